@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { buildBackbone, DINOHead, normalizeImages } from '../models/index.js';
 import {
-  AdamW,
+  buildOptimizer,
   cosineSchedule,
   LossScaler,
+  type OptimizerName,
   parameterGroups,
   teacherTemperatureSchedule,
 } from '../optim/index.js';
@@ -139,6 +140,7 @@ interface TrainingCase {
     clipGrad: number;
     normLastLayer: boolean;
     useBnInHead: boolean;
+    optimizer: OptimizerName;
   };
   losses: number[];
   firstNorms: number[];
@@ -165,7 +167,7 @@ for (const [name, c] of Object.entries(training.cases)) {
     const state: TrainingState = {
       student,
       teacher,
-      optimizer: new AdamW(parameterGroups(student.namedParameters())),
+      optimizer: buildOptimizer(s.optimizer, parameterGroups(student.namedParameters())),
       loss: new DINOLoss({ outDim: head.outDim, crops: 2 + s.localCropsNumber }),
       scaler: new LossScaler(false),
       device: 'cpu',

@@ -2,7 +2,7 @@
  * One training step (paper, algorithm 1; reference: main_dino.py train_one_epoch): forward passes of teacher and student,
  * loss, the student's update, the teacher's and the centre's.
  */
-import { cancelLastLayerGradients, clipGradients, type AdamW, type LossScaler } from '../optim/index.js';
+import { cancelLastLayerGradients, clipGradients, type LossScaler, type Optimizer } from '../optim/index.js';
 import { autocast, inferenceMode, scope, type DType, type Tensor } from '../torch/index.js';
 import { teacherStatistics, type TeacherStatistics } from './collapse-monitor.js';
 import type { DINOLoss } from './loss.js';
@@ -13,7 +13,7 @@ import { updateTeacher } from './teacher.js';
 export interface TrainingState {
   student: MultiCropWrapper;
   teacher: MultiCropWrapper;
-  optimizer: AdamW;
+  optimizer: Optimizer;
   loss: DINOLoss;
   scaler: LossScaler;
   /** Whose generator draws the random numbers, besides the CPU's. */

@@ -1,6 +1,11 @@
 /** Optimizers and schedules. */
 export { LossScaler } from './loss-scaler.js';
-export { AdamW, type StepOptions } from './adamw.js';
+export { Optimizer, type StepOptions } from './optimizer.js';
+export { AdamW } from './adamw.js';
+export { SGD } from './sgd.js';
+export { LARS } from './lars.js';
+export { buildOptimizer } from './registry.js';
+export { OPTIMIZERS, type OptimizerName } from './names.js';
 export {
   cancelLastLayerGradients,
   clipGradients,

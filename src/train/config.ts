@@ -6,6 +6,7 @@
  */
 import { z } from 'zod';
 import { ConfigError } from '../errors.js';
+import { OPTIMIZERS } from '../optim/names.js';
 import { didYouMean } from './nearest.js';
 
 /** Backbones by the reference's names; `vit` is a custom size given by embedDim, depth and numHeads. */
@@ -56,7 +57,9 @@ export const settingFields = {
   precision: z
     .enum(['fp32', 'bf16', 'fp16', 'auto'])
     .describe('arithmetic of the forward pass; auto measures which of fp32 and bf16 is faster here'),
-  optimizer: z.enum(['adamw']).describe('optimizer'),
+  optimizer: z
+    .enum(OPTIMIZERS)
+    .describe('optimizer; adamw for transformers, sgd or lars for convolutional networks'),
   batchSize: whole(1).describe('images in a step, each process'),
   epochs: whole(1).describe('passes over the images'),
   lr: finite()

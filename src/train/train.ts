@@ -9,7 +9,7 @@ import { CollapseMonitor, dinoStep, DINOLoss, MultiCropWrapper, type TrainingSta
 import { DataError, DinoError } from '../errors.js';
 import { buildBackbone, DINOHead, normalizeImages } from '../models/index.js';
 import {
-  AdamW,
+  buildOptimizer,
   cosineSchedule,
   LossScaler,
   parameterGroups,
@@ -87,7 +87,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     for (const parameter of teacher.parameters()) parameter.requiresGrad = false;
     const parameters = [...student.namedParameters()];
     const dinoLoss = new DINOLoss({ outDim: settings.outDim, crops: 2 + settings.localCropsNumber, device });
-    const optimizer = new AdamW(parameterGroups(parameters));
+    const optimizer = buildOptimizer(settings.optimizer, parameterGroups(parameters));
     const scaler = new LossScaler(precision === 'fp16');
     const state: TrainingState = { student, teacher, optimizer, loss: dinoLoss, scaler, device };
 

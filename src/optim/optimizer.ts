@@ -1,0 +1,116 @@
+/**
+ * What the optimizers share: parameters in two groups, state tensors by parameter ("slots"), and that state in a
+ * checkpoint. As in torch.optim, a parameter without a gradient is skipped and its state stands still.
+ */
+import { CheckpointError } from '../errors.js';
+import { noGrad, scope, type Parameter, type Tensor } from '../torch/index.js';
+import type { NamedParameter, ParameterGroup } from './parameters.js';
+
+export interface StepOptions {
+  /** Learning rate of this step, both groups. */
+  lr: number;
+  /** Weight decay of this step, regularized group alone. */
+  weightDecay: number;
+}
+
+/** The parameters of a group that have a gradient, with their state: lists of equal length. */
+export interface Updates<Slot extends string> {
+  parameters: Parameter[];
+  gradients: Tensor[];
+  states: Record<Slot, Tensor>[];
+}
+
+export abstract class Optimizer<Slot extends string = string> {
+  readonly #groups: readonly ParameterGroup[];
+  readonly #states = new Map<string, Record<Slot, Tensor>>();
+
+  constructor(groups: readonly ParameterGroup[]) {
+    this.#groups = groups;
+  }
+
+  /** Names of the state tensors of a parameter, as torch.optim's state_dict() has them. */
+  protected abstract readonly slots: readonly Slot[];
+
+  /** The state of a parameter before its first step. */
+  protected abstract initialState(parameter: Parameter): Record<Slot, Tensor>;
+
+  /** Moves the parameters; runs without gradients, in a scope. */
+  protected abstract update(updates: Updates<Slot>, lr: number, weightDecay: number): void;
+
+  get #parameters(): NamedParameter[] {
+    return this.#groups.flatMap((group) => group.parameters);
+  }
+
+  zeroGrad(): void {
+    for (const [, parameter] of this.#parameters) parameter.grad = null;
+  }
+
+  step({ lr, weightDecay }: StepOptions): void {
+    scope(() =>
+      noGrad(() => {
+        for (const group of this.#groups) {
+          const updates: Updates<Slot> = { parameters: [], gradients: [], states: [] };
+          for (const [name, parameter] of group.parameters) {
+            const gradient = parameter.grad;
+            if (gradient === null) continue;
+            updates.parameters.push(parameter);
+            updates.gradients.push(gradient);
+            updates.states.push(this.#state(name, parameter));
+          }
+          if (updates.parameters.length > 0) this.update(updates, lr, group.regularized ? weightDecay : 0);
+        }
+      }),
+    );
+  }
+
+  #state(name: string, parameter: Parameter): Record<Slot, Tensor> {
+    let state = this.#states.get(name);
+    if (state === undefined) {
+      state = this.initialState(parameter);
+      for (const slot of this.slots) state[slot].keep();
+      this.#states.set(name, state);
+    }
+    return state;
+  }
+
+  /** Tensors by name, `<slot>.<parameter>`, as in `exp_avg.head.mlp.0.weight`. They are the live ones. */
+  stateDict(): Map<string, Tensor> {
+    const entries = new Map<string, Tensor>();
+    for (const [name, state] of this.#states) {
+      for (const slot of this.slots) entries.set(`${slot}.${name}`, state[slot]);
+    }
+    return entries;
+  }
+
+  /** Takes copies of what stateDict() gave. @throws CheckpointError that names everything missing or wrongly shaped. */
+  loadStateDict(entries: ReadonlyMap<string, Tensor>): void {
+    const problems: string[] = [];
+    const unused = new Set(entries.keys());
+    const copies: [to: Tensor, from: Tensor][] = [];
+    for (const [name, parameter] of this.#parameters) {
+      if (!this.slots.some((slot) => entries.has(`${slot}.${name}`))) continue; // it had no gradient yet
+      const state = this.#state(name, parameter);
+      for (const slot of this.slots) {
+        const key = `${slot}.${name}`;
+        unused.delete(key);
+        const found = entries.get(key);
+        const [expected, got] = [state[slot].shape.join(', '), found?.shape.join(', ')];
+        if (found === undefined) problems.push(`missing: ${key}`);
+        else if (got !== expected) problems.push(`shape of ${key}: expected [${expected}], got [${got}]`);
+        else copies.push([state[slot], found]);
+      }
+    }
+    for (const key of unused) problems.push(`unexpected: ${key}`);
+    if (problems.length > 0) {
+      throw new CheckpointError(`The optimizer's state doesn't fit the model:\n  ${problems.join('\n  ')}`);
+    }
+    noGrad(() => {
+      for (const [to, from] of copies) to.copy_(from);
+    });
+  }
+
+  dispose(): void {
+    for (const state of this.#states.values()) for (const slot of this.slots) state[slot].dispose();
+    this.#states.clear();
+  }
+}
