@@ -5,6 +5,7 @@
  */
 import { ShapeError } from '../errors.js';
 import {
+  checkpoint,
   Conv2d,
   DropPath,
   GELU,
@@ -210,7 +211,7 @@ export class VisionTransformer extends Backbone {
   /** All tokens after the last norm, (B, 1 + N, C): the class token, then the patches row by row. */
   forwardTokens(images: Tensor): Tensor {
     let x = this.prepareTokens(images);
-    for (const block of this.blocks) x = block.forward(x);
+    for (const block of this.blocks) x = checkpoint((tokens) => block.forward(tokens), x);
     return this.norm.forward(x);
   }
 

@@ -2,3 +2,4 @@
 export { Identity, Layer, Module, ModuleList, Sequential } from './module.js';
 export { BatchNorm, Conv2d, Dropout, DropPath, GELU, LayerNorm, Linear, WeightNormLinear } from './layers.js';
 export { defaultUniform_, truncNormal_ } from './init.js';
+export { ActivationCheckpoints, checkpoint } from './checkpoint.js';

@@ -61,6 +61,12 @@ export const settingFields = {
     .enum(OPTIMIZERS)
     .describe('optimizer; adamw for transformers, sgd or lars for convolutional networks'),
   batchSize: whole(1).describe('images in a step, each process'),
+  microBatchSize: whole(0).describe(
+    'images that go through the networks at once, 0 for the whole batch; less memory, the same step',
+  ),
+  activationCheckpointing: z
+    .boolean()
+    .describe('keep only the inputs of blocks and compute them again: a third more time, far less memory'),
   epochs: whole(1).describe('passes over the images'),
   lr: finite()
     .min(0)
@@ -123,6 +129,18 @@ export const settingFields = {
 
 /** The strict schema: an unknown key is an error. */
 export const trainSettingsSchema = z.strictObject(settingFields);
+
+/**
+ * Settings that were added later, with the value that names what a run did before there was one: a run folder written
+ * by an older version lacks them.
+ */
+const LATER_SETTINGS: PartialSettings = { microBatchSize: 0, activationCheckpointing: false };
+
+/** The settings of a run folder, whichever version wrote it. */
+export const savedSettingsSchema = z.preprocess(
+  (value) => (typeof value === 'object' && value !== null ? { ...LATER_SETTINGS, ...value } : value),
+  trainSettingsSchema,
+);
 
 /** Every setting of a run, whole and checked. */
 export type TrainSettings = z.infer<typeof trainSettingsSchema>;
@@ -402,6 +420,8 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
     'Optimisation:',
     [
       'batchSize',
+      'microBatchSize',
+      'activationCheckpointing',
       'epochs',
       'lr',
       'warmupEpochs',

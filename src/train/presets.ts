@@ -37,6 +37,8 @@ export const PAPER: Readonly<TrainSettings> = {
   warmupTeacherTempEpochs: 0,
   precision: 'fp16', // use_fp16 is true there; without CUDA `auto` stands in, see paperPreset
   optimizer: 'adamw',
+  microBatchSize: 0,
+  activationCheckpointing: false,
   batchSize: 64,
   epochs: 100,
   lr: 0.0005,

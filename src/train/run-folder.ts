@@ -18,7 +18,7 @@ import { hostname } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { CheckpointError, DataError } from '../errors.js';
-import { trainSettingsSchema, type TrainSettings } from './config.js';
+import { savedSettingsSchema, type TrainSettings } from './config.js';
 
 /** config.json of a run. */
 export interface RunConfig {
@@ -37,7 +37,7 @@ const runConfigSchema = z.object({
   images: z.string(),
   imageCount: z.int(),
   fingerprint: z.string(),
-  settings: trainSettingsSchema,
+  settings: savedSettingsSchema,
 });
 
 export const configPath = (run: string): string => path.join(run, 'config.json');

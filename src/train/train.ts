@@ -199,12 +199,14 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         const globals = normalizeImages(cropsTensor(batch.globals, large, device)); // (2 * B, 3, S, S)
         const locals = batch.locals ? [normalizeImages(cropsTensor(batch.locals, small, device))] : []; // (L * B, 3, s, s)
         batch.release(); // the workers may fill it again
-        const { clipGrad, freezeLastLayer } = settings;
+        const { clipGrad, freezeLastLayer, microBatchSize, activationCheckpointing } = settings;
         const schedule = { epoch, lr, weightDecay, momentum, teacherTemp };
         return dinoStep(state, [globals, ...locals], {
           ...schedule,
           clipGrad,
           freezeLastLayer,
+          microBatchSize,
+          activationCheckpointing,
           dtype,
           measure: isLog,
         });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -32,6 +32,21 @@ function changed(name: string, change: (tensors: Map<string, Tensor>) => void): 
 }
 
 describe('loadModel', () => {
+  it('loads a run that was written before some settings existed', () => {
+    const older = path.join(folder, 'older');
+    writeTinyRun(older).dispose();
+    const file = path.join(older, 'config.json');
+    const config = JSON.parse(readFileSync(file, 'utf8')) as { settings: Record<string, unknown> };
+    delete config.settings['microBatchSize'];
+    delete config.settings['activationCheckpointing'];
+    writeFileSync(file, JSON.stringify(config));
+    using model = loadModel(older);
+    assert.equal(model.architecture.numHeads, 3);
+    delete config.settings['patchSize'];
+    writeFileSync(file, JSON.stringify(config));
+    assert.throws(() => loadModel(older), /config\.json is damaged:[^]*patchSize/);
+  });
+
   it('loads a run, a checkpoint and a lone file, to the same features as the network that was saved', () => {
     const lone = path.join(folder, 'lone.safetensors');
     copyFileSync(path.join(checkpoint, 'student.safetensors'), lone);

@@ -2,7 +2,8 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
-import { checkSettings, type TrainSettings } from '../train/config.js';
+import type { TrainSettings } from '../train/config.js';
+import { isRunFolder, readRunConfig } from '../train/run-folder.js';
 
 export const CHECKPOINT_KEYS = ['teacher', 'student'] as const;
 export type CheckpointKey = (typeof CHECKPOINT_KEYS)[number];
@@ -34,14 +35,7 @@ function newestCheckpointFolder(run: string): string | null {
 }
 
 function settingsOfRun(run: string): TrainSettings | null {
-  const file = path.join(run, 'config.json');
-  if (!existsSync(file)) return null;
-  try {
-    const parsed = JSON.parse(readFileSync(file, 'utf8')) as { settings?: unknown };
-    return checkSettings(parsed.settings, file);
-  } catch (error) {
-    throw new CheckpointError(`${file} is damaged: ${(error as Error).message}`, { cause: error });
-  }
+  return isRunFolder(run) ? readRunConfig(run).settings : null;
 }
 
 function fromCheckpoint(folder: string, key: CheckpointKey): LocatedWeights {

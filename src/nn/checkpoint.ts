@@ -1,0 +1,102 @@
+/**
+ * Activation checkpointing (Chen et al. 2016; torch.utils.checkpoint): a part of the network keeps its input alone, and is
+ * computed again when its gradient is asked for. A step takes about a third longer and needs a fraction of the memory.
+ *
+ * Here without hooks in the autograd engine, which on CUDA would call back from its own threads: each part ends the graph,
+ * and ActivationCheckpoints.backward() walks the parts from the last to the first.
+ */
+import { defaultGenerator, noGrad, scope, type Tensor } from '../torch/index.js';
+
+interface Segment {
+  compute: (x: Tensor) => Tensor;
+  /** In the graph before it. */
+  input: Tensor;
+  /** A leaf, where the graph after it begins; collects the gradient. */
+  output: Tensor;
+  /** States of the generators when it was computed, so that it drops the same paths again. */
+  random: Tensor[];
+}
+
+type Record = (compute: (x: Tensor) => Tensor, x: Tensor) => Tensor;
+let record: Record | null = null; // of the forward pass that is under way
+
+/** Computes `compute(x)`, as a checkpoint when that is asked for around it. Shapes are compute's own. */
+export function checkpoint(compute: (x: Tensor) => Tensor, x: Tensor): Tensor {
+  return record === null ? compute(x) : record(compute, x);
+}
+
+export interface ActivationCheckpointsOptions {
+  /** Whose generator may be drawn from, besides the CPU's. */
+  device?: string;
+  /** The mode that a part is computed again in: the same as in the forward pass, as autocast. */
+  around?: (fn: () => Tensor) => Tensor;
+}
+
+/**
+ * @example
+ * const checkpoints = new ActivationCheckpoints();
+ * const loss = checkpoints.forward(() => lossOf(model.forward(x)));
+ * checkpoints.backward(loss);
+ */
+export class ActivationCheckpoints {
+  readonly #segments: Segment[] = [];
+  readonly #devices: string[];
+  readonly #around: (fn: () => Tensor) => Tensor;
+
+  constructor({ device = 'cpu', around = (fn) => fn() }: ActivationCheckpointsOptions = {}) {
+    this.#devices = device === 'cpu' ? ['cpu'] : ['cpu', device];
+    this.#around = around;
+  }
+
+  /** Runs a forward pass in which every checkpoint() is one. */
+  forward<T>(fn: () => T): T {
+    const before = record;
+    record = (compute, x) => this.#record(compute, x);
+    try {
+      return fn();
+    } finally {
+      record = before;
+    }
+  }
+
+  #record(compute: (x: Tensor) => Tensor, input: Tensor): Tensor {
+    const random = this.#devices.map((device) => defaultGenerator(device).getState());
+    const output = scope(() => noGrad(() => compute(input))).detach();
+    output.requiresGrad = true;
+    this.#segments.push({ compute, input, output, random });
+    return output;
+  }
+
+  /** Gradients of a scalar by all that it depends on, through every checkpoint of the forward pass. */
+  backward(loss: Tensor): void {
+    loss.backward();
+    for (let segment = this.#segments.pop(); segment !== undefined; segment = this.#segments.pop()) {
+      const { compute, input, output, random } = segment;
+      const gradient = output.grad;
+      if (gradient === null) continue; // the loss does not depend on it
+      scope(() => {
+        const x = input.detach();
+        x.requiresGrad = input.requiresGrad;
+        const recomputed = this.#withRandom(random, () => this.#around(() => compute(x)));
+        recomputed.backward(gradient);
+        if (x.grad !== null) input.backward(x.grad);
+      });
+      for (const spent of [output, ...random]) spent.dispose();
+    }
+  }
+
+  /** Runs `fn` from given states of the generators, and leaves them as they were. */
+  #withRandom<T>(states: readonly Tensor[], fn: () => T): T {
+    const generators = this.#devices.map((device) => defaultGenerator(device));
+    const before = generators.map((generator) => generator.getState());
+    const set = (to: readonly Tensor[]): void => {
+      for (const [i, generator] of generators.entries()) generator.setState(to[i] as Tensor);
+    };
+    set(states);
+    try {
+      return fn();
+    } finally {
+      set(before);
+    }
+  }
+}
