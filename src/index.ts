@@ -38,6 +38,19 @@ export type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/e
 export type { FeatureKind } from './eval/features.js';
 export { writeFeatures } from './eval/write-features.js';
 export { evaluateKnn, knnClassify, type KnnOptions, type KnnResult, type KnnScore } from './eval/knn.js';
+export {
+  evaluateVideoSegmentation,
+  type ObjectScore,
+  type SequenceScore,
+  type VideoSegmentationOptions,
+  type VideoSegmentationResult,
+} from './eval/video-segmentation.js';
+export {
+  contourAccuracy,
+  regionSimilarity,
+  sequenceStatistics,
+  type SequenceStatistics,
+} from './eval/davis-measures.js';
 export { writeAttention, type AttentionOptions, type AttentionResult } from './explain/attention.js';
 
 // the set-up

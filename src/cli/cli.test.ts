@@ -16,7 +16,16 @@ function dino(...args: string[]) {
   return { status, stdout, stderr };
 }
 
-const COMMANDS = [['train'], ['eval', 'knn'], ['embed'], ['attention'], ['info'], ['doctor'], ['demo']];
+const COMMANDS = [
+  ['train'],
+  ['eval', 'knn'],
+  ['eval', 'video-segmentation'],
+  ['embed'],
+  ['attention'],
+  ['info'],
+  ['doctor'],
+  ['demo'],
+];
 
 describe('dino', () => {
   it('shows its commands, also without being asked', () => {

@@ -21,12 +21,16 @@ interface Entry {
 const commands: Readonly<Record<string, Entry>> = {
   train: { summary: 'train a model on a folder of images', load: () => import('./train.js') },
   eval: {
-    summary: 'measure a model: eval knn',
+    summary: 'measure a model: eval knn, video-segmentation',
     load: () => import('./eval-knn.js'),
     children: {
       knn: {
         summary: 'k-nearest-neighbour classification with frozen features',
         load: () => import('./eval-knn.js'),
+      },
+      'video-segmentation': {
+        summary: "carry a video's first mask through it (DAVIS), J and F",
+        load: () => import('./eval-video-segmentation.js'),
       },
     },
   },

@@ -1,0 +1,327 @@
+/**
+ * Video object segmentation without training (paper, section 4.2.2, table 5; reference: eval_video_segmentation.py): the
+ * first frame's mask is carried through the video by the similarity of frozen patch features, and written as indexed PNGs.
+ * Beyond the reference, J and F are measured here too (davis-measures.ts).
+ *
+ * Departures: everything is checked before the first sequence starts; labels that don't occur take no memory (DAVIS-2016's
+ * 255 would be 256 of them); the first frame's mask is written under the frame's own number, which the reference takes to
+ * be 00000; square videos work (the reference shrinks frame and mask in different directions); the channels' standard
+ * deviation 0.228 is kept.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { decodeImage } from '../data/index.js';
+import { readLabelImage, writeLabelImage, type LabelImage } from '../data/indexed-png.js';
+import { resizeLinear, resizeNearest, type Size } from '../data/resample.js';
+import { ConfigError, DataError } from '../errors.js';
+import { IMAGENET_MEAN, VisionTransformer } from '../models/index.js';
+import { fromTypedArray, inferenceMode, scope, tensor, type Tensor } from '../torch/index.js';
+import type { Model } from '../weights/load.js';
+import { listDavis, type DavisSequence } from './davis-dataset.js';
+import {
+  contourAccuracy,
+  regionSimilarity,
+  sequenceStatistics,
+  type SequenceStatistics,
+} from './davis-measures.js';
+import { LabelPropagation, labelsOfPixels } from './label-propagation.js';
+
+/** The reference's, with 0.228 where ImageNet's has 0.229. */
+const STD = [0.228, 0.224, 0.225] as const;
+/** The reference cuts the longer side to a multiple of this. */
+const SIDE_MULTIPLE = 64;
+/** The label of pixels that DAVIS leaves open; in DAVIS-2016's masks of 0 and 255 it is the object. */
+const VOID = 255;
+
+export interface VideoSegmentationOptions {
+  /** DAVIS: a folder with JPEGImages/480p/NAME/*.jpg and Annotations/480p/NAME/*.png. */
+  data: string;
+  /** Where masks go, OUTPUT/NAME/00000.png and so on, and the tables of J and F (global_results-val.csv, ...). */
+  output: string;
+  /** Names of sequences. Default: those of ImageSets/2017/val.txt, or every folder without that file. */
+  sequences?: readonly string[];
+  /** Shorter side of the frames in pixels; default 480. */
+  size?: number;
+  /** Default 7. */
+  nLastFrames?: number;
+  /** In patches; default 12. 0 for no limit. */
+  sizeMaskNeighborhood?: number;
+  /** Default 5. */
+  topk?: number;
+  /** Measure J and F where there are masks for all frames; default true. */
+  measure?: boolean;
+  signal?: AbortSignal | undefined;
+  onProgress?: (progress: { sequence: string; done: number; total: number }) => void;
+  onWarning?: (message: string) => void;
+}
+
+export interface ObjectScore {
+  /** The object's label in the masks. */
+  label: number;
+  J: SequenceStatistics;
+  F: SequenceStatistics;
+}
+
+export interface SequenceScore {
+  name: string;
+  frames: number;
+  folder: string;
+  /** Null when there was nothing to measure with. */
+  objects: ObjectScore[] | null;
+}
+
+export interface VideoSegmentationResult {
+  sequences: SequenceScore[];
+  /** Means over all objects of all sequences, 0 to 1; null when nothing was measured. `JF` is the mean of J and F. */
+  scores: { JF: number; J: SequenceStatistics; F: SequenceStatistics; objects: number } | null;
+}
+
+/** The size that frames are brought to: `size` on the shorter side, the longer one cut to a multiple of 64. */
+export function propagationSize({ width, height }: Size, size: number): Size {
+  const long = (short: number, other: number): number =>
+    Math.floor((size * other) / short / SIDE_MULTIPLE) * SIDE_MULTIPLE;
+  return height > width
+    ? { width: size, height: long(width, height) }
+    : { height: size, width: long(height, width) };
+}
+
+function checkOptions(model: Model, options: VideoSegmentationOptions): VisionTransformer {
+  const { size = 480, nLastFrames = 7, sizeMaskNeighborhood = 12, topk = 5 } = options;
+  const problems: string[] = [];
+  const whole = (name: string, value: number, least: number): void => {
+    if (!Number.isInteger(value) || value < least)
+      problems.push(`${name} ${value}; expected a whole number, at least ${least}`);
+  };
+  const { backbone } = model;
+  if (!(backbone instanceof VisionTransformer)) {
+    problems.push('video segmentation needs patch features: a vision transformer');
+  } else {
+    const { patchSize } = backbone;
+    whole('size', size, SIDE_MULTIPLE);
+    if (SIDE_MULTIPLE % patchSize !== 0 || size % patchSize !== 0) {
+      problems.push(
+        `size ${size} with patches of ${patchSize}; expected a multiple of the patch size, which divides ${SIDE_MULTIPLE}`,
+      );
+    }
+  }
+  whole('nLastFrames', nLastFrames, 0);
+  whole('sizeMaskNeighborhood', sizeMaskNeighborhood, 0);
+  whole('topk', topk, 1);
+  if (problems.length > 0) throw new ConfigError(problems);
+  return backbone;
+}
+
+/**
+ * Segments videos by their first frame's mask, writes a mask a frame, and measures J and F.
+ *
+ * @throws ConfigError for options out of range; DataError for a data set that is not whole (every problem of every
+ *   sequence is named before anything is computed), a frame that can't be read or a folder that can't be written; the
+ *   signal's reason when aborted.
+ */
+export async function evaluateVideoSegmentation(
+  model: Model,
+  options: VideoSegmentationOptions,
+): Promise<VideoSegmentationResult> {
+  const backbone = checkOptions(model, options);
+  const { onWarning = () => undefined } = options;
+  const sequences = await listDavis(options.data, options.sequences);
+  const scores: SequenceScore[] = [];
+  for (const sequence of sequences) {
+    scores.push(await segmentSequence(model, backbone, sequence, { ...options, onWarning }));
+  }
+  const objects = scores.flatMap((score) => score.objects ?? []);
+  const result = { sequences: scores, scores: objects.length === 0 ? null : overall(objects) };
+  writeTables(result, options.output);
+  return result;
+}
+
+/** The tables of davis2017-evaluation's evaluation_method.py, under its names. */
+function writeTables({ sequences, scores }: VideoSegmentationResult, folder: string): void {
+  if (scores === null) return;
+  const row = (...values: number[]): string => values.map((value) => value.toFixed(3)).join(',');
+  const { JF, J, F } = scores;
+  const global =
+    'J&F-Mean,J-Mean,J-Recall,J-Decay,F-Mean,F-Recall,F-Decay\n' +
+    `${row(JF, J.mean, J.recall, J.decay, F.mean, F.recall, F.decay)}\n`;
+  const lines = sequences.flatMap(({ name, objects }) =>
+    (objects ?? []).map((object, i) => `${name}_${i + 1},${row(object.J.mean, object.F.mean)}\n`),
+  );
+  try {
+    writeFileSync(path.join(folder, 'global_results-val.csv'), global);
+    writeFileSync(
+      path.join(folder, 'per-sequence_results-val.csv'),
+      `Sequence,J-Mean,F-Mean\n${lines.join('')}`,
+    );
+  } catch (error) {
+    throw new DataError(`${folder} can't be written: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function overall(objects: readonly ObjectScore[]): NonNullable<VideoSegmentationResult['scores']> {
+  const mean = (pick: (object: ObjectScore) => number): number =>
+    objects.reduce((sum, object) => sum + pick(object), 0) / objects.length;
+  const statistics = (measure: 'J' | 'F'): SequenceStatistics => ({
+    mean: mean((object) => object[measure].mean),
+    recall: mean((object) => object[measure].recall),
+    decay: mean((object) => object[measure].decay),
+  });
+  const J = statistics('J');
+  const F = statistics('F');
+  return { JF: (J.mean + F.mean) / 2, J, F, objects: objects.length };
+}
+
+async function segmentSequence(
+  model: Model,
+  backbone: VisionTransformer,
+  sequence: DavisSequence,
+  options: VideoSegmentationOptions & { onWarning: (message: string) => void },
+): Promise<SequenceScore> {
+  const { size = 480, nLastFrames = 7, sizeMaskNeighborhood = 12, topk = 5, signal } = options;
+  const { name, frames } = sequence;
+  const { patchSize } = backbone;
+  const folder = path.join(options.output, name);
+  const first = await readLabelImage(sequence.masks[0]!);
+  const target = propagationSize(first, size);
+  const grid = { width: target.width / patchSize, height: target.height / patchSize };
+  const small = resizeNearest(first.labels, first, grid); // (rows * columns)
+  // the background is always a label, so that it wins where nothing is found
+  const names = [...new Set([0, ...small])].sort((a, b) => a - b);
+  const numbers = small.map((label) => names.indexOf(label));
+  const measures = new Measures(sequence, first, options);
+
+  makeFolder(folder);
+  await writeLabelImage(path.join(folder, `${sequence.ids[0]!}.png`), first);
+  options.onProgress?.({ sequence: name, done: 1, total: frames.length });
+  const shape = { rows: grid.height, columns: grid.width, classes: names.length };
+  let propagation: LabelPropagation | null = null;
+  try {
+    for (const [i, file] of frames.entries()) {
+      signal?.throwIfAborted();
+      if (i === 0 && frames.length === 1) break;
+      const pixels = await readFrame(file, first, target, name);
+      // outside of a scope: what is kept of a frame must outlive this one
+      const found = inferenceMode(() => {
+        using features = scope(() => patchFeatures(backbone, pixels, target, model.device)); // (N, D)
+        if (propagation !== null) {
+          using shares = propagation.next(features); // (C, rows, columns)
+          return labelsOfPixels(shares, patchSize);
+        }
+        propagation = new LabelPropagation(features, numbers, shape, {
+          nLastFrames,
+          sizeMaskNeighborhood,
+          topk,
+        });
+        return null;
+      });
+      if (found === null) continue;
+      const labels = resizeNearest(found, target, first).map((number) => names[number]!);
+      await writeLabelImage(path.join(folder, `${sequence.ids[i]!}.png`), {
+        width: first.width,
+        height: first.height,
+        labels,
+      });
+      await measures.add(i, labels);
+      options.onProgress?.({ sequence: name, done: i + 1, total: frames.length });
+    }
+  } finally {
+    (propagation as LabelPropagation | null)?.dispose();
+  }
+  return { name, frames: frames.length, folder, objects: measures.result() };
+}
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw new DataError(`${folder} can't be written: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** (H, W, 3) bytes at the target's size. */
+async function readFrame(file: string, size: Size, target: Size, sequence: string): Promise<Uint8Array> {
+  const image = await decodeImage(file);
+  if (image.width !== size.width || image.height !== size.height) {
+    throw new DataError(
+      `${sequence}: ${file} has ${image.width} x ${image.height} pixels; expected ${size.width} x ${size.height}, ` +
+        "the first frame's mask's size",
+    );
+  }
+  return resizeLinear(image.data, image, target);
+}
+
+/** Patch features of one frame, (rows * columns, D). */
+function patchFeatures(backbone: VisionTransformer, rgb: Uint8Array, size: Size, device: string): Tensor {
+  const { width, height } = size;
+  const pixels = fromTypedArray(rgb, [1, height, width, 3]).permute([0, 3, 1, 2]).to(device); // (1, 3, H, W)
+  const mean = tensor(IMAGENET_MEAN, { device }).view([3, 1, 1]);
+  const std = tensor(STD, { device }).view([3, 1, 1]);
+  const images = pixels.to('float32').div_(255).sub_(mean).div_(std).contiguous();
+  const tokens = backbone.getIntermediateLayers(images, 1)[0]!; // (1, 1 + N, D)
+  return tokens.select(0, 0).slice(0, 1); // (N, D)
+}
+
+/** J and F of every object, frame by frame; the first and the last frame don't count, as in the package. */
+class Measures {
+  readonly #sequence: DavisSequence;
+  readonly #first: LabelImage;
+  readonly #objects: { label: number; J: number[]; F: number[] }[] | null;
+
+  constructor(
+    sequence: DavisSequence,
+    first: LabelImage,
+    options: VideoSegmentationOptions & { onWarning: (message: string) => void },
+  ) {
+    this.#sequence = sequence;
+    this.#first = first;
+    const { name, frames, masks } = sequence;
+    const missing = masks.filter((mask) => mask === null).length;
+    let labels = objectLabels(first.labels);
+    if (options.measure === false) labels = [];
+    else if (frames.length < 3) {
+      options.onWarning(
+        `${name}: ${frames.length} frames, nothing between the first and the last to measure`,
+      );
+      labels = [];
+    } else if (missing > 0) {
+      options.onWarning(
+        `${name}: ${missing} of ${frames.length} frames have no mask, J and F are not measured`,
+      );
+      labels = [];
+    } else if (labels.length === 0) options.onWarning(`${name}: the first mask has no object`);
+    this.#objects = labels.length === 0 ? null : labels.map((label) => ({ label, J: [], F: [] }));
+  }
+
+  async add(index: number, labels: Uint8Array): Promise<void> {
+    if (this.#objects === null || index === this.#sequence.frames.length - 1) return;
+    const { width, height } = this.#first;
+    const truth = await readLabelImage(this.#sequence.masks[index]!);
+    for (const object of this.#objects) {
+      const pick = (all: Uint8Array): Uint8Array => all.map((label) => (label === object.label ? 1 : 0));
+      const wanted = pick(truth.labels);
+      const got = pick(labels);
+      object.J.push(regionSimilarity(wanted, got));
+      object.F.push(contourAccuracy(wanted, got, width, height));
+    }
+  }
+
+  result(): ObjectScore[] | null {
+    if (this.#objects === null) return null;
+    return this.#objects.map(({ label, J, F }) => ({
+      label,
+      J: sequenceStatistics(J),
+      F: sequenceStatistics(F),
+    }));
+  }
+}
+
+/** The objects of a first mask: 1 to the highest label, or 255 alone in a mask of 0 and 255 (DAVIS-2016). */
+export function objectLabels(labels: Uint8Array): number[] {
+  let highest = 0;
+  let hasVoid = false;
+  for (const label of labels) {
+    if (label === VOID) hasVoid = true;
+    else if (label > highest) highest = label;
+  }
+  if (highest === 0 && hasVoid) return [VOID];
+  return Array.from({ length: highest }, (_, i) => i + 1);
+}
