@@ -4,21 +4,16 @@
  * file of unknown origin can do no harm: every offset is checked before a byte is used, as the Rust implementation
  * does (no holes, no overlap, nothing beyond the end). Tensors read are views of the file's one buffer, no copies.
  */
-import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
-import {
-  elementSize,
-  fromTypedArray,
-  scope,
-  type DType,
-  type Tensor,
-  type TypedArray,
-} from '../torch/index.js';
+import { elementSize, fromTypedArray, scope, type DType, type Tensor } from '../torch/index.js';
+import { FileBytes } from './file-bytes.js';
+import { typedView } from './typed-view.js';
 
 /** The reference implementation refuses longer headers too. */
 const MAX_HEADER_BYTES = 100_000_000;
-/** The largest part that one read or write call takes. */
+/** The largest part that one write call takes. */
 const MAX_PART_BYTES = 2 ** 30;
 
 const dtypeByCode = new Map<string, DType>([
@@ -110,38 +105,19 @@ function parseHeader(json: string, dataBytes: number, file: string): Omit<Safete
   return { entries, metadata };
 }
 
-function readFully(fd: number, into: Uint8Array, position: number, file: string): void {
-  for (let done = 0; done < into.length;) {
-    const count = readSync(fd, into, done, Math.min(MAX_PART_BYTES, into.length - done), position + done);
-    if (count === 0) throw new CheckpointError(`${file} became shorter while it was read`);
-    done += count;
-  }
-}
-
-function readHeader(fd: number, file: string): SafetensorsHeader & { dataBytes: number } {
-  const size = fstatSync(fd).size;
+function readHeader(source: FileBytes): SafetensorsHeader & { dataBytes: number } {
+  const { file, size } = source;
   if (size < 8) throw new CheckpointError(`${file} is no valid safetensors file: it has ${size} bytes`);
-  const prefix = Buffer.alloc(8);
-  readFully(fd, prefix, 0, file);
-  const length = prefix.readBigUInt64LE();
+  const length = source.read(0, 8).readBigUInt64LE();
   if (length > BigInt(Math.min(MAX_HEADER_BYTES, size - 8))) {
     throw new CheckpointError(
       `${file} is no valid safetensors file: its header claims ${length} bytes, the file has ${size}`,
     );
   }
-  const header = Buffer.alloc(Number(length));
-  readFully(fd, header, 8, file);
+  const header = source.read(8, Number(length));
   const dataStart = 8 + header.length;
   const dataBytes = size - dataStart;
   return { ...parseHeader(header.toString('utf8'), dataBytes, file), dataStart, dataBytes };
-}
-
-function open(file: string): number {
-  try {
-    return openSync(file, 'r');
-  } catch (error) {
-    throw new CheckpointError(`${file} can't be opened: ${(error as Error).message}`, { cause: error });
-  }
 }
 
 /**
@@ -149,38 +125,9 @@ function open(file: string): number {
  * @throws CheckpointError for a file that is not whole or not of this format.
  */
 export function readSafetensorsHeader(file: string): SafetensorsHeader {
-  const fd = open(file);
-  try {
-    const { entries, metadata, dataStart } = readHeader(fd, file);
-    return { entries, metadata, dataStart };
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function arrayOver(buffer: ArrayBuffer, entry: SafetensorsEntry): TypedArray {
-  const size = elementSize[entry.dtype];
-  const count = (entry.end - entry.begin) / size;
-  // A writer that sorts by element size leaves everything aligned; others cost a copy.
-  const isAligned = entry.begin % size === 0;
-  const source = isAligned ? buffer : buffer.slice(entry.begin, entry.end);
-  const offset = isAligned ? entry.begin : 0;
-  switch (entry.dtype) {
-    case 'float64':
-      return new Float64Array(source, offset, count);
-    case 'float32':
-      return new Float32Array(source, offset, count);
-    case 'float16':
-    case 'bfloat16':
-      return new Uint16Array(source, offset, count);
-    case 'int64':
-      return new BigInt64Array(source, offset, count);
-    case 'int32':
-      return new Int32Array(source, offset, count);
-    case 'uint8':
-    case 'bool':
-      return new Uint8Array(source, offset, count);
-  }
+  using source = new FileBytes(file);
+  const { entries, metadata, dataStart } = readHeader(source);
+  return { entries, metadata, dataStart };
 }
 
 export interface SafetensorsFile {
@@ -194,19 +141,17 @@ export interface SafetensorsFile {
  * @throws CheckpointError for a file that is not whole or not of this format; nothing of it is used then.
  */
 export function readSafetensors(file: string): SafetensorsFile {
-  const fd = open(file);
-  try {
-    const { entries, metadata, dataStart, dataBytes } = readHeader(fd, file);
-    const buffer = new ArrayBuffer(dataBytes);
-    readFully(fd, new Uint8Array(buffer), dataStart, file);
-    const tensors = new Map<string, Tensor>();
-    for (const entry of entries) {
-      tensors.set(entry.name, fromTypedArray(arrayOver(buffer, entry), entry.shape, entry.dtype));
-    }
-    return { tensors, metadata };
-  } finally {
-    closeSync(fd);
+  using source = new FileBytes(file);
+  const { entries, metadata, dataStart, dataBytes } = readHeader(source);
+  const { buffer } = source.read(dataStart, dataBytes);
+  const tensors = new Map<string, Tensor>();
+  for (const entry of entries) {
+    const count = (entry.end - entry.begin) / elementSize[entry.dtype];
+    // a writer that sorts by element size leaves everything aligned; others cost a copy
+    const array = typedView(buffer, entry.dtype, entry.begin, count);
+    tensors.set(entry.name, fromTypedArray(array, entry.shape, entry.dtype));
   }
+  return { tensors, metadata };
 }
 
 function writeFully(fd: number, bytes: Uint8Array): void {

@@ -1,0 +1,57 @@
+/** Reading a file of weights piece by piece, never more than asked for. */
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { CheckpointError } from '../errors.js';
+
+/** The largest part that one read call takes. */
+const MAX_PART_BYTES = 2 ** 30;
+
+/** An open file. Close it. */
+export class FileBytes implements Disposable {
+  readonly size: number;
+  readonly #fd: number;
+
+  /** @throws CheckpointError when it can't be opened or is no file. */
+  constructor(readonly file: string) {
+    try {
+      this.#fd = openSync(file, 'r');
+    } catch (error) {
+      throw new CheckpointError(`${file} can't be opened: ${(error as Error).message}`, { cause: error });
+    }
+    const stat = fstatSync(this.#fd);
+    if (!stat.isFile()) {
+      closeSync(this.#fd);
+      throw new CheckpointError(`${file} is no file`);
+    }
+    this.size = stat.size;
+  }
+
+  /** @throws CheckpointError when the file ends before. */
+  read(position: number, length: number): Buffer<ArrayBuffer> {
+    if (!(position >= 0 && length >= 0 && position + length <= this.size)) {
+      throw new CheckpointError(
+        `${this.file}: ${length} bytes at ${position} are needed, the file has ${this.size}: it is damaged or not whole`,
+      );
+    }
+    const into = Buffer.from(new ArrayBuffer(length));
+    for (let done = 0; done < length;) {
+      let count: number;
+      try {
+        count = readSync(this.#fd, into, done, Math.min(MAX_PART_BYTES, length - done), position + done);
+      } catch (error) {
+        throw new CheckpointError(`${this.file} can't be read: ${(error as Error).message}`, {
+          cause: error,
+        });
+      }
+      if (count === 0) throw new CheckpointError(`${this.file} became shorter while it was read`);
+      done += count;
+    }
+    return into;
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,522 @@
+/**
+ * A reader of Python's pickles, protocols 0 to 5 (CPython's Lib/pickletools.py describes every opcode), that runs
+ * nothing: a pickle is a program for a small machine whose instructions may call any function of Python, and here the
+ * only ones that can be named are those of a table that make plain data. A pickle of unknown origin can't take more
+ * memory than the limits below allow: what copies is counted, and what comes out has no cycles, is not nested deeply,
+ * and stays small when each shared part is written out.
+ */
+import { CheckpointError } from '../errors.js';
+import { checkValue } from './pickle-check.js';
+import {
+  type Budget,
+  checkKey,
+  globalKey,
+  PickleGlobal,
+  PickleObject,
+  plainGlobals,
+  refuseGlobal,
+  setEntry,
+  show,
+} from './pickle-values.js';
+
+/** Values made, a copied one counted again: ten times what a checkpoint of the largest model has. */
+const MAX_VALUES = 20_000_000;
+const MAX_CONTAINERS = 2_000_000;
+/** Digits of a whole number that is written as text; bytes of one that is not. */
+const MAX_DIGITS = 1000;
+
+export interface PickleOptions {
+  /** More classes and functions that make data, by globalKey(). */
+  globals?: ReadonlyMap<string, PickleGlobal>;
+  /** What a persistent id stands for; without it such ids are refused. */
+  persistent?: (id: unknown, budget: Budget) => unknown;
+}
+
+/**
+ * Reads one pickle. What comes out: null, booleans, numbers (bigint beyond 2^53), strings, Uint8Array for bytes, arrays for
+ * lists, frozen arrays for tuples, Map for dicts, Set, PickleNamespace, NumpyArray, and what `options` add. Text of
+ * Python 2 comes with one character a byte.
+ *
+ * @param where - Names the pickle in errors: usually the file.
+ * @throws CheckpointError when it names or calls anything but plain data, is damaged, or takes too much memory.
+ */
+export function readPickle(bytes: Uint8Array, where: string, options: PickleOptions = {}): unknown {
+  return readPickleAt(bytes, 0, where, options).value;
+}
+
+/** The same for one of several pickles in a row. @returns What it holds, and where the next one begins. */
+export function readPickleAt(
+  bytes: Uint8Array,
+  start: number,
+  where: string,
+  options: PickleOptions = {},
+): { value: unknown; end: number } {
+  const machine = new Machine(bytes, start, where, options);
+  const value = machine.run();
+  checkValue(value, where);
+  return { value, end: machine.position };
+}
+
+const ascii = (code: string): number => code.charCodeAt(0);
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+class Machine implements Budget {
+  position: number;
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #where: string;
+  readonly #options: PickleOptions;
+  readonly #stack: unknown[] = [];
+  /** Heights of the stack where MARKs are. */
+  readonly #marks: number[] = [];
+  readonly #memo = new Map<number, unknown>();
+  #values = 0;
+  #containers = 0;
+  #opcodeAt = 0;
+
+  constructor(bytes: Uint8Array, start: number, where: string, options: PickleOptions) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.position = start;
+    this.#where = where;
+    this.#options = options;
+  }
+
+  refuse(what: string): never {
+    throw new CheckpointError(`${this.#where}: the pickle has ${what} (byte ${this.#opcodeAt})`);
+  }
+
+  charge(items: number): void {
+    this.#values += items;
+    if (this.#values > MAX_VALUES) this.refuse(`more than ${MAX_VALUES} values`);
+  }
+
+  run(): unknown {
+    for (;;) {
+      this.#opcodeAt = this.position;
+      const opcode = this.#byte();
+      if (opcode === 0x2e) {
+        // STOP
+        const value = this.#pop();
+        if (this.#stack.length > 0 || this.#marks.length > 0) this.refuse('more than one value at its end');
+        return value;
+      }
+      this.#step(opcode);
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------------ stack
+  #push(value: unknown): void {
+    this.charge(1);
+    this.#stack.push(value);
+  }
+
+  #pushContainer(value: unknown): void {
+    if (++this.#containers > MAX_CONTAINERS) this.refuse(`more than ${MAX_CONTAINERS} containers`);
+    this.#push(value);
+  }
+
+  /** What lies below the last MARK can't be taken by anything that doesn't take the MARK itself. */
+  get #floor(): number {
+    return this.#marks.at(-1) ?? 0;
+  }
+
+  #pop(): unknown {
+    if (this.#stack.length <= this.#floor) this.refuse('an opcode without its operand');
+    return this.#stack.pop();
+  }
+
+  #top(): unknown {
+    if (this.#stack.length <= this.#floor) this.refuse('an opcode without its operand');
+    return this.#stack.at(-1);
+  }
+
+  #popToMark(): unknown[] {
+    const mark = this.#marks.pop();
+    if (mark === undefined) return this.refuse('an opcode without its MARK');
+    return this.#stack.splice(mark);
+  }
+
+  // ------------------------------------------------------------------------------------------------ input
+  #take(count: number): number {
+    const at = this.position;
+    if (count > this.#bytes.length - at)
+      this.refuse(`an opcode that needs ${count} bytes where ${this.#bytes.length - at} are left`);
+    this.position = at + count;
+    return at;
+  }
+
+  #byte(): number {
+    return this.#view.getUint8(this.#take(1));
+  }
+  #uint16(): number {
+    return this.#view.getUint16(this.#take(2), true);
+  }
+  #uint32(): number {
+    return this.#view.getUint32(this.#take(4), true);
+  }
+  #int32(): number {
+    return this.#view.getInt32(this.#take(4), true);
+  }
+  #length64(): number {
+    const length = this.#view.getBigUint64(this.#take(8), true);
+    if (length > BigInt(this.#bytes.length)) this.refuse(`a length of ${length} bytes`);
+    return Number(length);
+  }
+
+  #slice(length: number): Uint8Array {
+    if (length < 0) this.refuse(`a length of ${length} bytes`);
+    const at = this.#take(length);
+    return this.#bytes.subarray(at, at + length);
+  }
+
+  /** Bytes that outlive the file's own. */
+  #copy(length: number): Uint8Array {
+    return this.#slice(length).slice();
+  }
+
+  #text(length: number): string {
+    const slice = this.#slice(length);
+    try {
+      return utf8.decode(slice);
+    } catch {
+      // Python writes lone surrogates, which are no UTF-8, for names of files that aren't either
+      return this.refuse('text that is not UTF-8');
+    }
+  }
+
+  #latin1(length: number): string {
+    const slice = this.#slice(length);
+    return Buffer.from(slice.buffer, slice.byteOffset, slice.byteLength).toString('latin1');
+  }
+
+  #line(): string {
+    const end = this.#bytes.indexOf(10, this.position);
+    if (end === -1) this.refuse('a line without an end');
+    const line = this.#latin1(end - this.position);
+    this.position++; // the newline
+    return line.endsWith('\r') ? line.slice(0, -1) : line;
+  }
+
+  #number(text: string): number | bigint {
+    if (text.length > MAX_DIGITS || !/^[-+]?\d+$/.test(text)) this.refuse(`a number ${show(text)}`);
+    return plain(BigInt(text.replace('+', '')));
+  }
+
+  /** A little-endian number in two's complement. */
+  #long(length: number): number | bigint {
+    if (length < 0 || length > MAX_DIGITS) this.refuse(`a number of ${length} bytes`);
+    const bytes = this.#slice(length);
+    let value = 0n;
+    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i] as number);
+    if (length > 0 && (bytes[length - 1] as number) > 127) value -= 1n << BigInt(8 * length);
+    return plain(value);
+  }
+
+  // ------------------------------------------------------------------------------------------------- calls
+  #global(module: string, name: string): PickleGlobal {
+    const key = globalKey(module, name);
+    const found = plainGlobals.get(key) ?? this.#options.globals?.get(key);
+    return found ?? refuseGlobal(this.#where, `${module}.${name}`);
+  }
+
+  #call(callee: unknown, args: unknown): unknown {
+    if (!(callee instanceof PickleGlobal)) return this.refuse(`a call of ${kindOf(callee)}`);
+    if (callee.call === null)
+      return this.refuse(`a call of ${show(callee.name)}, which only stands for a type`);
+    if (!Array.isArray(args))
+      return this.refuse(`a call of ${show(callee.name)} without a tuple of arguments`);
+    if (++this.#containers > MAX_CONTAINERS) this.refuse(`more than ${MAX_CONTAINERS} containers`);
+    return callee.call(args as unknown[], this);
+  }
+
+  #build(): void {
+    const state = this.#pop();
+    const object = this.#top();
+    if (object instanceof PickleObject) object.setState(state, this);
+    // attributes of an OrderedDict, such as a state dict's _metadata, are no data of ours
+    else if (!(object instanceof Map && state instanceof Map))
+      this.refuse(`a state for ${kindOf(object)}, which takes none`);
+  }
+
+  #persistent(id: unknown): unknown {
+    if (this.#options.persistent === undefined)
+      return this.refuse('a reference to something outside of it (a persistent id)');
+    return this.#options.persistent(id, this);
+  }
+
+  // ------------------------------------------------------------------------------------------- containers
+  #append(items: readonly unknown[]): void {
+    const list = this.#top();
+    if (!Array.isArray(list) || Object.isFrozen(list)) return this.refuse(`items for ${kindOf(list)}`);
+    for (const item of items) (list as unknown[]).push(item);
+  }
+
+  #setItems(items: readonly unknown[], map: unknown): void {
+    if (!(map instanceof Map)) return this.refuse(`entries for ${kindOf(map)}`);
+    if (items.length % 2 !== 0) this.refuse('a dict with a key without a value');
+    for (let i = 0; i < items.length; i += 2) setEntry(map, items[i], items[i + 1], this);
+  }
+
+  #addItems(items: readonly unknown[], set: unknown): void {
+    if (!(set instanceof Set)) return this.refuse(`entries for ${kindOf(set)}`);
+    for (const item of items) {
+      checkKey(item, this);
+      set.add(item);
+    }
+  }
+
+  #tuple(length: number): void {
+    const items: unknown[] = [];
+    for (let i = 0; i < length; i++) items.push(this.#pop());
+    this.#pushContainer(Object.freeze(items.reverse()));
+  }
+
+  #putMemo(key: number | bigint): void {
+    if (typeof key === 'bigint' || key < 0) return this.refuse(`a memo number ${key}`);
+    this.charge(1);
+    this.#memo.set(key, this.#top());
+  }
+
+  #getMemo(key: number | bigint): void {
+    if (!this.#memo.has(Number(key))) this.refuse(`no memo ${key}, which it asks for`);
+    this.#push(this.#memo.get(Number(key)));
+  }
+
+  // ----------------------------------------------------------------------------------------------- opcodes
+  #step(opcode: number): void {
+    switch (opcode) {
+      case 0x80: {
+        // PROTO
+        const protocol = this.#byte();
+        if (protocol > 5) this.refuse(`protocol ${protocol}; 0 to 5 are known`);
+        return;
+      }
+      case 0x95: // FRAME
+        this.#length64();
+        return;
+      case ascii('('): // MARK
+        this.charge(1);
+        this.#marks.push(this.#stack.length);
+        return;
+      case ascii('0'): // POP
+        if (this.#marks.length > 0 && this.#stack.length === this.#floor) this.#marks.pop();
+        else this.#pop();
+        return;
+      case ascii('1'): // POP_MARK
+        this.#popToMark();
+        return;
+      case ascii('2'): // DUP
+        return this.#push(this.#top());
+
+      case ascii('N'): // NONE
+        return this.#push(null);
+      case 0x88: // NEWTRUE
+        return this.#push(true);
+      case 0x89: // NEWFALSE
+        return this.#push(false);
+      case ascii('I'): {
+        // INT, and how protocol 0 writes booleans
+        const text = this.#line();
+        return this.#push(text === '00' ? false : text === '01' ? true : this.#number(text));
+      }
+      case ascii('J'): // BININT
+        return this.#push(this.#int32());
+      case ascii('K'): // BININT1
+        return this.#push(this.#byte());
+      case ascii('M'): // BININT2
+        return this.#push(this.#uint16());
+      case ascii('L'): // LONG
+        return this.#push(this.#number(this.#line().replace(/L$/, '')));
+      case 0x8a: // LONG1
+        return this.#push(this.#long(this.#byte()));
+      case 0x8b: // LONG4
+        return this.#push(this.#long(this.#int32()));
+      case ascii('F'): // FLOAT
+        return this.#push(this.#float(this.#line()));
+      case ascii('G'): // BINFLOAT
+        return this.#push(this.#view.getFloat64(this.#take(8), false));
+
+      case ascii('S'): // STRING
+        return this.#push(this.#quoted(this.#line()));
+      case ascii('T'): // BINSTRING
+        return this.#push(this.#latin1(this.#int32()));
+      case ascii('U'): // SHORT_BINSTRING
+        return this.#push(this.#latin1(this.#byte()));
+      case ascii('V'): // UNICODE
+        return this.#push(unescapeUnicode(this.#line()));
+      case ascii('X'): // BINUNICODE
+        return this.#push(this.#text(this.#uint32()));
+      case 0x8c: // SHORT_BINUNICODE
+        return this.#push(this.#text(this.#byte()));
+      case 0x8d: // BINUNICODE8
+        return this.#push(this.#text(this.#length64()));
+      case ascii('B'): // BINBYTES
+        return this.#pushContainer(this.#copy(this.#uint32()));
+      case ascii('C'): // SHORT_BINBYTES
+        return this.#pushContainer(this.#copy(this.#byte()));
+      case 0x8e: // BINBYTES8
+      case 0x96: // BYTEARRAY8
+        return this.#pushContainer(this.#copy(this.#length64()));
+
+      case ascii(')'): // EMPTY_TUPLE
+        return this.#pushContainer(Object.freeze([]));
+      case 0x85: // TUPLE1
+      case 0x86: // TUPLE2
+      case 0x87: // TUPLE3
+        return this.#tuple(opcode - 0x84);
+      case ascii('t'): // TUPLE
+        return this.#pushContainer(Object.freeze(this.#popToMark()));
+      case ascii(']'): // EMPTY_LIST
+        return this.#pushContainer([]);
+      case ascii('l'): // LIST
+        return this.#pushContainer(this.#popToMark());
+      case ascii('a'): // APPEND
+        return this.#append([this.#pop()]);
+      case ascii('e'): // APPENDS
+        return this.#append(this.#popToMark());
+      case ascii('}'): // EMPTY_DICT
+        return this.#pushContainer(new Map());
+      case ascii('d'): {
+        // DICT
+        const map = new Map();
+        this.#setItems(this.#popToMark(), map);
+        return this.#pushContainer(map);
+      }
+      case ascii('s'): {
+        // SETITEM
+        const value = this.#pop();
+        const key = this.#pop();
+        return this.#setItems([key, value], this.#top());
+      }
+      case ascii('u'): {
+        // SETITEMS
+        const items = this.#popToMark();
+        return this.#setItems(items, this.#top());
+      }
+      case 0x8f: // EMPTY_SET
+        return this.#pushContainer(new Set());
+      case 0x90: {
+        // ADDITEMS
+        const items = this.#popToMark();
+        return this.#addItems(items, this.#top());
+      }
+      case 0x91: {
+        // FROZENSET
+        const set = new Set();
+        this.#addItems(this.#popToMark(), set);
+        return this.#pushContainer(set);
+      }
+
+      case ascii('p'): // PUT
+        return this.#putMemo(this.#number(this.#line()));
+      case ascii('q'): // BINPUT
+        return this.#putMemo(this.#byte());
+      case ascii('r'): // LONG_BINPUT
+        return this.#putMemo(this.#uint32());
+      case 0x94: // MEMOIZE
+        return this.#putMemo(this.#memo.size);
+      case ascii('g'): // GET
+        return this.#getMemo(this.#number(this.#line()));
+      case ascii('h'): // BINGET
+        return this.#getMemo(this.#byte());
+      case ascii('j'): // LONG_BINGET
+        return this.#getMemo(this.#uint32());
+
+      case ascii('c'): {
+        // GLOBAL
+        const module = this.#line();
+        return this.#push(this.#global(module, this.#line()));
+      }
+      case 0x93: {
+        // STACK_GLOBAL
+        const name = this.#pop();
+        const module = this.#pop();
+        if (typeof name !== 'string' || typeof module !== 'string')
+          return this.refuse('a class whose name is no text');
+        return this.#push(this.#global(module, name));
+      }
+      case ascii('R'): // REDUCE
+      case 0x81: {
+        // NEWOBJ
+        const args = this.#pop();
+        return this.#push(this.#call(this.#pop(), args));
+      }
+      case 0x92: {
+        // NEWOBJ_EX
+        const named = this.#pop();
+        const args = this.#pop();
+        if (!(named instanceof Map) || named.size > 0) this.refuse('a call with named arguments');
+        return this.#push(this.#call(this.#pop(), args));
+      }
+      case ascii('b'): // BUILD
+        return this.#build();
+      case ascii('i'): {
+        // INST: an instance of any class at all
+        const module = this.#line();
+        return refuseGlobal(this.#where, `an instance of ${module}.${this.#line()}`);
+      }
+      case ascii('o'): // OBJ
+        return this.refuse('an instance of a class (OBJ), which only old-style classes need');
+      case ascii('P'): // PERSID
+        return this.#push(this.#persistent(this.#line()));
+      case ascii('Q'): // BINPERSID
+        return this.#push(this.#persistent(this.#pop()));
+      case 0x82: // EXT1
+      case 0x83: // EXT2
+      case 0x84: // EXT4
+        return this.refuse("a class by its number in Python's registry of extensions");
+      case 0x97: // NEXT_BUFFER
+      case 0x98: // READONLY_BUFFER
+        return this.refuse('a buffer that lies outside of it');
+      default:
+        return this.refuse(`an unknown opcode ${opcode}`);
+    }
+  }
+
+  #float(text: string): number {
+    const special = new Map([
+      ['inf', Infinity],
+      ['-inf', -Infinity],
+      ['nan', NaN],
+    ]).get(text);
+    if (special !== undefined) return special;
+    if (text.length > 100 || !/^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$/.test(text))
+      this.refuse(`a number ${show(text)}`);
+    return Number(text);
+  }
+
+  /** Python's repr of a byte string. */
+  #quoted(line: string): string {
+    const quote = line[0];
+    if (line.length < 2 || (quote !== "'" && quote !== '"') || !line.endsWith(quote))
+      return this.refuse('text without quotes');
+    const simple: Record<string, string> = { n: '\n', t: '\t', r: '\r', '\\': '\\', "'": "'", '"': '"' };
+    return line.slice(1, -1).replace(/\\(x[0-9a-fA-F]{2}|[\s\S])/g, (whole, code: string) => {
+      if (code.length === 3) return String.fromCharCode(Number.parseInt(code.slice(1), 16));
+      return simple[code] ?? whole;
+    });
+  }
+}
+
+const plain = (value: bigint): number | bigint =>
+  value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : value;
+
+/** Python's raw-unicode-escape. */
+const unescapeUnicode = (line: string): string =>
+  line.replace(/\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))/g, (whole, short?: string, long?: string) => {
+    const point = Number.parseInt(short ?? long ?? '', 16);
+    return point <= 0x10ffff ? String.fromCodePoint(point) : whole;
+  });
+
+/** What a value is, for errors. */
+function kindOf(value: unknown): string {
+  if (value === null) return 'None';
+  if (typeof value !== 'object')
+    return { string: 'text', boolean: 'a boolean' }[typeof value as string] ?? 'a number';
+  if (value instanceof PickleGlobal) return show(value.name);
+  if (Array.isArray(value)) return Object.isFrozen(value) ? 'a tuple' : 'a list';
+  if (value instanceof Map) return 'a dict';
+  if (value instanceof Set) return 'a set';
+  return value instanceof Uint8Array ? 'bytes' : `a ${value.constructor.name}`;
+}
