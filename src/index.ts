@@ -37,7 +37,6 @@ export type { Architecture } from './weights/architecture.js';
 export type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/embed.js';
 export type { FeatureKind } from './eval/features.js';
 export { writeFeatures } from './eval/write-features.js';
-export { evaluateKnn, knnClassify, type KnnOptions, type KnnResult, type KnnScore } from './eval/knn.js';
 export {
   evaluateVideoSegmentation,
   type ObjectScore,
@@ -51,6 +50,16 @@ export {
   sequenceStatistics,
   type SequenceStatistics,
 } from './eval/davis-measures.js';
+export {
+  evaluateKnn,
+  evaluateKnnFeatures,
+  knnClassify,
+  type KnnOptions,
+  type KnnResult,
+  type KnnScore,
+} from './eval/knn.js';
+export { evaluateLinear, type LinearEpoch, type LinearOptions, type LinearResult } from './eval/linear.js';
+export { saveEvaluation, type EvaluationName } from './eval/save-evaluation.js';
 export { writeAttention, type AttentionOptions, type AttentionResult } from './explain/attention.js';
 
 // the set-up

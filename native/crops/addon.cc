@@ -15,7 +15,7 @@ using namespace crops;
 
 // One crop: x, y, width, height in the source; output width, height; offset into the buffer; flip; how many jitters;
 // four jitter codes; brightness, contrast, saturation, hue; grayscale; blur radius; solarize threshold; the box
-// inside the rectangle that is scaled: x0, y0, x1, y1.
+// inside the rectangle that is scaled: x0, y0, x1, y1; filter.
 enum Field {
   fieldX,
   fieldY,
@@ -35,7 +35,8 @@ enum Field {
   fieldBlur,
   fieldSolarize,
   fieldBox,
-  fieldCount = fieldBox + 4
+  fieldFilter = fieldBox + 4,
+  fieldCount
 };
 
 Scratch &threadScratch() {
@@ -90,6 +91,11 @@ bool inside(const Box &box, const View &view) {
          box.y1 <= view.height;
 }
 
+Filter filterOf(double code) {
+  if (code == 0) return Filter::bilinear;
+  return code == 2 ? Filter::lanczos : Filter::bicubic;
+}
+
 View viewOf(const double *crop) {
   return {static_cast<int>(crop[fieldX]), static_cast<int>(crop[fieldY]), static_cast<int>(crop[fieldWidth]),
           static_cast<int>(crop[fieldHeight])};
@@ -101,7 +107,8 @@ void renderCrop(Scratch &scratch, const double *crop, uint8_t *out) {
                 static_cast<float>(crop[fieldBox + 2]), static_cast<float>(crop[fieldBox + 3])};
   const int width = static_cast<int>(crop[fieldOutWidth]), height = static_cast<int>(crop[fieldOutHeight]);
   const size_t count = static_cast<size_t>(width) * height;
-  resample(scratch, view, box, width, height, Window{0, 0, width, height}, Filter::bicubic, crop[fieldFlip] != 0, out);
+  resample(scratch, view, box, width, height, Window{0, 0, width, height}, filterOf(crop[fieldFilter]),
+           crop[fieldFlip] != 0, out);
   for (int i = 0; i < static_cast<int>(crop[fieldJitters]); i++) {
     switch (static_cast<int>(crop[fieldOrder + i])) {
       case 0:
@@ -164,7 +171,7 @@ Napi::Value RenderCrops(const Napi::CallbackInfo &info) {
 }
 
 /// resize(image, width, height, channels, numbers, out): numbers are box x0, y0, x1, y1; resized width, height;
-/// window x, y, width, height; filter (0 bilinear, 1 bicubic); planar (1) or interleaved (0); offset into out.
+/// window x, y, width, height; filter (0 bilinear, 1 bicubic, 2 Lanczos); planar (1) or interleaved (0); offset into out.
 Napi::Value Resize(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   const Source source = sourceOf(info);
@@ -183,7 +190,7 @@ Napi::Value Resize(const Napi::CallbackInfo &info) {
       n[12] + 3.0 * static_cast<double>(count) > static_cast<double>(out.length)) {
     refuse(env, "the window does not fit the resized image or the output");
   }
-  const Filter filter = n[10] != 0 ? Filter::bicubic : Filter::bilinear;
+  const Filter filter = filterOf(n[10]);
   uint8_t *to = out.data + static_cast<size_t>(n[12]);
   Scratch &scratch = threadScratch();
   loadPlanes(source, view, scratch);

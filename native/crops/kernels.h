@@ -34,7 +34,7 @@ struct Window {
   int x, y, width, height;
 };
 
-enum class Filter { bilinear, bicubic };
+enum class Filter { bilinear, bicubic, lanczos };
 
 /// Buffers that are used again for every crop of a thread.
 struct Scratch {

@@ -77,6 +77,23 @@ double bicubicFilter(double x) {
   return 0.0;
 }
 
+double sinc(double x) {
+  if (x == 0.0) return 1.0;
+  x *= M_PI;
+  return std::sin(x) / x;
+}
+
+double lanczosFilter(double x) { return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0; }
+
+double supportOf(Filter filter) {
+  return filter == Filter::lanczos ? 3.0 : filter == Filter::bicubic ? 2.0 : 1.0;
+}
+
+double weightOf(Filter filter, double x) {
+  if (filter == Filter::lanczos) return lanczosFilter(x);
+  return filter == Filter::bicubic ? bicubicFilter(x) : bilinearFilter(x);
+}
+
 /// What one direction's pass needs. Without a pass (`count` 0) lines are copied.
 struct Coefficients {
   int count = 0;                // output lines
@@ -100,7 +117,7 @@ void computeCoefficients(int inSize, float in0, float in1, int outSize, int firs
   }
   const double scale = static_cast<double>(in1 - in0) / outSize;
   const double filterScale = std::max(scale, 1.0);
-  const double support = (filter == Filter::bicubic ? 2.0 : 1.0) * filterScale;
+  const double support = supportOf(filter) * filterScale;
   const double inverse = 1.0 / filterScale;
   const int size = static_cast<int>(std::ceil(support)) * 2 + 1;
   result.count = count;
@@ -116,7 +133,7 @@ void computeCoefficients(int inSize, float in0, float in1, int outSize, int firs
     double sum = 0.0;
     for (int k = 0; k < taps; k++) {
       const double x = (k + begin - center + 0.5) * inverse;
-      weights[k] = filter == Filter::bicubic ? bicubicFilter(x) : bilinearFilter(x);
+      weights[k] = weightOf(filter, x);
       sum += weights[k];
     }
     for (int k = 0; k < taps; k++) {

@@ -1,5 +1,6 @@
 /** `dino eval knn`: see src/eval/knn.ts. */
 import type { Command } from 'commander';
+import type { KnnResult } from '../eval/knn.js';
 import {
   addExamples,
   check,
@@ -11,38 +12,71 @@ import {
 } from './command.js';
 import {
   addEvalOptions,
+  addLabelledOptions,
   counter,
   evalAliases,
+  keepResult,
   loadForEvaluation,
   readEvalOptions,
+  readLabelled,
   readList,
 } from './eval-options.js';
 
 export function define(command: Command): void {
-  command
-    .argument('<weights>', 'run folder, checkpoint folder or .safetensors file')
-    .option('--train <folder>', 'labelled images that neighbours are looked up in')
-    .option('--val <folder>', 'labelled images that are classified');
+  command.argument('[weights]', 'run folder, checkpoint folder or weights file; not with --load-features');
+  addLabelledOptions(
+    command,
+    'labelled images that neighbours are looked up in',
+    'labelled images that are classified',
+  );
   command.addOption(
     listOption(command.createOption('--k <n,n>', 'numbers of neighbours').default('10,20,100,200')),
   );
-  command.option('--temperature <n>', 'temperature of the votes', '0.07');
+  command
+    .option('--temperature <n>', 'temperature of the votes', '0.07')
+    .option('--dump-features <folder>', 'write the features there')
+    .option('--load-features <folder>', 'read features that --dump-features wrote, in place of a model');
   addEvalOptions(command, 128);
   setAliases(command, { ...evalAliases, '--nb-knn': '--k' });
-  addExamples(command, 'dino eval knn runs/first --train imagenette/train --val imagenette/val');
+  addExamples(
+    command,
+    'dino eval knn runs/first --train imagenette/train --val imagenette/val --dump-features features',
+    'dino eval knn --load-features features --k 5,10',
+  );
+}
+
+function table(result: KnnResult, ks: readonly number[]): string {
+  const { valImages, classes, trainImages, resize, crop } = result;
+  return [
+    `${valImages} images of ${classes} classes against ${trainImages}, resize ${resize}, crop ${crop}`,
+    ...ks.map(
+      (k) =>
+        `k ${String(k).padStart(4)}   top-1 ${result.top1[k]!.toFixed(2)}%   top-5 ${result.top5[k]!.toFixed(2)}%`,
+    ),
+  ].join('\n');
 }
 
 export async function run(invocation: Invocation): Promise<void> {
-  const { options, io } = invocation;
+  const { args, options, io } = invocation;
   const common = readEvalOptions(invocation);
   const k = readList(invocation, 'k');
   const temperature = readNumber(invocation, 'temperature', { min: 1e-6, whole: false });
-  const train = options['train'] as string | undefined;
-  const val = options['val'] as string | undefined;
-  check(invocation, [
-    ...(train === undefined ? ['--train is missing: a folder with one folder a class'] : []),
-    ...(val === undefined ? ['--val is missing: a folder with one folder a class'] : []),
-  ]);
+  const dumpFeatures = options['dumpFeatures'] as string | undefined;
+  const loadFeatures = options['loadFeatures'] as string | undefined;
+  const onWarning = (message: string): void => io.warn(message);
+  if (loadFeatures !== undefined) {
+    const alone = dumpFeatures === undefined && args.length === 0;
+    check(invocation, alone ? [] : ['--load-features stands alone: without weights and --dump-features']);
+    const { evaluateKnnFeatures } = await import('../eval/knn.js');
+    const { availableDevices } = await import('../torch/index.js');
+    const named = options['device'] as string;
+    const device = named === 'auto' ? (availableDevices()[0] ?? 'cpu') : named;
+    const result = evaluateKnnFeatures(loadFeatures, { k, temperature, device, onWarning });
+    io.result(result, table(result, k));
+    return;
+  }
+  const folders = readLabelled(invocation);
+  check(invocation, args.length === 0 ? ['argument <weights> is missing, or --load-features'] : []);
   const interrupt = interruptSignal(() => io.note('interrupted'));
   try {
     const { evaluateKnn } = await import('../eval/knn.js');
@@ -50,24 +84,17 @@ export async function run(invocation: Invocation): Promise<void> {
     const count = counter(io);
     const result = await evaluateKnn(model, {
       ...common,
-      train: train!,
-      val: val!,
+      ...folders,
       k,
       temperature,
+      ...(dumpFeatures === undefined ? {} : { dumpFeatures }),
       signal: interrupt.signal,
       onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
-      onWarning: (message) => io.warn(message),
+      onWarning,
     });
     if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
-    const lines = [
-      `${result.valImages} images of ${result.classes} classes against ${result.trainImages}, ` +
-        `resize ${result.resize}, crop ${result.crop}`,
-      ...k.map(
-        (n) =>
-          `k ${String(n).padStart(4)}   top-1 ${result.top1[n]!.toFixed(2)}%   top-5 ${result.top5[n]!.toFixed(2)}%`,
-      ),
-    ];
-    io.result(result, lines.join('\n'));
+    await keepResult(io, model, 'knn', { ...folders, temperature, ...result });
+    io.result(result, table(result, k));
   } finally {
     interrupt.release();
   }

@@ -1,5 +1,7 @@
 /** Options that the commands on a trained model share. */
+import cliProgress from 'cli-progress';
 import type { Command } from 'commander';
+import path from 'node:path';
 import type { Model } from '../weights/load.js';
 import { type AliasMap, type Invocation, type Output, readNumber } from './command.js';
 
@@ -43,6 +45,34 @@ export function readEvalOptions(invocation: Invocation): EvalFlags {
   };
 }
 
+/** The two folders of --train and --val, or `train` and `val` in that of --data-path. */
+export function addLabelledOptions(command: Command, train: string, val: string): void {
+  command
+    .option('--train <folder>', train)
+    .option('--val <folder>', val)
+    .option('--data-path <folder>', 'a folder with both: its train and val folders');
+}
+
+/** Reads the options of addLabelledOptions; what is missing goes to the invocation's problems. */
+export function readLabelled({ options, problems }: Invocation): { train: string; val: string } {
+  const root = options['dataPath'] as string | undefined;
+  const read = (name: 'train' | 'val'): string => {
+    const given = options[name] as string | undefined;
+    if (given !== undefined) return given;
+    if (root !== undefined) return path.join(root, name);
+    problems.push(`--${name} is missing: a folder with one folder a class`);
+    return '';
+  };
+  return { train: read('train'), val: read('val') };
+}
+
+/** Keeps a result with the run that the weights belong to, and says where. */
+export async function keepResult(io: Output, model: Model, name: string, result: object): Promise<void> {
+  const { saveEvaluation } = await import('../eval/save-evaluation.js');
+  const file = saveEvaluation(model.file, name, result);
+  if (file !== null) io.note(`kept in ${file}`);
+}
+
 /** A list option as whole numbers of at least 1. */
 export function readList(invocation: Invocation, name: string): number[] {
   const raw = String(invocation.options[name]);
@@ -70,13 +100,31 @@ export async function loadForEvaluation(invocation: Invocation): Promise<Model> 
   return model;
 }
 
-/** Prints progress: in place on a terminal, at every tenth elsewhere. */
+/** Shows progress: a bar on a terminal, a line at every tenth elsewhere. */
 export function counter(io: Output): (what: string, done: number, total: number) => void {
   let lastTenth = -1;
   let lastWhat = '';
+  let bar: cliProgress.SingleBar | null = null;
   return (what, done, total) => {
     if (process.stderr.isTTY) {
-      process.stderr.write(`\r${what}: ${done}/${total}${done >= total ? '\n' : ''}`);
+      if (bar === null) {
+        bar = new cliProgress.SingleBar({
+          stream: process.stderr,
+          format: '{bar} {what}: {value}/{total} | {eta_formatted} left',
+          barsize: 24,
+          hideCursor: true,
+          linewrap: false,
+          fps: 8,
+          gracefulExit: false, // Ctrl-C is the command's
+        });
+        bar.start(total, done, { what });
+      } else {
+        bar.update(done, { what });
+      }
+      if (done >= total) {
+        bar.stop();
+        bar = null;
+      }
       return;
     }
     const tenth = Math.floor((10 * done) / total);

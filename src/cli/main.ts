@@ -21,7 +21,7 @@ interface Entry {
 const commands: Readonly<Record<string, Entry>> = {
   train: { summary: 'train a model on a folder of images', load: () => import('./train.js') },
   eval: {
-    summary: 'measure a model: eval knn, video-segmentation',
+    summary: 'measure a model: eval knn, linear, video-segmentation',
     load: () => import('./eval-knn.js'),
     children: {
       knn: {
@@ -31,6 +31,10 @@ const commands: Readonly<Record<string, Entry>> = {
       'video-segmentation': {
         summary: "carry a video's first mask through it (DAVIS), J and F",
         load: () => import('./eval-video-segmentation.js'),
+      },
+      linear: {
+        summary: 'a linear classifier trained on frozen features',
+        load: () => import('./eval-linear.js'),
       },
     },
   },

@@ -185,7 +185,7 @@ export function roundHalfEven(value: number): number {
 }
 
 /** torchvision's RandomResizedCrop.get_params. */
-function sampleRectangle(
+export function sampleRectangle(
   stream: PhiloxStream,
   imageWidth: number,
   imageHeight: number,

@@ -46,7 +46,7 @@ export interface PixelImage {
 }
 
 /** Numbers for each crop in renderCrops: the fields of native/crops/addon.cc, in its order. */
-const FIELDS = 24;
+const FIELDS = 25;
 
 let loaded: CropsAddon | undefined;
 
@@ -76,6 +76,10 @@ export function loadCropsAddon(): void {
   addon();
 }
 
+/** Pillow's filters, antialiased, by the addon's numbers. */
+const FILTERS = { bilinear: 0, bicubic: 1, lanczos: 2 } as const;
+export type ResizeFilter = keyof typeof FILTERS;
+
 /** Where a crop's planes go: (3, height, width) bytes at `offset`. */
 export interface CropTarget {
   width: number;
@@ -95,6 +99,7 @@ export function renderCrops(
   out: Uint8Array,
   scaleX = 1,
   scaleY = 1,
+  filter: ResizeFilter = 'bicubic',
 ): void {
   const numbers = new Float64Array(FIELDS * crops.length);
   for (let i = 0; i < crops.length; i++) {
@@ -123,6 +128,7 @@ export function renderCrops(
         ...[Math.max(crop.x * scaleX - x0, 0), Math.max(crop.y * scaleY - y0, 0)],
         Math.min((crop.x + crop.width) * scaleX - x0, x1 - x0),
         Math.min((crop.y + crop.height) * scaleY - y0, y1 - y0),
+        FILTERS[filter],
       ],
       i * FIELDS + 13,
     );
@@ -143,7 +149,7 @@ export interface ResizeOptions {
   width: number;
   height: number;
   /** Pillow's filter, antialiased. Default 'bicubic'. */
-  filter?: 'bicubic' | 'bilinear';
+  filter?: ResizeFilter;
   /** The part of the image to scale, in pixels of the image; fractions allowed. Default: all of it. */
   box?: Rectangle;
   /** The part of the resized image that is wanted. Default: all of it. */
@@ -168,7 +174,7 @@ export function resizeImage(image: PixelImage, options: ResizeOptions): Uint8Arr
   const numbers = Float64Array.of(
     ...[box.x, box.y, box.x + box.width, box.y + box.height, width, height],
     ...[window.x, window.y, window.width, window.height],
-    ...[options.filter === 'bilinear' ? 0 : 1, options.planar === true ? 1 : 0, options.offset ?? 0],
+    ...[FILTERS[options.filter ?? 'bicubic'], options.planar === true ? 1 : 0, options.offset ?? 0],
   );
   addon().resize(image.data, image.width, image.height, image.channels, numbers, out);
   return out;

@@ -17,6 +17,7 @@ export {
   defaultNumWorkers,
   EvalLoader,
   MultiCropLoader,
+  ResizedCropLoader,
   type CropBatch,
   type EvalBatch,
   type EvalLoaderOptions,
@@ -24,4 +25,5 @@ export {
   type MultiCropLoaderOptions,
 } from './loaders.js';
 export { epochPermutation, philox4x32, PhiloxStream, Purpose } from './philox.js';
-export type { SkippedImage } from './render.js';
+export type { Box, Fit, SkippedImage } from './render.js';
+export { reduceImage, thumbnail, thumbnailShape } from './thumbnail.js';

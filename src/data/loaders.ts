@@ -10,7 +10,16 @@ import { ConfigError, DataError } from '../errors.js';
 import { resolveAugmentation, type AugmentationSettings } from './augmentation.js';
 import { epochPermutation } from './philox.js';
 import { SlotPool, type BatchPlan, type FilledSlot } from './pool.js';
-import { planesBytes, slotBytes, type CropJob, type EvalJob, type SkippedImage } from './render.js';
+import {
+  planesBytes,
+  slotBytes,
+  type Box,
+  type CropJob,
+  type EvalJob,
+  type Fit,
+  type ResizedCropJob,
+  type SkippedImage,
+} from './render.js';
 
 /** An image of a data set. */
 export interface ImageItem {
@@ -42,8 +51,13 @@ export interface CropBatch {
 export interface EvalBatch {
   /** Index of each image in the items; bad images are left out. */
   indices: number[];
-  /** (indices.length, 3, crop, crop) bytes over shared memory, 0 to 255. */
+  /**
+   * (indices.length, 3, crop, crop) bytes over shared memory, 0 to 255. With `fit: 'inside'` each image begins where it
+   * would in that array, but is (3, height, width) of its own size.
+   */
   images: Uint8Array;
+  /** Size of each image in pixels: crop x crop, but with `fit: 'inside'`. */
+  sizes: { width: number; height: number }[];
   labels: (number | null)[];
   waitMs: number;
   skipped: SkippedImage[];
@@ -204,11 +218,44 @@ function releaseOnce(pool: SlotPool, { slot }: FilledSlot): () => void {
   };
 }
 
+/** Every image of an order, in batches of which the last may be smaller. */
+function* wholeEpoch(order: Uint32Array, batchSize: number, epoch: number): Generator<BatchPlan> {
+  for (let batch = 0; batch * batchSize < order.length; batch++) {
+    yield { epoch, batch, indices: order.subarray(batch * batchSize, (batch + 1) * batchSize) };
+  }
+}
+
+/** What became of a batch; bad images leave no gap. */
+function evalBatch(
+  { bytes, results, waitMs }: FilledSlot,
+  items: readonly ImageItem[],
+  size: number,
+): Omit<EvalBatch, 'release'> {
+  const good = results.filter((result) => result.imageIndex !== null);
+  good.forEach(({ position }, i) => {
+    if (position !== i) bytes.copyWithin(i * size, position * size, (position + 1) * size);
+  });
+  const indices = good.map((result) => result.imageIndex!);
+  const square = Math.round(Math.sqrt(size / 3));
+  return {
+    indices,
+    images: bytes.subarray(0, indices.length * size),
+    sizes: good.map((result) => result.shape ?? { width: square, height: square }),
+    labels: indices.map((index) => items[index]!.label),
+    waitMs,
+    skipped: results.flatMap((result) => result.skipped),
+  };
+}
+
 export interface EvalLoaderOptions {
   items: readonly ImageItem[];
+  /** How images are brought to size; default 'crop'. `resize` is for that one alone. */
+  fit?: Fit;
+  /** Rectangles cut out first, one an item. */
+  boxes?: readonly (Box | null)[];
   /** Length of the shorter side after resizing, in pixels. Default 256. */
   resize?: number;
-  /** Side of the centre crop, in pixels; not above `resize`. Default 224. */
+  /** Side of the centre crop, in pixels; not above `resize`. Default 224. Without cropping: of the whole image. */
   crop?: number;
   batchSize: number;
   /** Default: cores - 1, 1 to 8. */
@@ -225,6 +272,7 @@ export class EvalLoader implements AsyncIterableIterator<EvalBatch> {
   /** @throws ConfigError for settings out of range */
   constructor(options: EvalLoaderOptions) {
     const { items, resize = 256, crop = 224, batchSize, numWorkers = defaultNumWorkers() } = options;
+    const { fit = 'crop', boxes } = options;
     const problems: string[] = [];
     if (!wholeNumber(batchSize, 1))
       problems.push(`batchSize must be a whole number above 0, but is ${batchSize}`);
@@ -232,7 +280,7 @@ export class EvalLoader implements AsyncIterableIterator<EvalBatch> {
     if (!wholeNumber(crop, 1)) problems.push(`crop must be a whole number of pixels above 0, but is ${crop}`);
     if (!wholeNumber(resize, 1))
       problems.push(`resize must be a whole number of pixels above 0, but is ${resize}`);
-    if (crop > resize) {
+    if (fit === 'crop' && crop > resize) {
       problems.push(
         `crop is ${crop}, but the shorter side has only resize = ${resize} pixels: give a larger resize`,
       );
@@ -240,16 +288,11 @@ export class EvalLoader implements AsyncIterableIterator<EvalBatch> {
     if (problems.length > 0) throw new ConfigError(problems);
     this.#items = items;
     this.#imageBytes = planesBytes(1, crop);
-    const job: EvalJob = { kind: 'eval', batchSize, resize, crop };
-    function* plans(): Generator<BatchPlan> {
-      for (let batch = 0; batch * batchSize < items.length; batch++) {
-        const count = Math.min(batchSize, items.length - batch * batchSize);
-        yield { epoch: 0, batch, indices: Array.from({ length: count }, (_, i) => batch * batchSize + i) };
-      }
-    }
+    const job: EvalJob = { kind: 'eval', batchSize, fit, resize, crop, ...(boxes ? { boxes } : {}) };
+    const order = Uint32Array.from(items, (_, i) => i);
     const slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS;
     this.#pool = new SlotPool({
-      ...{ job, numWorkers, slots, plans: plans(), signal: options.signal },
+      ...{ job, numWorkers, slots, plans: wholeEpoch(order, batchSize, 0), signal: options.signal },
       paths: items.map((item) => item.path),
     });
   }
@@ -257,20 +300,13 @@ export class EvalLoader implements AsyncIterableIterator<EvalBatch> {
   async next(): Promise<IteratorResult<EvalBatch, undefined>> {
     const filled = await this.#pool.next();
     if (filled === null) return { done: true, value: undefined };
-    const { bytes, results, waitMs } = filled;
-    const size = this.#imageBytes;
-    const good = results.filter((result) => result.imageIndex !== null);
-    // bad images leave no gap
-    good.forEach((result, i) => {
-      if (result.position !== i)
-        bytes.copyWithin(i * size, result.position * size, (result.position + 1) * size);
-    });
-    const indices = good.map((result) => result.imageIndex!);
-    const images = bytes.subarray(0, indices.length * size);
-    const labels = indices.map((index) => this.#items[index]!.label);
-    const skipped = results.flatMap((result) => result.skipped);
-    const release = releaseOnce(this.#pool, filled);
-    return { done: false, value: { indices, images, labels, waitMs, skipped, release } };
+    return {
+      done: false,
+      value: {
+        ...evalBatch(filled, this.#items, this.#imageBytes),
+        release: releaseOnce(this.#pool, filled),
+      },
+    };
   }
 
   async return(): Promise<IteratorResult<EvalBatch, undefined>> {
@@ -281,6 +317,59 @@ export class EvalLoader implements AsyncIterableIterator<EvalBatch> {
   /** Ends the workers and waits for them. */
   close(): Promise<void> {
     return this.#pool.close();
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}
+
+export interface ResizedCropLoaderOptions {
+  items: readonly ImageItem[];
+  /** Side of the crops, in pixels. */
+  crop: number;
+  batchSize: number;
+  /** A non-negative integer below 2^53. */
+  seed: number;
+  /** Which epoch: it decides the order and the crops. */
+  epoch: number;
+  /** Default: cores - 1, 1 to 8. */
+  numWorkers?: number;
+  signal?: AbortSignal;
+}
+
+/**
+ * One epoch of randomly resized and flipped crops in random order, one an image (torchvision's RandomResizedCrop and
+ * RandomHorizontalFlip at their defaults); the last batch may be smaller.
+ */
+export class ResizedCropLoader implements AsyncIterableIterator<EvalBatch> {
+  readonly #pool: SlotPool;
+  readonly #items: readonly ImageItem[];
+  readonly #imageBytes: number;
+
+  constructor(options: ResizedCropLoaderOptions) {
+    const { items, crop, batchSize, seed, epoch, numWorkers = defaultNumWorkers() } = options;
+    this.#items = items;
+    this.#imageBytes = planesBytes(1, crop);
+    const job: ResizedCropJob = { kind: 'resized-crop', seed, batchSize, crop };
+    const plans = wholeEpoch(epochPermutation(items.length, seed, epoch), batchSize, epoch);
+    const slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS;
+    this.#pool = new SlotPool({
+      ...{ job, numWorkers, slots, plans, signal: options.signal },
+      paths: items.map((item) => item.path),
+    });
+  }
+
+  async next(): Promise<IteratorResult<EvalBatch, undefined>> {
+    const filled = await this.#pool.next();
+    if (filled === null) return { done: true, value: undefined };
+    const batch = evalBatch(filled, this.#items, this.#imageBytes);
+    return { done: false, value: { ...batch, release: releaseOnce(this.#pool, filled) } };
+  }
+
+  async return(): Promise<IteratorResult<EvalBatch, undefined>> {
+    await this.#pool.close();
+    return { done: true, value: undefined };
   }
 
   [Symbol.asyncIterator](): this {

@@ -3,14 +3,17 @@
  */
 import {
   GLOBAL_CROPS,
+  roundHalfEven,
   sampleCropParams,
+  sampleRectangle,
   type AugmentationSettings,
   type CropParams,
 } from './augmentation.js';
 import { renderCrops, resizeImage, type CropTarget, type Rectangle } from './crops.js';
-import { decodeFile, LEAST_REDUCTION } from './decode.js';
+import { decodeFile, LEAST_REDUCTION, type DecodedImage } from './decode.js';
 import { DataError } from '../errors.js';
 import { PhiloxStream, Purpose } from './philox.js';
+import { thumbnail } from './thumbnail.js';
 
 /** Training: the crops of one image. */
 export interface CropJob {
@@ -20,24 +23,47 @@ export interface CropJob {
   augmentation: AugmentationSettings;
 }
 
-/** Evaluation: Resize(shorter side) and CenterCrop of one image. */
+/**
+ * How an image is brought to size for evaluation, all by Pillow's resize:
+ * - `crop`: shorter side to `resize` (bicubic), then the central `crop` x `crop`; eval_knn.py, eval_linear.py
+ * - `stretch`: to `crop` x `crop` (bicubic), whatever its shape; eval_copy_detection.py
+ * - `inside`: longer side to `crop`, smaller images as they are (Lanczos, Image.thumbnail); eval_image_retrieval.py
+ */
+export type Fit = 'crop' | 'stretch' | 'inside';
+
+/** Evaluation: one image, resized. */
 export interface EvalJob {
   kind: 'eval';
   batchSize: number;
+  fit: Fit;
   /** Length of the shorter side after resizing, in pixels. */
   resize: number;
-  /** Side of the centre crop, in pixels. */
+  /** Side of the result, in pixels. */
+  crop: number;
+  /** Rectangles cut out before resizing: left, top, right, bottom of each image; null for the whole image. */
+  boxes?: readonly (Box | null)[];
+}
+
+/** Left, top, right and bottom of a rectangle in pixels; fractions are rounded, as Image.crop does. */
+export type Box = readonly [number, number, number, number];
+
+/** Training of a linear classifier: RandomResizedCrop with its default bilinear filter, and a flip; eval_linear.py. */
+export interface ResizedCropJob {
+  kind: 'resized-crop';
+  seed: number;
+  batchSize: number;
+  /** Side of the crop, in pixels. */
   crop: number;
 }
 
-export type Job = CropJob | EvalJob;
+export type Job = CropJob | EvalJob | ResizedCropJob;
 
 /** Bytes of a batch's crops of one resolution. */
 export const planesBytes = (images: number, size: number): number => images * 3 * size * size;
 
 /** Bytes of one slot: the global crops, then the local ones. */
 export function slotBytes(job: Job): { globals: number; locals: number } {
-  if (job.kind === 'eval') return { globals: planesBytes(job.batchSize, job.crop), locals: 0 };
+  if (job.kind !== 'crops') return { globals: planesBytes(job.batchSize, job.crop), locals: 0 };
   const { globalCropsSize, localCropsSize, localCropsNumber } = job.augmentation;
   return {
     globals: planesBytes(GLOBAL_CROPS * job.batchSize, globalCropsSize),
@@ -108,11 +134,63 @@ export function centerCropWindow(shape: { width: number; height: number }, size:
   return { x: start(shape.width), y: start(shape.height), width: size, height: size };
 }
 
-async function renderEval(job: EvalJob, path: string, position: number, out: Uint8Array): Promise<void> {
-  const image = await decodeFile(path);
+/** Image.crop: the part of the rectangle that lies in the image. @throws DataError when none does */
+function cutOut(image: DecodedImage, box: Box): DecodedImage {
+  const clamp = (value: number, most: number) => Math.min(Math.max(roundHalfEven(value), 0), most);
+  const [left, right] = [clamp(box[0], image.width), clamp(box[2], image.width)];
+  const [top, bottom] = [clamp(box[1], image.height), clamp(box[3], image.height)];
+  const [width, height] = [right - left, bottom - top];
+  if (width < 1 || height < 1) {
+    throw new DataError(`the box ${box.join(', ')} lies outside its ${image.width} x ${image.height} pixels`);
+  }
+  const { channels } = image;
+  const data = new Uint8Array(width * height * channels);
+  for (let y = 0; y < height; y++) {
+    const from = ((top + y) * image.width + left) * channels;
+    data.set(image.data.subarray(from, from + width * channels), y * width * channels);
+  }
+  return { data, width, height, channels, originalWidth: width, originalHeight: height };
+}
+
+interface Shape {
+  width: number;
+  height: number;
+}
+
+async function renderEval(job: EvalJob, path: string, place: Place, out: Uint8Array): Promise<Shape> {
+  const decoded = await decodeFile(path);
+  const box = job.boxes?.[place.imageIndex];
+  const image = box ? cutOut(decoded, box) : decoded;
+  const target = { planar: true, out, offset: place.position * planesBytes(1, job.crop) };
+  const square = { width: job.crop, height: job.crop };
+  if (job.fit === 'inside') return thumbnail(image, job.crop, target);
+  if (job.fit === 'stretch') {
+    resizeImage(image, { ...square, ...target });
+    return square;
+  }
   const shape = resizedShape(image.width, image.height, job.resize);
-  const window = centerCropWindow(shape, job.crop);
-  resizeImage(image, { ...shape, window, planar: true, out, offset: position * planesBytes(1, job.crop) });
+  resizeImage(image, { ...shape, window: centerCropWindow(shape, job.crop), ...target });
+  return square;
+}
+
+/** torchvision's defaults: share of the image's area, and width / height. */
+const RESIZED_CROP_SCALE = [0.08, 1] as const;
+const RESIZED_CROP_RATIO = [3 / 4, 4 / 3] as const;
+
+async function renderResizedCrop(job: ResizedCropJob, path: string, place: Place, out: Uint8Array) {
+  const target = { width: job.crop, height: job.crop, offset: place.position * planesBytes(1, job.crop) };
+  const sample = (width: number, height: number): CropParams => {
+    const stream = new PhiloxStream(job.seed, Purpose.augmentation, place.epoch, place.imageIndex);
+    const rectangle = sampleRectangle(stream, width, height, RESIZED_CROP_SCALE, RESIZED_CROP_RATIO);
+    const plain = { jitter: null, grayscale: false, blurRadius: 0, solarizeThreshold: null };
+    return { ...rectangle, ...plain, flip: stream.random() < 0.5 };
+  };
+  const reduce = (width: number, height: number) => allowedReduction([sample(width, height)], [target]);
+  const image = await decodeFile(path, { reduce });
+  const { originalWidth, originalHeight } = image;
+  const crops = [sample(originalWidth, originalHeight)];
+  const [scaleX, scaleY] = [image.width / originalWidth, image.height / originalHeight];
+  renderCrops(image, crops, [target], out, scaleX, scaleY, 'bilinear');
 }
 
 interface Place {
@@ -121,9 +199,12 @@ interface Place {
   position: number;
 }
 
-async function renderImage(job: Job, path: string, place: Place, out: Uint8Array): Promise<void> {
+/** @returns the size in pixels, where it is not the same for all. */
+async function renderImage(job: Job, path: string, place: Place, out: Uint8Array): Promise<Shape | null> {
+  if (job.kind === 'eval') return renderEval(job, path, place, out);
   if (job.kind === 'crops') await renderMultiCrop(job, path, place, out);
-  else await renderEval(job, path, place.position, out);
+  else await renderResizedCrop(job, path, place, out);
+  return null;
 }
 
 /** An image that could not be used. */
@@ -138,6 +219,8 @@ export interface PositionResult {
   position: number;
   /** Index of the image that was rendered; null when none was (evaluation does not replace). */
   imageIndex: number | null;
+  /** Its size in pixels, for evaluation. */
+  shape: Shape | null;
   skipped: SkippedImage[];
 }
 
@@ -161,13 +244,13 @@ export async function renderPosition(
   for (;;) {
     const path = paths.get(imageIndex);
     try {
-      await renderImage(job, path, place, out);
-      return { position: place.position, imageIndex, skipped };
+      const shape = await renderImage(job, path, place, out);
+      return { position: place.position, imageIndex, shape, skipped };
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
       skipped.push({ path, reason: error.message });
     }
-    if (job.kind === 'eval') return { position: place.position, imageIndex: null, skipped };
+    if (job.kind !== 'crops') return { position: place.position, imageIndex: null, shape: null, skipped };
     if (skipped.length > MAX_REPLACEMENTS) {
       const first = skipped[0]!;
       throw new DataError(

@@ -5,12 +5,12 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parquetReadObjects } from 'hyparquet';
-import { ConfigError, DataError } from '../errors.js';
-import { liveTensors } from '../torch/index.js';
+import { CheckpointError, ConfigError, DataError } from '../errors.js';
+import { liveTensors, tensor } from '../torch/index.js';
 import { loadModel, type Model } from '../weights/load.js';
-import { readSafetensors } from '../weights/safetensors.js';
+import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
-import { evaluateKnn } from './knn.js';
+import { evaluateKnn, evaluateKnnFeatures } from './knn.js';
 import { writeFeatures } from './write-features.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-eval-'));
@@ -62,6 +62,33 @@ describe('evaluateKnn', () => {
       return true;
     });
     await assert.rejects(evaluateKnn(model, { train, val, crop: 4 }), /smaller than the model's patches/);
+  });
+
+  it('writes its features, and gives the same from them without the model', async () => {
+    const dump = path.join(folder, 'new', 'features');
+    const options = { k: [1, 5], temperature: 0.1 };
+    const result = await evaluateKnn(model, { train, val, ...options, numWorkers: 0, dumpFeatures: dump });
+    assert.deepEqual(evaluateKnnFeatures(dump, options), result);
+    const { tensors, metadata } = readSafetensors(path.join(dump, 'trainfeat.safetensors'));
+    assert.deepEqual(JSON.parse(metadata['classes']!), ['blue', 'green', 'red']);
+    const first = Array.from(tensors.get('features')!.toTypedArray().subarray(0, 24), Number);
+    assert.ok(Math.abs(first.reduce((sum, value) => sum + value ** 2, 0) - 1) < 1e-5);
+    assert.throws(() => evaluateKnnFeatures(path.join(folder, 'none')), CheckpointError);
+    writeSafetensors(path.join(dump, 'testfeat.safetensors'), { features: tensor([[1, 0]]) });
+    assert.throws(() => evaluateKnnFeatures(dump), /expected features .* got features float32\[1, 2\]/);
+    const numbers = tensor([0], { dtype: 'int64' });
+    writeSafetensors(path.join(dump, 'testfeat.safetensors'), {
+      features: tensor([[1, 0]]),
+      labels: numbers,
+    });
+    assert.throws(() => evaluateKnnFeatures(dump), /24 and 2 values an image/);
+  });
+
+  it('says when a class folder that val needs is empty', async () => {
+    const empty = path.join(folder, 'empty');
+    await writeColourFolders(empty, 1);
+    rmSync(path.join(empty, 'red', 'red 0.png'));
+    await assert.rejects(evaluateKnn(model, { train: empty, val }), /red \(its folder holds no images\)/);
   });
 
   it('stops when told to', async () => {

@@ -1,5 +1,5 @@
 /** Images through a frozen backbone, batch by batch: what k-NN, `dino embed` and evaluations while training share. */
-import { EvalLoader, type ImageItem } from '../data/index.js';
+import { EvalLoader, type Box, type EvalBatch, type Fit, type ImageItem } from '../data/index.js';
 import { ConfigError } from '../errors.js';
 import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
@@ -68,13 +68,61 @@ export interface FeatureBatch {
   skipped: { path: string; reason: string }[];
 }
 
-export interface FeatureStreamOptions extends EvalSizes {
+export interface FeatureStreamOptions extends Pick<EvalSizes, 'crop'>, Partial<Pick<EvalSizes, 'resize'>> {
   kind?: FeatureKind;
   layers?: number;
+  /** In place of `kind` and `layers`: (B, 3, H, W) float32, normalised, to one row an image. */
+  compute?: (images: Tensor) => Tensor;
+  /** How images are brought to size, default 'crop'. With 'inside' those of one shape go through together. */
+  fit?: Fit;
+  /** Rectangles cut out of the images first, one an item. */
+  boxes?: readonly (Box | null)[];
   batchSize?: number;
   numWorkers?: number;
   device: string;
   signal?: AbortSignal | undefined;
+}
+
+/** Features of a loaded batch, its images shape by shape. */
+function computeBatch(
+  { images, sizes }: EvalBatch,
+  crop: number,
+  device: string,
+  compute: (images: Tensor) => Tensor,
+): { features: Float32Array; shape: number[] } {
+  const run = (pixels: Uint8Array, shape: number[]) =>
+    scope(() =>
+      inferenceMode(() => {
+        const raw = fromTypedArray(pixels, shape).to(device); // (B, 3, H, W) uint8
+        const out = compute(normalizeImages(raw));
+        return { features: out.to('float32').toTypedArray() as Float32Array, shape: [...out.shape] };
+      }),
+    );
+  const isSquare = sizes.every(({ width, height }) => width === crop && height === crop);
+  if (isSquare) return run(images, [sizes.length, 3, crop, crop]);
+  const byShape = new Map<string, number[]>();
+  sizes.forEach(({ width, height }, i) => {
+    const key = `${width} ${height}`;
+    byShape.set(key, [...(byShape.get(key) ?? []), i]);
+  });
+  let all: Float32Array | undefined;
+  let width = 0;
+  for (const positions of byShape.values()) {
+    const size = sizes[positions[0]!]!;
+    const bytes = 3 * size.width * size.height;
+    const pixels = new Uint8Array(positions.length * bytes);
+    positions.forEach((position, i) => {
+      const start = position * 3 * crop * crop;
+      pixels.set(images.subarray(start, start + bytes), i * bytes);
+    });
+    const { features, shape } = run(pixels, [positions.length, 3, size.height, size.width]);
+    width = shape[1]!;
+    all ??= new Float32Array(sizes.length * width);
+    for (const [i, position] of positions.entries()) {
+      all.set(features.subarray(i * width, (i + 1) * width), position * width);
+    }
+  }
+  return { features: all!, shape: [sizes.length, width] };
 }
 
 /** Runs all items through the backbone in their order. Stops between two batches when the signal is aborted. */
@@ -83,26 +131,57 @@ export async function* featureBatches(
   items: readonly ImageItem[],
   options: FeatureStreamOptions,
 ): AsyncGenerator<FeatureBatch, void> {
-  const { kind = 'cls', layers = 1, batchSize = 64, numWorkers = 1, device, resize, crop, signal } = options;
-  const loading = signal === undefined ? {} : { signal };
-  const loader = new EvalLoader({ items, resize, crop, batchSize, numWorkers, ...loading }); // closed by the loop's end
+  const { kind = 'cls', layers = 1, batchSize = 64, numWorkers = 1, device, signal, ...loading } = options;
+  const compute = options.compute ?? ((images: Tensor) => batchFeatures(backbone, images, kind, layers));
+  const { crop, resize, fit, boxes } = loading;
+  const loader = new EvalLoader({
+    ...{ items, crop, batchSize, numWorkers },
+    ...(resize === undefined ? {} : { resize }),
+    ...(fit === undefined ? {} : { fit }),
+    ...(boxes === undefined ? {} : { boxes }),
+    ...(signal === undefined ? {} : { signal }),
+  }); // closed by the loop's end
   for await (const batch of loader) {
     signal?.throwIfAborted();
-    const { indices, images, skipped } = batch;
-    if (indices.length === 0) {
-      batch.release();
-      yield { indices, features: new Float32Array(0), shape: [0], skipped };
-      continue;
-    }
-    const { features, shape } = scope(() =>
-      inferenceMode(() => {
-        const pixels = images.subarray(0, indices.length * 3 * crop * crop);
-        const raw = fromTypedArray(pixels, [indices.length, 3, crop, crop]).to(device); // (B, 3, H, W) uint8
-        const out = batchFeatures(backbone, normalizeImages(raw), kind, layers);
-        return { features: out.to('float32').toTypedArray() as Float32Array, shape: [...out.shape] };
-      }),
-    );
+    const { indices, skipped } = batch;
+    const computed =
+      indices.length === 0
+        ? { features: new Float32Array(0), shape: [0] }
+        : computeBatch(batch, crop, device, compute);
     batch.release();
-    yield { indices, features, shape, skipped };
+    yield { indices, ...computed, skipped };
   }
+}
+
+export interface FeatureTable {
+  /** (N, D) float32, row-major. */
+  features: Float32Array;
+  width: number;
+  /** Positions in the items of the images that could be read. */
+  indices: number[];
+  skipped: { path: string; reason: string }[];
+}
+
+/** One row of features for each readable image, in one array that is allocated once. */
+export async function featureTable(
+  backbone: Backbone,
+  items: readonly ImageItem[],
+  options: FeatureStreamOptions & { onProgress?: ((done: number, total: number) => void) | undefined },
+): Promise<FeatureTable> {
+  let features = new Float32Array(0);
+  let width = 0;
+  let done = 0;
+  const indices: number[] = [];
+  const skipped: FeatureTable['skipped'] = [];
+  for await (const batch of featureBatches(backbone, items, options)) {
+    done += batch.indices.length + batch.skipped.length;
+    options.onProgress?.(done, items.length);
+    skipped.push(...batch.skipped);
+    if (batch.indices.length === 0) continue;
+    width = batch.shape[1]!;
+    if (features.length === 0) features = new Float32Array(items.length * width);
+    features.set(batch.features, indices.length * width);
+    for (const index of batch.indices) indices.push(index);
+  }
+  return { features: features.subarray(0, indices.length * width), width, indices, skipped };
 }

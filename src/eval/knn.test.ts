@@ -74,6 +74,20 @@ describe('knnClassify', () => {
     );
   });
 
+  it('gives the same to the bit whatever the blocks, and keeps the earlier of equals', () => {
+    const { train: trainCount, test: testCount, dim, classes, spread } = cases[0]!;
+    const train = make(trainCount, dim, classes, 1, spread);
+    const test = make(testCount, dim, classes, 2, spread);
+    const whole = knnClassify(train, test, { k: [3, 20, 200] });
+    for (const block of [1, 7, 150, 599, 600]) {
+      assert.deepEqual(knnClassify(train, test, { k: [3, 20, 200], block }), whole, `block ${block}`);
+    }
+    // four equal training images in blocks of one: the first two vote
+    const same = { features: tensor(Array.from({ length: 4 }, () => [3, 4])), labels: [6, 6, 1, 1] };
+    const one = { features: tensor([[3, 4]]), labels: [6] };
+    assert.deepEqual([...knnClassify(same, one, { k: [2], block: 1 })], [[2, { top1: 100, top5: 100 }]]);
+  });
+
   it('leaves no tensors behind', () => {
     const [train, test] = [make(50, 4, 3, 1, 1), make(40, 4, 3, 2, 1)];
     const before = liveTensors();

@@ -2,13 +2,15 @@
  * Weighted k-nearest-neighbour classification on frozen features (paper, section 4.1; reference: eval_knn.py,
  * knn_classifier). Departures: it works with fewer than 100 test images (there the chunk size becomes 0), k above the
  * number of training images is clipped with a warning, classes are matched by name, and one search at the largest k
- * serves the smaller ones.
+ * serves the smaller ones, block by block, so that memory is bounded for any number of training images.
  */
-import { type ImageList, listImages } from '../data/index.js';
+import type { ImageList } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { Backbone } from '../models/index.js';
-import { fromTypedArray, inferenceMode, scope, type Tensor, zeros } from '../torch/index.js';
-import { checkEvalSizes, defaultEvalSizes, type EvalSizes, featureBatches } from './features.js';
+import { fromTypedArray, full, inferenceMode, ops, scope, type Tensor, zeros } from '../torch/index.js';
+import { checkEvalSizes, defaultEvalSizes, type EvalSizes, featureTable } from './features.js';
+import { readKnnFeatures, writeKnnFeatures } from './knn-features.js';
+import { labelledPair } from './labelled.js';
 
 /** The reference's neighbours, temperature, and number of classes that votes are counted over at least. */
 export const KNN_DEFAULTS = {
@@ -25,54 +27,103 @@ export interface KnnScore {
 }
 
 export interface LabelledFeatures {
-  /** (N, D) float32; normalised here. */
+  /** (N, D) float32; normalised here, unless `normalised` says that they are. */
   features: Tensor;
   /** (N) class numbers. */
   labels: readonly number[];
+  normalised?: boolean;
 }
 
-/** Similarities are (chunk, N): this many values at a time, 64 MiB. */
-const SIMILARITY_VALUES = 2 ** 24;
+/** Training features that are compared at a time: with QUERIES test images, 64 MiB of similarities. */
+const BLOCK = 2 ** 15;
+const QUERIES = 512;
+
+/** Rows scaled to length 1, as torch.nn.functional.normalize does. */
+const normalise = (features: Tensor): Tensor => features.div(features.norm(2, [1], true).clampMin(1e-12));
+
+interface Neighbours {
+  /** (M, K) similarities, nearest first. */
+  near: Tensor;
+  /** (M, K) their classes. */
+  classes: Tensor;
+}
+
+/**
+ * The nearest training images of every test image. The training features come block by block, each compared with all
+ * test images, whose best so far are kept: no more than (QUERIES, BLOCK) similarities exist at a time, and (M, K) of the
+ * best.
+ */
+function nearest(train: LabelledFeatures, test: LabelledFeatures, k: number, block: number): Neighbours {
+  const { device } = train.features;
+  const [trainCount, testCount] = [train.labels.length, test.labels.length];
+  const near = full([testCount, k], -Infinity, { device });
+  const classes = zeros([testCount, k], { dtype: 'int64', device });
+  for (let start = 0; start < trainCount; start += block) {
+    const size = Math.min(block, trainCount - start);
+    scope(() => {
+      const part = train.features.narrow(0, start, size);
+      const bank = (train.normalised ? part : normalise(part)).t(); // (D, N)
+      const numbers = BigInt64Array.from(train.labels.slice(start, start + size), BigInt);
+      const labels = fromTypedArray(numbers, [size]).to(device);
+      for (let begin = 0; begin < testCount; begin += QUERIES) {
+        const count = Math.min(QUERIES, testCount - begin);
+        scope(() => {
+          const some = test.features.narrow(0, begin, count);
+          const queries = test.normalised ? some : normalise(some); // (B, D)
+          const [values, indices] = queries.matmul(bank).topk(Math.min(k, size)); // (B, K) each, nearest first
+          const found = labels.take(indices); // (B, K)
+          const best = near.narrow(0, begin, count);
+          const bestClasses = classes.narrow(0, begin, count);
+          if (start === 0 && values.size(1) === k) {
+            best.copy_(values);
+            bestClasses.copy_(found);
+            return;
+          }
+          // what was found before comes first, and the sort is stable: of equals the earlier image stays
+          const [merged, order] = ops.cat([best, values], 1).sort({ stable: true, descending: true }); // (B, K + K)
+          const candidates = ops.cat([bestClasses, found], 1);
+          best.copy_(merged.narrow(1, 0, k));
+          bestClasses.copy_(candidates.gather(1, order.narrow(1, 0, k)));
+        });
+      }
+    });
+  }
+  return { near, classes };
+}
 
 /**
  * Scores for each k.
+ * @param options - `block` is how many training features are compared at a time, default 32,768.
  * @returns By k as asked for, in the order of `ks`.
  */
 export function knnClassify(
   train: LabelledFeatures,
   test: LabelledFeatures,
-  options: { k?: readonly number[]; temperature?: number } = {},
+  options: { k?: readonly number[]; temperature?: number; block?: number } = {},
 ): Map<number, KnnScore> {
   const ks = options.k ?? KNN_DEFAULTS.k;
   const temperature = options.temperature ?? KNN_DEFAULTS.temperature;
-  const trainCount = train.labels.length;
   const testCount = test.labels.length;
-  const largest = Math.min(trainCount, Math.max(...ks));
+  const largest = Math.min(train.labels.length, Math.max(...ks));
   // Classes without a vote tie at 0 and are ranked by number, so their count is the reference's.
-  const classes = Math.max(KNN_DEFAULTS.minClasses, ...train.labels.map((label) => label + 1));
+  const classes = train.labels.reduce((most, label) => Math.max(most, label + 1), KNN_DEFAULTS.minClasses);
   const hits = new Map(ks.map((k) => [k, { top1: 0, top5: 0 }]));
-  const normalise = (features: Tensor): Tensor => features.div(features.norm(2, [1], true).clampMin(1e-12));
   inferenceMode(() =>
     scope(() => {
-      const device = train.features.device;
-      const bank = normalise(train.features).t(); // (D, N)
-      const queries = normalise(test.features); // (M, D)
-      const labels = fromTypedArray(BigInt64Array.from(train.labels, BigInt), [trainCount]).to(device);
-      const chunk = Math.max(1, Math.min(512, Math.floor(SIMILARITY_VALUES / trainCount)));
-      for (let begin = 0; begin < testCount; begin += chunk) {
-        const count = Math.min(chunk, testCount - begin);
+      const { device } = train.features;
+      const neighbours = nearest(train, test, largest, options.block ?? BLOCK);
+      for (let begin = 0; begin < testCount; begin += QUERIES) {
+        const count = Math.min(QUERIES, testCount - begin);
         scope(() => {
-          const similarity = queries.narrow(0, begin, count).matmul(bank); // (B, N)
-          const [near, indices] = similarity.topk(largest); // (B, K) each, nearest first
-          const neighbours = labels.take(indices); // (B, K) classes
-          const weights = near.div(temperature).exp(); // (B, K)
+          const labels = neighbours.classes.narrow(0, begin, count); // (B, K)
+          const weights = neighbours.near.narrow(0, begin, count).div(temperature).exp(); // (B, K)
           const targets = BigInt64Array.from(test.labels.slice(begin, begin + count), BigInt);
           const target = fromTypedArray(targets, [count, 1]).to(device); // (B, 1)
           for (const [k, hit] of hits) {
             const used = Math.min(k, largest);
             const votes = zeros([count, classes], { device }).scatterAdd_(
               1,
-              neighbours.narrow(1, 0, used),
+              labels.narrow(1, 0, used),
               weights.narrow(1, 0, used),
             ); // (B, C)
             const ranked = votes.sort(-1, true)[1]; // (B, C) classes, most votes first
@@ -102,6 +153,8 @@ export interface KnnOptions extends Partial<EvalSizes> {
   k?: readonly number[];
   /** Temperature of the votes; default 0.07. */
   temperature?: number;
+  /** A folder that the normalised features are written to, for evaluateKnnFeatures(). */
+  dumpFeatures?: string;
   batchSize?: number;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
@@ -122,21 +175,6 @@ export interface KnnResult {
   skipped: { path: string; reason: string }[];
 }
 
-async function labelled(
-  source: string | ImageList,
-  what: string,
-): Promise<ImageList & { classes: string[] }> {
-  const list = typeof source === 'string' ? await listImages(source) : source;
-  const { classes } = list;
-  if (classes === null || list.items.some((item) => item.label === null)) {
-    throw new DataError(
-      `${list.root} (--${what}) has no labels: k-NN needs a folder with one folder a class. ` +
-        'Labels serve the evaluation alone.',
-    );
-  }
-  return { ...list, classes };
-}
-
 interface Extracted extends LabelledFeatures {
   skipped: { path: string; reason: string }[];
 }
@@ -147,31 +185,24 @@ async function extract(
   part: 'train' | 'val',
   options: KnnOptions & EvalSizes & { device: string },
 ): Promise<Extracted> {
-  const rows: Float32Array[] = [];
-  const labels: number[] = [];
-  const skipped: { path: string; reason: string }[] = [];
-  let width = 0;
-  let done = 0;
-  const { resize, crop, device, signal, batchSize = 128, numWorkers = 1 } = options;
-  const settings = { resize, crop, device, signal, batchSize, numWorkers };
-  for await (const batch of featureBatches(backbone, list.items, settings)) {
-    done += batch.indices.length + batch.skipped.length;
-    skipped.push(...batch.skipped);
-    options.onProgress?.({ part, done, total: list.items.length });
-    if (batch.indices.length === 0) continue;
-    rows.push(batch.features);
-    for (const index of batch.indices) labels.push(list.items[index]!.label!);
-    width = batch.shape[1]!;
-  }
-  if (labels.length === 0)
+  const { resize, crop, device, signal, batchSize = 128, numWorkers = 1, onProgress } = options;
+  const table = await featureTable(backbone, list.items, {
+    ...{ resize, crop, device, signal, batchSize, numWorkers },
+    onProgress: (done, total) => onProgress?.({ part, done, total }),
+  });
+  const { indices, features: rows, width, skipped } = table;
+  if (indices.length === 0)
     throw new DataError(`${list.root}: none of its ${list.items.length} images can be read`);
-  const all = new Float32Array(labels.length * width);
-  let position = 0;
-  for (const row of rows) {
-    all.set(row, position);
-    position += row.length;
-  }
-  return { features: scope(() => fromTypedArray(all, [labels.length, width]).to(device)), labels, skipped };
+  const labels = indices.map((index) => list.items[index]!.label!);
+  const features = scope(() => {
+    const all = fromTypedArray(rows, [indices.length, width]).to(device);
+    for (let start = 0; start < indices.length; start += BLOCK) {
+      const some = all.narrow(0, start, Math.min(BLOCK, indices.length - start));
+      scope(() => some.copy_(normalise(some)));
+    }
+    return all;
+  });
+  return { features, labels, skipped, normalised: true };
 }
 
 /** Checks the numbers of an evaluation. @throws ConfigError with every problem. */
@@ -204,34 +235,20 @@ export async function evaluateKnn(
   const resize =
     options.resize ?? (options.crop === undefined ? usual.resize : defaultEvalSizes(crop).resize);
   checkEvalSizes({ resize, crop }, architecture.patchSize);
-  const [train, val] = [await labelled(options.train, 'train'), await labelled(options.val, 'val')];
-  const numberOf = new Map(train.classes.map((name, index) => [name, index]));
-  const unknown = val.classes.filter((name) => !numberOf.has(name));
-  if (unknown.length > 0) {
-    throw new DataError(
-      `${val.root} has classes that ${train.root} lacks: ${unknown.slice(0, 10).join(', ')}` +
-        `${unknown.length > 10 ? ` and ${unknown.length - 10} more` : ''}. Class folders must have the same names.`,
-    );
-  }
+  const { train, val, inTrain } = await labelledPair(options.train, options.val);
   const sized = { ...options, resize, crop, device };
   const bank = await extract(backbone, train, 'train', sized);
   const queries = await extract(backbone, val, 'val', sized);
   try {
-    const tooMany = ks.filter((k) => k > bank.labels.length);
-    if (tooMany.length > 0) {
-      options.onWarning?.(
-        `k ${tooMany.join(', ')} is more than the ${bank.labels.length} training images: all of them vote`,
-      );
+    const test = { ...queries, labels: queries.labels.map((label) => inTrain[label]!) };
+    if (options.dumpFeatures !== undefined) {
+      const metadata = { classes: train.classes, resize, crop };
+      writeKnnFeatures(options.dumpFeatures, bank, test, metadata);
     }
-    const inTrain = queries.labels.map((label) => numberOf.get(val.classes[label]!)!);
-    const scores = knnClassify(bank, { features: queries.features, labels: inTrain }, { k: ks, temperature });
-    const by = (name: keyof KnnScore) =>
-      Object.fromEntries([...scores].map(([k, score]) => [String(k), score[name]]));
     return {
-      top1: by('top1'),
-      top5: by('top5'),
+      ...score(bank, test, { ...options, k: ks, temperature }),
       trainImages: bank.labels.length,
-      valImages: queries.labels.length,
+      valImages: test.labels.length,
       classes: train.classes.length,
       resize,
       crop,
@@ -240,5 +257,56 @@ export async function evaluateKnn(
   } finally {
     bank.features.dispose();
     queries.features.dispose();
+  }
+}
+
+function score(
+  bank: LabelledFeatures,
+  test: LabelledFeatures,
+  options: {
+    k: readonly number[];
+    temperature: number;
+    onWarning?: ((message: string) => void) | undefined;
+  },
+): Pick<KnnResult, 'top1' | 'top5'> {
+  const tooMany = options.k.filter((k) => k > bank.labels.length);
+  if (tooMany.length > 0) {
+    options.onWarning?.(
+      `k ${tooMany.join(', ')} is more than the ${bank.labels.length} training images: all of them vote`,
+    );
+  }
+  const scores = knnClassify(bank, test, options);
+  const by = (name: keyof KnnScore) =>
+    Object.fromEntries([...scores].map(([k, values]) => [String(k), values[name]]));
+  return { top1: by('top1'), top5: by('top5') };
+}
+
+/**
+ * k-NN accuracy from features that evaluateKnn() wrote to a folder (`dumpFeatures`), without a model.
+ *
+ * @throws CheckpointError when the files are missing, damaged or don't fit each other; ConfigError for numbers out of
+ *   range.
+ */
+export function evaluateKnnFeatures(
+  folder: string,
+  options: Pick<KnnOptions, 'k' | 'temperature' | 'onWarning'> & { device?: string } = {},
+): KnnResult {
+  const k = options.k ?? KNN_DEFAULTS.k;
+  const temperature = options.temperature ?? KNN_DEFAULTS.temperature;
+  checkKnn(k, temperature);
+  const { train, test, classes, resize, crop } = readKnnFeatures(folder, options.device ?? 'cpu');
+  try {
+    return {
+      ...score(train, test, { ...options, k, temperature }),
+      trainImages: train.labels.length,
+      valImages: test.labels.length,
+      classes: classes.length,
+      resize,
+      crop,
+      skipped: [],
+    };
+  } finally {
+    train.features.dispose();
+    test.features.dispose();
   }
 }

@@ -1,0 +1,69 @@
+/** The evaluations as a user runs them: tables, JSON, and what is kept in the run folder. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
+
+const bin = fileURLToPath(new URL('../../bin/dino.js', import.meta.url));
+const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-cli-eval-'));
+const run = path.join(folder, 'run');
+const images = path.join(folder, 'images');
+before(async () => {
+  writeTinyRun(run);
+  await writeColourFolders(path.join(images, 'train'), 3);
+  await writeColourFolders(path.join(images, 'val'), 2, 44);
+});
+after(() => rmSync(folder, { recursive: true }));
+
+function dino(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [bin, ...args], { encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
+  return { stdout, stderr };
+}
+const kept = (name: string) =>
+  JSON.parse(readFileSync(path.join(run, 'evaluations', `${name}.json`), 'utf8')) as Record<string, unknown>;
+
+it('eval knn keeps its result, and reads its own features', () => {
+  const features = path.join(folder, 'features');
+  const flags = ['--nb_knn', '1', '3', '--num_workers', '0', '--device', 'cpu', '--json'];
+  const { stdout, stderr } = dino(
+    'eval',
+    'knn',
+    run,
+    '--data_path',
+    images,
+    '--dump_features',
+    features,
+    ...flags,
+  );
+  const result = JSON.parse(stdout) as { top1: Record<string, number> };
+  assert.deepEqual(Object.keys(result.top1), ['1', '3']);
+  assert.match(stderr, /kept in .*knn\.json/);
+  assert.deepEqual(kept('knn')['top1'], result.top1);
+  const loaded = dino('eval', 'knn', '--load_features', features, ...flags);
+  assert.deepEqual(JSON.parse(loaded.stdout), result);
+});
+
+it('eval linear trains, keeps its result and checkpoint, and measures that checkpoint alone', () => {
+  const flags = ['--data_path', images, '--num_workers', '0', '--device', 'cpu'];
+  const { stdout, stderr } = dino('eval', 'linear', run, ...flags, '--epochs', '2', '--lr', '1');
+  assert.match(stdout, /top-1 [\d.]+% .*best top-1/);
+  assert.match(stderr, /epoch 2\/2: loss/);
+  assert.equal(kept('linear')['epochs'], 2);
+  const checkpoint = path.join(run, 'evaluations', 'linear', 'checkpoint.safetensors');
+  const measured = dino(
+    'eval',
+    'linear',
+    run,
+    ...flags,
+    '--evaluate',
+    '--linear-weights',
+    checkpoint,
+    '--json',
+  );
+  assert.equal((JSON.parse(measured.stdout) as { top1: number }).top1, kept('linear')['top1']);
+});

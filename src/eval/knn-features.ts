@@ -1,0 +1,107 @@
+/**
+ * Features kept for k-NN: `trainfeat.safetensors` and `testfeat.safetensors` in a folder, each with `features` (N, D)
+ * float32 of length 1 and `labels` (N) int64, the classes' names in the metadata. The reference's --dump_features writes
+ * the same four tensors as trainfeat.pth, trainlabels.pth, testfeat.pth and testlabels.pth.
+ */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { CheckpointError } from '../errors.js';
+import { fromTypedArray, scope, type Tensor } from '../torch/index.js';
+import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
+
+interface Part {
+  features: Tensor;
+  labels: readonly number[];
+}
+
+export interface KnnFeatures {
+  train: Part & { normalised: true };
+  test: Part & { normalised: true };
+  /** Names of the classes, in the order of their numbers. */
+  classes: string[];
+  /** Sizes that the images were read at, pixels; 0 when the file doesn't say. */
+  resize: number;
+  crop: number;
+}
+
+const fileOf = (folder: string, part: 'train' | 'test'): string =>
+  path.join(folder, `${part}feat.safetensors`);
+
+/** @throws CheckpointError when the folder can't be written. */
+export function writeKnnFeatures(
+  folder: string,
+  train: Part,
+  test: Part,
+  about: { classes: readonly string[]; resize: number; crop: number },
+): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw new CheckpointError(`${folder} can't be made: ${(error as Error).message}`, { cause: error });
+  }
+  const metadata = {
+    classes: JSON.stringify(about.classes),
+    resize: String(about.resize),
+    crop: String(about.crop),
+  };
+  for (const [name, { features, labels }] of [
+    ['train', train],
+    ['test', test],
+  ] as const) {
+    scope(() => {
+      const numbers = fromTypedArray(BigInt64Array.from(labels, BigInt), [labels.length]);
+      writeSafetensors(fileOf(folder, name), { features, labels: numbers }, metadata);
+    });
+  }
+}
+
+function readPart(file: string, device: string): Part & { metadata: Record<string, string> } {
+  const { tensors, metadata } = readSafetensors(file);
+  const features = tensors.get('features');
+  const labels = tensors.get('labels');
+  const isWhole =
+    features?.ndim === 2 &&
+    features.dtype === 'float32' &&
+    features.size(0) > 0 &&
+    labels?.dtype === 'int64' &&
+    labels.shape.join() === String(features.size(0));
+  if (!isWhole) {
+    const found = [...tensors].map(([name, tensor]) => `${name} ${tensor.toString()}`).join(', ');
+    throw new CheckpointError(
+      `${file}: expected features (N, D) float32 and labels (N) int64, got ${found || 'no tensors'}. ` +
+        'Write it with dino eval knn --dump-features.',
+    );
+  }
+  const numbers = labels.toArray();
+  if (numbers.some((label) => label < 0)) throw new CheckpointError(`${file}: labels below 0`);
+  return { features: scope(() => features.to(device)), labels: numbers, metadata };
+}
+
+/** @throws CheckpointError when a file is missing, damaged, or doesn't fit the other. */
+export function readKnnFeatures(folder: string, device: string): KnnFeatures {
+  const train = readPart(fileOf(folder, 'train'), device);
+  const test = readPart(fileOf(folder, 'test'), device);
+  const [widths, classes] = [
+    [train.features.size(1), test.features.size(1)],
+    train.metadata['classes'] ?? '[]',
+  ];
+  if (widths[0] !== widths[1] || classes !== (test.metadata['classes'] ?? '[]')) {
+    throw new CheckpointError(
+      `${folder}: the training and the test features are not of one evaluation ` +
+        `(${widths.join(' and ')} values an image, classes ${classes} and ${test.metadata['classes'] ?? '[]'})`,
+    );
+  }
+  let names: string[];
+  try {
+    names = JSON.parse(classes) as string[];
+  } catch (error) {
+    throw new CheckpointError(`${folder}: the classes are damaged`, { cause: error });
+  }
+  return {
+    train: { ...train, normalised: true },
+    test: { ...test, normalised: true },
+    classes: names,
+    resize: Number(train.metadata['resize'] ?? 0),
+    crop: Number(train.metadata['crop'] ?? 0),
+  };
+}

@@ -1,0 +1,130 @@
+/**
+ * The state of a linear evaluation between two epochs: `checkpoint.safetensors` holds linear.weight, linear.bias and
+ * their momentum buffers, and in its metadata the epoch, the best accuracy and the settings (checkpoint.pth.tar in the
+ * reference). One file, so that it is whole or absent.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { z } from 'zod';
+import { CheckpointError, ConfigError } from '../errors.js';
+import type { Backbone } from '../models/index.js';
+import type { Tensor } from '../torch/index.js';
+import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
+import type { LinearClassifier, LinearProbe } from './linear-probe.js';
+
+const settingsSchema = z.object({
+  epochs: z.int(),
+  lr: z.number(),
+  batchSize: z.int(),
+  resize: z.int(),
+  crop: z.int(),
+  nLastBlocks: z.int(),
+  avgpoolPatchtokens: z.boolean(),
+  numLabels: z.int(),
+  seed: z.int(),
+  /** Fingerprint of the training images. */
+  train: z.string(),
+  /** Fingerprint of the backbone. */
+  weights: z.string(),
+});
+
+/** What decides the course of the training. */
+export type LinearSettings = z.infer<typeof settingsSchema>;
+
+const stateSchema = z.object({
+  /** Epochs done. */
+  epoch: z.int().min(0),
+  bestTop1: z.number(),
+  settings: settingsSchema,
+});
+
+/** SHA-256 of the names and values of all parameters and buffers. */
+export function fingerprintWeights(backbone: Backbone): string {
+  const hash = createHash('sha256');
+  for (const [name, tensor] of backbone.stateDict()) {
+    const values = tensor.toTypedArray();
+    hash.update(name).update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  }
+  return hash.digest('hex');
+}
+
+const SLOT = 'momentum_buffer.';
+
+/** Written beside, flushed, renamed. @throws CheckpointError when the disk is full or not writable. */
+export function writeLinearCheckpoint(
+  file: string,
+  settings: LinearSettings,
+  probe: LinearProbe,
+  state: { epoch: number; bestTop1: number },
+): void {
+  const tensors = new Map<string, Tensor>([...probe.classifier.stateDict(), ...probe.optimizer.stateDict()]);
+  writeSafetensors(file, tensors, { linear: JSON.stringify({ ...state, settings }) });
+}
+
+const NAMES: Readonly<Record<string, string>> = {
+  train: 'the training images',
+  weights: "the model's weights",
+};
+
+/**
+ * Restores classifier and optimizer. @returns Where it was; null without a file.
+ * @throws CheckpointError for a damaged file; ConfigError that lists every setting that was another one.
+ */
+export function readLinearCheckpoint(
+  file: string,
+  settings: LinearSettings,
+  probe: LinearProbe,
+): { epoch: number; bestTop1: number } | null {
+  if (!existsSync(file)) return null;
+  const { tensors, metadata } = readSafetensors(file);
+  let value: unknown;
+  try {
+    value = JSON.parse(metadata['linear'] ?? 'null');
+  } catch {
+    value = null;
+  }
+  const parsed = stateSchema.safeParse(value);
+  if (!parsed.success) {
+    throw new CheckpointError(
+      `${file} is no checkpoint of a linear evaluation; delete it or choose another --output`,
+    );
+  }
+  const saved = parsed.data;
+  const problems = (Object.keys(settings) as (keyof LinearSettings)[])
+    .filter((key) => settings[key] !== saved.settings[key])
+    .map((key) =>
+      key in NAMES
+        ? `${NAMES[key]} are others than those of ${file}`
+        : `${key} is ${settings[key]}, but was ${saved.settings[key]} in ${file}`,
+    );
+  if (problems.length > 0) {
+    throw new ConfigError([
+      ...problems,
+      'An evaluation goes on with the settings that it began with: choose another --output, or delete that file.',
+    ]);
+  }
+  const entries = [...tensors];
+  probe.classifier.loadStateDict(new Map(entries.filter(([name]) => !name.startsWith(SLOT))));
+  probe.optimizer.loadStateDict(new Map(entries.filter(([name]) => name.startsWith(SLOT))));
+  for (const tensor of tensors.values()) tensor.dispose();
+  return { epoch: saved.epoch, bestTop1: saved.bestTop1 };
+}
+
+/**
+ * Loads a classifier: linear.weight and linear.bias, also under `module.` as the reference saves them.
+ * @throws CheckpointError when they are missing or of another shape.
+ */
+export function readClassifier(file: string, classifier: LinearClassifier): void {
+  const { tensors } = readSafetensors(file);
+  const state = new Map(
+    [...tensors]
+      .map(([name, tensor]) => [name.replace(/^(module\.)+/, ''), tensor] as const)
+      .filter(([name]) => !name.startsWith(SLOT)),
+  );
+  try {
+    classifier.loadStateDict(state);
+  } catch (error) {
+    throw new CheckpointError(`${file}: ${(error as Error).message}`, { cause: error });
+  }
+  for (const tensor of tensors.values()) tensor.dispose();
+}

@@ -1,0 +1,176 @@
+/** Linear evaluation from folders of images to results, with a tiny model. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { CheckpointError, ConfigError, DataError } from '../errors.js';
+import { liveTensors, ones } from '../torch/index.js';
+import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
+import { loadModel, type Model } from '../weights/load.js';
+import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
+import { evaluateLinear, type LinearEpoch, type LinearOptions } from './linear.js';
+import { saveEvaluation } from './save-evaluation.js';
+
+const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-linear-'));
+const train = path.join(folder, 'train');
+const val = path.join(folder, 'val');
+let model: Model;
+let options: LinearOptions;
+before(async () => {
+  writeTinyRun(path.join(folder, 'run'));
+  model = loadModel(path.join(folder, 'run'), { device: 'cpu' });
+  await writeColourFolders(train, 5);
+  await writeColourFolders(val, 2, 44);
+  writeFileSync(path.join(train, 'red', 'bad.png'), 'no image');
+  options = { train, val, epochs: 4, lr: 0.5, batchSize: 4, valFreq: 3, numWorkers: 0 };
+});
+after(() => rmSync(folder, { recursive: true }));
+
+const weightsIn = (output: string) =>
+  readSafetensors(path.join(output, 'checkpoint.safetensors')).tensors.get('linear.weight')!.toArray();
+
+describe('evaluateLinear', () => {
+  it('learns plain colours, validates when asked to, keeps the best, leaves no tensors', async () => {
+    const epochs: LinearEpoch[] = [];
+    const parts = new Set<string>();
+    const before = liveTensors();
+    const result = await evaluateLinear(model, {
+      ...options,
+      output: path.join(folder, 'whole'),
+      onEpoch: (stats) => epochs.push(stats),
+      onProgress: ({ part, epoch, done, total }) => parts.add(`${part} ${epoch} ${done}/${total}`),
+    });
+    assert.equal(liveTensors(), before);
+    assert.equal(result.top1, 100);
+    assert.equal(result.top5, null);
+    assert.deepEqual([result.trainImages, result.valImages, result.classes], [16, 6, 3]);
+    // three blocks: the tiny model has no fourth
+    assert.deepEqual([result.nLastBlocks, result.resize, result.crop], [3, 37, 32]);
+    assert.deepEqual(
+      result.skipped.map((entry) => path.basename(entry.path)),
+      ['bad.png'],
+    );
+    // epochs 0 and 3, and the last, which is 3
+    assert.deepEqual(
+      epochs.map((stats) => stats.top1 !== undefined),
+      [true, false, false, true],
+    );
+    assert.equal(result.bestTop1, Math.max(epochs[0]!.top1!, epochs[3]!.top1!));
+    assert.ok(parts.has('train 3 16/16') && parts.has('val 3 6/6') && !parts.has('val 1 6/6'));
+    const log = readFileSync(path.join(folder, 'whole', 'log.jsonl'), 'utf8')
+      .trim()
+      .split('\n');
+    assert.deepEqual(
+      log.map((line) => JSON.parse(line) as LinearEpoch),
+      epochs,
+    );
+  });
+
+  it('goes on where it was interrupted, to the bit, and trains no more when it is done', async () => {
+    const output = path.join(folder, 'stopped');
+    const stop = new AbortController();
+    const interrupted = evaluateLinear(model, {
+      ...options,
+      output,
+      signal: stop.signal,
+      onProgress: ({ epoch, done }) => {
+        if (epoch === 2 && done === 8) stop.abort(new Error('enough'));
+      },
+    });
+    await assert.rejects(interrupted, /enough/);
+    const warnings: string[] = [];
+    let epochs = 0;
+    const again = () =>
+      evaluateLinear(model, {
+        ...options,
+        output,
+        onWarning: (message) => warnings.push(message),
+        onEpoch: () => epochs++,
+      });
+    const result = await again();
+    assert.match(warnings.join(), /going on after epoch 2 of 4/);
+    assert.equal(epochs, 2);
+    assert.deepEqual(weightsIn(output), weightsIn(path.join(folder, 'whole')));
+    const log = (name: string) => readFileSync(path.join(folder, name, 'log.jsonl'), 'utf8');
+    assert.equal(log('stopped'), log('whole'));
+    // the skipped image is met in training alone
+    assert.deepEqual({ ...(await again()), skipped: result.skipped }, result);
+    assert.equal(epochs, 2);
+  });
+
+  it('refuses the checkpoint of another evaluation, and a damaged one', async () => {
+    const output = path.join(folder, 'whole');
+    await assert.rejects(
+      evaluateLinear(model, { ...options, output, lr: 0.1, val: train, train: val, epochs: 9 }),
+      (error) => {
+        assert.ok(error instanceof ConfigError);
+        assert.match(error.message, /lr is 0\.1, but was 0\.5/);
+        assert.match(error.message, /epochs is 9, but was 4/);
+        assert.match(error.message, /the training images are others/);
+        assert.equal(error.problems.length, 4);
+        return true;
+      },
+    );
+    const damaged = path.join(folder, 'damaged');
+    mkdirSync(damaged);
+    writeSafetensors(path.join(damaged, 'checkpoint.safetensors'), { 'linear.weight': ones([3, 72]) });
+    await assert.rejects(evaluateLinear(model, { ...options, output: damaged }), CheckpointError);
+  });
+
+  it('measures a given classifier, also under the names that the reference saves', async () => {
+    const checkpoint = path.join(folder, 'whole', 'checkpoint.safetensors');
+    const result = await evaluateLinear(model, { ...options, linearWeights: checkpoint });
+    assert.equal(result.top1, 100);
+    const { tensors } = readSafetensors(checkpoint);
+    const renamed = path.join(folder, 'renamed.safetensors');
+    const entries = ['weight', 'bias'].map(
+      (key) => [`module.linear.${key}`, tensors.get(`linear.${key}`)!] as const,
+    );
+    writeSafetensors(renamed, new Map(entries));
+    assert.deepEqual(await evaluateLinear(model, { ...options, linearWeights: renamed }), result);
+    await assert.rejects(
+      evaluateLinear(model, { ...options, nLastBlocks: 1, linearWeights: renamed }),
+      /shape of linear.weight: expected \[3, 24\], got \[3, 72\]/,
+    );
+  });
+
+  it('refuses settings and folders that do not fit, all problems at once', async () => {
+    await assert.rejects(
+      evaluateLinear(model, { ...options, epochs: 0, lr: -1, batchSize: 1.5, valFreq: 0, seed: -1 }),
+      (error) => {
+        assert.ok(error instanceof ConfigError);
+        assert.equal(error.problems.length, 5);
+        return true;
+      },
+    );
+    await assert.rejects(evaluateLinear(model, { ...options, nLastBlocks: 4 }), /expected 1 to 3/);
+    await assert.rejects(
+      evaluateLinear(model, { ...options, numLabels: 2 }),
+      /numLabels 2; expected at least 3/,
+    );
+    const fewer = path.join(folder, 'fewer');
+    await writeColourFolders(fewer, 1);
+    rmSync(path.join(fewer, 'blue'), { recursive: true });
+    await assert.rejects(evaluateLinear(model, { ...options, train: fewer }), /lacks: blue/);
+    await assert.rejects(evaluateLinear(model, { ...options, val: path.join(val, 'red') }), DataError);
+    await assert.rejects(
+      evaluateLinear(model, { ...options, lr: 1e39 }),
+      /the loss is (NaN|Infinity) in epoch/,
+    );
+  });
+});
+
+describe('saveEvaluation', () => {
+  it("keeps results in the weights' run, and nowhere for a lone file", () => {
+    const file = saveEvaluation(model.file, 'linear', { top1: 99 });
+    assert.equal(file, path.join(folder, 'run', 'evaluations', 'linear.json'));
+    const { date, ...saved } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+    assert.ok(Date.parse(String(date)) > 0);
+    const weights = 'checkpoints/step-00000012/teacher.safetensors';
+    assert.deepEqual(saved, { evaluation: 'linear', weights, step: 12, top1: 99 });
+    const lone = path.join(folder, 'lone.safetensors');
+    writeSafetensors(lone, { x: ones([1]) });
+    assert.equal(saveEvaluation(lone, 'linear', {}), null);
+  });
+});

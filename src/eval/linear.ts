@@ -1,0 +1,321 @@
+/**
+ * Linear classification on frozen features, from folders of images to accuracy (paper, section 4.1; reference:
+ * eval_linear.py). The classifier is trained on randomly resized and flipped crops, so features are computed anew each
+ * epoch; it is validated on central crops.
+ *
+ * Departures: the number of classes is that of the training folder unless told otherwise; classes are matched by name;
+ * unreadable images are left out and named; an interrupted evaluation goes on to the bit from its last whole epoch, and
+ * refuses a checkpoint that was made with other settings.
+ */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { EvalLoader, type EvalBatch, type ImageList, ResizedCropLoader } from '../data/index.js';
+import { ConfigError, DataError } from '../errors.js';
+import { normalizeImages } from '../models/index.js';
+import { fromTypedArray, noGrad, scope } from '../torch/index.js';
+import { appendLine, readLines, writeFileWhole } from '../train/run-folder.js';
+import type { Model } from '../weights/load.js';
+import { defaultEvalSizes, checkEvalSizes, type EvalSizes } from './features.js';
+import { labelledPair } from './labelled.js';
+import {
+  fingerprintWeights,
+  readClassifier,
+  readLinearCheckpoint,
+  writeLinearCheckpoint,
+  type LinearSettings,
+} from './linear-checkpoint.js';
+import { LinearProbe, linearLr, type ProbeFeatures, probeFeatures, probeWidth } from './linear-probe.js';
+
+/** The reference's settings. */
+export const LINEAR_DEFAULTS = {
+  nLastBlocks: 4,
+  epochs: 100,
+  lr: 0.001,
+  batchSize: 128,
+  valFreq: 1,
+} as const;
+
+export interface LinearOptions extends Partial<EvalSizes>, Partial<ProbeFeatures> {
+  /** Labelled images that the classifier is trained on: a folder with class folders, or a list. */
+  train: string | ImageList;
+  /** Labelled images that it is measured on. */
+  val: string | ImageList;
+  /** Default 100. */
+  epochs?: number;
+  /** Learning rate for a batch of 256, default 0.001; scaled by batchSize / 256, cosine to 0. */
+  lr?: number;
+  /** Default 128. */
+  batchSize?: number;
+  /** Validate every so many epochs, and after the last; default 1. */
+  valFreq?: number;
+  /** Outputs of the classifier; default: the classes of `train`. */
+  numLabels?: number;
+  /** Of the initial weights, the order and the crops; default 0. */
+  seed?: number;
+  /** Folder for the checkpoint and the log; it is resumed from when it holds them. Default: nothing is kept. */
+  output?: string;
+  /** Classifier to measure as it is, without training: a .safetensors file with linear.weight and linear.bias. */
+  linearWeights?: string;
+  numWorkers?: number;
+  signal?: AbortSignal | undefined;
+  /** Called after every batch; epochs count from 0. */
+  onProgress?: (progress: { part: 'train' | 'val'; epoch: number; done: number; total: number }) => void;
+  /** Called after every epoch. */
+  onEpoch?: (stats: LinearEpoch) => void;
+  onWarning?: (message: string) => void;
+}
+
+/** A line of the log. */
+export interface LinearEpoch {
+  epoch: number;
+  lr: number;
+  /** Mean training loss over the batches. */
+  trainLoss: number;
+  /** Of the epochs that were validated: percent, and mean loss over the batches. */
+  top1?: number;
+  top5?: number | null;
+  valLoss?: number;
+}
+
+export interface LinearResult extends EvalSizes, ProbeFeatures {
+  /** Percent of the validation images whose class is the classifier's first, after the last epoch. */
+  top1: number;
+  /** Percent whose class is among its first five; null with fewer than five classes. */
+  top5: number | null;
+  /** Mean validation loss. */
+  loss: number;
+  /** Highest top-1 of all validated epochs. */
+  bestTop1: number;
+  epochs: number;
+  lr: number;
+  batchSize: number;
+  trainImages: number;
+  valImages: number;
+  classes: number;
+  /** The classifier's file; null when none was written. */
+  checkpoint: string | null;
+  skipped: { path: string; reason: string }[];
+}
+
+function checkNumbers(
+  options: Required<Pick<LinearOptions, 'epochs' | 'lr' | 'batchSize' | 'valFreq' | 'seed'>>,
+) {
+  const problems: string[] = [];
+  for (const key of ['epochs', 'batchSize', 'valFreq'] as const) {
+    if (!(Number.isInteger(options[key]) && options[key] >= 1))
+      problems.push(`${key} ${options[key]}; expected a whole number, at least 1`);
+  }
+  if (!(options.lr > 0 && Number.isFinite(options.lr))) problems.push(`lr ${options.lr}; expected above 0`);
+  if (!(Number.isSafeInteger(options.seed) && options.seed >= 0))
+    problems.push(`seed ${options.seed}; expected a whole number, 0 or more`);
+  if (problems.length > 0) throw new ConfigError(problems);
+}
+
+/** Everything that the parts of an evaluation share. */
+interface Job {
+  model: Model;
+  probe: LinearProbe;
+  features: ProbeFeatures;
+  options: LinearOptions & { batchSize: number };
+  sizes: EvalSizes;
+  /** Bad images by path, with the reason. */
+  skipped: Map<string, string>;
+}
+
+/** Features of a batch; its memory is given back. null when no image of it can be read. */
+function batchFeatures({ model, features, sizes, skipped, options }: Job, batch: EvalBatch) {
+  options.signal?.throwIfAborted();
+  for (const { path: file, reason } of batch.skipped) skipped.set(file, reason);
+  const { indices, labels, images } = batch;
+  const rows =
+    indices.length === 0
+      ? null
+      : scope(() =>
+          noGrad(() => {
+            const shape = [indices.length, 3, sizes.crop, sizes.crop];
+            const raw = fromTypedArray(images, shape).to(model.device); // (B, 3, H, W) uint8
+            return probeFeatures(model.backbone, normalizeImages(raw), features); // (B, D)
+          }),
+        );
+  batch.release();
+  return rows === null ? null : { rows, labels: labels as number[] };
+}
+
+async function trainEpoch(job: Job, list: ImageList, epoch: number, lr: number): Promise<number> {
+  const { items } = list;
+  const { batchSize, numWorkers = 1, seed = 0, signal, onProgress } = job.options;
+  const loader = new ResizedCropLoader({
+    ...{ items, crop: job.sizes.crop, batchSize, seed, epoch, numWorkers },
+    ...(signal === undefined ? {} : { signal }),
+  });
+  let [sum, batches, done] = [0, 0, 0];
+  for await (const batch of loader) {
+    done += batch.indices.length + batch.skipped.length;
+    const made = batchFeatures(job, batch);
+    if (made !== null) {
+      const loss = job.probe.trainStep(made.rows, made.labels, lr);
+      made.rows.dispose();
+      if (!Number.isFinite(loss)) {
+        throw new ConfigError(
+          `the loss is ${loss} in epoch ${epoch + 1}: try a lower lr than ${job.options.lr ?? LINEAR_DEFAULTS.lr}`,
+        );
+      }
+      sum += loss;
+      batches++;
+    }
+    onProgress?.({ part: 'train', epoch, done, total: items.length });
+  }
+  if (batches === 0) throw new DataError(`${list.root}: none of its ${items.length} images can be read`);
+  return sum / batches;
+}
+
+interface Validation {
+  top1: number;
+  top5: number | null;
+  loss: number;
+  images: number;
+}
+
+async function validate(
+  job: Job,
+  list: ImageList,
+  numbers: readonly number[],
+  epoch: number,
+): Promise<Validation> {
+  const { items } = list;
+  const { batchSize, numWorkers = 1, signal, onProgress } = job.options;
+  const loader = new EvalLoader({
+    ...{ items, batchSize, numWorkers, ...job.sizes },
+    ...(signal === undefined ? {} : { signal }),
+  });
+  let [images, top1, top5, loss, batches, done] = [0, 0, 0, 0, 0, 0];
+  let hasFive = true;
+  for await (const batch of loader) {
+    done += batch.indices.length + batch.skipped.length;
+    const made = batchFeatures(job, batch);
+    if (made !== null) {
+      const labels = made.labels.map((label) => numbers[label]!);
+      const score = job.probe.score(made.rows, labels);
+      made.rows.dispose();
+      images += labels.length;
+      top1 += score.top1;
+      top5 += score.top5 ?? 0;
+      hasFive = score.top5 !== null;
+      loss += score.loss;
+      batches++;
+    }
+    onProgress?.({ part: 'val', epoch, done, total: items.length });
+  }
+  if (images === 0) throw new DataError(`${list.root}: none of its ${items.length} images can be read`);
+  return {
+    top1: (100 * top1) / images,
+    top5: hasFive ? (100 * top5) / images : null,
+    loss: loss / batches, // a mean of the batches' means, as the reference's
+    images,
+  };
+}
+
+/**
+ * Trains a linear classifier on a model's frozen features and measures it, or measures a given one.
+ *
+ * @throws ConfigError for settings out of range, or an output folder with another evaluation's checkpoint; DataError when
+ *   a folder has no labels or no readable images, or val has classes that train lacks; the signal's reason when aborted.
+ */
+export async function evaluateLinear(model: Model, options: LinearOptions): Promise<LinearResult> {
+  const { architecture, backbone } = model;
+  const { epochs, lr, batchSize, valFreq } = { ...LINEAR_DEFAULTS, ...withoutUndefined(options) };
+  const seed = options.seed ?? 0;
+  checkNumbers({ epochs, lr, batchSize, valFreq, seed });
+  const features: ProbeFeatures = {
+    nLastBlocks: options.nLastBlocks ?? Math.min(LINEAR_DEFAULTS.nLastBlocks, architecture.depth),
+    avgpoolPatchtokens: options.avgpoolPatchtokens ?? false,
+  };
+  const width = probeWidth(backbone, features);
+  const usual = defaultEvalSizes(architecture.imgSize);
+  const crop = options.crop ?? usual.crop;
+  const resize =
+    options.resize ?? (options.crop === undefined ? usual.resize : defaultEvalSizes(crop).resize);
+  checkEvalSizes({ resize, crop }, architecture.patchSize);
+  const { train, val, inTrain } = await labelledPair(options.train, options.val);
+  const numLabels = options.numLabels ?? train.classes.length;
+  if (!(Number.isInteger(numLabels) && numLabels >= train.classes.length)) {
+    throw new ConfigError(
+      `numLabels ${numLabels}; expected at least ${train.classes.length}, the classes of ${train.root}`,
+    );
+  }
+  const probe = new LinearProbe(width, numLabels, { device: model.device, seed });
+  const job: Job = {
+    ...{ model, probe, features, sizes: { resize, crop }, skipped: new Map() },
+    options: { ...options, batchSize },
+  };
+  const common = { epochs, lr, batchSize, resize, crop, ...features };
+  try {
+    if (options.linearWeights !== undefined) {
+      readClassifier(options.linearWeights, probe.classifier);
+      const { images, ...scores } = await validate(job, val, inTrain, 0);
+      return finish({ ...scores, bestTop1: scores.top1, checkpoint: null, valImages: images, ...common });
+    }
+    const settings: LinearSettings = {
+      ...common,
+      ...{ numLabels, seed, train: train.fingerprint, weights: fingerprintWeights(backbone) },
+    };
+    const folder = options.output === undefined ? null : makeFolder(options.output);
+    const log = folder === null ? null : path.join(folder, 'log.jsonl');
+    const checkpoint = folder === null ? null : path.join(folder, 'checkpoint.safetensors');
+    const restored = checkpoint === null ? null : readLinearCheckpoint(checkpoint, settings, probe);
+    let bestTop1 = restored?.bestTop1 ?? 0;
+    let last: Validation | null = null;
+    if (log !== null) cutLog(log, restored?.epoch ?? 0);
+    if (restored !== null && restored.epoch > 0) {
+      options.onWarning?.(`going on after epoch ${restored.epoch} of ${epochs}, from ${checkpoint}`);
+    }
+    for (let epoch = restored?.epoch ?? 0; epoch < epochs; epoch++) {
+      const rate = linearLr(lr, batchSize, epoch, epochs);
+      const stats: LinearEpoch = { epoch, lr: rate, trainLoss: await trainEpoch(job, train, epoch, rate) };
+      if (epoch % valFreq === 0 || epoch === epochs - 1) {
+        last = await validate(job, val, inTrain, epoch);
+        bestTop1 = Math.max(bestTop1, last.top1);
+        Object.assign(stats, { top1: last.top1, top5: last.top5, valLoss: last.loss });
+      }
+      if (log !== null && checkpoint !== null) {
+        appendLine(log, stats);
+        writeLinearCheckpoint(checkpoint, settings, probe, { epoch: epoch + 1, bestTop1 });
+      }
+      options.onEpoch?.(stats);
+    }
+    // a finished evaluation that is asked for again trains no more
+    last ??= await validate(job, val, inTrain, epochs - 1);
+    const { images, ...scores } = last;
+    return finish({ ...scores, bestTop1, checkpoint, valImages: images, ...common });
+  } finally {
+    probe.dispose();
+  }
+
+  function finish(scores: Omit<LinearResult, 'trainImages' | 'classes' | 'skipped'>): LinearResult {
+    const skipped = [...job.skipped].map(([file, reason]) => ({ path: file, reason }));
+    return { ...scores, trainImages: train.items.length, classes: train.classes.length, skipped };
+  }
+}
+
+/** So that an option given as undefined doesn't hide its default. */
+function withoutUndefined(options: LinearOptions): Partial<Record<keyof typeof LINEAR_DEFAULTS, number>> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+/** Drops the lines of epochs that will be done again. */
+function cutLog(file: string, epochs: number): void {
+  const lines = readLines(file);
+  const kept = lines.filter((line) => Number(line['epoch']) < epochs);
+  if (kept.length < lines.length) {
+    writeFileWhole(file, kept.map((line) => `${JSON.stringify(line)}\n`).join(''));
+  }
+}
+
+function makeFolder(folder: string): string {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw new DataError(`${folder} can't be made: ${(error as Error).message}`, { cause: error });
+  }
+  return folder;
+}

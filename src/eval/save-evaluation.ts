@@ -1,0 +1,37 @@
+/** Where an evaluation's result is kept: `evaluations/NAME.json` of the run that the weights belong to. */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { DataError } from '../errors.js';
+import { writeFileWhole } from '../train/run-folder.js';
+import { locateWeights } from '../weights/locate.js';
+
+/** Names of the evaluations, as in `dino eval NAME`. */
+export type EvaluationName = 'knn' | 'linear' | 'retrieval' | 'copy-detection' | (string & {});
+
+/** The run folder that a weights file lies in; null for a lone file. */
+export function runOfWeights(weightsFile: string): string | null {
+  return locateWeights(weightsFile, 'teacher').run;
+}
+
+/**
+ * Keeps the result of an evaluation with its run, written beside and renamed; an earlier one of the same name is replaced.
+ *
+ * @param weightsFile - The file that the model was loaded from (`model.file`).
+ * @param result - What the evaluation gave, and what it was asked for: JSON.
+ * @returns The file, or null when the weights belong to no run.
+ * @throws DataError when it can't be written.
+ */
+export function saveEvaluation(weightsFile: string, name: EvaluationName, result: object): string | null {
+  const { run, step } = locateWeights(weightsFile, 'teacher');
+  if (run === null) return null;
+  const file = path.join(run, 'evaluations', `${name}.json`);
+  const weights = path.relative(run, weightsFile).split(path.sep).join('/');
+  const entry = { evaluation: name, date: new Date().toISOString(), weights, step, ...result };
+  try {
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileWhole(file, `${JSON.stringify(entry, null, 2)}\n`);
+  } catch (error) {
+    throw new DataError(`${file} can't be written: ${(error as Error).message}`, { cause: error });
+  }
+  return file;
+}
