@@ -38,6 +38,12 @@ export type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/e
 export type { FeatureKind } from './eval/features.js';
 export { writeFeatures } from './eval/write-features.js';
 export {
+  evaluateAttentionSegmentation,
+  type AttentionSegmentationOptions,
+  type AttentionSegmentationResult,
+} from './eval/attention-segmentation.js';
+export { headJaccards, jaccardScore, type HeadMasks, type JaccardScore } from './eval/jaccard.js';
+export {
   evaluateVideoSegmentation,
   type ObjectScore,
   type SequenceScore,

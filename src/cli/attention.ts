@@ -7,11 +7,16 @@ import {
   Interrupted,
   interruptSignal,
   type Invocation,
-  listOption,
   readNumber,
   setAliases,
 } from './command.js';
-import { addModelOptions, evalAliases, loadForEvaluation, readList } from './eval-options.js';
+import {
+  addImageSizeOption,
+  addModelOptions,
+  evalAliases,
+  loadForEvaluation,
+  readImageSize,
+} from './eval-options.js';
 
 export function define(command: Command): void {
   command
@@ -22,14 +27,7 @@ export function define(command: Command): void {
       '--threshold <share>',
       'also draw masks of the patches that hold this share of the attention, as 0.6',
     );
-  command.addOption(
-    listOption(
-      command.createOption(
-        '--image-size <n,n>',
-        "shorter side, or height,width, pixels (default: about twice the model's own size)",
-      ),
-    ),
-  );
+  addImageSizeOption(command);
   addModelOptions(command);
   setAliases(command, evalAliases);
   addExamples(command, 'dino attention runs/first photos/cat.jpg --output maps --threshold 0.6');
@@ -56,12 +54,9 @@ export async function run(invocation: Invocation): Promise<void> {
     options['threshold'] === undefined
       ? undefined
       : readNumber(invocation, 'threshold', { min: Number.MIN_VALUE, max: 1, whole: false });
-  const size = options['imageSize'] === undefined ? [] : readSize(invocation);
+  const imageSize = readImageSize(invocation);
   if (output === undefined) problems.push('--output is missing: a folder for the pictures');
   check(invocation);
-  const [first, second] = size;
-  const imageSize =
-    first === undefined ? {} : { imageSize: second === undefined ? first : ([first, second] as const) };
   const interrupt = interruptSignal(() => io.note('interrupted'));
   try {
     const { writeAttention } = await import('../explain/attention.js');
@@ -88,11 +83,4 @@ export async function run(invocation: Invocation): Promise<void> {
   } finally {
     interrupt.release();
   }
-}
-
-function readSize(invocation: Invocation): number[] {
-  invocation.options['image-size'] = invocation.options['imageSize'];
-  const size = readList(invocation, 'image-size');
-  if (size.length > 2) invocation.problems.push('--image-size takes one number or two');
-  return size;
 }

@@ -21,6 +21,7 @@ const COMMANDS = [
   ['eval', 'knn'],
   ['eval', 'video-segmentation'],
   ['eval', 'linear'],
+  ['eval', 'attention-segmentation'],
   ['embed'],
   ['attention'],
   ['info'],

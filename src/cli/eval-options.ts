@@ -3,7 +3,7 @@ import cliProgress from 'cli-progress';
 import type { Command } from 'commander';
 import path from 'node:path';
 import type { Model } from '../weights/load.js';
-import { type AliasMap, type Invocation, type Output, readNumber } from './command.js';
+import { type AliasMap, type Invocation, listOption, type Output, readNumber } from './command.js';
 
 export function addModelOptions(command: Command): void {
   command
@@ -83,6 +83,30 @@ export function readList(invocation: Invocation, name: string): number[] {
     );
   }
   return values;
+}
+
+/** `--image-size 480` or `--image-size 480,854`, for what keeps an image's shape. */
+export function addImageSizeOption(command: Command): void {
+  command.addOption(
+    listOption(
+      command.createOption(
+        '--image-size <n,n>',
+        "shorter side, or height,width, pixels (default: about twice the model's own size)",
+      ),
+    ),
+  );
+}
+
+/** Reads addImageSizeOption's value as the functions take it; empty when it was not given. */
+export function readImageSize(invocation: Invocation): {
+  imageSize?: number | readonly [height: number, width: number];
+} {
+  const { options, problems } = invocation;
+  if (options['imageSize'] === undefined) return {};
+  options['image-size'] = options['imageSize'];
+  const [first = 0, second, ...more] = readList(invocation, 'image-size');
+  if (more.length > 0) problems.push('--image-size takes one number or two');
+  return { imageSize: second === undefined ? first : ([first, second] as const) };
 }
 
 /** Loads the model that the first argument names. */

@@ -21,12 +21,16 @@ interface Entry {
 const commands: Readonly<Record<string, Entry>> = {
   train: { summary: 'train a model on a folder of images', load: () => import('./train.js') },
   eval: {
-    summary: 'measure a model: eval knn, linear, video-segmentation',
+    summary: 'measure a model; dino eval --help lists the ways',
     load: () => import('./eval-knn.js'),
     children: {
       knn: {
         summary: 'k-nearest-neighbour classification with frozen features',
         load: () => import('./eval-knn.js'),
+      },
+      'attention-segmentation': {
+        summary: 'how well attention cuts out objects: Jaccard similarity with masks',
+        load: () => import('./eval-attention-segmentation.js'),
       },
       'video-segmentation': {
         summary: "carry a video's first mask through it (DAVIS), J and F",

@@ -66,14 +66,23 @@ export async function readLabelImage(file: string): Promise<LabelImage> {
       cause: error,
     });
   }
-  if (png.channels !== 1 || png.depth === 16) {
+  const packed = png.depth === 16 ? null : grayOf(png.data as Uint8Array, png.channels);
+  if (packed === null) {
     throw new DataError(
       `Can't read the mask ${file}: ${png.channels} channels of ${png.depth} bits; ` +
         'expected indices of a palette or gray values, 8 bits at most',
     );
   }
-  const packed = png.data as Uint8Array;
   return { width, height, labels: png.depth === 8 ? packed : unpack(packed, width, height, png.depth) };
+}
+
+/** Masks are also saved as gray pictures of several channels: alpha is dropped; null when there are colours. */
+function grayOf(data: Uint8Array, channels: number): Uint8Array | null {
+  if (channels === 1) return data;
+  const gray = data.filter((_, i) => i % channels === 0);
+  const isGray =
+    channels === 2 || gray.every((v, i) => v === data[i * channels + 1] && v === data[i * channels + 2]);
+  return isGray ? gray : null;
 }
 
 /** Pixels of 1, 2 or 4 bits, rows padded to whole bytes, to one byte each. */

@@ -1,6 +1,7 @@
 /**
  * Measures a network on the demo's scenes, in the same way before and after training: k-NN on the class token
- * (src/eval/knn.ts), nearest neighbours, and how well the attention outlines the objects (jaccard.ts).
+ * (src/eval/knn.ts), nearest neighbours, and how well the attention outlines the objects
+ * (src/eval/jaccard.ts).
  */
 import { join } from 'node:path';
 import { decodeImage, EvalLoader, type ImageItem, type ImageList, listImages } from '../data/index.js';
@@ -9,7 +10,7 @@ import { featureBatches } from '../eval/features.js';
 import { massMasks } from '../explain/attention.js';
 import { normalizeImages, type VisionTransformer } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor } from '../torch/index.js';
-import { headJaccards, jaccardScore, type JaccardScore } from './jaccard.js';
+import { headJaccards, jaccardScore, type JaccardScore } from '../eval/jaccard.js';
 import type { SceneSet } from './scenes.js';
 
 /** The reference's best k for k-NN, and the share of the attention that the paper's masks keep. */
@@ -84,7 +85,7 @@ export async function evaluateNetwork(
     return {
       knn: vote(train, scenes.trainLabels, val, scenes.valLabels),
       neighbours: nearest(train, val, options.neighboursOf, options.neighbours),
-      jaccard: jaccardScore(jaccards),
+      jaccard: jaccardScore(jaccards.map((heads) => [heads])),
       attention: chosen,
     };
   } finally {

@@ -1,5 +1,5 @@
 /** The demo's figures and pictures, as plain data: what demo.json holds (figures) and what the report draws (both). */
-import type { JaccardScore } from './jaccard.js';
+import type { JaccardScore } from '../eval/jaccard.js';
 
 /** Everything measured. */
 export interface DemoFigures {

@@ -130,7 +130,9 @@ describe('indexed PNGs', () => {
 
   it('refuse what is none', async () => {
     const file = path.join(folder, 'bad.png');
-    writeFileSync(file, encode({ width: 2, height: 1, data: new Uint8Array(6), channels: 3 }));
+    writeFileSync(file, encode({ width: 2, height: 1, data: Uint8Array.of(1, 1, 1, 7, 7, 7), channels: 3 }));
+    assert.deepEqual([...(await readLabelImage(file)).labels], [1, 7], 'gray, saved as RGB');
+    writeFileSync(file, encode({ width: 2, height: 1, data: Uint8Array.of(1, 2, 1, 7, 7, 7), channels: 3 }));
     await assert.rejects(readLabelImage(file), /bad\.png: 3 channels of 8 bits; expected indices/);
     writeFileSync(file, 'hello');
     await assert.rejects(readLabelImage(file), /not a PNG/);

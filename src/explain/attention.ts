@@ -35,6 +35,9 @@ export interface AttentionResult {
   image: Uint8Array;
   width: number;
   height: number;
+  /** Size of the whole image before it was resized. */
+  originalWidth: number;
+  originalHeight: number;
   /** (heads, rows, columns): attention of the class token; a head's patches and the class token itself sum to 1. */
   maps: Float32Array;
   /** (rows, columns): mean over heads. */
@@ -46,7 +49,11 @@ export interface AttentionResult {
 /** The work is quadratic in the patches; the reference's largest picture (480, patches of 8) has 3,600. */
 const MAX_DEFAULT_PATCHES = 4096;
 
-function targetSize(
+/**
+ * Size that an image is resized to before what is no whole patch is cut off.
+ * @throws ConfigError for sizes below a patch.
+ */
+export function attentionSize(
   width: number,
   height: number,
   model: Model,
@@ -103,7 +110,7 @@ export async function attention(
     throw new ConfigError(`threshold ${threshold}; expected a share of the attention, above 0 and at most 1`);
   }
   const decoded = await decodeImage(input);
-  const target = targetSize(decoded.width, decoded.height, model, options.imageSize);
+  const target = attentionSize(decoded.width, decoded.height, model, options.imageSize);
   const resized = resizeImage(decoded, { ...target, filter: 'bilinear' }); // (H, W, 3)
   const { patchSize } = model.architecture;
   const rows = Math.floor(target.height / patchSize);
@@ -135,6 +142,8 @@ export async function attention(
         image,
         width,
         height,
+        originalWidth: decoded.width,
+        originalHeight: decoded.height,
         maps: maps.toTypedArray() as Float32Array,
         mean: maps.mean([0]).toTypedArray() as Float32Array,
         masks: masks === null ? null : (masks.toTypedArray() as Uint8Array),

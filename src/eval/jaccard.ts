@@ -1,10 +1,10 @@
 /**
- * How well attention maps outline an object: the measure of the paper's figure 4. A head's map is thresholded to keep 60%
+ * How well attention maps outline objects: the measure of the paper's figure 4. A head's map is thresholded to keep 60%
  * of its mass (massMasks in explain/attention.ts), every patch is enlarged to its pixels, and the Jaccard similarity
- * (intersection over union, in pixels) with the ground truth is taken. For each image the head that fits best counts, and
- * the score is the mean over images. That per-image choice is how the paper's first author describes its table
- * (discussion 54 of the reference's repository); the score of the one head that is best over all images, which is never
- * higher, is reported beside it.
+ * (intersection over union, in pixels) with the ground truth is taken. For each object the head that fits it best counts;
+ * the score is the mean over an image's objects, then over images. That choice by object is how the paper's first author
+ * describes its table (discussion 54 of the reference's repository); the score of the one head that is best over all
+ * images, which is never higher, is reported beside it.
  */
 import { ShapeError } from '../errors.js';
 
@@ -66,7 +66,7 @@ export function headJaccards(attention: HeadMasks, truth: Uint8Array): number[] 
 
 /** Scores over a set of images, 0 to 100. */
 export interface JaccardScore {
-  /** Mean over images of the best head's similarity, the head chosen for each image: the paper's measure. */
+  /** Mean over images of the mean over objects of the best head's similarity, chosen for each object: the paper's. */
   bestPerImage: number;
   /** The similarity of the one head that is best over the set. */
   bestHead: number;
@@ -75,23 +75,29 @@ export interface JaccardScore {
   images: number;
 }
 
+const mean = (values: readonly number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length;
+
 /**
- * @param perImage - headJaccards() of every image.
- * @throws ShapeError when there is no image, or their numbers of heads differ.
+ * @param perImage - For every image, headJaccards() of each of its objects.
+ * @throws ShapeError when there is no image, one has no object, or their numbers of heads differ.
  */
-export function jaccardScore(perImage: readonly (readonly number[])[]): JaccardScore {
-  const heads = perImage[0]?.length ?? 0;
-  if (heads === 0 || perImage.some((image) => image.length !== heads)) {
+export function jaccardScore(perImage: readonly (readonly (readonly number[])[])[]): JaccardScore {
+  const heads = perImage[0]?.[0]?.length ?? 0;
+  const counts = [...new Set(perImage.flatMap((objects) => objects.map((object) => object.length)))];
+  if (heads === 0 || counts.length > 1 || perImage.some((objects) => objects.length === 0)) {
     throw new ShapeError(
-      `expected images with one similarity a head, got ${perImage.length} images with ` +
-        `${[...new Set(perImage.map((image) => image.length))].join(' and ') || 'no'} heads`,
+      `expected images of at least one object with one similarity a head, got ${perImage.length} images with ` +
+        `${counts.join(' and ') || 'no'} heads`,
     );
   }
-  const percent = (values: readonly number[]): number =>
-    (100 * values.reduce((sum, value) => sum + value, 0)) / values.length;
-  const means = Array.from({ length: heads }, (_, head) => percent(perImage.map((image) => image[head]!)));
+  const percent = (score: (objects: readonly (readonly number[])[]) => number): number =>
+    100 * mean(perImage.map(score));
+  const means = Array.from({ length: heads }, (_, head) =>
+    percent((objects) => mean(objects.map((object) => object[head]!))),
+  );
   return {
-    bestPerImage: percent(perImage.map((image) => Math.max(...image))),
+    bestPerImage: percent((objects) => mean(objects.map((object) => Math.max(...object)))),
     bestHead: Math.max(...means),
     heads: means,
     images: perImage.length,

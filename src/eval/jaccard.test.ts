@@ -49,17 +49,18 @@ describe('headJaccards', () => {
 
 describe('jaccardScore', () => {
   it('chooses the head by image, and once for all', () => {
-    const score = jaccardScore([
-      [0.5, 0.1],
-      [0.25, 0.75],
-      [0, 0.5],
-      [0.25, 0.25],
-    ]);
+    const score = jaccardScore([[[0.5, 0.1]], [[0.25, 0.75]], [[0, 0.5]], [[0.25, 0.25]]]);
     assert.deepEqual(score, { bestPerImage: 50, bestHead: 40, heads: [25, 40], images: 4 });
   });
 
+  it('chooses a head for each object, and counts each image once', () => {
+    const score = jaccardScore([[[0.5, 0], [0, 1]], [[0.25, 0]]]); // prettier-ignore
+    assert.deepEqual(score, { bestPerImage: 50, bestHead: 25, heads: [25, 25], images: 2 });
+  });
+
   it('refuses an empty set and images of different heads', () => {
+    assert.throws(() => jaccardScore([[]]), ShapeError);
     assert.throws(() => jaccardScore([]), /got 0 images with no heads/);
-    assert.throws(() => jaccardScore([[0.5], [0.5, 0.5]]), /2 images with 1 and 2 heads/);
+    assert.throws(() => jaccardScore([[[0.5]], [[0.5, 0.5]]]), /2 images with 1 and 2 heads/);
   });
 });

@@ -1,0 +1,147 @@
+/**
+ * How well self-attention cuts out objects, on any images with masks: the table of the paper's figure 4, for which the
+ * reference has no script. The class token's attention of the last block, a head at a time, is thresholded to keep 60% of
+ * its mass, and compared with the masks of the objects (jaccard.ts). The paper takes Pascal VOC 2012; its masks (indexed
+ * PNGs, 0 background, 255 void) are read as they are.
+ */
+import path from 'node:path';
+import { readLabelImage, type LabelImage } from '../data/indexed-png.js';
+import { listImages, type ImageItem } from '../data/index.js';
+import { resizeNearest } from '../data/resample.js';
+import { ConfigError, DataError } from '../errors.js';
+import { attentionSize, type AttentionOptions, type AttentionResult } from '../explain/attention.js';
+import type { Model } from '../weights/load.js';
+import { objectLabels } from './video-segmentation.js';
+import { headJaccards, jaccardScore, type JaccardScore } from './jaccard.js';
+
+export interface AttentionSegmentationOptions extends Pick<AttentionOptions, 'imageSize'> {
+  /** A folder of images, at any depth, or a text file of paths. */
+  images: string;
+  /** A folder of PNGs with the images' names; images without a mask are passed over. */
+  masks: string;
+  /** Share of a head's attention that its mask keeps, above 0 and at most 1; default 0.6. */
+  threshold?: number;
+  /**
+   * `each` (default): every label of a mask is an object, but 0 and 255; in a mask of 0 and 255 alone 255 is one.
+   * `foreground`: all labels together are one object.
+   */
+  objects?: 'each' | 'foreground';
+  signal?: AbortSignal | undefined;
+  onProgress?: (progress: { done: number; total: number }) => void;
+}
+
+export interface AttentionSegmentationResult extends JaccardScore {
+  /** Objects of all images. */
+  objects: number;
+  threshold: number;
+  /** Images that have no mask. */
+  withoutMask: number;
+  /** Pairs that could not be used: unreadable, of unlike sizes, or without an object. */
+  skipped: { path: string; reason: string }[];
+}
+
+/** Path without the folder and the ending, as the key of an image and its mask. */
+const keyOf = (root: string, file: string): string =>
+  path.join(path.relative(root, path.dirname(file)), path.basename(file, path.extname(file)));
+
+interface Pair {
+  image: ImageItem;
+  mask: string;
+}
+
+async function pairs(images: string, masks: string): Promise<{ found: Pair[]; withoutMask: number }> {
+  const [pictures, labels] = [await listImages(images), await listImages(masks)];
+  const byKey = new Map(
+    labels.items
+      .filter((item) => path.extname(item.path).toLowerCase() === '.png')
+      .map((item) => [keyOf(labels.root, item.path), item.path]),
+  );
+  const found: Pair[] = [];
+  for (const image of pictures.items) {
+    const mask =
+      byKey.get(keyOf(pictures.root, image.path)) ?? byKey.get(keyOf(path.dirname(image.path), image.path));
+    if (mask !== undefined) found.push({ image, mask });
+  }
+  if (found.length === 0) {
+    throw new DataError(
+      `none of the ${pictures.items.length} images in ${images} has a mask in ${masks}: expected PNGs of the same names, ` +
+        `as ${path.basename(keyOf('', pictures.items[0]!.path))}.png`,
+    );
+  }
+  return { found, withoutMask: pictures.items.length - found.length };
+}
+
+/**
+ * Jaccard similarity of attention masks and objects.
+ *
+ * @throws ConfigError for options out of range; DataError when there are no images with masks or none can be used; the
+ *   signal's reason when aborted.
+ */
+export async function evaluateAttentionSegmentation(
+  model: Model,
+  options: AttentionSegmentationOptions,
+): Promise<AttentionSegmentationResult> {
+  const { threshold = 0.6, objects = 'each', imageSize, signal, onProgress } = options;
+  if (!(threshold > 0 && threshold <= 1)) {
+    throw new ConfigError(`threshold ${threshold}; expected a share of the attention, above 0 and at most 1`);
+  }
+  const sizing = imageSize === undefined ? {} : { imageSize };
+  const { found, withoutMask } = await pairs(options.images, options.masks);
+  const scores: number[][][] = [];
+  const skipped: AttentionSegmentationResult['skipped'] = [];
+  for (const [i, { image, mask }] of found.entries()) {
+    signal?.throwIfAborted();
+    try {
+      const truth = await readLabelImage(mask);
+      const result = await model.attention(image.path, { ...sizing, threshold });
+      checkSize(result, truth, mask);
+      const labels = labelsAtModelSize(
+        truth,
+        result,
+        attentionSize(truth.width, truth.height, model, imageSize),
+      );
+      const chosen = objectLabels(truth.labels);
+      const groups =
+        objects === 'foreground' && chosen.length > 0 ? [chosen] : chosen.map((label) => [label]);
+      // an object too small for a pixel at the model's size can't be found
+      const visible = groups
+        .map((group) => labels.map((label) => (group.includes(label) ? 1 : 0)))
+        .filter((object) => object.includes(1));
+      if (visible.length === 0) throw new DataError('the mask has no object');
+      scores.push(visible.map((object) => headJaccards({ ...result, masks: result.masks! }, object)));
+    } catch (error) {
+      if (!(error instanceof DataError)) throw error;
+      skipped.push({ path: image.path, reason: error.message });
+    }
+    onProgress?.({ done: i + 1, total: found.length });
+  }
+  if (scores.length === 0) {
+    throw new DataError(
+      `none of the ${found.length} images can be used: ${skipped[0]!.path}: ${skipped[0]!.reason}`,
+    );
+  }
+  const count = scores.reduce((sum, image) => sum + image.length, 0);
+  return { ...jaccardScore(scores), objects: count, threshold, withoutMask, skipped };
+}
+
+function checkSize(result: AttentionResult, truth: LabelImage, mask: string): void {
+  const { originalWidth, originalHeight } = result;
+  if (truth.width === originalWidth && truth.height === originalHeight) return;
+  throw new DataError(
+    `${mask} has ${truth.width} x ${truth.height} pixels, its image ${originalWidth} x ${originalHeight}`,
+  );
+}
+
+/** The labels resized as the image was, cut to whole patches as it was. */
+function labelsAtModelSize(
+  truth: LabelImage,
+  result: AttentionResult,
+  size: { width: number; height: number },
+): Uint8Array {
+  const large = resizeNearest(truth.labels, truth, size);
+  const { width, height } = result;
+  const labels = new Uint8Array(width * height);
+  for (let y = 0; y < height; y++)
+    labels.set(large.subarray(y * size.width, y * size.width + width), y * width);
+  return labels;
+}
