@@ -1,13 +1,15 @@
 /** What `dino info` tells of a run, a checkpoint or a weights file; reads headers and small files only. */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { type Architecture, backboneName, inferArchitecture } from './architecture.js';
-import { checkpointKey, locateWeights } from './locate.js';
-import { readSafetensorsHeader } from './safetensors.js';
+import type { Architecture } from './architecture.js';
+import { openNetwork } from './network.js';
 
 export interface WeightsDescription {
   file: string;
   bytes: number;
+  format: 'safetensors' | 'pth';
+  /** Whose names the tensors have: the reference's (timm's are the same), or Hugging Face's. */
+  layout: 'dino' | 'transformers';
   checkpointKey: string;
   architecture: Architecture;
   /** Number of values in the backbone and in the head. */
@@ -16,6 +18,10 @@ export interface WeightsDescription {
   /** K, when the file has a head. */
   outDim: number | null;
   dtypes: string[];
+  /** Tensors that are of no use here, such as a classifier's. */
+  unused: string[];
+  /** Of a PyTorch file with several networks: the one taken, the epochs behind it, its training's settings. */
+  checkpoint: { key: string; epoch: number | null; args: Record<string, unknown> | null } | null;
   metadata: Record<string, string>;
   run: {
     folder: string;
@@ -44,29 +50,20 @@ function lastMetrics(run: string): Record<string, unknown> | null {
   return null;
 }
 
-/** @throws CheckpointError when there are no weights, or not of a vision transformer. */
+const count = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+
+/** @throws CheckpointError when there are no weights, or not of a backbone that is known. */
 export function describeWeights(
   weights: string,
   options: { checkpointKey?: string } = {},
 ): WeightsDescription {
-  const key = checkpointKey(options.checkpointKey ?? 'teacher');
-  const located = locateWeights(weights, key);
-  const { entries, metadata } = readSafetensorsHeader(located.file);
-  const shapes = new Map<string, readonly number[]>();
-  let backboneParameters = 0;
-  let headParameters = 0;
-  let outDim: number | null = null;
-  for (const { name, shape } of entries) {
-    const count = shape.reduce((product, size) => product * size, 1);
-    const inBackbone = backboneName(name);
-    if (inBackbone === null) {
-      headParameters += count;
-      if (name.endsWith('last_layer.weight_v')) outDim = shape[0] ?? null; // (K, bottleneck)
-    } else {
-      backboneParameters += count;
-      shapes.set(inBackbone, shape);
-    }
-  }
+  const key = options.checkpointKey ?? 'teacher';
+  const { located, file, found, architecture } = openNetwork(weights, { checkpointKey: key });
+  file[Symbol.dispose]();
+  const { entries, metadata } = file;
+  const shapeOf = new Map(entries.map(({ name, shape }) => [name, shape]));
+  const headShapes = [...found.head.values()].map((name) => shapeOf.get(name) ?? []);
+  const lastLayer = shapeOf.get(found.head.get('last_layer.weight_v') ?? ''); // (K, bottleneck)
   let run: WeightsDescription['run'] = null;
   if (located.run !== null && located.settings !== null) {
     const config = JSON.parse(readFileSync(path.join(located.run, 'config.json'), 'utf8')) as Record<
@@ -85,14 +82,18 @@ export function describeWeights(
   }
   return {
     file: located.file,
-    bytes: statSync(located.file).size,
-    checkpointKey: key,
-    architecture: inferArchitecture(shapes, located.file, located.settings?.numHeads),
-    backboneParameters,
-    headParameters,
-    outDim,
+    bytes: file.bytes,
+    format: file.format,
+    layout: found.layout,
+    checkpointKey: file.checkpoint?.key ?? key,
+    architecture,
+    backboneParameters: [...found.shapes.values()].reduce((sum, shape) => sum + count(shape), 0),
+    headParameters: headShapes.reduce((sum, shape) => sum + count(shape), 0),
+    outDim: lastLayer?.[0] ?? null,
     dtypes: [...new Set(entries.map((entry) => entry.dtype))],
-    metadata,
+    unused: found.unused,
+    checkpoint: file.checkpoint,
+    metadata: { ...metadata },
     run,
   };
 }
@@ -108,6 +109,22 @@ export function formatDescription(description: WeightsDescription): string {
     `parameters    backbone ${millions(description.backboneParameters)}, head ${millions(description.headParameters)}` +
       (description.outDim === null ? '' : ` with ${description.outDim} outputs`),
   ];
+  if (description.layout === 'transformers') lines.push("names         Hugging Face's, translated");
+  const { checkpoint, unused } = description;
+  if (checkpoint !== null) {
+    const { args, epoch } = checkpoint;
+    const after = epoch === null ? '' : `, after ${epoch} epochs`;
+    lines.push(`checkpoint    ${checkpoint.key} of a PyTorch checkpoint${after}`);
+    if (args !== null) {
+      const shown = Object.entries(args).map(([name, value]) => `${name}=${String(value)}`);
+      lines.push(`trained with  ${shown.join(' ')}`);
+    }
+  }
+  if (unused.length > 0) {
+    lines.push(
+      `not used      ${unused.slice(0, 4).join(', ')}${unused.length > 4 ? `, ${unused.length - 4} more` : ''}`,
+    );
+  }
   if (run !== null) {
     lines.push(
       `run           ${run.folder}, ${run.epochs} epochs planned, this is step ${run.step ?? 'unknown'} (${description.checkpointKey})`,

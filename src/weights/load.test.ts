@@ -124,11 +124,14 @@ describe('loadModel', () => {
     assert.throws(() => loadModel(run, { device: 'cuda:99' }), EngineError);
     const empty = path.join(folder, 'empty');
     mkdirSync(empty);
-    assert.throws(() => loadModel(empty), /neither a run folder .* nor a checkpoint folder/);
+    assert.throws(
+      () => loadModel(empty),
+      /neither a run folder .* a checkpoint folder .* nor a folder of Hugging Face's/,
+    );
     writeFileSync(path.join(empty, 'config.json'), '{"settings": {}}');
     assert.throws(() => loadModel(empty), /without a checkpoint yet/);
     writeFileSync(path.join(empty, 'model.pth'), 'x');
-    assert.throws(() => loadModel(path.join(empty, 'model.pth')), /safetensors\.torch\.save_file/);
+    assert.throws(() => loadModel(path.join(empty, 'model.pth')), /no PyTorch file.*\.safetensors/);
     writeFileSync(path.join(empty, 'torn.safetensors'), Buffer.alloc(100, 255));
     assert.throws(() => loadModel(path.join(empty, 'torn.safetensors')), /its header claims/);
   });

@@ -1,15 +1,14 @@
 /** Trained weights as a model that is ready for use. */
-import { CheckpointError, ConfigError } from '../errors.js';
+import { CheckpointError } from '../errors.js';
 import type { AttentionOptions, AttentionResult } from '../explain/attention.js';
 import type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from '../eval/embed.js';
 import { buildBackbone, type VisionTransformer } from '../models/index.js';
-import { assertDevice, availableDevices, type Tensor } from '../torch/index.js';
-import { type Architecture, backboneName, inferArchitecture } from './architecture.js';
-import { checkpointKey, locateWeights } from './locate.js';
-import { readSafetensors } from './safetensors.js';
+import { assertDevice, availableDevices } from '../torch/index.js';
+import type { Architecture } from './architecture.js';
+import { readNetwork } from './network.js';
 
 export interface LoadModelOptions {
-  /** `teacher` (default, the better one after training) or `student`. */
+  /** `teacher` (default, the better one after training) or `student`; in a PyTorch file also another of its keys. */
   checkpointKey?: string;
   /** `auto` (default: the fastest there is), `cpu`, `cuda:0`, `mps`. */
   device?: string;
@@ -59,8 +58,8 @@ export class Model implements Disposable {
 }
 
 /**
- * Loads a run folder, a checkpoint folder or a .safetensors file. The architecture is that of the run's config.json,
- * or is read off the tensors' shapes.
+ * Loads WEIGHTS: a run folder, a checkpoint folder, a .safetensors file, a PyTorch file (.pth; official backbones and full
+ * checkpoints, timm's), or a folder of Hugging Face's. The architecture is read off the tensors' shapes.
  *
  * @throws CheckpointError when there are no weights, or they are not whole: every missing, extra and wrongly shaped
  *   tensor is named. EngineError when the device is not there.
@@ -68,22 +67,7 @@ export class Model implements Disposable {
 export function loadModel(weights: string, options: LoadModelOptions = {}): Model {
   const device = options.device ?? 'auto';
   if (device !== 'auto') assertDevice(device);
-  const located = locateWeights(weights, checkpointKey(options.checkpointKey ?? 'teacher'));
-  const { tensors } = readSafetensors(located.file);
-  const state = new Map<string, Tensor>();
-  for (const [name, tensor] of tensors) {
-    const inBackbone = backboneName(name);
-    if (inBackbone === null) continue;
-    if (state.has(inBackbone))
-      throw new CheckpointError(`${located.file} holds ${inBackbone} more than once`);
-    state.set(inBackbone, tensor);
-  }
-  const shapes = new Map([...state].map(([name, tensor]) => [name, tensor.shape]));
-  const numHeads = options.numHeads ?? located.settings?.numHeads;
-  if (numHeads !== undefined && !(Number.isInteger(numHeads) && numHeads > 0)) {
-    throw new ConfigError(`numHeads ${numHeads}; expected a whole number above 0`);
-  }
-  const architecture = inferArchitecture(shapes, located.file, numHeads);
+  const { located, architecture, backbone: state } = readNetwork(weights, options);
   const { arch, embedDim, depth, numHeads: heads, patchSize, imgSize } = architecture;
   const size = arch === 'vit' ? { embedDim, depth, numHeads: heads } : {};
   const backbone = buildBackbone({ arch, patchSize, imgSize, ...size });
@@ -92,7 +76,7 @@ export function loadModel(weights: string, options: LoadModelOptions = {}): Mode
   } catch (error) {
     throw new CheckpointError(`${located.file}: ${(error as Error).message}`, { cause: error });
   }
-  for (const tensor of tensors.values()) tensor.dispose();
+  for (const tensor of state.values()) tensor.dispose();
   for (const parameter of backbone.parameters()) parameter.requiresGrad = false;
   const place = device === 'auto' ? (availableDevices()[0] ?? 'cpu') : device;
   backbone.to(place);

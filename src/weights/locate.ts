@@ -1,4 +1,7 @@
-/** From what the user calls WEIGHTS (a run folder, a checkpoint folder, a .safetensors file) to the file to read. */
+/**
+ * From what the user calls WEIGHTS to the file to read: a run folder, a checkpoint folder, a file, or a folder as Hugging
+ * Face's save_pretrained() writes it.
+ */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
@@ -9,13 +12,15 @@ export const CHECKPOINT_KEYS = ['teacher', 'student'] as const;
 export type CheckpointKey = (typeof CHECKPOINT_KEYS)[number];
 
 export interface LocatedWeights {
-  /** The .safetensors file. */
+  /** The file of weights. */
   file: string;
   /** The run that it belongs to, when there is one. */
   run: string | null;
   settings: TrainSettings | null;
   /** Step of the checkpoint; null for a lone file. */
   step: number | null;
+  /** Attention heads, where a run or a model's config.json tells them. */
+  numHeads: number | null;
 }
 
 /** @throws CheckpointError for another name. */
@@ -47,32 +52,57 @@ function fromCheckpoint(folder: string, key: CheckpointKey): LocatedWeights {
     run: settings === null ? null : run,
     settings,
     step: step === undefined ? null : Number(step),
+    numHeads: settings?.numHeads ?? null,
   };
 }
 
-/** @throws CheckpointError that says what is there instead. */
-export function locateWeights(weights: string, key: CheckpointKey): LocatedWeights {
+/** Files of weights in a folder that save_pretrained() wrote, the best first. */
+const PRETRAINED_FILES = ['model.safetensors', 'pytorch_model.bin'];
+
+/** A folder with Hugging Face's config.json and weights; null when it is none. */
+function fromPretrained(folder: string, file?: string): LocatedWeights | null {
+  const found =
+    file ?? PRETRAINED_FILES.map((name) => path.join(folder, name)).find((each) => existsSync(each));
+  let config: unknown;
+  try {
+    config = JSON.parse(readFileSync(path.join(folder, 'config.json'), 'utf8'));
+  } catch {
+    return null;
+  }
+  if (found === undefined || typeof config !== 'object' || config === null || 'settings' in config)
+    return null;
+  const heads = (config as Record<string, unknown>)['num_attention_heads'];
+  const numHeads = Number.isInteger(heads) && (heads as number) > 0 ? (heads as number) : null;
+  return { file: found, run: null, settings: null, step: null, numHeads };
+}
+
+/**
+ * @param key - Which network: `teacher` or `student`; a PyTorch file may have others.
+ * @throws CheckpointError that says what is there instead.
+ */
+export function locateWeights(weights: string, key: string): LocatedWeights {
   const stat = statSync(weights, { throwIfNoEntry: false });
   if (stat === undefined) throw new CheckpointError(`${weights} does not exist`);
   if (stat.isDirectory()) {
-    if (existsSync(path.join(weights, `${key}.safetensors`))) return fromCheckpoint(weights, key);
+    if (existsSync(path.join(weights, 'teacher.safetensors')))
+      return fromCheckpoint(weights, checkpointKey(key));
+    const pretrained = fromPretrained(weights);
+    if (pretrained !== null) return pretrained;
     if (existsSync(path.join(weights, 'config.json'))) {
       const newest = newestCheckpointFolder(weights);
       if (newest === null) throw new CheckpointError(`${weights} is a run without a checkpoint yet`);
-      return fromCheckpoint(newest, key);
+      return fromCheckpoint(newest, checkpointKey(key));
     }
     throw new CheckpointError(
-      `${weights} is neither a run folder (config.json) nor a checkpoint folder (${key}.safetensors)`,
+      `${weights} is neither a run folder (config.json), a checkpoint folder (teacher.safetensors) nor a folder of ` +
+        `Hugging Face's (config.json with ${PRETRAINED_FILES.join(' or ')})`,
     );
   }
-  if (!weights.endsWith('.safetensors')) {
-    throw new CheckpointError(
-      `${weights}: expected a run folder, a checkpoint folder or a .safetensors file. A PyTorch file becomes one in ` +
-        'Python: safetensors.torch.save_file(state_dict, "weights.safetensors")',
-    );
-  }
-  // A file inside a checkpoint folder knows its run all the same.
+  // A file inside a checkpoint folder knows its run all the same, one beside a config.json its heads.
   const beside = path.dirname(path.resolve(weights));
-  if (existsSync(path.join(beside, 'state.json'))) return { ...fromCheckpoint(beside, key), file: weights };
-  return { file: weights, run: null, settings: null, step: null };
+  if (existsSync(path.join(beside, 'state.json')) && weights.endsWith('.safetensors'))
+    return { ...fromCheckpoint(beside, checkpointKey(key)), file: weights };
+  const isPretrained = PRETRAINED_FILES.includes(path.basename(weights));
+  const lone: LocatedWeights = { file: weights, run: null, settings: null, step: null, numHeads: null };
+  return (isPretrained ? fromPretrained(beside, weights) : null) ?? lone;
 }

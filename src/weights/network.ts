@@ -1,0 +1,74 @@
+/** The backbone (and head) of any file of weights, by the reference's names, with its architecture. */
+import { CheckpointError, ConfigError } from '../errors.js';
+import { ops, scope, type Tensor } from '../torch/index.js';
+import { type Architecture, inferArchitecture } from './architecture.js';
+import { type LocatedWeights, locateWeights } from './locate.js';
+import { type BackboneSources, backboneSources } from './names.js';
+import { openWeights, type WeightsFile } from './weights-file.js';
+
+export interface NetworkOptions {
+  /** Which network of a checkpoint; default `teacher`. */
+  checkpointKey?: string | undefined;
+  /** Attention heads of a lone weights file of unusual size; no tensor's shape tells them. */
+  numHeads?: number | undefined;
+}
+
+export interface Network {
+  located: LocatedWeights;
+  /** Names, shapes, origin; closed. */
+  file: WeightsFile;
+  found: BackboneSources;
+  architecture: Architecture;
+  /** CPU tensors by the reference's names. */
+  backbone: Map<string, Tensor>;
+  /** The DINO head's by the reference's names (`mlp.0.weight`, ...); null without one, or when it wasn't asked for. */
+  head: Map<string, Tensor> | null;
+}
+
+/** What openNetwork() finds without reading a tensor. */
+export type NetworkHeader = Omit<Network, 'backbone' | 'head'>;
+
+/**
+ * Opens WEIGHTS and finds out what they are. Dispose of `file` when done.
+ * @throws CheckpointError when there are none, or not of a backbone that is known.
+ */
+export function openNetwork(weights: string, options: NetworkOptions = {}): NetworkHeader {
+  const { checkpointKey = 'teacher' } = options;
+  const located = locateWeights(weights, checkpointKey);
+  const numHeads = options.numHeads ?? located.numHeads ?? undefined;
+  if (numHeads !== undefined && !(Number.isInteger(numHeads) && numHeads > 0))
+    throw new ConfigError(`numHeads ${numHeads}; expected a whole number above 0`);
+  const file = openWeights(located.file, checkpointKey);
+  try {
+    const found = backboneSources(
+      new Map(file.entries.map(({ name, shape }) => [name, shape])),
+      located.file,
+    );
+    return { located, file, found, architecture: inferArchitecture(found.shapes, located.file, numHeads) };
+  } catch (error) {
+    file[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Reads WEIGHTS. @throws CheckpointError when they can't be read, or not of a backbone that is known. */
+export function readNetwork(weights: string, options: NetworkOptions & { withHead?: boolean } = {}): Network {
+  const header = openNetwork(weights, options);
+  using file = header.file;
+  const { found } = header;
+  try {
+    const backbone = new Map(
+      [...found.sources].map(([name, from]) => {
+        const [only, ...more] = from;
+        if (more.length === 0) return [name, file.read(only as string)];
+        return [name, scope(() => ops.cat(from.map((each) => file.read(each))).keep())];
+      }),
+    );
+    const wantsHead = options.withHead === true && found.head.size > 0;
+    const head = wantsHead ? new Map([...found.head].map(([name, from]) => [name, file.read(from)])) : null;
+    return { ...header, backbone, head };
+  } catch (error) {
+    if (error instanceof CheckpointError) throw error;
+    throw new CheckpointError(`${header.located.file}: ${(error as Error).message}`, { cause: error });
+  }
+}
