@@ -33,6 +33,10 @@ export {
   type SafetensorsFile,
   type SafetensorsHeader,
 } from './weights/safetensors.js';
+export { openWeights, type WeightsEntry, type WeightsFile } from './weights/weights-file.js';
+export { PthFile, PthTensor } from './weights/pth.js';
+export { readPickle, type PickleOptions } from './weights/pickle.js';
+export { NumpyArray, PickleNamespace } from './weights/pickle-values.js';
 export type { Architecture } from './weights/architecture.js';
 export type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/embed.js';
 export type { FeatureKind } from './eval/features.js';

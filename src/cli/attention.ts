@@ -20,7 +20,7 @@ import {
 
 export function define(command: Command): void {
   command
-    .argument('<weights>', 'run folder, checkpoint folder or .safetensors file')
+    .argument('<weights>', 'run folder, checkpoint folder, .safetensors or .pth file')
     .argument('<image...>', 'image files')
     .option('-o, --output <folder>', 'where the pictures go; several images get a folder each')
     .option(

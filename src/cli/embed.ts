@@ -8,7 +8,7 @@ const FORMATS = ['.safetensors', '.npy', '.parquet'];
 
 export function define(command: Command): void {
   command
-    .argument('<weights>', 'run folder, checkpoint folder or .safetensors file')
+    .argument('<weights>', 'run folder, checkpoint folder, .safetensors or .pth file')
     .argument('<images>', 'folder of images, or a text file of paths')
     .option('-o, --output <file>', `${FORMATS.join(', ')}: the ending decides`)
     .option('--features <kind>', `${KINDS.join(', ')}`, 'cls')

@@ -4,7 +4,7 @@ import { addExamples, check, type Invocation } from './command.js';
 
 export function define(command: Command): void {
   command
-    .argument('<weights>', 'run folder, checkpoint folder or .safetensors file')
+    .argument('<weights>', 'run folder, checkpoint folder, .safetensors or .pth file')
     .option('--checkpoint-key <name>', 'teacher or student', 'teacher');
   addExamples(command, 'dino info runs/first', 'dino info model.safetensors --json');
 }
