@@ -69,6 +69,12 @@ export {
   type KnnScore,
 } from './eval/knn.js';
 export { evaluateLinear, type LinearEpoch, type LinearOptions, type LinearResult } from './eval/linear.js';
+export {
+  evaluateRetrieval,
+  type RetrievalOptions,
+  type RetrievalResult,
+  type RetrievalScores,
+} from './eval/retrieval.js';
 export { saveEvaluation, type EvaluationName } from './eval/save-evaluation.js';
 export { writeAttention, type AttentionOptions, type AttentionResult } from './explain/attention.js';
 

@@ -17,6 +17,7 @@ import {
   evalAliases,
   keepResult,
   loadForEvaluation,
+  readBoolean,
   readEvalOptions,
   readLabelled,
 } from './eval-options.js';
@@ -63,9 +64,7 @@ export async function run(invocation: Invocation): Promise<void> {
     lr: readNumber(invocation, 'lr', { min: 1e-12, whole: false }),
     valFreq: readNumber(invocation, 'valFreq', { min: 1 }),
     seed: readNumber(invocation, 'seed', { min: 0 }),
-    avgpoolPatchtokens: /^(true|on|yes|1)$/i.test(
-      (options['avgpoolPatchtokens'] as string | undefined) ?? '',
-    ),
+    avgpoolPatchtokens: readBoolean(invocation, 'avgpoolPatchtokens'),
     ...given('nLastBlocks'),
     ...given('numLabels'),
   };

@@ -73,6 +73,11 @@ export async function keepResult(io: Output, model: Model, name: string, result:
   if (file !== null) io.note(`kept in ${file}`);
 }
 
+/** A booleanOption's value; false when it is not given. */
+export function readBoolean({ options }: Invocation, name: string): boolean {
+  return /^(true|on|yes|1)$/i.test((options[name] as string | undefined) ?? '');
+}
+
 /** A list option as whole numbers of at least 1. */
 export function readList(invocation: Invocation, name: string): number[] {
   const raw = String(invocation.options[name]);

@@ -1,7 +1,7 @@
 /** The evaluations as a user runs them: tables, JSON, and what is kept in the run folder. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, it } from 'node:test';
@@ -66,4 +66,24 @@ it('eval linear trains, keeps its result and checkpoint, and measures that check
     '--json',
   );
   assert.equal((JSON.parse(measured.stdout) as { top1: number }).top1, kept('linear')['top1']);
+});
+
+it('eval retrieval prints the three protocols', () => {
+  const jpg = path.join(folder, 'roxford5k', 'jpg');
+  mkdirSync(jpg, { recursive: true });
+  const from = { a: 'train/red/red 0.png', b: 'train/blue/blue 0.png', q: 'val/red/red 0.png' };
+  for (const [name, source] of Object.entries(from))
+    copyFileSync(path.join(images, source), path.join(jpg, `${name}.jpg`));
+  // a pickle of protocol 0: image a is easy for the one query
+  writeFileSync(
+    path.join(folder, 'roxford5k', 'gnd_roxford5k.pkl'),
+    "(dS'imlist'\n(lS'a'\naS'b'\nasS'qimlist'\n(lS'q'\nasS'gnd'\n" +
+      "(l(dS'bbx'\n(lI0\naI0\naI9\naI9\nasS'easy'\n(lI0\nasS'hard'\n(lsS'junk'\n(lsas.",
+  );
+  const flags = ['--imsize', '32', '--num_workers', '0', '--device', 'cpu', '--multiscale', 'true'];
+  const { stdout } = dino('eval', 'retrieval', run, '--data_path', folder, ...flags);
+  assert.match(stdout, /1 queries among 2 images of 32 pixels, three scales/);
+  assert.match(stdout, /easy {4}100\.00 {3}100\.00 100\.00 100\.00\n/);
+  assert.match(stdout, /hard {9}- /);
+  assert.deepEqual((kept('retrieval')['medium'] as { map: number }).map, 100);
 });

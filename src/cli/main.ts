@@ -21,7 +21,7 @@ interface Entry {
 const commands: Readonly<Record<string, Entry>> = {
   train: { summary: 'train a model on a folder of images', load: () => import('./train.js') },
   eval: {
-    summary: 'measure a model; dino eval --help lists the ways',
+    summary: 'measure a model; dino eval --help lists how',
     load: () => import('./eval-knn.js'),
     children: {
       knn: {
@@ -39,6 +39,10 @@ const commands: Readonly<Record<string, Entry>> = {
       linear: {
         summary: 'a linear classifier trained on frozen features',
         load: () => import('./eval-linear.js'),
+      },
+      retrieval: {
+        summary: 'image retrieval on Revisited Oxford and Paris',
+        load: () => import('./eval-retrieval.js'),
       },
     },
   },

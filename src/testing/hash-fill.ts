@@ -35,6 +35,12 @@ function fill(name: string, length: number, scale: number, offset: number): Floa
 export const hashValues = (name: string, shape: readonly number[], scale = 1): Float32Array =>
   fill(name, count(shape), scale, 0);
 
+/** The 32-bit words themselves. */
+export function hashWords(name: string, length: number): Uint32Array {
+  const hash = fnv1a32(name);
+  return new Uint32Array(length).map((_, i) => word(hash, i));
+}
+
 /** Bytes 0 to 255. */
 export function hashBytes(name: string, shape: readonly number[]): Uint8Array {
   const hash = fnv1a32(name);
