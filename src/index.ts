@@ -35,6 +35,8 @@ export {
 } from './weights/safetensors.js';
 export { openWeights, type WeightsEntry, type WeightsFile } from './weights/weights-file.js';
 export { PthFile, PthTensor } from './weights/pth.js';
+export { writePth, type PthValue } from './weights/pth-write.js';
+export { exportWeights, type ExportWeightsOptions, type ExportWeightsResult } from './weights/export.js';
 export { readPickle, type PickleOptions } from './weights/pickle.js';
 export { NumpyArray, PickleNamespace } from './weights/pickle-values.js';
 export type { Architecture } from './weights/architecture.js';

@@ -48,6 +48,7 @@ const commands: Readonly<Record<string, Entry>> = {
   },
   embed: { summary: 'write the features of images to a file', load: () => import('./embed.js') },
   attention: { summary: 'draw what the model looks at', load: () => import('./attention.js') },
+  export: { summary: 'write a model for other programs', load: () => import('./export.js') },
   info: { summary: 'describe a model or a run', load: () => import('./info.js') },
   demo: {
     summary: 'a first training that needs no data of your own, with a report',

@@ -13,7 +13,8 @@ import { z } from 'zod';
 import type { TrainingState } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
 import { defaultGenerator, noGrad, scope, type Tensor } from '../torch/index.js';
-import { readSafetensors, syncFolder, writeSafetensors } from '../weights/safetensors.js';
+import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
+import { syncFolder } from '../weights/write-file.js';
 import { writeFileWhole } from './run-folder.js';
 
 const stateSchema = z.object({

@@ -107,6 +107,7 @@ describe('safetensors', () => {
     });
     const cases: [header: unknown, dataBytes: number, RegExp, claimed?: bigint][] = [
       [{}, 0, /claims/, 2n ** 63n],
+      [{}, 0, /claims 2147483648 bytes/, 2n ** 31n],
       [{}, 0, /claims/, 10n],
       ['[]', 0, /not an object/],
       ['{"a":', 0, /not JSON/],

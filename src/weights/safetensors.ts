@@ -4,17 +4,14 @@
  * file of unknown origin can do no harm: every offset is checked before a byte is used, as the Rust implementation
  * does (no holes, no overlap, nothing beyond the end). Tensors read are views of the file's one buffer, no copies.
  */
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import path from 'node:path';
 import { CheckpointError } from '../errors.js';
 import { elementSize, fromTypedArray, scope, type DType, type Tensor } from '../torch/index.js';
 import { FileBytes } from './file-bytes.js';
 import { typedView } from './typed-view.js';
+import { writeWhole } from './write-file.js';
 
 /** The reference implementation refuses longer headers too. */
 const MAX_HEADER_BYTES = 100_000_000;
-/** The largest part that one write call takes. */
-const MAX_PART_BYTES = 2 ** 30;
 
 const dtypeByCode = new Map<string, DType>([
   ['F64', 'float64'],
@@ -154,26 +151,6 @@ export function readSafetensors(file: string): SafetensorsFile {
   return { tensors, metadata };
 }
 
-function writeFully(fd: number, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length;) {
-    done += writeSync(fd, bytes, done, Math.min(MAX_PART_BYTES, bytes.length - done));
-  }
-}
-
-/** Makes a rename last through a power cut; not every file system lets a folder be opened. */
-export function syncFolder(folder: string): void {
-  try {
-    const fd = openSync(folder, 'r');
-    try {
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-  } catch {
-    // the rename itself has succeeded
-  }
-}
-
 /**
  * Writes tensors from any device to one file: beside first, flushed, then renamed, so that `file` is whole or absent.
  * @throws CheckpointError when the disk is full or the folder is not writable; an older `file` is then untouched.
@@ -209,33 +186,15 @@ export function writeSafetensors(
   const prefix = Buffer.alloc(8);
   prefix.writeBigUInt64LE(BigInt(text.length));
 
-  const partial = `${file}.partial-${process.pid}`;
-  let fd: number | undefined;
-  try {
-    fd = openSync(partial, 'w');
-    writeFully(fd, prefix);
-    writeFully(fd, text);
+  writeWhole(file, (write) => {
+    write(prefix);
+    write(text);
     for (const [, tensor] of list) {
       if (tensor.numel === 0) continue;
-      const out = fd;
       scope(() => {
         const array = tensor.detach().to('cpu').contiguous().data();
-        writeFully(out, new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+        write(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
       });
     }
-    fsyncSync(fd);
-    closeSync(fd);
-    fd = undefined;
-    renameSync(partial, file);
-    syncFolder(path.dirname(file));
-  } catch (error) {
-    if (fd !== undefined) closeSync(fd);
-    rmSync(partial, { force: true });
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === undefined) throw error;
-    const advice = code === 'ENOSPC' ? ': the disk is full; free some space' : '';
-    throw new CheckpointError(`${file} can't be written: ${(error as Error).message}${advice}`, {
-      cause: error,
-    });
-  }
+  });
 }

@@ -1,0 +1,21 @@
+/** `dino export --format safetensors|pth`: see src/weights/export.ts. */
+import { exportWeights } from '../weights/export.js';
+import { check, type Invocation, readNumber } from './command.js';
+import type { ExportTarget } from './export.js';
+
+export function exportTo(target: ExportTarget, invocation: Invocation): void {
+  const { options, io } = invocation;
+  const size =
+    options['imageSize'] === undefined ? {} : { imageSize: readNumber(invocation, 'imageSize', { min: 1 }) };
+  check(invocation);
+  const { weights, output, checkpointKey } = target;
+  const format = target.format === 'pth' ? 'pth' : 'safetensors';
+  const withHead = options['withHead'] === true;
+  const result = exportWeights(weights, { format, output, checkpointKey, withHead, ...size });
+  const { arch, patchSize, imgSize } = result.architecture;
+  io.result(
+    result,
+    `${result.output}: ${result.tensors} tensors, ${(result.parameters / 1e6).toFixed(2)} M values, ` +
+      `${arch} with patches of ${patchSize} pixels, position embeddings for ${imgSize} x ${imgSize}`,
+  );
+}

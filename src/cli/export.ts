@@ -1,0 +1,70 @@
+/** `dino export`: a model as a file for other programs. Each format is a module of its own, imported when asked for. */
+import type { Command } from 'commander';
+import { didYouMean } from '../train/nearest.js';
+import { addExamples, check, type Invocation } from './command.js';
+
+/** What a format gets besides the flags: WEIGHTS and --output are there. */
+export interface ExportTarget {
+  weights: string;
+  output: string;
+  format: string;
+  checkpointKey: string;
+}
+
+interface Format {
+  summary: string;
+  load: () => Promise<{ exportTo: (target: ExportTarget, invocation: Invocation) => void | Promise<void> }>;
+}
+
+const formats: Readonly<Record<string, Format>> = {
+  safetensors: { summary: 'a .safetensors file', load: () => import('./export-weights.js') },
+  pth: {
+    summary: "a PyTorch file that torch.load and the reference's scripts take",
+    load: () => import('./export-weights.js'),
+  },
+};
+
+export function define(command: Command): void {
+  const described = Object.entries(formats).map(([name, { summary }]) => `${name}: ${summary}`);
+  command
+    .argument('<weights>', 'run folder, checkpoint folder or weights file')
+    .option('--format <name>', described.join('; '))
+    .option('-o, --output <path>', 'the file')
+    .option('--checkpoint-key <name>', 'teacher or student', 'teacher')
+    .option(
+      '--image-size <pixels>',
+      'side of the images that the position embeddings are resized for (default: as they are)',
+    )
+    .option(
+      '--with-head',
+      "safetensors, pth: the DINO head too, by the names of the reference's checkpoints",
+    );
+  addExamples(
+    command,
+    'dino export runs/first --format pth --image-size 224 --output weights.pth',
+    'dino export dino_deitsmall16_pretrain.pth --format safetensors --output model.safetensors',
+  );
+}
+
+export async function run(invocation: Invocation): Promise<void> {
+  const { options, args } = invocation;
+  const output = options['output'] as string | undefined;
+  const name = options['format'] as string | undefined;
+  const known = Object.keys(formats);
+  const problems: string[] = [];
+  if (name === undefined) problems.push(`--format is missing: ${known.join(', ')}`);
+  else if (!Object.hasOwn(formats, name))
+    problems.push(`--format is ${name}${didYouMean(name, known)}; expected ${known.join(', ')}`);
+  if (output === undefined) problems.push('--output is missing: where shall it go?');
+  check(invocation, problems);
+  const { exportTo } = await (formats[name as string] as Format).load();
+  await exportTo(
+    {
+      weights: args[0] as string,
+      output: output as string,
+      format: name as string,
+      checkpointKey: options['checkpointKey'] as string,
+    },
+    invocation,
+  );
+}

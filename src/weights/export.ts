@@ -1,0 +1,90 @@
+/** Weights out: the backbone, or backbone and head, as one file for other programs. */
+import path from 'node:path';
+import { CheckpointError, ConfigError } from '../errors.js';
+import { buildBackbone } from '../models/index.js';
+import { noGrad, scope, type Tensor } from '../torch/index.js';
+import type { Architecture } from './architecture.js';
+import { readNetwork } from './network.js';
+import { writePth } from './pth-write.js';
+import { writeSafetensors } from './safetensors.js';
+
+export interface ExportWeightsOptions {
+  /** `safetensors`, or `pth` for what torch.save writes. */
+  format: 'safetensors' | 'pth';
+  /** The file. */
+  output: string;
+  /** Which network of a checkpoint; default `teacher`. */
+  checkpointKey?: string;
+  /** The head too, under `head.`, and the backbone under `backbone.`, as in the reference's checkpoints; default false. */
+  withHead?: boolean;
+  /** Resize the position embeddings for images of this side, pixels: the reference's scripts expect 224. */
+  imageSize?: number;
+  numHeads?: number;
+}
+
+export interface ExportWeightsResult {
+  output: string;
+  format: string;
+  tensors: number;
+  /** Number of values. */
+  parameters: number;
+  architecture: Architecture;
+}
+
+/**
+ * Writes weights under the reference's names. A backbone alone loads with `strict=True` into the reference's own model.
+ *
+ * @throws CheckpointError when the weights can't be read, don't fit a model, have no head where one is asked for, or the
+ *   file can't be written; a file that was there is untouched then.
+ */
+export function exportWeights(weights: string, options: ExportWeightsOptions): ExportWeightsResult {
+  const { format, output, withHead = false, imageSize } = options;
+  const network = readNetwork(weights, { ...options, withHead });
+  const { architecture, located, backbone: state, head } = network;
+  if (withHead && head === null)
+    throw new CheckpointError(`${located.file} has no DINO head: leave out --with-head`);
+  const { arch, patchSize, imgSize, embedDim, depth, numHeads } = architecture;
+  if (
+    imageSize !== undefined &&
+    !(Number.isInteger(imageSize) && imageSize > 0 && imageSize % patchSize === 0)
+  )
+    throw new ConfigError(
+      `--image-size is ${imageSize}; expected a multiple of the patch size, ${patchSize}`,
+    );
+  return scope(() => {
+    // a model takes them first: what is written is whole
+    const model = buildBackbone({
+      arch,
+      patchSize,
+      imgSize,
+      ...(arch === 'vit' ? { embedDim, depth, numHeads } : {}),
+    });
+    try {
+      model.loadStateDict(state);
+      const tensors = new Map<string, Tensor>(state);
+      if (imageSize !== undefined)
+        tensors.set(
+          'pos_embed',
+          noGrad(() => model.interpolatePosEncoding(imageSize, imageSize)),
+        );
+      const named = new Map<string, Tensor>();
+      for (const [name, tensor] of tensors) named.set(head === null ? name : `backbone.${name}`, tensor);
+      for (const [name, tensor] of head ?? []) named.set(`head.${name}`, tensor);
+      if (format === 'pth') writePth(output, named);
+      else writeSafetensors(output, named, { format: 'pt' });
+      return {
+        output: path.resolve(output),
+        format,
+        tensors: named.size,
+        parameters: [...named.values()].reduce((sum, tensor) => sum + tensor.numel, 0),
+        architecture: { ...architecture, imgSize: imageSize ?? imgSize },
+      };
+    } catch (error) {
+      if (error instanceof CheckpointError && !error.message.includes(located.file))
+        throw new CheckpointError(`${located.file}: ${error.message}`, { cause: error });
+      throw error;
+    } finally {
+      model.dispose();
+    }
+  });
+}
