@@ -42,4 +42,7 @@ void register_tensor(Napi::Env env, Napi::Object exports);
 void register_autograd(Napi::Env env, Napi::Object exports);
 void register_runtime(Napi::Env env, Napi::Object exports);
 
+// Makes libtorch take large CPU tensors from an arena (allocator.cc). Before the first tensor, once a process.
+void use_arena();
+
 }  // namespace dino

@@ -125,6 +125,8 @@ void register_runtime(Napi::Env env, Napi::Object exports) {
 }  // namespace dino
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  static std::once_flag once;
+  std::call_once(once, dino::use_arena);
   dino::register_tensor(env, exports);
   dino::register_dispatch(env, exports);
   dino::register_autograd(env, exports);

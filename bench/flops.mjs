@@ -1,0 +1,27 @@
+/** Multiplications of a training step, for the roofline: what its matrix products alone would take at the measured rate. */
+const TRANSFORMERS = {
+  vit_tiny: { width: 192, depth: 12 },
+  vit_small: { width: 384, depth: 12 },
+  vit_base: { width: 768, depth: 12 },
+};
+
+/** Multiply-adds of one image's forward pass. */
+function forward({ width, depth }, patchSize, size) {
+  const patches = Math.floor(size / patchSize) ** 2;
+  const tokens = patches + 1;
+  const embedding = patches * 3 * patchSize ** 2 * width;
+  const linear = tokens * 12 * width ** 2; // qkv 3, projection 1, perceptron 8
+  const attention = 2 * tokens ** 2 * width; // queries by keys, weights by values
+  return embedding + depth * (linear + attention);
+}
+
+/** Floating-point operations of one step; null for a network that is not counted here. */
+export function stepFlops({ arch, patchSize, globalSize, localSize, locals, batch, outDim }) {
+  const shape = TRANSFORMERS[arch];
+  if (shape === undefined) return null;
+  const head = shape.width * 2048 + 2048 * 2048 + 2048 * 256 + 256 * outDim;
+  const [large, small] = [globalSize, localSize].map((size) => forward(shape, patchSize, size) + head);
+  const student = 2 * large + locals * small;
+  const teacher = 2 * large;
+  return 2 * batch * (3 * student + teacher); // the backward pass is two products for each of the forward's
+}

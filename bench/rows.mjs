@@ -1,0 +1,89 @@
+/** The rows of the benchmark: what is timed, with which settings, and how many times faster we want to be. */
+import { stepFlops } from './flops.mjs';
+import { cudaThere } from './cuda.mjs';
+
+const PAPER_CROPS = { globalSize: 224, localSize: 96, locals: 8 };
+
+function step(id, title, target, settings, more = {}) {
+  const s = { dropPathRate: 0.1, steps: 1, patchSize: 16, ...PAPER_CROPS, ...settings };
+  return { id, title, target, unit: 's a step', script: 'step', settings: s, flops: stepFlops(s), ...more };
+}
+
+const cuda = { device: 'cuda:0' };
+const needsCuda = { skip: () => !cudaThere() };
+
+export const rows = [
+  step('vit-s', 'step, ViT-S/16, 2x224 + 8x96, K 65,536, B 8', 1.3, {
+    arch: 'vit_small',
+    outDim: 65536,
+    batch: 8,
+  }),
+  step('vit-ti', 'step, ViT-Ti/16, 2x224 + 8x96, K 65,536, B 16', 1.3, {
+    arch: 'vit_tiny',
+    outDim: 65536,
+    batch: 16,
+  }),
+  step('vit-ti4', 'step, ViT-Ti/4, 2x32 + 6x16, K 4,096, B 32', 1.2, {
+    ...{ arch: 'vit_tiny', patchSize: 4, globalSize: 32, localSize: 16, locals: 6, outDim: 4096, batch: 32 },
+  }),
+  step('resnet50', 'step, ResNet-50, 2x224 + 8x96, K 65,536, B 8', 1.15, {
+    arch: 'resnet50',
+    outDim: 65536,
+    batch: 8,
+  }),
+  step('vit-s-k1024', 'step, ViT-S/16, 2x224 + 8x96, K 1,024, B 8', 1.15, {
+    ...{ arch: 'vit_small', outDim: 1024, batch: 8 },
+  }),
+  step(
+    'vit-s-compiled',
+    'step, ViT-S/16, K 65,536, B 8, against compiled backbones',
+    1.25,
+    { arch: 'vit_small', outDim: 65536, batch: 8 },
+    { referenceSettings: { arch: 'vit_small', compile: true } },
+  ),
+  step(
+    'vit-s-memory',
+    'peak memory of a step, ViT-S/16, 2x224 + 8x96, K 65,536, B 16',
+    1.8,
+    { arch: 'vit_small', outDim: 65536, batch: 16 },
+    { unit: 'GiB', rounds: 1, value: (turn) => turn.peakMiB / 1024, flops: null },
+  ),
+  {
+    ...{ id: 'crops', title: 'ten crops of a 500x375 JPEG, decoding included, one core', target: 5 },
+    ...{ unit: 's an image', script: 'crops', settings: { set: 'photos', threads: 1 } },
+  },
+  {
+    ...{ id: 'crops-12mp', title: 'ten crops of a 12-megapixel JPEG, one core', target: 8 },
+    ...{ unit: 's an image', script: 'crops', settings: { set: 'large', threads: 1 } },
+  },
+  {
+    ...{ id: 'crops-cifar', title: 'crops 2x32 + 6x16 of a CIFAR file, one core', target: 5 },
+    ...{ unit: 's an image', script: 'crops' },
+    settings: { set: 'cifar', globalSize: 32, localSize: 16, locals: 6, threads: 1 },
+  },
+  {
+    ...{ id: 'epoch', title: 'one epoch, files to weights, ViT-Ti/16, imagenette-mini', target: 1.4 },
+    ...{ unit: 's an epoch', script: 'epoch', settings: { arch: 'vit_tiny', batch: 16 }, rounds: 1 },
+  },
+  {
+    ...{ id: 'embed', title: 'embed, ViT-S/16, 224 px, files to features', target: 1.5 },
+    ...{ unit: 's an image', script: 'embed', settings: { images: 128, batch: 32 } },
+  },
+  {
+    ...{ id: 'knn', title: 'k-NN, 10,000 x 10,000 x 384, features given', target: 1.5 },
+    ...{ unit: 's', script: 'knn', settings: { train: 10000, val: 10000, width: 384 } },
+  },
+  {
+    ...{ id: 'start', title: "from the command typed to the first step's start", target: 4 },
+    ...{ unit: 's', script: 'start', settings: {} },
+  },
+  ...['bfloat16', 'float16'].map((dtype) =>
+    step(
+      `cuda-${dtype}`,
+      `step on CUDA, ViT-S/16, K 65,536, B 64, ${dtype}`,
+      1.1,
+      { ...cuda, arch: 'vit_small', outDim: 65536, batch: 64, dtype, steps: 10 },
+      { ...needsCuda, flops: null },
+    ),
+  ),
+];

@@ -1,0 +1,130 @@
+/**
+ * The benchmark: `npm run bench [-- row row ...]`. Each row runs ours and the reference by turns, several rounds, and gives
+ * the medians, their spread and the ratio (reference / ours: more is better).
+ *
+ *   DINO_BENCH_REFERENCE   a checkout of facebookresearch/dino
+ *   DINO_BENCH_PYTHON      a Python with the same torch, torchvision and Pillow
+ *   DINO_BENCH_DATA        a folder with imagenette-mini/, cifar10-mini/ and photos/, for the rows that read files
+ *
+ * Without the first two only our own columns are shown. Nothing else may run meanwhile.
+ */
+import { spawn } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { rows } from './rows.mjs';
+import { report } from './report.mjs';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const env = process.env;
+const reference = env.DINO_BENCH_REFERENCE;
+const python = env.DINO_BENCH_PYTHON;
+const hasReference = reference !== undefined && python !== undefined;
+const threads = Number(env.DINO_BENCH_THREADS ?? 2);
+const rounds = Number(env.DINO_BENCH_ROUNDS ?? 5);
+
+const median = (values) => {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+};
+
+/** Starts a contestant; `turn()` makes it work once and gives what it answered. */
+async function start(command, args) {
+  const child = spawn(command, args, {
+    cwd: here,
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { ...env, OMP_NUM_THREADS: String(threads) },
+  });
+  let errors = '';
+  child.stderr.on('data', (text) => (errors = (errors + text).slice(-3000)));
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const answer = async () => {
+    const { value, done } = await lines.next();
+    if (done) throw new Error(`${command} ${args[0]} ended:\n${errors}`);
+    return JSON.parse(value);
+  };
+  await answer();
+  return {
+    turn: () => {
+      child.stdin.write('run\n');
+      return answer();
+    },
+    stop: () => child.stdin.end(),
+  };
+}
+
+/** Commands of a row's two sides, by the contestant's name. */
+function sides(row) {
+  const settings = JSON.stringify({ threads, data: env.DINO_BENCH_DATA, ...row.settings });
+  const all = { ours: [process.execPath, [`${row.script}.mjs`, settings]] };
+  if (hasReference) {
+    const other = JSON.stringify({
+      threads,
+      data: env.DINO_BENCH_DATA,
+      ...row.settings,
+      ...row.referenceSettings,
+    });
+    all.reference = [python, [`${row.script}.py`, path.resolve(reference), other]];
+  }
+  return all;
+}
+
+async function measure(row) {
+  const contestants = {};
+  for (const [name, [command, args]] of Object.entries(sides(row)))
+    contestants[name] = await start(command, args);
+  const turns = Object.fromEntries(Object.keys(contestants).map((name) => [name, []]));
+  for (let round = 0; round < (row.rounds ?? rounds); round++) {
+    for (const [name, one] of Object.entries(contestants)) turns[name].push(await one.turn());
+  }
+  for (const one of Object.values(contestants)) one.stop();
+  const value = row.value ?? ((turn) => turn.seconds);
+  const result = { id: row.id, title: row.title, unit: row.unit, target: row.target, sides: {} };
+  for (const [name, answers] of Object.entries(turns)) {
+    const values = answers.map(value);
+    result.sides[name] = { median: median(values), least: Math.min(...values), most: Math.max(...values) };
+  }
+  if (result.sides.reference) result.ratio = result.sides.reference.median / result.sides.ours.median;
+  if (row.flops) result.flops = row.flops;
+  return result;
+}
+
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((id) => !rows.some((row) => row.id === id));
+if (unknown.length > 0) {
+  console.error(`no such row: ${unknown.join(', ')}; rows: ${rows.map((row) => row.id).join(', ')}`);
+  process.exit(2);
+}
+const chosen = rows.filter((row) => (wanted.length > 0 ? wanted.includes(row.id) : !row.skip?.()));
+const { measureMatmul } = await import('../dist/torch/index.js');
+const machine = {
+  date: new Date().toISOString().slice(0, 10),
+  cpu: os.cpus()[0]?.model.trim() ?? 'unknown',
+  cores: os.cpus().length,
+  memoryGiB: Math.round(os.totalmem() / 2 ** 30),
+  node: process.version,
+  threads,
+  rounds,
+  gemmGflops: measureMatmul('cpu', 'float32'),
+};
+const results = [];
+for (const row of chosen) {
+  process.stderr.write(`${row.id} ...`);
+  try {
+    const result = await measure(row);
+    results.push(result);
+    process.stderr.write(` ${result.ratio === undefined ? '' : result.ratio.toFixed(2)}\n`);
+  } catch (error) {
+    process.stderr.write(` failed: ${error.message}\n`);
+    results.push({ id: row.id, title: row.title, failed: error.message.split('\n')[0] });
+  }
+}
+const out = env.DINO_BENCH_OUT ?? path.join(here, 'results');
+mkdirSync(out, { recursive: true });
+writeFileSync(path.join(out, 'bench.json'), `${JSON.stringify({ machine, results }, null, 2)}\n`);
+const text = report(machine, results);
+writeFileSync(path.join(out, 'bench.md'), text);
+console.log(text);

@@ -1,0 +1,58 @@
+/** Whole training steps on crops that lie ready: forward passes, loss, backward, clip, AdamW, teacher, centre. */
+import { DINOLoss, dinoStep, MultiCropWrapper } from '../dist/dino/index.js';
+import { buildBackbone, DINOHead } from '../dist/models/index.js';
+import { buildOptimizer, LossScaler, parameterGroups } from '../dist/optim/index.js';
+import { manualSeed, randn, scope, setNumThreads } from '../dist/torch/index.js';
+import { contestant } from './contestant.mjs';
+
+const c = JSON.parse(process.argv[2]);
+const device = c.device ?? 'cpu';
+setNumThreads(c.threads);
+manualSeed(0, device);
+const build = (dropPathRate, normLastLayer) => {
+  const backbone = buildBackbone({
+    arch: c.arch,
+    patchSize: c.patchSize,
+    imgSize: c.globalSize,
+    dropPathRate,
+  });
+  return new MultiCropWrapper(
+    backbone,
+    new DINOHead({ inDim: backbone.embedDim, outDim: c.outDim, normLastLayer }),
+  ).to(device);
+};
+const student = build(c.dropPathRate, true);
+const teacher = build(0, true);
+teacher.loadStateDict(student.stateDict());
+for (const parameter of teacher.parameters()) parameter.requiresGrad = false;
+const state = {
+  student,
+  teacher,
+  optimizer: buildOptimizer('adamw', parameterGroups(student.namedParameters())),
+  loss: new DINOLoss({ outDim: c.outDim, crops: 2 + c.locals, device }),
+  scaler: new LossScaler(c.dtype === 'float16'),
+  device,
+};
+const globals = randn([2 * c.batch, 3, c.globalSize, c.globalSize], { device });
+const locals = randn([c.locals * c.batch, 3, c.localSize, c.localSize], { device });
+const step = () =>
+  scope(() =>
+    dinoStep(state, [globals, locals], {
+      epoch: 1,
+      lr: 1e-5,
+      weightDecay: 0.04,
+      momentum: 0.996,
+      teacherTemp: 0.04,
+      clipGrad: 3,
+      freezeLastLayer: 1,
+      microBatchSize: 0,
+      activationCheckpointing: false,
+      dtype: c.dtype ?? 'float32',
+      measure: false,
+    }),
+  );
+step();
+await contestant(() => {
+  for (let i = 0; i < c.steps; i++) step();
+  return c.steps;
+});

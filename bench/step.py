@@ -1,0 +1,76 @@
+"""The reference's own train_one_epoch on crops that lie ready. Arguments: its checkout, then the row's settings as JSON."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+from contestant import contestant
+
+sys.path.insert(0, sys.argv[1])
+import torch  # noqa: E402
+import torch.distributed as dist  # noqa: E402
+import torchvision  # noqa: E402
+
+import main_dino  # noqa: E402
+import utils  # noqa: E402
+import vision_transformer as vits  # noqa: E402
+
+c = json.loads(sys.argv[2])
+torch.set_num_threads(c["threads"])
+torch.manual_seed(0)
+device = c.get("device", "cpu")
+# one process: the sum over processes is the tensor itself
+dist.all_reduce = lambda tensor, *args, **kwargs: None
+dist.get_world_size = lambda *args: 1
+if device == "cpu":
+    torch.Tensor.cuda = lambda tensor, *args, **kwargs: tensor
+    torch.cuda.synchronize = lambda *args: None
+
+
+def network(drop_path_rate):
+    if c["arch"].startswith("vit"):
+        backbone = vits.__dict__[c["arch"]](
+            patch_size=c["patchSize"], img_size=[c["globalSize"]], drop_path_rate=drop_path_rate
+        )
+        dim = backbone.embed_dim
+    else:
+        backbone = torchvision.models.__dict__[c["arch"]]()
+        dim = backbone.fc.weight.shape[1]
+    if c.get("compile"):
+        backbone = torch.compile(backbone)
+    return utils.MultiCropWrapper(backbone, main_dino.DINOHead(dim, c["outDim"])).to(device)
+
+
+class Wrapped(torch.nn.Module):
+    """In place of DistributedDataParallel, which changes nothing in one process."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        return self.module(x)
+
+
+student, teacher = Wrapped(network(c["dropPathRate"])), network(0.0)
+teacher.load_state_dict(student.module.state_dict())
+for p in teacher.parameters():
+    p.requires_grad = False
+loss = main_dino.DINOLoss(c["outDim"], 2 + c["locals"], 0.04, 0.04, 0, 2).to(device)
+optimizer = torch.optim.AdamW(utils.get_params_groups(student))
+crops = [torch.randn(c["batch"], 3, c["globalSize"], c["globalSize"]) for _ in range(2)]
+crops += [torch.randn(c["batch"], 3, c["localSize"], c["localSize"]) for _ in range(c["locals"])]
+crops = [crop.to(device) for crop in crops]
+args = SimpleNamespace(clip_grad=3.0, freeze_last_layer=1, epochs=2)
+scaler = torch.cuda.amp.GradScaler() if c.get("dtype") == "float16" else None
+big = [1e-5] * 100000, [0.04] * 100000, [0.996] * 100000
+
+
+def steps(n):
+    loader = [(crops, None)] * n
+    main_dino.train_one_epoch(student, teacher, teacher, loss, loader, optimizer, *big, 1, scaler, args)
+    return n
+
+
+steps(1)
+contestant(lambda: steps(c["steps"]))
