@@ -79,6 +79,13 @@ export {
 } from './eval/retrieval.js';
 export { saveEvaluation, type EvaluationName } from './eval/save-evaluation.js';
 export { writeAttention, type AttentionOptions, type AttentionResult } from './explain/attention.js';
+export {
+  writeAttentionVideo,
+  type AttentionVideoOptions,
+  type AttentionVideoResult,
+  type VideoPicture,
+} from './explain/video.js';
+export { findFfmpeg } from './explain/ffmpeg.js';
 
 // the set-up
 export { runDoctor, type DoctorReport } from './doctor/doctor.js';

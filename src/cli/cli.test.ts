@@ -25,6 +25,7 @@ const COMMANDS = [
   ['eval', 'retrieval'],
   ['embed'],
   ['attention'],
+  ['video'],
   ['info'],
   ['doctor'],
   ['demo'],

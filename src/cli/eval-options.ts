@@ -91,13 +91,10 @@ export function readList(invocation: Invocation, name: string): number[] {
 }
 
 /** `--image-size 480` or `--image-size 480,854`, for what keeps an image's shape. */
-export function addImageSizeOption(command: Command): void {
+export function addImageSizeOption(command: Command, usual = "about twice the model's own size"): void {
   command.addOption(
     listOption(
-      command.createOption(
-        '--image-size <n,n>',
-        "shorter side, or height,width, pixels (default: about twice the model's own size)",
-      ),
+      command.createOption('--image-size <n,n>', `shorter side, or height,width, pixels (default: ${usual})`),
     ),
   );
 }

@@ -48,6 +48,7 @@ const commands: Readonly<Record<string, Entry>> = {
   },
   embed: { summary: 'write the features of images to a file', load: () => import('./embed.js') },
   attention: { summary: 'draw what the model looks at', load: () => import('./attention.js') },
+  video: { summary: 'draw what the model looks at over a video', load: () => import('./video.js') },
   export: { summary: 'write a model for other programs', load: () => import('./export.js') },
   info: { summary: 'describe a model or a run', load: () => import('./info.js') },
   demo: {

@@ -47,7 +47,7 @@ export interface AttentionResult {
 }
 
 /** The work is quadratic in the patches; the reference's largest picture (480, patches of 8) has 3,600. */
-const MAX_DEFAULT_PATCHES = 4096;
+export const MAX_DEFAULT_PATCHES = 4096;
 
 /**
  * Size that an image is resized to before what is no whole patch is cut off.

@@ -1,4 +1,4 @@
-/** Numbers to colours: viridis, the map that the reference's pictures have (matplotlib's default). */
+/** Numbers to colours: viridis and inferno, the maps of the reference's pictures and videos (matplotlib's). */
 
 /** Polynomials in t for red, green and blue: a fit to matplotlib's table, within 0.015 of it. */
 const VIRIDIS = [
@@ -17,7 +17,29 @@ export function viridis(t: number): [number, number, number] {
   return [channel(VIRIDIS[0]), channel(VIRIDIS[1]), channel(VIRIDIS[2])];
 }
 
-const table = Array.from({ length: 256 }, (_, i) => viridis(i / 255));
+/** Inferno (matplotlib), the map of the reference's videos: RGB at 33 even steps; in between straight, within 2 of 255. */
+const INFERNO = Buffer.from(
+  '0000040403120b0724150b37210c4a2e0a5a3c09654a0c6b57106d63146e70196e7d1e6d89226a962766a32b61af315cbb3755c63e4d' +
+    'd14644db4f3be35932eb6528f1711ef67f14f98d0afb9c06fcab0ffbba1ff9ca32f5d949f2e865f3f586fcffa4',
+  'hex',
+);
+
+/** @param t - 0 to 1. @returns Red, green, blue, 0 to 255. */
+export function inferno(t: number): [number, number, number] {
+  const place = Math.min(1, Math.max(0, t)) * 32;
+  const step = Math.min(31, Math.floor(place));
+  const share = place - step;
+  const channel = (c: number): number =>
+    Math.round(INFERNO[step * 3 + c]! * (1 - share) + INFERNO[step * 3 + 3 + c]! * share);
+  return [channel(0), channel(1), channel(2)];
+}
+
+export const COLOUR_MAPS = ['viridis', 'inferno'] as const;
+export type ColourMap = (typeof COLOUR_MAPS)[number];
+
+const tableOf = (colour: (t: number) => [number, number, number]): [number, number, number][] =>
+  Array.from({ length: 256 }, (_, i) => colour(i / 255));
+const tables = { viridis: tableOf(viridis), inferno: tableOf(inferno) };
 
 /** Values scaled from their smallest (0) to their largest (1); all 0 when they are equal. */
 export function scaleToUnit(values: Float32Array): Float32Array {
@@ -31,8 +53,9 @@ export function scaleToUnit(values: Float32Array): Float32Array {
   return values.map((value) => (range > 0 ? (value - low) / range : 0));
 }
 
-/** One viridis pixel a value. @returns RGB bytes. */
-export function heatMap(values: Float32Array): Uint8Array {
+/** One pixel a value, scaled from the smallest to the largest. @returns RGB bytes. */
+export function heatMap(values: Float32Array, map: ColourMap = 'viridis'): Uint8Array {
+  const table = tables[map];
   const out = new Uint8Array(values.length * 3);
   scaleToUnit(values).forEach((value, i) => out.set(table[Math.round(value * 255)]!, i * 3));
   return out;

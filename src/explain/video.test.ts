@@ -1,0 +1,320 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { decodeImage } from '../data/index.js';
+import { ConfigError, DataError, EngineError } from '../errors.js';
+import { VisionTransformer } from '../models/index.js';
+import { hashFill } from '../testing/hash-fill.js';
+import { liveTensors } from '../torch/index.js';
+import { Model } from '../weights/load.js';
+import { inferno } from './colors.js';
+import { findFfmpeg, probeVideo, readVideo, toEvenSize, VideoWriter, type VideoFrame } from './ffmpeg.js';
+import { frameAttention, listFrames, writeAttentionVideo } from './video.js';
+
+const fixtures = fileURLToPath(new URL('../../test/fixtures/video/', import.meta.url));
+const frames = path.join(fixtures, 'davis/JPEGImages/480p/two'); // 150 x 101
+const { small, attentionVideo } = JSON.parse(readFileSync(path.join(fixtures, 'video.json'), 'utf8')) as {
+  small: { patch: number; embed_dim: number; depth: number; num_heads: number };
+  attentionVideo: { resize: number; frames: { shape: [number, number]; mean: number[] }[] };
+};
+
+const ffmpeg = await findFfmpeg().catch(() => null);
+const needsFfmpeg = { skip: ffmpeg === null && 'no ffmpeg' };
+const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-attention-video-'));
+let model: Model;
+before(() => {
+  const size = {
+    embedDim: small.embed_dim,
+    depth: small.depth,
+    numHeads: small.num_heads,
+    patchSize: small.patch,
+  };
+  model = new Model(
+    hashFill(new VisionTransformer(size), 0.04).eval(),
+    { arch: 'vit', imgSize: 224, ...size },
+    'hash',
+    'cpu',
+  );
+});
+after(() => {
+  model.dispose();
+  rmSync(folder, { recursive: true });
+});
+
+async function read(file: string, onWarning?: (message: string) => void): Promise<VideoFrame[]> {
+  const all: VideoFrame[] = [];
+  for await (const frame of readVideo(ffmpeg!, file, onWarning === undefined ? {} : { onWarning }))
+    all.push(frame);
+  return all;
+}
+
+/** A video of plain frames, each a little brighter, as a file of any kind. */
+function makeVideo(name: string, count: number, size: string, ...options: string[]): string {
+  const file = path.join(folder, name);
+  const [width, height] = size.split('x').map(Number) as [number, number];
+  const raw = Buffer.concat(
+    Array.from({ length: count }, (_, i) => Buffer.alloc(width * height * 3, 20 + 10 * i)),
+  );
+  execFileSync(
+    ffmpeg!,
+    [
+      '-loglevel',
+      'error',
+      '-y',
+      '-f',
+      'rawvideo',
+      '-pix_fmt',
+      'rgb24',
+      '-s',
+      size,
+      '-r',
+      '12',
+      '-i',
+      '-',
+      ...options,
+      file,
+    ],
+    { input: raw },
+  );
+  return file;
+}
+
+describe('frameAttention', () => {
+  it("is the reference's mean map", async () => {
+    for (const [i, file] of ['00000.jpg', '00003.jpg'].entries()) {
+      const frame = await decodeImage(path.join(frames, file));
+      const { rows, columns, map } = frameAttention(model, model.backbone, frame, {
+        imageSize: attentionVideo.resize,
+      });
+      const expected = attentionVideo.frames[i]!;
+      assert.deepEqual([rows, columns], expected.shape);
+      map.forEach((value, k) => assert.ok(Math.abs(value - expected.mean[k]!) < 1e-6, `${file} patch ${k}`));
+    }
+  });
+
+  it('keeps the share of the attention that is asked for, and one head', async () => {
+    const frame = await decodeImage(path.join(frames, '00000.jpg'));
+    const backbone = model.backbone;
+    const half = frameAttention(model, backbone, frame, { threshold: 0.5, head: 1 });
+    const kept = half.map.filter((_, i) => half.mask![i] === 1).reduce((a, b) => a + b, 0);
+    const all = half.map.reduce((a, b) => a + b, 0);
+    assert.ok(kept / all > 0.5 && kept / all < 0.55, String(kept / all));
+    assert.notDeepEqual(half.map, frameAttention(model, backbone, frame, {}).map);
+  });
+});
+
+describe('writeAttentionVideo', () => {
+  it('draws a folder of frames as a video', needsFfmpeg, async () => {
+    const output = path.join(folder, 'maps.mp4');
+    const seen: number[] = [];
+    const live = liveTensors();
+    const result = await writeAttentionVideo(model, frames, {
+      ...{ output, fps: 10, onProgress: ({ done, total }) => seen.push(done, total!) },
+    });
+    assert.equal(liveTensors(), live);
+    assert.deepEqual(seen, [1, 6, 2, 6, 3, 6, 4, 6, 5, 6, 6, 6]);
+    // 150 x 101 is 18 x 12 whole patches of 8
+    const { rows, columns, width, height, fps } = result;
+    assert.deepEqual(
+      { rows, columns, width, height, fps },
+      { rows: 12, columns: 18, width: 144, height: 96, fps: 10 },
+    );
+    assert.deepEqual(await probeVideo(ffmpeg!, output), { fps: 10, seconds: 0.6 });
+    const [first, ...more] = await read(output);
+    assert.equal(more.length, 5);
+    // the patch that is looked at most has inferno's lightest colour, within what the encoder loses
+    const frame = await decodeImage(path.join(frames, '00000.jpg'));
+    const { map } = frameAttention(model, model.backbone, frame, {});
+    const best = map.indexOf(Math.max(...map));
+    const at = ((Math.floor(best / 18) * 8 + 4) * 144 + (best % 18) * 8 + 4) * 3;
+    const got = [...first!.data.subarray(at, at + 3)];
+    inferno(1).forEach((value, c) =>
+      assert.ok(Math.abs(value - got[c]!) < 24, `${got.join()} at patch ${best}`),
+    );
+    assert.deepEqual(
+      readdirSync(folder).filter((name) => name.endsWith('.part')),
+      [],
+    );
+  });
+
+  it('takes a video, at its own rate, and writes webm', needsFfmpeg, async () => {
+    const input = makeVideo('in.mkv', 4, '51x37', '-c:v', 'ffv1');
+    for (const show of ['overlay', 'mask', 'beside'] as const) {
+      const output = path.join(folder, `${show}.webm`);
+      const result = await writeAttentionVideo(model, input, { output, show, threshold: 0.6 });
+      assert.deepEqual([result.frames, result.fps], [4, 12]);
+      const pictures = await read(output);
+      assert.equal(pictures.length, 4);
+      assert.deepEqual([pictures[0]!.width, pictures[0]!.height], [show === 'beside' ? 96 : 48, 32]);
+    }
+    // outside of a mask the frame is dark, inside as it was
+    const [, , , last] = await read(path.join(folder, 'mask.webm'));
+    const gray = new Set(last!.data.filter((_, i) => i % 3 === 1).map((value) => Math.round(value / 8)));
+    assert.ok(gray.has(Math.round(50 / 8)) && gray.has(Math.round(12 / 8)), [...gray].join());
+  });
+
+  it('takes one frame, a pattern, and pictures by name', needsFfmpeg, async () => {
+    const output = path.join(folder, 'few.mp4');
+    const one = await writeAttentionVideo(model, path.join(frames, '00002.jpg'), { output, imageSize: 40 });
+    assert.equal(one.frames, 1);
+    assert.equal((await read(output)).length, 1);
+    const some = await writeAttentionVideo(model, path.join(frames, '0000[0].jpg').replace('[0]', '?'), {
+      ...{ output, imageSize: [24, 32] },
+    });
+    assert.deepEqual([some.frames, some.rows, some.columns], [6, 3, 4]);
+    assert.equal(
+      (await listFrames([path.join(frames, '00001.jpg'), path.join(frames, '00000.jpg')]))!.length,
+      2,
+    );
+  });
+
+  it(
+    'uses what can be decoded of a video that ends in the middle of a frame, and says so',
+    needsFfmpeg,
+    async () => {
+      const whole = makeVideo('whole.avi', 5, '64x48', '-c:v', 'mjpeg', '-q:v', '2');
+      const cut = path.join(folder, 'cut.nut');
+      makeVideo('cut.nut', 5, '64x48', '-c:v', 'rawvideo', '-pix_fmt', 'rgb24');
+      truncateSync(cut, Math.round(statSync(cut).size * 0.7));
+      const warnings: string[] = [];
+      const output = path.join(folder, 'cut.mp4');
+      const result = await writeAttentionVideo(model, cut, {
+        output,
+        onWarning: (text) => warnings.push(text),
+      });
+      assert.ok(result.frames === 3 || result.frames === 4, String(result.frames));
+      assert.equal(warnings.length, 1);
+      assert.match(warnings[0]!, /cut\.nut is damaged or ends early, \d frames could be decoded \(ffmpeg: /);
+      assert.equal((await read(whole)).length, 5);
+    },
+  );
+
+  it('refuses what is no video, and leaves nothing', needsFfmpeg, async () => {
+    const output = path.join(folder, 'none.mp4');
+    const text = path.join(folder, 'text.mp4');
+    writeFileSync(text, 'hello, this is no video at all');
+    await assert.rejects(
+      writeAttentionVideo(model, text, { output }),
+      /Can't read the video .*text\.mp4: .*Invalid data/,
+    );
+    const absent = path.join(folder, 'absent.mp4');
+    await assert.rejects(writeAttentionVideo(model, absent, { output }), /there is no .*absent\.mp4/);
+    const sound = path.join(folder, 'sound.wav');
+    execFileSync(ffmpeg!, ['-loglevel', 'error', '-f', 's16le', '-i', '-', sound], {
+      input: Buffer.alloc(9000),
+    });
+    await assert.rejects(writeAttentionVideo(model, sound, { output }), /it has no picture/);
+    const mixed = path.join(folder, 'mixed');
+    mkdirSync(mixed);
+    cpSync(path.join(frames, '00000.jpg'), path.join(mixed, 'a.jpg'));
+    cpSync(path.join(frames, '../tall/00000.jpg'), path.join(mixed, 'b.jpg'));
+    await assert.rejects(
+      writeAttentionVideo(model, mixed, { output }),
+      /frame 2 has 96 x 130 pixels, the first one 150 x 101/,
+    );
+    assert.equal(existsSync(output), false);
+    assert.equal(existsSync(`${output}.part`), false);
+    const unwritable = path.join(folder, 'no', 'such', 'folder.mp4');
+    await assert.rejects(
+      writeAttentionVideo(model, frames, { output: unwritable }),
+      /can't be written: .*No such file/i,
+    );
+  });
+
+  it('leaves out unreadable pictures and says so', needsFfmpeg, async () => {
+    const mixed = path.join(folder, 'damaged');
+    mkdirSync(mixed);
+    cpSync(path.join(frames, '00000.jpg'), path.join(mixed, '1.jpg'));
+    writeFileSync(path.join(mixed, '0.jpg'), 'no picture');
+    writeFileSync(path.join(mixed, 'notes.txt'), 'not looked at');
+    const warnings: string[] = [];
+    const output = path.join(folder, 'damaged.mp4');
+    const result = await writeAttentionVideo(model, mixed, {
+      output,
+      onWarning: (text) => warnings.push(text),
+    });
+    assert.deepEqual([result.frames, result.skipped.length, warnings.length], [1, 1, 1]);
+    rmSync(path.join(mixed, '1.jpg'));
+    await assert.rejects(writeAttentionVideo(model, mixed, { output }), /none of the 1 frames can be read/);
+  });
+
+  it('stops when asked, without a file', needsFfmpeg, async () => {
+    const controller = new AbortController();
+    const output = path.join(folder, 'stopped.mp4');
+    const onProgress = () => controller.abort(new Error('enough'));
+    const options = { output, signal: controller.signal, onProgress };
+    await assert.rejects(writeAttentionVideo(model, frames, options), /enough/);
+    assert.equal(existsSync(output) || existsSync(`${output}.part`), false);
+  });
+
+  it('refuses folders without frames and every wrong option at once', async () => {
+    const empty = path.join(folder, 'empty');
+    mkdirSync(empty);
+    const output = path.join(folder, 'x.mp4');
+    await assert.rejects(writeAttentionVideo(model, empty, { output }), /there are no frames in .*empty/);
+    await assert.rejects(writeAttentionVideo(model, path.join(empty, '*.jpg'), { output }), DataError);
+    await assert.rejects(writeAttentionVideo(model, [], { output }), DataError);
+    const wrong = { output: 'a.gif', threshold: 2, fps: -1, imageSize: 3, head: 7 };
+    await assert.rejects(writeAttentionVideo(model, frames, wrong), (error) => {
+      assert.ok(error instanceof ConfigError);
+      assert.equal(error.problems.length, 5, error.message);
+      return true;
+    });
+  });
+});
+
+describe('ffmpeg', () => {
+  it('is looked for, and its absence says what to do', async () => {
+    await assert.rejects(findFfmpeg({ FFMPEG: '/no/such/program' }), ConfigError);
+    const stub = path.join(folder, process.platform === 'win32' ? 'ffmpeg.exe' : 'ffmpeg');
+    writeFileSync(stub, '', { mode: 0o755 });
+    assert.equal(await findFfmpeg({ PATH: ['/nowhere', folder].join(path.delimiter) }), stub);
+    assert.equal(await findFfmpeg({ PATH: folder, FFMPEG: process.execPath }), process.execPath);
+    rmSync(stub);
+    try {
+      // there may be one in a package
+      assert.match(await findFfmpeg({}), /ffmpeg/);
+    } catch (error) {
+      assert.ok(error instanceof EngineError);
+      assert.match(error.message, /apt install ffmpeg/);
+    }
+  });
+
+  it('gets even sizes by repeating the edge', () => {
+    const data = Uint8Array.from({ length: 3 * 3 * 3 }, (_, i) => Math.floor(i / 3)); // 0 1 2 / 3 4 5 / 6 7 8
+    const even = toEvenSize({ data, width: 3, height: 3 });
+    assert.deepEqual([even.width, even.height], [4, 4]);
+    const gray = even.data.filter((_, i) => i % 3 === 0);
+    assert.deepEqual([...gray], [0, 1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 6, 7, 8, 8]);
+  });
+
+  it(
+    'keeps odd frames whole on the way in, and refuses frames of another size on the way out',
+    needsFfmpeg,
+    async () => {
+      const odd = makeVideo('odd.mkv', 2, '33x21', '-c:v', 'ffv1');
+      assert.deepEqual((await read(odd)).map(({ width, height }) => [width, height]), [[33, 21], [33, 21]]); // prettier-ignore
+      await using writer = await VideoWriter.open(ffmpeg!, path.join(folder, 'b.mp4'), {
+        width: 34,
+        height: 22,
+        fps: 5,
+      });
+      await assert.rejects(writer.write({ data: new Uint8Array(3), width: 1, height: 1 }), /internal:/);
+    },
+  );
+});

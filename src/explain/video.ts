@@ -1,0 +1,380 @@
+/**
+ * What the class token looks at, over a video (reference: video_generation.py): frames from a video file, a folder or a
+ * list of pictures; attention of the last block; a video of the maps, of an overlay or of masks.
+ *
+ * Departures: no folders of temporary pictures; --threshold has an effect (the reference computes masks and leaves them
+ * out); frames are made smaller by default when they would have more than 4,096 patches; webm in place of avi.
+ */
+import { readdir, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { decodeImage, IMAGE_EXTENSIONS } from '../data/index.js';
+import { compareCodePoints } from '../data/list-images.js';
+import { ConfigError, DataError } from '../errors.js';
+import { IMAGENET_MEAN, IMAGENET_STD, VisionTransformer } from '../models/index.js';
+import { fromTypedArray, inferenceMode, scope, tensor, type Tensor } from '../torch/index.js';
+import type { Model } from '../weights/load.js';
+import { massMasks, MAX_DEFAULT_PATCHES } from './attention.js';
+import { COLOUR_MAPS, heatMap, scaleToUnit, type ColourMap } from './colors.js';
+import {
+  findFfmpeg,
+  isVideoEnding,
+  probeVideo,
+  readVideo,
+  toEvenSize,
+  VIDEO_ENDINGS,
+  VideoWriter,
+  type VideoFrame,
+} from './ffmpeg.js';
+import { resizeTensor } from './resize-tensor.js';
+
+export const VIDEO_PICTURES = ['map', 'overlay', 'mask', 'beside'] as const;
+/**
+ * `map`: attention in colours, as the reference's video. `overlay`: the map over the frame. `mask`: the frame, dark outside
+ * of the patches that hold the threshold's share. `beside`: the frame and the map side by side.
+ */
+export type VideoPicture = (typeof VIDEO_PICTURES)[number];
+
+export interface AttentionVideoOptions {
+  /** A file that ends in .mp4 or .webm. */
+  output: string;
+  /** Default `map`. */
+  show?: VideoPicture;
+  /** Show only the patches that together hold this share of the attention, above 0 and at most 1. */
+  threshold?: number;
+  /** Frames a second of the output. Default: the video's own, or 30 for pictures. */
+  fps?: number;
+  /** Shorter side of the frames in pixels, or [height, width]. Default: as they are, at most 4,096 patches. */
+  imageSize?: number | readonly [height: number, width: number];
+  /** Which head; default the mean over heads. */
+  head?: number | 'mean';
+  /** Default `inferno`. */
+  colours?: ColourMap;
+  /** Path of ffmpeg; default: looked for by findFfmpeg(). */
+  ffmpeg?: string;
+  signal?: AbortSignal | undefined;
+  /** `total` is null when a video doesn't say how long it is, and an estimate when it does. */
+  onProgress?: (progress: { done: number; total: number | null }) => void;
+  onWarning?: (message: string) => void;
+}
+
+export interface AttentionVideoResult {
+  output: string;
+  /** Frames written. */
+  frames: number;
+  fps: number;
+  /** Of the output, pixels. */
+  width: number;
+  height: number;
+  /** Patches down and across. */
+  rows: number;
+  columns: number;
+  encoder: string;
+  ffmpeg: string;
+  /** Pictures that could not be read. */
+  skipped: { path: string; reason: string }[];
+}
+
+/** Darkness outside of a mask. */
+const OUTSIDE = 0.25;
+
+function checkOptions(model: Model, options: AttentionVideoOptions): VisionTransformer {
+  const { output, show = 'map', threshold, fps, imageSize, head = 'mean', colours = 'inferno' } = options;
+  const { backbone } = model;
+  const problems: string[] = [];
+  if (!isVideoEnding(path.extname(output).toLowerCase())) {
+    problems.push(`output ${output}; expected a file that ends in ${VIDEO_ENDINGS.join(' or ')}`);
+  }
+  if (!VIDEO_PICTURES.includes(show)) problems.push(`show ${show}; expected ${VIDEO_PICTURES.join(', ')}`);
+  if (!COLOUR_MAPS.includes(colours)) problems.push(`colours ${colours}; expected ${COLOUR_MAPS.join(', ')}`);
+  if (threshold !== undefined && !(threshold > 0 && threshold <= 1)) {
+    problems.push(`threshold ${threshold}; expected a share of the attention, above 0 and at most 1`);
+  }
+  if (fps !== undefined && !(fps > 0 && fps <= 1000)) {
+    problems.push(`fps ${fps}; expected frames a second, above 0 and at most 1000`);
+  }
+  if (backbone instanceof VisionTransformer) {
+    const { patchSize, numHeads } = backbone;
+    const sides = imageSize === undefined ? [] : typeof imageSize === 'number' ? [imageSize] : imageSize;
+    if (sides.some((side) => !Number.isInteger(side) || side < patchSize)) {
+      problems.push(
+        `image size ${sides.join(' x ')}; expected whole numbers, at least ${patchSize} (one patch)`,
+      );
+    }
+    if (head !== 'mean' && !(Number.isInteger(head) && head >= 0 && head < numHeads)) {
+      problems.push(`head ${head}; expected 0 to ${numHeads - 1}, or mean`);
+    }
+  } else problems.push('attention needs a vision transformer');
+  if (problems.length > 0) throw new ConfigError(problems);
+  return backbone;
+}
+
+interface Source {
+  frames: AsyncIterable<VideoFrame>;
+  fps: number;
+  total: number | null;
+}
+
+/**
+ * Draws attention over a video.
+ *
+ * @param input - A video file, a folder of pictures, a pattern as 'frames/*.jpg', or a list of pictures.
+ * @throws ConfigError for options out of range; DataError when there are no frames, they can't be read or have unlike
+ *   sizes, or the output can't be written; EngineError without ffmpeg; the signal's reason when aborted. Nothing is left
+ *   at `output` then.
+ */
+export async function writeAttentionVideo(
+  model: Model,
+  input: string | readonly string[],
+  options: AttentionVideoOptions,
+): Promise<AttentionVideoResult> {
+  const backbone = checkOptions(model, options);
+  const { output, signal, onProgress, onWarning = () => undefined } = options;
+  const pictures = await listFrames(input); // before ffmpeg, whose absence is no news to one without frames
+  const ffmpeg = options.ffmpeg ?? (await findFfmpeg());
+  const skipped: AttentionVideoResult['skipped'] = [];
+  const source =
+    pictures === null
+      ? await fromVideo(ffmpeg, input as string, { onWarning, signal })
+      : { frames: fromPictures(pictures, skipped, onWarning), fps: 30, total: pictures.length };
+  const fps = options.fps ?? source.fps;
+  let writer: VideoWriter | null = null;
+  let first: VideoFrame | null = null;
+  let shape = { width: 0, height: 0, rows: 0, columns: 0 };
+  let frames = 0;
+  try {
+    for await (const frame of source.frames) {
+      signal?.throwIfAborted();
+      first ??= frame;
+      if (frame.width !== first.width || frame.height !== first.height) {
+        throw new DataError(
+          `frame ${frames + 1} has ${frame.width} x ${frame.height} pixels, the first one ${first.width} x ` +
+            `${first.height}; expected frames of one size`,
+        );
+      }
+      const drawn = drawFrame(model, backbone, frame, options);
+      const even = toEvenSize(drawn.picture);
+      if (writer === null) {
+        shape = { width: even.width, height: even.height, rows: drawn.rows, columns: drawn.columns };
+        writer = await VideoWriter.open(ffmpeg, output, { ...even, fps });
+      }
+      await writer.write(even);
+      frames++;
+      onProgress?.({ done: frames, total: source.total === null ? null : Math.max(source.total, frames) });
+    }
+    if (writer === null) {
+      throw new DataError(
+        `none of the ${pictures?.length ?? 0} frames can be read: ${skipped[0]?.reason ?? ''}`,
+      );
+    }
+    await writer.close();
+  } finally {
+    await writer?.[Symbol.asyncDispose]();
+  }
+  return { output, frames, fps, ...shape, encoder: writer.encoder, ffmpeg, skipped };
+}
+
+async function fromVideo(
+  ffmpeg: string,
+  file: string,
+  options: { onWarning: (message: string) => void; signal: AbortSignal | undefined },
+): Promise<Source> {
+  const { fps, seconds } = await probeVideo(ffmpeg, file);
+  const total = seconds === null ? null : Math.max(1, Math.round(seconds * fps));
+  return { frames: readVideo(ffmpeg, file, options), fps, total };
+}
+
+async function* fromPictures(
+  files: readonly string[],
+  skipped: AttentionVideoResult['skipped'],
+  onWarning: (message: string) => void,
+): AsyncGenerator<VideoFrame, void> {
+  for (const file of files) {
+    try {
+      yield await decodeImage(file);
+    } catch (error) {
+      if (!(error instanceof DataError)) throw error;
+      skipped.push({ path: file, reason: error.message });
+      onWarning(`left out: ${error.message}`);
+    }
+  }
+}
+
+const isPicture = (name: string): boolean =>
+  !name.startsWith('.') && IMAGE_EXTENSIONS.includes(path.extname(name).toLowerCase());
+
+/**
+ * The pictures that an input stands for, in order of their names; null for a video file.
+ * @throws DataError when there is none.
+ */
+export async function listFrames(input: string | readonly string[]): Promise<string[] | null> {
+  if (typeof input !== 'string') {
+    if (input.length === 1) return listFrames(input[0]!);
+    if (input.length === 0)
+      throw new DataError('no frames: expected a video, a folder of pictures or pictures');
+    return [...input];
+  }
+  let info: Awaited<ReturnType<typeof stat>> | null = null;
+  try {
+    info = await stat(input);
+  } catch {
+    // no such file, but maybe a pattern
+  }
+  if (info?.isDirectory() === true) {
+    const names = (await readdir(input)).filter(isPicture).sort(compareCodePoints);
+    if (names.length === 0) {
+      throw new DataError(
+        `there are no frames in ${input}: looked for ${IMAGE_EXTENSIONS.join(', ')} files in it, not below`,
+      );
+    }
+    return names.map((name) => path.join(input, name));
+  }
+  if (info !== null) return isPicture(path.basename(input)) ? [input] : null;
+  const pattern = path.basename(input);
+  const folder = path.dirname(input);
+  if (!/[*?]/.test(pattern)) {
+    throw new DataError(`there is no ${input} (looked for ${path.resolve(input)})`);
+  }
+  const regex = new RegExp(
+    `^${pattern
+      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+      .replaceAll('*', '.*')
+      .replaceAll('?', '.')}$`,
+  );
+  let all: string[] = [];
+  try {
+    all = await readdir(folder);
+  } catch {
+    // told below
+  }
+  const names = all.filter((name) => regex.test(name) && isPicture(name)).sort(compareCodePoints);
+  if (names.length === 0) throw new DataError(`no picture matches ${input}`);
+  return names.map((name) => path.join(folder, name));
+}
+
+/** Size that frames are resized to: torchvision's Resize, the longer side rounded down. */
+function frameSize(
+  frame: VideoFrame,
+  patchSize: number,
+  wanted: AttentionVideoOptions['imageSize'],
+): { width: number; height: number } {
+  const { width, height } = frame;
+  if (typeof wanted === 'object') return { height: wanted[0], width: wanted[1] };
+  let short = wanted;
+  if (short === undefined) {
+    const patches = (width * height) / patchSize ** 2;
+    if (patches <= MAX_DEFAULT_PATCHES) short = Math.min(width, height);
+    else short = Math.floor(Math.min(width, height) * Math.sqrt(MAX_DEFAULT_PATCHES / patches));
+  }
+  const long = Math.trunc((short * Math.max(width, height)) / Math.min(width, height));
+  const size = width < height ? { width: short, height: long } : { width: long, height: short };
+  if (short < patchSize) {
+    throw new DataError(`frames of ${width} x ${height} pixels are smaller than a patch of ${patchSize}`);
+  }
+  return size;
+}
+
+/** What the network makes of a frame. */
+export interface FrameAttention {
+  /** (rows * patchSize, columns * patchSize, 3) bytes: the frame as the network saw it. */
+  image: VideoFrame;
+  rows: number;
+  columns: number;
+  /** (rows, columns): the head's or the heads' mean attention. */
+  map: Float32Array;
+  /** (rows, columns) of 0 and 1; null without a threshold. */
+  mask: Uint8Array | null;
+}
+
+/** Attention of one frame. */
+export function frameAttention(
+  model: Model,
+  backbone: VisionTransformer,
+  frame: VideoFrame,
+  options: Pick<AttentionVideoOptions, 'imageSize' | 'head'> & { threshold?: number | undefined },
+): FrameAttention {
+  const { patchSize } = backbone;
+  const target = frameSize(frame, patchSize, options.imageSize);
+  const rows = Math.floor(target.height / patchSize);
+  const columns = Math.floor(target.width / patchSize);
+  return scope(() =>
+    inferenceMode(() => {
+      const { device } = model;
+      const raw = fromTypedArray(frame.data, [frame.height, frame.width, 3]).to(device).permute([2, 0, 1]); // (3, H, W)
+      // as in the reference the tensor is resized, not the picture: nothing is rounded to bytes in between
+      const unit = resizeTensor(raw.to('float32').div_(255), target.height, target.width)
+        .narrow(1, 0, rows * patchSize)
+        .narrow(2, 0, columns * patchSize); // (3, rows * P, columns * P)
+      const mean = tensor(IMAGENET_MEAN, { device }).view([3, 1, 1]);
+      const std = tensor(IMAGENET_STD, { device }).view([3, 1, 1]);
+      const images = unit.sub(mean).div_(std).unsqueeze(0).contiguous();
+      const weights = backbone.getLastSelfAttention(images, { queries: 'class' }); // (1, heads, 1, 1 + N)
+      const heads = weights.select(0, 0).select(1, 0).slice(1, 1).to('float32'); // (heads, N)
+      const { head = 'mean', threshold } = options;
+      const map = head === 'mean' ? heads.mean([0], true) : heads.narrow(0, head, 1); // (1, N)
+      return {
+        image: { data: toBytes(unit), width: columns * patchSize, height: rows * patchSize },
+        rows,
+        columns,
+        map: map.contiguous().toTypedArray() as Float32Array,
+        mask:
+          threshold === undefined
+            ? null
+            : (massMasks(map, threshold).to('uint8').toTypedArray() as Uint8Array),
+      };
+    }),
+  );
+}
+
+/** (3, H, W) of 0 to 1 as interleaved bytes. */
+const toBytes = (unit: Tensor): Uint8Array =>
+  unit
+    .mul(255)
+    .round_()
+    .clamp_(0, 255)
+    .to('uint8')
+    .permute([1, 2, 0])
+    .contiguous()
+    .toTypedArray() as Uint8Array;
+
+function drawFrame(
+  model: Model,
+  backbone: VisionTransformer,
+  frame: VideoFrame,
+  options: AttentionVideoOptions,
+): { picture: VideoFrame; rows: number; columns: number } {
+  const { show = 'map', colours = 'inferno' } = options;
+  // a mask needs a threshold: the paper's, where none was given
+  const threshold = options.threshold ?? (show === 'mask' ? 0.6 : undefined);
+  const { image, rows, columns, map, mask } = frameAttention(model, backbone, frame, {
+    ...options,
+    threshold,
+  });
+  const { width, height } = image;
+  const strength = scaleToUnit(map); // by patch
+  const heat = heatMap(map, colours);
+  const dark = heatMap(Float32Array.of(0), colours); // what lies outside of a mask is drawn as the least attention
+  const side = show === 'beside' ? 2 : 1;
+  const data = new Uint8Array(width * side * height * 3);
+  const { patchSize } = backbone;
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const patch = Math.floor(y / patchSize) * columns + Math.floor(x / patchSize);
+      const isKept = mask === null || mask[patch] === 1;
+      const alpha = isKept ? 0.25 + 0.5 * strength[patch]! : 0;
+      const from = (y * width + x) * 3;
+      const to = (y * width * side + x) * 3;
+      for (let c = 0; c < 3; c++) {
+        const pixel = image.data[from + c]!;
+        const colour = isKept ? heat[patch * 3 + c]! : dark[c]!;
+        if (show === 'overlay') data[to + c] = Math.round(pixel * (1 - alpha) + colour * alpha);
+        else if (show === 'mask') data[to + c] = Math.round(isKept ? pixel : pixel * OUTSIDE);
+        else if (show === 'map') data[to + c] = colour;
+        else {
+          data[to + c] = pixel;
+          data[to + width * 3 + c] = colour;
+        }
+      }
+    }
+  }
+  return { picture: { data, width: width * side, height }, rows, columns };
+}
