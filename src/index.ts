@@ -72,6 +72,12 @@ export {
 } from './eval/knn.js';
 export { evaluateLinear, type LinearEpoch, type LinearOptions, type LinearResult } from './eval/linear.js';
 export {
+  evaluateCopyDetection,
+  type CopyDetectionOptions,
+  type CopyDetectionResult,
+  type CopyScores,
+} from './eval/copy-detection.js';
+export {
   evaluateRetrieval,
   type RetrievalOptions,
   type RetrievalResult,

@@ -87,3 +87,31 @@ it('eval retrieval prints the three protocols', () => {
   assert.match(stdout, /hard {9}- /);
   assert.deepEqual((kept('retrieval')['medium'] as { map: number }).map, 100);
 });
+
+it('eval copy-detection prints a row a folder', () => {
+  for (const [name, source] of [
+    ['original', 'train/red'],
+    ['strong', 'train/red'],
+  ] as const) {
+    mkdirSync(path.join(folder, 'copydays', name), { recursive: true });
+    for (const i of [0, 1, 2]) {
+      const target = path.join(folder, 'copydays', name, `200${i}00.jpg`);
+      copyFileSync(path.join(images, source, `red ${i}.png`), target);
+    }
+  }
+  const flags = ['--imsize', '32', '--num_workers', '0', '--device', 'cpu'];
+  const paths = ['--distractors_path', path.join(images, 'train', 'blue')];
+  const { stdout } = dino(
+    'eval',
+    'copy-detection',
+    run,
+    '--data_path',
+    path.join(folder, 'copydays'),
+    ...paths,
+    ...flags,
+  );
+  assert.match(stdout, /3 originals and 3 distractors, images of 32 pixels, no whitening/);
+  assert.match(stdout, /original +100\.00 +100\.00 +3\n/);
+  assert.match(stdout, /all copies +100\.00/);
+  assert.equal((kept('copy-detection')['copies'] as { map: number }).map, 100);
+});

@@ -40,6 +40,10 @@ const commands: Readonly<Record<string, Entry>> = {
         summary: 'a linear classifier trained on frozen features',
         load: () => import('./eval-linear.js'),
       },
+      'copy-detection': {
+        summary: 'copies of images on Copydays',
+        load: () => import('./eval-copy-detection.js'),
+      },
       retrieval: {
         summary: 'image retrieval on Revisited Oxford and Paris',
         load: () => import('./eval-retrieval.js'),

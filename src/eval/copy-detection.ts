@@ -1,0 +1,296 @@
+/**
+ * Copy detection on Copydays (paper, section 4.2; reference: eval_copy_detection.py): the class token and the patch
+ * tokens pooled by generalised mean describe an image; copies are searched among the originals and distractors, after
+ * whitening on images of another set.
+ *
+ * Departures: micro-AP is measured too; blocks that are not there are left out and named; folders of distractors and of
+ * whitening images are read with all below them, in order.
+ */
+import { existsSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { type ImageItem, listImages } from '../data/index.js';
+import { compareCodePoints } from '../data/list-images.js';
+import { ConfigError, DataError } from '../errors.js';
+import { type Backbone, VisionTransformer } from '../models/index.js';
+import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
+import type { Model } from '../weights/load.js';
+import { type FeatureTable, featureTable } from './features.js';
+import { averagePrecision } from './retrieval-scores.js';
+import { learnWhitening, whiten } from './whitening.js';
+
+/** Copydays' folders. Each holds one copy of every original under the same order of names, but for `strong`. */
+export const COPYDAYS_BLOCKS: readonly string[] = [
+  'original',
+  'strong',
+  ...[3, 5, 8, 10, 15, 20, 30, 50, 75].map((quality) => `jpegqual/${quality}`),
+  ...[10, 15, 20, 30, 40, 50, 60, 70, 80].map((share) => `crops/${share}`),
+];
+
+/** Results that are looked at for each query. */
+const TOP = 20;
+/** Exponent of the generalised mean, and what values are raised to before it. */
+const GEM_POWER = 4;
+const GEM_LEAST = 1e-6;
+/** Characters of a strong copy's name that are its original's. */
+const PREFIX = 4;
+
+export interface CopyDetectionOptions {
+  /** Copydays: folders original, strong, jpegqual/N, crops/N of .jpg files. */
+  dataPath: string;
+  /** Images that the whitening is learnt on; the paper takes 20,000 of YFCC100M. Default: no whitening. */
+  whiteningPath?: string;
+  /** Images that are searched beside the originals; the paper takes 10,000. Default: none. */
+  distractorsPath?: string;
+  /** Side in pixels of the square that every image is stretched to, default 320. */
+  imsize?: number;
+  /** Default 16. */
+  batchSize?: number;
+  numWorkers?: number;
+  signal?: AbortSignal | undefined;
+  /** Called after every batch. */
+  onProgress?: (progress: { part: string; done: number; total: number }) => void;
+  onWarning?: (message: string) => void;
+}
+
+export interface CopyScores {
+  /** Mean average precision, percent. */
+  map: number;
+  /** Average precision over the results of all queries in one ranking by similarity, percent. */
+  microAp: number;
+  queries: number;
+}
+
+export interface CopyDetectionResult {
+  /** By folder: original, strong, jpegqual/3, ... */
+  blocks: Record<string, CopyScores>;
+  /** All queries but the originals themselves; null when no other folder is there. */
+  copies: CopyScores | null;
+  imsize: number;
+  originals: number;
+  distractors: number;
+  /** Images that the whitening was learnt on; 0 without. */
+  whitening: number;
+  /** Distractors and whitening images that could not be read. */
+  skipped: { path: string; reason: string }[];
+}
+
+/**
+ * Class token and GeM-pooled patch tokens.
+ * @param images - (B, 3, H, W) float32, normalised.
+ * @returns (B, 2 D).
+ */
+export function copyFeatures(backbone: VisionTransformer, images: Tensor): Tensor {
+  const tokens = backbone.forwardTokens(images); // (B, 1 + N, D)
+  const patches = tokens.narrow(1, 1, tokens.size(1) - 1); // (B, N, D)
+  const pooled = patches
+    .clampMin(GEM_LEAST)
+    .pow(GEM_POWER)
+    .mean([1])
+    .pow(1 / GEM_POWER); // (B, D)
+  return ops.cat([tokens.select(1, 0), pooled], 1);
+}
+
+/** Results of one query: their similarity, best first, and whether each is a true one. */
+export interface CopyRanking {
+  similarities: readonly number[];
+  hits: readonly boolean[];
+  /** True results that exist, at least 1. */
+  total: number;
+}
+
+/** Mean AP by query, and AP of all results in one ranking: what a single threshold for all queries would give. */
+export function scoreCopies(rankings: readonly CopyRanking[]): CopyScores {
+  const aps = rankings.map(({ hits, total }) =>
+    averagePrecision(
+      hits.flatMap((hit, rank) => (hit ? [rank] : [])),
+      total,
+    ),
+  );
+  const pairs = rankings.flatMap(({ similarities, hits }) =>
+    similarities.map((similarity, i) => ({ similarity, hit: hits[i]! })),
+  );
+  pairs.sort((a, b) => b.similarity - a.similarity);
+  const total = rankings.reduce((sum, ranking) => sum + ranking.total, 0);
+  let [found, micro] = [0, 0];
+  pairs.forEach(({ hit }, i) => {
+    if (hit) micro += ++found / (i + 1) / total;
+  });
+  const mean = aps.reduce((sum, ap) => sum + ap, 0) / aps.length;
+  return { map: 100 * mean, microAp: 100 * micro, queries: rankings.length };
+}
+
+interface Block {
+  name: string;
+  files: string[];
+  /** Numbers of each file's originals. */
+  truths: number[][];
+}
+
+const baseName = (file: string): string => path.basename(file);
+
+/** Lists the folders that are there. @throws DataError with everything that doesn't fit. */
+function readCopydays(root: string): { blocks: Block[]; absent: string[] } {
+  const list = (name: string): string[] | null => {
+    const folder = path.join(root, ...name.split('/'));
+    if (!existsSync(folder)) return null;
+    const names = readdirSync(folder).filter((file) => file.endsWith('.jpg'));
+    return names.sort(compareCodePoints).map((file) => path.join(folder, file));
+  };
+  const originals = list('original') ?? [];
+  if (originals.length === 0) {
+    throw new DataError(
+      `${root} holds no original/*.jpg: expected Copydays' folders original, strong, jpegqual/3, ..., crops/10, ...`,
+    );
+  }
+  const problems: string[] = [];
+  const absent: string[] = [];
+  const blocks: Block[] = [];
+  for (const name of COPYDAYS_BLOCKS) {
+    const files = list(name);
+    if (files === null) {
+      absent.push(name);
+      continue;
+    }
+    if (name === 'strong') {
+      const truths = files.map((file) => {
+        const prefix = baseName(file).slice(0, PREFIX);
+        return originals.flatMap((original, i) => (baseName(original).startsWith(prefix) ? [i] : []));
+      });
+      truths.forEach((truth, i) => {
+        if (truth.length === 0) {
+          problems.push(
+            `strong/${baseName(files[i]!)}: no original begins with ${baseName(files[i]!).slice(0, PREFIX)}`,
+          );
+        }
+      });
+      if (files.length === 0) problems.push('strong: no .jpg files');
+      else blocks.push({ name, files, truths });
+    } else if (files.length !== originals.length) {
+      problems.push(
+        `${name}: ${files.length} .jpg files for ${originals.length} originals, expected one of each`,
+      );
+    } else {
+      blocks.push({ name, files, truths: files.map((_, i) => [i]) });
+    }
+  }
+  if (problems.length > 0)
+    throw new DataError(`${root} is not of Copydays' layout:\n  ${problems.join('\n  ')}`);
+  return { blocks, absent };
+}
+
+/** @throws DataError that names every unreadable image. */
+function allReadable(table: FeatureTable, what: string): FeatureTable {
+  if (table.skipped.length > 0) {
+    const lines = table.skipped.map(({ path: file, reason }) => `\n  ${file}: ${reason}`);
+    throw new DataError(`${table.skipped.length} images of ${what} can't be read:${lines.join('')}`);
+  }
+  return table;
+}
+
+function transformer(backbone: Backbone): VisionTransformer {
+  if (backbone instanceof VisionTransformer) return backbone;
+  throw new ConfigError(
+    'copy detection needs the patch tokens of a vision transformer; this backbone has none',
+  );
+}
+
+/**
+ * Copy detection scores of a vision transformer.
+ *
+ * @throws DataError when folders or images are missing, don't fit or can't be read (all named); ConfigError for sizes
+ *   out of range or another kind of backbone.
+ */
+export async function evaluateCopyDetection(
+  model: Model,
+  options: CopyDetectionOptions,
+): Promise<CopyDetectionResult> {
+  const { dataPath, whiteningPath, distractorsPath, imsize = 320, batchSize = 16, numWorkers = 1 } = options;
+  const backbone = transformer(model.backbone);
+  const { device } = model;
+  if (!(Number.isInteger(imsize) && imsize >= backbone.patchSize)) {
+    throw new ConfigError(
+      `imsize ${imsize}; expected a whole number of pixels, at least ${backbone.patchSize}, the model's patches`,
+    );
+  }
+  const { blocks, absent } = readCopydays(dataPath);
+  const itemsOf = async (folder: string | undefined): Promise<readonly ImageItem[]> =>
+    folder === undefined ? [] : (await listImages(folder)).items;
+  const [others, forWhitening] = [await itemsOf(distractorsPath), await itemsOf(whiteningPath)];
+  if (absent.length > 0) options.onWarning?.(`${dataPath} lacks ${absent.join(', ')}: not measured`);
+  const extract = (items: readonly ImageItem[], part: string): Promise<FeatureTable> =>
+    featureTable(backbone, items, {
+      ...{ crop: imsize, fit: 'stretch', batchSize, numWorkers, device, signal: options.signal },
+      compute: (images) => copyFeatures(backbone, images),
+      onProgress: (done, total) => options.onProgress?.({ part, done, total }),
+    });
+  const queries = blocks.flatMap((block) => block.files.map((file) => ({ path: file, label: null })));
+  const asked = allReadable(await extract(queries, 'copies'), dataPath);
+  const distractors = await extract(others, 'distractors');
+  const whitening = await extract(forWhitening, 'whitening');
+  for (const [table, items, folder] of [
+    [distractors, others, distractorsPath],
+    [whitening, forWhitening, whiteningPath],
+  ] as const) {
+    if (items.length > 0 && table.indices.length === 0)
+      throw new DataError(`${folder}: none of its ${items.length} images can be read`);
+  }
+  const originals = blocks[0]!.files.length;
+  const { nearest } = search(asked, distractors, whitening, originals, device);
+
+  let start = 0;
+  const rankings = blocks.map(({ files, truths }): CopyRanking[] => {
+    const some = nearest.slice(start, start + files.length);
+    start += files.length;
+    return some.map(({ similarities, numbers }, i) => ({
+      similarities,
+      hits: numbers.map((number) => truths[i]!.includes(number)),
+      total: truths[i]!.length,
+    }));
+  });
+  const copies = rankings.slice(1).flat();
+  return {
+    blocks: Object.fromEntries(blocks.map(({ name }, i) => [name, scoreCopies(rankings[i]!)])),
+    copies: copies.length === 0 ? null : scoreCopies(copies),
+    ...{ imsize, originals, distractors: distractors.indices.length, whitening: whitening.indices.length },
+    skipped: [...distractors.skipped, ...whitening.skipped],
+  };
+}
+
+interface Nearest {
+  similarities: number[];
+  /** Numbers of the found images; originals come first. */
+  numbers: number[];
+}
+
+/** The nearest of originals and distractors for every query, of which the first are the originals. */
+export function search(
+  asked: FeatureTable,
+  distractors: FeatureTable,
+  whitening: FeatureTable,
+  originals: number,
+  device: string,
+): { nearest: Nearest[]; similarity: Float32Array } {
+  return scope(() =>
+    inferenceMode(() => {
+      const tensorOf = ({ features, indices, width }: FeatureTable): Tensor =>
+        fromTypedArray(features, [indices.length, width]).to(device);
+      const learnt = whitening.indices.length > 0 ? learnWhitening(tensorOf(whitening)) : null;
+      const unit = (rows: Tensor): Tensor => {
+        const white = learnt === null ? rows : whiten(learnt, rows);
+        return white.div(white.norm(2, [1], true).clampMin(1e-12));
+      };
+      const queries = tensorOf(asked); // (Q, D)
+      const own = queries.narrow(0, 0, originals);
+      const database = distractors.indices.length > 0 ? ops.cat([own, tensorOf(distractors)]) : own; // (N, D)
+      const similarity = unit(queries).matmul(unit(database).t()); // (Q, N)
+      const top = Math.min(TOP, database.size(0));
+      const [values, indices] = similarity.topk(top); // (Q, top), best first
+      const [flatValues, flatIndices] = [values.toArray(), indices.toArray()];
+      const nearest = Array.from({ length: queries.size(0) }, (_, i) => ({
+        similarities: flatValues.slice(i * top, (i + 1) * top),
+        numbers: flatIndices.slice(i * top, (i + 1) * top),
+      }));
+      return { nearest, similarity: similarity.toTypedArray() as Float32Array };
+    }),
+  );
+}
