@@ -91,6 +91,13 @@ export {
   type AttentionVideoResult,
   type VideoPicture,
 } from './explain/video.js';
+export {
+  patchPca,
+  writePatchPca,
+  type PatchPcaOptions,
+  type PatchPcaResult,
+  type PcaImage,
+} from './explain/patch-pca.js';
 export { findFfmpeg } from './explain/ffmpeg.js';
 
 // the set-up

@@ -27,10 +27,18 @@ export function define(command: Command): void {
       '--threshold <share>',
       'also draw masks of the patches that hold this share of the attention, as 0.6',
     );
+  command.option(
+    '--pca',
+    "also draw the patches' first three principal components; images share the colours",
+  );
   addImageSizeOption(command);
   addModelOptions(command);
   setAliases(command, evalAliases);
-  addExamples(command, 'dino attention runs/first photos/cat.jpg --output maps --threshold 0.6');
+  addExamples(
+    command,
+    'dino attention runs/first photos/cat.jpg --output maps --threshold 0.6',
+    'dino attention runs/first photos/*.jpg --output maps --pca',
+  );
 }
 
 /** A folder for each image, named after it; two of the same name are numbered. */
@@ -78,6 +86,18 @@ export async function run(invocation: Invocation): Promise<void> {
       const { heads, rows, columns } = result;
       results.push({ image, folder, files, heads, patches: [rows, columns] });
       io.note(`${image}: ${heads} heads of ${rows} x ${columns} patches`);
+    }
+    if (options['pca'] === true) {
+      const { patchPca, writePatchPca } = await import('../explain/patch-pca.js');
+      const { images: painted, explained } = await patchPca(model, images, {
+        ...imageSize,
+        signal: interrupt.signal,
+      });
+      for (const [i, image] of painted.entries()) {
+        results[i]!.files.push(await writePatchPca(image, folders[i]!));
+      }
+      const shares = explained.map((share) => `${(100 * share).toFixed(0)}%`).join(', ');
+      io.note(`principal components: ${shares} of the variance`);
     }
     io.result({ images: results }, results.map(({ image, folder }) => `${image}: ${folder}`).join('\n'));
   } finally {

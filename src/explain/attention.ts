@@ -24,20 +24,9 @@ export interface AttentionOptions {
   threshold?: number;
 }
 
-export interface AttentionResult {
+export interface AttentionResult extends PreparedImage {
   /** Number of heads. */
   heads: number;
-  /** Patches down and across. */
-  rows: number;
-  columns: number;
-  patchSize: number;
-  /** The image as the model saw it, (rows * patchSize, columns * patchSize, 3) bytes. */
-  image: Uint8Array;
-  width: number;
-  height: number;
-  /** Size of the whole image before it was resized. */
-  originalWidth: number;
-  originalHeight: number;
   /** (heads, rows, columns): attention of the class token; a head's patches and the class token itself sum to 1. */
   maps: Float32Array;
   /** (rows, columns): mean over heads. */
@@ -95,6 +84,46 @@ export function massMasks(maps: Tensor, threshold: number): Tensor {
   return ones(maps.shape, { device: maps.device }).scatter_(1, order, isKept);
 }
 
+/** An image as a model sees it. */
+export interface PreparedImage {
+  /** Patches down and across. */
+  rows: number;
+  columns: number;
+  patchSize: number;
+  /** (rows * patchSize, columns * patchSize, 3) bytes. */
+  image: Uint8Array;
+  width: number;
+  height: number;
+  /** Size of the whole image before it was resized. */
+  originalWidth: number;
+  originalHeight: number;
+}
+
+/**
+ * Decodes, resizes (bilinear) and cuts an image to whole patches.
+ * @throws DataError for an unreadable image, ConfigError for a size below a patch.
+ */
+export async function prepareImage(
+  model: Model,
+  input: string | Uint8Array,
+  imageSize: AttentionOptions['imageSize'],
+): Promise<PreparedImage> {
+  const decoded = await decodeImage(input);
+  const target = attentionSize(decoded.width, decoded.height, model, imageSize);
+  const resized = resizeImage(decoded, { ...target, filter: 'bilinear' }); // (H, W, 3)
+  const { patchSize } = model.architecture;
+  const rows = Math.floor(target.height / patchSize);
+  const columns = Math.floor(target.width / patchSize);
+  const height = rows * patchSize;
+  const width = columns * patchSize;
+  const image = new Uint8Array(height * width * 3);
+  for (let y = 0; y < height; y++) {
+    image.set(resized.subarray(y * target.width * 3, (y * target.width + width) * 3), y * width * 3);
+  }
+  const original = { originalWidth: decoded.width, originalHeight: decoded.height };
+  return { rows, columns, patchSize, image, width, height, ...original };
+}
+
 /**
  * Attention maps of one image.
  * @param input - A path, or the bytes of an image file.
@@ -109,18 +138,8 @@ export async function attention(
   if (threshold !== undefined && !(threshold > 0 && threshold <= 1)) {
     throw new ConfigError(`threshold ${threshold}; expected a share of the attention, above 0 and at most 1`);
   }
-  const decoded = await decodeImage(input);
-  const target = attentionSize(decoded.width, decoded.height, model, options.imageSize);
-  const resized = resizeImage(decoded, { ...target, filter: 'bilinear' }); // (H, W, 3)
-  const { patchSize } = model.architecture;
-  const rows = Math.floor(target.height / patchSize);
-  const columns = Math.floor(target.width / patchSize);
-  const height = rows * patchSize;
-  const width = columns * patchSize;
-  const image = new Uint8Array(height * width * 3);
-  for (let y = 0; y < height; y++) {
-    image.set(resized.subarray(y * target.width * 3, (y * target.width + width) * 3), y * width * 3);
-  }
+  const prepared = await prepareImage(model, input, options.imageSize);
+  const { rows, columns, image, width, height } = prepared;
   return scope(() =>
     inferenceMode(() => {
       const pixels = fromTypedArray(image, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous(); // (1, 3, H, W)
@@ -135,15 +154,8 @@ export async function attention(
         .contiguous(); // (h, N)
       const masks = threshold === undefined ? null : massMasks(maps, threshold).to('uint8');
       return {
+        ...prepared,
         heads,
-        rows,
-        columns,
-        patchSize,
-        image,
-        width,
-        height,
-        originalWidth: decoded.width,
-        originalHeight: decoded.height,
         maps: maps.toTypedArray() as Float32Array,
         mean: maps.mean([0]).toTypedArray() as Float32Array,
         masks: masks === null ? null : (masks.toTypedArray() as Uint8Array),
@@ -226,6 +238,16 @@ export async function writeAttention(
     const mask = result.masks.slice(head * patches, (head + 1) * patches);
     pictures.push([`mask_th${options.threshold ?? ''}_head${head}.png`, maskPicture(mask, result)]);
   }
+  return writePictures(pictures, width, height, folder);
+}
+
+/** Writes RGB pictures of one size as PNGs, small ones enlarged. @returns The files. @throws DataError. */
+export async function writePictures(
+  pictures: readonly (readonly [name: string, rgb: Uint8Array])[],
+  width: number,
+  height: number,
+  folder: string,
+): Promise<string[]> {
   const factor = Math.max(1, Math.ceil(MIN_PICTURE_SIDE / Math.min(width, height)));
   const enlarged = { width: width * factor, height: height * factor, kernel: 'nearest' } as const;
   const files: string[] = [];

@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
+import { ConfigError, DataError } from '../errors.js';
+import { VisionTransformer } from '../models/index.js';
+import { hashFill } from '../testing/hash-fill.js';
+import { liveTensors } from '../torch/index.js';
+import { Model } from '../weights/load.js';
+import { patchPca, splitForeground, writePatchPca } from './patch-pca.js';
+
+const fixtures = fileURLToPath(new URL('../../test/fixtures/video/', import.meta.url));
+const pictures = ['two', 'tall'].map((name) =>
+  path.join(fixtures, 'davis/JPEGImages/480p', name, '00000.jpg'),
+);
+const { small, pca: expected } = JSON.parse(readFileSync(path.join(fixtures, 'video.json'), 'utf8')) as {
+  small: { patch: number; embed_dim: number; depth: number; num_heads: number };
+  /** (patches of both pictures, 3) scores; each component's sign is free. */
+  pca: { size: [number, number]; explained: number[]; scores: number[][] };
+};
+const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-pca-'));
+let model: Model;
+before(() => {
+  const size = {
+    embedDim: small.embed_dim,
+    depth: small.depth,
+    numHeads: small.num_heads,
+    patchSize: small.patch,
+  };
+  const backbone = hashFill(new VisionTransformer(size), 0.04).eval();
+  model = new Model(backbone, { arch: 'vit', imgSize: 224, ...size }, 'hash', 'cpu');
+});
+after(() => {
+  model.dispose();
+  rmSync(folder, { recursive: true });
+});
+
+describe('patchPca', () => {
+  it("gives the principal components of the reference's features, over all images", async () => {
+    const live = liveTensors();
+    const { images, explained } = await patchPca(model, pictures, { imageSize: expected.size });
+    assert.equal(liveTensors(), live);
+    explained.forEach((share, c) => assert.ok(Math.abs(share - expected.explained[c]!) < 1e-4, `share ${c}`));
+    const found = images.flatMap((image) => [...image.components]);
+    assert.equal(found.length, expected.scores.length * 3);
+    for (let c = 0; c < 3; c++) {
+      const scores = expected.scores.map((row) => row[c]!);
+      const strongest = scores.reduce(
+        (best, value, i) => (Math.abs(value) > Math.abs(scores[best]!) ? i : best),
+        0,
+      );
+      const sign = Math.sign(scores[strongest]! * found[strongest * 3 + c]!);
+      scores.forEach((value, i) => {
+        const got = sign * found[i * 3 + c]!;
+        assert.ok(Math.abs(got - value) < 2e-3, `component ${c} of patch ${i}: ${got}, expected ${value}`);
+      });
+    }
+  });
+
+  it('paints the foreground over the whole range, the background black, and repeats itself', async () => {
+    const options = { imageSize: expected.size };
+    const { images } = await patchPca(model, pictures, options);
+    const inFront: number[] = [];
+    for (const { colours, foreground, rows, columns } of images) {
+      assert.deepEqual([rows, columns, colours.length], [8, 12, 8 * 12 * 3]);
+      foreground.forEach((value, i) => {
+        const colour = colours.subarray(i * 3, i * 3 + 3);
+        if (value === 0) assert.deepEqual([...colour], [0, 0, 0]);
+        else inFront.push(...colour);
+      });
+    }
+    assert.ok(inFront.length > 0 && inFront.length < 2 * 96 * 3);
+    for (let c = 0; c < 3; c++) {
+      const channel = inFront.filter((_, i) => i % 3 === c);
+      assert.deepEqual([Math.min(...channel), Math.max(...channel)], [0, 255]);
+    }
+    const again = await patchPca(model, pictures, options);
+    assert.deepEqual(again.images[1]!.colours, images[1]!.colours);
+    const whole = await patchPca(model, pictures.slice(0, 1), { ...options, foreground: false });
+    assert.ok(whole.images[0]!.foreground.every((value) => value === 1));
+  });
+
+  it('draws every patch over its pixels', async () => {
+    const { images } = await patchPca(model, pictures.slice(1), { imageSize: [64, 40] });
+    const [image] = images;
+    const file = await writePatchPca(image!, folder);
+    const { data, info } = await sharp(file).raw().toBuffer({ resolveWithObject: true });
+    assert.deepEqual([info.width, info.height], [40 * 6, 64 * 6], 'enlarged');
+    const at = ((3 * 8 + 7) * 6 * info.width + (2 * 8 + 1) * 6) * 3; // a pixel of the patch in row 3, column 2
+    const patch = 3 * 5 + 2;
+    assert.deepEqual([...data.subarray(at, at + 3)], [...image!.colours.subarray(patch * 3, patch * 3 + 3)]);
+  });
+
+  it('takes pictures of one patch and of one colour', async () => {
+    const flat = await sharp({ create: { width: 30, height: 20, channels: 3, background: 'gray' } })
+      .png()
+      .toBuffer();
+    const { images } = await patchPca(model, [flat], { imageSize: [8, 8] });
+    assert.deepEqual([...images[0]!.colours], [128, 128, 128]);
+  });
+
+  it('refuses what can not be drawn', async () => {
+    await assert.rejects(patchPca(model, []), DataError);
+    await assert.rejects(patchPca(model, [path.join(folder, 'absent.png')]), DataError);
+    await assert.rejects(patchPca(model, pictures, { imageSize: 3 }), ConfigError);
+    const signal = AbortSignal.abort(new Error('enough'));
+    await assert.rejects(patchPca(model, pictures, { signal }), /enough/);
+  });
+});
+
+describe('splitForeground', () => {
+  it('splits where the groups part, and takes the side that is looked at', () => {
+    const values = Float32Array.of(1, 1.1, 0.9, 9, 9.2, 1, 8.8);
+    const low = Float32Array.of(5, 5, 5, 1, 1, 5, 1);
+    assert.deepEqual([...splitForeground(values, low)], [1, 1, 1, 0, 0, 1, 0]);
+    assert.deepEqual([...splitForeground(values, low.map((value) => -value))], [0, 0, 0, 1, 1, 0, 1]); // prettier-ignore
+    assert.deepEqual([...splitForeground(new Float32Array(3), new Float32Array(3))], [1, 1, 1]);
+  });
+});

@@ -1,0 +1,247 @@
+/**
+ * The patch features' first three principal components as red, green and blue (the picture of DINOv2, Oquab et al. 2023,
+ * figure 1; the reference has no script for it). The first component of all patches of all images tells foreground from
+ * background; the components of the foreground alone give the colours. All images share one basis and one scale, so that
+ * the same colour means the same kind of thing.
+ *
+ * Where DINOv2's authors set the threshold and the sign by hand, here Otsu's method splits the first component, and the
+ * side that the class token attends to more is the foreground.
+ */
+import { ConfigError, DataError } from '../errors.js';
+import { normalizeImages, VisionTransformer } from '../models/index.js';
+import { fromTypedArray, inferenceMode, ops, scope, tensor, type Tensor } from '../torch/index.js';
+import type { Model } from '../weights/load.js';
+import { prepareImage, writePictures, type AttentionOptions, type PreparedImage } from './attention.js';
+
+export interface PatchPcaOptions extends Pick<AttentionOptions, 'imageSize'> {
+  /** Paint what the first component takes for background black; default true. */
+  foreground?: boolean;
+  signal?: AbortSignal | undefined;
+  onProgress?: (progress: { done: number; total: number }) => void;
+}
+
+export interface PcaImage extends PreparedImage {
+  /** (rows, columns, 3) bytes: colour of each patch; black in the background. */
+  colours: Uint8Array;
+  /** (rows, columns) of 0 and 1. */
+  foreground: Uint8Array;
+  /** (rows, columns, 3): the components of all patches, of which the first one found the foreground. */
+  components: Float32Array;
+}
+
+export interface PatchPcaResult {
+  images: PcaImage[];
+  /** Shares of the variance of all patches in the first three components, 0 to 1. */
+  explained: number[];
+}
+
+const COMPONENTS = 3;
+/** Largest features that are held: 4 GiB. */
+const MAX_VALUES = 2 ** 30;
+/** Colours reach from this share of the values to the rest: single odd patches would take the range. */
+const CLIPPED = 0.01;
+const HISTOGRAM_BINS = 256;
+
+/**
+ * Colours of the patches of images.
+ *
+ * @param inputs - Paths, or bytes of image files.
+ * @throws ConfigError for a backbone without patches or a size below one; DataError for an unreadable image or too many;
+ *   the signal's reason when aborted.
+ */
+export async function patchPca(
+  model: Model,
+  inputs: readonly (string | Uint8Array)[],
+  options: PatchPcaOptions = {},
+): Promise<PatchPcaResult> {
+  const { backbone } = model;
+  if (!(backbone instanceof VisionTransformer)) {
+    throw new ConfigError('principal components of patches need a vision transformer');
+  }
+  if (inputs.length === 0) throw new DataError('no images for principal components');
+  const images: PreparedImage[] = [];
+  const features: Float32Array[] = []; // (rows * columns, D) each
+  const attention: Float32Array[] = []; // (rows * columns) each
+  let values = 0;
+  for (const [i, input] of inputs.entries()) {
+    options.signal?.throwIfAborted();
+    const image = await prepareImage(model, input, options.imageSize);
+    values += image.rows * image.columns * backbone.embedDim;
+    if (values > MAX_VALUES) {
+      throw new DataError(
+        `the patch features of ${i + 1} images are more than 4 GiB; take fewer or smaller images`,
+      );
+    }
+    const found = patchFeatures(backbone, image, model.device);
+    images.push(image);
+    features.push(found.features);
+    attention.push(found.attention);
+    options.onProgress?.({ done: i + 1, total: inputs.length });
+  }
+  return inferenceMode(() => scope(() => colour(images, features, attention, backbone.embedDim, options)));
+}
+
+function patchFeatures(
+  backbone: VisionTransformer,
+  { image, width, height }: PreparedImage,
+  device: string,
+): { features: Float32Array; attention: Float32Array } {
+  return scope(() =>
+    inferenceMode(() => {
+      const pixels = fromTypedArray(image, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous();
+      const normalised = normalizeImages(pixels.to(device)); // (1, 3, H, W)
+      const tokens = backbone.getIntermediateLayers(normalised, 1)[0]!; // (1, 1 + N, D)
+      const weights = backbone.getLastSelfAttention(normalised, { queries: 'class' }); // (1, heads, 1, 1 + N)
+      const array = (values: Tensor): Float32Array =>
+        values.to('float32').contiguous().toTypedArray() as Float32Array;
+      return {
+        features: array(tokens.select(0, 0).slice(0, 1)), // (N, D)
+        attention: array(weights.select(0, 0).select(1, 0).mean([0]).slice(0, 1)), // (N)
+      };
+    }),
+  );
+}
+
+/** Unit vectors of largest variance of the rows, (D, 3), their mean (D), and their shares of the variance. */
+function principalComponents(rows: Tensor): { basis: Tensor; mean: Tensor; explained: number[] } {
+  // float64: the covariance's small differences would drown in float32
+  const exact = rows.to('float64');
+  const mean = exact.mean([0], true); // (1, D)
+  const centred = exact.sub(mean);
+  const covariance = centred.t().matmul(centred); // (D, D), up to a factor
+  const [variances, vectors] = ops.linalgEigh(covariance); // smallest first
+  const width = vectors.size(1);
+  const basis = vectors.narrow(1, width - COMPONENTS, COMPONENTS).flip([1]); // (D, 3), largest first
+  // a component's sign is free: its largest entry is made positive, so that the same images give the same colours
+  const [, places] = basis.abs().max(0, true); // (1, 3)
+  const signed = basis.mul(basis.gather(0, places).sign());
+  const total = Math.max(variances.sum().item(), Number.MIN_VALUE);
+  const explained = [
+    ...variances
+      .narrow(0, width - COMPONENTS, COMPONENTS)
+      .flip([0])
+      .toArray(),
+  ].map((value) => Math.max(0, Number(value)) / total);
+  return { basis: signed, mean, explained };
+}
+
+const project = (rows: Tensor, { basis, mean }: { basis: Tensor; mean: Tensor }): Float32Array =>
+  rows.to('float64').sub(mean).matmul(basis).to('float32').contiguous().toTypedArray() as Float32Array; // (N, 3)
+
+function colour(
+  images: readonly PreparedImage[],
+  features: readonly Float32Array[],
+  attention: readonly Float32Array[],
+  dim: number,
+  options: PatchPcaOptions,
+): PatchPcaResult {
+  if (dim < COMPONENTS) throw new ConfigError(`features of ${dim} numbers have no three components`);
+  const rows = ops.cat(features.map((part) => fromTypedArray(part, [part.length / dim, dim]))); // (all N, D)
+  const first = principalComponents(rows);
+  const components = project(rows, first); // (all N, 3)
+  const count = rows.size(0);
+  let inFront = new Uint8Array(count).fill(1);
+  if (options.foreground !== false) {
+    const leading = Float32Array.from({ length: count }, (_, i) => components[i * COMPONENTS]!);
+    inFront = splitForeground(leading, concatenated(attention));
+  }
+  const chosen = [...inFront.keys()].filter((i) => inFront[i] === 1);
+  const colours = new Uint8Array(count * COMPONENTS);
+  const indices = tensor(chosen, { dtype: 'int64' });
+  const front = rows.indexSelect(0, indices); // (n, D)
+  const scores = project(front, principalComponents(front)); // (n, 3)
+  for (let c = 0; c < COMPONENTS; c++) {
+    const channel = chosen.map((_, i) => scores[i * COMPONENTS + c]!);
+    const sorted = [...channel].sort((a, b) => a - b);
+    const low = sorted[Math.floor((sorted.length - 1) * CLIPPED)]!;
+    const high = sorted[Math.ceil((sorted.length - 1) * (1 - CLIPPED))]!;
+    channel.forEach((value, i) => {
+      // equal values are in the middle
+      const share = high > low ? Math.min(1, Math.max(0, (value - low) / (high - low))) : 0.5;
+      colours[chosen[i]! * COMPONENTS + c] = Math.round(255 * share);
+    });
+  }
+  let at = 0;
+  const parts = images.map((image) => {
+    const from = at;
+    at += image.rows * image.columns;
+    return {
+      ...image,
+      colours: colours.slice(from * COMPONENTS, at * COMPONENTS),
+      foreground: inFront.slice(from, at),
+      components: components.slice(from * COMPONENTS, at * COMPONENTS),
+    };
+  });
+  return { images: parts, explained: first.explained };
+}
+
+function concatenated(parts: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+/**
+ * Splits values in two at Otsu's threshold; the side whose patches have more of the attention, on average, is 1. All are 1
+ * when they can't be split.
+ */
+export function splitForeground(values: Float32Array, attention: Float32Array): Uint8Array<ArrayBuffer> {
+  const threshold = otsuThreshold(values);
+  if (threshold === null) return new Uint8Array(values.length).fill(1);
+  const sums = [0, 0];
+  const counts = [0, 0];
+  values.forEach((value, i) => {
+    const side = value > threshold ? 1 : 0;
+    sums[side]! += attention[i]!;
+    counts[side]!++;
+  });
+  if (counts[0] === 0 || counts[1] === 0) return new Uint8Array(values.length).fill(1);
+  const front = sums[1]! / counts[1]! >= sums[0]! / counts[0]! ? 1 : 0;
+  return Uint8Array.from(values, (value) => ((value > threshold ? 1 : 0) === front ? 1 : 0));
+}
+
+/** The threshold that separates values into the two most distinct groups (Otsu 1979); null when all are equal. */
+function otsuThreshold(values: Float32Array): number | null {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const value of values) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  if (!(high > low)) return null;
+  const counts = new Float64Array(HISTOGRAM_BINS);
+  const width = (high - low) / HISTOGRAM_BINS;
+  for (const value of values) counts[Math.min(HISTOGRAM_BINS - 1, Math.floor((value - low) / width))]!++;
+  const total = values.length;
+  const all = counts.reduce((sum, count, bin) => sum + count * bin, 0);
+  let below = 0;
+  let sumBelow = 0;
+  let best = { between: -1, bin: 0 };
+  for (let bin = 0; bin < HISTOGRAM_BINS - 1; bin++) {
+    below += counts[bin]!;
+    sumBelow += counts[bin]! * bin;
+    if (below === 0 || below === total) continue;
+    const difference = sumBelow / below - (all - sumBelow) / (total - below);
+    const between = below * (total - below) * difference ** 2;
+    if (between > best.between) best = { between, bin };
+  }
+  return low + width * (best.bin + 1);
+}
+
+/** Draws a result as `pca.png`, every patch over its pixels. @returns The file. @throws DataError. */
+export async function writePatchPca(image: PcaImage, folder: string): Promise<string> {
+  const { columns, patchSize, width, height, colours } = image;
+  const rgb = new Uint8Array(width * height * 3);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const patch = Math.floor(y / patchSize) * columns + Math.floor(x / patchSize);
+      rgb.set(colours.subarray(patch * 3, patch * 3 + 3), (y * width + x) * 3);
+    }
+  }
+  const [file] = await writePictures([['pca.png', rgb]], width, height, folder);
+  return file!;
+}
