@@ -232,7 +232,7 @@ export async function buildNative({ libtorch, log = console.log, only } = {}) {
       compiler,
       flags: [
         ...common,
-        '-O2',
+        '-O3',
         ...(isMac ? [] : ['-D_GLIBCXX_USE_CXX11_ABI=1']),
         // -isystem: warnings inside PyTorch's headers are not ours to mend
         '-isystem',

@@ -8,7 +8,6 @@ import {
   checkpoint,
   Conv2d,
   DropPath,
-  GELU,
   Layer,
   LayerNorm,
   Linear,
@@ -28,7 +27,6 @@ const INIT_STD = 0.02;
 export class Mlp extends Layer {
   readonly fc1: Linear;
   readonly fc2: Linear;
-  readonly #act = new GELU();
 
   constructor(dim: number, hiddenDim: number) {
     super();
@@ -37,7 +35,7 @@ export class Mlp extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    return this.fc2.forward(this.#act.forward(this.fc1.forward(x))); // (B, N, C)
+    return this.fc2.forward(this.fc1.forwardGelu(x)); // (B, N, C)
   }
 }
 

@@ -21,6 +21,7 @@ export class Operator {
   readonly #names: readonly string[];
   #overloads: Overload[] | undefined;
 
+  /** @param aten - Name in libtorch's own namespace, or `namespace::name`. */
   constructor(aten: string, overloads: readonly string[]) {
     this.#aten = aten;
     this.#names = overloads;
@@ -37,7 +38,7 @@ export class Operator {
 
   get #known(): Overload[] {
     this.#overloads ??= this.#names.flatMap((name) => {
-      const found = native.findOperator(`aten::${this.#aten}`, name);
+      const found = native.findOperator(this.#aten.includes('::') ? this.#aten : `aten::${this.#aten}`, name);
       if (found === null) return [];
       const label = name === '' ? this.#aten : `${this.#aten}.${name}`;
       return {
