@@ -36,6 +36,7 @@ export {
 export { openWeights, type WeightsEntry, type WeightsFile } from './weights/weights-file.js';
 export { PthFile, PthTensor } from './weights/pth.js';
 export { writePth, type PthValue } from './weights/pth-write.js';
+export { hubModels, type HubModel } from './weights/hub.js';
 export { exportWeights, type ExportWeightsOptions, type ExportWeightsResult } from './weights/export.js';
 export { readPickle, type PickleOptions } from './weights/pickle.js';
 export { NumpyArray, PickleNamespace } from './weights/pickle-values.js';

@@ -54,6 +54,7 @@ const commands: Readonly<Record<string, Entry>> = {
   attention: { summary: 'draw what the model looks at', load: () => import('./attention.js') },
   video: { summary: 'draw what the model looks at over a video', load: () => import('./video.js') },
   export: { summary: 'write a model for other programs', load: () => import('./export.js') },
+  hub: { summary: 'list the official models: numbers, links', load: () => import('./hub.js') },
   info: { summary: 'describe a model or a run', load: () => import('./info.js') },
   demo: {
     summary: 'a first training that needs no data of your own, with a report',

@@ -1,0 +1,84 @@
+/**
+ * The official models of facebookresearch/dino: what its README's table of pretrained models says, with its links. They
+ * are told, never fetched: a download is the user's own decision.
+ */
+
+export interface HubModel {
+  /** Name in PyTorch Hub, as in torch.hub.load('facebookresearch/dino:main', NAME). */
+  name: string;
+  /** `--arch` and `--patch-size`; a ResNet has none. */
+  arch: string;
+  patchSize: number | null;
+  /** Parameters of the backbone, in millions, as the table has it. */
+  millionParameters: number;
+  /** Top-1 on ImageNet, percent. */
+  knn: number;
+  linear: number;
+  /** Weights of the backbone alone. */
+  backbone: string;
+  /** Student and teacher with their heads, optimizer, settings. */
+  fullCheckpoint: string;
+  /** Settings of the training, its log, and that of the linear evaluation. */
+  args: string;
+  trainingLog: string;
+  evaluationLog: string;
+  /** SHA-256 of the backbone's file; null while it isn't known. */
+  sha256: string | null;
+}
+
+const HOST = 'https://dl.fbaipublicfiles.com/dino';
+
+type Row = readonly [
+  name: string,
+  arch: string,
+  patchSize: number | null,
+  millionParameters: number,
+  knn: number,
+  linear: number,
+  folder: string,
+];
+
+const ROWS: readonly Row[] = [
+  ['dino_vits16', 'vit_small', 16, 21, 74.5, 77.0, 'dino_deitsmall16_pretrain'],
+  ['dino_vits8', 'vit_small', 8, 21, 78.3, 79.7, 'dino_deitsmall8_pretrain'],
+  ['dino_vitb16', 'vit_base', 16, 85, 76.1, 78.2, 'dino_vitbase16_pretrain'],
+  ['dino_vitb8', 'vit_base', 8, 85, 77.4, 80.1, 'dino_vitbase8_pretrain'],
+  ['dino_resnet50', 'resnet50', null, 23, 67.5, 75.3, 'dino_resnet50_pretrain'],
+  ['dino_xcit_small_12_p16', 'xcit_small_12_p16', 16, 26, 76.0, 77.8, 'dino_xcit_small_12_p16_pretrain'],
+  ['dino_xcit_small_12_p8', 'xcit_small_12_p8', 8, 26, 77.1, 79.2, 'dino_xcit_small_12_p8_pretrain'],
+  ['dino_xcit_medium_24_p16', 'xcit_medium_24_p16', 16, 84, 76.4, 78.8, 'dino_xcit_medium_24_p16_pretrain'],
+  ['dino_xcit_medium_24_p8', 'xcit_medium_24_p8', 8, 84, 77.9, 80.3, 'dino_xcit_medium_24_p8_pretrain'],
+];
+
+/** The official models, in the order of the reference's README. */
+export const hubModels: readonly HubModel[] = ROWS.map(
+  ([name, arch, patchSize, millionParameters, knn, linear, folder]) => ({
+    ...{ name, arch, patchSize, millionParameters, knn, linear },
+    backbone: `${HOST}/${folder}/${folder}.pth`,
+    fullCheckpoint: `${HOST}/${folder}/${folder}_full_checkpoint.pth`,
+    args: `${HOST}/${folder}/args.txt`,
+    trainingLog: `${HOST}/${folder}/${folder}_log.txt`,
+    evaluationLog: `${HOST}/${folder}/${folder}_eval_linear_log.txt`,
+    sha256: null,
+  }),
+);
+
+/** The models as a table with links. */
+export function formatHub(models: readonly HubModel[]): string {
+  const lines = ['name                     params  k-NN   linear'];
+  for (const { name, millionParameters, knn, linear } of models) {
+    lines.push(
+      `${name.padEnd(24)} ${`${millionParameters} M`.padStart(6)}  ${knn.toFixed(1)}%  ${linear.toFixed(1)}%`,
+    );
+  }
+  lines.push('', 'Backbones, for `dino embed`, `dino attention`, `dino eval` and `dino train --init`:');
+  for (const { backbone } of models) lines.push(`  ${backbone}`);
+  lines.push('', 'Full checkpoints, with both heads, for `dino train --init` and `--resume`:');
+  for (const { fullCheckpoint } of models) lines.push(`  ${fullCheckpoint}`);
+  lines.push(
+    '',
+    'Download one with a browser or curl -LO and give the file as WEIGHTS. Settings and logs: dino hub --json',
+    'Licence and source: https://github.com/facebookresearch/dino',
+  );
+  return lines.join('\n');
+}
