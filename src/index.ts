@@ -18,6 +18,8 @@ export {
   type ResolveOptions,
   type TrainFacts,
 } from './train/presets.js';
+export { settingsOfInit, type InitSettings } from './train/init.js';
+export { settingsOfCheckpoint } from './train/official-checkpoint.js';
 export { gatherFacts, machineFacts } from './train/facts.js';
 
 // images

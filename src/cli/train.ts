@@ -1,6 +1,6 @@
 /** `dino train`: reads flags and files, lets the presets fill in the rest, and shows the training. */
 import type { Command } from 'commander';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { ConfigError } from '../errors.js';
 import {
   CHANGEABLE_ON_RESUME,
@@ -10,6 +10,7 @@ import {
   SETTING_GROUPS,
   settingFields,
   settingKind,
+  type PartialSettings,
   type SettingName,
   type SettingsSources,
   type TrainSettings,
@@ -32,9 +33,15 @@ import { formatDuration, TrainProgress } from './progress.js';
 export function define(command: Command): void {
   command
     .argument('<images>', 'folder of images (class folders, nested or flat), or a text file of paths')
-    .usage('<images> --output RUN [options]\n       dino train --resume RUN')
+    .usage(
+      '<images> --output RUN [options]\n       dino train --resume RUN\n' +
+        '       dino train <images> --output RUN --resume CHECKPOINT.pth',
+    )
     .option('-o, --output <folder>', 'where the run goes: settings, metrics, checkpoints')
-    .option('--resume <run>', 'go on from the newest checkpoint of a run')
+    .option(
+      '--resume <run>',
+      'go on from the newest checkpoint of a run, or a full checkpoint of the reference (.pth)',
+    )
     .option('--preset <name>', `${PRESETS.join(' or ')}: auto chooses for your images and machine`, 'auto')
     .option('--config <file>', 'JSON file of settings by the names below; flags win over it');
   const aliases: Record<string, string> = {
@@ -67,6 +74,7 @@ export function define(command: Command): void {
     'dino train photos --output runs/first',
     'dino train imagenet/train --output runs/vits16 --preset paper --batch-size 64',
     'dino train --resume runs/first',
+    'dino train photos --output runs/mine --init dino_deitsmall16_pretrain.pth',
   );
 }
 
@@ -113,6 +121,20 @@ async function resumedSettings(
   return { settings: checkSettings({ ...config.settings, ...overrides }), images: config.images };
 }
 
+/** What the weights settle that the run begins with. */
+async function settledByWeights(overrides: PartialSettings, io: Output): Promise<PartialSettings> {
+  const { init, resumeFrom } = overrides;
+  if (init === undefined && resumeFrom === undefined) return {};
+  const [{ settingsOfInit }, { settingsOfCheckpoint }] = await Promise.all([
+    import('../train/init.js'),
+    import('../train/official-checkpoint.js'),
+  ]);
+  const settled = resumeFrom === undefined ? settingsOfInit(overrides) : settingsOfCheckpoint(resumeFrom);
+  const head = settled.outDim === undefined ? 'no head' : `a head of ${settled.outDim}`;
+  io.note(`${resumeFrom ?? init}: ${settled.arch}, patches of ${settled.patchSize} pixels, ${head}`);
+  return settled;
+}
+
 /** Settings of a new run: looks at the images and the machine, and says what was chosen and why. */
 async function newSettings(images: string, preset: PresetName, sources: SettingsSources, io: Output) {
   const overrides = readOverrides(sources); // all that is wrong in itself, before anything slow is loaded
@@ -128,7 +150,8 @@ async function newSettings(images: string, preset: PresetName, sources: Settings
     list.items.map((item) => item.path),
     machineFacts(kind),
   );
-  const { settings, choices, warnings } = resolveSettings({ ...sources, preset, facts });
+  const weights = await settledByWeights(overrides, io);
+  const { settings, choices, warnings } = resolveSettings({ ...sources, preset, facts, weights });
   io.note(
     `${list.items.length} images, about ${facts.width} x ${facts.height}; device ${device}; preset ${preset}`,
   );
@@ -155,13 +178,18 @@ function summary(result: TrainResult, seconds: number): string {
 
 export async function run(invocation: Invocation): Promise<void> {
   const { options, io, problems } = invocation;
-  const resume = options['resume'] as string | undefined;
+  // a file is a checkpoint of the reference's, from which a new run goes on
+  const given = options['resume'] as string | undefined;
+  const isFile = given !== undefined && (statSync(given, { throwIfNoEntry: false })?.isFile() ?? false);
+  if (isFile) options['resumeFrom'] = given;
+  const resume = isFile ? undefined : given;
   const output = resume ?? (options['output'] as string | undefined);
   const images = invocation.args[0] ?? (options['dataPath'] as string | undefined);
   const isMissingImages = (problem: string): boolean => problem === 'argument <images> is missing';
   const found =
     images !== undefined || resume !== undefined ? problems.filter((p) => !isMissingImages(p)) : problems;
-  const preset = options['preset'] as PresetName;
+  // a checkpoint brings its settings; what it doesn't tell is a constant of the reference
+  const preset = isFile || options['resumeFrom'] !== undefined ? 'paper' : (options['preset'] as PresetName);
   if (!PRESETS.includes(preset))
     found.push(`--preset is ${String(preset)}; expected ${PRESETS.join(' or ')}`);
   if (output === undefined) found.push('--output is missing: where shall the run go?');

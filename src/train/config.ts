@@ -35,6 +35,24 @@ export const settingFields = {
   embedDim: whole(1).optional().describe('width of the custom vit'),
   depth: whole(1).optional().describe('blocks of the custom vit'),
   numHeads: whole(1).optional().describe('attention heads of the custom vit; must divide the width'),
+  imgSize: whole(1)
+    .optional()
+    .describe("side of the images that position embeddings are learnt for (default: the global crops')"),
+  init: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('weights that student and teacher start from; they settle the architecture'),
+  initCheckpointKey: z.string().min(1).optional().describe('network of --init: teacher (default) or student'),
+  initWithHead: z
+    .boolean()
+    .optional()
+    .describe('take the head of --init too, when it has one (default: true)'),
+  resumeFrom: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('full checkpoint of the reference that the run goes on from; --resume FILE sets it'),
   dropPathRate: z.number().min(0).lt(1).describe("stochastic depth rate of the student's last block"),
   outDim: whole(2).describe('K, outputs of the head; large for large and varied data'),
   normLastLayer: z
@@ -408,6 +426,11 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'embedDim',
       'depth',
       'numHeads',
+      'imgSize',
+      'init',
+      'initCheckpointKey',
+      'initWithHead',
+      'resumeFrom',
       'dropPathRate',
       'outDim',
       'normLastLayer',

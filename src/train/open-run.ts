@@ -3,8 +3,10 @@ import { listImages, type ImageList } from '../data/index.js';
 import { CheckpointError, ConfigError, DataError } from '../errors.js';
 import { getNumThreads } from '../torch/index.js';
 import { packageVersion } from '../version.js';
-import { trainSettingsSchema, type TrainSettings } from './config.js';
+import { type PartialSettings, trainSettingsSchema, type TrainSettings } from './config.js';
 import { chooseDevice, choosePrecision } from './hardware.js';
+import { settingsOfInit } from './init.js';
+import { settingsOfCheckpoint } from './official-checkpoint.js';
 import { isRunFolder, readRunConfig, writeRunConfig } from './run-folder.js';
 
 export interface RunOptions {
@@ -13,6 +15,9 @@ export interface RunOptions {
   settings?: TrainSettings;
   resume?: boolean;
 }
+
+const pick = ({ imgSize }: PartialSettings): Pick<TrainSettings, 'imgSize'> =>
+  imgSize === undefined ? {} : { imgSize };
 
 /**
  * The settings and images of a run: those given, or for a resumed run those that it was begun with. A new run's are
@@ -51,7 +56,16 @@ export async function openRun(options: RunOptions): Promise<{ settings: TrainSet
   const device = chooseDevice(settings.device);
   const { precision } = choosePrecision(settings.precision, device);
   const threads = settings.threads > 0 ? settings.threads : getNumThreads();
-  const resolved = { ...settings, device, precision, threads };
+  // weights bring their own grid of position embeddings
+  const fromWeights =
+    before !== null || settings.imgSize !== undefined
+      ? {}
+      : pick(
+          settings.resumeFrom === undefined
+            ? settingsOfInit(settings)
+            : settingsOfCheckpoint(settings.resumeFrom),
+        );
+  const resolved = { ...settings, ...fromWeights, device, precision, threads };
   if (before === null) {
     writeRunConfig(output, {
       version: packageVersion,

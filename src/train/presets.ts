@@ -12,6 +12,7 @@ import { ConfigError } from '../errors.js';
 import {
   checkSettings,
   checkTogether,
+  flagOf,
   type PartialSettings,
   readOverrides,
   type SettingName,
@@ -327,7 +328,35 @@ export interface ResolveOptions extends SettingsSources {
   preset?: PresetName;
   /** What `auto` needs to know; see gatherFacts in facts.ts. */
   facts?: TrainFacts;
+  /** What the weights of `--init` or a checkpoint settle; what the file or flags say otherwise about it is an error. */
+  weights?: PartialSettings;
 }
+
+/** Settings over those of weights, which must not contradict them. */
+function overWeights(overrides: PartialSettings, weights: PartialSettings = {}): PartialSettings {
+  const problems = WEIGHTS_SETTLE.filter(
+    (name) =>
+      weights[name] !== undefined && overrides[name] !== undefined && overrides[name] !== weights[name],
+  ).map(
+    (name) => `${flagOf(name)} is ${String(overrides[name])}, but the weights have ${String(weights[name])}`,
+  );
+  if (problems.length > 0) throw new ConfigError(problems);
+  return { ...weights, ...overrides };
+}
+
+/** What can't be another than the weights have it. */
+const WEIGHTS_SETTLE = [
+  'arch',
+  'patchSize',
+  'embedDim',
+  'depth',
+  'imgSize',
+  'outDim',
+  'useBnInHead',
+  'headNlayers',
+  'headHiddenDim',
+  'headBottleneckDim',
+] as const;
 
 /**
  * The whole set of settings: flags over the file over the preset.
@@ -341,7 +370,7 @@ export function resolveSettings(options: ResolveOptions = {}): Resolved {
       `preset ${String(preset)}; expected one of ${PRESETS.join(', ')}`,
     ]);
   }
-  const overrides = readOverrides(options);
+  const overrides = overWeights(readOverrides(options), options.weights);
   if (preset === 'paper') return paperPreset(overrides, options.facts?.device);
   if (!options.facts)
     throw new ConfigError('preset auto needs facts about the images and the machine (gatherFacts)');

@@ -6,7 +6,7 @@
 import { setImmediate as eventLoopTurn } from 'node:timers/promises';
 import { MultiCropLoader, type AugmentationSettings, type ImageList } from '../data/index.js';
 import { CollapseMonitor, dinoStep, DINOLoss, MultiCropWrapper, type TrainingState } from '../dino/index.js';
-import { DataError, DinoError } from '../errors.js';
+import { ConfigError, DataError, DinoError } from '../errors.js';
 import { buildBackbone, DINOHead, normalizeImages } from '../models/index.js';
 import {
   buildOptimizer,
@@ -22,6 +22,8 @@ import type { TrainSettings } from './config.js';
 import type { StepMetrics, TrainEvent, TrainResult } from './events.js';
 import { choosePrecision } from './hardware.js';
 import { evaluateDuringTraining } from './knn-during-training.js';
+import { initialise } from './init.js';
+import { loadOfficialCheckpoint } from './official-checkpoint.js';
 import { openRun } from './open-run.js';
 import { appendLine, lockRunFolder, metricsPath, skippedPath, truncateLog } from './run-folder.js';
 
@@ -72,7 +74,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       bottleneckDim: settings.headBottleneckDim,
     };
     // position embeddings for the training's own crops, as the reference has them for its 224 pixels
-    const backbone = { ...settings, imgSize: settings.globalCropsSize };
+    const backbone = { ...settings, imgSize: settings.imgSize ?? settings.globalCropsSize };
     const studentBackbone = buildBackbone(backbone);
     const { embedDim } = studentBackbone;
     const student = new MultiCropWrapper(
@@ -83,6 +85,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       buildBackbone({ ...backbone, dropPathRate: 0 }),
       new DINOHead({ ...head, inDim: embedDim }),
     ).to(device);
+    const newest = resume ? newestCheckpoint(output) : null;
+    if (newest === null) initialise(student, settings);
     teacher.loadStateDict(student.stateDict()); // both start with the same weights
     for (const parameter of teacher.parameters()) parameter.requiresGrad = false;
     const parameters = [...student.namedParameters()];
@@ -123,11 +127,16 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 
     // ============ where to go on ============
     let step = 0; // steps done
-    if (resume) {
-      const newest = newestCheckpoint(output);
-      if (newest !== null) step = loadCheckpoint(newest, state);
-      truncateLog(metricsPath(output), step);
+    if (newest !== null) step = loadCheckpoint(newest, state);
+    else if (settings.resumeFrom !== undefined) {
+      const done = loadOfficialCheckpoint(settings.resumeFrom, state);
+      if (done >= epochs)
+        throw new ConfigError(
+          `${settings.resumeFrom} has ${done} epochs behind it: --epochs ${epochs} leaves none`,
+        );
+      step = done * stepsPerEpoch;
     }
+    if (resume) truncateLog(metricsPath(output), step);
     const skipped = new Set<string>();
     const keepCheckpoint = (at: number): boolean =>
       settings.saveckpFreq > 0 &&

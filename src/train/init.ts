@@ -1,0 +1,81 @@
+/**
+ * Beginning with weights that are there: `--init` takes a backbone, or backbone and head, of any file that loadModel()
+ * reads, for both student and teacher; the rest of the training is new.
+ */
+import type { MultiCropWrapper } from '../dino/index.js';
+import { CheckpointError } from '../errors.js';
+import type { Tensor } from '../torch/index.js';
+import type { Architecture } from '../weights/architecture.js';
+import { openNetwork, readNetwork } from '../weights/network.js';
+import type { PartialSettings, TrainSettings } from './config.js';
+
+/** The settings that decide what `--init` reads. */
+export type InitSettings = Pick<PartialSettings, 'init' | 'initCheckpointKey' | 'initWithHead' | 'numHeads'>;
+
+type Shapes = ReadonlyMap<string, readonly number[]>;
+
+/** The architecture's own settings; position embeddings stay on the grid that they were learnt on. */
+export function settingsOfArchitecture(architecture: Architecture): Partial<TrainSettings> {
+  const { arch, embedDim, depth, numHeads, patchSize, imgSize } = architecture;
+  return { arch, patchSize, imgSize, ...(arch === 'vit' ? { embedDim, depth, numHeads } : {}) };
+}
+
+/** The head's settings by its tensors' shapes (names as in DINOHead). */
+export function settingsOfHead(shapes: Shapes): Partial<TrainSettings> {
+  const [outDim, headBottleneckDim] = shapes.get('last_layer.weight_v') ?? []; // (K, bottleneck)
+  if (outDim === undefined || headBottleneckDim === undefined) return {};
+  const layers = [...shapes].filter(([name, shape]) => /^mlp\..*weight$/.test(name) && shape.length === 2);
+  const [hidden] = shapes.get('mlp.0.weight') ?? [];
+  return {
+    outDim,
+    headBottleneckDim,
+    headNlayers: layers.length,
+    useBnInHead: [...shapes.keys()].some((name) => /^mlp\.\d+\.running_mean$/.test(name)),
+    ...(hidden === undefined ? {} : { headHiddenDim: hidden }),
+  };
+}
+
+/**
+ * What the weights of `--init` settle: architecture, patch size, the grid of the position embeddings, and with a head its
+ * sizes.
+ * @throws CheckpointError when they can't be read.
+ */
+export function settingsOfInit(settings: InitSettings): Partial<TrainSettings> {
+  const { init, initCheckpointKey: checkpointKey, initWithHead = true, numHeads } = settings;
+  if (init === undefined) return {};
+  const { file, found, architecture } = openNetwork(init, { checkpointKey, numHeads });
+  file[Symbol.dispose]();
+  const shapeOf = new Map(file.entries.map(({ name, shape }) => [name, shape]));
+  const head = new Map([...found.head].map(([name, from]) => [name, shapeOf.get(from) ?? []]));
+  return { ...settingsOfArchitecture(architecture), ...(initWithHead ? settingsOfHead(head) : {}) };
+}
+
+/**
+ * Puts the weights of `--init` into a network. Without a head in them, or with `--init-with-head false`, its head stays new.
+ * @throws CheckpointError that names everything that doesn't fit; nothing is changed then.
+ */
+export function initialise(network: MultiCropWrapper, settings: TrainSettings): void {
+  const { init, initCheckpointKey: checkpointKey, initWithHead: withHead = true, numHeads } = settings;
+  if (init === undefined) return;
+  const { backbone, head } = readNetwork(init, { checkpointKey, numHeads, withHead });
+  const state = new Map<string, Tensor>();
+  for (const [name, tensor] of backbone) state.set(`backbone.${name}`, tensor);
+  const own = network.stateDict();
+  if (head === null) {
+    for (const [name, tensor] of own) if (name.startsWith('head.')) state.set(name, tensor);
+  } else {
+    for (const [name, tensor] of head) state.set(`head.${name}`, tensor);
+  }
+  try {
+    network.loadStateDict(state);
+  } catch (error) {
+    const advice = head === null ? '' : ' --init-with-head false takes the backbone alone.';
+    throw new CheckpointError(
+      `--init ${init} doesn't fit the settings.${advice} ${(error as Error).message}`,
+      {
+        cause: error,
+      },
+    );
+  }
+  for (const tensor of [...backbone.values(), ...(head?.values() ?? [])]) tensor.dispose();
+}
