@@ -48,7 +48,8 @@ export function define(command: Command): void {
 function table(result: KnnResult, ks: readonly number[]): string {
   const { valImages, classes, trainImages, resize, crop } = result;
   return [
-    `${valImages} images of ${classes} classes against ${trainImages}, resize ${resize}, crop ${crop}`,
+    `${valImages} images of ${classes} classes against ${trainImages}` +
+      (crop > 0 ? `, resize ${resize}, crop ${crop}` : ''),
     ...ks.map(
       (k) =>
         `k ${String(k).padStart(4)}   top-1 ${result.top1[k]!.toFixed(2)}%   top-5 ${result.top5[k]!.toFixed(2)}%`,

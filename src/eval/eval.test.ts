@@ -4,13 +4,15 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { parquetReadObjects } from 'hyparquet';
 import { CheckpointError, ConfigError, DataError } from '../errors.js';
-import { liveTensors, tensor } from '../torch/index.js';
+import { fromTypedArray, liveTensors, tensor } from '../torch/index.js';
 import { loadModel, type Model } from '../weights/load.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
+import { hashValues } from '../testing/hash-fill.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
-import { evaluateKnn, evaluateKnnFeatures } from './knn.js';
+import { evaluateKnn, evaluateKnnFeatures, knnClassify } from './knn.js';
 import { writeFeatures } from './write-features.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-eval-'));
@@ -82,6 +84,21 @@ describe('evaluateKnn', () => {
       labels: numbers,
     });
     assert.throws(() => evaluateKnnFeatures(dump), /24 and 2 values an image/);
+  });
+
+  it("reads the reference's own dumps", () => {
+    const torch = fileURLToPath(new URL('../../test/fixtures/eval/torch', import.meta.url));
+    const result = evaluateKnnFeatures(torch, { k: [1, 3] });
+    const unit = (name: string, count: number) => fromTypedArray(hashValues(name, [count, 4]), [count, 4]);
+    const labels = (count: number) => Array.from({ length: count }, (_, i) => i % 3);
+    const [train, test] = [unit('train', 12), unit('test', 5)];
+    const scores = knnClassify(
+      { features: train, labels: labels(12) },
+      { features: test, labels: labels(5) },
+      { k: [1, 3] },
+    );
+    for (const k of [1, 3]) assert.equal(result.top1[k], scores.get(k)!.top1);
+    assert.deepEqual([result.trainImages, result.valImages], [12, 5]);
   });
 
   it('says when a class folder that val needs is empty', async () => {

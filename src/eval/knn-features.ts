@@ -1,12 +1,13 @@
 /**
  * Features kept for k-NN: `trainfeat.safetensors` and `testfeat.safetensors` in a folder, each with `features` (N, D)
  * float32 of length 1 and `labels` (N) int64, the classes' names in the metadata. The reference's --dump_features writes
- * the same four tensors as trainfeat.pth, trainlabels.pth, testfeat.pth and testlabels.pth.
+ * the same four tensors as trainfeat.pth, trainlabels.pth, testfeat.pth and testlabels.pth, which are read too.
  */
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
 import { fromTypedArray, scope, type Tensor } from '../torch/index.js';
+import { PthFile, PthTensor } from '../weights/pth.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
 
 interface Part {
@@ -55,32 +56,58 @@ export function writeKnnFeatures(
   }
 }
 
-function readPart(file: string, device: string): Part & { metadata: Record<string, string> } {
-  const { tensors, metadata } = readSafetensors(file);
+/** The reference's two files of a part. @throws CheckpointError when they hold something else. */
+function readTorchPart(folder: string, part: 'train' | 'test'): Map<string, Tensor> {
+  const entries = ['feat', 'labels'].map((kind) => {
+    const file = path.join(folder, `${part}${kind}.pth`);
+    const pth = new PthFile(file);
+    try {
+      if (!(pth.value instanceof PthTensor))
+        throw new CheckpointError(`${file}: expected one tensor, as torch.save(features) writes it`);
+      return [kind === 'feat' ? 'features' : 'labels', pth.tensor(pth.value)] as const;
+    } finally {
+      pth.close();
+    }
+  });
+  return new Map(entries);
+}
+
+function readPart(
+  folder: string,
+  part: 'train' | 'test',
+  device: string,
+): Part & { metadata: Record<string, string> } {
+  const own = fileOf(folder, part);
+  const theirs = path.join(folder, `${part}feat.pth`);
+  const isTorch = !existsSync(own) && existsSync(theirs);
+  const { tensors, metadata } = isTorch
+    ? { tensors: readTorchPart(folder, part), metadata: {} }
+    : readSafetensors(own);
   const features = tensors.get('features');
   const labels = tensors.get('labels');
-  const isWhole =
-    features?.ndim === 2 &&
-    features.dtype === 'float32' &&
-    features.size(0) > 0 &&
-    labels?.dtype === 'int64' &&
-    labels.shape.join() === String(features.size(0));
-  if (!isWhole) {
+  if (
+    features?.ndim !== 2 ||
+    features.dtype !== 'float32' ||
+    features.size(0) === 0 ||
+    labels?.dtype !== 'int64' ||
+    labels.shape.join() !== String(features.size(0))
+  ) {
     const found = [...tensors].map(([name, tensor]) => `${name} ${tensor.toString()}`).join(', ');
     throw new CheckpointError(
-      `${file}: expected features (N, D) float32 and labels (N) int64, got ${found || 'no tensors'}. ` +
+      `${isTorch ? theirs : own}: expected features (N, D) float32 and labels (N) int64, got ${found || 'no tensors'}. ` +
         'Write it with dino eval knn --dump-features.',
     );
   }
   const numbers = labels.toArray();
-  if (numbers.some((label) => label < 0)) throw new CheckpointError(`${file}: labels below 0`);
+  if (numbers.some((label) => label < 0))
+    throw new CheckpointError(`${isTorch ? theirs : own}: labels below 0`);
   return { features: scope(() => features.to(device)), labels: numbers, metadata };
 }
 
 /** @throws CheckpointError when a file is missing, damaged, or doesn't fit the other. */
 export function readKnnFeatures(folder: string, device: string): KnnFeatures {
-  const train = readPart(fileOf(folder, 'train'), device);
-  const test = readPart(fileOf(folder, 'test'), device);
+  const train = readPart(folder, 'train', device);
+  const test = readPart(folder, 'test', device);
   const [widths, classes] = [
     [train.features.size(1), test.features.size(1)],
     train.metadata['classes'] ?? '[]',

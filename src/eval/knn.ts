@@ -282,7 +282,8 @@ function score(
 }
 
 /**
- * k-NN accuracy from features that evaluateKnn() wrote to a folder (`dumpFeatures`), without a model.
+ * k-NN accuracy from features in a folder, without a model: those that evaluateKnn() wrote (`dumpFeatures`), or the
+ * reference (trainfeat.pth and so on), whose `resize` and `crop` are then 0: they don't say.
  *
  * @throws CheckpointError when the files are missing, damaged or don't fit each other; ConfigError for numbers out of
  *   range.
@@ -300,7 +301,7 @@ export function evaluateKnnFeatures(
       ...score(train, test, { ...options, k, temperature }),
       trainImages: train.labels.length,
       valImages: test.labels.length,
-      classes: classes.length,
+      classes: classes.length > 0 ? classes.length : new Set(train.labels).size,
       resize,
       crop,
       skipped: [],

@@ -10,6 +10,7 @@ import { CheckpointError, ConfigError } from '../errors.js';
 import type { Backbone } from '../models/index.js';
 import type { Tensor } from '../torch/index.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
+import { openWeights } from '../weights/weights-file.js';
 import type { LinearClassifier, LinearProbe } from './linear-probe.js';
 
 const settingsSchema = z.object({
@@ -111,20 +112,24 @@ export function readLinearCheckpoint(
 }
 
 /**
- * Loads a classifier: linear.weight and linear.bias, also under `module.` as the reference saves them.
+ * Loads a classifier: linear.weight and linear.bias, also under `module.`, from a .safetensors file or what torch.save
+ * wrote, such as the reference's checkpoint.pth.tar and its published linear weights.
  * @throws CheckpointError when they are missing or of another shape.
  */
 export function readClassifier(file: string, classifier: LinearClassifier): void {
-  const { tensors } = readSafetensors(file);
-  const state = new Map(
-    [...tensors]
-      .map(([name, tensor]) => [name.replace(/^(module\.)+/, ''), tensor] as const)
-      .filter(([name]) => !name.startsWith(SLOT)),
-  );
+  const weights = openWeights(file, 'state_dict');
   try {
+    const state = new Map(
+      weights.entries
+        .filter(({ name }) => !name.startsWith(SLOT))
+        .map(({ name }) => [name.replace(/^(module\.)+/, ''), weights.read(name)]),
+    );
     classifier.loadStateDict(state);
+    for (const tensor of state.values()) tensor.dispose();
   } catch (error) {
-    throw new CheckpointError(`${file}: ${(error as Error).message}`, { cause: error });
+    if (!(error instanceof CheckpointError) || error.message.startsWith(file)) throw error;
+    throw new CheckpointError(`${file}: ${error.message}`, { cause: error });
+  } finally {
+    weights[Symbol.dispose]();
   }
-  for (const tensor of tensors.values()) tensor.dispose();
 }

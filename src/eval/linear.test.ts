@@ -4,12 +4,16 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { CheckpointError, ConfigError, DataError } from '../errors.js';
 import { liveTensors, ones } from '../torch/index.js';
+import { hashWeight } from '../testing/hash-fill.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { loadModel, type Model } from '../weights/load.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
 import { evaluateLinear, type LinearEpoch, type LinearOptions } from './linear.js';
+import { readClassifier } from './linear-checkpoint.js';
+import { LinearProbe } from './linear-probe.js';
 import { saveEvaluation } from './save-evaluation.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-linear-'));
@@ -133,6 +137,19 @@ describe('evaluateLinear', () => {
       evaluateLinear(model, { ...options, nLastBlocks: 1, linearWeights: renamed }),
       /shape of linear.weight: expected \[3, 24\], got \[3, 72\]/,
     );
+  });
+
+  it("measures a classifier of the reference's checkpoint.pth.tar", async () => {
+    const saved = fileURLToPath(
+      new URL('../../test/fixtures/eval/torch/checkpoint.pth.tar', import.meta.url),
+    );
+    const probe = new LinearProbe(72, 3, { device: 'cpu' });
+    readClassifier(saved, probe.classifier);
+    const { weight, bias } = probe.classifier.linear;
+    assert.deepEqual(weight.toTypedArray(), hashWeight('linear.weight', [3, 72], 0.04));
+    assert.deepEqual(bias!.toTypedArray(), hashWeight('linear.bias', [3], 0.04));
+    const result = await evaluateLinear(model, { ...options, linearWeights: saved });
+    assert.ok(result.top1 >= 0 && result.top1 <= 100);
   });
 
   it('refuses settings and folders that do not fit, all problems at once', async () => {

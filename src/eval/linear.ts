@@ -54,7 +54,7 @@ export interface LinearOptions extends Partial<EvalSizes>, Partial<ProbeFeatures
   seed?: number;
   /** Folder for the checkpoint and the log; it is resumed from when it holds them. Default: nothing is kept. */
   output?: string;
-  /** Classifier to measure as it is, without training: a .safetensors file with linear.weight and linear.bias. */
+  /** Classifier to measure as it is, without training: linear.weight and linear.bias in a file. */
   linearWeights?: string;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
