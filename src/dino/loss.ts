@@ -62,22 +62,24 @@ export class DINOLoss {
           `got student ${student.toString()} and teacher ${teacher.toString()}`,
       );
     }
-    const targets = noGrad(() => teacher.to('float32').sub(this.center).div(teacherTemp).softmax(-1)); // (2 B, K)
-    const [first, second] = targets.chunk(GLOBAL_CROPS) as [Tensor, Tensor]; // (B, K) each
+    return scope(() => {
+      const targets = noGrad(() => teacher.to('float32').sub(this.center).div(teacherTemp).softmax(-1)); // (2 B, K)
+      const [first, second] = targets.chunk(GLOBAL_CROPS) as [Tensor, Tensor]; // (B, K) each
 
-    const logProbs = student
-      .to('float32')
-      .div(this.#studentTemp)
-      .logSoftmax(-1)
-      .view([this.#crops, batch, k]); // (V, B, K)
-    // view 0 answers to the second teacher, view 1 to the first, local views to both
-    let agreement = logProbs.select(0, 0).mul(second).sum().add(logProbs.select(0, 1).mul(first).sum());
-    if (this.#crops > GLOBAL_CROPS) {
-      const both = noGrad(() => first.add(second)); // (B, K)
-      agreement = agreement.add(logProbs.slice(0, GLOBAL_CROPS).mul(both).sum());
-    }
-    const terms = GLOBAL_CROPS * (this.#crops - 1);
-    return { loss: agreement.div(-terms * batch), targets };
+      const logProbs = student
+        .to('float32')
+        .div(this.#studentTemp)
+        .logSoftmax(-1)
+        .view([this.#crops, batch, k]); // (V, B, K)
+      // view 0 answers to the second teacher, view 1 to the first, local views to both
+      let agreement = logProbs.select(0, 0).mul(second).sum().add(logProbs.select(0, 1).mul(first).sum());
+      if (this.#crops > GLOBAL_CROPS) {
+        const both = noGrad(() => first.add(second)); // (B, K)
+        agreement = agreement.add(logProbs.slice(0, GLOBAL_CROPS).mul(both).sum());
+      }
+      const terms = GLOBAL_CROPS * (this.#crops - 1);
+      return { loss: agreement.div(-terms * batch), targets };
+    });
   }
 
   /**

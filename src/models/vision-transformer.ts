@@ -15,7 +15,7 @@ import {
   truncNormal_,
   type Module,
 } from '../nn/index.js';
-import { noGrad, ops, Parameter, zeros, type Tensor } from '../torch/index.js';
+import { noGrad, ops, Parameter, scope, zeros, type Tensor } from '../torch/index.js';
 import { Backbone } from './backbone.js';
 
 /** The reference's transformers all use this, not PyTorch's 1e-5. */
@@ -103,8 +103,11 @@ export class Block extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    const attended = x.add(this.#dropPath.forward(this.attn.forward(this.norm1.forward(x))));
-    return attended.add(this.#dropPath.forward(this.mlp.forward(this.norm2.forward(attended))));
+    // what the gradient does not need is freed here, not at the end of the step
+    return scope(() => {
+      const attended = this.#dropPath.residual(x, (kept) => this.attn.forward(this.norm1.forward(kept)));
+      return this.#dropPath.residual(attended, (kept) => this.mlp.forward(this.norm2.forward(kept)));
+    });
   }
 
   /** Attention weights of this block for its input, (B, heads, queries, N). */

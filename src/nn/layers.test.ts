@@ -113,6 +113,32 @@ test('DropPath drops whole samples and scales up the rest', () => {
   assert.equal(layer.eval().forward(x), x);
 });
 
+for (const rate of [0.1, 0.5, 0.999]) {
+  test(`DropPath.residual is the sum with the dropped branch, for less work: rate ${rate}`, () => {
+    const [layer, linear] = [new DropPath(rate), new Linear(4, 4)];
+    const results = ['residual', 'forward'].map((how) => {
+      manualSeed(5);
+      const x = randn([6, 3, 4]); // (B, N, C)
+      x.requiresGrad = true;
+      let samples = 0;
+      const branch = (kept: Tensor): Tensor => {
+        samples = kept.size(0);
+        return linear.forward(kept).sin();
+      };
+      const out = how === 'residual' ? layer.residual(x, branch) : x.add(layer.forward(branch(x)));
+      out.mul(out).sum().backward();
+      const gradients = [x, linear.weight].map((t) => t.grad as Tensor);
+      linear.weight.grad = null;
+      return { out, gradients, samples };
+    });
+    const [skipped, whole] = results as [(typeof results)[0], (typeof results)[0]];
+    assertNear(skipped.out, whole.out);
+    for (const [i, gradient] of skipped.gradients.entries())
+      assertNear(gradient, whole.gradients[i] as Tensor, 1e-4);
+    if (rate === 0.5) assert.ok(skipped.samples < 6, 'some are not computed');
+  });
+}
+
 test('GELU is the exact one', () => {
   // x * Phi(x); the tanh approximation differs by 1.5e-4 at 1
   assertNear(new GELU().forward(tensor([-1, 0, 1, 3])), [-0.15865525, 0, 0.84134475, 2.99595031]);

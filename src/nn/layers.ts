@@ -170,12 +170,36 @@ export class DropPath extends Layer {
 
   override forward(x: Tensor): Tensor {
     if (this.#p === 0 || !this.training) return x;
-    const keep = 1 - this.#p;
-    const perSample = [x.size(0), ...Array<number>(x.ndim - 1).fill(1)]; // (B, 1, ...)
-    const mask = noGrad(() =>
-      rand(perSample, { dtype: x.dtype, device: x.device }).add_(keep).floor_().div_(keep),
+    return x.mul(this.#keptSamples(x).view([x.size(0), ...Array<number>(x.ndim - 1).fill(1)]));
+  }
+
+  /**
+   * x + forward(branch(x)). The branch is not computed for samples that drop it, where the host can know which they are
+   * without waiting for a device: the same draws and the same result as the line above, for less work.
+   */
+  residual(x: Tensor, branch: (x: Tensor) => Tensor): Tensor {
+    if (this.#p === 0 || !this.training) return x.add(branch(x));
+    if (x.device !== 'cpu') return x.add(this.forward(branch(x)));
+    const scale = 1 / (1 - this.#p);
+    const kept = [...this.#keptSamples(x).toArray()].flatMap((factor, sample) =>
+      factor > 0 ? [sample] : [],
     );
-    return x.mul(mask);
+    if (kept.length === 0) return x.add(branch(x), { alpha: 0 }); // its parameters still get gradients: zeros
+    if (kept.length === x.size(0)) return x.add(branch(x), { alpha: scale });
+    const index = tensor(kept, { dtype: 'int64' });
+    const out = branch(x.indexSelect(0, index)); // (kept, ...)
+    return x.indexAdd(0, index, out.to(x.dtype), { alpha: scale });
+  }
+
+  /** (B), 0 for a sample that drops its branch, 1 / (1 - p) for one that keeps it. */
+  #keptSamples(x: Tensor): Tensor {
+    const keep = 1 - this.#p;
+    return noGrad(() =>
+      rand([x.size(0)], { dtype: x.dtype, device: x.device })
+        .add_(keep)
+        .floor_()
+        .div_(keep),
+    );
   }
 }
 
@@ -203,7 +227,8 @@ export class WeightNormLinear extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    const weight = ops._weightNorm(this.weight_v, this.weight_g, 0); // (out, in)
-    return ops.linear(x, weight);
+    // x (g v / |v|)^T by scaling the outputs: the normalised matrix, often the largest of a training, is never written
+    const scale = this.weight_g.div(this.weight_v.norm(2, [1], true)).squeeze(1); // (out)
+    return ops.linear(x, this.weight_v).mul(scale); // (..., out)
   }
 }
