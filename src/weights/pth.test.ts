@@ -89,6 +89,13 @@ describe('PthFile', () => {
     });
   }
 
+  it('reads an archive with the fields of one over 4 GiB', () => {
+    using file = new PthFile(fixture('zip64.pth'));
+    const tensors = file.value as Map<string, PthTensor>;
+    assert.deepEqual(file.tensor(tensors.get('f32')!).toArray(), numbers(24));
+    assert.deepEqual(file.tensor(tensors.get('transposed')!).toArray(), [0, 3, 1, 4, 2, 5]);
+  });
+
   it('reads a full checkpoint of the reference: networks, optimizer, settings', () => {
     using file = new PthFile(fixture('checkpoint.pth'));
     const value = file.value as Map<string, unknown>;
