@@ -28,7 +28,18 @@ export interface CommandModule {
 
 /** Results go to stdout; everything on the way to stderr. */
 export class Output {
+  readonly #endings: (() => void)[] = [];
+
   constructor(readonly json: boolean) {}
+
+  /** Something to do when the command is over, however it ended: a bar that is still drawn would keep it running. */
+  atEnd(ending: () => void): void {
+    this.#endings.push(ending);
+  }
+  /** Called once, by who made this. */
+  end(): void {
+    for (const ending of this.#endings.splice(0)) ending();
+  }
 
   /** A line about what is happening. */
   note(line: string): void {
@@ -192,7 +203,12 @@ export async function runCommand(
     problems.push(`unexpected argument ${args.slice(expected.length).join(', ')}`);
   }
   const options = command.opts<Record<string, unknown>>();
-  await module.run({ args, options, problems, io: new Output(options['json'] === true) });
+  const io = new Output(options['json'] === true);
+  try {
+    await module.run({ args, options, problems, io });
+  } finally {
+    io.end();
+  }
 }
 
 /** @throws ConfigError with the problems found so far and `more`. */

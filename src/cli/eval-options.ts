@@ -131,6 +131,7 @@ export function counter(io: Output): (what: string, done: number, total: number)
   let lastTenth = -1;
   let lastWhat = '';
   let bar: cliProgress.SingleBar | null = null;
+  io.atEnd(() => bar?.stop());
   return (what, done, total) => {
     if (process.stderr.isTTY) {
       if (bar === null) {

@@ -115,3 +115,27 @@ it('eval copy-detection prints a row a folder', () => {
   assert.match(stdout, /all copies +100\.00/);
   assert.equal((kept('copy-detection')['copies'] as { map: number }).map, 100);
 });
+
+it('a command that fails while a bar is drawn ends, and gives the cursor back', () => {
+  const module = (name: string) => new URL(`./${name}.js`, import.meta.url).href;
+  // a child whose stderr says that it is a terminal
+  const program = `
+    process.stderr.isTTY = true;
+    const { counter } = await import(${JSON.stringify(module('eval-options'))});
+    const { runCommand } = await import(${JSON.stringify(module('command'))});
+    const define = () => {};
+    const run = async ({ io }) => {
+      const count = counter(io);
+      for (const done of [1, 2]) count('features', done, 9);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      throw new Error('broke');
+    };
+    await runCommand({ define, run }, 'x', '', []).catch((error) => console.log(error.message));
+  `;
+  const args = ['--input-type=module', '--eval', program];
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 20_000 });
+  assert.equal(status, 0, stderr);
+  assert.equal(stdout, 'broke\n');
+  assert.match(stderr, /features: 2\/9/);
+  assert.ok(stderr.lastIndexOf('\u001b[?25h') > stderr.lastIndexOf('\u001b[?25l'));
+});

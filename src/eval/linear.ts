@@ -11,7 +11,7 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { EvalLoader, type EvalBatch, type ImageList, ResizedCropLoader } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import { normalizeImages } from '../models/index.js';
+import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, noGrad, scope } from '../torch/index.js';
 import { appendLine, readLines, writeFileWhole } from '../train/run-folder.js';
 import type { Model } from '../weights/load.js';
@@ -227,7 +227,7 @@ export async function evaluateLinear(model: Model, options: LinearOptions): Prom
   const seed = options.seed ?? 0;
   checkNumbers({ epochs, lr, batchSize, valFreq, seed });
   const features: ProbeFeatures = {
-    nLastBlocks: options.nLastBlocks ?? Math.min(LINEAR_DEFAULTS.nLastBlocks, architecture.depth),
+    nLastBlocks: options.nLastBlocks ?? defaultBlocks(backbone),
     avgpoolPatchtokens: options.avgpoolPatchtokens ?? false,
   };
   const width = probeWidth(backbone, features);
@@ -295,6 +295,12 @@ export async function evaluateLinear(model: Model, options: LinearOptions): Prom
     const skipped = [...job.skipped].map(([file, reason]) => ({ path: file, reason }));
     return { ...scores, trainImages: train.items.length, classes: train.classes.length, skipped };
   }
+}
+
+/** The reference's four, or all of fewer; other backbones than transformers don't look at it. */
+function defaultBlocks(backbone: Backbone): number {
+  const depth = backbone instanceof VisionTransformer ? backbone.blocks.length : Infinity;
+  return Math.min(LINEAR_DEFAULTS.nLastBlocks, depth);
 }
 
 /** So that an option given as undefined doesn't hide its default. */
