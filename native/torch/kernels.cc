@@ -1,10 +1,11 @@
 // Kernels of our own, where a profile showed that they pay, as operators dino::* with their gradients.
 //
-//   dino::linear_gelu(x, weight, bias)   GELU(x W^T + b), exact, in one pass over the product
+//   dino::perceptron(x, w1, b1, w2, b2)   GELU(x W1^T + b1) W2^T + b2, exact
 //
-// libtorch's way makes five passes over the widest activations of a transformer: the bias before the product, erf, and on
-// the way back erf, exp and a sum. Here one pass adds the bias and writes the value and the slope, which share the
-// exponential; the way back is one multiplication. Off the CPU's float32 the operator is libtorch's own two.
+// The widest activations of a transformer. libtorch keeps two of them for the way back, and goes over them five times: the
+// bias before the product, erf, and on the way back erf, exp and a sum. Here one is kept; one pass adds the bias and
+// computes GELU, and on the way back one pass computes value and slope, which share the exponential, the product with the
+// gradient and the bias's sum. Off the CPU's float32 the operator is libtorch's own three.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
@@ -44,101 +45,108 @@ inline float exp_negative(float x) {
   return p * scale;
 }
 
-// value[i] = GELU(h[i] + bias[i]) and slope[i] its derivative, for one row; `slope` may be `h` itself.
+struct Gelu {
+  float value, slope;
+};
+
 // Phi by Abramowitz and Stegun 7.1.26: error below 1e-7.
-DINO_SIMD void gelu_row(const float* h, const float* bias, float* value, float* slope, int64_t n) {
+inline Gelu gelu(float x) {
+  const float density = exp_negative(-0.5f * x * x);
+  const float t = 1.0f / (1.0f + 0.3275911f * 0.70710678f * std::fabs(x));
+  const float tail =
+      0.5f * density * t *
+      (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+  const float phi = x > 0.0f ? 1.0f - tail : tail;
+  return {x * phi, phi + x * density * 0.39894228f};  // 1 / sqrt(2 pi)
+}
+
+// Adds the bias to h, in place, and writes GELU of it: one row.
+DINO_SIMD void forward_row(float* h, const float* bias, float* value, int64_t n) {
   for (int64_t i = 0; i < n; i++) {
     const float x = h[i] + bias[i];
-    const float magnitude = std::fabs(x);
-    const float density = exp_negative(-0.5f * x * x);
-    const float t = 1.0f / (1.0f + 0.3275911f * 0.70710678f * magnitude);
-    const float tail =
-        0.5f * density * t *
-        (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
-    const float phi = x > 0.0f ? 1.0f - tail : tail;
-    value[i] = x * phi;
-    slope[i] = phi + x * density * 0.39894228f;  // 1 / sqrt(2 pi)
+    h[i] = x;
+    value[i] = gelu(x).value;
   }
 }
 
-// out[i] = gradient[i] * slope[i], and the same added to sum[i].
-DINO_SIMD void backward_row(const float* gradient, const float* slope, float* out, float* sum, int64_t n) {
+// From h: its GELU; the gradient times its slope, in place; and that added to the bias's sum.
+DINO_SIMD void backward_row(const float* h, float* gradient, float* value, float* sum, int64_t n) {
   for (int64_t i = 0; i < n; i++) {
-    const float product = gradient[i] * slope[i];
-    out[i] = product;
+    const Gelu at = gelu(h[i]);
+    value[i] = at.value;
+    const float product = gradient[i] * at.slope;
+    gradient[i] = product;
     sum[i] += product;
   }
 }
 
 constexpr int64_t kGrain = 16;  // rows a thread takes at least
 
-// Turns the product h (N, F) into its slopes, in place, and gives the values (N, F).
-at::Tensor gelu_forward(at::Tensor& h, const at::Tensor& bias) {
-  const int64_t rows = h.size(0), n = h.size(1);
-  at::Tensor value = at::empty_like(h);
-  float* in = h.data_ptr<float>();
-  float* out = value.data_ptr<float>();
-  const float* b = bias.const_data_ptr<float>();
-  at::parallel_for(0, rows, kGrain, [&](int64_t from, int64_t to) {
-    for (int64_t r = from; r < to; r++) gelu_row(in + r * n, b, out + r * n, in + r * n, n);
-  });
-  return value;
-}
-
 at::Tensor flat(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
 
-class LinearGelu : public torch::autograd::Function<LinearGelu> {
+class Perceptron : public torch::autograd::Function<Perceptron> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
-                            const at::Tensor& bias) {
-    const at::Tensor rows = flat(x);                  // (N, D)
-    at::Tensor slope = at::mm(rows, weight.t());      // (N, F)
-    const at::Tensor value = gelu_forward(slope, bias);
-    context->save_for_backward({x, weight, slope});
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& w1,
+                            const at::Tensor& b1, const at::Tensor& w2, const at::Tensor& b2) {
+    at::Tensor h = at::mm(flat(x), w1.t());  // (N, F)
+    const at::Tensor value = at::empty_like(h);
+    const int64_t rows = h.size(0), n = h.size(1);
+    float* in = h.data_ptr<float>();
+    float* out = value.data_ptr<float>();
+    const float* bias = b1.const_data_ptr<float>();
+    at::parallel_for(0, rows, kGrain, [&](int64_t from, int64_t to) {
+      for (int64_t r = from; r < to; r++) forward_row(in + r * n, bias, out + r * n, n);
+    });
+    context->save_for_backward({x, w1, w2, h});
     auto shape = x.sizes().vec();
-    shape.back() = weight.size(0);
-    return value.view(shape);
+    shape.back() = w2.size(0);
+    return at::addmm(b2, value, w2.t()).view(shape);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list outputs) {
-    TORCH_CHECK(!at::GradMode::is_enabled(), "dino::linear_gelu has no second derivative");
+    TORCH_CHECK(!at::GradMode::is_enabled(), "dino::perceptron has no second derivative");
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1], &slope = saved[2];
-    const at::Tensor gradient = flat(outputs[0]).contiguous();  // (N, F)
-    const int64_t rows = gradient.size(0), n = gradient.size(1);
-    const at::Tensor product = at::empty_like(gradient);
+    const at::Tensor &x = saved[0], &w1 = saved[1], &w2 = saved[2], &h = saved[3];
+    const at::Tensor upstream = flat(outputs[0]);         // (N, D)
+    at::Tensor gradient = at::mm(upstream, w2);           // (N, F)
+    const at::Tensor value = at::empty_like(gradient);    // (N, F)
+    const int64_t rows = h.size(0), n = h.size(1);
     const int64_t parts = at::get_num_threads();  // each adds up a bias gradient of its own, in a fixed order
     const at::Tensor sums = at::zeros({parts, n}, gradient.options());
-    const float* g = gradient.const_data_ptr<float>();
-    const float* s = slope.const_data_ptr<float>();
-    float* out = product.data_ptr<float>();
+    const float* in = h.const_data_ptr<float>();
+    float* g = gradient.data_ptr<float>();
+    float* out = value.data_ptr<float>();
     float* sum = sums.data_ptr<float>();
     at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
       for (int64_t part = from; part < to; part++) {
         for (int64_t r = rows * part / parts; r < rows * (part + 1) / parts; r++)
-          backward_row(g + r * n, s + r * n, out + r * n, sum + part * n, n);
+          backward_row(in + r * n, g + r * n, out + r * n, sum + part * n, n);
       }
     });
-    at::Tensor to_x, to_weight, to_bias;
-    if (context->needs_input_grad(0)) to_x = at::mm(product, weight).view(x.sizes());
-    if (context->needs_input_grad(1)) to_weight = at::mm(product.t(), flat(x));
-    if (context->needs_input_grad(2)) to_bias = sums.sum(0);
-    return {to_x, to_weight, to_bias};
+    torch::autograd::variable_list result(5);
+    if (context->needs_input_grad(0)) result[0] = at::mm(gradient, w1).view(x.sizes());
+    if (context->needs_input_grad(1)) result[1] = at::mm(gradient.t(), flat(x));
+    if (context->needs_input_grad(2)) result[2] = sums.sum(0);
+    if (context->needs_input_grad(3)) result[3] = at::mm(upstream.t(), value);
+    if (context->needs_input_grad(4)) result[4] = upstream.sum(0);
+    return result;
   }
 };
 
-at::Tensor linear_gelu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+at::Tensor perceptron(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
+                      const at::Tensor& b2) {
   const auto plain = [](const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat; };
-  if (!plain(x) || !plain(weight) || !plain(bias) || at::autocast::is_autocast_enabled(at::kCPU)) {
-    return at::gelu(at::linear(x, weight, bias));
+  if (!plain(x) || !plain(w1) || !plain(b1) || !plain(w2) || !plain(b2) ||
+      at::autocast::is_autocast_enabled(at::kCPU)) {
+    return at::linear(at::gelu(at::linear(x, w1, b1)), w2, b2);
   }
-  return LinearGelu::apply(x, weight, bias);
+  return Perceptron::apply(x, w1, b1.contiguous(), w2, b2);
 }
 
 }  // namespace
 
 TORCH_LIBRARY(dino, library) {
-  library.def("linear_gelu(Tensor x, Tensor weight, Tensor bias) -> Tensor");
+  library.def("perceptron(Tensor x, Tensor w1, Tensor b1, Tensor w2, Tensor b2) -> Tensor");
 }
-TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) { library.impl("linear_gelu", linear_gelu); }
+TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) { library.impl("perceptron", perceptron); }

@@ -15,7 +15,7 @@ import {
   truncNormal_,
   type Module,
 } from '../nn/index.js';
-import { noGrad, ops, Parameter, scope, zeros, type Tensor } from '../torch/index.js';
+import { noGrad, ops, Parameter, perceptron, scope, zeros, type Tensor } from '../torch/index.js';
 import { Backbone } from './backbone.js';
 
 /** The reference's transformers all use this, not PyTorch's 1e-5. */
@@ -35,7 +35,8 @@ export class Mlp extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    return this.fc2.forward(this.fc1.forwardGelu(x)); // (B, N, C)
+    const { fc1, fc2 } = this;
+    return perceptron(x, fc1.weight, fc1.bias as Parameter, fc2.weight, fc2.bias as Parameter); // (B, N, C)
   }
 }
 

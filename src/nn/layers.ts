@@ -1,17 +1,6 @@
 /** Layers with PyTorch's names, defaults and state. */
 import { ShapeError } from '../errors.js';
-import {
-  empty,
-  linearGelu,
-  noGrad,
-  ones,
-  ops,
-  Parameter,
-  rand,
-  tensor,
-  zeros,
-  type Tensor,
-} from '../torch/index.js';
+import { empty, noGrad, ones, ops, Parameter, rand, tensor, zeros, type Tensor } from '../torch/index.js';
 import { defaultUniform_ } from './init.js';
 import { Layer } from './module.js';
 
@@ -33,11 +22,6 @@ export class Linear extends Layer {
 
   override forward(x: Tensor): Tensor {
     return ops.linear(x, this.weight, this.bias);
-  }
-
-  /** GELU of forward(), by one kernel where there is one. */
-  forwardGelu(x: Tensor): Tensor {
-    return this.bias === null ? ops.gelu(this.forward(x)) : linearGelu(x, this.weight, this.bias);
   }
 }
 

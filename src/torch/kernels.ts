@@ -2,17 +2,20 @@
 import { Operator } from './dispatch.js';
 import type { Tensor } from './tensor.js';
 
-const operators = { linearGelu: new Operator('dino::linear_gelu', ['']) };
+const operators = { perceptron: new Operator('dino::perceptron', ['']) };
 
 /**
- * GELU(x W^T + b), exact: a linear layer and its activation. On the CPU in float32 one kernel does all but the product;
- * elsewhere the two operators run one after the other.
+ * GELU(x W1^T + b1) W2^T + b2, GELU the exact one: two linear layers with the activation between them. On the CPU in
+ * float32 its own kernels do all but the products, and keep one of the two wide activations; elsewhere libtorch's
+ * operators run one after the other. It has no second derivative.
  *
  * @param x - (..., D)
- * @param weight - (F, D)
- * @param bias - (F)
- * @returns (..., F)
+ * @param w1 - (F, D)
+ * @param b1 - (F)
+ * @param w2 - (E, F)
+ * @param b2 - (E)
+ * @returns (..., E)
  */
-export function linearGelu(x: Tensor, weight: Tensor, bias: Tensor): Tensor {
-  return operators.linearGelu.call([x, weight, bias]) as Tensor;
+export function perceptron(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor): Tensor {
+  return operators.perceptron.call([x, w1, b1, w2, b2]) as Tensor;
 }
