@@ -27,6 +27,8 @@ const COMMANDS = [
   ['embed'],
   ['attention'],
   ['video'],
+  ['export'],
+  ['hub'],
   ['info'],
   ['doctor'],
   ['demo'],
@@ -140,6 +142,9 @@ describe('dino', () => {
       ['embed', 'w', 'i', '--output', 'f.npy', '--layers', '0'],
       ['attention', 'w', '--output', 'o'],
       ['attention', 'w', 'i', '--output', 'o', '--threshold', '2'],
+      ['export', 'w', '--format', 'pth'],
+      ['export', 'w', '--output', 'o', '--format', 'pickle'],
+      ['hub', 'vits16'],
       ['info'],
       ['doctor', '--fast'],
     ]) {

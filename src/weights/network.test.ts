@@ -198,6 +198,8 @@ describe('weights of other libraries', () => {
     );
     writePth(file, [['linear.weight', [1000, 12], new Float32Array(12_000)]]);
     assert.throws(() => loadModel(file), /no vision transformer/);
+    writePth(file, [['\u001b[2Jevil', [1], new Float32Array(1)]]);
+    assert.throws(() => loadModel(file), /called \\u001b\[2Jevil: no name of a parameter/);
     writePth(file, []);
     assert.throws(() => loadModel(file), /expected a dict of tensors by name.*it has nothing/);
     writeFileSync(file, torchFile(ops(']')));

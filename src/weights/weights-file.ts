@@ -39,14 +39,21 @@ const WRAPPERS = ['state_dict', 'model', 'model_state_dict'];
  * @throws CheckpointError when it can't be read, or holds no tensors by name.
  */
 export function openWeights(file: string, key: string): WeightsFile {
-  if (file.endsWith('.safetensors')) return openSafetensors(file);
+  if (file.endsWith('.safetensors')) return checkNames(openSafetensors(file));
   const pth = new PthFile(file);
   try {
-    return new OpenPth(pth, key);
+    return checkNames(new OpenPth(pth, key));
   } catch (error) {
     pth.close();
     throw error;
   }
+}
+
+/** Names are printed to terminals, which take some characters as commands. */
+function checkNames(weights: WeightsFile): WeightsFile {
+  const odd = weights.entries.find(({ name }) => /\p{Cc}/u.test(name));
+  if (odd === undefined) return weights;
+  throw new CheckpointError(`${weights.file} has a tensor called ${show(odd.name)}: no name of a parameter`);
 }
 
 function openSafetensors(file: string): WeightsFile {
