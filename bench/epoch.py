@@ -1,0 +1,63 @@
+"""One epoch of the reference: its augmentation, ImageFolder and a loader of one worker, its train_one_epoch."""
+
+import json
+import os
+import sys
+from types import SimpleNamespace
+
+from contestant import contestant
+
+sys.path.insert(0, sys.argv[1])
+import torch  # noqa: E402
+import torch.distributed as dist  # noqa: E402
+from torchvision import datasets  # noqa: E402
+
+import main_dino  # noqa: E402
+import utils  # noqa: E402
+import vision_transformer as vits  # noqa: E402
+
+c = json.loads(sys.argv[2])
+torch.set_num_threads(c["threads"])
+torch.manual_seed(0)
+dist.all_reduce = lambda tensor, *args, **kwargs: None
+dist.get_world_size = lambda *args: 1
+torch.Tensor.cuda = lambda tensor, *args, **kwargs: tensor
+torch.cuda.synchronize = lambda *args: None
+
+
+class Wrapped(torch.nn.Module):
+    """In place of DistributedDataParallel, which changes nothing in one process."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        return self.module(x)
+
+
+def network(drop_path_rate):
+    backbone = vits.__dict__[c["arch"]](patch_size=16, drop_path_rate=drop_path_rate)
+    return utils.MultiCropWrapper(backbone, main_dino.DINOHead(backbone.embed_dim, c["outDim"]))
+
+
+def turn():
+    augment = main_dino.DataAugmentationDINO((0.4, 1.0), (0.05, 0.4), 8)
+    dataset = datasets.ImageFolder(os.path.join(c["data"], "imagenette-mini", "train"), transform=augment)
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_size=c["batch"], num_workers=1, shuffle=True, drop_last=True
+    )
+    student, teacher = Wrapped(network(0.1)), network(0.0)
+    teacher.load_state_dict(student.module.state_dict())
+    for p in teacher.parameters():
+        p.requires_grad = False
+    loss = main_dino.DINOLoss(c["outDim"], 10, 0.04, 0.04, 0, 1)
+    optimizer = torch.optim.AdamW(utils.get_params_groups(student))
+    n = len(loader)
+    schedules = [1e-5] * n, [0.04] * n, [0.996] * n
+    args = SimpleNamespace(clip_grad=3.0, freeze_last_layer=1, epochs=1)
+    main_dino.train_one_epoch(student, teacher, teacher, loss, loader, optimizer, *schedules, 0, None, args)
+    return 1
+
+
+contestant(turn)
