@@ -207,6 +207,9 @@ export class NumpyArray extends PickleObject {
 }
 
 const MAX_DIMENSIONS = 64;
+/** A scalar of numpy's may be text. */
+const MAX_SCALAR_BYTES = 4096;
+const MAX_PATH_LENGTH = 4096;
 
 /** Whether a value is a tuple of whole numbers whose product is one too. */
 export function isShape(value: unknown): value is number[] {
@@ -350,7 +353,8 @@ export const plainGlobals: ReadonlyMap<string, PickleGlobal> = (() => {
       if (!args.every((part) => typeof part === 'string'))
         return budget.refuse('a path with a part that is no text');
       const length = args.reduce((sum, part) => sum + part.length + 1, 0);
-      if (length > 32_768) budget.refuse(`a path of ${length} characters`);
+      if (length > MAX_PATH_LENGTH) budget.refuse(`a path of ${length} characters`);
+      budget.charge(length / 8); // characters are smaller than values
       const joined = args.join(separator);
       return joined.startsWith('//') ? joined.slice(1) : joined;
     });
@@ -371,7 +375,7 @@ export const plainGlobals: ReadonlyMap<string, PickleGlobal> = (() => {
     if (!(dtype instanceof NumpyDtype) || dtype.kind === 'O')
       return budget.refuse('a numpy scalar without a dtype');
     const bytes = toBytes(data ?? '', budget);
-    if (bytes.length !== dtype.itemSize || bytes.length > 1_000_000)
+    if (bytes.length !== dtype.itemSize || bytes.length > MAX_SCALAR_BYTES)
       return budget.refuse(`a numpy scalar of ${dtype.itemSize} bytes with ${bytes.length}`);
     budget.charge(bytes.length / 8);
     return bytes.length === 0 ? '' : dtype.read(bytes)[0];

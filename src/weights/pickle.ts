@@ -19,9 +19,9 @@ import {
   show,
 } from './pickle-values.js';
 
-/** Values made, a copied one counted again: ten times what a checkpoint of the largest model has. */
-const MAX_VALUES = 20_000_000;
-const MAX_CONTAINERS = 2_000_000;
+/** Values made, a copied one counted again, and containers: a checkpoint of the largest model has some ten thousand. */
+const MAX_VALUES = 10_000_000;
+const MAX_CONTAINERS = 500_000;
 /** Digits of a whole number that is written as text; bytes of one that is not. */
 const MAX_DIGITS = 1000;
 
@@ -111,8 +111,12 @@ class Machine implements Budget {
     this.#stack.push(value);
   }
 
-  #pushContainer(value: unknown): void {
+  #countContainer(): void {
     if (++this.#containers > MAX_CONTAINERS) this.refuse(`more than ${MAX_CONTAINERS} containers`);
+  }
+
+  #pushContainer(value: unknown): void {
+    this.#countContainer();
     this.#push(value);
   }
 
@@ -226,7 +230,7 @@ class Machine implements Budget {
       return this.refuse(`a call of ${show(callee.name)}, which only stands for a type`);
     if (!Array.isArray(args))
       return this.refuse(`a call of ${show(callee.name)} without a tuple of arguments`);
-    if (++this.#containers > MAX_CONTAINERS) this.refuse(`more than ${MAX_CONTAINERS} containers`);
+    this.#countContainer();
     return callee.call(args as unknown[], this);
   }
 
@@ -242,6 +246,7 @@ class Machine implements Budget {
   #persistent(id: unknown): unknown {
     if (this.#options.persistent === undefined)
       return this.refuse('a reference to something outside of it (a persistent id)');
+    this.#countContainer();
     return this.#options.persistent(id, this);
   }
 

@@ -304,6 +304,7 @@ function torchOptions(check: (storage: Storage, budget: Budget) => void): Pickle
   addGlobal(globals, 'torch', 'Size', (args, budget) => {
     const [sizes = []] = args;
     if (!isShape(sizes)) return budget.refuse('a torch.Size that is none');
+    budget.charge(sizes.length);
     return Object.freeze([...sizes]);
   });
   addGlobal(globals, 'torch', 'device', (args, budget) => {
@@ -371,5 +372,6 @@ function describe(
   if (first > elements)
     return budget.refuse(`${text} that begins at element ${first} of a storage of ${elements}`);
   if (numel > elements) return budget.refuse(`${text} of ${numel} elements over a storage of ${elements}`);
+  budget.charge(2 * shape.length);
   return new PthTensor([...shape], ref.dtype, [...(strides as number[])], first, ref);
 }
