@@ -6,6 +6,7 @@ import {
   addModelOptions,
   counter,
   evalAliases,
+  keepResult,
   loadForEvaluation,
   readImageSize,
 } from './eval-options.js';
@@ -50,6 +51,7 @@ export async function run(invocation: Invocation): Promise<void> {
       signal: interrupt.signal,
       onProgress: ({ done, total }) => count('images', done, total),
     });
+    await keepResult(io, model, 'attention-segmentation', { imageFolder: images, masks, ...size, ...result });
     const { skipped, withoutMask } = result;
     if (withoutMask > 0) io.note(`${withoutMask} images have no mask and are passed over`);
     for (const { path, reason } of skipped.slice(0, 5)) io.warn(`${path}: ${reason}`);

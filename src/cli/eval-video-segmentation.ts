@@ -1,7 +1,7 @@
 /** `dino eval video-segmentation`: see src/eval/video-segmentation.ts. */
 import type { Command } from 'commander';
 import { addExamples, check, interruptSignal, type Invocation, readNumber, setAliases } from './command.js';
-import { addModelOptions, counter, evalAliases, loadForEvaluation } from './eval-options.js';
+import { addModelOptions, counter, evalAliases, keepResult, loadForEvaluation } from './eval-options.js';
 
 export function define(command: Command): void {
   command
@@ -53,6 +53,7 @@ export async function run(invocation: Invocation): Promise<void> {
       onProgress: ({ sequence, done, total }) => count(sequence, done, total),
       onWarning: (message) => io.warn(message),
     });
+    await keepResult(io, model, 'video-segmentation', { data, ...numbers, ...result });
     const percent = (value: number): string => (100 * value).toFixed(1).padStart(6);
     const rows = result.sequences.flatMap(({ name, objects }) =>
       (objects ?? []).map(
