@@ -1,17 +1,20 @@
 // Kernels of our own, where a profile showed that they pay, as operators dino::* with their gradients.
 //
 //   dino::perceptron(x, w1, b1, w2, b2)   GELU(x W1^T + b1) W2^T + b2, exact
+//   dino::attention(qkv, heads)           softmax(q k^T / sqrt(d)) v of a (B, N, 3 C) projection, as (B, N, C)
 //
-// The widest activations of a transformer. libtorch keeps two of them for the way back, and goes over them five times: the
-// bias before the product, erf, and on the way back erf, exp and a sum. Here one is kept; one pass adds the bias and
-// computes GELU, and on the way back one pass computes value and slope, which share the exponential, the product with the
-// gradient and the bias's sum. Off the CPU's float32 the operator is libtorch's own three.
+// The first: the widest activations of a transformer. libtorch keeps two of them for the way back, and goes over them five
+// times: the bias before the product, erf, and on the way back erf, exp and a sum. Here one is kept; one pass adds the bias
+// and computes GELU, and on the way back one pass computes value and slope, which share the exponential, the product with
+// the gradient and the bias's sum. The second: libtorch's fused attention, with the three gradients written where the
+// projection's own gradient is, instead of being stacked and then copied. Off the CPU's float32 both are libtorch's own.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -144,9 +147,60 @@ at::Tensor perceptron(const at::Tensor& x, const at::Tensor& w1, const at::Tenso
   return Perceptron::apply(x, w1, b1.contiguous(), w2, b2);
 }
 
+// q, k, v of (B, N, 3 C), each (B, heads, N, C / heads), without a copy.
+std::array<at::Tensor, 3> split_heads(const at::Tensor& qkv, int64_t heads) {
+  const int64_t batch = qkv.size(0), tokens = qkv.size(1), width = qkv.size(2) / 3;
+  const at::Tensor parts = qkv.view({batch, tokens, 3, heads, width / heads}).permute({2, 0, 3, 1, 4});
+  return {parts[0], parts[1], parts[2]};
+}
+
+// (B, heads, N, C / heads) as (B, N, C)
+at::Tensor join_heads(const at::Tensor& x) { return x.transpose(1, 2).flatten(2); }
+
+class Attention : public torch::autograd::Function<Attention> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& qkv, int64_t heads) {
+    const auto [q, k, v] = split_heads(qkv, heads);
+    const auto [out, lse] = at::_scaled_dot_product_flash_attention_for_cpu(q, k, v);
+    context->save_for_backward({qkv, out, lse});
+    context->saved_data["heads"] = heads;
+    return join_heads(out);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list outputs) {
+    TORCH_CHECK(!at::GradMode::is_enabled(), "dino::attention has no second derivative");
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &qkv = saved[0], &out = saved[1], &lse = saved[2];
+    const int64_t heads = context->saved_data["heads"].toInt();
+    const auto [q, k, v] = split_heads(qkv, heads);
+    const at::Tensor upstream = outputs[0].reshape({qkv.size(0), qkv.size(1), heads, q.size(3)}).transpose(1, 2);
+    const auto parts = at::_scaled_dot_product_flash_attention_for_cpu_backward(upstream, q, k, v, out, lse, 0.0, false);
+    const at::Tensor gradient = at::empty_like(qkv);
+    const auto into = split_heads(gradient, heads);
+    into[0].copy_(std::get<0>(parts));
+    into[1].copy_(std::get<1>(parts));
+    into[2].copy_(std::get<2>(parts));
+    return {gradient, at::Tensor()};
+  }
+};
+
+at::Tensor attention(const at::Tensor& qkv, int64_t heads) {
+  if (qkv.is_cpu() && qkv.scalar_type() == at::kFloat && qkv.is_contiguous() &&
+      !at::autocast::is_autocast_enabled(at::kCPU)) {
+    return Attention::apply(qkv, heads);
+  }
+  const auto [q, k, v] = split_heads(qkv, heads);
+  return join_heads(at::scaled_dot_product_attention(q, k, v));
+}
+
 }  // namespace
 
 TORCH_LIBRARY(dino, library) {
   library.def("perceptron(Tensor x, Tensor w1, Tensor b1, Tensor w2, Tensor b2) -> Tensor");
+  library.def("attention(Tensor qkv, int heads) -> Tensor");
 }
-TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) { library.impl("perceptron", perceptron); }
+TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) {
+  library.impl("perceptron", perceptron);
+  library.impl("attention", attention);
+}

@@ -15,7 +15,16 @@ import {
   truncNormal_,
   type Module,
 } from '../nn/index.js';
-import { noGrad, ops, Parameter, perceptron, scope, zeros, type Tensor } from '../torch/index.js';
+import {
+  multiHeadAttention,
+  noGrad,
+  ops,
+  Parameter,
+  perceptron,
+  scope,
+  zeros,
+  type Tensor,
+} from '../torch/index.js';
 import { Backbone } from './backbone.js';
 
 /** The reference's transformers all use this, not PyTorch's 1e-5. */
@@ -54,10 +63,7 @@ export class Attention extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    const [b = 0, n = 0, c = 0] = x.shape;
-    const [q, k, v] = this.#project(x);
-    const attended = ops.scaledDotProductAttention(q, k, v); // (B, heads, N, C / heads)
-    return this.proj.forward(attended.transpose(1, 2).reshape([b, n, c])); // (B, N, C)
+    return this.proj.forward(multiHeadAttention(this.qkv.forward(x), this.#numHeads)); // (B, N, C)
   }
 
   /**

@@ -1,7 +1,16 @@
 /** Our own kernels against libtorch's operators, in float64 where libtorch can. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { gradients, inferenceMode, perceptron, manualSeed, ops, randn, type Tensor } from './index.js';
+import {
+  gradients,
+  inferenceMode,
+  manualSeed,
+  multiHeadAttention,
+  ops,
+  perceptron,
+  randn,
+  type Tensor,
+} from './index.js';
 
 const largest = (x: Tensor): number => x.abs().max().item();
 const difference = (a: Tensor, b: Tensor): number => largest(a.to('float64').sub(b.to('float64')));
@@ -75,3 +84,48 @@ test('perceptron: a value that is not finite stays so', () => {
   const y = perceptron(randn([3, 20]).mul(NaN), ...weights);
   assert.ok(y.toArray().every(Number.isNaN));
 });
+
+/** Written out, in whatever dtype comes. */
+function writtenOut(qkv: Tensor, heads: number): Tensor {
+  const [b = 0, n = 0, c3 = 0] = qkv.shape;
+  const parts = qkv.view([b, n, 3, heads, c3 / 3 / heads]).permute([2, 0, 3, 1, 4]);
+  const [q, k, v] = parts.unbind(0) as [Tensor, Tensor, Tensor]; // (B, heads, N, d)
+  const weights = q
+    .matmul(k.transpose(-2, -1))
+    .mul((c3 / 3 / heads) ** -0.5)
+    .softmax(-1);
+  return weights
+    .matmul(v)
+    .transpose(1, 2)
+    .reshape([b, n, c3 / 3]);
+}
+
+for (const [tokens, heads] of [
+  [1, 1],
+  [10, 3],
+  [197, 2],
+] as const) {
+  test(`multiHeadAttention: values and gradients, ${tokens} tokens, ${heads} heads`, () => {
+    manualSeed(tokens);
+    const qkv = randn([3, tokens, 3 * 16 * heads]);
+    qkv.requiresGrad = true;
+    const exact = qkv.detach().to('float64');
+    exact.requiresGrad = true;
+    const expected = writtenOut(exact, heads);
+    const got = multiHeadAttention(qkv, heads);
+    assert.deepEqual(got.shape, [3, tokens, 16 * heads]);
+    assert.ok(difference(got, expected) < 2e-6);
+    const upstream = randn(expected.shape);
+    const [gradient] = gradients([got], [qkv], { gradOutputs: [upstream] });
+    const [wanted] = gradients([expected], [exact], { gradOutputs: [upstream.to('float64')] });
+    assert.ok(difference(gradient as Tensor, wanted as Tensor) < 5e-6);
+    assert.ok(
+      difference(
+        inferenceMode(() => multiHeadAttention(qkv, heads)),
+        expected,
+      ) < 2e-6,
+    );
+    const half = multiHeadAttention(qkv.detach().to('bfloat16'), heads);
+    assert.ok(difference(half, expected) < 0.1);
+  });
+}

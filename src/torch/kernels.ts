@@ -2,7 +2,10 @@
 import { Operator } from './dispatch.js';
 import type { Tensor } from './tensor.js';
 
-const operators = { perceptron: new Operator('dino::perceptron', ['']) };
+const operators = {
+  perceptron: new Operator('dino::perceptron', ['']),
+  attention: new Operator('dino::attention', ['']),
+};
 
 /**
  * GELU(x W1^T + b1) W2^T + b2, GELU the exact one: two linear layers with the activation between them. On the CPU in
@@ -18,4 +21,16 @@ const operators = { perceptron: new Operator('dino::perceptron', ['']) };
  */
 export function perceptron(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor): Tensor {
   return operators.perceptron.call([x, w1, b1, w2, b2]) as Tensor;
+}
+
+/**
+ * Multi-head attention of projected tokens: softmax(q k^T / sqrt(C / heads)) v, by libtorch's fused kernel, which never
+ * holds the (N, N) weights. It has no second derivative on the CPU.
+ *
+ * @param qkv - (B, N, 3 * C): queries, keys and values, each head by head.
+ * @param heads - Must divide C.
+ * @returns (B, N, C)
+ */
+export function multiHeadAttention(qkv: Tensor, heads: number): Tensor {
+  return operators.attention.call([qkv, heads]) as Tensor;
 }
