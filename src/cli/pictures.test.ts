@@ -77,6 +77,10 @@ describe('segmentations and pictures', () => {
     const { status, json } = dino('video', run, frames, ...flags);
     assert.equal(status, found === null ? 1 : 0);
     if (found !== null) assert.deepEqual([json['frames'], json['rows'], existsSync(output)], [6, 5, true]);
+    if (found !== null) {
+      const again = dino('video', run, output, '--output', path.join(folder, 'again.mp4'), '--fps', '12');
+      assert.deepEqual([again.json['frames'], again.json['fps']], [6, 12], 'a video as input');
+    }
     const wrong = spawnSync(process.execPath, [bin, 'video', run, '--head', '-1', '--fps', 'x'], {
       encoding: 'utf8',
     });

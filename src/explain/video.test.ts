@@ -269,6 +269,10 @@ describe('writeAttentionVideo', () => {
     await assert.rejects(writeAttentionVideo(model, empty, { output }), /there are no frames in .*empty/);
     await assert.rejects(writeAttentionVideo(model, path.join(empty, '*.jpg'), { output }), DataError);
     await assert.rejects(writeAttentionVideo(model, [], { output }), DataError);
+    await assert.rejects(
+      writeAttentionVideo(model, ['a.jpg', 'b.mp4'], { output }),
+      /b\.mp4: expected pictures/,
+    );
     const wrong = { output: 'a.gif', threshold: 2, fps: -1, imageSize: 3, head: 7 };
     await assert.rejects(writeAttentionVideo(model, frames, wrong), (error) => {
       assert.ok(error instanceof ConfigError);

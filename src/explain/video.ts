@@ -117,25 +117,26 @@ interface Source {
 /**
  * Draws attention over a video.
  *
- * @param input - A video file, a folder of pictures, a pattern as 'frames/*.jpg', or a list of pictures.
+ * @param given - A video file, a folder of pictures, a pattern as 'frames/*.jpg', or a list of pictures.
  * @throws ConfigError for options out of range; DataError when there are no frames, they can't be read or have unlike
  *   sizes, or the output can't be written; EngineError without ffmpeg; the signal's reason when aborted. Nothing is left
  *   at `output` then.
  */
 export async function writeAttentionVideo(
   model: Model,
-  input: string | readonly string[],
+  given: string | readonly string[],
   options: AttentionVideoOptions,
 ): Promise<AttentionVideoResult> {
   const backbone = checkOptions(model, options);
   const { output, signal, onProgress, onWarning = () => undefined } = options;
+  const input = typeof given !== 'string' && given.length === 1 ? given[0]! : given;
   const pictures = await listFrames(input); // before ffmpeg, whose absence is no news to one without frames
   const ffmpeg = options.ffmpeg ?? (await findFfmpeg());
   const skipped: AttentionVideoResult['skipped'] = [];
   const source =
-    pictures === null
-      ? await fromVideo(ffmpeg, input as string, { onWarning, signal })
-      : { frames: fromPictures(pictures, skipped, onWarning), fps: 30, total: pictures.length };
+    pictures === null && typeof input === 'string'
+      ? await fromVideo(ffmpeg, input, { onWarning, signal })
+      : { frames: fromPictures(pictures ?? [], skipped, onWarning), fps: 30, total: pictures?.length ?? 0 };
   const fps = options.fps ?? source.fps;
   let writer: VideoWriter | null = null;
   let first: VideoFrame | null = null;
@@ -208,9 +209,14 @@ const isPicture = (name: string): boolean =>
  */
 export async function listFrames(input: string | readonly string[]): Promise<string[] | null> {
   if (typeof input !== 'string') {
-    if (input.length === 1) return listFrames(input[0]!);
     if (input.length === 0)
       throw new DataError('no frames: expected a video, a folder of pictures or pictures');
+    const others = input.filter((file) => !isPicture(path.basename(file)));
+    if (others.length > 0) {
+      throw new DataError(
+        `${others.slice(0, 3).join(', ')}: expected pictures (${IMAGE_EXTENSIONS.join(', ')}), or one video or folder alone`,
+      );
+    }
     return [...input];
   }
   let info: Awaited<ReturnType<typeof stat>> | null = null;
