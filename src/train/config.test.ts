@@ -81,6 +81,7 @@ describe('what is refused', () => {
       /localCropsSize 8 is smaller than patchSize 16/,
     );
     assert.match(together({ patchSize: 16, globalCropsSize: 100 }), /the last 4 pixels .* use 96 or 112/);
+    assert.match(together({ patchSize: 16, imgSize: 100 }), /imgSize 100 is not a multiple of patchSize 16/);
     // without local crops their size does not matter
     assert.deepEqual(readOverrides({ flags: { patchSize: 16, localCropsSize: 8, localCropsNumber: 0 } }), {
       patchSize: 16,
