@@ -66,6 +66,8 @@ function stepNpm() {
   const result = spawnSync(command, [...prefix, ...args], {
     cwd: packageRoot,
     stdio: ['ignore', 'inherit', 'inherit'],
+    // the CPU's library is in the package; CUDA's would be half a gigabyte from another host
+    env: { ONNXRUNTIME_NODE_INSTALL: 'skip', ...process.env },
   });
   if (result.status !== 0) {
     throw new SetupError('npm ci failed (see above). Is the network there, and is the folder writable?');

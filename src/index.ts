@@ -42,6 +42,13 @@ export { hubModels, type HubModel } from './weights/hub.js';
 export { exportWeights, type ExportWeightsOptions, type ExportWeightsResult } from './weights/export.js';
 export { readPickle, type PickleOptions } from './weights/pickle.js';
 export { NumpyArray, PickleNamespace } from './weights/pickle-values.js';
+export { exportOnnx, type OnnxExport, type OnnxOptions } from './weights/onnx/export.js';
+export {
+  exportTransformers,
+  type TransformersExport,
+  type TransformersOptions,
+} from './weights/onnx/transformers.js';
+export { checkOnnx, type OnnxCheck } from './weights/onnx/check.js';
 export type { Architecture } from './weights/architecture.js';
 export type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/embed.js';
 export type { FeatureKind } from './eval/features.js';

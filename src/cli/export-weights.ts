@@ -7,6 +7,12 @@ export function exportTo(target: ExportTarget, invocation: Invocation): void {
   const { options, io } = invocation;
   const size =
     options['imageSize'] === undefined ? {} : { imageSize: readNumber(invocation, 'imageSize', { min: 1 }) };
+  for (const name of ['attention', 'dynamicSize']) {
+    if (options[name] === true)
+      invocation.problems.push(
+        `--${name === 'attention' ? name : 'dynamic-size'}: only ONNX files have that`,
+      );
+  }
   check(invocation);
   const { weights, output, checkpointKey } = target;
   const format = target.format === 'pth' ? 'pth' : 'safetensors';

@@ -1,7 +1,7 @@
 /** `dino export`: a model as a file for other programs. Each format is a module of its own, imported when asked for. */
 import type { Command } from 'commander';
 import { didYouMean } from '../train/nearest.js';
-import { addExamples, check, type Invocation } from './command.js';
+import { addExamples, check, type Invocation, listOption, setAliases } from './command.js';
 
 /** What a format gets besides the flags: WEIGHTS and --output are there. */
 export interface ExportTarget {
@@ -22,6 +22,8 @@ const formats: Readonly<Record<string, Format>> = {
     summary: "a PyTorch file that torch.load and the reference's scripts take",
     load: () => import('./export-weights.js'),
   },
+  onnx: { summary: 'an ONNX file', load: () => import('./export-onnx.js') },
+  transformers: { summary: 'a folder for transformers.js', load: () => import('./export-onnx.js') },
 };
 
 export function define(command: Command): void {
@@ -29,20 +31,29 @@ export function define(command: Command): void {
   command
     .argument('<weights>', 'run folder, checkpoint folder or weights file')
     .option('--format <name>', described.join('; '))
-    .option('-o, --output <path>', 'the file')
+    .option('-o, --output <path>', 'the file, or the folder')
     .option('--checkpoint-key <name>', 'teacher or student', 'teacher')
-    .option(
-      '--image-size <pixels>',
-      'side of the images that the position embeddings are resized for (default: as they are)',
-    )
+    .option('--dynamic-size', 'onnx, transformers: take images of any size')
+    .option('--attention', "onnx: the last block's attention too")
     .option(
       '--with-head',
       "safetensors, pth: the DINO head too, by the names of the reference's checkpoints",
     );
+  command.addOption(
+    listOption(
+      command.createOption(
+        '--image-size <pixels>',
+        'side of the images that the position embeddings are resized for, or with onnx height,width (default: as they are)',
+      ),
+    ),
+  );
+  setAliases(command, { '--size': '--image-size' });
   addExamples(
     command,
     'dino export runs/first --format pth --image-size 224 --output weights.pth',
     'dino export dino_deitsmall16_pretrain.pth --format safetensors --output model.safetensors',
+    'dino export runs/first --format onnx --output model.onnx --attention',
+    'dino export runs/first --format transformers --output dino-model',
   );
 }
 

@@ -1,0 +1,125 @@
+/**
+ * Holds an ONNX file to the model that it was made of, in onnxruntime-node where that package is installed (an optional
+ * one: nothing is downloaded).
+ */
+import type * as Runtime from 'onnxruntime-node';
+import { CheckpointError } from '../../errors.js';
+import { fromTypedArray, inferenceMode, scope, type Tensor } from '../../torch/index.js';
+import type { Model } from '../load.js';
+
+export interface OnnxCheck {
+  /** Largest difference of an element from ours, by output. */
+  differences: Record<string, number>;
+  /** Smallest cosine similarity of a row (a token's feature, a row of attention) with ours. */
+  cosine: number;
+}
+
+/** What an exact file may differ by, as a share of the output's largest magnitude or of 1. */
+const TOLERANCE = 1e-4;
+
+/** Our own value of each output that our files have. */
+const ours: Readonly<Record<string, (model: Model, images: Tensor) => Tensor>> = {
+  last_hidden_state: ({ backbone }, images) => backbone.forwardTokens(images),
+  pooler_output: ({ backbone }, images) => backbone.forward(images),
+  class_token: ({ backbone }, images) => backbone.forward(images),
+  patch_tokens: ({ backbone }, images) => backbone.forwardTokens(images).slice(1, 1),
+  attention: ({ backbone }, images) => backbone.getLastSelfAttention(images),
+};
+
+/** Smallest cosine similarity of rows of `width` values. */
+function smallestCosine(a: Float32Array, b: Float32Array, width: number): number {
+  let smallest = 1;
+  for (let start = 0; start < a.length; start += width) {
+    let [product, aa, bb] = [0, 0, 0];
+    for (let i = start; i < start + width; i++) {
+      product += a[i]! * b[i]!;
+      aa += a[i]! ** 2;
+      bb += b[i]! ** 2;
+    }
+    smallest = Math.min(smallest, product / Math.sqrt(aa * bb || 1));
+  }
+  return smallest;
+}
+
+/** Smooth waves of as many colours: like a photograph, most of their energy is in low frequencies. */
+export function wavyImages(batch: number, height: number, width: number): Float32Array {
+  const values = new Float32Array(batch * 3 * height * width);
+  let i = 0;
+  for (let plane = 0; plane < batch * 3; plane++) {
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const slow = Math.sin((x / width) * (3 + plane) + plane) * Math.cos((y / height) * (5 + plane));
+        values[i++] = 1.5 * slow + 0.3 * Math.sin(x * y + plane);
+      }
+    }
+  }
+  return values;
+}
+
+/**
+ * Runs an ONNX file in onnxruntime on made-up images and compares each output with ours.
+ *
+ * @param options - `isExact: false` measures a quantised file without judging it.
+ * @returns null when onnxruntime-node is not installed.
+ * @throws CheckpointError when an exact file's output is off by more than 1e-4 of its largest value.
+ */
+export async function checkOnnx(
+  model: Model,
+  file: string,
+  options: {
+    /** [height, width] in pixels. */
+    imageSize: readonly [height: number, width: number];
+    batch?: number;
+    isExact?: boolean;
+  },
+): Promise<OnnxCheck | null> {
+  let runtime: typeof Runtime;
+  try {
+    runtime = await import('onnxruntime-node');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND') return null;
+    throw error;
+  }
+  const { imageSize, batch = 2, isExact = true } = options;
+  const shape = [batch, 3, ...imageSize];
+  const pixels = wavyImages(batch, ...(imageSize as [number, number]));
+  const session = await runtime.InferenceSession.create(file, { logSeverityLevel: 3 });
+  try {
+    const results = await session.run({ pixel_values: new runtime.Tensor('float32', pixels, shape) });
+    const differences: Record<string, number> = {};
+    let cosine = 1;
+    for (const [name, result] of Object.entries(results)) {
+      const compute = ours[name];
+      if (compute === undefined) throw new Error(`internal: the file has an output ${name}`);
+      const { values, dims } = scope(() =>
+        inferenceMode(() => {
+          const own = compute(model, fromTypedArray(pixels, shape).to(model.device));
+          return { values: own.to('cpu').contiguous().toTypedArray() as Float32Array, dims: own.shape };
+        }),
+      );
+      if (result.dims.join() !== dims.join()) {
+        throw new CheckpointError(
+          `${file}: onnxruntime gives ${name} the shape [${result.dims.join(', ')}], ours is [${dims.join(', ')}]`,
+        );
+      }
+      const theirs = result.data as Float32Array;
+      let largest = 1;
+      let difference = 0;
+      for (let i = 0; i < values.length; i++) {
+        largest = Math.max(largest, Math.abs(values[i]!));
+        difference = Math.max(difference, Math.abs(values[i]! - theirs[i]!));
+      }
+      // written so that NaN is refused too
+      if (isExact && !(difference <= TOLERANCE * largest)) {
+        throw new CheckpointError(
+          `${file}: onnxruntime's ${name} is off by ${difference}, allowed ${TOLERANCE * largest}`,
+        );
+      }
+      differences[name] = difference;
+      cosine = Math.min(cosine, smallestCosine(values, theirs, dims.at(-1) as number));
+    }
+    return { differences, cosine };
+  } finally {
+    await session.release();
+  }
+}
