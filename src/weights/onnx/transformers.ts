@@ -8,7 +8,7 @@
  */
 import { rmSync } from 'node:fs';
 import path from 'node:path';
-import { checkEvalSizes, defaultEvalSizes } from '../../eval/features.js';
+import { checkEvalSizes } from '../../eval/features.js';
 import { ConfigError } from '../../errors.js';
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../models/index.js';
 import type { Model } from '../load.js';
@@ -19,7 +19,7 @@ import { quantizeOnnx } from './quantize.js';
 export interface TransformersOptions {
   /** Side in pixels of the central crop that the model sees. Default: the model's own. */
   imageSize?: number;
-  /** Shorter side that images are resized to before; default 256/224 of the crop. */
+  /** Shorter side that images are resized to before; default 256/224 of the crop, to a whole margin at both sides. */
   resize?: number;
   /** The ONNX files take images of any size, for who prepares them otherwise; default false. */
   dynamicSize?: boolean;
@@ -34,6 +34,9 @@ export interface TransformersExport {
   resize: number;
   crop: number;
 }
+
+/** 256 for 224 in proportion. In a page transformers.js crops by drawing: half a pixel would blur the image. */
+const evenMargin = (crop: number): number => crop + 2 * Math.round((crop * (256 / 224 - 1)) / 2);
 
 /** transformers' number of PIL's bicubic filter. */
 const BICUBIC = 3;
@@ -50,7 +53,7 @@ export function exportTransformers(
   const { architecture } = model;
   const { arch, embedDim, patchSize, imgSize, depth, numHeads } = architecture;
   const crop = options.imageSize ?? imgSize;
-  const resize = options.resize ?? defaultEvalSizes(crop).resize;
+  const resize = options.resize ?? evenMargin(crop);
   checkEvalSizes({ resize, crop }, patchSize);
   const isDynamic = options.dynamicSize === true;
   const size = onnxSize(model, isDynamic ? { dynamicSize: true } : { imageSize: crop });
