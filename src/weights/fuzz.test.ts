@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { fuzzWeights } from '../testing/fuzz-weights.js';
 
-test('2,000 mutated files of weights give tensors or a CheckpointError', () => {
+test('2,000 mutated files of weights give tensors or a CheckpointError', async () => {
   const fixtures = fileURLToPath(new URL('../../test/fixtures/weights/', import.meta.url));
   const sources = readdirSync(fixtures)
     .filter((name) => /\.(pth|safetensors)$/.test(name))
@@ -17,7 +17,7 @@ test('2,000 mutated files of weights give tensors or a CheckpointError', () => {
   const errors: unknown[] = [];
   const before = process.memoryUsage.rss() / 2 ** 20;
   try {
-    const result = fuzzWeights({
+    const result = await fuzzWeights({
       sources,
       count: 2000,
       seed: 20260728,

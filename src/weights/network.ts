@@ -61,7 +61,7 @@ export function readNetwork(weights: string, options: NetworkOptions & { withHea
       [...found.sources].map(([name, from]) => {
         const [only, ...more] = from;
         if (more.length === 0) return [name, file.read(only as string)];
-        return [name, scope(() => ops.cat(from.map((each) => file.read(each))).keep())];
+        return [name, scope(() => ops.cat(from.map((each) => file.read(each))))];
       }),
     );
     const wantsHead = options.withHead === true && found.head.size > 0;

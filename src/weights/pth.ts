@@ -126,7 +126,7 @@ export class PthFile implements Disposable {
       );
     return scope(() => {
       const whole = fromTypedArray(typedView(buffer, dtype, 0, storage.length), [storage.length], dtype);
-      return whole.asStrided(shape, strides, offset).contiguous().keep();
+      return whole.asStrided(shape, strides, offset).contiguous();
     });
   }
 

@@ -17,7 +17,7 @@ const sources = readdirSync(fixtures)
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-fuzz-'));
 let kept = 0;
 const start = performance.now();
-const result = fuzzWeights({
+const result = await fuzzWeights({
   sources,
   count,
   seed,
