@@ -129,11 +129,11 @@ describe('an exported model gives our features', () => {
           dtype,
         });
         await page.goto(`${server.origin}/examples/features.html?${query.toString()}`);
-        const result = await page.waitForSelector('#result[data-state]', { timeout: 60_000 });
-        const { state, text } = await result!.evaluate((element) => ({
-          state: element.getAttribute('data-state'),
-          text: element.textContent ?? '',
-        }));
+        await page.waitForSelector('#result[data-state]', { timeout: 60_000 });
+        // as text: TypeScript knows no page here
+        const inPage = 'const { dataset, textContent } = document.getElementById("result");';
+        const found = await page.evaluate(`(() => { ${inPage} return [dataset.state, textContent]; })()`);
+        const [state, text] = found as [string, string];
         assert.equal(state, 'done', `${text.slice(0, 500)}\n${errors.join('\n')}\n${stopped.join('\n')}`);
         assert.deepEqual(stopped, [], 'asked for something beyond this machine');
         const features = JSON.parse(text) as Features;
