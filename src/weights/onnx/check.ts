@@ -4,6 +4,7 @@
  */
 import type * as Runtime from 'onnxruntime-node';
 import { CheckpointError } from '../../errors.js';
+import { type Backbone, VisionTransformer } from '../../models/index.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor } from '../../torch/index.js';
 import type { Model } from '../load.js';
 
@@ -18,13 +19,16 @@ export interface OnnxCheck {
 const TOLERANCE = 1e-4;
 
 /** Our own value of each output that our files have. */
-const ours: Readonly<Record<string, (model: Model, images: Tensor) => Tensor>> = {
-  last_hidden_state: ({ backbone }, images) => backbone.forwardTokens(images),
-  pooler_output: ({ backbone }, images) => backbone.forward(images),
-  class_token: ({ backbone }, images) => backbone.forward(images),
-  patch_tokens: ({ backbone }, images) => backbone.forwardTokens(images).slice(1, 1),
-  attention: ({ backbone }, images) => backbone.getLastSelfAttention(images),
-};
+function ourOutput(backbone: Backbone, name: string, images: Tensor): Tensor {
+  if (name === 'class_token' || name === 'pooler_output' || name === 'feature')
+    return backbone.forward(images); // (B, D)
+  if (backbone instanceof VisionTransformer) {
+    if (name === 'last_hidden_state') return backbone.forwardTokens(images); // (B, 1 + N, D)
+    if (name === 'patch_tokens') return backbone.forwardTokens(images).slice(1, 1); // (B, N, D)
+    if (name === 'attention') return backbone.getLastSelfAttention(images); // (B, heads, 1 + N, 1 + N)
+  }
+  throw new Error(`internal: the file has an output ${name}`);
+}
 
 /** Smallest cosine similarity of rows of `width` values. */
 function smallestCosine(a: Float32Array, b: Float32Array, width: number): number {
@@ -89,11 +93,9 @@ export async function checkOnnx(
     const differences: Record<string, number> = {};
     let cosine = 1;
     for (const [name, result] of Object.entries(results)) {
-      const compute = ours[name];
-      if (compute === undefined) throw new Error(`internal: the file has an output ${name}`);
       const { values, dims } = scope(() =>
         inferenceMode(() => {
-          const own = compute(model, fromTypedArray(pixels, shape).to(model.device));
+          const own = ourOutput(model.backbone, name, fromTypedArray(pixels, shape).to(model.device));
           return { values: own.to('cpu').contiguous().toTypedArray() as Float32Array, dims: own.shape };
         }),
       );
