@@ -6,10 +6,11 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { defaultEvalSizes } from '../../eval/features.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
-import { IMAGENET_MEAN, IMAGENET_STD, VisionTransformer } from '../../models/index.js';
+import { type Backbone, IMAGENET_MEAN, IMAGENET_STD, VisionTransformer } from '../../models/index.js';
 import { packageVersion } from '../../version.js';
 import type { Model } from '../load.js';
 import { writeWhole } from '../write-file.js';
+import { addResNet, addXCiT, isResNet, isXCiT } from './convolutional.js';
 import { GraphBuilder } from './graph-builder.js';
 import { encodeModel, type OnnxModel } from './proto.js';
 import { addVisionTransformer, type TransformerGraphOptions } from './vision-transformer.js';
@@ -63,10 +64,13 @@ export function onnxSize(model: Model, options: OnnxOptions): [height: number, w
  * @throws ConfigError for a backbone that has no graph here.
  */
 export function buildOnnx(model: Model, options: TransformerGraphOptions): OnnxModel {
-  const { backbone, architecture } = model;
-  if (!(backbone instanceof VisionTransformer)) {
-    throw new ConfigError(`ONNX export takes vision transformers; this model is ${architecture.arch}`);
-  }
+  const { architecture } = model;
+  const backbone: Backbone = model.backbone;
+  const isTransformer = backbone instanceof VisionTransformer;
+  if (!isTransformer && options.outputs.attention !== undefined)
+    throw new ConfigError(
+      `attention: only a vision transformer's is exported; this model is ${architecture.arch}`,
+    );
   const graph = new GraphBuilder();
   const [height, width] = options.size ?? ['height', 'width'];
   const pixels = graph.input(
@@ -74,7 +78,18 @@ export function buildOnnx(model: Model, options: TransformerGraphOptions): OnnxM
     ['batch', 3, height, width],
     `RGB images in [0, 1], less the mean ${IMAGENET_MEAN.join(', ')}, over the deviation ${IMAGENET_STD.join(', ')}`,
   );
-  addVisionTransformer(graph, backbone, pixels, options);
+  if (isTransformer) {
+    addVisionTransformer(graph, backbone, pixels, options);
+  } else {
+    const feature = 'feature';
+    graph.output(feature, ['batch', architecture.embedDim], 'the feature of an image');
+    if (isResNet(backbone)) addResNet(graph, backbone, pixels, feature);
+    else if (isXCiT(backbone)) addXCiT(graph, backbone, pixels, feature, architecture.numHeads);
+    else
+      throw new ConfigError(
+        `ONNX export takes vision transformers, ResNets and XCiTs; this model is ${architecture.arch}`,
+      );
+  }
   const { crop, resize } = defaultEvalSizes(architecture.imgSize);
   return {
     irVersion: IR_VERSION,
@@ -118,7 +133,7 @@ const shapes = (values: OnnxModel['graph']['input']): Record<string, (number | s
 
 /**
  * Writes a model as an ONNX file with outputs `class_token` (B, D), `patch_tokens` (B, N, D) and, when asked for,
- * `attention` (B, heads, 1 + N, 1 + N). The file is whole or not there.
+ * `attention` (B, heads, 1 + N, 1 + N); of a ResNet or XCiT `feature` (B, D) alone. The file is whole or not there.
  *
  * @throws ConfigError for a size that can't be, CheckpointError when the file can't be written.
  */

@@ -10,7 +10,7 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
-import { buildBackbone, normalizeImages } from '../../models/index.js';
+import { normalizeImages, VisionTransformer } from '../../models/index.js';
 import { launchBrowser, openPage, serveFolders } from '../../testing/browser.js';
 import { hashBytes, hashFill } from '../../testing/hash-fill.js';
 import { fromTypedArray, noGrad, scope } from '../../torch/index.js';
@@ -34,7 +34,8 @@ let ofSquare: Float32Array;
 before(async () => {
   const shape = { embedDim: 96, depth: 3, numHeads: 3 };
   const options = { arch: 'vit', patchSize: 8, imgSize: CROP, ...shape } as const;
-  const model = new Model(hashFill(buildBackbone(options), 0.1).eval(), options, 'memory', 'cpu');
+  const backbone = hashFill(new VisionTransformer(options), 0.1).eval();
+  const model = new Model(backbone, options, 'memory', 'cpu');
   const { resize, crop } = exportTransformers(model, path.join(folder, 'dino'));
   assert.deepEqual([resize, crop], [RESIZE, CROP]);
   exportOnnx(model, path.join(folder, 'dino.onnx'));
@@ -52,7 +53,7 @@ before(async () => {
   scope(() =>
     noGrad(() => {
       const pixels = fromTypedArray(new Uint8Array(cropped), [1, CROP, CROP, 3]).permute([0, 3, 1, 2]); // (1, 3, H, W)
-      const tokens = model.backbone.forwardTokens(normalizeImages(pixels)).contiguous(); // (1, 1 + N, D)
+      const tokens = backbone.forwardTokens(normalizeImages(pixels)).contiguous(); // (1, 1 + N, D)
       expected = { tokens: tokens.toTypedArray() as Float32Array, dims: [...tokens.shape] };
     }),
   );

@@ -1,0 +1,172 @@
+/**
+ * ResNets (torchvision's) and XCiTs (facebookresearch/xcit) as ONNX graphs, told by their state names; any size of images.
+ * Each gives one output, the feature of an image.
+ */
+import type { Module } from '../../nn/index.js';
+import type { GraphBuilder } from './graph-builder.js';
+import { Layers } from './layers.js';
+
+export const isResNet = (module: Module): boolean => module.stateDict().has('layer1.0.conv1.weight');
+export const isXCiT = (module: Module): boolean =>
+  module.stateDict().has('cls_attn_blocks.0.attn.qkv.weight');
+
+/** Builds a ResNet from pixels (B, 3, H, W) to `output` (B, D). */
+export function addResNet(graph: GraphBuilder, module: Module, pixels: string, output: string): void {
+  const layers = new Layers(graph, module);
+  const relu = (x: string): string => graph.node('Relu', [x]);
+  let x = relu(layers.batchNorm(layers.conv(pixels, 'conv1', { stride: 2, padding: 3 }), 'bn1'));
+  x = graph.node('MaxPool', [x], { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] });
+  for (let stage = 1; stage <= 4; stage++) {
+    for (let i = 0; layers.has(`layer${stage}.${i}.conv1.weight`); i++) {
+      const name = `layer${stage}.${i}`;
+      const convolutions = layers.has(`${name}.conv3.weight`) ? 3 : 2;
+      const halving = stage > 1 && i === 0 ? 2 : 1;
+      let inner = x;
+      for (let n = 1; n <= convolutions; n++) {
+        const stride = n === convolutions - 1 ? halving : 1; // the 3 x 3 of a bottleneck, the first of a basic block
+        const padding = layers.shape(`${name}.conv${n}.weight`)[2] === 3 ? 1 : 0;
+        inner = layers.batchNorm(
+          layers.conv(inner, `${name}.conv${n}`, { stride, padding }),
+          `${name}.bn${n}`,
+        );
+        if (n < convolutions) inner = relu(inner);
+      }
+      const skip = layers.has(`${name}.downsample.0.weight`)
+        ? layers.batchNorm(
+            layers.conv(x, `${name}.downsample.0`, { stride: halving }),
+            `${name}.downsample.1`,
+          )
+        : x;
+      x = relu(graph.node('Add', [inner, skip]));
+    }
+  }
+  graph.node('Flatten', [graph.node('GlobalAveragePool', [x])], { axis: 1 }, output);
+}
+
+const FOURIER_DIM = 32;
+const FOURIER_TEMPERATURE = 10000;
+
+/** Sines and cosines of places 1 to `length` (1 value), (length, 32). */
+function addAxis(graph: GraphBuilder, length: string): string {
+  const count = graph.node('Squeeze', [length]);
+  const range = graph.node('Range', [graph.int(1), graph.node('Add', [count, graph.int(1)]), graph.int(1)]);
+  const [at, all] = [range, count].map((x) => graph.node('Cast', [x], { to: 1 })) as [string, string];
+  const share = graph.node('Div', [at, graph.node('Add', [all, graph.float(1e-6)])]);
+  const turn = graph.node('Unsqueeze', [graph.node('Mul', [share, graph.float(2 * Math.PI)]), graph.ints(1)]);
+  const channels = Array.from({ length: FOURIER_DIM }, (_, i) => i);
+  const periods = channels.map((i) => FOURIER_TEMPERATURE ** ((2 * Math.floor(i / 2)) / FOURIER_DIM));
+  const angles = graph.node('Div', [
+    turn,
+    graph.weight('pos_embeder.periods', [1, FOURIER_DIM], Float32Array.from(periods)),
+  ]); // (length, 32)
+  const sines = graph.weight(
+    'pos_embeder.sines',
+    [1, FOURIER_DIM],
+    Float32Array.from(channels, (i) => 1 - (i % 2)),
+  );
+  const cosines = graph.weight(
+    'pos_embeder.cosines',
+    [1, FOURIER_DIM],
+    Float32Array.from(channels, (i) => i % 2),
+  );
+  return graph.node('Add', [
+    graph.node('Mul', [graph.node('Sin', [angles]), sines]),
+    graph.node('Mul', [graph.node('Cos', [angles]), cosines]),
+  ]);
+}
+
+/** Builds an XCiT from pixels (B, 3, H, W) to `output` (B, D). */
+export function addXCiT(
+  graph: GraphBuilder,
+  module: Module,
+  pixels: string,
+  output: string,
+  heads: number,
+): void {
+  const layers = new Layers(graph, module);
+  const width = layers.shape('cls_token')[2] as number;
+  const head = width / heads;
+  const node: GraphBuilder['node'] = (...given) => graph.node(...given);
+  const scaled = (x: string, name: string): string => node('Mul', [x, layers.weight(name)]);
+  const mlp = (x: string, name: string): string =>
+    layers.linear(layers.gelu(layers.linear(x, `${name}.fc1`)), `${name}.fc2`);
+  /** q, k, v of tokens (B, N, C) in the order of `perm` over (B, N, 3, heads, head). */
+  const project = (x: string, name: string, perm: number[]): string[] => {
+    const split = node('Reshape', [layers.linear(x, name), graph.ints(0, 0, 3, heads, head)]);
+    const turned = node('Transpose', [split], { perm });
+    return [0, 1, 2].map((n) => node('Gather', [turned, graph.int(n)], { axis: 0 }));
+  };
+  const toTokens = (grid: string): string =>
+    node('Transpose', [node('Reshape', [grid, graph.ints(0, width, -1)])], { perm: [0, 2, 1] });
+
+  let grid = pixels;
+  for (let i = 0; layers.has(`patch_embed.proj.${i}.0.weight`); i += 2) {
+    if (i > 0) grid = layers.gelu(grid);
+    const name = `patch_embed.proj.${i}`;
+    grid = layers.batchNorm(layers.conv(grid, `${name}.0`, { stride: 2, padding: 1 }), `${name}.1`);
+  } // (B, C, rows, columns)
+  const gridShape = node('Shape', [grid]);
+  const [rows, columns] = [2, 3].map((axis) => node('Shape', [grid], { start: axis, end: axis + 1 })) as [
+    string,
+    string,
+  ];
+  const full = node('Concat', [rows, columns, graph.ints(FOURIER_DIM)], { axis: 0 });
+  const down = node('Expand', [node('Unsqueeze', [addAxis(graph, rows), graph.ints(1)]), full]);
+  const across = node('Expand', [node('Unsqueeze', [addAxis(graph, columns), graph.ints(0)]), full]);
+  const both = node('Transpose', [node('Concat', [down, across], { axis: 2 })], { perm: [2, 0, 1] });
+  const positions = layers.conv(
+    node('Unsqueeze', [both, graph.ints(0)]), // (1, 64, rows, columns)
+    'pos_embeder.token_projection',
+  );
+  let x = toTokens(node('Add', [grid, positions])); // (B, N, C)
+
+  for (let i = 0; layers.has(`blocks.${i}.attn.qkv.weight`); i++) {
+    const name = `blocks.${i}`;
+    const [q, k, v] = project(layers.layerNorm(x, `${name}.norm1`), `${name}.attn.qkv`, [2, 0, 3, 4, 1]) as [
+      string,
+      string,
+      string,
+    ]; // (B, heads, head, N) each
+    const unit = (y: string): string => {
+      const length = node('ReduceL2', [y], { axes: [-1], keepdims: 1 });
+      return node('Div', [y, node('Max', [length, graph.float(1e-12)])]);
+    };
+    const products = node('MatMul', [unit(q), node('Transpose', [unit(k)], { perm: [0, 1, 3, 2] })]);
+    const weights = node('Softmax', [scaled(products, `${name}.attn.temperature`)], { axis: -1 });
+    const mixed = node('Transpose', [node('MatMul', [weights, v])], { perm: [0, 3, 1, 2] }); // (B, N, heads, head)
+    const joined = node('Reshape', [mixed, graph.ints(0, 0, width)]);
+    x = node('Add', [x, scaled(layers.linear(joined, `${name}.attn.proj`), `${name}.gamma1`)]);
+
+    const turned = node('Transpose', [layers.layerNorm(x, `${name}.norm3`)], { perm: [0, 2, 1] });
+    const local = node('Reshape', [turned, gridShape]); // (B, C, rows, columns)
+    const depthwise = { padding: 1, groups: width };
+    const first = layers.gelu(layers.conv(local, `${name}.local_mp.conv1`, depthwise));
+    const normed = layers.batchNorm(first, `${name}.local_mp.bn`);
+    const spoken = toTokens(layers.conv(normed, `${name}.local_mp.conv2`, depthwise));
+    x = node('Add', [x, scaled(spoken, `${name}.gamma3`)]);
+    x = node('Add', [x, scaled(mlp(layers.layerNorm(x, `${name}.norm2`), `${name}.mlp`), `${name}.gamma2`)]);
+  }
+
+  const batch = node('Shape', [pixels], { start: 0, end: 1 });
+  const classShape = node('Concat', [batch, graph.ints(1, width)], { axis: 0 });
+  x = node('Concat', [node('Expand', [layers.weight('cls_token'), classShape]), x], { axis: 1 }); // (B, 1 + N, C)
+  for (let i = 0; layers.has(`cls_attn_blocks.${i}.attn.qkv.weight`); i++) {
+    const name = `cls_attn_blocks.${i}`;
+    const input = layers.layerNorm(x, `${name}.norm1`);
+    const [q, k, v] = project(input, `${name}.attn.qkv`, [2, 0, 3, 1, 4]) as [string, string, string];
+    const query = node('Mul', [layers.slice(q, 2, 0, 1), graph.float(head ** -0.5)]); // (B, heads, 1, head)
+    const products = node('MatMul', [query, node('Transpose', [k], { perm: [0, 1, 3, 2] })]);
+    const mixed = node('MatMul', [node('Softmax', [products], { axis: -1 }), v]); // (B, heads, 1, head)
+    const joined = node('Reshape', [
+      node('Transpose', [mixed], { perm: [0, 2, 1, 3] }),
+      graph.ints(0, 0, width),
+    ]);
+    const cls = layers.linear(joined, `${name}.attn.proj`); // (B, 1, C)
+    const attended = node('Concat', [cls, layers.slice(input, 1, 1)], { axis: 1 });
+    x = node('Add', [x, scaled(attended, `${name}.gamma1`)]);
+    const normed = layers.layerNorm(x, `${name}.norm2`);
+    const own = scaled(mlp(layers.slice(normed, 1, 0, 1), `${name}.mlp`), `${name}.gamma2`);
+    x = node('Add', [normed, node('Concat', [own, layers.slice(normed, 1, 1)], { axis: 1 })]);
+  }
+  node('Gather', [layers.layerNorm(x, 'norm'), graph.int(0)], { axis: 1 }, output); // (B, C)
+}
