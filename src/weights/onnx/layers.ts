@@ -8,7 +8,8 @@ const BATCH_NORM_EPS = 1e-5;
 /** ONNX's "to the end" of a slice. */
 const END = 2 ** 53 - 1;
 
-const valuesOf = (tensor: Tensor): Float32Array =>
+/** A tensor's values on the CPU. */
+export const valuesOf = (tensor: Tensor): Float32Array =>
   scope(() => tensor.detach().to('cpu').contiguous().toTypedArray() as Float32Array);
 
 export class Layers {
@@ -44,9 +45,14 @@ export class Layers {
     return this.graph.node('Add', [this.graph.node('MatMul', [x, matrix]), this.weight(`${name}.bias`)]);
   }
 
-  layerNorm(x: string, name: string): string {
+  layerNorm(x: string, name: string, output?: string): string {
     const inputs = [x, this.weight(`${name}.weight`), this.weight(`${name}.bias`)];
-    return this.graph.node('LayerNormalization', inputs, { axis: -1, epsilon: float(LAYER_NORM_EPS) });
+    return this.graph.node(
+      'LayerNormalization',
+      inputs,
+      { axis: -1, epsilon: float(LAYER_NORM_EPS) },
+      output,
+    );
   }
 
   /** By its running statistics. */
@@ -81,8 +87,9 @@ export class Layers {
   }
 
   /** Elements from `start` to before `end` of an axis. */
-  slice(x: string, axis: number, start: number, end = END): string {
-    return this.graph.node('Slice', [x, this.graph.ints(start), this.graph.ints(end), this.graph.ints(axis)]);
+  slice(x: string, axis: number, start: number, end = END, output?: string): string {
+    const { graph } = this;
+    return graph.node('Slice', [x, graph.ints(start), graph.ints(end), graph.ints(axis)], {}, output);
   }
 
   #tensor(name: string): Tensor {

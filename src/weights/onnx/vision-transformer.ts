@@ -4,8 +4,9 @@
  * multiplied from the left.
  */
 import type { VisionTransformer } from '../../models/index.js';
-import { noGrad, scope, type Tensor } from '../../torch/index.js';
-import { float, type Dimension, type GraphBuilder } from './graph-builder.js';
+import { noGrad, scope } from '../../torch/index.js';
+import type { Dimension, GraphBuilder } from './graph-builder.js';
+import { Layers, valuesOf } from './layers.js';
 
 export interface TransformerGraphOptions {
   /** Pixels, [height, width]; null for any size, position embeddings are then interpolated in the graph. */
@@ -23,13 +24,6 @@ export interface TransformerGraphOptions {
   };
 }
 
-const LAYER_NORM_EPS = 1e-6;
-/** ONNX's "to the end" of a slice. */
-const END = 2 ** 53 - 1;
-
-const valuesOf = (tensor: Tensor): Float32Array =>
-  scope(() => tensor.detach().to('cpu').contiguous().toTypedArray() as Float32Array);
-
 /** Builds the part from `pixels` (B, 3, H, W) to the outputs. */
 export function addVisionTransformer(
   graph: GraphBuilder,
@@ -39,42 +33,9 @@ export function addVisionTransformer(
 ): void {
   const { size, outputs } = options;
   const { embedDim: width, numHeads: heads, patchSize } = backbone;
-  const state = backbone.stateDict();
-  const tensor = (name: string): Tensor => {
-    const found = state.get(name);
-    if (found === undefined) throw new Error(`internal: the vision transformer has no ${name}`);
-    return found;
-  };
-  const vector = (name: string): string => graph.weight(name, tensor(name).shape, valuesOf(tensor(name)));
-  const linear = (x: string, name: string): string => {
-    const weight = tensor(`${name}.weight`); // (out, in)
-    const [rows = 0, columns = 0] = weight.shape;
-    const transposed = scope(() => valuesOf(weight.transpose(0, 1)));
-    const matrix = graph.weight(`${name}.weight`, [columns, rows], transposed); // (in, out)
-    return graph.node('Add', [graph.node('MatMul', [x, matrix]), vector(`${name}.bias`)]);
-  };
-  const norm = (x: string, name: string, output?: string): string =>
-    graph.node(
-      'LayerNormalization',
-      [x, vector(`${name}.weight`), vector(`${name}.bias`)],
-      { axis: -1, epsilon: float(LAYER_NORM_EPS) },
-      output,
-    );
-  const gelu = (x: string): string => {
-    // x * Phi(x), as torch's exact GELU; runtimes know this pattern
-    const error = graph.node('Erf', [graph.node('Div', [x, graph.float(Math.SQRT2)])]);
-    const phi = graph.node('Mul', [x, graph.node('Add', [error, graph.float(1)])]);
-    return graph.node('Mul', [phi, graph.float(0.5)]);
-  };
+  const layers = new Layers(graph, backbone);
 
-  const projected = graph.node(
-    'Conv',
-    [pixels, vector('patch_embed.proj.weight'), vector('patch_embed.proj.bias')],
-    {
-      kernel_shape: [patchSize, patchSize],
-      strides: [patchSize, patchSize],
-    },
-  ); // (B, D, rows, columns)
+  const projected = layers.conv(pixels, 'patch_embed.proj', { stride: patchSize }); // (B, D, rows, columns)
   const flat = graph.node('Reshape', [projected, graph.ints(0, width, -1)]); // (B, D, N)
   const patches = graph.node('Transpose', [flat], { perm: [0, 2, 1] }); // (B, N, D)
   const positions =
@@ -90,7 +51,7 @@ export function addVisionTransformer(
     x = graph.within(`blocks.${i}`, () => {
       const name = `blocks.${i}`;
       const head = width / heads;
-      const joined = linear(norm(x, `${name}.norm1`), `${name}.attn.qkv`); // (B, 1 + N, 3D)
+      const joined = layers.linear(layers.layerNorm(x, `${name}.norm1`), `${name}.attn.qkv`); // (B, 1 + N, 3D)
       const split = graph.node('Reshape', [joined, graph.ints(0, 0, 3, heads, head)]);
       const turned = graph.node('Transpose', [split], { perm: [2, 0, 3, 1, 4] }); // (3, B, heads, 1 + N, head)
       const part = (n: number): string => graph.node('Gather', [turned, graph.int(n)], { axis: 0 });
@@ -107,16 +68,18 @@ export function addVisionTransformer(
         perm: [0, 2, 1, 3],
       });
       const together = graph.node('Reshape', [mixed, graph.ints(0, 0, width)]); // (B, 1 + N, D)
-      const attended = graph.node('Add', [x, linear(together, `${name}.attn.proj`)]);
-      const hidden = gelu(linear(norm(attended, `${name}.norm2`), `${name}.mlp.fc1`));
-      return graph.node('Add', [attended, linear(hidden, `${name}.mlp.fc2`)]);
+      const attended = graph.node('Add', [x, layers.linear(together, `${name}.attn.proj`)]);
+      const hidden = layers.gelu(
+        layers.linear(layers.layerNorm(attended, `${name}.norm2`), `${name}.mlp.fc1`),
+      );
+      return graph.node('Add', [attended, layers.linear(hidden, `${name}.mlp.fc2`)]);
     });
   }
 
   const count: Dimension =
     size === null ? 'patches' : Math.floor(size[0] / patchSize) * Math.floor(size[1] / patchSize);
   const all: Dimension = size === null ? 'tokens' : (count as number) + 1;
-  const tokens = norm(x, 'norm', outputs.tokens); // (B, 1 + N, D)
+  const tokens = layers.layerNorm(x, 'norm', outputs.tokens); // (B, 1 + N, D)
   if (outputs.tokens !== undefined) {
     graph.output(outputs.tokens, ['batch', all, width], 'the class token, then the patches row by row');
   }
@@ -129,7 +92,7 @@ export function addVisionTransformer(
     );
   }
   if (outputs.patchTokens !== undefined) {
-    graph.node('Slice', [tokens, graph.ints(1), graph.ints(END), graph.ints(1)], {}, outputs.patchTokens); // (B, N, D)
+    layers.slice(tokens, 1, 1, undefined, outputs.patchTokens); // (B, N, D)
     graph.output(outputs.patchTokens, ['batch', count, width], 'the patches after the last norm, row by row');
   }
   if (outputs.attention !== undefined) {
