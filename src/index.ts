@@ -6,6 +6,7 @@ export { CheckpointError, ConfigError, DataError, DinoError, EngineError, ShapeE
 
 // training
 export { train, type TrainOptions } from './train/train.js';
+export { Backbone, type BackboneFactory, type BackboneOptions } from './models/index.js';
 export type { StepMetrics, TrainEvent, TrainResult } from './train/events.js';
 export { checkSettings, type PartialSettings, type TrainSettings } from './train/config.js';
 export {

@@ -10,8 +10,8 @@
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
-import { DataError } from '../errors.js';
-import { buildBackbone } from '../models/index.js';
+import { ConfigError, DataError } from '../errors.js';
+import { type Backbone, buildBackbone, VisionTransformer } from '../models/index.js';
 import { manualSeed } from '../torch/index.js';
 import type { StepMetrics, TrainEvent } from '../train/events.js';
 import { chooseDevice } from '../train/hardware.js';
@@ -169,7 +169,8 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   // ============ the untrained network: the very weights that training begins with ============
   const { before, pixels } = await timed('before', async () => {
     manualSeed(seed, device);
-    const untrained = buildBackbone({ ...settings, imgSize: settings.globalCropsSize, dropPathRate: 0 });
+    const imgSize = settings.globalCropsSize;
+    const untrained = asTransformer(buildBackbone({ ...settings, imgSize, dropPathRate: 0 }));
     untrained.to(device).eval();
     const result = await evaluateNetwork(untrained, scenes, evaluation);
     untrained.dispose();
@@ -199,7 +200,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   // ============ the trained network ============
   const after = await timed('after', async () => {
     using model = loadModel(paths.run, { device });
-    const result = await evaluateNetwork(model.backbone, scenes, evaluation);
+    const result = await evaluateNetwork(asTransformer(model.backbone), scenes, evaluation);
     measured('after', result);
     return result;
   });
@@ -255,4 +256,10 @@ function drawImages(count: number, seed: number, wanted = ROWS): number[] {
   const drawn = new Set<number>();
   while (drawn.size < Math.min(wanted, count)) drawn.add(Math.floor(random() * count));
   return [...drawn].sort((a, b) => a - b);
+}
+
+/** The demo shows patches and their attention. */
+function asTransformer(backbone: Backbone): VisionTransformer {
+  if (backbone instanceof VisionTransformer) return backbone;
+  throw new ConfigError('the demo shows what a vision transformer sees: use one as arch');
 }

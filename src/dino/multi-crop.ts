@@ -4,14 +4,14 @@
  */
 import { ShapeError } from '../errors.js';
 import { Module } from '../nn/index.js';
-import type { DINOHead, VisionTransformer } from '../models/index.js';
+import type { Backbone, DINOHead } from '../models/index.js';
 import { ops, type Tensor } from '../torch/index.js';
 
 export class MultiCropWrapper extends Module {
-  readonly backbone: VisionTransformer;
+  readonly backbone: Backbone;
   readonly head: DINOHead;
 
-  constructor(backbone: VisionTransformer, head: DINOHead) {
+  constructor(backbone: Backbone, head: DINOHead) {
     super();
     this.backbone = backbone;
     this.head = head;

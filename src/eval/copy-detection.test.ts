@@ -145,7 +145,7 @@ describe('evaluateCopyDetection', () => {
   }
 
   it('has the similarities of the reference, also after whitening', async () => {
-    const backbone = model.backbone;
+    const backbone = model.backbone as VisionTransformer;
     const table = (files: string[]) =>
       featureTable(
         backbone,

@@ -107,7 +107,7 @@ function checkOptions(model: Model, options: VideoSegmentationOptions): VisionTr
   whole('nLastFrames', nLastFrames, 0);
   whole('sizeMaskNeighborhood', sizeMaskNeighborhood, 0);
   whole('topk', topk, 1);
-  if (problems.length > 0) throw new ConfigError(problems);
+  if (problems.length > 0 || !(backbone instanceof VisionTransformer)) throw new ConfigError(problems);
   return backbone;
 }
 

@@ -9,7 +9,7 @@ import path from 'node:path';
 import sharp from 'sharp';
 import { decodeImage, resizeImage } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import { normalizeImages } from '../models/index.js';
+import { isAttentive, normalizeImages } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ones, scope, type Tensor } from '../torch/index.js';
 import type { Model } from '../weights/load.js';
 import { heatMap, scaleToUnit } from './colors.js';
@@ -138,13 +138,18 @@ export async function attention(
   if (threshold !== undefined && !(threshold > 0 && threshold <= 1)) {
     throw new ConfigError(`threshold ${threshold}; expected a share of the attention, above 0 and at most 1`);
   }
+  const { backbone } = model;
+  if (!isAttentive(backbone)) {
+    const { arch } = model.architecture;
+    throw new ConfigError(`${arch} has no attention to show: use a vision transformer or an XCiT`);
+  }
   const prepared = await prepareImage(model, input, options.imageSize);
   const { rows, columns, image, width, height } = prepared;
   return scope(() =>
     inferenceMode(() => {
       const pixels = fromTypedArray(image, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous(); // (1, 3, H, W)
       const images = normalizeImages(pixels.to(model.device));
-      const weights = model.backbone.getLastSelfAttention(images, { queries: 'class' }); // (1, heads, 1, 1 + N)
+      const weights = backbone.getLastClassAttention(images); // (1, heads, 1, 1 + N)
       const heads = weights.size(1);
       const maps = weights
         .select(0, 0)

@@ -98,7 +98,7 @@ describe('frameAttention', () => {
   it("is the reference's mean map", async () => {
     for (const [i, file] of ['00000.jpg', '00003.jpg'].entries()) {
       const frame = await decodeImage(path.join(frames, file));
-      const { rows, columns, map } = frameAttention(model, model.backbone, frame, {
+      const { rows, columns, map } = frameAttention(model, model.backbone as VisionTransformer, frame, {
         imageSize: attentionVideo.resize,
       });
       const expected = attentionVideo.frames[i]!;
@@ -109,7 +109,7 @@ describe('frameAttention', () => {
 
   it('keeps the share of the attention that is asked for, and one head', async () => {
     const frame = await decodeImage(path.join(frames, '00000.jpg'));
-    const backbone = model.backbone;
+    const backbone = model.backbone as VisionTransformer;
     const half = frameAttention(model, backbone, frame, { threshold: 0.5, head: 1 });
     const kept = half.map.filter((_, i) => half.mask![i] === 1).reduce((a, b) => a + b, 0);
     const all = half.map.reduce((a, b) => a + b, 0);
@@ -139,7 +139,7 @@ describe('writeAttentionVideo', () => {
     assert.equal(more.length, 5);
     // the patch that is looked at most has inferno's lightest colour, within what the encoder loses
     const frame = await decodeImage(path.join(frames, '00000.jpg'));
-    const { map } = frameAttention(model, model.backbone, frame, {});
+    const { map } = frameAttention(model, model.backbone as VisionTransformer, frame, {});
     const best = map.indexOf(Math.max(...map));
     const at = ((Math.floor(best / 18) * 8 + 4) * 144 + (best % 18) * 8 + 4) * 3;
     const got = [...first!.data.subarray(at, at + 3)];

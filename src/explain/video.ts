@@ -10,7 +10,7 @@ import path from 'node:path';
 import { decodeImage, IMAGE_EXTENSIONS } from '../data/index.js';
 import { compareCodePoints } from '../data/list-images.js';
 import { ConfigError, DataError } from '../errors.js';
-import { IMAGENET_MEAN, IMAGENET_STD, VisionTransformer } from '../models/index.js';
+import { IMAGENET_MEAN, IMAGENET_STD, isAttentive, type AttentiveBackbone } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope, tensor, type Tensor } from '../torch/index.js';
 import type { Model } from '../weights/load.js';
 import { massMasks, MAX_DEFAULT_PATCHES } from './attention.js';
@@ -77,7 +77,7 @@ export interface AttentionVideoResult {
 /** Darkness outside of a mask. */
 const OUTSIDE = 0.25;
 
-function checkOptions(model: Model, options: AttentionVideoOptions): VisionTransformer {
+function checkOptions(model: Model, options: AttentionVideoOptions): AttentiveBackbone {
   const { output, show = 'map', threshold, fps, imageSize, head = 'mean', colours = 'inferno' } = options;
   const { backbone } = model;
   const problems: string[] = [];
@@ -92,7 +92,7 @@ function checkOptions(model: Model, options: AttentionVideoOptions): VisionTrans
   if (fps !== undefined && !(fps > 0 && fps <= 1000)) {
     problems.push(`fps ${fps}; expected frames a second, above 0 and at most 1000`);
   }
-  if (backbone instanceof VisionTransformer) {
+  if (isAttentive(backbone)) {
     const { patchSize, numHeads } = backbone;
     const sides = imageSize === undefined ? [] : typeof imageSize === 'number' ? [imageSize] : imageSize;
     if (sides.some((side) => !Number.isInteger(side) || side < patchSize)) {
@@ -103,8 +103,8 @@ function checkOptions(model: Model, options: AttentionVideoOptions): VisionTrans
     if (head !== 'mean' && !(Number.isInteger(head) && head >= 0 && head < numHeads)) {
       problems.push(`head ${head}; expected 0 to ${numHeads - 1}, or mean`);
     }
-  } else problems.push('attention needs a vision transformer');
-  if (problems.length > 0) throw new ConfigError(problems);
+  } else problems.push(`${model.architecture.arch} has no attention to show: use a vision transformer or an XCiT`);
+  if (problems.length > 0 || !(isAttentive(backbone))) throw new ConfigError(problems);
   return backbone;
 }
 
@@ -294,7 +294,7 @@ export interface FrameAttention {
 /** Attention of one frame. */
 export function frameAttention(
   model: Model,
-  backbone: VisionTransformer,
+  backbone: AttentiveBackbone,
   frame: VideoFrame,
   options: Pick<AttentionVideoOptions, 'imageSize' | 'head'> & { threshold?: number | undefined },
 ): FrameAttention {
@@ -313,7 +313,7 @@ export function frameAttention(
       const mean = tensor(IMAGENET_MEAN, { device }).view([3, 1, 1]);
       const std = tensor(IMAGENET_STD, { device }).view([3, 1, 1]);
       const images = unit.sub(mean).div_(std).unsqueeze(0).contiguous();
-      const weights = backbone.getLastSelfAttention(images, { queries: 'class' }); // (1, heads, 1, 1 + N)
+      const weights = backbone.getLastClassAttention(images); // (1, heads, 1, 1 + N)
       const heads = weights.select(0, 0).select(1, 0).slice(1, 1).to('float32'); // (heads, N)
       const { head = 'mean', threshold } = options;
       const map = head === 'mean' ? heads.mean([0], true) : heads.narrow(0, head, 1); // (1, N)
@@ -344,7 +344,7 @@ const toBytes = (unit: Tensor): Uint8Array =>
 
 function drawFrame(
   model: Model,
-  backbone: VisionTransformer,
+  backbone: AttentiveBackbone,
   frame: VideoFrame,
   options: AttentionVideoOptions,
 ): { picture: VideoFrame; rows: number; columns: number } {

@@ -41,7 +41,10 @@ const caseOf = (name: string): VitCase => {
   return found;
 };
 const build = (options: Omit<VitCase, 'shape'>): VisionTransformer =>
-  hashFill(buildBackbone({ ...options, ...(options.arch === 'vit' ? narrow : {}) }), weightStd);
+  hashFill(
+    buildBackbone({ ...options, ...(options.arch === 'vit' ? narrow : {}) }) as VisionTransformer,
+    weightStd,
+  );
 const inputOf = (shape: readonly number[]): Tensor => fromTypedArray(hashValues('input', shape, 2), shape);
 
 describe('forward, tokens and attention are the reference’s to 1e-5', () => {

@@ -248,6 +248,11 @@ export class VisionTransformer extends Backbone {
     return last.attention(x, options.queries === 'class' ? 1 : x.size(1));
   }
 
+  /** The class token's row of getLastSelfAttention(), (B, heads, 1, 1 + N). */
+  getLastClassAttention(images: Tensor): Tensor {
+    return this.getLastSelfAttention(images, { queries: 'class' });
+  }
+
   /** Class token and patches with their positions, (B, 1 + N, C). @throws ShapeError for what is no batch of images. */
   prepareTokens(images: Tensor): Tensor {
     const [b, channels, h = 0, w = 0] = images.shape;

@@ -19,6 +19,10 @@ interface Segment {
 
 type Record = (compute: (x: Tensor) => Tensor, x: Tensor) => Tensor;
 let record: Record | null = null; // of the forward pass that is under way
+let recomputing = false;
+
+/** Whether a part is computed for a second time: what a layer counts, it has counted. */
+export const isRecomputing = (): boolean => recomputing;
 
 /** Computes `compute(x)`, as a checkpoint when that is asked for around it. Shapes are compute's own. */
 export function checkpoint(compute: (x: Tensor) => Tensor, x: Tensor): Tensor {
@@ -93,9 +97,11 @@ export class ActivationCheckpoints {
       for (const [i, generator] of generators.entries()) generator.setState(to[i] as Tensor);
     };
     set(states);
+    recomputing = true;
     try {
       return fn();
     } finally {
+      recomputing = false;
       set(before);
     }
   }

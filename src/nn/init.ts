@@ -52,3 +52,9 @@ export function defaultUniform_(x: Tensor, fanIn: number, kind: 'weight' | 'bias
   const bound = kind === 'bias' ? 1 / Math.sqrt(fanIn) : Math.sqrt(3) * (gain / Math.sqrt(fanIn));
   return noGrad(() => x.uniform_(-bound, bound));
 }
+
+/** Normal values of variance 2 / fanOut, for a convolution (out, in / groups, k, k) before a ReLU (He et al. 2015). */
+export function kaimingNormal_(x: Tensor): Tensor {
+  const [out = 0, , height = 1, width = 1] = x.shape;
+  return noGrad(() => x.normal_(0, Math.sqrt(2) / Math.sqrt(out * height * width)));
+}

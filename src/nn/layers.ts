@@ -1,6 +1,7 @@
 /** Layers with PyTorch's names, defaults and state. */
 import { ShapeError } from '../errors.js';
 import { empty, noGrad, ones, ops, Parameter, rand, tensor, zeros, type Tensor } from '../torch/index.js';
+import { isRecomputing } from './checkpoint.js';
 import { defaultUniform_ } from './init.js';
 import { Layer } from './module.js';
 
@@ -27,31 +28,35 @@ export class Linear extends Layer {
 
 /** 2-d convolution with a square kernel. */
 export class Conv2d extends Layer {
-  /** (outChannels, inChannels, kernelSize, kernelSize) */
+  /** (outChannels, inChannels / groups, kernelSize, kernelSize) */
   readonly weight: Parameter;
   readonly bias: Parameter | null;
   readonly #stride: number;
   readonly #padding: number;
+  readonly #groups: number;
 
   constructor(
     inChannels: number,
     outChannels: number,
     kernelSize: number,
-    options: { stride?: number; padding?: number; bias?: boolean } = {},
+    options: { stride?: number; padding?: number; groups?: number; bias?: boolean } = {},
   ) {
     super();
-    const fanIn = inChannels * kernelSize * kernelSize;
+    const groups = options.groups ?? 1;
+    const fanIn = (inChannels / groups) * kernelSize * kernelSize;
     this.weight = new Parameter(
-      defaultUniform_(empty([outChannels, inChannels, kernelSize, kernelSize]), fanIn),
+      defaultUniform_(empty([outChannels, inChannels / groups, kernelSize, kernelSize]), fanIn),
     );
     this.bias =
       options.bias === false ? null : new Parameter(defaultUniform_(empty([outChannels]), fanIn, 'bias'));
     this.#stride = options.stride ?? 1;
     this.#padding = options.padding ?? 0;
+    this.#groups = groups;
   }
 
   override forward(x: Tensor): Tensor {
-    return ops.conv2d(x, this.weight, this.bias, this.#stride, [this.#padding, this.#padding]);
+    const padding = [this.#padding, this.#padding];
+    return ops.conv2d(x, this.weight, this.bias, this.#stride, padding, 1, this.#groups);
   }
 }
 
@@ -110,14 +115,15 @@ export class BatchNorm extends Layer {
             'use a larger batch',
         );
       }
-      noGrad(() => this.num_batches_tracked.add_(1));
+      if (!isRecomputing()) noGrad(() => this.num_batches_tracked.add_(1));
     }
+    const isTracking = !this.training || !isRecomputing(); // a batch counts once
     return ops.batchNorm(
       x,
       this.weight,
       this.bias,
-      this.running_mean,
-      this.running_var,
+      isTracking ? this.running_mean : null,
+      isTracking ? this.running_var : null,
       this.training,
       this.#momentum,
       this.#eps,

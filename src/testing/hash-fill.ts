@@ -48,12 +48,12 @@ export function hashBytes(name: string, shape: readonly number[]): Uint8Array {
 }
 
 /**
- * A parameter or floating buffer by its state name. Norm weights and variances lie near 1, biases near 0, matrices have
+ * A parameter or floating buffer by its state name. Norm weights, layer scales, temperatures and variances lie near 1, biases near 0, matrices have
  * the given standard deviation.
  */
 export function hashWeight(name: string, shape: readonly number[], std: number): Float32Array {
   const isVector = shape.length === 1;
-  if (/(running_var|weight_g)$/.test(name) || (isVector && name.endsWith('weight'))) {
+  if (/(running_var|weight_g|gamma\d|temperature)$/.test(name) || (isVector && name.endsWith('weight'))) {
     return fill(name, count(shape), 0.1, 1);
   }
   return fill(name, count(shape), isVector ? 0.02 : std * Math.sqrt(3), 0);

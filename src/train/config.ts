@@ -9,7 +9,10 @@ import { ConfigError } from '../errors.js';
 import { OPTIMIZERS } from '../optim/names.js';
 import { didYouMean } from './nearest.js';
 
-/** Backbones by the reference's names; `vit` is a custom size given by embedDim, depth and numHeads. */
+/**
+ * Backbones by the reference's names; `vit` is a custom size given by embedDim, depth and numHeads, `custom` one that
+ * train() is given a builder of.
+ */
 export const ARCHITECTURES = [
   'vit_tiny',
   'vit_small',
@@ -18,7 +21,20 @@ export const ARCHITECTURES = [
   'deit_small',
   'deit_base',
   'vit',
+  'resnet18',
+  'resnet34',
+  'resnet50',
+  'resnet101',
+  'xcit_small_12_p16',
+  'xcit_small_12_p8',
+  'xcit_medium_24_p16',
+  'xcit_medium_24_p8',
+  'custom',
 ] as const;
+
+/** Whether `--patch-size` is a setting of it: ResNets have no patches, XCiTs have theirs in the name. */
+export const hasPatchSize = (arch: string | undefined): boolean =>
+  arch === undefined || /^(vit|deit)/.test(arch);
 
 const whole = (min: number) => z.int().min(min);
 const finite = () => z.number();
@@ -30,8 +46,10 @@ const scaleRange = () => z.tuple([z.number().gt(0).max(1), z.number().gt(0).max(
 /** One entry a setting; the description is also the flag's help. Reference defaults are in presets.ts. */
 export const settingFields = {
   // ------------------------------------------------------------------------------------------------ model
-  arch: z.enum(ARCHITECTURES).describe('backbone; vit takes --embed-dim, --depth and --num-heads'),
-  patchSize: whole(1).describe('side of an input patch, pixels; smaller sees finer and costs more'),
+  arch: z.enum(ARCHITECTURES).describe(
+      'backbone; vit takes --embed-dim, --depth and --num-heads, custom is for train() in code with one’s own',
+    ),
+  patchSize: whole(1).describe('side of an input patch of a vit, pixels; smaller sees finer and costs more'),
   embedDim: whole(1).optional().describe('width of the custom vit'),
   depth: whole(1).optional().describe('blocks of the custom vit'),
   numHeads: whole(1).optional().describe('attention heads of the custom vit; must divide the width'),
@@ -255,7 +273,7 @@ export function checkTogether(s: PartialSettings): string[] {
   const crop = (name: 'globalCropsSize' | 'localCropsSize') => {
     const size = s[name];
     const patch = s.patchSize;
-    if (size === undefined || patch === undefined) return;
+    if (size === undefined || patch === undefined || !hasPatchSize(s.arch)) return;
     if (size < patch) {
       problems.push(
         `${name} ${size} is smaller than patchSize ${patch}: a crop must hold at least one patch`,

@@ -1,6 +1,6 @@
 /** k-NN accuracy of the teacher while it trains: `--knn-every`, `--knn-train`, `--knn-val`. */
 import { evaluateKnn, type KnnResult } from '../eval/knn.js';
-import type { VisionTransformer } from '../models/index.js';
+import { type Backbone, VisionTransformer } from '../models/index.js';
 import type { TrainSettings } from './config.js';
 
 /** Neighbours that are asked: the reference's two smaller numbers, for data sets of any size. */
@@ -8,21 +8,14 @@ const NEIGHBOURS = [10, 20];
 
 /** The teacher's backbone classifies `knnVal` by its neighbours in `knnTrain`, at the size of the global crops. */
 export async function evaluateDuringTraining(
-  backbone: VisionTransformer,
+  backbone: Backbone,
   settings: TrainSettings,
   signal: AbortSignal | undefined,
 ): Promise<Pick<KnnResult, 'top1' | 'top5'>> {
   const { knnTrain, knnVal, device, numWorkers, patchSize, globalCropsSize: imgSize } = settings;
   if (knnTrain === undefined || knnVal === undefined) return { top1: {}, top5: {} }; // refused by checkSettings()
-  const { embedDim, numHeads } = backbone;
-  const architecture = {
-    arch: 'vit',
-    embedDim,
-    depth: backbone.blocks.length,
-    numHeads,
-    patchSize,
-    imgSize,
-  } as const;
+  // of the architecture the evaluation asks for sizes alone; only a vision transformer has patches that limit them
+  const architecture = { imgSize, patchSize: backbone instanceof VisionTransformer ? patchSize : 1 };
   backbone.eval();
   try {
     const { top1, top5 } = await evaluateKnn(

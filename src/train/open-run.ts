@@ -1,5 +1,6 @@
 /** What a run works with: its settings and images, given anew or read back from its folder. */
 import { listImages, type ImageList } from '../data/index.js';
+import type { BackboneFactory } from '../models/index.js';
 import { CheckpointError, ConfigError, DataError } from '../errors.js';
 import { getNumThreads } from '../torch/index.js';
 import { packageVersion } from '../version.js';
@@ -14,6 +15,7 @@ export interface RunOptions {
   output: string;
   settings?: TrainSettings;
   resume?: boolean;
+  backbone?: BackboneFactory;
 }
 
 const pick = ({ imgSize }: PartialSettings): Pick<TrainSettings, 'imgSize'> =>
@@ -38,6 +40,12 @@ export async function openRun(options: RunOptions): Promise<{ settings: TrainSet
   if (given === undefined || source === undefined)
     throw new ConfigError('a new run needs both images and settings');
   const settings = trainSettingsSchema.parse(given);
+  if ((options.backbone !== undefined) !== (settings.arch === 'custom')) {
+    throw new ConfigError(
+      `arch is ${settings.arch} and train() was given ${options.backbone === undefined ? 'no' : 'a'} builder: ` +
+        "arch 'custom' and the option `backbone` go together (docs/training-guide.md, Your own backbone)",
+    );
+  }
   const images = typeof source === 'string' ? await listImages(source) : source;
   const { fingerprint, items, root } = images;
   if (items.length < settings.batchSize) {

@@ -7,7 +7,7 @@ import { setImmediate as eventLoopTurn } from 'node:timers/promises';
 import { MultiCropLoader, type AugmentationSettings, type ImageList } from '../data/index.js';
 import { CollapseMonitor, dinoStep, DINOLoss, MultiCropWrapper, type TrainingState } from '../dino/index.js';
 import { ConfigError, DataError, DinoError } from '../errors.js';
-import { buildBackbone, DINOHead, normalizeImages } from '../models/index.js';
+import { type BackboneFactory, buildBackbone, DINOHead, normalizeImages } from '../models/index.js';
 import {
   buildOptimizer,
   cosineSchedule,
@@ -37,6 +37,11 @@ export interface TrainOptions {
   output: string;
   /** Every setting; resolveSettings() makes them of a preset, a file and one's own. A resumed run knows its own. */
   settings?: TrainSettings;
+  /**
+   * Builds one's own backbone, for the setting `arch: 'custom'`; called for the student, then for the teacher (with
+   * `dropPathRate` 0). A resumed run needs it again, loadModel() too.
+   */
+  backbone?: BackboneFactory;
   /** Go on from the newest checkpoint of `output`. Without it, a folder that holds a run is refused. */
   resume?: boolean;
   /** Aborting it finishes the step, writes a checkpoint and resolves with `interrupted`. */
@@ -75,14 +80,15 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     };
     // position embeddings for the training's own crops, as the reference has them for its 224 pixels
     const backbone = { ...settings, imgSize: settings.imgSize ?? settings.globalCropsSize };
-    const studentBackbone = buildBackbone(backbone);
+    const build = options.backbone ?? buildBackbone;
+    const studentBackbone = build(backbone);
     const { embedDim } = studentBackbone;
     const student = new MultiCropWrapper(
       studentBackbone,
       new DINOHead({ ...head, inDim: embedDim, normLastLayer: settings.normLastLayer }),
     ).to(device);
     const teacher = new MultiCropWrapper(
-      buildBackbone({ ...backbone, dropPathRate: 0 }),
+      build({ ...backbone, dropPathRate: 0 }),
       new DINOHead({ ...head, inDim: embedDim }),
     ).to(device);
     const newest = resume ? newestCheckpoint(output) : null;

@@ -1,17 +1,28 @@
 /**
- * The architecture of a vision transformer from the names and shapes of its tensors (those of the reference's
- * vision_transformer.py), so that a lone weights file can be used without a word about what it is.
+ * The architecture of a backbone from the names and shapes of its tensors (those of the reference's vision_transformer.py,
+ * of torchvision's ResNets and of facebookresearch/xcit), so that a lone weights file can be used without a word about
+ * what it is.
  */
 import { CheckpointError } from '../errors.js';
 
+type ResNetName = 'resnet18' | 'resnet34' | 'resnet50' | 'resnet101';
+type XCiTName = 'xcit_small_12_p16' | 'xcit_small_12_p8' | 'xcit_medium_24_p16' | 'xcit_medium_24_p8';
+
 export interface Architecture {
-  /** vit_tiny, vit_small, vit_base, or vit for another size. */
-  arch: 'vit_tiny' | 'vit_small' | 'vit_base' | 'vit';
+  /** A name that buildBackbone() takes, vit for a transformer of another size; custom for one's own backbone. */
+  arch: 'vit_tiny' | 'vit_small' | 'vit_base' | 'vit' | ResNetName | XCiTName | 'custom';
+  /** Length of a feature. */
   embedDim: number;
+  /** Blocks. */
   depth: number;
+  /** Attention heads; 0 without attention. */
   numHeads: number;
+  /** Side of a patch, pixels; 1 for what has no patches. */
   patchSize: number;
-  /** Side of the images that the position embeddings were made for, pixels. */
+  /**
+   * Side of the images that it was made for, pixels: by a vision transformer's position embeddings, else by its run's
+   * crops, else 224, the reference's.
+   */
   imgSize: number;
 }
 
@@ -23,6 +34,26 @@ const KNOWN = {
   vit_small: [384, 12, 6],
   vit_base: [768, 12, 12],
 } as const;
+
+/** Blocks a stage and their kind (by the convolutions in one). */
+const RESNETS: Readonly<Record<ResNetName, { layers: string; convolutions: number }>> = {
+  resnet18: { layers: '2,2,2,2', convolutions: 2 },
+  resnet34: { layers: '3,4,6,3', convolutions: 2 },
+  resnet50: { layers: '3,4,6,3', convolutions: 3 },
+  resnet101: { layers: '3,4,23,3', convolutions: 3 },
+};
+
+/** [width, blocks, patch]. */
+const XCITS: Readonly<Record<XCiTName, readonly [number, number, number]>> = {
+  xcit_small_12_p16: [384, 12, 16],
+  xcit_small_12_p8: [384, 12, 8],
+  xcit_medium_24_p16: [512, 24, 16],
+  xcit_medium_24_p8: [512, 24, 8],
+};
+/** All four have 8. */
+const XCIT_HEADS = 8;
+/** What a backbone whose tensors don't tell was made for, as all of the reference's. */
+const USUAL_SIZE = 224;
 
 /** Prefixes that training adds before the backbone's names: DistributedDataParallel's, the multi-crop wrapper's. */
 const PREFIXES = ['module.', 'backbone.', 'encoder.'];
@@ -42,12 +73,59 @@ export function backboneName(name: string): string | null {
   return rest.startsWith('head.') ? null : rest;
 }
 
+const count = (shapes: Shapes, name: (i: number) => string): number => {
+  let i = 0;
+  while (shapes.has(name(i))) i++;
+  return i;
+};
+
+function inferResNet(shapes: Shapes, where: string): Architecture {
+  const stages = [1, 2, 3, 4].map((stage) => count(shapes, (i) => `layer${stage}.${i}.conv1.weight`));
+  const convolutions = count(shapes, (i) => `layer1.0.conv${i + 1}.weight`);
+  const found = Object.entries(RESNETS).find(
+    ([, known]) => known.layers === stages.join(',') && known.convolutions === convolutions,
+  );
+  if (found === undefined) {
+    throw new CheckpointError(
+      `${where} holds a ResNet of ${stages.join(', ')} blocks of ${convolutions} convolutions; those of ` +
+        `${Object.keys(RESNETS).join(', ')} are known`,
+    );
+  }
+  const depth = stages.reduce((sum, blocks) => sum + blocks, 0);
+  const arch = found[0] as ResNetName;
+  const embedDim = convolutions === 3 ? 2048 : 512;
+  return { arch, embedDim, depth, numHeads: 0, patchSize: 1, imgSize: USUAL_SIZE };
+}
+
+function inferXCiT(shapes: Shapes, where: string): Architecture {
+  const embedDim = shapes.get('cls_token')?.[2] ?? 0; // (1, 1, D)
+  const depth = count(shapes, (i) => `blocks.${i}.attn.temperature`);
+  // every second entry of the sequence halves the image, the others are GELUs
+  const patchSize = 2 ** count(shapes, (i) => `patch_embed.proj.${2 * i}.0.weight`);
+  const found = Object.entries(XCITS).find(
+    ([, known]) => String(known) === String([embedDim, depth, patchSize]),
+  );
+  if (found === undefined) {
+    throw new CheckpointError(
+      `${where} holds an XCiT of width ${embedDim} with ${depth} blocks and patches of ${patchSize}; ` +
+        `${Object.keys(XCITS).join(', ')} are known`,
+    );
+  }
+  const arch = found[0] as XCiTName;
+  return { arch, embedDim, depth, numHeads: XCIT_HEADS, patchSize, imgSize: USUAL_SIZE };
+}
+
+/** Whether the tensors' own shapes tell `imgSize`. */
+export const tellsImageSize = ({ arch }: Architecture): boolean => arch.startsWith('vit');
+
 /**
  * @param shapes - Shapes by backbone names (see backboneName).
  * @param numHeads - When known; no tensor's shape depends on it. Else the reference's for its sizes, or width / 64.
- * @throws CheckpointError when the tensors are not those of a vision transformer.
+ * @throws CheckpointError when the tensors are not those of a backbone that is known.
  */
 export function inferArchitecture(shapes: Shapes, where: string, numHeads?: number): Architecture {
+  if (shapes.has('layer1.0.conv1.weight')) return inferResNet(shapes, where);
+  if (shapes.has('blocks.0.attn.temperature')) return inferXCiT(shapes, where);
   const problems: string[] = [];
   const need = (name: string, rank: number): readonly number[] => {
     const shape = shapes.get(name);
@@ -59,8 +137,7 @@ export function inferArchitecture(shapes: Shapes, where: string, numHeads?: numb
   };
   const [, positions = 0, width = 0] = need('pos_embed', 3); // (1, 1 + N, D)
   const [projected = 0, channels = 0, patchSize = 0, patchWidth = 0] = need('patch_embed.proj.weight', 4); // (D, 3, p, p)
-  let depth = 0;
-  while (shapes.has(`blocks.${depth}.attn.qkv.weight`)) depth++;
+  const depth = count(shapes, (i) => `blocks.${i}.attn.qkv.weight`);
   if (depth === 0) problems.push('blocks.0.attn.qkv.weight is missing');
   const side = Math.sqrt(positions - 1);
   if (problems.length === 0) {
@@ -73,7 +150,7 @@ export function inferArchitecture(shapes: Shapes, where: string, numHeads?: numb
   if (problems.length > 0) {
     const some = [...shapes.keys()].slice(0, 5).join(', ');
     throw new CheckpointError(
-      `${where} holds no vision transformer of the reference's layout: ${problems.join('; ')}. ` +
+      `${where} holds no vision transformer of the reference's layout (nor a ResNet or XCiT): ${problems.join('; ')}. ` +
         `It has ${shapes.size} tensors: ${some}${shapes.size > 5 ? ', ...' : ''}`,
     );
   }

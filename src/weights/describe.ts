@@ -87,7 +87,9 @@ export function describeWeights(
     layout: found.layout,
     checkpointKey: file.checkpoint?.key ?? key,
     architecture,
-    backboneParameters: [...found.shapes.values()].reduce((sum, shape) => sum + count(shape), 0),
+    backboneParameters: [...found.shapes]
+      .filter(([name]) => !/(running_(mean|var)|num_batches_tracked)$/.test(name))
+      .reduce((sum, [, shape]) => sum + count(shape), 0),
     headParameters: headShapes.reduce((sum, shape) => sum + count(shape), 0),
     outDim: lastLayer?.[0] ?? null,
     dtypes: [...new Set(entries.map((entry) => entry.dtype))],
@@ -104,7 +106,8 @@ export function formatDescription(description: WeightsDescription): string {
   const { architecture: a, run } = description;
   const lines = [
     `file          ${description.file} (${(description.bytes / 1e6).toFixed(1)} MB, ${description.dtypes.join(', ')})`,
-    `architecture  ${a.arch}: width ${a.embedDim}, ${a.depth} blocks, ${a.numHeads} heads, patch ${a.patchSize}, ` +
+    `architecture  ${a.arch}: width ${a.embedDim}, ${a.depth} blocks, ` +
+      (a.numHeads === 0 ? 'no attention, ' : `${a.numHeads} heads, patch ${a.patchSize}, `) +
       `made for ${a.imgSize} x ${a.imgSize} pixels (others work too)`,
     `parameters    backbone ${millions(description.backboneParameters)}, head ${millions(description.headParameters)}` +
       (description.outDim === null ? '' : ` with ${description.outDim} outputs`),

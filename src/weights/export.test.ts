@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import type { VisionTransformer } from '../models/index.js';
 import { fileURLToPath } from 'node:url';
 import type { MultiCropWrapper } from '../dino/index.js';
 import { CheckpointError, ConfigError } from '../errors.js';
@@ -161,7 +162,7 @@ describe('exportWeights', () => {
     const result = exportWeights(run, { format: 'pth', output, imageSize: 64 });
     assert.equal(result.architecture.imgSize, 64);
     using model = loadModel(output, { device: 'cpu', numHeads: 3 });
-    assert.deepEqual(model.backbone.pos_embed.shape, [1, 1 + 8 * 8, 24]);
+    assert.deepEqual((model.backbone as VisionTransformer).pos_embed.shape, [1, 1 + 8 * 8, 24]);
     const batch = rand([1, 3, 64, 64]);
     assert.deepEqual(
       noGrad(() => model.backbone.forward(batch)).toArray(),

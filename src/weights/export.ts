@@ -1,9 +1,9 @@
 /** Weights out: the backbone, or backbone and head, as one file for other programs. */
 import path from 'node:path';
 import { CheckpointError, ConfigError } from '../errors.js';
-import { buildBackbone } from '../models/index.js';
+import { buildBackbone, VisionTransformer } from '../models/index.js';
 import { noGrad, scope, type Tensor } from '../torch/index.js';
-import type { Architecture } from './architecture.js';
+import { type Architecture, tellsImageSize } from './architecture.js';
 import { readNetwork } from './network.js';
 import { writePth } from './pth-write.js';
 import { writeSafetensors } from './safetensors.js';
@@ -51,6 +51,8 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
     throw new ConfigError(
       `--image-size is ${imageSize}; expected a multiple of the patch size, ${patchSize}`,
     );
+  if (imageSize !== undefined && !tellsImageSize(architecture))
+    throw new ConfigError(`--image-size moves position embeddings to another grid, and ${arch} has none`);
   return scope(() => {
     // a model takes them first: what is written is whole
     const model = buildBackbone({
@@ -62,7 +64,7 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
     try {
       model.loadStateDict(state);
       const tensors = new Map<string, Tensor>(state);
-      if (imageSize !== undefined)
+      if (imageSize !== undefined && model instanceof VisionTransformer)
         tensors.set(
           'pos_embed',
           noGrad(() => model.interpolatePosEncoding(imageSize, imageSize)),

@@ -2,7 +2,7 @@
 import { CheckpointError } from '../errors.js';
 import type { AttentionOptions, AttentionResult } from '../explain/attention.js';
 import type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from '../eval/embed.js';
-import { buildBackbone, type VisionTransformer } from '../models/index.js';
+import { type Backbone, type BackboneFactory, buildBackbone } from '../models/index.js';
 import { assertDevice, availableDevices } from '../torch/index.js';
 import type { Architecture } from './architecture.js';
 import { readNetwork } from './network.js';
@@ -14,12 +14,14 @@ export interface LoadModelOptions {
   device?: string;
   /** Attention heads of a lone weights file of unusual size; no tensor's shape tells them. */
   numHeads?: number;
+  /** Builder of one's own backbone, as train() was given it. */
+  backbone?: BackboneFactory;
 }
 
 /** A frozen backbone. Dispose of it (or leave it to the garbage collector) when done. */
 export class Model implements Disposable {
   constructor(
-    readonly backbone: VisionTransformer,
+    readonly backbone: Backbone,
     readonly architecture: Architecture,
     /** Where the weights came from. */
     readonly file: string,
@@ -67,10 +69,17 @@ export class Model implements Disposable {
 export function loadModel(weights: string, options: LoadModelOptions = {}): Model {
   const device = options.device ?? 'auto';
   if (device !== 'auto') assertDevice(device);
-  const { located, architecture, backbone: state } = readNetwork(weights, options);
-  const { arch, embedDim, depth, numHeads: heads, patchSize, imgSize } = architecture;
+  const { backbone: factory, ...which } = options;
+  const network = readNetwork(weights, { ...which, custom: factory !== undefined });
+  const { located, architecture: found, backbone: state } = network;
+  const { arch, embedDim, depth, numHeads: heads, patchSize, imgSize } = found;
   const size = arch === 'vit' ? { embedDim, depth, numHeads: heads } : {};
-  const backbone = buildBackbone({ arch, patchSize, imgSize, ...size });
+  const ofTheRun = located.settings ?? {};
+  const backbone =
+    factory === undefined
+      ? buildBackbone({ arch, patchSize, imgSize, ...size })
+      : factory({ ...ofTheRun, arch, imgSize, dropPathRate: 0 });
+  const architecture = { ...found, embedDim: backbone.embedDim };
   try {
     backbone.loadStateDict(state);
   } catch (error) {

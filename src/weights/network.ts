@@ -1,7 +1,7 @@
 /** The backbone (and head) of any file of weights, by the reference's names, with its architecture. */
 import { CheckpointError, ConfigError } from '../errors.js';
 import { ops, scope, type Tensor } from '../torch/index.js';
-import { type Architecture, inferArchitecture } from './architecture.js';
+import { type Architecture, inferArchitecture, tellsImageSize } from './architecture.js';
 import { type LocatedWeights, locateWeights } from './locate.js';
 import { type BackboneSources, backboneSources } from './names.js';
 import { openWeights, type WeightsFile } from './weights-file.js';
@@ -11,6 +11,8 @@ export interface NetworkOptions {
   checkpointKey?: string | undefined;
   /** Attention heads of a lone weights file of unusual size; no tensor's shape tells them. */
   numHeads?: number | undefined;
+  /** The backbone is one's own: its architecture is not read off the tensors, and its sizes are left 0. */
+  custom?: boolean | undefined;
 }
 
 export interface Network {
@@ -44,7 +46,21 @@ export function openNetwork(weights: string, options: NetworkOptions = {}): Netw
       new Map(file.entries.map(({ name, shape }) => [name, shape])),
       located.file,
     );
-    return { located, file, found, architecture: inferArchitecture(found.shapes, located.file, numHeads) };
+    const { settings } = located;
+    const ownSize = settings?.imgSize ?? settings?.globalCropsSize;
+    if (options.custom === true) {
+      const sizes = { embedDim: 0, depth: 0, numHeads: 0, patchSize: 1, imgSize: ownSize ?? 224 };
+      return { located, file, found, architecture: { arch: 'custom', ...sizes } };
+    }
+    if (settings?.arch === 'custom') {
+      throw new CheckpointError(
+        `${located.file} is a backbone of someone's own (arch custom): in code, give loadModel() its builder as ` +
+          '`backbone`; commands know the named architectures alone',
+      );
+    }
+    const architecture = inferArchitecture(found.shapes, located.file, numHeads);
+    if (!tellsImageSize(architecture) && ownSize !== undefined) architecture.imgSize = ownSize;
+    return { located, file, found, architecture };
   } catch (error) {
     file[Symbol.dispose]();
     throw error;

@@ -1,0 +1,147 @@
+/**
+ * ResNet (He et al. 2016) as torchvision has it (models/resnet.py: the stride of a bottleneck on its 3 x 3 convolution),
+ * with its names and its first weights, and without the classifier, which the reference replaces by the identity
+ * (main_dino.py, utils.py MultiCropWrapper).
+ */
+import { ShapeError } from '../errors.js';
+import { BatchNorm, checkpoint, Conv2d, kaimingNormal_, Layer, Linear, Sequential } from '../nn/index.js';
+import { ops, scope, type Tensor } from '../torch/index.js';
+import { Backbone } from './backbone.js';
+
+/** Channels inside the blocks of each stage. */
+const WIDTHS = [64, 128, 256, 512] as const;
+
+/** A skip connection that changes size: 1 x 1 convolution and norm. */
+function skip(inChannels: number, outChannels: number, stride: number): Sequential | null {
+  if (stride === 1 && inChannels === outChannels) return null;
+  return new Sequential([
+    new Conv2d(inChannels, outChannels, 1, { stride, bias: false }),
+    new BatchNorm(outChannels),
+  ]);
+}
+
+/** Two 3 x 3 convolutions: resnet18 and resnet34. */
+class BasicBlock extends Layer {
+  static readonly expansion = 1;
+  readonly conv1: Conv2d;
+  readonly bn1: BatchNorm;
+  readonly conv2: Conv2d;
+  readonly bn2: BatchNorm;
+  readonly downsample: Sequential | null;
+
+  constructor(inChannels: number, width: number, stride: number, downsample: Sequential | null) {
+    super();
+    this.conv1 = new Conv2d(inChannels, width, 3, { stride, padding: 1, bias: false });
+    this.bn1 = new BatchNorm(width);
+    this.conv2 = new Conv2d(width, width, 3, { padding: 1, bias: false });
+    this.bn2 = new BatchNorm(width);
+    this.downsample = downsample;
+  }
+
+  /** (B, C, H, W) to (B, width, H / stride, W / stride), rounded up. */
+  override forward(x: Tensor): Tensor {
+    return scope(() => {
+      const inner = this.bn1.forward(this.conv1.forward(x)).relu();
+      const out = this.bn2.forward(this.conv2.forward(inner));
+      return out.add(this.downsample?.forward(x) ?? x).relu();
+    });
+  }
+}
+
+/** 1 x 1, 3 x 3, 1 x 1: resnet50 and resnet101. */
+class Bottleneck extends Layer {
+  static readonly expansion = 4;
+  readonly conv1: Conv2d;
+  readonly bn1: BatchNorm;
+  readonly conv2: Conv2d;
+  readonly bn2: BatchNorm;
+  readonly conv3: Conv2d;
+  readonly bn3: BatchNorm;
+  readonly downsample: Sequential | null;
+
+  constructor(inChannels: number, width: number, stride: number, downsample: Sequential | null) {
+    super();
+    const outChannels = width * Bottleneck.expansion;
+    this.conv1 = new Conv2d(inChannels, width, 1, { bias: false });
+    this.bn1 = new BatchNorm(width);
+    this.conv2 = new Conv2d(width, width, 3, { stride, padding: 1, bias: false });
+    this.bn2 = new BatchNorm(width);
+    this.conv3 = new Conv2d(width, outChannels, 1, { bias: false });
+    this.bn3 = new BatchNorm(outChannels);
+    this.downsample = downsample;
+  }
+
+  /** (B, C, H, W) to (B, 4 * width, H / stride, W / stride), rounded up. */
+  override forward(x: Tensor): Tensor {
+    return scope(() => {
+      const first = this.bn1.forward(this.conv1.forward(x)).relu();
+      const second = this.bn2.forward(this.conv2.forward(first)).relu();
+      const out = this.bn3.forward(this.conv3.forward(second));
+      return out.add(this.downsample?.forward(x) ?? x).relu();
+    });
+  }
+}
+
+export interface ResNetOptions {
+  block: 'basic' | 'bottleneck';
+  /** Blocks in each of the four stages. */
+  layers: readonly [number, number, number, number];
+}
+
+export class ResNet extends Backbone {
+  readonly conv1 = new Conv2d(3, 64, 7, { stride: 2, padding: 3, bias: false });
+  readonly bn1 = new BatchNorm(64);
+  readonly layer1: Sequential;
+  readonly layer2: Sequential;
+  readonly layer3: Sequential;
+  readonly layer4: Sequential;
+  /** 512, or 2048 with bottlenecks. */
+  override readonly embedDim: number;
+
+  constructor({ block, layers }: ResNetOptions) {
+    super();
+    const Block = block === 'basic' ? BasicBlock : Bottleneck;
+    let channels = 64;
+    const stages = layers.map((count, stage) => {
+      const width = WIDTHS[stage] as number;
+      const blocks = Array.from({ length: count }, (_, i) => {
+        const stride = stage > 0 && i === 0 ? 2 : 1;
+        // made before its block, so that both draw their first weights in torchvision's order
+        const downsample = i === 0 ? skip(channels, width * Block.expansion, stride) : null;
+        const made = new Block(channels, width, stride, downsample);
+        channels = width * Block.expansion;
+        return made;
+      });
+      return new Sequential(blocks);
+    });
+    [this.layer1, this.layer2, this.layer3, this.layer4] = stages as [
+      Sequential,
+      Sequential,
+      Sequential,
+      Sequential,
+    ];
+    this.embedDim = channels;
+    // the classifier that torchvision makes and DINO takes away draws from the generator too
+    new Linear(channels, 1000).dispose();
+    for (const [, part] of this.namedModules()) if (part instanceof Conv2d) kaimingNormal_(part.weight);
+  }
+
+  /**
+   * @param images - (B, 3, H, W), normalised; any H and W.
+   * @returns (B, embedDim), the mean over the last stage's positions.
+   * @throws ShapeError for what is no batch of images; in training also for one value a channel (one image of at most
+   *   32 x 32 pixels).
+   */
+  override forward(images: Tensor): Tensor {
+    if (images.ndim !== 4 || images.size(1) !== 3) {
+      throw new ShapeError(`ResNet: expected images (B, 3, H, W), got ${images.toString()}`);
+    }
+    let x = scope(() =>
+      ops.maxPool2d(this.bn1.forward(this.conv1.forward(images)).relu(), [3, 3], [2, 2], [1, 1]),
+    ); // (B, 64, H / 4, W / 4)
+    for (const stage of [this.layer1, this.layer2, this.layer3, this.layer4]) {
+      x = checkpoint((input) => stage.forward(input), x);
+    } // (B, embedDim, H / 32, W / 32)
+    return ops.adaptiveAvgPool2d(x, [1, 1]).flatten(1);
+  }
+}
