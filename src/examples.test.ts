@@ -22,7 +22,7 @@ test('examples/tensors.mjs finds the line', () => {
   assert.ok(Math.abs(slope - 3) < 1e-3 && Math.abs(offset - 0.5) < 1e-3, `${slope} ${offset}`);
 });
 
-test('examples/train-and-search.mjs trains and finds neighbours, examples/attention.mjs looks', async () => {
+test('examples/train-and-search.mjs trains and finds neighbours, attention.mjs looks, own-backbone.mjs trains its own', async () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'dino-examples-'));
   try {
     const images = path.join(folder, 'images');
@@ -37,6 +37,12 @@ test('examples/train-and-search.mjs trains and finds neighbours, examples/attent
     assert.ok(
       found.neighbours.every(({ similarity, path: name }) => similarity <= 1.0001 && name !== found.query),
     );
+
+    const own = 'epochs=1 warmupEpochs=0 batchSize=8 outDim=32 globalCropsSize=32 localCropsSize=16'.split(
+      ' ',
+    );
+    const trained = run('own-backbone.mjs', images, path.join(folder, 'own'), ...own);
+    assert.deepEqual(trained, [{ steps: 2, shape: [16, 48], arch: 'custom' }]);
 
     const image = path.join(images, 'class-0', 'image-0.png');
     const [{ quarters }] = run('attention.mjs', output, image) as [{ quarters: number[] }];

@@ -103,8 +103,9 @@ function checkOptions(model: Model, options: AttentionVideoOptions): AttentiveBa
     if (head !== 'mean' && !(Number.isInteger(head) && head >= 0 && head < numHeads)) {
       problems.push(`head ${head}; expected 0 to ${numHeads - 1}, or mean`);
     }
-  } else problems.push(`${model.architecture.arch} has no attention to show: use a vision transformer or an XCiT`);
-  if (problems.length > 0 || !(isAttentive(backbone))) throw new ConfigError(problems);
+  } else
+    problems.push(`${model.architecture.arch} has no attention to show: use a vision transformer or an XCiT`);
+  if (problems.length > 0 || !isAttentive(backbone)) throw new ConfigError(problems);
   return backbone;
 }
 

@@ -139,10 +139,7 @@ class XCA extends Layer {
       Tensor,
       Tensor,
     ]; // (B, heads, C / heads, N) each
-    const weights = unit(q)
-      .matmul(unit(k).transpose(-2, -1))
-      .mul(this.temperature)
-      .softmax(-1); // (B, heads, C / heads, C / heads)
+    const weights = unit(q).matmul(unit(k).transpose(-2, -1)).mul(this.temperature).softmax(-1); // (B, heads, C / heads, C / heads)
     const out = weights.matmul(v).permute([0, 3, 1, 2]).reshape(x.shape); // (B, N, C)
     return this.proj.forward(out);
   }

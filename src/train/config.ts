@@ -46,7 +46,9 @@ const scaleRange = () => z.tuple([z.number().gt(0).max(1), z.number().gt(0).max(
 /** One entry a setting; the description is also the flag's help. Reference defaults are in presets.ts. */
 export const settingFields = {
   // ------------------------------------------------------------------------------------------------ model
-  arch: z.enum(ARCHITECTURES).describe(
+  arch: z
+    .enum(ARCHITECTURES)
+    .describe(
       'backbone; vit takes --embed-dim, --depth and --num-heads, custom is for train() in code with one’s own',
     ),
   patchSize: whole(1).describe('side of an input patch of a vit, pixels; smaller sees finer and costs more'),

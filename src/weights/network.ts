@@ -11,7 +11,7 @@ export interface NetworkOptions {
   checkpointKey?: string | undefined;
   /** Attention heads of a lone weights file of unusual size; no tensor's shape tells them. */
   numHeads?: number | undefined;
-  /** The backbone is one's own: its architecture is not read off the tensors, and its sizes are left 0. */
+  /** The backbone is one's own: its architecture is not read off the tensors; loadModel() fills in its width. */
   custom?: boolean | undefined;
 }
 
@@ -49,7 +49,7 @@ export function openNetwork(weights: string, options: NetworkOptions = {}): Netw
     const { settings } = located;
     const ownSize = settings?.imgSize ?? settings?.globalCropsSize;
     if (options.custom === true) {
-      const sizes = { embedDim: 0, depth: 0, numHeads: 0, patchSize: 1, imgSize: ownSize ?? 224 };
+      const sizes = { embedDim: 0, depth: 1, numHeads: 0, patchSize: 1, imgSize: ownSize ?? 224 };
       return { located, file, found, architecture: { arch: 'custom', ...sizes } };
     }
     if (settings?.arch === 'custom') {
