@@ -233,6 +233,8 @@ export async function buildNative({ libtorch, log = console.log, only } = {}) {
       flags: [
         ...common,
         '-O3',
+        '-fno-math-errno', // these two let loops over floats become vector instructions; no result changes
+        '-fno-trapping-math',
         ...(isMac ? [] : ['-D_GLIBCXX_USE_CXX11_ABI=1']),
         // -isystem: warnings inside PyTorch's headers are not ours to mend
         '-isystem',
