@@ -42,7 +42,7 @@ import { summarize, type Summary } from './summary.js';
  * are measured, at little more than half the cost of crops of 64 and 32; local crops that are large enough to
  * hold a part of the object; as many outputs as 4,000 images fill, with a sharper teacher at first (at a temperature of
  * 0.04 from the start the loss sticks at ln K); jitter over all hues, since a scene's own hue would otherwise be what its
- * crops are recognised by.
+ * crops are recognised by; four heads, of which two or three come to look at the object (of two heads, one does).
  */
 export const DEMO_SETTINGS: Readonly<TrainSettings> = {
   ...PAPER,
@@ -50,7 +50,7 @@ export const DEMO_SETTINGS: Readonly<TrainSettings> = {
   patchSize: 8,
   embedDim: 128,
   depth: 4,
-  numHeads: 2,
+  numHeads: 4,
   dropPathRate: 0,
   outDim: 512,
   headHiddenDim: 512,
