@@ -50,15 +50,15 @@ export const rows = [
   ),
   {
     ...{ id: 'crops', title: 'ten crops of a 500x375 JPEG, decoding included, one core', target: 5 },
-    ...{ unit: 's an image', script: 'crops', settings: { set: 'photos', threads: 1 } },
+    ...{ unit: 's an image', script: 'crops', files: true, settings: { set: 'photos', threads: 1 } },
   },
   {
     ...{ id: 'crops-12mp', title: 'ten crops of a 12-megapixel JPEG, one core', target: 8 },
-    ...{ unit: 's an image', script: 'crops', settings: { set: 'large', threads: 1 } },
+    ...{ unit: 's an image', script: 'crops', files: true, settings: { set: 'large', threads: 1 } },
   },
   {
     ...{ id: 'crops-cifar', title: 'crops 2x32 + 6x16 of a CIFAR file, one core', target: 5 },
-    ...{ unit: 's an image', script: 'crops' },
+    ...{ unit: 's an image', script: 'crops', files: true },
     settings: { set: 'cifar', globalSize: 32, localSize: 16, locals: 6, threads: 1 },
   },
   {
@@ -66,13 +66,14 @@ export const rows = [
     ...{
       unit: 's an epoch',
       script: 'epoch',
+      files: true,
       settings: { arch: 'vit_tiny', batch: 16, outDim: 4096 },
       rounds: 1,
     },
   },
   {
     ...{ id: 'embed', title: 'embed, ViT-S/16, 224 px, files to features', target: 1.5 },
-    ...{ unit: 's an image', script: 'embed', settings: { images: 128, batch: 32 } },
+    ...{ unit: 's an image', script: 'embed', files: true, settings: { images: 128, batch: 32 } },
   },
   {
     ...{ id: 'knn', title: 'k-NN, 10,000 x 10,000 x 384, features given', target: 1.5 },
@@ -80,7 +81,7 @@ export const rows = [
   },
   {
     ...{ id: 'start', title: "from the command typed to the first step's start", target: 4 },
-    ...{ unit: 's', script: 'start', settings: {} },
+    ...{ unit: 's', script: 'start', files: true, settings: {} },
   },
   ...['bfloat16', 'float16'].map((dtype) =>
     step(
