@@ -34,7 +34,7 @@ describe('runDemo', () => {
     assert.equal(figures.curves.step.at(-1), 7);
     assert.deepEqual([figures.knn.trainImages, figures.knn.valImages, figures.knn.classes], [60, 40, 20]);
     assert.equal(figures.jaccard.after.images, 40);
-    assert.equal(figures.jaccard.after.heads.length, 2);
+    assert.equal(figures.jaccard.after.heads.length, DEMO_SETTINGS.numHeads);
     const html = readFileSync(result.report, 'utf8');
     assert.equal(html.match(/<img/g)!.length, 28 + 8 * (1 + 6 + 6) + 8 * (2 + 3 + 3));
     using model = loadModel(result.run);
