@@ -36,7 +36,8 @@ describe('runDemo', () => {
     assert.equal(figures.jaccard.after.images, 40);
     assert.equal(figures.jaccard.after.heads.length, DEMO_SETTINGS.numHeads);
     const html = readFileSync(result.report, 'utf8');
-    assert.equal(html.match(/<img/g)!.length, 28 + 8 * (1 + 6 + 6) + 8 * (2 + 3 + 3));
+    const maps = DEMO_SETTINGS.numHeads! + 1; // a picture a head, and the best one's mask
+    assert.equal(html.match(/<img/g)!.length, 28 + 8 * (1 + 6 + 6) + 8 * (2 + 2 * maps));
     using model = loadModel(result.run);
     assert.equal(model.embedDim, 32);
 
