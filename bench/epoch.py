@@ -6,10 +6,10 @@ import sys
 from types import SimpleNamespace
 
 from contestant import contestant
+from one_process import Wrapped, stand_alone
 
 sys.path.insert(0, sys.argv[1])
 import torch  # noqa: E402
-import torch.distributed as dist  # noqa: E402
 from torchvision import datasets  # noqa: E402
 
 import main_dino  # noqa: E402
@@ -19,21 +19,7 @@ import vision_transformer as vits  # noqa: E402
 c = json.loads(sys.argv[2])
 torch.set_num_threads(c["threads"])
 torch.manual_seed(0)
-dist.all_reduce = lambda tensor, *args, **kwargs: None
-dist.get_world_size = lambda *args: 1
-torch.Tensor.cuda = lambda tensor, *args, **kwargs: tensor
-torch.cuda.synchronize = lambda *args: None
-
-
-class Wrapped(torch.nn.Module):
-    """In place of DistributedDataParallel, which changes nothing in one process."""
-
-    def __init__(self, module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, x):
-        return self.module(x)
+stand_alone("cpu")
 
 
 def network(drop_path_rate):

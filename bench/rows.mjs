@@ -9,6 +9,20 @@ function step(id, title, target, settings, more = {}) {
   return { id, title, target, unit: 's a step', script: 'step', settings: s, flops: stepFlops(s), ...more };
 }
 
+/** A row that reads images: left out without DINO_BENCH_DATA. */
+function fromFiles(id, title, target, script, unit, settings) {
+  return {
+    id,
+    title,
+    target,
+    script,
+    unit,
+    settings,
+    files: true,
+    ...(script === 'epoch' ? { rounds: 1 } : {}),
+  };
+}
+
 const cuda = { device: 'cuda:0' };
 const needsCuda = { skip: () => !cudaThere() };
 
@@ -24,7 +38,13 @@ export const rows = [
     batch: 16,
   }),
   step('vit-ti4', 'step, ViT-Ti/4, 2x32 + 6x16, K 4,096, B 32', 1.2, {
-    ...{ arch: 'vit_tiny', patchSize: 4, globalSize: 32, localSize: 16, locals: 6, outDim: 4096, batch: 32 },
+    arch: 'vit_tiny',
+    patchSize: 4,
+    globalSize: 32,
+    localSize: 16,
+    locals: 6,
+    outDim: 4096,
+    batch: 32,
   }),
   step('resnet50', 'step, ResNet-50, 2x224 + 8x96, K 65,536, B 8', 1.15, {
     arch: 'resnet50',
@@ -32,7 +52,9 @@ export const rows = [
     batch: 8,
   }),
   step('vit-s-k1024', 'step, ViT-S/16, 2x224 + 8x96, K 1,024, B 8', 1.15, {
-    ...{ arch: 'vit_small', outDim: 1024, batch: 8 },
+    arch: 'vit_small',
+    outDim: 1024,
+    batch: 8,
   }),
   step(
     'vit-s-compiled',
@@ -48,41 +70,47 @@ export const rows = [
     { arch: 'vit_small', outDim: 65536, batch: 16 },
     { unit: 'GiB', rounds: 1, value: (turn) => turn.peakMiB / 1024, flops: null },
   ),
-  {
-    ...{ id: 'crops', title: 'ten crops of a 500x375 JPEG, decoding included, one core', target: 5 },
-    ...{ unit: 's an image', script: 'crops', files: true, settings: { set: 'photos', threads: 1 } },
-  },
-  {
-    ...{ id: 'crops-12mp', title: 'ten crops of a 12-megapixel JPEG, one core', target: 8 },
-    ...{ unit: 's an image', script: 'crops', files: true, settings: { set: 'large', threads: 1 } },
-  },
-  {
-    ...{ id: 'crops-cifar', title: 'crops 2x32 + 6x16 of a CIFAR file, one core', target: 5 },
-    ...{ unit: 's an image', script: 'crops', files: true },
-    settings: { set: 'cifar', globalSize: 32, localSize: 16, locals: 6, threads: 1 },
-  },
-  {
-    ...{ id: 'epoch', title: 'one epoch, files to weights, ViT-Ti/16, imagenette-mini', target: 1.4 },
-    ...{
-      unit: 's an epoch',
-      script: 'epoch',
-      files: true,
-      settings: { arch: 'vit_tiny', batch: 16, outDim: 4096 },
-      rounds: 1,
+  fromFiles('crops', 'ten crops of a 500x375 JPEG, decoding included, one core', 5, 'crops', 's an image', {
+    set: 'photos',
+    threads: 1,
+  }),
+  fromFiles('crops-12mp', 'ten crops of a 12-megapixel JPEG, one core', 8, 'crops', 's an image', {
+    set: 'large',
+    threads: 1,
+  }),
+  fromFiles('crops-cifar', 'crops 2x32 + 6x16 of a CIFAR file, one core', 5, 'crops', 's an image', {
+    set: 'cifar',
+    globalSize: 32,
+    localSize: 16,
+    locals: 6,
+    threads: 1,
+  }),
+  fromFiles(
+    'epoch',
+    'one epoch, files to weights, ViT-Ti/16, imagenette-mini',
+    1.4,
+    'epoch',
+    's an epoch',
+    {
+      arch: 'vit_tiny',
+      batch: 16,
+      outDim: 4096,
     },
-  },
+    { rounds: 1 },
+  ),
+  fromFiles('embed', 'embed, ViT-S/16, 224 px, files to features', 1.5, 'embed', 's an image', {
+    images: 128,
+    batch: 32,
+  }),
   {
-    ...{ id: 'embed', title: 'embed, ViT-S/16, 224 px, files to features', target: 1.5 },
-    ...{ unit: 's an image', script: 'embed', files: true, settings: { images: 128, batch: 32 } },
+    id: 'knn',
+    title: 'k-NN, 10,000 x 10,000 x 384, features given',
+    target: 1.5,
+    unit: 's',
+    script: 'knn',
+    settings: { train: 10000, val: 10000, width: 384 },
   },
-  {
-    ...{ id: 'knn', title: 'k-NN, 10,000 x 10,000 x 384, features given', target: 1.5 },
-    ...{ unit: 's', script: 'knn', settings: { train: 10000, val: 10000, width: 384 } },
-  },
-  {
-    ...{ id: 'start', title: "from the command typed to the first step's start", target: 4 },
-    ...{ unit: 's', script: 'start', files: true, settings: {} },
-  },
+  fromFiles('start', "from the command typed to the first step's start", 4, 'start', 's', {}),
   ...['bfloat16', 'float16'].map((dtype) =>
     step(
       `cuda-${dtype}`,

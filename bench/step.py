@@ -5,10 +5,10 @@ import sys
 from types import SimpleNamespace
 
 from contestant import contestant
+from one_process import Wrapped, stand_alone
 
 sys.path.insert(0, sys.argv[1])
 import torch  # noqa: E402
-import torch.distributed as dist  # noqa: E402
 import torchvision  # noqa: E402
 
 import main_dino  # noqa: E402
@@ -19,12 +19,7 @@ c = json.loads(sys.argv[2])
 torch.set_num_threads(c["threads"])
 torch.manual_seed(0)
 device = c.get("device", "cpu")
-# one process: the sum over processes is the tensor itself
-dist.all_reduce = lambda tensor, *args, **kwargs: None
-dist.get_world_size = lambda *args: 1
-if device == "cpu":
-    torch.Tensor.cuda = lambda tensor, *args, **kwargs: tensor
-    torch.cuda.synchronize = lambda *args: None
+stand_alone(device)
 
 
 def network(drop_path_rate):
@@ -39,17 +34,6 @@ def network(drop_path_rate):
     if c.get("compile"):
         backbone = torch.compile(backbone)
     return utils.MultiCropWrapper(backbone, main_dino.DINOHead(dim, c["outDim"])).to(device)
-
-
-class Wrapped(torch.nn.Module):
-    """In place of DistributedDataParallel, which changes nothing in one process."""
-
-    def __init__(self, module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, x):
-        return self.module(x)
 
 
 student, teacher = Wrapped(network(c["dropPathRate"])), network(0.0)

@@ -2,7 +2,15 @@
 import type { Command } from 'commander';
 import type { CopyDetectionResult, CopyScores } from '../eval/copy-detection.js';
 import { addExamples, check, interruptSignal, type Invocation, readNumber, setAliases } from './command.js';
-import { addModelOptions, counter, evalAliases, keepResult, loadForEvaluation } from './eval-options.js';
+import {
+  addLoaderOptions,
+  addModelOptions,
+  counter,
+  evalAliases,
+  keepResult,
+  loadForEvaluation,
+  readLoaderOptions,
+} from './eval-options.js';
 
 export function define(command: Command): void {
   command
@@ -12,9 +20,7 @@ export function define(command: Command): void {
     .option('--distractors-path <folder>', 'images that are searched beside the originals (default: none)')
     .option('--imsize <n>', 'side of the square that images are stretched to, pixels', '320');
   addModelOptions(command);
-  command
-    .option('--batch-size <n>', 'images at a time', '16')
-    .option('--num-workers <n>', 'loader workers', '2');
+  addLoaderOptions(command, 16);
   setAliases(command, evalAliases);
   addExamples(
     command,
@@ -39,8 +45,7 @@ export async function run(invocation: Invocation): Promise<void> {
   const { options, io } = invocation;
   const settings = {
     imsize: readNumber(invocation, 'imsize', { min: 1, max: 8192 }),
-    batchSize: readNumber(invocation, 'batchSize', { min: 1, max: 65536 }),
-    numWorkers: readNumber(invocation, 'numWorkers', { min: 0, max: 256 }),
+    ...readLoaderOptions(invocation),
   };
   const dataPath = options['dataPath'] as string | undefined;
   const folders = {

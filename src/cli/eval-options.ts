@@ -16,7 +16,12 @@ export function addEvalOptions(command: Command, batchSize: number): void {
   addModelOptions(command);
   command
     .option('--resize <n>', "shorter side, pixels (default: 256/224 of the model's own size, so 256 at 224)")
-    .option('--crop <n>', "central crop, pixels (default: the model's own size, 224 for the paper's)")
+    .option('--crop <n>', "central crop, pixels (default: the model's own size, 224 for the paper's)");
+  addLoaderOptions(command, batchSize);
+}
+
+export function addLoaderOptions(command: Command, batchSize: number): void {
+  command
     .option('--batch-size <n>', 'images at a time', String(batchSize))
     .option('--num-workers <n>', 'loader workers', '2');
 }
@@ -24,11 +29,22 @@ export function addEvalOptions(command: Command, batchSize: number): void {
 /** The reference's names. */
 export const evalAliases: AliasMap = { '--batch-size-per-gpu': '--batch-size', '--output-dir': '--output' };
 
-export interface EvalFlags {
-  resize?: number;
-  crop?: number;
+export interface LoaderFlags {
   batchSize: number;
   numWorkers: number;
+}
+
+export interface EvalFlags extends LoaderFlags {
+  resize?: number;
+  crop?: number;
+}
+
+/** Reads the options of addLoaderOptions; what is wrong goes to the invocation's problems. */
+export function readLoaderOptions(invocation: Invocation): LoaderFlags {
+  return {
+    batchSize: readNumber(invocation, 'batchSize', { min: 1, max: 65536 }),
+    numWorkers: readNumber(invocation, 'numWorkers', { min: 0, max: 256 }),
+  };
 }
 
 /** Reads the options of addEvalOptions; what is wrong goes to the invocation's problems. */
@@ -40,8 +56,7 @@ export function readEvalOptions(invocation: Invocation): EvalFlags {
   return {
     ...size('resize'),
     ...size('crop'),
-    batchSize: readNumber(invocation, 'batchSize', { min: 1, max: 65536 }),
-    numWorkers: readNumber(invocation, 'numWorkers', { min: 0, max: 256 }),
+    ...readLoaderOptions(invocation),
   };
 }
 

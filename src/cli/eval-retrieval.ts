@@ -11,12 +11,14 @@ import {
   setAliases,
 } from './command.js';
 import {
+  addLoaderOptions,
   addModelOptions,
   counter,
   evalAliases,
   keepResult,
   loadForEvaluation,
   readBoolean,
+  readLoaderOptions,
 } from './eval-options.js';
 
 export function define(command: Command): void {
@@ -32,9 +34,7 @@ export function define(command: Command): void {
     booleanOption(command.createOption('--crop-queries <bool>', "cut each query's box out of its image")),
   );
   addModelOptions(command);
-  command
-    .option('--batch-size <n>', 'images at a time', '16')
-    .option('--num-workers <n>', 'loader workers', '2');
+  addLoaderOptions(command, 16);
   setAliases(command, evalAliases);
   addExamples(
     command,
@@ -63,8 +63,7 @@ export async function run(invocation: Invocation): Promise<void> {
     imsize: readNumber(invocation, 'imsize', { min: 1, max: 8192 }),
     multiscale: readBoolean(invocation, 'multiscale'),
     cropQueries: readBoolean(invocation, 'cropQueries'),
-    batchSize: readNumber(invocation, 'batchSize', { min: 1, max: 65536 }),
-    numWorkers: readNumber(invocation, 'numWorkers', { min: 0, max: 256 }),
+    ...readLoaderOptions(invocation),
   };
   const dataPath = options['dataPath'] as string | undefined;
   check(

@@ -81,13 +81,13 @@ export function dinoStep(
           : null;
         const forward = () => autocast(half, () => student.forward(part)); // (V * b, K)
         const studentOutput = checkpoints === null ? forward() : checkpoints.forward(forward);
-        const { loss, targets } = dinoLoss.forward(studentOutput, teacherOutput, settings.teacherTemp);
-        const value = loss.item();
+        const answer = dinoLoss.forward(studentOutput, teacherOutput, settings.teacherTemp);
+        const value = answer.loss.item();
         if (!Number.isFinite(value)) return { value };
-        const scaled = scaler.scaleLoss(loss.mul(share));
+        const scaled = scaler.scaleLoss(answer.loss.mul(share));
         if (checkpoints === null) scaled.backward();
         else checkpoints.backward(scaled);
-        return { value, teacherOutput, targets };
+        return { value, teacherOutput, targets: answer.targets };
       });
       loss += result.value * share;
       if (result.teacherOutput === undefined) {

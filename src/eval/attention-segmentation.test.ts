@@ -6,16 +6,15 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { writeLabelImage } from '../data/indexed-png.js';
 import { ConfigError, DataError } from '../errors.js';
-import { VisionTransformer } from '../models/index.js';
-import { hashFill } from '../testing/hash-fill.js';
-import { Model } from '../weights/load.js';
+import { hashModel, type NetworkSize } from '../testing/hash-model.js';
+import type { Model } from '../weights/load.js';
 import { evaluateAttentionSegmentation } from './attention-segmentation.js';
 
 const fixtures = fileURLToPath(new URL('../../test/fixtures/video/', import.meta.url));
 const { small, attentionSegmentation: expected } = JSON.parse(
   readFileSync(path.join(fixtures, 'video.json'), 'utf8'),
 ) as {
-  small: { patch: number; embed_dim: number; depth: number; num_heads: number };
+  small: NetworkSize;
   /** Similarities of every object with every head, by image. */
   attentionSegmentation: { size: [number, number]; images: Record<string, number[][]>; best: number };
 };
@@ -33,14 +32,7 @@ before(() => {
     cpSync(from('JPEGImages', `${frame}.jpg`), path.join(images, name, `${frame}.jpg`));
     cpSync(from('Annotations', `${frame}.png`), path.join(masks, name, `${frame}.png`));
   }
-  const size = {
-    embedDim: small.embed_dim,
-    depth: small.depth,
-    numHeads: small.num_heads,
-    patchSize: small.patch,
-  };
-  const backbone = hashFill(new VisionTransformer(size), 0.04).eval();
-  model = new Model(backbone, { arch: 'vit', imgSize: 224, ...size }, 'hash', 'cpu');
+  model = hashModel(small);
 });
 after(() => {
   model.dispose();

@@ -17,10 +17,9 @@ import { encode } from 'fast-png';
 import { readLabelImage, writeLabelImage } from '../data/indexed-png.js';
 import { resizeLinear, resizeNearest } from '../data/resample.js';
 import { ConfigError, DataError } from '../errors.js';
-import { VisionTransformer } from '../models/index.js';
-import { hashBytes, hashFill } from '../testing/hash-fill.js';
+import { hashBytes } from '../testing/hash-fill.js';
 import { liveTensors } from '../torch/index.js';
-import { Model } from '../weights/load.js';
+import { hashModel, type NetworkSize } from '../testing/hash-model.js';
 import {
   contourAccuracy,
   regionSimilarity,
@@ -34,37 +33,22 @@ const davisMini = path.join(process.env['DINO_TEST_DATA'] ?? '../shared/data', '
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-video-'));
 after(() => rmSync(folder, { recursive: true }));
 
-interface NetworkSize {
+/** With the shorter side of the frames that it sees. */
+interface SizedNetwork extends NetworkSize {
   size: number;
-  patch: number;
-  embed_dim: number;
-  depth: number;
-  num_heads: number;
 }
 interface Scores {
   J: SequenceStatistics;
   F: SequenceStatistics;
 }
 const fixture = JSON.parse(readFileSync(path.join(fixtures, 'video.json'), 'utf8')) as {
-  small: NetworkSize;
-  mini: NetworkSize;
+  small: SizedNetwork;
+  mini: SizedNetwork;
   scores: Record<'two' | 'tall', Scores[]> & { all: Scores };
   miniFrames: Record<string, number>;
   miniScores: Record<string, Scores[]>;
   resize: { from: [number, number]; to: [number, number]; linear: number[]; nearest: number[] }[];
 };
-
-/** The fixture script's network. */
-function network(size: NetworkSize): Model {
-  const shape = {
-    embedDim: size.embed_dim,
-    depth: size.depth,
-    numHeads: size.num_heads,
-    patchSize: size.patch,
-  };
-  const backbone = hashFill(new VisionTransformer(shape), 0.04).eval();
-  return new Model(backbone, { arch: 'vit', imgSize: 224, ...shape }, 'hash', 'cpu');
-}
 
 /** Share of the pixels that are equal, over all files of the expected folder. */
 async function agreement(expected: string, actual: string, names = readdirSync(expected)): Promise<number> {
@@ -179,7 +163,7 @@ describe('J and F', () => {
 
 describe('evaluateVideoSegmentation', () => {
   it("gives the reference's masks and the package's J and F", async () => {
-    using model = network(fixture.small);
+    using model = hashModel(fixture.small);
     const output = path.join(folder, 'masks');
     const before = liveTensors();
     const result = await evaluateVideoSegmentation(model, {
@@ -209,7 +193,7 @@ describe('evaluateVideoSegmentation', () => {
   });
 
   it('follows nLastFrames and sizeMaskNeighborhood', async () => {
-    using model = network(fixture.small);
+    using model = hashModel(fixture.small);
     const output = path.join(folder, 'near');
     await evaluateVideoSegmentation(model, {
       ...{ data: path.join(fixtures, 'davis'), output, size: fixture.small.size, sequences: ['two'] },
@@ -237,7 +221,7 @@ describe('evaluateVideoSegmentation', () => {
         }
       }
     }
-    using model = network(fixture.mini);
+    using model = hashModel(fixture.mini);
     const output = path.join(folder, 'mini-masks');
     const result = await evaluateVideoSegmentation(model, { data, output });
     assert.equal(result.sequences.length, 3);
@@ -260,7 +244,7 @@ describe('evaluateVideoSegmentation', () => {
   }
 
   it('names everything that is wrong with a data set before it starts', async () => {
-    using model = network(fixture.small);
+    using model = hashModel(fixture.small);
     const { data, file } = copy('damaged');
     rmSync(file('Annotations', 'two', '00000.png'));
     await writeLabelImage(file('Annotations', 'tall', '00002.png'), {
@@ -294,7 +278,7 @@ describe('evaluateVideoSegmentation', () => {
   });
 
   it('takes one frame, missing later masks, and a first mask of another size than the frames', async () => {
-    using model = network(fixture.small);
+    using model = hashModel(fixture.small);
     const { data, file } = copy('odd');
     for (let i = 1; i < 6; i++) rmSync(file('JPEGImages', 'two', `0000${i}.jpg`));
     rmSync(file('Annotations', 'tall', '00002.png'));
@@ -324,7 +308,7 @@ describe('evaluateVideoSegmentation', () => {
   });
 
   it('stops when asked', async () => {
-    using model = network(fixture.small);
+    using model = hashModel(fixture.small);
     const controller = new AbortController();
     const options = { data: path.join(fixtures, 'davis'), output: path.join(folder, 'stopped'), size: 128 };
     const onProgress = ({ done }: { done: number }) => done === 2 && controller.abort(new Error('enough'));

@@ -6,10 +6,9 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { ConfigError, DataError } from '../errors.js';
-import { VisionTransformer } from '../models/index.js';
-import { hashFill } from '../testing/hash-fill.js';
 import { liveTensors } from '../torch/index.js';
-import { Model } from '../weights/load.js';
+import { hashModel, type NetworkSize } from '../testing/hash-model.js';
+import type { Model } from '../weights/load.js';
 import { patchPca, splitForeground, writePatchPca } from './patch-pca.js';
 
 const fixtures = fileURLToPath(new URL('../../test/fixtures/video/', import.meta.url));
@@ -17,21 +16,14 @@ const pictures = ['two', 'tall'].map((name) =>
   path.join(fixtures, 'davis/JPEGImages/480p', name, '00000.jpg'),
 );
 const { small, pca: expected } = JSON.parse(readFileSync(path.join(fixtures, 'video.json'), 'utf8')) as {
-  small: { patch: number; embed_dim: number; depth: number; num_heads: number };
+  small: NetworkSize;
   /** (patches of both pictures, 3) scores; each component's sign is free. */
   pca: { size: [number, number]; explained: number[]; scores: number[][] };
 };
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-pca-'));
 let model: Model;
 before(() => {
-  const size = {
-    embedDim: small.embed_dim,
-    depth: small.depth,
-    numHeads: small.num_heads,
-    patchSize: small.patch,
-  };
-  const backbone = hashFill(new VisionTransformer(size), 0.04).eval();
-  model = new Model(backbone, { arch: 'vit', imgSize: 224, ...size }, 'hash', 'cpu');
+  model = hashModel(small);
 });
 after(() => {
   model.dispose();

@@ -18,10 +18,10 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { decodeImage } from '../data/index.js';
 import { ConfigError, DataError, EngineError } from '../errors.js';
-import { VisionTransformer } from '../models/index.js';
-import { hashFill } from '../testing/hash-fill.js';
+import type { VisionTransformer } from '../models/index.js';
 import { liveTensors } from '../torch/index.js';
-import { Model } from '../weights/load.js';
+import { hashModel, type NetworkSize } from '../testing/hash-model.js';
+import type { Model } from '../weights/load.js';
 import { inferno } from './colors.js';
 import { findFfmpeg, probeVideo, readVideo, toEvenSize, VideoWriter, type VideoFrame } from './ffmpeg.js';
 import { frameAttention, listFrames, writeAttentionVideo } from './video.js';
@@ -29,7 +29,7 @@ import { frameAttention, listFrames, writeAttentionVideo } from './video.js';
 const fixtures = fileURLToPath(new URL('../../test/fixtures/video/', import.meta.url));
 const frames = path.join(fixtures, 'davis/JPEGImages/480p/two'); // 150 x 101
 const { small, attentionVideo } = JSON.parse(readFileSync(path.join(fixtures, 'video.json'), 'utf8')) as {
-  small: { patch: number; embed_dim: number; depth: number; num_heads: number };
+  small: NetworkSize;
   attentionVideo: { resize: number; frames: { shape: [number, number]; mean: number[] }[] };
 };
 
@@ -38,18 +38,7 @@ const needsFfmpeg = { skip: ffmpeg === null && 'no ffmpeg' };
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-attention-video-'));
 let model: Model;
 before(() => {
-  const size = {
-    embedDim: small.embed_dim,
-    depth: small.depth,
-    numHeads: small.num_heads,
-    patchSize: small.patch,
-  };
-  model = new Model(
-    hashFill(new VisionTransformer(size), 0.04).eval(),
-    { arch: 'vit', imgSize: 224, ...size },
-    'hash',
-    'cpu',
-  );
+  model = hashModel(small);
 });
 after(() => {
   model.dispose();

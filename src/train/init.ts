@@ -20,8 +20,16 @@ export function settingsOfArchitecture(architecture: Architecture): Partial<Trai
   return { arch, patchSize, imgSize, ...(arch === 'vit' ? { embedDim, depth, numHeads } : {}) };
 }
 
-/** The head's settings by its tensors' shapes (names as in DINOHead). */
-export function settingsOfHead(shapes: Shapes): Partial<TrainSettings> {
+/**
+ * The head's settings by its tensors' shapes.
+ * @param sources - The file's name of each of DINOHead's tensors; empty when there is no head.
+ * @param fileShapes - By the file's names.
+ */
+export function settingsOfHead(
+  sources: ReadonlyMap<string, string>,
+  fileShapes: Shapes,
+): Partial<TrainSettings> {
+  const shapes = new Map([...sources].map(([name, from]) => [name, fileShapes.get(from) ?? []]));
   const [outDim, headBottleneckDim] = shapes.get('last_layer.weight_v') ?? []; // (K, bottleneck)
   if (outDim === undefined || headBottleneckDim === undefined) return {};
   const layers = [...shapes].filter(([name, shape]) => /^mlp\..*weight$/.test(name) && shape.length === 2);
@@ -46,8 +54,10 @@ export function settingsOfInit(settings: InitSettings): Partial<TrainSettings> {
   const { file, found, architecture } = openNetwork(init, { checkpointKey, numHeads });
   file[Symbol.dispose]();
   const shapeOf = new Map(file.entries.map(({ name, shape }) => [name, shape]));
-  const head = new Map([...found.head].map(([name, from]) => [name, shapeOf.get(from) ?? []]));
-  return { ...settingsOfArchitecture(architecture), ...(initWithHead ? settingsOfHead(head) : {}) };
+  return {
+    ...settingsOfArchitecture(architecture),
+    ...(initWithHead ? settingsOfHead(found.head, shapeOf) : {}),
+  };
 }
 
 /**

@@ -108,11 +108,10 @@ export function settingsOfCheckpoint(file: string): Partial<TrainSettings> {
   }
   const shapes = new Map([...checkpoint.network('student')].map(([name, { shape }]) => [name, shape]));
   const found = backboneSources(shapes, file);
-  const head = new Map([...found.head].map(([name, from]) => [name, shapes.get(from) ?? []]));
   return {
     ...(settings as Partial<TrainSettings>),
     ...settingsOfArchitecture(inferArchitecture(found.shapes, file)),
-    ...settingsOfHead(head),
+    ...settingsOfHead(found.head, shapes),
   };
 }
 
