@@ -195,6 +195,35 @@ test('tokens of the last n blocks: the deepest last, all of them when n is the d
   );
 });
 
+test('the class token alone has the numbers and the gradients that it has among all tokens', () => {
+  const model = build({ arch: 'vit', patchSize: 8, imgSize: 32, dropPathRate: 0.3 }).train();
+  const parameters = [...model.namedParameters()];
+  scope(() => {
+    const images = inputOf([6, 3, 24, 40]);
+    const weights = inputOf([6, 128]);
+    const run = (forward: () => Tensor): [Tensor, (readonly [string, Tensor])[]] => {
+      manualSeed(3);
+      const features = forward();
+      features.mul(weights).sum().backward();
+      const gradients = parameters.map(([name, parameter]) => {
+        const gradient = (parameter.grad as Tensor).clone();
+        parameter.grad = null;
+        return [name, gradient] as const;
+      });
+      return [features, gradients];
+    };
+    const [features, gradients] = run(() => model.forward(images));
+    const [among, expected] = run(() => model.forwardTokens(images).select(1, 0));
+    const largest = (x: Tensor): number => x.abs().max().item();
+    assert.ok(largest(features.sub(among)) < 1e-5);
+    for (const [i, [name, gradient]] of gradients.entries()) {
+      const [, wanted] = expected[i] as readonly [string, Tensor];
+      assert.ok(largest(gradient.sub(wanted)) <= 1e-5 * Math.max(1, largest(wanted)), name);
+    }
+  });
+  model.dispose();
+});
+
 test('a training step in a scope leaves nothing but gradients', () => {
   const model = build({ arch: 'vit', patchSize: 8, imgSize: 32 }).train();
   const step = (): number =>

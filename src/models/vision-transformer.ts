@@ -67,6 +67,26 @@ export class Attention extends Layer {
   }
 
   /**
+   * forward()'s first row: the class token asks, all tokens answer. Keys and values alone are projected of the others.
+   *
+   * @returns (B, 1, C)
+   */
+  forwardClass(x: Tensor): Tensor {
+    const [b = 0, , c = 0] = x.shape;
+    const { weight, bias } = this.qkv as Linear & { bias: Parameter };
+    const heads = (tokens: Tensor, parts: number): Tensor[] =>
+      tokens
+        .view([b, -1, parts, this.#numHeads, c / this.#numHeads])
+        .permute([2, 0, 3, 1, 4])
+        .unbind(0);
+    const asking = ops.linear(x.slice(1, 0, 1), weight.slice(0, 0, c), bias.slice(0, 0, c)); // (B, 1, C)
+    const answering = ops.linear(x, weight.slice(0, c), bias.slice(0, c)); // (B, N, 2 C)
+    const [q] = heads(asking, 1) as [Tensor]; // (B, heads, 1, C / heads)
+    const [k, v] = heads(answering, 2) as [Tensor, Tensor]; // (B, heads, N, C / heads)
+    return this.proj.forward(ops.scaledDotProductAttention(q, k, v).transpose(1, 2).flatten(2));
+  }
+
+  /**
    * The softmaxed weights. @param queries - How many of the first tokens ask; 1 is the class token alone.
    * @returns (B, heads, queries, N), rows sum to 1.
    */
@@ -113,6 +133,18 @@ export class Block extends Layer {
     // what the gradient does not need is freed here, not at the end of the step
     return scope(() => {
       const attended = this.#dropPath.residual(x, (kept) => this.attn.forward(this.norm1.forward(kept)));
+      return this.#dropPath.residual(attended, (kept) => this.mlp.forward(this.norm2.forward(kept)));
+    });
+  }
+
+  /** forward()'s class token alone, (B, 1, C): of the other tokens only keys and values are computed. */
+  forwardClass(x: Tensor): Tensor {
+    return scope(() => {
+      const attended = this.#dropPath.residual(
+        x,
+        (kept) => this.attn.forwardClass(this.norm1.forward(kept)),
+        x.slice(1, 0, 1),
+      );
       return this.#dropPath.residual(attended, (kept) => this.mlp.forward(this.norm2.forward(kept)));
     });
   }
@@ -210,10 +242,17 @@ export class VisionTransformer extends Backbone {
 
   /**
    * @param images - (B, 3, H, W), normalised; any H and W of at least a patch.
+   * The last block is computed for the class token alone, which is all that is asked for: the same numbers and gradients
+   * for a fourteenth less work.
+   *
    * @returns (B, C), the class token after the last norm.
    */
   override forward(images: Tensor): Tensor {
-    return this.forwardTokens(images).select(1, 0);
+    const last = this.blocks.at(-1) as Block;
+    let x = this.prepareTokens(images);
+    for (const block of this.blocks)
+      x = checkpoint((tokens) => (block === last ? block.forwardClass(tokens) : block.forward(tokens)), x);
+    return this.norm.forward(x).select(1, 0); // of (B, 1, C)
   }
 
   /** All tokens after the last norm, (B, 1 + N, C): the class token, then the patches row by row. */

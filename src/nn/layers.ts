@@ -164,21 +164,22 @@ export class DropPath extends Layer {
   }
 
   /**
-   * x + forward(branch(x)). The branch is not computed for samples that drop it, where the host can know which they are
-   * without waiting for a device: the same draws and the same result as the line above, for less work.
+   * onto + forward(branch(x)), `onto` being x itself by default. The branch is not computed for samples that drop it, where
+   * the host can know which they are without waiting for a device: the same draws and the same result as the line above,
+   * for less work.
    */
-  residual(x: Tensor, branch: (x: Tensor) => Tensor): Tensor {
-    if (this.#p === 0 || !this.training) return x.add(branch(x));
-    if (x.device !== 'cpu') return x.add(this.forward(branch(x)));
+  residual(x: Tensor, branch: (x: Tensor) => Tensor, onto = x): Tensor {
+    if (this.#p === 0 || !this.training) return onto.add(branch(x));
+    if (x.device !== 'cpu') return onto.add(this.forward(branch(x)));
     const scale = 1 / (1 - this.#p);
     const kept = [...this.#keptSamples(x).toArray()].flatMap((factor, sample) =>
       factor > 0 ? [sample] : [],
     );
-    if (kept.length === 0) return x.add(branch(x), { alpha: 0 }); // its parameters still get gradients: zeros
-    if (kept.length === x.size(0)) return x.add(branch(x), { alpha: scale });
+    if (kept.length === 0) return onto.add(branch(x), { alpha: 0 }); // its parameters still get gradients: zeros
+    if (kept.length === x.size(0)) return onto.add(branch(x), { alpha: scale });
     const index = tensor(kept, { dtype: 'int64' });
     const out = branch(x.indexSelect(0, index)); // (kept, ...)
-    return x.indexAdd(0, index, out.to(x.dtype), { alpha: scale });
+    return onto.indexAdd(0, index, out.to(x.dtype), { alpha: scale });
   }
 
   /** (B), 0 for a sample that drops its branch, 1 / (1 - p) for one that keeps it. */
