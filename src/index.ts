@@ -24,7 +24,14 @@ export { settingsOfCheckpoint } from './train/official-checkpoint.js';
 export { gatherFacts, machineFacts } from './train/facts.js';
 
 // images
-export { decodeImage, listImages, type ImageItem, type ImageList, type RgbImage } from './data/index.js';
+export {
+  decodeImage,
+  listImages,
+  type ImageItem,
+  type ImageItems,
+  type ImageList,
+  type RgbImage,
+} from './data/index.js';
 
 // using a trained model
 export { loadModel, Model, type LoadModelOptions } from './weights/load.js';

@@ -21,7 +21,7 @@ const {
 /** The first images of each class, as reference.py takes them. */
 function firstOfEachClass(list) {
   const taken = new Map();
-  const items = list.items.filter(({ label }) => {
+  const items = [...list.items].filter(({ label }) => {
     taken.set(label, (taken.get(label) ?? 0) + 1);
     return taken.get(label) <= perClass;
   });

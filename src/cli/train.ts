@@ -146,10 +146,7 @@ async function newSettings(images: string, preset: PresetName, sources: Settings
   ]);
   const device = chooseDevice(overrides.device ?? 'auto');
   const kind = device.startsWith('cuda') ? 'cuda' : device === 'mps' ? 'mps' : 'cpu';
-  const facts = await gatherFacts(
-    list.items.map((item) => item.path),
-    machineFacts(kind),
-  );
+  const facts = await gatherFacts(list.items, machineFacts(kind));
   const weights = await settledByWeights(overrides, io);
   const { settings, choices, warnings } = resolveSettings({ ...sources, preset, facts, weights });
   io.note(

@@ -10,10 +10,10 @@
  * - Transparent pixels of a GIF are black (the decoder does not keep the colour under them).
  * - An animation gives its first frame (as Pillow does), and a multi-page TIFF its first page.
  */
-import { readFile } from 'node:fs/promises';
 import sharp, { type Sharp, type SharpOptions } from 'sharp';
 import { DataError } from '../errors.js';
 import { cmykToRgb, resizeImage, toRgb, type PixelImage } from './crops.js';
+import { readImageFile } from './image-reader.js';
 
 /**
  * Images with more pixels than this are refused from their header, before any memory is taken for them: a small file
@@ -56,22 +56,6 @@ function describeContent(bytes: Uint8Array): string {
     return `it starts with the text ${JSON.stringify(start.slice(0, 24))}`;
   }
   return `it starts with the bytes ${Buffer.from(bytes.subarray(0, 8)).toString('hex')}`;
-}
-
-/** Reads a file; the reason for failure is one short line. */
-async function readBytes(path: string): Promise<Buffer> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    const reasons: Record<string, string> = {
-      ENOENT: 'no such file',
-      EACCES: 'permission denied',
-      EISDIR: 'is a folder, not a file',
-      ELOOP: 'symbolic links go in a circle',
-    };
-    throw new DataError(reasons[code ?? ''] ?? (error as Error).message, { cause: error });
-  }
 }
 
 /** Whether the bytes that end a whole file are missing. */
@@ -227,7 +211,7 @@ async function reduceSize(
 
 /** Reads and decodes a file; see {@link decodeBytes}. Errors carry the reason alone, without the path. */
 export async function decodeFile(path: string, options: DecodeOptions = {}): Promise<DecodedImage> {
-  return decodeBytes(await readBytes(path), options);
+  return decodeBytes(await readImageFile(path), options);
 }
 
 export interface DecodeImageOptions {

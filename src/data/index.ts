@@ -12,6 +12,8 @@ export {
 } from './augmentation.js';
 export { renderCrops, resizeImage, type PixelImage, type ResizeOptions } from './crops.js';
 export { decodeImage, MAX_PIXELS, type DecodeImageOptions, type RgbImage } from './decode.js';
+export type { ImageItem, ImageItems } from './image-items.js';
+export { ImageReader, readImageFile } from './image-reader.js';
 export { IMAGE_EXTENSIONS, listImages, type ImageList } from './list-images.js';
 export {
   defaultNumWorkers,
@@ -21,9 +23,9 @@ export {
   type CropBatch,
   type EvalBatch,
   type EvalLoaderOptions,
-  type ImageItem,
   type MultiCropLoaderOptions,
 } from './loaders.js';
+export { PackedImages, PackedImagesBuilder } from './packed-images.js';
 export { epochPermutation, philox4x32, PhiloxStream, Purpose } from './philox.js';
 export type { Box, Fit, SkippedImage } from './render.js';
 export { reduceImage, thumbnail, thumbnailShape } from './thumbnail.js';

@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, wri
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { compareCodePoints, listImages } from './list-images.js';
+import { compareCodePoints, type ImageList, listImages } from './list-images.js';
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'dino-list-'));
 after(() => {
@@ -23,8 +23,7 @@ function make(name: string, files: string[]): string {
   return root;
 }
 
-const relative = (list: { root: string; items: { path: string }[] }) =>
-  list.items.map((item) => path.relative(list.root, item.path));
+const relative = (list: ImageList) => list.items.map((item) => path.relative(list.root, item.path));
 
 const rejects = (source: string, ...patterns: RegExp[]) =>
   assert.rejects(listImages(source), (error: Error) => {
@@ -56,7 +55,7 @@ test('a folder with images of its own has no labels, and what lies below belongs
   );
   assert.equal(list.classes, null);
   assert.deepEqual(relative(list), ['1.jpg', '2.jpg', '5.avif', 'more/3.gif', 'more/4.tiff']);
-  assert.ok(list.items.every((item) => item.label === null));
+  assert.ok([...list.items].every((item) => item.label === null));
 });
 
 test('names with spaces, quotes, emoji and line breaks; emoji sort as in Python', async () => {
@@ -93,6 +92,7 @@ test('a text file of paths, relative to itself', async () => {
   const list = await listImages(file);
   assert.deepEqual(relative(list), ['images/two words.jpg', 'images/one.jpg', 'images/missing.jpg']);
   assert.equal(list.classes, null);
+  assert.equal(list.source, file); // not its folder: a resumed run lists the same again
   writeFileSync(file, '\n\n');
   await rejects(file, /names no images/, /one path a line/);
   writeFileSync(file, 'Dear diary\n');

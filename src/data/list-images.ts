@@ -6,20 +6,23 @@
  * circles of symbolic links end instead of repeating their content; AVIF and GIF are read, BMP and PPM are not.
  */
 import { createHash } from 'node:crypto';
-import type { Dirent, Stats } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { createReadStream, type Dirent, type Stats } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DataError } from '../errors.js';
-import type { ImageItem } from './loaders.js';
+import type { ImageItems } from './image-items.js';
+import { PackedImagesBuilder } from './packed-images.js';
 
 export interface ImageList {
-  items: ImageItem[];
+  items: ImageItems;
   /** Names of the classes, in the order of the labels; null when the source has none. */
   classes: string[] | null;
   /** A hash over the paths relative to the root, and their labels: tells whether a data set is the same one. */
   fingerprint: string;
   /** The folder that paths are relative to, absolute. */
   root: string;
+  /** What listImages() was given, absolute: it lists the same again. */
+  source: string;
   /** Folders that could not be read, with the reason; their images are missing from the list. */
   unreadable: { path: string; reason: string }[];
 }
@@ -30,6 +33,9 @@ export const IMAGE_EXTENSIONS: readonly string[] = [
 ];
 
 const SUPPORTED = 'JPEG, PNG, WebP, AVIF, TIFF and GIF';
+
+/** Longest line of a list of paths, in characters: Linux takes paths of 4,096 bytes. */
+const MAX_PATH = 16384;
 
 /** Python's order of strings, by code points; JavaScript's own differs for characters beyond U+FFFF. */
 export function compareCodePoints(a: string, b: string): number {
@@ -46,8 +52,8 @@ export function compareCodePoints(a: string, b: string): number {
 }
 
 interface Found {
-  /** Folders that hold images, with the names of these. */
-  folders: { path: string; files: string[] }[];
+  /** Folders that hold images, with the names of these: each followed by a zero byte, because strings take much more. */
+  folders: { path: string; files: Buffer }[];
   unreadable: ImageList['unreadable'];
   /** How often other file extensions occurred. */
   others: Map<string, number>;
@@ -94,7 +100,10 @@ async function walk(folder: string, ancestors: readonly string[], found: Found):
       found.others.set(extension, (found.others.get(extension) ?? 0) + 1);
     }
   }
-  if (files.length > 0) found.folders.push({ path: folder, files: files.sort(compareCodePoints) });
+  if (files.length > 0) {
+    files.sort(compareCodePoints);
+    found.folders.push({ path: folder, files: Buffer.from(`${files.join('\0')}\0`) });
+  }
   for (const name of folders) await walk(path.join(folder, name), [...ancestors, identity], found);
 }
 
@@ -131,34 +140,79 @@ async function listFolder(source: string): Promise<Omit<ImageList, 'fingerprint'
     : null;
   const labels = new Map(classes?.map((name, i) => [name, i]));
   const groups = found.folders.map((folder) => {
-    const label = classes === null ? null : labels.get(classOf(folder.path))!;
-    return { label, items: folder.files.map((file) => ({ path: path.join(folder.path, file), label })) };
+    return { ...folder, label: classes === null ? null : labels.get(classOf(folder.path))! };
   });
   // by class first, as ImageFolder does: a folder "a b" would otherwise come between "a" and "a/deeper"
   if (classes !== null) groups.sort((a, b) => a.label! - b.label!);
-  return { items: groups.flatMap((group) => group.items), classes, root, unreadable: found.unreadable };
+  const items = new PackedImagesBuilder();
+  items.beginPart();
+  for (const { path: folder, files, label } of groups) {
+    for (let start = 0; start < files.length;) {
+      const end = files.indexOf(0, start);
+      items.add(path.join(folder, files.toString('utf8', start, end)), label);
+      start = end + 1;
+    }
+  }
+  return { items: items.finish(), classes, root, source: root, unreadable: found.unreadable };
+}
+
+/** The lines of a text file, without their ends; a file of 14 million paths is too long for one string. */
+async function* linesOf(file: string): AsyncGenerator<string, void> {
+  let rest = '';
+  const stream = createReadStream(file, { encoding: 'utf8', highWaterMark: 2 ** 20 });
+  for await (const chunk of stream as AsyncIterable<string>) {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop()!;
+    for (const line of lines) yield line.endsWith('\r') ? line.slice(0, -1) : line;
+    if (rest.length > MAX_PATH) break; // no path: a file of another kind
+  }
+  yield rest;
 }
 
 async function listTextFile(source: string): Promise<Omit<ImageList, 'fingerprint'>> {
-  const root = path.dirname(path.resolve(source));
-  const text = await readFile(source, 'utf8');
-  const items = text
-    .replace(/^\ufeff/, '')
-    .split(/\r?\n/)
-    .filter((line) => line.trim() !== '')
-    .map((line) => ({ path: path.resolve(root, line), label: null }));
-  if (items.length === 0) {
+  const file = path.resolve(source);
+  const root = path.dirname(file);
+  const items = new PackedImagesBuilder();
+  items.beginPart();
+  let first: string | null = null;
+  let count = 0;
+  let images = 0;
+  for await (const text of linesOf(file)) {
+    const line = count === 0 ? text.replace(/^\ufeff/, '') : text;
+    first ??= line;
+    if (line.trim() === '') continue;
+    count++;
+    if (isImage(line)) images++;
+    items.add(path.resolve(root, line.slice(0, MAX_PATH)), null);
+  }
+  if (count === 0) {
     throw new DataError(
       `The list ${source} names no images: expected one path a line, relative to the list's folder.`,
     );
   }
-  if (items.every((item) => !isImage(item.path))) {
+  if (images === 0) {
     throw new DataError(
-      `${source} is not a list of images: its first line is ${JSON.stringify(text.split('\n')[0]!.slice(0, 60))}. ` +
+      `${source} is not a list of images: its first line is ${JSON.stringify(first!.slice(0, 60))}. ` +
         `Expected a folder, or a text file with the path of one ${SUPPORTED} file a line.`,
     );
   }
-  return { items, classes: null, root, unreadable: [] };
+  return { items: items.finish(), classes: null, root, source: file, unreadable: [] };
+}
+
+/** A hash over names relative to a folder, and labels: SHA-256. */
+export function fingerprintOf(items: ImageItems, root: string): string {
+  const hash = createHash('sha256');
+  const folder = root.endsWith(path.sep) ? root : root + path.sep;
+  let text = '';
+  for (const { path: name, label } of items) {
+    // path.relative takes most of the time of a large list
+    text += `${name.startsWith(folder) ? name.slice(folder.length) : path.relative(root, name)}\0${label}\n`;
+    if (text.length > 65536) {
+      hash.update(text);
+      text = '';
+    }
+  }
+  return hash.update(text).digest('hex');
 }
 
 /**
@@ -183,7 +237,5 @@ export async function listImages(source: string): Promise<ImageList> {
     );
   }
   const list = info.isDirectory() ? await listFolder(source) : await listTextFile(source);
-  const hash = createHash('sha256');
-  for (const item of list.items) hash.update(`${path.relative(list.root, item.path)}\0${item.label}\n`);
-  return { ...list, fingerprint: hash.digest('hex') };
+  return { ...list, fingerprint: fingerprintOf(list.items, list.root) };
 }

@@ -10,8 +10,9 @@ import sharp from 'sharp';
 import { resolveAugmentation, sampleCropParams } from './augmentation.js';
 import { renderCrops, resizeImage } from './crops.js';
 import { decodeImage } from './decode.js';
+import type { ImageItem } from './image-items.js';
 import { fixtureImage } from './fixture-image.js';
-import { EvalLoader, MultiCropLoader, type CropBatch, type ImageItem } from './loaders.js';
+import { EvalLoader, MultiCropLoader, type CropBatch } from './loaders.js';
 import { epochPermutation } from './philox.js';
 import { centerCropWindow, resizedShape } from './render.js';
 

@@ -8,6 +8,8 @@
 import { availableParallelism } from 'node:os';
 import { ConfigError, DataError } from '../errors.js';
 import { resolveAugmentation, type AugmentationSettings } from './augmentation.js';
+import type { ImageItems } from './image-items.js';
+import { PackedImages } from './packed-images.js';
 import { epochPermutation } from './philox.js';
 import { SlotPool, type BatchPlan, type FilledSlot } from './pool.js';
 import {
@@ -20,13 +22,6 @@ import {
   type ResizedCropJob,
   type SkippedImage,
 } from './render.js';
-
-/** An image of a data set. */
-export interface ImageItem {
-  path: string;
-  /** Index of its class; null when there are no labels. */
-  label: number | null;
-}
 
 /** A training batch. Its pixels are valid until release(). */
 export interface CropBatch {
@@ -75,7 +70,7 @@ const DEFAULT_SLOTS = 3;
 const LOCAL_SLOTS = 2;
 
 export interface MultiCropLoaderOptions {
-  items: readonly ImageItem[];
+  items: ImageItems;
   /** Images a batch. An epoch's last images that don't fill a batch are left out (drop_last in the reference). */
   batchSize: number;
   /** A non-negative integer below 2^53. */
@@ -166,7 +161,7 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
     }
     this.#pool = new SlotPool({
       ...{ job, numWorkers, slots, plans: plans(), signal: options.signal, workerFile: options.workerFile },
-      paths: items.map((item) => item.path),
+      images: PackedImages.from(items),
     });
   }
 
@@ -228,7 +223,7 @@ function* wholeEpoch(order: Uint32Array, batchSize: number, epoch: number): Gene
 /** What became of a batch; bad images leave no gap. */
 function evalBatch(
   { bytes, results, waitMs }: FilledSlot,
-  items: readonly ImageItem[],
+  items: ImageItems,
   size: number,
 ): Omit<EvalBatch, 'release'> {
   const good = results.filter((result) => result.imageIndex !== null);
@@ -241,14 +236,14 @@ function evalBatch(
     indices,
     images: bytes.subarray(0, indices.length * size),
     sizes: good.map((result) => result.shape ?? { width: square, height: square }),
-    labels: indices.map((index) => items[index]!.label),
+    labels: indices.map((index) => items.at(index)!.label),
     waitMs,
     skipped: results.flatMap((result) => result.skipped),
   };
 }
 
 export interface EvalLoaderOptions {
-  items: readonly ImageItem[];
+  items: ImageItems;
   /** How images are brought to size; default 'crop'. `resize` is for that one alone. */
   fit?: Fit;
   /** Rectangles cut out first, one an item. */
@@ -266,7 +261,7 @@ export interface EvalLoaderOptions {
 /** All images in order, resized (Pillow's bicubic) and cropped in the middle; the last batch may be smaller. */
 export class EvalLoader implements AsyncIterableIterator<EvalBatch> {
   readonly #pool: SlotPool;
-  readonly #items: readonly ImageItem[];
+  readonly #items: ImageItems;
   readonly #imageBytes: number;
 
   /** @throws ConfigError for settings out of range */
@@ -289,11 +284,11 @@ export class EvalLoader implements AsyncIterableIterator<EvalBatch> {
     this.#items = items;
     this.#imageBytes = planesBytes(1, crop);
     const job: EvalJob = { kind: 'eval', batchSize, fit, resize, crop, ...(boxes ? { boxes } : {}) };
-    const order = Uint32Array.from(items, (_, i) => i);
+    const order = new Uint32Array(items.length).map((_, i) => i);
     const slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS;
     this.#pool = new SlotPool({
       ...{ job, numWorkers, slots, plans: wholeEpoch(order, batchSize, 0), signal: options.signal },
-      paths: items.map((item) => item.path),
+      images: PackedImages.from(items),
     });
   }
 
@@ -325,7 +320,7 @@ export class EvalLoader implements AsyncIterableIterator<EvalBatch> {
 }
 
 export interface ResizedCropLoaderOptions {
-  items: readonly ImageItem[];
+  items: ImageItems;
   /** Side of the crops, in pixels. */
   crop: number;
   batchSize: number;
@@ -344,7 +339,7 @@ export interface ResizedCropLoaderOptions {
  */
 export class ResizedCropLoader implements AsyncIterableIterator<EvalBatch> {
   readonly #pool: SlotPool;
-  readonly #items: readonly ImageItem[];
+  readonly #items: ImageItems;
   readonly #imageBytes: number;
 
   constructor(options: ResizedCropLoaderOptions) {
@@ -356,7 +351,7 @@ export class ResizedCropLoader implements AsyncIterableIterator<EvalBatch> {
     const slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS;
     this.#pool = new SlotPool({
       ...{ job, numWorkers, slots, plans, signal: options.signal },
-      paths: items.map((item) => item.path),
+      images: PackedImages.from(items),
     });
   }
 

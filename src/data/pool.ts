@@ -6,10 +6,11 @@
 import { Worker } from 'node:worker_threads';
 import { DataError, EngineError } from '../errors.js';
 import { loadCropsAddon } from './crops.js';
+import { ImageReader } from './image-reader.js';
+import type { PackedImages } from './packed-images.js';
 import { renderPosition, slotBytes, type Job, type PositionResult } from './render.js';
 import {
   Control,
-  SharedPaths,
   type BatchMessage,
   type DoneMessage,
   type FailedMessage,
@@ -34,7 +35,7 @@ export interface FilledSlot extends BatchPlan {
 
 export interface PoolOptions {
   job: Job;
-  paths: readonly string[];
+  images: PackedImages;
   /** Worker threads; 0 renders in this thread, when a batch is asked for. */
   numWorkers: number;
   /** Batches in memory at once: held, waiting and being filled. */
@@ -59,7 +60,7 @@ const LOCAL_LANES = 2;
 
 export class SlotPool {
   readonly #options: PoolOptions;
-  readonly #paths: SharedPaths;
+  readonly #images: ImageReader;
   readonly #buffers: SharedArrayBuffer[];
   readonly #bytes: Uint8Array[];
   readonly #control: Control;
@@ -77,7 +78,7 @@ export class SlotPool {
     this.#options = options;
     const { job, slots } = options;
     const { globals, locals } = slotBytes(job);
-    this.#paths = SharedPaths.create(options.paths);
+    this.#images = new ImageReader(options.images);
     this.#buffers = Array.from({ length: slots }, () => new SharedArrayBuffer(globals + locals));
     this.#bytes = this.#buffers.map((buffer) => new Uint8Array(buffer));
     this.#control = Control.create(slots, job.batchSize);
@@ -100,7 +101,7 @@ export class SlotPool {
   #startWorker(): Worker {
     const setup: WorkerSetup = {
       job: this.#options.job,
-      paths: { bytes: this.#paths.bytes, starts: this.#paths.starts },
+      images: this.#options.images.shared,
       slots: this.#buffers,
       control: this.#control.buffer,
     };
@@ -163,7 +164,7 @@ export class SlotPool {
       while (position < plan.indices.length && this.#error === null) {
         const at = position++;
         const place = { epoch: plan.epoch, imageIndex: plan.indices[at]!, position: at };
-        results.push(await renderPosition(this.#options.job, this.#paths, place, this.#bytes[slot]!));
+        results.push(await renderPosition(this.#options.job, this.#images, place, this.#bytes[slot]!));
       }
     };
     await Promise.all(Array.from({ length: LOCAL_LANES }, lane));

@@ -10,8 +10,9 @@ import {
   type CropParams,
 } from './augmentation.js';
 import { renderCrops, resizeImage, type CropTarget, type Rectangle } from './crops.js';
-import { decodeFile, LEAST_REDUCTION, type DecodedImage } from './decode.js';
+import { decodeBytes, LEAST_REDUCTION, type DecodedImage } from './decode.js';
 import { DataError } from '../errors.js';
+import type { ImageReader } from './image-reader.js';
 import { PhiloxStream, Purpose } from './philox.js';
 import { thumbnail } from './thumbnail.js';
 
@@ -104,7 +105,12 @@ export function allowedReduction(crops: readonly CropParams[], targets: readonly
   return factor / MARGIN;
 }
 
-async function renderMultiCrop(job: CropJob, path: string, place: Place, out: Uint8Array): Promise<void> {
+async function renderMultiCrop(
+  job: CropJob,
+  bytes: Uint8Array,
+  place: Place,
+  out: Uint8Array,
+): Promise<void> {
   const targets = cropTargets(job, place.position);
   const sample = (width: number, height: number) =>
     sampleCropParams(job.augmentation, { ...place, seed: job.seed, width, height });
@@ -113,7 +119,7 @@ async function renderMultiCrop(job: CropJob, path: string, place: Place, out: Ui
     const bound = Math.min(width, height) / job.augmentation.globalCropsSize / MARGIN;
     return bound < LEAST_REDUCTION ? bound : allowedReduction(sample(width, height), targets);
   };
-  const image = await decodeFile(path, { reduce });
+  const image = await decodeBytes(bytes, { reduce });
   const { originalWidth, originalHeight } = image;
   const crops = sample(originalWidth, originalHeight);
   renderCrops(image, crops, targets, out, image.width / originalWidth, image.height / originalHeight);
@@ -157,8 +163,8 @@ interface Shape {
   height: number;
 }
 
-async function renderEval(job: EvalJob, path: string, place: Place, out: Uint8Array): Promise<Shape> {
-  const decoded = await decodeFile(path);
+async function renderEval(job: EvalJob, bytes: Uint8Array, place: Place, out: Uint8Array): Promise<Shape> {
+  const decoded = await decodeBytes(bytes);
   const box = job.boxes?.[place.imageIndex];
   const image = box ? cutOut(decoded, box) : decoded;
   const target = { planar: true, out, offset: place.position * planesBytes(1, job.crop) };
@@ -177,7 +183,7 @@ async function renderEval(job: EvalJob, path: string, place: Place, out: Uint8Ar
 const RESIZED_CROP_SCALE = [0.08, 1] as const;
 const RESIZED_CROP_RATIO = [3 / 4, 4 / 3] as const;
 
-async function renderResizedCrop(job: ResizedCropJob, path: string, place: Place, out: Uint8Array) {
+async function renderResizedCrop(job: ResizedCropJob, bytes: Uint8Array, place: Place, out: Uint8Array) {
   const target = { width: job.crop, height: job.crop, offset: place.position * planesBytes(1, job.crop) };
   const sample = (width: number, height: number): CropParams => {
     const stream = new PhiloxStream(job.seed, Purpose.augmentation, place.epoch, place.imageIndex);
@@ -186,7 +192,7 @@ async function renderResizedCrop(job: ResizedCropJob, path: string, place: Place
     return { ...rectangle, ...plain, flip: stream.random() < 0.5 };
   };
   const reduce = (width: number, height: number) => allowedReduction([sample(width, height)], [target]);
-  const image = await decodeFile(path, { reduce });
+  const image = await decodeBytes(bytes, { reduce });
   const { originalWidth, originalHeight } = image;
   const crops = [sample(originalWidth, originalHeight)];
   const [scaleX, scaleY] = [image.width / originalWidth, image.height / originalHeight];
@@ -200,10 +206,15 @@ interface Place {
 }
 
 /** @returns the size in pixels, where it is not the same for all. */
-async function renderImage(job: Job, path: string, place: Place, out: Uint8Array): Promise<Shape | null> {
-  if (job.kind === 'eval') return renderEval(job, path, place, out);
-  if (job.kind === 'crops') await renderMultiCrop(job, path, place, out);
-  else await renderResizedCrop(job, path, place, out);
+async function renderImage(
+  job: Job,
+  bytes: Uint8Array,
+  place: Place,
+  out: Uint8Array,
+): Promise<Shape | null> {
+  if (job.kind === 'eval') return renderEval(job, bytes, place, out);
+  if (job.kind === 'crops') await renderMultiCrop(job, bytes, place, out);
+  else await renderResizedCrop(job, bytes, place, out);
   return null;
 }
 
@@ -234,7 +245,7 @@ const MAX_REPLACEMENTS = 64;
  */
 export async function renderPosition(
   job: Job,
-  paths: { readonly count: number; get(index: number): string },
+  images: ImageReader,
   place: Place,
   out: Uint8Array,
 ): Promise<PositionResult> {
@@ -242,13 +253,12 @@ export async function renderPosition(
   let stream: PhiloxStream | null = null;
   let imageIndex = place.imageIndex;
   for (;;) {
-    const path = paths.get(imageIndex);
     try {
-      const shape = await renderImage(job, path, place, out);
+      const shape = await renderImage(job, await images.read(imageIndex), place, out);
       return { position: place.position, imageIndex, shape, skipped };
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
-      skipped.push({ path, reason: error.message });
+      skipped.push({ path: images.path(imageIndex), reason: error.message });
     }
     if (job.kind !== 'crops') return { position: place.position, imageIndex: null, shape: null, skipped };
     if (skipped.length > MAX_REPLACEMENTS) {
@@ -259,6 +269,6 @@ export async function renderPosition(
       );
     }
     stream ??= new PhiloxStream(job.seed, Purpose.replacement, place.epoch, place.imageIndex);
-    imageIndex = stream.integer(paths.count);
+    imageIndex = stream.integer(images.count);
   }
 }

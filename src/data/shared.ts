@@ -1,55 +1,15 @@
 /**
- * What the loader's threads share: the list of paths, the slots that batches are rendered into, and the counters by
- * which workers take positions of a batch. Nothing is copied between threads: a million paths are held once, and a
+ * What the loader's threads share: the list of images, the slots that batches are rendered into, and the counters by
+ * which workers take positions of a batch. Nothing is copied between threads: a million names are held once, and a
  * worker writes pixels where the tensor will read them.
  */
+import type { SharedImages } from './packed-images.js';
 import type { Job, PositionResult } from './render.js';
-
-/** A list of strings in shared memory. */
-export class SharedPaths {
-  readonly bytes: SharedArrayBuffer;
-  /** Start of each string and end of the last, in bytes. */
-  readonly starts: SharedArrayBuffer;
-  readonly #starts: Float64Array;
-  readonly #bytes: Buffer;
-
-  private constructor(bytes: SharedArrayBuffer, starts: SharedArrayBuffer) {
-    this.bytes = bytes;
-    this.starts = starts;
-    this.#bytes = Buffer.from(bytes);
-    this.#starts = new Float64Array(starts);
-  }
-
-  static create(paths: readonly string[]): SharedPaths {
-    const starts = new SharedArrayBuffer(8 * (paths.length + 1));
-    const view = new Float64Array(starts);
-    paths.forEach((path, i) => {
-      view[i + 1] = view[i]! + Buffer.byteLength(path);
-    });
-    const bytes = new SharedArrayBuffer(view[paths.length]);
-    const buffer = Buffer.from(bytes);
-    paths.forEach((path, i) => buffer.write(path, view[i]!));
-    return new SharedPaths(bytes, starts);
-  }
-
-  /** The same list in another thread. */
-  static open(from: { bytes: SharedArrayBuffer; starts: SharedArrayBuffer }): SharedPaths {
-    return new SharedPaths(from.bytes, from.starts);
-  }
-
-  get count(): number {
-    return this.#starts.length - 1;
-  }
-
-  get(index: number): string {
-    return this.#bytes.toString('utf8', this.#starts[index], this.#starts[index + 1]);
-  }
-}
 
 /** What a worker is started with. */
 export interface WorkerSetup {
   job: Job;
-  paths: { bytes: SharedArrayBuffer; starts: SharedArrayBuffer };
+  images: SharedImages;
   slots: SharedArrayBuffer[];
   control: SharedArrayBuffer;
 }

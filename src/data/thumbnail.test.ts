@@ -7,7 +7,8 @@ import { after, test } from 'node:test';
 import sharp from 'sharp';
 import { renderCrops } from './crops.js';
 import { fixtureImage } from './fixture-image.js';
-import { EvalLoader, ResizedCropLoader, type ImageItem } from './loaders.js';
+import { EvalLoader, ResizedCropLoader } from './loaders.js';
+import type { ImageItem } from './image-items.js';
 import { thumbnail, thumbnailShape } from './thumbnail.js';
 
 interface Case {

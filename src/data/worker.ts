@@ -6,10 +6,11 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import sharp from 'sharp';
 import { DataError } from '../errors.js';
+import { ImageReader } from './image-reader.js';
+import { PackedImages } from './packed-images.js';
 import { renderPosition, type PositionResult } from './render.js';
 import {
   Control,
-  SharedPaths,
   type BatchMessage,
   type DoneMessage,
   type FailedMessage,
@@ -22,7 +23,7 @@ const LANES = 2;
 const port = parentPort!;
 const setup = workerData as WorkerSetup;
 const { job } = setup;
-const paths = SharedPaths.open(setup.paths);
+const images = new ImageReader(new PackedImages(setup.images));
 const slots = setup.slots.map((buffer) => new Uint8Array(buffer));
 const control = new Control(setup.control, job.batchSize);
 
@@ -36,7 +37,7 @@ async function lane(batch: BatchMessage, results: PositionResult[]): Promise<voi
     if (position === null) return;
     const imageIndex = control.imageIndex(batch.slot, position);
     const place = { epoch: batch.epoch, imageIndex, position };
-    results.push(await renderPosition(job, paths, place, slots[batch.slot]!));
+    results.push(await renderPosition(job, images, place, slots[batch.slot]!));
   }
 }
 

@@ -4,7 +4,7 @@
  * (src/eval/jaccard.ts).
  */
 import { join } from 'node:path';
-import { decodeImage, EvalLoader, type ImageItem, type ImageList, listImages } from '../data/index.js';
+import { decodeImage, EvalLoader, type ImageItems, type ImageList, listImages } from '../data/index.js';
 import { knnClassify } from '../eval/knn.js';
 import { featureBatches } from '../eval/features.js';
 import { massMasks } from '../explain/attention.js';
@@ -97,7 +97,7 @@ export async function evaluateNetwork(
 /** (images, D) class tokens. */
 async function features(
   backbone: VisionTransformer,
-  items: readonly ImageItem[],
+  items: ImageItems,
   size: number,
   device: string,
   signal: AbortSignal | undefined,
@@ -195,7 +195,7 @@ export async function evaluatePixels(
   scenes: LoadedScenes,
   signal?: AbortSignal,
 ): Promise<{ plain: number; centred: number }> {
-  const read = async (items: readonly ImageItem[]): Promise<Tensor> => {
+  const read = async (items: ImageItems): Promise<Tensor> => {
     const { size } = scenes;
     const width = 3 * size * size;
     const all = new Float32Array(items.length * width);

@@ -14,7 +14,7 @@ export async function scenePicture(
   part: 'train' | 'val',
   index: number,
 ): Promise<Picture> {
-  const { path, label } = scenes[part].items[index]!;
+  const { path, label } = scenes[part].items.at(index)!;
   return { png: await readFile(path), alt: `scene of: ${className(scenes, label ?? undefined)}` };
 }
 

@@ -52,7 +52,7 @@ interface Pair {
 async function pairs(images: string, masks: string): Promise<{ found: Pair[]; withoutMask: number }> {
   const [pictures, labels] = [await listImages(images), await listImages(masks)];
   const byKey = new Map(
-    labels.items
+    [...labels.items]
       .filter((item) => path.extname(item.path).toLowerCase() === '.png')
       .map((item) => [keyOf(labels.root, item.path), item.path]),
   );
@@ -65,7 +65,7 @@ async function pairs(images: string, masks: string): Promise<{ found: Pair[]; wi
   if (found.length === 0) {
     throw new DataError(
       `none of the ${pictures.items.length} images in ${images} has a mask in ${masks}: expected PNGs of the same names, ` +
-        `as ${path.basename(keyOf('', pictures.items[0]!.path))}.png`,
+        `as ${path.basename(keyOf('', pictures.items.at(0)!.path))}.png`,
     );
   }
   return { found, withoutMask: pictures.items.length - found.length };

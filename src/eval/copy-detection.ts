@@ -8,7 +8,7 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { type ImageItem, listImages } from '../data/index.js';
+import { type ImageItems, listImages } from '../data/index.js';
 import { compareCodePoints } from '../data/list-images.js';
 import { ConfigError, DataError } from '../errors.js';
 import { type Backbone, VisionTransformer } from '../models/index.js';
@@ -213,11 +213,11 @@ export async function evaluateCopyDetection(
     );
   }
   const { blocks, absent } = readCopydays(dataPath);
-  const itemsOf = async (folder: string | undefined): Promise<readonly ImageItem[]> =>
+  const itemsOf = async (folder: string | undefined): Promise<ImageItems> =>
     folder === undefined ? [] : (await listImages(folder)).items;
   const [others, forWhitening] = [await itemsOf(distractorsPath), await itemsOf(whiteningPath)];
   if (absent.length > 0) options.onWarning?.(`${dataPath} lacks ${absent.join(', ')}: not measured`);
-  const extract = (items: readonly ImageItem[], part: string): Promise<FeatureTable> =>
+  const extract = (items: ImageItems, part: string): Promise<FeatureTable> =>
     featureTable(backbone, items, {
       ...{ crop: imsize, fit: 'stretch', batchSize, numWorkers, device, signal: options.signal },
       compute: (images) => copyFeatures(backbone, images),

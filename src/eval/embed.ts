@@ -1,5 +1,5 @@
 /** Features of a folder of images, in memory or batch by batch. */
-import { type ImageItem, type ImageList, listImages } from '../data/index.js';
+import { type ImageItems, type ImageList, listImages } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { Model } from '../weights/load.js';
 import {
@@ -53,7 +53,7 @@ const MAX_VALUES = 2 ** 30;
 /** @throws DataError when there are no images. */
 export async function imagesOf(
   source: ImageSource,
-): Promise<{ items: readonly ImageItem[]; classes: string[] | null }> {
+): Promise<{ items: ImageItems; classes: string[] | null }> {
   if (typeof source === 'string') return listImages(source);
   if ('items' in source) return source;
   if (source.length === 0) throw new DataError('the list of images is empty');
@@ -105,7 +105,7 @@ export async function* embedBatches(
   for await (const { indices, features, shape, skipped } of featureBatches(model.backbone, items, stream)) {
     done += indices.length + skipped.length;
     onProgress?.({ done, total: items.length });
-    const chosen = indices.map((index) => items[index]!);
+    const chosen = indices.map((index) => items.at(index)!);
     yield {
       paths: chosen.map((item) => item.path),
       labels: chosen.map((item) => item.label),

@@ -1,5 +1,5 @@
 /** Images through a frozen backbone, batch by batch: what k-NN, `dino embed` and evaluations while training share. */
-import { EvalLoader, type Box, type EvalBatch, type Fit, type ImageItem } from '../data/index.js';
+import { EvalLoader, type Box, type EvalBatch, type Fit, type ImageItems } from '../data/index.js';
 import { ConfigError } from '../errors.js';
 import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
@@ -128,7 +128,7 @@ function computeBatch(
 /** Runs all items through the backbone in their order. Stops between two batches when the signal is aborted. */
 export async function* featureBatches(
   backbone: Backbone,
-  items: readonly ImageItem[],
+  items: ImageItems,
   options: FeatureStreamOptions,
 ): AsyncGenerator<FeatureBatch, void> {
   const { kind = 'cls', layers = 1, batchSize = 64, numWorkers = 1, device, signal, ...loading } = options;
@@ -165,7 +165,7 @@ export interface FeatureTable {
 /** One row of features for each readable image, in one array that is allocated once. */
 export async function featureTable(
   backbone: Backbone,
-  items: readonly ImageItem[],
+  items: ImageItems,
   options: FeatureStreamOptions & { onProgress?: ((done: number, total: number) => void) | undefined },
 ): Promise<FeatureTable> {
   let features = new Float32Array(0);

@@ -193,7 +193,7 @@ async function extract(
   const { indices, features: rows, width, skipped } = table;
   if (indices.length === 0)
     throw new DataError(`${list.root}: none of its ${list.items.length} images can be read`);
-  const labels = indices.map((index) => list.items[index]!.label!);
+  const labels = indices.map((index) => list.items.at(index)!.label!);
   const features = scope(() => {
     const all = fromTypedArray(rows, [indices.length, width]).to(device);
     for (let start = 0; start < indices.length; start += BLOCK) {

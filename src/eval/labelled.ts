@@ -8,10 +8,15 @@ export interface LabelledList extends ImageList {
   classes: string[];
 }
 
+function allLabelled({ items }: ImageList): boolean {
+  for (const { label } of items) if (label === null) return false;
+  return true;
+}
+
 async function labelled(source: string | ImageList, what: string): Promise<LabelledList> {
   const list = typeof source === 'string' ? await listImages(source) : source;
   const { classes } = list;
-  if (classes === null || list.items.some((item) => item.label === null)) {
+  if (classes === null || !allLabelled(list)) {
     throw new DataError(
       `${list.root} (--${what}) has no labels: expected a folder with one folder a class. ` +
         'Labels serve the evaluation alone.',

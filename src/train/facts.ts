@@ -1,6 +1,7 @@
 /** Looks at the images and the machine, for the preset `auto`. */
 import os from 'node:os';
 import sharp from 'sharp';
+import { type ImageItem, type ImageItems, readImageFile } from '../data/index.js';
 import { DataError } from '../errors.js';
 import type { MachineFacts, TrainFacts } from './presets.js';
 
@@ -25,17 +26,23 @@ export function machineFacts(device: MachineFacts['device']): MachineFacts {
  * Unreadable ones are passed over here; the loader reports them.
  * @throws DataError when none of the sample can be read.
  */
-export async function gatherFacts(paths: readonly string[], machine: MachineFacts): Promise<TrainFacts> {
-  if (paths.length === 0) throw new DataError('no images to look at');
-  const step = Math.max(1, paths.length / SAMPLE);
-  const sample: string[] = [];
-  for (let i = 0; i < paths.length; i += step) sample.push(paths[Math.floor(i)]!);
+export async function gatherFacts(
+  images: readonly string[] | ImageItems,
+  machine: MachineFacts,
+): Promise<TrainFacts> {
+  if (images.length === 0) throw new DataError('no images to look at');
+  const step = Math.max(1, images.length / SAMPLE);
+  const sample: ImageItem[] = [];
+  for (let i = 0; i < images.length; i += step) {
+    const image = images.at(Math.floor(i))!;
+    sample.push(typeof image === 'string' ? { path: image, label: null } : image);
+  }
   const widths: number[] = [];
   const heights: number[] = [];
   let firstProblem = '';
-  for (const path of sample) {
+  for (const { path } of sample) {
     try {
-      const { width, height, orientation } = await sharp(path).metadata();
+      const { width, height, orientation } = await sharp(await readImageFile(path)).metadata();
       // EXIF orientations 5 to 8 turn the image by a quarter
       const isTurned = (orientation ?? 1) >= 5;
       widths.push(isTurned ? height : width);
@@ -47,5 +54,5 @@ export async function gatherFacts(paths: readonly string[], machine: MachineFact
   if (widths.length === 0) {
     throw new DataError(`none of ${sample.length} images looked at can be read; the first: ${firstProblem}`);
   }
-  return { ...machine, images: paths.length, width: median(widths), height: median(heights) };
+  return { ...machine, images: images.length, width: median(widths), height: median(heights) };
 }

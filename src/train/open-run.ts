@@ -47,7 +47,7 @@ export async function openRun(options: RunOptions): Promise<{ settings: TrainSet
     );
   }
   const images = typeof source === 'string' ? await listImages(source) : source;
-  const { fingerprint, items, root } = images;
+  const { fingerprint, items, root, source: listed } = images;
   if (items.length < settings.batchSize) {
     throw new DataError(
       `${root}: ${items.length} images are fewer than one batch of ${settings.batchSize}. ` +
@@ -77,7 +77,7 @@ export async function openRun(options: RunOptions): Promise<{ settings: TrainSet
   if (before === null) {
     writeRunConfig(output, {
       version: packageVersion,
-      images: root,
+      images: listed,
       imageCount: items.length,
       fingerprint,
       settings: resolved,
