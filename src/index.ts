@@ -8,6 +8,7 @@ export { CheckpointError, ConfigError, DataError, DinoError, EngineError, ShapeE
 export { train, type TrainOptions } from './train/train.js';
 export { Backbone, type BackboneFactory, type BackboneOptions } from './models/index.js';
 export type { StepMetrics, TrainEvent, TrainResult } from './train/events.js';
+export { listWatched, readFrame, type FilmFrame, type WatchedImage } from './train/film-folder.js';
 export { checkSettings, type PartialSettings, type TrainSettings } from './train/config.js';
 export {
   PAPER,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Command } from 'commander';
 import { DataError, ConfigError } from '../errors.js';
-import { booleanOption, listOption, scanFlags } from './command.js';
+import { booleanOption, listOption, scanFlags, wordsOption } from './command.js';
 import { formatDuration } from './progress.js';
 import { describeError } from './report-error.js';
 
@@ -11,6 +11,7 @@ function options() {
   command.option('-o, --output <folder>').option('--json').option('--out-dim <n>').option('--lr <n>');
   command.addOption(booleanOption(command.createOption('--norm-last-layer <true|false>')));
   command.addOption(listOption(command.createOption('--global-crops-scale <n,n>')));
+  command.addOption(wordsOption(command.createOption('--watch-images <image...>')));
   return command.options;
 }
 const scan = (line: string, aliases = {}) => scanFlags(line.split(' '), options(), aliases);
@@ -37,6 +38,15 @@ describe('scanFlags', () => {
     ]);
     assert.deepEqual(scan('--lr -1 photos').argv, ['--lr=-1', 'photos']);
     assert.deepEqual(scan('-o run --output other').argv, ['--output=run', '--output=other']);
+  });
+
+  it('takes all words up to the next flag where an option takes several', () => {
+    assert.deepEqual(scan('photos --watch-images a.jpg b,c.jpg --lr 1').argv, [
+      'photos',
+      '--watch-images=a.jpg\nb,c.jpg',
+      '--lr=1',
+    ]);
+    assert.deepEqual(scan('--watch-images --json').problems, ['--watch-images needs a value']);
   });
 
   it('names all unknown flags at once with the nearest, and values that are missing', () => {

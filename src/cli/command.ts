@@ -54,8 +54,8 @@ export class Output {
   }
 }
 
-/** How an option reads its value, kept on the Option object by listOption and booleanOption. */
-const optionKinds = new WeakMap<Option, 'boolean' | 'list'>();
+/** How an option reads its value, kept on the Option object by the functions below. */
+const optionKinds = new WeakMap<Option, 'boolean' | 'list' | 'words'>();
 
 /** An option that takes true or false, or stands alone for true, or as --no-NAME for false. */
 export function booleanOption(option: Option): Option {
@@ -66,6 +66,12 @@ export function booleanOption(option: Option): Option {
 /** An option that takes several numbers: `--scale 0.4 1` or `--scale 0.4,1`. */
 export function listOption(option: Option): Option {
   optionKinds.set(option, 'list');
+  return option;
+}
+
+/** An option that takes all words up to the next flag; its value has them apart by line ends. */
+export function wordsOption(option: Option): Option {
+  optionKinds.set(option, 'words');
   return option;
 }
 
@@ -138,6 +144,10 @@ export function scanFlags(
         // what is no number is taken all the same, and refused with the flag's name
         if (parts.length === 0 && next !== undefined && !next.startsWith('-')) parts.push(tokens[++i]!);
         value = parts.join(',');
+      } else if (kind === 'words') {
+        const words: string[] = [];
+        while (i + 1 < tokens.length && !tokens[i + 1]!.startsWith('-')) words.push(tokens[++i]!);
+        value = words.join('\n');
       } else if (next !== undefined && !next.startsWith('--')) {
         value = tokens[++i];
       }

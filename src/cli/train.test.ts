@@ -1,7 +1,15 @@
 /** `dino train` and what is done with its result, as processes: flags, output, interruption, resume, exit codes. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -40,6 +48,7 @@ describe('dino train', () => {
       '2',
       '--use_fp16',
       'false',
+      ...['--watch-images', path.join(images, 'class-0', 'image-1.png'), 'auto'],
       '--json',
     );
     assert.equal(trained.status, 0, trained.stderr);
@@ -54,6 +63,10 @@ describe('dino train', () => {
     };
     assert.equal(settings['outDim'], 32);
     assert.equal(settings['precision'], 'fp32');
+    const watched = readdirSync(at('run/watch'));
+    assert.equal(watched.length, 1);
+    assert.match(watched[0]!, /^image-1-[0-9a-f]{8}$/);
+    assert.ok(existsSync(at(`run/watch/${watched[0]!}/step-00000010.npy`)));
 
     const info = dino('info', 'run', '--json');
     assert.equal((JSON.parse(info.stdout) as { outDim: number }).outDim, 32);
@@ -90,6 +103,20 @@ describe('dino train', () => {
     const blocked = dino('train', images, '--output', 'a-file/run', ...SMALL);
     assert.equal(blocked.status, 1);
     assert.match(blocked.stderr, /can't be written/);
+    writeFileSync(at('half.png'), readFileSync(path.join(images, 'class-0', 'image-1.png')).subarray(0, 99));
+    const watched = dino(
+      'train',
+      images,
+      '--output',
+      'never',
+      ...SMALL,
+      '--watch-images',
+      'half.png',
+      'none.png',
+    );
+    assert.equal(watched.status, 1);
+    assert.match(watched.stderr, /half\.png: damaged PNG/);
+    assert.match(watched.stderr, /none\.png: no such file/);
     const cuda = dino('train', images, '--output', 'never', '--device', 'cuda:7');
     assert.equal(cuda.status, 1);
     assert.match(cuda.stderr, /cuda:7.*can't be used/);

@@ -27,6 +27,7 @@ import {
   listOption,
   type Output,
   setAliases,
+  wordsOption,
 } from './command.js';
 import { formatDuration, TrainProgress } from './progress.js';
 
@@ -53,7 +54,10 @@ export function define(command: Command): void {
     for (const name of names) {
       const kind = settingKind(name);
       const paper = PAPER[name];
-      const value = { number: '<n>', list: '<n,n>', boolean: '<true|false>', string: '<value>' }[kind];
+      const value = {
+        ...{ number: '<n>', list: '<n,n>', boolean: '<true|false>', string: '<value>' },
+        words: '<image...>',
+      }[kind];
       const suffix = paper === undefined ? '' : ` (paper: ${String(paper)})`;
       const option = command.createOption(
         `${flagOf(name)} ${value}`,
@@ -61,6 +65,7 @@ export function define(command: Command): void {
       );
       if (kind === 'boolean') booleanOption(option);
       if (kind === 'list') listOption(option);
+      if (kind === 'words') wordsOption(option);
       command.addOption(option);
     }
   }

@@ -6,7 +6,7 @@
  */
 
 /** What a stream of numbers is for: the same counters under two purposes give unrelated numbers. */
-export const Purpose = { augmentation: 0, permutation: 1, replacement: 2 } as const;
+export const Purpose = { augmentation: 0, permutation: 1, replacement: 2, watching: 3 } as const;
 export type Purpose = (typeof Purpose)[keyof typeof Purpose];
 
 const M0 = 0xd2511f53;

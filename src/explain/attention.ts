@@ -9,8 +9,9 @@ import path from 'node:path';
 import sharp from 'sharp';
 import { decodeImage, resizeImage } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import { isAttentive, normalizeImages } from '../models/index.js';
+import { type AttentiveBackbone, isAttentive, normalizeImages } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ones, scope, type Tensor } from '../torch/index.js';
+import type { Architecture } from '../weights/architecture.js';
 import type { Model } from '../weights/load.js';
 import { heatMap, scaleToUnit } from './colors.js';
 
@@ -35,18 +36,25 @@ export interface AttentionResult extends PreparedImage {
   masks: Uint8Array | null;
 }
 
+/** What the size of a picture depends on. */
+export interface SizedModel {
+  architecture: Pick<Architecture, 'imgSize' | 'patchSize'>;
+}
+
 /** The work is quadratic in the patches; the reference's largest picture (480, patches of 8) has 3,600. */
 export const MAX_DEFAULT_PATCHES = 4096;
 
 /**
  * Size that an image is resized to before what is no whole patch is cut off.
+ * @param maxPatches - Bound of the size that is chosen when none is given.
  * @throws ConfigError for sizes below a patch.
  */
 export function attentionSize(
   width: number,
   height: number,
-  model: Model,
+  model: SizedModel,
   wanted: AttentionOptions['imageSize'],
+  maxPatches = MAX_DEFAULT_PATCHES,
 ): { width: number; height: number } {
   const { imgSize, patchSize } = model.architecture;
   let target: { width: number; height: number };
@@ -57,7 +65,7 @@ export function attentionSize(
     let scale = (wanted ?? (imgSize * 480) / 224) / short;
     if (wanted === undefined) {
       const patches = (width * height * scale * scale) / patchSize ** 2;
-      if (patches > MAX_DEFAULT_PATCHES) scale *= Math.sqrt(MAX_DEFAULT_PATCHES / patches);
+      if (patches > maxPatches) scale *= Math.sqrt(maxPatches / patches);
     }
     target = { width: Math.round(width * scale), height: Math.round(height * scale) };
   }
@@ -104,12 +112,13 @@ export interface PreparedImage {
  * @throws DataError for an unreadable image, ConfigError for a size below a patch.
  */
 export async function prepareImage(
-  model: Model,
+  model: SizedModel,
   input: string | Uint8Array,
   imageSize: AttentionOptions['imageSize'],
+  maxPatches?: number,
 ): Promise<PreparedImage> {
   const decoded = await decodeImage(input);
-  const target = attentionSize(decoded.width, decoded.height, model, imageSize);
+  const target = attentionSize(decoded.width, decoded.height, model, imageSize, maxPatches);
   const resized = resizeImage(decoded, { ...target, filter: 'bilinear' }); // (H, W, 3)
   const { patchSize } = model.architecture;
   const rows = Math.floor(target.height / patchSize);
@@ -122,6 +131,19 @@ export async function prepareImage(
   }
   const original = { originalWidth: decoded.width, originalHeight: decoded.height };
   return { rows, columns, patchSize, image, width, height, ...original };
+}
+
+/** What the class token of the last block gives each patch, (heads, rows * columns). Within a scope, without gradients. */
+export function classAttention(backbone: AttentiveBackbone, prepared: PreparedImage, device: string): Tensor {
+  const { image, width, height, rows, columns } = prepared;
+  const pixels = fromTypedArray(image, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous(); // (1, 3, H, W)
+  const weights = backbone.getLastClassAttention(normalizeImages(pixels.to(device))); // (1, heads, 1, 1 + N)
+  return weights
+    .select(0, 0)
+    .select(1, 0)
+    .narrow(1, 1, rows * columns)
+    .to('float32')
+    .contiguous(); // (heads, N)
 }
 
 /**
@@ -144,23 +166,13 @@ export async function attention(
     throw new ConfigError(`${arch} has no attention to show: use a vision transformer or an XCiT`);
   }
   const prepared = await prepareImage(model, input, options.imageSize);
-  const { rows, columns, image, width, height } = prepared;
   return scope(() =>
     inferenceMode(() => {
-      const pixels = fromTypedArray(image, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous(); // (1, 3, H, W)
-      const images = normalizeImages(pixels.to(model.device));
-      const weights = backbone.getLastClassAttention(images); // (1, heads, 1, 1 + N)
-      const heads = weights.size(1);
-      const maps = weights
-        .select(0, 0)
-        .select(1, 0)
-        .narrow(1, 1, rows * columns)
-        .to('float32')
-        .contiguous(); // (h, N)
+      const maps = classAttention(backbone, prepared, model.device); // (heads, N)
       const masks = threshold === undefined ? null : massMasks(maps, threshold).to('uint8');
       return {
         ...prepared,
-        heads,
+        heads: maps.size(0),
         maps: maps.toTypedArray() as Float32Array,
         mean: maps.mean([0]).toTypedArray() as Float32Array,
         masks: masks === null ? null : (masks.toTypedArray() as Uint8Array),

@@ -187,7 +187,7 @@ describe('auto', () => {
       memoryGiB: 80,
       cores: 16,
     });
-    assert.deepEqual({ ...settings, numWorkers: 10 }, { ...PAPER, precision: 'auto' });
+    assert.deepEqual({ ...settings, numWorkers: 10 }, { ...PAPER, precision: 'auto', watchImages: ['auto'] });
   });
 
   it('works for any number and size of images, on any machine', () => {

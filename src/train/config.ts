@@ -163,6 +163,13 @@ export const settingFields = {
   knnTrain: z.string().min(1).optional().describe('labelled images that k-NN looks neighbours up in'),
   knnVal: z.string().min(1).optional().describe('labelled images that k-NN classifies'),
   maxBadShare: share().describe('stop when more than this share of the images is unreadable'),
+  watchImages: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe(
+      "images whose attention is kept at every checkpoint: paths, auto (a few of the training's own) or none",
+    ),
 } as const;
 
 /** The strict schema: an unknown key is an error. */
@@ -204,24 +211,30 @@ export function settingOf(name: string): SettingName | null {
   return REFERENCE_NAMES.get(camel) ?? null;
 }
 
-type Kind = 'number' | 'boolean' | 'string' | 'list';
+type Kind = 'number' | 'boolean' | 'string' | 'list' | 'words';
 
 /** What a setting's value looks like, for reading flags and printing help. */
 export function settingKind(name: SettingName): Kind {
   const field: z.ZodType = settingFields[name];
   const inner = field instanceof z.ZodOptional ? (field.unwrap() as z.ZodType) : field;
   if (inner instanceof z.ZodTuple) return 'list';
+  if (inner instanceof z.ZodArray) return 'words';
   if (inner instanceof z.ZodBoolean) return 'boolean';
   return inner instanceof z.ZodNumber ? 'number' : 'string';
 }
 
-/** The value of a flag as typed: "5e-4", "true", ["0.4", "1"] or "0.4,1". What can't be read stays a string. */
+/**
+ * The value of a flag as typed: "5e-4", "true", ["0.4", "1"] or "0.4,1", words apart by line ends. What can't be read stays
+ * a string.
+ */
 function readFlag(name: SettingName, raw: unknown): unknown {
   const number = (text: string): unknown => {
     const value = Number(text);
     return text.trim() === '' || Number.isNaN(value) ? text : value;
   };
   const kind = settingKind(name);
+  if (kind === 'words')
+    return (Array.isArray(raw) ? raw : [raw]).flatMap((part) => String(part).split('\n'));
   if (kind === 'list') {
     const parts = (Array.isArray(raw) ? raw : [raw])
       .flatMap((part) => String(part).split(/[\s,]+/))
@@ -245,7 +258,11 @@ const show = (value: unknown): string =>
 function expectation(issue: z.core.$ZodIssue): string {
   const where = issue.path.length > 0 ? `entry ${Number(issue.path[0]) + 1}: ` : '';
   if (issue.code === 'invalid_type') {
-    const words: Record<string, string> = { int: 'a whole number', tuple: 'a list of numbers' };
+    const words: Record<string, string> = {
+      int: 'a whole number',
+      tuple: 'a list of numbers',
+      array: 'a list',
+    };
     return `${where}expected ${words[issue.expected] ?? `a ${issue.expected}`}`;
   }
   if (issue.code === 'too_small' || issue.code === 'too_big') {
@@ -324,6 +341,12 @@ export function checkTogether(s: PartialSettings): string[] {
   }
   if (s.precision === 'fp16' && (s.device === 'cpu' || s.device === 'mps')) {
     problems.push(`precision fp16 needs a CUDA device, and device is ${s.device}: use fp32, bf16 or auto`);
+  }
+  if (s.watchImages !== undefined && s.watchImages.join() !== 'none') {
+    if (s.watchImages.includes('none'))
+      problems.push('watchImages: none stands alone; leave it out, or the images');
+    if (/^resnet/.test(s.arch ?? ''))
+      problems.push(`watchImages: ${s.arch} has no attention to watch; leave it out`);
   }
   if (s.knnEvery !== undefined && s.knnEvery > 0) {
     const missing = (['knnTrain', 'knnVal'] as const).filter((name) => s[name] === undefined);
@@ -516,6 +539,7 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'knnTrain',
       'knnVal',
       'maxBadShare',
+      'watchImages',
     ],
   ],
 ];
@@ -530,4 +554,5 @@ export const CHANGEABLE_ON_RESUME: readonly SettingName[] = [
   'knnTrain',
   'knnVal',
   'maxBadShare',
+  'watchImages',
 ];

@@ -4,6 +4,7 @@ import type { BackboneFactory } from '../models/index.js';
 import { CheckpointError, ConfigError, DataError } from '../errors.js';
 import { getNumThreads } from '../torch/index.js';
 import { packageVersion } from '../version.js';
+import { absoluteWatchImages, checkWatchImages } from './attention-film.js';
 import { type PartialSettings, trainSettingsSchema, type TrainSettings } from './config.js';
 import { chooseDevice, choosePrecision } from './hardware.js';
 import { settingsOfInit } from './init.js';
@@ -73,7 +74,15 @@ export async function openRun(options: RunOptions): Promise<{ settings: TrainSet
             ? settingsOfInit(settings)
             : settingsOfCheckpoint(settings.resumeFrom),
         );
-  const resolved = { ...settings, ...fromWeights, device, precision, threads };
+  const resolved = {
+    ...settings,
+    ...fromWeights,
+    ...absoluteWatchImages(settings),
+    device,
+    precision,
+    threads,
+  };
+  await checkWatchImages(output, resolved);
   if (before === null) {
     writeRunConfig(output, {
       version: packageVersion,

@@ -317,6 +317,15 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
 }
 
 function finish(settings: PartialSettings, choices: Choice[]): Resolved {
+  // transformers attend; one's own backbone may not
+  if (settings.watchImages === undefined && /^(vit|deit|xcit)/.test(settings.arch ?? '')) {
+    settings = { ...settings, watchImages: ['auto'] };
+    choices.push({
+      name: 'watchImages',
+      value: settings.watchImages,
+      reason: "a few images' attention is kept at every checkpoint",
+    });
+  }
   const problems = checkTogether(settings);
   if (problems.length > 0) throw new ConfigError(problems);
   const whole = checkSettings(settings);

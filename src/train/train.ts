@@ -17,6 +17,7 @@ import {
   teacherTemperatureSchedule,
 } from '../optim/index.js';
 import { fromTypedArray, manualSeed, scope, setNumThreads, type Tensor } from '../torch/index.js';
+import { AttentionFilm } from './attention-film.js';
 import { loadCheckpoint, newestCheckpoint, pruneCheckpoints, saveCheckpoint } from './checkpoint.js';
 import type { TrainSettings } from './config.js';
 import type { StepMetrics, TrainEvent, TrainResult } from './events.js';
@@ -143,6 +144,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       step = done * stepsPerEpoch;
     }
     if (resume) truncateLog(metricsPath(output), step);
+    const warn = (message: string): void => emit({ type: 'warning', message });
+    const film = await AttentionFilm.open({
+      ...{ run: output, settings, backbone: teacher.backbone, items: images.items, step, warn },
+    });
     const skipped = new Set<string>();
     const keepCheckpoint = (at: number): boolean =>
       settings.saveckpFreq > 0 &&
@@ -150,6 +155,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       (at / stepsPerEpoch - 1) % settings.saveckpFreq === 0;
     const save = (): string => {
       const folder = saveCheckpoint(output, step, state);
+      film?.record(step);
       pruneCheckpoints(output, keepCheckpoint);
       emit({ type: 'checkpoint', step, folder });
       return folder;

@@ -1,0 +1,236 @@
+/**
+ * Attention of a few pinned images at every checkpoint, `--watch-images`: how the objects come out of the noise while a
+ * network learns (paper, figure 1, in time). Files and their layout: src/train/film-folder.ts.
+ *
+ * It takes nothing from the training: the teacher runs in evaluation without gradients, no random number is drawn, and
+ * the images are kept resized in the run folder, since the originals may vanish.
+ */
+import { createHash } from 'node:crypto';
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import sharp from 'sharp';
+import { decodeImage, type ImageItem, PhiloxStream, Purpose } from '../data/index.js';
+import { DataError, DinoError } from '../errors.js';
+import { npyBytes } from '../eval/write-features.js';
+import { classAttention, prepareImage, type PreparedImage } from '../explain/attention.js';
+import { type AttentiveBackbone, type Backbone, isAttentive } from '../models/index.js';
+import { inferenceMode, scope } from '../torch/index.js';
+import type { TrainSettings } from './config.js';
+import { frameName, listWatched, watchPath, type WatchedImageFacts } from './film-folder.js';
+
+/** Images that `auto` picks. */
+const AUTO_IMAGES = 4;
+/** Unreadable ones among the training's images are passed over, so many at most. */
+const AUTO_TRIES = 32;
+/** A film needs no more detail than this, and a checkpoint shall not wait for it: the reference's 480 pixels at patches of 16
+ * are 900. */
+const MAX_PATCHES = 1024;
+
+const isKeyword = (image: string): boolean => image === 'auto' || image === 'none';
+
+/** The images of `--watch-images` with absolute paths, which mean the same when the run is resumed elsewhere. */
+export const absoluteWatchImages = (
+  settings: Pick<TrainSettings, 'watchImages'>,
+): Pick<TrainSettings, 'watchImages'> =>
+  settings.watchImages === undefined
+    ? {}
+    : { watchImages: settings.watchImages.map((image) => (isKeyword(image) ? image : path.resolve(image))) };
+
+/** Those of the setting that the run doesn't keep yet: paths alone. */
+function newImages(run: string, watchImages: readonly string[] = []): string[] {
+  const kept = new Set(listWatched(run).map((image) => image.source));
+  return [...new Set(watchImages)].filter((image) => !isKeyword(image) && !kept.has(image));
+}
+
+/**
+ * Reads every image that a run is asked to watch, before anything starts.
+ * @throws DataError that names all that can't be read.
+ */
+export async function checkWatchImages(
+  run: string,
+  settings: Pick<TrainSettings, 'watchImages'>,
+): Promise<void> {
+  const problems: string[] = [];
+  for (const file of newImages(run, settings.watchImages)) {
+    try {
+      await decodeImage(file);
+    } catch (error) {
+      if (!(error instanceof DataError)) throw error;
+      problems.push(`--watch-images: ${error.message}`);
+    }
+  }
+  if (problems.length > 0) throw new DataError(problems.join('\n'));
+}
+
+export interface FilmOptions {
+  /** The run folder. */
+  run: string;
+  settings: TrainSettings;
+  /** The teacher's. */
+  backbone: Backbone;
+  /** The training's images, of which `auto` picks. */
+  items: readonly ImageItem[];
+  /** Steps that the training has behind it: what was kept of later ones is deleted, they come again. */
+  step: number;
+  /** Told what can't be kept; the training goes on. */
+  warn: (message: string) => void;
+}
+
+interface Pinned {
+  folder: string;
+  prepared: PreparedImage;
+}
+
+/** The film of a run; record() is called at every checkpoint. */
+export class AttentionFilm {
+  readonly #backbone: AttentiveBackbone;
+  readonly #device: string;
+  readonly #pinned: readonly Pinned[];
+  readonly #warn: (message: string) => void;
+
+  private constructor(
+    backbone: AttentiveBackbone,
+    pinned: readonly Pinned[],
+    { settings, warn }: FilmOptions,
+  ) {
+    this.#backbone = backbone;
+    this.#device = settings.device;
+    this.#pinned = pinned;
+    this.#warn = warn;
+  }
+
+  /**
+   * Takes up the images: those that the run folder has, and those of the setting that it lacks. The state that the
+   * training begins with is recorded, too.
+   * @returns null when nothing is to be watched.
+   */
+  static async open(options: FilmOptions): Promise<AttentionFilm | null> {
+    const { run, settings, backbone, step, warn } = options;
+    const { watchImages = ['none'] } = settings;
+    if (watchImages[0] === 'none') return null;
+    if (!isAttentive(backbone)) {
+      warn('--watch-images: this backbone has no attention to watch');
+      return null;
+    }
+    try {
+      removeLater(run, step);
+      const pinned: Pinned[] = [];
+      for (const { folder, picture, ...facts } of listWatched(run)) {
+        const image = new Uint8Array(await sharp(picture).removeAlpha().raw().toBuffer()); // (height, width, 3)
+        if (image.length !== facts.width * facts.height * 3)
+          throw new DataError(`${picture} is not ${facts.width} x ${facts.height} RGB pixels`);
+        pinned.push({ folder, prepared: { ...facts, image } });
+      }
+      const model = sizesOf(backbone, settings);
+      for (const file of newImages(run, watchImages)) {
+        try {
+          pinned.push(await pin(run, file, await prepareImage(model, file, undefined, MAX_PATCHES)));
+        } catch (error) {
+          warn(`--watch-images ${file}: ${(error as Error).message}`); // gone since it was checked, or a line of pixels
+        }
+      }
+      if (watchImages.includes('auto') && pinned.length === 0) pinned.push(...(await pickImages(options)));
+      if (pinned.length === 0) {
+        warn(
+          `--watch-images ${watchImages.join(' ')}: none of the images could be taken, so none is watched`,
+        );
+        return null;
+      }
+      const film = new AttentionFilm(backbone, pinned, options);
+      film.record(step);
+      return film;
+    } catch (error) {
+      warn(`--watch-images: attention is not kept: ${(error as Error).message}`);
+      return null;
+    }
+  }
+
+  /** Computes and keeps every image's attention after `step` steps. */
+  record(step: number): void {
+    const backbone = this.#backbone;
+    backbone.eval();
+    try {
+      for (const { folder, prepared } of this.#pinned) {
+        const { rows, columns } = prepared;
+        const [heads = 0, values] = scope(() =>
+          inferenceMode(() => {
+            const maps = classAttention(backbone, prepared, this.#device).to('cpu'); // (heads, N)
+            return [maps.size(0), maps.toTypedArray() as Float32Array] as const;
+          }),
+        );
+        writeBeside(path.join(folder, frameName(step)), npyBytes(values, [heads, rows, columns]));
+      }
+    } catch (error) {
+      this.#warn(`the attention of step ${step} is not kept: ${(error as Error).message}`);
+    } finally {
+      backbone.train();
+    }
+  }
+}
+
+const sizesOf = (backbone: AttentiveBackbone, settings: TrainSettings) => ({
+  architecture: {
+    imgSize: settings.imgSize ?? settings.globalCropsSize,
+    patchSize: backbone.patchSize,
+  },
+});
+
+/** No flush to the disk: a frame that a power cut takes is computed again, or missed. */
+function writeBeside(file: string, bytes: Uint8Array | string): void {
+  const beside = `${file}.partial`;
+  writeFileSync(beside, bytes);
+  renameSync(beside, file);
+}
+
+/** Frames after `step`, and what a killed process left half written. */
+function removeLater(run: string, step: number): void {
+  for (const { folder, steps } of listWatched(run)) {
+    for (const later of steps) if (later > step) rmSync(path.join(folder, frameName(later)), { force: true });
+    for (const file of readdirSync(folder)) {
+      if (file.endsWith('.partial')) rmSync(path.join(folder, file), { force: true });
+    }
+  }
+}
+
+/** Puts an image into the run folder. */
+async function pin(run: string, source: string, prepared: PreparedImage): Promise<Pinned> {
+  const { image, width, height } = prepared;
+  const stem = path
+    .basename(source, path.extname(source))
+    .replace(/[^\p{L}\p{N}._-]+/gu, '-')
+    .replace(/^[.-]+/, '')
+    .slice(0, 40);
+  // two files of one name may be watched
+  const hash = createHash('sha256').update(source).update(image).digest('hex').slice(0, 8);
+  const folder = path.join(watchPath(run), `${stem || 'image'}-${hash}`);
+  mkdirSync(folder, { recursive: true });
+  const png = await sharp(image, { raw: { width, height, channels: 3 } })
+    .png()
+    .toBuffer();
+  writeBeside(path.join(folder, 'image.png'), png);
+  const { originalWidth, originalHeight, rows, columns, patchSize } = prepared;
+  const sizes = { width, height, originalWidth, originalHeight, rows, columns, patchSize };
+  const facts: WatchedImageFacts = { source, ...sizes };
+  writeBeside(path.join(folder, 'image.json'), `${JSON.stringify(facts, null, 2)}\n`); // last: it makes the folder count
+  return { folder, prepared };
+}
+
+/** A few of the training's own images, which ones only the seed decides. */
+async function pickImages({ run, settings, backbone, items }: FilmOptions): Promise<Pinned[]> {
+  const random = new PhiloxStream(settings.seed, Purpose.watching, 0);
+  const model = sizesOf(backbone as AttentiveBackbone, settings);
+  const tried = new Set<number>();
+  const pinned: Pinned[] = [];
+  while (pinned.length < AUTO_IMAGES && tried.size < Math.min(AUTO_TRIES, items.length)) {
+    const index = random.integer(items.length);
+    if (tried.has(index)) continue;
+    tried.add(index);
+    const source = items[index]!.path;
+    try {
+      pinned.push(await pin(run, source, await prepareImage(model, source, undefined, MAX_PATCHES)));
+    } catch (error) {
+      if (!(error instanceof DinoError)) throw error; // unreadable: the loader lists it; or a line of pixels
+    }
+  }
+  return pinned;
+}
