@@ -22,9 +22,11 @@ import { frameName, listWatched, watchPath, type WatchedImageFacts } from './fil
 const AUTO_IMAGES = 4;
 /** Unreadable ones among the training's images are passed over, so many at most. */
 const AUTO_TRIES = 32;
-/** A film needs no more detail than this, and a checkpoint shall not wait for it: the reference's 480 pixels at patches of 16
- * are 900. */
-const MAX_PATCHES = 1024;
+/**
+ * 24 x 24: enough to see an object's shape. The reference's 480 pixels at patches of 16 (30 x 30) take nearly twice as long,
+ * and a checkpoint waits for it.
+ */
+const MAX_PATCHES = 576;
 
 const isKeyword = (image: string): boolean => image === 'auto' || image === 'none';
 
