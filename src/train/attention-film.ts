@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
-import { decodeImage, type ImageItem, PhiloxStream, Purpose } from '../data/index.js';
+import { decodeImage, type ImageItems, PhiloxStream, Purpose } from '../data/index.js';
 import { DataError, DinoError } from '../errors.js';
 import { npyBytes } from '../eval/write-features.js';
 import { classAttention, prepareImage, type PreparedImage } from '../explain/attention.js';
@@ -71,7 +71,7 @@ export interface FilmOptions {
   /** The teacher's. */
   backbone: Backbone;
   /** The training's images, of which `auto` picks. */
-  items: readonly ImageItem[];
+  items: ImageItems;
   /** Steps that the training has behind it: what was kept of later ones is deleted, they come again. */
   step: number;
   /** Told what can't be kept; the training goes on. */
@@ -227,7 +227,7 @@ async function pickImages({ run, settings, backbone, items }: FilmOptions): Prom
     const index = random.integer(items.length);
     if (tried.has(index)) continue;
     tried.add(index);
-    const source = items[index]!.path;
+    const source = items.at(index)!.path;
     try {
       pinned.push(await pin(run, source, await prepareImage(model, source, undefined, MAX_PATCHES)));
     } catch (error) {
