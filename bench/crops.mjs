@@ -3,6 +3,8 @@ import { existsSync, readdirSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
+import { ImageReader } from '../dist/data/index.js';
+import { PackedImages } from '../dist/data/packed-images.js';
 import { renderPosition, slotBytes } from '../dist/data/render.js';
 import { PAPER } from '../dist/train/presets.js';
 import { contestant } from './contestant.mjs';
@@ -41,12 +43,12 @@ if (c.globalSize) {
 const job = { kind: 'crops', seed: 0, batchSize: 1, augmentation };
 const { globals, locals } = slotBytes(job);
 const out = new Uint8Array(new SharedArrayBuffer(globals + locals));
-const paths = { count: files.length, get: (index) => files[index] };
+const images = new ImageReader(PackedImages.from(files.map((path) => ({ path, label: null }))));
 const times = Math.max(1, Math.round((c.set === 'cifar' ? 400 : c.set === 'photos' ? 60 : 5) / files.length));
 let epoch = 0;
 async function all() {
   for (let i = 0; i < files.length; i++)
-    await renderPosition(job, paths, { epoch, imageIndex: i, position: 0 }, out);
+    await renderPosition(job, images, { epoch, imageIndex: i, position: 0 }, out);
   epoch++;
 }
 await all();

@@ -219,10 +219,34 @@ Napi::Value ToRgb(const Napi::CallbackInfo &info) {
   return info.Env().Undefined();
 }
 
+/// openDecoder(library): whether decode() can be used.
+Napi::Value OpenDecoder(const Napi::CallbackInfo &info) {
+  return Napi::Boolean::New(info.Env(), openDecoder(info[0].As<Napi::String>().Utf8Value()));
+}
+
+/// decode(bytes, encoding, maxPixels, out, size): pixels into `out`, width, height and channels into `size`
+/// (Int32Array); whether it did: 0 no, 1 yes, 2 when `out` is too small for the size.
+Napi::Value Decode(const Napi::CallbackInfo &info) {
+  const Pixels bytes = bytesOf(info, 0), out = bytesOf(info, 3);
+  const int encoding = intOf(info, 1);
+  Napi::Int32Array size = info[4].As<Napi::Int32Array>();
+  if (encoding < 0 || encoding > 2 || size.ElementLength() != 3) refuse(info.Env(), "decode: wrong arguments");
+  Decoded decoded{};
+  const double maxPixels = info[2].As<Napi::Number>().DoubleValue();
+  if (!decode(bytes.data, bytes.length, static_cast<Encoding>(encoding), maxPixels, out.data, out.length, decoded))
+    return Napi::Number::New(info.Env(), 0);
+  size[0] = decoded.width;
+  size[1] = decoded.height;
+  size[2] = decoded.channels;
+  return Napi::Number::New(info.Env(), decoded.written ? 1 : 2);
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("renderCrops", Napi::Function::New(env, RenderCrops));
   exports.Set("resize", Napi::Function::New(env, Resize));
   exports.Set("toRgb", Napi::Function::New(env, ToRgb));
+  exports.Set("openDecoder", Napi::Function::New(env, OpenDecoder));
+  exports.Set("decode", Napi::Function::New(env, Decode));
   exports.Set("parameterCount", Napi::Number::New(env, static_cast<int>(fieldCount)));
   return exports;
 }

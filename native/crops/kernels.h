@@ -7,7 +7,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
+
+// Where compilers' own vectors are far from what the machine can do, kernels have a version in AVX2 intrinsics, taken at
+// run time where the machine has them; other machines have the portable loops.
+#if defined(__x86_64__)
+#define CROPS_X86
+#include <immintrin.h>
+#define CROPS_AVX2 __attribute__((target("avx2")))
+#define CROPS_AVX2_INLINE __attribute__((target("avx2"), always_inline)) inline
+#endif
 
 namespace crops {
 
@@ -66,6 +76,9 @@ void hue(uint8_t *planes, size_t count, double factor);
 void grayscale(uint8_t *planes, size_t count);
 void solarize(uint8_t *planes, size_t count, int threshold);
 
+/// Whether the machine has AVX2; false where it is not asked for.
+bool hasAvx2();
+
 /// Pillow's GaussianBlur(radius): three extended box blurs along x, then three along y.
 void gaussianBlur(uint8_t *planes, int width, int height, float radius, Scratch &scratch);
 
@@ -74,6 +87,22 @@ void interleaveRgb(const Source &source, uint8_t *out);
 
 /// Three planes to interleaved RGB.
 void planesToRgb(const uint8_t *planes, size_t count, uint8_t *out);
+
+/// The encodings that decode() takes.
+enum class Encoding { jpeg, png, webp };
+
+/// What decode() found. `written` is false when the pixels did not fit: they need width * height * channels bytes.
+struct Decoded {
+  int width, height, channels;
+  bool written;
+};
+
+/// Finds libvips by the name that it was loaded under. False when there is none: decode() then says no to everything.
+bool openDecoder(const std::string &library);
+
+/// Decodes a plain picture in this thread. False when it is none, is larger than allowed, or fails.
+bool decode(const uint8_t *bytes, size_t length, Encoding encoding, double maxPixels, uint8_t *out, size_t room,
+            Decoded &decoded);
 
 /// Pillow's CMYK to RGB: no colour management.
 void cmykToRgb(const uint8_t *cmyk, size_t count, uint8_t *out);

@@ -11,11 +11,6 @@
 
 #include "kernels.h"
 
-#if defined(__x86_64__)
-#define CROPS_X86
-#include <immintrin.h>
-#endif
-
 namespace crops {
 namespace {
 
@@ -185,11 +180,11 @@ inline int32_t pairOf(int32_t first, int32_t second) {
   return static_cast<int32_t>((static_cast<uint32_t>(second) << 16) | (static_cast<uint32_t>(first) & 0xffff));
 }
 
-__attribute__((target("avx2"), always_inline)) inline __m256i together(__m256i high, __m256i low) {
+CROPS_AVX2_INLINE __m256i together(__m256i high, __m256i low) {
   return _mm256_srai_epi32(_mm256_add_epi32(_mm256_slli_epi32(high, lowBits), low), precisionBits);
 }
 
-__attribute__((target("avx2"))) void weighLinesAvx2(const uint8_t *in, size_t inStride, int length,
+CROPS_AVX2 void weighLinesAvx2(const uint8_t *in, size_t inStride, int length,
                                                     const Coefficients &coefficients, uint8_t *out, size_t outStride) {
   const __m256i zero = _mm256_setzero_si256();
   const __m256i half = _mm256_set1_epi32(1 << (precisionBits - 1));
@@ -242,8 +237,7 @@ __attribute__((target("avx2"))) void weighLinesAvx2(const uint8_t *in, size_t in
 void weighLines(const uint8_t *in, size_t inStride, int length, const Coefficients &coefficients, uint8_t *out,
                 size_t outStride) {
 #if defined(CROPS_X86)
-  static const bool avx2 = __builtin_cpu_supports("avx2") != 0;
-  if (avx2) return weighLinesAvx2(in, inStride, length, coefficients, out, outStride);
+  if (hasAvx2()) return weighLinesAvx2(in, inStride, length, coefficients, out, outStride);
 #endif
   weighLinesPortable(in, inStride, length, coefficients, out, outStride);
 }

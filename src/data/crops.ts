@@ -33,6 +33,14 @@ interface CropsAddon {
     cmyk: boolean,
     out: Uint8Array,
   ): void;
+  openDecoder(library: string): boolean;
+  decode(
+    bytes: Uint8Array,
+    encoding: number,
+    maxPixels: number,
+    out: Uint8Array,
+    size: Int32Array,
+  ): 0 | 1 | 2;
   readonly parameterCount: number;
 }
 
@@ -193,4 +201,32 @@ export function cmykToRgb(data: Uint8Array, width: number, height: number): Uint
   const out = new Uint8Array(width * height * 3);
   addon().toRgb(data, width, height, 4, true, out);
   return out;
+}
+
+/** Encodings that {@link decodePlain} takes, by the addon's numbers. */
+const ENCODINGS = { JPEG: 0, PNG: 1, WebP: 2 } as const;
+export type PlainEncoding = keyof typeof ENCODINGS;
+
+/** @param library the name under which sharp's libvips is loaded; @returns whether decodePlain() can work with it */
+export function openDecoder(library: string): boolean {
+  return addon().openDecoder(library);
+}
+
+/**
+ * Decodes a plain picture (8 bits, gray or RGB, alpha or not, upright) in this thread.
+ * @param out room for the pixels
+ * @returns the size, `written` false when it did not fit `out`; null for a picture that is not plain, has more than
+ *   `maxPixels` or can't be decoded
+ */
+export function decodePlain(
+  bytes: Uint8Array,
+  encoding: PlainEncoding,
+  maxPixels: number,
+  out: Uint8Array,
+): { written: boolean; width: number; height: number; channels: 1 | 2 | 3 | 4 } | null {
+  const size = new Int32Array(3);
+  const answer = addon().decode(bytes, ENCODINGS[encoding], maxPixels, out, size);
+  if (answer === 0) return null;
+  const [width = 0, height = 0, channels] = size;
+  return { written: answer === 1, width, height, channels: channels as 1 | 2 | 3 | 4 };
 }

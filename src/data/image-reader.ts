@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { DataError } from '../errors.js';
 import type { PackedImages } from './packed-images.js';
+import { readQuickly } from './quick-read.js';
 
 /** Why a file can't be read, in one short line. */
 export function readProblem(error: unknown): DataError {
@@ -37,7 +38,11 @@ export class ImageReader {
   }
 
   /** @throws DataError with a one-line reason, without the path */
-  read(index: number): Promise<Buffer> {
-    return readImageFile(this.images.path(index));
+  async read(index: number): Promise<Buffer> {
+    try {
+      return await readQuickly(this.images.path(index));
+    } catch (error) {
+      throw readProblem(error);
+    }
   }
 }

@@ -10,11 +10,12 @@ import {
   type CropParams,
 } from './augmentation.js';
 import { renderCrops, resizeImage, type CropTarget, type Rectangle } from './crops.js';
-import { decodeBytes, LEAST_REDUCTION, type DecodedImage } from './decode.js';
+import { LEAST_REDUCTION, type DecodedImage } from './decode.js';
 import { DataError } from '../errors.js';
 import type { ImageReader } from './image-reader.js';
 import { PhiloxStream, Purpose } from './philox.js';
 import { thumbnail } from './thumbnail.js';
+import { useImage } from './use-image.js';
 
 /** Training: the crops of one image. */
 export interface CropJob {
@@ -119,10 +120,11 @@ async function renderMultiCrop(
     const bound = Math.min(width, height) / job.augmentation.globalCropsSize / MARGIN;
     return bound < LEAST_REDUCTION ? bound : allowedReduction(sample(width, height), targets);
   };
-  const image = await decodeBytes(bytes, { reduce });
-  const { originalWidth, originalHeight } = image;
-  const crops = sample(originalWidth, originalHeight);
-  renderCrops(image, crops, targets, out, image.width / originalWidth, image.height / originalHeight);
+  await useImage(bytes, { reduce }, (image) => {
+    const { originalWidth, originalHeight } = image;
+    const crops = sample(originalWidth, originalHeight);
+    renderCrops(image, crops, targets, out, image.width / originalWidth, image.height / originalHeight);
+  });
 }
 
 /** torchvision's Resize with one number: the shorter side becomes `size`, the longer one is cut off to whole pixels. */
@@ -163,8 +165,7 @@ interface Shape {
   height: number;
 }
 
-async function renderEval(job: EvalJob, bytes: Uint8Array, place: Place, out: Uint8Array): Promise<Shape> {
-  const decoded = await decodeBytes(bytes);
+function renderEval(job: EvalJob, decoded: DecodedImage, place: Place, out: Uint8Array): Shape {
   const box = job.boxes?.[place.imageIndex];
   const image = box ? cutOut(decoded, box) : decoded;
   const target = { planar: true, out, offset: place.position * planesBytes(1, job.crop) };
@@ -192,11 +193,12 @@ async function renderResizedCrop(job: ResizedCropJob, bytes: Uint8Array, place: 
     return { ...rectangle, ...plain, flip: stream.random() < 0.5 };
   };
   const reduce = (width: number, height: number) => allowedReduction([sample(width, height)], [target]);
-  const image = await decodeBytes(bytes, { reduce });
-  const { originalWidth, originalHeight } = image;
-  const crops = [sample(originalWidth, originalHeight)];
-  const [scaleX, scaleY] = [image.width / originalWidth, image.height / originalHeight];
-  renderCrops(image, crops, [target], out, scaleX, scaleY, 'bilinear');
+  await useImage(bytes, { reduce }, (image) => {
+    const { originalWidth, originalHeight } = image;
+    const crops = [sample(originalWidth, originalHeight)];
+    const [scaleX, scaleY] = [image.width / originalWidth, image.height / originalHeight];
+    renderCrops(image, crops, [target], out, scaleX, scaleY, 'bilinear');
+  });
 }
 
 interface Place {
@@ -212,7 +214,7 @@ async function renderImage(
   place: Place,
   out: Uint8Array,
 ): Promise<Shape | null> {
-  if (job.kind === 'eval') return renderEval(job, bytes, place, out);
+  if (job.kind === 'eval') return useImage(bytes, {}, (image) => renderEval(job, image, place, out));
   if (job.kind === 'crops') await renderMultiCrop(job, bytes, place, out);
   else await renderResizedCrop(job, bytes, place, out);
   return null;
