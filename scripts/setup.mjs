@@ -4,9 +4,10 @@
  * Built-in modules only: it runs before anything is installed.
  *
  *   node scripts/setup.mjs                 all steps
- *   node scripts/setup.mjs npm native      only these (npm, libtorch, native, typescript)
+ *   node scripts/setup.mjs npm native      only these (npm, libtorch, native, typescript, web)
  */
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
@@ -220,6 +221,42 @@ function stepTypescript() {
   say(`TypeScript: compiled in ${((performance.now() - start) / 1000).toFixed(1)} s`);
 }
 
+/** A hash of all that the page is made of: its sources, the types it shares with the server, and the packages in it. */
+function webSources() {
+  const hash = createHash('sha256');
+  for (const folder of ['web', 'src/studio']) {
+    const names = readdirSync(inRoot(folder), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && (folder === 'web' || entry.name === 'api.ts'))
+      .map((entry) => path.join(entry.parentPath ?? entry.path, entry.name));
+    for (const name of names.sort()) {
+      hash.update(`${path.relative(packageRoot, name)}\0`).update(readFileSync(name));
+    }
+  }
+  return hash.update(readFileSync(inRoot('package-lock.json'))).digest('hex');
+}
+
+/** The studio's page, into dist/web. */
+function stepWeb() {
+  const vite = inRoot('node_modules', 'vite', 'bin', 'vite.js');
+  const built = inRoot('dist', 'web', 'index.html');
+  if (!existsSync(vite) || !existsSync(inRoot('web'))) {
+    if (existsSync(built)) return say('web: already built in this package');
+    throw new SetupError('Vite is not installed: run node scripts/setup.mjs npm web');
+  }
+  const stamp = inRoot('dist', '.web-sources');
+  const sources = webSources();
+  if (existsSync(built) && existsSync(stamp) && readFileSync(stamp, 'utf8') === sources)
+    return say('web: up to date');
+  const start = performance.now();
+  const result = spawnSync(process.execPath, [vite, 'build', inRoot('web'), '--logLevel', 'warn'], {
+    cwd: packageRoot,
+    stdio: 'inherit',
+  });
+  if (result.status !== 0) throw new SetupError("web: the page's build failed (see above)");
+  writeFileSync(stamp, sources);
+  say(`web: built in ${((performance.now() - start) / 1000).toFixed(1)} s`);
+}
+
 // ------------------------------------------------------------------------------------------------------- main
 
 const isAlive = (pid) => {
@@ -267,7 +304,13 @@ function checkNode() {
   }
 }
 
-const steps = { npm: stepNpm, libtorch: stepLibtorch, native: stepNative, typescript: stepTypescript };
+const steps = {
+  npm: stepNpm,
+  libtorch: stepLibtorch,
+  native: stepNative,
+  typescript: stepTypescript,
+  web: stepWeb,
+};
 
 async function main(names) {
   checkNode();

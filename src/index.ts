@@ -119,5 +119,8 @@ export {
 } from './explain/patch-pca.js';
 export { findFfmpeg } from './explain/ffmpeg.js';
 
+// the studio
+export { startStudio, type RunningStudio, type StudioOptions } from './studio/index.js';
+
 // the set-up
 export { runDoctor, type DoctorReport } from './doctor/doctor.js';

@@ -50,6 +50,10 @@ const commands: Readonly<Record<string, Entry>> = {
       },
     },
   },
+  studio: {
+    summary: 'a page that shows runs live, and what models see',
+    load: () => import('./studio.js'),
+  },
   embed: { summary: 'write the features of images to a file', load: () => import('./embed.js') },
   attention: { summary: 'draw what the model looks at', load: () => import('./attention.js') },
   video: { summary: 'draw what the model looks at over a video', load: () => import('./video.js') },

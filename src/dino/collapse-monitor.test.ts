@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ones, randn, tensor, zeros } from '../torch/index.js';
-import { CollapseMonitor, teacherStatistics } from './collapse-monitor.js';
+import { CollapseMonitor } from './collapse-monitor.js';
+import { teacherStatistics } from './teacher-statistics.js';
 
 const K = 64;
 const lnK = Math.log(K);

@@ -3,8 +3,6 @@
  * or one output always winning. Both show in the teacher's targets: their entropy goes to ln K or to 0, and their
  * divergence from the batch's mean goes to 0, since every image then gets the same answer.
  */
-import { inferenceMode, scope, type Tensor } from '../torch/index.js';
-
 export interface TeacherStatistics {
   /** Mean entropy of the targets, nats: 0 to ln K. */
   entropy: number;
@@ -12,22 +10,6 @@ export interface TeacherStatistics {
   kl: number;
   /** L2 norm of the centre. */
   centerNorm: number;
-}
-
-/**
- * @param targets - (N, K) the teacher's softmax.
- * @param center - (1, K).
- */
-export function teacherStatistics(targets: Tensor, center: Tensor): TeacherStatistics {
-  return scope(() =>
-    inferenceMode(() => {
-      const entropyOf = (p: Tensor) => p.xlogy(p).sum([-1]).neg().mean(); // x log x is 0 at 0
-      const entropy = entropyOf(targets).item();
-      // KL(p || mean) averaged over p is the entropy of the mean less the mean of the entropies
-      const kl = entropyOf(targets.mean([0], true)).item() - entropy;
-      return { entropy, kl: Math.max(0, kl), centerNorm: center.norm().item() };
-    }),
-  );
 }
 
 export type Collapse = 'uniform' | 'constant';
@@ -58,6 +40,11 @@ export class CollapseMonitor {
   constructor({ outDim, patience }: CollapseMonitorOptions) {
     this.#maxEntropy = Math.log(outDim);
     this.#patience = patience;
+  }
+
+  /** What the last line looked like; null when answers differ from image to image, as they should. */
+  get state(): Collapse | null {
+    return this.#state;
   }
 
   /** @returns A warning the first time that a collapsed state has lasted, else null. A recovery arms it again. */

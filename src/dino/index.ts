@@ -1,12 +1,12 @@
 /** The method of the paper: multi-crop forward, loss and centre, EMA teacher, collapse monitor. */
 export {
   CollapseMonitor,
-  teacherStatistics,
   type Collapse,
   type CollapseMonitorOptions,
   type CollapseWarning,
   type TeacherStatistics,
 } from './collapse-monitor.js';
+export { teacherStatistics } from './teacher-statistics.js';
 export { DINOLoss, type DINOLossOptions, type DINOLossResult } from './loss.js';
 export { MultiCropWrapper } from './multi-crop.js';
 export { dinoStep, type StepResult, type StepSettings, type TrainingState } from './step.js';

@@ -5,10 +5,11 @@
 import { cancelLastLayerGradients, clipGradients, type LossScaler, type Optimizer } from '../optim/index.js';
 import { ActivationCheckpoints } from '../nn/index.js';
 import { autocast, inferenceMode, ops, scope, type DType, type Tensor } from '../torch/index.js';
-import { teacherStatistics, type TeacherStatistics } from './collapse-monitor.js';
+import type { TeacherStatistics } from './collapse-monitor.js';
 import type { DINOLoss } from './loss.js';
 import type { MultiCropWrapper } from './multi-crop.js';
 import { updateTeacher } from './teacher.js';
+import { teacherStatistics } from './teacher-statistics.js';
 
 /** What a training changes. */
 export interface TrainingState {

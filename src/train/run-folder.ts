@@ -43,6 +43,7 @@ const runConfigSchema = z.object({
 export const configPath = (run: string): string => path.join(run, 'config.json');
 export const metricsPath = (run: string): string => path.join(run, 'metrics.jsonl');
 export const skippedPath = (run: string): string => path.join(run, 'skipped.jsonl');
+export const lockPath = (run: string): string => path.join(run, 'lock');
 
 /** Whether a folder holds a run. */
 export const isRunFolder = (folder: string): boolean => existsSync(configPath(folder));
@@ -117,7 +118,7 @@ export function truncateLog(file: string, step: number): void {
  * @throws DataError when it can't be written, or a living process has it.
  */
 export function lockRunFolder(run: string): () => void {
-  const file = path.join(run, 'lock');
+  const file = lockPath(run);
   const mine = JSON.stringify({ pid: process.pid, host: hostname() });
   try {
     mkdirSync(run, { recursive: true });
@@ -129,7 +130,7 @@ export function lockRunFolder(run: string): () => void {
         break;
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt > 0) throw error;
-        const holder = livingHolder(file);
+        const holder = livingHolder(run);
         if (holder !== null) {
           throw new DataError(
             `${run} is in use by process ${holder}. Wait for it or stop it; if you are sure that it is gone, ` +
@@ -148,21 +149,39 @@ export function lockRunFolder(run: string): () => void {
   return () => rmSync(file, { force: true });
 }
 
-function livingHolder(file: string): string | null {
+/** Who holds a run folder, as its lock file says. */
+export interface LockHolder {
+  pid: number;
+  host: string;
+  /** Whether the process is there; null on another host, of which this one can't know. */
+  isAlive: boolean | null;
+}
+
+/** Null without a lock, or when its process was killed while it took it. */
+export function readLock(run: string): LockHolder | null {
   let holder: { pid?: unknown; host?: unknown };
   try {
-    holder = JSON.parse(readFileSync(file, 'utf8')) as typeof holder;
+    holder = JSON.parse(readFileSync(lockPath(run), 'utf8')) as typeof holder;
   } catch {
-    return null; // killed while it took the lock
+    return null;
   }
   const { pid, host } = holder;
   if (typeof pid !== 'number') return null;
-  if (host !== hostname()) return `${pid} on ${String(host)}`;
-  if (pid === process.pid) return `${pid} (this one)`;
+  return { pid, host: String(host), isAlive: host === hostname() ? isAliveHere(pid) : null };
+}
+
+function isAliveHere(pid: number): boolean {
   try {
     process.kill(pid, 0); // signal 0 only asks whether it is there
-    return String(pid);
+    return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM' ? String(pid) : null;
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
+}
+
+function livingHolder(run: string): string | null {
+  const holder = readLock(run);
+  if (holder === null || holder.isAlive === false) return null;
+  const where = holder.isAlive === null ? ` on ${holder.host}` : '';
+  return `${holder.pid}${holder.pid === process.pid && where === '' ? ' (this one)' : where}`;
 }

@@ -1,0 +1,69 @@
+/** `dino studio`: serves the page that shows runs and models, and opens it; see src/studio/server.ts. */
+import type { Command } from 'commander';
+import { addExamples, check, Interrupted, interruptSignal, type Invocation, readNumber } from './command.js';
+
+export function define(command: Command): void {
+  command
+    .argument('[folder...]', 'folders of runs and images; nothing outside them is read (default: this one)')
+    .option('--port <n>', 'port to listen on; 0 for any (default: the first free one from 5170)')
+    .option(
+      '--host <address>',
+      'address to listen on; any other than loopback lets in who has the token',
+      '127.0.0.1',
+    )
+    .option('--no-open', "print the link, and don't open a browser");
+  addExamples(command, 'dino studio runs photos', 'dino studio runs --host 0.0.0.0 --port 8080 --no-open');
+}
+
+/** Opens the person's browser; where there is none, the printed link stands. */
+export async function openInBrowser(url: string): Promise<boolean> {
+  const { default: open } = await import('open');
+  try {
+    const child = await open(url);
+    return await new Promise<boolean>((resolve) => {
+      child.once('error', () => resolve(false));
+      // a browser that can't start ends at once
+      child.once('exit', (code) => resolve(code === 0));
+      setTimeout(() => resolve(true), 1000).unref();
+    });
+  } catch {
+    return false;
+  }
+}
+
+export async function run(invocation: Invocation): Promise<void> {
+  const { args, options, io } = invocation;
+  const port =
+    options['port'] === undefined ? undefined : readNumber(invocation, 'port', { min: 0, max: 65535 });
+  check(invocation);
+  const host = options['host'] as string;
+  const { isLoopback, startStudio } = await import('../studio/index.js');
+  const folders = args.length === 0 ? ['.'] : args;
+  const studio = await startStudio({ folders, host, ...(port === undefined ? {} : { port }) });
+  let stop = (): void => undefined;
+  const interrupt = interruptSignal(() => stop());
+  try {
+    const { url, origin } = studio;
+    io.result(
+      { url, origin, port: studio.port, token: studio.token, folders },
+      `studio of ${folders.join(', ')}: ${url}`,
+    );
+    if (!isLoopback(host)) {
+      io.warn(
+        'others on the network can reach this studio: whoever has its link can read these folders and start trainings, ' +
+          'and the connection is not encrypted',
+      );
+    }
+    io.note('Ctrl-C ends it');
+    if (options['open'] === true && !io.json && !(await openInBrowser(url)))
+      io.note('no browser could be opened: open the link yourself');
+    await new Promise<void>((resolve) => {
+      stop = resolve;
+      if (interrupt.signal.aborted) resolve();
+    });
+    throw new Interrupted('interrupted');
+  } finally {
+    interrupt.release();
+    await studio.close();
+  }
+}

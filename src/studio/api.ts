@@ -1,0 +1,133 @@
+/**
+ * What the studio's page and its server say to each other: types alone, imported by both, so that neither can change
+ * without the other. A route is a key of `Api`; `route()` in routes/route.ts serves it and `request()` in web/src/api.ts
+ * asks for it. What a page sends is checked by the route's zod schema: types bind nobody who attacks.
+ */
+import type { Choice } from '../train/presets.js';
+
+// ------------------------------------------------------------------------------------------------- everything
+
+/** GET /api/studio */
+export interface StudioInfo {
+  version: string;
+  /** The folders that were given: nothing outside them is read. */
+  folders: string[];
+  /** Where the path separator and the like matter. */
+  platform: string;
+}
+
+/** The body of every reply that is no success. */
+export interface ApiError {
+  error: { code: string; message: string; problems?: string[] };
+}
+
+/** A computation in a process of its own that the page watches, can cancel, and takes the result of. */
+export interface Task {
+  id: string;
+  /** Name of the job, see jobs/index.ts. */
+  kind: string;
+  /** What it is about, in words. */
+  title: string;
+  state: 'running' | 'done' | 'failed' | 'cancelled';
+  progress: TaskProgress | null;
+  /** The job's output, of a task that is done; its type is that of the job. */
+  result?: unknown;
+  /** Why it failed. */
+  error?: string;
+}
+
+export interface TaskProgress {
+  done: number;
+  /** null while it isn't known. */
+  total: number | null;
+  message?: string;
+}
+
+/** What the server pushes by SSE on /api/events. */
+export type StudioEvent =
+  /** The list of runs, whenever a run came, went or changed its state; sent once at the beginning too. */
+  | { type: 'runs'; runs: RunSummary[] }
+  /** New lines of metrics of a run. */
+  | { type: 'metrics'; run: string; progress: SeriesProgress }
+  | { type: 'task'; task: Task };
+
+/** A folder as the page browses them. */
+export interface FolderEntry {
+  name: string;
+  /** Absolute. */
+  path: string;
+  /** Files in it that are named like images, not counting those in folders below; null when it can't be read. */
+  images: number | null;
+  isRun: boolean;
+}
+
+export interface FolderListing {
+  path: string;
+  /** null at one of the given folders. */
+  parent: string | null;
+  folders: FolderEntry[];
+  /** Images in it, in order; at most `IMAGES_LISTED` of them. */
+  images: { name: string; path: string }[];
+  /** Images in it in all. */
+  imageCount: number;
+}
+
+// ------------------------------------------------------------------------------------------------------- runs
+
+export type RunState = 'preparing' | 'running' | 'waiting' | 'finished' | 'stopped' | 'crashed' | 'damaged';
+
+export interface RunSummary {
+  /** Stands for the folder in addresses. */
+  id: string;
+  /** Shortest name that tells it from the others: its path relative to the given folder. */
+  name: string;
+  /** Absolute. */
+  path: string;
+  state: RunState;
+  /** The state in a sentence, with what to do. */
+  sentence: string;
+  /** Steps done, and in all; null while not known. */
+  step: number | null;
+  totalSteps: number | null;
+  epochs: number | null;
+  stepsPerEpoch: number | null;
+  /** When its metrics were last written, ms since 1970. */
+  changed: number | null;
+  images: string | null;
+  arch: string | null;
+}
+
+/** How far a metrics file has been read. */
+export interface SeriesProgress {
+  /** Whole lines of steps so far. */
+  lines: number;
+  /** Bytes read, and the file's size. */
+  bytes: number;
+  size: number;
+  /** Grows when the file was cut or replaced: what was shown before is void. */
+  generation: number;
+}
+
+// ------------------------------------------------------------------------------------------------------ start
+
+export type { Choice };
+
+// --------------------------------------------------------------------------------------------------- the table
+
+/** Every route: what is in its path, its query and its body, and what it replies. */
+export interface Api {
+  'GET /api/studio': { reply: StudioInfo };
+  'GET /api/folders': { query: { path?: string | undefined }; reply: FolderListing };
+  'GET /api/tasks': { reply: Task[] };
+  'POST /api/tasks/:task/cancel': { params: { task: string }; reply: Task };
+  'GET /api/runs': { reply: RunSummary[] };
+}
+
+export type RouteName = keyof Api;
+type Part<K extends RouteName, Name extends string, Otherwise> =
+  Api[K] extends Record<Name, infer T> ? T : Otherwise;
+export type ParamsOf<K extends RouteName> = Part<K, 'params', Record<never, string>>;
+export type QueryOf<K extends RouteName> = Part<K, 'query', undefined>;
+export type BodyOf<K extends RouteName> = Part<K, 'body', undefined>;
+/** A Uint8Array travels as bytes, all else as JSON. */
+export type ReplyOf<K extends RouteName> = Api[K]['reply'];

@@ -1,0 +1,30 @@
+/**
+ * The computations that the studio does outside its server: what needs libtorch, or more than a few milliseconds. Each is
+ * a file of this folder, loaded in a process of its own (worker.ts); a crash there is a message in the page, nothing more.
+ *
+ * To add one: its types in `Jobs`, its file in `jobs`. Inputs and outputs are cloned as by structuredClone (typed arrays
+ * are fine).
+ */
+import type { TaskProgress } from '../api.js';
+
+export interface JobContext {
+  /** Aborted when nobody wants the result any more. */
+  signal: AbortSignal;
+  progress(progress: TaskProgress): void;
+}
+
+export interface Jobs {
+  /** Versions and devices of the engine: what the page shows when libtorch is missing. */
+  engine: { input: Record<string, never>; output: { torch: string; devices: string[]; cores: number } };
+}
+
+export type JobName = keyof Jobs;
+export type JobFunction<K extends JobName> = (
+  input: Jobs[K]['input'],
+  context: JobContext,
+) => Promise<Jobs[K]['output']>;
+
+/** Loaded in the worker alone. */
+export const jobs: { readonly [K in JobName]: () => Promise<{ run: JobFunction<K> }> } = {
+  engine: () => import('./engine.js'),
+};

@@ -1,0 +1,6 @@
+/** The routes of all sections. */
+import { common } from './common.js';
+import type { Routes } from './route.js';
+import { runs } from './runs.js';
+
+export const allRoutes: readonly Routes[] = [common, runs];

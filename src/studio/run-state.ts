@@ -1,0 +1,105 @@
+/**
+ * What a run is doing, by what its folder shows, and no more than that shows: a lock whose process lives is a training at
+ * work, one whose process is gone is a crash, and without a lock the steps decide between finished and stopped (by Ctrl-C
+ * or by an error, both of which give the lock back: the folder doesn't tell which).
+ */
+import { readFileSync, statSync } from 'node:fs';
+import { formatDuration } from '../cli/progress.js';
+import { lockPath, readLock, type LockHolder } from '../train/run-folder.js';
+import type { RunState } from './api.js';
+
+export interface RunSigns {
+  lock: LockHolder | null;
+  step: number | null;
+  totalSteps: number | null;
+  /** When the metrics were last written, ms; null without any. */
+  changed: number | null;
+  /** Usual time between two lines, ms; null while not known. */
+  interval: number | null;
+}
+
+/** A training is called waiting after this many usual intervals without a line, and never before a minute. */
+const SILENT_INTERVALS = 20;
+const SILENT_MS = 60_000;
+
+/** Clock ticks a second in /proc: 100 on every Linux that Node runs on. */
+const TICKS = 100;
+
+/** When a process began, ms since 1970; null where the system doesn't tell. */
+function processStart(pid: number): number | null {
+  try {
+    const line = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // the name in brackets may hold anything; the start time is field 22, so the 20th after it
+    const ticks = Number(line.slice(line.lastIndexOf(')') + 2).split(' ')[19]);
+    const boot = Number(/^btime (\d+)$/m.exec(readFileSync('/proc/stat', 'utf8'))?.[1]);
+    const start = 1000 * (boot + ticks / TICKS);
+    return Number.isFinite(start) ? start : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The lock of a run; a process that began after the lock was written is another one that got its number. */
+export function lockOf(run: string): LockHolder | null {
+  const lock = readLock(run);
+  if (lock?.isAlive !== true) return lock;
+  const written = statSync(lockPath(run), { throwIfNoEntry: false })?.mtimeMs;
+  const start = processStart(lock.pid);
+  // the boot time is known to the second only
+  return written !== undefined && start !== null && start > written + 2000
+    ? { ...lock, isAlive: false }
+    : lock;
+}
+
+const ago = (ms: number): string => `${formatDuration(ms / 1000)} ago`;
+
+/** State and sentence; `resume` is the command that goes on. */
+export function stateOf(
+  signs: RunSigns,
+  path: string,
+  now = Date.now(),
+): { state: RunState; sentence: string } {
+  const { lock, step, totalSteps, changed, interval } = signs;
+  const of = totalSteps === null ? '' : ` of ${totalSteps.toLocaleString('en-US')}`;
+  const at = `step ${(step ?? 0).toLocaleString('en-US')}${of}`;
+  const resume = `Go on with: dino train --resume ${path}`;
+  const isDone = step !== null && totalSteps !== null && step >= totalSteps;
+  const silent = changed === null ? null : now - changed;
+  const isSilent = silent !== null && silent > Math.max(SILENT_MS, SILENT_INTERVALS * (interval ?? 0));
+  if (lock !== null && lock.isAlive !== false) {
+    const who = `process ${lock.pid}${lock.isAlive === null ? ` on ${lock.host}` : ''}`;
+    if (lock.isAlive === null && isSilent) {
+      return {
+        state: 'waiting',
+        sentence: `In use by ${who}, which can't be asked from here; no new line since ${ago(silent)}. At ${at}.`,
+      };
+    }
+    if (step === null)
+      return { state: 'preparing', sentence: `${who} is getting ready: no step is done yet.` };
+    if (isDone) return { state: 'running', sentence: `All ${at} are done; ${who} is finishing.` };
+    return isSilent
+      ? {
+          state: 'waiting',
+          sentence: `${who} is there, but no new line has come since ${ago(silent)}. At ${at}: an evaluation, a slow disk, or it hangs.`,
+        }
+      : { state: 'running', sentence: `Training: ${at}, by ${who}.` };
+  }
+  if (isDone)
+    return {
+      state: 'finished',
+      sentence: `Finished: all ${(step ?? 0).toLocaleString('en-US')} steps are done.`,
+    };
+  if (lock !== null) {
+    return {
+      state: 'crashed',
+      sentence: `Process ${lock.pid} is gone without giving the run back, at ${at}: it was killed, or the machine went down. ${resume}`,
+    };
+  }
+  return {
+    state: 'stopped',
+    sentence:
+      step === null
+        ? `Stopped before its first line. ${resume}`
+        : `Stopped at ${at}, by a person or by an error. ${resume}`,
+  };
+}

@@ -1,0 +1,155 @@
+/**
+ * The studio: a server on this machine that shows runs and models in a browser. It never loads libtorch itself (what needs
+ * it runs in another process, job-runner.ts), so that it answers at once whatever is being computed.
+ */
+import { existsSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo, Server } from 'node:net';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { getRequestListener } from '@hono/node-server';
+import { serveStatic } from '@hono/node-server/serve-static';
+import { Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { EngineError, DataError } from '../errors.js';
+import { packageVersion } from '../version.js';
+import { EventHub } from './event-hub.js';
+import { GivenFolders, StudioError } from './files.js';
+import { JobRunner } from './job-runner.js';
+import { allRoutes } from './routes/index.js';
+import { errorReply, type Studio } from './routes/route.js';
+import { RunWatcher } from './run-watcher.js';
+import { guard, makeToken } from './security.js';
+import { Tasks } from './tasks.js';
+
+/** Where a studio is looked for first; the next ones are tried when it is taken. */
+export const DEFAULT_PORT = 5170;
+const PORTS_TRIED = 50;
+
+/** A body that is no upload. Uploads have a limit of their own, UPLOAD_LIMIT. */
+const BODY_LIMIT = 256 * 1024;
+/** Bytes of an image that is dropped into the page. */
+export const UPLOAD_LIMIT = 64 * 2 ** 20;
+
+const pageFolder = fileURLToPath(new URL('../web', import.meta.url));
+
+export interface StudioOptions {
+  /** Folders of runs and images; nothing outside them is read. Default: the current one. */
+  folders?: readonly string[];
+  /** Default: the first free one from 5170 on; 0 is any. One that is given and taken is an error. */
+  port?: number;
+  /** Address to listen on. Default 127.0.0.1: this machine alone. */
+  host?: string;
+}
+
+export interface RunningStudio {
+  /** What to open: holds the token. */
+  url: string;
+  /** Without the token. */
+  origin: string;
+  port: number;
+  token: string;
+  /** Ends the server and what it computes; trainings that it started go on. */
+  close(): Promise<void>;
+}
+
+function buildApp(studio: Studio, token: string, host: string): Hono {
+  const app = new Hono();
+  app.onError(errorReply);
+  app.use(guard({ token, host }));
+  const limited = (maxSize: number) =>
+    bodyLimit({
+      maxSize,
+      onError: () => {
+        throw new StudioError(
+          413,
+          `That is more than the ${Math.round(maxSize / 2 ** 10)} KiB that are taken here.`,
+        );
+      },
+    });
+  const [small, large] = [limited(BODY_LIMIT), limited(UPLOAD_LIMIT)];
+  app.use((context, next) => (context.req.path.startsWith('/api/upload/') ? large : small)(context, next));
+  for (const routes of allRoutes) routes(app, studio);
+  app.all('/api/*', () => {
+    throw new StudioError(404, 'There is no such thing in this studio.');
+  });
+  // names of these files change with their content
+  app.use('/assets/*', async (context, next) => {
+    await next();
+    context.header('cache-control', 'private, max-age=31536000, immutable');
+  });
+  app.use(serveStatic({ root: pageFolder }));
+  return app;
+}
+
+async function listen(server: Server, host: string, port: number | undefined): Promise<number> {
+  const tries = port === undefined ? PORTS_TRIED : 1;
+  for (let n = 0; n < tries; n++) {
+    const wanted = port ?? DEFAULT_PORT + n;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(wanted, host, () => {
+          server.off('error', reject);
+          resolve();
+        });
+      });
+      return (server.address() as AddressInfo).port;
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code !== 'EADDRINUSE') throw new DataError(`Can't listen on ${host}: ${message}`, { cause: error });
+    }
+  }
+  throw new DataError(
+    port === undefined
+      ? `Ports ${DEFAULT_PORT} to ${DEFAULT_PORT + PORTS_TRIED - 1} are all taken. Give a free one by --port.`
+      : `Port ${port} is taken, perhaps by another studio. Give another one, or leave out --port.`,
+  );
+}
+
+/**
+ * Starts a studio.
+ *
+ * @throws DataError when a folder is none or no port is free, EngineError when the page was not built.
+ */
+export async function startStudio(options: StudioOptions = {}): Promise<RunningStudio> {
+  const { folders = ['.'], host = '127.0.0.1' } = options;
+  if (!existsSync(path.join(pageFolder, 'index.html'))) {
+    throw new EngineError(
+      'The page of the studio is not built: run `npm run setup` in the folder of dino-ts.',
+    );
+  }
+  const events = new EventHub();
+  const jobs = new JobRunner();
+  const given = new GivenFolders(folders);
+  const studio: Studio = {
+    version: packageVersion,
+    folders: given,
+    events,
+    jobs,
+    tasks: new Tasks(jobs, events),
+    runs: new RunWatcher(given, events),
+  };
+  const token = makeToken();
+  const listener = getRequestListener(buildApp(studio, token, host).fetch, { overrideGlobalObjects: false });
+  const server = createServer((request, response) => void listener(request, response));
+  const port = await listen(server, host, options.port);
+  // what listens everywhere is opened here
+  const shown = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+  const origin = `http://${shown.includes(':') ? `[${shown}]` : shown}:${port}`;
+  return {
+    url: `${origin}/open?token=${token}`,
+    origin,
+    port,
+    token,
+    async close() {
+      studio.runs.close();
+      studio.tasks.close();
+      jobs.close();
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      });
+    },
+  };
+}

@@ -1,0 +1,107 @@
+/**
+ * For tests of the studio: a real one on an own port, its page in a real Chromium, and what every section must hold to:
+ * nothing asked from elsewhere, no error on the console, no accessibility violation (axe) in light, dark, and narrow.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { Browser, Page } from 'puppeteer-core';
+import { startStudio, type RunningStudio } from '../studio/index.js';
+import { openPage } from './browser.js';
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+interface AxeResult {
+  violations: { id: string; help: string; nodes: { target: unknown[]; failureSummary?: string }[] }[];
+}
+
+export interface StudioPage {
+  studio: RunningStudio;
+  page: Page;
+  /** What went wrong in the page so far, see openPage(). */
+  errors: string[];
+  /** Addresses elsewhere that it asked for. */
+  stopped: string[];
+  /** Goes to `#/...` and waits for the section's heading. */
+  show(hash: string): Promise<void>;
+  /** Waits until an element's text matches. @returns The text. */
+  text(selector: string, pattern: RegExp, timeout?: number): Promise<string>;
+  /** Fails on axe violations of what is shown, in both colour schemes and on a narrow screen; on errors; on requests elsewhere. */
+  check(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Starts a studio of these folders and opens it by its link, as a person would. */
+export async function openStudio(browser: Browser, folders: readonly string[]): Promise<StudioPage> {
+  const studio = await startStudio({ folders, port: 0 });
+  const { page, errors, stopped } = await openPage(browser, studio.origin);
+  await page.setViewport({ width: 1200, height: 800 });
+  await page.goto(studio.url);
+  await page.waitForSelector('main h1');
+
+  // what runs in the page is given as text: these files are compiled without the browser's types
+  const textsOf = (selector: string): string =>
+    `[...document.querySelectorAll(${JSON.stringify(selector)})].map((one) => one.innerText)`;
+  const text = async (selector: string, pattern: RegExp, timeout = 10_000): Promise<string> => {
+    try {
+      const found = await page.waitForFunction(
+        `${textsOf(selector)}.find((text) => ${String(pattern)}.test(text))`,
+        { timeout, polling: 50 },
+      );
+      return (await found.jsonValue()) as string;
+    } catch {
+      const shown = JSON.stringify(await page.evaluate(textsOf(selector)));
+      throw new assert.AssertionError({
+        message: `no ${selector} whose text matches ${String(pattern)}; there: ${shown}`,
+      });
+    }
+  };
+
+  const violations = async (label: string): Promise<string[]> => {
+    // through the debugger's connection, to which the page's content-security policy does not apply
+    await page.evaluate(axeSource);
+    const result = (await page.evaluate(
+      '(async () => { const { violations } = await axe.run(document, { resultTypes: ["violations"] });' +
+        ' return { violations: violations.map(({ id, help, nodes }) => ({ id, help,' +
+        ' nodes: nodes.map(({ target, failureSummary }) => ({ target, failureSummary })) })) }; })()',
+    )) as AxeResult;
+    return result.violations.flatMap(({ id, help, nodes }) =>
+      nodes.map(
+        (node) => `${label}: ${id} (${help}) at ${JSON.stringify(node.target)}: ${node.failureSummary}`,
+      ),
+    );
+  };
+
+  return {
+    studio,
+    page,
+    errors,
+    stopped,
+    async show(hash) {
+      await page.evaluate(`location.hash = ${JSON.stringify(hash)}`);
+      await page.waitForSelector('main h1');
+    },
+    text,
+    async check() {
+      const found: string[] = [];
+      for (const scheme of ['light', 'dark'] as const) {
+        await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
+        found.push(...(await violations(scheme)));
+      }
+      await page.emulateMediaFeatures([]);
+      const before = page.viewport();
+      await page.setViewport({ width: 360, height: 740 });
+      found.push(...(await violations('narrow')));
+      const overflow = (await page.evaluate('document.documentElement.scrollWidth - innerWidth')) as number;
+      if (overflow > 0) found.push(`narrow: the page is ${overflow} pixels wider than the screen`);
+      if (before !== null) await page.setViewport(before);
+      assert.deepEqual(found, []);
+      assert.deepEqual(errors, []);
+      assert.deepEqual(stopped, []);
+    },
+    async close() {
+      await page.close();
+      await studio.close();
+    },
+  };
+}

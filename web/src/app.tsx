@@ -1,0 +1,117 @@
+/** The frame around the sections: menu, theme, whether the studio still answers. */
+import { Component, type ComponentChildren, type ComponentType } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { connection } from './live.ts';
+import { href, route } from './router.ts';
+import { sections, type Section } from './sections/index.ts';
+import { theme, type Theme } from './theme.ts';
+import { Failure, Loading } from './ui/parts.tsx';
+
+/** A bug in one section leaves the menu usable. */
+class Boundary extends Component<{ children: ComponentChildren }, { error: unknown }> {
+  override state = { error: null as unknown };
+  static override getDerivedStateFromError(error: unknown) {
+    return { error };
+  }
+  override componentDidCatch(error: unknown) {
+    console.error(error);
+  }
+  override render() {
+    if (this.state.error === null) return this.props.children;
+    return (
+      <Failure error={this.state.error}>
+        <button type="button" onClick={() => this.setState({ error: null })}>
+          Try again
+        </button>
+      </Failure>
+    );
+  }
+}
+
+const loaded = new Map<string, ComponentType>();
+
+function SectionView({ section }: { section: Section }) {
+  const [, redraw] = useState(0);
+  const [error, setError] = useState<unknown>(null);
+  useEffect(() => {
+    setError(null);
+    if (loaded.has(section.id)) return;
+    section.load().then(
+      (module) => {
+        loaded.set(section.id, module.default);
+        redraw((n) => n + 1);
+      },
+      (reason: unknown) => setError(reason),
+    );
+  }, [section]);
+  const View = loaded.get(section.id);
+  if (error !== null) return <Failure error={error} />;
+  if (View === undefined) return <Loading what={section.title} />;
+  return (
+    <Boundary key={section.id}>
+      <View />
+    </Boundary>
+  );
+}
+
+function ThemeChoice() {
+  return (
+    <label class="theme">
+      <span class="hidden">Colours</span>
+      <select value={theme.value} onChange={(event) => (theme.value = event.currentTarget.value as Theme)}>
+        <option value="auto">Auto</option>
+        <option value="light">Light</option>
+        <option value="dark">Dark</option>
+      </select>
+    </label>
+  );
+}
+
+export function App() {
+  const id = route.value.parts[0] ?? sections[0]!.id;
+  const section = sections.find((one) => one.id === id);
+  const main = useRef<HTMLElement>(null);
+  useEffect(() => {
+    document.title = section === undefined ? 'dino studio' : `${section.title} – dino studio`;
+  }, [section]);
+  return (
+    <>
+      <header class="top">
+        <a
+          class="skip"
+          href={location.hash}
+          onClick={(event) => {
+            event.preventDefault();
+            main.current?.focus();
+          }}
+        >
+          Skip to content
+        </a>
+        <span class="brand">
+          <img src="/icon.svg" alt="" width="24" height="24" /> dino studio
+        </span>
+        <nav aria-label="Sections">
+          {sections.map((one) => (
+            <a key={one.id} href={href(one.id)} aria-current={one.id === id ? 'page' : undefined}>
+              {one.title}
+            </a>
+          ))}
+        </nav>
+        <ThemeChoice />
+      </header>
+      {connection.value === 'lost' && (
+        <p class="lost" role="alert">
+          The studio has stopped or can’t be reached; what is shown may be old. Start it again with{' '}
+          <code>dino studio</code> and open its new link.
+        </p>
+      )}
+      <main ref={main} tabIndex={-1}>
+        {section === undefined ? (
+          <Failure error={new Error(`There is no section “${id}”.`)} />
+        ) : (
+          <SectionView section={section} />
+        )}
+      </main>
+    </>
+  );
+}

@@ -1,0 +1,65 @@
+/** What the server pushes: runs, tasks, whether it is still there. One connection a page, closed while nobody looks. */
+import { signal } from '@preact/signals';
+import type { RunSummary, StudioEvent, Task } from './api.ts';
+
+export type Connection = 'connecting' | 'live' | 'lost';
+
+export const connection = signal<Connection>('connecting');
+/** null until the first list has come. */
+export const runs = signal<readonly RunSummary[] | null>(null);
+export const tasks = signal<ReadonlyMap<string, Task>>(new Map());
+
+type MetricsEvent = Extract<StudioEvent, { type: 'metrics' }>;
+const metricsListeners = new Set<(event: MetricsEvent) => void>();
+
+/** @returns A function that ends it. */
+export function onMetrics(listener: (event: MetricsEvent) => void): () => void {
+  metricsListeners.add(listener);
+  return () => metricsListeners.delete(listener);
+}
+
+/** Remembers a task that this page has just started; events tell the rest. */
+export function keepTask(task: Task): void {
+  tasks.value = new Map(tasks.value).set(task.id, task);
+}
+
+function handle(event: StudioEvent): void {
+  switch (event.type) {
+    case 'runs':
+      runs.value = event.runs;
+      break;
+    case 'metrics':
+      for (const listener of metricsListeners) listener(event);
+      break;
+    case 'task':
+      keepTask(event.task);
+      break;
+  }
+}
+
+let source: EventSource | null = null;
+
+function open(): void {
+  if (source !== null) return;
+  source = new EventSource('/api/events');
+  source.onopen = () => (connection.value = 'live');
+  source.onmessage = ({ data }: MessageEvent<string>) => handle(JSON.parse(data) as StudioEvent);
+  source.onerror = () => {
+    connection.value = 'lost';
+    // a connection that was refused is not tried again by the browser
+    if (source?.readyState === EventSource.CLOSED) {
+      source = null;
+      setTimeout(open, 3000);
+    }
+  };
+}
+
+/** Begins to listen; a page that is not visible lets go, since a browser has few connections for all its tabs. */
+export function listen(): void {
+  open();
+  document.addEventListener('visibilitychange', () => {
+    if (document.visibilityState === 'visible') return open();
+    source?.close();
+    source = null;
+  });
+}

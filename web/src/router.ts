@@ -1,0 +1,46 @@
+/** Addresses: `#/section/more/parts?name=value`. Links are plain `<a href={href('runs', id)}>`. */
+import { computed, signal } from '@preact/signals';
+
+const hash = signal(location.hash);
+addEventListener('hashchange', () => (hash.value = location.hash));
+
+export interface Route {
+  /** What lies between the slashes, decoded; the first one is the section. */
+  parts: readonly string[];
+  query: URLSearchParams;
+}
+
+export const route = computed<Route>(() => {
+  const [path = '', search = ''] = hash.value.replace(/^#\/?/, '').split('?', 2);
+  const parts = path.split('/').filter((part) => part !== '');
+  return { parts: parts.map(decode), query: new URLSearchParams(search) };
+});
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+export function href(...parts: readonly string[]): string {
+  return `#/${parts.map(encodeURIComponent).join('/')}`;
+}
+
+export function navigate(address: string, { replace = false } = {}): void {
+  if (replace) {
+    history.replaceState(null, '', address);
+    hash.value = location.hash;
+  } else location.hash = address;
+}
+
+/** Keeps a choice in the address, so that a reload or a copied link shows the same. */
+export function setQuery(name: string, value: string | null): void {
+  const { parts, query } = route.value;
+  const next = new URLSearchParams(query);
+  if (value === null) next.delete(name);
+  else next.set(name, value);
+  const search = next.toString();
+  navigate(href(...parts) + (search === '' ? '' : `?${search}`), { replace: true });
+}

@@ -1,0 +1,15 @@
+/** Builds the studio's page into dist/web; run by scripts/setup.mjs (step `web`). */
+import { defineConfig } from 'vite';
+
+export default defineConfig({
+  root: import.meta.dirname,
+  build: {
+    outDir: '../dist/web',
+    emptyOutDir: true,
+    target: 'es2022',
+    sourcemap: false,
+    // the server's content-security policy lets the page load files alone, no data: fonts or scripts
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+  },
+});
