@@ -19,7 +19,7 @@ import { ConfigError, DataError } from '../errors.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { loadModel } from '../weights/load.js';
-import { listCheckpoints, newestCheckpoint } from './checkpoint.js';
+import { listCheckpoints, newestCheckpoint } from './checkpoint-files.js';
 import { checkSettings, type TrainSettings } from './config.js';
 import type { TrainEvent } from './events.js';
 import { listWatched, readFrame } from './film-folder.js';

@@ -153,7 +153,10 @@ export const settingFields = {
     .describe('auto, cpu, cuda:0 or mps'),
   threads: whole(0).describe("libtorch's threads; 0 for one a core"),
   saveckpFreq: whole(0).describe(
-    'keep a checkpoint every so many epochs (the newest is always kept); 0 for none',
+    'keep a checkpoint every so many epochs for good (the newest are always kept); 0 for none',
+  ),
+  keepCheckpoints: whole(1).describe(
+    'newest checkpoints that are kept; with 2 or more a damaged one costs little',
   ),
   saveEverySteps: whole(0).describe(
     'also write a checkpoint every so many steps; 0 for only at the end of epochs',
@@ -176,10 +179,14 @@ export const settingFields = {
 export const trainSettingsSchema = z.strictObject(settingFields);
 
 /**
- * Settings that were added later, with the value that names what a run did before there was one: a run folder written
- * by an older version lacks them.
+ * Settings that were added later, with a value that leaves the result what it was before there was one: a run folder
+ * written by an older version lacks them.
  */
-const LATER_SETTINGS: PartialSettings = { microBatchSize: 0, activationCheckpointing: false };
+const LATER_SETTINGS: PartialSettings = {
+  microBatchSize: 0,
+  activationCheckpointing: false,
+  keepCheckpoints: 2,
+};
 
 /** The settings of a run folder, whichever version wrote it. */
 export const savedSettingsSchema = z.preprocess(
@@ -533,6 +540,7 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'threads',
       'numWorkers',
       'saveckpFreq',
+      'keepCheckpoints',
       'saveEverySteps',
       'logEvery',
       'knnEvery',
@@ -548,6 +556,7 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
 export const CHANGEABLE_ON_RESUME: readonly SettingName[] = [
   'numWorkers',
   'saveckpFreq',
+  'keepCheckpoints',
   'saveEverySteps',
   'logEvery',
   'knnEvery',

@@ -43,7 +43,8 @@ export type TrainEvent =
     }
   /** Every step; `metrics` every logEvery steps, at the end of an epoch and at the last step. */
   | { type: 'step'; step: number; epoch: number; loss: number; metrics: StepMetrics | null }
-  | { type: 'checkpoint'; step: number; folder: string }
+  /** A checkpoint is on the disk: how long its copy stopped the training, and how long its write ran beside it. */
+  | { type: 'checkpoint'; step: number; folder: string; copyMs: number; writeMs: number }
   | { type: 'knn'; step: number; epoch: number; top1: Record<string, number>; top5: Record<string, number> }
   | { type: 'skipped'; path: string; reason: string }
   | { type: 'warning'; message: string };

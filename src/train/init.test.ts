@@ -14,7 +14,7 @@ import { hashCrops, hashState } from '../testing/training-state.js';
 import { scope, type Tensor } from '../torch/index.js';
 import { exportWeights } from '../weights/export.js';
 import { readSafetensors } from '../weights/safetensors.js';
-import { newestCheckpoint } from './checkpoint.js';
+import { newestCheckpoint } from './checkpoint-files.js';
 import type { TrainSettings } from './config.js';
 import { settingsOfInit } from './init.js';
 import { loadOfficialCheckpoint, settingsOfCheckpoint } from './official-checkpoint.js';

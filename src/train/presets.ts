@@ -72,6 +72,7 @@ export const PAPER: Readonly<TrainSettings> = {
   device: 'auto',
   threads: 0,
   saveckpFreq: 20,
+  keepCheckpoints: 2,
   saveEverySteps: 0,
   logEvery: 10,
   knnEvery: 0,

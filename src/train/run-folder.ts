@@ -85,9 +85,16 @@ export function writeRunConfig(run: string, config: RunConfig): void {
   writeFileWhole(configPath(run), `${JSON.stringify(config, null, 2)}\n`);
 }
 
-/** One line of a .jsonl log. */
+/** One line of a .jsonl log. @throws DataError when the disk is full or not writable. */
 export function appendLine(file: string, value: unknown): void {
-  appendFileSync(file, `${JSON.stringify(value)}\n`);
+  try {
+    appendFileSync(file, `${JSON.stringify(value)}\n`);
+  } catch (error) {
+    throw new DataError(
+      `${file} can't be written: ${(error as Error).message}. Free some space there, then go on with \`dino train --resume\`.`,
+      { cause: error },
+    );
+  }
 }
 
 /** The whole lines of a .jsonl log; the half line that a killed process may leave at the end is left out. */

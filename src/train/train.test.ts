@@ -21,7 +21,7 @@ import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { liveTensors } from '../torch/index.js';
 import { readSafetensors } from '../weights/safetensors.js';
 import type { TrainSettings } from './config.js';
-import { listCheckpoints, newestCheckpoint } from './checkpoint.js';
+import { listCheckpoints, newestCheckpoint } from './checkpoint-files.js';
 import type { TrainEvent } from './events.js';
 import { readLines, readRunConfig } from './run-folder.js';
 import { train } from './train.js';

@@ -18,7 +18,9 @@ import {
 } from '../optim/index.js';
 import { fromTypedArray, manualSeed, scope, setNumThreads, type Tensor } from '../torch/index.js';
 import { AttentionFilm } from './attention-film.js';
-import { loadCheckpoint, newestCheckpoint, pruneCheckpoints, saveCheckpoint } from './checkpoint.js';
+import { loadCheckpoint } from './checkpoint.js';
+import { newestWholeCheckpoint } from './checkpoint-files.js';
+import { CheckpointWriter } from './checkpoint-writer.js';
 import type { TrainSettings } from './config.js';
 import type { StepMetrics, TrainEvent, TrainResult } from './events.js';
 import { choosePrecision } from './hardware.js';
@@ -92,7 +94,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       build({ ...backbone, dropPathRate: 0 }),
       new DINOHead({ ...head, inDim: embedDim }),
     ).to(device);
-    const newest = resume ? newestCheckpoint(output) : null;
+    const warn = (message: string): void => emit({ type: 'warning', message });
+    const newest = resume ? newestWholeCheckpoint(output, warn) : null;
     if (newest === null) initialise(student, settings);
     teacher.loadStateDict(student.stateDict()); // both start with the same weights
     for (const parameter of teacher.parameters()) parameter.requiresGrad = false;
@@ -144,21 +147,15 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       step = done * stepsPerEpoch;
     }
     if (resume) truncateLog(metricsPath(output), step);
-    const warn = (message: string): void => emit({ type: 'warning', message });
     const film = await AttentionFilm.open({
       ...{ run: output, settings, backbone: teacher.backbone, items: images.items, step, warn },
     });
     const skipped = new Set<string>();
-    const keepCheckpoint = (at: number): boolean =>
-      settings.saveckpFreq > 0 &&
-      at % stepsPerEpoch === 0 &&
-      (at / stepsPerEpoch - 1) % settings.saveckpFreq === 0;
-    const save = (): string => {
-      const folder = saveCheckpoint(output, step, state);
+    const keep = { last: settings.keepCheckpoints, everyEpochs: settings.saveckpFreq, stepsPerEpoch };
+    await using checkpoints = new CheckpointWriter({ run: output, state, keep, emit }); // waits for the last one
+    const save = async (): Promise<void> => {
+      await checkpoints.save(step);
       film?.record(step);
-      pruneCheckpoints(output, keepCheckpoint);
-      emit({ type: 'checkpoint', step, folder });
-      return folder;
     };
     emit({
       type: 'start',
@@ -187,7 +184,6 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       epochs,
     });
     let lastLoss: number | null = null;
-    let checkpoint: string | null = null;
     let waited = 0; // ms spent waiting for images since the last line of metrics
     let imagesSinceLog = 0;
     let lastLog = performance.now();
@@ -234,7 +230,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       });
       if (!result.finite) {
         // neither weights nor centre have seen this step: they are the last good state
-        save();
+        await save();
         throw new DinoError('NOT_FINITE', notFinite(step, settings));
       }
       const { loss } = result;
@@ -263,7 +259,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         };
         appendLine(metricsPath(output), metrics);
         const warning = monitor.observe(step, loss, result.statistics);
-        if (warning !== null) emit({ type: 'warning', message: warning.message });
+        if (warning !== null) warn(warning.message);
         lastLog = performance.now();
         waited = 0;
         imagesSinceLog = 0;
@@ -273,7 +269,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       const isEpochEnd = step % stepsPerEpoch === 0;
       const isStopped = signal?.aborted ?? false;
       const isDue = settings.saveEverySteps > 0 && step % settings.saveEverySteps === 0;
-      checkpoint = isEpochEnd || isStopped || isDue ? save() : null;
+      if (isEpochEnd || isStopped || isDue) await save();
       if (isStopped) break;
       if (isEpochEnd && settings.knnEvery > 0 && (epoch + 1) % settings.knnEvery === 0) {
         const scores = await evaluateDuringTraining(teacher.backbone, settings, signal);
@@ -282,7 +278,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       }
       await eventLoopTurn(); // lets signals, workers' messages and other people's timers in
     }
-    checkpoint ??= newestCheckpoint(output) ?? save();
+    const checkpoint = await checkpoints.settle();
     for (const part of [student, teacher, optimizer, dinoLoss]) part.dispose();
     return {
       output,

@@ -5,6 +5,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
+import { newestCheckpoint } from '../train/checkpoint-files.js';
 import type { TrainSettings } from '../train/config.js';
 import { isRunFolder, readRunConfig } from '../train/run-folder.js';
 
@@ -28,15 +29,6 @@ export function checkpointKey(name: string): CheckpointKey {
   const key = CHECKPOINT_KEYS.find((known) => known === name);
   if (key === undefined) throw new CheckpointError(`checkpoint key ${name}; expected teacher or student`);
   return key;
-}
-
-/** Newest checkpoint of a run: the one that `latest` names, else the one with the most steps. */
-function newestCheckpointFolder(run: string): string | null {
-  const folder = path.join(run, 'checkpoints');
-  const latest = path.join(folder, 'latest');
-  if (!existsSync(latest)) return null;
-  const named = path.join(folder, readFileSync(latest, 'utf8').trim());
-  return existsSync(path.join(named, 'teacher.safetensors')) ? named : null;
 }
 
 function settingsOfRun(run: string): TrainSettings | null {
@@ -89,7 +81,7 @@ export function locateWeights(weights: string, key: string): LocatedWeights {
     const pretrained = fromPretrained(weights);
     if (pretrained !== null) return pretrained;
     if (existsSync(path.join(weights, 'config.json'))) {
-      const newest = newestCheckpointFolder(weights);
+      const newest = newestCheckpoint(weights);
       if (newest === null) throw new CheckpointError(`${weights} is a run without a checkpoint yet`);
       return fromCheckpoint(newest, checkpointKey(key));
     }

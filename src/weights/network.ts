@@ -1,6 +1,7 @@
 /** The backbone (and head) of any file of weights, by the reference's names, with its architecture. */
 import { CheckpointError, ConfigError } from '../errors.js';
 import { ops, scope, type Tensor } from '../torch/index.js';
+import { verifyCheckpointFile } from '../train/checkpoint-files.js';
 import { type Architecture, inferArchitecture, tellsImageSize } from './architecture.js';
 import { type LocatedWeights, locateWeights } from './locate.js';
 import { type BackboneSources, backboneSources } from './names.js';
@@ -72,6 +73,7 @@ export function readNetwork(weights: string, options: NetworkOptions & { withHea
   const header = openNetwork(weights, options);
   using file = header.file;
   const { found } = header;
+  verifyCheckpointFile(header.located.file);
   try {
     const backbone = new Map(
       [...found.sources].map(([name, from]) => {

@@ -5,7 +5,7 @@
  * does (no holes, no overlap, nothing beyond the end). Tensors read are views of the file's one buffer, no copies.
  */
 import { CheckpointError } from '../errors.js';
-import { elementSize, fromTypedArray, scope, type DType, type Tensor } from '../torch/index.js';
+import { elementSize, fromTypedArray, noGrad, scope, type DType, type Tensor } from '../torch/index.js';
 import { FileBytes } from './file-bytes.js';
 import { typedView } from './typed-view.js';
 import { writeWhole } from './write-file.js';
@@ -151,15 +151,17 @@ export function readSafetensors(file: string): SafetensorsFile {
   return { tensors, metadata };
 }
 
-/**
- * Writes tensors from any device to one file: beside first, flushed, then renamed, so that `file` is whole or absent.
- * @throws CheckpointError when the disk is full or the folder is not writable; an older `file` is then untouched.
- */
-export function writeSafetensors(
-  file: string,
-  tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
-  metadata: Readonly<Record<string, string>> = {},
-): void {
+type NamedTensors = ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>;
+
+/** A file's beginning (length and header), and its tensors in the order in which they follow. */
+interface Layout {
+  prefix: Buffer;
+  list: [name: string, tensor: Tensor][];
+  /** Length of the whole file. */
+  bytes: number;
+}
+
+function layOut(tensors: NamedTensors, metadata: Readonly<Record<string, string>>): Layout {
   const list: [string, Tensor][] =
     tensors instanceof Map
       ? [...(tensors as ReadonlyMap<string, Tensor>)]
@@ -185,10 +187,21 @@ export function writeSafetensors(
   const text = Buffer.from(json);
   const prefix = Buffer.alloc(8);
   prefix.writeBigUInt64LE(BigInt(text.length));
+  return { prefix: Buffer.concat([prefix, text]), list, bytes: 8 + text.length + position };
+}
 
+/**
+ * Writes tensors from any device to one file: beside first, flushed, then renamed, so that `file` is whole or absent.
+ * @throws CheckpointError when the disk is full or the folder is not writable; an older `file` is then untouched.
+ */
+export function writeSafetensors(
+  file: string,
+  tensors: NamedTensors,
+  metadata: Readonly<Record<string, string>> = {},
+): void {
+  const { prefix, list } = layOut(tensors, metadata);
   writeWhole(file, (write) => {
     write(prefix);
-    write(text);
     for (const [, tensor] of list) {
       if (tensor.numel === 0) continue;
       scope(() => {
@@ -197,4 +210,30 @@ export function writeSafetensors(
       });
     }
   });
+}
+
+/**
+ * Copies tensors from any device into memory, as the bytes of a file: one copy, made by libtorch with all its threads.
+ *
+ * @param allocate - Gets the file's length; returns memory of that length or more.
+ * @returns The file's bytes, at the start of that memory.
+ */
+export function copySafetensors(
+  tensors: NamedTensors,
+  metadata: Readonly<Record<string, string>>,
+  allocate: (bytes: number) => SharedArrayBuffer,
+): Uint8Array {
+  const { prefix, list, bytes } = layOut(tensors, metadata);
+  const memory = allocate(bytes);
+  const file = new Uint8Array(memory, 0, bytes);
+  file.set(prefix);
+  let position = prefix.length; // a multiple of 8: every tensor is aligned
+  for (const [, tensor] of list) {
+    const { dtype, shape, numel } = tensor;
+    const place = typedView(memory, dtype, position, numel);
+    position += place.byteLength;
+    if (numel === 0) continue;
+    scope(() => noGrad(() => fromTypedArray(place, shape, dtype).copy_(tensor.detach())));
+  }
+  return file;
 }

@@ -4,7 +4,12 @@ import { elementSize, type DType, type TypedArray } from '../torch/index.js';
 /**
  * `count` elements of `dtype` from byte `begin` of a buffer: a view where they are aligned, else a copy.
  */
-export function typedView(buffer: ArrayBuffer, dtype: DType, begin: number, count: number): TypedArray {
+export function typedView(
+  buffer: ArrayBuffer | SharedArrayBuffer,
+  dtype: DType,
+  begin: number,
+  count: number,
+): TypedArray {
   const size = elementSize[dtype];
   const isAligned = begin % size === 0;
   const source = isAligned ? buffer : buffer.slice(begin, begin + count * size);

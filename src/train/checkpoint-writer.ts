@@ -1,0 +1,155 @@
+/**
+ * Checkpoints that don't stop the training for longer than a copy: the state is copied off the device into shared memory,
+ * and a thread of its own hashes, writes and flushes it while the next steps run. That memory has the size of one
+ * checkpoint (student, teacher, two moments: about 16 bytes a parameter) and stays for the next save.
+ */
+import { Worker } from 'node:worker_threads';
+import type { TrainingState } from '../dino/index.js';
+import { CheckpointError } from '../errors.js';
+import { copyState } from './checkpoint.js';
+import {
+  checkpointFolder,
+  newestCheckpoint,
+  type CheckpointImage,
+  type KeepRule,
+} from './checkpoint-files.js';
+import type { WriteAnswer } from './checkpoint-worker.js';
+import type { TrainEvent } from './events.js';
+
+/** A wait for the disk that is worth a warning, milliseconds. */
+const SLOW_DISK_MS = 1000;
+
+export interface CheckpointWriterOptions {
+  /** The run folder, whose lock this process holds. */
+  run: string;
+  state: TrainingState;
+  keep: KeepRule;
+  emit: (event: TrainEvent) => void;
+}
+
+/**
+ * One write at a time: save() waits for the one before. A write that fails is a warning while the training goes on (the
+ * next save tries again); it is an error where nothing comes after it, in settle().
+ */
+export class CheckpointWriter implements AsyncDisposable {
+  readonly #options: CheckpointWriterOptions;
+  readonly #memory = new Map<string, SharedArrayBuffer>();
+  #worker: Worker | null = null;
+  #pending: Promise<void> | null = null;
+  /** Why the last write failed; null when it didn't. */
+  #failure: string | null = null;
+  #hasWarned = false;
+
+  constructor(options: CheckpointWriterOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Copies the state after `step` steps and begins to write it. The event `checkpoint` tells when it is on the disk.
+   * @throws CheckpointError when there is no memory for the copy.
+   */
+  async save(step: number): Promise<void> {
+    const { run, state, keep } = this.#options;
+    const asked = performance.now();
+    await this.#pending;
+    const began = performance.now();
+    if (began - asked > SLOW_DISK_MS && !this.#hasWarned) {
+      this.#hasWarned = true;
+      const seconds = ((began - asked) / 1000).toFixed(1);
+      this.#warn(
+        `the checkpoint before that of step ${step} was still being written: the training waited ${seconds} s for it. ` +
+          'Save less often (--save-every-steps), or to a faster disk',
+      );
+    }
+    let files: CheckpointImage['files'];
+    try {
+      files = copyState(state, (name, bytes) => this.#allocate(name, bytes));
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new CheckpointError(
+        `The checkpoint of step ${step} can't be copied: ${error.message}. The copy takes as much memory as a checkpoint ` +
+          'has bytes on the disk; a smaller --micro-batch-size leaves more of it.',
+        { cause: error },
+      );
+    }
+    const copied = performance.now();
+    const image: CheckpointImage = { run, step, files, keep };
+    this.#pending = this.#write(image).then((problem) => {
+      this.#failure = problem;
+      if (problem !== null) {
+        this.#warn(`${problem} The training goes on and tries again at its next checkpoint.`);
+        return;
+      }
+      const written = performance.now();
+      this.#options.emit({
+        type: 'checkpoint',
+        step,
+        folder: checkpointFolder(run, step),
+        copyMs: copied - began,
+        writeMs: written - copied,
+      });
+    });
+    this.#pending.catch(() => undefined); // what the listener throws comes up in the next save() or in settle()
+  }
+
+  /**
+   * Waits until nothing is left to write.
+   * @returns Folder of the newest checkpoint.
+   * @throws CheckpointError when the last write failed.
+   */
+  async settle(): Promise<string> {
+    await this.#pending;
+    if (this.#failure !== null)
+      throw new CheckpointError(`${this.#failure} Then go on with \`dino train --resume\`.`);
+    const newest = newestCheckpoint(this.#options.run);
+    if (newest === null) throw new CheckpointError(`internal: ${this.#options.run} has no checkpoint`);
+    return newest;
+  }
+
+  /** Waits for the pending write and ends the thread. A failure has been told as a warning: another error may be on its way. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pending?.catch(() => undefined);
+    await this.#worker?.terminate();
+    this.#worker = null;
+    this.#memory.clear();
+  }
+
+  #warn(message: string): void {
+    this.#options.emit({ type: 'warning', message });
+  }
+
+  /** The memory that the last save used, where it is large enough: fresh pages would cost as much as the copy. */
+  #allocate(name: string, bytes: number): SharedArrayBuffer {
+    let memory = this.#memory.get(name);
+    if (memory === undefined || memory.byteLength < bytes) {
+      this.#memory.delete(name); // the old one may go before the new one comes
+      memory = new SharedArrayBuffer(bytes);
+      this.#memory.set(name, memory);
+    }
+    return memory;
+  }
+
+  /** @returns Why it failed, or null. */
+  #write(image: CheckpointImage): Promise<string | null> {
+    const worker = (this.#worker ??= new Worker(new URL('./checkpoint-worker.js', import.meta.url)));
+    return new Promise((resolve) => {
+      const lost = (why: string): void => {
+        this.#worker = null; // the next save starts another one
+        finish(
+          `The checkpoint of step ${image.step} was not written: its thread ${why}. What was saved before is whole.`,
+        );
+      };
+      const onMessage = ({ problem }: WriteAnswer): void => finish(problem);
+      const onError = (error: Error): void => lost(`failed (${error.message})`);
+      const onExit = (code: number): void => lost(`ended with ${code}`);
+      const finish = (problem: string | null): void => {
+        worker.off('message', onMessage).off('error', onError).off('exit', onExit);
+        worker.unref(); // an idle thread keeps no process alive
+        resolve(problem);
+      };
+      worker.on('message', onMessage).on('error', onError).on('exit', onExit);
+      worker.ref();
+      worker.postMessage(image);
+    });
+  }
+}
