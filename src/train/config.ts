@@ -240,8 +240,7 @@ function readFlag(name: SettingName, raw: unknown): unknown {
     return text.trim() === '' || Number.isNaN(value) ? text : value;
   };
   const kind = settingKind(name);
-  if (kind === 'words')
-    return (Array.isArray(raw) ? raw : [raw]).flatMap((part) => String(part).split('\n'));
+  if (kind === 'words') return (Array.isArray(raw) ? raw : [raw]).flatMap((part) => String(part).split('\n'));
   if (kind === 'list') {
     const parts = (Array.isArray(raw) ? raw : [raw])
       .flatMap((part) => String(part).split(/[\s,]+/))

@@ -177,6 +177,38 @@ test('killed at random moments, while it writes checkpoints too, a resumed run i
   assert.deepEqual(left, [], 'half-written checkpoints are cleared away');
 });
 
+test('with the newest checkpoint damaged, a resumed run says so and ends the same to the bit', async () => {
+  const expected = await uninterrupted();
+  const run = newRun();
+  const controller = new AbortController();
+  await train({
+    images,
+    output: run,
+    settings: TINY_SETTINGS,
+    signal: controller.signal,
+    onEvent: (event) => {
+      if (event.type === 'step' && event.step === 8) controller.abort();
+    },
+  });
+  const file = path.join(newestCheckpoint(run) ?? assert.fail('no checkpoint'), 'optimizer.safetensors');
+  const bytes = readFileSync(file);
+  bytes[bytes.length - 100]! ^= 1;
+  writeFileSync(file, bytes);
+  const warnings: string[] = [];
+  const starts: number[] = [];
+  await train({
+    output: run,
+    resume: true,
+    onEvent: (event) => {
+      if (event.type === 'warning') warnings.push(event.message);
+      if (event.type === 'start') starts.push(event.startStep);
+    },
+  });
+  assert.match(warnings.join(), /step-00000008.optimizer\.safetensors: its SHA-256.*older one, of step 6/s);
+  assert.deepEqual(starts, [6]);
+  assert.deepEqual(fingerprint(run), expected);
+});
+
 test('the number of loader workers changes nothing', async () => {
   const expected = await uninterrupted();
   for (const numWorkers of [0, 4]) {
