@@ -26,6 +26,14 @@ function fromFiles(id, title, target, script, unit, settings) {
 const cuda = { device: 'cuda:0' };
 const needsCuda = { skip: () => !cudaThere() };
 
+/** ViT-Ti/16's step, its batch of 16 divided among processes. */
+function processes(id, count, threads, more = {}) {
+  const settings = { arch: 'vit_tiny', outDim: 65536, batch: 16, processes: count, threads };
+  const each = `${count} Gloo process${count === 1 ? '' : 'es'} of ${threads} thread${threads === 1 ? '' : 's'}`;
+  const title = `step, ViT-Ti/16, 2x224 + 8x96, K 65,536, B 16 in all: ${each}`;
+  return { ...step(id, title, '-', settings), script: 'processes', alone: true, flops: null, ...more };
+}
+
 export const rows = [
   step('vit-s', 'step, ViT-S/16, 2x224 + 8x96, K 65,536, B 8', 1.3, {
     arch: 'vit_small',
@@ -70,6 +78,14 @@ export const rows = [
     { arch: 'vit_small', outDim: 65536, batch: 16 },
     { unit: 'GiB', rounds: 1, value: (turn) => turn.peakMiB / 1024, flops: null },
   ),
+  processes('processes-2-against-1', 2, 1, {
+    title: 'step, ViT-Ti/16, B 16 in all: two Gloo processes of one thread, against one process of two',
+    target: 0.85,
+    against: { processes: 1, threads: 2 },
+  }),
+  processes('processes-1', 1, 1),
+  processes('processes-2', 2, 1),
+  processes('processes-4', 4, 1),
   fromFiles('crops', 'ten crops of a 500x375 JPEG, decoding included, one core', 5, 'crops', 's an image', {
     set: 'photos',
     threads: 1,

@@ -1,6 +1,7 @@
 /**
  * The benchmark: `npm run bench [-- row row ...]`. Each row runs ours and the reference by turns, several rounds, and gives
- * the medians, their spread and the ratio (reference / ours: more is better).
+ * the medians, their spread and the ratio (reference / ours: more is better). A row `against` other settings of our own has
+ * those in the reference's place.
  *
  *   DINO_BENCH_REFERENCE   a checkout of facebookresearch/dino
  *   DINO_BENCH_PYTHON      a Python with the same torch, torchvision and Pillow
@@ -60,7 +61,10 @@ async function start(command, args) {
 function sides(row) {
   const settings = JSON.stringify({ threads, data: env.DINO_BENCH_DATA, ...row.settings });
   const all = { ours: [process.execPath, [`${row.script}.mjs`, settings]] };
-  if (hasReference) {
+  if (row.against) {
+    const other = JSON.stringify({ ...row.settings, ...row.against });
+    all.reference = [process.execPath, [`${row.script}.mjs`, other]];
+  } else if (hasReference && !row.alone) {
     const other = JSON.stringify({
       threads,
       data: env.DINO_BENCH_DATA,

@@ -1,8 +1,8 @@
 /** Whole training steps on crops that lie ready: forward passes, loss, backward, clip, AdamW, teacher, centre. */
-import { DINOLoss, dinoStep, MultiCropWrapper } from '../dist/dino/index.js';
+import { DataParallel, DINOLoss, dinoStep, MultiCropWrapper } from '../dist/dino/index.js';
 import { buildBackbone, DINOHead } from '../dist/models/index.js';
 import { buildOptimizer, LossScaler, parameterGroups } from '../dist/optim/index.js';
-import { manualSeed, randn, scope, setNumThreads } from '../dist/torch/index.js';
+import { manualSeed, ProcessGroup, randn, scope, setNumThreads, Store } from '../dist/torch/index.js';
 import { contestant } from './contestant.mjs';
 
 const c = JSON.parse(process.argv[2]);
@@ -33,6 +33,12 @@ const state = {
   scaler: new LossScaler(c.dtype === 'float16'),
   device,
 };
+if (c.size > 1) {
+  const { rank, size } = c;
+  const store = Store.file(c.store, size);
+  const group = await ProcessGroup.connect(store, { rank, size, address: '127.0.0.1', timeoutMs: 300_000 });
+  state.parallel = new DataParallel(group, student, teacher);
+}
 const globals = randn([2 * c.batch, 3, c.globalSize, c.globalSize], { device });
 const locals = randn([c.locals * c.batch, 3, c.localSize, c.localSize], { device });
 const step = () =>

@@ -238,6 +238,8 @@ export async function buildNative({ libtorch, log = console.log, only } = {}) {
         ...(isMac ? [] : ['-D_GLIBCXX_USE_CXX11_ABI=1']),
         // -isystem: warnings inside PyTorch's headers are not ours to mend
         '-isystem',
+        path.join(packageRoot, 'native', 'torch', 'include'),
+        '-isystem',
         include,
         '-isystem',
         path.join(include, 'torch', 'csrc', 'api', 'include'),

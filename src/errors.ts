@@ -51,3 +51,6 @@ export class EngineError extends DinoError {
     super('ENGINE', message, options);
   }
 }
+
+/** Another process of a training or of a group is missing, lost or failed. */
+export class ProcessError extends EngineError {}

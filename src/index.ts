@@ -2,10 +2,22 @@
  * The public API. `import { train, loadModel } from 'dino-ts'`; tensors and operators are under 'dino-ts/torch'.
  */
 export { packageVersion } from './version.js';
-export { CheckpointError, ConfigError, DataError, DinoError, EngineError, ShapeError } from './errors.js';
+export {
+  CheckpointError,
+  ConfigError,
+  DataError,
+  DinoError,
+  EngineError,
+  ProcessError,
+  ShapeError,
+} from './errors.js';
 
 // training
 export { train, type TrainOptions } from './train/train.js';
+export { joinWorld, type JoinWorldOptions } from './processes/join-world.js';
+export { World } from './processes/world.js';
+export { placeFromEnvironment, type Launcher, type Place } from './processes/place.js';
+export { launch, type Ended, type LaunchOptions } from './processes/launch.js';
 export { Backbone, type BackboneFactory, type BackboneOptions } from './models/index.js';
 export type { StepMetrics, TrainEvent, TrainResult } from './train/events.js';
 export { listWatched, readFrame, type FilmFrame, type WatchedImage } from './train/film-folder.js';

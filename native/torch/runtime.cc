@@ -1,6 +1,6 @@
 // Threads, devices, generators, versions; and CUDA, opened at run time so that one addon serves machines with and
 // without it.
-#include "handle.h"
+#include "distributed.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
@@ -131,6 +131,9 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   dino::register_dispatch(env, exports);
   dino::register_autograd(env, exports);
   dino::register_runtime(env, exports);
+  dino::register_process_group(env, exports);
+  dino::register_reducer(env, exports);
+  dino::register_sync_batch_norm(env, exports);
   return exports;
 }
 

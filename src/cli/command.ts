@@ -9,6 +9,13 @@ import { didYouMean } from '../train/nearest.js';
 /** Ctrl-C ended the command in good order; exit code 130. */
 export class Interrupted extends Error {}
 
+/** A process that did the command's work has failed and said why; this one ends with its exit code. */
+export class Reported extends Error {
+  constructor(readonly exitCode: number) {
+    super('a process has failed');
+  }
+}
+
 /** What a command gets. */
 export interface Invocation {
   args: string[];
@@ -30,7 +37,11 @@ export interface CommandModule {
 export class Output {
   readonly #endings: (() => void)[] = [];
 
-  constructor(readonly json: boolean) {}
+  /** @param isSilent - Says nothing: of several processes one speaks. */
+  constructor(
+    readonly json: boolean,
+    readonly isSilent = false,
+  ) {}
 
   /** Something to do when the command is over, however it ended: a bar that is still drawn would keep it running. */
   atEnd(ending: () => void): void {
@@ -43,13 +54,14 @@ export class Output {
 
   /** A line about what is happening. */
   note(line: string): void {
-    process.stderr.write(`${line}\n`);
+    if (!this.isSilent) process.stderr.write(`${line}\n`);
   }
   warn(line: string): void {
-    process.stderr.write(`warning: ${line}\n`);
+    this.note(`warning: ${line}`);
   }
   /** The command's result: the object with --json, the text without. */
   result(value: unknown, text: string): void {
+    if (this.isSilent) return;
     process.stdout.write(this.json ? `${JSON.stringify(value)}\n` : text.endsWith('\n') ? text : `${text}\n`);
   }
 }

@@ -1,7 +1,8 @@
 /** `dino embed`: features of images to a file; see src/eval/embed.ts and src/eval/write-features.ts. */
 import type { Command } from 'commander';
-import { addExamples, check, interruptSignal, type Invocation, readNumber, setAliases } from './command.js';
+import { addExamples, type Invocation, readNumber, setAliases } from './command.js';
 import { addEvalOptions, counter, evalAliases, loadForEvaluation, readEvalOptions } from './eval-options.js';
+import { addProcessOptions, inProcesses, stopSignal } from './processes.js';
 
 const KINDS = ['cls', 'patch-mean', 'patches'] as const;
 const FORMATS = ['.safetensors', '.npy', '.parquet'];
@@ -14,6 +15,7 @@ export function define(command: Command): void {
     .option('--features <kind>', `${KINDS.join(', ')}`, 'cls')
     .option('--layers <n>', 'how many of the last blocks are concatenated', '1');
   addEvalOptions(command, 64);
+  addProcessOptions(command);
   setAliases(command, evalAliases);
   addExamples(
     command,
@@ -23,7 +25,7 @@ export function define(command: Command): void {
 }
 
 export async function run(invocation: Invocation): Promise<void> {
-  const { args, options, io, problems } = invocation;
+  const { args, options, problems } = invocation;
   const common = readEvalOptions(invocation);
   const layers = readNumber(invocation, 'layers', { min: 1, max: 1000 });
   const features = options['features'] as (typeof KINDS)[number];
@@ -34,29 +36,31 @@ export async function run(invocation: Invocation): Promise<void> {
   else if (!FORMATS.some((ending) => output.endsWith(ending))) {
     problems.push(`--output is ${output}; expected a name that ends in ${FORMATS.join(', ')}`);
   }
-  check(invocation);
-  const interrupt = interruptSignal(() => io.note('interrupted'));
-  try {
-    const { writeFeatures } = await import('../eval/write-features.js');
-    const model = await loadForEvaluation(invocation);
-    const count = counter(io);
-    const start = performance.now();
-    const result = await model.embed(args[1]!, {
-      ...common,
-      layers,
-      features,
-      signal: interrupt.signal,
-      onProgress: ({ done, total }) => count('images', done, total),
-    });
-    const files = await writeFeatures(output!, result);
-    const seconds = (performance.now() - start) / 1000;
-    for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
-    const { shape, skipped } = result;
-    io.result(
-      { files, shape, features, layers, skipped, seconds },
-      `${files.join(', ')}: [${shape.join(', ')}] float32, ${skipped.length} skipped, ${seconds.toFixed(1)} s`,
-    );
-  } finally {
-    interrupt.release();
-  }
+  await inProcesses(invocation, async (world, io) => {
+    const interrupt = stopSignal(() => io.note('interrupted'));
+    try {
+      const { writeFeatures } = await import('../eval/write-features.js');
+      const model = await loadForEvaluation({ ...invocation, io }, world);
+      const count = counter(io);
+      const start = performance.now();
+      const result = await model.embed(args[1]!, {
+        ...common,
+        layers,
+        features,
+        signal: interrupt.signal,
+        world,
+        onProgress: ({ done, total }) => count('images', done, total),
+      });
+      const files = world.isFirst ? await writeFeatures(output!, result) : [];
+      const seconds = (performance.now() - start) / 1000;
+      for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
+      const { shape, skipped } = result;
+      io.result(
+        { files, shape, features, layers, skipped, seconds },
+        `${files.join(', ')}: [${shape.join(', ')}] float32, ${skipped.length} skipped, ${seconds.toFixed(1)} s`,
+      );
+    } finally {
+      interrupt.release();
+    }
+  });
 }

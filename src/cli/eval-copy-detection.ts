@@ -1,7 +1,7 @@
 /** `dino eval copy-detection`: see src/eval/copy-detection.ts. */
 import type { Command } from 'commander';
 import type { CopyDetectionResult, CopyScores } from '../eval/copy-detection.js';
-import { addExamples, check, interruptSignal, type Invocation, readNumber, setAliases } from './command.js';
+import { addExamples, type Invocation, readNumber, setAliases } from './command.js';
 import {
   addLoaderOptions,
   addModelOptions,
@@ -11,6 +11,7 @@ import {
   loadForEvaluation,
   readLoaderOptions,
 } from './eval-options.js';
+import { addProcessOptions, inProcesses, stopSignal } from './processes.js';
 
 export function define(command: Command): void {
   command
@@ -21,6 +22,7 @@ export function define(command: Command): void {
     .option('--imsize <n>', 'side of the square that images are stretched to, pixels', '320');
   addModelOptions(command);
   addLoaderOptions(command, 16);
+  addProcessOptions(command);
   setAliases(command, evalAliases);
   addExamples(
     command,
@@ -42,7 +44,7 @@ function table(result: CopyDetectionResult): string {
 }
 
 export async function run(invocation: Invocation): Promise<void> {
-  const { options, io } = invocation;
+  const { options } = invocation;
   const settings = {
     imsize: readNumber(invocation, 'imsize', { min: 1, max: 8192 }),
     ...readLoaderOptions(invocation),
@@ -54,24 +56,27 @@ export async function run(invocation: Invocation): Promise<void> {
       ? {}
       : { distractorsPath: options['distractorsPath'] as string }),
   };
-  check(invocation, dataPath === undefined ? ["--data-path is missing: Copydays' folder"] : []);
-  const interrupt = interruptSignal(() => io.note('interrupted'));
-  try {
-    const { evaluateCopyDetection } = await import('../eval/copy-detection.js');
-    const model = await loadForEvaluation(invocation);
-    const count = counter(io);
-    const result = await evaluateCopyDetection(model, {
-      ...settings,
-      ...folders,
-      dataPath: dataPath!,
-      signal: interrupt.signal,
-      onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
-      onWarning: (message) => io.warn(message),
-    });
-    if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
-    await keepResult(io, model, 'copy-detection', { dataPath, ...folders, ...result });
-    io.result(result, table(result));
-  } finally {
-    interrupt.release();
-  }
+  if (dataPath === undefined) invocation.problems.push("--data-path is missing: Copydays' folder");
+  await inProcesses(invocation, async (world, io) => {
+    const interrupt = stopSignal(() => io.note('interrupted'));
+    try {
+      const { evaluateCopyDetection } = await import('../eval/copy-detection.js');
+      const model = await loadForEvaluation({ ...invocation, io }, world);
+      const count = counter(io);
+      const result = await evaluateCopyDetection(model, {
+        ...settings,
+        ...folders,
+        dataPath: dataPath!,
+        signal: interrupt.signal,
+        world,
+        onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
+        onWarning: (message) => io.warn(message),
+      });
+      if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
+      if (world.isFirst) await keepResult(io, model, 'copy-detection', { dataPath, ...folders, ...result });
+      io.result(result, table(result));
+    } finally {
+      interrupt.release();
+    }
+  });
 }

@@ -1,15 +1,7 @@
 /** `dino eval knn`: see src/eval/knn.ts. */
 import type { Command } from 'commander';
 import type { KnnResult } from '../eval/knn.js';
-import {
-  addExamples,
-  check,
-  interruptSignal,
-  type Invocation,
-  listOption,
-  readNumber,
-  setAliases,
-} from './command.js';
+import { addExamples, check, type Invocation, listOption, readNumber, setAliases } from './command.js';
 import {
   addEvalOptions,
   addLabelledOptions,
@@ -21,6 +13,7 @@ import {
   readLabelled,
   readList,
 } from './eval-options.js';
+import { addProcessOptions, inProcesses, stopSignal } from './processes.js';
 
 export function define(command: Command): void {
   command.argument('[weights]', 'run folder, checkpoint folder or weights file; not with --load-features');
@@ -37,6 +30,7 @@ export function define(command: Command): void {
     .option('--dump-features <folder>', 'write the features there')
     .option('--load-features <folder>', 'read features that --dump-features wrote, in place of a model');
   addEvalOptions(command, 128);
+  addProcessOptions(command);
   setAliases(command, { ...evalAliases, '--nb-knn': '--k' });
   addExamples(
     command,
@@ -64,7 +58,6 @@ export async function run(invocation: Invocation): Promise<void> {
   const temperature = readNumber(invocation, 'temperature', { min: 1e-6, whole: false });
   const dumpFeatures = options['dumpFeatures'] as string | undefined;
   const loadFeatures = options['loadFeatures'] as string | undefined;
-  const onWarning = (message: string): void => io.warn(message);
   if (loadFeatures !== undefined) {
     const alone = dumpFeatures === undefined && args.length === 0;
     check(invocation, alone ? [] : ['--load-features stands alone: without weights and --dump-features']);
@@ -72,31 +65,37 @@ export async function run(invocation: Invocation): Promise<void> {
     const { availableDevices } = await import('../torch/index.js');
     const named = options['device'] as string;
     const device = named === 'auto' ? (availableDevices()[0] ?? 'cpu') : named;
-    const result = evaluateKnnFeatures(loadFeatures, { k, temperature, device, onWarning });
+    const result = evaluateKnnFeatures(loadFeatures, {
+      ...{ k, temperature, device },
+      onWarning: (message) => io.warn(message),
+    });
     io.result(result, table(result, k));
     return;
   }
   const folders = readLabelled(invocation);
-  check(invocation, args.length === 0 ? ['argument <weights> is missing, or --load-features'] : []);
-  const interrupt = interruptSignal(() => io.note('interrupted'));
-  try {
-    const { evaluateKnn } = await import('../eval/knn.js');
-    const model = await loadForEvaluation(invocation);
-    const count = counter(io);
-    const result = await evaluateKnn(model, {
-      ...common,
-      ...folders,
-      k,
-      temperature,
-      ...(dumpFeatures === undefined ? {} : { dumpFeatures }),
-      signal: interrupt.signal,
-      onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
-      onWarning,
-    });
-    if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
-    await keepResult(io, model, 'knn', { ...folders, temperature, ...result });
-    io.result(result, table(result, k));
-  } finally {
-    interrupt.release();
-  }
+  if (args.length === 0) invocation.problems.push('argument <weights> is missing, or --load-features');
+  await inProcesses(invocation, async (world, io) => {
+    const interrupt = stopSignal(() => io.note('interrupted'));
+    try {
+      const { evaluateKnn } = await import('../eval/knn.js');
+      const model = await loadForEvaluation({ ...invocation, io }, world);
+      const count = counter(io);
+      const result = await evaluateKnn(model, {
+        ...common,
+        ...folders,
+        k,
+        temperature,
+        ...(dumpFeatures === undefined ? {} : { dumpFeatures }),
+        signal: interrupt.signal,
+        world,
+        onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
+        onWarning: (message) => io.warn(message),
+      });
+      if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
+      if (world.isFirst) await keepResult(io, model, 'knn', { ...folders, temperature, ...result });
+      io.result(result, table(result, k));
+    } finally {
+      interrupt.release();
+    }
+  });
 }

@@ -2,6 +2,7 @@
 import cliProgress from 'cli-progress';
 import type { Command } from 'commander';
 import path from 'node:path';
+import type { World } from '../processes/world.js';
 import type { Model } from '../weights/load.js';
 import { type AliasMap, type Invocation, listOption, type Output, readNumber } from './command.js';
 
@@ -126,10 +127,14 @@ export function readImageSize(invocation: Invocation): {
   return { imageSize: second === undefined ? first : ([first, second] as const) };
 }
 
-/** Loads the model that the first argument names. */
-export async function loadForEvaluation(invocation: Invocation): Promise<Model> {
+/** Loads the model that the first argument names; of several processes each on a CUDA device of its own. */
+export async function loadForEvaluation(invocation: Invocation, world?: World): Promise<Model> {
   const { args, options, io } = invocation;
   const { loadModel } = await import('../weights/load.js');
+  if (world !== undefined && world.size > 1 && /^(auto|cuda)$/.test(options['device'] as string)) {
+    const { cudaDeviceCount } = await import('../torch/index.js');
+    if (cudaDeviceCount() > 0) options['device'] = `cuda:${world.localRank}`;
+  }
   const heads = options['numHeads'] as string | undefined;
   const model = loadModel(args[0]!, {
     checkpointKey: options['checkpointKey'] as string,
@@ -148,6 +153,7 @@ export function counter(io: Output): (what: string, done: number, total: number)
   let bar: cliProgress.SingleBar | null = null;
   io.atEnd(() => bar?.stop());
   return (what, done, total) => {
+    if (io.isSilent) return;
     if (process.stderr.isTTY) {
       if (bar === null) {
         bar = new cliProgress.SingleBar({

@@ -1,15 +1,7 @@
 /** `dino eval retrieval`: see src/eval/retrieval.ts. */
 import type { Command } from 'commander';
 import type { RetrievalResult } from '../eval/retrieval.js';
-import {
-  addExamples,
-  booleanOption,
-  check,
-  interruptSignal,
-  type Invocation,
-  readNumber,
-  setAliases,
-} from './command.js';
+import { addExamples, booleanOption, type Invocation, readNumber, setAliases } from './command.js';
 import {
   addLoaderOptions,
   addModelOptions,
@@ -20,6 +12,7 @@ import {
   readBoolean,
   readLoaderOptions,
 } from './eval-options.js';
+import { addProcessOptions, inProcesses, stopSignal } from './processes.js';
 
 export function define(command: Command): void {
   command
@@ -35,6 +28,7 @@ export function define(command: Command): void {
   );
   addModelOptions(command);
   addLoaderOptions(command, 16);
+  addProcessOptions(command);
   setAliases(command, evalAliases);
   addExamples(
     command,
@@ -57,7 +51,7 @@ function table(result: RetrievalResult): string {
 }
 
 export async function run(invocation: Invocation): Promise<void> {
-  const { options, io } = invocation;
+  const { options } = invocation;
   const settings = {
     dataset: options['dataset'] as string,
     imsize: readNumber(invocation, 'imsize', { min: 1, max: 8192 }),
@@ -66,24 +60,25 @@ export async function run(invocation: Invocation): Promise<void> {
     ...readLoaderOptions(invocation),
   };
   const dataPath = options['dataPath'] as string | undefined;
-  check(
-    invocation,
-    dataPath === undefined ? ['--data-path is missing: a folder with roxford5k or rparis6k in it'] : [],
-  );
-  const interrupt = interruptSignal(() => io.note('interrupted'));
-  try {
-    const { evaluateRetrieval } = await import('../eval/retrieval.js');
-    const model = await loadForEvaluation(invocation);
-    const count = counter(io);
-    const result = await evaluateRetrieval(model, {
-      ...settings,
-      dataPath: dataPath!,
-      signal: interrupt.signal,
-      onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
-    });
-    await keepResult(io, model, 'retrieval', { dataPath, ...result });
-    io.result(result, table(result));
-  } finally {
-    interrupt.release();
-  }
+  if (dataPath === undefined)
+    invocation.problems.push('--data-path is missing: a folder with roxford5k or rparis6k in it');
+  await inProcesses(invocation, async (world, io) => {
+    const interrupt = stopSignal(() => io.note('interrupted'));
+    try {
+      const { evaluateRetrieval } = await import('../eval/retrieval.js');
+      const model = await loadForEvaluation({ ...invocation, io }, world);
+      const count = counter(io);
+      const result = await evaluateRetrieval(model, {
+        ...settings,
+        dataPath: dataPath!,
+        signal: interrupt.signal,
+        world,
+        onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
+      });
+      if (world.isFirst) await keepResult(io, model, 'retrieval', { dataPath, ...result });
+      io.result(result, table(result));
+    } finally {
+      interrupt.release();
+    }
+  });
 }

@@ -8,7 +8,7 @@ import { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import { ConfigError } from '../errors.js';
 import { didYouMean } from '../train/nearest.js';
-import { type CommandModule, Interrupted, runCommand } from './command.js';
+import { type CommandModule, Interrupted, Reported, runCommand } from './command.js';
 import { reportError } from './report-error.js';
 
 interface Entry {
@@ -140,6 +140,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     return 0;
   } catch (error) {
     if (error instanceof Interrupted) return 130;
+    if (error instanceof Reported) return error.exitCode;
     return reportError(error, argv.includes('--json'));
   }
 }

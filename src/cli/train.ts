@@ -16,19 +16,19 @@ import {
   type TrainSettings,
 } from '../train/config.js';
 import type { TrainResult } from '../train/events.js';
+import type { World } from '../processes/world.js';
 import { PAPER, PRESETS, type PresetName, resolveSettings } from '../train/presets.js';
 import {
   addExamples,
   booleanOption,
-  check,
   Interrupted,
-  interruptSignal,
   type Invocation,
   listOption,
   type Output,
   setAliases,
   wordsOption,
 } from './command.js';
+import { addProcessOptions, inProcesses, stopSignal } from './processes.js';
 import { formatDuration, TrainProgress } from './progress.js';
 
 export function define(command: Command): void {
@@ -41,7 +41,8 @@ export function define(command: Command): void {
     .option('-o, --output <folder>', 'where the run goes: settings, metrics, checkpoints')
     .option(
       '--resume <run>',
-      'go on from the newest checkpoint of a run, or a full checkpoint of the reference (.pth)',
+      'go on from the newest checkpoint of a run, or a full checkpoint of the reference (.pth); ' +
+        'auto: go on with --output if it holds a run, else begin one',
     )
     .option('--preset <name>', `${PRESETS.join(' or ')}: auto chooses for your images and machine`, 'auto')
     .option('--config <file>', 'JSON file of settings by the names below; flags win over it');
@@ -69,6 +70,7 @@ export function define(command: Command): void {
       command.addOption(option);
     }
   }
+  addProcessOptions(command, { restarts: true });
   command.optionsGroup('Options:');
   // The reference's --use_fp16 and --data_path, hidden: --precision and the argument are their successors.
   command.addOption(booleanOption(command.createOption('--use-fp16 <true|false>').hideHelp()));
@@ -79,6 +81,7 @@ export function define(command: Command): void {
     'dino train photos --output runs/first',
     'dino train imagenet/train --output runs/vits16 --preset paper --batch-size 64',
     'dino train --resume runs/first',
+    'dino train photos --output runs/two --nproc 2 --max-restarts 3',
     'dino train photos --output runs/mine --init dino_deitsmall16_pretrain.pth',
   );
 }
@@ -106,12 +109,15 @@ function settingFlags(options: Record<string, unknown>): Record<string, unknown>
 }
 
 /** Settings of a resumed run: its own, but for those that can't change its result. */
-async function resumedSettings(
-  run: string,
-  sources: SettingsSources,
-): Promise<{ settings: TrainSettings; images: string }> {
+async function resumedSettings(run: string, sources: SettingsSources): Promise<{ settings: TrainSettings }> {
   const overrides = readOverrides(sources);
-  const fixed = Object.keys(overrides).filter((name) => !CHANGEABLE_ON_RESUME.includes(name as SettingName));
+  const { readRunConfig } = await import('../train/run-folder.js');
+  const config = readRunConfig(run);
+  const fixed = (Object.keys(overrides) as SettingName[]).filter(
+    (name) =>
+      !CHANGEABLE_ON_RESUME.includes(name) &&
+      JSON.stringify(overrides[name]) !== JSON.stringify(config.settings[name]),
+  );
   if (fixed.length > 0) {
     throw new ConfigError(
       fixed.map(
@@ -121,9 +127,7 @@ async function resumedSettings(
       ),
     );
   }
-  const { readRunConfig } = await import('../train/run-folder.js');
-  const config = readRunConfig(run);
-  return { settings: checkSettings({ ...config.settings, ...overrides }), images: config.images };
+  return { settings: checkSettings({ ...config.settings, ...overrides }) };
 }
 
 /** What the weights settle that the run begins with. */
@@ -141,7 +145,13 @@ async function settledByWeights(overrides: PartialSettings, io: Output): Promise
 }
 
 /** Settings of a new run: looks at the images and the machine, and says what was chosen and why. */
-async function newSettings(images: string, preset: PresetName, sources: SettingsSources, io: Output) {
+async function newSettings(
+  images: string,
+  preset: PresetName,
+  sources: SettingsSources,
+  io: Output,
+  world: World,
+) {
   const overrides = readOverrides(sources); // all that is wrong in itself, before anything slow is loaded
   const { listImages } = await import('../data/index.js');
   const list = await listImages(images);
@@ -151,7 +161,14 @@ async function newSettings(images: string, preset: PresetName, sources: Settings
   ]);
   const device = chooseDevice(overrides.device ?? 'auto');
   const kind = device.startsWith('cuda') ? 'cuda' : device === 'mps' ? 'mps' : 'cpu';
-  const facts = await gatherFacts(list.items, machineFacts(kind));
+  // machines may differ a little: all choose by what rank 0 sees
+  const facts = await world.shared('what it sees of images and machine', () =>
+    gatherFacts(list.items, {
+      ...machineFacts(kind),
+      processes: world.size,
+      localProcesses: world.localSize,
+    }),
+  );
   const weights = await settledByWeights(overrides, io);
   const { settings, choices, warnings } = resolveSettings({ ...sources, preset, facts, weights });
   io.note(
@@ -179,57 +196,82 @@ function summary(result: TrainResult, seconds: number): string {
 }
 
 export async function run(invocation: Invocation): Promise<void> {
-  const { options, io, problems } = invocation;
+  const line = readLine(invocation);
+  await inProcesses(invocation, (world, io) => trainIn(world, line, io));
+}
+
+/** What the command line asks for, checked as far as it can be without looking at files. */
+interface Line {
+  images: string | undefined;
+  output: string;
+  /** Go on with the run, or with `auto` if there is one. */
+  resume: boolean | 'auto';
+  preset: PresetName;
+  sources: SettingsSources;
+}
+
+function readLine(invocation: Invocation): Line {
+  const { options, problems } = invocation;
   // a file is a checkpoint of the reference's, from which a new run goes on
   const given = options['resume'] as string | undefined;
   const isFile = given !== undefined && (statSync(given, { throwIfNoEntry: false })?.isFile() ?? false);
   if (isFile) options['resumeFrom'] = given;
-  const resume = isFile ? undefined : given;
-  const output = resume ?? (options['output'] as string | undefined);
+  const isAuto = given === 'auto' && !isFile;
+  const run = isFile || isAuto ? undefined : given;
+  const output = run ?? (options['output'] as string | undefined);
   const images = invocation.args[0] ?? (options['dataPath'] as string | undefined);
-  const isMissingImages = (problem: string): boolean => problem === 'argument <images> is missing';
-  const found =
-    images !== undefined || resume !== undefined ? problems.filter((p) => !isMissingImages(p)) : problems;
+  const missing = problems.indexOf('argument <images> is missing');
+  if (missing !== -1 && (images !== undefined || run !== undefined)) problems.splice(missing, 1);
   // a checkpoint brings its settings; what it doesn't tell is a constant of the reference
   const preset = isFile || options['resumeFrom'] !== undefined ? 'paper' : (options['preset'] as PresetName);
   if (!PRESETS.includes(preset))
-    found.push(`--preset is ${String(preset)}; expected ${PRESETS.join(' or ')}`);
-  if (output === undefined) found.push('--output is missing: where shall the run go?');
-  if (resume !== undefined && options['output'] !== undefined)
-    found.push('--resume writes into the run itself: leave out --output');
+    problems.push(`--preset is ${String(preset)}; expected ${PRESETS.join(' or ')}`);
+  if (output === undefined) problems.push('--output is missing: where shall the run go?');
+  if (run !== undefined && options['output'] !== undefined)
+    problems.push('--resume writes into the run itself: leave out --output');
 
-  const sources: SettingsSources & { problems: string[] } = { problems: found, flags: settingFlags(options) };
+  const sources: SettingsSources = { problems, flags: settingFlags(options) };
   const configFile = options['config'] as string | undefined;
   if (configFile !== undefined) {
     const { file, problem } = readConfigFile(configFile);
-    if (problem !== undefined) found.push(problem);
+    if (problem !== undefined) problems.push(problem);
     else Object.assign(sources, { file, fileName: configFile });
   }
-  if (output === undefined || (images === undefined && resume === undefined)) {
-    readOverrides(sources); // throws, with all that it finds
-    check({ ...invocation, problems: found });
-    return;
-  }
-  const begun = resume
-    ? await resumedSettings(resume, sources)
-    : await newSettings(images as string, preset, sources, io);
+  readOverrides(sources); // throws, with all that it finds
+  return { images, output: output as string, resume: isAuto ? 'auto' : run !== undefined, preset, sources };
+}
 
-  const progress = new TrainProgress();
-  const interrupt = interruptSignal(() =>
-    progress.note('interrupted: finishing the step and writing a checkpoint (again to stop at once)'),
+async function trainIn(world: World, line: Line, io: Output): Promise<void> {
+  const { images, output, preset, sources } = line;
+  const { isRunFolder } = await import('../train/run-folder.js');
+  // a launcher that starts processes again, or a job that was put back into its queue, repeats the first command line
+  const resume = await world.shared('whether it goes on', () =>
+    line.resume === 'auto' || world.isRestart ? isRunFolder(output) : line.resume === true,
+  );
+  // of a run that is there only rank 0 needs to see the folder
+  const begun = resume
+    ? {
+        ...(images === undefined ? {} : { images }),
+        ...(world.isFirst ? await resumedSettings(output, sources) : {}),
+      }
+    : await newSettings(images as string, preset, sources, io, world);
+
+  const progress = world.isFirst ? new TrainProgress() : null;
+  const interrupt = stopSignal(() =>
+    progress?.note('interrupted: finishing the step and writing a checkpoint (again to stop at once)'),
   );
   const start = performance.now();
   try {
     const { train } = await import('../train/train.js');
     const result = await train({
       ...begun,
-      ...(images === undefined ? {} : { images: typeof begun.images === 'string' ? images : begun.images }),
       output,
-      resume: resume !== undefined,
+      resume,
+      world,
       signal: interrupt.signal,
-      onEvent: (event) => progress.handle(event),
+      onEvent: (event) => progress?.handle(event),
     });
-    progress.stop();
+    progress?.stop();
     const seconds = (performance.now() - start) / 1000;
     if (result.interrupted) {
       io.note(`stopped after step ${result.steps}; go on with: dino train --resume ${output}`);
@@ -238,7 +280,7 @@ export async function run(invocation: Invocation): Promise<void> {
     }
     io.result({ ...result, seconds }, summary(result, seconds));
   } finally {
-    progress.stop();
+    progress?.stop();
     interrupt.release();
   }
 }

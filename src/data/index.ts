@@ -26,6 +26,6 @@ export {
   type MultiCropLoaderOptions,
 } from './loaders.js';
 export { PackedImages, PackedImagesBuilder } from './packed-images.js';
-export { epochPermutation, philox4x32, PhiloxStream, Purpose } from './philox.js';
+export { epochPermutation, philox4x32, PhiloxStream, Purpose, stepSeed } from './philox.js';
 export type { Box, Fit, SkippedImage } from './render.js';
 export { reduceImage, thumbnail, thumbnailShape } from './thumbnail.js';

@@ -136,7 +136,7 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
     if (problems.length > 0) throw new ConfigError(problems);
 
     this.augmentation = resolveAugmentation(options.augmentation);
-    const own = Math.ceil(items.length / shard.count);
+    const own = Math.floor(items.length / shard.count);
     this.batchesPerEpoch = Math.floor(own / batchSize);
     if (this.batchesPerEpoch === 0) {
       const each = shard.count > 1 ? ` for each of ${shard.count} processes` : '';
@@ -197,11 +197,14 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
   }
 }
 
-/** As DistributedSampler: the order is filled up from its start to a multiple of the count, then dealt out. */
+/**
+ * An epoch's order dealt out like cards: the batches of all processes together are those of one process whose batch is as
+ * large as all of theirs. DistributedSampler repeats images until each has as many; here the last few are left out.
+ */
 function shardOrder(order: Uint32Array, shard: { rank: number; count: number }): Uint32Array {
   if (shard.count === 1) return order;
-  const own = new Uint32Array(Math.ceil(order.length / shard.count));
-  return own.map((_, i) => order[(i * shard.count + shard.rank) % order.length]!);
+  const own = new Uint32Array(Math.floor(order.length / shard.count));
+  return own.map((_, i) => order[i * shard.count + shard.rank]!);
 }
 
 function releaseOnce(pool: SlotPool, { slot }: FilledSlot): () => void {

@@ -6,7 +6,7 @@
  */
 
 /** What a stream of numbers is for: the same counters under two purposes give unrelated numbers. */
-export const Purpose = { augmentation: 0, permutation: 1, replacement: 2, watching: 3 } as const;
+export const Purpose = { augmentation: 0, permutation: 1, replacement: 2, watching: 3, step: 4 } as const;
 export type Purpose = (typeof Purpose)[keyof typeof Purpose];
 
 const M0 = 0xd2511f53;
@@ -129,4 +129,10 @@ export function epochPermutation(count: number, seed: number, epoch: number): Ui
   const order = new Uint32Array(count);
   for (let i = 0; i < count; i++) order[i] = i;
   return new PhiloxStream(seed, Purpose.permutation, epoch).shuffle(order);
+}
+
+/** Seed of libtorch's generator in one of several processes, for one step: 64 bits. */
+export function stepSeed(seed: number, step: number, rank: number): bigint {
+  const stream = new PhiloxStream(seed, Purpose.step, step, rank);
+  return (BigInt(stream.next()) << 32n) | BigInt(stream.next());
 }

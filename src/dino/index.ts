@@ -6,7 +6,8 @@ export {
   type CollapseWarning,
   type TeacherStatistics,
 } from './collapse-monitor.js';
-export { teacherStatistics } from './teacher-statistics.js';
+export { targetMeans, teacherStatistics, type TargetMeans } from './teacher-statistics.js';
+export { DataParallel } from './data-parallel.js';
 export { DINOLoss, type DINOLossOptions, type DINOLossResult } from './loss.js';
 export { MultiCropWrapper } from './multi-crop.js';
 export { dinoStep, type StepResult, type StepSettings, type TrainingState } from './step.js';

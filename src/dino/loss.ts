@@ -12,6 +12,9 @@ import { noGrad, scope, zeros, type Tensor } from '../torch/index.js';
 /** Views that the teacher sees. */
 const GLOBAL_CROPS = 2;
 
+/** The loss is float32 whatever the networks compute in, and float64 for what is that. */
+const precise = (x: Tensor): Tensor => (x.dtype === 'float64' ? x : x.to('float32'));
+
 export interface DINOLossOptions {
   /** K, width of the head's output. */
   outDim: number;
@@ -63,14 +66,10 @@ export class DINOLoss {
       );
     }
     return scope(() => {
-      const targets = noGrad(() => teacher.to('float32').sub(this.center).div(teacherTemp).softmax(-1)); // (2 B, K)
+      const targets = noGrad(() => precise(teacher).sub(this.center).div(teacherTemp).softmax(-1)); // (2 B, K)
       const [first, second] = targets.chunk(GLOBAL_CROPS) as [Tensor, Tensor]; // (B, K) each
 
-      const logProbs = student
-        .to('float32')
-        .div(this.#studentTemp)
-        .logSoftmax(-1)
-        .view([this.#crops, batch, k]); // (V, B, K)
+      const logProbs = precise(student).div(this.#studentTemp).logSoftmax(-1).view([this.#crops, batch, k]); // (V, B, K)
       // view 0 answers to the second teacher, view 1 to the first, local views to both
       let agreement = logProbs.select(0, 0).mul(second).sum().add(logProbs.select(0, 1).mul(first).sum());
       if (this.#crops > GLOBAL_CROPS) {
@@ -85,15 +84,21 @@ export class DINOLoss {
   /**
    * Moves the centre towards the batch's mean (paper, equation 4). The loss has used the old one by then.
    *
-   * @param teacher - (2 * B, K) raw outputs.
+   * @param teacher - (2 * B, K) raw outputs, or their mean from batchCenter().
    */
   updateCenter(teacher: Tensor): void {
     scope(() =>
       noGrad(() => {
-        const batchCenter = teacher.to('float32').mean([0], true); // (1, K)
-        this.center.mul_(this.#centerMomentum).add_(batchCenter, { alpha: 1 - this.#centerMomentum });
+        this.center
+          .mul_(this.#centerMomentum)
+          .add_(this.batchCenter(teacher), { alpha: 1 - this.#centerMomentum });
       }),
     );
+  }
+
+  /** (1, K) mean of the teacher's raw outputs, (2 * B, K). */
+  batchCenter(teacher: Tensor): Tensor {
+    return noGrad(() => precise(teacher).mean([0], true));
   }
 
   dispose(): void {

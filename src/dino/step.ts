@@ -4,12 +4,14 @@
  */
 import { cancelLastLayerGradients, clipGradients, type LossScaler, type Optimizer } from '../optim/index.js';
 import { ActivationCheckpoints } from '../nn/index.js';
-import { autocast, inferenceMode, ops, scope, type DType, type Tensor } from '../torch/index.js';
+import { autocast, inferenceMode, ops, scope, tensor, type DType, type Tensor } from '../torch/index.js';
 import type { TeacherStatistics } from './collapse-monitor.js';
+import type { DataParallel } from './data-parallel.js';
+import { HiddenState } from './hidden-state.js';
 import type { DINOLoss } from './loss.js';
 import type { MultiCropWrapper } from './multi-crop.js';
+import { targetMeans, teacherStatistics, type TargetMeans } from './teacher-statistics.js';
 import { updateTeacher } from './teacher.js';
-import { teacherStatistics } from './teacher-statistics.js';
 
 /** What a training changes. */
 export interface TrainingState {
@@ -20,6 +22,8 @@ export interface TrainingState {
   scaler: LossScaler;
   /** Whose generator draws the random numbers, besides the CPU's. */
   device: string;
+  /** When other processes have the rest of the batch. */
+  parallel?: DataParallel | undefined;
 }
 
 /** The step's place on every schedule. */
@@ -58,8 +62,10 @@ export interface StepResult {
 }
 
 /**
+ * When it throws, or the result is not finite, the state is what it was before.
+ *
  * @param crops - Normalised batches, all crops of one size each, crop by crop: (2 * B, 3, S, S) global ones, then
- *   (L * B, 3, s, s) local ones, when there are any.
+ *   (L * B, 3, s, s) local ones, when there are any. B is this process's share of the images.
  */
 export function dinoStep(
   state: TrainingState,
@@ -67,70 +73,116 @@ export function dinoStep(
   settings: StepSettings,
 ): StepResult {
   const { student, teacher, optimizer, loss: dinoLoss, scaler, device } = state;
-  const half = { device, dtype: settings.dtype, enabled: settings.dtype !== 'float32' };
   const parameters = [...student.namedParameters()];
   return scope(() => {
-    let loss = 0;
-    const teacherOutputs: Tensor[] = []; // (2 * b, K) each
-    const targets: Tensor[] = [];
-    for (const { crops: part, share } of microBatches(crops, settings.microBatchSize)) {
-      const result = scope(() => {
-        // the teacher sees the global crops alone; a clone may enter the student's graph, inference's own result may not
-        const teacherOutput = inferenceMode(() => autocast(half, () => teacher.forward([part[0]]))).clone(); // (2 * b, K)
-        const checkpoints = settings.activationCheckpointing
-          ? new ActivationCheckpoints({ device, around: (fn) => autocast(half, fn) })
-          : null;
-        const forward = () => autocast(half, () => student.forward(part)); // (V * b, K)
-        const studentOutput = checkpoints === null ? forward() : checkpoints.forward(forward);
-        const answer = dinoLoss.forward(studentOutput, teacherOutput, settings.teacherTemp);
-        const value = answer.loss.item();
-        if (!Number.isFinite(value)) return { value };
-        const scaled = scaler.scaleLoss(answer.loss.mul(share));
-        if (checkpoints === null) scaled.backward();
-        else checkpoints.backward(scaled);
-        return { value, teacherOutput, targets: answer.targets };
-      });
-      loss += result.value * share;
-      if (result.teacherOutput === undefined) {
-        optimizer.zeroGrad();
-        return { loss, norms: [], statistics: null, finite: false };
-      }
-      teacherOutputs.push(result.teacherOutput);
-      if (settings.measure) targets.push(result.targets);
+    const hidden = new HiddenState([student, teacher], device);
+    const undo = (): void => {
+      optimizer.zeroGrad();
+      hidden.restore();
+    };
+    let seen: BatchMeans;
+    try {
+      seen = gradients(state, crops, settings);
+    } catch (error) {
+      undo();
+      throw error;
     }
 
     // student
+    const loss = seen.loss.item();
     scaler.unscale(parameters);
     const norms = clipGradients(parameters, settings.clipGrad || Infinity);
     const overflowed = !norms.every(Number.isFinite);
-    scaler.update(overflowed);
-    if (overflowed && !scaler.enabled) {
-      optimizer.zeroGrad();
+    if (!Number.isFinite(loss) || (overflowed && !scaler.enabled)) {
+      undo();
       return { loss, norms, statistics: null, finite: false };
     }
+    scaler.update(overflowed);
     cancelLastLayerGradients(parameters, settings.epoch, settings.freezeLastLayer);
     if (!overflowed) optimizer.step(settings);
     optimizer.zeroGrad(); // gradients live no longer than their step
 
     // teacher and centre
     updateTeacher(student, teacher, settings.momentum);
-    dinoLoss.updateCenter(ops.cat(teacherOutputs));
-    const statistics = settings.measure ? teacherStatistics(ops.cat(targets), dinoLoss.center) : null;
+    dinoLoss.updateCenter(seen.teacher);
+    const statistics = seen.targets === null ? null : teacherStatistics(seen.targets, dinoLoss.center);
     return { loss, norms, statistics, finite: true };
   });
+}
+
+/** Of the whole batch, that of all processes together. */
+interface BatchMeans {
+  /** () */
+  loss: Tensor;
+  /** (1, K) mean of the teacher's raw outputs. */
+  teacher: Tensor;
+  /** When measured. */
+  targets: TargetMeans | null;
+}
+
+/** Forward passes of teacher and student, and the student's gradients. Other processes are needed here, and not later. */
+function gradients(
+  state: TrainingState,
+  crops: readonly [Tensor, ...Tensor[]],
+  settings: StepSettings,
+): BatchMeans {
+  const { student, teacher, loss: dinoLoss, scaler, device, parallel } = state;
+  const half = { device, dtype: settings.dtype, enabled: settings.dtype !== 'float32' };
+  let loss = 0;
+  const teacherOutputs: Tensor[] = []; // (2 * b, K) each
+  const targets: Tensor[] = [];
+  for (const { crops: part, share, isLast } of microBatches(crops, settings.microBatchSize)) {
+    const result = scope(() => {
+      // the teacher sees the global crops alone; a clone may enter the student's graph, inference's own result may not
+      const teacherOutput = inferenceMode(() => autocast(half, () => teacher.forward([part[0]]))).clone(); // (2 * b, K)
+      const checkpoints = settings.activationCheckpointing
+        ? new ActivationCheckpoints({ device, around: (fn) => autocast(half, fn) })
+        : null;
+      const forward = () => autocast(half, () => student.forward(part)); // (V * b, K)
+      const studentOutput = checkpoints === null ? forward() : checkpoints.forward(forward);
+      const answer = dinoLoss.forward(studentOutput, teacherOutput, settings.teacherTemp);
+      const scaled = scaler.scaleLoss(answer.loss.mul(share));
+      if (checkpoints === null) {
+        if (isLast) parallel?.prepareBackward();
+        scaled.backward();
+      } else {
+        checkpoints.backward(scaled); // a parameter's gradient comes in parts, and is reduced when all are there
+      }
+      return { value: answer.loss.item(), teacherOutput, targets: answer.targets };
+    });
+    loss += result.value * share;
+    teacherOutputs.push(result.teacherOutput);
+    if (settings.measure) targets.push(result.targets);
+  }
+  parallel?.finishBackward();
+  const own = {
+    loss: tensor(loss, { device }),
+    teacher: dinoLoss.batchCenter(ops.cat(teacherOutputs)), // (1, K)
+    targets: settings.measure ? targetMeans(ops.cat(targets)) : null,
+  };
+  if (parallel === undefined) return own;
+  const parts = [
+    own.loss,
+    own.teacher,
+    ...(own.targets === null ? [] : [own.targets.entropy, own.targets.target]),
+  ];
+  const [mean, center, entropy, target] = parallel.means(parts) as [Tensor, Tensor, Tensor?, Tensor?];
+  const isMeasured = entropy !== undefined && target !== undefined;
+  return { loss: mean, teacher: center, targets: isMeasured ? { entropy, target } : null };
 }
 
 interface MicroBatch {
   crops: [Tensor, ...Tensor[]];
   /** Of the whole batch's images. */
   share: number;
+  isLast: boolean;
 }
 
 /** The batch in parts of at most `size` images (0: in one), each laid out as the whole. */
 function* microBatches(crops: readonly [Tensor, ...Tensor[]], size: number): Generator<MicroBatch> {
   const images = crops[0].size(0) / 2;
   if (size === 0 || size >= images) {
-    yield { crops: [...crops], share: 1 };
+    yield { crops: [...crops], share: 1, isLast: true };
     return;
   }
   for (let from = 0; from < images; from += size) {
@@ -142,6 +194,6 @@ function* microBatches(crops: readonly [Tensor, ...Tensor[]], size: number): Gen
         .slice(1, from, from + count)
         .flatten(0, 1); // (n * b, 3, S, S)
     }) as [Tensor, ...Tensor[]];
-    yield { crops: part, share: count / images };
+    yield { crops: part, share: count / images, isLast: from + size >= images };
   }
 }

@@ -12,6 +12,7 @@ import { type ImageItems, listImages } from '../data/index.js';
 import { compareCodePoints } from '../data/list-images.js';
 import { ConfigError, DataError } from '../errors.js';
 import { type Backbone, VisionTransformer } from '../models/index.js';
+import type { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
 import type { Model } from '../weights/load.js';
 import { type FeatureTable, featureTable } from './features.js';
@@ -47,6 +48,8 @@ export interface CopyDetectionOptions {
   batchSize?: number;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
+  /** Processes that share the work; all get the result. Default: this one alone. */
+  world?: World | undefined;
   /** Called after every batch. */
   onProgress?: (progress: { part: string; done: number; total: number }) => void;
   onWarning?: (message: string) => void;
@@ -219,7 +222,15 @@ export async function evaluateCopyDetection(
   if (absent.length > 0) options.onWarning?.(`${dataPath} lacks ${absent.join(', ')}: not measured`);
   const extract = (items: ImageItems, part: string): Promise<FeatureTable> =>
     featureTable(backbone, items, {
-      ...{ crop: imsize, fit: 'stretch', batchSize, numWorkers, device, signal: options.signal },
+      ...{
+        crop: imsize,
+        fit: 'stretch',
+        batchSize,
+        numWorkers,
+        device,
+        signal: options.signal,
+        world: options.world,
+      },
       compute: (images) => copyFeatures(backbone, images),
       onProgress: (done, total) => options.onProgress?.({ part, done, total }),
     });

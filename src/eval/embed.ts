@@ -1,6 +1,7 @@
 /** Features of a folder of images, in memory or batch by batch. */
 import { type ImageItems, type ImageList, listImages } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
+import type { World } from '../processes/world.js';
 import type { Model } from '../weights/load.js';
 import {
   checkEvalSizes,
@@ -24,6 +25,8 @@ export interface EmbedOptions extends Partial<EvalSizes> {
   /** Loader workers; default 1. */
   numWorkers?: number;
   signal?: AbortSignal | undefined;
+  /** Processes that share the work; all get all features. Default: this one alone. */
+  world?: World;
   /** Called after every batch. */
   onProgress?: (progress: { done: number; total: number }) => void;
 }
@@ -99,8 +102,8 @@ export async function* embedBatches(
 ): AsyncGenerator<EmbedBatch, void> {
   const { features: kind, layers, resize, crop } = checkOptions(model, options);
   const { items } = await imagesOf(source);
-  const { batchSize = 64, numWorkers = 1, signal, onProgress } = options;
-  const stream = { kind, layers, resize, crop, batchSize, numWorkers, signal, device: model.device };
+  const { batchSize = 64, numWorkers = 1, signal, world, onProgress } = options;
+  const stream = { kind, layers, resize, crop, batchSize, numWorkers, signal, world, device: model.device };
   let done = 0;
   for await (const { indices, features, shape, skipped } of featureBatches(model.backbone, items, stream)) {
     done += indices.length + skipped.length;

@@ -2,7 +2,9 @@
 import { EvalLoader, type Box, type EvalBatch, type Fit, type ImageItems } from '../data/index.js';
 import { ConfigError } from '../errors.js';
 import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
+import type { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
+import { sharedBatches } from './shared-batches.js';
 
 /** Which features of an image: the class token, the mean of the patch tokens, or every patch token. */
 export const FEATURE_KINDS = ['cls', 'patch-mean', 'patches'] as const;
@@ -58,6 +60,9 @@ export function batchFeatures(backbone: Backbone, images: Tensor, kind: FeatureK
   return ops.cat(parts, -1);
 }
 
+/** Images at a time, where nothing else is asked for. */
+export const FEATURE_BATCH = 64;
+
 export interface FeatureBatch {
   /** Positions in `items` of the images that could be read. */
   indices: number[];
@@ -81,6 +86,8 @@ export interface FeatureStreamOptions extends Pick<EvalSizes, 'crop'>, Partial<P
   numWorkers?: number;
   device: string;
   signal?: AbortSignal | undefined;
+  /** Processes that share the work, each on its batches; all get all features. Default: this one alone. */
+  world?: World | undefined;
 }
 
 /** Features of a loaded batch, its images shape by shape. */
@@ -125,13 +132,38 @@ function computeBatch(
   return { features: all!, shape: [sizes.length, width] };
 }
 
-/** Runs all items through the backbone in their order. Stops between two batches when the signal is aborted. */
-export async function* featureBatches(
+/**
+ * Runs all items through the backbone in their order. Stops between two batches when the signal is aborted. With a `world`
+ * of several processes it is collective, and each gets what one alone would.
+ */
+export function featureBatches(
   backbone: Backbone,
   items: ImageItems,
   options: FeatureStreamOptions,
 ): AsyncGenerator<FeatureBatch, void> {
-  const { kind = 'cls', layers = 1, batchSize = 64, numWorkers = 1, device, signal, ...loading } = options;
+  const { world } = options;
+  return world === undefined || world.size === 1
+    ? ownBatches(backbone, items, options)
+    : sharedBatches(world, items, options, (own, boxes) =>
+        ownBatches(backbone, own, { ...options, ...(boxes === undefined ? {} : { boxes }) }),
+      );
+}
+
+/** The batches of this process. */
+async function* ownBatches(
+  backbone: Backbone,
+  items: ImageItems,
+  options: FeatureStreamOptions,
+): AsyncGenerator<FeatureBatch, void> {
+  const {
+    kind = 'cls',
+    layers = 1,
+    batchSize = FEATURE_BATCH,
+    numWorkers = 1,
+    device,
+    signal,
+    ...loading
+  } = options;
   const compute = options.compute ?? ((images: Tensor) => batchFeatures(backbone, images, kind, layers));
   const { crop, resize, fit, boxes } = loading;
   const loader = new EvalLoader({

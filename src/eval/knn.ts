@@ -7,6 +7,7 @@
 import type { ImageList } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { Backbone } from '../models/index.js';
+import { World } from '../processes/world.js';
 import { fromTypedArray, full, inferenceMode, ops, scope, type Tensor, zeros } from '../torch/index.js';
 import { checkEvalSizes, defaultEvalSizes, type EvalSizes, featureTable } from './features.js';
 import { readKnnFeatures, writeKnnFeatures } from './knn-features.js';
@@ -158,6 +159,8 @@ export interface KnnOptions extends Partial<EvalSizes> {
   batchSize?: number;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
+  /** Processes that share the work; all get the result. Default: this one alone. */
+  world?: World;
   /** Called after every batch. */
   onProgress?: (progress: { part: 'train' | 'val'; done: number; total: number }) => void;
   onWarning?: (message: string) => void;
@@ -185,9 +188,9 @@ async function extract(
   part: 'train' | 'val',
   options: KnnOptions & EvalSizes & { device: string },
 ): Promise<Extracted> {
-  const { resize, crop, device, signal, batchSize = 128, numWorkers = 1, onProgress } = options;
+  const { resize, crop, device, signal, world, batchSize = 128, numWorkers = 1, onProgress } = options;
   const table = await featureTable(backbone, list.items, {
-    ...{ resize, crop, device, signal, batchSize, numWorkers },
+    ...{ resize, crop, device, signal, world, batchSize, numWorkers },
     onProgress: (done, total) => onProgress?.({ part, done, total }),
   });
   const { indices, features: rows, width, skipped } = table;
@@ -227,6 +230,7 @@ export async function evaluateKnn(
   options: KnnOptions,
 ): Promise<KnnResult> {
   const { architecture, backbone, device } = model;
+  const { world = World.alone() } = options;
   const ks = options.k ?? KNN_DEFAULTS.k;
   const temperature = options.temperature ?? KNN_DEFAULTS.temperature;
   checkKnn(ks, temperature);
@@ -241,19 +245,22 @@ export async function evaluateKnn(
   const queries = await extract(backbone, val, 'val', sized);
   try {
     const test = { ...queries, labels: queries.labels.map((label) => inTrain[label]!) };
-    if (options.dumpFeatures !== undefined) {
-      const metadata = { classes: train.classes, resize, crop };
-      writeKnnFeatures(options.dumpFeatures, bank, test, metadata);
-    }
-    return {
-      ...score(bank, test, { ...options, k: ks, temperature }),
-      trainImages: bank.labels.length,
-      valImages: test.labels.length,
-      classes: train.classes.length,
-      resize,
-      crop,
-      skipped: [...bank.skipped, ...queries.skipped],
-    };
+    // all have all features: one scores
+    return await world.shared('the scores', () => {
+      if (options.dumpFeatures !== undefined) {
+        const metadata = { classes: train.classes, resize, crop };
+        writeKnnFeatures(options.dumpFeatures, bank, test, metadata);
+      }
+      return {
+        ...score(bank, test, { ...options, k: ks, temperature }),
+        trainImages: bank.labels.length,
+        valImages: test.labels.length,
+        classes: train.classes.length,
+        resize,
+        crop,
+        skipped: [...bank.skipped, ...queries.skipped],
+      };
+    });
   } finally {
     bank.features.dispose();
     queries.features.dispose();

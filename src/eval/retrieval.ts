@@ -9,6 +9,7 @@
 import { ConfigError, DataError } from '../errors.js';
 import type { Box } from '../data/index.js';
 import type { Backbone } from '../models/index.js';
+import type { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
 import type { Model } from '../weights/load.js';
 import { featureTable } from './features.js';
@@ -33,6 +34,8 @@ export interface RetrievalOptions {
   batchSize?: number;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
+  /** Processes that share the work; all get the result. Default: this one alone. */
+  world?: World | undefined;
   /** Called after every batch. */
   onProgress?: (progress: { part: 'images' | 'queries'; done: number; total: number }) => void;
 }
@@ -79,7 +82,7 @@ export async function features(
   const { imsize, batchSize = 16, numWorkers = 1, signal, onProgress } = options;
   const items = files.map((path) => ({ path, label: null }));
   const table = await featureTable(backbone, items, {
-    ...{ crop: imsize, fit: 'inside', batchSize, numWorkers, device, signal },
+    ...{ crop: imsize, fit: 'inside', batchSize, numWorkers, device, signal, world: options.world },
     ...(boxes === undefined ? {} : { boxes }),
     ...(options.multiscale ? { compute: (images) => multiScaleFeatures(backbone, images) } : {}),
     onProgress: (done, total) => onProgress?.({ part, done, total }),

@@ -1,5 +1,15 @@
 /** Modules and layers. */
 export { Identity, Layer, Module, ModuleList, Sequential } from './module.js';
-export { BatchNorm, Conv2d, Dropout, DropPath, GELU, LayerNorm, Linear, WeightNormLinear } from './layers.js';
+export {
+  BatchNorm,
+  Conv2d,
+  Dropout,
+  DropPath,
+  GELU,
+  LayerNorm,
+  Linear,
+  synchronizeBatchNorm,
+  WeightNormLinear,
+} from './layers.js';
 export { defaultUniform_, kaimingNormal_, truncNormal_ } from './init.js';
 export { ActivationCheckpoints, checkpoint } from './checkpoint.js';

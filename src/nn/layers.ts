@@ -1,9 +1,21 @@
 /** Layers with PyTorch's names, defaults and state. */
 import { ShapeError } from '../errors.js';
-import { empty, noGrad, ones, ops, Parameter, rand, tensor, zeros, type Tensor } from '../torch/index.js';
+import {
+  empty,
+  noGrad,
+  ones,
+  ops,
+  Parameter,
+  rand,
+  syncBatchNorm,
+  tensor,
+  zeros,
+  type ProcessGroup,
+  type Tensor,
+} from '../torch/index.js';
 import { isRecomputing } from './checkpoint.js';
 import { defaultUniform_ } from './init.js';
-import { Layer } from './module.js';
+import { Layer, type Module } from './module.js';
 
 /** y = x W^T + b over the last dimension. */
 export class Linear extends Layer {
@@ -91,6 +103,7 @@ export class BatchNorm extends Layer {
   readonly num_batches_tracked: Tensor;
   readonly #momentum: number;
   readonly #eps: number;
+  #group: ProcessGroup | null = null;
 
   constructor(channels: number, options: { eps?: number; momentum?: number } = {}) {
     super();
@@ -103,13 +116,18 @@ export class BatchNorm extends Layer {
     this.#momentum = options.momentum ?? 0.1;
   }
 
+  /** From now on a batch is that of all the group's processes together, while training. */
+  synchronize(group: ProcessGroup): void {
+    this.#group = group;
+  }
+
   /**
    * @param x - (B, C) or (B, C, H, W).
    * @throws ShapeError in training when a channel has one value: its variance would be 0.
    */
   override forward(x: Tensor): Tensor {
     if (this.training) {
-      if (x.numel <= x.size(1)) {
+      if (x.numel <= x.size(1) && this.#group === null) {
         throw new ShapeError(
           `BatchNorm: expected more than one value for each channel while training, got ${x.toString()}; ` +
             'use a larger batch',
@@ -118,6 +136,14 @@ export class BatchNorm extends Layer {
       if (!isRecomputing()) noGrad(() => this.num_batches_tracked.add_(1));
     }
     const isTracking = !this.training || !isRecomputing(); // a batch counts once
+    if (this.training && this.#group !== null) {
+      return syncBatchNorm(this.#group, x, this.weight, this.bias, {
+        runningMean: isTracking ? this.running_mean : null,
+        runningVar: isTracking ? this.running_var : null,
+        momentum: this.#momentum,
+        eps: this.#eps,
+      });
+    }
     return ops.batchNorm(
       x,
       this.weight,
@@ -130,6 +156,11 @@ export class BatchNorm extends Layer {
       true,
     );
   }
+}
+
+/** Lets every BatchNorm of a network normalise over the batches of a group, as nn.SyncBatchNorm.convert_sync_batchnorm. */
+export function synchronizeBatchNorm(network: Module, group: ProcessGroup): void {
+  for (const [, module] of network.namedModules()) if (module instanceof BatchNorm) module.synchronize(group);
 }
 
 /** Zeroes entries with probability `p` and scales up the rest, while training. */

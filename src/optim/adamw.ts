@@ -15,10 +15,11 @@ export class AdamW extends Optimizer<Slot> {
 
   protected override initialState(parameter: Parameter): Record<Slot, Tensor> {
     const { device, shape } = parameter;
+    const dtype = parameter.dtype === 'float64' ? 'float64' : 'float32';
     return {
       step: tensor(0, { device }), // (), float32, as the fused kernel takes it
-      exp_avg: zeros(shape, { device }),
-      exp_avg_sq: zeros(shape, { device }),
+      exp_avg: zeros(shape, { device, dtype }),
+      exp_avg_sq: zeros(shape, { device, dtype }),
     };
   }
 

@@ -58,3 +58,5 @@ export const setNumThreads = (threads: number): void => native.setNumThreads(thr
 /** Tensors that JavaScript holds and has not freed: flat over the steps of a loop that leaks nothing. */
 export const liveTensors = (): number => native.liveTensors();
 export { measureMatmul } from './speed.js';
+export { exitNow, GradientReducer, Heartbeat, ProcessGroup, Store, syncBatchNorm } from './distributed.js';
+export type { GroupOptions, SyncBatchNormOptions, TcpStoreOptions } from './distributed.js';

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EngineError } from '../errors.js';
 import type { TypedArray } from './dtype.js';
+import type { NativeDistributed } from './native-distributed.js';
 
 declare const handleBrand: unique symbol;
 /** An opaque reference to a C++ object of kind K. */
@@ -35,7 +36,7 @@ export interface OperatorInfo {
 }
 
 /** What native/torch exports; each throws an Error with libtorch's own message. */
-export interface NativeTorch {
+export interface NativeTorch extends NativeDistributed {
   readonly version: string;
   findOperator(name: string, overload: string): OperatorInfo | null;
   callOperator(operator: OperatorHandle, values: unknown[]): unknown;

@@ -2,6 +2,7 @@
 import { evaluateKnn, type KnnResult } from '../eval/knn.js';
 import { type Backbone, VisionTransformer } from '../models/index.js';
 import type { TrainSettings } from './config.js';
+import type { World } from '../processes/world.js';
 
 /** Neighbours that are asked: the reference's two smaller numbers, for data sets of any size. */
 const NEIGHBOURS = [10, 20];
@@ -10,6 +11,7 @@ const NEIGHBOURS = [10, 20];
 export async function evaluateDuringTraining(
   backbone: Backbone,
   settings: TrainSettings,
+  world: World,
   signal: AbortSignal | undefined,
 ): Promise<Pick<KnnResult, 'top1' | 'top5'>> {
   const { knnTrain, knnVal, device, numWorkers, patchSize, globalCropsSize: imgSize } = settings;
@@ -20,7 +22,14 @@ export async function evaluateDuringTraining(
   try {
     const { top1, top5 } = await evaluateKnn(
       { backbone, architecture, device },
-      { train: knnTrain, val: knnVal, k: NEIGHBOURS, numWorkers, signal },
+      {
+        train: knnTrain,
+        val: knnVal,
+        k: NEIGHBOURS,
+        numWorkers,
+        world,
+        signal: world.size > 1 ? undefined : signal,
+      },
     );
     return { top1, top5 };
   } finally {

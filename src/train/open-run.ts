@@ -5,11 +5,19 @@ import { CheckpointError, ConfigError, DataError } from '../errors.js';
 import { getNumThreads } from '../torch/index.js';
 import { packageVersion } from '../version.js';
 import { absoluteWatchImages, checkWatchImages } from './attention-film.js';
-import { type PartialSettings, trainSettingsSchema, type TrainSettings } from './config.js';
+import {
+  flagOf,
+  type PartialSettings,
+  SETTING_NAMES,
+  type SettingName,
+  trainSettingsSchema,
+  type TrainSettings,
+} from './config.js';
 import { chooseDevice, choosePrecision } from './hardware.js';
 import { settingsOfInit } from './init.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
-import { isRunFolder, readRunConfig, writeRunConfig } from './run-folder.js';
+import { isRunFolder, readRunConfig, type RunConfig, writeRunConfig } from './run-folder.js';
+import type { World } from '../processes/world.js';
 
 export interface RunOptions {
   images?: string | ImageList;
@@ -22,11 +30,81 @@ export interface RunOptions {
 const pick = ({ imgSize }: PartialSettings): Pick<TrainSettings, 'imgSize'> =>
   imgSize === undefined ? {} : { imgSize };
 
+/** A run as its processes work on it. */
+export interface OpenRun {
+  /** Of this process: its own device, and `batchSize` its share of a step's images. */
+  settings: TrainSettings;
+  images: ImageList;
+  /** What is not as it was when the run was begun, in words. */
+  changes: string[];
+}
+
+/** What rank 0 says of the run. */
+interface Settled {
+  config: RunConfig;
+  /** The settings as they were given, to compare. */
+  given: TrainSettings;
+  changes: string[];
+}
+
 /**
  * The settings and images of a run: those given, or for a resumed run those that it was begun with. A new run's are
  * written into its folder with nothing left open, so that to resume it later, elsewhere even, is to do the same again.
+ * Rank 0 settles and writes; the others take its settings, and refuse when theirs or their images are others. Collective.
  */
-export async function openRun(options: RunOptions): Promise<{ settings: TrainSettings; images: ImageList }> {
+export async function openRun(options: RunOptions, world: World): Promise<OpenRun> {
+  let images: ImageList | undefined;
+  const { config, given, changes } = await world.shared('what it trains', async (): Promise<Settled> => {
+    const settled = await settle(options, world);
+    images = settled.images;
+    return settled;
+  });
+  images ??= await listed(options.images ?? config.images);
+  if (!world.isFirst) compare(options.settings, given, images, config, world);
+  await world.meet('the start of the training');
+  if (world.isFirst && options.resume !== true) writeRunConfig(options.output, config);
+  return { settings: { ...config.settings, ...ownHardware(config.settings, world) }, images, changes };
+}
+
+const listed = (source: string | ImageList): ImageList | Promise<ImageList> =>
+  typeof source === 'string' ? listImages(source) : source;
+
+/** Several processes on a machine have a CUDA device each, by their number on it. */
+function ownHardware({ device }: TrainSettings, { size, localRank }: World): { device: string } {
+  return { device: size > 1 && device.startsWith('cuda') ? chooseDevice(`cuda:${localRank}`) : device };
+}
+
+/** @throws ConfigError or DataError that names what is otherwise than rank 0 has it. */
+function compare(
+  own: TrainSettings | undefined,
+  first: TrainSettings,
+  { fingerprint, items, root }: ImageList,
+  config: RunConfig,
+  { rank }: World,
+): void {
+  const different = SETTING_NAMES.filter(
+    (name) => own !== undefined && !MAY_DIFFER.has(name) && String(own[name]) !== String(first[name]),
+  );
+  if (own !== undefined && different.length > 0) {
+    throw new ConfigError(
+      different.map(
+        (name) =>
+          `${flagOf(name)} is ${String(own[name])} for rank ${rank} and ${String(first[name])} for rank 0`,
+      ),
+    );
+  }
+  if (fingerprint !== config.fingerprint) {
+    throw new DataError(
+      `Rank ${rank} sees other images than rank 0: ${items.length} in ${root} with fingerprint ${fingerprint}, not ` +
+        `${config.imageCount} with ${config.fingerprint}.`,
+    );
+  }
+}
+
+/** Settings of a machine, which change no result. */
+const MAY_DIFFER: ReadonlySet<SettingName> = new Set(['device', 'threads', 'numWorkers']);
+
+async function settle(options: RunOptions, world: World): Promise<Settled & { images: ImageList }> {
   const { output, resume = false } = options;
   if (isRunFolder(output) !== resume) {
     throw resume
@@ -36,22 +114,25 @@ export async function openRun(options: RunOptions): Promise<{ settings: TrainSet
         );
   }
   const before = resume ? readRunConfig(output) : null;
-  const given = options.settings ?? before?.settings;
+  const wanted = options.settings ?? before?.settings;
   const source = options.images ?? before?.images;
-  if (given === undefined || source === undefined)
+  if (wanted === undefined || source === undefined)
     throw new ConfigError('a new run needs both images and settings');
-  const settings = trainSettingsSchema.parse(given);
-  if ((options.backbone !== undefined) !== (settings.arch === 'custom')) {
+  const given = trainSettingsSchema.parse(wanted);
+  if ((options.backbone !== undefined) !== (given.arch === 'custom')) {
     throw new ConfigError(
-      `arch is ${settings.arch} and train() was given ${options.backbone === undefined ? 'no' : 'a'} builder: ` +
+      `arch is ${given.arch} and train() was given ${options.backbone === undefined ? 'no' : 'a'} builder: ` +
         "arch 'custom' and the option `backbone` go together (docs/training-guide.md, Your own backbone)",
     );
   }
-  const images = typeof source === 'string' ? await listImages(source) : source;
-  const { fingerprint, items, root, source: listed } = images;
-  if (items.length < settings.batchSize) {
+  const { settings, changes } =
+    before === null ? { settings: given, changes: [] } : divide(given, before, world);
+  const images = await listed(source);
+  const { fingerprint, items, root, source: path } = images;
+  if (items.length < settings.batchSize * world.size) {
+    const each = world.size > 1 ? ` for each of ${world.size} processes` : '';
     throw new DataError(
-      `${root}: ${items.length} images are fewer than one batch of ${settings.batchSize}. ` +
+      `${root}: ${items.length} images are fewer than one batch of ${settings.batchSize}${each}. ` +
         'Give a smaller --batch-size or more images.',
     );
   }
@@ -74,23 +155,41 @@ export async function openRun(options: RunOptions): Promise<{ settings: TrainSet
             ? settingsOfInit(settings)
             : settingsOfCheckpoint(settings.resumeFrom),
         );
-  const resolved = {
-    ...settings,
-    ...fromWeights,
-    ...absoluteWatchImages(settings),
-    device,
-    precision,
-    threads,
+  const config: RunConfig = {
+    version: packageVersion,
+    images: path,
+    imageCount: items.length,
+    fingerprint,
+    processes: world.size,
+    settings: { ...settings, ...fromWeights, ...absoluteWatchImages(settings), device, precision, threads },
   };
-  await checkWatchImages(output, resolved);
-  if (before === null) {
-    writeRunConfig(output, {
-      version: packageVersion,
-      images: listed,
-      imageCount: items.length,
-      fingerprint,
-      settings: resolved,
-    });
+  await checkWatchImages(output, config.settings);
+  return { config, given, changes, images };
+}
+
+/** Another number of processes than the run was begun with divides the same batches otherwise. */
+function divide(
+  given: TrainSettings,
+  before: RunConfig,
+  world: World,
+): { settings: TrainSettings; changes: string[] } {
+  if (before.processes === world.size) return { settings: given, changes: [] };
+  const batch = before.settings.batchSize * before.processes;
+  const processes = (count: number): string => (count === 1 ? '1 process' : `${count} processes`);
+  if (batch % world.size !== 0) {
+    throw new ConfigError(
+      `The run takes ${batch} images a step, ${before.settings.batchSize} in each of ${processes(before.processes)}: ` +
+        `they can't be divided among ${world.size}. Use a number of processes that divides ${batch}.`,
+    );
   }
-  return { settings: resolved, images };
+  const batchSize = batch / world.size;
+  const threads = getNumThreads();
+  return {
+    settings: { ...given, batchSize, threads },
+    changes: [
+      `${processes(world.size)} in place of ${processes(before.processes)}: each takes ${batchSize} images a step, no ` +
+        `longer ${before.settings.batchSize}, and ${threads} threads. Batches and schedules stay the same; sums run in ` +
+        'another order, and drop path draws other numbers, so the last bits of the weights differ.',
+    ],
+  };
 }

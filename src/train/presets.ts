@@ -90,6 +90,10 @@ export interface MachineFacts {
   cores: number;
   /** Main memory that this process may use, GiB. */
   memoryGiB: number;
+  /** Processes that train together; default 1. */
+  processes?: number;
+  /** How many of them share this machine; default 1. */
+  localProcesses?: number;
 }
 
 export interface TrainFacts extends MachineFacts {
@@ -152,7 +156,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
     choices.push({ name, value, reason });
     return value;
   }
-  const { images, device, cores } = facts;
+  const { images, device, cores, processes = 1, localProcesses = 1 } = facts;
   const shortSide = Math.min(facts.width, facts.height);
   const onGpu = device !== 'cpu';
   const isLarge = images >= 100_000;
@@ -220,11 +224,16 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
 
   // ---- how long
   const memoryBatch = onGpu ? PAPER.batchSize : facts.memoryGiB >= 4 ? 32 : 16;
-  const batch = choose(
+  // processes on one machine's cores share its batch; each GPU has its own
+  const mostEach = Math.max(1, onGpu ? memoryBatch : Math.floor(memoryBatch / processes));
+  const batchEach = choose(
     'batchSize',
-    Math.min(memoryBatch, powerOfTwoBelow(images / 2)),
-    images < 2 * memoryBatch ? 'at least two steps an epoch from so few images' : 'small batches, many steps',
+    Math.min(mostEach, powerOfTwoBelow(images / 2 / processes)),
+    (images < 2 * mostEach * processes
+      ? 'at least two steps an epoch from so few images'
+      : 'small batches, many steps') + (processes > 1 ? `; ${processes} processes take as many each` : ''),
   );
+  const batch = batchEach * processes;
   const stepsPerEpoch = Math.max(1, Math.floor(images / batch));
   // 24,000 image views of 64 pixels (4,000 scenes, 6 epochs) take the reference's code five minutes on two cores.
   const views = onGpu ? 2_000_000 : clamp(12_000 * cores, 12_000, 400_000);
@@ -308,7 +317,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   choose('precision', 'auto', 'bf16 where it is measured to be faster, fp32 elsewhere');
 
   // ---- running
-  choose('numWorkers', clamp(cores - 1, 1, 10), 'leaves a core to the training');
+  choose('numWorkers', clamp(Math.floor(cores / localProcesses) - 1, 1, 10), 'leaves a core to the training');
   choose(
     'saveckpFreq',
     isPaper ? 20 : 0,

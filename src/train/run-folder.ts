@@ -29,6 +29,8 @@ export interface RunConfig {
   /** Number of images, and a hash of their paths and sizes: a resumed run must see the same. */
   imageCount: number;
   fingerprint: string;
+  /** How many processes began it: a step takes `settings.batchSize` images in each of them. */
+  processes: number;
   settings: TrainSettings;
 }
 
@@ -37,6 +39,7 @@ const runConfigSchema = z.object({
   images: z.string(),
   imageCount: z.int(),
   fingerprint: z.string(),
+  processes: z.int().min(1).default(1), // not there before there were several
   settings: savedSettingsSchema,
 });
 
@@ -121,10 +124,11 @@ export function truncateLog(file: string, step: number): void {
 /**
  * Makes the folder when needed and takes it for this process.
  *
+ * @param isRestart - A launcher has ended the processes that it had started before: one on another machine is gone.
  * @returns A function that gives it back.
  * @throws DataError when it can't be written, or a living process has it.
  */
-export function lockRunFolder(run: string): () => void {
+export function lockRunFolder(run: string, isRestart = false): () => void {
   const file = lockPath(run);
   const mine = JSON.stringify({ pid: process.pid, host: hostname() });
   try {
@@ -137,7 +141,7 @@ export function lockRunFolder(run: string): () => void {
         break;
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt > 0) throw error;
-        const holder = livingHolder(run);
+        const holder = livingHolder(run, isRestart);
         if (holder !== null) {
           throw new DataError(
             `${run} is in use by process ${holder}. Wait for it or stop it; if you are sure that it is gone, ` +
@@ -186,9 +190,9 @@ function isAliveHere(pid: number): boolean {
   }
 }
 
-function livingHolder(run: string): string | null {
+function livingHolder(run: string, isRestart: boolean): string | null {
   const holder = readLock(run);
-  if (holder === null || holder.isAlive === false) return null;
+  if (holder === null || holder.isAlive === false || (holder.isAlive === null && isRestart)) return null;
   const where = holder.isAlive === null ? ` on ${holder.host}` : '';
   return `${holder.pid}${holder.pid === process.pid && where === '' ? ' (this one)' : where}`;
 }

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
@@ -17,6 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { listImages } from '../data/index.js';
 import { CheckpointError, DataError, DinoError } from '../errors.js';
 import { makeImageFolder } from '../testing/image-folder.js';
+import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { liveTensors } from '../torch/index.js';
 import { readSafetensors } from '../weights/safetensors.js';
@@ -39,26 +39,6 @@ before(async () => {
   await makeImageFolder(images, { classes: 2, perClass: 9 }); // 18 images: 3 steps of 5 an epoch, and 3 images left over
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
-
-/** A hash of every tensor of a run's newest checkpoint, and its losses. */
-function fingerprint(run: string): Record<string, string> {
-  const newest = newestCheckpoint(run) ?? assert.fail('no checkpoint');
-  const result: Record<string, string> = { checkpoint: path.basename(newest) };
-  for (const file of readdirSync(newest).sort()) {
-    result[file] = createHash('sha256')
-      .update(readFileSync(path.join(newest, file)))
-      .digest('hex');
-  }
-  const losses = readLines(path.join(run, 'metrics.jsonl')).map(({ step, epoch, loss, lr, kl }) => [
-    step,
-    epoch,
-    loss,
-    lr,
-    kl,
-  ]);
-  result['losses'] = JSON.stringify(losses);
-  return result;
-}
 
 let whole: Record<string, string> | undefined;
 /** The fingerprint of a run that was never stopped. */

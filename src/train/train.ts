@@ -4,8 +4,15 @@
  * data, numbers or disk stops the run with the last good state saved.
  */
 import { setImmediate as eventLoopTurn } from 'node:timers/promises';
-import { MultiCropLoader, type AugmentationSettings, type ImageList } from '../data/index.js';
-import { CollapseMonitor, dinoStep, DINOLoss, MultiCropWrapper, type TrainingState } from '../dino/index.js';
+import { MultiCropLoader, stepSeed, type AugmentationSettings, type ImageList } from '../data/index.js';
+import {
+  CollapseMonitor,
+  DataParallel,
+  dinoStep,
+  DINOLoss,
+  MultiCropWrapper,
+  type TrainingState,
+} from '../dino/index.js';
 import { ConfigError, DataError, DinoError } from '../errors.js';
 import { type BackboneFactory, buildBackbone, DINOHead, normalizeImages } from '../models/index.js';
 import {
@@ -29,6 +36,8 @@ import { initialise } from './init.js';
 import { loadOfficialCheckpoint } from './official-checkpoint.js';
 import { openRun } from './open-run.js';
 import { appendLine, lockRunFolder, metricsPath, skippedPath, truncateLog } from './run-folder.js';
+import { shareState } from './share-state.js';
+import { World } from '../processes/world.js';
 
 export interface TrainOptions {
   /**
@@ -47,6 +56,8 @@ export interface TrainOptions {
   backbone?: BackboneFactory;
   /** Go on from the newest checkpoint of `output`. Without it, a folder that holds a run is refused. */
   resume?: boolean;
+  /** The other processes of this training, from joinWorld(); all call train() alike. Default: none. */
+  world?: World;
   /** Aborting it finishes the step, writes a checkpoint and resolves with `interrupted`. */
   signal?: AbortSignal;
   onEvent?: (event: TrainEvent) => void;
@@ -57,18 +68,22 @@ export interface TrainOptions {
  *
  * @throws ConfigError for settings that are wrong, DataError for images or an output that can't be used (also when more
  *   than `maxBadShare` of the images can't be read), CheckpointError when a checkpoint can't be written or doesn't fit,
- *   EngineError for a device that is not there or a loss that is no longer finite.
+ *   EngineError for a device that is not there or a loss that is no longer finite, ProcessError (an EngineError) when
+ *   another process is lost or failed.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { output, signal, resume = false } = options;
   const emit = options.onEvent ?? (() => undefined);
-  const unlock = lockRunFolder(output);
+  const world = options.world ?? World.alone();
+  let unlock = (): void => undefined;
   try {
+    if (world.isFirst) unlock = lockRunFolder(output, world.isRestart);
     // ============ settings, images ============
-    const { settings, images } = await openRun(options);
+    const { settings, images, changes } = await openRun(options, world);
     const { device } = settings;
     const { precision, dtype } = choosePrecision(settings.precision, device);
-    const stepsPerEpoch = Math.floor(images.items.length / settings.batchSize); // a last, smaller batch is dropped
+    const batchSize = settings.batchSize * world.size; // of all processes together
+    const stepsPerEpoch = Math.floor(images.items.length / batchSize); // a last, smaller batch is dropped
     const totalSteps = settings.epochs * stepsPerEpoch;
 
     // ============ student, teacher, loss, optimizer ============
@@ -95,8 +110,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       new DINOHead({ ...head, inDim: embedDim }),
     ).to(device);
     const warn = (message: string): void => emit({ type: 'warning', message });
-    const newest = resume ? newestWholeCheckpoint(output, warn) : null;
-    if (newest === null) initialise(student, settings);
+    const newest = resume && world.isFirst ? newestWholeCheckpoint(output, warn) : null;
+    if (newest === null && world.isFirst) initialise(student, settings);
     teacher.loadStateDict(student.stateDict()); // both start with the same weights
     for (const parameter of teacher.parameters()) parameter.requiresGrad = false;
     const parameters = [...student.namedParameters()];
@@ -108,7 +123,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     // ============ schedules ============
     const { epochs } = settings;
     const lrSchedule = cosineSchedule({
-      base: scaleLearningRate(settings.lr, settings.batchSize),
+      base: scaleLearningRate(settings.lr, batchSize),
       final: settings.minLr,
       epochs,
       stepsPerEpoch,
@@ -138,7 +153,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     // ============ where to go on ============
     let step = 0; // steps done
     if (newest !== null) step = loadCheckpoint(newest, state);
-    else if (settings.resumeFrom !== undefined) {
+    else if (settings.resumeFrom !== undefined && world.isFirst) {
       const done = loadOfficialCheckpoint(settings.resumeFrom, state);
       if (done >= epochs)
         throw new ConfigError(
@@ -146,15 +161,20 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         );
       step = done * stepsPerEpoch;
     }
-    if (resume) truncateLog(metricsPath(output), step);
-    const film = await AttentionFilm.open({
-      ...{ run: output, settings, backbone: teacher.backbone, items: images.items, step, warn },
-    });
+    step = await shareState(world, state, step);
+    if (world.group !== null) state.parallel = new DataParallel(world.group, student, teacher);
+    if (resume && world.isFirst) truncateLog(metricsPath(output), step);
+    const film = await world.onFirst(() =>
+      AttentionFilm.open({
+        ...{ run: output, settings, backbone: teacher.backbone, items: images.items, step, warn },
+      }),
+    );
+    const log = world.isFirst ? appendLine : () => undefined;
     const skipped = new Set<string>();
     const keep = { last: settings.keepCheckpoints, everyEpochs: settings.saveckpFreq, stepsPerEpoch };
-    await using checkpoints = new CheckpointWriter({ run: output, state, keep, emit }); // waits for the last one
+    await using checkpoints = world.isFirst ? new CheckpointWriter({ run: output, state, keep, emit }) : null; // waits for the last one
     const save = async (): Promise<void> => {
-      await checkpoints.save(step);
+      await checkpoints?.save(step);
       film?.record(step);
     };
     emit({
@@ -171,6 +191,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       ),
       settings,
     });
+    changes.forEach(warn);
 
     // ============ the loop ============
     const loader = new MultiCropLoader({
@@ -182,6 +203,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       startEpoch: Math.floor(step / stepsPerEpoch),
       startBatch: step % stepsPerEpoch,
       epochs,
+      shard: { rank: world.rank, count: world.size },
     });
     let lastLoss: number | null = null;
     let waited = 0; // ms spent waiting for images since the last line of metrics
@@ -189,20 +211,6 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     let lastLog = performance.now();
     for await (const batch of loader) {
       waited += batch.waitMs;
-      for (const bad of batch.skipped) {
-        if (skipped.has(bad.path)) continue;
-        skipped.add(bad.path);
-        appendLine(skippedPath(output), bad);
-        emit({ type: 'skipped', ...bad });
-        if (skipped.size > settings.maxBadShare * images.items.length) {
-          throw new DataError(
-            `${skipped.size} of ${images.items.length} images can't be read, more than --max-bad-share ` +
-              `${settings.maxBadShare} allows; ${skippedPath(output)} lists them with the reasons. The last: ` +
-              `${bad.path}: ${bad.reason}`,
-          );
-        }
-      }
-
       const epoch = Math.floor(step / stepsPerEpoch);
       const lr = lrSchedule[step] as number;
       const weightDecay = wdSchedule[step] as number;
@@ -211,23 +219,27 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       const isLog =
         (step + 1) % settings.logEvery === 0 || (step + 1) % stepsPerEpoch === 0 || step + 1 === totalSteps;
 
-      const result = scope(() => {
-        const { globalCropsSize: large, localCropsSize: small } = settings;
-        const globals = normalizeImages(cropsTensor(batch.globals, large, device)); // (2 * B, 3, S, S)
-        const locals = batch.locals ? [normalizeImages(cropsTensor(batch.locals, small, device))] : []; // (L * B, 3, s, s)
-        batch.release(); // the workers may fill it again
-        const { clipGrad, freezeLastLayer, microBatchSize, activationCheckpointing } = settings;
-        const schedule = { epoch, lr, weightDecay, momentum, teacherTemp };
-        return dinoStep(state, [globals, ...locals], {
-          ...schedule,
-          clipGrad,
-          freezeLastLayer,
-          microBatchSize,
-          activationCheckpointing,
-          dtype,
-          measure: isLog,
-        });
-      });
+      if (world.size > 1) manualSeed(stepSeed(settings.seed, step, world.rank), device); // each drops other paths
+      // a step that loses a process changes nothing: what is saved then is the state before it
+      const result = await world.attempt(save, () =>
+        scope(() => {
+          const { globalCropsSize: large, localCropsSize: small } = settings;
+          const globals = normalizeImages(cropsTensor(batch.globals, large, device)); // (2 * B, 3, S, S)
+          const locals = batch.locals ? [normalizeImages(cropsTensor(batch.locals, small, device))] : []; // (L * B, 3, s, s)
+          batch.release(); // the workers may fill it again
+          const { clipGrad, freezeLastLayer, microBatchSize, activationCheckpointing } = settings;
+          const schedule = { epoch, lr, weightDecay, momentum, teacherTemp };
+          return dinoStep(state, [globals, ...locals], {
+            ...schedule,
+            clipGrad,
+            freezeLastLayer,
+            microBatchSize,
+            activationCheckpointing,
+            dtype,
+            measure: isLog,
+          });
+        }),
+      );
       if (!result.finite) {
         // neither weights nor centre have seen this step: they are the last good state
         await save();
@@ -236,7 +248,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       const { loss } = result;
       lastLoss = loss;
       step++;
-      imagesSinceLog += settings.batchSize;
+      imagesSinceLog += batchSize;
 
       let metrics: StepMetrics | null = null;
       if (result.statistics !== null) {
@@ -257,7 +269,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
           dataWaitPercent: (100 * waited) / elapsed,
           memoryMiB: process.memoryUsage.rss() / 2 ** 20,
         };
-        appendLine(metricsPath(output), metrics);
+        log(metricsPath(output), metrics);
         const warning = monitor.observe(step, loss, result.statistics);
         if (warning !== null) warn(warning.message);
         lastLog = performance.now();
@@ -266,19 +278,38 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       }
       emit({ type: 'step', step, epoch, loss, metrics });
 
+      const agreed = await world.attempt(save, () =>
+        world.agree(step, signal?.aborted ?? false, batch.skipped),
+      );
+      for (const bad of agreed.found) {
+        if (skipped.has(bad.path)) continue;
+        skipped.add(bad.path);
+        log(skippedPath(output), bad);
+        emit({ type: 'skipped', ...bad });
+        if (skipped.size > settings.maxBadShare * images.items.length) {
+          throw new DataError(
+            `${skipped.size} of ${images.items.length} images can't be read, more than --max-bad-share ` +
+              `${settings.maxBadShare} allows; ${skippedPath(output)} lists them with the reasons. The last: ` +
+              `${bad.path}: ${bad.reason}`,
+          );
+        }
+      }
+
       const isEpochEnd = step % stepsPerEpoch === 0;
-      const isStopped = signal?.aborted ?? false;
+      const isStopped = agreed.stop;
       const isDue = settings.saveEverySteps > 0 && step % settings.saveEverySteps === 0;
       if (isEpochEnd || isStopped || isDue) await save();
       if (isStopped) break;
       if (isEpochEnd && settings.knnEvery > 0 && (epoch + 1) % settings.knnEvery === 0) {
-        const scores = await evaluateDuringTraining(teacher.backbone, settings, signal);
-        appendLine(metricsPath(output), { step, epoch, ...scores });
+        const scores = await evaluateDuringTraining(teacher.backbone, settings, world, signal);
+        log(metricsPath(output), { step, epoch, ...scores });
         emit({ type: 'knn', step, epoch, ...scores });
       }
       await eventLoopTurn(); // lets signals, workers' messages and other people's timers in
     }
-    const checkpoint = await checkpoints.settle();
+    const checkpoint = (await checkpoints?.settle()) ?? output;
+    await world.meet('the end of the training');
+    state.parallel?.dispose();
     for (const part of [student, teacher, optimizer, dinoLoss]) part.dispose();
     return {
       output,
@@ -288,6 +319,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       interrupted: step < totalSteps,
       skipped: skipped.size,
     };
+  } catch (error) {
+    throw await world.explain(error);
   } finally {
     unlock();
   }

@@ -1,0 +1,23 @@
+// Process groups of c10d, PyTorch's own engine for training in many processes, as handles of JavaScript's.
+#pragma once
+
+#include "handle.h"
+
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
+#include <torch/csrc/distributed/c10d/Store.hpp>
+
+#include <functional>
+
+namespace dino {
+
+using Group = c10::intrusive_ptr<c10d::ProcessGroup>;
+
+// Throws when `value` is no group, or one that was closed.
+Group& unwrap_group(const Napi::Value& value);
+std::vector<at::Tensor> unwrap_tensors(const Napi::Value& value);
+
+void register_process_group(Napi::Env env, Napi::Object exports);
+void register_reducer(Napi::Env env, Napi::Object exports);
+void register_sync_batch_norm(Napi::Env env, Napi::Object exports);
+
+}  // namespace dino

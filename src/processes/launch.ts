@@ -1,0 +1,174 @@
+/**
+ * One command, many processes: starts a copy of a command line for each device of this machine, and starts them again when
+ * one is lost. What torchrun does, for one machine and without Python.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { createInterface } from 'node:readline';
+
+export interface LaunchOptions {
+  /** Program and arguments of each process, as for spawn(). */
+  command: readonly string[];
+  /** How many. */
+  processes: number;
+  /** How often they may all be started again after one was lost. Default 0. */
+  maxRestarts?: number;
+  /** How long the others may take to notice that one is lost, and to end, before they are killed; milliseconds. */
+  graceMs: number;
+  /** Variables besides this process's own. */
+  env?: Readonly<Record<string, string>>;
+  /** Aborting it passes `stopSignal` on to all. */
+  signal?: AbortSignal;
+  /** Lines about what happens: a lost process, a restart, an error of a rank above 0. */
+  onNote?: (line: string) => void;
+}
+
+/** Exit codes that mean the same again: bad usage, and an interruption. */
+const FINAL_CODES: ReadonlySet<number> = new Set([0, 2, 130]);
+
+/** How a process ended. */
+export interface Ended {
+  rank: number;
+  /** Null when a signal ended it. */
+  code: number | null;
+  signal: NodeJS.Signals | null;
+}
+
+/** A port that nobody uses now. */
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
+    });
+  });
+}
+
+/**
+ * Runs the processes to their end. Rank 0 has this process's terminal; of the others come only lines on stderr, named by
+ * rank.
+ *
+ * @returns The process that ended badly because of itself, at the last attempt; null when all ended well.
+ */
+export async function launch(options: LaunchOptions): Promise<Ended | null> {
+  const { maxRestarts = 0, onNote = () => undefined } = options;
+  for (let attempt = 0; ; attempt++) {
+    const bad = await runOnce(options, attempt, onNote);
+    if (bad === null || (bad.code !== null && FINAL_CODES.has(bad.code)) || options.signal?.aborted === true)
+      return bad;
+    if (attempt >= maxRestarts) return bad;
+    const how = bad.signal === null ? `ended with code ${bad.code}` : `was ended by ${bad.signal}`;
+    onNote(
+      `rank ${bad.rank} ${how}: starting again from the newest checkpoint (${attempt + 1} of ${maxRestarts})`,
+    );
+  }
+}
+
+/** One life of all processes. */
+async function runOnce(
+  options: LaunchOptions,
+  attempt: number,
+  onNote: (line: string) => void,
+): Promise<Ended | null> {
+  const { processes, graceMs, signal } = options;
+  const port = await freePort();
+  const seen = new Set<string>();
+  const children = Array.from({ length: processes }, (_, rank) =>
+    start(options, rank, port, attempt, onNote, seen),
+  );
+  const killAll = (name: NodeJS.Signals): void => {
+    for (const child of children.filter(isRunning)) child.kill(name);
+  };
+  const onAbort = (): void => killAll('SIGTERM');
+  const onExit = (): void => killAll('SIGKILL');
+  process.on('exit', onExit);
+  signal?.addEventListener('abort', onAbort);
+  const ended: Ended[] = [];
+  const killed = new Set<ChildProcess>();
+  const kill = (child: ChildProcess): void => {
+    killed.add(child);
+    child.kill('SIGKILL');
+  };
+  let grace: NodeJS.Timeout | undefined;
+  let watch: NodeJS.Timeout | undefined;
+  await Promise.all(
+    children.map(
+      (child, rank) =>
+        new Promise<void>((resolve) => {
+          child.on('error', (error) => onNote(`rank ${rank} can't be started: ${error.message}`));
+          child.on('close', (code, name) => {
+            if (code !== 0) {
+              if (!killed.has(child)) ended.push({ rank, code, signal: name });
+              // the others notice by themselves, and rank 0 writes a checkpoint; a stopped one never would
+              grace ??= setTimeout(() => children.filter(isRunning).forEach(kill), graceMs);
+              watch ??= setInterval(() => children.filter(isStopped).forEach(kill), 500);
+            }
+            resolve();
+          });
+        }),
+    ),
+  );
+  clearTimeout(grace);
+  clearInterval(watch);
+  signal?.removeEventListener('abort', onAbort);
+  process.off('exit', onExit);
+  // the others end because one did: what it was shows in what is not everybody's code
+  const cause =
+    ended.find(({ code }) => code !== null && FINAL_CODES.has(code)) ??
+    ended.find(({ signal: by }) => by !== null);
+  return cause ?? ended[0] ?? null;
+}
+
+const isRunning = ({ exitCode, signalCode }: ChildProcess): boolean =>
+  exitCode === null && signalCode === null;
+
+/** Whether a process was paused (SIGSTOP): Linux says so in /proc. */
+function isStopped(child: ChildProcess): boolean {
+  const { pid } = child;
+  if (pid === undefined || !isRunning(child) || process.platform !== 'linux') return false;
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).startsWith('T');
+  } catch {
+    return false; // it has just ended
+  }
+}
+
+function start(
+  { command, processes, env }: LaunchOptions,
+  rank: number,
+  port: number,
+  attempt: number,
+  onNote: (line: string) => void,
+  seen: Set<string>,
+): ChildProcess {
+  const [program = '', ...args] = command;
+  const child = spawn(program, args, {
+    env: {
+      ...process.env,
+      ...env,
+      DINO_LAUNCHER: '1',
+      DINO_RESTART_COUNT: String(attempt),
+      RANK: String(rank),
+      WORLD_SIZE: String(processes),
+      LOCAL_RANK: String(rank),
+      LOCAL_WORLD_SIZE: String(processes),
+      MASTER_ADDR: '127.0.0.1',
+      MASTER_PORT: String(port),
+    },
+    // rank 0 draws its progress and prints the result; the channel's end tells them that this process is gone
+    stdio: rank === 0 ? ['ignore', 'inherit', 'inherit', 'ipc'] : ['ignore', 'ignore', 'pipe', 'ipc'],
+    detached: true, // Ctrl-C reaches them through this process alone
+  });
+  if (child.stderr !== null) {
+    createInterface({ input: child.stderr }).on('line', (line) => {
+      if (seen.has(line)) return; // what befalls one often befalls all
+      seen.add(line);
+      onNote(`[rank ${rank}] ${line}`);
+    });
+  }
+  return child;
+}

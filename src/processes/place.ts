@@ -1,0 +1,140 @@
+/**
+ * Which process of how many this one is: what a launcher says in the environment. Understood are torchrun, Kubeflow's
+ * PyTorchJob and `dino train --nproc` (RANK, WORLD_SIZE, ...), Slurm's srun, Open MPI's and MPICH's or Intel's mpirun.
+ */
+import { ConfigError } from '../errors.js';
+
+export type Launcher = 'dino' | 'torchrun' | 'environment' | 'slurm' | 'openmpi' | 'pmi';
+
+/** A process's place among those that train together. */
+export interface Place {
+  launcher: Launcher;
+  /** 0 to size - 1. */
+  rank: number;
+  size: number;
+  /** Number on its machine, and how many it has: which device is its own, and its share of the cores. */
+  localRank: number;
+  localSize: number;
+  /** Where rank 0 keeps the store. */
+  host: string;
+  port: number;
+  /** The launcher keeps the store itself (torchrun's agent). */
+  agentStore: boolean;
+  /** How often the launcher has started these processes before. */
+  attempt: number;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** PyTorch's own default. */
+export const DEFAULT_PORT = 29500;
+
+/** The variables of each launcher that say rank and size, in the order in which they are looked for. */
+const KINDS = [
+  { kind: 'environment', rank: 'RANK', size: 'WORLD_SIZE', local: 'LOCAL_RANK', locals: 'LOCAL_WORLD_SIZE' },
+  // only srun sets the step's size: inside a batch script without srun there is one process, whatever SLURM_NTASKS says
+  {
+    kind: 'slurm',
+    rank: 'SLURM_PROCID',
+    size: 'SLURM_STEP_NUM_TASKS',
+    local: 'SLURM_LOCALID',
+    locals: undefined,
+  },
+  {
+    kind: 'openmpi',
+    rank: 'OMPI_COMM_WORLD_RANK',
+    size: 'OMPI_COMM_WORLD_SIZE',
+    local: 'OMPI_COMM_WORLD_LOCAL_RANK',
+    locals: 'OMPI_COMM_WORLD_LOCAL_SIZE',
+  },
+  { kind: 'pmi', rank: 'PMI_RANK', size: 'PMI_SIZE', local: 'MPI_LOCALRANKID', locals: 'MPI_LOCALNRANKS' },
+] as const;
+
+/** Host names of Slurm's compressed list: `gpu[01-02,7],login` -> gpu01, gpu02, gpu7, login. */
+export function expandNodeList(list: string): string[] {
+  const nodes: string[] = [];
+  for (const [, head = '', ranges, tail = ''] of list.matchAll(/([^,[]+)(?:\[([^\]]+)\])?([^,[]*)/g)) {
+    if (ranges === undefined) {
+      nodes.push(head + tail);
+      continue;
+    }
+    for (const range of ranges.split(',')) {
+      const [first = '', last = first] = range.split('-');
+      for (let i = Number(first); i <= Number(last); i++)
+        nodes.push(`${head}${String(i).padStart(first.length, '0')}${tail}`);
+    }
+  }
+  return nodes;
+}
+
+/** Tasks on one node of Slurm's compressed list: `2(x3),1` is 2, 2, 2, 1. */
+export function tasksOnNode(list: string, node: number): number | undefined {
+  const counts = list.split(',').flatMap((part) => {
+    const [, count = '1', times = '1'] = /^(\d+)(?:\(x(\d+)\))?$/.exec(part) ?? [];
+    return Array<number>(Number(times)).fill(Number(count));
+  });
+  return counts[node];
+}
+
+/** Where Slurm's rank 0 runs, and a port that jobs on one machine don't share. */
+function slurmMaster(env: Environment): {
+  host: string | undefined;
+  port: number;
+  locals: number | undefined;
+} {
+  const nodes = env['SLURM_STEP_NODELIST'] ?? env['SLURM_JOB_NODELIST'] ?? env['SLURM_NODELIST'];
+  const perNode = env['SLURM_STEP_TASKS_PER_NODE'] ?? env['SLURM_TASKS_PER_NODE'];
+  const job = Number(env['SLURM_JOB_ID'] ?? 0) + Number(env['SLURM_STEP_ID'] ?? 0);
+  return {
+    host: nodes === undefined ? undefined : expandNodeList(nodes)[0],
+    port: 10_000 + (job % 20_000), // below the ports that systems give out by themselves
+    locals: perNode === undefined ? undefined : tasksOnNode(perNode, Number(env['SLURM_NODEID'] ?? 0)),
+  };
+}
+
+/**
+ * Reads the place of this process; null when nothing says that it has company.
+ * @throws ConfigError that names every variable which is missing or wrong.
+ */
+export function placeFromEnvironment(env: Environment = process.env): Place | null {
+  const found = KINDS.find(({ rank, size }) => env[rank] !== undefined && env[size] !== undefined);
+  if (found === undefined) return null;
+  const problems: string[] = [];
+  const number = (name: string | undefined, fallback: number, least: number): number => {
+    const raw = name === undefined ? undefined : env[name];
+    if (raw === undefined || raw === '') return fallback;
+    const value = Number(raw);
+    if (!Number.isInteger(value) || value < least)
+      problems.push(`${name} is ${raw}; expected a whole number, at least ${least}`);
+    return value;
+  };
+  const slurm = found.kind === 'slurm' ? slurmMaster(env) : undefined;
+  const size = number(found.size, 1, 1);
+  const rank = number(found.rank, 0, 0);
+  const localRank = number(found.local, 0, 0);
+  const localSize = number(found.locals, slurm?.locals ?? localRank + 1, 1);
+  const port = number('MASTER_PORT', slurm?.port ?? DEFAULT_PORT, 1);
+  const isTorchrun = env['TORCHELASTIC_RUN_ID'] !== undefined;
+  const restarts = ['TORCHELASTIC_RESTART_COUNT', 'DINO_RESTART_COUNT', 'SLURM_RESTART_COUNT'];
+  const attempt = number(
+    restarts.find((name) => env[name] !== undefined),
+    0,
+    0,
+  );
+  const isOneMachine = found.kind !== 'environment' && localSize === size;
+  const host = env['MASTER_ADDR'] ?? slurm?.host ?? (isOneMachine ? '127.0.0.1' : undefined);
+  if (rank >= size)
+    problems.push(`${found.rank} is ${rank}, but ${found.size} is ${size}: ranks are 0 to ${size - 1}`);
+  if (host === undefined && size > 1)
+    problems.push(
+      `MASTER_ADDR is missing: the name or address of the machine of rank 0, for all ${size} processes`,
+    );
+  if (problems.length > 0) throw new ConfigError(problems);
+  const named = isTorchrun ? 'torchrun' : env['DINO_LAUNCHER'] === undefined ? found.kind : 'dino';
+  return {
+    launcher: named,
+    ...{ rank, size, localRank, localSize, port, attempt },
+    host: host ?? '127.0.0.1',
+    agentStore: /^true$/i.test(env['TORCHELASTIC_USE_AGENT_STORE'] ?? ''),
+  };
+}
