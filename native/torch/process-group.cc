@@ -14,7 +14,6 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -190,13 +189,13 @@ Napi::Value store_check(const Napi::CallbackInfo& info) {
 
 // ------------------------------------------------------------------------------------------------------- heartbeat
 
-// Says in the store, every `interval`, that this process lives, and how many steps it has done: from a thread of its own,
-// because JavaScript's is busy for the length of a step.
+// Says in the store, every `interval` and after each step, that this process lives, and how many steps it has done: from a
+// thread of its own, because JavaScript's is busy for the length of a step.
 struct Heartbeat {
   std::mutex mutex;
-  std::condition_variable stopped;
+  std::condition_variable changed;
   bool stop = false;
-  std::atomic<int64_t> step = 0;
+  int64_t step = 0;
 };
 using HeartbeatHandle = std::shared_ptr<Heartbeat>;
 
@@ -208,10 +207,13 @@ Napi::Value start_heartbeat(const Napi::CallbackInfo& info) {
   // a connection of its own: a store answers one question at a time, and some of them wait
   std::thread([heart, store = unwrap_store(info[0])->clone(), key = text(info[1]), interval = milliseconds(info[3])] {
     try {
-      for (int64_t beats = 0;; beats++) {
-        store->set(key, bytes(std::to_string(beats) + " " + std::to_string(heart->step)));
-        std::unique_lock<std::mutex> lock(heart->mutex);
-        if (heart->stopped.wait_for(lock, interval, [&] { return heart->stop; })) return;
+      std::unique_lock<std::mutex> lock(heart->mutex);
+      for (int64_t beats = 0; !heart->stop; beats++) {
+        const int64_t step = heart->step;
+        lock.unlock();
+        store->set(key, bytes(std::to_string(beats) + " " + std::to_string(step)));
+        lock.lock();
+        heart->changed.wait_for(lock, interval, [&] { return heart->stop || heart->step != step; });
       }
     } catch (const std::exception&) {
       // the store is gone, and with it who could have listened
@@ -223,7 +225,10 @@ Napi::Value start_heartbeat(const Napi::CallbackInfo& info) {
 
 void set_heartbeat_step(const Napi::CallbackInfo& info) {
   DINO_TRY
-  unwrap<HeartbeatHandle>(info[0], "heartbeat")->step = info[1].As<Napi::Number>().Int64Value();
+  auto heart = unwrap<HeartbeatHandle>(info[0], "heartbeat");
+  std::lock_guard<std::mutex> lock(heart->mutex);
+  heart->step = info[1].As<Napi::Number>().Int64Value();
+  heart->changed.notify_all();
   DINO_CATCH(info.Env())
 }
 
@@ -232,7 +237,7 @@ void stop_heartbeat(const Napi::CallbackInfo& info) {
   auto heart = unwrap<HeartbeatHandle>(info[0], "heartbeat");
   std::lock_guard<std::mutex> lock(heart->mutex);
   heart->stop = true;
-  heart->stopped.notify_all();
+  heart->changed.notify_all();
   DINO_CATCH(info.Env())
 }
 

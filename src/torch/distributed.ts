@@ -139,7 +139,7 @@ export class Store {
 export class Heartbeat {
   readonly #handle: HeartbeatHandle;
 
-  /** Sets `key` to "<beats> <step>" every `intervalMs`, also while JavaScript is busy. */
+  /** Sets `key` to "<beats> <step>" every `intervalMs`, also while JavaScript is busy, and with each new step. */
   constructor(store: Store, key: string, step: number, intervalMs: number) {
     this.#handle = attempt('heartbeat', () => native.startHeartbeat(store.handle, key, step, intervalMs));
   }
