@@ -132,6 +132,15 @@ async function inParallel(tasks, count) {
 const compileJobs = () =>
   Math.max(1, Math.min(os.availableParallelism(), 4, Math.floor(os.totalmem() / 2 ** 31)));
 
+const isClang = (compiler) => /clang/i.test(compiler.version);
+
+/** What a *.simd.cc is compiled for, once each: the addon takes the machine's best when it runs. */
+function vectorLevels() {
+  const level = (name, ...flags) => ({ name, own: [`-DDINO_LEVEL=${name}`, ...flags] });
+  if (process.arch !== 'x64') return [level('base')];
+  return [level('base'), level('v3', '-march=x86-64-v3'), level('v4', '-march=x86-64-v4')];
+}
+
 /**
  * Builds one addon when it is stale.
  * @returns {Promise<'absent' | 'fresh' | 'built'>}
@@ -152,23 +161,29 @@ async function buildAddon({ name, compiler, flags, linkFlags, key, log }) {
   const readStamp = (file) =>
     existsSync(`${file}.stamp`) && existsSync(file) ? readFileSync(`${file}.stamp`, 'utf8') : '';
 
-  const units = sources.map((source) => {
+  const units = sources.flatMap((source) => {
     const file = path.join(folder, source);
-    const object = path.join(objects, source.replace(/\.cc$/, '.o'));
-    return { source, file, object, stamp: sha(base, sourceText(file)) };
+    const levels = source.endsWith('.simd.cc') ? vectorLevels() : [{ name: '', own: [] }];
+    return levels.map(({ name, own }) => ({
+      source,
+      file,
+      own,
+      object: path.join(objects, source.replace(/\.cc$/, `${name === '' ? '' : `.${name}`}.o`)),
+      stamp: sha(base, own.join(' '), sourceText(file)),
+    }));
   });
   const stale = units.filter((unit) => readStamp(unit.object) !== unit.stamp);
   const linkStamp = sha(linkFlags.join(' '), ...units.map((unit) => unit.stamp));
   if (stale.length === 0 && readStamp(target) === linkStamp) return 'fresh';
 
   const start = performance.now();
-  const names = stale.map((unit) => unit.source).join(', ');
+  const names = [...new Set(stale.map((unit) => unit.source))].join(', ');
   log(
     `native/${name}: compiling ${names || 'nothing new, linking'} with ${compiler.command} (${compiler.version})`,
   );
   const tasks = stale.map((unit) => async () => {
     const partial = `${unit.object}.${process.pid}.o`;
-    const warnings = await runCompiler(compiler, [...flags, '-c', unit.file, '-o', partial]);
+    const warnings = await runCompiler(compiler, [...flags, ...unit.own, '-c', unit.file, '-o', partial]);
     if (warnings.trim() !== '') log(warnings.trimEnd());
     renameSync(partial, unit.object);
     writeFileSync(`${unit.object}.stamp`, unit.stamp);
@@ -235,6 +250,9 @@ export async function buildNative({ libtorch, log = console.log, only } = {}) {
         '-O3',
         '-fno-math-errno', // these two let loops over floats become vector instructions; no result changes
         '-fno-trapping-math',
+        // at::parallel_for is a header's template: without OpenMP it is one thread's loop. The runtime is the one that
+        // libtorch has loaded, libgomp, which clang's code does not speak.
+        isClang(compiler) ? '-fopenmp-simd' : '-fopenmp',
         ...(isMac ? [] : ['-D_GLIBCXX_USE_CXX11_ABI=1']),
         // -isystem: warnings inside PyTorch's headers are not ours to mend
         '-isystem',

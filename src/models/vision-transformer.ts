@@ -11,16 +11,19 @@ import {
   Layer,
   LayerNorm,
   Linear,
+  Module,
   ModuleList,
   truncNormal_,
-  type Module,
 } from '../nn/index.js';
 import {
-  multiHeadAttention,
+  attentionResidual,
   noGrad,
   ops,
   Parameter,
   perceptron,
+  perceptronResidual,
+  type Affine,
+  type KeptSamples,
   scope,
   zeros,
   type Tensor,
@@ -44,13 +47,17 @@ export class Mlp extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    const { fc1, fc2 } = this;
-    return perceptron(x, fc1.weight, fc1.bias as Parameter, fc2.weight, fc2.bias as Parameter); // (B, N, C)
+    return perceptron(x, this.fc1 as Affine, this.fc2 as Affine); // (B, N, C)
+  }
+
+  /** x + forward(norm(x)), of the kept samples, (B, N, C). */
+  residual(x: Tensor, norm: LayerNorm, samples: KeptSamples): Tensor {
+    return perceptronResidual(x, norm, this.fc1 as Affine, this.fc2 as Affine, samples);
   }
 }
 
 /** Multi-head self-attention. */
-export class Attention extends Layer {
+export class Attention extends Module {
   readonly qkv: Linear;
   readonly proj: Linear;
   readonly #numHeads: number;
@@ -62,12 +69,13 @@ export class Attention extends Layer {
     this.#numHeads = numHeads;
   }
 
-  override forward(x: Tensor): Tensor {
-    return this.proj.forward(multiHeadAttention(this.qkv.forward(x), this.#numHeads)); // (B, N, C)
+  /** x + attention of norm(x), of the kept samples, (B, N, C). */
+  residual(x: Tensor, norm: LayerNorm, samples: KeptSamples): Tensor {
+    return attentionResidual(x, norm, this.qkv as Affine, this.proj as Affine, this.#numHeads, samples);
   }
 
   /**
-   * forward()'s first row: the class token asks, all tokens answer. Keys and values alone are projected of the others.
+   * The attention of the class token to all tokens, the first row of all attention. Keys and values alone are projected of the others.
    *
    * @returns (B, 1, C)
    */
@@ -132,8 +140,8 @@ export class Block extends Layer {
   override forward(x: Tensor): Tensor {
     // what the gradient does not need is freed here, not at the end of the step
     return scope(() => {
-      const attended = this.#dropPath.residual(x, (kept) => this.attn.forward(this.norm1.forward(kept)));
-      return this.#dropPath.residual(attended, (kept) => this.mlp.forward(this.norm2.forward(kept)));
+      const attended = this.attn.residual(x, this.norm1, this.#dropPath.draw(x));
+      return this.mlp.residual(attended, this.norm2, this.#dropPath.draw(attended));
     });
   }
 
@@ -145,7 +153,7 @@ export class Block extends Layer {
         (kept) => this.attn.forwardClass(this.norm1.forward(kept)),
         x.slice(1, 0, 1),
       );
-      return this.#dropPath.residual(attended, (kept) => this.mlp.forward(this.norm2.forward(kept)));
+      return this.mlp.residual(attended, this.norm2, this.#dropPath.draw(attended)); // (B, 1, C)
     });
   }
 

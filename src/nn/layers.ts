@@ -10,6 +10,7 @@ import {
   syncBatchNorm,
   tensor,
   zeros,
+  type KeptSamples,
   type ProcessGroup,
   type Tensor,
 } from '../torch/index.js';
@@ -76,8 +77,8 @@ export class Conv2d extends Layer {
 export class LayerNorm extends Layer {
   readonly weight: Parameter;
   readonly bias: Parameter;
+  readonly eps: number;
   readonly #features: number;
-  readonly #eps: number;
 
   /** @param options - `eps` is PyTorch's 1e-5; the reference's transformers use 1e-6. */
   constructor(features: number, options: { eps?: number } = {}) {
@@ -85,11 +86,11 @@ export class LayerNorm extends Layer {
     this.weight = new Parameter(ones([features]));
     this.bias = new Parameter(zeros([features]));
     this.#features = features;
-    this.#eps = options.eps ?? 1e-5;
+    this.eps = options.eps ?? 1e-5;
   }
 
   override forward(x: Tensor): Tensor {
-    return ops.layerNorm(x, [this.#features], this.weight, this.bias, this.#eps);
+    return ops.layerNorm(x, [this.#features], this.weight, this.bias, this.eps);
   }
 }
 
@@ -191,33 +192,40 @@ export class DropPath extends Layer {
 
   override forward(x: Tensor): Tensor {
     if (this.#p === 0 || !this.training) return x;
-    return x.mul(this.#keptSamples(x).view([x.size(0), ...Array<number>(x.ndim - 1).fill(1)]));
+    return x.mul(
+      this.#factors(x)
+        .to(x.device)
+        .to(x.dtype)
+        .view([x.size(0), ...Array<number>(x.ndim - 1).fill(1)]),
+    );
+  }
+
+  /** onto + forward(branch(x)), `onto` being x itself by default; see draw(). */
+  residual(x: Tensor, branch: (x: Tensor) => Tensor, onto = x): Tensor {
+    const { kept, scale } = this.draw(x);
+    if (kept === null) return onto.add(branch(x), { alpha: scale });
+    const out = branch(x.indexSelect(0, kept)); // (kept, ...)
+    return onto.indexAdd(0, kept, out.to(onto.dtype), { alpha: scale });
   }
 
   /**
-   * onto + forward(branch(x)), `onto` being x itself by default. The branch is not computed for samples that drop it, where
-   * the host can know which they are without waiting for a device: the same draws and the same result as the line above,
-   * for less work.
+   * Which samples of x keep their branch, by forward()'s draws. The branch is then computed for these alone: the same
+   * result for less work. The host draws for every device, so nobody waits for one.
    */
-  residual(x: Tensor, branch: (x: Tensor) => Tensor, onto = x): Tensor {
-    if (this.#p === 0 || !this.training) return onto.add(branch(x));
-    if (x.device !== 'cpu') return onto.add(this.forward(branch(x)));
+  draw(x: Tensor): KeptSamples {
+    if (this.#p === 0 || !this.training) return { kept: null, scale: 1 };
     const scale = 1 / (1 - this.#p);
-    const kept = [...this.#keptSamples(x).toArray()].flatMap((factor, sample) =>
-      factor > 0 ? [sample] : [],
-    );
-    if (kept.length === 0) return onto.add(branch(x), { alpha: 0 }); // its parameters still get gradients: zeros
-    if (kept.length === x.size(0)) return onto.add(branch(x), { alpha: scale });
-    const index = tensor(kept, { dtype: 'int64' });
-    const out = branch(x.indexSelect(0, index)); // (kept, ...)
-    return onto.indexAdd(0, index, out.to(x.dtype), { alpha: scale });
+    const kept = [...this.#factors(x).toArray()].flatMap((factor, sample) => (factor > 0 ? [sample] : []));
+    if (kept.length === 0) return { kept: null, scale: 0 }; // the branch's parameters still get gradients: zeros
+    if (kept.length === x.size(0)) return { kept: null, scale };
+    return { kept: tensor(kept, { dtype: 'int64' }).to(x.device), scale };
   }
 
   /** (B), 0 for a sample that drops its branch, 1 / (1 - p) for one that keeps it. */
-  #keptSamples(x: Tensor): Tensor {
+  #factors(x: Tensor): Tensor {
     const keep = 1 - this.#p;
     return noGrad(() =>
-      rand([x.size(0)], { dtype: x.dtype, device: x.device })
+      rand([x.size(0)])
         .add_(keep)
         .floor_()
         .div_(keep),

@@ -7,7 +7,14 @@ import { functionTable } from './generated/table.js';
 import { native } from './native.js';
 
 export type { DType, MemoryFormat, Scalar, TypedArray } from './dtype.js';
-export { multiHeadAttention, perceptron } from './kernels.js';
+export {
+  attentionResidual,
+  perceptron,
+  perceptronResidual,
+  type Affine,
+  type KeptSamples,
+  type NormParameters,
+} from './kernels.js';
 export { elementSize, isDType } from './dtype.js';
 export { Tensor, Parameter } from './tensor.js';
 export {

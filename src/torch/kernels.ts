@@ -1,36 +1,110 @@
-/** Operators of our own: native/torch/kernels.cc. */
+/** Operators of our own: native/torch/perceptron.cc and attention.cc. */
 import { Operator } from './dispatch.js';
 import type { Tensor } from './tensor.js';
 
 const operators = {
   perceptron: new Operator('dino::perceptron', ['']),
-  attention: new Operator('dino::attention', ['']),
+  perceptronResidual: new Operator('dino::perceptron_residual', ['']),
+  attentionResidual: new Operator('dino::attention_residual', ['']),
 };
 
-/**
- * GELU(x W1^T + b1) W2^T + b2, GELU the exact one: two linear layers with the activation between them. On the CPU in
- * float32 its own kernels do all but the products, and keep one of the two wide activations; elsewhere libtorch's
- * operators run one after the other. It has no second derivative.
- *
- * @param x - (..., D)
- * @param w1 - (F, D)
- * @param b1 - (F)
- * @param w2 - (E, F)
- * @param b2 - (E)
- * @returns (..., E)
- */
-export function perceptron(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor): Tensor {
-  return operators.perceptron.call([x, w1, b1, w2, b2]) as Tensor;
+/** A linear layer's parameters. */
+export interface Affine {
+  /** (outFeatures, inFeatures) */
+  weight: Tensor;
+  /** (outFeatures) */
+  bias: Tensor;
+}
+
+/** A layer norm's parameters, over the last dimension. */
+export interface NormParameters {
+  /** (D) */
+  weight: Tensor;
+  /** (D) */
+  bias: Tensor;
+  eps: number;
+}
+
+/** Stochastic depth's draw: which samples compute a branch, and what its result is multiplied by. */
+export interface KeptSamples {
+  /** Rows of dimension 0, int64, ascending; null for all. */
+  kept: Tensor | null;
+  scale: number;
 }
 
 /**
- * Multi-head attention of projected tokens: softmax(q k^T / sqrt(C / heads)) v, by libtorch's fused kernel, which never
- * holds the (N, N) weights. It has no second derivative on the CPU.
+ * GELU(x W1^T + b1) W2^T + b2, GELU the exact one: two linear layers with the activation between them. On the CPU in
+ * float32 our own loops do all but the products, and keep one of the two wide activations; elsewhere libtorch's
+ * operators run one after the other. It has no second derivative.
  *
- * @param qkv - (B, N, 3 * C): queries, keys and values, each head by head.
- * @param heads - Must divide C.
- * @returns (B, N, C)
+ * @param x - (..., D)
+ * @param fc1 - D to F features.
+ * @param fc2 - F to E features.
+ * @returns (..., E)
  */
-export function multiHeadAttention(qkv: Tensor, heads: number): Tensor {
-  return operators.attention.call([qkv, heads]) as Tensor;
+export function perceptron(x: Tensor, fc1: Affine, fc2: Affine): Tensor {
+  return operators.perceptron.call([x, fc1.weight, fc1.bias, fc2.weight, fc2.bias]) as Tensor;
+}
+
+/**
+ * x + scale * perceptron(norm(x)): the second half of a transformer's block. As perceptron(); the norm's output is not
+ * kept for the way back either, but made again there.
+ *
+ * @param x - (B, N, D)
+ * @param fc2 - F to D features.
+ * @returns (B, N, D); samples that are not kept come as they are.
+ */
+export function perceptronResidual(
+  x: Tensor,
+  norm: NormParameters,
+  fc1: Affine,
+  fc2: Affine,
+  { kept, scale }: KeptSamples,
+): Tensor {
+  return operators.perceptronResidual.call([
+    x,
+    norm.weight,
+    norm.bias,
+    norm.eps,
+    fc1.weight,
+    fc1.bias,
+    fc2.weight,
+    fc2.bias,
+    kept,
+    scale,
+  ]) as Tensor;
+}
+
+/**
+ * x + scale * attention(norm(x)): the first half of a transformer's block. Multi-head attention, softmax(q k^T /
+ * sqrt(D / heads)) v, by libtorch's fused kernel, which never holds the (N, N) weights. It has no second derivative on
+ * the CPU.
+ *
+ * @param x - (B, N, D)
+ * @param qkv - D to 3 D features: queries, keys and values, each head by head.
+ * @param proj - D to D features.
+ * @param heads - Must divide D.
+ * @returns (B, N, D); samples that are not kept come as they are.
+ */
+export function attentionResidual(
+  x: Tensor,
+  norm: NormParameters,
+  qkv: Affine,
+  proj: Affine,
+  heads: number,
+  { kept, scale }: KeptSamples,
+): Tensor {
+  return operators.attentionResidual.call([
+    x,
+    norm.weight,
+    norm.bias,
+    norm.eps,
+    qkv.weight,
+    qkv.bias,
+    proj.weight,
+    proj.bias,
+    heads,
+    kept,
+    scale,
+  ]) as Tensor;
 }

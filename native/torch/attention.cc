@@ -1,0 +1,181 @@
+// A transformer's self-attention, as an operator with its gradient:
+//
+//   dino::attention_residual(x, norm, ...)   x + scale * (softmax(q k^T / sqrt(d)) v) P^T, of the kept samples alone,
+//                                            where q, k, v are the heads of norm(x) W^T + b
+//
+// Each head of a sample runs in one thread and keeps no (N, N) weights (attention.simd.cc); it reads and writes where the
+// large products do, so nothing is permuted or stacked. The norm's output is not kept, but made again from its statistics;
+// the skip connection lies in the last product's output before the product is added to it.
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <array>
+#include <vector>
+
+#include "branches.h"
+
+namespace dino {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+struct Weights {
+  at::Tensor qkv, qkv_bias, proj, proj_bias;  // (3 D, D), (3 D), (D, D), (D)
+};
+
+// q, k, v of (B, N, 3 D), each (B, heads, N, D / heads), without a copy.
+std::array<at::Tensor, 3> split_heads(const at::Tensor& qkv, int64_t heads) {
+  const int64_t batch = qkv.size(0), tokens = qkv.size(1), width = qkv.size(2) / 3;
+  const at::Tensor parts = qkv.view({batch, tokens, 3, heads, width / heads}).permute({2, 0, 3, 1, 4});
+  return {parts[0], parts[1], parts[2]};
+}
+
+// fn(head, sample * heads + number, offset of its first number in a row, scratch memory) for every head of qkv (B, N, 3 D).
+template <typename Fn>
+void each_head(const at::Tensor& qkv, int64_t heads, Fn fn) {
+  const int64_t tokens = qkv.size(1), width = qkv.size(2) / 3, dim = width / heads;
+  const float* data = qkv.const_data_ptr<float>();
+  at::parallel_for(0, qkv.size(0) * heads, 1, [&](int64_t from, int64_t to) {
+    std::vector<float> scratch(attention_loops().scratch(tokens, dim));
+    for (int64_t i = from; i < to; i++) {
+      const int64_t sample = i / heads, offset = i % heads * dim;
+      const float* q = data + sample * tokens * 3 * width + offset;
+      fn(Head{tokens, dim, q, q + width, q + 2 * width, 3 * width}, i, offset, scratch.data());
+    }
+  });
+}
+
+struct Forward {
+  at::Tensor out, statistics;     // (B, N, D), (B * N, 2)
+  at::Tensor qkv, attended, lse;  // for the way back: (B, N, 3 D), (B, N, D), (B, heads, N)
+};
+
+Forward forward(const at::Tensor& x, const Norm& norm, const Weights& w, int64_t heads, double scale) {
+  const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2), rows = batch * tokens;
+  const at::Tensor in = x.view({rows, width});
+  Forward result{at::empty_like(x), at::empty({rows, 2}, x.options()), at::empty({batch, tokens, 3 * width}, x.options()),
+                 at::empty_like(x), at::empty({batch, heads, tokens}, x.options())};
+  {
+    at::Tensor y = at::empty_like(in), qkv = result.qkv.view({rows, 3 * width});
+    normalize(in, norm, y, result.statistics);
+    begin_with(nullptr, w.qkv_bias, 1, qkv);
+    qkv.addmm_(y, w.qkv.t());
+  }
+  float *out = result.attended.data_ptr<float>(), *lse = result.lse.data_ptr<float>();
+  each_head(result.qkv, heads, [&](const Head& head, int64_t i, int64_t offset, float* scratch) {
+    attention_loops().forward(head, out + i / heads * tokens * width + offset, width, lse + i * tokens, scratch);
+  });
+  at::Tensor to = result.out.view({rows, width});
+  begin_with(&in, w.proj_bias, scale, to);
+  to.addmm_(result.attended.view({rows, width}), w.proj.t(), 1, scale);
+  return result;
+}
+
+struct Gradients {
+  at::Tensor x, qkv, qkv_bias, proj, proj_bias, norm_weight, norm_bias;
+};
+
+Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm& norm, const Forward& kept,
+                   const Weights& w, int64_t heads, double scale) {
+  const int64_t tokens = x.size(1), width = x.size(2), rows = x.size(0) * tokens;
+  const at::Tensor above = upstream.view({rows, width}), in = x.view({rows, width});
+  Gradients result;
+  result.proj = at::empty_like(w.proj);
+  at::addmm_out(result.proj, result.proj, above.t(), kept.attended.view({rows, width}), 0, scale);
+  at::Tensor g = at::empty({rows, 3 * width}, x.options());
+  {
+    at::Tensor by_out = at::empty_like(in);
+    at::addmm_out(by_out, by_out, above, w.proj, 0, scale);
+    const float *out = kept.attended.const_data_ptr<float>(), *by = by_out.const_data_ptr<float>(),
+                *lse = kept.lse.const_data_ptr<float>();
+    float* to = g.data_ptr<float>();
+    each_head(kept.qkv, heads, [&](const Head& head, int64_t i, int64_t offset, float* scratch) {
+      const int64_t row = i / heads * tokens * width + offset;
+      float* q = to + i / heads * tokens * 3 * width + offset;
+      attention_loops().backward(head, out + row, by + row, width, lse + i * tokens, q, q + width, q + 2 * width,
+                                 scratch);
+    });
+  }
+  at::Tensor y = at::empty_like(in);
+  normalize_again(in, norm, kept.statistics, y);
+  result.qkv = at::mm(g.t(), y);  // (3 D, D)
+  result.qkv_bias = sum_of_rows(g);
+  at::mm_out(y, g, w.qkv);  // by the norm's output
+  NormSums sums(width, x.options());
+  sums.backward(in, norm, kept.statistics, above, y);
+  const auto total = sums.total().unbind(0);
+  result.x = y.view(x.sizes());
+  result.norm_weight = total[0];
+  result.norm_bias = total[1];
+  result.proj_bias = total[2].mul(scale);
+  return result;
+}
+
+class AttentionResidual : public torch::autograd::Function<AttentionResidual> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& norm_weight,
+                            const at::Tensor& norm_bias, double eps, const at::Tensor& qkv, const at::Tensor& qkv_bias,
+                            const at::Tensor& proj, const at::Tensor& proj_bias, int64_t heads, const MaybeTensor& kept,
+                            double scale) {
+    const at::Tensor samples = kept ? x.index_select(0, *kept) : x.contiguous();  // (kept, N, D)
+    const auto result =
+        dino::forward(samples, {norm_weight, norm_bias, eps}, {qkv, qkv_bias, proj, proj_bias}, heads, scale);
+    context->save_for_backward({samples, norm_weight, norm_bias, qkv, proj, kept ? *kept : at::Tensor(),
+                                result.statistics, result.qkv, result.attended, result.lse});
+    context->saved_data["eps"] = eps;
+    context->saved_data["heads"] = heads;
+    context->saved_data["scale"] = scale;
+    return kept ? with_samples(x.contiguous(), *kept, result.out) : result.out;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list outputs) {
+    TORCH_CHECK(!at::GradMode::is_enabled(), "dino::attention_residual has no second derivative");
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &samples = saved[0], &kept = saved[5], above = outputs[0].contiguous();
+    const auto result = dino::backward(
+        kept.defined() ? above.index_select(0, kept) : above, samples,
+        {saved[1], saved[2], context->saved_data["eps"].toDouble()}, {{}, saved[6], saved[7], saved[8], saved[9]},
+        {saved[3], {}, saved[4], {}}, context->saved_data["heads"].toInt(), context->saved_data["scale"].toDouble());
+    return {kept.defined() ? with_samples(above, kept, result.x) : result.x,
+            result.norm_weight,
+            result.norm_bias,
+            {},
+            result.qkv,
+            result.qkv_bias,
+            result.proj,
+            result.proj_bias,
+            {},
+            {},
+            {}};
+  }
+};
+
+at::Tensor attention_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias,
+                              double eps, const at::Tensor& qkv, const at::Tensor& qkv_bias, const at::Tensor& proj,
+                              const at::Tensor& proj_bias, int64_t heads, const MaybeTensor& kept, double scale) {
+  if (!has_rows({x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias}) || !qkv.is_contiguous() ||
+      !proj.is_contiguous() || x.size(-1) / heads % 16 != 0) {
+    return residual_of_operators(x, {norm_weight, norm_bias, eps}, kept, scale, [&](const at::Tensor& y) {
+      const auto [q, k, v] = split_heads(at::linear(y, qkv, qkv_bias), heads);
+      return at::linear(at::scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2), proj, proj_bias);
+    });
+  }
+  if (!kept && !needs_gradient({x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias})) {
+    return forward(x.contiguous(), {norm_weight, norm_bias, eps}, {qkv, qkv_bias, proj, proj_bias}, heads, scale)
+        .out;
+  }
+  return AttentionResidual::apply(x, norm_weight, norm_bias, eps, qkv, qkv_bias, proj, proj_bias, heads, kept, scale);
+}
+
+}  // namespace
+}  // namespace dino
+
+TORCH_LIBRARY_FRAGMENT(dino, library) {
+  library.def(
+      "attention_residual(Tensor x, Tensor norm_weight, Tensor norm_bias, float eps, Tensor qkv, Tensor qkv_bias, "
+      "Tensor proj, Tensor proj_bias, int heads, Tensor? kept, float scale) -> Tensor");
+}
+TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) {
+  library.impl("attention_residual", dino::attention_residual);
+}

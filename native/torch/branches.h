@@ -1,0 +1,162 @@
+// What the two residual branches of a transformer's block share: a norm before, a skip connection beside, stochastic depth.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+
+#include <algorithm>
+#include <initializer_list>
+#include <optional>
+
+#include "loops.h"
+
+namespace dino {
+
+using MaybeTensor = std::optional<at::Tensor>;
+
+// The layer norm that a branch begins with: over the last dimension.
+struct Norm {
+  at::Tensor weight, bias;  // (D)
+  double eps;
+};
+
+// Rows that a perceptron takes at once: enough for the full speed of the products, few enough to bound the memory between.
+inline int64_t chunk_rows() { return 2048 * at::get_num_threads(); }
+
+inline at::Tensor flat(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+
+inline bool is_plain(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat; }
+
+// Float32 on the CPU, where our own loops over rows run; elsewhere libtorch's operators do.
+inline bool has_rows(std::initializer_list<at::Tensor> tensors) {
+  if (at::autocast::is_autocast_enabled(at::kCPU)) return false;
+  for (const auto& tensor : tensors)
+    if (!is_plain(tensor)) return false;
+  return true;
+}
+
+inline bool needs_gradient(std::initializer_list<at::Tensor> tensors) {
+  if (!at::GradMode::is_enabled()) return false;
+  for (const auto& tensor : tensors)
+    if (tensor.requires_grad()) return true;
+  return false;
+}
+
+// Runs fn(row) for every row, some threads at a time.
+template <typename Fn>
+void each_row(int64_t rows, Fn fn) {
+  constexpr int64_t kGrain = 16;  // rows a thread takes at least
+  at::parallel_for(0, rows, kGrain, [&](int64_t from, int64_t to) {
+    for (int64_t row = from; row < to; row++) fn(row);
+  });
+}
+
+// The same for rows that add to sums: fn(row, part), each part in one thread, so that the sums' order is fixed.
+template <typename Fn>
+void each_row_of_parts(int64_t rows, int64_t parts, Fn fn) {
+  at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
+    for (int64_t part = from; part < to; part++)
+      for (int64_t row = rows * part / parts; row < rows * (part + 1) / parts; row++) fn(row, part);
+  });
+}
+
+// y = norm(x), and the rows' statistics (R, 2)
+inline void normalize(const at::Tensor& x, const Norm& norm, at::Tensor& y, at::Tensor& statistics) {
+  const int64_t n = x.size(1);
+  const float *in = x.const_data_ptr<float>(), *weight = norm.weight.const_data_ptr<float>(),
+              *bias = norm.bias.const_data_ptr<float>();
+  const RowLoops& loops = rows();
+  float *out = y.data_ptr<float>(), *known = statistics.data_ptr<float>();
+  each_row(x.size(0), [&](int64_t r) {
+    const auto at = loops.layer_norm(in + r * n, weight, bias, norm.eps, out + r * n, n);
+    known[2 * r] = at.mean;
+    known[2 * r + 1] = at.rstd;
+  });
+}
+
+// The same y again, from the statistics.
+inline void normalize_again(const at::Tensor& x, const Norm& norm, const at::Tensor& statistics, at::Tensor& y) {
+  const int64_t n = x.size(1);
+  const float *in = x.const_data_ptr<float>(), *weight = norm.weight.const_data_ptr<float>(),
+              *bias = norm.bias.const_data_ptr<float>(), *known = statistics.const_data_ptr<float>();
+  const RowLoops& loops = rows();
+  float* out = y.data_ptr<float>();
+  each_row(x.size(0), [&](int64_t r) {
+    loops.normalize(in + r * n, {known[2 * r], known[2 * r + 1]}, weight, bias, out + r * n, n);
+  });
+}
+
+// (n) of x (R, n)
+inline at::Tensor sum_of_rows(const at::Tensor& x) {
+  const int64_t n = x.size(1), parts = at::get_num_threads();
+  const at::Tensor sums = at::zeros({parts, n}, x.options());
+  const RowLoops& loops = rows();
+  const float* in = x.const_data_ptr<float>();
+  float* sum = sums.data_ptr<float>();
+  each_row_of_parts(x.size(0), parts, [&](int64_t r, int64_t part) { loops.add(in + r * n, sum + part * n, n); });
+  return sums.sum(0);
+}
+
+// Gradients that add up over rows, one set for each thread: of the norm's weight and bias, and of what came from above,
+// which is the gradient of the bias that the branch ends with.
+class NormSums {
+ public:
+  NormSums(int64_t width, const at::TensorOptions& options)
+      : parts_(at::get_num_threads()), sums_(at::zeros({parts_, 3, width}, options)) {}
+
+  // gradient: by y, in place by x, with what came from above on the skip connection.
+  void backward(const at::Tensor& x, const Norm& norm, const at::Tensor& statistics, const at::Tensor& upstream,
+                at::Tensor& gradient) {
+    const int64_t n = x.size(1);
+    const float *in = x.const_data_ptr<float>(), *weight = norm.weight.const_data_ptr<float>(),
+                *known = statistics.const_data_ptr<float>(), *above = upstream.const_data_ptr<float>();
+    const RowLoops& loops = rows();
+    float *g = gradient.data_ptr<float>(), *sum = sums_.data_ptr<float>();
+    each_row_of_parts(x.size(0), parts_, [&](int64_t r, int64_t part) {
+      float* own = sum + part * 3 * n;
+      loops.layer_norm_backward(in + r * n, {known[2 * r], known[2 * r + 1]}, weight, above + r * n, g + r * n,
+                                {own, own + n, own + 2 * n}, n);
+    });
+  }
+
+  // (3, width): weight, bias, upstream
+  at::Tensor total() const { return sums_.sum(0); }
+
+ private:
+  int64_t parts_;
+  at::Tensor sums_;
+};
+
+// out = (skip or 0) + scale * bias, in every row: what a product is then added to.
+inline void begin_with(const at::Tensor* skip, const at::Tensor& bias, double scale, at::Tensor& out) {
+  const int64_t n = out.size(1);
+  const float *in = skip ? skip->const_data_ptr<float>() : nullptr, *b = bias.const_data_ptr<float>();
+  const RowLoops& loops = rows();
+  float* to = out.data_ptr<float>();
+  each_row(out.size(0), [&](int64_t r) { loops.skip(in ? in + r * n : nullptr, b, scale, to + r * n, n); });
+}
+
+// x where kept does not name a sample, the next row of samples where it does: (B, ...), sizes as x. In a copy of x.
+inline at::Tensor with_samples(const at::Tensor& x, const at::Tensor& kept, const at::Tensor& samples) {
+  at::Tensor out = x.clone();
+  const int64_t* index = kept.const_data_ptr<int64_t>();
+  const int64_t size = x.numel() / x.size(0);
+  const float* from = samples.const_data_ptr<float>();
+  float* to = out.data_ptr<float>();
+  at::parallel_for(0, kept.numel(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) std::copy_n(from + i * size, size, to + index[i] * size);
+  });
+  return out;
+}
+
+// x + scale * branch(norm(x)) by libtorch's operators, of the kept samples alone.
+template <typename Fn>
+at::Tensor residual_of_operators(const at::Tensor& x, const Norm& norm, const MaybeTensor& kept, double scale, Fn branch) {
+  const at::Tensor samples = kept ? x.index_select(0, *kept) : x;
+  const at::Tensor out =
+      branch(at::layer_norm(samples, {x.size(-1)}, norm.weight, norm.bias, norm.eps)).to(x.scalar_type());
+  return kept ? x.index_add(0, *kept, out, scale) : x.add(out, scale);
+}
+
+}  // namespace dino

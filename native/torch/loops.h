@@ -1,0 +1,58 @@
+// Our own loops over float32 numbers, without libtorch. Every *.simd.cc is compiled once for each level of vector
+// instructions (scripts/build-native.mjs), in a namespace of its own, and the machine's best is taken at run time.
+#pragma once
+
+#include <cstdint>
+
+namespace dino {
+
+struct RowStatistics {
+  float mean, rstd;
+};
+
+// Sums over rows, that a layer norm's gradient adds to.
+struct LayerNormSums {
+  float *weight, *bias;  // gradients of the norm's parameters
+  float* upstream;       // of what came from above
+};
+
+// What happens to one row of n numbers between two matrix products.
+struct RowLoops {
+  // y = (x - mean) / sqrt(variance + eps) * weight + bias
+  RowStatistics (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, float* y, int64_t n);
+  // The same from known statistics.
+  void (*normalize)(const float* x, RowStatistics at, const float* weight, const float* bias, float* y, int64_t n);
+  // gradient: by y, in place by x, plus what came from above on the skip connection.
+  void (*layer_norm_backward)(const float* x, RowStatistics at, const float* weight, const float* upstream,
+                              float* gradient, LayerNormSums sums, int64_t n);
+  // out = x + scale * bias; x may be null, for 0
+  void (*skip)(const float* x, const float* bias, float scale, float* out, int64_t n);
+  // h += bias, in place, and its GELU; value may be h itself.
+  void (*gelu)(float* h, const float* bias, float* value, int64_t n);
+  // From h: its GELU; the gradient times its slope, in place; and that added to the bias's sum.
+  void (*gelu_backward)(const float* h, float* gradient, float* value, float* sum, int64_t n);
+  // sum += x
+  void (*add)(const float* x, float* sum, int64_t n);
+};
+
+// One head of one sample: matrices (tokens, dim) in memory whose rows are a stride apart. dim is a multiple of 16.
+struct Head {
+  int64_t tokens, dim;
+  const float *q, *k, *v;
+  int64_t stride;  // of q, k, v, and of their gradients
+};
+
+struct AttentionLoops {
+  // Floats of scratch memory that a head needs, forward and backward.
+  int64_t (*scratch)(int64_t tokens, int64_t dim);
+  // out = softmax(q k^T / sqrt(dim)) v, its rows `out_stride` apart; lse (tokens): logarithms of the softmax's sums.
+  void (*forward)(Head head, float* out, int64_t out_stride, float* lse, float* scratch);
+  // Gradients by q, k, v, from that by out, which lies as out does.
+  void (*backward)(Head head, const float* out, const float* by_out, int64_t out_stride, const float* lse, float* by_q,
+                   float* by_k, float* by_v, float* scratch);
+};
+
+const RowLoops& rows();
+const AttentionLoops& attention_loops();
+
+}  // namespace dino
