@@ -12,7 +12,9 @@ function forward({ width, depth }, patchSize, size) {
   const embedding = patches * 3 * patchSize ** 2 * width;
   const linear = tokens * 12 * width ** 2; // qkv 3, projection 1, perceptron 8
   const attention = 2 * tokens ** 2 * width; // queries by keys, weights by values
-  return embedding + depth * (linear + attention);
+  // the last block is asked for its class token: keys and values of all tokens, the rest of one
+  const last = (tokens * 2 + 10) * width ** 2 + 2 * tokens * width;
+  return embedding + (depth - 1) * (linear + attention) + last;
 }
 
 /** Floating-point operations of one step; null for a network that is not counted here. */

@@ -65,6 +65,13 @@ export const rows = [
     batch: 8,
   }),
   step(
+    'vit-s-lightly',
+    'step, ViT-S/16, 2x224 + 6x96, K 1,024, B 8, against lightly-train 0.18',
+    1.1,
+    { arch: 'vit_small', outDim: 1024, batch: 8, locals: 6 },
+    { peer: { python: process.env.DINO_BENCH_LIGHTLY, script: 'lightly_train_step' } },
+  ),
+  step(
     'vit-s-compiled',
     'step, ViT-S/16, K 65,536, B 8, against compiled backbones',
     1.25,

@@ -5,6 +5,7 @@
  *
  *   DINO_BENCH_REFERENCE   a checkout of facebookresearch/dino
  *   DINO_BENCH_PYTHON      a Python with the same torch, torchvision and Pillow
+ *   DINO_BENCH_LIGHTLY     a Python with lightly-train 0.18, for the row that meets it
  *   DINO_BENCH_DATA        a folder with imagenette-mini/, cifar10-mini/ and photos/, for the rows that read files
  *
  * Without the first two only our own columns are shown. Nothing else may run meanwhile.
@@ -71,7 +72,8 @@ function sides(row) {
       ...row.settings,
       ...row.referenceSettings,
     });
-    all.reference = [python, [`${row.script}.py`, path.resolve(reference), other]];
+    const peer = row.peer ?? { python, script: row.script };
+    if (peer.python) all.reference = [peer.python, [`${peer.script}.py`, path.resolve(reference), other]];
   }
   return all;
 }
