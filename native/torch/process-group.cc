@@ -11,11 +11,16 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/csrc/distributed/c10d/comm.hpp>
 
+#include <arpa/inet.h>
 #include <dlfcn.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <condition_variable>
+#include <cerrno>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 namespace dino {
@@ -98,7 +103,26 @@ Napi::Value undefined(Napi::Env env) { return env.Undefined(); }
 
 // ---------------------------------------------------------------------------------------------------------- stores
 
-// tcpStore(host, port, isServer, timeout) -> promise of a store. It waits for nobody.
+// A socket that listens on 127.0.0.1 alone: c10d's own listens to everybody.
+int listen_on_loopback(uint16_t port) {
+  const auto check = [&](bool is_good) {
+    if (!is_good) throw std::system_error(errno, std::generic_category(), "port " + std::to_string(port));
+  };
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  check(fd >= 0);
+  const int yes = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  check(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+  check(::listen(fd, SOMAXCONN) == 0);
+  return fd;
+}
+
+// tcpStore(host, port, isServer, timeout, isLocal) -> promise of a store. It waits for nobody; a local server is reached
+// from this machine alone.
 Napi::Value tcp_store(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   DINO_TRY
@@ -107,20 +131,13 @@ Napi::Value tcp_store(const Napi::CallbackInfo& info) {
   options.isServer = info[2].As<Napi::Boolean>().Value();
   options.waitWorkers = false;
   options.timeout = milliseconds(info[3]);
-  return aside(env, [host = text(info[0]), options]() -> Result {
+  const bool is_local = info[4].As<Napi::Boolean>().Value();
+  return aside(env, [host = text(info[0]), options, is_local]() mutable -> Result {
+    if (options.isServer && is_local) options.masterListenFd = listen_on_loopback(options.port);
     Store store = c10::make_intrusive<c10d::TCPStore>(host, options);
     return [store](Napi::Env env) { return wrap(env, store); };
   });
   DINO_CATCH(env)
-}
-
-// storePort(store) -> the port of a TCP store: the one that the system chose when 0 was asked for
-Napi::Value store_port(const Napi::CallbackInfo& info) {
-  DINO_TRY
-  auto* store = dynamic_cast<c10d::TCPStore*>(unwrap_store(info[0]).get());
-  TORCH_CHECK(store != nullptr, "expected a TCP store");
-  return Napi::Number::New(info.Env(), store->getPort());
-  DINO_CATCH(info.Env())
 }
 
 Napi::Value file_store(const Napi::CallbackInfo& info) {
@@ -369,7 +386,6 @@ std::vector<at::Tensor> unwrap_tensors(const Napi::Value& value) {
 
 void register_process_group(Napi::Env env, Napi::Object exports) {
   exports.Set("tcpStore", Napi::Function::New(env, tcp_store));
-  exports.Set("storePort", Napi::Function::New(env, store_port));
   exports.Set("fileStore", Napi::Function::New(env, file_store));
   exports.Set("prefixStore", Napi::Function::New(env, prefix_store));
   exports.Set("storeSet", Napi::Function::New(env, store_set));

@@ -53,14 +53,15 @@ export async function inProcesses(
   const wanted = isAuto ? 1 : readNumber(invocation, 'nproc', { min: 1 });
   const { placeFromEnvironment } = await import('../processes/place.js');
   const place = placeFromEnvironment();
-  if (place !== null && place.launcher !== 'dino' && (isAuto || wanted > 1)) {
+  const isAlone = place === null || (place.size === 1 && place.launcher !== 'dino'); // a launcher may start one a machine
+  if (place !== null && !isAlone && place.launcher !== 'dino' && (isAuto || wanted > 1)) {
     problems.push(
       `--nproc starts processes itself, but this one was started by a launcher (rank ${place.rank} of ${place.size}): ` +
         'leave it out',
     );
   }
   check(invocation);
-  if (place === null) {
+  if (isAlone) {
     const processes = isAuto ? await deviceCount() : wanted;
     if (processes > 1) return startProcesses(processes, io, { timeoutMs, maxRestarts });
   }

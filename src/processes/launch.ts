@@ -6,6 +6,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
+import { restartCount } from './place.js';
 
 export interface LaunchOptions {
   /** Program and arguments of each process, as for spawn(). */
@@ -100,12 +101,11 @@ async function runOnce(
         new Promise<void>((resolve) => {
           child.on('error', (error) => onNote(`rank ${rank} can't be started: ${error.message}`));
           child.on('close', (code, name) => {
-            if (code !== 0) {
-              if (!killed.has(child)) ended.push({ rank, code, signal: name });
-              // the others notice by themselves, and rank 0 writes a checkpoint; a stopped one never would
-              grace ??= setTimeout(() => children.filter(isRunning).forEach(kill), graceMs);
-              watch ??= setInterval(() => children.filter(isStopped).forEach(kill), 500);
-            }
+            if (code !== 0 && !killed.has(child)) ended.push({ rank, code, signal: name });
+            // when one is lost the others notice by themselves, and rank 0 writes a checkpoint; when one is done all are,
+            // or nearly: but one that is stopped never ends
+            grace ??= setTimeout(() => children.filter(isRunning).forEach(kill), graceMs);
+            watch ??= setInterval(() => children.filter(isStopped).forEach(kill), 500);
             resolve();
           });
         }),
@@ -146,12 +146,14 @@ function start(
   seen: Set<string>,
 ): ChildProcess {
   const [program = '', ...args] = command;
+  // torchrun may have started this one process: its store is not for those below
+  const outer = Object.entries(process.env).filter(([name]) => !name.startsWith('TORCHELASTIC_'));
   const child = spawn(program, args, {
     env: {
-      ...process.env,
+      ...Object.fromEntries(outer),
       ...env,
       DINO_LAUNCHER: '1',
-      DINO_RESTART_COUNT: String(attempt),
+      DINO_RESTART_COUNT: String(restartCount() + attempt),
       RANK: String(rank),
       WORLD_SIZE: String(processes),
       LOCAL_RANK: String(rank),

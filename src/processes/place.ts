@@ -92,6 +92,12 @@ function slurmMaster(env: Environment): {
   };
 }
 
+/** How often a launcher or a queue has started this before. */
+export function restartCount(env: Environment = process.env): number {
+  const names = ['TORCHELASTIC_RESTART_COUNT', 'DINO_RESTART_COUNT', 'SLURM_RESTART_COUNT'];
+  return Number(names.map((name) => env[name]).find((value) => value !== undefined) ?? 0) || 0;
+}
+
 /**
  * Reads the place of this process; null when nothing says that it has company.
  * @throws ConfigError that names every variable which is missing or wrong.
@@ -115,12 +121,6 @@ export function placeFromEnvironment(env: Environment = process.env): Place | nu
   const localSize = number(found.locals, slurm?.locals ?? localRank + 1, 1);
   const port = number('MASTER_PORT', slurm?.port ?? DEFAULT_PORT, 1);
   const isTorchrun = env['TORCHELASTIC_RUN_ID'] !== undefined;
-  const restarts = ['TORCHELASTIC_RESTART_COUNT', 'DINO_RESTART_COUNT', 'SLURM_RESTART_COUNT'];
-  const attempt = number(
-    restarts.find((name) => env[name] !== undefined),
-    0,
-    0,
-  );
   const isOneMachine = found.kind !== 'environment' && localSize === size;
   const host = env['MASTER_ADDR'] ?? slurm?.host ?? (isOneMachine ? '127.0.0.1' : undefined);
   if (rank >= size)
@@ -133,7 +133,8 @@ export function placeFromEnvironment(env: Environment = process.env): Place | nu
   const named = isTorchrun ? 'torchrun' : env['DINO_LAUNCHER'] === undefined ? found.kind : 'dino';
   return {
     launcher: named,
-    ...{ rank, size, localRank, localSize, port, attempt },
+    ...{ rank, size, localRank, localSize, port },
+    attempt: restartCount(env),
     host: host ?? '127.0.0.1',
     agentStore: /^true$/i.test(env['TORCHELASTIC_USE_AGENT_STORE'] ?? ''),
   };

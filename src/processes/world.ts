@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ProcessError } from '../errors.js';
 import { fromTypedArray, Heartbeat, ProcessGroup, Store, tensor, torchVersion } from '../torch/index.js';
 import { packageVersion } from '../version.js';
-import type { Place } from './place.js';
+import { type Place, restartCount } from './place.js';
 
 export interface JoinOptions {
   place: Place;
@@ -82,7 +82,8 @@ export class World {
 
   /** A process that has no company. */
   static alone(place?: Place | null): World {
-    return new World(place ?? { rank: 0, size: 1, localRank: 0, localSize: 1, attempt: 0 }, null);
+    const only = { rank: 0, size: 1, localRank: 0, localSize: 1, attempt: restartCount() };
+    return new World(place ?? only, null);
   }
 
   /**
@@ -307,10 +308,12 @@ export class World {
   }
 }
 
-async function openStore({ rank, size, host, port, agentStore }: Place, timeoutMs: number): Promise<Store> {
+async function openStore(place: Place, timeoutMs: number): Promise<Store> {
+  const { rank, size, localSize, host, port, agentStore } = place;
   const isServer = rank === 0 && !agentStore;
+  const isLocal = localSize === size && /^(127\.0\.0\.1|localhost)$/.test(host);
   try {
-    return await Store.tcp({ host, port, isServer, timeoutMs });
+    return await Store.tcp({ host, port, isServer, timeoutMs, isLocal });
   } catch (error) {
     const { message } = error as Error;
     throw new ProcessError(

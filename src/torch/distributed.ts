@@ -58,12 +58,13 @@ const FILE_TIMEOUT_MS = 300_000;
 
 export interface TcpStoreOptions {
   host: string;
-  /** 0 lets the system choose one, for the server alone. */
   port: number;
   /** Whether this process keeps the values; exactly one does. */
   isServer: boolean;
   /** How long to try to reach the server, and how long any later question may take. */
   timeoutMs: number;
+  /** The server listens on 127.0.0.1 alone. Default false: whoever reaches the port may read and write. */
+  isLocal?: boolean;
 }
 
 /** Small values that processes leave for one another by name. */
@@ -81,10 +82,10 @@ export class Store {
    * A store kept by one process and reached over TCP; c10d's TCPStore.
    * @throws ProcessError when the port is in use, or the server can't be reached in time.
    */
-  static async tcp({ host, port, isServer, timeoutMs }: TcpStoreOptions): Promise<Store> {
+  static async tcp({ host, port, isServer, timeoutMs, isLocal = false }: TcpStoreOptions): Promise<Store> {
     const what = isServer ? `the store can't listen on port ${port}` : `no store at ${host}:${port}`;
     return new Store(
-      await attemptAsync(what, () => native.tcpStore(host, port, isServer, timeoutMs)),
+      await attemptAsync(what, () => native.tcpStore(host, port, isServer, timeoutMs, isLocal)),
       timeoutMs,
     );
   }
@@ -100,11 +101,6 @@ export class Store {
   /** The same store with `name/` before every key. */
   prefix(name: string): Store {
     return new Store(native.prefixStore(name, this.handle), this.#timeoutMs);
-  }
-
-  /** Port of a TCP store. */
-  get port(): number {
-    return attempt('port of a store', () => native.storePort(this.handle));
   }
 
   set(key: string, value: string): Promise<void> {
@@ -302,7 +298,7 @@ export interface SyncBatchNormOptions {
  * Batch normalisation by the mean and variance over a group's batches, with its gradient (torch.nn.SyncBatchNorm, on every
  * device). The running statistics, when given, are moved in place.
  *
- * @param x - (B, C, ...); B may differ from process to process.
+ * @param x - (B, C, ...)
  * @param weight - (C)
  * @param bias - (C)
  * @returns x's shape and dtype.

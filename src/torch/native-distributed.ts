@@ -9,8 +9,13 @@ export type HeartbeatHandle = NativeHandle<'heartbeat'>;
 
 /** Times are milliseconds. A promise is settled by a thread of its own. */
 export interface NativeDistributed {
-  tcpStore(host: string, port: number, isServer: boolean, timeout: number): Promise<StoreHandle>;
-  storePort(store: StoreHandle): number;
+  tcpStore(
+    host: string,
+    port: number,
+    isServer: boolean,
+    timeout: number,
+    isLocal: boolean,
+  ): Promise<StoreHandle>;
   fileStore(path: string, processes: number): StoreHandle;
   prefixStore(prefix: string, store: StoreHandle): StoreHandle;
   storeSet(store: StoreHandle, key: string, value: string): Promise<void>;

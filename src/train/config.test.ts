@@ -164,6 +164,18 @@ describe('auto', () => {
   const auto = (facts: Partial<TrainFacts>, flags: Record<string, unknown> = {}) =>
     resolveSettings({ facts: { ...cpu, ...facts }, flags });
 
+  it('divides the batch of a CPU among its processes, and gives each GPU a whole one', () => {
+    const names = ['batchSize', 'epochs', 'momentumTeacher', 'lr'] as const;
+    const chosen = (facts: Partial<TrainFacts>) => names.map((name) => auto(facts).settings[name]);
+    const [batch, ...rest] = chosen({ cores: 8 });
+    assert.deepEqual(chosen({ cores: 8, processes: 4, localProcesses: 4 }), [(batch as number) / 4, ...rest]);
+    assert.equal(auto({ cores: 8, processes: 4, localProcesses: 4 }).settings.numWorkers, 1);
+    assert.equal(
+      auto({ device: 'cuda', images: 1e6, processes: 8, localProcesses: 8 }).settings.batchSize,
+      64,
+    );
+  });
+
   it('gives the known setting for 4,000 scenes of 64 x 64 on two cores, with reasons', () => {
     const { settings: s, choices } = auto({});
     assert.deepEqual([s.arch, s.embedDim, s.depth, s.numHeads, s.patchSize], ['vit', 128, 4, 2, 8]);

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,7 +13,7 @@ import { ranksBelow, testFolder } from '../testing/distributed-run.js';
 import { dino, dinoBin, type Ended, freePort, rankVariables, start } from '../testing/ranks.js';
 import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
-import { listCheckpoints, verifyCheckpoint } from './checkpoint-files.js';
+import { listCheckpoints, newestCheckpoint, verifyCheckpoint } from './checkpoint-files.js';
 import type { TrainSettings } from './config.js';
 
 const ROUNDS = Number(process.env['DINO_TEST_KILLS'] ?? 1);
@@ -21,7 +22,7 @@ const SETTINGS: TrainSettings = {
   ...TINY_SETTINGS,
   ...{ batchSize: 3, epochs: 12, threads: 1, numWorkers: 1, saveEverySteps: 1 },
 };
-const TIMEOUT_S = 3;
+const TIMEOUT_S = 5;
 const { newRun, commandLine } = testFolder();
 
 let expected: Record<string, string> | undefined;
@@ -108,6 +109,37 @@ test('without restarts the others end in time, name the lost rank and its last s
   assert.ok(Number(step) >= 3, stderr);
   const saved = listCheckpoints(run).at(-1)?.step ?? 0;
   assert.ok(saved >= 4 && Math.abs(saved - Number(step)) <= 2, `saved ${saved}, last step ${step}`);
+});
+
+test('processes whose command was killed stop in order', async () => {
+  const run = newRun();
+  const line = commandLine(run, { ...SETTINGS, epochs: 200, saveEverySteps: 0 }, ['--nproc', '2']);
+  let ranks: number[] = [];
+  const running = start(
+    [process.execPath, dinoBin, ...line],
+    {},
+    {
+      onLine: (text) => {
+        if (!text.startsWith('epoch') || ranks.length > 0) return;
+        ranks = [...ranksBelow(running.child.pid as number).values()];
+        running.child.kill('SIGKILL');
+      },
+    },
+  );
+  await running.ended;
+  assert.equal(ranks.length, 2);
+  const isThere = (pid: number): boolean => {
+    try {
+      process.kill(pid, 0);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  for (let i = 0; i < 100 && ranks.some(isThere); i++) await sleep(100);
+  assert.deepEqual(ranks.filter(isThere), []);
+  assert.equal(existsSync(path.join(run, 'lock')), false);
+  verifyCheckpoint(newestCheckpoint(run) ?? assert.fail('no checkpoint'));
 });
 
 test('torchrun starts ranks again, and they go on', async (context: TestContext) => {

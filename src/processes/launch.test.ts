@@ -1,0 +1,72 @@
+/** How processes end, and what is made of it: with small programs in place of a training. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Ended, launch, type LaunchOptions } from './launch.js';
+
+/** Two processes that run `script`; what came of them, and what was said. */
+async function run(
+  script: string,
+  more: Partial<LaunchOptions> = {},
+): Promise<{ bad: Ended | null; notes: string[] }> {
+  const notes: string[] = [];
+  const bad = await launch({
+    command: [process.execPath, '-e', `const { RANK, DINO_RESTART_COUNT } = process.env; ${script}`],
+    ...{ processes: 2, graceMs: 1000, onNote: (line: string) => notes.push(line) },
+    ...more,
+  });
+  return { bad, notes };
+}
+
+test('all end well', async () => {
+  assert.deepEqual(await run(''), { bad: null, notes: [] });
+});
+
+test('each has its rank, its number and a common port', async () => {
+  const { notes } = await run(
+    `const { WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT } = process.env;
+     if (RANK === '1') console.error([WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT > 0].join());`,
+  );
+  assert.deepEqual(notes, ['[rank 1] 2,1,2,127.0.0.1,true']);
+});
+
+test('one that fails is the cause; others that never end are killed after the grace', async () => {
+  const { bad } = await run(`RANK === '1' ? process.exit(1) : setTimeout(() => {}, 1e6)`);
+  assert.deepEqual(bad, { rank: 1, code: 1, signal: null });
+});
+
+test('a wrong command line is not tried again, whoever ends first', async () => {
+  const { bad, notes } = await run(`process.exit(RANK === '0' ? 2 : 1)`, { maxRestarts: 3 });
+  assert.deepEqual(bad, { rank: 0, code: 2, signal: null });
+  assert.deepEqual(notes, []);
+});
+
+test('one that was killed: all start again, and know it', async () => {
+  const { bad, notes } = await run(
+    `if (DINO_RESTART_COUNT === '0') RANK === '1' ? process.kill(process.pid, 'SIGKILL') : process.exit(1)`,
+    { maxRestarts: 1 },
+  );
+  assert.equal(bad, null);
+  assert.deepEqual(notes, [
+    'rank 1 was ended by SIGKILL: starting again from the newest checkpoint (1 of 1)',
+  ]);
+});
+
+test('one that is stopped when the other is done does not hold up the end', async (context) => {
+  if (process.platform !== 'linux') {
+    context.skip('only Linux tells who is stopped');
+    return;
+  }
+  const start = performance.now();
+  const { bad } = await run(`if (RANK === '1') process.kill(process.pid, 'SIGSTOP')`, { graceMs: 60_000 });
+  assert.equal(bad, null);
+  assert.ok(performance.now() - start < 30_000);
+});
+
+test('an interruption is passed on', async () => {
+  const controller = new AbortController();
+  const { bad } = await run(
+    `process.on('SIGTERM', () => process.exit(130)); setTimeout(() => {}, 1e6); if (RANK === '1') console.error('here')`,
+    { signal: controller.signal, onNote: () => setTimeout(() => controller.abort(), 300) },
+  );
+  assert.equal(bad?.code, 130);
+});
