@@ -40,10 +40,17 @@ export { gatherFacts, machineFacts } from './train/facts.js';
 export {
   decodeImage,
   listImages,
+  listShardSource,
   type ImageItem,
   type ImageItems,
   type ImageList,
+  type ListOptions,
   type RgbImage,
+  type ShardList,
+  type UnreadablePlace,
+  writeShards,
+  type WriteShardsOptions,
+  type WriteShardsResult,
 } from './data/index.js';
 
 // using a trained model

@@ -10,7 +10,7 @@ const FORMATS = ['.safetensors', '.npy', '.parquet'];
 export function define(command: Command): void {
   command
     .argument('<weights>', 'run folder, checkpoint folder, .safetensors or .pth file')
-    .argument('<images>', 'folder of images, or a text file of paths')
+    .argument('<images>', 'folder of images, text file of paths, or shards')
     .option('-o, --output <file>', `${FORMATS.join(', ')}: the ending decides`)
     .option('--features <kind>', `${KINDS.join(', ')}`, 'cls')
     .option('--layers <n>', 'how many of the last blocks are concatenated', '1');

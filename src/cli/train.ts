@@ -33,7 +33,7 @@ import { formatDuration, TrainProgress } from './progress.js';
 
 export function define(command: Command): void {
   command
-    .argument('<images>', 'folder of images (class folders, nested or flat), or a text file of paths')
+    .argument('<images>', 'folder of images (class folders, nested or flat), text file of paths, or shards')
     .usage(
       '<images> --output RUN [options]\n       dino train --resume RUN\n' +
         '       dino train <images> --output RUN --resume CHECKPOINT.pth',
@@ -144,6 +144,16 @@ async function settledByWeights(overrides: PartialSettings, io: Output): Promise
   return settled;
 }
 
+/** Tells of each tenth of the shards that are indexed. */
+function indexingNote(io: Output): (done: number, total: number) => void {
+  let last = 0;
+  return (done, total) => {
+    const tenth = Math.floor((10 * done) / total);
+    if (tenth > last) io.note(`indexed ${done} of ${total} shards`);
+    last = tenth;
+  };
+}
+
 /** Settings of a new run: looks at the images and the machine, and says what was chosen and why. */
 async function newSettings(
   images: string,
@@ -154,7 +164,7 @@ async function newSettings(
 ) {
   const overrides = readOverrides(sources); // all that is wrong in itself, before anything slow is loaded
   const { listImages } = await import('../data/index.js');
-  const list = await listImages(images);
+  const list = await listImages(images, { onProgress: indexingNote(io) });
   const [{ chooseDevice }, { gatherFacts, machineFacts }] = await Promise.all([
     import('../train/hardware.js'),
     import('../train/facts.js'),

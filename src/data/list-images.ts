@@ -1,6 +1,6 @@
 /**
  * Which images a data set has: a folder with class folders (in the order of torchvision's ImageFolder), any other
- * folder of images, or a text file of paths.
+ * folder of images, a text file of paths, or shards (src/data/shards).
  *
  * Departures from ImageFolder: hidden files and folders are passed over; a class folder without images is no error;
  * circles of symbolic links end instead of repeating their content; AVIF and GIF are read, BMP and PPM are not.
@@ -10,8 +10,17 @@ import { createReadStream, type Dirent, type Stats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DataError } from '../errors.js';
+import { IMAGE_EXTENSIONS } from './image-extensions.js';
 import type { ImageItems } from './image-items.js';
 import { PackedImagesBuilder } from './packed-images.js';
+import { listShards, type ShardList } from './shards/list-shards.js';
+import {
+  checkOneSplit,
+  expandShardPattern,
+  isShard,
+  isShardPattern,
+  refuseCompressed,
+} from './shards/pattern.js';
 
 export interface ImageList {
   items: ImageItems;
@@ -23,14 +32,28 @@ export interface ImageList {
   root: string;
   /** What listImages() was given, absolute: it lists the same again. */
   source: string;
-  /** Folders that could not be read, with the reason; their images are missing from the list. */
-  unreadable: { path: string; reason: string }[];
+  /** Folders and parts of shards that could not be read, with the reason; their images are missing from the list. */
+  unreadable: UnreadablePlace[];
 }
 
-/** File names that count as images, in lower case. */
-export const IMAGE_EXTENSIONS: readonly string[] = [
-  ...['.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.avif', '.tif', '.tiff', '.gif'],
-];
+export interface UnreadablePlace {
+  /** A folder or a shard. */
+  path: string;
+  /** Of a shard: where, in bytes from its start. */
+  offset?: number;
+  reason: string;
+}
+
+/** An unreadable place among images that were skipped. */
+export const skippedPlace = ({ path: place, offset, reason }: UnreadablePlace) => ({
+  path: place,
+  reason: offset === undefined ? reason : `at byte ${offset}: ${reason}`,
+});
+
+export interface ListOptions {
+  /** Called for each shard that is looked through because it isn't in the index yet. */
+  onProgress?: ((done: number, total: number) => void) | undefined;
+}
 
 const SUPPORTED = 'JPEG, PNG, WebP, AVIF, TIFF and GIF';
 
@@ -54,7 +77,9 @@ export function compareCodePoints(a: string, b: string): number {
 interface Found {
   /** Folders that hold images, with the names of these: each followed by a zero byte, because strings take much more. */
   folders: { path: string; files: Buffer }[];
-  unreadable: ImageList['unreadable'];
+  unreadable: UnreadablePlace[];
+  /** Tar and Parquet files. */
+  shards: string[];
   /** How often other file extensions occurred. */
   others: Map<string, number>;
 }
@@ -96,6 +121,7 @@ async function walk(folder: string, ancestors: readonly string[], found: Found):
     } else if (isImage(entry.name)) {
       files.push(entry.name);
     } else {
+      if (isShard(entry.name)) found.shards.push(path.join(folder, entry.name));
       const extension = path.extname(entry.name).toLowerCase();
       found.others.set(extension, (found.others.get(extension) ?? 0) + 1);
     }
@@ -125,11 +151,16 @@ function noImages(source: string, found: Found): DataError {
   return new DataError(lines.join('\n'));
 }
 
-async function listFolder(source: string): Promise<Omit<ImageList, 'fingerprint'>> {
+async function listFolder(source: string, options: ListOptions): Promise<ImageList> {
   const root = path.resolve(source);
-  const found: Found = { folders: [], unreadable: [], others: new Map() };
+  const found: Found = { folders: [], unreadable: [], shards: [], others: new Map() };
   await walk(root, [], found);
-  if (found.folders.length === 0) throw noImages(source, found);
+  if (found.folders.length === 0) {
+    if (found.shards.length === 0) throw noImages(source, found);
+    checkOneSplit(root, found.shards);
+    const list = await listShards(found.shards.sort(compareCodePoints), root, root, options);
+    return { ...list, unreadable: [...found.unreadable, ...list.unreadable] };
+  }
   found.folders.sort((a, b) => compareCodePoints(a.path, b.path));
 
   // class folders: all images lie below folders, none in the root itself
@@ -153,7 +184,9 @@ async function listFolder(source: string): Promise<Omit<ImageList, 'fingerprint'
       start = end + 1;
     }
   }
-  return { items: items.finish(), classes, root, source: root, unreadable: found.unreadable };
+  const images = items.finish();
+  const { unreadable } = found;
+  return { items: images, classes, root, source: root, unreadable, fingerprint: fingerprintOf(images, root) };
 }
 
 /** The lines of a text file, without their ends; a file of 14 million paths is too long for one string. */
@@ -169,7 +202,7 @@ async function* linesOf(file: string): AsyncGenerator<string, void> {
   yield rest;
 }
 
-async function listTextFile(source: string): Promise<Omit<ImageList, 'fingerprint'>> {
+async function listTextFile(source: string): Promise<ImageList> {
   const file = path.resolve(source);
   const root = path.dirname(file);
   const items = new PackedImagesBuilder();
@@ -196,11 +229,13 @@ async function listTextFile(source: string): Promise<Omit<ImageList, 'fingerprin
         `Expected a folder, or a text file with the path of one ${SUPPORTED} file a line.`,
     );
   }
-  return { items: items.finish(), classes: null, root, source: file, unreadable: [] };
+  const list = items.finish();
+  const fingerprint = fingerprintOf(list, root);
+  return { items: list, classes: null, root, source: file, unreadable: [], fingerprint };
 }
 
 /** A hash over names relative to a folder, and labels: SHA-256. */
-export function fingerprintOf(items: ImageItems, root: string): string {
+function fingerprintOf(items: ImageItems, root: string): string {
   const hash = createHash('sha256');
   const folder = root.endsWith(path.sep) ? root : root + path.sep;
   let text = '';
@@ -219,23 +254,42 @@ export function fingerprintOf(items: ImageItems, root: string): string {
  * Lists the images of a source.
  * - A folder whose images all lie in folders below it: each of these is a class, in alphabetical order.
  * - Any other folder: all images in it and below, without labels.
+ * - A folder without images but with shards (.tar, .parquet), a shard, or a pattern of shards
+ *   (`shard-{000000..000127}.tar`, `train-*.parquet`): the images in them, with the labels that they have there.
  * - A text file: one path a line, relative to its own folder, without labels. Missing files are told when read.
  *
  * @throws DataError that says what to try, when there is nothing or it can't be read
  */
-export async function listImages(source: string): Promise<ImageList> {
+export async function listImages(source: string, options: ListOptions = {}): Promise<ImageList> {
   let info: Stats;
   try {
     info = await stat(source);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
+    if (isShardPattern(source)) {
+      const files = await expandShardPattern(source);
+      return listShards(files, path.resolve(source), path.dirname(files[0]!), options);
+    }
     if (code !== 'ENOENT') throw new DataError(`Can't read ${source}: ${describe(error)}`, { cause: error });
     throw new DataError(
       `There is no ${source} (looked for ${path.resolve(source)}). ` +
-        'Give a folder of images, or a text file with one path a line.',
+        'Give a folder of images or of shards, or a text file with one path a line.',
       { cause: error },
     );
   }
-  const list = info.isDirectory() ? await listFolder(source) : await listTextFile(source);
-  return { ...list, fingerprint: fingerprintOf(list.items, list.root) };
+  if (info.isDirectory()) return listFolder(source, options);
+  refuseCompressed(source);
+  if (!isShard(source)) return listTextFile(source);
+  const file = path.resolve(source);
+  return listShards([file], file, path.dirname(file), options);
+}
+
+/**
+ * Lists shards as listImages() does, and says where their index is kept.
+ * @throws DataError as listImages(), and when the source is no shards
+ */
+export async function listShardSource(source: string, options: ListOptions = {}): Promise<ShardList> {
+  const list = await listImages(source, options);
+  if ('index' in list) return list as ShardList;
+  throw new DataError(`${source} is no set of shards: expected .tar or .parquet files, or a folder of them.`);
 }

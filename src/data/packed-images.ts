@@ -17,6 +17,17 @@ export interface ImagePart {
   /** Size and time of change of the shard when it was indexed, in bytes and ms: it must be the same when it is read. */
   size: number;
   mtimeMs: number;
+  /** For Parquet: what a page's reader must know. An image's offset is its page's then, its length its row there. */
+  parquet?: ParquetPlace;
+}
+
+/** Of the column of image bytes in a Parquet file. */
+export interface ParquetPlace {
+  codec: string;
+  /** Definition levels: 0 when there is always an image, 1 or 2 when it, or the struct around it, may be missing. */
+  levels: number;
+  /** First page, and dictionary page (-1 for none), of each row group in bytes. */
+  groups: { start: number; dictionary: number }[];
 }
 
 /** What another thread opens the list from; its buffers are shared. */
@@ -90,6 +101,84 @@ export class PackedImages implements ImageItems {
     builder.beginPart();
     for (const { path, label } of items) builder.add(path, label);
     return builder.finish();
+  }
+
+  /** Several lists one after another, their labels as they are; each holds its images in shards. */
+  static concat(lists: readonly PackedImages[]): PackedImages {
+    const total = (count: (list: PackedImages) => number) =>
+      lists.reduce((sum, list) => sum + count(list), 0);
+    const blocks = new Float64Array(new SharedArrayBuffer(8 * total((list) => list.#blocks.length)));
+    const images = total((list) => list.length);
+    const offsets = new Float64Array(new SharedArrayBuffer(8 * images));
+    const lengths = new Uint32Array(new SharedArrayBuffer(4 * images));
+    const isLabelled = lists.some((list) => list.#labels !== null);
+    const labels = isLabelled ? new Int32Array(new SharedArrayBuffer(4 * images)).fill(-1) : null;
+    // each list's names go into one segment, as long as there is room
+    const sizes = [0];
+    const starts = lists.map((list) => {
+      const bytes = list.#names.reduce((sum, segment) => sum + segment.length, 0);
+      if (list.#names.length > 1) throw new RangeError('internal: more than 1 GiB of names in one list');
+      if (sizes.at(-1)! + bytes > SEGMENT) sizes.push(0);
+      const start = (sizes.length - 1) * SEGMENT + sizes.at(-1)!;
+      sizes[sizes.length - 1]! += bytes;
+      return start;
+    });
+    const names = sizes.map((size) => Buffer.from(new SharedArrayBuffer(size)));
+    let [image, block] = [0, 0];
+    lists.forEach((list, i) => {
+      const start = starts[i]!;
+      list.#names[0]!.copy(names[Math.floor(start / SEGMENT)]!, start % SEGMENT);
+      for (const own of list.#blocks) blocks[block++] = start + own;
+      if (list.#offsets !== null) offsets.set(list.#offsets, image);
+      if (list.#lengths !== null) lengths.set(list.#lengths, image);
+      if (list.#labels !== null) labels!.set(list.#labels, image);
+      image += list.length;
+    });
+    return new PackedImages({
+      parts: lists.flatMap((list) => list.parts),
+      names: names.map((segment) => segment.buffer),
+      blocks: blocks.buffer,
+      labels: labels?.buffer ?? null,
+      offsets: offsets.buffer,
+      lengths: lengths.buffer,
+    });
+  }
+
+  /** One part as a list of its own: a copy. */
+  partAlone(number: number): PackedImages {
+    const part = this.parts[number]!;
+    const [image, block] = [this.#firstImage[number]!, this.#firstBlock[number]!];
+    const lastBlock = this.#firstBlock[number + 1]!;
+    const first = lastBlock > block ? this.#blocks[block]! : 0;
+    const segment = this.#names[Math.floor(first / SEGMENT)]!;
+    // names of the next part begin where these end, or in the next segment
+    const next = this.#blocks[lastBlock];
+    const isSame = next !== undefined && Math.floor(next / SEGMENT) === Math.floor(first / SEGMENT);
+    const end = isSame ? next % SEGMENT : segment.length;
+    const names = Buffer.from(new SharedArrayBuffer(lastBlock > block ? end - (first % SEGMENT) : 0));
+    segment.copy(names, 0, first % SEGMENT, end);
+    const blocks = new Float64Array(new SharedArrayBuffer(8 * (lastBlock - block)));
+    blocks.set(this.#blocks.subarray(block, lastBlock).map((start) => start - first));
+    const cut = (view: Numbers | null): SharedArrayBuffer | null => {
+      if (view === null) return null;
+      const own = new SharedArrayBuffer(part.count * view.BYTES_PER_ELEMENT);
+      const bytes = new Uint8Array(view.buffer, image * view.BYTES_PER_ELEMENT, own.byteLength);
+      new Uint8Array(own).set(bytes);
+      return own;
+    };
+    return new PackedImages({
+      parts: [part],
+      names: [names.buffer],
+      blocks: blocks.buffer,
+      labels: cut(this.#labels),
+      offsets: cut(this.#offsets),
+      lengths: cut(this.#lengths),
+    });
+  }
+
+  /** The same images with other labels, -1 for none. */
+  withLabels(labels: Int32Array<SharedArrayBuffer> | null): PackedImages {
+    return new PackedImages({ ...this.shared, labels: labels?.buffer ?? null });
   }
 
   /** Number of the part that holds an image. */
@@ -232,9 +321,9 @@ export class PackedImagesBuilder {
   #next = Buffer.alloc(256);
 
   /** The images added from now on lie in this file; without one each is a file. */
-  beginPart(file: string | null = null, size = 0, mtimeMs = 0): void {
+  beginPart(file: string | null = null, size = 0, mtimeMs = 0, parquet?: ParquetPlace): void {
     if (file !== null) this.#inShards = true;
-    this.#parts.push({ file, count: 0, size, mtimeMs });
+    this.#parts.push({ file, count: 0, size, mtimeMs, ...(parquet === undefined ? {} : { parquet }) });
   }
 
   /** Makes room in the segment, or begins the next one. */
@@ -293,7 +382,10 @@ export class PackedImagesBuilder {
     }
   }
 
-  finish(): PackedImages {
+  /** @param labels - in place of those that were added, -1 for none */
+  finish(labels?: Int32Array | null): PackedImages {
+    const given = labels ? new Int32Array(new SharedArrayBuffer(4 * labels.length)) : null;
+    given?.set(labels!);
     const last = Buffer.from(new SharedArrayBuffer(this.#used));
     this.#segment.copy(last, 0, 0, this.#used);
     const names = [...this.#segments, last].map((segment) => segment.buffer as unknown as SharedArrayBuffer);
@@ -301,7 +393,7 @@ export class PackedImagesBuilder {
       parts: this.#parts,
       names,
       blocks: this.#blocks.finish(),
-      labels: this.#isLabelled ? this.#labels.finish() : null,
+      labels: given?.buffer ?? (this.#isLabelled ? this.#labels.finish() : null),
       offsets: this.#inShards ? this.#offsets.finish() : null,
       lengths: this.#inShards ? this.#lengths.finish() : null,
     });

@@ -233,6 +233,7 @@ export class SlotPool {
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
     await Promise.all(this.#workers.map(stopWorker));
     this.#workers = [];
+    this.#images.close();
     this.#wake?.();
   }
 }

@@ -223,6 +223,8 @@ async function renderImage(
 /** An image that could not be used. */
 export interface SkippedImage {
   path: string;
+  /** In a shard: where the image, or its page, begins in bytes. */
+  offset?: number;
   /** One line. */
   reason: string;
 }
@@ -260,7 +262,7 @@ export async function renderPosition(
       return { position: place.position, imageIndex, shape, skipped };
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
-      skipped.push({ path: images.path(imageIndex), reason: error.message });
+      skipped.push({ ...images.where(imageIndex), reason: error.message });
     }
     if (job.kind !== 'crops') return { position: place.position, imageIndex: null, shape: null, skipped };
     if (skipped.length > MAX_REPLACEMENTS) {

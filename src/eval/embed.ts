@@ -1,5 +1,5 @@
 /** Features of a folder of images, in memory or batch by batch. */
-import { type ImageItems, type ImageList, listImages } from '../data/index.js';
+import { type ImageList, listImages, skippedPlace } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { World } from '../processes/world.js';
 import type { Model } from '../weights/load.js';
@@ -56,7 +56,7 @@ const MAX_VALUES = 2 ** 30;
 /** @throws DataError when there are no images. */
 export async function imagesOf(
   source: ImageSource,
-): Promise<{ items: ImageItems; classes: string[] | null }> {
+): Promise<Pick<ImageList, 'items' | 'classes'> & Partial<Pick<ImageList, 'unreadable'>>> {
   if (typeof source === 'string') return listImages(source);
   if ('items' in source) return source;
   if (source.length === 0) throw new DataError('the list of images is empty');
@@ -128,10 +128,10 @@ export async function embed(
   source: ImageSource,
   options: EmbedOptions = {},
 ): Promise<Embeddings> {
-  const { items, classes } = await imagesOf(source);
+  const { items, classes, unreadable = [] } = await imagesOf(source);
   const paths: string[] = [];
   const labels: (number | null)[] = [];
-  const skipped: EmbedBatch['skipped'] = [];
+  const skipped: EmbedBatch['skipped'] = unreadable.map(skippedPlace);
   let all = new Float32Array(0);
   let row: number[] = [];
   let filled = 0;

@@ -4,7 +4,7 @@
  * number of training images is clipped with a warning, classes are matched by name, and one search at the largest k
  * serves the smaller ones, block by block, so that memory is bounded for any number of training images.
  */
-import type { ImageList } from '../data/index.js';
+import { type ImageList, skippedPlace } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { Backbone } from '../models/index.js';
 import { World } from '../processes/world.js';
@@ -205,7 +205,7 @@ async function extract(
     }
     return all;
   });
-  return { features, labels, skipped, normalised: true };
+  return { features, labels, skipped: [...list.unreadable.map(skippedPlace), ...skipped], normalised: true };
 }
 
 /** Checks the numbers of an evaluation. @throws ConfigError with every problem. */

@@ -9,11 +9,18 @@
  */
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import { EvalLoader, type EvalBatch, type ImageList, ResizedCropLoader } from '../data/index.js';
+import {
+  EvalLoader,
+  type EvalBatch,
+  type ImageList,
+  ResizedCropLoader,
+  skippedPlace,
+} from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, noGrad, scope } from '../torch/index.js';
-import { appendLine, readLines, writeFileWhole } from '../train/run-folder.js';
+import { writeFileWhole } from '../atomic-file.js';
+import { appendLine, readLines } from '../train/run-folder.js';
 import type { Model } from '../weights/load.js';
 import { defaultEvalSizes, checkEvalSizes, type EvalSizes } from './features.js';
 import { labelledPair } from './labelled.js';
@@ -244,8 +251,15 @@ export async function evaluateLinear(model: Model, options: LinearOptions): Prom
     );
   }
   const probe = new LinearProbe(width, numLabels, { device: model.device, seed });
+  const missing = [...train.unreadable, ...val.unreadable].map(skippedPlace);
   const job: Job = {
-    ...{ model, probe, features, sizes: { resize, crop }, skipped: new Map() },
+    ...{
+      model,
+      probe,
+      features,
+      sizes: { resize, crop },
+      skipped: new Map(missing.map(({ path, reason }) => [path, reason])),
+    },
     options: { ...options, batchSize },
   };
   const common = { epochs, lr, batchSize, resize, crop, ...features };

@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { DataError } from '../errors.js';
-import { writeFileWhole } from '../train/run-folder.js';
+import { writeFileWhole } from '../atomic-file.js';
 import { locateWeights } from '../weights/locate.js';
 
 /** Names of the evaluations, as in `dino eval NAME`. */

@@ -46,7 +46,7 @@ export type TrainEvent =
   /** A checkpoint is on the disk: how long its copy stopped the training, and how long its write ran beside it. */
   | { type: 'checkpoint'; step: number; folder: string; copyMs: number; writeMs: number }
   | { type: 'knn'; step: number; epoch: number; top1: Record<string, number>; top5: Record<string, number> }
-  | { type: 'skipped'; path: string; reason: string }
+  | { type: 'skipped'; path: string; offset?: number; reason: string }
   | { type: 'warning'; message: string };
 
 export interface TrainResult {

@@ -6,11 +6,9 @@ import {
   appendFileSync,
   closeSync,
   existsSync,
-  fsyncSync,
   mkdirSync,
   openSync,
   readFileSync,
-  renameSync,
   rmSync,
   writeSync,
 } from 'node:fs';
@@ -18,6 +16,7 @@ import { hostname } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { CheckpointError, DataError } from '../errors.js';
+import { writeFileWhole } from '../atomic-file.js';
 import { savedSettingsSchema, type TrainSettings } from './config.js';
 
 /** config.json of a run. */
@@ -69,19 +68,6 @@ export function readRunConfig(run: string): RunConfig {
   const parsed = runConfigSchema.safeParse(value);
   if (!parsed.success) throw new CheckpointError(`${file} is damaged:\n${z.prettifyError(parsed.error)}`);
   return parsed.data;
-}
-
-/** Writes a text file beside its place, flushes it and renames it. */
-export function writeFileWhole(file: string, text: string): void {
-  const beside = path.join(path.dirname(file), `.${path.basename(file)}.${process.pid}.tmp`);
-  const descriptor = openSync(beside, 'w');
-  try {
-    writeSync(descriptor, text);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
-  renameSync(beside, file);
 }
 
 export function writeRunConfig(run: string, config: RunConfig): void {

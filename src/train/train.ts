@@ -38,11 +38,12 @@ import { openRun } from './open-run.js';
 import { appendLine, lockRunFolder, metricsPath, skippedPath, truncateLog } from './run-folder.js';
 import { shareState } from './share-state.js';
 import { World } from '../processes/world.js';
+import { reportUnreadable } from './unreadable.js';
 
 export interface TrainOptions {
   /**
-   * A folder of images (class folders, nested or flat), a text file of paths, or a list made by listImages(). A resumed
-   * run knows its own.
+   * A folder of images (class folders, nested or flat), a text file of paths, shards, or a list made by listImages(). A
+   * resumed run knows its own.
    */
   images?: string | ImageList;
   /** The run folder. */
@@ -80,6 +81,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     if (world.isFirst) unlock = lockRunFolder(output, world.isRestart);
     // ============ settings, images ============
     const { settings, images, changes } = await openRun(options, world);
+    if (world.isFirst) reportUnreadable(images, { output, resume }, emit);
     const { device } = settings;
     const { precision, dtype } = choosePrecision(settings.precision, device);
     const batchSize = settings.batchSize * world.size; // of all processes together

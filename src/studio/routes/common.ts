@@ -3,7 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { streamSSE } from 'hono/streaming';
 import { z } from 'zod';
-import { IMAGE_EXTENSIONS } from '../../data/list-images.js';
+import { IMAGE_EXTENSIONS } from '../../data/image-extensions.js';
 import { isRunFolder } from '../../train/run-folder.js';
 import type { FolderEntry, FolderListing, StudioEvent } from '../api.js';
 import type { GivenFolders } from '../files.js';

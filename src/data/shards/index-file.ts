@@ -1,0 +1,172 @@
+/**
+ * The index of a set of shards: names, places and labels of all images, as the arrays that they are in memory, so that 14
+ * million are there in the time that it takes to read a few hundred MiB.
+ *
+ *   bytes 0-7    "DINOIDX" and the version
+ *   bytes 8-11   length of the header in bytes, uint32
+ *   header       JSON, see IndexHeader
+ *   arrays       each at a multiple of 8 bytes: segments of names; starts of blocks (float64); labels (int32) if any has
+ *                one; offsets (float64); lengths (uint32); all little-endian, as every machine that this runs on
+ *
+ * A shard of another size or time of change than the index has is read anew, and so is all when the version is another.
+ */
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { PackedImages } from '../packed-images.js';
+import type { ScannedShard } from './shard-part.js';
+
+const VERSION = 1;
+const MAGIC = Buffer.from(`DINOIDX${String.fromCharCode(VERSION)}`, 'latin1');
+
+const count = z.int().min(0);
+const headerSchema = z.object({
+  /** Of the whole set, see list-shards.ts. */
+  fingerprint: z.string(),
+  /** State of dino-shards.json, which names the classes. */
+  description: z.object({ size: count, mtimeMs: z.number() }).nullable(),
+  hasLabels: z.boolean(),
+  /** Bytes of each segment of names. */
+  names: z.array(count),
+  blocks: count,
+  shards: z.array(
+    z.object({
+      /** Relative to the folder of the first shard. */
+      file: z.string(),
+      count,
+      size: count,
+      mtimeMs: z.number(),
+      labels: z.object({ kind: z.enum(['none', 'number', 'name', 'folder']), names: z.array(z.string()) }),
+      problems: z.array(z.object({ offset: count, reason: z.string() })),
+      parquet: z
+        .object({
+          codec: z.string(),
+          levels: count,
+          groups: z.array(z.object({ start: count, dictionary: z.int() })),
+        })
+        .optional(),
+    }),
+  ),
+});
+type IndexHeader = z.infer<typeof headerSchema>;
+
+/** An index as it is in memory; labels are the shards' own numbers. */
+export interface ShardIndex {
+  images: PackedImages;
+  /** A shard each, in the order of the parts of `images`. */
+  shards: Pick<ScannedShard, 'labels' | 'problems'>[];
+  fingerprint: string;
+  description: { size: number; mtimeMs: number } | null;
+}
+
+const padded = (bytes: number): number => Math.ceil(bytes / 8) * 8;
+
+/** What Node reads or writes at once at most. */
+const CHUNK = 2 ** 30;
+
+function readWhole(file: number, position: number, bytes: number): SharedArrayBuffer {
+  const buffer = new SharedArrayBuffer(bytes);
+  const view = new Uint8Array(buffer);
+  for (let done = 0; done < bytes;) {
+    const read = readSync(file, view, done, Math.min(CHUNK, bytes - done), position + done);
+    if (read === 0) throw new Error('it is cut off');
+    done += read;
+  }
+  return buffer;
+}
+
+/**
+ * Reads an index. null when there is none, or none that can be used: damaged, cut off, of another version.
+ * @param folder - The folder of the first shard: names in the index are relative to it.
+ */
+export function readIndex(file: string, folder: string): ShardIndex | null {
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, 'r');
+  } catch {
+    return null;
+  }
+  try {
+    const { size } = fstatSync(descriptor);
+    const start = Buffer.from(readWhole(descriptor, 0, 12));
+    if (!start.subarray(0, 8).equals(MAGIC)) return null;
+    const headerBytes = start.readUInt32LE(8);
+    if (12 + headerBytes > size) return null;
+    const text = Buffer.from(readWhole(descriptor, 12, headerBytes)).toString('utf8');
+    const header = headerSchema.parse(JSON.parse(text));
+    const images = header.shards.reduce((sum, shard) => sum + shard.count, 0);
+    const lengths = [
+      ...header.names,
+      8 * header.blocks,
+      ...(header.hasLabels ? [4 * images] : []),
+      8 * images,
+      4 * images,
+    ];
+    let position = padded(12 + headerBytes);
+    if (lengths.reduce((sum, bytes) => sum + padded(bytes), position) !== size) return null;
+    const arrays = lengths.map((bytes) => {
+      const array = readWhole(descriptor, position, bytes);
+      position += padded(bytes);
+      return array;
+    });
+    const next = () => arrays.shift()!;
+    const list = new PackedImages({
+      parts: header.shards.map(({ file: name, count, size, mtimeMs, parquet }) => ({
+        ...{ file: path.resolve(folder, name), count, size, mtimeMs },
+        ...(parquet === undefined ? {} : { parquet }),
+      })),
+      names: header.names.map(next),
+      blocks: next(),
+      labels: header.hasLabels ? next() : null,
+      offsets: next(),
+      lengths: next(),
+    });
+    const { fingerprint, description, shards } = header;
+    return { images: list, shards, fingerprint, description };
+  } catch {
+    return null;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** Writes an index beside its place and renames it. @throws Error of the file system */
+export async function writeIndex(file: string, folder: string, index: ShardIndex): Promise<void> {
+  const { images, shards, fingerprint, description } = index;
+  const { names, blocks, labels, offsets, lengths } = images.shared;
+  const header: IndexHeader = {
+    ...{ fingerprint, description, hasLabels: labels !== null },
+    names: names.map((segment) => segment.byteLength),
+    blocks: blocks.byteLength / 8,
+    shards: images.parts.map(({ file: shard, count, size, mtimeMs, parquet }, i) => ({
+      file: path.relative(folder, shard!),
+      ...{ count, size, mtimeMs, labels: shards[i]!.labels, problems: shards[i]!.problems, parquet },
+    })),
+  };
+  const text = Buffer.from(JSON.stringify(header));
+  const start = Buffer.alloc(padded(12 + text.length));
+  MAGIC.copy(start);
+  start.writeUInt32LE(text.length, 8);
+  text.copy(start, 12);
+  await mkdir(path.dirname(file), { recursive: true });
+  const partial = `${file}.partial-${process.pid}`;
+  const handle = await open(partial, 'w');
+  try {
+    await handle.appendFile(start);
+    for (const array of [...names, blocks, ...(labels === null ? [] : [labels]), offsets!, lengths!]) {
+      const bytes = Buffer.from(array);
+      for (let done = 0; done < bytes.length; done += CHUNK) {
+        await handle.appendFile(bytes.subarray(done, done + CHUNK));
+      }
+      await handle.appendFile(Buffer.alloc(padded(bytes.length) - bytes.length));
+    }
+    await handle.sync();
+    await handle.close();
+    await rename(partial, file);
+  } catch (error) {
+    await handle.close().catch(() => undefined);
+    await rm(partial, { force: true });
+    throw error;
+  }
+}

@@ -1,0 +1,196 @@
+/**
+ * Images out of Parquet pages. A row can't be read alone: its page is the least that can be decompressed (about 1 MiB,
+ * ten images, as Arrow writes them), so pages that were read last are kept for a while: reading in order decodes each
+ * once, reading at random decodes one an image.
+ */
+import type { ColumnDecoder, SchemaTree } from 'hyparquet/src/types.js';
+import { DataError } from '../../errors.js';
+import type { ImagePart, ParquetPlace } from '../packed-images.js';
+
+/** Memory that a reader keeps of decoded pages, in bytes. */
+const KEPT_BYTES = 32 * 2 ** 20;
+/** Largest page that is taken, in bytes: its header could claim anything. */
+const MAX_PAGE = 2 ** 30;
+/** A page's header is some 50 bytes, and with statistics of long values up to a few thousand. */
+const HEADER_WINDOWS = [256, 16384, 2 ** 20];
+
+type ReadAt = (offset: number, bytes: number) => Promise<Uint8Array>;
+
+/** A page as it lies in the file. */
+export interface RawPage {
+  /** Header and data. */
+  bytes: Uint8Array;
+  type: 'dictionary' | 'data' | 'other';
+  /** Rows, for data. */
+  rows: number;
+  usesDictionary: boolean;
+}
+
+const viewOf = (bytes: Uint8Array): DataView =>
+  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+export interface PageHeader extends Omit<RawPage, 'bytes'> {
+  headerBytes: number;
+  /** Header and data, in bytes. */
+  totalBytes: number;
+}
+
+/**
+ * Reads a page's header.
+ * @param size - of the file, in bytes
+ * @throws DataError when it is damaged
+ */
+export async function readPageHeader(readAt: ReadAt, offset: number, size: number): Promise<PageHeader> {
+  const { parquetHeader } = await import('hyparquet/src/column.js');
+  let problem: unknown = null;
+  for (const window of HEADER_WINDOWS) {
+    const bytes = await readAt(offset, Math.min(window, size - offset));
+    const reader = { view: viewOf(bytes), offset: 0 };
+    let header;
+    try {
+      header = parquetHeader(reader);
+    } catch (error) {
+      problem = error;
+      if (bytes.length < window) break;
+      continue; // it may go on beyond the window
+    }
+    const { type, compressed_page_size: compressed, uncompressed_page_size: whole } = header;
+    const data = header.data_page_header ?? header.data_page_header_v2;
+    const rows = Number(data?.num_values ?? 0);
+    const sound =
+      typeof type === 'string' &&
+      Number.isSafeInteger(compressed) &&
+      compressed >= 0 &&
+      compressed <= MAX_PAGE &&
+      Number.isSafeInteger(whole) &&
+      whole >= 0 &&
+      whole <= MAX_PAGE &&
+      rows >= 0;
+    if (!sound) throw new DataError(`a damaged page header at byte ${offset}`);
+    const totalBytes = reader.offset + compressed;
+    if (offset + totalBytes > size) throw new DataError(`the page at byte ${offset} is cut off`);
+    const kind = type === 'DICTIONARY_PAGE' ? 'dictionary' : data === undefined ? 'other' : 'data';
+    const usesDictionary = data?.encoding.includes('DICTIONARY') ?? false;
+    return { type: kind, rows, usesDictionary, headerBytes: reader.offset, totalBytes };
+  }
+  throw new DataError(`a damaged page header at byte ${offset}: ${(problem as Error).message}`, {
+    cause: problem,
+  });
+}
+
+/** A decoder for the bytes of images: only the number of definition levels matters of the schema around them. */
+function decoderOf(
+  { codec, levels }: ParquetPlace,
+  compressors: ColumnDecoder['compressors'],
+): ColumnDecoder {
+  const node = (repetition_type: 'REQUIRED' | 'OPTIONAL'): SchemaTree => ({
+    ...{ count: 1, children: [], path: [] },
+    element: { name: 'bytes', type: 'BYTE_ARRAY', repetition_type },
+  });
+  const optional = Array.from({ length: levels }, () => node('OPTIONAL'));
+  const schemaPath = [node('REQUIRED'), ...(levels === 0 ? [node('REQUIRED')] : optional)];
+  return {
+    ...{ pathInSchema: ['bytes'], type: 'BYTE_ARRAY', element: schemaPath.at(-1)!.element, schemaPath },
+    ...{ codec: codec as ColumnDecoder['codec'], utf8: false },
+    parsers: {} as ColumnDecoder['parsers'], // for times and texts
+    ...(compressors === undefined ? {} : { compressors }),
+  };
+}
+
+/** hyparquet gives values of a struct's field in arrays of their own. */
+export function plainValue(value: unknown): unknown {
+  while (Array.isArray(value)) value = (value as unknown[])[0];
+  return value;
+}
+
+async function decodePage(
+  pages: Uint8Array[],
+  place: ParquetPlace,
+  rows: number,
+): Promise<(Uint8Array | null)[]> {
+  const { readColumn } = await import('hyparquet/src/column.js');
+  const compressors =
+    place.codec === 'UNCOMPRESSED' ? undefined : (await import('hyparquet-compressors')).compressors;
+  const bytes = pages.length === 1 ? pages[0]! : Buffer.concat(pages);
+  const select = { groupStart: 0, selectStart: 0, selectEnd: rows, groupRows: rows };
+  const { data } = readColumn({ view: viewOf(bytes), offset: 0 }, select, decoderOf(place, compressors));
+  return data.flatMap((chunk) =>
+    Array.from(chunk as ArrayLike<unknown>, (value) => {
+      const plain = plainValue(value);
+      return plain instanceof Uint8Array ? plain : null;
+    }),
+  );
+}
+
+interface KeptPage {
+  images: Promise<(Uint8Array | null)[]>;
+  bytes: number;
+}
+
+export class ParquetPages {
+  readonly #kept = new Map<string, KeptPage>();
+  #bytes = 0;
+
+  /**
+   * @param row - within the page that begins at `offset`
+   * @throws DataError with a one-line reason
+   */
+  async read(
+    part: ImagePart,
+    place: ParquetPlace,
+    offset: number,
+    row: number,
+    readAt: ReadAt,
+  ): Promise<Uint8Array> {
+    const key = `${offset} ${part.file}`;
+    let page = this.#kept.get(key);
+    if (page === undefined) {
+      page = { images: this.#load(part, place, offset, readAt), bytes: 0 };
+      const loading = page;
+      loading.images.then(
+        (images) => {
+          loading.bytes = images.reduce((sum, image) => sum + (image?.length ?? 0), 0);
+          this.#bytes += loading.bytes;
+          this.#forget();
+        },
+        () => undefined, // kept as well: its other images fail for the same reason
+      );
+    }
+    this.#kept.delete(key);
+    this.#kept.set(key, page);
+    const image = (await page.images)[row];
+    if (image === undefined || image === null) throw new DataError('the row has no bytes of an image');
+    return image;
+  }
+
+  #forget(): void {
+    for (const [key, { bytes }] of this.#kept) {
+      if (this.#bytes <= KEPT_BYTES || this.#kept.size <= 2) return;
+      this.#kept.delete(key);
+      this.#bytes -= bytes;
+    }
+  }
+
+  async #load(
+    part: ImagePart,
+    place: ParquetPlace,
+    offset: number,
+    readAt: ReadAt,
+  ): Promise<(Uint8Array | null)[]> {
+    const header = await readPageHeader(readAt, offset, part.size);
+    const pages = [await readAt(offset, header.totalBytes)];
+    if (header.usesDictionary) {
+      const group = place.groups.findLast(({ start }) => start <= offset);
+      if (group === undefined || group.dictionary < 0) throw new DataError('its dictionary page is missing');
+      const dictionary = await readPageHeader(readAt, group.dictionary, part.size);
+      pages.unshift(await readAt(group.dictionary, dictionary.totalBytes));
+    }
+    try {
+      return await decodePage(pages, place, header.rows);
+    } catch (error) {
+      throw new DataError(`a damaged Parquet page at byte ${offset}: ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * The samples of a tar shard in WebDataset's layout (webdataset/tariterators.py, group_by_keys): members that follow one
+ * another under one key, which is the name up to the first dot of its last part. Of a sample, the image is taken and the
+ * label: `key.cls` with a class number or name, or `label`, `cls` or `class` of `key.json`.
+ *
+ * Departures: a sample with several images gives the first of those with the shortest extension (`jpg` before `seg.png`);
+ * a key that comes again later is another sample. Without any label the first folder of the names is the class, as it is
+ * for a folder of images.
+ */
+import { IMAGE_EXTENSIONS } from '../image-extensions.js';
+import { LabelCollector, type RawLabel } from './label-collector.js';
+import { MAX_LABEL, ProblemList, type ScannedShard, WindowedFile } from './shard-part.js';
+import { badName, BLOCK_SIZE, MAX_SMALL_FILE, tarMembers, type TarMember } from './tar.js';
+
+/** In a `.json` written by `dino shard`: the image's own name, where its key had to be another one. */
+export const NAME_FIELD = 'dino:name';
+
+/** WebDataset's base_plus_ext: key, and extension in lower case without its dot. null for names without either. */
+export function splitKey(name: string): { key: string; extension: string } | null {
+  const slash = name.lastIndexOf('/');
+  const dot = name.indexOf('.', slash + 1);
+  if (dot === -1 || dot === slash + 1) return null;
+  return { key: name.slice(0, dot), extension: name.slice(dot + 1).toLowerCase() };
+}
+
+const EXTENSIONS = new Set(IMAGE_EXTENSIONS);
+const isImage = (extension: string): boolean =>
+  EXTENSIONS.has(`.${extension.slice(extension.lastIndexOf('.') + 1)}`);
+
+interface Sample {
+  key: string;
+  image: (TarMember & { extension: string }) | null;
+  label: RawLabel;
+  /** The name given by a .json. */
+  name: string | null;
+}
+
+/** A label as it was written: a whole number, or a text. */
+function asLabel(value: unknown): RawLabel {
+  if (typeof value === 'number') {
+    return Number.isInteger(value) && value >= 0 && value <= MAX_LABEL ? value : null;
+  }
+  if (typeof value !== 'string') return null;
+  const text = value.trim();
+  if (/^\d{1,8}$/.test(text)) return asLabel(Number(text));
+  return text === '' || text.length > 1000 || text.startsWith('-') ? null : text;
+}
+
+/** Reads what a sample's label file says into the sample. @returns what is wrong with it */
+async function readLabel(sample: Sample, extension: string, source: WindowedFile, member: TarMember) {
+  if (member.size > MAX_SMALL_FILE) return `${member.name}: a label of ${member.size} bytes`;
+  const text = (await source.read(member.offset, member.size)).toString('utf8');
+  if (extension === 'cls') {
+    sample.label = asLabel(text) ?? sample.label;
+    return sample.label === null ? `${member.name}: is no class number or name` : null;
+  }
+  try {
+    const value = JSON.parse(text) as unknown;
+    if (typeof value !== 'object' || value === null) return null;
+    const fields = value as Record<string, unknown>;
+    sample.label ??= asLabel(fields['label'] ?? fields['cls'] ?? fields['class']);
+    const name = fields[NAME_FIELD];
+    if (typeof name === 'string' && badName(name) === null && name.length < 4096) sample.name = name;
+    return null;
+  } catch {
+    return `${member.name}: is no JSON`;
+  }
+}
+
+/** Lists the images of a tar shard. @throws Error of the file system when it can't be opened or read */
+export async function scanTar(file: string): Promise<ScannedShard> {
+  const source = await WindowedFile.open(file);
+  try {
+    const problems = new ProblemList();
+    const collector = new LabelCollector(file, source.size, source.mtimeMs);
+    let sample: Sample = { key: '', image: null, label: null, name: null };
+    const finishSample = () => {
+      const { image, label, name } = sample;
+      if (image !== null) collector.add(name ?? image.name, label, image.offset, image.size);
+    };
+    for await (const member of tarMembers(source, (problem) => problems.add(problem))) {
+      const parts = splitKey(member.name);
+      if (parts === null) continue;
+      const { key, extension } = parts;
+      if (key !== sample.key) {
+        finishSample();
+        sample = { key, image: null, label: null, name: null };
+      }
+      if (isImage(extension)) {
+        if (sample.image === null || extension.length < sample.image.extension.length) {
+          sample.image = { ...member, extension };
+        }
+      } else if (extension === 'cls' || extension === 'json') {
+        const reason = await readLabel(sample, extension, source, member);
+        if (reason !== null) problems.add({ offset: member.offset - BLOCK_SIZE, reason });
+      }
+    }
+    finishSample();
+    return { ...collector.finish(), problems: problems.list };
+  } finally {
+    await source.close();
+  }
+}

@@ -1,0 +1,299 @@
+/**
+ * Writes images into tar shards in WebDataset's layout: of each image `key.cls` with the number of its class, if it has
+ * one, and the file's bytes as `key.jpg` or what they are. The same images give the same shards to the byte. Each shard
+ * is written beside and renamed; what was interrupted goes on after its last whole shard.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { type FileHandle, open, rename } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { writeFileWhole } from '../../atomic-file.js';
+import { ConfigError, DataError } from '../../errors.js';
+import { sniffFormat } from '../decode.js';
+import { ImageReader } from '../image-reader.js';
+import { type ImageList, type ListOptions, listImages } from '../list-images.js';
+import { PackedImages } from '../packed-images.js';
+import { epochPermutation } from '../philox.js';
+import { DESCRIPTION, type ShardsDescription } from './description.js';
+import { listShards, type ShardList } from './list-shards.js';
+import { isShard } from './pattern.js';
+import { NAME_FIELD, splitKey } from './scan-tar.js';
+import { badName } from './tar.js';
+import { END, padding, tarHeader } from './tar-write.js';
+
+export interface WriteShardsOptions extends ListOptions {
+  /** The folder for the shards; made when it isn't there. One that holds shards is refused. */
+  output: string;
+  /** Bytes of a shard at most, but for an image that is larger alone. Default 10^9. */
+  shardSize?: number;
+  /**
+   * Seed of a random order, for readers that go through shards from start to end. Default: the order of the list, which
+   * keeps the fingerprint: a run goes on with its images as shards. dino train needs no shuffled shards.
+   */
+  shuffle?: number;
+  signal?: AbortSignal | undefined;
+  /** Called after each image. */
+  onImage?: (progress: { done: number; total: number; shards: number }) => void;
+}
+
+export interface WriteShardsResult {
+  output: string;
+  images: number;
+  bytes: number;
+  shards: string[];
+  classes: number | null;
+  /** Shards that were there from an interrupted run. */
+  resumed: number;
+  /** The index, as it is written after the shards. */
+  index: ShardList['index'];
+  fingerprint: string;
+  skipped: { path: string; reason: string }[];
+}
+
+const DEFAULT_SHARD_SIZE = 1e9;
+/** Images that are read ahead while one is written. */
+const AHEAD = 8;
+
+const JOURNAL = '.dino-shards-unfinished.json';
+const journalSchema = z.object({
+  fingerprint: z.string(),
+  shardSize: z.number(),
+  shuffle: z.int().nullable(),
+  /** First image, in the order of writing, that isn't in these shards. */
+  next: z.int().min(0),
+  shards: z.array(z.object({ file: z.string(), images: z.int(), bytes: z.int(), sha256: z.string() })),
+  skipped: z.array(z.object({ path: z.string(), reason: z.string() })),
+});
+type Journal = z.infer<typeof journalSchema>;
+
+/** What was begun in the folder, or a beginning. @throws DataError for a folder that is taken */
+function openJournal(output: string, plan: Pick<Journal, 'fingerprint' | 'shardSize' | 'shuffle'>): Journal {
+  mkdirSync(output, { recursive: true });
+  const file = path.join(output, JOURNAL);
+  if (existsSync(path.join(output, DESCRIPTION))) {
+    throw new DataError(
+      `${output} holds shards already (${DESCRIPTION}): choose another --output, or delete them.`,
+    );
+  }
+  if (existsSync(file)) {
+    let journal: Journal;
+    try {
+      journal = journalSchema.parse(JSON.parse(readFileSync(file, 'utf8')));
+    } catch (error) {
+      throw new DataError(`${file} is damaged: delete ${output}, and begin anew.`, { cause: error });
+    }
+    const { fingerprint, shardSize, shuffle } = journal;
+    if (fingerprint !== plan.fingerprint || shardSize !== plan.shardSize || shuffle !== plan.shuffle) {
+      throw new DataError(
+        `${output} holds unfinished shards of other images, or of another --shard-size or --shuffle: go on with what ` +
+          'they were begun with, or delete them.',
+      );
+    }
+    const missing = journal.shards.filter((shard) => !existsSync(path.join(output, shard.file)));
+    if (missing.length > 0) {
+      throw new DataError(
+        `${output} lacks ${missing.map((shard) => shard.file).join(', ')}, written earlier: begin anew.`,
+      );
+    }
+    return journal;
+  }
+  const there = readdirSync(output).filter(isShard);
+  if (there.length > 0) {
+    throw new DataError(`${output} holds other shards, as ${there[0]}: choose another --output.`);
+  }
+  return { ...plan, next: 0, shards: [], skipped: [] };
+}
+
+/** A shard while it is written. */
+class ShardFile {
+  readonly #hash: Hash = createHash('sha256');
+  readonly keys = new Set<string>();
+  images = 0;
+  bytes = 0;
+
+  private constructor(
+    readonly handle: FileHandle,
+    readonly partial: string,
+  ) {}
+
+  static async begin(output: string): Promise<ShardFile> {
+    const partial = path.join(output, `.shard-${process.pid}.partial`);
+    return new ShardFile(await open(partial, 'w'), partial);
+  }
+
+  async write(parts: Buffer[]): Promise<void> {
+    for (const part of parts) {
+      this.#hash.update(part);
+      this.bytes += part.length;
+    }
+    await this.handle.appendFile(Buffer.concat(parts));
+  }
+
+  /** Gives it its name, flushed. */
+  async finish(file: string): Promise<Journal['shards'][number]> {
+    await this.write([END]);
+    await this.handle.sync();
+    await this.handle.close();
+    await rename(this.partial, file);
+    const { images, bytes } = this;
+    return { file: path.basename(file), images, bytes, sha256: this.#hash.digest('hex') };
+  }
+
+  async abandon(): Promise<void> {
+    await this.handle.close().catch(() => undefined);
+    rmSync(this.partial, { force: true });
+  }
+}
+
+const EXTENSIONS: Readonly<Record<string, string>> = {
+  ...{ JPEG: 'jpg', PNG: 'png', WebP: 'webp', AVIF: 'avif', TIFF: 'tif', GIF: 'gif' },
+};
+
+/** How an image is called in the list, in a way that says nothing of where the list lies. */
+function listedName(images: PackedImages, index: number, root: string): string {
+  const { part, index: within } = images.place(index);
+  if (part.file === null) return path.relative(root, images.name(index)).split(path.sep).join('/');
+  if (part.parquet === undefined) return images.name(index);
+  return `${path.basename(part.file, path.extname(part.file))}-${within}`;
+}
+
+/**
+ * The members of an image. A key has no dots after its last slash, because WebDataset ends keys there; where that, or
+ * another image of the shard, makes it another name than the image's, a .json tells the name.
+ */
+function sampleMembers(
+  name: string,
+  label: number | null,
+  bytes: Uint8Array,
+  keys: Set<string>,
+): Buffer[] | null {
+  const safe = name
+    .split('/')
+    .filter((part) => part !== '' && part !== '..' && part !== '.')
+    .join('/');
+  const extension = /\.([A-Za-z0-9]{1,8})$/.exec(safe)?.[1] ?? EXTENSIONS[sniffFormat(bytes) ?? ''];
+  if (extension === undefined) return null;
+  const stem = safe.endsWith(`.${extension}`) ? safe.slice(0, -extension.length - 1) : safe;
+  const slash = stem.lastIndexOf('/') + 1;
+  const plain = stem.slice(0, slash) + (stem.slice(slash).replaceAll('.', '_') || '_');
+  let key = plain;
+  for (let n = 2; keys.has(key); n++) key = `${plain}~${n}`;
+  keys.add(key);
+  const member = (file: string, content: Uint8Array): Buffer[] => [
+    tarHeader(file, content.length),
+    Buffer.from(content.buffer, content.byteOffset, content.length),
+    padding(content.length),
+  ];
+  const image = `${key}.${extension}`;
+  const isOther = image !== name && badName(name) === null && splitKey(name) !== null;
+  return [
+    ...(label === null ? [] : member(`${key}.cls`, Buffer.from(String(label)))),
+    ...(isOther ? member(`${key}.json`, Buffer.from(JSON.stringify({ [NAME_FIELD]: name }))) : []),
+    ...member(image, bytes),
+  ];
+}
+
+const bytesOf = (parts: readonly Buffer[]): number => parts.reduce((sum, part) => sum + part.length, 0);
+
+/**
+ * Writes the images of a source into tar shards, their description (dino-shards.json) and their index.
+ * @throws DataError for images that can't be listed, or a folder that can't be used; ConfigError for a size that is none;
+ *   the signal's reason when aborted: the same call goes on later
+ */
+export async function writeShards(
+  source: string | ImageList,
+  options: WriteShardsOptions,
+): Promise<WriteShardsResult> {
+  const { output, shardSize = DEFAULT_SHARD_SIZE, shuffle, signal } = options;
+  if (!(Number.isSafeInteger(shardSize) && shardSize >= 10_000))
+    throw new ConfigError(`shardSize is ${shardSize}; expected at least 10000 bytes`);
+  const list = typeof source === 'string' ? await listImages(source, options) : source;
+  const images = PackedImages.from(list.items);
+  const plan = { fingerprint: list.fingerprint, shardSize, shuffle: shuffle ?? null };
+  const journal = openJournal(output, plan);
+  const resumed = journal.shards.length;
+  const order = shuffle === undefined ? null : epochPermutation(images.length, shuffle, 0);
+  const reader = new ImageReader(images);
+  const readNext = async (at: number) => {
+    const index = order?.[at] ?? at;
+    try {
+      return { index, bytes: await reader.read(index), reason: '' };
+    } catch (error) {
+      if (!(error instanceof DataError)) throw error;
+      return { index, bytes: null, reason: error.message };
+    }
+  };
+  const ahead: ReturnType<typeof readNext>[] = [];
+  let asked = journal.next;
+  let shard: ShardFile | null = null;
+  const finish = async (next: number) => {
+    if (shard === null) return;
+    if (shard.images === 0) return shard.abandon();
+    const number = String(journal.shards.length).padStart(6, '0');
+    journal.shards.push(await shard.finish(path.join(output, `shard-${number}.tar`)));
+    journal.next = next;
+    shard = null;
+    writeFileWhole(path.join(output, JOURNAL), JSON.stringify(journal));
+  };
+  let skipped: Journal['skipped'] = [];
+  try {
+    for (let at = journal.next; at < images.length; at++) {
+      signal?.throwIfAborted();
+      while (asked < images.length && asked < at + AHEAD) ahead.push(readNext(asked++));
+      const { index, bytes, reason } = await ahead.shift()!;
+      const name = listedName(images, index, list.root);
+      const label = images.label(index);
+      shard ??= await ShardFile.begin(output);
+      let members = bytes === null ? null : sampleMembers(name, label, bytes, shard.keys);
+      if (members === null) {
+        skipped.push({
+          path: images.path(index),
+          reason: reason || 'is no image, and its name has no ending',
+        });
+      } else {
+        if (shard.images > 0 && shard.bytes + bytesOf(members) + END.length > shardSize) {
+          journal.skipped.push(...skipped);
+          skipped = [];
+          await finish(at);
+          shard = await ShardFile.begin(output);
+          members = sampleMembers(name, label, bytes!, shard.keys)!;
+        }
+        await shard.write(members);
+        shard.images++;
+      }
+      options.onImage?.({ done: at + 1, total: images.length, shards: journal.shards.length });
+    }
+    journal.skipped.push(...skipped);
+    await finish(images.length);
+  } catch (error) {
+    await Promise.allSettled(ahead);
+    await shard?.abandon();
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (typeof code === 'string' && /^E[A-Z]+$/.test(code)) {
+      throw new DataError(`${output} can't be written: ${message}`, { cause: error });
+    }
+    throw error;
+  } finally {
+    reader.close();
+  }
+  const written = journal.shards.reduce((sum, entry) => sum + entry.images, 0);
+  if (written === 0) throw new DataError(`none of the ${images.length} images of ${list.root} can be read`);
+  const description: ShardsDescription = {
+    version: 1,
+    images: written,
+    fingerprint: list.fingerprint,
+    classes: list.classes,
+    shards: journal.shards,
+  };
+  writeFileWhole(path.join(output, DESCRIPTION), `${JSON.stringify(description, null, 1)}\n`);
+  rmSync(path.join(output, JOURNAL), { force: true });
+  const files = journal.shards.map((entry) => path.resolve(output, entry.file));
+  const listed = await listShards(files, path.resolve(output), path.resolve(output), options);
+  return {
+    ...{ output, images: written, shards: files, resumed, skipped: journal.skipped },
+    bytes: journal.shards.reduce((sum, entry) => sum + entry.bytes, 0),
+    classes: list.classes?.length ?? null,
+    ...{ index: listed.index, fingerprint: listed.fingerprint },
+  };
+}

@@ -1,0 +1,26 @@
+/** Folders and parts of shards that could not be listed: their images are missing from a training, which must be seen. */
+import type { ImageList } from '../data/index.js';
+import type { TrainEvent } from './events.js';
+import { appendLine, skippedPath } from './run-folder.js';
+
+/** Warnings that are printed; the file has all. */
+const SHOWN = 5;
+
+/** Writes them into the run's skipped.jsonl, once a run, and warns. */
+export function reportUnreadable(
+  { unreadable }: ImageList,
+  run: { output: string; resume: boolean },
+  emit: (event: TrainEvent) => void,
+): void {
+  if (!run.resume) for (const place of unreadable) appendLine(skippedPath(run.output), place);
+  for (const { path, offset, reason } of unreadable.slice(0, SHOWN)) {
+    emit({
+      type: 'warning',
+      message: `${path}${offset === undefined ? '' : ` at byte ${offset}`}: ${reason}`,
+    });
+  }
+  if (unreadable.length > SHOWN) {
+    const message = `${unreadable.length - SHOWN} more places can't be read: see ${skippedPath(run.output)}`;
+    emit({ type: 'warning', message });
+  }
+}
