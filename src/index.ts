@@ -18,6 +18,7 @@ export { joinWorld, type JoinWorldOptions } from './processes/join-world.js';
 export { World } from './processes/world.js';
 export { placeFromEnvironment, type Launcher, type Place } from './processes/place.js';
 export { launch, type Ended, type LaunchOptions } from './processes/launch.js';
+export { slurmScript, submitSlurmJob, type SlurmJob, type SubmittedJob } from './train/slurm.js';
 export { Backbone, type BackboneFactory, type BackboneOptions } from './models/index.js';
 export type { StepMetrics, TrainEvent, TrainResult } from './train/events.js';
 export { listWatched, readFrame, type FilmFrame, type WatchedImage } from './train/film-folder.js';

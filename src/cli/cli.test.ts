@@ -18,6 +18,7 @@ function dino(...args: string[]) {
 
 const COMMANDS = [
   ['train'],
+  ['slurm'],
   ['eval', 'knn'],
   ['eval', 'video-segmentation'],
   ['eval', 'linear'],

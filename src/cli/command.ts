@@ -195,8 +195,32 @@ export async function runCommand(
   summary: string,
   tokens: readonly string[],
 ): Promise<void> {
+  const line = readCommandLine(module, name, tokens, summary);
+  if (line.help !== null) {
+    process.stdout.write(line.help);
+    return;
+  }
+  const io = new Output(line.options['json'] === true);
+  try {
+    await module.run({ ...line, io });
+  } finally {
+    io.end();
+  }
+}
+
+/**
+ * Reads the command line of one command.
+ * @returns What run() gets, and the text of its help where that is asked for.
+ */
+export function readCommandLine(
+  module: Pick<CommandModule, 'define'>,
+  name: string,
+  tokens: readonly string[],
+  summary = '',
+): Omit<Invocation, 'io'> & { help: string | null } {
   const command = new Command(name).description(summary).exitOverride().allowExcessArguments(true);
-  command.configureOutput({ writeErr: () => undefined }); // its errors are thrown, and printed in one place
+  let text = '';
+  command.configureOutput({ writeOut: (part) => (text += part), writeErr: () => undefined }); // its errors are thrown, and printed in one place
   module.define(command);
   command.option('--json', 'print one JSON object on stdout');
   const help = command.createOption('-h, --help', 'show this help');
@@ -204,7 +228,8 @@ export async function runCommand(
   const { argv, problems } = scanFlags(tokens, [...command.options, help], aliasesOf.get(command));
   if (argv.includes('--help') || argv.includes('-h')) {
     command.outputHelp();
-    return;
+    command.outputHelp();
+    return { args: [], options: {}, problems, help: text };
   }
   // Arguments are counted here, so that a missing one is reported together with the rest.
   const expected = command.registeredArguments;
@@ -224,13 +249,7 @@ export async function runCommand(
   if (args.length > expected.length && expected.at(-1)?.variadic !== true) {
     problems.push(`unexpected argument ${args.slice(expected.length).join(', ')}`);
   }
-  const options = command.opts<Record<string, unknown>>();
-  const io = new Output(options['json'] === true);
-  try {
-    await module.run({ args, options, problems, io });
-  } finally {
-    io.end();
-  }
+  return { args, options: command.opts<Record<string, unknown>>(), problems, help: null };
 }
 
 /** @throws ConfigError with the problems found so far and `more`. */
@@ -269,11 +288,10 @@ export function interruptSignal(onFirst: () => void): { signal: AbortSignal; rel
     controller.abort(new Interrupted('interrupted'));
     onFirst();
   };
-  process.on('SIGINT', handle);
-  process.on('SIGTERM', handle);
+  const signals = ['SIGINT', 'SIGTERM', 'SIGUSR1'] as const; // Slurm's jobs are often told by SIGUSR1
+  for (const name of signals) process.on(name, handle);
   const release = (): void => {
-    process.off('SIGINT', handle);
-    process.off('SIGTERM', handle);
+    for (const name of signals) process.off(name, handle);
   };
   return { signal: controller.signal, release };
 }

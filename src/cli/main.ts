@@ -55,6 +55,7 @@ const commands: Readonly<Record<string, Entry>> = {
     load: () => import('./studio.js'),
   },
   shard: { summary: 'pack images into tar shards, or index shards', load: () => import('./shard.js') },
+  slurm: { summary: 'train as a job of a Slurm cluster', load: () => import('./slurm.js') },
   embed: { summary: 'write the features of images to a file', load: () => import('./embed.js') },
   attention: { summary: 'draw what the model looks at', load: () => import('./attention.js') },
   video: { summary: 'draw what the model looks at over a video', load: () => import('./video.js') },

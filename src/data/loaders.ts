@@ -201,7 +201,7 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
  * An epoch's order dealt out like cards: the batches of all processes together are those of one process whose batch is as
  * large as all of theirs. DistributedSampler repeats images until each has as many; here the last few are left out.
  */
-function shardOrder(order: Uint32Array, shard: { rank: number; count: number }): Uint32Array {
+export function shardOrder(order: Uint32Array, shard: { rank: number; count: number }): Uint32Array {
   if (shard.count === 1) return order;
   const own = new Uint32Array(Math.floor(order.length / shard.count));
   return own.map((_, i) => order[i * shard.count + shard.rank]!);

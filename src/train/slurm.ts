@@ -1,0 +1,195 @@
+/**
+ * A Slurm job that trains until it is done, however often the cluster stops it (in place of the reference's
+ * run_with_submitit.py, with its defaults): `srun` starts one `dino train` a GPU, which read their ranks from Slurm's
+ * variables; before the time is over Slurm signals them, they write a checkpoint and end with code 130, and the script puts
+ * the job into the queue again. `--resume auto` then goes on from the newest checkpoint.
+ */
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { ConfigError, EngineError } from '../errors.js';
+
+export interface SlurmJob {
+  /** Arguments of `dino train`, as typed. */
+  train: readonly string[];
+  /** The run folder that they name. */
+  run: string;
+  /** Program and first arguments that start `dino`. Default: this node and this package. */
+  command: readonly string[];
+  /** Where the job runs: relative paths of `train` begin there. */
+  folder: string;
+  name: string;
+  nodes: number;
+  /** GPUs a node; 0 for none. */
+  gpus: number;
+  /** Processes a node: one a GPU. */
+  tasks: number;
+  /** Cores of each process: its loader workers, and on a CPU its arithmetic. */
+  cpus: number;
+  /** Slurm's formats: minutes, hours:minutes:seconds, days-hours, days-hours:minutes:seconds, ... */
+  time: string;
+  /** Seconds before the end at which the processes are told to write a checkpoint. */
+  grace: number;
+  /** How often to start again, within the job, after a process has failed or was lost. */
+  maxRestarts: number;
+  /** Memory of a node, as `320G`; null for the cluster's default. */
+  mem: string | null;
+  partition: string | null;
+  account: string | null;
+  qos: string | null;
+  constraint: string | null;
+  comment: string | null;
+  /** More of sbatch's options, as `--exclude=node7`. */
+  sbatch: readonly string[];
+  /** Lines of bash that come first: `module load ...`, `export NCCL_SOCKET_IFNAME=...`. */
+  setup: readonly string[];
+}
+
+const TIME = /^(\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+|\d+-\d+:\d\d|\d+-\d+:\d\d:\d\d)$/;
+
+/** A word as bash reads it back. */
+export const bashWord = (word: string): string =>
+  /^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+
+/** A value in a #SBATCH line, which knows double quotes and backslashes. */
+const directive = (name: string, value: string | number): string => {
+  const text = String(value);
+  const quoted = /[^\w./:=,@%+-]/.test(text) ? `"${text.replaceAll(/["\\]/g, '\\$&')}"` : text;
+  return `#SBATCH --${name}=${quoted}`;
+};
+
+function problemsOf(job: SlurmJob): string[] {
+  const problems: string[] = [];
+  if (!TIME.test(job.time)) {
+    problems.push(
+      `--time is ${job.time}; expected minutes, hours:minutes:seconds, days-hours or days-hours:minutes:seconds`,
+    );
+  }
+  if (job.mem !== null && !/^\d+[KMGT]?$/.test(job.mem))
+    problems.push(`--mem is ${job.mem}; expected a number with K, M, G or T behind it`);
+  const named = { ...job, 'working folder': job.folder, run: job.run };
+  for (const [name, value] of Object.entries(named)) {
+    if (typeof value === 'string' && /[\r\n]/.test(value))
+      problems.push(`${name} has a line break, which a #SBATCH line can't hold`);
+  }
+  for (const option of job.sbatch) {
+    if (!/^--?[a-zA-Z][^\r\n]*$/.test(option))
+      problems.push(`--sbatch ${option}; expected an option of sbatch, as --sbatch=--exclude=node7`);
+  }
+  if (job.gpus > 0 && job.tasks !== job.gpus)
+    problems.push(`--tasks ${job.tasks} and --gpus ${job.gpus}: with GPUs there is one process each`);
+  return problems;
+}
+
+/**
+ * The text of the job's script.
+ * @throws ConfigError with all that is wrong.
+ */
+export function slurmScript(job: SlurmJob): string {
+  const problems = problemsOf(job);
+  if (problems.length > 0) throw new ConfigError(problems);
+  const optional = (['mem', 'partition', 'account', 'qos', 'constraint', 'comment'] as const).flatMap(
+    (name) => {
+      const value = job[name];
+      return value === null ? [] : [directive(name, value)];
+    },
+  );
+  const words = [...job.command, 'train', ...job.train].map(bashWord);
+  const head = [
+    '#!/bin/bash',
+    `# Trains until it is done: \`sbatch\` this file. Written by \`dino slurm\`; edit it as you like.`,
+    directive('job-name', job.name),
+    directive('nodes', job.nodes),
+    directive('ntasks-per-node', job.tasks),
+    directive('cpus-per-task', job.cpus),
+    ...(job.gpus > 0 ? [directive('gpus-per-node', job.gpus)] : []),
+    directive('time', job.time),
+    ...optional,
+    directive('chdir', job.folder),
+    '# one log, however often the job is requeued',
+    directive('output', path.join(job.run, 'slurm-%j.out')),
+    '#SBATCH --open-mode=append',
+    '#SBATCH --requeue',
+    `# ${job.grace} s before the end of its time every process is told to write a checkpoint`,
+    directive('signal', `TERM@${job.grace}`),
+    ...job.sbatch.map((option) => `#SBATCH ${option}`),
+    '',
+    'set -uo pipefail',
+    ...job.setup,
+  ];
+  return `${head.join('\n')}
+
+failures=0
+while true; do
+  # One process a task; they find each other by Slurm's variables. When one is lost, the others write a checkpoint and end
+  # by themselves: srun must not kill them first.
+  srun --kill-on-bad-exit=0 --cpus-per-task=${job.cpus} \\
+    ${words.join(' ')}
+  code=$?
+  case $code in
+    0) exit 0 ;;
+    130)
+      echo "stopped with a checkpoint: into the queue again"
+      scontrol requeue "$SLURM_JOB_ID"
+      exit $? ;;
+    2) exit 2 ;; # wrong settings don't become right
+  esac
+  failures=$((failures + 1))
+  if [ "$failures" -gt ${job.maxRestarts} ]; then
+    echo "failed with $code, and ${job.maxRestarts} restarts are used up" >&2
+    exit "$code"
+  fi
+  echo "failed with $code: start $((failures + 1)), from the newest checkpoint" >&2
+done
+`;
+}
+
+/** Finds a program on PATH. */
+function onPath(name: string): string | null {
+  for (const folder of (process.env['PATH'] ?? '').split(path.delimiter)) {
+    const file = path.join(folder, name);
+    try {
+      accessSync(file, constants.X_OK);
+      return file;
+    } catch {
+      // not there
+    }
+  }
+  return null;
+}
+
+export interface SubmittedJob {
+  script: string;
+  /** Slurm's number; null when it was only written. */
+  job: string | null;
+}
+
+/**
+ * Writes the script, and submits it.
+ *
+ * @param script - File to write; its folder is made.
+ * @param submit - `auto` submits where there is an `sbatch`.
+ * @throws ConfigError when the job is wrong, EngineError with sbatch's own words when it refuses.
+ */
+export function submitSlurmJob(
+  job: SlurmJob,
+  script: string,
+  submit: boolean | 'auto' = 'auto',
+): SubmittedJob {
+  const text = slurmScript(job);
+  mkdirSync(path.dirname(script), { recursive: true });
+  mkdirSync(path.resolve(job.folder, job.run), { recursive: true }); // Slurm opens the log there
+  writeFileSync(script, text, { mode: 0o755 });
+  const sbatch = submit === false ? null : onPath('sbatch');
+  if (sbatch === null) {
+    if (submit === true)
+      throw new EngineError(
+        `${script} is written, but there is no sbatch on PATH: submit it from a login node`,
+      );
+    return { script, job: null };
+  }
+  const { status, stdout, stderr, error } = spawnSync(sbatch, ['--parsable', script], { encoding: 'utf8' });
+  if (status !== 0)
+    throw new EngineError(`sbatch refused ${script}: ${(error?.message ?? stderr).trim()}`, { cause: error });
+  return { script, job: stdout.trim().split(';')[0] ?? null };
+}
