@@ -88,7 +88,10 @@ export class ImageReader {
     this.#open.set(part, shard);
     shard.users++;
     try {
-      if (part.parquet === undefined) return await readPlaceQuickly(shard.descriptor, offset, length);
+      if (part.parquet === undefined) {
+        if (offset + length > part.size) throw new DataError('its place lies beyond the end of the shard');
+        return await readPlaceQuickly(shard.descriptor, offset, length);
+      }
       const readAt = (from: number, bytes: number) => readPlaceQuickly(shard.descriptor, from, bytes);
       return await this.#pages.read(part, part.parquet, offset, length, readAt);
     } finally {

@@ -6,6 +6,7 @@
  *
  * An image is a file of its own, or lies within one (a shard): then its part says which, and where.
  */
+import { DataError } from '../errors.js';
 import type { ImageItem, ImageItems } from './image-items.js';
 
 /** Images that lie in one file, or files of their own that were listed together. */
@@ -200,7 +201,8 @@ export class PackedImages implements ImageItems {
   #varint(segment: Buffer): number {
     let [value, scale] = [0, 1];
     for (;;) {
-      const byte = segment[this.#position++]!;
+      const byte = segment[this.#position++];
+      if (byte === undefined) throw damaged();
       value += (byte & 127) * scale;
       if (byte < 128) return value;
       scale *= 128;
@@ -214,7 +216,7 @@ export class PackedImages implements ImageItems {
     const part = this.partOf(index);
     const local = index - this.#firstImage[part]!;
     const start = this.#blocks[this.#firstBlock[part]! + Math.floor(local / BLOCK)]!;
-    const segment = this.#names[Math.floor(start / SEGMENT)]!;
+    const segment = this.#names[Math.floor(start / SEGMENT)] ?? Buffer.alloc(0);
     let steps = local % BLOCK;
     if (steps !== 0 && this.#decoded >= index - steps && this.#decoded <= index) {
       steps = index - this.#decoded;
@@ -225,6 +227,7 @@ export class PackedImages implements ImageItems {
     for (; steps > 0; steps--) {
       const common = this.#varint(segment);
       const rest = this.#varint(segment);
+      if (common > this.#scratch.length || this.#position + rest > segment.length) throw damaged();
       if (common + rest > this.#scratch.length) {
         const larger = Buffer.alloc(2 * (common + rest));
         this.#scratch.copy(larger, 0, 0, common);
@@ -272,6 +275,10 @@ export class PackedImages implements ImageItems {
     for (let i = 0; i < this.length; i++) yield this.at(i)!;
   }
 }
+
+/** Only an index file can be: a list that was made here is right. */
+const damaged = () =>
+  new DataError('The index of the shards is damaged: delete dino-index-*.bin beside them, it is made anew.');
 
 type Numbers = Float64Array | Uint32Array | Int32Array;
 

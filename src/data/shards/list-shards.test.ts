@@ -210,6 +210,24 @@ test('a damaged index, one of another version, one cut off: made anew', async ()
   }
 });
 
+test('names and places that are damaged within an index are told, not followed', async () => {
+  const folder = shards('rotten', { '0.tar': ['a.jpg', 'b.jpg'] });
+  const { file } = (await listShardSource(folder)).index;
+  const bytes = readFileSync(file!);
+  const arrays = Math.ceil((12 + bytes.readUInt32LE(8)) / 8) * 8; // where the header ends
+  const rotten = Buffer.from(bytes);
+  rotten.fill(0xff, arrays, arrays + 8);
+  writeFileSync(file!, rotten);
+  const { items } = await listImages(folder);
+  assert.throws(() => items.at(1), /index of the shards is damaged: delete/);
+  const lengths = Buffer.from(bytes);
+  lengths.fill(0xff, bytes.length - 8);
+  writeFileSync(file!, lengths);
+  const reader = new ImageReader((await listImages(folder)).items as PackedImages);
+  await assert.rejects(reader.read(1), /beyond the end of the shard/);
+  reader.close();
+});
+
 test(
   'a folder that can’t be written to: the index is kept in the cache',
   { skip: process.getuid?.() === 0 },
