@@ -11,7 +11,7 @@ manualSeed(0);
 const backbone = buildBackbone({ arch: 'vit_small', patchSize: 16 }).eval();
 for (const parameter of backbone.parameters()) parameter.requiresGrad = false;
 const { items } = await listImages(`${c.data}/imagenette-mini/val`);
-const chosen = items.filter((_, i) => i % Math.floor(items.length / c.images) === 0).slice(0, c.images);
+const chosen = [...items].filter((_, i) => i % Math.floor(items.length / c.images) === 0).slice(0, c.images);
 await contestant(async () => {
   let done = 0;
   const options = {

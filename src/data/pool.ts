@@ -3,6 +3,7 @@
  * taken, held by the consumer, or free. Work is given out as soon as a slot is free and never beyond that: this is the
  * back-pressure, and what bounds the memory.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { DataError, EngineError } from '../errors.js';
 import { loadCropsAddon } from './crops.js';
@@ -49,6 +50,8 @@ export interface PoolOptions {
 interface Pending {
   plan: BatchPlan;
   slot: number;
+  /** How often the slot was used before. */
+  use: number;
   results: PositionResult[];
 }
 
@@ -151,7 +154,7 @@ export class SlotPool {
       const slot = this.#free.shift()!;
       const use = this.#uses[slot]!++;
       this.#control.publish(slot, use, plan.indices);
-      this.#pending.push({ plan, slot, results: [] });
+      this.#pending.push({ plan, slot, use, results: [] });
       const message: BatchMessage = { slot, use, epoch: plan.epoch, count: plan.indices.length };
       for (const worker of this.#workers) worker.postMessage(message);
     }
@@ -170,18 +173,34 @@ export class SlotPool {
     await Promise.all(Array.from({ length: LOCAL_LANES }, lane));
   }
 
-  /** Waits until the workers have finished a batch, or until something failed. */
+  /**
+   * Waits until the workers have finished a batch, or until something failed. While it has positions left this thread
+   * takes some too, since it has nothing else to do: that is when workers start, or are too few.
+   */
   async #waitFor(pending: Pending): Promise<void> {
-    const complete = () => pending.results.length === pending.plan.indices.length;
+    const { plan, results } = pending;
+    const complete = () => results.length === plan.indices.length;
     for (const worker of this.#workers) worker.ref();
     try {
       while (!complete() && this.#error === null) {
-        await new Promise<void>((resolve) => (this.#wake = resolve));
+        if (!(await this.#help(pending))) await new Promise<void>((resolve) => (this.#wake = resolve));
       }
+    } catch (error) {
+      this.#fail(error as Error);
     } finally {
       this.#wake = null;
       for (const worker of this.#workers) worker.unref();
     }
+  }
+
+  /** Renders one position that no worker has taken yet; false when there is none. */
+  async #help({ plan, slot, use, results }: Pending): Promise<boolean> {
+    const position = this.#control.claim(slot, use, plan.indices.length);
+    if (position === null) return false;
+    const place = { epoch: plan.epoch, imageIndex: plan.indices[position]!, position };
+    results.push(await renderPosition(this.#options.job, this.#images, place, this.#bytes[slot]!));
+    await nextTurn(); // messages and signals
+    return true;
   }
 
   /**

@@ -17,6 +17,7 @@ import {
 } from '../nn/index.js';
 import {
   attentionResidual,
+  blocksInGroups,
   noGrad,
   ops,
   Parameter,
@@ -207,6 +208,7 @@ export class VisionTransformer extends Backbone {
   override readonly embedDim: number;
   readonly patchSize: number;
   readonly numHeads: number;
+  readonly #dropPathRate: number;
 
   /** @throws ShapeError when the heads don't divide the width, or a patch is larger than the image. */
   constructor(options: VisionTransformerOptions) {
@@ -231,6 +233,7 @@ export class VisionTransformer extends Backbone {
     this.embedDim = embedDim;
     this.patchSize = patchSize;
     this.numHeads = numHeads;
+    this.#dropPathRate = dropPathRate;
     const numPatches = Math.floor(imgSize / patchSize) ** 2;
     this.patch_embed = new PatchEmbed(patchSize, embedDim);
     this.cls_token = new Parameter(zeros([1, 1, embedDim]));
@@ -258,6 +261,8 @@ export class VisionTransformer extends Backbone {
   override forward(images: Tensor): Tensor {
     const last = this.blocks.at(-1) as Block;
     let x = this.prepareTokens(images);
+    const [token] = this.#inGroups(x, 1, true) ?? [];
+    if (token !== undefined) return token.select(1, 0);
     for (const block of this.blocks)
       x = checkpoint((tokens) => (block === last ? block.forwardClass(tokens) : block.forward(tokens)), x);
     return this.norm.forward(x).select(1, 0); // of (B, 1, C)
@@ -266,13 +271,30 @@ export class VisionTransformer extends Backbone {
   /** All tokens after the last norm, (B, 1 + N, C): the class token, then the patches row by row. */
   forwardTokens(images: Tensor): Tensor {
     let x = this.prepareTokens(images);
+    const [tokens] = this.#inGroups(x, 1, false) ?? [];
+    if (tokens !== undefined) return tokens;
     for (const block of this.blocks) x = checkpoint((tokens) => block.forward(tokens), x);
     return this.norm.forward(x);
+  }
+
+  /**
+   * Tokens of the last `keep` blocks after the last norm, (B, 1 + N, C) or (B, 1, C), by whole images a thread; null where
+   * operators run one after the other: with gradients, for few images, off the CPU.
+   */
+  #inGroups(x: Tensor, keep: number, classOnly: boolean): Tensor[] | null {
+    if (this.training && this.#dropPathRate > 0) return null;
+    const layers = [...this.blocks].flatMap(({ norm1, attn, norm2, mlp }) => {
+      return [norm1, attn.qkv, attn.proj, norm2, mlp.fc1, mlp.fc2];
+    });
+    const weights = [...layers, this.norm].flatMap(({ weight, bias }) => [weight, bias as Tensor]);
+    return blocksInGroups(x, weights, { heads: this.numHeads, eps: LAYER_NORM_EPS, keep, classOnly });
   }
 
   /** Tokens of the last `n` blocks, each after the last norm (B, 1 + N, C), the deepest last. */
   getIntermediateLayers(images: Tensor, n = 1): Tensor[] {
     let x = this.prepareTokens(images);
+    const apart = this.#inGroups(x, n, false);
+    if (apart !== null) return apart;
     const output: Tensor[] = [];
     let left = this.blocks.length;
     for (const block of this.blocks) {

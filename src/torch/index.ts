@@ -9,6 +9,7 @@ import { native } from './native.js';
 export type { DType, MemoryFormat, Scalar, TypedArray } from './dtype.js';
 export {
   attentionResidual,
+  blocksInGroups,
   perceptron,
   perceptronResidual,
   type Affine,

@@ -1,4 +1,4 @@
-/** Operators of our own: native/torch/perceptron.cc and attention.cc. */
+/** Operators of our own: native/torch/perceptron.cc, attention.cc and groups.cc. */
 import { Operator } from './dispatch.js';
 import type { Tensor } from './tensor.js';
 
@@ -6,6 +6,7 @@ const operators = {
   perceptron: new Operator('dino::perceptron', ['']),
   perceptronResidual: new Operator('dino::perceptron_residual', ['']),
   attentionResidual: new Operator('dino::attention_residual', ['']),
+  blocksInGroups: new Operator('dino::blocks_in_groups', ['']),
 };
 
 /** A linear layer's parameters. */
@@ -107,4 +108,26 @@ export function attentionResidual(
     kept,
     scale,
   ]) as Tensor;
+}
+
+/**
+ * A transformer's blocks and last norm without gradients, a few images at a time in each thread: what the operators one by
+ * one give, without all threads waiting for each other after each of them. It is for float32 on the CPU, without autocast,
+ * and two images or more a thread.
+ *
+ * @param x - (B, N, C) tokens.
+ * @param weights - Weight and bias of norm1, attn.qkv, attn.proj, norm2, mlp.fc1 and mlp.fc2 of each block, then of the last
+ *   norm.
+ * @param keep - Of how many of the last blocks the tokens are wanted.
+ * @param classOnly - The class token alone, of the last block.
+ * @returns (B, N, C) each, or (B, 1, C); the deepest last. Null where it is not for.
+ */
+export function blocksInGroups(
+  x: Tensor,
+  weights: readonly Tensor[],
+  options: { heads: number; eps: number; keep: number; classOnly: boolean },
+): Tensor[] | null {
+  const { heads, eps, keep, classOnly } = options;
+  const outputs = operators.blocksInGroups.call([x, weights, heads, eps, keep, classOnly]) as Tensor[];
+  return outputs.length === 0 ? null : outputs;
 }

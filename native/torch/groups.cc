@@ -1,0 +1,138 @@
+// A transformer without gradients, whole images a thread.
+//
+//   dino::blocks_in_groups(x, weights, heads, eps, keep, class_only)
+//
+// Its case is float32 on the CPU and more images than threads; in others the list that it returns is empty.
+//
+// Operators one after the other make all threads wait for each other some hundred times a pass, and for whoever takes a
+// core away for a moment, as loader threads do. Here each thread takes a few images through all blocks, with the same
+// operators in one thread, and then the next few: products are as fast as large ones, what lies between them stays in the
+// cache, and nobody waits before the end. Which images go together depends on their number and that of the threads alone.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/ThreadLocalState.h>
+#include <ATen/autocast_mode.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <optional>
+#include <vector>
+
+namespace {
+
+constexpr int64_t kTokens = 1000;  // of a group at most: enough for the full speed of a product
+constexpr int64_t kWeights = 12;   // of a block
+
+struct Block {
+  at::Tensor norm1, norm1_bias, qkv, qkv_bias, proj, proj_bias, norm2, norm2_bias, fc1, fc1_bias, fc2, fc2_bias;
+
+  explicit Block(const at::Tensor* w)
+      : norm1(w[0]), norm1_bias(w[1]), qkv(w[2]), qkv_bias(w[3]), proj(w[4]), proj_bias(w[5]), norm2(w[6]),
+        norm2_bias(w[7]), fc1(w[8]), fc1_bias(w[9]), fc2(w[10]), fc2_bias(w[11]) {}
+};
+
+using Optional = std::optional<at::Tensor>;
+
+// (B, N, C) to the same
+at::Tensor attend(const Block& b, const at::Tensor& x, int64_t heads, double eps) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("dino::attention_residual", "")
+                             .typed<at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&, double,
+                                               const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                                               const at::Tensor&, int64_t, const Optional&, double)>();
+  return op.call(x, b.norm1, b.norm1_bias, eps, b.qkv, b.qkv_bias, b.proj, b.proj_bias, heads, std::nullopt, 1);
+}
+
+// (B, N, C) to the same
+at::Tensor perceive(const Block& b, const at::Tensor& x, double eps) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("dino::perceptron_residual", "")
+                             .typed<at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&, double,
+                                               const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                                               const at::Tensor&, const Optional&, double)>();
+  return op.call(x, b.norm2, b.norm2_bias, eps, b.fc1, b.fc1_bias, b.fc2, b.fc2_bias, std::nullopt, 1);
+}
+
+at::Tensor norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
+  return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
+}
+
+// (B, N, C) to the class token's (B, 1, C): of the others keys and values alone are computed.
+at::Tensor run_class(const Block& b, const at::Tensor& x, int64_t heads, double eps) {
+  const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2), dim = width / heads;
+  const at::Tensor y = norm(x, b.norm1, b.norm1_bias, eps);
+  const at::Tensor q = at::linear(y.narrow(1, 0, 1), b.qkv.narrow(0, 0, width), b.qkv_bias.narrow(0, 0, width))
+                           .view({batch, 1, heads, dim})
+                           .transpose(1, 2);
+  const at::Tensor kv =
+      at::linear(y, b.qkv.narrow(0, width, 2 * width), b.qkv_bias.narrow(0, width, 2 * width))
+          .view({batch, tokens, 2, heads, dim})
+          .permute({2, 0, 3, 1, 4});
+  const at::Tensor attended = at::scaled_dot_product_attention(q, kv[0], kv[1]).transpose(1, 2).flatten(2);
+  const at::Tensor z = at::linear(attended, b.proj, b.proj_bias).add_(x.narrow(1, 0, 1));
+  return perceive(b, z, eps);
+}
+
+// Tokens of the last `keep` blocks after the last norm, (B, N, C) each, the deepest last; of the class token alone
+// (B, 1, C) with class_only.
+std::vector<at::Tensor> run_all(at::Tensor x, at::TensorList weights, int64_t heads, double eps, int64_t keep,
+                                bool class_only) {
+  const int64_t depth = static_cast<int64_t>(weights.size()) / kWeights;
+  const at::Tensor &last = weights[depth * kWeights], &last_bias = weights[depth * kWeights + 1];
+  std::vector<at::Tensor> kept;
+  for (int64_t i = 0; i < depth; i++) {
+    const Block block(weights.data() + i * kWeights);
+    x = class_only && i == depth - 1 ? run_class(block, x, heads, eps) : perceive(block, attend(block, x, heads, eps), eps);
+    if (i >= depth - keep) kept.push_back(norm(x, last, last_bias, eps).contiguous());
+  }
+  return kept;
+}
+
+std::vector<at::Tensor> blocks_in_groups(const at::Tensor& tokens, at::TensorList weights, int64_t heads, double eps,
+                                         int64_t keep, bool class_only) {
+  const int64_t threads = at::get_num_threads();
+  if (at::GradMode::is_enabled() || !tokens.is_cpu() || tokens.scalar_type() != at::kFloat ||
+      weights[0].scalar_type() != at::kFloat || at::autocast::is_autocast_enabled(at::kCPU) ||
+      tokens.size(0) < 2 * threads) {
+    return {};
+  }
+  const at::Tensor x = tokens.contiguous();
+  const int64_t batch = x.size(0), width = x.size(2), depth = static_cast<int64_t>(weights.size()) / kWeights;
+  TORCH_CHECK(weights.size() == static_cast<size_t>(depth * kWeights + 2) && depth >= 1,
+              "blocks_in_groups: expected ", kWeights, " weights a block and 2 of the last norm");
+  TORCH_CHECK(keep >= 1 && keep <= depth && (!class_only || keep == 1), "blocks_in_groups: can't keep ", keep);
+  const int64_t largest = std::max<int64_t>(1, kTokens / x.size(1));
+  const int64_t rounds = (batch + largest * threads - 1) / (largest * threads);
+  const int64_t groups = std::min(batch, rounds * threads);
+
+  const int64_t rows = class_only ? 1 : x.size(1);
+  std::vector<at::Tensor> result;
+  for (int64_t i = 0; i < keep; i++) result.push_back(at::empty({batch, rows, width}, x.options()));
+  std::vector<float*> out;
+  for (const auto& tensor : result) out.push_back(tensor.data_ptr<float>());
+
+  std::atomic<int64_t> next{0};
+  const at::ThreadLocalState state;  // the other threads run in the caller's modes
+  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
+    const at::ThreadLocalStateGuard guard(state);
+    for (int64_t group = next++; group < groups; group = next++) {
+      const int64_t from = batch * group / groups, to = batch * (group + 1) / groups;
+      const auto kept = run_all(x.narrow(0, from, to - from), weights, heads, eps, keep, class_only);
+      for (size_t i = 0; i < kept.size(); i++) {
+        std::memcpy(out[i] + from * rows * width, kept[i].const_data_ptr<float>(), kept[i].numel() * sizeof(float));
+      }
+    }
+  });
+  return result;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(dino, library) {
+  library.def(
+      "blocks_in_groups(Tensor x, Tensor[] weights, int heads, float eps, int keep, bool class_only) -> Tensor[]");
+}
+TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) { library.impl("blocks_in_groups", blocks_in_groups); }
