@@ -14,15 +14,16 @@ export function peakMemory() {
   }
 }
 
-/** `work` returns how many units it did (steps, images); the answer is the seconds a unit. */
+/** `work` returns how many units it did (steps, images), alone or with what else it found; the answer is the seconds a unit. */
 export async function contestant(work) {
   console.log(JSON.stringify({ ready: true }));
   for await (const line of createInterface({ input: process.stdin })) {
     if (line !== 'run') break;
     const start = performance.now();
-    const units = await work();
+    const done = await work();
+    const { units, ...found } = typeof done === 'number' ? { units: done } : done;
     const seconds = (performance.now() - start) / 1000 / units;
-    console.log(JSON.stringify({ seconds, peakMiB: peakMemory() }));
+    console.log(JSON.stringify({ seconds, peakMiB: peakMemory(), ...found }));
   }
   process.exit(0);
 }

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections import Counter
 from types import SimpleNamespace
 
 from contestant import contestant
@@ -30,6 +31,14 @@ def network(drop_path_rate):
 def turn():
     augment = main_dino.DataAugmentationDINO((0.4, 1.0), (0.05, 0.4), 8)
     dataset = datasets.ImageFolder(os.path.join(c["data"], "imagenette-mini", "train"), transform=augment)
+    if c["perClass"] > 0:
+        taken = Counter()
+        few = []
+        for i, label in enumerate(dataset.targets):
+            taken[label] += 1
+            if taken[label] <= c["perClass"]:
+                few.append(i)
+        dataset = torch.utils.data.Subset(dataset, few)
     loader = torch.utils.data.DataLoader(
         dataset, batch_size=c["batch"], num_workers=1, shuffle=True, drop_last=True
     )

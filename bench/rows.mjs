@@ -19,9 +19,14 @@ function fromFiles(id, title, target, script, unit, settings) {
     unit,
     settings,
     files: true,
-    ...(script === 'epoch' ? { rounds: 1 } : {}),
+    ...(script === 'epoch'
+      ? { rounds: 1, note: (turn) => `data wait ${turn.dataWaitPercent.toFixed(1)}%` }
+      : {}),
   };
 }
+
+/** The first so many images of each class, for a look at the row in a minute; all without it. */
+const perClass = Number(process.env.DINO_BENCH_EPOCH_IMAGES ?? 0);
 
 const cuda = { device: 'cuda:0' };
 const needsCuda = { skip: () => !cudaThere() };
@@ -110,7 +115,7 @@ export const rows = [
   }),
   fromFiles(
     'epoch',
-    'one epoch, files to weights, ViT-Ti/16, imagenette-mini',
+    `one epoch, files to weights, ViT-Ti/16, imagenette-mini${perClass > 0 ? `, ${perClass} images a class` : ''}`,
     1.4,
     'epoch',
     's an epoch',
@@ -118,8 +123,8 @@ export const rows = [
       arch: 'vit_tiny',
       batch: 16,
       outDim: 4096,
+      perClass,
     },
-    { rounds: 1 },
   ),
   fromFiles('embed', 'embed, ViT-S/16, 224 px, files to features', 1.5, 'embed', 's an image', {
     images: 128,

@@ -94,6 +94,7 @@ async function measure(row) {
     result.sides[name] = { median: median(values), least: Math.min(...values), most: Math.max(...values) };
   }
   if (result.sides.reference) result.ratio = result.sides.reference.median / result.sides.ours.median;
+  if (row.note) result.title += ` (${row.note(turns.ours.at(-1))})`;
   if (row.flops) result.flops = row.flops;
   return result;
 }
