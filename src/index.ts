@@ -141,6 +141,40 @@ export { findFfmpeg } from './explain/ffmpeg.js';
 
 // the studio
 export { startStudio, type RunningStudio, type StudioOptions } from './studio/index.js';
+// finding one's way in a folder of images
+export {
+  buildIndex,
+  clusterIndex,
+  findDuplicates,
+  findOutliers,
+  ImageIndex,
+  loadIndexModel,
+  putImages,
+  searchIndex,
+  selectImages,
+  writeList,
+  type BuildIndexOptions,
+  type BuildIndexResult,
+  type Cluster,
+  type Clustering,
+  type ClusterOptions,
+  type DuplicateGroup,
+  type DuplicateOptions,
+  type ImageGroups,
+  type IndexedImage,
+  type IndexFeatures,
+  type IndexManifest,
+  type Match,
+  type NearestOptions,
+  type NearestRows,
+  type Outlier,
+  type OutlierOptions,
+  type PutOptions,
+  type Region,
+  type SearchOptions,
+  type SelectBy,
+  type SelectOptions,
+} from './explore/index.js';
 
 // the set-up
 export { runDoctor, type DoctorReport } from './doctor/doctor.js';

@@ -1,0 +1,67 @@
+/** Options that the commands on an index share: where results go, and how they are searched. */
+import type { Command } from 'commander';
+import path from 'node:path';
+import type { ImageGroups } from '../explore/put-images.js';
+import type { Invocation } from './command.js';
+
+/** --output, --copy-to and --link-to. */
+export function addResultOptions(command: Command): void {
+  command
+    .option(
+      '-o, --output <file>',
+      'also write the paths to a text file, which the other commands take for a folder',
+    )
+    .option('--copy-to <folder>', 'also copy the images to a new folder')
+    .option('--link-to <folder>', 'also make a new folder of symbolic links to them');
+}
+
+export function addExactOption(command: Command): void {
+  command.option(
+    '--exact',
+    'compare with every image; default for up to 10,000 images, approximate search above',
+  );
+}
+
+/** Checks the options of addResultOptions before the work begins. */
+export async function checkResultOptions({ options, problems }: Invocation): Promise<void> {
+  if (options['copyTo'] !== undefined && options['linkTo'] !== undefined)
+    problems.push('--copy-to and --link-to: give one of the two');
+  const { checkPutFolder } = await import('../explore/put-images.js');
+  for (const name of ['copyTo', 'linkTo']) {
+    const folder = options[name] as string | undefined;
+    try {
+      if (folder !== undefined) checkPutFolder(folder);
+    } catch (error) {
+      problems.push((error as Error).message);
+    }
+  }
+}
+
+export const exactOf = ({ options }: Invocation): { exact?: boolean } =>
+  options['exact'] === true ? { exact: true } : {};
+
+/** Writes the list and fills the folder that were asked for. */
+export async function putResults({ options, io }: Invocation, groups: ImageGroups): Promise<void> {
+  const { putImages, writeList } = await import('../explore/put-images.js');
+  const output = options['output'] as string | undefined;
+  if (output !== undefined) {
+    const images = Object.values(groups).flat();
+    writeList(output, images);
+    io.note(`${images.length} paths in ${output}`);
+  }
+  for (const [name, how] of [
+    ['copyTo', 'copy'],
+    ['linkTo', 'link'],
+  ] as const) {
+    const folder = options[name] as string | undefined;
+    if (folder === undefined) continue;
+    const count = putImages(groups, { folder, how });
+    io.note(`${count} ${how === 'copy' ? 'copies' : 'links'} in ${folder}`);
+  }
+}
+
+/** A path as it is shown: relative to where the command runs, when that is shorter. */
+export function shown(file: string): string {
+  const relative = path.relative(process.cwd(), file);
+  return relative.length < file.length ? relative : file;
+}

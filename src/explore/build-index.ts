@@ -1,0 +1,381 @@
+/**
+ * Makes an index of a folder of images, or brings one up to date: new and changed images are embedded, those that are
+ * gone are dropped, the rest stays. Changed means another size or time of the file. What was done is kept when the work is
+ * interrupted, and every few minutes.
+ */
+import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type ImageItem, type ImageList, listImages } from '../data/index.js';
+import { checkEvalSizes, defaultEvalSizes, featureBatches } from '../eval/features.js';
+import { writeFileWhole } from '../atomic-file.js';
+import { ConfigError, DataError } from '../errors.js';
+import { lockRunFolder } from '../train/run-folder.js';
+import { packageVersion } from '../version.js';
+import type { Model } from '../weights/load.js';
+import { FloatRows, normaliseRows, writeFloatRows } from './feature-file.js';
+import {
+  checkedFile,
+  INDEX_FEATURES,
+  INDEX_VERSION,
+  type IndexedImage,
+  type IndexFeatures,
+  type IndexFile,
+  type IndexManifest,
+  manifestPath,
+  readIndexedImages,
+  readManifest,
+  sealFile,
+  sha256File,
+} from './index-format.js';
+import { ImageIndex } from './image-index.js';
+import { VectorIndex } from './vector-index.js';
+
+/** Seconds after which what was embedded is written. */
+const SAVE_EVERY = 300;
+/** The graph is built anew when more than this share of it was dropped: removed nodes stay in it as dead ends. */
+const MOST_REMOVED = 0.2;
+/** What may be in a folder in which an index is begun: traces of one that did not come to its end. */
+const OURS = /^(lock|\.index\.json\..*|(images|skipped|features|vectors|map)-\d+\..*)$/;
+/** Images whose approximate neighbours are compared with exact ones at the end. */
+const CHECKED = 200;
+
+export interface BuildIndexOptions {
+  /** The index folder. */
+  output: string;
+  /** `cls` (default): the class token. `patch-mean`: the mean of the patch tokens. */
+  features?: IndexFeatures;
+  /** As in EmbedOptions. */
+  resize?: number;
+  crop?: number;
+  /** Default 64. */
+  batchSize?: number;
+  /** Loader workers; default 1. */
+  numWorkers?: number;
+  /** How the model was loaded, so that a search can load it again; default: its file, the teacher. */
+  weights?: { given: string; checkpointKey?: string; numHeads?: number };
+  /** What is embedded when it is aborted is kept. */
+  signal?: AbortSignal | undefined;
+  /** Seconds after which what was embedded is written; default 300. */
+  saveEvery?: number;
+  onProgress?: (progress: { part: 'images' | 'check'; done: number; total: number }) => void;
+}
+
+export interface BuildIndexResult {
+  index: string;
+  /** Images in the index. */
+  images: number;
+  /** New ones. */
+  added: number;
+  /** Embedded again, because the file is another. */
+  changed: number;
+  /** Dropped, because the file is gone. */
+  removed: number;
+  /** Why everything was embedded anew; null when the index was brought up to date, or is new. */
+  rebuilt: string | null;
+  skipped: { path: string; reason: string }[];
+  width: number;
+  /** Share of the ten nearest that the approximate search finds; 1 where search is exact. */
+  recall: number;
+}
+
+interface Stamp {
+  bytes: number;
+  mtime: number;
+}
+
+/** Size and time of an image's file, or of the shard that it lies in. */
+function stampOf(file: string): Stamp {
+  const place = existsSync(file) ? file : file.split('::')[0]!;
+  const stat = statSync(place, { throwIfNoEntry: false });
+  return stat === undefined ? { bytes: -1, mtime: -1 } : { bytes: stat.size, mtime: stat.mtimeMs };
+}
+
+const portable = (root: string, file: string): string =>
+  path.relative(root, file).split(path.sep).join('/') || '.';
+
+interface Plan {
+  /** The images that stay, with their rows in the old index. */
+  kept: { image: IndexedImage; row: number }[];
+  /** Images to embed; `before` when the index had another state of the file. */
+  fresh: (Stamp & { item: ImageItem; label: string | null; before: boolean })[];
+  /** What leaves the index: images that are gone, and old states of changed ones. */
+  removed: IndexedImage[];
+}
+
+/** What is to be done, given what is there and what was indexed. */
+function planOf(list: ImageList, old: { root: string; images: readonly IndexedImage[] } | null): Plan {
+  const known = new Map(
+    (old?.images ?? []).map((image, row) => [path.resolve(old!.root, image.path), { image, row }]),
+  );
+  const kept: Plan['kept'] = [];
+  const fresh: Plan['fresh'] = [];
+  for (const item of list.items) {
+    const label = item.label === null ? null : list.classes![item.label]!;
+    const stamp = stampOf(item.path);
+    const before = known.get(item.path);
+    known.delete(item.path); // so that an image which is listed twice is taken once
+    if (before?.image.bytes === stamp.bytes && before.image.mtime === stamp.mtime) {
+      kept.push({ row: before.row, image: { ...before.image, path: portable(list.root, item.path), label } });
+      continue;
+    }
+    fresh.push({ item, label, ...stamp, before: before !== undefined });
+  }
+  kept.sort((a, b) => a.row - b.row);
+  const keptIds = new Set(kept.map(({ image }) => image.id));
+  const removed = (old?.images ?? []).filter(({ id }) => !keptIds.has(id));
+  return { kept, fresh, removed };
+}
+
+/** Why the old features can't be used; null when they can. */
+function difference(
+  old: IndexManifest,
+  weights: IndexManifest['weights'],
+  settings: IndexManifest['settings'],
+): string | null {
+  if (old.weights.sha256 !== weights.sha256) return 'the weights are others';
+  for (const name of ['features', 'resize', 'crop'] as const)
+    if (old.settings[name] !== settings[name])
+      return `${name} was ${old.settings[name]}, now ${settings[name]}`;
+  return null;
+}
+
+function settingsOf(model: Model, options: BuildIndexOptions): IndexManifest['settings'] {
+  const { features = 'cls' } = options;
+  const usual = defaultEvalSizes(model.architecture.imgSize);
+  const crop = options.crop ?? usual.crop;
+  const resize =
+    options.resize ?? (options.crop === undefined ? usual.resize : defaultEvalSizes(crop).resize);
+  if (!INDEX_FEATURES.includes(features))
+    throw new ConfigError(`features ${String(features)}; expected ${INDEX_FEATURES.join(', ')}`);
+  checkEvalSizes({ resize, crop }, model.architecture.patchSize);
+  return { features, resize, crop };
+}
+
+/** What is in memory while the index grows: features in parts, one after the other. */
+export interface Growing {
+  images: IndexedImage[];
+  parts: Float32Array[];
+  /** Null until the first image tells the width. */
+  vectors: VectorIndex | null;
+  skipped: { path: string; reason: string }[];
+  nextId: number;
+}
+
+/** The rows that stay, the graph without the rest. */
+async function keptOf(folder: string, old: IndexManifest, plan: Plan): Promise<Growing> {
+  const { width } = old;
+  const count = plan.kept.length;
+  const isMuchRemoved = plan.removed.length > MOST_REMOVED * old.images.count;
+  const place = checkedFile(folder, old.files.features, true);
+  using file = new FloatRows(place, 'features', old.images.count, width);
+  const all = file.all();
+  const rows = plan.removed.length === 0 ? all : new Float32Array(count * width);
+  if (rows !== all)
+    plan.kept.forEach(({ row }, i) => rows.set(all.subarray(row * width, (row + 1) * width), i * width));
+  const images = plan.kept.map(({ image }) => image);
+  let vectors: VectorIndex;
+  if (isMuchRemoved) {
+    vectors = new VectorIndex(width);
+    await vectors.add(
+      Int32Array.from(images, ({ id }) => id),
+      rows,
+    );
+  } else {
+    vectors = VectorIndex.open(checkedFile(folder, old.files.vectors, true), width, old.images.count, true);
+    vectors.remove(Int32Array.from(plan.removed, ({ id }) => id));
+  }
+  return { images, parts: count > 0 ? [rows] : [], vectors, skipped: [], nextId: old.images.nextId };
+}
+
+const lines = (values: readonly unknown[]): string =>
+  values.map((value) => `${JSON.stringify(value)}\n`).join('');
+
+/** Writes a new generation and deletes the one before. @internal */
+export function commitIndex(
+  folder: string,
+  growing: Growing,
+  about: Pick<IndexManifest, 'generation' | 'weights' | 'settings'> & {
+    list: Pick<ImageList, 'source' | 'root'>;
+  },
+): IndexManifest {
+  const { list, generation, weights, settings } = about;
+  const vectors = growing.vectors!;
+  const { width } = vectors;
+  const name = (kind: string, ending: string): string => `${kind}-${generation}.${ending}`;
+  const written = (file: string, write: (place: string) => void): IndexFile => {
+    try {
+      write(path.join(folder, file));
+      return sealFile(folder, file);
+    } catch (error) {
+      rmSync(path.join(folder, file), { force: true });
+      throw new DataError(
+        `${path.join(folder, file)} can't be written: ${(error as Error).message}. The index is as it was before.`,
+        { cause: error },
+      );
+    }
+  };
+  const files: IndexManifest['files'] = {
+    images: written(name('images', 'jsonl'), (place) => writeFileSync(place, lines(growing.images))),
+    skipped: written(name('skipped', 'jsonl'), (place) => writeFileSync(place, lines(growing.skipped))),
+    features: written(name('features', 'safetensors'), (place) =>
+      writeFloatRows(place, 'features', width, growing.parts),
+    ),
+    vectors: written(name('vectors', 'usearch'), (place) => vectors.save(place)),
+    map: null,
+  };
+  const manifest: IndexManifest = {
+    format: 'dino-index',
+    version: INDEX_VERSION,
+    package: packageVersion,
+    written: new Date().toISOString(),
+    ...{ generation, weights, settings, width },
+    images: {
+      source: list.source,
+      root: list.root,
+      count: growing.images.length,
+      skipped: growing.skipped.length,
+      nextId: growing.nextId,
+    },
+    files,
+  };
+  writeManifest(folder, manifest);
+  return manifest;
+}
+
+/** Renames a new index.json into place and deletes the files that it doesn't name. */
+export function writeManifest(folder: string, manifest: IndexManifest): void {
+  writeFileWhole(manifestPath(folder), `${JSON.stringify(manifest, null, 2)}\n`);
+  const named = new Set(Object.values(manifest.files).flatMap((file) => (file === null ? [] : [file.name])));
+  for (const file of readdirSync(folder))
+    if (/^(images|skipped|features|vectors|map)-\d+\./.test(file) && !named.has(file))
+      rmSync(path.join(folder, file), { force: true });
+}
+
+/**
+ * Embeds a folder of images into an index on disk, or brings that index up to date.
+ *
+ * @param images - A folder or a list, as listImages() takes it.
+ * @throws ConfigError for options out of range; DataError when there are no images, none can be read, the index is damaged,
+ *   in use or can't be written; the signal's reason when aborted, after what was done is written.
+ */
+export async function buildIndex(
+  model: Model,
+  images: string,
+  options: BuildIndexOptions,
+): Promise<BuildIndexResult> {
+  const { output, onProgress } = options;
+  const settings = settingsOf(model, options);
+  const folder = path.resolve(output);
+  const list = await listImages(images);
+  const isNew = !existsSync(manifestPath(folder));
+  if (isNew && existsSync(folder) && readdirSync(folder).some((name) => !OURS.test(name)))
+    throw new DataError(`${output} is there and is no index: give a new folder, or delete it.`);
+  const release = lockRunFolder(folder);
+  try {
+    const weights: IndexManifest['weights'] = {
+      given: path.resolve(options.weights?.given ?? model.file),
+      file: path.resolve(model.file),
+      sha256: sha256File(model.file),
+      checkpointKey: options.weights?.checkpointKey ?? 'teacher',
+      numHeads: options.weights?.numHeads ?? null,
+      arch: model.architecture.arch,
+    };
+    const old = isNew ? null : readManifest(folder);
+    const rebuilt = old === null ? null : difference(old, weights, settings);
+    const usable = rebuilt === null ? old : null;
+    const plan = planOf(
+      list,
+      usable === null ? null : { root: usable.images.root, images: readIndexedImages(folder, usable) },
+    );
+    const growing =
+      usable === null
+        ? { images: [], parts: [], vectors: null, skipped: [], nextId: 0 }
+        : await keptOf(folder, usable, plan);
+    const generation = (old?.generation ?? -1) + 1;
+    const counts = await grow(model, plan, growing, { weights, settings, list, folder, generation }, options);
+    using index = ImageIndex.open(folder);
+    const recall = await index.recall(CHECKED, (done, total) => onProgress?.({ part: 'check', done, total }));
+    const { count, width } = index;
+    const { skipped } = growing;
+    return { index: folder, images: count, ...counts, rebuilt, skipped, width, recall };
+  } finally {
+    release();
+  }
+}
+
+interface About extends Pick<IndexManifest, 'weights' | 'settings' | 'generation'> {
+  folder: string;
+  list: ImageList;
+}
+
+/** Embeds what is new, and writes: every few minutes, at the end, and when aborted. */
+async function grow(
+  model: Model,
+  plan: Plan,
+  growing: Growing,
+  about: About,
+  options: BuildIndexOptions,
+): Promise<Pick<BuildIndexResult, 'added' | 'changed' | 'removed'>> {
+  const { batchSize = 64, numWorkers = 1, signal, onProgress, saveEvery = SAVE_EVERY } = options;
+  if (!(Number.isInteger(batchSize) && batchSize >= 1))
+    throw new ConfigError(`batchSize ${batchSize}; expected at least 1`);
+  const { settings, list } = about;
+  let { generation } = about;
+  let saved = performance.now();
+  let hasChanges = plan.removed.length > 0 || existsSync(manifestPath(about.folder)) === false;
+  const counts = {
+    added: 0,
+    changed: 0,
+    removed: plan.removed.length - plan.fresh.filter(({ before }) => before).length,
+  };
+  const save = (): void => {
+    if (growing.vectors === null) return; // nothing could be read yet
+    commitIndex(about.folder, growing, { ...about, generation: generation++ });
+    saved = performance.now();
+    hasChanges = false;
+  };
+  const batches = featureBatches(
+    model.backbone,
+    plan.fresh.map(({ item }) => item),
+    {
+      ...{ kind: settings.features, resize: settings.resize, crop: settings.crop },
+      ...{ batchSize, numWorkers, device: model.device, signal },
+    },
+  );
+  let done = 0;
+  try {
+    for await (const { indices, features, shape, skipped } of batches) {
+      done += indices.length + skipped.length;
+      for (const { path: file, reason } of skipped)
+        growing.skipped.push({ path: portable(list.root, file), reason });
+      hasChanges ||= indices.length > 0;
+      if (indices.length > 0) {
+        const width = shape[1]!;
+        growing.vectors ??= new VectorIndex(width);
+        const rows = normaliseRows(features, width);
+        const ids = Int32Array.from(indices, () => growing.nextId++);
+        await growing.vectors.add(ids, rows);
+        growing.parts.push(rows);
+        indices.forEach((index, i) => {
+          const { item, label, bytes, mtime, before } = plan.fresh[index]!;
+          if (before) counts.changed++;
+          else counts.added++;
+          growing.images.push({ id: ids[i]!, path: portable(list.root, item.path), bytes, mtime, label });
+        });
+      }
+      if (performance.now() - saved > 1000 * saveEvery) save();
+      onProgress?.({ part: 'images', done, total: plan.fresh.length });
+    }
+  } catch (error) {
+    if (signal?.aborted === true && hasChanges && growing.images.length > 0) save();
+    throw error;
+  }
+  if (growing.images.length === 0) {
+    const [first] = growing.skipped;
+    throw new DataError(
+      `none of the ${list.items.length} images can be read: ${first === undefined ? '' : `${first.path}: ${first.reason}`}`,
+    );
+  }
+  if (hasChanges) save();
+  return counts;
+}

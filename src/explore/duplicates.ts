@@ -1,0 +1,92 @@
+/**
+ * Near-duplicates: groups of images whose features are almost the same. A group is all that is like one image, its centre,
+ * so that a film's frames, each like the next, don't become one chain. Centres are taken greedily, those with the most
+ * near-duplicates first.
+ */
+import { ConfigError } from '../errors.js';
+import type { ImageIndex, NearestOptions } from './image-index.js';
+
+/** Cosine similarity above which two images count as the same, unless told otherwise. */
+export const DUPLICATE_THRESHOLD = 0.95;
+/** Neighbours of an image that are looked at: a larger group is found through several of its images. */
+const NEIGHBOURS = 50;
+/** Above this share of the images in groups, the threshold says little about the images. */
+const SUSPICIOUS_SHARE = 0.3;
+
+export interface DuplicateOptions extends NearestOptions {
+  /** Cosine similarity, above 0 and at most 1; default 0.95. */
+  threshold?: number;
+  onWarning?: (message: string) => void;
+}
+
+export interface DuplicateGroup {
+  /** The image to keep: the one of the most bytes, as recompressed and smaller copies have fewer. */
+  keep: { row: number; path: string; bytes: number };
+  /** The others, most similar to the group's centre first. */
+  copies: { row: number; path: string; bytes: number; similarity: number }[];
+  /** Similarity of the group's least similar image to its centre. */
+  least: number;
+}
+
+/** @returns Groups, the largest first. @throws ConfigError for a threshold out of range. */
+export async function findDuplicates(
+  index: ImageIndex,
+  options: DuplicateOptions = {},
+): Promise<DuplicateGroup[]> {
+  const { threshold = DUPLICATE_THRESHOLD, onWarning } = options;
+  if (!(threshold > 0 && threshold <= 1))
+    throw new ConfigError(`threshold ${threshold}; expected a similarity above 0 and at most 1`);
+  const k = Math.min(NEIGHBOURS, index.count - 1);
+  if (k < 1) return [];
+  const { rows, similarities } = await index.neighbours(k, options);
+  const near = Array.from({ length: index.count }, () => new Map<number, number>());
+  for (let row = 0; row < index.count; row++) {
+    for (let j = 0; j < k; j++) {
+      const [other, similarity] = [rows[row * k + j]!, similarities[row * k + j]!];
+      if (other < 0 || similarity < threshold) break;
+      // both ways, as one of two may have more neighbours than were looked at
+      near[row]!.set(other, similarity);
+      near[other]!.set(row, similarity);
+    }
+  }
+  const order = near.flatMap((others, row) => (others.size > 0 ? [row] : []));
+  order.sort((a, b) => near[b]!.size - near[a]!.size || a - b);
+  const taken = new Uint8Array(index.count);
+  const groups: DuplicateGroup[] = [];
+  for (const centre of order) {
+    if (taken[centre] === 1) continue;
+    const members = [...near[centre]!].filter(([row]) => taken[row] === 0);
+    if (members.length === 0) continue;
+    taken[centre] = 1;
+    for (const [row] of members) taken[row] = 1;
+    groups.push(groupOf(index, centre, members));
+  }
+  groups.sort((a, b) => b.copies.length - a.copies.length || a.keep.row - b.keep.row);
+  const inGroups = groups.reduce((sum, { copies }) => sum + copies.length + 1, 0);
+  if (inGroups > SUSPICIOUS_SHARE * index.count) {
+    onWarning?.(
+      `${inGroups} of ${index.count} images are in groups: to this model most images look alike. ` +
+        'Look at a few groups, and raise the threshold if they are not copies.',
+    );
+  }
+  return groups;
+}
+
+function groupOf(
+  index: ImageIndex,
+  centre: number,
+  members: readonly (readonly [row: number, similarity: number])[],
+): DuplicateGroup {
+  const all = [[centre, 1] as const, ...members]
+    .map(([row, similarity]) => ({
+      ...{ row, path: index.pathOf(row), bytes: index.images[row]!.bytes },
+      similarity: Math.min(1, similarity),
+    }))
+    .sort((a, b) => b.similarity - a.similarity || a.row - b.row);
+  const keep = all.reduce((best, each) => (each.bytes > best.bytes ? each : best));
+  return {
+    keep: { row: keep.row, path: keep.path, bytes: keep.bytes },
+    copies: all.filter((each) => each !== keep),
+    least: all.at(-1)!.similarity,
+  };
+}

@@ -1,0 +1,256 @@
+/** An index of images, opened to be searched. The format is described in index-format.ts. */
+import path from 'node:path';
+import { ConfigError, DataError } from '../errors.js';
+import { FloatRows } from './feature-file.js';
+import {
+  checkedFile,
+  type IndexedImage,
+  type IndexManifest,
+  readIndexedImages,
+  readManifest,
+  readSkippedImages,
+  remake,
+} from './index-format.js';
+import { exactNearest, type NearestRows, sortMatches } from './nearest-rows.js';
+import { VectorIndex } from './vector-index.js';
+
+/** Up to as many images search is always exact: it takes a few milliseconds. */
+export const EXACT_UP_TO = 10_000;
+
+export interface Match {
+  row: number;
+  /** Absolute. */
+  path: string;
+  /** Cosine of the angle between the features, -1 to 1. */
+  similarity: number;
+}
+
+export interface NearestOptions {
+  /** Compare with every image; default for up to 10,000 images. */
+  exact?: boolean;
+  signal?: AbortSignal | undefined;
+  onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/** An open index. Close it. */
+export class ImageIndex implements Disposable {
+  readonly #file: FloatRows;
+  #features: Float32Array | null = null;
+  #vectors: VectorIndex | null = null;
+  #rows: Map<string, number> | null = null;
+  #rowById: Map<number, number> | null = null;
+  #neighbours: { exact: boolean; found: NearestRows } | null = null;
+
+  private constructor(
+    /** The index folder. */
+    readonly folder: string,
+    readonly manifest: IndexManifest,
+    readonly images: readonly IndexedImage[],
+  ) {
+    const place = checkedFile(folder, manifest.files.features, false);
+    this.#file = new FloatRows(place, 'features', images.length, manifest.width);
+  }
+
+  /** @throws DataError that says what to do, when there is no index or it is damaged. */
+  static open(folder: string): ImageIndex {
+    for (let attempt = 0; ; attempt++) {
+      const manifest = readManifest(folder);
+      try {
+        return new ImageIndex(folder, manifest, readIndexedImages(folder, manifest));
+      } catch (error) {
+        // another process may just have written the next generation
+        if (attempt >= 3 || readManifest(folder).generation === manifest.generation) throw error;
+      }
+    }
+  }
+
+  get count(): number {
+    return this.images.length;
+  }
+  get width(): number {
+    return this.manifest.width;
+  }
+
+  /** Where an image is. */
+  pathOf(row: number): string {
+    return path.resolve(this.manifest.images.root, this.images[row]!.path);
+  }
+
+  /** The row of an image file; null when it is not indexed. */
+  rowOf(file: string): number | null {
+    this.#rows ??= new Map(this.images.map((_, row) => [this.pathOf(row), row]));
+    return this.#rows.get(path.resolve(file)) ?? null;
+  }
+
+  skipped(): { path: string; reason: string }[] {
+    return readSkippedImages(this.folder, this.manifest);
+  }
+
+  /** One image's features, (width), of length 1. */
+  feature(row: number): Float32Array {
+    if (this.#features !== null) return this.#features.subarray(row * this.width, (row + 1) * this.width);
+    return this.#file.row(row);
+  }
+
+  /** All features, (count, width); read once, and held. @throws DataError when they are damaged. */
+  features(): Float32Array {
+    if (this.#features === null) {
+      checkedFile(this.folder, this.manifest.files.features, true);
+      this.#features = this.#file.all();
+    }
+    return this.#features;
+  }
+
+  #graph(): VectorIndex {
+    if (this.#vectors === null) {
+      const place = checkedFile(this.folder, this.manifest.files.vectors, true);
+      try {
+        this.#vectors = VectorIndex.open(place, this.width, this.count, false);
+      } catch (error) {
+        throw new DataError(`${(error as Error).message}. ${remake(this.folder)}`, { cause: error });
+      }
+    }
+    return this.#vectors;
+  }
+
+  /** Rows of the graph's ids. */
+  #rowsOf(ids: Iterable<number>): number[] {
+    this.#rowById ??= new Map(this.images.map(({ id }, row) => [id, row]));
+    const rows: number[] = [];
+    for (const id of ids) {
+      const row = this.#rowById.get(id);
+      if (row !== undefined) rows.push(row);
+    }
+    return rows;
+  }
+
+  /** Ranks rows by their exact similarity to a query. */
+  #ranked(query: Float32Array, rows: readonly number[]): { row: number; similarity: number }[] {
+    const { width } = this;
+    const matches = rows.map((row) => {
+      const feature = this.feature(row);
+      let similarity = 0;
+      for (let d = 0; d < width; d++) similarity += query[d]! * feature[d]!;
+      return { row, similarity };
+    });
+    sortMatches(matches);
+    return matches;
+  }
+
+  /**
+   * The images most like a feature.
+   * @param query - (width) of length 1.
+   */
+  async search(query: Float32Array, k: number, options: NearestOptions = {}): Promise<Match[]> {
+    if (query.length !== this.width)
+      throw new ConfigError(
+        `a query of ${query.length} values; the index ${this.folder} has ${this.width} an image`,
+      );
+    if (!(Number.isInteger(k) && k >= 1)) throw new ConfigError(`k ${k}; expected at least 1`);
+    const exact = options.exact ?? this.count <= EXACT_UP_TO;
+    let matches: { row: number; similarity: number }[];
+    if (exact) {
+      const found = await exactNearest(this.features(), query, this.width, k, { signal: options.signal });
+      matches = Array.from(found.rows, (row, j) => ({ row, similarity: found.similarities[j]! })).filter(
+        ({ row }) => row >= 0,
+      );
+    } else {
+      const ids = this.#graph().search(query, candidates(k));
+      matches = this.#ranked(query, this.#rowsOf(ids)).slice(0, k);
+    }
+    return matches.map((match) => ({ ...match, path: this.pathOf(match.row) }));
+  }
+
+  /** The k most similar other images of every image. Kept, and given again for the same or a smaller k. */
+  async neighbours(k: number, options: NearestOptions = {}): Promise<NearestRows> {
+    const exact = options.exact ?? this.count <= EXACT_UP_TO;
+    const kept = this.#neighbours;
+    if (kept === null || kept.found.k < k || (exact && !kept.exact))
+      this.#neighbours = { exact, found: await this.#findNeighbours(k, exact, options) };
+    return narrowed(this.#neighbours!.found, k, this.count);
+  }
+
+  async #findNeighbours(k: number, exact: boolean, options: NearestOptions): Promise<NearestRows> {
+    const { count, width } = this;
+    const features = this.features();
+    const { signal } = options;
+    const onProgress = (done: number): void => options.onProgress?.(done, count);
+    const rows = new Int32Array(count * k).fill(-1);
+    const similarities = new Float32Array(count * k).fill(-Infinity);
+    const put = (row: number, matches: readonly { row: number; similarity: number }[]): void => {
+      let place = row * k;
+      for (const match of matches) {
+        if (match.row === row || match.row < 0 || place === (row + 1) * k) continue;
+        rows[place] = match.row;
+        similarities[place++] = match.similarity;
+      }
+    };
+    if (exact) {
+      const found = await exactNearest(features, features, width, k + 1, { signal, onProgress });
+      for (let row = 0; row < count; row++) {
+        const from = row * (k + 1);
+        put(
+          row,
+          Array.from({ length: k + 1 }, (_, j) => ({
+            row: found.rows[from + j]!,
+            similarity: found.similarities[from + j]!,
+          })),
+        );
+      }
+    } else {
+      const found = await this.#graph().searchMany(features, candidates(k + 1), onProgress, signal);
+      for (let row = 0; row < count; row++) {
+        const ids = found.ids.subarray(row * found.k, (row + 1) * found.k);
+        put(row, this.#ranked(this.feature(row), this.#rowsOf(ids)));
+      }
+    }
+    return { rows, similarities, k };
+  }
+
+  /** Share of the ten exact nearest that the graph finds, over images spread through the index. */
+  async recall(sample: number, onProgress?: (done: number, total: number) => void): Promise<number> {
+    const { count, width } = this;
+    if (count <= EXACT_UP_TO) return 1;
+    const k = 10;
+    const asked = Math.min(sample, count);
+    const queries = new Float32Array(asked * width);
+    for (let i = 0; i < asked; i++) queries.set(this.feature(Math.floor((i * count) / asked)), i * width);
+    const truth = await exactNearest(this.features(), queries, width, k, {
+      onProgress: (done) => onProgress?.(done, asked),
+    });
+    let hits = 0;
+    for (let i = 0; i < asked; i++) {
+      const query = queries.subarray(i * width, (i + 1) * width);
+      const found = await this.search(query, k, { exact: false });
+      // counted by similarity: equal images may stand for one another
+      const least = truth.similarities[i * k + k - 1]! - 1e-6;
+      hits += found.filter(({ similarity }) => similarity >= least).length;
+    }
+    return hits / (asked * k);
+  }
+
+  close(): void {
+    this.#file.close();
+    this.#features = null;
+    this.#vectors = null;
+    this.#neighbours = null;
+  }
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** How many the graph is asked for, so that the exact ranking has a choice. */
+const candidates = (k: number): number => Math.ceil(k * 1.5) + 8;
+
+function narrowed(found: NearestRows, k: number, count: number): NearestRows {
+  if (found.k === k) return found;
+  const rows = new Int32Array(count * k);
+  const similarities = new Float32Array(count * k);
+  for (let row = 0; row < count; row++) {
+    const from = row * found.k;
+    rows.set(found.rows.subarray(from, from + k), row * k);
+    similarities.set(found.similarities.subarray(from, from + k), row * k);
+  }
+  return { rows, similarities, k };
+}

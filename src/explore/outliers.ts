@@ -1,0 +1,73 @@
+/**
+ * Images that don't belong: those whose k-th nearest neighbour is far (Ramaswamy, Rastogi and Shim 2000, "Efficient
+ * algorithms for mining outliers"; on normalised deep features, Sun et al. 2022, "Out-of-distribution detection with deep
+ * nearest neighbors", arXiv 2204.06507). The k-th and not the first, so that an odd image with a copy is found too.
+ */
+import { ConfigError } from '../errors.js';
+import type { ImageIndex, NearestOptions } from './image-index.js';
+
+/** Neighbours that an image of the common kind has. */
+export const OUTLIER_NEIGHBOURS = 10;
+/** A score this many median deviations above the median counts as far off (Iglewicz and Hoaglin 1993). */
+const FAR = 3.5;
+/** Median absolute deviation of a normal distribution, in standard deviations. */
+const MAD = 0.6745;
+
+export interface OutlierOptions extends NearestOptions {
+  /** Which neighbour's distance is taken; default 10. */
+  k?: number;
+  /** How many images are given, default 20. */
+  top?: number;
+}
+
+export interface Outlier {
+  row: number;
+  path: string;
+  /** Euclidean distance to the k-th nearest neighbour, 0 to 2. */
+  distance: number;
+  /** How far above the usual distance, in robust standard deviations. */
+  deviation: number;
+  /** Whether that is beyond 3.5. */
+  far: boolean;
+  nearest: { path: string; similarity: number };
+}
+
+const median = (sorted: Float64Array): number => {
+  const half = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
+};
+
+/** Distance of each image's k-th neighbour; k is clipped to the images there are. */
+export async function outlierScores(index: ImageIndex, options: OutlierOptions = {}): Promise<Float64Array> {
+  const { k: wanted = OUTLIER_NEIGHBOURS } = options;
+  if (!(Number.isInteger(wanted) && wanted >= 1)) throw new ConfigError(`k ${wanted}; expected at least 1`);
+  const k = Math.min(wanted, index.count - 1);
+  if (k < 1) return new Float64Array(index.count);
+  const { similarities } = await index.neighbours(k, options);
+  // |a - b|^2 = 2 - 2 cos for rows of length 1
+  return Float64Array.from({ length: index.count }, (_, row) =>
+    Math.sqrt(Math.max(0, 2 - 2 * Math.max(-1, similarities[row * k + k - 1]!))),
+  );
+}
+
+/** @returns The most outlying first. */
+export async function findOutliers(index: ImageIndex, options: OutlierOptions = {}): Promise<Outlier[]> {
+  const { top = 20 } = options;
+  const scores = await outlierScores(index, options);
+  if (index.count < 2) return [];
+  const middle = median(Float64Array.from(scores).sort());
+  const spread = median(scores.map((score) => Math.abs(score - middle)).sort()) / MAD;
+  const { rows, similarities, k } = await index.neighbours(
+    Math.min(options.k ?? OUTLIER_NEIGHBOURS, index.count - 1),
+    options,
+  );
+  const order = Array.from(scores, (_, row) => row).sort((a, b) => scores[b]! - scores[a]! || a - b);
+  return order.slice(0, top).map((row) => {
+    const deviation = spread > 0 ? (scores[row]! - middle) / spread : 0;
+    const near = rows[row * k]!;
+    return {
+      ...{ row, path: index.pathOf(row), distance: scores[row]!, deviation, far: deviation > FAR },
+      nearest: { path: index.pathOf(near), similarity: similarities[row * k]! },
+    };
+  });
+}

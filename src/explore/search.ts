@@ -1,0 +1,236 @@
+/**
+ * Search by images: the images most like the mean of some and, with a smaller weight, unlike others (Rocchio 1971,
+ * "Relevance feedback in information retrieval"), or like a region of one.
+ *
+ * A region is asked in the way that the index's features were made. Against class tokens it is cut out and goes through
+ * the network by itself: DINO's loss pulls the class token of a local crop to that of the whole image, which is what such a
+ * search asks. Against means of patches it is the mean of the patch tokens that the region covers, seen within its image.
+ */
+import { existsSync } from 'node:fs';
+import { type Box, decodeImage } from '../data/index.js';
+import { featureBatches } from '../eval/features.js';
+import { ConfigError, DataError } from '../errors.js';
+import { prepareImage } from '../explain/attention.js';
+import { normalizeImages, VisionTransformer } from '../models/index.js';
+import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
+import { loadModel, type LoadModelOptions, Model } from '../weights/load.js';
+import { normaliseRows } from './feature-file.js';
+import type { ImageIndex, Match, NearestOptions } from './image-index.js';
+import { sha256File } from './index-format.js';
+
+/** What the unwanted images' mean counts, beside 1 for the wanted: more than Rocchio's 0.25, as few are given. */
+const MINUS_WEIGHT = 0.5;
+
+/** Left, top, width and height: pixels of the upright image, or shares of its sides when none is above 1. */
+export type Region = readonly [x: number, y: number, width: number, height: number];
+
+export interface SearchOptions extends NearestOptions {
+  /** Files, or rows of the index. */
+  plus: readonly (string | number)[];
+  minus?: readonly (string | number)[];
+  /** Looks for this part of the image; with one image alone. */
+  region?: Region;
+  /** How many are found, default 20; the asked images themselves are left out. */
+  top?: number;
+  /** For images that are not in the index; default: loaded as the index tells. */
+  model?: Model | (() => Model);
+}
+
+/**
+ * The model that an index was made with.
+ * @throws DataError when the weights are gone or others now.
+ */
+export function loadIndexModel(
+  index: ImageIndex,
+  options: Pick<LoadModelOptions, 'device'> & { weights?: string } = {},
+): Model {
+  const { weights, images } = index.manifest;
+  const file = options.weights ?? weights.file;
+  const again = `Give the weights with --weights, or make the index anew: dino index WEIGHTS ${images.source} --output ${index.folder}.`;
+  if (!existsSync(file))
+    throw new DataError(`${file}, the weights of ${index.folder}, is not there any more. ${again}`);
+  const model = loadModel(file, {
+    checkpointKey: weights.checkpointKey,
+    ...(weights.numHeads === null ? {} : { numHeads: weights.numHeads }),
+    ...(options.device === undefined ? {} : { device: options.device }),
+  });
+  if (sha256File(model.file) !== weights.sha256) {
+    model.dispose();
+    throw new DataError(
+      `${model.file} is not what ${index.folder} was made with: its checksum is another. ${again}`,
+    );
+  }
+  return model;
+}
+
+/** The region in pixels of an image of this size. @throws ConfigError when it is empty or outside. */
+export function regionBox(region: Region, size: { width: number; height: number }): Box {
+  const shares = region.every((value) => value <= 1);
+  const [sx, sy] = shares ? [size.width, size.height] : [1, 1];
+  const [x, y, width, height] = [region[0] * sx, region[1] * sy, region[2] * sx, region[3] * sy];
+  const box: Box = [
+    Math.max(0, x),
+    Math.max(0, y),
+    Math.min(size.width, x + width),
+    Math.min(size.height, y + height),
+  ];
+  if (
+    !region.every(Number.isFinite) ||
+    width <= 0 ||
+    height <= 0 ||
+    box[2] - box[0] < 1 ||
+    box[3] - box[1] < 1
+  ) {
+    throw new ConfigError(
+      `region ${region.join(',')}; expected x,y,width,height within the image of ${size.width} x ${size.height}, in pixels ` +
+        'or, all at most 1, as shares of its sides',
+    );
+  }
+  return box;
+}
+
+/** The smallest square around a box that the image has room for: nothing of the region is cut off or stretched. */
+function squareAround([left, top, right, bottom]: Box, size: { width: number; height: number }): Box {
+  const side = Math.max(right - left, bottom - top);
+  const along = (from: number, to: number, most: number): [number, number] => {
+    const length = Math.min(side, most);
+    const start = Math.min(Math.max((from + to - length) / 2, 0), most - length);
+    return [start, start + length];
+  };
+  const [x0, x1] = along(left, right, size.width);
+  const [y0, y1] = along(top, bottom, size.height);
+  return [x0, y0, x1, y1];
+}
+
+/** Size of an image as it stands upright. */
+async function uprightSize(file: string): Promise<{ width: number; height: number }> {
+  const { width, height } = await decodeImage(file);
+  return { width, height };
+}
+
+/** Mean of the patch tokens that a box covers, each by the share of it that lies inside. */
+async function regionOfPatches(
+  model: Model,
+  file: string,
+  region: Region,
+  crop: number,
+): Promise<Float32Array> {
+  const { backbone } = model;
+  if (!(backbone instanceof VisionTransformer))
+    throw new ConfigError('a region of patches needs a vision transformer');
+  const { image, width, height, rows, columns, patchSize, ...prepared } = await prepareImage(
+    model,
+    file,
+    crop,
+  );
+  const size = { width: prepared.originalWidth, height: prepared.originalHeight };
+  const box = regionBox(region, size);
+  // shares of the sides carry over to the resized image, of which at most a part of a patch is cut off
+  const [left, right] = [(box[0] * width) / size.width, (box[2] * width) / size.width];
+  const [top, bottom] = [(box[1] * height) / size.height, (box[3] * height) / size.height];
+  const covered = (from: number, to: number, patch: number): number =>
+    Math.max(0, Math.min(to, (patch + 1) * patchSize) - Math.max(from, patch * patchSize));
+  const weights = Float32Array.from(
+    { length: rows * columns },
+    (_, i) => covered(left, right, i % columns) * covered(top, bottom, Math.floor(i / columns)),
+  );
+  return scope(() =>
+    inferenceMode(() => {
+      const pixels = fromTypedArray(image, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous();
+      const tokens = backbone.forwardTokens(normalizeImages(pixels.to(model.device))); // (1, 1 + N, D)
+      const patches = tokens
+        .select(0, 0)
+        .narrow(0, 1, rows * columns)
+        .to('cpu'); // (N, D)
+      const mean = fromTypedArray(weights, [1, rows * columns]).matmul(patches.to('float32')); // (1, D)
+      return mean.toTypedArray() as Float32Array;
+    }),
+  );
+}
+
+/** Features of files that are not in the index, (files, width), rows of length 1. */
+async function embedFiles(
+  index: ImageIndex,
+  model: Model,
+  files: readonly string[],
+  region: Region | undefined,
+): Promise<Float32Array> {
+  const { features: kind, resize, crop } = index.manifest.settings;
+  const { width } = index;
+  if (region !== undefined && kind === 'patch-mean')
+    return normaliseRows(await regionOfPatches(model, files[0]!, region, crop), width);
+  let cut = {};
+  if (region !== undefined) {
+    const size = await uprightSize(files[0]!);
+    // the square is what is asked for: all of it is looked at, without the margin that evaluation cuts off
+    cut = { boxes: [squareAround(regionBox(region, size), size)], resize: crop };
+  }
+  const rows = new Float32Array(files.length * width);
+  const items = files.map((file) => ({ path: file, label: null }));
+  const problems: string[] = [];
+  for await (const batch of featureBatches(model.backbone, items, {
+    ...{ kind, resize, crop, batchSize: 16, numWorkers: 0, device: model.device },
+    ...cut,
+  })) {
+    for (const { path: file, reason } of batch.skipped) problems.push(`${file}: ${reason}`);
+    batch.indices.forEach((item, i) =>
+      rows.set(batch.features.subarray(i * width, (i + 1) * width), item * width),
+    );
+  }
+  if (problems.length > 0) throw new DataError(problems.join('\n'));
+  return normaliseRows(rows, width);
+}
+
+/** The feature that a search asks for: (width), of length 1. */
+export async function queryFeature(index: ImageIndex, options: SearchOptions): Promise<Float32Array> {
+  const { plus, minus = [], region } = options;
+  const { width } = index;
+  if (plus.length === 0) throw new ConfigError('a search needs an image to look for');
+  if (region !== undefined && (plus.length !== 1 || minus.length > 0))
+    throw new ConfigError(`a region is of one image; ${plus.length + minus.length} were given`);
+  const asked = [...plus, ...minus];
+  const known = asked.map((each) => {
+    const row = typeof each === 'number' ? each : index.rowOf(each);
+    if (row !== null && !(Number.isInteger(row) && row >= 0 && row < index.count))
+      throw new ConfigError(`row ${row}; the index has ${index.count} images`);
+    return row;
+  });
+  const files = asked.flatMap((each, i) =>
+    region === undefined && known[i] !== null ? [] : [typeof each === 'number' ? index.pathOf(each) : each],
+  );
+  let embedded: Float32Array = new Float32Array(0);
+  if (files.length > 0) {
+    const given = options.model;
+    const model = given instanceof Model ? given : (given ?? (() => loadIndexModel(index)))();
+    try {
+      embedded = await embedFiles(index, model, files, region);
+    } finally {
+      if (!(given instanceof Model)) model.dispose();
+    }
+  }
+  const query = new Float32Array(width);
+  let next = 0;
+  asked.forEach((_, i) => {
+    const row = known[i];
+    const isKnown = region === undefined && row !== null && row !== undefined;
+    const feature = isKnown ? index.feature(row) : embedded.subarray(next * width, ++next * width);
+    const weight = i < plus.length ? 1 / plus.length : -MINUS_WEIGHT / minus.length;
+    for (let d = 0; d < width; d++) query[d]! += weight * feature[d]!;
+  });
+  return normaliseRows(query, width);
+}
+
+/**
+ * The images of an index most like those asked for.
+ * @throws ConfigError for a region that is not in its image, or of several images; DataError for an unreadable image, and
+ *   when the index's weights are not there any more.
+ */
+export async function searchIndex(index: ImageIndex, options: SearchOptions): Promise<Match[]> {
+  const { plus, minus = [], top = 20, region } = options;
+  const query = await queryFeature(index, options);
+  const asked = new Set(
+    [...plus, ...minus].map((each) => (typeof each === 'number' ? each : index.rowOf(each))),
+  );
+  const matches = await index.search(query, top + (region === undefined ? asked.size : 0), options);
+  return matches.filter(({ row }) => region !== undefined || !asked.has(row)).slice(0, top);
+}

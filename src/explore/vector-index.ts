@@ -1,0 +1,126 @@
+/**
+ * Approximate search over vectors of length 1: USearch's HNSW graph (Malkov and Yashunin 2018, arXiv 1603.09320). The
+ * graph holds bfloat16 copies; what it finds is ranked again by the exact similarities of the float32 rows.
+ *
+ * USearch reads its file in C++ without checking it: the caller compares the file's checksum before it is opened.
+ */
+import { Index, MetricKind, ScalarKind } from 'usearch';
+import { DataError } from '../errors.js';
+
+/**
+ * Links of a node, candidates kept while a vector is added, and while one is searched: USearch's and hnswlib's usual
+ * choices. docs/explore.md has what they gave.
+ */
+const CONNECTIVITY = 16;
+const EXPANSION_ADD = 128;
+const EXPANSION_SEARCH = 128;
+
+/** Rows that are added or asked at a time, between which other work of the thread gets its turn. */
+const BLOCK = 4096;
+
+const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+export interface VectorMatches {
+  /** (Q, k): ids, nearest first; -1 where fewer were found. */
+  ids: Int32Array;
+  k: number;
+}
+
+/** The vectors' graph. Ids are whole numbers below 2^31. */
+export class VectorIndex {
+  readonly #index: Index;
+
+  constructor(readonly width: number) {
+    this.#index = new Index({
+      metric: MetricKind.IP,
+      dimensions: width,
+      quantization: ScalarKind.BF16,
+      connectivity: CONNECTIVITY,
+      expansion_add: EXPANSION_ADD,
+      expansion_search: EXPANSION_SEARCH,
+      multi: false,
+    });
+  }
+
+  /**
+   * Opens a file that save() wrote.
+   * @param writable - Reads it into memory, so that it can be changed; without, the file is mapped.
+   * @throws DataError when it is of another width or count.
+   */
+  static open(file: string, width: number, count: number, writable: boolean): VectorIndex {
+    const vectors = new VectorIndex(width);
+    try {
+      if (writable) vectors.#index.load(file);
+      else vectors.#index.view(file);
+    } catch (error) {
+      throw new DataError(`${file} can't be opened: ${(error as Error).message}`, { cause: error });
+    }
+    const found = [Number(vectors.#index.dimensions()), Number(vectors.#index.size())];
+    if (found[0] !== width || found[1] !== count) {
+      throw new DataError(
+        `${file} holds ${found[1]} vectors of ${found[0]}, expected ${count} of ${width}: it belongs to another index`,
+      );
+    }
+    return vectors;
+  }
+
+  get size(): number {
+    return Number(this.#index.size());
+  }
+
+  /** @param rows - (ids.length, width), of length 1. */
+  async add(
+    ids: Int32Array,
+    rows: Float32Array,
+    onProgress?: (done: number) => void,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    for (let start = 0; start < ids.length; start += BLOCK) {
+      signal?.throwIfAborted();
+      const end = Math.min(start + BLOCK, ids.length);
+      const keys = BigUint64Array.from(ids.subarray(start, end), BigInt);
+      this.#index.add(keys, rows.subarray(start * this.width, end * this.width));
+      onProgress?.(end);
+      await breathe();
+    }
+  }
+
+  remove(ids: Int32Array): void {
+    if (ids.length > 0) this.#index.remove(BigUint64Array.from(ids, BigInt));
+  }
+
+  /** The ids of the k nearest, approximately. @param query - (width) of length 1. */
+  search(query: Float32Array, k: number): number[] {
+    return Array.from(this.#index.search(query, Math.min(k, this.size), 1).keys, Number);
+  }
+
+  /** The same for many. @param queries - (Q, width). */
+  async searchMany(
+    queries: Float32Array,
+    k: number,
+    onProgress?: (done: number) => void,
+    signal?: AbortSignal,
+  ): Promise<VectorMatches> {
+    const count = queries.length / this.width;
+    const ids = new Int32Array(count * k).fill(-1);
+    const asked = Math.min(k, this.size);
+    for (let start = 0; start < count; start += BLOCK) {
+      signal?.throwIfAborted();
+      const end = Math.min(start + BLOCK, count);
+      const found = this.#index.search(queries.subarray(start * this.width, end * this.width), asked, 0);
+      // USearch answers one query in another form than several
+      const counts = 'counts' in found ? (found.counts as BigUint64Array) : null;
+      for (let i = 0; i < end - start; i++) {
+        const got = counts === null ? found.keys.length : Number(counts[i]);
+        for (let j = 0; j < got; j++) ids[(start + i) * k + j] = Number(found.keys[i * asked + j]);
+      }
+      onProgress?.(end);
+      await breathe();
+    }
+    return { ids, k };
+  }
+
+  save(file: string): void {
+    this.#index.save(file);
+  }
+}

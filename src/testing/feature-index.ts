@@ -1,0 +1,67 @@
+/** For tests: an index of features that were made up, whose images need not exist. */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { PhiloxStream, Purpose } from '../data/philox.js';
+import { commitIndex } from '../explore/build-index.js';
+import { normaliseRows } from '../explore/feature-file.js';
+import { ImageIndex } from '../explore/image-index.js';
+import { VectorIndex } from '../explore/vector-index.js';
+
+/** Normal numbers of a seed, by Box and Muller. */
+export function normals(count: number, seed: number): Float32Array {
+  const random = new PhiloxStream(seed, Purpose.permutation, 0);
+  return Float32Array.from({ length: count }, () => {
+    const radius = Math.sqrt(-2 * Math.log(1 - random.random()));
+    return radius * Math.cos(2 * Math.PI * random.random());
+  });
+}
+
+/** Rows around centres: row i belongs to centre i % centres. (count, width), of length 1. */
+export function clusteredRows(
+  count: number,
+  width: number,
+  centres: number,
+  spread: number,
+  seed = 1,
+): Float32Array {
+  const middle = normaliseRows(normals(centres * width, seed), width);
+  const rows = normals(count * width, seed + 1);
+  for (let i = 0; i < count; i++) {
+    const centre = (i % centres) * width;
+    for (let d = 0; d < width; d++) {
+      const at = i * width + d;
+      rows[at] = middle[centre + d]! + (spread * rows[at]!) / Math.sqrt(width);
+    }
+  }
+  return normaliseRows(rows, width);
+}
+
+/** Writes an index of these features; image i is `<i>.jpg`, of `bytes(i)` bytes. */
+export async function featureIndex(
+  folder: string,
+  rows: Float32Array,
+  width: number,
+  bytes: (row: number) => number = () => 1000,
+): Promise<ImageIndex> {
+  mkdirSync(folder, { recursive: true });
+  const count = rows.length / width;
+  const vectors = new VectorIndex(width);
+  await vectors.add(
+    Int32Array.from({ length: count }, (_, i) => i),
+    rows,
+  );
+  const images = Array.from({ length: count }, (_, id) => ({
+    ...{ id, path: `${id}.jpg`, bytes: bytes(id), mtime: 0, label: null },
+  }));
+  commitIndex(
+    folder,
+    { images, parts: [rows], vectors, skipped: [], nextId: count },
+    {
+      generation: 0,
+      list: { source: path.join(folder, 'images'), root: path.join(folder, 'images') },
+      settings: { features: 'cls', resize: 256, crop: 224 },
+      weights: { given: '-', file: '-', sha256: '', checkpointKey: 'teacher', numHeads: null, arch: 'vit' },
+    },
+  );
+  return ImageIndex.open(folder);
+}
