@@ -141,6 +141,7 @@ export { findFfmpeg } from './explain/ffmpeg.js';
 
 // the studio
 export { startStudio, type RunningStudio, type StudioOptions } from './studio/index.js';
+
 // finding one's way in a folder of images
 export {
   buildIndex,
@@ -148,8 +149,12 @@ export {
   findDuplicates,
   findOutliers,
   ImageIndex,
+  layoutMap,
   loadIndexModel,
+  makeMap,
+  proposeLabels,
   putImages,
+  readMap,
   searchIndex,
   selectImages,
   writeList,
@@ -164,11 +169,14 @@ export {
   type IndexedImage,
   type IndexFeatures,
   type IndexManifest,
+  type MapOptions,
   type Match,
   type NearestOptions,
   type NearestRows,
   type Outlier,
   type OutlierOptions,
+  type Proposal,
+  type ProposeOptions,
   type PutOptions,
   type Region,
   type SearchOptions,

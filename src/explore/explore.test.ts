@@ -12,6 +12,8 @@ import { findDuplicates } from './duplicates.js';
 import { normaliseRows } from './feature-file.js';
 import { findOutliers } from './outliers.js';
 import { selectImages } from './select.js';
+import { makeMap, readMap } from './map.js';
+import { proposeLabels } from './propose.js';
 import { VectorIndex } from './vector-index.js';
 
 const WIDTH = 32;
@@ -234,5 +236,53 @@ describe('subsets to label', () => {
       await selectImages(index, { size: 9, seed: 4 }),
       await selectImages(index, { size: 9, seed: 4 }),
     );
+  });
+});
+
+describe('the map', () => {
+  // DINO_TEST_MAP=100000 measures at full size; see docs/explore.md
+  const count = Number(process.env['DINO_TEST_MAP'] ?? 600);
+  it(`puts ${count} images beside their like, the same for the same seed, and is kept until images change`, async () => {
+    using index = await indexOf(clusteredRows(count, WIDTH, 6, 0.5));
+    assert.equal(readMap(index), null);
+    const begun = performance.now();
+    const positions = await makeMap(index);
+    if (count > 1000) console.log(`map of ${count}: ${((performance.now() - begun) / 1000).toFixed(1)} s`);
+    assert.deepEqual(readMap(index), positions);
+    // of most images the nearest on the map is of their kind
+    let good = 0;
+    const asked = Math.min(count, 300);
+    for (let row = 0; row < asked; row++) {
+      let [best, least] = [-1, Infinity];
+      for (let other = 0; other < count; other++) {
+        const distance = Math.hypot(
+          positions[2 * row]! - positions[2 * other]!,
+          positions[2 * row + 1]! - positions[2 * other + 1]!,
+        );
+        if (other !== row && distance < least) [best, least] = [other, distance];
+      }
+      good += Number(best % 6 === row % 6);
+    }
+    assert.ok(good >= 0.95 * asked, `${good} of ${asked}`);
+    if (count > 1000) return;
+    using again = await indexOf(clusteredRows(count, WIDTH, 6, 0.5));
+    assert.deepEqual(await makeMap(again), positions);
+    assert.notDeepEqual(await makeMap(again, { seed: 1 }), positions);
+  });
+});
+
+describe('proposals', () => {
+  it('gives neighbours of labelled images their label, the surest first, and the labelled none', async () => {
+    using index = await indexOf(clusteredRows(300, WIDTH, 3, 0.4));
+    const labels = new Map([0, 3, 6, 9].map((row) => [row, 'a']));
+    for (const row of [1, 4, 7]) labels.set(row, 'b');
+    const proposals = await proposeLabels(index, { labels });
+    assert.ok(proposals.length > 10);
+    for (const { row, label, certainty } of proposals) {
+      assert.ok(!labels.has(row) && certainty >= 0.5);
+      assert.equal(label, row % 3 === 0 ? 'a' : 'b');
+    }
+    assert.deepEqual(await proposeLabels(index, { labels: new Map() }), []);
+    await assert.rejects(proposeLabels(index, { labels: new Map([[300, 'a']]) }), /has 300 images/);
   });
 });

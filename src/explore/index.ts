@@ -9,3 +9,5 @@ export { findOutliers, type Outlier, type OutlierOptions } from './outliers.js';
 export { clusterIndex, type Cluster, type Clustering, type ClusterOptions } from './cluster.js';
 export { selectImages, type SelectBy, type SelectOptions } from './select.js';
 export { putImages, writeList, type ImageGroups, type PutOptions } from './put-images.js';
+export { layoutMap, makeMap, readMap, type MapOptions } from './map.js';
+export { proposeLabels, type Proposal, type ProposeOptions } from './propose.js';

@@ -1,0 +1,119 @@
+/**
+ * A map of all images: UMAP in two dimensions (McInnes, Healy and Melville 2018, arXiv 1802.03426) by umap-js, on the
+ * neighbours that the index finds. It begins at the first two principal components, so that the large structure doesn't depend
+ * on chance, and the same seed gives the same map of an index.
+ */
+import { readdirSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { UMAP } from 'umap-js';
+import { PhiloxStream, Purpose } from '../data/philox.js';
+import { DataError } from '../errors.js';
+import { fromTypedArray, inferenceMode, ops, scope } from '../torch/index.js';
+import { lockRunFolder } from '../train/run-folder.js';
+import { writeManifest } from './build-index.js';
+import { FloatRows, writeFloatRows } from './feature-file.js';
+import type { ImageIndex, NearestOptions } from './image-index.js';
+import { checkedFile, readManifest, sealFile } from './index-format.js';
+
+/** UMAP's own defaults. */
+const NEIGHBOURS = 15;
+const MIN_DISTANCE = 0.1;
+/** Where the principal components reach to, as UMAP's own start does. */
+const REACH = 10;
+/** Steps between two looks at the signal. */
+const STEPS = 5;
+
+export interface MapOptions extends NearestOptions {
+  /** Default 0. */
+  seed?: number;
+}
+
+/** The first two principal components, scaled to -10 to 10. @returns (N, 2) */
+function principal(index: ImageIndex): Float32Array {
+  const { count, width } = index;
+  return scope(() =>
+    inferenceMode(() => {
+      const rows = fromTypedArray(index.features(), [count, width]);
+      const mean = rows.mean([0], true);
+      const covariance = rows.t().matmul(rows).div(count).sub(mean.t().matmul(mean)); // (D, D)
+      const [, vectors] = ops.linalgEigh(covariance, 'L'); // smallest first
+      const two = vectors.narrow(1, Math.max(0, width - 2), Math.min(2, width)); // (D, 2)
+      const places = rows.sub(mean).matmul(two); // (N, 2)
+      return places.div(places.abs().max().clampMin(1e-12)).mul(REACH).toTypedArray() as Float32Array;
+    }),
+  );
+}
+
+/** @returns (N, 2) positions. @throws The signal's reason when aborted. */
+export async function layoutMap(index: ImageIndex, options: MapOptions = {}): Promise<Float32Array> {
+  const { seed = 0, signal, onProgress } = options;
+  const { count } = index;
+  const start = principal(index);
+  if (count <= 3) return start;
+  const k = Math.min(NEIGHBOURS, count - 1);
+  const near = await index.neighbours(k - 1, options);
+  const indices: number[][] = [];
+  const distances: number[][] = [];
+  for (let row = 0; row < count; row++) {
+    const found: [number, number][] = [[row, 0]]; // an image is its own first neighbour here
+    for (let j = 0; j < k - 1; j++) {
+      const other = near.rows[row * (k - 1) + j]!;
+      const similarity = near.similarities[row * (k - 1) + j]!;
+      if (other >= 0) found.push([other, Math.sqrt(Math.max(0, 2 - 2 * similarity))]);
+    }
+    while (found.length < k) found.push(found.at(-1)!);
+    indices.push(found.map(([other]) => other));
+    distances.push(found.map(([, distance]) => distance));
+  }
+  const random = new PhiloxStream(seed, Purpose.permutation, 1);
+  const umap = new UMAP({ nNeighbors: k, minDist: MIN_DISTANCE, random: () => random.random() });
+  umap.setPrecomputedKNN(indices, distances);
+  // with neighbours given, it reads no more of the features than how many there are
+  const epochs = umap.initializeFit(Array.from({ length: count }, () => []));
+  umap.getEmbedding().forEach((place, row) => {
+    // a little apart, as equal images would stay on one point
+    place[0] = start[2 * row]! + random.uniform(-0.01, 0.01);
+    place[1] = start[2 * row + 1]! + random.uniform(-0.01, 0.01);
+  });
+  for (let epoch = 0; epoch < epochs; epoch++) {
+    umap.step();
+    if (epoch % STEPS > 0) continue;
+    signal?.throwIfAborted();
+    onProgress?.(epoch, epochs);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return Float32Array.from(umap.getEmbedding().flat());
+}
+
+/** The map that is kept in an index; null when there is none (any more). */
+export function readMap(index: ImageIndex): Float32Array | null {
+  const file = readManifest(index.folder).files.map;
+  if (file === null) return null;
+  using rows = new FloatRows(checkedFile(index.folder, file, true), 'positions', index.count, 2);
+  return rows.all();
+}
+
+/**
+ * Lays out the map of an index and keeps it there, until its images change.
+ * @throws DataError when the index was changed meanwhile, or another process is writing it.
+ */
+export async function makeMap(index: ImageIndex, options: MapOptions = {}): Promise<Float32Array> {
+  const positions = await layoutMap(index, options);
+  const release = lockRunFolder(index.folder);
+  try {
+    const manifest = readManifest(index.folder);
+    if (manifest.generation !== index.manifest.generation)
+      throw new DataError(`${index.folder} was changed while its map was made: make it again`);
+    const name = `map-${manifest.generation}.safetensors`;
+    for (const old of readdirSync(index.folder))
+      if (/^map-\d+\./.test(old)) rmSync(path.join(index.folder, old));
+    writeFloatRows(path.join(index.folder, name), 'positions', 2, [positions]);
+    writeManifest(index.folder, {
+      ...manifest,
+      files: { ...manifest.files, map: sealFile(index.folder, name) },
+    });
+  } finally {
+    release();
+  }
+  return positions;
+}
