@@ -1,9 +1,11 @@
-// A transformer's self-attention, as an operator with its gradient:
+// A transformer's self-attention, as operators with their gradients:
 //
 //   dino::attention_residual(x, norm, ...)   x + scale * (softmax(q k^T / sqrt(d)) v) P^T, of the kept samples alone,
 //                                            where q, k, v are the heads of norm(x) W^T + b
+//   dino::class_attention(x, ...)            the attention of the first token to all, without norm and skip connection: of
+//                                            the others keys and values alone are projected
 //
-// Each head of a sample runs in one thread and keeps no (N, N) weights (attention.simd.cc); it reads and writes where the
+// In the first each head of a sample runs in one thread and keeps no (N, N) weights (attention.simd.cc); it reads and writes where the
 // large products do, so nothing is permuted or stacked. The norm's output is not kept, but made again from its statistics;
 // the skip connection lies in the last product's output before the product is added to it.
 #include <torch/csrc/autograd/custom_function.h>
@@ -151,6 +153,22 @@ class AttentionResidual : public torch::autograd::Function<AttentionResidual> {
   }
 };
 
+}  // namespace
+
+// (B, N, D) to (B, 1, D), by libtorch's operators
+at::Tensor class_attention(const at::Tensor& x, const at::Tensor& qkv, const at::Tensor& qkv_bias, const at::Tensor& proj,
+                           const at::Tensor& proj_bias, int64_t heads) {
+  const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2), dim = width / heads;
+  const at::Tensor q = at::linear(x.narrow(1, 0, 1), qkv.narrow(0, 0, width), qkv_bias.narrow(0, 0, width))
+                           .view({batch, 1, heads, dim})
+                           .transpose(1, 2);
+  const at::Tensor kv = at::linear(x, qkv.narrow(0, width, 2 * width), qkv_bias.narrow(0, width, 2 * width))
+                            .view({batch, tokens, 2, heads, dim})
+                            .permute({2, 0, 3, 1, 4});
+  const at::Tensor attended = at::scaled_dot_product_attention(q, kv[0], kv[1]).transpose(1, 2).flatten(2);
+  return at::linear(attended, proj, proj_bias);
+}
+
 at::Tensor attention_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias,
                               double eps, const at::Tensor& qkv, const at::Tensor& qkv_bias, const at::Tensor& proj,
                               const at::Tensor& proj_bias, int64_t heads, const MaybeTensor& kept, double scale) {
@@ -168,14 +186,16 @@ at::Tensor attention_residual(const at::Tensor& x, const at::Tensor& norm_weight
   return AttentionResidual::apply(x, norm_weight, norm_bias, eps, qkv, qkv_bias, proj, proj_bias, heads, kept, scale);
 }
 
-}  // namespace
 }  // namespace dino
 
 TORCH_LIBRARY_FRAGMENT(dino, library) {
+  library.def(
+      "class_attention(Tensor x, Tensor qkv, Tensor qkv_bias, Tensor proj, Tensor proj_bias, int heads) -> Tensor");
   library.def(
       "attention_residual(Tensor x, Tensor norm_weight, Tensor norm_bias, float eps, Tensor qkv, Tensor qkv_bias, "
       "Tensor proj, Tensor proj_bias, int heads, Tensor? kept, float scale) -> Tensor");
 }
 TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) {
+  library.impl("class_attention", dino::class_attention);
   library.impl("attention_residual", dino::attention_residual);
 }

@@ -21,9 +21,6 @@ struct Norm {
   double eps;
 };
 
-// Rows that a perceptron takes at once: enough for the full speed of the products, few enough to bound the memory between.
-inline int64_t chunk_rows() { return 2048 * at::get_num_threads(); }
-
 inline at::Tensor flat(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
 
 inline bool is_plain(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat; }
@@ -158,5 +155,15 @@ at::Tensor residual_of_operators(const at::Tensor& x, const Norm& norm, const Ma
       branch(at::layer_norm(samples, {x.size(-1)}, norm.weight, norm.bias, norm.eps)).to(x.scalar_type());
   return kept ? x.index_add(0, *kept, out, scale) : x.add(out, scale);
 }
+
+// The operators, for one another; attention.cc and perceptron.cc tell what they are.
+at::Tensor class_attention(const at::Tensor& x, const at::Tensor& qkv, const at::Tensor& qkv_bias, const at::Tensor& proj,
+                           const at::Tensor& proj_bias, int64_t heads);
+at::Tensor attention_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias, double eps,
+                              const at::Tensor& qkv, const at::Tensor& qkv_bias, const at::Tensor& proj,
+                              const at::Tensor& proj_bias, int64_t heads, const MaybeTensor& kept, double scale);
+at::Tensor perceptron_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias, double eps,
+                               const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2, const at::Tensor& b2,
+                               const MaybeTensor& kept, double scale);
 
 }  // namespace dino

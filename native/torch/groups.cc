@@ -8,19 +8,16 @@
 // core away for a moment, as loader threads do. Here each thread takes a few images through all blocks, with the same
 // operators in one thread, and then the next few: products are as fast as large ones, what lies between them stays in the
 // cache, and nobody waits before the end. Which images go together depends on their number and that of the threads alone.
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <ATen/ThreadLocalState.h>
-#include <ATen/autocast_mode.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <optional>
 #include <vector>
 
+#include "branches.h"
+
+namespace dino {
 namespace {
 
 constexpr int64_t kTokens = 1000;  // of a group at most: enough for the full speed of a product
@@ -34,45 +31,24 @@ struct Block {
         norm2_bias(w[7]), fc1(w[8]), fc1_bias(w[9]), fc2(w[10]), fc2_bias(w[11]) {}
 };
 
-using Optional = std::optional<at::Tensor>;
-
 // (B, N, C) to the same
 at::Tensor attend(const Block& b, const at::Tensor& x, int64_t heads, double eps) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("dino::attention_residual", "")
-                             .typed<at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&, double,
-                                               const at::Tensor&, const at::Tensor&, const at::Tensor&,
-                                               const at::Tensor&, int64_t, const Optional&, double)>();
-  return op.call(x, b.norm1, b.norm1_bias, eps, b.qkv, b.qkv_bias, b.proj, b.proj_bias, heads, std::nullopt, 1);
+  return attention_residual(x, b.norm1, b.norm1_bias, eps, b.qkv, b.qkv_bias, b.proj, b.proj_bias, heads, {}, 1);
 }
 
 // (B, N, C) to the same
 at::Tensor perceive(const Block& b, const at::Tensor& x, double eps) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("dino::perceptron_residual", "")
-                             .typed<at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&, double,
-                                               const at::Tensor&, const at::Tensor&, const at::Tensor&,
-                                               const at::Tensor&, const Optional&, double)>();
-  return op.call(x, b.norm2, b.norm2_bias, eps, b.fc1, b.fc1_bias, b.fc2, b.fc2_bias, std::nullopt, 1);
+  return perceptron_residual(x, b.norm2, b.norm2_bias, eps, b.fc1, b.fc1_bias, b.fc2, b.fc2_bias, {}, 1);
 }
 
 at::Tensor norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
   return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
 }
 
-// (B, N, C) to the class token's (B, 1, C): of the others keys and values alone are computed.
+// (B, N, C) to the class token's (B, 1, C)
 at::Tensor run_class(const Block& b, const at::Tensor& x, int64_t heads, double eps) {
-  const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2), dim = width / heads;
   const at::Tensor y = norm(x, b.norm1, b.norm1_bias, eps);
-  const at::Tensor q = at::linear(y.narrow(1, 0, 1), b.qkv.narrow(0, 0, width), b.qkv_bias.narrow(0, 0, width))
-                           .view({batch, 1, heads, dim})
-                           .transpose(1, 2);
-  const at::Tensor kv =
-      at::linear(y, b.qkv.narrow(0, width, 2 * width), b.qkv_bias.narrow(0, width, 2 * width))
-          .view({batch, tokens, 2, heads, dim})
-          .permute({2, 0, 3, 1, 4});
-  const at::Tensor attended = at::scaled_dot_product_attention(q, kv[0], kv[1]).transpose(1, 2).flatten(2);
-  const at::Tensor z = at::linear(attended, b.proj, b.proj_bias).add_(x.narrow(1, 0, 1));
+  const at::Tensor z = class_attention(y, b.qkv, b.qkv_bias, b.proj, b.proj_bias, heads).add_(x.narrow(1, 0, 1));
   return perceive(b, z, eps);
 }
 
@@ -94,11 +70,7 @@ std::vector<at::Tensor> run_all(at::Tensor x, at::TensorList weights, int64_t he
 std::vector<at::Tensor> blocks_in_groups(const at::Tensor& tokens, at::TensorList weights, int64_t heads, double eps,
                                          int64_t keep, bool class_only) {
   const int64_t threads = at::get_num_threads();
-  if (at::GradMode::is_enabled() || !tokens.is_cpu() || tokens.scalar_type() != at::kFloat ||
-      weights[0].scalar_type() != at::kFloat || at::autocast::is_autocast_enabled(at::kCPU) ||
-      tokens.size(0) < 2 * threads) {
-    return {};
-  }
+  if (at::GradMode::is_enabled() || !has_rows({tokens, weights[0]}) || tokens.size(0) < 2 * threads) return {};
   const at::Tensor x = tokens.contiguous();
   const int64_t batch = x.size(0), width = x.size(2), depth = static_cast<int64_t>(weights.size()) / kWeights;
   TORCH_CHECK(weights.size() == static_cast<size_t>(depth * kWeights + 2) && depth >= 1,
@@ -130,9 +102,10 @@ std::vector<at::Tensor> blocks_in_groups(const at::Tensor& tokens, at::TensorLis
 }
 
 }  // namespace
+}  // namespace dino
 
 TORCH_LIBRARY_FRAGMENT(dino, library) {
   library.def(
       "blocks_in_groups(Tensor x, Tensor[] weights, int heads, float eps, int keep, bool class_only) -> Tensor[]");
 }
-TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) { library.impl("blocks_in_groups", blocks_in_groups); }
+TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) { library.impl("blocks_in_groups", dino::blocks_in_groups); }

@@ -20,6 +20,9 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// Rows that are taken at once: enough for the full speed of the products, few enough to bound the memory between.
+int64_t chunk_rows() { return 2048 * at::get_num_threads(); }
+
 struct Weights {
   at::Tensor w1, b1, w2, b2;  // (F, D), (F), (E, F), (E)
 };
@@ -195,6 +198,8 @@ at::Tensor perceptron(const at::Tensor& x, const at::Tensor& w1, const at::Tenso
   return Perceptron::apply(x, w1.contiguous(), b1.contiguous(), w2.contiguous(), b2.contiguous());
 }
 
+}  // namespace
+
 at::Tensor perceptron_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias,
                                double eps, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
                                const at::Tensor& b2, const MaybeTensor& kept, double scale) {
@@ -210,7 +215,6 @@ at::Tensor perceptron_residual(const at::Tensor& x, const at::Tensor& norm_weigh
   return PerceptronResidual::apply(x, norm_weight, norm_bias, eps, w1, b1, w2, b2, kept, scale);
 }
 
-}  // namespace
 }  // namespace dino
 
 TORCH_LIBRARY_FRAGMENT(dino, library) {

@@ -59,7 +59,6 @@ void layer_norm_backward_row(const float* x, RowStatistics at, const float* weig
     sums.bias[i] += g;
     gradient[i] = at.rstd * (g * weight[i] - mean - normalized * slope);
   }
-  if (upstream == nullptr) return;
 #pragma omp simd
   for (int64_t i = 0; i < n; i++) {
     sums.upstream[i] += upstream[i];

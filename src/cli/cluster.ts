@@ -1,8 +1,7 @@
 /** `dino cluster`: groups of images of a kind; see src/explore/cluster.ts. */
 import type { Command } from 'commander';
-import { addExamples, check, interruptSignal, type Invocation, readNumber } from './command.js';
-import { counter } from './eval-options.js';
-import { addResultOptions, checkResultOptions, putResults, shown } from './explore-options.js';
+import { addExamples, type Invocation, readNumber } from './command.js';
+import { addResultOptions, onIndex, putResults, shown } from './explore-options.js';
 
 export function define(command: Command): void {
   command
@@ -19,7 +18,7 @@ export function define(command: Command): void {
 }
 
 export async function run(invocation: Invocation): Promise<void> {
-  const { args, options, io } = invocation;
+  const { options, io } = invocation;
   const settings = {
     typical: readNumber(invocation, 'typical', { min: 1, max: 1000 }),
     seed: readNumber(invocation, 'seed', { min: 0, max: Number.MAX_SAFE_INTEGER }),
@@ -27,18 +26,10 @@ export async function run(invocation: Invocation): Promise<void> {
       ? {}
       : { clusters: readNumber(invocation, 'clusters', { min: 1, max: 100_000 }) }),
   };
-  await checkResultOptions(invocation);
-  check(invocation);
-  const interrupt = interruptSignal(() => io.note('interrupted'));
-  try {
-    const [{ ImageIndex }, { clusterIndex }] = await Promise.all([
-      import('../explore/image-index.js'),
-      import('../explore/cluster.js'),
-    ]);
-    using index = ImageIndex.open(args[0]!);
-    const count = counter(io);
+  await onIndex(invocation, async (index, signal, count) => {
+    const { clusterIndex } = await import('../explore/cluster.js');
     const { clusters, silhouette, tried } = await clusterIndex(index, {
-      ...{ ...settings, signal: interrupt.signal },
+      ...{ ...settings, signal },
       onProgress: (done, total) => count('tries of k-means', done, total),
     });
     const digits = String(clusters.length).length;
@@ -61,7 +52,5 @@ export async function run(invocation: Invocation): Promise<void> {
         ]),
       ].join('\n'),
     );
-  } finally {
-    interrupt.release();
-  }
+  });
 }

@@ -1,15 +1,7 @@
 /** `dino duplicates`: groups of near-duplicate images; see src/explore/duplicates.ts. */
 import type { Command } from 'commander';
-import { addExamples, check, interruptSignal, type Invocation, readNumber } from './command.js';
-import { counter } from './eval-options.js';
-import {
-  addExactOption,
-  addResultOptions,
-  checkResultOptions,
-  exactOf,
-  putResults,
-  shown,
-} from './explore-options.js';
+import { addExamples, type Invocation, readNumber } from './command.js';
+import { addExactOption, addResultOptions, exactOf, onIndex, putResults, shown } from './explore-options.js';
 
 export function define(command: Command): void {
   command
@@ -25,20 +17,12 @@ export function define(command: Command): void {
 }
 
 export async function run(invocation: Invocation): Promise<void> {
-  const { args, io } = invocation;
+  const { io } = invocation;
   const threshold = readNumber(invocation, 'threshold', { min: 1e-6, max: 1, whole: false });
-  await checkResultOptions(invocation);
-  check(invocation);
-  const interrupt = interruptSignal(() => io.note('interrupted'));
-  try {
-    const [{ ImageIndex }, { findDuplicates }] = await Promise.all([
-      import('../explore/image-index.js'),
-      import('../explore/duplicates.js'),
-    ]);
-    using index = ImageIndex.open(args[0]!);
-    const count = counter(io);
+  await onIndex(invocation, async (index, signal, count) => {
+    const { findDuplicates } = await import('../explore/duplicates.js');
     const groups = await findDuplicates(index, {
-      ...{ threshold, ...exactOf(invocation), signal: interrupt.signal },
+      ...{ threshold, ...exactOf(invocation), signal },
       onProgress: (done, total) => count('images compared', done, total),
       onWarning: (message) => io.warn(message),
     });
@@ -64,7 +48,5 @@ export async function run(invocation: Invocation): Promise<void> {
         ]),
       ].join('\n'),
     );
-  } finally {
-    interrupt.release();
-  }
+  });
 }

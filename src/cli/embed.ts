@@ -1,8 +1,8 @@
 /** `dino embed`: features of images to a file; see src/eval/embed.ts and src/eval/write-features.ts. */
 import type { Command } from 'commander';
 import { addExamples, type Invocation, readNumber, setAliases } from './command.js';
-import { addEvalOptions, counter, evalAliases, loadForEvaluation, readEvalOptions } from './eval-options.js';
-import { addProcessOptions, inProcesses, stopSignal } from './processes.js';
+import { addEvalOptions, evalAliases, onModel, readEvalOptions } from './eval-options.js';
+import { addProcessOptions } from './processes.js';
 
 const KINDS = ['cls', 'patch-mean', 'patches'] as const;
 const FORMATS = ['.safetensors', '.npy', '.parquet'];
@@ -36,31 +36,24 @@ export async function run(invocation: Invocation): Promise<void> {
   else if (!FORMATS.some((ending) => output.endsWith(ending))) {
     problems.push(`--output is ${output}; expected a name that ends in ${FORMATS.join(', ')}`);
   }
-  await inProcesses(invocation, async (world, io) => {
-    const interrupt = stopSignal(() => io.note('interrupted'));
-    try {
-      const { writeFeatures } = await import('../eval/write-features.js');
-      const model = await loadForEvaluation({ ...invocation, io }, world);
-      const count = counter(io);
-      const start = performance.now();
-      const result = await model.embed(args[1]!, {
-        ...common,
-        layers,
-        features,
-        signal: interrupt.signal,
-        world,
-        onProgress: ({ done, total }) => count('images', done, total),
-      });
-      const files = world.isFirst ? await writeFeatures(output!, result) : [];
-      const seconds = (performance.now() - start) / 1000;
-      for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
-      const { shape, skipped } = result;
-      io.result(
-        { files, shape, features, layers, skipped, seconds },
-        `${files.join(', ')}: [${shape.join(', ')}] float32, ${skipped.length} skipped, ${seconds.toFixed(1)} s`,
-      );
-    } finally {
-      interrupt.release();
-    }
+  await onModel(invocation, async ({ model, world, io, signal, count }) => {
+    const { writeFeatures } = await import('../eval/write-features.js');
+    const start = performance.now();
+    const result = await model.embed(args[1]!, {
+      ...common,
+      layers,
+      features,
+      signal,
+      world,
+      onProgress: ({ done, total }) => count('images', done, total),
+    });
+    const files = world.isFirst ? await writeFeatures(output!, result) : [];
+    const seconds = (performance.now() - start) / 1000;
+    for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
+    const { shape, skipped } = result;
+    io.result(
+      { files, shape, features, layers, skipped, seconds },
+      `${files.join(', ')}: [${shape.join(', ')}] float32, ${skipped.length} skipped, ${seconds.toFixed(1)} s`,
+    );
   });
 }

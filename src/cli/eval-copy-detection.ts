@@ -5,13 +5,12 @@ import { addExamples, type Invocation, readNumber, setAliases } from './command.
 import {
   addLoaderOptions,
   addModelOptions,
-  counter,
   evalAliases,
   keepResult,
-  loadForEvaluation,
+  onModel,
   readLoaderOptions,
 } from './eval-options.js';
-import { addProcessOptions, inProcesses, stopSignal } from './processes.js';
+import { addProcessOptions } from './processes.js';
 
 export function define(command: Command): void {
   command
@@ -57,26 +56,19 @@ export async function run(invocation: Invocation): Promise<void> {
       : { distractorsPath: options['distractorsPath'] as string }),
   };
   if (dataPath === undefined) invocation.problems.push("--data-path is missing: Copydays' folder");
-  await inProcesses(invocation, async (world, io) => {
-    const interrupt = stopSignal(() => io.note('interrupted'));
-    try {
-      const { evaluateCopyDetection } = await import('../eval/copy-detection.js');
-      const model = await loadForEvaluation({ ...invocation, io }, world);
-      const count = counter(io);
-      const result = await evaluateCopyDetection(model, {
-        ...settings,
-        ...folders,
-        dataPath: dataPath!,
-        signal: interrupt.signal,
-        world,
-        onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
-        onWarning: (message) => io.warn(message),
-      });
-      if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
-      if (world.isFirst) await keepResult(io, model, 'copy-detection', { dataPath, ...folders, ...result });
-      io.result(result, table(result));
-    } finally {
-      interrupt.release();
-    }
+  await onModel(invocation, async ({ model, world, io, signal, count }) => {
+    const { evaluateCopyDetection } = await import('../eval/copy-detection.js');
+    const result = await evaluateCopyDetection(model, {
+      ...settings,
+      ...folders,
+      dataPath: dataPath!,
+      signal,
+      world,
+      onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
+      onWarning: (message) => io.warn(message),
+    });
+    if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
+    if (world.isFirst) await keepResult(io, model, 'copy-detection', { dataPath, ...folders, ...result });
+    io.result(result, table(result));
   });
 }

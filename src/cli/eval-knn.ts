@@ -5,15 +5,14 @@ import { addExamples, check, type Invocation, listOption, readNumber, setAliases
 import {
   addEvalOptions,
   addLabelledOptions,
-  counter,
   evalAliases,
   keepResult,
-  loadForEvaluation,
+  onModel,
   readEvalOptions,
   readLabelled,
   readList,
 } from './eval-options.js';
-import { addProcessOptions, inProcesses, stopSignal } from './processes.js';
+import { addProcessOptions } from './processes.js';
 
 export function define(command: Command): void {
   command.argument('[weights]', 'run folder, checkpoint folder or weights file; not with --load-features');
@@ -74,28 +73,21 @@ export async function run(invocation: Invocation): Promise<void> {
   }
   const folders = readLabelled(invocation);
   if (args.length === 0) invocation.problems.push('argument <weights> is missing, or --load-features');
-  await inProcesses(invocation, async (world, io) => {
-    const interrupt = stopSignal(() => io.note('interrupted'));
-    try {
-      const { evaluateKnn } = await import('../eval/knn.js');
-      const model = await loadForEvaluation({ ...invocation, io }, world);
-      const count = counter(io);
-      const result = await evaluateKnn(model, {
-        ...common,
-        ...folders,
-        k,
-        temperature,
-        ...(dumpFeatures === undefined ? {} : { dumpFeatures }),
-        signal: interrupt.signal,
-        world,
-        onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
-        onWarning: (message) => io.warn(message),
-      });
-      if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
-      if (world.isFirst) await keepResult(io, model, 'knn', { ...folders, temperature, ...result });
-      io.result(result, table(result, k));
-    } finally {
-      interrupt.release();
-    }
+  await onModel(invocation, async ({ model, world, io, signal, count }) => {
+    const { evaluateKnn } = await import('../eval/knn.js');
+    const result = await evaluateKnn(model, {
+      ...common,
+      ...folders,
+      k,
+      temperature,
+      ...(dumpFeatures === undefined ? {} : { dumpFeatures }),
+      signal,
+      world,
+      onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
+      onWarning: (message) => io.warn(message),
+    });
+    if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
+    if (world.isFirst) await keepResult(io, model, 'knn', { ...folders, temperature, ...result });
+    io.result(result, table(result, k));
   });
 }

@@ -1,10 +1,11 @@
-/** Options that the commands on a trained model share. */
+/** What the commands on a trained model share: options, progress, and how the work is framed. */
 import cliProgress from 'cli-progress';
 import type { Command } from 'commander';
 import path from 'node:path';
 import type { World } from '../processes/world.js';
 import type { Model } from '../weights/load.js';
 import { type AliasMap, type Invocation, listOption, type Output, readNumber } from './command.js';
+import { inProcesses, stopSignal } from './processes.js';
 
 export function addModelOptions(command: Command): void {
   command
@@ -144,6 +145,32 @@ export async function loadForEvaluation(invocation: Invocation, world?: World): 
   const { arch, embedDim, patchSize } = model.architecture;
   io.note(`${model.file}: ${arch}, width ${embedDim}, patch ${patchSize}, on ${model.device}`);
   return model;
+}
+
+/** What a command has to work with in each of its processes. */
+export interface ModelWork {
+  model: Model;
+  world: World;
+  /** Prints for rank 0 alone. */
+  io: Output;
+  signal: AbortSignal;
+  count: ReturnType<typeof counter>;
+}
+
+/** inProcesses() with the model that the first argument names, which Ctrl-C interrupts. */
+export async function onModel(
+  invocation: Invocation,
+  work: (work: ModelWork) => Promise<void>,
+): Promise<void> {
+  await inProcesses(invocation, async (world, io) => {
+    const interrupt = stopSignal(() => io.note('interrupted'));
+    try {
+      const model = await loadForEvaluation({ ...invocation, io }, world);
+      await work({ model, world, io, signal: interrupt.signal, count: counter(io) });
+    } finally {
+      interrupt.release();
+    }
+  });
 }
 
 /** Shows progress: a bar on a terminal, a line at every tenth elsewhere. */

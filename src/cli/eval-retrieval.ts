@@ -5,14 +5,13 @@ import { addExamples, booleanOption, type Invocation, readNumber, setAliases } f
 import {
   addLoaderOptions,
   addModelOptions,
-  counter,
   evalAliases,
   keepResult,
-  loadForEvaluation,
+  onModel,
   readBoolean,
   readLoaderOptions,
 } from './eval-options.js';
-import { addProcessOptions, inProcesses, stopSignal } from './processes.js';
+import { addProcessOptions } from './processes.js';
 
 export function define(command: Command): void {
   command
@@ -62,23 +61,16 @@ export async function run(invocation: Invocation): Promise<void> {
   const dataPath = options['dataPath'] as string | undefined;
   if (dataPath === undefined)
     invocation.problems.push('--data-path is missing: a folder with roxford5k or rparis6k in it');
-  await inProcesses(invocation, async (world, io) => {
-    const interrupt = stopSignal(() => io.note('interrupted'));
-    try {
-      const { evaluateRetrieval } = await import('../eval/retrieval.js');
-      const model = await loadForEvaluation({ ...invocation, io }, world);
-      const count = counter(io);
-      const result = await evaluateRetrieval(model, {
-        ...settings,
-        dataPath: dataPath!,
-        signal: interrupt.signal,
-        world,
-        onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
-      });
-      if (world.isFirst) await keepResult(io, model, 'retrieval', { dataPath, ...result });
-      io.result(result, table(result));
-    } finally {
-      interrupt.release();
-    }
+  await onModel(invocation, async ({ model, world, io, signal, count }) => {
+    const { evaluateRetrieval } = await import('../eval/retrieval.js');
+    const result = await evaluateRetrieval(model, {
+      ...settings,
+      dataPath: dataPath!,
+      signal,
+      world,
+      onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
+    });
+    if (world.isFirst) await keepResult(io, model, 'retrieval', { dataPath, ...result });
+    io.result(result, table(result));
   });
 }

@@ -1,8 +1,10 @@
-/** Options that the commands on an index share: where results go, and how they are searched. */
+/** What the commands on an index share: where results go, how they are searched, and how the work is framed. */
 import type { Command } from 'commander';
 import path from 'node:path';
+import type { ImageIndex } from '../explore/image-index.js';
 import type { ImageGroups } from '../explore/put-images.js';
-import type { Invocation } from './command.js';
+import { check, interruptSignal, type Invocation } from './command.js';
+import { counter } from './eval-options.js';
 
 /** --output, --copy-to and --link-to. */
 export function addResultOptions(command: Command): void {
@@ -23,7 +25,7 @@ export function addExactOption(command: Command): void {
 }
 
 /** Checks the options of addResultOptions before the work begins. */
-export async function checkResultOptions({ options, problems }: Invocation): Promise<void> {
+async function checkResultOptions({ options, problems }: Invocation): Promise<void> {
   if (options['copyTo'] !== undefined && options['linkTo'] !== undefined)
     problems.push('--copy-to and --link-to: give one of the two');
   const { checkPutFolder } = await import('../explore/put-images.js');
@@ -39,6 +41,29 @@ export async function checkResultOptions({ options, problems }: Invocation): Pro
 
 export const exactOf = ({ options }: Invocation): { exact?: boolean } =>
   options['exact'] === true ? { exact: true } : {};
+
+/**
+ * Opens the index that the first argument names, works on it, and closes it. Call it when everything on the command line
+ * has been read.
+ *
+ * @throws ConfigError with the invocation's problems, DataError for an index that can't be used.
+ */
+export async function onIndex(
+  invocation: Invocation,
+  work: (index: ImageIndex, signal: AbortSignal, count: ReturnType<typeof counter>) => Promise<void>,
+): Promise<void> {
+  const { args, io } = invocation;
+  await checkResultOptions(invocation);
+  check(invocation);
+  const interrupt = interruptSignal(() => io.note('interrupted'));
+  try {
+    const { ImageIndex } = await import('../explore/image-index.js');
+    using index = ImageIndex.open(args[0]!);
+    await work(index, interrupt.signal, counter(io));
+  } finally {
+    interrupt.release();
+  }
+}
 
 /** Writes the list and fills the folder that were asked for. */
 export async function putResults({ options, io }: Invocation, groups: ImageGroups): Promise<void> {

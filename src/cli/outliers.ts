@@ -1,15 +1,7 @@
 /** `dino outliers`: images that don't belong; see src/explore/outliers.ts. */
 import type { Command } from 'commander';
-import { addExamples, check, interruptSignal, type Invocation, readNumber } from './command.js';
-import { counter } from './eval-options.js';
-import {
-  addExactOption,
-  addResultOptions,
-  checkResultOptions,
-  exactOf,
-  putResults,
-  shown,
-} from './explore-options.js';
+import { addExamples, type Invocation, readNumber } from './command.js';
+import { addExactOption, addResultOptions, exactOf, onIndex, putResults, shown } from './explore-options.js';
 
 export function define(command: Command): void {
   command
@@ -22,21 +14,13 @@ export function define(command: Command): void {
 }
 
 export async function run(invocation: Invocation): Promise<void> {
-  const { args, io } = invocation;
+  const { io } = invocation;
   const top = readNumber(invocation, 'top', { min: 1, max: 1_000_000 });
   const k = readNumber(invocation, 'k', { min: 1, max: 1000 });
-  await checkResultOptions(invocation);
-  check(invocation);
-  const interrupt = interruptSignal(() => io.note('interrupted'));
-  try {
-    const [{ ImageIndex }, { findOutliers }] = await Promise.all([
-      import('../explore/image-index.js'),
-      import('../explore/outliers.js'),
-    ]);
-    using index = ImageIndex.open(args[0]!);
-    const count = counter(io);
+  await onIndex(invocation, async (index, signal, count) => {
+    const { findOutliers } = await import('../explore/outliers.js');
     const outliers = await findOutliers(index, {
-      ...{ top, k, ...exactOf(invocation), signal: interrupt.signal },
+      ...{ top, k, ...exactOf(invocation), signal },
       onProgress: (done, total) => count('images compared', done, total),
     });
     await putResults(invocation, { '': outliers.map((each) => each.path) });
@@ -50,7 +34,5 @@ export async function run(invocation: Invocation): Promise<void> {
         ),
       ].join('\n'),
     );
-  } finally {
-    interrupt.release();
-  }
+  });
 }

@@ -1,14 +1,7 @@
 /** `dino search`: images like others; see src/explore/search.ts. */
 import type { Command } from 'commander';
-import { addExamples, check, interruptSignal, type Invocation, listOption, readNumber } from './command.js';
-import {
-  addExactOption,
-  addResultOptions,
-  checkResultOptions,
-  exactOf,
-  putResults,
-  shown,
-} from './explore-options.js';
+import { addExamples, type Invocation, listOption, readNumber } from './command.js';
+import { addExactOption, addResultOptions, exactOf, onIndex, putResults, shown } from './explore-options.js';
 
 export function define(command: Command): void {
   command
@@ -54,20 +47,13 @@ export async function run(invocation: Invocation): Promise<void> {
   const { args, options, io } = invocation;
   const top = readNumber(invocation, 'top', { min: 1, max: 1_000_000 });
   const region = readRegion(invocation);
-  await checkResultOptions(invocation);
-  check(invocation);
-  const interrupt = interruptSignal(() => io.note('interrupted'));
-  try {
-    const [{ ImageIndex }, { loadIndexModel, searchIndex }] = await Promise.all([
-      import('../explore/image-index.js'),
-      import('../explore/search.js'),
-    ]);
-    using index = ImageIndex.open(args[0]!);
+  await onIndex(invocation, async (index, signal) => {
+    const { loadIndexModel, searchIndex } = await import('../explore/search.js');
     const weights = options['weights'] as string | undefined;
     const minus = (options['minus'] as string[] | undefined) ?? [];
     const start = performance.now();
     const matches = await searchIndex(index, {
-      ...{ plus: args.slice(1), minus, top, ...region, ...exactOf(invocation), signal: interrupt.signal },
+      ...{ plus: args.slice(1), minus, top, ...region, ...exactOf(invocation), signal },
       model: () =>
         loadIndexModel(index, {
           device: options['device'] as string,
@@ -80,7 +66,5 @@ export async function run(invocation: Invocation): Promise<void> {
       { index: index.folder, images: index.count, matches, seconds },
       matches.map(({ path, similarity }) => `${similarity.toFixed(4)}  ${shown(path)}`).join('\n'),
     );
-  } finally {
-    interrupt.release();
-  }
+  });
 }

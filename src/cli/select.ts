@@ -1,15 +1,7 @@
 /** `dino select`: images worth labelling first; see src/explore/select.ts. */
 import type { Command } from 'commander';
-import { addExamples, check, interruptSignal, type Invocation, readNumber } from './command.js';
-import { counter } from './eval-options.js';
-import {
-  addExactOption,
-  addResultOptions,
-  checkResultOptions,
-  exactOf,
-  putResults,
-  shown,
-} from './explore-options.js';
+import { addExamples, type Invocation, readNumber } from './command.js';
+import { addExactOption, addResultOptions, exactOf, onIndex, putResults, shown } from './explore-options.js';
 
 const WAYS = ['diverse', 'typical', 'both'] as const;
 
@@ -34,29 +26,21 @@ export function define(command: Command): void {
 }
 
 export async function run(invocation: Invocation): Promise<void> {
-  const { args, options, io, problems } = invocation;
+  const { options, io, problems } = invocation;
   const by = options['by'] as (typeof WAYS)[number];
   const seed = readNumber(invocation, 'seed', { min: 0, max: Number.MAX_SAFE_INTEGER });
   const size = options['size'] === undefined ? 0 : readNumber(invocation, 'size', { min: 1 });
   if (options['size'] === undefined) problems.push('--size is missing: how many images to choose');
   if (!WAYS.includes(by)) problems.push(`--by is ${by}; expected ${WAYS.join(', ')}`);
-  await checkResultOptions(invocation);
-  check(invocation);
-  const interrupt = interruptSignal(() => io.note('interrupted'));
-  try {
-    const [{ ImageIndex }, { selectImages }, { rowsOfList }] = await Promise.all([
-      import('../explore/image-index.js'),
-      import('../explore/select.js'),
-      import('../explore/put-images.js'),
-    ]);
-    using index = ImageIndex.open(args[0]!);
+  await onIndex(invocation, async (index, signal, count) => {
+    const { selectImages } = await import('../explore/select.js');
+    const { rowsOfList } = await import('../explore/put-images.js');
     const list = options['labelled'] as string | undefined;
     const { rows: labelled, unknown } =
       list === undefined ? { rows: [], unknown: 0 } : await rowsOfList(index, list);
     if (unknown > 0) io.warn(`${unknown} images of ${list!} are not in the index`);
-    const count = counter(io);
     const rows = await selectImages(index, {
-      ...{ size, by, seed, labelled, ...exactOf(invocation), signal: interrupt.signal },
+      ...{ size, by, seed, labelled, ...exactOf(invocation), signal },
       onProgress: (done, total) => count('images compared', done, total),
     });
     const images = rows.map((row) => index.pathOf(row));
@@ -65,7 +49,5 @@ export async function run(invocation: Invocation): Promise<void> {
       { index: index.folder, images: index.count, by, selected: images },
       images.map(shown).join('\n'),
     );
-  } finally {
-    interrupt.release();
-  }
+  });
 }

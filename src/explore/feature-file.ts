@@ -4,7 +4,7 @@
  */
 import { DataError } from '../errors.js';
 import { FileBytes } from '../weights/file-bytes.js';
-import { readSafetensorsHeader } from '../weights/safetensors.js';
+import { filePrefix, readSafetensorsHeader } from '../weights/safetensors.js';
 import { writeWhole } from '../weights/write-file.js';
 
 /** How far a row's squared length may be from 1; float32 rounding is a thousand times below. */
@@ -30,13 +30,8 @@ export function writeFloatRows(
 ): void {
   const values = parts.reduce((sum, part) => sum + part.length, 0);
   const entry = { dtype: 'F32', shape: [values / width, width], data_offsets: [0, 4 * values] };
-  let json = JSON.stringify({ [name]: entry });
-  json += ' '.repeat((8 - (json.length % 8)) % 8);
-  const prefix = Buffer.alloc(8);
-  prefix.writeBigUInt64LE(BigInt(json.length));
   writeWhole(file, (write) => {
-    write(prefix);
-    write(Buffer.from(json));
+    write(filePrefix(new Map([[name, entry]])));
     for (const part of parts) write(new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
   });
 }

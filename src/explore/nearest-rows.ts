@@ -12,6 +12,10 @@ export interface NearestRows {
   k: number;
 }
 
+/** Euclidean distance of two rows of length 1, from the cosine of their angle: |a - b|^2 = 2 - 2 cos. */
+export const distanceOf = (similarity: number): number =>
+  Math.sqrt(Math.max(0, 2 - 2 * Math.max(-1, similarity)));
+
 /** Orders one query's results: most similar first, then by row, so that equal images come in one order. */
 export function sortMatches(matches: { row: number; similarity: number }[]): void {
   matches.sort((a, b) => b.similarity - a.similarity || a.row - b.row);

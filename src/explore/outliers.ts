@@ -5,6 +5,7 @@
  */
 import { ConfigError } from '../errors.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
+import { distanceOf } from './nearest-rows.js';
 
 /** Neighbours that an image of the common kind has. */
 export const OUTLIER_NEIGHBOURS = 10;
@@ -44,10 +45,7 @@ export async function outlierScores(index: ImageIndex, options: OutlierOptions =
   const k = Math.min(wanted, index.count - 1);
   if (k < 1) return new Float64Array(index.count);
   const { similarities } = await index.neighbours(k, options);
-  // |a - b|^2 = 2 - 2 cos for rows of length 1
-  return Float64Array.from({ length: index.count }, (_, row) =>
-    Math.sqrt(Math.max(0, 2 - 2 * Math.max(-1, similarities[row * k + k - 1]!))),
-  );
+  return Float64Array.from({ length: index.count }, (_, row) => distanceOf(similarities[row * k + k - 1]!));
 }
 
 /** @returns The most outlying first. */

@@ -13,6 +13,7 @@ import { ConfigError } from '../errors.js';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { kMeans } from './cluster.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
+import { distanceOf } from './nearest-rows.js';
 
 export const SELECT_BY = ['diverse', 'typical', 'both'] as const;
 export type SelectBy = (typeof SELECT_BY)[number];
@@ -40,8 +41,7 @@ async function typicality(index: ImageIndex, options: NearestOptions): Promise<F
   const { similarities } = await index.neighbours(k, options);
   return Float64Array.from({ length: index.count }, (_, row) => {
     let sum = 0;
-    for (let j = 0; j < k; j++)
-      sum += Math.sqrt(Math.max(0, 2 - 2 * Math.max(-1, similarities[row * k + j]!)));
+    for (let j = 0; j < k; j++) sum += distanceOf(similarities[row * k + j]!);
     return k / Math.max(sum, 1e-9);
   });
 }

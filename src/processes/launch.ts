@@ -37,7 +37,7 @@ export interface Ended {
 }
 
 /** A port that nobody uses now. */
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.on('error', reject);

@@ -59,6 +59,7 @@ export class World {
   #hellos: Hello[] = [];
   #step = 0;
   #calls = 0;
+  /** Something went wrong between the processes: connections are not to be closed, but left. */
   #isBroken = false;
 
   private constructor(
@@ -108,11 +109,6 @@ export class World {
   /** The process that writes the run's folder. */
   get isFirst(): boolean {
     return this.rank === 0;
-  }
-
-  /** Something went wrong between the processes: connections are not to be closed, but left. */
-  get isBroken(): boolean {
-    return this.#isBroken;
   }
 
   /** Rank 0's value, for everybody: others don't make their own. JSON. */

@@ -1,6 +1,5 @@
 /** Command lines of `dino` in processes of their own, for tests of several. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
 export const dinoBin = fileURLToPath(new URL('../../bin/dino.js', import.meta.url));
@@ -68,15 +67,3 @@ export const rankVariables = (
   },
   ...{ MASTER_ADDR: host, MASTER_PORT: String(port) },
 });
-
-/** A port that nobody uses now. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
-}

@@ -10,6 +10,7 @@ export type { DType, MemoryFormat, Scalar, TypedArray } from './dtype.js';
 export {
   attentionResidual,
   blocksInGroups,
+  classAttention,
   perceptron,
   perceptronResidual,
   type Affine,

@@ -6,6 +6,7 @@ const operators = {
   perceptron: new Operator('dino::perceptron', ['']),
   perceptronResidual: new Operator('dino::perceptron_residual', ['']),
   attentionResidual: new Operator('dino::attention_residual', ['']),
+  classAttention: new Operator('dino::class_attention', ['']),
   blocksInGroups: new Operator('dino::blocks_in_groups', ['']),
 };
 
@@ -108,6 +109,20 @@ export function attentionResidual(
     kept,
     scale,
   ]) as Tensor;
+}
+
+/**
+ * The attention of the first token to all, which is the first row of all attention: of the other tokens keys and values
+ * alone are projected.
+ *
+ * @param x - (B, N, D)
+ * @param qkv - D to 3 D features: queries, keys and values, each head by head.
+ * @param proj - D to D features.
+ * @param heads - Must divide D.
+ * @returns (B, 1, D)
+ */
+export function classAttention(x: Tensor, qkv: Affine, proj: Affine, heads: number): Tensor {
+  return operators.classAttention.call([x, qkv.weight, qkv.bias, proj.weight, proj.bias, heads]) as Tensor;
 }
 
 /**

@@ -182,12 +182,18 @@ function layOut(tensors: NamedTensors, metadata: Readonly<Record<string, string>
     };
     header.set(name, entry);
   }
+  const prefix = filePrefix(header);
+  return { prefix, list, bytes: prefix.length + position };
+}
+
+/** A file's beginning: the header's length and the header, filled up so that the tensors are aligned to 8 bytes. */
+export function filePrefix(header: ReadonlyMap<string, unknown>): Buffer {
   let json = `{${[...header].map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(',')}}`;
   json += ' '.repeat((8 - (Buffer.byteLength(json) % 8)) % 8);
   const text = Buffer.from(json);
-  const prefix = Buffer.alloc(8);
-  prefix.writeBigUInt64LE(BigInt(text.length));
-  return { prefix: Buffer.concat([prefix, text]), list, bytes: 8 + text.length + position };
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  return Buffer.concat([length, text]);
 }
 
 /**
