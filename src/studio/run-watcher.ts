@@ -23,6 +23,9 @@ const ENTRIES = 20_000;
 /** Looking for new runs takes at most this share of the time: a slow disk is looked at less often. */
 const SCAN_SHARE = 0.02;
 
+/** Of all its processes together; resumed with another number of them a run keeps it. */
+const imagesPerStep = ({ settings, processes }: RunConfig): number => settings.batchSize * processes;
+
 const isActive = ({ state }: RunSummary): boolean => ['preparing', 'running', 'waiting'].includes(state);
 
 /** A run that was found. */
@@ -76,15 +79,14 @@ export class Run {
     this.#changed = mark === '' ? null : Number(mark.split(' ')[0]);
     const last = mark === '' ? null : await lastStep(file);
     this.#step = last?.step ?? null;
-    const { batchSize } = this.config?.settings ?? {};
-    if (last !== null && batchSize !== undefined && last.imagesPerSecond > 0)
-      this.#interval = (1000 * batchSize * (this.config?.settings.logEvery ?? 1)) / last.imagesPerSecond;
+    const { config } = this;
+    if (last !== null && config !== null && last.imagesPerSecond > 0)
+      this.#interval = (1000 * imagesPerStep(config) * config.settings.logEvery) / last.imagesPerSecond;
   }
 
   #describe(): RunSummary {
     const { config } = this;
-    const stepsPerEpoch =
-      config === null ? null : Math.floor(config.imageCount / config.settings.batchSize) || null;
+    const stepsPerEpoch = config === null ? null : Math.floor(config.imageCount / imagesPerStep(config)) || null;
     const epochs = config?.settings.epochs ?? null;
     const totalSteps = stepsPerEpoch === null || epochs === null ? null : stepsPerEpoch * epochs;
     const signs = { lock: lockOf(this.path), step: this.#step, totalSteps, changed: this.#changed };
