@@ -86,7 +86,8 @@ export class Run {
 
   #describe(): RunSummary {
     const { config } = this;
-    const stepsPerEpoch = config === null ? null : Math.floor(config.imageCount / imagesPerStep(config)) || null;
+    const stepsPerEpoch =
+      config === null ? null : Math.floor(config.imageCount / imagesPerStep(config)) || null;
     const epochs = config?.settings.epochs ?? null;
     const totalSteps = stepsPerEpoch === null || epochs === null ? null : stepsPerEpoch * epochs;
     const signs = { lock: lockOf(this.path), step: this.#step, totalSteps, changed: this.#changed };
