@@ -69,3 +69,19 @@ test('warns when one output wins, but not when answers are certain and different
   const healthy = new CollapseMonitor({ outDim: K, patience: 0 });
   assert.equal(healthy.observe(10, 0.1, { entropy: 0.01, kl: 2, centerNorm: 9 }), null);
 });
+
+test('says how a training stands, at any time', () => {
+  const monitor = new CollapseMonitor({ outDim: K, patience: 100 });
+  assert.equal(monitor.verdict().kind, 'unknown');
+  const flat = { entropy: lnK * 0.99, kl: 0.001 };
+  monitor.observe(10, lnK, flat);
+  assert.equal(monitor.verdict().kind, 'early');
+  monitor.observe(50, lnK, flat);
+  assert.match(monitor.verdict().message, /flat answer .* If it lasts 60 more steps/);
+  monitor.observe(150, lnK, flat);
+  monitor.observe(160, lnK, flat);
+  assert.equal(monitor.verdict().kind, 'uniform');
+  assert.match(monitor.verdict().message, /for 150 steps .*lower teacher temperature/);
+  monitor.observe(170, 2, { entropy: 2, kl: 1.5 });
+  assert.match(monitor.verdict().message, /^Healthy: .*KL to the batch mean 1\.500/);
+});

@@ -23,6 +23,13 @@ export interface CollapseWarning {
 /** Loss or entropy this close to ln K, as a share of it, counts as uniform (and to 0 as constant). */
 const MARGIN = 0.02;
 
+/** How a training stands, in a sentence. */
+export interface Verdict {
+  /** `early`: a collapsed state that has not lasted; every training begins in one. */
+  kind: 'unknown' | 'healthy' | 'early' | Collapse;
+  message: string;
+}
+
 export interface CollapseMonitorOptions {
   /** K. */
   outDim: number;
@@ -36,19 +43,20 @@ export class CollapseMonitor {
   #state: Collapse | null = null;
   #since = 0;
   #warned: Collapse | null = null;
+  #last: { step: number; loss: number; entropy: number; kl: number } | null = null;
 
   constructor({ outDim, patience }: CollapseMonitorOptions) {
     this.#maxEntropy = Math.log(outDim);
     this.#patience = patience;
   }
 
-  /** What the last line looked like; null when answers differ from image to image, as they should. */
-  get state(): Collapse | null {
-    return this.#state;
-  }
-
   /** @returns A warning the first time that a collapsed state has lasted, else null. A recovery arms it again. */
-  observe(step: number, loss: number, { entropy, kl }: TeacherStatistics): CollapseWarning | null {
+  observe(
+    step: number,
+    loss: number,
+    { entropy, kl }: Pick<TeacherStatistics, 'entropy' | 'kl'> & Partial<TeacherStatistics>,
+  ): CollapseWarning | null {
+    this.#last = { step, loss, entropy, kl };
     const state = this.#classify(loss, entropy, kl);
     if (state !== this.#state) {
       this.#state = state;
@@ -58,6 +66,31 @@ export class CollapseMonitor {
     if (state === null || state === this.#warned || step - this.#since < this.#patience) return null;
     this.#warned = state;
     return { kind: state, message: advice(state, step - this.#since, loss, entropy, kl, this.#maxEntropy) };
+  }
+
+  /** How the training stands after the last step that was observed. */
+  verdict(): Verdict {
+    const [last, kind] = [this.#last, this.#state];
+    const lnK = this.#maxEntropy;
+    if (last === null) return { kind: 'unknown', message: 'Nothing to tell yet: no step is done.' };
+    const { step, loss, entropy, kl } = last;
+    if (kind === null) {
+      return {
+        kind: 'healthy',
+        message:
+          `Healthy: the teacher's answer depends on the image (KL to the batch mean ${kl.toFixed(3)} nats), and its ` +
+          `entropy, ${entropy.toFixed(2)}, lies between 0 and ln K = ${lnK.toFixed(2)}.`,
+      };
+    }
+    const steps = step - this.#since;
+    if (steps >= this.#patience) return { kind, message: advice(kind, steps, loss, entropy, kl, lnK) };
+    return {
+      kind: 'early',
+      message:
+        `Too early to tell: the teacher still gives every image the same ${kind === 'uniform' ? 'flat' : 'single'} answer ` +
+        `(KL to the batch mean ${kl.toFixed(4)}, entropy ${entropy.toFixed(2)}, ln K ${lnK.toFixed(2)}), as every training ` +
+        `does at first. If it lasts ${this.#patience - steps} more steps, it has collapsed.`,
+    };
   }
 
   #classify(loss: number, entropy: number, kl: number): Collapse | null {

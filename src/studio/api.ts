@@ -3,7 +3,9 @@
  * without the other. A route is a key of `Api`; `route()` in routes/route.ts serves it and `request()` in web/src/api.ts
  * asks for it. What a page sends is checked by the route's zod schema: types bind nobody who attacks.
  */
+import type { Verdict } from '../dino/collapse-monitor.js';
 import type { Choice } from '../train/presets.js';
+import type { RunConfig } from '../train/run-folder.js';
 
 // ------------------------------------------------------------------------------------------------- everything
 
@@ -108,6 +110,71 @@ export interface SeriesProgress {
   generation: number;
 }
 
+/** A part of a run's curves. */
+export interface SeriesQuery {
+  /** What `from` and `to` count: steps, or seconds of training. */
+  axis: 'step' | 'time';
+  from?: number | undefined;
+  to?: number | undefined;
+  /** Points wanted, about one a pixel. */
+  width: number;
+  /** Names as in metrics.jsonl. */
+  columns: string[];
+}
+
+/** What precedes the numbers of a series, see series.ts. */
+export interface SeriesHeader extends SeriesProgress {
+  /** Points that follow. */
+  count: number;
+  /** Those that the run has of the columns asked for. */
+  columns: string[];
+  /** Every line is a point; otherwise a point is a bucket of lines with mean, least and greatest value. */
+  isExact: boolean;
+  /** End of the whole curve. */
+  lastStep: number | null;
+  seconds: number;
+}
+
+export interface SkippedEntry {
+  path: string;
+  reason: string;
+}
+
+export interface CheckpointEntry {
+  step: number;
+  path: string;
+  /** Bytes of its files. */
+  bytes: number;
+  /** ms since 1970 */
+  written: number;
+  isNewest: boolean;
+}
+
+/** All there is to know of a run but its curves. */
+export interface RunDetails {
+  summary: RunSummary;
+  config: RunConfig | null;
+  /** The collapse monitor's sentence; null without settings. */
+  verdict: Verdict | null;
+  /** ln K, the most that entropy and loss of an untrained network reach. */
+  lnK: number | null;
+  /** The newest line. */
+  last: { step: number; values: Record<string, number> } | null;
+  /** Names of the columns in its metrics. */
+  columns: string[];
+  /** Evaluations during training, from its metrics. */
+  scores: { step: number; values: Record<string, unknown> }[];
+  /** Results that were kept with the run: name, and the content of the file. */
+  evaluations: { name: string; content: Record<string, unknown> | null; problem: string | null }[];
+  checkpoints: CheckpointEntry[];
+  skipped: { count: number; first: SkippedEntry[] };
+  progress: SeriesProgress;
+  /** Lines of the metrics that could not be read. */
+  bad: { count: number; firstLine: number | null };
+  /** What is wrong with its files, each a sentence. */
+  problems: string[];
+}
+
 // ------------------------------------------------------------------------------------------------------ start
 
 export type { Choice };
@@ -121,6 +188,13 @@ export interface Api {
   'GET /api/tasks': { reply: Task[] };
   'POST /api/tasks/:task/cancel': { params: { task: string }; reply: Task };
   'GET /api/runs': { reply: RunSummary[] };
+  'GET /api/runs/:run': { params: { run: string }; reply: RunDetails };
+  /** `columns` are joined by commas. */
+  'GET /api/runs/:run/series': {
+    params: { run: string };
+    query: Omit<SeriesQuery, 'columns'> & { columns: string };
+    reply: Uint8Array<ArrayBuffer>;
+  };
 }
 
 export type RouteName = keyof Api;

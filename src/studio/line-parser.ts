@@ -20,8 +20,8 @@ const COLUMNS_LIMIT = 64;
 
 const [QUOTE, COMMA, COLON, OPEN, CLOSE] = [0x22, 0x2c, 0x3a, 0x7b, 0x7d];
 const [MINUS, PLUS, DOT, ZERO, NINE, LOWER_E, UPPER_E] = [0x2d, 0x2b, 0x2e, 0x30, 0x39, 0x65, 0x45];
-/** Digits beyond these change nothing that a curve shows, and the sum below stays exact in a double. */
-const DIGITS = 15;
+/** Digits are taken up to here: beyond, they change nothing that a curve shows, and below, a double is exact. */
+const EXACT = 1e14;
 const POWERS = Array.from({ length: 309 }, (_, n) => Number(`1e${n}`));
 
 const scaled = (mantissa: number, exponent: number): number => {
@@ -99,36 +99,36 @@ export class LineParser {
     }
     const isNegative = bytes[at] === MINUS;
     if (isNegative) at++;
+    // Every loop ends at the line's end: what stands there is no digit.
     let mantissa = 0;
-    let digits = 0;
     let exponent = 0;
     const first = at;
     let byte = bytes[at]!;
-    for (; at < end && byte >= ZERO && byte <= NINE; byte = bytes[++at]!) {
-      if (digits < DIGITS) {
-        mantissa = mantissa * 10 + (byte - ZERO);
-        if (mantissa > 0) digits++;
-      } else exponent++;
+    while (byte >= ZERO && byte <= NINE) {
+      if (mantissa < EXACT) mantissa = mantissa * 10 + (byte - ZERO);
+      else exponent++;
+      byte = bytes[++at]!;
     }
     if (at === first) return false;
-    if (at < end && byte === DOT) {
-      byte = bytes[++at]!;
-      for (; at < end && byte >= ZERO && byte <= NINE; byte = bytes[++at]!) {
-        if (digits >= DIGITS) continue;
+    if (byte === DOT) {
+      const point = ++at;
+      byte = bytes[at]!;
+      while (byte >= ZERO && byte <= NINE && mantissa < EXACT) {
         mantissa = mantissa * 10 + (byte - ZERO);
-        if (mantissa > 0) digits++;
-        exponent--;
+        byte = bytes[++at]!;
       }
+      exponent -= at - point;
+      while (byte >= ZERO && byte <= NINE) byte = bytes[++at]!;
     }
-    if (at < end && (byte === LOWER_E || byte === UPPER_E)) {
+    if (byte === LOWER_E || byte === UPPER_E) {
       byte = bytes[++at]!;
       const isDown = byte === MINUS;
       if (isDown || byte === PLUS) byte = bytes[++at]!;
       let power = 0;
-      for (; at < end && byte >= ZERO && byte <= NINE; byte = bytes[++at]!)
-        power = power * 10 + (byte - ZERO);
+      for (; byte >= ZERO && byte <= NINE; byte = bytes[++at]!) power = power * 10 + (byte - ZERO);
       exponent += isDown ? -power : power;
     }
+    if (at > end) return false;
     const size = scaled(mantissa, exponent);
     this.#number = isNegative ? -size : size;
     this.#at = at;

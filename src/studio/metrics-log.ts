@@ -8,12 +8,12 @@
  * ones, or vanish.
  */
 import { open, stat, type FileHandle } from 'node:fs/promises';
-import { CollapseMonitor, type CollapseWarning } from '../dino/collapse-monitor.js';
+import { CollapseMonitor, type Verdict } from '../dino/collapse-monitor.js';
 import { type Line, LineParser } from './line-parser.js';
 
 /** Lines of a block. */
 export const BLOCK = 16;
-const CHUNK = 2 ** 20;
+const CHUNK = 2 ** 21;
 /** A line of step metrics has about 300 bytes; no newline in this many is no log. */
 const LINE_LIMIT = CHUNK / 2;
 /** Evaluations are kept whole. */
@@ -96,13 +96,11 @@ export class MetricsLog {
   firstBad: number | null = null;
   evaluations: EvaluationLine[] = [];
   last: { step: number; values: Record<string, number> } | null = null;
-  /** Set while the collapsed state lasts that it warns of. */
-  warning: CollapseWarning | null = null;
   /** Why the file can't be read. */
   problem: string | null = null;
   /** By column of the parser. */
   columns: Column[] = [];
-  /** Of each block: byte where it begins, first step, and seconds before it. */
+  /** Of each block's first line: byte where it begins, step, and seconds of training up to it. */
   offsets = doubles();
   steps = doubles();
   seconds = doubles();
@@ -145,7 +143,7 @@ export class MetricsLog {
     const { monitor } = this.options;
     this.generation++;
     this.position = this.size = this.lines = this.bad = this.#fileLines = this.#elapsed = 0;
-    this.firstBad = this.last = this.warning = null;
+    this.firstBad = this.last = null;
     this.evaluations = [];
     this.columns = [];
     this.offsets = doubles();
@@ -158,7 +156,7 @@ export class MetricsLog {
   }
 
   /**
-   * Reads what was appended. Gives way to others after each MiB.
+   * Reads what was appended. Gives way to others after each chunk.
    * @param onChunk - Called after each.
    * @returns Whether anything has changed.
    */
@@ -180,13 +178,14 @@ export class MetricsLog {
     this.problem = null;
     const before = `${this.generation} ${this.position}`;
     try {
+      this.size = (await handle.stat()).size;
       for (;;) {
-        this.size = (await handle.stat()).size;
         const { bytesRead } = await handle.read(this.#buffer, 0, CHUNK, this.position);
         if (bytesRead === 0) break;
         const used = this.#take(this.#buffer, bytesRead);
         if (used === 0) break; // half a line: its rest is not written yet
         this.position += used;
+        this.size = Math.max(this.size, this.position);
         onChunk?.();
       }
     } catch (error) {
@@ -247,13 +246,13 @@ export class MetricsLog {
       else if (name === 'kl') this.#kl = column;
     }
     const block = Math.floor(this.lines / BLOCK);
+    this.#elapsed += this.secondsOf(step - (this.last?.step ?? 0), values[this.#speed]);
     if (this.lines % BLOCK === 0) {
       this.offsets.set(block, offset);
       this.steps.set(block, step);
       this.seconds.set(block, this.#elapsed);
     }
     for (let column = 0; column < names.length; column++) this.columns[column]!.add(block, values[column]!);
-    this.#elapsed += this.secondsOf(step - (this.last?.step ?? 0), values[this.#speed]);
     this.lines++;
     if (this.last === null) this.last = { step, values: {} };
     this.last.step = step;
@@ -270,9 +269,12 @@ export class MetricsLog {
   #observe(step: number, values: Float64Array): void {
     const [loss, entropy, kl] = [values[this.#loss], values[this.#entropy], values[this.#kl]];
     if (this.#monitor === null || loss === undefined || entropy === undefined || kl === undefined) return;
-    const warning = this.#monitor.observe(step, loss, { entropy, kl, centerNorm: NaN });
-    if (warning !== null) this.warning = warning;
-    else if (this.#monitor.state === null) this.warning = null;
+    this.#monitor.observe(step, loss, { entropy, kl });
+  }
+
+  /** How the training stands; null when K is not known. */
+  verdict(): Verdict | null {
+    return this.#monitor?.verdict() ?? null;
   }
 
   /** The newest line's values by name. */
@@ -303,7 +305,7 @@ export class MetricsLog {
     const parser = new LineParser();
     const points: LinePoint[] = [];
     let seconds = this.seconds.data[from] ?? 0;
-    let last = from === 0 ? 0 : null;
+    let last: number | null = null;
     const order = (): number[] => this.names.map((name) => parser.columns.indexOf(name));
     for (let at = 0; at < bytes.length;) {
       const newline = bytes.indexOf(0x0a, at);

@@ -3,19 +3,20 @@
  * the studio keeps nothing of its own. Polled, since file events don't cross network disks; while no page listens,
  * nothing is polled at all.
  */
-import { createHash } from 'node:crypto';
-import { open, readdir, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { configPath, metricsPath, readRunConfig, type RunConfig } from '../train/run-folder.js';
+import { configPath, metricsPath, readRunConfig } from '../train/run-folder.js';
 import type { RunSummary } from './api.js';
 import type { EventHub } from './event-hub.js';
 import { type GivenFolders, StudioError } from './files.js';
-import { lockOf, stateOf } from './run-state.js';
+import { markOf, Run } from './run.js';
 
 /** Runs at work are looked at this often, so that a line is on the screen well within a second. */
 const TICK_MS = 250;
 /** All others, every so many ticks. */
 const SLOW_TICKS = 8;
+/** While a long file is read, pages hear of it this often. */
+const TELL_MS = 250;
 /** Folders below a given one that are looked into: FOLDER/project/experiment/run and one more. */
 const DEPTH = 4;
 /** A folder with more entries than this is one of images. */
@@ -23,131 +24,10 @@ const ENTRIES = 20_000;
 /** Looking for new runs takes at most this share of the time: a slow disk is looked at less often. */
 const SCAN_SHARE = 0.02;
 
-/** Of all its processes together; resumed with another number of them a run keeps it. */
-const imagesPerStep = ({ settings, processes }: RunConfig): number => settings.batchSize * processes;
-
 const isActive = ({ state }: RunSummary): boolean => ['preparing', 'running', 'waiting'].includes(state);
 
-/** A run that was found. */
-export class Run {
-  readonly id: string;
-  config: RunConfig | null = null;
-  summary: RunSummary;
-  #configMark = '';
-  #metricsMark = '';
-  #step: number | null = null;
-  #interval: number | null = null;
-  #changed: number | null = null;
-  #problem: string | null = null;
-
-  constructor(
-    /** Absolute, links followed. */
-    readonly path: string,
-    readonly name: string,
-  ) {
-    this.id = createHash('sha256').update(path).digest('hex').slice(0, 16);
-    this.summary = this.#describe();
-  }
-
-  /** Looks again. @returns Whether the summary is another one. */
-  async look(): Promise<boolean> {
-    await this.#lookAtConfig();
-    await this.#lookAtMetrics();
-    const before = JSON.stringify(this.summary);
-    this.summary = this.#describe();
-    return JSON.stringify(this.summary) !== before;
-  }
-
-  async #lookAtConfig(): Promise<void> {
-    const mark = await markOf(configPath(this.path));
-    if (mark === this.#configMark) return;
-    this.#configMark = mark;
-    try {
-      this.config = readRunConfig(this.path);
-      this.#problem = null;
-    } catch (error) {
-      this.config = null;
-      this.#problem = (error as Error).message;
-    }
-  }
-
-  async #lookAtMetrics(): Promise<void> {
-    const file = metricsPath(this.path);
-    const mark = await markOf(file);
-    if (mark === this.#metricsMark) return;
-    this.#metricsMark = mark;
-    this.#changed = mark === '' ? null : Number(mark.split(' ')[0]);
-    const last = mark === '' ? null : await lastStep(file);
-    this.#step = last?.step ?? null;
-    const { config } = this;
-    if (last !== null && config !== null && last.imagesPerSecond > 0)
-      this.#interval = (1000 * imagesPerStep(config) * config.settings.logEvery) / last.imagesPerSecond;
-  }
-
-  #describe(): RunSummary {
-    const { config } = this;
-    const stepsPerEpoch =
-      config === null ? null : Math.floor(config.imageCount / imagesPerStep(config)) || null;
-    const epochs = config?.settings.epochs ?? null;
-    const totalSteps = stepsPerEpoch === null || epochs === null ? null : stepsPerEpoch * epochs;
-    const signs = { lock: lockOf(this.path), step: this.#step, totalSteps, changed: this.#changed };
-    const state =
-      this.#problem === null
-        ? stateOf({ ...signs, interval: this.#interval }, this.path)
-        : { state: 'damaged' as const, sentence: this.#problem };
-    return {
-      id: this.id,
-      name: this.name,
-      path: this.path,
-      ...state,
-      step: this.#step,
-      totalSteps,
-      epochs,
-      stepsPerEpoch,
-      changed: this.#changed,
-      images: config?.images ?? null,
-      arch: config?.settings.arch ?? null,
-    };
-  }
-}
-
-/** Changes whenever a file does; empty when it isn't there. */
-async function markOf(file: string): Promise<string> {
-  try {
-    const { mtimeMs, size, ino } = await stat(file);
-    return `${mtimeMs} ${size} ${ino}`;
-  } catch {
-    return '';
-  }
-}
-
-/** The last whole line of a log that names a step. */
-async function lastStep(file: string): Promise<{ step: number; imagesPerSecond: number } | null> {
-  const TAIL = 64 * 1024;
-  try {
-    const handle = await open(file);
-    try {
-      const { size } = await handle.stat();
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(TAIL), 0, TAIL, Math.max(0, size - TAIL));
-      const lines = buffer.toString('utf8', 0, bytesRead).split('\n').slice(0, -1).reverse();
-      for (const line of lines) {
-        try {
-          const { step, imagesPerSecond } = JSON.parse(line) as Record<string, unknown>;
-          if (typeof step === 'number') return { step, imagesPerSecond: Number(imagesPerSecond ?? 0) };
-        } catch {
-          // a line that was cut off, or is damaged
-        }
-      }
-      return null;
-    } finally {
-      await handle.close();
-    }
-  } catch {
-    return null;
-  }
-}
-
 export class RunWatcher {
+  /** By their folders. */
   readonly #runs = new Map<string, Run>();
   /** What was read of a folder, by its path: read again only when its mark has changed. */
   readonly #known = new Map<string, { mark: string; folders: string[] }>();
@@ -178,7 +58,7 @@ export class RunWatcher {
 
   /** @throws StudioError 404 */
   get(id: string): Run {
-    const run = this.#runs.get(id);
+    const run = this.all().find((one) => one.id === id);
     if (run === undefined) throw new StudioError(404, 'This run is not there any more.', 'GONE');
     return run;
   }
@@ -186,6 +66,22 @@ export class RunWatcher {
   close(): void {
     this.#isHeard = false;
     clearTimeout(this.#timer);
+  }
+
+  /**
+   * Reads what is new in a run's metrics, and tells the pages while it goes on.
+   * @returns Resolves when all is read.
+   */
+  async read(run: Run): Promise<void> {
+    let told = 0;
+    const tell = (): void => {
+      told = performance.now();
+      this.events.send({ type: 'metrics', run: run.id, progress: run.progress() });
+    };
+    const isChanged = await run.read(() => {
+      if (performance.now() - told > TELL_MS) tell();
+    });
+    if (isChanged) tell();
   }
 
   /** Looks for runs that came or went, and at all of them. */
@@ -272,6 +168,7 @@ export class RunWatcher {
     let isChanged = performance.now() >= this.#nextScan && (await this.scan());
     for (const run of this.all()) {
       if ((isSlow || isActive(run.summary)) && (await run.look())) isChanged = true;
+      if (run.isRead) void this.read(run); // a long file is read while others are looked at
     }
     if (isChanged) this.events.send({ type: 'runs', runs: this.list() });
   }

@@ -1,45 +1,243 @@
 /** The section Runs, in a real browser, on real runs. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { appendFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import type { Browser } from 'puppeteer-core';
 import { launchBrowser } from '../testing/browser.js';
 import { makeImageFolder } from '../testing/image-folder.js';
-import { openStudio } from '../testing/studio.js';
+import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
+import { metricsPath, readLines } from '../train/run-folder.js';
 import { train } from '../train/train.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-runs-'));
+const images = path.join(folder, 'images');
+const first = path.join(folder, 'runs', 'first');
+const trainChild = fileURLToPath(new URL('../testing/train-child.js', import.meta.url));
 let browser: Browser | string;
+let studio: StudioPage;
+
 before(async () => {
-  browser = await launchBrowser();
-  await makeImageFolder(path.join(folder, 'images'), { classes: 2, perClass: 6 });
+  await makeImageFolder(images, { classes: 2, perClass: 6 });
   mkdirSync(path.join(folder, 'runs'));
+  writeFileSync(path.join(images, 'class-0', 'broken.png'), 'no picture');
+  browser = await launchBrowser();
+  if (typeof browser !== 'string') studio = await openStudio(browser, [folder]);
 });
 after(async () => {
-  if (typeof browser !== 'string') await browser.close();
+  if (typeof browser !== 'string') {
+    await studio.close();
+    await browser.close();
+  }
   rmSync(folder, { recursive: true });
 });
+
+const lastLine = (run: string) => readLines(metricsPath(run)).at(-1) as { step: number; loss: number };
+/** As the page writes numbers of this size. */
+const short = (value: number): string => String(Number(value.toPrecision(4)));
+const newest = (column: string): string => `[data-column="${column}"] .newest`;
+const exactly = (text: string): RegExp => new RegExp(`(^|\\s)${text.replace('.', '\\.')}$`);
+const openRun = async (name: string): Promise<void> => {
+  await studio.show('#/runs');
+  await studio.text('.runs th a', new RegExp(`^${name}$`));
+  await studio.page.evaluate(
+    `[...document.querySelectorAll('.runs th a')].find((one) => one.innerText === ${JSON.stringify(name)}).click()`,
+  );
+  await studio.text('main h1', new RegExp(`^${name}$`));
+};
 
 describe('the section Runs', () => {
   it('shows a run as soon as its folder is there, and says that it has finished', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
-    const studio = await openStudio(browser, [folder]);
+    await studio.text('main', /There is no run/);
+    await studio.check();
+    await train({ images, output: first, settings: { ...TINY_SETTINGS, maxBadShare: 0.5 } });
+    await studio.text('.runs tr', /runs\/first.*finished.*6 of 6.*vit.*all 6 steps are done/s);
+    await studio.check();
+    assert.equal(await studio.page.title(), 'Runs – dino studio');
+  });
+
+  it('draws its curves with the values of its file, and tells what is in its folder', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    await openRun('runs/first');
+    const last = lastLine(first);
+    await studio.text(newest('loss'), exactly(short(last.loss)));
+    await studio.text('.verdict', /Healthy: the teacher's answer depends on the image .* ln K = 4\.16/);
+    const charts = (await studio.page.$$('.chart canvas')).length;
+    assert.ok(charts >= 3, `${charts} charts are drawn`);
+    const described = await studio.page.evaluate(
+      `document.querySelector('[data-column="loss"] .plot').getAttribute('aria-label')`,
+    );
+    assert.match(String(described), new RegExp(`${short(last.loss)} at 6, lowest`));
+
+    await studio.page.click('[data-column="loss"] details summary');
+    const table = await studio.text('[data-column="loss"] table', /step/);
+    for (const { step, loss } of readLines(metricsPath(first)) as { step: number; loss: number }[])
+      assert.match(table, new RegExp(`${step}\\s+${short(loss).replace('.', '\\.')}`));
+
+    await studio.page.evaluate(`document.querySelectorAll('.details details').forEach((one) => (one.open = true))`);
+    const text = await studio.text('.details', /Settings/);
+    assert.match(text, /teacherTemp\s+0\.04/);
+    assert.match(text, /Data: 13 images/);
+    assert.match(text, /Fingerprint\s+[0-9a-f]{64}/);
+    assert.match(text, /Checkpoints: 3[\s\S]*6 \(newest\)/);
+    assert.match(text, /Skipped images: 1[\s\S]*broken\.png/);
+    await studio.check();
+    await studio.picture('run');
+  });
+
+  it('follows a training while it runs, and says that it was killed', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const run = path.join(folder, 'runs', 'live');
+    const settings = { ...TINY_SETTINGS, epochs: 400, warmupEpochs: 10, threads: 1, maxBadShare: 0.5 };
+    const child: ChildProcess = spawn(process.execPath, [trainChild, images, run, JSON.stringify(settings)], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    const ended = new Promise((resolve) => child.once('exit', resolve));
     try {
-      await studio.text('main', /There is no run/);
-      await studio.check();
-      await train({
-        images: path.join(folder, 'images'),
-        output: path.join(folder, 'runs', 'first'),
-        settings: TINY_SETTINGS,
-      });
-      await studio.text('main', /finished.*runs\/first.*all 6 steps are done/s);
-      await studio.check();
-      assert.equal(await studio.page.title(), 'Runs – dino studio');
+      await openRun('runs/live');
+      await studio.text('.sentence', /Training: step \d+ of 800, by process \d+/);
+      const seen = new Set<string>();
+      for (const limit = Date.now() + 15_000; seen.size < 4 && Date.now() < limit;)
+        seen.add(await studio.text(newest('loss'), /\d/));
+      assert.ok(seen.size >= 4, 'the newest value changes while one looks');
     } finally {
-      await studio.close();
+      child.kill('SIGKILL');
     }
+    await ended;
+    await studio.text('.sentence', /is gone without giving the run back, at step \d+ of 800.*--resume/);
+    await studio.text(newest('loss'), exactly(short(lastLine(run).loss)));
+  });
+
+  it('has a new line on the screen within a second, through damaged lines and a cut', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const run = path.join(folder, 'runs', 'copy');
+    cpSync(first, run, { recursive: true });
+    const file = metricsPath(run);
+    const lines = readFileSync(file, 'utf8');
+    await openRun('runs/copy');
+    await studio.text(newest('loss'), exactly(short(lastLine(first).loss)));
+
+    const line = (step: number, loss: number): string =>
+      `${JSON.stringify({ ...lastLine(first), step, loss })}\n`;
+    const start = performance.now();
+    appendFileSync(file, line(7, 3.875));
+    await studio.text(newest('loss'), exactly('3.875'));
+    const milliseconds = performance.now() - start;
+    t.diagnostic(`a new line was on the screen after ${milliseconds.toFixed(0)} ms`);
+    assert.ok(milliseconds < 1000, `${milliseconds} ms`);
+
+    // half a line is none until it is whole
+    const half = line(8, 3.75);
+    appendFileSync(file, half.slice(0, 40));
+    appendFileSync(file, '');
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    await studio.text(newest('loss'), exactly('3.875'));
+    appendFileSync(file, half.slice(40));
+    await studio.text(newest('loss'), exactly('3.75'));
+
+    appendFileSync(file, '{"step":9,"loss":\0\0\0\n[]\n' + line(10, 3.5));
+    await studio.text('.failure', /2 lines of metrics\.jsonl can't be read, the first is line 9/);
+    await studio.text(newest('loss'), exactly('3.5'));
+    await studio.check();
+
+    // as a resumed run does it: written beside, and renamed
+    writeFileSync(`${file}.new`, lines.split('\n').slice(0, 2).join('\n') + '\n');
+    rmSync(file);
+    cpSync(`${file}.new`, file);
+    const second = JSON.parse(lines.split('\n')[1]!) as { loss: number };
+    await studio.text(newest('loss'), exactly(short(second.loss)));
+    assert.equal(await studio.page.$('.failure'), null, 'the damaged lines are gone too');
+  });
+
+  it('draws several runs over one another and lists where they differ', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const other = path.join(folder, 'runs', 'other');
+    await train({
+      images,
+      output: other,
+      settings: { ...TINY_SETTINGS, lr: 0.005, seed: 4, maxBadShare: 0.5 },
+    });
+    await studio.show('#/runs');
+    await studio.text('.runs th a', /^runs\/other$/);
+    for (const name of ['runs/first', 'runs/other'])
+      await studio.page.click(`[aria-label="Compare ${name}"]`);
+    await studio.text('main a', /^Compare 2 runs$/);
+    await studio.page.evaluate(
+      `[...document.querySelectorAll('main a')].find((one) => /^Compare/.test(one.innerText)).click()`,
+    );
+    const table = await studio.text('.differences', /lr\s+0\.02\s+0\.005/);
+    assert.match(table, /seed\s+0\s+4/);
+    assert.doesNotMatch(table, /teacherTemp/);
+    const [one, two] = [lastLine(first).loss, lastLine(other).loss].map(short);
+    await studio.text(newest('loss'), new RegExp(`${one}[\\s\\S]*${two}`));
+    await studio.check();
+  });
+
+  it('counts steps, epochs or time, zooms, moves, smooths', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    await openRun('runs/live');
+    const total = lastLine(path.join(folder, 'runs', 'live')).step;
+    const range = '.range';
+    await studio.text(range, new RegExp(`^0 to ${total}$`));
+    await studio.page.select('.toolbar select', 'epoch');
+    await studio.text(range, new RegExp(`^0 to ${total / 2}$`)); // two steps an epoch
+    await studio.page.select('.toolbar select', 'time');
+    await studio.text(range, /^0 s to [\d.]+ (s|min)$/);
+    await studio.page.select('.toolbar select', 'step');
+    await studio.text(range, new RegExp(`^0 to ${total}$`));
+
+    // a drag over the middle half of the chart
+    const box = await (await studio.page.$('[data-column="loss"] .u-over'))!.boundingBox();
+    const at = (share: number): [number, number] => [box!.x + share * box!.width, box!.y + box!.height / 2];
+    await studio.page.mouse.move(...at(0.25));
+    await studio.page.mouse.down();
+    await studio.page.mouse.move(...at(0.75), { steps: 5 });
+    await studio.page.mouse.up();
+    const zoomed = /^([\d.,]+) to ([\d.,]+)$/.exec(await studio.text(range, /^[1-9][\d.,]* to /))!;
+    const [from, to] = zoomed.slice(1).map((text) => Number(text.replaceAll(',', '')));
+    assert.ok(
+      Math.abs(from! - total / 4) < total / 20 && Math.abs(to! - (3 * total) / 4) < total / 20,
+      zoomed[0],
+    );
+
+    await studio.page.focus('.charts');
+    await studio.page.keyboard.press('ArrowRight');
+    await studio.page.waitForFunction(
+      `document.querySelector('.range').innerText !== ${JSON.stringify(zoomed[0])}`,
+    );
+    await studio.page.keyboard.press('0');
+    await studio.text(range, new RegExp(`^0 to ${total}$`));
+    await studio.page.evaluate(`{ const input = document.querySelector('.toolbar input[type=range]');
+      input.value = '0.9'; input.dispatchEvent(new Event('input', { bubbles: true })); }`);
+    await studio.text('.toolbar output', /^0\.90$/);
+    await studio.page.click('.toolbar input[type=checkbox]');
+    await studio.check();
+  });
+
+  it('says that a run was deleted while it was shown, and goes on with the others', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    await openRun('runs/copy');
+    await studio.text(newest('loss'), /\d/);
+    rmSync(path.join(folder, 'runs', 'copy'), { recursive: true });
+    await studio.text('.failure', /moved or deleted/);
+    studio.errors.length = 0; // the browser logs that the file could not be had, as it should
+    await openRun('runs/first');
+    await studio.text(newest('loss'), exactly(short(lastLine(first).loss)));
+    await studio.check();
+  });
+
+  it('is drawn within a second of the link being followed', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const start = performance.now();
+    await studio.page.goto(studio.studio.url);
+    await studio.text('.runs th a', /^runs\/first$/);
+    const milliseconds = performance.now() - start;
+    t.diagnostic(`the first page was there after ${milliseconds.toFixed(0)} ms`);
+    assert.ok(milliseconds < 1000, `${milliseconds} ms`);
   });
 });

@@ -84,7 +84,7 @@ const isPage = (context: Context): boolean => context.req.header('sec-fetch-dest
 
 function refuse(context: Context, status: 401 | 403 | 421, message: string): Response {
   if (isPage(context) || context.req.path === '/') {
-    const body = `<!doctype html><html lang="en"><meta charset="utf-8"><title>dino studio</title><h1>dino studio</h1><p>${message}</p></html>`;
+    const body = `<!doctype html><html lang="en"><meta charset="utf-8"><title>dino studio</title><link rel="icon" href="data:,"><h1>dino studio</h1><p>${message}</p></html>`;
     return context.html(body, status);
   }
   return context.json({ error: { code: 'REFUSED', message } }, status);
@@ -114,7 +114,7 @@ export function guard({ token, host }: SecurityOptions): MiddlewareHandler {
       setCookie(context, cookie, token, { httpOnly: true, sameSite: 'Strict', path: '/' });
       // No redirect by status: followed from another site it would come without a SameSite=Strict cookie.
       return context.html(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>dino studio</title><meta http-equiv="refresh" content="0;url=/"></html>',
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>dino studio</title><link rel="icon" href="data:,"><meta http-equiv="refresh" content="0;url=/"></html>',
       );
     }
     const bearer = /^Bearer (.+)$/.exec(req.header('authorization') ?? '')?.[1];

@@ -3,9 +3,11 @@
  * nothing asked from elsewhere, no error on the console, no accessibility violation (axe) in light, dark, and narrow.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 import type { Browser, Page } from 'puppeteer-core';
+import sharp from 'sharp';
 import { startStudio, type RunningStudio } from '../studio/index.js';
 import { openPage } from './browser.js';
 
@@ -28,6 +30,8 @@ export interface StudioPage {
   text(selector: string, pattern: RegExp, timeout?: number): Promise<string>;
   /** Fails on axe violations of what is shown, in both colour schemes and on a narrow screen; on errors; on requests elsewhere. */
   check(): Promise<void>;
+  /** With DINO_STUDIO_PICTURES=1: what is shown becomes docs/images/studio-NAME.png. */
+  picture(name: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -98,6 +102,17 @@ export async function openStudio(browser: Browser, folders: readonly string[]): 
       assert.deepEqual(found, []);
       assert.deepEqual(errors, []);
       assert.deepEqual(stopped, []);
+    },
+    async picture(name) {
+      if (process.env['DINO_STUDIO_PICTURES'] !== '1') return;
+      await page.evaluate('scrollTo(0, 0)');
+      const file = fileURLToPath(new URL(`../../docs/images/studio-${name}.png`, import.meta.url));
+      writeFileSync(
+        file,
+        await sharp(await page.screenshot())
+          .png({ palette: true, quality: 90 })
+          .toBuffer(),
+      );
     },
     async close() {
       await page.close();

@@ -21,9 +21,19 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => colo
 const probe = document.createElement('span');
 probe.hidden = true;
 
+const colours = new Map<string, string>();
+effect(() => {
+  void coloursChanged.value;
+  colours.clear();
+});
+
 /** A colour of styles.css as a canvas takes it: `colour('accent')`. */
 export function colour(name: string): string {
+  const known = colours.get(name);
+  if (known !== undefined) return known;
   if (!probe.isConnected) document.body.append(probe);
   probe.style.color = `var(--${name})`;
-  return getComputedStyle(probe).color;
+  const found = getComputedStyle(probe).color;
+  colours.set(name, found);
+  return found;
 }

@@ -1,6 +1,37 @@
-/** The section Runs. */
+/** The section Runs: the list, one run, its curves. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import { detailsOf } from '../run-details.js';
+import { readSeries } from '../series.js';
 import { type Routes, route } from './route.js';
 
+/** A long file is drawn as far as it is read: an answer waits this long for all of it, and events tell of the rest. */
+const PATIENCE_MS = 300;
+
+const seriesQuery = z.object({
+  axis: z.enum(['step', 'time']),
+  from: z.coerce.number().optional(),
+  to: z.coerce.number().optional(),
+  width: z.coerce.number().int().min(10).max(5000),
+  columns: z.string().max(2000),
+});
+
 export const runs: Routes = (app, studio) => {
-  route(app, 'GET /api/runs', {}, () => studio.runs.refresh());
+  const { runs: watcher } = studio;
+
+  route(app, 'GET /api/runs', {}, () => watcher.refresh());
+
+  route(app, 'GET /api/runs/:run', {}, async ({ params }) => {
+    const run = watcher.get(params.run);
+    await run.look();
+    await Promise.race([watcher.read(run), sleep(PATIENCE_MS)]);
+    return detailsOf(run);
+  });
+
+  route(app, 'GET /api/runs/:run/series', { query: seriesQuery }, async ({ params, query }) => {
+    const run = watcher.get(params.run);
+    await Promise.race([watcher.read(run), sleep(PATIENCE_MS)]);
+    const columns = query.columns.split(',').filter((name) => name !== '');
+    return readSeries(run.log(), { ...query, columns });
+  });
 };

@@ -1,11 +1,44 @@
 /** Runs: what is being trained, and what was. */
-import { href } from '../router.ts';
+import { useSignal } from '@preact/signals';
+import type { RunSummary } from '../api.ts';
 import { runs } from '../live.ts';
+import { href, route } from '../router.ts';
+import { count, when } from '../runs/format.ts';
+import { RunPage } from '../runs/run.tsx';
 import { Loading, StateMark } from '../ui/parts.tsx';
+import './runs.css';
 
-export default function Runs() {
-  const list = runs.value;
-  if (list === null) return <Loading what="runs" />;
+function Row({ run, isPicked, pick }: { run: RunSummary; isPicked: boolean; pick: (on: boolean) => void }) {
+  return (
+    <tr>
+      <td>
+        <input
+          type="checkbox"
+          aria-label={`Compare ${run.name}`}
+          checked={isPicked}
+          onChange={(event) => pick(event.currentTarget.checked)}
+        />
+      </td>
+      <th scope="row">
+        <a href={href('runs', run.id)}>{run.name}</a>
+      </th>
+      <td>
+        <StateMark state={run.state} />
+      </td>
+      <td>
+        {run.step === null ? '–' : count(run.step)}
+        {run.totalSteps !== null && ` of ${count(run.totalSteps)}`}
+      </td>
+      <td>{run.arch ?? '–'}</td>
+      <td>{run.changed === null ? '–' : when(run.changed)}</td>
+      <td class="note sentence">{run.sentence}</td>
+    </tr>
+  );
+}
+
+function List({ list }: { list: readonly RunSummary[] }) {
+  const picked = useSignal<readonly string[]>([]);
+  const [first, ...others] = picked.value.filter((id) => list.some((run) => run.id === id));
   if (list.length === 0) {
     return (
       <section class="card">
@@ -13,23 +46,59 @@ export default function Runs() {
         <p>
           There is no run under the folders of this studio yet. It appears here as soon as its folder does.
         </p>
-        <pre>
+        <p>
           <code>dino train photos --output runs/first</code>
-        </pre>
+        </p>
       </section>
     );
   }
   return (
     <section class="card">
       <h1>Runs</h1>
-      <ul class="runs">
-        {list.map((run) => (
-          <li key={run.id}>
-            <StateMark state={run.state} /> <a href={href('runs', run.id)}>{run.name}</a>{' '}
-            <span class="note">{run.sentence}</span>
-          </li>
-        ))}
-      </ul>
+      <div class="scroll">
+        <table class="runs">
+          <thead>
+            <tr>
+              <th scope="col">
+                <span class="hidden">Compare</span>
+              </th>
+              <th scope="col">Run</th>
+              <th scope="col">State</th>
+              <th scope="col">Steps</th>
+              <th scope="col">Network</th>
+              <th scope="col">Last line</th>
+              <th scope="col">In words</th>
+            </tr>
+          </thead>
+          <tbody>
+            {list.map((run) => (
+              <Row
+                key={run.id}
+                run={run}
+                isPicked={picked.value.includes(run.id)}
+                pick={(on) =>
+                  (picked.value = on ? [...picked.value, run.id] : picked.value.filter((id) => id !== run.id))
+                }
+              />
+            ))}
+          </tbody>
+        </table>
+      </div>
+      <p class="row">
+        {first !== undefined && others.length > 0 ? (
+          <a href={`${href('runs', first)}?with=${others.join(',')}`}>Compare {others.length + 1} runs</a>
+        ) : (
+          <span class="note">Tick two or more to draw them over one another.</span>
+        )}
+      </p>
     </section>
   );
+}
+
+export default function Runs() {
+  const list = runs.value;
+  const id = route.value.parts[1];
+  if (id !== undefined) return <RunPage key={id} id={id} />;
+  if (list === null) return <Loading what="runs" />;
+  return <List list={list} />;
 }

@@ -1,0 +1,168 @@
+/** One run: its settings, where it stands, and its curves while a page shows them. */
+import { createHash } from 'node:crypto';
+import { open, stat } from 'node:fs/promises';
+import { configPath, metricsPath, readRunConfig, type RunConfig } from '../train/run-folder.js';
+import type { RunSummary, SeriesProgress } from './api.js';
+import { MetricsLog, type MetricsLogOptions } from './metrics-log.js';
+import { lockOf, stateOf } from './run-state.js';
+
+/** Curves that no page has asked for in this time are read again when one does. */
+const FORGET_MS = 10 * 60_000;
+
+/** Steps in an epoch: a last, smaller batch is dropped. Null when there would be none. */
+const stepsInEpoch = ({ imageCount, settings }: RunConfig): number | null =>
+  Math.floor(imageCount / settings.batchSize) || null;
+
+function logOptions(config: RunConfig | null): MetricsLogOptions {
+  if (config === null) return { imagesPerStep: null, monitor: null };
+  // as train.ts has it
+  const patience = Math.max(100, stepsInEpoch(config) ?? 0);
+  return { imagesPerStep: config.settings.batchSize, monitor: { outDim: config.settings.outDim, patience } };
+}
+
+/** A run that was found. */
+export class Run {
+  readonly id: string;
+  config: RunConfig | null = null;
+  summary: RunSummary;
+  #configMark = '';
+  #metricsMark = '';
+  #step: number | null = null;
+  #interval: number | null = null;
+  #changed: number | null = null;
+  #problem: string | null = null;
+  #log: MetricsLog | null = null;
+  #reading: Promise<boolean> | null = null;
+  #used = 0;
+
+  constructor(
+    /** Absolute, links followed. */
+    readonly path: string,
+    readonly name: string,
+  ) {
+    this.id = createHash('sha256').update(path).digest('hex').slice(0, 16);
+    this.summary = this.#describe();
+  }
+
+  /** Whether a page shows its curves. */
+  get isRead(): boolean {
+    if (this.#log !== null && this.#reading === null && Date.now() - this.#used > FORGET_MS) this.#log = null;
+    return this.#log !== null;
+  }
+
+  /** Its curves. Read by `read()`; what is not looked at for a while is forgotten. */
+  log(): MetricsLog {
+    this.#used = Date.now();
+    this.#log ??= new MetricsLog(metricsPath(this.path), logOptions(this.config));
+    return this.#log;
+  }
+
+  /** @returns Whether anything was new. Two at once share one reading. */
+  read(onChunk: () => void): Promise<boolean> {
+    const log = (this.#log ??= this.log());
+    this.#reading ??= log.advance(onChunk).finally(() => (this.#reading = null));
+    return this.#reading;
+  }
+
+  progress(): SeriesProgress {
+    const { lines, position, size, generation } = this.log();
+    return { lines, bytes: position, size, generation };
+  }
+
+  /** Looks again. @returns Whether the summary is another one. */
+  async look(): Promise<boolean> {
+    await this.#lookAtConfig();
+    await this.#lookAtMetrics();
+    const before = JSON.stringify(this.summary);
+    this.summary = this.#describe();
+    return JSON.stringify(this.summary) !== before;
+  }
+
+  async #lookAtConfig(): Promise<void> {
+    const mark = await markOf(configPath(this.path));
+    if (mark === this.#configMark) return;
+    this.#configMark = mark;
+    this.#log = null; // seconds and the monitor hang on the settings
+    try {
+      this.config = readRunConfig(this.path);
+      this.#problem = null;
+    } catch (error) {
+      this.config = null;
+      this.#problem = (error as Error).message;
+    }
+  }
+
+  async #lookAtMetrics(): Promise<void> {
+    const file = metricsPath(this.path);
+    const mark = await markOf(file);
+    if (mark === this.#metricsMark) return;
+    this.#metricsMark = mark;
+    this.#changed = mark === '' ? null : Number(mark.split(' ')[0]);
+    const last = mark === '' ? null : await lastStep(file);
+    this.#step = last?.step ?? null;
+    const { batchSize } = this.config?.settings ?? {};
+    if (last !== null && batchSize !== undefined && last.imagesPerSecond > 0)
+      this.#interval = (1000 * batchSize * (this.config?.settings.logEvery ?? 1)) / last.imagesPerSecond;
+  }
+
+  #describe(): RunSummary {
+    const { config } = this;
+    const stepsPerEpoch = config === null ? null : stepsInEpoch(config);
+    const epochs = config?.settings.epochs ?? null;
+    const totalSteps = stepsPerEpoch === null || epochs === null ? null : stepsPerEpoch * epochs;
+    const signs = { lock: lockOf(this.path), step: this.#step, totalSteps, changed: this.#changed };
+    const state =
+      this.#problem === null
+        ? stateOf({ ...signs, interval: this.#interval }, this.path)
+        : { state: 'damaged' as const, sentence: this.#problem };
+    return {
+      id: this.id,
+      name: this.name,
+      path: this.path,
+      ...state,
+      step: this.#step,
+      totalSteps,
+      epochs,
+      stepsPerEpoch,
+      changed: this.#changed,
+      images: config?.images ?? null,
+      arch: config?.settings.arch ?? null,
+    };
+  }
+}
+
+/** Changes whenever a file does; empty when it isn't there. */
+export async function markOf(file: string): Promise<string> {
+  try {
+    const { mtimeMs, size, ino } = await stat(file);
+    return `${mtimeMs} ${size} ${ino}`;
+  } catch {
+    return '';
+  }
+}
+
+/** The last whole line of a log that names a step. */
+async function lastStep(file: string): Promise<{ step: number; imagesPerSecond: number } | null> {
+  const TAIL = 64 * 1024;
+  try {
+    const handle = await open(file);
+    try {
+      const { size } = await handle.stat();
+      const { buffer, bytesRead } = await handle.read(Buffer.alloc(TAIL), 0, TAIL, Math.max(0, size - TAIL));
+      const lines = buffer.toString('utf8', 0, bytesRead).split('\n').slice(0, -1).reverse();
+      for (const line of lines) {
+        try {
+          const { step, imagesPerSecond } = JSON.parse(line) as Record<string, unknown>;
+          if (typeof step === 'number') return { step, imagesPerSecond: Number(imagesPerSecond ?? 0) };
+        } catch {
+          // a line that was cut off, or is damaged
+        }
+      }
+      return null;
+    } finally {
+      await handle.close();
+    }
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,185 @@
+/**
+ * The curves of the runs that are shown together: which part of the axis is in view, what of it has been fetched, and what
+ * is fetched when. More than the view is fetched (three times as much), so that moving it needs no answer from the server.
+ */
+import { computed, signal } from '@preact/signals';
+import type { RunSummary } from '../api.ts';
+import { onMetrics } from '../live.ts';
+import { type Axis, fetchSeries, positions, type RunSeries, toServer } from './series.ts';
+
+/** Columns that the page has a chart for; others that a run has are drawn below them. */
+export const KNOWN_COLUMNS: readonly string[] = [
+  'loss',
+  'teacherEntropy',
+  'kl',
+  'lr',
+  'wd',
+  'momentum',
+  'teacherTemp',
+  'centerNorm',
+  'imagesPerSecond',
+  'dataWaitPercent',
+  'memoryMiB',
+];
+
+/** Points across a chart. */
+const WIDTH = 1000;
+/** New lines are fetched at most this often. */
+const LIVE_MS = 350;
+/** A view that moves is fetched when it has rested this long. */
+const REST_MS = 120;
+
+export interface View {
+  from: number;
+  to: number;
+}
+
+/** A run's curves that have come, with the part of the axis that was asked for. */
+export interface Loaded {
+  run: RunSummary;
+  series: RunSeries;
+  x: Float64Array;
+  /** null: all. */
+  part: View | null;
+  axis: Axis;
+}
+
+export class Curves {
+  readonly axis = signal<Axis>('step');
+  /** null: all there is, and what comes. */
+  readonly view = signal<View | null>(null);
+  readonly loaded = signal<ReadonlyMap<string, Loaded>>(new Map());
+  readonly failures = signal<ReadonlyMap<string, unknown>>(new Map());
+  /** From the first to the last point of all runs, on the axis. */
+  readonly all = computed<View>(() => {
+    let to = 0;
+    for (const { run, series, axis } of this.loaded.value.values()) {
+      const { lastStep, seconds } = series.header;
+      const end = axis === 'time' ? seconds : (lastStep ?? 0);
+      to = Math.max(to, axis === 'epoch' ? end / (run.stepsPerEpoch ?? 1) : end);
+    }
+    return { from: 0, to };
+  });
+  #runs: readonly RunSummary[] = [];
+  #columns: readonly string[] = KNOWN_COLUMNS;
+  readonly #busy = new Map<string, AbortController>();
+  readonly #stale = new Set<string>();
+  #timer: number | undefined;
+  readonly #end: () => void;
+
+  constructor() {
+    this.#end = onMetrics(({ run }) => {
+      // what lies before the view has not changed
+      if (this.#runs.some(({ id }) => id === run)) this.#fetchLater(run, LIVE_MS);
+    });
+  }
+
+  dispose(): void {
+    this.#end();
+    clearTimeout(this.#timer);
+    for (const controller of this.#busy.values()) controller.abort();
+  }
+
+  show(runs: readonly RunSummary[], extraColumns: readonly string[] = []): void {
+    const columns = [...KNOWN_COLUMNS, ...extraColumns.filter((name) => !KNOWN_COLUMNS.includes(name))];
+    const isSame = columns.join() === this.#columns.join();
+    const before = new Set(this.#runs.map(({ id }) => id));
+    this.#runs = runs;
+    this.#columns = columns;
+    const kept = new Map([...this.loaded.value].filter(([id]) => runs.some((run) => run.id === id)));
+    if (kept.size !== this.loaded.value.size) this.loaded.value = kept;
+    for (const { id } of runs) if (!isSame || !before.has(id)) void this.#fetch(id);
+  }
+
+  setAxis(axis: Axis): void {
+    if (axis === this.axis.value) return;
+    this.view.value = null;
+    this.axis.value = axis;
+    for (const { id } of this.#runs) void this.#fetch(id);
+  }
+
+  /** Moves the view; null shows all. */
+  look(view: View | null): void {
+    if (view !== null) {
+      const { from, to } = this.all.value;
+      // no emptier than half, no narrower than a few lines of a long run
+      const span = Math.min(Math.max(view.to - view.from, (to - from) / 1e7 || 1e-9), to - from);
+      const start = Math.min(Math.max(view.from, from - span / 2), to - span / 2);
+      view = span >= to - from ? null : { from: start, to: start + span };
+    }
+    this.view.value = view;
+    for (const { id } of this.#runs) if (!this.#suffices(id)) this.#fetchLater(id, REST_MS);
+  }
+
+  /** `by` is in widths of the view; `factor` below 1 comes nearer, around `at` (0 left edge, 1 right edge). */
+  move(by: number, factor = 1, at = 0.5): void {
+    const { from, to } = this.view.value ?? this.all.value;
+    const span = to - from;
+    const start = from + by * span + at * span * (1 - factor);
+    this.look({ from: start, to: start + span * factor });
+  }
+
+  /** Whether what is there shows the view as finely as it can be shown. */
+  #suffices(id: string): boolean {
+    const loaded = this.loaded.value.get(id);
+    const view = this.view.value;
+    if (loaded === undefined || loaded.axis !== this.axis.value) return false;
+    const { part, series } = loaded;
+    if (view === null) return part === null;
+    const held = part ?? this.all.value;
+    const isInside =
+      part === null || (held.from <= view.from && held.to >= Math.min(view.to, this.all.value.to));
+    const isFine = series.header.isExact || held.to - held.from <= 4 * (view.to - view.from);
+    return isInside && isFine;
+  }
+
+  #fetchLater(id: string, delay: number): void {
+    this.#stale.add(id);
+    this.#timer ??= window.setTimeout(() => {
+      this.#timer = undefined;
+      const stale = [...this.#stale];
+      this.#stale.clear();
+      for (const one of stale) void this.#fetch(one);
+    }, delay);
+  }
+
+  async #fetch(id: string): Promise<void> {
+    const run = this.#runs.find((one) => one.id === id);
+    if (run === undefined) return;
+    this.#busy.get(id)?.abort();
+    const controller = new AbortController();
+    this.#busy.set(id, controller);
+    const [axis, view] = [this.axis.value, this.view.value];
+    const span = view === null ? 0 : view.to - view.from;
+    const part = view === null ? null : { from: view.from - span, to: view.to + span };
+    const limits =
+      part === null ? {} : { from: toServer(part.from, axis, run), to: toServer(part.to, axis, run) };
+    try {
+      const series = await fetchSeries(
+        id,
+        {
+          axis: axis === 'time' ? 'time' : 'step',
+          ...limits,
+          width: part === null ? WIDTH : 3 * WIDTH,
+          columns: [...this.#columns],
+        },
+        controller.signal,
+      );
+      const x = positions(series, axis, run);
+      this.loaded.value = new Map(this.loaded.value).set(id, { run, series, x, part, axis });
+      this.#setFailure(id, null);
+    } catch (error) {
+      if (!controller.signal.aborted) this.#setFailure(id, error);
+    } finally {
+      if (this.#busy.get(id) === controller) this.#busy.delete(id);
+    }
+  }
+
+  #setFailure(id: string, error: unknown): void {
+    if (error === null && !this.failures.value.has(id)) return;
+    const failures = new Map(this.failures.value);
+    if (error === null) failures.delete(id);
+    else failures.set(id, error);
+    this.failures.value = failures;
+  }
+}

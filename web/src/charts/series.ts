@@ -1,0 +1,82 @@
+/** A part of one run's curves as it came from the server: see src/studio/series.ts for the bytes. */
+import { request, type RunSummary, type SeriesHeader, type SeriesQuery } from '../api.ts';
+
+export interface ColumnSeries {
+  /** The value of each line, or the mean of each bucket; NaN where there is none. */
+  mean: Float32Array;
+  /** Least and greatest of each bucket; null when every line is a point. */
+  min: Float32Array | null;
+  max: Float32Array | null;
+}
+
+export interface RunSeries {
+  header: SeriesHeader;
+  step: Float64Array;
+  /** Seconds of training up to each point. */
+  seconds: Float64Array;
+  columns: ReadonlyMap<string, ColumnSeries>;
+}
+
+export function decodeSeries(bytes: Uint8Array<ArrayBuffer>): RunSeries {
+  const { buffer } = bytes;
+  const length = new DataView(buffer).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length))) as SeriesHeader;
+  const { count } = header;
+  let at = 4 + length;
+  const doubles = (): Float64Array => {
+    const part = new Float64Array(buffer, at, count);
+    at += part.byteLength;
+    return part;
+  };
+  const floats = (): Float32Array => {
+    const part = new Float32Array(buffer, at, count);
+    at += part.byteLength;
+    return part;
+  };
+  const [step, seconds] = [doubles(), doubles()];
+  const columns = new Map<string, ColumnSeries>();
+  for (const name of header.columns) {
+    const mean = floats();
+    const [min, max] = header.isExact ? [null, null] : [floats(), floats()];
+    columns.set(name, { mean, min, max });
+  }
+  return { header, step, seconds, columns };
+}
+
+export async function fetchSeries(run: string, query: SeriesQuery, signal: AbortSignal): Promise<RunSeries> {
+  const given = { ...query, columns: query.columns.join(',') };
+  return decodeSeries(await request('GET /api/runs/:run/series', { params: { run }, query: given, signal }));
+}
+
+/** What the x axis counts. */
+export type Axis = 'step' | 'epoch' | 'time';
+
+/** x of every point of a run. */
+export function positions(series: RunSeries, axis: Axis, run: RunSummary): Float64Array {
+  if (axis === 'time') return series.seconds;
+  if (axis === 'step') return series.step;
+  const { stepsPerEpoch } = run;
+  return series.step.map((step) => step / (stepsPerEpoch ?? 1));
+}
+
+/** The x axis' numbers in what the server counts: steps or seconds. */
+export const toServer = (x: number, axis: Axis, run: RunSummary): number =>
+  axis === 'epoch' ? x * (run.stepsPerEpoch ?? 1) : x;
+
+/** Exponential moving average, without the pull to zero at its beginning; 0 leaves it as it is, 0.99 is smoothest. */
+export function smooth(values: Float32Array, weight: number): Float32Array {
+  if (weight === 0) return values;
+  const result = new Float32Array(values.length);
+  let [sum, share] = [0, 0];
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
+    if (Number.isNaN(value)) {
+      result[i] = NaN;
+      continue;
+    }
+    sum = weight * sum + (1 - weight) * value;
+    share = weight * share + (1 - weight);
+    result[i] = sum / share;
+  }
+  return result;
+}

@@ -1,0 +1,227 @@
+/** One run, alone or with others over it. */
+import { useEffect, useState } from 'preact/hooks';
+import { request, type RunDetails, type RunSummary } from '../api.ts';
+import { onMetrics, runs } from '../live.ts';
+import { href, navigate, route } from '../router.ts';
+import { Failure, Loading, StateMark } from '../ui/parts.tsx';
+import { RunCharts, type ShownRun } from './charts.tsx';
+import { DetailsCard } from './details.tsx';
+import { bytes, count, setting, short } from './format.ts';
+
+/** What stands beside the curves is asked for at most this often. */
+const DETAILS_MS = 400;
+
+/** The details of runs, fresh: asked for again when their metrics or states change. */
+function useDetails(ids: readonly string[]) {
+  const [details, setDetails] = useState<ReadonlyMap<string, RunDetails>>(new Map());
+  const [errors, setErrors] = useState<ReadonlyMap<string, unknown>>(new Map());
+  const states = (runs.value ?? [])
+    .filter(({ id }) => ids.includes(id))
+    .map(({ id, state, sentence }) => id + state + sentence);
+  const key = ids.join();
+  useEffect(() => {
+    const controller = new AbortController();
+    const waiting = new Set<string>();
+    let timer: number | undefined;
+    const load = async (id: string): Promise<void> => {
+      try {
+        const found = await request('GET /api/runs/:run', { params: { run: id }, signal: controller.signal });
+        setDetails((before) => new Map(before).set(id, found));
+        setErrors((before) => new Map([...before].filter(([one]) => one !== id)));
+      } catch (error) {
+        if (!controller.signal.aborted) setErrors((before) => new Map(before).set(id, error));
+      }
+    };
+    for (const id of ids) void load(id);
+    const end = onMetrics(({ run }) => {
+      if (!ids.includes(run)) return;
+      waiting.add(run);
+      timer ??= window.setTimeout(() => {
+        timer = undefined;
+        for (const id of waiting) void load(id);
+        waiting.clear();
+      }, DETAILS_MS);
+    });
+    return () => {
+      end();
+      clearTimeout(timer);
+      controller.abort();
+    };
+  }, [key, states.join()]);
+  return { details, errors };
+}
+
+function Progress({ run }: { run: RunSummary }) {
+  const { step, totalSteps } = run;
+  if (step === null || totalSteps === null) return null;
+  const share = Math.min(100, (100 * step) / totalSteps);
+  return (
+    <label class="done">
+      <progress value={step} max={totalSteps} /> {count(step)} of {count(totalSteps)} steps (
+      {share.toFixed(0)} %)
+    </label>
+  );
+}
+
+function Head({ run, details }: { run: RunSummary; details: RunDetails | undefined }) {
+  const verdict = details?.verdict ?? null;
+  const { progress } = details ?? {};
+  const isReading =
+    progress !== undefined && progress.size > progress.bytes && progress.size - progress.bytes > 2 ** 20;
+  return (
+    <section class="card">
+      <p class="note back">
+        <a href={href('runs')}>All runs</a>
+      </p>
+      <h1>{run.name}</h1>
+      <p class="row">
+        <StateMark state={run.state} />
+        <span class="sentence">{run.sentence}</span>
+      </p>
+      <Progress run={run} />
+      {isReading && (
+        <p class="note" role="status">
+          Reading its metrics: {bytes(progress.bytes)} of {bytes(progress.size)}, {count(progress.lines)}{' '}
+          lines.
+        </p>
+      )}
+      {verdict !== null && (
+        <p class={`verdict ${verdict.kind}`} role="status">
+          {verdict.message}
+        </p>
+      )}
+      {(details?.problems ?? []).map((problem) => (
+        <p key={problem} class="failure">
+          {problem}
+        </p>
+      ))}
+    </section>
+  );
+}
+
+/** Settings in which the runs differ, and where each stands. */
+function Comparison({ shown }: { shown: readonly ShownRun[] }) {
+  const settings = shown.map(({ details }) => (details?.config?.settings ?? {}) as Record<string, unknown>);
+  const names = [...new Set(settings.flatMap((one) => Object.keys(one)))].filter(
+    (name) => new Set(settings.map((one) => JSON.stringify(one[name]))).size > 1,
+  );
+  const data = new Set(shown.map(({ details }) => details?.config?.fingerprint));
+  const rows: [string, (one: ShownRun, index: number) => string][] = [
+    ['loss', ({ details }) => short(details?.last?.values['loss'] ?? NaN)],
+    [
+      'steps',
+      ({ run }) => `${count(run.step ?? 0)} of ${run.totalSteps === null ? '?' : count(run.totalSteps)}`,
+    ],
+    ...names.map((name): [string, (one: ShownRun, index: number) => string] => [
+      name,
+      (_, index) => setting(settings[index]![name]),
+    ]),
+  ];
+  return (
+    <section class="card" aria-labelledby="differences">
+      <h2 id="differences">Where they differ</h2>
+      <div class="scroll">
+        <table class="differences">
+          <thead>
+            <tr>
+              <td />
+              {shown.map(({ run }, i) => (
+                <th scope="col" key={run.id}>
+                  <span class={`key series-${i % 6}`}>{run.name}</span>
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map(([name, value]) => (
+              <tr key={name}>
+                <th scope="row">{name}</th>
+                {shown.map((one, i) => (
+                  <td key={one.run.id}>{value(one, i)}</td>
+                ))}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {names.length === 0 && <p class="note">No setting differs.</p>}
+      {data.size > 1 && <p class="note">They were trained on different data.</p>}
+    </section>
+  );
+}
+
+function Others({ id, others }: { id: string; others: readonly string[] }) {
+  const list = (runs.value ?? []).filter((run) => run.id !== id);
+  if (list.length === 0) return null;
+  const toggle = (other: string, isOn: boolean): void => {
+    const next = isOn ? [...others, other] : others.filter((one) => one !== other);
+    const query = new URLSearchParams(route.peek().query);
+    if (next.length === 0) query.delete('with');
+    else query.set('with', next.join(','));
+    const search = query.toString();
+    navigate(href('runs', id) + (search === '' ? '' : `?${search}`), { replace: true });
+  };
+  return (
+    <section class="card">
+      <details open={others.length > 0}>
+        <summary>Draw other runs over it</summary>
+        <ul class="others">
+          {list.map((run) => (
+            <li key={run.id}>
+              <label>
+                <input
+                  type="checkbox"
+                  checked={others.includes(run.id)}
+                  onChange={(event) => toggle(run.id, event.currentTarget.checked)}
+                />{' '}
+                {run.name} <StateMark state={run.state} />
+              </label>
+            </li>
+          ))}
+        </ul>
+      </details>
+    </section>
+  );
+}
+
+export function RunPage({ id }: { id: string }) {
+  const others = (route.value.query.get('with') ?? '').split(',').filter((one) => one !== '' && one !== id);
+  const ids = [id, ...others];
+  const { details, errors } = useDetails(ids);
+  const list = runs.value;
+  if (list === null) return <Loading what="the run" />;
+  const summaries = ids.flatMap(
+    (one) => list.find((run) => run.id === one) ?? details.get(one)?.summary ?? [],
+  );
+  const run = summaries.find((one) => one.id === id);
+  if (run === undefined) {
+    return (
+      <section class="card">
+        <h1>Run</h1>
+        <Failure error={new Error('This run is not there (any more): its folder was moved or deleted.')}>
+          <a href={href('runs')}>All runs</a>
+        </Failure>
+      </section>
+    );
+  }
+  const isGone = !list.some((one) => one.id === id);
+  const shown = summaries.map((one) => ({ run: one, details: details.get(one.id) ?? null }));
+  const own = details.get(id);
+  return (
+    <>
+      {isGone && (
+        <Failure
+          error={
+            new Error('The folder of this run was moved or deleted; what is shown is what it last held.')
+          }
+        />
+      )}
+      <Head run={run} details={own} />
+      {[...errors].map(([one, error]) => isGone || <Failure key={one} error={error} />)}
+      {shown.length > 1 && <Comparison shown={shown} />}
+      <RunCharts shown={shown} />
+      <Others id={id} others={others} />
+      {own !== undefined && <DetailsCard details={own} />}
+    </>
+  );
+}
