@@ -1,7 +1,7 @@
 /** What a run's folder tells beside its curves: checkpoints, evaluations, skipped images. Read when a page asks. */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { listCheckpoints, newestCheckpoint } from '../train/checkpoint.js';
+import { listCheckpoints, newestCheckpoint } from '../train/checkpoint-files.js';
 import { readLines, skippedPath } from '../train/run-folder.js';
 import type { CheckpointEntry, RunDetails } from './api.js';
 import type { Run } from './run.js';

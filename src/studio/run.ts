@@ -10,14 +10,17 @@ import { lockOf, stateOf } from './run-state.js';
 const FORGET_MS = 10 * 60_000;
 
 /** Steps in an epoch: a last, smaller batch is dropped. Null when there would be none. */
-const stepsInEpoch = ({ imageCount, settings }: RunConfig): number | null =>
-  Math.floor(imageCount / settings.batchSize) || null;
+const stepsInEpoch = (config: RunConfig): number | null =>
+  Math.floor(config.imageCount / imagesInStep(config)) || null;
+
+/** Of all processes together. */
+const imagesInStep = ({ settings, processes }: RunConfig): number => settings.batchSize * processes;
 
 function logOptions(config: RunConfig | null): MetricsLogOptions {
   if (config === null) return { imagesPerStep: null, monitor: null };
   // as train.ts has it
   const patience = Math.max(100, stepsInEpoch(config) ?? 0);
-  return { imagesPerStep: config.settings.batchSize, monitor: { outDim: config.settings.outDim, patience } };
+  return { imagesPerStep: imagesInStep(config), monitor: { outDim: config.settings.outDim, patience } };
 }
 
 /** A run that was found. */
@@ -100,7 +103,7 @@ export class Run {
     this.#changed = mark === '' ? null : Number(mark.split(' ')[0]);
     const last = mark === '' ? null : await lastStep(file);
     this.#step = last?.step ?? null;
-    const { batchSize } = this.config?.settings ?? {};
+    const batchSize = this.config === null ? undefined : imagesInStep(this.config);
     if (last !== null && batchSize !== undefined && last.imagesPerSecond > 0)
       this.#interval = (1000 * batchSize * (this.config?.settings.logEvery ?? 1)) / last.imagesPerSecond;
   }

@@ -8,7 +8,7 @@ function Settings({ details }: { details: RunDetails }) {
   return (
     <details>
       <summary>Settings</summary>
-      <div class="scroll">
+      <div class="scroll" tabIndex={0}>
         <table class="settings">
           <tbody>
             {Object.entries(config.settings).map(([name, value]) => (
@@ -54,7 +54,7 @@ function Checkpoints({ details }: { details: RunDetails }) {
       {checkpoints.length === 0 ? (
         <p class="note">None is written yet.</p>
       ) : (
-        <div class="scroll">
+        <div class="scroll" tabIndex={0}>
           <table>
             <thead>
               <tr>
@@ -108,7 +108,7 @@ function Evaluations({ details }: { details: RunDetails }) {
         </p>
       )}
       {evaluations.map(({ name, content, problem }) => (
-        <div key={name} class="scroll">
+        <div key={name} class="scroll" tabIndex={0}>
           <h3>{name}</h3>
           {problem !== null && <p class="failure">{problem}</p>}
           {content !== null && (
@@ -137,7 +137,7 @@ function Skipped({ details }: { details: RunDetails }) {
       {skipped.count === 0 ? (
         <p class="note">Every image could be read so far.</p>
       ) : (
-        <div class="scroll">
+        <div class="scroll" tabIndex={0}>
           <table>
             <thead>
               <tr>

@@ -120,7 +120,7 @@ function Comparison({ shown }: { shown: readonly ShownRun[] }) {
   return (
     <section class="card" aria-labelledby="differences">
       <h2 id="differences">Where they differ</h2>
-      <div class="scroll">
+      <div class="scroll" tabIndex={0}>
         <table class="differences">
           <thead>
             <tr>
