@@ -1,6 +1,16 @@
 /** `dino studio`: serves the page that shows runs and models, and opens it; see src/studio/server.ts. */
 import type { Command } from 'commander';
-import { addExamples, check, Interrupted, interruptSignal, type Invocation, readNumber } from './command.js';
+import { statSync } from 'node:fs';
+import { StudioBeside } from '../studio/beside.js';
+import {
+  addExamples,
+  check,
+  Interrupted,
+  interruptSignal,
+  type Invocation,
+  type Output,
+  readNumber,
+} from './command.js';
 
 export function define(command: Command): void {
   command
@@ -29,6 +39,22 @@ export async function openInBrowser(url: string): Promise<boolean> {
   } catch {
     return false;
   }
+}
+
+/**
+ * For `dino train --studio`: a studio of the run and its images in a process of its own.
+ * @returns A function that ends it.
+ */
+export function showTraining(run: string, images: string | undefined, io: Output): () => void {
+  const isFolder =
+    images !== undefined && (statSync(images, { throwIfNoEntry: false })?.isDirectory() ?? false);
+  const studio = new StudioBeside([run, ...(isFolder ? [images] : [])], (told) => {
+    if ('problem' in told) return io.warn(`no studio: ${told.problem}`);
+    io.note(`studio: ${told.url}`);
+    // a training in a script or a queue has nobody before it
+    if (!io.json && process.stderr.isTTY) void openInBrowser(told.url);
+  });
+  return () => studio.stop();
 }
 
 export async function run(invocation: Invocation): Promise<void> {

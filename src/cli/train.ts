@@ -45,7 +45,8 @@ export function define(command: Command): void {
         'auto: go on with --output if it holds a run, else begin one',
     )
     .option('--preset <name>', `${PRESETS.join(' or ')}: auto chooses for your images and machine`, 'auto')
-    .option('--config <file>', 'JSON file of settings by the names below; flags win over it');
+    .option('--config <file>', 'JSON file of settings by the names below; flags win over it')
+    .option('--studio', 'show the training in the browser while it runs, as dino studio does');
   const aliases: Record<string, string> = {
     '--batch-size-per-gpu': '--batch-size',
     '--output-dir': '--output',
@@ -218,6 +219,8 @@ interface Line {
   resume: boolean | 'auto';
   preset: PresetName;
   sources: SettingsSources;
+  /** Show it in the browser. */
+  studio: boolean;
 }
 
 function readLine(invocation: Invocation): Line {
@@ -248,7 +251,8 @@ function readLine(invocation: Invocation): Line {
     else Object.assign(sources, { file, fileName: configFile });
   }
   readOverrides(sources); // throws, with all that it finds
-  return { images, output: output as string, resume: isAuto ? 'auto' : run !== undefined, preset, sources };
+  const resume = isAuto ? 'auto' : run !== undefined;
+  return { images, output: output as string, resume, preset, sources, studio: options['studio'] === true };
 }
 
 async function trainIn(world: World, line: Line, io: Output): Promise<void> {
@@ -271,6 +275,8 @@ async function trainIn(world: World, line: Line, io: Output): Promise<void> {
     progress?.note('interrupted: finishing the step and writing a checkpoint (again to stop at once)'),
   );
   const start = performance.now();
+  let closeStudio = (): void => undefined;
+  const { showTraining } = await import('./studio.js');
   try {
     const { train } = await import('../train/train.js');
     const result = await train({
@@ -279,7 +285,12 @@ async function trainIn(world: World, line: Line, io: Output): Promise<void> {
       resume,
       world,
       signal: interrupt.signal,
-      onEvent: (event) => progress?.handle(event),
+      onEvent: (event) => {
+        progress?.handle(event);
+        // the run's folder is there now
+        if (event.type === 'start' && line.studio && world.isFirst)
+          closeStudio = showTraining(output, images, io);
+      },
     });
     progress?.stop();
     const seconds = (performance.now() - start) / 1000;
@@ -290,6 +301,7 @@ async function trainIn(world: World, line: Line, io: Output): Promise<void> {
     }
     io.result({ ...result, seconds }, summary(result, seconds));
   } finally {
+    closeStudio();
     progress?.stop();
     interrupt.release();
   }

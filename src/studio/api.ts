@@ -179,10 +179,76 @@ export interface RunDetails {
 
 export type { Choice };
 
+/** What a folder of images holds. */
+export interface ImagesReport {
+  /** As listed: the folder or text file. */
+  source: string;
+  count: number;
+  /** By class; null when the source has no classes. */
+  classes: { name: string; count: number }[] | null;
+  /** Images whose headers were read for what follows; all, or a sample spread evenly. */
+  checked: number;
+  /** Those of them that can't be read, the first ones with the reason. */
+  broken: { count: number; first: SkippedEntry[] };
+  /** Links that lead outside the given folders: training on them is refused here. */
+  outside: number;
+  width: { least: number; median: number; greatest: number };
+  height: { least: number; median: number; greatest: number };
+  /** Bytes of the files that were checked, taken to all. */
+  bytes: number;
+  /** Formats of those that were checked, by name. */
+  formats: Record<string, number>;
+  unreadableFolders: SkippedEntry[];
+}
+
+export type PresetChoice = 'auto' | 'paper';
+
+/** What a training would be begun with. */
+export interface StartRequest {
+  images: string;
+  preset: PresetChoice;
+  /** Settings by flag name or camelCase, as typed. */
+  overrides: Record<string, string>;
+}
+
+/** GET of what the preset chooses, and why. */
+export interface StartPlan {
+  settings: Record<string, unknown>;
+  choices: Choice[];
+  warnings: string[];
+  device: string;
+  steps: number;
+  stepsPerEpoch: number;
+}
+
+/** Crops of a few images, as training would see them: each a WebP in base64. */
+export interface CropSamples {
+  images: { path: string; globals: string[]; locals: string[] }[];
+}
+
+/** What a few steps took. */
+export interface TrialResult {
+  /** Steps that were timed, after the first ones. */
+  steps: number;
+  secondsPerStep: number;
+  imagesPerSecond: number;
+  dataWaitPercent: number;
+  /** Most resident memory of the process, MiB. */
+  memoryMiB: number;
+  /** A checkpoint's size and time. */
+  checkpointMiB: number;
+  parameters: number;
+  device: string;
+  precision: string;
+  /** The whole training at this speed, seconds; without checkpoints and evaluations. */
+  totalSeconds: number;
+  totalSteps: number;
+}
+
 // --------------------------------------------------------------------------------------------------- the table
 
 /** Every route: what is in its path, its query and its body, and what it replies. */
-export interface Api {
+export interface Api extends StartApi {
   'GET /api/studio': { reply: StudioInfo };
   'GET /api/folders': { query: { path?: string | undefined }; reply: FolderListing };
   'GET /api/tasks': { reply: Task[] };
@@ -195,6 +261,17 @@ export interface Api {
     query: Omit<SeriesQuery, 'columns'> & { columns: string };
     reply: Uint8Array<ArrayBuffer>;
   };
+}
+
+/** The section Start. */
+export interface StartApi {
+  'POST /api/start/inspect': { body: { images: string }; reply: Task };
+  'POST /api/start/plan': { body: StartRequest; reply: StartPlan };
+  'POST /api/start/crops': { body: StartRequest & { seed: number }; reply: CropSamples };
+  'POST /api/start/trial': { body: StartRequest; reply: Task };
+  'POST /api/start/train': { body: StartRequest & { output: string }; reply: { run: string } };
+  'POST /api/runs/:run/stop': { params: { run: string }; reply: RunSummary };
+  'POST /api/runs/:run/resume': { params: { run: string }; reply: RunSummary };
 }
 
 export type RouteName = keyof Api;

@@ -16,7 +16,7 @@ const TICK_MS = 250;
 /** All others, every so many ticks. */
 const SLOW_TICKS = 8;
 /** While a long file is read, pages hear of it this often. */
-const TELL_MS = 250;
+const TELL_MS = 500;
 /** Folders below a given one that are looked into: FOLDER/project/experiment/run and one more. */
 const DEPTH = 4;
 /** A folder with more entries than this is one of images. */
@@ -35,7 +35,8 @@ export class RunWatcher {
   #isHeard = false;
   #tick = 0;
   #nextScan = 0;
-  #scanning: Promise<boolean> | null = null;
+  #told = '';
+  #scanning: Promise<void> | null = null;
 
   constructor(
     readonly folders: GivenFolders,
@@ -91,30 +92,21 @@ export class RunWatcher {
     return this.list();
   }
 
-  /** @returns Whether a run came or went. */
-  scan(): Promise<boolean> {
+  /** Looks for runs that came or went. */
+  scan(): Promise<void> {
     this.#scanning ??= this.#scan().finally(() => (this.#scanning = null));
     return this.#scanning;
   }
 
-  async #scan(): Promise<boolean> {
+  async #scan(): Promise<void> {
     const start = performance.now();
     const found = new Map<string, string>();
     for (const root of this.folders.roots) await this.#walk(root, root, 0, found);
-    let isChanged = false;
-    for (const [folder, name] of found) {
-      if (this.#runs.has(folder)) continue;
-      this.#runs.set(folder, new Run(folder, name));
-      isChanged = true;
-    }
-    for (const folder of this.#runs.keys()) {
-      if (found.has(folder)) continue;
-      this.#runs.delete(folder);
-      isChanged = true;
-    }
+    for (const [folder, name] of found)
+      if (!this.#runs.has(folder)) this.#runs.set(folder, new Run(folder, name));
+    for (const folder of this.#runs.keys()) if (!found.has(folder)) this.#runs.delete(folder);
     const now = performance.now();
     this.#nextScan = now + Math.max(1000, (now - start) / SCAN_SHARE);
-    return isChanged;
   }
 
   async #walk(folder: string, root: string, depth: number, found: Map<string, string>): Promise<void> {
@@ -165,12 +157,17 @@ export class RunWatcher {
 
   async #look(): Promise<void> {
     const isSlow = this.#tick++ % SLOW_TICKS === 0;
-    let isChanged = performance.now() >= this.#nextScan && (await this.scan());
+    if (performance.now() >= this.#nextScan) await this.scan();
     for (const run of this.all()) {
-      if ((isSlow || isActive(run.summary)) && (await run.look())) isChanged = true;
+      if (isSlow || isActive(run.summary)) await run.look();
       if (run.isRead) void this.read(run); // a long file is read while others are looked at
     }
-    if (isChanged) this.events.send({ type: 'runs', runs: this.list() });
+    // routes look at runs too: what counts is what the pages were told last
+    const runs = this.list();
+    const told = JSON.stringify(runs);
+    if (told === this.#told) return;
+    this.#told = told;
+    this.events.send({ type: 'runs', runs });
   }
 }
 

@@ -72,13 +72,11 @@ export class Run {
     return { lines, bytes: position, size, generation };
   }
 
-  /** Looks again. @returns Whether the summary is another one. */
-  async look(): Promise<boolean> {
+  /** Looks again: `summary` is fresh afterwards. */
+  async look(): Promise<void> {
     await this.#lookAtConfig();
     await this.#lookAtMetrics();
-    const before = JSON.stringify(this.summary);
     this.summary = this.#describe();
-    return JSON.stringify(this.summary) !== before;
   }
 
   async #lookAtConfig(): Promise<void> {

@@ -92,29 +92,29 @@ describe('the section Runs', () => {
     assert.match(text, /Checkpoints: 3[\s\S]*6 \(newest\)/);
     assert.match(text, /Skipped images: 1[\s\S]*broken\.png/);
     await studio.check();
-    await studio.picture('run');
   });
 
   it('follows a training while it runs, and says that it was killed', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const run = path.join(folder, 'runs', 'live');
-    const settings = { ...TINY_SETTINGS, epochs: 400, warmupEpochs: 10, threads: 1, maxBadShare: 0.5 };
+    const settings = { ...TINY_SETTINGS, epochs: 2000, warmupEpochs: 10, threads: 1, maxBadShare: 0.5 };
     const child: ChildProcess = spawn(process.execPath, [trainChild, images, run, JSON.stringify(settings)], {
       stdio: ['ignore', 'ignore', 'inherit'],
     });
     const ended = new Promise((resolve) => child.once('exit', resolve));
     try {
       await openRun('runs/live');
-      await studio.text('.sentence', /Training: step \d+ of 800, by process \d+/);
+      await studio.text('.sentence', /Training: step \d+ of 4,000, by process \d+/);
       const seen = new Set<string>();
       for (const limit = Date.now() + 15_000; seen.size < 4 && Date.now() < limit;)
         seen.add(await studio.text(newest('loss'), /\d/));
       assert.ok(seen.size >= 4, 'the newest value changes while one looks');
+      await studio.picture('run');
     } finally {
       child.kill('SIGKILL');
     }
     await ended;
-    await studio.text('.sentence', /is gone without giving the run back, at step \d+ of 800.*--resume/);
+    await studio.text('.sentence', /is gone without giving the run back, at step \d+ of 4,000.*--resume/);
     await studio.text(newest('loss'), exactly(short(lastLine(run).loss)));
   });
 
@@ -231,9 +231,9 @@ describe('the section Runs', () => {
     await studio.text(newest('loss'), /\d/);
     rmSync(path.join(folder, 'runs', 'copy'), { recursive: true });
     await studio.text('.failure', /moved or deleted/);
-    studio.errors.length = 0; // the browser logs that the file could not be had, as it should
     await openRun('runs/first');
     await studio.text(newest('loss'), exactly(short(lastLine(first).loss)));
+    studio.errors.length = 0; // the browser logs that the deleted run could not be had, as it should
     await studio.check();
   });
 

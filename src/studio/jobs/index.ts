@@ -5,17 +5,26 @@
  * To add one: its types in `Jobs`, its file in `jobs`. Inputs and outputs are cloned as by structuredClone (typed arrays
  * are fine).
  */
-import type { TaskProgress } from '../api.js';
+import type {
+  CropSamples,
+  ImagesReport,
+  StartPlan,
+  StartRequest,
+  TaskProgress,
+  TrialResult,
+} from '../api.js';
 
 export interface JobContext {
   /** Aborted when nobody wants the result any more. */
   signal: AbortSignal;
-  progress(progress: TaskProgress): void;
+  progress: (progress: TaskProgress) => void;
 }
 
 export interface Jobs {
-  /** Versions and devices of the engine: what the page shows when libtorch is missing. */
-  engine: { input: Record<string, never>; output: { torch: string; devices: string[]; cores: number } };
+  'start-inspect': { input: { images: string; roots: readonly string[] }; output: ImagesReport };
+  'start-plan': { input: StartRequest; output: StartPlan };
+  'start-crops': { input: StartRequest & { seed: number }; output: CropSamples };
+  'start-trial': { input: StartRequest; output: TrialResult };
 }
 
 export type JobName = keyof Jobs;
@@ -26,5 +35,8 @@ export type JobFunction<K extends JobName> = (
 
 /** Loaded in the worker alone. */
 export const jobs: { readonly [K in JobName]: () => Promise<{ run: JobFunction<K> }> } = {
-  engine: () => import('./engine.js'),
+  'start-inspect': () => import('./start-inspect.js'),
+  'start-plan': () => import('./start-plan.js'),
+  'start-crops': () => import('./start-crops.js'),
+  'start-trial': () => import('./start-trial.js'),
 };

@@ -2,5 +2,6 @@
 import { common } from './common.js';
 import type { Routes } from './route.js';
 import { runs } from './runs.js';
+import { start } from './start.js';
 
-export const allRoutes: readonly Routes[] = [common, runs];
+export const allRoutes: readonly Routes[] = [common, runs, start];

@@ -65,12 +65,14 @@ export class Curves {
   readonly #busy = new Map<string, AbortController>();
   readonly #stale = new Set<string>();
   #timer: number | undefined;
+  #fetched = -Infinity;
   readonly #end: () => void;
 
   constructor() {
     this.#end = onMetrics(({ run }) => {
       // what lies before the view has not changed
-      if (this.#runs.some(({ id }) => id === run)) this.#fetchLater(run, LIVE_MS);
+      const rest = LIVE_MS - (performance.now() - this.#fetched);
+      if (this.#runs.some(({ id }) => id === run)) this.#fetchLater(run, Math.max(0, rest));
     });
   }
 
@@ -146,6 +148,7 @@ export class Curves {
   async #fetch(id: string): Promise<void> {
     const run = this.#runs.find((one) => one.id === id);
     if (run === undefined) return;
+    this.#fetched = performance.now();
     this.#busy.get(id)?.abort();
     const controller = new AbortController();
     this.#busy.set(id, controller);

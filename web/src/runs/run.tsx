@@ -63,6 +63,40 @@ function Progress({ run }: { run: RunSummary }) {
   );
 }
 
+/** Stops a training, or goes on with one. */
+function Actions({ run }: { run: RunSummary }) {
+  const [isBusy, setBusy] = useState(false);
+  const [error, setError] = useState<unknown>(null);
+  const act = async (what: 'stop' | 'resume'): Promise<void> => {
+    setBusy(true);
+    setError(null);
+    try {
+      await request(`POST /api/runs/:run/${what}`, { params: { run: run.id } });
+    } catch (reason) {
+      setError(reason);
+    } finally {
+      setBusy(false);
+    }
+  };
+  const canStop = ['preparing', 'running', 'waiting'].includes(run.state);
+  const canResume = ['stopped', 'crashed'].includes(run.state);
+  return (
+    <>
+      {canStop && (
+        <button type="button" disabled={isBusy} onClick={() => void act('stop')}>
+          Stop after this step
+        </button>
+      )}
+      {canResume && (
+        <button type="button" disabled={isBusy} onClick={() => void act('resume')}>
+          {isBusy ? 'Resuming…' : 'Resume'}
+        </button>
+      )}
+      {error !== null && <Failure error={error} />}
+    </>
+  );
+}
+
 function Head({ run, details }: { run: RunSummary; details: RunDetails | undefined }) {
   const verdict = details?.verdict ?? null;
   const { progress } = details ?? {};
@@ -74,10 +108,11 @@ function Head({ run, details }: { run: RunSummary; details: RunDetails | undefin
         <a href={href('runs')}>All runs</a>
       </p>
       <h1>{run.name}</h1>
-      <p class="row">
+      <div class="row">
         <StateMark state={run.state} />
         <span class="sentence">{run.sentence}</span>
-      </p>
+        <Actions run={run} />
+      </div>
       <Progress run={run} />
       {isReading && (
         <p class="note" role="status">

@@ -8,4 +8,7 @@ export interface Section {
   load: () => Promise<{ default: ComponentType }>;
 }
 
-export const sections: readonly Section[] = [{ id: 'runs', title: 'Runs', load: () => import('./runs.tsx') }];
+export const sections: readonly Section[] = [
+  { id: 'runs', title: 'Runs', load: () => import('./runs.tsx') },
+  { id: 'start', title: 'Start', load: () => import('./start.tsx') },
+];

@@ -1,0 +1,76 @@
+/** What a folder of images holds: counts, sizes, formats, and files that can't be read. */
+import { realpath, stat } from 'node:fs/promises';
+import sharp from 'sharp';
+import { listImages } from '../../data/index.js';
+import type { SkippedEntry } from '../api.js';
+import { GivenFolders } from '../files.js';
+import type { JobFunction } from './index.js';
+
+/** Beyond these, a sample is looked at: a header takes a millisecond from a warm disk. */
+const CHECKED = 5000;
+const LISTED = 100;
+/** Headers read at once. */
+const LANES = 8;
+
+const spread = (values: number[]) => {
+  const sorted = values.sort((a, b) => a - b);
+  const at = (share: number): number => sorted[Math.round(share * (sorted.length - 1))] ?? 0;
+  return { least: at(0), median: at(0.5), greatest: at(1) };
+};
+
+export const run: JobFunction<'start-inspect'> = async ({ images: source, roots }, { signal, progress }) => {
+  const list = await listImages(source);
+  const folders = new GivenFolders(roots);
+  const { length } = list.items;
+  const checked = Math.min(length, CHECKED);
+  const wanted = new Set(Array.from({ length: checked }, (_, i) => Math.floor((i * length) / checked)));
+  const sample: string[] = [];
+  const counts = list.classes?.map(() => 0) ?? null;
+  let at = 0;
+  for (const { path, label } of list.items) {
+    if (counts !== null && label !== null) counts[label]!++;
+    if (wanted.has(at++)) sample.push(path);
+  }
+  const [widths, heights]: [number[], number[]] = [[], []];
+  const broken: SkippedEntry[] = [];
+  const formats: Record<string, number> = {};
+  let [brokenCount, outside, bytes, next, done] = [0, 0, 0, 0, 0];
+  const lane = async (): Promise<void> => {
+    for (let path = sample[next++]; path !== undefined; path = sample[next++]) {
+      signal.throwIfAborted();
+      try {
+        if (!folders.holds(await realpath(path))) outside++;
+        else {
+          bytes += (await stat(path)).size;
+          const { width, height, orientation, format } = await sharp(path, { failOn: 'error' }).metadata();
+          const isTurned = (orientation ?? 1) >= 5; // by a quarter
+          widths.push(isTurned ? height : width);
+          heights.push(isTurned ? width : height);
+          formats[format] = (formats[format] ?? 0) + 1;
+        }
+      } catch (error) {
+        brokenCount++;
+        if (broken.length < LISTED) broken.push({ path, reason: (error as Error).message });
+      }
+      progress({
+        done: ++done,
+        total: sample.length,
+        message: `${done} of ${sample.length} images looked at`,
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
+  return {
+    source,
+    count: length,
+    classes: list.classes?.map((name, i) => ({ name, count: counts?.[i] ?? 0 })) ?? null,
+    checked,
+    broken: { count: brokenCount, first: broken },
+    outside,
+    width: spread(widths),
+    height: spread(heights),
+    bytes: checked === 0 ? 0 : Math.round((bytes * length) / checked),
+    formats,
+    unreadableFolders: list.unreadable,
+  };
+};

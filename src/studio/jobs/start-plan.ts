@@ -1,0 +1,54 @@
+/** What a training would be begun with: the preset's choices for these images on this machine, as `dino train` makes them. */
+import { listImages, type ImageList } from '../../data/index.js';
+import { ConfigError } from '../../errors.js';
+import { readOverrides, type TrainSettings } from '../../train/config.js';
+import { gatherFacts, machineFacts } from '../../train/facts.js';
+import { chooseDevice } from '../../train/hardware.js';
+import { settingsOfInit } from '../../train/init.js';
+import { settingsOfCheckpoint } from '../../train/official-checkpoint.js';
+import { resolveSettings } from '../../train/presets.js';
+import type { StartPlan, StartRequest } from '../api.js';
+import type { JobFunction } from './index.js';
+
+export interface Plan extends StartPlan {
+  settings: TrainSettings & Record<string, unknown>;
+  images: ImageList;
+}
+
+/** @throws ConfigError with every problem, DataError for images that can't be used. */
+export async function planOf({ images: source, preset, overrides: flags }: StartRequest): Promise<Plan> {
+  const overrides = readOverrides({ flags });
+  const images = await listImages(source);
+  const device = chooseDevice(overrides.device ?? 'auto');
+  const kind = device.startsWith('cuda') ? 'cuda' : device === 'mps' ? 'mps' : 'cpu';
+  const facts = await gatherFacts(images.items, machineFacts(kind));
+  const { init, resumeFrom } = overrides;
+  const weights =
+    resumeFrom !== undefined
+      ? settingsOfCheckpoint(resumeFrom)
+      : init !== undefined
+        ? settingsOfInit(overrides)
+        : {};
+  const { settings, choices, warnings } = resolveSettings({ flags, preset, facts, weights });
+  const stepsPerEpoch = Math.floor(images.items.length / settings.batchSize);
+  if (stepsPerEpoch === 0) {
+    throw new ConfigError([
+      `${images.items.length} images are fewer than one batch of ${settings.batchSize}: choose a smaller batchSize`,
+    ]);
+  }
+  const whole = { ...settings, device };
+  return {
+    settings: whole,
+    choices,
+    warnings,
+    device,
+    stepsPerEpoch,
+    steps: stepsPerEpoch * settings.epochs,
+    images,
+  };
+}
+
+export const run: JobFunction<'start-plan'> = async (request) => {
+  const { settings, choices, warnings, device, steps, stepsPerEpoch } = await planOf(request);
+  return { settings, choices, warnings, device, steps, stepsPerEpoch };
+};

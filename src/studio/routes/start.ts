@@ -1,0 +1,142 @@
+/** The section Start: looks at images, says what a training would be, tries it, begins it; and stops or resumes a run. */
+import { spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { hostname } from 'node:os';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { flagOf, readOverrides } from '../../train/config.js';
+import { isRunFolder } from '../../train/run-folder.js';
+import type { StartRequest } from '../api.js';
+import { type GivenFolders, StudioError } from '../files.js';
+import { lockOf } from '../run-state.js';
+import type { Run } from '../run.js';
+import { type Routes, route } from './route.js';
+
+const bin = fileURLToPath(new URL('../../../bin/dino.js', import.meta.url));
+/** What a training that was begun here writes to its terminal. */
+const LOG = 'studio.log';
+/** A training that is refused ends within this; libtorch alone takes a second to load. */
+const BEGIN_MS = 20_000;
+
+const name = z.string().min(1).max(4096);
+const startRequest = z.object({
+  images: name,
+  preset: z.enum(['auto', 'paper']),
+  overrides: z.record(z.string().max(60), z.string().max(4096)),
+});
+
+/** Settings that name files. */
+const PATHS = ['init', 'resumeFrom', 'knnTrain', 'knnVal'] as const;
+
+/** All its paths under the given folders, links followed. @throws ConfigError for settings that are wrong in themselves. */
+async function checked(
+  folders: GivenFolders,
+  { images, preset, overrides }: StartRequest,
+): Promise<StartRequest> {
+  const settings = readOverrides({ flags: overrides });
+  const inside: Record<string, string> = { ...overrides };
+  for (const setting of PATHS) {
+    const given = settings[setting];
+    if (given === undefined) continue;
+    for (const key of Object.keys(inside)) if (flagOf(key) === flagOf(setting)) delete inside[key];
+    inside[setting] = await folders.resolve(given);
+  }
+  for (const image of settings.watchImages ?? []) if (image !== 'none') await folders.resolve(image);
+  return { images: await folders.resolve(images), preset, overrides: inside };
+}
+
+/** Starts `dino` beside this server: it goes on when the studio ends. Resolves when it holds the run, or rejects with its words. */
+async function startTraining(args: readonly string[], run: string): Promise<void> {
+  const log = path.join(run, LOG);
+  const output = openSync(log, 'w');
+  const child = spawn(process.execPath, [bin, 'train', ...args], {
+    detached: true,
+    stdio: ['ignore', output, output],
+    env: { ...process.env, NODE_TEST_CONTEXT: undefined },
+  });
+  closeSync(output);
+  child.unref();
+  let code: number | null | undefined;
+  child.once('exit', (status) => (code = status));
+  child.once('error', () => (code = -1));
+  for (const limit = Date.now() + BEGIN_MS; Date.now() < limit && code === undefined; await sleep(50))
+    if (isRunFolder(run) && lockOf(run)?.isAlive === true) return;
+  if (code === undefined || code === 0) return;
+  throw new StudioError(422, readFileSync(log, 'utf8').trim().split('\n').slice(-12).join('\n'), 'TRAIN');
+}
+
+/** The process that trains a run. @throws StudioError 409 when there is none on this machine. */
+function trainerOf(run: Run): number {
+  const lock = lockOf(run.path);
+  if (lock === null || lock.isAlive === false) throw new StudioError(409, 'No process is training this run.');
+  if (lock.host !== hostname())
+    throw new StudioError(
+      409,
+      `It is trained on ${lock.host}: stop it there, with Ctrl-C or a signal to ${lock.pid}.`,
+    );
+  return lock.pid;
+}
+
+export const start: Routes = (app, studio) => {
+  const { folders, jobs, tasks, runs } = studio;
+
+  route(app, 'POST /api/start/inspect', { body: z.object({ images: name }) }, async ({ body }) => {
+    const images = await folders.resolve(body.images);
+    return tasks.start('start-inspect', `Looking at ${body.images}`, { images, roots: folders.roots });
+  });
+
+  route(app, 'POST /api/start/plan', { body: startRequest }, async ({ body, signal }) =>
+    jobs.run('start-plan', await checked(folders, body), { signal }),
+  );
+
+  const cropsRequest = startRequest.extend({
+    seed: z
+      .number()
+      .int()
+      .min(0)
+      .max(2 ** 31),
+  });
+  route(app, 'POST /api/start/crops', { body: cropsRequest }, async ({ body, signal }) =>
+    jobs.run('start-crops', { ...(await checked(folders, body)), seed: body.seed }, { signal }),
+  );
+
+  route(app, 'POST /api/start/trial', { body: startRequest }, async ({ body }) =>
+    tasks.start('start-trial', 'Trial steps', await checked(folders, body)),
+  );
+
+  route(app, 'POST /api/start/train', { body: startRequest.extend({ output: name }) }, async ({ body }) => {
+    const { images, preset, overrides } = await checked(folders, body);
+    const output = await folders.forWriting(body.output);
+    if (isRunFolder(output))
+      throw new StudioError(409, `${output} holds a run already: choose another name.`);
+    mkdirSync(output, { recursive: true });
+    const flags = Object.entries(overrides).map(([setting, value]) => `${flagOf(setting)}=${value}`);
+    try {
+      await startTraining([images, `--output=${output}`, `--preset=${preset}`, ...flags], output);
+    } catch (error) {
+      // what was refused leaves nothing behind
+      if (!isRunFolder(output)) rmSync(path.join(output, LOG), { force: true });
+      throw error;
+    }
+    await runs.refresh();
+    return { run: runs.all().find((run) => run.path === output)?.id ?? '' };
+  });
+
+  route(app, 'POST /api/runs/:run/stop', {}, async ({ params }) => {
+    const run = runs.get(params.run);
+    process.kill(trainerOf(run), 'SIGINT'); // it finishes its step and writes a checkpoint
+    await run.look();
+    return run.summary;
+  });
+
+  route(app, 'POST /api/runs/:run/resume', {}, async ({ params }) => {
+    const run = runs.get(params.run);
+    if (lockOf(run.path)?.isAlive === true)
+      throw new StudioError(409, 'A process is training this run already.');
+    await startTraining([`--resume=${run.path}`], run.path);
+    await run.look();
+    return run.summary;
+  });
+};
