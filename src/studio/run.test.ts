@@ -6,7 +6,7 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { appendLine, metricsPath, writeRunConfig } from '../train/run-folder.js';
-import { Run } from './run-watcher.js';
+import { Run } from './run.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-run-watcher-'));
 after(() => rmSync(folder, { recursive: true }));
