@@ -221,16 +221,19 @@ function stepTypescript() {
   say(`TypeScript: compiled in ${((performance.now() - start) / 1000).toFixed(1)} s`);
 }
 
-/** A hash of all that the page is made of: its sources, the types it shares with the server, and the packages in it. */
+/** Files of src/ that run in pages too. */
+const SHARED_SOURCES =
+  /^src\/(studio\/(api|packed)|explain\/(colors|maps|attention-size)|data\/(pillow-resize|eval-geometry)|weights\/web\/manifest|errors)\.ts$/;
+
+/** A hash of all that the pages are made of: their sources, what they share with the library, and the packages in them. */
 function webSources() {
   const hash = createHash('sha256');
-  for (const folder of ['web', 'src/studio']) {
+  for (const folder of ['web', 'src']) {
     const names = readdirSync(inRoot(folder), { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile() && (folder === 'web' || entry.name === 'api.ts'))
-      .map((entry) => path.join(entry.parentPath ?? entry.path, entry.name));
-    for (const name of names.sort()) {
-      hash.update(`${path.relative(packageRoot, name)}\0`).update(readFileSync(name));
-    }
+      .filter((entry) => entry.isFile())
+      .map((entry) => path.relative(packageRoot, path.join(entry.parentPath ?? entry.path, entry.name)))
+      .filter((name) => folder === 'web' || SHARED_SOURCES.test(name.split(path.sep).join('/')));
+    for (const name of names.sort()) hash.update(`${name}\0`).update(readFileSync(inRoot(name)));
   }
   return hash.update(readFileSync(inRoot('package-lock.json'))).digest('hex');
 }
@@ -238,21 +241,23 @@ function webSources() {
 /** The studio's page, into dist/web. */
 function stepWeb() {
   const vite = inRoot('node_modules', 'vite', 'bin', 'vite.js');
-  const built = inRoot('dist', 'web', 'index.html');
+  const built = ['web'].map((name) => inRoot('dist', name, 'index.html'));
+  const isBuilt = built.every((file) => existsSync(file));
   if (!existsSync(vite) || !existsSync(inRoot('web'))) {
-    if (existsSync(built)) return say('web: already built in this package');
+    if (isBuilt) return say('web: already built in this package');
     throw new SetupError('Vite is not installed: run node scripts/setup.mjs npm web');
   }
   const stamp = inRoot('dist', '.web-sources');
   const sources = webSources();
-  if (existsSync(built) && existsSync(stamp) && readFileSync(stamp, 'utf8') === sources)
-    return say('web: up to date');
+  if (isBuilt && existsSync(stamp) && readFileSync(stamp, 'utf8') === sources) return say('web: up to date');
   const start = performance.now();
-  const result = spawnSync(process.execPath, [vite, 'build', inRoot('web'), '--logLevel', 'warn'], {
-    cwd: packageRoot,
-    stdio: 'inherit',
-  });
-  if (result.status !== 0) throw new SetupError("web: the page's build failed (see above)");
+  for (const page of ['web']) {
+    const result = spawnSync(process.execPath, [vite, 'build', inRoot(page), '--logLevel', 'warn'], {
+      cwd: packageRoot,
+      stdio: 'inherit',
+    });
+    if (result.status !== 0) throw new SetupError(`web: the build of ${page} failed (see above)`);
+  }
   writeFileSync(stamp, sources);
   say(`web: built in ${((performance.now() - start) / 1000).toFixed(1)} s`);
 }

@@ -7,12 +7,12 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
-import { decodeImage, resizeImage } from '../data/index.js';
+import { decodeImage, resizeImage, type RgbImage } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { type AttentiveBackbone, isAttentive, normalizeImages } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ones, scope, type Tensor } from '../torch/index.js';
-import type { Architecture } from '../weights/architecture.js';
 import type { Model } from '../weights/load.js';
+import { attentionSize, type SizedModel } from './attention-size.js';
 import { heatMap, scaleToUnit } from './colors.js';
 
 export interface AttentionOptions {
@@ -34,49 +34,6 @@ export interface AttentionResult extends PreparedImage {
   mean: Float32Array;
   /** (heads, rows, columns) of 0 and 1; null without a threshold. */
   masks: Uint8Array | null;
-}
-
-/** What the size of a picture depends on. */
-export interface SizedModel {
-  architecture: Pick<Architecture, 'imgSize' | 'patchSize'>;
-}
-
-/** The work is quadratic in the patches; the reference's largest picture (480, patches of 8) has 3,600. */
-export const MAX_DEFAULT_PATCHES = 4096;
-
-/**
- * Size that an image is resized to before what is no whole patch is cut off.
- * @param maxPatches - Bound of the size that is chosen when none is given.
- * @throws ConfigError for sizes below a patch.
- */
-export function attentionSize(
-  width: number,
-  height: number,
-  model: SizedModel,
-  wanted: AttentionOptions['imageSize'],
-  maxPatches = MAX_DEFAULT_PATCHES,
-): { width: number; height: number } {
-  const { imgSize, patchSize } = model.architecture;
-  let target: { width: number; height: number };
-  if (typeof wanted === 'object') {
-    target = { height: wanted[0], width: wanted[1] };
-  } else {
-    const short = Math.min(width, height);
-    let scale = (wanted ?? (imgSize * 480) / 224) / short;
-    if (wanted === undefined) {
-      const patches = (width * height * scale * scale) / patchSize ** 2;
-      if (patches > maxPatches) scale *= Math.sqrt(maxPatches / patches);
-    }
-    target = { width: Math.round(width * scale), height: Math.round(height * scale) };
-  }
-  for (const side of [target.width, target.height]) {
-    if (!Number.isInteger(side) || side < patchSize) {
-      throw new ConfigError(
-        `image size ${target.height} x ${target.width}: expected whole numbers, at least ${patchSize} (one patch)`,
-      );
-    }
-  }
-  return target;
 }
 
 /**
@@ -117,7 +74,16 @@ export async function prepareImage(
   imageSize: AttentionOptions['imageSize'],
   maxPatches?: number,
 ): Promise<PreparedImage> {
-  const decoded = await decodeImage(input);
+  return prepareDecoded(model, await decodeImage(input), imageSize, maxPatches);
+}
+
+/** The same of an image that is decoded already. @throws ConfigError for a size below a patch. */
+export function prepareDecoded(
+  model: SizedModel,
+  decoded: RgbImage,
+  imageSize: AttentionOptions['imageSize'],
+  maxPatches?: number,
+): PreparedImage {
   const target = attentionSize(decoded.width, decoded.height, model, imageSize, maxPatches);
   const resized = resizeImage(decoded, { ...target, filter: 'bilinear' }); // (H, W, 3)
   const { patchSize } = model.architecture;

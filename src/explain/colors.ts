@@ -18,10 +18,12 @@ export function viridis(t: number): [number, number, number] {
 }
 
 /** Inferno (matplotlib), the map of the reference's videos: RGB at 33 even steps; in between straight, within 2 of 255. */
-const INFERNO = Buffer.from(
-  '0000040403120b0724150b37210c4a2e0a5a3c09654a0c6b57106d63146e70196e7d1e6d89226a962766a32b61af315cbb3755c63e4d' +
-    'd14644db4f3be35932eb6528f1711ef67f14f98d0afb9c06fcab0ffbba1ff9ca32f5d949f2e865f3f586fcffa4',
-  'hex',
+const INFERNO = Array.from(
+  (
+    '0000040403120b0724150b37210c4a2e0a5a3c09654a0c6b57106d63146e70196e7d1e6d89226a962766a32b61af315cbb3755c63e4d' +
+    'd14644db4f3be35932eb6528f1711ef67f14f98d0afb9c06fcab0ffbba1ff9ca32f5d949f2e865f3f586fcffa4'
+  ).matchAll(/../g),
+  ([byte]) => parseInt(byte, 16),
 );
 
 /** @param t - 0 to 1. @returns Red, green, blue, 0 to 255. */

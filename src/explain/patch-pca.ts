@@ -78,7 +78,7 @@ export async function patchPca(
     attention.push(found.attention);
     options.onProgress?.({ done: i + 1, total: inputs.length });
   }
-  return inferenceMode(() => scope(() => colour(images, features, attention, backbone.embedDim, options)));
+  return colourPatches(images, features, attention, backbone.embedDim, options);
 }
 
 function patchFeatures(
@@ -128,12 +128,29 @@ function principalComponents(rows: Tensor): { basis: Tensor; mean: Tensor; expla
 const project = (rows: Tensor, { basis, mean }: { basis: Tensor; mean: Tensor }): Float32Array =>
   rows.to('float64').sub(mean).matmul(basis).to('float32').contiguous().toTypedArray() as Float32Array; // (N, 3)
 
+/**
+ * Colours of patches whose features are there already.
+ *
+ * @param features - (rows * columns, dim) of each image.
+ * @param attention - (rows * columns) of each image: the class token's, mean over heads.
+ * @throws ConfigError for features of fewer than three numbers.
+ */
+export function colourPatches(
+  images: readonly PreparedImage[],
+  features: readonly Float32Array[],
+  attention: readonly Float32Array[],
+  dim: number,
+  options: Pick<PatchPcaOptions, 'foreground'> = {},
+): PatchPcaResult {
+  return inferenceMode(() => scope(() => colour(images, features, attention, dim, options)));
+}
+
 function colour(
   images: readonly PreparedImage[],
   features: readonly Float32Array[],
   attention: readonly Float32Array[],
   dim: number,
-  options: PatchPcaOptions,
+  options: Pick<PatchPcaOptions, 'foreground'>,
 ): PatchPcaResult {
   if (dim < COMPONENTS) throw new ConfigError(`features of ${dim} numbers have no three components`);
   const rows = ops.cat(features.map((part) => fromTypedArray(part, [part.length / dim, dim]))); // (all N, D)

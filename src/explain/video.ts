@@ -13,7 +13,8 @@ import { ConfigError, DataError } from '../errors.js';
 import { IMAGENET_MEAN, IMAGENET_STD, isAttentive, type AttentiveBackbone } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope, tensor, type Tensor } from '../torch/index.js';
 import type { Model } from '../weights/load.js';
-import { massMasks, MAX_DEFAULT_PATCHES } from './attention.js';
+import { massMasks } from './attention.js';
+import { MAX_DEFAULT_PATCHES } from './attention-size.js';
 import { COLOUR_MAPS, heatMap, scaleToUnit, type ColourMap } from './colors.js';
 import {
   findFfmpeg,

@@ -175,6 +175,78 @@ export interface RunDetails {
   problems: string[];
 }
 
+// ------------------------------------------------------------------------------------------- attention's film
+
+/** A watched image of a run, see src/train/film-folder.ts. */
+export interface FilmImage {
+  /** Stands for it in addresses. */
+  name: string;
+  /** The file that it was made of, without its folders. */
+  source: string;
+  width: number;
+  height: number;
+  rows: number;
+  columns: number;
+  /** Steps after which its attention was kept, rising. */
+  steps: number[];
+}
+
+/** What is known of packed maps, see packed.ts: one array (heads, rows, columns). */
+export interface FilmFrameFacts {
+  step: number;
+  heads: number;
+  rows: number;
+  columns: number;
+}
+
+// ------------------------------------------------------------------------------------------------------- look
+
+/** A model that can be looked with. */
+export interface LookModel {
+  /** Absolute. */
+  path: string;
+  name: string;
+  kind: 'run' | 'file';
+  /** Of a run, oldest first; it is looked with at the newest unless one is named. */
+  checkpoints: { step: number; path: string }[];
+}
+
+/** An image of the given folders, or one that was uploaded. */
+export type LookImage = { path: string } | { upload: string };
+
+export interface LookRequest {
+  /** WEIGHTS: a run, a checkpoint, a file. */
+  weights: string;
+  checkpointKey: string;
+  /** One, or two that share their colours. */
+  images: LookImage[];
+  /** Shorter side in pixels; null for the usual one. */
+  side: number | null;
+}
+
+/**
+ * What is known of packed arrays, see packed.ts: for each image its pixels (height, width, 3), maps (heads, rows, columns),
+ * and where there are any features (rows * columns, embedDim), of length 1, and colours (rows, columns, 3).
+ */
+export interface LookFacts {
+  arch: string;
+  patchSize: number;
+  imgSize: number;
+  embedDim: number;
+  /** Shares of the variance in the three colours; empty without. */
+  explained: number[];
+  milliseconds: number;
+  images: {
+    rows: number;
+    columns: number;
+    width: number;
+    height: number;
+    heads: number;
+    hasFeatures: boolean;
+    hasColours: boolean;
+  }[];
+}
+
 // ------------------------------------------------------------------------------------------------------ start
 
 export type { Choice };
@@ -248,7 +320,7 @@ export interface TrialResult {
 // --------------------------------------------------------------------------------------------------- the table
 
 /** Every route: what is in its path, its query and its body, and what it replies. */
-export interface Api extends StartApi {
+export interface Api extends StartApi, LookApi {
   'GET /api/studio': { reply: StudioInfo };
   'GET /api/folders': { query: { path?: string | undefined }; reply: FolderListing };
   'GET /api/tasks': { reply: Task[] };
@@ -261,6 +333,19 @@ export interface Api extends StartApi {
     query: Omit<SeriesQuery, 'columns'> & { columns: string };
     reply: Uint8Array<ArrayBuffer>;
   };
+}
+
+/** The sections Look and Runs' film. */
+export interface LookApi {
+  'GET /api/runs/:run/watch': { params: { run: string }; reply: FilmImage[] };
+  /** Packed, with FilmFrameFacts. */
+  'GET /api/runs/:run/watch/:image/frames/:step': {
+    params: { run: string; image: string; step: string };
+    reply: Uint8Array;
+  };
+  'GET /api/look/models': { reply: LookModel[] };
+  /** Packed, with LookFacts. */
+  'POST /api/look': { body: LookRequest; reply: Uint8Array };
 }
 
 /** The section Start. */

@@ -3,19 +3,13 @@
  * nothing asked from elsewhere, no error on the console, no accessibility violation (axe) in light, dark, and narrow.
  */
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Browser, Page } from 'puppeteer-core';
 import sharp from 'sharp';
 import { startStudio, type RunningStudio } from '../studio/index.js';
+import { pageProblems } from './accessibility.js';
 import { openPage } from './browser.js';
-
-const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-
-interface AxeResult {
-  violations: { id: string; help: string; nodes: { target: unknown[]; failureSummary?: string }[] }[];
-}
 
 export interface StudioPage {
   studio: RunningStudio;
@@ -61,21 +55,6 @@ export async function openStudio(browser: Browser, folders: readonly string[]): 
     }
   };
 
-  const violations = async (label: string): Promise<string[]> => {
-    // through the debugger's connection, to which the page's content-security policy does not apply
-    await page.evaluate(axeSource);
-    const result = (await page.evaluate(
-      '(async () => { const { violations } = await axe.run(document, { resultTypes: ["violations"] });' +
-        ' return { violations: violations.map(({ id, help, nodes }) => ({ id, help,' +
-        ' nodes: nodes.map(({ target, failureSummary }) => ({ target, failureSummary })) })) }; })()',
-    )) as AxeResult;
-    return result.violations.flatMap(({ id, help, nodes }) =>
-      nodes.map(
-        (node) => `${label}: ${id} (${help}) at ${JSON.stringify(node.target)}: ${node.failureSummary}`,
-      ),
-    );
-  };
-
   return {
     studio,
     page,
@@ -87,19 +66,7 @@ export async function openStudio(browser: Browser, folders: readonly string[]): 
     },
     text,
     async check() {
-      const found: string[] = [];
-      for (const scheme of ['light', 'dark'] as const) {
-        await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
-        found.push(...(await violations(scheme)));
-      }
-      await page.emulateMediaFeatures([]);
-      const before = page.viewport();
-      await page.setViewport({ width: 360, height: 740 });
-      found.push(...(await violations('narrow')));
-      const overflow = (await page.evaluate('document.documentElement.scrollWidth - innerWidth')) as number;
-      if (overflow > 0) found.push(`narrow: the page is ${overflow} pixels wider than the screen`);
-      if (before !== null) await page.setViewport(before);
-      assert.deepEqual(found, []);
+      assert.deepEqual(await pageProblems(page), []);
       assert.deepEqual(errors, []);
       assert.deepEqual(stopped, []);
     },

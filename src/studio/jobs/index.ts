@@ -5,6 +5,7 @@
  * To add one: its types in `Jobs`, its file in `jobs`. Inputs and outputs are cloned as by structuredClone (typed arrays
  * are fine).
  */
+import type { LookResult } from '../../explain/look.js';
 import type {
   CropSamples,
   ImagesReport,
@@ -25,6 +26,19 @@ export interface Jobs {
   'start-plan': { input: StartRequest; output: StartPlan };
   'start-crops': { input: StartRequest & { seed: number }; output: CropSamples };
   'start-trial': { input: StartRequest; output: TrialResult };
+  /** See src/explain/look.ts. */
+  look: {
+    input: {
+      /** The file itself. */
+      weights: string;
+      checkpointKey: string;
+      images: (string | Uint8Array)[];
+      side: number | null;
+      maxPatches: number;
+      pca: boolean;
+    };
+    output: LookResult & { arch: string; patchSize: number; imgSize: number; milliseconds: number };
+  };
 }
 
 export type JobName = keyof Jobs;
@@ -39,4 +53,5 @@ export const jobs: { readonly [K in JobName]: () => Promise<{ run: JobFunction<K
   'start-plan': () => import('./start-plan.js'),
   'start-crops': () => import('./start-crops.js'),
   'start-trial': () => import('./start-trial.js'),
+  look: () => import('./look.js'),
 };

@@ -11,4 +11,5 @@ export interface Section {
 export const sections: readonly Section[] = [
   { id: 'runs', title: 'Runs', load: () => import('./runs.tsx') },
   { id: 'start', title: 'Start', load: () => import('./start.tsx') },
+  { id: 'look', title: 'Look', load: () => import('./look.tsx') },
 ];

@@ -1,0 +1,99 @@
+/**
+ * All that the studio's page shows of images at once: every head's attention, the patches' features, of which likeness
+ * follows, and their principal components as colours, over all the images together.
+ */
+import { decodeImage } from '../data/index.js';
+import { ConfigError, DataError } from '../errors.js';
+import { isAttentive, normalizeImages, VisionTransformer } from '../models/index.js';
+import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
+import type { Model } from '../weights/load.js';
+import { type AttentionOptions, classAttention, prepareDecoded, type PreparedImage } from './attention.js';
+import { attentionSize } from './attention-size.js';
+import { meanMap, unitRows } from './maps.js';
+import { colourPatches } from './patch-pca.js';
+
+export interface LookOptions extends Pick<AttentionOptions, 'imageSize'> {
+  /** Principal components as colours, where the model has patch features; default true. */
+  pca?: boolean;
+  /** More patches than this are refused; default none are. */
+  maxPatches?: number;
+  signal?: AbortSignal | undefined;
+}
+
+export interface LookedImage extends PreparedImage {
+  heads: number;
+  /** (heads, rows, columns): the class token's attention in the last block. */
+  maps: Float32Array;
+  /** (rows * columns, D) after the last norm, rows of length 1; null of what is no vision transformer. */
+  features: Float32Array | null;
+  /** (rows, columns, 3) bytes: principal components, black in the background; null without. */
+  colours: Uint8Array | null;
+}
+
+export interface LookResult {
+  images: LookedImage[];
+  /** Width of the features. */
+  embedDim: number;
+  /** Shares of the variance of all patches in the first three components, 0 to 1; empty without. */
+  explained: number[];
+}
+
+/**
+ * @param inputs - Paths, or bytes of image files.
+ * @throws ConfigError for a backbone without attention or a size that can't be, DataError for an unreadable image; the
+ *   signal's reason when aborted.
+ */
+export async function lookAt(
+  model: Model,
+  inputs: readonly (string | Uint8Array)[],
+  options: LookOptions = {},
+): Promise<LookResult> {
+  const { backbone, device, embedDim } = model;
+  const { maxPatches = Infinity } = options;
+  const { patchSize } = model.architecture;
+  if (!isAttentive(backbone)) {
+    const { arch } = model.architecture;
+    throw new ConfigError(`${arch} has no attention to show: use a vision transformer or an XCiT`);
+  }
+  const images: LookedImage[] = [];
+  const raw: Float32Array[] = []; // (rows * columns, D) each, as the model gives them
+  for (const input of inputs) {
+    options.signal?.throwIfAborted();
+    const decoded = await decodeImage(input);
+    // before anything of that size is made
+    const size = attentionSize(decoded.width, decoded.height, model, options.imageSize);
+    const asked = Math.floor(size.height / patchSize) * Math.floor(size.width / patchSize);
+    if (asked > maxPatches) {
+      throw new DataError(
+        `${size.height} x ${size.width} pixels are ${asked} patches, more than the ${maxPatches} that are computed here: ` +
+          'take a smaller size',
+      );
+    }
+    const prepared = prepareDecoded(model, decoded, options.imageSize);
+    const { rows, columns, width, height, image } = prepared;
+    const { maps, features } = scope(() =>
+      inferenceMode(() => {
+        const weights = classAttention(backbone, prepared, device).to('cpu').toTypedArray() as Float32Array;
+        if (!(backbone instanceof VisionTransformer)) return { maps: weights, features: null };
+        const pixels = fromTypedArray(image, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous(); // (1, 3, H, W)
+        const tokens = backbone.forwardTokens(normalizeImages(pixels.to(device))); // (1, 1 + N, D)
+        const patches = tokens.select(0, 0).slice(0, 1).to('float32').to('cpu').contiguous(); // (N, D)
+        return { maps: weights, features: patches.toTypedArray() as Float32Array };
+      }),
+    );
+    if (features !== null) raw.push(features);
+    images.push({
+      ...prepared,
+      heads: maps.length / (rows * columns),
+      maps,
+      features: features === null ? null : unitRows(features, embedDim),
+      colours: null,
+    });
+  }
+  if (options.pca === false || raw.length === 0) return { images, embedDim, explained: [] };
+  options.signal?.throwIfAborted();
+  const means = images.map(({ maps, heads }) => meanMap(maps, heads));
+  const { images: coloured, explained } = colourPatches(images, raw, means, embedDim);
+  coloured.forEach(({ colours }, i) => (images[i]!.colours = colours));
+  return { images, embedDim, explained };
+}

@@ -1,0 +1,334 @@
+/** The section Look and the film of watched images, in a real browser, on real runs. */
+import assert from 'node:assert/strict';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import type { Browser } from 'puppeteer-core';
+import sharp from 'sharp';
+import { scaleToUnit, viridis } from '../explain/colors.js';
+import { lookAt } from '../explain/look.js';
+import { likeness } from '../explain/maps.js';
+import { buildBackbone } from '../models/index.js';
+import { launchBrowser } from '../testing/browser.js';
+import { hashFill } from '../testing/hash-fill.js';
+import { makeImageFolder } from '../testing/image-folder.js';
+import { giveFile, patchColours, setSlider, textsOf, worstColour } from '../testing/page.js';
+import { openStudio, type StudioPage } from '../testing/studio.js';
+import { TINY_SETTINGS } from '../testing/tiny-run.js';
+import { listWatched, readFrame } from '../train/film-folder.js';
+import { train } from '../train/train.js';
+import { loadModel } from '../weights/load.js';
+import { writePth } from '../weights/pth-write.js';
+
+const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-look-'));
+const images = path.join(folder, 'images');
+const run = path.join(folder, 'runs', 'first');
+const official = path.join(folder, 'weights', 'dino_vit_tiny16.pth');
+const picture = path.join(images, 'class-0', 'image-0.png');
+const wide = path.join(images, 'wide.png');
+const SIDE = 64;
+let browser: Browser | string;
+
+before(async () => {
+  browser = await launchBrowser();
+  await makeImageFolder(images, { classes: 2, perClass: 6 });
+  await sharp(path.join(images, 'class-1', 'image-2.png'))
+    .resize(90, 60, { fit: 'fill' })
+    .toFile(wide);
+  mkdirSync(path.dirname(official), { recursive: true });
+  const settings = { ...TINY_SETTINGS, watchImages: [picture, wide] };
+  await train({ images: path.join(images, 'class-0'), output: run, settings });
+  // as an official backbone's file: the names of the reference, nothing else
+  const backbone = hashFill(buildBackbone({ arch: 'vit_tiny', patchSize: 16, imgSize: 64 }), 0.1);
+  writePth(official, backbone.stateDict());
+  backbone.dispose();
+});
+after(async () => {
+  if (typeof browser !== 'string') await browser.close();
+  rmSync(folder, { recursive: true });
+});
+
+/** Waits until nothing is computed and the picture is there. */
+async function settled({ page }: StudioPage, count = 1): Promise<void> {
+  await page.waitForFunction(
+    `document.querySelector('#look-status')?.dataset.state === 'ready' &&
+     document.querySelectorAll('.seen canvas').length === ${count}`,
+    { timeout: 30_000, polling: 100 },
+  );
+}
+
+const lookAddress = (query: Record<string, string>): string =>
+  `#/look?${new URLSearchParams(query).toString()}`;
+
+describe('the section Look', () => {
+  it('shows what a run and an official file see: attention, likeness within and between images, colours', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const studio = await openStudio(browser, [folder]);
+    const { page } = studio;
+    try {
+      await studio.show('#/look');
+      await studio.text('select option', /runs\/first|first/);
+      await studio.check();
+      const choices = await textsOf(page, 'main select option');
+      assert.ok(
+        choices.some((one) => /dino_vit_tiny16\.pth/.test(one)),
+        choices.join(),
+      );
+      assert.ok(choices.includes('newest') && choices.includes('step 3'), choices.join());
+
+      for (const [weights, name] of [
+        [run, 'run'],
+        [official, 'official'],
+      ] as const) {
+        using model = loadModel(weights, { device: 'cpu' });
+        await studio.show(lookAddress({ weights, image: picture }));
+        await page.reload();
+        await settled(studio);
+        const [usual] = (await lookAt(model, [picture])).images;
+        assert.ok(usual !== undefined);
+        assert.match(
+          (await textsOf(page, '.seen figcaption'))[0]!,
+          new RegExp(`${usual.rows} × ${usual.columns} patches`),
+        );
+        // every head at full overlay is the map that the library gives
+        await setSlider(page, 'Overlay', 1);
+        const patches = usual.rows * usual.columns;
+        for (let head = 1; head <= usual.heads; head++) {
+          await setSlider(page, 'Head', head);
+          await studio.text('.card h2', new RegExp(`Attention, head ${head}`));
+          const colours = await patchColours(page, '.seen canvas', usual.rows, usual.columns);
+          const unit = scaleToUnit(usual.maps.slice((head - 1) * patches, head * patches));
+          const worst = worstColour(colours, [...unit].map(viridis));
+          assert.ok(worst <= 3, `${name}, head ${head}: off by ${worst} of 255`);
+        }
+        assert.equal(
+          (await textsOf(page, '[aria-label="What it sees"] .heads [aria-pressed]')).length,
+          usual.heads + 1,
+        );
+      }
+      await studio.check();
+
+      // a second image, at a chosen resolution
+      using model = loadModel(official, { device: 'cpu' });
+      await setSlider(page, 'Resolution', 2 * SIDE);
+      await settled(studio);
+      await studio.show(lookAddress({ weights: official, image: picture, second: wide }));
+      await page.reload();
+      await settled(studio, 2);
+      await setSlider(page, 'Resolution', 3 * SIDE); // not the usual size, which has 8 x 12 patches
+      await studio.text('.seen figcaption', /wide\.png: 12 × 18 patches/);
+      await settled(studio, 2);
+      const both = await lookAt(model, [picture, wide], { imageSize: 3 * SIDE });
+      const [first, second] = both.images;
+      assert.ok(first !== undefined && second !== undefined);
+      // row 2, column 3 of the first image, by the keys
+      await page.focus('.seen canvas');
+      for (const key of ['ArrowDown', 'ArrowRight', 'ArrowRight', 'Enter'] as const)
+        await page.keyboard.press(key);
+      await studio.text('.card h2', /Likeness to the patch in row 2, column 3 of image-0\.png/);
+      await setSlider(page, 'Overlay', 1);
+      const patch = first.columns + 2;
+      const query = first.features!.subarray(patch * both.embedDim, (patch + 1) * both.embedDim);
+      const found = likeness(query, second.features!);
+      const shown = await patchColours(page, '.seen:nth-of-type(2) canvas', second.rows, second.columns);
+      const worst = worstColour(
+        shown,
+        [...found].map((value) => viridis(Math.max(0, value))),
+      );
+      assert.ok(worst <= 4, `likeness: off by ${worst} of 255`);
+      await page.hover('.seen:nth-of-type(2) canvas');
+      const middle = await studio.text('.seen:nth-of-type(2) .reading', /row 7, column 10/);
+      const value = Number(/: (-?[\d.]+)/.exec(middle)![1]);
+      assert.ok(Math.abs(value - found[6 * second.columns + 9]!) < 2e-3, middle);
+      await studio.check();
+
+      await page.click('.views label:nth-of-type(3) input');
+      await studio.text('.card h2', /Principal components/);
+      for (const [i, image] of both.images.entries()) {
+        const canvas = `.seen:nth-of-type(${i + 1}) canvas`;
+        const colours = await patchColours(page, canvas, image.rows, image.columns);
+        const expected = Array.from({ length: image.rows * image.columns }, (_, at) => [
+          ...image.colours!.slice(at * 3, at * 3 + 3),
+        ]);
+        assert.ok(worstColour(colours, expected) <= 3, `colours of image ${i}`);
+      }
+      await studio.check();
+    } finally {
+      await studio.close();
+    }
+  });
+
+  it('takes a dropped, pasted and picked image, and says what is wrong with one where it happened', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const studio = await openStudio(browser, [folder]);
+    const { page } = studio;
+    try {
+      await studio.show(lookAddress({ weights: run }));
+      await page.waitForSelector('input[type="file"]');
+      const elsewhere = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-bad-'));
+      const bad = path.join(elsewhere, 'bad.png');
+      writeFileSync(bad, 'no image');
+      await giveFile(page, 'input[type="file"]', bad);
+      await studio.text('.failure', /no JPEG, PNG/);
+      rmSync(elsewhere, { recursive: true });
+      // the browser's own note of the refusal
+      assert.match(studio.errors.splice(0).join(), /^[^,]*422[^,]*$/);
+      await giveFile(page, 'input[type="file"]', wide);
+      await settled(studio);
+      await studio.text('.choices', /wide\.png/);
+      assert.equal(
+        (await textsOf(page, '.choices .failure')).length,
+        0,
+        'the message is gone with its cause',
+      );
+      for (const event of ['drop', 'paste'] as const) {
+        await page.evaluate(`(async () => {
+          const canvas = new OffscreenCanvas(40, 40);
+          canvas.getContext('2d').fillRect(5, 5, 20, 20);
+          const file = new File([await canvas.convertToBlob()], '${event}.png', { type: 'image/png' });
+          const data = new DataTransfer();
+          data.items.add(file);
+          const init = { bubbles: true, cancelable: true };
+          const event = '${event}' === 'drop'
+            ? new DragEvent('drop', { ...init, dataTransfer: data })
+            : new ClipboardEvent('paste', { ...init, clipboardData: data });
+          ('${event}' === 'drop' ? document.querySelector('.pick-image') : document).dispatchEvent(event);
+        })()`);
+        await studio.text('.seen figcaption', new RegExp(`${event}\\.png`));
+        await settled(studio);
+      }
+      // out of the studio's folders
+      await page.click('.choices details summary');
+      for (const name of [path.basename(folder), 'images']) {
+        await page.evaluate(
+          `[...document.querySelectorAll('.folder-images button')].find((one) => one.innerText.includes(${JSON.stringify(name)}))?.click()`,
+        );
+        await studio.text('.folder-images .note', new RegExp(name));
+      }
+      await page.waitForSelector('.folder-images img');
+      await page.click('.folder-images .heads button');
+      await studio.text('.seen figcaption', /wide\.png/);
+      await studio.check();
+    } finally {
+      await studio.close();
+    }
+  });
+
+  it('says that a model has been deleted while it was shown, and goes on with another', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const studio = await openStudio(browser, [folder]);
+    const moved = `${official}.moved`;
+    try {
+      await studio.show(lookAddress({ weights: official, image: picture }));
+      await studio.page.reload();
+      await settled(studio);
+      renameSync(official, moved);
+      await setSlider(studio.page, 'Resolution', 3 * SIDE);
+      await studio.text('.failure', /not there/);
+      await studio.page.select('main select', run);
+      await settled(studio);
+      assert.deepEqual(await textsOf(studio.page, '.failure'), []);
+    } finally {
+      if (existsSync(moved)) renameSync(moved, official);
+      await studio.close();
+    }
+  });
+
+  it('reads nothing outside its folders', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const runs = path.join(folder, 'runs');
+    const studio = await openStudio(browser, [runs]);
+    try {
+      const ask = (body: unknown) =>
+        fetch(`${studio.studio.origin}/api/look`, {
+          method: 'POST',
+          headers: { authorization: `Bearer ${studio.studio.token}`, 'content-type': 'application/json' },
+          body: JSON.stringify(body),
+        });
+      const base = { weights: run, checkpointKey: 'teacher', images: [{ path: picture }], side: null };
+      assert.equal((await ask(base)).status, 403, 'an image elsewhere');
+      const link = path.join(runs, 'link.png');
+      symlinkSync(picture, link);
+      assert.equal((await ask({ ...base, images: [{ path: link }] })).status, 403, 'a link to it');
+      rmSync(link);
+      const inside = listWatched(run)[0]!.picture;
+      assert.equal((await ask({ ...base, images: [{ path: inside }] })).status, 200);
+      assert.equal((await ask({ ...base, weights: official, images: [{ path: inside }] })).status, 403);
+      // a checkpoint whose file is a link
+      const forged = path.join(runs, 'forged');
+      mkdirSync(forged);
+      symlinkSync(official, path.join(forged, 'teacher.safetensors'));
+      assert.equal((await ask({ ...base, weights: forged, images: [{ path: inside }] })).status, 403);
+      rmSync(forged, { recursive: true });
+      assert.equal((await ask({ ...base, images: [{ upload: '../../x' }] })).status, 404);
+      assert.equal((await ask({ ...base, images: [] })).status, 400);
+      const huge = await ask({ ...base, images: [{ path: inside }], side: 8192 });
+      assert.equal(huge.status, 422);
+      assert.match(await huge.text(), /more than the 4096 that are computed here/);
+    } finally {
+      await studio.close();
+    }
+  });
+});
+
+describe('the film of watched images', () => {
+  it('shows every checkpoint under a slider that plays, and takes up what comes', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const studio = await openStudio(browser, [folder]);
+    const { page } = studio;
+    try {
+      await studio.show(lookAddress({ weights: run }));
+      await page.waitForSelector('.film canvas', { timeout: 20_000 });
+      const watched = listWatched(run);
+      assert.deepEqual((await textsOf(page, '.film .heads button')).map((text) => text.trim()).sort(), [
+        'image-0.png',
+        'wide.png',
+      ]);
+      const image = watched[0]!;
+      const { rows, columns, steps } = image;
+      await setSlider(page, 'Overlay', 1, '.film');
+      for (const [at, step] of steps.entries()) {
+        await setSlider(page, 'Checkpoint', at, '.film');
+        await page.waitForSelector(`.film [data-step="${step}"]`);
+        const frame = readFrame(image, step);
+        const colours = await patchColours(page, '.film .map-view canvas', rows, columns);
+        const worst = worstColour(colours, [...scaleToUnit(frame.mean)].map(viridis));
+        assert.ok(worst <= 3, `step ${step}: off by ${worst} of 255`);
+      }
+      await studio.check();
+      // it plays from the beginning to the end
+      await page.click('.film button.main');
+      await page.waitForSelector(`.film [data-step="${steps[1]!}"]`);
+      await page.waitForSelector(`.film [data-step="${steps.at(-1)!}"]`);
+      await studio.text('.film button.main', /Play/);
+      // by the keys
+      await page.focus('.film input[type="range"]');
+      await page.keyboard.press('ArrowLeft');
+      await page.waitForSelector(`.film [data-step="${steps.at(-2)!}"]`);
+      await page.keyboard.press('End');
+      // a frame that is damaged is a message, the others go on
+      const file = path.join(image.folder, `step-${String(steps[0]!).padStart(8, '0')}.npy`);
+      writeFileSync(file, 'half');
+      await page.reload();
+      await page.waitForSelector('.film canvas');
+      await setSlider(page, 'Checkpoint', 0, '.film');
+      await studio.text('.film .failure', /damaged/);
+      await setSlider(page, 'Checkpoint', 1, '.film');
+      await page.waitForSelector(`.film [data-step="${steps[1]!}"]`);
+      assert.deepEqual(await textsOf(page, '.film .failure'), []);
+      assert.ok(readdirSync(image.folder).length > 3);
+    } finally {
+      await studio.close();
+    }
+  });
+});

@@ -1,0 +1,48 @@
+/** For tests: what people do in our pages, as text that runs there: these files are compiled without the browser's types. */
+import type { Page } from 'puppeteer-core';
+
+/** Sets a slider by its label. */
+export async function setSlider(page: Page, label: string, value: number, within = 'body'): Promise<void> {
+  await page.evaluate(`(() => {
+    const labels = [...document.querySelectorAll(${JSON.stringify(`${within} .sliders label`)})];
+    const input = document.getElementById(labels.find((one) => one.textContent === ${JSON.stringify(label)}).htmlFor);
+    input.value = ${value};
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+  })()`);
+}
+
+/** The text of every element that matches. */
+export const textsOf = (page: Page, selector: string): Promise<string[]> =>
+  page.evaluate(
+    `[...document.querySelectorAll(${JSON.stringify(selector)})].map((one) => one.innerText)`,
+  ) as Promise<string[]>;
+
+/** Gives a file to an input of type file. */
+export async function giveFile(page: Page, selector: string, file: string): Promise<void> {
+  const input = await page.$(selector);
+  if (input === null) throw new Error(`no ${selector}`);
+  await (input as unknown as { uploadFile(path: string): Promise<void> }).uploadFile(file);
+}
+
+/** Colour in the middle of each patch of a map's canvas, (rows * columns) of [r, g, b]. */
+export const patchColours = (
+  page: Page,
+  canvas: string,
+  rows: number,
+  columns: number,
+): Promise<number[][]> =>
+  page.evaluate(`(async () => {
+    // what was changed just now is drawn with the next frame
+    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 30)));
+    const canvas = document.querySelector(${JSON.stringify(canvas)});
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    const [w, h] = [canvas.width / ${columns}, canvas.height / ${rows}];
+    return Array.from({ length: ${rows * columns} }, (_, i) => {
+      const x = Math.floor(((i % ${columns}) + 0.5) * w), y = Math.floor((Math.floor(i / ${columns}) + 0.5) * h);
+      return [...data.slice((y * canvas.width + x) * 4, (y * canvas.width + x) * 4 + 3)];
+    });
+  })()`) as Promise<number[][]>;
+
+/** The largest difference of a channel, 0 to 255. */
+export const worstColour = (got: readonly number[][], expected: readonly (readonly number[])[]): number =>
+  Math.max(...got.flatMap((colour, i) => colour.map((value, c) => Math.abs(value - expected[i]![c]!))));
