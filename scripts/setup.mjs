@@ -238,10 +238,10 @@ function webSources() {
   return hash.update(readFileSync(inRoot('package-lock.json'))).digest('hex');
 }
 
-/** The studio's page, into dist/web. */
+/** The studio's page into dist/web, that of web exports into dist/share. */
 function stepWeb() {
   const vite = inRoot('node_modules', 'vite', 'bin', 'vite.js');
-  const built = ['web'].map((name) => inRoot('dist', name, 'index.html'));
+  const built = ['web', 'share'].map((name) => inRoot('dist', name, 'index.html'));
   const isBuilt = built.every((file) => existsSync(file));
   if (!existsSync(vite) || !existsSync(inRoot('web'))) {
     if (isBuilt) return say('web: already built in this package');
@@ -251,7 +251,7 @@ function stepWeb() {
   const sources = webSources();
   if (isBuilt && existsSync(stamp) && readFileSync(stamp, 'utf8') === sources) return say('web: up to date');
   const start = performance.now();
-  for (const page of ['web']) {
+  for (const page of ['web', 'web/share']) {
     const result = spawnSync(process.execPath, [vite, 'build', inRoot(page), '--logLevel', 'warn'], {
       cwd: packageRoot,
       stdio: 'inherit',

@@ -77,6 +77,7 @@ export {
   type TransformersExport,
   type TransformersOptions,
 } from './weights/onnx/transformers.js';
+export { exportWeb, type WebExport, type WebExportOptions } from './weights/web/export-web.js';
 export { checkOnnx, type OnnxCheck } from './weights/onnx/check.js';
 export type { Architecture } from './weights/architecture.js';
 export type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/embed.js';

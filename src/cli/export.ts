@@ -24,7 +24,13 @@ const formats: Readonly<Record<string, Format>> = {
   },
   onnx: { summary: 'an ONNX file', load: () => import('./export-onnx.js') },
   transformers: { summary: 'a folder for transformers.js', load: () => import('./export-onnx.js') },
+  web: {
+    summary: 'a folder for any static server: attention and neighbours in the browser',
+    load: () => import('./export-web.js'),
+  },
 };
+/** Flags that the page alone has a use for. */
+const WEB_ONLY = ['images', 'dtype', 'title'] as const;
 
 export function define(command: Command): void {
   const described = Object.entries(formats).map(([name, { summary }]) => `${name}: ${summary}`);
@@ -35,10 +41,10 @@ export function define(command: Command): void {
     .option('--checkpoint-key <name>', 'teacher or student', 'teacher')
     .option('--dynamic-size', 'onnx, transformers: take images of any size')
     .option('--attention', "onnx: the last block's attention too")
-    .option(
-      '--with-head',
-      "safetensors, pth: the DINO head too, by the names of the reference's checkpoints",
-    );
+    .option('--with-head', "safetensors, pth: the DINO head too, by the names of the reference's checkpoints")
+    .option('--images <source>', 'web: folder or list of images among which the page finds neighbours')
+    .option('--dtype <name>', 'web: how weights are stored: fp16 (default), fp32 or q8')
+    .option('--title <words>', "web: the page's heading");
   command.addOption(
     listOption(
       command.createOption(
@@ -54,6 +60,7 @@ export function define(command: Command): void {
     'dino export dino_deitsmall16_pretrain.pth --format safetensors --output model.safetensors',
     'dino export runs/first --format onnx --output model.onnx --attention',
     'dino export runs/first --format transformers --output dino-model',
+    'dino export runs/first --format web --output site --images photos',
   );
 }
 
@@ -67,6 +74,9 @@ export async function run(invocation: Invocation): Promise<void> {
   else if (!Object.hasOwn(formats, name))
     problems.push(`--format is ${name}${didYouMean(name, known)}; expected ${known.join(', ')}`);
   if (output === undefined) problems.push('--output is missing: where shall it go?');
+  if (name !== 'web')
+    for (const flag of WEB_ONLY)
+      if (options[flag] !== undefined) problems.push(`--${flag}: only --format web has a use for it`);
   check(invocation, problems);
   const { exportTo } = await (formats[name as string] as Format).load();
   await exportTo(

@@ -9,7 +9,7 @@ import { gunzipSync } from 'node:zlib';
 import { Jitter, type CropParams, type JitterParams } from './augmentation.js';
 import { cmykToRgb, renderCrops, resizeImage, toRgb, type PixelImage } from './crops.js';
 import { fixtureImage } from './fixture-image.js';
-import { centerCropWindow, resizedShape } from './render.js';
+import { centerCropWindow, resizedShape } from './eval-geometry.js';
 
 interface Case {
   operation: string;

@@ -14,7 +14,7 @@ import type { ImageItem } from './image-items.js';
 import { fixtureImage } from './fixture-image.js';
 import { EvalLoader, MultiCropLoader, type CropBatch } from './loaders.js';
 import { epochPermutation } from './philox.js';
-import { centerCropWindow, resizedShape } from './render.js';
+import { centerCropWindow, resizedShape } from './eval-geometry.js';
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'dino-loader-'));
 after(() => rmSync(scratch, { recursive: true }));

@@ -9,9 +9,10 @@ import {
   type AugmentationSettings,
   type CropParams,
 } from './augmentation.js';
-import { renderCrops, resizeImage, type CropTarget, type Rectangle } from './crops.js';
+import { renderCrops, resizeImage, type CropTarget } from './crops.js';
 import { LEAST_REDUCTION, type DecodedImage } from './decode.js';
 import { DataError } from '../errors.js';
+import { centerCropWindow, resizedShape } from './eval-geometry.js';
 import type { ImageReader } from './image-reader.js';
 import { PhiloxStream, Purpose } from './philox.js';
 import { thumbnail } from './thumbnail.js';
@@ -125,21 +126,6 @@ async function renderMultiCrop(
     const crops = sample(originalWidth, originalHeight);
     renderCrops(image, crops, targets, out, image.width / originalWidth, image.height / originalHeight);
   });
-}
-
-/** torchvision's Resize with one number: the shorter side becomes `size`, the longer one is cut off to whole pixels. */
-export function resizedShape(width: number, height: number, size: number): { width: number; height: number } {
-  if (width <= height) return { width: size, height: Math.floor((size * height) / width) };
-  return { width: Math.floor((size * width) / height), height: size };
-}
-
-/** torchvision's CenterCrop; its int(round(...)) is Python's, a half to the even number. */
-export function centerCropWindow(shape: { width: number; height: number }, size: number): Rectangle {
-  const start = (length: number) => {
-    const half = (length - size) / 2;
-    return half % 1 === 0 ? half : Math.floor(half) + (Math.floor(half) % 2);
-  };
-  return { x: start(shape.width), y: start(shape.height), width: size, height: size };
 }
 
 /** Image.crop: the part of the rectangle that lies in the image. @throws DataError when none does */

@@ -103,7 +103,9 @@ const TYPES: Readonly<Record<string, string>> = {
   '.mjs': 'text/javascript',
   '.json': 'application/json',
   '.wasm': 'application/wasm',
+  '.css': 'text/css',
   '.png': 'image/png',
+  '.webp': 'image/webp',
   '.onnx': 'application/octet-stream',
 };
 

@@ -4,7 +4,7 @@
  */
 import type * as Runtime from 'onnxruntime-node';
 import { CheckpointError } from '../../errors.js';
-import { type Backbone, VisionTransformer } from '../../models/index.js';
+import { type Backbone, isAttentive, VisionTransformer } from '../../models/index.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor } from '../../torch/index.js';
 import type { Model } from '../load.js';
 
@@ -22,6 +22,7 @@ const TOLERANCE = 1e-4;
 function ourOutput(backbone: Backbone, name: string, images: Tensor): Tensor {
   if (name === 'class_token' || name === 'pooler_output' || name === 'feature')
     return backbone.forward(images); // (B, D)
+  if (name === 'class_attention' && isAttentive(backbone)) return backbone.getLastClassAttention(images); // (B, heads, 1, 1 + N)
   if (backbone instanceof VisionTransformer) {
     if (name === 'last_hidden_state') return backbone.forwardTokens(images); // (B, 1 + N, D)
     if (name === 'patch_tokens') return backbone.forwardTokens(images).slice(1, 1); // (B, N, D)

@@ -75,13 +75,17 @@ function addAxis(graph: GraphBuilder, length: string): string {
   ]);
 }
 
-/** Builds an XCiT from pixels (B, 3, H, W) to `output` (B, D). */
+/**
+ * Builds an XCiT from pixels (B, 3, H, W) to `output` (B, D), and with `classAttention` to the last class attention's
+ * weights, (B, heads, 1, 1 + N).
+ */
 export function addXCiT(
   graph: GraphBuilder,
   module: Module,
   pixels: string,
   output: string,
   heads: number,
+  classAttention?: string,
 ): void {
   const layers = new Layers(graph, module);
   const width = layers.shape('cls_token')[2] as number;
@@ -156,7 +160,9 @@ export function addXCiT(
     const [q, k, v] = project(input, `${name}.attn.qkv`, [2, 0, 3, 1, 4]) as [string, string, string];
     const query = node('Mul', [layers.slice(q, 2, 0, 1), graph.float(head ** -0.5)]); // (B, heads, 1, head)
     const products = node('MatMul', [query, node('Transpose', [k], { perm: [0, 1, 3, 2] })]);
-    const mixed = node('MatMul', [node('Softmax', [products], { axis: -1 }), v]); // (B, heads, 1, head)
+    const isLast = !layers.has(`cls_attn_blocks.${i + 1}.attn.qkv.weight`);
+    const weights = node('Softmax', [products], { axis: -1 }, isLast ? classAttention : undefined); // (B, heads, 1, 1 + N)
+    const mixed = node('MatMul', [weights, v]); // (B, heads, 1, head)
     const joined = node('Reshape', [
       node('Transpose', [mixed], { perm: [0, 2, 1, 3] }),
       graph.ints(0, 0, width),

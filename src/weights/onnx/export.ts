@@ -84,8 +84,16 @@ export function buildOnnx(model: Model, options: TransformerGraphOptions): OnnxM
     const feature = 'feature';
     graph.output(feature, ['batch', architecture.embedDim], 'the feature of an image');
     if (isResNet(backbone)) addResNet(graph, backbone, pixels, feature);
-    else if (isXCiT(backbone)) addXCiT(graph, backbone, pixels, feature, architecture.numHeads);
-    else
+    else if (isXCiT(backbone)) {
+      const { classAttention } = options.outputs;
+      addXCiT(graph, backbone, pixels, feature, architecture.numHeads, classAttention);
+      if (classAttention !== undefined)
+        graph.output(
+          classAttention,
+          ['batch', architecture.numHeads, 1, 'tokens'],
+          "the class token's attention in the last block over all tokens; sums to 1",
+        );
+    } else
       throw new ConfigError(
         `ONNX export takes vision transformers, ResNets and XCiTs; this model is ${architecture.arch}`,
       );

@@ -7,7 +7,7 @@ import protobuf from 'protobufjs';
 import { CheckpointError } from '../../errors.js';
 
 /** TensorProto.DataType. */
-export const DataType = { FLOAT: 1, UINT8: 2, INT32: 6, INT64: 7 } as const;
+export const DataType = { FLOAT: 1, UINT8: 2, INT32: 6, INT64: 7, FLOAT16: 10 } as const;
 /** AttributeProto.AttributeType. */
 export const AttributeType = { FLOAT: 1, INT: 2, STRING: 3, FLOATS: 6, INTS: 7 } as const;
 

@@ -21,6 +21,8 @@ export interface TransformerGraphOptions {
     patchTokens?: string;
     /** (B, heads, 1 + N, 1 + N) */
     attention?: string;
+    /** (B, heads, 1, 1 + N): the class token's row of the last block's attention. */
+    classAttention?: string;
   };
 }
 
@@ -47,6 +49,7 @@ export function addVisionTransformer(
   let x = graph.node('Concat', [classTokens, placed], { axis: 1 }); // (B, 1 + N, D)
 
   const depth = backbone.blocks.length;
+  let lastWeights = '';
   for (let i = 0; i < depth; i++) {
     x = graph.within(`blocks.${i}`, () => {
       const name = `blocks.${i}`;
@@ -64,6 +67,7 @@ export function addVisionTransformer(
         { axis: -1 },
         isAsked ? outputs.attention : undefined,
       ); // (B, heads, 1 + N, 1 + N)
+      lastWeights = weights;
       const mixed = graph.node('Transpose', [graph.node('MatMul', [weights, part(2)])], {
         perm: [0, 2, 1, 3],
       });
@@ -102,6 +106,21 @@ export function addVisionTransformer(
       "the last block's attention, of each token (third dimension) over all (fourth); rows sum to 1",
     );
   }
+  if (outputs.classAttention !== undefined) {
+    addClassAttention(graph, layers, lastWeights, outputs.classAttention, ['batch', heads, 1, all]);
+  }
+}
+
+/** The class token's attention: its row alone, since all of them together are the largest thing in the file's outputs. */
+function addClassAttention(
+  graph: GraphBuilder,
+  layers: Layers,
+  weights: string,
+  output: string,
+  dims: readonly Dimension[],
+): void {
+  layers.slice(weights, 2, 0, 1, output); // (B, heads, 1, 1 + N)
+  graph.output(output, dims, "the class token's attention in the last block over all tokens; sums to 1");
 }
 
 /** Class token with its position, (1, 1, D). */

@@ -1,0 +1,53 @@
+/** `dino export --format web`: see src/weights/web/export-web.ts. */
+import { loadModel } from '../weights/load.js';
+import { checkOnnx } from '../weights/onnx/check.js';
+import { exportWeb, WEB_DTYPES } from '../weights/web/export-web.js';
+import type { WebDtype } from '../weights/web/manifest.js';
+import { check, interruptSignal, type Invocation } from './command.js';
+import { counter } from './eval-options.js';
+import type { ExportTarget } from './export.js';
+
+const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+
+export async function exportTo(target: ExportTarget, invocation: Invocation): Promise<void> {
+  const { options, io, problems } = invocation;
+  const dtype = (options['dtype'] ?? 'fp16') as WebDtype;
+  if (!WEB_DTYPES.includes(dtype))
+    problems.push(`--dtype is ${String(dtype)}; expected ${WEB_DTYPES.join(', ')}`);
+  if (options['withHead'] === true) problems.push('--with-head: web has the backbone alone');
+  if (options['imageSize'] !== undefined) problems.push('--image-size: the page takes images of any size');
+  check(invocation);
+  const images = options['images'] as string | undefined;
+  const title = options['title'] as string | undefined;
+  const interrupt = interruptSignal(() => io.note('interrupted'));
+  const model = loadModel(target.weights, { checkpointKey: target.checkpointKey });
+  try {
+    const count = counter(io);
+    const result = await exportWeb(model, target.output, {
+      dtype,
+      signal: interrupt.signal,
+      ...(images === undefined ? {} : { images }),
+      ...(title === undefined ? {} : { title }),
+      onProgress: ({ done, total }) => count('images', done, total),
+    });
+    for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
+    const { imgSize, patchSize } = model.architecture;
+    // no multiple of the learnt grid
+    const imageSize = [imgSize + 2 * patchSize, imgSize + patchSize] as const;
+    const comparison = await checkOnnx(model, result.model, { imageSize, isExact: dtype === 'fp32' });
+    const lines = [
+      `${result.folder}: ${result.files} files, ${megabytes(result.bytes)}; a visitor loads ${megabytes(result.download)} and pictures`,
+      result.attention === null
+        ? `${model.architecture.arch} has no attention to draw: the page finds neighbours alone`
+        : `the page draws attention${result.images > 0 ? `, and finds neighbours among ${result.images} images` : ''}`,
+      comparison === null
+        ? 'not checked: onnxruntime-node is not installed (npm install onnxruntime-node)'
+        : `checked in onnxruntime: cosine similarity of ${comparison.cosine.toFixed(5)} or more to ours (${dtype})`,
+      `look at it: npx serve ${target.output}, or any other static server`,
+    ];
+    io.result({ ...result, dtype, check: comparison }, lines.join('\n'));
+  } finally {
+    model.dispose();
+    interrupt.release();
+  }
+}

@@ -1,0 +1,65 @@
+/** What the files say that `dino export --format web` writes: shared by who writes them and by the page. Types alone. */
+
+/** How the model's weights are stored in its file. */
+export type WebDtype = 'fp32' | 'fp16' | 'q8';
+
+/** model.json */
+export interface WebManifest {
+  /** Tells the folder from others. */
+  format: 'dino-web';
+  /** Of this package. */
+  packageVersion: string;
+  title: string;
+  model: {
+    /** Name in the folder. */
+    file: string;
+    bytes: number;
+    dtype: WebDtype;
+    arch: string;
+    parameters: number;
+    /** Width of a feature. */
+    embedDim: number;
+    /** Side of a patch, pixels. */
+    patchSize: number;
+    /** Side of the images that it was made for, pixels. */
+    imgSize: number;
+    /** Attention heads; 0 for a model without attention to show. */
+    heads: number;
+    outputs: {
+      /** (B, D) */
+      feature: string;
+      /** (B, heads, 1, 1 + N); null without attention. */
+      attention: string | null;
+      /** (B, N, D); null where patches have no features. */
+      patches: string | null;
+    };
+  };
+  /** For the feature of an image: shorter side to `resize` (Pillow's bicubic), then the central `crop` x `crop`. */
+  sizes: { resize: number; crop: number };
+  /** Channels are in [0, 1], less the mean, over the deviation. */
+  mean: readonly number[];
+  std: readonly number[];
+  /** null without images. */
+  gallery: WebGallery | null;
+  /** Every file of the export but this one, relative to it. */
+  files: string[];
+}
+
+export interface WebGallery {
+  count: number;
+  /** (count, embedDim) float32, little-endian, each row of length 1. */
+  features: string;
+  /** JSON: (GalleryImage)[]. */
+  images: string;
+}
+
+export interface GalleryImage {
+  /** Path relative to the folder of images. */
+  name: string;
+  /** Class folder, if there are any. */
+  label: string | null;
+  /** Small picture, relative to the export. */
+  thumbnail: string;
+  width: number;
+  height: number;
+}

@@ -1,0 +1,121 @@
+/** The workers as functions. */
+import webgpuWasm from 'onnxruntime-web/ort-wasm-simd-threaded.asyncify.wasm?url';
+import plainWasm from 'onnxruntime-web/ort-wasm-simd-threaded.wasm?url';
+import type { WebManifest } from '../../../src/weights/web/manifest.ts';
+import type { Opened, Reply, RequestName, Requests } from './protocol.ts';
+
+/** A browser without a device may leave the question unanswered. */
+const ADAPTER_MS = 3000;
+/** A device that is asked for and doesn't come. */
+const WEBGPU_MS = 60_000;
+
+async function hasWebGpu(): Promise<boolean> {
+  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<unknown> } };
+  if (gpu === undefined) return false;
+  const silence = new Promise<null>((resolve) => setTimeout(() => resolve(null), ADAPTER_MS));
+  return Promise.race([gpu.requestAdapter(), silence]).then(
+    (adapter) => adapter !== null,
+    () => false,
+  );
+}
+
+class Engine {
+  readonly #worker: Worker;
+  readonly #waiting = new Map<
+    number,
+    { resolve: (output: unknown) => void; reject: (error: Error) => void }
+  >();
+  #nextId = 0;
+
+  constructor(worker: Worker) {
+    this.#worker = worker;
+    worker.onmessage = ({ data }: MessageEvent<Reply>) => {
+      const asked = this.#waiting.get(data.id);
+      this.#waiting.delete(data.id);
+      if ('error' in data) asked?.reject(new Error(data.error));
+      else asked?.resolve(data.output);
+    };
+    worker.onerror = (event) => {
+      const error = new Error(event.message || 'The part of the page that runs the model has failed.');
+      for (const { reject } of this.#waiting.values()) reject(error);
+      this.#waiting.clear();
+    };
+  }
+
+  ask<K extends RequestName>(name: K, input: Requests[K]['input']): Promise<Requests[K]['output']> {
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve: resolve as (output: unknown) => void, reject });
+      this.#worker.postMessage({ id, name, input });
+    });
+  }
+
+  end(): void {
+    this.#worker.terminate();
+  }
+}
+
+export type { Engine };
+
+/** A file's bytes, telling how many have come. */
+async function download(address: string, loaded: (bytes: number) => void): Promise<Uint8Array<ArrayBuffer>> {
+  const response = await fetch(address);
+  if (!response.ok || response.body === null)
+    throw new Error(`${address} can't be loaded: the server replied ${response.status}`);
+  const parts: Uint8Array[] = [];
+  let count = 0;
+  const reader = response.body.getReader();
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    parts.push(part.value);
+    count += part.value.length;
+    loaded(count);
+  }
+  const bytes = new Uint8Array(count);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
+interface Started {
+  engine: Engine;
+  opened: Opened;
+}
+
+/**
+ * Starts the model: by WebGPU where there is one that runs it, by WebAssembly elsewhere. All is loaded here: workers ask
+ * for nothing.
+ * @param loaded - Told how many bytes of the model have come.
+ */
+export async function startEngine(
+  manifest: WebManifest,
+  backend: 'auto' | 'wasm',
+  loaded: (bytes: number) => void,
+): Promise<Started> {
+  const model = await download(new URL(manifest.model.file, document.baseURI).href, loaded);
+  const start = async (worker: Worker, address: string): Promise<Started> => {
+    const engine = new Engine(worker);
+    try {
+      const wasm = (await download(address, () => undefined)).buffer;
+      return { engine, opened: await engine.ask('open', { manifest, model, wasm }) };
+    } catch (error) {
+      engine.end();
+      throw error;
+    }
+  };
+  if (backend === 'auto' && (await hasWebGpu())) {
+    const worker = new Worker(new URL('./webgpu.worker.ts', import.meta.url), { type: 'module' });
+    try {
+      const silence = new Promise<null>((resolve) => setTimeout(() => resolve(null), WEBGPU_MS));
+      const started = await Promise.race([start(worker, webgpuWasm), silence]);
+      if (started !== null) return started;
+      throw new Error('it does not answer');
+    } catch (error) {
+      worker.terminate();
+      console.warn(`WebGPU can't run the model, WebAssembly does: ${String(error)}`);
+    }
+  }
+  return start(new Worker(new URL('./wasm.worker.ts', import.meta.url), { type: 'module' }), plainWasm);
+}

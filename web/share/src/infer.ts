@@ -1,0 +1,186 @@
+/**
+ * The model, in a worker so that the page never waits: decodes an image, brings it to size as training's evaluation does
+ * (src/data, Pillow's resize), runs the ONNX file in onnxruntime-web.
+ */
+import type * as Ort from 'onnxruntime-web/wasm';
+import { centerCropWindow, resizedShape } from '../../../src/data/eval-geometry.ts';
+import { pillowResize } from '../../../src/data/pillow-resize.ts';
+import { attentionSize } from '../../../src/explain/attention-size.ts';
+import { unitRows } from '../../../src/explain/maps.ts';
+import type { WebManifest } from '../../../src/weights/web/manifest.ts';
+import type { Attended, Opened, Reply, Request, Requests } from './protocol.ts';
+
+/** A build of onnxruntime-web; each has a worker of its own, so that a browser loads the one that it needs. */
+export interface Runtime {
+  ort: typeof Ort;
+  provider: 'webgpu' | 'wasm';
+}
+
+interface Engine {
+  ort: typeof Ort;
+  session: Ort.InferenceSession;
+  manifest: WebManifest;
+}
+
+interface Pixels {
+  /** (height, width, 3) */
+  rgb: Uint8Array<ArrayBuffer>;
+  width: number;
+  height: number;
+}
+
+const post = (reply: Reply, transfer: Transferable[] = []): void => self.postMessage(reply, { transfer });
+
+let engine: Engine | null = null;
+
+const normalised = (manifest: WebManifest, { rgb, width, height }: Pixels): Float32Array => {
+  const { mean, std } = manifest;
+  const plane = width * height;
+  const values = new Float32Array(3 * plane);
+  for (let c = 0; c < 3; c++) {
+    for (let i = 0; i < plane; i++) values[c * plane + i] = (rgb[i * 3 + c]! / 255 - mean[c]!) / std[c]!;
+  }
+  return values;
+};
+
+async function compute(
+  { ort, session, manifest }: Engine,
+  pixels: Pixels,
+  outputs: string[],
+): Promise<Record<string, Float32Array>> {
+  const values = normalised(manifest, pixels);
+  const input = new ort.Tensor('float32', values, [1, 3, pixels.height, pixels.width]);
+  const results = await session.run({ pixel_values: input }, outputs);
+  const found: Record<string, Float32Array> = {};
+  for (const [name, value] of Object.entries<Ort.Tensor>(results)) {
+    found[name] = (await value.getData()) as Float32Array;
+    value.dispose();
+  }
+  input.dispose();
+  return found;
+}
+
+/** Loads the model and tries it: what a device can't do shows when it does it. */
+async function open(runtime: Runtime, { manifest, model, wasm }: Requests['open']['input']): Promise<Opened> {
+  const { ort, provider } = runtime;
+  // several threads need a page that is isolated from others, which takes headers of the server's
+  const threads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
+  ort.env.wasm.wasmBinary = wasm;
+  ort.env.wasm.numThreads = threads;
+  ort.env.logLevel = 'error';
+  const options = { executionProviders: [provider], logSeverityLevel: 3 } as const;
+  const made = { ort, session: await ort.InferenceSession.create(model, options), manifest };
+  const side = manifest.model.imgSize;
+  const black = { rgb: new Uint8Array(side * side * 3), width: side, height: side };
+  await compute(made, black, [manifest.model.outputs.feature]);
+  engine = made;
+  return { backend: provider === 'webgpu' ? 'WebGPU' : 'WebAssembly', threads };
+}
+
+/** Orientation applied, colour profiles ignored, alpha dropped: as src/data/decode.ts. */
+async function decode(image: Blob): Promise<Pixels> {
+  let bitmap: ImageBitmap;
+  try {
+    bitmap = await createImageBitmap(image, {
+      colorSpaceConversion: 'none',
+      premultiplyAlpha: 'none',
+      imageOrientation: 'from-image',
+    });
+  } catch {
+    throw new Error('This is no image that the browser can decode.');
+  }
+  const { width, height } = bitmap;
+  const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
+  if (context === null) throw new Error(`An image of ${width} x ${height} is too large for this browser.`);
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  const { data } = context.getImageData(0, 0, width, height);
+  const rgb = new Uint8Array(width * height * 3);
+  for (let i = 0, j = 0; j < rgb.length; i += 4, j += 3) {
+    rgb[j] = data[i]!;
+    rgb[j + 1] = data[i + 1]!;
+    rgb[j + 2] = data[i + 2]!;
+  }
+  return { rgb, width, height };
+}
+
+function cutOut(
+  { rgb, width }: Pixels,
+  window: { x: number; y: number; width: number; height: number },
+): Pixels {
+  const out = new Uint8Array(window.width * window.height * 3);
+  for (let y = 0; y < window.height; y++) {
+    const from = ((window.y + y) * width + window.x) * 3;
+    out.set(rgb.subarray(from, from + window.width * 3), y * window.width * 3);
+  }
+  return { rgb: out, width: window.width, height: window.height };
+}
+
+const resized = (
+  pixels: Pixels,
+  to: { width: number; height: number },
+  filter: 'bilinear' | 'bicubic',
+): Pixels => ({
+  ...to,
+  rgb: pillowResize(pixels.rgb, pixels, to, filter),
+});
+
+function withAlpha(rgb: Uint8Array): Uint8ClampedArray<ArrayBuffer> {
+  const out = new Uint8ClampedArray((rgb.length / 3) * 4).fill(255);
+  for (let i = 0, j = 0; i < rgb.length; i += 3, j += 4) out.set(rgb.subarray(i, i + 3), j);
+  return out;
+}
+
+async function attend(at: Engine, { image, side }: Requests['attend']['input']): Promise<Attended> {
+  const { patchSize, imgSize, heads, outputs } = at.manifest.model;
+  const whole = await decode(image);
+  const target = attentionSize(whole.width, whole.height, { architecture: { patchSize, imgSize } }, side);
+  const rows = Math.floor(target.height / patchSize);
+  const columns = Math.floor(target.width / patchSize);
+  const { width, height } = { width: columns * patchSize, height: rows * patchSize };
+  const pixels = cutOut(resized(whole, target, 'bilinear'), { x: 0, y: 0, width, height });
+  const names = [outputs.attention, outputs.patches].filter((name) => name !== null);
+  const start = performance.now();
+  const found = await compute(at, pixels, names);
+  const milliseconds = performance.now() - start;
+  const maps = new Float32Array(heads * rows * columns);
+  const weights = outputs.attention === null ? null : found[outputs.attention]!; // (heads, 1 + N)
+  for (let head = 0; weights !== null && head < heads; head++) {
+    const row = head * (1 + rows * columns);
+    maps.set(weights.subarray(row + 1, row + 1 + rows * columns), head * rows * columns);
+  }
+  const patches =
+    outputs.patches === null ? null : unitRows(found[outputs.patches]!, at.manifest.model.embedDim);
+  return { pixels: withAlpha(pixels.rgb), width, height, rows, columns, heads, maps, patches, milliseconds };
+}
+
+/** Of length 1. */
+async function feature(at: Engine, image: Blob): Promise<Float32Array<ArrayBuffer>> {
+  const { resize, crop } = at.manifest.sizes;
+  const whole = await decode(image);
+  const shape = resizedShape(whole.width, whole.height, resize);
+  const pixels = cutOut(resized(whole, shape, 'bicubic'), centerCropWindow(shape, crop));
+  const name = at.manifest.model.outputs.feature;
+  const found = (await compute(at, pixels, [name]))[name]!;
+  return unitRows(found, found.length);
+}
+
+async function answer(runtime: Runtime, request: Request): Promise<unknown> {
+  if (request.name === 'open') return open(runtime, request.input);
+  if (engine === null) throw new Error('The model is not loaded yet.');
+  return request.name === 'attend' ? attend(engine, request.input) : feature(engine, request.input.image);
+}
+
+/** Answers what the page asks, one after the other: a session computes one thing at a time. */
+export function serve(runtime: Runtime): void {
+  let last: Promise<void> = Promise.resolve();
+  self.onmessage = ({ data }: MessageEvent<Request>) => {
+    last = last.then(async () => {
+      try {
+        post({ id: data.id, output: await answer(runtime, data) });
+      } catch (error) {
+        post({ id: data.id, error: error instanceof Error ? error.message : String(error) });
+      }
+    });
+  };
+}
