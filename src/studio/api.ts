@@ -317,10 +317,67 @@ export interface TrialResult {
   totalSteps: number;
 }
 
+// ------------------------------------------------------------------------------------------------------- find
+
+/** An image of an index. */
+export interface FoundImage {
+  row: number;
+  /** Absolute; its picture is asked for with it. */
+  path: string;
+  /** Relative to the index's root. */
+  name: string;
+  /** Its class folder. */
+  label: string | null;
+  /** Similarity, distance or certainty, as was asked; null where there is none. */
+  score: number | null;
+}
+
+export interface IndexAbout {
+  folder: string;
+  images: number;
+  width: number;
+  skipped: number;
+  source: string;
+  weights: string;
+  features: string;
+  hasMap: boolean;
+}
+
+/** What can be asked of an index. */
+export type FindAsk =
+  | { kind: 'about' }
+  | { kind: 'images'; rows: number[] }
+  | {
+      kind: 'search';
+      plus: number[];
+      minus: number[];
+      region?: [x: number, y: number, width: number, height: number] | undefined;
+      top: number;
+    }
+  | { kind: 'duplicates'; threshold: number }
+  | { kind: 'clusters'; clusters?: number | undefined }
+  | { kind: 'outliers'; top: number }
+  | { kind: 'select'; size: number; by: 'diverse' | 'typical' | 'both'; labelled: number[] }
+  | { kind: 'propose'; labels: { row: number; label: string }[] }
+  | {
+      kind: 'export';
+      how: 'list' | 'copy' | 'link';
+      /** The list, or a new folder, with a folder a group. */
+      target: string;
+      groups: { name: string; rows: number[] }[];
+    };
+
+export type FindAnswer =
+  | { kind: 'about'; about: IndexAbout }
+  | { kind: 'images'; images: FoundImage[] }
+  | { kind: 'groups'; groups: { rows: number[]; images: FoundImage[] }[] }
+  | { kind: 'proposals'; proposals: (FoundImage & { proposed: string })[] }
+  | { kind: 'exported'; count: number };
+
 // --------------------------------------------------------------------------------------------------- the table
 
 /** Every route: what is in its path, its query and its body, and what it replies. */
-export interface Api extends StartApi, LookApi {
+export interface Api extends StartApi, LookApi, FindApi {
   'GET /api/studio': { reply: StudioInfo };
   'GET /api/folders': { query: { path?: string | undefined }; reply: FolderListing };
   'GET /api/tasks': { reply: Task[] };
@@ -346,6 +403,15 @@ export interface LookApi {
   'GET /api/look/models': { reply: LookModel[] };
   /** Packed, with LookFacts. */
   'POST /api/look': { body: LookRequest; reply: Uint8Array };
+}
+
+/** The section Find and map. */
+export interface FindApi {
+  'POST /api/find/index': { body: { weights: string; images: string; output: string }; reply: Task };
+  'POST /api/find/map': { body: { index: string }; reply: Task };
+  /** (N, 2) float32: where each image is on the map. */
+  'GET /api/find/map': { query: { index: string }; reply: Uint8Array };
+  'POST /api/find/ask': { body: { index: string; ask: FindAsk }; reply: FindAnswer };
 }
 
 /** The section Start. */

@@ -8,6 +8,8 @@
 import type { LookResult } from '../../explain/look.js';
 import type {
   CropSamples,
+  FindAnswer,
+  FindAsk,
   ImagesReport,
   StartPlan,
   StartRequest,
@@ -39,6 +41,23 @@ export interface Jobs {
     };
     output: LookResult & { arch: string; patchSize: number; imgSize: number; milliseconds: number };
   };
+  /** A question to an index. */
+  find: {
+    input: {
+      index: string;
+      ask:
+        | Exclude<FindAsk, { kind: 'search' | 'export' }>
+        | (Extract<FindAsk, { kind: 'search' }> & { upload?: Uint8Array })
+        | { kind: 'map' }
+        | { kind: 'put'; how: 'list' | 'copy' | 'link'; target: string; groups: Record<string, string[]> };
+    };
+    output: FindAnswer | { kind: 'map'; positions: Float32Array | null };
+  };
+  /** Makes or updates an index (`weights` null: leaves it) and its map. */
+  'index-images': {
+    input: { index: string; weights: { given: string; images: string } | null };
+    output: { index: string };
+  };
 }
 
 export type JobName = keyof Jobs;
@@ -54,4 +73,6 @@ export const jobs: { readonly [K in JobName]: () => Promise<{ run: JobFunction<K
   'start-crops': () => import('./start-crops.js'),
   'start-trial': () => import('./start-trial.js'),
   look: () => import('./look.js'),
+  find: () => import('./find.js'),
+  'index-images': () => import('./index-images.js'),
 };

@@ -12,4 +12,5 @@ export const sections: readonly Section[] = [
   { id: 'runs', title: 'Runs', load: () => import('./runs.tsx') },
   { id: 'start', title: 'Start', load: () => import('./start.tsx') },
   { id: 'look', title: 'Look', load: () => import('./look.tsx') },
+  { id: 'find', title: 'Find and map', load: () => import('./find.tsx') },
 ];

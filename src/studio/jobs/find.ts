@@ -1,0 +1,132 @@
+/** What Find asks of an index: one job of many questions, so that the index stays open between them. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { ConfigError } from '../../errors.js';
+import { clusterIndex } from '../../explore/cluster.js';
+import { findDuplicates } from '../../explore/duplicates.js';
+import { ImageIndex } from '../../explore/image-index.js';
+import { readManifest } from '../../explore/index-format.js';
+import { readMap } from '../../explore/map.js';
+import { findOutliers } from '../../explore/outliers.js';
+import { proposeLabels } from '../../explore/propose.js';
+import { putImages, writeList } from '../../explore/put-images.js';
+import { loadIndexModel, searchIndex } from '../../explore/search.js';
+import { selectImages } from '../../explore/select.js';
+import type { FoundImage } from '../api.js';
+import type { JobFunction } from './index.js';
+
+/** The index that was asked last. */
+let open: ImageIndex | null = null;
+
+function indexAt(folder: string): ImageIndex {
+  const { generation } = readManifest(folder);
+  if (open === null || open.folder !== folder || open.manifest.generation !== generation) {
+    open?.close();
+    open = ImageIndex.open(folder);
+  }
+  return open;
+}
+
+const found = (index: ImageIndex, row: number, score: number | null = null): FoundImage => ({
+  ...{ row, path: index.pathOf(row), name: index.images[row]!.path, label: index.images[row]!.label, score },
+});
+
+export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal }) => {
+  const index = indexAt(folder);
+  const some = (rows: readonly number[]): FoundImage[] => {
+    if (rows.some((row) => !(row >= 0 && row < index.count)))
+      throw new ConfigError(
+        `rows that the index of ${index.count} images lacks: was it changed? Open it again`,
+      );
+    return rows.map((row) => found(index, row));
+  };
+  switch (ask.kind) {
+    case 'about': {
+      const { images, weights, settings, files } = index.manifest;
+      return {
+        kind: 'about',
+        about: {
+          folder,
+          ...{ images: index.count, width: index.width, skipped: images.skipped, source: images.source },
+          ...{ weights: weights.given, features: settings.features, hasMap: files.map !== null },
+        },
+      };
+    }
+    case 'map':
+      return { kind: 'map', positions: readMap(index) };
+    case 'images':
+      return { kind: 'images', images: some(ask.rows) };
+    case 'search': {
+      const { plus, minus, region, upload, top } = ask;
+      some([...plus, ...minus]);
+      const scratch = upload === undefined ? null : mkdtempSync(path.join(os.tmpdir(), 'dino-find-'));
+      try {
+        const files = scratch === null ? [] : [path.join(scratch, 'query')];
+        if (scratch !== null) writeFileSync(files[0]!, upload!);
+        const matches = await searchIndex(index, {
+          ...{ plus: [...plus, ...files], minus, top, signal },
+          ...(region === undefined ? {} : { region }),
+          model: () => loadIndexModel(index),
+        });
+        return {
+          kind: 'images',
+          images: matches.map(({ row, similarity }) => found(index, row, similarity)),
+        };
+      } finally {
+        if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
+      }
+    }
+    case 'duplicates': {
+      const groups = await findDuplicates(index, { threshold: ask.threshold, signal });
+      return {
+        kind: 'groups',
+        groups: groups.map(({ keep, copies }) => ({
+          rows: [keep.row, ...copies.map(({ row }) => row)],
+          images: [
+            found(index, keep.row),
+            ...copies.map(({ row, similarity }) => found(index, row, similarity)),
+          ],
+        })),
+      };
+    }
+    case 'clusters': {
+      const { clusters } = await clusterIndex(index, {
+        ...{ typical: 8, signal },
+        ...(ask.clusters === undefined ? {} : { clusters: ask.clusters }),
+      });
+      return {
+        kind: 'groups',
+        groups: clusters.map(({ rows, typical }) => ({
+          rows,
+          images: typical.map(({ row, similarity }) => found(index, row, similarity)),
+        })),
+      };
+    }
+    case 'outliers': {
+      const outliers = await findOutliers(index, { top: ask.top, signal });
+      return { kind: 'images', images: outliers.map(({ row, distance }) => found(index, row, distance)) };
+    }
+    case 'select': {
+      const { size, by, labelled } = ask;
+      return { kind: 'images', images: some(await selectImages(index, { size, by, labelled, signal })) };
+    }
+    case 'propose': {
+      const labels = new Map(ask.labels.map(({ row, label }) => [row, label]));
+      const proposals = await proposeLabels(index, { labels, signal });
+      return {
+        kind: 'proposals',
+        proposals: proposals.map(({ row, label, certainty }) => ({
+          ...found(index, row, certainty),
+          proposed: label,
+        })),
+      };
+    }
+    case 'put': {
+      const all = Object.values(ask.groups).flat();
+      if (ask.how === 'list') writeList(ask.target, all);
+      else putImages(ask.groups, { folder: ask.target, how: ask.how });
+      return { kind: 'exported', count: all.length };
+    }
+  }
+};

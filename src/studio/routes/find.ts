@@ -1,0 +1,145 @@
+/** The section Find: indexes of images, and what is asked of them. */
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import sharp from 'sharp';
+import { z } from 'zod';
+import { readManifest } from '../../explore/index-format.js';
+import type { FindAnswer, FindAsk } from '../api.js';
+import type { Jobs } from '../jobs/index.js';
+import { StudioError } from '../files.js';
+import { PIXEL_LIMIT } from '../thumbnails.js';
+import { type Routes, route, type Studio } from './route.js';
+
+/** What is sent as JSON: all but the map. */
+function answerOf(answer: Jobs['find']['output']): FindAnswer {
+  if (answer.kind === 'map') throw new Error('internal: a map is sent as bytes');
+  return answer;
+}
+
+/** Rows of a question: a lasso may hold a million. */
+const rows = z.array(z.int().nonnegative()).max(1_000_000);
+const name = z.string().min(1).max(4096);
+const region = z.tuple([z.number(), z.number(), z.number(), z.number()]);
+
+const askSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('about') }),
+  z.object({ kind: z.literal('images'), rows: rows.max(1000) }),
+  z.object({
+    ...{ kind: z.literal('search'), plus: rows.max(100), minus: rows.max(100) },
+    ...{ region: region.optional(), top: z.int().min(1).max(1000) },
+  }),
+  z.object({ kind: z.literal('duplicates'), threshold: z.number().gt(0).max(1) }),
+  z.object({ kind: z.literal('clusters'), clusters: z.int().min(1).max(1000).optional() }),
+  z.object({ kind: z.literal('outliers'), top: z.int().min(1).max(1000) }),
+  z.object({
+    ...{ kind: z.literal('select'), size: z.int().min(1).max(100_000) },
+    ...{ by: z.enum(['diverse', 'typical', 'both']), labelled: rows },
+  }),
+  z.object({
+    kind: z.literal('propose'),
+    labels: z
+      .array(z.object({ row: z.int().nonnegative(), label: z.string().min(1).max(200) }))
+      .max(1_000_000),
+  }),
+  z.object({
+    ...{ kind: z.literal('export'), how: z.enum(['list', 'copy', 'link']), target: name },
+    // a name becomes a folder: no way out of the target
+    groups: z.array(z.object({ name: z.string().regex(/^(?!\.)[^/\\]{0,100}$/), rows })).max(1000),
+  }),
+]);
+
+/** An index under the given folders, of images and by weights that lie under them too. */
+async function indexFolder({ folders }: Studio, wanted: string): Promise<string> {
+  const folder = await folders.folder(wanted);
+  const { images, weights } = readManifest(folder);
+  await folders.folder(images.root);
+  // weights that are gone are told of where they are needed
+  if (existsSync(weights.file)) await folders.file(weights.file);
+  return folder;
+}
+
+export const find: Routes = (app, studio) => {
+  const { folders, jobs, tasks } = studio;
+
+  /** An export's images by their paths, each of which must lie under the given folders with all links followed. */
+  const checkedExport = async (
+    index: string,
+    { how, target, groups }: Extract<FindAsk, { kind: 'export' }>,
+    signal: AbortSignal,
+  ) => {
+    const place = await folders.forWriting(target);
+    const paths: Record<string, string[]> = {};
+    for (const group of groups) {
+      const answer = await jobs.run('find', { index, ask: { kind: 'images', rows: group.rows } }, { signal });
+      const images = answer.kind === 'images' ? answer.images : [];
+      paths[group.name] = await Promise.all(images.map((image) => folders.file(image.path)));
+    }
+    return { kind: 'put' as const, how, target: place, groups: paths };
+  };
+
+  route(
+    app,
+    'POST /api/find/index',
+    { body: z.object({ weights: name, images: name, output: name }) },
+    async ({ body }) => {
+      const given = await folders.resolve(body.weights);
+      const images = await folders.resolve(body.images);
+      const index = await folders.forWriting(body.output);
+      const input = { index, weights: { given, images } };
+      return tasks.start('index-images', `Indexing ${path.basename(images)}`, input, (output) => output);
+    },
+  );
+
+  route(app, 'POST /api/find/map', { body: z.object({ index: name }) }, async ({ body }) => {
+    const index = await indexFolder(studio, body.index);
+    const title = `Laying out the map of ${path.basename(index)}`;
+    return tasks.start('index-images', title, { index, weights: null }, (output) => output);
+  });
+
+  route(app, 'GET /api/find/map', { query: z.object({ index: name }) }, async ({ query, signal }) => {
+    const index = await indexFolder(studio, query.index);
+    const answer = await jobs.run('find', { index, ask: { kind: 'map' } }, { signal });
+    const positions = answer.kind === 'map' ? answer.positions : null;
+    if (positions === null) throw new StudioError(404, 'This index has no map yet.', 'NO_MAP');
+    return new Uint8Array(positions.buffer, positions.byteOffset, positions.byteLength);
+  });
+
+  route(
+    app,
+    'POST /api/find/ask',
+    { body: z.object({ index: name, ask: askSchema }) },
+    async ({ body, signal }) => {
+      const index = await indexFolder(studio, body.index);
+      const { ask } = body;
+      const asked = ask.kind === 'export' ? await checkedExport(index, ask, signal) : ask;
+      return answerOf(await jobs.run('find', { index, ask: asked }, { signal }));
+    },
+  );
+
+  app.post('/api/upload/find', async (context) => {
+    const query = z
+      .object({ index: name, region: z.string().optional(), top: z.coerce.number().int().min(1).max(1000) })
+      .safeParse(context.req.query());
+    if (!query.success) throw new StudioError(400, z.prettifyError(query.error));
+    const index = await indexFolder(studio, query.data.index);
+    const upload = new Uint8Array(await context.req.arrayBuffer());
+    const size = await sharp(upload, { limitInputPixels: PIXEL_LIMIT })
+      .metadata()
+      .catch(() => null);
+    if (size === null) throw new StudioError(422, 'That is no image that can be read.');
+    if (size.width * size.height > PIXEL_LIMIT) throw new StudioError(413, 'That image has too many pixels.');
+    const parsed = region.safeParse(query.data.region?.split(',').map(Number));
+    const answer = await jobs.run(
+      'find',
+      {
+        index,
+        ask: {
+          ...{ kind: 'search', plus: [], minus: [], top: query.data.top, upload },
+          ...(parsed.success ? { region: parsed.data } : {}),
+        },
+      },
+      { signal: context.req.raw.signal },
+    );
+    return context.json(answerOf(answer));
+  });
+};
