@@ -1,6 +1,7 @@
 /** One run, alone or with others over it. */
 import { useEffect, useState } from 'preact/hooks';
 import { request, type RunDetails, type RunSummary } from '../api.ts';
+import { Film } from '../attention/film.tsx';
 import { onMetrics, runs } from '../live.ts';
 import { href, navigate, route } from '../router.ts';
 import { Failure, Loading, StateMark } from '../ui/parts.tsx';
@@ -255,6 +256,7 @@ export function RunPage({ id }: { id: string }) {
       {[...errors].map(([one, error]) => isGone || <Failure key={one} error={error} />)}
       {shown.length > 1 && <Comparison shown={shown} />}
       <RunCharts shown={shown} />
+      {shown.length === 1 && <Film run={run.id} isLive={run.state === 'running'} />}
       <Others id={id} others={others} />
       {own !== undefined && <DetailsCard details={own} />}
     </>
