@@ -1,16 +1,73 @@
-/** Files that are whole or not there. */
-import { closeSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
+/** Files that are whole or not there: written beside their place, then renamed. */
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import path from 'node:path';
+import { DataError, DinoError } from './errors.js';
 
-/** Writes a text file beside its place, flushes it and renames it. */
-export function writeFileWhole(file: string, text: string): void {
-  const beside = path.join(path.dirname(file), `.${path.basename(file)}.${process.pid}.tmp`);
-  const descriptor = openSync(beside, 'w');
-  try {
-    writeSync(descriptor, text);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
+/** The largest part that one write call takes. */
+const MAX_PART_BYTES = 2 ** 30;
+
+export interface WriteOptions {
+  /** The file outlasts a power cut (default). Without it, a file that can be made again is written faster. */
+  flush?: boolean;
+  /** What is thrown when the disk is full or the folder is not writable: DataError by default. */
+  failure?: new (message: string, options?: ErrorOptions) => DinoError;
+}
+
+function writeFully(fd: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length;) {
+    done += writeSync(fd, bytes, done, Math.min(MAX_PART_BYTES, bytes.length - done));
   }
-  renameSync(beside, file);
+}
+
+/** Makes a rename last through a power cut; not every file system lets a folder be opened. */
+export function syncFolder(folder: string): void {
+  try {
+    const fd = openSync(folder, 'r');
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // the rename itself has succeeded
+  }
+}
+
+/**
+ * Writes a file by parts.
+ *
+ * @param fill - Gets a function that takes the next bytes; what it throws passes through.
+ * @throws `options.failure`; an older `file` is then untouched.
+ */
+export function writeWhole(
+  file: string,
+  fill: (write: (bytes: Uint8Array) => void) => void,
+  options: WriteOptions = {},
+): void {
+  const { flush = true, failure = DataError } = options;
+  const partial = `${file}.partial-${process.pid}`; // two processes may write one file
+  let fd: number | undefined;
+  try {
+    const out = openSync(partial, 'w');
+    fd = out;
+    fill((bytes) => writeFully(out, bytes));
+    if (flush) fsyncSync(fd);
+    closeSync(fd);
+    fd = undefined;
+    renameSync(partial, file);
+    if (flush) syncFolder(path.dirname(file));
+  } catch (error) {
+    if (fd !== undefined) closeSync(fd);
+    rmSync(partial, { force: true });
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (error instanceof DinoError || code === undefined) throw error;
+    const advice = code === 'ENOSPC' ? ': the disk is full; free some space' : '';
+    throw new failure(`${file} can't be written: ${message}${advice}`, { cause: error });
+  }
+}
+
+/** Writes a whole text or array, see writeWhole(). */
+export function writeFileWhole(file: string, content: string | Uint8Array, options?: WriteOptions): void {
+  const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+  writeWhole(file, (write) => write(bytes), options);
 }

@@ -6,9 +6,9 @@
  *   .parquet      a row an image: path, label, features as a list of floats
  * Each file is written beside and renamed.
  */
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { ConfigError, DataError } from '../errors.js';
+import { writeFileWhole } from '../atomic-file.js';
+import { ConfigError } from '../errors.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { writeSafetensors } from '../weights/safetensors.js';
 import type { Embeddings } from './embed.js';
@@ -21,17 +21,6 @@ export function featureFormat(file: string): (typeof FEATURE_FORMATS)[number] {
   if (format === undefined)
     throw new ConfigError(`${file}: expected a name that ends in ${FEATURE_FORMATS.join(', ')}`);
   return format;
-}
-
-function writeBeside(file: string, write: (partial: string) => void): void {
-  const partial = `${file}.partial-${process.pid}`;
-  try {
-    write(partial);
-    renameSync(partial, file);
-  } catch (error) {
-    rmSync(partial, { force: true });
-    throw new DataError(`${file} can't be written: ${(error as Error).message}`, { cause: error });
-  }
 }
 
 /** NumPy's format 1.0: magic, version, header padded so that the data begin at a multiple of 64. */
@@ -96,7 +85,7 @@ async function asParquet(file: string, result: Embeddings): Promise<void> {
       ...(result.classes === null ? [] : [{ key: 'classes', value: JSON.stringify(result.classes) }]),
     ],
   });
-  writeBeside(file, (partial) => writeFileSync(partial, new Uint8Array(buffer)));
+  writeFileWhole(file, new Uint8Array(buffer));
 }
 
 /**
@@ -113,13 +102,13 @@ export async function writeFeatures(file: string, result: Embeddings): Promise<s
     await asParquet(file, result);
     return [file];
   }
-  writeBeside(file, (partial) => writeFileSync(partial, npyBytes(result.features, result.shape)));
+  writeFileWhole(file, npyBytes(result.features, result.shape));
   const beside = `${file.slice(0, -format.length)}.paths.jsonl`;
   const lines = result.paths.map((name, i) => {
     const label = result.labels[i];
     const className = result.classes?.[label ?? -1];
     return JSON.stringify(className === undefined ? { path: name } : { path: name, label, class: className });
   });
-  writeBeside(beside, (partial) => writeFileSync(partial, lines.join('\n') + '\n'));
+  writeFileWhole(beside, lines.join('\n') + '\n');
   return [file, beside];
 }

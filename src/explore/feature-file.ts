@@ -5,7 +5,7 @@
 import { DataError } from '../errors.js';
 import { FileBytes } from '../weights/file-bytes.js';
 import { filePrefix, readSafetensorsHeader } from '../weights/safetensors.js';
-import { writeWhole } from '../weights/write-file.js';
+import { writeWhole } from '../atomic-file.js';
 
 /** How far a row's squared length may be from 1; float32 rounding is a thousand times below. */
 const LENGTH_TOLERANCE = 1e-3;

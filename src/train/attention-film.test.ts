@@ -126,7 +126,7 @@ test('a stopped run goes on with its images though the originals are gone', asyn
   assert.ok(image !== undefined);
   // a later step's, as a killed run may leave it, and half of a file
   writeFileSync(path.join(image.folder, 'step-00000007.npy'), 'later');
-  writeFileSync(path.join(image.folder, 'step-00000005.npy.partial'), 'half');
+  writeFileSync(path.join(image.folder, 'step-00000005.npy.partial-1'), 'half');
   await train({ output: run, resume: true });
   const frames = filmHashes(run);
   const stopped = `${image.name}/step-00000004.npy`;

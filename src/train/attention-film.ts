@@ -6,9 +6,10 @@
  * the images are kept resized in the run folder, since the originals may vanish.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
+import { writeFileWhole } from '../atomic-file.js';
 import { decodeImage, type ImageItems, PhiloxStream, Purpose } from '../data/index.js';
 import { DataError, DinoError } from '../errors.js';
 import { npyBytes } from '../eval/write-features.js';
@@ -177,19 +178,16 @@ const sizesOf = (backbone: AttentiveBackbone, settings: TrainSettings) => ({
   },
 });
 
-/** No flush to the disk: a frame that a power cut takes is computed again, or missed. */
-function writeBeside(file: string, bytes: Uint8Array | string): void {
-  const beside = `${file}.partial`;
-  writeFileSync(beside, bytes);
-  renameSync(beside, file);
-}
+/** A frame that a power cut takes is computed again, or missed. */
+const writeBeside = (file: string, content: Uint8Array | string): void =>
+  writeFileWhole(file, content, { flush: false });
 
 /** Frames after `step`, and what a killed process left half written. */
 function removeLater(run: string, step: number): void {
   for (const { folder, steps } of listWatched(run)) {
     for (const later of steps) if (later > step) rmSync(path.join(folder, frameName(later)), { force: true });
     for (const file of readdirSync(folder)) {
-      if (file.endsWith('.partial')) rmSync(path.join(folder, file), { force: true });
+      if (file.includes('.partial-')) rmSync(path.join(folder, file), { force: true });
     }
   }
 }

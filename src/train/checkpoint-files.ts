@@ -16,7 +16,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { CheckpointError } from '../errors.js';
 import { FileBytes } from '../weights/file-bytes.js';
-import { syncFolder, writeWhole } from '../weights/write-file.js';
+import { syncFolder, writeFileWhole, writeWhole } from '../atomic-file.js';
 
 /** Bytes that are hashed and written, or read and hashed, at a time. */
 const PART_BYTES = 16 * 2 ** 20;
@@ -243,12 +243,12 @@ export function writeCheckpoint({ run, step, files, keep }: CheckpointImage): vo
       });
       state[name] = { bytes: bytes.length, sha256: hash.digest('hex') };
     }
-    writeText(path.join(beside, 'state.json'), `${JSON.stringify({ step, files: state }, null, 2)}\n`);
+    writeFileWhole(path.join(beside, 'state.json'), `${JSON.stringify({ step, files: state }, null, 2)}\n`);
     syncFolder(beside);
     rmSync(folder, { recursive: true, force: true }); // only ever the same step of the same run
     renameSync(beside, folder);
     syncFolder(checkpointsPath(run));
-    writeText(latestPath(run), `${folderName(step)}\n`);
+    writeFileWhole(latestPath(run), `${folderName(step)}\n`);
   } catch (error) {
     try {
       rmSync(beside, { recursive: true, force: true });
@@ -272,5 +272,3 @@ export function writeCheckpoint({ run, step, files, keep }: CheckpointImage): vo
     );
   }
 }
-
-const writeText = (file: string, text: string): void => writeWhole(file, (write) => write(Buffer.from(text)));

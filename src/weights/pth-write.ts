@@ -4,7 +4,7 @@
  */
 import { CheckpointError } from '../errors.js';
 import { elementSize, scope, Tensor, type DType } from '../torch/index.js';
-import { writeWhole } from './write-file.js';
+import { writeWhole } from '../atomic-file.js';
 import { ZipWriter } from './zip-write.js';
 
 /** What a PyTorch file can be made of: a Map is a dict, an array a list. */
@@ -36,24 +36,29 @@ const VERSION = '3\n';
 export function writePth(file: string, value: PthValue): void {
   const tensors: Tensor[] = [];
   const pickle = new PickleWriter((tensor) => tensors.push(tensor) - 1).write(value);
-  writeWhole(file, (write) => {
-    const archive = new ZipWriter(write);
-    archive.add(`${FOLDER}/data.pkl`, pickle);
-    archive.add(`${FOLDER}/byteorder`, Buffer.from('little'));
-    for (const [key, tensor] of tensors.entries()) {
-      scope(() => {
-        const array = tensor.numel === 0 ? new Uint8Array(0) : tensor.detach().to('cpu').contiguous().data();
-        const bytes = new Uint8Array(
-          array.buffer,
-          array.byteOffset,
-          tensor.numel * elementSize[tensor.dtype],
-        );
-        archive.add(`${FOLDER}/data/${key}`, bytes);
-      });
-    }
-    archive.add(`${FOLDER}/version`, Buffer.from(VERSION));
-    archive.end();
-  });
+  writeWhole(
+    file,
+    (write) => {
+      const archive = new ZipWriter(write);
+      archive.add(`${FOLDER}/data.pkl`, pickle);
+      archive.add(`${FOLDER}/byteorder`, Buffer.from('little'));
+      for (const [key, tensor] of tensors.entries()) {
+        scope(() => {
+          const array =
+            tensor.numel === 0 ? new Uint8Array(0) : tensor.detach().to('cpu').contiguous().data();
+          const bytes = new Uint8Array(
+            array.buffer,
+            array.byteOffset,
+            tensor.numel * elementSize[tensor.dtype],
+          );
+          archive.add(`${FOLDER}/data/${key}`, bytes);
+        });
+      }
+      archive.add(`${FOLDER}/version`, Buffer.from(VERSION));
+      archive.end();
+    },
+    { failure: CheckpointError },
+  );
 }
 
 /** Protocol 2, as torch.save uses; without a memo, which only makes pickles shorter. */

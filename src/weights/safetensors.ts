@@ -8,7 +8,7 @@ import { CheckpointError } from '../errors.js';
 import { elementSize, fromTypedArray, noGrad, scope, type DType, type Tensor } from '../torch/index.js';
 import { FileBytes } from './file-bytes.js';
 import { typedView } from './typed-view.js';
-import { writeWhole } from './write-file.js';
+import { writeWhole } from '../atomic-file.js';
 
 /** The reference implementation refuses longer headers too. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -206,16 +206,20 @@ export function writeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
 ): void {
   const { prefix, list } = layOut(tensors, metadata);
-  writeWhole(file, (write) => {
-    write(prefix);
-    for (const [, tensor] of list) {
-      if (tensor.numel === 0) continue;
-      scope(() => {
-        const array = tensor.detach().to('cpu').contiguous().data();
-        write(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
-      });
-    }
-  });
+  writeWhole(
+    file,
+    (write) => {
+      write(prefix);
+      for (const [, tensor] of list) {
+        if (tensor.numel === 0) continue;
+        scope(() => {
+          const array = tensor.detach().to('cpu').contiguous().data();
+          write(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+        });
+      }
+    },
+    { failure: CheckpointError },
+  );
 }
 
 /**

@@ -23,6 +23,10 @@ export function keepTask(task: Task): void {
   tasks.value = new Map(tasks.value).set(task.id, task);
 }
 
+/** The task of an id as it is now; a component that asks is drawn anew with it. */
+export const useTask = (id: string | null): Task | undefined =>
+  id === null ? undefined : tasks.value.get(id);
+
 function handle(event: StudioEvent): void {
   switch (event.type) {
     case 'runs':

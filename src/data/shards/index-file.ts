@@ -10,10 +10,10 @@
  *
  * A shard of another size or time of change than the index has is read anew, and so is all when the version is another.
  */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { closeSync, fstatSync, mkdirSync, openSync, readSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
+import { writeWhole } from '../../atomic-file.js';
 import { PackedImages } from '../packed-images.js';
 import type { ScannedShard } from './shard-part.js';
 
@@ -131,8 +131,8 @@ export function readIndex(file: string, folder: string): ShardIndex | null {
   }
 }
 
-/** Writes an index beside its place and renames it. @throws Error of the file system */
-export async function writeIndex(file: string, folder: string, index: ShardIndex): Promise<void> {
+/** Writes an index beside its place and renames it. @throws DataError when it can't be written */
+export function writeIndex(file: string, folder: string, index: ShardIndex): void {
   const { images, shards, fingerprint, description } = index;
   const { names, blocks, labels, offsets, lengths } = images.shared;
   const header: IndexHeader = {
@@ -149,24 +149,12 @@ export async function writeIndex(file: string, folder: string, index: ShardIndex
   MAGIC.copy(start);
   start.writeUInt32LE(text.length, 8);
   text.copy(start, 12);
-  await mkdir(path.dirname(file), { recursive: true });
-  const partial = `${file}.partial-${process.pid}`;
-  const handle = await open(partial, 'w');
-  try {
-    await handle.appendFile(start);
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeWhole(file, (write) => {
+    write(start);
     for (const array of [...names, blocks, ...(labels === null ? [] : [labels]), offsets!, lengths!]) {
-      const bytes = Buffer.from(array);
-      for (let done = 0; done < bytes.length; done += CHUNK) {
-        await handle.appendFile(bytes.subarray(done, done + CHUNK));
-      }
-      await handle.appendFile(Buffer.alloc(padded(bytes.length) - bytes.length));
+      write(Buffer.from(array));
+      write(Buffer.alloc(padded(array.byteLength) - array.byteLength));
     }
-    await handle.sync();
-    await handle.close();
-    await rename(partial, file);
-  } catch (error) {
-    await handle.close().catch(() => undefined);
-    await rm(partial, { force: true });
-    throw error;
-  }
+  });
 }

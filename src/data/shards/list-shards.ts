@@ -216,14 +216,10 @@ function isCurrent(index: ShardIndex, files: readonly ShardFile[], described: De
 }
 
 /** Writes to the first place that can be written to. */
-async function keepIndex(
-  places: readonly string[],
-  folder: string,
-  index: ShardIndex,
-): Promise<string | null> {
+function keepIndex(places: readonly string[], folder: string, index: ShardIndex): string | null {
   for (const place of places) {
     try {
-      await writeIndex(place, folder, index);
+      writeIndex(place, folder, index);
       return place;
     } catch {
       // a folder that can't be written to, or a full disk: the images are listed all the same
@@ -277,7 +273,7 @@ export async function listShards(
     };
     const { labels } = labelling(images, index.shards, described);
     index.fingerprint = fingerprint(images.withLabels(labels), described);
-    kept = images.length > 0 ? await keepIndex(places, folder, index) : null;
+    kept = images.length > 0 ? keepIndex(places, folder, index) : null;
   }
   const unreadable = index.shards.flatMap(({ problems }, i) =>
     problems.map(({ offset, reason }) => ({ path: index.images.parts[i]!.file!, offset, reason })),

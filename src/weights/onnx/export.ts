@@ -9,7 +9,7 @@ import { CheckpointError, ConfigError } from '../../errors.js';
 import { type Backbone, IMAGENET_MEAN, IMAGENET_STD, VisionTransformer } from '../../models/index.js';
 import { packageVersion } from '../../version.js';
 import type { Model } from '../load.js';
-import { writeWhole } from '../write-file.js';
+import { writeFileWhole } from '../../atomic-file.js';
 import { addResNet, addXCiT, isResNet, isXCiT } from './convolutional.js';
 import { GraphBuilder } from './graph-builder.js';
 import { encodeModel, type OnnxModel } from './proto.js';
@@ -128,7 +128,7 @@ export function writeBytes(file: string, bytes: Uint8Array): void {
       cause: error,
     });
   }
-  writeWhole(file, (write) => write(bytes));
+  writeFileWhole(file, bytes, { failure: CheckpointError });
 }
 
 const shapes = (values: OnnxModel['graph']['input']): Record<string, (number | string)[]> =>

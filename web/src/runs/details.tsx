@@ -1,6 +1,7 @@
 /** What a run is made of: settings, data, checkpoints, evaluations, skipped images. */
 import type { RunDetails } from '../api.ts';
 import { bytes, count, setting, short, when } from './format.ts';
+import { SettingsTable } from './settings-table.tsx';
 
 function Settings({ details }: { details: RunDetails }) {
   const { config } = details;
@@ -8,20 +9,7 @@ function Settings({ details }: { details: RunDetails }) {
   return (
     <details>
       <summary>Settings</summary>
-      <div class="scroll" tabIndex={0}>
-        <table class="settings">
-          <tbody>
-            {Object.entries(config.settings).map(([name, value]) => (
-              <tr key={name}>
-                <th scope="row">
-                  <code>{name}</code>
-                </th>
-                <td>{setting(value)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <SettingsTable settings={Object.entries(config.settings)} />
     </details>
   );
 }
