@@ -1,7 +1,13 @@
 /** What the index knows of a shard: its images, where they lie, their labels, and what can't be read. */
 import { open, type FileHandle } from 'node:fs/promises';
 import type { PackedImages } from '../packed-images.js';
-import type { ByteSource } from './tar.js';
+
+/** A source of bytes: an open file. */
+export interface ByteSource {
+  readonly size: number;
+  /** The bytes, fewer only at the end of the file. Valid until the next read. */
+  read(offset: number, length: number): Promise<Buffer>;
+}
 
 /** What can't be read of a shard, or was passed over. */
 export interface ShardProblem {

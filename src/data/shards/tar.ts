@@ -5,7 +5,7 @@
  * An archive is not to be trusted. A header must have a right checksum and a size that is a number; what it announces
  * must be there. At the first one that isn't, reading ends with the problem: what came before stays good.
  */
-import type { ShardProblem } from './shard-part.js';
+import type { ByteSource, ShardProblem } from './shard-part.js';
 
 export const BLOCK_SIZE = 512;
 
@@ -13,13 +13,6 @@ export const BLOCK_SIZE = 512;
 const MAX_NAME = 16384;
 /** Largest pax header or label file, in bytes. */
 export const MAX_SMALL_FILE = 2 ** 20;
-
-/** A source of bytes: an open file. */
-export interface ByteSource {
-  readonly size: number;
-  /** The bytes, fewer only at the end of the file. Valid until the next read. */
-  read(offset: number, length: number): Promise<Buffer>;
-}
 
 /** A regular file in an archive. */
 export interface TarMember {
