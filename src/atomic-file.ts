@@ -48,7 +48,8 @@ export function writeWhole(
   const partial = `${file}.partial-${process.pid}`; // two processes may write one file
   let fd: number | undefined;
   try {
-    const out = openSync(partial, 'w');
+    rmSync(partial, { force: true });
+    const out = openSync(partial, 'wx'); // anew: a link that someone put there is not written through
     fd = out;
     fill((bytes) => writeFully(out, bytes));
     if (flush) fsyncSync(fd);

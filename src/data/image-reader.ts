@@ -22,6 +22,9 @@ export function readProblem(error: unknown): DataError {
 /** A path that listImages() gives for an image of a shard: `shard.tar::name`. */
 const IN_SHARD = /^(.+?\.(?:tar|parquet))::(.*)$/is;
 
+/** The shard that such a path names; null for a file's own path. */
+export const shardOf = (path: string): string | null => IN_SHARD.exec(path)?.[1] ?? null;
+
 /**
  * Reads an image file, or an image of a shard by its path `shard.tar::name` (for one now and then: the shard is looked
  * through first; ImageReader knows its places).

@@ -7,11 +7,12 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream, type Dirent, type Stats } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DataError } from '../errors.js';
 import { IMAGE_EXTENSIONS } from './image-extensions.js';
 import type { ImageItems } from './image-items.js';
+import { shardOf } from './image-reader.js';
 import { PackedImagesBuilder } from './packed-images.js';
 import { listShards, type ShardList } from './shards/list-shards.js';
 import {
@@ -53,6 +54,11 @@ export const skippedPlace = ({ path: place, offset, reason }: UnreadablePlace) =
 export interface ListOptions {
   /** Called for each shard that is looked through because it isn't in the index yet. */
   onProgress?: ((done: number, total: number) => void) | undefined;
+  /**
+   * Whether a file or folder may be read, by its path with all links followed; the source itself is not asked about. What
+   * may not is left out, unopened, and told of in `unreadable`.
+   */
+  mayRead?: ((real: string) => boolean) | undefined;
 }
 
 const SUPPORTED = 'JPEG, PNG, WebP, AVIF, TIFF and GIF';
@@ -82,7 +88,10 @@ interface Found {
   shards: string[];
   /** How often other file extensions occurred. */
   others: Map<string, number>;
+  mayRead: ListOptions['mayRead'];
 }
+
+const OUTSIDE = 'leads outside the folders that may be read';
 
 const isImage = (name: string) => IMAGE_EXTENSIONS.includes(path.extname(name).toLowerCase());
 
@@ -110,8 +119,13 @@ async function walk(folder: string, ancestors: readonly string[], found: Found):
     if (entry.name.startsWith('.')) continue;
     let kind: Dirent | Stats = entry;
     if (entry.isSymbolicLink()) {
+      const place = path.join(folder, entry.name);
       try {
-        kind = await stat(path.join(folder, entry.name));
+        if (found.mayRead?.(await realpath(place)) === false) {
+          found.unreadable.push({ path: place, reason: OUTSIDE });
+          continue;
+        }
+        kind = await stat(place);
       } catch {
         // a broken link: a bad image when it is named like one
       }
@@ -153,7 +167,13 @@ function noImages(source: string, found: Found): DataError {
 
 async function listFolder(source: string, options: ListOptions): Promise<ImageList> {
   const root = path.resolve(source);
-  const found: Found = { folders: [], unreadable: [], shards: [], others: new Map() };
+  const found: Found = {
+    folders: [],
+    unreadable: [],
+    shards: [],
+    others: new Map(),
+    mayRead: options.mayRead,
+  };
   await walk(root, [], found);
   if (found.folders.length === 0) {
     if (found.shards.length === 0) throw noImages(source, found);
@@ -202,11 +222,23 @@ async function* linesOf(file: string): AsyncGenerator<string, void> {
   yield rest;
 }
 
-async function listTextFile(source: string): Promise<ImageList> {
+/** Whether what may be read holds a path, its links followed; for a path to nothing, the nearest folder that is there. */
+async function isWithin(place: string, mayRead: (real: string) => boolean): Promise<boolean> {
+  for (let at = place; ; at = path.dirname(at)) {
+    try {
+      return mayRead(await realpath(at));
+    } catch {
+      if (path.dirname(at) === at) return false;
+    }
+  }
+}
+
+async function listTextFile(source: string, { mayRead }: ListOptions): Promise<ImageList> {
   const file = path.resolve(source);
   const root = path.dirname(file);
   const items = new PackedImagesBuilder();
   items.beginPart();
+  const unreadable: UnreadablePlace[] = [];
   let first: string | null = null;
   let count = 0;
   let images = 0;
@@ -216,7 +248,10 @@ async function listTextFile(source: string): Promise<ImageList> {
     if (line.trim() === '') continue;
     count++;
     if (isImage(line)) images++;
-    items.add(path.resolve(root, line.slice(0, MAX_PATH)), null);
+    const place = path.resolve(root, line.slice(0, MAX_PATH));
+    if (mayRead !== undefined && !(await isWithin(shardOf(place) ?? place, mayRead)))
+      unreadable.push({ path: place, reason: OUTSIDE });
+    else items.add(place, null);
   }
   if (count === 0) {
     throw new DataError(
@@ -230,8 +265,9 @@ async function listTextFile(source: string): Promise<ImageList> {
     );
   }
   const list = items.finish();
+  if (list.length === 0) throw new DataError(`Everything that ${source} names ${OUTSIDE}.`);
   const fingerprint = fingerprintOf(list, root);
-  return { items: list, classes: null, root, source: file, unreadable: [], fingerprint };
+  return { items: list, classes: null, root, source: file, unreadable, fingerprint };
 }
 
 /** A hash over names relative to a folder, and labels: SHA-256. */
@@ -279,7 +315,7 @@ export async function listImages(source: string, options: ListOptions = {}): Pro
   }
   if (info.isDirectory()) return listFolder(source, options);
   refuseCompressed(source);
-  if (!isShard(source)) return listTextFile(source);
+  if (!isShard(source)) return listTextFile(source, options);
   const file = path.resolve(source);
   return listShards([file], file, path.dirname(file), options);
 }

@@ -5,7 +5,7 @@
  */
 import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { type ImageItem, type ImageList, listImages } from '../data/index.js';
+import { type ImageItem, type ImageList, listImages, skippedPlace } from '../data/index.js';
 import { checkEvalSizes, defaultEvalSizes, featureBatches } from '../eval/features.js';
 import { writeFileWhole } from '../atomic-file.js';
 import { ConfigError, DataError } from '../errors.js';
@@ -53,6 +53,8 @@ export interface BuildIndexOptions {
   numWorkers?: number;
   /** How the model was loaded, so that a search can load it again; default: its file, the teacher. */
   weights?: { given: string; checkpointKey?: string; numHeads?: number };
+  /** As in ListOptions: what may not be read is told with the skipped. */
+  mayRead?: (real: string) => boolean;
   /** What is embedded when it is aborted is kept. */
   signal?: AbortSignal | undefined;
   /** Seconds after which what was embedded is written; default 300. */
@@ -266,7 +268,7 @@ export async function buildIndex(
   const { output, onProgress } = options;
   const settings = settingsOf(model, options);
   const folder = path.resolve(output);
-  const list = await listImages(images);
+  const list = await listImages(images, { mayRead: options.mayRead });
   const isNew = !existsSync(manifestPath(folder));
   if (isNew && existsSync(folder) && readdirSync(folder).some((name) => !OURS.test(name)))
     throw new DataError(`${output} is there and is no index: give a new folder, or delete it.`);
@@ -291,6 +293,8 @@ export async function buildIndex(
       usable === null
         ? { images: [], parts: [], vectors: null, skipped: [], nextId: 0 }
         : await keptOf(folder, usable, plan);
+    for (const { path: place, reason } of list.unreadable.map(skippedPlace))
+      growing.skipped.push({ path: portable(list.root, place), reason });
     const generation = (old?.generation ?? -1) + 1;
     const counts = await grow(model, plan, growing, { weights, settings, list, folder, generation }, options);
     using index = ImageIndex.open(folder);

@@ -336,7 +336,8 @@ export interface IndexAbout {
   folder: string;
   images: number;
   width: number;
-  skipped: number;
+  /** Images that could not or may not be read. */
+  skipped: { count: number; first: SkippedEntry[] };
   source: string;
   weights: string;
   features: string;

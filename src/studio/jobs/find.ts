@@ -16,6 +16,9 @@ import { selectImages } from '../../explore/select.js';
 import type { FoundImage } from '../api.js';
 import type { JobFunction } from './index.js';
 
+/** Skipped images that are told by name. */
+const LISTED = 100;
+
 /** The index that was asked last. */
 let open: ImageIndex | null = null;
 
@@ -44,12 +47,14 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
   switch (ask.kind) {
     case 'about': {
       const { images, weights, settings, files } = index.manifest;
+      const skipped = index.skipped();
       return {
         kind: 'about',
         about: {
           folder,
-          ...{ images: index.count, width: index.width, skipped: images.skipped, source: images.source },
+          ...{ images: index.count, width: index.width, source: images.source },
           ...{ weights: weights.given, features: settings.features, hasMap: files.map !== null },
+          skipped: { count: skipped.length, first: skipped.slice(0, LISTED) },
         },
       };
     }
@@ -62,10 +67,14 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
       some([...plus, ...minus]);
       const scratch = upload === undefined ? null : mkdtempSync(path.join(os.tmpdir(), 'dino-find-'));
       try {
-        const files = scratch === null ? [] : [path.join(scratch, 'query')];
-        if (scratch !== null) writeFileSync(files[0]!, upload!);
+        const files = [...(ask.files ?? [])];
+        if (scratch !== null) {
+          files.push(path.join(scratch, 'query'));
+          writeFileSync(files[0]!, upload!);
+        }
         const matches = await searchIndex(index, {
-          ...{ plus: [...plus, ...files], minus, top, signal },
+          // a region is cut from a file, and from none that the route has not seen
+          ...{ plus: region === undefined ? [...plus, ...files] : files, minus, top, signal },
           ...(region === undefined ? {} : { region }),
           model: () => loadIndexModel(index),
         });

@@ -47,7 +47,7 @@ export interface Jobs {
       index: string;
       ask:
         | Exclude<FindAsk, { kind: 'search' | 'export' }>
-        | (Extract<FindAsk, { kind: 'search' }> & { upload?: Uint8Array })
+        | (Extract<FindAsk, { kind: 'search' }> & { upload?: Uint8Array; files?: string[] })
         | { kind: 'map' }
         | { kind: 'put'; how: 'list' | 'copy' | 'link'; target: string; groups: Record<string, string[]> };
     };
@@ -55,7 +55,7 @@ export interface Jobs {
   };
   /** Makes or updates an index (`weights` null: leaves it) and its map. */
   'index-images': {
-    input: { index: string; weights: { given: string; images: string } | null };
+    input: { index: string; weights: { given: string; images: string } | null; roots: readonly string[] };
     output: { index: string };
   };
 }

@@ -1,12 +1,14 @@
 /** The section Find: indexes of images, and what is asked of them. */
 import { existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import sharp from 'sharp';
 import { z } from 'zod';
 import { readManifest } from '../../explore/index-format.js';
+import { locateWeights } from '../../weights/locate.js';
 import type { FindAnswer, FindAsk } from '../api.js';
 import type { Jobs } from '../jobs/index.js';
-import { StudioError } from '../files.js';
+import { type GivenFolders, StudioError } from '../files.js';
 import { PIXEL_LIMIT } from '../thumbnails.js';
 import { type Routes, route, type Studio } from './route.js';
 
@@ -48,20 +50,35 @@ const askSchema = z.discriminatedUnion('kind', [
   }),
 ]);
 
+/** Refuses a folder in which a link leads outside, also one to nothing: an index is read from it and written to it. */
+async function checkLinks(folders: GivenFolders, folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true }))
+    if (entry.isSymbolicLink()) await folders.forWriting(path.join(folder, entry.name));
+}
+
 /** An index under the given folders, of images and by weights that lie under them too. */
 async function indexFolder({ folders }: Studio, wanted: string): Promise<string> {
   const folder = await folders.folder(wanted);
+  await checkLinks(folders, folder);
   const { images, weights } = readManifest(folder);
-  await folders.folder(images.root);
+  // absolute as the job's process takes them, which knows nothing of the first given folder
+  await folders.folder(path.resolve(images.root));
+  const file = path.resolve(weights.file);
   // weights that are gone are told of where they are needed
-  if (existsSync(weights.file)) await folders.file(weights.file);
+  if (existsSync(file)) await folders.file(file);
   return folder;
 }
 
 export const find: Routes = (app, studio) => {
   const { folders, jobs, tasks } = studio;
 
-  /** An export's images by their paths, each of which must lie under the given folders with all links followed. */
+  /** Where images of an index are: each must lie under the given folders with all links followed. */
+  const filesOf = async (index: string, rows: number[], signal: AbortSignal): Promise<string[]> => {
+    const answer = await jobs.run('find', { index, ask: { kind: 'images', rows } }, { signal });
+    const images = answer.kind === 'images' ? answer.images : [];
+    return Promise.all(images.map((image) => folders.file(image.path)));
+  };
+
   const checkedExport = async (
     index: string,
     { how, target, groups }: Extract<FindAsk, { kind: 'export' }>,
@@ -69,11 +86,7 @@ export const find: Routes = (app, studio) => {
   ) => {
     const place = await folders.forWriting(target);
     const paths: Record<string, string[]> = {};
-    for (const group of groups) {
-      const answer = await jobs.run('find', { index, ask: { kind: 'images', rows: group.rows } }, { signal });
-      const images = answer.kind === 'images' ? answer.images : [];
-      paths[group.name] = await Promise.all(images.map((image) => folders.file(image.path)));
-    }
+    for (const group of groups) paths[group.name] = await filesOf(index, group.rows, signal);
     return { kind: 'put' as const, how, target: place, groups: paths };
   };
 
@@ -83,9 +96,12 @@ export const find: Routes = (app, studio) => {
     { body: z.object({ weights: name, images: name, output: name }) },
     async ({ body }) => {
       const given = await folders.resolve(body.weights);
+      // a run or a checkpoint is a folder, in which a link could lead out
+      await folders.file(locateWeights(given, 'teacher').file);
       const images = await folders.resolve(body.images);
       const index = await folders.forWriting(body.output);
-      const input = { index, weights: { given, images } };
+      if (existsSync(index)) await checkLinks(folders, await folders.folder(index));
+      const input = { index, weights: { given, images }, roots: folders.roots };
       return tasks.start('index-images', `Indexing ${path.basename(images)}`, input, (output) => output);
     },
   );
@@ -93,7 +109,12 @@ export const find: Routes = (app, studio) => {
   route(app, 'POST /api/find/map', { body: z.object({ index: name }) }, async ({ body }) => {
     const index = await indexFolder(studio, body.index);
     const title = `Laying out the map of ${path.basename(index)}`;
-    return tasks.start('index-images', title, { index, weights: null }, (output) => output);
+    return tasks.start(
+      'index-images',
+      title,
+      { index, weights: null, roots: folders.roots },
+      (output) => output,
+    );
   });
 
   route(app, 'GET /api/find/map', { query: z.object({ index: name }) }, async ({ query, signal }) => {
@@ -111,8 +132,13 @@ export const find: Routes = (app, studio) => {
     async ({ body, signal }) => {
       const index = await indexFolder(studio, body.index);
       const { ask } = body;
-      const asked = ask.kind === 'export' ? await checkedExport(index, ask, signal) : ask;
-      return answerOf(await jobs.run('find', { index, ask: asked }, { signal }));
+      const asked = async (): Promise<Jobs['find']['input']['ask']> => {
+        if (ask.kind === 'export') return checkedExport(index, ask, signal);
+        if (ask.kind === 'search' && ask.region !== undefined)
+          return { ...ask, files: await filesOf(index, ask.plus, signal) };
+        return ask;
+      };
+      return answerOf(await jobs.run('find', { index, ask: await asked() }, { signal }));
     },
   );
 

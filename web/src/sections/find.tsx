@@ -162,12 +162,23 @@ function Explore({ index }: { index: string }) {
   return (
     <>
       <p>
-        {about.images} images of {about.source}, by {about.weights}
-        {about.skipped > 0 && `; ${about.skipped} could not be read`}.{' '}
+        {about.images} images of {about.source}, by {about.weights}.{' '}
         <button type="button" onClick={close}>
           Another index
         </button>
       </p>
+      {about.skipped.count > 0 && (
+        <details>
+          <summary>{about.skipped.count} left out</summary>
+          <ul>
+            {about.skipped.first.map(({ path, reason }) => (
+              <li key={path}>
+                {path}: {reason}
+              </li>
+            ))}
+          </ul>
+        </details>
+      )}
       <nav aria-label="What to do with the images" class="row">
         {(Object.keys(VIEWS) as View[]).map((each) => (
           <button
