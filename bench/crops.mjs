@@ -4,6 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
 import { ImageReader } from '../dist/data/index.js';
+import { ImageSource } from '../dist/data/image-source.js';
 import { PackedImages } from '../dist/data/packed-images.js';
 import { renderPosition, slotBytes } from '../dist/data/render.js';
 import { PAPER } from '../dist/train/presets.js';
@@ -43,7 +44,8 @@ if (c.globalSize) {
 const job = { kind: 'crops', seed: 0, batchSize: 1, augmentation };
 const { globals, locals } = slotBytes(job);
 const out = new Uint8Array(new SharedArrayBuffer(globals + locals));
-const images = new ImageReader(PackedImages.from(files.map((path) => ({ path, label: null }))));
+const list = PackedImages.from(files.map((path) => ({ path, label: null })));
+const images = new ImageSource(new ImageReader(list));
 const times = Math.max(1, Math.round((c.set === 'cifar' ? 400 : c.set === 'photos' ? 60 : 5) / files.length));
 let epoch = 0;
 async function all() {

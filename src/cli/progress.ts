@@ -14,6 +14,9 @@ export function formatDuration(seconds: number): string {
   return whole >= 60 ? `${Math.floor(whole / 60)}m${two(whole % 60)}s` : `${whole}s`;
 }
 
+/** 2 ** 30 -> "1.00 GiB". */
+const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
+
 interface Line {
   epoch: string;
   loss: string;
@@ -63,6 +66,7 @@ export class TrainProgress {
       case 'start': {
         const { images, stepsPerEpoch, totalSteps, startStep, device, precision, parameters, settings } =
           event;
+        const cache = event.decodedCache;
         this.#start = {
           step: startStep,
           time: this.#now(),
@@ -73,7 +77,10 @@ export class TrainProgress {
         this.#print(
           `${startStep > 0 ? `going on after step ${startStep}` : 'training'}: ${images} images, ${settings.arch} with ` +
             `${parameters < 1e6 ? `${(parameters / 1e3).toFixed(0)} k` : `${(parameters / 1e6).toFixed(1)} M`} parameters (head included) on ${device} in ${precision}, ` +
-            `${totalSteps} steps`,
+            `${totalSteps} steps` +
+            (cache === null
+              ? ''
+              : `, room for about ${cache.images} decoded images in ${gibibytes(cache.bytes)}`),
         );
         if (this.#bar) {
           this.#bar.start(totalSteps, startStep, this.#line(startStep, NaN));
@@ -99,6 +106,9 @@ export class TrainProgress {
         }
         break;
       }
+      case 'decoded-cache':
+        this.#print(`decoded cache: ${event.images} images in ${gibibytes(event.bytes)}`);
+        break;
       case 'knn': {
         const scores = Object.entries(event.top1).map(([k, top1]) => `${k}: ${top1.toFixed(1)}%`);
         this.#print(`k-NN after epoch ${event.epoch + 1}: ${scores.join(', ')}`);

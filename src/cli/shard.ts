@@ -1,5 +1,6 @@
 /** `dino shard`: images into tar shards, or the index of shards; see src/data/shards. */
 import type { Command } from 'commander';
+import { parseBytes } from '../bytes.js';
 import { addExamples, check, interruptSignal, type Invocation, readNumber } from './command.js';
 import { counter } from './eval-options.js';
 
@@ -15,18 +16,6 @@ export function define(command: Command): void {
     'dino shard imagenet/train --output shards/train --shard-size 1GB',
     "dino shard 'shards/train/shard-{000000..000146}.tar' --index",
   );
-}
-
-const UNITS: Readonly<Record<string, number>> = {
-  ...{ '': 1, b: 1, k: 1e3, kb: 1e3, m: 1e6, mb: 1e6, g: 1e9, gb: 1e9, t: 1e12, tb: 1e12 },
-  ...{ kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, tib: 2 ** 40 },
-};
-
-/** A number of bytes with a unit; null for anything else. */
-export function parseBytes(text: string): number | null {
-  const [, number, unit] = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim()) ?? [];
-  const scale = UNITS[unit?.toLowerCase() ?? '-'];
-  return number === undefined || scale === undefined ? null : Math.round(Number(number) * scale);
 }
 
 const MEBIBYTE = 2 ** 20;

@@ -26,14 +26,22 @@ export interface DecodedImage extends PixelImage {
   /** Size of the whole image, after orientation. */
   originalWidth: number;
   originalHeight: number;
+  /** Whether its decoder makes smaller images too: when asked to `reduce`, {@link decodedSize} says how small. */
+  isReducible: boolean;
 }
 
+/** How much smaller an image of this size may be decoded: 1 for full size, 4 for a quarter of the sides. */
+export type Reduce = (width: number, height: number) => number;
+
 export interface DecodeOptions {
-  /**
-   * How much smaller the image may be decoded, given its full size: 1 for full size, 4 for a quarter of the sides.
-   * Only taken for JPEG and WebP, whose decoders make small images in a fraction of the time.
-   */
-  reduce?: (width: number, height: number) => number;
+  /** Only taken for JPEG and WebP, whose decoders make small images in a fraction of the time. */
+  reduce?: Reduce;
+}
+
+/** In pixels. */
+export interface Size {
+  width: number;
+  height: number;
 }
 
 type ImageFormat = 'JPEG' | 'PNG' | 'WebP' | 'AVIF' | 'TIFF' | 'GIF';
@@ -103,7 +111,8 @@ async function decodeCmyk(bytes: Uint8Array): Promise<DecodedImage> {
   const { data, info } = await rawPixels(pipeline);
   const { width, height } = info;
   const rgb = cmykToRgb(data, width, height);
-  return { data: rgb, width, height, channels: 3, originalWidth: width, originalHeight: height };
+  const size = { width, height, originalWidth: width, originalHeight: height };
+  return { data: rgb, channels: 3, ...size, isReducible: false };
 }
 
 /** Only JPEG and TIFF hold CMYK; a JPEG says so with four components in its frame header. */
@@ -158,8 +167,9 @@ export async function decodeBytes(bytes: Uint8Array, options: DecodeOptions = {}
       if (metadata.space === 'cmyk') return await decodeCmyk(bytes);
     }
     const pipeline = sharp(bytes, base);
-    let original: { width: number; height: number } | null = null;
-    if (options.reduce !== undefined && (format === 'JPEG' || format === 'WebP')) {
+    const isReducible = format === 'JPEG' || format === 'WebP';
+    let original: Size | null = null;
+    if (options.reduce !== undefined && isReducible) {
       original = await reduceSize(pipeline, format, bytes, options.reduce);
     }
     const { data, info } = await rawPixels(pipeline.toColourspace('srgb'));
@@ -167,6 +177,7 @@ export async function decodeBytes(bytes: Uint8Array, options: DecodeOptions = {}
     return {
       ...{ data, width, height, channels },
       ...{ originalWidth: original?.width ?? width, originalHeight: original?.height ?? height },
+      isReducible,
     };
   } catch (error) {
     if (error instanceof DataError) throw error;
@@ -183,6 +194,18 @@ export const LEAST_REDUCTION = 3;
 const MOST_REDUCTION = 8;
 
 /**
+ * The size that a reducible image of this size is decoded at: nothing else decides its pixels. Factors are whole, 3 to 8,
+ * so that an image has few sizes over the epochs, which can be kept (decoded-cache.ts). Rounded down: sharp lets libjpeg
+ * decode at full size when an image is 2.99 times too large, and at half when it is 4.99.
+ */
+export function decodedSize(width: number, height: number, reduce: Reduce): Size {
+  const factor = Math.floor(Math.min(reduce(width, height), MOST_REDUCTION));
+  if (factor < LEAST_REDUCTION) return { width, height };
+  const smaller = (side: number) => Math.max(1, Math.floor(side / factor));
+  return { width: smaller(width), height: smaller(height) };
+}
+
+/**
  * Asks for a smaller image where that is allowed and pays: from a third on, libjpeg decodes at half or a quarter and
  * libvips scales the rest with the bicubic kernel that the crops are scaled with.
  * @returns the full size after orientation when it was reduced
@@ -191,8 +214,8 @@ async function reduceSize(
   pipeline: Sharp,
   format: ImageFormat,
   bytes: Uint8Array,
-  reduce: (width: number, height: number) => number,
-): Promise<{ width: number; height: number } | null> {
+  reduce: Reduce,
+): Promise<Size | null> {
   if (format === 'JPEG') {
     const frame = jpegFrame(bytes);
     // orientation may swap the sides, so either way round must be large enough to go on
@@ -201,10 +224,8 @@ async function reduceSize(
     if (Math.max(reduce(width, height), reduce(height, width)) < LEAST_REDUCTION) return null;
   }
   const { autoOrient } = await pipeline.metadata();
-  const factor = Math.min(reduce(autoOrient.width, autoOrient.height), MOST_REDUCTION);
-  if (factor < LEAST_REDUCTION) return null;
-  const width = Math.ceil(autoOrient.width / factor);
-  const height = Math.ceil(autoOrient.height / factor);
+  const { width, height } = decodedSize(autoOrient.width, autoOrient.height, reduce);
+  if (width === autoOrient.width && height === autoOrient.height) return null;
   pipeline.resize(width, height, { fit: 'fill', kernel: 'cubic', fastShrinkOnLoad: true });
   return autoOrient;
 }

@@ -8,12 +8,15 @@
 import { availableParallelism } from 'node:os';
 import { ConfigError, DataError } from '../errors.js';
 import { resolveAugmentation, type AugmentationSettings } from './augmentation.js';
+import { decodedSize } from './decode.js';
+import { DecodedCache } from './decoded-cache.js';
 import type { ImageItems } from './image-items.js';
 import { PackedImages } from './packed-images.js';
 import { epochPermutation } from './philox.js';
 import { SlotPool, type BatchPlan, type FilledSlot } from './pool.js';
 import {
   planesBytes,
+  reductionFor,
   slotBytes,
   type Box,
   type CropJob,
@@ -89,6 +92,8 @@ export interface MultiCropLoaderOptions {
   shard?: { rank: number; count: number };
   /** Batches in memory at once, at least 2. Default 3 (2 without workers). */
   slots?: number;
+  /** Bytes of decoded images that are kept over the epochs; 0 for none, the default. Changes no byte of a batch. */
+  decodedCache?: number;
   signal?: AbortSignal;
   /** The worker's file; another one only in tests. */
   workerFile?: URL;
@@ -112,6 +117,8 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
   readonly batchesPerEpoch: number;
   readonly augmentation: AugmentationSettings;
   readonly #pool: SlotPool;
+  readonly #job: CropJob;
+  readonly #cache: DecodedCache | null;
   readonly #globalBytes: number;
 
   /**
@@ -120,13 +127,15 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
   constructor(options: MultiCropLoaderOptions) {
     const { items, batchSize, seed, startEpoch = 0, startBatch = 0, epochs = Infinity } = options;
     const { numWorkers = defaultNumWorkers(), shard = { rank: 0, count: 1 } } = options;
-    const { slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS } = options;
+    const { slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS, decodedCache = 0 } = options;
     const problems: string[] = [];
     if (!wholeNumber(batchSize, 1))
       problems.push(`batchSize must be a whole number above 0, but is ${batchSize}`);
     if (!wholeNumber(seed, 0)) problems.push(`seed must be a whole number, 0 or more, but is ${seed}`);
     if (!wholeNumber(numWorkers, 0)) problems.push(`numWorkers must be 0 or more, but is ${numWorkers}`);
     if (!wholeNumber(slots, 2)) problems.push(`slots must be 2 or more, but is ${slots}`);
+    if (!wholeNumber(decodedCache, 0))
+      problems.push(`decodedCache must be a number of bytes, 0 or more, but is ${decodedCache}`);
     if (!wholeNumber(startEpoch, 0) || !wholeNumber(startBatch, 0)) {
       problems.push(`startEpoch and startBatch must be 0 or more, but are ${startEpoch} and ${startBatch}`);
     }
@@ -149,7 +158,9 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
       throw new ConfigError(`startBatch is ${startBatch}, but an epoch has ${this.batchesPerEpoch} batches`);
     }
     const job: CropJob = { kind: 'crops', seed, batchSize, augmentation: this.augmentation };
+    this.#job = job;
     this.#globalBytes = slotBytes(job).globals;
+    this.#cache = decodedCache > 0 ? DecodedCache.create(decodedCache, items.length) : null;
     const { batchesPerEpoch } = this;
     function* plans(): Generator<BatchPlan> {
       for (let epoch = startEpoch; epoch < epochs; epoch++) {
@@ -161,8 +172,24 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
     }
     this.#pool = new SlotPool({
       ...{ job, numWorkers, slots, plans: plans(), signal: options.signal, workerFile: options.workerFile },
-      images: PackedImages.from(items),
+      ...{ images: PackedImages.from(items), cache: this.#cache },
     });
+  }
+
+  /** What the cache holds by now; null without one. */
+  get cached(): { images: number; bytes: number } | null {
+    return this.#cache?.held ?? null;
+  }
+
+  /** Bytes that a JPEG of this size takes once it is decoded for this loader's crops, on average. */
+  decodedBytes(width: number, height: number): number {
+    const epochs = 16;
+    let bytes = 0;
+    for (let epoch = 0; epoch < epochs; epoch++) {
+      const size = decodedSize(width, height, reductionFor(this.#job, { epoch, imageIndex: 0, position: 0 }));
+      bytes += 3 * size.width * size.height;
+    }
+    return bytes / epochs;
   }
 
   /** Starts the workers now, so that the first batch is sooner ready; the first next() does it otherwise. */

@@ -7,7 +7,9 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { DataError, EngineError } from '../errors.js';
 import { loadCropsAddon } from './crops.js';
+import type { DecodedCache } from './decoded-cache.js';
 import { ImageReader } from './image-reader.js';
+import { ImageSource } from './image-source.js';
 import type { PackedImages } from './packed-images.js';
 import { renderPosition, slotBytes, type Job, type PositionResult } from './render.js';
 import {
@@ -37,6 +39,8 @@ export interface FilledSlot extends BatchPlan {
 export interface PoolOptions {
   job: Job;
   images: PackedImages;
+  /** Keeps what was decoded, for all threads; default none. */
+  cache?: DecodedCache | null;
   /** Worker threads; 0 renders in this thread, when a batch is asked for. */
   numWorkers: number;
   /** Batches in memory at once: held, waiting and being filled. */
@@ -63,7 +67,7 @@ const LOCAL_LANES = 2;
 
 export class SlotPool {
   readonly #options: PoolOptions;
-  readonly #images: ImageReader;
+  readonly #images: ImageSource;
   readonly #buffers: SharedArrayBuffer[];
   readonly #bytes: Uint8Array[];
   readonly #control: Control;
@@ -81,7 +85,7 @@ export class SlotPool {
     this.#options = options;
     const { job, slots } = options;
     const { globals, locals } = slotBytes(job);
-    this.#images = new ImageReader(options.images);
+    this.#images = new ImageSource(new ImageReader(options.images), options.cache);
     this.#buffers = Array.from({ length: slots }, () => new SharedArrayBuffer(globals + locals));
     this.#bytes = this.#buffers.map((buffer) => new Uint8Array(buffer));
     this.#control = Control.create(slots, job.batchSize);
@@ -105,6 +109,7 @@ export class SlotPool {
     const setup: WorkerSetup = {
       job: this.#options.job,
       images: this.#options.images.shared,
+      cache: this.#options.cache?.shared ?? null,
       slots: this.#buffers,
       control: this.#control.buffer,
     };
@@ -252,7 +257,7 @@ export class SlotPool {
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
     await Promise.all(this.#workers.map(stopWorker));
     this.#workers = [];
-    this.#images.close();
+    this.#images.reader.close();
     this.#wake?.();
   }
 }

@@ -10,13 +10,12 @@ import {
   type CropParams,
 } from './augmentation.js';
 import { renderCrops, resizeImage, type CropTarget } from './crops.js';
-import { LEAST_REDUCTION, type DecodedImage } from './decode.js';
+import { LEAST_REDUCTION, type DecodedImage, type Reduce } from './decode.js';
 import { DataError } from '../errors.js';
 import { centerCropWindow, resizedShape } from './eval-geometry.js';
-import type { ImageReader } from './image-reader.js';
+import type { ImageSource } from './image-source.js';
 import { PhiloxStream, Purpose } from './philox.js';
 import { thumbnail } from './thumbnail.js';
-import { useImage } from './use-image.js';
 
 /** Training: the crops of one image. */
 export interface CropJob {
@@ -107,23 +106,30 @@ export function allowedReduction(crops: readonly CropParams[], targets: readonly
   return factor / MARGIN;
 }
 
+const sampleCrops = (job: CropJob, place: Place, width: number, height: number): CropParams[] =>
+  sampleCropParams(job.augmentation, { ...place, seed: job.seed, width, height });
+
+/** How much smaller an image may be decoded for the crops of this place. */
+export const reductionFor =
+  (job: CropJob, place: Place): Reduce =>
+  (width, height) => {
+    // no crop is larger than the image: most images need no closer look
+    const bound = Math.min(width, height) / job.augmentation.globalCropsSize / MARGIN;
+    if (bound < LEAST_REDUCTION) return bound;
+    return allowedReduction(sampleCrops(job, place, width, height), cropTargets(job, place.position));
+  };
+
 async function renderMultiCrop(
   job: CropJob,
-  bytes: Uint8Array,
+  images: ImageSource,
   place: Place,
+  from: number,
   out: Uint8Array,
 ): Promise<void> {
   const targets = cropTargets(job, place.position);
-  const sample = (width: number, height: number) =>
-    sampleCropParams(job.augmentation, { ...place, seed: job.seed, width, height });
-  const reduce = (width: number, height: number) => {
-    // no crop is larger than the image: most images need no closer look
-    const bound = Math.min(width, height) / job.augmentation.globalCropsSize / MARGIN;
-    return bound < LEAST_REDUCTION ? bound : allowedReduction(sample(width, height), targets);
-  };
-  await useImage(bytes, { reduce }, (image) => {
+  await images.use(from, { reduce: reductionFor(job, place) }, (image) => {
     const { originalWidth, originalHeight } = image;
-    const crops = sample(originalWidth, originalHeight);
+    const crops = sampleCrops(job, place, originalWidth, originalHeight);
     renderCrops(image, crops, targets, out, image.width / originalWidth, image.height / originalHeight);
   });
 }
@@ -143,7 +149,7 @@ function cutOut(image: DecodedImage, box: Box): DecodedImage {
     const from = ((top + y) * image.width + left) * channels;
     data.set(image.data.subarray(from, from + width * channels), y * width * channels);
   }
-  return { data, width, height, channels, originalWidth: width, originalHeight: height };
+  return { ...image, data, width, height, originalWidth: width, originalHeight: height };
 }
 
 interface Shape {
@@ -170,7 +176,13 @@ function renderEval(job: EvalJob, decoded: DecodedImage, place: Place, out: Uint
 const RESIZED_CROP_SCALE = [0.08, 1] as const;
 const RESIZED_CROP_RATIO = [3 / 4, 4 / 3] as const;
 
-async function renderResizedCrop(job: ResizedCropJob, bytes: Uint8Array, place: Place, out: Uint8Array) {
+async function renderResizedCrop(
+  job: ResizedCropJob,
+  images: ImageSource,
+  place: Place,
+  from: number,
+  out: Uint8Array,
+): Promise<void> {
   const target = { width: job.crop, height: job.crop, offset: place.position * planesBytes(1, job.crop) };
   const sample = (width: number, height: number): CropParams => {
     const stream = new PhiloxStream(job.seed, Purpose.augmentation, place.epoch, place.imageIndex);
@@ -179,7 +191,7 @@ async function renderResizedCrop(job: ResizedCropJob, bytes: Uint8Array, place: 
     return { ...rectangle, ...plain, flip: stream.random() < 0.5 };
   };
   const reduce = (width: number, height: number) => allowedReduction([sample(width, height)], [target]);
-  await useImage(bytes, { reduce }, (image) => {
+  await images.use(from, { reduce }, (image) => {
     const { originalWidth, originalHeight } = image;
     const crops = [sample(originalWidth, originalHeight)];
     const [scaleX, scaleY] = [image.width / originalWidth, image.height / originalHeight];
@@ -187,22 +199,27 @@ async function renderResizedCrop(job: ResizedCropJob, bytes: Uint8Array, place: 
   });
 }
 
-interface Place {
+/** A place in a batch: its crops are those of (epoch, imageIndex), also when another image stands in. */
+export interface Place {
   epoch: number;
   imageIndex: number;
   position: number;
 }
 
-/** @returns the size in pixels, where it is not the same for all. */
+/**
+ * @param from the image that is read
+ * @returns the size in pixels, where it is not the same for all
+ */
 async function renderImage(
   job: Job,
-  bytes: Uint8Array,
+  images: ImageSource,
   place: Place,
+  from: number,
   out: Uint8Array,
 ): Promise<Shape | null> {
-  if (job.kind === 'eval') return useImage(bytes, {}, (image) => renderEval(job, image, place, out));
-  if (job.kind === 'crops') await renderMultiCrop(job, bytes, place, out);
-  else await renderResizedCrop(job, bytes, place, out);
+  if (job.kind === 'eval') return images.use(from, {}, (image) => renderEval(job, image, place, out));
+  if (job.kind === 'crops') await renderMultiCrop(job, images, place, from, out);
+  else await renderResizedCrop(job, images, place, from, out);
   return null;
 }
 
@@ -235,7 +252,7 @@ const MAX_REPLACEMENTS = 64;
  */
 export async function renderPosition(
   job: Job,
-  images: ImageReader,
+  images: ImageSource,
   place: Place,
   out: Uint8Array,
 ): Promise<PositionResult> {
@@ -244,11 +261,11 @@ export async function renderPosition(
   let imageIndex = place.imageIndex;
   for (;;) {
     try {
-      const shape = await renderImage(job, await images.read(imageIndex), place, out);
+      const shape = await renderImage(job, images, place, imageIndex, out);
       return { position: place.position, imageIndex, shape, skipped };
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
-      skipped.push({ ...images.where(imageIndex), reason: error.message });
+      skipped.push({ ...images.reader.where(imageIndex), reason: error.message });
     }
     if (job.kind !== 'crops') return { position: place.position, imageIndex: null, shape: null, skipped };
     if (skipped.length > MAX_REPLACEMENTS) {
@@ -259,6 +276,6 @@ export async function renderPosition(
       );
     }
     stream ??= new PhiloxStream(job.seed, Purpose.replacement, place.epoch, place.imageIndex);
-    imageIndex = stream.integer(images.count);
+    imageIndex = stream.integer(images.reader.count);
   }
 }

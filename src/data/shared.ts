@@ -3,6 +3,7 @@
  * which workers take positions of a batch. Nothing is copied between threads: a million names are held once, and a
  * worker writes pixels where the tensor will read them.
  */
+import type { SharedCache } from './decoded-cache.js';
 import type { SharedImages } from './packed-images.js';
 import type { Job, PositionResult } from './render.js';
 
@@ -10,6 +11,8 @@ import type { Job, PositionResult } from './render.js';
 export interface WorkerSetup {
   job: Job;
   images: SharedImages;
+  /** Decoded images of all threads; null without. */
+  cache: SharedCache | null;
   slots: SharedArrayBuffer[];
   control: SharedArrayBuffer;
 }

@@ -56,7 +56,8 @@ export function decodeHere(bytes: Uint8Array, { reduce }: DecodeOptions): Decode
   }
   if (size?.written !== true) return null;
   const { width, height, channels } = size;
-  return { data, width, height, channels, originalWidth: width, originalHeight: height };
+  const original = { originalWidth: width, originalHeight: height };
+  return { data, width, height, channels, ...original, isReducible: encoding !== 'PNG' };
 }
 
 /**

@@ -6,7 +6,9 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import sharp from 'sharp';
 import { DataError } from '../errors.js';
+import { DecodedCache } from './decoded-cache.js';
 import { ImageReader } from './image-reader.js';
+import { ImageSource } from './image-source.js';
 import { PackedImages } from './packed-images.js';
 import { renderPosition, type PositionResult } from './render.js';
 import {
@@ -23,7 +25,8 @@ const LANES = 2;
 const port = parentPort!;
 const setup = workerData as WorkerSetup;
 const { job } = setup;
-const images = new ImageReader(new PackedImages(setup.images));
+const cache = setup.cache === null ? null : new DecodedCache(setup.cache);
+const images = new ImageSource(new ImageReader(new PackedImages(setup.images)), cache);
 const slots = setup.slots.map((buffer) => new Uint8Array(buffer));
 const control = new Control(setup.control, job.batchSize);
 

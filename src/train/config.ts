@@ -5,6 +5,7 @@
  * augmentation strengths (constants there) are settings here, and what is wrong is refused before anything starts.
  */
 import { z } from 'zod';
+import { parseBytes } from '../bytes.js';
 import { ConfigError } from '../errors.js';
 import { OPTIMIZERS } from '../optim/names.js';
 import { didYouMean } from './nearest.js';
@@ -147,6 +148,16 @@ export const settingFields = {
   // ------------------------------------------------------------------------------------ running the training
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).describe('seed of everything random'),
   numWorkers: whole(0).describe('loader workers; changes the speed, never the result'),
+  decodedCache: z
+    .string()
+    .refine((text) => {
+      const bytes = parseBytes(text);
+      return bytes === 0 || (bytes !== null && bytes >= 2 ** 20);
+    }, 'expected a size of at least 1MiB, as 500MB or 2GiB, or 0 for none')
+    .optional()
+    .describe(
+      'memory of each process for decoded images, as 2GiB; later epochs skip reading and decoding (default: none)',
+    ),
   device: z
     .string()
     .regex(/^(auto|cpu|mps|cuda(:\d+)?)$/, 'expected auto, cpu, mps, cuda or cuda:N')
@@ -365,6 +376,10 @@ export function checkTogether(s: PartialSettings): string[] {
   return problems;
 }
 
+/** Bytes of the cache of decoded images; 0 for none. */
+export const decodedCacheBytes = ({ decodedCache }: PartialSettings): number =>
+  decodedCache === undefined ? 0 : (parseBytes(decodedCache) ?? 0);
+
 /** Things that may be meant, but rarely are. */
 export function warningsAbout(s: TrainSettings): string[] {
   const warnings: string[] = [];
@@ -538,6 +553,7 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'device',
       'threads',
       'numWorkers',
+      'decodedCache',
       'saveckpFreq',
       'keepCheckpoints',
       'saveEverySteps',
@@ -554,6 +570,7 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
 /** Settings that a resumed run may change, because the result does not depend on them. */
 export const CHANGEABLE_ON_RESUME: readonly SettingName[] = [
   'numWorkers',
+  'decodedCache',
   'saveckpFreq',
   'keepCheckpoints',
   'saveEverySteps',

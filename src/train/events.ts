@@ -37,6 +37,8 @@ export type TrainEvent =
       startStep: number;
       device: string;
       precision: 'fp32' | 'bf16' | 'fp16';
+      /** Memory for decoded images, bytes, and about how many it holds; null without. */
+      decodedCache: { bytes: number; images: number } | null;
       /** Trained parameters of the student. */
       parameters: number;
       settings: TrainSettings;
@@ -45,6 +47,8 @@ export type TrainEvent =
   | { type: 'step'; step: number; epoch: number; loss: number; metrics: StepMetrics | null }
   /** A checkpoint is on the disk: how long its copy stopped the training, and how long its write ran beside it. */
   | { type: 'checkpoint'; step: number; folder: string; copyMs: number; writeMs: number }
+  /** After the first whole epoch: how many images the cache of decoded images holds, and their bytes. */
+  | { type: 'decoded-cache'; images: number; bytes: number }
   | { type: 'knn'; step: number; epoch: number; top1: Record<string, number>; top5: Record<string, number> }
   | { type: 'skipped'; path: string; offset?: number; reason: string }
   | { type: 'warning'; message: string };

@@ -13,12 +13,16 @@ const median = (values: number[]): number => {
   return sorted[Math.floor(sorted.length / 2)] ?? 0;
 };
 
-/** Cores and memory that this process may use (a container's limits included). */
-export function machineFacts(device: MachineFacts['device']): MachineFacts {
+/** Bytes of memory that this process may use (a container's limit included). */
+export function usableMemory(): number {
   // constrainedMemory is a cgroup's limit; 0 or a huge number without one
   const limit = process.constrainedMemory();
-  const memory = limit > 0 && limit < os.totalmem() ? limit : os.totalmem();
-  return { device, cores: os.availableParallelism(), memoryGiB: memory / 2 ** 30 };
+  return limit > 0 && limit < os.totalmem() ? limit : os.totalmem();
+}
+
+/** Cores and memory that this process may use. */
+export function machineFacts(device: MachineFacts['device']): MachineFacts {
+  return { device, cores: os.availableParallelism(), memoryGiB: usableMemory() / 2 ** 30 };
 }
 
 /**

@@ -6,6 +6,7 @@ import { getNumThreads } from '../torch/index.js';
 import { packageVersion } from '../version.js';
 import { absoluteWatchImages, checkWatchImages } from './attention-film.js';
 import {
+  decodedCacheBytes,
   flagOf,
   type PartialSettings,
   SETTING_NAMES,
@@ -13,6 +14,7 @@ import {
   trainSettingsSchema,
   type TrainSettings,
 } from './config.js';
+import { usableMemory } from './facts.js';
 import { chooseDevice, choosePrecision } from './hardware.js';
 import { settingsOfInit } from './init.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
@@ -102,7 +104,7 @@ function compare(
 }
 
 /** Settings of a machine, which change no result. */
-const MAY_DIFFER: ReadonlySet<SettingName> = new Set(['device', 'threads', 'numWorkers']);
+const MAY_DIFFER: ReadonlySet<SettingName> = new Set(['device', 'threads', 'numWorkers', 'decodedCache']);
 
 async function settle(options: RunOptions, world: World): Promise<Settled & { images: ImageList }> {
   const { output, resume = false } = options;
@@ -129,6 +131,7 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
     before === null ? { settings: given, changes: [] } : divide(given, before, world);
   const images = await listed(source);
   const { fingerprint, items, root, source: path } = images;
+  checkCache(settings, world);
   if (items.length < settings.batchSize * world.size) {
     const each = world.size > 1 ? ` for each of ${world.size} processes` : '';
     throw new DataError(
@@ -165,6 +168,17 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
   };
   await checkWatchImages(output, config.settings);
   return { config, given, changes, images };
+}
+
+/** @throws ConfigError when the processes of this machine would keep more than it has. */
+function checkCache(settings: TrainSettings, { localSize }: World): void {
+  const memory = usableMemory();
+  if (decodedCacheBytes(settings) * localSize < memory) return;
+  const each = localSize > 1 ? ` in each of ${localSize} processes` : '';
+  throw new ConfigError(
+    `--decoded-cache is ${settings.decodedCache}${each}, and this machine has ${(memory / 2 ** 30).toFixed(1)} GiB of ` +
+      'memory: leave room for the training',
+  );
 }
 
 /** Another number of processes than the run was begun with divides the same batches otherwise. */

@@ -4,7 +4,13 @@
  * data, numbers or disk stops the run with the last good state saved.
  */
 import { setImmediate as eventLoopTurn } from 'node:timers/promises';
-import { MultiCropLoader, stepSeed, type AugmentationSettings, type ImageList } from '../data/index.js';
+import {
+  type ImageItems,
+  MultiCropLoader,
+  stepSeed,
+  type AugmentationSettings,
+  type ImageList,
+} from '../data/index.js';
 import {
   CollapseMonitor,
   DataParallel,
@@ -28,8 +34,9 @@ import { AttentionFilm } from './attention-film.js';
 import { loadCheckpoint } from './checkpoint.js';
 import { newestWholeCheckpoint } from './checkpoint-files.js';
 import { CheckpointWriter } from './checkpoint-writer.js';
-import type { TrainSettings } from './config.js';
+import { decodedCacheBytes, type TrainSettings } from './config.js';
 import type { StepMetrics, TrainEvent, TrainResult } from './events.js';
+import { gatherFacts, machineFacts } from './facts.js';
 import { choosePrecision } from './hardware.js';
 import { evaluateDuringTraining } from './knn-during-training.js';
 import { initialise } from './init.js';
@@ -179,6 +186,19 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       await checkpoints?.save(step);
       film?.record(step);
     };
+    const cacheBytes = decodedCacheBytes(settings);
+    const loader = new MultiCropLoader({
+      items: images.items,
+      batchSize: settings.batchSize,
+      seed: settings.seed,
+      augmentation: settings satisfies AugmentationSettings, // every name of it is a setting
+      numWorkers: settings.numWorkers,
+      decodedCache: cacheBytes,
+      startEpoch: Math.floor(step / stepsPerEpoch),
+      startBatch: step % stepsPerEpoch,
+      epochs,
+      shard: { rank: world.rank, count: world.size },
+    });
     emit({
       type: 'start',
       images: images.items.length,
@@ -187,6 +207,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       startStep: step,
       device,
       precision,
+      decodedCache:
+        cacheBytes > 0
+          ? { bytes: cacheBytes, images: await cacheRoom(loader, cacheBytes, images.items) }
+          : null,
       parameters: parameters.reduce(
         (sum, [, parameter]) => sum + (parameter.requiresGrad ? parameter.numel : 0),
         0,
@@ -196,17 +220,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     changes.forEach(warn);
 
     // ============ the loop ============
-    const loader = new MultiCropLoader({
-      items: images.items,
-      batchSize: settings.batchSize,
-      seed: settings.seed,
-      augmentation: settings satisfies AugmentationSettings, // every name of it is a setting
-      numWorkers: settings.numWorkers,
-      startEpoch: Math.floor(step / stepsPerEpoch),
-      startBatch: step % stepsPerEpoch,
-      epochs,
-      shard: { rank: world.rank, count: world.size },
-    });
+    const firstWholeEpoch = Math.ceil(step / stepsPerEpoch);
     let lastLoss: number | null = null;
     let waited = 0; // ms spent waiting for images since the last line of metrics
     let imagesSinceLog = 0;
@@ -298,6 +312,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       }
 
       const isEpochEnd = step % stepsPerEpoch === 0;
+      if (isEpochEnd && epoch === firstWholeEpoch && loader.cached !== null)
+        emit({ type: 'decoded-cache', ...loader.cached });
       const isStopped = agreed.stop;
       const isDue = settings.saveEverySteps > 0 && step % settings.saveEverySteps === 0;
       if (isEpochEnd || isStopped || isDue) await save();
@@ -326,6 +342,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   } finally {
     unlock();
   }
+}
+
+/** About how many images there is room for, by the typical size of the images. */
+async function cacheRoom(loader: MultiCropLoader, bytes: number, items: ImageItems): Promise<number> {
+  const { width, height } = await gatherFacts(items, machineFacts('cpu'));
+  return Math.min(items.length, Math.floor(bytes / loader.decodedBytes(width, height)));
 }
 
 /** Crops as the loader wrote them, on the device: (n, 3, size, size) uint8. */
