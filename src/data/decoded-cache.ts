@@ -11,7 +11,7 @@
  * size is an entry of its own.
  */
 import { ConfigError } from '../errors.js';
-import { decodedSize, type DecodedImage, type Reduce } from './decode.js';
+import { decodedSize, type DecodedImage, type Reduce, type Size } from './decode.js';
 
 /** What another thread opens the cache from; all of it is shared. */
 export interface SharedCache {
@@ -31,12 +31,12 @@ const UNITS_PER_SEGMENT = SEGMENT / UNIT;
 const MOST_UNITS = 2 ** 32 - 1;
 
 /**
- * Before an entry's pixels, uint32 each: the unit of the image's next entry, width and height, those of the whole image,
- * channels, whether its decoder makes smaller ones.
+ * Bytes before an entry's pixels, uint32 each: the unit of the image's next entry; width, height; those of the whole
+ * image; channels; whether its decoder makes smaller ones.
  */
-const HEADER_WORDS = 7;
 const HEADER = 32;
 
+/** Of the counters. */
 const TAKEN = 0;
 const IMAGES = 1;
 
@@ -88,15 +88,20 @@ export class DecodedCache {
 
   /** The image as the decoder would give it, its pixels where they are kept; null when that is not here. */
   find(index: number, reduce: Reduce | undefined): DecodedImage | null {
+    return this.#search(index, ({ originalWidth, originalHeight, isReducible }) =>
+      isReducible && reduce !== undefined
+        ? decodedSize(originalWidth, originalHeight, reduce)
+        : { width: originalWidth, height: originalHeight },
+    );
+  }
+
+  /** The first of an image's entries that has the size that is wanted of it. */
+  #search(index: number, wanted: (image: DecodedImage) => Size): DecodedImage | null {
     let unit = Atomics.load(this.#heads, index);
     while (unit !== 0) {
       const { next, image } = this.#entry(unit);
-      const { width, height, originalWidth, originalHeight, isReducible } = image;
-      const wanted =
-        isReducible && reduce !== undefined
-          ? decodedSize(originalWidth, originalHeight, reduce)
-          : { width: originalWidth, height: originalHeight };
-      if (wanted.width === width && wanted.height === height) return image;
+      const { width, height } = wanted(image);
+      if (width === image.width && height === image.height) return image;
       unit = next;
     }
     return null;
@@ -105,6 +110,8 @@ export class DecodedCache {
   /** Keeps a copy, if there is room. */
   keep(index: number, image: DecodedImage): void {
     const { width, height, channels, originalWidth, originalHeight, isReducible } = image;
+    // another thread may have decoded it at the same time, as when an epoch's end and the next one's start meet
+    if (this.#search(index, () => image) !== null) return;
     const size = width * height * channels;
     const unit = this.#take(Math.ceil((HEADER + size) / UNIT));
     if (unit === null) return;
@@ -113,10 +120,10 @@ export class DecodedCache {
     this.#bytes[segment]!.set(image.data.subarray(0, size), at + HEADER);
     const words = this.#words[segment]!;
     words.set([0, width, height, originalWidth, originalHeight, channels, isReducible ? 1 : 0], at / 4);
-    // other threads see the entry from here on, whole
     for (;;) {
       const head = Atomics.load(this.#heads, index);
       words[at / 4] = head;
+      // other threads see the entry from here on, whole
       if (Atomics.compareExchange(this.#heads, index, head, unit) !== head) continue;
       if (head === 0) Atomics.add(this.#counters, IMAGES, 1);
       return;
@@ -126,20 +133,16 @@ export class DecodedCache {
   #entry(unit: number): { next: number; image: DecodedImage } {
     const segment = Math.floor(unit / UNITS_PER_SEGMENT);
     const at = (unit % UNITS_PER_SEGMENT) * UNIT;
-    const words = this.#words[segment]!.subarray(at / 4, at / 4 + HEADER_WORDS);
-    const [next, width, height, originalWidth, originalHeight, channels, isReducible] = words as unknown as [
-      number,
-      number,
-      number,
-      number,
-      number,
-      DecodedImage['channels'],
-      number,
-    ];
+    const words = this.#words[segment]!;
+    const word = (i: number) => words[at / 4 + i]!;
+    const [width, height, channels] = [word(1), word(2), word(5) as DecodedImage['channels']];
     const from = at + HEADER;
     const data = this.#bytes[segment]!.subarray(from, from + width * height * channels);
-    const size = { width, height, originalWidth, originalHeight };
-    return { next, image: { data, ...size, channels, isReducible: isReducible === 1 } };
+    const original = { originalWidth: word(3), originalHeight: word(4) };
+    return {
+      next: word(0),
+      image: { data, width, height, channels, ...original, isReducible: word(6) === 1 },
+    };
   }
 
   /** The first of so many units in a row that nobody else has; null when there are none. */

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ConfigError } from '../errors.js';
-import { checkSettings, flagOf, readOverrides, SETTING_NAMES, settingOf } from './config.js';
+import {
+  checkSettings,
+  decodedCacheBytes,
+  flagOf,
+  readOverrides,
+  SETTING_NAMES,
+  settingOf,
+} from './config.js';
 import { editDistance, nearestName } from './nearest.js';
 import { PAPER, resolveSettings, type TrainFacts } from './presets.js';
 
@@ -16,6 +23,20 @@ function problemsOf(run: () => unknown): readonly string[] {
   }
   assert.fail('nothing was refused');
 }
+
+describe('decodedCache', () => {
+  it('is a size with a unit, or 0; anything else is told with what would do', () => {
+    for (const text of ['2GiB', '500MB', '1048576', '0'])
+      assert.deepEqual(readOverrides({ flags: { decodedCache: text } }), { decodedCache: text });
+    assert.equal(decodedCacheBytes({ decodedCache: '1.5 GiB' }), 1.5 * 2 ** 30);
+    assert.equal(decodedCacheBytes({}), 0);
+    for (const text of ['much', '-1GiB', '2GiBs', '4'])
+      assert.deepEqual(
+        problemsOf(() => readOverrides({ flags: { decodedCache: text } })),
+        [`--decoded-cache is "${text}"; expected a size of at least 1MiB, as 500MB or 2GiB, or 0 for none`],
+      );
+  });
+});
 
 describe('names', () => {
   it('accepts every spelling of a setting, and the names of the reference', () => {

@@ -198,6 +198,42 @@ test('the number of loader workers changes nothing', async () => {
   }
 });
 
+test('a cache of decoded images changes nothing, kept, begun or given up on resume, and tells what it holds', async () => {
+  const expected = await uninterrupted();
+  const events: TrainEvent[] = [];
+  const onEvent = (event: TrainEvent): void => void events.push(event);
+  const cached: TrainSettings = { ...TINY_SETTINGS, decodedCache: '3MiB' };
+  const run = newRun();
+  await train({ images, output: run, settings: cached, onEvent });
+  assert.deepEqual(fingerprint(run), expected);
+  const start = events.find((event) => event.type === 'start')!;
+  assert.deepEqual(start.decodedCache, { bytes: 3 * 2 ** 20, images: 18 });
+  const held = events.filter((event) => event.type === 'decoded-cache');
+  assert.equal(held.length, 1);
+  // an epoch's last three images fill no batch, and workers are ahead of the step
+  assert.ok(held[0]!.images >= 15 && held[0]!.images <= 18 && held[0]!.bytes > 15 * 40 * 40 * 3);
+  for (const [first, second] of [
+    [cached, TINY_SETTINGS],
+    [TINY_SETTINGS, cached],
+    [cached, cached],
+  ] as const) {
+    const stopped = newRun();
+    const controller = new AbortController();
+    await train({
+      ...{ images, output: stopped, settings: first, signal: controller.signal },
+      onEvent: (event) => {
+        if (event.type === 'step' && event.step === 4) controller.abort();
+      },
+    });
+    await train({ output: stopped, resume: true, settings: second });
+    assert.deepEqual(fingerprint(stopped), expected);
+  }
+  await assert.rejects(
+    train({ images, output: newRun(), settings: { ...TINY_SETTINGS, decodedCache: '900TiB' } }),
+    /--decoded-cache is 900TiB, and this machine has [\d.]+ GiB of memory/,
+  );
+});
+
 test('live tensors are flat over steps and gone after the training', async () => {
   const before = liveTensors();
   const counts: number[] = [];
