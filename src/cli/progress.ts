@@ -106,6 +106,9 @@ export class TrainProgress {
         }
         break;
       }
+      case 'workers':
+        this.#print(`loader workers: ${event.workers}, data wait ${event.dataWaitPercent.toFixed(1)}%`);
+        break;
       case 'decoded-cache':
         this.#print(`decoded cache: ${event.images} images in ${gibibytes(event.bytes)}`);
         break;

@@ -177,7 +177,6 @@ async function newSettings(
     gatherFacts(list.items, {
       ...machineFacts(kind),
       processes: world.size,
-      localProcesses: world.localSize,
     }),
   );
   const weights = await settledByWeights(overrides, io);

@@ -80,6 +80,26 @@ test('0, 1 and 4 workers give the same batches, to the bit', async () => {
   assert.equal(new Set(none.map((batch) => batch.hash)).size, none.length);
 });
 
+test('workers that come and go while batches are made change nothing', async () => {
+  const expected = await drain(loaderOf(0, { epochs: 12 }));
+  const loader = loaderOf(1, { epochs: 12 });
+  const kept: Kept[] = [];
+  const counts = [3, 1, 2, 2, 4, 1, 1, 3, 2, 5, 1];
+  for await (const batch of loader) {
+    const hash = createHash('sha256').update(batch.globals).update(batch.locals!).digest('hex');
+    const { epoch, batch: number, indices, skipped } = batch;
+    kept.push({ epoch, batch: number, indices, hash, skipped });
+    batch.release();
+    loader.setWorkers(counts[kept.length % counts.length]!);
+    assert.equal(loader.numWorkers, counts[kept.length % counts.length]);
+    if (kept.length % 7 === 0) await sleep(60); // time for threads to start and to end
+  }
+  assert.deepEqual(kept, expected);
+  // those that left have ended: the runner would report threads that are still there
+  assert.throws(() => loaderOf(1).setWorkers(0), /internal: 0 workers/);
+  assert.throws(() => loaderOf(0).setWorkers(1), /internal: 1 workers/);
+});
+
 test('starting at an epoch and batch gives what an uninterrupted run has there', async () => {
   const all = await drain(loaderOf(0));
   for (const [startEpoch, startBatch] of [

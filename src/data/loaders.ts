@@ -176,6 +176,17 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
     });
   }
 
+  get numWorkers(): number {
+    return this.#pool.numWorkers;
+  }
+
+  /**
+   * Adds workers or lets some go, 1 or more; a loader made with none has none. Changes the speed, never a batch.
+   */
+  setWorkers(count: number): void {
+    this.#pool.setWorkers(count);
+  }
+
   /** What the cache holds by now; null without one. */
   get cached(): { images: number; bytes: number } | null {
     return this.#cache?.held ?? null;

@@ -41,7 +41,7 @@ export interface PoolOptions {
   images: PackedImages;
   /** Keeps what was decoded, for all threads; default none. */
   cache?: DecodedCache | null;
-  /** Worker threads; 0 renders in this thread, when a batch is asked for. */
+  /** Worker threads at first; 0 renders in this thread, when a batch is asked for. */
   numWorkers: number;
   /** Batches in memory at once: held, waiting and being filled. */
   slots: number;
@@ -53,9 +53,7 @@ export interface PoolOptions {
 
 interface Pending {
   plan: BatchPlan;
-  slot: number;
-  /** How often the slot was used before. */
-  use: number;
+  message: BatchMessage;
   results: PositionResult[];
 }
 
@@ -74,7 +72,10 @@ export class SlotPool {
   readonly #uses: number[];
   readonly #free: number[];
   readonly #pending: Pending[] = [];
+  #numWorkers: number;
+  /** All threads that have not ended, also those that are told to. */
   #workers: Worker[] = [];
+  readonly #leaving = new Set<Worker>();
   #started = false;
   #plansDone = false;
   #error: Error | null = null;
@@ -83,6 +84,7 @@ export class SlotPool {
 
   constructor(options: PoolOptions) {
     this.#options = options;
+    this.#numWorkers = options.numWorkers;
     const { job, slots } = options;
     const { globals, locals } = slotBytes(job);
     this.#images = new ImageSource(new ImageReader(options.images), options.cache);
@@ -98,11 +100,40 @@ export class SlotPool {
     if (this.#started) return;
     this.#started = true;
     loadCropsAddon();
-    const { signal, numWorkers } = this.#options;
+    const { signal } = this.#options;
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     if (signal?.aborted === true) return this.#onAbort();
-    this.#workers = Array.from({ length: numWorkers }, () => this.#startWorker());
-    if (numWorkers > 0) this.#giveOut();
+    this.#workers = Array.from({ length: this.#numWorkers }, () => this.#startWorker());
+    if (this.#numWorkers > 0) this.#giveOut();
+  }
+
+  get numWorkers(): number {
+    return this.#numWorkers;
+  }
+
+  /**
+   * Adds workers, or lets the newest go, each after the batches that it knows of. Neither to 0 nor from there: then this
+   * thread does it all.
+   */
+  setWorkers(count: number): void {
+    if (count < 1 || this.#numWorkers < 1)
+      throw new RangeError(`internal: ${count} workers in place of ${this.#numWorkers}`);
+    const change = count - this.#numWorkers;
+    this.#numWorkers = count;
+    if (!this.#started || this.#closing !== null) return;
+    for (let i = 0; i < change; i++) {
+      const worker = this.#startWorker();
+      this.#workers.push(worker);
+      for (const { message } of this.#pending) worker.postMessage(message);
+    }
+    for (const worker of change < 0 ? this.#staying().slice(change) : []) {
+      this.#leaving.add(worker);
+      worker.postMessage('stop');
+    }
+  }
+
+  #staying(): Worker[] {
+    return this.#workers.filter((worker) => !this.#leaving.has(worker));
   }
 
   #startWorker(): Worker {
@@ -118,7 +149,9 @@ export class SlotPool {
     worker.on('message', (message: DoneMessage | FailedMessage) => this.#onMessage(message));
     worker.on('error', (error) => this.#fail(crashed(error.message, error)));
     worker.on('exit', (code) => {
-      if (this.#closing === null) this.#fail(crashed(`it ended with code ${code}`));
+      const mayEnd = this.#closing !== null || (this.#leaving.delete(worker) && code === 0);
+      if (!mayEnd) this.#fail(crashed(`it ended with code ${code}`));
+      else if (this.#closing === null) this.#workers.splice(this.#workers.indexOf(worker), 1);
     });
     // a loader that nobody waits for does not keep the program alive; next() holds on to them while it waits
     worker.unref();
@@ -143,7 +176,7 @@ export class SlotPool {
       this.#fail(message.isData ? new DataError(message.failed) : crashed(message.failed));
       return;
     }
-    this.#pending.find((item) => item.slot === message.slot)?.results.push(...message.results);
+    this.#pending.find((item) => item.message.slot === message.slot)?.results.push(...message.results);
     this.#wake?.();
   }
 
@@ -159,14 +192,14 @@ export class SlotPool {
       const slot = this.#free.shift()!;
       const use = this.#uses[slot]!++;
       this.#control.publish(slot, use, plan.indices);
-      this.#pending.push({ plan, slot, use, results: [] });
       const message: BatchMessage = { slot, use, epoch: plan.epoch, count: plan.indices.length };
-      for (const worker of this.#workers) worker.postMessage(message);
+      this.#pending.push({ plan, message, results: [] });
+      for (const worker of this.#staying()) worker.postMessage(message);
     }
   }
 
   /** Renders a batch in this thread. */
-  async #renderHere({ plan, slot, results }: Pending): Promise<void> {
+  async #renderHere({ plan, message: { slot }, results }: Pending): Promise<void> {
     let position = 0;
     const lane = async () => {
       while (position < plan.indices.length && this.#error === null) {
@@ -199,7 +232,7 @@ export class SlotPool {
   }
 
   /** Renders one position that no worker has taken yet; false when there is none. */
-  async #help({ plan, slot, use, results }: Pending): Promise<boolean> {
+  async #help({ plan, message: { slot, use }, results }: Pending): Promise<boolean> {
     const position = this.#control.claim(slot, use, plan.indices.length);
     if (position === null) return false;
     const place = { epoch: plan.epoch, imageIndex: plan.indices[position]!, position };
@@ -229,21 +262,22 @@ export class SlotPool {
           'call batch.release() when its data is no longer needed',
       );
     }
-    if (this.#workers.length > 0) await this.#waitFor(pending);
+    if (this.#numWorkers > 0) await this.#waitFor(pending);
     else await this.#renderHere(pending);
     // set while waiting, which TypeScript does not see
     const error = this.#error as Error | null;
     if (error !== null) throw error;
     this.#pending.shift();
     const results = pending.results.sort((a, b) => a.position - b.position);
-    const { slot, plan } = pending;
+    const { slot } = pending.message;
+    const { plan } = pending;
     return { ...plan, slot, bytes: this.#bytes[slot]!, results, waitMs: performance.now() - from };
   }
 
   /** Gives a slot back, to be filled again. */
   release(slot: number): void {
     this.#free.push(slot);
-    if (this.#workers.length > 0) this.#giveOut();
+    if (this.#numWorkers > 0) this.#giveOut();
   }
 
   /** Ends the workers, each after the image that it is at. */

@@ -24,6 +24,22 @@ function problemsOf(run: () => unknown): readonly string[] {
   assert.fail('nothing was refused');
 }
 
+describe('numWorkers', () => {
+  it('is a number or auto', () => {
+    assert.deepEqual(readOverrides({ flags: { numWorkers: '3' } }), { numWorkers: 3 });
+    assert.deepEqual(readOverrides({ file: { num_workers: 'auto' } }), { numWorkers: 'auto' });
+    for (const [value, expected] of [
+      ['"many"', 'a whole number, 0 or more, or auto'],
+      ['-1', 'at least 0'],
+      ['1.5', 'a whole number'],
+    ] as const)
+      assert.deepEqual(
+        problemsOf(() => readOverrides({ flags: { numWorkers: value.replaceAll('"', '') } })),
+        [`--num-workers is ${value}; expected ${expected}`],
+      );
+  });
+});
+
 describe('decodedCache', () => {
   it('is a size with a unit, or 0; anything else is told with what would do', () => {
     for (const text of ['2GiB', '500MB', '1048576', '0'])
@@ -189,12 +205,8 @@ describe('auto', () => {
     const names = ['batchSize', 'epochs', 'momentumTeacher', 'lr'] as const;
     const chosen = (facts: Partial<TrainFacts>) => names.map((name) => auto(facts).settings[name]);
     const [batch, ...rest] = chosen({ cores: 8 });
-    assert.deepEqual(chosen({ cores: 8, processes: 4, localProcesses: 4 }), [(batch as number) / 4, ...rest]);
-    assert.equal(auto({ cores: 8, processes: 4, localProcesses: 4 }).settings.numWorkers, 1);
-    assert.equal(
-      auto({ device: 'cuda', images: 1e6, processes: 8, localProcesses: 8 }).settings.batchSize,
-      64,
-    );
+    assert.deepEqual(chosen({ cores: 8, processes: 4 }), [(batch as number) / 4, ...rest]);
+    assert.equal(auto({ device: 'cuda', images: 1e6, processes: 8 }).settings.batchSize, 64);
   });
 
   it('gives the known setting for 4,000 scenes of 64 x 64 on two cores, with reasons', () => {
@@ -220,7 +232,8 @@ describe('auto', () => {
       memoryGiB: 80,
       cores: 16,
     });
-    assert.deepEqual({ ...settings, numWorkers: 10 }, { ...PAPER, precision: 'auto', watchImages: ['auto'] });
+    const chosen = { numWorkers: 'auto', precision: 'auto', watchImages: ['auto'] };
+    assert.deepEqual(settings, { ...PAPER, ...chosen });
   });
 
   it('works for any number and size of images, on any machine', () => {

@@ -147,7 +147,11 @@ export const settingFields = {
 
   // ------------------------------------------------------------------------------------ running the training
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).describe('seed of everything random'),
-  numWorkers: whole(0).describe('loader workers; changes the speed, never the result'),
+  numWorkers: z
+    .union([whole(0), z.literal('auto')], { error: 'expected a whole number, 0 or more, or auto' })
+    .describe(
+      'loader workers; auto finds while it trains how many are worth it; changes the speed, never the result',
+    ),
   decodedCache: z
     .string()
     .refine((text) => {
@@ -238,7 +242,8 @@ export function settingKind(name: SettingName): Kind {
   if (inner instanceof z.ZodTuple) return 'list';
   if (inner instanceof z.ZodArray) return 'words';
   if (inner instanceof z.ZodBoolean) return 'boolean';
-  return inner instanceof z.ZodNumber ? 'number' : 'string';
+  // a number or a word
+  return inner instanceof z.ZodNumber || inner instanceof z.ZodUnion ? 'number' : 'string';
 }
 
 /**

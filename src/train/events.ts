@@ -47,6 +47,8 @@ export type TrainEvent =
   | { type: 'step'; step: number; epoch: number; loss: number; metrics: StepMetrics | null }
   /** A checkpoint is on the disk: how long its copy stopped the training, and how long its write ran beside it. */
   | { type: 'checkpoint'; step: number; folder: string; copyMs: number; writeMs: number }
+  /** `numWorkers` auto has found its number of loader workers, or another one; the rest of the waiting in per cent. */
+  | { type: 'workers'; workers: number; dataWaitPercent: number }
   /** After the first whole epoch: how many images the cache of decoded images holds, and their bytes. */
   | { type: 'decoded-cache'; images: number; bytes: number }
   | { type: 'knn'; step: number; epoch: number; top1: Record<string, number>; top5: Record<string, number> }

@@ -10,7 +10,7 @@ const NEIGHBOURS = [10, 20];
 /** The teacher's backbone classifies `knnVal` by its neighbours in `knnTrain`, at the size of the global crops. */
 export async function evaluateDuringTraining(
   backbone: Backbone,
-  settings: TrainSettings,
+  settings: TrainSettings & { numWorkers: number },
   world: World,
   signal: AbortSignal | undefined,
 ): Promise<Pick<KnnResult, 'top1' | 'top5'>> {

@@ -92,8 +92,6 @@ export interface MachineFacts {
   memoryGiB: number;
   /** Processes that train together; default 1. */
   processes?: number;
-  /** How many of them share this machine; default 1. */
-  localProcesses?: number;
 }
 
 export interface TrainFacts extends MachineFacts {
@@ -156,7 +154,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
     choices.push({ name, value, reason });
     return value;
   }
-  const { images, device, cores, processes = 1, localProcesses = 1 } = facts;
+  const { images, device, cores, processes = 1 } = facts;
   const shortSide = Math.min(facts.width, facts.height);
   const onGpu = device !== 'cpu';
   const isLarge = images >= 100_000;
@@ -317,7 +315,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   choose('precision', 'auto', 'bf16 where it is measured to be faster, fp32 elsewhere');
 
   // ---- running
-  choose('numWorkers', clamp(Math.floor(cores / localProcesses) - 1, 1, 10), 'leaves a core to the training');
+  choose('numWorkers', 'auto', 'found while it trains: as few as the training need not wait for');
   choose(
     'saveckpFreq',
     isPaper ? 20 : 0,

@@ -191,7 +191,7 @@ test('with the newest checkpoint damaged, a resumed run says so and ends the sam
 
 test('the number of loader workers changes nothing', async () => {
   const expected = await uninterrupted();
-  for (const numWorkers of [0, 4]) {
+  for (const numWorkers of [0, 4, 'auto'] as const) {
     const run = newRun();
     await train({ images, output: run, settings: { ...TINY_SETTINGS, numWorkers } });
     assert.deepEqual(fingerprint(run), expected, `${numWorkers} workers`);

@@ -3,6 +3,7 @@
  * there: crops come as uint8 and are normalised on the device, a checkpoint is exact to the step, and what goes wrong with
  * data, numbers or disk stops the run with the last good state saved.
  */
+import { availableParallelism } from 'node:os';
 import { setImmediate as eventLoopTurn } from 'node:timers/promises';
 import {
   type ImageItems,
@@ -46,6 +47,7 @@ import { appendLine, lockRunFolder, metricsPath, skippedPath, truncateLog } from
 import { shareState } from './share-state.js';
 import { World } from '../processes/world.js';
 import { reportUnreadable } from './unreadable.js';
+import { WorkerCount } from './worker-count.js';
 
 export interface TrainOptions {
   /**
@@ -187,12 +189,16 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       film?.record(step);
     };
     const cacheBytes = decodedCacheBytes(settings);
+    const workers =
+      settings.numWorkers === 'auto'
+        ? new WorkerCount(Math.floor(availableParallelism() / world.localSize))
+        : null;
     const loader = new MultiCropLoader({
       items: images.items,
       batchSize: settings.batchSize,
       seed: settings.seed,
       augmentation: settings satisfies AugmentationSettings, // every name of it is a setting
-      numWorkers: settings.numWorkers,
+      numWorkers: settings.numWorkers === 'auto' ? 1 : settings.numWorkers,
       decodedCache: cacheBytes,
       startEpoch: Math.floor(step / stepsPerEpoch),
       startBatch: step % stepsPerEpoch,
@@ -226,6 +232,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     let imagesSinceLog = 0;
     let lastLog = performance.now();
     for await (const batch of loader) {
+      const stepStart = performance.now();
       waited += batch.waitMs;
       const epoch = Math.floor(step / stepsPerEpoch);
       const lr = lrSchedule[step] as number;
@@ -260,6 +267,13 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         // neither weights nor centre have seen this step: they are the last good state
         await save();
         throw new DinoError('NOT_FINITE', notFinite(step, settings));
+      }
+      if (workers !== null) {
+        const { settled } = workers;
+        workers.observe({ waitMs: batch.waitMs, workMs: performance.now() - stepStart });
+        loader.setWorkers(workers.count);
+        if (workers.settled !== null && workers.settled !== settled)
+          emit({ type: 'workers', workers: workers.count, dataWaitPercent: 100 * workers.settled });
       }
       const { loss } = result;
       lastLoss = loss;
@@ -319,7 +333,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       if (isEpochEnd || isStopped || isDue) await save();
       if (isStopped) break;
       if (isEpochEnd && settings.knnEvery > 0 && (epoch + 1) % settings.knnEvery === 0) {
-        const scores = await evaluateDuringTraining(teacher.backbone, settings, world, signal);
+        const scores = await evaluateDuringTraining(
+          teacher.backbone,
+          { ...settings, numWorkers: loader.numWorkers },
+          world,
+          signal,
+        );
         log(metricsPath(output), { step, epoch, ...scores });
         emit({ type: 'knn', step, epoch, ...scores });
       }
