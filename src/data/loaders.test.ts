@@ -306,7 +306,8 @@ test('a worker that breaks is an error, not a loader that hangs', async () => {
   ];
   for (const [code, message] of workers) {
     const workerFile = new URL(`data:text/javascript,${encodeURIComponent(code)}`);
-    const loader = loaderOf(2, { workerFile });
+    // without end: this thread alone would be through three epochs before a worker breaks on a busy machine
+    const loader = loaderOf(2, { workerFile, epochs: Infinity });
     const untilItFails = async () => {
       for (;;) (await loader.next()).value?.release(); // this thread makes batches too, until it hears of it
     };
