@@ -31,7 +31,7 @@ describe('numWorkers', () => {
     for (const [value, expected] of [
       ['"many"', 'a whole number, 0 or more, or auto'],
       ['-1', 'at least 0'],
-      ['1.5', 'a whole number'],
+      ['1.5', 'a whole number, 0 or more, or auto'],
     ] as const)
       assert.deepEqual(
         problemsOf(() => readOverrides({ flags: { numWorkers: value.replaceAll('"', '') } })),
