@@ -1,0 +1,95 @@
+/**
+ * For tests: an element as it is seen, held to a picture in test/fixtures/studio. Both are blurred a little before they
+ * are compared, and a few pixels may differ, so that fonts and the smoothing of edges may be another machine's; a picture
+ * of something else fails. `DINO_WRITE_PICTURES=1` writes the pictures anew: look at them before committing.
+ */
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import pixelmatch from 'pixelmatch';
+import type { Page } from 'puppeteer-core';
+import sharp from 'sharp';
+
+const FOLDER = fileURLToPath(new URL('../../test/fixtures/studio', import.meta.url));
+/** Pixels. Two fonts' strokes become the same grey, patches of 8 pixels stay apart. */
+const BLUR = 2;
+/** Perceived difference of a pixel's colour that counts, 0 to 1 (pixelmatch's threshold). */
+const COLOUR = 0.1;
+/** Pixels that a side may be longer or shorter by, as lines of text in another font make it. */
+const SIDE = 12;
+
+export interface PictureOptions {
+  /** Share of the pixels that may differ. More where much of the element is text. */
+  allowed?: number;
+}
+
+/** What was compared. */
+export interface PictureDifference {
+  /** Share of the pixels that differ, 0 to 1; 1 for a picture of another size. */
+  share: number;
+  /** PNG: differing pixels in red over the expected picture; null where sizes differ. */
+  drawn: Buffer | null;
+}
+
+async function blurred(png: Uint8Array, width: number, height: number): Promise<Uint8Array> {
+  return sharp(png)
+    .flatten({ background: '#fff' })
+    .resize(width, height, { fit: 'fill' })
+    .blur(BLUR)
+    .ensureAlpha()
+    .raw()
+    .toBuffer();
+}
+
+/** Compares two PNGs; see the constants above for what passes as the same. */
+export async function comparePictures(got: Uint8Array, expected: Uint8Array): Promise<PictureDifference> {
+  const [one, { width, height }] = await Promise.all([sharp(got).metadata(), sharp(expected).metadata()]);
+  if (Math.abs(one.width - width) > SIDE || Math.abs(one.height - height) > SIDE)
+    return { share: 1, drawn: null };
+  const [a, b] = await Promise.all([blurred(got, width, height), blurred(expected, width, height)]);
+  const drawn = new Uint8Array(width * height * 4);
+  const differing = pixelmatch(a, b, drawn, width, height, { threshold: COLOUR });
+  const raw = { width, height, channels: 4 } as const;
+  return { share: differing / (width * height), drawn: await sharp(drawn, { raw }).png().toBuffer() };
+}
+
+/**
+ * Fails unless the first element that `selector` finds looks as test/fixtures/studio/NAME.png. Then what was seen, what
+ * was expected and the difference lie in a temporary folder, which the message names. Give the page a fixed viewport.
+ */
+export async function looksAs(
+  page: Page,
+  selector: string,
+  name: string,
+  { allowed = 0.02 }: PictureOptions = {},
+): Promise<void> {
+  const element = await page.$(selector);
+  assert.ok(element !== null, `no ${selector} to take a picture of`);
+  // what was changed just now is drawn with the next frame
+  await page.evaluate('new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 30)))');
+  const got = await element.screenshot();
+  const file = path.join(FOLDER, `${name}.png`);
+  if (process.env['DINO_WRITE_PICTURES'] === '1') {
+    mkdirSync(FOLDER, { recursive: true });
+    writeFileSync(file, await sharp(got).png({ palette: true, quality: 95 }).toBuffer());
+    return;
+  }
+  assert.ok(existsSync(file), `${file} is not there: DINO_WRITE_PICTURES=1 writes it`);
+  const expected = await sharp(file).png().toBuffer();
+  const { share, drawn } = await comparePictures(got, expected);
+  if (share <= allowed) return;
+  const folder = mkdtempSync(path.join(os.tmpdir(), `dino-picture-${name}-`));
+  writeFileSync(path.join(folder, 'got.png'), got);
+  writeFileSync(path.join(folder, 'expected.png'), expected);
+  if (drawn !== null) writeFileSync(path.join(folder, 'difference.png'), drawn);
+  const why =
+    drawn === null
+      ? 'its size is another'
+      : `${(100 * share).toFixed(1)} % of its pixels differ, at most ${(100 * allowed).toFixed(1)} % may`;
+  assert.fail(
+    `${selector} does not look as test/fixtures/studio/${name}.png: ${why}. See got.png, expected.png and ` +
+      `difference.png in ${folder}; where the change is meant, DINO_WRITE_PICTURES=1 writes the picture anew.`,
+  );
+}
