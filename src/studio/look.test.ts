@@ -1,15 +1,6 @@
-/** The section Look and the film of watched images, in a real browser, on real runs. */
+/** The section Look, in a real browser, on real runs. Its failures have a file of their own. */
 import assert from 'node:assert/strict';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -23,9 +14,10 @@ import { launchBrowser } from '../testing/browser.js';
 import { hashFill } from '../testing/hash-fill.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { giveFile, patchColours, setSlider, textsOf, worstColour } from '../testing/page.js';
+import { looksAs, looksUnlike } from '../testing/screenshot.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
-import { listWatched, readFrame } from '../train/film-folder.js';
+import { listWatched } from '../train/film-folder.js';
 import { train } from '../train/train.js';
 import { loadModel } from '../weights/load.js';
 import { writePth } from '../weights/pth-write.js';
@@ -168,29 +160,16 @@ describe('the section Look', () => {
     }
   });
 
-  it('takes a dropped, pasted and picked image, and says what is wrong with one where it happened', async (t) => {
+  it('takes a dropped, pasted and picked image, and one of the folders', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const studio = await openStudio(browser, [folder]);
     const { page } = studio;
     try {
       await studio.show(lookAddress({ weights: run }));
       await page.waitForSelector('input[type="file"]');
-      const elsewhere = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-bad-'));
-      const bad = path.join(elsewhere, 'bad.png');
-      writeFileSync(bad, 'no image');
-      await giveFile(page, 'input[type="file"]', bad);
-      await studio.text('.failure', /no JPEG, PNG/);
-      rmSync(elsewhere, { recursive: true });
-      // the browser's own note of the refusal
-      assert.match(studio.errors.splice(0).join(), /^[^,]*422[^,]*$/);
       await giveFile(page, 'input[type="file"]', wide);
       await settled(studio);
       await studio.text('.choices', /wide\.png/);
-      assert.equal(
-        (await textsOf(page, '.choices .failure')).length,
-        0,
-        'the message is gone with its cause',
-      );
       for (const event of ['drop', 'paste'] as const) {
         await page.evaluate(`(async () => {
           const canvas = new OffscreenCanvas(40, 40);
@@ -224,22 +203,34 @@ describe('the section Look', () => {
     }
   });
 
-  it('says that a model has been deleted while it was shown, and goes on with another', async (t) => {
+  it('looks as its picture: one head over the image', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const studio = await openStudio(browser, [folder]);
-    const moved = `${official}.moved`;
+    const { page } = studio;
+    const name = 'look-attention';
     try {
-      await studio.show(lookAddress({ weights: official, image: picture }));
-      await studio.page.reload();
+      await studio.show(lookAddress({ weights: official, image: wide }));
+      await page.reload();
       await settled(studio);
-      renameSync(official, moved);
-      await setSlider(studio.page, 'Resolution', 3 * SIDE);
-      await studio.text('.failure', /not there/);
-      await studio.page.select('main select', run);
+      await setSlider(page, 'Resolution', 2 * SIDE);
+      await studio.text('.seen figcaption', /wide\.png: 8 × 12 patches/);
       await settled(studio);
-      assert.deepEqual(await textsOf(studio.page, '.failure'), []);
+      await setSlider(page, 'Head', 2);
+      await looksAs(page, '.seen', name);
+      // what it must not pass for
+      for (const head of [0, 1, 3]) {
+        await setSlider(page, 'Head', head);
+        await looksUnlike(page, '.seen', name);
+      }
+      await setSlider(page, 'Head', 2);
+      await setSlider(page, 'Overlay', 0.2);
+      await looksUnlike(page, '.seen', name);
+      await setSlider(page, 'Overlay', 0.6);
+      await looksAs(page, '.seen', name);
+      await page.click('.views label:nth-of-type(3) input');
+      await studio.text('.card h2', /Principal components/);
+      await looksUnlike(page, '.seen', name);
     } finally {
-      if (existsSync(moved)) renameSync(moved, official);
       await studio.close();
     }
   });
@@ -275,58 +266,6 @@ describe('the section Look', () => {
       const huge = await ask({ ...base, images: [{ path: inside }], side: 8192 });
       assert.equal(huge.status, 422);
       assert.match(await huge.text(), /more than the 4096 that are computed here/);
-    } finally {
-      await studio.close();
-    }
-  });
-});
-
-describe('the film of watched images', () => {
-  it('shows every checkpoint under a slider that plays, and takes up what comes', async (t) => {
-    if (typeof browser === 'string') return t.skip(browser);
-    const studio = await openStudio(browser, [folder]);
-    const { page } = studio;
-    try {
-      await studio.show(lookAddress({ weights: run }));
-      await page.waitForSelector('.film canvas', { timeout: 20_000 });
-      const watched = listWatched(run);
-      assert.deepEqual((await textsOf(page, '.film .heads button')).map((text) => text.trim()).sort(), [
-        'image-0.png',
-        'wide.png',
-      ]);
-      const image = watched[0]!;
-      const { rows, columns, steps } = image;
-      await setSlider(page, 'Overlay', 1, '.film');
-      for (const [at, step] of steps.entries()) {
-        await setSlider(page, 'Checkpoint', at, '.film');
-        await page.waitForSelector(`.film [data-step="${step}"]`);
-        const frame = readFrame(image, step);
-        const colours = await patchColours(page, '.film .map-view canvas', rows, columns);
-        const worst = worstColour(colours, [...scaleToUnit(frame.mean)].map(viridis));
-        assert.ok(worst <= 3, `step ${step}: off by ${worst} of 255`);
-      }
-      await studio.check();
-      // it plays from the beginning to the end
-      await page.click('.film button.main');
-      await page.waitForSelector(`.film [data-step="${steps[1]!}"]`);
-      await page.waitForSelector(`.film [data-step="${steps.at(-1)!}"]`);
-      await studio.text('.film button.main', /Play/);
-      // by the keys
-      await page.focus('.film input[type="range"]');
-      await page.keyboard.press('ArrowLeft');
-      await page.waitForSelector(`.film [data-step="${steps.at(-2)!}"]`);
-      await page.keyboard.press('End');
-      // a frame that is damaged is a message, the others go on
-      const file = path.join(image.folder, `step-${String(steps[0]!).padStart(8, '0')}.npy`);
-      writeFileSync(file, 'half');
-      await page.reload();
-      await page.waitForSelector('.film canvas');
-      await setSlider(page, 'Checkpoint', 0, '.film');
-      await studio.text('.film .failure', /damaged/);
-      await setSlider(page, 'Checkpoint', 1, '.film');
-      await page.waitForSelector(`.film [data-step="${steps[1]!}"]`);
-      assert.deepEqual(await textsOf(page, '.film .failure'), []);
-      assert.ok(readdirSync(image.folder).length > 3);
     } finally {
       await studio.close();
     }

@@ -16,6 +16,7 @@ import { packageVersion } from '../version.js';
 import { EventHub } from './event-hub.js';
 import { GivenFolders, StudioError } from './files.js';
 import { JobRunner } from './job-runner.js';
+import { UPLOAD_LIMIT } from './limits.js';
 import { allRoutes } from './routes/index.js';
 import { errorReply, type Studio } from './routes/route.js';
 import { RunWatcher } from './run-watcher.js';
@@ -28,8 +29,6 @@ const PORTS_TRIED = 50;
 
 /** A body that is no upload. Uploads have a limit of their own, UPLOAD_LIMIT. */
 const BODY_LIMIT = 256 * 1024;
-/** Bytes of an image that is dropped into the page. */
-export const UPLOAD_LIMIT = 64 * 2 ** 20;
 
 const pageFolder = fileURLToPath(new URL('../web', import.meta.url));
 

@@ -55,6 +55,25 @@ export async function comparePictures(got: Uint8Array, expected: Uint8Array): Pr
   return { share: differing / (width * height), drawn: await sharp(drawn, { raw }).png().toBuffer() };
 }
 
+/** The first element that `selector` finds, as PNG. */
+async function pictureOf(page: Page, selector: string): Promise<Uint8Array> {
+  const element = await page.$(selector);
+  assert.ok(element !== null, `no ${selector} to take a picture of`);
+  // what was changed just now is drawn with the next frame
+  await page.evaluate('new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 30)))');
+  return element.screenshot();
+}
+
+const fileOf = (name: string): string => path.join(FOLDER, `${name}.png`);
+
+async function expectedPicture(name: string): Promise<Uint8Array> {
+  const file = fileOf(name);
+  assert.ok(existsSync(file), `${file} is not there: DINO_WRITE_PICTURES=1 writes it`);
+  return sharp(file).png().toBuffer();
+}
+
+const isWriting = (): boolean => process.env['DINO_WRITE_PICTURES'] === '1';
+
 /**
  * Fails unless the first element that `selector` finds looks as test/fixtures/studio/NAME.png. Then what was seen, what
  * was expected and the difference lie in a temporary folder, which the message names. Give the page a fixed viewport.
@@ -65,19 +84,13 @@ export async function looksAs(
   name: string,
   { allowed = 0.02 }: PictureOptions = {},
 ): Promise<void> {
-  const element = await page.$(selector);
-  assert.ok(element !== null, `no ${selector} to take a picture of`);
-  // what was changed just now is drawn with the next frame
-  await page.evaluate('new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 30)))');
-  const got = await element.screenshot();
-  const file = path.join(FOLDER, `${name}.png`);
-  if (process.env['DINO_WRITE_PICTURES'] === '1') {
+  const got = await pictureOf(page, selector);
+  if (isWriting()) {
     mkdirSync(FOLDER, { recursive: true });
-    writeFileSync(file, await sharp(got).png({ palette: true, quality: 95 }).toBuffer());
+    writeFileSync(fileOf(name), await sharp(got).png({ palette: true, quality: 95 }).toBuffer());
     return;
   }
-  assert.ok(existsSync(file), `${file} is not there: DINO_WRITE_PICTURES=1 writes it`);
-  const expected = await sharp(file).png().toBuffer();
+  const expected = await expectedPicture(name);
   const { share, drawn } = await comparePictures(got, expected);
   if (share <= allowed) return;
   const folder = mkdtempSync(path.join(os.tmpdir(), `dino-picture-${name}-`));
@@ -92,4 +105,17 @@ export async function looksAs(
     `${selector} does not look as test/fixtures/studio/${name}.png: ${why}. See got.png, expected.png and ` +
       `difference.png in ${folder}; where the change is meant, DINO_WRITE_PICTURES=1 writes the picture anew.`,
   );
+}
+
+/** Fails when looksAs() would pass: holds the picture to telling apart what it must. */
+export async function looksUnlike(
+  page: Page,
+  selector: string,
+  name: string,
+  { allowed = 0.02 }: PictureOptions = {},
+): Promise<void> {
+  const got = await pictureOf(page, selector);
+  if (isWriting()) return;
+  const { share } = await comparePictures(got, await expectedPicture(name));
+  assert.ok(share > allowed, `${selector} looks as ${name}.png: only ${(100 * share).toFixed(1)} % differ`);
 }

@@ -1,4 +1,5 @@
 /** Asks the server, by the table of routes in src/studio/api.ts. */
+import { UPLOAD_LIMIT } from '../../src/studio/limits.ts';
 import type { ApiError, BodyOf, ParamsOf, QueryOf, ReplyOf, RouteName } from '../../src/studio/api.ts';
 
 export type * from '../../src/studio/api.ts';
@@ -75,8 +76,16 @@ export async function request<K extends RouteName>(name: K, given: Given<K>): Pr
   return (await decode(await send(addressOf(path, query), init))) as ReplyOf<K>;
 }
 
-/** Sends a file's bytes to a route under /api/upload/. @throws RequestError */
+/** Sends a file's bytes to a route under /api/upload/. @throws RequestError, at once for a file that is too large */
 export async function upload<T>(address: string, file: Blob, signal?: AbortSignal): Promise<T> {
+  if (file.size > UPLOAD_LIMIT) {
+    const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+    throw new RequestError(
+      413,
+      'TOO_LARGE',
+      `The file has ${mebibytes(file.size)}, more than the ${mebibytes(UPLOAD_LIMIT)} that are taken here: make it smaller, or put it into one of the studio’s folders.`,
+    );
+  }
   const init: RequestInit = {
     method: 'POST',
     headers: { 'content-type': 'application/octet-stream' },

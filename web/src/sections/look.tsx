@@ -4,11 +4,10 @@ import { likeness, massMask, meanMap } from '../../../src/explain/maps.ts';
 import { unpackArrays } from '../../../src/studio/packed.ts';
 import { type LookFacts, type LookImage, type LookModel, request, upload } from '../api.ts';
 import { headName, HeadStrip, mapOf, percent, PickImage, Slider } from '../attention/controls.tsx';
-import { Film } from '../attention/film.tsx';
 import { FolderImages } from '../attention/folder-images.tsx';
 import { MapView } from '../attention/map-view.tsx';
 import { runs } from '../live.ts';
-import { route, setQuery } from '../router.ts';
+import { href, route, setQuery } from '../router.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 
 type Facts = LookFacts['images'][number];
@@ -396,7 +395,6 @@ export default function Look() {
     };
   }, [choice.weights, choice.checkpointKey, first, second, side]);
 
-  // the film of the run that is looked with
   const model = models?.find(
     ({ path, checkpoints }) =>
       path === choice.weights || checkpoints.some((one) => one.path === choice.weights),
@@ -425,6 +423,12 @@ export default function Look() {
             }}
           />
         )}
+        {run !== undefined && (
+          <p class="note">
+            <a href={href('runs', run.id)}>The run’s own page</a> shows what it attends to in its watched
+            images at every checkpoint.
+          </p>
+        )}
         <p class="note" role="status" id="look-status" data-state={isBusy ? 'busy' : 'ready'}>
           {isBusy
             ? 'Computing…'
@@ -448,7 +452,6 @@ export default function Look() {
       {answer !== null && (
         <Views answer={answer.answer} names={answer.names} side={side ?? usualSide} onSide={setSide} />
       )}
-      {run !== undefined && <Film key={run.id} run={run.id} isLive={run.state === 'running'} />}
     </>
   );
 }
