@@ -1,13 +1,22 @@
 /** `dino export --format web`: see src/weights/web/export-web.ts. */
-import { loadModel } from '../weights/load.js';
+import { loadModel, type Model } from '../weights/load.js';
 import { checkOnnx } from '../weights/onnx/check.js';
-import { exportWeb, WEB_DTYPES } from '../weights/web/export-web.js';
+import { exportWeb, type GallerySource, WEB_DTYPES } from '../weights/web/export-web.js';
 import type { WebDtype } from '../weights/web/manifest.js';
 import { check, interruptSignal, type Invocation } from './command.js';
 import { counter } from './eval-options.js';
 import type { ExportTarget } from './export.js';
 
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+
+async function indexed(folder: string, model: Model, checkpointKey: string): Promise<GallerySource> {
+  const [{ ImageIndex }, { galleryOfIndex }] = await Promise.all([
+    import('../explore/image-index.js'),
+    import('../explore/gallery.js'),
+  ]);
+  using index = ImageIndex.open(folder);
+  return galleryOfIndex(index, model, checkpointKey);
+}
 
 export async function exportTo(target: ExportTarget, invocation: Invocation): Promise<void> {
   const { options, io, problems } = invocation;
@@ -16,13 +25,18 @@ export async function exportTo(target: ExportTarget, invocation: Invocation): Pr
     problems.push(`--dtype is ${String(dtype)}; expected ${WEB_DTYPES.join(', ')}`);
   if (options['withHead'] === true) problems.push('--with-head: web has the backbone alone');
   if (options['imageSize'] !== undefined) problems.push('--image-size: the page takes images of any size');
+  if (options['images'] !== undefined && options['index'] !== undefined)
+    problems.push('--images and --index: give one of the two');
   check(invocation);
-  const images = options['images'] as string | undefined;
   const title = options['title'] as string | undefined;
   const interrupt = interruptSignal(() => io.note('interrupted'));
   const model = loadModel(target.weights, { checkpointKey: target.checkpointKey });
   try {
     const count = counter(io);
+    const images =
+      typeof options['index'] === 'string'
+        ? await indexed(options['index'], model, target.checkpointKey)
+        : (options['images'] as string | undefined);
     const result = await exportWeb(model, target.output, {
       dtype,
       signal: interrupt.signal,

@@ -30,7 +30,7 @@ const formats: Readonly<Record<string, Format>> = {
   },
 };
 /** Flags that the page alone has a use for. */
-const WEB_ONLY = ['images', 'dtype', 'title'] as const;
+const WEB_ONLY = ['images', 'index', 'dtype', 'title'] as const;
 
 export function define(command: Command): void {
   const described = Object.entries(formats).map(([name, { summary }]) => `${name}: ${summary}`);
@@ -43,6 +43,7 @@ export function define(command: Command): void {
     .option('--attention', "onnx: the last block's attention too")
     .option('--with-head', "safetensors, pth: the DINO head too, by the names of the reference's checkpoints")
     .option('--images <source>', 'web: folder or list of images among which the page finds neighbours')
+    .option('--index <folder>', 'web: the same, from an index that dino index made with these weights')
     .option('--dtype <name>', 'web: how weights are stored: fp16 (default), fp32 or q8')
     .option('--title <words>', "web: the page's heading");
   command.addOption(

@@ -25,8 +25,8 @@ import type { GalleryImage, WebDtype, WebGallery, WebManifest } from './manifest
 export const WEB_DTYPES: readonly WebDtype[] = ['fp32', 'fp16', 'q8'];
 
 export interface WebExportOptions {
-  /** Images among which neighbours are found: a folder or a text file of paths. */
-  images?: string;
+  /** Images among which neighbours are found: a folder or a text file of paths, or what is known of them already. */
+  images?: string | GallerySource;
   /**
    * How weights are stored: `fp16` (default: half the size, computed in 32 bits all the same), `fp32`, or `q8` (a quarter,
    * 8-bit matrix products; needs more time in WebGPU).
@@ -38,6 +38,20 @@ export interface WebExportOptions {
   signal?: AbortSignal | undefined;
   /** Called after every batch of images. */
   onProgress?: (progress: { done: number; total: number }) => void;
+}
+
+/** Images whose features were computed before; see galleryOfIndex() in src/explore/gallery.ts. */
+export interface GallerySource {
+  /** The folder that names are relative to. */
+  root: string;
+  /** Absolute. */
+  paths: readonly string[];
+  /** Class folders; null where there are none. */
+  labels: readonly (string | null)[];
+  /** (images, D): of this model, as its embed() gives them; of any length. */
+  features: Float32Array;
+  /** Images that were left out before. */
+  skipped: readonly { path: string; reason: string }[];
 }
 
 export interface WebExport {
@@ -202,19 +216,30 @@ export async function exportWeb(
   };
 }
 
-/** Small pictures, and features of length 1. */
-async function addGallery(
+async function embedded(
   model: Model,
-  { images, numWorkers, signal, onProgress }: WebExportOptions,
-  write: (name: string, bytes: Uint8Array) => void,
-  skipped: WebExport['skipped'],
-): Promise<WebGallery> {
-  const list = await listImages(images!);
-  const found = await model.embed(list, {
+  images: string,
+  { numWorkers, signal, onProgress }: WebExportOptions,
+): Promise<GallerySource> {
+  const list = await listImages(images);
+  const { paths, labels, classes, features, skipped } = await model.embed(list, {
     signal,
     ...(numWorkers === undefined ? {} : { numWorkers }),
     ...(onProgress === undefined ? {} : { onProgress }),
   });
+  const named = paths.map((_, i) => classes?.[labels[i] ?? -1] ?? null);
+  return { root: list.root, paths, labels: named, features, skipped };
+}
+
+/** Small pictures, and features of length 1. */
+async function addGallery(
+  model: Model,
+  options: WebExportOptions,
+  write: (name: string, bytes: Uint8Array) => void,
+  skipped: WebExport['skipped'],
+): Promise<WebGallery> {
+  const { images, signal } = options;
+  const found = typeof images === 'string' ? await embedded(model, images, options) : images!;
   skipped.push(...found.skipped);
   const entries: GalleryImage[] = [];
   for (const [i, file] of found.paths.entries()) {
@@ -226,13 +251,12 @@ async function addGallery(
       .webp({ quality: 80 })
       .toBuffer({ resolveWithObject: true });
     write(thumbnail, data);
-    const name = path.relative(list.root, file).split(path.sep).join('/');
-    const label = found.labels[i] ?? null;
+    const name = path.relative(found.root, file).split(path.sep).join('/');
     const { width, height } = info;
     // a list of paths may reach outside its folder: the name alone then, the machine's folders are nobody's business
     entries.push({
       name: name.startsWith('..') ? path.basename(file) : name,
-      label: label === null ? null : (found.classes?.[label] ?? null),
+      label: found.labels[i] ?? null,
       ...{ thumbnail, width, height },
     });
   }

@@ -3,6 +3,7 @@
  * lines, and the level that a collapse would be at. Only what is on the screen is drawn.
  */
 import { effect } from '@preact/signals';
+import './language.ts';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { colour, coloursChanged } from '../theme.ts';

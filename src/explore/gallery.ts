@@ -1,0 +1,51 @@
+/** The images of an index as a web export takes them: its features are used as they are, no image is computed again. */
+import { existsSync } from 'node:fs';
+import { ConfigError, DataError } from '../errors.js';
+import { defaultEvalSizes } from '../eval/features.js';
+import type { Model } from '../weights/load.js';
+import type { GallerySource } from '../weights/web/export-web.js';
+import type { ImageIndex } from './image-index.js';
+import { sha256File } from './index-format.js';
+
+/**
+ * @throws DataError for an index of other weights, or without an image that is still there; ConfigError for one whose
+ *   features are not those that the page computes of a visitor's image.
+ */
+export function galleryOfIndex(index: ImageIndex, model: Model, checkpointKey: string): GallerySource {
+  const { folder, manifest, images } = index;
+  const { weights, settings } = manifest;
+  const { resize, crop } = defaultEvalSizes(model.architecture.imgSize);
+  const source = manifest.images.source;
+  if (weights.sha256 !== sha256File(model.file) || weights.checkpointKey !== checkpointKey) {
+    throw new DataError(
+      `${folder} was made with other weights (${weights.checkpointKey} of ${weights.file}) than ${checkpointKey} of ` +
+        `${model.file}: their features can't be compared. Export those weights, or make an index with these: ` +
+        `dino index ${model.file} ${source} --output FOLDER.`,
+    );
+  }
+  if (settings.features !== 'cls' || settings.resize !== resize || settings.crop !== crop) {
+    throw new ConfigError(
+      `${folder} holds ${settings.features} features of ${settings.crop} pixels (resized to ${settings.resize}); the page ` +
+        `computes cls features of ${crop} pixels (resized to ${resize}): make an index without --features and sizes, or ` +
+        `give --images ${source}.`,
+    );
+  }
+  const all = index.features();
+  const rows = images.flatMap((_, row) => (existsSync(index.pathOf(row)) ? [row] : []));
+  const gone = images.flatMap((_, row) => {
+    const path = index.pathOf(row);
+    return existsSync(path) ? [] : [{ path, reason: `is in ${folder}, and not there any more` }];
+  });
+  if (rows.length === 0)
+    throw new DataError(`no image of ${folder} is there any more (${manifest.images.root})`);
+  const features = new Float32Array(rows.length * index.width);
+  for (const [i, row] of rows.entries())
+    features.set(all.subarray(row * index.width, (row + 1) * index.width), i * index.width);
+  return {
+    root: manifest.images.root,
+    paths: rows.map((row) => index.pathOf(row)),
+    labels: rows.map((row) => images[row]!.label),
+    features,
+    skipped: gone,
+  };
+}
