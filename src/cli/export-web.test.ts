@@ -92,6 +92,6 @@ it('takes images and features of an index of the same weights, and refuses one o
       .sort(),
     [...ours.keys()].filter((name) => name !== gone!.name).sort(),
   );
-  const both = dino(exportTo('both', weights, '--index', index, '--images', images), 1).stderr;
+  const both = dino(exportTo('both', weights, '--index', index, '--images', images), 2).stderr;
   assert.match(both, /--images and --index: give one of the two/);
 });

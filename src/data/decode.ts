@@ -262,7 +262,7 @@ export async function decodeImage(
     decoded =
       typeof input === 'string' ? await decodeFile(input, { reduce }) : await decodeBytes(input, { reduce });
   } catch (error) {
-    const name = typeof input === 'string' ? input : `${input.length} bytes`;
+    const name = typeof input === 'string' ? input : `of ${input.length} bytes`;
     throw new DataError(`Can't read the image ${name}: ${(error as Error).message}`, { cause: error });
   }
   const { width, height, originalWidth, originalHeight } = decoded;

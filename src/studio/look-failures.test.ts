@@ -167,7 +167,7 @@ describe('the section Look, when something is wrong', () => {
         .toBuffer();
       writeFileSync(file, whole.subarray(0, whole.length / 2));
     },
-    { card: TOP, pattern: /decode/, status: 422 },
+    { card: TOP, pattern: /damaged PNG: the end of the file is missing/, status: 422 },
   );
   refuses(
     'a file of more than 64 MiB, before it is sent',

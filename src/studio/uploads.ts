@@ -20,7 +20,8 @@ export async function keepUpload(bytes: Uint8Array): Promise<{ id: string; width
   if (sniffFormat(bytes) === null)
     throw new StudioError(422, 'This is no JPEG, PNG, WebP, AVIF, TIFF or GIF image.', 'DATA');
   try {
-    const { autoOrient } = await sharp(bytes, { limitInputPixels: PIXEL_LIMIT }).metadata();
+    // the header alone is read: the limit is checked below, in words
+    const { autoOrient } = await sharp(bytes, { limitInputPixels: false }).metadata();
     size = autoOrient;
   } catch {
     throw new StudioError(422, 'This is no image that can be decoded.', 'DATA');

@@ -24,8 +24,8 @@ export interface StudioPage {
   text(selector: string, pattern: RegExp, timeout?: number): Promise<string>;
   /** Fails on axe violations of what is shown, in both colour schemes and on a narrow screen; on errors; on requests elsewhere. */
   check(): Promise<void>;
-  /** With DINO_STUDIO_PICTURES=1: what is shown becomes docs/images/studio-NAME.png. */
-  picture(name: string): Promise<void>;
+  /** With DINO_STUDIO_PICTURES=1: what is shown, or one element, becomes docs/images/studio-NAME.png. */
+  picture(name: string, selector?: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -70,13 +70,13 @@ export async function openStudio(browser: Browser, folders: readonly string[]): 
       assert.deepEqual(errors, []);
       assert.deepEqual(stopped, []);
     },
-    async picture(name) {
+    async picture(name, selector) {
       if (process.env['DINO_STUDIO_PICTURES'] !== '1') return;
       await page.evaluate('scrollTo(0, 0)');
       const file = fileURLToPath(new URL(`../../docs/images/studio-${name}.png`, import.meta.url));
       writeFileSync(
         file,
-        await sharp(await page.screenshot())
+        await sharp(await (selector === undefined ? page : (await page.$(selector))!).screenshot())
           .png({ palette: true, quality: 90 })
           .toBuffer(),
       );

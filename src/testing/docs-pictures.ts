@@ -1,0 +1,68 @@
+/**
+ * Draws the pictures of docs/images that need a model which has learned something, so that no test can make them:
+ *
+ *   DINO_STUDIO_PICTURES=1 node dist/testing/docs-pictures.js RUN IMAGES IMAGE SECOND
+ *
+ * RUN is a run that watches images (`--watch-images`); its folder's parent and IMAGES are what the studio is given; IMAGE
+ * and SECOND are two of IMAGES. Take images that may be shown: the demo's scenes.
+ */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
+import { loadModel } from '../weights/load.js';
+import { exportWeb } from '../weights/web/export-web.js';
+import { launchBrowser, openPage, serveFolders } from './browser.js';
+import { giveFile, setSlider } from './page.js';
+import { openStudio } from './studio.js';
+
+const [run, images, image, second] = process.argv.slice(2).map((one) => path.resolve(one));
+if (run === undefined || images === undefined || image === undefined || second === undefined)
+  throw new Error('four arguments');
+const browser = await launchBrowser();
+if (typeof browser === 'string') throw new Error(browser);
+const site = mkdtempSync(path.join(os.tmpdir(), 'dino-docs-pictures-'));
+try {
+  const studio = await openStudio(browser, [path.dirname(run), images]);
+  const { page } = studio;
+  await studio.show(`#/look?${new URLSearchParams({ weights: run, image, second }).toString()}`);
+  await page.reload();
+  await page.waitForFunction(
+    `document.querySelector('#look-status')?.dataset.state === 'ready' && document.querySelectorAll('.seen canvas').length === 2`,
+    { timeout: 60_000 },
+  );
+  await page.setViewport({ width: 1200, height: 800 });
+  await studio.picture('look', '[aria-label="What it sees"]');
+
+  await studio.show('#/runs');
+  await page.waitForSelector('.runs th a');
+  await page.click('.runs th a');
+  await page.waitForSelector('.film .map-view canvas', { timeout: 60_000 });
+  await studio.picture('film', '.film');
+  await studio.close();
+
+  using model = loadModel(run, { device: 'cpu' });
+  await exportWeb(model, site, { images, title: 'Scenes' });
+  const server = await serveFolders({ '/site': site });
+  const { page: exported } = await openPage(browser, `${server.origin}/site`);
+  await exported.setViewport({ width: 1200, height: 1150 });
+  await exported.goto(`${server.origin}/site/index.html`);
+  await exported.waitForSelector('#status[data-state="ready"]', { timeout: 60_000 });
+  await giveFile(exported, 'input[type="file"]', image);
+  await exported.waitForSelector('.gallery button[data-cosine]', { timeout: 60_000 });
+  await setSlider(exported, 'Overlay', 0.6);
+  await exported.evaluate('new Promise((resolve) => setTimeout(resolve, 500))');
+  assert.equal(process.env['DINO_STUDIO_PICTURES'], '1', 'set DINO_STUDIO_PICTURES=1 to write');
+  writeFileSync(
+    fileURLToPath(new URL('../../docs/images/export-web.png', import.meta.url)),
+    await sharp(await exported.screenshot())
+      .png({ palette: true, quality: 90 })
+      .toBuffer(),
+  );
+  await server.close();
+} finally {
+  await browser.close();
+  rmSync(site, { recursive: true });
+}
