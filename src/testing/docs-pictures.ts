@@ -51,6 +51,7 @@ try {
   await exported.goto(`${server.origin}/site/index.html`);
   await exported.waitForSelector('#status[data-state="ready"]', { timeout: 60_000 });
   await giveFile(exported, 'input[type="file"]', image);
+  await exported.waitForSelector('#computed', { timeout: 60_000 });
   await exported.waitForSelector('.gallery button[data-cosine]', { timeout: 60_000 });
   await setSlider(exported, 'Overlay', 0.6);
   await exported.evaluate('new Promise((resolve) => setTimeout(resolve, 500))');
