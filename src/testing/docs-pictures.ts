@@ -47,7 +47,7 @@ try {
   await exportWeb(model, site, { images, title: 'Scenes' });
   const server = await serveFolders({ '/site': site });
   const { page: exported } = await openPage(browser, `${server.origin}/site`);
-  await exported.setViewport({ width: 1200, height: 1150 });
+  await exported.setViewport({ width: 1200, height: 1330 });
   await exported.goto(`${server.origin}/site/index.html`);
   await exported.waitForSelector('#status[data-state="ready"]', { timeout: 60_000 });
   await giveFile(exported, 'input[type="file"]', image);
