@@ -77,7 +77,12 @@ export {
   type TransformersExport,
   type TransformersOptions,
 } from './weights/onnx/transformers.js';
-export { exportWeb, type WebExport, type WebExportOptions } from './weights/web/export-web.js';
+export {
+  exportWeb,
+  type GallerySource,
+  type WebExport,
+  type WebExportOptions,
+} from './weights/web/export-web.js';
 export { checkOnnx, type OnnxCheck } from './weights/onnx/check.js';
 export type { Architecture } from './weights/architecture.js';
 export type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/embed.js';
@@ -183,6 +188,7 @@ export {
   type SearchOptions,
   type SelectBy,
   type SelectOptions,
+  galleryOfIndex,
 } from './explore/index.js';
 
 // the set-up

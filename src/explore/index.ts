@@ -11,3 +11,4 @@ export { selectImages, type SelectBy, type SelectOptions } from './select.js';
 export { putImages, writeList, type ImageGroups, type PutOptions } from './put-images.js';
 export { layoutMap, makeMap, readMap, type MapOptions } from './map.js';
 export { proposeLabels, type Proposal, type ProposeOptions } from './propose.js';
+export { galleryOfIndex } from './gallery.js';
