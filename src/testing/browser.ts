@@ -15,7 +15,8 @@ const NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-c
 
 const FLAGS = [
   '--no-sandbox',
-  '--disable-gpu',
+  '--use-angle=swiftshader', // WebGL on the processor, the same pixels on every machine
+  '--enable-unsafe-swiftshader',
   '--disable-quic',
   '--no-first-run',
   '--disable-background-networking',

@@ -51,17 +51,17 @@ async function inLanes<T, R>(all: readonly T[], lanes: number, work: (one: T) =>
 
 /** @throws DataError that names the shards that are missing, all of them counted */
 async function statShards(files: readonly string[]): Promise<ShardFile[]> {
-  const problems: string[] = [];
-  const found = await inLanes(files, 4 * LANES, async (file) => {
+  const answers = await inLanes(files, 4 * LANES, async (file): Promise<ShardFile | string> => {
     try {
       const info = await stat(file);
-      if (!info.isFile()) problems.push(`${file}: is no file`);
-      return { file, size: info.size, mtimeMs: info.mtimeMs };
+      return info.isFile() ? { file, size: info.size, mtimeMs: info.mtimeMs } : `${file}: is no file`;
     } catch (error) {
-      problems.push(`${file}: ${readProblem(error).message}`);
-      return { file, size: 0, mtimeMs: 0 };
+      return `${file}: ${readProblem(error).message}`;
     }
   });
+  // in the files' order, not in that of the answers
+  const problems = answers.filter((answer) => typeof answer === 'string');
+  const found = answers.filter((answer) => typeof answer !== 'string');
   if (problems.length > 0) {
     const more = problems.length > 5 ? `\nand ${problems.length - 5} more` : '';
     throw new DataError(
