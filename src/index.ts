@@ -189,6 +189,9 @@ export {
   type SelectBy,
   type SelectOptions,
   galleryOfIndex,
+  type IndexLabels,
+  labelImages,
+  readLabels,
 } from './explore/index.js';
 
 // the set-up

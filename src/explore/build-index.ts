@@ -35,7 +35,7 @@ const SAVE_EVERY = 300;
 /** The graph is built anew when more than this share of it was dropped: removed nodes stay in it as dead ends. */
 const MOST_REMOVED = 0.2;
 /** What may be in a folder in which an index is begun: traces of one that did not come to its end. */
-const OURS = /^(lock|\.index\.json\..*|(images|skipped|features|vectors|map)-\d+\..*)$/;
+const OURS = /^(lock|labels\.jsonl|\.index\.json\..*|(images|skipped|features|vectors|map)-\d+\..*)$/;
 /** Images whose approximate neighbours are compared with exact ones at the end. */
 const CHECKED = 200;
 

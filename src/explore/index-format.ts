@@ -7,6 +7,7 @@
  *   features-<n>.safetensors  `features` (N, D) float32, rows of length 1
  *   vectors-<n>.usearch     USearch's HNSW graph over the same rows in bfloat16; its keys are the images' ids
  *   map-<n>.safetensors     `positions` (N, 2) float32, once makeMap() has laid it out
+ *   labels.jsonl            what people labelled (labels.ts); not one of the generations
  *   lock                    while a process writes
  *
  * <n> counts the writings. Each writing makes new files beside the old ones, flushes them, and then renames a new

@@ -10,5 +10,6 @@ export { clusterIndex, type Cluster, type Clustering, type ClusterOptions } from
 export { selectImages, type SelectBy, type SelectOptions } from './select.js';
 export { putImages, writeList, type ImageGroups, type PutOptions } from './put-images.js';
 export { layoutMap, makeMap, readMap, type MapOptions } from './map.js';
+export { labelImages, readLabels, type IndexLabels } from './labels.js';
 export { proposeLabels, type Proposal, type ProposeOptions } from './propose.js';
 export { galleryOfIndex } from './gallery.js';

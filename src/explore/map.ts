@@ -99,6 +99,17 @@ export function readMap(index: ImageIndex): Float32Array | null {
  */
 export async function makeMap(index: ImageIndex, options: MapOptions = {}): Promise<Float32Array> {
   const positions = await layoutMap(index, options);
+  keepMap(index, positions);
+  return positions;
+}
+
+/**
+ * Keeps a map in the index.
+ *
+ * @param positions - (N, 2)
+ * @throws DataError as makeMap().
+ */
+export function keepMap(index: ImageIndex, positions: Float32Array): void {
   const release = lockRunFolder(index.folder);
   try {
     const manifest = readManifest(index.folder);
@@ -115,5 +126,4 @@ export async function makeMap(index: ImageIndex, options: MapOptions = {}): Prom
   } finally {
     release();
   }
-  return positions;
 }

@@ -344,6 +344,11 @@ export interface IndexAbout {
   hasMap: boolean;
 }
 
+export interface LabelGroup {
+  label: string;
+  rows: number[];
+}
+
 /** What can be asked of an index. */
 export type FindAsk =
   | { kind: 'about' }
@@ -358,20 +363,28 @@ export type FindAsk =
   | { kind: 'duplicates'; threshold: number }
   | { kind: 'clusters'; clusters?: number | undefined }
   | { kind: 'outliers'; top: number }
-  | { kind: 'select'; size: number; by: 'diverse' | 'typical' | 'both'; labelled: number[] }
-  | { kind: 'propose'; labels: { row: number; label: string }[] }
+  | { kind: 'select'; size: number; by: 'diverse' | 'typical' | 'both' }
+  /** What was labelled so far. */
+  | { kind: 'labels' }
+  /** Labels images, or takes their labels away, and answers as `labels`. */
+  | { kind: 'label'; label: string | null; rows: number[] }
+  /** Labels for the neighbours of what was labelled. */
+  | { kind: 'propose' }
   | {
       kind: 'export';
       how: 'list' | 'copy' | 'link';
       /** The list, or a new folder, with a folder a group. */
       target: string;
-      groups: { name: string; rows: number[] }[];
+      /** Default: what has labels. */
+      groups?: LabelGroup[] | undefined;
     };
 
 export type FindAnswer =
   | { kind: 'about'; about: IndexAbout }
   | { kind: 'images'; images: FoundImage[] }
   | { kind: 'groups'; groups: { rows: number[]; images: FoundImage[] }[] }
+  /** `damaged`: lines of the file of labels that could not be read. */
+  | { kind: 'labels'; groups: LabelGroup[]; damaged: number }
   | { kind: 'proposals'; proposals: (FoundImage & { proposed: string })[] }
   | { kind: 'exported'; count: number };
 

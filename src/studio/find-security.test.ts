@@ -221,7 +221,7 @@ describe('an index written by hand', () => {
       assert.equal(picture.status, 403, name);
       for (const how of ['list', 'copy', 'link']) {
         const target = path.join(given, `out-${i}-${how}`);
-        const groups = [{ name: '', rows: [1, 0] }];
+        const groups = [{ label: '', rows: [1, 0] }];
         assert.equal((await ask(index, { kind: 'export', how, target, groups })).status, 403, name);
         assert.ok(!existsSync(target));
       }

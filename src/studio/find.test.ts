@@ -1,6 +1,7 @@
 /** Find and map, through the page: an index made, searched, mapped, sorted and labelled; and what its routes refuse. */
 import assert from 'node:assert/strict';
 import {
+  appendFileSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -15,7 +16,9 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Browser } from 'puppeteer-core';
 import { buildIndex } from '../explore/build-index.js';
+import { labelsPath } from '../explore/labels.js';
 import { launchBrowser } from '../testing/browser.js';
+import { giveFile } from '../testing/page.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { loadModel } from '../weights/load.js';
@@ -117,6 +120,45 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await shown.check();
   });
 
+  it('keeps the labels in the index: they are there after a reload, and can be taken away', async () => {
+    await shown.page.reload();
+    await press('Selection and labels');
+    await shown.text('.labels li', /red things: 9 images/);
+    await press('Clusters');
+    await type('input[name=clusters]', '3');
+    await press('Find clusters');
+    await press('Select group 1');
+    await press('Selection and labels');
+    await press('Propose labels for their neighbours');
+    await press('Take their labels away');
+    await shown.page.waitForFunction(`document.querySelector('.labels') === null`);
+    await type('input[name=label]', 'red things');
+    await press('Label them');
+    await shown.text('.labels li', /red things: 9 images/);
+    appendFileSync(labelsPath(index), 'not a line\n');
+    await shown.page.reload();
+    await shown.text('[role=alert]', /1 lines of labels\.jsonl .* were left out/);
+    await press('Selection and labels');
+    await shown.text('.labels li', /red things: 9 images/);
+    await shown.check();
+  });
+
+  it('searches by a part of an image, given by numbers alone', async () => {
+    await press('Search');
+    await giveFile(shown.page, '.drop input[type=file]', path.join(images, 'green', 'green 3.png'));
+    await shown.text('h2', /Like the image given/, 30_000);
+    await type('.drop input[name=x]', '10');
+    await type('.drop input[name=width]', '60');
+    await press('Search by this part');
+    await shown.text('h2', /Like the part of the image/, 30_000);
+    await shown.text('.pictures li:first-child .name', /green/);
+    const part = await shown.page.$eval('.query rect', (rect) =>
+      ['x', 'y', 'width', 'height'].map((name) => Number(rect.getAttribute(name))),
+    );
+    assert.deepEqual(part, [0.1, 0.25, 0.6, 0.5]);
+    await shown.check();
+  });
+
   it('draws the map, and selects what is in view', async () => {
     await press('Map');
     await shown.page.waitForSelector('.find-map canvas', { timeout: 30_000 });
@@ -145,7 +187,7 @@ describe('the routes of Find', () => {
     };
     try {
       mkdirSync(path.join(folder, 'empty'), { recursive: true });
-      const groups = [{ name: 'a', rows: [0] }];
+      const groups = [{ label: 'a', rows: [0] }];
       const asked = (at: string, question: unknown) => post('/api/find/ask', { index: at, ask: question });
       assert.equal((await asked(outside, { kind: 'about' }))[0], 403);
       assert.equal((await asked(path.join(folder, 'empty'), { kind: 'about' }))[0], 422);

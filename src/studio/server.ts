@@ -29,6 +29,8 @@ const PORTS_TRIED = 50;
 
 /** A body that is no upload. Uploads have a limit of their own, UPLOAD_LIMIT. */
 const BODY_LIMIT = 256 * 1024;
+/** A question about an index: a lasso may hold a million rows. */
+const QUESTION_LIMIT = 8 * 2 ** 20;
 
 const pageFolder = fileURLToPath(new URL('../web', import.meta.url));
 
@@ -66,8 +68,12 @@ function buildApp(studio: Studio, token: string, host: string): Hono {
         );
       },
     });
-  const [small, large] = [limited(BODY_LIMIT), limited(UPLOAD_LIMIT)];
-  app.use((context, next) => (context.req.path.startsWith('/api/upload/') ? large : small)(context, next));
+  const [usual, question, upload] = [limited(BODY_LIMIT), limited(QUESTION_LIMIT), limited(UPLOAD_LIMIT)];
+  app.use((context, next) => {
+    const { path } = context.req;
+    const limit = path.startsWith('/api/upload/') ? upload : path === '/api/find/ask' ? question : usual;
+    return limit(context, next);
+  });
   for (const routes of allRoutes) routes(app, studio);
   app.all('/api/*', () => {
     throw new StudioError(404, 'There is no such thing in this studio.');

@@ -2,16 +2,22 @@
  * Draws the pictures of docs/images that need a model which has learned something, so that no test can make them:
  *
  *   DINO_STUDIO_PICTURES=1 node dist/testing/docs-pictures.js RUN IMAGES IMAGE SECOND
+ *   DINO_STUDIO_PICTURES=1 node dist/testing/docs-pictures.js RUN IMAGES     only those of Find and map
  *
- * RUN is a run that watches images (`--watch-images`); its folder's parent and IMAGES are what the studio is given; IMAGE
- * and SECOND are two of IMAGES. Take images that may be shown: the demo's scenes.
+ * RUN is a run that watches images (`--watch-images`; Find and map do without); its folder's parent and IMAGES, folders of
+ * classes, are what the studio is given; IMAGE and SECOND are two of IMAGES. Take images that may be shown: the demo's scenes.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Browser } from 'puppeteer-core';
 import sharp from 'sharp';
+import { buildIndex } from '../explore/build-index.js';
+import { ImageIndex } from '../explore/image-index.js';
+import { labelImages } from '../explore/labels.js';
+import { makeMap } from '../explore/map.js';
 import { loadModel } from '../weights/load.js';
 import { exportWeb } from '../weights/web/export-web.js';
 import { launchBrowser, openPage, serveFolders } from './browser.js';
@@ -19,12 +25,42 @@ import { giveFile, setSlider } from './page.js';
 import { openStudio } from './studio.js';
 
 const [run, images, image, second] = process.argv.slice(2).map((one) => path.resolve(one));
-if (run === undefined || images === undefined || image === undefined || second === undefined)
-  throw new Error('four arguments');
+if (run === undefined || images === undefined || (image === undefined) !== (second === undefined))
+  throw new Error('two or four arguments');
 const browser = await launchBrowser();
 if (typeof browser === 'string') throw new Error(browser);
 const site = mkdtempSync(path.join(os.tmpdir(), 'dino-docs-pictures-'));
-try {
+
+/** Find's search by one image, and the map with three classes labelled. */
+async function findAndMap(browser: Browser, run: string, images: string): Promise<void> {
+  const output = path.join(site, 'scenes.index');
+  using model = loadModel(run, { device: 'cpu' });
+  await buildIndex(model, images, { output });
+  using index = ImageIndex.open(output);
+  await makeMap(index);
+  const classes = [...new Set(index.images.map(({ label }) => label))].filter((name) => name !== null);
+  const rowsOf = (name: string): number[] =>
+    index.images.flatMap(({ label }, row) => (label === name ? [row] : []));
+  for (const name of classes.slice(0, 5)) labelImages(index, rowsOf(name), name);
+  const studio = await openStudio(browser, [path.dirname(run), images, site]);
+  const { page } = studio;
+  await studio.show(`#/find?${new URLSearchParams({ index: output }).toString()}`);
+  await giveFile(page, '.drop input[type=file]', index.pathOf(0));
+  await page.waitForSelector('.pictures li img', { timeout: 60_000 });
+  await page.evaluate('new Promise((resolve) => setTimeout(resolve, 1000))');
+  await studio.picture('find');
+  await studio.show(`#/find?${new URLSearchParams({ index: output, view: 'map' }).toString()}`);
+  await page.waitForSelector('.find-map .canvas[aria-busy="false"] canvas', { timeout: 60_000 });
+  await page.evaluate('new Promise((resolve) => setTimeout(resolve, 1000))');
+  await studio.picture('map', '.find-map');
+  await studio.close();
+}
+
+/** Look, a run's film, and an exported page. */
+async function lookFilmAndExport(
+  browser: Browser,
+  [run, images, image, second]: [string, string, string, string],
+): Promise<void> {
   const studio = await openStudio(browser, [path.dirname(run), images]);
   const { page } = studio;
   await studio.show(`#/look?${new URLSearchParams({ weights: run, image, second }).toString()}`);
@@ -63,6 +99,12 @@ try {
       .toBuffer(),
   );
   await server.close();
+}
+
+try {
+  await findAndMap(browser, run, images);
+  if (image !== undefined && second !== undefined)
+    await lookFilmAndExport(browser, [run, images, image, second]);
 } finally {
   await browser.close();
   rmSync(site, { recursive: true });

@@ -7,13 +7,14 @@ import { clusterIndex } from '../../explore/cluster.js';
 import { findDuplicates } from '../../explore/duplicates.js';
 import { ImageIndex } from '../../explore/image-index.js';
 import { readManifest } from '../../explore/index-format.js';
+import { labelImages, readLabels } from '../../explore/labels.js';
 import { readMap } from '../../explore/map.js';
 import { findOutliers } from '../../explore/outliers.js';
 import { proposeLabels } from '../../explore/propose.js';
 import { putImages, writeList } from '../../explore/put-images.js';
 import { loadIndexModel, searchIndex } from '../../explore/search.js';
 import { selectImages } from '../../explore/select.js';
-import type { FoundImage } from '../api.js';
+import type { FoundImage, LabelGroup } from '../api.js';
 import type { JobFunction } from './index.js';
 
 /** Skipped images that are told by name. */
@@ -34,6 +35,18 @@ function indexAt(folder: string): ImageIndex {
 const found = (index: ImageIndex, row: number, score: number | null = null): FoundImage => ({
   ...{ row, path: index.pathOf(row), name: index.images[row]!.path, label: index.images[row]!.label, score },
 });
+
+function labelsOf(index: ImageIndex): { kind: 'labels'; groups: LabelGroup[]; damaged: number } {
+  const { labels, damaged } = readLabels(index);
+  const groups = new Map<string, number[]>();
+  for (const [row, label] of labels) {
+    const rows = groups.get(label);
+    if (rows === undefined) groups.set(label, [row]);
+    else rows.push(row);
+  }
+  const sorted = [...groups].sort(([a], [b]) => a.localeCompare(b, 'en'));
+  return { kind: 'labels', groups: sorted.map(([label, rows]) => ({ label, rows })), damaged };
+}
 
 export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal }) => {
   const index = indexAt(folder);
@@ -117,12 +130,18 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
       return { kind: 'images', images: outliers.map(({ row, distance }) => found(index, row, distance)) };
     }
     case 'select': {
-      const { size, by, labelled } = ask;
+      const { size, by } = ask;
+      const labelled = [...readLabels(index).labels.keys()];
       return { kind: 'images', images: some(await selectImages(index, { size, by, labelled, signal })) };
     }
+    case 'label':
+      some(ask.rows);
+      labelImages(index, ask.rows, ask.label);
+      return labelsOf(index);
+    case 'labels':
+      return labelsOf(index);
     case 'propose': {
-      const labels = new Map(ask.labels.map(({ row, label }) => [row, label]));
-      const proposals = await proposeLabels(index, { labels, signal });
+      const proposals = await proposeLabels(index, { labels: readLabels(index).labels, signal });
       return {
         kind: 'proposals',
         proposals: proposals.map(({ row, label, certainty }) => ({

@@ -5,8 +5,9 @@ import path from 'node:path';
 import sharp from 'sharp';
 import { z } from 'zod';
 import { readManifest } from '../../explore/index-format.js';
+import { labelSchema } from '../../explore/labels.js';
 import { locateWeights } from '../../weights/locate.js';
-import type { FindAnswer, FindAsk } from '../api.js';
+import type { FindAnswer, FindAsk, LabelGroup } from '../api.js';
 import type { Jobs } from '../jobs/index.js';
 import { type GivenFolders, StudioError } from '../files.js';
 import { PIXEL_LIMIT } from '../thumbnails.js';
@@ -35,18 +36,18 @@ const askSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('outliers'), top: z.int().min(1).max(1000) }),
   z.object({
     ...{ kind: z.literal('select'), size: z.int().min(1).max(100_000) },
-    ...{ by: z.enum(['diverse', 'typical', 'both']), labelled: rows },
+    by: z.enum(['diverse', 'typical', 'both']),
   }),
-  z.object({
-    kind: z.literal('propose'),
-    labels: z
-      .array(z.object({ row: z.int().nonnegative(), label: z.string().min(1).max(200) }))
-      .max(1_000_000),
-  }),
+  z.object({ kind: z.literal('labels') }),
+  z.object({ kind: z.literal('label'), label: labelSchema.nullable(), rows }),
+  z.object({ kind: z.literal('propose') }),
   z.object({
     ...{ kind: z.literal('export'), how: z.enum(['list', 'copy', 'link']), target: name },
-    // a name becomes a folder: no way out of the target
-    groups: z.array(z.object({ name: z.string().regex(/^(?!\.)[^/\\]{0,100}$/), rows })).max(1000),
+    // without a name, into the target itself
+    groups: z
+      .array(z.object({ label: labelSchema.or(z.literal('')), rows }))
+      .max(1000)
+      .optional(),
   }),
 ]);
 
@@ -79,6 +80,11 @@ export const find: Routes = (app, studio) => {
     return Promise.all(images.map((image) => folders.file(image.path)));
   };
 
+  const labelGroups = async (index: string, signal: AbortSignal): Promise<LabelGroup[]> => {
+    const answer = await jobs.run('find', { index, ask: { kind: 'labels' } }, { signal });
+    return answer.kind === 'labels' ? answer.groups : [];
+  };
+
   const checkedExport = async (
     index: string,
     { how, target, groups }: Extract<FindAsk, { kind: 'export' }>,
@@ -86,7 +92,8 @@ export const find: Routes = (app, studio) => {
   ) => {
     const place = await folders.forWriting(target);
     const paths: Record<string, string[]> = {};
-    for (const group of groups) paths[group.name] = await filesOf(index, group.rows, signal);
+    for (const group of groups ?? (await labelGroups(index, signal)))
+      paths[group.label] = await filesOf(index, group.rows, signal);
     return { kind: 'put' as const, how, target: place, groups: paths };
   };
 

@@ -1,11 +1,11 @@
 /** An open index: what can be done with its images, and what came of it. */
 import { useEffect, useState } from 'preact/hooks';
-import type { FindAnswer, IndexAbout } from '../api.ts';
+import type { FindAnswer, IndexAbout, LabelGroup } from '../api.ts';
 import { route, setQuery } from '../router.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { Answer } from './answer.tsx';
 import { ask, type Chosen, type Show } from './ask.ts';
-import { Labels } from './labels.tsx';
+import { type Label, Labels } from './labels.tsx';
 import { MapView } from './map-view.tsx';
 import { Question } from './question.tsx';
 import { Search } from './search.tsx';
@@ -28,14 +28,24 @@ export function Explore({ index }: { index: string }) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
   const [chosen, setChosen] = useState<Chosen>({ plus: new Set(), minus: new Set(), selected: new Set() });
-  const [labels, setLabels] = useState<ReadonlyMap<number, string>>(new Map());
+  const [labels, setLabels] = useState<LabelGroup[]>([]);
+  const [damaged, setDamaged] = useState(0);
   const view = (route.value.query.get('view') ?? 'search') as View;
 
   useEffect(() => {
     ask(index, { kind: 'about' }).then((found) => {
       if (found.kind === 'about') setAbout(found.about);
     }, setError);
+    ask(index, { kind: 'labels' }).then(takeLabels, setError);
   }, [index]);
+
+  const takeLabels = (found: FindAnswer): void => {
+    if (found.kind !== 'labels') return;
+    setLabels(found.groups);
+    setDamaged(found.damaged);
+  };
+  const label: Label = async (rows, name) =>
+    takeLabels(await ask(index, { kind: 'label', rows: [...rows], label: name }));
 
   const show: Show = (what, promise) => {
     setBusy(true);
@@ -83,6 +93,12 @@ export function Explore({ index }: { index: string }) {
           </ul>
         </details>
       )}
+      {damaged > 0 && (
+        <p role="alert">
+          {damaged} lines of labels.jsonl in {index} can't be read and were left out; they are still in the
+          file.
+        </p>
+      )}
       <nav aria-label="What to do with the images" class="row">
         {(Object.keys(VIEWS) as View[]).map((each) => (
           <button
@@ -103,18 +119,19 @@ export function Explore({ index }: { index: string }) {
         <MapView
           index={index}
           selected={chosen.selected}
+          labels={labels}
           onSelect={(rows) => setChosen({ ...chosen, selected: new Set(rows) })}
         />
       )}
       {(view === 'clusters' || view === 'duplicates' || view === 'outliers' || view === 'subset') && (
-        <Question kind={view} index={index} labelled={[...labels.keys()]} show={show} />
+        <Question kind={view} index={index} show={show} />
       )}
       {view === 'labels' && (
         <Labels
           index={index}
           selected={[...chosen.selected]}
           labels={labels}
-          setLabels={setLabels}
+          label={label}
           clear={() => setChosen({ ...chosen, selected: new Set() })}
           show={show}
         />

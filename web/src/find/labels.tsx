@@ -1,28 +1,37 @@
 /** The selection, labels, proposals, and exports. */
 import { useState } from 'preact/hooks';
-import { type FoundImage, pictureOf } from '../api.ts';
+import { type FoundImage, type LabelGroup, pictureOf } from '../api.ts';
 import { Failure } from '../ui/parts.tsx';
 import { ask, type Show, textOf } from './ask.ts';
+
+/** Gives images of the index a label, or takes theirs away; the index keeps it. */
+export type Label = (rows: Iterable<number>, label: string | null) => Promise<void>;
 
 interface LabelsProps {
   index: string;
   selected: number[];
-  labels: ReadonlyMap<number, string>;
-  setLabels: (labels: ReadonlyMap<number, string>) => void;
+  labels: LabelGroup[];
+  label: Label;
   clear: () => void;
   show: Show;
 }
 
 /** Labels the selection, asks for proposals, accepts them, and exports. */
-export function Labels({ index, selected, labels, setLabels, clear, show }: LabelsProps) {
+export function Labels({ index, selected, labels, label, clear, show }: LabelsProps) {
   const [proposals, setProposals] = useState<(FoundImage & { proposed: string })[]>([]);
   const [error, setError] = useState<unknown>(null);
   const [said, setSaid] = useState('');
-  const names = [...new Set(labels.values())].sort();
-  const groups = names.map((name) => ({
-    name,
-    rows: [...labels].flatMap(([row, label]) => (label === name ? [row] : [])),
-  }));
+  const labelThem = (rows: readonly number[], name: string | null): void => {
+    setError(null);
+    label(rows, name).catch(setError);
+  };
+  const accept = async (): Promise<void> => {
+    for (const name of new Set(proposals.map(({ proposed }) => proposed)))
+      await label(
+        proposals.filter(({ proposed }) => proposed === name).map(({ row }) => row),
+        name,
+      );
+  };
   return (
     <section aria-label="Selection and labels">
       <div class="row">
@@ -41,8 +50,8 @@ export function Labels({ index, selected, labels, setLabels, clear, show }: Labe
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          const label = textOf(event.currentTarget, 'label').trim();
-          if (label !== '') setLabels(new Map([...labels, ...selected.map((row) => [row, label] as const)]));
+          const name = textOf(event.currentTarget, 'label').trim();
+          if (name !== '') labelThem(selected, name);
         }}
       >
         <label>
@@ -52,12 +61,15 @@ export function Labels({ index, selected, labels, setLabels, clear, show }: Labe
         <button type="submit" disabled={selected.length === 0}>
           Label them
         </button>
+        <button type="button" disabled={selected.length === 0} onClick={() => labelThem(selected, null)}>
+          Take their labels away
+        </button>
       </form>
-      {groups.length > 0 && (
+      {labels.length > 0 && (
         <ul class="labels">
-          {groups.map(({ name, rows }) => (
-            <li key={name}>
-              {name}: {rows.length} images
+          {labels.map((group) => (
+            <li key={group.label}>
+              {group.label}: {group.rows.length} images
             </li>
           ))}
         </ul>
@@ -65,11 +77,10 @@ export function Labels({ index, selected, labels, setLabels, clear, show }: Labe
       <div class="row">
         <button
           type="button"
-          disabled={labels.size === 0}
+          disabled={labels.length === 0}
           onClick={() => {
             setError(null);
-            const given = [...labels].map(([row, label]) => ({ row, label }));
-            ask(index, { kind: 'propose', labels: given }).then((found) => {
+            ask(index, { kind: 'propose' }).then((found) => {
               if (found.kind === 'proposals') setProposals(found.proposals);
             }, setError);
           }}
@@ -80,10 +91,8 @@ export function Labels({ index, selected, labels, setLabels, clear, show }: Labe
           type="button"
           disabled={proposals.length === 0}
           onClick={() => {
-            setLabels(
-              new Map([...labels, ...proposals.map(({ row, proposed }) => [row, proposed] as const)]),
-            );
-            setProposals([]);
+            setError(null);
+            accept().then(() => setProposals([]), setError);
           }}
         >
           Accept {proposals.length} proposals
@@ -113,14 +122,14 @@ export function Labels({ index, selected, labels, setLabels, clear, show }: Labe
           event.preventDefault();
           const target = textOf(event.currentTarget, 'target');
           const how = textOf(event.currentTarget, 'how') as 'list' | 'copy' | 'link';
-          const given = groups.length > 0 ? groups : [{ name: '', rows: selected }];
+          const given = labels.length > 0 ? {} : { groups: [{ label: '', rows: selected }] };
           setError(null);
-          ask(index, { kind: 'export', how, target, groups: given }).then((found) => {
+          ask(index, { kind: 'export', how, target, ...given }).then((found) => {
             if (found.kind === 'exported') setSaid(`${found.count} images in ${target}`);
           }, setError);
         }}
       >
-        <h2>Export {groups.length > 0 ? 'what has labels' : 'the selection'}</h2>
+        <h2>Export {labels.length > 0 ? 'what has labels' : 'the selection'}</h2>
         <label>
           As
           <select name="how">
@@ -133,7 +142,7 @@ export function Labels({ index, selected, labels, setLabels, clear, show }: Labe
           New file or folder
           <input name="target" required />
         </label>
-        <button type="submit" disabled={selected.length === 0 && labels.size === 0}>
+        <button type="submit" disabled={selected.length === 0 && labels.length === 0}>
           Export
         </button>
         <p role="status">{said}</p>

@@ -1,6 +1,6 @@
 /** The map of an index: fetched, or laid out first. */
 import { useEffect, useState } from 'preact/hooks';
-import { pictureOf, request } from '../api.ts';
+import { type LabelGroup, pictureOf, request } from '../api.ts';
 import { keepTask, tasks } from '../live.ts';
 import { Failure, Loading, TaskProgressBar } from '../ui/parts.tsx';
 import { ask } from './ask.ts';
@@ -9,10 +9,11 @@ import { FindMap } from './map.tsx';
 interface MapViewProps {
   index: string;
   selected: ReadonlySet<number>;
+  labels: LabelGroup[];
   onSelect: (rows: number[]) => void;
 }
 
-export function MapView({ index, selected, onSelect }: MapViewProps) {
+export function MapView({ index, selected, labels, onSelect }: MapViewProps) {
   const [positions, setPositions] = useState<Float32Array | null>(null);
   const [error, setError] = useState<unknown>(null);
   const [task, setTask] = useState<string | null>(null);
@@ -30,6 +31,7 @@ export function MapView({ index, selected, onSelect }: MapViewProps) {
       <FindMap
         positions={positions}
         selected={selected}
+        labels={labels}
         onSelect={onSelect}
         picturesOf={async (rows) => {
           const found = await ask(index, { kind: 'images', rows });

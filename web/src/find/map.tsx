@@ -2,16 +2,22 @@
 import { Deck, OrthographicView, type OrthographicViewState } from '@deck.gl/core';
 import { ScatterplotLayer } from '@deck.gl/layers';
 import { useEffect, useRef, useState } from 'preact/hooks';
+import type { LabelGroup } from '../api.ts';
 import { colour, coloursChanged } from '../theme.ts';
 
 /** Pictures are shown when no more than this many points are in view. */
 const MOST_PICTURES = 40;
 const PICTURE_SIZE = 56;
+/** Labels that have colours of their own (series-1 to series-5): more can't be told apart. */
+const COLOURED_LABELS = 5;
+
+const viewStateOf = ({ target, zoom }: View): OrthographicViewState => ({ target: [...target, 0], zoom });
 
 export interface FindMapProps {
   /** (N, 2). */
   positions: Float32Array;
   selected: ReadonlySet<number>;
+  labels: LabelGroup[];
   onSelect: (rows: number[]) => void;
   /** The addresses of small pictures of these rows. */
   picturesOf: (rows: number[]) => Promise<{ row: number; address: string; name: string }[]>;
@@ -37,6 +43,17 @@ const rgb = (css: string): [number, number, number] => {
   return [r!, g!, b!];
 };
 
+/** What a point's colour says: the most frequent labels each have one. */
+function legendOf(labels: readonly LabelGroup[]): { name: string; colour: string; groups: LabelGroup[] }[] {
+  const ordered = [...labels].sort((a, b) => b.rows.length - a.rows.length);
+  const own = ordered.slice(0, COLOURED_LABELS);
+  const others = ordered.slice(COLOURED_LABELS);
+  return [
+    ...own.map((group, i) => ({ name: group.label, colour: `series-${i + 1}`, groups: [group] })),
+    ...(others.length > 0 ? [{ name: 'other labels', colour: 'series-0', groups: others }] : []),
+  ];
+}
+
 /** The view in which all points are seen. */
 function wholeView(positions: Float32Array, width: number, height: number): { target: Point; zoom: number } {
   let [left, right, top, bottom] = [Infinity, -Infinity, Infinity, -Infinity];
@@ -50,19 +67,37 @@ function wholeView(positions: Float32Array, width: number, height: number): { ta
   return { target: [(left + right) / 2, (top + bottom) / 2], zoom: Math.log2(scale) };
 }
 
+/**
+ * What keys do: move by a share of the map's width and height, or zoom by powers of 2. deck.gl's own keys go by their place on
+ * an American keyboard.
+ */
+const KEYS: Readonly<Record<string, { move?: Point; zoom?: number }>> = {
+  ArrowLeft: { move: [-0.1, 0] },
+  ArrowRight: { move: [0.1, 0] },
+  ArrowUp: { move: [0, -0.1] },
+  ArrowDown: { move: [0, 0.1] },
+  '+': { zoom: 0.5 },
+  '=': { zoom: 0.5 }, // plus without Shift
+  '-': { zoom: -0.5 },
+};
+
 interface View {
   target: Point;
   zoom: number;
 }
 
-export function FindMap({ positions, selected, onSelect, picturesOf }: FindMapProps) {
+export function FindMap({ positions, selected, labels, onSelect, picturesOf }: FindMapProps) {
   const box = useRef<HTMLDivElement>(null);
   const deck = useRef<Deck<OrthographicView> | null>(null);
   const [view, setView] = useState<View | null>(null);
+  const [isDrawn, setDrawn] = useState(false);
   const [isLasso, setLasso] = useState(false);
   const [outline, setOutline] = useState<Point[]>([]);
+  /** The same, before it is drawn: the mouse is faster than the frames. */
+  const lasso = useRef<Point[]>([]);
   const [pictures, setPictures] = useState<{ row: number; address: string; name: string }[]>([]);
   const count = positions.length / 2;
+  const legend = legendOf(labels);
   const size = (): { width: number; height: number } => ({
     width: box.current?.clientWidth ?? 1,
     height: box.current?.clientHeight ?? 1,
@@ -75,11 +110,12 @@ export function FindMap({ positions, selected, onSelect, picturesOf }: FindMapPr
     const made = new Deck({
       parent: box.current!,
       views: new OrthographicView({ id: 'map', flipY: true }),
-      initialViewState: { target: [...start.target, 0], zoom: start.zoom },
-      controller: { keyboard: true, scrollZoom: { smooth: false } },
+      viewState: viewStateOf(start),
+      controller: { keyboard: false, scrollZoom: { smooth: false } },
+      onAfterRender: () => setDrawn(made.props.layers.length > 0),
       onViewStateChange: ({ viewState }: { viewState: OrthographicViewState }) => {
         const { target, zoom } = viewState;
-        setView({ target: [target![0], target![1]], zoom: zoom as number });
+        goTo({ target: [target![0], target![1]], zoom: zoom as number });
       },
     });
     deck.current = made;
@@ -87,13 +123,20 @@ export function FindMap({ positions, selected, onSelect, picturesOf }: FindMapPr
   }, [positions]);
 
   useEffect(() => {
-    const base = rgb(colour('accent'));
-    const chosen = rgb(colour('text'));
     const colours = new Uint8Array(4 * count);
-    for (let row = 0; row < count; row++) {
-      const isChosen = selected.has(row);
-      colours.set([...(isChosen ? chosen : base), isChosen ? 255 : 150], 4 * row);
-    }
+    const paint = (rows: Iterable<number>, name: string, alpha: number): void => {
+      const [r, g, b] = rgb(colour(name));
+      for (const row of rows) {
+        colours[4 * row] = r;
+        colours[4 * row + 1] = g;
+        colours[4 * row + 2] = b;
+        colours[4 * row + 3] = alpha;
+      }
+    };
+    const all = new Uint32Array(count).map((_, row) => row);
+    paint(all, labels.length > 0 ? 'dim' : 'accent', 150);
+    for (const { colour: name, groups } of legend) for (const { rows } of groups) paint(rows, name, 255);
+    paint(selected, 'text', 255);
     deck.current?.setProps({
       layers: [
         new ScatterplotLayer({
@@ -111,7 +154,7 @@ export function FindMap({ positions, selected, onSelect, picturesOf }: FindMapPr
         }),
       ],
     });
-  }, [positions, selected, coloursChanged.value]);
+  }, [positions, selected, labels, coloursChanged.value]);
 
   /** Screen pixels of a row. */
   const placeOf = (row: number): Point => {
@@ -124,10 +167,14 @@ export function FindMap({ positions, selected, onSelect, picturesOf }: FindMapPr
   };
   const inView = (): number[] => {
     const { width, height } = size();
+    const [x, y] = view!.target;
+    const half = 0.5 / 2 ** view!.zoom;
     const rows: number[] = [];
     for (let row = 0; row < count; row++) {
-      const [x, y] = placeOf(row);
-      if (x >= 0 && y >= 0 && x <= width && y <= height) rows.push(row);
+      const isIn =
+        Math.abs(positions[2 * row]! - x) <= width * half &&
+        Math.abs(positions[2 * row + 1]! - y) <= height * half;
+      if (isIn) rows.push(row);
     }
     return rows;
   };
@@ -146,10 +193,38 @@ export function FindMap({ positions, selected, onSelect, picturesOf }: FindMapPr
     const { left, top } = box.current!.getBoundingClientRect();
     return [event.clientX - left, event.clientY - top];
   };
+  const goTo = (next: View): void => {
+    setView(next);
+    deck.current?.setProps({ viewState: viewStateOf(next) });
+  };
+  const showAll = (): void => {
+    const { width, height } = size();
+    goTo(wholeView(positions, width, height));
+  };
+  const byKey = (event: KeyboardEvent): void => {
+    const key = KEYS[event.key];
+    if (view === null || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === '0') showAll();
+    else if (key === undefined) return;
+    else {
+      const { width, height } = size();
+      const [x, y] = key.move ?? [0, 0];
+      const scale = 2 ** view.zoom;
+      goTo({
+        target: [view.target[0] + (x * width) / scale, view.target[1] + (y * height) / scale],
+        zoom: view.zoom + (key.zoom ?? 0),
+      });
+    }
+    event.preventDefault();
+  };
+  const drawLasso = (points: Point[]): void => {
+    lasso.current = points;
+    setOutline(points);
+  };
   const endLasso = (): void => {
     const rows: number[] = [];
-    for (let row = 0; row < count; row++) if (inside(placeOf(row), outline)) rows.push(row);
-    setOutline([]);
+    for (let row = 0; row < count; row++) if (inside(placeOf(row), lasso.current)) rows.push(row);
+    drawLasso([]);
     setLasso(false);
     onSelect(rows);
   };
@@ -163,25 +238,26 @@ export function FindMap({ positions, selected, onSelect, picturesOf }: FindMapPr
         <button type="button" onClick={() => onSelect(inView())}>
           Select what is in view
         </button>
-        <button
-          type="button"
-          onClick={() => {
-            const { width, height } = size();
-            const start = wholeView(positions, width, height);
-            setView(start);
-            deck.current?.setProps({
-              initialViewState: { target: [...start.target, 0], zoom: start.zoom },
-            });
-          }}
-        >
+        <button type="button" onClick={showAll}>
           Show all
         </button>
       </div>
+      {legend.length > 0 && (
+        <ul class="legend" aria-label="Colours of the labels">
+          {legend.map(({ name, colour: dot }) => (
+            <li key={name}>
+              <span class="dot" style={{ background: `var(--${dot})` }} /> {name}
+            </li>
+          ))}
+        </ul>
+      )}
       <div
         class="canvas"
         ref={box}
+        aria-busy={!isDrawn}
+        onKeyDown={byKey}
         role="application"
-        aria-label={`Map of ${count} images: arrow keys move it, plus and minus zoom`}
+        aria-label={`Map of ${count} images: arrow keys move it, plus and minus zoom, zero shows all`}
       >
         {view !== null &&
           pictures.map(({ row, address, name }) => {
@@ -202,9 +278,9 @@ export function FindMap({ positions, selected, onSelect, picturesOf }: FindMapPr
             aria-hidden="true"
             onPointerDown={(event) => {
               event.currentTarget.setPointerCapture(event.pointerId);
-              setOutline([at(event)]);
+              drawLasso([at(event)]);
             }}
-            onPointerMove={(event) => event.buttons > 0 && setOutline([...outline, at(event)])}
+            onPointerMove={(event) => event.buttons > 0 && drawLasso([...lasso.current, at(event)])}
             onPointerUp={endLasso}
           >
             <polygon points={outline.map((point) => point.join(',')).join(' ')} />

@@ -3,8 +3,6 @@ import { ask, numberOf, type Show, textOf } from './ask.ts';
 
 interface QuestionProps {
   index: string;
-  /** Rows that have labels. */
-  labelled: number[];
   show: Show;
 }
 
@@ -61,14 +59,14 @@ function Outliers({ index, show }: QuestionProps) {
   );
 }
 
-function Subset({ index, labelled, show }: QuestionProps) {
+function Subset({ index, show }: QuestionProps) {
   return (
     <form
       onSubmit={(event) => {
         event.preventDefault();
         const form = event.currentTarget;
         const by = textOf(form, 'by') as 'diverse' | 'typical' | 'both';
-        show('Label these first', ask(index, { kind: 'select', size: numberOf(form, 'size'), by, labelled }));
+        show('Label these first', ask(index, { kind: 'select', size: numberOf(form, 'size'), by }));
       }}
     >
       <label>

@@ -1,7 +1,16 @@
 /** Search: by images of the index, or by one that is given by hand, and a part of it. */
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { addressOf, upload } from '../api.ts';
-import { ask, type Chosen, type Show } from './ask.ts';
+import { ask, type Chosen, numberOf, type Show } from './ask.ts';
+
+/** Of the image's side: less is a slip of the mouse. */
+const SMALLEST_PART = 0.02;
+const PART = [
+  ['x', 'From the left', 0],
+  ['y', 'From the top', 0],
+  ['width', 'Width', 2],
+  ['height', 'Height', 2],
+] as const;
 
 interface SearchProps {
   index: string;
@@ -27,6 +36,12 @@ export function Search({ index, chosen, setChosen, show }: SearchProps) {
     addEventListener('paste', paste);
     return () => removeEventListener('paste', paste);
   }, [index]);
+  const takePart = (part: [number, number, number, number]): void => {
+    if (file === null || part[2] < SMALLEST_PART || part[3] < SMALLEST_PART) return;
+    setRegion(part);
+    const address = addressOf('/api/upload/find', { index, top: 40, region: part.join(',') });
+    show('Like the part of the image', upload(address, file.blob));
+  };
   const shareOf = (event: PointerEvent & { currentTarget: EventTarget & Element }): [number, number] => {
     const { left, top, width, height } = event.currentTarget.getBoundingClientRect();
     const clamp = (value: number): number => Math.min(1, Math.max(0, value));
@@ -67,9 +82,7 @@ export function Search({ index, chosen, setChosen, show }: SearchProps) {
               }}
               onPointerUp={() => {
                 from.current = null;
-                if (region === null || region[2] < 0.02 || region[3] < 0.02) return;
-                const address = addressOf('/api/upload/find', { index, top: 40, region: region.join(',') });
-                show('Like the part of the image', upload(address, file.blob));
+                if (region !== null) takePart(region);
               }}
             >
               <image href={file.address} width="1" height="1" preserveAspectRatio="none" />
@@ -82,6 +95,29 @@ export function Search({ index, chosen, setChosen, show }: SearchProps) {
                 />
               )}
             </svg>
+            <form
+              onSubmit={(event) => {
+                event.preventDefault();
+                const form = event.currentTarget;
+                const [x, y] = [numberOf(form, 'x') / 100, numberOf(form, 'y') / 100];
+                const [w, h] = [numberOf(form, 'width') / 100, numberOf(form, 'height') / 100];
+                takePart([x, y, Math.min(w, 1 - x), Math.min(h, 1 - y)]);
+              }}
+            >
+              <fieldset class="row">
+                <legend>A part of it, in percent</legend>
+                {PART.map(([name, words, smallest]) => (
+                  <label key={name}>
+                    {words}
+                    <input
+                      {...{ name, type: 'number', min: smallest, max: 100 - (smallest === 0 ? 2 : 0) }}
+                      value={smallest === 0 ? 25 : 50}
+                    />
+                  </label>
+                ))}
+                <button type="submit">Search by this part</button>
+              </fieldset>
+            </form>
           </>
         )}
       </div>
