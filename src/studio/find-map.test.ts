@@ -29,7 +29,7 @@ function figure(): Float32Array {
         : row < bar
           ? [-3 + (i % 20) / 10, -2 + Math.floor(i / 20) / 10]
           : [2.5 + (i % 10) / 20, 1.2 + Math.floor(i / 10) / 20];
-    places.set([x!, y!], 2 * row);
+    places.set([x, y], 2 * row);
   }
   return places;
 }

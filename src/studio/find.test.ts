@@ -152,9 +152,10 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await press('Search by this part');
     await shown.text('h2', /Like the part of the image/, 30_000);
     await shown.text('.pictures li:first-child .name', /green/);
-    const part = await shown.page.$eval('.query rect', (rect) =>
-      ['x', 'y', 'width', 'height'].map((name) => Number(rect.getAttribute(name))),
-    );
+    const part = await shown.page.evaluate(`(() => {
+      const rect = document.querySelector('.query rect');
+      return ['x', 'y', 'width', 'height'].map((name) => Number(rect.getAttribute(name)));
+    })()`);
     assert.deepEqual(part, [0.1, 0.25, 0.6, 0.5]);
     await shown.check();
   });

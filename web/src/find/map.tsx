@@ -1,13 +1,16 @@
 /** The map of an index: a point an image, drawn with WebGL by deck.gl; small pictures when one looks closely; a lasso. */
 import { Deck, OrthographicView, type OrthographicViewState } from '@deck.gl/core';
-import { ScatterplotLayer } from '@deck.gl/layers';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { LabelGroup } from '../api.ts';
 import { colour, coloursChanged } from '../theme.ts';
+import { Pace } from './pace.ts';
+import { type Points, PointsLayer } from './points-layer.ts';
 
 /** Pictures are shown when no more than this many points are in view. */
 const MOST_PICTURES = 40;
 const PICTURE_SIZE = 56;
+/** Points that a machine without a graphics card draws while the map moves; all, when it rests. */
+const SAMPLE = 10_000;
 /** Labels that have colours of their own (series-1 to series-5): more can't be told apart. */
 const COLOURED_LABELS = 5;
 
@@ -81,6 +84,12 @@ const KEYS: Readonly<Record<string, { move?: Point; zoom?: number }>> = {
   '-': { zoom: -0.5 },
 };
 
+/** All rows, so that the first n are a fair sample whatever the folders' order: steps of the golden section around a circle. */
+function scattered(count: number): Uint32Array {
+  const keys = Float64Array.from({ length: count }, (_, row) => (row * 0.6180339887498949) % 1);
+  return new Uint32Array(count).map((_, i) => i).sort((a, b) => keys[a]! - keys[b]!);
+}
+
 interface View {
   target: Point;
   zoom: number;
@@ -98,6 +107,15 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
   const [pictures, setPictures] = useState<{ row: number; address: string; name: string }[]>([]);
   const count = positions.length / 2;
   const legend = legendOf(labels);
+  /** Rows in the order in which they are drawn. */
+  const order = useMemo(() => scattered(count), [count]);
+  const points = useRef<Points | null>(null);
+  const isSlow = useRef(false);
+  const resting = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  const draw = (drawn: number): void => {
+    const layer = { id: 'points', data: points.current!, diameter: count > 20_000 ? 3 : 6 };
+    deck.current?.setProps({ layers: [new PointsLayer({ ...layer, drawn })] });
+  };
   const size = (): { width: number; height: number } => ({
     width: box.current?.clientWidth ?? 1,
     height: box.current?.clientHeight ?? 1,
@@ -107,53 +125,60 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
     const { width, height } = size();
     const start = wholeView(positions, width, height);
     setView(start);
+    const pace = new Pace();
     const made = new Deck({
       parent: box.current!,
+      deviceProps: { type: 'webgl', webgl: { antialias: false } },
       views: new OrthographicView({ id: 'map', flipY: true }),
       viewState: viewStateOf(start),
       controller: { keyboard: false, scrollZoom: { smooth: false } },
-      onAfterRender: () => setDrawn(made.props.layers.length > 0),
+      onBeforeRender: () => pace.begins(),
+      onAfterRender: ({ gl }) => {
+        if (made.props.layers.length === 0) return;
+        if (pace.ended(gl)) made.redraw('to measure it');
+        isSlow.current = pace.isSlow;
+        setDrawn(true);
+      },
       onViewStateChange: ({ viewState }: { viewState: OrthographicViewState }) => {
         const { target, zoom } = viewState;
         goTo({ target: [target![0], target![1]], zoom: zoom as number });
       },
     });
     deck.current = made;
-    return () => made.finalize();
+    return () => {
+      clearTimeout(resting.current);
+      made.finalize();
+    };
   }, [positions]);
 
   useEffect(() => {
-    const colours = new Uint8Array(4 * count);
+    const ofRow = new Uint8Array(4 * count);
     const paint = (rows: Iterable<number>, name: string, alpha: number): void => {
       const [r, g, b] = rgb(colour(name));
       for (const row of rows) {
-        colours[4 * row] = r;
-        colours[4 * row + 1] = g;
-        colours[4 * row + 2] = b;
-        colours[4 * row + 3] = alpha;
+        ofRow[4 * row] = r;
+        ofRow[4 * row + 1] = g;
+        ofRow[4 * row + 2] = b;
+        ofRow[4 * row + 3] = alpha;
       }
     };
-    const all = new Uint32Array(count).map((_, row) => row);
-    paint(all, labels.length > 0 ? 'dim' : 'accent', 150);
+    paint(order, labels.length > 0 ? 'dim' : 'accent', 150);
     for (const { colour: name, groups } of legend) for (const { rows } of groups) paint(rows, name, 255);
     paint(selected, 'text', 255);
-    deck.current?.setProps({
-      layers: [
-        new ScatterplotLayer({
-          id: 'points',
-          data: {
-            length: count,
-            attributes: {
-              getPosition: { value: positions, size: 2 },
-              getFillColor: { value: colours, size: 4, normalized: true },
-            },
-          },
-          getRadius: 1,
-          radiusUnits: 'pixels',
-          radiusScale: count > 20_000 ? 1.5 : 3,
-        }),
-      ],
+    const places = new Float32Array(2 * count);
+    const colours = new Uint8Array(4 * count);
+    order.forEach((row, i) => {
+      places.set(positions.subarray(2 * row, 2 * row + 2), 2 * i);
+      colours.set(ofRow.subarray(4 * row, 4 * row + 4), 4 * i);
     });
+    points.current = {
+      length: count,
+      attributes: {
+        getPosition: { value: places, size: 2 },
+        getFillColor: { value: colours, size: 4, normalized: true },
+      },
+    };
+    draw(count);
   }, [positions, selected, labels, coloursChanged.value]);
 
   /** Screen pixels of a row. */
@@ -196,6 +221,10 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
   const goTo = (next: View): void => {
     setView(next);
     deck.current?.setProps({ viewState: viewStateOf(next) });
+    clearTimeout(resting.current);
+    if (count <= SAMPLE || !isSlow.current) return;
+    draw(SAMPLE);
+    resting.current = setTimeout(() => draw(count), 250);
   };
   const showAll = (): void => {
     const { width, height } = size();
