@@ -8,10 +8,16 @@ export default tseslint.config(
     files: ['**/*.{js,mjs}'],
     languageOptions: {
       globals: Object.fromEntries(
-        ['AbortController', 'Buffer', 'URL', 'console', 'fetch', 'performance', 'process'].map((name) => [
-          name,
-          'readonly',
-        ]),
+        [
+          'AbortController',
+          'Buffer',
+          'URL',
+          'URLSearchParams',
+          'console',
+          'fetch',
+          'performance',
+          'process',
+        ].map((name) => [name, 'readonly']),
       ),
     },
   },

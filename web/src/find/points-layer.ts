@@ -3,7 +3,7 @@
  * which takes a processor that draws without a graphics card a tenth of a second for 100,000.
  */
 import { Layer, type LayerProps, project32, type UpdateParameters } from '@deck.gl/core';
-import { Model } from '@luma.gl/engine';
+import { Model, type ModelProps } from '@luma.gl/engine';
 
 /** Told apart by reference: the same object is not sent to the graphics card again. */
 export interface Points {
@@ -65,12 +65,13 @@ export class PointsLayer extends Layer<PointsLayerOwnProps> {
     super.updateState(parameters);
     if (!parameters.changeFlags.extensionsChanged) return;
     this.state.model?.destroy();
+    const shaders = this.getShaders({
+      ...{ vs, fs, modules: [project32] },
+      defines: { DIAMETER: this.props.diameter.toFixed(1) },
+    }) as ModelProps;
     this.setState({
       model: new Model(this.context.device, {
-        ...this.getShaders({
-          ...{ vs, fs, modules: [project32] },
-          defines: { DIAMETER: this.props.diameter.toFixed(1) },
-        }),
+        ...shaders,
         ...{ id: this.props.id, topology: 'point-list', isInstanced: false },
         bufferLayout: this.getAttributeManager()!.getBufferLayouts(),
       }),
