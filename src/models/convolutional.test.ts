@@ -69,7 +69,9 @@ for (const family of ['resnet', 'xcit']) {
           scope(() =>
             inferenceMode(() => {
               const images = inputOf((fixture.cases[name] as ModelCase).shape);
-              assertMatches(fixture, `${name}/out`, model.forward(images), { absolute: 1e-5 });
+              // a ResNet's features reach to 10, where the same convolutions in AVX2 and AVX-512 are further apart than 1e-5
+              const allowed = model instanceof XCiT ? { absolute: 1e-5 } : { relative: 1e-5 };
+              assertMatches(fixture, `${name}/out`, model.forward(images), allowed);
               if (!(model instanceof XCiT)) return;
               const attention = model.getLastClassAttention(images);
               assertMatches(fixture, `${name}/attention`, attention, { absolute: 1e-5 });

@@ -45,10 +45,13 @@ async function findAndMap(browser: Browser, run: string, images: string): Promis
   const studio = await openStudio(browser, [path.dirname(run), images, site]);
   const { page } = studio;
   await studio.show(`#/find?${new URLSearchParams({ index: output }).toString()}`);
+  await page.waitForSelector('.drop input[type=file]');
   await giveFile(page, '.drop input[type=file]', index.pathOf(0));
   await page.waitForSelector('.pictures li img', { timeout: 60_000 });
   await page.evaluate('new Promise((resolve) => setTimeout(resolve, 1000))');
+  await page.setViewport({ width: 1200, height: 1300 });
   await studio.picture('find');
+  await page.setViewport({ width: 1200, height: 800 });
   await studio.show(`#/find?${new URLSearchParams({ index: output, view: 'map' }).toString()}`);
   await page.waitForSelector('.find-map .canvas[aria-busy="false"] canvas', { timeout: 60_000 });
   await page.evaluate('new Promise((resolve) => setTimeout(resolve, 1000))');
