@@ -14,6 +14,7 @@ import { keepMap, makeMap } from '../dist/explore/map.js';
 import { launchBrowser } from '../dist/testing/browser.js';
 import { clusteredRows, featureIndex, normals } from '../dist/testing/feature-index.js';
 import { openStudio } from '../dist/testing/studio.js';
+import { framesWhile } from './frames.mjs';
 
 const count = Number(process.argv[2] ?? 100_000);
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-bench-map-'));
@@ -60,17 +61,10 @@ try {
   const y = Math.min(box.y + box.height / 2, 600);
   await page.mouse.move(box.x + box.width / 2, y);
   await page.mouse.down();
-  await page.evaluate(`window.drawn_ = [];
-    (function count() { window.drawn_.push(performance.now()); requestAnimationFrame(count); })()`);
-  start = performance.now();
-  for (let i = 0; performance.now() - start < 3000; i++)
-    await page.mouse.move(box.x + box.width * (0.5 + 0.3 * Math.sin(i / 20)), y);
-  const drawn = await page.evaluate('window.drawn_');
+  const frames = await framesWhile(page, (i) =>
+    page.mouse.move(box.x + box.width * (0.5 + 0.3 * Math.sin(i / 20)), y),
+  );
   await page.mouse.up();
-  const gaps = drawn
-    .slice(1)
-    .map((when, i) => when - drawn[i])
-    .sort((a, b) => a - b);
 
   start = performance.now();
   await choose('Select what is in view');
@@ -81,9 +75,7 @@ try {
       images: count,
       layoutSeconds: layout === null ? null : round(layout),
       openMs: round(open),
-      panFramesPerSecond: round((1000 * gaps.length) / gaps.reduce((sum, gap) => sum + gap, 0)),
-      slowestFrameMs: round(gaps.at(-1)),
-      frame95Ms: round(gaps[Math.floor(0.95 * gaps.length)]),
+      ...frames,
       selectMs: round(select),
     }),
   );

@@ -26,6 +26,7 @@ import { makeImageFolder } from '../dist/testing/image-folder.js';
 import { openStudio } from '../dist/testing/studio.js';
 import { TINY_SETTINGS } from '../dist/testing/tiny-run.js';
 import { train } from '../dist/train/train.js';
+import { framesWhile } from './frames.mjs';
 
 const lines = Number(process.argv[2] ?? 1_000_000);
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-bench-studio-'));
@@ -89,19 +90,11 @@ try {
   await page.keyboard.down('Shift');
   await page.mouse.move(box.x + box.width * 0.9, y);
   await page.mouse.down();
-  await page.evaluate(`window.frames_ = 0; window.drawn_ = [];
-    (function count() { window.drawn_.push(performance.now()); requestAnimationFrame(count); })()`);
-  start = performance.now();
-  for (let i = 0; performance.now() - start < 3000; i++)
-    await page.mouse.move(box.x + box.width * (0.9 - 0.8 * Math.abs(((i / 120) % 2) - 1)), y);
-  const drawn = await page.evaluate('window.drawn_');
+  const frames = await framesWhile(page, (i) =>
+    page.mouse.move(box.x + box.width * (0.9 - 0.8 * Math.abs(((i / 120) % 2) - 1)), y),
+  );
   await page.mouse.up();
   await page.keyboard.up('Shift');
-  const gaps = drawn
-    .slice(1)
-    .map((at, i) => at - drawn[i])
-    .sort((a, b) => a - b);
-  const fps = (1000 * gaps.length) / gaps.reduce((sum, gap) => sum + gap, 0);
 
   await page.keyboard.press('0');
   const waits = [];
@@ -121,9 +114,7 @@ try {
       firstPageMs: round(firstPage),
       firstCurveMs: round(seen),
       openMs: round(open),
-      panFramesPerSecond: round(fps),
-      slowestFrameMs: round(gaps.at(-1)),
-      frame95Ms: round(gaps[Math.floor(0.95 * gaps.length)]),
+      ...frames,
       newLineMs: round(Math.max(...waits)),
     }),
   );

@@ -31,11 +31,13 @@ export function galleryOfIndex(index: ImageIndex, model: Model, checkpointKey: s
     );
   }
   const all = index.features();
-  const rows = images.flatMap((_, row) => (existsSync(index.pathOf(row)) ? [row] : []));
-  const gone = images.flatMap((_, row) => {
+  const rows: number[] = [];
+  const gone: GallerySource['skipped'][number][] = [];
+  for (const row of images.keys()) {
     const path = index.pathOf(row);
-    return existsSync(path) ? [] : [{ path, reason: `is in ${folder}, and not there any more` }];
-  });
+    if (existsSync(path)) rows.push(row);
+    else gone.push({ path, reason: `is in ${folder}, and not there any more` });
+  }
   if (rows.length === 0)
     throw new DataError(`no image of ${folder} is there any more (${manifest.images.root})`);
   const features = new Float32Array(rows.length * index.width);

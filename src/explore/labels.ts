@@ -52,10 +52,14 @@ export function readLabels(index: ImageIndex): IndexLabels {
   for (const line of text.split('\n')) {
     if (line === '') continue;
     const change = changeOf(line);
-    if (change === null) damaged++;
-    for (const name of change?.paths ?? []) {
-      if (change!.label === null) byPath.delete(name);
-      else byPath.set(name, change!.label);
+    if (change === null) {
+      damaged++;
+      continue;
+    }
+    const { label, paths } = change;
+    for (const name of paths) {
+      if (label === null) byPath.delete(name);
+      else byPath.set(name, label);
     }
   }
   const labels = new Map<number, string>();

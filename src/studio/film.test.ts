@@ -7,32 +7,22 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Browser } from 'puppeteer-core';
-import sharp from 'sharp';
 import { scaleToUnit, viridis } from '../explain/colors.js';
 import { launchBrowser } from '../testing/browser.js';
-import { makeImageFolder } from '../testing/image-folder.js';
 import { patchColours, setSlider, textsOf, worstColour } from '../testing/page.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
+import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
 import { listWatched, readFrame } from '../train/film-folder.js';
-import { train } from '../train/train.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-film-'));
-const images = path.join(folder, 'images');
-const run = path.join(folder, 'runs', 'first');
-const picture = path.join(images, 'class-0', 'image-0.png');
-const wide = path.join(images, 'wide.png');
+const { images, run, picture } = watchedPaths(folder);
 const trainChild = fileURLToPath(new URL('../testing/train-child.js', import.meta.url));
 let browser: Browser | string;
 
 before(async () => {
   browser = await launchBrowser();
-  await makeImageFolder(images, { classes: 2, perClass: 6 });
-  await sharp(path.join(images, 'class-1', 'image-2.png'))
-    .resize(90, 60, { fit: 'fill' })
-    .toFile(wide);
-  const settings = { ...TINY_SETTINGS, watchImages: [picture, wide] };
-  await train({ images: path.join(images, 'class-0'), output: run, settings });
+  await trainWatchedRun(folder);
 });
 after(async () => {
   if (typeof browser !== 'string') await browser.close();

@@ -9,6 +9,7 @@ import { labelImages } from '../explore/labels.js';
 import { keepMap } from '../explore/map.js';
 import { launchBrowser } from '../testing/browser.js';
 import { clusteredRows, featureIndex } from '../testing/feature-index.js';
+import { pressButton } from '../testing/page.js';
 import { looksAs, looksUnlike } from '../testing/screenshot.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 
@@ -60,10 +61,7 @@ describe('the map', { skip: typeof browser === 'string' ? browser : false }, () 
   });
   after(() => shown.close());
   const drawn = () => shown.page.waitForSelector(`${CANVAS}[aria-busy="false"] canvas`, { timeout: 30_000 });
-  const press = async (words: string): Promise<void> => {
-    const button = await shown.page.waitForSelector(`::-p-aria([name="${words}"][role="button"])`);
-    await button!.click();
-  };
+  const press = (words: string): Promise<void> => pressButton(shown.page, words);
   const selected = async (): Promise<number> => {
     await press('Selection and labels');
     const text = await shown.text('.row span', /images selected/);

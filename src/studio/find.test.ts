@@ -18,7 +18,7 @@ import type { Browser } from 'puppeteer-core';
 import { buildIndex } from '../explore/build-index.js';
 import { labelsPath } from '../explore/labels.js';
 import { launchBrowser } from '../testing/browser.js';
-import { giveFile } from '../testing/page.js';
+import { giveFile, pressButton } from '../testing/page.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { loadModel } from '../weights/load.js';
@@ -55,10 +55,7 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await shown.page.evaluate(`document.querySelector(${JSON.stringify(selector)}).value = ''`);
     await shown.page.type(selector, value);
   };
-  const press = async (words: string): Promise<void> => {
-    const button = await shown.page.waitForSelector(`::-p-aria([name="${words}"][role="button"])`);
-    await button!.click();
-  };
+  const press = (words: string): Promise<void> => pressButton(shown.page, words);
 
   it('makes an index from the page, and opens it', async () => {
     await shown.show('#/find');

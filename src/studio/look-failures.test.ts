@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import {
   cpSync,
   existsSync,
-  mkdirSync,
   mkdtempSync,
   readFileSync,
   renameSync,
@@ -17,16 +16,14 @@ import { after, afterEach, before, beforeEach, describe, it, type TestContext } 
 import { crc32, deflateSync } from 'node:zlib';
 import type { Browser } from 'puppeteer-core';
 import sharp from 'sharp';
-import { buildBackbone } from '../models/index.js';
 import { launchBrowser } from '../testing/browser.js';
-import { hashFill } from '../testing/hash-fill.js';
 import { makeImageFolder } from '../testing/image-folder.js';
-import { giveFile, setSlider, textsOf } from '../testing/page.js';
+import { giveFile, lookSettled, setSlider, textsOf } from '../testing/page.js';
+import { writeOfficialWeights } from '../testing/saved-run.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { train } from '../train/train.js';
 import { locateWeights } from '../weights/locate.js';
-import { writePth } from '../weights/pth-write.js';
 import { UPLOAD_LIMIT } from './limits.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-look-bad-'));
@@ -48,16 +45,8 @@ before(async () => {
   cpSync(run, cut, { recursive: true });
   const { file } = locateWeights(cut, 'teacher');
   truncateSync(file, Math.floor(readFileSync(file).length / 2));
-  mkdirSync(path.dirname(official));
-  const vit = hashFill(buildBackbone({ arch: 'vit_tiny', patchSize: 16, imgSize: 64 }), 0.1);
-  const residual = buildBackbone({ arch: 'resnet18' });
-  for (const [weights, backbone] of [
-    [official, vit],
-    [resnet, residual],
-  ] as const) {
-    writePth(weights, backbone.stateDict());
-    backbone.dispose();
-  }
+  writeOfficialWeights(official, 'vit_tiny');
+  writeOfficialWeights(resnet, 'resnet18');
 });
 after(async () => {
   if (typeof browser !== 'string') await browser.close();
@@ -70,13 +59,7 @@ afterEach(async () => {
   if (typeof browser !== 'string') await studio.close();
 });
 
-const ready = `document.querySelector('#look-status')?.dataset.state === 'ready'`;
-/** Waits until the picture is there. */
-const settled = () =>
-  studio.page.waitForFunction(`${ready} && document.querySelectorAll('.seen canvas').length === 1`, {
-    timeout: 30_000,
-    polling: 100,
-  });
+const settled = () => lookSettled(studio.page);
 
 async function open(query: Record<string, string>): Promise<void> {
   await studio.show(`#/look?${new URLSearchParams(query).toString()}`);

@@ -9,36 +9,26 @@ import sharp from 'sharp';
 import { scaleToUnit, viridis } from '../explain/colors.js';
 import { lookAt } from '../explain/look.js';
 import { likeness } from '../explain/maps.js';
-import { buildBackbone } from '../models/index.js';
 import { launchBrowser } from '../testing/browser.js';
-import { hashFill } from '../testing/hash-fill.js';
-import { makeImageFolder } from '../testing/image-folder.js';
-import { giveFile, patchColours, setSlider, textsOf, worstColour } from '../testing/page.js';
+import { giveFile, lookSettled, patchColours, setSlider, textsOf, worstColour } from '../testing/page.js';
+import { writeOfficialWeights } from '../testing/saved-run.js';
 import { looksAs, looksUnlike } from '../testing/screenshot.js';
-import { openStudio, type StudioPage } from '../testing/studio.js';
-import { TINY_SETTINGS } from '../testing/tiny-run.js';
+import { openStudio } from '../testing/studio.js';
+import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
 import { listWatched } from '../train/film-folder.js';
-import { train } from '../train/train.js';
 import { loadModel } from '../weights/load.js';
-import { writePth } from '../weights/pth-write.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-look-'));
-const images = path.join(folder, 'images');
-const run = path.join(folder, 'runs', 'first');
+const { images, run, picture, wide } = watchedPaths(folder);
 const official = path.join(folder, 'weights', 'dino_vit_tiny16.pth');
-const picture = path.join(images, 'class-0', 'image-0.png');
 /** Drawn by numbers, for the picture that the section is held to. */
 const fixed = path.join(images, 'class-1', 'fixed.png');
-const wide = path.join(images, 'wide.png');
 const SIDE = 64;
 let browser: Browser | string;
 
 before(async () => {
   browser = await launchBrowser();
-  await makeImageFolder(images, { classes: 2, perClass: 6 });
-  await sharp(path.join(images, 'class-1', 'image-2.png'))
-    .resize(90, 60, { fit: 'fill' })
-    .toFile(wide);
+  await trainWatchedRun(folder);
   const disc = Uint8Array.from({ length: 60 * 90 * 3 }, (_, i) => {
     const [x, y, channel] = [Math.floor(i / 3) % 90, Math.floor(i / 270), i % 3];
     const isInside = (x - 30) ** 2 + (y - 28) ** 2 < 400;
@@ -47,27 +37,12 @@ before(async () => {
   await sharp(disc, { raw: { width: 90, height: 60, channels: 3 } })
     .png()
     .toFile(fixed);
-  mkdirSync(path.dirname(official), { recursive: true });
-  const settings = { ...TINY_SETTINGS, watchImages: [picture, wide] };
-  await train({ images: path.join(images, 'class-0'), output: run, settings });
-  // as an official backbone's file: the names of the reference, nothing else
-  const backbone = hashFill(buildBackbone({ arch: 'vit_tiny', patchSize: 16, imgSize: 64 }), 0.1);
-  writePth(official, backbone.stateDict());
-  backbone.dispose();
+  writeOfficialWeights(official, 'vit_tiny');
 });
 after(async () => {
   if (typeof browser !== 'string') await browser.close();
   rmSync(folder, { recursive: true });
 });
-
-/** Waits until nothing is computed and the picture is there. */
-async function settled({ page }: StudioPage, count = 1): Promise<void> {
-  await page.waitForFunction(
-    `document.querySelector('#look-status')?.dataset.state === 'ready' &&
-     document.querySelectorAll('.seen canvas').length === ${count}`,
-    { timeout: 30_000, polling: 100 },
-  );
-}
 
 const lookAddress = (query: Record<string, string>): string =>
   `#/look?${new URLSearchParams(query).toString()}`;
@@ -95,7 +70,7 @@ describe('the section Look', () => {
         using model = loadModel(weights, { device: 'cpu' });
         await studio.show(lookAddress({ weights, image: picture }));
         await page.reload();
-        await settled(studio);
+        await lookSettled(studio.page);
         const [usual] = (await lookAt(model, [picture])).images;
         assert.ok(usual !== undefined);
         assert.match(
@@ -123,13 +98,13 @@ describe('the section Look', () => {
       // a second image, at a chosen resolution
       using model = loadModel(official, { device: 'cpu' });
       await setSlider(page, 'Resolution', 2 * SIDE);
-      await settled(studio);
+      await lookSettled(studio.page);
       await studio.show(lookAddress({ weights: official, image: picture, second: wide }));
       await page.reload();
-      await settled(studio, 2);
+      await lookSettled(studio.page, 2);
       await setSlider(page, 'Resolution', 3 * SIDE); // not the usual size, which has 8 x 12 patches
       await studio.text('.seen figcaption', /wide\.png: 12 × 18 patches/);
-      await settled(studio, 2);
+      await lookSettled(studio.page, 2);
       const both = await lookAt(model, [picture, wide], { imageSize: 3 * SIDE });
       const [first, second] = both.images;
       assert.ok(first !== undefined && second !== undefined);
@@ -178,7 +153,7 @@ describe('the section Look', () => {
       await studio.show(lookAddress({ weights: run }));
       await page.waitForSelector('input[type="file"]');
       await giveFile(page, 'input[type="file"]', wide);
-      await settled(studio);
+      await lookSettled(studio.page);
       await studio.text('.choices', /wide\.png/);
       for (const event of ['drop', 'paste'] as const) {
         await page.evaluate(`(async () => {
@@ -194,7 +169,7 @@ describe('the section Look', () => {
           ('${event}' === 'drop' ? document.querySelector('.pick-image') : document).dispatchEvent(event);
         })()`);
         await studio.text('.seen figcaption', new RegExp(`${event}\\.png`));
-        await settled(studio);
+        await lookSettled(studio.page);
       }
       // out of the studio's folders
       await page.click('.choices details summary');
@@ -221,10 +196,10 @@ describe('the section Look', () => {
     try {
       await studio.show(lookAddress({ weights: official, image: fixed }));
       await page.reload();
-      await settled(studio);
+      await lookSettled(studio.page);
       await setSlider(page, 'Resolution', 3 * SIDE); // not the usual size, which has 8 x 12 patches
       await studio.text('.seen figcaption', /fixed\.png: 12 × 18 patches/);
-      await settled(studio);
+      await lookSettled(studio.page);
       await setSlider(page, 'Head', 2);
       await looksAs(page, '.seen', name);
       // what it must not pass for

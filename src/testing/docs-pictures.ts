@@ -21,7 +21,7 @@ import { makeMap } from '../explore/map.js';
 import { loadModel } from '../weights/load.js';
 import { exportWeb } from '../weights/web/export-web.js';
 import { launchBrowser, openPage, serveFolders } from './browser.js';
-import { giveFile, setSlider } from './page.js';
+import { giveFile, lookSettled, setSlider } from './page.js';
 import { openStudio } from './studio.js';
 
 const [run, images, image, second] = process.argv.slice(2).map((one) => path.resolve(one));
@@ -68,10 +68,7 @@ async function lookFilmAndExport(
   const { page } = studio;
   await studio.show(`#/look?${new URLSearchParams({ weights: run, image, second }).toString()}`);
   await page.reload();
-  await page.waitForFunction(
-    `document.querySelector('#look-status')?.dataset.state === 'ready' && document.querySelectorAll('.seen canvas').length === 2`,
-    { timeout: 60_000 },
-  );
+  await lookSettled(page, 2);
   await page.setViewport({ width: 1200, height: 800 });
   await studio.picture('look', '[aria-label="What it sees"]');
 

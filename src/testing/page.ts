@@ -11,6 +11,21 @@ export async function setSlider(page: Page, label: string, value: number, within
   })()`);
 }
 
+/** Clicks the button of this name, when it is there. */
+export async function pressButton(page: Page, words: string): Promise<void> {
+  const button = await page.waitForSelector(`::-p-aria([name="${words}"][role="button"])`);
+  await button!.click();
+}
+
+/** Waits until Look computes nothing and so many pictures are there. */
+export async function lookSettled(page: Page, count = 1): Promise<void> {
+  await page.waitForFunction(
+    `document.querySelector('#look-status')?.dataset.state === 'ready' &&
+     document.querySelectorAll('.seen canvas').length === ${count}`,
+    { timeout: 60_000, polling: 100 },
+  );
+}
+
 /** The text of every element that matches. */
 export const textsOf = (page: Page, selector: string): Promise<string[]> =>
   page.evaluate(

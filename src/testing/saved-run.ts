@@ -7,7 +7,9 @@ import { buildBackbone, DINOHead } from '../models/index.js';
 import { manualSeed } from '../torch/index.js';
 import { PAPER } from '../train/presets.js';
 import type { TrainSettings } from '../train/config.js';
+import { writePth } from '../weights/pth-write.js';
 import { writeSafetensors } from '../weights/safetensors.js';
+import { hashFill } from './hash-fill.js';
 
 export const TINY: TrainSettings = {
   ...PAPER,
@@ -50,6 +52,15 @@ export function writeTinyRun(run: string): MultiCropWrapper {
     '{"step":10,"loss":2.5,"teacherEntropy":2.25}\n{"step":12,"epoch":0,"top1":{"10":50}}\n{"step":1',
   );
   return network;
+}
+
+/** Writes weights of hashes as an official backbone's file: the names of the reference, nothing else. */
+export function writeOfficialWeights(file: string, arch: 'vit_tiny' | 'resnet18'): void {
+  mkdirSync(path.dirname(file), { recursive: true });
+  const config = arch === 'vit_tiny' ? { arch, patchSize: 16, imgSize: 64 } : { arch };
+  const backbone = hashFill(buildBackbone(config), 0.1);
+  writePth(file, backbone.stateDict());
+  backbone.dispose();
 }
 
 /** Class folders of plain images: the class sets the colour, the number its brightness. */

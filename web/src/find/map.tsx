@@ -58,7 +58,7 @@ function legendOf(labels: readonly LabelGroup[]): { name: string; colour: string
 }
 
 /** The view in which all points are seen. */
-function wholeView(positions: Float32Array, width: number, height: number): { target: Point; zoom: number } {
+function wholeView(positions: Float32Array, width: number, height: number): View {
   let [left, right, top, bottom] = [Infinity, -Infinity, Infinity, -Infinity];
   for (let i = 0; i < positions.length; i += 2) {
     left = Math.min(left, positions[i]!);
@@ -84,10 +84,21 @@ const KEYS: Readonly<Record<string, { move?: Point; zoom?: number }>> = {
   '-': { zoom: -0.5 },
 };
 
-/** All rows, so that the first n are a fair sample whatever the folders' order: steps of the golden section around a circle. */
-function scattered(count: number): Uint32Array {
+/**
+ * Points in an order whose first n are a fair sample whatever the folders' order: steps of the golden section around a
+ * circle. `ranks`: the place of each row in it; `places`: (N, 2), the positions in it.
+ */
+function scattered(positions: Float32Array): { ranks: Uint32Array; places: Float32Array } {
+  const count = positions.length / 2;
   const keys = Float64Array.from({ length: count }, (_, row) => (row * 0.6180339887498949) % 1);
-  return new Uint32Array(count).map((_, i) => i).sort((a, b) => keys[a]! - keys[b]!);
+  const order = new Uint32Array(count).map((_, i) => i).sort((a, b) => keys[a]! - keys[b]!);
+  const ranks = new Uint32Array(count);
+  const places = new Float32Array(2 * count);
+  order.forEach((row, rank) => {
+    ranks[row] = rank;
+    places.set(positions.subarray(2 * row, 2 * row + 2), 2 * rank);
+  });
+  return { ranks, places };
 }
 
 interface View {
@@ -107,8 +118,7 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
   const [pictures, setPictures] = useState<{ row: number; address: string; name: string }[]>([]);
   const count = positions.length / 2;
   const legend = legendOf(labels);
-  /** Rows in the order in which they are drawn. */
-  const order = useMemo(() => scattered(count), [count]);
+  const { ranks, places } = useMemo(() => scattered(positions), [positions]);
   const points = useRef<Points | null>(null);
   const isSlow = useRef(false);
   const resting = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
@@ -121,9 +131,13 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
     height: box.current?.clientHeight ?? 1,
   });
 
-  useEffect(() => {
+  const whole = (): View => {
     const { width, height } = size();
-    const start = wholeView(positions, width, height);
+    return wholeView(positions, width, height);
+  };
+
+  useEffect(() => {
+    const start = whole();
     setView(start);
     const pace = new Pace();
     const made = new Deck({
@@ -152,25 +166,20 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
   }, [positions]);
 
   useEffect(() => {
-    const ofRow = new Uint8Array(4 * count);
+    const colours = new Uint8Array(4 * count);
     const paint = (rows: Iterable<number>, name: string, alpha: number): void => {
       const [r, g, b] = rgb(colour(name));
       for (const row of rows) {
-        ofRow[4 * row] = r;
-        ofRow[4 * row + 1] = g;
-        ofRow[4 * row + 2] = b;
-        ofRow[4 * row + 3] = alpha;
+        const at = 4 * ranks[row]!;
+        colours[at] = r;
+        colours[at + 1] = g;
+        colours[at + 2] = b;
+        colours[at + 3] = alpha;
       }
     };
-    paint(order, labels.length > 0 ? 'dim' : 'accent', 150);
+    paint(ranks.keys(), labels.length > 0 ? 'dim' : 'accent', 150);
     for (const { colour: name, groups } of legend) for (const { rows } of groups) paint(rows, name, 255);
     paint(selected, 'text', 255);
-    const places = new Float32Array(2 * count);
-    const colours = new Uint8Array(4 * count);
-    order.forEach((row, i) => {
-      places.set(positions.subarray(2 * row, 2 * row + 2), 2 * i);
-      colours.set(ofRow.subarray(4 * row, 4 * row + 4), 4 * i);
-    });
     points.current = {
       length: count,
       attributes: {
@@ -226,10 +235,7 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
     draw(SAMPLE);
     resting.current = setTimeout(() => draw(count), 250);
   };
-  const showAll = (): void => {
-    const { width, height } = size();
-    goTo(wholeView(positions, width, height));
-  };
+  const showAll = (): void => goTo(whole());
   const byKey = (event: KeyboardEvent): void => {
     const key = KEYS[event.key];
     if (view === null || event.ctrlKey || event.metaKey || event.altKey) return;

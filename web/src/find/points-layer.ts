@@ -2,7 +2,7 @@
  * Points of one size as WebGL's own points: one vertex each. deck.gl's ScatterplotLayer draws an instance of four vertices a point,
  * which takes a processor that draws without a graphics card a tenth of a second for 100,000.
  */
-import { Layer, type LayerProps, project32, type UpdateParameters } from '@deck.gl/core';
+import { Layer, project32, type UpdateParameters } from '@deck.gl/core';
 import { Model, type ModelProps } from '@luma.gl/engine';
 
 /** Told apart by reference: the same object is not sent to the graphics card again. */
@@ -21,7 +21,6 @@ interface PointsLayerOwnProps {
   /** Pixels. Fixed when the layer is made. */
   diameter: number;
 }
-export type PointsLayerProps = PointsLayerOwnProps & LayerProps;
 
 const vs = `#version 300 es
 in vec3 positions;
@@ -42,7 +41,6 @@ void main() {
   // a pixel at the rim is covered in part
   float inner = (1.0 - 2.0 * length(gl_PointCoord - 0.5)) * DIAMETER * 0.5;
   float covered = clamp(inner + 0.5, 0.0, 1.0);
-
   fragColor = vec4(vColor.rgb, vColor.a * covered);
 }`;
 
