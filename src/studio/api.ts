@@ -50,7 +50,7 @@ export type StudioEvent =
   /** The list of runs, whenever a run came, went or changed its state; sent once at the beginning too. */
   | { type: 'runs'; runs: RunSummary[] }
   /** New lines of metrics of a run. */
-  | { type: 'metrics'; run: string; progress: SeriesProgress }
+  | { type: 'metrics'; run: string }
   | { type: 'task'; task: Task };
 
 /** A folder as the page browses them. */
@@ -122,16 +122,21 @@ export interface SeriesQuery {
   columns: string[];
 }
 
-/** What precedes the numbers of a series, see series.ts. */
+/** What precedes the numbers of a series, see series.ts: how the run stands comes with its curves, and is drawn with them. */
 export interface SeriesHeader extends SeriesProgress {
+  /** The collapse monitor's sentence; null without settings. */
+  verdict: Verdict | null;
+  /** The newest line. */
+  last: { step: number; values: Record<string, number> } | null;
+  /** Changes when the run's details do. */
+  detailsMark: string;
   /** Points that follow. */
   count: number;
   /** Those that the run has of the columns asked for. */
   columns: string[];
   /** Every line is a point; otherwise a point is a bucket of lines with mean, least and greatest value. */
   isExact: boolean;
-  /** End of the whole curve. */
-  lastStep: number | null;
+  /** Where the whole curve ends, in seconds of training. */
   seconds: number;
 }
 
@@ -153,13 +158,11 @@ export interface CheckpointEntry {
 /** All there is to know of a run but its curves. */
 export interface RunDetails {
   summary: RunSummary;
+  /** As a series' header has it: details of another mark are old. */
+  mark: string;
   config: RunConfig | null;
-  /** The collapse monitor's sentence; null without settings. */
-  verdict: Verdict | null;
   /** ln K, the most that entropy and loss of an untrained network reach. */
   lnK: number | null;
-  /** The newest line. */
-  last: { step: number; values: Record<string, number> } | null;
   /** Names of the columns in its metrics. */
   columns: string[];
   /** Evaluations during training, from its metrics. */
@@ -168,7 +171,6 @@ export interface RunDetails {
   evaluations: { name: string; content: Record<string, unknown> | null; problem: string | null }[];
   checkpoints: CheckpointEntry[];
   skipped: { count: number; first: SkippedEntry[] };
-  progress: SeriesProgress;
   /** Lines of the metrics that could not be read. */
   bad: { count: number; firstLine: number | null };
   /** What is wrong with its files, each a sentence. */

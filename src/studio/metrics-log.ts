@@ -95,7 +95,8 @@ export class MetricsLog {
   bad = 0;
   firstBad: number | null = null;
   evaluations: EvaluationLine[] = [];
-  last: { step: number; values: Record<string, number> } | null = null;
+  /** The newest line's step. */
+  lastStep: number | null = null;
   /** Why the file can't be read. */
   problem: string | null = null;
   /** By column of the parser. */
@@ -114,6 +115,8 @@ export class MetricsLog {
   #entropy = -1;
   #kl = -1;
   #isSkipping = false;
+  /** What readBlocks read last: the lines of whole blocks. */
+  #kept: { from: number; points: readonly LinePoint[] } | null = null;
   readonly #buffer = Buffer.alloc(CHUNK);
 
   constructor(
@@ -131,10 +134,6 @@ export class MetricsLog {
     return Math.ceil(this.lines / BLOCK);
   }
 
-  get lastStep(): number | null {
-    return this.last?.step ?? null;
-  }
-
   get elapsed(): number {
     return this.#elapsed;
   }
@@ -143,7 +142,8 @@ export class MetricsLog {
     const { monitor } = this.options;
     this.generation++;
     this.position = this.size = this.lines = this.bad = this.#fileLines = this.#elapsed = 0;
-    this.firstBad = this.last = null;
+    this.firstBad = this.lastStep = null;
+    this.#kept = null;
     this.evaluations = [];
     this.columns = [];
     this.offsets = doubles();
@@ -224,7 +224,7 @@ export class MetricsLog {
     const line = this.#parser.parse(bytes, start, end);
     if (line.kind === 'other') this.#evaluation(line);
     // a step that is not after the one before is none of this training: x must grow
-    else if (line.kind === 'bad' || (this.last !== null && this.#parser.step <= this.last.step))
+    else if (line.kind === 'bad' || (this.lastStep !== null && this.#parser.step <= this.lastStep))
       this.#countBad();
     else this.#step(this.position + start);
     this.#fileLines++;
@@ -246,7 +246,7 @@ export class MetricsLog {
       else if (name === 'kl') this.#kl = column;
     }
     const block = Math.floor(this.lines / BLOCK);
-    this.#elapsed += this.secondsOf(step - (this.last?.step ?? 0), values[this.#speed]);
+    this.#elapsed += this.secondsOf(step - (this.lastStep ?? 0), values[this.#speed]);
     if (this.lines % BLOCK === 0) {
       this.offsets.set(block, offset);
       this.steps.set(block, step);
@@ -254,8 +254,7 @@ export class MetricsLog {
     }
     for (let column = 0; column < names.length; column++) this.columns[column]!.add(block, values[column]!);
     this.lines++;
-    if (this.last === null) this.last = { step, values: {} };
-    this.last.step = step;
+    this.lastStep = step;
     this.#observe(step, values);
   }
 
@@ -277,19 +276,31 @@ export class MetricsLog {
     return this.#monitor?.verdict() ?? null;
   }
 
-  /** The newest line's values by name. */
-  lastValues(): Record<string, number> {
+  /** The newest line, its values by name. */
+  last(): { step: number; values: Record<string, number> } | null {
+    if (this.lastStep === null) return null;
     const values = [...this.#parser.values.subarray(0, this.names.length)];
-    return Object.fromEntries(
-      this.names.flatMap((name, i) => (Number.isNaN(values[i]) ? [] : [[name, values[i]!]])),
-    );
+    const named = this.names.flatMap((name, i) => (Number.isNaN(values[i]) ? [] : [[name, values[i]!]]));
+    return { step: this.lastStep, values: Object.fromEntries(named) };
   }
 
   /**
-   * The lines of blocks [from, to), read again from the file.
+   * The lines of blocks [from, to), read again from the file. A curve that grows is asked for with every line: whole blocks
+   * are kept until others are asked for, and then only what follows them is read.
    * @throws Error when the file has changed under us.
    */
-  async readBlocks(from: number, to: number): Promise<LinePoint[]> {
+  async readBlocks(from: number, to: number): Promise<readonly LinePoint[]> {
+    const { generation } = this;
+    const kept = this.#kept?.from === from ? this.#kept.points : [];
+    const wanted = Math.min(this.lines, to * BLOCK) - from * BLOCK;
+    if (kept.length >= wanted) return kept.slice(0, wanted);
+    const points = [...kept, ...(await this.#readLines(from + kept.length / BLOCK, to))];
+    const whole = points.slice(0, points.length - (points.length % BLOCK));
+    if (generation === this.generation) this.#kept = { from, points: whole };
+    return points;
+  }
+
+  async #readLines(from: number, to: number): Promise<LinePoint[]> {
     const start = this.offsets.data[from] ?? 0;
     const end = to >= this.blocks ? this.position : this.offsets.data[to]!;
     const bytes = Buffer.alloc(end - start);

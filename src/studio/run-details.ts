@@ -1,10 +1,10 @@
 /** What a run's folder tells beside its curves: checkpoints, evaluations, skipped images. Read when a page asks. */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { listCheckpoints, newestCheckpoint } from '../train/checkpoint-files.js';
-import { readLines, skippedPath } from '../train/run-folder.js';
+import { checkpointsPath, listCheckpoints, newestCheckpoint } from '../train/checkpoint-files.js';
+import { configPath, readLines, skippedPath } from '../train/run-folder.js';
 import type { CheckpointEntry, RunDetails } from './api.js';
-import type { Run } from './run.js';
+import { markOf, type Run } from './run.js';
 
 /** Skipped images that are listed one by one. */
 const SKIPPED_LISTED = 200;
@@ -28,8 +28,10 @@ async function checkpointsOf(run: string): Promise<CheckpointEntry[]> {
   return found.reverse();
 }
 
+const evaluationsPath = (run: string): string => path.join(run, 'evaluations');
+
 async function evaluationsOf(run: string): Promise<RunDetails['evaluations']> {
-  const folder = path.join(run, 'evaluations');
+  const folder = evaluationsPath(run);
   let names: string[];
   try {
     names = (await readdir(folder)).filter((name) => name.endsWith('.json') && !name.startsWith('.'));
@@ -61,7 +63,14 @@ function skippedOf(run: string): RunDetails['skipped'] {
   return { count: lines.length, first };
 }
 
-/** All but the curves. A part that can't be read is a sentence in `problems`. */
+/** Changes when what `detailsOf` gives does, of which most is read from folders: only these are looked at. */
+export async function detailsMarkOf(run: Run): Promise<string> {
+  const { problem, bad, names, evaluations } = run.log();
+  const files = [configPath(run.path), checkpointsPath(run.path), evaluationsPath(run.path), skippedPath(run.path)];
+  return JSON.stringify([...(await Promise.all(files.map(markOf))), problem, bad, names, evaluations.length]);
+}
+
+/** All but the curves, and how the run stands. A part that can't be read is a sentence in `problems`. */
 export async function detailsOf(run: Run): Promise<RunDetails> {
   const problems: string[] = [];
   const attempt = async <T>(what: string, read: () => T | Promise<T>, otherwise: T): Promise<T> => {
@@ -73,6 +82,7 @@ export async function detailsOf(run: Run): Promise<RunDetails> {
     }
   };
   const log = run.log();
+  const mark = await detailsMarkOf(run);
   if (log.problem !== null && run.summary.step !== null) problems.push(log.problem);
   if (log.bad > 0) {
     problems.push(
@@ -83,16 +93,14 @@ export async function detailsOf(run: Run): Promise<RunDetails> {
   const { config, summary } = run;
   return {
     summary,
+    mark,
     config,
-    verdict: log.verdict(),
     lnK: config === null ? null : Math.log(config.settings.outDim),
-    last: log.last === null ? null : { step: log.last.step, values: log.lastValues() },
     columns: [...log.names],
     scores: log.evaluations,
     evaluations: await evaluationsOf(run.path),
     checkpoints: await attempt('checkpoints', () => checkpointsOf(run.path), []),
     skipped: await attempt('list of skipped images', () => skippedOf(run.path), { count: 0, first: [] }),
-    progress: run.progress(),
     bad: { count: log.bad, firstLine: log.firstBad },
     problems,
   };

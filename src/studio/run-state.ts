@@ -51,6 +51,8 @@ export function lockOf(run: string): LockHolder | null {
     : lock;
 }
 
+const count = new Intl.NumberFormat('en-US');
+
 const ago = (ms: number): string => `${formatDuration(ms / 1000)} ago`;
 
 /** State and sentence; `resume` is the command that goes on. */
@@ -60,8 +62,8 @@ export function stateOf(
   now = Date.now(),
 ): { state: RunState; sentence: string } {
   const { lock, step, totalSteps, changed, interval } = signs;
-  const of = totalSteps === null ? '' : ` of ${totalSteps.toLocaleString('en-US')}`;
-  const at = `step ${(step ?? 0).toLocaleString('en-US')}${of}`;
+  const of = totalSteps === null ? '' : ` of ${count.format(totalSteps)}`;
+  const at = `step ${count.format(step ?? 0)}${of}`;
   const resume = `Go on with: dino train --resume ${path}`;
   const isDone = step !== null && totalSteps !== null && step >= totalSteps;
   const silent = changed === null ? null : now - changed;
@@ -87,7 +89,7 @@ export function stateOf(
   if (isDone)
     return {
       state: 'finished',
-      sentence: `Finished: all ${(step ?? 0).toLocaleString('en-US')} steps are done.`,
+      sentence: `Finished: all ${count.format(step ?? 0)} steps are done.`,
     };
   if (lock !== null) {
     return {

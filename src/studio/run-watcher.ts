@@ -11,9 +11,9 @@ import type { EventHub } from './event-hub.js';
 import { type GivenFolders, StudioError } from './files.js';
 import { markOf, Run } from './run.js';
 
-/** Runs at work are looked at this often, so that a line is on the screen well within a second. */
+/** Runs at work, or on a screen, are asked for new lines this often, so that a line is there well within a second. */
 const TICK_MS = 250;
-/** All others, every so many ticks. */
+/** All else of them, and all others, every so many ticks. */
 const SLOW_TICKS = 8;
 /** While a long file is read, pages hear of it this often. */
 const TELL_MS = 500;
@@ -77,7 +77,7 @@ export class RunWatcher {
     let told = 0;
     const tell = (): void => {
       told = performance.now();
-      this.events.send({ type: 'metrics', run: run.id, progress: run.progress() });
+      this.events.send({ type: 'metrics', run: run.id });
     };
     const isChanged = await run.read(() => {
       if (performance.now() - told > TELL_MS) tell();
@@ -159,7 +159,9 @@ export class RunWatcher {
     const isSlow = this.#tick++ % SLOW_TICKS === 0;
     if (performance.now() >= this.#nextScan) await this.scan();
     for (const run of this.all()) {
-      if (isSlow || isActive(run.summary)) await run.look();
+      const isWatched = isActive(run.summary) || run.isRead;
+      if (!isSlow && !(isWatched && (await run.hasNews()))) continue;
+      await run.look();
       if (run.isRead) void this.read(run); // a long file is read while others are looked at
     }
     // routes look at runs too: what counts is what the pages were told last

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
 import { configPath, metricsPath, readRunConfig, type RunConfig } from '../train/run-folder.js';
-import type { RunSummary, SeriesProgress } from './api.js';
+import type { RunSummary } from './api.js';
 import { MetricsLog, type MetricsLogOptions } from './metrics-log.js';
 import { lockOf, stateOf } from './run-state.js';
 
@@ -67,9 +67,9 @@ export class Run {
     return this.#reading;
   }
 
-  progress(): SeriesProgress {
-    const { lines, position, size, generation } = this.log();
-    return { lines, bytes: position, size, generation };
+  /** Whether there are lines that were not looked at: one question to the disk. */
+  async hasNews(): Promise<boolean> {
+    return (await markOf(metricsPath(this.path))) !== this.#metricsMark;
   }
 
   /** Looks again: `summary` is fresh afterwards. */

@@ -8,9 +8,6 @@
 import type { SeriesHeader, SeriesQuery } from './api.js';
 import { BLOCK, type LinePoint, type MetricsLog } from './metrics-log.js';
 
-/** Lines that are read again from the file for one answer, about 20 MB. */
-const NEAR_LINES = 65_536;
-
 /** First index in sorted[0, length) whose value is greater than `value`. */
 function upperBound(sorted: Float64Array, length: number, value: number): number {
   let [low, high] = [0, length];
@@ -33,6 +30,7 @@ interface Points {
 export async function readSeries(
   log: MetricsLog,
   { axis, from, to, width, columns }: SeriesQuery,
+  detailsMark: string,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const { blocks, lines } = log;
   const starts = axis === 'time' ? log.seconds.data : log.steps.data;
@@ -45,7 +43,8 @@ export async function readSeries(
   let points: Points;
   let isExact = true;
   if (count === 0) points = emptyPoints(0, places.length, 1);
-  else if (count <= NEAR_LINES) {
+  else if (count <= width * BLOCK) {
+    // fewer blocks than points: the lines themselves
     const near = await log.readBlocks(first, end);
     isExact = near.length <= 2 * width;
     points = isExact ? pointsOf(near, places) : bucketsOfLines(near, places, width);
@@ -58,7 +57,9 @@ export async function readSeries(
     columns: wanted,
     isExact,
     lines,
-    lastStep: log.lastStep,
+    last: log.last(),
+    verdict: log.verdict(),
+    detailsMark,
     seconds: log.elapsed,
     generation: log.generation,
     bytes: log.position,

@@ -1,5 +1,5 @@
 /** What the server pushes: runs, tasks, whether it is still there. One connection a page, closed while nobody looks. */
-import { signal } from '@preact/signals';
+import { batch, signal } from '@preact/signals';
 import type { RunSummary, StudioEvent, Task } from './api.ts';
 
 export type Connection = 'connecting' | 'live' | 'lost';
@@ -27,10 +27,31 @@ export function keepTask(task: Task): void {
 export const useTask = (id: string | null): Task | undefined =>
   id === null ? undefined : tasks.value.get(id);
 
+/** A list in which only numbers have moved waits this long for the curves that moved them: one frame draws both. */
+const SETTLE_MS = 500;
+let held: readonly RunSummary[] | null = null;
+let settling: number | undefined;
+
+const shapeOf = (list: readonly RunSummary[] | null): string =>
+  JSON.stringify(list?.map(({ id, state }) => [id, state]));
+
+/** Shows the newest list, with all that `change` changes, in one frame. */
+export function settle(change?: () => void): void {
+  clearTimeout(settling);
+  settling = undefined;
+  batch(() => {
+    if (held !== null) runs.value = held;
+    held = null;
+    change?.();
+  });
+}
+
 function handle(event: StudioEvent): void {
   switch (event.type) {
     case 'runs':
-      runs.value = event.runs;
+      held = event.runs;
+      if (shapeOf(held) !== shapeOf(runs.peek())) settle();
+      else settling ??= window.setTimeout(settle, SETTLE_MS);
       break;
     case 'metrics':
       for (const listener of metricsListeners) listener(event);

@@ -1,7 +1,7 @@
 /** The section Runs: the list, one run, its curves. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { detailsOf } from '../run-details.js';
+import { detailsMarkOf, detailsOf } from '../run-details.js';
 import { readSeries } from '../series.js';
 import { type Routes, route } from './route.js';
 
@@ -32,6 +32,6 @@ export const runs: Routes = (app, studio) => {
     const run = watcher.get(params.run);
     await Promise.race([watcher.read(run), sleep(PATIENCE_MS)]);
     const columns = query.columns.split(',').filter((name) => name !== '');
-    return readSeries(run.log(), { ...query, columns });
+    return readSeries(run.log(), { ...query, columns }, await detailsMarkOf(run));
   });
 };

@@ -2,9 +2,9 @@
  * The curves of the runs that are shown together: which part of the axis is in view, what of it has been fetched, and what
  * is fetched when. More than the view is fetched (three times as much), so that moving it needs no answer from the server.
  */
-import { computed, signal } from '@preact/signals';
-import type { RunSummary } from '../api.ts';
-import { onMetrics } from '../live.ts';
+import { computed, type Signal, signal } from '@preact/signals';
+import type { RunSummary, SeriesHeader } from '../api.ts';
+import { onMetrics, settle } from '../live.ts';
 import { type Axis, fetchSeries, positions, type RunSeries, toServer } from './series.ts';
 
 /** Columns that the page has a chart for; others that a run has are drawn below them. */
@@ -45,7 +45,7 @@ export interface Loaded {
 }
 
 export class Curves {
-  readonly axis = signal<Axis>('step');
+  readonly axis: Signal<Axis>;
   /** null: all there is, and what comes. */
   readonly view = signal<View | null>(null);
   readonly loaded = signal<ReadonlyMap<string, Loaded>>(new Map());
@@ -54,8 +54,8 @@ export class Curves {
   readonly all = computed<View>(() => {
     let to = 0;
     for (const { run, series, axis } of this.loaded.value.values()) {
-      const { lastStep, seconds } = series.header;
-      const end = axis === 'time' ? seconds : (lastStep ?? 0);
+      const { last, seconds } = series.header;
+      const end = axis === 'time' ? seconds : (last?.step ?? 0);
       to = Math.max(to, axis === 'epoch' ? end / (run.stepsPerEpoch ?? 1) : end);
     }
     return { from: 0, to };
@@ -68,7 +68,8 @@ export class Curves {
   #fetched = -Infinity;
   readonly #end: () => void;
 
-  constructor() {
+  constructor(axis: Axis) {
+    this.axis = signal(axis);
     this.#end = onMetrics(({ run }) => {
       // what lies before the view has not changed
       const rest = LIVE_MS - (performance.now() - this.#fetched);
@@ -98,6 +99,11 @@ export class Curves {
     this.view.value = null;
     this.axis.value = axis;
     for (const { id } of this.#runs) void this.#fetch(id);
+  }
+
+  /** How a run stands, as of its curves; undefined before they have come. */
+  now(id: string): SeriesHeader | undefined {
+    return this.loaded.value.get(id)?.series.header;
   }
 
   /** Moves the view; null shows all. */
@@ -169,8 +175,10 @@ export class Curves {
         controller.signal,
       );
       const x = positions(series, axis, run);
-      this.loaded.value = new Map(this.loaded.value).set(id, { run, series, x, part, axis });
-      this.#setFailure(id, null);
+      settle(() => {
+        this.loaded.value = new Map(this.loaded.value).set(id, { run, series, x, part, axis });
+        this.#setFailure(id, null);
+      });
     } catch (error) {
       if (!controller.signal.aborted) this.#setFailure(id, error);
     } finally {

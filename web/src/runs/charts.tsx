@@ -1,11 +1,11 @@
 /** The charts of one or more runs, and what all of them share: axis, smoothing, scale, view. */
 import { useComputed, useSignal, type Signal } from '@preact/signals';
-import { useEffect, useId, useMemo, useRef } from 'preact/hooks';
+import { useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import type { RunDetails, RunSummary } from '../api.ts';
-import { Curves, KNOWN_COLUMNS, type Loaded } from '../charts/curves.ts';
+import { type Curves, KNOWN_COLUMNS, type Loaded } from '../charts/curves.ts';
 import { type Drawing, Plot, type Trace, xLabel } from '../charts/plot.ts';
 import { type Axis, smooth } from '../charts/series.ts';
-import { setQuery, route } from '../router.ts';
+import { setQuery } from '../router.ts';
 import { Failure } from '../ui/parts.tsx';
 import { short } from './format.ts';
 
@@ -204,11 +204,12 @@ function ChartFigure({ curves, title, unit, note, drawing, newest, column }: Cha
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<Plot | null>(null);
   const id = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     plot.current = new Plot(box.current!, curves);
     return () => plot.current?.dispose();
   }, [curves]);
-  useEffect(() => plot.current?.set(drawing), [drawing]);
+  // before the frame, not after it: words and curves change in one
+  useLayoutEffect(() => plot.current?.set(drawing), [drawing]);
   return (
     <figure class="chart" data-column={column}>
       <figcaption id={id}>
@@ -302,19 +303,7 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
   );
 }
 
-/** The axis that the address asks for. */
-const axisOfAddress = (): Axis => {
-  const given = route.peek().query.get('x');
-  return given === 'epoch' || given === 'time' ? given : 'step';
-};
-
-export function RunCharts({ shown }: { shown: readonly ShownRun[] }) {
-  const curves = useMemo(() => {
-    const made = new Curves();
-    made.axis.value = axisOfAddress();
-    return made;
-  }, []);
-  useEffect(() => () => curves.dispose(), [curves]);
+export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curves: Curves }) {
   const smoothing = useSignal(0);
   const isLog = useSignal(false);
   const extra = [...new Set(shown.flatMap(({ details }) => details?.columns ?? []))].filter(
@@ -349,7 +338,7 @@ export function RunCharts({ shown }: { shown: readonly ShownRun[] }) {
           } satisfies Drawing,
         }))
         .filter(({ drawing }) => drawing.traces.length > 0),
-    [loaded, smoothing.value, isLog.value, axis, lnK, shown],
+    [loaded, smoothing.value, isLog.value, axis, lnK, shown, extra.join()],
   );
   const scores = useMemo(
     (): Drawing => ({
@@ -362,8 +351,8 @@ export function RunCharts({ shown }: { shown: readonly ShownRun[] }) {
     [shown, axis, loaded],
   );
   const newestOf = (column: string): ChartProps['newest'] =>
-    shown.flatMap(({ run, details }, colour) => {
-      const value = details?.last?.values[column];
+    shown.flatMap(({ run }, colour) => {
+      const value = curves.now(run.id)?.last?.values[column];
       return value === undefined ? [] : [{ label: run.name, colour, value }];
     });
   const failures = [...curves.failures.value.values()];

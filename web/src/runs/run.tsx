@@ -1,29 +1,44 @@
 /** One run, alone or with others over it. */
-import { useEffect, useState } from 'preact/hooks';
+import { useComputed } from '@preact/signals';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { request, type RunDetails, type RunSummary } from '../api.ts';
 import { Film } from '../attention/film.tsx';
-import { onMetrics, runs } from '../live.ts';
+import { Curves } from '../charts/curves.ts';
+import type { Axis } from '../charts/series.ts';
+import { runs } from '../live.ts';
 import { href, navigate, route } from '../router.ts';
 import { Failure, Loading, StateMark } from '../ui/parts.tsx';
 import { RunCharts, type ShownRun } from './charts.tsx';
 import { DetailsCard } from './details.tsx';
 import { bytes, count, setting, short } from './format.ts';
 
-/** What stands beside the curves is asked for at most this often. */
-const DETAILS_MS = 400;
+/** The axis that the address asks for. */
+const axisOfAddress = (): Axis => {
+  const given = route.peek().query.get('x');
+  return given === 'epoch' || given === 'time' ? given : 'step';
+};
 
-/** The details of runs, fresh: asked for again when their metrics or states change. */
-function useDetails(ids: readonly string[]) {
+/** Runs of the list, the same objects until something other than their numbers has changed. */
+function useSummaries(ids: readonly string[]): ReadonlyMap<string, RunSummary> {
+  const wanted = useRef(ids);
+  wanted.current = ids;
+  const find = (list: readonly RunSummary[] | null) =>
+    (list ?? []).filter(({ id }) => wanted.current.includes(id));
+  const shape = useComputed(() =>
+    JSON.stringify(find(runs.value).map((run) => [run.id, run.name, run.state, run.stepsPerEpoch])),
+  ).value;
+  return useMemo(() => new Map(find(runs.peek()).map((run) => [run.id, run])), [ids.join(), shape]);
+}
+
+/** The details of runs, asked for again when their curves tell that they are old, or a state has changed. */
+function useDetails(ids: readonly string[], summaries: ReadonlyMap<string, RunSummary>, curves: Curves) {
   const [details, setDetails] = useState<ReadonlyMap<string, RunDetails>>(new Map());
   const [errors, setErrors] = useState<ReadonlyMap<string, unknown>>(new Map());
-  const states = (runs.value ?? [])
-    .filter(({ id }) => ids.includes(id))
-    .map(({ id, state, sentence }) => id + state + sentence);
-  const key = ids.join();
+  const marks = useComputed(() =>
+    JSON.stringify([...curves.loaded.value].map(([id, { series }]) => [id, series.header.detailsMark])),
+  ).value;
   useEffect(() => {
     const controller = new AbortController();
-    const waiting = new Set<string>();
-    let timer: number | undefined;
     const load = async (id: string): Promise<void> => {
       try {
         const found = await request('GET /api/runs/:run', { params: { run: id }, signal: controller.signal });
@@ -33,22 +48,14 @@ function useDetails(ids: readonly string[]) {
         if (!controller.signal.aborted) setErrors((before) => new Map(before).set(id, error));
       }
     };
-    for (const id of ids) void load(id);
-    const end = onMetrics(({ run }) => {
-      if (!ids.includes(run)) return;
-      waiting.add(run);
-      timer ??= window.setTimeout(() => {
-        timer = undefined;
-        for (const id of waiting) void load(id);
-        waiting.clear();
-      }, DETAILS_MS);
-    });
-    return () => {
-      end();
-      clearTimeout(timer);
-      controller.abort();
-    };
-  }, [key, states.join()]);
+    for (const id of ids) {
+      const known = details.get(id);
+      const mark = curves.loaded.peek().get(id)?.series.header.detailsMark;
+      const isOld = mark !== undefined && mark !== known?.mark;
+      if (known === undefined || isOld || known.summary.state !== summaries.get(id)?.state) void load(id);
+    }
+    return () => controller.abort();
+  }, [summaries, marks]);
   return { details, errors };
 }
 
@@ -98,9 +105,17 @@ function Actions({ run }: { run: RunSummary }) {
   );
 }
 
-function Head({ run, details }: { run: RunSummary; details: RunDetails | undefined }) {
-  const verdict = details?.verdict ?? null;
-  const { progress } = details ?? {};
+interface HeadProps {
+  /** What is shown of a run that is not in the list any more. */
+  run: RunSummary;
+  details: RunDetails | undefined;
+  curves: Curves;
+}
+
+function Head({ run: known, details, curves }: HeadProps) {
+  const run = (runs.value ?? []).find(({ id }) => id === known.id) ?? known;
+  const progress = curves.now(run.id);
+  const verdict = progress?.verdict ?? null;
   const isReading =
     progress !== undefined && progress.size > progress.bytes && progress.size - progress.bytes > 2 ** 20;
   return (
@@ -136,17 +151,18 @@ function Head({ run, details }: { run: RunSummary; details: RunDetails | undefin
 }
 
 /** Settings in which the runs differ, and where each stands. */
-function Comparison({ shown }: { shown: readonly ShownRun[] }) {
+function Comparison({ shown, curves }: { shown: readonly ShownRun[]; curves: Curves }) {
   const settings = shown.map(({ details }) => (details?.config?.settings ?? {}) as Record<string, unknown>);
   const names = [...new Set(settings.flatMap((one) => Object.keys(one)))].filter(
     (name) => new Set(settings.map((one) => JSON.stringify(one[name]))).size > 1,
   );
   const data = new Set(shown.map(({ details }) => details?.config?.fingerprint));
   const rows: [string, (one: ShownRun, index: number) => string][] = [
-    ['loss', ({ details }) => short(details?.last?.values['loss'] ?? NaN)],
+    ['loss', ({ run }) => short(curves.now(run.id)?.last?.values['loss'] ?? NaN)],
     [
       'steps',
-      ({ run }) => `${count(run.step ?? 0)} of ${run.totalSteps === null ? '?' : count(run.totalSteps)}`,
+      ({ run }) =>
+        `${count(curves.now(run.id)?.last?.step ?? run.step ?? 0)} of ${run.totalSteps === null ? '?' : count(run.totalSteps)}`,
     ],
     ...names.map((name): [string, (one: ShownRun, index: number) => string] => [
       name,
@@ -223,14 +239,23 @@ function Others({ id, others }: { id: string; others: readonly string[] }) {
 export function RunPage({ id }: { id: string }) {
   const others = (route.value.query.get('with') ?? '').split(',').filter((one) => one !== '' && one !== id);
   const ids = [id, ...others];
-  const { details, errors } = useDetails(ids);
-  const list = runs.value;
-  if (list === null) return <Loading what="the run" />;
-  const summaries = ids.flatMap(
-    (one) => list.find((run) => run.id === one) ?? details.get(one)?.summary ?? [],
+  const curves = useMemo(() => new Curves(axisOfAddress()), []);
+  useEffect(() => () => curves.dispose(), [curves]);
+  const summaries = useSummaries(ids);
+  const { details, errors } = useDetails(ids, summaries, curves);
+  const shown = useMemo(
+    () =>
+      ids.flatMap((one): ShownRun[] => {
+        const found = details.get(one);
+        const run = summaries.get(one) ?? found?.summary;
+        return run === undefined ? [] : [{ run, details: found ?? null }];
+      }),
+    [summaries, details],
   );
-  const run = summaries.find((one) => one.id === id);
-  if (run === undefined) {
+  const isListed = useComputed(() => runs.value !== null).value;
+  if (!isListed) return <Loading what="the run" />;
+  const run = shown[0]?.run;
+  if (run?.id !== id) {
     return (
       <section class="card">
         <h1>Run</h1>
@@ -240,8 +265,7 @@ export function RunPage({ id }: { id: string }) {
       </section>
     );
   }
-  const isGone = !list.some((one) => one.id === id);
-  const shown = summaries.map((one) => ({ run: one, details: details.get(one.id) ?? null }));
+  const isGone = !summaries.has(id);
   const own = details.get(id);
   return (
     <>
@@ -252,10 +276,10 @@ export function RunPage({ id }: { id: string }) {
           }
         />
       )}
-      <Head run={run} details={own} />
+      <Head run={run} details={own} curves={curves} />
       {[...errors].map(([one, error]) => isGone || <Failure key={one} error={error} />)}
-      {shown.length > 1 && <Comparison shown={shown} />}
-      <RunCharts shown={shown} />
+      {shown.length > 1 && <Comparison shown={shown} curves={curves} />}
+      <RunCharts shown={shown} curves={curves} />
       {shown.length === 1 && <Film run={run.id} isLive={run.state === 'running'} />}
       <Others id={id} others={others} />
       {own !== undefined && <DetailsCard details={own} />}
