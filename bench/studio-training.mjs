@@ -1,12 +1,12 @@
 /**
  * What a studio that is looked at costs the training beside it:
  *
- *   node bench/studio-training.mjs [minutes, 6] [step, small or large]
+ *   node bench/studio-training.mjs [minutes, 12] [steps between two lines, 10] [page or reader]
  *
- * One training on all cores, all the while. A page shows its run for twenty seconds, or nothing does, by turns: `page` is a
- * headless Chromium, which draws on the same cores; `reader` is a client that asks for what the page asks for and draws nothing.
- * A ratio compares each turn with the two bare ones around it; more than 1 is slower. The studio is the one of
- * `dino train --studio`.
+ * One training on all cores, all the while (ViT-Ti, 224 px, a step of less than a second). A page shows its run for
+ * eighteen seconds, or nothing does, by turns: `page` is a headless Chromium, which draws on the same cores as this machine has it draw
+ * any page; `reader` is a client that asks for what the page asks for and draws nothing. A ratio compares each turn with the
+ * two bare ones around it; more than 1 is slower. The studio is the one of `dino train --studio`.
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, existsSync } from 'node:fs';
@@ -18,43 +18,34 @@ import { StudioBeside } from '../dist/studio/beside.js';
 import { launchBrowser } from '../dist/testing/browser.js';
 import { makeImageFolder } from '../dist/testing/image-folder.js';
 
-const TURN_MS = 20_000;
-const minutes = Number(process.argv[2] ?? 6);
-const kind = process.argv[3] ?? 'small';
-const SIZES = {
-  // about five lines a second, and about one in a second and a half
-  small: [
-    '--global-crops-size',
-    '64',
-    '--local-crops-size',
-    '32',
-    '--local-crops-number',
-    '4',
-    '--batch-size',
-    '4',
-  ],
-  large: [
-    '--global-crops-size',
-    '224',
-    '--local-crops-size',
-    '96',
-    '--local-crops-number',
-    '8',
-    '--batch-size',
-    '4',
-  ],
-};
-if (!(kind in SIZES)) throw new Error(`expected ${Object.keys(SIZES).join(' or ')}, got ${kind}`);
+const TURN_MS = 18_000;
+/** Opening the page is no part of a turn. */
+const SETTLE_MS = 5000;
+const minutes = Number(process.argv[2] ?? 12);
+const logEvery = Number(process.argv[3] ?? 10);
+const way = process.argv[4] ?? 'page';
+if (!['page', 'reader'].includes(way)) throw new Error(`expected page or reader, got ${way}`);
+const BATCH = 4;
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-bench-studio-training-'));
 const run = path.join(folder, 'run');
 const metrics = path.join(run, 'metrics.jsonl');
-const browser = await launchBrowser();
+const browser = await launchBrowser([]);
 if (typeof browser === 'string') throw new Error(browser);
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 const lines = () => (existsSync(metrics) ? readFileSync(metrics, 'utf8').trimEnd().split('\n') : []);
 
-/** Asks as the page does: the run's events, and with each its details and the curves at a screen's width. */
+const COLUMNS =
+  'loss,teacherEntropy,kl,lr,wd,momentum,teacherTemp,centerNorm,imagesPerSecond,dataWaitPercent,memoryMiB';
+
+/** How many lines there are, as soon as there is another one. */
+async function nextLine() {
+  const before = lines().length;
+  while (lines().length === before) await sleep(20);
+  return lines().length;
+}
+
+/** Asks as the page does: the run's events, and with each the curves at a screen's width. */
 async function read(url, signal) {
   const { origin, searchParams } = new URL(url);
   const token = searchParams.get('token');
@@ -66,8 +57,7 @@ async function read(url, signal) {
   for await (const bytes of events.body) {
     if (!Buffer.from(bytes).includes('"metrics"') && seen > 0) continue;
     seen++;
-    await ask(`/api/runs/${id}`);
-    await ask(`/api/runs/${id}/series?axis=step&width=1000&columns=loss,teacherEntropy,kl,lr,wd,momentum`);
+    await ask(`/api/runs/${id}/series?axis=step&width=1000&columns=${COLUMNS}`);
   }
 }
 
@@ -75,10 +65,20 @@ let training;
 try {
   await makeImageFolder(path.join(folder, 'images'), { classes: 4, perClass: 100, size: 256 });
   const bin = fileURLToPath(new URL('../bin/dino.js', import.meta.url));
-  const flags = ['--arch', 'vit_tiny', '--epochs', '1000', '--log-every', '1', '--saveckp-freq', '1000'];
+  const sizes = ['--global-crops-size', '224', '--local-crops-size', '96', '--batch-size', String(BATCH)];
+  const flags = [
+    '--arch',
+    'vit_tiny',
+    '--epochs',
+    '1000',
+    '--log-every',
+    String(logEvery),
+    '--saveckp-freq',
+    '1000',
+  ];
   training = spawn(
     process.execPath,
-    [bin, 'train', path.join(folder, 'images'), '--output', run, ...flags, ...SIZES[kind]],
+    [bin, 'train', path.join(folder, 'images'), '--output', run, ...flags, ...sizes],
     { stdio: ['ignore', 'ignore', 'inherit'] },
   );
   let studio;
@@ -87,60 +87,58 @@ try {
       'url' in told ? resolve(told.url) : reject(new Error(told.problem)),
     );
   });
-  while (lines().length < 20) await sleep(500);
+  while (lines().length < Math.max(3, 30 / logEvery)) await sleep(500);
 
-  const ways = ['bare', 'reader', 'bare', 'page'];
   const turns = [];
   const end = Date.now() + minutes * 60_000;
-  for (let i = 0; Date.now() < end || i % 2 === 0; i++) {
-    const way = ways[i % ways.length];
+  while (turns.length < 3 || turns.length % 2 === 0 || Date.now() < end) {
+    const isBare = turns.length % 2 === 0;
     let page;
     const controller = new AbortController();
     let reading;
-    if (way === 'page') {
+    if (!isBare && way === 'page') {
       page = await browser.newPage();
       await page.setViewport({ width: 1200, height: 800 });
       await page.goto(url);
       await page.waitForSelector('.runs th a');
       await page.evaluate(`document.querySelector('.runs th a').click()`);
       await page.waitForSelector('[data-column="loss"] canvas');
-    } else if (way === 'reader') {
+    } else if (!isBare) {
       reading = read(url, controller.signal).catch((error) => {
         if (!controller.signal.aborted) throw error;
       });
     }
-    await sleep(2000);
-    const first = lines().length;
+    await sleep(SETTLE_MS);
+    // a line speaks of the steps since the one before: from one line to another
+    const first = await nextLine();
     await sleep(TURN_MS);
+    const last = await nextLine();
     const steps = lines()
-      .slice(first + 1)
-      .map((line) => 1 / JSON.parse(line).imagesPerSecond);
+      .slice(first, last)
+      .map((line) => BATCH / JSON.parse(line).imagesPerSecond);
     controller.abort();
     await reading;
     await page?.close();
-    turns.push({ way, steps: steps.length, seconds: 4 * median(steps) });
+    turns.push(steps.reduce((sum, one) => sum + one, 0) / steps.length);
   }
   studio.stop();
-  for (const way of ['reader', 'page']) {
-    const ratios = turns.flatMap(({ way: one, seconds }, i) =>
-      one === way && turns[i + 1] !== undefined
-        ? [(2 * seconds) / (turns[i - 1].seconds + turns[i + 1].seconds)]
-        : [],
-    );
-    const seconds = turns.filter((turn) => turn.way === way).map((turn) => turn.seconds);
-    console.log(
-      JSON.stringify({
-        beside: way,
-        step: kind,
-        secondsAStep: Number(median(seconds).toFixed(4)),
-        bareSecondsAStep: Number(
-          median(turns.filter((turn) => turn.way === 'bare').map((turn) => turn.seconds)).toFixed(4),
-        ),
-        ratio: Number(median(ratios).toFixed(4)),
-        ratios: ratios.map((ratio) => Number(ratio.toFixed(3))),
-      }),
-    );
-  }
+  const bare = turns.filter((_, i) => i % 2 === 0);
+  const beside = turns.filter((_, i) => i % 2 === 1);
+  const ratios = beside.map((seconds, i) => (2 * seconds) / (bare[i] + bare[i + 1]));
+  // what bare turns differ by among themselves, measured alike
+  const noise = bare.slice(1, -1).map((seconds, i) => (2 * seconds) / (bare[i] + bare[i + 2]));
+  const round = (value) => Number(value.toFixed(4));
+  console.log(
+    JSON.stringify({
+      beside: way,
+      logEvery,
+      secondsAStep: round(median(beside)),
+      bareSecondsAStep: round(median(bare)),
+      ratio: round(median(ratios)),
+      ratios: ratios.map(round),
+      bareAmongThemselves: noise.map(round),
+    }),
+  );
 } finally {
   training?.kill('SIGKILL');
   await browser.close();

@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url';
 /** What the process of the studio tells. */
 export type FromStudio = { url: string } | { problem: string };
 
-/** Lower than normal: the training goes first. */
-const NICENESS = 5;
+/** Lower than normal: the training goes first, and what the studio does for a page waits a few milliseconds. */
+const NICENESS = 10;
 
 export class StudioBeside {
   readonly #child: ChildProcess;

@@ -16,7 +16,7 @@ const STEP: Line = { kind: 'step' };
 const BAD: Line = { kind: 'bad' };
 
 /** More columns than training has: a file of something else must not fill the memory. */
-const COLUMNS_LIMIT = 64;
+export const COLUMNS_LIMIT = 64;
 
 const [QUOTE, COMMA, COLON, OPEN, CLOSE] = [0x22, 0x2c, 0x3a, 0x7b, 0x7d];
 const [MINUS, PLUS, DOT, ZERO, NINE, LOWER_E, UPPER_E] = [0x2d, 0x2b, 0x2e, 0x30, 0x39, 0x65, 0x45];

@@ -9,7 +9,7 @@
  */
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { CollapseMonitor, type Verdict } from '../dino/collapse-monitor.js';
-import { type Line, LineParser } from './line-parser.js';
+import { COLUMNS_LIMIT, type Line, LineParser } from './line-parser.js';
 
 /** Lines of a block. */
 export const BLOCK = 16;
@@ -95,8 +95,9 @@ export class MetricsLog {
   bad = 0;
   firstBad: number | null = null;
   evaluations: EvaluationLine[] = [];
-  /** The newest line's step. */
+  /** The newest line of a step, and its values by column. */
   lastStep: number | null = null;
+  readonly #lastValues = new Float64Array(COLUMNS_LIMIT).fill(NaN);
   /** Why the file can't be read. */
   problem: string | null = null;
   /** By column of the parser. */
@@ -115,8 +116,8 @@ export class MetricsLog {
   #entropy = -1;
   #kl = -1;
   #isSkipping = false;
-  /** What readBlocks read last: the lines of whole blocks. */
-  #kept: { from: number; points: readonly LinePoint[] } | null = null;
+  /** What readBlocks read last, of whole blocks; `mark` says of which file, columns and beginning. */
+  #kept: { mark: string; points: readonly LinePoint[] } | null = null;
   readonly #buffer = Buffer.alloc(CHUNK);
 
   constructor(
@@ -143,7 +144,6 @@ export class MetricsLog {
     this.generation++;
     this.position = this.size = this.lines = this.bad = this.#fileLines = this.#elapsed = 0;
     this.firstBad = this.lastStep = null;
-    this.#kept = null;
     this.evaluations = [];
     this.columns = [];
     this.offsets = doubles();
@@ -255,6 +255,7 @@ export class MetricsLog {
     for (let column = 0; column < names.length; column++) this.columns[column]!.add(block, values[column]!);
     this.lines++;
     this.lastStep = step;
+    this.#lastValues.set(values.subarray(0, names.length));
     this.#observe(step, values);
   }
 
@@ -279,7 +280,7 @@ export class MetricsLog {
   /** The newest line, its values by name. */
   last(): { step: number; values: Record<string, number> } | null {
     if (this.lastStep === null) return null;
-    const values = [...this.#parser.values.subarray(0, this.names.length)];
+    const values = this.#lastValues;
     const named = this.names.flatMap((name, i) => (Number.isNaN(values[i]) ? [] : [[name, values[i]!]]));
     return { step: this.lastStep, values: Object.fromEntries(named) };
   }
@@ -290,13 +291,13 @@ export class MetricsLog {
    * @throws Error when the file has changed under us.
    */
   async readBlocks(from: number, to: number): Promise<readonly LinePoint[]> {
-    const { generation } = this;
-    const kept = this.#kept?.from === from ? this.#kept.points : [];
+    const mark = `${this.generation} ${this.names.length} ${from}`;
+    const kept: readonly LinePoint[] = this.#kept?.mark === mark ? this.#kept.points : [];
     const wanted = Math.min(this.lines, to * BLOCK) - from * BLOCK;
     if (kept.length >= wanted) return kept.slice(0, wanted);
-    const points = [...kept, ...(await this.#readLines(from + kept.length / BLOCK, to))];
+    const points = kept.concat(await this.#readLines(from + kept.length / BLOCK, to));
     const whole = points.slice(0, points.length - (points.length % BLOCK));
-    if (generation === this.generation) this.#kept = { from, points: whole };
+    this.#kept = { mark, points: whole };
     return points;
   }
 

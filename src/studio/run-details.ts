@@ -66,7 +66,12 @@ function skippedOf(run: string): RunDetails['skipped'] {
 /** Changes when what `detailsOf` gives does, of which most is read from folders: only these are looked at. */
 export async function detailsMarkOf(run: Run): Promise<string> {
   const { problem, bad, names, evaluations } = run.log();
-  const files = [configPath(run.path), checkpointsPath(run.path), evaluationsPath(run.path), skippedPath(run.path)];
+  const files = [
+    configPath(run.path),
+    checkpointsPath(run.path),
+    evaluationsPath(run.path),
+    skippedPath(run.path),
+  ];
   return JSON.stringify([...(await Promise.all(files.map(markOf))), problem, bad, names, evaluations.length]);
 }
 

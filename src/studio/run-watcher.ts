@@ -21,7 +21,9 @@ const TELL_MS = 500;
 const DEPTH = 4;
 /** A folder with more entries than this is one of images. */
 const ENTRIES = 20_000;
-/** Looking for new runs takes at most this share of the time: a slow disk is looked at less often. */
+/** New runs are looked for this often. */
+const SCAN_MS = 2000;
+/** Looking for them takes at most this share of the time: a slow disk is looked at less often. */
 const SCAN_SHARE = 0.02;
 
 const isActive = ({ state }: RunSummary): boolean => ['preparing', 'running', 'waiting'].includes(state);
@@ -106,7 +108,7 @@ export class RunWatcher {
       if (!this.#runs.has(folder)) this.#runs.set(folder, new Run(folder, name));
     for (const folder of this.#runs.keys()) if (!found.has(folder)) this.#runs.delete(folder);
     const now = performance.now();
-    this.#nextScan = now + Math.max(1000, (now - start) / SCAN_SHARE);
+    this.#nextScan = now + Math.max(SCAN_MS, (now - start) / SCAN_SHARE);
   }
 
   async #walk(folder: string, root: string, depth: number, found: Map<string, string>): Promise<void> {

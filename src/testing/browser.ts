@@ -13,10 +13,11 @@ import puppeteer, { type Browser, type Page } from 'puppeteer-core';
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome'];
 
+/** WebGL on the processor: the same pixels on every machine. */
+const SAME_PIXELS = ['--use-angle=swiftshader', '--enable-unsafe-swiftshader'];
+
 const FLAGS = [
   '--no-sandbox',
-  '--use-angle=swiftshader', // WebGL on the processor, the same pixels on every machine
-  '--enable-unsafe-swiftshader',
   '--disable-quic',
   '--no-first-run',
   '--disable-background-networking',
@@ -56,10 +57,11 @@ async function packagedBrowser(): Promise<{ executablePath: string; libraryPath:
 /**
  * Starts a browser. The caller closes it.
  *
- * @param searchPath - Where to look for an installed one; default PATH.
+ * @param graphics - Flags that say what draws; none leaves that to the browser, as a person's is left.
  * @returns A sentence that says why there is none, for the test to skip with, when neither starts.
  */
-export async function launchBrowser(searchPath?: string): Promise<Browser | string> {
+export async function launchBrowser(graphics: readonly string[] = SAME_PIXELS): Promise<Browser | string> {
+  const flags = [...FLAGS, ...graphics];
   const problems: string[] = [];
   const start = async (
     executablePath: string,
@@ -79,9 +81,9 @@ export async function launchBrowser(searchPath?: string): Promise<Browser | stri
       return null;
     }
   };
-  const installed = installedBrowser(searchPath);
+  const installed = installedBrowser();
   if (installed !== null) {
-    const browser = await start(installed, FLAGS, process.env);
+    const browser = await start(installed, flags, process.env);
     if (browser !== null) return browser;
   }
   const packaged = await packagedBrowser();
@@ -89,7 +91,7 @@ export async function launchBrowser(searchPath?: string): Promise<Browser | stri
     const { executablePath, libraryPath } = packaged;
     // first with the machine's own libraries, then with the package's
     const env = { ...process.env, LD_LIBRARY_PATH: undefined };
-    const args = [...FLAGS, '--headless=shell', '--single-process', '--no-zygote'];
+    const args = [...flags, '--headless=shell', '--single-process', '--no-zygote'];
     for (const libraries of [undefined, libraryPath]) {
       const browser = await start(executablePath, args, { ...env, LD_LIBRARY_PATH: libraries });
       if (browser !== null) return browser;
