@@ -3,12 +3,13 @@
  *
  *   node bench/studio-training.mjs [minutes, 12] [steps between two lines, 10] [page or reader]
  *
- * One training on all cores, all the while (ViT-Ti, 224 px, a step of less than a second). A page shows its run for
- * eighteen seconds, or nothing does, by turns: `page` is a headless Chromium, which draws on the same cores as this machine has it draw
- * any page; `reader` is a client that asks for what the page asks for and draws nothing. A ratio compares each turn with the
- * two bare ones around it; more than 1 is slower. The studio is the one of `dino train --studio`.
+ * One training on all cores, all the while (ViT-Ti, 224 px, a step of less than a second), its studio (that of
+ * `dino train --studio`), and a page of the run: `page` is a headless Chromium, which draws on the same cores as this machine
+ * has it draw any page; `reader` is a client that asks for what the page asks for and draws nothing. Studio and page are held
+ * still (SIGSTOP) and let go by turns of some ten seconds, so that what else the machine does falls on both alike. A ratio
+ * compares each turn with the two bare ones around it; more than 1 is slower.
  */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, existsSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -18,14 +19,13 @@ import { StudioBeside } from '../dist/studio/beside.js';
 import { launchBrowser } from '../dist/testing/browser.js';
 import { makeImageFolder } from '../dist/testing/image-folder.js';
 
-const TURN_MS = 18_000;
-/** Opening the page is no part of a turn. */
-const SETTLE_MS = 5000;
 const minutes = Number(process.argv[2] ?? 12);
 const logEvery = Number(process.argv[3] ?? 10);
 const way = process.argv[4] ?? 'page';
 if (!['page', 'reader'].includes(way)) throw new Error(`expected page or reader, got ${way}`);
 const BATCH = 4;
+/** Lines of a turn: twenty steps. */
+const LINES = Math.ceil(20 / logEvery);
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-bench-studio-training-'));
 const run = path.join(folder, 'run');
@@ -46,13 +46,13 @@ async function nextLine() {
 }
 
 /** Asks as the page does: the run's events, and with each the curves at a screen's width. */
-async function read(url, signal) {
+async function read(url) {
   const { origin, searchParams } = new URL(url);
   const token = searchParams.get('token');
   const headers = { authorization: `Bearer ${token}` };
-  const ask = (address) => fetch(origin + address, { headers, signal }).then((reply) => reply.arrayBuffer());
+  const ask = (address) => fetch(origin + address, { headers }).then((reply) => reply.arrayBuffer());
   const [{ id }] = JSON.parse(Buffer.from(await ask('/api/runs')));
-  const events = await fetch(`${origin}/api/events`, { headers, signal });
+  const events = await fetch(`${origin}/api/events`, { headers });
   let seen = 0;
   for await (const bytes of events.body) {
     if (!Buffer.from(bytes).includes('"metrics"') && seen > 0) continue;
@@ -89,38 +89,36 @@ try {
   });
   while (lines().length < Math.max(3, 30 / logEvery)) await sleep(500);
 
+  const studioPid = execFileSync('pgrep', ['-P', String(process.pid), '-f', 'beside-process'])
+    .toString()
+    .trim();
+  const held = [Number(studioPid)];
+  if (way === 'page') {
+    const page = await browser.newPage();
+    await page.setViewport({ width: 1200, height: 800 });
+    await page.goto(url);
+    await page.waitForSelector('.runs th a');
+    await page.evaluate(`document.querySelector('.runs th a').click()`);
+    await page.waitForSelector('[data-column="loss"] canvas');
+    held.push(-browser.process().pid); // its group: all of its processes
+  } else {
+    void read(url);
+  }
+  await nextLine();
+
   const turns = [];
   const end = Date.now() + minutes * 60_000;
-  while (turns.length < 3 || turns.length % 2 === 0 || Date.now() < end) {
-    const isBare = turns.length % 2 === 0;
-    let page;
-    const controller = new AbortController();
-    let reading;
-    if (!isBare && way === 'page') {
-      page = await browser.newPage();
-      await page.setViewport({ width: 1200, height: 800 });
-      await page.goto(url);
-      await page.waitForSelector('.runs th a');
-      await page.evaluate(`document.querySelector('.runs th a').click()`);
-      await page.waitForSelector('[data-column="loss"] canvas');
-    } else if (!isBare) {
-      reading = read(url, controller.signal).catch((error) => {
-        if (!controller.signal.aborted) throw error;
-      });
-    }
-    await sleep(SETTLE_MS);
-    // a line speaks of the steps since the one before: from one line to another
-    const first = await nextLine();
-    await sleep(TURN_MS);
-    const last = await nextLine();
+  while (turns.length < 5 || turns.length % 2 === 0 || Date.now() < end) {
+    for (const pid of held) process.kill(pid, turns.length % 2 === 0 ? 'SIGSTOP' : 'SIGCONT');
+    const first = lines().length;
+    for (let i = 0; i < LINES; i++) await nextLine();
+    // a line speaks of the steps since the one before
     const steps = lines()
-      .slice(first, last)
+      .slice(first)
       .map((line) => BATCH / JSON.parse(line).imagesPerSecond);
-    controller.abort();
-    await reading;
-    await page?.close();
     turns.push(steps.reduce((sum, one) => sum + one, 0) / steps.length);
   }
+  for (const pid of held) process.kill(pid, 'SIGCONT');
   studio.stop();
   const bare = turns.filter((_, i) => i % 2 === 0);
   const beside = turns.filter((_, i) => i % 2 === 1);

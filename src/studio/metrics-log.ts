@@ -281,7 +281,9 @@ export class MetricsLog {
   last(): { step: number; values: Record<string, number> } | null {
     if (this.lastStep === null) return null;
     const values = this.#lastValues;
-    const named = this.names.flatMap((name, i) => (Number.isNaN(values[i]) ? [] : [[name, values[i]!]]));
+    const named = this.names.flatMap((name, i): [string, number][] =>
+      Number.isNaN(values[i]) ? [] : [[name, values[i]!]],
+    );
     return { step: this.lastStep, values: Object.fromEntries(named) };
   }
 
