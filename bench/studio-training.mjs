@@ -6,11 +6,12 @@
  * One training on all cores, all the while (ViT-Ti, 224 px, a step of less than a second), its studio (that of
  * `dino train --studio`), and a page of the run: `page` is a headless Chromium, which draws on the same cores as this machine
  * has it draw any page; `reader` is a client that asks for what the page asks for and draws nothing. Studio and page are held
- * still (SIGSTOP) and let go by turns of some ten seconds, so that what else the machine does falls on both alike. A ratio
- * compares each turn with the two bare ones around it; more than 1 is slower.
+ * still (SIGSTOP) and let go by turns of some twenty seconds, so that what else the machine does falls on both alike. A ratio
+ * compares each turn with the two bare ones around it; more than 1 is slower. On a machine whose own speed changes by more than
+ * what is looked for, the scheduler tells it better (Linux): what of the time the training's threads waited for a core.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -24,8 +25,8 @@ const logEvery = Number(process.argv[3] ?? 10);
 const way = process.argv[4] ?? 'page';
 if (!['page', 'reader'].includes(way)) throw new Error(`expected page or reader, got ${way}`);
 const BATCH = 4;
-/** Lines of a turn: twenty steps. */
-const LINES = Math.ceil(20 / logEvery);
+/** Lines of a turn: forty steps. */
+const LINES = Math.ceil(40 / logEvery);
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-bench-studio-training-'));
 const run = path.join(folder, 'run');
@@ -37,6 +38,21 @@ const lines = () => (existsSync(metrics) ? readFileSync(metrics, 'utf8').trimEnd
 
 const COLUMNS =
   'loss,teacherEntropy,kl,lr,wd,momentum,teacherTemp,centerNorm,imagesPerSecond,dataWaitPercent,memoryMiB';
+
+/** Milliseconds that a process' threads have spent on a core, and waiting for one that others had (Linux). */
+function scheduled(pid) {
+  const total = { ran: 0, waited: 0 };
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    try {
+      const [ran, waited] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ');
+      total.ran += Number(ran) / 1e6;
+      total.waited += Number(waited) / 1e6;
+    } catch {
+      // it has just ended
+    }
+  }
+  return total;
+}
 
 /** How many lines there are, as soon as there is another one. */
 async function nextLine() {
@@ -62,6 +78,7 @@ async function read(url) {
 }
 
 let training;
+let isOver = false;
 try {
   await makeImageFolder(path.join(folder, 'images'), { classes: 4, perClass: 100, size: 256 });
   const bin = fileURLToPath(new URL('../bin/dino.js', import.meta.url));
@@ -102,7 +119,9 @@ try {
     await page.waitForSelector('[data-column="loss"] canvas');
     held.push(-browser.process().pid); // its group: all of its processes
   } else {
-    void read(url);
+    read(url).catch((error) => {
+      if (!isOver) throw error;
+    });
   }
   await nextLine();
 
@@ -111,30 +130,44 @@ try {
   while (turns.length < 5 || turns.length % 2 === 0 || Date.now() < end) {
     for (const pid of held) process.kill(pid, turns.length % 2 === 0 ? 'SIGSTOP' : 'SIGCONT');
     const first = lines().length;
+    const [start, before] = [performance.now(), scheduled(training.pid)];
     for (let i = 0; i < LINES; i++) await nextLine();
     // a line speaks of the steps since the one before
     const steps = lines()
       .slice(first)
       .map((line) => BATCH / JSON.parse(line).imagesPerSecond);
-    turns.push(steps.reduce((sum, one) => sum + one, 0) / steps.length);
+    const after = scheduled(training.pid);
+    turns.push({
+      seconds: steps.reduce((sum, one) => sum + one, 0) / steps.length,
+      waited: (100 * (after.waited - before.waited)) / (performance.now() - start),
+    });
   }
   for (const pid of held) process.kill(pid, 'SIGCONT');
+  isOver = true;
   studio.stop();
   const bare = turns.filter((_, i) => i % 2 === 0);
   const beside = turns.filter((_, i) => i % 2 === 1);
-  const ratios = beside.map((seconds, i) => (2 * seconds) / (bare[i] + bare[i + 1]));
+  const ratioOf = (one, before, after) => (2 * one.seconds) / (before.seconds + after.seconds);
+  const ratios = beside.map((one, i) => ratioOf(one, bare[i], bare[i + 1]));
   // what bare turns differ by among themselves, measured alike
-  const noise = bare.slice(1, -1).map((seconds, i) => (2 * seconds) / (bare[i] + bare[i + 2]));
+  const noise = bare.slice(1, -1).map((one, i) => ratioOf(one, bare[i], bare[i + 2]));
   const round = (value) => Number(value.toFixed(4));
+  const secondsOf = (some) => round(median(some.map(({ seconds }) => seconds)));
+  const waitedOf = (some) => round(some.reduce((sum, { waited }) => sum + waited, 0) / some.length);
   console.log(
     JSON.stringify({
       beside: way,
       logEvery,
-      secondsAStep: round(median(beside)),
-      bareSecondsAStep: round(median(bare)),
+      secondsAStep: secondsOf(beside),
+      bareSecondsAStep: secondsOf(bare),
       ratio: round(median(ratios)),
       ratios: ratios.map(round),
       bareAmongThemselves: noise.map(round),
+      // in percent of the time, of all its threads together
+      waitedForACore: waitedOf(beside),
+      w: beside.map(({ waited }) => round(waited)),
+      bw: bare.map(({ waited }) => round(waited)),
+      bareWaitedForACore: waitedOf(bare),
     }),
   );
 } finally {

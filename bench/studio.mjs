@@ -30,7 +30,7 @@ import { framesWhile } from './frames.mjs';
 
 const lines = Number(process.argv[2] ?? 1_000_000);
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-bench-studio-'));
-const browser = await launchBrowser();
+const browser = await launchBrowser([]);
 if (typeof browser === 'string') throw new Error(browser);
 
 const line = (step, loss) =>

@@ -49,8 +49,8 @@ export interface TaskProgress {
 export type StudioEvent =
   /** The list of runs, whenever a run came, went or changed its state; sent once at the beginning too. */
   | { type: 'runs'; runs: RunSummary[] }
-  /** New lines of metrics of a run. */
-  | { type: 'metrics'; run: string }
+  /** New lines of metrics of a run; without them when there are many. */
+  | { type: 'metrics'; run: string; tail: SeriesTail | null }
   | { type: 'task'; task: Task };
 
 /** A folder as the page browses them. */
@@ -122,22 +122,32 @@ export interface SeriesQuery {
   columns: string[];
 }
 
-/** What precedes the numbers of a series, see series.ts: how the run stands comes with its curves, and is drawn with them. */
-export interface SeriesHeader extends SeriesProgress {
+/** How a run stands: comes with its curves, and is drawn with them. */
+export interface RunNow extends SeriesProgress {
   /** The collapse monitor's sentence; null without settings. */
   verdict: Verdict | null;
   /** The newest line. */
   last: { step: number; values: Record<string, number> } | null;
+  /** Where the whole curve ends, in seconds of training. */
+  seconds: number;
   /** Changes when the run's details do. */
   detailsMark: string;
+}
+
+/** Lines that have just been written, for whoever has those before them. */
+export interface SeriesTail {
+  now: RunNow;
+  points: { step: number; seconds: number; values: Record<string, number> }[];
+}
+
+/** What precedes the numbers of a series, see series.ts. */
+export interface SeriesHeader extends RunNow {
   /** Points that follow. */
   count: number;
   /** Those that the run has of the columns asked for. */
   columns: string[];
   /** Every line is a point; otherwise a point is a bucket of lines with mean, least and greatest value. */
   isExact: boolean;
-  /** Where the whole curve ends, in seconds of training. */
-  seconds: number;
 }
 
 export interface SkippedEntry {

@@ -16,6 +16,8 @@ export const BLOCK = 16;
 const CHUNK = 2 ** 21;
 /** A line of step metrics has about 300 bytes; no newline in this many is no log. */
 const LINE_LIMIT = CHUNK / 2;
+/** New lines that are told one by one. */
+const FRESH = 64;
 /** Evaluations are kept whole. */
 const EVALUATIONS_LIMIT = 10_000;
 
@@ -95,6 +97,8 @@ export class MetricsLog {
   bad = 0;
   firstBad: number | null = null;
   evaluations: EvaluationLine[] = [];
+  /** What the last reading added; null when that were many lines. */
+  fresh: LinePoint[] | null = null;
   /** The newest line of a step, and its values by column. */
   lastStep: number | null = null;
   readonly #lastValues = new Float64Array(COLUMNS_LIMIT).fill(NaN);
@@ -176,6 +180,7 @@ export class MetricsLog {
       return isNew;
     }
     this.problem = null;
+    this.fresh = [];
     const before = `${this.generation} ${this.position}`;
     try {
       this.size = (await handle.stat()).size;
@@ -256,6 +261,8 @@ export class MetricsLog {
     this.lines++;
     this.lastStep = step;
     this.#lastValues.set(values.subarray(0, names.length));
+    if (this.fresh?.length === FRESH) this.fresh = null;
+    this.fresh?.push({ step, seconds: this.#elapsed, values: values.slice(0, names.length) });
     this.#observe(step, values);
   }
 
@@ -280,11 +287,16 @@ export class MetricsLog {
   /** The newest line, its values by name. */
   last(): { step: number; values: Record<string, number> } | null {
     if (this.lastStep === null) return null;
-    const values = this.#lastValues;
-    const named = this.names.flatMap((name, i): [string, number][] =>
-      Number.isNaN(values[i]) ? [] : [[name, values[i]!]],
-    );
-    return { step: this.lastStep, values: Object.fromEntries(named) };
+    return { step: this.lastStep, values: this.named(this.#lastValues) };
+  }
+
+  /** A line's values by name, of the columns that it had. */
+  named(values: Float64Array): Record<string, number> {
+    const pairs = this.names.flatMap((name, i): [string, number][] => {
+      const value = values[i] ?? NaN;
+      return Number.isNaN(value) ? [] : [[name, value]];
+    });
+    return Object.fromEntries(pairs);
   }
 
   /**

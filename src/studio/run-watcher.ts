@@ -10,11 +10,13 @@ import type { RunSummary } from './api.js';
 import type { EventHub } from './event-hub.js';
 import { type GivenFolders, StudioError } from './files.js';
 import { markOf, Run } from './run.js';
+import { detailsMarkOf } from './run-details.js';
+import { tailOf } from './series.js';
 
 /** Runs at work, or on a screen, are asked for new lines this often, so that a line is there well within a second. */
-const TICK_MS = 250;
+const TICK_MS = 400;
 /** All else of them, and all others, every so many ticks. */
-const SLOW_TICKS = 8;
+const SLOW_TICKS = 5;
 /** While a long file is read, pages hear of it this often. */
 const TELL_MS = 500;
 /** Folders below a given one that are looked into: FOLDER/project/experiment/run and one more. */
@@ -76,15 +78,15 @@ export class RunWatcher {
    * @returns Resolves when all is read.
    */
   async read(run: Run): Promise<void> {
-    let told = 0;
-    const tell = (): void => {
-      told = performance.now();
-      this.events.send({ type: 'metrics', run: run.id });
-    };
+    let told = performance.now();
     const isChanged = await run.read(() => {
-      if (performance.now() - told > TELL_MS) tell();
+      if (performance.now() - told <= TELL_MS) return;
+      told = performance.now();
+      this.events.send({ type: 'metrics', run: run.id, tail: null });
     });
-    if (isChanged) tell();
+    if (!isChanged) return;
+    const mark = await detailsMarkOf(run);
+    this.events.send({ type: 'metrics', run: run.id, tail: tailOf(run.log(), mark) });
   }
 
   /** Looks for runs that came or went, and at all of them. */

@@ -6,7 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { Browser } from 'puppeteer-core';
+import type { Browser, HTTPRequest } from 'puppeteer-core';
 import { launchBrowser } from '../testing/browser.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
@@ -129,6 +129,9 @@ describe('the section Runs', () => {
 
     const line = (step: number, loss: number): string =>
       `${JSON.stringify({ ...lastLine(first), step, loss })}\n`;
+    const asked: string[] = [];
+    const note = (request: HTTPRequest): void => void asked.push(request.url());
+    studio.page.on('request', note);
     const start = performance.now();
     appendFileSync(file, line(7, 3.875));
     await studio.text(newest('loss'), exactly('3.875'));
@@ -148,7 +151,22 @@ describe('the section Runs', () => {
     appendFileSync(file, '{"step":9,"loss":\0\0\0\n[]\n' + line(10, 3.5));
     await studio.text('.failure', /2 lines of metrics\.jsonl can't be read, the first is line 9/);
     await studio.text(newest('loss'), exactly('3.5'));
+    studio.page.off('request', note);
+    assert.deepEqual(
+      asked.filter((url) => url.includes('/series')),
+      [],
+      'new lines come by themselves',
+    );
     await studio.check();
+    const drawn = `[...document.querySelectorAll('.plot')].map((one) => one.getAttribute('aria-label'))`;
+    const grown = await studio.page.evaluate(drawn);
+    await studio.page.reload();
+    await studio.text(newest('loss'), exactly('3.5'));
+    assert.deepEqual(
+      await studio.page.evaluate(drawn),
+      grown,
+      'as if they had been there from the beginning',
+    );
 
     // as a resumed run does it: written beside, and renamed
     writeFileSync(`${file}.new`, lines.split('\n').slice(0, 2).join('\n') + '\n');

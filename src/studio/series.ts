@@ -5,7 +5,7 @@
  * As bytes: uint32 length of the header, the header (JSON, padded to whole 8 bytes with spaces), then for `count` points
  * step and seconds as float64, then of each column mean, and with buckets least and greatest, as float32.
  */
-import type { SeriesHeader, SeriesQuery } from './api.js';
+import type { RunNow, SeriesHeader, SeriesQuery, SeriesTail } from './api.js';
 import { BLOCK, type LinePoint, type MetricsLog } from './metrics-log.js';
 
 /** First index in sorted[0, length) whose value is greater than `value`. */
@@ -24,6 +24,25 @@ interface Points {
   seconds: Float64Array;
   /** By column asked for: mean, and with buckets least and greatest. */
   columns: Float32Array[][];
+}
+
+/** @param detailsMark - Of the run's details. */
+const nowOf = (log: MetricsLog, detailsMark: string): RunNow => ({
+  lines: log.lines,
+  bytes: log.position,
+  size: log.size,
+  generation: log.generation,
+  last: log.last(),
+  verdict: log.verdict(),
+  seconds: log.elapsed,
+  detailsMark,
+});
+
+/** What the last reading of a log has added; null when that is too much to be told. */
+export function tailOf(log: MetricsLog, detailsMark: string): SeriesTail | null {
+  if (log.fresh === null) return null;
+  const points = log.fresh.map(({ step, seconds, values }) => ({ step, seconds, values: log.named(values) }));
+  return { now: nowOf(log, detailsMark), points };
 }
 
 /** @throws Error when the file has changed while it was read. */
@@ -56,14 +75,7 @@ export async function readSeries(
     count: points.step.length,
     columns: wanted,
     isExact,
-    lines,
-    last: log.last(),
-    verdict: log.verdict(),
-    detailsMark,
-    seconds: log.elapsed,
-    generation: log.generation,
-    bytes: log.position,
-    size: log.size,
+    ...nowOf(log, detailsMark),
   };
   return encode(header, points);
 }

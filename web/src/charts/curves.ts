@@ -3,9 +3,9 @@
  * is fetched when. More than the view is fetched (three times as much), so that moving it needs no answer from the server.
  */
 import { computed, type Signal, signal } from '@preact/signals';
-import type { RunSummary, SeriesHeader } from '../api.ts';
+import type { RunSummary, SeriesHeader, SeriesTail } from '../api.ts';
 import { onMetrics, settle } from '../live.ts';
-import { type Axis, fetchSeries, positions, type RunSeries, toServer } from './series.ts';
+import { appended, type Axis, fetchSeries, positions, type RunSeries, toServer } from './series.ts';
 
 /** Columns that the page has a chart for; others that a run has are drawn below them. */
 export const KNOWN_COLUMNS: readonly string[] = [
@@ -25,7 +25,7 @@ export const KNOWN_COLUMNS: readonly string[] = [
 /** Points across a chart. */
 const WIDTH = 1000;
 /** New lines are fetched at most this often. */
-const LIVE_MS = 350;
+const LIVE_MS = 400;
 /** A view that moves is fetched when it has rested this long. */
 const REST_MS = 120;
 
@@ -70,8 +70,8 @@ export class Curves {
 
   constructor(axis: Axis) {
     this.axis = signal(axis);
-    this.#end = onMetrics(({ run }) => {
-      // what lies before the view has not changed
+    this.#end = onMetrics(({ run, tail }) => {
+      if (tail !== null && this.#append(run, tail)) return;
       const rest = LIVE_MS - (performance.now() - this.#fetched);
       if (this.#runs.some(({ id }) => id === run)) this.#fetchLater(run, Math.max(0, rest));
     });
@@ -139,6 +139,25 @@ export class Curves {
       part === null || (held.from <= view.from && held.to >= Math.min(view.to, this.all.value.to));
     const isFine = series.header.isExact || held.to - held.from <= 4 * (view.to - view.from);
     return isInside && isFine;
+  }
+
+  /** Takes new lines as they were told. @returns Whether nothing has to be fetched for them. */
+  #append(id: string, { now, points }: SeriesTail): boolean {
+    const loaded = this.loaded.value.get(id);
+    if (loaded === undefined || this.#busy.has(id) || this.#stale.has(id)) return false;
+    const { series, part, run, axis } = loaded;
+    const { header } = series;
+    const isWhole = header.isExact && part === null && now.lines <= 2 * WIDTH;
+    const missing = now.lines - header.lines;
+    const isNext = now.generation === header.generation && missing >= 0 && missing <= points.length;
+    const added = points.slice(points.length - missing);
+    const names = added.flatMap(({ values }) => Object.keys(values));
+    const isKnown = names.every((name) => series.columns.has(name) || !this.#columns.includes(name));
+    if (!isWhole || !isNext || !isKnown) return false;
+    const longer = appended(series, { now, points: added });
+    const x = positions(longer, axis, run);
+    settle(() => (this.loaded.value = new Map(this.loaded.value).set(id, { ...loaded, series: longer, x })));
+    return true;
   }
 
   #fetchLater(id: string, delay: number): void {

@@ -1,5 +1,5 @@
 /** A part of one run's curves as it came from the server: see src/studio/series.ts for the bytes. */
-import { request, type RunSummary, type SeriesHeader, type SeriesQuery } from '../api.ts';
+import { request, type RunSummary, type SeriesHeader, type SeriesQuery, type SeriesTail } from '../api.ts';
 
 export interface ColumnSeries {
   /** The value of each line, or the mean of each bucket; NaN where there is none. */
@@ -41,6 +41,32 @@ export function decodeSeries(bytes: Uint8Array<ArrayBuffer>): RunSeries {
     columns.set(name, { mean, min, max });
   }
   return { header, step, seconds, columns };
+}
+
+/** A series of whole lines with those that follow it. */
+export function appended(series: RunSeries, { now, points }: SeriesTail): RunSeries {
+  const { length } = series.step;
+  const grow = <T extends Float32Array | Float64Array>(
+    longer: T,
+    values: T,
+    value: (point: SeriesTail['points'][number]) => number,
+  ): T => {
+    longer.set(values);
+    points.forEach((point, i) => (longer[length + i] = value(point)));
+    return longer;
+  };
+  const count = length + points.length;
+  return {
+    header: { ...series.header, ...now, count },
+    step: grow(new Float64Array(count), series.step, ({ step }) => step),
+    seconds: grow(new Float64Array(count), series.seconds, ({ seconds }) => seconds),
+    columns: new Map(
+      [...series.columns].map(([name, { mean }]) => {
+        const longer = grow(new Float32Array(count), mean, ({ values }) => values[name] ?? NaN);
+        return [name, { mean: longer, min: null, max: null }];
+      }),
+    ),
+  };
 }
 
 export async function fetchSeries(run: string, query: SeriesQuery, signal: AbortSignal): Promise<RunSeries> {
