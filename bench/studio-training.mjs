@@ -1,12 +1,12 @@
 /**
  * What a studio that is looked at costs the training beside it:
  *
- *   node bench/studio-training.mjs [minutes, 12] [steps between two lines, 10] [page or reader]
+ *   node bench/studio-training.mjs [minutes, 25] [steps between two lines, 10] [page or reader]
  *
  * One training on all cores, all the while (ViT-Ti, 224 px, a step of less than a second), its studio (that of
  * `dino train --studio`), and a page of the run: `page` is a headless Chromium, which draws on the same cores as this machine
  * has it draw any page; `reader` is a client that asks for what the page asks for and draws nothing. Studio and page are held
- * still (SIGSTOP) and let go by turns of some twenty seconds, so that what else the machine does falls on both alike. A ratio
+ * still (SIGSTOP) and let go by turns of some ten seconds, so that what else the machine does falls on both alike. A ratio
  * compares each turn with the two bare ones around it; more than 1 is slower. On a machine whose own speed changes by more than
  * what is looked for, the scheduler tells it better (Linux): what of the time the training's threads waited for a core.
  */
@@ -20,13 +20,13 @@ import { StudioBeside } from '../dist/studio/beside.js';
 import { launchBrowser } from '../dist/testing/browser.js';
 import { makeImageFolder } from '../dist/testing/image-folder.js';
 
-const minutes = Number(process.argv[2] ?? 12);
+const minutes = Number(process.argv[2] ?? 25);
 const logEvery = Number(process.argv[3] ?? 10);
 const way = process.argv[4] ?? 'page';
 if (!['page', 'reader'].includes(way)) throw new Error(`expected page or reader, got ${way}`);
 const BATCH = 4;
-/** Lines of a turn: forty steps. */
-const LINES = Math.ceil(40 / logEvery);
+/** Lines of a turn: twenty steps. */
+const LINES = Math.ceil(20 / logEvery);
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-bench-studio-training-'));
 const run = path.join(folder, 'run');
@@ -165,8 +165,6 @@ try {
       bareAmongThemselves: noise.map(round),
       // in percent of the time, of all its threads together
       waitedForACore: waitedOf(beside),
-      w: beside.map(({ waited }) => round(waited)),
-      bw: bare.map(({ waited }) => round(waited)),
       bareWaitedForACore: waitedOf(bare),
     }),
   );

@@ -63,6 +63,8 @@ export class Curves {
   #runs: readonly RunSummary[] = [];
   #columns: readonly string[] = KNOWN_COLUMNS;
   readonly #busy = new Map<string, AbortController>();
+  /** What was told of a run while it was fetched. */
+  readonly #told = new Map<string, SeriesTail | null>();
   readonly #stale = new Set<string>();
   #timer: number | undefined;
   #fetched = -Infinity;
@@ -71,9 +73,9 @@ export class Curves {
   constructor(axis: Axis) {
     this.axis = signal(axis);
     this.#end = onMetrics(({ run, tail }) => {
-      if (tail !== null && this.#append(run, tail)) return;
-      const rest = LIVE_MS - (performance.now() - this.#fetched);
-      if (this.#runs.some(({ id }) => id === run)) this.#fetchLater(run, Math.max(0, rest));
+      if (!this.#runs.some(({ id }) => id === run)) return;
+      if (this.#busy.has(run)) this.#told.set(run, tail);
+      else this.#take(run, tail);
     });
   }
 
@@ -141,10 +143,16 @@ export class Curves {
     return isInside && isFine;
   }
 
-  /** Takes new lines as they were told. @returns Whether nothing has to be fetched for them. */
+  /** Takes new lines as they were told, or fetches them. */
+  #take(id: string, tail: SeriesTail | null): void {
+    if (tail !== null && this.#append(id, tail)) return;
+    this.#fetchLater(id, Math.max(0, LIVE_MS - (performance.now() - this.#fetched)));
+  }
+
+  /** @returns Whether the lines could be put behind those that are there. */
   #append(id: string, { now, points }: SeriesTail): boolean {
     const loaded = this.loaded.value.get(id);
-    if (loaded === undefined || this.#busy.has(id) || this.#stale.has(id)) return false;
+    if (loaded === undefined || this.#stale.has(id)) return false;
     const { series, part, run, axis } = loaded;
     const { header } = series;
     const isWhole = header.isExact && part === null && now.lines <= 2 * WIDTH;
@@ -201,7 +209,11 @@ export class Curves {
     } catch (error) {
       if (!controller.signal.aborted) this.#setFailure(id, error);
     } finally {
-      if (this.#busy.get(id) === controller) this.#busy.delete(id);
+      if (this.#busy.get(id) === controller) {
+        this.#busy.delete(id);
+        const told = this.#told.get(id);
+        if (this.#told.delete(id)) this.#take(id, told ?? null);
+      }
     }
   }
 
