@@ -70,6 +70,7 @@ describe('dino', () => {
     for (const command of COMMANDS) {
       const { status, stdout } = dino(...command, '--help');
       assert.equal(status, 0, command.join(' '));
+      assert.equal(stdout.split('Usage:').length, 2, 'once');
       assert.match(stdout, new RegExp(`Example:\\n  dino ${command.join(' ')}`));
       assert.match(stdout, /--json/);
     }

@@ -228,7 +228,6 @@ export function readCommandLine(
   const { argv, problems } = scanFlags(tokens, [...command.options, help], aliasesOf.get(command));
   if (argv.includes('--help') || argv.includes('-h')) {
     command.outputHelp();
-    command.outputHelp();
     return { args: [], options: {}, problems, help: text };
   }
   // Arguments are counted here, so that a missing one is reported together with the rest.

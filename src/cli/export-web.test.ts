@@ -82,6 +82,26 @@ it('takes images and features of an index of the same weights, and refuses one o
   assert.match(refused, /dino index .*two\.pth/);
   assert.ok(!existsSync(site('refused')), 'nothing was written');
 
+  const student = dino(
+    exportTo('refused', weights, '--index', index, '--checkpoint-key', 'student'),
+    1,
+  ).stderr;
+  assert.match(student, /student/);
+  assert.ok(!existsSync(site('refused')), 'nothing was written');
+
+  // features of patches, or of other sizes, are not those that the page computes
+  for (const [name, flags, came] of [
+    ['patches', ['--features', 'patch-mean'], /patch-mean features of 32 pixels/],
+    ['sizes', ['--resize', '64', '--crop', '48'], /cls features of 48 pixels \(resized to 64\)/],
+  ] as const) {
+    const other = path.join(folder, `${name}.index`);
+    dino(['index', weights, images, '--output', other, '--device', 'cpu', '--num_workers', '0', ...flags]);
+    const { stderr } = dino(exportTo('refused', weights, '--index', other), 2);
+    assert.match(stderr, came);
+    assert.match(stderr, /the page computes cls features of 32 pixels .*--images/s);
+    assert.ok(!existsSync(site('refused')), 'nothing was written');
+  }
+
   const [gone] = computed.images;
   rmSync(path.join(images, gone!.name));
   const left = dino(exportTo('left', weights, '--index', index));

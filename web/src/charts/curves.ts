@@ -3,7 +3,7 @@
  * is fetched when. More than the view is fetched (three times as much), so that moving it needs no answer from the server.
  */
 import { computed, type Signal, signal } from '@preact/signals';
-import type { RunSummary, SeriesHeader, SeriesTail } from '../api.ts';
+import type { RunNow, RunSummary, SeriesTail } from '../api.ts';
 import { onMetrics, settle } from '../live.ts';
 import { appended, type Axis, fetchSeries, positions, type RunSeries, toServer } from './series.ts';
 
@@ -44,20 +44,25 @@ export interface Loaded {
   axis: Axis;
 }
 
+/** Where a run's curves end on the axis. */
+function endOf({ last, seconds }: RunNow, axis: Axis, run: RunSummary): number {
+  if (axis === 'time') return seconds;
+  return (last?.step ?? 0) / (axis === 'epoch' ? (run.stepsPerEpoch ?? 1) : 1);
+}
+
 export class Curves {
   readonly axis: Signal<Axis>;
   /** null: all there is, and what comes. */
   readonly view = signal<View | null>(null);
   readonly loaded = signal<ReadonlyMap<string, Loaded>>(new Map());
+  /** How the runs stand: newer than their curves where these would look no different. */
+  readonly nows = signal<ReadonlyMap<string, RunNow>>(new Map());
   readonly failures = signal<ReadonlyMap<string, unknown>>(new Map());
   /** From the first to the last point of all runs, on the axis. */
   readonly all = computed<View>(() => {
     let to = 0;
-    for (const { run, series, axis } of this.loaded.value.values()) {
-      const { last, seconds } = series.header;
-      const end = axis === 'time' ? seconds : (last?.step ?? 0);
-      to = Math.max(to, axis === 'epoch' ? end / (run.stepsPerEpoch ?? 1) : end);
-    }
+    for (const { run, series, axis } of this.loaded.value.values())
+      to = Math.max(to, endOf(series.header, axis, run));
     return { from: 0, to };
   });
   #runs: readonly RunSummary[] = [];
@@ -104,8 +109,8 @@ export class Curves {
   }
 
   /** How a run stands, as of its curves; undefined before they have come. */
-  now(id: string): SeriesHeader | undefined {
-    return this.loaded.value.get(id)?.series.header;
+  now(id: string): RunNow | undefined {
+    return this.nows.value.get(id);
   }
 
   /** Moves the view; null shows all. */
@@ -149,23 +154,36 @@ export class Curves {
     this.#fetchLater(id, Math.max(0, LIVE_MS - (performance.now() - this.#fetched)));
   }
 
-  /** @returns Whether the lines could be put behind those that are there. */
+  /** @returns Whether what is there, with these lines behind it, is what a fetch would give as far as can be seen. */
   #append(id: string, { now, points }: SeriesTail): boolean {
     const loaded = this.loaded.value.get(id);
     if (loaded === undefined || this.#stale.has(id)) return false;
     const { series, part, run, axis } = loaded;
     const { header } = series;
-    const isWhole = header.isExact && part === null && now.lines <= 2 * WIDTH;
     const missing = now.lines - header.lines;
-    const isNext = now.generation === header.generation && missing >= 0 && missing <= points.length;
+    if (now.generation !== header.generation || missing < 0) return false;
+    const isBeyond = part !== null && part.to < endOf(header, axis, run);
+    const isHidden = part === null && !header.isExact && 2 * WIDTH * missing < now.lines; // half a pixel
+    if (isBeyond || isHidden) {
+      settle(() => (this.nows.value = new Map(this.nows.value).set(id, now)));
+      return true;
+    }
     const added = points.slice(points.length - missing);
     const names = added.flatMap(({ values }) => Object.keys(values));
     const isKnown = names.every((name) => series.columns.has(name) || !this.#columns.includes(name));
-    if (!isWhole || !isNext || !isKnown) return false;
+    const isWhole = part === null && header.isExact && now.lines <= 2 * WIDTH && missing <= points.length;
+    if (!isWhole || !isKnown) return false;
     const longer = appended(series, { now, points: added });
-    const x = positions(longer, axis, run);
-    settle(() => (this.loaded.value = new Map(this.loaded.value).set(id, { ...loaded, series: longer, x })));
+    this.#show(id, { ...loaded, series: longer, x: positions(longer, axis, run) });
     return true;
+  }
+
+  #show(id: string, loaded: Loaded): void {
+    settle(() => {
+      this.loaded.value = new Map(this.loaded.value).set(id, loaded);
+      this.nows.value = new Map(this.nows.value).set(id, loaded.series.header);
+      this.#setFailure(id, null);
+    });
   }
 
   #fetchLater(id: string, delay: number): void {
@@ -202,10 +220,7 @@ export class Curves {
         controller.signal,
       );
       const x = positions(series, axis, run);
-      settle(() => {
-        this.loaded.value = new Map(this.loaded.value).set(id, { run, series, x, part, axis });
-        this.#setFailure(id, null);
-      });
+      this.#show(id, { run, series, x, part, axis });
     } catch (error) {
       if (!controller.signal.aborted) this.#setFailure(id, error);
     } finally {

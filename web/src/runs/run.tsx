@@ -35,7 +35,7 @@ function useDetails(ids: readonly string[], summaries: ReadonlyMap<string, RunSu
   const [details, setDetails] = useState<ReadonlyMap<string, RunDetails>>(new Map());
   const [errors, setErrors] = useState<ReadonlyMap<string, unknown>>(new Map());
   const marks = useComputed(() =>
-    JSON.stringify([...curves.loaded.value].map(([id, { series }]) => [id, series.header.detailsMark])),
+    JSON.stringify([...curves.nows.value].map(([id, { detailsMark }]) => [id, detailsMark])),
   ).value;
   useEffect(() => {
     const controller = new AbortController();
@@ -50,7 +50,7 @@ function useDetails(ids: readonly string[], summaries: ReadonlyMap<string, RunSu
     };
     for (const id of ids) {
       const known = details.get(id);
-      const mark = curves.loaded.peek().get(id)?.series.header.detailsMark;
+      const mark = curves.nows.peek().get(id)?.detailsMark;
       const isOld = mark !== undefined && mark !== known?.mark;
       if (known === undefined || isOld || known.summary.state !== summaries.get(id)?.state) void load(id);
     }
