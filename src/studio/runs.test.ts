@@ -177,6 +177,28 @@ describe('the section Runs', () => {
     assert.equal(await studio.page.$('.failure'), null, 'the damaged lines are gone too');
   });
 
+  it('tells each new line of a long run, and fetches its curves anew when half a pixel has changed', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const run = path.join(folder, 'runs', 'long');
+    cpSync(first, run, { recursive: true });
+    const values = lastLine(first);
+    const line = (step: number): string => `${JSON.stringify({ ...values, step, loss: step / 1000 })}\n`;
+    writeFileSync(metricsPath(run), Array.from({ length: 5000 }, (_, i) => line(i + 1)).join(''));
+    await openRun('runs/long');
+    await studio.text('.range', /^0 to 5,000$/);
+    let fetched = 0;
+    const note = (request: HTTPRequest): void => void (fetched += Number(request.url().includes('/series')));
+    studio.page.on('request', note);
+    appendFileSync(metricsPath(run), line(5001));
+    await studio.text(newest('loss'), exactly(short(5.001)));
+    assert.equal(fetched, 0);
+    appendFileSync(metricsPath(run), line(5002) + line(5003) + line(5004));
+    await studio.text('.range', /^0 to 5,004$/);
+    assert.equal(fetched, 1);
+    await studio.text(newest('loss'), exactly(short(5.004)));
+    studio.page.off('request', note);
+  });
+
   it('draws several runs over one another and lists where they differ', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const other = path.join(folder, 'runs', 'other');
