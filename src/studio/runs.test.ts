@@ -199,6 +199,34 @@ describe('the section Runs', () => {
     studio.page.off('request', note);
   });
 
+  it('catches up on what was written while the page was hidden, also when another page has heard of it', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const run = path.join(folder, 'runs', 'hidden');
+    cpSync(first, run, { recursive: true });
+    const line = (step: number, loss: number): string =>
+      `${JSON.stringify({ ...lastLine(first), step, loss })}\n`;
+    await openRun('runs/hidden');
+    await studio.text(newest('loss'), exactly(short(lastLine(first).loss)));
+    const { origin, token } = studio.studio;
+    const ending = new AbortController();
+    const events = await fetch(`${origin}/api/events`, {
+      headers: { authorization: `Bearer ${token}` },
+      signal: ending.signal,
+    });
+    const see = (state: string): Promise<unknown> =>
+      studio.page
+        .evaluate(`Object.defineProperty(document, 'visibilityState', { value: '${state}', configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));`);
+    await see('hidden');
+    appendFileSync(metricsPath(run), line(7, 2.625));
+    const words = new TextDecoder();
+    for await (const bytes of events.body!) if (words.decode(bytes as Uint8Array).includes('2.625')) break;
+    ending.abort();
+    await see('visible');
+    await studio.text(newest('loss'), exactly('2.625'));
+    await studio.page.evaluate('delete document.visibilityState');
+  });
+
   it('draws several runs over one another and lists where they differ', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const other = path.join(folder, 'runs', 'other');

@@ -64,10 +64,19 @@ function handle(event: StudioEvent): void {
 
 let source: EventSource | null = null;
 
+/** What was told while nobody listened is not told again. */
+function catchUp(): void {
+  for (const { id } of runs.peek() ?? [])
+    for (const listener of metricsListeners) listener({ type: 'metrics', run: id, tail: null });
+}
+
 function open(): void {
   if (source !== null) return;
   source = new EventSource('/api/events');
-  source.onopen = () => (connection.value = 'live');
+  source.onopen = () => {
+    connection.value = 'live';
+    catchUp();
+  };
   source.onmessage = ({ data }: MessageEvent<string>) => handle(JSON.parse(data) as StudioEvent);
   source.onerror = () => {
     connection.value = 'lost';
