@@ -51,6 +51,7 @@ export type StudioEvent =
   | { type: 'runs'; runs: RunSummary[] }
   /** New lines of metrics of a run; without them when there are many. */
   | { type: 'metrics'; run: string; tail: SeriesTail | null }
+  /** A task as it is now; at the beginning those there are. */
   | { type: 'task'; task: Task };
 
 /** A folder as the page browses them. */

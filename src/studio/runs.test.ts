@@ -13,6 +13,7 @@ import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { metricsPath, readLines } from '../train/run-folder.js';
 import { train } from '../train/train.js';
+import type { Task } from './api.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-runs-'));
 const images = path.join(folder, 'images');
@@ -225,6 +226,28 @@ describe('the section Runs', () => {
     await see('visible');
     await studio.text(newest('loss'), exactly('2.625'));
     await studio.page.evaluate('delete document.visibilityState');
+  });
+
+  it('tells a page that comes later of what was computed before', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const { origin, token } = studio.studio;
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+    const ask = async (address: string, body?: object): Promise<unknown> => {
+      const post = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) };
+      return (await fetch(origin + address, { headers, ...post })).json();
+    };
+    const { id } = (await ask('/api/start/inspect', { images })) as Task;
+    const isDone = async (): Promise<boolean> =>
+      ((await ask('/api/tasks')) as Task[]).some((task) => task.id === id && task.state === 'done');
+    while (!(await isDone())) await new Promise((resolve) => setTimeout(resolve, 50));
+    const ending = AbortSignal.timeout(5000);
+    const events = await fetch(`${origin}/api/events`, { headers, signal: ending });
+    let told = '';
+    for await (const bytes of events.body!) {
+      told += new TextDecoder().decode(bytes as Uint8Array);
+      if (told.includes(id)) break;
+    }
+    assert.match(told, new RegExp(`"id":"${id}".*"state":"done".*"result":`));
   });
 
   it('draws several runs over one another and lists where they differ', async (t) => {

@@ -98,7 +98,10 @@ export const common: Routes = (app, studio) => {
 
   app.get('/api/events', (context) =>
     streamSSE(context, async (stream) => {
-      const queue: StudioEvent[] = [{ type: 'runs', runs: studio.runs.list() }];
+      const queue: StudioEvent[] = [
+        { type: 'runs', runs: studio.runs.list() },
+        ...tasks.list().map((task): StudioEvent => ({ type: 'task', task })),
+      ];
       let wake = (): void => undefined;
       const end = events.listen((event) => {
         queue.push(event);
