@@ -79,11 +79,12 @@ export async function run(invocation: Invocation): Promise<void> {
   try {
     const { evaluateLinear } = await import('../eval/linear.js');
     const { runOfWeights } = await import('../eval/save-evaluation.js');
+    const { evaluationsPath } = await import('../train/run-folder.js');
     const model = await loadForEvaluation(invocation);
     const ofRun = runOfWeights(model.file);
     const output =
       (options['output'] as string | undefined) ??
-      (ofRun === null ? undefined : path.join(ofRun, 'evaluations', 'linear'));
+      (ofRun === null ? undefined : path.join(evaluationsPath(ofRun), 'linear'));
     if (output === undefined && linearWeights === undefined) {
       io.warn('no --output, and the weights belong to no run: nothing to resume from is kept');
     }

@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { DataError } from '../errors.js';
 import { writeFileWhole } from '../atomic-file.js';
+import { evaluationsPath } from '../train/run-folder.js';
 import { locateWeights } from '../weights/locate.js';
 
 /** Names of the evaluations, as in `dino eval NAME`. */
@@ -24,7 +25,7 @@ export function runOfWeights(weightsFile: string): string | null {
 export function saveEvaluation(weightsFile: string, name: EvaluationName, result: object): string | null {
   const { run, step } = locateWeights(weightsFile, 'teacher');
   if (run === null) return null;
-  const file = path.join(run, 'evaluations', `${name}.json`);
+  const file = path.join(evaluationsPath(run), `${name}.json`);
   const weights = path.relative(run, weightsFile).split(path.sep).join('/');
   const entry = { evaluation: name, date: new Date().toISOString(), weights, step, ...result };
   try {

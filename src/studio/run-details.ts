@@ -2,7 +2,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { checkpointsPath, listCheckpoints, newestCheckpoint } from '../train/checkpoint-files.js';
-import { configPath, readLines, skippedPath } from '../train/run-folder.js';
+import { configPath, evaluationsPath, readLines, skippedPath } from '../train/run-folder.js';
 import type { CheckpointEntry, RunDetails } from './api.js';
 import { markOf, type Run } from './run.js';
 
@@ -27,8 +27,6 @@ async function checkpointsOf(run: string): Promise<CheckpointEntry[]> {
   }
   return found.reverse();
 }
-
-const evaluationsPath = (run: string): string => path.join(run, 'evaluations');
 
 async function evaluationsOf(run: string): Promise<RunDetails['evaluations']> {
   const folder = evaluationsPath(run);
@@ -75,7 +73,7 @@ export async function detailsMarkOf(run: Run): Promise<string> {
   return JSON.stringify([...(await Promise.all(files.map(markOf))), problem, bad, names, evaluations.length]);
 }
 
-/** All but the curves, and how the run stands. A part that can't be read is a sentence in `problems`. */
+/** All but the curves and how the run stands. A part that can't be read is a sentence in `problems`. */
 export async function detailsOf(run: Run): Promise<RunDetails> {
   const problems: string[] = [];
   const attempt = async <T>(what: string, read: () => T | Promise<T>, otherwise: T): Promise<T> => {

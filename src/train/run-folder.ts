@@ -45,6 +45,7 @@ const runConfigSchema = z.object({
 export const configPath = (run: string): string => path.join(run, 'config.json');
 export const metricsPath = (run: string): string => path.join(run, 'metrics.jsonl');
 export const skippedPath = (run: string): string => path.join(run, 'skipped.jsonl');
+export const evaluationsPath = (run: string): string => path.join(run, 'evaluations');
 export const lockPath = (run: string): string => path.join(run, 'lock');
 
 /** Whether a folder holds a run. */
