@@ -5,7 +5,7 @@
  *
  * One training on all cores, all the while (ViT-Ti, 224 px, a step of less than a second), its studio (that of
  * `dino train --studio`), and a page of the run: `page` is a headless Chromium, which draws on the same cores as this machine
- * has it draw any page; `reader` is a client that asks for what the page asks for and draws nothing. Studio and page are held
+ * has it draw any page; `reader` is a client that takes what the page is sent and draws nothing. Studio and page are held
  * still (SIGSTOP) and let go by turns of some ten seconds, so that what else the machine does falls on both alike. A ratio
  * compares each turn with the two bare ones around it; more than 1 is slower. On a machine whose own speed changes by more than
  * what is looked for, the scheduler tells it better (Linux): what of the time the training's threads waited for a core.
@@ -36,22 +36,17 @@ if (typeof browser === 'string') throw new Error(browser);
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 const lines = () => (existsSync(metrics) ? readFileSync(metrics, 'utf8').trimEnd().split('\n') : []);
 
-const COLUMNS =
-  'loss,teacherEntropy,kl,lr,wd,momentum,teacherTemp,centerNorm,imagesPerSecond,dataWaitPercent,memoryMiB';
-
-/** Milliseconds that a process' threads have spent on a core, and waiting for one that others had (Linux). */
-function scheduled(pid) {
-  const total = { ran: 0, waited: 0 };
+/** Milliseconds that a process' threads have waited for a core that others had (Linux). */
+function waitedOf(pid) {
+  let waited = 0;
   for (const thread of readdirSync(`/proc/${pid}/task`)) {
     try {
-      const [ran, waited] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ');
-      total.ran += Number(ran) / 1e6;
-      total.waited += Number(waited) / 1e6;
+      waited += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[1]) / 1e6;
     } catch {
       // it has just ended
     }
   }
-  return total;
+  return waited;
 }
 
 /** How many lines there are, as soon as there is another one. */
@@ -61,20 +56,16 @@ async function nextLine() {
   return lines().length;
 }
 
-/** Asks as the page does: the run's events, and with each the curves at a screen's width. */
+/** Asks once for the curves, as the page does, and then takes what is sent. */
 async function read(url) {
   const { origin, searchParams } = new URL(url);
-  const token = searchParams.get('token');
-  const headers = { authorization: `Bearer ${token}` };
-  const ask = (address) => fetch(origin + address, { headers }).then((reply) => reply.arrayBuffer());
-  const [{ id }] = JSON.parse(Buffer.from(await ask('/api/runs')));
-  const events = await fetch(`${origin}/api/events`, { headers });
-  let seen = 0;
-  for await (const bytes of events.body) {
-    if (!Buffer.from(bytes).includes('"metrics"') && seen > 0) continue;
-    seen++;
-    await ask(`/api/runs/${id}/series?axis=step&width=1000&columns=${COLUMNS}`);
-  }
+  const headers = { authorization: `Bearer ${searchParams.get('token')}` };
+  const ask = (address) => fetch(origin + address, { headers });
+  const [{ id }] = await (await ask('/api/runs')).json();
+  await (
+    await ask(`/api/runs/${id}/series?axis=step&width=1000&columns=loss,teacherEntropy,kl`)
+  ).arrayBuffer();
+  for await (const bytes of (await ask('/api/events')).body) Buffer.from(bytes).toString();
 }
 
 let training;
@@ -130,16 +121,16 @@ try {
   while (turns.length < 5 || turns.length % 2 === 0 || Date.now() < end) {
     for (const pid of held) process.kill(pid, turns.length % 2 === 0 ? 'SIGSTOP' : 'SIGCONT');
     const first = lines().length;
-    const [start, before] = [performance.now(), scheduled(training.pid)];
+    const [start, before] = [performance.now(), waitedOf(training.pid)];
     for (let i = 0; i < LINES; i++) await nextLine();
     // a line speaks of the steps since the one before
     const steps = lines()
       .slice(first)
       .map((line) => BATCH / JSON.parse(line).imagesPerSecond);
-    const after = scheduled(training.pid);
+    const after = waitedOf(training.pid);
     turns.push({
       seconds: steps.reduce((sum, one) => sum + one, 0) / steps.length,
-      waited: (100 * (after.waited - before.waited)) / (performance.now() - start),
+      waited: (100 * (after - before)) / (performance.now() - start),
     });
   }
   for (const pid of held) process.kill(pid, 'SIGCONT');
@@ -153,7 +144,7 @@ try {
   const noise = bare.slice(1, -1).map((one, i) => ratioOf(one, bare[i], bare[i + 2]));
   const round = (value) => Number(value.toFixed(4));
   const secondsOf = (some) => round(median(some.map(({ seconds }) => seconds)));
-  const waitedOf = (some) => round(some.reduce((sum, { waited }) => sum + waited, 0) / some.length);
+  const meanWait = (some) => round(some.reduce((sum, { waited }) => sum + waited, 0) / some.length);
   console.log(
     JSON.stringify({
       beside: way,
@@ -164,8 +155,8 @@ try {
       ratios: ratios.map(round),
       bareAmongThemselves: noise.map(round),
       // in percent of the time, of all its threads together
-      waitedForACore: waitedOf(beside),
-      bareWaitedForACore: waitedOf(bare),
+      waitedForACore: meanWait(beside),
+      bareWaitedForACore: meanWait(bare),
     }),
   );
 } finally {

@@ -38,6 +38,25 @@ after(async () => {
 });
 
 const lastLine = (run: string) => readLines(metricsPath(run)).at(-1) as { step: number; loss: number };
+/** Makes lines like a run's last one, of another step and loss. */
+const linesLike = (run: string) => {
+  const values = lastLine(run);
+  return (step: number, loss: number): string => `${JSON.stringify({ ...values, step, loss })}\n`;
+};
+/** Counts how often the page asks for curves, up to `end()`. */
+const countSeriesRequests = () => {
+  const note = (request: HTTPRequest): void =>
+    void (requests.count += Number(request.url().includes('/series')));
+  const requests = {
+    count: 0,
+    end: (): number => {
+      studio.page.off('request', note);
+      return requests.count;
+    },
+  };
+  studio.page.on('request', note);
+  return requests;
+};
 /** As the page writes numbers of this size. */
 const short = (value: number): string => String(Number(value.toPrecision(4)));
 const newest = (column: string): string => `[data-column="${column}"] .newest`;
@@ -128,11 +147,8 @@ describe('the section Runs', () => {
     await openRun('runs/copy');
     await studio.text(newest('loss'), exactly(short(lastLine(first).loss)));
 
-    const line = (step: number, loss: number): string =>
-      `${JSON.stringify({ ...lastLine(first), step, loss })}\n`;
-    const asked: string[] = [];
-    const note = (request: HTTPRequest): void => void asked.push(request.url());
-    studio.page.on('request', note);
+    const line = linesLike(first);
+    const requests = countSeriesRequests();
     const start = performance.now();
     appendFileSync(file, line(7, 3.875));
     await studio.text(newest('loss'), exactly('3.875'));
@@ -152,12 +168,7 @@ describe('the section Runs', () => {
     appendFileSync(file, '{"step":9,"loss":\0\0\0\n[]\n' + line(10, 3.5));
     await studio.text('.failure', /2 lines of metrics\.jsonl can't be read, the first is line 9/);
     await studio.text(newest('loss'), exactly('3.5'));
-    studio.page.off('request', note);
-    assert.deepEqual(
-      asked.filter((url) => url.includes('/series')),
-      [],
-      'new lines come by themselves',
-    );
+    assert.equal(requests.end(), 0, 'new lines come by themselves');
     await studio.check();
     const drawn = `[...document.querySelectorAll('.plot')].map((one) => one.getAttribute('aria-label'))`;
     const grown = await studio.page.evaluate(drawn);
@@ -182,30 +193,25 @@ describe('the section Runs', () => {
     if (typeof browser === 'string') return t.skip(browser);
     const run = path.join(folder, 'runs', 'long');
     cpSync(first, run, { recursive: true });
-    const values = lastLine(first);
-    const line = (step: number): string => `${JSON.stringify({ ...values, step, loss: step / 1000 })}\n`;
+    const like = linesLike(first);
+    const line = (step: number): string => like(step, step / 1000);
     writeFileSync(metricsPath(run), Array.from({ length: 5000 }, (_, i) => line(i + 1)).join(''));
     await openRun('runs/long');
     await studio.text('.range', /^0 to 5,000$/);
-    let fetched = 0;
-    const note = (request: HTTPRequest): void => void (fetched += Number(request.url().includes('/series')));
-    studio.page.on('request', note);
+    const requests = countSeriesRequests();
     appendFileSync(metricsPath(run), line(5001));
     await studio.text(newest('loss'), exactly(short(5.001)));
-    assert.equal(fetched, 0);
+    assert.equal(requests.count, 0);
     appendFileSync(metricsPath(run), line(5002) + line(5003) + line(5004));
     await studio.text('.range', /^0 to 5,004$/);
-    assert.equal(fetched, 1);
+    assert.equal(requests.end(), 1);
     await studio.text(newest('loss'), exactly(short(5.004)));
-    studio.page.off('request', note);
   });
 
   it('catches up on what was written while the page was hidden, also when another page has heard of it', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const run = path.join(folder, 'runs', 'hidden');
     cpSync(first, run, { recursive: true });
-    const line = (step: number, loss: number): string =>
-      `${JSON.stringify({ ...lastLine(first), step, loss })}\n`;
     await openRun('runs/hidden');
     await studio.text(newest('loss'), exactly(short(lastLine(first).loss)));
     const { origin, token } = studio.studio;
@@ -219,7 +225,7 @@ describe('the section Runs', () => {
         .evaluate(`Object.defineProperty(document, 'visibilityState', { value: '${state}', configurable: true });
         document.dispatchEvent(new Event('visibilitychange'));`);
     await see('hidden');
-    appendFileSync(metricsPath(run), line(7, 2.625));
+    appendFileSync(metricsPath(run), linesLike(first)(7, 2.625));
     const words = new TextDecoder();
     for await (const bytes of events.body!) if (words.decode(bytes as Uint8Array).includes('2.625')) break;
     ending.abort();

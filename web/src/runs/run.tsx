@@ -1,6 +1,6 @@
 /** One run, alone or with others over it. */
 import { useComputed } from '@preact/signals';
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useState } from 'preact/hooks';
 import { request, type RunDetails, type RunSummary } from '../api.ts';
 import { Film } from '../attention/film.tsx';
 import { Curves } from '../charts/curves.ts';
@@ -20,10 +20,7 @@ const axisOfAddress = (): Axis => {
 
 /** Runs of the list, the same objects until something other than their numbers has changed. */
 function useSummaries(ids: readonly string[]): ReadonlyMap<string, RunSummary> {
-  const wanted = useRef(ids);
-  wanted.current = ids;
-  const find = (list: readonly RunSummary[] | null) =>
-    (list ?? []).filter(({ id }) => wanted.current.includes(id));
+  const find = (list: readonly RunSummary[] | null) => (list ?? []).filter(({ id }) => ids.includes(id));
   const shape = useComputed(() =>
     JSON.stringify(find(runs.value).map((run) => [run.id, run.name, run.state, run.stepsPerEpoch])),
   ).value;
