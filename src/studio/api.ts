@@ -49,7 +49,7 @@ export interface TaskProgress {
 export type StudioEvent =
   /** The list of runs, whenever a run came, went or changed its state; sent once at the beginning too. */
   | { type: 'runs'; runs: RunSummary[] }
-  /** New lines of metrics of a run; without them when there are many. */
+  /** New lines of metrics of a run; null while a long file is read, or when none is until a page asks for its curves. */
   | { type: 'metrics'; run: string; tail: SeriesTail | null }
   /** A task as it is now; at the beginning those there are. */
   | { type: 'task'; task: Task };
@@ -135,9 +135,10 @@ export interface RunNow extends SeriesProgress {
   detailsMark: string;
 }
 
-/** Lines that have just been written, for whoever has those before them. */
+/** How a run stands after a reading, for whoever has its curves up to there. */
 export interface SeriesTail {
   now: RunNow;
+  /** The lines that have just been written; none when they are many. */
   points: { step: number; seconds: number; values: Record<string, number> }[];
 }
 

@@ -86,7 +86,7 @@ export interface LinePoint {
 }
 
 export class MetricsLog {
-  /** Grows when the file was cut or replaced. */
+  /** Grows when the file was cut or replaced, or the settings were. */
   generation = 0;
   /** Bytes read so far, and in the file. */
   position = 0;
@@ -126,7 +126,7 @@ export class MetricsLog {
 
   constructor(
     readonly file: string,
-    readonly options: MetricsLogOptions,
+    private options: MetricsLogOptions,
   ) {
     this.#reset();
   }
@@ -149,6 +149,7 @@ export class MetricsLog {
     this.position = this.size = this.lines = this.bad = this.#fileLines = this.#elapsed = 0;
     this.firstBad = this.lastStep = null;
     this.evaluations = [];
+    this.fresh = null;
     this.columns = [];
     this.offsets = doubles();
     this.steps = doubles();
@@ -159,9 +160,15 @@ export class MetricsLog {
     this.#monitor = monitor === null ? null : new CollapseMonitor(monitor);
   }
 
+  /** What was read counts no more: the seconds and the verdict hang on the settings. */
+  restart(options: MetricsLogOptions): void {
+    this.options = options;
+    this.#reset();
+  }
+
   /**
    * Reads what was appended. Gives way to others after each chunk.
-   * @param onChunk - Called after each.
+   * @param onChunk - Called after each but the last.
    * @returns Whether anything has changed.
    */
   async advance(onChunk?: () => void): Promise<boolean> {
@@ -185,13 +192,15 @@ export class MetricsLog {
     try {
       this.size = (await handle.stat()).size;
       for (;;) {
+        const { generation } = this;
         const { bytesRead } = await handle.read(this.#buffer, 0, CHUNK, this.position);
+        if (generation !== this.generation) continue; // restarted meanwhile
         if (bytesRead === 0) break;
         const used = this.#take(this.#buffer, bytesRead);
         if (used === 0) break; // half a line: its rest is not written yet
         this.position += used;
         this.size = Math.max(this.size, this.position);
-        onChunk?.();
+        if (this.position < this.size) onChunk?.();
       }
     } catch (error) {
       this.problem = (error as Error).message;

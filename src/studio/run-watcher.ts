@@ -106,8 +106,12 @@ export class RunWatcher {
     const start = performance.now();
     const found = new Map<string, string>();
     for (const root of this.folders.roots) await this.#walk(root, root, 0, found);
-    for (const [folder, name] of found)
-      if (!this.#runs.has(folder)) this.#runs.set(folder, new Run(folder, name));
+    for (const [folder, name] of found) {
+      if (this.#runs.has(folder)) continue;
+      const run = new Run(folder, name);
+      await run.look();
+      this.#runs.set(folder, run);
+    }
     for (const folder of this.#runs.keys()) if (!found.has(folder)) this.#runs.delete(folder);
     const now = performance.now();
     this.#nextScan = now + Math.max(SCAN_MS, (now - start) / SCAN_SHARE);
@@ -164,9 +168,12 @@ export class RunWatcher {
     if (performance.now() >= this.#nextScan) await this.scan();
     for (const run of this.all()) {
       const isWatched = isActive(run.summary) || run.isRead;
-      if (!isSlow && !(isWatched && (await run.hasNews()))) continue;
+      const hasNews = (isSlow || isWatched) && (await run.hasNews());
+      if (!isSlow && !hasNews) continue;
       await run.look();
-      if (run.isRead) void this.read(run); // a long file is read while others are looked at
+      if (run.isRead)
+        void this.read(run); // a long file is read while others are looked at
+      else if (hasNews) this.events.send({ type: 'metrics', run: run.id, tail: null });
     }
     // routes look at runs too: what counts is what the pages were told last
     const runs = this.list();

@@ -1,27 +1,85 @@
-/** What the list of runs says of a run, by its folder alone. */
+/** What the server knows of a run, by its folder alone, and when it tells of it. */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { after, mock, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { appendLine, metricsPath, writeRunConfig } from '../train/run-folder.js';
+import type { StudioEvent } from './api.js';
+import { EventHub } from './event-hub.js';
+import { GivenFolders } from './files.js';
 import { Run } from './run.js';
+import { RunWatcher } from './run-watcher.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-run-watcher-'));
 after(() => rmSync(folder, { recursive: true }));
 
-test('the batches of a run of several processes are those of all of them together', async () => {
-  const run = path.join(folder, 'run');
+/** A run of two processes with 10 images each, of which the line of one step is there. */
+function makeRun(name: string, step: number): string {
+  const run = path.join(folder, name);
   mkdirSync(run);
   writeRunConfig(run, {
     ...{ version: '0', images: folder, imageCount: 100, fingerprint: 'f', processes: 2 },
     settings: { ...TINY_SETTINGS, batchSize: 10, epochs: 3 },
   });
-  appendLine(metricsPath(run), { step: 15, imagesPerSecond: 20 });
+  appendLine(metricsPath(run), { step, imagesPerSecond: 20 });
+  return run;
+}
+
+test('the batches of a run of several processes are those of all of them together', async () => {
+  const run = makeRun('finished', 15);
   const found = new Run(run, 'run');
   await found.look();
   assert.equal(found.summary.stepsPerEpoch, 5);
   assert.equal(found.summary.totalSteps, 15);
   assert.equal(found.summary.state, 'finished');
+});
+
+test('a run has its settings as soon as it is found; others are taken with its curves', async () => {
+  const run = makeRun('again', 3);
+  const watcher = new RunWatcher(new GivenFolders([run]), new EventHub());
+  await watcher.scan();
+  const found = watcher.all()[0]!;
+  await watcher.read(found);
+  assert.equal(found.log().elapsed, 3, '3 steps of 20 images, at 20 images a second');
+
+  writeRunConfig(run, { ...found.config!, processes: 1 });
+  await found.look();
+  assert.ok(found.isRead);
+  await watcher.read(found);
+  assert.equal(found.log().elapsed, 1.5);
+
+  // in the middle of a reading
+  appendLine(metricsPath(run), { step: 4, imagesPerSecond: 20 });
+  writeRunConfig(run, { ...found.config!, processes: 4 });
+  const reading = watcher.read(found);
+  await found.look();
+  await reading;
+  await watcher.read(found);
+  assert.equal(found.log().elapsed, 8);
+});
+
+test('a run whose curves were forgotten still tells that it has new ones', async (t) => {
+  const run = makeRun('quiet', 3);
+  const events = new EventHub();
+  const watcher = new RunWatcher(new GivenFolders([run]), events);
+  await watcher.refresh();
+  const found = watcher.all()[0]!;
+  await watcher.read(found);
+  const told: StudioEvent[] = [];
+  const end = events.listen((event) => told.push(event));
+  t.after(() => {
+    end();
+    mock.reset();
+  });
+  mock.timers.enable({ apis: ['Date'], now: Date.now() + 3_600_000 });
+  appendLine(metricsPath(run), { step: 4, imagesPerSecond: 20 });
+  const limit = performance.now() + 10_000;
+  while (!told.some(({ type }) => type === 'metrics') && performance.now() < limit) await sleep(50);
+  assert.deepEqual(
+    told.filter(({ type }) => type === 'metrics'),
+    [{ type: 'metrics', run: found.id, tail: null }],
+  );
 });

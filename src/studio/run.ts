@@ -83,7 +83,6 @@ export class Run {
     const mark = await markOf(configPath(this.path));
     if (mark === this.#configMark) return;
     this.#configMark = mark;
-    this.#log = null; // seconds and the monitor hang on the settings
     try {
       this.config = readRunConfig(this.path);
       this.#problem = null;
@@ -91,6 +90,7 @@ export class Run {
       this.config = null;
       this.#problem = (error as Error).message;
     }
+    this.#log?.restart(logOptions(this.config));
   }
 
   async #lookAtMetrics(): Promise<void> {

@@ -6,14 +6,14 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { Browser, HTTPRequest } from 'puppeteer-core';
+import type { Browser, HTTPRequest, HTTPResponse } from 'puppeteer-core';
 import { launchBrowser } from '../testing/browser.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { metricsPath, readLines } from '../train/run-folder.js';
 import { train } from '../train/train.js';
-import type { Task } from './api.js';
+import type { SeriesHeader, Task } from './api.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-runs-'));
 const images = path.join(folder, 'images');
@@ -56,6 +56,11 @@ const countSeriesRequests = () => {
   };
   studio.page.on('request', note);
   return requests;
+};
+/** The lines that a run has by the header of a part of its curves. */
+const linesOfSeries = (bytes: Uint8Array): number => {
+  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  return (JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length))) as SeriesHeader).lines;
 };
 /** As the page writes numbers of this size. */
 const short = (value: number): string => String(Number(value.toPrecision(4)));
@@ -138,7 +143,7 @@ describe('the section Runs', () => {
     await studio.text(newest('loss'), exactly(short(lastLine(run).loss)));
   });
 
-  it('has a new line on the screen within a second, through damaged lines and a cut', async (t) => {
+  it('has a new line on the screen unasked, through damaged lines and a cut', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const run = path.join(folder, 'runs', 'copy');
     cpSync(first, run, { recursive: true });
@@ -149,12 +154,8 @@ describe('the section Runs', () => {
 
     const line = linesLike(first);
     const requests = countSeriesRequests();
-    const start = performance.now();
     appendFileSync(file, line(7, 3.875));
     await studio.text(newest('loss'), exactly('3.875'));
-    const milliseconds = performance.now() - start;
-    t.diagnostic(`a new line was on the screen after ${milliseconds.toFixed(0)} ms`);
-    assert.ok(milliseconds < 1000, `${milliseconds} ms`);
 
     // half a line is none until it is whole
     const half = line(8, 3.75);
@@ -196,8 +197,18 @@ describe('the section Runs', () => {
     const like = linesLike(first);
     const line = (step: number): string => like(step, step / 1000);
     writeFileSync(metricsPath(run), Array.from({ length: 5000 }, (_, i) => line(i + 1)).join(''));
+    // a slow server answers before all is read, and says so; a whole answer is asked for once
+    const answers: Promise<number>[] = [];
+    const note = (response: HTTPResponse): void => {
+      if (response.url().includes('/series')) answers.push(response.buffer().then(linesOfSeries));
+    };
+    studio.page.on('response', note);
     await openRun('runs/long');
     await studio.text('.range', /^0 to 5,000$/);
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    studio.page.off('response', note);
+    assert.equal((await Promise.all(answers)).filter((lines) => lines === 5000).length, 1);
+
     const requests = countSeriesRequests();
     appendFileSync(metricsPath(run), line(5001));
     await studio.text(newest('loss'), exactly(short(5.001)));
@@ -332,15 +343,5 @@ describe('the section Runs', () => {
     await studio.text(newest('loss'), exactly(short(lastLine(first).loss)));
     studio.errors.length = 0; // the browser logs that the deleted run could not be had, as it should
     await studio.check();
-  });
-
-  it('is drawn within a second of the link being followed', async (t) => {
-    if (typeof browser === 'string') return t.skip(browser);
-    const start = performance.now();
-    await studio.page.goto(studio.studio.url);
-    await studio.text('.runs th a', /^runs\/first$/);
-    const milliseconds = performance.now() - start;
-    t.diagnostic(`the first page was there after ${milliseconds.toFixed(0)} ms`);
-    assert.ok(milliseconds < 1000, `${milliseconds} ms`);
   });
 });

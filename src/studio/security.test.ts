@@ -281,9 +281,9 @@ describe('files', () => {
     bomb.writeUInt32BE(60_000, 16);
     bomb.writeUInt32BE(60_000, 20);
     writeFileSync(path.join(given, 'bomb.png'), bomb);
-    const start = performance.now();
-    assert.equal((await picture('bomb.png')).status, 422);
-    assert.ok(performance.now() - start < 1000);
+    const reply = await picture('bomb.png');
+    assert.equal(reply.status, 422);
+    assert.match(reply.body, /exceeds pixel limit/);
   });
 });
 

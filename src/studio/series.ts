@@ -38,10 +38,13 @@ const nowOf = (log: MetricsLog, detailsMark: string): RunNow => ({
   detailsMark,
 });
 
-/** What the last reading of a log has added; null when that is too much to be told. */
-export function tailOf(log: MetricsLog, detailsMark: string): SeriesTail | null {
-  if (log.fresh === null) return null;
-  const points = log.fresh.map(({ step, seconds, values }) => ({ step, seconds, values: log.named(values) }));
+/** What the last reading of a log has added. */
+export function tailOf(log: MetricsLog, detailsMark: string): SeriesTail {
+  const points = (log.fresh ?? []).map(({ step, seconds, values }) => ({
+    step,
+    seconds,
+    values: log.named(values),
+  }));
   return { now: nowOf(log, detailsMark), points };
 }
 
