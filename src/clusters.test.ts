@@ -9,7 +9,8 @@ import { parse } from 'yaml';
 import { readCommandLine } from './cli/command.js';
 import * as slurm from './cli/slurm.js';
 import * as train from './cli/train.js';
-import { readOverrides, SETTING_NAMES } from './train/config.js';
+import { readOverrides } from './train/config.js';
+import { SETTING_NAMES } from './train/settings.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = path.join(root, 'examples', 'clusters');

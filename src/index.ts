@@ -22,7 +22,8 @@ export { slurmScript, submitSlurmJob, type SlurmJob, type SubmittedJob } from '.
 export { Backbone, type BackboneFactory, type BackboneOptions } from './models/index.js';
 export type { StepMetrics, TrainEvent, TrainResult } from './train/events.js';
 export { listWatched, readFrame, type FilmFrame, type WatchedImage } from './train/film-folder.js';
-export { checkSettings, type PartialSettings, type TrainSettings } from './train/config.js';
+export { checkSettings } from './train/config.js';
+export { type PartialSettings, type TrainSettings } from './train/settings.js';
 export {
   PAPER,
   resolveSettings,

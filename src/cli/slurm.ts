@@ -2,7 +2,8 @@
 import type { Command } from 'commander';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { readOverrides, SETTING_NAMES } from '../train/config.js';
+import { readOverrides } from '../train/config.js';
+import { SETTING_NAMES } from '../train/settings.js';
 import { addExamples, check, type Invocation, readCommandLine, readNumber, wordsOption } from './command.js';
 import * as trainCommand from './train.js';
 

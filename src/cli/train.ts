@@ -2,19 +2,17 @@
 import type { Command } from 'commander';
 import { readFileSync, statSync } from 'node:fs';
 import { ConfigError } from '../errors.js';
+import { checkSettings, readOverrides, type SettingsSources } from '../train/config.js';
 import {
   CHANGEABLE_ON_RESUME,
-  checkSettings,
   flagOf,
-  readOverrides,
   SETTING_GROUPS,
   settingFields,
   settingKind,
   type PartialSettings,
   type SettingName,
-  type SettingsSources,
   type TrainSettings,
-} from '../train/config.js';
+} from '../train/settings.js';
 import type { TrainResult } from '../train/events.js';
 import type { World } from '../processes/world.js';
 import { PAPER, PRESETS, type PresetName, resolveSettings } from '../train/presets.js';

@@ -18,7 +18,7 @@ import { chooseDevice } from '../train/hardware.js';
 import { PAPER } from '../train/presets.js';
 import { isRunFolder, lockRunFolder, readLines, metricsPath } from '../train/run-folder.js';
 import { writeFileWhole } from '../atomic-file.js';
-import type { TrainSettings } from '../train/config.js';
+import type { TrainSettings } from '../train/settings.js';
 import { train } from '../train/train.js';
 import { packageVersion } from '../version.js';
 import { loadModel } from '../weights/load.js';

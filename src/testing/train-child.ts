@@ -2,7 +2,7 @@
  * Trains in a process of its own, so that a test can kill it: `node train-child.js <images> <run> <settings as JSON>`.
  * Resumes when the run is there.
  */
-import { trainSettingsSchema } from '../train/config.js';
+import { trainSettingsSchema } from '../train/settings.js';
 import { isRunFolder } from '../train/run-folder.js';
 import { train } from '../train/train.js';
 

@@ -16,7 +16,7 @@ import { npyBytes } from '../eval/write-features.js';
 import { classAttention, prepareImage, type PreparedImage } from '../explain/attention.js';
 import { type AttentiveBackbone, type Backbone, isAttentive } from '../models/index.js';
 import { inferenceMode, scope } from '../torch/index.js';
-import type { TrainSettings } from './config.js';
+import type { TrainSettings } from './settings.js';
 import { frameName, listWatched, watchPath, type WatchedImageFacts } from './film-folder.js';
 
 /** Images that `auto` picks. */

@@ -1,14 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ConfigError } from '../errors.js';
-import {
-  checkSettings,
-  decodedCacheBytes,
-  flagOf,
-  readOverrides,
-  SETTING_NAMES,
-  settingOf,
-} from './config.js';
+import { checkSettings, readOverrides } from './config.js';
+import { decodedCacheBytes, flagOf, SETTING_NAMES, settingOf } from './settings.js';
 import { editDistance, nearestName } from './nearest.js';
 import { PAPER, resolveSettings, type TrainFacts } from './presets.js';
 

@@ -12,7 +12,7 @@ import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { readSafetensors } from '../weights/safetensors.js';
 import { newestCheckpoint } from './checkpoint-files.js';
-import type { TrainSettings } from './config.js';
+import type { TrainSettings } from './settings.js';
 import { readLines, readRunConfig } from './run-folder.js';
 
 /** Seven epochs of three steps. */

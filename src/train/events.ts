@@ -1,5 +1,5 @@
 /** What a training tells its caller while it runs. */
-import type { TrainSettings } from './config.js';
+import type { TrainSettings } from './settings.js';
 
 /** A line of metrics.jsonl. */
 export interface StepMetrics {

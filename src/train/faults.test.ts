@@ -15,7 +15,7 @@ import { dino, dinoBin, type Ended, rankVariables, start } from '../testing/rank
 import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { listCheckpoints, newestCheckpoint, verifyCheckpoint } from './checkpoint-files.js';
-import type { TrainSettings } from './config.js';
+import type { TrainSettings } from './settings.js';
 
 const ROUNDS = Number(process.env['DINO_TEST_KILLS'] ?? 1);
 /** Twelve epochs of three steps, each with a checkpoint. */

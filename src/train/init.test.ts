@@ -15,7 +15,7 @@ import { scope, type Tensor } from '../torch/index.js';
 import { exportWeights } from '../weights/export.js';
 import { readSafetensors } from '../weights/safetensors.js';
 import { newestCheckpoint } from './checkpoint-files.js';
-import type { TrainSettings } from './config.js';
+import type { TrainSettings } from './settings.js';
 import { settingsOfInit } from './init.js';
 import { loadOfficialCheckpoint, settingsOfCheckpoint } from './official-checkpoint.js';
 import { resolveSettings } from './presets.js';

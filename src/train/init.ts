@@ -7,7 +7,7 @@ import { CheckpointError } from '../errors.js';
 import type { Tensor } from '../torch/index.js';
 import type { Architecture } from '../weights/architecture.js';
 import { openNetwork, readNetwork } from '../weights/network.js';
-import type { PartialSettings, TrainSettings } from './config.js';
+import type { PartialSettings, TrainSettings } from './settings.js';
 
 /** The settings that decide what `--init` reads. */
 export type InitSettings = Pick<PartialSettings, 'init' | 'initCheckpointKey' | 'initWithHead' | 'numHeads'>;

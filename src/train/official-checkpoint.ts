@@ -10,7 +10,8 @@ import { backboneSources } from '../weights/names.js';
 import { inferArchitecture } from '../weights/architecture.js';
 import { PickleNamespace, show } from '../weights/pickle-values.js';
 import { PthFile, PthTensor } from '../weights/pth.js';
-import { checkSetting, settingOf, type TrainSettings } from './config.js';
+import { checkSetting } from './config.js';
+import { settingOf, type TrainSettings } from './settings.js';
 import { settingsOfArchitecture, settingsOfHead } from './init.js';
 
 type Dict = ReadonlyMap<unknown, unknown>;

@@ -13,7 +13,7 @@ import {
   type SettingName,
   trainSettingsSchema,
   type TrainSettings,
-} from './config.js';
+} from './settings.js';
 import { usableMemory } from './facts.js';
 import { chooseDevice, choosePrecision } from './hardware.js';
 import { settingsOfInit } from './init.js';

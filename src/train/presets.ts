@@ -12,14 +12,11 @@ import { ConfigError } from '../errors.js';
 import {
   checkSettings,
   checkTogether,
-  flagOf,
-  type PartialSettings,
   readOverrides,
-  type SettingName,
   type SettingsSources,
-  type TrainSettings,
   warningsAbout,
 } from './config.js';
+import { flagOf, type PartialSettings, type SettingName, type TrainSettings } from './settings.js';
 
 /** main_dino.py's defaults; `numWorkers` and `logEvery` are its too. */
 export const PAPER: Readonly<TrainSettings> = {

@@ -17,7 +17,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { CheckpointError, DataError } from '../errors.js';
 import { writeFileWhole } from '../atomic-file.js';
-import { savedSettingsSchema, type TrainSettings } from './config.js';
+import { savedSettingsSchema, type TrainSettings } from './settings.js';
 
 /** config.json of a run. */
 export interface RunConfig {

@@ -20,7 +20,7 @@ import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { liveTensors } from '../torch/index.js';
 import { readSafetensors } from '../weights/safetensors.js';
-import type { TrainSettings } from './config.js';
+import type { TrainSettings } from './settings.js';
 import { listCheckpoints, newestCheckpoint } from './checkpoint-files.js';
 import type { TrainEvent } from './events.js';
 import { readLines, readRunConfig } from './run-folder.js';

@@ -35,7 +35,7 @@ import { AttentionFilm } from './attention-film.js';
 import { loadCheckpoint } from './checkpoint.js';
 import { newestWholeCheckpoint } from './checkpoint-files.js';
 import { CheckpointWriter } from './checkpoint-writer.js';
-import { decodedCacheBytes, type TrainSettings } from './config.js';
+import { decodedCacheBytes, type TrainSettings } from './settings.js';
 import type { StepMetrics, TrainEvent, TrainResult } from './events.js';
 import { gatherFacts, machineFacts } from './facts.js';
 import { choosePrecision } from './hardware.js';

@@ -6,7 +6,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
 import { newestCheckpoint } from '../train/checkpoint-files.js';
-import type { TrainSettings } from '../train/config.js';
+import type { TrainSettings } from '../train/settings.js';
 import { isRunFolder, readRunConfig } from '../train/run-folder.js';
 
 export const CHECKPOINT_KEYS = ['teacher', 'student'] as const;

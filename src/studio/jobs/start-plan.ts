@@ -1,7 +1,8 @@
 /** What a training would be begun with: the preset's choices for these images on this machine, as `dino train` makes them. */
 import { listImages, type ImageList } from '../../data/index.js';
 import { ConfigError } from '../../errors.js';
-import { readOverrides, type TrainSettings } from '../../train/config.js';
+import { readOverrides } from '../../train/config.js';
+import type { TrainSettings } from '../../train/settings.js';
 import { gatherFacts, machineFacts } from '../../train/facts.js';
 import { chooseDevice } from '../../train/hardware.js';
 import { settingsOfInit } from '../../train/init.js';

@@ -2,7 +2,15 @@
 import { useCallback, useEffect, useMemo, useState } from 'preact/hooks';
 import { largest, likeness, massMask, meanMap } from '../../../src/explain/maps.ts';
 import type { GalleryImage, WebManifest } from '../../../src/weights/web/manifest.ts';
-import { headName, HeadStrip, mapOf, percent, PickImage, Slider } from '../../src/attention/controls.tsx';
+import {
+  headName,
+  HeadStrip,
+  mapOf,
+  MapSliders,
+  percent,
+  PickImage,
+  useDrawn,
+} from '../../src/attention/controls.tsx';
 import { MapView } from '../../src/attention/map-view.tsx';
 import { theme, type Theme } from '../../src/theme.ts';
 import { type Engine, startEngine } from './engine.ts';
@@ -69,9 +77,8 @@ function AttentionCard({
   onSide: (side: number) => void;
   manifest: WebManifest;
 }) {
-  const [head, setHead] = useState(0);
-  const [overlay, setOverlay] = useState(0.6);
-  const [mass, setMass] = useState(1);
+  const drawn = useDrawn();
+  const { head, overlay, mass } = drawn;
   const [patch, setPatch] = useState<number | null>(null);
   const { rows, columns, heads, maps, patches } = shown;
   const picture = useMemo(() => pictureOf(shown), [shown]);
@@ -86,6 +93,10 @@ function AttentionCard({
         : mapOf({ rows, columns, maps, mean }, head),
     [shown, head, patch],
   );
+  const showHead = (value: number): void => {
+    drawn.setHead(value);
+    setPatch(null);
+  };
   const mask = !isLike && mass < 1 ? massMask(map, mass) : null;
   const place = (i: number): string => `row ${Math.floor(i / columns) + 1}, column ${(i % columns) + 1}`;
   return (
@@ -107,44 +118,10 @@ function AttentionCard({
         />
         <div class="map-side">
           <div class="sliders">
-            <Slider
-              label="Head"
-              value={head}
-              min={0}
-              max={heads}
-              step={1}
-              text={head === 0 ? 'mean' : String(head)}
-              onChange={(value) => {
-                setHead(value);
-                setPatch(null);
-              }}
-            />
-            <Slider
-              label="Overlay"
-              value={overlay}
-              min={0}
-              max={1}
-              step={0.05}
-              text={percent(overlay)}
-              onChange={setOverlay}
-            />
-            <Slider
-              label="Mass shown"
-              value={mass}
-              min={0.05}
-              max={1}
-              step={0.05}
-              text={percent(mass)}
-              onChange={setMass}
-            />
-            <Slider
-              label="Resolution"
-              value={side}
-              min={4 * patchSize}
-              max={Math.max(side, 60 * patchSize)}
-              step={patchSize}
-              text={`${side} px`}
-              onChange={onSide}
+            <MapSliders
+              drawn={{ ...drawn, setHead: showHead }}
+              heads={heads}
+              resolution={{ side, patchSize, largest: Math.max(side, 60 * patchSize), onSide }}
             />
           </div>
           <p class="note" id="computed">
@@ -159,13 +136,7 @@ function AttentionCard({
         </div>
       </div>
       <h3>All heads</h3>
-      <HeadStrip
-        {...{ picture, rows, columns, heads, maps, mean, head, overlay }}
-        onChange={(value) => {
-          setHead(value);
-          setPatch(null);
-        }}
-      />
+      <HeadStrip {...{ picture, rows, columns, heads, maps, mean, head, overlay }} onChange={showHead} />
     </section>
   );
 }

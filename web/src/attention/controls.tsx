@@ -40,6 +40,80 @@ export const percent = (share: number, digits = 0): string => `${(100 * share).t
 /** What a choice of head is called; 0 is the mean. */
 export const headName = (head: number): string => (head === 0 ? 'mean of heads' : `head ${head}`);
 
+/** How maps are laid over their pictures. */
+export interface Drawn {
+  /** Which head's map: 0 is the mean of all. */
+  head: number;
+  setHead: (head: number) => void;
+  /** How much of the map covers the picture, 0 to 1. */
+  overlay: number;
+  setOverlay: (overlay: number) => void;
+  /** The patches that hold this share of the attention are shown, 0 to 1. */
+  mass: number;
+  setMass: (mass: number) => void;
+}
+
+export function useDrawn(): Drawn {
+  const [head, setHead] = useState(0);
+  const [overlay, setOverlay] = useState(0.6);
+  const [mass, setMass] = useState(1);
+  return { head, setHead, overlay, setOverlay, mass, setMass };
+}
+
+export interface MapSlidersProps {
+  drawn: Drawn;
+  heads: number;
+  /** Sides that the picture may be computed at, in pixels; none when it is not computed here. */
+  resolution?: { side: number; patchSize: number; largest: number; onSide: (side: number) => void };
+}
+
+/** Rows of a `.sliders` grid. */
+export function MapSliders({ drawn, heads, resolution }: MapSlidersProps) {
+  const { head, overlay, mass } = drawn;
+  return (
+    <>
+      <Slider
+        label="Head"
+        value={head}
+        min={0}
+        max={heads}
+        step={1}
+        text={head === 0 ? 'mean' : String(head)}
+        onChange={drawn.setHead}
+      />
+      <Slider
+        label="Overlay"
+        value={overlay}
+        min={0}
+        max={1}
+        step={0.05}
+        text={percent(overlay)}
+        onChange={drawn.setOverlay}
+      />
+      <Slider
+        label="Mass shown"
+        value={mass}
+        min={0.05}
+        max={1}
+        step={0.05}
+        text={percent(mass)}
+        onChange={drawn.setMass}
+      />
+      {resolution !== undefined && (
+        <Slider
+          label="Resolution"
+          value={resolution.side}
+          min={4 * resolution.patchSize}
+          max={resolution.largest}
+          step={resolution.patchSize}
+          text={`${resolution.side} px`}
+          onChange={resolution.onSide}
+        />
+      )}
+    </>
+  );
+}
+
 export interface HeadStripProps {
   picture: CanvasImageSource;
   rows: number;

@@ -4,7 +4,7 @@ import { massMask, meanMap } from '../../../src/explain/maps.ts';
 import { unpackArrays } from '../../../src/studio/packed.ts';
 import { type FilmFrameFacts, type FilmImage, request } from '../api.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
-import { headName, mapOf, percent, Slider } from './controls.tsx';
+import { headName, mapOf, MapSliders, percent, Slider, useDrawn } from './controls.tsx';
 import { MapView } from './map-view.tsx';
 
 /** How often a running training's folder is asked for new frames. */
@@ -101,9 +101,8 @@ function FilmOf({ run, image }: { run: string; image: FilmImage }) {
   const { steps, rows, columns } = image;
   const [at, setAt] = useState(steps.length - 1);
   const [isPlaying, setPlaying] = useState(false);
-  const [head, setHead] = useState(0);
-  const [overlay, setOverlay] = useState(0.6);
-  const [mass, setMass] = useState(1);
+  const drawn = useDrawn();
+  const { head, overlay, mass } = drawn;
   const [frame, setFrame] = useState<Frame | null>(null);
   const [error, setError] = useState<unknown>(null);
   const frames = useRef(new Map<number, Promise<Frame>>());
@@ -192,33 +191,7 @@ function FilmOf({ run, image }: { run: string; image: FilmImage }) {
               setAt(value);
             }}
           />
-          <Slider
-            label="Head"
-            value={head}
-            min={0}
-            max={frame?.heads ?? 0}
-            step={1}
-            text={head === 0 ? 'mean' : String(head)}
-            onChange={setHead}
-          />
-          <Slider
-            label="Overlay"
-            value={overlay}
-            min={0}
-            max={1}
-            step={0.05}
-            text={percent(overlay)}
-            onChange={setOverlay}
-          />
-          <Slider
-            label="Mass shown"
-            value={mass}
-            min={0.05}
-            max={1}
-            step={0.05}
-            text={percent(mass)}
-            onChange={setMass}
-          />
+          <MapSliders drawn={drawn} heads={frame?.heads ?? 0} />
         </div>
         <p>
           <button type="button" class="main" onClick={play} disabled={steps.length < 2}>

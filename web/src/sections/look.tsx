@@ -3,7 +3,15 @@ import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { likeness, massMask, meanMap } from '../../../src/explain/maps.ts';
 import { unpackArrays } from '../../../src/studio/packed.ts';
 import { type LookFacts, type LookImage, type LookModel, request, upload } from '../api.ts';
-import { headName, HeadStrip, mapOf, percent, PickImage, Slider } from '../attention/controls.tsx';
+import {
+  headName,
+  HeadStrip,
+  mapOf,
+  MapSliders,
+  percent,
+  PickImage,
+  useDrawn,
+} from '../attention/controls.tsx';
 import { FolderImages } from '../attention/folder-images.tsx';
 import { MapView } from '../attention/map-view.tsx';
 import { runs } from '../live.ts';
@@ -190,9 +198,8 @@ function Views({
   onSide: (side: number) => void;
 }) {
   const [view, setView] = useState<View>('attention');
-  const [head, setHead] = useState(0);
-  const [overlay, setOverlay] = useState(0.6);
-  const [mass, setMass] = useState(1);
+  const drawn = useDrawn();
+  const { head, overlay, mass } = drawn;
   const [picked, setPicked] = useState<{ image: number; patch: number }>({ image: 0, patch: 0 });
   const { images, patchSize, embedDim, explained } = answer;
   const first = images[0]!;
@@ -207,6 +214,10 @@ function Views({
     const query = from.features!.subarray(patch * embedDim, (patch + 1) * embedDim);
     return images.map(({ features }) => likeness(query, features!));
   }, [answer, shown, head, picked]);
+  const showHead = (value: number): void => {
+    drawn.setHead(value);
+    setView('attention');
+  };
   const describe =
     (index: number) =>
     (i: number): string => {
@@ -269,44 +280,10 @@ function Views({
         ))}
         <div class="map-side">
           <div class="sliders">
-            <Slider
-              label="Head"
-              value={head}
-              min={0}
-              max={first.heads}
-              step={1}
-              text={head === 0 ? 'mean' : String(head)}
-              onChange={(value) => {
-                setHead(value);
-                setView('attention');
-              }}
-            />
-            <Slider
-              label="Overlay"
-              value={overlay}
-              min={0}
-              max={1}
-              step={0.05}
-              text={percent(overlay)}
-              onChange={setOverlay}
-            />
-            <Slider
-              label="Mass shown"
-              value={mass}
-              min={0.05}
-              max={1}
-              step={0.05}
-              text={percent(mass)}
-              onChange={setMass}
-            />
-            <Slider
-              label="Resolution"
-              value={side}
-              min={4 * patchSize}
-              max={64 * patchSize}
-              step={patchSize}
-              text={`${side} px`}
-              onChange={onSide}
+            <MapSliders
+              drawn={{ ...drawn, setHead: showHead }}
+              heads={first.heads}
+              resolution={{ side, patchSize, largest: 64 * patchSize, onSide }}
             />
           </div>
           <p class="note">
@@ -320,15 +297,7 @@ function Views({
         </div>
       </div>
       <h3>All heads</h3>
-      <HeadStrip
-        {...first}
-        head={shown === 'attention' ? head : -1}
-        overlay={overlay}
-        onChange={(value) => {
-          setHead(value);
-          setView('attention');
-        }}
-      />
+      <HeadStrip {...first} head={shown === 'attention' ? head : -1} overlay={overlay} onChange={showHead} />
     </section>
   );
 }
