@@ -5,6 +5,9 @@ const UNITS: Readonly<Record<string, number>> = {
   ...{ kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, tib: 2 ** 40 },
 };
 
+/** 2 ** 30 -> "1.00 GiB". */
+export const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
+
 /** A number of bytes with a unit; null for anything else. */
 export function parseBytes(text: string): number | null {
   const [, number, unit] = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim()) ?? [];

@@ -3,6 +3,7 @@
  * stdout stays free for the result.
  */
 import cliProgress from 'cli-progress';
+import { gibibytes } from '../bytes.js';
 import type { TrainEvent } from '../train/events.js';
 
 /** 3725 -> "1h02m", 65 -> "1m05s", 9.4 -> "9s". */
@@ -13,9 +14,6 @@ export function formatDuration(seconds: number): string {
   if (whole >= 3600) return `${Math.floor(whole / 3600)}h${two(Math.floor((whole % 3600) / 60))}m`;
   return whole >= 60 ? `${Math.floor(whole / 60)}m${two(whole % 60)}s` : `${whole}s`;
 }
-
-/** 2 ** 30 -> "1.00 GiB". */
-const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
 
 interface Line {
   epoch: string;

@@ -13,6 +13,7 @@ import {
   TORCH_VERSION,
   type TriedPlace,
 } from '../../scripts/find-libtorch.mjs';
+import { gibibytes } from '../bytes.js';
 
 export interface Check {
   name: string;
@@ -123,7 +124,7 @@ export async function runDoctor(): Promise<DoctorReport> {
     node: process.versions.node,
     platform: `${process.platform} ${process.arch}`,
     CPU: `${os.cpus()[0]?.model.trim() ?? 'unknown'}, ${os.availableParallelism()} cores`,
-    memory: `${(os.totalmem() / 2 ** 30).toFixed(1)} GiB`,
+    memory: gibibytes(os.totalmem()),
     'libtorch wanted': TORCH_VERSION,
   };
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);

@@ -1,5 +1,6 @@
 /** Features of a folder of images, in memory or batch by batch. */
 import { type ImageList, listImages, skippedPlace } from '../data/index.js';
+import { gibibytes } from '../bytes.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { World } from '../processes/world.js';
 import type { Model } from '../weights/load.js';
@@ -143,7 +144,7 @@ export async function embed(
       const values = items.length * row.reduce((product, size) => product * size, 1);
       if (values > MAX_VALUES) {
         throw new DataError(
-          `${items.length} images with [${row.join(', ')}] features each are ${(values * 4) / 2 ** 30} GiB, more than 4. ` +
+          `${items.length} images with [${row.join(', ')}] features each are ${gibibytes(4 * values)}, more than 4. ` +
             'Take fewer images at a time, the class token in place of patches, or embedBatches().',
         );
       }

@@ -1,4 +1,5 @@
 /** What a run works with: its settings and images, given anew or read back from its folder. */
+import { gibibytes } from '../bytes.js';
 import { listImages, type ImageList } from '../data/index.js';
 import type { BackboneFactory } from '../models/index.js';
 import { CheckpointError, ConfigError, DataError } from '../errors.js';
@@ -176,7 +177,7 @@ function checkCache(settings: TrainSettings, { localSize }: World): void {
   if (decodedCacheBytes(settings) * localSize < memory) return;
   const each = localSize > 1 ? ` in each of ${localSize} processes` : '';
   throw new ConfigError(
-    `--decoded-cache is ${settings.decodedCache}${each}, and this machine has ${(memory / 2 ** 30).toFixed(1)} GiB of ` +
+    `--decoded-cache is ${settings.decodedCache}${each}, and this machine has ${gibibytes(memory)} of ` +
       'memory: leave room for the training',
   );
 }

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import protobuf from 'protobufjs';
+import { gibibytes } from '../../bytes.js';
 import { CheckpointError } from '../../errors.js';
 
 /** TensorProto.DataType. */
@@ -78,9 +79,7 @@ const MAX_MESSAGE_BYTES = 2 ** 31 - 1;
 export function encodeModel(model: OnnxModel): Uint8Array {
   const weights = model.graph.initializer.reduce((sum, { rawData }) => sum + rawData.length, 0);
   if (weights > MAX_MESSAGE_BYTES - 2 ** 24) {
-    throw new CheckpointError(
-      `the weights are ${(weights / 2 ** 30).toFixed(1)} GiB; an ONNX file holds no more than 2 GiB`,
-    );
+    throw new CheckpointError(`the weights are ${gibibytes(weights)}; an ONNX file holds no more than 2 GiB`);
   }
   const type = modelProto();
   const problem = type.verify(model);
