@@ -25,8 +25,8 @@ const DEPTH = 4;
 const ENTRIES = 20_000;
 /** New runs are looked for this often. */
 const SCAN_MS = 2000;
-/** Looking for them takes at most this share of the time: a slow disk is looked at less often. */
-const SCAN_SHARE = 0.02;
+/** Looking for them takes about this share of the time: a slow disk is looked at less often. */
+const SCAN_SHARE = 0.1;
 
 const isActive = ({ state }: RunSummary): boolean => ['preparing', 'running', 'waiting'].includes(state);
 
@@ -106,6 +106,8 @@ export class RunWatcher {
     const start = performance.now();
     const found = new Map<string, string>();
     for (const root of this.folders.roots) await this.#walk(root, root, 0, found);
+    const now = performance.now();
+    this.#nextScan = now + Math.max(SCAN_MS, (now - start) / SCAN_SHARE);
     for (const [folder, name] of found) {
       if (this.#runs.has(folder)) continue;
       const run = new Run(folder, name);
@@ -113,8 +115,6 @@ export class RunWatcher {
       this.#runs.set(folder, run);
     }
     for (const folder of this.#runs.keys()) if (!found.has(folder)) this.#runs.delete(folder);
-    const now = performance.now();
-    this.#nextScan = now + Math.max(SCAN_MS, (now - start) / SCAN_SHARE);
   }
 
   async #walk(folder: string, root: string, depth: number, found: Map<string, string>): Promise<void> {
@@ -165,17 +165,24 @@ export class RunWatcher {
 
   async #look(): Promise<void> {
     const isSlow = this.#tick++ % SLOW_TICKS === 0;
-    if (performance.now() >= this.#nextScan) await this.scan();
+    // a slow disk holds up nothing else
+    if (performance.now() >= this.#nextScan && this.#scanning === null)
+      void this.scan().then(() => this.#tell(), console.error);
     for (const run of this.all()) {
       const isWatched = isActive(run.summary) || run.isRead;
       const hasNews = (isSlow || isWatched) && (await run.hasNews());
       if (!isSlow && !hasNews) continue;
       await run.look();
-      if (run.isRead)
-        void this.read(run); // a long file is read while others are looked at
+      if (run.isGone) this.#runs.delete(run.path);
+      // a long file is read while others are looked at
+      else if (run.isRead) void this.read(run);
       else if (hasNews) this.events.send({ type: 'metrics', run: run.id, tail: null });
     }
-    // routes look at runs too: what counts is what the pages were told last
+    this.#tell();
+  }
+
+  /** Tells the pages of the runs, if they don't know: routes look at runs too. */
+  #tell(): void {
     const runs = this.list();
     const told = JSON.stringify(runs);
     if (told === this.#told) return;

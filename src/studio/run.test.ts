@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { after, mock, test } from 'node:test';
+import { after, mock, test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { appendLine, metricsPath, writeRunConfig } from '../train/run-folder.js';
@@ -61,6 +61,37 @@ test('a run has its settings as soon as it is found; others are taken with its c
   assert.equal(found.log().elapsed, 8);
 });
 
+/** Listens as a page does, to the end of the test. */
+function listen(t: TestContext, events: EventHub) {
+  const told: StudioEvent[] = [];
+  const end = events.listen((event) => told.push(event));
+  t.after(() => {
+    end();
+    mock.reset();
+  });
+  const until = async (isIt: (event: StudioEvent) => boolean): Promise<void> => {
+    const limit = performance.now() + 10_000;
+    while (!told.some(isIt) && performance.now() < limit) await sleep(50);
+    assert.ok(told.some(isIt), JSON.stringify(told));
+  };
+  return { told, until };
+}
+
+test('new lines, and that a run is gone, are told while a slow disk is still looked through', async (t) => {
+  const [growing, gone] = [makeRun('growing', 3), makeRun('gone', 3)];
+  const events = new EventHub();
+  const watcher = new RunWatcher(new GivenFolders([growing, gone]), events);
+  await watcher.refresh();
+  for (const run of watcher.all()) await watcher.read(run);
+  const { id } = watcher.all().find(({ path: folder }) => folder === growing)!;
+  mock.method(watcher, 'scan', () => new Promise<void>(() => {}));
+  const { until } = listen(t, events);
+  appendLine(metricsPath(growing), { step: 4, imagesPerSecond: 20 });
+  await until((event) => event.type === 'metrics' && event.run === id && event.tail?.now.lines === 2);
+  rmSync(gone, { recursive: true });
+  await until((event) => event.type === 'runs' && event.runs.every((run) => run.id === id));
+});
+
 test('a run whose curves were forgotten still tells that it has new ones', async (t) => {
   const run = makeRun('quiet', 3);
   const events = new EventHub();
@@ -68,16 +99,10 @@ test('a run whose curves were forgotten still tells that it has new ones', async
   await watcher.refresh();
   const found = watcher.all()[0]!;
   await watcher.read(found);
-  const told: StudioEvent[] = [];
-  const end = events.listen((event) => told.push(event));
-  t.after(() => {
-    end();
-    mock.reset();
-  });
+  const { told, until } = listen(t, events);
   mock.timers.enable({ apis: ['Date'], now: Date.now() + 3_600_000 });
   appendLine(metricsPath(run), { step: 4, imagesPerSecond: 20 });
-  const limit = performance.now() + 10_000;
-  while (!told.some(({ type }) => type === 'metrics') && performance.now() < limit) await sleep(50);
+  await until(({ type }) => type === 'metrics');
   assert.deepEqual(
     told.filter(({ type }) => type === 'metrics'),
     [{ type: 'metrics', run: found.id, tail: null }],

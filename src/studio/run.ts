@@ -53,6 +53,11 @@ export class Run {
     return this.#log !== null;
   }
 
+  /** Whether there was no run in its folder any more when it was last looked at. */
+  get isGone(): boolean {
+    return this.#configMark === '';
+  }
+
   /** Its curves. Read by `read()`; what is not looked at for a while is forgotten. */
   log(): MetricsLog {
     this.#used = Date.now();

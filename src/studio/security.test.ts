@@ -180,6 +180,7 @@ describe('another page in the same browser', () => {
     try {
       const page = await browser.newPage();
       await page.goto(studio.url); // the person has the studio open, and its cookie
+      await page.waitForSelector('main h1'); // the link leads on to the page without the token
       await page.goto(`${evil.origin}/evil/index.html`);
       const attempts = (await page.evaluate(`(async () => {
         const tries = {};

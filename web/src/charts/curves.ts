@@ -24,6 +24,8 @@ export const KNOWN_COLUMNS: readonly string[] = [
 
 /** Points across a chart. */
 const WIDTH = 1000;
+/** A part is fetched as wide as this many views. */
+const PART_VIEWS = 3;
 /** New lines are fetched at most this often. */
 const LIVE_MS = 400;
 /** A view that moves is fetched when it has rested this long. */
@@ -43,6 +45,9 @@ export interface Loaded {
   part: View | null;
   axis: Axis;
 }
+
+/** Points that are asked for; up to twice as many lines come as they are. */
+const widthOf = (part: View | null): number => (part === null ? WIDTH : PART_VIEWS * WIDTH);
 
 /** Where a run's curves end on the axis. */
 function endOf({ last, seconds }: RunNow, axis: Axis, run: RunSummary): number {
@@ -162,8 +167,10 @@ export class Curves {
     const { header } = series;
     const missing = now.lines - header.lines;
     if (now.generation !== header.generation || missing < 0) return false;
-    const isBeyond = part !== null && part.to < endOf(header, axis, run);
-    const isHidden = part === null && !header.isExact && 2 * WIDTH * missing < now.lines; // half a pixel
+    const [end, newEnd] = [endOf(header, axis, run), endOf(now, axis, run)];
+    const isBeyond = part !== null && part.to < end;
+    const span = part === null ? newEnd : (part.to - part.from) / PART_VIEWS;
+    const isHidden = !header.isExact && 2 * WIDTH * (newEnd - end) < span; // half a pixel
     if (isBeyond || isHidden) {
       settle(() => (this.nows.value = new Map(this.nows.value).set(id, now)));
       return true;
@@ -171,8 +178,8 @@ export class Curves {
     const added = points.slice(points.length - missing);
     const names = added.flatMap(({ values }) => Object.keys(values));
     const isKnown = names.every((name) => series.columns.has(name) || !this.#columns.includes(name));
-    const isWhole = part === null && header.isExact && now.lines <= 2 * WIDTH && missing <= points.length;
-    if (!isWhole || !isKnown) return false;
+    const isExact = header.isExact && header.count + missing <= 2 * widthOf(part);
+    if (!isExact || !isKnown || missing > points.length) return false;
     const longer = appended(series, { now, points: added });
     this.#show(id, { ...loaded, series: longer, x: positions(longer, axis, run) });
     return true;
@@ -205,7 +212,8 @@ export class Curves {
     this.#busy.set(id, controller);
     const [axis, view] = [this.axis.value, this.view.value];
     const span = view === null ? 0 : view.to - view.from;
-    const part = view === null ? null : { from: view.from - span, to: view.to + span };
+    const around = (span * (PART_VIEWS - 1)) / 2;
+    const part = view === null ? null : { from: view.from - around, to: view.to + around };
     const limits =
       part === null ? {} : { from: toServer(part.from, axis, run), to: toServer(part.to, axis, run) };
     try {
@@ -214,7 +222,7 @@ export class Curves {
         {
           axis: axis === 'time' ? 'time' : 'step',
           ...limits,
-          width: part === null ? WIDTH : 3 * WIDTH,
+          width: widthOf(part),
           columns: [...this.#columns],
         },
         controller.signal,
