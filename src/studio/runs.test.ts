@@ -65,6 +65,13 @@ const linesOfSeries = (bytes: Uint8Array): number => {
 /** As the page writes numbers of this size. */
 const short = (value: number): string => String(Number(value.toPrecision(4)));
 const newest = (column: string): string => `[data-column="${column}"] .newest`;
+/** What a chart says it shows. */
+const inWords = async (column: string): Promise<string> =>
+  String(
+    await studio.page.evaluate(
+      `document.querySelector('[data-column="${column}"] .plot').getAttribute('aria-label')`,
+    ),
+  );
 const exactly = (text: string): RegExp => new RegExp(`(^|\\s)${text.replace('.', '\\.')}$`);
 const openRun = async (name: string): Promise<void> => {
   await studio.show('#/runs');
@@ -97,10 +104,7 @@ describe('the section Runs', () => {
       await studio.page.evaluate(`document.querySelector('[data-column="${column}"]').scrollIntoView()`);
       await studio.page.waitForSelector(`[data-column="${column}"] canvas`);
     }
-    const described = await studio.page.evaluate(
-      `document.querySelector('[data-column="loss"] .plot').getAttribute('aria-label')`,
-    );
-    assert.match(String(described), new RegExp(`${short(last.loss)} at 6, lowest`));
+    assert.match(await inWords('loss'), new RegExp(`${short(last.loss)} at 6, lowest`));
 
     await studio.page.click('[data-column="loss"] details summary');
     const table = await studio.text('[data-column="loss"] table', /step/);
@@ -237,10 +241,7 @@ describe('the section Runs', () => {
     appendFileSync(metricsPath(run), line(4002, 3.25));
     await studio.text(newest('loss'), exactly('3.25'));
     assert.equal(requests.end(), 0);
-    const described = await studio.page.$eval('[data-column="loss"] .plot', (one) =>
-      one.getAttribute('aria-label'),
-    );
-    assert.match(described ?? '', /3\.25 at 4,002, lowest 3, highest 3\.25/);
+    assert.match(await inWords('loss'), /3\.25 at 4,002, lowest 3, highest 3\.25/);
   });
 
   it('catches up on what was written while the page was hidden, also when another page has heard of it', async (t) => {
