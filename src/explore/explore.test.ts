@@ -84,7 +84,7 @@ describe('the graph', () => {
       assert.ok(a!.every((other) => other % 6 === row % 6));
       same += a!.filter((other) => b!.includes(other)).length;
     }
-    assert.ok(same >= 0.95 * 3000, `${same} of 3000`); // threads link the graph in another order each time: 0.972 was the least of 120
+    assert.ok(same >= 0.98 * 3000, `${same} of 3000`);
     const three = await index.neighbours(3);
     assert.deepEqual([...three.rows.subarray(9, 12)], [...exact.rows.subarray(15, 18)]);
   });

@@ -15,6 +15,10 @@ const CONNECTIVITY = 16;
 const EXPANSION_ADD = 128;
 const EXPANSION_SEARCH = 128;
 
+/**
+ * A graph of fewer nodes is added to one by one: threads that link the first ones at the same time don't find each other.
+ */
+const SEQUENTIAL = 1024;
 /** Rows that are added or asked at a time, between which other work of the thread gets its turn. */
 const BLOCK = 4096;
 
@@ -75,9 +79,9 @@ export class VectorIndex {
     onProgress?: (done: number) => void,
     signal?: AbortSignal,
   ): Promise<void> {
-    for (let start = 0; start < ids.length; start += BLOCK) {
+    for (let start = 0, end; start < ids.length; start = end) {
       signal?.throwIfAborted();
-      const end = Math.min(start + BLOCK, ids.length);
+      end = Math.min(start + (this.size < SEQUENTIAL ? 1 : BLOCK), ids.length);
       const keys = BigUint64Array.from(ids.subarray(start, end), BigInt);
       this.#index.add(keys, rows.subarray(start * this.width, end * this.width));
       onProgress?.(end);
