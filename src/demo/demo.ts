@@ -17,7 +17,7 @@ import type { StepMetrics, TrainEvent } from '../train/events.js';
 import { chooseDevice } from '../train/hardware.js';
 import { PAPER } from '../train/presets.js';
 import { isRunFolder, lockRunFolder, readLines, metricsPath } from '../train/run-folder.js';
-import { writeFileWhole } from '../atomic-file.js';
+import { writeFileWhole } from '../files/atomic-file.js';
 import type { TrainSettings } from '../train/settings.js';
 import { train } from '../train/train.js';
 import { packageVersion } from '../version.js';

@@ -19,7 +19,7 @@ import {
 import { ConfigError, DataError } from '../errors.js';
 import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, noGrad, scope } from '../torch/index.js';
-import { writeFileWhole } from '../atomic-file.js';
+import { writeFileWhole } from '../files/atomic-file.js';
 import { appendLine, readLines } from '../train/run-folder.js';
 import type { Model } from '../weights/load.js';
 import { defaultEvalSizes, checkEvalSizes, type EvalSizes } from './features.js';

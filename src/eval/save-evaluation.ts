@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { DataError } from '../errors.js';
-import { writeFileWhole } from '../atomic-file.js';
+import { writeFileWhole } from '../files/atomic-file.js';
 import { evaluationsPath } from '../train/run-folder.js';
 import { locateWeights } from '../weights/locate.js';
 

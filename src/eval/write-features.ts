@@ -7,7 +7,7 @@
  * Each file is written beside and renamed.
  */
 import path from 'node:path';
-import { writeFileWhole } from '../atomic-file.js';
+import { writeFileWhole } from '../files/atomic-file.js';
 import { ConfigError } from '../errors.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { writeSafetensors } from '../weights/safetensors.js';

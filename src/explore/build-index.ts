@@ -7,7 +7,7 @@ import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:f
 import path from 'node:path';
 import { type ImageItem, type ImageList, listImages, skippedPlace } from '../data/index.js';
 import { checkEvalSizes, defaultEvalSizes, featureBatches } from '../eval/features.js';
-import { writeFileWhole } from '../atomic-file.js';
+import { writeFileWhole } from '../files/atomic-file.js';
 import { ConfigError, DataError } from '../errors.js';
 import { lockRunFolder } from '../train/run-folder.js';
 import { packageVersion } from '../version.js';

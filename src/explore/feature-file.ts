@@ -3,9 +3,9 @@
  * Single rows are read where they lie; a search needs a few dozen of a million.
  */
 import { DataError } from '../errors.js';
-import { FileBytes } from '../weights/file-bytes.js';
+import { FileBytes } from '../files/file-bytes.js';
 import { filePrefix, readSafetensorsHeader } from '../weights/safetensors.js';
-import { writeWhole } from '../atomic-file.js';
+import { writeWhole } from '../files/atomic-file.js';
 
 /** How far a row's squared length may be from 1; float32 rounding is a thousand times below. */
 const LENGTH_TOLERANCE = 1e-3;

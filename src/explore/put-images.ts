@@ -3,7 +3,7 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync } from 'n
 import path from 'node:path';
 import { listImages } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import { writeFileWhole } from '../atomic-file.js';
+import { writeFileWhole } from '../files/atomic-file.js';
 import type { ImageIndex } from './image-index.js';
 
 export interface PutOptions {

@@ -20,7 +20,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
 import sharp from 'sharp';
-import { writeFileWhole } from '../atomic-file.js';
+import { writeFileWhole } from '../files/atomic-file.js';
 import { buildIndex } from '../explore/build-index.js';
 import { ImageIndex } from '../explore/image-index.js';
 import { type IndexManifest, manifestPath, readManifest, sealFile } from '../explore/index-format.js';

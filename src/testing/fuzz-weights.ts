@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { CheckpointError } from '../errors.js';
 import { isDType, scope } from '../torch/index.js';
-import { FileBytes } from '../weights/file-bytes.js';
+import { FileBytes } from '../files/file-bytes.js';
 import { PthFile, PthTensor } from '../weights/pth.js';
 import { readSafetensors } from '../weights/safetensors.js';
 import { openWeights } from '../weights/weights-file.js';

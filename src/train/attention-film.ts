@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
-import { writeFileWhole } from '../atomic-file.js';
+import { writeFileWhole } from '../files/atomic-file.js';
 import { decodeImage, type ImageItems, PhiloxStream, Purpose } from '../data/index.js';
 import { DataError, DinoError } from '../errors.js';
 import { npyBytes } from '../eval/write-features.js';

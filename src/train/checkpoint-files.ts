@@ -15,8 +15,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, s
 import path from 'node:path';
 import { z } from 'zod';
 import { CheckpointError } from '../errors.js';
-import { FileBytes } from '../weights/file-bytes.js';
-import { syncFolder, writeFileWhole, writeWhole } from '../atomic-file.js';
+import { FileBytes } from '../files/file-bytes.js';
+import { syncFolder, writeFileWhole, writeWhole } from '../files/atomic-file.js';
 
 /** Bytes that are hashed and written, or read and hashed, at a time. */
 const PART_BYTES = 16 * 2 ** 20;

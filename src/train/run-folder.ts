@@ -16,7 +16,7 @@ import { hostname } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { CheckpointError, DataError } from '../errors.js';
-import { writeFileWhole } from '../atomic-file.js';
+import { writeFileWhole } from '../files/atomic-file.js';
 import { savedSettingsSchema, type TrainSettings } from './settings.js';
 
 /** config.json of a run. */

@@ -14,7 +14,7 @@ import { writeTinyRun } from '../testing/saved-run.js';
 import { fromTypedArray, noGrad, rand, type Tensor, tensor, zeros } from '../torch/index.js';
 import { exportWeights } from './export.js';
 import { loadModel } from './load.js';
-import { FileBytes } from './file-bytes.js';
+import { FileBytes } from '../files/file-bytes.js';
 import { PthFile, PthTensor } from './pth.js';
 import { writePth, type PthValue } from './pth-write.js';
 import { readSafetensors } from './safetensors.js';

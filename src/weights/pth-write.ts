@@ -4,7 +4,7 @@
  */
 import { CheckpointError } from '../errors.js';
 import { elementSize, scope, Tensor, type DType } from '../torch/index.js';
-import { writeWhole } from '../atomic-file.js';
+import { writeWhole } from '../files/atomic-file.js';
 import { ZipWriter } from './zip-write.js';
 
 /** What a PyTorch file can be made of: a Map is a dict, an array a list. */

@@ -6,7 +6,7 @@
  */
 import { CheckpointError } from '../errors.js';
 import { elementSize, fromTypedArray, isDType, scope, type Tensor } from '../torch/index.js';
-import { FileBytes } from './file-bytes.js';
+import { FileBytes } from '../files/file-bytes.js';
 import { type PickleOptions, readPickle, readPickleAt } from './pickle.js';
 import { addGlobal, type Budget, isShape, PickleGlobal, show } from './pickle-values.js';
 import { typedView } from './typed-view.js';

@@ -6,9 +6,9 @@
  */
 import { CheckpointError } from '../errors.js';
 import { elementSize, fromTypedArray, noGrad, scope, type DType, type Tensor } from '../torch/index.js';
-import { FileBytes } from './file-bytes.js';
+import { FileBytes } from '../files/file-bytes.js';
 import { typedView } from './typed-view.js';
-import { writeWhole } from '../atomic-file.js';
+import { writeWhole } from '../files/atomic-file.js';
 
 /** The reference implementation refuses longer headers too. */
 const MAX_HEADER_BYTES = 100_000_000;

@@ -6,7 +6,7 @@
  */
 import { crc32 } from 'node:zlib';
 import { CheckpointError } from '../errors.js';
-import type { FileBytes } from './file-bytes.js';
+import type { FileBytes } from '../files/file-bytes.js';
 import { show } from './pickle-values.js';
 
 const END_SIGNATURE = 0x06054b50;

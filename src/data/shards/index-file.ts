@@ -13,7 +13,7 @@
 import { closeSync, fstatSync, mkdirSync, openSync, readSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { writeWhole } from '../../atomic-file.js';
+import { writeWhole } from '../../files/atomic-file.js';
 import { PackedImages } from '../packed-images.js';
 import type { ScannedShard } from './shard-part.js';
 

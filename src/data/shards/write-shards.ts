@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:f
 import { type FileHandle, open, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { writeFileWhole } from '../../atomic-file.js';
+import { writeFileWhole } from '../../files/atomic-file.js';
 import { ConfigError, DataError } from '../../errors.js';
 import { sniffFormat } from '../decode.js';
 import { ImageReader } from '../image-reader.js';

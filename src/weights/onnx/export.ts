@@ -9,7 +9,7 @@ import { CheckpointError, ConfigError } from '../../errors.js';
 import { type Backbone, IMAGENET_MEAN, IMAGENET_STD, VisionTransformer } from '../../models/index.js';
 import { packageVersion } from '../../version.js';
 import type { Model } from '../load.js';
-import { writeFileWhole } from '../../atomic-file.js';
+import { writeFileWhole } from '../../files/atomic-file.js';
 import { addResNet, addXCiT, isResNet, isXCiT } from './convolutional.js';
 import { GraphBuilder } from './graph-builder.js';
 import { encodeModel, type OnnxModel } from './proto.js';

@@ -1,7 +1,8 @@
 /** Files that are whole or not there: written beside their place, then renamed. */
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import path from 'node:path';
-import { DataError, DinoError } from './errors.js';
+import { DataError, DinoError } from '../errors.js';
+import { type Failure, refuseLinks } from './guarded.js';
 
 /** The largest part that one write call takes. */
 const MAX_PART_BYTES = 2 ** 30;
@@ -10,7 +11,9 @@ export interface WriteOptions {
   /** The file outlasts a power cut (default). Without it, a file that can be made again is written faster. */
   flush?: boolean;
   /** What is thrown when the disk is full or the folder is not writable: DataError by default. */
-  failure?: new (message: string, options?: ErrorOptions) => DinoError;
+  failure?: Failure;
+  /** A run or index folder, perhaps a stranger's: a link below it, on the way to the file, is refused. */
+  within?: string | undefined;
 }
 
 function writeFully(fd: number, bytes: Uint8Array): void {
@@ -44,7 +47,8 @@ export function writeWhole(
   fill: (write: (bytes: Uint8Array) => void) => void,
   options: WriteOptions = {},
 ): void {
-  const { flush = true, failure = DataError } = options;
+  const { flush = true, failure = DataError, within } = options;
+  if (within !== undefined) refuseLinks(within, path.dirname(file), failure);
   const partial = `${file}.partial-${process.pid}`; // two processes may write one file
   let fd: number | undefined;
   try {

@@ -1,6 +1,7 @@
 /** Reading a file of weights piece by piece, never more than asked for. */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
 import { CheckpointError } from '../errors.js';
+import { openToRead } from './guarded.js';
 
 /** The largest part that one read call takes. */
 const MAX_PART_BYTES = 2 ** 30;
@@ -10,19 +11,17 @@ export class FileBytes implements Disposable {
   readonly size: number;
   readonly #fd: number;
 
-  /** @throws CheckpointError when it can't be opened or is no file. */
-  constructor(readonly file: string) {
-    try {
-      this.#fd = openSync(file, 'r');
-    } catch (error) {
-      throw new CheckpointError(`${file} can't be opened: ${(error as Error).message}`, { cause: error });
-    }
-    const stat = fstatSync(this.#fd);
-    if (!stat.isFile()) {
-      closeSync(this.#fd);
-      throw new CheckpointError(`${file} is no file`);
-    }
-    this.size = stat.size;
+  /**
+   * @param within - A run or index folder, perhaps a stranger's: below it no link is followed.
+   * @throws CheckpointError when it can't be opened or is not a regular file.
+   */
+  constructor(
+    readonly file: string,
+    within?: string,
+  ) {
+    const opened = openToRead(file, { within, maxBytes: Infinity, failure: CheckpointError });
+    this.#fd = opened.fd;
+    this.size = opened.size;
   }
 
   /** @throws CheckpointError when the file ends before. */

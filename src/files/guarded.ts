@@ -1,0 +1,192 @@
+/**
+ * Opening what somebody else may have put there. People open run and index folders that others made: from a colleague, a
+ * download, a shared disk. A link in such a folder must not lead a write out of it, a FIFO or a device must not hold a
+ * reader up for ever, and no file may fill the memory. Everything in this package that opens a file of such a folder goes
+ * through this module.
+ *
+ * `within` names the folder that was given, which may itself be reached through links; below it no link is followed, for
+ * reading or writing. (A folder in which somebody else writes at this very moment is not guarded against: between the look
+ * at a name and its opening, only the last part is held by O_NOFOLLOW.)
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  readlinkSync,
+  rmSync,
+  type Stats,
+} from 'node:fs';
+import path from 'node:path';
+import { DataError, type DinoError } from '../errors.js';
+
+/** How an error is made; a DataError by default. */
+export type Failure = new (message: string, options?: ErrorOptions) => DinoError;
+
+export interface GuardOptions {
+  /** The folder below which no link is followed. Without it links are: the file is one that the caller was given. */
+  within?: string | undefined;
+  /** What is thrown; DataError by default. */
+  failure?: Failure;
+}
+
+export interface ReadOptions extends GuardOptions {
+  /** The most bytes that the file may have; the file is refused before any is read. */
+  maxBytes: number;
+}
+
+/** The most that a small text of a run or index (settings, a manifest, an evaluation) may have, in bytes. */
+export const SMALL_FILE_BYTES = 16 * 2 ** 20;
+
+// 0 where the system lacks them (Windows), where links need rights that a stranger's archive doesn't have
+const NO_FOLLOW = constants.O_NOFOLLOW ?? 0;
+// a FIFO without a writer would hold open() up for ever
+const NO_WAIT = constants.O_NONBLOCK ?? 0;
+
+/** What a thing is, for people: "a FIFO", "a folder". */
+export function kindOf(stat: Stats): string {
+  if (stat.isFile()) return 'a regular file';
+  if (stat.isDirectory()) return 'a folder';
+  if (stat.isSymbolicLink()) return 'a symbolic link';
+  if (stat.isFIFO()) return 'a FIFO';
+  if (stat.isSocket()) return 'a socket';
+  return 'a device';
+}
+
+/**
+ * Checks that no part of a path below a folder is a symbolic link. Parts that don't exist are fine.
+ *
+ * @throws `failure` that names the link and where it leads, or when the path is not below the folder.
+ */
+export function refuseLinks(within: string, file: string, failure: Failure = DataError): void {
+  const relative = path.relative(within, file);
+  if (relative === '') return;
+  if (relative.split(path.sep)[0] === '..' || path.isAbsolute(relative))
+    throw new failure(`internal: ${file} is not in ${within}`);
+  let at = within;
+  for (const part of relative.split(path.sep)) {
+    at = path.join(at, part);
+    let stat: Stats | undefined;
+    try {
+      stat = lstatSync(at, { throwIfNoEntry: false });
+    } catch (error) {
+      throw new failure(`${at} can't be opened: ${(error as Error).message}`, { cause: error });
+    }
+    if (stat === undefined) return;
+    if (stat.isSymbolicLink())
+      throw new failure(
+        `${at} is a symbolic link (to ${JSON.stringify(readlinkSync(at))}): links inside a run or index folder are not ` +
+          'followed, because they can lead out of it. If you trust it, put what it leads to in its place.',
+      );
+  }
+}
+
+function open(file: string, flags: number, { within, failure = DataError }: GuardOptions): number {
+  if (within !== undefined) refuseLinks(within, file, failure);
+  let fd: number;
+  try {
+    fd = openSync(file, flags | NO_WAIT | (within === undefined ? 0 : NO_FOLLOW), 0o644);
+  } catch (error) {
+    throw new failure(`${file} can't be opened: ${(error as Error).message}`, { cause: error });
+  }
+  const stat = fstatSync(fd);
+  if (stat.isFile()) return fd;
+  closeSync(fd);
+  throw new failure(`${file} can't be opened: expected a regular file, it is ${kindOf(stat)}.`);
+}
+
+/**
+ * Opens a regular file for reading. Close what it gives.
+ *
+ * @throws `failure` when it isn't there, is a folder, FIFO, socket or device, is larger than `maxBytes`, or is reached
+ *   through a link below `within`.
+ */
+export function openToRead(file: string, options: ReadOptions): { fd: number; size: number } {
+  const { maxBytes, failure = DataError } = options;
+  const fd = open(file, constants.O_RDONLY, options);
+  const { size } = fstatSync(fd);
+  if (size > maxBytes) {
+    closeSync(fd);
+    throw new failure(`${file} has ${size} bytes; at most ${maxBytes} are read of such a file.`);
+  }
+  return { fd, size };
+}
+
+/** A regular file's bytes. @throws As openToRead(). */
+export function readGuarded(file: string, options: ReadOptions): Buffer<ArrayBuffer> {
+  const { fd, size } = openToRead(file, options);
+  try {
+    const bytes = Buffer.from(new ArrayBuffer(size));
+    let done = 0;
+    // it may have become shorter; what was added since is left out
+    for (let count = -1; done < size && count !== 0; done += count)
+      count = readSync(fd, bytes, done, Math.min(2 ** 30, size - done), done);
+    return bytes.subarray(0, done);
+  } catch (error) {
+    const { failure = DataError } = options;
+    throw new failure(`${file} can't be read: ${(error as Error).message}`, { cause: error });
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** A regular file's text, null when there is none. @throws As openToRead(). */
+export function readTextIfThere(file: string, options: ReadOptions): string | null {
+  const { within, failure } = options;
+  if (within !== undefined) refuseLinks(within, file, failure);
+  if (lstatSync(file, { throwIfNoEntry: false }) === undefined) return null;
+  return readGuarded(file, options).toString('utf8');
+}
+
+export interface GuardedWrite extends GuardOptions {
+  within: string;
+  /** `append` (default) writes after what is there, `empty` cuts it off first, `new` wants that there is nothing. */
+  start?: 'append' | 'empty' | 'new';
+}
+
+/**
+ * Opens a regular file of a folder for writing in place; makes it when it isn't there. Close what it gives.
+ *
+ * @throws `failure` as openToRead(), and when the file has a second name (a hard link): what is written would change that
+ *   file too.
+ */
+export function openToWrite(file: string, options: GuardedWrite): number {
+  const { start = 'append', failure = DataError } = options;
+  const made = constants.O_CREAT | (start === 'new' ? constants.O_EXCL : 0);
+  const fd = open(file, constants.O_RDWR | constants.O_APPEND | made, options);
+  if (fstatSync(fd).nlink > 1) {
+    closeSync(fd);
+    throw new failure(
+      `${file} is also known by another name (a hard link): writing here would change that file too. ` +
+        'Put a copy of it in its place.',
+    );
+  }
+  if (start === 'empty') ftruncateSync(fd);
+  return fd;
+}
+
+/** Makes a folder and those above it, below `within`. @throws `failure` when one of them is a link or can't be made. */
+export function makeFolder(
+  folder: string,
+  { within, failure = DataError }: GuardOptions & { within: string },
+): void {
+  refuseLinks(within, folder, failure);
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw new failure(`${folder} can't be made: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** Deletes a file or folder below `within`, if it is there; a link itself, never what it leads to. @throws `failure` as makeFolder(). */
+export function removeWithin(
+  place: string,
+  { within, failure = DataError }: GuardOptions & { within: string },
+): void {
+  refuseLinks(within, path.dirname(place), failure);
+  rmSync(place, { recursive: true, force: true });
+}
