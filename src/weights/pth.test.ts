@@ -303,7 +303,7 @@ describe('PthFile', () => {
     refused('text', Buffer.from('<html>not found</html>'), /no PyTorch file/);
     refused('a pickle of something else', ops('N'), /no PyTorch file/);
     assert.throws(() => new PthFile(path.join(folder, 'absent.pth')), /can't be opened/);
-    assert.throws(() => new PthFile(folder), /is no file/);
+    assert.throws(() => new PthFile(folder), /expected a regular file, it is a folder/);
     const legacy = readFileSync(fixture('legacy.pth'));
     refused('cut off', legacy.subarray(0, -4), /ends before its storages do/);
     refused(
