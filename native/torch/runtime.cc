@@ -10,6 +10,7 @@
 #include <torch/version.h>
 
 #include <dlfcn.h>
+#include <stdlib.h>
 
 #include <mutex>
 
@@ -77,6 +78,12 @@ Napi::Value open_library(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), dlerror());
 }
 
+// setEnvironment(name, value): what the libraries in this process read with getenv(). A worker thread's process.env is a
+// copy that they never see. Call it before other threads read the environment.
+void set_environment(const Napi::CallbackInfo& info) {
+  setenv(info[0].As<Napi::String>().Utf8Value().c_str(), info[1].As<Napi::String>().Utf8Value().c_str(), 1);
+}
+
 // deviceCount(type) -> how many devices of that type libtorch sees: 0 where its backend isn't there
 Napi::Value device_count(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -108,6 +115,7 @@ void register_runtime(Napi::Env env, Napi::Object exports) {
   exports.Set("generatorState", Napi::Function::New(env, generator_state));
   exports.Set("setGeneratorState", Napi::Function::New(env, set_generator_state));
   exports.Set("openLibrary", Napi::Function::New(env, open_library));
+  exports.Set("setEnvironment", Napi::Function::New(env, set_environment));
   exports.Set("deviceCount", Napi::Function::New(env, device_count));
   exports.Set("synchronize", Napi::Function::New(env, synchronize));
   exports.Set("version", Napi::String::New(env, TORCH_VERSION));

@@ -76,6 +76,8 @@ export interface NativeTorch extends NativeDistributed {
   generatorState(generator: GeneratorHandle): TensorHandle;
   setGeneratorState(generator: GeneratorHandle, state: TensorHandle): void;
   openLibrary(path: string): string | null;
+  /** Sets a variable of the process's own environment, also from a worker thread, whose process.env is a copy. */
+  setEnvironment(name: string, value: string): void;
   deviceCount(type: string): number;
   synchronize(device: string): void;
   cpuCapability(): string;
@@ -88,6 +90,21 @@ export const addonPath = path.resolve(
   path.dirname(fileURLToPath(import.meta.url)),
   '../../native/torch/build/torch.node',
 );
+
+/** MKL's branch for each of ATen's instruction levels; below AVX2 there is no strict one. */
+const MKL_BRANCHES: Readonly<Record<string, string>> = { AVX512: 'AVX512,STRICT', AVX2: 'AVX2,STRICT' };
+
+/**
+ * MKL takes another path through a product when its operands lie elsewhere in memory, and the result differs in the last
+ * bits: two loads of the same weights would give two features, and a resumed run would leave the path of the one that was
+ * never stopped. Its strict mode of conditional numerical reproducibility forbids that. It is read at the first product,
+ * so it is set as soon as the addon is there; whoever has set MKL_CBWR keeps it. docs/performance.md has what it costs.
+ * (oneMKL Developer Guide, "Reproducibility Conditions".)
+ */
+function holdProductsToTheirBits(addon: NativeTorch): void {
+  const branch = MKL_BRANCHES[addon.cpuCapability()];
+  if (branch !== undefined && process.env['MKL_CBWR'] === undefined) addon.setEnvironment('MKL_CBWR', branch);
+}
 
 function load(): NativeTorch {
   if (!existsSync(addonPath)) {
@@ -102,7 +119,9 @@ function load(): NativeTorch {
   // 300,000). It must be in the environment before libgomp is loaded.
   if (process.env['OMP_WAIT_POLICY'] === undefined) process.env['GOMP_SPINCOUNT'] ??= '3000';
   try {
-    return createRequire(import.meta.url)(addonPath) as NativeTorch;
+    const addon = createRequire(import.meta.url)(addonPath) as NativeTorch;
+    holdProductsToTheirBits(addon);
+    return addon;
   } catch (error) {
     throw new EngineError(
       `${addonPath} can't be loaded: ${error instanceof Error ? error.message : String(error)}. ` +
