@@ -5,7 +5,8 @@
 import { EngineError, ShapeError } from '../errors.js';
 import { dtypeCode, isDType, memoryFormatCode } from './dtype.js';
 import { GeneratorOwner, TensorOwner, tensorFromHandle } from './handle-owner.js';
-import { native, type ArgumentInfo, type OperatorInfo, type TensorHandle } from './native.js';
+import type { TensorHandle } from './handles.js';
+import { native, type ArgumentInfo, type OperatorInfo } from './native.js';
 
 interface Overload extends OperatorInfo {
   name: string;

@@ -1,6 +1,7 @@
 /** Random number generators with a seed and a state that can be saved: PyTorch's own (mt19937 on the CPU). */
 import { GeneratorOwner } from './handle-owner.js';
-import { native, type GeneratorHandle } from './native.js';
+import type { GeneratorHandle } from './handles.js';
+import { native } from './native.js';
 import { Tensor } from './tensor.js';
 
 /** A source of random numbers for operators that take `{ generator }`. */

@@ -1,7 +1,8 @@
 /** Modes that hold while a function runs: no gradients, inference, autocast. Each restores what it found. */
 import { assertDevice } from './device.js';
 import { dtypeCode, type DType } from './dtype.js';
-import { native, type TensorHandle } from './native.js';
+import type { TensorHandle } from './handles.js';
+import { native } from './native.js';
 import { Tensor } from './tensor.js';
 
 function synchronous<T>(name: string, result: T): T {

@@ -1,5 +1,5 @@
 /** Types of native/torch's process groups: process-group.cc, reducer.cc, sync-batch-norm.cc. */
-import type { NativeHandle, TensorHandle } from './native.js';
+import type { NativeHandle, TensorHandle } from './handles.js';
 
 export type StoreHandle = NativeHandle<'store'>;
 export type GroupHandle = NativeHandle<'process group'>;
