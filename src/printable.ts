@@ -3,7 +3,8 @@
  * ours. A terminal takes control characters as commands, and a line break lets such text look like a line of ours.
  *
  *   printable()     where foreign text is put into a message: it stays on its line
- *   terminalText()  where a whole message goes to a terminal or a log: its own line breaks and tabs stay
+ *   messageText()   where a whole message goes to a terminal or a log: its own line breaks and tabs stay
+ *   terminalText()  where results go there
  */
 
 // C0, DEL, C1; line and paragraph separators; what turns the direction of writing round
@@ -19,8 +20,15 @@ function escaped(character: string): string {
 /** Foreign text on one line, each control character as JavaScript writes it in a string: `\n`, `\u001b`. */
 export const printable = (text: string): string => text.replace(UNPRINTABLE, escaped);
 
-/** A whole message: control characters other than line breaks and tabs as printable() writes them. */
+/** A whole text of ours: control characters other than line breaks and tabs as printable() writes them. */
 export const terminalText = (text: string): string => text.replace(COMMANDS, escaped);
+
+/** The same with every further line set in, so that none of them looks like a message of its own. */
+export const messageText = (text: string): string => terminalText(text).replace(/\n(?=\S)/g, '\n  ');
+
+/** An error with its stack, for a log. */
+export const stackText = (error: unknown): string =>
+  messageText(error instanceof Error ? (error.stack ?? error.message) : String(error));
 
 /** An error's message, which may quote names and contents of files. */
 export const messageOf = (error: unknown): string =>

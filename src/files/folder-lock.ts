@@ -460,7 +460,6 @@ export async function lockFolder(folder: string, options: LockOptions = {}): Pro
   try {
     makeFolder(folder, { within: folder });
     for (;;) {
-      options.signal?.throwIfAborted();
       const chain = readChain(folder);
       const last = chain.at(-1);
       if (last !== undefined) {

@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
-import { newestCheckpoint } from '../train/checkpoint-files.js';
+import { newestCheckpoint, runOfCheckpoint } from '../train/checkpoint-files.js';
 import type { TrainSettings } from '../train/settings.js';
 import { isRunFolder, readRunConfig } from '../train/run-folder.js';
 
@@ -17,6 +17,8 @@ export interface LocatedWeights {
   file: string;
   /** The run that it belongs to, when there is one. */
   run: string | null;
+  /** The run or checkpoint folder below which no link is followed; null for a file that the caller named. */
+  within: string | null;
   settings: TrainSettings | null;
   /** Step of the checkpoint; null for a lone file. */
   step: number | null;
@@ -41,6 +43,7 @@ function fromCheckpoint(folder: string, key: CheckpointKey): LocatedWeights {
   const step = /^step-(\d+)$/.exec(path.basename(path.resolve(folder)))?.[1];
   return {
     file: path.join(folder, `${key}.safetensors`),
+    within: runOfCheckpoint(folder),
     run: settings === null ? null : run,
     settings,
     step: step === undefined ? null : Number(step),
@@ -65,7 +68,7 @@ function fromPretrained(folder: string, file?: string): LocatedWeights | null {
     return null;
   const heads = (config as Record<string, unknown>)['num_attention_heads'];
   const numHeads = Number.isInteger(heads) && (heads as number) > 0 ? (heads as number) : null;
-  return { file: found, run: null, settings: null, step: null, numHeads };
+  return { file: found, run: null, within: null, settings: null, step: null, numHeads };
 }
 
 /**
@@ -95,6 +98,8 @@ export function locateWeights(weights: string, key: string): LocatedWeights {
   if (existsSync(path.join(beside, 'state.json')) && weights.endsWith('.safetensors'))
     return { ...fromCheckpoint(beside, checkpointKey(key)), file: weights };
   const isPretrained = PRETRAINED_FILES.includes(path.basename(weights));
-  const lone: LocatedWeights = { file: weights, run: null, settings: null, step: null, numHeads: null };
+  const lone: LocatedWeights = {
+    ...{ file: weights, run: null, within: null, settings: null, step: null, numHeads: null },
+  };
   return (isPretrained ? fromPretrained(beside, weights) : null) ?? lone;
 }
