@@ -47,7 +47,7 @@ export class RunLog {
   close(): void {
     const problem = this.#waiting.length > 0 ? this.#write() : null;
     if (problem === null) return;
-    this.#warn(`${problem}. ${this.#count(this.#waiting.length + this.#lost)} of it lost.`);
+    this.#warn(`${problem}. ${this.#count(this.#waiting.length + this.#lost)} lost.`);
     this.#waiting = [];
   }
 

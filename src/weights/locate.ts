@@ -5,6 +5,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
+import { printable } from '../printable.js';
 import { newestCheckpoint, runOfCheckpoint } from '../train/checkpoint-files.js';
 import type { TrainSettings } from '../train/settings.js';
 import { isRunFolder, readRunConfig } from '../train/run-folder.js';
@@ -77,7 +78,7 @@ function fromPretrained(folder: string, file?: string): LocatedWeights | null {
  */
 export function locateWeights(weights: string, key: string): LocatedWeights {
   const stat = statSync(weights, { throwIfNoEntry: false });
-  if (stat === undefined) throw new CheckpointError(`${weights} does not exist`);
+  if (stat === undefined) throw new CheckpointError(`${printable(weights)} does not exist`);
   if (stat.isDirectory()) {
     if (existsSync(path.join(weights, 'teacher.safetensors')))
       return fromCheckpoint(weights, checkpointKey(key));
@@ -85,11 +86,12 @@ export function locateWeights(weights: string, key: string): LocatedWeights {
     if (pretrained !== null) return pretrained;
     if (existsSync(path.join(weights, 'config.json'))) {
       const newest = newestCheckpoint(weights);
-      if (newest === null) throw new CheckpointError(`${weights} is a run without a checkpoint yet`);
+      if (newest === null)
+        throw new CheckpointError(`${printable(weights)} is a run without a checkpoint yet`);
       return fromCheckpoint(newest, checkpointKey(key));
     }
     throw new CheckpointError(
-      `${weights} is neither a run folder (config.json), a checkpoint folder (teacher.safetensors) nor a folder of ` +
+      `${printable(weights)} is neither a run folder (config.json), a checkpoint folder (teacher.safetensors) nor a folder of ` +
         `Hugging Face's (config.json with ${PRETRAINED_FILES.join(' or ')})`,
     );
   }
