@@ -58,8 +58,8 @@ function start(options: object = {}, before: readonly string[] = []): Child {
   return {
     process: child,
     next: async () => {
-      const { value, done } = await lines.next();
-      return done === true ? 'ended' : value;
+      const line = (await lines.next()) as IteratorResult<string, undefined>;
+      return line.value ?? 'ended';
     },
     say: (line) => void child.stdin.write(`${line}\n`),
     kill: async () => {
@@ -247,7 +247,7 @@ test('a copy of a folder is not held by who holds the original', async () => {
   assert.equal(await child.next(), 'ended');
 });
 
-test('a signal goes to who holds the folder, and to nobody that a lock names', async () => {
+test('a signal goes to who holds the folder, and to nobody that a lock names', () => {
   const own = mine();
   for (const [lock, expected] of [
     [{ ...own, pid: -1, id: 'aa' }, /No process holds/],

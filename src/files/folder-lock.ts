@@ -61,7 +61,7 @@ const successorPath = (folder: string, id: string): string => path.join(folder, 
 interface LockText {
   pid: number;
   host: string;
-  /** As processState() tells it; null in a lock of version 0.4 or earlier, which has the two above alone. */
+  /** As processState() tells it; null in a lock of version 0.1, which has the two above alone. */
   started: string | null;
   /** As numberSpace() tells it. */
   space: string | null;
