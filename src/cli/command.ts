@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError, type Option } from 'commander';
 import { ConfigError } from '../errors.js';
+import { messageText, terminalText } from '../printable.js';
 import { didYouMean } from '../train/nearest.js';
 
 /** Ctrl-C ended the command in good order; exit code 130. */
@@ -54,7 +55,7 @@ export class Output {
 
   /** A line about what is happening. */
   note(line: string): void {
-    if (!this.isSilent) process.stderr.write(`${line}\n`);
+    if (!this.isSilent) process.stderr.write(`${messageText(line)}\n`);
   }
   warn(line: string): void {
     this.note(`warning: ${line}`);
@@ -62,7 +63,9 @@ export class Output {
   /** The command's result: the object with --json, the text without. */
   result(value: unknown, text: string): void {
     if (this.isSilent) return;
-    process.stdout.write(this.json ? `${JSON.stringify(value)}\n` : text.endsWith('\n') ? text : `${text}\n`);
+    // in JSON control characters are escaped already, but for the upper ones
+    const said = terminalText(this.json ? JSON.stringify(value) : text);
+    process.stdout.write(said.endsWith('\n') ? said : `${said}\n`);
   }
 }
 

@@ -12,6 +12,7 @@
  */
 import sharp, { type Sharp, type SharpOptions } from 'sharp';
 import { DataError } from '../errors.js';
+import { printable } from '../printable.js';
 import { cmykToRgb, resizeImage, toRgb, type PixelImage } from './crops.js';
 import { readImageFile } from './image-reader.js';
 
@@ -263,7 +264,9 @@ export async function decodeImage(
       typeof input === 'string' ? await decodeFile(input, { reduce }) : await decodeBytes(input, { reduce });
   } catch (error) {
     const name = typeof input === 'string' ? input : `of ${input.length} bytes`;
-    throw new DataError(`Can't read the image ${name}: ${(error as Error).message}`, { cause: error });
+    throw new DataError(`Can't read the image ${printable(name)}: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
   const { width, height, originalWidth, originalHeight } = decoded;
   const scale = maxSide / Math.max(originalWidth, originalHeight);

@@ -10,6 +10,7 @@ import { createReadStream, type Dirent, type Stats } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DataError } from '../errors.js';
+import { printable } from '../printable.js';
 import { IMAGE_EXTENSIONS } from './image-extensions.js';
 import type { ImageItems } from './image-items.js';
 import { shardOf } from './image-reader.js';
@@ -150,16 +151,18 @@ async function walk(folder: string, ancestors: readonly string[], found: Found):
 function noImages(source: string, found: Found): DataError {
   const others = [...found.others].sort((a, b) => b[1] - a[1]).slice(0, 3);
   const lines = [
-    `There are no images in ${source}: looked for ${SUPPORTED} files in it and in all folders below.`,
+    `There are no images in ${printable(source)}: looked for ${SUPPORTED} files in it and in all folders below.`,
   ];
   if (others.length > 0) {
-    const list = others.map(([extension, count]) => `${count} ${extension || 'without an extension'}`);
+    const list = others.map(
+      ([extension, count]) => `${count} ${printable(extension) || 'without an extension'}`,
+    );
     lines.push(
       `Found other files instead (${list.join(', ')}). Convert them to JPEG or PNG if they are images.`,
     );
   }
   for (const { path: folder, reason } of found.unreadable.slice(0, 3))
-    lines.push(`Can't read ${folder}: ${reason}.`);
+    lines.push(`Can't read ${printable(folder)}: ${printable(reason)}.`);
   if (others.length === 0 && found.unreadable.length === 0)
     lines.push('Give the folder that holds the images.');
   return new DataError(lines.join('\n'));
@@ -255,17 +258,17 @@ async function listTextFile(source: string, { mayRead }: ListOptions): Promise<I
   }
   if (count === 0) {
     throw new DataError(
-      `The list ${source} names no images: expected one path a line, relative to the list's folder.`,
+      `The list ${printable(source)} names no images: expected one path a line, relative to the list's folder.`,
     );
   }
   if (images === 0) {
     throw new DataError(
-      `${source} is not a list of images: its first line is ${JSON.stringify(first!.slice(0, 60))}. ` +
+      `${printable(source)} is not a list of images: its first line is ${JSON.stringify(printable(first!.slice(0, 60)))}. ` +
         `Expected a folder, or a text file with the path of one ${SUPPORTED} file a line.`,
     );
   }
   const list = items.finish();
-  if (list.length === 0) throw new DataError(`Everything that ${source} names ${OUTSIDE}.`);
+  if (list.length === 0) throw new DataError(`Everything that ${printable(source)} names ${OUTSIDE}.`);
   const fingerprint = fingerprintOf(list, root);
   return { items: list, classes: null, root, source: file, unreadable, fingerprint };
 }
@@ -306,9 +309,10 @@ export async function listImages(source: string, options: ListOptions = {}): Pro
       const files = await expandShardPattern(source);
       return listShards(files, path.resolve(source), path.dirname(files[0]!), options);
     }
-    if (code !== 'ENOENT') throw new DataError(`Can't read ${source}: ${describe(error)}`, { cause: error });
+    if (code !== 'ENOENT')
+      throw new DataError(`Can't read ${printable(source)}: ${printable(describe(error))}`, { cause: error });
     throw new DataError(
-      `There is no ${source} (looked for ${path.resolve(source)}). ` +
+      `There is no ${printable(source)} (looked for ${printable(path.resolve(source))}). ` +
         'Give a folder of images or of shards, or a text file with one path a line.',
       { cause: error },
     );
@@ -327,5 +331,7 @@ export async function listImages(source: string, options: ListOptions = {}): Pro
 export async function listShardSource(source: string, options: ListOptions = {}): Promise<ShardList> {
   const list = await listImages(source, options);
   if ('index' in list) return list as ShardList;
-  throw new DataError(`${source} is no set of shards: expected .tar or .parquet files, or a folder of them.`);
+  throw new DataError(
+    `${printable(source)} is no set of shards: expected .tar or .parquet files, or a folder of them.`,
+  );
 }

@@ -9,7 +9,7 @@ import { type ImageItem, type ImageList, listImages, skippedPlace } from '../dat
 import { checkEvalSizes, defaultEvalSizes, featureBatches } from '../eval/features.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { ConfigError, DataError } from '../errors.js';
-import { lockRunFolder } from '../train/run-folder.js';
+import { lockFolder } from '../files/folder-lock.js';
 import { packageVersion } from '../version.js';
 import type { Model } from '../weights/load.js';
 import { FloatRows, normaliseRows, writeFloatRows } from './feature-file.js';
@@ -35,7 +35,8 @@ const SAVE_EVERY = 300;
 /** The graph is built anew when more than this share of it was dropped: removed nodes stay in it as dead ends. */
 const MOST_REMOVED = 0.2;
 /** What may be in a folder in which an index is begun: traces of one that did not come to its end. */
-const OURS = /^(lock|labels\.jsonl|\.index\.json\..*|(images|skipped|features|vectors|map)-\d+\..*)$/;
+const OURS =
+  /^(lock(\.(new|after)-[0-9a-f-]+)?|labels\.jsonl|\.index\.json\..*|(images|skipped|features|vectors|map)-\d+\..*)$/;
 /** Images whose approximate neighbours are compared with exact ones at the end. */
 const CHECKED = 200;
 
@@ -60,6 +61,8 @@ export interface BuildIndexOptions {
   /** Seconds after which what was embedded is written; default 300. */
   saveEvery?: number;
   onProgress?: (progress: { part: 'images' | 'check'; done: number; total: number }) => void;
+  /** Told that it waits, a minute at most, to see whether another process still writes the index. */
+  onWait?: (message: string) => void;
 }
 
 export interface BuildIndexResult {
@@ -272,7 +275,7 @@ export async function buildIndex(
   const isNew = !existsSync(manifestPath(folder));
   if (isNew && existsSync(folder) && readdirSync(folder).some((name) => !OURS.test(name)))
     throw new DataError(`${output} is there and is no index: give a new folder, or delete it.`);
-  const release = lockRunFolder(folder);
+  const lock = await lockFolder(folder, { signal: options.signal, onWait: options.onWait });
   try {
     const weights: IndexManifest['weights'] = {
       given: path.resolve(options.weights?.given ?? model.file),
@@ -303,7 +306,7 @@ export async function buildIndex(
     const { skipped } = growing;
     return { index: folder, images: count, ...counts, rebuilt, skipped, width, recall };
   } finally {
-    release();
+    lock.release();
   }
 }
 

@@ -9,7 +9,7 @@ import { UMAP } from 'umap-js';
 import { PhiloxStream, Purpose } from '../data/philox.js';
 import { DataError } from '../errors.js';
 import { fromTypedArray, inferenceMode, ops, scope } from '../torch/index.js';
-import { lockRunFolder } from '../train/run-folder.js';
+import { lockFolder } from '../files/folder-lock.js';
 import { writeManifest } from './build-index.js';
 import { FloatRows, writeFloatRows } from './feature-file.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
@@ -99,7 +99,7 @@ export function readMap(index: ImageIndex): Float32Array | null {
  */
 export async function makeMap(index: ImageIndex, options: MapOptions = {}): Promise<Float32Array> {
   const positions = await layoutMap(index, options);
-  keepMap(index, positions);
+  await keepMap(index, positions);
   return positions;
 }
 
@@ -109,8 +109,8 @@ export async function makeMap(index: ImageIndex, options: MapOptions = {}): Prom
  * @param positions - (N, 2)
  * @throws DataError as makeMap().
  */
-export function keepMap(index: ImageIndex, positions: Float32Array): void {
-  const release = lockRunFolder(index.folder);
+export async function keepMap(index: ImageIndex, positions: Float32Array): Promise<void> {
+  const lock = await lockFolder(index.folder);
   try {
     const manifest = readManifest(index.folder);
     if (manifest.generation !== index.manifest.generation)
@@ -124,6 +124,6 @@ export function keepMap(index: ImageIndex, positions: Float32Array): void {
       files: { ...manifest.files, map: sealFile(index.folder, name) },
     });
   } finally {
-    release();
+    lock.release();
   }
 }

@@ -1,6 +1,7 @@
 /** Reading a file of weights piece by piece, never more than asked for. */
 import { closeSync, readSync } from 'node:fs';
 import { CheckpointError } from '../errors.js';
+import { messageOf, printable } from '../printable.js';
 import { openToRead } from './guarded.js';
 
 /** The largest part that one read call takes. */
@@ -28,7 +29,7 @@ export class FileBytes implements Disposable {
   read(position: number, length: number): Buffer<ArrayBuffer> {
     if (!(position >= 0 && length >= 0 && position + length <= this.size)) {
       throw new CheckpointError(
-        `${this.file}: ${length} bytes at ${position} are needed, the file has ${this.size}: it is damaged or not whole`,
+        `${printable(this.file)}: ${length} bytes at ${position} are needed, the file has ${this.size}: it is damaged or not whole`,
       );
     }
     const into = Buffer.from(new ArrayBuffer(length));
@@ -37,11 +38,11 @@ export class FileBytes implements Disposable {
       try {
         count = readSync(this.#fd, into, done, Math.min(MAX_PART_BYTES, length - done), position + done);
       } catch (error) {
-        throw new CheckpointError(`${this.file} can't be read: ${(error as Error).message}`, {
+        throw new CheckpointError(`${printable(this.file)} can't be read: ${messageOf(error)}`, {
           cause: error,
         });
       }
-      if (count === 0) throw new CheckpointError(`${this.file} became shorter while it was read`);
+      if (count === 0) throw new CheckpointError(`${printable(this.file)} became shorter while it was read`);
       done += count;
     }
     return into;

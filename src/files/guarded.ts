@@ -23,6 +23,8 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { DataError, type DinoError } from '../errors.js';
+import { messageOf, printable } from '../printable.js';
+import { folderReason, systemReason } from './system-reason.js';
 
 /** How an error is made; a DataError by default. */
 export type Failure = new (message: string, options?: ErrorOptions) => DinoError;
@@ -66,7 +68,7 @@ export function refuseLinks(within: string, file: string, failure: Failure = Dat
   const relative = path.relative(within, file);
   if (relative === '') return;
   if (relative.split(path.sep)[0] === '..' || path.isAbsolute(relative))
-    throw new failure(`internal: ${file} is not in ${within}`);
+    throw new failure(`internal: ${printable(file)} is not in ${printable(within)}`);
   let at = within;
   for (const part of relative.split(path.sep)) {
     at = path.join(at, part);
@@ -74,12 +76,12 @@ export function refuseLinks(within: string, file: string, failure: Failure = Dat
     try {
       stat = lstatSync(at, { throwIfNoEntry: false });
     } catch (error) {
-      throw new failure(`${at} can't be opened: ${(error as Error).message}`, { cause: error });
+      throw new failure(`${printable(at)} can't be opened: ${messageOf(error)}`, { cause: error });
     }
     if (stat === undefined) return;
     if (stat.isSymbolicLink())
       throw new failure(
-        `${at} is a symbolic link (to ${JSON.stringify(readlinkSync(at))}): links inside a run or index folder are not ` +
+        `${printable(at)} is a symbolic link (to ${JSON.stringify(printable(readlinkSync(at)))}): links inside a run or index folder are not ` +
           'followed, because they can lead out of it. If you trust it, put what it leads to in its place.',
       );
   }
@@ -91,12 +93,12 @@ function open(file: string, flags: number, { within, failure = DataError }: Guar
   try {
     fd = openSync(file, flags | NO_WAIT | (within === undefined ? 0 : NO_FOLLOW), 0o644);
   } catch (error) {
-    throw new failure(`${file} can't be opened: ${(error as Error).message}`, { cause: error });
+    throw new failure(`${printable(file)} can't be opened: ${systemReason(error)}`, { cause: error });
   }
   const stat = fstatSync(fd);
   if (stat.isFile()) return fd;
   closeSync(fd);
-  throw new failure(`${file} can't be opened: expected a regular file, it is ${kindOf(stat)}.`);
+  throw new failure(`${printable(file)} can't be opened: expected a regular file, it is ${kindOf(stat)}.`);
 }
 
 /**
@@ -111,7 +113,7 @@ export function openToRead(file: string, options: ReadOptions): { fd: number; si
   const { size } = fstatSync(fd);
   if (size > maxBytes) {
     closeSync(fd);
-    throw new failure(`${file} has ${size} bytes; at most ${maxBytes} are read of such a file.`);
+    throw new failure(`${printable(file)} has ${size} bytes; at most ${maxBytes} are read of such a file.`);
   }
   return { fd, size };
 }
@@ -128,7 +130,7 @@ export function readGuarded(file: string, options: ReadOptions): Buffer<ArrayBuf
     return bytes.subarray(0, done);
   } catch (error) {
     const { failure = DataError } = options;
-    throw new failure(`${file} can't be read: ${(error as Error).message}`, { cause: error });
+    throw new failure(`${printable(file)} can't be read: ${messageOf(error)}`, { cause: error });
   } finally {
     closeSync(fd);
   }
@@ -161,7 +163,7 @@ export function openToWrite(file: string, options: GuardedWrite): number {
   if (fstatSync(fd).nlink > 1) {
     closeSync(fd);
     throw new failure(
-      `${file} is also known by another name (a hard link): writing here would change that file too. ` +
+      `${printable(file)} is also known by another name (a hard link): writing here would change that file too. ` +
         'Put a copy of it in its place.',
     );
   }
@@ -178,7 +180,7 @@ export function makeFolder(
   try {
     mkdirSync(folder, { recursive: true });
   } catch (error) {
-    throw new failure(`${folder} can't be made: ${(error as Error).message}`, { cause: error });
+    throw new failure(`${printable(folder)} can't be made: ${folderReason(error, folder)}`, { cause: error });
   }
 }
 

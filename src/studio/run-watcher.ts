@@ -6,6 +6,7 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { configPath, metricsPath, readRunConfig } from '../train/run-folder.js';
+import { stackText } from '../printable.js';
 import type { RunSummary } from './api.js';
 import type { EventHub } from './event-hub.js';
 import { type GivenFolders, StudioError } from './files.js';
@@ -27,6 +28,8 @@ const ENTRIES = 20_000;
 const SCAN_MS = 2000;
 /** Looking for them takes about this share of the time: a slow disk is looked at less often. */
 const SCAN_SHARE = 0.1;
+
+const report = (error: unknown): void => console.error(stackText(error));
 
 const isActive = ({ state }: RunSummary): boolean => ['preparing', 'running', 'waiting'].includes(state);
 
@@ -155,7 +158,7 @@ export class RunWatcher {
   #schedule(delay: number): void {
     this.#timer = setTimeout(() => {
       this.#look()
-        .catch((error: unknown) => console.error(error))
+        .catch(report)
         .finally(() => {
           if (this.#isHeard) this.#schedule(TICK_MS);
         });
@@ -167,7 +170,7 @@ export class RunWatcher {
     const isSlow = this.#tick++ % SLOW_TICKS === 0;
     // a slow disk holds up nothing else
     if (performance.now() >= this.#nextScan && this.#scanning === null)
-      void this.scan().then(() => this.#tell(), console.error);
+      void this.scan().then(() => this.#tell(), report);
     for (const run of this.all()) {
       const isWatched = isActive(run.summary) || run.isRead;
       const hasNews = (isSlow || isWatched) && (await run.hasNews());

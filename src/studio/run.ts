@@ -1,10 +1,11 @@
 /** One run: its settings, where it stands, and its curves while a page shows them. */
 import { createHash } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
+import { readLock } from '../files/folder-lock.js';
 import { configPath, metricsPath, readRunConfig, type RunConfig } from '../train/run-folder.js';
 import type { RunSummary } from './api.js';
 import { MetricsLog, type MetricsLogOptions } from './metrics-log.js';
-import { lockOf, stateOf } from './run-state.js';
+import { stateOf } from './run-state.js';
 
 /** Curves that no page has asked for in this time are read again when one does. */
 const FORGET_MS = 10 * 60_000;
@@ -116,7 +117,7 @@ export class Run {
     const stepsPerEpoch = config === null ? null : stepsInEpoch(config);
     const epochs = config?.settings.epochs ?? null;
     const totalSteps = stepsPerEpoch === null || epochs === null ? null : stepsPerEpoch * epochs;
-    const signs = { lock: lockOf(this.path), step: this.#step, totalSteps, changed: this.#changed };
+    const signs = { lock: readLock(this.path), step: this.#step, totalSteps, changed: this.#changed };
     const state =
       this.#problem === null
         ? stateOf({ ...signs, interval: this.#interval }, this.path)

@@ -1,5 +1,6 @@
 /** The process that a job runs in; started by job-runner.ts, and ends with it. */
 import { describeError } from '../cli/report-error.js';
+import { stackText } from '../printable.js';
 import { type JobContext, type JobName, jobs } from './jobs/index.js';
 
 /** What the server sends. */
@@ -37,7 +38,7 @@ async function run(id: number, name: JobName, input: unknown): Promise<void> {
     send({ type: 'done', id, output });
   } catch (error) {
     const { text, code } = describeError(error);
-    if (code === 'INTERNAL') console.error(error);
+    if (code === 'INTERNAL') console.error(stackText(error));
     send({ type: 'failed', id, code, message: text });
   } finally {
     running.delete(id);

@@ -7,7 +7,7 @@ import type { TrainingState } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
 import { defaultGenerator, noGrad, scope, type Tensor } from '../torch/index.js';
 import { copySafetensors, readSafetensors } from '../weights/safetensors.js';
-import { readStep } from './checkpoint-files.js';
+import { readStep, runOfCheckpoint } from './checkpoint-files.js';
 
 /** Random number generators by the name that their state has in a checkpoint. */
 function generators(device: string): [name: string, device: string][] {
@@ -53,7 +53,9 @@ export function copyState(
 export function loadCheckpoint(folder: string, state: TrainingState): number {
   const step = readStep(folder);
   scope(() => {
-    const read = (file: string): Map<string, Tensor> => readSafetensors(path.join(folder, file)).tensors;
+    const within = runOfCheckpoint(folder);
+    const read = (file: string): Map<string, Tensor> =>
+      readSafetensors(path.join(folder, file), within).tensors;
     state.student.loadStateDict(read('student.safetensors'));
     state.teacher.loadStateDict(read('teacher.safetensors'));
     const rest = read('optimizer.safetensors');

@@ -3,6 +3,7 @@ import os from 'node:os';
 import sharp from 'sharp';
 import { type ImageItem, type ImageItems, readImageFile } from '../data/index.js';
 import { DataError } from '../errors.js';
+import { messageOf, printable } from '../printable.js';
 import type { MachineFacts, TrainFacts } from './presets.js';
 
 /** Headers that are read to learn the typical size of an image. */
@@ -52,7 +53,7 @@ export async function gatherFacts(
       widths.push(isTurned ? height : width);
       heights.push(isTurned ? width : height);
     } catch (error) {
-      firstProblem ||= `${path}: ${error instanceof Error ? error.message : String(error)}`;
+      firstProblem ||= `${printable(path)}: ${messageOf(error)}`;
     }
   }
   if (widths.length === 0) {

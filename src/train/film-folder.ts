@@ -6,10 +6,15 @@
  *   watch/cat-1a2b3c4d/image.json          where it came from, its sizes in pixels and in patches
  *   watch/cat-1a2b3c4d/step-00001234.npy   (heads, rows, columns) float32, the teacher's after so many steps
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { lstatSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { DataError } from '../errors.js';
+import { readGuarded, refuseLinks, SMALL_FILE_BYTES } from '../files/guarded.js';
+import { messageOf, printable } from '../printable.js';
+
+/** The most that a frame may have: 6 heads of 24 x 24 patches are 14 KB. */
+const FRAME_BYTES = 2 ** 26;
 
 export const watchPath = (run: string): string => path.join(run, 'watch');
 
@@ -57,7 +62,7 @@ export const frameName = (step: number): string => `step-${String(step).padStart
 /** The watched images of a run, by name; none when there are none. What is damaged or half made is left out. */
 export function listWatched(run: string): WatchedImage[] {
   const root = watchPath(run);
-  if (!(statSync(root, { throwIfNoEntry: false })?.isDirectory() ?? false)) return [];
+  if (!(lstatSync(root, { throwIfNoEntry: false })?.isDirectory() ?? false)) return []; // none, or a link
   return readdirSync(root)
     .sort()
     .flatMap((name) => {
@@ -65,7 +70,12 @@ export function listWatched(run: string): WatchedImage[] {
       let facts: WatchedImageFacts;
       let files: string[];
       try {
-        facts = imageSchema.parse(JSON.parse(readFileSync(path.join(folder, 'image.json'), 'utf8')));
+        refuseLinks(run, folder);
+        const about = readGuarded(path.join(folder, 'image.json'), {
+          within: run,
+          maxBytes: SMALL_FILE_BYTES,
+        });
+        facts = imageSchema.parse(JSON.parse(about.toString('utf8')));
         files = readdirSync(folder);
       } catch {
         return [];
@@ -110,16 +120,17 @@ export function readFrame(image: WatchedImage, step: number): FilmFrame {
   const file = path.join(image.folder, frameName(step));
   let bytes: Buffer;
   try {
-    bytes = readFileSync(file);
+    // RUN/watch/NAME
+    bytes = readGuarded(file, { within: path.dirname(path.dirname(image.folder)), maxBytes: FRAME_BYTES });
   } catch (error) {
-    throw new DataError(`no attention of step ${step}: ${(error as Error).message}`, { cause: error });
+    throw new DataError(`no attention of step ${step}: ${messageOf(error)}`, { cause: error });
   }
   const { rows, columns } = image;
   const array = readNpy(bytes);
   const [heads = 0, ...rest] = array?.shape ?? [];
   if (array === null || heads < 1 || rest.join() !== `${rows},${columns}`) {
     throw new DataError(
-      `${file} is damaged: expected float32 of (heads, ${rows}, ${columns}), got ${array === null ? 'no such array' : `(${array.shape.join(', ')})`}`,
+      `${printable(file)} is damaged: expected float32 of (heads, ${rows}, ${columns}), got ${array === null ? 'no such array' : `(${array.shape.join(', ')})`}`,
     );
   }
   const maps = array.values;

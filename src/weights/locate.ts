@@ -5,7 +5,8 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
-import { newestCheckpoint } from '../train/checkpoint-files.js';
+import { printable } from '../printable.js';
+import { newestCheckpoint, runOfCheckpoint } from '../train/checkpoint-files.js';
 import type { TrainSettings } from '../train/settings.js';
 import { isRunFolder, readRunConfig } from '../train/run-folder.js';
 
@@ -17,6 +18,8 @@ export interface LocatedWeights {
   file: string;
   /** The run that it belongs to, when there is one. */
   run: string | null;
+  /** The run or checkpoint folder below which no link is followed; null for a file that the caller named. */
+  within: string | null;
   settings: TrainSettings | null;
   /** Step of the checkpoint; null for a lone file. */
   step: number | null;
@@ -41,6 +44,7 @@ function fromCheckpoint(folder: string, key: CheckpointKey): LocatedWeights {
   const step = /^step-(\d+)$/.exec(path.basename(path.resolve(folder)))?.[1];
   return {
     file: path.join(folder, `${key}.safetensors`),
+    within: runOfCheckpoint(folder),
     run: settings === null ? null : run,
     settings,
     step: step === undefined ? null : Number(step),
@@ -65,7 +69,7 @@ function fromPretrained(folder: string, file?: string): LocatedWeights | null {
     return null;
   const heads = (config as Record<string, unknown>)['num_attention_heads'];
   const numHeads = Number.isInteger(heads) && (heads as number) > 0 ? (heads as number) : null;
-  return { file: found, run: null, settings: null, step: null, numHeads };
+  return { file: found, run: null, within: null, settings: null, step: null, numHeads };
 }
 
 /**
@@ -74,7 +78,7 @@ function fromPretrained(folder: string, file?: string): LocatedWeights | null {
  */
 export function locateWeights(weights: string, key: string): LocatedWeights {
   const stat = statSync(weights, { throwIfNoEntry: false });
-  if (stat === undefined) throw new CheckpointError(`${weights} does not exist`);
+  if (stat === undefined) throw new CheckpointError(`${printable(weights)} does not exist`);
   if (stat.isDirectory()) {
     if (existsSync(path.join(weights, 'teacher.safetensors')))
       return fromCheckpoint(weights, checkpointKey(key));
@@ -82,11 +86,12 @@ export function locateWeights(weights: string, key: string): LocatedWeights {
     if (pretrained !== null) return pretrained;
     if (existsSync(path.join(weights, 'config.json'))) {
       const newest = newestCheckpoint(weights);
-      if (newest === null) throw new CheckpointError(`${weights} is a run without a checkpoint yet`);
+      if (newest === null)
+        throw new CheckpointError(`${printable(weights)} is a run without a checkpoint yet`);
       return fromCheckpoint(newest, checkpointKey(key));
     }
     throw new CheckpointError(
-      `${weights} is neither a run folder (config.json), a checkpoint folder (teacher.safetensors) nor a folder of ` +
+      `${printable(weights)} is neither a run folder (config.json), a checkpoint folder (teacher.safetensors) nor a folder of ` +
         `Hugging Face's (config.json with ${PRETRAINED_FILES.join(' or ')})`,
     );
   }
@@ -95,6 +100,8 @@ export function locateWeights(weights: string, key: string): LocatedWeights {
   if (existsSync(path.join(beside, 'state.json')) && weights.endsWith('.safetensors'))
     return { ...fromCheckpoint(beside, checkpointKey(key)), file: weights };
   const isPretrained = PRETRAINED_FILES.includes(path.basename(weights));
-  const lone: LocatedWeights = { file: weights, run: null, settings: null, step: null, numHeads: null };
+  const lone: LocatedWeights = {
+    ...{ file: weights, run: null, within: null, settings: null, step: null, numHeads: null },
+  };
   return (isPretrained ? fromPretrained(beside, weights) : null) ?? lone;
 }
