@@ -6,7 +6,8 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { deflateSync, gunzipSync } from 'node:zlib';
 import sharp from 'sharp';
-import { decodeBytes, decodeImage, jpegFrame, sniffFormat } from './decode.js';
+import { decodeBytes, decodeImage, jpegFrame } from './decode.js';
+import { sniffFormat } from './image-format.js';
 import { fixtureImage } from './fixture-image.js';
 
 const folder = new URL('../../test/fixtures/augment/', import.meta.url);

@@ -119,7 +119,7 @@ export class AttentionFilm {
       removeLater(run, step);
       const pinned: Pinned[] = [];
       for (const { folder, picture, ...facts } of listWatched(run)) {
-        const image = new Uint8Array(await sharp(picture).removeAlpha().raw().toBuffer()); // (height, width, 3)
+        const { data: image } = await decodeImage(picture); // (height, width, 3)
         if (image.length !== facts.width * facts.height * 3)
           throw new DataError(`${picture} is not ${facts.width} x ${facts.height} RGB pixels`);
         pinned.push({ folder, prepared: { ...facts, image } });
