@@ -1,6 +1,7 @@
 /** What `dino info` tells of a run, a checkpoint or a weights file; reads headers and small files only. */
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
 import path from 'node:path';
+import { openToRead, readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
 import type { Architecture } from './architecture.js';
 import { openNetwork } from './network.js';
 
@@ -35,11 +36,27 @@ export interface WeightsDescription {
   } | null;
 }
 
+/** What is read of the end of a log, bytes: thousands of lines. */
+const TAIL_BYTES = 2 ** 20;
+
+/** The last lines of a log, of which the first may be half; none when there is none that can be read. */
+function tailOf(file: string, within: string): string[] {
+  try {
+    const { fd, size } = openToRead(file, { within, maxBytes: Infinity });
+    try {
+      const bytes = Buffer.alloc(Math.min(size, TAIL_BYTES));
+      const count = readSync(fd, bytes, 0, bytes.length, size - bytes.length);
+      return bytes.toString('utf8', 0, count).trimEnd().split('\n');
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return [];
+  }
+}
+
 function lastMetrics(run: string): Record<string, unknown> | null {
-  const file = path.join(run, 'metrics.jsonl');
-  if (!existsSync(file)) return null;
-  const lines = readFileSync(file, 'utf8').trimEnd().split('\n').reverse();
-  for (const line of lines) {
+  for (const line of tailOf(path.join(run, 'metrics.jsonl'), run).reverse()) {
     try {
       const parsed = JSON.parse(line) as Record<string, unknown>;
       if (typeof parsed['loss'] === 'number') return parsed;
@@ -66,10 +83,9 @@ export function describeWeights(
   const lastLayer = shapeOf.get(found.head.get('last_layer.weight_v') ?? ''); // (K, bottleneck)
   let run: WeightsDescription['run'] = null;
   if (located.run !== null && located.settings !== null) {
-    const config = JSON.parse(readFileSync(path.join(located.run, 'config.json'), 'utf8')) as Record<
-      string,
-      unknown
-    >;
+    const place = path.join(located.run, 'config.json');
+    const text = readGuarded(place, { within: located.run, maxBytes: SMALL_FILE_BYTES }).toString('utf8');
+    const config = JSON.parse(text) as Record<string, unknown>;
     run = {
       folder: located.run,
       step: located.step,
