@@ -103,13 +103,8 @@ function open(file: string, flags: number, { within, failure = DataError }: Guar
   const stat = fstatSync(fd);
   if (stat.isFile()) return fd;
   closeSync(fd);
-  throw new failure(notRegular(file, stat));
+  throw new failure(`${file} can't be opened: expected a regular file, it is ${kindOf(stat)}.`);
 }
-
-const notRegular = (file: string, stat: Stats): string =>
-  `${file} can't be opened: expected a regular file, it is ${kindOf(stat)}.`;
-const tooLarge = (file: string, size: number, maxBytes: number): string =>
-  `${file} has ${size} bytes; at most ${maxBytes} are read of such a file.`;
 
 /**
  * Opens a regular file for reading. Close what it gives.
@@ -124,7 +119,7 @@ export function openToRead(file: string, options: ReadOptions): { fd: number; si
   const { size } = fstatSync(fd);
   if (size > maxBytes) {
     closeSync(fd);
-    throw new failure(tooLarge(file, size, maxBytes));
+    throw new failure(`${file} has ${size} bytes; at most ${maxBytes} are read of such a file.`);
   }
   return { fd, size };
 }
@@ -142,8 +137,10 @@ export async function openHandle(file: string, options: ReadOptions): Promise<Fi
   }
   try {
     const stat = await handle.stat();
-    if (!stat.isFile()) throw new failure(notRegular(file, stat));
-    if (stat.size > maxBytes) throw new failure(tooLarge(file, stat.size, maxBytes));
+    if (!stat.isFile())
+      throw new failure(`${file} can't be opened: expected a regular file, it is ${kindOf(stat)}.`);
+    if (stat.size > maxBytes)
+      throw new failure(`${file} has ${stat.size} bytes; at most ${maxBytes} are read of such a file.`);
     return handle;
   } catch (error) {
     await handle.close();
