@@ -137,14 +137,16 @@ export class RunWatcher {
     const mark = await markOf(folder);
     const known = this.#known.get(folder);
     if (known?.mark === mark) return known.folders;
-    let folders: string[] = [];
+    const folders: string[] = [];
     try {
       const entries = await readdir(folder, { withFileTypes: true });
       if (entries.length <= ENTRIES) {
-        folders = entries
-          .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
-          .filter(({ name }) => !name.startsWith('.') && name !== 'node_modules')
-          .map(({ name }) => path.join(folder, name));
+        for (const entry of entries) {
+          if (entry.name.startsWith('.') || entry.name === 'node_modules') continue;
+          const place = path.join(folder, entry.name);
+          if (entry.isDirectory() || (entry.isSymbolicLink() && (await this.folders.reaches(place))))
+            folders.push(place);
+        }
       }
     } catch {
       // not readable, or gone

@@ -124,7 +124,9 @@ export function locateWeights(
   }
   // A file inside a checkpoint folder knows its run all the same, one beside a config.json its heads.
   const beside = path.dirname(path.resolve(weights));
-  if (existsSync(path.join(beside, 'state.json')) && weights.endsWith('.safetensors'))
+  const state = path.join(beside, 'state.json'); // its checksums are read with the weights
+  if (!isWithinReach(state, mayRead)) throw new CheckpointError(`${state} ${OUTSIDE}`);
+  if (existsSync(state) && weights.endsWith('.safetensors'))
     return { ...fromCheckpoint(beside, checkpointKey(key), mayRead), file: weights };
   const isPretrained =
     PRETRAINED_FILES.includes(path.basename(weights)) &&
