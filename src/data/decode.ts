@@ -13,8 +13,8 @@
 import sharp, { type Sharp, type SharpOptions } from 'sharp';
 import { DataError } from '../errors.js';
 import { cmykToRgb, resizeImage, toRgb, type PixelImage } from './crops.js';
-import { type ImageFormat, imageFormat, MAX_PIXELS } from './image-format.js';
-import { readImageFile } from './image-reader.js';
+import { type ImageFormat, imageFormat, maxPixels } from './image-format.js';
+import { readImageFile, readProblem } from './image-reader.js';
 import { lookAtImage } from './quick-read.js';
 
 /** A decoded image; smaller than the file's when it was decoded at reduced size. */
@@ -57,7 +57,7 @@ function isCutOff(format: ImageFormat, bytes: Uint8Array): boolean {
 function asReason(error: unknown, format: ImageFormat, bytes: Uint8Array | null): DataError {
   if (error instanceof DataError) return error;
   if ((error as Error).message.includes('pixel limit')) {
-    const reason = `${format} of more than ${MAX_PIXELS} pixels, refused before decoding (pixel limit)`;
+    const reason = `${format} of more than ${maxPixels(format)} pixels, refused before decoding (pixel limit)`;
     return new DataError(reason, { cause: error });
   }
   const isCut = bytes !== null && isCutOff(format, bytes);
@@ -66,13 +66,13 @@ function asReason(error: unknown, format: ImageFormat, bytes: Uint8Array | null)
   });
 }
 
-const base: SharpOptions = {
+const optionsFor = (format: ImageFormat): SharpOptions => ({
   // warnings (an odd EXIF block, bytes after the end) are common in good files; truncated data is an error
   failOn: 'error',
-  limitInputPixels: MAX_PIXELS,
+  limitInputPixels: maxPixels(format),
   ignoreIcc: true,
   autoOrient: true,
-};
+});
 
 interface RawImage {
   data: Uint8Array;
@@ -85,8 +85,8 @@ async function rawPixels(pipeline: Sharp): Promise<RawImage> {
 }
 
 /** CMYK files need another pipeline: sharp would convert them through a colour profile. */
-async function decodeCmyk(bytes: Uint8Array): Promise<DecodedImage> {
-  const pipeline = sharp(bytes, base).pipelineColourspace('cmyk').toColourspace('cmyk');
+async function decodeCmyk(bytes: Uint8Array, format: ImageFormat): Promise<DecodedImage> {
+  const pipeline = sharp(bytes, optionsFor(format)).pipelineColourspace('cmyk').toColourspace('cmyk');
   const { data, info } = await rawPixels(pipeline);
   const { width, height } = info;
   const rgb = cmykToRgb(data, width, height);
@@ -138,10 +138,10 @@ export async function decodeBytes(bytes: Uint8Array, options: DecodeOptions = {}
   const format = imageFormat(bytes);
   try {
     if (mayBeCmyk(format, bytes)) {
-      const metadata = await sharp(bytes, base).metadata();
-      if (metadata.space === 'cmyk') return await decodeCmyk(bytes);
+      const metadata = await sharp(bytes, optionsFor(format)).metadata();
+      if (metadata.space === 'cmyk') return await decodeCmyk(bytes, format);
     }
-    const pipeline = sharp(bytes, base);
+    const pipeline = sharp(bytes, optionsFor(format));
     const isReducible = format === 'JPEG' || format === 'WebP';
     let original: Size | null = null;
     if (options.reduce !== undefined && isReducible) {
@@ -235,7 +235,7 @@ export async function imageThumbnail(
   quality: number,
 ): Promise<{ data: Uint8Array<ArrayBuffer> } & Size> {
   // for people, with its colour profile
-  const { pipeline, format } = openImage(input, { ...base, ignoreIcc: false });
+  const { pipeline, format } = openImage(input, { ignoreIcc: false });
   try {
     const { data, info } = await pipeline
       .resize(side, side, { fit: 'inside', withoutEnlargement: true })
@@ -250,11 +250,16 @@ export async function imageThumbnail(
 /** An image for sharp, when its first bytes say that it is one. A path is the file's own: no shard's. */
 function openImage(
   input: string | Uint8Array,
-  options: SharpOptions = base,
+  more: SharpOptions = {},
 ): { pipeline: Sharp; format: ImageFormat; bytes: number } {
-  const { format, bytes } =
-    typeof input === 'string' ? lookAtImage(input) : { format: imageFormat(input), bytes: input.length };
-  return { pipeline: sharp(input, options), format, bytes };
+  let looked: { format: ImageFormat; bytes: number };
+  try {
+    looked =
+      typeof input === 'string' ? lookAtImage(input) : { format: imageFormat(input), bytes: input.length };
+  } catch (error) {
+    throw readProblem(error);
+  }
+  return { pipeline: sharp(input, { ...optionsFor(looked.format), ...more }), ...looked };
 }
 
 /** Reads and decodes a file; see {@link decodeBytes}. Errors carry the reason alone, without the path. */

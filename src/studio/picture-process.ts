@@ -4,7 +4,6 @@
  */
 import sharp from 'sharp';
 import { imageHeader, imageThumbnail, type Size } from '../data/decode.js';
-import { DataError } from '../errors.js';
 
 /** What a picture is asked: to be made small, or how large it is. */
 export interface PictureRequest {
@@ -16,8 +15,8 @@ export interface PictureRequest {
 
 export type PictureReply = { size: Size; data: Uint8Array | null } | { problem: string; isOver: boolean };
 
-/** Resident memory, bytes: the most that a JPEG at the limit of pixels takes, and some more. */
-const MEMORY_LIMIT = 1.5 * 2 ** 30;
+/** Resident memory, bytes. */
+const MEMORY_LIMIT = Number(process.argv[2]);
 const LOOK_MS = 10;
 const QUALITY = 82;
 
@@ -39,22 +38,16 @@ async function answer({ source, side }: PictureRequest): Promise<PictureReply> {
     const { data, width, height } = await imageThumbnail(source, side, QUALITY);
     return { size: { width, height }, data };
   } catch (error) {
-    if (!(error instanceof DataError)) return { problem: describe(error), isOver: false };
-    return { problem: error.message, isOver: false };
+    return { problem: (error as Error).message, isOver: false };
   }
 }
-
-const describe = (error: unknown): string => {
-  const { code, message } = error as NodeJS.ErrnoException;
-  return code === 'ENOENT' ? 'no such file' : message;
-};
 
 process.on('message', (request: PictureRequest) => {
   // decoding happens on other threads: this one is free to look
   const watch = setInterval(() => {
     if (process.memoryUsage.rss() <= MEMORY_LIMIT) return;
     clearInterval(watch);
-    const problem = `decoding it takes more than ${MEMORY_LIMIT / 2 ** 20} MiB of memory`;
+    const problem = `decoding it takes more than ${Math.round(MEMORY_LIMIT / 2 ** 20)} MiB of memory`;
     process.send?.({ problem, isOver: true } satisfies PictureReply, () => process.exit(1));
   }, LOOK_MS);
   void answer(request)

@@ -191,7 +191,9 @@ async function send(route: string, address: string, body?: unknown): Promise<str
     headers: { authorization: `Bearer ${studio.token}`, 'content-type': 'application/json' },
     ...(method === 'GET'
       ? {}
-      : { body: body instanceof Uint8Array ? (body as Uint8Array<ArrayBuffer>) : JSON.stringify(body ?? {}) }),
+      : {
+          body: body instanceof Uint8Array ? (body as Uint8Array<ArrayBuffer>) : JSON.stringify(body ?? {}),
+        }),
   });
   const text = Buffer.from(await response.arrayBuffer()).toString('latin1');
   replies.push({

@@ -13,6 +13,8 @@ import type { PictureReply, PictureRequest } from './picture-process.js';
 const MOST_PROCESSES = 4;
 /** A picture may take this long; the largest that are decoded take some seconds. */
 const TIME_LIMIT_MS = 30_000;
+/** Resident memory of a process, bytes: what the largest images that are decoded take, and some more. */
+const MEMORY_LIMIT = 1.5 * 2 ** 30;
 /** A process that nobody needs stays this long. */
 const IDLE_MS = 60_000;
 /** Making pictures must not slow a training: lower than normal. */
@@ -32,6 +34,8 @@ export interface PictureOptions {
   readBelow: readonly string[];
   /** For one picture. Default 30 s. */
   timeLimitMs?: number;
+  /** Of a process that makes pictures, bytes. Default 1.5 GiB. */
+  memoryLimit?: number;
 }
 
 export class Pictures {
@@ -121,18 +125,22 @@ class Helper {
   #isEnded = false;
 
   constructor(
-    { readBelow: folders, timeLimitMs = TIME_LIMIT_MS }: PictureOptions,
+    { readBelow: folders, timeLimitMs = TIME_LIMIT_MS, memoryLimit = MEMORY_LIMIT }: PictureOptions,
     { onFree, onEnd }: { onFree: () => void; onEnd: () => void },
   ) {
     this.#timeLimitMs = timeLimitMs;
     this.#onFree = onFree;
     // no flags of this process: a test runner's or debugger's are not meant for it
-    this.#child = fork(fileURLToPath(new URL('./picture-process.js', import.meta.url)), [], {
-      serialization: 'advanced',
-      execArgv: [],
-      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
-      env: { ...process.env, ...readBelow(folders), NODE_TEST_CONTEXT: undefined },
-    });
+    this.#child = fork(
+      fileURLToPath(new URL('./picture-process.js', import.meta.url)),
+      [String(memoryLimit)],
+      {
+        serialization: 'advanced',
+        execArgv: [],
+        stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+        env: { ...process.env, ...readBelow(folders), NODE_TEST_CONTEXT: undefined },
+      },
+    );
     this.#child.on('message', (reply) => this.#reply(reply as PictureReply));
     const ended = (how: string): void => {
       if (this.#isEnded) return;
