@@ -25,7 +25,7 @@ export class GivenFolders {
   /** Absolute, links followed. */
   readonly real: readonly string[];
 
-  /** @throws DataError when one of them is no folder. */
+  /** @throws DataError when one of them is not a folder. */
   constructor(folders: readonly string[]) {
     this.roots = [...new Set(folders.map((folder) => path.resolve(folder)))];
     const problems = this.roots.filter((root) => !statSync(root, { throwIfNoEntry: false })?.isDirectory());
@@ -73,17 +73,17 @@ export class GivenFolders {
     return real;
   }
 
-  /** @throws StudioError as resolve(), and when it is no file. */
+  /** @throws StudioError as resolve(), and when it is not a file. */
   async file(name: string): Promise<string> {
     const real = await this.resolve(name);
-    if (!(await stat(real)).isFile()) throw new StudioError(400, `${name} is no file.`);
+    if (!(await stat(real)).isFile()) throw new StudioError(400, `${name} is not a file.`);
     return real;
   }
 
-  /** @throws StudioError as resolve(), and when it is no folder. */
+  /** @throws StudioError as resolve(), and when it is not a folder. */
   async folder(name: string): Promise<string> {
     const real = await this.resolve(name);
-    if (!(await stat(real)).isDirectory()) throw new StudioError(400, `${name} is no folder.`);
+    if (!(await stat(real)).isDirectory()) throw new StudioError(400, `${name} is not a folder.`);
     return real;
   }
 

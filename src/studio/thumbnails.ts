@@ -17,9 +17,6 @@ const TIME_LIMIT_MS = 30_000;
 const MEMORY_LIMIT = 1.5 * 2 ** 30;
 /** A process that nobody needs stays this long. */
 const IDLE_MS = 60_000;
-/** Making pictures must not slow a training: lower than normal. */
-const NICENESS = 5;
-
 type Answer = Exclude<PictureReply, { problem: string }>;
 
 interface Asked {
@@ -151,11 +148,6 @@ class Helper {
     };
     this.#child.once('error', (error) => ended(error.message));
     this.#child.once('exit', (code, signal) => ended(signal ?? `code ${code}`));
-    try {
-      if (this.#child.pid !== undefined) os.setPriority(this.#child.pid, NICENESS);
-    } catch {
-      // a system that has no such thing
-    }
     this.#child.unref();
     this.#child.channel?.unref();
   }
