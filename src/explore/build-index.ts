@@ -91,8 +91,12 @@ interface Stamp {
 /** Size and time of an image's file, or of the shard that it lies in. */
 function stampOf(file: string): Stamp {
   const place = existsSync(file) ? file : file.split('::')[0]!;
-  const stat = statSync(place, { throwIfNoEntry: false });
-  return stat === undefined ? { bytes: -1, mtime: -1 } : { bytes: stat.size, mtime: stat.mtimeMs };
+  try {
+    const { size, mtimeMs } = statSync(place);
+    return { bytes: size, mtime: mtimeMs };
+  } catch {
+    return { bytes: -1, mtime: -1 }; // gone, or a link in a circle: told of when it is read
+  }
 }
 
 const portable = (root: string, file: string): string =>

@@ -21,10 +21,12 @@ import {
   rmSync,
   type Stats,
 } from 'node:fs';
+import { type FileHandle, open as openLater } from 'node:fs/promises';
 import path from 'node:path';
 import { DataError, type DinoError } from '../errors.js';
 import { messageOf, printable } from '../printable.js';
 import { folderReason, systemReason } from './system-reason.js';
+import { leadsOutside, OUTSIDE } from './read-below.js';
 
 /** How an error is made; a DataError by default. */
 export type Failure = new (message: string, options?: ErrorOptions) => DinoError;
@@ -39,6 +41,8 @@ export interface GuardOptions {
 export interface ReadOptions extends GuardOptions {
   /** The most bytes that the file may have; the file is refused before any is read. */
   maxBytes: number;
+  /** A file of this program's own, as in the user's cache: it may lie outside the folders of read-below.ts. */
+  isOwn?: boolean;
 }
 
 /** The most that a small text of a run or index (settings, a manifest, an evaluation) may have, in bytes. */
@@ -48,6 +52,9 @@ export const SMALL_FILE_BYTES = 16 * 2 ** 20;
 const NO_FOLLOW = constants.O_NOFOLLOW ?? 0;
 // a FIFO without a writer would hold open() up for ever
 const NO_WAIT = constants.O_NONBLOCK ?? 0;
+
+/** Opens for reading whatever it is, and waits for nothing: what it is must be looked at before it is read. */
+export const READ_FLAGS = constants.O_RDONLY | NO_WAIT;
 
 /** What a thing is, for people: "a FIFO", "a folder". */
 export function kindOf(stat: Stats): string {
@@ -104,11 +111,12 @@ function open(file: string, flags: number, { within, failure = DataError }: Guar
 /**
  * Opens a regular file for reading. Close what it gives.
  *
- * @throws `failure` when it isn't there, is a folder, FIFO, socket or device, is larger than `maxBytes`, or is reached
- *   through a link below `within`.
+ * @throws `failure` when it isn't there, is a folder, FIFO, socket or device, is larger than `maxBytes`, is reached
+ *   through a link below `within`, or lies where this process may not read (read-below.ts).
  */
 export function openToRead(file: string, options: ReadOptions): { fd: number; size: number } {
-  const { maxBytes, failure = DataError } = options;
+  const { maxBytes, failure = DataError, isOwn = false } = options;
+  if (!isOwn && leadsOutside(file)) throw new failure(`${file} ${OUTSIDE}`);
   const fd = open(file, constants.O_RDONLY, options);
   const { size } = fstatSync(fd);
   if (size > maxBytes) {
@@ -116,6 +124,35 @@ export function openToRead(file: string, options: ReadOptions): { fd: number; si
     throw new failure(`${printable(file)} has ${size} bytes; at most ${maxBytes} are read of such a file.`);
   }
   return { fd, size };
+}
+
+/** The same without waiting for a slow disk. Close what it gives. @throws As openToRead(). */
+export async function openHandle(file: string, options: ReadOptions): Promise<FileHandle> {
+  const { maxBytes, within, failure = DataError, isOwn = false } = options;
+  if (!isOwn && leadsOutside(file)) throw new failure(`${file} ${OUTSIDE}`);
+  if (within !== undefined) refuseLinks(within, file, failure);
+  let handle: FileHandle;
+  try {
+    handle = await openLater(file, READ_FLAGS | (within === undefined ? 0 : NO_FOLLOW));
+  } catch (error) {
+    throw new failure(`${file} can't be opened: ${(error as Error).message}`, { cause: error });
+  }
+  try {
+    const stat = await handle.stat();
+    if (!stat.isFile())
+      throw new failure(`${file} can't be opened: expected a regular file, it is ${kindOf(stat)}.`);
+    if (stat.size > maxBytes)
+      throw new failure(`${file} has ${stat.size} bytes; at most ${maxBytes} are read of such a file.`);
+    return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+/** Looks whether a file may be read, for one that something else reads. @throws As openToRead(). */
+export function checkToRead(file: string, options: ReadOptions): void {
+  closeSync(openToRead(file, options).fd);
 }
 
 /** A regular file's bytes. @throws As openToRead(). */

@@ -5,6 +5,7 @@
  */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
+import { checkToRead, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { configPath, metricsPath, readRunConfig } from '../train/run-folder.js';
 import { stackText } from '../printable.js';
 import type { RunSummary } from './api.js';
@@ -139,14 +140,16 @@ export class RunWatcher {
     const mark = await markOf(folder);
     const known = this.#known.get(folder);
     if (known?.mark === mark) return known.folders;
-    let folders: string[] = [];
+    const folders: string[] = [];
     try {
       const entries = await readdir(folder, { withFileTypes: true });
       if (entries.length <= ENTRIES) {
-        folders = entries
-          .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
-          .filter(({ name }) => !name.startsWith('.') && name !== 'node_modules')
-          .map(({ name }) => path.join(folder, name));
+        for (const entry of entries) {
+          if (entry.name.startsWith('.') || entry.name === 'node_modules') continue;
+          const place = path.join(folder, entry.name);
+          if (entry.isDirectory() || (entry.isSymbolicLink() && (await this.folders.reaches(place))))
+            folders.push(place);
+        }
       }
     } catch {
       // not readable, or gone
@@ -209,6 +212,7 @@ async function isRun(folder: string): Promise<boolean> {
   if (mark === '') return false;
   if ((await markOf(metricsPath(folder))) !== '') return true;
   try {
+    checkToRead(configPath(folder), { within: folder, maxBytes: SMALL_FILE_BYTES });
     return readRunConfig(folder).fingerprint !== '';
   } catch {
     return false;

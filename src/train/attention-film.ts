@@ -10,7 +10,7 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
 import { writeFileWhole } from '../files/atomic-file.js';
-import { makeFolder, readGuarded, refuseLinks, removeWithin } from '../files/guarded.js';
+import { makeFolder, refuseLinks, removeWithin } from '../files/guarded.js';
 import { messageOf, printable } from '../printable.js';
 import { decodeImage, type ImageItems, PhiloxStream, Purpose } from '../data/index.js';
 import { DataError, DinoError } from '../errors.js';
@@ -23,8 +23,6 @@ import { frameName, listWatched, watchPath, type WatchedImageFacts } from './fil
 
 /** Images that `auto` picks. */
 const AUTO_IMAGES = 4;
-/** The most that a kept image's PNG may have: 576 patches of 16 x 16 pixels are half a megabyte. */
-const PICTURE_BYTES = 2 ** 26;
 /** Unreadable ones among the training's images are passed over, so many at most. */
 const AUTO_TRIES = 32;
 /**
@@ -125,9 +123,8 @@ export class AttentionFilm {
       removeLater(run, step);
       const pinned: Pinned[] = [];
       for (const { folder, picture, ...facts } of listWatched(run)) {
-        const png = readGuarded(picture, { within: run, maxBytes: PICTURE_BYTES });
-        const options = { limitInputPixels: facts.width * facts.height };
-        const image = new Uint8Array(await sharp(png, options).removeAlpha().raw().toBuffer()); // (height, width, 3)
+        refuseLinks(run, picture);
+        const { data: image } = await decodeImage(picture); // (height, width, 3)
         if (image.length !== facts.width * facts.height * 3)
           throw new DataError(`${printable(picture)} is not ${facts.width} x ${facts.height} RGB pixels`);
         pinned.push({ folder, prepared: { ...facts, image } });

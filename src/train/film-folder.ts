@@ -10,13 +10,14 @@ import { lstatSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { DataError } from '../errors.js';
-import { readGuarded, refuseLinks, SMALL_FILE_BYTES } from '../files/guarded.js';
+import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { messageOf, printable } from '../printable.js';
 
-/** The most that a frame may have: 6 heads of 24 x 24 patches are 14 KB. */
-const FRAME_BYTES = 2 ** 26;
-
 export const watchPath = (run: string): string => path.join(run, 'watch');
+/** The run that a watched image is of. */
+export const runOf = ({ folder }: WatchedImage): string => path.resolve(folder, '..', '..');
+/** Most that a picture or a frame of it has, bytes. */
+export const MAX_WATCH_BYTES = 2 ** 26;
 
 const imageSchema = z.object({
   /** File that it was made of, as it was called then; it may be gone. */
@@ -59,7 +60,10 @@ export interface FilmFrame {
 const FRAME = /^step-(\d{8,})\.npy$/;
 export const frameName = (step: number): string => `step-${String(step).padStart(8, '0')}.npy`;
 
-/** The watched images of a run, by name; none when there are none. What is damaged or half made is left out. */
+/**
+ * The watched images of a run, by name; none when there are none. What is damaged, half made, or reached through a link in
+ * the run's folder is left out.
+ */
 export function listWatched(run: string): WatchedImage[] {
   const root = watchPath(run);
   if (!(lstatSync(root, { throwIfNoEntry: false })?.isDirectory() ?? false)) return []; // none, or a link
@@ -70,12 +74,9 @@ export function listWatched(run: string): WatchedImage[] {
       let facts: WatchedImageFacts;
       let files: string[];
       try {
-        refuseLinks(run, folder);
-        const about = readGuarded(path.join(folder, 'image.json'), {
-          within: run,
-          maxBytes: SMALL_FILE_BYTES,
-        });
-        facts = imageSchema.parse(JSON.parse(about.toString('utf8')));
+        const file = path.join(folder, 'image.json');
+        const text = readGuarded(file, { within: run, maxBytes: SMALL_FILE_BYTES }).toString('utf8');
+        facts = imageSchema.parse(JSON.parse(text));
         files = readdirSync(folder);
       } catch {
         return [];
@@ -120,8 +121,7 @@ export function readFrame(image: WatchedImage, step: number): FilmFrame {
   const file = path.join(image.folder, frameName(step));
   let bytes: Buffer;
   try {
-    // RUN/watch/NAME
-    bytes = readGuarded(file, { within: path.dirname(path.dirname(image.folder)), maxBytes: FRAME_BYTES });
+    bytes = readGuarded(file, { within: runOf(image), maxBytes: MAX_WATCH_BYTES });
   } catch (error) {
     throw new DataError(`no attention of step ${step}: ${messageOf(error)}`, { cause: error });
   }

@@ -2,13 +2,15 @@
  * From what the user calls WEIGHTS to the file to read: a run folder, a checkpoint folder, a file, or a folder as Hugging
  * Face's save_pretrained() writes it.
  */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
 import { printable } from '../printable.js';
 import { newestCheckpoint, runOfCheckpoint } from '../train/checkpoint-files.js';
+import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
+import { mayReadHere, OUTSIDE } from '../files/read-below.js';
 import type { TrainSettings } from '../train/settings.js';
-import { isRunFolder, readRunConfig } from '../train/run-folder.js';
+import { configPath, isRunFolder, readRunConfig } from '../train/run-folder.js';
 
 export const CHECKPOINT_KEYS = ['teacher', 'student'] as const;
 export type CheckpointKey = (typeof CHECKPOINT_KEYS)[number];
@@ -34,13 +36,38 @@ export function checkpointKey(name: string): CheckpointKey {
   return key;
 }
 
-function settingsOfRun(run: string): TrainSettings | null {
-  return isRunFolder(run) ? readRunConfig(run).settings : null;
+/** Whether a path, its links followed, may be read. */
+type MayRead = ReturnType<typeof mayReadHere>;
+
+function isWithinReach(file: string, mayRead: MayRead): boolean {
+  if (mayRead === null) return true;
+  try {
+    return mayRead(realpathSync(file));
+  } catch {
+    return true; // what isn't there is told by whoever reads it
+  }
 }
 
-function fromCheckpoint(folder: string, key: CheckpointKey): LocatedWeights {
+/** Files of weights in a folder that save_pretrained() wrote, the best first. */
+const PRETRAINED_FILES = ['model.safetensors', 'pytorch_model.bin'];
+
+/** What is looked at in a folder to find out what it is. */
+const LOOKED_AT = ['config.json', 'teacher.safetensors', 'student.safetensors', 'checkpoints', 'state.json'];
+
+/** @throws CheckpointError when one of a folder's files leads outside. */
+function refuseOutside(folder: string, mayRead: MayRead): void {
+  const names = [...LOOKED_AT, ...PRETRAINED_FILES, path.join('checkpoints', 'latest')];
+  const outside = names.map((name) => path.join(folder, name)).find((file) => !isWithinReach(file, mayRead));
+  if (outside !== undefined) throw new CheckpointError(`${outside} ${OUTSIDE}`);
+}
+
+function settingsOfRun(run: string, mayRead: MayRead): TrainSettings | null {
+  return isRunFolder(run) && isWithinReach(configPath(run), mayRead) ? readRunConfig(run).settings : null;
+}
+
+function fromCheckpoint(folder: string, key: CheckpointKey, mayRead: MayRead): LocatedWeights {
   const run = path.resolve(folder, '..', '..');
-  const settings = settingsOfRun(run);
+  const settings = settingsOfRun(run, mayRead);
   const step = /^step-(\d+)$/.exec(path.basename(path.resolve(folder)))?.[1];
   return {
     file: path.join(folder, `${key}.safetensors`),
@@ -52,16 +79,14 @@ function fromCheckpoint(folder: string, key: CheckpointKey): LocatedWeights {
   };
 }
 
-/** Files of weights in a folder that save_pretrained() wrote, the best first. */
-const PRETRAINED_FILES = ['model.safetensors', 'pytorch_model.bin'];
-
 /** A folder with Hugging Face's config.json and weights; null when it is none. */
 function fromPretrained(folder: string, file?: string): LocatedWeights | null {
   const found =
     file ?? PRETRAINED_FILES.map((name) => path.join(folder, name)).find((each) => existsSync(each));
   let config: unknown;
   try {
-    config = JSON.parse(readFileSync(path.join(folder, 'config.json'), 'utf8'));
+    const text = readGuarded(path.join(folder, 'config.json'), { maxBytes: SMALL_FILE_BYTES });
+    config = JSON.parse(text.toString('utf8'));
   } catch {
     return null;
   }
@@ -74,21 +99,27 @@ function fromPretrained(folder: string, file?: string): LocatedWeights | null {
 
 /**
  * @param key - Which network: `teacher` or `student`; a PyTorch file may have others.
- * @throws CheckpointError that says what is there instead.
+ * @param mayRead - Whether a path with links followed may be read; default what this process may.
+ * @throws CheckpointError that says what is there instead, or what leads to where may not be read.
  */
-export function locateWeights(weights: string, key: string): LocatedWeights {
+export function locateWeights(
+  weights: string,
+  key: string,
+  mayRead: MayRead = mayReadHere(),
+): LocatedWeights {
   const stat = statSync(weights, { throwIfNoEntry: false });
   if (stat === undefined) throw new CheckpointError(`${printable(weights)} does not exist`);
   if (stat.isDirectory()) {
+    refuseOutside(weights, mayRead);
     if (existsSync(path.join(weights, 'teacher.safetensors')))
-      return fromCheckpoint(weights, checkpointKey(key));
+      return fromCheckpoint(weights, checkpointKey(key), mayRead);
     const pretrained = fromPretrained(weights);
     if (pretrained !== null) return pretrained;
     if (existsSync(path.join(weights, 'config.json'))) {
       const newest = newestCheckpoint(weights);
-      if (newest === null)
-        throw new CheckpointError(`${printable(weights)} is a run without a checkpoint yet`);
-      return fromCheckpoint(newest, checkpointKey(key));
+      if (newest === null) throw new CheckpointError(`${weights} is a run without a checkpoint yet`);
+      refuseOutside(newest, mayRead);
+      return fromCheckpoint(newest, checkpointKey(key), mayRead);
     }
     throw new CheckpointError(
       `${printable(weights)} is neither a run folder (config.json), a checkpoint folder (teacher.safetensors) nor a folder of ` +
@@ -97,9 +128,13 @@ export function locateWeights(weights: string, key: string): LocatedWeights {
   }
   // A file inside a checkpoint folder knows its run all the same, one beside a config.json its heads.
   const beside = path.dirname(path.resolve(weights));
-  if (existsSync(path.join(beside, 'state.json')) && weights.endsWith('.safetensors'))
-    return { ...fromCheckpoint(beside, checkpointKey(key)), file: weights };
-  const isPretrained = PRETRAINED_FILES.includes(path.basename(weights));
+  const state = path.join(beside, 'state.json'); // its checksums are read with the weights
+  if (!isWithinReach(state, mayRead)) throw new CheckpointError(`${printable(state)} ${OUTSIDE}`);
+  if (existsSync(state) && weights.endsWith('.safetensors'))
+    return { ...fromCheckpoint(beside, checkpointKey(key), mayRead), file: weights };
+  const isPretrained =
+    PRETRAINED_FILES.includes(path.basename(weights)) &&
+    isWithinReach(path.join(beside, 'config.json'), mayRead);
   const lone: LocatedWeights = {
     ...{ file: weights, run: null, within: null, settings: null, step: null, numHeads: null },
   };

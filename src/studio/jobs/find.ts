@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { ConfigError } from '../../errors.js';
+import { alsoReadBelow } from '../../files/read-below.js';
 import { clusterIndex } from '../../explore/cluster.js';
 import { findDuplicates } from '../../explore/duplicates.js';
 import { ImageIndex } from '../../explore/image-index.js';
@@ -82,6 +83,7 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
       try {
         const files = [...(ask.files ?? [])];
         if (scratch !== null) {
+          alsoReadBelow(scratch);
           files.push(path.join(scratch, 'query'));
           writeFileSync(files[0]!, upload!);
         }

@@ -2,7 +2,6 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import sharp from 'sharp';
 import { z } from 'zod';
 import { readManifest } from '../../explore/index-format.js';
 import { labelSchema } from '../../explore/labels.js';
@@ -10,7 +9,6 @@ import { locateWeights } from '../../weights/locate.js';
 import type { FindAnswer, FindAsk, LabelGroup } from '../api.js';
 import type { Jobs } from '../jobs/index.js';
 import { type GivenFolders, StudioError } from '../files.js';
-import { PIXEL_LIMIT } from '../thumbnails.js';
 import { type Routes, route, type Studio } from './route.js';
 
 /** What is sent as JSON: all but the map. */
@@ -65,13 +63,15 @@ async function indexFolder({ folders }: Studio, wanted: string): Promise<string>
   // absolute as the job's process takes them, which knows nothing of the first given folder
   await folders.folder(path.resolve(images.root));
   const file = path.resolve(weights.file);
-  // weights that are gone are told of where they are needed
-  if (existsSync(file)) await folders.file(file);
+  await folders.file(file).catch((error: unknown) => {
+    // weights that are gone are told of where they are needed
+    if (!(error instanceof StudioError) || error.status !== 404) throw error;
+  });
   return folder;
 }
 
 export const find: Routes = (app, studio) => {
-  const { folders, jobs, tasks } = studio;
+  const { folders, jobs, pictures, tasks } = studio;
 
   /** Where images of an index are: each must lie under the given folders with all links followed. */
   const filesOf = async (index: string, rows: number[], signal: AbortSignal): Promise<string[]> => {
@@ -104,11 +104,11 @@ export const find: Routes = (app, studio) => {
     async ({ body }) => {
       const given = await folders.resolve(body.weights);
       // a run or a checkpoint is a folder, in which a link could lead out
-      await folders.file(locateWeights(given, 'teacher').file);
+      await folders.file(locateWeights(given, 'teacher', folders.mayRead).file);
       const images = await folders.resolve(body.images);
       const index = await folders.forWriting(body.output);
       if (existsSync(index)) await checkLinks(folders, await folders.folder(index));
-      const input = { index, weights: { given, images }, roots: folders.roots };
+      const input = { index, weights: { given, images } };
       return tasks.start('index-images', `Indexing ${path.basename(images)}`, input, (output) => output);
     },
   );
@@ -116,12 +116,7 @@ export const find: Routes = (app, studio) => {
   route(app, 'POST /api/find/map', { body: z.object({ index: name }) }, async ({ body }) => {
     const index = await indexFolder(studio, body.index);
     const title = `Laying out the map of ${path.basename(index)}`;
-    return tasks.start(
-      'index-images',
-      title,
-      { index, weights: null, roots: folders.roots },
-      (output) => output,
-    );
+    return tasks.start('index-images', title, { index, weights: null }, (output) => output);
   });
 
   route(app, 'GET /api/find/map', { query: z.object({ index: name }) }, async ({ query, signal }) => {
@@ -156,11 +151,7 @@ export const find: Routes = (app, studio) => {
     if (!query.success) throw new StudioError(400, z.prettifyError(query.error));
     const index = await indexFolder(studio, query.data.index);
     const upload = new Uint8Array(await context.req.arrayBuffer());
-    const size = await sharp(upload, { limitInputPixels: PIXEL_LIMIT })
-      .metadata()
-      .catch(() => null);
-    if (size === null) throw new StudioError(422, 'That is no image that can be read.');
-    if (size.width * size.height > PIXEL_LIMIT) throw new StudioError(413, 'That image has too many pixels.');
+    await pictures.size(upload, context.req.raw.signal); // before it is handed on
     const parsed = region.safeParse(query.data.region?.split(',').map(Number));
     const answer = await jobs.run(
       'find',

@@ -10,6 +10,7 @@ import { type GivenFolders, StudioError } from '../files.js';
 import type { JobRunner } from '../job-runner.js';
 import type { RunWatcher } from '../run-watcher.js';
 import type { Tasks } from '../tasks.js';
+import type { Pictures } from '../thumbnails.js';
 
 /** What every route works with. */
 export interface Studio {
@@ -19,6 +20,7 @@ export interface Studio {
   jobs: JobRunner;
   tasks: Tasks;
   runs: RunWatcher;
+  pictures: Pictures;
 }
 
 /** A file of routes/ exports one of these. */

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { DataError } from '../../errors.js';
 import { readLock, signalHolder } from '../../files/folder-lock.js';
 import { makeFolder, openToRead, openToWrite, removeWithin } from '../../files/guarded.js';
+import { readBelow } from '../../files/read-below.js';
 import { readOverrides } from '../../train/config.js';
 import { flagOf } from '../../train/settings.js';
 import { isRunFolder } from '../../train/run-folder.js';
@@ -46,7 +47,12 @@ async function checked(
     for (const key of Object.keys(inside)) if (flagOf(key) === flagOf(setting)) delete inside[key];
     inside[setting] = await folders.resolve(given);
   }
-  for (const image of settings.watchImages ?? []) if (image !== 'none') await folders.resolve(image);
+  const watched = settings.watchImages;
+  if (watched !== undefined) {
+    for (const key of Object.keys(inside)) if (flagOf(key) === flagOf('watchImages')) delete inside[key];
+    const files = watched.map(async (name) => (['none', 'auto'].includes(name) ? name : folders.file(name)));
+    inside['watchImages'] = (await Promise.all(files)).join('\n');
+  }
   return { images: await folders.resolve(images), preset, overrides: inside };
 }
 
@@ -63,13 +69,13 @@ function endOf(log: string, run: string): string {
 }
 
 /** Starts `dino` beside this server: it goes on when the studio ends. Resolves when it holds the run, or rejects with its words. */
-async function startTraining(args: readonly string[], run: string): Promise<void> {
+async function startTraining(folders: GivenFolders, args: readonly string[], run: string): Promise<void> {
   const log = path.join(run, LOG);
   const output = openToWrite(log, { within: run, start: 'empty' });
   const child = spawn(process.execPath, [bin, 'train', ...args], {
     detached: true,
     stdio: ['ignore', output, output],
-    env: { ...process.env, NODE_TEST_CONTEXT: undefined },
+    env: { ...process.env, ...readBelow(folders.real), NODE_TEST_CONTEXT: undefined },
   });
   closeSync(output);
   child.unref();
@@ -98,7 +104,7 @@ export const start: Routes = (app, studio) => {
 
   route(app, 'POST /api/start/inspect', { body: z.object({ images: name }) }, async ({ body }) => {
     const images = await folders.resolve(body.images);
-    return tasks.start('start-inspect', `Looking at ${body.images}`, { images, roots: folders.roots });
+    return tasks.start('start-inspect', `Looking at ${body.images}`, { images });
   });
 
   route(app, 'POST /api/start/plan', { body: startRequest }, async ({ body, signal }) =>
@@ -120,23 +126,31 @@ export const start: Routes = (app, studio) => {
     tasks.start('start-trial', 'Trial steps', await checked(folders, body)),
   );
 
-  route(app, 'POST /api/start/train', { body: startRequest.extend({ output: name }) }, async ({ body }) => {
-    const { images, preset, overrides } = await checked(folders, body);
-    const output = await folders.forWriting(body.output);
-    if (isRunFolder(output))
-      throw new StudioError(409, `${output} holds a run already: choose another name.`);
-    makeFolder(output, { within: output });
-    const flags = Object.entries(overrides).map(([setting, value]) => `${flagOf(setting)}=${value}`);
-    try {
-      await startTraining([images, `--output=${output}`, `--preset=${preset}`, ...flags], output);
-    } catch (error) {
-      // what was refused leaves nothing behind
-      if (!isRunFolder(output)) removeWithin(path.join(output, LOG), { within: output });
-      throw error;
-    }
-    await runs.refresh();
-    return { run: runs.all().find((run) => run.path === output)?.id ?? '' };
-  });
+  route(
+    app,
+    'POST /api/start/train',
+    { body: startRequest.extend({ output: name }) },
+    async ({ body, signal }) => {
+      const request = await checked(folders, body);
+      // also refuses images that links or a list lead to outside
+      await jobs.run('start-plan', request, { signal });
+      const { images, preset, overrides } = request;
+      const output = await folders.forWriting(body.output);
+      if (isRunFolder(output))
+        throw new StudioError(409, `${output} holds a run already: choose another name.`);
+      makeFolder(output, { within: output });
+      const flags = Object.entries(overrides).map(([setting, value]) => `${flagOf(setting)}=${value}`);
+      try {
+        await startTraining(folders, [images, `--output=${output}`, `--preset=${preset}`, ...flags], output);
+      } catch (error) {
+        // what was refused leaves nothing behind
+        if (!isRunFolder(output)) removeWithin(path.join(output, LOG), { within: output });
+        throw error;
+      }
+      await runs.refresh();
+      return { run: runs.all().find((run) => run.path === output)?.id ?? '' };
+    },
+  );
 
   route(app, 'POST /api/runs/:run/stop', {}, async ({ params }) => {
     const run = runs.get(params.run);
@@ -149,7 +163,7 @@ export const start: Routes = (app, studio) => {
     const run = runs.get(params.run);
     if (readLock(run.path)?.isAlive === true)
       throw new StudioError(409, 'A process is training this run already.');
-    await startTraining([`--resume=${run.path}`], run.path);
+    await startTraining(folders, [`--resume=${run.path}`], run.path);
     await run.look();
     return run.summary;
   });
