@@ -78,20 +78,18 @@ Napi::Value aside(Napi::Env env, std::function<Result()> work) {
   auto back = Napi::ThreadSafeFunction::New(env, nothing, "dino-distributed", 0, 1);
   std::thread([deferred, back, work = std::move(work)]() mutable {
     Result result;
-    std::string problem;
+    Problem problem;
     try {
       result = work();
-    } catch (const c10::Error& error) {
-      problem = error.what_without_backtrace();
-    } catch (const std::exception& error) {
-      problem = error.what();
+    } catch (...) {
+      problem = describe(std::current_exception());
     }
     back.BlockingCall([deferred, result = std::move(result), problem](Napi::Env env, Napi::Function) {
       Napi::HandleScope scope(env);
       if (result) {
         deferred.Resolve(result(env));
       } else {
-        deferred.Reject(Napi::Error::New(env, problem).Value());
+        deferred.Reject(to_error(env, problem).Value());
       }
     });
     back.Release();

@@ -1,6 +1,7 @@
 /** Modes that hold while a function runs: no gradients, inference, autocast. Each restores what it found. */
 import { assertDevice } from './device.js';
 import { dtypeCode, type DType } from './dtype.js';
+import { operatorError } from './dispatch.js';
 import { native, type TensorHandle } from './native.js';
 import { Tensor } from './tensor.js';
 
@@ -63,12 +64,17 @@ export function gradients(
   inputs: readonly Tensor[],
   options: { gradOutputs?: readonly (Tensor | null)[]; retainGraph?: boolean; createGraph?: boolean } = {},
 ): (Tensor | null)[] {
-  const handles = native.gradients(
-    outputs.map((tensor) => tensor.handle),
-    inputs.map((tensor) => tensor.handle),
-    outputs.map((_, i): TensorHandle | null => options.gradOutputs?.[i]?.handle ?? null),
-    options.retainGraph ?? options.createGraph ?? false,
-    options.createGraph ?? false,
-  );
+  let handles: (TensorHandle | null)[];
+  try {
+    handles = native.gradients(
+      outputs.map((tensor) => tensor.handle),
+      inputs.map((tensor) => tensor.handle),
+      outputs.map((_, i): TensorHandle | null => options.gradOutputs?.[i]?.handle ?? null),
+      options.retainGraph ?? options.createGraph ?? false,
+      options.createGraph ?? false,
+    );
+  } catch (error) {
+    throw operatorError('gradients', undefined, [...outputs, ...inputs], error);
+  }
   return handles.map((handle) => (handle === null ? null : new Tensor(handle)));
 }
