@@ -9,10 +9,11 @@ import { lookup } from 'node:dns/promises';
 import { createSocket } from 'node:dgram';
 import { hostname, networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ProcessError } from '../errors.js';
+import { DinoError, EngineError, ProcessError, ShapeError } from '../errors.js';
 import { fromTypedArray, Heartbeat, ProcessGroup, Store, tensor, torchVersion } from '../torch/index.js';
 import { packageVersion } from '../version.js';
 import { type Place, restartCount } from './place.js';
+import { isRunning } from './process-state.js';
 
 export interface JoinOptions {
   place: Place;
@@ -36,6 +37,8 @@ interface Verdict {
 
 /** Between two signs of life. */
 const BEAT_MS = 1000;
+/** After which a process counts as lost, even one that runs. */
+const SILENCE_MS = 10_000;
 /** How long a lost store is asked before its keeper counts as lost. */
 const ASK_MS = 5000;
 
@@ -189,14 +192,35 @@ export class World {
     return { stop: stops > 0, found: founds > 0 ? (await this.gather(found)).flat() : [] };
   }
 
-  /** Does what needs the others, and `rescue` when one of them is lost meanwhile. */
+  /**
+   * Does what needs the others, and `rescue` when one of them is lost meanwhile.
+   *
+   * @throws ProcessError, in place of what `work` threw, when another process is behind it.
+   */
   async attempt<T>(rescue: () => Promise<void>, work: () => T | Promise<T>): Promise<T> {
     try {
       return await work();
-    } catch (error) {
+    } catch (thrown) {
+      const error = await this.#seeOthers(thrown);
       if (error instanceof ProcessError) await rescue();
       throw error;
     }
+  }
+
+  /** A failure whose words leave open what is behind it is another process's when one of them has gone silent. */
+  async #seeOthers(error: unknown): Promise<unknown> {
+    const isPlain =
+      error instanceof DinoError && !(error instanceof EngineError || error instanceof ShapeError);
+    const store = this.#store;
+    if (store === null || isPlain || error instanceof ProcessError) return error;
+    const { message } = error as Error;
+    const late = sleep(SILENCE_MS + ASK_MS, null, { ref: false });
+    const isTheirs = async (): Promise<boolean> => {
+      const [failed] = await store.check(['verdict']);
+      return failed === true || (await this.#silent(store)).length > 0;
+    };
+    const is = await Promise.race([isTheirs().catch(() => true), late]); // a store that is gone is a process that is
+    return is === false ? error : new ProcessError(message, { cause: error });
   }
 
   /** Everybody's value, by rank. JSON. Collective. */
@@ -230,13 +254,14 @@ export class World {
   /**
    * Tells the others why this process ends, or learns from them why: which process was lost, and its last step.
    *
-   * @returns What to throw in place of `error`.
+   * @returns What to throw in place of `thrown`.
    */
-  async explain(error: unknown): Promise<unknown> {
-    if (this.#store === null || this.#isBroken) return error;
+  async explain(thrown: unknown): Promise<unknown> {
+    if (this.#store === null || this.#isBroken) return thrown;
     this.#isBroken = true;
     const store = this.#store;
-    const late = sleep(3 * BEAT_MS + ASK_MS, null, { ref: false });
+    const error = await this.#seeOthers(thrown);
+    const late = sleep(SILENCE_MS + ASK_MS, null, { ref: false });
     const verdict = await Promise.race([this.#verdict(store, error).catch(() => null), late]);
     if (!(error instanceof ProcessError)) return error;
     const after = `This process stopped after step ${this.#step}`;
@@ -260,27 +285,50 @@ export class World {
       const verdict: Verdict = { message };
       await store.set('verdict', JSON.stringify(verdict));
     }
-    const verdict = JSON.parse(await store.get('verdict', 3 * BEAT_MS + ASK_MS)) as Verdict;
+    const verdict = JSON.parse(await store.get('verdict', SILENCE_MS + ASK_MS)) as Verdict;
     if (this.isFirst) await this.#waitForReaders(store);
     return verdict;
   }
 
-  /** Whose heart has stopped: those whose count does not grow. */
+  /** The end of a sentence on those whose heart has stopped. */
   async #whoIsLost(store: Store, problem: string): Promise<string> {
+    const lost = await this.#silent(store);
+    if (lost.length === 0) return `The processes lost touch with each other: ${problem}.`;
+    const steps = await Promise.all(lost.map(async (i) => (await this.#beat(i)).split(' ')[1] ?? '?'));
+    return lost
+      .map(
+        (i, n) =>
+          `Rank ${i} (${this.#processOf(i)}) was killed, is stopped or can't be reached; its last step was ${steps[n]}.`,
+      )
+      .join(' ');
+  }
+
+  #processOf(rank: number): string {
+    const { host = '?', pid = 0 } = this.#hellos[rank] ?? {};
+    return `process ${pid} on ${host}`;
+  }
+
+  /**
+   * Those that say nothing any more: neither that they live, nor that they end. A process of this machine that is seen to
+   * run has more time than others: its heart may only be slow.
+   */
+  async #silent(store: Store): Promise<number[]> {
     const read = (): Promise<string[]> => Promise.all(this.#hellos.map((_, i) => this.#beat(i)));
     const before = await read();
-    await sleep(2.5 * BEAT_MS);
-    const now = await read();
-    const left = await store.check(this.#hellos.map((_, i) => `left/${i}`));
-    const lost = now.flatMap((beat, i) => (beat === before[i] && !left[i] ? [i] : []));
-    if (lost.length === 0) return `The processes lost touch with each other: ${problem}.`;
-    return lost
-      .map((i) => {
-        const { host = '?', pid = 0 } = this.#hellos[i] ?? {};
-        const step = now[i]?.split(' ')[1] ?? '?';
-        return `Rank ${i} (process ${pid} on ${host}) was killed, is stopped or can't be reached; its last step was ${step}.`;
-      })
-      .join(' ');
+    const start = performance.now();
+    for (;;) {
+      await sleep(BEAT_MS / 4);
+      const now = await read();
+      const left = await store.check(this.#hellos.map((_, i) => `left/${i}`));
+      const silent = now.flatMap((beat, i) => (beat === before[i] && !left[i] && i !== this.rank ? [i] : []));
+      const waited = performance.now() - start;
+      if (silent.length === 0 || waited > SILENCE_MS) return silent;
+      const isSlow = (i: number): boolean => {
+        const { host, pid } = this.#hellos[i] as Hello;
+        return host === hostname() && isRunning(pid);
+      };
+      if (waited > 2.5 * BEAT_MS && !silent.some(isSlow)) return silent;
+    }
   }
 
   /** Rank 0 keeps the store: it stays until those that live have read. */

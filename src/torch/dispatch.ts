@@ -95,7 +95,8 @@ function wrapResult(result: unknown): unknown {
 }
 
 /** Whether c10d or Gloo threw it: another process is lost, silent or out of step. Any operator may meet that: see errors.cc. */
-export const isAboutProcesses = (error: unknown): boolean => (error as { code?: unknown } | null)?.code === 'PROCESS';
+export const isAboutProcesses = (error: unknown): boolean =>
+  (error as { code?: unknown } | null)?.code === 'PROCESS';
 
 /** The error that a failing operator throws: its name, what libtorch said, and what came. */
 export function operatorError(
