@@ -105,7 +105,9 @@ export class World {
     const hosts = new Set(hellos.map(({ host }) => host));
     const address = await ownAddress(place, hosts.size > 1);
     const group = await ProcessGroup.connect(store.prefix('gloo'), { rank, size, address, timeoutMs });
-    const heartbeat = new Heartbeat(store, `beat/${rank}`, 0, BEAT_MS);
+    const heartbeat = new Heartbeat(store, {
+      ...{ key: `beat/${rank}`, step: 0, intervalMs: BEAT_MS, newsKey: 'verdict' },
+    });
     return new World(place, { store, group, heartbeat, hellos, timeoutMs });
   }
 

@@ -136,9 +136,20 @@ export class Store {
 export class Heartbeat {
   readonly #handle: HeartbeatHandle;
 
-  /** Sets `key` to "<beats> <step>" every `intervalMs`, also while JavaScript is busy, and with each new step. */
-  constructor(store: Store, key: string, step: number, intervalMs: number) {
-    this.#handle = attempt('heartbeat', () => native.startHeartbeat(store.handle, key, step, intervalMs));
+  /**
+   * Sets `key` to "<beats> <step>" every `intervalMs`, also while JavaScript is busy, and with each new step; and looks
+   * for a value of `newsKey`.
+   */
+  constructor(store: Store, options: { key: string; step: number; intervalMs: number; newsKey: string }) {
+    const { key, step, intervalMs, newsKey } = options;
+    this.#handle = attempt('heartbeat', () =>
+      native.startHeartbeat(store.handle, key, step, intervalMs, newsKey),
+    );
+  }
+
+  /** The value of `newsKey` as soon as it was seen, and for as long as this process lives; null before. */
+  get news(): string | null {
+    return native.heartbeatNews(this.#handle);
   }
 
   set step(step: number) {

@@ -5,7 +5,8 @@ import { operatorError } from './dispatch.js';
 import { native, type TensorHandle } from './native.js';
 import { Tensor } from './tensor.js';
 
-function synchronous<T>(name: string, result: T): T {
+/** @internal */
+export function synchronous<T>(name: string, result: T): T {
   if (result instanceof Promise) {
     throw new TypeError(`${name}(): expected a synchronous function, got one that returns a promise`);
   }

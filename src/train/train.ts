@@ -30,7 +30,14 @@ import {
   scaleLearningRate,
   teacherTemperatureSchedule,
 } from '../optim/index.js';
-import { fromTypedArray, manualSeed, scope, setNumThreads, type Tensor } from '../torch/index.js';
+import {
+  fromTypedArray,
+  Generator,
+  scope,
+  setNumThreads,
+  withGenerators,
+  type Tensor,
+} from '../torch/index.js';
 import { AttentionFilm } from './attention-film.js';
 import { loadCheckpoint } from './checkpoint.js';
 import { newestWholeCheckpoint } from './checkpoint-files.js';
@@ -99,7 +106,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 
     // ============ student, teacher, loss, optimizer ============
     setNumThreads(settings.threads);
-    manualSeed(settings.seed, device);
+    const devices = device === 'cpu' ? ['cpu'] : ['cpu', device];
+    const generators = devices.map((name) => new Generator(name).manualSeed(settings.seed));
     const head = {
       outDim: settings.outDim,
       useBn: settings.useBnInHead,
@@ -110,16 +118,20 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     // position embeddings for the training's own crops, as the reference has them for its 224 pixels
     const backbone = { ...settings, imgSize: settings.imgSize ?? settings.globalCropsSize };
     const build = options.backbone ?? buildBackbone;
-    const studentBackbone = build(backbone);
-    const { embedDim } = studentBackbone;
-    const student = new MultiCropWrapper(
-      studentBackbone,
-      new DINOHead({ ...head, inDim: embedDim, normLastLayer: settings.normLastLayer }),
-    ).to(device);
-    const teacher = new MultiCropWrapper(
-      build({ ...backbone, dropPathRate: 0 }),
-      new DINOHead({ ...head, inDim: embedDim }),
-    ).to(device);
+    const { student, teacher } = withGenerators(generators, () => {
+      const studentBackbone = build(backbone);
+      const { embedDim } = studentBackbone;
+      return {
+        student: new MultiCropWrapper(
+          studentBackbone,
+          new DINOHead({ ...head, inDim: embedDim, normLastLayer: settings.normLastLayer }),
+        ).to(device),
+        teacher: new MultiCropWrapper(
+          build({ ...backbone, dropPathRate: 0 }),
+          new DINOHead({ ...head, inDim: embedDim }),
+        ).to(device),
+      };
+    });
     const warn = (message: string): void => emit({ type: 'warning', message });
     const newest = resume && world.isFirst ? newestWholeCheckpoint(output, warn) : null;
     if (newest === null && world.isFirst) initialise(student, settings);
@@ -129,7 +141,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const dinoLoss = new DINOLoss({ outDim: settings.outDim, crops: 2 + settings.localCropsNumber, device });
     const optimizer = buildOptimizer(settings.optimizer, parameterGroups(parameters));
     const scaler = new LossScaler(precision === 'fp16');
-    const state: TrainingState = { student, teacher, optimizer, loss: dinoLoss, scaler, device };
+    const state: TrainingState = { student, teacher, optimizer, loss: dinoLoss, scaler, device, generators };
 
     // ============ schedules ============
     const { epochs } = settings;
@@ -242,7 +254,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       const isLog =
         (step + 1) % settings.logEvery === 0 || (step + 1) % stepsPerEpoch === 0 || step + 1 === totalSteps;
 
-      if (world.size > 1) manualSeed(stepSeed(settings.seed, step, world.rank), device); // each drops other paths
+      if (world.size > 1) {
+        const seed = stepSeed(settings.seed, step, world.rank); // each drops other paths
+        for (const generator of generators) generator.manualSeed(seed);
+      }
       // a step that loses a process changes nothing: what is saved then is the state before it
       const result = await world.attempt(save, () =>
         scope(() => {
