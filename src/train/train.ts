@@ -51,6 +51,7 @@ import { initialise } from './init.js';
 import { loadOfficialCheckpoint } from './official-checkpoint.js';
 import { openRun } from './open-run.js';
 import { appendLine, lockRunFolder, metricsPath, skippedPath, truncateLog } from './run-folder.js';
+import { saveAsHeir } from './rescue.js';
 import { shareState } from './share-state.js';
 import { World } from '../processes/world.js';
 import { reportUnreadable } from './unreadable.js';
@@ -200,6 +201,16 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       await checkpoints?.save(step);
       film?.record(step);
     };
+    let lastMetrics: StepMetrics | null = null;
+    const rescue = async (): Promise<boolean> => {
+      if (checkpoints === null)
+        return saveAsHeir(world, { run: output, state, step, keep, metrics: lastMetrics, emit });
+      await save();
+      return checkpoints.settle().then(
+        () => true,
+        () => false, // a warning has said why
+      );
+    };
     const cacheBytes = decodedCacheBytes(settings);
     const workers =
       settings.numWorkers === 'auto'
@@ -259,7 +270,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         for (const generator of generators) generator.manualSeed(seed);
       }
       // a step that loses a process changes nothing: what is saved then is the state before it
-      const result = await world.attempt(save, () =>
+      const result = await world.attempt(rescue, () =>
         scope(() => {
           const { globalCropsSize: large, localCropsSize: small } = settings;
           const globals = normalizeImages(cropsTensor(batch.globals, large, device)); // (2 * B, 3, S, S)
@@ -314,6 +325,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
           dataWaitPercent: (100 * waited) / elapsed,
           memoryMiB: process.memoryUsage.rss() / 2 ** 20,
         };
+        lastMetrics = metrics;
         log(metricsPath(output), metrics);
         const warning = monitor.observe(step, loss, result.statistics);
         if (warning !== null) warn(warning.message);
@@ -323,7 +335,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       }
       emit({ type: 'step', step, epoch, loss, metrics });
 
-      const agreed = await world.attempt(save, () =>
+      const agreed = await world.attempt(rescue, () =>
         world.agree(step, signal?.aborted ?? false, batch.skipped),
       );
       for (const bad of agreed.found) {
@@ -348,11 +360,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       if (isEpochEnd || isStopped || isDue) await save();
       if (isStopped) break;
       if (isEpochEnd && settings.knnEvery > 0 && (epoch + 1) % settings.knnEvery === 0) {
-        const scores = await evaluateDuringTraining(
-          teacher.backbone,
-          { ...settings, numWorkers: loader.numWorkers },
-          world,
-          signal,
+        const knnSettings = { ...settings, numWorkers: loader.numWorkers };
+        const scores = await world.attempt(rescue, () =>
+          evaluateDuringTraining(teacher.backbone, knnSettings, world, signal),
         );
         log(metricsPath(output), { step, epoch, ...scores });
         emit({ type: 'knn', step, epoch, ...scores });
@@ -360,7 +370,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       await eventLoopTurn(); // lets signals, workers' messages and other people's timers in
     }
     const checkpoint = (await checkpoints?.settle()) ?? output;
-    await world.meet('the end of the training');
+    await world.attempt(rescue, () => world.meet('the end of the training'));
     state.parallel?.dispose();
     for (const part of [student, teacher, optimizer, dinoLoss]) part.dispose();
     return {
