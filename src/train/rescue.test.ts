@@ -92,7 +92,7 @@ async function undisturbed({
 
 /** Where the survivor was when it found out, by its own error. */
 function phaseOf(stderr: string): string {
-  const causes = [...stderr.matchAll(/^caused by ProcessError: ([^:\n]+): /gm)].map(([, what]) => what);
+  const causes = [...stderr.matchAll(/^(?:\[rank \d+\] )?caused by ProcessError: ([^:\n]+): /gm)].map(([, what]) => what);
   return causes[0] ?? 'unknown';
 }
 
@@ -118,8 +118,8 @@ async function lose(what: Case, signal: 'SIGKILL' | 'SIGSTOP'): Promise<string |
   const rank = Math.floor(Math.random() * size);
   const pid = ranksBelow(running.child.pid as number).get(rank);
   if (pid !== undefined) process.kill(pid, signal);
-  const { code, stderr } = await running.ended;
-  if (pid === undefined || code === 0) return null;
+  const { code, stdout, stderr } = await running.ended;
+  if (pid === undefined || code === 0 || stdout.includes('done: ')) return null;
   const who = `Rank ${rank} \\(process ${pid} on ${hostname()}\\)`;
   assert.equal(code, 1, stderr);
   assert.match(
