@@ -92,7 +92,9 @@ async function undisturbed({
 
 /** Where the survivor was when it found out, by its own error. */
 function phaseOf(stderr: string): string {
-  const causes = [...stderr.matchAll(/^(?:\[rank \d+\] )?caused by ProcessError: ([^:\n]+): /gm)].map(([, what]) => what);
+  const causes = [...stderr.matchAll(/^(?:\[rank \d+\] )?caused by ProcessError: ([^:\n]+): /gm)].map(
+    ([, what]) => what,
+  );
   return causes[0] ?? 'unknown';
 }
 
