@@ -1,7 +1,8 @@
 /**
- * One process of a training, as a launcher would start it, whose rank 1 kills itself in the student's forward pass of a
+ * One process of a training, as a launcher would start it. The mortal rank kills itself in the student's forward pass of a
  * given step, so that the others miss it in their backward pass:
- * `node mortal-rank.js <images> <run> <settings as JSON> <step, or 0 for never>`. Resumes when the run is there.
+ * `node mortal-rank.js <images> <run> <settings as JSON> <mortal rank> <step, or 0 for never>`. Resumes when the run is
+ * there.
  */
 import { buildBackbone } from '../models/index.js';
 import { inProcesses } from '../cli/processes.js';
@@ -11,7 +12,7 @@ import { trainSettingsSchema } from '../train/settings.js';
 import { train } from '../train/train.js';
 import { TINY_SETTINGS } from './tiny-run.js';
 
-const [images = '', output = '', json = '{}', last = '0'] = process.argv.slice(2);
+const [images = '', output = '', json = '{}', mortal = '1', last = '0'] = process.argv.slice(2);
 const settings = trainSettingsSchema.parse(JSON.parse(json));
 const io = new Output(false);
 const options = { distTimeout: '20', nproc: '1' };
@@ -29,7 +30,7 @@ await inProcesses({ args: [], options, problems: [], io }, async (world) => {
       if (dropPathRate !== 0)
         backbone.forward = (x) => {
           // two sizes of crops go through the student in each step
-          if (world.rank === 1 && Number(last) > 0 && ++step === 2 * Number(last))
+          if (world.rank === Number(mortal) && Number(last) > 0 && ++step === 2 * Number(last))
             process.kill(process.pid, 'SIGKILL');
           return forward(x);
         };

@@ -19,7 +19,7 @@ import { readLines } from './run-folder.js';
 import type { TrainSettings } from './settings.js';
 
 const { newRun, images, commandLine } = testFolder();
-const mortal = fileURLToPath(new URL('../testing/mortal-rank.js', import.meta.url));
+const script = fileURLToPath(new URL('../testing/mortal-rank.js', import.meta.url));
 
 /** Three epochs of three steps, with one's own backbone. */
 const MORTAL: TrainSettings = {
@@ -27,29 +27,61 @@ const MORTAL: TrainSettings = {
   ...{ arch: 'custom', useBnInHead: false, batchSize: 3, threads: 1 },
 };
 
-/** Both ranks, of which the second ends itself in a step; 0 for never. */
-async function bothRanks(run: string, settings: TrainSettings, last: number): Promise<[Ended, Ended]> {
+/** Both ranks to their ends; `mortal` ends itself in a step, 0 for never. */
+async function bothRanks(run: string, mortal: number, last: number, env = {}): Promise<[Ended, Ended]> {
   const port = await freePort();
-  const line = [process.execPath, mortal, images(), run, JSON.stringify(settings), String(last)];
-  const ranks = [0, 1].map((rank) => start(line, { ...rankVariables(rank, 2, port), DEBUG: 'dino' }).ended);
+  const line = [
+    process.execPath,
+    script,
+    images(),
+    run,
+    JSON.stringify(MORTAL),
+    String(mortal),
+    String(last),
+  ];
+  const ranks = [0, 1].map((rank) => start(line, { ...rankVariables(rank, 2, port), ...env }).ended);
   return Promise.all(ranks) as Promise<[Ended, Ended]>;
 }
 
-test('lost in the backward pass: the state before the step is saved, the rank is named, the run goes on to the same bits', async () => {
-  const [expected, run] = [newRun(), newRun()];
-  for (const { code, stderr } of await bothRanks(expected, MORTAL, 0)) assert.equal(code, 0, stderr);
-  const [first, second] = await bothRanks(run, MORTAL, 5);
-  assert.equal(second.signal, 'SIGKILL');
-  assert.equal(first.code, 1, first.stderr);
-  assert.match(first.stderr, /^caused by ProcessError: backward: /m);
-  const said = /^dino: .*$/m.exec(first.stderr)?.[0] ?? '';
-  assert.match(said, /Rank 1 \(process \d+ on \S+\) was killed, .*; its last step was 4\./);
-  assert.doesNotMatch(said, /frame #|Exception raised|\.cc:/);
+let whole: Record<string, string> | undefined;
+/** What both come to when nobody dies. */
+async function unharmed(): Promise<Record<string, string>> {
+  if (whole === undefined) {
+    const run = newRun();
+    for (const { code, stderr } of await bothRanks(run, 1, 0)) assert.equal(code, 0, stderr);
+    whole = fingerprint(run);
+  }
+  return whole;
+}
+
+/** The state after step 4 was saved when step 5 lost a process, and leads to the bits of a run that lost none. */
+async function assertRescued(run: string): Promise<void> {
   const newest = listCheckpoints(run).at(-1) ?? assert.fail('no checkpoint');
   assert.equal(newest.step, 4);
   verifyCheckpoint(newest.folder);
-  for (const { code, stderr } of await bothRanks(run, MORTAL, 0)) assert.equal(code, 0, stderr);
-  assert.deepEqual(fingerprint(run), fingerprint(expected));
+  for (const { code, stderr } of await bothRanks(run, 1, 0)) assert.equal(code, 0, stderr);
+  assert.deepEqual(fingerprint(run), await unharmed());
+}
+
+test('rank 1 lost in the backward pass: rank 0 names it and saves the state before the step', async () => {
+  const run = newRun();
+  const [{ code, stderr }, { signal }] = await bothRanks(run, 1, 5, { DEBUG: 'dino' });
+  assert.deepEqual([code, signal], [1, 'SIGKILL'], stderr);
+  assert.match(stderr, /^caused by ProcessError: backward: /m);
+  assert.match(stderr, /^dino: Rank 1 \(process \d+ on \S+\) was killed, .*; its last step was 4\./m);
+  await assertRescued(run);
+});
+
+test('rank 0 lost: rank 1 names it, saves in its place, and says so in one line', async () => {
+  const run = newRun();
+  const [{ signal }, { code, stderr }] = await bothRanks(run, 0, 5);
+  assert.deepEqual([code, signal], [1, 'SIGKILL'], stderr);
+  assert.match(
+    stderr,
+    /^dino: Rank 0 \(process \d+ on \S+\), which keeps the store, was killed, .*after step 4, and saved the state after it\.\n$/,
+  );
+  assert.doesNotMatch(stderr, /frame #|Exception raised|\.cc:/);
+  await assertRescued(run);
 });
 
 // ---------------------------------------------------------------------------------- at random moments, by hand
