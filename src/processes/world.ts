@@ -227,18 +227,19 @@ export class World {
   async predecessor(): Promise<{ pid: number; host: string } | null> {
     const store = this.#store;
     const first = this.#hellos[0];
-    if (this.rank !== 1 || store === null || first === undefined || this.#runsHere(0)) return null;
-    const isGone = async (): Promise<boolean> => {
-      if (!this.#isStoreApart) {
-        await store.check(['verdict']); // rank 0 answers: it is not lost
-        return false;
-      }
-      return (await this.#silent(store)).includes(0);
-    };
-    const late = sleep(this.#isStoreApart ? SILENCE_MS + ASK_MS : ASK_MS, true, { ref: false });
+    if (this.rank !== 1 || store === null || first === undefined) return null;
     // its own store goes with it, and with whatever news there was before it went in order
     if (!this.#isStoreApart && this.#heartbeat?.news != null) return null;
-    return (await Promise.race([isGone().catch(() => !this.#isStoreApart), late])) ? first : null;
+    if (this.#isStoreApart) {
+      const silent = await this.#silent(store).catch(() => []);
+      return silent.includes(0) ? first : null;
+    }
+    const asked = store.check(['verdict']).then(
+      () => 'lives',
+      () => 'gone', // which a killed process's connections are before it is
+    );
+    const answer = await Promise.race([asked, sleep(ASK_MS, 'silent', { ref: false })]);
+    return answer === 'gone' || (answer === 'silent' && !this.#runsHere(0)) ? first : null;
   }
 
   /** A failure whose words leave open what is behind it is another process's when one of them has gone silent. */
