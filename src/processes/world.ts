@@ -231,7 +231,7 @@ export class World {
     // its own store goes with it, and with whatever news there was before it went in order
     if (!this.#isStoreApart && this.#heartbeat?.news != null) return null;
     if (this.#isStoreApart) {
-      const silent = await this.#silent(store).catch(() => []);
+      const silent = await this.#silent(store).catch((): number[] => []);
       return silent.includes(0) ? first : null;
     }
     const asked = store.check(['verdict']).then(
