@@ -50,5 +50,5 @@ process.on('message', (message: ToWorker) => {
   else running.get(message.id)?.abort(new Error('cancelled'));
 });
 process.on('disconnect', () => process.exit(0));
-// Ctrl-C in the terminal reaches the whole group: the server ends this process when it is done
-process.on('SIGINT', () => undefined);
+// Ctrl-C in the terminal, or its end, reaches the whole group: the server ends this process when it is done
+for (const name of ['SIGINT', 'SIGHUP'] as const) process.on(name, () => undefined);

@@ -64,6 +64,8 @@ export interface NativeTorch extends NativeDistributed {
   clearAutocastCache(): void;
   createGenerator(device: string): GeneratorHandle;
   defaultGenerator(device: string): GeneratorHandle;
+  enterGenerators(generators: readonly GeneratorHandle[]): void;
+  leaveGenerators(): void;
   seedGenerator(generator: GeneratorHandle, seed: bigint): void;
   generatorState(generator: GeneratorHandle): TensorHandle;
   setGeneratorState(generator: GeneratorHandle, state: TensorHandle): void;

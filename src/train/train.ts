@@ -32,7 +32,14 @@ import {
   teacherTemperatureSchedule,
 } from '../optim/index.js';
 import { printable } from '../printable.js';
-import { fromTypedArray, manualSeed, scope, setNumThreads, type Tensor } from '../torch/index.js';
+import {
+  fromTypedArray,
+  Generator,
+  scope,
+  setNumThreads,
+  withGenerators,
+  type Tensor,
+} from '../torch/index.js';
 import { AttentionFilm } from './attention-film.js';
 import { loadCheckpoint } from './checkpoint.js';
 import { newestWholeCheckpoint } from './checkpoint-files.js';
@@ -47,6 +54,7 @@ import { loadOfficialCheckpoint } from './official-checkpoint.js';
 import { openRun } from './open-run.js';
 import { metricsPath, skippedPath, truncateLog } from './run-folder.js';
 import { RunLog } from './run-log.js';
+import { saveAsHeir } from './rescue.js';
 import { shareState } from './share-state.js';
 import { World } from '../processes/world.js';
 import { reportUnreadable } from './unreadable.js';
@@ -106,7 +114,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 
     // ============ student, teacher, loss, optimizer ============
     setNumThreads(settings.threads);
-    manualSeed(settings.seed, device);
+    const devices = device === 'cpu' ? ['cpu'] : ['cpu', device];
+    const generators = devices.map((name) => new Generator(name).manualSeed(settings.seed));
     const head = {
       outDim: settings.outDim,
       useBn: settings.useBnInHead,
@@ -117,16 +126,20 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     // position embeddings for the training's own crops, as the reference has them for its 224 pixels
     const backbone = { ...settings, imgSize: settings.imgSize ?? settings.globalCropsSize };
     const build = options.backbone ?? buildBackbone;
-    const studentBackbone = build(backbone);
-    const { embedDim } = studentBackbone;
-    const student = new MultiCropWrapper(
-      studentBackbone,
-      new DINOHead({ ...head, inDim: embedDim, normLastLayer: settings.normLastLayer }),
-    ).to(device);
-    const teacher = new MultiCropWrapper(
-      build({ ...backbone, dropPathRate: 0 }),
-      new DINOHead({ ...head, inDim: embedDim }),
-    ).to(device);
+    const { student, teacher } = withGenerators(generators, () => {
+      const studentBackbone = build(backbone);
+      const { embedDim } = studentBackbone;
+      return {
+        student: new MultiCropWrapper(
+          studentBackbone,
+          new DINOHead({ ...head, inDim: embedDim, normLastLayer: settings.normLastLayer }),
+        ).to(device),
+        teacher: new MultiCropWrapper(
+          build({ ...backbone, dropPathRate: 0 }),
+          new DINOHead({ ...head, inDim: embedDim }),
+        ).to(device),
+      };
+    });
     const newest = resume && world.isFirst ? newestWholeCheckpoint(output, warn) : null;
     if (newest === null && world.isFirst) initialise(student, settings);
     teacher.loadStateDict(student.stateDict()); // both start with the same weights
@@ -135,7 +148,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const dinoLoss = new DINOLoss({ outDim: settings.outDim, crops: 2 + settings.localCropsNumber, device });
     const optimizer = buildOptimizer(settings.optimizer, parameterGroups(parameters));
     const scaler = new LossScaler(precision === 'fp16');
-    const state: TrainingState = { student, teacher, optimizer, loss: dinoLoss, scaler, device };
+    const state: TrainingState = { student, teacher, optimizer, loss: dinoLoss, scaler, device, generators };
 
     // ============ schedules ============
     const { epochs } = settings;
@@ -213,6 +226,16 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       await checkpoints?.save(step);
       film?.record(step);
     };
+    let lastMetrics: StepMetrics | null = null;
+    const rescue = async (): Promise<boolean> => {
+      if (checkpoints === null)
+        return saveAsHeir(world, { run: output, state, step, keep, metrics: lastMetrics, emit });
+      await save();
+      return checkpoints.settle().then(
+        () => true,
+        () => false, // a warning has said why
+      );
+    };
     const cacheBytes = decodedCacheBytes(settings);
     const workers =
       settings.numWorkers === 'auto'
@@ -267,9 +290,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       const isLog =
         (step + 1) % settings.logEvery === 0 || (step + 1) % stepsPerEpoch === 0 || step + 1 === totalSteps;
 
-      if (world.size > 1) manualSeed(stepSeed(settings.seed, step, world.rank), device); // each drops other paths
+      if (world.size > 1) {
+        const seed = stepSeed(settings.seed, step, world.rank); // each drops other paths
+        for (const generator of generators) generator.manualSeed(seed);
+      }
       // a step that loses a process changes nothing: what is saved then is the state before it
-      const result = await world.attempt(save, () =>
+      const result = await world.attempt(rescue, () =>
         scope(() => {
           const { globalCropsSize: large, localCropsSize: small } = settings;
           const globals = normalizeImages(cropsTensor(batch.globals, large, device)); // (2 * B, 3, S, S)
@@ -326,6 +352,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         };
         await checkFolder(metrics);
         if (world.isFirst) metricsLog.add(metrics);
+        lastMetrics = metrics;
         const warning = monitor.observe(step, loss, result.statistics);
         if (warning !== null) warn(warning.message);
         lastLog = performance.now();
@@ -334,7 +361,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       }
       emit({ type: 'step', step, epoch, loss, metrics });
 
-      const agreed = await world.attempt(save, () =>
+      const agreed = await world.attempt(rescue, () =>
         world.agree(step, signal?.aborted ?? false, batch.skipped),
       );
       for (const bad of agreed.found) {
@@ -359,11 +386,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       if (isEpochEnd || isStopped || isDue) await save();
       if (isStopped) break;
       if (isEpochEnd && settings.knnEvery > 0 && (epoch + 1) % settings.knnEvery === 0) {
-        const scores = await evaluateDuringTraining(
-          teacher.backbone,
-          { ...settings, numWorkers: loader.numWorkers },
-          world,
-          signal,
+        const knnSettings = { ...settings, numWorkers: loader.numWorkers };
+        const scores = await world.attempt(rescue, () =>
+          evaluateDuringTraining(teacher.backbone, knnSettings, world, signal),
         );
         if (world.isFirst) metricsLog.add({ step, epoch, ...scores });
         emit({ type: 'knn', step, epoch, ...scores });
@@ -371,7 +396,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       await eventLoopTurn(); // lets signals, workers' messages and other people's timers in
     }
     const checkpoint = (await checkpoints?.settle()) ?? output;
-    await world.meet('the end of the training');
+    await world.attempt(rescue, () => world.meet('the end of the training'));
     state.parallel?.dispose();
     for (const part of [student, teacher, optimizer, dinoLoss]) part.dispose();
     return {
