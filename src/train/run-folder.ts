@@ -17,6 +17,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { CheckpointError, DataError } from '../errors.js';
 import { writeFileWhole } from '../files/atomic-file.js';
+import { readTextIfThere } from '../files/guarded.js';
 import { savedSettingsSchema, type TrainSettings } from './settings.js';
 
 /** config.json of a run. */
@@ -41,6 +42,9 @@ const runConfigSchema = z.object({
   processes: z.int().min(1).default(1), // not there before there were several
   settings: savedSettingsSchema,
 });
+
+/** A lock names a process and its host. */
+const LOCK_BYTES = 4096;
 
 export const configPath = (run: string): string => path.join(run, 'config.json');
 export const metricsPath = (run: string): string => path.join(run, 'metrics.jsonl');
@@ -157,15 +161,17 @@ export interface LockHolder {
 
 /** Null without a lock, or when its process was killed while it took it. */
 export function readLock(run: string): LockHolder | null {
-  let holder: { pid?: unknown; host?: unknown };
+  let holder: { pid?: unknown; host?: unknown } | null;
   try {
-    holder = JSON.parse(readFileSync(lockPath(run), 'utf8')) as typeof holder;
+    const text = readTextIfThere(lockPath(run), { within: run, maxBytes: LOCK_BYTES });
+    holder = JSON.parse(text ?? 'null') as typeof holder;
   } catch {
     return null;
   }
-  const { pid, host } = holder;
-  if (typeof pid !== 'number') return null;
-  return { pid, host: String(host), isAlive: host === hostname() ? isAliveHere(pid) : null };
+  const { pid, host } = holder ?? {};
+  if (!(Number.isSafeInteger(pid) && (pid as number) > 0)) return null;
+  const known = pid as number;
+  return { pid: known, host: String(host), isAlive: host === hostname() ? isAliveHere(known) : null };
 }
 
 function isAliveHere(pid: number): boolean {

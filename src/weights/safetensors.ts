@@ -119,10 +119,14 @@ function readHeader(source: FileBytes): SafetensorsHeader & { dataBytes: number 
 
 /**
  * Names, dtypes and shapes without the data.
+ * @param source - A path, or an open file, which stays open.
  * @throws CheckpointError for a file that is not whole or not of this format.
  */
-export function readSafetensorsHeader(file: string): SafetensorsHeader {
-  using source = new FileBytes(file);
+export function readSafetensorsHeader(source: string | FileBytes): SafetensorsHeader {
+  if (typeof source === 'string') {
+    using opened = new FileBytes(source);
+    return readSafetensorsHeader(opened);
+  }
   const { entries, metadata, dataStart } = readHeader(source);
   return { entries, metadata, dataStart };
 }

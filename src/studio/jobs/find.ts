@@ -27,6 +27,7 @@ function indexAt(folder: string): ImageIndex {
   const { generation } = readManifest(folder);
   if (open === null || open.folder !== folder || open.manifest.generation !== generation) {
     open?.close();
+    open = null; // also when the next one can't be opened
     open = ImageIndex.open(folder);
   }
   return open;

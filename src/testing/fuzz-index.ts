@@ -1,0 +1,144 @@
+/** Mutants of an index: see fuzz-folder.ts. Its checksums are put right after most changes, so that what is behind them is reached. */
+import { createHash } from 'node:crypto';
+import { cpSync, lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { buildIndex } from '../explore/build-index.js';
+import { labelImages } from '../explore/labels.js';
+import { ImageIndex } from '../explore/image-index.js';
+import { keepMap, layoutMap } from '../explore/map.js';
+import { loadModel } from '../weights/load.js';
+import { type FolderFuzzOptions, type FolderFuzzResult, fuzzFolder } from './fuzz-folder.js';
+import { below, choose, type Random } from './random.js';
+import { writeColourFolders, writeTinyRun } from './saved-run.js';
+
+/** Sizes and checksums of index.json as the files are now. */
+function mend(folder: string): void {
+  const place = path.join(folder, 'index.json');
+  try {
+    const manifest = JSON.parse(readFileSync(place, 'utf8')) as { files: Record<string, unknown> };
+    for (const entry of Object.values(manifest.files)) {
+      const file = entry as { name: string; bytes: unknown; sha256: unknown };
+      const stat = lstatSync(path.join(folder, file.name));
+      if (!stat.isFile()) continue;
+      // an empty one of 64 GiB is not worth its checksum
+      const isHuge = stat.size > 2 ** 30;
+      file.bytes = stat.size;
+      if (!isHuge)
+        file.sha256 = createHash('sha256').update(readFileSync(path.join(folder, file.name))).digest('hex'); // prettier-ignore
+    }
+    writeFileSync(place, JSON.stringify(manifest));
+  } catch {
+    // index.json itself is the changed one
+  }
+}
+
+const graphOf = (folder: string): string | undefined =>
+  readdirSync(folder).find((name) => /^vectors-\d+\.usearch$/.test(name));
+
+/** Bytes behind the vectors, where the graph's structure is: head, levels, nodes. */
+function changeGraph(folder: string, random: Random): void {
+  const name = graphOf(folder);
+  if (name === undefined || !lstatSync(path.join(folder, name)).isFile()) return;
+  const file = path.join(folder, name);
+  const bytes = readFileSync(file);
+  if (bytes.length < 8) return;
+  const rows = bytes.readUInt32LE(0);
+  const start = 8 + rows * bytes.readUInt32LE(4);
+  if (start >= bytes.length) return;
+  const graph = start + 64;
+  const nodes = graph + 40 + 2 * rows;
+  const place = choose(random, [
+    below(random, 8),
+    start + below(random, 64),
+    graph + 8 * below(random, 5),
+    graph + 40 + 2 * below(random, rows),
+    nodes + 142 * below(random, rows),
+    nodes + 142 * below(random, rows) + 8,
+    nodes + 142 * below(random, rows) + 10 + 4 * below(random, 33),
+    start + below(random, bytes.length - start),
+  ]);
+  if (place + 4 > bytes.length) return;
+  const near = [rows, rows - 1, rows + 1, 32, 33, 16, 17];
+  const extremes = [0, 1, 2, 0x7f, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff];
+  if (random() < 0.5) bytes.writeUInt32LE(choose(random, [...near, ...extremes]), place);
+  else bytes.writeUInt16LE(choose(random, [...near, ...extremes]) & 0xffff, place);
+  writeFileSync(file, bytes);
+}
+
+/** Sizes that agree with one another and not with the files, and files that agree with another's sizes. */
+function changeCounts(folder: string, random: Random): void {
+  const place = path.join(folder, 'index.json');
+  try {
+    const manifest = JSON.parse(readFileSync(place, 'utf8')) as {
+      width: number;
+      images: { count: number; nextId: number };
+    };
+    const factor = choose(random, [2, 0.5, 1000, 2 ** 20, 2 ** 40]);
+    if (random() < 0.7) manifest.images.count = Math.max(1, Math.round(manifest.images.count * factor));
+    if (random() < 0.7) manifest.width = Math.max(1, Math.round(manifest.width / factor));
+    if (random() < 0.3) manifest.images.nextId = choose(random, [0, 1, 2 ** 31 - 1, 2 ** 31, 2 ** 32]);
+    writeFileSync(place, JSON.stringify(manifest));
+  } catch {
+    // it was changed before
+  }
+}
+
+/** Ids at the edges, in the list of images and in the graph alike. */
+function changeIds(folder: string, random: Random): void {
+  const place = path.join(folder, 'images-0.jsonl');
+  const name = graphOf(folder);
+  try {
+    const lines = readFileSync(place, 'utf8').trim().split('\n');
+    const id = choose(random, [2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1]);
+    lines.push(JSON.stringify({ ...(JSON.parse(lines.pop()!) as object), id }));
+    writeFileSync(place, lines.map((line) => `${line}\n`).join(''));
+    const manifest = JSON.parse(readFileSync(path.join(folder, 'index.json'), 'utf8')) as { images: { nextId: number } };
+    manifest.images.nextId = id + 1;
+    writeFileSync(path.join(folder, 'index.json'), JSON.stringify(manifest));
+    if (name === undefined) return;
+    const bytes = readFileSync(path.join(folder, name));
+    bytes.writeBigUInt64LE(BigInt(id), bytes.length - 142);
+    writeFileSync(path.join(folder, name), bytes);
+  } catch {
+    // it was changed before
+  }
+}
+
+/** A small index of plain images, with a map and labels, and what it was made of. */
+export async function writeFuzzIndex(folder: string): Promise<{ index: string; run: string; images: string }> {
+  const [index, run, images] = ['index', 'run', 'images'].map((name) => path.join(folder, name)) as [string, string, string]; // prettier-ignore
+  writeTinyRun(run);
+  await writeColourFolders(images, 24, 34);
+  // one that is gone, and one that can't be read
+  writeFileSync(path.join(images, 'red', 'broken.png'), 'no image');
+  const given = path.join(folder, 'given');
+  cpSync(images, given, { recursive: true, preserveTimestamps: true });
+  using model = loadModel(run, { device: 'cpu' });
+  await buildIndex(model, images, { output: index, numWorkers: 0, weights: { given: run } });
+  rmSync(given, { recursive: true });
+  using opened = ImageIndex.open(index);
+  keepMap(opened, await layoutMap(opened));
+  labelImages(opened, [0, 1, 2], 'blue');
+  labelImages(opened, [30, 31], 'green');
+  labelImages(opened, [2], null);
+  return { index, run, images };
+}
+
+/** Mutates an index and reads each mutant in every way. */
+export async function fuzzIndex(
+  folder: string,
+  options: Pick<FolderFuzzOptions, 'count' | 'seed' | 'onFailure' | 'limitMs'>,
+): Promise<FolderFuzzResult> {
+  const { index, run, images } = await writeFuzzIndex(folder);
+  process.env['FUZZ_RUN'] = run;
+  process.env['FUZZ_IMAGES'] = images;
+  return fuzzFolder({
+    folder: index,
+    files: [...readdirSync(index).filter((name) => name !== 'lock'), 'lock'],
+    reader: new URL('./read-index.js', import.meta.url),
+    mend,
+    changes: [changeGraph, changeGraph, changeGraph, changeCounts, changeIds],
+    scratch: path.join(folder, 'scratch'),
+    ...options,
+  });
+}
