@@ -183,12 +183,7 @@ export interface Growing {
 }
 
 /** The old graph without the images that are gone; null when it is to be built anew. */
-function keptGraph(
-  folder: string,
-  old: IndexManifest,
-  oldIds: Int32Array,
-  plan: Plan,
-): VectorIndex | null {
+function keptGraph(folder: string, old: IndexManifest, oldIds: Int32Array, plan: Plan): VectorIndex | null {
   const { nextId } = old.images;
   const { kept, fresh, removed } = plan;
   const ids = Int32Array.from([...kept.map(({ image }) => image.id), ...fresh.map((_, i) => nextId + i)]);
@@ -208,12 +203,7 @@ function keptGraph(
 }
 
 /** The rows that stay, the graph without the rest. @param oldIds - Of all images of the old index. */
-async function keptOf(
-  folder: string,
-  old: IndexManifest,
-  oldIds: Int32Array,
-  plan: Plan,
-): Promise<Growing> {
+async function keptOf(folder: string, old: IndexManifest, oldIds: Int32Array, plan: Plan): Promise<Growing> {
   const { width } = old;
   const count = plan.kept.length;
   using file = new FloatRows(folder, old.files.features, 'features', old.images.count, width);
@@ -442,7 +432,10 @@ async function grow(
         Array.from(indices).forEach((index, i) => {
           if (isPlaced.has(i)) return;
           const file = portable(list.root, plan.fresh[index]!.item.path);
-          growing.skipped.push({ path: file, reason: 'the model gives it features that are all 0 or not finite' });
+          growing.skipped.push({
+            path: file,
+            reason: 'the model gives it features that are all 0 or not finite',
+          });
         });
       }
       if (performance.now() - saved > 1000 * saveEvery) save();

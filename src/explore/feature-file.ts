@@ -86,10 +86,19 @@ export class FloatRows implements Disposable {
     if (isLong && this.#bytes.read(0, 8).readBigUInt64LE() === BigInt(start - 8)) {
       const [entry, ...more] = readSafetensorsHeader(this.#bytes).entries;
       const shape = [count, width].join();
-      if (entry?.name === name && entry.dtype === 'float32' && entry.shape.join() === shape && more.length === 0)
+      if (
+        entry?.name === name &&
+        entry.dtype === 'float32' &&
+        entry.shape.join() === shape &&
+        more.length === 0
+      )
         return start;
     }
-    throw damaged(this.#bytes.file, `it does not hold ${name}, float32 [${count}, ${width}], alone`, this.folder);
+    throw damaged(
+      this.#bytes.file,
+      `it does not hold ${name}, float32 [${count}, ${width}], alone`,
+      this.folder,
+    );
   }
 
   #check(rows: Float32Array, first: number): void {

@@ -20,7 +20,10 @@ test(`${count} mutants of an index are read or refused: no crash, nothing outsid
       limitMs: count > 1000 ? 10_000 : 60_000,
       onFailure: (failure) => failures.push(failure),
     });
-    context.diagnostic(JSON.stringify({ ...result, reasons: result.reasons.size }));
+    const reasons = [...result.reasons].sort((a, b) => b[1] - a[1]);
+    context.diagnostic(JSON.stringify({ ...result, reasons: reasons.length }));
+    if (process.env['DINO_TEST_FUZZ'] !== undefined)
+      for (const [reason, times] of reasons) context.diagnostic(`${times} ${reason}`);
     assert.equal(failures.length, 0, failures.slice(0, 20).join('\n'));
     // changes that only ever broke the outermost check would test nothing
     assert.ok(result.read > count / 20 && result.refused > count / 3 && result.reasons.size > count / 10);

@@ -188,7 +188,8 @@ export function checkGraphFile(
       for (let level = 0; level <= own; level++) {
         const most = level === 0 ? CONNECTIVITY_BASE : CONNECTIVITY;
         const links = numbers.u32(at);
-        if (links > most) wrong(`node ${node} has ${links} links at level ${level}, at most ${most} are there`);
+        if (links > most)
+          wrong(`node ${node} has ${links} links at level ${level}, at most ${most} are there`);
         for (let link = 1; link <= links; link++) {
           const slot = numbers.u32(at + 4 * link);
           if (slot >= nodes || levelOf[slot]! < level)

@@ -276,7 +276,8 @@ export function imageWithin(root: string, file: string): string {
   return file;
 }
 
-function isBelow(folder: string, file: string): boolean {
+/** Whether a path lies below a folder, links not followed. */
+export function isBelow(folder: string, file: string): boolean {
   const relative = path.relative(folder, file);
   return relative !== '' && relative.split(path.sep)[0] !== '..' && !path.isAbsolute(relative);
 }

@@ -184,7 +184,8 @@ export function openIndexFile(folder: string, file: IndexFile): FileBytes {
     bytes = new FileBytes(place, folder);
   } catch (error) {
     const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
-    const what = code === 'ENOENT' ? `${place} is missing` : `${place} is damaged: ${(error as Error).message}`;
+    const what =
+      code === 'ENOENT' ? `${place} is missing` : `${place} is damaged: ${(error as Error).message}`;
     throw new DataError(`${what}. ${remake(folder)}`, { cause: error });
   }
   if (bytes.size === file.bytes) return bytes;

@@ -76,7 +76,8 @@ function* linesOfLabels(folder: string): Generator<string> {
     throw new DataError(`the labels can't be read: ${(error as Error).message}`, { cause: error });
   }
   using opened = bytes;
-  if (opened.size > FILE_BYTES) throw new DataError(`${file} has ${opened.size} bytes; at most ${FILE_BYTES} are read`);
+  if (opened.size > FILE_BYTES)
+    throw new DataError(`${file} has ${opened.size} bytes; at most ${FILE_BYTES} are read`);
   yield* linesOf(opened, LINE_BYTES);
 }
 

@@ -116,8 +116,9 @@ const HOSTILE: readonly ((random: Random) => unknown)[] = [
   () => 'x'.repeat(100_000),
   () => [],
   () => ({}),
-  () => JSON.parse('{"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}}}') as unknown,
-  () => new Array(100_000).fill(0),
+  () =>
+    JSON.parse('{"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}}}') as unknown,
+  () => new Array<number>(100_000).fill(0),
   () => Array.from({ length: 1000 }, (_, i) => `__proto__${i}`),
   (random) => {
     let deep: unknown = 1;

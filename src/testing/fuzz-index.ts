@@ -92,7 +92,9 @@ function changeIds(folder: string, random: Random): void {
     const id = choose(random, [2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1]);
     lines.push(JSON.stringify({ ...(JSON.parse(lines.pop()!) as object), id }));
     writeFileSync(place, lines.map((line) => `${line}\n`).join(''));
-    const manifest = JSON.parse(readFileSync(path.join(folder, 'index.json'), 'utf8')) as { images: { nextId: number } };
+    const manifest = JSON.parse(readFileSync(path.join(folder, 'index.json'), 'utf8')) as {
+      images: { nextId: number };
+    };
     manifest.images.nextId = id + 1;
     writeFileSync(path.join(folder, 'index.json'), JSON.stringify(manifest));
     if (name === undefined) return;
@@ -105,7 +107,9 @@ function changeIds(folder: string, random: Random): void {
 }
 
 /** A small index of plain images, with a map and labels, and what it was made of. */
-export async function writeFuzzIndex(folder: string): Promise<{ index: string; run: string; images: string }> {
+export async function writeFuzzIndex(
+  folder: string,
+): Promise<{ index: string; run: string; images: string }> {
   const [index, run, images] = ['index', 'run', 'images'].map((name) => path.join(folder, name)) as [string, string, string]; // prettier-ignore
   writeTinyRun(run);
   await writeColourFolders(images, 24, 34);

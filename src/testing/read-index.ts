@@ -35,8 +35,7 @@ export const read = (
     };
   const asked = (ask: Ask): [string, () => unknown] => [
     `studio: ${ask.kind}`,
-    () =>
-      find({ index: folder, ask }, { signal: new AbortController().signal, progress: () => undefined }),
+    () => find({ index: folder, ask }, { signal: new AbortController().signal, progress: () => undefined }),
   ];
   const outside = path.join(images, 'red', 'red 1.png');
   return [
@@ -45,7 +44,7 @@ export const read = (
     ['exact search', on((index) => searchIndex(index, { plus: [0], minus: [1], top: 5 }))],
     ['approximate search', on((index) => searchIndex(index, { plus: [0, 2], top: 5, exact: false }))],
     ['neighbours', on((index) => index.neighbours(5, { exact: false }))],
-    ['region', on((index) => searchIndex(index, { plus: [0], region: [0, 0, 0.5, 0.5], model: loaded }))],
+    ['region', on((index) => searchIndex(index, { plus: [0], region: [0, 0, 0.5, 0.5], model: loaded() }))],
     ['duplicates', on((index) => findDuplicates(index, { threshold: 0.5 }))],
     ['outliers', on((index) => findOutliers(index, { k: 3, exact: false }))],
     ['clusters', on((index) => clusterIndex(index, { clusters: Math.min(3, index.count) }))],
@@ -75,8 +74,11 @@ export const read = (
               kind: 'put',
               how,
               target: path.join(scratch, how),
-              groups: { '': [index.pathOf(0)], kind: [index.pathOf(1)] },
-            } as Ask)[1](),
+              groups: new Map([
+                ['', [index.pathOf(0)]],
+                ['kind', [index.pathOf(1)]],
+              ]),
+            })[1](),
           ),
         ),
       ),

@@ -1,11 +1,12 @@
 /** The section Start: looks at images, says what a training would be, tries it, begins it; and stops or resumes a run. */
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { openToWrite } from '../../files/guarded.js';
 import { readOverrides } from '../../train/config.js';
 import { flagOf } from '../../train/settings.js';
 import { isRunFolder } from '../../train/run-folder.js';
@@ -51,7 +52,7 @@ async function checked(
 /** Starts `dino` beside this server: it goes on when the studio ends. Resolves when it holds the run, or rejects with its words. */
 async function startTraining(args: readonly string[], run: string): Promise<void> {
   const log = path.join(run, LOG);
-  const output = openSync(log, 'w');
+  const output = openToWrite(log, { within: run, start: 'empty' });
   const child = spawn(process.execPath, [bin, 'train', ...args], {
     detached: true,
     stdio: ['ignore', output, output],
@@ -112,6 +113,8 @@ export const start: Routes = (app, studio) => {
     const output = await folders.forWriting(body.output);
     if (isRunFolder(output))
       throw new StudioError(409, `${output} holds a run already: choose another name.`);
+    if (existsSync(output) && readdirSync(await folders.folder(output)).length > 0)
+      throw new StudioError(409, `${output} is not empty: choose another name.`, 'TAKEN');
     mkdirSync(output, { recursive: true });
     const flags = Object.entries(overrides).map(([setting, value]) => `${flagOf(setting)}=${value}`);
     try {
