@@ -106,25 +106,27 @@ function changeIds(folder: string, random: Random): void {
   }
 }
 
-/** A small index of plain images, with a map and labels, and what it was made of. */
-export async function writeFuzzIndex(
-  folder: string,
-): Promise<{ index: string; run: string; images: string }> {
-  const [index, run, images] = ['index', 'run', 'images'].map((name) => path.join(folder, name)) as [string, string, string]; // prettier-ignore
+/** A small index of plain images, with a map and labels, and what it was made of, changed a little since. */
+async function writeIndex(folder: string): Promise<{ index: string; run: string; images: string }> {
+  const [index, run, images] = ['index', 'run', 'images'].map((name) => path.join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
   writeTinyRun(run);
   await writeColourFolders(images, 24, 34);
-  // one that is gone, and one that can't be read
   writeFileSync(path.join(images, 'red', 'broken.png'), 'no image');
-  const given = path.join(folder, 'given');
-  cpSync(images, given, { recursive: true, preserveTimestamps: true });
   using model = loadModel(run, { device: 'cpu' });
   await buildIndex(model, images, { output: index, numWorkers: 0, weights: { given: run } });
-  rmSync(given, { recursive: true });
   using opened = ImageIndex.open(index);
   keepMap(opened, await layoutMap(opened));
   labelImages(opened, [0, 1, 2], 'blue');
   labelImages(opened, [30, 31], 'green');
   labelImages(opened, [2], null);
+  // an update takes some away and adds some
+  const image = (name: string): string => path.join(images, 'green', name);
+  for (const number of [5, 9]) rmSync(image(`green ${number}.png`));
+  for (const number of [1, 2, 3]) cpSync(image(`green ${number}.png`), image(`new ${number}.png`));
   return { index, run, images };
 }
 
@@ -133,7 +135,7 @@ export async function fuzzIndex(
   folder: string,
   options: Pick<FolderFuzzOptions, 'count' | 'seed' | 'onFailure' | 'limitMs'>,
 ): Promise<FolderFuzzResult> {
-  const { index, run, images } = await writeFuzzIndex(folder);
+  const { index, run, images } = await writeIndex(folder);
   process.env['FUZZ_RUN'] = run;
   process.env['FUZZ_IMAGES'] = images;
   return fuzzFolder({
