@@ -11,26 +11,43 @@ import { type FolderFuzzOptions, type FolderFuzzResult, fuzzFolder } from './fuz
 import { below, choose, type Random } from './random.js';
 import { writeColourFolders, writeTinyRun } from './saved-run.js';
 
-/** Sizes and checksums of index.json as the files are now. */
-function mend(folder: string): void {
-  const place = path.join(folder, 'index.json');
+/** A file's bytes; null when it is no longer one that may be changed: a link, a FIFO, 64 GiB of nothing. */
+function bytesOf(folder: string, name: unknown): Buffer | null {
+  if (typeof name !== 'string' || name.includes('\0')) return null;
+  const file = path.join(folder, name);
+  const stat = lstatSync(file, { throwIfNoEntry: false });
+  return stat?.isFile() === true && stat.nlink === 1 && stat.size < 2 ** 30 ? readFileSync(file) : null;
+}
+
+interface Manifest {
+  width: number;
+  images: { count: number; nextId: number };
+  files: Record<string, { name?: unknown; bytes?: unknown; sha256?: unknown } | null>;
+}
+
+/** Changes index.json, where it is still JSON of the right kind. */
+function changeManifest(folder: string, change: (manifest: Manifest) => void): void {
+  const text = bytesOf(folder, 'index.json');
+  if (text === null) return;
   try {
-    const manifest = JSON.parse(readFileSync(place, 'utf8')) as { files: Record<string, unknown> };
-    for (const entry of Object.values(manifest.files)) {
-      const file = entry as { name: string; bytes: unknown; sha256: unknown };
-      const stat = lstatSync(path.join(folder, file.name));
-      if (!stat.isFile()) continue;
-      // an empty one of 64 GiB is not worth its checksum
-      const isHuge = stat.size > 2 ** 30;
-      file.bytes = stat.size;
-      if (!isHuge)
-        file.sha256 = createHash('sha256').update(readFileSync(path.join(folder, file.name))).digest('hex'); // prettier-ignore
-    }
-    writeFileSync(place, JSON.stringify(manifest));
+    const manifest = JSON.parse(text.toString()) as Manifest;
+    change(manifest);
+    writeFileSync(path.join(folder, 'index.json'), JSON.stringify(manifest));
   } catch {
-    // index.json itself is the changed one
+    // it was changed before
   }
 }
+
+/** Sizes and checksums of index.json as the files are now. */
+const mend = (folder: string): void =>
+  changeManifest(folder, ({ files }) => {
+    for (const file of Object.values(files)) {
+      const bytes = bytesOf(folder, file?.name);
+      if (file === null || bytes === null) continue;
+      file.bytes = bytes.length;
+      file.sha256 = createHash('sha256').update(bytes).digest('hex');
+    }
+  });
 
 const graphOf = (folder: string): string | undefined =>
   readdirSync(folder).find((name) => /^vectors-\d+\.usearch$/.test(name));
@@ -38,10 +55,8 @@ const graphOf = (folder: string): string | undefined =>
 /** Bytes behind the vectors, where the graph's structure is: head, levels, nodes. */
 function changeGraph(folder: string, random: Random): void {
   const name = graphOf(folder);
-  if (name === undefined || !lstatSync(path.join(folder, name)).isFile()) return;
-  const file = path.join(folder, name);
-  const bytes = readFileSync(file);
-  if (bytes.length < 8) return;
+  const bytes = bytesOf(folder, name);
+  if (bytes === null || bytes.length < 8) return;
   const rows = bytes.readUInt32LE(0);
   const start = 8 + rows * bytes.readUInt32LE(4);
   if (start >= bytes.length) return;
@@ -62,48 +77,34 @@ function changeGraph(folder: string, random: Random): void {
   const extremes = [0, 1, 2, 0x7f, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff];
   if (random() < 0.5) bytes.writeUInt32LE(choose(random, [...near, ...extremes]), place);
   else bytes.writeUInt16LE(choose(random, [...near, ...extremes]) & 0xffff, place);
-  writeFileSync(file, bytes);
+  writeFileSync(path.join(folder, name!), bytes);
 }
 
-/** Sizes that agree with one another and not with the files, and files that agree with another's sizes. */
-function changeCounts(folder: string, random: Random): void {
-  const place = path.join(folder, 'index.json');
-  try {
-    const manifest = JSON.parse(readFileSync(place, 'utf8')) as {
-      width: number;
-      images: { count: number; nextId: number };
-    };
+/** Sizes in index.json that agree with one another and not with the files. */
+const changeCounts = (folder: string, random: Random): void =>
+  changeManifest(folder, (manifest) => {
     const factor = choose(random, [2, 0.5, 1000, 2 ** 20, 2 ** 40]);
     if (random() < 0.7) manifest.images.count = Math.max(1, Math.round(manifest.images.count * factor));
     if (random() < 0.7) manifest.width = Math.max(1, Math.round(manifest.width / factor));
     if (random() < 0.3) manifest.images.nextId = choose(random, [0, 1, 2 ** 31 - 1, 2 ** 31, 2 ** 32]);
-    writeFileSync(place, JSON.stringify(manifest));
-  } catch {
-    // it was changed before
-  }
-}
+  });
 
-/** Ids at the edges, in the list of images and in the graph alike. */
+/** The last image's id at an edge, in the list of images and in the graph alike. */
 function changeIds(folder: string, random: Random): void {
-  const place = path.join(folder, 'images-0.jsonl');
-  const name = graphOf(folder);
+  const lines = bytesOf(folder, 'images-0.jsonl')?.toString().trim().split('\n') ?? [];
+  const id = choose(random, [2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1]);
   try {
-    const lines = readFileSync(place, 'utf8').trim().split('\n');
-    const id = choose(random, [2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1]);
     lines.push(JSON.stringify({ ...(JSON.parse(lines.pop()!) as object), id }));
-    writeFileSync(place, lines.map((line) => `${line}\n`).join(''));
-    const manifest = JSON.parse(readFileSync(path.join(folder, 'index.json'), 'utf8')) as {
-      images: { nextId: number };
-    };
-    manifest.images.nextId = id + 1;
-    writeFileSync(path.join(folder, 'index.json'), JSON.stringify(manifest));
-    if (name === undefined) return;
-    const bytes = readFileSync(path.join(folder, name));
-    bytes.writeBigUInt64LE(BigInt(id), bytes.length - 142);
-    writeFileSync(path.join(folder, name), bytes);
   } catch {
-    // it was changed before
+    return; // it was changed before
   }
+  writeFileSync(path.join(folder, 'images-0.jsonl'), lines.map((line) => `${line}\n`).join(''));
+  changeManifest(folder, (manifest) => (manifest.images.nextId = id + 1));
+  const name = graphOf(folder);
+  const bytes = bytesOf(folder, name);
+  if (bytes === null || bytes.length < 142) return;
+  bytes.writeBigUInt64LE(BigInt(id), bytes.length - 142);
+  writeFileSync(path.join(folder, name!), bytes);
 }
 
 /** A small index of plain images, with a map and labels, and what it was made of, changed a little since. */

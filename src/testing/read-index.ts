@@ -6,7 +6,7 @@ import { findDuplicates } from '../explore/duplicates.js';
 import { galleryOfIndex } from '../explore/gallery.js';
 import { ImageIndex } from '../explore/image-index.js';
 import { labelImages, readLabels } from '../explore/labels.js';
-import { makeMap, readMap } from '../explore/map.js';
+import { keepMap, readMap } from '../explore/map.js';
 import { findOutliers } from '../explore/outliers.js';
 import { proposeLabels } from '../explore/propose.js';
 import { loadIndexModel, searchIndex } from '../explore/search.js';
@@ -84,7 +84,7 @@ export const read = (
       ),
     ],
     ['label', on((index) => labelImages(index, [0], 'seen'))],
-    ['new map', on((index) => (index.count < 100 ? makeMap(index) : null))],
+    ['new map', on((index) => keepMap(index, new Float32Array(2 * index.count)))],
     ['update', () => buildIndex(loaded(), images, { output: folder, numWorkers: 0 })],
   ];
 };
