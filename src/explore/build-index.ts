@@ -415,7 +415,7 @@ async function grow(
         }
         const all = normaliseRows(features, width);
         const rowAt = (i: number): Float32Array => all.subarray(i * width, (i + 1) * width);
-        const places = Array.from(indices, (_, i) => i).filter((i) => isUnit(rowAt(i)));
+        const places = Array.from(indices, (_, i) => i).filter((i) => isUnit(all, i * width, width));
         const rows = new Float32Array(places.length * width);
         places.forEach((i, row) => rows.set(rowAt(i), row * width));
         const ids = Int32Array.from(places, () => growing.nextId++);

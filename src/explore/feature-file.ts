@@ -27,10 +27,10 @@ export function normaliseRows(rows: Float32Array, width: number): Float32Array {
   return rows;
 }
 
-/** Whether a row has length 1. */
-export function isUnit(row: Float32Array): boolean {
+/** Whether values [start, start + width) are a row of length 1. */
+export function isUnit(values: Float32Array, start: number, width: number): boolean {
   let sum = 0;
-  for (const value of row) sum += value * value;
+  for (let d = start; d < start + width; d++) sum += values[d]! * values[d]!;
   return Math.abs(sum - 1) < LENGTH_TOLERANCE; // not for NaN
 }
 
@@ -104,8 +104,10 @@ export class FloatRows implements Disposable {
   #check(rows: Float32Array, first: number): void {
     const { width, name } = this;
     for (let start = 0; start < rows.length; start += width) {
-      const row = rows.subarray(start, start + width);
-      const isRight = name === 'features' ? isUnit(row) : row.every(Number.isFinite);
+      const isRight =
+        name === 'features'
+          ? isUnit(rows, start, width)
+          : rows.subarray(start, start + width).every(Number.isFinite);
       if (isRight) continue;
       const what = name === 'features' ? 'its length is not 1' : 'it is no place';
       throw damaged(this.#bytes.file, `row ${first + start / width}: ${what}`, this.folder);

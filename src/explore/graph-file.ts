@@ -113,98 +113,141 @@ class Numbers {
   }
 }
 
+/** A graph's file while it is checked. */
+class GraphFile {
+  readonly #numbers: Numbers;
+  readonly #size: number;
+  readonly #place: string;
+
+  constructor(
+    readonly bytes: FileBytes,
+    readonly width: number,
+    readonly ids: Int32Array,
+  ) {
+    this.#numbers = new Numbers(bytes);
+    this.#size = bytes.size;
+    this.#place = bytes.file;
+  }
+
+  #wrong(what: string): DataError {
+    return new DataError(`${this.#place} is damaged: ${what}`);
+  }
+
+  #expect(what: string, found: number, wanted: number): void {
+    if (found !== wanted) throw this.#wrong(`${what} is ${found}, expected ${wanted}`);
+  }
+
+  check(): number {
+    if (this.#size < 8) throw this.#wrong(`it has ${this.#size} bytes`);
+    const nodes = this.#numbers.u32(0);
+    this.#expect('bytes of a vector', this.#numbers.u32(4), 2 * this.width);
+    const head = 8 + nodes * 2 * this.width;
+    const graph = head + HEAD;
+    const levels = graph + GRAPH_HEAD;
+    const first = levels + 2 * nodes;
+    if (first + nodes * (NODE_HEAD + BASE_BYTES) > this.#size)
+      throw this.#wrong(`${nodes} nodes are too many for ${this.#size} bytes`);
+    this.#checkHead(head, nodes);
+    this.#checkNodes(first, this.#levels(graph, levels, first, nodes));
+    if (!areSpread(this.ids))
+      throw this.#wrong('the ids of the images are so far apart that opening it would take for ever');
+    return nodes;
+  }
+
+  #checkHead(head: number, nodes: number): void {
+    const { ids, width } = this;
+    const numbers = this.#numbers;
+    if (nodes < ids.length) throw this.#wrong(`it has ${nodes} vectors, expected ${ids.length}`);
+    if (!fitsRoom(nodes, ids.length))
+      throw this.#wrong(`of its ${nodes} vectors only ${ids.length} are images: too many were removed`);
+    if (this.bytes.read(head, 7).toString('latin1') !== 'usearch') throw this.#wrong('its head is missing');
+    this.#expect('its version', numbers.u16(head + 7), 2);
+    const minor = numbers.u16(head + 9);
+    if (minor < 10) throw this.#wrong(`its version is 2.${minor}`); // there kinds had other numbers
+    KINDS.forEach((kind, i) => this.#expect(`kind ${i}`, numbers.u8(head + 13 + i), kind));
+    this.#expect('vectors', numbers.u64(head + 17), ids.length);
+    this.#expect('removed vectors', numbers.u64(head + 25), nodes - ids.length);
+    this.#expect('width', numbers.u64(head + 33), width);
+    this.#expect('several vectors a key', numbers.u8(head + 41), 0);
+  }
+
+  /** Checks the graph's head, and that the nodes are as long as their levels say. @returns The level of each node. */
+  #levels(graph: number, levels: number, first: number, nodes: number): Int16Array {
+    const numbers = this.#numbers;
+    this.#expect('nodes', numbers.u64(graph), nodes);
+    this.#expect('links', numbers.u64(graph + 8), CONNECTIVITY);
+    this.#expect('links of the base level', numbers.u64(graph + 16), CONNECTIVITY_BASE);
+    const highest = numbers.u64(graph + 24);
+    const entry = numbers.u64(graph + 32);
+    if (entry >= nodes) throw this.#wrong(`its entry is ${entry} of ${nodes} nodes`);
+    const levelOf = new Int16Array(nodes);
+    let end = first;
+    for (let node = 0; node < nodes; node++) {
+      const level = numbers.i16(levels + 2 * node);
+      if (level < 0 || level > highest) throw this.#wrong(`node ${node} has level ${level} of ${highest}`);
+      levelOf[node] = level;
+      end += NODE_HEAD + BASE_BYTES + level * LEVEL_BYTES;
+    }
+    this.#expect('its size', this.#size, end);
+    this.#expect('the level of its entry', levelOf[entry]!, highest);
+    return levelOf;
+  }
+
+  /** Checks keys and links. @param at - Where the first node begins. */
+  #checkNodes(at: number, levelOf: Int16Array): void {
+    const { ids } = this;
+    const numbers = this.#numbers;
+    const keys = new Int32Array(ids.length);
+    let present = 0;
+    for (let node = 0; node < levelOf.length; node++) {
+      const [low, high] = [numbers.u32(at), numbers.u32(at + 4)];
+      if (low !== FREE || high !== FREE) {
+        if (high !== 0 || low >= MAX_IDS) throw this.#wrong(`node ${node} has no valid key`);
+        if (present === keys.length) throw this.#wrong(`it has more than ${present} vectors`);
+        keys[present++] = low;
+      }
+      const own = levelOf[node]!;
+      if (numbers.i16(at + 8) !== own) throw this.#wrong(`node ${node} has two levels`);
+      at += NODE_HEAD;
+      for (let level = 0; level <= own; level++) at = this.#checkLinks(at, node, level, levelOf);
+    }
+    keys.sort();
+    if (present !== ids.length || keys.some((key, i) => key !== ids[i]))
+      throw this.#wrong('its keys are not the ids of the images');
+  }
+
+  /** @returns Where the next links begin. */
+  #checkLinks(at: number, node: number, level: number, levelOf: Int16Array): number {
+    const numbers = this.#numbers;
+    const most = level === 0 ? CONNECTIVITY_BASE : CONNECTIVITY;
+    const links = numbers.u32(at);
+    if (links > most)
+      throw this.#wrong(`node ${node} has ${links} links at level ${level}, at most ${most} are there`);
+    for (let link = 1; link <= links; link++) {
+      const slot = numbers.u32(at + 4 * link);
+      if (slot >= levelOf.length || levelOf[slot]! < level)
+        throw this.#wrong(`node ${node} is linked to ${slot} at level ${level}, which is not there`);
+    }
+    return at + 4 + 4 * most;
+  }
+}
+
 /**
  * Checks a graph's file from front to end.
  *
- * @param within - The index folder.
- * @param ids - Of its images, which the graph must hold each once; ascending.
+ * @param about - `within`: the index folder; `ids`: of its images, which the graph must hold each once; ascending.
  * @returns How many nodes it has, removed ones included.
  * @throws DataError that says what is wrong, without advice.
  */
 export function checkGraphFile(
   place: string,
-  { within, width, ids }: { within: string; width: number; ids: Int32Array },
+  about: { within: string; width: number; ids: Int32Array },
 ): number {
-  const wrong = (what: string): never => {
-    throw new DataError(`${place} is damaged: ${what}`);
-  };
-  const expect = (what: string, found: number, wanted: number): void => {
-    if (found !== wanted) wrong(`${what} is ${found}, expected ${wanted}`);
-  };
   try {
-    using bytes = new FileBytes(place, within);
-    const { size } = bytes;
-    if (size < 8) wrong(`it has ${size} bytes`);
-    const numbers = new Numbers(bytes);
-    const nodes = numbers.u32(0);
-    expect('bytes of a vector', numbers.u32(4), 2 * width);
-    const head = 8 + nodes * 2 * width;
-    const graph = head + HEAD;
-    const levels = graph + GRAPH_HEAD;
-    let at = levels + 2 * nodes;
-    if (at + nodes * (NODE_HEAD + BASE_BYTES) > size) wrong(`${nodes} nodes are too many for ${size} bytes`);
-    if (nodes < ids.length) wrong(`it has ${nodes} vectors, expected ${ids.length}`);
-    if (!fitsRoom(nodes, ids.length))
-      wrong(`of its ${nodes} vectors only ${ids.length} are images: too many were removed`);
-
-    if (bytes.read(head, 7).toString('latin1') !== 'usearch') wrong('its head is missing');
-    expect('its version', numbers.u16(head + 7), 2);
-    if (numbers.u16(head + 9) < 10) wrong(`its version is 2.${numbers.u16(head + 9)}`);
-    KINDS.forEach((kind, i) => expect(`kind ${i}`, numbers.u8(head + 13 + i), kind));
-    expect('vectors', numbers.u64(head + 17), ids.length);
-    expect('removed vectors', numbers.u64(head + 25), nodes - ids.length);
-    expect('width', numbers.u64(head + 33), width);
-    expect('several vectors a key', numbers.u8(head + 41), 0);
-
-    expect('nodes', numbers.u64(graph), nodes);
-    expect('links', numbers.u64(graph + 8), CONNECTIVITY);
-    expect('links of the base level', numbers.u64(graph + 16), CONNECTIVITY_BASE);
-    const highest = numbers.u64(graph + 24);
-    const entry = numbers.u64(graph + 32);
-    if (entry >= nodes) wrong(`its entry is ${entry} of ${nodes} nodes`);
-
-    const levelOf = new Int16Array(nodes);
-    let total = at;
-    for (let node = 0; node < nodes; node++) {
-      const level = numbers.i16(levels + 2 * node);
-      if (level < 0 || level > highest) wrong(`node ${node} has level ${level} of ${highest}`);
-      levelOf[node] = level;
-      total += NODE_HEAD + BASE_BYTES + level * LEVEL_BYTES;
-    }
-    expect('its size', size, total);
-    expect('the level of its entry', levelOf[entry]!, highest);
-
-    const keys = new Int32Array(ids.length);
-    let present = 0;
-    for (let node = 0; node < nodes; node++) {
-      const [low, high] = [numbers.u32(at), numbers.u32(at + 4)];
-      const isFree = low === FREE && high === FREE;
-      if (!isFree && (high !== 0 || low >= MAX_IDS)) wrong(`node ${node} has no valid key`);
-      if (!isFree && present === ids.length) wrong(`it has more than ${ids.length} vectors`);
-      if (!isFree) keys[present++] = low;
-      const own = levelOf[node]!;
-      expect(`the level of node ${node}`, numbers.i16(at + 8), own);
-      at += NODE_HEAD;
-      for (let level = 0; level <= own; level++) {
-        const most = level === 0 ? CONNECTIVITY_BASE : CONNECTIVITY;
-        const links = numbers.u32(at);
-        if (links > most)
-          wrong(`node ${node} has ${links} links at level ${level}, at most ${most} are there`);
-        for (let link = 1; link <= links; link++) {
-          const slot = numbers.u32(at + 4 * link);
-          if (slot >= nodes || levelOf[slot]! < level)
-            wrong(`node ${node} is linked to ${slot} at level ${level}, which is not there`);
-        }
-        at += 4 + 4 * most;
-      }
-    }
-    keys.sort();
-    if (present !== ids.length || keys.some((key, i) => key !== ids[i]))
-      wrong('its keys are not the ids of the images');
-    if (!areSpread(ids)) wrong('the ids of the images are so far apart that opening it would take for ever');
-    return nodes;
+    using bytes = new FileBytes(place, about.within);
+    return new GraphFile(bytes, about.width, about.ids).check();
   } catch (error) {
-    // the file became shorter, or can't be opened
+    // it became shorter, or can't be opened
     if (error instanceof CheckpointError) throw new DataError(error.message, { cause: error });
     throw error;
   }
