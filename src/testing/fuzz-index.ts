@@ -134,7 +134,7 @@ async function writeIndex(folder: string): Promise<{ index: string; run: string;
 /** Mutates an index and reads each mutant in every way. */
 export async function fuzzIndex(
   folder: string,
-  options: Pick<FolderFuzzOptions, 'count' | 'seed' | 'onFailure' | 'limitMs'>,
+  options: Pick<FolderFuzzOptions, 'count' | 'seed' | 'onFailure'>,
 ): Promise<FolderFuzzResult> {
   const { index, run, images } = await writeIndex(folder);
   process.env['FUZZ_RUN'] = run;

@@ -14,7 +14,8 @@ function peakMiB(): number {
 const { read } = (await import(process.argv[2]!)) as { read: ReadFolder };
 
 async function answer({ folder, scratch }: ToReader): Promise<FromReader> {
-  const result: FromReader = { errors: [], failures: [], peakMiB: 0 };
+  const result: FromReader = { errors: [], failures: [], peakMiB: 0, cpuMs: 0 };
+  const start = process.cpuUsage();
   for (const [name, run] of read(folder, scratch)) {
     let told: string | undefined;
     try {
@@ -32,6 +33,8 @@ async function answer({ folder, scratch }: ToReader): Promise<FromReader> {
     }
   }
   result.peakMiB = peakMiB();
+  const { user, system } = process.cpuUsage(start);
+  result.cpuMs = Math.round((user + system) / 1000);
   return result;
 }
 

@@ -23,6 +23,16 @@ const images = process.env['FUZZ_IMAGES']!;
 let model: Model | null = null;
 const loaded = (): Model => (model ??= loadModel(run, { device: 'cpu' }));
 
+/** Weights that were loaded before, the good index's first. */
+const known = new Set<string>();
+
+function modelOf(index: ImageIndex): void {
+  const weights = JSON.stringify(index.manifest.weights);
+  if (known.has(weights)) return;
+  loadIndexModel(index, { device: 'cpu' }).dispose();
+  known.add(weights);
+}
+
 export const read = (
   folder: string,
   scratch: string,
@@ -53,7 +63,7 @@ export const read = (
     ['labels', on((index) => [...readLabels(index).labels])],
     ['proposals', on((index) => proposeLabels(index, { labels: readLabels(index).labels, exact: false }))],
     ['gallery', on((index) => galleryOfIndex(index, loaded(), 'teacher').paths)],
-    ['model', on((index) => loadIndexModel(index, { device: 'cpu' }).dispose())],
+    ['model', on(modelOf)],
     asked({ kind: 'about' }),
     asked({ kind: 'map' }),
     asked({ kind: 'images', rows: [0, 1] }),
