@@ -117,6 +117,33 @@ describe('an index', () => {
     rmSync(path.join(images, 'red', 'broken.png'));
   });
 
+  it('of a list names its images below one folder, wherever they are', async () => {
+    const list = path.join(folder, 'lists', 'some.txt');
+    mkdirSync(path.dirname(list));
+    writeFileSync(list, `../images/red/red 1.png\n${path.join(images, 'green', 'green 1.png')}\n`);
+    const place = path.join(folder, 'listed');
+    await build(place, {}, list);
+    using index = ImageIndex.open(place);
+    assert.deepEqual(
+      [index.manifest.images.root, ...index.images.map((image) => image.path)],
+      [folder, 'images/red/red 1.png', 'images/green/green 1.png'],
+    );
+    assert.equal(index.fileOf(1), path.join(images, 'green', 'green 1.png'));
+    assert.equal((await build(place, {}, list)).added, 0);
+  });
+
+  it('leaves out images of which a model makes nothing, and says so', async () => {
+    using broken = loadModel(run, { device: 'cpu' });
+    const state = broken.backbone.stateDict();
+    for (const name of ['norm.weight', 'norm.bias']) state.get(name)!.mul_(0);
+    const place = path.join(folder, 'nothing.index');
+    await assert.rejects(
+      buildIndex(broken, images, { output: place, numWorkers: 0 }),
+      /none of the 18 images can be read: .*features that are all 0 or not finite/,
+    );
+    assert.equal(existsSync(path.join(place, 'index.json')), false);
+  });
+
   it('builds its graph anew when much is removed, and embeds all anew for other weights or sizes', async () => {
     const half = path.join(folder, 'half');
     const few = path.join(folder, 'few');
