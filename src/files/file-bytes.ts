@@ -10,7 +10,8 @@ const MAX_PART_BYTES = 2 ** 30;
 /** An open file. Close it. */
 export class FileBytes implements Disposable {
   readonly size: number;
-  readonly #fd: number;
+  /** -1 once it is closed: the number may belong to another file by then. */
+  #fd: number;
 
   /**
    * @param within - A run or index folder, perhaps a stranger's: below it no link is followed.
@@ -49,7 +50,8 @@ export class FileBytes implements Disposable {
   }
 
   close(): void {
-    closeSync(this.#fd);
+    if (this.#fd !== -1) closeSync(this.#fd);
+    this.#fd = -1;
   }
   [Symbol.dispose](): void {
     this.close();

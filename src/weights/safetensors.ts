@@ -119,11 +119,15 @@ function readHeader(source: FileBytes): SafetensorsHeader & { dataBytes: number 
 
 /**
  * Names, dtypes and shapes without the data.
- * @param within - A run folder: below it no link is followed.
+ * @param source - A path, or an open file, which stays open.
+ * @param within - A run or index folder: below it no link is followed.
  * @throws CheckpointError for a file that is not whole or not of this format.
  */
-export function readSafetensorsHeader(file: string, within?: string): SafetensorsHeader {
-  using source = new FileBytes(file, within);
+export function readSafetensorsHeader(source: string | FileBytes, within?: string): SafetensorsHeader {
+  if (typeof source === 'string') {
+    using opened = new FileBytes(source, within);
+    return readSafetensorsHeader(opened);
+  }
   const { entries, metadata, dataStart } = readHeader(source);
   return { entries, metadata, dataStart };
 }

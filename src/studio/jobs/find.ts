@@ -12,7 +12,7 @@ import { labelImages, readLabels } from '../../explore/labels.js';
 import { readMap } from '../../explore/map.js';
 import { findOutliers } from '../../explore/outliers.js';
 import { proposeLabels } from '../../explore/propose.js';
-import { putImages, writeList } from '../../explore/put-images.js';
+import { imagesOf, putImages, writeList } from '../../explore/put-images.js';
 import { loadIndexModel, searchIndex } from '../../explore/search.js';
 import { selectImages } from '../../explore/select.js';
 import type { FoundImage, LabelGroup } from '../api.js';
@@ -28,6 +28,7 @@ function indexAt(folder: string): ImageIndex {
   const { generation } = readManifest(folder);
   if (open === null || open.folder !== folder || open.manifest.generation !== generation) {
     open?.close();
+    open = null; // also when the next one can't be opened
     open = ImageIndex.open(folder);
   }
   return open;
@@ -153,9 +154,10 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
       };
     }
     case 'put': {
-      const all = Object.values(ask.groups).flat();
-      if (ask.how === 'list') writeList(ask.target, all);
-      else putImages(ask.groups, { folder: ask.target, how: ask.how });
+      const { groups, how, target } = ask;
+      const all = imagesOf(groups);
+      if (how === 'list') writeList(target, all);
+      else putImages(groups, { folder: target, how, within: index.manifest.images.root });
       return { kind: 'exported', count: all.length };
     }
   }

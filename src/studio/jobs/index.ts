@@ -52,7 +52,13 @@ export interface Jobs {
         | Exclude<FindAsk, { kind: 'search' | 'export' }>
         | (Extract<FindAsk, { kind: 'search' }> & { upload?: Uint8Array; files?: string[] })
         | { kind: 'map' }
-        | { kind: 'put'; how: 'list' | 'copy' | 'link'; target: string; groups: Record<string, string[]> };
+        | {
+            kind: 'put';
+            how: 'list' | 'copy' | 'link';
+            target: string;
+            /** Paths by label. */
+            groups: ReadonlyMap<string, string[]>;
+          };
     };
     output: FindAnswer | { kind: 'map'; positions: Float32Array | null };
   };

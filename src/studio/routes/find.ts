@@ -3,8 +3,10 @@ import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { readManifest } from '../../explore/index-format.js';
+import { ConfigError } from '../../errors.js';
+import { manifestPath, readManifest } from '../../explore/index-format.js';
 import { labelSchema } from '../../explore/labels.js';
+import { checkNewFile, checkPutFolder, freeName } from '../../explore/put-images.js';
 import { locateWeights } from '../../weights/locate.js';
 import type { FindAnswer, FindAsk, LabelGroup } from '../api.js';
 import type { Jobs } from '../jobs/index.js';
@@ -49,10 +51,29 @@ const askSchema = z.discriminatedUnion('kind', [
   }),
 ]);
 
+/** @throws StudioError 409 when something is there that would have to be replaced: the page offers another name. */
+function checkFree(place: string, check: (place: string) => void): void {
+  try {
+    check(place);
+  } catch (error) {
+    throw new StudioError(409, (error as Error).message, 'TAKEN');
+  }
+}
+
 /** Refuses a folder in which a link leads outside, also one to nothing: an index is read from it and written to it. */
 async function checkLinks(folders: GivenFolders, folder: string): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true }))
     if (entry.isSymbolicLink()) await folders.forWriting(path.join(folder, entry.name));
+}
+
+/** An index is brought up to date, not replaced by one of other images. */
+function checkOwn(folder: string, images: string): void {
+  if (!existsSync(manifestPath(folder))) return checkPutFolder(folder);
+  const { source } = readManifest(folder).images;
+  if (path.resolve(source) === path.resolve(images)) return;
+  throw new ConfigError(
+    `${folder} is the index of ${source}: give another name, ${freeName(folder)} is not taken`,
+  );
 }
 
 /** An index under the given folders, of images and by weights that lie under them too. */
@@ -91,9 +112,10 @@ export const find: Routes = (app, studio) => {
     signal: AbortSignal,
   ) => {
     const place = await folders.forWriting(target);
-    const paths: Record<string, string[]> = {};
-    for (const group of groups ?? (await labelGroups(index, signal)))
-      paths[group.label] = await filesOf(index, group.rows, signal);
+    checkFree(place, how === 'list' ? checkNewFile : checkPutFolder);
+    const paths = new Map<string, string[]>();
+    for (const { label, rows } of groups ?? (await labelGroups(index, signal)))
+      paths.set(label, (paths.get(label) ?? []).concat(await filesOf(index, rows, signal)));
     return { kind: 'put' as const, how, target: place, groups: paths };
   };
 
@@ -107,7 +129,10 @@ export const find: Routes = (app, studio) => {
       await folders.file(locateWeights(given, 'teacher', folders.mayRead).file);
       const images = await folders.resolve(body.images);
       const index = await folders.forWriting(body.output);
-      if (existsSync(index)) await checkLinks(folders, await folders.folder(index));
+      if (existsSync(index)) {
+        await checkLinks(folders, await folders.folder(index));
+        checkFree(index, (folder) => checkOwn(folder, images));
+      }
       const input = { index, weights: { given, images } };
       return tasks.start('index-images', `Indexing ${path.basename(images)}`, input, (output) => output);
     },

@@ -1,6 +1,6 @@
 /** The section Start: looks at images, says what a training would be, tries it, begins it; and stops or resumes a run. */
 import { spawn } from 'node:child_process';
-import { closeSync, readSync } from 'node:fs';
+import { closeSync, existsSync, readdirSync, readSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -138,6 +138,8 @@ export const start: Routes = (app, studio) => {
       const output = await folders.forWriting(body.output);
       if (isRunFolder(output))
         throw new StudioError(409, `${output} holds a run already: choose another name.`);
+      if (existsSync(output) && readdirSync(await folders.folder(output)).length > 0)
+        throw new StudioError(409, `${output} is not empty: choose another name.`, 'TAKEN');
       makeFolder(output, { within: output });
       const flags = Object.entries(overrides).map(([setting, value]) => `${flagOf(setting)}=${value}`);
       try {

@@ -1,5 +1,5 @@
 /** What the parts of Find share: asking an index, what is chosen of it, and fields of forms. */
-import { type FindAnswer, type FindAsk, request } from '../api.ts';
+import { type FindAnswer, type FindAsk, request, RequestError } from '../api.ts';
 
 export const ask = async (index: string, question: FindAsk): Promise<FindAnswer> =>
   request('POST /api/find/ask', { body: { index, ask: question } });
@@ -22,3 +22,18 @@ export function textOf(form: HTMLFormElement, name: string): string {
 
 /** A number field of a form. */
 export const numberOf = (form: HTMLFormElement, name: string): number => Number(textOf(form, name));
+
+/** `list.txt` becomes `list-2.txt`, and that `list-3.txt`. */
+export function nextName(name: string): string {
+  const [, stem = '', number, ending = ''] = /^(.*?)(?:-(\d{1,6}))?(\.[^./\\]*)?$/s.exec(name) ?? [];
+  return `${stem}-${number === undefined ? 2 : Number(number) + 1}${ending}`;
+}
+
+/** What a form does with a failure: of a name that is taken it offers another in that field. */
+export const offerAnother =
+  (form: HTMLFormElement, field: string, failed: (error: unknown) => void) =>
+  (error: unknown): void => {
+    const input = form.elements.namedItem(field) as HTMLInputElement;
+    if (error instanceof RequestError && error.code === 'TAKEN') input.value = nextName(input.value);
+    failed(error);
+  };

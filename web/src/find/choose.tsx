@@ -4,7 +4,7 @@ import { request } from '../api.ts';
 import { keepTask, runs, tasks } from '../live.ts';
 import { setQuery } from '../router.ts';
 import { Failure, TaskProgressBar } from '../ui/parts.tsx';
-import { textOf } from './ask.ts';
+import { offerAnother, textOf } from './ask.ts';
 
 export function Choose() {
   const [task, setTask] = useState<string | null>(null);
@@ -37,10 +37,13 @@ export function Choose() {
           setError(null);
           request('POST /api/find/index', {
             body: { weights: weights!, images: images!, output: output! },
-          }).then((started) => {
-            keepTask(started);
-            setTask(started.id);
-          }, setError);
+          }).then(
+            (started) => {
+              keepTask(started);
+              setTask(started.id);
+            },
+            offerAnother(form, 'output', setError),
+          );
         }}
       >
         <h2>Make an index, or bring one up to date</h2>

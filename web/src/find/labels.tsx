@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { type FoundImage, type LabelGroup, pictureOf } from '../api.ts';
 import { Failure } from '../ui/parts.tsx';
-import { ask, type Show, textOf } from './ask.ts';
+import { ask, offerAnother, type Show, textOf } from './ask.ts';
 
 /** Gives images of the index a label, or takes theirs away; the index keeps it. */
 export type Label = (rows: Iterable<number>, label: string | null) => Promise<void>;
@@ -120,13 +120,17 @@ export function Labels({ index, selected, labels, label, clear, show }: LabelsPr
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          const target = textOf(event.currentTarget, 'target');
+          const form = event.currentTarget;
+          const target = textOf(form, 'target');
           const how = textOf(event.currentTarget, 'how') as 'list' | 'copy' | 'link';
           const given = labels.length > 0 ? {} : { groups: [{ label: '', rows: selected }] };
           setError(null);
-          ask(index, { kind: 'export', how, target, ...given }).then((found) => {
-            if (found.kind === 'exported') setSaid(`${found.count} images in ${target}`);
-          }, setError);
+          ask(index, { kind: 'export', how, target, ...given }).then(
+            (found) => {
+              if (found.kind === 'exported') setSaid(`${found.count} images in ${target}`);
+            },
+            offerAnother(form, 'target', setError),
+          );
         }}
       >
         <h2>Export {labels.length > 0 ? 'what has labels' : 'the selection'}</h2>

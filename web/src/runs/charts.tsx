@@ -1,7 +1,7 @@
 /** The charts of one or more runs, and what all of them share: axis, smoothing, scale, view. */
 import { useComputed, useSignal, type Signal } from '@preact/signals';
 import { useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
-import type { RunDetails, RunSummary } from '../api.ts';
+import { type RunDetails, type RunSummary, valueOf } from '../api.ts';
 import { type Curves, KNOWN_COLUMNS, type Loaded } from '../charts/curves.ts';
 import { type Drawing, Plot, type Trace, xLabel } from '../charts/plot.ts';
 import { type Axis, smooth } from '../charts/series.ts';
@@ -352,7 +352,7 @@ export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curve
   );
   const newestOf = (column: string): ChartProps['newest'] =>
     shown.flatMap(({ run }, colour) => {
-      const value = curves.now(run.id)?.last?.values[column];
+      const value = valueOf(curves.now(run.id)?.last?.values ?? {}, column);
       return value === undefined ? [] : [{ label: run.name, colour, value }];
     });
   const failures = [...curves.failures.value.values()];

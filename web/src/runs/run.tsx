@@ -1,7 +1,7 @@
 /** One run, alone or with others over it. */
 import { useComputed } from '@preact/signals';
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { request, type RunDetails, type RunSummary } from '../api.ts';
+import { request, type RunDetails, type RunSummary, valueOf } from '../api.ts';
 import { Film } from '../attention/film.tsx';
 import { Curves } from '../charts/curves.ts';
 import type { Axis } from '../charts/series.ts';
@@ -151,7 +151,7 @@ function Head({ run: known, details, curves }: HeadProps) {
 function Comparison({ shown, curves }: { shown: readonly ShownRun[]; curves: Curves }) {
   const settings = shown.map(({ details }) => (details?.config?.settings ?? {}) as Record<string, unknown>);
   const names = [...new Set(settings.flatMap((one) => Object.keys(one)))].filter(
-    (name) => new Set(settings.map((one) => JSON.stringify(one[name]))).size > 1,
+    (name) => new Set(settings.map((one) => JSON.stringify(valueOf(one, name)))).size > 1,
   );
   const data = new Set(shown.map(({ details }) => details?.config?.fingerprint));
   const rows: [string, (one: ShownRun, index: number) => string][] = [
@@ -163,7 +163,7 @@ function Comparison({ shown, curves }: { shown: readonly ShownRun[]; curves: Cur
     ],
     ...names.map((name): [string, (one: ShownRun, index: number) => string] => [
       name,
-      (_, index) => setting(settings[index]![name]),
+      (_, index) => setting(valueOf(settings[index]!, name)),
     ]),
   ];
   return (
