@@ -15,8 +15,7 @@ bool is_frame(const std::string& line) {
   return std::regex_match(line, frame);
 }
 
-}  // namespace
-
+// A message without the lines of stack traces, and without places in sources.
 std::string without_frames(const std::string& text) {
   std::istringstream lines(text);
   std::string kept;
@@ -31,6 +30,8 @@ std::string without_frames(const std::string& text) {
   const auto end = kept.find_last_not_of(" \n\r\t");
   return end == std::string::npos ? text : kept.substr(0, end + 1);
 }
+
+}  // namespace
 
 Problem describe(std::exception_ptr thrown) {
   const auto problem = [](const char* said, const char* whole, bool is_process) {

@@ -20,9 +20,6 @@ Problem describe(std::exception_ptr thrown);
 // An Error with `message`; `code` is 'PROCESS' where is_process; `cause` has the whole text where that is more.
 Napi::Error to_error(Napi::Env env, const Problem& problem);
 
-// Lines of libtorch's stack traces and the places in its sources taken out of a message.
-std::string without_frames(const std::string& text);
-
 }  // namespace dino
 
 #define DINO_TRY try {

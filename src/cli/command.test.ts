@@ -77,7 +77,11 @@ describe('describeError', () => {
     assert.equal(describeError(new DataError('no images')).exitCode, 1);
     assert.match(describeError(new TypeError('x is undefined')).text, /^internal: x is undefined/);
     const system = Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC', syscall: 'write' });
-    assert.deepEqual(describeError(system), { text: 'ENOSPC: no space left', code: 'ENOSPC', exitCode: 1 });
+    assert.deepEqual(describeError(system), {
+      text: 'ENOSPC: no space left: the disk is full; free some space',
+      code: 'ENOSPC',
+      exitCode: 1,
+    });
   });
 });
 

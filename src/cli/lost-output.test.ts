@@ -62,6 +62,22 @@ for (const [what, more] of [
   });
 }
 
+test('a training whose result nobody reads is done, and is not begun again', async () => {
+  const run = newRun();
+  const line = commandLine(run, { ...SETTINGS, batchSize: 3, epochs: 3 }, [
+    '--nproc',
+    '2',
+    '--max-restarts',
+    '1',
+  ]);
+  const running = start([process.execPath, dinoBin, ...line]);
+  running.child.stdout?.destroy();
+  const { code, stderr } = await running.ended;
+  assert.equal(code, 141, stderr);
+  assert.doesNotMatch(stderr, /starting again/);
+  assertSaved(run);
+});
+
 /** Runs a command on a terminal of its own, closes that when it shows an epoch, and prints how the command ended. */
 const ON_TERMINAL = `
 import os, pty, sys

@@ -89,7 +89,7 @@ describe('attention', () => {
     await assert.rejects(model.attention(image, { imageSize: 4 }), /at least 8 \(one patch\)/);
     await assert.rejects(model.attention(path.join(folder, 'absent.png')), DataError);
     const result = await model.attention(image, { imageSize: 16 });
-    await assert.rejects(writeAttention(result, image), /can't be written/);
+    await assert.rejects(writeAttention(result, image), /can't be made/);
   });
 });
 

@@ -298,6 +298,9 @@ test('who holds a folder finds out that it was moved, deleted, or taken over, an
   const deleted = await lockFolder(moved);
   rmSync(moved, { recursive: true });
   assert.throws(() => deleted.check(), /is not there any more/);
+  mkdirSync(moved);
+  assert.throws(() => deleted.check(), /is not there any more/, 'another one in its place is not it');
+  assert.deepEqual(readdirSync(moved), []);
   deleted.release();
 
   const paused = await lockFolder(folder);

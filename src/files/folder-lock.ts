@@ -29,6 +29,8 @@ import {
   readSync,
   renameSync,
   rmSync,
+  type Stats,
+  statSync,
   writeSync,
 } from 'node:fs';
 import { hostname } from 'node:os';
@@ -345,6 +347,7 @@ export class FolderLock {
   /** The lock stays open: it shows where the folder was moved to, and to others who holds it. */
   #fd: number | null = null;
   #heartbeat: Heartbeat | null = null;
+  readonly #made: Stats;
   #isReleased = false;
 
   /** @internal */
@@ -352,6 +355,7 @@ export class FolderLock {
     this.#folder = folder;
     this.#id = draft.id;
     this.#beatMs = beatMs;
+    this.#made = statSync(folder);
     this.#begin(draft);
   }
 
@@ -402,13 +406,21 @@ export class FolderLock {
       );
     }
     const movedTo = this.#place();
-    if (movedTo === null && existsSync(folder)) return this.#takeAgain();
+    if (movedTo === null && this.#isSameFolder()) return this.#takeAgain();
     throw new FolderLostError(
       movedTo === null
         ? `${printable(folder)} is not there any more: it was moved or deleted while this process wrote in it.`
         : `${printable(folder)} was moved to ${printable(movedTo)} while this process wrote in it.`,
       movedTo,
     );
+  }
+
+  /** A folder that was deleted may be made again, by a person or by a write that came between. */
+  #isSameFolder(): boolean {
+    const now = statSync(this.#folder, { throwIfNoEntry: false });
+    // numbers of inodes are given again
+    const names = ['dev', 'ino', 'birthtimeMs'] as const;
+    return now !== undefined && names.every((name) => now[name] === this.#made[name]);
   }
 
   /** Somebody deleted the lock by hand; the folder is still the same. */

@@ -26,8 +26,8 @@ export interface LaunchOptions {
   onNote?: (line: string) => void;
 }
 
-/** Exit codes that mean the same again: bad usage, and an interruption. */
-const FINAL_CODES: ReadonlySet<number> = new Set([0, 2, 130]);
+/** Exit codes that mean the same again: bad usage, an interruption, and a result that nobody read. */
+const FINAL_CODES: ReadonlySet<number> = new Set([0, 2, 130, 141]);
 
 /** How a process ended. */
 export interface Ended {
