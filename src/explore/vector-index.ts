@@ -4,8 +4,16 @@
  *
  * USearch reads its file in C++ without checking it: the caller compares the file's checksum before it is opened.
  */
-import { Index, MetricKind, ScalarKind } from 'usearch';
+import { createRequire } from 'node:module';
+import type { Index } from 'usearch';
 import { DataError } from '../errors.js';
+
+/**
+ * USearch, once it is needed. Its CommonJS form: the other one looks for its addon from the global `__dirname`, which is
+ * the program's in `node -e`, in a program from standard input, and in an evaluated worker.
+ */
+const loadUsearch = (): typeof import('usearch') =>
+  createRequire(import.meta.url)('usearch') as typeof import('usearch');
 
 /**
  * Links of a node, candidates kept while a vector is added, and while one is searched: USearch's and hnswlib's usual
@@ -35,6 +43,7 @@ export class VectorIndex {
   readonly #index: Index;
 
   constructor(readonly width: number) {
+    const { Index, MetricKind, ScalarKind } = loadUsearch();
     this.#index = new Index({
       metric: MetricKind.IP,
       dimensions: width,
