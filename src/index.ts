@@ -41,6 +41,8 @@ export { gatherFacts, machineFacts } from './train/facts.js';
 // images
 export {
   decodeImage,
+  type EncodedImage,
+  type ImageBytes,
   listImages,
   listShardSource,
   type ImageItem,

@@ -1,5 +1,14 @@
 /** Features of a folder of images, in memory or batch by batch. */
-import { type ImageList, listImages, skippedPlace } from '../data/index.js';
+import {
+  type EncodedImage,
+  type ImageBytes,
+  type ImageItem,
+  type ImageList,
+  isImageBytes,
+  listImages,
+  skippedPlace,
+  viewOf,
+} from '../data/index.js';
 import { gibibytes } from '../bytes.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { World } from '../processes/world.js';
@@ -13,8 +22,11 @@ import {
   type FeatureKind,
 } from './features.js';
 
-/** A folder, a text file of paths, one list of paths, or a list made by listImages(). */
-export type ImageSource = string | readonly string[] | ImageList;
+/**
+ * A folder or a text file of paths; the bytes of one image file; a list of paths and bytes, mixed as they come; or a list
+ * made by listImages().
+ */
+export type ImageSource = string | ImageBytes | readonly EncodedImage[] | ImageList;
 
 export interface EmbedOptions extends Partial<EvalSizes> {
   /** `cls` (default): the class token. `patch-mean`: the mean of the patch tokens. `patches`: each patch token. */
@@ -23,7 +35,7 @@ export interface EmbedOptions extends Partial<EvalSizes> {
   layers?: number;
   /** Default 64. */
   batchSize?: number;
-  /** Loader workers; default 1. */
+  /** Loader workers; default 1, and none for up to 16 images, which are done before one has started. */
   numWorkers?: number;
   signal?: AbortSignal | undefined;
   /** Processes that share the work; all get all features. Default: this one alone. */
@@ -33,6 +45,7 @@ export interface EmbedOptions extends Partial<EvalSizes> {
 }
 
 export interface EmbedBatch {
+  /** Of those that could be read; what was given as bytes is `bytes[3]`, by its place in the list from 0 on. */
   paths: string[];
   /** Class numbers; null without class folders. */
   labels: (number | null)[];
@@ -59,10 +72,22 @@ export async function imagesOf(
   source: ImageSource,
 ): Promise<Pick<ImageList, 'items' | 'classes'> & Partial<Pick<ImageList, 'unreadable'>>> {
   if (typeof source === 'string') return listImages(source);
+  if (isImageBytes(source)) return imagesOf([source]);
   if ('items' in source) return source;
   if (source.length === 0) throw new DataError('the list of images is empty');
-  return { items: source.map((path) => ({ path, label: null })), classes: null };
+  return { items: encodedItems(source), classes: null };
 }
+
+/** Images that a caller gave, as a loader takes them. @param nameOf - What the bytes at a place are called. */
+export const encodedItems = (
+  images: readonly EncodedImage[],
+  nameOf = (place: number): string => `bytes[${place}]`,
+): ImageItem[] =>
+  images.map((image, i) =>
+    typeof image === 'string'
+      ? { path: image, label: null }
+      : { path: nameOf(i), label: null, bytes: viewOf(image) },
+  );
 
 function checkOptions(
   model: Model,
@@ -103,7 +128,7 @@ export async function* embedBatches(
 ): AsyncGenerator<EmbedBatch, void> {
   const { features: kind, layers, resize, crop } = checkOptions(model, options);
   const { items } = await imagesOf(source);
-  const { batchSize = 64, numWorkers = 1, signal, world, onProgress } = options;
+  const { batchSize = 64, numWorkers, signal, world, onProgress } = options;
   const stream = { kind, layers, resize, crop, batchSize, numWorkers, signal, world, device: model.device };
   let done = 0;
   for await (const { indices, features, shape, skipped } of featureBatches(model.backbone, items, stream)) {

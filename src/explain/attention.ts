@@ -7,7 +7,7 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
-import { decodeImage, resizeImage, type RgbImage } from '../data/index.js';
+import { decodeImage, type EncodedImage, resizeImage, type RgbImage } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { type AttentiveBackbone, isAttentive, normalizeImages } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ones, scope, type Tensor } from '../torch/index.js';
@@ -70,7 +70,7 @@ export interface PreparedImage {
  */
 export async function prepareImage(
   model: SizedModel,
-  input: string | Uint8Array,
+  input: EncodedImage,
   imageSize: AttentionOptions['imageSize'],
   maxPatches?: number,
 ): Promise<PreparedImage> {
@@ -119,7 +119,7 @@ export function classAttention(backbone: AttentiveBackbone, prepared: PreparedIm
  */
 export async function attention(
   model: Model,
-  input: string | Uint8Array,
+  input: EncodedImage,
   options: AttentionOptions = {},
 ): Promise<AttentionResult> {
   const { threshold } = options;

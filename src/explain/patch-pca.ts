@@ -7,6 +7,7 @@
  * Where DINOv2's authors set the threshold and the sign by hand, here Otsu's method splits the first component, and the
  * side that the class token attends to more is the foreground.
  */
+import type { EncodedImage } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ops, scope, tensor, type Tensor } from '../torch/index.js';
@@ -51,7 +52,7 @@ const HISTOGRAM_BINS = 256;
  */
 export async function patchPca(
   model: Model,
-  inputs: readonly (string | Uint8Array)[],
+  inputs: readonly EncodedImage[],
   options: PatchPcaOptions = {},
 ): Promise<PatchPcaResult> {
   const { backbone } = model;

@@ -5,15 +5,14 @@
  * USearch reads its file in C++ without checking it: the caller compares the file's checksum before it is opened.
  */
 import { createRequire } from 'node:module';
-import type { Index } from 'usearch';
+import type * as Usearch from 'usearch';
 import { DataError } from '../errors.js';
 
 /**
  * USearch, once it is needed. Its CommonJS form: the other one looks for its addon from the global `__dirname`, which is
  * the program's in `node -e`, in a program from standard input, and in an evaluated worker.
  */
-const loadUsearch = (): typeof import('usearch') =>
-  createRequire(import.meta.url)('usearch') as typeof import('usearch');
+const loadUsearch = (): typeof Usearch => createRequire(import.meta.url)('usearch') as typeof Usearch;
 
 /**
  * Links of a node, candidates kept while a vector is added, and while one is searched: USearch's and hnswlib's usual
@@ -40,7 +39,7 @@ export interface VectorMatches {
 
 /** The vectors' graph. Ids are whole numbers below 2^31. */
 export class VectorIndex {
-  readonly #index: Index;
+  readonly #index: Usearch.Index;
 
   constructor(readonly width: number) {
     const { Index, MetricKind, ScalarKind } = loadUsearch();
