@@ -9,6 +9,8 @@ import { createHash } from 'node:crypto';
 import { createReadStream, type Dirent, type Stats } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { imagePlace } from './arguments.js';
+import { callback, checkCall, optionsOf } from '../check-options.js';
 import { DataError } from '../errors.js';
 import { IMAGE_EXTENSIONS } from './image-extensions.js';
 import type { ImageItems } from './image-items.js';
@@ -286,6 +288,8 @@ function fingerprintOf(items: ImageItems, root: string): string {
   return hash.update(text).digest('hex');
 }
 
+const listOptions = optionsOf<ListOptions>({}, { onProgress: callback, mayRead: callback });
+
 /**
  * Lists the images of a source.
  * - A folder whose images all lie in folders below it: each of these is a class, in alphabetical order.
@@ -297,6 +301,7 @@ function fingerprintOf(items: ImageItems, root: string): string {
  * @throws DataError that says what to try, when there is nothing or it can't be read
  */
 export async function listImages(source: string, options: ListOptions = {}): Promise<ImageList> {
+  checkCall('listImages()', ['source', imagePlace, source], ['options', listOptions, options]);
   let info: Stats;
   try {
     info = await stat(source);
@@ -325,6 +330,7 @@ export async function listImages(source: string, options: ListOptions = {}): Pro
  * @throws DataError as listImages(), and when the source is no shards
  */
 export async function listShardSource(source: string, options: ListOptions = {}): Promise<ShardList> {
+  checkCall('listShardSource()', ['source', imagePlace, source], ['options', listOptions, options]);
   const list = await listImages(source, options);
   if ('index' in list) return list as ShardList;
   throw new DataError(`${source} is no set of shards: expected .tar or .parquet files, or a folder of them.`);

@@ -1,4 +1,15 @@
 /** Features of a folder of images, in memory or batch by batch. */
+import { embeddable } from '../data/arguments.js';
+import { modelArgument } from '../models/model-argument.js';
+import {
+  callback,
+  checkCall,
+  count,
+  instanceOf,
+  oneOf,
+  optionsOf,
+  signal as abortSignal,
+} from '../check-options.js';
 import {
   type EncodedImage,
   type ImageBytes,
@@ -11,7 +22,7 @@ import {
 } from '../data/index.js';
 import { gibibytes } from '../bytes.js';
 import { ConfigError, DataError } from '../errors.js';
-import type { World } from '../processes/world.js';
+import { World } from '../processes/world.js';
 import type { Model } from '../weights/load.js';
 import {
   checkEvalSizes,
@@ -89,24 +100,30 @@ export const encodedItems = (
       : { path: nameOf(i), label: null, bytes: viewOf(image) },
   );
 
+const embedOptions = optionsOf<EmbedOptions>(
+  {},
+  {
+    ...{ features: oneOf(FEATURE_KINDS), layers: count(1), resize: count(1), crop: count(1) },
+    ...{ batchSize: count(1), numWorkers: count(), signal: abortSignal, onProgress: callback },
+    world: instanceOf(World, 'a world, from joinWorld()'),
+  },
+);
+
+/** What depends on the model. */
 function checkOptions(
   model: Model,
   options: EmbedOptions,
 ): Required<Pick<EmbedOptions, 'features' | 'layers'>> & EvalSizes {
-  const { features = 'cls', layers = 1, batchSize = 1 } = options;
+  const { features = 'cls', layers = 1 } = options;
   const usual = defaultEvalSizes(model.architecture.imgSize);
   const crop = options.crop ?? usual.crop;
   const resize =
     options.resize ?? (options.crop === undefined ? usual.resize : defaultEvalSizes(crop).resize);
   const { depth, patchSize } = model.architecture;
   const problems: string[] = [];
-  if (!FEATURE_KINDS.includes(features))
-    problems.push(`features ${String(features)}; expected ${FEATURE_KINDS.join(', ')}`);
-  if (!(Number.isInteger(layers) && layers >= 1 && layers <= depth)) {
+  if (layers > depth) {
     problems.push(`layers ${layers}; expected 1 to ${depth}, the model's blocks`);
   }
-  if (!(Number.isInteger(batchSize) && batchSize >= 1))
-    problems.push(`batchSize ${batchSize}; expected at least 1`);
   try {
     checkEvalSizes({ resize, crop }, patchSize);
   } catch (error) {
@@ -126,6 +143,12 @@ export async function* embedBatches(
   source: ImageSource,
   options: EmbedOptions = {},
 ): AsyncGenerator<EmbedBatch, void> {
+  checkCall(
+    'embedBatches()',
+    modelArgument(model),
+    ['images', embeddable, source],
+    ['options', embedOptions, options],
+  );
   const { features: kind, layers, resize, crop } = checkOptions(model, options);
   const { items } = await imagesOf(source);
   const { batchSize = 64, numWorkers, signal, world, onProgress } = options;
@@ -154,6 +177,12 @@ export async function embed(
   source: ImageSource,
   options: EmbedOptions = {},
 ): Promise<Embeddings> {
+  checkCall(
+    'embed()',
+    modelArgument(model),
+    ['images', embeddable, source],
+    ['options', embedOptions, options],
+  );
   const { items, classes, unreadable = [] } = await imagesOf(source);
   const paths: string[] = [];
   const labels: (number | null)[] = [];

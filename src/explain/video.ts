@@ -7,6 +7,19 @@
  */
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { images as imageFiles } from '../data/arguments.js';
+import { modelArgument } from '../models/model-argument.js';
+import {
+  being,
+  callback,
+  checkCall,
+  filePath,
+  finite,
+  oneOf,
+  optionsOf,
+  pixels,
+  signal as abortSignal,
+} from '../check-options.js';
 import { decodeImage, type EncodedImage, IMAGE_EXTENSIONS } from '../data/index.js';
 import { compareCodePoints } from '../data/list-images.js';
 import { ConfigError, DataError } from '../errors.js';
@@ -79,14 +92,12 @@ export interface AttentionVideoResult {
 const OUTSIDE = 0.25;
 
 function checkOptions(model: Model, options: AttentionVideoOptions): AttentiveBackbone {
-  const { output, show = 'map', threshold, fps, imageSize, head = 'mean', colours = 'inferno' } = options;
+  const { output, threshold, fps, imageSize, head = 'mean' } = options;
   const { backbone } = model;
   const problems: string[] = [];
   if (!isVideoEnding(path.extname(output).toLowerCase())) {
     problems.push(`output ${output}; expected a file that ends in ${VIDEO_ENDINGS.join(' or ')}`);
   }
-  if (!VIDEO_PICTURES.includes(show)) problems.push(`show ${show}; expected ${VIDEO_PICTURES.join(', ')}`);
-  if (!COLOUR_MAPS.includes(colours)) problems.push(`colours ${colours}; expected ${COLOUR_MAPS.join(', ')}`);
   if (threshold !== undefined && !(threshold > 0 && threshold <= 1)) {
     problems.push(`threshold ${threshold}; expected a share of the attention, above 0 and at most 1`);
   }
@@ -116,6 +127,20 @@ interface Source {
   total: number | null;
 }
 
+const videoInput = being(
+  'a video, a folder of pictures, a pattern, or a list of pictures',
+  (value) => filePath.safeParse(value).success || imageFiles.safeParse(value).success,
+);
+const videoOptions = optionsOf<AttentionVideoOptions>(
+  { output: filePath },
+  {
+    ...{ show: oneOf(VIDEO_PICTURES), threshold: finite, fps: finite, imageSize: pixels },
+    head: being("a head's number, or mean", (value) => value === 'mean' || Number.isInteger(value)),
+    ...{ colours: oneOf(COLOUR_MAPS), ffmpeg: filePath, signal: abortSignal },
+    ...{ onProgress: callback, onWarning: callback },
+  },
+);
+
 /**
  * Draws attention over a video.
  *
@@ -130,6 +155,12 @@ export async function writeAttentionVideo(
   given: string | readonly EncodedImage[],
   options: AttentionVideoOptions,
 ): Promise<AttentionVideoResult> {
+  checkCall(
+    'writeAttentionVideo()',
+    modelArgument(model),
+    ['input', videoInput, given],
+    ['options', videoOptions, options],
+  );
   const backbone = checkOptions(model, options);
   const { output, signal, onProgress, onWarning = () => undefined } = options;
   // one path in a list may be a video too

@@ -1,6 +1,7 @@
 /** Results as a list of paths, or as a folder of copies or links. */
 import { copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
+import { being, checkCall, filePath, oneOf, optionsOf, paths } from '../check-options.js';
 import { listImages } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { writeFileWhole } from '../files/atomic-file.js';
@@ -18,6 +19,7 @@ export type ImageGroups = Readonly<Record<string, readonly string[]>>;
 
 /** Writes one path a line: what `dino train`, `dino embed` and `dino index` take as a list of images. */
 export function writeList(file: string, images: readonly string[]): void {
+  checkCall('writeList()', ['file', filePath, file], ['images', paths, images]);
   try {
     mkdirSync(path.dirname(path.resolve(file)), { recursive: true });
     writeFileWhole(file, images.map((image) => `${image}\n`).join(''));
@@ -32,6 +34,16 @@ export function checkPutFolder(folder: string): void {
     throw new ConfigError(`${folder} is not empty: give a new folder, nothing in it is overwritten`);
 }
 
+const imageGroups = being(
+  'an object of lists of paths, by the name of their folder',
+  (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.values(value).every((list) => paths.safeParse(list).success),
+);
+const putOptions = optionsOf<PutOptions>({ folder: filePath, how: oneOf(['copy', 'link']) }, {});
+
 /**
  * Copies or links images into a folder, a folder a group. Names begin with the image's place in its group, so that a
  * listing has their order and two of one name don't meet.
@@ -39,7 +51,9 @@ export function checkPutFolder(folder: string): void {
  * @returns How many.
  * @throws ConfigError when the folder holds something; DataError when an image lies in a shard or a file can't be made.
  */
-export function putImages(groups: ImageGroups, { folder, how }: PutOptions): number {
+export function putImages(groups: ImageGroups, options: PutOptions): number {
+  checkCall('putImages()', ['groups', imageGroups, groups], ['options', putOptions, options]);
+  const { folder, how } = options;
   checkPutFolder(folder);
   let count = 0;
   for (const [name, images] of Object.entries(groups)) {

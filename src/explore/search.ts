@@ -7,6 +7,9 @@
  * search asks. Against means of patches it is the mean of the patch tokens that the region covers, seen within its image.
  */
 import { existsSync } from 'node:fs';
+import { imagesOrRows } from '../data/arguments.js';
+import { indexArgument, nearestFields, nearestOf } from './arguments.js';
+import { being, checkCall, count, filePath, optionsOf, text } from '../check-options.js';
 import { type Box, decodeImage, type EncodedImage } from '../data/index.js';
 import { encodedItems } from '../eval/embed.js';
 import { featureBatches } from '../eval/features.js';
@@ -37,6 +40,11 @@ export interface SearchOptions extends NearestOptions {
   model?: Model | (() => Model);
 }
 
+const indexModelOptions = optionsOf<NonNullable<Parameters<typeof loadIndexModel>[1]>>(
+  {},
+  { device: text, weights: filePath },
+);
+
 /**
  * The model that an index was made with.
  * @throws DataError when the weights are gone or others now.
@@ -45,6 +53,7 @@ export function loadIndexModel(
   index: ImageIndex,
   options: Pick<LoadModelOptions, 'device'> & { weights?: string } = {},
 ): Model {
+  checkCall('loadIndexModel()', indexArgument(index), ['options', indexModelOptions, options]);
   const { weights, images } = index.manifest;
   const file = options.weights ?? weights.file;
   const again = `Give the weights with --weights, or make the index anew: dino index WEIGHTS ${images.source} --output ${index.folder}.`;
@@ -228,15 +237,37 @@ export async function queryFeature(index: ImageIndex, options: SearchOptions): P
   return normaliseRows(query, width);
 }
 
+const searchOptions = optionsOf<SearchOptions>(
+  { plus: imagesOrRows },
+  {
+    ...nearestFields,
+    minus: imagesOrRows,
+    region: being(
+      'x, y, width and height',
+      (value) => Array.isArray(value) && value.length === 4 && value.every(Number.isFinite),
+    ),
+    top: count(1),
+    model: being(
+      'a model, from loadModel(), or a function that gives one',
+      (value) => value instanceof Model || typeof value === 'function',
+    ),
+  },
+);
+
 /**
  * The images of an index most like those asked for.
  * @throws ConfigError for a region that is not in its image, or of several images; DataError for an unreadable image, and
  *   when the index's weights are not there any more.
  */
 export async function searchIndex(index: ImageIndex, options: SearchOptions): Promise<Match[]> {
+  checkCall('searchIndex()', indexArgument(index), ['options', searchOptions, options]);
   const { plus, minus = [], top = 20, region } = options;
   const query = await queryFeature(index, options);
   const asked = new Set([...plus, ...minus].flatMap((each) => rowIn(index, each) ?? []));
-  const matches = await index.search(query, top + (region === undefined ? asked.size : 0), options);
+  const matches = await index.search(
+    query,
+    top + (region === undefined ? asked.size : 0),
+    nearestOf(options),
+  );
   return matches.filter(({ row }) => region !== undefined || !asked.has(row)).slice(0, top);
 }

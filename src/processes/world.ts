@@ -9,6 +9,7 @@ import { lookup } from 'node:dns/promises';
 import { createSocket } from 'node:dgram';
 import { hostname, networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { callback, checkCall, text } from '../check-options.js';
 import { ProcessError } from '../errors.js';
 import { fromTypedArray, Heartbeat, ProcessGroup, Store, tensor, torchVersion } from '../torch/index.js';
 import { packageVersion } from '../version.js';
@@ -113,6 +114,7 @@ export class World {
 
   /** Rank 0's value, for everybody: others don't make their own. JSON. */
   async shared<T>(what: string, make: () => T | Promise<T>): Promise<T> {
+    checkCall('shared()', ['what', text, what], ['make', callback, make]);
     if (this.#store === null) return make();
     const key = `shared/${this.#calls++}`;
     if (this.isFirst) {
@@ -125,11 +127,13 @@ export class World {
 
   /** What only the process that writes does; null for the others. */
   async onFirst<T>(make: () => T | Promise<T>): Promise<T | null> {
+    checkCall('onFirst()', ['make', callback, make]);
     return this.isFirst ? make() : null;
   }
 
   /** Waits until all have come here, for as long as all are alive. */
   async meet(what: string): Promise<void> {
+    checkCall('meet()', ['what', text, what]);
     if (this.#store === null) return;
     const name = `meet/${this.#calls++}`;
     const store = this.#store;
@@ -191,6 +195,7 @@ export class World {
 
   /** Does what needs the others, and `rescue` when one of them is lost meanwhile. */
   async attempt<T>(rescue: () => Promise<void>, work: () => T | Promise<T>): Promise<T> {
+    checkCall('attempt()', ['rescue', callback, rescue], ['work', callback, work]);
     try {
       return await work();
     } catch (error) {

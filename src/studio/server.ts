@@ -11,6 +11,8 @@ import { getRequestListener } from '@hono/node-server';
 import { serveStatic } from '@hono/node-server/serve-static';
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
+import { z } from 'zod';
+import { checkCall, optionsOf, paths, text } from '../check-options.js';
 import { EngineError, DataError } from '../errors.js';
 import { packageVersion } from '../version.js';
 import { EventHub } from './event-hub.js';
@@ -112,12 +114,18 @@ async function listen(server: Server, host: string, port: number | undefined): P
   );
 }
 
+const studioOptions = optionsOf<StudioOptions>(
+  {},
+  { folders: paths, port: z.int().min(0).max(65535), host: text },
+);
+
 /**
  * Starts a studio.
  *
  * @throws DataError when a folder is none or no port is free, EngineError when the page was not built.
  */
 export async function startStudio(options: StudioOptions = {}): Promise<RunningStudio> {
+  checkCall('startStudio()', ['options', studioOptions, options]);
   const { folders = ['.'], host = '127.0.0.1' } = options;
   if (!existsSync(path.join(pageFolder, 'index.html'))) {
     throw new EngineError(

@@ -9,6 +9,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
+import { checkCall, count, filePath } from '../check-options.js';
 import { DataError } from '../errors.js';
 
 export const watchPath = (run: string): string => path.join(run, 'watch');
@@ -56,6 +57,7 @@ export const frameName = (step: number): string => `step-${String(step).padStart
 
 /** The watched images of a run, by name; none when there are none. What is damaged or half made is left out. */
 export function listWatched(run: string): WatchedImage[] {
+  checkCall('listWatched()', ['run', filePath, run]);
   const root = watchPath(run);
   if (!(statSync(root, { throwIfNoEntry: false })?.isDirectory() ?? false)) return [];
   return readdirSync(root)
@@ -102,11 +104,14 @@ function readNpy(bytes: Buffer): { shape: number[]; values: Float32Array } | nul
   return { shape, values: new Float32Array(Uint8Array.from(bytes.subarray(start)).buffer) };
 }
 
+const watchedImage = z.looseObject({ folder: filePath, rows: count(1), columns: count(1) });
+
 /**
  * An image's attention after `step` steps.
  * @throws DataError when there is none, or the file is damaged.
  */
 export function readFrame(image: WatchedImage, step: number): FilmFrame {
+  checkCall('readFrame()', ['image', watchedImage, image], ['step', count(), step]);
   const file = path.join(image.folder, frameName(step));
   let bytes: Buffer;
   try {

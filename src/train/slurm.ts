@@ -7,7 +7,8 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { ConfigError, EngineError } from '../errors.js';
+import { checkCall, count, filePath, being, optionsOf, text, words, command } from '../check-options.js';
+import { ConfigError, DataError, EngineError } from '../errors.js';
 
 export interface SlurmJob {
   /** Arguments of `dino train`, as typed. */
@@ -81,11 +82,25 @@ function problemsOf(job: SlurmJob): string[] {
   return problems;
 }
 
+const wordOrNone = text.nullable();
+
+const slurmJob = optionsOf<SlurmJob>(
+  {
+    ...{ train: words, run: filePath, command, folder: filePath, name: text },
+    ...{ nodes: count(1), gpus: count(), tasks: count(1), cpus: count(1) },
+    ...{ time: text, grace: count(), maxRestarts: count(), mem: wordOrNone },
+    ...{ partition: wordOrNone, account: wordOrNone, qos: wordOrNone, constraint: wordOrNone },
+    ...{ comment: wordOrNone, sbatch: words, setup: words },
+  },
+  {},
+);
+
 /**
  * The text of the job's script.
  * @throws ConfigError with all that is wrong.
  */
 export function slurmScript(job: SlurmJob): string {
+  checkCall('slurmScript()', ['job', slurmJob, job]);
   const problems = problemsOf(job);
   if (problems.length > 0) throw new ConfigError(problems);
   const optional = (['mem', 'partition', 'account', 'qos', 'constraint', 'comment'] as const).flatMap(
@@ -164,22 +179,34 @@ export interface SubmittedJob {
   job: string | null;
 }
 
+const submitting = being("true, false or 'auto'", (value) => typeof value === 'boolean' || value === 'auto');
+
 /**
  * Writes the script, and submits it.
  *
  * @param script - File to write; its folder is made.
  * @param submit - `auto` submits where there is an `sbatch`.
- * @throws ConfigError when the job is wrong, EngineError with sbatch's own words when it refuses.
+ * @throws ConfigError when the job is wrong, DataError when the script can't be written, EngineError with sbatch's own words when it refuses.
  */
 export function submitSlurmJob(
   job: SlurmJob,
   script: string,
   submit: boolean | 'auto' = 'auto',
 ): SubmittedJob {
+  checkCall(
+    'submitSlurmJob()',
+    ['job', slurmJob, job],
+    ['script', filePath, script],
+    ['submit', submitting, submit],
+  );
   const text = slurmScript(job);
-  mkdirSync(path.dirname(script), { recursive: true });
-  mkdirSync(path.resolve(job.folder, job.run), { recursive: true }); // Slurm opens the log there
-  writeFileSync(script, text, { mode: 0o755 });
+  try {
+    mkdirSync(path.dirname(script), { recursive: true });
+    mkdirSync(path.resolve(job.folder, job.run), { recursive: true }); // Slurm opens the log there
+    writeFileSync(script, text, { mode: 0o755 });
+  } catch (error) {
+    throw new DataError(`${script} can't be written: ${(error as Error).message}`, { cause: error });
+  }
   const sbatch = submit === false ? null : onPath('sbatch');
   if (sbatch === null) {
     if (submit === true)

@@ -1,4 +1,5 @@
 /** Trained weights as a model that is ready for use. */
+import { callback, checkCall, count, filePath, optionsOf, text } from '../check-options.js';
 import type { EncodedImage } from '../data/index.js';
 import { CheckpointError } from '../errors.js';
 import type { AttentionOptions, AttentionResult } from '../explain/attention.js';
@@ -63,6 +64,11 @@ export class Model implements Disposable {
   }
 }
 
+const loadOptions = optionsOf<LoadModelOptions>(
+  {},
+  { checkpointKey: text, device: text, numHeads: count(1), backbone: callback },
+);
+
 /**
  * Loads WEIGHTS: a run folder, a checkpoint folder, a .safetensors file, a PyTorch file (.pth; official backbones and full
  * checkpoints, timm's), or a folder of Hugging Face's. The architecture is read off the tensors' shapes.
@@ -71,6 +77,7 @@ export class Model implements Disposable {
  *   tensor is named. EngineError when the device is not there.
  */
 export function loadModel(weights: string, options: LoadModelOptions = {}): Model {
+  checkCall('loadModel()', ['weights', filePath, weights], ['options', loadOptions, options]);
   const device = options.device ?? 'auto';
   if (device !== 'auto') assertDevice(device);
   const { backbone: factory, ...which } = options;
