@@ -22,7 +22,8 @@ import { UPLOAD_LIMIT } from './limits.js';
 import { allRoutes } from './routes/index.js';
 import { errorReply, type Studio } from './routes/route.js';
 import { RunWatcher } from './run-watcher.js';
-import { guard, makeToken } from './security.js';
+import { type CodeUse, OneTimeCodes } from './invitation.js';
+import { guard, makeToken, type SecurityOptions } from './security.js';
 import { Tasks } from './tasks.js';
 
 /** Where a studio is looked for first; the next ones are tried when it is taken. */
@@ -52,14 +53,20 @@ export interface RunningStudio {
   origin: string;
   port: number;
   token: string;
+  /**
+   * A link that opens the studio once, within two minutes: for a browser's command line, or a page, that others may read
+   * afterwards.
+   * @param told - Called whenever somebody comes with it, also the second time, when they are refused.
+   */
+  invite(told?: (use: CodeUse) => void): string;
   /** Ends the server and what it computes; trainings that it started go on. */
   close(): Promise<void>;
 }
 
-function buildApp(studio: Studio, token: string, host: string): Hono {
+function buildApp(studio: Studio, secrets: SecurityOptions): Hono {
   const app = new Hono();
   app.onError(errorReply);
-  app.use(guard({ token, host }));
+  app.use(guard(secrets));
   const limited = (maxSize: number) =>
     bodyLimit({
       maxSize,
@@ -144,7 +151,10 @@ export async function startStudio(options: StudioOptions = {}): Promise<RunningS
     runs: new RunWatcher(given, events),
   };
   const token = makeToken();
-  const listener = getRequestListener(buildApp(studio, token, host).fetch, { overrideGlobalObjects: false });
+  const codes = new OneTimeCodes();
+  const listener = getRequestListener(buildApp(studio, { token, host, codes }).fetch, {
+    overrideGlobalObjects: false,
+  });
   const server = createServer((request, response) => void listener(request, response));
   const port = await listen(server, host, options.port);
   // what listens everywhere is opened here
@@ -155,6 +165,7 @@ export async function startStudio(options: StudioOptions = {}): Promise<RunningS
     origin,
     port,
     token,
+    invite: (told) => `${origin}/open?code=${codes.issue(told)}`,
     async close() {
       studio.runs.close();
       studio.tasks.close();
