@@ -55,6 +55,11 @@ function expected(issue: z.core.$ZodIssue): string {
     const amount = `${issue.inclusive === false ? open : closed} ${bound}`;
     return `expected ${amount}${issue.origin !== 'array' ? '' : bound === 1 ? ' entry' : ' entries'}`;
   }
+  if (issue.code === 'invalid_union' && issue.errors.length > 0) {
+    const each = issue.errors.flatMap((issues) => issues.slice(0, 1).map(expected));
+    return [...new Set(each)].join(' or ').replaceAll('or expected ', 'or ');
+  }
+  if (issue.code === 'invalid_union') return 'expected another word';
   if (issue.code === 'invalid_value') {
     return `expected ${issue.values.length > 1 ? 'one of ' : ''}${issue.values.map(String).join(', ')}`;
   }
@@ -157,6 +162,8 @@ export function optionsOf<T extends object>(
 
 // ---------------------------------------------------------------------------------------------------- the check
 
+const NAMELESS = ['options', 'query', 'body'];
+
 /** `region[2]`, `weights.given`. */
 const place = (path: readonly PropertyKey[]): string =>
   path
@@ -171,7 +178,11 @@ function at(value: unknown, path: readonly PropertyKey[]): unknown {
   );
 }
 
-function problemsOf(name: string, schema: z.ZodType, value: unknown): string[] {
+/**
+ * What is wrong with a value, a line each; none when nothing is.
+ * @param name - What it is called; `options` and what was asked of a server go by the names of their parts alone.
+ */
+export function problemsOf(name: string, schema: z.ZodType, value: unknown): string[] {
   const result = schema.safeParse(value);
   if (result.success) return [];
   return result.error.issues.flatMap((issue) => {
@@ -180,7 +191,7 @@ function problemsOf(name: string, schema: z.ZodType, value: unknown): string[] {
       return issue.keys.map((key) => `unknown option ${key}${didYouMean(key, known)}`);
     }
     const given = at(value, issue.path);
-    const isOption = name === 'options' && issue.path.length > 0;
+    const isOption = NAMELESS.includes(name) && issue.path.length > 0;
     const within = issue.path.length > 0 && typeof issue.path[0] !== 'number' ? '.' : '';
     const where = isOption ? place(issue.path) : name + within + place(issue.path);
     return `${where} is ${given === undefined ? 'missing' : show(given)}; ${expected(issue)}`;

@@ -10,7 +10,6 @@ import { fileURLToPath } from 'node:url';
 import { getRequestListener } from '@hono/node-server';
 import { serveStatic } from '@hono/node-server/serve-static';
 import { Hono } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
 import { z } from 'zod';
 import { checkCall, optionsOf, paths, text } from '../check-options.js';
 import { EngineError, DataError } from '../errors.js';
@@ -18,7 +17,6 @@ import { packageVersion } from '../version.js';
 import { EventHub } from './event-hub.js';
 import { GivenFolders, StudioError } from './files.js';
 import { JobRunner } from './job-runner.js';
-import { UPLOAD_LIMIT } from './limits.js';
 import { allRoutes } from './routes/index.js';
 import { errorReply, type Studio } from './routes/route.js';
 import { RunWatcher } from './run-watcher.js';
@@ -29,11 +27,6 @@ import { Tasks } from './tasks.js';
 /** Where a studio is looked for first; the next ones are tried when it is taken. */
 export const DEFAULT_PORT = 5170;
 const PORTS_TRIED = 50;
-
-/** A body that is no upload. Uploads have a limit of their own, UPLOAD_LIMIT. */
-const BODY_LIMIT = 256 * 1024;
-/** A question about an index: a lasso may hold a million rows. */
-const QUESTION_LIMIT = 8 * 2 ** 20;
 
 const pageFolder = fileURLToPath(new URL('../web', import.meta.url));
 
@@ -67,22 +60,6 @@ function buildApp(studio: Studio, secrets: SecurityOptions): Hono {
   const app = new Hono();
   app.onError(errorReply);
   app.use(guard(secrets));
-  const limited = (maxSize: number) =>
-    bodyLimit({
-      maxSize,
-      onError: () => {
-        throw new StudioError(
-          413,
-          `That is more than the ${Math.round(maxSize / 2 ** 10)} KiB that are taken here.`,
-        );
-      },
-    });
-  const [usual, question, upload] = [limited(BODY_LIMIT), limited(QUESTION_LIMIT), limited(UPLOAD_LIMIT)];
-  app.use((context, next) => {
-    const { path } = context.req;
-    const limit = path.startsWith('/api/upload/') ? upload : path === '/api/find/ask' ? question : usual;
-    return limit(context, next);
-  });
   for (const routes of allRoutes) routes(app, studio);
   app.all('/api/*', () => {
     throw new StudioError(404, 'There is no such thing in this studio.');
