@@ -39,8 +39,10 @@ export { settingsOfCheckpoint } from './train/official-checkpoint.js';
 export { gatherFacts, machineFacts } from './train/facts.js';
 
 // images
+export { decodeImage } from './data/decode-image.js';
 export {
-  decodeImage,
+  type EncodedImage,
+  type ImageBytes,
   listImages,
   listShardSource,
   type ImageItem,

@@ -5,16 +5,16 @@
 import { Command, CommanderError, type Option } from 'commander';
 import { ConfigError } from '../errors.js';
 import { messageText, terminalText } from '../printable.js';
-import { didYouMean } from '../train/nearest.js';
 import { onLostOutput } from './lost-output.js';
+import { didYouMean } from '../nearest.js';
 
 /** Ctrl-C, or what stands for it, ended the command in good order; exit code 130. */
 export class Interrupted extends Error {}
 
-/** A process that did the command's work has failed and said why; this one ends with its exit code. */
+/** The command has said what is wrong, or a process that did its work has; this one ends with the exit code. */
 export class Reported extends Error {
   constructor(readonly exitCode: number) {
-    super('a process has failed');
+    super('what is wrong was told');
   }
 }
 

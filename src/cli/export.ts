@@ -1,6 +1,6 @@
 /** `dino export`: a model as a file for other programs. Each format is a module of its own, imported when asked for. */
 import type { Command } from 'commander';
-import { didYouMean } from '../train/nearest.js';
+import { didYouMean } from '../nearest.js';
 import { addExamples, check, type Invocation, listOption, setAliases } from './command.js';
 
 /** What a format gets besides the flags: WEIGHTS and --output are there. */

@@ -1,7 +1,9 @@
 /** `dino studio`: serves the page that shows runs and models, and opens it; see src/studio/server.ts. */
 import type { Command } from 'commander';
 import { statSync } from 'node:fs';
-import { StudioBeside } from '../studio/beside.js';
+import { type FromStudio, StudioBeside } from '../studio/beside.js';
+import type { RunningStudio } from '../studio/index.js';
+import { type CodeUse, writeOpeningPage } from '../studio/invitation.js';
 import {
   addExamples,
   check,
@@ -25,11 +27,14 @@ export function define(command: Command): void {
   addExamples(command, 'dino studio runs photos', 'dino studio runs --host 0.0.0.0 --port 8080 --no-open');
 }
 
-/** Opens the person's browser; where there is none, the printed link stands. */
-export async function openInBrowser(url: string): Promise<boolean> {
+/**
+ * Opens the person's browser on a page; where there is none, the printed link stands. Other users of the machine see what
+ * it is started with: a path, never the link.
+ */
+async function openInBrowser(page: string): Promise<boolean> {
   const { default: open } = await import('open');
   try {
-    const child = await open(url);
+    const child = await open(page);
     return await new Promise<boolean>((resolve) => {
       child.once('error', () => resolve(false));
       // a browser that can't start ends at once
@@ -48,13 +53,40 @@ export async function openInBrowser(url: string): Promise<boolean> {
 export function showTraining(run: string, images: string | undefined, io: Output): () => void {
   const isFolder =
     images !== undefined && (statSync(images, { throwIfNoEntry: false })?.isDirectory() ?? false);
-  const studio = new StudioBeside([run, ...(isFolder ? [images] : [])], (told) => {
+  // a training in a script or a queue has nobody before it
+  const opens = !io.json && process.stderr.isTTY;
+  const tell = (told: FromStudio): void => {
     if ('problem' in told) return io.warn(`no studio: ${told.problem}`);
     io.note(`studio: ${told.url}`);
-    // a training in a script or a queue has nobody before it
-    if (!io.json && process.stderr.isTTY) void openInBrowser(told.url);
-  });
+    if (told.page !== null) void openInBrowser(told.page);
+  };
+  const studio = new StudioBeside([run, ...(isFolder ? [images] : [])], tell, opens);
   return () => studio.stop();
+}
+
+/** Milliseconds after which a browser that has not come is spoken of. */
+const PATIENCE_MS = 15_000;
+
+/** Opens the browser on a page of its own, which lets it in once. */
+async function openOnce(studio: RunningStudio, io: Output): Promise<void> {
+  let hasCome = false;
+  const inviting = {
+    invite: (told: (use: CodeUse) => void) =>
+      studio.invite((use) => {
+        hasCome = true;
+        told(use);
+      }),
+  };
+  const page = await writeOpeningPage(inviting, (line) => io.warn(line)).catch(() => null);
+  if (page === null || !(await openInBrowser(page.file))) {
+    page?.remove();
+    io.note('no browser could be opened: open the link yourself');
+    return;
+  }
+  const remind = (): void => {
+    if (!hasCome) io.note('the browser has not come yet; where it shows an error, open the link yourself');
+  };
+  setTimeout(remind, PATIENCE_MS).unref();
 }
 
 export async function run(invocation: Invocation): Promise<void> {
@@ -81,8 +113,7 @@ export async function run(invocation: Invocation): Promise<void> {
       );
     }
     io.note('Ctrl-C ends it');
-    if (options['open'] === true && !io.json && !(await openInBrowser(url)))
-      io.note('no browser could be opened: open the link yourself');
+    if (options['open'] === true && !io.json) await openOnce(studio, io);
     await new Promise<void>((resolve) => {
       stop = resolve;
       if (interrupt.signal.aborted) resolve();

@@ -14,6 +14,7 @@ import sharp, { type Sharp, type SharpOptions } from 'sharp';
 import { DataError } from '../errors.js';
 import { printable } from '../printable.js';
 import { cmykToRgb, resizeImage, toRgb, type PixelImage } from './crops.js';
+import { type EncodedImage, viewOf } from './encoded-image.js';
 import { type ImageFormat, imageFormat, maxPixels } from './image-format.js';
 import { readImageFile, readProblem } from './image-reader.js';
 import { lookAtImage } from './quick-read.js';
@@ -283,19 +284,18 @@ export interface RgbImage extends PixelImage {
  * @param input a path, or the bytes of a file
  * @throws DataError that names the file and the reason
  */
-export async function decodeImage(
-  input: string | Uint8Array,
-  options: DecodeImageOptions = {},
-): Promise<RgbImage> {
+export async function decodeImage(input: EncodedImage, options: DecodeImageOptions = {}): Promise<RgbImage> {
   const { maxSide = Infinity } = options;
   // the decoder makes it about twice too large, the last step is Pillow's resize
   const reduce = (width: number, height: number) => Math.max(width, height) / maxSide / 2;
   let decoded: DecodedImage;
   try {
     decoded =
-      typeof input === 'string' ? await decodeFile(input, { reduce }) : await decodeBytes(input, { reduce });
+      typeof input === 'string'
+        ? await decodeFile(input, { reduce })
+        : await decodeBytes(viewOf(input), { reduce });
   } catch (error) {
-    const name = typeof input === 'string' ? input : `of ${input.length} bytes`;
+    const name = typeof input === 'string' ? input : `of ${input.byteLength} bytes`;
     throw new DataError(`Can't read the image ${printable(name)}: ${(error as Error).message}`, {
       cause: error,
     });

@@ -6,6 +6,8 @@ export interface ImageItem {
   path: string;
   /** Index of its class; null when there are no labels. */
   label: number | null;
+  /** The content of the image's file, where it lies in memory; `path` is then what it is called. */
+  bytes?: Uint8Array;
 }
 
 /** A list of images. Arrays are such lists; listImages() gives one that holds millions of names in little memory. */

@@ -79,6 +79,8 @@ export class ImageReader {
   async read(index: number): Promise<Uint8Array> {
     try {
       const { part, offset, length } = this.images.place(index);
+      // a copy: decoders are not made for memory that threads share
+      if (part.memory !== undefined) return new Uint8Array(part.memory, offset, length).slice();
       if (part.file !== null) return await this.#readFromShard(part, offset, length);
       const path = this.images.path(index);
       return IN_SHARD.test(path) ? await readImageFile(path) : await readQuickly(path);

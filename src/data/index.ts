@@ -18,6 +18,7 @@ export {
   type DecodeImageOptions,
   type RgbImage,
 } from './decode.js';
+export { isImageBytes, viewOf, type EncodedImage, type ImageBytes } from './encoded-image.js';
 export type { ImageItem, ImageItems } from './image-items.js';
 export { ImageReader, readImageFile } from './image-reader.js';
 export { IMAGE_EXTENSIONS } from './image-extensions.js';

@@ -10,6 +10,8 @@ import { closeSync, type Dirent, readSync, type Stats } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
+import { imagePlace } from './arguments.js';
+import { callback, checkCall, optionsOf } from '../check-options.js';
 import { DataError } from '../errors.js';
 import { printable } from '../printable.js';
 import { kindOf, openToRead } from '../files/guarded.js';
@@ -336,6 +338,8 @@ function fingerprintOf(items: ImageItems, root: string): string {
   return hash.update(text).digest('hex');
 }
 
+const listOptions = optionsOf<ListOptions>({}, { onProgress: callback, mayRead: callback });
+
 /**
  * Lists the images of a source.
  * - A folder whose images all lie in folders below it: each of these is a class, in alphabetical order.
@@ -347,6 +351,7 @@ function fingerprintOf(items: ImageItems, root: string): string {
  * @throws DataError that says what to try, when there is nothing or it can't be read
  */
 export async function listImages(source: string, options: ListOptions = {}): Promise<ImageList> {
+  checkCall('listImages()', ['source', imagePlace, source], ['options', listOptions, options]);
   const mayRead = options.mayRead ?? mayReadHere();
   if (leadsOutside(source)) throw new DataError(`${source} ${OUTSIDE}`);
   let info: Stats;
@@ -383,6 +388,7 @@ export async function listImages(source: string, options: ListOptions = {}): Pro
  * @throws DataError as listImages(), and when the source is no shards
  */
 export async function listShardSource(source: string, options: ListOptions = {}): Promise<ShardList> {
+  checkCall('listShardSource()', ['source', imagePlace, source], ['options', listOptions, options]);
   const list = await listImages(source, options);
   if ('index' in list) return list as ShardList;
   throw new DataError(

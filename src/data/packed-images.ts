@@ -20,6 +20,8 @@ export interface ImagePart {
   mtimeMs: number;
   /** For Parquet: what a page's reader must know. An image's offset is its page's then, its length its row there. */
   parquet?: ParquetPlace;
+  /** Images whose bytes were given: they lie in here, and `file` is null. */
+  memory?: SharedArrayBuffer;
 }
 
 /** Of the column of image bytes in a Parquet file. */
@@ -100,7 +102,17 @@ export class PackedImages implements ImageItems {
     if (items instanceof PackedImages) return items;
     const builder = new PackedImagesBuilder();
     builder.beginPart();
-    for (const { path, label } of items) builder.add(path, label);
+    let total = 0;
+    for (const { bytes } of items) total += bytes?.length ?? 0;
+    const memory = new Uint8Array(new SharedArrayBuffer(total));
+    let offset = 0;
+    for (const { path, label, bytes } of items) {
+      builder.inMemory(bytes === undefined ? null : memory.buffer);
+      builder.add(path, label, offset, bytes?.length);
+      if (bytes === undefined) continue;
+      memory.set(bytes, offset);
+      offset += bytes.length;
+    }
     return builder.finish();
   }
 
@@ -331,6 +343,22 @@ export class PackedImagesBuilder {
   beginPart(file: string | null = null, size = 0, mtimeMs = 0, parquet?: ParquetPlace): void {
     if (file !== null) this.#inShards = true;
     this.#parts.push({ file, count: 0, size, mtimeMs, ...(parquet === undefined ? {} : { parquet }) });
+  }
+
+  /** The images added from now on lie in this memory, or are files when it is null. */
+  inMemory(memory: SharedArrayBuffer | null): void {
+    if ((this.#parts.at(-1)!.memory ?? null) === memory) return;
+    this.beginPart();
+    if (memory === null) return;
+    if (!this.#inShards) {
+      this.#inShards = true;
+      const before = this.#parts.reduce((sum, { count }) => sum + count, 0);
+      for (let i = 0; i < before; i++) {
+        this.#offsets.push(0);
+        this.#lengths.push(0);
+      }
+    }
+    this.#parts.at(-1)!.memory = memory;
   }
 
   /** Makes room in the segment, or begins the next one. */

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import {
   findLibtorch,
   inspectLibtorch,
@@ -10,7 +12,7 @@ import {
   pipRequirements,
   TORCH_VERSION,
 } from '../../scripts/find-libtorch.mjs';
-import { formatReport, runDoctor } from './doctor.js';
+import { type DoctorReport, formatReport, runDoctor } from './doctor.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-libtorch-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -109,5 +111,64 @@ describe('runDoctor', () => {
       if (before === undefined) delete process.env['LIBTORCH'];
       else process.env['LIBTORCH'] = before;
     }
+  });
+});
+
+describe('dino doctor', () => {
+  const root = fileURLToPath(new URL('../..', import.meta.url));
+
+  /** A copy of the package in which `without` was left out. */
+  function copyOf(name: string, without: readonly string[]): string {
+    const copy = path.join(folder, name);
+    for (const part of ['bin', 'dist', 'scripts', 'package.json', path.join('native', 'crops', 'build')]) {
+      if (without.includes(part)) continue;
+      cpSync(path.join(root, part), path.join(copy, part), {
+        recursive: true,
+        filter: (file) =>
+          !/\.(map|d\.ts|test\.js)$/.test(file) && !without.includes(path.relative(root, file)),
+      });
+    }
+    mkdirSync(path.join(copy, 'node_modules'));
+    for (const entry of readdirSync(path.join(root, 'node_modules')))
+      if (!without.includes(entry))
+        symlinkSync(path.join(root, 'node_modules', entry), path.join(copy, 'node_modules', entry));
+    return copy;
+  }
+
+  const doctorOf = (copy: string, ...flags: string[]) =>
+    spawnSync(process.execPath, [path.join(copy, 'bin', 'dino.js'), 'doctor', ...flags], {
+      encoding: 'utf8',
+    });
+
+  it('ends with 0 where nothing is missing', () => {
+    const { status, stdout } = doctorOf(root, '--json');
+    assert.equal(status, 0, stdout);
+    const report = JSON.parse(stdout) as DoctorReport;
+    assert.deepEqual([report.ok, report.missing], [true, []]);
+  });
+
+  it('ends with 1 and names what the package needs and lacks', () => {
+    const copy = copyOf('bare', ['usearch', path.join('native', 'crops', 'build')]);
+    const { status, stdout } = doctorOf(copy, '--json');
+    assert.equal(status, 1, stdout);
+    const report = JSON.parse(stdout) as DoctorReport;
+    assert.equal(report.ok, false);
+    // a libtorch of the machine's may be there or not
+    const missing = report.missing.filter((name) => name !== 'libtorch');
+    assert.deepEqual(missing, ['npm package usearch', 'addon torch', 'addon crops', 'engine']);
+    const text = doctorOf(copy);
+    assert.equal(text.status, 1);
+    assert.match(text.stdout, /MISSING npm package usearch: .*\n +-> run `npm ci`/);
+  });
+
+  it('tells of what is optional, and ends with 0 without it', async () => {
+    // without the studio's page and the packages that only set-up needs; the engine is that of this package
+    const report = await runDoctor();
+    const optional = report.checks.filter(({ state }) => state === 'note').map(({ name }) => name);
+    assert.equal(report.ok, true, optional.join());
+    const copy = copyOf('no-page', [path.join('dist', 'web')]);
+    const { stdout } = doctorOf(copy, '--json');
+    const checks = (JSON.parse(stdout) as DoctorReport).checks;
+    assert.equal(checks.find(({ name }) => name === "the studio's page")?.state, 'note');
   });
 });

@@ -4,6 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import {
@@ -34,7 +35,10 @@ export interface DeviceReport {
 }
 
 export interface DoctorReport {
+  /** Nothing is missing that the package needs. */
   ok: boolean;
+  /** Names of the checks of what it needs and lacks. */
+  missing: string[];
   versions: Record<string, string>;
   /** Every place where libtorch was looked for. */
   libtorchTried: TriedPlace[];
@@ -60,15 +64,29 @@ function compilerVersion(): string | null {
   return null;
 }
 
-async function packageCheck(name: string): Promise<Check> {
+/** Packages of compiled code: it may be there and not fit this machine. */
+const COMPILED = ['sharp', 'usearch'];
+/** Packages that set-up alone needs. */
+const OF_SETUP = ['node-addon-api', 'node-api-headers'];
+
+const packages = createRequire(import.meta.url);
+
+/** Whether a package is there, and for one of compiled code whether it loads. */
+function packageCheck(name: string): Check {
   try {
-    await import(name);
-    return { name: `npm package ${name}`, state: 'ok', detail: 'loads' };
+    if (COMPILED.includes(name)) packages(name);
+    else if (!(packages.resolve.paths(name) ?? []).some((folder) => existsSync(path.join(folder, name))))
+      throw new Error('is in no node_modules folder from here up');
+    return {
+      name: `npm package ${name}`,
+      state: 'ok',
+      detail: COMPILED.includes(name) ? 'loads' : 'is there',
+    };
   } catch (error) {
     return {
       name: `npm package ${name}`,
       state: 'missing',
-      detail: messageOf(error),
+      detail: messageOf(error).split('\n')[0]!,
       advice: 'run `npm ci`',
     };
   }
@@ -79,6 +97,14 @@ function addonCheck(name: string): Check {
   return existsSync(file)
     ? { name: `addon ${name}`, state: 'ok', detail: file }
     : { name: `addon ${name}`, state: 'missing', detail: `${file} does not exist`, advice: SETUP };
+}
+
+/** The studio works with it alone; training and all else without. */
+function pageCheck(): Check {
+  const page = path.join(packageRoot, 'dist', 'web', 'index.html');
+  return existsSync(page)
+    ? { name: "the studio's page", state: 'ok', detail: page }
+    : { name: "the studio's page", state: 'note', detail: `${page} does not exist`, advice: SETUP };
 }
 
 /** GFLOP/s by precision of each device; imported late, because it loads libtorch. */
@@ -118,9 +144,12 @@ async function measureDevices(versions: Record<string, string>, checks: Check[])
 /** Looks at everything; never throws for something missing. Takes about a second with libtorch in place. */
 export async function runDoctor(): Promise<DoctorReport> {
   const checks: Check[] = [];
+  const manifest = JSON.parse(readFileSync(path.join(packageRoot, 'package.json'), 'utf8')) as {
+    version: string;
+    dependencies: Record<string, string>;
+  };
   const versions: Record<string, string> = {
-    package: (JSON.parse(readFileSync(path.join(packageRoot, 'package.json'), 'utf8')) as { version: string })
-      .version,
+    package: manifest.version,
     node: process.versions.node,
     platform: `${process.platform} ${process.arch}`,
     CPU: `${os.cpus()[0]?.model.trim() ?? 'unknown'}, ${os.availableParallelism()} cores`,
@@ -146,7 +175,11 @@ export async function runDoctor(): Promise<DoctorReport> {
         }
       : { name: 'C++ compiler', state: 'ok', detail: compiler },
   );
-  for (const name of ['sharp', 'zod', 'commander']) checks.push(await packageCheck(name));
+  for (const name of Object.keys(manifest.dependencies)) {
+    const found = packageCheck(name);
+    if (found.state === 'ok' || !OF_SETUP.includes(name)) checks.push(found);
+    else checks.push({ ...found, state: 'note', detail: `${found.detail}; only set-up needs it` });
+  }
 
   const { libtorch, tried } = findLibtorch();
   const linked = readLinkedLibtorch();
@@ -197,8 +230,9 @@ export async function runDoctor(): Promise<DoctorReport> {
   } else {
     checks.push({ name: 'engine', state: 'missing', detail: 'not loaded: see above', advice: SETUP });
   }
-  const ok = checks.every((check) => check.state !== 'missing');
-  return { ok, versions, libtorchTried: tried, checks, devices };
+  checks.push(pageCheck());
+  const missing = checks.filter(({ state }) => state === 'missing').map(({ name }) => name);
+  return { ok: missing.length === 0, missing, versions, libtorchTried: tried, checks, devices };
 }
 
 /** The report as text for a terminal. */

@@ -5,6 +5,17 @@
  * PNGs, 0 background, 255 void) are read as they are.
  */
 import path from 'node:path';
+import { modelArgument } from '../models/model-argument.js';
+import {
+  callback,
+  checkCall,
+  filePath,
+  finite,
+  oneOf,
+  optionsOf,
+  pixels,
+  signal as abortSignal,
+} from '../check-options.js';
 import { readLabelImage, type LabelImage } from '../data/indexed-png.js';
 import { listImages, type ImageItem } from '../data/index.js';
 import { resizeNearest } from '../data/resample.js';
@@ -72,6 +83,14 @@ async function pairs(images: string, masks: string): Promise<{ found: Pair[]; wi
   return { found, withoutMask: pictures.items.length - found.length };
 }
 
+const segmentationOptions = optionsOf<AttentionSegmentationOptions>(
+  { images: filePath, masks: filePath },
+  {
+    ...{ threshold: finite, objects: oneOf(['each', 'foreground']), imageSize: pixels },
+    ...{ signal: abortSignal, onProgress: callback },
+  },
+);
+
 /**
  * Jaccard similarity of attention masks and objects.
  *
@@ -82,6 +101,11 @@ export async function evaluateAttentionSegmentation(
   model: Model,
   options: AttentionSegmentationOptions,
 ): Promise<AttentionSegmentationResult> {
+  checkCall('evaluateAttentionSegmentation()', modelArgument(model), [
+    'options',
+    segmentationOptions,
+    options,
+  ]);
   const { threshold = 0.6, objects = 'each', imageSize, signal, onProgress } = options;
   if (!(threshold > 0 && threshold <= 1)) {
     throw new ConfigError(`threshold ${threshold}; expected a share of the attention, above 0 and at most 1`);

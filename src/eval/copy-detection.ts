@@ -8,11 +8,21 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
+import { modelArgument } from '../models/model-argument.js';
+import {
+  callback,
+  checkCall,
+  count,
+  filePath,
+  instanceOf,
+  optionsOf,
+  signal as abortSignal,
+} from '../check-options.js';
 import { type ImageItems, listImages } from '../data/index.js';
 import { compareCodePoints } from '../data/list-images.js';
 import { ConfigError, DataError } from '../errors.js';
 import { type Backbone, VisionTransformer } from '../models/index.js';
-import type { World } from '../processes/world.js';
+import { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
 import type { Model } from '../weights/load.js';
 import { type FeatureTable, featureTable } from './features.js';
@@ -197,6 +207,15 @@ function transformer(backbone: Backbone): VisionTransformer {
   );
 }
 
+const copyOptions = optionsOf<CopyDetectionOptions>(
+  { dataPath: filePath },
+  {
+    ...{ whiteningPath: filePath, distractorsPath: filePath, imsize: count(), batchSize: count(1) },
+    ...{ numWorkers: count(), signal: abortSignal, onProgress: callback, onWarning: callback },
+    world: instanceOf(World, 'a world, from joinWorld()'),
+  },
+);
+
 /**
  * Copy detection scores of a vision transformer.
  *
@@ -207,6 +226,7 @@ export async function evaluateCopyDetection(
   model: Model,
   options: CopyDetectionOptions,
 ): Promise<CopyDetectionResult> {
+  checkCall('evaluateCopyDetection()', modelArgument(model), ['options', copyOptions, options]);
   const { dataPath, whiteningPath, distractorsPath, imsize = 320, batchSize = 16, numWorkers = 1 } = options;
   const backbone = transformer(model.backbone);
   const { device } = model;

@@ -3,6 +3,7 @@
  * contour accuracy F, the harmonic mean of precision and recall of their outlines within a tolerance of 0.8% of the
  * picture's diagonal; and their statistics over a sequence. Numbers as the davis2017-evaluation package has them.
  */
+import { being, checkCall, count, instanceOf } from '../check-options.js';
 import { ShapeError } from '../errors.js';
 
 /** The share of the diagonal within which two outlines count as the same. */
@@ -19,8 +20,11 @@ function checkSizes(truth: Mask, mask: Mask): void {
   }
 }
 
+const maskArray = instanceOf(Uint8Array, 'a Uint8Array');
+
 /** Region similarity J, 0 to 1; 1 when both masks are empty. @throws ShapeError when the sizes differ. */
 export function regionSimilarity(truth: Mask, mask: Mask): number {
+  checkCall('regionSimilarity()', ['truth', maskArray, truth], ['mask', maskArray, mask]);
   checkSizes(truth, mask);
   let intersection = 0;
   let union = 0;
@@ -97,6 +101,13 @@ function countNear(
 
 /** Contour accuracy F, 0 to 1; 1 when neither mask has an outline. @throws ShapeError when the sizes differ. */
 export function contourAccuracy(truth: Mask, mask: Mask, width: number, height: number): number {
+  checkCall(
+    'contourAccuracy()',
+    ['truth', maskArray, truth],
+    ['mask', maskArray, mask],
+    ['width', count(1), width],
+    ['height', count(1), height],
+  );
   checkSizes(truth, mask);
   if (truth.length !== width * height) {
     throw new ShapeError(`masks: expected ${height} x ${width} pixels, got ${truth.length}`);
@@ -126,6 +137,8 @@ export interface SequenceStatistics {
 const meanOf = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
+const numbers = being('a list of numbers', (value) => Array.isArray(value) && value.every(Number.isFinite));
+
 /**
  * Statistics over the frames of one object. The quarters overlap by a frame, as in the package; its frame numbers wrap
  * at 256, ours don't.
@@ -133,6 +146,7 @@ const meanOf = (values: readonly number[]): number =>
  * @throws ShapeError without a frame.
  */
 export function sequenceStatistics(perFrame: readonly number[]): SequenceStatistics {
+  checkCall('sequenceStatistics()', ['perFrame', numbers, perFrame]);
   const count = perFrame.length;
   if (count === 0) throw new ShapeError('sequenceStatistics: expected at least one frame, got none');
   // the end of each quarter, counted from 0; the small addend rounds halves up

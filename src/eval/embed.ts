@@ -1,8 +1,28 @@
 /** Features of a folder of images, in memory or batch by batch. */
-import { type ImageList, listImages, skippedPlace } from '../data/index.js';
+import { embeddable } from '../data/arguments.js';
+import { modelArgument } from '../models/model-argument.js';
+import {
+  callback,
+  checkCall,
+  count,
+  instanceOf,
+  oneOf,
+  optionsOf,
+  signal as abortSignal,
+} from '../check-options.js';
+import {
+  type EncodedImage,
+  type ImageBytes,
+  type ImageItem,
+  type ImageList,
+  isImageBytes,
+  listImages,
+  skippedPlace,
+  viewOf,
+} from '../data/index.js';
 import { gibibytes } from '../bytes.js';
 import { ConfigError, DataError } from '../errors.js';
-import type { World } from '../processes/world.js';
+import { World } from '../processes/world.js';
 import type { Model } from '../weights/load.js';
 import {
   checkEvalSizes,
@@ -13,8 +33,11 @@ import {
   type FeatureKind,
 } from './features.js';
 
-/** A folder, a text file of paths, one list of paths, or a list made by listImages(). */
-export type ImageSource = string | readonly string[] | ImageList;
+/**
+ * A folder or a text file of paths; the bytes of one image file; a list of paths and bytes, mixed as they come; or a list
+ * made by listImages().
+ */
+export type ImageSource = string | ImageBytes | readonly EncodedImage[] | ImageList;
 
 export interface EmbedOptions extends Partial<EvalSizes> {
   /** `cls` (default): the class token. `patch-mean`: the mean of the patch tokens. `patches`: each patch token. */
@@ -23,7 +46,7 @@ export interface EmbedOptions extends Partial<EvalSizes> {
   layers?: number;
   /** Default 64. */
   batchSize?: number;
-  /** Loader workers; default 1. */
+  /** Loader workers; default 1, and none for up to 16 images, which are done before one has started. */
   numWorkers?: number;
   signal?: AbortSignal | undefined;
   /** Processes that share the work; all get all features. Default: this one alone. */
@@ -33,6 +56,7 @@ export interface EmbedOptions extends Partial<EvalSizes> {
 }
 
 export interface EmbedBatch {
+  /** Of those that could be read; what was given as bytes is `bytes[3]`, by its place in the list from 0 on. */
   paths: string[];
   /** Class numbers; null without class folders. */
   labels: (number | null)[];
@@ -59,29 +83,47 @@ export async function imagesOf(
   source: ImageSource,
 ): Promise<Pick<ImageList, 'items' | 'classes'> & Partial<Pick<ImageList, 'unreadable'>>> {
   if (typeof source === 'string') return listImages(source);
+  if (isImageBytes(source)) return imagesOf([source]);
   if ('items' in source) return source;
   if (source.length === 0) throw new DataError('the list of images is empty');
-  return { items: source.map((path) => ({ path, label: null })), classes: null };
+  return { items: encodedItems(source), classes: null };
 }
 
+/** Images that a caller gave, as a loader takes them. @param nameOf - What the bytes at a place are called. */
+export const encodedItems = (
+  images: readonly EncodedImage[],
+  nameOf = (place: number): string => `bytes[${place}]`,
+): ImageItem[] =>
+  images.map((image, i) =>
+    typeof image === 'string'
+      ? { path: image, label: null }
+      : { path: nameOf(i), label: null, bytes: viewOf(image) },
+  );
+
+const embedOptions = optionsOf<EmbedOptions>(
+  {},
+  {
+    ...{ features: oneOf(FEATURE_KINDS), layers: count(1), resize: count(1), crop: count(1) },
+    ...{ batchSize: count(1), numWorkers: count(), signal: abortSignal, onProgress: callback },
+    world: instanceOf(World, 'a world, from joinWorld()'),
+  },
+);
+
+/** What depends on the model. */
 function checkOptions(
   model: Model,
   options: EmbedOptions,
 ): Required<Pick<EmbedOptions, 'features' | 'layers'>> & EvalSizes {
-  const { features = 'cls', layers = 1, batchSize = 1 } = options;
+  const { features = 'cls', layers = 1 } = options;
   const usual = defaultEvalSizes(model.architecture.imgSize);
   const crop = options.crop ?? usual.crop;
   const resize =
     options.resize ?? (options.crop === undefined ? usual.resize : defaultEvalSizes(crop).resize);
   const { depth, patchSize } = model.architecture;
   const problems: string[] = [];
-  if (!FEATURE_KINDS.includes(features))
-    problems.push(`features ${String(features)}; expected ${FEATURE_KINDS.join(', ')}`);
-  if (!(Number.isInteger(layers) && layers >= 1 && layers <= depth)) {
+  if (layers > depth) {
     problems.push(`layers ${layers}; expected 1 to ${depth}, the model's blocks`);
   }
-  if (!(Number.isInteger(batchSize) && batchSize >= 1))
-    problems.push(`batchSize ${batchSize}; expected at least 1`);
   try {
     checkEvalSizes({ resize, crop }, patchSize);
   } catch (error) {
@@ -101,9 +143,15 @@ export async function* embedBatches(
   source: ImageSource,
   options: EmbedOptions = {},
 ): AsyncGenerator<EmbedBatch, void> {
+  checkCall(
+    'embedBatches()',
+    modelArgument(model),
+    ['images', embeddable, source],
+    ['options', embedOptions, options],
+  );
   const { features: kind, layers, resize, crop } = checkOptions(model, options);
   const { items } = await imagesOf(source);
-  const { batchSize = 64, numWorkers = 1, signal, world, onProgress } = options;
+  const { batchSize = 64, numWorkers, signal, world, onProgress } = options;
   const stream = { kind, layers, resize, crop, batchSize, numWorkers, signal, world, device: model.device };
   let done = 0;
   for await (const { indices, features, shape, skipped } of featureBatches(model.backbone, items, stream)) {
@@ -129,6 +177,12 @@ export async function embed(
   source: ImageSource,
   options: EmbedOptions = {},
 ): Promise<Embeddings> {
+  checkCall(
+    'embed()',
+    modelArgument(model),
+    ['images', embeddable, source],
+    ['options', embedOptions, options],
+  );
   const { items, classes, unreadable = [] } = await imagesOf(source);
   const paths: string[] = [];
   const labels: (number | null)[] = [];

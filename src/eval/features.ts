@@ -63,6 +63,9 @@ export function batchFeatures(backbone: Backbone, images: Tensor, kind: FeatureK
 /** Images at a time, where nothing else is asked for. */
 export const FEATURE_BATCH = 64;
 
+/** Up to so many images are decoded here: a loader worker is not there before they are done. */
+const FEW_IMAGES = 16;
+
 export interface FeatureBatch {
   /** Positions in `items` of the images that could be read. */
   indices: number[];
@@ -83,7 +86,8 @@ export interface FeatureStreamOptions extends Pick<EvalSizes, 'crop'>, Partial<P
   /** Rectangles cut out of the images first, one an item. */
   boxes?: readonly (Box | null)[];
   batchSize?: number;
-  numWorkers?: number;
+  /** Default 1; none for up to 16 images. */
+  numWorkers?: number | undefined;
   device: string;
   signal?: AbortSignal | undefined;
   /** Processes that share the work, each on its batches; all get all features. Default: this one alone. */
@@ -159,7 +163,7 @@ async function* ownBatches(
     kind = 'cls',
     layers = 1,
     batchSize = FEATURE_BATCH,
-    numWorkers = 1,
+    numWorkers = items.length <= FEW_IMAGES ? 0 : 1,
     device,
     signal,
     ...loading

@@ -6,6 +6,8 @@
  * describes its table (discussion 54 of the reference's repository); the score of the one head that is best over all
  * images, which is never higher, is reported beside it.
  */
+import { z } from 'zod';
+import { being, checkCall, count, instanceOf } from '../check-options.js';
 import { ShapeError } from '../errors.js';
 
 export interface HeadMasks {
@@ -19,6 +21,11 @@ export interface HeadMasks {
   masks: Uint8Array;
 }
 
+const pixelMask = instanceOf(Uint8Array, 'a Uint8Array');
+const headMasks = z.looseObject({
+  ...{ heads: count(1), rows: count(1), columns: count(1), patchSize: count(1), masks: pixelMask },
+});
+
 /**
  * Jaccard similarity of every head's mask with one image's object, 0 to 1.
  *
@@ -27,6 +34,7 @@ export interface HeadMasks {
  * @throws ShapeError when `truth` or `masks` has another size.
  */
 export function headJaccards(attention: HeadMasks, truth: Uint8Array): number[] {
+  checkCall('headJaccards()', ['attention', headMasks, attention], ['truth', pixelMask, truth]);
   const { heads, rows, columns, patchSize, masks } = attention;
   const width = columns * patchSize;
   if (truth.length !== rows * patchSize * width) {
@@ -78,11 +86,18 @@ export interface JaccardScore {
 const mean = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
+const isList = (value: unknown, is: (entry: unknown) => boolean): boolean =>
+  Array.isArray(value) && value.every(is);
+const similarities = being("for each image a list of its objects' similarities, one a head", (value) =>
+  isList(value, (objects) => isList(objects, (object) => isList(object, Number.isFinite))),
+);
+
 /**
  * @param perImage - For every image, headJaccards() of each of its objects.
  * @throws ShapeError when there is no image, one has no object, or their numbers of heads differ.
  */
 export function jaccardScore(perImage: readonly (readonly (readonly number[])[])[]): JaccardScore {
+  checkCall('jaccardScore()', ['perImage', similarities, perImage]);
   const heads = perImage[0]?.[0]?.length ?? 0;
   const counts = [...new Set(perImage.flatMap((objects) => objects.map((object) => object.length)))];
   if (heads === 0 || counts.length > 1 || perImage.some((objects) => objects.length === 0)) {

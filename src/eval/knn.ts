@@ -4,11 +4,26 @@
  * number of training images is clipped with a warning, classes are matched by name, and one search at the largest k
  * serves the smaller ones, block by block, so that memory is bounded for any number of training images.
  */
+import { z } from 'zod';
+import { imagesOrList } from '../data/arguments.js';
+import { modelArgument } from '../models/model-argument.js';
+import {
+  being,
+  callback,
+  checkCall,
+  count,
+  filePath,
+  finite,
+  instanceOf,
+  optionsOf,
+  signal as abortSignal,
+  text,
+} from '../check-options.js';
 import { type ImageList, skippedPlace } from '../data/index.js';
-import { ConfigError, DataError } from '../errors.js';
+import { DataError } from '../errors.js';
 import type { Backbone } from '../models/index.js';
 import { World } from '../processes/world.js';
-import { fromTypedArray, full, inferenceMode, ops, scope, type Tensor, zeros } from '../torch/index.js';
+import { fromTypedArray, full, inferenceMode, ops, scope, Tensor, zeros } from '../torch/index.js';
 import { checkEvalSizes, defaultEvalSizes, type EvalSizes, featureTable } from './features.js';
 import { readKnnFeatures, writeKnnFeatures } from './knn-features.js';
 import { labelledPair } from './labelled.js';
@@ -92,6 +107,27 @@ function nearest(train: LabelledFeatures, test: LabelledFeatures, k: number, blo
   return { near, classes };
 }
 
+const neighbourCounts = z.array(z.int().min(1)).min(1);
+const temperatureOfVotes = finite.gt(0);
+
+const labelledFeatures = being('features with a label each', (value) => {
+  const { features, labels } = Object(value) as Partial<LabelledFeatures>;
+  const isLabel = (label: unknown): boolean => Number.isSafeInteger(label) && Number(label) >= 0;
+  return (
+    features instanceof Tensor &&
+    Array.isArray(labels) &&
+    labels.length > 0 &&
+    labels.every(isLabel) &&
+    features.shape.length === 2 &&
+    features.size(0) === labels.length
+  );
+});
+
+const classifyOptions = optionsOf<NonNullable<Parameters<typeof knnClassify>[2]>>(
+  {},
+  { k: neighbourCounts, temperature: temperatureOfVotes, block: count(1) },
+);
+
 /**
  * Scores for each k.
  * @param options - `block` is how many training features are compared at a time, default 32,768.
@@ -102,6 +138,12 @@ export function knnClassify(
   test: LabelledFeatures,
   options: { k?: readonly number[]; temperature?: number; block?: number } = {},
 ): Map<number, KnnScore> {
+  checkCall(
+    'knnClassify()',
+    ['train', labelledFeatures, train],
+    ['test', labelledFeatures, test],
+    ['options', classifyOptions, options],
+  );
   const ks = options.k ?? KNN_DEFAULTS.k;
   const temperature = options.temperature ?? KNN_DEFAULTS.temperature;
   const testCount = test.labels.length;
@@ -208,16 +250,14 @@ async function extract(
   return { features, labels, skipped: [...list.unreadable.map(skippedPlace), ...skipped], normalised: true };
 }
 
-/** Checks the numbers of an evaluation. @throws ConfigError with every problem. */
-function checkKnn(ks: readonly number[], temperature: number): void {
-  const problems = ks
-    .filter((k) => !(Number.isInteger(k) && k >= 1))
-    .map((k) => `k ${k}; expected a whole number of neighbours, at least 1`);
-  if (ks.length === 0) problems.push('k is empty; expected at least one number of neighbours');
-  if (!(temperature > 0 && Number.isFinite(temperature)))
-    problems.push(`temperature ${temperature}; expected above 0`);
-  if (problems.length > 0) throw new ConfigError(problems);
-}
+const knnOptions = optionsOf<KnnOptions>(
+  { train: imagesOrList, val: imagesOrList },
+  {
+    ...{ k: neighbourCounts, temperature: temperatureOfVotes, dumpFeatures: filePath },
+    ...{ resize: count(1), crop: count(1), batchSize: count(1), numWorkers: count(), signal: abortSignal },
+    ...{ world: instanceOf(World, 'a world, from joinWorld()'), onProgress: callback, onWarning: callback },
+  },
+);
 
 /**
  * k-NN accuracy of a model, or of a backbone in training (which is then read at the given sizes).
@@ -229,11 +269,11 @@ export async function evaluateKnn(
   model: { backbone: Backbone; architecture: { imgSize: number; patchSize: number }; device: string },
   options: KnnOptions,
 ): Promise<KnnResult> {
+  checkCall('evaluateKnn()', modelArgument(model), ['options', knnOptions, options]);
   const { architecture, backbone, device } = model;
   const { world = World.alone() } = options;
   const ks = options.k ?? KNN_DEFAULTS.k;
   const temperature = options.temperature ?? KNN_DEFAULTS.temperature;
-  checkKnn(ks, temperature);
   const usual = defaultEvalSizes(architecture.imgSize);
   const crop = options.crop ?? usual.crop;
   const resize =
@@ -282,11 +322,16 @@ function score(
       `k ${tooMany.join(', ')} is more than the ${bank.labels.length} training images: all of them vote`,
     );
   }
-  const scores = knnClassify(bank, test, options);
+  const scores = knnClassify(bank, test, { k: options.k, temperature: options.temperature });
   const by = (name: keyof KnnScore) =>
     Object.fromEntries([...scores].map(([k, values]) => [String(k), values[name]]));
   return { top1: by('top1'), top5: by('top5') };
 }
+
+const storedOptions = optionsOf<NonNullable<Parameters<typeof evaluateKnnFeatures>[1]>>(
+  {},
+  { k: neighbourCounts, temperature: temperatureOfVotes, onWarning: callback, device: text },
+);
 
 /**
  * k-NN accuracy from features in a folder, without a model: those that evaluateKnn() wrote (`dumpFeatures`), or the
@@ -299,9 +344,9 @@ export function evaluateKnnFeatures(
   folder: string,
   options: Pick<KnnOptions, 'k' | 'temperature' | 'onWarning'> & { device?: string } = {},
 ): KnnResult {
+  checkCall('evaluateKnnFeatures()', ['folder', filePath, folder], ['options', storedOptions, options]);
   const k = options.k ?? KNN_DEFAULTS.k;
   const temperature = options.temperature ?? KNN_DEFAULTS.temperature;
-  checkKnn(k, temperature);
   const { train, test, classes, resize, crop } = readKnnFeatures(folder, options.device ?? 'cpu');
   try {
     return {

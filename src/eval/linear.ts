@@ -9,6 +9,18 @@
  */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { imagesOrList } from '../data/arguments.js';
+import { modelArgument } from '../models/model-argument.js';
+import {
+  callback,
+  checkCall,
+  count,
+  filePath,
+  finite,
+  optionsOf,
+  signal as abortSignal,
+  yesOrNo,
+} from '../check-options.js';
 import {
   EvalLoader,
   type EvalBatch,
@@ -104,20 +116,6 @@ export interface LinearResult extends EvalSizes, ProbeFeatures {
   /** The classifier's file; null when none was written. */
   checkpoint: string | null;
   skipped: { path: string; reason: string }[];
-}
-
-function checkNumbers(
-  options: Required<Pick<LinearOptions, 'epochs' | 'lr' | 'batchSize' | 'valFreq' | 'seed'>>,
-) {
-  const problems: string[] = [];
-  for (const key of ['epochs', 'batchSize', 'valFreq'] as const) {
-    if (!(Number.isInteger(options[key]) && options[key] >= 1))
-      problems.push(`${key} ${options[key]}; expected a whole number, at least 1`);
-  }
-  if (!(options.lr > 0 && Number.isFinite(options.lr))) problems.push(`lr ${options.lr}; expected above 0`);
-  if (!(Number.isSafeInteger(options.seed) && options.seed >= 0))
-    problems.push(`seed ${options.seed}; expected a whole number, 0 or more`);
-  if (problems.length > 0) throw new ConfigError(problems);
 }
 
 /** Everything that the parts of an evaluation share. */
@@ -224,6 +222,17 @@ async function validate(
   };
 }
 
+const linearOptions = optionsOf<LinearOptions>(
+  { train: imagesOrList, val: imagesOrList },
+  {
+    ...{ epochs: count(1), lr: finite.gt(0), batchSize: count(1), valFreq: count(1), seed: count() },
+    numLabels: count(),
+    ...{ resize: count(1), crop: count(1), nLastBlocks: count(), avgpoolPatchtokens: yesOrNo },
+    ...{ output: filePath, linearWeights: filePath, numWorkers: count(), signal: abortSignal },
+    ...{ onProgress: callback, onEpoch: callback, onWarning: callback },
+  },
+);
+
 /**
  * Trains a linear classifier on a model's frozen features and measures it, or measures a given one.
  *
@@ -231,10 +240,10 @@ async function validate(
  *   a folder has no labels or no readable images, or val has classes that train lacks; the signal's reason when aborted.
  */
 export async function evaluateLinear(model: Model, options: LinearOptions): Promise<LinearResult> {
+  checkCall('evaluateLinear()', modelArgument(model), ['options', linearOptions, options]);
   const { architecture, backbone } = model;
   const { epochs, lr, batchSize, valFreq } = { ...LINEAR_DEFAULTS, ...withoutUndefined(options) };
   const seed = options.seed ?? 0;
-  checkNumbers({ epochs, lr, batchSize, valFreq, seed });
   const features: ProbeFeatures = {
     nLastBlocks: options.nLastBlocks ?? defaultBlocks(backbone),
     avgpoolPatchtokens: options.avgpoolPatchtokens ?? false,

@@ -6,10 +6,22 @@
  * takes one at a time), which moves features in the seventh digit; `cropQueries` follows Revisited's own protocol, which
  * cuts the query's box out first, where the reference takes the whole image.
  */
+import { modelArgument } from '../models/model-argument.js';
+import {
+  callback,
+  checkCall,
+  count,
+  filePath,
+  instanceOf,
+  optionsOf,
+  signal as abortSignal,
+  text,
+  yesOrNo,
+} from '../check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { Box } from '../data/index.js';
 import type { Backbone } from '../models/index.js';
-import type { World } from '../processes/world.js';
+import { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
 import type { Model } from '../weights/load.js';
 import { featureTable } from './features.js';
@@ -123,6 +135,15 @@ export function rankBySimilarity(
   );
 }
 
+const retrievalOptions = optionsOf<RetrievalOptions>(
+  { dataPath: filePath },
+  {
+    ...{ dataset: text, imsize: count(), multiscale: yesOrNo, cropQueries: yesOrNo },
+    ...{ batchSize: count(1), numWorkers: count(), signal: abortSignal, onProgress: callback },
+    world: instanceOf(World, 'a world, from joinWorld()'),
+  },
+);
+
 /**
  * Retrieval scores of a model.
  *
@@ -130,6 +151,7 @@ export function rankBySimilarity(
  *   sizes out of range; CheckpointError when the ground truth's pickle holds more than data.
  */
 export async function evaluateRetrieval(model: Model, options: RetrievalOptions): Promise<RetrievalResult> {
+  checkCall('evaluateRetrieval()', modelArgument(model), ['options', retrievalOptions, options]);
   const { dataset = 'roxford5k', imsize = 224, multiscale = false, cropQueries = false } = options;
   const { patchSize } = model.architecture;
   const least = patchSize * (multiscale ? 2 : 1);

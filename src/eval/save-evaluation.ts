@@ -1,5 +1,6 @@
 /** Where an evaluation's result is kept: `evaluations/NAME.json` of the run that the weights belong to. */
 import path from 'node:path';
+import { being, checkCall, filePath } from '../check-options.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { makeFolder } from '../files/guarded.js';
 import { evaluationsPath } from '../train/run-folder.js';
@@ -13,6 +14,16 @@ export function runOfWeights(weightsFile: string): string | null {
   return locateWeights(weightsFile, 'teacher').run;
 }
 
+/** It names a file. */
+const evaluationName = being(
+  'a name of letters, digits, _ and -',
+  (value) => typeof value === 'string' && /^[\w-]+$/.test(value),
+);
+const resultObject = being(
+  'an object',
+  (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+);
+
 /**
  * Keeps the result of an evaluation with its run, written beside and renamed; an earlier one of the same name is replaced.
  *
@@ -22,6 +33,12 @@ export function runOfWeights(weightsFile: string): string | null {
  * @throws DataError when it can't be written, or a link is in its way.
  */
 export function saveEvaluation(weightsFile: string, name: EvaluationName, result: object): string | null {
+  checkCall(
+    'saveEvaluation()',
+    ['weightsFile', filePath, weightsFile],
+    ['name', evaluationName, name],
+    ['result', resultObject, result],
+  );
   const { run, step } = locateWeights(weightsFile, 'teacher');
   if (run === null) return null;
   const file = path.join(evaluationsPath(run), `${name}.json`);

@@ -272,8 +272,13 @@ describe('evaluateVideoSegmentation', () => {
       /absent: no folder/,
     );
     await assert.rejects(
-      evaluateVideoSegmentation(model, { data, output, topk: 0, size: 100 }),
-      (error) => error instanceof ConfigError && error.problems.length === 2 && /topk 0/.test(error.message),
+      evaluateVideoSegmentation(model, { data, output, topk: 0, nLastFrames: -1 }),
+      (error) =>
+        error instanceof ConfigError && error.problems.length === 2 && /topk is 0/.test(error.message),
+    );
+    await assert.rejects(
+      evaluateVideoSegmentation(model, { data, output, size: 100 }),
+      /size 100 with patches/,
     );
   });
 

@@ -10,6 +10,17 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { modelArgument } from '../models/model-argument.js';
+import {
+  callback,
+  checkCall,
+  count,
+  filePath,
+  optionsOf,
+  signal as abortSignal,
+  words,
+  yesOrNo,
+} from '../check-options.js';
 import { decodeImage } from '../data/index.js';
 import { readLabelImage, writeLabelImage, type LabelImage } from '../data/indexed-png.js';
 import { resizeLinear, resizeNearest, type Size } from '../data/resample.js';
@@ -86,30 +97,36 @@ export function propagationSize({ width, height }: Size, size: number): Size {
 }
 
 function checkOptions(model: Model, options: VideoSegmentationOptions): VisionTransformer {
-  const { size = 480, nLastFrames = 7, sizeMaskNeighborhood = 12, topk = 5 } = options;
+  const { size = 480 } = options;
   const problems: string[] = [];
-  const whole = (name: string, value: number, least: number): void => {
-    if (!Number.isInteger(value) || value < least)
-      problems.push(`${name} ${value}; expected a whole number, at least ${least}`);
-  };
   const { backbone } = model;
   if (!(backbone instanceof VisionTransformer)) {
     problems.push('video segmentation needs patch features: a vision transformer');
   } else {
     const { patchSize } = backbone;
-    whole('size', size, SIDE_MULTIPLE);
     if (SIDE_MULTIPLE % patchSize !== 0 || size % patchSize !== 0) {
       problems.push(
         `size ${size} with patches of ${patchSize}; expected a multiple of the patch size, which divides ${SIDE_MULTIPLE}`,
       );
     }
   }
-  whole('nLastFrames', nLastFrames, 0);
-  whole('sizeMaskNeighborhood', sizeMaskNeighborhood, 0);
-  whole('topk', topk, 1);
   if (problems.length > 0 || !(backbone instanceof VisionTransformer)) throw new ConfigError(problems);
   return backbone;
 }
+
+const segmentationOptions = optionsOf<VideoSegmentationOptions>(
+  { data: filePath, output: filePath },
+  {
+    ...{
+      sequences: words,
+      size: count(SIDE_MULTIPLE),
+      nLastFrames: count(),
+      sizeMaskNeighborhood: count(),
+      topk: count(1),
+    },
+    ...{ measure: yesOrNo, signal: abortSignal, onProgress: callback, onWarning: callback },
+  },
+);
 
 /**
  * Segments videos by their first frame's mask, writes a mask a frame, and measures J and F.
@@ -122,6 +139,7 @@ export async function evaluateVideoSegmentation(
   model: Model,
   options: VideoSegmentationOptions,
 ): Promise<VideoSegmentationResult> {
+  checkCall('evaluateVideoSegmentation()', modelArgument(model), ['options', segmentationOptions, options]);
   const backbone = checkOptions(model, options);
   const { onWarning = () => undefined } = options;
   const sequences = await listDavis(options.data, options.sequences);

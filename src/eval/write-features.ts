@@ -7,6 +7,8 @@
  * Each file is written beside and renamed.
  */
 import path from 'node:path';
+import { z } from 'zod';
+import { checkCall, filePath, instanceOf, words } from '../check-options.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { ConfigError } from '../errors.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
@@ -88,11 +90,21 @@ async function asParquet(file: string, result: Embeddings): Promise<void> {
   writeFileWhole(file, new Uint8Array(buffer));
 }
 
+/** Of what embed() gives, what is written. */
+const embeddings = z.looseObject({
+  paths: words,
+  labels: z.array(z.int().nullable()),
+  features: instanceOf(Float32Array, 'a Float32Array'),
+  shape: z.array(z.int().min(0)),
+  classes: words.nullable(),
+});
+
 /**
  * Writes to the format of the file's ending. Returns the files written.
  * @throws ConfigError for another ending, DataError or CheckpointError when it can't be written.
  */
 export async function writeFeatures(file: string, result: Embeddings): Promise<string[]> {
+  checkCall('writeFeatures()', ['file', filePath, file], ['result', embeddings, result]);
   const format = featureFormat(file);
   if (format === '.safetensors') {
     asSafetensors(file, result);

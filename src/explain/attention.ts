@@ -6,10 +6,14 @@
  */
 import path from 'node:path';
 import sharp from 'sharp';
-import { decodeImage, resizeImage, type RgbImage } from '../data/index.js';
-import { ConfigError } from '../errors.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { makeFolder } from '../files/guarded.js';
+import { z } from 'zod';
+import { image as imageFile } from '../data/arguments.js';
+import { modelArgument } from '../models/model-argument.js';
+import { checkCall, count, filePath, finite, instanceOf, optionsOf, pixels } from '../check-options.js';
+import { decodeImage, type EncodedImage, resizeImage, type RgbImage } from '../data/index.js';
+import { ConfigError } from '../errors.js';
 import { type AttentiveBackbone, isAttentive, normalizeImages } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ones, scope, type Tensor } from '../torch/index.js';
 import type { Model } from '../weights/load.js';
@@ -71,7 +75,7 @@ export interface PreparedImage {
  */
 export async function prepareImage(
   model: SizedModel,
-  input: string | Uint8Array,
+  input: EncodedImage,
   imageSize: AttentionOptions['imageSize'],
   maxPatches?: number,
 ): Promise<PreparedImage> {
@@ -113,6 +117,8 @@ export function classAttention(backbone: AttentiveBackbone, prepared: PreparedIm
     .contiguous(); // (heads, N)
 }
 
+const attentionOptions = optionsOf<AttentionOptions>({}, { imageSize: pixels, threshold: finite });
+
 /**
  * Attention maps of one image.
  * @param input - A path, or the bytes of an image file.
@@ -120,9 +126,15 @@ export function classAttention(backbone: AttentiveBackbone, prepared: PreparedIm
  */
 export async function attention(
   model: Model,
-  input: string | Uint8Array,
+  input: EncodedImage,
   options: AttentionOptions = {},
 ): Promise<AttentionResult> {
+  checkCall(
+    'attention()',
+    modelArgument(model),
+    ['image', imageFile, input],
+    ['options', attentionOptions, options],
+  );
   const { threshold } = options;
   if (threshold !== undefined && !(threshold > 0 && threshold <= 1)) {
     throw new ConfigError(`threshold ${threshold}; expected a share of the attention, above 0 and at most 1`);
@@ -199,6 +211,15 @@ function maskPicture(mask: Uint8Array, result: AttentionResult): Uint8Array {
 /** Small models see small images: pictures are enlarged by a whole factor until they are this high and wide. */
 const MIN_PICTURE_SIDE = 240;
 
+const bytes = instanceOf(Uint8Array, 'a Uint8Array');
+const floats = instanceOf(Float32Array, 'a Float32Array');
+/** Of what attention() gives, what is drawn. */
+const attentionResult = z.looseObject({
+  ...{ heads: count(1), rows: count(1), columns: count(1), width: count(1), height: count(1) },
+  ...{ patchSize: count(1), image: bytes, maps: floats, mean: floats, masks: bytes.nullable() },
+});
+const drawOptions = optionsOf<{ threshold?: number }>({}, { threshold: finite.min(0).max(1) });
+
 /**
  * Draws a result: `img.png`, `attn-head0.png` and so on, `attn-mean.png`, `overlay.png`, and with a threshold
  * `mask_th0.6_head0.png` and so on (the reference's names).
@@ -210,6 +231,12 @@ export async function writeAttention(
   folder: string,
   options: { threshold?: number } = {},
 ): Promise<string[]> {
+  checkCall(
+    'writeAttention()',
+    ['result', attentionResult, result],
+    ['folder', filePath, folder],
+    ['options', drawOptions, options],
+  );
   const { heads, rows, columns, width, height } = result;
   const patches = rows * columns;
   const pictures: [name: string, rgb: Uint8Array][] = [['img.png', result.image]];

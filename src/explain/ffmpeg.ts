@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { access, constants, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { checkCall, variables } from '../check-options.js';
 import { ConfigError, DataError, EngineError } from '../errors.js';
 import { fileUrl, videoInput } from './video-input.js';
 
@@ -37,6 +38,7 @@ async function isProgram(file: string): Promise<boolean> {
  * @throws EngineError that says what to install, when there is none; ConfigError when FFMPEG names no program.
  */
 export async function findFfmpeg(environment: NodeJS.ProcessEnv = process.env): Promise<string> {
+  checkCall('findFfmpeg()', ['environment', variables, environment]);
   const given = environment['FFMPEG'];
   if (given !== undefined && given !== '') {
     if (await isProgram(given)) return given;

@@ -7,6 +7,21 @@
  * Where DINOv2's authors set the threshold and the sign by hand, here Otsu's method splits the first component, and the
  * side that the class token attends to more is the foreground.
  */
+import { z } from 'zod';
+import { images as imageFiles } from '../data/arguments.js';
+import { modelArgument } from '../models/model-argument.js';
+import {
+  callback,
+  checkCall,
+  count,
+  filePath,
+  instanceOf,
+  optionsOf,
+  pixels,
+  signal as abortSignal,
+  yesOrNo,
+} from '../check-options.js';
+import type { EncodedImage } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ops, scope, tensor, type Tensor } from '../torch/index.js';
@@ -42,6 +57,11 @@ const MAX_VALUES = 2 ** 30;
 const CLIPPED = 0.01;
 const HISTOGRAM_BINS = 256;
 
+const pcaOptions = optionsOf<PatchPcaOptions>(
+  {},
+  { imageSize: pixels, foreground: yesOrNo, signal: abortSignal, onProgress: callback },
+);
+
 /**
  * Colours of the patches of images.
  *
@@ -51,9 +71,15 @@ const HISTOGRAM_BINS = 256;
  */
 export async function patchPca(
   model: Model,
-  inputs: readonly (string | Uint8Array)[],
+  inputs: readonly EncodedImage[],
   options: PatchPcaOptions = {},
 ): Promise<PatchPcaResult> {
+  checkCall(
+    'patchPca()',
+    modelArgument(model),
+    ['images', imageFiles, inputs],
+    ['options', pcaOptions, options],
+  );
   const { backbone } = model;
   if (!(backbone instanceof VisionTransformer)) {
     throw new ConfigError('principal components of patches need a vision transformer');
@@ -249,8 +275,15 @@ function otsuThreshold(values: Float32Array): number | null {
   return low + width * (best.bin + 1);
 }
 
+/** Of what patchPca() gives, what is drawn. */
+const pcaImage = z.looseObject({
+  ...{ columns: count(1), patchSize: count(1), width: count(1), height: count(1) },
+  colours: instanceOf(Uint8Array, 'a Uint8Array'),
+});
+
 /** Draws a result as `pca.png`, every patch over its pixels. @returns The file. @throws DataError. */
 export async function writePatchPca(image: PcaImage, folder: string): Promise<string> {
+  checkCall('writePatchPca()', ['image', pcaImage, image], ['folder', filePath, folder]);
   const { columns, patchSize, width, height, colours } = image;
   const rgb = new Uint8Array(width * height * 3);
   for (let y = 0; y < height; y++) {

@@ -7,7 +7,20 @@
  */
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { decodeImage, IMAGE_EXTENSIONS } from '../data/index.js';
+import { images as imageFiles } from '../data/arguments.js';
+import { modelArgument } from '../models/model-argument.js';
+import {
+  being,
+  callback,
+  checkCall,
+  filePath,
+  finite,
+  oneOf,
+  optionsOf,
+  pixels,
+  signal as abortSignal,
+} from '../check-options.js';
+import { decodeImage, type EncodedImage, IMAGE_EXTENSIONS } from '../data/index.js';
 import { compareCodePoints } from '../data/list-images.js';
 import { ConfigError, DataError } from '../errors.js';
 import { IMAGENET_MEAN, IMAGENET_STD, isAttentive, type AttentiveBackbone } from '../models/index.js';
@@ -79,14 +92,12 @@ export interface AttentionVideoResult {
 const OUTSIDE = 0.25;
 
 function checkOptions(model: Model, options: AttentionVideoOptions): AttentiveBackbone {
-  const { output, show = 'map', threshold, fps, imageSize, head = 'mean', colours = 'inferno' } = options;
+  const { output, threshold, fps, imageSize, head = 'mean' } = options;
   const { backbone } = model;
   const problems: string[] = [];
   if (!isVideoEnding(path.extname(output).toLowerCase())) {
     problems.push(`output ${output}; expected a file that ends in ${VIDEO_ENDINGS.join(' or ')}`);
   }
-  if (!VIDEO_PICTURES.includes(show)) problems.push(`show ${show}; expected ${VIDEO_PICTURES.join(', ')}`);
-  if (!COLOUR_MAPS.includes(colours)) problems.push(`colours ${colours}; expected ${COLOUR_MAPS.join(', ')}`);
   if (threshold !== undefined && !(threshold > 0 && threshold <= 1)) {
     problems.push(`threshold ${threshold}; expected a share of the attention, above 0 and at most 1`);
   }
@@ -116,22 +127,45 @@ interface Source {
   total: number | null;
 }
 
+const videoInput = being(
+  'a video, a folder of pictures, a pattern, or a list of pictures',
+  (value) => filePath.safeParse(value).success || imageFiles.safeParse(value).success,
+);
+const videoOptions = optionsOf<AttentionVideoOptions>(
+  { output: filePath },
+  {
+    ...{ show: oneOf(VIDEO_PICTURES), threshold: finite, fps: finite, imageSize: pixels },
+    head: being("a head's number, or mean", (value) => value === 'mean' || Number.isInteger(value)),
+    ...{ colours: oneOf(COLOUR_MAPS), ffmpeg: filePath, signal: abortSignal },
+    ...{ onProgress: callback, onWarning: callback },
+  },
+);
+
 /**
  * Draws attention over a video.
  *
- * @param given - A video file, a folder of pictures, a pattern as 'frames/*.jpg', or a list of pictures.
+ * @param given - A video file, a folder of pictures, a pattern as 'frames/*.jpg', or a list of pictures (paths
+ *   and bytes of image files).
  * @throws ConfigError for options out of range; DataError when there are no frames, they can't be read or have unlike
  *   sizes, or the output can't be written; EngineError without ffmpeg; the signal's reason when aborted. Nothing is left
  *   at `output` then.
  */
 export async function writeAttentionVideo(
   model: Model,
-  given: string | readonly string[],
+  given: string | readonly EncodedImage[],
   options: AttentionVideoOptions,
 ): Promise<AttentionVideoResult> {
+  checkCall(
+    'writeAttentionVideo()',
+    modelArgument(model),
+    ['input', videoInput, given],
+    ['options', videoOptions, options],
+  );
   const backbone = checkOptions(model, options);
   const { output, signal, onProgress, onWarning = () => undefined } = options;
-  const input = typeof given !== 'string' && given.length === 1 ? given[0]! : given;
+  // one path in a list may be a video too
+  const alone = typeof given !== 'string' && given.length === 1 ? given[0] : undefined;
+  const input = typeof alone === 'string' ? alone : given;
   const pictures = await listFrames(input); // before ffmpeg, whose absence is no news to one without frames
   const ffmpeg = options.ffmpeg ?? (await findFfmpeg());
   const skipped: AttentionVideoResult['skipped'] = [];
@@ -187,16 +221,16 @@ async function fromVideo(
 }
 
 async function* fromPictures(
-  files: readonly string[],
+  files: readonly EncodedImage[],
   skipped: AttentionVideoResult['skipped'],
   onWarning: (message: string) => void,
 ): AsyncGenerator<VideoFrame, void> {
-  for (const file of files) {
+  for (const [i, file] of files.entries()) {
     try {
       yield await decodeImage(file);
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
-      skipped.push({ path: file, reason: error.message });
+      skipped.push({ path: typeof file === 'string' ? file : `bytes[${i}]`, reason: error.message });
       onWarning(`left out: ${error.message}`);
     }
   }
@@ -209,11 +243,13 @@ const isPicture = (name: string): boolean =>
  * The pictures that an input stands for, in order of their names; null for a video file.
  * @throws DataError when there is none.
  */
-export async function listFrames(input: string | readonly string[]): Promise<string[] | null> {
+export async function listFrames(input: string | readonly EncodedImage[]): Promise<EncodedImage[] | null> {
   if (typeof input !== 'string') {
     if (input.length === 0)
       throw new DataError('no frames: expected a video, a folder of pictures or pictures');
-    const others = input.filter((file) => !isPicture(path.basename(file)));
+    const others = input.filter(
+      (file): file is string => typeof file === 'string' && !isPicture(path.basename(file)),
+    );
     if (others.length > 0) {
       throw new DataError(
         `${others.slice(0, 3).join(', ')}: expected pictures (${IMAGE_EXTENSIONS.join(', ')}), or one video or folder alone`,

@@ -5,6 +5,19 @@
  */
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { imagePlace } from '../data/arguments.js';
+import { modelArgument } from '../models/model-argument.js';
+import {
+  callback,
+  checkCall,
+  count,
+  filePath,
+  finite,
+  oneOf,
+  optionsOf,
+  signal as abortSignal,
+  text,
+} from '../check-options.js';
 import { type ImageItem, type ImageList, listImages, skippedPlace } from '../data/index.js';
 import { checkEvalSizes, defaultEvalSizes, featureBatches } from '../eval/features.js';
 import { writeFileWhole, writeWhole } from '../files/atomic-file.js';
@@ -310,6 +323,20 @@ export function writeManifest(folder: string, manifest: IndexManifest): void {
   }
 }
 
+const buildOptions = optionsOf<BuildIndexOptions>(
+  { output: filePath },
+  {
+    ...{ features: oneOf(INDEX_FEATURES), resize: count(1), crop: count(1), batchSize: count(1) },
+    ...{ numWorkers: count(), mayRead: callback, signal: abortSignal, onProgress: callback },
+    onWait: callback,
+    saveEvery: finite.min(0),
+    weights: optionsOf<NonNullable<BuildIndexOptions['weights']>>(
+      { given: filePath },
+      { checkpointKey: text, numHeads: count(1) },
+    ),
+  },
+);
+
 /**
  * Embeds a folder of images into an index on disk, or brings that index up to date.
  *
@@ -322,6 +349,12 @@ export async function buildIndex(
   images: string,
   options: BuildIndexOptions,
 ): Promise<BuildIndexResult> {
+  checkCall(
+    'buildIndex()',
+    modelArgument(model),
+    ['images', imagePlace, images],
+    ['options', buildOptions, options],
+  );
   const { output, onProgress } = options;
   const settings = settingsOf(model, options);
   const folder = path.resolve(output);

@@ -4,6 +4,14 @@
  * one of the best simplified silhouette is taken (Hruschka, de Castro and Campello 2004): distances to the clusters' centres in
  * place of those to all of their images, so that it is computed in one pass.
  */
+import { indexArgument } from './arguments.js';
+import {
+  callback,
+  checkCall,
+  count as wholeNumber,
+  optionsOf,
+  signal as abortSignal,
+} from '../check-options.js';
 import { PhiloxStream, Purpose } from '../data/philox.js';
 import { ConfigError } from '../errors.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor, zeros } from '../torch/index.js';
@@ -201,8 +209,17 @@ function silhouetteOf({ own, next }: Pick<KMeans, 'own' | 'next'>): number {
   return sum / own.length;
 }
 
+const clusterOptions = optionsOf<ClusterOptions>(
+  {},
+  {
+    ...{ clusters: wholeNumber(), seed: wholeNumber(), typical: wholeNumber() },
+    ...{ signal: abortSignal, onProgress: callback },
+  },
+);
+
 /** @throws ConfigError for a number of clusters that doesn't fit the images. */
 export async function clusterIndex(index: ImageIndex, options: ClusterOptions = {}): Promise<Clustering> {
+  checkCall('clusterIndex()', indexArgument(index), ['options', clusterOptions, options]);
   const { clusters: wanted, typical = 5, onProgress } = options;
   const { count, width } = index;
   if (wanted !== undefined && !(Number.isInteger(wanted) && wanted >= 1 && wanted <= count))

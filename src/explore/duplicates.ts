@@ -3,6 +3,8 @@
  * so that a film's frames, each like the next, don't become one chain. Centres are taken greedily, those with the most
  * near-duplicates first.
  */
+import { indexArgument, nearestFields, nearestOf } from './arguments.js';
+import { callback, checkCall, finite, optionsOf } from '../check-options.js';
 import { ConfigError } from '../errors.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
 
@@ -28,17 +30,23 @@ export interface DuplicateGroup {
   least: number;
 }
 
+const duplicateOptions = optionsOf<DuplicateOptions>(
+  {},
+  { ...nearestFields, threshold: finite, onWarning: callback },
+);
+
 /** @returns Groups, the largest first. @throws ConfigError for a threshold out of range. */
 export async function findDuplicates(
   index: ImageIndex,
   options: DuplicateOptions = {},
 ): Promise<DuplicateGroup[]> {
+  checkCall('findDuplicates()', indexArgument(index), ['options', duplicateOptions, options]);
   const { threshold = DUPLICATE_THRESHOLD, onWarning } = options;
   if (!(threshold > 0 && threshold <= 1))
     throw new ConfigError(`threshold ${threshold}; expected a similarity above 0 and at most 1`);
   const k = Math.min(NEIGHBOURS, index.count - 1);
   if (k < 1) return [];
-  const { rows, similarities } = await index.neighbours(k, options);
+  const { rows, similarities } = await index.neighbours(k, nearestOf(options));
   const near = Array.from({ length: index.count }, () => new Map<number, number>());
   for (let row = 0; row < index.count; row++) {
     for (let j = 0; j < k; j++) {

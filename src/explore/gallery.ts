@@ -1,4 +1,7 @@
 /** The images of an index as a web export takes them: its features are used as they are, no image is computed again. */
+import { modelArgument } from '../models/model-argument.js';
+import { indexArgument } from './arguments.js';
+import { checkCall, text } from '../check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import { defaultEvalSizes } from '../eval/features.js';
 import type { Model } from '../weights/load.js';
@@ -11,6 +14,11 @@ import { sha256File } from './index-format.js';
  *   features are not those that the page computes of a visitor's image.
  */
 export function galleryOfIndex(index: ImageIndex, model: Model, checkpointKey: string): GallerySource {
+  checkCall('galleryOfIndex()', indexArgument(index), modelArgument(model), [
+    'checkpointKey',
+    text,
+    checkpointKey,
+  ]);
   const { folder, manifest, images } = index;
   const { weights, settings } = manifest;
   const { resize, crop } = defaultEvalSizes(model.architecture.imgSize);

@@ -2,6 +2,17 @@
 import { realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { shardOf } from '../data/image-reader.js';
+import {
+  callback,
+  checkCall,
+  count as wholeNumber,
+  filePath,
+  instanceOf,
+  optionsOf,
+  signal as abortSignal,
+  yesOrNo,
+  show,
+} from '../check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import { FloatRows } from './feature-file.js';
 import {
@@ -34,6 +45,12 @@ export interface NearestOptions {
   onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
+const vector = instanceOf(Float32Array, 'a Float32Array');
+const nearestOptions = optionsOf<NearestOptions>(
+  {},
+  { exact: yesOrNo, signal: abortSignal, onProgress: callback },
+);
+
 /** An open index. Close it. */
 export class ImageIndex implements Disposable {
   readonly #file: FloatRows;
@@ -54,6 +71,7 @@ export class ImageIndex implements Disposable {
 
   /** @throws DataError that says what to do, when there is no index or it is damaged. */
   static open(folder: string): ImageIndex {
+    checkCall('ImageIndex.open()', ['folder', filePath, folder]);
     for (let attempt = 0; ; attempt++) {
       const manifest = readManifest(folder);
       try {
@@ -73,7 +91,15 @@ export class ImageIndex implements Disposable {
   }
 
   /** Where an image is, as the index says; whoever reads it asks fileOf(). */
+  /** @throws ConfigError for a row that there is not. */
+  #checkRow(row: number): void {
+    if (Number.isInteger(row) && row >= 0 && row < this.count) return;
+    throw new ConfigError(`row ${show(row)}; the index ${this.folder} has ${this.count} images, from 0 on`);
+  }
+
+  /** Where an image is. */
   pathOf(row: number): string {
+    this.#checkRow(row);
     return path.resolve(this.manifest.images.root, this.images[row]!.path);
   }
 
@@ -87,6 +113,7 @@ export class ImageIndex implements Disposable {
 
   /** The row of an image file; null when it is not indexed. */
   rowOf(file: string): number | null {
+    checkCall('rowOf()', ['file', filePath, file]);
     this.#rows ??= new Map(this.images.map((_, row) => [this.pathOf(row), row]));
     return this.#rows.get(path.resolve(file)) ?? null;
   }
@@ -97,6 +124,7 @@ export class ImageIndex implements Disposable {
 
   /** One image's features, (width), of length 1. */
   feature(row: number): Float32Array {
+    this.#checkRow(row);
     if (this.#features !== null) return this.#features.subarray(row * this.width, (row + 1) * this.width);
     return this.#file.row(row);
   }
@@ -150,6 +178,12 @@ export class ImageIndex implements Disposable {
    * @param query - (width) of length 1.
    */
   async search(query: Float32Array, k: number, options: NearestOptions = {}): Promise<Match[]> {
+    checkCall(
+      'search()',
+      ['query', vector, query],
+      ['k', wholeNumber(1), k],
+      ['options', nearestOptions, options],
+    );
     if (query.length !== this.width)
       throw new ConfigError(
         `a query of ${query.length} values; the index ${this.folder} has ${this.width} an image`,
@@ -171,6 +205,7 @@ export class ImageIndex implements Disposable {
 
   /** The k most similar other images of every image. Kept, and given again for the same or a smaller k. */
   async neighbours(k: number, options: NearestOptions = {}): Promise<NearestRows> {
+    checkCall('neighbours()', ['k', wholeNumber(1), k], ['options', nearestOptions, options]);
     const exact = options.exact ?? this.count <= EXACT_UP_TO;
     const kept = this.#neighbours;
     if (kept === null || kept.found.k < k || (exact && !kept.exact))
@@ -217,6 +252,11 @@ export class ImageIndex implements Disposable {
 
   /** Share of the ten exact nearest that the graph finds, over images spread through the index. */
   async recall(sample: number, onProgress?: (done: number, total: number) => void): Promise<number> {
+    checkCall(
+      'recall()',
+      ['sample', wholeNumber(1), sample],
+      ['onProgress', callback.optional(), onProgress],
+    );
     const { count, width } = this;
     if (count <= EXACT_UP_TO) return 1;
     const k = 10;

@@ -6,6 +6,8 @@
 import { closeSync, fstatSync, readSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
+import { indexArgument } from './arguments.js';
+import { checkCall, rows as rowNumbers } from '../check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import { FileBytes } from '../files/file-bytes.js';
 import { openToWrite } from '../files/guarded.js';
@@ -83,6 +85,7 @@ function* linesOfLabels(folder: string): Generator<string> {
 
 /** The labels of an index; none when nothing was labelled. @throws DataError when the file can't be read. */
 export function readLabels(index: ImageIndex): IndexLabels {
+  checkCall('readLabels()', indexArgument(index));
   const indexed = new Set(index.images.map((image) => image.path));
   const byPath = new Map<string, string>();
   let damaged = 0;
@@ -107,12 +110,15 @@ export function readLabels(index: ImageIndex): IndexLabels {
   return { labels, damaged };
 }
 
+const anyLabel = z.string().nullable(); // which ones there can be is told below
+
 /**
  * Gives images a label, or takes theirs away (null).
  *
  * @throws ConfigError for a label that can't be one, or rows that the index lacks; DataError when the file can't be written.
  */
 export function labelImages(index: ImageIndex, rows: readonly number[], label: string | null): void {
+  checkCall('labelImages()', indexArgument(index), ['rows', rowNumbers, rows], ['label', anyLabel, label]);
   const parsed = labelSchema.nullable().safeParse(label);
   if (!parsed.success)
     throw new ConfigError(`label ${JSON.stringify(label)}: ${z.prettifyError(parsed.error)}`);

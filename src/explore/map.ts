@@ -5,6 +5,8 @@
  */
 import path from 'node:path';
 import { UMAP } from 'umap-js';
+import { indexArgument, nearestFields, nearestOf } from './arguments.js';
+import { checkCall, count as wholeNumber, optionsOf } from '../check-options.js';
 import { PhiloxStream, Purpose } from '../data/philox.js';
 import { DataError } from '../errors.js';
 import { fromTypedArray, inferenceMode, ops, scope } from '../torch/index.js';
@@ -43,14 +45,17 @@ function principal(index: ImageIndex): Float32Array {
   );
 }
 
+const mapOptions = optionsOf<MapOptions>({}, { ...nearestFields, seed: wholeNumber() });
+
 /** @returns (N, 2) positions. @throws The signal's reason when aborted. */
 export async function layoutMap(index: ImageIndex, options: MapOptions = {}): Promise<Float32Array> {
+  checkCall('layoutMap()', indexArgument(index), ['options', mapOptions, options]);
   const { seed = 0, signal, onProgress } = options;
   const { count } = index;
   const start = principal(index);
   if (count <= 3) return start;
   const k = Math.min(NEIGHBOURS, count - 1);
-  const near = await index.neighbours(k - 1, options);
+  const near = await index.neighbours(k - 1, nearestOf(options));
   const indices: number[][] = [];
   const distances: number[][] = [];
   for (let row = 0; row < count; row++) {
@@ -86,6 +91,7 @@ export async function layoutMap(index: ImageIndex, options: MapOptions = {}): Pr
 
 /** The map that is kept in an index; null when there is none (any more). */
 export function readMap(index: ImageIndex): Float32Array | null {
+  checkCall('readMap()', indexArgument(index));
   const file = readManifest(index.folder).files.map;
   if (file === null) return null;
   using rows = new FloatRows(index.folder, file, 'positions', index.count, 2);
@@ -97,6 +103,7 @@ export function readMap(index: ImageIndex): Float32Array | null {
  * @throws DataError when the index was changed meanwhile, or another process is writing it.
  */
 export async function makeMap(index: ImageIndex, options: MapOptions = {}): Promise<Float32Array> {
+  checkCall('makeMap()', indexArgument(index), ['options', mapOptions, options]);
   const positions = await layoutMap(index, options);
   await keepMap(index, positions);
   return positions;

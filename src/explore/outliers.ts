@@ -3,6 +3,8 @@
  * algorithms for mining outliers"; on normalised deep features, Sun et al. 2022, "Out-of-distribution detection with deep
  * nearest neighbors", arXiv 2204.06507). The k-th and not the first, so that an odd image with a copy is found too.
  */
+import { indexArgument, nearestFields, nearestOf } from './arguments.js';
+import { checkCall, count, optionsOf } from '../check-options.js';
 import { ConfigError } from '../errors.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
 import { distanceOf } from './nearest-rows.js';
@@ -44,12 +46,15 @@ export async function outlierScores(index: ImageIndex, options: OutlierOptions =
   if (!(Number.isInteger(wanted) && wanted >= 1)) throw new ConfigError(`k ${wanted}; expected at least 1`);
   const k = Math.min(wanted, index.count - 1);
   if (k < 1) return new Float64Array(index.count);
-  const { similarities } = await index.neighbours(k, options);
+  const { similarities } = await index.neighbours(k, nearestOf(options));
   return Float64Array.from({ length: index.count }, (_, row) => distanceOf(similarities[row * k + k - 1]!));
 }
 
+const outlierOptions = optionsOf<OutlierOptions>({}, { ...nearestFields, k: count(1), top: count(1) });
+
 /** @returns The most outlying first. */
 export async function findOutliers(index: ImageIndex, options: OutlierOptions = {}): Promise<Outlier[]> {
+  checkCall('findOutliers()', indexArgument(index), ['options', outlierOptions, options]);
   const { top = 20 } = options;
   const scores = await outlierScores(index, options);
   if (index.count < 2) return [];
@@ -57,7 +62,7 @@ export async function findOutliers(index: ImageIndex, options: OutlierOptions = 
   const spread = median(scores.map((score) => Math.abs(score - middle)).sort()) / MAD;
   const { rows, similarities, k } = await index.neighbours(
     Math.min(options.k ?? OUTLIER_NEIGHBOURS, index.count - 1),
-    options,
+    nearestOf(options),
   );
   const order = Array.from(scores, (_, row) => row).sort((a, b) => scores[b]! - scores[a]! || a - b);
   return order.slice(0, top).map((row) => {

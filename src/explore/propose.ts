@@ -2,6 +2,8 @@
  * Labels proposed for images without, from those with: each takes a vote of its nearest labelled images, weighted as the
  * paper's k-NN classifier does (section 4.1: exp(similarity / 0.07)), where one is near enough.
  */
+import { indexArgument, labelsByRow, nearestFields, nearestOf } from './arguments.js';
+import { checkCall, finite, optionsOf } from '../check-options.js';
 import { ConfigError } from '../errors.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
 
@@ -25,15 +27,21 @@ export interface Proposal {
   similarity: number;
 }
 
+const proposeOptions = optionsOf<ProposeOptions>(
+  { labels: labelsByRow },
+  { ...nearestFields, certainty: finite.min(0).max(1) },
+);
+
 /** @returns The surest first. @throws ConfigError for labels of rows that are not there. */
 export async function proposeLabels(index: ImageIndex, options: ProposeOptions): Promise<Proposal[]> {
+  checkCall('proposeLabels()', indexArgument(index), ['options', proposeOptions, options]);
   const { labels, certainty: least = 0.5 } = options;
   for (const row of labels.keys())
     if (!(Number.isInteger(row) && row >= 0 && row < index.count))
       throw new ConfigError(`a label for row ${row}; the index has ${index.count} images`);
   const k = Math.min(NEIGHBOURS, index.count - 1);
   if (k < 1 || labels.size === 0) return [];
-  const { rows, similarities } = await index.neighbours(k, options);
+  const { rows, similarities } = await index.neighbours(k, nearestOf(options));
   const proposals: Proposal[] = [];
   for (let row = 0; row < index.count; row++) {
     if (labels.has(row)) continue;

@@ -13,6 +13,7 @@ import {
   writeSync,
 } from 'node:fs';
 import path from 'node:path';
+import { being, checkCall, filePath, oneOf, optionsOf, paths } from '../check-options.js';
 import { listImages } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { type ImageIndex, imageWithin, isBelow } from './image-index.js';
@@ -69,6 +70,7 @@ export function checkNewFile(file: string): void {
  */
 export function writeList(file: string, images: readonly string[]): void {
   let fd: number | undefined;
+  checkCall('writeList()', ['file', filePath, file], ['images', paths, images]);
   try {
     mkdirSync(path.dirname(path.resolve(file)), { recursive: true });
     fd = openSync(file, 'wx'); // neither what is there is replaced, nor what a link leads to
@@ -109,6 +111,19 @@ function checkImage(image: string, how: 'copy' | 'link', within: string | undefi
   }
 }
 
+const imageGroups = being(
+  'an object of lists of paths, by the name of their folder',
+  (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.values(value).every((list) => paths.safeParse(list).success),
+);
+const putOptions = optionsOf<PutOptions>(
+  { folder: filePath, how: oneOf(['copy', 'link']) },
+  { within: filePath },
+);
+
 /**
  * Copies or links images into a folder, a folder a group. Names begin with the image's place in its group, so that a
  * listing has their order and two of one name don't meet.
@@ -117,7 +132,9 @@ function checkImage(image: string, how: 'copy' | 'link', within: string | undefi
  * @throws ConfigError when the folder holds something, or a group's name is none for a folder; DataError when an image lies
  *   in a shard, outside `within`, or a file can't be made; what was made until then stays.
  */
-export function putImages(groups: ImageGroups, { folder, how, within }: PutOptions): number {
+export function putImages(groups: ImageGroups, options: PutOptions): number {
+  checkCall('putImages()', ['groups', imageGroups, groups], ['options', putOptions, options]);
+  const { folder, how, within } = options;
   checkPutFolder(folder);
   const entries = entriesOf(groups);
   for (const [name, images] of entries) {

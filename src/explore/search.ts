@@ -7,7 +7,11 @@
  * search asks. Against means of patches it is the mean of the patch tokens that the region covers, seen within its image.
  */
 import { existsSync } from 'node:fs';
-import { type Box, decodeImage } from '../data/index.js';
+import { imagesOrRows } from '../data/arguments.js';
+import { indexArgument, nearestFields, nearestOf } from './arguments.js';
+import { being, checkCall, count, filePath, optionsOf, text } from '../check-options.js';
+import { type Box, decodeImage, type EncodedImage } from '../data/index.js';
+import { encodedItems } from '../eval/embed.js';
 import { featureBatches } from '../eval/features.js';
 import { ConfigError, DataError } from '../errors.js';
 import { prepareImage } from '../explain/attention.js';
@@ -25,9 +29,9 @@ const MINUS_WEIGHT = 0.5;
 export type Region = readonly [x: number, y: number, width: number, height: number];
 
 export interface SearchOptions extends NearestOptions {
-  /** Files, or rows of the index. */
-  plus: readonly (string | number)[];
-  minus?: readonly (string | number)[];
+  /** Files, rows of the index, or the bytes of image files. */
+  plus: readonly (EncodedImage | number)[];
+  minus?: readonly (EncodedImage | number)[];
   /** Looks for this part of the image; with one image alone. */
   region?: Region;
   /** How many are found, default 20; the asked images themselves are left out. */
@@ -35,6 +39,11 @@ export interface SearchOptions extends NearestOptions {
   /** For images that are not in the index; default: loaded as the index tells. */
   model?: Model | (() => Model);
 }
+
+const indexModelOptions = optionsOf<NonNullable<Parameters<typeof loadIndexModel>[1]>>(
+  {},
+  { device: text, weights: filePath },
+);
 
 /**
  * The model that an index was made with.
@@ -44,6 +53,7 @@ export function loadIndexModel(
   index: ImageIndex,
   options: Pick<LoadModelOptions, 'device'> & { weights?: string } = {},
 ): Model {
+  checkCall('loadIndexModel()', indexArgument(index), ['options', indexModelOptions, options]);
   const { weights, images } = index.manifest;
   const file = options.weights ?? weights.file;
   const again = `Give the weights with --weights, or make the index anew: dino index WEIGHTS ${images.source} --output ${index.folder}.`;
@@ -103,7 +113,7 @@ function squareAround([left, top, right, bottom]: Box, size: { width: number; he
 }
 
 /** Size of an image as it stands upright. */
-async function uprightSize(file: string): Promise<{ width: number; height: number }> {
+async function uprightSize(file: EncodedImage): Promise<{ width: number; height: number }> {
   const { width, height } = await decodeImage(file);
   return { width, height };
 }
@@ -111,7 +121,7 @@ async function uprightSize(file: string): Promise<{ width: number; height: numbe
 /** Mean of the patch tokens that a box covers, each by the share of it that lies inside. */
 async function regionOfPatches(
   model: Model,
-  file: string,
+  file: EncodedImage,
   region: Region,
   crop: number,
 ): Promise<Float32Array> {
@@ -152,9 +162,10 @@ async function regionOfPatches(
 async function embedFiles(
   index: ImageIndex,
   model: Model,
-  files: readonly string[],
+  asked: readonly { image: EncodedImage; name: string }[],
   region: Region | undefined,
 ): Promise<Float32Array> {
+  const files = asked.map(({ image }) => image);
   const { features: kind, resize, crop } = index.manifest.settings;
   const { width } = index;
   if (region !== undefined && kind === 'patch-mean')
@@ -166,7 +177,7 @@ async function embedFiles(
     cut = { boxes: [squareAround(regionBox(region, size), size)], resize: crop };
   }
   const rows = new Float32Array(files.length * width);
-  const items = files.map((file) => ({ path: file, label: null }));
+  const items = encodedItems(files, (place) => asked[place]!.name);
   const problems: string[] = [];
   for await (const batch of featureBatches(model.backbone, items, {
     ...{ kind, resize, crop, batchSize: 16, numWorkers: 0, device: model.device },
@@ -186,6 +197,10 @@ async function embedFiles(
   return normaliseRows(rows, width);
 }
 
+/** The row of what was asked for; null when it is not in the index. */
+const rowIn = (index: ImageIndex, asked: EncodedImage | number): number | null =>
+  typeof asked === 'number' ? asked : typeof asked === 'string' ? index.rowOf(asked) : null;
+
 /** The feature that a search asks for: (width), of length 1. */
 export async function queryFeature(index: ImageIndex, options: SearchOptions): Promise<Float32Array> {
   const { plus, minus = [], region } = options;
@@ -195,14 +210,16 @@ export async function queryFeature(index: ImageIndex, options: SearchOptions): P
     throw new ConfigError(`a region is of one image; ${plus.length + minus.length} were given`);
   const asked = [...plus, ...minus];
   const known = asked.map((each) => {
-    const row = typeof each === 'number' ? each : index.rowOf(each);
+    const row = rowIn(index, each);
     if (row !== null && !(Number.isInteger(row) && row >= 0 && row < index.count))
       throw new ConfigError(`row ${row}; the index has ${index.count} images`);
     return row;
   });
-  const files = asked.flatMap((each, i) =>
-    region === undefined && known[i] !== null ? [] : [typeof each === 'number' ? index.fileOf(each) : each],
-  );
+  const files = asked.flatMap((each, i) => {
+    if (region === undefined && known[i] !== null) return [];
+    const name = i < plus.length ? `plus[${i}]` : `minus[${i - plus.length}]`;
+    return [{ image: typeof each === 'number' ? index.fileOf(each) : each, name }];
+  });
   let embedded: Float32Array = new Float32Array(0);
   if (files.length > 0) {
     const given = options.model;
@@ -225,17 +242,37 @@ export async function queryFeature(index: ImageIndex, options: SearchOptions): P
   return normaliseRows(query, width);
 }
 
+const searchOptions = optionsOf<SearchOptions>(
+  { plus: imagesOrRows },
+  {
+    ...nearestFields,
+    minus: imagesOrRows,
+    region: being(
+      'x, y, width and height',
+      (value) => Array.isArray(value) && value.length === 4 && value.every(Number.isFinite),
+    ),
+    top: count(1),
+    model: being(
+      'a model, from loadModel(), or a function that gives one',
+      (value) => value instanceof Model || typeof value === 'function',
+    ),
+  },
+);
+
 /**
  * The images of an index most like those asked for.
  * @throws ConfigError for a region that is not in its image, or of several images; DataError for an unreadable image, and
  *   when the index's weights are not there any more.
  */
 export async function searchIndex(index: ImageIndex, options: SearchOptions): Promise<Match[]> {
+  checkCall('searchIndex()', indexArgument(index), ['options', searchOptions, options]);
   const { plus, minus = [], top = 20, region } = options;
   const query = await queryFeature(index, options);
-  const asked = new Set(
-    [...plus, ...minus].map((each) => (typeof each === 'number' ? each : index.rowOf(each))),
+  const asked = new Set([...plus, ...minus].flatMap((each) => rowIn(index, each) ?? []));
+  const matches = await index.search(
+    query,
+    top + (region === undefined ? asked.size : 0),
+    nearestOf(options),
   );
-  const matches = await index.search(query, top + (region === undefined ? asked.size : 0), options);
   return matches.filter(({ row }) => region !== undefined || !asked.has(row)).slice(0, top);
 }

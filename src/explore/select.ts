@@ -8,6 +8,8 @@
  * - both (default): TypiClust of the same paper: as many clusters as images are asked for, at most 500, and of each the most
  *   typical image; clusters that have labels already come last, the largest first. Best for few labels.
  */
+import { indexArgument, nearestFields, nearestOf } from './arguments.js';
+import { checkCall, count, oneOf, optionsOf, rows as rowNumbers } from '../check-options.js';
 import { PhiloxStream, Purpose } from '../data/philox.js';
 import { ConfigError } from '../errors.js';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
@@ -38,7 +40,7 @@ export interface SelectOptions extends NearestOptions {
 async function typicality(index: ImageIndex, options: NearestOptions): Promise<Float64Array> {
   const k = Math.min(NEIGHBOURS, index.count - 1);
   if (k < 1) return new Float64Array(index.count);
-  const { similarities } = await index.neighbours(k, options);
+  const { similarities } = await index.neighbours(k, nearestOf(options));
   return Float64Array.from({ length: index.count }, (_, row) => {
     let sum = 0;
     for (let j = 0; j < k; j++) sum += distanceOf(similarities[row * k + j]!);
@@ -117,15 +119,20 @@ async function typiclust(
   return chosen;
 }
 
+const selectOptions = optionsOf<SelectOptions>(
+  { size: count() },
+  { ...nearestFields, by: oneOf(SELECT_BY), labelled: rowNumbers, seed: count() },
+);
+
 /** @returns Rows, in the order in which to label them. @throws ConfigError for options out of range. */
 export async function selectImages(index: ImageIndex, options: SelectOptions): Promise<number[]> {
+  checkCall('selectImages()', indexArgument(index), ['options', selectOptions, options]);
   const { size, by = 'both', labelled = [] } = options;
   const known = [...new Set(labelled)];
   const free = index.count - known.length;
   const problems: string[] = [];
   if (!(Number.isInteger(size) && size >= 1 && size <= free))
     problems.push(`size ${size}; expected 1 to ${free}, the images without labels`);
-  if (!SELECT_BY.includes(by)) problems.push(`by ${String(by)}; expected ${SELECT_BY.join(', ')}`);
   if (known.some((row) => !(Number.isInteger(row) && row >= 0 && row < index.count)))
     problems.push(`labelled holds rows that the index of ${index.count} images lacks`);
   if (problems.length > 0) throw new ConfigError(problems);

@@ -4,9 +4,16 @@
  *
  * USearch reads its file in C++ without checking it: graph-file.ts does that before.
  */
-import { Index, MetricKind, ScalarKind } from 'usearch';
+import { createRequire } from 'node:module';
+import type * as Usearch from 'usearch';
 import { DataError } from '../errors.js';
 import { checkGraphFile, CONNECTIVITY } from './graph-file.js';
+
+/**
+ * USearch, once it is needed. Its CommonJS form: the other one looks for its addon from the global `__dirname`, which is
+ * the program's in `node -e`, in a program from standard input, and in an evaluated worker.
+ */
+const loadUsearch = (): typeof Usearch => createRequire(import.meta.url)('usearch') as typeof Usearch;
 
 /**
  * Candidates kept while a vector is added, and while one is searched: like the 16 links of a node USearch's and hnswlib's
@@ -32,10 +39,11 @@ export interface VectorMatches {
 
 /** The vectors' graph. Ids are whole numbers below 2^31. */
 export class VectorIndex {
-  readonly #index: Index;
+  readonly #index: Usearch.Index;
   #nodes = 0;
 
   constructor(readonly width: number) {
+    const { Index, MetricKind, ScalarKind } = loadUsearch();
     this.#index = new Index({
       metric: MetricKind.IP,
       dimensions: width,

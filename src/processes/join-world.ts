@@ -1,4 +1,5 @@
 /** The processes that a launcher started this one with. */
+import { checkCall, count, optionsOf, variables } from '../check-options.js';
 import { getNumThreads, setNumThreads } from '../torch/index.js';
 import { placeFromEnvironment } from './place.js';
 import { World } from './world.js';
@@ -13,6 +14,8 @@ export interface JoinWorldOptions {
   env?: Readonly<Record<string, string | undefined>>;
 }
 
+const joinOptions = optionsOf<JoinWorldOptions>({}, { timeoutMs: count(1), env: variables });
+
 /**
  * Joins the processes that the environment names: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, or what srun
  * and mpirun set instead (docs/distributed.md). A process that was started by itself is a world of one.
@@ -26,6 +29,7 @@ export interface JoinWorldOptions {
  * await world.leave();
  */
 export async function joinWorld(options: JoinWorldOptions = {}): Promise<World> {
+  checkCall('joinWorld()', ['options', joinOptions, options]);
   const { timeoutMs = DEFAULT_TIMEOUT_MS, env } = options;
   const place = placeFromEnvironment(env);
   if (place === null) return World.alone();

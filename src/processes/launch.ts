@@ -6,6 +6,15 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { createServer } from 'node:net';
 import { hostname } from 'node:os';
 import { createInterface } from 'node:readline';
+import {
+  callback,
+  checkCall,
+  command,
+  count,
+  optionsOf,
+  signal as abortSignal,
+  variables,
+} from '../check-options.js';
 import { restartCount } from './place.js';
 import { isPaused } from './process-state.js';
 
@@ -62,6 +71,11 @@ export function freePort(): Promise<number> {
   });
 }
 
+const launchOptions = optionsOf<LaunchOptions>(
+  { command, processes: count(1), graceMs: count() },
+  { maxRestarts: count(), env: variables, signal: abortSignal, onNote: callback },
+);
+
 /**
  * Runs the processes to their end. Rank 0 has this process's terminal; of the others come only lines on stderr, named by
  * rank.
@@ -69,6 +83,7 @@ export function freePort(): Promise<number> {
  * @returns The process that ended badly because of itself, at the last attempt; null when all ended well.
  */
 export async function launch(options: LaunchOptions): Promise<Ended | null> {
+  checkCall('launch()', ['options', launchOptions, options]);
   const { maxRestarts = 0, onNote = () => undefined } = options;
   for (let attempt = 0; ; attempt++) {
     const bad = await runOnce(options, attempt, onNote);

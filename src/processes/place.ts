@@ -2,6 +2,7 @@
  * Which process of how many this one is: what a launcher says in the environment. Understood are torchrun, Kubeflow's
  * PyTorchJob and `dino train --nproc` (RANK, WORLD_SIZE, ...), Slurm's srun, Open MPI's and MPICH's or Intel's mpirun.
  */
+import { checkCall, variables } from '../check-options.js';
 import { ConfigError } from '../errors.js';
 
 export type Launcher = 'dino' | 'torchrun' | 'environment' | 'slurm' | 'openmpi' | 'pmi';
@@ -103,6 +104,7 @@ export function restartCount(env: Environment = process.env): number {
  * @throws ConfigError that names every variable which is missing or wrong.
  */
 export function placeFromEnvironment(env: Environment = process.env): Place | null {
+  checkCall('placeFromEnvironment()', ['env', variables, env]);
   const found = KINDS.find(({ rank, size }) => env[rank] !== undefined && env[size] !== undefined);
   if (found === undefined) return null;
   const problems: string[] = [];

@@ -10,6 +10,7 @@ import { createSocket } from 'node:dgram';
 import { hostname, networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DinoError, EngineError, ProcessError, ShapeError } from '../errors.js';
+import { callback, checkCall, text } from '../check-options.js';
 import { fromTypedArray, Heartbeat, ProcessGroup, Store, tensor, torchVersion } from '../torch/index.js';
 import { packageVersion } from '../version.js';
 import { type Place, restartCount } from './place.js';
@@ -128,6 +129,7 @@ export class World {
 
   /** Rank 0's value, for everybody: others don't make their own. JSON. */
   async shared<T>(what: string, make: () => T | Promise<T>): Promise<T> {
+    checkCall('shared()', ['what', text, what], ['make', callback, make]);
     if (this.#store === null) return make();
     const key = `shared/${this.#calls++}`;
     if (this.isFirst) {
@@ -140,11 +142,13 @@ export class World {
 
   /** What only the process that writes does; null for the others. */
   async onFirst<T>(make: () => T | Promise<T>): Promise<T | null> {
+    checkCall('onFirst()', ['make', callback, make]);
     return this.isFirst ? make() : null;
   }
 
   /** Waits until all have come here, for as long as all are alive. */
   async meet(what: string): Promise<void> {
+    checkCall('meet()', ['what', text, what]);
     if (this.#store === null) return;
     const name = `meet/${this.#calls++}`;
     const store = this.#store;
@@ -211,6 +215,7 @@ export class World {
    * @throws ProcessError, in place of what `work` threw, when another process is behind it.
    */
   async attempt<T>(rescue: () => Promise<boolean>, work: () => T | Promise<T>): Promise<T> {
+    checkCall('attempt()', ['rescue', callback, rescue], ['work', callback, work]);
     try {
       return await work();
     } catch (thrown) {

@@ -1,5 +1,6 @@
 /** The process of a studio beside a training; see beside.ts. */
 import type { FromStudio } from './beside.js';
+import { writeOpeningPage } from './invitation.js';
 import { startStudio } from './server.js';
 
 const tell = (message: FromStudio): void => {
@@ -9,8 +10,11 @@ const tell = (message: FromStudio): void => {
 for (const name of ['SIGINT', 'SIGHUP'] as const) process.on(name, () => undefined);
 process.on('disconnect', () => process.exit(0));
 try {
-  const { url } = await startStudio({ folders: process.argv.slice(2) });
-  tell({ url });
+  const [how, ...folders] = process.argv.slice(2);
+  const studio = await startStudio({ folders });
+  const warn = (line: string): void => void process.stderr.write(`warning: ${line}\n`);
+  const page = how === 'page' ? await writeOpeningPage(studio, warn).catch(() => null) : null;
+  tell({ url: studio.url, page: page?.file ?? null });
 } catch (error) {
   tell({ problem: (error as Error).message });
   process.disconnect();

@@ -7,7 +7,7 @@ import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 
 /** What the process of the studio tells. */
-export type FromStudio = { url: string } | { problem: string };
+export type FromStudio = { url: string; page: string | null } | { problem: string };
 
 /** Lower than normal: the training goes first, and what the studio does for a page waits a few milliseconds. */
 const NICENESS = 10;
@@ -15,9 +15,13 @@ const NICENESS = 10;
 export class StudioBeside {
   readonly #child: ChildProcess;
 
-  /** @param tell - Told the link, or why there is none. */
-  constructor(folders: readonly string[], tell: (told: FromStudio) => void) {
-    this.#child = fork(fileURLToPath(new URL('./beside-process.js', import.meta.url)), [...folders], {
+  /**
+   * @param tell - Told the link, or why there is none.
+   * @param opens - Also writes a page for a browser to be started with, see invitation.ts.
+   */
+  constructor(folders: readonly string[], tell: (told: FromStudio) => void, opens = false) {
+    const args = [opens ? 'page' : 'no-page', ...folders];
+    this.#child = fork(fileURLToPath(new URL('./beside-process.js', import.meta.url)), args, {
       execArgv: [],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       env: { ...process.env, NODE_TEST_CONTEXT: undefined },

@@ -7,6 +7,7 @@
  *   Origin, Sec-Fetch-Site   must be the studio's own: other pages' requests are refused, and those of forms in them.
  *   the token       32 random bytes in the link that the terminal prints; opening it sets a cookie, HttpOnly and
  *                   SameSite=Strict, that everything else asks for. A program may send `Authorization: Bearer TOKEN`.
+ *                   The browser that the command opens comes with a code that is good once in place of it, invitation.ts.
  *
  * Every reply forbids the page whatever is not from here (content-security policy), to be framed, and to be kept.
  */
@@ -14,6 +15,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import os from 'node:os';
 import type { Context, MiddlewareHandler } from 'hono';
 import { getCookie, setCookie } from 'hono/cookie';
+import type { OneTimeCodes } from './invitation.js';
 
 export const makeToken = (): string => randomBytes(32).toString('base64url');
 
@@ -75,6 +77,7 @@ export interface SecurityOptions {
   token: string;
   /** What the server listens on. */
   host: string;
+  codes: OneTimeCodes;
 }
 
 /** Cookies know no ports: two studios on one machine need two names. */
@@ -90,8 +93,24 @@ function refuse(context: Context, status: 401 | 403 | 421, message: string): Res
   return context.json({ error: { code: 'REFUSED', message } }, status);
 }
 
+/** Why an opening link is refused; null when it is good. */
+function refusal({ req }: Context, token: string, codes: OneTimeCodes): string | null {
+  const code = req.query('code');
+  if (code === undefined) {
+    return isEqual(req.query('token') ?? '', token)
+      ? null
+      : 'The token in this link is not that of the studio which runs now.';
+  }
+  return {
+    opened: null,
+    again: 'This link was good once, and has been used. Open the one that the terminal shows.',
+    late: 'This link was good for two minutes. Open the one that the terminal shows.',
+    unknown: 'This link is not of the studio which runs now. Open the one that the terminal shows.',
+  }[codes.use(code)];
+}
+
 /** The checks of this file, before everything else. */
-export function guard({ token, host }: SecurityOptions): MiddlewareHandler {
+export function guard({ token, host, codes }: SecurityOptions): MiddlewareHandler {
   const hosts = allowedHosts(host);
   const cookie = cookieName(token);
   return async (context, next) => {
@@ -108,9 +127,8 @@ export function guard({ token, host }: SecurityOptions): MiddlewareHandler {
     }
     // What the link opens: a person follows it from a terminal, a notebook or a mail, so from anywhere.
     if (req.path === '/open' && req.method === 'GET') {
-      if (!isEqual(req.query('token') ?? '', token)) {
-        return refuse(context, 401, 'The token in this link is not that of the studio which runs now.');
-      }
+      const why = refusal(context, token, codes);
+      if (why !== null) return refuse(context, 401, why);
       setCookie(context, cookie, token, { httpOnly: true, sameSite: 'Strict', path: '/' });
       // No redirect by status: followed from another site it would come without a SameSite=Strict cookie.
       return context.html(

@@ -10,28 +10,24 @@ import { fileURLToPath } from 'node:url';
 import { getRequestListener } from '@hono/node-server';
 import { serveStatic } from '@hono/node-server/serve-static';
 import { Hono } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
+import { z } from 'zod';
+import { checkCall, optionsOf, paths, text } from '../check-options.js';
 import { EngineError, DataError } from '../errors.js';
 import { packageVersion } from '../version.js';
 import { EventHub } from './event-hub.js';
 import { GivenFolders, StudioError } from './files.js';
 import { JobRunner } from './job-runner.js';
-import { UPLOAD_LIMIT } from './limits.js';
 import { allRoutes } from './routes/index.js';
 import { errorReply, type Studio } from './routes/route.js';
 import { RunWatcher } from './run-watcher.js';
-import { guard, makeToken } from './security.js';
+import { type CodeUse, OneTimeCodes } from './invitation.js';
+import { guard, makeToken, type SecurityOptions } from './security.js';
 import { Tasks } from './tasks.js';
 import { Pictures } from './thumbnails.js';
 
 /** Where a studio is looked for first; the next ones are tried when it is taken. */
 export const DEFAULT_PORT = 5170;
 const PORTS_TRIED = 50;
-
-/** A body that is no upload. Uploads have a limit of their own, UPLOAD_LIMIT. */
-const BODY_LIMIT = 256 * 1024;
-/** A question about an index: a lasso may hold a million rows. */
-const QUESTION_LIMIT = 8 * 2 ** 20;
 
 const pageFolder = fileURLToPath(new URL('../web', import.meta.url));
 
@@ -51,30 +47,20 @@ export interface RunningStudio {
   origin: string;
   port: number;
   token: string;
+  /**
+   * A link that opens the studio once, within two minutes: for a browser's command line, or a page, that others may read
+   * afterwards.
+   * @param told - Called whenever somebody comes with it, also the second time, when they are refused.
+   */
+  invite(told?: (use: CodeUse) => void): string;
   /** Ends the server and what it computes; trainings that it started go on. */
   close(): Promise<void>;
 }
 
-function buildApp(studio: Studio, token: string, host: string): Hono {
+function buildApp(studio: Studio, secrets: SecurityOptions): Hono {
   const app = new Hono();
   app.onError(errorReply);
-  app.use(guard({ token, host }));
-  const limited = (maxSize: number) =>
-    bodyLimit({
-      maxSize,
-      onError: () => {
-        throw new StudioError(
-          413,
-          `That is more than the ${Math.round(maxSize / 2 ** 10)} KiB that are taken here.`,
-        );
-      },
-    });
-  const [usual, question, upload] = [limited(BODY_LIMIT), limited(QUESTION_LIMIT), limited(UPLOAD_LIMIT)];
-  app.use((context, next) => {
-    const { path } = context.req;
-    const limit = path.startsWith('/api/upload/') ? upload : path === '/api/find/ask' ? question : usual;
-    return limit(context, next);
-  });
+  app.use(guard(secrets));
   for (const routes of allRoutes) routes(app, studio);
   app.all('/api/*', () => {
     throw new StudioError(404, 'There is no such thing in this studio.');
@@ -113,12 +99,18 @@ async function listen(server: Server, host: string, port: number | undefined): P
   );
 }
 
+const studioOptions = optionsOf<StudioOptions>(
+  {},
+  { folders: paths, port: z.int().min(0).max(65535), host: text },
+);
+
 /**
  * Starts a studio.
  *
  * @throws DataError when a folder is none or no port is free, EngineError when the page was not built.
  */
 export async function startStudio(options: StudioOptions = {}): Promise<RunningStudio> {
+  checkCall('startStudio()', ['options', studioOptions, options]);
   const { folders = ['.'], host = '127.0.0.1' } = options;
   if (!existsSync(path.join(pageFolder, 'index.html'))) {
     throw new EngineError(
@@ -138,7 +130,10 @@ export async function startStudio(options: StudioOptions = {}): Promise<RunningS
     pictures: new Pictures({ readBelow: given.real }),
   };
   const token = makeToken();
-  const listener = getRequestListener(buildApp(studio, token, host).fetch, { overrideGlobalObjects: false });
+  const codes = new OneTimeCodes();
+  const listener = getRequestListener(buildApp(studio, { token, host, codes }).fetch, {
+    overrideGlobalObjects: false,
+  });
   const server = createServer((request, response) => void listener(request, response));
   const port = await listen(server, host, options.port);
   // what listens everywhere is opened here
@@ -149,6 +144,7 @@ export async function startStudio(options: StudioOptions = {}): Promise<RunningS
     origin,
     port,
     token,
+    invite: (told) => `${origin}/open?code=${codes.issue(told)}`,
     async close() {
       studio.runs.close();
       studio.tasks.close();

@@ -10,7 +10,7 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
 import { writeFileWhole } from '../files/atomic-file.js';
-import { makeFolder, refuseLinks, removeWithin } from '../files/guarded.js';
+import { makeFolder, readGuarded, refuseLinks, removeWithin } from '../files/guarded.js';
 import { messageOf, printable } from '../printable.js';
 import { decodeImage, type ImageItems, PhiloxStream, Purpose } from '../data/index.js';
 import { DataError, DinoError } from '../errors.js';
@@ -19,7 +19,7 @@ import { classAttention, prepareImage, type PreparedImage } from '../explain/att
 import { type AttentiveBackbone, type Backbone, isAttentive } from '../models/index.js';
 import { inferenceMode, scope } from '../torch/index.js';
 import type { TrainSettings } from './settings.js';
-import { frameName, listWatched, watchPath, type WatchedImageFacts } from './film-folder.js';
+import { frameName, listWatched, MAX_WATCH_BYTES, watchPath, type WatchedImageFacts } from './film-folder.js';
 
 /** Images that `auto` picks. */
 const AUTO_IMAGES = 4;
@@ -123,8 +123,8 @@ export class AttentionFilm {
       removeLater(run, step);
       const pinned: Pinned[] = [];
       for (const { folder, picture, ...facts } of listWatched(run)) {
-        refuseLinks(run, picture);
-        const { data: image } = await decodeImage(picture); // (height, width, 3)
+        const png = readGuarded(picture, { within: run, maxBytes: MAX_WATCH_BYTES });
+        const { data: image } = await decodeImage(png); // (height, width, 3)
         if (image.length !== facts.width * facts.height * 3)
           throw new DataError(`${printable(picture)} is not ${facts.width} x ${facts.height} RGB pixels`);
         pinned.push({ folder, prepared: { ...facts, image } });

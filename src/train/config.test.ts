@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { ConfigError } from '../errors.js';
 import { checkSettings, readOverrides } from './config.js';
 import { decodedCacheBytes, flagOf, SETTING_NAMES, settingOf } from './settings.js';
-import { editDistance, nearestName } from './nearest.js';
+import { editDistance, nearestName } from '../nearest.js';
 import { PAPER, resolveSettings, type TrainFacts } from './presets.js';
 
 const cpu: TrainFacts = { device: 'cpu', cores: 2, memoryGiB: 16, images: 4000, width: 64, height: 64 };
@@ -90,7 +90,7 @@ describe('what is refused', () => {
     assert.match(text, /--out-dim is 0; expected at least 2/);
     assert.match(text, /--clip-grad is "NaN"; expected a number/);
     assert.match(text, /--batch-size is "many"; expected a number/);
-    assert.match(text, /--norm-last-layer is "maybe"; expected a boolean/);
+    assert.match(text, /--norm-last-layer is "maybe"; expected true or false/);
   });
 
   it('refuses NaN and infinity however they come', () => {
@@ -151,9 +151,13 @@ describe('what is refused', () => {
     assert.match(problemsOf(() => readOverrides({ flags: { localCropsScale: '0 0.4' } }))[0]!, /more than 0/);
     assert.match(
       problemsOf(() => readOverrides({ flags: { localCropsScale: '0.4' } }))[0]!,
-      /expected 2 numbers|list/,
+      /expected at least 2 entries|list/,
     );
     assert.match(problemsOf(() => readOverrides({ flags: { device: 'gpu' } }))[0]!, /cuda:N/);
+    assert.deepEqual(
+      problemsOf(() => readOverrides({ file: { watchImages: [] } })),
+      ['config file: watchImages is []; expected at least 1 entry'],
+    );
   });
 
   it('names every missing key of a set read back', () => {

@@ -3,8 +3,9 @@
  * it at once, with names as they were given and what was expected.
  */
 import { z } from 'zod';
+import { expectations, show } from '../check-options.js';
 import { ConfigError } from '../errors.js';
-import { didYouMean } from './nearest.js';
+import { didYouMean } from '../nearest.js';
 import {
   flagOf,
   hasPatchSize,
@@ -44,36 +45,9 @@ function readFlag(name: SettingName, raw: unknown): unknown {
   return kind === 'number' && typeof raw === 'string' ? number(raw) : raw;
 }
 
-const show = (value: unknown): string =>
-  typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
-
-/** What zod found wrong with one value, as "expected X" in plain words. */
-function expectation(issue: z.core.$ZodIssue): string {
-  const where = issue.path.length > 0 ? `entry ${Number(issue.path[0]) + 1}: ` : '';
-  if (issue.code === 'invalid_type') {
-    const words: Record<string, string> = {
-      int: 'a whole number',
-      tuple: 'a list of numbers',
-      array: 'a list',
-    };
-    return `${where}expected ${words[issue.expected] ?? `a ${issue.expected}`}`;
-  }
-  if (issue.code === 'too_small' || issue.code === 'too_big') {
-    const bound = String(issue.code === 'too_small' ? issue.minimum : issue.maximum);
-    if (issue.origin === 'array') return `${where}expected ${bound} numbers`;
-    if (issue.origin === 'string') return `${where}expected some text`;
-    const [open, closed] = issue.code === 'too_small' ? ['more than', 'at least'] : ['less than', 'at most'];
-    return `${where}expected ${issue.inclusive ? closed : open} ${bound}`;
-  }
-  if (issue.code === 'invalid_value') return `${where}expected one of ${issue.values.map(String).join(', ')}`;
-  return `${where}${issue.message}`;
-}
-
 /** Checks one value; returns its problem in words, or null. */
 export function checkSetting(name: SettingName, value: unknown): string | null {
-  const result = settingFields[name].safeParse(value);
-  if (result.success) return null;
-  return [...new Set(result.error.issues.map(expectation))].join('; ');
+  return expectations(settingFields[name], value).join('; ') || null;
 }
 
 /**

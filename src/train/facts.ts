@@ -1,6 +1,8 @@
 /** Looks at the images and the machine, for the preset `auto`. */
 import os from 'node:os';
 import { imageHeader, type ImageItem, type ImageItems, readImageFile } from '../data/index.js';
+import { pathsOrItems } from '../data/arguments.js';
+import { checkCall, count, finite, oneOf, optionsOf } from '../check-options.js';
 import { DataError } from '../errors.js';
 import { messageOf, printable } from '../printable.js';
 import type { MachineFacts, TrainFacts } from './presets.js';
@@ -20,8 +22,16 @@ export function usableMemory(): number {
   return limit > 0 && limit < os.totalmem() ? limit : os.totalmem();
 }
 
+const deviceKind = oneOf(['cpu', 'cuda', 'mps']);
+
+const machineSchema = optionsOf<MachineFacts>(
+  { device: deviceKind, cores: count(1), memoryGiB: finite.gt(0) },
+  { processes: count(1) },
+);
+
 /** Cores and memory that this process may use. */
 export function machineFacts(device: MachineFacts['device']): MachineFacts {
+  checkCall('machineFacts()', ['device', deviceKind, device]);
   return { device, cores: os.availableParallelism(), memoryGiB: usableMemory() / 2 ** 30 };
 }
 
@@ -34,6 +44,7 @@ export async function gatherFacts(
   images: readonly string[] | ImageItems,
   machine: MachineFacts,
 ): Promise<TrainFacts> {
+  checkCall('gatherFacts()', ['images', pathsOrItems, images], ['machine', machineSchema, machine]);
   if (images.length === 0) throw new DataError('no images to look at');
   const step = Math.max(1, images.length / SAMPLE);
   const sample: ImageItem[] = [];

@@ -9,6 +9,7 @@
 import { lstatSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
+import { checkCall, count, filePath } from '../check-options.js';
 import { DataError } from '../errors.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { messageOf, printable } from '../printable.js';
@@ -65,6 +66,7 @@ export const frameName = (step: number): string => `step-${String(step).padStart
  * the run's folder is left out.
  */
 export function listWatched(run: string): WatchedImage[] {
+  checkCall('listWatched()', ['run', filePath, run]);
   const root = watchPath(run);
   if (!(lstatSync(root, { throwIfNoEntry: false })?.isDirectory() ?? false)) return []; // none, or a link
   return readdirSync(root)
@@ -113,11 +115,14 @@ function readNpy(bytes: Buffer): { shape: number[]; values: Float32Array } | nul
   return { shape, values: new Float32Array(Uint8Array.from(bytes.subarray(start)).buffer) };
 }
 
+const watchedImage = z.looseObject({ folder: filePath, rows: count(1), columns: count(1) });
+
 /**
  * An image's attention after `step` steps.
  * @throws DataError when there is none, or the file is damaged.
  */
 export function readFrame(image: WatchedImage, step: number): FilmFrame {
+  checkCall('readFrame()', ['image', watchedImage, image], ['step', count(), step]);
   const file = path.join(image.folder, frameName(step));
   let bytes: Buffer;
   try {

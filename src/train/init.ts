@@ -2,6 +2,8 @@
  * Beginning with weights that are there: `--init` takes a backbone, or backbone and head, of any file that loadModel()
  * reads, for both student and teacher; the rest of the training is new.
  */
+import { checkCall, count, filePath, text, yesOrNo } from '../check-options.js';
+import { z } from 'zod';
 import type { MultiCropWrapper } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
 import type { Tensor } from '../torch/index.js';
@@ -43,12 +45,21 @@ export function settingsOfHead(
   };
 }
 
+/** Among other settings, as train() has them all. */
+const initSettings = z.looseObject({
+  init: filePath.optional(),
+  initCheckpointKey: text.optional(),
+  initWithHead: yesOrNo.optional(),
+  numHeads: count(1).optional(),
+});
+
 /**
  * What the weights of `--init` settle: architecture, patch size, the grid of the position embeddings, and with a head its
  * sizes.
  * @throws CheckpointError when they can't be read.
  */
 export function settingsOfInit(settings: InitSettings): Partial<TrainSettings> {
+  checkCall('settingsOfInit()', ['settings', initSettings, settings]);
   const { init, initCheckpointKey: checkpointKey, initWithHead = true, numHeads } = settings;
   if (init === undefined) return {};
   const { file, found, architecture } = openNetwork(init, { checkpointKey, numHeads });

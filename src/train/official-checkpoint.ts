@@ -3,6 +3,7 @@
  * with half precision fp16_scaler). It was written at the end of an epoch, so the run goes on with the next one; its
  * random generators are not in it. Settings are those of its `args`, where flags don't say otherwise.
  */
+import { checkCall, filePath } from '../check-options.js';
 import type { TrainingState } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
 import { noGrad, scope, tensor, type Tensor } from '../torch/index.js';
@@ -88,6 +89,7 @@ class OfficialCheckpoint implements Disposable {
  * @throws CheckpointError when it is none, or one of its settings is not possible here.
  */
 export function settingsOfCheckpoint(file: string): Partial<TrainSettings> {
+  checkCall('settingsOfCheckpoint()', ['file', filePath, file]);
   using checkpoint = new OfficialCheckpoint(file);
   const settings: Record<string, unknown> = {};
   const problems: string[] = [];

@@ -12,9 +12,9 @@ import {
   type PartialSettings,
   SETTING_NAMES,
   type SettingName,
-  trainSettingsSchema,
   type TrainSettings,
 } from './settings.js';
+import { checkSettings } from './config.js';
 import { usableMemory } from './facts.js';
 import { chooseDevice, choosePrecision } from './hardware.js';
 import { settingsOfInit } from './init.js';
@@ -125,7 +125,7 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
   const source = options.images ?? before?.images;
   if (wanted === undefined || source === undefined)
     throw new ConfigError('a new run needs both images and settings');
-  const given = trainSettingsSchema.parse(wanted);
+  const given = before === null ? checkSettings(wanted) : wanted;
   if ((options.backbone !== undefined) !== (given.arch === 'custom')) {
     throw new ConfigError(
       `arch is ${given.arch} and train() was given ${options.backbone === undefined ? 'no' : 'a'} builder: ` +

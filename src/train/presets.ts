@@ -8,6 +8,17 @@
  * temperature of 0.04 leaves the loss at ln K on a few thousand images; few outputs, a sharper teacher and a faster
  * teacher learn in minutes on two cores. From 100,000 images on a GPU upwards it is the paper's setting.
  */
+import {
+  anything,
+  being,
+  checkCall,
+  count,
+  finite,
+  oneOf,
+  optionsOf,
+  text,
+  words,
+} from '../check-options.js';
 import { ConfigError } from '../errors.js';
 import {
   checkSettings,
@@ -372,11 +383,40 @@ const WEIGHTS_SETTLE = [
   'headBottleneckDim',
 ] as const;
 
+const namedValues = being(
+  'an object of settings',
+  (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+);
+
+const resolveOptions = optionsOf<ResolveOptions>(
+  {},
+  {
+    file: anything, // told setting by setting
+    fileName: text,
+    flags: namedValues,
+    problems: words,
+    preset: oneOf(PRESETS),
+    facts: optionsOf<TrainFacts>(
+      {
+        device: oneOf(['cpu', 'cuda', 'mps']),
+        cores: count(1),
+        memoryGiB: finite.gt(0),
+        images: count(),
+        width: finite.gt(0),
+        height: finite.gt(0),
+      },
+      { processes: count(1) },
+    ),
+    weights: namedValues,
+  },
+);
+
 /**
  * The whole set of settings: flags over the file over the preset.
  * @throws ConfigError naming every problem at once.
  */
 export function resolveSettings(options: ResolveOptions = {}): Resolved {
+  checkCall('resolveSettings()', ['options', resolveOptions, options]);
   const preset = options.preset ?? 'auto';
   if (!PRESETS.includes(preset)) {
     throw new ConfigError([

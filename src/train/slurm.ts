@@ -7,10 +7,11 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, chmodSync, constants, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { ConfigError, DataError, EngineError } from '../errors.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { makeFolder } from '../files/guarded.js';
 import { printable } from '../printable.js';
+import { checkCall, count, filePath, being, optionsOf, text, words, command } from '../check-options.js';
+import { ConfigError, DataError, EngineError } from '../errors.js';
 
 export interface SlurmJob {
   /** Arguments of `dino train`, as typed. */
@@ -84,11 +85,25 @@ function problemsOf(job: SlurmJob): string[] {
   return problems;
 }
 
+const wordOrNone = text.nullable();
+
+const slurmJob = optionsOf<SlurmJob>(
+  {
+    ...{ train: words, run: filePath, command, folder: filePath, name: text },
+    ...{ nodes: count(1), gpus: count(), tasks: count(1), cpus: count(1) },
+    ...{ time: text, grace: count(), maxRestarts: count(), mem: wordOrNone },
+    ...{ partition: wordOrNone, account: wordOrNone, qos: wordOrNone, constraint: wordOrNone },
+    ...{ comment: wordOrNone, sbatch: words, setup: words },
+  },
+  {},
+);
+
 /**
  * The text of the job's script.
  * @throws ConfigError with all that is wrong.
  */
 export function slurmScript(job: SlurmJob): string {
+  checkCall('slurmScript()', ['job', slurmJob, job]);
   const problems = problemsOf(job);
   if (problems.length > 0) throw new ConfigError(problems);
   const optional = (['mem', 'partition', 'account', 'qos', 'constraint', 'comment'] as const).flatMap(
@@ -178,6 +193,8 @@ export interface SubmittedJob {
   job: string | null;
 }
 
+const submitting = being("true, false or 'auto'", (value) => typeof value === 'boolean' || value === 'auto');
+
 /**
  * Writes the script, and submits it.
  *
@@ -190,6 +207,12 @@ export function submitSlurmJob(
   script: string,
   submit: boolean | 'auto' = 'auto',
 ): SubmittedJob {
+  checkCall(
+    'submitSlurmJob()',
+    ['job', slurmJob, job],
+    ['script', filePath, script],
+    ['submit', submitting, submit],
+  );
   const text = slurmScript(job);
   const run = path.resolve(job.folder, job.run);
   makeFolder(run, { within: run });

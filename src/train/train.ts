@@ -5,6 +5,18 @@
  */
 import { availableParallelism } from 'node:os';
 import { setImmediate as eventLoopTurn } from 'node:timers/promises';
+import { checkSettings } from './config.js';
+import { imagesOrList } from '../data/arguments.js';
+import {
+  anything,
+  callback,
+  checkCall,
+  filePath,
+  instanceOf,
+  optionsOf,
+  signal as abortSignal,
+  yesOrNo,
+} from '../check-options.js';
 import {
   type ImageItems,
   MultiCropLoader,
@@ -84,6 +96,19 @@ export interface TrainOptions {
   onEvent?: (event: TrainEvent) => void;
 }
 
+const trainOptions = optionsOf<TrainOptions>(
+  { output: filePath },
+  {
+    images: imagesOrList,
+    settings: anything, // told setting by setting
+    backbone: callback,
+    resume: yesOrNo,
+    world: instanceOf(World, 'a world, from joinWorld()'),
+    signal: abortSignal,
+    onEvent: callback,
+  },
+);
+
 /**
  * Trains a model with DINO.
  *
@@ -94,6 +119,8 @@ export interface TrainOptions {
  *   meanwhile; the signal's reason when it is aborted while the folder is waited for.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
+  checkCall('train()', ['options', trainOptions, options]);
+  if (options.settings !== undefined) checkSettings(options.settings);
   const { output, signal, resume = false } = options;
   const emit = options.onEvent ?? (() => undefined);
   const world = options.world ?? World.alone();

@@ -1,6 +1,7 @@
 /** What `dino info` tells of a run, a checkpoint or a weights file; reads headers and small files only. */
 import { printable } from '../printable.js';
 import { lastLine, metricsPath, readRunConfig } from '../train/run-folder.js';
+import { checkCall, filePath, optionsOf, text } from '../check-options.js';
 import type { Architecture } from './architecture.js';
 import { openNetwork } from './network.js';
 
@@ -37,11 +38,14 @@ export interface WeightsDescription {
 
 const count = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
+const describeOptions = optionsOf<{ checkpointKey?: string }>({}, { checkpointKey: text });
+
 /** @throws CheckpointError when there are no weights, or not of a backbone that is known. */
 export function describeWeights(
   weights: string,
   options: { checkpointKey?: string } = {},
 ): WeightsDescription {
+  checkCall('describeWeights()', ['weights', filePath, weights], ['options', describeOptions, options]);
   const key = options.checkpointKey ?? 'teacher';
   const { located, file, found, architecture } = openNetwork(weights, { checkpointKey: key });
   file[Symbol.dispose]();

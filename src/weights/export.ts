@@ -1,5 +1,6 @@
 /** Weights out: the backbone, or backbone and head, as one file for other programs. */
 import path from 'node:path';
+import { checkCall, count, filePath, oneOf, optionsOf, text, yesOrNo } from '../check-options.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { buildBackbone, VisionTransformer } from '../models/index.js';
 import { noGrad, scope, type Tensor } from '../torch/index.js';
@@ -31,6 +32,11 @@ export interface ExportWeightsResult {
   architecture: Architecture;
 }
 
+const exportOptions = optionsOf<ExportWeightsOptions>(
+  { format: oneOf(['safetensors', 'pth']), output: filePath },
+  { checkpointKey: text, withHead: yesOrNo, imageSize: count(1), numHeads: count(1) },
+);
+
 /**
  * Writes weights under the reference's names. A backbone alone loads with `strict=True` into the reference's own model.
  *
@@ -38,6 +44,7 @@ export interface ExportWeightsResult {
  *   file can't be written; a file that was there is untouched then.
  */
 export function exportWeights(weights: string, options: ExportWeightsOptions): ExportWeightsResult {
+  checkCall('exportWeights()', ['weights', filePath, weights], ['options', exportOptions, options]);
   const { format, output, withHead = false, imageSize } = options;
   const network = readNetwork(weights, { ...options, withHead });
   const { architecture, located, backbone: state, head } = network;

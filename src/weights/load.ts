@@ -1,4 +1,6 @@
 /** Trained weights as a model that is ready for use. */
+import { callback, checkCall, count, filePath, optionsOf, text } from '../check-options.js';
+import type { EncodedImage } from '../data/index.js';
 import { CheckpointError } from '../errors.js';
 import type { AttentionOptions, AttentionResult } from '../explain/attention.js';
 import type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from '../eval/embed.js';
@@ -33,7 +35,10 @@ export class Model implements Disposable {
     return this.architecture.embedDim;
   }
 
-  /** Features of many images at once; see embed() in src/eval/embed.ts. */
+  /**
+   * Features of images: of a folder or a list file, of the bytes of one image, of a list of paths and bytes, or of what
+   * listImages() gave; see embed() in src/eval/embed.ts.
+   */
   async embed(images: ImageSource, options: EmbedOptions = {}): Promise<Embeddings> {
     const { embed } = await import('../eval/embed.js');
     return embed(this, images, options);
@@ -45,8 +50,8 @@ export class Model implements Disposable {
     yield* embedBatches(this, images, options);
   }
 
-  /** Attention of the last block's class token over an image; see src/explain/attention.ts. */
-  async attention(image: string | Uint8Array, options: AttentionOptions = {}): Promise<AttentionResult> {
+  /** Attention of the last block's class token over an image, a path or the bytes of a file; see src/explain/attention.ts. */
+  async attention(image: EncodedImage, options: AttentionOptions = {}): Promise<AttentionResult> {
     const { attention } = await import('../explain/attention.js');
     return attention(this, image, options);
   }
@@ -59,6 +64,11 @@ export class Model implements Disposable {
   }
 }
 
+const loadOptions = optionsOf<LoadModelOptions>(
+  {},
+  { checkpointKey: text, device: text, numHeads: count(1), backbone: callback },
+);
+
 /**
  * Loads WEIGHTS: a run folder, a checkpoint folder, a .safetensors file, a PyTorch file (.pth; official backbones and full
  * checkpoints, timm's), or a folder of Hugging Face's. The architecture is read off the tensors' shapes.
@@ -67,6 +77,7 @@ export class Model implements Disposable {
  *   tensor is named. EngineError when the device is not there.
  */
 export function loadModel(weights: string, options: LoadModelOptions = {}): Model {
+  checkCall('loadModel()', ['weights', filePath, weights], ['options', loadOptions, options]);
   const device = options.device ?? 'auto';
   if (device !== 'auto') assertDevice(device);
   const { backbone: factory, ...which } = options;

@@ -5,6 +5,7 @@
  * memory than the limits below allow: what copies is counted, and what comes out has no cycles, is not nested deeply,
  * and stays small when each shared part is written out.
  */
+import { being, callback, checkCall, instanceOf, optionsOf, text } from '../check-options.js';
 import { CheckpointError } from '../errors.js';
 import { checkValue } from './pickle-check.js';
 import {
@@ -32,6 +33,12 @@ export interface PickleOptions {
   persistent?: (id: unknown, budget: Budget) => unknown;
 }
 
+const pickled = being('a Uint8Array', (value) => value instanceof Uint8Array);
+const pickleOptions = optionsOf<PickleOptions>(
+  {},
+  { globals: instanceOf(Map, 'a Map of what addGlobal() makes'), persistent: callback },
+);
+
 /**
  * Reads one pickle. What comes out: null, booleans, numbers (bigint beyond 2^53), strings, Uint8Array for bytes, arrays for
  * lists, frozen arrays for tuples, Map for dicts, Set, PickleNamespace, NumpyArray, and what `options` add. Text of
@@ -41,6 +48,12 @@ export interface PickleOptions {
  * @throws CheckpointError when it names or calls anything but plain data, is damaged, or takes too much memory.
  */
 export function readPickle(bytes: Uint8Array, where: string, options: PickleOptions = {}): unknown {
+  checkCall(
+    'readPickle()',
+    ['bytes', pickled, bytes],
+    ['where', text, where],
+    ['options', pickleOptions, options],
+  );
   return readPickleAt(bytes, 0, where, options).value;
 }
 

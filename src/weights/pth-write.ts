@@ -2,6 +2,7 @@
  * PyTorch files in the zip format (torch/serialization.py _save), of plain values and tensors, that `torch.load` takes with
  * weights_only=True: the pickle names nothing but the classes that this allows.
  */
+import { being, checkCall, filePath } from '../check-options.js';
 import { CheckpointError } from '../errors.js';
 import { elementSize, scope, Tensor, type DType } from '../torch/index.js';
 import { writeWhole } from '../files/atomic-file.js';
@@ -27,6 +28,14 @@ const FOLDER = 'archive';
 /** Format of PyTorch's archives (caffe2/serialize/versions.h), in use since 1.6. */
 const VERSION = '3\n';
 
+const isPthValue = (value: unknown): boolean => {
+  if (value === null || ['boolean', 'number', 'string'].includes(typeof value)) return true;
+  if (value instanceof Map)
+    return [...value].every(([key, entry]) => typeof key === 'string' && isPthValue(entry));
+  return value instanceof Tensor || (Array.isArray(value) && value.every(isPthValue));
+};
+const pthValue = being('null, booleans, numbers, text, tensors, and lists and Maps of them', isPthValue);
+
 /**
  * Writes what `torch.load(file, weights_only=True)` gives back: dicts, lists, numbers, text and tensors (from any device,
  * contiguous in the file).
@@ -34,6 +43,7 @@ const VERSION = '3\n';
  * @throws CheckpointError when the file can't be written, or gets larger than 4 GiB.
  */
 export function writePth(file: string, value: PthValue): void {
+  checkCall('writePth()', ['file', filePath, file], ['value', pthValue, value]);
   const tensors: Tensor[] = [];
   const pickle = new PickleWriter((tensor) => tensors.push(tensor) - 1).write(value);
   writeWhole(

@@ -4,6 +4,7 @@
  * (src/weights/pickle.ts); a tensor is a description until it is asked for, so that the teacher of a full checkpoint
  * costs no more than the teacher.
  */
+import { checkCall, filePath, instanceOf } from '../check-options.js';
 import { CheckpointError } from '../errors.js';
 import { elementSize, fromTypedArray, isDType, scope, type Tensor } from '../torch/index.js';
 import { FileBytes } from '../files/file-bytes.js';
@@ -90,6 +91,7 @@ export class PthFile implements Disposable {
    * @throws CheckpointError when it is no torch file, not whole, or its pickle asks for anything but data.
    */
   constructor(readonly file: string) {
+    checkCall('PthFile()', ['file', filePath, file]);
     this.#source = new FileBytes(file);
     try {
       const start = this.#source.read(0, Math.min(4, this.#source.size));
@@ -108,6 +110,7 @@ export class PthFile implements Disposable {
    * @throws CheckpointError when its dtype is one that the engine doesn't have, or its storage is damaged.
    */
   tensor(description: PthTensor): Tensor {
+    checkCall('tensor()', ['description', instanceOf(PthTensor, 'a PthTensor of this file'), description]);
     const { dtype, shape, strides, offset, storage, numel } = description;
     if (!isDType(dtype)) {
       throw new CheckpointError(

@@ -4,8 +4,9 @@
  * file of unknown origin can do no harm: every offset is checked before a byte is used, as the Rust implementation
  * does (no holes, no overlap, nothing beyond the end). Tensors read are views of the file's one buffer, no copies.
  */
+import { being, checkCall, filePath } from '../check-options.js';
 import { CheckpointError } from '../errors.js';
-import { elementSize, fromTypedArray, noGrad, scope, type DType, type Tensor } from '../torch/index.js';
+import { elementSize, fromTypedArray, noGrad, scope, type DType, Tensor } from '../torch/index.js';
 import { FileBytes } from '../files/file-bytes.js';
 import { typedView } from './typed-view.js';
 import { writeWhole } from '../files/atomic-file.js';
@@ -124,7 +125,8 @@ function readHeader(source: FileBytes): SafetensorsHeader & { dataBytes: number 
  * @throws CheckpointError for a file that is not whole or not of this format.
  */
 export function readSafetensorsHeader(source: string | FileBytes, within?: string): SafetensorsHeader {
-  if (typeof source === 'string') {
+  if (!(source instanceof FileBytes)) {
+    checkCall('readSafetensorsHeader()', ['source', filePath, source]);
     using opened = new FileBytes(source, within);
     return readSafetensorsHeader(opened);
   }
@@ -144,6 +146,7 @@ export interface SafetensorsFile {
  * @throws CheckpointError for a file that is not whole or not of this format; nothing of it is used then.
  */
 export function readSafetensors(file: string, within?: string): SafetensorsFile {
+  checkCall('readSafetensors()', ['file', filePath, file]);
   using source = new FileBytes(file, within);
   const { entries, metadata, dataStart, dataBytes } = readHeader(source);
   const { buffer } = source.read(dataStart, dataBytes);
@@ -202,6 +205,19 @@ export function filePrefix(header: ReadonlyMap<string, unknown>): Buffer {
   return Buffer.concat([length, text]);
 }
 
+const isPlain = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
+
+const namedTensors = being('a Map or an object of tensors by name', (value) => {
+  if (value instanceof Map)
+    return [...value].every(([name, tensor]) => typeof name === 'string' && tensor instanceof Tensor);
+  return isPlain(value) && Object.values(value).every((tensor) => tensor instanceof Tensor);
+});
+const namedTexts = being(
+  'an object of texts by name',
+  (value) => isPlain(value) && Object.values(value).every((text) => typeof text === 'string'),
+);
+
 /**
  * Writes tensors from any device to one file: beside first, flushed, then renamed, so that `file` is whole or absent.
  *
@@ -214,6 +230,12 @@ export function writeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
   within?: string,
 ): void {
+  checkCall(
+    'writeSafetensors()',
+    ['file', filePath, file],
+    ['tensors', namedTensors, tensors],
+    ['metadata', namedTexts, metadata],
+  );
   const { prefix, list } = layOut(tensors, metadata);
   writeWhole(
     file,

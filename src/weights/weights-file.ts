@@ -3,6 +3,7 @@
  * than one network (a full checkpoint of the reference's main_dino.py) it is the one asked for.
  */
 import { statSync } from 'node:fs';
+import { checkCall, filePath, text } from '../check-options.js';
 import { CheckpointError } from '../errors.js';
 import type { Tensor } from '../torch/index.js';
 import { PickleNamespace, show } from './pickle-values.js';
@@ -40,6 +41,7 @@ const WRAPPERS = ['state_dict', 'model', 'model_state_dict'];
  * @throws CheckpointError when it can't be read, or holds no tensors by name.
  */
 export function openWeights(file: string, key: string, within?: string): WeightsFile {
+  checkCall('openWeights()', ['file', filePath, file], ['key', text, key]);
   if (file.endsWith('.safetensors')) return checkNames(openSafetensors(file, within));
   const pth = new PthFile(file);
   try {

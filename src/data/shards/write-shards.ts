@@ -8,6 +8,15 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { type FileHandle, open, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import { imagesOrList } from '../arguments.js';
+import {
+  callback,
+  checkCall,
+  count,
+  filePath,
+  optionsOf,
+  signal as abortSignal,
+} from '../../check-options.js';
 import { writeFileWhole } from '../../files/atomic-file.js';
 import { readGuarded } from '../../files/guarded.js';
 import { ConfigError, DataError } from '../../errors.js';
@@ -201,6 +210,18 @@ function sampleMembers(
 
 const bytesOf = (parts: readonly Buffer[]): number => parts.reduce((sum, part) => sum + part.length, 0);
 
+const writeOptions = optionsOf<WriteShardsOptions>(
+  { output: filePath },
+  {
+    shardSize: count(),
+    shuffle: count(),
+    signal: abortSignal,
+    onImage: callback,
+    onProgress: callback,
+    mayRead: callback,
+  },
+);
+
 /**
  * Writes the images of a source into tar shards, their description (dino-shards.json) and their index.
  * @throws DataError for images that can't be listed, or a folder that can't be used; ConfigError for a size that is none;
@@ -210,10 +231,14 @@ export async function writeShards(
   source: string | ImageList,
   options: WriteShardsOptions,
 ): Promise<WriteShardsResult> {
+  checkCall('writeShards()', ['source', imagesOrList, source], ['options', writeOptions, options]);
   const { output, shardSize = DEFAULT_SHARD_SIZE, shuffle, signal } = options;
   if (!(Number.isSafeInteger(shardSize) && shardSize >= 10_000))
     throw new ConfigError(`shardSize is ${shardSize}; expected at least 10000 bytes`);
-  const list = typeof source === 'string' ? await listImages(source, options) : source;
+  const list =
+    typeof source === 'string'
+      ? await listImages(source, { onProgress: options.onProgress, mayRead: options.mayRead })
+      : source;
   const images = PackedImages.from(list.items);
   const plan = { fingerprint: list.fingerprint, shardSize, shuffle: shuffle ?? null };
   const journal = openJournal(output, plan);

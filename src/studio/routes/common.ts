@@ -7,7 +7,7 @@ import { IMAGE_EXTENSIONS } from '../../data/image-extensions.js';
 import { isRunFolder } from '../../train/run-folder.js';
 import type { FolderEntry, FolderListing, StudioEvent } from '../api.js';
 import type { GivenFolders } from '../files.js';
-import { type Routes, route } from './route.js';
+import { parse, queryNumber, type Routes, route } from './route.js';
 
 /** Images of one folder that are listed. */
 const IMAGES_LISTED = 1000;
@@ -86,10 +86,10 @@ export const common: Routes = (app, studio) => {
   /** A picture of at most `size` pixels, written anew: what a file claims to be never reaches the browser. */
   const pictureQuery = z.object({
     path: z.string().min(1).max(4096),
-    size: z.coerce.number().int().min(16).max(2048).default(256),
+    size: queryNumber(z.int().min(16).max(2048)).default(256),
   });
   app.get('/api/picture', async (context) => {
-    const query = pictureQuery.parse(context.req.query());
+    const query = parse(pictureQuery, context.req.query(), 'query');
     const file = await folders.file(query.path);
     const bytes = await pictures.thumbnail(file, query.size, context.req.raw.signal);
     // the same file may change: asked for again each time, but kept while the page is open

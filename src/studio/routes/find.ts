@@ -11,7 +11,8 @@ import { locateWeights } from '../../weights/locate.js';
 import type { FindAnswer, FindAsk, LabelGroup } from '../api.js';
 import type { Jobs } from '../jobs/index.js';
 import { type GivenFolders, StudioError } from '../files.js';
-import { type Routes, route, type Studio } from './route.js';
+import { QUESTION_LIMIT, UPLOAD_LIMIT } from '../limits.js';
+import { bodyBytes, parse, queryNumber, type Routes, route, type Studio } from './route.js';
 
 /** What is sent as JSON: all but the map. */
 function answerOf(answer: Jobs['find']['output']): FindAnswer {
@@ -155,7 +156,7 @@ export const find: Routes = (app, studio) => {
   route(
     app,
     'POST /api/find/ask',
-    { body: z.object({ index: name, ask: askSchema }) },
+    { body: z.object({ index: name, ask: askSchema }), limit: QUESTION_LIMIT },
     async ({ body, signal }) => {
       const index = await indexFolder(studio, body.index);
       const { ask } = body;
@@ -169,22 +170,27 @@ export const find: Routes = (app, studio) => {
     },
   );
 
+  const uploadQuery = z.object({
+    index: name,
+    region: z
+      .string()
+      .transform((text) => text.split(',').map((part) => (part.trim() === '' ? NaN : Number(part))))
+      .pipe(region)
+      .optional(),
+    top: queryNumber(z.int().min(1).max(1000)),
+  });
   app.post('/api/upload/find', async (context) => {
-    const query = z
-      .object({ index: name, region: z.string().optional(), top: z.coerce.number().int().min(1).max(1000) })
-      .safeParse(context.req.query());
-    if (!query.success) throw new StudioError(400, z.prettifyError(query.error));
-    const index = await indexFolder(studio, query.data.index);
-    const upload = new Uint8Array(await context.req.arrayBuffer());
+    const query = parse(uploadQuery, context.req.query(), 'query');
+    const upload = await bodyBytes(context, UPLOAD_LIMIT);
+    const index = await indexFolder(studio, query.index);
     await pictures.size(upload, context.req.raw.signal); // before it is handed on
-    const parsed = region.safeParse(query.data.region?.split(',').map(Number));
     const answer = await jobs.run(
       'find',
       {
         index,
         ask: {
-          ...{ kind: 'search', plus: [], minus: [], top: query.data.top, upload },
-          ...(parsed.success ? { region: parsed.data } : {}),
+          ...{ kind: 'search', plus: [], minus: [], top: query.top, upload },
+          ...(query.region === undefined ? {} : { region: query.region }),
         },
       },
       { signal: context.req.raw.signal },

@@ -5,9 +5,10 @@ import { z } from 'zod';
 import { checkpointsPath, listCheckpoints } from '../../train/checkpoint-files.js';
 import { locateWeights } from '../../weights/locate.js';
 import type { LookFacts, LookModel } from '../api.js';
+import { UPLOAD_LIMIT } from '../limits.js';
 import { packArrays } from '../packed.js';
 import { keepUpload, uploadOf } from '../uploads.js';
-import { type Routes, route, type Studio } from './route.js';
+import { bodyBytes, type Routes, route, type Studio } from './route.js';
 
 /** Attention's memory grows with their square; the reference's largest picture (480, patches of 8) has 3,600. */
 const MAX_PATCHES = 4096;
@@ -72,7 +73,7 @@ export const look: Routes = (app, studio) => {
   route(app, 'GET /api/look/models', {}, () => modelsOf(studio));
 
   app.post('/api/upload/look', async (context) => {
-    const bytes = new Uint8Array(await context.req.arrayBuffer());
+    const bytes = await bodyBytes(context, UPLOAD_LIMIT);
     return context.json(await keepUpload(pictures, bytes, context.req.raw.signal));
   });
 

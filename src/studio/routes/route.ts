@@ -2,11 +2,13 @@
 import type { Context, Hono } from 'hono';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { z } from 'zod';
+import { problemsOf } from '../../check-options.js';
 import { ConfigError, DinoError } from '../../errors.js';
 import { stackText } from '../../printable.js';
 import type { ApiError, BodyOf, ParamsOf, QueryOf, ReplyOf, RouteName } from '../api.js';
 import type { EventHub } from '../event-hub.js';
 import { type GivenFolders, StudioError } from '../files.js';
+import { BODY_LIMIT } from '../limits.js';
 import type { JobRunner } from '../job-runner.js';
 import type { RunWatcher } from '../run-watcher.js';
 import type { Tasks } from '../tasks.js';
@@ -38,7 +40,10 @@ export interface RouteInput<K extends RouteName> {
 export type RouteSchemas<K extends RouteName> = ([QueryOf<K>] extends [undefined]
   ? object
   : { query: z.ZodType<QueryOf<K>> }) &
-  ([BodyOf<K>] extends [undefined] ? object : { body: z.ZodType<BodyOf<K>> });
+  ([BodyOf<K>] extends [undefined] ? object : { body: z.ZodType<BodyOf<K>> }) & {
+    /** The most bytes of a body; default BODY_LIMIT. */
+    limit?: number;
+  };
 
 /** Adds a route of the table. What the handler throws becomes an ApiError, see `errorReply`. */
 export function route<K extends RouteName>(
@@ -49,11 +54,13 @@ export function route<K extends RouteName>(
 ): void {
   const [method, path] = name.split(' ') as [string, string];
   const { query, body } = schemas as { query?: z.ZodType; body?: z.ZodType };
+  const { limit = BODY_LIMIT } = schemas;
   app.on(method, path, async (context) => {
+    const bytes = method === 'POST' ? await bodyBytes(context, limit) : new Uint8Array(0);
     const reply: unknown = await handler({
       params: context.req.param(),
       query: query && parse(query, context.req.query(), 'query'),
-      body: body && parse(body, await jsonBody(context), 'body'),
+      body: body && parse(body, jsonOf(context, bytes), 'body'),
       signal: context.req.raw.signal,
     } as RouteInput<K>);
     return reply instanceof Uint8Array
@@ -62,20 +69,50 @@ export function route<K extends RouteName>(
   });
 }
 
-async function jsonBody(context: Context): Promise<unknown> {
+/**
+ * A body's bytes, whether its length is told or it comes in pieces without an end in sight.
+ * @throws StudioError 413 as soon as they are more than `limit`.
+ */
+export async function bodyBytes(context: Context, limit: number): Promise<Uint8Array> {
+  const tooMuch = (): StudioError =>
+    new StudioError(413, `That is more than the ${Math.round(limit / 2 ** 10)} KiB that are taken here.`);
+  if (Number(context.req.header('content-length') ?? 0) > limit) throw tooMuch();
+  const { body } = context.req.raw;
+  if (body === null) return new Uint8Array(0);
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of body as AsyncIterable<Uint8Array>) {
+    length += chunk.length;
+    if (length > limit) throw tooMuch();
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** @throws StudioError 400 for what is not JSON, 415 for what does not say that it is. */
+function jsonOf(context: Context, bytes: Uint8Array): unknown {
   // a form of another page could send text/plain, never this without asking first
   if (!/^application\/json\b/.test(context.req.header('content-type') ?? ''))
     throw new StudioError(415, 'expected application/json');
   try {
-    return await context.req.json();
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch {
     throw new StudioError(400, 'the body is not JSON');
   }
 }
 
-function parse<T>(schema: z.ZodType<T>, value: unknown, where: string): T {
+/** A number in a query: digits, and nothing else that a program might take for one. */
+export const queryNumber = (check: z.ZodType<number, number> = z.number()): z.ZodType<number> =>
+  z
+    .string()
+    .regex(/^-?\d+(\.\d+)?(e[+-]?\d+)?$/i, 'expected a number')
+    .transform(Number)
+    .pipe(check);
+
+/** What a route was asked. @throws StudioError 400 that says of each part what was expected. */
+export function parse<T>(schema: z.ZodType<T>, value: unknown, where: 'query' | 'body'): T {
   const parsed = schema.safeParse(value);
-  if (!parsed.success) throw new StudioError(400, `${where}: ${z.prettifyError(parsed.error)}`);
+  if (!parsed.success) throw new StudioError(400, problemsOf(where, schema, value).join('\n'));
   return parsed.data;
 }
 

@@ -3,16 +3,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { detailsMarkOf, detailsOf } from '../run-details.js';
 import { readSeries } from '../series.js';
-import { type Routes, route } from './route.js';
+import { queryNumber, type Routes, route } from './route.js';
 
 /** A long file is drawn as far as it is read: an answer waits this long for all of it, and events tell of the rest. */
 const PATIENCE_MS = 300;
 
 const seriesQuery = z.object({
   axis: z.enum(['step', 'time']),
-  from: z.coerce.number().optional(),
-  to: z.coerce.number().optional(),
-  width: z.coerce.number().int().min(10).max(5000),
+  from: queryNumber().optional(),
+  to: queryNumber().optional(),
+  width: queryNumber(z.int().min(10).max(5000)),
   columns: z.string().max(2000),
 });
 

@@ -3,6 +3,8 @@
  * one: nothing is downloaded).
  */
 import type * as Runtime from 'onnxruntime-node';
+import { modelArgument } from '../../models/model-argument.js';
+import { being, checkCall, count, filePath, optionsOf, yesOrNo } from '../../check-options.js';
 import { CheckpointError } from '../../errors.js';
 import { type Backbone, isAttentive, VisionTransformer } from '../../models/index.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor } from '../../torch/index.js';
@@ -61,6 +63,19 @@ export function wavyImages(batch: number, height: number, width: number): Float3
   return values;
 }
 
+const checkOptions = optionsOf<Parameters<typeof checkOnnx>[2]>(
+  {
+    imageSize: being(
+      '[height, width] in pixels',
+      (value) =>
+        Array.isArray(value) &&
+        value.length === 2 &&
+        value.every((side) => Number.isInteger(side) && side > 0),
+    ),
+  },
+  { batch: count(1), isExact: yesOrNo },
+);
+
 /**
  * Runs an ONNX file in onnxruntime on made-up images and compares each output with ours.
  *
@@ -78,6 +93,12 @@ export async function checkOnnx(
     isExact?: boolean;
   },
 ): Promise<OnnxCheck | null> {
+  checkCall(
+    'checkOnnx()',
+    modelArgument(model),
+    ['file', filePath, file],
+    ['options', checkOptions, options],
+  );
   let runtime: typeof Runtime;
   try {
     runtime = await import('onnxruntime-node');
@@ -88,7 +109,13 @@ export async function checkOnnx(
   const { imageSize, batch = 2, isExact = true } = options;
   const shape = [batch, 3, ...imageSize];
   const pixels = wavyImages(batch, ...(imageSize as [number, number]));
-  const session = await runtime.InferenceSession.create(file, { logSeverityLevel: 3 });
+  const session = await runtime.InferenceSession.create(file, { logSeverityLevel: 3 }).catch(
+    (error: unknown) => {
+      throw new CheckpointError(`${file} can't be opened by onnxruntime: ${(error as Error).message}`, {
+        cause: error,
+      });
+    },
+  );
   try {
     const results = await session.run({ pixel_values: new runtime.Tensor('float32', pixels, shape) });
     const differences: Record<string, number> = {};

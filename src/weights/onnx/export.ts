@@ -4,6 +4,8 @@
  */
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
+import { modelArgument } from '../../models/model-argument.js';
+import { checkCall, filePath, optionsOf, pixels, yesOrNo } from '../../check-options.js';
 import { defaultEvalSizes } from '../../eval/features.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
 import { type Backbone, IMAGENET_MEAN, IMAGENET_STD, VisionTransformer } from '../../models/index.js';
@@ -139,6 +141,11 @@ const shapes = (values: OnnxModel['graph']['input']): Record<string, (number | s
     ]),
   );
 
+const onnxOptions = optionsOf<OnnxOptions>(
+  {},
+  { imageSize: pixels, dynamicSize: yesOrNo, attention: yesOrNo },
+);
+
 /**
  * Writes a model as an ONNX file with outputs `class_token` (B, D), `patch_tokens` (B, N, D) and, when asked for,
  * `attention` (B, heads, 1 + N, 1 + N); of a ResNet or XCiT `feature` (B, D) alone. The file is whole or not there.
@@ -146,6 +153,12 @@ const shapes = (values: OnnxModel['graph']['input']): Record<string, (number | s
  * @throws ConfigError for a size that can't be, CheckpointError when the file can't be written.
  */
 export function exportOnnx(model: Model, file: string, options: OnnxOptions = {}): OnnxExport {
+  checkCall(
+    'exportOnnx()',
+    modelArgument(model),
+    ['file', filePath, file],
+    ['options', onnxOptions, options],
+  );
   const size = onnxSize(model, options);
   const outputs = {
     classToken: 'class_token',

@@ -8,6 +8,8 @@
  */
 import { rmSync } from 'node:fs';
 import path from 'node:path';
+import { modelArgument } from '../../models/model-argument.js';
+import { checkCall, count, filePath, optionsOf, yesOrNo } from '../../check-options.js';
 import { checkEvalSizes } from '../../eval/features.js';
 import { ConfigError } from '../../errors.js';
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../models/index.js';
@@ -41,6 +43,11 @@ const evenMargin = (crop: number): number => crop + 2 * Math.round((crop * (256 
 /** transformers' number of PIL's bicubic filter. */
 const BICUBIC = 3;
 
+const transformersOptions = optionsOf<TransformersOptions>(
+  {},
+  { imageSize: count(1), resize: count(1), dynamicSize: yesOrNo, quantized: yesOrNo },
+);
+
 /**
  * Writes the folder, each file whole or not at all; other files in it stay.
  * @throws ConfigError for sizes that can't be, CheckpointError when a file can't be written.
@@ -50,6 +57,12 @@ export function exportTransformers(
   folder: string,
   options: TransformersOptions = {},
 ): TransformersExport {
+  checkCall(
+    'exportTransformers()',
+    modelArgument(model),
+    ['folder', filePath, folder],
+    ['options', transformersOptions, options],
+  );
   const { architecture } = model;
   const { arch, embedDim, patchSize, imgSize, depth, numHeads } = architecture;
   const crop = options.imageSize ?? imgSize;

@@ -8,8 +8,20 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { imageThumbnail, listImages, readImageFile } from '../../data/index.js';
-import { CheckpointError, ConfigError, DataError, EngineError } from '../../errors.js';
+import { CheckpointError, DataError, EngineError } from '../../errors.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../../files/guarded.js';
+import { modelArgument } from '../../models/model-argument.js';
+import {
+  being,
+  callback,
+  checkCall,
+  count,
+  filePath,
+  oneOf,
+  optionsOf,
+  signal as abortSignal,
+  text,
+} from '../../check-options.js';
 import { defaultEvalSizes } from '../../eval/features.js';
 import { unitRows } from '../../explain/maps.js';
 import { IMAGENET_MEAN, IMAGENET_STD, isAttentive, VisionTransformer } from '../../models/index.js';
@@ -126,6 +138,23 @@ function convert(model: OnnxModel, dtype: WebDtype): OnnxModel {
   return dtype === 'q8' ? quantizeOnnx(model) : model;
 }
 
+const gallery = being('a folder, a text file of paths, or what galleryOfIndex() gives', (value) => {
+  const { root, paths, labels, features, skipped } = Object(value) as Partial<GallerySource>;
+  const isSource =
+    typeof root === 'string' &&
+    [paths, labels, skipped].every(Array.isArray) &&
+    features instanceof Float32Array;
+  return isSource || filePath.safeParse(value).success;
+});
+
+const webOptions = optionsOf<WebExportOptions>(
+  {},
+  {
+    ...{ images: gallery, dtype: oneOf(WEB_DTYPES), title: text, numWorkers: count() },
+    ...{ signal: abortSignal, onProgress: callback },
+  },
+);
+
 /**
  * Writes the folder; an earlier export in it is replaced, other files in it stay as they are.
  *
@@ -138,9 +167,13 @@ export async function exportWeb(
   folder: string,
   options: WebExportOptions = {},
 ): Promise<WebExport> {
+  checkCall(
+    'exportWeb()',
+    modelArgument(model),
+    ['folder', filePath, folder],
+    ['options', webOptions, options],
+  );
   const { dtype = 'fp16', signal } = options;
-  if (!WEB_DTYPES.includes(dtype))
-    throw new ConfigError(`dtype ${String(dtype)}; expected ${WEB_DTYPES.join(', ')}`);
   const { architecture, backbone } = model;
   const { arch, embedDim, patchSize, imgSize, numHeads } = architecture;
   const page = pageFiles();

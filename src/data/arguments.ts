@@ -1,0 +1,76 @@
+/** What public functions take as images, for check-options.ts. */
+import { being, show } from '../check-options.js';
+import { z } from 'zod';
+import { isImageBytes } from './encoded-image.js';
+
+const isName = (value: unknown): value is string =>
+  typeof value === 'string' && value !== '' && !value.includes('\0');
+
+const isItem = (value: unknown): boolean => {
+  const { path, label } = Object(value) as Record<string, unknown>;
+  return isName(path) && (label === null || Number.isInteger(label));
+};
+
+/** An array's items are looked at; those of a list that makes them when they are asked for are its own. */
+const isItems = (value: unknown): boolean => {
+  if (Array.isArray(value)) return value.every(isItem);
+  const { length, at, map } = Object(value) as Record<string, unknown>;
+  return Number.isInteger(length) && typeof at === 'function' && typeof map === 'function';
+};
+
+const isImageList = (value: unknown): boolean => {
+  const { items, classes } = Object(value) as Record<string, unknown>;
+  return isItems(items) && (classes === null || Array.isArray(classes));
+};
+
+const isListed = (value: unknown): boolean =>
+  isImageList(value) &&
+  isName((value as { source: unknown }).source) &&
+  isName((value as { root: unknown }).root);
+
+const isImage = (value: unknown): boolean => isName(value) || isImageBytes(value);
+
+/** What listImages() takes. */
+export const imagePlace = being('a folder of images, a text file of paths, or shards', isName);
+
+/** The same, or what listImages() gave. */
+export const imagesOrList = being(
+  'a folder of images, a text file of paths, shards, or a list made by listImages()',
+  (value) => isName(value) || isListed(value),
+);
+
+export const image = being('the path of an image, or the bytes of its file', isImage);
+
+/** A list of images; the first entry that is none is told. @param more - Whether an entry may be something else too. */
+const listed = (what: string, is: (value: unknown) => boolean, otherwise: (value: unknown) => boolean) =>
+  z.custom((value) => otherwise(value) || (Array.isArray(value) && value.every(is)), {
+    error: ({ input }) => {
+      const wrong = Array.isArray(input) ? input.findIndex((entry) => !is(entry)) : -1;
+      return `expected ${what}${wrong < 0 || !Array.isArray(input) ? '' : `, but [${wrong}] is ${show(input[wrong])}`}`;
+    },
+  });
+
+const never = (): boolean => false;
+
+export const images = listed('a list of paths and bytes of image files', isImage, never);
+
+/** Images, and rows of an index. */
+export const imagesOrRows = listed(
+  'a list of paths, bytes of image files and rows of the index',
+  (value) => isImage(value) || (Number.isSafeInteger(value) && Number(value) >= 0),
+  never,
+);
+
+/** What embed() takes. */
+export const embeddable = listed(
+  'a folder, a text file of paths, the bytes of an image file, a list of paths and bytes, or what listImages() gave',
+  isImage,
+  (value) => isImage(value) || (!Array.isArray(value) && isImageList(value)),
+);
+
+/** Paths, or the items of a list. */
+export const pathsOrItems = listed(
+  'a list of paths, or the items of what listImages() gave',
+  isName,
+  (value) => isItems(value),
+);

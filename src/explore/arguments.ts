@@ -1,0 +1,23 @@
+/** What public functions take as an index and its parts, for check-options.ts. */
+import { type Argument, being, callback, instanceOf, signal, yesOrNo } from '../check-options.js';
+import { ImageIndex, type NearestOptions } from './image-index.js';
+
+const openIndex = instanceOf(ImageIndex, 'an open index, from ImageIndex.open()');
+
+export const indexArgument = (value: unknown): Argument => ['index', openIndex, value];
+
+/** The options that all have that look for neighbours. */
+export const nearestFields = { exact: yesOrNo, signal, onProgress: callback };
+
+/** Those of them that were given. */
+export const nearestOf = ({ exact, signal, onProgress }: NearestOptions): NearestOptions => ({
+  ...(exact === undefined ? {} : { exact }),
+  signal,
+  onProgress,
+});
+
+/** Labels by row: whether there are such rows is the index's to say. */
+export const labelsByRow = being(
+  'a Map of labels by row',
+  (value) => value instanceof Map && [...value.values()].every((label) => typeof label === 'string'),
+);

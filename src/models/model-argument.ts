@@ -1,0 +1,10 @@
+/** What public functions take as a model, for check-options.ts. */
+import { type Argument, being } from '../check-options.js';
+import { Backbone } from './backbone.js';
+
+const model = being('a model, from loadModel()', (value) => {
+  const { backbone, architecture, device } = Object(value) as Record<string, unknown>;
+  return backbone instanceof Backbone && typeof architecture === 'object' && typeof device === 'string';
+});
+
+export const modelArgument = (value: unknown): Argument => ['model', model, value];
