@@ -11,5 +11,7 @@ export default defineConfig({
     // the server's content-security policy lets the page load files alone, no data: fonts or scripts
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    // deck.gl is large, and loaded when a map is opened
+    chunkSizeWarningLimit: 600,
   },
 });

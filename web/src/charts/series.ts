@@ -71,7 +71,7 @@ export function appended(series: RunSeries, { now, points }: SeriesTail): RunSer
 
 export async function fetchSeries(run: string, query: SeriesQuery, signal: AbortSignal): Promise<RunSeries> {
   const given = { ...query, columns: query.columns.join(',') };
-  return decodeSeries(await request('GET /api/runs/:run/series', { params: { run }, query: given, signal }));
+  return decodeSeries(await request('GET /api/runs/:run/series', { params: { run }, query: given }, signal));
 }
 
 /** What the x axis counts. */

@@ -1,7 +1,7 @@
 /** What a run is made of: settings, data, checkpoints, evaluations, skipped images. */
 import type { RunDetails } from '../api.ts';
-import { bytes, count, setting, short, when } from './format.ts';
-import { SettingsTable } from './settings-table.tsx';
+import { bytes, count, setting, short, when } from '../ui/format.ts';
+import { SettingsTable } from '../ui/settings-table.tsx';
 
 function Settings({ details }: { details: RunDetails }) {
   const { config } = details;
@@ -40,7 +40,7 @@ function Checkpoints({ details }: { details: RunDetails }) {
     <details>
       <summary>Checkpoints: {count(checkpoints.length)}</summary>
       {checkpoints.length === 0 ? (
-        <p class="note">None is written yet.</p>
+        <p class="note">None has been written yet.</p>
       ) : (
         <div class="scroll" tabIndex={0}>
           <table>
@@ -92,7 +92,7 @@ function Evaluations({ details }: { details: RunDetails }) {
       <summary>Evaluations: {count(evaluations.length)}</summary>
       {evaluations.length === 0 && (
         <p class="note">
-          None is kept yet: <code>dino eval knn {details.summary.path} --train A --val B</code>
+          There is none yet: <code>dino eval knn {details.summary.path} --train A --val B</code>
         </p>
       )}
       {evaluations.map(({ name, content, problem }) => (
@@ -123,7 +123,7 @@ function Skipped({ details }: { details: RunDetails }) {
     <details>
       <summary>Skipped images: {count(skipped.count)}</summary>
       {skipped.count === 0 ? (
-        <p class="note">Every image could be read so far.</p>
+        <p class="note">No image has been skipped so far.</p>
       ) : (
         <div class="scroll" tabIndex={0}>
           <table>
@@ -144,7 +144,7 @@ function Skipped({ details }: { details: RunDetails }) {
           </table>
           {skipped.count > skipped.first.length && (
             <p class="note">
-              The first {count(skipped.first.length)}; skipped.jsonl in the run’s folder lists all.
+              These are the first {count(skipped.first.length)}; skipped.jsonl in the run’s folder lists all.
             </p>
           )}
         </div>
@@ -156,7 +156,7 @@ function Skipped({ details }: { details: RunDetails }) {
 export function DetailsCard({ details }: { details: RunDetails }) {
   return (
     <section class="card details" aria-labelledby="folder">
-      <h2 id="folder">In its folder</h2>
+      <h2 id="folder">In the run’s folder</h2>
       <p class="note">
         <code>{details.summary.path}</code>
       </p>
