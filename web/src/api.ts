@@ -48,7 +48,7 @@ function encode(body: unknown): Pick<RequestInit, 'headers' | 'body'> {
   if (!(body instanceof Blob))
     return { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
   if (body.size > UPLOAD_LIMIT) {
-    const sizes = `The file has ${mebibytes(body.size)}, more than the ${mebibytes(UPLOAD_LIMIT)} that are accepted here`;
+    const sizes = `The file is ${mebibytes(body.size)}, more than the ${mebibytes(UPLOAD_LIMIT)} accepted here`;
     const advice = 'make it smaller, or put it into one of the studio’s folders.';
     throw new RequestError(413, 'TOO_LARGE', `${sizes}: ${advice}`);
   }

@@ -59,7 +59,7 @@ function handle(event: StudioEvent): void {
 
 let source: EventSource | null = null;
 
-/** What was told while nobody listened is not told again. */
+/** The server does not repeat what it told while nobody listened: curves are fetched anew. */
 function catchUp(): void {
   for (const { id } of runs.peek() ?? [])
     for (const listener of metricsListeners) listener({ type: 'metrics', run: id, tail: null });

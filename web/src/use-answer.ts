@@ -1,6 +1,6 @@
 /**
  * What a component asks of something that takes time: the answer, the error, and whether it is still awaited, handled in
- * one way. An answer that nobody waits for any more is dropped. Requests to the server go through use-request.ts.
+ * one way. Answers that nobody waits for any more are dropped. Requests to the server go through use-request.ts.
  */
 import { useEffect, useRef, useState } from 'preact/hooks';
 

@@ -4,7 +4,7 @@ import { type Given, type ReplyOf, request, type RouteName } from './api.ts';
 import { type Answer, type AnswerOptions, useAnswer } from './use-answer.ts';
 
 export interface RequestOptions<K extends RouteName, T> extends AnswerOptions {
-  /** Makes the answer of the reply, once. What it throws is the error. */
+  /** Makes the answer from the reply, once. What it throws is the error. */
   read?: (reply: ReplyOf<K>) => T;
 }
 

@@ -134,9 +134,9 @@ export function App() {
         )}
         {gallery !== null && neighbors.answer !== null && (
           <section class="card" aria-label="Neighbours">
-            <h2>Most like it, of {gallery.images.length} images</h2>
+            <h2>The most similar of {gallery.images.length} images</h2>
             <p class="note">
-              By the cosine similarity of the model’s features, which have never seen a label.
+              By the cosine similarity of the model’s features; the model has never seen a label.
             </p>
             <Pictures gallery={gallery} shown={neighbors.answer} onImage={onImage} />
           </section>

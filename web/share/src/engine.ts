@@ -63,8 +63,8 @@ interface Started {
 }
 
 /**
- * Starts the model: by WebGPU where there is one that runs it, by WebAssembly elsewhere. All is loaded here: workers ask
- * for nothing.
+ * Starts the model: by WebGPU where there is one that runs it, by WebAssembly elsewhere. Everything is downloaded here;
+ * the workers fetch nothing.
  * @param loaded - Told how many bytes of the model have come.
  */
 export async function startEngine(

@@ -61,10 +61,10 @@ async function compute(
   return found;
 }
 
-/** Loads the model and tries it: what a device can't do shows when it does it. */
+/** Loads the model and runs it once: what a device can't do shows only then. */
 async function open(runtime: Runtime, { manifest, model, wasm }: Requests['open']['input']): Promise<Opened> {
   const { ort, provider } = runtime;
-  // several threads need a page that is isolated from others, which takes headers of the server's
+  // several threads need cross-origin isolation, which takes headers from the server
   const threads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
   ort.env.wasm.wasmBinary = wasm;
   ort.env.wasm.numThreads = threads;
@@ -149,7 +149,7 @@ async function attend(at: Engine, { image, side }: Requests['attend']['input']):
   return { pixels: withAlpha(pixels.rgb), width, height, rows, columns, heads, maps, patches, milliseconds };
 }
 
-/** Of length 1. */
+/** An image's feature, of length 1. */
 async function feature(at: Engine, image: Blob): Promise<Float32Array<ArrayBuffer>> {
   const { resize, crop } = at.manifest.sizes;
   const whole = await decode(image);

@@ -21,7 +21,7 @@ export interface Trace {
   band: { min: ArrayLike<number>; max: ArrayLike<number> } | null;
   /** The line before it was smoothed, pale; null when it was not. */
   raw: ArrayLike<number> | null;
-  /** Marks its points: there are few. */
+  /** Its points are marked: there are few. */
   hasPoints: boolean;
 }
 
@@ -265,7 +265,7 @@ export class Plot {
     out.textContent = x === undefined ? '' : `${xLabel(x, drawing.axis)}: ${values.join(', ')}`;
   }
 
-  /** The wheel alone scrolls the page; with Ctrl it comes nearer, sideways it moves. */
+  /** The wheel alone scrolls the page; with Ctrl it zooms, sideways it moves. */
   readonly #onWheel = (event: WheelEvent): void => {
     const isSideways = Math.abs(event.deltaX) > Math.abs(event.deltaY) || event.shiftKey;
     if (!event.ctrlKey && !event.metaKey && !isSideways) return;

@@ -7,7 +7,7 @@ import { TaskProgress } from '../ui/task-progress.tsx';
 import { useRequest } from '../use-request.ts';
 import { askIndex, ofKind } from './ask.ts';
 
-/** deck.gl is larger than all the rest of the page: it comes when a map is opened. */
+/** deck.gl is larger than the rest of the page: it is loaded when a map is opened. */
 const FindMap = lazy('the map', async () => (await import('./map.tsx')).FindMap);
 
 interface IndexMapProps {

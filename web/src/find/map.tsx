@@ -1,4 +1,4 @@
-/** The map of an index: a point an image, drawn with WebGL by deck.gl; small pictures when one looks closely; a lasso. */
+/** The map of an index: a point an image, drawn with WebGL by deck.gl; small pictures when it is zoomed in; a lasso. */
 import { Deck, OrthographicView, type OrthographicViewState } from '@deck.gl/core';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { LabelGroup } from '../api.ts';

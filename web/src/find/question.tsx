@@ -28,7 +28,7 @@ const QUESTIONS = {
     button: 'Find clusters',
     fields: (
       <NumberField
-        label="How many; 0 chooses by the silhouette"
+        label="How many; 0 chooses by the silhouette score"
         name="clusters"
         min={0}
         max={1000}

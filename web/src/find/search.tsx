@@ -4,7 +4,7 @@ import { Form } from '../ui/form.tsx';
 import { counted } from '../ui/format.ts';
 import { type Chosen, numberOf, type Region, type Show, TOP } from './ask.ts';
 
-/** Of the image's side: less is a slip of the mouse. */
+/** Share of the image's side; a smaller part is taken for a slip of the mouse. */
 const SMALLEST_PART = 0.02;
 const PART = [
   ['x', 'From the left', 0],
@@ -19,7 +19,7 @@ interface SearchProps {
   show: Show;
 }
 
-/** By the images chosen with plus and minus, or by one that is dropped, pasted or picked, and a part of it. */
+/** Searches by the images chosen with plus and minus, or by one that is dropped, pasted or picked, and a part of it. */
 export function Search({ chosen, setChosen, show }: SearchProps) {
   const [file, setFile] = useState<{ blob: Blob; address: string } | null>(null);
   const [region, setRegion] = useState<Region | null>(null);

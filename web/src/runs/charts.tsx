@@ -70,7 +70,7 @@ function ChartFigure({ curves, chart, newest }: ChartProps) {
     plot.current = new Plot(box.current!, curves);
     return () => plot.current?.dispose();
   }, [curves]);
-  // before the frame, not after it: words and curves change in one
+  // before the frame is drawn, so that words and curves change together
   useLayoutEffect(() => plot.current?.set(drawing), [drawing]);
   return (
     <figure class="chart" data-column={column}>
@@ -205,8 +205,7 @@ export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curve
       <Toolbar curves={curves} axis={curves.axis} smoothing={smoothing} isLog={isLog} />
       <p class="note">
         Drag to look closer, Shift and drag (or scroll sideways) to move, Ctrl and scroll to zoom, double
-        click to see all. Where one pixel stands for many lines, a pale band spans their least and greatest
-        values.
+        click to see all. Pale bands span the least and greatest values of many lines in one pixel.
       </p>
       {failures.map((error, i) => (
         <Failure key={i} error={error} />

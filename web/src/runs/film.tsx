@@ -57,8 +57,8 @@ export function Film({ run, isLive }: { run: string; isLive: boolean }) {
       {images === null && error === null && <Loading what="watched images" />}
       {images?.length === 0 && (
         <p class="note">
-          This run watches no images: <code>dino train … --watch-images cat.jpg</code> keeps their attention
-          at every checkpoint.
+          This run does not watch any images: <code>dino train … --watch-images cat.jpg</code> keeps their
+          attention at every checkpoint.
         </p>
       )}
       {images !== null && images.length > 1 && (

@@ -65,7 +65,7 @@ function Actions({ run }: { run: RunSummary }) {
 }
 
 interface HeadProps {
-  /** What is shown of a run that is no longer in the list. */
+  /** Shown when the run is no longer in the list. */
   run: RunSummary;
   details: RunDetails | undefined;
   curves: Curves;

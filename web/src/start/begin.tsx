@@ -2,6 +2,7 @@
 import { useSignal } from '@preact/signals';
 import type { StartRequest } from '../api.ts';
 import { href, navigate } from '../router.ts';
+import { Form } from '../ui/form.tsx';
 import { Failure } from '../ui/parts.tsx';
 import { useRequest } from '../use-request.ts';
 
@@ -15,13 +16,7 @@ export function Begin({ body, folder }: { body: StartRequest; folder: string }) 
   return (
     <section class="card" aria-labelledby="begin">
       <h2 id="begin">Begin</h2>
-      <form
-        class="row"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void begin();
-        }}
-      >
+      <Form class="row" onSubmit={() => void begin()}>
         <label>
           Run folder{' '}
           <input
@@ -35,7 +30,7 @@ export function Begin({ body, folder }: { body: StartRequest; folder: string }) 
         <button type="submit" class="main" disabled={isBusy}>
           {isBusy ? 'Starting…' : 'Start training'}
         </button>
-      </form>
+      </Form>
       <p class="note">
         The training goes on when this page or the studio is closed; its own page can stop it.
       </p>

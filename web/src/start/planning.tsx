@@ -2,14 +2,16 @@
 import { useSignal } from '@preact/signals';
 import type { PresetChoice, StartPlan, StartRequest } from '../api.ts';
 import { count, setting } from '../ui/format.ts';
+import { Form } from '../ui/form.tsx';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { SettingsTable } from '../ui/settings-table.tsx';
+import { Table } from '../ui/table.tsx';
 import { useRequest } from '../use-request.ts';
 import { Begin } from './begin.tsx';
 import { Crops } from './crops.tsx';
 import { Trial } from './trial.tsx';
 
-/** "out-dim 256" or "outDim=256", one a line. */
+/** "out-dim 256" or "outDim=256", one per line. */
 function parseOverrides(text: string): Record<string, string> {
   const entries = text
     .split('\n')
@@ -34,28 +36,17 @@ function PlanTable({ plan }: { plan: StartPlan }) {
           {warning}
         </p>
       ))}
-      <div class="scroll" tabIndex={0}>
-        <table class="choices">
-          <thead>
-            <tr>
-              <th scope="col">Setting</th>
-              <th scope="col">Chosen</th>
-              <th scope="col">Why</th>
-            </tr>
-          </thead>
-          <tbody>
-            {plan.choices.map(({ name, value, reason }) => (
-              <tr key={name}>
-                <th scope="row">
-                  <code>{name}</code>
-                </th>
-                <td>{setting(value)}</td>
-                <td class="note">{reason}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table class="choices" head={['Setting', 'Chosen', 'Why']}>
+        {plan.choices.map(({ name, value, reason }) => (
+          <tr key={name}>
+            <th scope="row">
+              <code>{name}</code>
+            </th>
+            <td>{setting(value)}</td>
+            <td class="note">{reason}</td>
+          </tr>
+        ))}
+      </Table>
       <details>
         <summary>All other settings</summary>
         <SettingsTable settings={Object.entries(plan.settings).filter(([name]) => !chosen.has(name))} />
@@ -64,7 +55,7 @@ function PlanTable({ plan }: { plan: StartPlan }) {
   );
 }
 
-/** Chooses settings; what can be done with them follows once they are whole. */
+/** Chooses settings; once they are valid, shows what can be done with them. */
 export function Planning({ images, folder }: { images: string; folder: string }) {
   const preset = useSignal<PresetChoice>('auto');
   const text = useSignal('');
@@ -79,13 +70,7 @@ export function Planning({ images, folder }: { images: string; folder: string })
     <>
       <section class="card" aria-labelledby="settings">
         <h2 id="settings">Settings</h2>
-        <form
-          class="settings"
-          onSubmit={(event) => {
-            event.preventDefault();
-            applied.value = text.value;
-          }}
-        >
+        <Form class="settings" onSubmit={() => (applied.value = text.value)}>
           <label>
             Preset{' '}
             <select
@@ -106,7 +91,7 @@ export function Planning({ images, folder }: { images: string; folder: string })
             />
           </label>
           <button type="submit">Apply</button>
-        </form>
+        </Form>
         {error !== null && <Failure error={error} />}
         {plan === null ? error === null && <Loading what="the settings" /> : <PlanTable plan={plan} />}
       </section>

@@ -13,7 +13,7 @@ export function Start() {
   return (
     <>
       <section class="card">
-        <h1>Start a training</h1>
+        <h1>Start a training run</h1>
         {images === null ? (
           <p>Choose the folder of images to learn from. No labels are needed.</p>
         ) : (

@@ -1,4 +1,3 @@
-/** The place where an image is dropped, pasted or picked. */
 import { useEffect, useState } from 'preact/hooks';
 import './pick-image.css';
 
