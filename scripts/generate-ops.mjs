@@ -210,16 +210,15 @@ const table = (groups) =>
 const directory = join(root, 'src/torch/generated');
 mkdirSync(directory, { recursive: true });
 const imports = `import type { DType, MemoryFormat, Scalar } from '../dtype.js';
-import type { Generator } from '../generator.js';
-import type { Tensor } from '../tensor.js';
 `;
 writeFileSync(
   join(directory, 'methods.ts'),
-  `${header}${imports}\n/** The operators that PyTorch gives its Tensor as methods. */\n${writeInterface('TensorMethods', methods, true)}\n`,
+  // tensor.ts imports this file: Tensor is a parameter, and a generator its base class, so that no circle is closed
+  `${header}${imports}import type { GeneratorOwner as Generator } from '../handle-owner.js';\n\n/** The operators that PyTorch gives its Tensor as methods. */\n${writeInterface('TensorMethods<Tensor>', methods, true)}\n`,
 );
 writeFileSync(
   join(directory, 'functions.ts'),
-  `${header}${imports}\n/** The operators that PyTorch gives as functions. */\n${writeInterface('TorchFunctions', operators, false)}\n`,
+  `${header}${imports}import type { Generator } from '../generator.js';\nimport type { Tensor } from '../tensor.js';\n\n/** The operators that PyTorch gives as functions. */\n${writeInterface('TorchFunctions', operators, false)}\n`,
 );
 writeFileSync(
   join(directory, 'table.ts'),

@@ -1,12 +1,15 @@
 // Any operator of libtorch by name, through c10's dispatcher with a boxed stack. The operator's own schema says how
 // each JavaScript value becomes an IValue, so nothing here knows a particular operator.
 #include "handle.h"
+#include "random.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/enum_tag.h>
 #include <ATen/core/ivalue.h>
 #include <c10/core/Scalar.h>
 
 #include <cmath>
+#include <optional>
 
 namespace dino {
 
@@ -17,7 +20,15 @@ using c10::TypeKind;
 
 struct Operator {
   c10::OperatorHandle handle;
+  bool is_random;  // it may draw random numbers
 };
+
+// Attention draws for its dropout alone, of which there is mostly none.
+bool draws(const Operator& op, const torch::jit::Stack& stack) {
+  if (!op.is_random) return false;
+  const auto dropout = op.handle.schema().argumentIndexWithName("dropout_p");
+  return !dropout || !stack[*dropout].isDouble() || stack[*dropout].toDouble() > 0;
+}
 
 [[noreturn]] void wrong_type(const c10::Argument& argument, const Napi::Value& value) {
   std::string came = value.IsUndefined() ? "undefined" : value.IsNull() ? "null" : value.ToString().Utf8Value();
@@ -198,7 +209,7 @@ Napi::Value find_operator(const Napi::CallbackInfo& info) {
     arguments.Set(i, entry);
   }
   auto result = Napi::Object::New(env);
-  result.Set("handle", Napi::External<Operator>::New(env, new Operator{*found},
+  result.Set("handle", Napi::External<Operator>::New(env, new Operator{*found, found->hasTag(at::Tag::nondeterministic_seeded)},
                                                      [](Napi::Env, Operator* dead) { delete dead; }));
   result.Set("arguments", arguments);
   const auto& returns = schema.returns();
@@ -226,7 +237,11 @@ Napi::Value call_operator(const Napi::CallbackInfo& info) {
       stack.emplace_back(to_ivalue(arguments[i], arguments[i].type(), value));
     }
   }
-  op->handle.callBoxed(stack);
+  {
+    std::optional<RandomTurn> turn;
+    if (draws(*op, stack)) turn.emplace();
+    op->handle.callBoxed(stack);
+  }
   const auto& returns = schema.returns();
   if (returns.empty() || stack.empty()) return env.Undefined();
   if (returns.size() == 1 && returns[0].alias_info() && returns[0].alias_info()->isWrite()) return env.Undefined();

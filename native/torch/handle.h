@@ -1,9 +1,8 @@
-// Tensor handles: a JavaScript External that owns one at::Tensor, freed by dispose() or, failing that, by the
-// garbage collector. Also the one error macro: a C++ exception becomes a JavaScript Error with the plain message.
+// Tensor handles: a JavaScript External that owns one at::Tensor, freed by dispose() or, failing that, by the garbage
+// collector.
 #pragma once
 
-#define NAPI_VERSION 8
-#include <napi.h>
+#include "errors.h"
 
 #include <ATen/ATen.h>
 
@@ -23,19 +22,6 @@ at::Tensor& unwrap_tensor(const Napi::Value& value);
 void dispose_tensor(const Napi::CallbackInfo& info);
 
 c10::Device parse_device(const std::string& name);
-
-#define DINO_TRY try {
-#define DINO_CATCH(env)                                                    \
-  }                                                                        \
-  catch (const Napi::Error&) {                                             \
-    throw;                                                                 \
-  }                                                                        \
-  catch (const c10::Error& error) {                                        \
-    throw Napi::Error::New(env, error.what_without_backtrace());           \
-  }                                                                        \
-  catch (const std::exception& error) {                                    \
-    throw Napi::Error::New(env, error.what());                             \
-  }
 
 void register_dispatch(Napi::Env env, Napi::Object exports);
 void register_tensor(Napi::Env env, Napi::Object exports);

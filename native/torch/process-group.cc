@@ -5,6 +5,7 @@
 #include "distributed.h"
 #include "include/gloo/context.h"
 
+#include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/FileStore.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -17,8 +18,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <condition_variable>
+#include <algorithm>
 #include <cerrno>
+#include <condition_variable>
+#include <cstdlib>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -78,20 +81,18 @@ Napi::Value aside(Napi::Env env, std::function<Result()> work) {
   auto back = Napi::ThreadSafeFunction::New(env, nothing, "dino-distributed", 0, 1);
   std::thread([deferred, back, work = std::move(work)]() mutable {
     Result result;
-    std::string problem;
+    Problem problem;
     try {
       result = work();
-    } catch (const c10::Error& error) {
-      problem = error.what_without_backtrace();
-    } catch (const std::exception& error) {
-      problem = error.what();
+    } catch (...) {
+      problem = describe(std::current_exception());
     }
     back.BlockingCall([deferred, result = std::move(result), problem](Napi::Env env, Napi::Function) {
       Napi::HandleScope scope(env);
       if (result) {
         deferred.Resolve(result(env));
       } else {
-        deferred.Reject(Napi::Error::New(env, problem).Value());
+        deferred.Reject(to_error(env, problem).Value());
       }
     });
     back.Release();
@@ -102,6 +103,37 @@ Napi::Value aside(Napi::Env env, std::function<Result()> work) {
 Napi::Value undefined(Napi::Env env) { return env.Undefined(); }
 
 // ---------------------------------------------------------------------------------------------------------- stores
+
+// c10d writes to stderr, with a stack trace, that a store is gone, and then throws it: the error is what counts. Its log has
+// one level for the whole process; while a question is under way, warnings are below it.
+class WithoutWarnings {
+ public:
+  WithoutWarnings() {
+    std::lock_guard<std::mutex> lock(mutex());
+    if (counts().holders++ > 0) return;
+    counts().level = FLAGS_caffe2_log_level;
+    const char* debug = std::getenv("DEBUG");
+    if (!debug || std::string(debug) != "dino") FLAGS_caffe2_log_level = std::max(FLAGS_caffe2_log_level, kErrors);
+  }
+  ~WithoutWarnings() {
+    std::lock_guard<std::mutex> lock(mutex());
+    if (--counts().holders == 0) FLAGS_caffe2_log_level = counts().level;
+  }
+
+ private:
+  static constexpr int kErrors = 2;
+  struct Counts {
+    int holders = 0, level = 0;
+  };
+  static std::mutex& mutex() {
+    static std::mutex one;
+    return one;
+  }
+  static Counts& counts() {
+    static Counts one;
+    return one;
+  }
+};
 
 // A socket that listens on 127.0.0.1 alone: c10d's own listens to everybody.
 int listen_on_loopback(uint16_t port) {
@@ -157,6 +189,7 @@ Napi::Value prefix_store(const Napi::CallbackInfo& info) {
 Napi::Value store_set(const Napi::CallbackInfo& info) {
   DINO_TRY
   return aside(info.Env(), [store = unwrap_store(info[0]), key = text(info[1]), value = text(info[2])]() -> Result {
+    WithoutWarnings quiet;
     store->set(key, bytes(value));
     return undefined;
   });
@@ -168,6 +201,7 @@ Napi::Value store_get(const Napi::CallbackInfo& info) {
   DINO_TRY
   return aside(info.Env(),
                [store = unwrap_store(info[0]), key = text(info[1]), timeout = milliseconds(info[2])]() -> Result {
+                 WithoutWarnings quiet;
                  store->wait({key}, timeout);
                  auto value = string_of(store->get(key));
                  return [value](Napi::Env env) { return Napi::String::New(env, value); };
@@ -179,6 +213,7 @@ Napi::Value store_add(const Napi::CallbackInfo& info) {
   DINO_TRY
   return aside(info.Env(), [store = unwrap_store(info[0]), key = text(info[1]),
                             amount = info[2].As<Napi::Number>().Int64Value()]() -> Result {
+    WithoutWarnings quiet;
     auto sum = static_cast<double>(store->add(key, amount));
     return [sum](Napi::Env env) { return Napi::Number::New(env, sum); };
   });
@@ -189,6 +224,7 @@ Napi::Value store_add(const Napi::CallbackInfo& info) {
 Napi::Value store_check(const Napi::CallbackInfo& info) {
   DINO_TRY
   return aside(info.Env(), [store = unwrap_store(info[0]), keys = text_list(info[1])]() -> Result {
+    WithoutWarnings quiet;
     std::vector<bool> found;
     if (store->check(keys)) {
       found.assign(keys.size(), true);
@@ -207,29 +243,38 @@ Napi::Value store_check(const Napi::CallbackInfo& info) {
 // ------------------------------------------------------------------------------------------------------- heartbeat
 
 // Says in the store, every `interval` and after each step, that this process lives, and how many steps it has done: from a
-// thread of its own, because JavaScript's is busy for the length of a step.
+// thread of its own, because JavaScript's is busy for the length of a step. It also keeps the news that somebody left
+// there, which whoever comes late could no longer ask for.
 struct Heartbeat {
   std::mutex mutex;
   std::condition_variable changed;
   bool stop = false;
   int64_t step = 0;
+  std::string news;
 };
 using HeartbeatHandle = std::shared_ptr<Heartbeat>;
 
-// startHeartbeat(store, key, step, interval): the value is "<beats> <step>"
+// startHeartbeat(store, key, step, interval, newsKey): the value of `key` is "<beats> <step>"
 Napi::Value start_heartbeat(const Napi::CallbackInfo& info) {
   DINO_TRY
   auto heart = std::make_shared<Heartbeat>();
   heart->step = info[2].As<Napi::Number>().Int64Value();
   // a connection of its own: a store answers one question at a time, and some of them wait
-  std::thread([heart, store = unwrap_store(info[0])->clone(), key = text(info[1]), interval = milliseconds(info[3])] {
+  std::thread([heart, store = unwrap_store(info[0])->clone(), key = text(info[1]), interval = milliseconds(info[3]),
+               news_key = text(info[4])] {
     try {
       std::unique_lock<std::mutex> lock(heart->mutex);
       for (int64_t beats = 0; !heart->stop; beats++) {
         const int64_t step = heart->step;
+        std::string news = heart->news;
         lock.unlock();
-        store->set(key, bytes(std::to_string(beats) + " " + std::to_string(step)));
+        {
+          WithoutWarnings quiet;
+          store->set(key, bytes(std::to_string(beats) + " " + std::to_string(step)));
+          if (news.empty() && store->check({news_key})) news = string_of(store->get(news_key));
+        }
         lock.lock();
+        heart->news = news;
         heart->changed.wait_for(lock, interval, [&] { return heart->stop || heart->step != step; });
       }
     } catch (const std::exception&) {
@@ -238,6 +283,16 @@ Napi::Value start_heartbeat(const Napi::CallbackInfo& info) {
   }).detach();
   return wrap(info.Env(), heart);
   DINO_CATCH(info.Env())
+}
+
+// heartbeatNews(heartbeat) -> the news, or null
+Napi::Value heartbeat_news(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  DINO_TRY
+  auto heart = unwrap<HeartbeatHandle>(info[0], "heartbeat");
+  std::lock_guard<std::mutex> lock(heart->mutex);
+  return heart->news.empty() ? env.Null() : Napi::Value(Napi::String::New(env, heart->news));
+  DINO_CATCH(env)
 }
 
 void set_heartbeat_step(const Napi::CallbackInfo& info) {
@@ -394,6 +449,7 @@ void register_process_group(Napi::Env env, Napi::Object exports) {
   exports.Set("storeCheck", Napi::Function::New(env, store_check));
   exports.Set("closeStore", Napi::Function::New(env, close<Store>));
   exports.Set("startHeartbeat", Napi::Function::New(env, start_heartbeat));
+  exports.Set("heartbeatNews", Napi::Function::New(env, heartbeat_news));
   exports.Set("setHeartbeatStep", Napi::Function::New(env, set_heartbeat_step));
   exports.Set("stopHeartbeat", Napi::Function::New(env, stop_heartbeat));
   exports.Set("createGroup", Napi::Function::New(env, create_group));

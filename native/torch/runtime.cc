@@ -1,6 +1,7 @@
 // Threads, devices, generators, versions; and CUDA, opened at run time so that one addon serves machines with and
 // without it.
 #include "distributed.h"
+#include "random.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
@@ -41,8 +42,18 @@ Napi::Value default_generator(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   DINO_TRY
   auto device = parse_device(info[0].As<Napi::String>().Utf8Value());
-  return wrap_generator(env, at::globalContext().defaultGenerator(device));
+  return wrap_generator(env, generator_of_thread(device));
   DINO_CATCH(env)
+}
+
+// enterGenerators([generator, ...]): they draw in place of the default ones in this thread, until leaveGenerators()
+void enter_generators_of(const Napi::CallbackInfo& info) {
+  DINO_TRY
+  auto array = info[0].As<Napi::Array>();
+  std::vector<at::Generator> generators;
+  for (uint32_t i = 0; i < array.Length(); i++) generators.push_back(unwrap_generator(array.Get(i)));
+  enter_generators(std::move(generators));
+  DINO_CATCH(info.Env())
 }
 
 void seed_generator(const Napi::CallbackInfo& info) {
@@ -111,6 +122,8 @@ c10::Device parse_device(const std::string& name) { return c10::Device(name); }
 void register_runtime(Napi::Env env, Napi::Object exports) {
   exports.Set("createGenerator", Napi::Function::New(env, create_generator));
   exports.Set("defaultGenerator", Napi::Function::New(env, default_generator));
+  exports.Set("enterGenerators", Napi::Function::New(env, enter_generators_of));
+  exports.Set("leaveGenerators", Napi::Function::New(env, [](const Napi::CallbackInfo&) { leave_generators(); }));
   exports.Set("seedGenerator", Napi::Function::New(env, seed_generator));
   exports.Set("generatorState", Napi::Function::New(env, generator_state));
   exports.Set("setGeneratorState", Napi::Function::New(env, set_generator_state));

@@ -35,7 +35,7 @@ export async function run(invocation: Invocation): Promise<void> {
     const digits = String(clusters.length).length;
     const name = (i: number): string => `cluster-${String(i + 1).padStart(digits, '0')}`;
     const paths = clusters.map(({ rows }) => rows.map((row) => index.pathOf(row)));
-    await putResults(invocation, Object.fromEntries(paths.map((images, i) => [name(i), images])));
+    await putResults(invocation, index, Object.fromEntries(paths.map((images, i) => [name(i), images])));
     io.result(
       {
         ...{ index: index.folder, images: index.count, silhouette, tried },

@@ -4,9 +4,11 @@
  */
 import { Command, CommanderError, type Option } from 'commander';
 import { ConfigError } from '../errors.js';
+import { messageText, terminalText } from '../printable.js';
 import { didYouMean } from '../train/nearest.js';
+import { onLostOutput } from './lost-output.js';
 
-/** Ctrl-C ended the command in good order; exit code 130. */
+/** Ctrl-C, or what stands for it, ended the command in good order; exit code 130. */
 export class Interrupted extends Error {}
 
 /** A process that did the command's work has failed and said why; this one ends with its exit code. */
@@ -54,7 +56,7 @@ export class Output {
 
   /** A line about what is happening. */
   note(line: string): void {
-    if (!this.isSilent) process.stderr.write(`${line}\n`);
+    if (!this.isSilent) process.stderr.write(`${messageText(line)}\n`);
   }
   warn(line: string): void {
     this.note(`warning: ${line}`);
@@ -62,7 +64,9 @@ export class Output {
   /** The command's result: the object with --json, the text without. */
   result(value: unknown, text: string): void {
     if (this.isSilent) return;
-    process.stdout.write(this.json ? `${JSON.stringify(value)}\n` : text.endsWith('\n') ? text : `${text}\n`);
+    // in JSON control characters are escaped already, but for the upper ones
+    const said = terminalText(this.json ? JSON.stringify(value) : text);
+    process.stdout.write(said.endsWith('\n') ? said : `${said}\n`);
   }
 }
 
@@ -277,20 +281,29 @@ export function readNumber(
 }
 
 /**
- * A signal that Ctrl-C aborts: the first time the command may end in good order, the second time the process ends at
- * once.
+ * A signal that Ctrl-C aborts, and SIGTERM, and the end of the terminal or of whoever reads what is printed: the first
+ * time the command may end in good order. The second time Ctrl-C, or another order to stop, ends the process at once; a
+ * terminal that is closed says so several times.
  */
 export function interruptSignal(onFirst: () => void): { signal: AbortSignal; release: () => void } {
   const controller = new AbortController();
-  const handle = (): void => {
-    if (controller.signal.aborted) process.exit(130);
+  const stop = (): void => {
+    if (controller.signal.aborted) return;
     controller.abort(new Interrupted('interrupted'));
     onFirst();
   };
+  const handle = (): void => {
+    if (controller.signal.aborted) process.exit(130);
+    stop();
+  };
   const signals = ['SIGINT', 'SIGTERM', 'SIGUSR1'] as const; // Slurm's jobs are often told by SIGUSR1
   for (const name of signals) process.on(name, handle);
+  process.on('SIGHUP', stop);
+  const forget = onLostOutput(stop);
   const release = (): void => {
     for (const name of signals) process.off(name, handle);
+    process.off('SIGHUP', stop);
+    forget();
   };
   return { signal: controller.signal, release };
 }

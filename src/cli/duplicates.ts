@@ -29,6 +29,7 @@ export async function run(invocation: Invocation): Promise<void> {
     const digits = String(groups.length).length;
     await putResults(
       invocation,
+      index,
       Object.fromEntries(
         groups.map(({ keep, copies }, i) => [
           `group-${String(i + 1).padStart(digits, '0')}`,

@@ -11,7 +11,7 @@ export function addResultOptions(command: Command): void {
   command
     .option(
       '-o, --output <file>',
-      'also write the paths to a text file, which the other commands take for a folder',
+      'also write the paths to a new text file, which the other commands take for a folder',
     )
     .option('--copy-to <folder>', 'also copy the images to a new folder')
     .option('--link-to <folder>', 'also make a new folder of symbolic links to them');
@@ -28,11 +28,11 @@ export function addExactOption(command: Command): void {
 async function checkResultOptions({ options, problems }: Invocation): Promise<void> {
   if (options['copyTo'] !== undefined && options['linkTo'] !== undefined)
     problems.push('--copy-to and --link-to: give one of the two');
-  const { checkPutFolder } = await import('../explore/put-images.js');
-  for (const name of ['copyTo', 'linkTo']) {
-    const folder = options[name] as string | undefined;
+  const { checkNewFile, checkPutFolder } = await import('../explore/put-images.js');
+  for (const name of ['output', 'copyTo', 'linkTo']) {
+    const place = options[name] as string | undefined;
     try {
-      if (folder !== undefined) checkPutFolder(folder);
+      if (place !== undefined) (name === 'output' ? checkNewFile : checkPutFolder)(place);
     } catch (error) {
       problems.push((error as Error).message);
     }
@@ -65,12 +65,17 @@ export async function onIndex(
   }
 }
 
-/** Writes the list and fills the folder that were asked for. */
-export async function putResults({ options, io }: Invocation, groups: ImageGroups): Promise<void> {
-  const { putImages, writeList } = await import('../explore/put-images.js');
+/** Writes the list and fills the folder that were asked for, of images that the index names. */
+export async function putResults(
+  { options, io }: Invocation,
+  index: ImageIndex,
+  groups: ImageGroups,
+): Promise<void> {
+  const { imagesOf, putImages, writeList } = await import('../explore/put-images.js');
   const output = options['output'] as string | undefined;
+  const within = index.manifest.images.root;
   if (output !== undefined) {
-    const images = Object.values(groups).flat();
+    const images = imagesOf(groups);
     writeList(output, images);
     io.note(`${images.length} paths in ${output}`);
   }
@@ -80,9 +85,20 @@ export async function putResults({ options, io }: Invocation, groups: ImageGroup
   ] as const) {
     const folder = options[name] as string | undefined;
     if (folder === undefined) continue;
-    const count = putImages(groups, { folder, how });
+    tellRoot(io, index);
+    const count = putImages(groups, { folder, how, within });
     io.note(`${count} ${how === 'copy' ? 'copies' : 'links'} in ${folder}`);
   }
+}
+
+/** Says which folder's images an index names, when that is neither beside it nor where the command runs. */
+export function tellRoot(io: Invocation['io'], { folder, manifest }: ImageIndex): void {
+  const { root } = manifest.images;
+  const isNear = [path.dirname(path.resolve(folder)), process.cwd()].some((near) => {
+    const relative = path.relative(near, root);
+    return relative.split(path.sep)[0] !== '..' && !path.isAbsolute(relative);
+  });
+  if (!isNear) io.warn(`the images are read from ${root}, as ${folder} says`);
 }
 
 /** A path as it is shown: relative to where the command runs, when that is shorter. */

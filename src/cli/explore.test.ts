@@ -1,7 +1,17 @@
 /** The commands on an index as a user runs them. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, it } from 'node:test';
@@ -113,6 +123,34 @@ it('index, search and the rest give what their --json says, as lists and folders
     ...['select', index, '--size', '10', '--by', 'diverse', '--labelled', list],
   );
   assert.ok(next.selected.every((file) => !first.selected.includes(file)));
+});
+
+it('replaces no file by a list, and says whose images an index from elsewhere names', () => {
+  const kept = path.join(folder, 'run', 'config.json');
+  const before = readFileSync(kept, 'utf8');
+  const { stderr } = dino(['select', index, '--size', '2', '--output', kept], 2);
+  assert.match(
+    stderr,
+    /config\.json is there already, and nothing is replaced: .*config-2\.json is not taken/,
+  );
+  assert.equal(readFileSync(kept, 'utf8'), before);
+
+  // an index that somebody else made, of a folder of this machine
+  const foreign = path.join(folder, 'downloads', 'foreign.index');
+  cpSync(index, foreign, { recursive: true });
+  const run = (...args: string[]) => dino(['select', foreign, '--size', '1', ...args]);
+  const near = dino(['select', index, '--size', '1', '--copy-to', path.join(folder, 'near')]);
+  assert.doesNotMatch(near.stderr, /are read from/);
+  assert.match(
+    run('--copy-to', path.join(folder, 'far')).stderr,
+    /the images are read from .*images, as .*foreign\.index says/,
+  );
+  const [victim] = (JSON.parse(run('--json').stdout) as { selected: [string] }).selected;
+  rmSync(victim);
+  writeFileSync(path.join(folder, 'private.png'), 'private');
+  symlinkSync(path.join(folder, 'private.png'), victim);
+  const refused = dino(['select', foreign, '--size', '1', '--copy-to', path.join(folder, 'out')], 1);
+  assert.match(refused.stderr, /a link leads to .*private\.png, outside/);
 });
 
 it('says all that is wrong with a command line, and what to do without an index', () => {

@@ -5,16 +5,23 @@ import { exportWeb, type GallerySource, WEB_DTYPES } from '../weights/web/export
 import type { WebDtype } from '../weights/web/manifest.js';
 import { check, interruptSignal, type Invocation } from './command.js';
 import { counter } from './eval-options.js';
+import { tellRoot } from './explore-options.js';
 import type { ExportTarget } from './export.js';
 
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
 
-async function indexed(folder: string, model: Model, checkpointKey: string): Promise<GallerySource> {
+async function indexed(
+  folder: string,
+  model: Model,
+  checkpointKey: string,
+  io: Invocation['io'],
+): Promise<GallerySource> {
   const [{ ImageIndex }, { galleryOfIndex }] = await Promise.all([
     import('../explore/image-index.js'),
     import('../explore/gallery.js'),
   ]);
   using index = ImageIndex.open(folder);
+  tellRoot(io, index);
   return galleryOfIndex(index, model, checkpointKey);
 }
 
@@ -35,7 +42,7 @@ export async function exportTo(target: ExportTarget, invocation: Invocation): Pr
     const count = counter(io);
     const images =
       typeof options['index'] === 'string'
-        ? await indexed(options['index'], model, target.checkpointKey)
+        ? await indexed(options['index'], model, target.checkpointKey, io)
         : (options['images'] as string | undefined);
     const result = await exportWeb(model, target.output, {
       dtype,

@@ -43,6 +43,7 @@ export async function run(invocation: Invocation): Promise<void> {
         checkpointKey: options['checkpointKey'] as string,
         ...(heads === undefined ? {} : { numHeads: Number(heads) }),
       },
+      onWait: (message) => io.note(message),
       onProgress: ({ part, done, total }) => {
         if (total > 0) count(part === 'images' ? 'images' : 'checked searches', done, total);
       },

@@ -2,13 +2,14 @@
  * The command line: `dino <command>`. Each command is a file of its own that is imported only when asked for, so that
  * `dino --help` answers at once; all that goes wrong comes up to the one catch below.
  *
- * Exit codes: 0 done, 1 failed, 2 bad usage or settings, 130 interrupted.
+ * Exit codes: 0 done, 1 failed, 2 bad usage or settings, 130 interrupted, 141 done but nobody read the result.
  */
 import { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import { ConfigError } from '../errors.js';
 import { didYouMean } from '../train/nearest.js';
 import { type CommandModule, Interrupted, Reported, runCommand } from './command.js';
+import { exitCodeAfter, watchOutput } from './lost-output.js';
 import { reportError } from './report-error.js';
 
 interface Entry {
@@ -146,9 +147,10 @@ async function dispatch(argv: readonly string[]): Promise<void> {
 
 /** Runs one command line and returns the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
+  watchOutput();
   try {
     await dispatch(argv);
-    return 0;
+    return exitCodeAfter(0);
   } catch (error) {
     if (error instanceof Interrupted) return 130;
     if (error instanceof Reported) return error.exitCode;

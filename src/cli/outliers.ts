@@ -23,7 +23,7 @@ export async function run(invocation: Invocation): Promise<void> {
       ...{ top, k, ...exactOf(invocation), signal },
       onProgress: (done, total) => count('images compared', done, total),
     });
-    await putResults(invocation, { '': outliers.map((each) => each.path) });
+    await putResults(invocation, index, { '': outliers.map((each) => each.path) });
     io.result(
       { index: index.folder, images: index.count, k, outliers },
       [

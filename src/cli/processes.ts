@@ -92,7 +92,7 @@ async function startProcesses(
   io: Output,
   { timeoutMs, maxRestarts }: { timeoutMs: number; maxRestarts: number },
 ): Promise<void> {
-  const { launch } = await import('../processes/launch.js');
+  const { describeEnd, launch } = await import('../processes/launch.js');
   const interrupt = interruptSignal(() => undefined);
   try {
     const bad = await launch({
@@ -106,8 +106,9 @@ async function startProcesses(
     if (bad === null) return;
     if (bad.code === 130) throw new Interrupted('interrupted');
     if (bad.code !== null) throw new Reported(bad.code); // the process has said why
+    const end = describeEnd(bad);
     throw new ProcessError(
-      `Rank ${bad.rank} was ended by ${bad.signal}. Go on with --resume, or by itself with --max-restarts N.`,
+      `${end.charAt(0).toUpperCase()}${end.slice(1)}. Go on with --resume, or by itself with --max-restarts N.`,
     );
   } finally {
     interrupt.release();

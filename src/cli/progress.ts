@@ -4,6 +4,7 @@
  */
 import cliProgress from 'cli-progress';
 import { gibibytes } from '../bytes.js';
+import { messageText, printable } from '../printable.js';
 import type { TrainEvent } from '../train/events.js';
 
 /** 3725 -> "1h02m", 65 -> "1m05s", 9.4 -> "9s". */
@@ -116,7 +117,7 @@ export class TrainProgress {
         break;
       }
       case 'skipped':
-        this.#print(`skipped ${event.path}: ${event.reason}`);
+        this.#print(`skipped ${printable(event.path)}: ${printable(event.reason)}`);
         break;
       case 'warning':
         this.#print(`warning: ${event.message}`);
@@ -158,6 +159,6 @@ export class TrainProgress {
       this.#stream.cursorTo(0);
       this.#stream.clearLine(0);
     }
-    this.#stream.write(`${line}\n`);
+    this.#stream.write(`${messageText(line)}\n`);
   }
 }

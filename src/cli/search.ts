@@ -61,7 +61,7 @@ export async function run(invocation: Invocation): Promise<void> {
         }),
     });
     const seconds = (performance.now() - start) / 1000;
-    await putResults(invocation, { '': matches.map((match) => match.path) });
+    await putResults(invocation, index, { '': matches.map((match) => match.path) });
     io.result(
       { index: index.folder, images: index.count, matches, seconds },
       matches.map(({ path, similarity }) => `${similarity.toFixed(4)}  ${shown(path)}`).join('\n'),

@@ -44,7 +44,7 @@ export async function run(invocation: Invocation): Promise<void> {
       onProgress: (done, total) => count('images compared', done, total),
     });
     const images = rows.map((row) => index.pathOf(row));
-    await putResults(invocation, { '': images });
+    await putResults(invocation, index, { '': images });
     io.result(
       { index: index.folder, images: index.count, by, selected: images },
       images.map(shown).join('\n'),

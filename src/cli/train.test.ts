@@ -102,7 +102,7 @@ describe('dino train', () => {
     writeFileSync(at('a-file'), '');
     const blocked = dino('train', images, '--output', 'a-file/run', ...SMALL);
     assert.equal(blocked.status, 1);
-    assert.match(blocked.stderr, /can't be written/);
+    assert.match(blocked.stderr, /can't be made/);
     writeFileSync(at('half.png'), readFileSync(path.join(images, 'class-0', 'image-1.png')).subarray(0, 99));
     const watched = dino(
       'train',

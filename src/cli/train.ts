@@ -1,7 +1,8 @@
 /** `dino train`: reads flags and files, lets the presets fill in the rest, and shows the training. */
 import type { Command } from 'commander';
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { ConfigError } from '../errors.js';
+import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { checkSettings, readOverrides, type SettingsSources } from '../train/config.js';
 import {
   CHANGEABLE_ON_RESUME,
@@ -87,7 +88,7 @@ export function define(command: Command): void {
 
 function readConfigFile(file: string): { file?: unknown; problem?: string } {
   try {
-    const parsed: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    const parsed: unknown = JSON.parse(readGuarded(file, { maxBytes: SMALL_FILE_BYTES }).toString('utf8'));
     // a run folder's config.json holds its settings under that name
     const inner = (parsed as { settings?: unknown } | null)?.settings;
     return { file: typeof inner === 'object' ? inner : parsed };

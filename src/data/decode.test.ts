@@ -6,7 +6,8 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { deflateSync, gunzipSync } from 'node:zlib';
 import sharp from 'sharp';
-import { decodeBytes, decodeImage, jpegFrame, sniffFormat } from './decode.js';
+import { decodeBytes, decodeImage, imageHeader, jpegFrame } from './decode.js';
+import { sniffFormat } from './image-format.js';
 import { fixtureImage } from './fixture-image.js';
 
 const folder = new URL('../../test/fixtures/augment/', import.meta.url);
@@ -197,4 +198,16 @@ test('formats are told by content, not by name', () => {
     return sniffFormat(bytes(name));
   });
   assert.deepEqual(formats, ['JPEG', 'PNG', 'WebP', 'AVIF', 'TIFF', 'GIF']);
+});
+
+test('an AVIF of a few hundred bytes that would take gigabytes is refused from its header', async () => {
+  // the size of a small one is written over: in its box "ispe", and nothing else is read of it
+  const bytes = await sharp({ create: { width: 64, height: 64, channels: 3, background: 'navy' } })
+    .avif()
+    .toBuffer();
+  const ispe = bytes.indexOf('ispe');
+  bytes.writeUInt32BE(13_000, ispe + 8);
+  bytes.writeUInt32BE(13_000, ispe + 12);
+  await assert.rejects(decodeBytes(bytes), /AVIF of more than 71582788 pixels, refused before decoding/);
+  await assert.rejects(imageHeader(bytes), /AVIF of more than 71582788 pixels/);
 });

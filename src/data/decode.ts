@@ -12,14 +12,11 @@
  */
 import sharp, { type Sharp, type SharpOptions } from 'sharp';
 import { DataError } from '../errors.js';
+import { printable } from '../printable.js';
 import { cmykToRgb, resizeImage, toRgb, type PixelImage } from './crops.js';
-import { readImageFile } from './image-reader.js';
-
-/**
- * Images with more pixels than this are refused from their header, before any memory is taken for them: a small file
- * can claim to be 60,000 x 60,000. The number is where Pillow raises its DecompressionBombError.
- */
-export const MAX_PIXELS = 178_956_970;
+import { type ImageFormat, imageFormat, maxPixels } from './image-format.js';
+import { readImageFile, readProblem } from './image-reader.js';
+import { lookAtImage } from './quick-read.js';
 
 /** A decoded image; smaller than the file's when it was decoded at reduced size. */
 export interface DecodedImage extends PixelImage {
@@ -44,28 +41,6 @@ export interface Size {
   height: number;
 }
 
-type ImageFormat = 'JPEG' | 'PNG' | 'WebP' | 'AVIF' | 'TIFF' | 'GIF';
-
-/** What a file is, by its first bytes; null for none of the formats that are read. */
-export function sniffFormat(bytes: Uint8Array): ImageFormat | null {
-  const ascii = (from: number, to: number) => String.fromCharCode(...bytes.subarray(from, to));
-  if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff) return 'JPEG';
-  if (ascii(0, 8) === '\x89PNG\r\n\x1a\n') return 'PNG';
-  if (ascii(0, 4) === 'RIFF' && ascii(8, 12) === 'WEBP') return 'WebP';
-  if (ascii(0, 6) === 'GIF87a' || ascii(0, 6) === 'GIF89a') return 'GIF';
-  if (['II*\0', 'MM\0*', 'II+\0', 'MM\0+'].includes(ascii(0, 4))) return 'TIFF';
-  if (ascii(4, 8) === 'ftyp' && /avi[fs]/.test(ascii(8, Math.min(bytes.length, 64)))) return 'AVIF';
-  return null;
-}
-
-function describeContent(bytes: Uint8Array): string {
-  const start = Buffer.from(bytes.subarray(0, 64)).toString('latin1');
-  if (/^[\t\n\r\x20-\x7e\x80-\xff]+$/.test(start)) {
-    return `it starts with the text ${JSON.stringify(start.slice(0, 24))}`;
-  }
-  return `it starts with the bytes ${Buffer.from(bytes.subarray(0, 8)).toString('hex')}`;
-}
-
 /** Whether the bytes that end a whole file are missing. */
 function isCutOff(format: ImageFormat, bytes: Uint8Array): boolean {
   // trailers may follow in a good file, so a marker anywhere in the last part will do
@@ -80,20 +55,25 @@ function isCutOff(format: ImageFormat, bytes: Uint8Array): boolean {
  * Why decoding failed, in one line. libvips keeps its messages in one place for all threads, where another worker may
  * take them away: they are not used, so that the reason doesn't depend on timing.
  */
-function failureReason(format: ImageFormat, bytes: Uint8Array, error: unknown): string {
+function asReason(error: unknown, format: ImageFormat, bytes: Uint8Array | null): DataError {
+  if (error instanceof DataError) return error;
   if ((error as Error).message.includes('pixel limit')) {
-    return `${format} of more than ${MAX_PIXELS} pixels, refused before decoding (pixel limit)`;
+    const reason = `${format} of more than ${maxPixels(format)} pixels, refused before decoding (pixel limit)`;
+    return new DataError(reason, { cause: error });
   }
-  return isCutOff(format, bytes) ? `damaged ${format}: the end of the file is missing` : `damaged ${format}`;
+  const isCut = bytes !== null && isCutOff(format, bytes);
+  return new DataError(`damaged ${format}${isCut ? ': the end of the file is missing' : ''}`, {
+    cause: error,
+  });
 }
 
-const base: SharpOptions = {
+const optionsFor = (format: ImageFormat): SharpOptions => ({
   // warnings (an odd EXIF block, bytes after the end) are common in good files; truncated data is an error
   failOn: 'error',
-  limitInputPixels: MAX_PIXELS,
+  limitInputPixels: maxPixels(format),
   ignoreIcc: true,
   autoOrient: true,
-};
+});
 
 interface RawImage {
   data: Uint8Array;
@@ -106,8 +86,8 @@ async function rawPixels(pipeline: Sharp): Promise<RawImage> {
 }
 
 /** CMYK files need another pipeline: sharp would convert them through a colour profile. */
-async function decodeCmyk(bytes: Uint8Array): Promise<DecodedImage> {
-  const pipeline = sharp(bytes, base).pipelineColourspace('cmyk').toColourspace('cmyk');
+async function decodeCmyk(bytes: Uint8Array, format: ImageFormat): Promise<DecodedImage> {
+  const pipeline = sharp(bytes, optionsFor(format)).pipelineColourspace('cmyk').toColourspace('cmyk');
   const { data, info } = await rawPixels(pipeline);
   const { width, height } = info;
   const rgb = cmykToRgb(data, width, height);
@@ -156,17 +136,13 @@ export function jpegFrame(bytes: Uint8Array): JpegFrame | null {
  * @throws DataError with a one-line reason
  */
 export async function decodeBytes(bytes: Uint8Array, options: DecodeOptions = {}): Promise<DecodedImage> {
-  if (bytes.length === 0) throw new DataError('the file is empty');
-  const format = sniffFormat(bytes);
-  if (format === null) {
-    throw new DataError(`not a JPEG, PNG, WebP, AVIF, TIFF or GIF image: ${describeContent(bytes)}`);
-  }
+  const format = imageFormat(bytes);
   try {
     if (mayBeCmyk(format, bytes)) {
-      const metadata = await sharp(bytes, base).metadata();
-      if (metadata.space === 'cmyk') return await decodeCmyk(bytes);
+      const metadata = await sharp(bytes, optionsFor(format)).metadata();
+      if (metadata.space === 'cmyk') return await decodeCmyk(bytes, format);
     }
-    const pipeline = sharp(bytes, base);
+    const pipeline = sharp(bytes, optionsFor(format));
     const isReducible = format === 'JPEG' || format === 'WebP';
     let original: Size | null = null;
     if (options.reduce !== undefined && isReducible) {
@@ -180,8 +156,7 @@ export async function decodeBytes(bytes: Uint8Array, options: DecodeOptions = {}
       isReducible,
     };
   } catch (error) {
-    if (error instanceof DataError) throw error;
-    throw new DataError(failureReason(format, bytes, error), { cause: error });
+    throw asReason(error, format, bytes);
   }
 }
 
@@ -230,6 +205,64 @@ async function reduceSize(
   return autoOrient;
 }
 
+/** What an image's header says. */
+export interface ImageHeader extends Size {
+  format: ImageFormat;
+  /** Of the bytes that were given, or of the file. */
+  bytes: number;
+}
+
+/**
+ * Format and size of an image, upright, from its header. Of a file given by its path no more than that is read.
+ * @throws DataError with a one-line reason
+ */
+export async function imageHeader(input: string | Uint8Array): Promise<ImageHeader> {
+  const { pipeline, format, bytes } = openImage(input);
+  try {
+    const { autoOrient } = await pipeline.metadata();
+    return { format, bytes, width: autoOrient.width, height: autoOrient.height };
+  } catch (error) {
+    throw asReason(error, format, typeof input === 'string' ? null : input);
+  }
+}
+
+/**
+ * A small picture of an image, upright: a WebP of at most `side` x `side` pixels.
+ * @throws DataError with a one-line reason
+ */
+export async function imageThumbnail(
+  input: string | Uint8Array,
+  side: number,
+  quality: number,
+): Promise<{ data: Uint8Array<ArrayBuffer> } & Size> {
+  // for people, with its colour profile
+  const { pipeline, format } = openImage(input, { ignoreIcc: false });
+  try {
+    const { data, info } = await pipeline
+      .resize(side, side, { fit: 'inside', withoutEnlargement: true })
+      .webp({ quality })
+      .toBuffer({ resolveWithObject: true });
+    return { data: new Uint8Array(data), width: info.width, height: info.height };
+  } catch (error) {
+    throw asReason(error, format, typeof input === 'string' ? null : input);
+  }
+}
+
+/** An image for sharp, when its first bytes say that it is one. A path is the file's own: no shard's. */
+function openImage(
+  input: string | Uint8Array,
+  more: SharpOptions = {},
+): { pipeline: Sharp; format: ImageFormat; bytes: number } {
+  let looked: { format: ImageFormat; bytes: number };
+  try {
+    looked =
+      typeof input === 'string' ? lookAtImage(input) : { format: imageFormat(input), bytes: input.length };
+  } catch (error) {
+    throw readProblem(error);
+  }
+  return { pipeline: sharp(input, { ...optionsFor(looked.format), ...more }), ...looked };
+}
+
 /** Reads and decodes a file; see {@link decodeBytes}. Errors carry the reason alone, without the path. */
 export async function decodeFile(path: string, options: DecodeOptions = {}): Promise<DecodedImage> {
   return decodeBytes(await readImageFile(path), options);
@@ -263,7 +296,9 @@ export async function decodeImage(
       typeof input === 'string' ? await decodeFile(input, { reduce }) : await decodeBytes(input, { reduce });
   } catch (error) {
     const name = typeof input === 'string' ? input : `of ${input.length} bytes`;
-    throw new DataError(`Can't read the image ${name}: ${(error as Error).message}`, { cause: error });
+    throw new DataError(`Can't read the image ${printable(name)}: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
   const { width, height, originalWidth, originalHeight } = decoded;
   const scale = maxSide / Math.max(originalWidth, originalHeight);

@@ -1,9 +1,9 @@
 /** The bytes of an image, wherever it lies: a file of its own, or a place within a shard. */
-import { closeSync, fstatSync, openSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { closeSync } from 'node:fs';
 import { DataError } from '../errors.js';
+import { checkImageBytes } from './image-format.js';
 import type { ImagePart, PackedImages } from './packed-images.js';
-import { readPlaceQuickly, readQuickly } from './quick-read.js';
+import { openShardFile, readPlaceQuickly, readQuickly } from './quick-read.js';
 import { ParquetPages } from './shards/parquet-pages.js';
 
 /** Why a file can't be read, in one short line. */
@@ -15,6 +15,8 @@ export function readProblem(error: unknown): DataError {
     EACCES: 'permission denied',
     EISDIR: 'is a folder, not a file',
     ELOOP: 'symbolic links go in a circle',
+    ENXIO: 'is a socket or a device, not a regular file',
+    ENODEV: 'is a device, not a regular file',
   };
   return new DataError(reasons[code ?? ''] ?? (error as Error).message, { cause: error });
 }
@@ -33,7 +35,7 @@ export const shardOf = (path: string): string | null => IN_SHARD.exec(path)?.[1]
 export async function readImageFile(path: string): Promise<Buffer> {
   try {
     const [, shard, name] = IN_SHARD.exec(path) ?? [];
-    if (shard === undefined || name === undefined) return await readFile(path);
+    if (shard === undefined || name === undefined) return await readQuickly(path);
     const { readFromShard } = await import('./shards/read-from-shard.js');
     return await readFromShard(shard, name);
   } catch (error) {
@@ -92,7 +94,10 @@ export class ImageReader {
     shard.users++;
     try {
       if (part.parquet === undefined) {
-        if (offset + length > part.size) throw new DataError('its place lies beyond the end of the shard');
+        // an index beside the shard may say anything
+        if (!(offset >= 0 && offset + length <= part.size))
+          throw new DataError('its place lies beyond the end of the shard');
+        checkImageBytes(length);
         return await readPlaceQuickly(shard.descriptor, offset, length);
       }
       const readAt = (from: number, bytes: number) => readPlaceQuickly(shard.descriptor, from, bytes);
@@ -119,8 +124,7 @@ export class ImageReader {
 }
 
 function openShard(part: ImagePart): number {
-  const descriptor = openSync(part.file!, 'r');
-  const { size, mtimeMs } = fstatSync(descriptor);
+  const { descriptor, size, mtimeMs } = openShardFile(part.file!);
   if (size === part.size && mtimeMs === part.mtimeMs) return descriptor;
   closeSync(descriptor);
   throw new DataError('the shard has changed since its index was made; start again to have it made anew');

@@ -11,7 +11,13 @@ export {
   type JitterParams,
 } from './augmentation.js';
 export { renderCrops, resizeImage, type PixelImage, type ResizeOptions } from './crops.js';
-export { decodeImage, MAX_PIXELS, type DecodeImageOptions, type RgbImage } from './decode.js';
+export {
+  decodeImage,
+  imageHeader,
+  imageThumbnail,
+  type DecodeImageOptions,
+  type RgbImage,
+} from './decode.js';
 export type { ImageItem, ImageItems } from './image-items.js';
 export { ImageReader, readImageFile } from './image-reader.js';
 export { IMAGE_EXTENSIONS } from './image-extensions.js';

@@ -2,10 +2,12 @@
  * PNGs whose pixels are numbers of objects, not colours: the masks of DAVIS and Pascal VOC. sharp would look the palette
  * up and give colours, so these go through fast-png.
  */
-import { readFile, writeFile } from 'node:fs/promises';
+import { type FileHandle, writeFile } from 'node:fs/promises';
+import { inflateSync } from 'node:zlib';
 import { decode, encode, hasPngSignature } from 'fast-png';
 import { DataError } from '../errors.js';
-import { MAX_PIXELS } from './decode.js';
+import { openHandle } from '../files/guarded.js';
+import { MAX_IMAGE_BYTES, MAX_PIXELS } from './image-format.js';
 
 export interface LabelImage {
   width: number;
@@ -32,6 +34,15 @@ export const DAVIS_PALETTE: Palette = Array.from({ length: 256 }, (_, index) => 
   return [channel(0), channel(1), channel(2)] as const;
 });
 
+async function withMask(file: string, read: (handle: FileHandle) => Promise<Buffer>): Promise<Buffer> {
+  try {
+    const handle = await openHandle(file, { maxBytes: MAX_IMAGE_BYTES });
+    return await read(handle).finally(() => handle.close());
+  } catch (error) {
+    throw new DataError(`Can't read the mask: ${(error as Error).message}`, { cause: error });
+  }
+}
+
 /** Width and height from a PNG's first 24 bytes; null when it is none. */
 function headerSize(bytes: Uint8Array): { width: number; height: number } | null {
   if (bytes.length < 24 || !hasPngSignature(bytes)) return null;
@@ -45,13 +56,7 @@ function headerSize(bytes: Uint8Array): { width: number; height: number } | null
  * @throws DataError that names the file: missing, damaged, no PNG, too large, or colours without a palette.
  */
 export async function readLabelImage(file: string): Promise<LabelImage> {
-  let bytes: Uint8Array;
-  try {
-    bytes = await readFile(file);
-  } catch (error) {
-    const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : String(error);
-    throw new DataError(`Can't read the mask ${file}: ${reason}`, { cause: error });
-  }
+  const bytes = await withMask(file, (handle) => handle.readFile());
   const size = headerSize(bytes);
   if (size === null) throw new DataError(`Can't read the mask ${file}: it is not a PNG`);
   const { width, height } = size;
@@ -60,7 +65,7 @@ export async function readLabelImage(file: string): Promise<LabelImage> {
   }
   let png: ReturnType<typeof decode>;
   try {
-    png = decode(bytes);
+    png = decode(pixelsAlone(bytes, size));
   } catch (error) {
     throw new DataError(`Can't read the mask ${file}: damaged PNG (${(error as Error).message})`, {
       cause: error,
@@ -99,14 +104,36 @@ function unpack(packed: Uint8Array, width: number, height: number, depth: number
   return labels;
 }
 
+/** What makes the pixels; texts and profiles, which may be packed a thousand times over, are nothing to us. */
+const PIXEL_CHUNKS = ['IHDR', 'PLTE', 'tRNS', 'IDAT', 'IEND'];
+
+/**
+ * A PNG without what isn't pixels.
+ * @throws Error when it unpacks to more than its pixels take.
+ */
+function pixelsAlone(bytes: Uint8Array, { width, height }: { width: number; height: number }): Buffer {
+  const png = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const kept = [png.subarray(0, 8)];
+  const packed: Buffer[] = [];
+  for (let at = 8; at + 12 <= png.length;) {
+    const end = at + 12 + png.readUInt32BE(at);
+    const name = png.toString('latin1', at + 4, at + 8);
+    if (PIXEL_CHUNKS.includes(name)) kept.push(png.subarray(at, end));
+    if (name === 'IDAT') packed.push(png.subarray(at + 8, end - 4));
+    at = end;
+  }
+  // four channels of 16 bits, a byte before each row, and rows of their own when it is interlaced
+  const most = height * (8 * width + 16) + 2 ** 16;
+  inflateSync(Buffer.concat(packed), { maxOutputLength: most });
+  return Buffer.concat(kept);
+}
+
 /** Width and height of a PNG from its header alone. @throws DataError as readLabelImage(). */
 export async function labelImageSize(file: string): Promise<{ width: number; height: number }> {
-  let bytes: Uint8Array;
-  try {
-    bytes = await readFile(file);
-  } catch (error) {
-    throw new DataError(`Can't read the mask ${file}: ${(error as Error).message}`, { cause: error });
-  }
+  const bytes = await withMask(file, async (handle) => {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(24), 0, 24, 0);
+    return buffer.subarray(0, bytesRead);
+  });
   const size = headerSize(bytes);
   if (size === null) throw new DataError(`Can't read the mask ${file}: it is not a PNG`);
   return size;

@@ -6,10 +6,14 @@
  * circles of symbolic links end instead of repeating their content; AVIF and GIF are read, BMP and PPM are not.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream, type Dirent, type Stats } from 'node:fs';
+import { closeSync, type Dirent, readSync, type Stats } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { StringDecoder } from 'node:string_decoder';
 import { DataError } from '../errors.js';
+import { printable } from '../printable.js';
+import { kindOf, openToRead } from '../files/guarded.js';
+import { leadsOutside, mayReadHere, OUTSIDE } from '../files/read-below.js';
 import { IMAGE_EXTENSIONS } from './image-extensions.js';
 import type { ImageItems } from './image-items.js';
 import { shardOf } from './image-reader.js';
@@ -56,15 +60,18 @@ export interface ListOptions {
   onProgress?: ((done: number, total: number) => void) | undefined;
   /**
    * Whether a file or folder may be read, by its path with all links followed; the source itself is not asked about. What
-   * may not is left out, unopened, and told of in `unreadable`.
+   * may not is left out, unopened, and told of in `unreadable`. Default: what this process may, src/files/read-below.ts.
    */
-  mayRead?: ((real: string) => boolean) | undefined;
+  mayRead?: ((real: string) => boolean) | null | undefined;
 }
 
 const SUPPORTED = 'JPEG, PNG, WebP, AVIF, TIFF and GIF';
 
 /** Longest line of a list of paths, in characters: Linux takes paths of 4,096 bytes. */
 const MAX_PATH = 16384;
+/** Largest list of paths, in bytes: room for 40 million. */
+const MAX_LIST = 2 ** 32;
+const CHUNK = 2 ** 20;
 
 /** Python's order of strings, by code points; JavaScript's own differs for characters beyond U+FFFF. */
 export function compareCodePoints(a: string, b: string): number {
@@ -86,12 +93,15 @@ interface Found {
   unreadable: UnreadablePlace[];
   /** Tar and Parquet files. */
   shards: string[];
+  /** How often a folder was come by, by device and inode. */
+  visits: Map<string, number>;
   /** How often other file extensions occurred. */
   others: Map<string, number>;
-  mayRead: ListOptions['mayRead'];
+  mayRead: ((real: string) => boolean) | null;
 }
 
-const OUTSIDE = 'leads outside the folders that may be read';
+/** Forty folders that hold two links to the next one each are a million million folders. */
+const MAX_VISITS = 100;
 
 const isImage = (name: string) => IMAGE_EXTENSIONS.includes(path.extname(name).toLowerCase());
 
@@ -108,6 +118,12 @@ async function walk(folder: string, ancestors: readonly string[], found: Found):
     const { dev, ino } = await stat(folder);
     identity = `${dev}:${ino}`;
     if (ancestors.includes(identity)) return;
+    const visits = (found.visits.get(identity) ?? 0) + 1;
+    found.visits.set(identity, visits);
+    if (visits > MAX_VISITS) {
+      found.unreadable.push({ path: folder, reason: `links lead here more than ${MAX_VISITS} times` });
+      return;
+    }
     entries = await readdir(folder, { withFileTypes: true });
   } catch (error) {
     found.unreadable.push({ path: folder, reason: describe(error) });
@@ -150,29 +166,36 @@ async function walk(folder: string, ancestors: readonly string[], found: Found):
 function noImages(source: string, found: Found): DataError {
   const others = [...found.others].sort((a, b) => b[1] - a[1]).slice(0, 3);
   const lines = [
-    `There are no images in ${source}: looked for ${SUPPORTED} files in it and in all folders below.`,
+    `There are no images in ${printable(source)}: looked for ${SUPPORTED} files in it and in all folders below.`,
   ];
   if (others.length > 0) {
-    const list = others.map(([extension, count]) => `${count} ${extension || 'without an extension'}`);
+    const list = others.map(
+      ([extension, count]) => `${count} ${printable(extension) || 'without an extension'}`,
+    );
     lines.push(
       `Found other files instead (${list.join(', ')}). Convert them to JPEG or PNG if they are images.`,
     );
   }
   for (const { path: folder, reason } of found.unreadable.slice(0, 3))
-    lines.push(`Can't read ${folder}: ${reason}.`);
+    lines.push(`Can't read ${printable(folder)}: ${printable(reason)}.`);
   if (others.length === 0 && found.unreadable.length === 0)
     lines.push('Give the folder that holds the images.');
   return new DataError(lines.join('\n'));
 }
 
-async function listFolder(source: string, options: ListOptions): Promise<ImageList> {
+async function listFolder(
+  source: string,
+  mayRead: Found['mayRead'],
+  options: ListOptions,
+): Promise<ImageList> {
   const root = path.resolve(source);
   const found: Found = {
     folders: [],
     unreadable: [],
     shards: [],
+    visits: new Map(),
     others: new Map(),
-    mayRead: options.mayRead,
+    mayRead,
   };
   await walk(root, [], found);
   if (found.folders.length === 0) {
@@ -209,17 +232,28 @@ async function listFolder(source: string, options: ListOptions): Promise<ImageLi
   return { items: images, classes, root, source: root, unreadable, fingerprint: fingerprintOf(images, root) };
 }
 
-/** The lines of a text file, without their ends; a file of 14 million paths is too long for one string. */
-async function* linesOf(file: string): AsyncGenerator<string, void> {
-  let rest = '';
-  const stream = createReadStream(file, { encoding: 'utf8', highWaterMark: 2 ** 20 });
-  for await (const chunk of stream as AsyncIterable<string>) {
-    const lines = (rest + chunk).split('\n');
-    rest = lines.pop()!;
-    for (const line of lines) yield line.endsWith('\r') ? line.slice(0, -1) : line;
-    if (rest.length > MAX_PATH) break; // no path: a file of another kind
+/**
+ * The lines of a text file, without their ends; a file of 14 million paths is too long for one string. Ends after a line that
+ * is too long for a path.
+ * @throws DataError for what is no regular file or too large
+ */
+function* linesOf(file: string): Generator<string, void> {
+  const { fd } = openToRead(file, { maxBytes: MAX_LIST });
+  try {
+    const decoder = new StringDecoder('utf8');
+    const chunk = Buffer.alloc(CHUNK);
+    let rest = '';
+    for (let bytes = -1; bytes !== 0 && rest.length <= MAX_PATH;) {
+      bytes = readSync(fd, chunk, 0, CHUNK, null);
+      const text = bytes === 0 ? decoder.end() : decoder.write(chunk.subarray(0, bytes));
+      const lines = (rest + text).split('\n');
+      rest = lines.pop()!;
+      for (const line of lines) yield line.endsWith('\r') ? line.slice(0, -1) : line;
+    }
+    yield rest;
+  } finally {
+    closeSync(fd);
   }
-  yield rest;
 }
 
 /** Whether what may be read holds a path, its links followed; for a path to nothing, the nearest folder that is there. */
@@ -233,39 +267,55 @@ async function isWithin(place: string, mayRead: (real: string) => boolean): Prom
   }
 }
 
-async function listTextFile(source: string, { mayRead }: ListOptions): Promise<ImageList> {
+/** Those of some files that may be read. */
+async function withinReach(
+  files: readonly string[],
+  mayRead: Found['mayRead'],
+): Promise<{ allowed: string[]; unreadable: UnreadablePlace[] }> {
+  const isAllowed = await Promise.all(files.map(async (file) => mayRead === null || isWithin(file, mayRead)));
+  return {
+    allowed: files.filter((_, i) => isAllowed[i]),
+    unreadable: files.filter((_, i) => !isAllowed[i]).map((file) => ({ path: file, reason: OUTSIDE })),
+  };
+}
+
+async function listTextFile(source: string, mayRead: Found['mayRead']): Promise<ImageList> {
   const file = path.resolve(source);
   const root = path.dirname(file);
   const items = new PackedImagesBuilder();
   items.beginPart();
   const unreadable: UnreadablePlace[] = [];
   let first: string | null = null;
-  let count = 0;
-  let images = 0;
-  for await (const text of linesOf(file)) {
+  let [lines, count, images] = [0, 0, 0];
+  for (const text of linesOf(file)) {
+    lines++;
     const line = count === 0 ? text.replace(/^\ufeff/, '') : text;
     first ??= line;
+    if (line.length > MAX_PATH && images > 0)
+      throw new DataError(
+        `${source}: line ${lines} has more than ${MAX_PATH} characters; expected one path a line.`,
+      );
     if (line.trim() === '') continue;
     count++;
     if (isImage(line)) images++;
     const place = path.resolve(root, line.slice(0, MAX_PATH));
-    if (mayRead !== undefined && !(await isWithin(shardOf(place) ?? place, mayRead)))
+    if (mayRead !== null && !(await isWithin(shardOf(place) ?? place, mayRead)))
       unreadable.push({ path: place, reason: OUTSIDE });
     else items.add(place, null);
   }
   if (count === 0) {
     throw new DataError(
-      `The list ${source} names no images: expected one path a line, relative to the list's folder.`,
+      `The list ${printable(source)} names no images: expected one path a line, relative to the list's folder.`,
     );
   }
   if (images === 0) {
     throw new DataError(
-      `${source} is not a list of images: its first line is ${JSON.stringify(first!.slice(0, 60))}. ` +
+      `${printable(source)} is not a list of images: its first line is ${JSON.stringify(printable(first!.slice(0, 60)))}. ` +
         `Expected a folder, or a text file with the path of one ${SUPPORTED} file a line.`,
     );
   }
   const list = items.finish();
-  if (list.length === 0) throw new DataError(`Everything that ${source} names ${OUTSIDE}.`);
+  if (list.length === 0) throw new DataError(`Everything that ${printable(source)} names ${OUTSIDE}.`);
   const fingerprint = fingerprintOf(list, root);
   return { items: list, classes: null, root, source: file, unreadable, fingerprint };
 }
@@ -297,6 +347,8 @@ function fingerprintOf(items: ImageItems, root: string): string {
  * @throws DataError that says what to try, when there is nothing or it can't be read
  */
 export async function listImages(source: string, options: ListOptions = {}): Promise<ImageList> {
+  const mayRead = options.mayRead ?? mayReadHere();
+  if (leadsOutside(source)) throw new DataError(`${source} ${OUTSIDE}`);
   let info: Stats;
   try {
     info = await stat(source);
@@ -304,18 +356,24 @@ export async function listImages(source: string, options: ListOptions = {}): Pro
     const { code } = error as NodeJS.ErrnoException;
     if (isShardPattern(source)) {
       const files = await expandShardPattern(source);
-      return listShards(files, path.resolve(source), path.dirname(files[0]!), options);
+      const { allowed, unreadable } = await withinReach(files, mayRead);
+      if (allowed.length === 0) throw new DataError(`Everything that ${source} names ${OUTSIDE}.`);
+      const list = await listShards(allowed, path.resolve(source), path.dirname(files[0]!), options);
+      return { ...list, unreadable: [...unreadable, ...list.unreadable] };
     }
-    if (code !== 'ENOENT') throw new DataError(`Can't read ${source}: ${describe(error)}`, { cause: error });
+    if (code !== 'ENOENT')
+      throw new DataError(`Can't read ${printable(source)}: ${printable(describe(error))}`, { cause: error });
     throw new DataError(
-      `There is no ${source} (looked for ${path.resolve(source)}). ` +
+      `There is no ${printable(source)} (looked for ${printable(path.resolve(source))}). ` +
         'Give a folder of images or of shards, or a text file with one path a line.',
       { cause: error },
     );
   }
-  if (info.isDirectory()) return listFolder(source, options);
+  if (info.isDirectory()) return listFolder(source, mayRead, options);
+  if (!info.isFile())
+    throw new DataError(`Can't read ${source}: it is ${kindOf(info)}; expected a folder or a regular file.`);
   refuseCompressed(source);
-  if (!isShard(source)) return listTextFile(source, options);
+  if (!isShard(source)) return listTextFile(source, mayRead);
   const file = path.resolve(source);
   return listShards([file], file, path.dirname(file), options);
 }
@@ -327,5 +385,7 @@ export async function listImages(source: string, options: ListOptions = {}): Pro
 export async function listShardSource(source: string, options: ListOptions = {}): Promise<ShardList> {
   const list = await listImages(source, options);
   if ('index' in list) return list as ShardList;
-  throw new DataError(`${source} is no set of shards: expected .tar or .parquet files, or a folder of them.`);
+  throw new DataError(
+    `${printable(source)} is no set of shards: expected .tar or .parquet files, or a folder of them.`,
+  );
 }

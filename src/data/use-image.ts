@@ -5,15 +5,8 @@
  */
 import sharp from 'sharp';
 import { decodePlain, openDecoder, type PlainEncoding } from './crops.js';
-import {
-  decodeBytes,
-  jpegFrame,
-  LEAST_REDUCTION,
-  MAX_PIXELS,
-  sniffFormat,
-  type DecodedImage,
-  type DecodeOptions,
-} from './decode.js';
+import { decodeBytes, jpegFrame, LEAST_REDUCTION, type DecodedImage, type DecodeOptions } from './decode.js';
+import { MAX_PIXELS, sniffFormat } from './image-format.js';
 
 /** The names under which sharp's own libvips, or the system's, may be loaded. */
 function libraryNames(): string[] {

@@ -16,7 +16,8 @@ import { manualSeed } from '../torch/index.js';
 import type { StepMetrics, TrainEvent } from '../train/events.js';
 import { chooseDevice } from '../train/hardware.js';
 import { PAPER } from '../train/presets.js';
-import { isRunFolder, lockRunFolder, readLines, metricsPath } from '../train/run-folder.js';
+import { lockFolder } from '../files/folder-lock.js';
+import { isRunFolder, readLines, metricsPath } from '../train/run-folder.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import type { TrainSettings } from '../train/settings.js';
 import { train } from '../train/train.js';
@@ -181,7 +182,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
 
   // ============ training ============
   if (isRunFolder(paths.run)) {
-    lockRunFolder(paths.run)(); // refused when another process is at it
+    (await lockFolder(paths.run, aborting)).release(); // refused when another process is at it
     rmSync(paths.run, { recursive: true });
   }
   let begun: Extract<TrainEvent, { type: 'start' }> | undefined;

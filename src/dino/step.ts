@@ -4,7 +4,17 @@
  */
 import { cancelLastLayerGradients, clipGradients, type LossScaler, type Optimizer } from '../optim/index.js';
 import { ActivationCheckpoints } from '../nn/index.js';
-import { autocast, inferenceMode, ops, scope, tensor, type DType, type Tensor } from '../torch/index.js';
+import {
+  autocast,
+  inferenceMode,
+  ops,
+  scope,
+  tensor,
+  withGenerators,
+  type DType,
+  type Generator as RandomGenerator,
+  type Tensor,
+} from '../torch/index.js';
 import type { TeacherStatistics } from './collapse-monitor.js';
 import type { DataParallel } from './data-parallel.js';
 import { HiddenState } from './hidden-state.js';
@@ -20,8 +30,10 @@ export interface TrainingState {
   optimizer: Optimizer;
   loss: DINOLoss;
   scaler: LossScaler;
-  /** Whose generator draws the random numbers, besides the CPU's. */
+  /** Where the networks are; its generator draws the random numbers, and the CPU's. */
   device: string;
+  /** Draw in place of the default ones, so that nothing else in this process disturbs them. */
+  generators?: readonly RandomGenerator[];
   /** When other processes have the rest of the batch. */
   parallel?: DataParallel | undefined;
 }
@@ -72,42 +84,48 @@ export function dinoStep(
   crops: readonly [Tensor, ...Tensor[]],
   settings: StepSettings,
 ): StepResult {
+  return withGenerators(state.generators ?? [], () => scope(() => stepIn(state, crops, settings)));
+}
+
+function stepIn(
+  state: TrainingState,
+  crops: readonly [Tensor, ...Tensor[]],
+  settings: StepSettings,
+): StepResult {
   const { student, teacher, optimizer, loss: dinoLoss, scaler, device } = state;
   const parameters = [...student.namedParameters()];
-  return scope(() => {
-    const hidden = new HiddenState([student, teacher], device);
-    const undo = (): void => {
-      optimizer.zeroGrad();
-      hidden.restore();
-    };
-    let seen: BatchMeans;
-    try {
-      seen = gradients(state, crops, settings);
-    } catch (error) {
-      undo();
-      throw error;
-    }
+  const hidden = new HiddenState([student, teacher], device);
+  const undo = (): void => {
+    optimizer.zeroGrad();
+    hidden.restore();
+  };
+  let seen: BatchMeans;
+  try {
+    seen = gradients(state, crops, settings);
+  } catch (error) {
+    undo();
+    throw error;
+  }
 
-    // student
-    const loss = seen.loss.item();
-    scaler.unscale(parameters);
-    const norms = clipGradients(parameters, settings.clipGrad || Infinity);
-    const overflowed = !norms.every(Number.isFinite);
-    if (!Number.isFinite(loss) || (overflowed && !scaler.enabled)) {
-      undo();
-      return { loss, norms, statistics: null, finite: false };
-    }
-    scaler.update(overflowed);
-    cancelLastLayerGradients(parameters, settings.epoch, settings.freezeLastLayer);
-    if (!overflowed) optimizer.step(settings);
-    optimizer.zeroGrad(); // gradients live no longer than their step
+  // student
+  const loss = seen.loss.item();
+  scaler.unscale(parameters);
+  const norms = clipGradients(parameters, settings.clipGrad || Infinity);
+  const overflowed = !norms.every(Number.isFinite);
+  if (!Number.isFinite(loss) || (overflowed && !scaler.enabled)) {
+    undo();
+    return { loss, norms, statistics: null, finite: false };
+  }
+  scaler.update(overflowed);
+  cancelLastLayerGradients(parameters, settings.epoch, settings.freezeLastLayer);
+  if (!overflowed) optimizer.step(settings);
+  optimizer.zeroGrad(); // gradients live no longer than their step
 
-    // teacher and centre
-    updateTeacher(student, teacher, settings.momentum);
-    dinoLoss.updateCenter(seen.teacher);
-    const statistics = seen.targets === null ? null : teacherStatistics(seen.targets, dinoLoss.center);
-    return { loss, norms, statistics, finite: true };
-  });
+  // teacher and centre
+  updateTeacher(student, teacher, settings.momentum);
+  dinoLoss.updateCenter(seen.teacher);
+  const statistics = seen.targets === null ? null : teacherStatistics(seen.targets, dinoLoss.center);
+  return { loss, norms, statistics, finite: true };
 }
 
 /** Of the whole batch, that of all processes together. */

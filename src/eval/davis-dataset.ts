@@ -1,9 +1,10 @@
 /** Where the frames and masks of DAVIS are, and whether they are all there. */
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { labelImageSize } from '../data/indexed-png.js';
 import { compareCodePoints } from '../data/list-images.js';
 import { DataError } from '../errors.js';
+import { readTextIfThere, SMALL_FILE_BYTES } from '../files/guarded.js';
 
 export interface DavisSequence {
   name: string;
@@ -44,7 +45,7 @@ export async function listDavis(root: string, names?: readonly string[]): Promis
   if (!(await isFolder(frames))) {
     throw new DataError(`${root} is not DAVIS: expected a folder ${FRAMES} in it, with a folder a video`);
   }
-  const chosen = names ?? (await listedNames(root)) ?? (await folderNames(frames));
+  const chosen = names ?? listedNames(root) ?? (await folderNames(frames));
   if (chosen.length === 0) throw new DataError(`${frames} has no folder with a video`);
   const problems: string[] = [];
   const sequences: DavisSequence[] = [];
@@ -54,19 +55,13 @@ export async function listDavis(root: string, names?: readonly string[]): Promis
 }
 
 /** Null when there is no list. */
-async function listedNames(root: string): Promise<string[] | null> {
-  try {
-    const text = await readFile(path.join(root, LIST), 'utf8');
-    return text
-      .split('\n')
-      .map((line) => line.trim())
-      .filter((line) => line !== '');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw new DataError(`${path.join(root, LIST)} can't be read: ${(error as Error).message}`, {
-      cause: error,
-    });
-  }
+function listedNames(root: string): string[] | null {
+  const text = readTextIfThere(path.join(root, LIST), { maxBytes: SMALL_FILE_BYTES });
+  if (text === null) return null;
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
 }
 
 async function folderNames(folder: string): Promise<string[]> {

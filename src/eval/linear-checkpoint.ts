@@ -51,15 +51,20 @@ export function fingerprintWeights(backbone: Backbone): string {
 
 const SLOT = 'momentum_buffer.';
 
-/** Written beside, flushed, renamed. @throws CheckpointError when the disk is full or not writable. */
+/**
+ * Written beside, flushed, renamed.
+ * @param within - The folder below which no link is followed.
+ * @throws CheckpointError when the disk is full or not writable.
+ */
 export function writeLinearCheckpoint(
   file: string,
+  within: string,
   settings: LinearSettings,
   probe: LinearProbe,
   state: { epoch: number; bestTop1: number },
 ): void {
   const tensors = new Map<string, Tensor>([...probe.classifier.stateDict(), ...probe.optimizer.stateDict()]);
-  writeSafetensors(file, tensors, { linear: JSON.stringify({ ...state, settings }) });
+  writeSafetensors(file, tensors, { linear: JSON.stringify({ ...state, settings }) }, within);
 }
 
 const NAMES: Readonly<Record<string, string>> = {
@@ -73,11 +78,12 @@ const NAMES: Readonly<Record<string, string>> = {
  */
 export function readLinearCheckpoint(
   file: string,
+  within: string,
   settings: LinearSettings,
   probe: LinearProbe,
 ): { epoch: number; bestTop1: number } | null {
   if (!existsSync(file)) return null;
-  const { tensors, metadata } = readSafetensors(file);
+  const { tensors, metadata } = readSafetensors(file, within);
   let value: unknown;
   try {
     value = JSON.parse(metadata['linear'] ?? 'null');
@@ -87,7 +93,7 @@ export function readLinearCheckpoint(
   const parsed = stateSchema.safeParse(value);
   if (!parsed.success) {
     throw new CheckpointError(
-      `${file} is no checkpoint of a linear evaluation; delete it or choose another --output`,
+      `${file} is not a checkpoint of a linear evaluation; delete it or choose another --output`,
     );
   }
   const saved = parsed.data;

@@ -7,7 +7,7 @@
  * unreadable images are left out and named; an interrupted evaluation goes on to the bit from its last whole epoch, and
  * refuses a checkpoint that was made with other settings.
  */
-import { mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import {
   EvalLoader,
@@ -20,6 +20,7 @@ import { ConfigError, DataError } from '../errors.js';
 import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, noGrad, scope } from '../torch/index.js';
 import { writeFileWhole } from '../files/atomic-file.js';
+import { makeFolder } from '../files/guarded.js';
 import { appendLine, readLines } from '../train/run-folder.js';
 import type { Model } from '../weights/load.js';
 import { defaultEvalSizes, checkEvalSizes, type EvalSizes } from './features.js';
@@ -31,6 +32,7 @@ import {
   writeLinearCheckpoint,
   type LinearSettings,
 } from './linear-checkpoint.js';
+import { runOfWeights } from './save-evaluation.js';
 import { LinearProbe, linearLr, type ProbeFeatures, probeFeatures, probeWidth } from './linear-probe.js';
 
 /** The reference's settings. */
@@ -273,13 +275,15 @@ export async function evaluateLinear(model: Model, options: LinearOptions): Prom
       ...common,
       ...{ numLabels, seed, train: train.fingerprint, weights: fingerprintWeights(backbone) },
     };
-    const folder = options.output === undefined ? null : makeFolder(options.output);
+    const folder = options.output === undefined ? null : path.resolve(options.output);
+    const within = folder === null ? '' : outermost(folder, runOfWeights(model.file));
+    if (folder !== null) makeFolder(folder, { within });
     const log = folder === null ? null : path.join(folder, 'log.jsonl');
     const checkpoint = folder === null ? null : path.join(folder, 'checkpoint.safetensors');
-    const restored = checkpoint === null ? null : readLinearCheckpoint(checkpoint, settings, probe);
+    const restored = checkpoint === null ? null : readLinearCheckpoint(checkpoint, within, settings, probe);
     let bestTop1 = restored?.bestTop1 ?? 0;
     let last: Validation | null = null;
-    if (log !== null) cutLog(log, restored?.epoch ?? 0);
+    if (log !== null) cutLog(log, within, restored?.epoch ?? 0);
     if (restored !== null && restored.epoch > 0) {
       options.onWarning?.(`going on after epoch ${restored.epoch} of ${epochs}, from ${checkpoint}`);
     }
@@ -292,8 +296,8 @@ export async function evaluateLinear(model: Model, options: LinearOptions): Prom
         Object.assign(stats, { top1: last.top1, top5: last.top5, valLoss: last.loss });
       }
       if (log !== null && checkpoint !== null) {
-        appendLine(log, stats);
-        writeLinearCheckpoint(checkpoint, settings, probe, { epoch: epoch + 1, bestTop1 });
+        appendLine(log, stats, within);
+        writeLinearCheckpoint(checkpoint, within, settings, probe, { epoch: epoch + 1, bestTop1 });
       }
       options.onEpoch?.(stats);
     }
@@ -323,19 +327,17 @@ function withoutUndefined(options: LinearOptions): Partial<Record<keyof typeof L
 }
 
 /** Drops the lines of epochs that will be done again. */
-function cutLog(file: string, epochs: number): void {
-  const lines = readLines(file);
+function cutLog(file: string, within: string, epochs: number): void {
+  if (!existsSync(file)) return;
+  const lines = readLines(file, within);
   const kept = lines.filter((line) => Number(line['epoch']) < epochs);
-  if (kept.length < lines.length) {
-    writeFileWhole(file, kept.map((line) => `${JSON.stringify(line)}\n`).join(''));
-  }
+  if (kept.length < lines.length)
+    writeFileWhole(file, kept.map((line) => `${JSON.stringify(line)}\n`).join(''), { within });
 }
 
-function makeFolder(folder: string): string {
-  try {
-    mkdirSync(folder, { recursive: true });
-  } catch (error) {
-    throw new DataError(`${folder} can't be made: ${(error as Error).message}`, { cause: error });
-  }
-  return folder;
+/** Below this no link is followed: the run that a folder lies in, else the folder itself. */
+function outermost(folder: string, run: string | null): string {
+  if (run === null) return folder;
+  const relative = path.relative(run, folder);
+  return relative.split(path.sep)[0] === '..' || path.isAbsolute(relative) ? folder : run;
 }

@@ -3,13 +3,17 @@
  * and queries, and for each query its box and the numbers of its easy, hard and junk images; pictures in `NAME/jpg`. The
  * pickle is read as data (src/weights/pickle.ts): nothing in it runs.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { DataError } from '../errors.js';
+import { readGuarded } from '../files/guarded.js';
 import type { Box } from '../data/index.js';
 import { readPickle } from '../weights/pickle.js';
 import { NumpyArray } from '../weights/pickle-values.js';
 import type { Truth } from './retrieval-scores.js';
+
+/** That of Revisited Paris has 300 kB, bytes. */
+const MAX_TRUTH = 2 ** 28;
 
 export interface QueryTruth {
   /** Left, top, right, bottom of what is searched for, pixels of the query's image. */
@@ -107,7 +111,7 @@ export function readRevisited(root: string, dataset: string): Revisited {
   const file = path.join(folder, `gnd_${dataset}.pkl`);
   let bytes: Uint8Array;
   try {
-    bytes = readFileSync(file);
+    bytes = readGuarded(file, { maxBytes: MAX_TRUTH });
   } catch (error) {
     throw new DataError(
       `${file} can't be read: ${(error as Error).message}. Expected ${dataset}/gnd_${dataset}.pkl and ${dataset}/jpg in ` +

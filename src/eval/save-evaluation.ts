@@ -1,8 +1,7 @@
 /** Where an evaluation's result is kept: `evaluations/NAME.json` of the run that the weights belong to. */
-import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import { DataError } from '../errors.js';
 import { writeFileWhole } from '../files/atomic-file.js';
+import { makeFolder } from '../files/guarded.js';
 import { evaluationsPath } from '../train/run-folder.js';
 import { locateWeights } from '../weights/locate.js';
 
@@ -20,7 +19,7 @@ export function runOfWeights(weightsFile: string): string | null {
  * @param weightsFile - The file that the model was loaded from (`model.file`).
  * @param result - What the evaluation gave, and what it was asked for: JSON.
  * @returns The file, or null when the weights belong to no run.
- * @throws DataError when it can't be written.
+ * @throws DataError when it can't be written, or a link is in its way.
  */
 export function saveEvaluation(weightsFile: string, name: EvaluationName, result: object): string | null {
   const { run, step } = locateWeights(weightsFile, 'teacher');
@@ -28,11 +27,7 @@ export function saveEvaluation(weightsFile: string, name: EvaluationName, result
   const file = path.join(evaluationsPath(run), `${name}.json`);
   const weights = path.relative(run, weightsFile).split(path.sep).join('/');
   const entry = { evaluation: name, date: new Date().toISOString(), weights, step, ...result };
-  try {
-    mkdirSync(path.dirname(file), { recursive: true });
-    writeFileWhole(file, `${JSON.stringify(entry, null, 2)}\n`);
-  } catch (error) {
-    throw new DataError(`${file} can't be written: ${(error as Error).message}`, { cause: error });
-  }
+  makeFolder(path.dirname(file), { within: run });
+  writeFileWhole(file, `${JSON.stringify(entry, null, 2)}\n`, { within: run });
   return file;
 }

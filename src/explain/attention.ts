@@ -4,11 +4,12 @@
  * (what is no multiple of the patch is cut off at the right and the bottom, as there), and the mean over heads and an
  * overlay are drawn too.
  */
-import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
 import { decodeImage, resizeImage, type RgbImage } from '../data/index.js';
-import { ConfigError, DataError } from '../errors.js';
+import { ConfigError } from '../errors.js';
+import { writeFileWhole } from '../files/atomic-file.js';
+import { makeFolder } from '../files/guarded.js';
 import { type AttentiveBackbone, isAttentive, normalizeImages } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ones, scope, type Tensor } from '../torch/index.js';
 import type { Model } from '../weights/load.js';
@@ -234,18 +235,15 @@ export async function writePictures(
   const factor = Math.max(1, Math.ceil(MIN_PICTURE_SIDE / Math.min(width, height)));
   const enlarged = { width: width * factor, height: height * factor, kernel: 'nearest' } as const;
   const files: string[] = [];
-  try {
-    mkdirSync(folder, { recursive: true });
-    for (const [name, rgb] of pictures) {
-      const file = path.join(folder, name);
-      await sharp(rgb, { raw: { width, height, channels: 3 } })
-        .resize(enlarged)
-        .png()
-        .toFile(file);
-      files.push(file);
-    }
-  } catch (error) {
-    throw new DataError(`${folder} can't be written: ${(error as Error).message}`, { cause: error });
+  makeFolder(folder, { within: folder });
+  for (const [name, rgb] of pictures) {
+    const file = path.join(folder, name);
+    const png = await sharp(rgb, { raw: { width, height, channels: 3 } })
+      .resize(enlarged)
+      .png()
+      .toBuffer();
+    writeFileWhole(file, png, { flush: false });
+    files.push(file);
   }
   return files;
 }

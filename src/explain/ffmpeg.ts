@@ -8,6 +8,7 @@ import { access, constants, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { ConfigError, DataError, EngineError } from '../errors.js';
+import { fileUrl, videoInput } from './video-input.js';
 
 const run = promisify(execFile);
 
@@ -101,19 +102,22 @@ const FRACTIONS: Readonly<Record<string, number>> = {
   '59.94': 60000 / 1001,
 };
 
-/** What a video file says of itself. @throws DataError when it can't be read or has no picture. */
+/** A description of a file that takes longer hangs. */
+const PROBE_MS = 60_000;
+
+/** What a video file says of itself. @throws DataError when it can't be read, is no video, or has no picture. */
 export async function probeVideo(ffmpeg: string, file: string): Promise<VideoInfo> {
-  try {
-    await access(file, constants.R_OK);
-  } catch (error) {
-    throw new DataError(`Can't read the video ${file}: no such file, or no permission`, { cause: error });
-  }
+  const input = videoInput(file);
   // without an output ffmpeg describes its input and ends with an error; the program is local, so is the file
   let text: string;
   try {
-    text = (await run(ffmpeg, ['-hide_banner', '-nostdin', '-i', toInput(file)])).stderr;
+    text = (await run(ffmpeg, ['-hide_banner', '-nostdin', ...input], { timeout: PROBE_MS })).stderr;
   } catch (error) {
-    const failure = error as { stderr?: string; code?: unknown; message: string };
+    const failure = error as { stderr?: string; code?: unknown; killed?: boolean; message: string };
+    if (failure.killed === true)
+      throw new DataError(`Can't read the video ${file}: ffmpeg found nothing in it within a minute`, {
+        cause: error,
+      });
     if (typeof failure.code !== 'number') {
       throw new EngineError(`${ffmpeg} can't be started: ${failure.message}`, { cause: error });
     }
@@ -134,16 +138,13 @@ export async function probeVideo(ffmpeg: string, file: string): Promise<VideoInf
   return { fps: FRACTIONS[rate] ?? Number(rate), seconds };
 }
 
-/** A name that ffmpeg takes for a file, whatever characters it has ('http:', '-', '%03d'). */
-const toInput = (file: string): string => `file:${path.resolve(file)}`;
-
-/** One picture of a PPM stream at the start of `bytes`; null when it isn't whole yet. */
-function readPpm(bytes: Buffer): { frame: VideoFrame; length: number } | null {
+/** One picture of a PPM stream at the start of `bytes`, null when it isn't whole yet; null without a whole header. */
+function readPpm(bytes: Buffer): { frame: VideoFrame | null; length: number } | null {
   const header = /^P6\s+(\d+)\s+(\d+)\s+255\s/.exec(bytes.toString('latin1', 0, 64));
   if (header === null) return null;
   const [width, height] = [Number(header[1]), Number(header[2])];
   const length = header[0].length + width * height * 3;
-  if (bytes.length < length) return null;
+  if (bytes.length < length) return { frame: null, length };
   // copied: the buffer goes on
   return {
     frame: { data: Uint8Array.from(bytes.subarray(header[0].length, length)), width, height },
@@ -166,7 +167,7 @@ export async function* readVideo(
   const child = spawn(
     ffmpeg,
     [
-      ...['-hide_banner', '-nostdin', '-loglevel', 'error', '-i', toInput(file), '-map', '0:v:0'],
+      ...['-hide_banner', '-nostdin', '-loglevel', 'error', ...videoInput(file), '-map', '0:v:0'],
       ...['-f', 'image2pipe', '-c:v', 'ppm', '-pix_fmt', 'rgb24', '-'],
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
@@ -188,8 +189,9 @@ export async function* readVideo(
       if (held < wanted) continue;
       let rest = Buffer.concat(parts);
       for (let picture = readPpm(rest); picture !== null; picture = readPpm(rest)) {
-        rest = rest.subarray(picture.length);
         wanted = picture.length; // the next one is as large
+        if (picture.frame === null) break;
+        rest = rest.subarray(picture.length);
         frames++;
         yield picture.frame;
       }
@@ -317,7 +319,7 @@ export class VideoWriter implements AsyncDisposable {
         ],
         ...['-an', '-c:v', ...encoder, '-pix_fmt', 'yuv420p'],
         ...(ending === '.mp4' ? ['-movflags', '+faststart'] : []),
-        ...['-f', ending.slice(1), toInput(`${file}.part`)],
+        ...['-f', ending.slice(1), fileUrl(`${file}.part`)],
       ],
       { stdio: ['pipe', 'ignore', 'pipe'] },
     );

@@ -199,7 +199,7 @@ describe('writeAttentionVideo', () => {
     writeFileSync(text, 'hello, this is no video at all');
     await assert.rejects(
       writeAttentionVideo(model, text, { output }),
-      /Can't read the video .*text\.mp4: .*Invalid data/,
+      /Can't read the video .*text\.mp4: it is not a video of a kind that is read; expected MP4/,
     );
     const absent = path.join(folder, 'absent.mp4');
     await assert.rejects(writeAttentionVideo(model, absent, { output }), /there is no .*absent\.mp4/);

@@ -1,5 +1,6 @@
 /** Indexes on disk: made, brought up to date, interrupted, damaged, stale; and searched, with real image files. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import {
   copyFileSync,
   cpSync,
@@ -9,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -26,6 +28,7 @@ import { writeSafetensors } from '../weights/safetensors.js';
 import { buildIndex, type BuildIndexOptions } from './build-index.js';
 import { findDuplicates } from './duplicates.js';
 import { ImageIndex } from './image-index.js';
+import type { IndexManifest } from './index-format.js';
 import { findOutliers } from './outliers.js';
 import { loadIndexModel, regionBox, searchIndex } from './search.js';
 
@@ -114,6 +117,33 @@ describe('an index', () => {
     rmSync(path.join(images, 'red', 'broken.png'));
   });
 
+  it('of a list names its images below one folder, wherever they are', async () => {
+    const list = path.join(folder, 'lists', 'some.txt');
+    mkdirSync(path.dirname(list));
+    writeFileSync(list, `../images/red/red 1.png\n${path.join(images, 'green', 'green 1.png')}\n`);
+    const place = path.join(folder, 'listed');
+    await build(place, {}, list);
+    using index = ImageIndex.open(place);
+    assert.deepEqual(
+      [index.manifest.images.root, ...index.images.map((image) => image.path)],
+      [folder, 'images/red/red 1.png', 'images/green/green 1.png'],
+    );
+    assert.equal(index.fileOf(1), path.join(images, 'green', 'green 1.png'));
+    assert.equal((await build(place, {}, list)).added, 0);
+  });
+
+  it('leaves out images of which a model makes nothing, and says so', async () => {
+    using broken = loadModel(run, { device: 'cpu' });
+    const state = broken.backbone.stateDict();
+    for (const name of ['norm.weight', 'norm.bias']) state.get(name)!.mul_(0);
+    const place = path.join(folder, 'nothing.index');
+    await assert.rejects(
+      buildIndex(broken, images, { output: place, numWorkers: 0 }),
+      /none of the 18 images can be read: .*features that are all 0 or not finite/,
+    );
+    assert.equal(existsSync(path.join(place, 'index.json')), false);
+  });
+
   it('builds its graph anew when much is removed, and embeds all anew for other weights or sizes', async () => {
     const half = path.join(folder, 'half');
     const few = path.join(folder, 'few');
@@ -150,8 +180,9 @@ describe('an index', () => {
 describe('a damaged, foreign or busy index', () => {
   const whole = path.join(folder, 'whole');
   before(() => build(whole));
+  let copies = 0;
   const damaged = (name: string, damage: (file: string) => void): string => {
-    const copy = path.join(folder, `damaged-${name}`);
+    const copy = path.join(folder, `damaged-${copies++}`);
     cpSync(whole, copy, { recursive: true });
     damage(path.join(copy, name));
     return copy;
@@ -194,6 +225,105 @@ describe('a damaged, foreign or busy index', () => {
     assert.notEqual(elsewhere, text);
     const place = damaged('index.json', (file) => writeFileSync(file, elsewhere));
     assert.throws(() => ImageIndex.open(place), /is damaged/);
+  });
+
+  it('whose graph was damaged is mended by an update', async () => {
+    const place = damaged('vectors-0.usearch', (file) => writeFileSync(file, 'half'));
+    assert.deepEqual([(await build(place)).added, (await build(place)).added], [0, 0]);
+    using index = ImageIndex.open(place);
+    assert.equal((await index.search(index.feature(3), 1, { exact: false }))[0]!.row, 3);
+  });
+
+  it('never holds a fifth of removed vectors, however often a few are taken away', async () => {
+    const [source, place] = ['shrinking', 'shrunk'].map((name) => path.join(folder, name)) as [
+      string,
+      string,
+    ];
+    await writeColourFolders(source, 20);
+    await build(place, {}, source);
+    for (let round = 0; round < 5; round++) {
+      const names = readdirSync(path.join(source, 'red')).slice(0, 3);
+      for (const name of names) rmSync(path.join(source, 'red', name));
+      const { images: left } = await build(place, {}, source);
+      const { files } = JSON.parse(readFileSync(path.join(place, 'index.json'), 'utf8')) as IndexManifest;
+      const nodes = readFileSync(path.join(place, files.vectors.name)).readUInt32LE(0);
+      assert.ok(left === 60 - 3 * (round + 1) && left >= 0.8 * nodes, `${left} of ${nodes}`);
+    }
+  });
+
+  it(
+    'follows no link out of its folder, reads no FIFO, and writes through neither',
+    { timeout: 120_000 },
+    async () => {
+      const outside = path.join(folder, 'precious');
+      const change = (name: string, put: (file: string) => void) =>
+        damaged(name, (file) => {
+          rmSync(file, { force: true });
+          put(file);
+        });
+      for (const name of readdirSync(whole)) {
+        writeFileSync(outside, readFileSync(path.join(whole, name)));
+        const linked = change(name, (file) => symlinkSync(outside, file));
+        const fifo = change(name, (file) => execFileSync('mkfifo', [file]));
+        for (const [place, words] of [
+          [linked, /is a symbolic link/],
+          [fifo, /expected a regular file, it is a FIFO/],
+        ] as const)
+          await assert.rejects(
+            async () => {
+              using index = ImageIndex.open(place);
+              index.skipped();
+              index.features();
+              await index.search(index.feature(0), 2, { exact: false });
+            },
+            words,
+            name,
+          );
+      }
+      // the next generation's files, which an update will write
+      copyFileSync(path.join(images, 'red', 'red 1.png'), path.join(images, 'red', 'more.png'));
+      for (const kind of [
+        'images-1.jsonl',
+        'skipped-1.jsonl',
+        'features-1.safetensors',
+        'vectors-1.usearch',
+        'lock',
+      ]) {
+        writeFileSync(outside, 'precious');
+        const place = change(kind, (file) => symlinkSync(outside, file));
+        assert.equal((await build(place)).added, 1, kind);
+        assert.equal(readFileSync(outside, 'utf8'), 'precious', kind);
+        assert.ok(readdirSync(place, { withFileTypes: true }).every((entry) => entry.isFile()));
+      }
+      const waiting = change('lock', (file) => execFileSync('mkfifo', [file]));
+      assert.equal((await build(waiting)).added, 1);
+      rmSync(path.join(images, 'red', 'more.png'));
+    },
+  );
+
+  it('of sizes that its files lack is refused before memory is taken for them', () => {
+    for (const change of [
+      { width: 2 ** 30 },
+      { width: 16_384 },
+      { images: { count: 2 ** 30 } },
+      { images: { nextId: 2 ** 32 } },
+      { settings: { crop: 100_000 } },
+      { files: { features: { bytes: 2 ** 40 } } },
+    ]) {
+      const place = damaged('index.json', (file) => {
+        const manifest = JSON.parse(readFileSync(file, 'utf8')) as Record<string, Record<string, object>>;
+        const merge = (into: Record<string, unknown>, from: object): void => {
+          for (const [key, value] of Object.entries(from))
+            if (typeof value === 'object') merge(into[key] as Record<string, unknown>, value as object);
+            else into[key] = value;
+        };
+        merge(manifest, change);
+        writeFileSync(file, JSON.stringify(manifest));
+      });
+      assert.throws(() => ImageIndex.open(place), /is damaged/, JSON.stringify(change));
+    }
+    const deep = damaged('index.json', (file) => writeFileSync(file, '['.repeat(2 ** 21)));
+    assert.throws(() => ImageIndex.open(deep), /at most 1048576 are read/);
   });
 
   it('is not written over, nor by two at once', async () => {

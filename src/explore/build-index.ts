@@ -3,16 +3,18 @@
  * gone are dropped, the rest stays. Changed means another size or time of the file. What was done is kept when the work is
  * interrupted, and every few minutes.
  */
-import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { type ImageItem, type ImageList, listImages, skippedPlace } from '../data/index.js';
 import { checkEvalSizes, defaultEvalSizes, featureBatches } from '../eval/features.js';
-import { writeFileWhole } from '../files/atomic-file.js';
+import { writeFileWhole, writeWhole } from '../files/atomic-file.js';
+import { removeWithin } from '../files/guarded.js';
 import { ConfigError, DataError } from '../errors.js';
-import { lockRunFolder } from '../train/run-folder.js';
+import { lockFolder } from '../files/folder-lock.js';
 import { packageVersion } from '../version.js';
 import type { Model } from '../weights/load.js';
-import { FloatRows, normaliseRows, writeFloatRows } from './feature-file.js';
+import { FloatRows, isUnit, normaliseRows, writeFloatRows } from './feature-file.js';
+import { areSpread, MAX_IDS } from './graph-file.js';
 import {
   checkedFile,
   INDEX_FEATURES,
@@ -24,6 +26,7 @@ import {
   manifestPath,
   readIndexedImages,
   readManifest,
+  remake,
   sealFile,
   sha256File,
 } from './index-format.js';
@@ -32,10 +35,14 @@ import { VectorIndex } from './vector-index.js';
 
 /** Seconds after which what was embedded is written. */
 const SAVE_EVERY = 300;
-/** The graph is built anew when more than this share of it was dropped: removed nodes stay in it as dead ends. */
+/**
+ * The graph is built anew when more than this share of its nodes is removed ones: they stay in it as dead ends, and USearch
+ * has no room for more than a third on top.
+ */
 const MOST_REMOVED = 0.2;
 /** What may be in a folder in which an index is begun: traces of one that did not come to its end. */
-const OURS = /^(lock|labels\.jsonl|\.index\.json\..*|(images|skipped|features|vectors|map)-\d+\..*)$/;
+const OURS =
+  /^(lock(\.(new|after)-[0-9a-f-]+)?|labels\.jsonl|\.index\.json\..*|(images|skipped|features|vectors|map)-\d+\..*)$/;
 /** Images whose approximate neighbours are compared with exact ones at the end. */
 const CHECKED = 200;
 
@@ -60,6 +67,8 @@ export interface BuildIndexOptions {
   /** Seconds after which what was embedded is written; default 300. */
   saveEvery?: number;
   onProgress?: (progress: { part: 'images' | 'check'; done: number; total: number }) => void;
+  /** Told that it waits, a minute at most, to see whether another process still writes the index. */
+  onWait?: (message: string) => void;
 }
 
 export interface BuildIndexResult {
@@ -88,12 +97,27 @@ interface Stamp {
 /** Size and time of an image's file, or of the shard that it lies in. */
 function stampOf(file: string): Stamp {
   const place = existsSync(file) ? file : file.split('::')[0]!;
-  const stat = statSync(place, { throwIfNoEntry: false });
-  return stat === undefined ? { bytes: -1, mtime: -1 } : { bytes: stat.size, mtime: stat.mtimeMs };
+  try {
+    const { size, mtimeMs } = statSync(place);
+    return { bytes: size, mtime: mtimeMs };
+  } catch {
+    return { bytes: -1, mtime: -1 }; // gone, or a link in a circle: told of when it is read
+  }
 }
 
 const portable = (root: string, file: string): string =>
   path.relative(root, file).split(path.sep).join('/') || '.';
+
+/** The folder that holds all images: that of the list, or, when a list names images elsewhere, one above them all. */
+function rootOf({ root, items }: ImageList): string {
+  let common = root;
+  for (const { path: file } of items)
+    while (!file.startsWith(common.endsWith(path.sep) ? common : common + path.sep)) {
+      if (path.dirname(common) === common) return common;
+      common = path.dirname(common);
+    }
+  return common;
+}
 
 interface Plan {
   /** The images that stay, with their rows in the old index. */
@@ -161,55 +185,85 @@ export interface Growing {
   vectors: VectorIndex | null;
   skipped: { path: string; reason: string }[];
   nextId: number;
+  /** The graph that was there is not used any more: it must be written, even if no image has changed. */
+  hasNewGraph: boolean;
 }
 
-/** The rows that stay, the graph without the rest. */
-async function keptOf(folder: string, old: IndexManifest, plan: Plan): Promise<Growing> {
+/** The old graph without the images that are gone; null when it is to be built anew. */
+function keptGraph(folder: string, old: IndexManifest, oldIds: Int32Array, plan: Plan): VectorIndex | null {
+  const { nextId } = old.images;
+  const { kept, fresh, removed } = plan;
+  const ids = Int32Array.from([...kept.map(({ image }) => image.id), ...fresh.map((_, i) => nextId + i)]);
+  if (nextId + fresh.length > MAX_IDS || !areSpread(ids)) return null;
+  const about = { within: folder, width: old.width, ids: oldIds, writable: true };
+  let vectors: VectorIndex;
+  try {
+    vectors = VectorIndex.open(checkedFile(folder, old.files.vectors), about);
+  } catch (error) {
+    // everything that a graph says is in the features too
+    if (error instanceof DataError) return null;
+    throw error;
+  }
+  if (kept.length < (1 - MOST_REMOVED) * vectors.nodes) return null;
+  vectors.remove(Int32Array.from(removed, ({ id }) => id));
+  return vectors;
+}
+
+/** The rows that stay, the graph without the rest. @param oldIds - Of all images of the old index. */
+async function keptOf(folder: string, old: IndexManifest, oldIds: Int32Array, plan: Plan): Promise<Growing> {
   const { width } = old;
   const count = plan.kept.length;
-  const isMuchRemoved = plan.removed.length > MOST_REMOVED * old.images.count;
-  const place = checkedFile(folder, old.files.features, true);
-  using file = new FloatRows(place, 'features', old.images.count, width);
+  using file = new FloatRows(folder, old.files.features, 'features', old.images.count, width);
   const all = file.all();
   const rows = plan.removed.length === 0 ? all : new Float32Array(count * width);
   if (rows !== all)
     plan.kept.forEach(({ row }, i) => rows.set(all.subarray(row * width, (row + 1) * width), i * width));
+  const parts = count > 0 ? [rows] : [];
+  const vectors = keptGraph(folder, old, oldIds, plan);
   const images = plan.kept.map(({ image }) => image);
-  let vectors: VectorIndex;
-  if (isMuchRemoved) {
-    vectors = new VectorIndex(width);
-    await vectors.add(
-      Int32Array.from(images, ({ id }) => id),
-      rows,
-    );
-  } else {
-    vectors = VectorIndex.open(checkedFile(folder, old.files.vectors, true), width, old.images.count, true);
-    vectors.remove(Int32Array.from(plan.removed, ({ id }) => id));
-  }
-  return { images, parts: count > 0 ? [rows] : [], vectors, skipped: [], nextId: old.images.nextId };
+  if (vectors !== null)
+    return { images, parts, vectors, skipped: [], nextId: old.images.nextId, hasNewGraph: false };
+  const anew = new VectorIndex(width);
+  await anew.add(
+    Int32Array.from(images, (_, i) => i),
+    rows,
+  );
+  const numbered = images.map((image, id) => ({ ...image, id }));
+  return { images: numbered, parts, vectors: anew, skipped: [], nextId: count, hasNewGraph: true };
 }
 
-const lines = (values: readonly unknown[]): string =>
-  values.map((value) => `${JSON.stringify(value)}\n`).join('');
+/** A line a value, in parts: a million images make a string that is too long. */
+function writeLines(place: string, values: readonly unknown[], within: string): void {
+  const fill = (write: (bytes: Uint8Array) => void): void => {
+    for (let start = 0; start < values.length; start += 4096) {
+      const some = values.slice(start, start + 4096);
+      write(Buffer.from(some.map((value) => `${JSON.stringify(value)}\n`).join('')));
+    }
+  };
+  writeWhole(place, fill, { within });
+}
 
 /** Writes a new generation and deletes the one before. @internal */
 export function commitIndex(
   folder: string,
-  growing: Growing,
+  growing: Omit<Growing, 'hasNewGraph'>,
   about: Pick<IndexManifest, 'generation' | 'weights' | 'settings'> & {
-    list: Pick<ImageList, 'source' | 'root'>;
+    list: Pick<ImageList, 'source' | 'root'>; // all images are below the root
   },
 ): IndexManifest {
   const { list, generation, weights, settings } = about;
   const vectors = growing.vectors!;
   const { width } = vectors;
   const name = (kind: string, ending: string): string => `${kind}-${generation}.${ending}`;
+  const within = folder;
   const written = (file: string, write: (place: string) => void): IndexFile => {
     try {
+      // whatever is there, a link perhaps, is not written through: index.json doesn't name it
+      removeWithin(path.join(folder, file), { within });
       write(path.join(folder, file));
       return sealFile(folder, file);
     } catch (error) {
-      rmSync(path.join(folder, file), { force: true });
+      removeWithin(path.join(folder, file), { within });
       throw new DataError(
         `${path.join(folder, file)} can't be written: ${(error as Error).message}. The index is as it was before.`,
         { cause: error },
@@ -217,10 +271,10 @@ export function commitIndex(
     }
   };
   const files: IndexManifest['files'] = {
-    images: written(name('images', 'jsonl'), (place) => writeFileSync(place, lines(growing.images))),
-    skipped: written(name('skipped', 'jsonl'), (place) => writeFileSync(place, lines(growing.skipped))),
+    images: written(name('images', 'jsonl'), (place) => writeLines(place, growing.images, within)),
+    skipped: written(name('skipped', 'jsonl'), (place) => writeLines(place, growing.skipped, within)),
     features: written(name('features', 'safetensors'), (place) =>
-      writeFloatRows(place, 'features', width, growing.parts),
+      writeFloatRows(place, 'features', width, growing.parts, within),
     ),
     vectors: written(name('vectors', 'usearch'), (place) => vectors.save(place)),
     map: null,
@@ -246,11 +300,14 @@ export function commitIndex(
 
 /** Renames a new index.json into place and deletes the files that it doesn't name. */
 export function writeManifest(folder: string, manifest: IndexManifest): void {
-  writeFileWhole(manifestPath(folder), `${JSON.stringify(manifest, null, 2)}\n`);
+  const text = `${JSON.stringify(manifest, null, 2)}\n`;
+  writeFileWhole(manifestPath(folder), text, { within: folder });
   const named = new Set(Object.values(manifest.files).flatMap((file) => (file === null ? [] : [file.name])));
-  for (const file of readdirSync(folder))
-    if (/^(images|skipped|features|vectors|map)-\d+\./.test(file) && !named.has(file))
-      rmSync(path.join(folder, file), { force: true });
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const isOld = /^(images|skipped|features|vectors|map)-\d+\./.test(entry.name) && !named.has(entry.name);
+    // a folder of such a name is none of ours
+    if (isOld && !entry.isDirectory()) rmSync(path.join(folder, entry.name), { force: true });
+  }
 }
 
 /**
@@ -268,11 +325,12 @@ export async function buildIndex(
   const { output, onProgress } = options;
   const settings = settingsOf(model, options);
   const folder = path.resolve(output);
-  const list = await listImages(images, { mayRead: options.mayRead });
+  const listed = await listImages(images, { mayRead: options.mayRead });
+  const list = { ...listed, root: rootOf(listed) };
   const isNew = !existsSync(manifestPath(folder));
   if (isNew && existsSync(folder) && readdirSync(folder).some((name) => !OURS.test(name)))
     throw new DataError(`${output} is there and is no index: give a new folder, or delete it.`);
-  const release = lockRunFolder(folder);
+  const lock = await lockFolder(folder, { signal: options.signal, onWait: options.onWait });
   try {
     const weights: IndexManifest['weights'] = {
       given: path.resolve(options.weights?.given ?? model.file),
@@ -285,14 +343,13 @@ export async function buildIndex(
     const old = isNew ? null : readManifest(folder);
     const rebuilt = old === null ? null : difference(old, weights, settings);
     const usable = rebuilt === null ? old : null;
-    const plan = planOf(
-      list,
-      usable === null ? null : { root: usable.images.root, images: readIndexedImages(folder, usable) },
-    );
-    const growing =
+    const oldImages = usable === null ? [] : readIndexedImages(folder, usable);
+    const plan = planOf(list, usable === null ? null : { root: usable.images.root, images: oldImages });
+    const oldIds = Int32Array.from(oldImages, ({ id }) => id);
+    const growing: Growing =
       usable === null
-        ? { images: [], parts: [], vectors: null, skipped: [], nextId: 0 }
-        : await keptOf(folder, usable, plan);
+        ? { images: [], parts: [], vectors: null, skipped: [], nextId: 0, hasNewGraph: false }
+        : await keptOf(folder, usable, oldIds, plan);
     for (const { path: place, reason } of list.unreadable.map(skippedPlace))
       growing.skipped.push({ path: portable(list.root, place), reason });
     const generation = (old?.generation ?? -1) + 1;
@@ -303,7 +360,7 @@ export async function buildIndex(
     const { skipped } = growing;
     return { index: folder, images: count, ...counts, rebuilt, skipped, width, recall };
   } finally {
-    release();
+    lock.release();
   }
 }
 
@@ -326,7 +383,8 @@ async function grow(
   const { settings, list } = about;
   let { generation } = about;
   let saved = performance.now();
-  let hasChanges = plan.removed.length > 0 || existsSync(manifestPath(about.folder)) === false;
+  const isNew = !existsSync(manifestPath(about.folder));
+  let hasChanges = plan.removed.length > 0 || growing.hasNewGraph || isNew;
   const counts = {
     added: 0,
     changed: 0,
@@ -356,15 +414,35 @@ async function grow(
       if (indices.length > 0) {
         const width = shape[1]!;
         growing.vectors ??= new VectorIndex(width);
-        const rows = normaliseRows(features, width);
-        const ids = Int32Array.from(indices, () => growing.nextId++);
+        if (growing.vectors.width !== width) {
+          throw new DataError(
+            `the features of ${about.folder} have ${growing.vectors.width} values, these weights give ${width}. ` +
+              remake(about.folder),
+          );
+        }
+        const all = normaliseRows(features, width);
+        const rowAt = (i: number): Float32Array => all.subarray(i * width, (i + 1) * width);
+        const places = Array.from(indices, (_, i) => i).filter((i) => isUnit(all, i * width, width));
+        const rows = new Float32Array(places.length * width);
+        places.forEach((i, row) => rows.set(rowAt(i), row * width));
+        const ids = Int32Array.from(places, () => growing.nextId++);
         await growing.vectors.add(ids, rows);
         growing.parts.push(rows);
-        indices.forEach((index, i) => {
-          const { item, label, bytes, mtime, before } = plan.fresh[index]!;
+        places.forEach((i, row) => {
+          const { item, label, bytes, mtime, before } = plan.fresh[indices[i]!]!;
           if (before) counts.changed++;
           else counts.added++;
-          growing.images.push({ id: ids[i]!, path: portable(list.root, item.path), bytes, mtime, label });
+          const name = portable(list.root, item.path);
+          growing.images.push({ id: ids[row]!, path: name, bytes, mtime, label });
+        });
+        const isPlaced = new Set(places);
+        Array.from(indices).forEach((index, i) => {
+          if (isPlaced.has(i)) return;
+          const file = portable(list.root, plan.fresh[index]!.item.path);
+          growing.skipped.push({
+            path: file,
+            reason: 'the model gives it features that are all 0 or not finite',
+          });
         });
       }
       if (performance.now() - saved > 1000 * saveEvery) save();

@@ -1,10 +1,9 @@
 /** The images of an index as a web export takes them: its features are used as they are, no image is computed again. */
-import { existsSync } from 'node:fs';
 import { ConfigError, DataError } from '../errors.js';
 import { defaultEvalSizes } from '../eval/features.js';
 import type { Model } from '../weights/load.js';
 import type { GallerySource } from '../weights/web/export-web.js';
-import type { ImageIndex } from './image-index.js';
+import { type ImageIndex, imageWithin } from './image-index.js';
 import { sha256File } from './index-format.js';
 
 /**
@@ -35,11 +34,18 @@ export function galleryOfIndex(index: ImageIndex, model: Model, checkpointKey: s
   const gone: GallerySource['skipped'][number][] = [];
   for (const row of images.keys()) {
     const path = index.pathOf(row);
-    if (existsSync(path)) rows.push(row);
-    else gone.push({ path, reason: `is in ${folder}, and not there any more` });
+    try {
+      imageWithin(manifest.images.root, path);
+      rows.push(row);
+    } catch (error) {
+      gone.push({ path, reason: (error as Error).message });
+    }
   }
-  if (rows.length === 0)
-    throw new DataError(`no image of ${folder} is there any more (${manifest.images.root})`);
+  if (rows.length === 0) {
+    throw new DataError(
+      `no image of ${folder} is there to be read (${manifest.images.root}): ${gone[0]!.reason}`,
+    );
+  }
   const features = new Float32Array(rows.length * index.width);
   for (const [i, row] of rows.entries())
     features.set(all.subarray(row * index.width, (row + 1) * index.width), i * index.width);

@@ -1,5 +1,7 @@
 /** An index of images, opened to be searched. The format is described in index-format.ts. */
+import { realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { shardOf } from '../data/image-reader.js';
 import { ConfigError, DataError } from '../errors.js';
 import { FloatRows } from './feature-file.js';
 import {
@@ -47,8 +49,7 @@ export class ImageIndex implements Disposable {
     readonly manifest: IndexManifest,
     readonly images: readonly IndexedImage[],
   ) {
-    const place = checkedFile(folder, manifest.files.features, false);
-    this.#file = new FloatRows(place, 'features', images.length, manifest.width);
+    this.#file = new FloatRows(folder, manifest.files.features, 'features', images.length, manifest.width);
   }
 
   /** @throws DataError that says what to do, when there is no index or it is damaged. */
@@ -71,9 +72,17 @@ export class ImageIndex implements Disposable {
     return this.manifest.width;
   }
 
-  /** Where an image is. */
+  /** Where an image is, as the index says; whoever reads it asks fileOf(). */
   pathOf(row: number): string {
     return path.resolve(this.manifest.images.root, this.images[row]!.path);
+  }
+
+  /**
+   * An image's file, to be read: an index may be a stranger's, and name any file.
+   * @throws DataError when it is not there, no regular file, or outside the folder that the index's images are in.
+   */
+  fileOf(row: number): string {
+    return imageWithin(this.manifest.images.root, this.pathOf(row));
   }
 
   /** The row of an image file; null when it is not indexed. */
@@ -94,18 +103,17 @@ export class ImageIndex implements Disposable {
 
   /** All features, (count, width); read once, and held. @throws DataError when they are damaged. */
   features(): Float32Array {
-    if (this.#features === null) {
-      checkedFile(this.folder, this.manifest.files.features, true);
-      this.#features = this.#file.all();
-    }
+    this.#features ??= this.#file.all();
     return this.#features;
   }
 
   #graph(): VectorIndex {
     if (this.#vectors === null) {
-      const place = checkedFile(this.folder, this.manifest.files.vectors, true);
+      const ids = Int32Array.from(this.images, ({ id }) => id);
+      const place = checkedFile(this.folder, this.manifest.files.vectors);
       try {
-        this.#vectors = VectorIndex.open(place, this.width, this.count, false);
+        const about = { within: this.folder, width: this.width, ids, writable: false };
+        this.#vectors = VectorIndex.open(place, about);
       } catch (error) {
         throw new DataError(`${(error as Error).message}. ${remake(this.folder)}`, { cause: error });
       }
@@ -238,6 +246,40 @@ export class ImageIndex implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/**
+ * Checks that an image may be read as one of a folder: it is a regular file (or lies in a shard that is one) below it, also
+ * after every link is followed.
+ *
+ * @returns The path itself.
+ * @throws DataError that says why not.
+ */
+export function imageWithin(root: string, file: string): string {
+  const place = shardOf(file) ?? file;
+  const outside = (where: string): DataError =>
+    new DataError(`${file} is not read: ${where}, outside ${root}, the folder of the index's images`);
+  if (!isBelow(root, place)) throw outside('it lies');
+  let real: string;
+  let isFile: boolean;
+  try {
+    real = realpathSync(place);
+    if (!isBelow(realpathSync(root), real)) throw outside(`a link leads to ${real}`);
+    isFile = statSync(real).isFile();
+  } catch (error) {
+    if (error instanceof DataError) throw error;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT')
+      throw new DataError(`${file} is not there any more`, { cause: error });
+    throw new DataError(`${file} can't be read: ${(error as Error).message}`, { cause: error });
+  }
+  if (!isFile) throw new DataError(`${file} is not read: expected a regular file`);
+  return file;
+}
+
+/** Whether a path lies below a folder, links not followed. */
+export function isBelow(folder: string, file: string): boolean {
+  const relative = path.relative(folder, file);
+  return relative !== '' && relative.split(path.sep)[0] !== '..' && !path.isAbsolute(relative);
 }
 
 /** How many the graph is asked for, so that the exact ranking has a choice. */

@@ -15,15 +15,32 @@
  * whole. The old files are deleted afterwards.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { DataError } from '../errors.js';
+import { FileBytes } from '../files/file-bytes.js';
+import { openToWrite, readTextIfThere } from '../files/guarded.js';
+import { MAX_IDS } from './graph-file.js';
 
 export const INDEX_VERSION = 1;
 /** Features that an index is made of: one row an image. */
 export const INDEX_FEATURES = ['cls', 'patch-mean'] as const;
 export type IndexFeatures = (typeof INDEX_FEATURES)[number];
+
+/** index.json has about 2 KB; long paths make it longer. */
+const MANIFEST_BYTES = 2 ** 20;
+/** The longest line of a list: a path of 16,384 characters, each written as six. */
+const LINE_BYTES = 2 ** 17;
+/** Bytes of a file that are in memory at a time. */
+const PIECE = 2 ** 22;
+/** No network's features are longer. */
+const MAX_WIDTH = 2 ** 14;
+/** Larger images are not what an index is made of, and would fill the memory of who searches in one. */
+const MAX_SIDE = 4096;
+
+/** A path as text: what no file can be called is refused here, before the file system is asked. */
+const pathSchema = z.string().regex(/^[^\0]*$/, 'a path holds no zero byte');
 
 const fileSchema = z.object({
   name: z.string().regex(/^[a-z]+-\d+\.(jsonl|safetensors|usearch)$/),
@@ -38,24 +55,24 @@ const manifestSchema = z.object({
   /** Version of the package that wrote it. */
   package: z.string(),
   /** How often it was written. */
-  generation: z.int().nonnegative(),
+  generation: z.int().nonnegative().max(MAX_IDS),
   /** ISO 8601. */
   written: z.string(),
   images: z.object({
     /** The folder or list, absolute. */
-    source: z.string(),
+    source: pathSchema,
     /** The folder that the images' paths are relative to, absolute. */
-    root: z.string(),
-    count: z.int().positive(),
+    root: pathSchema,
+    count: z.int().positive().max(MAX_IDS),
     skipped: z.int().nonnegative(),
     /** The id of the next new image. */
-    nextId: z.int().nonnegative(),
+    nextId: z.int().nonnegative().max(MAX_IDS),
   }),
   weights: z.object({
     /** As it was given, absolute. */
-    given: z.string(),
+    given: pathSchema,
     /** The file that was read. */
-    file: z.string(),
+    file: pathSchema,
     sha256: z.string(),
     checkpointKey: z.string(),
     /** Attention heads, where the caller had to tell them. */
@@ -64,10 +81,10 @@ const manifestSchema = z.object({
   }),
   settings: z.object({
     features: z.enum(INDEX_FEATURES),
-    resize: z.int().positive(),
-    crop: z.int().positive(),
+    resize: z.int().positive().max(MAX_SIDE),
+    crop: z.int().positive().max(MAX_SIDE),
   }),
-  width: z.int().positive(),
+  width: z.int().positive().max(MAX_WIDTH),
   files: z.object({
     images: fileSchema,
     skipped: fileSchema,
@@ -79,8 +96,8 @@ const manifestSchema = z.object({
 export type IndexManifest = z.infer<typeof manifestSchema>;
 
 const imageSchema = z.object({
-  id: z.int().nonnegative(),
-  path: z.string().min(1),
+  id: z.int().nonnegative().lt(MAX_IDS),
+  path: pathSchema.min(1),
   bytes: z.number(),
   mtime: z.number(),
   label: z.string().nullable(),
@@ -94,20 +111,13 @@ export const manifestPath = (folder: string): string => path.join(folder, 'index
 export const remake = (folder: string): string =>
   `Delete ${folder} and make it again with dino index WEIGHTS IMAGES --output ${folder}.`;
 
-/** @throws DataError when the folder holds no index, or index.json is damaged or of another version. */
+/** @throws DataError when the folder holds no index, or index.json is damaged, a link, or of another version. */
 export function readManifest(folder: string): IndexManifest {
   const file = manifestPath(folder);
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== 'ENOENT' && code !== 'ENOTDIR')
-      throw new DataError(`${file} can't be read: ${message}`, { cause: error });
+  const text = readTextIfThere(file, { within: folder, maxBytes: MANIFEST_BYTES });
+  if (text === null) {
     const what = existsSync(folder) ? 'holds no index (no index.json)' : 'does not exist';
-    throw new DataError(`${folder} ${what}. Make one with dino index WEIGHTS IMAGES --output ${folder}.`, {
-      cause: error,
-    });
+    throw new DataError(`${folder} ${what}. Make one with dino index WEIGHTS IMAGES --output ${folder}.`);
   }
   let value: unknown;
   try {
@@ -129,101 +139,137 @@ export function readManifest(folder: string): IndexManifest {
   return parsed.data;
 }
 
-/** SHA-256 of a file, read by pieces. */
-export function sha256File(file: string): string {
+/** The pieces of an open file, from front to end. */
+export function* piecesOf(bytes: FileBytes): Generator<Buffer> {
+  for (let at = 0; at < bytes.size; at += PIECE) yield bytes.read(at, Math.min(PIECE, bytes.size - at));
+}
+
+/**
+ * SHA-256 of a file, read by pieces.
+ * @param within - A folder below which no link is followed.
+ * @throws CheckpointError as FileBytes.
+ */
+export function sha256File(file: string, within?: string): string {
   const hash = createHash('sha256');
-  const piece = Buffer.alloc(2 ** 22);
-  const fd = openSync(file, 'r');
-  try {
-    for (;;) {
-      const count = readSync(fd, piece, 0, piece.length, null);
-      if (count === 0) return hash.digest('hex');
-      hash.update(piece.subarray(0, count));
-    }
-  } finally {
-    closeSync(fd);
-  }
+  using bytes = new FileBytes(file, within);
+  for (const piece of piecesOf(bytes)) hash.update(piece);
+  return hash.digest('hex');
 }
 
 /** Flushes a file that was written, and describes it for index.json. */
 export function sealFile(folder: string, name: string): IndexFile {
   const file = path.join(folder, name);
-  const fd = openSync(file, 'r+');
+  const fd = openToWrite(file, { within: folder });
   try {
     fsyncSync(fd);
   } finally {
     closeSync(fd);
   }
-  return { name, bytes: statSync(file).size, sha256: sha256File(file) };
+  using bytes = new FileBytes(file, folder);
+  return { name, bytes: bytes.size, sha256: sha256File(file, folder) };
+}
+
+/** What is said of a file that is not what was written. */
+export const damaged = (place: string, what: string, folder: string): DataError =>
+  new DataError(`${place} is damaged: ${what}. ${remake(folder)}`);
+
+/**
+ * Opens a file that index.json names. Close it.
+ * @throws DataError when it is missing, no regular file, or of another size than was written.
+ */
+export function openIndexFile(folder: string, file: IndexFile): FileBytes {
+  const place = path.join(folder, file.name);
+  let bytes: FileBytes;
+  try {
+    bytes = new FileBytes(place, folder);
+  } catch (error) {
+    const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+    const what =
+      code === 'ENOENT' ? `${place} is missing` : `${place} is damaged: ${(error as Error).message}`;
+    throw new DataError(`${what}. ${remake(folder)}`, { cause: error });
+  }
+  if (bytes.size === file.bytes) return bytes;
+  bytes.close();
+  throw damaged(place, `${bytes.size} bytes, ${file.bytes} were written`, folder);
 }
 
 /**
- * The place of a file that index.json names.
- *
- * @param whole - Compares its checksum too; without, only its size.
+ * The place of a file that index.json names, whose size and checksum are as written.
  * @throws DataError when it is missing or not what was written.
  */
-export function checkedFile(folder: string, file: IndexFile, whole: boolean): string {
-  const place = path.join(folder, file.name);
-  const size = statSync(place, { throwIfNoEntry: false })?.size;
-  if (size === undefined) throw new DataError(`${place} is missing. ${remake(folder)}`);
-  if (size !== file.bytes)
-    throw new DataError(`${place} is damaged: ${size} bytes, ${file.bytes} were written. ${remake(folder)}`);
-  if (whole && sha256File(place) !== file.sha256)
-    throw new DataError(`${place} is damaged: its checksum is another. ${remake(folder)}`);
-  return place;
+export function checkedFile(folder: string, file: IndexFile): string {
+  using bytes = openIndexFile(folder, file);
+  checkSum(folder, file, bytes);
+  return bytes.file;
 }
 
-/** The lines of a .jsonl file of the index. */
-function jsonLines(place: string, folder: string): unknown[] {
-  return readFileSync(place, 'utf8')
-    .split('\n')
-    .flatMap((line, i) => {
-      if (line === '') return [];
-      try {
-        return [JSON.parse(line) as unknown];
-      } catch (error) {
-        throw new DataError(
-          `${place}, line ${i + 1}, is damaged: ${(error as Error).message}. ${remake(folder)}`,
-          {
-            cause: error,
-          },
-        );
-      }
-    });
+/** @throws DataError when an open file's checksum is not what was written. */
+function checkSum(folder: string, file: IndexFile, bytes: FileBytes): void {
+  const hash = createHash('sha256');
+  for (const piece of piecesOf(bytes)) hash.update(piece);
+  if (hash.digest('hex') !== file.sha256) throw damaged(bytes.file, 'its checksum is another', folder);
+}
+
+/** Lines of an open file, without their ends. @throws DataError for one that is too long. */
+export function* linesOf(bytes: FileBytes, maxBytes: number): Generator<string> {
+  let rest: Buffer = Buffer.alloc(0);
+  for (const piece of piecesOf(bytes)) {
+    const text = Buffer.concat([rest, piece]);
+    let start = 0;
+    for (let end = text.indexOf(0x0a); end !== -1; end = text.indexOf(0x0a, start)) {
+      if (end - start > maxBytes) break;
+      yield text.toString('utf8', start, end);
+      start = end + 1;
+    }
+    rest = text.subarray(start);
+    if (rest.length > maxBytes)
+      throw new DataError(`${bytes.file} is damaged: a line has more than ${maxBytes} bytes`);
+  }
+  if (rest.length > 0) yield rest.toString('utf8');
+}
+
+/**
+ * The lines of a .jsonl file of the index, read, checked and summed up as they come, so that a file which is not what
+ * index.json says ends at its first wrong line.
+ *
+ * @param count - How many there must be.
+ */
+function readLines<T>(folder: string, file: IndexFile, count: number, schema: z.ZodType<T>): T[] {
+  using bytes = openIndexFile(folder, file);
+  const wrong = (what: string): DataError => damaged(bytes.file, what, folder);
+  const found: T[] = [];
+  let value: unknown;
+  for (const line of linesOf(bytes, LINE_BYTES)) {
+    if (found.length === count) throw wrong(`it has more lines than the ${count} of index.json`);
+    try {
+      value = JSON.parse(line);
+    } catch (error) {
+      throw wrong(`line ${found.length + 1}: ${(error as Error).message}`);
+    }
+    const parsed = schema.safeParse(value);
+    if (!parsed.success) throw wrong(`line ${found.length + 1}: ${z.prettifyError(parsed.error)}`);
+    found.push(parsed.data);
+  }
+  if (found.length !== count) throw wrong(`it has ${found.length} lines, index.json says ${count}`);
+  checkSum(folder, file, bytes);
+  return found;
 }
 
 /** @throws DataError when the list is damaged or doesn't fit index.json. */
 export function readIndexedImages(folder: string, manifest: IndexManifest): IndexedImage[] {
-  const place = checkedFile(folder, manifest.files.images, true);
-  const images = jsonLines(place, folder).map((line, i) => {
-    const parsed = imageSchema.safeParse(line);
-    if (!parsed.success)
-      throw new DataError(
-        `${place}, line ${i + 1}, is damaged:\n${z.prettifyError(parsed.error)}\n${remake(folder)}`,
-      );
-    return parsed.data;
-  });
   const { count, nextId } = manifest.images;
-  const ordered = images.every(({ id }, row) => id < nextId && (row === 0 || id > images[row - 1]!.id));
-  if (images.length !== count || !ordered) {
-    throw new DataError(
-      `${place} lists ${images.length} images${ordered ? '' : ' out of order'}, index.json ${count}. ${remake(folder)}`,
-    );
-  }
+  const images = readLines(folder, manifest.files.images, count, imageSchema);
+  if (!images.every(({ id }, row) => id < nextId && (row === 0 || id > images[row - 1]!.id)))
+    throw damaged(path.join(folder, manifest.files.images.name), 'its ids are out of order', folder);
   return images;
 }
 
-/** Images that could not be read when the index was made. */
+const skippedSchema = z.object({ path: z.string(), reason: z.string() });
+
+/** Images that could not be read when the index was made. @throws DataError as readIndexedImages(). */
 export function readSkippedImages(
   folder: string,
   manifest: IndexManifest,
 ): { path: string; reason: string }[] {
-  const place = checkedFile(folder, manifest.files.skipped, true);
-  const schema = z.object({ path: z.string(), reason: z.string() });
-  return jsonLines(place, folder).map((line) => {
-    const parsed = schema.safeParse(line);
-    if (!parsed.success) throw new DataError(`${place} is damaged. ${remake(folder)}`);
-    return parsed.data;
-  });
+  return readLines(folder, manifest.files.skipped, manifest.images.skipped, skippedSchema);
 }

@@ -1,7 +1,15 @@
 /** Labels of an index's images: kept by path, by several processes at once, through updates, cuts and links. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -56,6 +64,28 @@ describe('labels of an index', () => {
     assert.equal(labels.get(0), undefined);
   });
 
+  it('of many images take several lines; a line that would fill the memory is left out', async () => {
+    const count = 2500;
+    using many = await featureIndex(path.join(folder, 'many.index'), clusteredRows(count, 2, 2, 0.1), 2);
+    const file = labelsPath(many.folder);
+    labelImages(many, [...Array(count).keys()], 'all');
+    assert.equal(readFileSync(file, 'utf8').trim().split('\n').length, 3);
+    const before = process.memoryUsage.rss();
+    appendFileSync(file, `{"label":"x","paths":${'['.repeat(2 ** 25)}\n`);
+    appendFileSync(file, `${JSON.stringify({ label: 'brackets [[[{', paths: ['0.jpg', 'none [[[.jpg'] })}\n`);
+    const { labels, damaged } = readLabels(many);
+    assert.deepEqual(
+      [labels.size, labels.get(0), labels.get(1), damaged],
+      [count, 'brackets [[[{', 'all', 1],
+    );
+    assert.ok(process.memoryUsage.rss() - before < 2 ** 30);
+    writeFileSync(file, '');
+    truncateSync(file, 2 ** 30); // without a line end
+    assert.throws(() => readLabels(many), /a line has more than/);
+    truncateSync(file, 2 ** 40);
+    assert.throws(() => readLabels(many), /at most 2147483648 are read/);
+  });
+
   it('of several processes at once are all there', async () => {
     const other = await made('shared.index');
     const module = (name: string) => JSON.stringify(new URL(name, import.meta.url).href);
@@ -87,7 +117,7 @@ describe('labels of an index', () => {
     const outside = path.join(folder, 'outside.txt');
     writeFileSync(outside, 'mine');
     symlinkSync(outside, labelsPath(other.folder));
-    assert.throws(() => labelImages(other, [0], 'cat'), /labels\.jsonl can't be written/);
+    assert.throws(() => labelImages(other, [0], 'cat'), /labels\.jsonl is a symbolic link/);
     assert.equal(readFileSync(outside, 'utf8'), 'mine');
   });
 

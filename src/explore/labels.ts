@@ -1,13 +1,23 @@
 /**
  * Labels that people give to the images of an index: labels.jsonl in its folder, one line a change, the last one counts.
- * Lines are only ever added, each by one write, so several processes lose nothing of each other's. Images are named by
+ * Lines are only ever added, those of a change by one write, so several processes lose nothing of each other's. Images are named by
  * their paths: rows move when the index is brought up to date, and a label must not move to another image.
  */
-import { closeSync, constants, fstatSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, readSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { ConfigError, DataError } from '../errors.js';
+import { FileBytes } from '../files/file-bytes.js';
+import { openToWrite } from '../files/guarded.js';
 import type { ImageIndex } from './image-index.js';
+import { linesOf } from './index-format.js';
+
+/** Images that one line labels: a longer line is a file of something else, and fills the memory when it is read. */
+const PER_LINE = 1000;
+/** The longest line that is read: paths of a million images had one line once. */
+const LINE_BYTES = 2 ** 26;
+/** The longest file that is read: a thousand times a million images, labelled and labelled again. */
+const FILE_BYTES = 2 ** 31;
 
 /** A label becomes a folder's name when images are exported: no way out of it, and not hidden. */
 export const labelSchema = z
@@ -28,8 +38,25 @@ export interface IndexLabels {
 
 export const labelsPath = (folder: string): string => path.join(folder, 'labels.jsonl');
 
+/** Whether brackets stand within brackets more than a line of ours has: a million of them take a gigabyte to parse. */
+function isDeep(line: string): boolean {
+  let depth = 0;
+  let isText = false;
+  for (let i = 0; i < line.length; i++) {
+    const code = line.charCodeAt(i);
+    if (isText) {
+      if (code === 0x5c) i++;
+      else isText = code !== 0x22;
+    } else if (code === 0x22) isText = true;
+    else if (code === 0x5b || code === 0x7b) depth++;
+    if (depth > 2) return true;
+  }
+  return false;
+}
+
 /** One line's change; null when it is damaged. */
 function changeOf(line: string): z.infer<typeof changeSchema> | null {
+  if (isDeep(line)) return null;
   try {
     return changeSchema.safeParse(JSON.parse(line)).data ?? null;
   } catch {
@@ -37,19 +64,29 @@ function changeOf(line: string): z.infer<typeof changeSchema> | null {
   }
 }
 
+/** The lines of labels.jsonl; none when nothing was labelled. */
+function* linesOfLabels(folder: string): Generator<string> {
+  const file = labelsPath(folder);
+  let bytes: FileBytes;
+  try {
+    bytes = new FileBytes(file, folder);
+  } catch (error) {
+    const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return;
+    throw new DataError(`the labels can't be read: ${(error as Error).message}`, { cause: error });
+  }
+  using opened = bytes;
+  if (opened.size > FILE_BYTES)
+    throw new DataError(`${file} has ${opened.size} bytes; at most ${FILE_BYTES} are read`);
+  yield* linesOf(opened, LINE_BYTES);
+}
+
 /** The labels of an index; none when nothing was labelled. @throws DataError when the file can't be read. */
 export function readLabels(index: ImageIndex): IndexLabels {
-  const file = labelsPath(index.folder);
-  let text = '';
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== 'ENOENT') throw new DataError(`${file} can't be read: ${message}`, { cause: error });
-  }
+  const indexed = new Set(index.images.map((image) => image.path));
   const byPath = new Map<string, string>();
   let damaged = 0;
-  for (const line of text.split('\n')) {
+  for (const line of linesOfLabels(index.folder)) {
     if (line === '') continue;
     const change = changeOf(line);
     if (change === null) {
@@ -59,7 +96,7 @@ export function readLabels(index: ImageIndex): IndexLabels {
     const { label, paths } = change;
     for (const name of paths) {
       if (label === null) byPath.delete(name);
-      else byPath.set(name, label);
+      else if (indexed.has(name)) byPath.set(name, label);
     }
   }
   const labels = new Map<number, string>();
@@ -85,19 +122,18 @@ export function labelImages(index: ImageIndex, rows: readonly number[], label: s
     return image.path;
   });
   const file = labelsPath(index.folder);
+  const changes: string[] = [];
+  for (let start = 0; start < paths.length; start += PER_LINE)
+    changes.push(`${JSON.stringify({ label, paths: paths.slice(start, start + PER_LINE) })}\n`);
+  const fd = openToWrite(file, { within: index.folder });
   try {
-    // a link that someone put there is not followed
-    const flags = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW;
-    const fd = openSync(file, flags, 0o644);
-    try {
-      const line = Buffer.from(`${lineStart(fd)}${JSON.stringify({ label, paths })}\n`);
-      const written = writeSync(fd, line);
-      if (written < line.length) throw new Error('the disk is full');
-    } finally {
-      closeSync(fd);
-    }
+    const bytes = Buffer.from(lineStart(fd) + changes.join(''));
+    const written = writeSync(fd, bytes);
+    if (written < bytes.length) throw new Error('the disk is full');
   } catch (error) {
     throw new DataError(`${file} can't be written: ${(error as Error).message}`, { cause: error });
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -3,17 +3,16 @@
  * neighbours that the index finds. It begins at the first two principal components, so that the large structure doesn't depend
  * on chance, and the same seed gives the same map of an index.
  */
-import { readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { UMAP } from 'umap-js';
 import { PhiloxStream, Purpose } from '../data/philox.js';
 import { DataError } from '../errors.js';
 import { fromTypedArray, inferenceMode, ops, scope } from '../torch/index.js';
-import { lockRunFolder } from '../train/run-folder.js';
+import { lockFolder } from '../files/folder-lock.js';
 import { writeManifest } from './build-index.js';
 import { FloatRows, writeFloatRows } from './feature-file.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
-import { checkedFile, readManifest, sealFile } from './index-format.js';
+import { readManifest, sealFile } from './index-format.js';
 
 /** UMAP's own defaults. */
 const NEIGHBOURS = 15;
@@ -89,7 +88,7 @@ export async function layoutMap(index: ImageIndex, options: MapOptions = {}): Pr
 export function readMap(index: ImageIndex): Float32Array | null {
   const file = readManifest(index.folder).files.map;
   if (file === null) return null;
-  using rows = new FloatRows(checkedFile(index.folder, file, true), 'positions', index.count, 2);
+  using rows = new FloatRows(index.folder, file, 'positions', index.count, 2);
   return rows.all();
 }
 
@@ -99,7 +98,7 @@ export function readMap(index: ImageIndex): Float32Array | null {
  */
 export async function makeMap(index: ImageIndex, options: MapOptions = {}): Promise<Float32Array> {
   const positions = await layoutMap(index, options);
-  keepMap(index, positions);
+  await keepMap(index, positions);
   return positions;
 }
 
@@ -109,21 +108,19 @@ export async function makeMap(index: ImageIndex, options: MapOptions = {}): Prom
  * @param positions - (N, 2)
  * @throws DataError as makeMap().
  */
-export function keepMap(index: ImageIndex, positions: Float32Array): void {
-  const release = lockRunFolder(index.folder);
+export async function keepMap(index: ImageIndex, positions: Float32Array): Promise<void> {
+  const lock = await lockFolder(index.folder);
   try {
     const manifest = readManifest(index.folder);
     if (manifest.generation !== index.manifest.generation)
       throw new DataError(`${index.folder} was changed while its map was made: make it again`);
     const name = `map-${manifest.generation}.safetensors`;
-    for (const old of readdirSync(index.folder))
-      if (/^map-\d+\./.test(old)) rmSync(path.join(index.folder, old));
-    writeFloatRows(path.join(index.folder, name), 'positions', 2, [positions]);
+    writeFloatRows(path.join(index.folder, name), 'positions', 2, [positions], index.folder);
     writeManifest(index.folder, {
       ...manifest,
       files: { ...manifest.files, map: sealFile(index.folder, name) },
     });
   } finally {
-    release();
+    lock.release();
   }
 }

@@ -1,35 +1,112 @@
-/** Results as a list of paths, or as a folder of copies or links. */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+/** Results as a list of paths, or as a folder of copies or links. Nothing that is there is replaced. */
+import {
+  closeSync,
+  constants,
+  copyFileSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeSync,
+} from 'node:fs';
 import path from 'node:path';
 import { listImages } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import { writeFileWhole } from '../files/atomic-file.js';
-import type { ImageIndex } from './image-index.js';
+import { type ImageIndex, imageWithin, isBelow } from './image-index.js';
+import { labelSchema } from './labels.js';
 
 export interface PutOptions {
   /** A new or empty folder. */
   folder: string;
   /** `copy`: the files. `link`: symbolic links to them. */
   how: 'copy' | 'link';
+  /**
+   * The folder that all of the images must be in; of copies also when links are followed. Give an index's
+   * `manifest.images.root` for paths that it names: it may be a stranger's.
+   */
+  within?: string;
 }
 
 /** Images under the name of the folder they go to; '' for the folder itself. */
-export type ImageGroups = Readonly<Record<string, readonly string[]>>;
+export type ImageGroups =
+  Readonly<Record<string, readonly string[]>> | ReadonlyMap<string, readonly string[]>;
 
-/** Writes one path a line: what `dino train`, `dino embed` and `dino index` take as a list of images. */
+const entriesOf = (groups: ImageGroups): [string, readonly string[]][] =>
+  groups instanceof Map
+    ? [...(groups as ReadonlyMap<string, readonly string[]>)]
+    : Object.entries(groups as Readonly<Record<string, readonly string[]>>);
+
+/** All images of groups, one group after the other. */
+export const imagesOf = (groups: ImageGroups): string[] => entriesOf(groups).flatMap(([, images]) => images);
+
+const isThere = (place: string): boolean => lstatSync(place, { throwIfNoEntry: false }) !== undefined;
+
+/** A name beside a place that is not taken: `list-2.txt`. */
+export function freeName(place: string): string {
+  const { dir, name, ext } = path.parse(place);
+  for (let number = 2; ; number++) {
+    const other = path.join(dir, `${name}-${number}${ext}`);
+    if (!isThere(other)) return other;
+  }
+}
+
+const taken = (place: string): ConfigError =>
+  new ConfigError(
+    `${place} is there already, and nothing is replaced: give another name, ${freeName(place)} is not taken`,
+  );
+
+/** @throws ConfigError when there is anything of this name, which names one that is free. */
+export function checkNewFile(file: string): void {
+  if (isThere(file)) throw taken(file);
+}
+
+/**
+ * Writes one path a line: what `dino train`, `dino embed` and `dino index` take as a list of images.
+ * @throws ConfigError when there is anything of this name; DataError when it can't be written.
+ */
 export function writeList(file: string, images: readonly string[]): void {
+  let fd: number | undefined;
   try {
     mkdirSync(path.dirname(path.resolve(file)), { recursive: true });
-    writeFileWhole(file, images.map((image) => `${image}\n`).join(''));
+    fd = openSync(file, 'wx'); // neither what is there is replaced, nor what a link leads to
+    const bytes = Buffer.from(images.map((image) => `${image}\n`).join(''));
+    for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
+    fsyncSync(fd);
+    closeSync(fd);
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw taken(file);
+    if (fd !== undefined) {
+      closeSync(fd);
+      rmSync(file, { force: true });
+    }
     throw new DataError(`${file} can't be written: ${(error as Error).message}`, { cause: error });
   }
 }
 
-/** @throws ConfigError when the folder is there and holds something. */
+/** @throws ConfigError when the folder is there and holds something, or is no folder; it names one that is free. */
 export function checkPutFolder(folder: string): void {
-  if (existsSync(folder) && readdirSync(folder).length > 0)
-    throw new ConfigError(`${folder} is not empty: give a new folder, nothing in it is overwritten`);
+  const stat = lstatSync(folder, { throwIfNoEntry: false });
+  if (stat === undefined) return;
+  if (!stat.isDirectory()) throw taken(folder);
+  if (readdirSync(folder).length > 0) {
+    throw new ConfigError(
+      `${folder} is not empty: give a new folder, nothing in it is overwritten; ${freeName(folder)} is not taken`,
+    );
+  }
+}
+
+/** @throws DataError when an image is not to be put anywhere. */
+function checkImage(image: string, how: 'copy' | 'link', within: string | undefined): void {
+  if (how === 'copy') {
+    imageWithin(within ?? path.parse(path.resolve(image)).root, image);
+  } else if (within !== undefined && !isBelow(within, image)) {
+    throw new DataError(
+      `${image} is not linked to: it lies outside ${within}, the folder of the index's images`,
+    );
+  }
 }
 
 /**
@@ -37,19 +114,26 @@ export function checkPutFolder(folder: string): void {
  * listing has their order and two of one name don't meet.
  *
  * @returns How many.
- * @throws ConfigError when the folder holds something; DataError when an image lies in a shard or a file can't be made.
+ * @throws ConfigError when the folder holds something, or a group's name is none for a folder; DataError when an image lies
+ *   in a shard, outside `within`, or a file can't be made; what was made until then stays.
  */
-export function putImages(groups: ImageGroups, { folder, how }: PutOptions): number {
+export function putImages(groups: ImageGroups, { folder, how, within }: PutOptions): number {
   checkPutFolder(folder);
+  const entries = entriesOf(groups);
+  for (const [name, images] of entries) {
+    if (name !== '' && !labelSchema.safeParse(name).success)
+      throw new ConfigError(`${JSON.stringify(name)} can't be the name of a folder`);
+    for (const image of images) checkImage(image, how, within);
+  }
   let count = 0;
-  for (const [name, images] of Object.entries(groups)) {
+  for (const [name, images] of entries) {
     const into = path.join(folder, name);
     const digits = String(images.length).length;
     try {
       mkdirSync(into, { recursive: true });
       images.forEach((image, i) => {
         const place = path.join(into, `${String(i + 1).padStart(digits, '0')} ${path.basename(image)}`);
-        if (how === 'copy') copyFileSync(image, place);
+        if (how === 'copy') copyFileSync(image, place, constants.COPYFILE_EXCL);
         else symlinkSync(path.resolve(image), place);
         count++;
       });

@@ -173,6 +173,11 @@ async function embedFiles(
     ...cut,
   })) {
     for (const { path: file, reason } of batch.skipped) problems.push(`${file}: ${reason}`);
+    if (batch.indices.length > 0 && batch.shape[1] !== width) {
+      throw new DataError(
+        `the features of ${index.folder} have ${width} values, its weights ${model.file} give ${batch.shape[1]}`,
+      );
+    }
     batch.indices.forEach((item, i) =>
       rows.set(batch.features.subarray(i * width, (i + 1) * width), item * width),
     );
@@ -196,7 +201,7 @@ export async function queryFeature(index: ImageIndex, options: SearchOptions): P
     return row;
   });
   const files = asked.flatMap((each, i) =>
-    region === undefined && known[i] !== null ? [] : [typeof each === 'number' ? index.pathOf(each) : each],
+    region === undefined && known[i] !== null ? [] : [typeof each === 'number' ? index.fileOf(each) : each],
   );
   let embedded: Float32Array = new Float32Array(0);
   if (files.length > 0) {

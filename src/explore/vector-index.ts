@@ -2,16 +2,16 @@
  * Approximate search over vectors of length 1: USearch's HNSW graph (Malkov and Yashunin 2018, arXiv 1603.09320). The
  * graph holds bfloat16 copies; what it finds is ranked again by the exact similarities of the float32 rows.
  *
- * USearch reads its file in C++ without checking it: the caller compares the file's checksum before it is opened.
+ * USearch reads its file in C++ without checking it: graph-file.ts does that before.
  */
 import { Index, MetricKind, ScalarKind } from 'usearch';
 import { DataError } from '../errors.js';
+import { checkGraphFile, CONNECTIVITY } from './graph-file.js';
 
 /**
- * Links of a node, candidates kept while a vector is added, and while one is searched: USearch's and hnswlib's usual
- * choices. docs/explore.md has what they gave.
+ * Candidates kept while a vector is added, and while one is searched: like the 16 links of a node USearch's and hnswlib's
+ * usual choices. docs/explore.md has what they gave.
  */
-const CONNECTIVITY = 16;
 const EXPANSION_ADD = 128;
 const EXPANSION_SEARCH = 128;
 
@@ -33,6 +33,7 @@ export interface VectorMatches {
 /** The vectors' graph. Ids are whole numbers below 2^31. */
 export class VectorIndex {
   readonly #index: Index;
+  #nodes = 0;
 
   constructor(readonly width: number) {
     this.#index = new Index({
@@ -48,24 +49,29 @@ export class VectorIndex {
 
   /**
    * Opens a file that save() wrote.
-   * @param writable - Reads it into memory, so that it can be changed; without, the file is mapped.
-   * @throws DataError when it is of another width or count.
+   * @param about - `within`: the index folder; `ids`: those that it must hold, ascending; `writable`: reads it into memory,
+   *   so that it can be changed, without, the file is mapped.
+   * @throws DataError when it is of another width or other ids, or damaged in any way.
    */
-  static open(file: string, width: number, count: number, writable: boolean): VectorIndex {
-    const vectors = new VectorIndex(width);
+  static open(
+    file: string,
+    about: { within: string; width: number; ids: Int32Array; writable: boolean },
+  ): VectorIndex {
+    const nodes = checkGraphFile(file, about);
+    const vectors = new VectorIndex(about.width);
     try {
-      if (writable) vectors.#index.load(file);
+      if (about.writable) vectors.#index.load(file);
       else vectors.#index.view(file);
     } catch (error) {
       throw new DataError(`${file} can't be opened: ${(error as Error).message}`, { cause: error });
     }
-    const found = [Number(vectors.#index.dimensions()), Number(vectors.#index.size())];
-    if (found[0] !== width || found[1] !== count) {
-      throw new DataError(
-        `${file} holds ${found[1]} vectors of ${found[0]}, expected ${count} of ${width}: it belongs to another index`,
-      );
-    }
+    vectors.#nodes = nodes;
     return vectors;
+  }
+
+  /** Nodes of the graph, with those of vectors that were removed and have not been replaced since it was opened. */
+  get nodes(): number {
+    return Math.max(this.#nodes, this.size);
   }
 
   get size(): number {

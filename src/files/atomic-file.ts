@@ -2,7 +2,9 @@
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { DataError, DinoError } from '../errors.js';
+import { printable } from '../printable.js';
 import { type Failure, refuseLinks } from './guarded.js';
+import { systemReason } from './system-reason.js';
 
 /** The largest part that one write call takes. */
 const MAX_PART_BYTES = 2 ** 30;
@@ -64,10 +66,9 @@ export function writeWhole(
   } catch (error) {
     if (fd !== undefined) closeSync(fd);
     rmSync(partial, { force: true });
-    const { code, message } = error as NodeJS.ErrnoException;
+    const { code } = error as NodeJS.ErrnoException;
     if (error instanceof DinoError || code === undefined) throw error;
-    const advice = code === 'ENOSPC' ? ': the disk is full; free some space' : '';
-    throw new failure(`${file} can't be written: ${message}${advice}`, { cause: error });
+    throw new failure(`${printable(file)} can't be written: ${systemReason(error)}`, { cause: error });
   }
 }
 

@@ -1,6 +1,7 @@
 /** Reading a file of weights piece by piece, never more than asked for. */
 import { closeSync, readSync } from 'node:fs';
 import { CheckpointError } from '../errors.js';
+import { messageOf, printable } from '../printable.js';
 import { openToRead } from './guarded.js';
 
 /** The largest part that one read call takes. */
@@ -9,7 +10,8 @@ const MAX_PART_BYTES = 2 ** 30;
 /** An open file. Close it. */
 export class FileBytes implements Disposable {
   readonly size: number;
-  readonly #fd: number;
+  /** -1 once it is closed: the number may belong to another file by then. */
+  #fd: number;
 
   /**
    * @param within - A run or index folder, perhaps a stranger's: below it no link is followed.
@@ -28,7 +30,7 @@ export class FileBytes implements Disposable {
   read(position: number, length: number): Buffer<ArrayBuffer> {
     if (!(position >= 0 && length >= 0 && position + length <= this.size)) {
       throw new CheckpointError(
-        `${this.file}: ${length} bytes at ${position} are needed, the file has ${this.size}: it is damaged or not whole`,
+        `${printable(this.file)}: ${length} bytes at ${position} are needed, the file has ${this.size}: it is damaged or not whole`,
       );
     }
     const into = Buffer.from(new ArrayBuffer(length));
@@ -37,18 +39,19 @@ export class FileBytes implements Disposable {
       try {
         count = readSync(this.#fd, into, done, Math.min(MAX_PART_BYTES, length - done), position + done);
       } catch (error) {
-        throw new CheckpointError(`${this.file} can't be read: ${(error as Error).message}`, {
+        throw new CheckpointError(`${printable(this.file)} can't be read: ${messageOf(error)}`, {
           cause: error,
         });
       }
-      if (count === 0) throw new CheckpointError(`${this.file} became shorter while it was read`);
+      if (count === 0) throw new CheckpointError(`${printable(this.file)} became shorter while it was read`);
       done += count;
     }
     return into;
   }
 
   close(): void {
-    closeSync(this.#fd);
+    if (this.#fd !== -1) closeSync(this.#fd);
+    this.#fd = -1;
   }
   [Symbol.dispose](): void {
     this.close();

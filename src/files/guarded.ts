@@ -21,8 +21,12 @@ import {
   rmSync,
   type Stats,
 } from 'node:fs';
+import { type FileHandle, open as openLater } from 'node:fs/promises';
 import path from 'node:path';
 import { DataError, type DinoError } from '../errors.js';
+import { messageOf, printable } from '../printable.js';
+import { folderReason, systemReason } from './system-reason.js';
+import { leadsOutside, OUTSIDE } from './read-below.js';
 
 /** How an error is made; a DataError by default. */
 export type Failure = new (message: string, options?: ErrorOptions) => DinoError;
@@ -37,6 +41,8 @@ export interface GuardOptions {
 export interface ReadOptions extends GuardOptions {
   /** The most bytes that the file may have; the file is refused before any is read. */
   maxBytes: number;
+  /** A file of this program's own, as in the user's cache: it may lie outside the folders of read-below.ts. */
+  isOwn?: boolean;
 }
 
 /** The most that a small text of a run or index (settings, a manifest, an evaluation) may have, in bytes. */
@@ -46,6 +52,9 @@ export const SMALL_FILE_BYTES = 16 * 2 ** 20;
 const NO_FOLLOW = constants.O_NOFOLLOW ?? 0;
 // a FIFO without a writer would hold open() up for ever
 const NO_WAIT = constants.O_NONBLOCK ?? 0;
+
+/** Opens for reading whatever it is, and waits for nothing: what it is must be looked at before it is read. */
+export const READ_FLAGS = constants.O_RDONLY | NO_WAIT;
 
 /** What a thing is, for people: "a FIFO", "a folder". */
 export function kindOf(stat: Stats): string {
@@ -66,7 +75,7 @@ export function refuseLinks(within: string, file: string, failure: Failure = Dat
   const relative = path.relative(within, file);
   if (relative === '') return;
   if (relative.split(path.sep)[0] === '..' || path.isAbsolute(relative))
-    throw new failure(`internal: ${file} is not in ${within}`);
+    throw new failure(`internal: ${printable(file)} is not in ${printable(within)}`);
   let at = within;
   for (const part of relative.split(path.sep)) {
     at = path.join(at, part);
@@ -74,12 +83,12 @@ export function refuseLinks(within: string, file: string, failure: Failure = Dat
     try {
       stat = lstatSync(at, { throwIfNoEntry: false });
     } catch (error) {
-      throw new failure(`${at} can't be opened: ${(error as Error).message}`, { cause: error });
+      throw new failure(`${printable(at)} can't be opened: ${messageOf(error)}`, { cause: error });
     }
     if (stat === undefined) return;
     if (stat.isSymbolicLink())
       throw new failure(
-        `${at} is a symbolic link (to ${JSON.stringify(readlinkSync(at))}): links inside a run or index folder are not ` +
+        `${printable(at)} is a symbolic link (to ${JSON.stringify(printable(readlinkSync(at)))}): links inside a run or index folder are not ` +
           'followed, because they can lead out of it. If you trust it, put what it leads to in its place.',
       );
   }
@@ -91,29 +100,59 @@ function open(file: string, flags: number, { within, failure = DataError }: Guar
   try {
     fd = openSync(file, flags | NO_WAIT | (within === undefined ? 0 : NO_FOLLOW), 0o644);
   } catch (error) {
-    throw new failure(`${file} can't be opened: ${(error as Error).message}`, { cause: error });
+    throw new failure(`${printable(file)} can't be opened: ${systemReason(error)}`, { cause: error });
   }
   const stat = fstatSync(fd);
   if (stat.isFile()) return fd;
   closeSync(fd);
-  throw new failure(`${file} can't be opened: expected a regular file, it is ${kindOf(stat)}.`);
+  throw new failure(`${printable(file)} can't be opened: expected a regular file, it is ${kindOf(stat)}.`);
 }
 
 /**
  * Opens a regular file for reading. Close what it gives.
  *
- * @throws `failure` when it isn't there, is a folder, FIFO, socket or device, is larger than `maxBytes`, or is reached
- *   through a link below `within`.
+ * @throws `failure` when it isn't there, is a folder, FIFO, socket or device, is larger than `maxBytes`, is reached
+ *   through a link below `within`, or lies where this process may not read (read-below.ts).
  */
 export function openToRead(file: string, options: ReadOptions): { fd: number; size: number } {
-  const { maxBytes, failure = DataError } = options;
+  const { maxBytes, failure = DataError, isOwn = false } = options;
+  if (!isOwn && leadsOutside(file)) throw new failure(`${file} ${OUTSIDE}`);
   const fd = open(file, constants.O_RDONLY, options);
   const { size } = fstatSync(fd);
   if (size > maxBytes) {
     closeSync(fd);
-    throw new failure(`${file} has ${size} bytes; at most ${maxBytes} are read of such a file.`);
+    throw new failure(`${printable(file)} has ${size} bytes; at most ${maxBytes} are read of such a file.`);
   }
   return { fd, size };
+}
+
+/** The same without waiting for a slow disk. Close what it gives. @throws As openToRead(). */
+export async function openHandle(file: string, options: ReadOptions): Promise<FileHandle> {
+  const { maxBytes, within, failure = DataError, isOwn = false } = options;
+  if (!isOwn && leadsOutside(file)) throw new failure(`${file} ${OUTSIDE}`);
+  if (within !== undefined) refuseLinks(within, file, failure);
+  let handle: FileHandle;
+  try {
+    handle = await openLater(file, READ_FLAGS | (within === undefined ? 0 : NO_FOLLOW));
+  } catch (error) {
+    throw new failure(`${file} can't be opened: ${(error as Error).message}`, { cause: error });
+  }
+  try {
+    const stat = await handle.stat();
+    if (!stat.isFile())
+      throw new failure(`${file} can't be opened: expected a regular file, it is ${kindOf(stat)}.`);
+    if (stat.size > maxBytes)
+      throw new failure(`${file} has ${stat.size} bytes; at most ${maxBytes} are read of such a file.`);
+    return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+/** Looks whether a file may be read, for one that something else reads. @throws As openToRead(). */
+export function checkToRead(file: string, options: ReadOptions): void {
+  closeSync(openToRead(file, options).fd);
 }
 
 /** A regular file's bytes. @throws As openToRead(). */
@@ -128,7 +167,7 @@ export function readGuarded(file: string, options: ReadOptions): Buffer<ArrayBuf
     return bytes.subarray(0, done);
   } catch (error) {
     const { failure = DataError } = options;
-    throw new failure(`${file} can't be read: ${(error as Error).message}`, { cause: error });
+    throw new failure(`${printable(file)} can't be read: ${messageOf(error)}`, { cause: error });
   } finally {
     closeSync(fd);
   }
@@ -161,7 +200,7 @@ export function openToWrite(file: string, options: GuardedWrite): number {
   if (fstatSync(fd).nlink > 1) {
     closeSync(fd);
     throw new failure(
-      `${file} is also known by another name (a hard link): writing here would change that file too. ` +
+      `${printable(file)} is also known by another name (a hard link): writing here would change that file too. ` +
         'Put a copy of it in its place.',
     );
   }
@@ -178,7 +217,7 @@ export function makeFolder(
   try {
     mkdirSync(folder, { recursive: true });
   } catch (error) {
-    throw new failure(`${folder} can't be made: ${(error as Error).message}`, { cause: error });
+    throw new failure(`${printable(folder)} can't be made: ${folderReason(error, folder)}`, { cause: error });
   }
 }
 

@@ -3,10 +3,11 @@
  * one is lost. What torchrun does, for one machine and without Python.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { hostname } from 'node:os';
 import { createInterface } from 'node:readline';
 import { restartCount } from './place.js';
+import { isPaused } from './process-state.js';
 
 export interface LaunchOptions {
   /** Program and arguments of each process, as for spawn(). */
@@ -31,9 +32,22 @@ const FINAL_CODES: ReadonlySet<number> = new Set([0, 2, 130]);
 /** How a process ended. */
 export interface Ended {
   rank: number;
+  pid: number;
   /** Null when a signal ended it. */
   code: number | null;
+  /** SIGSTOP for one that was paused when others ended, and was killed for that. */
   signal: NodeJS.Signals | null;
+}
+
+/** "rank 1 (process 42 on host) was ended by SIGKILL" */
+export function describeEnd({ rank, pid, code, signal }: Ended): string {
+  const how =
+    signal === null
+      ? `ended with code ${code}`
+      : signal === 'SIGSTOP'
+        ? 'was stopped (SIGSTOP)'
+        : `was ended by ${signal}`;
+  return `rank ${rank} (process ${pid} on ${hostname()}) ${how}`;
 }
 
 /** A port that nobody uses now. */
@@ -61,9 +75,8 @@ export async function launch(options: LaunchOptions): Promise<Ended | null> {
     if (bad === null || (bad.code !== null && FINAL_CODES.has(bad.code)) || options.signal?.aborted === true)
       return bad;
     if (attempt >= maxRestarts) return bad;
-    const how = bad.signal === null ? `ended with code ${bad.code}` : `was ended by ${bad.signal}`;
     onNote(
-      `rank ${bad.rank} ${how}: starting again from the newest checkpoint (${attempt + 1} of ${maxRestarts})`,
+      `${describeEnd(bad)}: starting again from the newest checkpoint (${attempt + 1} of ${maxRestarts})`,
     );
   }
 }
@@ -88,9 +101,13 @@ async function runOnce(
   process.on('exit', onExit);
   signal?.addEventListener('abort', onAbort);
   const ended: Ended[] = [];
+  const stopped: Ended[] = [];
   const killed = new Set<ChildProcess>();
   const kill = (child: ChildProcess): void => {
+    if (killed.has(child)) return;
     killed.add(child);
+    if (isStopped(child))
+      stopped.push({ rank: children.indexOf(child), pid: child.pid ?? 0, code: null, signal: 'SIGSTOP' });
     child.kill('SIGKILL');
   };
   let grace: NodeJS.Timeout | undefined;
@@ -101,7 +118,8 @@ async function runOnce(
         new Promise<void>((resolve) => {
           child.on('error', (error) => onNote(`rank ${rank} can't be started: ${error.message}`));
           child.on('close', (code, name) => {
-            if (code !== 0 && !killed.has(child)) ended.push({ rank, code, signal: name });
+            if (code !== 0 && !killed.has(child))
+              ended.push({ rank, pid: child.pid ?? 0, code, signal: name });
             // when one is lost the others notice by themselves, and rank 0 writes a checkpoint; when one is done all are,
             // or nearly: but one that is stopped never ends
             grace ??= setTimeout(() => children.filter(isRunning).forEach(kill), graceMs);
@@ -118,24 +136,16 @@ async function runOnce(
   // the others end because one did: what it was shows in what is not everybody's code
   const cause =
     ended.find(({ code }) => code !== null && FINAL_CODES.has(code)) ??
-    ended.find(({ signal: by }) => by !== null);
+    ended.find(({ signal: by }) => by !== null) ??
+    (ended.length > 0 ? stopped[0] : undefined);
   return cause ?? ended[0] ?? null;
 }
 
 const isRunning = ({ exitCode, signalCode }: ChildProcess): boolean =>
   exitCode === null && signalCode === null;
 
-/** Whether a process was paused (SIGSTOP): Linux says so in /proc. */
-function isStopped(child: ChildProcess): boolean {
-  const { pid } = child;
-  if (pid === undefined || !isRunning(child) || process.platform !== 'linux') return false;
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).startsWith('T');
-  } catch {
-    return false; // it has just ended
-  }
-}
+const isStopped = (child: ChildProcess): boolean =>
+  child.pid !== undefined && isRunning(child) && isPaused(child.pid);
 
 function start(
   { command, processes, env }: LaunchOptions,

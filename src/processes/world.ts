@@ -9,10 +9,11 @@ import { lookup } from 'node:dns/promises';
 import { createSocket } from 'node:dgram';
 import { hostname, networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ProcessError } from '../errors.js';
+import { DinoError, EngineError, ProcessError, ShapeError } from '../errors.js';
 import { fromTypedArray, Heartbeat, ProcessGroup, Store, tensor, torchVersion } from '../torch/index.js';
 import { packageVersion } from '../version.js';
 import { type Place, restartCount } from './place.js';
+import { isRunning } from './process-state.js';
 
 export interface JoinOptions {
   place: Place;
@@ -32,10 +33,16 @@ interface Hello {
 /** Why the training ends, as the first one that knows says it. */
 interface Verdict {
   message: string;
+  /** Those that will never read this. */
+  lost: number[];
 }
 
 /** Between two signs of life. */
 const BEAT_MS = 1000;
+/** After which a process counts as lost, even one that runs. */
+const SILENCE_MS = 10_000;
+/** In which every heart that beats has heard of a verdict. */
+const NEWS_MS = 4 * BEAT_MS;
 /** How long a lost store is asked before its keeper counts as lost. */
 const ASK_MS = 5000;
 
@@ -61,6 +68,10 @@ export class World {
   #calls = 0;
   /** Something went wrong between the processes: connections are not to be closed, but left. */
   #isBroken = false;
+  /** The state was saved after that. */
+  #hasSaved = false;
+  /** The launcher keeps the store, not rank 0. */
+  readonly #isStoreApart: boolean;
 
   private constructor(
     place: Pick<Place, 'rank' | 'size' | 'localRank' | 'localSize' | 'attempt'>,
@@ -70,6 +81,7 @@ export class World {
       heartbeat: Heartbeat;
       hellos: Hello[];
       timeoutMs: number;
+      isStoreApart: boolean;
     } | null,
   ) {
     ({ rank: this.rank, size: this.size, localRank: this.localRank, localSize: this.localSize } = place);
@@ -79,6 +91,7 @@ export class World {
     this.#heartbeat = parts?.heartbeat ?? null;
     this.#timeoutMs = parts?.timeoutMs ?? 0;
     this.#hellos = parts?.hellos ?? [];
+    this.#isStoreApart = parts?.isStoreApart ?? false;
   }
 
   /** A process that has no company. */
@@ -102,8 +115,10 @@ export class World {
     const hosts = new Set(hellos.map(({ host }) => host));
     const address = await ownAddress(place, hosts.size > 1);
     const group = await ProcessGroup.connect(store.prefix('gloo'), { rank, size, address, timeoutMs });
-    const heartbeat = new Heartbeat(store, `beat/${rank}`, 0, BEAT_MS);
-    return new World(place, { store, group, heartbeat, hellos, timeoutMs });
+    const heartbeat = new Heartbeat(store, {
+      ...{ key: `beat/${rank}`, step: 0, intervalMs: BEAT_MS, newsKey: 'verdict' },
+    });
+    return new World(place, { store, group, heartbeat, hellos, timeoutMs, isStoreApart: place.agentStore });
   }
 
   /** The process that writes the run's folder. */
@@ -189,14 +204,58 @@ export class World {
     return { stop: stops > 0, found: founds > 0 ? (await this.gather(found)).flat() : [] };
   }
 
-  /** Does what needs the others, and `rescue` when one of them is lost meanwhile. */
-  async attempt<T>(rescue: () => Promise<void>, work: () => T | Promise<T>): Promise<T> {
+  /**
+   * Does what needs the others, and `rescue` when one of them is lost meanwhile.
+   *
+   * @param rescue - Says whether it has saved anything.
+   * @throws ProcessError, in place of what `work` threw, when another process is behind it.
+   */
+  async attempt<T>(rescue: () => Promise<boolean>, work: () => T | Promise<T>): Promise<T> {
     try {
       return await work();
-    } catch (error) {
-      if (error instanceof ProcessError) await rescue();
+    } catch (thrown) {
+      const error = await this.#seeOthers(thrown);
+      if (error instanceof ProcessError) this.#hasSaved = await rescue();
       throw error;
     }
+  }
+
+  /**
+   * Whether it falls to this process to write, because rank 0 is lost and this is rank 1: rank 0, as it was. Ask when
+   * something has failed.
+   */
+  async predecessor(): Promise<{ pid: number; host: string } | null> {
+    const store = this.#store;
+    const first = this.#hellos[0];
+    if (this.rank !== 1 || store === null || first === undefined) return null;
+    // its own store goes with it, and with whatever news there was before it went in order
+    if (!this.#isStoreApart && this.#heartbeat?.news != null) return null;
+    if (this.#isStoreApart) {
+      const silent = await this.#silent(store).catch((): number[] => []);
+      return silent.includes(0) ? first : null;
+    }
+    const asked = store.check(['verdict']).then(
+      () => 'lives',
+      () => 'gone', // which a killed process's connections are before it is
+    );
+    const answer = await Promise.race([asked, sleep(ASK_MS, 'silent', { ref: false })]);
+    return answer === 'gone' || (answer === 'silent' && !this.#runsHere(0)) ? first : null;
+  }
+
+  /** A failure whose words leave open what is behind it is another process's when one of them has gone silent. */
+  async #seeOthers(error: unknown): Promise<unknown> {
+    const isPlain =
+      error instanceof DinoError && !(error instanceof EngineError || error instanceof ShapeError);
+    const store = this.#store;
+    if (store === null || isPlain || error instanceof ProcessError) return error;
+    const { message } = error as Error;
+    const late = sleep(SILENCE_MS + ASK_MS, null, { ref: false });
+    const isTheirs = async (): Promise<boolean> => {
+      const [failed] = await store.check(['verdict']);
+      return failed === true || (await this.#silent(store)).length > 0;
+    };
+    const is = await Promise.race([isTheirs().catch(() => true), late]); // a store that is gone is a process that is
+    return is === false ? error : new ProcessError(message, { cause: error });
   }
 
   /** Everybody's value, by rank. JSON. Collective. */
@@ -230,23 +289,25 @@ export class World {
   /**
    * Tells the others why this process ends, or learns from them why: which process was lost, and its last step.
    *
-   * @returns What to throw in place of `error`.
+   * @returns What to throw in place of `thrown`.
    */
-  async explain(error: unknown): Promise<unknown> {
-    if (this.#store === null || this.#isBroken) return error;
+  async explain(thrown: unknown): Promise<unknown> {
+    if (this.#store === null || this.#isBroken) return thrown;
     this.#isBroken = true;
     const store = this.#store;
-    const late = sleep(3 * BEAT_MS + ASK_MS, null, { ref: false });
-    const verdict = await Promise.race([this.#verdict(store, error).catch(() => null), late]);
+    const error = await this.#seeOthers(thrown);
+    const late = sleep(SILENCE_MS + ASK_MS, null, { ref: false });
+    const asked = await Promise.race([this.#verdict(store, error).catch(() => null), late]);
     if (!(error instanceof ProcessError)) return error;
-    const after = `This process stopped after step ${this.#step}`;
-    if (verdict === null) {
-      const keeper = this.isFirst ? 'the store' : 'rank 0, which keeps the store,';
-      return new ProcessError(`${keeper} can't be reached any more (${error.message}). ${after}.`, {
-        cause: error,
-      });
-    }
-    return new ProcessError(`${verdict.message} ${after}.`, { cause: error });
+    const { news } = this.#heartbeat as Heartbeat;
+    const verdict = asked ?? (news === null ? null : (JSON.parse(news) as Verdict));
+    const saved = this.#hasSaved ? ', and saved the state after it' : '';
+    const after = `This process stopped after step ${this.#step}${saved}.`;
+    if (verdict !== null) return new ProcessError(`${verdict.message} ${after}`, { cause: error });
+    const keeper = this.#isStoreApart
+      ? "The launcher's store can't be reached any more"
+      : `Rank 0 (${this.#processOf(0)}), which keeps the store, was killed, is stopped or can't be reached`;
+    return new ProcessError(`${keeper} (${error.message}). ${after}`, { cause: error });
   }
 
   /** The first process that finds something out says it; the others wait for its word. */
@@ -254,42 +315,65 @@ export class World {
     const isOwn = !(error instanceof ProcessError);
     await store.set(`left/${this.rank}`, '');
     if ((await store.add('verdicts', 1)) === 1 || isOwn) {
-      const message = isOwn
-        ? `Rank ${this.rank} (${hostname()}) failed after step ${this.#step}: ${(error as Error).message}`
+      const verdict: Verdict = isOwn
+        ? {
+            message: `Rank ${this.rank} (${hostname()}) failed after step ${this.#step}: ${(error as Error).message}`,
+            lost: [],
+          }
         : await this.#whoIsLost(store, error.message);
-      const verdict: Verdict = { message };
       await store.set('verdict', JSON.stringify(verdict));
     }
-    const verdict = JSON.parse(await store.get('verdict', 3 * BEAT_MS + ASK_MS)) as Verdict;
-    if (this.isFirst) await this.#waitForReaders(store);
+    const verdict = JSON.parse(await store.get('verdict', SILENCE_MS + ASK_MS)) as Verdict;
+    if (this.isFirst) await this.#waitForReaders(store, verdict.lost);
     return verdict;
   }
 
-  /** Whose heart has stopped: those whose count does not grow. */
-  async #whoIsLost(store: Store, problem: string): Promise<string> {
-    const read = (): Promise<string[]> => Promise.all(this.#hellos.map((_, i) => this.#beat(i)));
-    const before = await read();
-    await sleep(2.5 * BEAT_MS);
-    const now = await read();
-    const left = await store.check(this.#hellos.map((_, i) => `left/${i}`));
-    const lost = now.flatMap((beat, i) => (beat === before[i] && !left[i] ? [i] : []));
-    if (lost.length === 0) return `The processes lost touch with each other: ${problem}.`;
-    return lost
-      .map((i) => {
-        const { host = '?', pid = 0 } = this.#hellos[i] ?? {};
-        const step = now[i]?.split(' ')[1] ?? '?';
-        return `Rank ${i} (process ${pid} on ${host}) was killed, is stopped or can't be reached; its last step was ${step}.`;
-      })
-      .join(' ');
+  async #whoIsLost(store: Store, problem: string): Promise<Verdict> {
+    const lost = await this.#silent(store);
+    if (lost.length === 0) return { message: `The processes lost touch with each other: ${problem}.`, lost };
+    const steps = await Promise.all(lost.map(async (i) => (await this.#beat(i)).split(' ')[1] ?? '?'));
+    const each = lost.map(
+      (i, n) =>
+        `Rank ${i} (${this.#processOf(i)}) was killed, is stopped or can't be reached; its last step was ${steps[n]}.`,
+    );
+    return { message: each.join(' '), lost };
   }
 
-  /** Rank 0 keeps the store: it stays until those that live have read. */
-  async #waitForReaders(store: Store): Promise<void> {
-    const keys = this.#hellos.map((_, i) => `left/${i}`);
-    for (let i = 0; i < 10; i++) {
-      if ((await store.check(keys)).every(Boolean)) break;
-      await sleep(BEAT_MS / 5);
+  /** Whether a process is on this machine, and seen to run: false says nothing of those on others. */
+  #runsHere(rank: number): boolean {
+    const { host, pid } = this.#hellos[rank] as Hello;
+    return host === hostname() && isRunning(pid);
+  }
+
+  #processOf(rank: number): string {
+    const { host = '?', pid = 0 } = this.#hellos[rank] ?? {};
+    return `process ${pid} on ${host}`;
+  }
+
+  /**
+   * Those that say nothing any more: neither that they live, nor that they end. A process of this machine that is seen to
+   * run has more time than others: its heart may only be slow.
+   */
+  async #silent(store: Store): Promise<number[]> {
+    const read = (): Promise<string[]> => Promise.all(this.#hellos.map((_, i) => this.#beat(i)));
+    const before = await read();
+    const start = performance.now();
+    for (;;) {
+      await sleep(BEAT_MS / 4);
+      const now = await read();
+      const left = await store.check(this.#hellos.map((_, i) => `left/${i}`));
+      const silent = now.flatMap((beat, i) => (beat === before[i] && !left[i] && i !== this.rank ? [i] : []));
+      const waited = performance.now() - start;
+      if (silent.length === 0 || waited > SILENCE_MS) return silent;
+      if (waited > 2.5 * BEAT_MS && !silent.some((i) => this.#runsHere(i))) return silent;
     }
+  }
+
+  /** Rank 0 keeps the store: it stays until those that live have read, or their hearts have heard the news for them. */
+  async #waitForReaders(store: Store, lost: readonly number[]): Promise<void> {
+    const keys = this.#hellos.flatMap((_, i) => (lost.includes(i) ? [] : [`left/${i}`]));
+    const until = performance.now() + NEWS_MS;
+    while (performance.now() < until && !(await store.check(keys)).every(Boolean)) await sleep(BEAT_MS / 5);
     await sleep(BEAT_MS / 2);
   }
 

@@ -6,6 +6,7 @@ import { realpathSync, statSync } from 'node:fs';
 import { lstat, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DataError } from '../errors.js';
+import { isBelow } from '../files/read-below.js';
 
 /** A reply that is no success, with its HTTP status. */
 export class StudioError extends Error {
@@ -22,9 +23,9 @@ export class GivenFolders {
   /** Absolute, as they were given. */
   readonly roots: readonly string[];
   /** Absolute, links followed. */
-  readonly #real: readonly string[];
+  readonly real: readonly string[];
 
-  /** @throws DataError when one of them is no folder. */
+  /** @throws DataError when one of them is not a folder. */
   constructor(folders: readonly string[]) {
     this.roots = [...new Set(folders.map((folder) => path.resolve(folder)))];
     const problems = this.roots.filter((root) => !statSync(root, { throwIfNoEntry: false })?.isDirectory());
@@ -34,15 +35,24 @@ export class GivenFolders {
           'Give a run folder, a folder of runs, or a folder of images.',
       );
     }
-    this.#real = this.roots.map((root) => realpathSync(root));
+    this.real = this.roots.map((root) => realpathSync(root));
   }
 
   /** Whether a path with all links followed lies under a given folder. */
   holds(real: string): boolean {
-    return this.#real.some((root) => {
-      const relative = path.relative(root, real);
-      return relative === '' || (!isUp(relative) && !path.isAbsolute(relative));
-    });
+    return this.real.some((root) => isBelow(root, real));
+  }
+
+  /** `holds` by itself, for what takes such a function. */
+  readonly mayRead = (real: string): boolean => this.holds(real);
+
+  /** Whether a file or folder is there and, its links followed, under a given folder. */
+  async reaches(place: string): Promise<boolean> {
+    try {
+      return this.holds(await realpath(place));
+    } catch {
+      return false;
+    }
   }
 
   /**
@@ -63,17 +73,17 @@ export class GivenFolders {
     return real;
   }
 
-  /** @throws StudioError as resolve(), and when it is no file. */
+  /** @throws StudioError as resolve(), and when it is not a file. */
   async file(name: string): Promise<string> {
     const real = await this.resolve(name);
-    if (!(await stat(real)).isFile()) throw new StudioError(400, `${name} is no file.`);
+    if (!(await stat(real)).isFile()) throw new StudioError(400, `${name} is not a file.`);
     return real;
   }
 
-  /** @throws StudioError as resolve(), and when it is no folder. */
+  /** @throws StudioError as resolve(), and when it is not a folder. */
   async folder(name: string): Promise<string> {
     const real = await this.resolve(name);
-    if (!(await stat(real)).isDirectory()) throw new StudioError(400, `${name} is no folder.`);
+    if (!(await stat(real)).isDirectory()) throw new StudioError(400, `${name} is not a folder.`);
     return real;
   }
 
@@ -127,5 +137,3 @@ const isThere = (file: string): Promise<boolean> =>
     () => true,
     () => false,
   );
-
-const isUp = (relative: string): boolean => relative === '..' || relative.startsWith(`..${path.sep}`);

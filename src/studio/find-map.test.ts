@@ -41,7 +41,7 @@ const browser: Browser | string = await launchBrowser();
 before(async () => {
   mkdirSync(path.join(at, 'images'), { recursive: true });
   using index = await featureIndex(at, clusteredRows(COUNT, 8, 3, 0.1), 8);
-  keepMap(index, figure());
+  await keepMap(index, figure());
   const rows = (from: number, count: number): number[] => Array.from({ length: count }, (_, i) => from + i);
   labelImages(index, rows(0, GROUPS.ring), 'ring');
   labelImages(index, rows(GROUPS.ring, GROUPS.bar), 'bar');

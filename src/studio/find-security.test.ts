@@ -196,6 +196,90 @@ describe('a file that is written whole', () => {
   });
 });
 
+describe('an export', () => {
+  it('replaces nothing: no file of a run, no folder that holds something, not what a link leads to', async () => {
+    const kept = path.join(given, 'kept.txt');
+    writeFileSync(kept, 'kept');
+    const link = path.join(given, 'link-to-kept');
+    symlinkSync(kept, link);
+    const config = path.join(run, 'config.json');
+    const before = readFileSync(config, 'utf8');
+    const groups = [{ label: '', rows: [0] }];
+    for (const [how, target] of [
+      ['list', config],
+      ['list', kept],
+      ['list', link],
+      ['list', path.join(given, 'dangling')],
+      ['list', run],
+      ['copy', kept],
+      ['copy', run],
+      ['link', images],
+    ] as const) {
+      if (target.endsWith('dangling')) symlinkSync(path.join(given, 'nothing'), target);
+      const { status, text } = await ask(good, { kind: 'export', how, target, groups });
+      assert.ok(status === 409 || status === 403, `${how} ${target}: ${status} ${text}`);
+      if (status === 409) assert.match(text, /"TAKEN".*is not taken/, target);
+    }
+    assert.equal(readFileSync(config, 'utf8'), before);
+    assert.equal(readFileSync(kept, 'utf8'), 'kept');
+    assert.ok(!existsSync(path.join(given, 'nothing')));
+  });
+
+  it('of an index does not take the place of one of other images', async () => {
+    const others = path.join(given, 'others');
+    cpSync(images, others, { recursive: true });
+    const before = readFileSync(manifestPath(good), 'utf8');
+    const reply = await send('/api/find/index', { weights: run, images: others, output: good });
+    assert.equal(reply.status, 409, reply.text);
+    assert.match(reply.text, /is the index of .*images.*good-2\.index is not taken/);
+    assert.equal((await send('/api/find/index', { weights: run, images, output: run })).status, 409);
+    assert.equal(readFileSync(manifestPath(good), 'utf8'), before);
+    const start = { images, preset: 'auto', overrides: {}, output: images };
+    assert.equal((await send('/api/start/train', start)).status, 409);
+    rmSync(others, { recursive: true });
+  });
+});
+
+describe('names that every object has', () => {
+  const names = ['__proto__', 'constructor', 'toString'];
+
+  it('are labels, and folders of an export, like others', async () => {
+    const index = path.join(given, 'named.index');
+    cpSync(good, index, { recursive: true });
+    for (const [row, label] of names.entries()) {
+      const { status, text } = await ask(index, { kind: 'label', label, rows: [row] });
+      assert.equal(status, 200, text);
+    }
+    const { text } = await ask(index, { kind: 'labels' });
+    const { groups } = JSON.parse(text) as Extract<FindAnswer, { kind: 'labels' }>;
+    assert.deepEqual(
+      groups.map(({ label, rows }) => [label, rows]).sort(),
+      names.map((name, row) => [name, [row]]).sort(),
+    );
+    const target = path.join(given, 'named');
+    const reply = await ask(index, { kind: 'export', how: 'copy', target });
+    assert.equal(reply.status, 200, reply.text);
+    assert.match(reply.text, /"count":3/);
+    assert.deepEqual(readdirSync(target).sort(), [...names].sort());
+    for (const name of names) assert.equal(readdirSync(path.join(target, name)).length, 1);
+    const list = path.join(given, 'named.txt');
+    assert.equal((await ask(index, { kind: 'export', how: 'list', target: list })).status, 200);
+    assert.equal(readFileSync(list, 'utf8').trim().split('\n').length, 3);
+  });
+
+  it('are classes of images', async () => {
+    const source = path.join(given, 'classes');
+    for (const [i, name] of names.entries()) {
+      mkdirSync(path.join(source, name), { recursive: true });
+      cpSync(path.join(images, ['red', 'green', 'blue'][i]! + '.png'), path.join(source, name, 'a.png'));
+    }
+    const output = path.join(given, 'classes.index');
+    assert.equal((await make(source, output)).state, 'done');
+    const found = imagesOf((await ask(output, { kind: 'images', rows: [0, 1, 2] })).text);
+    assert.deepEqual(found.map(({ label }) => label).sort(), [...names].sort());
+  });
+});
+
 describe('an index written by hand', () => {
   const paths = (): string[] => [
     '../../away/secret.png',
@@ -226,6 +310,15 @@ describe('an index written by hand', () => {
         assert.ok(!existsSync(target));
       }
     }
+  });
+
+  it('does not break what is asked of others afterwards', async () => {
+    const cut = forged('cut.index', () => undefined);
+    assert.equal((await ask(good, { kind: 'about' })).status, 200);
+    writeFileSync(path.join(cut, 'features-0.safetensors'), 'cut');
+    for (let i = 0; i < 3; i++) assert.equal((await ask(cut, { kind: 'about' })).status, 422);
+    const { status, text } = await ask(good, { kind: 'about' });
+    assert.equal(status, 200, text);
   });
 
   it('still finds a region of an image that lies inside', async () => {

@@ -113,7 +113,20 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await type('input[name=target]', path.join(folder, 'list.txt'));
     await press('Export');
     await shown.text('[role=status]', /9 images in/, 30_000);
-    assert.equal(readFileSync(path.join(folder, 'list.txt'), 'utf8').trim().split('\n').length, 9);
+    const list = readFileSync(path.join(folder, 'list.txt'), 'utf8');
+    assert.equal(list.trim().split('\n').length, 9);
+    // a name that is taken: nothing is replaced, another is offered
+    await press('Export');
+    await shown.text('[role=alert]', /list\.txt is there already, and nothing is replaced/);
+    const offered = (): Promise<unknown> =>
+      shown.page.evaluate(`document.querySelector('input[name=target]').value`);
+    assert.equal(await offered(), path.join(folder, 'list-2.txt'));
+    // the browser itself notes a reply that is no success
+    assert.match(shown.errors.splice(0).join('\n'), /^.* 409 \(Conflict\)$/);
+    await press('Export');
+    await shown.text('[role=status]', /9 images in .*list-2\.txt/, 30_000);
+    assert.equal(readFileSync(path.join(folder, 'list.txt'), 'utf8'), list);
+    assert.equal(readFileSync(path.join(folder, 'list-2.txt'), 'utf8'), list);
     await shown.check();
   });
 

@@ -6,6 +6,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { EngineError } from '../errors.js';
+import { readBelow } from '../files/read-below.js';
 import type { TaskProgress } from './api.js';
 import { StudioError } from './files.js';
 import type { JobName, Jobs } from './jobs/index.js';
@@ -38,13 +39,16 @@ class Worker {
   #isEnded = false;
   #stderr = '';
 
-  constructor(readonly onEnd: () => void) {
+  constructor(
+    folders: readonly string[],
+    readonly onEnd: () => void,
+  ) {
     // no flags of this process: a test runner's or debugger's are not meant for it
     this.#child = fork(fileURLToPath(new URL('./worker.js', import.meta.url)), [], {
       serialization: 'advanced',
       execArgv: [],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-      env: { ...process.env, NODE_TEST_CONTEXT: undefined },
+      env: { ...process.env, ...readBelow(folders), NODE_TEST_CONTEXT: undefined },
     });
     this.#child.on('message', (message) => this.#handle(message as FromWorker));
     this.#child.on('error', (error) => this.#ended(error.message));
@@ -125,6 +129,9 @@ export class JobRunner {
   #idle: NodeJS.Timeout | undefined;
   readonly #all = new Set<Worker>();
 
+  /** @param folders - Below which jobs may read; absolute, links followed. */
+  constructor(readonly folders: readonly string[]) {}
+
   /**
    * @throws StudioError 422 with the job's own words when it fails, EngineError when its process is gone, the signal's
    *   reason when it is aborted.
@@ -163,7 +170,7 @@ export class JobRunner {
   }
 
   #start(onEnd: () => void): Worker {
-    const worker: Worker = new Worker(() => {
+    const worker: Worker = new Worker(this.folders, () => {
       this.#all.delete(worker);
       onEnd();
     });

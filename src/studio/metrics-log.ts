@@ -7,8 +7,10 @@
  * The file may be cut and replaced (a resumed run drops the lines after its checkpoint), end in half a line, hold damaged
  * ones, or vanish.
  */
-import { open, stat, type FileHandle } from 'node:fs/promises';
+import { stat, type FileHandle } from 'node:fs/promises';
+import path from 'node:path';
 import { CollapseMonitor, type Verdict } from '../dino/collapse-monitor.js';
+import { openHandle } from '../files/guarded.js';
 import { COLUMNS_LIMIT, type Line, LineParser } from './line-parser.js';
 
 /** Lines of a block. */
@@ -160,6 +162,11 @@ export class MetricsLog {
     this.#monitor = monitor === null ? null : new CollapseMonitor(monitor);
   }
 
+  /** A link in a run's folder is not followed: it may lead anywhere. */
+  #open(): Promise<FileHandle> {
+    return openHandle(this.file, { within: path.dirname(this.file), maxBytes: Infinity });
+  }
+
   /** What was read counts no more: the seconds and the verdict hang on the settings. */
   restart(options: MetricsLogOptions): void {
     this.options = options;
@@ -179,7 +186,7 @@ export class MetricsLog {
       if (!isOther && size === this.position && this.problem === null) return false;
       if (isOther && this.#inode !== -1) this.#reset();
       this.#inode = ino;
-      handle = await open(this.file);
+      handle = await this.#open();
     } catch (error) {
       const isNew = this.problem === null;
       const { code, message } = error as NodeJS.ErrnoException;
@@ -328,7 +335,7 @@ export class MetricsLog {
     const start = this.offsets.data[from] ?? 0;
     const end = to >= this.blocks ? this.position : this.offsets.data[to]!;
     const bytes = Buffer.alloc(end - start);
-    const handle = await open(this.file);
+    const handle = await this.#open();
     try {
       const { ino } = await handle.stat();
       const { bytesRead } = await handle.read(bytes, 0, bytes.length, start);

@@ -1,8 +1,9 @@
 /** What a run's folder tells beside its curves: checkpoints, evaluations, skipped images. Read when a page asks. */
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { openHandle, readTextIfThere, refuseLinks } from '../files/guarded.js';
 import { checkpointsPath, listCheckpoints, newestCheckpoint } from '../train/checkpoint-files.js';
-import { configPath, evaluationsPath, readLines, skippedPath } from '../train/run-folder.js';
+import { configPath, evaluationsPath, skippedPath } from '../train/run-folder.js';
 import type { CheckpointEntry, RunDetails } from './api.js';
 import { markOf, type Run } from './run.js';
 
@@ -10,11 +11,15 @@ import { markOf, type Run } from './run.js';
 const SKIPPED_LISTED = 200;
 /** An evaluation's file is some kilobytes. */
 const EVALUATION_LIMIT = 4 * 2 ** 20;
+/** A line a skipped image: those of a hundred thousand have 20 MB. */
+const SKIPPED_LIMIT = 2 ** 27;
 
 async function checkpointsOf(run: string): Promise<CheckpointEntry[]> {
+  refuseLinks(run, path.join(checkpointsPath(run), 'latest'));
   const newest = newestCheckpoint(run);
   const found: CheckpointEntry[] = [];
   for (const { step, folder } of listCheckpoints(run)) {
+    refuseLinks(run, folder);
     try {
       const files = await readdir(folder);
       const sizes = await Promise.all(files.map(async (file) => (await stat(path.join(folder, file))).size));
@@ -31,6 +36,7 @@ async function checkpointsOf(run: string): Promise<CheckpointEntry[]> {
 async function evaluationsOf(run: string): Promise<RunDetails['evaluations']> {
   const folder = evaluationsPath(run);
   let names: string[];
+  refuseLinks(run, folder);
   try {
     names = (await readdir(folder)).filter((name) => name.endsWith('.json') && !name.startsWith('.'));
   } catch {
@@ -41,9 +47,9 @@ async function evaluationsOf(run: string): Promise<RunDetails['evaluations']> {
       const name = file.slice(0, -'.json'.length);
       try {
         const full = path.join(folder, file);
-        if ((await stat(full)).size > EVALUATION_LIMIT)
-          throw new Error('it is far larger than an evaluation');
-        const content: unknown = JSON.parse(await readFile(full, 'utf8'));
+        const handle = await openHandle(full, { within: run, maxBytes: EVALUATION_LIMIT });
+        const text = await handle.readFile('utf8').finally(() => handle.close());
+        const content: unknown = JSON.parse(text);
         if (typeof content !== 'object' || content === null) throw new Error('it holds no object');
         return { name, content: content as Record<string, unknown>, problem: null };
       } catch (error) {
@@ -54,11 +60,25 @@ async function evaluationsOf(run: string): Promise<RunDetails['evaluations']> {
 }
 
 function skippedOf(run: string): RunDetails['skipped'] {
-  const lines = readLines(skippedPath(run));
-  const first = lines
-    .slice(0, SKIPPED_LISTED)
-    .map((line) => ({ path: String(line['path']), reason: String(line['reason']) }));
-  return { count: lines.length, first };
+  const text = readTextIfThere(skippedPath(run), { within: run, maxBytes: SKIPPED_LIMIT }) ?? '';
+  const first: RunDetails['skipped']['first'] = [];
+  let count = 0;
+  // half a line at the end is being written, or of a process that was killed
+  for (
+    let start = 0, end = text.indexOf('\n');
+    end !== -1;
+    start = end + 1, end = text.indexOf('\n', start)
+  ) {
+    count++;
+    if (count > SKIPPED_LISTED) continue;
+    try {
+      const line = JSON.parse(text.slice(start, end)) as Record<string, unknown>;
+      first.push({ path: String(line['path']), reason: String(line['reason']) });
+    } catch {
+      first.push({ path: `line ${count} of skipped.jsonl`, reason: 'it is damaged' });
+    }
+  }
+  return { count, first };
 }
 
 /** Changes when what `detailsOf` gives does, of which most is read from folders: only these are looked at. */
@@ -101,7 +121,7 @@ export async function detailsOf(run: Run): Promise<RunDetails> {
     lnK: config === null ? null : Math.log(config.settings.outDim),
     columns: [...log.names],
     scores: log.evaluations,
-    evaluations: await evaluationsOf(run.path),
+    evaluations: await attempt('evaluations', () => evaluationsOf(run.path), []),
     checkpoints: await attempt('checkpoints', () => checkpointsOf(run.path), []),
     skipped: await attempt('list of skipped images', () => skippedOf(run.path), { count: 0, first: [] }),
     bad: { count: log.bad, firstLine: log.firstBad },

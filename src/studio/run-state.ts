@@ -3,9 +3,9 @@
  * work, one whose process is gone is a crash, and without a lock the steps decide between finished and stopped (by Ctrl-C
  * or by an error, both of which give the lock back: the folder doesn't tell which).
  */
-import { readFileSync, statSync } from 'node:fs';
 import { formatDuration } from '../cli/progress.js';
-import { lockPath, readLock, type LockHolder } from '../train/run-folder.js';
+import type { LockHolder } from '../files/folder-lock.js';
+import { printable } from '../printable.js';
 import type { RunState } from './api.js';
 
 export interface RunSigns {
@@ -22,35 +22,6 @@ export interface RunSigns {
 const SILENT_INTERVALS = 20;
 const SILENT_MS = 60_000;
 
-/** Clock ticks a second in /proc: 100 on every Linux that Node runs on. */
-const TICKS = 100;
-
-/** When a process began, ms since 1970; null where the system doesn't tell. */
-function processStart(pid: number): number | null {
-  try {
-    const line = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // the name in brackets may hold anything; the start time is field 22, so the 20th after it
-    const ticks = Number(line.slice(line.lastIndexOf(')') + 2).split(' ')[19]);
-    const boot = Number(/^btime (\d+)$/m.exec(readFileSync('/proc/stat', 'utf8'))?.[1]);
-    const start = 1000 * (boot + ticks / TICKS);
-    return Number.isFinite(start) ? start : null;
-  } catch {
-    return null;
-  }
-}
-
-/** The lock of a run; a process that began after the lock was written is another one that got its number. */
-export function lockOf(run: string): LockHolder | null {
-  const lock = readLock(run);
-  if (lock?.isAlive !== true) return lock;
-  const written = statSync(lockPath(run), { throwIfNoEntry: false })?.mtimeMs;
-  const start = processStart(lock.pid);
-  // the boot time is known to the second only
-  return written !== undefined && start !== null && start > written + 2000
-    ? { ...lock, isAlive: false }
-    : lock;
-}
-
 const count = new Intl.NumberFormat('en-US');
 
 const ago = (ms: number): string => `${formatDuration(ms / 1000)} ago`;
@@ -64,12 +35,12 @@ export function stateOf(
   const { lock, step, totalSteps, changed, interval } = signs;
   const of = totalSteps === null ? '' : ` of ${count.format(totalSteps)}`;
   const at = `step ${count.format(step ?? 0)}${of}`;
-  const resume = `Go on with: dino train --resume ${path}`;
+  const resume = `Go on with: dino train --resume ${printable(path)}`;
   const isDone = step !== null && totalSteps !== null && step >= totalSteps;
   const silent = changed === null ? null : now - changed;
   const isSilent = silent !== null && silent > Math.max(SILENT_MS, SILENT_INTERVALS * (interval ?? 0));
   if (lock !== null && lock.isAlive !== false) {
-    const who = `process ${lock.pid}${lock.isAlive === null ? ` on ${lock.host}` : ''}`;
+    const who = `process ${lock.pid}${lock.isAlive === null ? ` on ${printable(lock.host)}` : ''}`;
     if (lock.isAlive === null && isSilent) {
       return {
         state: 'waiting',

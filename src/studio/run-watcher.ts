@@ -5,7 +5,9 @@
  */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
+import { checkToRead, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { configPath, metricsPath, readRunConfig } from '../train/run-folder.js';
+import { stackText } from '../printable.js';
 import type { RunSummary } from './api.js';
 import type { EventHub } from './event-hub.js';
 import { type GivenFolders, StudioError } from './files.js';
@@ -27,6 +29,8 @@ const ENTRIES = 20_000;
 const SCAN_MS = 2000;
 /** Looking for them takes about this share of the time: a slow disk is looked at less often. */
 const SCAN_SHARE = 0.1;
+
+const report = (error: unknown): void => console.error(stackText(error));
 
 const isActive = ({ state }: RunSummary): boolean => ['preparing', 'running', 'waiting'].includes(state);
 
@@ -136,14 +140,16 @@ export class RunWatcher {
     const mark = await markOf(folder);
     const known = this.#known.get(folder);
     if (known?.mark === mark) return known.folders;
-    let folders: string[] = [];
+    const folders: string[] = [];
     try {
       const entries = await readdir(folder, { withFileTypes: true });
       if (entries.length <= ENTRIES) {
-        folders = entries
-          .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
-          .filter(({ name }) => !name.startsWith('.') && name !== 'node_modules')
-          .map(({ name }) => path.join(folder, name));
+        for (const entry of entries) {
+          if (entry.name.startsWith('.') || entry.name === 'node_modules') continue;
+          const place = path.join(folder, entry.name);
+          if (entry.isDirectory() || (entry.isSymbolicLink() && (await this.folders.reaches(place))))
+            folders.push(place);
+        }
       }
     } catch {
       // not readable, or gone
@@ -155,7 +161,7 @@ export class RunWatcher {
   #schedule(delay: number): void {
     this.#timer = setTimeout(() => {
       this.#look()
-        .catch((error: unknown) => console.error(error))
+        .catch(report)
         .finally(() => {
           if (this.#isHeard) this.#schedule(TICK_MS);
         });
@@ -167,7 +173,7 @@ export class RunWatcher {
     const isSlow = this.#tick++ % SLOW_TICKS === 0;
     // a slow disk holds up nothing else
     if (performance.now() >= this.#nextScan && this.#scanning === null)
-      void this.scan().then(() => this.#tell(), console.error);
+      void this.scan().then(() => this.#tell(), report);
     for (const run of this.all()) {
       const isWatched = isActive(run.summary) || run.isRead;
       const hasNews = (isSlow || isWatched) && (await run.hasNews());
@@ -206,6 +212,7 @@ async function isRun(folder: string): Promise<boolean> {
   if (mark === '') return false;
   if ((await markOf(metricsPath(folder))) !== '') return true;
   try {
+    checkToRead(configPath(folder), { within: folder, maxBytes: SMALL_FILE_BYTES });
     return readRunConfig(folder).fingerprint !== '';
   } catch {
     return false;

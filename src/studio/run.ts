@@ -1,10 +1,12 @@
 /** One run: its settings, where it stands, and its curves while a page shows them. */
 import { createHash } from 'node:crypto';
-import { open, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
+import { readLock } from '../files/folder-lock.js';
+import { checkToRead, openHandle, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { configPath, metricsPath, readRunConfig, type RunConfig } from '../train/run-folder.js';
 import type { RunSummary } from './api.js';
 import { MetricsLog, type MetricsLogOptions } from './metrics-log.js';
-import { lockOf, stateOf } from './run-state.js';
+import { stateOf } from './run-state.js';
 
 /** Curves that no page has asked for in this time are read again when one does. */
 const FORGET_MS = 10 * 60_000;
@@ -89,6 +91,7 @@ export class Run {
     if (mark === this.#configMark) return;
     this.#configMark = mark;
     try {
+      checkToRead(configPath(this.path), { within: this.path, maxBytes: SMALL_FILE_BYTES });
       this.config = readRunConfig(this.path);
       this.#problem = null;
     } catch (error) {
@@ -104,7 +107,7 @@ export class Run {
     if (mark === this.#metricsMark) return;
     this.#metricsMark = mark;
     this.#changed = mark === '' ? null : Number(mark.split(' ')[0]);
-    const last = mark === '' ? null : await lastStep(file);
+    const last = mark === '' ? null : await lastStep(file, this.path);
     this.#step = last?.step ?? null;
     const batchSize = this.config === null ? undefined : imagesInStep(this.config);
     if (last !== null && batchSize !== undefined && last.imagesPerSecond > 0)
@@ -116,7 +119,7 @@ export class Run {
     const stepsPerEpoch = config === null ? null : stepsInEpoch(config);
     const epochs = config?.settings.epochs ?? null;
     const totalSteps = stepsPerEpoch === null || epochs === null ? null : stepsPerEpoch * epochs;
-    const signs = { lock: lockOf(this.path), step: this.#step, totalSteps, changed: this.#changed };
+    const signs = { lock: readLock(this.path), step: this.#step, totalSteps, changed: this.#changed };
     const state =
       this.#problem === null
         ? stateOf({ ...signs, interval: this.#interval }, this.path)
@@ -148,10 +151,13 @@ export async function markOf(file: string): Promise<string> {
 }
 
 /** The last whole line of a log that names a step. */
-async function lastStep(file: string): Promise<{ step: number; imagesPerSecond: number } | null> {
+async function lastStep(
+  file: string,
+  run: string,
+): Promise<{ step: number; imagesPerSecond: number } | null> {
   const TAIL = 64 * 1024;
   try {
-    const handle = await open(file);
+    const handle = await openHandle(file, { within: run, maxBytes: Infinity });
     try {
       const { size } = await handle.stat();
       const { buffer, bytesRead } = await handle.read(Buffer.alloc(TAIL), 0, TAIL, Math.max(0, size - TAIL));

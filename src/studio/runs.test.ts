@@ -93,6 +93,32 @@ describe('the section Runs', () => {
     assert.equal(await studio.page.title(), 'Runs – dino studio');
   });
 
+  it('draws columns whose names every object has, of a run that somebody else made', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const run = path.join(folder, 'runs', 'named');
+    cpSync(first, run, { recursive: true });
+    const names = ['__proto__', 'constructor', 'toString'];
+    const line = (step: number, more: string): string =>
+      `${JSON.stringify({ ...lastLine(first), step, loss: 2 }).slice(0, -1)}${more}}\n`;
+    const named = names.map((name) => `,"${name}":3.25`).join('');
+    writeFileSync(metricsPath(run), line(1, named) + line(2, named));
+    await openRun('runs/named');
+    for (const name of names) await studio.text(newest(name), /(^|\s)3\.25$/);
+    // the newest line has none of them, and comes while the page is open
+    appendFileSync(metricsPath(run), line(3, ''));
+    await studio.text(newest('loss'), /(^|\s)2$/);
+    await studio.page.waitForFunction(
+      `document.querySelector('[data-column="constructor"] .newest').innerText.trim() === ''`,
+      { timeout: 30_000, polling: 50 },
+    );
+    await studio.page.reload();
+    await studio.text('main h1', /^runs\/named$/);
+    await studio.page.waitForSelector('[data-column="__proto__"]', { timeout: 30_000 });
+    await studio.text('[data-column="loss"] .newest', /(^|\s)2$/);
+    await studio.check();
+    rmSync(run, { recursive: true });
+  });
+
   it('draws its curves with the values of its file, and tells what is in its folder', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     await openRun('runs/first');

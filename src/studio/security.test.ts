@@ -284,7 +284,7 @@ describe('files', () => {
     writeFileSync(path.join(given, 'bomb.png'), bomb);
     const reply = await picture('bomb.png');
     assert.equal(reply.status, 422);
-    assert.match(reply.body, /exceeds pixel limit/);
+    assert.match(reply.body, /more than 178956970 pixels/);
   });
 });
 

@@ -22,6 +22,7 @@ import { errorReply, type Studio } from './routes/route.js';
 import { RunWatcher } from './run-watcher.js';
 import { guard, makeToken } from './security.js';
 import { Tasks } from './tasks.js';
+import { Pictures } from './thumbnails.js';
 
 /** Where a studio is looked for first; the next ones are tried when it is taken. */
 export const DEFAULT_PORT = 5170;
@@ -125,8 +126,8 @@ export async function startStudio(options: StudioOptions = {}): Promise<RunningS
     );
   }
   const events = new EventHub();
-  const jobs = new JobRunner();
   const given = new GivenFolders(folders);
+  const jobs = new JobRunner(given.real);
   const studio: Studio = {
     version: packageVersion,
     folders: given,
@@ -134,6 +135,7 @@ export async function startStudio(options: StudioOptions = {}): Promise<RunningS
     jobs,
     tasks: new Tasks(jobs, events),
     runs: new RunWatcher(given, events),
+    pictures: new Pictures({ readBelow: given.real }),
   };
   const token = makeToken();
   const listener = getRequestListener(buildApp(studio, token, host).fetch, { overrideGlobalObjects: false });
@@ -151,6 +153,7 @@ export async function startStudio(options: StudioOptions = {}): Promise<RunningS
       studio.runs.close();
       studio.tasks.close();
       jobs.close();
+      studio.pictures.close();
       await new Promise<void>((resolve) => {
         server.close(() => resolve());
         server.closeAllConnections();

@@ -8,7 +8,7 @@ import type { Browser } from 'puppeteer-core';
 import { launchBrowser } from '../testing/browser.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
-import { lockOf } from './run-state.js';
+import { readLock } from '../files/folder-lock.js';
 
 const top = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-start-'));
 const folder = path.join(top, 'given');
@@ -25,7 +25,7 @@ before(async () => {
   if (typeof browser !== 'string') studio = await openStudio(browser, [folder]);
 });
 after(async () => {
-  const lock = existsSync(run) ? lockOf(run) : null;
+  const lock = existsSync(run) ? readLock(run) : null;
   if (lock?.isAlive === true) process.kill(lock.pid, 'SIGKILL');
   if (typeof browser !== 'string') {
     await studio.close();

@@ -1,9 +1,7 @@
 /** Images that the page was given by hand: kept in memory, the last few, never written to a disk. */
 import { randomUUID } from 'node:crypto';
-import sharp from 'sharp';
-import { sniffFormat } from '../data/decode.js';
 import { StudioError } from './files.js';
-import { PIXEL_LIMIT } from './thumbnails.js';
+import type { Pictures } from './thumbnails.js';
 
 const KEPT = 24;
 /** All together. */
@@ -13,26 +11,14 @@ const uploads = new Map<string, Uint8Array>();
 
 /**
  * @returns Its name for later requests, and its size in pixels.
- * @throws StudioError 422 for what is no image, or has too many pixels.
+ * @throws DataError for what is no image, or has too many pixels.
  */
-export async function keepUpload(bytes: Uint8Array): Promise<{ id: string; width: number; height: number }> {
-  let size: { width: number; height: number };
-  if (sniffFormat(bytes) === null)
-    throw new StudioError(422, 'This is no JPEG, PNG, WebP, AVIF, TIFF or GIF image.', 'DATA');
-  try {
-    // the header alone is read: the limit is checked below, in words
-    const { autoOrient } = await sharp(bytes, { limitInputPixels: false }).metadata();
-    size = autoOrient;
-  } catch {
-    throw new StudioError(422, 'This is no image that can be decoded.', 'DATA');
-  }
-  const { width, height } = size;
-  if (width * height > PIXEL_LIMIT)
-    throw new StudioError(
-      422,
-      `The image has ${width} x ${height} pixels, more than ${PIXEL_LIMIT}.`,
-      'DATA',
-    );
+export async function keepUpload(
+  pictures: Pictures,
+  bytes: Uint8Array,
+  signal: AbortSignal,
+): Promise<{ id: string; width: number; height: number }> {
+  const { width, height } = await pictures.size(bytes, signal);
   const id = randomUUID();
   uploads.set(id, bytes);
   let total = 0;

@@ -1,5 +1,6 @@
 /** The process that a job runs in; started by job-runner.ts, and ends with it. */
 import { describeError } from '../cli/report-error.js';
+import { stackText } from '../printable.js';
 import { type JobContext, type JobName, jobs } from './jobs/index.js';
 
 /** What the server sends. */
@@ -37,7 +38,7 @@ async function run(id: number, name: JobName, input: unknown): Promise<void> {
     send({ type: 'done', id, output });
   } catch (error) {
     const { text, code } = describeError(error);
-    if (code === 'INTERNAL') console.error(error);
+    if (code === 'INTERNAL') console.error(stackText(error));
     send({ type: 'failed', id, code, message: text });
   } finally {
     running.delete(id);
@@ -49,5 +50,5 @@ process.on('message', (message: ToWorker) => {
   else running.get(message.id)?.abort(new Error('cancelled'));
 });
 process.on('disconnect', () => process.exit(0));
-// Ctrl-C in the terminal reaches the whole group: the server ends this process when it is done
-process.on('SIGINT', () => undefined);
+// Ctrl-C in the terminal, or its end, reaches the whole group: the server ends this process when it is done
+for (const name of ['SIGINT', 'SIGHUP'] as const) process.on(name, () => undefined);

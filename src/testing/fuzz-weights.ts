@@ -13,6 +13,7 @@ import { readSafetensors } from '../weights/safetensors.js';
 import { openWeights } from '../weights/weights-file.js';
 import { ZipArchive } from '../weights/zip.js';
 import { zip } from './pickle-ops.js';
+import { below, choose, generator, type Random } from './random.js';
 
 export interface FuzzOptions {
   /** Files to mutate: .pth and .safetensors. */
@@ -37,22 +38,6 @@ export interface FuzzResult {
   /** How often each beginning of a message was seen. */
   reasons: Map<string, number>;
 }
-
-type Random = () => number;
-
-/** mulberry32: numbers in [0, 1) from a 32-bit seed. */
-function generator(seed: number): Random {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
-const below = (random: Random, end: number): number => Math.floor(random() * end);
-const choose = <T>(random: Random, list: readonly T[]): T => list[below(random, list.length)] as T;
 
 /** Numbers at the edges of fields. */
 const EXTREMES = [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff];

@@ -2,10 +2,11 @@
  * Calls operators by name. Which overload is meant is decided from the arguments that came, against the schemas of the
  * libtorch that is loaded, in the order of native_functions.yaml, as PyTorch's Python argument parser does.
  */
-import { EngineError, ShapeError } from '../errors.js';
+import { EngineError, ProcessError, ShapeError } from '../errors.js';
 import { dtypeCode, isDType, memoryFormatCode } from './dtype.js';
 import { GeneratorOwner, TensorOwner, tensorFromHandle } from './handle-owner.js';
-import { native, type ArgumentInfo, type OperatorInfo, type TensorHandle } from './native.js';
+import type { TensorHandle } from './handles.js';
+import { native, type ArgumentInfo, type OperatorInfo } from './native.js';
 
 interface Overload extends OperatorInfo {
   name: string;
@@ -94,6 +95,10 @@ function wrapResult(result: unknown): unknown {
   return typeof result === 'object' && result !== null ? tensorFromHandle(result as TensorHandle) : result;
 }
 
+/** Whether c10d or Gloo threw it: another process is lost, silent or out of step. Any operator may meet that: see errors.cc. */
+export const isAboutProcesses = (error: unknown): boolean =>
+  (error as { code?: unknown } | null)?.code === 'PROCESS';
+
 /** The error that a failing operator throws: its name, what libtorch said, and what came. */
 export function operatorError(
   name: string,
@@ -101,9 +106,10 @@ export function operatorError(
   args: readonly unknown[],
   error: unknown,
 ): Error {
-  const message = (error instanceof Error ? error.message : String(error)).split('\n\nException raised')[0];
+  const message = error instanceof Error ? error.message : String(error);
+  if (isAboutProcesses(error)) return new ProcessError(`${name}: ${message}`, { cause: error });
   const came = [...(self ? [self] : []), ...args].map(describe).join(', ');
-  const Kind = /out of memory|internal assert/i.test(message ?? '') ? EngineError : ShapeError;
+  const Kind = /out of memory|internal assert/i.test(message) ? EngineError : ShapeError;
   return new Kind(`${name}(${came}): ${message}`, { cause: error });
 }
 

@@ -5,6 +5,7 @@
  */
 import { ProcessError } from '../errors.js';
 import { cudaDeviceCount } from './device.js';
+import { operatorError } from './dispatch.js';
 import { native } from './native.js';
 import type {
   GroupHandle,
@@ -19,7 +20,7 @@ import { Tensor, type Parameter } from './tensor.js';
 /** c10d's own words, as a ProcessError that says what was being done. */
 function problem(what: string, error: unknown): ProcessError {
   const message = error instanceof Error ? error.message : String(error);
-  return new ProcessError(`${what}: ${message.split('\n')[0]}`, { cause: error });
+  return new ProcessError(`${what}: ${message}`, { cause: error });
 }
 
 function attempt<T>(what: string, fn: () => T): T {
@@ -135,9 +136,20 @@ export class Store {
 export class Heartbeat {
   readonly #handle: HeartbeatHandle;
 
-  /** Sets `key` to "<beats> <step>" every `intervalMs`, also while JavaScript is busy, and with each new step. */
-  constructor(store: Store, key: string, step: number, intervalMs: number) {
-    this.#handle = attempt('heartbeat', () => native.startHeartbeat(store.handle, key, step, intervalMs));
+  /**
+   * Sets `key` to "<beats> <step>" every `intervalMs`, also while JavaScript is busy, and with each new step; and looks
+   * for a value of `newsKey`.
+   */
+  constructor(store: Store, options: { key: string; step: number; intervalMs: number; newsKey: string }) {
+    const { key, step, intervalMs, newsKey } = options;
+    this.#handle = attempt('heartbeat', () =>
+      native.startHeartbeat(store.handle, key, step, intervalMs, newsKey),
+    );
+  }
+
+  /** The value of `newsKey` as soon as it was seen, and for as long as this process lives; null before. */
+  get news(): string | null {
+    return native.heartbeatNews(this.#handle);
   }
 
   set step(step: number) {
@@ -311,8 +323,12 @@ export function syncBatchNorm(
   { runningMean, runningVar, momentum, eps }: SyncBatchNormOptions,
 ): Tensor {
   const [mean, variance] = [runningMean?.handle ?? null, runningVar?.handle ?? null];
-  const out = attempt('synchronised batch normalisation', () =>
-    native.syncBatchNorm(group.handle, x.handle, weight.handle, bias.handle, mean, variance, momentum, eps),
-  );
-  return new Tensor(out);
+  const { handle } = group;
+  try {
+    return new Tensor(
+      native.syncBatchNorm(handle, x.handle, weight.handle, bias.handle, mean, variance, momentum, eps),
+    );
+  } catch (error) {
+    throw operatorError('synchronised batch normalisation', undefined, [x, weight, bias], error);
+  }
 }

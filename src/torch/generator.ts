@@ -1,6 +1,8 @@
 /** Random number generators with a seed and a state that can be saved: PyTorch's own (mt19937 on the CPU). */
 import { GeneratorOwner } from './handle-owner.js';
-import { native, type GeneratorHandle } from './native.js';
+import type { GeneratorHandle } from './handles.js';
+import { native } from './native.js';
+import { synchronous } from './modes.js';
 import { Tensor } from './tensor.js';
 
 /** A source of random numbers for operators that take `{ generator }`. */
@@ -32,7 +34,7 @@ export class Generator extends GeneratorOwner {
   }
 }
 
-/** The generator that operators use when none is given. */
+/** The generator that operators use when none is given: the process's, or in withGenerators() the one given there. */
 export function defaultGenerator(device = 'cpu'): Generator {
   return new Generator(native.defaultGenerator(device));
 }
@@ -41,4 +43,19 @@ export function defaultGenerator(device = 'cpu'): Generator {
 export function manualSeed(seed: number | bigint, device = 'cpu'): void {
   defaultGenerator('cpu').manualSeed(seed);
   if (device !== 'cpu') defaultGenerator(device).manualSeed(seed);
+}
+
+/**
+ * Runs `fn` with generators in place of the default ones of their devices: every operator that is called in it draws from
+ * them, also one that takes no generator. Other threads, which share the default ones, neither see this nor disturb it.
+ *
+ * @param fn - Synchronous.
+ */
+export function withGenerators<T>(generators: readonly Generator[], fn: () => T): T {
+  native.enterGenerators(generators.map(({ handle }) => handle));
+  try {
+    return synchronous('withGenerators', fn());
+  } finally {
+    native.leaveGenerators();
+  }
 }

@@ -1,13 +1,15 @@
 /**
- * What dispatch.ts must know of tensors and generators: that they own a handle. The classes themselves import
- * dispatch.ts, so it can't import them.
+ * What dispatch.ts and scope.ts must know of tensors and generators: that they own a handle. The classes themselves
+ * import these files, so they can't be imported there.
  */
-import type { GeneratorHandle, TensorHandle } from './native.js';
+import type { GeneratorHandle, TensorHandle } from './handles.js';
 
 /** Base of Tensor. */
 export abstract class TensorOwner {
   abstract readonly handle: TensorHandle;
   abstract get isDisposed(): boolean;
+  /** Frees the memory now. */
+  abstract dispose(): void;
   /** dtype, shape and device, for messages. */
   abstract toString(): string;
 }

@@ -1,10 +1,13 @@
 /** Modes that hold while a function runs: no gradients, inference, autocast. Each restores what it found. */
 import { assertDevice } from './device.js';
 import { dtypeCode, type DType } from './dtype.js';
-import { native, type TensorHandle } from './native.js';
+import type { TensorHandle } from './handles.js';
+import { native } from './native.js';
+import { operatorError } from './dispatch.js';
 import { Tensor } from './tensor.js';
 
-function synchronous<T>(name: string, result: T): T {
+/** @internal */
+export function synchronous<T>(name: string, result: T): T {
   if (result instanceof Promise) {
     throw new TypeError(`${name}(): expected a synchronous function, got one that returns a promise`);
   }
@@ -63,12 +66,17 @@ export function gradients(
   inputs: readonly Tensor[],
   options: { gradOutputs?: readonly (Tensor | null)[]; retainGraph?: boolean; createGraph?: boolean } = {},
 ): (Tensor | null)[] {
-  const handles = native.gradients(
-    outputs.map((tensor) => tensor.handle),
-    inputs.map((tensor) => tensor.handle),
-    outputs.map((_, i): TensorHandle | null => options.gradOutputs?.[i]?.handle ?? null),
-    options.retainGraph ?? options.createGraph ?? false,
-    options.createGraph ?? false,
-  );
+  let handles: (TensorHandle | null)[];
+  try {
+    handles = native.gradients(
+      outputs.map((tensor) => tensor.handle),
+      inputs.map((tensor) => tensor.handle),
+      outputs.map((_, i): TensorHandle | null => options.gradOutputs?.[i]?.handle ?? null),
+      options.retainGraph ?? options.createGraph ?? false,
+      options.createGraph ?? false,
+    );
+  } catch (error) {
+    throw operatorError('gradients', undefined, [...outputs, ...inputs], error);
+  }
   return handles.map((handle) => (handle === null ? null : new Tensor(handle)));
 }

@@ -1,5 +1,5 @@
 /** Types of native/torch's process groups: process-group.cc, reducer.cc, sync-batch-norm.cc. */
-import type { NativeHandle, TensorHandle } from './native.js';
+import type { NativeHandle, TensorHandle } from './handles.js';
 
 export type StoreHandle = NativeHandle<'store'>;
 export type GroupHandle = NativeHandle<'process group'>;
@@ -23,7 +23,14 @@ export interface NativeDistributed {
   storeAdd(store: StoreHandle, key: string, amount: number): Promise<number>;
   storeCheck(store: StoreHandle, keys: readonly string[]): Promise<boolean[]>;
   closeStore(store: StoreHandle): void;
-  startHeartbeat(store: StoreHandle, key: string, step: number, interval: number): HeartbeatHandle;
+  startHeartbeat(
+    store: StoreHandle,
+    key: string,
+    step: number,
+    interval: number,
+    newsKey: string,
+  ): HeartbeatHandle;
+  heartbeatNews(heartbeat: HeartbeatHandle): string | null;
   setHeartbeatStep(heartbeat: HeartbeatHandle, step: number): void;
   stopHeartbeat(heartbeat: HeartbeatHandle): void;
   createGroup(

@@ -7,16 +7,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EngineError } from '../errors.js';
 import type { TypedArray } from './dtype.js';
+import type { GeneratorHandle, OperatorHandle, TensorHandle } from './handles.js';
 import type { NativeDistributed } from './native-distributed.js';
-
-declare const handleBrand: unique symbol;
-/** An opaque reference to a C++ object of kind K. */
-export interface NativeHandle<K extends string> {
-  readonly [handleBrand]: K;
-}
-export type TensorHandle = NativeHandle<'tensor'>;
-export type OperatorHandle = NativeHandle<'operator'>;
-export type GeneratorHandle = NativeHandle<'generator'>;
 
 /** One argument of an operator's schema; `type` is c10's name of it, such as `Tensor?`, `int[]`, `ScalarType`. */
 export interface ArgumentInfo {
@@ -72,6 +64,8 @@ export interface NativeTorch extends NativeDistributed {
   clearAutocastCache(): void;
   createGenerator(device: string): GeneratorHandle;
   defaultGenerator(device: string): GeneratorHandle;
+  enterGenerators(generators: readonly GeneratorHandle[]): void;
+  leaveGenerators(): void;
   seedGenerator(generator: GeneratorHandle, seed: bigint): void;
   generatorState(generator: GeneratorHandle): TensorHandle;
   setGeneratorState(generator: GeneratorHandle, state: TensorHandle): void;

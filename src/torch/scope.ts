@@ -3,17 +3,16 @@
  * both the garbage collector, which is told of the memory that a handle holds.
  */
 import { TensorOwner } from './handle-owner.js';
-import type { Tensor } from './tensor.js';
 
-const scopes: Set<Tensor>[] = [];
+const scopes: Set<TensorOwner>[] = [];
 
 /** Called by Tensor's constructor. @internal */
-export function track(tensor: Tensor): void {
+export function track(tensor: TensorOwner): void {
   scopes.at(-1)?.add(tensor);
 }
 
 /** Takes a tensor out of the scope that would free it. @internal */
-export function untrack(tensor: Tensor): void {
+export function untrack(tensor: TensorOwner): void {
   for (const scope of scopes) scope.delete(tensor);
 }
 
@@ -26,7 +25,7 @@ export function untrack(tensor: Tensor): void {
  * const loss = scope(() => model.forward(x).pow(2).mean());
  */
 export function scope<T>(fn: () => T): T {
-  const made = new Set<Tensor>();
+  const made = new Set<TensorOwner>();
   scopes.push(made);
   let result: T;
   try {
@@ -48,15 +47,12 @@ export function scope<T>(fn: () => T): T {
   return result;
 }
 
-function visit(value: unknown, found: (tensor: Tensor) => void): void {
+function visit(value: unknown, found: (tensor: TensorOwner) => void): void {
   if (typeof value !== 'object' || value === null) return;
-  if (isTensor(value)) found(value);
+  if (value instanceof TensorOwner) found(value);
   else if (Array.isArray(value) || value instanceof Set) for (const entry of value) visit(entry, found);
   else if (value instanceof Map) for (const entry of value.values()) visit(entry, found);
   else if (Object.getPrototypeOf(value) === Object.prototype) {
     for (const entry of Object.values(value)) visit(entry, found);
   }
 }
-
-// every TensorOwner is a Tensor; Tensor itself can't be imported here, since it imports this file
-const isTensor = (value: object): value is Tensor => value instanceof TensorOwner;

@@ -9,7 +9,8 @@ import { Operator, operatorError } from './dispatch.js';
 import { methodTable } from './generated/table.js';
 import type { TensorMethods } from './generated/methods.js';
 import { setTensorMaker, TensorOwner } from './handle-owner.js';
-import { native, type TensorHandle } from './native.js';
+import type { TensorHandle } from './handles.js';
+import { native } from './native.js';
 import { scope, track, untrack } from './scope.js';
 
 /** An n-dimensional array on a device, with autograd. Made by the functions of creation.ts and by operators. */
@@ -153,7 +154,7 @@ export class Tensor extends TensorOwner implements Disposable {
   }
 
   /** Frees the memory now (when no other tensor shares it). Using it afterwards is an error; disposing again is not. */
-  dispose(): void {
+  override dispose(): void {
     native.dispose(this.handle);
     untrack(this);
   }
@@ -173,7 +174,7 @@ export class Tensor extends TensorOwner implements Disposable {
 }
 
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging, @typescript-eslint/no-empty-object-type
-export interface Tensor extends TensorMethods {}
+export interface Tensor extends TensorMethods<Tensor> {}
 
 /** A tensor that is trained: a leaf with requiresGrad. Modules register it under the name of its field. */
 export class Parameter extends Tensor {

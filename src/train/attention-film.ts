@@ -6,10 +6,12 @@
  * the images are kept resized in the run folder, since the originals may vanish.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
 import { writeFileWhole } from '../files/atomic-file.js';
+import { makeFolder, refuseLinks, removeWithin } from '../files/guarded.js';
+import { messageOf, printable } from '../printable.js';
 import { decodeImage, type ImageItems, PhiloxStream, Purpose } from '../data/index.js';
 import { DataError, DinoError } from '../errors.js';
 import { npyBytes } from '../eval/write-features.js';
@@ -86,6 +88,7 @@ interface Pinned {
 
 /** The film of a run; record() is called at every checkpoint. */
 export class AttentionFilm {
+  readonly #run: string;
   readonly #backbone: AttentiveBackbone;
   readonly #device: string;
   readonly #pinned: readonly Pinned[];
@@ -94,8 +97,9 @@ export class AttentionFilm {
   private constructor(
     backbone: AttentiveBackbone,
     pinned: readonly Pinned[],
-    { settings, warn }: FilmOptions,
+    { run, settings, warn }: FilmOptions,
   ) {
+    this.#run = run;
     this.#backbone = backbone;
     this.#device = settings.device;
     this.#pinned = pinned;
@@ -119,9 +123,10 @@ export class AttentionFilm {
       removeLater(run, step);
       const pinned: Pinned[] = [];
       for (const { folder, picture, ...facts } of listWatched(run)) {
-        const image = new Uint8Array(await sharp(picture).removeAlpha().raw().toBuffer()); // (height, width, 3)
+        refuseLinks(run, picture);
+        const { data: image } = await decodeImage(picture); // (height, width, 3)
         if (image.length !== facts.width * facts.height * 3)
-          throw new DataError(`${picture} is not ${facts.width} x ${facts.height} RGB pixels`);
+          throw new DataError(`${printable(picture)} is not ${facts.width} x ${facts.height} RGB pixels`);
         pinned.push({ folder, prepared: { ...facts, image } });
       }
       const model = sizesOf(backbone, settings);
@@ -129,13 +134,13 @@ export class AttentionFilm {
         try {
           pinned.push(await pin(run, file, await prepareImage(model, file, undefined, MAX_PATCHES)));
         } catch (error) {
-          warn(`--watch-images ${file}: ${(error as Error).message}`); // gone since it was checked, or a line of pixels
+          warn(`--watch-images ${printable(file)}: ${messageOf(error)}`); // gone since it was checked, or a line of pixels
         }
       }
       if (watchImages.includes('auto') && pinned.length === 0) pinned.push(...(await pickImages(options)));
       if (pinned.length === 0) {
         warn(
-          `--watch-images ${watchImages.join(' ')}: none of the images could be taken, so none is watched`,
+          `--watch-images ${printable(watchImages.join(' '))}: none of the images could be taken, so none is watched`,
         );
         return null;
       }
@@ -143,7 +148,7 @@ export class AttentionFilm {
       film.record(step);
       return film;
     } catch (error) {
-      warn(`--watch-images: attention is not kept: ${(error as Error).message}`);
+      warn(`--watch-images: attention is not kept: ${messageOf(error)}`);
       return null;
     }
   }
@@ -161,10 +166,10 @@ export class AttentionFilm {
             return [maps.size(0), maps.toTypedArray() as Float32Array] as const;
           }),
         );
-        writeBeside(path.join(folder, frameName(step)), npyBytes(values, [heads, rows, columns]));
+        writeBeside(this.#run, path.join(folder, frameName(step)), npyBytes(values, [heads, rows, columns]));
       }
     } catch (error) {
-      this.#warn(`the attention of step ${step} is not kept: ${(error as Error).message}`);
+      this.#warn(`the attention of step ${step} is not kept: ${messageOf(error)}`);
     } finally {
       backbone.train();
     }
@@ -179,16 +184,16 @@ const sizesOf = (backbone: AttentiveBackbone, settings: TrainSettings) => ({
 });
 
 /** A frame that a power cut takes is computed again, or missed. */
-const writeBeside = (file: string, content: Uint8Array | string): void =>
-  writeFileWhole(file, content, { flush: false });
+const writeBeside = (run: string, file: string, content: Uint8Array | string): void =>
+  writeFileWhole(file, content, { flush: false, within: run });
 
 /** Frames after `step`, and what a killed process left half written. */
 function removeLater(run: string, step: number): void {
   for (const { folder, steps } of listWatched(run)) {
-    for (const later of steps) if (later > step) rmSync(path.join(folder, frameName(later)), { force: true });
-    for (const file of readdirSync(folder)) {
-      if (file.includes('.partial-')) rmSync(path.join(folder, file), { force: true });
-    }
+    const remove = (name: string): void => removeWithin(path.join(folder, name), { within: run });
+    refuseLinks(run, folder);
+    for (const later of steps) if (later > step) remove(frameName(later));
+    for (const name of readdirSync(folder)) if (name.includes('.partial-')) remove(name);
   }
 }
 
@@ -203,15 +208,15 @@ async function pin(run: string, source: string, prepared: PreparedImage): Promis
   // two files of one name may be watched
   const hash = createHash('sha256').update(source).update(image).digest('hex').slice(0, 8);
   const folder = path.join(watchPath(run), `${stem || 'image'}-${hash}`);
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder, { within: run });
   const png = await sharp(image, { raw: { width, height, channels: 3 } })
     .png()
     .toBuffer();
-  writeBeside(path.join(folder, 'image.png'), png);
+  writeBeside(run, path.join(folder, 'image.png'), png);
   const { originalWidth, originalHeight, rows, columns, patchSize } = prepared;
   const sizes = { width, height, originalWidth, originalHeight, rows, columns, patchSize };
   const facts: WatchedImageFacts = { source, ...sizes };
-  writeBeside(path.join(folder, 'image.json'), `${JSON.stringify(facts, null, 2)}\n`); // last: it makes the folder count
+  writeBeside(run, path.join(folder, 'image.json'), `${JSON.stringify(facts, null, 2)}\n`); // last: it makes the folder count
   return { folder, prepared };
 }
 

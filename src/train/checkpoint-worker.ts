@@ -1,6 +1,6 @@
 /** The thread that writes checkpoints while the training goes on: hashes, writes, flushes, renames, prunes. */
 import { parentPort } from 'node:worker_threads';
-import { writeCheckpoint, type CheckpointImage } from './checkpoint-files.js';
+import { writeCheckpoint, type CheckpointImage } from './write-checkpoint.js';
 
 /** What the thread answers to each image: null when it is on the disk, else what went wrong. */
 export type WriteAnswer = { problem: string | null };

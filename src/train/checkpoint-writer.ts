@@ -6,15 +6,13 @@
 import { Worker } from 'node:worker_threads';
 import type { TrainingState } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
+import { systemReason } from '../files/system-reason.js';
+import { printable } from '../printable.js';
 import { copyState } from './checkpoint.js';
-import {
-  checkpointFolder,
-  newestCheckpoint,
-  type CheckpointImage,
-  type KeepRule,
-} from './checkpoint-files.js';
+import { checkpointFolder, newestCheckpoint } from './checkpoint-places.js';
 import type { WriteAnswer } from './checkpoint-worker.js';
 import type { TrainEvent } from './events.js';
+import type { CheckpointImage, KeepRule } from './write-checkpoint.js';
 
 /** A wait for the disk that is worth a warning, milliseconds. */
 const SLOW_DISK_MS = 1000;
@@ -40,8 +38,16 @@ export class CheckpointWriter implements AsyncDisposable {
   #failure: string | null = null;
   #hasWarned = false;
 
+  #run: string;
+
   constructor(options: CheckpointWriterOptions) {
     this.#options = options;
+    this.#run = options.run;
+  }
+
+  /** The next save goes there: the run folder was moved. */
+  moveTo(run: string): void {
+    this.#run = run;
   }
 
   /**
@@ -49,7 +55,8 @@ export class CheckpointWriter implements AsyncDisposable {
    * @throws CheckpointError when there is no memory for the copy.
    */
   async save(step: number): Promise<void> {
-    const { run, state, keep } = this.#options;
+    const { state, keep } = this.#options;
+    const run = this.#run;
     const asked = performance.now();
     await this.#pending;
     const began = performance.now();
@@ -101,8 +108,8 @@ export class CheckpointWriter implements AsyncDisposable {
     await this.#pending;
     if (this.#failure !== null)
       throw new CheckpointError(`${this.#failure} Then go on with \`dino train --resume\`.`);
-    const newest = newestCheckpoint(this.#options.run);
-    if (newest === null) throw new CheckpointError(`internal: ${this.#options.run} has no checkpoint`);
+    const newest = newestCheckpoint(this.#run);
+    if (newest === null) throw new CheckpointError(`internal: ${printable(this.#run)} has no checkpoint`);
     return newest;
   }
 
@@ -140,7 +147,7 @@ export class CheckpointWriter implements AsyncDisposable {
         );
       };
       const onMessage = ({ problem }: WriteAnswer): void => finish(problem);
-      const onError = (error: Error): void => lost(`failed (${error.message})`);
+      const onError = (error: Error): void => lost(`failed (${systemReason(error)})`);
       const onExit = (code: number): void => lost(`ended with ${code}`);
       const finish = (problem: string | null): void => {
         worker.off('message', onMessage).off('error', onError).off('exit', onExit);

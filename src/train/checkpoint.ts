@@ -5,18 +5,23 @@
 import path from 'node:path';
 import type { TrainingState } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
-import { defaultGenerator, noGrad, scope, type Tensor } from '../torch/index.js';
+import {
+  defaultGenerator,
+  noGrad,
+  scope,
+  withGenerators,
+  type Generator,
+  type Tensor,
+} from '../torch/index.js';
 import { copySafetensors, readSafetensors } from '../weights/safetensors.js';
-import { readStep } from './checkpoint-files.js';
+import { readStep, runOfCheckpoint } from './checkpoint-files.js';
 
-/** Random number generators by the name that their state has in a checkpoint. */
-function generators(device: string): [name: string, device: string][] {
-  return device === 'cpu'
-    ? [['rng.cpu', 'cpu']]
-    : [
-        ['rng.cpu', 'cpu'],
-        ['rng.device', device],
-      ];
+/** The generators that a training draws from, by the name that their state has in a checkpoint. */
+function generatorsOf({ device, generators = [] }: TrainingState): [name: string, generator: Generator][] {
+  return withGenerators(generators, () => {
+    const cpu: [string, Generator] = ['rng.cpu', defaultGenerator('cpu')];
+    return device === 'cpu' ? [cpu] : [cpu, ['rng.device', defaultGenerator(device)]];
+  });
 }
 
 /**
@@ -32,8 +37,7 @@ export function copyState(
     const rest = new Map(state.optimizer.stateDict());
     rest.set('dino_loss.center', state.loss.center);
     rest.set('loss_scaler', state.scaler.getState());
-    for (const [name, device] of generators(state.device))
-      rest.set(name, defaultGenerator(device).getState());
+    for (const [name, generator] of generatorsOf(state)) rest.set(name, generator.getState());
     const parts: [name: string, tensors: Map<string, Tensor>][] = [
       ['student.safetensors', state.student.stateDict()],
       ['teacher.safetensors', state.teacher.stateDict()],
@@ -53,7 +57,9 @@ export function copyState(
 export function loadCheckpoint(folder: string, state: TrainingState): number {
   const step = readStep(folder);
   scope(() => {
-    const read = (file: string): Map<string, Tensor> => readSafetensors(path.join(folder, file)).tensors;
+    const within = runOfCheckpoint(folder);
+    const read = (file: string): Map<string, Tensor> =>
+      readSafetensors(path.join(folder, file), within).tensors;
     state.student.loadStateDict(read('student.safetensors'));
     state.teacher.loadStateDict(read('teacher.safetensors'));
     const rest = read('optimizer.safetensors');
@@ -66,7 +72,7 @@ export function loadCheckpoint(folder: string, state: TrainingState): number {
     const center = take('dino_loss.center');
     noGrad(() => state.loss.center.copy_(center));
     state.scaler.setState(take('loss_scaler'));
-    for (const [name, device] of generators(state.device)) defaultGenerator(device).setState(take(name));
+    for (const [name, generator] of generatorsOf(state)) generator.setState(take(name));
     state.optimizer.loadStateDict(rest);
   });
   return step;

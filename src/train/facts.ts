@@ -1,8 +1,8 @@
 /** Looks at the images and the machine, for the preset `auto`. */
 import os from 'node:os';
-import sharp from 'sharp';
-import { type ImageItem, type ImageItems, readImageFile } from '../data/index.js';
+import { imageHeader, type ImageItem, type ImageItems, readImageFile } from '../data/index.js';
 import { DataError } from '../errors.js';
+import { messageOf, printable } from '../printable.js';
 import type { MachineFacts, TrainFacts } from './presets.js';
 
 /** Headers that are read to learn the typical size of an image. */
@@ -46,13 +46,11 @@ export async function gatherFacts(
   let firstProblem = '';
   for (const { path } of sample) {
     try {
-      const { width, height, orientation } = await sharp(await readImageFile(path)).metadata();
-      // EXIF orientations 5 to 8 turn the image by a quarter
-      const isTurned = (orientation ?? 1) >= 5;
-      widths.push(isTurned ? height : width);
-      heights.push(isTurned ? width : height);
+      const { width, height } = await imageHeader(await readImageFile(path));
+      widths.push(width);
+      heights.push(height);
     } catch (error) {
-      firstProblem ||= `${path}: ${error instanceof Error ? error.message : String(error)}`;
+      firstProblem ||= `${printable(path)}: ${messageOf(error)}`;
     }
   }
   if (widths.length === 0) {

@@ -82,7 +82,7 @@ test('a rank that is killed: the others say which and after what step, and the r
   const said = await disturb(ROUNDS, (pid) => process.kill(pid, 'SIGKILL'));
   assert.match(
     said,
-    /rank [01] was ended by SIGKILL: starting again from the newest checkpoint \(1 of 1000\)/,
+    /rank [01] \(process \d+ on \S+\) was ended by SIGKILL: starting again from the newest checkpoint \(1 of 1000\)/,
   );
 });
 
@@ -216,7 +216,10 @@ test('across two network namespaces, with the link cut', async (context: TestCon
         cut.map(({ stderr }) => stderr).join(''),
       );
       assert.match(cut[0]?.stderr ?? '', /Rank 1 .* can't be reached; its last step was \d+/);
-      assert.match(cut[1]?.stderr ?? '', /rank 0, which keeps the store, can't be reached/);
+      assert.match(
+        cut[1]?.stderr ?? '',
+        /Rank 0 \(process \d+ on .*\), which keeps the store, .*can't be reached/,
+      );
       const again = await both(run, 1, () => undefined);
       assert.deepEqual(
         again.map(({ code }) => code),

@@ -6,12 +6,18 @@
  *   watch/cat-1a2b3c4d/image.json          where it came from, its sizes in pixels and in patches
  *   watch/cat-1a2b3c4d/step-00001234.npy   (heads, rows, columns) float32, the teacher's after so many steps
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { lstatSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { DataError } from '../errors.js';
+import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
+import { messageOf, printable } from '../printable.js';
 
 export const watchPath = (run: string): string => path.join(run, 'watch');
+/** The run that a watched image is of. */
+export const runOf = ({ folder }: WatchedImage): string => path.resolve(folder, '..', '..');
+/** Most that a picture or a frame of it has, bytes. */
+export const MAX_WATCH_BYTES = 2 ** 26;
 
 const imageSchema = z.object({
   /** File that it was made of, as it was called then; it may be gone. */
@@ -54,10 +60,13 @@ export interface FilmFrame {
 const FRAME = /^step-(\d{8,})\.npy$/;
 export const frameName = (step: number): string => `step-${String(step).padStart(8, '0')}.npy`;
 
-/** The watched images of a run, by name; none when there are none. What is damaged or half made is left out. */
+/**
+ * The watched images of a run, by name; none when there are none. What is damaged, half made, or reached through a link in
+ * the run's folder is left out.
+ */
 export function listWatched(run: string): WatchedImage[] {
   const root = watchPath(run);
-  if (!(statSync(root, { throwIfNoEntry: false })?.isDirectory() ?? false)) return [];
+  if (!(lstatSync(root, { throwIfNoEntry: false })?.isDirectory() ?? false)) return []; // none, or a link
   return readdirSync(root)
     .sort()
     .flatMap((name) => {
@@ -65,7 +74,9 @@ export function listWatched(run: string): WatchedImage[] {
       let facts: WatchedImageFacts;
       let files: string[];
       try {
-        facts = imageSchema.parse(JSON.parse(readFileSync(path.join(folder, 'image.json'), 'utf8')));
+        const file = path.join(folder, 'image.json');
+        const text = readGuarded(file, { within: run, maxBytes: SMALL_FILE_BYTES }).toString('utf8');
+        facts = imageSchema.parse(JSON.parse(text));
         files = readdirSync(folder);
       } catch {
         return [];
@@ -110,16 +121,16 @@ export function readFrame(image: WatchedImage, step: number): FilmFrame {
   const file = path.join(image.folder, frameName(step));
   let bytes: Buffer;
   try {
-    bytes = readFileSync(file);
+    bytes = readGuarded(file, { within: runOf(image), maxBytes: MAX_WATCH_BYTES });
   } catch (error) {
-    throw new DataError(`no attention of step ${step}: ${(error as Error).message}`, { cause: error });
+    throw new DataError(`no attention of step ${step}: ${messageOf(error)}`, { cause: error });
   }
   const { rows, columns } = image;
   const array = readNpy(bytes);
   const [heads = 0, ...rest] = array?.shape ?? [];
   if (array === null || heads < 1 || rest.join() !== `${rows},${columns}`) {
     throw new DataError(
-      `${file} is damaged: expected float32 of (heads, ${rows}, ${columns}), got ${array === null ? 'no such array' : `(${array.shape.join(', ')})`}`,
+      `${printable(file)} is damaged: expected float32 of (heads, ${rows}, ${columns}), got ${array === null ? 'no such array' : `(${array.shape.join(', ')})`}`,
     );
   }
   const maps = array.values;

@@ -20,6 +20,7 @@ import { chooseDevice, choosePrecision } from './hardware.js';
 import { settingsOfInit } from './init.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
 import { isRunFolder, readRunConfig, type RunConfig, writeRunConfig } from './run-folder.js';
+import { printable } from '../printable.js';
 import type { World } from '../processes/world.js';
 
 export interface RunOptions {
@@ -90,15 +91,16 @@ function compare(
   );
   if (own !== undefined && different.length > 0) {
     throw new ConfigError(
-      different.map(
-        (name) =>
+      different.map((name) =>
+        printable(
           `${flagOf(name)} is ${String(own[name])} for rank ${rank} and ${String(first[name])} for rank 0`,
+        ),
       ),
     );
   }
   if (fingerprint !== config.fingerprint) {
     throw new DataError(
-      `Rank ${rank} sees other images than rank 0: ${items.length} in ${root} with fingerprint ${fingerprint}, not ` +
+      `Rank ${rank} sees other images than rank 0: ${items.length} in ${printable(root)} with fingerprint ${fingerprint}, not ` +
         `${config.imageCount} with ${config.fingerprint}.`,
     );
   }
@@ -111,9 +113,11 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
   const { output, resume = false } = options;
   if (isRunFolder(output) !== resume) {
     throw resume
-      ? new CheckpointError(`${output} holds no run that could be resumed. Start one with --output.`)
+      ? new CheckpointError(
+          `${printable(output)} does not hold a run that could be resumed. Start one with --output.`,
+        )
       : new DataError(
-          `${output} holds a run already. Go on with it by --resume, or choose another --output.`,
+          `${printable(output)} holds a run already. Go on with it by --resume, or choose another --output.`,
         );
   }
   const before = resume ? readRunConfig(output) : null;
@@ -136,13 +140,13 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
   if (items.length < settings.batchSize * world.size) {
     const each = world.size > 1 ? ` for each of ${world.size} processes` : '';
     throw new DataError(
-      `${root}: ${items.length} images are fewer than one batch of ${settings.batchSize}${each}. ` +
+      `${printable(root)}: ${items.length} images are fewer than one batch of ${settings.batchSize}${each}. ` +
         'Give a smaller --batch-size or more images.',
     );
   }
   if (before !== null && before.fingerprint !== fingerprint) {
     throw new DataError(
-      `${root} is not what the run in ${output} was begun with: ${before.imageCount} images with fingerprint ` +
+      `${printable(root)} is not what the run in ${printable(output)} was begun with: ${before.imageCount} images with fingerprint ` +
         `${before.fingerprint} then, ${items.length} with ${fingerprint} now. Bring the same files back, or start a ` +
         'new run.',
     );

@@ -1,23 +1,26 @@
 /**
- * The run folder: who may write in it, its settings, and its logs. Everything is written beside and renamed, or appended
- * a whole line at a time, so that a reader never sees half of anything.
+ * The files of a run folder: its settings and its logs. Everything is written beside and renamed, or appended a whole line
+ * at a time, so that a reader never sees half of anything. The folder may be a stranger's: no link in it is followed, for
+ * reading or writing (src/files/guarded.ts).
  */
-import {
-  appendFileSync,
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
-import { hostname } from 'node:os';
+import { closeSync, existsSync, fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { CheckpointError, DataError } from '../errors.js';
-import { writeFileWhole } from '../files/atomic-file.js';
+import { writeWhole, writeFileWhole } from '../files/atomic-file.js';
+import { openToRead, openToWrite, readGuarded, refuseLinks, SMALL_FILE_BYTES } from '../files/guarded.js';
+import { systemReason } from '../files/system-reason.js';
+import { issueLines, messageOf, printable } from '../printable.js';
 import { savedSettingsSchema, type TrainSettings } from './settings.js';
+
+/** The most that a log (metrics.jsonl, skipped.jsonl) may have, bytes: some five million lines. It is read in parts. */
+const LOG_BYTES = 2 ** 31;
+/** The most of a log that is given out as one list of lines. */
+const LIST_BYTES = 2 ** 28;
+/** The longest line of a log that is looked at, bytes. */
+const LINE_BYTES = 2 ** 20;
+/** Read from a log at a time. */
+const PART_BYTES = 2 ** 20;
 
 /** config.json of a run. */
 export interface RunConfig {
@@ -46,7 +49,6 @@ export const configPath = (run: string): string => path.join(run, 'config.json')
 export const metricsPath = (run: string): string => path.join(run, 'metrics.jsonl');
 export const skippedPath = (run: string): string => path.join(run, 'skipped.jsonl');
 export const evaluationsPath = (run: string): string => path.join(run, 'evaluations');
-export const lockPath = (run: string): string => path.join(run, 'lock');
 
 /** Whether a folder holds a run. */
 export const isRunFolder = (folder: string): boolean => existsSync(configPath(folder));
@@ -56,130 +58,134 @@ export function readRunConfig(run: string): RunConfig {
   const file = configPath(run);
   let text: string;
   try {
-    text = readFileSync(file, 'utf8');
+    text = readGuarded(file, {
+      within: run,
+      maxBytes: SMALL_FILE_BYTES,
+      failure: CheckpointError,
+    }).toString();
   } catch (error) {
-    throw new CheckpointError(`${run} is no run folder: ${(error as Error).message}`, { cause: error });
+    throw new CheckpointError(`${printable(run)} is not a run folder: ${messageOf(error)}`, { cause: error });
   }
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new CheckpointError(`${file} is not JSON: ${(error as Error).message}`, { cause: error });
+    throw new CheckpointError(`${printable(file)} is not JSON: ${messageOf(error)}`, { cause: error });
   }
   const parsed = runConfigSchema.safeParse(value);
-  if (!parsed.success) throw new CheckpointError(`${file} is damaged:\n${z.prettifyError(parsed.error)}`);
+  if (!parsed.success)
+    throw new CheckpointError(`${printable(file)} is damaged:\n${issueLines(parsed.error)}`);
   return parsed.data;
 }
 
+/** @throws DataError when it can't be written. */
 export function writeRunConfig(run: string, config: RunConfig): void {
-  writeFileWhole(configPath(run), `${JSON.stringify(config, null, 2)}\n`);
-}
-
-/** One line of a .jsonl log. @throws DataError when the disk is full or not writable. */
-export function appendLine(file: string, value: unknown): void {
-  try {
-    appendFileSync(file, `${JSON.stringify(value)}\n`);
-  } catch (error) {
-    throw new DataError(
-      `${file} can't be written: ${(error as Error).message}. Free some space there, then go on with \`dino train --resume\`.`,
-      { cause: error },
-    );
-  }
-}
-
-/** The whole lines of a .jsonl log; the half line that a killed process may leave at the end is left out. */
-export function readLines(file: string): Record<string, unknown>[] {
-  if (!existsSync(file)) return [];
-  return readFileSync(file, 'utf8')
-    .split('\n')
-    .flatMap((line) => {
-      try {
-        return line === '' ? [] : [JSON.parse(line) as Record<string, unknown>];
-      } catch {
-        return [];
-      }
-    });
-}
-
-/** Drops the lines of steps after `step`: a resumed run writes them again. */
-export function truncateLog(file: string, step: number): void {
-  const lines = readLines(file);
-  const kept = lines.filter((line) => typeof line['step'] !== 'number' || line['step'] <= step);
-  if (existsSync(file)) writeFileWhole(file, kept.map((line) => `${JSON.stringify(line)}\n`).join(''));
+  writeFileWhole(configPath(run), `${JSON.stringify(config, null, 2)}\n`, { within: run });
 }
 
 /**
- * Makes the folder when needed and takes it for this process.
+ * Adds whole lines to a .jsonl log, all of them or none.
  *
- * @param isRestart - A launcher has ended the processes that it had started before: one on another machine is gone.
- * @returns A function that gives it back.
- * @throws DataError when it can't be written, or a living process has it.
+ * @param within - The folder below which no link is followed; the log's own by default.
+ * @throws DataError when the disk is full or not writable.
  */
-export function lockRunFolder(run: string, isRestart = false): () => void {
-  const file = lockPath(run);
-  const mine = JSON.stringify({ pid: process.pid, host: hostname() });
+export function appendLines(file: string, lines: string, within = path.dirname(file)): void {
+  const fd = openToWrite(file, { within });
   try {
-    mkdirSync(run, { recursive: true });
-    for (let attempt = 0; ; attempt++) {
-      try {
-        const descriptor = openSync(file, 'wx');
-        writeSync(descriptor, mine);
-        closeSync(descriptor);
-        break;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt > 0) throw error;
-        const holder = livingHolder(run, isRestart);
-        if (holder !== null) {
-          throw new DataError(
-            `${run} is in use by process ${holder}. Wait for it or stop it; if you are sure that it is gone, ` +
-              `delete ${file}.`,
-          );
-        }
-        rmSync(file, { force: true }); // its process died without giving it back
-      }
+    const { size } = fstatSync(fd);
+    const bytes = Buffer.from(lines);
+    try {
+      for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
+    } catch (error) {
+      ftruncateSync(fd, size); // a full disk takes a part: half a line would spoil the next
+      throw error;
     }
   } catch (error) {
-    if (error instanceof DataError) throw error;
-    throw new DataError(`${run} can't be written to: ${(error as Error).message}. Choose another --output.`, {
-      cause: error,
-    });
+    throw new DataError(`${printable(file)} can't be written: ${systemReason(error)}`, { cause: error });
+  } finally {
+    closeSync(fd);
   }
-  return () => rmSync(file, { force: true });
 }
 
-/** Who holds a run folder, as its lock file says. */
-export interface LockHolder {
-  pid: number;
-  host: string;
-  /** Whether the process is there; null on another host, of which this one can't know. */
-  isAlive: boolean | null;
+/** One line of a .jsonl log. @throws DataError as appendLines(). */
+export function appendLine(file: string, value: unknown, within?: string): void {
+  appendLines(file, `${JSON.stringify(value)}\n`, within);
 }
 
-/** Null without a lock, or when its process was killed while it took it. */
-export function readLock(run: string): LockHolder | null {
-  let holder: { pid?: unknown; host?: unknown };
+interface LogLine {
+  text: string;
+  value: Record<string, unknown>;
+}
+
+/**
+ * The whole lines of a .jsonl log that hold an object; the half line that a killed process may leave at the end is left
+ * out.
+ */
+function* wholeLines(file: string, within: string, maxBytes: number): Generator<LogLine> {
+  refuseLinks(within, file);
+  if (!existsSync(file)) return;
+  const { fd, size } = openToRead(file, { within, maxBytes });
   try {
-    holder = JSON.parse(readFileSync(lockPath(run), 'utf8')) as typeof holder;
+    const part = Buffer.alloc(Math.min(PART_BYTES, size));
+    let rest = Buffer.alloc(0);
+    for (let done = 0, count = -1; count !== 0; done += count) {
+      count = readSync(fd, part, 0, part.length, done);
+      const bytes = Buffer.concat([rest, part.subarray(0, count)]);
+      const end = bytes.lastIndexOf(10) + 1;
+      rest = bytes.subarray(end);
+      if (rest.length > LINE_BYTES)
+        throw new DataError(`${printable(file)} has a line of more than ${LINE_BYTES} bytes: it is damaged`);
+      for (const text of bytes.toString('utf8', 0, end).split('\n')) {
+        const value = text === '' ? null : objectOf(text);
+        if (value !== null) yield { text, value };
+      }
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function objectOf(text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null;
   } catch {
     return null;
   }
-  const { pid, host } = holder;
-  if (typeof pid !== 'number') return null;
-  return { pid, host: String(host), isAlive: host === hostname() ? isAliveHere(pid) : null };
 }
 
-function isAliveHere(pid: number): boolean {
+/** The whole lines of a .jsonl log. @throws DataError for a link, or more than 256 MiB. */
+export const readLines = (file: string, within = path.dirname(file)): Record<string, unknown>[] =>
+  Array.from(wholeLines(file, within, LIST_BYTES), ({ value }) => value);
+
+/** The last whole line of a log that is as wanted, of its last MiB; null without one. @throws DataError for a link. */
+export function lastLine(
+  file: string,
+  isWanted: (value: Record<string, unknown>) => boolean,
+): Record<string, unknown> | null {
+  if (!existsSync(file)) return null;
+  const { fd, size } = openToRead(file, { within: path.dirname(file), maxBytes: Infinity });
   try {
-    process.kill(pid, 0); // signal 0 only asks whether it is there
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    const start = Math.max(0, size - LINE_BYTES);
+    const bytes = Buffer.alloc(size - start);
+    const text = bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, start));
+    const values = text.split('\n').map((line) => objectOf(line));
+    return values.findLast((value) => value !== null && isWanted(value)) ?? null;
+  } finally {
+    closeSync(fd);
   }
 }
 
-function livingHolder(run: string, isRestart: boolean): string | null {
-  const holder = readLock(run);
-  if (holder === null || holder.isAlive === false || (holder.isAlive === null && isRestart)) return null;
-  const where = holder.isAlive === null ? ` on ${holder.host}` : '';
-  return `${holder.pid}${holder.pid === process.pid && where === '' ? ' (this one)' : where}`;
+/** Drops the lines of steps after `step`: a resumed run writes them again. @throws DataError for a link, or more than 2 GiB. */
+export function truncateLog(file: string, step: number): void {
+  const within = path.dirname(file);
+  if (!existsSync(file)) return;
+  writeWhole(
+    file,
+    (write) => {
+      for (const { text, value } of wholeLines(file, within, LOG_BYTES))
+        if (typeof value['step'] !== 'number' || value['step'] <= step) write(Buffer.from(`${text}\n`));
+    },
+    { within },
+  );
 }

@@ -5,9 +5,12 @@
  * the job into the queue again. `--resume auto` then goes on from the newest checkpoint.
  */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
+import { accessSync, chmodSync, constants, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { ConfigError, EngineError } from '../errors.js';
+import { ConfigError, DataError, EngineError } from '../errors.js';
+import { writeFileWhole } from '../files/atomic-file.js';
+import { makeFolder } from '../files/guarded.js';
+import { printable } from '../printable.js';
 
 export interface SlurmJob {
   /** Arguments of `dino train`, as typed. */
@@ -158,6 +161,17 @@ function onPath(name: string): string | null {
   return null;
 }
 
+/** Slurm itself opens its log in the run, and follows links. @throws DataError for one that is there. */
+function refuseLinkedLogs(run: string): void {
+  const link = readdirSync(run, { withFileTypes: true }).find(
+    (entry) => /^slurm-.*\.out$/.test(entry.name) && !entry.isFile(),
+  );
+  if (link !== undefined)
+    throw new DataError(
+      `${printable(path.join(run, link.name))} is not a regular file: Slurm would write where it leads`,
+    );
+}
+
 export interface SubmittedJob {
   script: string;
   /** Slurm's number; null when it was only written. */
@@ -169,7 +183,7 @@ export interface SubmittedJob {
  *
  * @param script - File to write; its folder is made.
  * @param submit - `auto` submits where there is an `sbatch`.
- * @throws ConfigError when the job is wrong, EngineError with sbatch's own words when it refuses.
+ * @throws ConfigError when the job is wrong, DataError when a link in the run is in the way, EngineError with sbatch's own words when it refuses.
  */
 export function submitSlurmJob(
   job: SlurmJob,
@@ -177,19 +191,26 @@ export function submitSlurmJob(
   submit: boolean | 'auto' = 'auto',
 ): SubmittedJob {
   const text = slurmScript(job);
-  mkdirSync(path.dirname(script), { recursive: true });
-  mkdirSync(path.resolve(job.folder, job.run), { recursive: true }); // Slurm opens the log there
-  writeFileSync(script, text, { mode: 0o755 });
+  const run = path.resolve(job.folder, job.run);
+  makeFolder(run, { within: run });
+  refuseLinkedLogs(run);
+  const isInRun = path.relative(run, script).split(path.sep)[0] !== '..';
+  const within = isInRun ? run : path.dirname(script);
+  makeFolder(path.dirname(script), { within });
+  writeFileWhole(script, text, { within });
+  chmodSync(script, 0o755);
   const sbatch = submit === false ? null : onPath('sbatch');
   if (sbatch === null) {
     if (submit === true)
       throw new EngineError(
-        `${script} is written, but there is no sbatch on PATH: submit it from a login node`,
+        `${printable(script)} is written, but there is no sbatch on PATH: submit it from a login node`,
       );
     return { script, job: null };
   }
   const { status, stdout, stderr, error } = spawnSync(sbatch, ['--parsable', script], { encoding: 'utf8' });
   if (status !== 0)
-    throw new EngineError(`sbatch refused ${script}: ${(error?.message ?? stderr).trim()}`, { cause: error });
+    throw new EngineError(`sbatch refused ${printable(script)}: ${(error?.message ?? stderr).trim()}`, {
+      cause: error,
+    });
   return { script, job: stdout.trim().split(';')[0] ?? null };
 }

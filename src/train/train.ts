@@ -21,6 +21,7 @@ import {
   type TrainingState,
 } from '../dino/index.js';
 import { ConfigError, DataError, DinoError } from '../errors.js';
+import { FolderLostError, type FolderLock, lockFolder } from '../files/folder-lock.js';
 import { type BackboneFactory, buildBackbone, DINOHead, normalizeImages } from '../models/index.js';
 import {
   buildOptimizer,
@@ -30,7 +31,15 @@ import {
   scaleLearningRate,
   teacherTemperatureSchedule,
 } from '../optim/index.js';
-import { fromTypedArray, manualSeed, scope, setNumThreads, type Tensor } from '../torch/index.js';
+import { printable } from '../printable.js';
+import {
+  fromTypedArray,
+  Generator,
+  scope,
+  setNumThreads,
+  withGenerators,
+  type Tensor,
+} from '../torch/index.js';
 import { AttentionFilm } from './attention-film.js';
 import { loadCheckpoint } from './checkpoint.js';
 import { newestWholeCheckpoint } from './checkpoint-files.js';
@@ -43,7 +52,9 @@ import { evaluateDuringTraining } from './knn-during-training.js';
 import { initialise } from './init.js';
 import { loadOfficialCheckpoint } from './official-checkpoint.js';
 import { openRun } from './open-run.js';
-import { appendLine, lockRunFolder, metricsPath, skippedPath, truncateLog } from './run-folder.js';
+import { metricsPath, skippedPath, truncateLog } from './run-folder.js';
+import { RunLog } from './run-log.js';
+import { saveAsHeir } from './rescue.js';
 import { shareState } from './share-state.js';
 import { World } from '../processes/world.js';
 import { reportUnreadable } from './unreadable.js';
@@ -79,15 +90,19 @@ export interface TrainOptions {
  * @throws ConfigError for settings that are wrong, DataError for images or an output that can't be used (also when more
  *   than `maxBadShare` of the images can't be read), CheckpointError when a checkpoint can't be written or doesn't fit,
  *   EngineError for a device that is not there or a loss that is no longer finite, ProcessError (an EngineError) when
- *   another process is lost or failed.
+ *   another process is lost or failed; FolderLostError (a DataError) when `output` was moved, deleted or taken over
+ *   meanwhile; the signal's reason when it is aborted while the folder is waited for.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { output, signal, resume = false } = options;
   const emit = options.onEvent ?? (() => undefined);
   const world = options.world ?? World.alone();
-  let unlock = (): void => undefined;
+  const warn = (message: string): void => emit({ type: 'warning', message });
+  const metricsLog = new RunLog(metricsPath(output), warn);
+  const skippedLog = new RunLog(skippedPath(output), warn);
+  let lock: FolderLock | null = null;
   try {
-    if (world.isFirst) unlock = lockRunFolder(output, world.isRestart);
+    if (world.isFirst) lock = await lockFolder(output, { isRestart: world.isRestart, signal, onWait: warn });
     // ============ settings, images ============
     const { settings, images, changes } = await openRun(options, world);
     if (world.isFirst) reportUnreadable(images, { output, resume }, emit);
@@ -99,7 +114,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 
     // ============ student, teacher, loss, optimizer ============
     setNumThreads(settings.threads);
-    manualSeed(settings.seed, device);
+    const devices = device === 'cpu' ? ['cpu'] : ['cpu', device];
+    const generators = devices.map((name) => new Generator(name).manualSeed(settings.seed));
     const head = {
       outDim: settings.outDim,
       useBn: settings.useBnInHead,
@@ -110,17 +126,20 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     // position embeddings for the training's own crops, as the reference has them for its 224 pixels
     const backbone = { ...settings, imgSize: settings.imgSize ?? settings.globalCropsSize };
     const build = options.backbone ?? buildBackbone;
-    const studentBackbone = build(backbone);
-    const { embedDim } = studentBackbone;
-    const student = new MultiCropWrapper(
-      studentBackbone,
-      new DINOHead({ ...head, inDim: embedDim, normLastLayer: settings.normLastLayer }),
-    ).to(device);
-    const teacher = new MultiCropWrapper(
-      build({ ...backbone, dropPathRate: 0 }),
-      new DINOHead({ ...head, inDim: embedDim }),
-    ).to(device);
-    const warn = (message: string): void => emit({ type: 'warning', message });
+    const { student, teacher } = withGenerators(generators, () => {
+      const studentBackbone = build(backbone);
+      const { embedDim } = studentBackbone;
+      return {
+        student: new MultiCropWrapper(
+          studentBackbone,
+          new DINOHead({ ...head, inDim: embedDim, normLastLayer: settings.normLastLayer }),
+        ).to(device),
+        teacher: new MultiCropWrapper(
+          build({ ...backbone, dropPathRate: 0 }),
+          new DINOHead({ ...head, inDim: embedDim }),
+        ).to(device),
+      };
+    });
     const newest = resume && world.isFirst ? newestWholeCheckpoint(output, warn) : null;
     if (newest === null && world.isFirst) initialise(student, settings);
     teacher.loadStateDict(student.stateDict()); // both start with the same weights
@@ -129,7 +148,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const dinoLoss = new DINOLoss({ outDim: settings.outDim, crops: 2 + settings.localCropsNumber, device });
     const optimizer = buildOptimizer(settings.optimizer, parameterGroups(parameters));
     const scaler = new LossScaler(precision === 'fp16');
-    const state: TrainingState = { student, teacher, optimizer, loss: dinoLoss, scaler, device };
+    const state: TrainingState = { student, teacher, optimizer, loss: dinoLoss, scaler, device, generators };
 
     // ============ schedules ============
     const { epochs } = settings;
@@ -180,13 +199,42 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         ...{ run: output, settings, backbone: teacher.backbone, items: images.items, step, warn },
       }),
     );
-    const log = world.isFirst ? appendLine : () => undefined;
     const skipped = new Set<string>();
     const keep = { last: settings.keepCheckpoints, everyEpochs: settings.saveckpFreq, stepsPerEpoch };
     await using checkpoints = world.isFirst ? new CheckpointWriter({ run: output, state, keep, emit }) : null; // waits for the last one
+    // a folder that was moved meanwhile is followed, once: what was done is kept, and the training ends
+    const checkFolder = async (line?: StepMetrics): Promise<void> => {
+      try {
+        lock?.check();
+      } catch (error) {
+        if (!(error instanceof FolderLostError) || error.movedTo === null || checkpoints === null)
+          throw error;
+        metricsLog.moveTo(metricsPath(error.movedTo));
+        skippedLog.moveTo(skippedPath(error.movedTo));
+        if (line !== undefined) metricsLog.add(line);
+        checkpoints.moveTo(error.movedTo);
+        await checkpoints.save(step);
+        const kept = printable(await checkpoints.settle());
+        const go = `Go on with: dino train --resume ${printable(error.movedTo)}`;
+        throw new DataError(`${error.message} The state after step ${step} is kept in ${kept}. ${go}`, {
+          cause: error,
+        });
+      }
+    };
     const save = async (): Promise<void> => {
+      await checkFolder();
       await checkpoints?.save(step);
       film?.record(step);
+    };
+    let lastMetrics: StepMetrics | null = null;
+    const rescue = async (): Promise<boolean> => {
+      if (checkpoints === null)
+        return saveAsHeir(world, { run: output, state, step, keep, metrics: lastMetrics, emit });
+      await save();
+      return checkpoints.settle().then(
+        () => true,
+        () => false, // a warning has said why
+      );
     };
     const cacheBytes = decodedCacheBytes(settings);
     const workers =
@@ -242,9 +290,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       const isLog =
         (step + 1) % settings.logEvery === 0 || (step + 1) % stepsPerEpoch === 0 || step + 1 === totalSteps;
 
-      if (world.size > 1) manualSeed(stepSeed(settings.seed, step, world.rank), device); // each drops other paths
+      if (world.size > 1) {
+        const seed = stepSeed(settings.seed, step, world.rank); // each drops other paths
+        for (const generator of generators) generator.manualSeed(seed);
+      }
       // a step that loses a process changes nothing: what is saved then is the state before it
-      const result = await world.attempt(save, () =>
+      const result = await world.attempt(rescue, () =>
         scope(() => {
           const { globalCropsSize: large, localCropsSize: small } = settings;
           const globals = normalizeImages(cropsTensor(batch.globals, large, device)); // (2 * B, 3, S, S)
@@ -299,7 +350,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
           dataWaitPercent: (100 * waited) / elapsed,
           memoryMiB: process.memoryUsage.rss() / 2 ** 20,
         };
-        log(metricsPath(output), metrics);
+        await checkFolder(metrics);
+        if (world.isFirst) metricsLog.add(metrics);
+        lastMetrics = metrics;
         const warning = monitor.observe(step, loss, result.statistics);
         if (warning !== null) warn(warning.message);
         lastLog = performance.now();
@@ -308,19 +361,19 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       }
       emit({ type: 'step', step, epoch, loss, metrics });
 
-      const agreed = await world.attempt(save, () =>
+      const agreed = await world.attempt(rescue, () =>
         world.agree(step, signal?.aborted ?? false, batch.skipped),
       );
       for (const bad of agreed.found) {
         if (skipped.has(bad.path)) continue;
         skipped.add(bad.path);
-        log(skippedPath(output), bad);
+        if (world.isFirst) skippedLog.add(bad);
         emit({ type: 'skipped', ...bad });
         if (skipped.size > settings.maxBadShare * images.items.length) {
           throw new DataError(
             `${skipped.size} of ${images.items.length} images can't be read, more than --max-bad-share ` +
-              `${settings.maxBadShare} allows; ${skippedPath(output)} lists them with the reasons. The last: ` +
-              `${bad.path}: ${bad.reason}`,
+              `${settings.maxBadShare} allows; ${printable(skippedPath(output))} lists them with the reasons. The last: ` +
+              `${printable(bad.path)}: ${printable(bad.reason)}`,
           );
         }
       }
@@ -333,19 +386,17 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       if (isEpochEnd || isStopped || isDue) await save();
       if (isStopped) break;
       if (isEpochEnd && settings.knnEvery > 0 && (epoch + 1) % settings.knnEvery === 0) {
-        const scores = await evaluateDuringTraining(
-          teacher.backbone,
-          { ...settings, numWorkers: loader.numWorkers },
-          world,
-          signal,
+        const knnSettings = { ...settings, numWorkers: loader.numWorkers };
+        const scores = await world.attempt(rescue, () =>
+          evaluateDuringTraining(teacher.backbone, knnSettings, world, signal),
         );
-        log(metricsPath(output), { step, epoch, ...scores });
+        if (world.isFirst) metricsLog.add({ step, epoch, ...scores });
         emit({ type: 'knn', step, epoch, ...scores });
       }
       await eventLoopTurn(); // lets signals, workers' messages and other people's timers in
     }
     const checkpoint = (await checkpoints?.settle()) ?? output;
-    await world.meet('the end of the training');
+    await world.attempt(rescue, () => world.meet('the end of the training'));
     state.parallel?.dispose();
     for (const part of [student, teacher, optimizer, dinoLoss]) part.dispose();
     return {
@@ -359,7 +410,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   } catch (error) {
     throw await world.explain(error);
   } finally {
-    unlock();
+    metricsLog.close();
+    skippedLog.close();
+    lock?.release();
   }
 }
 

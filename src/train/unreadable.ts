@@ -1,6 +1,7 @@
 /** Folders and parts of shards that could not be listed: their images are missing from a training, which must be seen. */
 import type { ImageList } from '../data/index.js';
 import type { TrainEvent } from './events.js';
+import { printable } from '../printable.js';
 import { appendLine, skippedPath } from './run-folder.js';
 
 /** Warnings that are printed; the file has all. */
@@ -16,11 +17,11 @@ export function reportUnreadable(
   for (const { path, offset, reason } of unreadable.slice(0, SHOWN)) {
     emit({
       type: 'warning',
-      message: `${path}${offset === undefined ? '' : ` at byte ${offset}`}: ${reason}`,
+      message: printable(`${path}${offset === undefined ? '' : ` at byte ${offset}`}: ${reason}`),
     });
   }
   if (unreadable.length > SHOWN) {
-    const message = `${unreadable.length - SHOWN} more places can't be read: see ${skippedPath(run.output)}`;
+    const message = `${unreadable.length - SHOWN} more places can't be read: see ${printable(skippedPath(run.output))}`;
     emit({ type: 'warning', message });
   }
 }

@@ -1,6 +1,6 @@
 /** What `dino info` tells of a run, a checkpoint or a weights file; reads headers and small files only. */
-import { existsSync, readFileSync } from 'node:fs';
-import path from 'node:path';
+import { printable } from '../printable.js';
+import { lastLine, metricsPath, readRunConfig } from '../train/run-folder.js';
 import type { Architecture } from './architecture.js';
 import { openNetwork } from './network.js';
 
@@ -35,21 +35,6 @@ export interface WeightsDescription {
   } | null;
 }
 
-function lastMetrics(run: string): Record<string, unknown> | null {
-  const file = path.join(run, 'metrics.jsonl');
-  if (!existsSync(file)) return null;
-  const lines = readFileSync(file, 'utf8').trimEnd().split('\n').reverse();
-  for (const line of lines) {
-    try {
-      const parsed = JSON.parse(line) as Record<string, unknown>;
-      if (typeof parsed['loss'] === 'number') return parsed;
-    } catch {
-      continue; // half of a line, of a killed process
-    }
-  }
-  return null;
-}
-
 const count = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
 /** @throws CheckpointError when there are no weights, or not of a backbone that is known. */
@@ -66,18 +51,13 @@ export function describeWeights(
   const lastLayer = shapeOf.get(found.head.get('last_layer.weight_v') ?? ''); // (K, bottleneck)
   let run: WeightsDescription['run'] = null;
   if (located.run !== null && located.settings !== null) {
-    const config = JSON.parse(readFileSync(path.join(located.run, 'config.json'), 'utf8')) as Record<
-      string,
-      unknown
-    >;
+    const { version, images, imageCount } = readRunConfig(located.run);
     run = {
       folder: located.run,
       step: located.step,
-      version: String(config['version']),
-      images: String(config['images']),
-      imageCount: Number(config['imageCount']),
+      ...{ version, images, imageCount },
       epochs: located.settings.epochs,
-      lastMetrics: lastMetrics(located.run),
+      lastMetrics: lastLine(metricsPath(located.run), ({ loss }) => typeof loss === 'number'),
     };
   }
   return {
@@ -143,5 +123,5 @@ export function formatDescription(description: WeightsDescription): string {
   }
   for (const [key, value] of Object.entries(description.metadata))
     lines.push(`metadata      ${key}: ${value}`);
-  return lines.join('\n');
+  return lines.map(printable).join('\n'); // most of it is what files say
 }

@@ -2,12 +2,15 @@
  * From what the user calls WEIGHTS to the file to read: a run folder, a checkpoint folder, a file, or a folder as Hugging
  * Face's save_pretrained() writes it.
  */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
-import { newestCheckpoint } from '../train/checkpoint-files.js';
+import { printable } from '../printable.js';
+import { newestCheckpoint, runOfCheckpoint } from '../train/checkpoint-files.js';
+import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
+import { mayReadHere, OUTSIDE } from '../files/read-below.js';
 import type { TrainSettings } from '../train/settings.js';
-import { isRunFolder, readRunConfig } from '../train/run-folder.js';
+import { configPath, isRunFolder, readRunConfig } from '../train/run-folder.js';
 
 export const CHECKPOINT_KEYS = ['teacher', 'student'] as const;
 export type CheckpointKey = (typeof CHECKPOINT_KEYS)[number];
@@ -17,6 +20,8 @@ export interface LocatedWeights {
   file: string;
   /** The run that it belongs to, when there is one. */
   run: string | null;
+  /** The run or checkpoint folder below which no link is followed; null for a file that the caller named. */
+  within: string | null;
   settings: TrainSettings | null;
   /** Step of the checkpoint; null for a lone file. */
   step: number | null;
@@ -31,16 +36,42 @@ export function checkpointKey(name: string): CheckpointKey {
   return key;
 }
 
-function settingsOfRun(run: string): TrainSettings | null {
-  return isRunFolder(run) ? readRunConfig(run).settings : null;
+/** Whether a path, its links followed, may be read. */
+type MayRead = ReturnType<typeof mayReadHere>;
+
+function isWithinReach(file: string, mayRead: MayRead): boolean {
+  if (mayRead === null) return true;
+  try {
+    return mayRead(realpathSync(file));
+  } catch {
+    return true; // what isn't there is told by whoever reads it
+  }
 }
 
-function fromCheckpoint(folder: string, key: CheckpointKey): LocatedWeights {
+/** Files of weights in a folder that save_pretrained() wrote, the best first. */
+const PRETRAINED_FILES = ['model.safetensors', 'pytorch_model.bin'];
+
+/** What is looked at in a folder to find out what it is. */
+const LOOKED_AT = ['config.json', 'teacher.safetensors', 'student.safetensors', 'checkpoints', 'state.json'];
+
+/** @throws CheckpointError when one of a folder's files leads outside. */
+function refuseOutside(folder: string, mayRead: MayRead): void {
+  const names = [...LOOKED_AT, ...PRETRAINED_FILES, path.join('checkpoints', 'latest')];
+  const outside = names.map((name) => path.join(folder, name)).find((file) => !isWithinReach(file, mayRead));
+  if (outside !== undefined) throw new CheckpointError(`${outside} ${OUTSIDE}`);
+}
+
+function settingsOfRun(run: string, mayRead: MayRead): TrainSettings | null {
+  return isRunFolder(run) && isWithinReach(configPath(run), mayRead) ? readRunConfig(run).settings : null;
+}
+
+function fromCheckpoint(folder: string, key: CheckpointKey, mayRead: MayRead): LocatedWeights {
   const run = path.resolve(folder, '..', '..');
-  const settings = settingsOfRun(run);
+  const settings = settingsOfRun(run, mayRead);
   const step = /^step-(\d+)$/.exec(path.basename(path.resolve(folder)))?.[1];
   return {
     file: path.join(folder, `${key}.safetensors`),
+    within: runOfCheckpoint(folder),
     run: settings === null ? null : run,
     settings,
     step: step === undefined ? null : Number(step),
@@ -48,16 +79,14 @@ function fromCheckpoint(folder: string, key: CheckpointKey): LocatedWeights {
   };
 }
 
-/** Files of weights in a folder that save_pretrained() wrote, the best first. */
-const PRETRAINED_FILES = ['model.safetensors', 'pytorch_model.bin'];
-
 /** A folder with Hugging Face's config.json and weights; null when it is none. */
 function fromPretrained(folder: string, file?: string): LocatedWeights | null {
   const found =
     file ?? PRETRAINED_FILES.map((name) => path.join(folder, name)).find((each) => existsSync(each));
   let config: unknown;
   try {
-    config = JSON.parse(readFileSync(path.join(folder, 'config.json'), 'utf8'));
+    const text = readGuarded(path.join(folder, 'config.json'), { maxBytes: SMALL_FILE_BYTES });
+    config = JSON.parse(text.toString('utf8'));
   } catch {
     return null;
   }
@@ -65,36 +94,49 @@ function fromPretrained(folder: string, file?: string): LocatedWeights | null {
     return null;
   const heads = (config as Record<string, unknown>)['num_attention_heads'];
   const numHeads = Number.isInteger(heads) && (heads as number) > 0 ? (heads as number) : null;
-  return { file: found, run: null, settings: null, step: null, numHeads };
+  return { file: found, run: null, within: null, settings: null, step: null, numHeads };
 }
 
 /**
  * @param key - Which network: `teacher` or `student`; a PyTorch file may have others.
- * @throws CheckpointError that says what is there instead.
+ * @param mayRead - Whether a path with links followed may be read; default what this process may.
+ * @throws CheckpointError that says what is there instead, or what leads to where may not be read.
  */
-export function locateWeights(weights: string, key: string): LocatedWeights {
+export function locateWeights(
+  weights: string,
+  key: string,
+  mayRead: MayRead = mayReadHere(),
+): LocatedWeights {
   const stat = statSync(weights, { throwIfNoEntry: false });
-  if (stat === undefined) throw new CheckpointError(`${weights} does not exist`);
+  if (stat === undefined) throw new CheckpointError(`${printable(weights)} does not exist`);
   if (stat.isDirectory()) {
+    refuseOutside(weights, mayRead);
     if (existsSync(path.join(weights, 'teacher.safetensors')))
-      return fromCheckpoint(weights, checkpointKey(key));
+      return fromCheckpoint(weights, checkpointKey(key), mayRead);
     const pretrained = fromPretrained(weights);
     if (pretrained !== null) return pretrained;
     if (existsSync(path.join(weights, 'config.json'))) {
       const newest = newestCheckpoint(weights);
       if (newest === null) throw new CheckpointError(`${weights} is a run without a checkpoint yet`);
-      return fromCheckpoint(newest, checkpointKey(key));
+      refuseOutside(newest, mayRead);
+      return fromCheckpoint(newest, checkpointKey(key), mayRead);
     }
     throw new CheckpointError(
-      `${weights} is neither a run folder (config.json), a checkpoint folder (teacher.safetensors) nor a folder of ` +
+      `${printable(weights)} is neither a run folder (config.json), a checkpoint folder (teacher.safetensors) nor a folder of ` +
         `Hugging Face's (config.json with ${PRETRAINED_FILES.join(' or ')})`,
     );
   }
   // A file inside a checkpoint folder knows its run all the same, one beside a config.json its heads.
   const beside = path.dirname(path.resolve(weights));
-  if (existsSync(path.join(beside, 'state.json')) && weights.endsWith('.safetensors'))
-    return { ...fromCheckpoint(beside, checkpointKey(key)), file: weights };
-  const isPretrained = PRETRAINED_FILES.includes(path.basename(weights));
-  const lone: LocatedWeights = { file: weights, run: null, settings: null, step: null, numHeads: null };
+  const state = path.join(beside, 'state.json'); // its checksums are read with the weights
+  if (!isWithinReach(state, mayRead)) throw new CheckpointError(`${printable(state)} ${OUTSIDE}`);
+  if (existsSync(state) && weights.endsWith('.safetensors'))
+    return { ...fromCheckpoint(beside, checkpointKey(key), mayRead), file: weights };
+  const isPretrained =
+    PRETRAINED_FILES.includes(path.basename(weights)) &&
+    isWithinReach(path.join(beside, 'config.json'), mayRead);
+  const lone: LocatedWeights = {
+    ...{ file: weights, run: null, within: null, settings: null, step: null, numHeads: null },
+  };
   return (isPretrained ? fromPretrained(beside, weights) : null) ?? lone;
 }

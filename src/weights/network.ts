@@ -41,7 +41,7 @@ export function openNetwork(weights: string, options: NetworkOptions = {}): Netw
   const numHeads = options.numHeads ?? located.numHeads ?? undefined;
   if (numHeads !== undefined && !(Number.isInteger(numHeads) && numHeads > 0))
     throw new ConfigError(`numHeads ${numHeads}; expected a whole number above 0`);
-  const file = openWeights(located.file, checkpointKey);
+  const file = openWeights(located.file, checkpointKey, located.within ?? undefined);
   try {
     const found = backboneSources(
       new Map(file.entries.map(({ name, shape }) => [name, shape])),

@@ -119,10 +119,15 @@ function readHeader(source: FileBytes): SafetensorsHeader & { dataBytes: number 
 
 /**
  * Names, dtypes and shapes without the data.
+ * @param source - A path, or an open file, which stays open.
+ * @param within - A run or index folder: below it no link is followed.
  * @throws CheckpointError for a file that is not whole or not of this format.
  */
-export function readSafetensorsHeader(file: string): SafetensorsHeader {
-  using source = new FileBytes(file);
+export function readSafetensorsHeader(source: string | FileBytes, within?: string): SafetensorsHeader {
+  if (typeof source === 'string') {
+    using opened = new FileBytes(source, within);
+    return readSafetensorsHeader(opened);
+  }
   const { entries, metadata, dataStart } = readHeader(source);
   return { entries, metadata, dataStart };
 }
@@ -135,10 +140,11 @@ export interface SafetensorsFile {
 
 /**
  * Reads a whole file.
+ * @param within - A run folder: below it no link is followed.
  * @throws CheckpointError for a file that is not whole or not of this format; nothing of it is used then.
  */
-export function readSafetensors(file: string): SafetensorsFile {
-  using source = new FileBytes(file);
+export function readSafetensors(file: string, within?: string): SafetensorsFile {
+  using source = new FileBytes(file, within);
   const { entries, metadata, dataStart, dataBytes } = readHeader(source);
   const { buffer } = source.read(dataStart, dataBytes);
   const tensors = new Map<string, Tensor>();
@@ -198,12 +204,15 @@ export function filePrefix(header: ReadonlyMap<string, unknown>): Buffer {
 
 /**
  * Writes tensors from any device to one file: beside first, flushed, then renamed, so that `file` is whole or absent.
+ *
+ * @param within - A run folder: below it no link is followed.
  * @throws CheckpointError when the disk is full or the folder is not writable; an older `file` is then untouched.
  */
 export function writeSafetensors(
   file: string,
   tensors: NamedTensors,
   metadata: Readonly<Record<string, string>> = {},
+  within?: string,
 ): void {
   const { prefix, list } = layOut(tensors, metadata);
   writeWhole(
@@ -218,7 +227,7 @@ export function writeSafetensors(
         });
       }
     },
-    { failure: CheckpointError },
+    { failure: CheckpointError, within },
   );
 }
 

@@ -36,10 +36,11 @@ const WRAPPERS = ['state_dict', 'model', 'model_state_dict'];
  * stay.
  *
  * @param key - Which network of a full checkpoint: `teacher`, `student`.
+ * @param within - A run folder, whose weights are .safetensors: below it no link is followed.
  * @throws CheckpointError when it can't be read, or holds no tensors by name.
  */
-export function openWeights(file: string, key: string): WeightsFile {
-  if (file.endsWith('.safetensors')) return checkNames(openSafetensors(file));
+export function openWeights(file: string, key: string, within?: string): WeightsFile {
+  if (file.endsWith('.safetensors')) return checkNames(openSafetensors(file, within));
   const pth = new PthFile(file);
   try {
     return checkNames(new OpenPth(pth, key));
@@ -56,8 +57,8 @@ function checkNames(weights: WeightsFile): WeightsFile {
   throw new CheckpointError(`${weights.file} has a tensor called ${show(odd.name)}: no name of a parameter`);
 }
 
-function openSafetensors(file: string): WeightsFile {
-  const { entries, metadata } = readSafetensorsHeader(file);
+function openSafetensors(file: string, within?: string): WeightsFile {
+  const { entries, metadata } = readSafetensorsHeader(file, within);
   let tensors: Map<string, Tensor> | undefined;
   const taken = new Set<string>();
   return {
@@ -68,7 +69,7 @@ function openSafetensors(file: string): WeightsFile {
     metadata,
     checkpoint: null,
     read(name) {
-      tensors ??= readSafetensors(file).tensors; // one read, one buffer
+      tensors ??= readSafetensors(file, within).tensors; // one read, one buffer
       const tensor = tensors.get(name);
       if (tensor === undefined) throw new CheckpointError(`${file} has no tensor ${show(name)}`);
       taken.add(name);

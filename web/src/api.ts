@@ -19,6 +19,10 @@ function addressOf(path: string, query: Readonly<Record<string, unknown>> = {}):
   return search === '' ? path : `${path}?${search}`;
 }
 
+/** A value under a name that a file gave: every object has something called `constructor`. */
+export const valueOf = <T>(values: Readonly<Record<string, T>>, name: string): T | undefined =>
+  Object.hasOwn(values, name) ? values[name] : undefined;
+
 /** The address of a small picture of an image file. */
 export const pictureOf = (path: string, size = 256): string => addressOf('/api/picture', { path, size });
 

@@ -1,10 +1,13 @@
 /** dino-shards.json, which `dino shard` writes beside its shards: what they were made of, and the names of the classes. */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { DataError } from '../../errors.js';
+import { readGuarded } from '../../files/guarded.js';
 
 export const DESCRIPTION = 'dino-shards.json';
+/** That of a million shards has 150 MB. */
+const MAX_BYTES = 2 ** 28;
 
 const count = z.int().min(0);
 const schema = z.object({
@@ -34,7 +37,8 @@ export async function readDescription(folder: string): Promise<FoundDescription 
   if (info === null) return null;
   let problem: string;
   try {
-    const parsed = schema.safeParse(JSON.parse(await readFile(file, 'utf8')));
+    const text = readGuarded(file, { maxBytes: MAX_BYTES }).toString('utf8');
+    const parsed = schema.safeParse(JSON.parse(text));
     if (parsed.success) {
       return { description: parsed.data, state: { size: info.size, mtimeMs: info.mtimeMs } };
     }

@@ -10,12 +10,13 @@
  *
  * A shard of another size or time of change than the index has is read anew, and so is all when the version is another.
  */
-import { closeSync, fstatSync, mkdirSync, openSync, readSync } from 'node:fs';
+import { closeSync, mkdirSync, readSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { writeWhole } from '../../files/atomic-file.js';
+import { openToRead } from '../../files/guarded.js';
 import { PackedImages } from '../packed-images.js';
-import type { ScannedShard } from './shard-part.js';
+import { MAX_LABEL, type ScannedShard } from './shard-part.js';
 
 const VERSION = 1;
 const MAGIC = Buffer.from(`DINOIDX${String.fromCharCode(VERSION)}`, 'latin1');
@@ -76,19 +77,41 @@ function readWhole(file: number, position: number, bytes: number): SharedArrayBu
   return buffer;
 }
 
+/** An index is far smaller than its shards; that of few repeated images may be larger. */
+const LEAST_LIMIT = 2 ** 28;
+
+/** Whether all labels mean something: a class that the shard names, or a number that is believed. */
+function labelsAreSound(images: PackedImages, shards: IndexHeader['shards']): boolean {
+  const { labels: shared } = images.shared;
+  if (shared === null) return true;
+  const labels = new Int32Array(shared);
+  return shards.every(({ labels: { kind, names }, count }, i) => {
+    const most = kind === 'number' ? MAX_LABEL : names.length - 1;
+    const start = images.firstOf(i);
+    return kind === 'none' || labels.subarray(start, start + count).every((label) => label <= most);
+  });
+}
+
 /**
- * Reads an index. null when there is none, or none that can be used: damaged, cut off, of another version.
+ * Reads an index. null when there is none, or none that can be used: damaged, cut off, of another version. It may be
+ * anybody's: what it says is looked at before it is believed.
  * @param folder - The folder of the first shard: names in the index are relative to it.
+ * @param options.bytes - Of the shards together.
+ * @param options.isOwn - It lies in the user's cache.
  */
-export function readIndex(file: string, folder: string): ShardIndex | null {
+export function readIndex(
+  file: string,
+  folder: string,
+  { bytes, isOwn }: { bytes: number; isOwn: boolean },
+): ShardIndex | null {
   let descriptor: number;
+  let size: number;
   try {
-    descriptor = openSync(file, 'r');
+    ({ fd: descriptor, size } = openToRead(file, { maxBytes: bytes + LEAST_LIMIT, isOwn }));
   } catch {
     return null;
   }
   try {
-    const { size } = fstatSync(descriptor);
     const start = Buffer.from(readWhole(descriptor, 0, 12));
     if (!start.subarray(0, 8).equals(MAGIC)) return null;
     const headerBytes = start.readUInt32LE(8);
@@ -123,6 +146,7 @@ export function readIndex(file: string, folder: string): ShardIndex | null {
       lengths: next(),
     });
     const { fingerprint, description, shards } = header;
+    if (!labelsAreSound(list, shards)) return null;
     return { images: list, shards, fingerprint, description };
   } catch {
     return null;

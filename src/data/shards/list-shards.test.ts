@@ -22,6 +22,7 @@ import { decodeImage } from '../decode.js';
 import { ImageReader } from '../image-reader.js';
 import { listImages, listShardSource } from '../list-images.js';
 import { PackedImages } from '../packed-images.js';
+import { readIndex, writeIndex } from './index-file.js';
 import { checkOneSplit, expandBraces } from './pattern.js';
 import { jpegOf, rawTar } from './testing.js';
 
@@ -313,4 +314,56 @@ test('a description that is damaged is told', async () => {
   const folder = shards('described', { '0.tar': ['a.jpg:0'] });
   copyFileSync(at('described', '0.tar'), at('described', 'dino-shards.json'));
   await rejects(folder, /dino-shards.json can't be read/, /names the classes/);
+});
+
+test('an index that a stranger forged is not believed', async () => {
+  const folder = shards('forged', { 'a.tar': ['1.jpg:0', '2.jpg:1'] });
+  const list = await listShardSource(folder);
+  assert.deepEqual(list.classes, ['0', '1']);
+  const file = list.index.file!;
+  const bytes = statSync(at('forged', 'a.tar')).size;
+  const stored = readIndex(file, folder, { bytes, isOwn: false })!;
+  const { offsets, lengths, labels } = stored.images.shared;
+  const changed = (view: Float64Array | Uint32Array | Int32Array, value: number): void => {
+    const before = view[1]!;
+    view[1] = value;
+    writeIndex(file, folder, stored);
+    view[1] = before;
+  };
+  // a class of that number would have as many names
+  changed(new Int32Array(labels!), 2_000_000_000);
+  assert.equal((await listShardSource(folder)).index.scanned, 1);
+  assert.deepEqual((await listShardSource(folder)).classes, ['0', '1']);
+  for (const [view, value] of [
+    [new Float64Array(offsets!), -1000],
+    [new Float64Array(offsets!), NaN],
+    [new Float64Array(offsets!), 1e15],
+    [new Uint32Array(lengths!), 4_000_000_000],
+  ] as const) {
+    changed(view, value);
+    const { items } = await listImages(folder);
+    const reader = new ImageReader(items as PackedImages);
+    await assert.rejects(reader.read(1), /its place lies beyond the end of the shard/);
+    assert.deepEqual(Buffer.from(await reader.read(0)), jpeg);
+    reader.close();
+  }
+});
+
+test('a member that is far larger than an image is listed with its reason, and none of it is read', async () => {
+  mkdirSync(at('sparse'));
+  const size = 700 * 2 ** 20;
+  const start = rawTar(
+    [
+      { name: '1.jpg', content: jpeg },
+      { name: '2.jpg', size, content: '' },
+    ],
+    false,
+  );
+  writeFileSync(at('sparse', 'a.tar'), start);
+  truncateSync(at('sparse', 'a.tar'), start.length + size + 1024);
+  const { items } = await listImages(at('sparse'));
+  assert.equal(items.length, 2);
+  const reader = new ImageReader(items as PackedImages);
+  await assert.rejects(reader.read(1), /734003200 bytes, more than/);
+  reader.close();
 });

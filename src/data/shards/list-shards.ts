@@ -7,6 +7,7 @@ import { stat } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { DataError } from '../../errors.js';
+import { kindOf } from '../../files/guarded.js';
 import { readProblem } from '../image-reader.js';
 import type { ImageList, ListOptions } from '../list-images.js';
 import { PackedImages } from '../packed-images.js';
@@ -54,7 +55,9 @@ async function statShards(files: readonly string[]): Promise<ShardFile[]> {
   const answers = await inLanes(files, 4 * LANES, async (file): Promise<ShardFile | string> => {
     try {
       const info = await stat(file);
-      return info.isFile() ? { file, size: info.size, mtimeMs: info.mtimeMs } : `${file}: is no file`;
+      return info.isFile()
+        ? { file, size: info.size, mtimeMs: info.mtimeMs }
+        : `${file}: is ${kindOf(info)}, not a regular file`;
     } catch (error) {
       return `${file}: ${readProblem(error).message}`;
     }
@@ -244,8 +247,9 @@ export async function listShards(
   const described = await readDescription(folder);
   let stored: ShardIndex | null = null;
   let kept: string | null = null;
-  for (const place of places) {
-    stored = readIndex(place, folder);
+  const bytes = found.reduce((sum, { size }) => sum + size, 0);
+  for (const [i, place] of places.entries()) {
+    stored = readIndex(place, folder, { bytes, isOwn: i > 0 });
     kept = place;
     if (stored !== null) break;
   }

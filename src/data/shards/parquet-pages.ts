@@ -5,12 +5,15 @@
  */
 import type { ColumnDecoder, SchemaTree } from 'hyparquet/src/types.js';
 import { DataError } from '../../errors.js';
+import { MAX_IMAGE_BYTES } from '../image-format.js';
 import type { ImagePart, ParquetPlace } from '../packed-images.js';
 
 /** Memory that a reader keeps of decoded pages, in bytes. */
 const KEPT_BYTES = 32 * 2 ** 20;
-/** Largest page that is taken, in bytes: its header could claim anything. */
-const MAX_PAGE = 2 ** 30;
+/** Largest page that is taken, in bytes, packed and unpacked: its header could claim anything. */
+const MAX_PAGE = MAX_IMAGE_BYTES;
+/** Most rows of a page: run lengths of a few bytes can stand for billions. */
+const MAX_ROWS = 2 ** 24;
 /** A page's header is some 50 bytes, and with statistics of long values up to a few thousand. */
 const HEADER_WINDOWS = [256, 16384, 2 ** 20];
 
@@ -33,6 +36,8 @@ export interface PageHeader extends Omit<RawPage, 'bytes'> {
   headerBytes: number;
   /** Header and data, in bytes. */
   totalBytes: number;
+  /** The data unpacked, as the header claims. */
+  unpackedBytes: number;
 }
 
 /**
@@ -65,13 +70,14 @@ export async function readPageHeader(readAt: ReadAt, offset: number, size: numbe
       Number.isSafeInteger(whole) &&
       whole >= 0 &&
       whole <= MAX_PAGE &&
-      rows >= 0;
+      rows >= 0 &&
+      rows <= MAX_ROWS;
     if (!sound) throw new DataError(`a damaged page header at byte ${offset}`);
     const totalBytes = reader.offset + compressed;
     if (offset + totalBytes > size) throw new DataError(`the page at byte ${offset} is cut off`);
     const kind = type === 'DICTIONARY_PAGE' ? 'dictionary' : data === undefined ? 'other' : 'data';
     const usesDictionary = data?.encoding.includes('DICTIONARY') ?? false;
-    return { type: kind, rows, usesDictionary, headerBytes: reader.offset, totalBytes };
+    return { type: kind, rows, usesDictionary, headerBytes: reader.offset, totalBytes, unpackedBytes: whole };
   }
   throw new DataError(`a damaged page header at byte ${offset}: ${(problem as Error).message}`, {
     cause: problem,

@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
+  appendFileSync,
   copyFileSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,6 +22,7 @@ import { ImageReader } from '../image-reader.js';
 import { listImages } from '../list-images.js';
 import { EvalLoader } from '../loaders.js';
 import type { PackedImages } from '../packed-images.js';
+import { readPageHeader } from './parquet-pages.js';
 import { jpegOf, writeImages } from './testing.js';
 import { writeShards } from './write-shards.js';
 
@@ -236,6 +239,41 @@ test('Parquet to tar shards', async () => {
   assert.deepEqual(found, expectedLabels);
   assert.equal(names[3], 'to-tar-3.jpg');
   assert.deepEqual((await listImages(at('tar'))).classes, ['cat', 'dog', 'emu']);
+});
+
+test('a page that claims more than a file can have is damaged', async () => {
+  const varint = (value: number): number[] =>
+    value < 128 ? [value] : [(value % 128) | 128, ...varint(Math.floor(value / 128))];
+  const int = (value: number): number[] => [0x15, ...varint(2 * value)]; // the next field, zigzag
+  const page = (unpacked: number, rows: number): Uint8Array =>
+    Uint8Array.from([
+      ...int(0),
+      ...int(unpacked),
+      ...int(8),
+      0x2c,
+      ...int(rows),
+      ...int(0),
+      ...int(3),
+      ...int(3),
+      0,
+      0,
+    ]);
+  const read = (bytes: Uint8Array) =>
+    readPageHeader((offset, length) => Promise.resolve(bytes.subarray(offset, offset + length)), 0, 1000);
+  assert.deepEqual((await read(page(8, 2))).rows, 2);
+  await assert.rejects(read(page(8, 2 ** 30)), /damaged page header/);
+  await assert.rejects(read(page(2 ** 30, 2)), /damaged page header/);
+});
+
+test('a footer that claims gigabytes is not read', async () => {
+  const file = at('footer.parquet');
+  writeFileSync(file, 'PAR1');
+  truncateSync(file, 3 * 2 ** 30);
+  const end = Buffer.alloc(8);
+  end.writeUInt32LE(2 ** 31, 0);
+  end.write('PAR1', 4);
+  appendFileSync(file, end);
+  await assert.rejects(listImages(file), /no Parquet footer.*a footer of \d+ bytes/s);
 });
 
 const python = process.env['DINO_TEST_PYTHON'] ?? '';

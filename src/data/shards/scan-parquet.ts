@@ -11,6 +11,12 @@ import { plainValue, readPageHeader } from './parquet-pages.js';
 import { MAX_LABEL, ProblemList, type ScannedShard, WindowedFile } from './shard-part.js';
 
 const IMAGE_NAMES = ['image', 'img', 'jpg', 'png', 'webp', 'picture', 'bytes', 'data'];
+/** Most that a footer has, and a column of labels or names in a row group, in bytes: both are claims. */
+const MAX_FOOTER = 2 ** 26;
+const MAX_COLUMN = 2 ** 28;
+/** Most rows that a file is believed to have: an image takes more bytes than this, but for some that are repeated. */
+const mostRows = (bytes: number): number => 2 ** 20 + bytes / 16;
+
 const LABEL_NAMES = ['label', 'labels', 'fine_label', 'cls', 'class'];
 
 interface ImageColumn {
@@ -89,6 +95,20 @@ function chunkRange(column: ColumnMetaData): { start: number; end: number } {
   return { start, end: start + Number(column.total_compressed_size) };
 }
 
+/** Looks at the headers of a small column's pages before anything is unpacked. @throws DataError when they claim too much. */
+async function checkClaims(bytes: Uint8Array, most: number): Promise<void> {
+  const readAt = (from: number, length: number) => Promise.resolve(bytes.subarray(from, from + length));
+  let [unpacked, rows] = [0, 0];
+  for (let at = 0; at < bytes.length - 1;) {
+    const header = await readPageHeader(readAt, at, bytes.length);
+    unpacked += header.unpackedBytes;
+    rows += header.rows;
+    at += header.totalBytes;
+  }
+  if (unpacked > MAX_COLUMN || rows > most)
+    throw new DataError(`its pages claim ${rows} rows and ${unpacked} bytes, more than such a file has`);
+}
+
 /** All values of a small column in a row group; null where there is none. */
 async function columnValues(
   source: WindowedFile,
@@ -103,7 +123,10 @@ async function columnValues(
   ]);
   const { start, end } = chunkRange(column);
   if (!(start >= 0 && end <= source.size)) throw new DataError('its pages lie beyond the end of the file');
+  if (end - start > MAX_COLUMN)
+    throw new DataError(`${end - start} bytes, more than the ${MAX_COLUMN} that are read of it`);
   const bytes = await source.read(start, end - start);
+  await checkClaims(bytes, mostRows(source.size));
   const schemaPath = getSchemaPath(metadata.schema, column.path_in_schema);
   const reader = { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), offset: 0 };
   const rows = Number(column.num_values);
@@ -168,13 +191,15 @@ const baseName = (path: unknown): string =>
  */
 export async function scanParquet(file: string): Promise<ScannedShard> {
   const { parquetMetadataAsync, parquetSchema } = await import('hyparquet');
-  const source = await WindowedFile.open(file);
+  const source = WindowedFile.open(file);
   try {
     const problems = new ProblemList();
     const buffer = {
       byteLength: source.size,
-      slice: async (start: number, end = source.size) =>
-        new Uint8Array(await source.read(start, end - start)).buffer,
+      slice: async (start: number, end = source.size) => {
+        if (end - start > MAX_FOOTER) throw new DataError(`a footer of ${end - start} bytes`);
+        return new Uint8Array(await source.read(start, end - start)).buffer;
+      },
     };
     let metadata: FileMetaData;
     try {
@@ -200,6 +225,7 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
     };
     const collector = new LabelCollector(file, source.size, source.mtimeMs, place);
     let groupStart = 0;
+    let rowsLeft = mostRows(source.size);
     for (const group of metadata.row_groups) {
       const bytes = column(group, image.bytes);
       const small = async (node: SchemaTree | null): Promise<unknown[]> => {
@@ -221,6 +247,14 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
         place.groups.push({ start: chunkRange(bytes).start, dictionary });
         let row = 0;
         for (const page of pages) {
+          rowsLeft -= page.rows;
+          if (rowsLeft < 0) {
+            problems.add({
+              offset: page.offset,
+              reason: 'more rows than a file of this size can have: the rest is not read',
+            });
+            break;
+          }
           for (let i = 0; i < page.rows; i++, row++) {
             collector.add(
               `${groupStart + row}:${baseName(paths[row])}`,
@@ -240,6 +274,6 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
     }
     return { ...collector.finish(names), problems: problems.list };
   } finally {
-    await source.close();
+    source.close();
   }
 }

@@ -69,7 +69,7 @@ async function readLabel(sample: Sample, extension: string, source: WindowedFile
 
 /** Lists the images of a tar shard. @throws Error of the file system when it can't be opened or read */
 export async function scanTar(file: string): Promise<ScannedShard> {
-  const source = await WindowedFile.open(file);
+  const source = WindowedFile.open(file);
   try {
     const problems = new ProblemList();
     const collector = new LabelCollector(file, source.size, source.mtimeMs);
@@ -98,6 +98,6 @@ export async function scanTar(file: string): Promise<ScannedShard> {
     finishSample();
     return { ...collector.finish(), problems: problems.list };
   } finally {
-    await source.close();
+    source.close();
   }
 }

@@ -1,6 +1,10 @@
 /** What the index knows of a shard: its images, where they lie, their labels, and what can't be read. */
-import { open, type FileHandle } from 'node:fs/promises';
+import { closeSync, read } from 'node:fs';
+import { promisify } from 'node:util';
 import type { PackedImages } from '../packed-images.js';
+import { openShardFile } from '../quick-read.js';
+
+const readAt = promisify(read);
 
 /** A source of bytes: an open file. */
 export interface ByteSource {
@@ -74,20 +78,15 @@ export class WindowedFile implements ByteSource {
   #start = 0;
 
   private constructor(
-    private readonly handle: FileHandle,
+    private readonly descriptor: number,
     readonly size: number,
     readonly mtimeMs: number,
   ) {}
 
-  static async open(file: string): Promise<WindowedFile> {
-    const handle = await open(file, 'r');
-    try {
-      const { size, mtimeMs } = await handle.stat();
-      return new WindowedFile(handle, size, mtimeMs);
-    } catch (error) {
-      await handle.close();
-      throw error;
-    }
+  /** @throws DataError for what is no regular file, Error of the file system when it can't be opened. */
+  static open(file: string): WindowedFile {
+    const { descriptor, size, mtimeMs } = openShardFile(file);
+    return new WindowedFile(descriptor, size, mtimeMs);
   }
 
   async read(offset: number, length: number): Promise<Buffer> {
@@ -99,7 +98,8 @@ export class WindowedFile implements ByteSource {
     const buffer = Buffer.allocUnsafe(Math.max(0, Math.min(wanted, this.size - offset)));
     let filled = 0;
     while (filled < buffer.length) {
-      const { bytesRead } = await this.handle.read(buffer, filled, buffer.length - filled, offset + filled);
+      const length = buffer.length - filled;
+      const { bytesRead } = await readAt(this.descriptor, buffer, filled, length, offset + filled);
       if (bytesRead === 0) break;
       filled += bytesRead;
     }
@@ -108,7 +108,7 @@ export class WindowedFile implements ByteSource {
     return this.#window.subarray(0, Math.min(length, filled));
   }
 
-  close(): Promise<void> {
-    return this.handle.close();
+  close(): void {
+    closeSync(this.descriptor);
   }
 }

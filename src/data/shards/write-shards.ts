@@ -4,13 +4,14 @@
  * is written beside and renamed; what was interrupted goes on after its last whole shard.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { type FileHandle, open, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { writeFileWhole } from '../../files/atomic-file.js';
+import { readGuarded } from '../../files/guarded.js';
 import { ConfigError, DataError } from '../../errors.js';
-import { sniffFormat } from '../decode.js';
+import { sniffFormat } from '../image-format.js';
 import { ImageReader } from '../image-reader.js';
 import { type ImageList, type ListOptions, listImages } from '../list-images.js';
 import { PackedImages } from '../packed-images.js';
@@ -55,6 +56,8 @@ const DEFAULT_SHARD_SIZE = 1e9;
 /** Images that are read ahead while one is written. */
 const AHEAD = 8;
 
+/** Bytes; it grows with the shards and with what was skipped. */
+const MAX_JOURNAL = 2 ** 28;
 const JOURNAL = '.dino-shards-unfinished.json';
 const journalSchema = z.object({
   fingerprint: z.string(),
@@ -79,7 +82,9 @@ function openJournal(output: string, plan: Pick<Journal, 'fingerprint' | 'shardS
   if (existsSync(file)) {
     let journal: Journal;
     try {
-      journal = journalSchema.parse(JSON.parse(readFileSync(file, 'utf8')));
+      journal = journalSchema.parse(
+        JSON.parse(readGuarded(file, { maxBytes: MAX_JOURNAL }).toString('utf8')),
+      );
     } catch (error) {
       throw new DataError(`${file} is damaged: delete ${output}, and begin anew.`, { cause: error });
     }

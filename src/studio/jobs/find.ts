@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { ConfigError } from '../../errors.js';
+import { alsoReadBelow } from '../../files/read-below.js';
 import { clusterIndex } from '../../explore/cluster.js';
 import { findDuplicates } from '../../explore/duplicates.js';
 import { ImageIndex } from '../../explore/image-index.js';
@@ -11,7 +12,7 @@ import { labelImages, readLabels } from '../../explore/labels.js';
 import { readMap } from '../../explore/map.js';
 import { findOutliers } from '../../explore/outliers.js';
 import { proposeLabels } from '../../explore/propose.js';
-import { putImages, writeList } from '../../explore/put-images.js';
+import { imagesOf, putImages, writeList } from '../../explore/put-images.js';
 import { loadIndexModel, searchIndex } from '../../explore/search.js';
 import { selectImages } from '../../explore/select.js';
 import type { FoundImage, LabelGroup } from '../api.js';
@@ -27,6 +28,7 @@ function indexAt(folder: string): ImageIndex {
   const { generation } = readManifest(folder);
   if (open === null || open.folder !== folder || open.manifest.generation !== generation) {
     open?.close();
+    open = null; // also when the next one can't be opened
     open = ImageIndex.open(folder);
   }
   return open;
@@ -82,6 +84,7 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
       try {
         const files = [...(ask.files ?? [])];
         if (scratch !== null) {
+          alsoReadBelow(scratch);
           files.push(path.join(scratch, 'query'));
           writeFileSync(files[0]!, upload!);
         }
@@ -151,9 +154,10 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
       };
     }
     case 'put': {
-      const all = Object.values(ask.groups).flat();
-      if (ask.how === 'list') writeList(ask.target, all);
-      else putImages(ask.groups, { folder: ask.target, how: ask.how });
+      const { groups, how, target } = ask;
+      const all = imagesOf(groups);
+      if (how === 'list') writeList(target, all);
+      else putImages(groups, { folder: target, how, within: index.manifest.images.root });
       return { kind: 'exported', count: all.length };
     }
   }

@@ -3,7 +3,6 @@ import { buildIndex } from '../../explore/build-index.js';
 import { ImageIndex } from '../../explore/image-index.js';
 import { makeMap, readMap } from '../../explore/map.js';
 import { loadModel } from '../../weights/load.js';
-import { GivenFolders } from '../files.js';
 import type { JobFunction } from './index.js';
 
 export const run: JobFunction<'index-images'> = async (input, context) => {
@@ -11,10 +10,8 @@ export const run: JobFunction<'index-images'> = async (input, context) => {
   if (input.weights !== null) {
     using model = loadModel(input.weights.given);
     const { given, images } = input.weights;
-    const folders = new GivenFolders(input.roots);
     await buildIndex(model, images, {
       ...{ output: input.index, weights: { given }, signal },
-      mayRead: (real) => folders.holds(real),
       onProgress: ({ part, done, total }) =>
         context.progress({
           done,

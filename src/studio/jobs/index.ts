@@ -2,6 +2,9 @@
  * The computations that the studio does outside its server: what needs libtorch, or more than a few milliseconds. Each is
  * a file of this folder, loaded in a process of its own (worker.ts); a crash there is a message in the page, nothing more.
  *
+ * A job's process may read below the studio's folders alone (src/files/read-below.ts), also where a link or a list leads
+ * elsewhere.
+ *
  * To add one: its types in `Jobs`, its file in `jobs`. Inputs and outputs are cloned as by structuredClone (typed arrays
  * are fine).
  */
@@ -24,7 +27,7 @@ export interface JobContext {
 }
 
 export interface Jobs {
-  'start-inspect': { input: { images: string; roots: readonly string[] }; output: ImagesReport };
+  'start-inspect': { input: { images: string }; output: ImagesReport };
   'start-plan': { input: StartRequest; output: StartPlan };
   'start-crops': { input: StartRequest & { seed: number }; output: CropSamples };
   'start-trial': { input: StartRequest; output: TrialResult };
@@ -49,13 +52,19 @@ export interface Jobs {
         | Exclude<FindAsk, { kind: 'search' | 'export' }>
         | (Extract<FindAsk, { kind: 'search' }> & { upload?: Uint8Array; files?: string[] })
         | { kind: 'map' }
-        | { kind: 'put'; how: 'list' | 'copy' | 'link'; target: string; groups: Record<string, string[]> };
+        | {
+            kind: 'put';
+            how: 'list' | 'copy' | 'link';
+            target: string;
+            /** Paths by label. */
+            groups: ReadonlyMap<string, string[]>;
+          };
     };
     output: FindAnswer | { kind: 'map'; positions: Float32Array | null };
   };
   /** Makes or updates an index (`weights` null: leaves it) and its map. */
   'index-images': {
-    input: { index: string; weights: { given: string; images: string } | null; roots: readonly string[] };
+    input: { index: string; weights: { given: string; images: string } | null };
     output: { index: string };
   };
 }

@@ -1,9 +1,8 @@
 /** What a folder of images holds: counts, sizes, formats, and files that can't be read. */
-import { realpath, stat } from 'node:fs/promises';
-import sharp from 'sharp';
-import { listImages } from '../../data/index.js';
+import { imageHeader, listImages, readImageFile } from '../../data/index.js';
+import { readProblem, shardOf } from '../../data/image-reader.js';
+import { OUTSIDE } from '../../files/read-below.js';
 import type { SkippedEntry } from '../api.js';
-import { GivenFolders } from '../files.js';
 import type { JobFunction } from './index.js';
 
 /** Beyond these, a sample is looked at: a header takes a millisecond from a warm disk. */
@@ -18,9 +17,8 @@ const spread = (values: number[]) => {
   return { least: at(0), median: at(0.5), greatest: at(1) };
 };
 
-export const run: JobFunction<'start-inspect'> = async ({ images: source, roots }, { signal, progress }) => {
+export const run: JobFunction<'start-inspect'> = async ({ images: source }, { signal, progress }) => {
   const list = await listImages(source);
-  const folders = new GivenFolders(roots);
   const { length } = list.items;
   const checked = Math.min(length, CHECKED);
   const wanted = new Set(Array.from({ length: checked }, (_, i) => Math.floor((i * length) / checked)));
@@ -34,23 +32,20 @@ export const run: JobFunction<'start-inspect'> = async ({ images: source, roots 
   const [widths, heights]: [number[], number[]] = [[], []];
   const broken: SkippedEntry[] = [];
   const formats: Record<string, number> = {};
-  let [brokenCount, outside, bytes, next, done] = [0, 0, 0, 0, 0];
+  let [brokenCount, bytes, next, done] = [0, 0, 0, 0];
   const lane = async (): Promise<void> => {
     for (let path = sample[next++]; path !== undefined; path = sample[next++]) {
       signal.throwIfAborted();
       try {
-        if (!folders.holds(await realpath(path))) outside++;
-        else {
-          bytes += (await stat(path)).size;
-          const { width, height, orientation, format } = await sharp(path, { failOn: 'error' }).metadata();
-          const isTurned = (orientation ?? 1) >= 5; // by a quarter
-          widths.push(isTurned ? height : width);
-          heights.push(isTurned ? width : height);
-          formats[format] = (formats[format] ?? 0) + 1;
-        }
+        const header = await imageHeader(shardOf(path) === null ? path : await readImageFile(path));
+        bytes += header.bytes;
+        widths.push(header.width);
+        heights.push(header.height);
+        const format = header.format.toLowerCase();
+        formats[format] = (formats[format] ?? 0) + 1;
       } catch (error) {
         brokenCount++;
-        if (broken.length < LISTED) broken.push({ path, reason: (error as Error).message });
+        if (broken.length < LISTED) broken.push({ path, reason: readProblem(error).message });
       }
       progress({
         done: ++done,
@@ -66,11 +61,11 @@ export const run: JobFunction<'start-inspect'> = async ({ images: source, roots 
     classes: list.classes?.map((name, i) => ({ name, count: counts?.[i] ?? 0 })) ?? null,
     checked,
     broken: { count: brokenCount, first: broken },
-    outside,
+    outside: list.unreadable.filter(({ reason }) => reason === OUTSIDE).length,
     width: spread(widths),
     height: spread(heights),
     bytes: checked === 0 ? 0 : Math.round((bytes * length) / checked),
     formats,
-    unreadableFolders: list.unreadable,
+    unreadableFolders: list.unreadable.filter(({ reason }) => reason !== OUTSIDE),
   };
 };

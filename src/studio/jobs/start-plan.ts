@@ -1,6 +1,7 @@
 /** What a training would be begun with: the preset's choices for these images on this machine, as `dino train` makes them. */
 import { listImages, type ImageList } from '../../data/index.js';
-import { ConfigError } from '../../errors.js';
+import { ConfigError, DataError } from '../../errors.js';
+import { OUTSIDE } from '../../files/read-below.js';
 import { readOverrides } from '../../train/config.js';
 import type { TrainSettings } from '../../train/settings.js';
 import { gatherFacts, machineFacts } from '../../train/facts.js';
@@ -16,10 +17,26 @@ export interface Plan extends StartPlan {
   images: ImageList;
 }
 
+/**
+ * A training reads all that its list names. What may not be read here was left out of the list; a training from the
+ * terminal would see it, so that the two were not the same.
+ */
+function refuseOutside({ unreadable, source }: ImageList): void {
+  const outside = unreadable.filter(({ reason }) => reason === OUTSIDE);
+  const [first] = outside;
+  if (first === undefined) return;
+  throw new DataError(
+    `${outside.length} of the files and folders that ${source} names or links to are not under the folders that this ` +
+      `studio was given, the first is ${first.path}. Start the studio with their folder too (dino studio FOLDER FOLDER), ` +
+      'or take them out.',
+  );
+}
+
 /** @throws ConfigError with every problem, DataError for images that can't be used. */
 export async function planOf({ images: source, preset, overrides: flags }: StartRequest): Promise<Plan> {
   const overrides = readOverrides({ flags });
   const images = await listImages(source);
+  refuseOutside(images);
   const device = chooseDevice(overrides.device ?? 'auto');
   const kind = device.startsWith('cuda') ? 'cuda' : device === 'mps' ? 'mps' : 'cpu';
   const facts = await gatherFacts(images.items, machineFacts(kind));

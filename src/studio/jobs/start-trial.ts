@@ -7,6 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { train } from '../../train/train.js';
 import { DataError } from '../../errors.js';
+import { alsoReadBelow } from '../../files/read-below.js';
 import type { TrialResult } from '../api.js';
 import { planOf } from './start-plan.js';
 import type { JobFunction } from './index.js';
@@ -23,6 +24,7 @@ const sizeOf = (folder: string): number =>
 export const run: JobFunction<'start-trial'> = async (request, { signal, progress }) => {
   const { settings, images, steps: totalSteps } = await planOf(request);
   const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-trial-'));
+  alsoReadBelow(folder);
   const stop = new AbortController();
   signal.addEventListener('abort', () => stop.abort(), { once: true });
   const times: number[] = [];

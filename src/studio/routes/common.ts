@@ -7,7 +7,6 @@ import { IMAGE_EXTENSIONS } from '../../data/image-extensions.js';
 import { isRunFolder } from '../../train/run-folder.js';
 import type { FolderEntry, FolderListing, StudioEvent } from '../api.js';
 import type { GivenFolders } from '../files.js';
-import { thumbnailOf } from '../thumbnails.js';
 import { type Routes, route } from './route.js';
 
 /** Images of one folder that are listed. */
@@ -61,7 +60,7 @@ async function listRoots(folders: GivenFolders): Promise<FolderListing> {
 }
 
 export const common: Routes = (app, studio) => {
-  const { folders, events, tasks } = studio;
+  const { folders, events, pictures, tasks } = studio;
 
   route(app, 'GET /api/studio', {}, () => ({
     version: studio.version,
@@ -91,7 +90,8 @@ export const common: Routes = (app, studio) => {
   });
   app.get('/api/picture', async (context) => {
     const query = pictureQuery.parse(context.req.query());
-    const bytes = await thumbnailOf(await folders.file(query.path), query.size);
+    const file = await folders.file(query.path);
+    const bytes = await pictures.thumbnail(file, query.size, context.req.raw.signal);
     // the same file may change: asked for again each time, but kept while the page is open
     return context.body(bytes, 200, { 'content-type': 'image/webp', 'cache-control': 'private, max-age=60' });
   });

@@ -1,7 +1,15 @@
 /** The film of a run's watched images: which there are, their pictures, and a frame's maps. */
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { frameName, listWatched, readFrame, type WatchedImage, watchPath } from '../../train/film-folder.js';
+import { readGuarded } from '../../files/guarded.js';
+import {
+  frameName,
+  listWatched,
+  MAX_WATCH_BYTES,
+  readFrame,
+  runOf,
+  type WatchedImage,
+  watchPath,
+} from '../../train/film-folder.js';
 import type { FilmFrameFacts } from '../api.js';
 import { StudioError } from '../files.js';
 import { packArrays } from '../packed.js';
@@ -47,7 +55,8 @@ export const film: Routes = (app, studio) => {
 
   app.get('/api/runs/:run/watch/:image/picture', async (context) => {
     const image = await imageOf(context.req.param('run'), context.req.param('image'));
-    const bytes = new Uint8Array(await readFile(await folders.file(image.picture)));
+    const within = runOf(image);
+    const bytes = readGuarded(image.picture, { within, maxBytes: MAX_WATCH_BYTES });
     return context.body(bytes, 200, { 'content-type': 'image/png', 'cache-control': 'private, max-age=60' });
   });
 };

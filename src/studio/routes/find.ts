@@ -2,15 +2,15 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import sharp from 'sharp';
 import { z } from 'zod';
-import { readManifest } from '../../explore/index-format.js';
+import { ConfigError } from '../../errors.js';
+import { manifestPath, readManifest } from '../../explore/index-format.js';
 import { labelSchema } from '../../explore/labels.js';
+import { checkNewFile, checkPutFolder, freeName } from '../../explore/put-images.js';
 import { locateWeights } from '../../weights/locate.js';
 import type { FindAnswer, FindAsk, LabelGroup } from '../api.js';
 import type { Jobs } from '../jobs/index.js';
 import { type GivenFolders, StudioError } from '../files.js';
-import { PIXEL_LIMIT } from '../thumbnails.js';
 import { type Routes, route, type Studio } from './route.js';
 
 /** What is sent as JSON: all but the map. */
@@ -51,10 +51,29 @@ const askSchema = z.discriminatedUnion('kind', [
   }),
 ]);
 
+/** @throws StudioError 409 when something is there that would have to be replaced: the page offers another name. */
+function checkFree(place: string, check: (place: string) => void): void {
+  try {
+    check(place);
+  } catch (error) {
+    throw new StudioError(409, (error as Error).message, 'TAKEN');
+  }
+}
+
 /** Refuses a folder in which a link leads outside, also one to nothing: an index is read from it and written to it. */
 async function checkLinks(folders: GivenFolders, folder: string): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true }))
     if (entry.isSymbolicLink()) await folders.forWriting(path.join(folder, entry.name));
+}
+
+/** An index is brought up to date, not replaced by one of other images. */
+function checkOwn(folder: string, images: string): void {
+  if (!existsSync(manifestPath(folder))) return checkPutFolder(folder);
+  const { source } = readManifest(folder).images;
+  if (path.resolve(source) === path.resolve(images)) return;
+  throw new ConfigError(
+    `${folder} is the index of ${source}: give another name, ${freeName(folder)} is not taken`,
+  );
 }
 
 /** An index under the given folders, of images and by weights that lie under them too. */
@@ -65,13 +84,15 @@ async function indexFolder({ folders }: Studio, wanted: string): Promise<string>
   // absolute as the job's process takes them, which knows nothing of the first given folder
   await folders.folder(path.resolve(images.root));
   const file = path.resolve(weights.file);
-  // weights that are gone are told of where they are needed
-  if (existsSync(file)) await folders.file(file);
+  await folders.file(file).catch((error: unknown) => {
+    // weights that are gone are told of where they are needed
+    if (!(error instanceof StudioError) || error.status !== 404) throw error;
+  });
   return folder;
 }
 
 export const find: Routes = (app, studio) => {
-  const { folders, jobs, tasks } = studio;
+  const { folders, jobs, pictures, tasks } = studio;
 
   /** Where images of an index are: each must lie under the given folders with all links followed. */
   const filesOf = async (index: string, rows: number[], signal: AbortSignal): Promise<string[]> => {
@@ -91,9 +112,10 @@ export const find: Routes = (app, studio) => {
     signal: AbortSignal,
   ) => {
     const place = await folders.forWriting(target);
-    const paths: Record<string, string[]> = {};
-    for (const group of groups ?? (await labelGroups(index, signal)))
-      paths[group.label] = await filesOf(index, group.rows, signal);
+    checkFree(place, how === 'list' ? checkNewFile : checkPutFolder);
+    const paths = new Map<string, string[]>();
+    for (const { label, rows } of groups ?? (await labelGroups(index, signal)))
+      paths.set(label, (paths.get(label) ?? []).concat(await filesOf(index, rows, signal)));
     return { kind: 'put' as const, how, target: place, groups: paths };
   };
 
@@ -104,11 +126,14 @@ export const find: Routes = (app, studio) => {
     async ({ body }) => {
       const given = await folders.resolve(body.weights);
       // a run or a checkpoint is a folder, in which a link could lead out
-      await folders.file(locateWeights(given, 'teacher').file);
+      await folders.file(locateWeights(given, 'teacher', folders.mayRead).file);
       const images = await folders.resolve(body.images);
       const index = await folders.forWriting(body.output);
-      if (existsSync(index)) await checkLinks(folders, await folders.folder(index));
-      const input = { index, weights: { given, images }, roots: folders.roots };
+      if (existsSync(index)) {
+        await checkLinks(folders, await folders.folder(index));
+        checkFree(index, (folder) => checkOwn(folder, images));
+      }
+      const input = { index, weights: { given, images } };
       return tasks.start('index-images', `Indexing ${path.basename(images)}`, input, (output) => output);
     },
   );
@@ -116,12 +141,7 @@ export const find: Routes = (app, studio) => {
   route(app, 'POST /api/find/map', { body: z.object({ index: name }) }, async ({ body }) => {
     const index = await indexFolder(studio, body.index);
     const title = `Laying out the map of ${path.basename(index)}`;
-    return tasks.start(
-      'index-images',
-      title,
-      { index, weights: null, roots: folders.roots },
-      (output) => output,
-    );
+    return tasks.start('index-images', title, { index, weights: null }, (output) => output);
   });
 
   route(app, 'GET /api/find/map', { query: z.object({ index: name }) }, async ({ query, signal }) => {
@@ -156,11 +176,7 @@ export const find: Routes = (app, studio) => {
     if (!query.success) throw new StudioError(400, z.prettifyError(query.error));
     const index = await indexFolder(studio, query.data.index);
     const upload = new Uint8Array(await context.req.arrayBuffer());
-    const size = await sharp(upload, { limitInputPixels: PIXEL_LIMIT })
-      .metadata()
-      .catch(() => null);
-    if (size === null) throw new StudioError(422, 'That is no image that can be read.');
-    if (size.width * size.height > PIXEL_LIMIT) throw new StudioError(413, 'That image has too many pixels.');
+    await pictures.size(upload, context.req.raw.signal); // before it is handed on
     const parsed = region.safeParse(query.data.region?.split(',').map(Number));
     const answer = await jobs.run(
       'find',

@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { listCheckpoints } from '../../train/checkpoint-files.js';
+import { checkpointsPath, listCheckpoints } from '../../train/checkpoint-files.js';
 import { locateWeights } from '../../weights/locate.js';
 import type { LookFacts, LookModel } from '../api.js';
 import { packArrays } from '../packed.js';
@@ -42,6 +42,7 @@ async function weightFiles(roots: readonly string[]): Promise<string[]> {
 async function modelsOf({ folders, runs }: Studio): Promise<LookModel[]> {
   const found: LookModel[] = [];
   for (const { path: run, name } of await runs.refresh()) {
+    if (!(await folders.reaches(checkpointsPath(run)))) continue;
     const checkpoints = listCheckpoints(run).map(({ step, folder }) => ({ step, path: folder }));
     if (checkpoints.length > 0) found.push({ path: run, name, kind: 'run', checkpoints });
   }
@@ -66,18 +67,19 @@ const lookSchema = z.object({
 });
 
 export const look: Routes = (app, studio) => {
-  const { folders, jobs } = studio;
+  const { folders, jobs, pictures } = studio;
 
   route(app, 'GET /api/look/models', {}, () => modelsOf(studio));
 
-  app.post('/api/upload/look', async (context) =>
-    context.json(await keepUpload(new Uint8Array(await context.req.arrayBuffer()))),
-  );
+  app.post('/api/upload/look', async (context) => {
+    const bytes = new Uint8Array(await context.req.arrayBuffer());
+    return context.json(await keepUpload(pictures, bytes, context.req.raw.signal));
+  });
 
   route(app, 'POST /api/look', { body: lookSchema }, async ({ body, signal }) => {
     const { weights: wanted, checkpointKey, side } = body;
     // a run or a checkpoint is a folder, in which a link could lead out
-    const { file } = locateWeights(await folders.resolve(wanted), checkpointKey);
+    const { file } = locateWeights(await folders.resolve(wanted), checkpointKey, folders.mayRead);
     const weights = await folders.file(file);
     const images: (string | Uint8Array)[] = [];
     for (const image of body.images)

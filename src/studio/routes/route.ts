@@ -3,12 +3,14 @@ import type { Context, Hono } from 'hono';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { z } from 'zod';
 import { ConfigError, DinoError } from '../../errors.js';
+import { stackText } from '../../printable.js';
 import type { ApiError, BodyOf, ParamsOf, QueryOf, ReplyOf, RouteName } from '../api.js';
 import type { EventHub } from '../event-hub.js';
 import { type GivenFolders, StudioError } from '../files.js';
 import type { JobRunner } from '../job-runner.js';
 import type { RunWatcher } from '../run-watcher.js';
 import type { Tasks } from '../tasks.js';
+import type { Pictures } from '../thumbnails.js';
 
 /** What every route works with. */
 export interface Studio {
@@ -18,6 +20,7 @@ export interface Studio {
   jobs: JobRunner;
   tasks: Tasks;
   runs: RunWatcher;
+  pictures: Pictures;
 }
 
 /** A file of routes/ exports one of these. */
@@ -88,7 +91,7 @@ export function errorReply(error: Error, context: Context): Response {
   if (code === 'ENOENT') return reply(404, { code: 'GONE', message: 'The file is not there any more.' });
   if (syscall !== undefined) return reply(422, { code: code ?? 'SYSTEM', message: error.message });
   if (context.req.raw.signal.aborted) return reply(422, { code: 'ABORTED', message: 'the page went away' });
-  console.error(error);
+  console.error(stackText(error));
   return reply(500, {
     code: 'INTERNAL',
     message: 'internal: the terminal of the studio shows what went wrong',

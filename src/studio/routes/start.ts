@@ -1,23 +1,26 @@
 /** The section Start: looks at images, says what a training would be, tries it, begins it; and stops or resumes a run. */
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { closeSync, existsSync, readdirSync, readSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { DataError } from '../../errors.js';
+import { readLock, signalHolder } from '../../files/folder-lock.js';
+import { makeFolder, openToRead, openToWrite, removeWithin } from '../../files/guarded.js';
+import { readBelow } from '../../files/read-below.js';
 import { readOverrides } from '../../train/config.js';
 import { flagOf } from '../../train/settings.js';
 import { isRunFolder } from '../../train/run-folder.js';
 import type { StartRequest } from '../api.js';
 import { type GivenFolders, StudioError } from '../files.js';
-import { lockOf } from '../run-state.js';
-import type { Run } from '../run.js';
 import { type Routes, route } from './route.js';
 
 const bin = fileURLToPath(new URL('../../../bin/dino.js', import.meta.url));
 /** What a training that was begun here writes to its terminal. */
 const LOG = 'studio.log';
+/** Bytes of it that are looked at when the training didn't begin. */
+const LOG_END = 2 ** 16;
 /** A training that is refused ends within this; libtorch alone takes a second to load. */
 const BEGIN_MS = 20_000;
 
@@ -44,18 +47,35 @@ async function checked(
     for (const key of Object.keys(inside)) if (flagOf(key) === flagOf(setting)) delete inside[key];
     inside[setting] = await folders.resolve(given);
   }
-  for (const image of settings.watchImages ?? []) if (image !== 'none') await folders.resolve(image);
+  const watched = settings.watchImages;
+  if (watched !== undefined) {
+    for (const key of Object.keys(inside)) if (flagOf(key) === flagOf('watchImages')) delete inside[key];
+    const files = watched.map(async (name) => (['none', 'auto'].includes(name) ? name : folders.file(name)));
+    inside['watchImages'] = (await Promise.all(files)).join('\n');
+  }
   return { images: await folders.resolve(images), preset, overrides: inside };
 }
 
+/** The end of a log, as much as a page shows. */
+function endOf(log: string, run: string): string {
+  const { fd, size } = openToRead(log, { within: run, maxBytes: Infinity });
+  try {
+    const bytes = Buffer.alloc(Math.min(size, LOG_END));
+    const count = readSync(fd, bytes, 0, bytes.length, size - bytes.length);
+    return bytes.toString('utf8', 0, count).trim().split('\n').slice(-12).join('\n');
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** Starts `dino` beside this server: it goes on when the studio ends. Resolves when it holds the run, or rejects with its words. */
-async function startTraining(args: readonly string[], run: string): Promise<void> {
+async function startTraining(folders: GivenFolders, args: readonly string[], run: string): Promise<void> {
   const log = path.join(run, LOG);
-  const output = openSync(log, 'w');
+  const output = openToWrite(log, { within: run, start: 'empty' });
   const child = spawn(process.execPath, [bin, 'train', ...args], {
     detached: true,
     stdio: ['ignore', output, output],
-    env: { ...process.env, NODE_TEST_CONTEXT: undefined },
+    env: { ...process.env, ...readBelow(folders.real), NODE_TEST_CONTEXT: undefined },
   });
   closeSync(output);
   child.unref();
@@ -63,21 +83,20 @@ async function startTraining(args: readonly string[], run: string): Promise<void
   child.once('exit', (status) => (code = status));
   child.once('error', () => (code = -1));
   for (const limit = Date.now() + BEGIN_MS; Date.now() < limit && code === undefined; await sleep(50))
-    if (isRunFolder(run) && lockOf(run)?.isAlive === true) return;
+    if (isRunFolder(run) && readLock(run)?.isAlive === true) return;
   if (code === undefined || code === 0) return;
-  throw new StudioError(422, readFileSync(log, 'utf8').trim().split('\n').slice(-12).join('\n'), 'TRAIN');
+  throw new StudioError(422, endOf(log, run), 'TRAIN');
 }
 
-/** The process that trains a run. @throws StudioError 409 when there is none on this machine. */
-function trainerOf(run: Run): number {
-  const lock = lockOf(run.path);
-  if (lock === null || lock.isAlive === false) throw new StudioError(409, 'No process is training this run.');
-  if (lock.host !== hostname())
-    throw new StudioError(
-      409,
-      `It is trained on ${lock.host}: stop it there, with Ctrl-C or a signal to ${lock.pid}.`,
-    );
-  return lock.pid;
+/** Sends the process that trains a run Ctrl-C. @throws StudioError 409 that says why not: a lock can name anybody's process. */
+function interrupt(run: string): void {
+  try {
+    signalHolder(run, 'SIGINT'); // it finishes its step and writes a checkpoint
+  } catch (error) {
+    if (error instanceof DataError)
+      throw new StudioError(409, `It can't be stopped from here. ${error.message}`);
+    throw error;
+  }
 }
 
 export const start: Routes = (app, studio) => {
@@ -85,7 +104,7 @@ export const start: Routes = (app, studio) => {
 
   route(app, 'POST /api/start/inspect', { body: z.object({ images: name }) }, async ({ body }) => {
     const images = await folders.resolve(body.images);
-    return tasks.start('start-inspect', `Looking at ${body.images}`, { images, roots: folders.roots });
+    return tasks.start('start-inspect', `Looking at ${body.images}`, { images });
   });
 
   route(app, 'POST /api/start/plan', { body: startRequest }, async ({ body, signal }) =>
@@ -107,36 +126,46 @@ export const start: Routes = (app, studio) => {
     tasks.start('start-trial', 'Trial steps', await checked(folders, body)),
   );
 
-  route(app, 'POST /api/start/train', { body: startRequest.extend({ output: name }) }, async ({ body }) => {
-    const { images, preset, overrides } = await checked(folders, body);
-    const output = await folders.forWriting(body.output);
-    if (isRunFolder(output))
-      throw new StudioError(409, `${output} holds a run already: choose another name.`);
-    mkdirSync(output, { recursive: true });
-    const flags = Object.entries(overrides).map(([setting, value]) => `${flagOf(setting)}=${value}`);
-    try {
-      await startTraining([images, `--output=${output}`, `--preset=${preset}`, ...flags], output);
-    } catch (error) {
-      // what was refused leaves nothing behind
-      if (!isRunFolder(output)) rmSync(path.join(output, LOG), { force: true });
-      throw error;
-    }
-    await runs.refresh();
-    return { run: runs.all().find((run) => run.path === output)?.id ?? '' };
-  });
+  route(
+    app,
+    'POST /api/start/train',
+    { body: startRequest.extend({ output: name }) },
+    async ({ body, signal }) => {
+      const request = await checked(folders, body);
+      // also refuses images that links or a list lead to outside
+      await jobs.run('start-plan', request, { signal });
+      const { images, preset, overrides } = request;
+      const output = await folders.forWriting(body.output);
+      if (isRunFolder(output))
+        throw new StudioError(409, `${output} holds a run already: choose another name.`);
+      if (existsSync(output) && readdirSync(await folders.folder(output)).length > 0)
+        throw new StudioError(409, `${output} is not empty: choose another name.`, 'TAKEN');
+      makeFolder(output, { within: output });
+      const flags = Object.entries(overrides).map(([setting, value]) => `${flagOf(setting)}=${value}`);
+      try {
+        await startTraining(folders, [images, `--output=${output}`, `--preset=${preset}`, ...flags], output);
+      } catch (error) {
+        // what was refused leaves nothing behind
+        if (!isRunFolder(output)) removeWithin(path.join(output, LOG), { within: output });
+        throw error;
+      }
+      await runs.refresh();
+      return { run: runs.all().find((run) => run.path === output)?.id ?? '' };
+    },
+  );
 
   route(app, 'POST /api/runs/:run/stop', {}, async ({ params }) => {
     const run = runs.get(params.run);
-    process.kill(trainerOf(run), 'SIGINT'); // it finishes its step and writes a checkpoint
+    interrupt(run.path);
     await run.look();
     return run.summary;
   });
 
   route(app, 'POST /api/runs/:run/resume', {}, async ({ params }) => {
     const run = runs.get(params.run);
-    if (lockOf(run.path)?.isAlive === true)
+    if (readLock(run.path)?.isAlive === true)
       throw new StudioError(409, 'A process is training this run already.');
-    await startTraining([`--resume=${run.path}`], run.path);
+    await startTraining(folders, [`--resume=${run.path}`], run.path);
     await run.look();
     return run.summary;
   });

@@ -3,13 +3,13 @@
  * browser: the model as ONNX, the page and onnxruntime's own files (built from web/share/), and, when images are given,
  * small pictures of them and their features. Nothing in it names a path of this machine or an address elsewhere.
  */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import sharp from 'sharp';
 import { z } from 'zod';
-import { listImages, MAX_PIXELS, readImageFile } from '../../data/index.js';
+import { imageThumbnail, listImages, readImageFile } from '../../data/index.js';
 import { CheckpointError, ConfigError, DataError, EngineError } from '../../errors.js';
+import { readGuarded, SMALL_FILE_BYTES } from '../../files/guarded.js';
 import { defaultEvalSizes } from '../../eval/features.js';
 import { unitRows } from '../../explain/maps.js';
 import { IMAGENET_MEAN, IMAGENET_STD, isAttentive, VisionTransformer } from '../../models/index.js';
@@ -92,7 +92,9 @@ function clearEarlier(folder: string): void {
   const manifest = path.join(folder, MANIFEST);
   let files: string[];
   try {
-    ({ files } = earlierSchema.parse(JSON.parse(readFileSync(manifest, 'utf8'))));
+    ({ files } = earlierSchema.parse(
+      JSON.parse(readGuarded(manifest, { maxBytes: SMALL_FILE_BYTES }).toString('utf8')),
+    ));
   } catch (error) {
     throw new DataError(
       `${folder} is not empty and holds no earlier export (no ${MANIFEST} of ours): give a new --output`,
@@ -245,14 +247,9 @@ async function addGallery(
   for (const [i, file] of found.paths.entries()) {
     signal?.throwIfAborted();
     const thumbnail = `gallery/${Math.floor(i / PER_FOLDER)}/${String(i % PER_FOLDER).padStart(3, '0')}.webp`;
-    const { data, info } = await sharp(await readImageFile(file), { limitInputPixels: MAX_PIXELS })
-      .rotate()
-      .resize(THUMBNAIL_SIDE, THUMBNAIL_SIDE, { fit: 'inside', withoutEnlargement: true })
-      .webp({ quality: 80 })
-      .toBuffer({ resolveWithObject: true });
+    const { data, width, height } = await imageThumbnail(await readImageFile(file), THUMBNAIL_SIDE, 80);
     write(thumbnail, data);
     const name = path.relative(found.root, file).split(path.sep).join('/');
-    const { width, height } = info;
     // a list of paths may reach outside its folder: the name alone then, the machine's folders are nobody's business
     entries.push({
       name: name.startsWith('..') ? path.basename(file) : name,

@@ -35,7 +35,7 @@ export interface Drawing {
 }
 
 const HEIGHT = 230;
-export const COLORS = 6;
+const COLORS = 6;
 const SYNC = 'runs';
 
 export const traceColor = (index: number): string => `series-${index % COLORS}`;

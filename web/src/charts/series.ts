@@ -1,5 +1,12 @@
 /** A part of one run's curves as it came from the server: see src/studio/series.ts for the bytes. */
-import { request, type RunSummary, type SeriesHeader, type SeriesQuery, type SeriesTail } from '../api.ts';
+import {
+  request,
+  type RunSummary,
+  type SeriesHeader,
+  type SeriesQuery,
+  type SeriesTail,
+  valueOf,
+} from '../api.ts';
 
 export interface ColumnSeries {
   /** The value of each line, or the mean of each bucket; NaN where there is none. */
@@ -17,7 +24,7 @@ export interface RunSeries {
   columns: ReadonlyMap<string, ColumnSeries>;
 }
 
-export function decodeSeries(bytes: Uint8Array<ArrayBuffer>): RunSeries {
+function decodeSeries(bytes: Uint8Array<ArrayBuffer>): RunSeries {
   const { buffer } = bytes;
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length))) as SeriesHeader;
@@ -62,7 +69,7 @@ export function appended(series: RunSeries, { now, points }: SeriesTail): RunSer
     seconds: grow(new Float64Array(count), series.seconds, ({ seconds }) => seconds),
     columns: new Map(
       [...series.columns].map(([name, { mean }]) => {
-        const longer = grow(new Float32Array(count), mean, ({ values }) => values[name] ?? NaN);
+        const longer = grow(new Float32Array(count), mean, ({ values }) => valueOf(values, name) ?? NaN);
         return [name, { mean: longer, min: null, max: null }];
       }),
     ),

@@ -1,4 +1,4 @@
-/** What the parts of Find share: asking an index, what is chosen of it, and fields of forms. */
+/** What the parts of Find share: asking an index, and what is chosen of it. */
 import { type FindAnswer, type FindAsk, request } from '../api.ts';
 
 /** x, y, width, height as shares of the image's sides. */
@@ -45,12 +45,3 @@ export interface Chosen {
   minus: ReadonlySet<number>;
   selected: ReadonlySet<number>;
 }
-
-/** A text field of a form. */
-export function textOf(form: HTMLFormElement, name: string): string {
-  const value = new FormData(form).get(name);
-  return typeof value === 'string' ? value : '';
-}
-
-/** A number field of a form. */
-export const numberOf = (form: HTMLFormElement, name: string): number => Number(textOf(form, name));

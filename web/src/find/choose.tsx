@@ -1,28 +1,28 @@
 /** Find, before an index is chosen: opens one, makes one, or brings one up to date. */
 import { useEffect } from 'preact/hooks';
+import { request } from '../api.ts';
 import { runs, useTask } from '../live.ts';
 import { setQuery } from '../router.ts';
 import { Form } from '../ui/form.tsx';
 import { Failure } from '../ui/parts.tsx';
 import { TaskProgress } from '../ui/task-progress.tsx';
-import { useRequest } from '../use-request.ts';
-import { textOf } from './ask.ts';
+import { useAnswer } from '../use-answer.ts';
+import { offeringAnother, textOf } from './fields.ts';
 
 export function Choose() {
-  const { answer: started, error, ask } = useRequest('POST /api/find/index');
-  const task = useTask(started);
+  const making = useAnswer(async (form: HTMLFormElement) => {
+    const body = {
+      weights: textOf(form, 'weights'),
+      images: textOf(form, 'images'),
+      output: textOf(form, 'output'),
+    };
+    return offeringAnother(form, 'output', request('POST /api/find/index', { body }));
+  });
+  const task = useTask(making.answer);
   const made = task?.state === 'done' ? (task.result as { index: string }).index : null;
   useEffect(() => {
     if (made !== null) setQuery('index', made);
   }, [made]);
-  const make = (form: HTMLFormElement): void => {
-    const [weights, images, output] = [
-      textOf(form, 'weights'),
-      textOf(form, 'images'),
-      textOf(form, 'output'),
-    ];
-    void ask({ body: { weights, images, output } });
-  };
   return (
     <>
       <Form onSubmit={(form) => setQuery('index', textOf(form, 'index'))}>
@@ -33,7 +33,7 @@ export function Choose() {
         </label>
         <button type="submit">Open</button>
       </Form>
-      <Form onSubmit={make}>
+      <Form onSubmit={(form) => void making.ask(form)}>
         <h2>Make an index, or bring one up to date</h2>
         <label>
           Model: a run, a checkpoint or a file of weights
@@ -54,7 +54,7 @@ export function Choose() {
         </label>
         <button type="submit">Make it</button>
         {task !== null && <TaskProgress task={task} />}
-        {error !== null && <Failure error={error} />}
+        {making.error !== null && <Failure error={making.error} />}
       </Form>
     </>
   );

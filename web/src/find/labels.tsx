@@ -6,7 +6,8 @@ import { counted } from '../ui/format.ts';
 import { Failure } from '../ui/parts.tsx';
 import { useAnswer } from '../use-answer.ts';
 import { useRequest } from '../use-request.ts';
-import { askIndex, ofKind, type Show, textOf } from './ask.ts';
+import { askIndex, ofKind, type Show } from './ask.ts';
+import { offeringAnother, textOf } from './fields.ts';
 import type { IndexLabels } from './use-labels.ts';
 
 type ExportKind = Extract<FindAsk, { kind: 'export' }>['how'];
@@ -23,10 +24,12 @@ interface LabelsProps {
 export function Labels({ index, selected, labels, clear, show }: LabelsProps) {
   const [proposals, setProposals] = useState<(FoundImage & { proposed: string })[]>([]);
   const proposing = useRequest('POST /api/find/ask', null, { read: ofKind('proposals') });
-  const exporting = useAnswer(async ({ how, target }: { how: ExportKind; target: string }) => {
+  const exporting = useAnswer(async (form: HTMLFormElement) => {
+    const [how, target] = [textOf(form, 'how') as ExportKind, textOf(form, 'target')];
     const given = labels.groups.length > 0 ? {} : { groups: [{ label: '', rows: selected }] };
-    const done = ofKind('exported')(await askIndex(index, { kind: 'export', how, target, ...given }));
-    return `${counted(done.count, 'image')} in ${target}`;
+    const asked = askIndex(index, { kind: 'export', how, target, ...given });
+    const { count } = ofKind('exported')(await offeringAnother(form, 'target', asked));
+    return `${counted(count, 'image')} in ${target}`;
   });
   const label = (name: string | null): void => void labels.change([{ rows: selected, label: name }]);
   const propose = async (): Promise<void> => {
@@ -111,12 +114,7 @@ export function Labels({ index, selected, labels, clear, show }: LabelsProps) {
           ))}
         </ul>
       )}
-      <Form
-        onSubmit={(form) => {
-          const how = textOf(form, 'how') as ExportKind;
-          void exporting.ask({ how, target: textOf(form, 'target') });
-        }}
-      >
+      <Form onSubmit={(form) => void exporting.ask(form)}>
         <h2>Export {labels.groups.length > 0 ? 'the labelled images' : 'the selection'}</h2>
         <label>
           As

@@ -2,7 +2,8 @@
 import type { ComponentChildren } from 'preact';
 import type { FindAsk } from '../api.ts';
 import { Form } from '../ui/form.tsx';
-import { numberOf, type Show, textOf } from './ask.ts';
+import type { Show } from './ask.ts';
+import { numberOf, textOf } from './fields.ts';
 
 interface Question {
   /** Title of the answer. */

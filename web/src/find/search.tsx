@@ -2,7 +2,8 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Form } from '../ui/form.tsx';
 import { counted } from '../ui/format.ts';
-import { type Chosen, numberOf, type Region, type Show, TOP } from './ask.ts';
+import { type Chosen, type Region, type Show, TOP } from './ask.ts';
+import { numberOf } from './fields.ts';
 
 /** Share of the image's side; a smaller part is taken for a slip of the mouse. */
 const SMALLEST_PART = 0.02;

@@ -1,6 +1,7 @@
 /** The charts of one or more runs, and what all of them share: axis, smoothing, scale, view. */
 import { type Signal, useComputed, useSignal } from '@preact/signals';
 import { useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
+import { valueOf } from '../api.ts';
 import type { Curves } from '../charts/curves.ts';
 import { type Drawing, Plot, traceColor, xLabel } from '../charts/plot.ts';
 import type { Axis } from '../charts/series.ts';
@@ -189,7 +190,7 @@ export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curve
   const scores = useMemo(() => scoreChart(shown, loaded, axis), [shown, loaded, axis]);
   const newestOf = (column: string): Newest[] =>
     shown.flatMap(({ run }, color) => {
-      const value = curves.now(run.id)?.last?.values[column];
+      const value = valueOf(curves.now(run.id)?.last?.values ?? {}, column);
       return value === undefined ? [] : [{ label: run.name, color, value }];
     });
   const newestScores = scores.drawing.traces.map(({ label, color, y }) => ({

@@ -1,4 +1,5 @@
 /** Several runs at once: where they differ, and which are chosen. */
+import { valueOf } from '../api.ts';
 import type { Curves } from '../charts/curves.ts';
 import { traceColor } from '../charts/plot.ts';
 import { runs } from '../live.ts';
@@ -11,7 +12,7 @@ import type { ShownRun } from './traces.ts';
 export function Comparison({ shown, curves }: { shown: readonly ShownRun[]; curves: Curves }) {
   const settings = shown.map(({ details }) => (details?.config?.settings ?? {}) as Record<string, unknown>);
   const names = [...new Set(settings.flatMap((one) => Object.keys(one)))].filter(
-    (name) => new Set(settings.map((one) => JSON.stringify(one[name]))).size > 1,
+    (name) => new Set(settings.map((one) => JSON.stringify(valueOf(one, name)))).size > 1,
   );
   const data = new Set(shown.map(({ details }) => details?.config?.fingerprint));
   const rows: [string, (one: ShownRun, index: number) => string][] = [
@@ -23,7 +24,7 @@ export function Comparison({ shown, curves }: { shown: readonly ShownRun[]; curv
     ],
     ...names.map((name): [string, (one: ShownRun, index: number) => string] => [
       name,
-      (_, index) => setting(settings[index]![name]),
+      (_, index) => setting(valueOf(settings[index]!, name)),
     ]),
   ];
   return (

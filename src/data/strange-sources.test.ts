@@ -1,0 +1,105 @@
+/** Files beside the images that something else stands in the place of, or that unpack to far more: none is waited for or swallowed. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { deflateSync } from 'node:zlib';
+import sharp from 'sharp';
+import { listDavis } from '../eval/davis-dataset.js';
+import { readRevisited } from '../eval/revisited.js';
+import { writeTinyRun } from '../testing/saved-run.js';
+import { putStrange } from '../testing/strange-files.js';
+import { listWatched } from '../train/film-folder.js';
+import { describeWeights } from '../weights/describe.js';
+import { labelImageSize, readLabelImage } from './indexed-png.js';
+
+const bin = fileURLToPath(new URL('../../bin/dino.js', import.meta.url));
+const top = mkdtempSync(path.join(os.tmpdir(), 'dino-sources-'));
+const run = path.join(top, 'run');
+/** What would hold up or fill whoever reads it. */
+const KINDS: Record<string, RegExp> = {
+  'a FIFO': /expected a regular file, it is a FIFO/,
+  'a link to a device': /expected a regular file, it is a device|is a symbolic link/,
+};
+const inTop = (...parts: string[]): string => {
+  mkdirSync(path.dirname(path.join(top, ...parts)), { recursive: true });
+  return path.join(top, ...parts);
+};
+
+before(() => void writeTinyRun(run));
+after(() => rmSync(top, { recursive: true }));
+
+describe('what is no file', { timeout: 120_000 }, () => {
+  it('is not taken for weights, nor for what tells of weights', async () => {
+    const file = path.join(run, 'checkpoints', 'step-00000012', 'teacher.safetensors');
+    for (const [kind, reason] of Object.entries(KINDS)) {
+      await putStrange(kind, inTop('weights.pth'));
+      assert.throws(() => describeWeights(inTop('weights.pth')), reason);
+      const folder = inTop('hugging');
+      cpSync(file, inTop('hugging', 'model.safetensors'));
+      await putStrange(kind, inTop('hugging', 'config.json'));
+      // without its config.json a folder is none of Hugging Face's
+      assert.throws(() => describeWeights(folder));
+      assert.equal(describeWeights(path.join(folder, 'model.safetensors')).run, null);
+      const copy = inTop('copy');
+      cpSync(run, copy, { recursive: true });
+      await putStrange(kind, inTop('copy', 'metrics.jsonl'));
+      assert.equal(describeWeights(copy).run!.lastMetrics, null);
+      mkdirSync(inTop('copy', 'watch', 'one'), { recursive: true });
+      await putStrange(kind, inTop('copy', 'watch', 'one', 'image.json'));
+      assert.deepEqual(listWatched(copy), []);
+    }
+    assert.equal(describeWeights(run).run!.lastMetrics!['step'], 10);
+  });
+
+  it('is not taken for settings, ground truth or masks', async () => {
+    for (const [kind, reason] of Object.entries(KINDS)) {
+      await putStrange(kind, inTop('settings.json'));
+      const args = ['train', top, '--output', inTop('out'), '--config', inTop('settings.json')];
+      const { stderr, status } = spawnSync(process.execPath, [bin, ...args], {
+        encoding: 'utf8',
+        timeout: 60_000,
+      });
+      assert.notEqual(status, 0);
+      assert.match(stderr, reason);
+      await putStrange(kind, inTop('roxford5k', 'gnd_roxford5k.pkl'));
+      assert.throws(() => readRevisited(top, 'roxford5k'), reason);
+      mkdirSync(inTop('JPEGImages', '480p'), { recursive: true });
+      await putStrange(kind, inTop('ImageSets', '2017', 'val.txt'));
+      await assert.rejects(listDavis(top), reason);
+      await putStrange(kind, inTop('mask.png'));
+      await assert.rejects(readLabelImage(inTop('mask.png')), reason);
+      await assert.rejects(labelImageSize(inTop('mask.png')), reason);
+    }
+  });
+});
+
+describe('a mask', () => {
+  const chunk = (name: string, data: Buffer): Buffer => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(data.length);
+    return Buffer.concat([length, Buffer.from(name, 'latin1'), data, Buffer.alloc(4)]);
+  };
+
+  it('that unpacks to far more than its pixels is refused, within little memory', async () => {
+    const png = await sharp({ create: { width: 16, height: 16, channels: 3, background: 'black' } })
+      .png({ palette: true })
+      .toBuffer();
+    writeFileSync(inTop('good.png'), png);
+    assert.equal((await readLabelImage(inTop('good.png'))).labels.length, 256);
+    const bomb = deflateSync(Buffer.alloc(2 ** 28));
+    const idat = png.indexOf('IDAT') - 4;
+    const parts = [png.subarray(0, idat), chunk('IDAT', bomb), chunk('IEND', Buffer.alloc(0))];
+    writeFileSync(inTop('bomb.png'), Buffer.concat(parts));
+    const before = process.resourceUsage().maxRSS;
+    await assert.rejects(readLabelImage(inTop('bomb.png')), /damaged PNG/);
+    // as a profile, which nobody asked for, it is passed over
+    const profile = chunk('iCCP', Buffer.concat([Buffer.from('x\0\0', 'latin1'), bomb]));
+    writeFileSync(inTop('profile.png'), Buffer.concat([png.subarray(0, 33), profile, png.subarray(33)]));
+    assert.equal((await readLabelImage(inTop('profile.png'))).labels.length, 256);
+    assert.ok(process.resourceUsage().maxRSS - before < 100 * 1024);
+  });
+});

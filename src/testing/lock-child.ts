@@ -1,0 +1,29 @@
+/**
+ * Wants a folder's lock in a process of its own: `node lock-child.js <folder> <options as JSON>`. For each line on stdin, a
+ * time in milliseconds since 1970, it tries at that moment and says `held`, or why not; `release` gives it back, `block`
+ * keeps its main thread busy for a second.
+ */
+import { createInterface } from 'node:readline';
+import { type FolderLock, lockFolder, type LockOptions } from '../files/folder-lock.js';
+
+const [folder = '', options = '{}'] = process.argv.slice(2);
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+let lock: FolderLock | null = null;
+say('ready');
+for await (const line of createInterface({ input: process.stdin })) {
+  if (line === 'release') {
+    lock?.release();
+    say('released');
+  } else if (line === 'block') {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000);
+    say('blocked');
+  } else {
+    while (Date.now() < Number(line)); // all of them at once
+    try {
+      lock = await lockFolder(folder, { ...(JSON.parse(options) as LockOptions), onWait: say });
+      say('held');
+    } catch (error) {
+      say((error as Error).message);
+    }
+  }
+}

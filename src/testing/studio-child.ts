@@ -1,0 +1,6 @@
+/** A studio in a process of its own, so that a test can see what it opens: `node studio-child.js FOLDER...`; ends with its input. */
+import { startStudio } from '../studio/index.js';
+
+const studio = await startStudio({ folders: process.argv.slice(2), port: 0 });
+console.log(JSON.stringify({ origin: studio.origin, token: studio.token }));
+process.stdin.resume().on('end', () => void studio.close().then(() => process.exit(0)));

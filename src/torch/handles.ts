@@ -1,0 +1,10 @@
+/** References to C++ objects, as native/torch hands them out. */
+
+declare const handleBrand: unique symbol;
+/** An opaque reference to a C++ object of kind K. */
+export interface NativeHandle<K extends string> {
+  readonly [handleBrand]: K;
+}
+export type TensorHandle = NativeHandle<'tensor'>;
+export type OperatorHandle = NativeHandle<'operator'>;
+export type GeneratorHandle = NativeHandle<'generator'>;

@@ -1,0 +1,214 @@
+/** What a training does when its folder is moved away, its disk is full or read-only, or it may open few files. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, test, type TestContext } from 'node:test';
+import { makeImageFolder } from '../testing/image-folder.js';
+import { dino, dinoBin, start } from '../testing/ranks.js';
+import { fingerprint } from '../testing/run-fingerprint.js';
+import { TINY_SETTINGS } from '../testing/tiny-run.js';
+import type { TrainEvent } from './events.js';
+import { metricsPath, readLines } from './run-folder.js';
+import { RunLog } from './run-log.js';
+import { train } from './train.js';
+
+let top = '';
+let images = '';
+let count = 0;
+const newRun = (): string => path.join(top, `run-${count++}`);
+before(async () => {
+  top = mkdtempSync(path.join(tmpdir(), 'dino-lost-'));
+  images = path.join(top, 'images');
+  await makeImageFolder(images, { classes: 2, perClass: 9 });
+});
+after(() => rmSync(top, { recursive: true }));
+
+/** Trains nine steps; `strike` comes after step 4. */
+async function struck(
+  run: string,
+  strike: () => void,
+  later: () => void = () => undefined,
+): Promise<string[]> {
+  const warnings: string[] = [];
+  const onEvent = (event: TrainEvent): void => {
+    if (event.type === 'warning') warnings.push(event.message);
+    if (event.type === 'step' && event.step === 4) strike();
+    if (event.type === 'step' && event.step === 7) later();
+  };
+  await train({ images, output: run, settings: TINY_SETTINGS, onEvent });
+  return warnings;
+}
+const stepsOf = (run: string): unknown[] => readLines(metricsPath(run)).map(({ step }) => step);
+
+test('a run folder that is renamed while it is trained: what was done is kept there, and the command fails', async (t) => {
+  if (process.platform !== 'linux') return t.skip('where a folder went only Linux tells');
+  const whole = newRun();
+  await struck(whole, () => undefined);
+  const run = newRun();
+  const moved = `${run}-moved`;
+  await assert.rejects(
+    struck(run, () => renameSync(run, moved)),
+    (error: Error) => {
+      assert.match(
+        error.message,
+        /run-\d was moved to .*-moved .*state after step 5 is kept in .*step-00000005\. Go on/,
+      );
+      return /dino train --resume .*-moved$/.test(error.message);
+    },
+  );
+  assert.ok(!existsSync(run), 'it is not made again');
+  assert.ok(!existsSync(path.join(moved, 'lock')));
+  assert.deepEqual(stepsOf(moved), [1, 2, 3, 4, 5]);
+  await train({ output: moved, resume: true });
+  assert.deepEqual(fingerprint(moved), fingerprint(whole));
+});
+
+test('a run folder that is deleted, or that another process took over, ends the training', async () => {
+  const run = newRun();
+  await assert.rejects(
+    struck(run, () => rmSync(run, { recursive: true })),
+    /run-\d is not there any more: it was moved or deleted/,
+  );
+  assert.ok(!existsSync(run));
+  const other = newRun();
+  const lock = JSON.stringify({ pid: 7, host: 'host-b', started: '1', space: 'another machine', id: 'aa' });
+  await assert.rejects(
+    struck(other, () => writeFileSync(path.join(other, 'lock'), lock)),
+    /was taken over by process 7 on host-b/,
+  );
+  assert.ok(existsSync(path.join(other, 'lock')));
+});
+
+test('lines that can not be written wait for space, and the training goes on', async () => {
+  const run = newRun();
+  const file = metricsPath(run);
+  const warnings = await struck(
+    run,
+    () => {
+      renameSync(file, `${file}.kept`);
+      mkdirSync(file); // in the file's way, for whoever runs this: root may write anywhere
+    },
+    () => {
+      rmSync(file, { recursive: true });
+      renameSync(`${file}.kept`, file);
+    },
+  );
+  assert.deepEqual(stepsOf(run), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  assert.equal(warnings.length, 2, warnings.join('\n'));
+  assert.match(warnings[0]!, /metrics\.jsonl can't be opened: .*wait in memory until there is space/);
+  assert.match(warnings[1]!, /can be written again: [34] lines are late\./);
+});
+
+test('what waits is bounded, and what is lost is counted', () => {
+  const file = path.join(top, 'log.jsonl');
+  const warnings: string[] = [];
+  const log = new RunLog(file, (message) => warnings.push(message), 30);
+  log.add({ step: 1 });
+  renameSync(file, `${file}.kept`);
+  mkdirSync(file);
+  for (let step = 2; step <= 9; step++) log.add({ step });
+  rmSync(file, { recursive: true });
+  renameSync(`${file}.kept`, file);
+  log.add({ step: 10 });
+  assert.deepEqual(
+    readLines(file).map(({ step }) => step),
+    [1, 2, 3, 10],
+  );
+  assert.match(warnings.join('|'), /wait in memory.*\|.*2 lines are late, 6 lines are lost/);
+  rmSync(file);
+  mkdirSync(file);
+  log.add({ step: 11 });
+  log.close();
+  assert.match(warnings.at(-1)!, /1 line is lost/);
+});
+
+/** A small disk of its own, filled to its last byte by `fill()`; none without root. */
+async function onDisk(
+  t: TestContext,
+  kilobytes: number,
+  work: (disk: string, fill: () => void) => Promise<void>,
+): Promise<void> {
+  const disk = path.join(top, `disk-${count++}`);
+  mkdirSync(disk);
+  if (spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${kilobytes}k`, 'tmpfs', disk]).status !== 0)
+    return t.skip('a small disk takes root');
+  try {
+    await work(
+      disk,
+      () => void spawnSync('dd', ['if=/dev/zero', `of=${path.join(disk, 'ballast')}`, 'bs=1k']),
+    );
+  } finally {
+    spawnSync('umount', [disk]);
+  }
+}
+
+test('on a full disk: no half line, and no half picture', async (t) => {
+  const run = newRun();
+  await struck(run, () => undefined);
+  await onDisk(t, 256, async (disk, fill) => {
+    const file = path.join(disk, 'metrics.jsonl');
+    const warnings: string[] = [];
+    const log = new RunLog(file, (message) => warnings.push(message));
+    log.add({ text: 'x'.repeat(4000) });
+    fill();
+    for (let i = 0; i < 4; i++) log.add({ text: 'y'.repeat(1000) });
+    assert.ok(warnings.length === 1 && /the disk is full/.test(warnings[0]!), warnings.join('\n'));
+    assert.ok(readLines(file).length < 5);
+    rmSync(path.join(disk, 'ballast'));
+    log.add({ text: 'z' });
+    assert.deepEqual(
+      readLines(file).map(({ text }) => String(text).slice(0, 1)),
+      ['x', 'y', 'y', 'y', 'y', 'z'],
+    );
+    mkdirSync(path.join(disk, 'maps'));
+    fill();
+    const image = path.join(images, 'class-0', 'image-0.png');
+    const { code, stderr } = await dino(['attention', run, image, '--output', path.join(disk, 'maps')]);
+    assert.equal(code, 1);
+    assert.match(stderr, /maps.*img\.png can't be written: ENOSPC.*: the disk is full; free some space/);
+    assert.deepEqual(readdirSync(path.join(disk, 'maps')), []);
+  });
+});
+
+test('a read-only output is told as one', async (t) => {
+  await onDisk(t, 64, async (disk) => {
+    spawnSync('mount', ['-o', 'remount,ro', disk]);
+    const { code, stderr } = await dino([
+      'train',
+      images,
+      '--output',
+      path.join(disk, 'run'),
+      '--epochs',
+      '1',
+    ]);
+    assert.equal(code, 1);
+    assert.match(stderr, /run can't be made: EROFS.*: the disk is read-only/);
+  });
+});
+
+test('a training with its checkpoints takes less than a hundred open files, and says what it lacks', async () => {
+  const limited = async (limit: number, run: string) => {
+    const settings = ['--epochs', '1', '--batch-size', '4', '--save-every-steps', '1', '--num-workers', '1'];
+    const line = ['sh', '-c', `ulimit -n ${limit}; exec "$@"`, 'sh', process.execPath, dinoBin];
+    return start([...line, 'train', images, '--output', run, ...settings]).ended;
+  };
+  const run = newRun();
+  const { code, stderr } = await limited(100, run);
+  assert.equal(code, 0, stderr);
+  assert.doesNotMatch(stderr, /warning/);
+  assert.ok(statSync(path.join(run, 'checkpoints', 'latest')).isFile());
+  const short = await limited(40, newRun());
+  assert.notEqual(short.code, 0);
+  assert.match(short.stderr, /too many open files \(limit 40\): raise it with ulimit -n/);
+});

@@ -1,0 +1,45 @@
+/** What is saved when a process is lost: by rank 0, or by the next one when it is rank 0 that was lost. */
+import type { TrainingState } from '../dino/index.js';
+import type { World } from '../processes/world.js';
+import { readLock } from '../files/folder-lock.js';
+import { CheckpointWriter } from './checkpoint-writer.js';
+import type { StepMetrics, TrainEvent } from './events.js';
+import { appendLine, metricsPath, readLines, truncateLog } from './run-folder.js';
+import type { KeepRule } from './write-checkpoint.js';
+
+export interface Inheritance {
+  run: string;
+  state: TrainingState;
+  /** Steps that the state has behind it. */
+  step: number;
+  keep: KeepRule;
+  /** The last line of metrics: rank 0 may not have come to write it. */
+  metrics: StepMetrics | null;
+  emit: (event: TrainEvent) => void;
+}
+
+/**
+ * Writes the state in place of rank 0, when that is lost, this is rank 1 and sees the run's folder as rank 0 left it.
+ * @returns Whether it is saved.
+ */
+export async function saveAsHeir(
+  world: World,
+  { run, state, step, keep, metrics, emit }: Inheritance,
+): Promise<boolean> {
+  const first = await world.predecessor();
+  if (first === null) return false;
+  const lock = readLock(run); // given back, or taken by a later life: not ours to write in
+  if (lock?.pid !== first.pid || lock.host !== first.host) return false;
+  await using writer = new CheckpointWriter({ run, state, keep, emit });
+  await writer.save(step);
+  try {
+    await writer.settle();
+  } catch {
+    return false; // a warning has said why
+  }
+  const log = metricsPath(run);
+  truncateLog(log, step); // a killed process may leave half a line
+  if (metrics !== null && !readLines(log).some((line) => line['step'] === metrics.step))
+    appendLine(log, metrics);
+  return true;
+}

@@ -1,0 +1,131 @@
+/**
+ * Writing a checkpoint, as checkpoint-files.ts describes it, and removing those that are no longer kept. For the writer's
+ * thread: nothing here may import libtorch, nor much else, since loading opens a file for each module.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, renameSync } from 'node:fs';
+import path from 'node:path';
+import { CheckpointError } from '../errors.js';
+import { syncFolder, writeFileWhole, writeWhole } from '../files/atomic-file.js';
+import { makeFolder, refuseLinks, removeWithin } from '../files/guarded.js';
+import { systemReason } from '../files/system-reason.js';
+import { printable } from '../printable.js';
+import {
+  checkpointFolder,
+  checkpointsPath,
+  folderName,
+  latestPath,
+  listCheckpoints,
+} from './checkpoint-places.js';
+
+/** Bytes that are hashed and written at a time. */
+const PART_BYTES = 16 * 2 ** 20;
+
+/** Which checkpoints stay. */
+export interface KeepRule {
+  /** The newest ones, at least 1. */
+  last: number;
+  /** Besides them, those of epochs 1, 1 + every, 1 + 2 * every, ... (as the reference's saveckp_freq); 0 for none. */
+  everyEpochs: number;
+  stepsPerEpoch: number;
+}
+
+function staysForGood(step: number, { everyEpochs, stepsPerEpoch }: KeepRule): boolean {
+  const epochs = step / stepsPerEpoch;
+  return everyEpochs > 0 && Number.isInteger(epochs) && (epochs - 1) % everyEpochs === 0;
+}
+
+/**
+ * Removes what killed processes left half written, and the checkpoints up to `step` that the rule doesn't keep. Only for
+ * who holds the run folder's lock.
+ */
+function prune(run: string, step: number, rule: KeepRule): void {
+  const folder = checkpointsPath(run);
+  const remove = (place: string): void => removeWithin(place, { within: run, failure: CheckpointError });
+  refuseLinks(run, folder, CheckpointError);
+  for (const name of readdirSync(folder))
+    if (name.startsWith('.') && name.endsWith('.tmp')) remove(path.join(folder, name));
+  const done = listCheckpoints(run).filter((checkpoint) => checkpoint.step <= step);
+  for (const checkpoint of done.slice(0, -rule.last)) {
+    if (!staysForGood(checkpoint.step, rule)) remove(checkpoint.folder);
+  }
+}
+
+/** A checkpoint that lies in memory, ready to be written. */
+export interface CheckpointImage {
+  run: string;
+  step: number;
+  files: { name: string; bytes: Uint8Array }[];
+  keep: KeepRule;
+}
+
+/** What to do about a disk without space. */
+function adviceOn(error: unknown, files: CheckpointImage['files']): string {
+  const causes = [error, (error as Error).cause].map(
+    (each) => (each as NodeJS.ErrnoException | undefined)?.code,
+  );
+  if (!causes.some((code) => code === 'ENOSPC' || code === 'EDQUOT')) return '';
+  const needed = files.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  return (
+    ` A checkpoint takes ${Math.ceil(needed / 2 ** 20)} MiB: free some space there, ` +
+    'or keep fewer (--keep-checkpoints, --saveckp-freq).'
+  );
+}
+
+/**
+ * Writes a checkpoint, names it the newest, and removes those that are no longer kept.
+ * @throws CheckpointError when the disk is full or not writable; what was there before stays whole.
+ */
+export function writeCheckpoint({ run, step, files, keep }: CheckpointImage): void {
+  const folder = checkpointFolder(run, step);
+  const beside = path.join(checkpointsPath(run), `.${folderName(step)}.${process.pid}.tmp`);
+  const guard = { within: run, failure: CheckpointError };
+  try {
+    // only who takes a run makes its folder: one that is gone was moved or deleted
+    if (!existsSync(run)) throw new CheckpointError(`${printable(run)} is not there any more`);
+    removeWithin(beside, guard);
+    makeFolder(beside, guard);
+    const state: Record<string, { bytes: number; sha256: string }> = {};
+    for (const { name, bytes } of files) {
+      const hash = createHash('sha256');
+      writeWhole(
+        path.join(beside, name),
+        (write) => {
+          for (let done = 0; done < bytes.length; done += PART_BYTES) {
+            const part = bytes.subarray(done, done + PART_BYTES);
+            hash.update(part);
+            write(part);
+          }
+        },
+        guard,
+      );
+      state[name] = { bytes: bytes.length, sha256: hash.digest('hex') };
+    }
+    const about = `${JSON.stringify({ step, files: state }, null, 2)}\n`;
+    writeFileWhole(path.join(beside, 'state.json'), about, guard);
+    syncFolder(beside);
+    removeWithin(folder, guard); // only ever the same step of the same run
+    renameSync(beside, folder);
+    syncFolder(checkpointsPath(run));
+    writeFileWhole(latestPath(run), `${folderName(step)}\n`, guard);
+  } catch (error) {
+    try {
+      removeWithin(beside, guard);
+    } catch {
+      // nothing of it is there, or the disk is gone: what follows says so
+    }
+    throw new CheckpointError(
+      `The checkpoint of step ${step} can't be written to ${printable(folder)}: ${systemReason(error)}. ` +
+        `What was saved before is whole.${adviceOn(error, files)}`,
+      { cause: error },
+    );
+  }
+  try {
+    prune(run, step, keep);
+  } catch (error) {
+    throw new CheckpointError(
+      `The checkpoint of step ${step} is saved, but older ones can't be removed: ${systemReason(error)}.`,
+      { cause: error },
+    );
+  }
+}
