@@ -85,7 +85,7 @@ async function goesOn(): Promise<void> {
 }
 
 const TOP = 'main > .card:first-child';
-const CHOICE = '.choices [aria-label="Image"]';
+const CHOICE = '.image-choices [aria-label="Image"]';
 
 /** A PNG of nothing: one bit a pixel, so that many of them are few bytes. */
 function emptyPng(width: number, height: number): Uint8Array {

@@ -1,0 +1,71 @@
+import type { LookModel } from '../api.ts';
+
+/** A model and which of its two networks. */
+export interface Choice {
+  weights: string;
+  checkpointKey: string;
+}
+
+/** The model that weights belong to: itself, or the run of a checkpoint. */
+export const modelOf = (models: readonly LookModel[], weights: string): LookModel | undefined =>
+  models.find(({ path, checkpoints }) => path === weights || checkpoints.some((one) => one.path === weights));
+
+export function ModelChoice(props: {
+  models: readonly LookModel[];
+  choice: Choice;
+  onChange: (choice: Choice) => void;
+}) {
+  const { models, choice, onChange } = props;
+  const model = modelOf(models, choice.weights);
+  return (
+    <div class="row">
+      <label>
+        Model{' '}
+        <select
+          value={model?.path ?? ''}
+          onChange={(event) => onChange({ ...choice, weights: event.currentTarget.value })}
+        >
+          {model === undefined && <option value="">{choice.weights || 'choose one'}</option>}
+          {(['run', 'file'] as const).map((kind) => {
+            const some = models.filter((one) => one.kind === kind);
+            return some.length === 0 ? null : (
+              <optgroup key={kind} label={kind === 'run' ? 'Runs' : 'Weights files'}>
+                {some.map((one) => (
+                  <option key={one.path} value={one.path}>
+                    {one.name}
+                  </option>
+                ))}
+              </optgroup>
+            );
+          })}
+        </select>
+      </label>
+      {model !== undefined && model.checkpoints.length > 0 && (
+        <label>
+          Checkpoint{' '}
+          <select
+            value={choice.weights}
+            onChange={(event) => onChange({ ...choice, weights: event.currentTarget.value })}
+          >
+            <option value={model.path}>newest</option>
+            {model.checkpoints.map(({ step, path }) => (
+              <option key={path} value={path}>
+                step {step}
+              </option>
+            ))}
+          </select>
+        </label>
+      )}
+      <label>
+        Network{' '}
+        <select
+          value={choice.checkpointKey}
+          onChange={(event) => onChange({ ...choice, checkpointKey: event.currentTarget.value })}
+        >
+          <option value="teacher">teacher</option>
+          <option value="student">student</option>
+        </select>
+      </label>
+    </div>
+  );
+}
