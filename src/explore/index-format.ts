@@ -18,6 +18,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
+import { shellPath } from '../shell.js';
 import { DataError } from '../errors.js';
 
 export const INDEX_VERSION = 1;
@@ -92,7 +93,7 @@ export const manifestPath = (folder: string): string => path.join(folder, 'index
 
 /** What to do about an index that can't be used. */
 export const remake = (folder: string): string =>
-  `Delete ${folder} and make it again with dino index WEIGHTS IMAGES --output ${folder}.`;
+  `Delete ${folder} and make it again with: dino index WEIGHTS IMAGES --output ${shellPath(folder)}`;
 
 /** @throws DataError when the folder holds no index, or index.json is damaged or of another version. */
 export function readManifest(folder: string): IndexManifest {
@@ -105,9 +106,12 @@ export function readManifest(folder: string): IndexManifest {
     if (code !== 'ENOENT' && code !== 'ENOTDIR')
       throw new DataError(`${file} can't be read: ${message}`, { cause: error });
     const what = existsSync(folder) ? 'holds no index (no index.json)' : 'does not exist';
-    throw new DataError(`${folder} ${what}. Make one with dino index WEIGHTS IMAGES --output ${folder}.`, {
-      cause: error,
-    });
+    throw new DataError(
+      `${folder} ${what}. Make one with: dino index WEIGHTS IMAGES --output ${shellPath(folder)}`,
+      {
+        cause: error,
+      },
+    );
   }
   let value: unknown;
   try {

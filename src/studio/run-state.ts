@@ -4,6 +4,7 @@
  * or by an error, both of which give the lock back: the folder doesn't tell which).
  */
 import { readFileSync, statSync } from 'node:fs';
+import { shellPath } from '../shell.js';
 import { formatDuration } from '../cli/progress.js';
 import { lockPath, readLock, type LockHolder } from '../train/run-folder.js';
 import type { RunState } from './api.js';
@@ -64,7 +65,7 @@ export function stateOf(
   const { lock, step, totalSteps, changed, interval } = signs;
   const of = totalSteps === null ? '' : ` of ${count.format(totalSteps)}`;
   const at = `step ${count.format(step ?? 0)}${of}`;
-  const resume = `Go on with: dino train --resume ${path}`;
+  const resume = `Go on with: dino train --resume ${shellPath(path)}`;
   const isDone = step !== null && totalSteps !== null && step >= totalSteps;
   const silent = changed === null ? null : now - changed;
   const isSilent = silent !== null && silent > Math.max(SILENT_MS, SILENT_INTERVALS * (interval ?? 0));

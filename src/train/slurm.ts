@@ -7,6 +7,7 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { shellWord } from '../shell.js';
 import { checkCall, count, filePath, being, optionsOf, text, words, command } from '../check-options.js';
 import { ConfigError, DataError, EngineError } from '../errors.js';
 
@@ -47,10 +48,6 @@ export interface SlurmJob {
 }
 
 const TIME = /^(\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+|\d+-\d+:\d\d|\d+-\d+:\d\d:\d\d)$/;
-
-/** A word as bash reads it back. */
-export const bashWord = (word: string): string =>
-  /^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 /** A value in a #SBATCH line, which knows double quotes and backslashes. */
 const directive = (name: string, value: string | number): string => {
@@ -109,7 +106,7 @@ export function slurmScript(job: SlurmJob): string {
       return value === null ? [] : [directive(name, value)];
     },
   );
-  const words = [...job.command, 'train', ...job.train].map(bashWord);
+  const words = [...job.command, 'train', ...job.train].map(shellWord);
   const head = [
     '#!/bin/bash',
     `# Trains until it is done: \`sbatch\` this file. Written by \`dino slurm\`; edit it as you like.`,

@@ -1,4 +1,5 @@
 /** What a run is made of: settings, data, checkpoints, evaluations, skipped images. */
+import { shellPath } from '../../../src/shell.ts';
 import type { RunDetails } from '../api.ts';
 import { bytes, count, setting, short, when } from './format.ts';
 import { SettingsTable } from './settings-table.tsx';
@@ -92,7 +93,7 @@ function Evaluations({ details }: { details: RunDetails }) {
       <summary>Evaluations: {count(evaluations.length)}</summary>
       {evaluations.length === 0 && (
         <p class="note">
-          None is kept yet: <code>dino eval knn {details.summary.path} --train A --val B</code>
+          None is kept yet: <code>dino eval knn {shellPath(details.summary.path)} --train A --val B</code>
         </p>
       )}
       {evaluations.map(({ name, content, problem }) => (
