@@ -1,5 +1,6 @@
 /** What a run is made of: settings, data, checkpoints, evaluations, skipped images. */
 import type { ComponentChildren } from 'preact';
+import { shellPath } from '../../../src/shell.ts';
 import type { RunDetails } from '../api.ts';
 import { bytes, count, setting, short, when } from '../ui/format.ts';
 import { SettingsTable } from '../ui/settings-table.tsx';
@@ -95,7 +96,7 @@ function Evaluations({ details }: { details: RunDetails }) {
   const { evaluations, summary } = details;
   const none = (
     <>
-      There is none yet: <code>dino eval knn {summary.path} --train A --val B</code>
+      There is none yet: <code>dino eval knn {shellPath(summary.path)} --train A --val B</code>
     </>
   );
   return (
