@@ -1,6 +1,6 @@
 /** The section Start: looks at images, says what a training would be, tries it, begins it; and stops or resumes a run. */
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -150,6 +150,9 @@ export const start: Routes = (app, studio) => {
     const run = runs.get(params.run);
     if (lockOf(run.path)?.isAlive === true)
       throw new StudioError(409, 'A process is training this run already.');
+    // as the training will take them; what else it reads is held to the folders there
+    const images = run.config?.images;
+    if (images !== undefined && existsSync(images)) await folders.resolve(path.resolve(images));
     await startTraining(folders, [`--resume=${run.path}`], run.path);
     await run.look();
     return run.summary;
