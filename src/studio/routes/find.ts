@@ -7,7 +7,6 @@ import { ConfigError } from '../../errors.js';
 import { manifestPath, readManifest } from '../../explore/index-format.js';
 import { labelSchema } from '../../explore/labels.js';
 import { checkNewFile, checkPutFolder, freeName } from '../../explore/put-images.js';
-import { locateWeights } from '../../weights/locate.js';
 import type { FindAnswer, FindAsk, LabelGroup } from '../api.js';
 import type { Jobs } from '../jobs/index.js';
 import { type GivenFolders, StudioError } from '../files.js';
@@ -85,10 +84,8 @@ async function indexFolder({ folders }: Studio, wanted: string): Promise<string>
   // absolute as the job's process takes them, which knows nothing of the first given folder
   await folders.folder(path.resolve(images.root));
   const file = path.resolve(weights.file);
-  await folders.file(file).catch((error: unknown) => {
-    // weights that are gone are told of where they are needed
-    if (!(error instanceof StudioError) || error.status !== 404) throw error;
-  });
+  // weights that are gone are told of where they are needed
+  if (existsSync(file)) await folders.file(file);
   return folder;
 }
 
@@ -126,8 +123,7 @@ export const find: Routes = (app, studio) => {
     { body: z.object({ weights: name, images: name, output: name }) },
     async ({ body }) => {
       const given = await folders.resolve(body.weights);
-      // a run or a checkpoint is a folder, in which a link could lead out
-      await folders.file(locateWeights(given, 'teacher', folders.mayRead).file);
+      await folders.weights(given, 'teacher');
       const images = await folders.resolve(body.images);
       const index = await folders.forWriting(body.output);
       if (existsSync(index)) {
