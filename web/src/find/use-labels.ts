@@ -12,6 +12,8 @@ export interface LabelChange {
 }
 
 const read = ofKind('labels');
+/** One object for all: what depends on the labels is not computed anew while there are none. */
+const NONE = { groups: [], damaged: 0 };
 
 export function useLabels(index: string) {
   const [newest, setNewest] = useState<Extract<FindAnswer, { kind: 'labels' }> | null>(null);
@@ -21,7 +23,7 @@ export function useLabels(index: string) {
       setNewest(read(await askIndex(index, { kind: 'label', rows: [...rows], label })));
     return true;
   });
-  const { groups = [], damaged = 0 } = newest ?? stored.answer ?? {};
+  const { groups, damaged } = newest ?? stored.answer ?? NONE;
   return {
     groups,
     /** Lines of the file of labels that could not be read. */
