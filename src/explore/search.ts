@@ -16,7 +16,7 @@ import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { loadModel, type LoadModelOptions, Model } from '../weights/load.js';
 import { normaliseRows } from './feature-file.js';
 import type { ImageIndex, Match, NearestOptions } from './image-index.js';
-import { sha256File } from './index-format.js';
+import { sha256Files } from './index-format.js';
 
 /** What the unwanted images' mean counts, beside 1 for the wanted: more than Rocchio's 0.25, as few are given. */
 const MINUS_WEIGHT = 0.5;
@@ -42,7 +42,7 @@ export interface SearchOptions extends NearestOptions {
  */
 export function loadIndexModel(
   index: ImageIndex,
-  options: Pick<LoadModelOptions, 'device'> & { weights?: string } = {},
+  options: Pick<LoadModelOptions, 'device' | 'onWarning'> & { weights?: string } = {},
 ): Model {
   const { weights, images } = index.manifest;
   const file = options.weights ?? weights.file;
@@ -53,8 +53,9 @@ export function loadIndexModel(
     checkpointKey: weights.checkpointKey,
     ...(weights.numHeads === null ? {} : { numHeads: weights.numHeads }),
     ...(options.device === undefined ? {} : { device: options.device }),
+    ...(options.onWarning === undefined ? {} : { onWarning: options.onWarning }),
   });
-  if (sha256File(model.file) !== weights.sha256) {
+  if (sha256Files(model.origin.files) !== weights.sha256) {
     model.dispose();
     throw new DataError(
       `${model.file} is not what ${index.folder} was made with: its checksum is another. ${again}`,

@@ -6,7 +6,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { CheckpointError } from '../errors.js';
-import { isDType, scope } from '../torch/index.js';
+import { scope } from '../torch/index.js';
 import { FileBytes } from '../files/file-bytes.js';
 import { PthFile, PthTensor } from '../weights/pth.js';
 import { readSafetensors } from '../weights/safetensors.js';
@@ -171,7 +171,7 @@ interface Source {
 /** Every tensor of a value, to its last element; those of dtypes that the engine doesn't have are left out. */
 function readAll(file: PthFile, value: unknown): void {
   if (value instanceof PthTensor) {
-    if (isDType(value.dtype)) file.tensor(value).toTypedArray();
+    if (value.problem === null) file.tensor(value).toTypedArray();
   } else if (value instanceof Map) for (const entry of value.values()) readAll(file, entry);
   else if (Array.isArray(value) || value instanceof Set) for (const entry of value) readAll(file, entry);
 }
@@ -184,8 +184,8 @@ function read(file: string): void {
     }
     using pth = new PthFile(file);
     readAll(pth, pth.value);
-    using weights = openWeights(file, 'teacher');
-    for (const { name, dtype } of weights.entries) if (isDType(dtype)) weights.read(name);
+    using weights = openWeights(file);
+    for (const { name, problem } of weights.entries) if (problem === null) weights.read(name);
   });
 }
 

@@ -46,16 +46,24 @@ export function settingsOfHead(
 /**
  * What the weights of `--init` settle: architecture, patch size, the grid of the position embeddings, and with a head its
  * sizes.
+ * @param onWarning - Told what may be wrong with the weights, and which of several networks was taken.
  * @throws CheckpointError when they can't be read.
  */
-export function settingsOfInit(settings: InitSettings): Partial<TrainSettings> {
+export function settingsOfInit(
+  settings: InitSettings,
+  onWarning?: (message: string) => void,
+): Partial<TrainSettings> {
   const { init, initCheckpointKey: checkpointKey, initWithHead = true, numHeads } = settings;
   if (init === undefined) return {};
-  const { file, found, architecture } = openNetwork(init, { checkpointKey, numHeads });
+  const { file, found, architecture, notes, warnings } = openNetwork(init, { checkpointKey, numHeads });
   file[Symbol.dispose]();
+  for (const message of [...notes, ...warnings]) onWarning?.(message);
   const shapeOf = new Map(file.entries.map(({ name, shape }) => [name, shape]));
+  // a number of heads is a setting of arch vit alone
+  const ownSize =
+    numHeads !== undefined && architecture.arch.startsWith('vit') ? { arch: 'vit' as const } : {};
   return {
-    ...settingsOfArchitecture(architecture),
+    ...settingsOfArchitecture({ ...architecture, ...ownSize }),
     ...(initWithHead ? settingsOfHead(found.head, shapeOf) : {}),
   };
 }

@@ -2,12 +2,14 @@
  * From what the user calls WEIGHTS to the file to read: a run folder, a checkpoint folder, a file, or a folder as Hugging
  * Face's save_pretrained() writes it.
  */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
+import { readTextIfThere, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { newestCheckpoint } from '../train/checkpoint-files.js';
 import type { TrainSettings } from '../train/settings.js';
 import { isRunFolder, readRunConfig } from '../train/run-folder.js';
+import { whatFolderIs } from './identify.js';
 
 export const CHECKPOINT_KEYS = ['teacher', 'student'] as const;
 export type CheckpointKey = (typeof CHECKPOINT_KEYS)[number];
@@ -25,7 +27,7 @@ export interface LocatedWeights {
 }
 
 /** @throws CheckpointError for another name. */
-export function checkpointKey(name: string): CheckpointKey {
+function checkpointKey(name = 'teacher'): CheckpointKey {
   const key = CHECKPOINT_KEYS.find((known) => known === name);
   if (key === undefined) throw new CheckpointError(`checkpoint key ${name}; expected teacher or student`);
   return key;
@@ -49,15 +51,18 @@ function fromCheckpoint(folder: string, key: CheckpointKey): LocatedWeights {
 }
 
 /** Files of weights in a folder that save_pretrained() wrote, the best first. */
-const PRETRAINED_FILES = ['model.safetensors', 'pytorch_model.bin'];
+const PRETRAINED_FILES = ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json']; // prettier-ignore
 
-/** A folder with Hugging Face's config.json and weights; null when it is none. */
+/** A folder with Hugging Face's weights, and config.json where there is one; null when it is none. */
 function fromPretrained(folder: string, file?: string): LocatedWeights | null {
   const found =
     file ?? PRETRAINED_FILES.map((name) => path.join(folder, name)).find((each) => existsSync(each));
-  let config: unknown;
+  let config: unknown = {};
   try {
-    config = JSON.parse(readFileSync(path.join(folder, 'config.json'), 'utf8'));
+    const text = readTextIfThere(path.join(folder, 'config.json'), {
+      ...{ maxBytes: SMALL_FILE_BYTES, failure: CheckpointError },
+    });
+    if (text !== null) config = JSON.parse(text);
   } catch {
     return null;
   }
@@ -69,10 +74,10 @@ function fromPretrained(folder: string, file?: string): LocatedWeights | null {
 }
 
 /**
- * @param key - Which network: `teacher` or `student`; a PyTorch file may have others.
+ * @param key - Which network: `teacher` (default) or `student`; a lone file may have others.
  * @throws CheckpointError that says what is there instead.
  */
-export function locateWeights(weights: string, key: string): LocatedWeights {
+export function locateWeights(weights: string, key?: string): LocatedWeights {
   const stat = statSync(weights, { throwIfNoEntry: false });
   if (stat === undefined) throw new CheckpointError(`${weights} does not exist`);
   if (stat.isDirectory()) {
@@ -82,12 +87,13 @@ export function locateWeights(weights: string, key: string): LocatedWeights {
     if (pretrained !== null) return pretrained;
     if (existsSync(path.join(weights, 'config.json'))) {
       const newest = newestCheckpoint(weights);
-      if (newest === null) throw new CheckpointError(`${weights} is a run without a checkpoint yet`);
-      return fromCheckpoint(newest, checkpointKey(key));
+      if (newest !== null) return fromCheckpoint(newest, checkpointKey(key));
+      if (isRunFolder(weights)) throw new CheckpointError(`${weights} is a run without a checkpoint yet`);
     }
+    const what = whatFolderIs(readdirSync(weights), weights);
     throw new CheckpointError(
-      `${weights} is neither a run folder (config.json), a checkpoint folder (teacher.safetensors) nor a folder of ` +
-        `Hugging Face's (config.json with ${PRETRAINED_FILES.join(' or ')})`,
+      `${weights} is ${what === null ? '' : `${what}. It is `}neither a run folder (config.json), a checkpoint folder ` +
+        `(teacher.safetensors) nor a folder of Hugging Face's (${PRETRAINED_FILES.join(', ')})`,
     );
   }
   // A file inside a checkpoint folder knows its run all the same, one beside a config.json its heads.

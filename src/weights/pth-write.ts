@@ -31,11 +31,18 @@ const VERSION = '3\n';
  * Writes what `torch.load(file, weights_only=True)` gives back: dicts, lists, numbers, text and tensors (from any device,
  * contiguous in the file).
  *
+ * @param attributes - Of the outermost dict, which then is an OrderedDict, as state_dict() gives it: they stand beside its
+ *   entries, so that load_state_dict() never sees them.
+ *
  * @throws CheckpointError when the file can't be written, or gets larger than 4 GiB.
  */
-export function writePth(file: string, value: PthValue): void {
+export function writePth(
+  file: string,
+  value: PthValue,
+  attributes?: Readonly<Record<string, PthValue>>,
+): void {
   const tensors: Tensor[] = [];
-  const pickle = new PickleWriter((tensor) => tensors.push(tensor) - 1).write(value);
+  const pickle = new PickleWriter((tensor) => tensors.push(tensor) - 1).write(value, attributes);
   writeWhole(
     file,
     (write) => {
@@ -70,9 +77,16 @@ class PickleWriter {
     this.#keyOf = keyOf;
   }
 
-  write(value: PthValue): Buffer {
+  write(value: PthValue, attributes?: Readonly<Record<string, PthValue>>): Buffer {
     this.#bytes(0x80, 2);
-    this.#value(value);
+    if (attributes === undefined) this.#value(value);
+    else if (value instanceof Map) {
+      this.#text('ccollections\nOrderedDict\n)R');
+      this.#entries(value as ReadonlyMap<string, PthValue>);
+      this.#text('}');
+      this.#entries(new Map(Object.entries(attributes)));
+      this.#text('b'); // BUILD
+    } else throw new CheckpointError('only a dict has attributes in a .pth file');
     this.#text('.');
     return Buffer.concat(this.#chunks);
   }
@@ -114,6 +128,16 @@ class PickleWriter {
     this.#text('t');
   }
 
+  /** MARK, entries, SETITEMS */
+  #entries(entries: ReadonlyMap<string, PthValue>): void {
+    this.#text('(');
+    for (const [key, entry] of entries) {
+      this.#string(key);
+      this.#value(entry);
+    }
+    this.#text('u');
+  }
+
   #value(value: PthValue): void {
     if (value === null) this.#text('N');
     else if (typeof value === 'boolean') this.#bytes(value ? 0x88 : 0x89);
@@ -121,12 +145,8 @@ class PickleWriter {
     else if (typeof value === 'string') this.#string(value);
     else if (value instanceof Tensor) this.#tensor(value);
     else if (value instanceof Map) {
-      this.#text('}(');
-      for (const [key, entry] of value as ReadonlyMap<string, PthValue>) {
-        this.#string(key);
-        this.#value(entry);
-      }
-      this.#text('u');
+      this.#text('}');
+      this.#entries(value as ReadonlyMap<string, PthValue>);
     } else {
       this.#text('](');
       for (const entry of value as readonly PthValue[]) this.#value(entry);
