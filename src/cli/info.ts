@@ -1,7 +1,7 @@
 /** `dino info`: what a run folder, a checkpoint or a weights file holds. */
 import type { Command } from 'commander';
 import { addExamples, check, type Invocation } from './command.js';
-import { addWeightsOptions, readWeightsOptions, sayOfWeights } from './eval-options.js';
+import { addWeightsOptions, readWeightsOptions } from './eval-options.js';
 
 export function define(command: Command): void {
   command.argument('<weights>', 'run folder, checkpoint folder, .safetensors or .pth file');
@@ -14,6 +14,6 @@ export async function run(invocation: Invocation): Promise<void> {
   check(invocation);
   const { describeWeights, formatDescription } = await import('../weights/describe.js');
   const description = describeWeights(invocation.args[0]!, which);
-  sayOfWeights(invocation.io, description);
   invocation.io.result(description, formatDescription(description));
+  for (const warning of description.warnings) invocation.io.warn(warning);
 }

@@ -5,6 +5,7 @@
  * serves the smaller ones, block by block, so that memory is bounded for any number of training images.
  */
 import { type ImageList, skippedPlace } from '../data/index.js';
+import { assertWritableFolder } from '../files/output.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { Backbone } from '../models/index.js';
 import { World } from '../processes/world.js';
@@ -239,6 +240,7 @@ export async function evaluateKnn(
   const resize =
     options.resize ?? (options.crop === undefined ? usual.resize : defaultEvalSizes(crop).resize);
   checkEvalSizes({ resize, crop }, architecture.patchSize);
+  if (options.dumpFeatures !== undefined && world.isFirst) assertWritableFolder(options.dumpFeatures);
   const { train, val, inTrain } = await labelledPair(options.train, options.val);
   const sized = { ...options, resize, crop, device };
   const bank = await extract(backbone, train, 'train', sized);

@@ -155,7 +155,7 @@ export function inferArchitecture(shapes: Shapes, where: string, numHeads?: numb
     const some = [...shapes.keys()].slice(0, 5).join(', ');
     throw new CheckpointError(
       `${where} holds no vision transformer of the reference's layout (nor a ResNet or XCiT): ${problems.join('; ')}. ` +
-        `It has ${shapes.size} tensors: ${some}${shapes.size > 5 ? ', ...' : ''}`,
+        `It has ${shapes.size} tensor${shapes.size === 1 ? '' : 's'}: ${some}${shapes.size > 5 ? ', ...' : ''}`,
     );
   }
   const heads = numHeads ?? guessHeads(width, depth);

@@ -198,8 +198,8 @@ export function formatDescription(description: WeightsDescription): string {
   }
   if (unused.length > 0) lines.push(`not used      ${groups(unused)}`);
   if (standIns.length > 0) {
-    const some = standIns.slice(0, 6).map(show).join(', ');
-    const more = standIns.length > 6 ? `, ${standIns.length - 6} more` : '';
+    const some = standIns.slice(0, 12).map(show).join(', ');
+    const more = standIns.length > 12 ? `, ${standIns.length - 12} more` : '';
     lines.push(`not read      ${some}${more}: of Python, and not data; nothing of it was run`);
   }
   if (run !== null) {

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { buildBackbone, VisionTransformer } from '../models/index.js';
+import { withoutInit } from '../nn/index.js';
 import { noGrad, scope, type Tensor } from '../torch/index.js';
 import { type Architecture, tellsImageSize } from './architecture.js';
 import { assertWritable } from '../files/output.js';
@@ -64,12 +65,8 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
     throw new ConfigError(`--image-size moves position embeddings to another grid, and ${arch} has none`);
   return scope(() => {
     // a model takes them first: what is written is whole
-    const model = buildBackbone({
-      arch,
-      patchSize,
-      imgSize,
-      ...(arch === 'vit' ? { embedDim, depth, numHeads } : {}),
-    });
+    const size = arch === 'vit' ? { embedDim, depth, numHeads } : {};
+    const model = withoutInit(() => buildBackbone({ arch, patchSize, imgSize, ...size }));
     try {
       model.loadStateDict(state);
       const tensors = new Map<string, Tensor>(state);

@@ -3,6 +3,7 @@ import { CheckpointError } from '../errors.js';
 import type { AttentionOptions, AttentionResult } from '../explain/attention.js';
 import type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from '../eval/embed.js';
 import { type Backbone, type BackboneFactory, buildBackbone } from '../models/index.js';
+import { withoutInit } from '../nn/index.js';
 import { assertDevice, availableDevices } from '../torch/index.js';
 import type { Architecture } from './architecture.js';
 import { readNetwork } from './network.js';
@@ -27,6 +28,8 @@ export interface LoadModelOptions {
 export interface ModelOrigin {
   /** The key by which loadModel() takes the same network of the file again. */
   checkpointKey: string;
+  /** Whether the number of attention heads is a guess: nobody says it. */
+  headsAreGuess: boolean;
   /** Attention heads that the caller told; null where the file's own, or a guess, were taken. */
   givenHeads: number | null;
   /** The files that were read: one, or an index and its parts. */
@@ -46,7 +49,14 @@ export class Model implements Disposable {
     readonly file: string,
     readonly device: string,
     readonly origin: ModelOrigin = {
-      ...{ checkpointKey: 'teacher', givenHeads: null, files: [file], warnings: [], notes: [] },
+      ...{
+        checkpointKey: 'teacher',
+        headsAreGuess: false,
+        givenHeads: null,
+        files: [file],
+        warnings: [],
+        notes: [],
+      },
     },
   ) {}
 
@@ -100,7 +110,7 @@ export function loadModel(weights: string, options: LoadModelOptions = {}): Mode
   const ofTheRun = located.settings ?? {};
   const backbone =
     factory === undefined
-      ? buildBackbone({ arch, patchSize, imgSize, ...size })
+      ? withoutInit(() => buildBackbone({ arch, patchSize, imgSize, ...size }))
       : factory({ ...ofTheRun, arch, imgSize, dropPathRate: 0 });
   const architecture = { ...found, embedDim: backbone.embedDim };
   try {
@@ -110,12 +120,19 @@ export function loadModel(weights: string, options: LoadModelOptions = {}): Mode
   }
   for (const tensor of state.values()) tensor.dispose();
   for (const parameter of backbone.parameters()) parameter.requiresGrad = false;
-  const { checkpointKey, file, notes, warnings } = network;
+  const { checkpointKey, file, headsAreGuess, notes, warnings } = network;
   for (const warning of warnings) onWarning?.(warning);
   const place = device === 'auto' ? (availableDevices()[0] ?? 'cpu') : device;
   backbone.to(place);
   backbone.eval();
   const givenHeads = options.numHeads ?? null;
-  const origin: ModelOrigin = { checkpointKey, givenHeads, files: file.files, notes, warnings };
+  const origin: ModelOrigin = {
+    checkpointKey,
+    headsAreGuess,
+    givenHeads,
+    files: file.files,
+    notes,
+    warnings,
+  };
   return new Model(backbone, architecture, located.file, place, origin);
 }

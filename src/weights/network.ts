@@ -51,6 +51,10 @@ export interface Network {
 /** What openNetwork() finds without reading a tensor. */
 export type NetworkHeader = Omit<Network, 'backbone' | 'head'>;
 
+/** Functions by which a pickle does harm. */
+const RUNS =
+  /^(?:(?:os|posix|nt|subprocess|sys|shutil|socket|ctypes|importlib|runpy|pty|commands|webbrowser|urllib|http|requests|pickle|marshal|code|bdb|pdb|timeit|cProfile|asyncio|multiprocessing|tempfile|torch\.hub)(?:\.|$)|(?:builtins|__builtin__)\.(?:eval|exec|execfile|compile|open|__import__|apply|breakpoint)$)/;
+
 /** Names in a line of a warning. */
 const listed = (names: readonly string[]): string =>
   names.slice(0, 4).map(show).join(', ') + (names.length > 4 ? `, ${names.length - 4} more` : '');
@@ -111,6 +115,12 @@ function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOpt
   });
   assertFit(found, architecture, entries, where);
   if (isGuess) warnings.push(guessWarning(where, architecture));
+  const suspicious = file.standIns.filter((name) => RUNS.test(name));
+  if (suspicious.length > 0)
+    warnings.push(
+      `${where} names ${listed(suspicious)}, which weights have no use for. Nothing of it was run here, and the tensors ` +
+        'are plain data; torch.load(weights_only=False) of this file would run it',
+    );
   if (found.strange.length > 0)
     warnings.push(
       `${where}: not used, and not known to be without effect on the features: ${listed(found.strange)}`,

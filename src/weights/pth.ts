@@ -380,7 +380,8 @@ function torchOptions(unknown: string[], check: (storage: Storage, budget: Budge
     },
     'torch._tensor',
   );
-  addAll(['Tensor'], null, 'torch');
+  addAll(['Tensor', 'per_tensor_affine', 'per_channel_affine'], null, 'torch');
+  addAll(['_get_layout'], ([name]) => (typeof name === 'string' ? name : 'a layout'), 'torch.serialization');
   addAll(['Parameter', 'Buffer'], null, 'torch.nn.parameter');
   addAll(
     ['Size'],

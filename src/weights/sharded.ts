@@ -49,6 +49,12 @@ function readIndex(file: string): Map<string, string[]> {
   return shards;
 }
 
+/** The files that a file of weights is read from: itself, and those that it is an index of. @throws CheckpointError for a bad index. */
+export const partsOfWeights = (file: string): string[] =>
+  isShardIndex(file)
+    ? [file, ...[...readIndex(file).keys()].map((shard) => path.join(path.dirname(file), shard))]
+    : [file];
+
 /**
  * Opens all files of an index. Dispose of it when done.
  * @param open - Opens one of them.

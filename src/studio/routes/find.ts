@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { readManifest } from '../../explore/index-format.js';
 import { labelSchema } from '../../explore/labels.js';
 import { locateWeights } from '../../weights/locate.js';
+import { partsOfWeights } from '../../weights/sharded.js';
 import type { FindAnswer, FindAsk, LabelGroup } from '../api.js';
 import type { Jobs } from '../jobs/index.js';
 import { type GivenFolders, StudioError } from '../files.js';
@@ -66,7 +67,7 @@ async function indexFolder({ folders }: Studio, wanted: string): Promise<string>
   await folders.folder(path.resolve(images.root));
   const file = path.resolve(weights.file);
   // weights that are gone are told of where they are needed
-  if (existsSync(file)) await folders.file(file);
+  if (existsSync(file)) for (const part of partsOfWeights(file)) await folders.file(part);
   return folder;
 }
 
@@ -100,15 +101,21 @@ export const find: Routes = (app, studio) => {
   route(
     app,
     'POST /api/find/index',
-    { body: z.object({ weights: name, images: name, output: name }) },
+    {
+      body: z.object({
+        ...{ weights: name, images: name, output: name },
+        numHeads: z.int().min(1).max(65_536).optional(),
+      }),
+    },
     async ({ body }) => {
       const given = await folders.resolve(body.weights);
       // a run or a checkpoint is a folder, in which a link could lead out
-      await folders.file(locateWeights(given, 'teacher').file);
+      for (const part of partsOfWeights(locateWeights(given).file)) await folders.file(part);
       const images = await folders.resolve(body.images);
       const index = await folders.forWriting(body.output);
       if (existsSync(index)) await checkLinks(folders, await folders.folder(index));
-      const input = { index, weights: { given, images }, roots: folders.roots };
+      const { numHeads } = body;
+      const input = { index, weights: { given, images, numHeads }, roots: folders.roots };
       return tasks.start('index-images', `Indexing ${path.basename(images)}`, input, (output) => output);
     },
   );
