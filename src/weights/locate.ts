@@ -53,22 +53,26 @@ function fromCheckpoint(folder: string, key: CheckpointKey): LocatedWeights {
 /** Files of weights in a folder that save_pretrained() wrote, the best first. */
 const PRETRAINED_FILES = ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json']; // prettier-ignore
 
-/** A folder with Hugging Face's weights, and config.json where there is one; null when it is none. */
-function fromPretrained(folder: string, file?: string): LocatedWeights | null {
-  const found =
-    file ?? PRETRAINED_FILES.map((name) => path.join(folder, name)).find((each) => existsSync(each));
-  let config: unknown = {};
+/** config.json of a folder, {} without one; null when it can't be read. */
+function configOf(folder: string): Record<string, unknown> | null {
   try {
     const text = readTextIfThere(path.join(folder, 'config.json'), {
       ...{ maxBytes: SMALL_FILE_BYTES, failure: CheckpointError },
     });
-    if (text !== null) config = JSON.parse(text);
+    const config: unknown = text === null ? {} : JSON.parse(text);
+    return typeof config === 'object' && config !== null ? (config as Record<string, unknown>) : null;
   } catch {
     return null;
   }
-  if (found === undefined || typeof config !== 'object' || config === null || 'settings' in config)
-    return null;
-  const heads = (config as Record<string, unknown>)['num_attention_heads'];
+}
+
+/** A folder with Hugging Face's weights, and config.json where there is one; null when it is none. */
+function fromPretrained(folder: string, file?: string): LocatedWeights | null {
+  const found =
+    file ?? PRETRAINED_FILES.map((name) => path.join(folder, name)).find((each) => existsSync(each));
+  const config = configOf(folder);
+  if (found === undefined || config === null || 'settings' in config) return null;
+  const heads = config['num_attention_heads'];
   const numHeads = Number.isInteger(heads) && (heads as number) > 0 ? (heads as number) : null;
   return { file: found, run: null, settings: null, step: null, numHeads };
 }
@@ -88,7 +92,8 @@ export function locateWeights(weights: string, key?: string): LocatedWeights {
     if (existsSync(path.join(weights, 'config.json'))) {
       const newest = newestCheckpoint(weights);
       if (newest !== null) return fromCheckpoint(newest, checkpointKey(key));
-      if (isRunFolder(weights)) throw new CheckpointError(`${weights} is a run without a checkpoint yet`);
+      if ('settings' in (configOf(weights) ?? {}))
+        throw new CheckpointError(`${weights} is a run without a checkpoint yet`);
     }
     const what = whatFolderIs(readdirSync(weights), weights);
     throw new CheckpointError(

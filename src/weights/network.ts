@@ -7,7 +7,14 @@ import { type Architecture, inferArchitecture, tellsImageSize } from './architec
 import { otherModel } from './known-others.js';
 import { type LocatedWeights, locateWeights } from './locate.js';
 import { type BackboneSources, backboneSources, customSources } from './names.js';
-import { chooseNetwork, type ChosenNetwork, findNetworks, type FoundNetwork, nameOf } from './networks.js';
+import {
+  chooseNetwork,
+  type ChosenNetwork,
+  findNetworks,
+  type FoundNetwork,
+  nameOf,
+  withoutWrappers,
+} from './networks.js';
 import { show } from './pickle-values.js';
 import { contradiction, guessWarning, headsAreGuess, type ModelRecord, readRecord } from './record.js';
 import { openWeights, type WeightsEntry, type WeightsFile } from './weights-file.js';
@@ -180,7 +187,7 @@ function architectureOf({ located, file, network, found, options, dict, warnings
 } {
   const { file: where, settings } = located;
   const [home = ''] = [...found.sources.values()].slice(0, 1).map(([name = '']) => dict(name));
-  const other = otherModel(found.shapes);
+  const other = otherModel(found.shapes.size > 0 ? found.shapes : shapesBelow(file, network.prefix));
   if (other !== null) throw new CheckpointError(`${where} holds weights of ${other}: not read yet`);
   const byTensors = inferArchitecture(found.shapes.size > 0 ? found.shapes : shapesOf(file), where);
   const said = recordFor(file, home);
@@ -206,6 +213,10 @@ function architectureOf({ located, file, network, found, options, dict, warnings
   if (!tellsImageSize(architecture) && size !== undefined) architecture.imgSize = size;
   return { architecture, isGuess: told === undefined && headsAreGuess(architecture, network.prefix) };
 }
+
+/** Shapes by the names without a prefix. */
+const shapesBelow = (file: WeightsFile, prefix: string): Map<string, readonly number[]> =>
+  new Map(file.entries.map(({ name, shape }) => [withoutWrappers(name.slice(prefix.length)), shape]));
 
 /** The record beside a network's tensors, or of a dict around them. */
 function recordFor(file: WeightsFile, dict: string): ModelRecord | null {

@@ -91,10 +91,17 @@ export function findNetworks(names: Iterable<string>): FoundNetwork[] {
   });
 }
 
-/** Whether a key is a run of whole parts of a prefix: `teacher` and `module.backbone` of `teacher.module.backbone.`. */
-function names(key: string, prefix: string): boolean {
+/**
+ * The networks that a key names: it is a run of whole parts of their prefix, as `teacher` and `module.backbone` are of
+ * `teacher.module.backbone.`; those whose prefix ends in it come before others.
+ */
+function namedBy(key: string, all: readonly FoundNetwork[]): readonly FoundNetwork[] {
   const inner = `.${key.replace(/^\.+|\.+$/g, '')}.`;
-  return inner !== '..' && (`.${prefix}`.includes(inner) || `.${withoutWrappers(prefix)}`.includes(inner));
+  if (inner === '..') return [];
+  const forms = ({ prefix }: FoundNetwork): string[] => [`.${prefix}`, `.${withoutWrappers(prefix)}`];
+  const named = all.filter((each) => forms(each).some((form) => form.includes(inner)));
+  const ending = named.filter((each) => forms(each).some((form) => form.endsWith(inner)));
+  return ending.length > 0 ? ending : named;
 }
 
 /** How a network is called for `--checkpoint-key`. */
@@ -117,7 +124,7 @@ export function chooseNetwork(
   const whole = found.filter(({ isWhole }) => isWhole);
   const all = whole.length > 0 ? whole : found;
   const listed = all.map(nameOf).join(', ');
-  const named = key === undefined ? all : all.filter(({ prefix }) => names(key, prefix));
+  const named = key === undefined ? all : namedBy(key, all);
   const pool = named.length > 0 ? named : byRole(all, key);
   if (pool.length === 0) {
     throw new CheckpointError(
