@@ -6,6 +6,7 @@ import path from 'node:path';
 import { after, describe, it } from 'node:test';
 import { CheckpointError } from '../errors.js';
 import { buildBackbone } from '../models/index.js';
+import { withoutInit } from '../nn/index.js';
 import { hashFill } from '../testing/hash-fill.js';
 import { ones, type Tensor, zeros } from '../torch/index.js';
 import { describeWeights, formatDescription } from './describe.js';
@@ -18,14 +19,14 @@ after(() => rmSync(folder, { recursive: true }));
 
 type State = Map<string, Tensor>;
 const backbone = hashFill(
-  buildBackbone({ arch: 'vit', embedDim: 12, depth: 2, numHeads: 3, patchSize: 4, imgSize: 8 }),
+  buildBackbone({ arch: 'vit', embedDim: 4, depth: 1, numHeads: 2, patchSize: 2, imgSize: 4 }),
   0.1,
 );
 const state: State = new Map(backbone.stateDict());
-const resnet: State = new Map(hashFill(buildBackbone({ arch: 'resnet18' }), 0.05).stateDict());
+const resnet: State = new Map(withoutInit(() => buildBackbone({ arch: 'resnet18' })).stateDict());
 /** The same network with its class token changed, so that it is seen which one was taken. */
 const marked = (value: number): State =>
-  new Map([...state, ['cls_token', zeros([1, 1, 12]).add(value).keep()]]);
+  new Map([...state, ['cls_token', zeros([1, 1, 4]).add(value).keep()]]);
 const prefixed = (prefix: string, from: State = state): State =>
   new Map([...from].map(([name, tensor]) => [prefix + name, tensor]));
 const joined = (...parts: State[]): State => new Map(parts.flatMap((part) => [...part]));
@@ -40,8 +41,9 @@ function file(value: PthValue, ending = 'pth'): string {
 
 /** The class token's value of the network that is taken; what info accepts is loaded, and the other way round. */
 function taken(weights: string, checkpointKey?: string): number {
-  const which = { numHeads: 3, ...(checkpointKey === undefined ? {} : { checkpointKey }) };
-  describeWeights(weights, which);
+  const which = { numHeads: 2, ...(checkpointKey === undefined ? {} : { checkpointKey }) };
+  const { architecture } = describeWeights(weights, which);
+  assert.deepEqual([architecture.embedDim, architecture.depth], [4, 1]);
   using model = loadModel(weights, { device: 'cpu', ...which });
   return Math.round(1000 * model.backbone.stateDict().get('cls_token')!.toArray()[0]!) / 1000;
 }
@@ -128,7 +130,7 @@ describe('several networks', () => {
         assert.equal(taken(weights, keys[1]), STUDENT);
         assert.equal(taken(weights, 'teacher'), TEACHER);
         assert.equal(taken(weights, 'student'), STUDENT);
-        const { notes, network, otherNetworks } = describeWeights(weights, { numHeads: 3 });
+        const { notes, network, otherNetworks } = describeWeights(weights, { numHeads: 2 });
         assert.equal(notes.length, 1);
         assert.match(notes[0]!, /has 2 networks: .* is taken; --checkpoint-key takes another: /);
         assert.match(network!, new RegExp(teacher.replace(/^module\.|\.module|\.$/g, '').replace('.', '\\.')));
@@ -184,10 +186,10 @@ describe('what is not of the network', () => {
 
   it('is listed as not used: heads, projectors, counters, optimizers', () => {
     const averaged = joined(prefixed('module.'), new Map([['n_averaged', ones([])]]));
-    const { unused, warnings } = describeWeights(file(averaged), { numHeads: 3 });
+    const { unused, warnings } = describeWeights(file(averaged), { numHeads: 2 });
     assert.deepEqual([unused, warnings], [['n_averaged'], []]);
     for (const prefix of ['', 'model.']) {
-      const described = describeWeights(file(prefixed(prefix, joined(state, heads))), { numHeads: 3 });
+      const described = describeWeights(file(prefixed(prefix, joined(state, heads))), { numHeads: 2 });
       assert.deepEqual(described.unused, [...heads.keys()].map((name) => prefix + name)); // prettier-ignore
       assert.deepEqual(described.warnings, []);
       assert.match(formatDescription(described), /not used +(model \(6 tensors\)|head, fc, projector)/);
@@ -202,7 +204,7 @@ describe('what is not of the network', () => {
     } // prettier-ignore
     const strange = file(joined(state, new Map([['adapter.weight', zeros([12])]])));
     assert.match(
-      describeWeights(strange, { numHeads: 3 }).warnings.join(),
+      describeWeights(strange, { numHeads: 2 }).warnings.join(),
       /not used, and not known to be without effect on the features: adapter\.weight/,
     );
   });
@@ -210,7 +212,7 @@ describe('what is not of the network', () => {
   it('has the DINO head beside the network that is taken', () => {
     const head = (prefix: string, outputs: number): State =>
       new Map([
-        [`${prefix}mlp.0.weight`, zeros([4, 12])],
+        [`${prefix}mlp.0.weight`, zeros([4, 4])],
         [`${prefix}last_layer.weight_v`, zeros([outputs, 4])],
       ]);
     for (const [network, beside] of [
@@ -220,16 +222,16 @@ describe('what is not of the network', () => {
       ['', 'head.'],
     ] as const) {
       const whole = joined(prefixed(network), head(beside, 7), head('elsewhere.head.', 9));
-      assert.equal(describeWeights(file(whole), { numHeads: 3 }).outDim, 7, network);
+      assert.equal(describeWeights(file(whole), { numHeads: 2 }).outDim, 7, network);
     }
     const newer = joined(
       prefixed('backbone.'),
       new Map([
-        ['head.mlp.weight', zeros([4, 12])],
+        ['head.mlp.weight', zeros([4, 4])],
         ['head.last_layer.parametrizations.weight.original0', ones([7, 1])],
         ['head.last_layer.parametrizations.weight.original1', zeros([7, 4])],
       ]),
     );
-    assert.equal(describeWeights(file(newer), { numHeads: 3 }).outDim, 7);
+    assert.equal(describeWeights(file(newer), { numHeads: 2 }).outDim, 7);
   });
 });
