@@ -12,7 +12,7 @@ import type { FindAnswer, FindAsk, LabelGroup } from '../api.js';
 import type { Jobs } from '../jobs/index.js';
 import { type GivenFolders, StudioError } from '../files.js';
 import { QUESTION_LIMIT, UPLOAD_LIMIT } from '../limits.js';
-import { bodyBytes, parse, queryNumber, type Routes, route, type Studio } from './route.js';
+import { bodyBytes, checkWeights, parse, queryNumber, type Routes, route, type Studio } from './route.js';
 
 /** What is sent as JSON: all but the map. */
 function answerOf(answer: Jobs['find']['output']): FindAnswer {
@@ -85,10 +85,12 @@ async function indexFolder({ folders }: Studio, wanted: string): Promise<string>
   // absolute as the job's process takes them, which knows nothing of the first given folder
   await folders.folder(path.resolve(images.root));
   const file = path.resolve(weights.file);
-  await folders.file(file).catch((error: unknown) => {
+  try {
+    await checkWeights(folders, file);
+  } catch (error) {
     // weights that are gone are told of where they are needed
     if (!(error instanceof StudioError) || error.status !== 404) throw error;
-  });
+  }
   return folder;
 }
 
@@ -123,18 +125,24 @@ export const find: Routes = (app, studio) => {
   route(
     app,
     'POST /api/find/index',
-    { body: z.object({ weights: name, images: name, output: name }) },
+    {
+      body: z.object({
+        ...{ weights: name, images: name, output: name },
+        numHeads: z.int().min(1).max(65_536).optional(),
+      }),
+    },
     async ({ body }) => {
       const given = await folders.resolve(body.weights);
       // a run or a checkpoint is a folder, in which a link could lead out
-      await folders.file(locateWeights(given, 'teacher', folders.mayRead).file);
+      await checkWeights(folders, locateWeights(given, undefined, folders.mayRead).file);
       const images = await folders.resolve(body.images);
       const index = await folders.forWriting(body.output);
       if (existsSync(index)) {
         await checkLinks(folders, await folders.folder(index));
         checkFree(index, (folder) => checkOwn(folder, images));
       }
-      const input = { index, weights: { given, images } };
+      const { numHeads } = body;
+      const input = { index, weights: { given, images, numHeads } };
       return tasks.start('index-images', `Indexing ${path.basename(images)}`, input, (output) => output);
     },
   );

@@ -8,7 +8,7 @@ import type { LookFacts, LookModel } from '../api.js';
 import { UPLOAD_LIMIT } from '../limits.js';
 import { packArrays } from '../packed.js';
 import { keepUpload, uploadOf } from '../uploads.js';
-import { bodyBytes, type Routes, route, type Studio } from './route.js';
+import { bodyBytes, checkWeights, type Routes, route, type Studio } from './route.js';
 
 /** Attention's memory grows with their square; the reference's largest picture (480, patches of 8) has 3,600. */
 const MAX_PATCHES = 4096;
@@ -57,7 +57,8 @@ async function modelsOf({ folders, runs }: Studio): Promise<LookModel[]> {
 
 const lookSchema = z.object({
   weights: z.string().min(1).max(4096),
-  checkpointKey: z.string().min(1).max(64),
+  checkpointKey: z.string().min(1).max(256),
+  numHeads: z.int().min(1).max(65_536).nullable().optional(),
   images: z
     .array(
       z.union([z.object({ path: z.string().min(1).max(4096) }), z.object({ upload: z.string().max(64) })]),
@@ -81,11 +82,12 @@ export const look: Routes = (app, studio) => {
     const { weights: wanted, checkpointKey, side } = body;
     // a run or a checkpoint is a folder, in which a link could lead out
     const { file } = locateWeights(await folders.resolve(wanted), checkpointKey, folders.mayRead);
-    const weights = await folders.file(file);
+    const weights = await checkWeights(folders, file);
     const images: (string | Uint8Array)[] = [];
     for (const image of body.images)
       images.push('path' in image ? await folders.file(image.path) : uploadOf(image.upload));
-    const input = { weights, checkpointKey, images, side, maxPatches: MAX_PATCHES, pca: true };
+    const numHeads = body.numHeads ?? null;
+    const input = { weights, checkpointKey, numHeads, images, side, maxPatches: MAX_PATCHES, pca: true };
     const { images: seen, ...facts } = await jobs.run('look', input, { signal });
     const arrays = seen.flatMap(({ image, maps, features, colours }) => [
       ...[image, maps],

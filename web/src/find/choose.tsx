@@ -33,10 +33,15 @@ export function Choose() {
         onSubmit={(event) => {
           event.preventDefault();
           const form = event.currentTarget;
-          const [weights, images, output] = ['weights', 'images', 'output'].map((name) => textOf(form, name));
+          const [weights, images, output, heads] = ['weights', 'images', 'output', 'heads'].map((name) =>
+            textOf(form, name),
+          );
           setError(null);
           request('POST /api/find/index', {
-            body: { weights: weights!, images: images!, output: output! },
+            body: {
+              ...{ weights: weights!, images: images!, output: output! },
+              ...(heads === '' ? {} : { numHeads: Number(heads) }),
+            },
           }).then(
             (started) => {
               keepTask(started);
@@ -56,6 +61,10 @@ export function Choose() {
             <option key={run.id} value={run.path} />
           ))}
         </datalist>
+        <label>
+          Attention heads, of a file of weights that doesn’t say them
+          <input name="heads" type="number" min="1" step="1" />
+        </label>
         <label>
           Folder of images
           <input name="images" required />

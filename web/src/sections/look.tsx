@@ -118,6 +118,8 @@ function ImageChoice(props: {
 interface Choice {
   weights: string;
   checkpointKey: string;
+  /** Of a file that doesn't say them; else null. */
+  numHeads: number | null;
 }
 
 function ModelChoice(props: {
@@ -179,6 +181,22 @@ function ModelChoice(props: {
           <option value="student">student</option>
         </select>
       </label>
+      {model?.kind === 'file' && (
+        <label>
+          Attention heads{' '}
+          <input
+            type="number"
+            min="1"
+            step="1"
+            placeholder="as the file says"
+            value={choice.numHeads ?? ''}
+            onChange={(event) => {
+              const heads = Number(event.currentTarget.value);
+              onChange({ ...choice, numHeads: Number.isInteger(heads) && heads > 0 ? heads : null });
+            }}
+          />
+        </label>
+      )}
     </div>
   );
 }
@@ -323,6 +341,7 @@ export default function Look() {
   const choice: Choice = {
     weights: query.get('weights') ?? models?.[0]?.path ?? '',
     checkpointKey: query.get('network') ?? 'teacher',
+    numHeads: Number(query.get('heads')) || null,
   };
   const choose =
     (name: 'image' | 'second', set: (chosen: Chosen | null) => void) => (chosen: Chosen | null) => {
@@ -362,7 +381,7 @@ export default function Look() {
       clearTimeout(timer);
       controller.abort();
     };
-  }, [choice.weights, choice.checkpointKey, first, second, side]);
+  }, [choice.weights, choice.checkpointKey, choice.numHeads, first, second, side]);
 
   const model = models?.find(
     ({ path, checkpoints }) =>
@@ -386,8 +405,10 @@ export default function Look() {
           <ModelChoice
             models={models}
             choice={choice}
-            onChange={({ weights, checkpointKey }) => {
+            onChange={({ weights, checkpointKey, numHeads }) => {
               setQuery('weights', weights);
+              // heads are of one file
+              setQuery('heads', numHeads === null || weights !== choice.weights ? null : String(numHeads));
               setQuery('network', checkpointKey === 'teacher' ? null : checkpointKey);
             }}
           />
@@ -405,6 +426,11 @@ export default function Look() {
               ? 'Choose an image: what the model sees in it appears below.'
               : ''}
         </p>
+        {answer?.answer.remarks.map((remark) => (
+          <p key={remark} class="note" data-remark="">
+            {remark}
+          </p>
+        ))}
         {error !== null && <Failure error={error} />}
       </section>
       <div class="choices">
