@@ -8,8 +8,10 @@ export default defineConfig({
     emptyOutDir: true,
     target: 'es2022',
     sourcemap: false,
-    // the server's content-security policy lets the page load files alone, no data: fonts or scripts
+    // the server's content-security policy only lets the page load files, not data: fonts or scripts
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    // deck.gl is large, and loaded when a map is opened
+    chunkSizeWarningLimit: 600,
   },
 });

@@ -282,8 +282,8 @@ export function readNumber(
 
 /**
  * A signal that Ctrl-C aborts, and SIGTERM, and the end of the terminal or of whoever reads what is printed: the first
- * time the command may end in good order. The second time Ctrl-C, or another order to stop, ends the process at once; a
- * terminal that is closed says so several times.
+ * time the command may end in good order. A second Ctrl-C, or other order to stop, ends the process at once; a terminal
+ * that is closed says so several times, and whoever started this process passes it on.
  */
 export function interruptSignal(onFirst: () => void): { signal: AbortSignal; release: () => void } {
   const controller = new AbortController();
@@ -292,8 +292,10 @@ export function interruptSignal(onFirst: () => void): { signal: AbortSignal; rel
     controller.abort(new Interrupted('interrupted'));
     onFirst();
   };
+  let isOrdered = false;
   const handle = (): void => {
-    if (controller.signal.aborted) process.exit(130);
+    if (isOrdered) process.exit(130);
+    isOrdered = true;
     stop();
   };
   const signals = ['SIGINT', 'SIGTERM', 'SIGUSR1'] as const; // Slurm's jobs are often told by SIGUSR1

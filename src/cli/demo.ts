@@ -1,6 +1,7 @@
 /** `dino demo`: see src/demo/demo.ts. */
 import type { Command } from 'commander';
 import { pathToFileURL } from 'node:url';
+import { shellPath } from '../shell.js';
 import type { DemoEvent } from '../demo/demo.js';
 import { addExamples, check, interruptSignal, type Invocation, readNumber } from './command.js';
 import { formatDuration, TrainProgress } from './progress.js';
@@ -58,7 +59,7 @@ export async function run(invocation: Invocation): Promise<void> {
       ...section('What did not:', summary.notImproved),
       '',
       `${formatDuration(figures.seconds.total)} in all. The report: ${pathToFileURL(files.report).href}`,
-      `The model: ${files.run} (try: dino attention ${files.run} IMAGE --image-size 64 --output maps)`,
+      `The model: ${files.run}; try: dino attention ${shellPath(files.run)} IMAGE --image-size 64 --output maps`,
     ];
     io.result({ ...figures, summary, ...files }, lines.join('\n'));
   } finally {

@@ -1,6 +1,7 @@
 /** `dino export --format web`: see src/weights/web/export-web.ts. */
 import { CheckpointError } from '../errors.js';
 import { assertWritableFolder } from '../files/output.js';
+import { shellPath } from '../shell.js';
 import { loadModel, type Model } from '../weights/load.js';
 import { checkOnnx } from '../weights/onnx/check.js';
 import { exportWeb, type GallerySource, WEB_DTYPES } from '../weights/web/export-web.js';
@@ -63,7 +64,7 @@ export async function exportTo(target: ExportTarget, invocation: Invocation): Pr
       comparison === null
         ? 'not checked: onnxruntime-node is not installed (npm install onnxruntime-node)'
         : `checked in onnxruntime: cosine similarity of ${comparison.cosine.toFixed(5)} or more to ours (${dtype})`,
-      `look at it: npx serve ${target.output}, or any other static server`,
+      `look at it with any static server: npx serve ${shellPath(target.output)}`,
     ];
     io.result({ ...result, dtype, check: comparison }, lines.join('\n'));
   } finally {

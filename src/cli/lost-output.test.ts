@@ -30,13 +30,16 @@ for (const [what, more] of [
 
   test(`SIGHUP ends a training of ${what} as SIGTERM does`, async () => {
     const run = newRun();
+    let isTold = false;
     const running = start(
       [process.execPath, dinoBin, ...commandLine(run, settings, more)],
       {},
       {
         onLine: (text) => {
-          // a shell sends it, and the terminal too
-          if (text.startsWith('epoch')) for (let i = 0; i < 2; i++) running.child.kill('SIGHUP');
+          if (isTold || !text.startsWith('epoch')) return;
+          isTold = true;
+          // a shell sends it, and the terminal too; a service manager adds SIGTERM
+          for (const name of ['SIGHUP', 'SIGHUP', 'SIGTERM'] as const) running.child.kill(name);
         },
       },
     );

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { shellPath } from '../shell.js';
 import { readOverrides } from '../train/config.js';
 import { SETTING_NAMES } from '../train/settings.js';
 import { addExamples, check, type Invocation, readCommandLine, readNumber, wordsOption } from './command.js';
@@ -109,7 +110,7 @@ export async function run(invocation: Invocation): Promise<void> {
   io.result(
     done,
     done.job === null
-      ? `written: ${done.script}\nsubmit it with: sbatch ${done.script}`
+      ? `written: ${done.script}\nsubmit it with: sbatch ${shellPath(done.script)}`
       : `submitted: job ${done.job}\nscript: ${done.script}\nlog: ${path.join(job.run, `slurm-${done.job}.out`)}`,
   );
 }

@@ -1,6 +1,7 @@
 /** `dino train`: reads flags and files, lets the presets fill in the rest, and shows the training. */
 import type { Command } from 'commander';
 import { statSync } from 'node:fs';
+import { shellPath } from '../shell.js';
 import { ConfigError } from '../errors.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { checkSettings, readOverrides, type SettingsSources } from '../train/config.js';
@@ -202,9 +203,9 @@ function summary(result: TrainResult, seconds: number): string {
   if (result.skipped > 0) lines.push(`${result.skipped} unreadable images: see ${output}/skipped.jsonl`);
   lines.push(
     'next:',
-    `  dino attention ${output} IMAGE --output maps`,
-    `  dino embed ${output} IMAGES --output features.safetensors`,
-    `  dino eval knn ${output} --train LABELLED --val LABELLED`,
+    `  dino attention ${shellPath(output)} IMAGE --output maps`,
+    `  dino embed ${shellPath(output)} IMAGES --output features.safetensors`,
+    `  dino eval knn ${shellPath(output)} --train LABELLED --val LABELLED`,
   );
   return lines.join('\n');
 }
@@ -298,7 +299,7 @@ async function trainIn(world: World, line: Line, io: Output): Promise<void> {
     progress?.stop();
     const seconds = (performance.now() - start) / 1000;
     if (result.interrupted) {
-      io.note(`stopped after step ${result.steps}; go on with: dino train --resume ${output}`);
+      io.note(`stopped after step ${result.steps}; go on with: dino train --resume ${shellPath(output)}`);
       if (io.json) io.result(result, '');
       throw new Interrupted('interrupted');
     }

@@ -205,7 +205,7 @@ describe('a damaged, foreign or busy index', () => {
           assert.ok(error instanceof DataError);
           assert.match(
             error.message,
-            new RegExp(`${name} is (damaged|missing).*make it again with dino index`),
+            new RegExp(`${name} is (damaged|missing).*make it again with: dino index`),
           );
           return true;
         });
@@ -215,7 +215,7 @@ describe('a damaged, foreign or busy index', () => {
       ['{"format":"dino-index","version":1}', /is damaged:.*make it again/s],
     ] as const)
       await assert.rejects(query(damaged('index.json', (file) => writeFileSync(file, text))), expected);
-    await assert.rejects(query(path.join(folder, 'none')), /does not exist\. Make one with dino index/);
+    await assert.rejects(query(path.join(folder, 'none')), /does not exist\. Make one with: dino index/);
     await assert.rejects(query(images), /holds no index/);
   });
 

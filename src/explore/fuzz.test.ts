@@ -27,7 +27,11 @@ test(`${count} mutants of an index are read or refused: no crash, nothing outsid
       for (const [reason, times] of reasons) context.diagnostic(`${times} ${reason}`);
     assert.equal(failures.length, 0, failures.slice(0, 20).join('\n'));
     // changes that only ever broke the outermost check would test nothing
-    assert.ok(result.read > count / 20 && result.refused > count / 3 && result.reasons.size > count / 10);
+    assert.ok(
+      result.read > count / 20 &&
+        result.refused > count / 3 &&
+        result.reasons.size > Math.min(count / 10, 100),
+    );
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -1,4 +1,5 @@
 /** The images of an index as a web export takes them: its features are used as they are, no image is computed again. */
+import { shellPath } from '../shell.js';
 import { modelArgument } from '../models/model-argument.js';
 import { indexArgument } from './arguments.js';
 import { checkCall } from '../check-options.js';
@@ -24,7 +25,7 @@ export function galleryOfIndex(index: ImageIndex, model: Model): GallerySource {
     throw new DataError(
       `${folder} was made with other weights (${weights.checkpointKey} of ${weights.file}) than ${checkpointKey} of ` +
         `${model.file}: their features can't be compared. Export those weights, or make an index with these: ` +
-        `dino index ${model.file} ${source} --output FOLDER.`,
+        `dino index ${shellPath(model.file)} ${shellPath(source)} --output FOLDER`,
     );
   }
   if (weights.numHeads !== givenHeads && weights.numHeads !== model.architecture.numHeads) {
@@ -37,7 +38,7 @@ export function galleryOfIndex(index: ImageIndex, model: Model): GallerySource {
     throw new ConfigError(
       `${folder} holds ${settings.features} features of ${settings.crop} pixels (resized to ${settings.resize}); the page ` +
         `computes cls features of ${crop} pixels (resized to ${resize}): make an index without --features and sizes, or ` +
-        `give --images ${source}.`,
+        `give --images ${shellPath(source)}`,
     );
   }
   const all = index.features();

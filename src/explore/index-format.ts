@@ -18,6 +18,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
+import { shellPath } from '../shell.js';
 import { DataError } from '../errors.js';
 import { FileBytes } from '../files/file-bytes.js';
 import { openToWrite, readTextIfThere } from '../files/guarded.js';
@@ -109,7 +110,7 @@ export const manifestPath = (folder: string): string => path.join(folder, 'index
 
 /** What to do about an index that can't be used. */
 export const remake = (folder: string): string =>
-  `Delete ${folder} and make it again with dino index WEIGHTS IMAGES --output ${folder}.`;
+  `Delete ${folder} and make it again with: dino index WEIGHTS IMAGES --output ${shellPath(folder)}`;
 
 /** @throws DataError when the folder holds no index, or index.json is damaged, a link, or of another version. */
 export function readManifest(folder: string): IndexManifest {
@@ -117,7 +118,9 @@ export function readManifest(folder: string): IndexManifest {
   const text = readTextIfThere(file, { within: folder, maxBytes: MANIFEST_BYTES });
   if (text === null) {
     const what = existsSync(folder) ? 'holds no index (no index.json)' : 'does not exist';
-    throw new DataError(`${folder} ${what}. Make one with dino index WEIGHTS IMAGES --output ${folder}.`);
+    throw new DataError(
+      `${folder} ${what}. Make one with: dino index WEIGHTS IMAGES --output ${shellPath(folder)}`,
+    );
   }
   let value: unknown;
   try {

@@ -7,6 +7,7 @@
  * search asks. Against means of patches it is the mean of the patch tokens that the region covers, seen within its image.
  */
 import { existsSync } from 'node:fs';
+import { shellPath } from '../shell.js';
 import { imagesOrRows } from '../data/arguments.js';
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
 import { being, callback, checkCall, count, filePath, optionsOf, text } from '../check-options.js';
@@ -56,7 +57,7 @@ export function loadIndexModel(
   checkCall('loadIndexModel()', indexArgument(index), ['options', indexModelOptions, options]);
   const { weights, images } = index.manifest;
   const file = options.weights ?? weights.file;
-  const again = `Give the weights with --weights, or make the index anew: dino index WEIGHTS ${images.source} --output ${index.folder}.`;
+  const again = `Give the weights with --weights, or make the index anew: dino index WEIGHTS ${shellPath(images.source)} --output ${shellPath(index.folder)}`;
   if (!existsSync(file))
     throw new DataError(`${file}, the weights of ${index.folder}, is not there any more. ${again}`);
   const model = loadModel(file, {

@@ -21,7 +21,8 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { FolderLostError, lockFolder, lockPath, readLock, signalHolder } from './folder-lock.js';
+import { FolderLostError, lockFolder, readLock, signalHolder } from './folder-lock.js';
+import { lockPath } from './lock-files.js';
 import { Heartbeat, textWithBeat } from './lock-heartbeat.js';
 import { numberSpace, processState } from './process-identity.js';
 

@@ -309,9 +309,10 @@ export class World {
     const saved = this.#hasSaved ? ', and saved the state after it' : '';
     const after = `This process stopped after step ${this.#step}${saved}.`;
     if (verdict !== null) return new ProcessError(`${verdict.message} ${after}`, { cause: error });
-    const keeper = this.#isStoreApart
-      ? "The launcher's store can't be reached any more"
-      : `Rank 0 (${this.#processOf(0)}), which keeps the store, was killed, is stopped or can't be reached`;
+    const keeper =
+      this.#isStoreApart || this.isFirst
+        ? "The store can't be reached any more"
+        : `Rank 0 (${this.#processOf(0)}), which keeps the store, was killed, is stopped or can't be reached`;
     return new ProcessError(`${keeper} (${error.message}). ${after}`, { cause: error });
   }
 

@@ -228,6 +228,13 @@ export interface LookModel {
 /** An image of the given folders, or one that was uploaded. */
 export type LookImage = { path: string } | { upload: string };
 
+/** An image that was given by hand: its name for later requests, and its size in pixels. */
+export interface LookUpload {
+  id: string;
+  width: number;
+  height: number;
+}
+
 export interface LookRequest {
   /** WEIGHTS: a run, a checkpoint, a file. */
   weights: string;
@@ -434,6 +441,8 @@ export interface LookApi {
     reply: Uint8Array;
   };
   'GET /api/look/models': { reply: LookModel[] };
+  /** Keeps an image for later requests. */
+  'POST /api/upload/look': { body: Blob; reply: LookUpload };
   /** Packed, with LookFacts. */
   'POST /api/look': { body: LookRequest; reply: Uint8Array };
 }
@@ -448,6 +457,12 @@ export interface FindApi {
   /** (N, 2) float32: where each image is on the map. */
   'GET /api/find/map': { query: { index: string }; reply: Uint8Array };
   'POST /api/find/ask': { body: { index: string; ask: FindAsk }; reply: FindAnswer };
+  /** Searches by an image that is not of the index; `region`: a part of it, as shares joined by commas. */
+  'POST /api/upload/find': {
+    query: { index: string; top: number; region?: string | undefined };
+    body: Blob;
+    reply: FindAnswer;
+  };
 }
 
 /** The section Start. */
@@ -467,5 +482,5 @@ type Part<K extends RouteName, Name extends string, Otherwise> =
 export type ParamsOf<K extends RouteName> = Part<K, 'params', Record<never, string>>;
 export type QueryOf<K extends RouteName> = Part<K, 'query', undefined>;
 export type BodyOf<K extends RouteName> = Part<K, 'body', undefined>;
-/** A Uint8Array travels as bytes, all else as JSON. */
+/** A Uint8Array, or a Blob that is sent, travels as bytes, all else as JSON. */
 export type ReplyOf<K extends RouteName> = Api[K]['reply'];

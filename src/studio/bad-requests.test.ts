@@ -30,7 +30,7 @@ after(async () => {
 
 /** A question of the right form to every route that takes a body or a query; what it names is not there. */
 const start = { images: 'nowhere', preset: 'auto' as const, overrides: { epochs: '1' } };
-const bodies: { [K in RouteName as BodyOf<K> extends undefined ? never : K]: BodyOf<K> } = {
+const bodies: { [K in RouteName as BodyOf<K> extends undefined | Blob ? never : K]: BodyOf<K> } = {
   'POST /api/start/inspect': { images: 'nowhere' },
   'POST /api/start/plan': start,
   'POST /api/start/crops': { ...start, seed: 1 },

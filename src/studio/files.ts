@@ -7,6 +7,8 @@ import { lstat, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DataError } from '../errors.js';
 import { isBelow } from '../files/read-below.js';
+import { locateWeights, weightsOutside } from '../weights/locate.js';
+import { partsOfWeights } from '../weights/sharded.js';
 
 /** A reply that is no success, with its HTTP status. */
 export class StudioError extends Error {
@@ -43,8 +45,7 @@ export class GivenFolders {
     return this.real.some((root) => isBelow(root, real));
   }
 
-  /** `holds` by itself, for what takes such a function. */
-  readonly mayRead = (real: string): boolean => this.holds(real);
+  readonly #mayRead = (real: string): boolean => this.holds(real);
 
   /** Whether a file or folder is there and, its links followed, under a given folder. */
   async reaches(place: string): Promise<boolean> {
@@ -84,6 +85,27 @@ export class GivenFolders {
   async folder(name: string): Promise<string> {
     const real = await this.resolve(name);
     if (!(await stat(real)).isDirectory()) throw new StudioError(400, `${name} is not a folder.`);
+    return real;
+  }
+
+  /**
+   * The file of weights that a run, a checkpoint or a file stands for.
+   * @throws StudioError as resolve(), also for what a link in a folder leads to; CheckpointError when there are none.
+   */
+  async weights(name: string, checkpointKey?: string): Promise<string> {
+    const real = await this.resolve(name);
+    const outside = weightsOutside(real, this.#mayRead);
+    if (outside !== null) throw this.#outside(outside);
+    return this.weightsFile(locateWeights(real, checkpointKey, this.#mayRead).file);
+  }
+
+  /**
+   * A file of weights; those that it is an index of lie under the given folders too.
+   * @throws StudioError as resolve(); CheckpointError for a damaged index.
+   */
+  async weightsFile(name: string): Promise<string> {
+    const real = await this.file(name); // before anything of it is read
+    for (const part of partsOfWeights(name)) await this.file(part);
     return real;
   }
 

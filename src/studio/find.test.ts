@@ -140,14 +140,14 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await press('Select group 1');
     await press('Selection and labels');
     await press('Propose labels for their neighbours');
-    await press('Take their labels away');
+    await press('Remove their labels');
     await shown.page.waitForFunction(`document.querySelector('.labels') === null`);
     await type('input[name=label]', 'red things');
     await press('Label them');
     await shown.text('.labels li', /red things: 9 images/);
     appendFileSync(labelsPath(index), 'not a line\n');
     await shown.page.reload();
-    await shown.text('[role=alert]', /1 lines of labels\.jsonl .* were left out/);
+    await shown.text('[role=alert]', /Left out 1 unreadable line of labels\.jsonl/);
     await press('Selection and labels');
     await shown.text('.labels li', /red things: 9 images/);
     await shown.check();

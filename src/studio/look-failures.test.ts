@@ -85,7 +85,7 @@ async function goesOn(): Promise<void> {
 }
 
 const TOP = 'main > .card:first-child';
-const CHOICE = '.choices [aria-label="Image"]';
+const CHOICE = '.image-choices [aria-label="Image"]';
 
 /** A PNG of nothing: one bit a pixel, so that many of them are few bytes. */
 function emptyPng(width: number, height: number): Uint8Array {
@@ -134,7 +134,7 @@ describe('the section Look, when something is wrong', () => {
   };
 
   refuses('a file that is no image', 'notes.png', (file) => writeFileSync(file, 'no image'), {
-    ...{ card: CHOICE, pattern: /no JPEG, PNG, WebP/, status: 422 },
+    ...{ card: CHOICE, pattern: /not a JPEG, PNG, WebP/, status: 422 },
   });
   refuses(
     'an image whose second half is missing',
@@ -165,7 +165,7 @@ describe('the section Look, when something is wrong', () => {
     'an image of too many pixels',
     'wide.png',
     (file) => writeFileSync(file, emptyPng(20_000, 20_000)),
-    { card: CHOICE, pattern: /20000 x 20000 pixels, more than/, status: 422 },
+    { card: CHOICE, pattern: /PNG of more than 178956970 pixels/, status: 422 },
   );
 
   it('says that a model has been deleted while it was shown', async (t) => {

@@ -89,7 +89,7 @@ describe('the section Look', () => {
           assert.ok(worst <= 3, `${name}, head ${head}: off by ${worst} of 255`);
         }
         assert.equal(
-          (await textsOf(page, '[aria-label="What it sees"] .heads [aria-pressed]')).length,
+          (await textsOf(page, '[aria-label="What the model sees"] .heads [aria-pressed]')).length,
           usual.heads + 1,
         );
       }
@@ -154,7 +154,7 @@ describe('the section Look', () => {
       await page.waitForSelector('input[type="file"]');
       await giveFile(page, 'input[type="file"]', wide);
       await lookSettled(studio.page);
-      await studio.text('.choices', /wide\.png/);
+      await studio.text('.image-choices', /wide\.png/);
       for (const event of ['drop', 'paste'] as const) {
         await page.evaluate(`(async () => {
           const canvas = new OffscreenCanvas(40, 40);
@@ -172,7 +172,7 @@ describe('the section Look', () => {
         await lookSettled(studio.page);
       }
       // out of the studio's folders
-      await page.click('.choices details summary');
+      await page.click('.image-choices details summary');
       for (const name of [path.basename(folder), 'images']) {
         await page.evaluate(
           `[...document.querySelectorAll('.folder-images button')].find((one) => one.innerText.includes(${JSON.stringify(name)}))?.click()`,

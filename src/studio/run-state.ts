@@ -3,6 +3,7 @@
  * work, one whose process is gone is a crash, and without a lock the steps decide between finished and stopped (by Ctrl-C
  * or by an error, both of which give the lock back: the folder doesn't tell which).
  */
+import { shellPath } from '../shell.js';
 import { formatDuration } from '../cli/progress.js';
 import type { LockHolder } from '../files/folder-lock.js';
 import { printable } from '../printable.js';
@@ -35,7 +36,7 @@ export function stateOf(
   const { lock, step, totalSteps, changed, interval } = signs;
   const of = totalSteps === null ? '' : ` of ${count.format(totalSteps)}`;
   const at = `step ${count.format(step ?? 0)}${of}`;
-  const resume = `Go on with: dino train --resume ${printable(path)}`;
+  const resume = `Go on with: dino train --resume ${shellPath(path)}`;
   const isDone = step !== null && totalSteps !== null && step >= totalSteps;
   const silent = changed === null ? null : now - changed;
   const isSilent = silent !== null && silent > Math.max(SILENT_MS, SILENT_INTERVALS * (interval ?? 0));

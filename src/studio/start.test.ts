@@ -58,7 +58,7 @@ describe('the section Start', () => {
       await studio.check();
       await press('Use this folder');
       const report = await studio.text('.report', /Images\s+21/, 20_000);
-      assert.match(report, /48 × 48 in the middle/);
+      assert.match(report, /median 48 × 48/);
       assert.match(report, /Broken\s+1/);
       assert.match(report, /Classes\s+2/);
       await studio.text('.choices', /outDim\s+64\s+few outputs for few images/, 20_000);
@@ -126,6 +126,6 @@ describe('the section Start', () => {
     await studio.page.evaluate(
       `location.hash = '#/start?images=' + encodeURIComponent(${JSON.stringify(images)})`,
     );
-    await studio.text('.report', /1 images are links that lead outside/, 20_000);
+    await studio.text('.report', /links to outside the studio’s folders: 1\b/, 20_000);
   });
 });

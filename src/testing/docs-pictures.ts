@@ -70,7 +70,7 @@ async function lookFilmAndExport(
   await page.reload();
   await lookSettled(page, 2);
   await page.setViewport({ width: 1200, height: 800 });
-  await studio.picture('look', '[aria-label="What it sees"]');
+  await studio.picture('look', '[aria-label="What the model sees"]');
 
   await studio.show('#/runs');
   await page.waitForSelector('.runs th a');

@@ -9,7 +9,7 @@ import { ConfigError } from '../errors.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { listCheckpoints, newestWholeCheckpoint } from './checkpoint-files.js';
 import { readLines } from './run-folder.js';
-import { bashWord, slurmScript, submitSlurmJob, type SlurmJob } from './slurm.js';
+import { slurmScript, submitSlurmJob, type SlurmJob } from './slurm.js';
 
 const bin = fileURLToPath(new URL('../../bin/dino.js', import.meta.url));
 const folder = mkdtempSync(path.join(tmpdir(), 'dino-slurm-'));
@@ -41,14 +41,6 @@ function cluster(programs: Record<string, string>): NodeJS.ProcessEnv {
   }
   return { ...process.env, PATH: `${place}${path.delimiter}${process.env['PATH']}`, SLURM_JOB_ID: '42' };
 }
-
-test('bash reads every word back as it was', () => {
-  const words = ['plain/a.b', 'two words', "it's", '$HOME `id` "x" \\ * ; &', '', '--flag=a b', 'é\nnext'];
-  const { stdout } = spawnSync('bash', ['-c', `printf '%s\\0' ${words.map(bashWord).join(' ')}`], {
-    encoding: 'utf8',
-  });
-  assert.deepEqual(stdout.split('\0').slice(0, -1), words);
-});
 
 test('the script is bash, and asks Slurm for what was asked for', () => {
   const script = slurmScript({

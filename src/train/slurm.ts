@@ -10,6 +10,7 @@ import path from 'node:path';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { makeFolder } from '../files/guarded.js';
 import { printable } from '../printable.js';
+import { shellWord } from '../shell.js';
 import { checkCall, count, filePath, being, optionsOf, text, words, command } from '../check-options.js';
 import { ConfigError, DataError, EngineError } from '../errors.js';
 
@@ -50,10 +51,6 @@ export interface SlurmJob {
 }
 
 const TIME = /^(\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+|\d+-\d+:\d\d|\d+-\d+:\d\d:\d\d)$/;
-
-/** A word as bash reads it back. */
-export const bashWord = (word: string): string =>
-  /^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 /** A value in a #SBATCH line, which knows double quotes and backslashes. */
 const directive = (name: string, value: string | number): string => {
@@ -112,7 +109,7 @@ export function slurmScript(job: SlurmJob): string {
       return value === null ? [] : [directive(name, value)];
     },
   );
-  const words = [...job.command, 'train', ...job.train].map(bashWord);
+  const words = [...job.command, 'train', ...job.train].map(shellWord);
   const head = [
     '#!/bin/bash',
     `# Trains until it is done: \`sbatch\` this file. Written by \`dino slurm\`; edit it as you like.`,

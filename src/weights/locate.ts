@@ -56,11 +56,22 @@ const PRETRAINED_FILES = ['model.safetensors', 'model.safetensors.index.json', '
 /** What is looked at in a folder to find out what it is. */
 const LOOKED_AT = ['config.json', 'teacher.safetensors', 'student.safetensors', 'checkpoints', 'state.json'];
 
-/** @throws CheckpointError when one of a folder's files leads outside. */
-function refuseOutside(folder: string, mayRead: MayRead): void {
-  const names = [...LOOKED_AT, ...PRETRAINED_FILES, path.join('checkpoints', 'latest')];
-  const outside = names.map((name) => path.join(folder, name)).find((file) => !isWithinReach(file, mayRead));
-  if (outside !== undefined) throw new CheckpointError(`${printable(outside)} ${OUTSIDE}`);
+/** What of WEIGHTS leads, by a link, to where may not be read; null for nothing. No file is opened but those within reach. */
+export function weightsOutside(weights: string, mayRead: MayRead): string | null {
+  const firstOf = (files: readonly string[]): string | null =>
+    files.find((file) => !isWithinReach(file, mayRead)) ?? null;
+  const inFolder = (folder: string): string | null => {
+    const names = [...LOOKED_AT, ...PRETRAINED_FILES, path.join('checkpoints', 'latest')];
+    return firstOf(names.map((name) => path.join(folder, name)));
+  };
+  if (mayRead === null) return null;
+  // the checksums in a state.json are read with the weights beside it
+  if (statSync(weights, { throwIfNoEntry: false })?.isDirectory() !== true)
+    return firstOf([weights, path.join(path.dirname(path.resolve(weights)), 'state.json')]);
+  const outside = inFolder(weights);
+  if (outside !== null) return outside;
+  const newest = newestCheckpoint(weights);
+  return newest === null ? null : (firstOf([newest]) ?? inFolder(newest));
 }
 
 function settingsOfRun(run: string, mayRead: MayRead): TrainSettings | null {
@@ -117,18 +128,16 @@ export function locateWeights(
 ): LocatedWeights {
   const stat = statSync(weights, { throwIfNoEntry: false });
   if (stat === undefined) throw new CheckpointError(`${printable(weights)} does not exist`);
+  const outside = weightsOutside(weights, mayRead);
+  if (outside !== null) throw new CheckpointError(`${printable(outside)} ${OUTSIDE}`);
   if (stat.isDirectory()) {
-    refuseOutside(weights, mayRead);
     if (existsSync(path.join(weights, 'teacher.safetensors')))
       return fromCheckpoint(weights, checkpointKey(key), mayRead);
     const pretrained = fromPretrained(weights);
     if (pretrained !== null) return pretrained;
     if (existsSync(path.join(weights, 'config.json'))) {
       const newest = newestCheckpoint(weights);
-      if (newest !== null) {
-        refuseOutside(newest, mayRead);
-        return fromCheckpoint(newest, checkpointKey(key), mayRead);
-      }
+      if (newest !== null) return fromCheckpoint(newest, checkpointKey(key), mayRead);
       if ('settings' in (configOf(weights) ?? {}))
         throw new CheckpointError(`${printable(weights)} is a run without a checkpoint yet`);
     }
@@ -141,9 +150,7 @@ export function locateWeights(
   }
   // A file inside a checkpoint folder knows its run all the same, one beside a config.json its heads.
   const beside = path.dirname(path.resolve(weights));
-  const state = path.join(beside, 'state.json'); // its checksums are read with the weights
-  if (!isWithinReach(state, mayRead)) throw new CheckpointError(`${printable(state)} ${OUTSIDE}`);
-  if (existsSync(state) && weights.endsWith('.safetensors'))
+  if (existsSync(path.join(beside, 'state.json')) && weights.endsWith('.safetensors'))
     return { ...fromCheckpoint(beside, checkpointKey(key), mayRead), file: weights };
   const isPretrained =
     PRETRAINED_FILES.includes(path.basename(weights)) &&

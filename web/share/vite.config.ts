@@ -3,7 +3,7 @@ import { defineConfig } from 'vite';
 
 export default defineConfig({
   root: import.meta.dirname,
-  // any static server, any path below it
+  // works on any static server, below any path
   base: './',
   publicDir: false,
   worker: { format: 'es' },

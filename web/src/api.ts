@@ -1,27 +1,19 @@
-/** Asks the server, by the table of routes in src/studio/api.ts. */
+/** Asks the server, by the table of routes in src/studio/api.ts. Components do so through use-request.ts. */
 import { UPLOAD_LIMIT } from '../../src/studio/limits.ts';
 import type { ApiError, BodyOf, ParamsOf, QueryOf, ReplyOf, RouteName } from '../../src/studio/api.ts';
+import { RequestError } from './errors.ts';
 
 export type * from '../../src/studio/api.ts';
 
-/** A reply that is no success, in words that can be shown. */
-export class RequestError extends Error {
-  constructor(
-    readonly status: number,
-    readonly code: string,
-    message: string,
-    readonly problems: readonly string[] = [],
-  ) {
-    super(message);
-  }
-}
-
-type Given<K extends RouteName> = (keyof ParamsOf<K> extends never ? object : { params: ParamsOf<K> }) &
+/** What a route takes: the parameters of its path, its query and its body, as far as it has them. */
+export type Given<K extends RouteName> = (keyof ParamsOf<K> extends never
+  ? object
+  : { params: ParamsOf<K> }) &
   ([QueryOf<K>] extends [undefined] ? object : { query: QueryOf<K> }) &
-  ([BodyOf<K>] extends [undefined] ? object : { body: BodyOf<K> }) & { signal?: AbortSignal };
+  ([BodyOf<K>] extends [undefined] ? object : { body: BodyOf<K> });
 
 /** An address with its query; values that are undefined are left out. */
-export function addressOf(path: string, query: Readonly<Record<string, unknown>> = {}): string {
+function addressOf(path: string, query: Readonly<Record<string, unknown>> = {}): string {
   const entries = Object.entries(query).filter(([, value]) => value !== undefined);
   const search = new URLSearchParams(entries.map(([name, value]) => [name, String(value)])).toString();
   return search === '' ? path : `${path}?${search}`;
@@ -40,7 +32,7 @@ async function send(address: string, init: RequestInit): Promise<Response> {
     response = await fetch(address, init);
   } catch (error) {
     if (init.signal?.aborted) throw error;
-    throw new RequestError(0, 'UNREACHABLE', 'The studio does not answer: has it been ended?');
+    throw new RequestError(0, 'UNREACHABLE', 'The studio does not answer. Has it been stopped?');
   }
   if (response.ok) return response;
   let told: Partial<ApiError['error']> = {};
@@ -53,6 +45,20 @@ async function send(address: string, init: RequestInit): Promise<Response> {
   throw new RequestError(response.status, code, message, problems);
 }
 
+const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+
+/** A file travels as its bytes, all else as JSON. @throws RequestError at once for a file that is too large */
+function encode(body: unknown): Pick<RequestInit, 'headers' | 'body'> {
+  if (!(body instanceof Blob))
+    return { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+  if (body.size > UPLOAD_LIMIT) {
+    const sizes = `The file is ${mebibytes(body.size)}, more than the ${mebibytes(UPLOAD_LIMIT)} accepted here`;
+    const advice = 'make it smaller, or put it into one of the studio’s folders.';
+    throw new RequestError(413, 'TOO_LARGE', `${sizes}: ${advice}`);
+  }
+  return { headers: { 'content-type': 'application/octet-stream' }, body };
+}
+
 const decode = async (response: Response): Promise<unknown> =>
   response.headers.get('content-type') === 'application/octet-stream'
     ? new Uint8Array(await response.arrayBuffer())
@@ -62,42 +68,18 @@ const decode = async (response: Response): Promise<unknown> =>
  * Calls a route. `request('POST /api/tasks/:task/cancel', { params: { task } })`.
  * @throws RequestError
  */
-export async function request<K extends RouteName>(name: K, given: Given<K>): Promise<ReplyOf<K>> {
+export async function request<K extends RouteName>(
+  name: K,
+  given: Given<K>,
+  signal?: AbortSignal,
+): Promise<ReplyOf<K>> {
   const [method, pattern] = name.split(' ') as [string, string];
-  const { params, query, body, signal } = given as {
+  const { params, query, body } = given as {
     params?: Record<string, string>;
     query?: Record<string, unknown>;
     body?: unknown;
-    signal?: AbortSignal;
   };
   const path = pattern.replace(/:(\w+)/g, (_, key: string) => encodeURIComponent(params?.[key] ?? ''));
-  const init: RequestInit = { method };
-  if (signal !== undefined) init.signal = signal;
-  if (body !== undefined) {
-    init.headers = { 'content-type': 'application/json' };
-    init.body = JSON.stringify(body);
-  }
+  const init: RequestInit = { method, signal: signal ?? null, ...(body === undefined ? {} : encode(body)) };
   return (await decode(await send(addressOf(path, query), init))) as ReplyOf<K>;
 }
-
-/** Sends a file's bytes to a route under /api/upload/. @throws RequestError, at once for a file that is too large */
-export async function upload<T>(address: string, file: Blob, signal?: AbortSignal): Promise<T> {
-  if (file.size > UPLOAD_LIMIT) {
-    const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
-    throw new RequestError(
-      413,
-      'TOO_LARGE',
-      `The file has ${mebibytes(file.size)}, more than the ${mebibytes(UPLOAD_LIMIT)} that are taken here: make it smaller, or put it into one of the studio’s folders.`,
-    );
-  }
-  const init: RequestInit = {
-    method: 'POST',
-    headers: { 'content-type': 'application/octet-stream' },
-    body: file,
-  };
-  if (signal !== undefined) init.signal = signal;
-  return (await decode(await send(address, init))) as T;
-}
-
-/** What to show of anything that was thrown. */
-export const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

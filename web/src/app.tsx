@@ -1,11 +1,11 @@
 /** The frame around the sections: menu, theme, whether the studio still answers. */
-import { Component, type ComponentChildren, type ComponentType } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { Component, type ComponentChildren } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
 import { connection } from './live.ts';
 import { href, route } from './router.ts';
-import { sections, type Section } from './sections/index.ts';
-import { theme, type Theme } from './theme.ts';
-import { Failure, Loading } from './ui/parts.tsx';
+import { sections } from './sections.ts';
+import { Failure } from './ui/parts.tsx';
+import { ThemeChoice } from './ui/theme-choice.tsx';
 
 /** A bug in one section leaves the menu usable. */
 class Boundary extends Component<{ children: ComponentChildren }, { error: unknown }> {
@@ -26,45 +26,6 @@ class Boundary extends Component<{ children: ComponentChildren }, { error: unkno
       </Failure>
     );
   }
-}
-
-const loaded = new Map<string, ComponentType>();
-
-function SectionView({ section }: { section: Section }) {
-  const [, redraw] = useState(0);
-  const [error, setError] = useState<unknown>(null);
-  useEffect(() => {
-    setError(null);
-    if (loaded.has(section.id)) return;
-    section.load().then(
-      (module) => {
-        loaded.set(section.id, module.default);
-        redraw((n) => n + 1);
-      },
-      (reason: unknown) => setError(reason),
-    );
-  }, [section]);
-  const View = loaded.get(section.id);
-  if (error !== null) return <Failure error={error} />;
-  if (View === undefined) return <Loading what={section.title} />;
-  return (
-    <Boundary key={section.id}>
-      <View />
-    </Boundary>
-  );
-}
-
-function ThemeChoice() {
-  return (
-    <label class="theme">
-      <span class="hidden">Colours</span>
-      <select value={theme.value} onChange={(event) => (theme.value = event.currentTarget.value as Theme)}>
-        <option value="auto">Auto</option>
-        <option value="light">Light</option>
-        <option value="dark">Dark</option>
-      </select>
-    </label>
-  );
 }
 
 export function App() {
@@ -101,7 +62,7 @@ export function App() {
       </header>
       {connection.value === 'lost' && (
         <p class="lost" role="alert">
-          The studio has stopped or can’t be reached; what is shown may be old. Start it again with{' '}
+          The studio has stopped or can’t be reached; what is shown may be out of date. Start it again with{' '}
           <code>dino studio</code> and open its new link.
         </p>
       )}
@@ -109,7 +70,9 @@ export function App() {
         {section === undefined ? (
           <Failure error={new Error(`There is no section “${id}”.`)} />
         ) : (
-          <SectionView section={section} />
+          <Boundary key={id}>
+            <section.View />
+          </Boundary>
         )}
       </main>
     </>

@@ -7,7 +7,7 @@ export type Connection = 'connecting' | 'live' | 'lost';
 export const connection = signal<Connection>('connecting');
 /** null until the first list has come. */
 export const runs = signal<readonly RunSummary[] | null>(null);
-export const tasks = signal<ReadonlyMap<string, Task>>(new Map());
+const tasks = signal<ReadonlyMap<string, Task>>(new Map());
 
 type MetricsEvent = Extract<StudioEvent, { type: 'metrics' }>;
 const metricsListeners = new Set<(event: MetricsEvent) => void>();
@@ -18,14 +18,9 @@ export function onMetrics(listener: (event: MetricsEvent) => void): () => void {
   return () => metricsListeners.delete(listener);
 }
 
-/** Remembers a task that this page has just started; events tell the rest. */
-export function keepTask(task: Task): void {
-  tasks.value = new Map(tasks.value).set(task.id, task);
-}
-
-/** The task of an id as it is now; a component that asks is drawn anew with it. */
-export const useTask = (id: string | null): Task | undefined =>
-  id === null ? undefined : tasks.value.get(id);
+/** A task as it is now, of which the reply to its start is the first news; a component that asks is drawn anew with it. */
+export const useTask = (started: Task | null): Task | null =>
+  started === null ? null : (tasks.value.get(started.id) ?? started);
 
 /** A list in which only numbers have moved waits this long for the curves that moved them: one frame draws both. */
 const SETTLE_MS = 500;
@@ -57,14 +52,14 @@ function handle(event: StudioEvent): void {
       for (const listener of metricsListeners) listener(event);
       break;
     case 'task':
-      keepTask(event.task);
+      tasks.value = new Map(tasks.value).set(event.task.id, event.task);
       break;
   }
 }
 
 let source: EventSource | null = null;
 
-/** What was told while nobody listened is not told again. */
+/** The server does not repeat what it told while nobody listened: curves are fetched anew. */
 function catchUp(): void {
   for (const { id } of runs.peek() ?? [])
     for (const listener of metricsListeners) listener({ type: 'metrics', run: id, tail: null });

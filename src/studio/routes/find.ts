@@ -7,12 +7,11 @@ import { ConfigError } from '../../errors.js';
 import { manifestPath, readManifest } from '../../explore/index-format.js';
 import { labelSchema } from '../../explore/labels.js';
 import { checkNewFile, checkPutFolder, freeName } from '../../explore/put-images.js';
-import { locateWeights } from '../../weights/locate.js';
 import type { FindAnswer, FindAsk, LabelGroup } from '../api.js';
 import type { Jobs } from '../jobs/index.js';
 import { type GivenFolders, StudioError } from '../files.js';
 import { QUESTION_LIMIT, UPLOAD_LIMIT } from '../limits.js';
-import { bodyBytes, checkWeights, parse, queryNumber, type Routes, route, type Studio } from './route.js';
+import { bodyBytes, parse, queryNumber, type Routes, route, type Studio } from './route.js';
 
 /** What is sent as JSON: all but the map. */
 function answerOf(answer: Jobs['find']['output']): FindAnswer {
@@ -85,12 +84,8 @@ async function indexFolder({ folders }: Studio, wanted: string): Promise<string>
   // absolute as the job's process takes them, which knows nothing of the first given folder
   await folders.folder(path.resolve(images.root));
   const file = path.resolve(weights.file);
-  try {
-    await checkWeights(folders, file);
-  } catch (error) {
-    // weights that are gone are told of where they are needed
-    if (!(error instanceof StudioError) || error.status !== 404) throw error;
-  }
+  // weights that are gone are told of where they are needed
+  if (existsSync(file)) await folders.weightsFile(file);
   return folder;
 }
 
@@ -133,8 +128,7 @@ export const find: Routes = (app, studio) => {
     },
     async ({ body }) => {
       const given = await folders.resolve(body.weights);
-      // a run or a checkpoint is a folder, in which a link could lead out
-      await checkWeights(folders, locateWeights(given, undefined, folders.mayRead).file);
+      await folders.weights(given);
       const images = await folders.resolve(body.images);
       const index = await folders.forWriting(body.output);
       if (existsSync(index)) {

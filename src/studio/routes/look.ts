@@ -3,12 +3,11 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { checkpointsPath, listCheckpoints } from '../../train/checkpoint-files.js';
-import { locateWeights } from '../../weights/locate.js';
 import type { LookFacts, LookModel } from '../api.js';
 import { UPLOAD_LIMIT } from '../limits.js';
 import { packArrays } from '../packed.js';
 import { keepUpload, uploadOf } from '../uploads.js';
-import { bodyBytes, checkWeights, type Routes, route, type Studio } from './route.js';
+import { bodyBytes, type Routes, route, type Studio } from './route.js';
 
 /** Attention's memory grows with their square; the reference's largest picture (480, patches of 8) has 3,600. */
 const MAX_PATCHES = 4096;
@@ -80,9 +79,7 @@ export const look: Routes = (app, studio) => {
 
   route(app, 'POST /api/look', { body: lookSchema }, async ({ body, signal }) => {
     const { weights: wanted, checkpointKey, side } = body;
-    // a run or a checkpoint is a folder, in which a link could lead out
-    const { file } = locateWeights(await folders.resolve(wanted), checkpointKey, folders.mayRead);
-    const weights = await checkWeights(folders, file);
+    const weights = await folders.weights(wanted, checkpointKey);
     const images: (string | Uint8Array)[] = [];
     for (const image of body.images)
       images.push('path' in image ? await folders.file(image.path) : uploadOf(image.upload));

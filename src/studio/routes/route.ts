@@ -5,7 +5,6 @@ import { z } from 'zod';
 import { problemsOf } from '../../check-options.js';
 import { ConfigError, DinoError } from '../../errors.js';
 import { stackText } from '../../printable.js';
-import { partsOfWeights } from '../../weights/sharded.js';
 import type { ApiError, BodyOf, ParamsOf, QueryOf, ReplyOf, RouteName } from '../api.js';
 import type { EventHub } from '../event-hub.js';
 import { type GivenFolders, StudioError } from '../files.js';
@@ -24,16 +23,6 @@ export interface Studio {
   tasks: Tasks;
   runs: RunWatcher;
   pictures: Pictures;
-}
-
-/**
- * The real path of a file of weights, which lies under the given folders as all its parts do.
- * @throws StudioError as GivenFolders.file(); CheckpointError for a bad index of parts.
- */
-export async function checkWeights(folders: GivenFolders, file: string): Promise<string> {
-  const real = await folders.file(file); // before the index of parts is read
-  for (const part of partsOfWeights(file)) await folders.file(part);
-  return real;
 }
 
 /** A file of routes/ exports one of these. */

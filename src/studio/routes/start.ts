@@ -165,6 +165,9 @@ export const start: Routes = (app, studio) => {
     const run = runs.get(params.run);
     if (readLock(run.path)?.isAlive === true)
       throw new StudioError(409, 'A process is training this run already.');
+    // as the training will take them; what else it reads is held to the folders there
+    const images = run.config?.images;
+    if (images !== undefined && existsSync(images)) await folders.resolve(path.resolve(images));
     await startTraining(folders, [`--resume=${run.path}`], run.path);
     await run.look();
     return run.summary;

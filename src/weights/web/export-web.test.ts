@@ -229,7 +229,7 @@ it('the page draws our attention and finds our neighbours, and asks for nothing 
     await page.focus('.map-view canvas');
     await page.keyboard.press('ArrowDown');
     await page.keyboard.press('Enter');
-    assert.match((await texts('.card h2'))[0]!, /like the patch in row 2, column 1/);
+    assert.match((await texts('.card h2'))[0]!, /Likeness to the patch in row 2, column 1/);
     await page.keyboard.press('ArrowDown');
     await page.keyboard.press('ArrowUp');
     assert.match((await texts('.reading'))[0]!, /row 2, column 1: 1\.000/);
@@ -261,7 +261,7 @@ it('the page draws our attention and finds our neighbours, and asks for nothing 
     writeFileSync(bad, 'no image');
     await giveFile(page, 'input[type="file"]', bad);
     await page.waitForSelector('.failure');
-    assert.match((await texts('.failure'))[0]!, /bad\.png: This is no image/);
+    assert.match((await texts('.failure'))[0]!, /bad\.png: This is not an image/);
     await page.click('.gallery button, .pick-image label');
     assert.deepEqual(errors, []);
     assert.deepEqual(stopped, []);

@@ -1,12 +1,13 @@
-/** The workers as functions. */
+/** Starts the worker that runs the model, and asks it. */
 import webgpuWasm from 'onnxruntime-web/ort-wasm-simd-threaded.asyncify.wasm?url';
 import plainWasm from 'onnxruntime-web/ort-wasm-simd-threaded.wasm?url';
 import type { WebManifest } from '../../../src/weights/web/manifest.ts';
+import { download } from './load.ts';
 import type { Opened, Reply, RequestName, Requests } from './protocol.ts';
 
-/** A browser without a device may leave the question unanswered. */
+/** A browser without a device may leave the question unanswered this long. */
 const ADAPTER_MS = 3000;
-/** A device that is asked for and doesn't come. */
+/** A device that is asked for may not come. */
 const WEBGPU_MS = 60_000;
 
 async function hasWebGpu(): Promise<boolean> {
@@ -19,7 +20,8 @@ async function hasWebGpu(): Promise<boolean> {
   );
 }
 
-class Engine {
+/** The worker that runs the model. */
+export class Engine {
   readonly #worker: Worker;
   readonly #waiting = new Map<
     number,
@@ -55,38 +57,14 @@ class Engine {
   }
 }
 
-export type { Engine };
-
-/** A file's bytes, telling how many have come. */
-async function download(address: string, loaded: (bytes: number) => void): Promise<Uint8Array<ArrayBuffer>> {
-  const response = await fetch(address);
-  if (!response.ok || response.body === null)
-    throw new Error(`${address} can't be loaded: the server replied ${response.status}`);
-  const parts: Uint8Array[] = [];
-  let count = 0;
-  const reader = response.body.getReader();
-  for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    parts.push(part.value);
-    count += part.value.length;
-    loaded(count);
-  }
-  const bytes = new Uint8Array(count);
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
-}
-
 interface Started {
   engine: Engine;
   opened: Opened;
 }
 
 /**
- * Starts the model: by WebGPU where there is one that runs it, by WebAssembly elsewhere. All is loaded here: workers ask
- * for nothing.
+ * Starts the model: by WebGPU where there is one that runs it, by WebAssembly elsewhere. Everything is downloaded here;
+ * the workers fetch nothing.
  * @param loaded - Told how many bytes of the model have come.
  */
 export async function startEngine(
@@ -94,11 +72,11 @@ export async function startEngine(
   backend: 'auto' | 'wasm',
   loaded: (bytes: number) => void,
 ): Promise<Started> {
-  const model = await download(new URL(manifest.model.file, document.baseURI).href, loaded);
+  const model = await download(manifest.model.file, loaded);
   const start = async (worker: Worker, address: string): Promise<Started> => {
     const engine = new Engine(worker);
     try {
-      const wasm = (await download(address, () => undefined)).buffer;
+      const wasm = (await download(address)).buffer;
       return { engine, opened: await engine.ask('open', { manifest, model, wasm }) };
     } catch (error) {
       engine.end();
@@ -114,7 +92,7 @@ export async function startEngine(
       throw new Error('it does not answer');
     } catch (error) {
       worker.terminate();
-      console.warn(`WebGPU can't run the model, WebAssembly does: ${String(error)}`);
+      console.warn(`WebGPU can’t run the model, WebAssembly does: ${String(error)}`);
     }
   }
   return start(new Worker(new URL('./wasm.worker.ts', import.meta.url), { type: 'module' }), plainWasm);

@@ -8,6 +8,7 @@ import { pillowResize } from '../../../src/data/pillow-resize.ts';
 import { attentionSize } from '../../../src/explain/attention-size.ts';
 import { unitRows } from '../../../src/explain/maps.ts';
 import type { WebManifest } from '../../../src/weights/web/manifest.ts';
+import { withAlpha } from '../../src/attention/pixels.ts';
 import type { Attended, Opened, Reply, Request, Requests } from './protocol.ts';
 
 /** A build of onnxruntime-web; each has a worker of its own, so that a browser loads the one that it needs. */
@@ -33,7 +34,7 @@ const post = (reply: Reply, transfer: Transferable[] = []): void => self.postMes
 
 let engine: Engine | null = null;
 
-const normalised = (manifest: WebManifest, { rgb, width, height }: Pixels): Float32Array => {
+const normalized = (manifest: WebManifest, { rgb, width, height }: Pixels): Float32Array => {
   const { mean, std } = manifest;
   const plane = width * height;
   const values = new Float32Array(3 * plane);
@@ -48,7 +49,7 @@ async function compute(
   pixels: Pixels,
   outputs: string[],
 ): Promise<Record<string, Float32Array>> {
-  const values = normalised(manifest, pixels);
+  const values = normalized(manifest, pixels);
   const input = new ort.Tensor('float32', values, [1, 3, pixels.height, pixels.width]);
   const results = await session.run({ pixel_values: input }, outputs);
   const found: Record<string, Float32Array> = {};
@@ -60,10 +61,10 @@ async function compute(
   return found;
 }
 
-/** Loads the model and tries it: what a device can't do shows when it does it. */
+/** Loads the model and runs it once: what a device can't do shows only then. */
 async function open(runtime: Runtime, { manifest, model, wasm }: Requests['open']['input']): Promise<Opened> {
   const { ort, provider } = runtime;
-  // several threads need a page that is isolated from others, which takes headers of the server's
+  // several threads need cross-origin isolation, which takes headers from the server
   const threads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
   ort.env.wasm.wasmBinary = wasm;
   ort.env.wasm.numThreads = threads;
@@ -87,7 +88,7 @@ async function decode(image: Blob): Promise<Pixels> {
       imageOrientation: 'from-image',
     });
   } catch {
-    throw new Error('This is no image that the browser can decode.');
+    throw new Error('This is not an image that the browser can decode.');
   }
   const { width, height } = bitmap;
   const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
@@ -125,12 +126,6 @@ const resized = (
   rgb: pillowResize(pixels.rgb, pixels, to, filter),
 });
 
-function withAlpha(rgb: Uint8Array): Uint8ClampedArray<ArrayBuffer> {
-  const out = new Uint8ClampedArray((rgb.length / 3) * 4).fill(255);
-  for (let i = 0, j = 0; i < rgb.length; i += 3, j += 4) out.set(rgb.subarray(i, i + 3), j);
-  return out;
-}
-
 async function attend(at: Engine, { image, side }: Requests['attend']['input']): Promise<Attended> {
   const { patchSize, imgSize, heads, outputs } = at.manifest.model;
   const whole = await decode(image);
@@ -154,7 +149,7 @@ async function attend(at: Engine, { image, side }: Requests['attend']['input']):
   return { pixels: withAlpha(pixels.rgb), width, height, rows, columns, heads, maps, patches, milliseconds };
 }
 
-/** Of length 1. */
+/** An image's feature, of length 1. */
 async function feature(at: Engine, image: Blob): Promise<Float32Array<ArrayBuffer>> {
   const { resize, crop } = at.manifest.sizes;
   const whole = await decode(image);

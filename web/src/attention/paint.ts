@@ -1,5 +1,6 @@
 /** Draws maps over patches: a heat map or colours over the picture, what a mask leaves out dimmed, a patch framed. */
-import { heatMap, scaleToUnit } from '../../../src/explain/colors.ts';
+import { heatMap } from '../../../src/explain/colors.ts';
+import { canvasOf, withAlpha } from './pixels.ts';
 
 /** What is drawn of an image. */
 export interface Painting {
@@ -20,39 +21,13 @@ export interface Painting {
 }
 
 /** RGB of a map: of values by viridis, from `range` or the smallest to the largest. */
-export function mapColours(
-  map: Float32Array | Uint8Array,
-  range?: readonly [low: number, high: number],
-): Uint8Array {
+function mapColors(map: Float32Array | Uint8Array, range?: readonly [low: number, high: number]): Uint8Array {
   if (map instanceof Uint8Array) return map;
   if (range === undefined) return heatMap(map);
   // the two ends take part in the scaling and are left out again
   const [low, high] = range;
   const bounded = map.map((value) => Math.min(high, Math.max(low, value)));
   return heatMap(Float32Array.of(...bounded, low, high)).subarray(0, map.length * 3);
-}
-
-/** How strongly each value shows, 0 to 1. */
-export { scaleToUnit };
-
-/** A canvas of one pixel a patch. */
-function patchCanvas(rows: number, columns: number, rgba: Uint8ClampedArray<ArrayBuffer>): HTMLCanvasElement {
-  const canvas = document.createElement('canvas');
-  canvas.width = columns;
-  canvas.height = rows;
-  canvas.getContext('2d')!.putImageData(new ImageData(rgba, columns, rows), 0, 0);
-  return canvas;
-}
-
-function withAlpha(rgb: Uint8Array): Uint8ClampedArray<ArrayBuffer> {
-  const out = new Uint8ClampedArray((rgb.length / 3) * 4);
-  for (let i = 0, j = 0; i < rgb.length; i += 3, j += 4) {
-    out[j] = rgb[i]!;
-    out[j + 1] = rgb[i + 1]!;
-    out[j + 2] = rgb[i + 2]!;
-    out[j + 3] = 255;
-  }
-  return out;
 }
 
 /** How dark what a mask leaves out is drawn. */
@@ -70,13 +45,13 @@ export function paint(canvas: HTMLCanvasElement, painting: Painting): void {
   context.imageSmoothingEnabled = false;
   if (overlay > 0) {
     context.globalAlpha = overlay;
-    context.drawImage(patchCanvas(rows, columns, withAlpha(mapColours(map, range))), 0, 0, width, height);
+    context.drawImage(canvasOf(withAlpha(mapColors(map, range)), columns, rows), 0, 0, width, height);
     context.globalAlpha = 1;
   }
   if (mask !== null && mask !== undefined) {
     const dark = new Uint8ClampedArray(rows * columns * 4);
     mask.forEach((kept, i) => (dark[i * 4 + 3] = kept === 1 ? 0 : Math.round(255 * DIMMED)));
-    context.drawImage(patchCanvas(rows, columns, dark), 0, 0, width, height);
+    context.drawImage(canvasOf(dark, columns, rows), 0, 0, width, height);
   }
   if (marked !== null && marked !== undefined) {
     const [w, h] = [width / columns, height / rows];

@@ -46,7 +46,7 @@ export interface Loaded {
   axis: Axis;
 }
 
-/** Points that are asked for; up to twice as many lines come as they are. */
+/** Points to ask for; up to twice as many lines come as they are, not as buckets. */
 const widthOf = (part: View | null): number => (part === null ? WIDTH : PART_VIEWS * WIDTH);
 
 /** Where a run's curves end on the axis. */
@@ -60,7 +60,7 @@ export class Curves {
   /** null: all there is, and what comes. */
   readonly view = signal<View | null>(null);
   readonly loaded = signal<ReadonlyMap<string, Loaded>>(new Map());
-  /** How the runs stand: newer than their curves where these would look no different. */
+  /** How the runs stand: newer than their curves where newer curves would look no different. */
   readonly nows = signal<ReadonlyMap<string, RunNow>>(new Map());
   readonly failures = signal<ReadonlyMap<string, unknown>>(new Map());
   /** From the first to the last point of all runs, on the axis. */
@@ -131,7 +131,7 @@ export class Curves {
     for (const { id } of this.#runs) if (!this.#suffices(id)) this.#fetchLater(id, REST_MS);
   }
 
-  /** `by` is in widths of the view; `factor` below 1 comes nearer, around `at` (0 left edge, 1 right edge). */
+  /** `by` is in widths of the view; `factor` below 1 zooms in, around `at` (0 left edge, 1 right edge). */
   move(by: number, factor = 1, at = 0.5): void {
     const { from, to } = this.view.value ?? this.all.value;
     const span = to - from;
@@ -159,7 +159,7 @@ export class Curves {
     this.#fetchLater(id, Math.max(0, LIVE_MS - (performance.now() - this.#fetched)));
   }
 
-  /** @returns Whether what is there, with these lines behind it, is what a fetch would give as far as can be seen. */
+  /** Appends new lines. @returns Whether a fetch would show nothing more. */
   #append(id: string, { now, points }: SeriesTail): boolean {
     const loaded = this.loaded.value.get(id);
     if (loaded === undefined || this.#stale.has(id)) return false;

@@ -1,5 +1,5 @@
 /**
- * Chromium on a system in the locale C names its language `en-US@posix`, which is no language tag; uPlot hands it to Intl
+ * Chromium on a system in the locale C names its language `en-US@posix`, which is not a language tag; uPlot hands it to Intl
  * as soon as it is imported, which throws. Import this before uPlot.
  */
 try {

@@ -6,7 +6,8 @@ import { effect } from '@preact/signals';
 import './language.ts';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import { colour, coloursChanged } from '../theme.ts';
+import { color, colorsChanged } from '../theme.ts';
+import { duration } from '../ui/format.ts';
 import type { Curves } from './curves.ts';
 import type { Axis } from './series.ts';
 
@@ -14,13 +15,13 @@ import type { Axis } from './series.ts';
 export interface Trace {
   label: string;
   /** Number of its colour. */
-  colour: number;
+  color: number;
   x: ArrayLike<number>;
   y: ArrayLike<number>;
   band: { min: ArrayLike<number>; max: ArrayLike<number> } | null;
   /** The line before it was smoothed, pale; null when it was not. */
   raw: ArrayLike<number> | null;
-  /** Marks its points: there are few. */
+  /** Its points are marked: there are few. */
   hasPoints: boolean;
 }
 
@@ -34,20 +35,13 @@ export interface Drawing {
 }
 
 const HEIGHT = 230;
-export const COLOURS = 6;
+const COLORS = 6;
 const SYNC = 'runs';
 
-export const traceColour = (index: number): string => `series-${index % COLOURS}`;
-
-/** 5400 -> "1:30 h". */
-export function timeLabel(seconds: number): string {
-  if (seconds < 60) return `${Number(seconds.toPrecision(3))} s`;
-  if (seconds < 3600) return `${Number((seconds / 60).toPrecision(3))} min`;
-  return `${Number((seconds / 3600).toPrecision(4))} h`;
-}
+export const traceColor = (index: number): string => `series-${index % COLORS}`;
 
 const number = new Intl.NumberFormat('en-US', { maximumFractionDigits: 3 });
-export const xLabel = (x: number, axis: Axis): string => (axis === 'time' ? timeLabel(x) : number.format(x));
+export const xLabel = (x: number, axis: Axis): string => (axis === 'time' ? duration(x) : number.format(x));
 
 /** As uPlot takes it: null for what isn't there, and, on a logarithmic axis, for what has no place on it. */
 function column(values: ArrayLike<number>, isLog: boolean): (number | null)[] {
@@ -91,7 +85,7 @@ export class Plot {
     this.#resizer.observe(box);
     this.#ends = [
       effect(() => {
-        void coloursChanged.value;
+        void colorsChanged.value;
         this.#shape = '';
         this.#request();
       }),
@@ -142,7 +136,7 @@ export class Plot {
     const shape = JSON.stringify([
       drawing.traces.map((trace) => [
         trace.label,
-        trace.colour,
+        trace.color,
         trace.band !== null,
         trace.raw !== null,
         trace.hasPoints,
@@ -171,9 +165,9 @@ export class Plot {
 
   #options(drawing: Drawing): uPlot.Options {
     const { axis, isLog, level, format, traces } = drawing;
-    const line = colour('line');
+    const line = color('line');
     const common: uPlot.Axis = {
-      stroke: colour('dim'),
+      stroke: color('dim'),
       grid: { stroke: line, width: 1 },
       ticks: { stroke: line },
       font: '12px system-ui, sans-serif',
@@ -186,7 +180,7 @@ export class Plot {
     ];
     const bands: uPlot.Band[] = [];
     for (const trace of traces) {
-      const stroke = colour(traceColour(trace.colour));
+      const stroke = color(traceColor(trace.color));
       const pale = transparent(stroke, 0.32);
       if (trace.band !== null) {
         bands.push({ series: [series.length + 1, series.length], fill: transparent(stroke, 0.22) });
@@ -271,7 +265,7 @@ export class Plot {
     out.textContent = x === undefined ? '' : `${xLabel(x, drawing.axis)}: ${values.join(', ')}`;
   }
 
-  /** The wheel alone scrolls the page; with Ctrl it comes nearer, sideways it moves. */
+  /** The wheel alone scrolls the page; with Ctrl it zooms, sideways it moves. */
   readonly #onWheel = (event: WheelEvent): void => {
     const isSideways = Math.abs(event.deltaX) > Math.abs(event.deltaY) || event.shiftKey;
     if (!event.ctrlKey && !event.metaKey && !isSideways) return;
@@ -338,7 +332,7 @@ function drawLevel(plot: uPlot, { value, label }: { value: number; label: string
   const y = Math.round(plot.valToPos(value, 'y', true));
   if (!(y >= bbox.top && y <= bbox.top + bbox.height)) return;
   ctx.save();
-  ctx.strokeStyle = ctx.fillStyle = colour('limit');
+  ctx.strokeStyle = ctx.fillStyle = color('limit');
   ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
   ctx.beginPath();
   ctx.moveTo(bbox.left, y);

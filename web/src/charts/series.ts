@@ -24,7 +24,7 @@ export interface RunSeries {
   columns: ReadonlyMap<string, ColumnSeries>;
 }
 
-export function decodeSeries(bytes: Uint8Array<ArrayBuffer>): RunSeries {
+function decodeSeries(bytes: Uint8Array<ArrayBuffer>): RunSeries {
   const { buffer } = bytes;
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length))) as SeriesHeader;
@@ -78,7 +78,7 @@ export function appended(series: RunSeries, { now, points }: SeriesTail): RunSer
 
 export async function fetchSeries(run: string, query: SeriesQuery, signal: AbortSignal): Promise<RunSeries> {
   const given = { ...query, columns: query.columns.join(',') };
-  return decodeSeries(await request('GET /api/runs/:run/series', { params: { run }, query: given, signal }));
+  return decodeSeries(await request('GET /api/runs/:run/series', { params: { run }, query: given }, signal));
 }
 
 /** What the x axis counts. */

@@ -1,5 +1,6 @@
 /** What an index answered: images, or groups of them, which can be chosen. */
 import { type FindAnswer, type FoundImage, pictureOf } from '../api.ts';
+import { counted } from '../ui/format.ts';
 import type { Chosen } from './ask.ts';
 
 interface AnswerProps {
@@ -31,7 +32,7 @@ export function Answer({ title, answer, chosen, toggle, select }: AnswerProps) {
       {answer.groups.slice(0, 100).map(({ rows, images }, i) => (
         <section key={rows[0]} class="group" aria-label={`Group ${i + 1}`}>
           <h3>
-            {i + 1}: {rows.length} images
+            {i + 1}: {counted(rows.length, 'image')}
           </h3>
           <button type="button" onClick={() => select(rows)}>
             Select group {i + 1}
@@ -42,6 +43,12 @@ export function Answer({ title, answer, chosen, toggle, select }: AnswerProps) {
     </section>
   );
 }
+
+const MARKS = [
+  { which: 'plus', words: 'More like', sign: '+' },
+  { which: 'minus', words: 'Less like', sign: '−' },
+  { which: 'selected', words: 'Select', sign: '✓' },
+] as const;
 
 interface PicturesProps extends Pick<AnswerProps, 'chosen' | 'toggle'> {
   images: readonly FoundImage[];
@@ -59,30 +66,17 @@ function Pictures({ images, label, chosen, toggle }: PicturesProps) {
             {score !== null && ` ${score.toFixed(3)}`}
           </span>
           <span class="row">
-            <button
-              type="button"
-              aria-pressed={chosen.plus.has(row)}
-              aria-label={`More like ${name}`}
-              onClick={() => toggle('plus', row)}
-            >
-              +
-            </button>
-            <button
-              type="button"
-              aria-pressed={chosen.minus.has(row)}
-              aria-label={`Less like ${name}`}
-              onClick={() => toggle('minus', row)}
-            >
-              −
-            </button>
-            <button
-              type="button"
-              aria-pressed={chosen.selected.has(row)}
-              aria-label={`Select ${name}`}
-              onClick={() => toggle('selected', row)}
-            >
-              ✓
-            </button>
+            {MARKS.map(({ which, words, sign }) => (
+              <button
+                key={which}
+                type="button"
+                aria-pressed={chosen[which].has(row)}
+                aria-label={`${words} ${name}`}
+                onClick={() => toggle(which, row)}
+              >
+                {sign}
+              </button>
+            ))}
           </span>
         </li>
       ))}

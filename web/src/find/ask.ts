@@ -1,11 +1,43 @@
-/** What the parts of Find share: asking an index, what is chosen of it, and fields of forms. */
-import { type FindAnswer, type FindAsk, request, RequestError } from '../api.ts';
+/** What the parts of Find share: asking an index, and what is chosen of it. */
+import { type FindAnswer, type FindAsk, request } from '../api.ts';
 
-export const ask = async (index: string, question: FindAsk): Promise<FindAnswer> =>
-  request('POST /api/find/ask', { body: { index, ask: question } });
+/** x, y, width, height as shares of the image's sides. */
+export type Region = readonly [x: number, y: number, width: number, height: number];
 
-/** Shows an answer when it comes, under a title. */
-export type Show = (title: string, answer: Promise<FindAnswer>) => void;
+/** A search by an image that is not of the index, or by a part of it. */
+export interface ImageSearch {
+  kind: 'image';
+  image: Blob;
+  region?: Region;
+}
+
+/** Images that a search shows. */
+export const TOP = 40;
+
+export async function askIndex(
+  index: string,
+  question: FindAsk | ImageSearch,
+  signal?: AbortSignal,
+): Promise<FindAnswer> {
+  if (question.kind !== 'image')
+    return request('POST /api/find/ask', { body: { index, ask: question } }, signal);
+  const { image, region } = question;
+  const query = { index, top: TOP, region: region?.join(',') };
+  return request('POST /api/upload/find', { query, body: image }, signal);
+}
+
+type AnswerOf<K extends FindAnswer['kind']> = Extract<FindAnswer, { kind: K }>;
+
+/** Reads an answer of the kind that was asked for. */
+export const ofKind =
+  <K extends FindAnswer['kind']>(kind: K) =>
+  (answer: FindAnswer): AnswerOf<K> => {
+    if (answer.kind !== kind) throw new Error(`internal: expected ${kind}, got ${answer.kind}`);
+    return answer as AnswerOf<K>;
+  };
+
+/** Asks, and shows the answer under a title. */
+export type Show = (title: string, question: FindAsk | ImageSearch) => void;
 
 /** Rows of the index. */
 export interface Chosen {
@@ -13,27 +45,3 @@ export interface Chosen {
   minus: ReadonlySet<number>;
   selected: ReadonlySet<number>;
 }
-
-/** A text field of a form. */
-export function textOf(form: HTMLFormElement, name: string): string {
-  const value = new FormData(form).get(name);
-  return typeof value === 'string' ? value : '';
-}
-
-/** A number field of a form. */
-export const numberOf = (form: HTMLFormElement, name: string): number => Number(textOf(form, name));
-
-/** `list.txt` becomes `list-2.txt`, and that `list-3.txt`. */
-export function nextName(name: string): string {
-  const [, stem = '', number, ending = ''] = /^(.*?)(?:-(\d{1,6}))?(\.[^./\\]*)?$/s.exec(name) ?? [];
-  return `${stem}-${number === undefined ? 2 : Number(number) + 1}${ending}`;
-}
-
-/** What a form does with a failure: of a name that is taken it offers another in that field. */
-export const offerAnother =
-  (form: HTMLFormElement, field: string, failed: (error: unknown) => void) =>
-  (error: unknown): void => {
-    const input = form.elements.namedItem(field) as HTMLInputElement;
-    if (error instanceof RequestError && error.code === 'TAKEN') input.value = nextName(input.value);
-    failed(error);
-  };

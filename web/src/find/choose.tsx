@@ -1,56 +1,41 @@
 /** Find, before an index is chosen: opens one, makes one, or brings one up to date. */
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect } from 'preact/hooks';
 import { request } from '../api.ts';
-import { keepTask, runs, tasks } from '../live.ts';
+import { runs, useTask } from '../live.ts';
 import { setQuery } from '../router.ts';
-import { Failure, TaskProgressBar } from '../ui/parts.tsx';
-import { offerAnother, textOf } from './ask.ts';
+import { Form } from '../ui/form.tsx';
+import { Failure } from '../ui/parts.tsx';
+import { TaskProgress } from '../ui/task-progress.tsx';
+import { useAnswer } from '../use-answer.ts';
+import { offeringAnother, textOf } from './fields.ts';
 
 export function Choose() {
-  const [task, setTask] = useState<string | null>(null);
-  const [error, setError] = useState<unknown>(null);
-  const running = task === null ? undefined : tasks.value.get(task);
-  const made = running?.state === 'done' ? (running.result as { index: string }).index : null;
+  const making = useAnswer(async (form: HTMLFormElement) => {
+    const heads = textOf(form, 'heads');
+    const body = {
+      weights: textOf(form, 'weights'),
+      images: textOf(form, 'images'),
+      output: textOf(form, 'output'),
+      ...(heads === '' ? {} : { numHeads: Number(heads) }),
+    };
+    return offeringAnother(form, 'output', request('POST /api/find/index', { body }));
+  });
+  const task = useTask(making.answer);
+  const made = task?.state === 'done' ? (task.result as { index: string }).index : null;
   useEffect(() => {
     if (made !== null) setQuery('index', made);
   }, [made]);
   return (
     <>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          setQuery('index', textOf(event.currentTarget, 'index'));
-        }}
-      >
+      <Form onSubmit={(form) => setQuery('index', textOf(form, 'index'))}>
         <h2>Open an index</h2>
         <label>
           Folder of the index
           <input name="index" required />
         </label>
         <button type="submit">Open</button>
-      </form>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          const form = event.currentTarget;
-          const [weights, images, output, heads] = ['weights', 'images', 'output', 'heads'].map((name) =>
-            textOf(form, name),
-          );
-          setError(null);
-          request('POST /api/find/index', {
-            body: {
-              ...{ weights: weights!, images: images!, output: output! },
-              ...(heads === '' ? {} : { numHeads: Number(heads) }),
-            },
-          }).then(
-            (started) => {
-              keepTask(started);
-              setTask(started.id);
-            },
-            offerAnother(form, 'output', setError),
-          );
-        }}
-      >
+      </Form>
+      <Form onSubmit={(form) => void making.ask(form)}>
         <h2>Make an index, or bring one up to date</h2>
         <label>
           Model: a run, a checkpoint or a file of weights
@@ -74,9 +59,9 @@ export function Choose() {
           <input name="output" required />
         </label>
         <button type="submit">Make it</button>
-        {running !== undefined && <TaskProgressBar task={running} />}
-        {error !== null && <Failure error={error} />}
-      </form>
+        {task !== null && <TaskProgress task={task} />}
+        {making.error !== null && <Failure error={making.error} />}
+      </Form>
     </>
   );
 }

@@ -1,14 +1,18 @@
 /** An open index: what can be done with its images, and what came of it. */
-import { useEffect, useState } from 'preact/hooks';
-import type { FindAnswer, IndexAbout, LabelGroup } from '../api.ts';
+import { useState } from 'preact/hooks';
+import type { FindAsk } from '../api.ts';
 import { route, setQuery } from '../router.ts';
+import { counted } from '../ui/format.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
+import { useAnswer } from '../use-answer.ts';
+import { useRequest } from '../use-request.ts';
 import { Answer } from './answer.tsx';
-import { ask, type Chosen, type Show } from './ask.ts';
-import { type Label, Labels } from './labels.tsx';
-import { MapView } from './map-view.tsx';
+import { askIndex, type Chosen, type ImageSearch, ofKind, type Show } from './ask.ts';
+import { IndexMap } from './index-map.tsx';
+import { Labels } from './labels.tsx';
 import { Question } from './question.tsx';
 import { Search } from './search.tsx';
+import { useLabels } from './use-labels.ts';
 
 type View = 'search' | 'map' | 'clusters' | 'duplicates' | 'outliers' | 'subset' | 'labels';
 const VIEWS: Readonly<Record<View, string>> = {
@@ -22,41 +26,24 @@ const VIEWS: Readonly<Record<View, string>> = {
 };
 
 export function Explore({ index }: { index: string }) {
-  const [about, setAbout] = useState<IndexAbout | null>(null);
-  const [answer, setAnswer] = useState<FindAnswer | null>(null);
-  const [title, setTitle] = useState('');
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<unknown>(null);
+  const { answer: about, error } = useRequest(
+    'POST /api/find/ask',
+    { body: { index, ask: { kind: 'about' } } },
+    { read: (found) => ofKind('about')(found).about },
+  );
+  const labels = useLabels(index);
   const [chosen, setChosen] = useState<Chosen>({ plus: new Set(), minus: new Set(), selected: new Set() });
-  const [labels, setLabels] = useState<LabelGroup[]>([]);
-  const [damaged, setDamaged] = useState(0);
   const view = (route.value.query.get('view') ?? 'search') as View;
 
-  useEffect(() => {
-    ask(index, { kind: 'about' }).then((found) => {
-      if (found.kind === 'about') setAbout(found.about);
-    }, setError);
-    ask(index, { kind: 'labels' }).then(takeLabels, setError);
-  }, [index]);
-
-  const takeLabels = (found: FindAnswer): void => {
-    if (found.kind !== 'labels') return;
-    setLabels(found.groups);
-    setDamaged(found.damaged);
-  };
-  const label: Label = async (rows, name) =>
-    takeLabels(await ask(index, { kind: 'label', rows: [...rows], label: name }));
-
-  const show: Show = (what, promise) => {
-    setBusy(true);
-    setError(null);
-    promise
-      .then((found) => {
-        setTitle(what);
-        setAnswer(found);
-      }, setError)
-      .finally(() => setBusy(false));
-  };
+  const found = useAnswer(
+    async ({ title, question }: { title: string; question: FindAsk | ImageSearch }) => ({
+      title,
+      answer: await askIndex(index, question),
+    }),
+    null,
+    { keep: true },
+  );
+  const show: Show = (title, question) => void found.ask({ title, question });
   const toggle = (which: keyof Chosen, row: number): void => {
     const next = new Set(chosen[which]);
     if (!next.delete(row)) next.add(row);
@@ -93,10 +80,11 @@ export function Explore({ index }: { index: string }) {
           </ul>
         </details>
       )}
-      {damaged > 0 && (
+      {labels.loadError !== null && <Failure error={labels.loadError} />}
+      {labels.damaged > 0 && (
         <p role="alert">
-          {damaged} lines of labels.jsonl in {index} can't be read and were left out; they are still in the
-          file.
+          Left out {counted(labels.damaged, 'unreadable line')} of labels.jsonl in {index}; the file itself is
+          unchanged.
         </p>
       )}
       <nav aria-label="What to do with the images" class="row">
@@ -106,7 +94,7 @@ export function Explore({ index }: { index: string }) {
             type="button"
             aria-pressed={each === view}
             onClick={() => {
-              setAnswer(null);
+              found.clear();
               setQuery('view', each);
             }}
           >
@@ -114,34 +102,32 @@ export function Explore({ index }: { index: string }) {
           </button>
         ))}
       </nav>
-      {view === 'search' && <Search index={index} chosen={chosen} setChosen={setChosen} show={show} />}
+      {view === 'search' && <Search chosen={chosen} setChosen={setChosen} show={show} />}
       {view === 'map' && (
-        <MapView
+        <IndexMap
           index={index}
           selected={chosen.selected}
-          labels={labels}
+          labels={labels.groups}
           onSelect={(rows) => setChosen({ ...chosen, selected: new Set(rows) })}
         />
       )}
       {(view === 'clusters' || view === 'duplicates' || view === 'outliers' || view === 'subset') && (
-        <Question kind={view} index={index} show={show} />
+        <Question kind={view} show={show} />
       )}
       {view === 'labels' && (
         <Labels
           index={index}
           selected={[...chosen.selected]}
           labels={labels}
-          label={label}
           clear={() => setChosen({ ...chosen, selected: new Set() })}
           show={show}
         />
       )}
-      {busy && <Loading what="the answer" />}
-      {error !== null && <Failure error={error} />}
-      {answer !== null && !busy && (
+      {found.isBusy && <Loading what="the answer" />}
+      {found.error !== null && <Failure error={found.error} />}
+      {found.answer !== null && !found.isBusy && (
         <Answer
-          title={title}
-          answer={answer}
+          {...found.answer}
           chosen={chosen}
           toggle={toggle}
           select={(rows) => setChosen({ ...chosen, selected: new Set([...chosen.selected, ...rows]) })}

@@ -1,45 +1,57 @@
 /** The selection, labels, proposals, and exports. */
 import { useState } from 'preact/hooks';
-import { type FoundImage, type LabelGroup, pictureOf } from '../api.ts';
+import { type FindAsk, type FoundImage, pictureOf } from '../api.ts';
+import { Form } from '../ui/form.tsx';
+import { counted } from '../ui/format.ts';
 import { Failure } from '../ui/parts.tsx';
-import { ask, offerAnother, type Show, textOf } from './ask.ts';
+import { useAnswer } from '../use-answer.ts';
+import { useRequest } from '../use-request.ts';
+import { askIndex, ofKind, type Show } from './ask.ts';
+import { offeringAnother, textOf } from './fields.ts';
+import type { IndexLabels } from './use-labels.ts';
 
-/** Gives images of the index a label, or takes theirs away; the index keeps it. */
-export type Label = (rows: Iterable<number>, label: string | null) => Promise<void>;
+type ExportKind = Extract<FindAsk, { kind: 'export' }>['how'];
 
 interface LabelsProps {
   index: string;
   selected: number[];
-  labels: LabelGroup[];
-  label: Label;
+  labels: IndexLabels;
   clear: () => void;
   show: Show;
 }
 
 /** Labels the selection, asks for proposals, accepts them, and exports. */
-export function Labels({ index, selected, labels, label, clear, show }: LabelsProps) {
+export function Labels({ index, selected, labels, clear, show }: LabelsProps) {
   const [proposals, setProposals] = useState<(FoundImage & { proposed: string })[]>([]);
-  const [error, setError] = useState<unknown>(null);
-  const [said, setSaid] = useState('');
-  const labelThem = (rows: readonly number[], name: string | null): void => {
-    setError(null);
-    label(rows, name).catch(setError);
+  const proposing = useRequest('POST /api/find/ask', null, { read: ofKind('proposals') });
+  const exporting = useAnswer(async (form: HTMLFormElement) => {
+    const [how, target] = [textOf(form, 'how') as ExportKind, textOf(form, 'target')];
+    const given = labels.groups.length > 0 ? {} : { groups: [{ label: '', rows: selected }] };
+    const asked = askIndex(index, { kind: 'export', how, target, ...given });
+    const { count } = ofKind('exported')(await offeringAnother(form, 'target', asked));
+    return `${counted(count, 'image')} in ${target}`;
+  });
+  const label = (name: string | null): void => void labels.change([{ rows: selected, label: name }]);
+  const propose = async (): Promise<void> => {
+    const found = await proposing.ask({ body: { index, ask: { kind: 'propose' } } });
+    if (found !== null) setProposals(found.proposals);
   };
   const accept = async (): Promise<void> => {
-    for (const name of new Set(proposals.map(({ proposed }) => proposed)))
-      await label(
-        proposals.filter(({ proposed }) => proposed === name).map(({ row }) => row),
-        name,
-      );
+    const names = [...new Set(proposals.map(({ proposed }) => proposed))];
+    const changes = names.map((name) => ({
+      rows: proposals.filter(({ proposed }) => proposed === name).map(({ row }) => row),
+      label: name,
+    }));
+    if (await labels.change(changes)) setProposals([]);
   };
   return (
     <section aria-label="Selection and labels">
       <div class="row">
-        <span>{selected.length} images selected</span>
+        <span>{counted(selected.length, 'image')} selected</span>
         <button
           type="button"
           disabled={selected.length === 0}
-          onClick={() => show('Selected', ask(index, { kind: 'images', rows: selected.slice(0, 1000) }))}
+          onClick={() => show('Selected', { kind: 'images', rows: selected.slice(0, 1000) })}
         >
           Show them
         </button>
@@ -47,11 +59,10 @@ export function Labels({ index, selected, labels, label, clear, show }: LabelsPr
           Select none
         </button>
       </div>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          const name = textOf(event.currentTarget, 'label').trim();
-          if (name !== '') labelThem(selected, name);
+      <Form
+        onSubmit={(form) => {
+          const name = textOf(form, 'label').trim();
+          if (name !== '') label(name);
         }}
       >
         <label>
@@ -61,43 +72,29 @@ export function Labels({ index, selected, labels, label, clear, show }: LabelsPr
         <button type="submit" disabled={selected.length === 0}>
           Label them
         </button>
-        <button type="button" disabled={selected.length === 0} onClick={() => labelThem(selected, null)}>
-          Take their labels away
+        <button type="button" disabled={selected.length === 0} onClick={() => label(null)}>
+          Remove their labels
         </button>
-      </form>
-      {labels.length > 0 && (
+        {labels.changeError !== null && <Failure error={labels.changeError} />}
+      </Form>
+      {labels.groups.length > 0 && (
         <ul class="labels">
-          {labels.map((group) => (
+          {labels.groups.map((group) => (
             <li key={group.label}>
-              {group.label}: {group.rows.length} images
+              {group.label}: {counted(group.rows.length, 'image')}
             </li>
           ))}
         </ul>
       )}
       <div class="row">
-        <button
-          type="button"
-          disabled={labels.length === 0}
-          onClick={() => {
-            setError(null);
-            ask(index, { kind: 'propose' }).then((found) => {
-              if (found.kind === 'proposals') setProposals(found.proposals);
-            }, setError);
-          }}
-        >
+        <button type="button" disabled={labels.groups.length === 0} onClick={() => void propose()}>
           Propose labels for their neighbours
         </button>
-        <button
-          type="button"
-          disabled={proposals.length === 0}
-          onClick={() => {
-            setError(null);
-            accept().then(() => setProposals([]), setError);
-          }}
-        >
-          Accept {proposals.length} proposals
+        <button type="button" disabled={proposals.length === 0} onClick={() => void accept()}>
+          Accept {counted(proposals.length, 'proposal')}
         </button>
       </div>
+      {proposing.error !== null && <Failure error={proposing.error} />}
       {proposals.length > 0 && (
         <ul class="pictures proposals" aria-label="Proposed labels">
           {proposals.slice(0, 200).map((image) => (
@@ -117,23 +114,8 @@ export function Labels({ index, selected, labels, label, clear, show }: LabelsPr
           ))}
         </ul>
       )}
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          const form = event.currentTarget;
-          const target = textOf(form, 'target');
-          const how = textOf(event.currentTarget, 'how') as 'list' | 'copy' | 'link';
-          const given = labels.length > 0 ? {} : { groups: [{ label: '', rows: selected }] };
-          setError(null);
-          ask(index, { kind: 'export', how, target, ...given }).then(
-            (found) => {
-              if (found.kind === 'exported') setSaid(`${found.count} images in ${target}`);
-            },
-            offerAnother(form, 'target', setError),
-          );
-        }}
-      >
-        <h2>Export {labels.length > 0 ? 'what has labels' : 'the selection'}</h2>
+      <Form onSubmit={(form) => void exporting.ask(form)}>
+        <h2>Export {labels.groups.length > 0 ? 'the labelled images' : 'the selection'}</h2>
         <label>
           As
           <select name="how">
@@ -146,12 +128,12 @@ export function Labels({ index, selected, labels, label, clear, show }: LabelsPr
           New file or folder
           <input name="target" required />
         </label>
-        <button type="submit" disabled={selected.length === 0 && labels.length === 0}>
+        <button type="submit" disabled={selected.length === 0 && labels.groups.length === 0}>
           Export
         </button>
-        <p role="status">{said}</p>
-      </form>
-      {error !== null && <Failure error={error} />}
+        <p role="status">{exporting.answer}</p>
+        {exporting.error !== null && <Failure error={exporting.error} />}
+      </Form>
     </section>
   );
 }

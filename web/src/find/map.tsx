@@ -1,8 +1,9 @@
-/** The map of an index: a point an image, drawn with WebGL by deck.gl; small pictures when one looks closely; a lasso. */
+/** The map of an index: a point an image, drawn with WebGL by deck.gl; small pictures when it is zoomed in; a lasso. */
 import { Deck, OrthographicView, type OrthographicViewState } from '@deck.gl/core';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { LabelGroup } from '../api.ts';
-import { colour, coloursChanged } from '../theme.ts';
+import { color, colorsChanged } from '../theme.ts';
+import { useAnswer } from '../use-answer.ts';
 import { Pace } from './pace.ts';
 import { type Points, PointsLayer } from './points-layer.ts';
 
@@ -12,9 +13,15 @@ const PICTURE_SIZE = 56;
 /** Points that a machine without a graphics card draws while the map moves; all, when it rests. */
 const SAMPLE = 10_000;
 /** Labels that have colours of their own (series-1 to series-5): more can't be told apart. */
-const COLOURED_LABELS = 5;
+const COLORED_LABELS = 5;
 
 const viewStateOf = ({ target, zoom }: View): OrthographicViewState => ({ target: [...target, 0], zoom });
+
+interface Picture {
+  row: number;
+  address: string;
+  name: string;
+}
 
 export interface FindMapProps {
   /** (N, 2). */
@@ -23,7 +30,7 @@ export interface FindMapProps {
   labels: LabelGroup[];
   onSelect: (rows: number[]) => void;
   /** The addresses of small pictures of these rows. */
-  picturesOf: (rows: number[]) => Promise<{ row: number; address: string; name: string }[]>;
+  picturesOf: (rows: number[], signal?: AbortSignal) => Promise<Picture[]>;
 }
 
 type Point = readonly [x: number, y: number];
@@ -47,13 +54,13 @@ const rgb = (css: string): [number, number, number] => {
 };
 
 /** What a point's colour says: the most frequent labels each have one. */
-function legendOf(labels: readonly LabelGroup[]): { name: string; colour: string; groups: LabelGroup[] }[] {
+function legendOf(labels: readonly LabelGroup[]): { name: string; color: string; groups: LabelGroup[] }[] {
   const ordered = [...labels].sort((a, b) => b.rows.length - a.rows.length);
-  const own = ordered.slice(0, COLOURED_LABELS);
-  const others = ordered.slice(COLOURED_LABELS);
+  const own = ordered.slice(0, COLORED_LABELS);
+  const others = ordered.slice(COLORED_LABELS);
   return [
-    ...own.map((group, i) => ({ name: group.label, colour: `series-${i + 1}`, groups: [group] })),
-    ...(others.length > 0 ? [{ name: 'other labels', colour: 'series-0', groups: others }] : []),
+    ...own.map((group, i) => ({ name: group.label, color: `series-${i + 1}`, groups: [group] })),
+    ...(others.length > 0 ? [{ name: 'other labels', color: 'series-0', groups: others }] : []),
   ];
 }
 
@@ -115,7 +122,6 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
   const [outline, setOutline] = useState<Point[]>([]);
   /** The same, before it is drawn: the mouse is faster than the frames. */
   const lasso = useRef<Point[]>([]);
-  const [pictures, setPictures] = useState<{ row: number; address: string; name: string }[]>([]);
   const count = positions.length / 2;
   const legend = legendOf(labels);
   const { ranks, places } = useMemo(() => scattered(positions), [positions]);
@@ -166,29 +172,29 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
   }, [positions]);
 
   useEffect(() => {
-    const colours = new Uint8Array(4 * count);
+    const colors = new Uint8Array(4 * count);
     const paint = (rows: Iterable<number>, name: string, alpha: number): void => {
-      const [r, g, b] = rgb(colour(name));
+      const [r, g, b] = rgb(color(name));
       for (const row of rows) {
         const at = 4 * ranks[row]!;
-        colours[at] = r;
-        colours[at + 1] = g;
-        colours[at + 2] = b;
-        colours[at + 3] = alpha;
+        colors[at] = r;
+        colors[at + 1] = g;
+        colors[at + 2] = b;
+        colors[at + 3] = alpha;
       }
     };
     paint(ranks.keys(), labels.length > 0 ? 'dim' : 'accent', 150);
-    for (const { colour: name, groups } of legend) for (const { rows } of groups) paint(rows, name, 255);
+    for (const { color: name, groups } of legend) for (const { rows } of groups) paint(rows, name, 255);
     paint(selected, 'text', 255);
     points.current = {
       length: count,
       attributes: {
         getPosition: { value: places, size: 2 },
-        getFillColor: { value: colours, size: 4, normalized: true },
+        getFillColor: { value: colors, size: 4, normalized: true },
       },
     };
     draw(count);
-  }, [positions, selected, labels, coloursChanged.value]);
+  }, [positions, selected, labels, colorsChanged.value]);
 
   /** Screen pixels of a row. */
   const placeOf = (row: number): Point => {
@@ -213,15 +219,12 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
     return rows;
   };
 
-  useEffect(() => {
-    if (view === null) return;
-    const waiting = setTimeout(() => {
-      const rows = inView();
-      if (rows.length === 0 || rows.length > MOST_PICTURES) return setPictures([]);
-      void picturesOf(rows).then(setPictures, () => setPictures([]));
-    }, 150);
-    return () => clearTimeout(waiting);
-  }, [view, positions]);
+  const loadPictures = async (_: View, signal?: AbortSignal): Promise<Picture[]> => {
+    const rows = inView();
+    return rows.length === 0 || rows.length > MOST_PICTURES ? [] : picturesOf(rows, signal);
+  };
+  const near = useAnswer(loadPictures, view, { keep: true, delay: 150 });
+  const pictures = near.error === null && near.answer !== null ? near.answer : [];
 
   const at = (event: PointerEvent): Point => {
     const { left, top } = box.current!.getBoundingClientRect();
@@ -279,7 +282,7 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
       </div>
       {legend.length > 0 && (
         <ul class="legend" aria-label="Colours of the labels">
-          {legend.map(({ name, colour: dot }) => (
+          {legend.map(({ name, color: dot }) => (
             <li key={name}>
               <span class="dot" style={{ background: `var(--${dot})` }} /> {name}
             </li>

@@ -1,4 +1,4 @@
-/** Longer than this, milliseconds, and a frame comes too late for 60 a second. */
+/** A frame that takes longer than this, in milliseconds, is too slow for 60 a second. */
 const SLOW = 12;
 
 /**

@@ -1,6 +1,6 @@
 /**
  * Points of one size as WebGL's own points: one vertex each. deck.gl's ScatterplotLayer draws an instance of four vertices a point,
- * which takes a processor that draws without a graphics card a tenth of a second for 100,000.
+ * which takes a tenth of a second for 100,000 of them without a graphics card.
  */
 import { Layer, project32, type UpdateParameters } from '@deck.gl/core';
 import { Model, type ModelProps } from '@luma.gl/engine';

@@ -1,94 +1,95 @@
 /** Questions to a whole index: clusters, near-duplicates, outliers, and what to label first. */
-import { ask, numberOf, type Show, textOf } from './ask.ts';
+import type { ComponentChildren } from 'preact';
+import type { FindAsk } from '../api.ts';
+import { Form } from '../ui/form.tsx';
+import type { Show } from './ask.ts';
+import { numberOf, textOf } from './fields.ts';
 
-interface QuestionProps {
-  index: string;
-  show: Show;
+interface Question {
+  /** Title of the answer. */
+  title: string;
+  fields: ComponentChildren;
+  button: string;
+  read: (form: HTMLFormElement) => FindAsk;
 }
 
-function Clusters({ index, show }: QuestionProps) {
+const NumberField = (props: { label: string; name: string; min: number; max: number; value: number }) => {
+  const { label, name, min, max, value } = props;
   return (
-    <form
-      onSubmit={(event) => {
-        event.preventDefault();
-        const clusters = numberOf(event.currentTarget, 'clusters');
-        show('Clusters', ask(index, { kind: 'clusters', ...(clusters > 0 ? { clusters } : {}) }));
-      }}
-    >
-      <label>
-        How many; 0 chooses by the silhouette
-        <input name="clusters" type="number" min="0" max="1000" value="0" />
-      </label>
-      <button type="submit">Find clusters</button>
-    </form>
+    <label>
+      {label}
+      <input {...{ name, min, max }} type="number" step={Number.isInteger(min) ? 1 : 'any'} value={value} />
+    </label>
   );
-}
+};
 
-function Duplicates({ index, show }: QuestionProps) {
+const QUESTIONS = {
+  clusters: {
+    title: 'Clusters',
+    button: 'Find clusters',
+    fields: (
+      <NumberField
+        label="How many; 0 chooses by the silhouette score"
+        name="clusters"
+        min={0}
+        max={1000}
+        value={0}
+      />
+    ),
+    read: (form) => {
+      const clusters = numberOf(form, 'clusters');
+      return { kind: 'clusters', ...(clusters > 0 ? { clusters } : {}) };
+    },
+  },
+  duplicates: {
+    title: 'Near-duplicates',
+    button: 'Find near-duplicates',
+    fields: (
+      <NumberField
+        label="Similarity above which two images count as the same"
+        name="threshold"
+        min={0.01}
+        max={1}
+        value={0.95}
+      />
+    ),
+    read: (form) => ({ kind: 'duplicates', threshold: numberOf(form, 'threshold') }),
+  },
+  outliers: {
+    title: 'Outliers',
+    button: 'Find outliers',
+    fields: <NumberField label="How many" name="top" min={1} max={1000} value={40} />,
+    read: (form) => ({ kind: 'outliers', top: numberOf(form, 'top') }),
+  },
+  subset: {
+    title: 'Label these first',
+    button: 'Choose',
+    fields: (
+      <>
+        <NumberField label="How many" name="size" min={1} max={1000} value={20} />
+        <label>
+          Chosen to be
+          <select name="by">
+            <option value="both">both: one of each kind, and typical of it</option>
+            <option value="diverse">diverse: covering everything</option>
+            <option value="typical">typical: from where most images are</option>
+          </select>
+        </label>
+      </>
+    ),
+    read: (form) => {
+      const by = textOf(form, 'by') as 'diverse' | 'typical' | 'both';
+      return { kind: 'select', size: numberOf(form, 'size'), by };
+    },
+  },
+} satisfies Record<string, Question>;
+
+export function Question({ kind, show }: { kind: keyof typeof QUESTIONS; show: Show }) {
+  const { title, button, fields, read }: Question = QUESTIONS[kind];
   return (
-    <form
-      onSubmit={(event) => {
-        event.preventDefault();
-        const threshold = numberOf(event.currentTarget, 'threshold');
-        show('Near-duplicates', ask(index, { kind: 'duplicates', threshold }));
-      }}
-    >
-      <label>
-        Similarity above which two images count as the same
-        <input name="threshold" type="number" min="0.01" max="1" step="any" value="0.95" />
-      </label>
-      <button type="submit">Find near-duplicates</button>
-    </form>
+    <Form key={kind} onSubmit={(form) => show(title, read(form))}>
+      {fields}
+      <button type="submit">{button}</button>
+    </Form>
   );
-}
-
-function Outliers({ index, show }: QuestionProps) {
-  return (
-    <form
-      onSubmit={(event) => {
-        event.preventDefault();
-        show('Outliers', ask(index, { kind: 'outliers', top: numberOf(event.currentTarget, 'top') }));
-      }}
-    >
-      <label>
-        How many
-        <input name="top" type="number" min="1" max="1000" value="40" />
-      </label>
-      <button type="submit">Find outliers</button>
-    </form>
-  );
-}
-
-function Subset({ index, show }: QuestionProps) {
-  return (
-    <form
-      onSubmit={(event) => {
-        event.preventDefault();
-        const form = event.currentTarget;
-        const by = textOf(form, 'by') as 'diverse' | 'typical' | 'both';
-        show('Label these first', ask(index, { kind: 'select', size: numberOf(form, 'size'), by }));
-      }}
-    >
-      <label>
-        How many
-        <input name="size" type="number" min="1" max="1000" value="20" />
-      </label>
-      <label>
-        Chosen to be
-        <select name="by">
-          <option value="both">one of each kind, and typical of it</option>
-          <option value="diverse">diverse: covering everything</option>
-          <option value="typical">typical: from the thick of it</option>
-        </select>
-      </label>
-      <button type="submit">Choose</button>
-    </form>
-  );
-}
-
-const QUESTIONS = { clusters: Clusters, duplicates: Duplicates, outliers: Outliers, subset: Subset };
-
-export function Question({ kind, ...props }: QuestionProps & { kind: keyof typeof QUESTIONS }) {
-  const Form = QUESTIONS[kind];
-  return <Form {...props} />;
 }

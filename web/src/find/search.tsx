@@ -1,9 +1,11 @@
 /** Search: by images of the index, or by one that is given by hand, and a part of it. */
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { addressOf, upload } from '../api.ts';
-import { ask, type Chosen, numberOf, type Show } from './ask.ts';
+import { Form } from '../ui/form.tsx';
+import { counted } from '../ui/format.ts';
+import { type Chosen, type Region, type Show, TOP } from './ask.ts';
+import { numberOf } from './fields.ts';
 
-/** Of the image's side: less is a slip of the mouse. */
+/** Share of the image's side; a smaller part is taken for a slip of the mouse. */
 const SMALLEST_PART = 0.02;
 const PART = [
   ['x', 'From the left', 0],
@@ -13,34 +15,32 @@ const PART = [
 ] as const;
 
 interface SearchProps {
-  index: string;
   chosen: Chosen;
   setChosen: (chosen: Chosen) => void;
   show: Show;
 }
 
-/** By the images chosen with plus and minus, or by one that is dropped, pasted or picked, and a part of it. */
-export function Search({ index, chosen, setChosen, show }: SearchProps) {
+/** Searches by the images chosen with plus and minus, or by one that is dropped, pasted or picked, and a part of it. */
+export function Search({ chosen, setChosen, show }: SearchProps) {
   const [file, setFile] = useState<{ blob: Blob; address: string } | null>(null);
-  const [region, setRegion] = useState<[number, number, number, number] | null>(null);
+  const [region, setRegion] = useState<Region | null>(null);
   const from = useRef<[number, number] | null>(null);
   const take = (blob: Blob | null | undefined): void => {
     if (blob === null || blob === undefined) return;
     setRegion(null);
     setFile({ blob, address: URL.createObjectURL(blob) });
-    show('Like the image given', upload(addressOf('/api/upload/find', { index, top: 40 }), blob));
+    show('Like the image given', { kind: 'image', image: blob });
   };
   useEffect(() => () => void (file !== null && URL.revokeObjectURL(file.address)), [file]);
   useEffect(() => {
     const paste = (event: ClipboardEvent): void => take(event.clipboardData?.files[0]);
     addEventListener('paste', paste);
     return () => removeEventListener('paste', paste);
-  }, [index]);
-  const takePart = (part: [number, number, number, number]): void => {
+  }, []);
+  const takePart = (part: Region): void => {
     if (file === null || part[2] < SMALLEST_PART || part[3] < SMALLEST_PART) return;
     setRegion(part);
-    const address = addressOf('/api/upload/find', { index, top: 40, region: part.join(',') });
-    show('Like the part of the image', upload(address, file.blob));
+    show('Like the part of the image', { kind: 'image', image: file.blob, region: part });
   };
   const shareOf = (event: PointerEvent & { currentTarget: EventTarget & Element }): [number, number] => {
     const { left, top, width, height } = event.currentTarget.getBoundingClientRect();
@@ -68,7 +68,7 @@ export function Search({ index, chosen, setChosen, show }: SearchProps) {
               viewBox="0 0 1 1"
               preserveAspectRatio="none"
               role="img"
-              aria-label="The image given; drag on it to look for a part"
+              aria-label="The given image; drag over a part of it to search by that part"
               style={{ width: '16rem', height: '16rem', touchAction: 'none' }}
               onPointerDown={(event) => {
                 event.currentTarget.setPointerCapture(event.pointerId);
@@ -95,10 +95,8 @@ export function Search({ index, chosen, setChosen, show }: SearchProps) {
                 />
               )}
             </svg>
-            <form
-              onSubmit={(event) => {
-                event.preventDefault();
-                const form = event.currentTarget;
+            <Form
+              onSubmit={(form) => {
                 const [x, y] = [numberOf(form, 'x') / 100, numberOf(form, 'y') / 100];
                 const [w, h] = [numberOf(form, 'width') / 100, numberOf(form, 'height') / 100];
                 takePart([x, y, Math.min(w, 1 - x), Math.min(h, 1 - y)]);
@@ -117,22 +115,21 @@ export function Search({ index, chosen, setChosen, show }: SearchProps) {
                 ))}
                 <button type="submit">Search by this part</button>
               </fieldset>
-            </form>
+            </Form>
           </>
         )}
       </div>
       <div class="row">
         <span>
-          {chosen.plus.size} images to be like, {chosen.minus.size} to be unlike
+          More like {counted(chosen.plus.size, 'image')}, less like {chosen.minus.size}
         </span>
         <button
           type="button"
           disabled={chosen.plus.size === 0}
           onClick={() =>
-            show(
-              'Like the images chosen',
-              ask(index, { kind: 'search', plus: [...chosen.plus], minus: [...chosen.minus], top: 40 }),
-            )
+            show('Like the images chosen', {
+              ...{ kind: 'search', plus: [...chosen.plus], minus: [...chosen.minus], top: TOP },
+            })
           }
         >
           Search by these

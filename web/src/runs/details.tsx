@@ -1,7 +1,10 @@
 /** What a run is made of: settings, data, checkpoints, evaluations, skipped images. */
+import type { ComponentChildren } from 'preact';
+import { shellPath } from '../../../src/shell.ts';
 import type { RunDetails } from '../api.ts';
-import { bytes, count, setting, short, when } from './format.ts';
-import { SettingsTable } from './settings-table.tsx';
+import { bytes, count, setting, short, when } from '../ui/format.ts';
+import { SettingsTable } from '../ui/settings-table.tsx';
+import { Table } from '../ui/table.tsx';
 
 function Settings({ details }: { details: RunDetails }) {
   const { config } = details;
@@ -34,43 +37,47 @@ function Data({ details }: { details: RunDetails }) {
   );
 }
 
+interface PartProps {
+  title: string;
+  /** How many there are. */
+  size: number;
+  /** What is said when there is none. */
+  none: ComponentChildren;
+  children: ComponentChildren;
+}
+
+/** A part that is closed until it is asked for. */
+function Part({ title, size, none, children }: PartProps) {
+  return (
+    <details>
+      <summary>
+        {title}: {count(size)}
+      </summary>
+      {size === 0 ? <p class="note">{none}</p> : children}
+    </details>
+  );
+}
+
 function Checkpoints({ details }: { details: RunDetails }) {
   const { checkpoints } = details;
   return (
-    <details>
-      <summary>Checkpoints: {count(checkpoints.length)}</summary>
-      {checkpoints.length === 0 ? (
-        <p class="note">None is written yet.</p>
-      ) : (
-        <div class="scroll" tabIndex={0}>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Step</th>
-                <th scope="col">Written</th>
-                <th scope="col">Size</th>
-                <th scope="col">Folder</th>
-              </tr>
-            </thead>
-            <tbody>
-              {checkpoints.map((one) => (
-                <tr key={one.path}>
-                  <td>
-                    {count(one.step)}
-                    {one.isNewest && ' (newest)'}
-                  </td>
-                  <td>{when(one.written)}</td>
-                  <td>{bytes(one.bytes)}</td>
-                  <td>
-                    <code>{one.path}</code>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
-    </details>
+    <Part title="Checkpoints" size={checkpoints.length} none="None has been written yet.">
+      <Table head={['Step', 'Written', 'Size', 'Folder']}>
+        {checkpoints.map((one) => (
+          <tr key={one.path}>
+            <td>
+              {count(one.step)}
+              {one.isNewest && ' (newest)'}
+            </td>
+            <td>{when(one.written)}</td>
+            <td>{bytes(one.bytes)}</td>
+            <td>
+              <code>{one.path}</code>
+            </td>
+          </tr>
+        ))}
+      </Table>
+    </Part>
   );
 }
 
@@ -86,15 +93,14 @@ function flatten(value: Record<string, unknown>, prefix = ''): [string, string][
 }
 
 function Evaluations({ details }: { details: RunDetails }) {
-  const { evaluations } = details;
+  const { evaluations, summary } = details;
+  const none = (
+    <>
+      There is none yet: <code>dino eval knn {shellPath(summary.path)} --train A --val B</code>
+    </>
+  );
   return (
-    <details>
-      <summary>Evaluations: {count(evaluations.length)}</summary>
-      {evaluations.length === 0 && (
-        <p class="note">
-          None is kept yet: <code>dino eval knn {details.summary.path} --train A --val B</code>
-        </p>
-      )}
+    <Part title="Evaluations" size={evaluations.length} none={none}>
       {evaluations.map(({ name, content, problem }) => (
         <div key={name} class="scroll" tabIndex={0}>
           <h3>{name}</h3>
@@ -113,50 +119,35 @@ function Evaluations({ details }: { details: RunDetails }) {
           )}
         </div>
       ))}
-    </details>
+    </Part>
   );
 }
 
 function Skipped({ details }: { details: RunDetails }) {
   const { skipped } = details;
   return (
-    <details>
-      <summary>Skipped images: {count(skipped.count)}</summary>
-      {skipped.count === 0 ? (
-        <p class="note">Every image could be read so far.</p>
-      ) : (
-        <div class="scroll" tabIndex={0}>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Image</th>
-                <th scope="col">Reason</th>
-              </tr>
-            </thead>
-            <tbody>
-              {skipped.first.map(({ path, reason }) => (
-                <tr key={path}>
-                  <td>{path}</td>
-                  <td>{reason}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-          {skipped.count > skipped.first.length && (
-            <p class="note">
-              The first {count(skipped.first.length)}; skipped.jsonl in the run’s folder lists all.
-            </p>
-          )}
-        </div>
+    <Part title="Skipped images" size={skipped.count} none="No image has been skipped so far.">
+      <Table head={['Image', 'Reason']}>
+        {skipped.first.map(({ path, reason }) => (
+          <tr key={path}>
+            <td>{path}</td>
+            <td>{reason}</td>
+          </tr>
+        ))}
+      </Table>
+      {skipped.count > skipped.first.length && (
+        <p class="note">
+          These are the first {count(skipped.first.length)}; skipped.jsonl in the run’s folder lists all.
+        </p>
       )}
-    </details>
+    </Part>
   );
 }
 
 export function DetailsCard({ details }: { details: RunDetails }) {
   return (
     <section class="card details" aria-labelledby="folder">
-      <h2 id="folder">In its folder</h2>
+      <h2 id="folder">In the run’s folder</h2>
       <p class="note">
         <code>{details.summary.path}</code>
       </p>

@@ -1,32 +1,21 @@
 import { useSignal } from '@preact/signals';
-import { useEffect } from 'preact/hooks';
-import { type FolderListing, pictureOf, request } from '../api.ts';
-import { count } from '../runs/format.ts';
+import { pictureOf } from '../api.ts';
+import { counted } from '../ui/format.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
+import { useRequest } from '../use-request.ts';
 
 /** Walks through the given folders. */
 export function Browse({ choose }: { choose: (path: string) => void }) {
   const path = useSignal('');
-  const listing = useSignal<FolderListing | null>(null);
-  const failure = useSignal<unknown>(null);
-  useEffect(() => {
-    const controller = new AbortController();
-    request('GET /api/folders', { query: { path: path.value }, signal: controller.signal }).then(
-      (found) => {
-        listing.value = found;
-        failure.value = null;
-      },
-      (error: unknown) => {
-        if (!controller.signal.aborted) failure.value = error;
-      },
-    );
-    return () => controller.abort();
-  }, [path.value]);
-  const found = listing.value;
+  const { answer: found, error } = useRequest(
+    'GET /api/folders',
+    { query: { path: path.value } },
+    { keep: true },
+  );
   return (
     <section class="card" aria-labelledby="browse">
       <h2 id="browse">Images</h2>
-      {failure.value !== null && <Failure error={failure.value} />}
+      {error !== null && <Failure error={error} />}
       {found === null ? (
         <Loading what="folders" />
       ) : (
@@ -37,7 +26,7 @@ export function Browse({ choose }: { choose: (path: string) => void }) {
                 ↑ Up
               </button>
             )}
-            <code class="where">{found.path === '' ? 'The folders of this studio' : found.path}</code>
+            <code class="where">{found.path === '' ? 'The studio’s folders' : found.path}</code>
             {found.path !== '' && (
               <button type="button" class="main" onClick={() => choose(found.path)}>
                 Use this folder
@@ -55,7 +44,7 @@ export function Browse({ choose }: { choose: (path: string) => void }) {
                     ? 'a run'
                     : folder.images === null
                       ? 'can’t be read'
-                      : `${count(folder.images)} images`}
+                      : counted(folder.images, 'image')}
                 </span>
               </li>
             ))}
@@ -68,7 +57,7 @@ export function Browse({ choose }: { choose: (path: string) => void }) {
             </div>
           )}
           {found.folders.length === 0 && found.imageCount === 0 && (
-            <p class="note">Nothing in it to train on.</p>
+            <p class="note">There is nothing here to train on.</p>
           )}
         </>
       )}

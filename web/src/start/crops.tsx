@@ -1,23 +1,30 @@
 import { useSignal } from '@preact/signals';
-import { useEffect } from 'preact/hooks';
-import { type CropSamples, pictureOf, request, type StartRequest } from '../api.ts';
+import { pictureOf, type StartRequest } from '../api.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
+import { useRequest } from '../use-request.ts';
 
+interface CropImagesProps {
+  kind: 'global' | 'local';
+  /** WebP in base64. */
+  crops: readonly string[];
+}
+
+const CropImages = ({ kind, crops }: CropImagesProps) => (
+  <>
+    {crops.map((crop, i) => (
+      <img key={i} class={kind} src={`data:image/webp;base64,${crop}`} alt={`${kind} crop ${i + 1}`} />
+    ))}
+  </>
+);
+
+/** What the loader makes of a few images with these settings. */
 export function Crops({ body }: { body: StartRequest }) {
   const seed = useSignal(0);
-  const samples = useSignal<CropSamples | null>(null);
-  const failure = useSignal<unknown>(null);
-  useEffect(() => {
-    const controller = new AbortController();
-    failure.value = null;
-    request('POST /api/start/crops', { body: { ...body, seed: seed.value }, signal: controller.signal }).then(
-      (found) => (samples.value = found),
-      (error: unknown) => {
-        if (!controller.signal.aborted) failure.value = error;
-      },
-    );
-    return () => controller.abort();
-  }, [body, seed.value]);
+  const { answer: samples, error } = useRequest(
+    'POST /api/start/crops',
+    { body: { ...body, seed: seed.value } },
+    { keep: true },
+  );
   return (
     <section class="card" aria-labelledby="crops">
       <h2 id="crops">What training would see</h2>
@@ -29,30 +36,16 @@ export function Crops({ body }: { body: StartRequest }) {
           The loader’s own crops with these settings: the original, two global crops, the local ones.
         </span>
       </p>
-      {failure.value !== null && <Failure error={failure.value} />}
-      {samples.value === null ? (
-        failure.value === null && <Loading what="crops" />
+      {error !== null && <Failure error={error} />}
+      {samples === null ? (
+        error === null && <Loading what="crops" />
       ) : (
         <ul class="crops">
-          {samples.value.images.map(({ path, globals, locals }) => (
+          {samples.images.map(({ path, globals, locals }) => (
             <li key={path}>
               <img src={pictureOf(path, 128)} alt={`the image ${path}`} />
-              {globals.map((crop, i) => (
-                <img
-                  key={`g${i}`}
-                  class="global"
-                  src={`data:image/webp;base64,${crop}`}
-                  alt={`global crop ${i + 1}`}
-                />
-              ))}
-              {locals.map((crop, i) => (
-                <img
-                  key={`l${i}`}
-                  class="local"
-                  src={`data:image/webp;base64,${crop}`}
-                  alt={`local crop ${i + 1}`}
-                />
-              ))}
+              <CropImages kind="global" crops={globals} />
+              <CropImages kind="local" crops={locals} />
             </li>
           ))}
         </ul>

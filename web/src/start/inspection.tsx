@@ -1,14 +1,14 @@
 /** What a folder of images holds. */
-import { useSignal } from '@preact/signals';
-import { useEffect } from 'preact/hooks';
-import { type ImagesReport, request } from '../api.ts';
-import { keepTask, useTask } from '../live.ts';
-import { bytes, count } from '../runs/format.ts';
-import { Failure, TaskProgressBar } from '../ui/parts.tsx';
+import type { ImagesReport } from '../api.ts';
+import { useTask } from '../live.ts';
+import { bytes, count } from '../ui/format.ts';
+import { Failure } from '../ui/parts.tsx';
+import { TaskProgress } from '../ui/task-progress.tsx';
+import { useRequest } from '../use-request.ts';
 
 function Report({ report }: { report: ImagesReport }) {
   const { width, height, classes, broken, formats } = report;
-  const sample = report.checked < report.count ? ` (${count(report.checked)} of them looked at)` : '';
+  const sample = report.checked < report.count ? ` (${count(report.checked)} of them checked)` : '';
   return (
     <div class="report">
       <dl>
@@ -19,8 +19,8 @@ function Report({ report }: { report: ImagesReport }) {
         </dd>
         <dt>Size</dt>
         <dd>
-          {width.median} × {height.median} in the middle; {width.least} to {width.greatest} wide,{' '}
-          {height.least} to {height.greatest} high
+          median {width.median} × {height.median}; {width.least} to {width.greatest} wide, {height.least} to{' '}
+          {height.greatest} high
         </dd>
         <dt>On disk</dt>
         <dd>
@@ -30,14 +30,14 @@ function Report({ report }: { report: ImagesReport }) {
             .join(', ')}
         </dd>
         <dt>Classes</dt>
-        <dd>{classes === null ? 'none: training needs none' : count(classes.length)}</dd>
+        <dd>{classes === null ? 'none, and training needs none' : count(classes.length)}</dd>
         <dt>Broken</dt>
         <dd>{count(broken.count)}</dd>
       </dl>
       {report.outside > 0 && (
         <p class="failure">
-          {count(report.outside)} images are links that lead outside the folders of this studio, and are not
-          read. Start the studio with their folder too.
+          Images that are not read, because they are links to outside the studio’s folders:{' '}
+          {count(report.outside)}. Start the studio with their folder too.
         </p>
       )}
       {classes !== null && (
@@ -72,25 +72,13 @@ function Report({ report }: { report: ImagesReport }) {
 }
 
 export function Inspection({ images }: { images: string }) {
-  const id = useSignal<string | null>(null);
-  const failure = useSignal<unknown>(null);
-  useEffect(() => {
-    id.value = null;
-    failure.value = null;
-    request('POST /api/start/inspect', { body: { images } }).then(
-      (task) => {
-        keepTask(task);
-        id.value = task.id;
-      },
-      (error: unknown) => (failure.value = error),
-    );
-  }, [images]);
-  const task = useTask(id.value);
+  const { answer: started, error } = useRequest('POST /api/start/inspect', { body: { images } });
+  const task = useTask(started);
   return (
     <section class="card" aria-labelledby="inspection">
-      <h2 id="inspection">What is in it</h2>
-      {failure.value !== null && <Failure error={failure.value} />}
-      {task !== undefined && <TaskProgressBar task={task} />}
+      <h2 id="inspection">What is in the folder</h2>
+      {error !== null && <Failure error={error} />}
+      {task !== null && <TaskProgress task={task} />}
       {task?.state === 'done' && <Report report={task.result as ImagesReport} />}
     </section>
   );

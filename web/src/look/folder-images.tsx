@@ -1,25 +1,12 @@
 /** Picks an image out of the studio's folders. */
-import { useEffect, useState } from 'preact/hooks';
-import { type FolderListing, pictureOf, request } from '../api.ts';
+import { useState } from 'preact/hooks';
+import { pictureOf } from '../api.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
+import { useRequest } from '../use-request.ts';
 
 export function FolderImages({ onChoose }: { onChoose: (path: string, name: string) => void }) {
   const [path, setPath] = useState<string | undefined>(undefined);
-  const [listing, setListing] = useState<FolderListing | null>(null);
-  const [error, setError] = useState<unknown>(null);
-  useEffect(() => {
-    const controller = new AbortController();
-    request('GET /api/folders', { query: { path }, signal: controller.signal }).then(
-      (found) => {
-        setListing(found);
-        setError(null);
-      },
-      (reason: unknown) => {
-        if (!controller.signal.aborted) setError(reason);
-      },
-    );
-    return () => controller.abort();
-  }, [path]);
+  const { answer: listing, error } = useRequest('GET /api/folders', { query: { path } }, { keep: true });
   if (listing === null) return error === null ? <Loading what="folders" /> : <Failure error={error} />;
   return (
     <div class="folder-images">

@@ -3,9 +3,10 @@ import { useSignal } from '@preact/signals';
 import type { RunSummary } from '../api.ts';
 import { runs } from '../live.ts';
 import { href, route } from '../router.ts';
-import { count, when } from '../runs/format.ts';
-import { RunPage } from '../runs/run.tsx';
-import { Loading, StateMark } from '../ui/parts.tsx';
+import { count, when } from '../ui/format.ts';
+import { Loading } from '../ui/parts.tsx';
+import { RunPage } from './run.tsx';
+import { StateMark } from './state-mark.tsx';
 import './runs.css';
 
 function Row({ run, isPicked, pick }: { run: RunSummary; isPicked: boolean; pick: (on: boolean) => void }) {
@@ -43,9 +44,7 @@ function List({ list }: { list: readonly RunSummary[] }) {
     return (
       <section class="card">
         <h1>Runs</h1>
-        <p>
-          There is no run under the folders of this studio yet. It appears here as soon as its folder does.
-        </p>
+        <p>There is no run in this studio’s folders yet. One appears here as soon as its folder exists.</p>
         <p>
           <code>dino train photos --output runs/first</code>
         </p>
@@ -66,8 +65,8 @@ function List({ list }: { list: readonly RunSummary[] }) {
               <th scope="col">State</th>
               <th scope="col">Steps</th>
               <th scope="col">Network</th>
-              <th scope="col">Last line</th>
-              <th scope="col">In words</th>
+              <th scope="col">Last update</th>
+              <th scope="col">Summary</th>
             </tr>
           </thead>
           <tbody>
@@ -88,14 +87,14 @@ function List({ list }: { list: readonly RunSummary[] }) {
         {first !== undefined && others.length > 0 ? (
           <a href={`${href('runs', first)}?with=${others.join(',')}`}>Compare {others.length + 1} runs</a>
         ) : (
-          <span class="note">Tick two or more to draw them over one another.</span>
+          <span class="note">Tick two or more to compare them.</span>
         )}
       </p>
     </section>
   );
 }
 
-export default function Runs() {
+export function Runs() {
   const list = runs.value;
   const id = route.value.parts[1];
   if (id !== undefined) return <RunPage key={id} id={id} />;

@@ -1,10 +1,10 @@
 /** Find and map: an index of images, searched, sorted and labelled. */
-import '../find/find.css';
-import { Choose } from '../find/choose.tsx';
-import { Explore } from '../find/explore.tsx';
 import { route } from '../router.ts';
+import { Choose } from './choose.tsx';
+import { Explore } from './explore.tsx';
+import './find.css';
 
-export default function Find() {
+export function Find() {
   const index = route.value.query.get('index');
   return (
     <div class="find">

@@ -1,0 +1,92 @@
+/** The page as a whole, in a real browser: answers that come late, and sections that leave each other alone. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import type { Browser } from 'puppeteer-core';
+import { launchBrowser } from '../testing/browser.js';
+import { makeImageFolder } from '../testing/image-folder.js';
+import { giveFile, lookSettled } from '../testing/page.js';
+import { writeOfficialWeights } from '../testing/saved-run.js';
+import { openStudio, type StudioPage } from '../testing/studio.js';
+
+const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-page-'));
+const picture = path.join(folder, 'quick', 'class-0', 'image-0.png');
+const browser: Browser | string = await launchBrowser();
+
+describe('the page', { skip: typeof browser === 'string' ? browser : false }, () => {
+  let studio: StudioPage;
+  before(async () => {
+    for (const name of ['slow', 'quick'])
+      await makeImageFolder(path.join(folder, name), { classes: 1, perClass: 4, size: 48 });
+    writeOfficialWeights(path.join(folder, 'dino_vit_tiny16.pth'), 'vit_tiny');
+    studio = await openStudio(browser as Browser, [folder]);
+  });
+  after(async () => {
+    await studio.close();
+    await (browser as Browser).close();
+    rmSync(folder, { recursive: true });
+  });
+
+  /** Real replies whose address holds these words come this much later, and are not aborted. */
+  const delay = (words: string, ms: number): Promise<unknown> =>
+    studio.page.evaluate(`{
+      const real = window.fetch;
+      window.fetch = async (address, init) => {
+        if (!address.includes(${JSON.stringify(words)})) return real(address, init);
+        window.wasAsked = true;
+        const reply = await real(address, { ...init, signal: null });
+        await new Promise((resolve) => setTimeout(resolve, ${ms}));
+        window.cameLate = true;
+        return reply;
+      };
+    }`);
+  const cameLate = (): Promise<unknown> => studio.page.waitForFunction('window.cameLate === true');
+  const press = (words: string): Promise<unknown> =>
+    studio.page.evaluate(
+      `[...document.querySelectorAll('main button')].find((one) => one.innerText.trim() === ${JSON.stringify(words)}).click()`,
+    );
+
+  it('drops the answer to a question that another has followed', async () => {
+    await studio.show('#/start');
+    await studio.text('.folders li', /dino-studio-page-/);
+    await press(`📁 ${folder}`);
+    await studio.text('.folders', /quick[\s\S]*slow/);
+    await delay('slow', 1500);
+    await press('📁 slow');
+    await press('📁 quick');
+    await studio.text('.where', /quick$/);
+    await cameLate();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    await studio.text('.where', /quick$/, 0);
+  });
+
+  it('is ready again when an image is taken away while it is computed', async () => {
+    await studio.page.reload();
+    await studio.show('#/look');
+    await studio.page.waitForSelector('input[type="file"]');
+    await delay('/api/look', 1500);
+    await giveFile(studio.page, 'input[type="file"]', picture);
+    await studio.page.waitForFunction('window.wasAsked === true');
+    await studio.page.waitForSelector('#look-status[data-state="busy"]');
+    await press('Remove');
+    await lookSettled(studio.page, 0);
+    await cameLate();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    await lookSettled(studio.page, 0);
+  });
+
+  it('draws a section the same after another was opened', async () => {
+    await studio.page.reload();
+    await studio.show('#/look');
+    await studio.page.waitForSelector('.image-choices');
+    await studio.show(`#/start?${new URLSearchParams({ images: path.join(folder, 'quick') }).toString()}`);
+    await studio.page.waitForSelector('table.choices');
+    const display = await studio.page.evaluate(
+      `getComputedStyle(document.querySelector('table.choices')).display`,
+    );
+    assert.equal(display, 'table');
+    await studio.check();
+  });
+});

@@ -1,0 +1,59 @@
+/** The images that were exported with the model: to try it on, and to find neighbours among. */
+import type { GalleryImage, WebManifest } from '../../../src/weights/web/manifest.ts';
+import { load } from './load.ts';
+
+export interface Gallery {
+  images: readonly GalleryImage[];
+  /** (count, D), rows of length 1. */
+  features: Float32Array;
+}
+
+export async function loadGallery({ gallery }: WebManifest): Promise<Gallery | null> {
+  if (gallery === null) return null;
+  const [images, bytes] = await Promise.all([
+    load(gallery.images, (response) => response.json() as Promise<GalleryImage[]>),
+    load(gallery.features, (response) => response.arrayBuffer()),
+  ]);
+  return { images, features: new Float32Array(bytes) };
+}
+
+/** An image of the gallery, and how like the image that was given it is; null where none was. */
+export interface Shown {
+  index: number;
+  cosine: number | null;
+}
+
+interface PicturesProps {
+  gallery: Gallery;
+  shown: readonly Shown[];
+  onImage: (image: Blob, name: string) => void;
+}
+
+export function Pictures({ gallery, shown, onImage }: PicturesProps) {
+  return (
+    <ol class="gallery">
+      {shown.map(({ index, cosine }) => {
+        const image = gallery.images[index]!;
+        return (
+          <li key={index}>
+            <button
+              type="button"
+              data-name={image.name}
+              {...(cosine === null ? {} : { 'data-cosine': String(cosine) })}
+              onClick={() => {
+                void load(image.thumbnail, (response) => response.blob()).then((blob) =>
+                  onImage(blob, image.name),
+                );
+              }}
+            >
+              <img src={image.thumbnail} width={image.width} height={image.height} alt="" loading="lazy" />
+              {cosine !== null && <strong>{cosine.toFixed(3)}</strong>}
+              {image.label !== null && <span>{image.label}: </span>}
+              {image.name.split('/').at(-1)}
+            </button>
+          </li>
+        );
+      })}
+    </ol>
+  );
+}

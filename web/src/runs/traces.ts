@@ -1,0 +1,197 @@
+/** Which charts a run has, and the lines in them. */
+import type { RunDetails, RunSummary } from '../api.ts';
+import { KNOWN_COLUMNS, type Loaded } from '../charts/curves.ts';
+import { type Drawing, type Trace, xLabel } from '../charts/plot.ts';
+import { type Axis, smooth } from '../charts/series.ts';
+import { short } from '../ui/format.ts';
+
+export interface ChartKind {
+  column: string;
+  title: string;
+  unit: string;
+  note: string;
+  /** ln K belongs in it. */
+  hasLevel?: boolean;
+}
+
+const KINDS: readonly ChartKind[] = [
+  {
+    column: 'loss',
+    title: 'Loss',
+    unit: 'nats',
+    note: 'Cross-entropy between teacher and student on two views. A loss that stays at ln K means that nothing is learnt.',
+    hasLevel: true,
+  },
+  {
+    column: 'teacherEntropy',
+    title: 'Teacher entropy',
+    unit: 'nats',
+    note: 'At ln K all outputs are alike, at 0 a single one is left; a healthy run is in between.',
+    hasLevel: true,
+  },
+  {
+    column: 'kl',
+    title: 'KL to the batch mean',
+    unit: 'nats',
+    note: 'How much the teacher’s answer depends on the image; 0 means collapse of either kind.',
+    hasLevel: true,
+  },
+  { column: 'lr', title: 'Learning rate', unit: '', note: 'Warm-up, then falls along a cosine.' },
+  { column: 'wd', title: 'Weight decay', unit: '', note: 'Rises along a cosine.' },
+  {
+    column: 'momentum',
+    title: 'Teacher momentum',
+    unit: '',
+    note: 'Of the teacher’s moving average; at 1 the teacher stands still.',
+  },
+  { column: 'teacherTemp', title: 'Teacher temperature', unit: '', note: 'Lower is sharper.' },
+  {
+    column: 'centerNorm',
+    title: 'Norm of the centre',
+    unit: '',
+    note: 'The centre is subtracted from the teacher’s outputs.',
+  },
+  { column: 'imagesPerSecond', title: 'Images a second', unit: '', note: 'All processes together.' },
+  {
+    column: 'dataWaitPercent',
+    title: 'Waiting for data',
+    unit: '%',
+    note: 'If this is more than a few percent, use more loader workers.',
+  },
+  { column: 'memoryMiB', title: 'Memory', unit: 'MiB', note: 'Resident memory of the process.' },
+];
+
+/** A run that is drawn, with what is known of it beside its curves. */
+export interface ShownRun {
+  run: RunSummary;
+  details: RunDetails | null;
+}
+
+/** Scores of evaluations during training: `top1` by k. */
+function scoreTraces(shown: readonly ShownRun[], axis: Axis, loaded: ReadonlyMap<string, Loaded>): Trace[] {
+  return shown.flatMap(({ run, details }, index) => {
+    const byName = new Map<string, { x: number[]; y: number[] }>();
+    for (const { step, values } of details?.scores ?? []) {
+      const top1 = values['top1'];
+      if (typeof top1 !== 'object' || top1 === null) continue;
+      for (const [k, score] of Object.entries(top1)) {
+        if (typeof score !== 'number') continue;
+        const name = shown.length > 1 ? `${run.name}, k = ${k}` : `k = ${k}`;
+        const points = byName.get(name) ?? { x: [], y: [] };
+        points.x.push(placeOf(step, axis, run, loaded.get(run.id)));
+        points.y.push(score);
+        byName.set(name, points);
+      }
+    }
+    return [...byName].map(([label, { x, y }], i) => ({
+      label,
+      color: shown.length > 1 ? index : i,
+      x,
+      y,
+      band: null,
+      raw: null,
+      hasPoints: true,
+    }));
+  });
+}
+
+/** Where a step is on the axis; times between two points of the curve are taken from the one after. */
+function placeOf(step: number, axis: Axis, run: RunSummary, loaded: Loaded | undefined): number {
+  if (axis === 'step') return step;
+  if (axis === 'epoch') return step / (run.stepsPerEpoch ?? 1);
+  const steps = loaded?.series.step ?? new Float64Array();
+  const after = steps.findIndex((one) => one >= step);
+  return loaded?.series.seconds[after === -1 ? steps.length - 1 : after] ?? NaN;
+}
+
+function curveTraces(
+  shown: readonly ShownRun[],
+  column: string,
+  smoothing: number,
+  loaded: ReadonlyMap<string, Loaded>,
+): Trace[] {
+  return shown.flatMap(({ run }, color) => {
+    const found = loaded.get(run.id);
+    const values = found?.series.columns.get(column);
+    if (found === undefined || values === undefined) return [];
+    const { mean, min, max } = values;
+    return [
+      {
+        label: run.name,
+        color,
+        x: found.x,
+        y: smooth(mean, smoothing),
+        band: min !== null && max !== null ? { min, max } : null,
+        raw: smoothing > 0 && min === null ? mean : null,
+        hasPoints: mean.length === 1,
+      },
+    ];
+  });
+}
+
+/** Columns of the runs that no chart is made for. */
+export const extraColumns = (shown: readonly ShownRun[]): string[] =>
+  [...new Set(shown.flatMap(({ details }) => details?.columns ?? []))].filter(
+    (name) => !KNOWN_COLUMNS.includes(name) && name !== 'epoch',
+  );
+
+/** How all charts are drawn. */
+export interface Style {
+  axis: Axis;
+  isLog: boolean;
+  /** 0 draws the lines as they are, 0.99 smoothest. */
+  smoothing: number;
+}
+
+/** A chart of each column that the runs have. */
+export function columnCharts(
+  shown: readonly ShownRun[],
+  loaded: ReadonlyMap<string, Loaded>,
+  { axis, isLog, smoothing }: Style,
+): (ChartKind & { drawing: Drawing })[] {
+  const lnK = shown.map(({ details }) => details?.lnK ?? null).find((value) => value !== null) ?? null;
+  const extra = extraColumns(shown).map((column) => ({ column, title: column, unit: '', note: '' }));
+  return [...KINDS, ...extra]
+    .map((kind: ChartKind) => ({
+      ...kind,
+      drawing: {
+        traces: curveTraces(shown, kind.column, smoothing, loaded),
+        ...{ axis, isLog, format: short },
+        level: kind.hasLevel && lnK !== null ? { value: lnK, label: `ln K = ${lnK.toFixed(2)}` } : null,
+      },
+    }))
+    .filter(({ drawing }) => drawing.traces.length > 0);
+}
+
+/** The chart of the evaluations during training; without traces where there are none. */
+export const scoreChart = (
+  shown: readonly ShownRun[],
+  loaded: ReadonlyMap<string, Loaded>,
+  axis: Axis,
+): ChartKind & { drawing: Drawing } => ({
+  column: 'knn',
+  title: 'k-NN accuracy',
+  unit: '%, top 1',
+  note: 'Measured during training with the teacher’s frozen features.',
+  drawing: {
+    traces: scoreTraces(shown, axis, loaded),
+    ...{ axis, isLog: false, level: null },
+    format: (value) => `${value.toFixed(1)} %`,
+  },
+});
+
+/** What a chart shows, for those who don't see it. */
+export function words(title: string, drawing: Drawing): string {
+  return drawing.traces
+    .map(({ label, x, y }) => {
+      const values = Array.from(y).filter((value) => !Number.isNaN(value));
+      if (values.length === 0) return `${label}: no values`;
+      const { format, axis } = drawing;
+      const [low, high] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
+      return (
+        `${title}, ${label}: ${format(values[0]!)} at ${axis} ${xLabel(x[0]!, axis)}, ${format(values.at(-1)!)} at ` +
+        `${xLabel(x[x.length - 1]!, axis)}, lowest ${format(low)}, highest ${format(high)}`
+      );
+    })
+    .join('; ');
+}
