@@ -10,7 +10,7 @@ import { buildBackbone } from '../models/index.js';
 import { global, int, ops, tensorOps, text, torchFile, tuple } from '../testing/pickle-ops.js';
 import { describeWeights, formatDescription } from './describe.js';
 import { loadModel } from './load.js';
-import { PickleNamespace, PickleOpaque } from './pickle-values.js';
+import { type PickleNamespace, PickleOpaque } from './pickle-values.js';
 import { PthFile, PthTensor } from './pth.js';
 import { filePrefix } from './safetensors.js';
 import { openWeights } from './weights-file.js';
