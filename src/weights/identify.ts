@@ -106,8 +106,7 @@ function byNameOrKind(text: string, readable: string, name: string): string {
     return 'a msgpack file, as Flax writes: load it in Python and save its weights by torch.save or safetensors';
   if (/\.(index|meta|pb)$|\.data-\d+-of-\d+$/.test(name)) return 'a part of a TensorFlow model';
   if (readable.startsWith('{') || readable.startsWith('[')) return 'JSON text';
-  if (text.startsWith('\x80') && text.charCodeAt(1) >= 2 && text.charCodeAt(1) <= 5)
-    // PROTO
+  if (text[0] === '\x80' && text.charCodeAt(1) >= 2 && text.charCodeAt(1) <= 5)
     return 'a pickle that torch.save did not write (pickle.dump or joblib): load it in Python and save its state_dict by torch.save';
   if (/^[\t\n\r\x20-\x7e]+$/.test(text.slice(0, 200))) return `text that begins '${show(text.slice(0, 30))}'`;
   return UNKNOWN;

@@ -44,6 +44,20 @@ const TRANSFORMERS_NAMES: readonly (readonly [RegExp, string])[] = [
   [/^layernorm\.(weight|bias)$/, 'norm.$1'],
 ];
 
+/** The children of torchvision's ResNet by their numbers: what nn.Sequential(*list(resnet.children())[:-1]) makes of its names. */
+const RESNET_CHILDREN = new Map([
+  ['0', 'conv1'],
+  ['1', 'bn1'],
+  ['4', 'layer1'],
+  ['5', 'layer2'],
+  ['6', 'layer3'],
+  ['7', 'layer4'],
+]);
+
+/** `4.0.conv1.weight` -> `layer1.0.conv1.weight` */
+const namedChild = (name: string): string =>
+  name.replace(/^\d+(?=\.)/, (number) => RESNET_CHILDREN.get(number) ?? number);
+
 /** Modules of a backbone's own; what they hold and the model has not changes its features. */
 const OWN =
   /^(?:cls_token|pos_embed|patch_embed|blocks|norm|pos_embeder|cls_attn_blocks|conv1|bn1|layer[1-4])(?:\.|$)/;
@@ -102,6 +116,9 @@ export function backboneSources(
   for (const name of shapes.keys())
     if (name.startsWith(prefix) && !isElsewhere(name))
       own.set(name, withoutWrappers(name.slice(prefix.length)));
+  const names = new Set(own.values());
+  if (names.has('4.0.conv1.weight') && names.has('0.weight') && !names.has('layer1.0.conv1.weight'))
+    for (const [name, plain] of own) own.set(name, namedChild(plain));
   const isTransformers = [...own.values()].includes(TRANSFORMERS_MARK);
   const found: BackboneSources = {
     layout: isTransformers ? 'transformers' : 'dino',

@@ -107,6 +107,23 @@ describe('prefixes', () => {
     assert.deepEqual(unused, ['encoder_q.fc.0.weight', 'queue', 'queue_ptr'].map((name) => `state_dict.module.${name}`)); // prettier-ignore
     assert.deepEqual(warnings, []);
   });
+
+  it('a ResNet in an nn.Sequential is known by the order of its parts', () => {
+    const order = ['conv1', 'bn1', 'relu', 'maxpool', 'layer1', 'layer2', 'layer3', 'layer4'];
+    const numbered: State = new Map(
+      [...resnet].map(([name, tensor]) => [
+        name.replace(/^\w+/, (part) => String(order.indexOf(part))),
+        tensor,
+      ]),
+    );
+    const both = joined(prefixed('student_backbone.', numbered), prefixed('teacher_backbone.', numbered));
+    const described = describeWeights(file(new Map<string, PthValue>([['state_dict', both]])));
+    assert.deepEqual(
+      [described.architecture.arch, described.network],
+      ['resnet18', 'state_dict.teacher_backbone'],
+    );
+    assert.deepEqual(described.unused, []);
+  });
 });
 
 describe('several networks', () => {

@@ -43,6 +43,7 @@ const ANCHORS: readonly (readonly [anchor: string, others: readonly string[]])[]
   ['patch_embed.proj.weight', ['blocks.0.attn.qkv.weight']],
   ['blocks.0.attn.temperature', ['patch_embed.proj.0.0.weight']],
   ['layer1.0.conv1.weight', ['conv1.weight']],
+  ['4.0.conv1.weight', ['0.weight', '7.0.conv1.weight']], // nn.Sequential(*resnet.children()), as lightly's examples have it
   ['embeddings.patch_embeddings.projection.weight', ['embeddings.cls_token']],
   ['embeddings.patch_embeddings.weight', ['embeddings.cls_token']],
 ];

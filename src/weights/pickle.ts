@@ -8,6 +8,7 @@
 import { being, callback, checkCall, instanceOf, optionsOf, text } from '../check-options.js';
 import { CheckpointError } from '../errors.js';
 import { checkValue } from './pickle-check.js';
+import { kindOf, nameOf, parseFloatLine, plain, unescapeUnicode, unquote } from './pickle-text.js';
 import {
   type Budget,
   checkKey,
@@ -233,6 +234,11 @@ class Machine implements Budget {
     return line.endsWith('\r') ? line.slice(0, -1) : line;
   }
 
+  /** A line of text as a value. */
+  #parsed<T>(line: string, parse: (line: string) => T | null, what: string): T {
+    return parse(line) ?? this.refuse(`${what} ${show(line)}`);
+  }
+
   #number(text: string): number | bigint {
     if (text.length > MAX_DIGITS || !/^[-+]?\d+$/.test(text)) this.refuse(`a number ${show(text)}`);
     return plain(BigInt(text.replace('+', '')));
@@ -418,12 +424,12 @@ class Machine implements Budget {
       case 0x8b: // LONG4
         return this.#push(this.#long(this.#int32()));
       case ascii('F'): // FLOAT
-        return this.#push(this.#float(this.#line()));
+        return this.#push(this.#parsed(this.#line(), parseFloatLine, 'a number'));
       case ascii('G'): // BINFLOAT
         return this.#push(this.#view.getFloat64(this.#take(8), false));
 
       case ascii('S'): // STRING
-        return this.#push(this.#quoted(this.#line()));
+        return this.#push(this.#parsed(this.#line(), unquote, 'text without quotes:'));
       case ascii('T'): // BINSTRING
         return this.#push(this.#latin1(this.#int32()));
       case ascii('U'): // SHORT_BINSTRING
@@ -568,54 +574,4 @@ class Machine implements Budget {
         return this.refuse(`an unknown opcode ${opcode}`);
     }
   }
-
-  #float(text: string): number {
-    const special = new Map([
-      ['inf', Infinity],
-      ['-inf', -Infinity],
-      ['nan', NaN],
-    ]).get(text);
-    if (special !== undefined) return special;
-    if (text.length > 100 || !/^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$/.test(text))
-      this.refuse(`a number ${show(text)}`);
-    return Number(text);
-  }
-
-  /** Python's repr of a byte string. */
-  #quoted(line: string): string {
-    const quote = line[0];
-    if (line.length < 2 || (quote !== "'" && quote !== '"') || !line.endsWith(quote))
-      return this.refuse('text without quotes');
-    const simple: Record<string, string> = { n: '\n', t: '\t', r: '\r', '\\': '\\', "'": "'", '"': '"' };
-    return line.slice(1, -1).replace(/\\(x[0-9a-fA-F]{2}|[\s\S])/g, (whole, code: string) => {
-      if (code.length === 3) return String.fromCharCode(Number.parseInt(code.slice(1), 16));
-      return simple[code] ?? whole;
-    });
-  }
-}
-
-const plain = (value: bigint): number | bigint =>
-  value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : value;
-
-/** Python's raw-unicode-escape. */
-const unescapeUnicode = (line: string): string =>
-  line.replace(/\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))/g, (whole, short?: string, long?: string) => {
-    const point = Number.parseInt(short ?? long ?? '', 16);
-    return point <= 0x10ffff ? String.fromCodePoint(point) : whole;
-  });
-
-/** The class that would be made an instance of. */
-const nameOf = (callee: unknown): string =>
-  callee instanceof PickleGlobal || callee instanceof PickleOpaque ? callee.name : 'an unnamed class';
-
-/** What a value is, for errors. */
-function kindOf(value: unknown): string {
-  if (value === null) return 'None';
-  if (typeof value !== 'object')
-    return { string: 'text', boolean: 'a boolean' }[typeof value as string] ?? 'a number';
-  if (value instanceof PickleGlobal) return show(value.name);
-  if (Array.isArray(value)) return Object.isFrozen(value) ? 'a tuple' : 'a list';
-  if (value instanceof Map) return 'a dict';
-  if (value instanceof Set) return 'a set';
-  return value instanceof Uint8Array ? 'bytes' : `a ${value.constructor.name}`;
 }

@@ -359,7 +359,7 @@ function torchOptions(unknown: string[], check: (storage: Storage, budget: Budge
   addAll(['_rebuild_sparse_tensor', '_rebuild_sparse_csr_tensor'], (args, budget) => {
     // (layout, (indices, values, size, ...)); of the compressed ones (..., values, size, ...)
     const parts: unknown[] = Array.isArray(args[1]) ? (args[1] as unknown[]) : [];
-    const shape = parts.find((part): part is number[] => Array.isArray(part) && isShape(part));
+    const shape = parts.find(isShape);
     const values = parts.filter((part): part is PthTensor => part instanceof PthTensor).at(-1);
     return withoutStorage(shape ?? [], values?.dtype ?? 'unknown', 'is sparse', budget);
   });

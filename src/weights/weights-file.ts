@@ -189,7 +189,13 @@ function emptiness(value: unknown): string {
       `${expected}; it is an object of the class ${show(value.name)}, a whole model saved with torch.save(model). ` +
       "Save its weights alone in Python: torch.save(model.state_dict(), 'weights.pth')"
     );
-  const names = [...(entriesOf(value)?.keys() ?? [])].map((name) => show(String(name))).slice(0, 10);
   if (value instanceof PthTensor) return `${expected}; it is one tensor`;
-  return `${expected}; ${entriesOf(value) === null ? 'it holds something else' : `it has ${names.join(', ') || 'nothing'}`}`;
+  if (Array.isArray(value)) return `${expected}; it is a list of ${value.length} other values`;
+  const entries = entriesOf(value);
+  if (entries === null) return `${expected}; it holds something else`;
+  const names = [...entries].slice(0, 10).map(([name, entry]) => {
+    const kind = entry instanceof PickleOpaque ? ` (an object of the class ${show(entry.name)})` : '';
+    return show(String(name)) + kind;
+  });
+  return `${expected}; it has ${names.join(', ') || 'nothing'}`;
 }
