@@ -73,7 +73,7 @@ export { writePth, type PthValue } from './weights/pth-write.js';
 export { hubModels, type HubModel } from './weights/hub.js';
 export { exportWeights, type ExportWeightsOptions, type ExportWeightsResult } from './weights/export.js';
 export { readPickle, type PickleOptions } from './weights/pickle.js';
-export { NumpyArray, PickleNamespace } from './weights/pickle-values.js';
+export { NumpyArray, PickleNamespace, PickleOpaque } from './weights/pickle-values.js';
 export { exportOnnx, type OnnxExport, type OnnxOptions } from './weights/onnx/export.js';
 export {
   exportTransformers,

@@ -174,6 +174,7 @@ function calls(): Record<string, Call> {
         device: 'cpu',
         numHeads: 3,
         backbone: nothing,
+        onWarning: nothing,
       }),
     }),
     ImageIndex: call(dino.ImageIndex.open.bind(dino.ImageIndex), 1, { folder: nowhere }),
@@ -181,7 +182,14 @@ function calls(): Record<string, Call> {
       model,
       images: nowhere,
       options: all<dino.BuildIndexOptions>({
-        ...{ ...evalSizes, output: at('new'), features: 'cls', mayRead: nothing, onWait: nothing, saveEvery: 1 },
+        ...{
+          ...evalSizes,
+          output: at('new'),
+          features: 'cls',
+          mayRead: nothing,
+          onWait: nothing,
+          saveEvery: 1,
+        },
         weights: { given: weights, checkpointKey: 'teacher', numHeads: 3 },
       }),
     }),
@@ -195,7 +203,10 @@ function calls(): Record<string, Call> {
     }),
     contourAccuracy: call(dino.contourAccuracy, 4, { ...{ truth: mask, mask, width: 2, height: 2 } }),
     decodeImage: call(dino.decodeImage, 1, { input: nowhere, options: { maxSide: 64 } }),
-    describeWeights: call(dino.describeWeights, 1, { weights, options: { checkpointKey: 'teacher' } }),
+    describeWeights: call(dino.describeWeights, 1, {
+      weights,
+      options: { checkpointKey: 'teacher', numHeads: 3 },
+    }),
     evaluateAttentionSegmentation: call(dino.evaluateAttentionSegmentation, 2, {
       model,
       options: all<dino.AttentionSegmentationOptions>({
@@ -286,7 +297,7 @@ function calls(): Record<string, Call> {
       index,
       options: all<dino.OutlierOptions>({ ...nearest, k: 1, top: 1 }),
     }),
-    galleryOfIndex: call(dino.galleryOfIndex, 3, { index, model, checkpointKey: 'teacher' }),
+    galleryOfIndex: call(dino.galleryOfIndex, 2, { index, model }),
     gatherFacts: call(dino.gatherFacts, 2, {
       images: [nowhere],
       machine: all<dino.MachineFacts>({ device: 'cpu', cores: 1, memoryGiB: 1, processes: 1 }),
@@ -324,7 +335,10 @@ function calls(): Record<string, Call> {
       ...{ source: nowhere, options: { onProgress: nothing, mayRead: nothing } },
     }),
     listWatched: call(dino.listWatched, 1, { run: nowhere }),
-    loadIndexModel: call(dino.loadIndexModel, 1, { index, options: { device: 'cpu', weights: nowhere } }),
+    loadIndexModel: call(dino.loadIndexModel, 1, {
+      index,
+      options: { device: 'cpu', weights: nowhere, onWarning: nothing },
+    }),
     loadModel: call(dino.loadModel, 1, {
       weights: nowhere,
       options: all<dino.LoadModelOptions>({
@@ -332,11 +346,12 @@ function calls(): Record<string, Call> {
         device: 'cpu',
         numHeads: 3,
         backbone: nothing,
+        onWarning: nothing,
       }),
     }),
     machineFacts: call(dino.machineFacts, 1, { device: 'cpu' }),
     makeMap: call(dino.makeMap, 1, { index, options: all<dino.MapOptions>({ ...nearest, seed: 0 }) }),
-    openWeights: call(dino.openWeights, 2, { file: nowhere, key: 'teacher' }),
+    openWeights: call(dino.openWeights, 1, { file: nowhere }),
     patchPca: call(dino.patchPca, 2, {
       ...{ model, images: [nowhere] },
       options: all<dino.PatchPcaOptions>({
@@ -349,7 +364,10 @@ function calls(): Record<string, Call> {
       options: all<dino.ProposeOptions>({ ...nearest, labels: new Map([[0, 'a']]), certainty: 0.5 }),
     }),
     putImages: call(dino.putImages, 2, {
-      ...{ groups: { a: [nowhere] }, options: all<dino.PutOptions>({ folder: at('put'), how: 'copy', within: at('') }) },
+      ...{
+        groups: { a: [nowhere] },
+        options: all<dino.PutOptions>({ folder: at('put'), how: 'copy', within: at('') }),
+      },
     }),
     readFrame: call(dino.readFrame, 2, { image: { folder: nowhere, rows: 1, columns: 1 }, step: 1 }),
     readLabels: call(dino.readLabels, 1, { index }),
@@ -358,7 +376,7 @@ function calls(): Record<string, Call> {
       ...{
         bytes: mask,
         where: 'it',
-        options: all<dino.PickleOptions>({ globals: new Map(), persistent: nothing }),
+        options: all<dino.PickleOptions>({ globals: new Map(), persistent: nothing, onUnknown: nothing }),
       },
     }),
     readSafetensors: call(dino.readSafetensors, 1, { file: nowhere }),
@@ -389,8 +407,16 @@ function calls(): Record<string, Call> {
       options: all<dino.SelectOptions>({ ...nearest, size: 2, by: 'both', labelled: [0], seed: 0 }),
     }),
     sequenceStatistics: call(dino.sequenceStatistics, 1, { perFrame: [1] }),
-    settingsOfCheckpoint: call(dino.settingsOfCheckpoint, 1, { file: nowhere }),
-    settingsOfInit: call(dino.settingsOfInit, 1, { settings: { init: nowhere, numHeads: 3 } }),
+    settingsOfCheckpoint: call(dino.settingsOfCheckpoint, 1, {
+      file: nowhere,
+      options: all<NonNullable<Parameters<typeof dino.settingsOfCheckpoint>[1]>>({
+        ...{ numHeads: 3, onWarning: nothing },
+      }),
+    }),
+    settingsOfInit: call(dino.settingsOfInit, 1, {
+      settings: { init: nowhere, numHeads: 3 },
+      onWarning: nothing,
+    }),
     slurmScript: call(dino.slurmScript, 1, { options: jobSamples }),
     startStudio: call(
       async (...args) => {
@@ -440,6 +466,7 @@ function calls(): Record<string, Call> {
       ...{
         file: at('out.pth'),
         value: or(tensors, 'number', 'text', 'list', 'boolean', 'null', 'any number or text'),
+        attributes: { a: 'b' },
       },
     }),
     writeSafetensors: call(dino.writeSafetensors, 2, {

@@ -37,7 +37,8 @@ export async function run(invocation: Invocation): Promise<void> {
     problems.push(`--output is ${output}; expected a name that ends in ${FORMATS.join(', ')}`);
   }
   await onModel(invocation, async ({ model, world, io, signal, count }) => {
-    const { writeFeatures } = await import('../eval/write-features.js');
+    const { assertFeaturesWritable, writeFeatures } = await import('../eval/write-features.js');
+    if (world.isFirst) assertFeaturesWritable(output!);
     const start = performance.now();
     const result = await model.embed(args[1]!, {
       ...common,

@@ -3,15 +3,48 @@ import cliProgress from 'cli-progress';
 import type { Command } from 'commander';
 import path from 'node:path';
 import type { World } from '../processes/world.js';
-import type { Model } from '../weights/load.js';
-import { type AliasMap, type Invocation, listOption, type Output, readNumber } from './command.js';
+import type { Model, ModelOrigin } from '../weights/load.js';
+import { type AliasMap, check, type Invocation, listOption, type Output, readNumber } from './command.js';
 import { inProcesses, stopSignal } from './processes.js';
 
-export function addModelOptions(command: Command): void {
+/** What says which network a file of weights is read as; readWeightsOptions() reads them. */
+export function addWeightsOptions(command: Command): void {
   command
-    .option('--checkpoint-key <name>', 'teacher or student', 'teacher')
-    .option('--num-heads <n>', 'attention heads of a lone file of unusual size')
-    .option('--device <name>', 'auto, cpu, cuda:0 or mps', 'auto');
+    .option(
+      '--checkpoint-key <name>',
+      "teacher, student, or a part of the tensors' names such as momentum_encoder (default: teacher, or the only one)",
+    )
+    .option(
+      '--num-heads <n>',
+      'attention heads of a lone file that says nothing of them (a run knows its own)',
+    );
+}
+
+export interface WeightsFlags {
+  checkpointKey?: string;
+  numHeads?: number;
+}
+
+/** Reads the options of addWeightsOptions; what is wrong goes to the invocation's problems. */
+export function readWeightsOptions(invocation: Invocation): WeightsFlags {
+  const { checkpointKey, numHeads } = invocation.options;
+  return {
+    ...(checkpointKey === undefined ? {} : { checkpointKey: checkpointKey as string }),
+    ...(numHeads === undefined
+      ? {}
+      : { numHeads: readNumber(invocation, 'numHeads', { min: 1, max: 65536 }) }),
+  };
+}
+
+/** Says what the weights leave open, once a command. */
+export function sayOfWeights(io: Output, { notes, warnings }: Pick<ModelOrigin, 'notes' | 'warnings'>): void {
+  for (const note of notes) io.note(note);
+  for (const warning of warnings) io.warn(warning);
+}
+
+export function addModelOptions(command: Command): void {
+  addWeightsOptions(command);
+  command.option('--device <name>', 'auto, cpu, cuda:0 or mps', 'auto');
 }
 
 export function addEvalOptions(command: Command, batchSize: number): void {
@@ -136,12 +169,10 @@ export async function loadForEvaluation(invocation: Invocation, world?: World): 
     const { cudaDeviceCount } = await import('../torch/index.js');
     if (cudaDeviceCount() > 0) options['device'] = `cuda:${world.localRank}`;
   }
-  const heads = options['numHeads'] as string | undefined;
-  const model = loadModel(args[0]!, {
-    checkpointKey: options['checkpointKey'] as string,
-    device: options['device'] as string,
-    ...(heads === undefined ? {} : { numHeads: Number(heads) }),
-  });
+  const which = readWeightsOptions(invocation);
+  check(invocation);
+  const model = loadModel(args[0]!, { ...which, device: options['device'] as string });
+  sayOfWeights(io, model.origin);
   const { arch, embedDim, patchSize } = model.architecture;
   io.note(`${model.file}: ${arch}, width ${embedDim}, patch ${patchSize}, on ${model.device}`);
   return model;

@@ -1,9 +1,11 @@
 /** `dino export --format onnx|transformers`: see src/weights/onnx/. */
 import path from 'node:path';
+import { CheckpointError } from '../errors.js';
+import { assertWritable, assertWritableFolder } from '../files/output.js';
 import { loadModel } from '../weights/load.js';
 import type { OnnxCheck } from '../weights/onnx/check.js';
 import { check, type Invocation } from './command.js';
-import { readList } from './eval-options.js';
+import { readList, sayOfWeights } from './eval-options.js';
 import type { ExportTarget } from './export.js';
 
 /** Side for the check of a file that takes any size: no multiple of the learnt grid. */
@@ -39,7 +41,10 @@ export async function exportTo(target: ExportTarget, invocation: Invocation): Pr
   const { exportOnnx } = await import('../weights/onnx/export.js');
   const { exportTransformers } = await import('../weights/onnx/transformers.js');
   const { checkOnnx } = await import('../weights/onnx/check.js');
-  const model = loadModel(target.weights, { checkpointKey: target.checkpointKey, device: 'cpu' });
+  if (target.format === 'onnx') assertWritable(target.output, CheckpointError);
+  else assertWritableFolder(target.output, CheckpointError);
+  const model = loadModel(target.weights, { ...target.which, device: 'cpu' });
+  sayOfWeights(io, model.origin);
   const [first, second] = size;
   const { imgSize, patchSize } = model.architecture;
   try {

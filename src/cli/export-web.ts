@@ -1,29 +1,26 @@
 /** `dino export --format web`: see src/weights/web/export-web.ts. */
+import { CheckpointError } from '../errors.js';
+import { assertWritableFolder } from '../files/output.js';
 import { shellPath } from '../shell.js';
 import { loadModel, type Model } from '../weights/load.js';
 import { checkOnnx } from '../weights/onnx/check.js';
 import { exportWeb, type GallerySource, WEB_DTYPES } from '../weights/web/export-web.js';
 import type { WebDtype } from '../weights/web/manifest.js';
 import { check, interruptSignal, type Invocation } from './command.js';
-import { counter } from './eval-options.js';
+import { counter, sayOfWeights } from './eval-options.js';
 import { tellRoot } from './explore-options.js';
 import type { ExportTarget } from './export.js';
 
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
 
-async function indexed(
-  folder: string,
-  model: Model,
-  checkpointKey: string,
-  io: Invocation['io'],
-): Promise<GallerySource> {
+async function indexed(folder: string, model: Model, io: Invocation['io']): Promise<GallerySource> {
   const [{ ImageIndex }, { galleryOfIndex }] = await Promise.all([
     import('../explore/image-index.js'),
     import('../explore/gallery.js'),
   ]);
   using index = ImageIndex.open(folder);
   tellRoot(io, index);
-  return galleryOfIndex(index, model, checkpointKey);
+  return galleryOfIndex(index, model);
 }
 
 export async function exportTo(target: ExportTarget, invocation: Invocation): Promise<void> {
@@ -38,12 +35,14 @@ export async function exportTo(target: ExportTarget, invocation: Invocation): Pr
   check(invocation);
   const title = options['title'] as string | undefined;
   const interrupt = interruptSignal(() => io.note('interrupted'));
-  const model = loadModel(target.weights, { checkpointKey: target.checkpointKey });
+  assertWritableFolder(target.output, CheckpointError);
+  const model = loadModel(target.weights, target.which);
+  sayOfWeights(io, model.origin);
   try {
     const count = counter(io);
     const images =
       typeof options['index'] === 'string'
-        ? await indexed(options['index'], model, target.checkpointKey, io)
+        ? await indexed(options['index'], model, io)
         : (options['images'] as string | undefined);
     const result = await exportWeb(model, target.output, {
       dtype,

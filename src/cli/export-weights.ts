@@ -1,6 +1,7 @@
 /** `dino export --format safetensors|pth`: see src/weights/export.ts. */
 import { exportWeights } from '../weights/export.js';
 import { check, type Invocation, readNumber } from './command.js';
+import { sayOfWeights } from './eval-options.js';
 import type { ExportTarget } from './export.js';
 
 export function exportTo(target: ExportTarget, invocation: Invocation): void {
@@ -14,10 +15,11 @@ export function exportTo(target: ExportTarget, invocation: Invocation): void {
       );
   }
   check(invocation);
-  const { weights, output, checkpointKey } = target;
+  const { weights, output, which } = target;
   const format = target.format === 'pth' ? 'pth' : 'safetensors';
   const withHead = options['withHead'] === true;
-  const result = exportWeights(weights, { format, output, checkpointKey, withHead, ...size });
+  const result = exportWeights(weights, { format, output, withHead, ...size, ...which });
+  sayOfWeights(io, result);
   const { arch, patchSize, imgSize } = result.architecture;
   io.result(
     result,

@@ -2,13 +2,15 @@
 import type { Command } from 'commander';
 import { didYouMean } from '../nearest.js';
 import { addExamples, check, type Invocation, listOption, setAliases } from './command.js';
+import { addWeightsOptions, readWeightsOptions, type WeightsFlags } from './eval-options.js';
 
 /** What a format gets besides the flags: WEIGHTS and --output are there. */
 export interface ExportTarget {
   weights: string;
   output: string;
   format: string;
-  checkpointKey: string;
+  /** Which network of the weights. */
+  which: WeightsFlags;
 }
 
 interface Format {
@@ -37,8 +39,9 @@ export function define(command: Command): void {
   command
     .argument('<weights>', 'run folder, checkpoint folder or weights file')
     .option('--format <name>', described.join('; '))
-    .option('-o, --output <path>', 'the file, or the folder')
-    .option('--checkpoint-key <name>', 'teacher or student', 'teacher')
+    .option('-o, --output <path>', 'the file, or the folder');
+  addWeightsOptions(command);
+  command
     .option('--dynamic-size', 'onnx, transformers: take images of any size')
     .option('--attention', "onnx: the last block's attention too")
     .option('--with-head', "safetensors, pth: the DINO head too, by the names of the reference's checkpoints")
@@ -78,6 +81,7 @@ export async function run(invocation: Invocation): Promise<void> {
   if (name !== 'web')
     for (const flag of WEB_ONLY)
       if (options[flag] !== undefined) problems.push(`--${flag}: only --format web has a use for it`);
+  const which = readWeightsOptions(invocation);
   check(invocation, problems);
   const { exportTo } = await (formats[name as string] as Format).load();
   await exportTo(
@@ -85,7 +89,7 @@ export async function run(invocation: Invocation): Promise<void> {
       weights: args[0] as string,
       output: output as string,
       format: name as string,
-      checkpointKey: options['checkpointKey'] as string,
+      which,
     },
     invocation,
   );

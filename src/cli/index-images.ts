@@ -1,7 +1,14 @@
 /** `dino index`: embeds images into an index on disk; see src/explore/build-index.ts. */
 import type { Command } from 'commander';
 import { addExamples, check, interruptSignal, type Invocation, setAliases } from './command.js';
-import { addEvalOptions, counter, evalAliases, loadForEvaluation, readEvalOptions } from './eval-options.js';
+import {
+  addEvalOptions,
+  counter,
+  evalAliases,
+  loadForEvaluation,
+  readEvalOptions,
+  readWeightsOptions,
+} from './eval-options.js';
 
 const KINDS = ['cls', 'patch-mean'] as const;
 
@@ -34,14 +41,12 @@ export async function run(invocation: Invocation): Promise<void> {
     const model = await loadForEvaluation(invocation);
     const count = counter(io);
     const start = performance.now();
-    const heads = options['numHeads'] as string | undefined;
     const result = await buildIndex(model, args[1]!, {
       ...common,
       ...{ output: output!, features, signal: interrupt.signal },
       weights: {
         given: args[0]!,
-        checkpointKey: options['checkpointKey'] as string,
-        ...(heads === undefined ? {} : { numHeads: Number(heads) }),
+        ...readWeightsOptions(invocation),
       },
       onWait: (message) => io.note(message),
       onProgress: ({ part, done, total }) => {

@@ -57,6 +57,7 @@ export async function run(invocation: Invocation): Promise<void> {
       model: () =>
         loadIndexModel(index, {
           device: options['device'] as string,
+          onWarning: (message) => io.warn(message),
           ...(weights === undefined ? {} : { weights }),
         }),
     });

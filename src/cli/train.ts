@@ -139,7 +139,12 @@ async function settledByWeights(overrides: PartialSettings, io: Output): Promise
     import('../train/init.js'),
     import('../train/official-checkpoint.js'),
   ]);
-  const settled = resumeFrom === undefined ? settingsOfInit(overrides) : settingsOfCheckpoint(resumeFrom);
+  const onWarning = (message: string): void => io.warn(message);
+  const { numHeads } = overrides;
+  const settled =
+    resumeFrom === undefined
+      ? settingsOfInit(overrides, onWarning)
+      : settingsOfCheckpoint(resumeFrom, { numHeads, onWarning });
   const head = settled.outDim === undefined ? 'no head' : `a head of ${settled.outDim}`;
   io.note(`${resumeFrom ?? init}: ${settled.arch}, patches of ${settled.patchSize} pixels, ${head}`);
   return settled;

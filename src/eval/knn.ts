@@ -20,6 +20,7 @@ import {
   text,
 } from '../check-options.js';
 import { type ImageList, skippedPlace } from '../data/index.js';
+import { assertWritableFolder } from '../files/output.js';
 import { DataError } from '../errors.js';
 import type { Backbone } from '../models/index.js';
 import { World } from '../processes/world.js';
@@ -279,6 +280,7 @@ export async function evaluateKnn(
   const resize =
     options.resize ?? (options.crop === undefined ? usual.resize : defaultEvalSizes(crop).resize);
   checkEvalSizes({ resize, crop }, architecture.patchSize);
+  if (options.dumpFeatures !== undefined && world.isFirst) assertWritableFolder(options.dumpFeatures);
   const { train, val, inTrain } = await labelledPair(options.train, options.val);
   const sized = { ...options, resize, crop, device };
   const bank = await extract(backbone, train, 'train', sized);

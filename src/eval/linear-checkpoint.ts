@@ -123,12 +123,16 @@ export function readLinearCheckpoint(
  * @throws CheckpointError when they are missing or of another shape.
  */
 export function readClassifier(file: string, classifier: LinearClassifier): void {
-  const weights = openWeights(file, 'state_dict');
+  const weights = openWeights(file);
   try {
+    const names = weights.entries.map(({ name }) => name).filter((name) => !name.startsWith(SLOT));
+    // what comes before the classifier's own names: module., state_dict.module., ...
+    const prefix =
+      names.find((name) => /(^|\.)linear\.weight$/.test(name))?.slice(0, -'linear.weight'.length) ?? '';
     const state = new Map(
-      weights.entries
-        .filter(({ name }) => !name.startsWith(SLOT))
-        .map(({ name }) => [name.replace(/^(module\.)+/, ''), weights.read(name)]),
+      names
+        .filter((name) => name.startsWith(prefix))
+        .map((name) => [name.slice(prefix.length), weights.read(name)]),
     );
     classifier.loadStateDict(state);
     for (const tensor of state.values()) tensor.dispose();

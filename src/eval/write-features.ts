@@ -11,6 +11,7 @@ import { z } from 'zod';
 import { checkCall, filePath, instanceOf, words } from '../check-options.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { ConfigError } from '../errors.js';
+import { assertWritable } from '../files/output.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { writeSafetensors } from '../weights/safetensors.js';
 import type { Embeddings } from './embed.js';
@@ -23,6 +24,18 @@ export function featureFormat(file: string): (typeof FEATURE_FORMATS)[number] {
   if (format === undefined)
     throw new ConfigError(`${file}: expected a name that ends in ${FEATURE_FORMATS.join(', ')}`);
   return format;
+}
+
+/** The file of names beside a .npy. */
+const pathsFile = (file: string): string => `${file.slice(0, -'.npy'.length)}.paths.jsonl`;
+
+/**
+ * Makes the folder of a file of features and looks whether all can be written, before the work that they take.
+ * @throws ConfigError for another ending, DataError when they can't be written.
+ */
+export function assertFeaturesWritable(file: string): void {
+  assertWritable(file);
+  if (featureFormat(file) === '.npy') assertWritable(pathsFile(file));
 }
 
 /** NumPy's format 1.0: magic, version, header padded so that the data begin at a multiple of 64. */
@@ -115,7 +128,7 @@ export async function writeFeatures(file: string, result: Embeddings): Promise<s
     return [file];
   }
   writeFileWhole(file, npyBytes(result.features, result.shape));
-  const beside = `${file.slice(0, -format.length)}.paths.jsonl`;
+  const beside = pathsFile(file);
   const lines = result.paths.map((name, i) => {
     const label = result.labels[i];
     const className = result.classes?.[label ?? -1];

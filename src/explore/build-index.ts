@@ -41,7 +41,7 @@ import {
   readManifest,
   remake,
   sealFile,
-  sha256File,
+  sha256Files,
 } from './index-format.js';
 import { ImageIndex } from './image-index.js';
 import { VectorIndex } from './vector-index.js';
@@ -172,6 +172,10 @@ function difference(
   settings: IndexManifest['settings'],
 ): string | null {
   if (old.weights.sha256 !== weights.sha256) return 'the weights are others';
+  if (old.weights.checkpointKey !== weights.checkpointKey)
+    return `the network was ${old.weights.checkpointKey}, now ${weights.checkpointKey}`;
+  if (old.weights.numHeads !== weights.numHeads)
+    return `numHeads was ${old.weights.numHeads ?? 'not given'}, now ${weights.numHeads ?? 'not given'}`;
   for (const name of ['features', 'resize', 'crop'] as const)
     if (old.settings[name] !== settings[name])
       return `${name} was ${old.settings[name]}, now ${settings[name]}`;
@@ -368,8 +372,8 @@ export async function buildIndex(
     const weights: IndexManifest['weights'] = {
       given: path.resolve(options.weights?.given ?? model.file),
       file: path.resolve(model.file),
-      sha256: sha256File(model.file),
-      checkpointKey: options.weights?.checkpointKey ?? 'teacher',
+      sha256: sha256Files(model.origin.files),
+      checkpointKey: options.weights?.checkpointKey ?? model.origin.checkpointKey,
       numHeads: options.weights?.numHeads ?? null,
       arch: model.architecture.arch,
     };

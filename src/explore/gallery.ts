@@ -2,33 +2,36 @@
 import { shellPath } from '../shell.js';
 import { modelArgument } from '../models/model-argument.js';
 import { indexArgument } from './arguments.js';
-import { checkCall, text } from '../check-options.js';
+import { checkCall } from '../check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import { defaultEvalSizes } from '../eval/features.js';
 import type { Model } from '../weights/load.js';
 import type { GallerySource } from '../weights/web/export-web.js';
 import { type ImageIndex, imageWithin } from './image-index.js';
-import { sha256File } from './index-format.js';
+import { sha256Files } from './index-format.js';
 
 /**
  * @throws DataError for an index of other weights, or without an image that is still there; ConfigError for one whose
  *   features are not those that the page computes of a visitor's image.
  */
-export function galleryOfIndex(index: ImageIndex, model: Model, checkpointKey: string): GallerySource {
-  checkCall('galleryOfIndex()', indexArgument(index), modelArgument(model), [
-    'checkpointKey',
-    text,
-    checkpointKey,
-  ]);
+export function galleryOfIndex(index: ImageIndex, model: Model): GallerySource {
+  checkCall('galleryOfIndex()', indexArgument(index), modelArgument(model));
+  const { checkpointKey, files, givenHeads } = model.origin;
   const { folder, manifest, images } = index;
   const { weights, settings } = manifest;
   const { resize, crop } = defaultEvalSizes(model.architecture.imgSize);
   const source = manifest.images.source;
-  if (weights.sha256 !== sha256File(model.file) || weights.checkpointKey !== checkpointKey) {
+  if (weights.sha256 !== sha256Files(files) || weights.checkpointKey !== checkpointKey) {
     throw new DataError(
       `${folder} was made with other weights (${weights.checkpointKey} of ${weights.file}) than ${checkpointKey} of ` +
         `${model.file}: their features can't be compared. Export those weights, or make an index with these: ` +
         `dino index ${shellPath(model.file)} ${shellPath(source)} --output FOLDER`,
+    );
+  }
+  if (weights.numHeads !== givenHeads && weights.numHeads !== model.architecture.numHeads) {
+    throw new DataError(
+      `${folder} was made with numHeads ${weights.numHeads ?? 'not given'}, and the model has ` +
+        `${givenHeads ?? 'none given'}: give both the same --num-heads, or make the index anew.`,
     );
   }
   if (settings.features !== 'cls' || settings.resize !== resize || settings.crop !== crop) {

@@ -159,6 +159,12 @@ export function sha256File(file: string, within?: string): string {
   return hash.digest('hex');
 }
 
+/** SHA-256 of the files of some weights: of the one, or of the sums of several. */
+export function sha256Files(files: readonly string[]): string {
+  const sums = files.map((file) => sha256File(file));
+  return sums.length === 1 ? (sums[0] as string) : createHash('sha256').update(sums.join('\n')).digest('hex');
+}
+
 /** Flushes a file that was written, and describes it for index.json. */
 export function sealFile(folder: string, name: string): IndexFile {
   const file = path.join(folder, name);

@@ -10,7 +10,7 @@ import { existsSync } from 'node:fs';
 import { shellPath } from '../shell.js';
 import { imagesOrRows } from '../data/arguments.js';
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
-import { being, checkCall, count, filePath, optionsOf, text } from '../check-options.js';
+import { being, callback, checkCall, count, filePath, optionsOf, text } from '../check-options.js';
 import { type Box, decodeImage, type EncodedImage } from '../data/index.js';
 import { encodedItems } from '../eval/embed.js';
 import { featureBatches } from '../eval/features.js';
@@ -21,7 +21,7 @@ import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { loadModel, type LoadModelOptions, Model } from '../weights/load.js';
 import { normaliseRows } from './feature-file.js';
 import type { ImageIndex, Match, NearestOptions } from './image-index.js';
-import { sha256File } from './index-format.js';
+import { sha256Files } from './index-format.js';
 
 /** What the unwanted images' mean counts, beside 1 for the wanted: more than Rocchio's 0.25, as few are given. */
 const MINUS_WEIGHT = 0.5;
@@ -43,7 +43,7 @@ export interface SearchOptions extends NearestOptions {
 
 const indexModelOptions = optionsOf<NonNullable<Parameters<typeof loadIndexModel>[1]>>(
   {},
-  { device: text, weights: filePath },
+  { device: text, weights: filePath, onWarning: callback },
 );
 
 /**
@@ -52,7 +52,7 @@ const indexModelOptions = optionsOf<NonNullable<Parameters<typeof loadIndexModel
  */
 export function loadIndexModel(
   index: ImageIndex,
-  options: Pick<LoadModelOptions, 'device'> & { weights?: string } = {},
+  options: Pick<LoadModelOptions, 'device' | 'onWarning'> & { weights?: string } = {},
 ): Model {
   checkCall('loadIndexModel()', indexArgument(index), ['options', indexModelOptions, options]);
   const { weights, images } = index.manifest;
@@ -64,8 +64,9 @@ export function loadIndexModel(
     checkpointKey: weights.checkpointKey,
     ...(weights.numHeads === null ? {} : { numHeads: weights.numHeads }),
     ...(options.device === undefined ? {} : { device: options.device }),
+    ...(options.onWarning === undefined ? {} : { onWarning: options.onWarning }),
   });
-  if (sha256File(model.file) !== weights.sha256) {
+  if (sha256Files(model.origin.files) !== weights.sha256) {
     model.dispose();
     throw new DataError(
       `${model.file} is not what ${index.folder} was made with: its checksum is another. ${again}`,

@@ -1,5 +1,6 @@
 /** Backbones by name, as `--arch` and weight files give them. */
 import { ConfigError } from '../errors.js';
+import { scope, withoutMemory } from '../torch/index.js';
 import type { Backbone } from './backbone.js';
 import { ResNet } from './resnet.js';
 import { VisionTransformer } from './vision-transformer.js';
@@ -87,4 +88,13 @@ export function buildBackbone(options: BackboneOptions): Backbone {
     );
   }
   return new VisionTransformer({ ...common, embedDim, depth, numHeads });
+}
+
+/** Names and shapes of a backbone's tensors, without making them. @throws ConfigError as buildBackbone() does. */
+export function backboneShapes(options: BackboneOptions): Map<string, readonly number[]> {
+  return scope(() =>
+    withoutMemory(
+      () => new Map([...buildBackbone(options).stateDict()].map(([name, { shape }]) => [name, shape])),
+    ),
+  );
 }

@@ -4,6 +4,22 @@
  */
 import { noGrad, type Tensor } from '../torch/index.js';
 
+let isLeftOut = false;
+
+/**
+ * Runs `fn`, which builds a model whose every value is loaded afterwards, without drawing initial ones: of the reference's
+ * larger models that takes seconds. Until then its tensors hold whatever was in memory.
+ */
+export function withoutInit<T>(fn: () => T): T {
+  const before = isLeftOut;
+  isLeftOut = true;
+  try {
+    return fn();
+  } finally {
+    isLeftOut = before;
+  }
+}
+
 /** The standard normal distribution function. */
 function normalCdf(x: number): number {
   return (1 + erf(x / Math.SQRT2)) / 2;
@@ -32,6 +48,7 @@ function erf(x: number): number {
  * _no_grad_trunc_normal_). The bounds are values, not multiples of `std`: at the reference's std of 0.02 they never bite.
  */
 export function truncNormal_(x: Tensor, { mean = 0, std = 1, low = -2, high = 2 } = {}): Tensor {
+  if (isLeftOut) return x;
   return noGrad(() => {
     const l = normalCdf((low - mean) / std);
     const u = normalCdf((high - mean) / std);
@@ -48,6 +65,7 @@ export function truncNormal_(x: Tensor, { mean = 0, std = 1, low = -2, high = 2 
  * kaiming_uniform_(a = sqrt(5)), whose roundings are kept: the bits depend on them.
  */
 export function defaultUniform_(x: Tensor, fanIn: number, kind: 'weight' | 'bias' = 'weight'): Tensor {
+  if (isLeftOut) return x;
   const gain = Math.sqrt(2 / (1 + Math.sqrt(5) ** 2));
   const bound = kind === 'bias' ? 1 / Math.sqrt(fanIn) : Math.sqrt(3) * (gain / Math.sqrt(fanIn));
   return noGrad(() => x.uniform_(-bound, bound));
@@ -55,6 +73,7 @@ export function defaultUniform_(x: Tensor, fanIn: number, kind: 'weight' | 'bias
 
 /** Normal values of variance 2 / fanOut, for a convolution (out, in / groups, k, k) before a ReLU (He et al. 2015). */
 export function kaimingNormal_(x: Tensor): Tensor {
+  if (isLeftOut) return x;
   const [out = 0, , height = 1, width = 1] = x.shape;
   return noGrad(() => x.normal_(0, Math.sqrt(2) / Math.sqrt(out * height * width)));
 }

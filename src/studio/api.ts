@@ -238,7 +238,10 @@ export interface LookUpload {
 export interface LookRequest {
   /** WEIGHTS: a run, a checkpoint, a file. */
   weights: string;
+  /** `teacher`, or the only one there is; or another network of the file. */
   checkpointKey: string;
+  /** Of a file that doesn't say its attention heads; else null. */
+  numHeads?: number | null | undefined;
   /** One, or two that share their colours. */
   images: LookImage[];
   /** Shorter side in pixels; null for the usual one. */
@@ -254,6 +257,8 @@ export interface LookFacts {
   patchSize: number;
   imgSize: number;
   embedDim: number;
+  /** What the weights leave open: which network was taken, heads that are guessed. */
+  remarks: string[];
   /** Shares of the variance in the three colours; empty without. */
   explained: number[];
   milliseconds: number;
@@ -444,7 +449,10 @@ export interface LookApi {
 
 /** The section Find and map. */
 export interface FindApi {
-  'POST /api/find/index': { body: { weights: string; images: string; output: string }; reply: Task };
+  'POST /api/find/index': {
+    body: { weights: string; images: string; output: string; numHeads?: number | undefined };
+    reply: Task;
+  };
   'POST /api/find/map': { body: { index: string }; reply: Task };
   /** (N, 2) float32: where each image is on the map. */
   'GET /api/find/map': { query: { index: string }; reply: Uint8Array };

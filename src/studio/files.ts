@@ -8,6 +8,7 @@ import path from 'node:path';
 import { DataError } from '../errors.js';
 import { isBelow } from '../files/read-below.js';
 import { locateWeights, weightsOutside } from '../weights/locate.js';
+import { partsOfWeights } from '../weights/sharded.js';
 
 /** A reply that is no success, with its HTTP status. */
 export class StudioError extends Error {
@@ -91,11 +92,21 @@ export class GivenFolders {
    * The file of weights that a run, a checkpoint or a file stands for.
    * @throws StudioError as resolve(), also for what a link in a folder leads to; CheckpointError when there are none.
    */
-  async weights(name: string, checkpointKey: string): Promise<string> {
+  async weights(name: string, checkpointKey?: string): Promise<string> {
     const real = await this.resolve(name);
     const outside = weightsOutside(real, this.#mayRead);
     if (outside !== null) throw this.#outside(outside);
-    return this.file(locateWeights(real, checkpointKey, this.#mayRead).file);
+    return this.weightsFile(locateWeights(real, checkpointKey, this.#mayRead).file);
+  }
+
+  /**
+   * A file of weights; those that it is an index of lie under the given folders too.
+   * @throws StudioError as resolve(); CheckpointError for a damaged index.
+   */
+  async weightsFile(name: string): Promise<string> {
+    const real = await this.file(name); // before anything of it is read
+    for (const part of partsOfWeights(name)) await this.file(part);
+    return real;
   }
 
   /**

@@ -6,10 +6,11 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { CheckpointError } from '../errors.js';
-import { isDType, scope } from '../torch/index.js';
+import { scope } from '../torch/index.js';
 import { FileBytes } from '../files/file-bytes.js';
+import { describeWeights, formatDescription } from '../weights/describe.js';
 import { PthFile, PthTensor } from '../weights/pth.js';
-import { readSafetensors } from '../weights/safetensors.js';
+import { PickleOpaque } from '../weights/pickle-values.js';
 import { openWeights } from '../weights/weights-file.js';
 import { ZipArchive } from '../weights/zip.js';
 import { zip } from './pickle-ops.js';
@@ -54,6 +55,21 @@ const WORDS = [
   'cnumpy.core.multiarray\n_reconstruct\n',
   'cnumpy.core.multiarray\nscalar\n',
   'c_codecs\nencode\n',
+  'c__main__\nConfig\n',
+  'ccollections\ndefaultdict\n',
+  'ccollections\nCounter\n',
+  'ccollections\ndeque\n',
+  'ctypes\nSimpleNamespace\n',
+  'ctorch._utils\n_rebuild_tensor_v3\n',
+  'ctorch._utils\n_rebuild_qtensor\n',
+  'ctorch._utils\n_rebuild_sparse_tensor\n',
+  'ctorch._utils\n_rebuild_meta_tensor_no_storage\n',
+  'ctorch._utils\n_rebuild_parameter_with_state\n',
+  'ctorch._tensor\n_rebuild_from_type_v2\n',
+  'ctorch\nfloat8_e4m3fn\n',
+  'ctorch\nQInt8Storage\n',
+  'i__main__\nConfig\n',
+  ')\x81}b',
   ')R',
   'tR',
   '\x85\x85\x85',
@@ -156,21 +172,25 @@ interface Source {
 /** Every tensor of a value, to its last element; those of dtypes that the engine doesn't have are left out. */
 function readAll(file: PthFile, value: unknown): void {
   if (value instanceof PthTensor) {
-    if (isDType(value.dtype)) file.tensor(value).toTypedArray();
+    if (value.problem === null) file.tensor(value).toTypedArray();
   } else if (value instanceof Map) for (const entry of value.values()) readAll(file, entry);
   else if (Array.isArray(value) || value instanceof Set) for (const entry of value) readAll(file, entry);
+  else if (value instanceof PickleOpaque) readAll(file, [...value.entries.values(), ...value.items]);
 }
 
 function read(file: string): void {
   scope(() => {
-    if (file.endsWith('.safetensors')) {
-      for (const tensor of readSafetensors(file).tensors.values()) tensor.toTypedArray();
-      return;
+    if (!file.endsWith('.safetensors')) {
+      using pth = new PthFile(file);
+      readAll(pth, pth.value);
     }
-    using pth = new PthFile(file);
-    readAll(pth, pth.value);
-    using weights = openWeights(file, 'teacher');
-    for (const { name, dtype } of weights.entries) if (isDType(dtype)) weights.read(name);
+    using weights = openWeights(file);
+    for (const { name, problem } of weights.entries) if (problem === null) weights.read(name).toTypedArray();
+    try {
+      formatDescription(describeWeights(file));
+    } catch (error) {
+      if (!(error instanceof CheckpointError)) throw error; // read, and not a network
+    }
   });
 }
 

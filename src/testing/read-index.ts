@@ -62,7 +62,7 @@ export const read = (
     ['map', on((index) => readMap(index))],
     ['labels', on((index) => [...readLabels(index).labels])],
     ['proposals', on((index) => proposeLabels(index, { labels: readLabels(index).labels, exact: false }))],
-    ['gallery', on((index) => galleryOfIndex(index, loaded(), 'teacher').paths)],
+    ['gallery', on((index) => galleryOfIndex(index, loaded()).paths)],
     ['model', on(modelOf)],
     asked({ kind: 'about' }),
     asked({ kind: 'map' }),

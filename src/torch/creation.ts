@@ -31,9 +31,25 @@ const operators = {
   randn: new Operator('randn', ['', 'generator']),
 };
 
+let usualDevice = 'cpu';
+
+/**
+ * Runs `fn` with new tensors on the meta device, where none is named: they have shapes, and neither memory nor numbers. What
+ * a model's tensors would be is known in a moment so.
+ */
+export function withoutMemory<T>(fn: () => T): T {
+  const before = usualDevice;
+  usualDevice = 'meta';
+  try {
+    return fn();
+  } finally {
+    usualDevice = before;
+  }
+}
+
 function create(operator: Operator, args: unknown[], options: RandomOptions): Tensor {
-  const { dtype = 'float32', device = 'cpu', generator } = options;
-  assertDevice(device);
+  const { dtype = 'float32', device = usualDevice, generator } = options;
+  if (device !== usualDevice) assertDevice(device);
   const given = generator === undefined ? { dtype, device } : { dtype, device, generator };
   return operator.call([...args, given]) as Tensor;
 }

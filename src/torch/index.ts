@@ -31,6 +31,7 @@ export {
   randn,
   tensor,
   zeros,
+  withoutMemory,
 } from './creation.js';
 export type { NestedNumbers, RandomOptions, TensorOptions } from './creation.js';
 export { scope } from './scope.js';

@@ -2,7 +2,7 @@
  * Beginning with weights that are there: `--init` takes a backbone, or backbone and head, of any file that loadModel()
  * reads, for both student and teacher; the rest of the training is new.
  */
-import { checkCall, count, filePath, text, yesOrNo } from '../check-options.js';
+import { callback, checkCall, count, filePath, text, yesOrNo } from '../check-options.js';
 import { z } from 'zod';
 import type { MultiCropWrapper } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
@@ -56,17 +56,29 @@ const initSettings = z.looseObject({
 /**
  * What the weights of `--init` settle: architecture, patch size, the grid of the position embeddings, and with a head its
  * sizes.
+ * @param onWarning - Told what may be wrong with the weights, and which of several networks was taken.
  * @throws CheckpointError when they can't be read.
  */
-export function settingsOfInit(settings: InitSettings): Partial<TrainSettings> {
-  checkCall('settingsOfInit()', ['settings', initSettings, settings]);
+export function settingsOfInit(
+  settings: InitSettings,
+  onWarning?: (message: string) => void,
+): Partial<TrainSettings> {
+  checkCall(
+    'settingsOfInit()',
+    ['settings', initSettings, settings],
+    ['onWarning', callback.optional(), onWarning],
+  );
   const { init, initCheckpointKey: checkpointKey, initWithHead = true, numHeads } = settings;
   if (init === undefined) return {};
-  const { file, found, architecture } = openNetwork(init, { checkpointKey, numHeads });
+  const { file, found, architecture, notes, warnings } = openNetwork(init, { checkpointKey, numHeads });
   file[Symbol.dispose]();
+  for (const message of [...notes, ...warnings]) onWarning?.(message);
   const shapeOf = new Map(file.entries.map(({ name, shape }) => [name, shape]));
+  // a number of heads is a setting of arch vit alone
+  const ownSize =
+    numHeads !== undefined && architecture.arch.startsWith('vit') ? { arch: 'vit' as const } : {};
   return {
-    ...settingsOfArchitecture(architecture),
+    ...settingsOfArchitecture({ ...architecture, ...ownSize }),
     ...(initWithHead ? settingsOfHead(found.head, shapeOf) : {}),
   };
 }

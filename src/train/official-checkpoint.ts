@@ -3,12 +3,14 @@
  * with half precision fp16_scaler). It was written at the end of an epoch, so the run goes on with the next one; its
  * random generators are not in it. Settings are those of its `args`, where flags don't say otherwise.
  */
-import { checkCall, filePath } from '../check-options.js';
+import { callback, checkCall, count, filePath, optionsOf } from '../check-options.js';
 import type { TrainingState } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
 import { noGrad, scope, tensor, type Tensor } from '../torch/index.js';
 import { backboneSources } from '../weights/names.js';
+import { findNetworks } from '../weights/networks.js';
 import { inferArchitecture } from '../weights/architecture.js';
+import { guessWarning, headsAreGuess } from '../weights/record.js';
 import { PickleNamespace, show } from '../weights/pickle-values.js';
 import { PthFile, PthTensor } from '../weights/pth.js';
 import { checkSetting } from './config.js';
@@ -83,13 +85,29 @@ class OfficialCheckpoint implements Disposable {
   }
 }
 
+export interface CheckpointSettingsOptions {
+  /** Attention heads, where the sizes are not the reference's. */
+  numHeads?: number | undefined;
+  /** Told when the heads are guessed. */
+  onWarning?: (message: string) => void;
+}
+
+const checkpointSettings = optionsOf<CheckpointSettingsOptions>(
+  {},
+  { numHeads: count(1), onWarning: callback },
+);
+
 /**
  * The settings of a full checkpoint: its `args`, with architecture and head as its tensors have them. What the reference
  * spread over several processes is one batch here, computed in parts.
+ * @param options - Attention heads where the sizes are not the reference's, and who is told when they are guessed.
  * @throws CheckpointError when it is none, or one of its settings is not possible here.
  */
-export function settingsOfCheckpoint(file: string): Partial<TrainSettings> {
-  checkCall('settingsOfCheckpoint()', ['file', filePath, file]);
+export function settingsOfCheckpoint(
+  file: string,
+  options: CheckpointSettingsOptions = {},
+): Partial<TrainSettings> {
+  checkCall('settingsOfCheckpoint()', ['file', filePath, file], ['options', checkpointSettings, options]);
   using checkpoint = new OfficialCheckpoint(file);
   const settings: Record<string, unknown> = {};
   const problems: string[] = [];
@@ -110,10 +128,15 @@ export function settingsOfCheckpoint(file: string): Partial<TrainSettings> {
     settings['microBatchSize'] = each;
   }
   const shapes = new Map([...checkpoint.network('student')].map(([name, { shape }]) => [name, shape]));
-  const found = backboneSources(shapes, file);
+  const [network = { prefix: '' }] = findNetworks(shapes.keys());
+  const found = backboneSources(shapes, network, [], file);
+  const { numHeads, onWarning } = options;
+  const architecture = inferArchitecture(found.shapes, file, numHeads);
+  if (numHeads === undefined && headsAreGuess(architecture, network.prefix))
+    onWarning?.(guessWarning(file, architecture));
   return {
     ...(settings as Partial<TrainSettings>),
-    ...settingsOfArchitecture(inferArchitecture(found.shapes, file)),
+    ...settingsOfArchitecture(architecture),
     ...settingsOfHead(found.head, shapes),
   };
 }

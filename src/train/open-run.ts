@@ -161,7 +161,7 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
       : pick(
           settings.resumeFrom === undefined
             ? settingsOfInit(settings)
-            : settingsOfCheckpoint(settings.resumeFrom),
+            : settingsOfCheckpoint(settings.resumeFrom, { numHeads: settings.numHeads }),
         );
   const config: RunConfig = {
     version: packageVersion,

@@ -55,24 +55,6 @@ const XCIT_HEADS = 8;
 /** What a backbone whose tensors don't tell was made for, as all of the reference's. */
 const USUAL_SIZE = 224;
 
-/** Prefixes that training adds before the backbone's names: DistributedDataParallel's, the multi-crop wrapper's. */
-const PREFIXES = ['module.', 'backbone.', 'encoder.'];
-
-/** `module.backbone.blocks.0...` -> `blocks.0...`; null for a tensor of the head. */
-export function backboneName(name: string): string | null {
-  let rest = name;
-  for (let again = true; again;) {
-    again = false;
-    for (const prefix of PREFIXES) {
-      if (rest.startsWith(prefix)) {
-        rest = rest.slice(prefix.length);
-        again = true;
-      }
-    }
-  }
-  return rest.startsWith('head.') ? null : rest;
-}
-
 const count = (shapes: Shapes, name: (i: number) => string): number => {
   let i = 0;
   while (shapes.has(name(i))) i++;
@@ -115,12 +97,34 @@ function inferXCiT(shapes: Shapes, where: string): Architecture {
   return { arch, embedDim, depth, numHeads: XCIT_HEADS, patchSize, imgSize: USUAL_SIZE };
 }
 
+/** No model has more; a file may claim any width. */
+const MAX_HEADS = 4096;
+
+/** The reference's heads of a size of its own; null for others. */
+const knownHeads = (width: number, depth: number): number | null =>
+  Object.values(KNOWN).find(([w, d]) => w === width && d === depth)?.[2] ?? null;
+
+/** Heads of 64 channels, as nearly as the width allows: what is taken when nothing says how many there are. */
+export function guessHeads(width: number, depth: number): number {
+  const known = knownHeads(width, depth);
+  if (known !== null) return known;
+  const off = (heads: number): number => Math.abs(Math.log(width / heads / 64));
+  let best = 1;
+  for (let heads = 2; heads <= Math.min(width, MAX_HEADS); heads++)
+    if (width % heads === 0 && off(heads) < off(best)) best = heads;
+  return best;
+}
+
+/** Whether the number of heads follows from the sizes: those of the reference's own models. */
+export const tellsHeads = ({ arch, embedDim, depth }: Architecture): boolean =>
+  arch !== 'vit' || embedDim === 1 || knownHeads(embedDim, depth) !== null;
+
 /** Whether the tensors' own shapes tell `imgSize`. */
 export const tellsImageSize = ({ arch }: Architecture): boolean => arch.startsWith('vit');
 
 /**
- * @param shapes - Shapes by backbone names (see backboneName).
- * @param numHeads - When known; no tensor's shape depends on it. Else the reference's for its sizes, or width / 64.
+ * @param shapes - Shapes by the reference's names.
+ * @param numHeads - When known; no tensor's shape depends on it. Else the reference's for its sizes, or guessHeads().
  * @throws CheckpointError when the tensors are not those of a backbone that is known.
  */
 export function inferArchitecture(shapes: Shapes, where: string, numHeads?: number): Architecture {
@@ -142,7 +146,7 @@ export function inferArchitecture(shapes: Shapes, where: string, numHeads?: numb
   const side = Math.sqrt(positions - 1);
   if (problems.length === 0) {
     if (!Number.isInteger(side))
-      problems.push(`pos_embed holds ${positions - 1} patches, which is no square`);
+      problems.push(`pos_embed holds ${positions - 1} patches, which is not a square number`);
     if (width !== projected) problems.push(`pos_embed is ${width} wide, patch_embed ${projected}`);
     if (channels !== 3 || patchSize !== patchWidth)
       problems.push('patch_embed is not for square patches of RGB');
@@ -151,24 +155,13 @@ export function inferArchitecture(shapes: Shapes, where: string, numHeads?: numb
     const some = [...shapes.keys()].slice(0, 5).join(', ');
     throw new CheckpointError(
       `${where} holds no vision transformer of the reference's layout (nor a ResNet or XCiT): ${problems.join('; ')}. ` +
-        `It has ${shapes.size} tensors: ${some}${shapes.size > 5 ? ', ...' : ''}`,
+        `It has ${shapes.size} tensor${shapes.size === 1 ? '' : 's'}: ${some}${shapes.size > 5 ? ', ...' : ''}`,
     );
   }
-  for (const [arch, [knownWidth, knownDepth, knownHeads]] of Object.entries(KNOWN)) {
-    if (width === knownWidth && depth === knownDepth && (numHeads ?? knownHeads) === knownHeads) {
-      const heads = knownHeads;
-      return {
-        arch: arch as keyof typeof KNOWN,
-        embedDim: width,
-        depth,
-        numHeads: heads,
-        patchSize,
-        imgSize: side * patchSize,
-      };
-    }
-  }
-  const heads = numHeads ?? Math.max(1, Math.round(width / 64));
+  const heads = numHeads ?? guessHeads(width, depth);
   if (width % heads !== 0)
     throw new CheckpointError(`${where}: width ${width} can't be divided among ${heads} heads`);
-  return { arch: 'vit', embedDim: width, depth, numHeads: heads, patchSize, imgSize: side * patchSize };
+  const known = Object.entries(KNOWN).find(([, sizes]) => String(sizes) === String([width, depth, heads]));
+  const arch = known === undefined ? 'vit' : (known[0] as keyof typeof KNOWN);
+  return { arch, embedDim: width, depth, numHeads: heads, patchSize, imgSize: side * patchSize };
 }

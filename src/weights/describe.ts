@@ -1,9 +1,11 @@
 /** What `dino info` tells of a run, a checkpoint or a weights file; reads headers and small files only. */
 import { printable } from '../printable.js';
 import { lastLine, metricsPath, readRunConfig } from '../train/run-folder.js';
-import { checkCall, filePath, optionsOf, text } from '../check-options.js';
+import { checkCall, count, filePath, optionsOf, text } from '../check-options.js';
 import type { Architecture } from './architecture.js';
-import { openNetwork } from './network.js';
+import { type NetworkOptions, openNetwork } from './network.js';
+import { PickleNamespace, show } from './pickle-values.js';
+import type { WeightsFile } from './weights-file.js';
 
 export interface WeightsDescription {
   file: string;
@@ -12,7 +14,12 @@ export interface WeightsDescription {
   /** Whose names the tensors have: the reference's (timm's are the same), or Hugging Face's. */
   layout: 'dino' | 'transformers';
   checkpointKey: string;
+  /** The network's name in the file, null without one, and those of the others. */
+  network: string | null;
+  otherNetworks: string[];
   architecture: Architecture;
+  /** The number of heads is a guess: the file doesn't say it. */
+  headsAreGuess: boolean;
   /** Number of values in the backbone and in the head. */
   backboneParameters: number;
   headParameters: number;
@@ -21,9 +28,14 @@ export interface WeightsDescription {
   dtypes: string[];
   /** Tensors that are of no use here, such as a classifier's. */
   unused: string[];
-  /** Of a PyTorch file with several networks: the one taken, the epochs behind it, its training's settings. */
+  /** Classes and functions of Python that the file names and that are not read; nothing of them was run. */
+  standIns: string[];
+  /** Of a PyTorch file with several parts: the one taken, the epochs behind it, its training's settings. */
   checkpoint: { key: string; epoch: number | null; args: Record<string, unknown> | null } | null;
   metadata: Record<string, string>;
+  /** What may be wrong with the weights, and what was decided for the caller. */
+  warnings: string[];
+  notes: string[];
   run: {
     folder: string;
     step: number | null;
@@ -36,23 +48,55 @@ export interface WeightsDescription {
   } | null;
 }
 
-const count = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+/** The settings that are numbers, text, booleans, or lists of such. */
+function plainArgs(args: unknown): Record<string, unknown> | null {
+  const entries = args instanceof PickleNamespace ? args.entries : args instanceof Map ? args : null;
+  if (entries === null) return null;
+  const isPlain = (value: unknown): boolean =>
+    value === null || ['number', 'string', 'boolean'].includes(typeof value);
+  const plain = [...(entries as ReadonlyMap<unknown, unknown>)].filter(
+    ([, value]) => isPlain(value) || (Array.isArray(value) && value.length < 100 && value.every(isPlain)),
+  );
+  return Object.fromEntries(
+    plain.map(([name, value]) => [String(name), Array.isArray(value) ? [...(value as unknown[])] : value]),
+  );
+}
 
-const describeOptions = optionsOf<{ checkpointKey?: string }>({}, { checkpointKey: text });
+/** The part of a PyTorch file that holds the network, and what stands beside it. */
+function checkpointOf(
+  file: WeightsFile,
+  sources: ReadonlyMap<string, readonly string[]>,
+): WeightsDescription['checkpoint'] {
+  const [[first = ''] = []] = sources.values();
+  const dict = file.entries.find(({ name }) => name === first)?.dict ?? '';
+  if (file.format !== 'pth' || dict === '') return null;
+  const epoch = file.values.get('epoch');
+  return {
+    key: dict.slice(0, -1),
+    epoch: typeof epoch === 'number' ? epoch : null,
+    args: plainArgs(file.values.get('args') ?? file.values.get('hyper_parameters')),
+  };
+}
 
-/** @throws CheckpointError when there are no weights, or not of a backbone that is known. */
-export function describeWeights(
-  weights: string,
-  options: { checkpointKey?: string } = {},
-): WeightsDescription {
+const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+
+type DescribeOptions = Pick<NetworkOptions, 'checkpointKey' | 'numHeads'>;
+const describeOptions = optionsOf<DescribeOptions>({}, { checkpointKey: text, numHeads: count(1) });
+
+/**
+ * @throws CheckpointError when there are no weights, or loadModel() would not take them; ConfigError for heads that can't be.
+ */
+export function describeWeights(weights: string, options: DescribeOptions = {}): WeightsDescription {
   checkCall('describeWeights()', ['weights', filePath, weights], ['options', describeOptions, options]);
-  const key = options.checkpointKey ?? 'teacher';
-  const { located, file, found, architecture } = openNetwork(weights, { checkpointKey: key });
+  const network = openNetwork(weights, options);
+  const { located, file, found, architecture, checkpointKey, name, others } = network;
+  const { headsAreGuess, notes, warnings } = network;
   file[Symbol.dispose]();
   const { entries, metadata } = file;
   const shapeOf = new Map(entries.map(({ name, shape }) => [name, shape]));
   const headShapes = [...found.head.values()].map((name) => shapeOf.get(name) ?? []);
   const lastLayer = shapeOf.get(found.head.get('last_layer.weight_v') ?? ''); // (K, bottleneck)
+  const taken = new Set([...found.sources.values(), ...found.head.values()].flat());
   let run: WeightsDescription['run'] = null;
   if (located.run !== null && located.settings !== null) {
     const { version, images, imageCount } = readRunConfig(located.run);
@@ -69,19 +113,39 @@ export function describeWeights(
     bytes: file.bytes,
     format: file.format,
     layout: found.layout,
-    checkpointKey: file.checkpoint?.key ?? key,
+    checkpointKey,
+    network: name,
+    otherNetworks: others,
     architecture,
+    headsAreGuess,
     backboneParameters: [...found.shapes]
       .filter(([name]) => !/(running_(mean|var)|num_batches_tracked)$/.test(name))
-      .reduce((sum, [, shape]) => sum + count(shape), 0),
-    headParameters: headShapes.reduce((sum, shape) => sum + count(shape), 0),
+      .reduce((sum, [, shape]) => sum + sizeOf(shape), 0),
+    headParameters: headShapes.reduce((sum, shape) => sum + sizeOf(shape), 0),
     outDim: lastLayer?.[0] ?? null,
-    dtypes: [...new Set(entries.map((entry) => entry.dtype))],
+    dtypes: [...new Set(entries.filter((entry) => taken.has(entry.name)).map((entry) => entry.dtype))],
     unused: found.unused,
-    checkpoint: file.checkpoint,
+    standIns: [...new Set(file.standIns)],
+    checkpoint: checkpointOf(file, found.sources),
     metadata: { ...metadata },
+    warnings,
+    notes,
     run,
   };
+}
+
+/** Names in a line: those of one module together where they are many. */
+function groups(names: readonly string[]): string {
+  if (names.length <= 4) return names.map(show).join(', ');
+  const counts = new Map<string, number>();
+  for (const name of names) {
+    const [module = name] = name.split('.');
+    counts.set(module, (counts.get(module) ?? 0) + 1);
+  }
+  const parts = [...counts].map(([module, size]) =>
+    size === 1 ? show(module) : `${show(module)} (${size} tensors)`,
+  );
+  return parts.slice(0, 8).join(', ') + (parts.length > 8 ? `, ${parts.length - 8} more` : '');
 }
 
 const millions = (count: number): string => `${(count / 1e6).toFixed(2)} M`;
@@ -91,13 +155,20 @@ export function formatDescription(description: WeightsDescription): string {
   const lines = [
     `file          ${description.file} (${(description.bytes / 1e6).toFixed(1)} MB, ${description.dtypes.join(', ')})`,
     `architecture  ${a.arch}: width ${a.embedDim}, ${a.depth} blocks, ` +
-      (a.numHeads === 0 ? 'no attention, ' : `${a.numHeads} heads, patch ${a.patchSize}, `) +
+      (a.numHeads === 0
+        ? 'no attention, '
+        : `${a.numHeads} heads${description.headsAreGuess ? ' (a guess: --num-heads)' : ''}, patch ${a.patchSize}, `) +
       `made for ${a.imgSize} x ${a.imgSize} pixels (others work too)`,
     `parameters    backbone ${millions(description.backboneParameters)}, head ${millions(description.headParameters)}` +
       (description.outDim === null ? '' : ` with ${description.outDim} outputs`),
   ];
   if (description.layout === 'transformers') lines.push("names         Hugging Face's, translated");
-  const { checkpoint, unused } = description;
+  const { checkpoint, unused, standIns, network, otherNetworks } = description;
+  if (network !== null)
+    lines.push(
+      `network       ${network}` +
+        (otherNetworks.length === 0 ? '' : `; --checkpoint-key takes another: ${otherNetworks.join(', ')}`),
+    );
   if (checkpoint !== null) {
     const { args, epoch } = checkpoint;
     const after = epoch === null ? '' : `, after ${epoch} epochs`;
@@ -107,10 +178,11 @@ export function formatDescription(description: WeightsDescription): string {
       lines.push(`trained with  ${shown.join(' ')}`);
     }
   }
-  if (unused.length > 0) {
-    lines.push(
-      `not used      ${unused.slice(0, 4).join(', ')}${unused.length > 4 ? `, ${unused.length - 4} more` : ''}`,
-    );
+  if (unused.length > 0) lines.push(`not used      ${groups(unused)}`);
+  if (standIns.length > 0) {
+    const some = standIns.slice(0, 12).map(show).join(', ');
+    const more = standIns.length > 12 ? `, ${standIns.length - 12} more` : '';
+    lines.push(`not read      ${some}${more}: of Python, and not data; nothing of it was run`);
   }
   if (run !== null) {
     lines.push(

@@ -3,10 +3,13 @@ import path from 'node:path';
 import { checkCall, count, filePath, oneOf, optionsOf, text, yesOrNo } from '../check-options.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { buildBackbone, VisionTransformer } from '../models/index.js';
+import { withoutInit } from '../nn/index.js';
 import { noGrad, scope, type Tensor } from '../torch/index.js';
 import { type Architecture, tellsImageSize } from './architecture.js';
+import { assertWritable } from '../files/output.js';
 import { readNetwork } from './network.js';
 import { writePth } from './pth-write.js';
+import { RECORD_ATTRIBUTE, recordOf } from './record.js';
 import { writeSafetensors } from './safetensors.js';
 
 export interface ExportWeightsOptions {
@@ -20,6 +23,7 @@ export interface ExportWeightsOptions {
   withHead?: boolean;
   /** Resize the position embeddings for images of this side, pixels: the reference's scripts expect 224. */
   imageSize?: number;
+  /** Attention heads of a lone weights file that doesn't say them. */
   numHeads?: number;
 }
 
@@ -30,6 +34,10 @@ export interface ExportWeightsResult {
   /** Number of values. */
   parameters: number;
   architecture: Architecture;
+  /** What was decided that the caller may have meant otherwise, such as which network of several was taken. */
+  notes: readonly string[];
+  /** What may be wrong with the weights, such as heads that are guessed. */
+  warnings: readonly string[];
 }
 
 const exportOptions = optionsOf<ExportWeightsOptions>(
@@ -38,7 +46,7 @@ const exportOptions = optionsOf<ExportWeightsOptions>(
 );
 
 /**
- * Writes weights under the reference's names. A backbone alone loads with `strict=True` into the reference's own model.
+ * Writes weights under the reference's names, and what their model is: heads, patch and image size, ... A backbone alone loads with `strict=True` into the reference's own model.
  *
  * @throws CheckpointError when the weights can't be read, don't fit a model, have no head where one is asked for, or the
  *   file can't be written; a file that was there is untouched then.
@@ -46,7 +54,9 @@ const exportOptions = optionsOf<ExportWeightsOptions>(
 export function exportWeights(weights: string, options: ExportWeightsOptions): ExportWeightsResult {
   checkCall('exportWeights()', ['weights', filePath, weights], ['options', exportOptions, options]);
   const { format, output, withHead = false, imageSize } = options;
-  const network = readNetwork(weights, { ...options, withHead });
+  assertWritable(output, CheckpointError);
+  const { checkpointKey } = options;
+  const network = readNetwork(weights, { checkpointKey, numHeads: options.numHeads, withHead });
   const { architecture, located, backbone: state, head } = network;
   if (withHead && head === null)
     throw new CheckpointError(`${located.file} has no DINO head: leave out --with-head`);
@@ -62,12 +72,8 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
     throw new ConfigError(`--image-size moves position embeddings to another grid, and ${arch} has none`);
   return scope(() => {
     // a model takes them first: what is written is whole
-    const model = buildBackbone({
-      arch,
-      patchSize,
-      imgSize,
-      ...(arch === 'vit' ? { embedDim, depth, numHeads } : {}),
-    });
+    const size = arch === 'vit' ? { embedDim, depth, numHeads } : {};
+    const model = withoutInit(() => buildBackbone({ arch, patchSize, imgSize, ...size }));
     try {
       model.loadStateDict(state);
       const tensors = new Map<string, Tensor>(state);
@@ -79,14 +85,18 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
       const named = new Map<string, Tensor>();
       for (const [name, tensor] of tensors) named.set(head === null ? name : `backbone.${name}`, tensor);
       for (const [name, tensor] of head ?? []) named.set(`head.${name}`, tensor);
-      if (format === 'pth') writePth(output, named);
-      else writeSafetensors(output, named, { format: 'pt' });
+      const written = { ...architecture, imgSize: imageSize ?? imgSize };
+      const record = recordOf(written, network.headsAreGuess);
+      if (format === 'pth') writePth(output, named, { [RECORD_ATTRIBUTE]: new Map(Object.entries(record)) });
+      else writeSafetensors(output, named, { format: 'pt', ...record });
       return {
         output: path.resolve(output),
         format,
         tensors: named.size,
         parameters: [...named.values()].reduce((sum, tensor) => sum + tensor.numel, 0),
-        architecture: { ...architecture, imgSize: imageSize ?? imgSize },
+        architecture: written,
+        notes: network.notes,
+        warnings: network.warnings,
       };
     } catch (error) {
       if (error instanceof CheckpointError && !error.message.includes(located.file))

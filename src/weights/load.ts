@@ -5,19 +5,41 @@ import { CheckpointError } from '../errors.js';
 import type { AttentionOptions, AttentionResult } from '../explain/attention.js';
 import type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from '../eval/embed.js';
 import { type Backbone, type BackboneFactory, buildBackbone } from '../models/index.js';
+import { withoutInit } from '../nn/index.js';
 import { assertDevice, availableDevices } from '../torch/index.js';
 import type { Architecture } from './architecture.js';
 import { readNetwork } from './network.js';
 
 export interface LoadModelOptions {
-  /** `teacher` (default, the better one after training) or `student`; in a PyTorch file also another of its keys. */
+  /**
+   * `teacher` (default, the better one after training) or `student`; of a file with other networks a part of their tensors'
+   * names, such as `momentum_encoder`.
+   */
   checkpointKey?: string;
   /** `auto` (default: the fastest there is), `cpu`, `cuda:0`, `mps`. */
   device?: string;
-  /** Attention heads of a lone weights file of unusual size; no tensor's shape tells them. */
+  /** Attention heads of a lone weights file that doesn't say them; no tensor's shape tells them. */
   numHeads?: number;
   /** Builder of one's own backbone, as train() was given it. */
   backbone?: BackboneFactory;
+  /** Told what may be wrong with the weights, such as heads that are guessed; Model.origin has the same. */
+  onWarning?: (message: string) => void;
+}
+
+/** What is known of a model's weights besides the architecture. */
+export interface ModelOrigin {
+  /** The key by which loadModel() takes the same network of the file again. */
+  checkpointKey: string;
+  /** Whether the number of attention heads is a guess: nobody says it. */
+  headsAreGuess: boolean;
+  /** Attention heads that the caller told; null where the file's own, or a guess, were taken. */
+  givenHeads: number | null;
+  /** The files that were read: one, or an index and its parts. */
+  files: readonly string[];
+  /** What may be wrong with them. */
+  warnings: readonly string[];
+  /** What was decided that the caller may have meant otherwise, such as which network of several was taken. */
+  notes: readonly string[];
 }
 
 /** A frozen backbone. Dispose of it (or leave it to the garbage collector) when done. */
@@ -28,6 +50,16 @@ export class Model implements Disposable {
     /** Where the weights came from. */
     readonly file: string,
     readonly device: string,
+    readonly origin: ModelOrigin = {
+      ...{
+        checkpointKey: 'teacher',
+        headsAreGuess: false,
+        givenHeads: null,
+        files: [file],
+        warnings: [],
+        notes: [],
+      },
+    },
   ) {}
 
   /** Width of the class token's features. */
@@ -66,12 +98,13 @@ export class Model implements Disposable {
 
 const loadOptions = optionsOf<LoadModelOptions>(
   {},
-  { checkpointKey: text, device: text, numHeads: count(1), backbone: callback },
+  { checkpointKey: text, device: text, numHeads: count(1), backbone: callback, onWarning: callback },
 );
 
 /**
  * Loads WEIGHTS: a run folder, a checkpoint folder, a .safetensors file, a PyTorch file (.pth; official backbones and full
- * checkpoints, timm's), or a folder of Hugging Face's. The architecture is read off the tensors' shapes.
+ * checkpoints, timm's), or a folder of Hugging Face's. The architecture is read off the tensors' shapes, and what they don't
+ * tell off what the file says of itself.
  *
  * @throws CheckpointError when there are no weights, or they are not whole: every missing, extra and wrongly shaped
  *   tensor is named. EngineError when the device is not there.
@@ -80,7 +113,7 @@ export function loadModel(weights: string, options: LoadModelOptions = {}): Mode
   checkCall('loadModel()', ['weights', filePath, weights], ['options', loadOptions, options]);
   const device = options.device ?? 'auto';
   if (device !== 'auto') assertDevice(device);
-  const { backbone: factory, ...which } = options;
+  const { backbone: factory, onWarning, ...which } = options;
   const network = readNetwork(weights, { ...which, custom: factory !== undefined });
   const { located, architecture: found, backbone: state } = network;
   const { arch, embedDim, depth, numHeads: heads, patchSize, imgSize } = found;
@@ -88,7 +121,7 @@ export function loadModel(weights: string, options: LoadModelOptions = {}): Mode
   const ofTheRun = located.settings ?? {};
   const backbone =
     factory === undefined
-      ? buildBackbone({ arch, patchSize, imgSize, ...size })
+      ? withoutInit(() => buildBackbone({ arch, patchSize, imgSize, ...size }))
       : factory({ ...ofTheRun, arch, imgSize, dropPathRate: 0 });
   const architecture = { ...found, embedDim: backbone.embedDim };
   try {
@@ -98,8 +131,19 @@ export function loadModel(weights: string, options: LoadModelOptions = {}): Mode
   }
   for (const tensor of state.values()) tensor.dispose();
   for (const parameter of backbone.parameters()) parameter.requiresGrad = false;
+  const { checkpointKey, file, headsAreGuess, notes, warnings } = network;
+  for (const warning of warnings) onWarning?.(warning);
   const place = device === 'auto' ? (availableDevices()[0] ?? 'cpu') : device;
   backbone.to(place);
   backbone.eval();
-  return new Model(backbone, architecture, located.file, place);
+  const givenHeads = options.numHeads ?? null;
+  const origin: ModelOrigin = {
+    checkpointKey,
+    headsAreGuess,
+    givenHeads,
+    files: file.files,
+    notes,
+    warnings,
+  };
+  return new Model(backbone, architecture, located.file, place, origin);
 }

@@ -2,15 +2,16 @@
  * From what the user calls WEIGHTS to the file to read: a run folder, a checkpoint folder, a file, or a folder as Hugging
  * Face's save_pretrained() writes it.
  */
-import { existsSync, realpathSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
 import { printable } from '../printable.js';
 import { newestCheckpoint, runOfCheckpoint } from '../train/checkpoint-files.js';
-import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
+import { readTextIfThere, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { mayReadHere, OUTSIDE } from '../files/read-below.js';
 import type { TrainSettings } from '../train/settings.js';
 import { configPath, isRunFolder, readRunConfig } from '../train/run-folder.js';
+import { whatFolderIs } from './identify.js';
 
 export const CHECKPOINT_KEYS = ['teacher', 'student'] as const;
 export type CheckpointKey = (typeof CHECKPOINT_KEYS)[number];
@@ -30,9 +31,10 @@ export interface LocatedWeights {
 }
 
 /** @throws CheckpointError for another name. */
-export function checkpointKey(name: string): CheckpointKey {
+function checkpointKey(name = 'teacher'): CheckpointKey {
   const key = CHECKPOINT_KEYS.find((known) => known === name);
-  if (key === undefined) throw new CheckpointError(`checkpoint key ${name}; expected teacher or student`);
+  if (key === undefined)
+    throw new CheckpointError(`checkpoint key ${printable(name)}; expected teacher or student`);
   return key;
 }
 
@@ -49,7 +51,7 @@ function isWithinReach(file: string, mayRead: MayRead): boolean {
 }
 
 /** Files of weights in a folder that save_pretrained() wrote, the best first. */
-const PRETRAINED_FILES = ['model.safetensors', 'pytorch_model.bin'];
+const PRETRAINED_FILES = ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json']; // prettier-ignore
 
 /** What is looked at in a folder to find out what it is. */
 const LOOKED_AT = ['config.json', 'teacher.safetensors', 'student.safetensors', 'checkpoints', 'state.json'];
@@ -90,32 +92,38 @@ function fromCheckpoint(folder: string, key: CheckpointKey, mayRead: MayRead): L
   };
 }
 
-/** A folder with Hugging Face's config.json and weights; null when it is none. */
-function fromPretrained(folder: string, file?: string): LocatedWeights | null {
-  const found =
-    file ?? PRETRAINED_FILES.map((name) => path.join(folder, name)).find((each) => existsSync(each));
-  let config: unknown;
+/** config.json of a folder, {} without one; null when it can't be read. */
+function configOf(folder: string): Record<string, unknown> | null {
   try {
-    const text = readGuarded(path.join(folder, 'config.json'), { maxBytes: SMALL_FILE_BYTES });
-    config = JSON.parse(text.toString('utf8'));
+    const text = readTextIfThere(path.join(folder, 'config.json'), {
+      ...{ maxBytes: SMALL_FILE_BYTES, failure: CheckpointError },
+    });
+    const config: unknown = text === null ? {} : JSON.parse(text);
+    return typeof config === 'object' && config !== null ? (config as Record<string, unknown>) : null;
   } catch {
     return null;
   }
-  if (found === undefined || typeof config !== 'object' || config === null || 'settings' in config)
-    return null;
-  const heads = (config as Record<string, unknown>)['num_attention_heads'];
+}
+
+/** A folder with Hugging Face's weights, and config.json where there is one; null when it is none. */
+function fromPretrained(folder: string, file?: string): LocatedWeights | null {
+  const found =
+    file ?? PRETRAINED_FILES.map((name) => path.join(folder, name)).find((each) => existsSync(each));
+  const config = configOf(folder);
+  if (found === undefined || config === null || 'settings' in config) return null;
+  const heads = config['num_attention_heads'];
   const numHeads = Number.isInteger(heads) && (heads as number) > 0 ? (heads as number) : null;
   return { file: found, run: null, within: null, settings: null, step: null, numHeads };
 }
 
 /**
- * @param key - Which network: `teacher` or `student`; a PyTorch file may have others.
+ * @param key - Which network: `teacher` (default) or `student`; a lone file may have others.
  * @param mayRead - Whether a path with links followed may be read; default what this process may.
  * @throws CheckpointError that says what is there instead, or what leads to where may not be read.
  */
 export function locateWeights(
   weights: string,
-  key: string,
+  key?: string,
   mayRead: MayRead = mayReadHere(),
 ): LocatedWeights {
   const stat = statSync(weights, { throwIfNoEntry: false });
@@ -129,12 +137,15 @@ export function locateWeights(
     if (pretrained !== null) return pretrained;
     if (existsSync(path.join(weights, 'config.json'))) {
       const newest = newestCheckpoint(weights);
-      if (newest === null) throw new CheckpointError(`${weights} is a run without a checkpoint yet`);
-      return fromCheckpoint(newest, checkpointKey(key), mayRead);
+      if (newest !== null) return fromCheckpoint(newest, checkpointKey(key), mayRead);
+      if ('settings' in (configOf(weights) ?? {}))
+        throw new CheckpointError(`${printable(weights)} is a run without a checkpoint yet`);
     }
+    const names = readdirSync(weights).filter((name) => isWithinReach(path.join(weights, name), mayRead));
+    const what = whatFolderIs(names, weights);
     throw new CheckpointError(
-      `${printable(weights)} is neither a run folder (config.json), a checkpoint folder (teacher.safetensors) nor a folder of ` +
-        `Hugging Face's (config.json with ${PRETRAINED_FILES.join(' or ')})`,
+      `${printable(weights)} is ${what === null ? '' : `${what}. It is `}neither a run folder (config.json), a checkpoint folder ` +
+        `(teacher.safetensors) nor a folder of Hugging Face's (${PRETRAINED_FILES.join(', ')})`,
     );
   }
   // A file inside a checkpoint folder knows its run all the same, one beside a config.json its heads.

@@ -4,7 +4,8 @@
  * tensors where the reference has one, and timm's, which are the reference's own.
  */
 import { CheckpointError } from '../errors.js';
-import { backboneName, type Shapes } from './architecture.js';
+import type { Shapes } from './architecture.js';
+import { type FoundNetwork, withoutWrappers } from './networks.js';
 
 /** Where the backbone's tensors are in a file. */
 export interface BackboneSources {
@@ -15,12 +16,14 @@ export interface BackboneSources {
   shapes: Map<string, readonly number[]>;
   /** The DINO head's tensors: the reference's name (`mlp.0.weight`, `last_layer.weight_g`) and the file's. */
   head: Map<string, string>;
-  /** Tensors that are of no use here, such as a classifier's. */
+  /** Tensors that are of no use here, such as a classifier's, by the file's names. */
   unused: string[];
+  /** Those of the unused that lie beside the backbone's own and are not known to be without effect on it. */
+  strange: string[];
 }
 
 /** Hugging Face's name of the tensor that tells its layout. */
-const TRANSFORMERS_MARK = 'embeddings.patch_embeddings.projection.weight';
+export const TRANSFORMERS_MARK = 'embeddings.patch_embeddings.projection.weight';
 
 const TRANSFORMERS_NAMES: readonly (readonly [RegExp, string])[] = [
   [/^embeddings\.cls_token$/, 'cls_token'],
@@ -41,28 +44,133 @@ const TRANSFORMERS_NAMES: readonly (readonly [RegExp, string])[] = [
   [/^layernorm\.(weight|bias)$/, 'norm.$1'],
 ];
 
-/** Heads of other trainings on the same backbone: classifiers, transformers' pooler, the reference's linear probe. */
-const OTHER_HEADS = /^(head|head_dist|classifier|pooler|linear|fc)\./;
+/** The children of torchvision's ResNet by their numbers: what nn.Sequential(*list(resnet.children())[:-1]) makes of its names. */
+const RESNET_CHILDREN = new Map([
+  ['0', 'conv1'],
+  ['1', 'bn1'],
+  ['4', 'layer1'],
+  ['5', 'layer2'],
+  ['6', 'layer3'],
+  ['7', 'layer4'],
+]);
 
-/** `module.head.mlp.0.weight` -> `mlp.0.weight`; null for what is no part of the DINO head. */
+/** `4.0.conv1.weight` -> `layer1.0.conv1.weight` */
+const namedChild = (name: string): string =>
+  name.replace(/^\d+(?=\.)/, (number) => RESNET_CHILDREN.get(number) ?? number);
+
+/** Modules of a backbone's own; what they hold and the model has not changes its features. */
+const OWN =
+  /^(?:cls_token|pos_embed|patch_embed|blocks|norm|pos_embeder|cls_attn_blocks|conv1|bn1|layer[1-4])(?:\.|$)/;
+const TRANSFORMERS_OWN = /^(?:embeddings|encoder|layers?|layernorm)(?:\.|$)/;
+/** What other models add to the same tensors, and what changes their features too. */
+const CHANGES =
+  /^(?:reg(?:ister)?_tokens?|storage_tokens|dist_token|prompt\w*|norm_pre|pre_norm|ln_pre|fc_norm|rope\w*|rel_pos\w*|relative_position_\w*bias\w*|abs_pos\w*|pos_embed_\w+|attn_pool|ls\d|gamma\w*)(?:\.|$)/;
+/** Heads and helpers of other trainings on the same backbone, which don't change its features. */
+const HELPERS =
+  /^(?:\w*_)?(?:heads?|fc\d?|classifier|cls_head|pooler|linear|lin|mlp|projectors?|projection|proj|predictors?|prototypes?|decoder|queue|center|loss|criterion|metrics?|temperature|logit_scale|n_averaged|mask|masked|mask_token|pre_logits|num_batches_tracked|step|epoch)(?:_\w+)?(?:\.|$)/;
+
+const nothing = (): Omit<BackboneSources, 'layout'> => ({
+  ...{ sources: new Map(), shapes: new Map(), head: new Map(), unused: [], strange: [] },
+});
+
+/** `module.backbone.` -> `module.head.`: how the DINO head beside a network may be called, and one inside of it. */
+function headPrefixes(prefix: string): string[] {
+  const beside = prefix.replace(/[^.]*\.$/, (last) =>
+    last.includes('backbone') ? last.replace('backbone', 'head') : 'head.',
+  );
+  const inner = `${prefix}head.`;
+  // a wrapper of the backbone alone is none of the head's: backbone._orig_mod. and head.
+  const outer = prefix.replace(/(?:\.(?:module|_\w*mod(?:ule)?))+\.$/, '.');
+  return [
+    ...new Set([inner, ...(prefix === '' ? [] : [beside]), ...(outer === prefix ? [] : headPrefixes(outer))]),
+  ];
+}
+
+/** Names of DINOHead; PyTorch's newer way to norm weights calls the two parts of the last layer's otherwise. */
 function headName(name: string): string | null {
-  return /^(?:module\.)*head\.((?:mlp|last_layer)\..+)$/.exec(name)?.[1] ?? null;
+  const plain = name
+    .replace('last_layer.parametrizations.weight.original0', 'last_layer.weight_g')
+    .replace('last_layer.parametrizations.weight.original1', 'last_layer.weight_v');
+  return /^(?:mlp\.(?:\d+\.\w+|weight|bias)|last_layer\.\w+)$/.test(plain) ? plain : null;
 }
 
 /**
  * @param shapes - Of all the file's tensors, by its own names.
- * @throws CheckpointError when two of them are the same tensor of the reference's, or only a part of a query, key and
- *   value is there.
+ * @param network - The one that is meant.
+ * @param others - Whose tensors are not this one's, though its prefix may be the beginning of theirs.
+ * @param dict - The dict of a tensor by its name: what lies in another one than the backbone's is no part of it.
+ * @throws CheckpointError when two tensors are the same one of the reference's, or only a part of a query, key and value
+ *   is there.
  */
-export function backboneSources(shapes: Shapes, where: string): BackboneSources {
-  const prefix = [...shapes.keys()].find((name) => name.endsWith(TRANSFORMERS_MARK));
-  return prefix === undefined
-    ? dinoSources(shapes, where)
-    : transformersSources(shapes, prefix.slice(0, -TRANSFORMERS_MARK.length), where);
+export function backboneSources(
+  shapes: Shapes,
+  network: Pick<FoundNetwork, 'prefix'>,
+  others: readonly Pick<FoundNetwork, 'prefix'>[],
+  where: string,
+  dict: (name: string) => string = () => '',
+): BackboneSources {
+  const { prefix } = network;
+  const isElsewhere = (name: string): boolean =>
+    others.some((other) => other.prefix.length > prefix.length && name.startsWith(other.prefix));
+  const own = new Map<string, string>(); // the file's name -> without prefix and wrappers
+  for (const name of shapes.keys())
+    if (name.startsWith(prefix) && !isElsewhere(name))
+      own.set(name, withoutWrappers(name.slice(prefix.length)));
+  const names = new Set(own.values());
+  if (names.has('4.0.conv1.weight') && names.has('0.weight') && !names.has('layer1.0.conv1.weight'))
+    for (const [name, plain] of own) own.set(name, namedChild(plain));
+  const isTransformers = [...own.values()].includes(TRANSFORMERS_MARK);
+  const found: BackboneSources = {
+    layout: isTransformers ? 'transformers' : 'dino',
+    ...nothing(),
+  };
+  const heads = headPrefixes(prefix);
+  const isOwn = (plain: string): boolean =>
+    OWN.test(plain) || (isTransformers && TRANSFORMERS_OWN.test(plain));
+  const home = new Set([...own].filter(([, plain]) => isOwn(plain)).map(([name]) => dict(name)));
+  for (const [name, shape] of shapes) {
+    const head = isTransformers ? undefined : heads.find((each) => name.startsWith(each));
+    const inHead = head === undefined ? null : headName(withoutWrappers(name.slice(head.length)));
+    if (inHead !== null) {
+      found.head.set(inHead, name);
+      continue;
+    }
+    const plain = own.get(name);
+    if (plain === undefined) {
+      if (!others.some((other) => other.prefix !== '' && name.startsWith(other.prefix)))
+        found.unused.push(name);
+      continue;
+    }
+    const rule = isTransformers ? TRANSFORMERS_NAMES.find(([pattern]) => pattern.test(plain)) : undefined;
+    // what is the backbone's and not known is reported as unexpected when the model is filled
+    if (rule !== undefined) add(found, plain.replace(...rule), name, shape, where);
+    else if (home.has(dict(name)) && (isOwn(plain) || CHANGES.test(plain)))
+      add(found, plain, name, shape, where);
+    else {
+      found.unused.push(name);
+      if (!HELPERS.test(plain) && home.has(dict(name))) found.strange.push(name);
+    }
+  }
+  if (isTransformers) joinAttention(found, where);
+  return found;
 }
 
-function empty(layout: BackboneSources['layout']): BackboneSources {
-  return { layout, sources: new Map(), shapes: new Map(), head: new Map(), unused: [] };
+/** Of a backbone of one's own, whose names are not known: all that is not a head's. */
+export function customSources(shapes: Shapes): BackboneSources {
+  const found: BackboneSources = { layout: 'dino', ...nothing() };
+  for (const [name, shape] of shapes) {
+    const plain = withoutWrappers(name);
+    if (plain.startsWith('head.')) {
+      const inHead = headName(plain.slice('head.'.length));
+      if (inHead === null) found.unused.push(name);
+      else found.head.set(inHead, name);
+    } else {
+      const inBackbone = plain.replace(/^backbone\./, '');
+      found.sources.set(inBackbone, [name]);
+      found.shapes.set(inBackbone, shape);
+    }
+  }
+  return found;
 }
 
 function add(
@@ -81,30 +189,8 @@ function add(
   found.shapes.set(name, shape);
 }
 
-function dinoSources(shapes: Shapes, where: string): BackboneSources {
-  const found = empty('dino');
-  for (const [name, shape] of shapes) {
-    const inHead = headName(name);
-    if (inHead !== null) {
-      found.head.set(inHead, name);
-      continue;
-    }
-    const inBackbone = backboneName(name);
-    if (inBackbone === null || OTHER_HEADS.test(inBackbone)) found.unused.push(name);
-    else add(found, inBackbone, name, shape, where);
-  }
-  return found;
-}
-
-function transformersSources(shapes: Shapes, prefix: string, where: string): BackboneSources {
-  const found = empty('transformers');
-  for (const [name, shape] of shapes) {
-    const plain = name.startsWith(prefix) ? name.slice(prefix.length) : name;
-    const rule = TRANSFORMERS_NAMES.find(([pattern]) => pattern.test(plain));
-    if (rule !== undefined) add(found, plain.replace(...rule), name, shape, where);
-    else if (OTHER_HEADS.test(plain)) found.unused.push(name);
-    else add(found, plain, name, shape, where); // reported as unexpected when the model is filled
-  }
+/** Queries, keys and values of a block, which the reference keeps as one. */
+function joinAttention(found: BackboneSources, where: string): void {
   const problems: string[] = [];
   for (const name of [...found.sources.keys()]) {
     const part = /^(blocks\.\d+\.attn\.)([qkv])(\.(?:weight|bias))$/.exec(name);
@@ -136,5 +222,4 @@ function transformersSources(shapes: Shapes, prefix: string, where: string): Bac
     throw new CheckpointError(
       `${where}: the weights don't fit a vision transformer:\n  ${problems.join('\n  ')}`,
     );
-  return found;
 }

@@ -161,9 +161,11 @@ describe('weights of other libraries', () => {
     assert.deepEqual(description.checkpoint, { key: 'student', epoch: 100, args: null });
     assert.deepEqual([description.outDim, description.headParameters], [7, 38]);
     assert.match(formatDescription(description), /student of a PyTorch checkpoint, after 100 epochs/);
+    // the only network is taken where none is asked for
+    assertFeatures(full, timm.features, { numHeads: 3 });
     assert.throws(
-      () => loadModel(full),
-      /as 'teacher'; it has student, epoch\. Choose by --checkpoint-key: student/,
+      () => loadModel(full, { checkpointKey: 'teacher' }),
+      /has no network 'teacher'; it has student\.backbone\. Choose by --checkpoint-key: student/,
     );
 
     const args = path.join(root, 'test/fixtures/weights/checkpoint.pth');
@@ -199,11 +201,11 @@ describe('weights of other libraries', () => {
     writePth(file, [['linear.weight', [1000, 12], new Float32Array(12_000)]]);
     assert.throws(() => loadModel(file), /no vision transformer/);
     writePth(file, [['\u001b[2Jevil', [1], new Float32Array(1)]]);
-    assert.throws(() => loadModel(file), /called \\u001b\[2Jevil: no name of a parameter/);
+    assert.throws(() => loadModel(file), /It has 1 tensor: \\u001b\[2Jevil$/);
     writePth(file, []);
     assert.throws(() => loadModel(file), /expected a dict of tensors by name.*it has nothing/);
     writeFileSync(file, torchFile(ops(']')));
-    assert.throws(() => loadModel(file), /it holds something else/);
+    assert.throws(() => loadModel(file), /it is a list of 0 other values/);
   });
 
   it('serves the commands', () => {

@@ -1,16 +1,31 @@
 /** The backbone (and head) of any file of weights, by the reference's names, with its architecture. */
 import { CheckpointError, ConfigError } from '../errors.js';
+import { backboneShapes } from '../models/index.js';
 import { ops, scope, type Tensor } from '../torch/index.js';
 import { verifyCheckpointFile } from '../train/checkpoint-files.js';
 import { type Architecture, inferArchitecture, tellsImageSize } from './architecture.js';
+import { otherModel } from './known-others.js';
 import { type LocatedWeights, locateWeights } from './locate.js';
-import { type BackboneSources, backboneSources } from './names.js';
-import { openWeights, type WeightsFile } from './weights-file.js';
+import { type BackboneSources, backboneSources, customSources } from './names.js';
+import {
+  chooseNetwork,
+  type ChosenNetwork,
+  findNetworks,
+  type FoundNetwork,
+  nameOf,
+  withoutWrappers,
+} from './networks.js';
+import { show } from './pickle-values.js';
+import { contradiction, guessWarning, headsAreGuess, type ModelRecord, readRecord } from './record.js';
+import { openWeights, type WeightsEntry, type WeightsFile } from './weights-file.js';
 
 export interface NetworkOptions {
-  /** Which network of a checkpoint; default `teacher`. */
+  /**
+   * Which network of a file with several: `teacher`, `student`, or a part of its tensors' names (`momentum_encoder`).
+   * Default: the teacher's, or the only one.
+   */
   checkpointKey?: string | undefined;
-  /** Attention heads of a lone weights file of unusual size; no tensor's shape tells them. */
+  /** Attention heads of a lone weights file that doesn't say them; no tensor's shape depends on them. */
   numHeads?: number | undefined;
   /** The backbone is one's own: its architecture is not read off the tensors; loadModel() fills in its width. */
   custom?: boolean | undefined;
@@ -22,6 +37,18 @@ export interface Network {
   file: WeightsFile;
   found: BackboneSources;
   architecture: Architecture;
+  /** The number of heads is a guess: neither the file nor the caller says it, and others are possible. */
+  headsAreGuess: boolean;
+  /** The key by which the same network is found again. */
+  checkpointKey: string;
+  /** Its name in the file; null for a network without one. */
+  name: string | null;
+  /** Names of the other networks in the file. */
+  others: string[];
+  /** What was decided that the caller may have meant otherwise. */
+  notes: string[];
+  /** What may be wrong. */
+  warnings: string[];
   /** CPU tensors by the reference's names. */
   backbone: Map<string, Tensor>;
   /** The DINO head's by the reference's names (`mlp.0.weight`, ...); null without one, or when it wasn't asked for. */
@@ -31,42 +58,215 @@ export interface Network {
 /** What openNetwork() finds without reading a tensor. */
 export type NetworkHeader = Omit<Network, 'backbone' | 'head'>;
 
+/** Functions by which a pickle does harm. */
+const RUNS =
+  /^(?:(?:os|posix|nt|subprocess|sys|shutil|socket|ctypes|importlib|runpy|pty|commands|webbrowser|urllib|http|requests|pickle|marshal|code|bdb|pdb|timeit|cProfile|asyncio|multiprocessing|tempfile|torch\.hub)(?:\.|$)|(?:builtins|__builtin__)\.(?:eval|exec|execfile|compile|open|__import__|apply|breakpoint)$)/;
+
+/** Names in a line of a warning. */
+const listed = (names: readonly string[]): string =>
+  names.slice(0, 4).map(show).join(', ') + (names.length > 4 ? `, ${names.length - 4} more` : '');
+
 /**
- * Opens WEIGHTS and finds out what they are. Dispose of `file` when done.
- * @throws CheckpointError when there are none, or not of a backbone that is known.
+ * Opens WEIGHTS and finds out what they are; what it gives can be read and fits its model. Dispose of `file` when done.
+ * @throws CheckpointError when there are none, or not of a backbone that is known: it names every missing, unexpected,
+ *   wrongly shaped and unreadable tensor. ConfigError for heads that can't be.
  */
 export function openNetwork(weights: string, options: NetworkOptions = {}): NetworkHeader {
-  const { checkpointKey = 'teacher' } = options;
-  const located = locateWeights(weights, checkpointKey);
-  const numHeads = options.numHeads ?? located.numHeads ?? undefined;
+  const located = locateWeights(weights, options.checkpointKey);
+  const { numHeads } = options;
   if (numHeads !== undefined && !(Number.isInteger(numHeads) && numHeads > 0))
     throw new ConfigError(`numHeads ${numHeads}; expected a whole number above 0`);
-  const file = openWeights(located.file, checkpointKey, located.within ?? undefined);
+  const file = openWeights(located.file, located.within ?? undefined);
   try {
-    const found = backboneSources(
-      new Map(file.entries.map(({ name, shape }) => [name, shape])),
-      located.file,
-    );
-    const { settings } = located;
-    const ownSize = settings?.imgSize ?? settings?.globalCropsSize;
-    if (options.custom === true) {
-      const sizes = { embedDim: 0, depth: 1, numHeads: 0, patchSize: 1, imgSize: ownSize ?? 224 };
-      return { located, file, found, architecture: { arch: 'custom', ...sizes } };
-    }
-    if (settings?.arch === 'custom') {
-      throw new CheckpointError(
-        `${located.file} is a backbone of someone's own (arch custom): in code, give loadModel() its builder as ` +
-          '`backbone`; commands know the named architectures alone',
-      );
-    }
-    const architecture = inferArchitecture(found.shapes, located.file, numHeads);
-    if (!tellsImageSize(architecture) && ownSize !== undefined) architecture.imgSize = ownSize;
-    return { located, file, found, architecture };
+    return options.custom === true || located.settings?.arch === 'custom'
+      ? ofCustom(located, file, options)
+      : ofKnown(located, file, options);
   } catch (error) {
     file[Symbol.dispose]();
     throw error;
   }
 }
+
+function ofCustom(located: LocatedWeights, file: WeightsFile, options: NetworkOptions): NetworkHeader {
+  if (options.custom !== true) {
+    throw new CheckpointError(
+      `${located.file} is a backbone of someone's own (arch custom): in code, give loadModel() its builder as ` +
+        '`backbone`; commands know the named architectures alone',
+    );
+  }
+  const { settings } = located;
+  const imgSize = settings?.imgSize ?? settings?.globalCropsSize ?? 224;
+  return {
+    ...{ located, file, found: customSources(shapesOf(file)), headsAreGuess: false },
+    architecture: { arch: 'custom', embedDim: 0, depth: 1, numHeads: 0, patchSize: 1, imgSize },
+    ...{ checkpointKey: options.checkpointKey ?? 'teacher', name: null, others: [], notes: [], warnings: [] },
+  };
+}
+
+const shapesOf = (file: WeightsFile): Map<string, readonly number[]> =>
+  new Map(file.entries.map(({ name, shape }) => [name, shape]));
+
+function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOptions): NetworkHeader {
+  const { file: where } = located;
+  const notes: string[] = [];
+  const warnings: string[] = [];
+  // a run's file is of the network that the key means
+  const key = located.settings === null ? options.checkpointKey : undefined;
+  const { network, others } = networkOf(file, key, where);
+  const entries = new Map(file.entries.map((entry) => [entry.name, entry]));
+  const dict = (name: string): string => entries.get(name)?.dict ?? '';
+  const shapes = shapesOf(file);
+  const found = backboneSources(shapes, network, others, where, dict);
+  const { architecture, isGuess } = architectureOf({
+    ...{ located, file, network, found, options, dict, warnings },
+  });
+  assertFit(found, architecture, entries, where);
+  if (isGuess) warnings.push(guessWarning(where, architecture));
+  const suspicious = file.standIns.filter((name) => RUNS.test(name));
+  if (suspicious.length > 0)
+    warnings.push(
+      `${where} names ${listed(suspicious)}, which weights have no use for. Nothing of it was run here, and the tensors ` +
+        'are plain data; torch.load(weights_only=False) of this file would run it',
+    );
+  if (found.strange.length > 0)
+    warnings.push(
+      `${where}: not used, and not known to be without effect on the features: ${listed(found.strange)}`,
+    );
+  if (others.length > 0) {
+    notes.push(
+      `${where} has ${others.length + 1} networks: ${nameOf(network)} is taken; --checkpoint-key takes another: ` +
+        others.map(nameOf).join(', '),
+    );
+  } else if (network.role === 'student' && options.checkpointKey === undefined)
+    notes.push(`${where} has one network, ${nameOf(network)}: it is taken, without a teacher's`);
+  const { checkpointKey = network.role === 'student' ? nameOf(network) : 'teacher' } = options;
+  return {
+    ...{ located, file, found, architecture, headsAreGuess: isGuess, checkpointKey, notes, warnings },
+    ...{ name: network.label === '' ? null : nameOf(network), others: others.map(nameOf) },
+  };
+}
+
+/** The network that is meant; of a file without any the whole, so that what is missing is named. */
+function networkOf(file: WeightsFile, key: string | undefined, where: string): ChosenNetwork {
+  const found = findNetworks(file.entries.map(({ name }) => name));
+  if (found.length === 0) {
+    const prefix = sharedPrefix(file.entries.map(({ name }) => name));
+    return { network: { prefix, label: '', role: null, isWhole: false }, others: [] };
+  }
+  const placesOf = (network: FoundNetwork): string =>
+    file.entries
+      .filter(({ name }) => name.startsWith(network.prefix))
+      .map(({ place }) => place)
+      .sort()
+      .join('\n');
+  return chooseNetwork(found, key, where, (a, b) => placesOf(a) === placesOf(b));
+}
+
+/** What all names begin with, as whole parts. */
+function sharedPrefix(names: readonly string[]): string {
+  let shared = names[0] ?? '';
+  while (shared !== '' && !names.every((name) => name.startsWith(shared)))
+    shared = shared.replace(/[^.]*\.?$/, '');
+  return shared.endsWith('.') ? shared : '';
+}
+
+interface Known {
+  located: LocatedWeights;
+  file: WeightsFile;
+  network: FoundNetwork;
+  found: BackboneSources;
+  options: NetworkOptions;
+  dict: (name: string) => string;
+  warnings: string[];
+}
+
+/** What the tensors tell, and where they don't the caller, the run, a config.json or what the file says of itself. */
+function architectureOf({ located, file, network, found, options, dict, warnings }: Known): {
+  architecture: Architecture;
+  isGuess: boolean;
+} {
+  const { file: where, settings } = located;
+  const [home = ''] = [...found.sources.values()].slice(0, 1).map(([name = '']) => dict(name));
+  const other = otherModel(found.shapes.size > 0 ? found.shapes : shapesBelow(file, network.prefix));
+  if (other !== null) throw new CheckpointError(`${where} holds weights of ${other}: not read yet`);
+  const byTensors = inferArchitecture(found.shapes.size > 0 ? found.shapes : shapesOf(file), where);
+  const said = recordFor(file, home);
+  const wrong = said === null ? null : contradiction(said, byTensors);
+  if (wrong !== null)
+    warnings.push(`${where} says of itself ${wrong}: what it says was of other weights, and is not used`);
+  const record: ModelRecord | null = wrong === null ? said : null;
+  const { numHeads } = options;
+  if (numHeads !== undefined && byTensors.numHeads === 0)
+    throw new ConfigError(
+      `--num-heads ${numHeads}: ${where} is a ${byTensors.arch}, which has no attention heads`,
+    );
+  if (numHeads !== undefined && !byTensors.arch.startsWith('vit') && numHeads !== byTensors.numHeads)
+    throw new ConfigError(
+      `--num-heads ${numHeads}: ${where} is a ${byTensors.arch}, which has ${byTensors.numHeads}`,
+    );
+  const known = located.numHeads ?? record?.numHeads ?? null;
+  if (numHeads !== undefined && known !== null && known !== numHeads && byTensors.numHeads > 0)
+    warnings.push(`${where}: --num-heads ${numHeads} is taken, where the file says ${known}`);
+  const told = numHeads ?? (byTensors.arch.startsWith('vit') ? known : null) ?? undefined;
+  const architecture = inferArchitecture(found.shapes, where, told);
+  const size = settings?.imgSize ?? settings?.globalCropsSize ?? record?.imgSize ?? undefined;
+  if (!tellsImageSize(architecture) && size !== undefined) architecture.imgSize = size;
+  return { architecture, isGuess: told === undefined && headsAreGuess(architecture, network.prefix) };
+}
+
+/** Shapes by the names without a prefix. */
+const shapesBelow = (file: WeightsFile, prefix: string): Map<string, readonly number[]> =>
+  new Map(file.entries.map(({ name, shape }) => [withoutWrappers(name.slice(prefix.length)), shape]));
+
+/** The record beside a network's tensors, or of a dict around them. */
+function recordFor(file: WeightsFile, dict: string): ModelRecord | null {
+  for (let at = dict; ; at = at.slice(0, -1).replace(/[^.]*$/, '')) {
+    const record = readRecord(file.attributes(at));
+    if (record !== null || at === '') return record;
+  }
+}
+
+/** @throws CheckpointError that names all that keeps tensors from being this architecture's. */
+function assertFit(
+  found: BackboneSources,
+  architecture: Architecture,
+  entries: ReadonlyMap<string, WeightsEntry>,
+  where: string,
+): void {
+  const { arch, embedDim, depth, numHeads, patchSize, imgSize } = architecture;
+  let expected: Map<string, readonly number[]>;
+  try {
+    expected = backboneShapes({
+      arch,
+      patchSize,
+      imgSize,
+      ...(arch === 'vit' ? { embedDim, depth, numHeads } : {}),
+    });
+  } catch (error) {
+    throw new CheckpointError(`${where}: ${(error as Error).message}`, { cause: error });
+  }
+  const problems = [...expected.keys()]
+    .filter((name) => !found.shapes.has(name))
+    .map((name) => `missing: ${name}`);
+  for (const [name, shape] of found.shapes) {
+    const wanted = expected.get(name);
+    if (wanted === undefined) problems.push(`unexpected: ${show(name)}`);
+    else if (wanted.join() !== shape.join())
+      problems.push(`shape of ${name}: expected [${wanted.join(', ')}], got [${shape.join(', ')}]`);
+    for (const from of wanted === undefined ? [] : (found.sources.get(name) ?? [])) {
+      const problem = entries.get(from)?.problem ?? null;
+      if (problem !== null) problems.push(`can't be read: ${show(from)} ${problem}`);
+    }
+  }
+  if (problems.length === 0) return;
+  const more = problems.length > MAX_PROBLEMS ? `\n  and ${problems.length - MAX_PROBLEMS} more` : '';
+  throw new CheckpointError(
+    `${where}: the weights don't fit a ${arch}:\n  ${problems.slice(0, MAX_PROBLEMS).join('\n  ')}${more}`,
+  );
+}
+
+/** Lines of an error. */
+const MAX_PROBLEMS = 200;
 
 /** Reads WEIGHTS. @throws CheckpointError when they can't be read, or not of a backbone that is known. */
 export function readNetwork(weights: string, options: NetworkOptions & { withHead?: boolean } = {}): Network {

@@ -3,7 +3,7 @@
  * huge (a list of two lists of two lists ...) would hang or overflow whoever walks them, so they are refused here.
  */
 import { CheckpointError } from '../errors.js';
-import { NumpyArray, PickleGlobal, PickleNamespace, show } from './pickle-values.js';
+import { NumpyArray, PickleGlobal, PickleNamespace, PickleOpaque, show } from './pickle-values.js';
 
 const MAX_NESTING = 200;
 /** Number of values when each shared part is written out where it is used. */
@@ -14,12 +14,17 @@ function childrenOf(value: unknown): Iterable<unknown> | null {
   if (value instanceof Map) return [...value.keys(), ...value.values()] as unknown[];
   if (value instanceof Set) return value;
   if (value instanceof PickleNamespace) return value.entries.values();
+  if (value instanceof PickleOpaque)
+    return [...value.entries.keys(), ...value.entries.values(), ...value.items];
   if (value instanceof NumpyArray && value.dtype === 'O') return value.objects;
   return null;
 }
 
-/** @throws CheckpointError for cycles, deep nesting, classes left as values, and what shared parts make huge. */
-export function checkValue(root: unknown, where: string): void {
+/**
+ * @param mayHoldClasses - Classes may be values.
+ * @throws CheckpointError for cycles, deep nesting, classes left as values, and what shared parts make huge.
+ */
+export function checkValue(root: unknown, where: string, mayHoldClasses = false): void {
   interface Frame {
     value: unknown;
     rest: Iterator<unknown>;
@@ -33,7 +38,7 @@ export function checkValue(root: unknown, where: string): void {
   const done = new Map<unknown, { height: number; size: number } | null>();
   const stack: Frame[] = [];
   const enter = (value: unknown): { height: number; size: number } | null => {
-    if (value instanceof PickleGlobal) refuse(`${show(value.name)} as a value`);
+    if (value instanceof PickleGlobal && !mayHoldClasses) refuse(`${show(value.name)} as a value`);
     const children = childrenOf(value);
     if (children === null) return { height: 0, size: 1 };
     const known = done.get(value);

@@ -1,7 +1,8 @@
 /**
  * What a pickle may hold besides plain containers, as data: argparse.Namespace, numpy's arrays, scalars and dtypes, bytes
  * as protocol 2 writes them, paths. Each entry of the table stands for a class or function of Python that pickles call;
- * here it only makes a value. What is not in the table is refused by name (src/weights/pickle.ts).
+ * here it only makes a value. What is not in the table is refused by name, or where a file of weights is read stands in
+ * as a PickleOpaque (src/weights/pickle.ts).
  */
 import { CheckpointError } from '../errors.js';
 
@@ -23,11 +24,48 @@ export class PickleGlobal {
 
 /** A value whose state comes after it (`BUILD`, Python's __setstate__). */
 export abstract class PickleObject {
+  /** `module.Class` */
+  abstract get name(): string;
   abstract setState(state: unknown, budget: Budget): void;
+}
+
+/**
+ * Stands for an object of a class, or for what a function gives, that is not read: nothing of it is made or called.
+ * What a pickle puts into it afterwards, as it does with the entries of a dict's subclass, is kept.
+ */
+export class PickleOpaque extends PickleObject {
+  /** Entries of what is a dict of its own class. */
+  readonly entries = new Map<unknown, unknown>();
+  /** Items of what is a list or a set of its own class. */
+  readonly items: unknown[] = [];
+
+  constructor(override readonly name: string) {
+    super();
+  }
+
+  override setState(): void {
+    // its attributes are of no use without its class
+  }
+}
+
+/** Attributes that Python keeps beside the entries of a dict: those of an OrderedDict, as state_dict() gives it. */
+const dictAttributes = new WeakMap<ReadonlyMap<unknown, unknown>, ReadonlyMap<unknown, unknown>>();
+export const attributesOf = (
+  dict: ReadonlyMap<unknown, unknown>,
+): ReadonlyMap<unknown, unknown> | undefined => dictAttributes.get(dict);
+/** @internal */
+export function setAttributes(
+  dict: ReadonlyMap<unknown, unknown>,
+  attributes: ReadonlyMap<unknown, unknown>,
+): void {
+  dictAttributes.set(dict, attributes);
 }
 
 /** `argparse.Namespace`: the settings that the reference keeps in its checkpoints. */
 export class PickleNamespace extends PickleObject {
+  override get name(): string {
+    return 'argparse.Namespace';
+  }
   readonly entries = new Map<string, unknown>();
 
   override setState(state: unknown, budget: Budget): void {
@@ -50,6 +88,9 @@ const NUMPY_KINDS = new Map<string, readonly number[]>([
 
 /** `numpy.dtype`. */
 export class NumpyDtype extends PickleObject {
+  override get name(): string {
+    return 'numpy.dtype';
+  }
   /** b, i, u, f, S (bytes), U (text), O (any value). */
   readonly kind: string;
   /** Bytes an item. */
@@ -132,6 +173,9 @@ export class NumpyDtype extends PickleObject {
 
 /** `numpy.ndarray`. */
 export class NumpyArray extends PickleObject {
+  override get name(): string {
+    return 'numpy.ndarray';
+  }
   #shape: readonly number[] = [0];
   #dtype: NumpyDtype | null = null;
   #data: Uint8Array | readonly unknown[] = [];
@@ -272,8 +316,26 @@ export function setEntry(map: Map<unknown, unknown>, key: unknown, value: unknow
 /** @throws when a value can't be a key of a dict or an entry of a set. Tuples come frozen, lists don't. */
 export function checkKey(key: unknown, budget: Budget): void {
   const isObject = typeof key === 'object' && key !== null;
-  if (isObject && !(key instanceof Uint8Array) && !(Array.isArray(key) && Object.isFrozen(key)))
+  const isData = key instanceof Uint8Array || (Array.isArray(key) && Object.isFrozen(key));
+  // a class is looked at where it is a value; what stands in for an object may be hashable
+  if (isObject && !isData && !(key instanceof PickleGlobal) && !(key instanceof PickleOpaque))
     budget.refuse('a dict or set with a key that is neither a number nor text');
+}
+
+/** `dict(x)` of a dict, of pairs, or of nothing. */
+function dictOf(value: unknown, budget: Budget): Map<unknown, unknown> {
+  if (value === undefined) return new Map();
+  if (!(value instanceof Map)) return pairs(value, budget);
+  budget.charge(value.size);
+  return new Map(value as Map<unknown, unknown>);
+}
+
+/** `list(x)` of a list, a tuple, or of nothing. */
+function listOf(value: unknown, budget: Budget): unknown[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) return budget.refuse('a list made of something else than a list');
+  budget.charge(value.length);
+  return [...(value as unknown[])];
 }
 
 function toSet(args: readonly unknown[], budget: Budget): Set<unknown> {
@@ -314,10 +376,29 @@ export const plainGlobals: ReadonlyMap<string, PickleGlobal> = (() => {
     if (args.length > 1) budget.refuse(`collections.OrderedDict called with ${args.length} arguments`);
     return args.length === 0 ? new Map() : pairs(args[0], budget);
   });
-  addGlobal(table, 'argparse', 'Namespace', (args, budget) => {
-    noArguments(args, 'argparse.Namespace', budget);
-    return new PickleNamespace();
+  // its factory is never asked: an entry that isn't there is undefined
+  addGlobal(table, 'collections', 'defaultdict', (args, budget) => {
+    if (args.length > 2) budget.refuse(`collections.defaultdict called with ${args.length} arguments`);
+    return dictOf(args[1], budget);
   });
+  addGlobal(table, 'collections', 'Counter', (args, budget) => {
+    if (args.length > 1) budget.refuse(`collections.Counter called with ${args.length} arguments`);
+    return dictOf(args[0], budget);
+  });
+  addGlobal(table, 'collections', 'deque', (args, budget) => listOf(args[0], budget));
+  addGlobal(table, BUILTINS, 'dict', (args, budget) => dictOf(args[0], budget));
+  addGlobal(table, BUILTINS, 'list', (args, budget) => listOf(args[0], budget));
+  addGlobal(table, BUILTINS, 'tuple', (args, budget) => Object.freeze(listOf(args[0], budget)));
+  for (const name of ['int', 'float', 'bool', 'str']) addGlobal(table, BUILTINS, name, null);
+  for (const [module, name] of [
+    ['argparse', 'Namespace'],
+    ['types', 'SimpleNamespace'],
+  ] as const) {
+    addGlobal(table, module, name, (args, budget) => {
+      noArguments(args, `${module}.${name}`, budget);
+      return new PickleNamespace();
+    });
+  }
   addGlobal(table, BUILTINS, 'set', toSet);
   addGlobal(table, BUILTINS, 'frozenset', toSet);
   addGlobal(table, BUILTINS, 'object', null);

@@ -8,14 +8,17 @@
 import { being, callback, checkCall, instanceOf, optionsOf, text } from '../check-options.js';
 import { CheckpointError } from '../errors.js';
 import { checkValue } from './pickle-check.js';
+import { kindOf, nameOf, parseFloatLine, plain, unescapeUnicode, unquote } from './pickle-text.js';
 import {
   type Budget,
   checkKey,
   globalKey,
   PickleGlobal,
   PickleObject,
+  PickleOpaque,
   plainGlobals,
   refuseGlobal,
+  setAttributes,
   setEntry,
   show,
 } from './pickle-values.js';
@@ -31,17 +34,23 @@ export interface PickleOptions {
   globals?: ReadonlyMap<string, PickleGlobal>;
   /** What a persistent id stands for; without it such ids are refused. */
   persistent?: (id: unknown, budget: Budget) => unknown;
+  /**
+   * Called with the name of each class and function that is not known. What they would make stands in as a PickleOpaque;
+   * nothing of it is run. Without this they are refused.
+   */
+  onUnknown?: (name: string) => void;
 }
 
 const pickled = being('a Uint8Array', (value) => value instanceof Uint8Array);
 const pickleOptions = optionsOf<PickleOptions>(
   {},
-  { globals: instanceOf(Map, 'a Map of what addGlobal() makes'), persistent: callback },
+  { globals: instanceOf(Map, 'a Map of what addGlobal() makes'), persistent: callback, onUnknown: callback },
 );
 
 /**
  * Reads one pickle. What comes out: null, booleans, numbers (bigint beyond 2^53), strings, Uint8Array for bytes, arrays for
- * lists, frozen arrays for tuples, Map for dicts, Set, PickleNamespace, NumpyArray, and what `options` add. Text of
+ * lists, frozen arrays for tuples, Map for dicts, Set, PickleNamespace, NumpyArray, and what `options` add (with
+ * `onUnknown` PickleOpaque, and PickleGlobal for a class that is a value). Text of
  * Python 2 comes with one character a byte.
  *
  * @param where - Names the pickle in errors: usually the file.
@@ -66,12 +75,16 @@ export function readPickleAt(
 ): { value: unknown; end: number } {
   const machine = new Machine(bytes, start, where, options);
   const value = machine.run();
-  checkValue(value, where);
+  checkValue(value, where, options.onUnknown !== undefined);
   return { value, end: machine.position };
 }
 
 const ascii = (code: string): number => code.charCodeAt(0);
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+/** For text of no importance: what isn't UTF-8 is shown as U+FFFD. */
+const lenientUtf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+/** Names of unknown classes that are told of. */
+const MAX_UNKNOWN = 1000;
 
 class Machine implements Budget {
   position: number;
@@ -83,9 +96,15 @@ class Machine implements Budget {
   /** Heights of the stack where MARKs are. */
   readonly #marks: number[] = [];
   readonly #memo = new Map<number, unknown>();
+  readonly #unknown = new Map<string, PickleGlobal>();
   #values = 0;
   #containers = 0;
   #opcodeAt = 0;
+
+  /** Whether what is not known stands in for itself. */
+  get #isLenient(): boolean {
+    return this.#options.onUnknown !== undefined;
+  }
 
   constructor(bytes: Uint8Array, start: number, where: string, options: PickleOptions) {
     this.#bytes = bytes;
@@ -198,7 +217,7 @@ class Machine implements Budget {
       return utf8.decode(slice);
     } catch {
       // Python writes lone surrogates, which are no UTF-8, for names of files that aren't either
-      return this.refuse('text that is not UTF-8');
+      return this.#isLenient ? lenientUtf8.decode(slice) : this.refuse('text that is not UTF-8');
     }
   }
 
@@ -213,6 +232,11 @@ class Machine implements Budget {
     const line = this.#latin1(end - this.position);
     this.position++; // the newline
     return line.endsWith('\r') ? line.slice(0, -1) : line;
+  }
+
+  /** A line of text as a value. */
+  #parsed<T>(line: string, parse: (line: string) => T | null, what: string): T {
+    return parse(line) ?? this.refuse(`${what} ${show(line)}`);
   }
 
   #number(text: string): number | bigint {
@@ -233,26 +257,72 @@ class Machine implements Budget {
   // ------------------------------------------------------------------------------------------------- calls
   #global(module: string, name: string): PickleGlobal {
     const key = globalKey(module, name);
-    const found = plainGlobals.get(key) ?? this.#options.globals?.get(key);
-    return found ?? refuseGlobal(this.#where, `${module}.${name}`);
+    const found = plainGlobals.get(key) ?? this.#options.globals?.get(key) ?? this.#unknown.get(key);
+    return found ?? this.#unknownGlobal(`${module}.${name}`, key);
+  }
+
+  #unknownGlobal(name: string, key: string): PickleGlobal {
+    const { onUnknown } = this.#options;
+    if (onUnknown === undefined) return refuseGlobal(this.#where, name);
+    const standIn = new PickleGlobal(name, () => new PickleOpaque(name));
+    if (this.#unknown.size < MAX_UNKNOWN) {
+      this.#unknown.set(key, standIn);
+      onUnknown(name);
+    }
+    return standIn;
   }
 
   #call(callee: unknown, args: unknown): unknown {
+    // what stands in for an object may be one that is called: getattr(model, 'forward')(...)
+    if (callee instanceof PickleOpaque) return this.#opaque(callee.name);
     if (!(callee instanceof PickleGlobal)) return this.refuse(`a call of ${kindOf(callee)}`);
-    if (callee.call === null)
+    if (callee.call === null) {
+      if (this.#isLenient) return this.#opaque(callee.name);
       return this.refuse(`a call of ${show(callee.name)}, which only stands for a type`);
+    }
     if (!Array.isArray(args))
       return this.refuse(`a call of ${show(callee.name)} without a tuple of arguments`);
     this.#countContainer();
-    return callee.call(args as unknown[], this);
+    return this.#made(callee.name, () => callee.call?.(args as unknown[], this));
+  }
+
+  #opaque(name: string): PickleOpaque {
+    this.#countContainer();
+    return new PickleOpaque(name);
+  }
+
+  /**
+   * What a maker gives. One that can't make its value, such as a numpy array of records, makes a stand-in; limits, and what
+   * is wrong with tensors, still refuse the file.
+   */
+  #made(name: string, make: () => unknown): unknown {
+    if (!this.#isLenient || name.startsWith('torch.')) return make();
+    try {
+      return make();
+    } catch (error) {
+      if (!(error instanceof CheckpointError) || this.#isExhausted) throw error;
+      this.#options.onUnknown?.(name);
+      return this.#opaque(name);
+    }
+  }
+
+  get #isExhausted(): boolean {
+    return this.#values > MAX_VALUES || this.#containers > MAX_CONTAINERS;
   }
 
   #build(): void {
     const state = this.#pop();
     const object = this.#top();
-    if (object instanceof PickleObject) object.setState(state, this);
-    // attributes of an OrderedDict, such as a state dict's _metadata, are no data of ours
-    else if (!(object instanceof Map && state instanceof Map))
+    if (object instanceof PickleObject) {
+      const built = this.#made(object.name, () => {
+        object.setState(state, this);
+        return object;
+      });
+      if (built !== object) this.#stack[this.#stack.length - 1] = built;
+    }
+    // attributes of an OrderedDict, such as a state dict's _metadata
+    else if (object instanceof Map && state instanceof Map) setAttributes(object, state);
+    else if (!(this.#isLenient && (object instanceof Map || Array.isArray(object))))
       this.refuse(`a state for ${kindOf(object)}, which takes none`);
   }
 
@@ -265,18 +335,21 @@ class Machine implements Budget {
 
   // ------------------------------------------------------------------------------------------- containers
   #append(items: readonly unknown[]): void {
-    const list = this.#top();
+    const top = this.#top();
+    const list = top instanceof PickleOpaque ? top.items : top;
     if (!Array.isArray(list) || Object.isFrozen(list)) return this.refuse(`items for ${kindOf(list)}`);
     for (const item of items) (list as unknown[]).push(item);
   }
 
-  #setItems(items: readonly unknown[], map: unknown): void {
+  #setItems(items: readonly unknown[], target: unknown): void {
+    const map = target instanceof PickleOpaque ? target.entries : target;
     if (!(map instanceof Map)) return this.refuse(`entries for ${kindOf(map)}`);
     if (items.length % 2 !== 0) this.refuse('a dict with a key without a value');
     for (let i = 0; i < items.length; i += 2) setEntry(map, items[i], items[i + 1], this);
   }
 
   #addItems(items: readonly unknown[], set: unknown): void {
+    if (set instanceof PickleOpaque) return this.#append(items);
     if (!(set instanceof Set)) return this.refuse(`entries for ${kindOf(set)}`);
     for (const item of items) {
       checkKey(item, this);
@@ -351,12 +424,12 @@ class Machine implements Budget {
       case 0x8b: // LONG4
         return this.#push(this.#long(this.#int32()));
       case ascii('F'): // FLOAT
-        return this.#push(this.#float(this.#line()));
+        return this.#push(this.#parsed(this.#line(), parseFloatLine, 'a number'));
       case ascii('G'): // BINFLOAT
         return this.#push(this.#view.getFloat64(this.#take(8), false));
 
       case ascii('S'): // STRING
-        return this.#push(this.#quoted(this.#line()));
+        return this.#push(this.#parsed(this.#line(), unquote, 'text without quotes:'));
       case ascii('T'): // BINSTRING
         return this.#push(this.#latin1(this.#int32()));
       case ascii('U'): // SHORT_BINSTRING
@@ -464,18 +537,28 @@ class Machine implements Budget {
         // NEWOBJ_EX
         const named = this.#pop();
         const args = this.#pop();
-        if (!(named instanceof Map) || named.size > 0) this.refuse('a call with named arguments');
-        return this.#push(this.#call(this.#pop(), args));
+        const callee = this.#pop();
+        if (!(named instanceof Map)) return this.refuse('a call with named arguments that are no dict');
+        if (named.size === 0) return this.#push(this.#call(callee, args));
+        if (!this.#isLenient) return this.refuse('a call with named arguments');
+        return this.#push(this.#opaque(nameOf(callee)));
       }
       case ascii('b'): // BUILD
         return this.#build();
       case ascii('i'): {
         // INST: an instance of any class at all
         const module = this.#line();
-        return refuseGlobal(this.#where, `an instance of ${module}.${this.#line()}`);
+        const name = this.#line();
+        if (!this.#isLenient) return refuseGlobal(this.#where, `an instance of ${module}.${name}`);
+        this.#popToMark();
+        return this.#push(this.#opaque(this.#global(module, name).name));
       }
-      case ascii('o'): // OBJ
-        return this.refuse('an instance of a class (OBJ), which only old-style classes need');
+      case ascii('o'): {
+        // OBJ
+        if (!this.#isLenient)
+          return this.refuse('an instance of a class (OBJ), which only old-style classes need');
+        return this.#push(this.#opaque(nameOf(this.#popToMark()[0])));
+      }
       case ascii('P'): // PERSID
         return this.#push(this.#persistent(this.#line()));
       case ascii('Q'): // BINPERSID
@@ -491,50 +574,4 @@ class Machine implements Budget {
         return this.refuse(`an unknown opcode ${opcode}`);
     }
   }
-
-  #float(text: string): number {
-    const special = new Map([
-      ['inf', Infinity],
-      ['-inf', -Infinity],
-      ['nan', NaN],
-    ]).get(text);
-    if (special !== undefined) return special;
-    if (text.length > 100 || !/^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$/.test(text))
-      this.refuse(`a number ${show(text)}`);
-    return Number(text);
-  }
-
-  /** Python's repr of a byte string. */
-  #quoted(line: string): string {
-    const quote = line[0];
-    if (line.length < 2 || (quote !== "'" && quote !== '"') || !line.endsWith(quote))
-      return this.refuse('text without quotes');
-    const simple: Record<string, string> = { n: '\n', t: '\t', r: '\r', '\\': '\\', "'": "'", '"': '"' };
-    return line.slice(1, -1).replace(/\\(x[0-9a-fA-F]{2}|[\s\S])/g, (whole, code: string) => {
-      if (code.length === 3) return String.fromCharCode(Number.parseInt(code.slice(1), 16));
-      return simple[code] ?? whole;
-    });
-  }
-}
-
-const plain = (value: bigint): number | bigint =>
-  value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : value;
-
-/** Python's raw-unicode-escape. */
-const unescapeUnicode = (line: string): string =>
-  line.replace(/\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))/g, (whole, short?: string, long?: string) => {
-    const point = Number.parseInt(short ?? long ?? '', 16);
-    return point <= 0x10ffff ? String.fromCodePoint(point) : whole;
-  });
-
-/** What a value is, for errors. */
-function kindOf(value: unknown): string {
-  if (value === null) return 'None';
-  if (typeof value !== 'object')
-    return { string: 'text', boolean: 'a boolean' }[typeof value as string] ?? 'a number';
-  if (value instanceof PickleGlobal) return show(value.name);
-  if (Array.isArray(value)) return Object.isFrozen(value) ? 'a tuple' : 'a list';
-  if (value instanceof Map) return 'a dict';
-  if (value instanceof Set) return 'a set';
-  return value instanceof Uint8Array ? 'bytes' : `a ${value.constructor.name}`;
 }

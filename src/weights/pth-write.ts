@@ -34,18 +34,39 @@ const isPthValue = (value: unknown): boolean => {
     return [...value].every(([key, entry]) => typeof key === 'string' && isPthValue(entry));
   return value instanceof Tensor || (Array.isArray(value) && value.every(isPthValue));
 };
-const pthValue = being('null, booleans, numbers, text, tensors, and lists and Maps of them', isPthValue);
+const VALUES = 'null, booleans, numbers, text, tensors, and lists and Maps of them';
+const pthValue = being(VALUES, isPthValue);
+const pthAttributes = being(
+  `an object of values by name: ${VALUES}`,
+  (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    [Object.prototype, null].includes(Object.getPrototypeOf(value) as object | null) &&
+    Object.values(value).every(isPthValue),
+);
 
 /**
  * Writes what `torch.load(file, weights_only=True)` gives back: dicts, lists, numbers, text and tensors (from any device,
  * contiguous in the file).
  *
+ * @param attributes - Of the outermost dict, which then is an OrderedDict, as state_dict() gives it: they stand beside its
+ *   entries, so that load_state_dict() never sees them.
+ *
  * @throws CheckpointError when the file can't be written, or gets larger than 4 GiB.
  */
-export function writePth(file: string, value: PthValue): void {
-  checkCall('writePth()', ['file', filePath, file], ['value', pthValue, value]);
+export function writePth(
+  file: string,
+  value: PthValue,
+  attributes?: Readonly<Record<string, PthValue>>,
+): void {
+  checkCall(
+    'writePth()',
+    ['file', filePath, file],
+    ['value', pthValue, value],
+    ['attributes', pthAttributes.optional(), attributes],
+  );
   const tensors: Tensor[] = [];
-  const pickle = new PickleWriter((tensor) => tensors.push(tensor) - 1).write(value);
+  const pickle = new PickleWriter((tensor) => tensors.push(tensor) - 1).write(value, attributes);
   writeWhole(
     file,
     (write) => {
@@ -80,9 +101,16 @@ class PickleWriter {
     this.#keyOf = keyOf;
   }
 
-  write(value: PthValue): Buffer {
+  write(value: PthValue, attributes?: Readonly<Record<string, PthValue>>): Buffer {
     this.#bytes(0x80, 2);
-    this.#value(value);
+    if (attributes === undefined) this.#value(value);
+    else if (value instanceof Map) {
+      this.#text('ccollections\nOrderedDict\n)R');
+      this.#entries(value as ReadonlyMap<string, PthValue>);
+      this.#text('}');
+      this.#entries(new Map(Object.entries(attributes)));
+      this.#text('b'); // BUILD
+    } else throw new CheckpointError('only a dict has attributes in a .pth file');
     this.#text('.');
     return Buffer.concat(this.#chunks);
   }
@@ -124,6 +152,16 @@ class PickleWriter {
     this.#text('t');
   }
 
+  /** MARK, entries, SETITEMS */
+  #entries(entries: ReadonlyMap<string, PthValue>): void {
+    this.#text('(');
+    for (const [key, entry] of entries) {
+      this.#string(key);
+      this.#value(entry);
+    }
+    this.#text('u');
+  }
+
   #value(value: PthValue): void {
     if (value === null) this.#text('N');
     else if (typeof value === 'boolean') this.#bytes(value ? 0x88 : 0x89);
@@ -131,12 +169,8 @@ class PickleWriter {
     else if (typeof value === 'string') this.#string(value);
     else if (value instanceof Tensor) this.#tensor(value);
     else if (value instanceof Map) {
-      this.#text('}(');
-      for (const [key, entry] of value as ReadonlyMap<string, PthValue>) {
-        this.#string(key);
-        this.#value(entry);
-      }
-      this.#text('u');
+      this.#text('}');
+      this.#entries(value as ReadonlyMap<string, PthValue>);
     } else {
       this.#text('](');
       for (const entry of value as readonly PthValue[]) this.#value(entry);

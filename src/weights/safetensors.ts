@@ -6,7 +6,8 @@
  */
 import { being, checkCall, filePath } from '../check-options.js';
 import { CheckpointError } from '../errors.js';
-import { elementSize, fromTypedArray, noGrad, scope, type DType, Tensor } from '../torch/index.js';
+import { elementSize, fromTypedArray, isDType, noGrad, scope, type DType, Tensor } from '../torch/index.js';
+import { printable } from '../printable.js';
 import { FileBytes } from '../files/file-bytes.js';
 import { typedView } from './typed-view.js';
 import { writeWhole } from '../files/atomic-file.js';
@@ -25,11 +26,29 @@ const dtypeByCode = new Map<string, DType>([
   ['BOOL', 'bool'],
 ]);
 const codeByDtype = new Map([...dtypeByCode].map(([code, dtype]) => [dtype, code]));
+/** The format's other dtypes by PyTorch's names, and bits an element. They are described, and refused where they are needed. */
+const otherDtypes = new Map<string, readonly [dtype: string, bits: number]>([
+  ['I8', ['int8', 8]],
+  ['I16', ['int16', 16]],
+  ['U16', ['uint16', 16]],
+  ['U32', ['uint32', 32]],
+  ['U64', ['uint64', 64]],
+  ['F8_E4M3', ['float8_e4m3fn', 8]],
+  ['F8_E5M2', ['float8_e5m2', 8]],
+  ['F8_E8M0', ['float8_e8m0fnu', 8]],
+  ['C64', ['complex64', 64]],
+  ['F6_E2M3', ['float6_e2m3fn', 6]],
+  ['F6_E3M2', ['float6_e3m2fn', 6]],
+  ['F4', ['float4_e2m1fn', 4]],
+]);
 
 /** One tensor's place in a file; offsets are bytes from the end of the header. */
 export interface SafetensorsEntry {
   name: string;
-  dtype: DType;
+  /** PyTorch's name; the engine has not all of them. */
+  dtype: string;
+  /** Why it can't be read; null when it can. */
+  problem: string | null;
   shape: number[];
   begin: number;
   end: number;
@@ -49,7 +68,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 /** Checks a header's JSON against the number of data bytes that follow it. */
 function parseHeader(json: string, dataBytes: number, file: string): Omit<SafetensorsHeader, 'dataStart'> {
   const refuse = (what: string): never => {
-    throw new CheckpointError(`${file} is no valid safetensors file: ${what}`);
+    throw new CheckpointError(`${file} is not a valid safetensors file: ${what}`);
   };
   let parsed: unknown;
   try {
@@ -75,22 +94,26 @@ function parseHeader(json: string, dataBytes: number, file: string): Omit<Safete
       continue;
     }
     const { dtype: code, shape, data_offsets: offsets } = value;
-    const dtype = dtypeByCode.get(String(code));
-    if (dtype === undefined) {
-      return refuse(`${name} has dtype ${String(code)}; supported are ${[...dtypeByCode.keys()].join(', ')}`);
-    }
+    if (typeof code !== 'string' || !/^\w{1,20}$/.test(code)) return refuse(`${name} has no valid dtype`);
+    const known = dtypeByCode.get(code);
+    const [dtype, bits] =
+      known === undefined ? (otherDtypes.get(code) ?? [code, null]) : [known, 8 * elementSize[known]];
+    const problem =
+      known === undefined ? `is ${dtype}; supported are ${[...codeByDtype.keys()].join(', ')}` : null;
     if (!Array.isArray(shape) || !shape.every(isWhole)) return refuse(`${name} has no valid shape`);
     if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isWhole)) {
       return refuse(`${name} has no valid data_offsets`);
     }
     const [begin, end] = offsets as [number, number];
-    const bytes = shape.reduce((product, size) => product * size, 1) * elementSize[dtype];
-    if (begin > end || end > dataBytes || end - begin !== bytes) {
+    const numel = shape.reduce((product, size) => product * size, 1);
+    // of a dtype that came after this was written only the place is known
+    const bytes = bits === null ? end - begin : (numel * bits) / 8;
+    if (begin > end || end > dataBytes || end - begin !== bytes || !Number.isSafeInteger(numel)) {
       return refuse(
         `${name} is ${dtype} [${shape.join(', ')}], ${bytes} bytes, but lies at ${begin} to ${end} of ${dataBytes}`,
       );
     }
-    entries.push({ name, dtype, shape, begin, end });
+    entries.push({ name, dtype, problem, shape, begin, end });
   }
   entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
   let position = 0;
@@ -105,11 +128,11 @@ function parseHeader(json: string, dataBytes: number, file: string): Omit<Safete
 
 function readHeader(source: FileBytes): SafetensorsHeader & { dataBytes: number } {
   const { file, size } = source;
-  if (size < 8) throw new CheckpointError(`${file} is no valid safetensors file: it has ${size} bytes`);
+  if (size < 8) throw new CheckpointError(`${file} is not a valid safetensors file: it has ${size} bytes`);
   const length = source.read(0, 8).readBigUInt64LE();
   if (length > BigInt(Math.min(MAX_HEADER_BYTES, size - 8))) {
     throw new CheckpointError(
-      `${file} is no valid safetensors file: its header claims ${length} bytes, the file has ${size}`,
+      `${file} is not a valid safetensors file: its header claims ${length} bytes, the file has ${size}`,
     );
   }
   const header = source.read(8, Number(length));
@@ -140,24 +163,65 @@ export interface SafetensorsFile {
   metadata: Record<string, string>;
 }
 
+/** Tensors of a file on demand; its data are read once, when the first is asked for. Close it. */
+export class SafetensorsReader {
+  readonly header: SafetensorsHeader;
+  readonly #source: FileBytes;
+  readonly #dataBytes: number;
+  #data: ArrayBuffer | null = null;
+
+  /**
+   * @param within - A run folder: below it no link is followed.
+   * @throws CheckpointError for a file that is not whole or not of this format.
+   */
+  constructor(
+    readonly file: string,
+    within?: string,
+  ) {
+    this.#source = new FileBytes(file, within);
+    try {
+      const { dataBytes, ...header } = readHeader(this.#source);
+      this.header = header;
+      this.#dataBytes = dataBytes;
+    } catch (error) {
+      this.#source.close();
+      throw error;
+    }
+  }
+
+  /** @throws CheckpointError when the entry is of a dtype that the engine doesn't have. */
+  read({ name, dtype, problem, shape, begin, end }: SafetensorsEntry): Tensor {
+    if (problem !== null || !isDType(dtype))
+      throw new CheckpointError(`${this.file}: ${name} ${problem ?? `is ${dtype}`}`);
+    this.#data ??= this.#source.read(this.header.dataStart, this.#dataBytes).buffer;
+    const count = (end - begin) / elementSize[dtype];
+    // a writer that sorts by element size leaves everything aligned; others cost a copy
+    return fromTypedArray(typedView(this.#data, dtype, begin, count), shape, dtype);
+  }
+
+  close(): void {
+    this.#data = null;
+    this.#source.close();
+  }
+}
+
 /**
  * Reads a whole file.
  * @param within - A run folder: below it no link is followed.
- * @throws CheckpointError for a file that is not whole or not of this format; nothing of it is used then.
+ * @throws CheckpointError for a file that is not whole, not of this format, or with a dtype that the engine doesn't have;
+ *   nothing of it is used then.
  */
 export function readSafetensors(file: string, within?: string): SafetensorsFile {
   checkCall('readSafetensors()', ['file', filePath, file]);
-  using source = new FileBytes(file, within);
-  const { entries, metadata, dataStart, dataBytes } = readHeader(source);
-  const { buffer } = source.read(dataStart, dataBytes);
-  const tensors = new Map<string, Tensor>();
-  for (const entry of entries) {
-    const count = (entry.end - entry.begin) / elementSize[entry.dtype];
-    // a writer that sorts by element size leaves everything aligned; others cost a copy
-    const array = typedView(buffer, entry.dtype, entry.begin, count);
-    tensors.set(entry.name, fromTypedArray(array, entry.shape, entry.dtype));
+  const reader = new SafetensorsReader(file, within);
+  try {
+    const { entries, metadata } = reader.header;
+    const odd = entries.find(({ problem }) => problem !== null);
+    if (odd !== undefined) throw new CheckpointError(`${printable(`${file}: ${odd.name}`)} ${odd.problem}`);
+    return { tensors: new Map(entries.map((entry) => [entry.name, reader.read(entry)])), metadata };
+  } finally {
+    reader.close();
   }
-  return { tensors, metadata };
 }
 
 type NamedTensors = ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>;

@@ -1,51 +1,80 @@
 /**
- * A file of weights, whatever its format: names and shapes at once, tensors on demand. Of a PyTorch file that holds more
- * than one network (a full checkpoint of the reference's main_dino.py) it is the one asked for.
+ * A file of weights, whatever its format and ending: the names and shapes of all its tensors at once, tensors on demand.
+ * Of a PyTorch file a tensor's name is the way to it through the dicts, with dots between: `teacher.module.backbone.norm.weight`.
  */
 import { statSync } from 'node:fs';
-import { checkCall, filePath, text } from '../check-options.js';
+import { checkCall, filePath } from '../check-options.js';
 import { CheckpointError } from '../errors.js';
+import { printable } from '../printable.js';
 import type { Tensor } from '../torch/index.js';
-import { PickleNamespace, show } from './pickle-values.js';
+import { isSafetensors, startOf, UNKNOWN, whatItIs } from './identify.js';
+import { attributesOf, PickleNamespace, PickleOpaque, show } from './pickle-values.js';
 import { PthFile, PthTensor } from './pth.js';
-import { readSafetensors, readSafetensorsHeader } from './safetensors.js';
+import { SafetensorsReader } from './safetensors.js';
+import { isShardIndex, openSharded } from './sharded.js';
+import { isZip } from './zip.js';
 
 export interface WeightsEntry {
   name: string;
   shape: readonly number[];
+  /** PyTorch's name; the engine has not all of them. */
   dtype: string;
+  /** Why it can't be read, such as `is sparse`; null when it can. */
+  problem: string | null;
+  /** The dict that it is in: the name's beginning, with the dot; '' for the file's own. */
+  dict: string;
+  /** Where its numbers are: two of the same place are one tensor. */
+  place: string;
 }
 
 export interface WeightsFile extends Disposable {
   readonly file: string;
+  /** All files that are read: one, or an index and its parts. */
+  readonly files: readonly string[];
   readonly format: 'safetensors' | 'pth';
   readonly bytes: number;
   readonly entries: readonly WeightsEntry[];
   /** Of a safetensors file. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** Of a full checkpoint: the key that was taken, the epochs behind it, the settings it was trained with. */
-  readonly checkpoint: { key: string; epoch: number | null; args: Record<string, unknown> | null } | null;
-  /** A tensor on the CPU; those of one file may share memory. @throws CheckpointError when there is none. */
+  /** What the outermost dict of a PyTorch file has besides tensors: `epoch`, `args`, ... */
+  readonly values: ReadonlyMap<unknown, unknown>;
+  /** Classes and functions of Python in it that are not read. */
+  readonly standIns: readonly string[];
+  /** What stands beside the tensors of a dict (see WeightsEntry.dict): a file's metadata, a state dict's attributes. */
+  attributes(dict: string): ReadonlyMap<unknown, unknown> | undefined;
+  /** A tensor on the CPU; those of one file may share memory. @throws CheckpointError when there is none, or it can't be read. */
   read(name: string): Tensor;
 }
 
-/** Names under which other trainings keep their one network. */
-const WRAPPERS = ['state_dict', 'model', 'model_state_dict'];
+/** How deep tensors are looked for, and how many. */
+const MAX_DEPTH = 16;
+const MAX_ENTRIES = 1_000_000;
 
 /**
- * Opens a .safetensors file or what torch.save wrote (.pth, .pt, .bin). Dispose of it when done; tensors that were read
- * stay.
+ * Opens a safetensors file, what torch.save wrote (.pth, .pt, .bin, .ckpt), or the index of several; the content tells, not
+ * the ending. Dispose of it when done; tensors that were read stay.
  *
- * @param key - Which network of a full checkpoint: `teacher`, `student`.
- * @param within - A run folder, whose weights are .safetensors: below it no link is followed.
- * @throws CheckpointError when it can't be read, or holds no tensors by name.
+ * @param within - A run folder: below it no link is followed.
+ * @throws CheckpointError that says what the file is when it is none of these or damaged.
  */
-export function openWeights(file: string, key: string, within?: string): WeightsFile {
-  checkCall('openWeights()', ['file', filePath, file], ['key', text, key]);
-  if (file.endsWith('.safetensors')) return checkNames(openSafetensors(file, within));
-  const pth = new PthFile(file);
+export function openWeights(file: string, within?: string): WeightsFile {
+  checkCall('openWeights()', ['file', filePath, file]);
+  if (isShardIndex(file)) return openSharded(file, (shard) => openOne(shard, within), within);
+  return openOne(file, within);
+}
+
+function openOne(file: string, within?: string): WeightsFile {
+  const start = startOf(file, within);
+  if (isSafetensors(start)) return openSafetensors(file, within);
+  const isTorch = isZip(start.start) || (start.start[0] === 0x80 && start.start[2] === 0x8a);
+  if (file.endsWith('.safetensors') && !isTorch) {
+    const what = whatItIs(start);
+    if (what === UNKNOWN) return openSafetensors(file, within); // which says where it is damaged
+    throw new CheckpointError(`${printable(file)} is not a safetensors file: it is ${what}`);
+  }
+  const pth = new PthFile(file, within);
   try {
-    return checkNames(new OpenPth(pth, key));
+    return new OpenPth(pth);
   } catch (error) {
     pth.close();
     throw error;
@@ -53,94 +82,84 @@ export function openWeights(file: string, key: string, within?: string): Weights
 }
 
 /** Names are printed to terminals, which take some characters as commands. */
-function checkNames(weights: WeightsFile): WeightsFile {
-  const odd = weights.entries.find(({ name }) => /\p{Cc}/u.test(name));
-  if (odd === undefined) return weights;
-  throw new CheckpointError(`${weights.file} has a tensor called ${show(odd.name)}: no name of a parameter`);
-}
+const shownName = (name: string): string => (/\p{Cc}/u.test(name) ? show(name) : name);
 
 function openSafetensors(file: string, within?: string): WeightsFile {
-  const { entries, metadata } = readSafetensorsHeader(file, within);
-  let tensors: Map<string, Tensor> | undefined;
-  const taken = new Set<string>();
+  const reader = new SafetensorsReader(file, within);
+  const { entries, metadata } = reader.header;
+  const named = new Map(entries.map((entry) => [shownName(entry.name), entry]));
   return {
     file,
+    files: [file],
     format: 'safetensors',
     bytes: statSync(file).size,
-    entries,
+    entries: [...named].map(([name, { shape, dtype, problem, begin, end }]) => ({
+      ...{ name, shape, dtype, problem, dict: '', place: `${begin}-${end}` },
+    })),
     metadata,
-    checkpoint: null,
+    values: new Map(),
+    standIns: [],
+    attributes: () => new Map(Object.entries(metadata)),
     read(name) {
-      tensors ??= readSafetensors(file, within).tensors; // one read, one buffer
-      const tensor = tensors.get(name);
-      if (tensor === undefined) throw new CheckpointError(`${file} has no tensor ${show(name)}`);
-      taken.add(name);
-      return tensor;
+      const entry = named.get(name);
+      if (entry === undefined) throw new CheckpointError(`${printable(file)} has no tensor ${show(name)}`);
+      return reader.read(entry);
     },
-    [Symbol.dispose]() {
-      for (const [name, tensor] of tensors ?? []) if (!taken.has(name)) tensor.dispose();
-    },
+    [Symbol.dispose]: () => reader.close(),
   };
-}
-
-/** The entries of a dict that are tensors by name; null when it has none. */
-function tensorsOf(value: unknown): Map<string, PthTensor> | null {
-  if (!(value instanceof Map)) return null;
-  const tensors = new Map<string, PthTensor>();
-  for (const [name, entry] of value as Map<unknown, unknown>)
-    if (typeof name === 'string' && entry instanceof PthTensor) tensors.set(name, entry);
-  return tensors.size === 0 ? null : tensors;
 }
 
 class OpenPth implements WeightsFile {
   readonly file: string;
+  readonly files: readonly string[];
   readonly format = 'pth';
   readonly bytes: number;
   readonly entries: readonly WeightsEntry[];
   readonly metadata = {};
-  readonly checkpoint: WeightsFile['checkpoint'];
+  readonly values: ReadonlyMap<unknown, unknown>;
+  readonly standIns: readonly string[];
   readonly #pth: PthFile;
-  readonly #tensors: Map<string, PthTensor>;
+  readonly #tensors = new Map<string, PthTensor>();
+  readonly #attributes = new Map<string, ReadonlyMap<unknown, unknown>>();
 
-  constructor(pth: PthFile, key: string) {
+  constructor(pth: PthFile) {
     this.#pth = pth;
     this.file = pth.file;
+    this.files = [pth.file];
     this.bytes = statSync(pth.file).size;
+    this.standIns = pth.unknown;
     const { value } = pth;
-    const parts = new Map<string, Map<string, PthTensor>>();
-    if (value instanceof Map) {
-      for (const [name, part] of value as Map<unknown, unknown>) {
-        const tensors = tensorsOf(part);
-        if (typeof name === 'string' && tensors !== null) parts.set(name, tensors);
+    this.values = entriesOf(value) ?? new Map<unknown, unknown>();
+    const entries: WeightsEntry[] = [];
+    this.#walk(value, '', 0, entries);
+    this.entries = entries;
+    if (entries.length === 0) throw new CheckpointError(`${pth.file}: ${emptiness(value)}`);
+  }
+
+  #walk(value: unknown, dict: string, depth: number, entries: WeightsEntry[]): void {
+    if (depth > MAX_DEPTH) return;
+    const found = entriesOf(value);
+    if (found === null) return;
+    const attributes = value instanceof Map ? attributesOf(value) : undefined;
+    if (attributes !== undefined) this.#attributes.set(dict, attributes);
+    for (const [key, entry] of found) {
+      if (typeof key !== 'string' && typeof key !== 'number') continue;
+      const name = shownName(`${dict}${key}`);
+      if (!(entry instanceof PthTensor)) this.#walk(entry, `${name}.`, depth + 1, entries);
+      // {'a': {'b.c': ...}, 'a.b': {'c': ...}}: the first is taken
+      else if (!this.#tensors.has(name)) {
+        if (entries.length === MAX_ENTRIES)
+          throw new CheckpointError(`${this.file} has more than ${MAX_ENTRIES} tensors`);
+        this.#tensors.set(name, entry);
+        const { shape, dtype, problem, storage, offset } = entry;
+        const place = storage === null ? name : `${storage.key}:${offset}:${shape.join()}`;
+        entries.push({ name, shape, dtype, problem, dict, place });
       }
     }
-    const taken = parts.has(key) ? key : WRAPPERS.find((name) => parts.has(name));
-    const tensors = taken === undefined ? tensorsOf(value) : parts.get(taken);
-    if (tensors == null) {
-      const names =
-        value instanceof Map ? [...value.keys()].map((name) => show(String(name))).slice(0, 10) : [];
-      throw new CheckpointError(
-        `${pth.file}: expected a dict of tensors by name, or one that has it as '${show(key)}'; ` +
-          (value instanceof Map
-            ? `it has ${names.join(', ') || 'nothing'}` +
-              (parts.size > 0
-                ? `. Choose by --checkpoint-key: ${[...parts.keys()].map(show).join(', ')}`
-                : '')
-            : 'it holds something else'),
-      );
-    }
-    this.#tensors = tensors;
-    this.entries = [...tensors].map(([name, { shape, dtype }]) => ({ name, shape, dtype }));
-    this.checkpoint = null;
-    if (taken !== undefined && value instanceof Map) {
-      const epoch: unknown = value.get('epoch');
-      const args: unknown = value.get('args');
-      this.checkpoint = {
-        key: taken,
-        epoch: typeof epoch === 'number' ? epoch : null,
-        args: args instanceof PickleNamespace ? plainArgs(args) : null,
-      };
-    }
+  }
+
+  attributes(dict: string): ReadonlyMap<unknown, unknown> | undefined {
+    return this.#attributes.get(dict);
   }
 
   read(name: string): Tensor {
@@ -154,14 +173,29 @@ class OpenPth implements WeightsFile {
   }
 }
 
-/** The settings that are numbers, text, booleans, or lists of such. */
-function plainArgs(args: PickleNamespace): Record<string, unknown> {
-  const isPlain = (value: unknown): boolean =>
-    value === null || ['number', 'string', 'boolean'].includes(typeof value);
-  const entries = [...args.entries].filter(
-    ([, value]) => isPlain(value) || (Array.isArray(value) && value.length < 100 && value.every(isPlain)),
-  );
-  return Object.fromEntries(
-    entries.map(([name, value]) => [name, Array.isArray(value) ? [...(value as unknown[])] : value]),
-  );
+/** Entries of a dict, a list, or a dict of a class of its own; null for what has none. */
+function entriesOf(value: unknown): ReadonlyMap<unknown, unknown> | null {
+  if (value instanceof Map) return value;
+  if (value instanceof PickleOpaque) return value.entries;
+  if (value instanceof PickleNamespace) return value.entries;
+  return Array.isArray(value) ? new Map((value as unknown[]).entries()) : null;
+}
+
+/** What a torch file is that has no tensors by name. */
+function emptiness(value: unknown): string {
+  const expected = 'expected a dict of tensors by name';
+  if (value instanceof PickleOpaque && value.entries.size === 0)
+    return (
+      `${expected}; it is an object of the class ${show(value.name)}, a whole model saved with torch.save(model). ` +
+      "Save its weights alone in Python: torch.save(model.state_dict(), 'weights.pth')"
+    );
+  if (value instanceof PthTensor) return `${expected}; it is one tensor`;
+  if (Array.isArray(value)) return `${expected}; it is a list of ${value.length} other values`;
+  const entries = entriesOf(value);
+  if (entries === null) return `${expected}; it holds something else`;
+  const names = [...entries].slice(0, 10).map(([name, entry]) => {
+    const kind = entry instanceof PickleOpaque ? ` (an object of the class ${show(entry.name)})` : '';
+    return show(String(name)) + kind;
+  });
+  return `${expected}; it has ${names.join(', ') || 'nothing'}`;
 }

@@ -1,17 +1,24 @@
 /** Makes an index, or brings one up to date; then lays out its map. */
+import { ConfigError } from '../../errors.js';
 import { buildIndex } from '../../explore/build-index.js';
 import { ImageIndex } from '../../explore/image-index.js';
 import { makeMap, readMap } from '../../explore/map.js';
+import { printable } from '../../printable.js';
 import { loadModel } from '../../weights/load.js';
 import type { JobFunction } from './index.js';
 
 export const run: JobFunction<'index-images'> = async (input, context) => {
   const { signal } = context;
   if (input.weights !== null) {
-    using model = loadModel(input.weights.given);
-    const { given, images } = input.weights;
+    const { given, images, numHeads } = input.weights;
+    using model = loadModel(given, numHeads === undefined ? {} : { numHeads });
+    // an index is kept: it is not made by a guess that nobody sees
+    if (model.origin.headsAreGuess)
+      throw new ConfigError(
+        `${printable(given)} doesn't say how many attention heads its model has, and no tensor tells: fill in the attention heads`,
+      );
     await buildIndex(model, images, {
-      ...{ output: input.index, weights: { given }, signal },
+      ...{ output: input.index, weights: { given, ...(numHeads === undefined ? {} : { numHeads }) }, signal },
       onProgress: ({ part, done, total }) =>
         context.progress({
           done,

@@ -37,12 +37,19 @@ export interface Jobs {
       /** The file itself. */
       weights: string;
       checkpointKey: string;
+      numHeads: number | null;
       images: (string | Uint8Array)[];
       side: number | null;
       maxPatches: number;
       pca: boolean;
     };
-    output: LookResult & { arch: string; patchSize: number; imgSize: number; milliseconds: number };
+    output: LookResult & {
+      arch: string;
+      patchSize: number;
+      imgSize: number;
+      milliseconds: number;
+      remarks: string[];
+    };
   };
   /** A question to an index. */
   find: {
@@ -64,7 +71,10 @@ export interface Jobs {
   };
   /** Makes or updates an index (`weights` null: leaves it) and its map. */
   'index-images': {
-    input: { index: string; weights: { given: string; images: string } | null };
+    input: {
+      index: string;
+      weights: { given: string; images: string; numHeads?: number | undefined } | null;
+    };
     output: { index: string };
   };
 }

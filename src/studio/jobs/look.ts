@@ -7,19 +7,21 @@ import type { JobFunction } from './index.js';
 let loaded: { key: string; model: Model } | null = null;
 
 /** A checkpoint that is written anew, under the same name too, is another model. */
-function modelOf(weights: string, checkpointKey: string): Model {
+function modelOf(weights: string, checkpointKey: string, numHeads: number | null): Model {
   const { mtimeMs, size } = statSync(weights);
-  const key = JSON.stringify([weights, checkpointKey, mtimeMs, size]);
+  const key = JSON.stringify([weights, checkpointKey, numHeads, mtimeMs, size]);
   if (loaded?.key === key) return loaded.model;
   loaded?.model.dispose();
   loaded = null;
-  loaded = { key, model: loadModel(weights, { checkpointKey }) };
+  // the page's first choice is the teacher, or whatever network there is
+  const named = checkpointKey === 'teacher' ? {} : { checkpointKey };
+  loaded = { key, model: loadModel(weights, { ...named, ...(numHeads === null ? {} : { numHeads }) }) };
   return loaded.model;
 }
 
 export const run: JobFunction<'look'> = async (input, { signal }) => {
-  const { weights, checkpointKey, images, side, maxPatches, pca } = input;
-  const model = modelOf(weights, checkpointKey);
+  const { weights, checkpointKey, numHeads, images, side, maxPatches, pca } = input;
+  const model = modelOf(weights, checkpointKey, numHeads);
   const start = performance.now();
   const result = await lookAt(model, images, {
     signal,
@@ -28,5 +30,6 @@ export const run: JobFunction<'look'> = async (input, { signal }) => {
     ...(side === null ? {} : { imageSize: side }),
   });
   const { arch, patchSize, imgSize } = model.architecture;
-  return { ...result, arch, patchSize, imgSize, milliseconds: performance.now() - start };
+  const remarks = [...model.origin.notes, ...model.origin.warnings];
+  return { ...result, remarks, arch, patchSize, imgSize, milliseconds: performance.now() - start };
 };

@@ -41,11 +41,13 @@ export async function planOf({ images: source, preset, overrides: flags }: Start
   const kind = device.startsWith('cuda') ? 'cuda' : device === 'mps' ? 'mps' : 'cpu';
   const facts = await gatherFacts(images.items, machineFacts(kind));
   const { init, resumeFrom } = overrides;
+  const ofWeights: string[] = [];
+  const onWarning = (message: string): number => ofWeights.push(message);
   const weights =
     resumeFrom !== undefined
-      ? settingsOfCheckpoint(resumeFrom)
+      ? settingsOfCheckpoint(resumeFrom, { numHeads: overrides.numHeads, onWarning })
       : init !== undefined
-        ? settingsOfInit(overrides)
+        ? settingsOfInit(overrides, onWarning)
         : {};
   const { settings, choices, warnings } = resolveSettings({ flags, preset, facts, weights });
   const stepsPerEpoch = Math.floor(images.items.length / settings.batchSize);
@@ -58,7 +60,7 @@ export async function planOf({ images: source, preset, overrides: flags }: Start
   return {
     settings: whole,
     choices,
-    warnings,
+    warnings: [...ofWeights, ...warnings],
     device,
     stepsPerEpoch,
     steps: stepsPerEpoch * settings.epochs,

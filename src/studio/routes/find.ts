@@ -85,7 +85,7 @@ async function indexFolder({ folders }: Studio, wanted: string): Promise<string>
   await folders.folder(path.resolve(images.root));
   const file = path.resolve(weights.file);
   // weights that are gone are told of where they are needed
-  if (existsSync(file)) await folders.file(file);
+  if (existsSync(file)) await folders.weightsFile(file);
   return folder;
 }
 
@@ -120,17 +120,23 @@ export const find: Routes = (app, studio) => {
   route(
     app,
     'POST /api/find/index',
-    { body: z.object({ weights: name, images: name, output: name }) },
+    {
+      body: z.object({
+        ...{ weights: name, images: name, output: name },
+        numHeads: z.int().min(1).max(65_536).optional(),
+      }),
+    },
     async ({ body }) => {
       const given = await folders.resolve(body.weights);
-      await folders.weights(given, 'teacher');
+      await folders.weights(given);
       const images = await folders.resolve(body.images);
       const index = await folders.forWriting(body.output);
       if (existsSync(index)) {
         await checkLinks(folders, await folders.folder(index));
         checkFree(index, (folder) => checkOwn(folder, images));
       }
-      const input = { index, weights: { given, images } };
+      const { numHeads } = body;
+      const input = { index, weights: { given, images, numHeads } };
       return tasks.start('index-images', `Indexing ${path.basename(images)}`, input, (output) => output);
     },
   );

@@ -56,7 +56,8 @@ async function modelsOf({ folders, runs }: Studio): Promise<LookModel[]> {
 
 const lookSchema = z.object({
   weights: z.string().min(1).max(4096),
-  checkpointKey: z.string().min(1).max(64),
+  checkpointKey: z.string().min(1).max(256),
+  numHeads: z.int().min(1).max(65_536).nullable().optional(),
   images: z
     .array(
       z.union([z.object({ path: z.string().min(1).max(4096) }), z.object({ upload: z.string().max(64) })]),
@@ -82,7 +83,8 @@ export const look: Routes = (app, studio) => {
     const images: (string | Uint8Array)[] = [];
     for (const image of body.images)
       images.push('path' in image ? await folders.file(image.path) : uploadOf(image.upload));
-    const input = { weights, checkpointKey, images, side, maxPatches: MAX_PATCHES, pca: true };
+    const numHeads = body.numHeads ?? null;
+    const input = { weights, checkpointKey, numHeads, images, side, maxPatches: MAX_PATCHES, pca: true };
     const { images: seen, ...facts } = await jobs.run('look', input, { signal });
     const arrays = seen.flatMap(({ image, maps, features, colours }) => [
       ...[image, maps],

@@ -6,12 +6,13 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { modelArgument } from '../../models/model-argument.js';
 import { checkCall, filePath, optionsOf, pixels, yesOrNo } from '../../check-options.js';
-import { defaultEvalSizes } from '../../eval/features.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
 import { type Backbone, IMAGENET_MEAN, IMAGENET_STD, VisionTransformer } from '../../models/index.js';
 import { packageVersion } from '../../version.js';
 import type { Model } from '../load.js';
 import { writeFileWhole } from '../../files/atomic-file.js';
+import { assertWritable } from '../../files/output.js';
+import { recordOf } from '../record.js';
 import { addResNet, addXCiT, isResNet, isXCiT } from './convolutional.js';
 import { GraphBuilder } from './graph-builder.js';
 import { encodeModel, type OnnxModel } from './proto.js';
@@ -100,7 +101,6 @@ export function buildOnnx(model: Model, options: TransformerGraphOptions): OnnxM
         `ONNX export takes vision transformers, ResNets and XCiTs; this model is ${architecture.arch}`,
       );
   }
-  const { crop, resize } = defaultEvalSizes(architecture.imgSize);
   return {
     irVersion: IR_VERSION,
     producerName: 'dino-ts',
@@ -108,16 +108,7 @@ export function buildOnnx(model: Model, options: TransformerGraphOptions): OnnxM
     docString: `${architecture.arch}, width ${architecture.embedDim}, patches of ${architecture.patchSize} pixels, trained with DINO`,
     opsetImport: [{ domain: '', version: OPSET }],
     graph: graph.build(architecture.arch),
-    metadataProps: Object.entries({
-      arch: architecture.arch,
-      patch_size: architecture.patchSize,
-      image_mean: IMAGENET_MEAN.join(','),
-      image_std: IMAGENET_STD.join(','),
-      channel_order: 'RGB',
-      resize_shorter_side: resize,
-      center_crop: crop,
-      resample: 'bicubic',
-    }).map(([key, value]) => ({ key, value: String(value) })),
+    metadataProps: Object.entries(recordOf(architecture)).map(([key, value]) => ({ key, value })),
   };
 }
 
@@ -160,6 +151,7 @@ export function exportOnnx(model: Model, file: string, options: OnnxOptions = {}
     ['options', onnxOptions, options],
   );
   const size = onnxSize(model, options);
+  assertWritable(file, CheckpointError);
   const outputs = {
     classToken: 'class_token',
     patchTokens: 'patch_tokens',

@@ -11,9 +11,10 @@ import path from 'node:path';
 import { modelArgument } from '../../models/model-argument.js';
 import { checkCall, count, filePath, optionsOf, yesOrNo } from '../../check-options.js';
 import { checkEvalSizes } from '../../eval/features.js';
-import { ConfigError } from '../../errors.js';
+import { CheckpointError, ConfigError } from '../../errors.js';
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../models/index.js';
 import type { Model } from '../load.js';
+import { assertWritableFolder } from '../../files/output.js';
 import { buildOnnx, onnxSize, writeBytes } from './export.js';
 import { encodeModel } from './proto.js';
 import { quantizeOnnx } from './quantize.js';
@@ -73,6 +74,7 @@ export function exportTransformers(
   if (!arch.startsWith('vit')) {
     throw new ConfigError(`transformers export takes vision transformers; this model is ${arch}`);
   }
+  assertWritableFolder(folder, CheckpointError);
   const onnx = buildOnnx(model, {
     size,
     outputs: { tokens: 'last_hidden_state', classToken: 'pooler_output' },

@@ -11,10 +11,12 @@ import { offeringAnother, textOf } from './fields.ts';
 
 export function Choose() {
   const making = useAnswer(async (form: HTMLFormElement) => {
+    const heads = textOf(form, 'heads');
     const body = {
       weights: textOf(form, 'weights'),
       images: textOf(form, 'images'),
       output: textOf(form, 'output'),
+      ...(heads === '' ? {} : { numHeads: Number(heads) }),
     };
     return offeringAnother(form, 'output', request('POST /api/find/index', { body }));
   });
@@ -44,6 +46,10 @@ export function Choose() {
             <option key={run.id} value={run.path} />
           ))}
         </datalist>
+        <label>
+          Attention heads, of a file of weights that doesn’t say them
+          <input name="heads" type="number" min="1" step="1" />
+        </label>
         <label>
           Folder of images
           <input name="images" required />

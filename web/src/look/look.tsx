@@ -35,6 +35,7 @@ export function Look() {
   const choice: Choice = {
     weights: query.get('weights') ?? models?.[0]?.path ?? '',
     checkpointKey: query.get('network') ?? 'teacher',
+    numHeads: Number(query.get('heads')) || null,
   };
   const chosen = [first, second].filter((one) => one !== null);
   const names = chosen.map(({ name }) => name);
@@ -62,8 +63,10 @@ export function Look() {
           <ModelChoice
             models={models}
             choice={choice}
-            onChange={({ weights, checkpointKey }) => {
+            onChange={({ weights, checkpointKey, numHeads }) => {
               setQuery('weights', weights);
+              // heads are of one file
+              setQuery('heads', numHeads === null || weights !== choice.weights ? null : String(numHeads));
               setQuery('network', checkpointKey === 'teacher' ? null : checkpointKey);
             }}
           />
@@ -81,6 +84,11 @@ export function Look() {
               ? 'Choose an image: what the model sees in it appears below.'
               : ''}
         </p>
+        {answer?.remarks.map((remark) => (
+          <p key={remark} class="note" data-remark="">
+            {remark}
+          </p>
+        ))}
         {error !== null && <Failure error={error} />}
       </section>
       <div class="image-choices">

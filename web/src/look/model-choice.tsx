@@ -1,9 +1,11 @@
 import type { LookModel } from '../api.ts';
 
-/** A model and which of its two networks. */
+/** A model, which of its networks, and its attention heads. */
 export interface Choice {
   weights: string;
   checkpointKey: string;
+  /** Of a file that doesn't say them; else null. */
+  numHeads: number | null;
 }
 
 /** The model that weights belong to: itself, or the run of a checkpoint. */
@@ -66,6 +68,22 @@ export function ModelChoice(props: {
           <option value="student">student</option>
         </select>
       </label>
+      {model?.kind === 'file' && (
+        <label>
+          Attention heads{' '}
+          <input
+            type="number"
+            min="1"
+            step="1"
+            placeholder="as the file says"
+            value={choice.numHeads ?? ''}
+            onChange={(event) => {
+              const heads = Number(event.currentTarget.value);
+              onChange({ ...choice, numHeads: Number.isInteger(heads) && heads > 0 ? heads : null });
+            }}
+          />
+        </label>
+      )}
     </div>
   );
 }

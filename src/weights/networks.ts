@@ -1,0 +1,163 @@
+/**
+ * The networks in a file of weights, and which one of them is meant. One rule finds them whatever they were saved from: a
+ * backbone is known by its own tensors' names, and what comes before these names in the file is its prefix, be it a dict
+ * (`teacher`), a wrapper (`module._orig_mod.`) or an attribute of somebody's class (`model.teacher_backbone.`). Wrappers
+ * in the middle of names (`blocks.0._checkpoint_wrapped_module.attn...`) are left out.
+ */
+import { CheckpointError } from '../errors.js';
+import { show } from './pickle-values.js';
+
+export interface FoundNetwork {
+  /** What its names begin with in the file, with the last dot. */
+  prefix: string;
+  /** The prefix without the last dot, without parts that only wrap; '' for a network without a name. */
+  label: string;
+  /** What its name says that it is; null when it says nothing. */
+  role: 'teacher' | 'student' | null;
+  /** Whether the tensors that its kind can't be without are there. */
+  isWhole: boolean;
+}
+
+export interface ChosenNetwork {
+  network: FoundNetwork;
+  /** The others that could have been taken. */
+  others: readonly FoundNetwork[];
+}
+
+/**
+ * Parts of names that wrapping a module adds: `module` (DataParallel), `_orig_mod` (torch.compile), `_fsdp_wrapped_module`,
+ * `_checkpoint_wrapped_module`, `_forward_module` (Fabric), ...
+ */
+const isWrapper = (part: string): boolean => part === 'module' || /^_\w*mod(?:ule)?$/.test(part);
+
+/** A name without the parts that wrapping adds. */
+export const withoutWrappers = (name: string): string =>
+  name
+    .split('.')
+    .filter((part) => !isWrapper(part))
+    .join('.');
+
+/** Tensors by whose names a backbone is found, and those that must be there besides for it to be whole. */
+const ANCHORS: readonly (readonly [anchor: string, others: readonly string[]])[] = [
+  ['blocks.0.attn.qkv.weight', ['patch_embed.proj.weight']],
+  ['patch_embed.proj.weight', ['blocks.0.attn.qkv.weight']],
+  ['blocks.0.attn.temperature', ['patch_embed.proj.0.0.weight']],
+  ['layer1.0.conv1.weight', ['conv1.weight']],
+  ['4.0.conv1.weight', ['0.weight', '7.0.conv1.weight']], // nn.Sequential(*resnet.children()), as lightly's examples have it
+  ['embeddings.patch_embeddings.projection.weight', ['embeddings.cls_token']],
+  ['embeddings.patch_embeddings.weight', ['embeddings.cls_token']],
+];
+
+/** What comes before an anchor in a name; null when the name doesn't end in it. */
+function prefixOf(parts: readonly string[], anchor: readonly string[]): string | null {
+  let at = parts.length - 1;
+  for (let i = anchor.length - 1; i >= 0; i--, at--) {
+    while (at >= 0 && parts[at] !== anchor[i] && isWrapper(parts[at] as string)) at--;
+    if (at < 0 || parts[at] !== anchor[i]) return null;
+  }
+  return at < 0 ? '' : `${parts.slice(0, at + 1).join('.')}.`;
+}
+
+const TEACHER =
+  /(?:^|[._])(?:teacher|momentum|ema|target|averaged|average|swa|shadow)(?:[._]|$)|(?:^|[._])encoder_k(?:[._]|$)/i;
+const STUDENT = /(?:^|[._])(?:student|online|query|encoder_q|base_encoder)(?:[._]|$)/i;
+
+/** By the last part of the label that says it: an EMA of a student is an EMA. */
+const roleOf = (label: string): FoundNetwork['role'] =>
+  TEACHER.test(label) ? 'teacher' : STUDENT.test(label) ? 'student' : null;
+
+/** All networks of a file whose architecture is of a known family, in the order of the file. */
+export function findNetworks(names: Iterable<string>): FoundNetwork[] {
+  const known = new Set<string>();
+  const anchored = new Map<string, Set<string>>();
+  const anchors = ANCHORS.map(([anchor]) => anchor.split('.'));
+  for (const name of names) {
+    const parts = name.split('.');
+    anchors.forEach((anchor) => {
+      if (parts.at(-1) !== anchor.at(-1)) return;
+      const prefix = prefixOf(parts, anchor);
+      if (prefix === null) return;
+      const found = anchored.get(prefix) ?? new Set<string>();
+      anchored.set(prefix, found.add(anchor.join('.')));
+    });
+    known.add(withoutWrappers(name));
+  }
+  return [...anchored].map(([prefix, found]) => {
+    const label = withoutWrappers(prefix.slice(0, -1));
+    const own = withoutWrappers(prefix);
+    const isWhole = ANCHORS.some(
+      ([anchor, others]) => found.has(anchor) && others.every((name) => known.has(own + name)),
+    );
+    return { prefix, label, role: roleOf(label), isWhole };
+  });
+}
+
+/**
+ * The networks that a key names: it is a run of whole parts of their prefix, as `teacher` and `module.backbone` are of
+ * `teacher.module.backbone.`; those whose prefix ends in it come before others.
+ */
+function namedBy(key: string, all: readonly FoundNetwork[]): readonly FoundNetwork[] {
+  const inner = `.${key.replace(/^\.+|\.+$/g, '')}.`;
+  if (inner === '..') return [];
+  const forms = ({ prefix }: FoundNetwork): string[] => [`.${prefix}`, `.${withoutWrappers(prefix)}`];
+  const named = all.filter((each) => forms(each).some((form) => form.includes(inner)));
+  const ending = named.filter((each) => forms(each).some((form) => form.endsWith(inner)));
+  return ending.length > 0 ? ending : named;
+}
+
+/** How a network is called for `--checkpoint-key`. */
+export const nameOf = ({ label, prefix }: FoundNetwork): string =>
+  show(label === '' ? prefix.slice(0, -1) || '(without a prefix)' : label);
+
+/**
+ * The network that a key means: by its name or a part of it; else `teacher` and `student` by what the names say. Without a
+ * key it is the teacher's, or the only one.
+ *
+ * @param isSame - Whether two networks are the same tensors: then either will do.
+ * @throws CheckpointError when there is none, or several that nothing chooses between.
+ */
+export function chooseNetwork(
+  found: readonly FoundNetwork[],
+  key: string | undefined,
+  where: string,
+  isSame: (a: FoundNetwork, b: FoundNetwork) => boolean,
+): ChosenNetwork {
+  const whole = found.filter(({ isWhole }) => isWhole);
+  const all = whole.length > 0 ? whole : found;
+  const listed = all.map(nameOf).join(', ');
+  const named = key === undefined ? all : namedBy(key, all);
+  const pool = named.length > 0 ? named : byRole(all, key);
+  if (pool.length === 0) {
+    throw new CheckpointError(
+      `${where} has no network '${show(key ?? '')}'; it has ${listed}. Choose by --checkpoint-key: ${listed}`,
+    );
+  }
+  const chosen = better(pool).filter(
+    (each, i, list) => !list.slice(0, i).some((other) => isSame(other, each)),
+  );
+  const [network] = chosen;
+  if (network === undefined || chosen.length > 1) {
+    const equal = chosen.map(nameOf).join(', ');
+    throw new CheckpointError(
+      `${where} has ${chosen.length} networks, and nothing says which one is meant: ${equal}. Choose by --checkpoint-key`,
+    );
+  }
+  return { network, others: all.filter((each) => each !== network) };
+}
+
+/** What `teacher` and `student` mean where no name has the word. */
+function byRole(all: readonly FoundNetwork[], key: string | undefined): readonly FoundNetwork[] {
+  const has = (role: FoundNetwork['role']): FoundNetwork[] => all.filter((each) => each.role === role);
+  const plain = has(null);
+  // one that says nothing is the only one, or the student beside a teacher: backbone and momentum_backbone
+  if (key === 'teacher')
+    return has('teacher').length > 0 ? has('teacher') : has('student').length > 0 ? [] : plain;
+  if (key === 'student') return has('student').length > 0 ? has('student') : plain;
+  return [];
+}
+
+/** Those that the reference's rule prefers: the teacher's, or what is no student's. */
+function better(pool: readonly FoundNetwork[]): readonly FoundNetwork[] {
+  const teachers = pool.filter(({ role }) => role === 'teacher');
+  return teachers.length > 0 ? teachers : pool;
+}
