@@ -1,4 +1,5 @@
 /** For fuzz-folder.ts: every reader of a run's folder, the studio's and those of the command line. */
+import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { saveEvaluation } from '../eval/save-evaluation.js';
 import { readLock } from '../files/folder-lock.js';
@@ -19,6 +20,7 @@ export const read = (
   folder: string,
   scratch: string,
 ): readonly (readonly [name: string, read: () => unknown])[] => {
+  mkdirSync(scratch, { recursive: true });
   const output = path.join(scratch, 'weights');
   const shown = async (): Promise<unknown> => {
     const run = new Run(folder, 'run');
