@@ -105,7 +105,7 @@ Arena& arena() {
   return *it;
 }
 
-void release(void* block) {
+void release_block(void* block) {
   if (arena().holds(block)) {
     arena().give_back(block);
   } else {
@@ -118,9 +118,9 @@ class ArenaAllocator final : public c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     void* block = bytes >= kLarge ? arena().take(bytes) : nullptr;
     if (block == nullptr) block = c10::alloc_cpu(bytes);
-    return {block, block, &release, c10::Device(c10::DeviceType::CPU)};
+    return {block, block, &release_block, c10::Device(c10::DeviceType::CPU)};
   }
-  c10::DeleterFnPtr raw_deleter() const override { return &release; }
+  c10::DeleterFnPtr raw_deleter() const override { return &release_block; }
   void copy_data(void* to, const void* from, std::size_t count) const override { default_copy_data(to, from, count); }
 };
 

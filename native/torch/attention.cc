@@ -8,6 +8,12 @@
 // In the first each head of a sample runs in one thread and keeps no (N, N) weights (attention.simd.cc); it reads and writes where the
 // large products do, so nothing is permuted or stacked. The norm's output is not kept, but made again from its statistics;
 // the skip connection lies in the last product's output before the product is added to it.
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -17,6 +23,7 @@
 #include "branches.h"
 
 namespace dino {
+namespace attention {
 namespace {
 
 using torch::autograd::AutogradContext;
@@ -122,7 +129,7 @@ class AttentionResidual : public torch::autograd::Function<AttentionResidual> {
                             double scale) {
     const at::Tensor samples = kept ? x.index_select(0, *kept) : x.contiguous();  // (kept, N, D)
     const auto result =
-        dino::forward(samples, {norm_weight, norm_bias, eps}, {qkv, qkv_bias, proj, proj_bias}, heads, scale);
+        attention::forward(samples, {norm_weight, norm_bias, eps}, {qkv, qkv_bias, proj, proj_bias}, heads, scale);
     context->save_for_backward({samples, norm_weight, norm_bias, qkv, proj, kept ? *kept : at::Tensor(),
                                 result.statistics, result.qkv, result.attended, result.lse});
     context->saved_data["eps"] = eps;
@@ -135,7 +142,7 @@ class AttentionResidual : public torch::autograd::Function<AttentionResidual> {
     TORCH_CHECK(!at::GradMode::is_enabled(), "dino::attention_residual has no second derivative");
     const auto saved = context->get_saved_variables();
     const at::Tensor &samples = saved[0], &kept = saved[5], above = outputs[0].contiguous();
-    const auto result = dino::backward(
+    const auto result = attention::backward(
         kept.defined() ? above.index_select(0, kept) : above, samples,
         {saved[1], saved[2], context->saved_data["eps"].toDouble()}, {{}, saved[6], saved[7], saved[8], saved[9]},
         {saved[3], {}, saved[4], {}}, context->saved_data["heads"].toInt(), context->saved_data["scale"].toDouble());
@@ -154,6 +161,7 @@ class AttentionResidual : public torch::autograd::Function<AttentionResidual> {
 };
 
 }  // namespace
+}  // namespace attention
 
 // (B, N, D) to (B, 1, D), by libtorch's operators
 at::Tensor class_attention(const at::Tensor& x, const at::Tensor& qkv, const at::Tensor& qkv_bias, const at::Tensor& proj,
@@ -175,15 +183,15 @@ at::Tensor attention_residual(const at::Tensor& x, const at::Tensor& norm_weight
   if (!has_rows({x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias}) || !qkv.is_contiguous() ||
       !proj.is_contiguous() || x.size(-1) / heads % 16 != 0) {
     return residual_of_operators(x, {norm_weight, norm_bias, eps}, kept, scale, [&](const at::Tensor& y) {
-      const auto [q, k, v] = split_heads(at::linear(y, qkv, qkv_bias), heads);
+      const auto [q, k, v] = attention::split_heads(at::linear(y, qkv, qkv_bias), heads);
       return at::linear(at::scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2), proj, proj_bias);
     });
   }
   if (!kept && !needs_gradient({x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias})) {
-    return forward(x.contiguous(), {norm_weight, norm_bias, eps}, {qkv, qkv_bias, proj, proj_bias}, heads, scale)
+    return attention::forward(x.contiguous(), {norm_weight, norm_bias, eps}, {qkv, qkv_bias, proj, proj_bias}, heads, scale)
         .out;
   }
-  return AttentionResidual::apply(x, norm_weight, norm_bias, eps, qkv, qkv_bias, proj, proj_bias, heads, kept, scale);
+  return attention::AttentionResidual::apply(x, norm_weight, norm_bias, eps, qkv, qkv_bias, proj, proj_bias, heads, kept, scale);
 }
 
 }  // namespace dino

@@ -1,9 +1,11 @@
 // What the two residual branches of a transformer's block share: a norm before, a skip connection beside, stochastic depth.
 #pragma once
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <initializer_list>

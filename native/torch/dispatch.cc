@@ -2,6 +2,7 @@
 // each JavaScript value becomes an IValue, so nothing here knows a particular operator.
 #include "handle.h"
 
+#include <ATen/ScalarOps.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/ivalue.h>
 #include <c10/core/Scalar.h>

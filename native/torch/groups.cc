@@ -9,6 +9,7 @@
 // operators in one thread, and then the next few: products are as fast as large ones, what lies between them stays in the
 // cache, and nobody waits before the end. Which images go together depends on their number and that of the threads alone.
 #include <ATen/ThreadLocalState.h>
+#include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #include <atomic>

@@ -9,12 +9,19 @@
 // gradient and the bias's sum. The norm's output is not kept at all: one pass makes it again from its statistics. The skip
 // connection lies in the second product's output before the product is added to it. It takes some thousand rows at a time:
 // the memory between two products does not grow with the batch.
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include "branches.h"
 
 namespace dino {
+namespace perceptron {
 namespace {
 
 using torch::autograd::AutogradContext;
@@ -125,7 +132,7 @@ class Perceptron : public torch::autograd::Function<Perceptron> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1,
                             const at::Tensor& w2, const at::Tensor& b2) {
     const at::Tensor rows = flat(x).contiguous();
-    const auto result = dino::forward(rows, nullptr, {w1, b1, w2, b2}, 1, true);
+    const auto result = perceptron::forward(rows, nullptr, {w1, b1, w2, b2}, 1, true);
     context->save_for_backward({rows, result.h, w1, b1, w2, b2});
     auto shape = x.sizes().vec();
     shape.back() = w2.size(0);
@@ -135,7 +142,7 @@ class Perceptron : public torch::autograd::Function<Perceptron> {
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     TORCH_CHECK(!at::GradMode::is_enabled(), "dino::perceptron has no second derivative");
     const auto saved = context->get_saved_variables();
-    const auto result = dino::backward(flat(outputs[0]).contiguous(), saved[0], nullptr, at::Tensor(), saved[1],
+    const auto result = perceptron::backward(flat(outputs[0]).contiguous(), saved[0], nullptr, at::Tensor(), saved[1],
                                        {saved[2], saved[3], saved[4], saved[5]}, 1);
     auto shape = outputs[0].sizes().vec();
     shape.back() = saved[0].size(1);
@@ -150,7 +157,7 @@ class PerceptronResidual : public torch::autograd::Function<PerceptronResidual> 
                             const at::Tensor& w2, const at::Tensor& b2, const MaybeTensor& kept, double scale) {
     const at::Tensor samples = kept ? x.index_select(0, *kept) : x.contiguous();  // (kept, ..., D)
     const Norm norm{norm_weight, norm_bias, eps};
-    const auto result = dino::forward(flat(samples), &norm, {w1, b1, w2, b2}, scale, true);
+    const auto result = perceptron::forward(flat(samples), &norm, {w1, b1, w2, b2}, scale, true);
     context->save_for_backward({samples, result.statistics, result.h, norm_weight, norm_bias, w1, b1, w2, b2,
                                 kept ? *kept : at::Tensor()});
     context->saved_data["eps"] = eps;
@@ -166,7 +173,7 @@ class PerceptronResidual : public torch::autograd::Function<PerceptronResidual> 
     const Norm norm{saved[3], saved[4], context->saved_data["eps"].toDouble()};
     const at::Tensor upstream = kept.defined() ? above.index_select(0, kept) : above;
     const auto result =
-        dino::backward(flat(upstream), flat(samples), &norm, saved[1], saved[2],
+        perceptron::backward(flat(upstream), flat(samples), &norm, saved[1], saved[2],
                        {saved[5], saved[6], saved[7], saved[8]}, context->saved_data["scale"].toDouble());
     const at::Tensor by_samples = result.x.view(samples.sizes());
     return {kept.defined() ? with_samples(above, kept, by_samples) : by_samples,
@@ -186,8 +193,8 @@ at::Tensor of_operators(const at::Tensor& x, const Weights& w) {
   return at::linear(at::gelu(at::linear(x, w.w1, w.b1)), w.w2, w.b2);
 }
 
-at::Tensor perceptron(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
-                      const at::Tensor& b2) {
+at::Tensor apply(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
+                 const at::Tensor& b2) {
   if (!has_rows({x, w1, b1, w2, b2})) return of_operators(x, {w1, b1, w2, b2});
   if (!needs_gradient({x, w1, b1, w2, b2})) {
     auto shape = x.sizes().vec();
@@ -199,20 +206,21 @@ at::Tensor perceptron(const at::Tensor& x, const at::Tensor& w1, const at::Tenso
 }
 
 }  // namespace
+}  // namespace perceptron
 
 at::Tensor perceptron_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias,
                                double eps, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
                                const at::Tensor& b2, const MaybeTensor& kept, double scale) {
   if (!has_rows({x, norm_weight, norm_bias, w1, b1, w2, b2}) || !w1.is_contiguous() || !w2.is_contiguous()) {
     return residual_of_operators(x, {norm_weight, norm_bias, eps}, kept, scale,
-                                 [&](const at::Tensor& y) { return of_operators(y, {w1, b1, w2, b2}); });
+                                 [&](const at::Tensor& y) { return perceptron::of_operators(y, {w1, b1, w2, b2}); });
   }
   const Norm norm{norm_weight, norm_bias, eps};
   if (!kept && !needs_gradient({x, norm_weight, norm_bias, w1, b1, w2, b2})) {
     const at::Tensor rows = flat(x).contiguous();
-    return forward(rows, &norm, {w1, b1, w2, b2}, scale, false).out.view(x.sizes());
+    return perceptron::forward(rows, &norm, {w1, b1, w2, b2}, scale, false).out.view(x.sizes());
   }
-  return PerceptronResidual::apply(x, norm_weight, norm_bias, eps, w1, b1, w2, b2, kept, scale);
+  return perceptron::PerceptronResidual::apply(x, norm_weight, norm_bias, eps, w1, b1, w2, b2, kept, scale);
 }
 
 }  // namespace dino
@@ -224,6 +232,6 @@ TORCH_LIBRARY_FRAGMENT(dino, library) {
       "Tensor b2, Tensor? kept, float scale) -> Tensor");
 }
 TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) {
-  library.impl("perceptron", dino::perceptron);
+  library.impl("perceptron", dino::perceptron::apply);
   library.impl("perceptron_residual", dino::perceptron_residual);
 }

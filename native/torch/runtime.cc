@@ -1,6 +1,6 @@
 // Threads, devices, generators, versions; and CUDA, opened at run time so that one addon serves machines with and
 // without it.
-#include "distributed.h"
+#include "handle.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>

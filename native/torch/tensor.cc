@@ -1,6 +1,9 @@
 // Tensor handles, their metadata, and zero-copy ways between JavaScript's typed arrays and tensors.
 #include "handle.h"
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
 #include <atomic>
 #include <mutex>
 #include <vector>
