@@ -204,7 +204,9 @@ async function buildAddon({ name, output, compiler, flags, linkFlags, key, log }
   if (stale.length === 0 && readStamp(target) === linkStamp) return 'fresh';
 
   const start = performance.now();
-  const names = [...new Set(stale.flatMap((unit) => unit.files.map((file) => path.basename(file))))].join(', ');
+  const names = [...new Set(stale.flatMap((unit) => unit.files.map((file) => path.basename(file))))].join(
+    ', ',
+  );
   log(
     `native/${name}: compiling ${names || 'nothing new, linking'} with ${compiler.command} (${compiler.version})`,
   );
@@ -339,7 +341,9 @@ function commandLine(args) {
   });
   const [only, ...more] = positionals;
   if (more.length > 0 || !(only === undefined || only in UNITS)) {
-    throw new SetupError(`expected one of ${Object.keys(UNITS).join(', ')} or nothing, got ${positionals.join(' ')}`);
+    throw new SetupError(
+      `expected one of ${Object.keys(UNITS).join(', ')} or nothing, got ${positionals.join(' ')}`,
+    );
   }
   return { only, sanitize: values.sanitize.split(',').filter(Boolean) };
 }

@@ -31,7 +31,10 @@ bool is_number(const Napi::Value& value) { return value.IsNumber() || value.IsBi
 int64_t to_int(const c10::Argument& argument, const Napi::Value& value) {
   if (value.IsBigInt()) {
     bool lossless;
-    return value.As<Napi::BigInt>().Int64Value(&lossless);
+    const int64_t number = value.As<Napi::BigInt>().Int64Value(&lossless);
+    TORCH_CHECK(lossless, "argument '", argument.name(), "': ", value.ToString().Utf8Value(),
+                " does not fit a 64-bit integer (-2^63 to 2^63 - 1)");
+    return number;
   }
   if (!value.IsNumber()) wrong_type(argument, value);
   double number = value.As<Napi::Number>().DoubleValue();

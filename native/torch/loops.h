@@ -1,5 +1,5 @@
 // Our own loops over float32 numbers, without libtorch. Every *.simd.cc is compiled once for each level of vector
-// instructions (scripts/build-native.mjs), in a namespace of its own, and the machine's best is taken at run time.
+// instructions (scripts/build-native.mjs), in a namespace of its own, and the machine's best is taken at run time (../vectors.h).
 #pragma once
 
 #include <cstdint>
