@@ -13,9 +13,7 @@ namespace vectors {
 // The levels of the System V ABI for x86-64, as far as our loops use them; other processors have the first alone.
 enum class Level { kBase, kV3, kV4 };
 
-inline const char* name(Level level) {
-  return level == Level::kV4 ? "v4" : level == Level::kV3 ? "v3" : "base";
-}
+inline const char* name(Level level) { return level == Level::kV4 ? "v4" : level == Level::kV3 ? "v3" : "base"; }
 
 inline bool has(Level level) {
   if (level == Level::kBase) return true;
@@ -52,9 +50,10 @@ inline Level chosen() {
     has += std::string(name(level)) + ", ";
   }
   const bool is_known = wanted == "v3" || wanted == "v4";
-  throw std::runtime_error("DINO_VECTORS=" + std::string(wanted) +
-                           (is_known ? " is more than this machine can run" : " is not a level of vector instructions") +
-                           ": this machine has " + has + "portable (another name of base). Unset it for the best.");
+  throw std::runtime_error(
+      "DINO_VECTORS=" + std::string(wanted) +
+      (is_known ? " is more than this machine can run" : " is not a level of vector instructions") +
+      ": this machine has " + has + "portable (another name of base). Unset it for the best.");
 }
 
 template <typename T>

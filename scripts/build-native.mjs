@@ -273,7 +273,14 @@ export async function buildNative({ libtorch, log = console.log, only, sanitize 
   const compiler = findCompiler();
   const output = sanitize.length === 0 ? 'build' : 'build-sanitized';
   const watch = sanitize.length === 0 ? [] : sanitizerFlags(sanitize);
-  const common = ['-std=c++20', '-fPIC', '-Wall', '-fvisibility=hidden', ...nodeApiFlags(), '-O2', ...watch];
+  const common = [
+    '-std=c++20',
+    '-fPIC',
+    '-Wall',
+    '-fvisibility=hidden',
+    ...nodeApiFlags(),
+    ...(watch.length === 0 ? ['-O2'] : ['-O1', ...watch]),
+  ];
   const results = {};
   if (only === undefined || only === 'crops') {
     results.crops = await buildAddon({

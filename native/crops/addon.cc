@@ -44,33 +44,32 @@ enum Field {
   kFieldCount
 };
 
-Scratch &thread_scratch() {
+Scratch& thread_scratch() {
   static thread_local Scratch scratch;
   return scratch;
 }
 
-[[noreturn]] void refuse(Napi::Env env, const std::string &message) {
+[[noreturn]] void refuse(Napi::Env env, const std::string& message) {
   throw Napi::RangeError::New(env, "internal: crops addon: " + message);
 }
 
 struct Pixels {
-  uint8_t *data;
+  uint8_t* data;
   size_t length;
 };
 
-Pixels bytes_of(const Napi::CallbackInfo &info, size_t index) {
+Pixels bytes_of(const Napi::CallbackInfo& info, size_t index) {
   if (!info[index].IsTypedArray()) refuse(info.Env(), "argument " + std::to_string(index) + " is not a typed array");
   napi_typedarray_type type;
   size_t length, offset;
-  void *data;
+  void* data;
   napi_value buffer;
   // not Napi::Uint8Array: its checks don't know arrays over shared memory on every Node
-  const napi_status status =
-      napi_get_typedarray_info(info.Env(), info[index], &type, &length, &data, &buffer, &offset);
+  const napi_status status = napi_get_typedarray_info(info.Env(), info[index], &type, &length, &data, &buffer, &offset);
   if (status != napi_ok || (type != napi_uint8_array && type != napi_uint8_clamped_array)) {
     refuse(info.Env(), "argument " + std::to_string(index) + " is not a Uint8Array");
   }
-  return {static_cast<uint8_t *>(data), length};
+  return {static_cast<uint8_t*>(data), length};
 }
 
 // Float64Array as it came: (pointer, length).
@@ -125,12 +124,13 @@ Source source_of(const Napi::CallbackInfo& info) {
                       int_of(info, 3, "the number of channels", 1, 4)};
   if (pixels.length < static_cast<size_t>(source.width) * source.height * source.channels) {
     refuse(info.Env(), "an image of " + std::to_string(source.width) + " x " + std::to_string(source.height) + " x " +
-                           std::to_string(source.channels) + " does not fit " + std::to_string(pixels.length) + " bytes");
+                           std::to_string(source.channels) + " does not fit " + std::to_string(pixels.length) +
+                           " bytes");
   }
   return source;
 }
 
-bool inside(const View &view, const Source &source) {
+bool inside(const View& view, const Source& source) {
   return view.x >= 0 && view.y >= 0 && view.width >= 1 && view.height >= 1 && view.width <= source.width - view.x &&
          view.height <= source.height - view.y;
 }
@@ -189,8 +189,7 @@ Crop crop_of(Napi::Env env, const double* n, size_t index, const Source& source,
   crop.box = box_of(env, name("the box"), n + kFieldBox, crop.view);
   crop.width = whole(kFieldOutWidth, "the output's width", 1, kMostInt);
   crop.height = whole(kFieldOutHeight, "the output's height", 1, kMostInt);
-  crop.offset = offset_of(env, "crop " + std::to_string(index), n[kFieldOffset],
-                          3.0 * crop.width * crop.height, out);
+  crop.offset = offset_of(env, "crop " + std::to_string(index), n[kFieldOffset], 3.0 * crop.width * crop.height, out);
   crop.filter = filter_of(env, n[kFieldFilter]);
   crop.flips = whole(kFieldFlip, "flip", 0, 1) != 0;
   crop.jitters = whole(kFieldJitters, "the number of jitters", 0, 4);
@@ -290,7 +289,7 @@ Napi::Value js_resize(const Napi::CallbackInfo& info) {
 }
 
 // toRgb(image, width, height, channels, cmyk, out): interleaved pixels of any channel count to interleaved RGB.
-Napi::Value js_to_rgb(const Napi::CallbackInfo &info) {
+Napi::Value js_to_rgb(const Napi::CallbackInfo& info) {
   const Source source = source_of(info);
   const bool cmyk = info[4].ToBoolean();
   const Pixels out = bytes_of(info, 5);
@@ -305,13 +304,13 @@ Napi::Value js_to_rgb(const Napi::CallbackInfo &info) {
 }
 
 // openDecoder(library): whether decode() can be used.
-Napi::Value js_open_decoder(const Napi::CallbackInfo &info) {
+Napi::Value js_open_decoder(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), open_decoder(info[0].As<Napi::String>().Utf8Value()));
 }
 
 // decode(bytes, encoding, maxPixels, out, size): pixels into `out`, width, height and channels into `size`
 // (Int32Array); whether it did: 0 no, 1 yes, 2 when `out` is too small for the size.
-Napi::Value js_decode(const Napi::CallbackInfo &info) {
+Napi::Value js_decode(const Napi::CallbackInfo& info) {
   const Pixels bytes = bytes_of(info, 0), out = bytes_of(info, 3);
   const int encoding = int_of(info, 1, "the encoding", 0, 2);
   Napi::Int32Array size = info[4].As<Napi::Int32Array>();

@@ -29,9 +29,9 @@ BoxWeights box_weights(float radius) {
 
 }  // namespace
 
-void gaussian_blur(uint8_t *planes, int width, int height, float sigma, Scratch &scratch) {
-  constexpr int passes = 3;
-  const BoxWeights box = box_weights(box_radius(sigma, passes));
+void gaussian_blur(uint8_t* planes, int width, int height, float sigma, Scratch& scratch) {
+  constexpr int kPasses = 3;
+  const BoxWeights box = box_weights(box_radius(sigma, kPasses));
   const size_t pad = static_cast<size_t>(box.radius) + 1;
   const size_t count = static_cast<size_t>(width) * height;
 
@@ -42,28 +42,28 @@ void gaussian_blur(uint8_t *planes, int width, int height, float sigma, Scratch 
   scratch.second.resize(std::max(scratch.second.size(), padded_plane + 64));
 
   for (int c = 0; c < 3; c++) {
-    uint8_t *plane = planes + c * count;
+    uint8_t* plane = planes + c * count;
     for (int y = 0; y < height; y++) {
-      uint8_t *row = plane + static_cast<size_t>(y) * width;
+      uint8_t* row = plane + static_cast<size_t>(y) * width;
       uint8_t *from = scratch.first.data(), *to = from + padded_row;
       std::memcpy(from + pad, row, width);
-      for (int pass = 0; pass < passes; pass++) {
+      for (int pass = 0; pass < kPasses; pass++) {
         std::memset(from, from[pad], pad);
         std::memset(from + pad + width, from[pad + width - 1], pad);
-        loops().blur.run(from + pad, 1, box, width, pass + 1 < passes ? to + pad : row);
+        loops().blur.run(from + pad, 1, box, width, pass + 1 < kPasses ? to + pad : row);
         std::swap(from, to);
       }
     }
     uint8_t *from = scratch.first.data(), *to = scratch.second.data();
     std::memcpy(from + pad * width, plane, count);
-    for (int pass = 0; pass < passes; pass++) {
+    for (int pass = 0; pass < kPasses; pass++) {
       const uint8_t *top = from + pad * width, *bottom = top + count - width;
       for (size_t i = 0; i < pad; i++) {
         std::memcpy(from + i * width, top, width);
         std::memcpy(from + pad * width + count + i * width, bottom, width);
       }
       // rows follow each other without gaps, so the whole plane is one run
-      loops().blur.run(top, width, box, static_cast<int>(count), pass + 1 < passes ? to + pad * width : plane);
+      loops().blur.run(top, width, box, static_cast<int>(count), pass + 1 < kPasses ? to + pad * width : plane);
       std::swap(from, to);
     }
   }

@@ -15,7 +15,7 @@ inline uint8_t blend(int from, int to, float factor) {
 
 inline int luma(int r, int g, int b) { return (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16; }
 
-uint64_t luma_sum(const uint8_t *r, const uint8_t *g, const uint8_t *b, size_t count) {
+uint64_t luma_sum(const uint8_t* r, const uint8_t* g, const uint8_t* b, size_t count) {
   uint64_t total = 0;
   for (size_t at = 0; at < count; at += 65536) {  // a 32-bit sum of so many can't overflow
     const size_t end = least(at + 65536, count);
@@ -27,11 +27,11 @@ uint64_t luma_sum(const uint8_t *r, const uint8_t *g, const uint8_t *b, size_t c
 }
 
 // Blends every value with a constant: the same line of arithmetic in vectors is cheaper than a table look-up.
-void blend_constant_portable(uint8_t *values, size_t count, int constant, float factor) {
+void blend_constant_portable(uint8_t* values, size_t count, int constant, float factor) {
   for (size_t i = 0; i < count; i++) values[i] = blend(constant, values[i], factor);
 }
 
-void blend_luma_portable(uint8_t *r, uint8_t *g, uint8_t *b, size_t count, float factor) {
+void blend_luma_portable(uint8_t* r, uint8_t* g, uint8_t* b, size_t count, float factor) {
   for (size_t i = 0; i < count; i++) {
     const int gray = luma(r[i], g[i], b[i]);
     r[i] = blend(gray, r[i], factor);
@@ -40,11 +40,11 @@ void blend_luma_portable(uint8_t *r, uint8_t *g, uint8_t *b, size_t count, float
   }
 }
 
-void to_luma(uint8_t *r, uint8_t *g, uint8_t *b, size_t count) {
+void to_luma(uint8_t* r, uint8_t* g, uint8_t* b, size_t count) {
   for (size_t i = 0; i < count; i++) r[i] = g[i] = b[i] = static_cast<uint8_t>(luma(r[i], g[i], b[i]));
 }
 
-void invert_above(uint8_t *values, size_t count, int threshold) {
+void invert_above(uint8_t* values, size_t count, int threshold) {
   for (size_t i = 0; i < count; i++) values[i] = values[i] < threshold ? values[i] : 255 - values[i];
 }
 
@@ -54,9 +54,9 @@ constexpr int kHueBlock = 128;
 // The RGB -> HSV -> RGB round trip. Pillow computes it in a mixture of float and double; the operations below are
 // fewer and vectorise, and give the same bytes for every colour and every shift: tried for all 16.7 million of each.
 // Two things carry that. The hue's sector arithmetic (2.0 + rc - bc and so on) has one of rc, gc, bc equal to 1 and
-// one equal to 0, so it is one float sum. And what is rounded on the way back is a fraction with denominator 65025,
+// one equal to 0, so it is one float sum. And what is rounded from HSV to RGB is a fraction with denominator 65025,
 // which is never closer to a half than Pillow's floats are exact.
-void shift_hue_portable(uint8_t *red, uint8_t *green, uint8_t *blue, size_t count, int shift) {
+void shift_hue_portable(uint8_t* red, uint8_t* green, uint8_t* blue, size_t count, int shift) {
   int32_t h[kHueBlock], s[kHueBlock], v[kHueBlock];
   for (size_t at = 0; at < count; at += kHueBlock) {
     const int n = static_cast<int>(least<size_t>(kHueBlock, count - at));
@@ -114,11 +114,9 @@ struct Wide {
   __m256i part[4];
 };
 
-inline __m256i load(const uint8_t *at) { return _mm256_loadu_si256(reinterpret_cast<const __m256i *>(at)); }
+inline __m256i load(const uint8_t* at) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)); }
 
-inline void store(uint8_t *at, __m256i bytes) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i *>(at), bytes);
-}
+inline void store(uint8_t* at, __m256i bytes) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), bytes); }
 
 inline Wide widen(__m256i bytes) {
   const __m256i zero = _mm256_setzero_si256();
@@ -127,7 +125,7 @@ inline Wide widen(__m256i bytes) {
            _mm256_unpackhi_epi16(high, zero)}};
 }
 
-inline __m256i narrow(const Wide &wide) {
+inline __m256i narrow(const Wide& wide) {
   return _mm256_packus_epi16(_mm256_packs_epi32(wide.part[0], wide.part[1]),
                              _mm256_packs_epi32(wide.part[2], wide.part[3]));
 }
@@ -139,19 +137,19 @@ inline __m256i blend_eight(__m256i from, __m256i to, __m256 factor) {
   return _mm256_cvttps_epi32(_mm256_min_ps(value, _mm256_set1_ps(255.0F)));
 }
 
-size_t blend_constant_avx2(uint8_t *values, size_t count, int constant, float factor) {
+size_t blend_constant_avx2(uint8_t* values, size_t count, int constant, float factor) {
   const __m256i from = _mm256_set1_epi32(constant);
   const __m256 factors = _mm256_set1_ps(factor);
   size_t at = 0;
   for (; at + 32 <= count; at += 32) {
     Wide wide = widen(load(values + at));
-    for (__m256i &part : wide.part) part = blend_eight(from, part, factors);
+    for (__m256i& part : wide.part) part = blend_eight(from, part, factors);
     store(values + at, narrow(wide));
   }
   return at;
 }
 
-size_t blend_luma_avx2(uint8_t *r, uint8_t *g, uint8_t *b, size_t count, float factor) {
+size_t blend_luma_avx2(uint8_t* r, uint8_t* g, uint8_t* b, size_t count, float factor) {
   const __m256 factors = _mm256_set1_ps(factor);
   size_t at = 0;
   for (; at + 32 <= count; at += 32) {
@@ -173,19 +171,17 @@ size_t blend_luma_avx2(uint8_t *r, uint8_t *g, uint8_t *b, size_t count, float f
   return at;
 }
 
-inline __m256i equals(__m256i bytes, char value) {
-  return _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(value));
-}
+inline __m256i equals(__m256i bytes, char value) { return _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(value)); }
 
 // Of four values the one whose mask is set.
 inline __m256i choose(__m256i a, __m256i is_a, __m256i b, __m256i is_b, __m256i c, __m256i is_c, __m256i d,
-                                 __m256i is_d) {
+                      __m256i is_d) {
   return _mm256_or_si256(_mm256_or_si256(_mm256_and_si256(a, is_a), _mm256_and_si256(b, is_b)),
                          _mm256_or_si256(_mm256_and_si256(c, is_c), _mm256_and_si256(d, is_d)));
 }
 
 // shift_hue with what is comparison or choice done on bytes, 32 pixels at a time, and arithmetic on eight.
-size_t shift_hue_avx2(uint8_t *red, uint8_t *green, uint8_t *blue, size_t count, int shift) {
+size_t shift_hue_avx2(uint8_t* red, uint8_t* green, uint8_t* blue, size_t count, int shift) {
   const __m256i zero = _mm256_setzero_si256(), all = _mm256_cmpeq_epi8(zero, zero);
   const __m256 full = _mm256_set1_ps(255.0F), one = _mm256_set1_ps(1.0F);
   const __m256 inverse = _mm256_set1_ps(1.0F / 65025.0F);
@@ -196,8 +192,7 @@ size_t shift_hue_avx2(uint8_t *red, uint8_t *green, uint8_t *blue, size_t count,
     const __m256i r = load(red + at), g = load(green + at), b = load(blue + at);
     const __m256i value = _mm256_max_epu8(r, _mm256_max_epu8(g, b));
     const __m256i low = _mm256_min_epu8(r, _mm256_min_epu8(g, b));
-    const __m256i middle =
-        _mm256_sub_epi8(_mm256_add_epi8(r, _mm256_add_epi8(g, b)), _mm256_add_epi8(value, low));
+    const __m256i middle = _mm256_sub_epi8(_mm256_add_epi8(r, _mm256_add_epi8(g, b)), _mm256_add_epi8(value, low));
     const __m256i is_red = _mm256_cmpeq_epi8(r, value);
     const __m256i is_green = _mm256_andnot_si256(is_red, _mm256_cmpeq_epi8(g, value));
     const __m256i is_blue = _mm256_xor_si256(_mm256_or_si256(is_red, is_green), all);
@@ -205,9 +200,9 @@ size_t shift_hue_avx2(uint8_t *red, uint8_t *green, uint8_t *blue, size_t count,
     const __m256i b_not_over_g = _mm256_cmpeq_epi8(b, _mm256_min_epu8(b, g));
     const __m256i b_not_over_r = _mm256_cmpeq_epi8(b, _mm256_min_epu8(b, r));
     const __m256i g_not_over_r = _mm256_cmpeq_epi8(g, _mm256_min_epu8(g, r));
-    const __m256i rising =
-        _mm256_or_si256(_mm256_andnot_si256(b_not_over_g, is_red),
-                        _mm256_or_si256(_mm256_and_si256(is_green, b_not_over_r), _mm256_andnot_si256(g_not_over_r, is_blue)));
+    const __m256i rising = _mm256_or_si256(
+        _mm256_andnot_si256(b_not_over_g, is_red),
+        _mm256_or_si256(_mm256_and_si256(is_green, b_not_over_r), _mm256_andnot_si256(g_not_over_r, is_blue)));
     // base + 1 = 6 - 4 is_red - 2 is_green - 2 rising, of masks that are -1: 0 is what lies below 0
     const __m256i twos = _mm256_add_epi8(_mm256_add_epi8(is_red, is_red), _mm256_add_epi8(is_green, rising));
     const Wide bases = widen(_mm256_add_epi8(_mm256_set1_epi8(6), _mm256_add_epi8(twos, twos)));
@@ -237,8 +232,7 @@ size_t shift_hue_avx2(uint8_t *red, uint8_t *green, uint8_t *blue, size_t count,
       const __m256i times257 = _mm256_add_epi32(_mm256_slli_epi32(six, 8), six);
       const __m256i sixth = _mm256_srli_epi32(_mm256_add_epi32(times257, _mm256_set1_epi32(257)), 16);
       const __m256i m = _mm256_sub_epi32(six, _mm256_sub_epi32(_mm256_slli_epi32(sixth, 8), sixth));
-      const __m256i third =
-          _mm256_add_epi32(_mm256_madd_epi16(v, _mm256_sub_epi32(byte, s)), _mm256_set1_epi32(128));
+      const __m256i third = _mm256_add_epi32(_mm256_madd_epi16(v, _mm256_sub_epi32(byte, s)), _mm256_set1_epi32(128));
       p.part[i] = _mm256_srli_epi32(_mm256_add_epi32(third, _mm256_srli_epi32(third, 8)), 8);
       const __m256i down = _mm256_madd_epi16(s, m);
       const __m256i up = _mm256_sub_epi32(_mm256_sub_epi32(_mm256_slli_epi32(s, 8), s), down);  // s * (255 - m)
@@ -262,7 +256,7 @@ size_t shift_hue_avx2(uint8_t *red, uint8_t *green, uint8_t *blue, size_t count,
 
 #endif
 
-void blend_constant(uint8_t *values, size_t count, int constant, float factor) {
+void blend_constant(uint8_t* values, size_t count, int constant, float factor) {
   size_t done = 0;
 #if defined(__AVX2__)
   done = blend_constant_avx2(values, count, constant, factor);
@@ -270,7 +264,7 @@ void blend_constant(uint8_t *values, size_t count, int constant, float factor) {
   blend_constant_portable(values + done, count - done, constant, factor);
 }
 
-void blend_luma(uint8_t *r, uint8_t *g, uint8_t *b, size_t count, float factor) {
+void blend_luma(uint8_t* r, uint8_t* g, uint8_t* b, size_t count, float factor) {
   size_t done = 0;
 #if defined(__AVX2__)
   done = blend_luma_avx2(r, g, b, count, factor);
@@ -278,7 +272,7 @@ void blend_luma(uint8_t *r, uint8_t *g, uint8_t *b, size_t count, float factor) 
   blend_luma_portable(r + done, g + done, b + done, count - done, factor);
 }
 
-void shift_hue(uint8_t *r, uint8_t *g, uint8_t *b, size_t count, int shift) {
+void shift_hue(uint8_t* r, uint8_t* g, uint8_t* b, size_t count, int shift) {
   size_t done = 0;
 #if defined(__AVX2__)
   done = shift_hue_avx2(r, g, b, count, shift);
@@ -286,7 +280,7 @@ void shift_hue(uint8_t *r, uint8_t *g, uint8_t *b, size_t count, int shift) {
   shift_hue_portable(r + done, g + done, b + done, count - done, shift);
 }
 
-void interleave(const uint8_t *r, const uint8_t *g, const uint8_t *b, size_t count, uint8_t *out) {
+void interleave(const uint8_t* r, const uint8_t* g, const uint8_t* b, size_t count, uint8_t* out) {
   for (size_t i = 0; i < count; i++) {
     out[3 * i] = r[i];
     out[3 * i + 1] = g[i];
@@ -296,7 +290,6 @@ void interleave(const uint8_t *r, const uint8_t *g, const uint8_t *b, size_t cou
 
 }  // namespace
 
-extern const ColorLoops color_loops{luma_sum,     blend_constant, blend_luma, to_luma,
-                                    invert_above, shift_hue,      interleave};
+extern const ColorLoops color_loops{luma_sum, blend_constant, blend_luma, to_luma, invert_above, shift_hue, interleave};
 
 }  // namespace crops::DINO_LEVEL

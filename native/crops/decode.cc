@@ -30,21 +30,21 @@ constexpr int kFailOnError = 2;
 using VipsImage = void;
 using VipsRegion = void;
 
-using Loader = int (*)(const void *, size_t, VipsImage **, ...);
+using Loader = int (*)(const void*, size_t, VipsImage**, ...);
 
 // The functions that are called here.
 struct Vips {
   Loader load_jpeg = nullptr, load_png = nullptr, load_webp = nullptr;
-  int (*width)(const VipsImage *) = nullptr;
-  int (*height)(const VipsImage *) = nullptr;
-  int (*bands)(const VipsImage *) = nullptr;
-  int (*format)(const VipsImage *) = nullptr;
-  int (*interpretation)(const VipsImage *) = nullptr;
-  int (*orientation)(VipsImage *) = nullptr;
-  VipsRegion *(*new_region)(VipsImage *) = nullptr;
-  uint8_t *(*fetch)(VipsRegion *, int, int, int, int, size_t *) = nullptr;
-  void (*unref)(void *) = nullptr;
-  void (*free)(void *) = nullptr;
+  int (*width)(const VipsImage*) = nullptr;
+  int (*height)(const VipsImage*) = nullptr;
+  int (*bands)(const VipsImage*) = nullptr;
+  int (*format)(const VipsImage*) = nullptr;
+  int (*interpretation)(const VipsImage*) = nullptr;
+  int (*orientation)(VipsImage*) = nullptr;
+  VipsRegion* (*new_region)(VipsImage*) = nullptr;
+  uint8_t* (*fetch)(VipsRegion*, int, int, int, int, size_t*) = nullptr;
+  void (*unref)(void*) = nullptr;
+  void (*free)(void*) = nullptr;
   void (*clear_errors)() = nullptr;
 };
 
@@ -54,25 +54,23 @@ std::atomic<bool> is_open{false};
 
 #if !defined(_WIN32)
 template <typename Function>
-bool find(void *library, const char *name, Function &function) {
+bool find(void* library, const char* name, Function& function) {
   function = reinterpret_cast<Function>(dlsym(library, name));
   return function != nullptr;
 }
 
-bool open_functions(void *library) {
+bool open_functions(void* library) {
   Vips found;
-  const bool is_complete = find(library, "vips_jpegload_buffer", found.load_jpeg) &&
-                   find(library, "vips_pngload_buffer", found.load_png) &&
-                   find(library, "vips_webpload_buffer", found.load_webp) &&
-                   find(library, "vips_image_get_width", found.width) &&
-                   find(library, "vips_image_get_height", found.height) &&
-                   find(library, "vips_image_get_bands", found.bands) &&
-                   find(library, "vips_image_get_format", found.format) &&
-                   find(library, "vips_image_get_interpretation", found.interpretation) &&
-                   find(library, "vips_image_get_orientation", found.orientation) &&
-                   find(library, "vips_region_new", found.new_region) &&
-                   find(library, "vips_region_fetch", found.fetch) && find(library, "g_object_unref", found.unref) &&
-                   find(library, "g_free", found.free) && find(library, "vips_error_clear", found.clear_errors);
+  const bool is_complete =
+      find(library, "vips_jpegload_buffer", found.load_jpeg) && find(library, "vips_pngload_buffer", found.load_png) &&
+      find(library, "vips_webpload_buffer", found.load_webp) && find(library, "vips_image_get_width", found.width) &&
+      find(library, "vips_image_get_height", found.height) && find(library, "vips_image_get_bands", found.bands) &&
+      find(library, "vips_image_get_format", found.format) &&
+      find(library, "vips_image_get_interpretation", found.interpretation) &&
+      find(library, "vips_image_get_orientation", found.orientation) &&
+      find(library, "vips_region_new", found.new_region) && find(library, "vips_region_fetch", found.fetch) &&
+      find(library, "g_object_unref", found.unref) && find(library, "g_free", found.free) &&
+      find(library, "vips_error_clear", found.clear_errors);
   if (is_complete) vips = found;
   return is_complete;
 }
@@ -91,27 +89,27 @@ Loader loader_of(Encoding encoding) {
 
 // A GObject that is let go at the end of its block.
 struct Held {
-  void *object = nullptr;
+  void* object = nullptr;
   ~Held() {
     if (object != nullptr) vips.unref(object);
   }
 };
 
-bool is_plain(VipsImage *image, int bands) {
+bool is_plain(VipsImage* image, int bands) {
   const int interpretation = vips.interpretation(image);
   const bool matches = interpretation == kInterpretationRgb ? bands == 3 || bands == 4
-                                                           : interpretation == kInterpretationGray && bands <= 2;
+                                                            : interpretation == kInterpretationGray && bands <= 2;
   return matches && vips.format(image) == kFormatUchar && vips.orientation(image) == 1;
 }
 
 // How much is fetched at a time: little enough to be in the second cache when it is copied on.
 constexpr int kBandBytes = 65536;
 
-bool decode_image(const uint8_t *bytes, size_t length, Encoding encoding, double max_pixels, uint8_t *out, size_t room,
-                 Decoded &decoded) {
+bool decode_image(const uint8_t* bytes, size_t length, Encoding encoding, double max_pixels, uint8_t* out, size_t room,
+                  Decoded& decoded) {
   Held image;
   if (loader_of(encoding)(bytes, length, &image.object, "access", kAccessSequential, "fail_on", kFailOnError,
-                         static_cast<const char *>(nullptr)) != 0)
+                          static_cast<const char*>(nullptr)) != 0)
     return false;
   const int width = vips.width(image.object), height = vips.height(image.object), bands = vips.bands(image.object);
   if (static_cast<double>(width) * height > max_pixels || !is_plain(image.object, bands)) return false;
@@ -125,7 +123,7 @@ bool decode_image(const uint8_t *bytes, size_t length, Encoding encoding, double
   for (int y = 0; y < height; y += step) {
     size_t size = 0;
     const int rows = std::min(step, height - y);
-    uint8_t *pixels = vips.fetch(region.object, 0, y, width, rows, &size);
+    uint8_t* pixels = vips.fetch(region.object, 0, y, width, rows, &size);
     if (pixels == nullptr) return false;
     const bool is_whole = size == row * rows;
     if (is_whole) std::memcpy(out + row * y, pixels, size);
@@ -138,7 +136,7 @@ bool decode_image(const uint8_t *bytes, size_t length, Encoding encoding, double
 
 }  // namespace
 
-bool open_decoder(const std::string &library) {
+bool open_decoder(const std::string& library) {
 #if defined(_WIN32)
   (void)library;
 #else
@@ -146,15 +144,15 @@ bool open_decoder(const std::string &library) {
   const std::lock_guard<std::mutex> lock(opening);
   if (!is_open) {
     // only what the process has loaded already: sharp, which has also started it
-    void *handle = dlopen(library.c_str(), RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD);
+    void* handle = dlopen(library.c_str(), RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD);
     if (handle != nullptr && open_functions(handle)) is_open = true;
   }
 #endif
   return is_open;
 }
 
-bool decode(const uint8_t *bytes, size_t length, Encoding encoding, double max_pixels, uint8_t *out, size_t room,
-            Decoded &decoded) {
+bool decode(const uint8_t* bytes, size_t length, Encoding encoding, double max_pixels, uint8_t* out, size_t room,
+            Decoded& decoded) {
   if (!is_open) return false;
   if (decode_image(bytes, length, encoding, max_pixels, out, room, decoded)) return true;
   vips.clear_errors();

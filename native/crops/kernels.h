@@ -14,7 +14,7 @@ namespace crops {
 
 // A decoded image: interleaved 8-bit rows of `channels` (1 gray, 2 gray+alpha, 3 RGB, 4 RGB+alpha) bytes a pixel.
 struct Source {
-  const uint8_t *data;
+  const uint8_t* data;
   int width;
   int height;
   int channels;
@@ -52,29 +52,29 @@ struct Scratch {
 };
 
 // Brings `part` of the source into scratch.rows and scratch.columns (gray is repeated, alpha dropped).
-void load_planes(const Source &source, const View &part, Scratch &scratch);
+void load_planes(const Source& source, const View& part, Scratch& scratch);
 
 // Resizes box of view to out_width x out_height and writes the window of it as three row-major planes. The view must
 // lie inside what load_planes brought. `flip` mirrors the written window left to right.
-void resample(Scratch &scratch, const View &view, const Box &box, int out_width, int out_height, const Window &window,
-              Filter filter, bool flip, uint8_t *out);
+void resample(Scratch& scratch, const View& view, const Box& box, int out_width, int out_height, const Window& window,
+              Filter filter, bool flip, uint8_t* out);
 
 // In place, on three planes of `count` bytes each, one after the other.
-void brightness(uint8_t *planes, size_t count, float factor);
-void contrast(uint8_t *planes, size_t count, float factor);
-void saturation(uint8_t *planes, size_t count, float factor);
-void hue(uint8_t *planes, size_t count, double factor);
-void grayscale(uint8_t *planes, size_t count);
-void solarize(uint8_t *planes, size_t count, int threshold);
+void brightness(uint8_t* planes, size_t count, float factor);
+void contrast(uint8_t* planes, size_t count, float factor);
+void saturation(uint8_t* planes, size_t count, float factor);
+void hue(uint8_t* planes, size_t count, double factor);
+void grayscale(uint8_t* planes, size_t count);
+void solarize(uint8_t* planes, size_t count, int threshold);
 
 // Pillow's GaussianBlur(radius): three extended box blurs along x, then three along y.
-void gaussian_blur(uint8_t *planes, int width, int height, float radius, Scratch &scratch);
+void gaussian_blur(uint8_t* planes, int width, int height, float radius, Scratch& scratch);
 
 // Interleaved pixels of any channel count to interleaved RGB.
-void interleave_rgb(const Source &source, uint8_t *out);
+void interleave_rgb(const Source& source, uint8_t* out);
 
 // Three planes to interleaved RGB.
-void planes_to_rgb(const uint8_t *planes, size_t count, uint8_t *out);
+void planes_to_rgb(const uint8_t* planes, size_t count, uint8_t* out);
 
 // The encodings that decode() takes.
 enum class Encoding { kJpeg, kPng, kWebp };
@@ -86,13 +86,13 @@ struct Decoded {
 };
 
 // Finds libvips by the name that it was loaded under. False when there is none: decode() then says no to everything.
-bool open_decoder(const std::string &library);
+bool open_decoder(const std::string& library);
 
 // Decodes a plain picture in this thread. False when it is none, is larger than allowed, or fails.
-bool decode(const uint8_t *bytes, size_t length, Encoding encoding, double max_pixels, uint8_t *out, size_t room,
-            Decoded &decoded);
+bool decode(const uint8_t* bytes, size_t length, Encoding encoding, double max_pixels, uint8_t* out, size_t room,
+            Decoded& decoded);
 
 // Pillow's CMYK to RGB: no colour management.
-void cmyk_to_rgb(const uint8_t *cmyk, size_t count, uint8_t *out);
+void cmyk_to_rgb(const uint8_t* cmyk, size_t count, uint8_t* out);
 
 }  // namespace crops

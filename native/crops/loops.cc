@@ -3,11 +3,11 @@
 
 namespace crops {
 
-#define CROPS_LEVEL(level)                          \
-  namespace level {                                 \
-  extern const ColorLoops color_loops;              \
-  extern const BlurLoops blur_loops;                \
-  extern const ResampleLoops resample_loops;        \
+#define CROPS_LEVEL(level)                                    \
+  namespace level {                                           \
+  extern const ColorLoops color_loops;                        \
+  extern const BlurLoops blur_loops;                          \
+  extern const ResampleLoops resample_loops;                  \
   const Loops loops{color_loops, blur_loops, resample_loops}; \
   }
 CROPS_LEVEL(base)

@@ -31,7 +31,7 @@ inline Bytes16 high_halves(Bytes16 a, Bytes16 b) {
 }
 
 // Transposes a 16 x 16 block: four rounds of interleaving row i with row i + 8.
-inline void transpose16(const uint8_t *in, size_t in_stride, uint8_t *out, size_t out_stride) {
+inline void transpose16(const uint8_t* in, size_t in_stride, uint8_t* out, size_t out_stride) {
   Bytes16 a[16], b[16];
   for (int i = 0; i < 16; i++) std::memcpy(&a[i], in + i * in_stride, 16);
   for (int round = 0; round < 2; round++) {
@@ -48,7 +48,7 @@ inline void transpose16(const uint8_t *in, size_t in_stride, uint8_t *out, size_
 }
 
 // out[x][y] = in[y][x]. Both strides are multiples of 16 and both buffers hold whole 16 x 16 blocks.
-void transpose(const uint8_t *in, size_t in_stride, int rows, int columns, uint8_t *out, size_t out_stride) {
+void transpose(const uint8_t* in, size_t in_stride, int rows, int columns, uint8_t* out, size_t out_stride) {
   for (int y = 0; y < rows; y += 16) {
     for (int x = 0; x < columns; x += 16) {
       transpose16(in + y * in_stride + x, in_stride, out + x * out_stride + y, out_stride);
@@ -64,10 +64,10 @@ double bilinear_filter(double x) {
 }
 
 double bicubic_filter(double x) {
-  constexpr double a = -0.5;
+  constexpr double kA = -0.5;
   x = std::fabs(x);
-  if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
-  if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
+  if (x < 1.0) return ((kA + 2.0) * x - (kA + 3.0)) * x * x + 1;
+  if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * kA;
   return 0.0;
 }
 
@@ -79,9 +79,7 @@ double sinc(double x) {
 
 double lanczos_filter(double x) { return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0; }
 
-double support_of(Filter filter) {
-  return filter == Filter::kLanczos ? 3.0 : filter == Filter::kBicubic ? 2.0 : 1.0;
-}
+double support_of(Filter filter) { return filter == Filter::kLanczos ? 3.0 : filter == Filter::kBicubic ? 2.0 : 1.0; }
 
 double weight_of(Filter filter, double x) {
   if (filter == Filter::kLanczos) return lanczos_filter(x);
@@ -101,7 +99,7 @@ struct Coefficients {
 
 // Coefficients of the outputs [first, first + count) of `out_size`, in the exact arithmetic of precompute_coeffs.
 void compute_coefficients(int in_size, float in0, float in1, int out_size, int first, int count, Filter filter,
-                         Coefficients &result) {
+                          Coefficients& result) {
   // A pass that would change nothing is left out, as in Pillow (its weights would be exactly 0 and 1).
   if (out_size == in_size && in0 == 0 && in1 == static_cast<float>(in_size)) {
     result.count = 0;
@@ -143,25 +141,25 @@ void compute_coefficients(int in_size, float in0, float in1, int out_size, int f
 }
 
 // The lines as they are, for a direction that keeps its size.
-void copy_lines(const uint8_t *in, size_t in_stride, int length, int count, uint8_t *out, size_t out_stride) {
+void copy_lines(const uint8_t* in, size_t in_stride, int length, int count, uint8_t* out, size_t out_stride) {
   for (int i = 0; i < count; i++) std::memcpy(out + i * out_stride, in + i * in_stride, length);
 }
 
 // One pass over lines of `length` pixels, of which the first is the coefficients' first_line.
-void pass(const uint8_t *in, size_t in_stride, int length, const Coefficients &coefficients, int out_lines,
-          std::vector<uint8_t> &out, size_t out_stride) {
+void pass(const uint8_t* in, size_t in_stride, int length, const Coefficients& coefficients, int out_lines,
+          std::vector<uint8_t>& out, size_t out_stride) {
   out.resize(std::max(out.size(), out_stride * round_up(out_lines, 16) + 64));
   if (coefficients.count == 0) {
     copy_lines(in, in_stride, length, out_lines, out.data(), out_stride);
   } else {
     std::vector<int32_t> pairs(static_cast<size_t>(coefficients.size) + 2);
-    const Taps taps{coefficients.count,      coefficients.size, coefficients.first_line, coefficients.bounds.data(),
-                    coefficients.weights.data(), pairs.data()};
+    const Taps taps{coefficients.count,         coefficients.size,           coefficients.first_line,
+                    coefficients.bounds.data(), coefficients.weights.data(), pairs.data()};
     loops().resample.weigh_lines(in, in_stride, length, taps, out.data(), out_stride);
   }
 }
 
-void turn(const std::vector<uint8_t> &in, size_t in_stride, int rows, int columns, std::vector<uint8_t> &out,
+void turn(const std::vector<uint8_t>& in, size_t in_stride, int rows, int columns, std::vector<uint8_t>& out,
           size_t out_stride) {
   out.resize(std::max(out.size(), out_stride * round_up(columns, 16) + 64));
   transpose(in.data(), in_stride, rows, columns, out.data(), out_stride);
@@ -169,26 +167,27 @@ void turn(const std::vector<uint8_t> &in, size_t in_stride, int rows, int column
 
 }  // namespace
 
-void load_planes(const Source &source, const View &part, Scratch &scratch) {
+void load_planes(const Source& source, const View& part, Scratch& scratch) {
   scratch.loaded = part;
   const size_t row_stride = scratch.row_stride = round_up(part.width, 16);
   const size_t column_stride = scratch.column_stride = round_up(part.height, 16);
   const size_t plane = row_stride * column_stride;
   scratch.rows.resize(3 * plane + 64);
   scratch.columns.resize(3 * plane + 64);
-  uint8_t *rows = scratch.rows.data();
+  uint8_t* rows = scratch.rows.data();
   for (int y = 0; y < part.height; y++) {
     const size_t pixel = static_cast<size_t>(part.y + y) * source.width + part.x;
-    uint8_t *row = rows + y * row_stride;
-    loops().resample.split_row(source.data + pixel * source.channels, source.channels, part.width, row, row + plane, row + 2 * plane);
+    uint8_t* row = rows + y * row_stride;
+    loops().resample.split_row(source.data + pixel * source.channels, source.channels, part.width, row, row + plane,
+                               row + 2 * plane);
   }
   for (int c = 0; c < 3; c++) {
     transpose(rows + c * plane, row_stride, part.height, part.width, scratch.columns.data() + c * plane, column_stride);
   }
 }
 
-void resample(Scratch &scratch, const View &view, const Box &box, int out_width, int out_height, const Window &window,
-              Filter filter, bool flip, uint8_t *out) {
+void resample(Scratch& scratch, const View& view, const Box& box, int out_width, int out_height, const Window& window,
+              Filter filter, bool flip, uint8_t* out) {
   Coefficients x, y;
   compute_coefficients(view.width, box.x0, box.x1, out_width, window.x, window.width, filter, x);
   compute_coefficients(view.height, box.y0, box.y1, out_height, window.y, window.height, filter, y);
@@ -205,20 +204,20 @@ void resample(Scratch &scratch, const View &view, const Box &box, int out_width,
 
   for (int c = 0; c < 3; c++) {
     if (vertical_first) {
-      const uint8_t *rows = scratch.rows.data() + c * plane + top * scratch.row_stride + left;
-      pass(rows, scratch.row_stride, x.lines, y, window.height, scratch.first, wide_in);    // (height, wide in)
-      turn(scratch.first, wide_in, window.height, x.lines, scratch.turned, high);          // (wide in, height)
+      const uint8_t* rows = scratch.rows.data() + c * plane + top * scratch.row_stride + left;
+      pass(rows, scratch.row_stride, x.lines, y, window.height, scratch.first, wide_in);       // (height, wide in)
+      turn(scratch.first, wide_in, window.height, x.lines, scratch.turned, high);              // (wide in, height)
       pass(scratch.turned.data(), high, window.height, x, window.width, scratch.first, high);  // (width, height)
-      turn(scratch.first, high, window.width, window.height, scratch.second, wide);       // (height, width)
+      turn(scratch.first, high, window.width, window.height, scratch.second, wide);            // (height, width)
     } else {
-      const uint8_t *columns = scratch.columns.data() + c * plane + left * scratch.column_stride + top;
-      pass(columns, scratch.column_stride, y.lines, x, window.width, scratch.first, high_in);  // (width, high in)
-      turn(scratch.first, high_in, window.width, y.lines, scratch.turned, wide);           // (high in, width)
+      const uint8_t* columns = scratch.columns.data() + c * plane + left * scratch.column_stride + top;
+      pass(columns, scratch.column_stride, y.lines, x, window.width, scratch.first, high_in);   // (width, high in)
+      turn(scratch.first, high_in, window.width, y.lines, scratch.turned, wide);                // (high in, width)
       pass(scratch.turned.data(), wide, window.width, y, window.height, scratch.second, wide);  // (height, width)
     }
-    uint8_t *to = out + static_cast<size_t>(c) * window.width * window.height;
+    uint8_t* to = out + static_cast<size_t>(c) * window.width * window.height;
     for (int i = 0; i < window.height; i++, to += window.width) {
-      const uint8_t *row = scratch.second.data() + i * wide;
+      const uint8_t* row = scratch.second.data() + i * wide;
       if (flip) {
         std::reverse_copy(row, row + window.width, to);
       } else {

@@ -63,7 +63,6 @@ at::Tensor to_tensor(const c10::Argument& argument, const Napi::Value& value) {
   return wrapped;
 }
 
-
 IValue to_list(const c10::Argument& argument, const c10::TypePtr& element, const Napi::Value& value) {
   const bool single = !value.IsArray();
   // one number stands for every entry of a list of known length, as in Python
@@ -202,8 +201,8 @@ Napi::Value find_operator(const Napi::CallbackInfo& info) {
     arguments.Set(i, entry);
   }
   auto result = Napi::Object::New(env);
-  result.Set("handle", Napi::External<Operator>::New(env, new Operator{*found},
-                                                     [](Napi::Env, Operator* dead) { delete dead; }));
+  result.Set("handle",
+             Napi::External<Operator>::New(env, new Operator{*found}, [](Napi::Env, Operator* dead) { delete dead; }));
   result.Set("arguments", arguments);
   const auto& returns = schema.returns();
   result.Set("inPlace", returns.size() == 1 && returns[0].alias_info() && returns[0].alias_info()->isWrite());

@@ -25,16 +25,16 @@ void dispose_tensor(const Napi::CallbackInfo& info);
 c10::Device parse_device(const std::string& name);
 
 #define DINO_TRY try {
-#define DINO_CATCH(env)                                                    \
-  }                                                                        \
-  catch (const Napi::Error&) {                                             \
-    throw;                                                                 \
-  }                                                                        \
-  catch (const c10::Error& error) {                                        \
-    throw Napi::Error::New(env, error.what_without_backtrace());           \
-  }                                                                        \
-  catch (const std::exception& error) {                                    \
-    throw Napi::Error::New(env, error.what());                             \
+#define DINO_CATCH(env)                                          \
+  }                                                              \
+  catch (const Napi::Error&) {                                   \
+    throw;                                                       \
+  }                                                              \
+  catch (const c10::Error& error) {                              \
+    throw Napi::Error::New(env, error.what_without_backtrace()); \
+  }                                                              \
+  catch (const std::exception& error) {                          \
+    throw Napi::Error::New(env, error.what());                   \
   }
 
 void register_dispatch(Napi::Env env, Napi::Object exports);

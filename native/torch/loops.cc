@@ -5,10 +5,10 @@
 
 namespace dino {
 
-#define DINO_DECLARE(level)                      \
-  namespace level {                              \
-  extern const RowLoops row_loops;               \
-  extern const AttentionLoops attention_loops;   \
+#define DINO_DECLARE(level)                    \
+  namespace level {                            \
+  extern const RowLoops row_loops;             \
+  extern const AttentionLoops attention_loops; \
   }
 DINO_DECLARE(base)
 #if defined(__x86_64__)
@@ -20,8 +20,7 @@ const RowLoops& rows() {
   return chosen;
 }
 const AttentionLoops& attention_loops() {
-  static const AttentionLoops& chosen =
-      vectors::pick(base::attention_loops, v3::attention_loops, v4::attention_loops);
+  static const AttentionLoops& chosen = vectors::pick(base::attention_loops, v3::attention_loops, v4::attention_loops);
   return chosen;
 }
 #else

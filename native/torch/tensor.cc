@@ -86,8 +86,8 @@ Napi::Value data_buffer(const Napi::CallbackInfo& info) {
   TORCH_CHECK(tensor.is_contiguous(), "the tensor is not contiguous");
   if (tensor.numel() == 0) return Napi::ArrayBuffer::New(env, 0);
   auto* owner = new at::Tensor(tensor.detach());
-  return Napi::ArrayBuffer::New(env, tensor.data_ptr(), tensor.nbytes(),
-                                [](Napi::Env, void*, at::Tensor* kept) { delete kept; }, owner);
+  return Napi::ArrayBuffer::New(
+      env, tensor.data_ptr(), tensor.nbytes(), [](Napi::Env, void*, at::Tensor* kept) { delete kept; }, owner);
   DINO_CATCH(env)
 }
 
