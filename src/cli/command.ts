@@ -9,7 +9,7 @@ import { didYouMean } from '../train/nearest.js';
 /** Ctrl-C ended the command in good order; exit code 130. */
 export class Interrupted extends Error {}
 
-/** A process that did the command's work has failed and said why; this one ends with its exit code. */
+/** What failed has been told already, by a process that did the work or in the result; this one ends with its exit code. */
 export class Reported extends Error {
   constructor(readonly exitCode: number) {
     super('a process has failed');
