@@ -5,9 +5,14 @@
  *   native/torch/build/torch.node   all native/torch/*.cc, linked with libtorch_cpu and libc10
  *   native/crops/build/crops.node   all native/crops/*.cc, no libtorch
  *
- * Each .cc is compiled to an object (several at a time) and only again when it, a header of ours that it includes,
- * the flags, the compiler or libtorch changed: the hash of all these is kept beside the object. Results are written
- * beside and renamed, so that a running program never maps half of an addon.
+ * Each unit (a .cc, or several that read the same large headers) is compiled to an object, several at a time, and only
+ * again when a source of it, a header of ours that it includes, the flags, the compiler or libtorch changed: the hash of
+ * all these is kept beside the object. Results are written beside and renamed, so that a running program never maps half
+ * of an addon.
+ *
+ *   node scripts/build-native.mjs                                  what is stale of both
+ *   node scripts/build-native.mjs crops                            of one
+ *   node scripts/build-native.mjs --sanitize=address,undefined     with GCC's or clang's sanitizers, into build-sanitized/
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -16,7 +21,8 @@ import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { findLibtorch, linkedFile, packageRoot } from './find-libtorch.mjs';
+import { parseArgs } from 'node:util';
+import { findLibtorch, linkedFile, packageRoot, TORCH_VERSION } from './find-libtorch.mjs';
 
 const require = createRequire(import.meta.url);
 const isMac = process.platform === 'darwin';
@@ -89,11 +95,12 @@ function sourceText(file, seen = new Set()) {
   return [text, ...own.map((header) => sourceText(header, seen))].join('\0');
 }
 
-function runCompiler(compiler, args) {
+/** @param input the text to compile, where the arguments name the standard input as the file */
+function runCompiler(compiler, args, input = '') {
   return new Promise((resolve, reject) => {
-    const child = spawn(compiler.program, [...compiler.prefix, ...args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const child = spawn(compiler.program, [...compiler.prefix, ...args], { stdio: 'pipe' });
+    child.stdin.on('error', () => {}); // a compiler that ends early says why itself
+    child.stdin.end(input);
     const output = [];
     child.stdout.on('data', (chunk) => output.push(chunk));
     child.stderr.on('data', (chunk) => output.push(chunk));
@@ -104,7 +111,8 @@ function runCompiler(compiler, args) {
       const why = signal ? `was ended by ${signal} (out of memory?)` : `failed with exit code ${code}`;
       reject(
         new SetupError(
-          `${compiler.command} ${why}:\n${text}\n  command: ${compiler.command} ${args.join(' ')}`,
+          `${compiler.command} ${why}:\n${text}\n  command: ${compiler.command} ${args.join(' ')}` +
+            (input === '' ? '' : `\n  its input: ${input.trim().replaceAll('\n', ' ')}`),
         ),
       );
     });
@@ -134,18 +142,43 @@ const compileJobs = () =>
 
 const isClang = (compiler) => /clang/i.test(compiler.version);
 
+/**
+ * Sources that are compiled as one unit, because each would spend most of its time on the same headers of libtorch: what
+ * is large comes first, so that no core is left with it at the end. All others are units by themselves.
+ */
+const UNITS = {
+  torch: [
+    ['process-group', 'reducer', 'sync-batch-norm', 'autograd'],
+    ['attention', 'perceptron', 'groups', 'dispatch'],
+    ['tensor', 'runtime', 'allocator'],
+  ],
+  crops: [],
+};
+
 /** What a *.simd.cc is compiled for, once each: the addon takes the machine's best when it runs. */
 function vectorLevels() {
-  const level = (name, ...flags) => ({ name, own: [`-DDINO_LEVEL=${name}`, ...flags] });
+  const level = (name, ...flags) => ({ name, own: [`-DDINO_LEVEL=${name}`, '-O3', ...flags] });
   if (process.arch !== 'x64') return [level('base')];
   return [level('base'), level('v3', '-march=x86-64-v3'), level('v4', '-march=x86-64-v4')];
+}
+
+/** The units of an addon: { name, text, sources, own flags }. */
+function unitsOf(name, folder, sources) {
+  const joined = UNITS[name].map((files) => files.map((file) => `${file}.cc`));
+  const alone = sources.filter((source) => !joined.flat().includes(source)).map((source) => [source]);
+  return [...joined, ...alone].flatMap((own) => {
+    const files = own.map((file) => path.join(folder, file));
+    const unit = own[0].replace(/\.cc$/, '');
+    if (!own[0].endsWith('.simd.cc')) return [{ name: unit, files, own: [] }];
+    return vectorLevels().map((level) => ({ name: `${unit}.${level.name}`, files, own: level.own }));
+  });
 }
 
 /**
  * Builds one addon when it is stale.
  * @returns {Promise<'absent' | 'fresh' | 'built'>}
  */
-async function buildAddon({ name, compiler, flags, linkFlags, key, log }) {
+async function buildAddon({ name, output, compiler, flags, linkFlags, key, log }) {
   const folder = path.join(packageRoot, 'native', name);
   const sources = existsSync(folder)
     ? readdirSync(folder)
@@ -153,7 +186,7 @@ async function buildAddon({ name, compiler, flags, linkFlags, key, log }) {
         .sort()
     : [];
   if (sources.length === 0) return 'absent';
-  const build = path.join(folder, 'build');
+  const build = path.join(folder, output);
   const objects = path.join(build, 'obj');
   mkdirSync(objects, { recursive: true });
   const target = path.join(build, `${name}.node`);
@@ -161,29 +194,27 @@ async function buildAddon({ name, compiler, flags, linkFlags, key, log }) {
   const readStamp = (file) =>
     existsSync(`${file}.stamp`) && existsSync(file) ? readFileSync(`${file}.stamp`, 'utf8') : '';
 
-  const units = sources.flatMap((source) => {
-    const file = path.join(folder, source);
-    const levels = source.endsWith('.simd.cc') ? vectorLevels() : [{ name: '', own: [] }];
-    return levels.map(({ name, own }) => ({
-      source,
-      file,
-      own,
-      object: path.join(objects, source.replace(/\.cc$/, `${name === '' ? '' : `.${name}`}.o`)),
-      stamp: sha(base, own.join(' '), sourceText(file)),
-    }));
-  });
+  const units = unitsOf(name, folder, sources).map((unit) => ({
+    ...unit,
+    object: path.join(objects, `${unit.name}.o`),
+    stamp: sha(base, unit.own.join(' '), ...unit.files.map((file) => sourceText(file))),
+  }));
   const stale = units.filter((unit) => readStamp(unit.object) !== unit.stamp);
   const linkStamp = sha(linkFlags.join(' '), ...units.map((unit) => unit.stamp));
   if (stale.length === 0 && readStamp(target) === linkStamp) return 'fresh';
 
   const start = performance.now();
-  const names = [...new Set(stale.map((unit) => unit.source))].join(', ');
+  const names = [...new Set(stale.flatMap((unit) => unit.files.map((file) => path.basename(file))))].join(
+    ', ',
+  );
   log(
     `native/${name}: compiling ${names || 'nothing new, linking'} with ${compiler.command} (${compiler.version})`,
   );
   const tasks = stale.map((unit) => async () => {
     const partial = `${unit.object}.${process.pid}.o`;
-    const warnings = await runCompiler(compiler, [...flags, ...unit.own, '-c', unit.file, '-o', partial]);
+    const text = unit.files.map((file) => `#include ${JSON.stringify(file)}\n`).join('');
+    const args = [...flags, ...unit.own, '-x', 'c++', '-c', '-', '-o', partial];
+    const warnings = await runCompiler(compiler, args, text);
     if (warnings.trim() !== '') log(warnings.trimEnd());
     renameSync(partial, unit.object);
     writeFileSync(`${unit.object}.stamp`, unit.stamp);
@@ -222,18 +253,43 @@ function nodeApiFlags() {
   ];
 }
 
-/** Builds what is stale. `libtorch` as found by findLibtorch. */
-export async function buildNative({ libtorch, log = console.log, only } = {}) {
+/** Flags of a build that watches itself: what a sanitizer finds ends the process, so that a test fails. */
+const sanitizerFlags = (sanitize) => [
+  `-fsanitize=${sanitize.join(',')}`,
+  '-fno-sanitize-recover=all',
+  // it needs the type information of libtorch's classes, which the library doesn't export
+  ...(sanitize.includes('undefined') ? ['-fno-sanitize=vptr'] : []),
+  '-fno-omit-frame-pointer',
+  '-g1',
+];
+
+/**
+ * Builds what is stale.
+ * @param libtorch as found by findLibtorch
+ * @param only 'torch' or 'crops'; both without
+ * @param sanitize the compiler's names of sanitizers: the build goes to native/NAME/build-sanitized in place of build
+ */
+export async function buildNative({ libtorch, log = console.log, only, sanitize = [] } = {}) {
   const compiler = findCompiler();
-  const common = ['-std=c++20', '-fPIC', '-Wall', '-fvisibility=hidden', ...nodeApiFlags()];
+  const output = sanitize.length === 0 ? 'build' : 'build-sanitized';
+  const watch = sanitize.length === 0 ? [] : sanitizerFlags(sanitize);
+  const common = [
+    '-std=c++20',
+    '-fPIC',
+    '-Wall',
+    '-fvisibility=hidden',
+    ...nodeApiFlags(),
+    ...(watch.length === 0 ? ['-O2'] : ['-O1', ...watch]),
+  ];
   const results = {};
   if (only === undefined || only === 'crops') {
     results.crops = await buildAddon({
       name: 'crops',
+      output,
       compiler,
       // no fused multiply-adds: they round otherwise than Pillow, which the crops must equal
-      flags: [...common, '-O3', '-ffp-contract=off', '-pthread'],
-      linkFlags: isMac ? [] : ['-pthread'],
+      flags: [...common, '-ffp-contract=off', '-pthread'],
+      linkFlags: [...(isMac ? [] : ['-pthread']), ...watch],
       key: '',
       log,
     });
@@ -244,16 +300,18 @@ export async function buildNative({ libtorch, log = console.log, only } = {}) {
     const include = libtorch.include;
     results.torch = await buildAddon({
       name: 'torch',
+      output,
       compiler,
       flags: [
         ...common,
-        '-O3',
         '-fno-math-errno', // these two let loops over floats become vector instructions; no result changes
         '-fno-trapping-math',
         // at::parallel_for is a header's template: without OpenMP it is one thread's loop. The runtime is the one that
         // libtorch has loaded, libgomp, which clang's code does not speak.
         isClang(compiler) ? '-fopenmp-simd' : '-fopenmp',
         ...(isMac ? [] : ['-D_GLIBCXX_USE_CXX11_ABI=1']),
+        '-DAT_PER_OPERATOR_HEADERS', // libtorch's headers then read the operators that they call, not all 3,000
+        `-DDINO_TORCH_VERSION="${TORCH_VERSION}"`,
         // -isystem: warnings inside PyTorch's headers are not ours to mend
         '-isystem',
         path.join(packageRoot, 'native', 'torch', 'include'),
@@ -268,11 +326,12 @@ export async function buildNative({ libtorch, log = console.log, only } = {}) {
         '-lc10',
         `-Wl,-rpath,${libtorch.lib}`,
         ...(isMac ? [] : ['-ldl']),
+        ...watch,
       ],
       key: `${libtorch.root} ${libtorch.version}`,
       log,
     });
-    if (results.torch !== 'absent') {
+    if (results.torch !== 'absent' && sanitize.length === 0) {
       const text = JSON.stringify(libtorch, null, 2) + '\n';
       if (!existsSync(linkedFile) || readFileSync(linkedFile, 'utf8') !== text)
         writeFileSync(linkedFile, text);
@@ -281,10 +340,25 @@ export async function buildNative({ libtorch, log = console.log, only } = {}) {
   return results;
 }
 
+function commandLine(args) {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { sanitize: { type: 'string', default: '' } },
+  });
+  const [only, ...more] = positionals;
+  if (more.length > 0 || !(only === undefined || only in UNITS)) {
+    throw new SetupError(
+      `expected one of ${Object.keys(UNITS).join(', ')} or nothing, got ${positionals.join(' ')}`,
+    );
+  }
+  return { only, sanitize: values.sanitize.split(',').filter(Boolean) };
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   try {
     const { libtorch } = findLibtorch();
-    const results = await buildNative({ libtorch, only: process.argv[2] });
+    const results = await buildNative({ libtorch, ...commandLine(process.argv.slice(2)) });
     for (const [name, result] of Object.entries(results)) console.log(`native/${name}: ${result}`);
   } catch (error) {
     console.error(error instanceof SetupError ? error.message : error);

@@ -16,12 +16,19 @@
 #include <set>
 #include <unordered_map>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#endif
+
 namespace dino {
 
 namespace {
 
-constexpr size_t kLarge = 1 << 20;    // smaller blocks stay in malloc's own lists, which keeps their pages
-constexpr size_t kGrain = 1 << 16;    // sizes are rounded up to this
+constexpr size_t kLarge = 1 << 20;  // smaller blocks stay in malloc's own lists, which keeps their pages
+constexpr size_t kGrain = 1 << 16;  // sizes are rounded up to this
 constexpr size_t kHugePage = 2 << 20;
 
 class Arena {
@@ -29,8 +36,8 @@ class Arena {
   Arena() {
     const size_t memory = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
     const size_t reserve = 4 * memory / kHugePage * kHugePage;
-    void* got = mmap(nullptr, reserve + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                     -1, 0);
+    void* got =
+        mmap(nullptr, reserve + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (got == MAP_FAILED) return;
     const auto address = (reinterpret_cast<uintptr_t>(got) + kHugePage - 1) / kHugePage * kHugePage;
     begin_ = reinterpret_cast<char*>(address);
@@ -53,6 +60,8 @@ class Arena {
     remove(block, free_size);
     if (free_size > size) insert(block + size, free_size - size);
     used_[block] = size;
+    ASAN_UNPOISON_MEMORY_REGION(block, bytes);
+    ASAN_POISON_MEMORY_REGION(block + bytes, size - bytes);
     return block;
   }
 
@@ -63,6 +72,7 @@ class Arena {
     TORCH_INTERNAL_ASSERT(entry != used_.end(), "a block was freed twice");
     size_t size = entry->second;
     used_.erase(entry);
+    ASAN_POISON_MEMORY_REGION(block, size);
     auto after = by_address_.lower_bound(block);
     if (after != by_address_.end() && after->first == block + size) {
       const size_t more = after->second;
@@ -94,8 +104,8 @@ class Arena {
   char* begin_ = nullptr;
   char* end_ = nullptr;
   std::mutex mutex_;
-  std::map<char*, size_t> by_address_;            // free blocks; no two touch
-  std::set<std::pair<size_t, char*>> by_size_;    // the same
+  std::map<char*, size_t> by_address_;          // free blocks; no two touch
+  std::set<std::pair<size_t, char*>> by_size_;  // the same
   std::unordered_map<char*, size_t> used_;
 };
 
@@ -105,7 +115,7 @@ Arena& arena() {
   return *it;
 }
 
-void release(void* block) {
+void release_block(void* block) {
   if (arena().holds(block)) {
     arena().give_back(block);
   } else {
@@ -118,9 +128,9 @@ class ArenaAllocator final : public c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     void* block = bytes >= kLarge ? arena().take(bytes) : nullptr;
     if (block == nullptr) block = c10::alloc_cpu(bytes);
-    return {block, block, &release, c10::Device(c10::DeviceType::CPU)};
+    return {block, block, &release_block, c10::Device(c10::DeviceType::CPU)};
   }
-  c10::DeleterFnPtr raw_deleter() const override { return &release; }
+  c10::DeleterFnPtr raw_deleter() const override { return &release_block; }
   void copy_data(void* to, const void* from, std::size_t count) const override { default_copy_data(to, from, count); }
 };
 

@@ -8,6 +8,12 @@
 // In the first each head of a sample runs in one thread and keeps no (N, N) weights (attention.simd.cc); it reads and writes where the
 // large products do, so nothing is permuted or stacked. The norm's output is not kept, but made again from its statistics;
 // the skip connection lies in the last product's output before the product is added to it.
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -17,6 +23,7 @@
 #include "branches.h"
 
 namespace dino {
+namespace attention {
 namespace {
 
 using torch::autograd::AutogradContext;
@@ -50,14 +57,15 @@ void each_head(const at::Tensor& qkv, int64_t heads, Fn fn) {
 
 struct Forward {
   at::Tensor out, statistics;     // (B, N, D), (B * N, 2)
-  at::Tensor qkv, attended, lse;  // for the way back: (B, N, 3 D), (B, N, D), (B, heads, N)
+  at::Tensor qkv, attended, lse;  // for the backward pass: (B, N, 3 D), (B, N, D), (B, heads, N)
 };
 
 Forward forward(const at::Tensor& x, const Norm& norm, const Weights& w, int64_t heads, double scale) {
   const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2), rows = batch * tokens;
   const at::Tensor in = x.view({rows, width});
-  Forward result{at::empty_like(x), at::empty({rows, 2}, x.options()), at::empty({batch, tokens, 3 * width}, x.options()),
-                 at::empty_like(x), at::empty({batch, heads, tokens}, x.options())};
+  Forward result{at::empty_like(x), at::empty({rows, 2}, x.options()),
+                 at::empty({batch, tokens, 3 * width}, x.options()), at::empty_like(x),
+                 at::empty({batch, heads, tokens}, x.options())};
   {
     at::Tensor y = at::empty_like(in), qkv = result.qkv.view({rows, 3 * width});
     normalize(in, norm, y, result.statistics);
@@ -81,21 +89,21 @@ struct Gradients {
 Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm& norm, const Forward& kept,
                    const Weights& w, int64_t heads, double scale) {
   const int64_t tokens = x.size(1), width = x.size(2), rows = x.size(0) * tokens;
-  const at::Tensor above = upstream.view({rows, width}), in = x.view({rows, width});
+  const at::Tensor grad_out = upstream.view({rows, width}), in = x.view({rows, width});
   Gradients result;
   result.proj = at::empty_like(w.proj);
-  at::addmm_out(result.proj, result.proj, above.t(), kept.attended.view({rows, width}), 0, scale);
+  at::addmm_out(result.proj, result.proj, grad_out.t(), kept.attended.view({rows, width}), 0, scale);
   at::Tensor g = at::empty({rows, 3 * width}, x.options());
   {
-    at::Tensor by_out = at::empty_like(in);
-    at::addmm_out(by_out, by_out, above, w.proj, 0, scale);
-    const float *out = kept.attended.const_data_ptr<float>(), *by = by_out.const_data_ptr<float>(),
+    at::Tensor grad_attended = at::empty_like(in);
+    at::addmm_out(grad_attended, grad_attended, grad_out, w.proj, 0, scale);
+    const float *out = kept.attended.const_data_ptr<float>(), *grad = grad_attended.const_data_ptr<float>(),
                 *lse = kept.lse.const_data_ptr<float>();
     float* to = g.data_ptr<float>();
     each_head(kept.qkv, heads, [&](const Head& head, int64_t i, int64_t offset, float* scratch) {
       const int64_t row = i / heads * tokens * width + offset;
       float* q = to + i / heads * tokens * 3 * width + offset;
-      attention_loops().backward(head, out + row, by + row, width, lse + i * tokens, q, q + width, q + 2 * width,
+      attention_loops().backward(head, out + row, grad + row, width, lse + i * tokens, q, q + width, q + 2 * width,
                                  scratch);
     });
   }
@@ -103,9 +111,9 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm& 
   normalize_again(in, norm, kept.statistics, y);
   result.qkv = at::mm(g.t(), y);  // (3 D, D)
   result.qkv_bias = sum_of_rows(g);
-  at::mm_out(y, g, w.qkv);  // by the norm's output
+  at::mm_out(y, g, w.qkv);  // gradient of the norm's output
   NormSums sums(width, x.options());
-  sums.backward(in, norm, kept.statistics, above, y);
+  sums.backward(in, norm, kept.statistics, grad_out, y);
   const auto total = sums.total().unbind(0);
   result.x = y.view(x.sizes());
   result.norm_weight = total[0];
@@ -122,7 +130,7 @@ class AttentionResidual : public torch::autograd::Function<AttentionResidual> {
                             double scale) {
     const at::Tensor samples = kept ? x.index_select(0, *kept) : x.contiguous();  // (kept, N, D)
     const auto result =
-        dino::forward(samples, {norm_weight, norm_bias, eps}, {qkv, qkv_bias, proj, proj_bias}, heads, scale);
+        attention::forward(samples, {norm_weight, norm_bias, eps}, {qkv, qkv_bias, proj, proj_bias}, heads, scale);
     context->save_for_backward({samples, norm_weight, norm_bias, qkv, proj, kept ? *kept : at::Tensor(),
                                 result.statistics, result.qkv, result.attended, result.lse});
     context->saved_data["eps"] = eps;
@@ -134,12 +142,12 @@ class AttentionResidual : public torch::autograd::Function<AttentionResidual> {
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     TORCH_CHECK(!at::GradMode::is_enabled(), "dino::attention_residual has no second derivative");
     const auto saved = context->get_saved_variables();
-    const at::Tensor &samples = saved[0], &kept = saved[5], above = outputs[0].contiguous();
-    const auto result = dino::backward(
-        kept.defined() ? above.index_select(0, kept) : above, samples,
+    const at::Tensor &samples = saved[0], &kept = saved[5], upstream = outputs[0].contiguous();
+    const auto result = attention::backward(
+        kept.defined() ? upstream.index_select(0, kept) : upstream, samples,
         {saved[1], saved[2], context->saved_data["eps"].toDouble()}, {{}, saved[6], saved[7], saved[8], saved[9]},
         {saved[3], {}, saved[4], {}}, context->saved_data["heads"].toInt(), context->saved_data["scale"].toDouble());
-    return {kept.defined() ? with_samples(above, kept, result.x) : result.x,
+    return {kept.defined() ? with_samples(upstream, kept, result.x) : result.x,
             result.norm_weight,
             result.norm_bias,
             {},
@@ -154,10 +162,11 @@ class AttentionResidual : public torch::autograd::Function<AttentionResidual> {
 };
 
 }  // namespace
+}  // namespace attention
 
 // (B, N, D) to (B, 1, D), by libtorch's operators
-at::Tensor class_attention(const at::Tensor& x, const at::Tensor& qkv, const at::Tensor& qkv_bias, const at::Tensor& proj,
-                           const at::Tensor& proj_bias, int64_t heads) {
+at::Tensor class_attention(const at::Tensor& x, const at::Tensor& qkv, const at::Tensor& qkv_bias,
+                           const at::Tensor& proj, const at::Tensor& proj_bias, int64_t heads) {
   const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2), dim = width / heads;
   const at::Tensor q = at::linear(x.narrow(1, 0, 1), qkv.narrow(0, 0, width), qkv_bias.narrow(0, 0, width))
                            .view({batch, 1, heads, dim})
@@ -175,15 +184,17 @@ at::Tensor attention_residual(const at::Tensor& x, const at::Tensor& norm_weight
   if (!has_rows({x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias}) || !qkv.is_contiguous() ||
       !proj.is_contiguous() || x.size(-1) / heads % 16 != 0) {
     return residual_of_operators(x, {norm_weight, norm_bias, eps}, kept, scale, [&](const at::Tensor& y) {
-      const auto [q, k, v] = split_heads(at::linear(y, qkv, qkv_bias), heads);
+      const auto [q, k, v] = attention::split_heads(at::linear(y, qkv, qkv_bias), heads);
       return at::linear(at::scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2), proj, proj_bias);
     });
   }
   if (!kept && !needs_gradient({x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias})) {
-    return forward(x.contiguous(), {norm_weight, norm_bias, eps}, {qkv, qkv_bias, proj, proj_bias}, heads, scale)
+    return attention::forward(x.contiguous(), {norm_weight, norm_bias, eps}, {qkv, qkv_bias, proj, proj_bias}, heads,
+                              scale)
         .out;
   }
-  return AttentionResidual::apply(x, norm_weight, norm_bias, eps, qkv, qkv_bias, proj, proj_bias, heads, kept, scale);
+  return attention::AttentionResidual::apply(x, norm_weight, norm_bias, eps, qkv, qkv_bias, proj, proj_bias, heads,
+                                             kept, scale);
 }
 
 }  // namespace dino

@@ -21,9 +21,9 @@ constexpr int64_t kLanes = 4, kRows = 3;
 #endif
 typedef float Vector __attribute__((vector_size(kLanes * sizeof(float))));
 
-constexpr int64_t kColumns = 16;               // of a tile in registers
+constexpr int64_t kColumns = 16;  // of a tile in registers
 constexpr int64_t kVectors = kColumns / kLanes;
-constexpr int64_t kQueries = 48;               // a multiple of every kRows
+constexpr int64_t kQueries = 48;  // a multiple of every kRows
 
 inline Vector load(const float* from) {
   Vector v;
@@ -111,9 +111,9 @@ int64_t scratch(int64_t tokens, int64_t dim) {
 void forward(Head h, float* out, int64_t out_stride, float* lse, float* memory) {
   const int64_t padded = pad(h.tokens);
   const float scale = 1.0f / std::sqrt(static_cast<float>(h.dim));
-  float* keys = memory;                        // (dim, padded)
-  float* values = keys + h.dim * padded;       // (tokens, dim)
-  float* scores = values + h.tokens * h.dim;   // (kQueries, padded)
+  float* keys = memory;                       // (dim, padded)
+  float* values = keys + h.dim * padded;      // (tokens, dim)
+  float* scores = values + h.tokens * h.dim;  // (kQueries, padded)
   pack_transposed(h.k, h.stride, h.tokens, h.dim, keys, padded);
   pack(h.v, h.stride, h.tokens, h.dim, values);
   for (int64_t from = 0; from < h.tokens; from += kQueries) {
@@ -141,45 +141,45 @@ void forward(Head h, float* out, int64_t out_stride, float* lse, float* memory) 
   }
 }
 
-void backward(Head h, const float* out, const float* by_out, int64_t out_stride, const float* lse, float* by_q,
-              float* by_k, float* by_v, float* memory) {
+void backward(Head h, const float* out, const float* grad_out, int64_t out_stride, const float* lse, float* grad_q,
+              float* grad_k, float* grad_v, float* memory) {
   const int64_t padded = pad(h.tokens), size = h.tokens * h.dim;
   const float scale = 1.0f / std::sqrt(static_cast<float>(h.dim));
-  float* keys = memory;                       // (dim, padded)
-  float* values = keys + h.dim * padded;      // (dim, padded)
-  float* q = values + h.dim * padded;         // (tokens, dim)
-  float* k = q + size;                        // (tokens, dim)
-  float* g = k + size;                        // (tokens, dim), by out
-  float* weights = g + size;                  // (kQueries, padded)
-  float* by_scores = weights + kQueries * padded;
+  float* keys = memory;                   // (dim, padded)
+  float* values = keys + h.dim * padded;  // (dim, padded)
+  float* q = values + h.dim * padded;     // (tokens, dim)
+  float* k = q + size;                    // (tokens, dim)
+  float* g = k + size;                    // (tokens, dim), grad_out
+  float* weights = g + size;              // (kQueries, padded)
+  float* grad_scores = weights + kQueries * padded;
   pack_transposed(h.k, h.stride, h.tokens, h.dim, keys, padded);
   pack_transposed(h.v, h.stride, h.tokens, h.dim, values, padded);
   pack(h.q, h.stride, h.tokens, h.dim, q);
   pack(h.k, h.stride, h.tokens, h.dim, k);
-  pack(by_out, out_stride, h.tokens, h.dim, g);
+  pack(grad_out, out_stride, h.tokens, h.dim, g);
   for (int64_t from = 0; from < h.tokens; from += kQueries) {
     const int64_t n = h.tokens - from < kQueries ? h.tokens - from : kQueries;
     const bool adds = from > 0;
-    const float *queries = q + from * h.dim, *above = g + from * h.dim;
+    const float *queries = q + from * h.dim, *grads = g + from * h.dim;
     product(n, padded, h.dim, {queries, h.dim, 1}, keys, padded, weights, padded, false);
-    product(n, padded, h.dim, {above, h.dim, 1}, values, padded, by_scores, padded, false);
+    product(n, padded, h.dim, {grads, h.dim, 1}, values, padded, grad_scores, padded, false);
     for (int64_t r = 0; r < n; r++) {
       float mean = 0;  // of the row's gradient, weighted: what softmax takes away
       const float* output = out + (from + r) * out_stride;
 #pragma omp simd reduction(+ : mean)
-      for (int64_t i = 0; i < h.dim; i++) mean += output[i] * above[r * h.dim + i];
-      float *w = weights + r * padded, *by_s = by_scores + r * padded;
+      for (int64_t i = 0; i < h.dim; i++) mean += output[i] * grads[r * h.dim + i];
+      float *w = weights + r * padded, *grad_s = grad_scores + r * padded;
       const float sum = lse[from + r];
 #pragma omp simd
       for (int64_t i = 0; i < h.tokens; i++) {
         const float p = fast_exp(w[i] * scale - sum);
         w[i] = p;
-        by_s[i] = p * (by_s[i] - mean) * scale;
+        grad_s[i] = p * (grad_s[i] - mean) * scale;
       }
     }
-    product(n, h.dim, h.tokens, {by_scores, padded, 1}, k, h.dim, by_q + from * h.stride, h.stride, false);
-    product(h.tokens, h.dim, n, {weights, 1, padded}, above, h.dim, by_v, h.stride, adds);
-    product(h.tokens, h.dim, n, {by_scores, 1, padded}, queries, h.dim, by_k, h.stride, adds);
+    product(n, h.dim, h.tokens, {grad_scores, padded, 1}, k, h.dim, grad_q + from * h.stride, h.stride, false);
+    product(h.tokens, h.dim, n, {weights, 1, padded}, grads, h.dim, grad_v, h.stride, adds);
+    product(h.tokens, h.dim, n, {grad_scores, 1, padded}, queries, h.dim, grad_k, h.stride, adds);
   }
 }
 

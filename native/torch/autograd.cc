@@ -102,9 +102,8 @@ void register_autograd(Napi::Env env, Napi::Object exports) {
   exports.Set("setRequiresGrad", Napi::Function::New(env, set_requires_grad));
   exports.Set("isLeaf", Napi::Function::New(env, is_leaf));
   exports.Set("setAutocast", Napi::Function::New(env, set_autocast));
-  exports.Set("clearAutocastCache", Napi::Function::New(env, [](const Napi::CallbackInfo&) {
-                at::autocast::clear_cache();
-              }));
+  exports.Set("clearAutocastCache",
+              Napi::Function::New(env, [](const Napi::CallbackInfo&) { at::autocast::clear_cache(); }));
   exports.Set("isGradEnabled", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
                 return Napi::Boolean::New(info.Env(), c10::GradMode::is_enabled());
               }));

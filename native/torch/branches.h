@@ -1,9 +1,11 @@
 // What the two residual branches of a transformer's block share: a norm before, a skip connection beside, stochastic depth.
 #pragma once
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <initializer_list>
@@ -95,24 +97,24 @@ inline at::Tensor sum_of_rows(const at::Tensor& x) {
   return sums.sum(0);
 }
 
-// Gradients that add up over rows, one set for each thread: of the norm's weight and bias, and of what came from above,
-// which is the gradient of the bias that the branch ends with.
+// Gradients that add up over rows, one set for each thread: of the norm's weight and bias, and of the upstream
+// gradient, whose sum is the gradient of the bias that the branch ends with.
 class NormSums {
  public:
   NormSums(int64_t width, const at::TensorOptions& options)
       : parts_(at::get_num_threads()), sums_(at::zeros({parts_, 3, width}, options)) {}
 
-  // gradient: by y, in place by x, with what came from above on the skip connection.
+  // `gradient` comes as that of y, and leaves as that of x with the upstream gradient of the skip connection added.
   void backward(const at::Tensor& x, const Norm& norm, const at::Tensor& statistics, const at::Tensor& upstream,
                 at::Tensor& gradient) {
     const int64_t n = x.size(1);
     const float *in = x.const_data_ptr<float>(), *weight = norm.weight.const_data_ptr<float>(),
-                *known = statistics.const_data_ptr<float>(), *above = upstream.const_data_ptr<float>();
+                *known = statistics.const_data_ptr<float>(), *grad_out = upstream.const_data_ptr<float>();
     const RowLoops& loops = rows();
     float *g = gradient.data_ptr<float>(), *sum = sums_.data_ptr<float>();
     each_row_of_parts(x.size(0), parts_, [&](int64_t r, int64_t part) {
       float* own = sum + part * 3 * n;
-      loops.layer_norm_backward(in + r * n, {known[2 * r], known[2 * r + 1]}, weight, above + r * n, g + r * n,
+      loops.layer_norm_backward(in + r * n, {known[2 * r], known[2 * r + 1]}, weight, grad_out + r * n, g + r * n,
                                 {own, own + n, own + 2 * n}, n);
     });
   }
@@ -149,7 +151,8 @@ inline at::Tensor with_samples(const at::Tensor& x, const at::Tensor& kept, cons
 
 // x + scale * branch(norm(x)) by libtorch's operators, of the kept samples alone.
 template <typename Fn>
-at::Tensor residual_of_operators(const at::Tensor& x, const Norm& norm, const MaybeTensor& kept, double scale, Fn branch) {
+at::Tensor residual_of_operators(const at::Tensor& x, const Norm& norm, const MaybeTensor& kept, double scale,
+                                 Fn branch) {
   const at::Tensor samples = kept ? x.index_select(0, *kept) : x;
   const at::Tensor out =
       branch(at::layer_norm(samples, {x.size(-1)}, norm.weight, norm.bias, norm.eps)).to(x.scalar_type());
@@ -157,13 +160,13 @@ at::Tensor residual_of_operators(const at::Tensor& x, const Norm& norm, const Ma
 }
 
 // The operators, for one another; attention.cc and perceptron.cc tell what they are.
-at::Tensor class_attention(const at::Tensor& x, const at::Tensor& qkv, const at::Tensor& qkv_bias, const at::Tensor& proj,
-                           const at::Tensor& proj_bias, int64_t heads);
-at::Tensor attention_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias, double eps,
-                              const at::Tensor& qkv, const at::Tensor& qkv_bias, const at::Tensor& proj,
+at::Tensor class_attention(const at::Tensor& x, const at::Tensor& qkv, const at::Tensor& qkv_bias,
+                           const at::Tensor& proj, const at::Tensor& proj_bias, int64_t heads);
+at::Tensor attention_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias,
+                              double eps, const at::Tensor& qkv, const at::Tensor& qkv_bias, const at::Tensor& proj,
                               const at::Tensor& proj_bias, int64_t heads, const MaybeTensor& kept, double scale);
-at::Tensor perceptron_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias, double eps,
-                               const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2, const at::Tensor& b2,
-                               const MaybeTensor& kept, double scale);
+at::Tensor perceptron_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias,
+                               double eps, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
+                               const at::Tensor& b2, const MaybeTensor& kept, double scale);
 
 }  // namespace dino

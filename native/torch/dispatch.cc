@@ -3,6 +3,7 @@
 #include "handle.h"
 #include "random.h"
 
+#include <ATen/ScalarOps.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/enum_tag.h>
 #include <ATen/core/ivalue.h>
@@ -41,7 +42,10 @@ bool is_number(const Napi::Value& value) { return value.IsNumber() || value.IsBi
 int64_t to_int(const c10::Argument& argument, const Napi::Value& value) {
   if (value.IsBigInt()) {
     bool lossless;
-    return value.As<Napi::BigInt>().Int64Value(&lossless);
+    const int64_t number = value.As<Napi::BigInt>().Int64Value(&lossless);
+    TORCH_CHECK(lossless, "argument '", argument.name(), "': ", value.ToString().Utf8Value(),
+                " does not fit a 64-bit integer (-2^63 to 2^63 - 1)");
+    return number;
   }
   if (!value.IsNumber()) wrong_type(argument, value);
   double number = value.As<Napi::Number>().DoubleValue();
@@ -69,7 +73,6 @@ at::Tensor to_tensor(const c10::Argument& argument, const Napi::Value& value) {
   wrapped.unsafeGetTensorImpl()->set_wrapped_number(true);  // so that it does not decide the result's dtype
   return wrapped;
 }
-
 
 IValue to_list(const c10::Argument& argument, const c10::TypePtr& element, const Napi::Value& value) {
   const bool single = !value.IsArray();

@@ -16,8 +16,4 @@ using Group = c10::intrusive_ptr<c10d::ProcessGroup>;
 Group& unwrap_group(const Napi::Value& value);
 std::vector<at::Tensor> unwrap_tensors(const Napi::Value& value);
 
-void register_process_group(Napi::Env env, Napi::Object exports);
-void register_reducer(Napi::Env env, Napi::Object exports);
-void register_sync_batch_norm(Napi::Env env, Napi::Object exports);
-
 }  // namespace dino

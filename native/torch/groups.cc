@@ -9,6 +9,7 @@
 // operators in one thread, and then the next few: products are as fast as large ones, what lies between them stays in the
 // cache, and nobody waits before the end. Which images go together depends on their number and that of the threads alone.
 #include <ATen/ThreadLocalState.h>
+#include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #include <atomic>
@@ -61,7 +62,8 @@ std::vector<at::Tensor> run_all(at::Tensor x, at::TensorList weights, int64_t he
   std::vector<at::Tensor> kept;
   for (int64_t i = 0; i < depth; i++) {
     const Block block(weights.data() + i * kWeights);
-    x = class_only && i == depth - 1 ? run_class(block, x, heads, eps) : perceive(block, attend(block, x, heads, eps), eps);
+    x = class_only && i == depth - 1 ? run_class(block, x, heads, eps)
+                                     : perceive(block, attend(block, x, heads, eps), eps);
     if (i >= depth - keep) kept.push_back(norm(x, last, last_bias, eps).contiguous());
   }
   return kept;
@@ -73,8 +75,8 @@ std::vector<at::Tensor> blocks_in_groups(const at::Tensor& tokens, at::TensorLis
   if (at::GradMode::is_enabled() || !has_rows({tokens, weights[0]}) || tokens.size(0) < 2 * threads) return {};
   const at::Tensor x = tokens.contiguous();
   const int64_t batch = x.size(0), width = x.size(2), depth = static_cast<int64_t>(weights.size()) / kWeights;
-  TORCH_CHECK(weights.size() == static_cast<size_t>(depth * kWeights + 2) && depth >= 1,
-              "blocks_in_groups: expected ", kWeights, " weights a block and 2 of the last norm");
+  TORCH_CHECK(weights.size() == static_cast<size_t>(depth * kWeights + 2) && depth >= 1, "blocks_in_groups: expected ",
+              kWeights, " weights a block and 2 of the last norm");
   TORCH_CHECK(keep >= 1 && keep <= depth && (!class_only || keep == 1), "blocks_in_groups: can't keep ", keep);
   const int64_t largest = std::max<int64_t>(1, kTokens / x.size(1));
   const int64_t rounds = (batch + largest * threads - 1) / (largest * threads);
@@ -108,4 +110,6 @@ TORCH_LIBRARY_FRAGMENT(dino, library) {
   library.def(
       "blocks_in_groups(Tensor x, Tensor[] weights, int heads, float eps, int keep, bool class_only) -> Tensor[]");
 }
-TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) { library.impl("blocks_in_groups", dino::blocks_in_groups); }
+TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) {
+  library.impl("blocks_in_groups", dino::blocks_in_groups);
+}

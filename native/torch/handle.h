@@ -4,7 +4,7 @@
 
 #include "errors.h"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 namespace dino {
 
@@ -27,6 +27,9 @@ void register_dispatch(Napi::Env env, Napi::Object exports);
 void register_tensor(Napi::Env env, Napi::Object exports);
 void register_autograd(Napi::Env env, Napi::Object exports);
 void register_runtime(Napi::Env env, Napi::Object exports);
+void register_process_group(Napi::Env env, Napi::Object exports);
+void register_reducer(Napi::Env env, Napi::Object exports);
+void register_sync_batch_norm(Napi::Env env, Napi::Object exports);
 
 // Makes libtorch take large CPU tensors from an arena (allocator.cc). Before the first tensor, once a process.
 void use_arena();

@@ -1,5 +1,5 @@
 // Our own loops over float32 numbers, without libtorch. Every *.simd.cc is compiled once for each level of vector
-// instructions (scripts/build-native.mjs), in a namespace of its own, and the machine's best is taken at run time.
+// instructions (scripts/build-native.mjs), in a namespace of its own, and the machine's best is taken at run time (../vectors.h).
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ struct RowStatistics {
 // Sums over rows, that a layer norm's gradient adds to.
 struct LayerNormSums {
   float *weight, *bias;  // gradients of the norm's parameters
-  float* upstream;       // of what came from above
+  float* upstream;       // of the upstream gradient
 };
 
 // What happens to one row of n numbers between two matrix products.
@@ -22,7 +22,7 @@ struct RowLoops {
   RowStatistics (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, float* y, int64_t n);
   // The same from known statistics.
   void (*normalize)(const float* x, RowStatistics at, const float* weight, const float* bias, float* y, int64_t n);
-  // gradient: by y, in place by x, plus what came from above on the skip connection.
+  // `gradient` comes as that of y, and leaves as that of x plus the upstream gradient of the skip connection.
   void (*layer_norm_backward)(const float* x, RowStatistics at, const float* weight, const float* upstream,
                               float* gradient, LayerNormSums sums, int64_t n);
   // out = x + scale * bias; x may be null, for 0
@@ -47,9 +47,9 @@ struct AttentionLoops {
   int64_t (*scratch)(int64_t tokens, int64_t dim);
   // out = softmax(q k^T / sqrt(dim)) v, its rows `out_stride` apart; lse (tokens): logarithms of the softmax's sums.
   void (*forward)(Head head, float* out, int64_t out_stride, float* lse, float* scratch);
-  // Gradients by q, k, v, from that by out, which lies as out does.
-  void (*backward)(Head head, const float* out, const float* by_out, int64_t out_stride, const float* lse, float* by_q,
-                   float* by_k, float* by_v, float* scratch);
+  // Gradients of q, k, v, from that of out, which lies as out does.
+  void (*backward)(Head head, const float* out, const float* grad_out, int64_t out_stride, const float* lse,
+                   float* grad_q, float* grad_k, float* grad_v, float* scratch);
 };
 
 const RowLoops& rows();

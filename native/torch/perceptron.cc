@@ -3,18 +3,25 @@
 //   dino::perceptron(x, w1, b1, w2, b2)      GELU(x W1^T + b1) W2^T + b2, exact
 //   dino::perceptron_residual(x, norm, ...)  x + scale * perceptron(norm(x)), of the kept samples alone
 //
-// The widest activations of a transformer. libtorch keeps two of them for the way back, and goes over them five times: the
-// bias before the product, erf, and on the way back erf, exp and a sum. Here one is kept; one pass adds the bias and
-// computes GELU, and on the way back one pass computes value and slope, which share the exponential, the product with the
+// The widest activations of a transformer. libtorch keeps two of them for the backward pass, and goes over them five times: the
+// bias before the product, erf, and in the backward pass erf, exp and a sum. Here one is kept; one pass adds the bias and
+// computes GELU, and in the backward pass one pass computes value and slope, which share the exponential, the product with the
 // gradient and the bias's sum. The norm's output is not kept at all: one pass makes it again from its statistics. The skip
 // connection lies in the second product's output before the product is added to it. It takes some thousand rows at a time:
 // the memory between two products does not grow with the batch.
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include "branches.h"
 
 namespace dino {
+namespace perceptron {
 namespace {
 
 using torch::autograd::AutogradContext;
@@ -38,7 +45,7 @@ void widen(const at::Tensor& x, const Weights& w, at::Tensor& h, at::Tensor& val
 }
 
 struct Forward {
-  at::Tensor out, h, statistics;  // (R, E); for the way back: (R, F), (R, 2)
+  at::Tensor out, h, statistics;  // (R, E); for the backward pass: (R, F), (R, 2)
 };
 
 // x (R, D); norm null for none, and then no skip connection
@@ -89,24 +96,24 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm* 
   for (int64_t from = 0; from < rows; from += chunk) {
     const int64_t n = std::min(chunk, rows - from);
     const double so_far = from == 0 ? 0 : 1;  // the first product sets, the others add
-    const at::Tensor above = upstream.narrow(0, from, n), part = x.narrow(0, from, n);
+    const at::Tensor grad_out = upstream.narrow(0, from, n), part = x.narrow(0, from, n);
     at::Tensor g = gradients.narrow(0, 0, n), value = values.narrow(0, 0, n);
-    at::addmm_out(g, g, above, w.w2, 0, scale);  // (n, F)
+    at::addmm_out(g, g, grad_out, w.w2, 0, scale);  // (n, F)
     const float* in = h.narrow(0, from, n).const_data_ptr<float>();
     float *slope = g.data_ptr<float>(), *out = value.data_ptr<float>(), *sum = sums.data_ptr<float>();
     each_row_of_parts(n, parts, [&](int64_t r, int64_t p) {
       loops.gelu_backward(in + r * wide, slope + r * wide, out + r * wide, sum + p * wide, wide);
     });
-    result.w2.addmm_(above.t(), value, so_far, scale);  // (E, F)
+    result.w2.addmm_(grad_out.t(), value, so_far, scale);  // (E, F)
     at::Tensor y = part;
     if (norm) {
       y = normalized.narrow(0, 0, n);
       normalize_again(part, *norm, statistics.narrow(0, from, n), y);
     }
     result.w1.addmm_(g.t(), y, so_far, 1);  // (F, D)
-    at::Tensor by_x = result.x.narrow(0, from, n);
-    at::mm_out(by_x, g, w.w1);
-    if (norm) norm_sums.backward(part, *norm, statistics.narrow(0, from, n), above, by_x);
+    at::Tensor grad_x = result.x.narrow(0, from, n);
+    at::mm_out(grad_x, g, w.w1);
+    if (norm) norm_sums.backward(part, *norm, statistics.narrow(0, from, n), grad_out, grad_x);
   }
   result.b1 = sums.sum(0);
   if (norm) {
@@ -125,7 +132,7 @@ class Perceptron : public torch::autograd::Function<Perceptron> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1,
                             const at::Tensor& w2, const at::Tensor& b2) {
     const at::Tensor rows = flat(x).contiguous();
-    const auto result = dino::forward(rows, nullptr, {w1, b1, w2, b2}, 1, true);
+    const auto result = perceptron::forward(rows, nullptr, {w1, b1, w2, b2}, 1, true);
     context->save_for_backward({rows, result.h, w1, b1, w2, b2});
     auto shape = x.sizes().vec();
     shape.back() = w2.size(0);
@@ -135,8 +142,8 @@ class Perceptron : public torch::autograd::Function<Perceptron> {
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     TORCH_CHECK(!at::GradMode::is_enabled(), "dino::perceptron has no second derivative");
     const auto saved = context->get_saved_variables();
-    const auto result = dino::backward(flat(outputs[0]).contiguous(), saved[0], nullptr, at::Tensor(), saved[1],
-                                       {saved[2], saved[3], saved[4], saved[5]}, 1);
+    const auto result = perceptron::backward(flat(outputs[0]).contiguous(), saved[0], nullptr, at::Tensor(), saved[1],
+                                             {saved[2], saved[3], saved[4], saved[5]}, 1);
     auto shape = outputs[0].sizes().vec();
     shape.back() = saved[0].size(1);
     return {result.x.view(shape), result.w1, result.b1, result.w2, result.b2};
@@ -150,9 +157,9 @@ class PerceptronResidual : public torch::autograd::Function<PerceptronResidual> 
                             const at::Tensor& w2, const at::Tensor& b2, const MaybeTensor& kept, double scale) {
     const at::Tensor samples = kept ? x.index_select(0, *kept) : x.contiguous();  // (kept, ..., D)
     const Norm norm{norm_weight, norm_bias, eps};
-    const auto result = dino::forward(flat(samples), &norm, {w1, b1, w2, b2}, scale, true);
-    context->save_for_backward({samples, result.statistics, result.h, norm_weight, norm_bias, w1, b1, w2, b2,
-                                kept ? *kept : at::Tensor()});
+    const auto result = perceptron::forward(flat(samples), &norm, {w1, b1, w2, b2}, scale, true);
+    context->save_for_backward(
+        {samples, result.statistics, result.h, norm_weight, norm_bias, w1, b1, w2, b2, kept ? *kept : at::Tensor()});
     context->saved_data["eps"] = eps;
     context->saved_data["scale"] = scale;
     const at::Tensor out = result.out.view(samples.sizes());
@@ -162,14 +169,14 @@ class PerceptronResidual : public torch::autograd::Function<PerceptronResidual> 
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     TORCH_CHECK(!at::GradMode::is_enabled(), "dino::perceptron_residual has no second derivative");
     const auto saved = context->get_saved_variables();
-    const at::Tensor &samples = saved[0], &kept = saved[9], above = outputs[0].contiguous();
+    const at::Tensor &samples = saved[0], &kept = saved[9], all_upstream = outputs[0].contiguous();
     const Norm norm{saved[3], saved[4], context->saved_data["eps"].toDouble()};
-    const at::Tensor upstream = kept.defined() ? above.index_select(0, kept) : above;
+    const at::Tensor upstream = kept.defined() ? all_upstream.index_select(0, kept) : all_upstream;
     const auto result =
-        dino::backward(flat(upstream), flat(samples), &norm, saved[1], saved[2],
-                       {saved[5], saved[6], saved[7], saved[8]}, context->saved_data["scale"].toDouble());
-    const at::Tensor by_samples = result.x.view(samples.sizes());
-    return {kept.defined() ? with_samples(above, kept, by_samples) : by_samples,
+        perceptron::backward(flat(upstream), flat(samples), &norm, saved[1], saved[2],
+                             {saved[5], saved[6], saved[7], saved[8]}, context->saved_data["scale"].toDouble());
+    const at::Tensor grad_samples = result.x.view(samples.sizes());
+    return {kept.defined() ? with_samples(all_upstream, kept, grad_samples) : grad_samples,
             result.norm_weight,
             result.norm_bias,
             {},
@@ -186,8 +193,8 @@ at::Tensor of_operators(const at::Tensor& x, const Weights& w) {
   return at::linear(at::gelu(at::linear(x, w.w1, w.b1)), w.w2, w.b2);
 }
 
-at::Tensor perceptron(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
-                      const at::Tensor& b2) {
+at::Tensor apply(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
+                 const at::Tensor& b2) {
   if (!has_rows({x, w1, b1, w2, b2})) return of_operators(x, {w1, b1, w2, b2});
   if (!needs_gradient({x, w1, b1, w2, b2})) {
     auto shape = x.sizes().vec();
@@ -199,20 +206,21 @@ at::Tensor perceptron(const at::Tensor& x, const at::Tensor& w1, const at::Tenso
 }
 
 }  // namespace
+}  // namespace perceptron
 
 at::Tensor perceptron_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias,
                                double eps, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
                                const at::Tensor& b2, const MaybeTensor& kept, double scale) {
   if (!has_rows({x, norm_weight, norm_bias, w1, b1, w2, b2}) || !w1.is_contiguous() || !w2.is_contiguous()) {
     return residual_of_operators(x, {norm_weight, norm_bias, eps}, kept, scale,
-                                 [&](const at::Tensor& y) { return of_operators(y, {w1, b1, w2, b2}); });
+                                 [&](const at::Tensor& y) { return perceptron::of_operators(y, {w1, b1, w2, b2}); });
   }
   const Norm norm{norm_weight, norm_bias, eps};
   if (!kept && !needs_gradient({x, norm_weight, norm_bias, w1, b1, w2, b2})) {
     const at::Tensor rows = flat(x).contiguous();
-    return forward(rows, &norm, {w1, b1, w2, b2}, scale, false).out.view(x.sizes());
+    return perceptron::forward(rows, &norm, {w1, b1, w2, b2}, scale, false).out.view(x.sizes());
   }
-  return PerceptronResidual::apply(x, norm_weight, norm_bias, eps, w1, b1, w2, b2, kept, scale);
+  return perceptron::PerceptronResidual::apply(x, norm_weight, norm_bias, eps, w1, b1, w2, b2, kept, scale);
 }
 
 }  // namespace dino
@@ -224,6 +232,6 @@ TORCH_LIBRARY_FRAGMENT(dino, library) {
       "Tensor b2, Tensor? kept, float scale) -> Tensor");
 }
 TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) {
-  library.impl("perceptron", dino::perceptron);
+  library.impl("perceptron", dino::perceptron::apply);
   library.impl("perceptron_residual", dino::perceptron_residual);
 }

@@ -11,6 +11,7 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/csrc/distributed/c10d/comm.hpp>
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -316,11 +317,16 @@ void stop_heartbeat(const Napi::CallbackInfo& info) {
 // ---------------------------------------------------------------------------------------------------------- groups
 
 // NCCL's group of libtorch_cuda, which has been opened by then. Its header needs those of CUDA and NCCL, which the CPU's
-// build does without: two constructors are looked up by their names (Itanium C++ ABI), and get more memory than they can
-// need in place of a size that only the header tells.
+// build does without: two constructors are looked up by their names (Itanium C++ ABI), and get more memory than they need
+// in place of a size that only the header tells. Both are known of one version of libtorch, so no other will do.
 c10::intrusive_ptr<c10d::Backend> nccl_backend(const Store& store, int rank, int size, Milliseconds timeout) {
   using Options = c10::intrusive_ptr<c10d::Backend::Options>;
   constexpr size_t kOptionsBytes = 16 << 10, kGroupBytes = 256 << 10;
+  const uint64_t loaded = aoti_torch_abi_version();  // major, minor and patch in a byte each, the highest first
+  const std::string version =
+      std::to_string(loaded >> 56) + "." + std::to_string(loaded >> 48 & 255) + "." + std::to_string(loaded >> 40 & 255);
+  TORCH_CHECK(version == DINO_TORCH_VERSION, "NCCL can only be used with libtorch ", DINO_TORCH_VERSION,
+              ", and the one that is loaded is ", version, ": set LIBTORCH to that version and run `npm run setup`");
   auto* make_options =
       reinterpret_cast<void (*)(void*, bool)>(dlsym(RTLD_DEFAULT, "_ZN4c10d16ProcessGroupNCCL7OptionsC1Eb"));
   auto* make_group = reinterpret_cast<void (*)(void*, Store, int, int, Options)>(

@@ -15,15 +15,13 @@ struct Gelu {
 inline Gelu gelu(float x) {
   const float density = fast_exp(-0.5f * x * x);
   const float t = 1.0f / (1.0f + 0.3275911f * 0.70710678f * std::fabs(x));
-  const float tail =
-      0.5f * density * t *
-      (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+  const float tail = 0.5f * density * t *
+                     (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
   const float phi = x > 0.0f ? 1.0f - tail : tail;
   return {x * phi, phi + x * density * 0.39894228f};  // 1 / sqrt(2 pi)
 }
 
-RowStatistics layer_norm_row(const float* x, const float* weight, const float* bias, float eps, float* y,
-                                       int64_t n) {
+RowStatistics layer_norm_row(const float* x, const float* weight, const float* bias, float eps, float* y, int64_t n) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < n; i++) sum += x[i];
@@ -36,13 +34,12 @@ RowStatistics layer_norm_row(const float* x, const float* weight, const float* b
   return {mean, rstd};
 }
 
-void normalize_row(const float* x, RowStatistics at, const float* weight, const float* bias, float* y,
-                             int64_t n) {
+void normalize_row(const float* x, RowStatistics at, const float* weight, const float* bias, float* y, int64_t n) {
   for (int64_t i = 0; i < n; i++) y[i] = (x[i] - at.mean) * at.rstd * weight[i] + bias[i];
 }
 
 void layer_norm_backward_row(const float* x, RowStatistics at, const float* weight, const float* upstream,
-                                       float* gradient, LayerNormSums sums, int64_t n) {
+                             float* gradient, LayerNormSums sums, int64_t n) {
   float mean = 0, slope = 0;  // of the gradient by the normalised row, and of its product with it
 #pragma omp simd reduction(+ : mean, slope)
   for (int64_t i = 0; i < n; i++) {
@@ -101,7 +98,7 @@ void add_row(const float* x, float* sum, int64_t n) {
 
 }  // namespace
 
-extern const RowLoops row_loops{layer_norm_row, normalize_row,     layer_norm_backward_row, skip_row,
-                                gelu_row,       gelu_backward_row, add_row};
+extern const RowLoops row_loops{layer_norm_row,    normalize_row, layer_norm_backward_row, skip_row, gelu_row,
+                                gelu_backward_row, add_row};
 
 }  // namespace dino::DINO_LEVEL

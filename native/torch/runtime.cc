@@ -2,6 +2,8 @@
 // without it.
 #include "distributed.h"
 #include "random.h"
+#include "../vectors_napi.h"
+#include "handle.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
@@ -61,6 +63,7 @@ void seed_generator(const Napi::CallbackInfo& info) {
   auto& generator = unwrap_generator(info[0]);
   bool lossless;
   auto seed = info[1].As<Napi::BigInt>().Uint64Value(&lossless);
+  TORCH_CHECK(lossless, "a seed is a whole number from 0 to 2^64 - 1, got ", info[1].ToString().Utf8Value());
   std::lock_guard<std::mutex> lock(generator.mutex());
   generator.set_current_seed(seed);
   DINO_CATCH(info.Env())
@@ -146,6 +149,7 @@ void register_runtime(Napi::Env env, Napi::Object exports) {
 }  // namespace dino
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  export_vectors(env, exports);
   static std::once_flag once;
   std::call_once(once, dino::use_arena);
   dino::register_tensor(env, exports);

@@ -3,6 +3,13 @@
 // does not eat the variance's digits.
 #include "distributed.h"
 
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/native_batch_norm.h>
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/var_mean.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 namespace dino {

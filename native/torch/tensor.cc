@@ -1,6 +1,9 @@
 // Tensor handles, their metadata, and zero-copy ways between JavaScript's typed arrays and tensors.
 #include "handle.h"
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
 #include <atomic>
 #include <mutex>
 #include <vector>
@@ -83,8 +86,8 @@ Napi::Value data_buffer(const Napi::CallbackInfo& info) {
   TORCH_CHECK(tensor.is_contiguous(), "the tensor is not contiguous");
   if (tensor.numel() == 0) return Napi::ArrayBuffer::New(env, 0);
   auto* owner = new at::Tensor(tensor.detach());
-  return Napi::ArrayBuffer::New(env, tensor.data_ptr(), tensor.nbytes(),
-                                [](Napi::Env, void*, at::Tensor* kept) { delete kept; }, owner);
+  return Napi::ArrayBuffer::New(
+      env, tensor.data_ptr(), tensor.nbytes(), [](Napi::Env, void*, at::Tensor* kept) { delete kept; }, owner);
   DINO_CATCH(env)
 }
 

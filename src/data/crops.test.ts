@@ -4,10 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { Jitter, type CropParams, type JitterParams } from './augmentation.js';
 import { cmykToRgb, renderCrops, resizeImage, toRgb, type PixelImage } from './crops.js';
+import { addonFile } from '../native-addons.js';
 import { fixtureImage } from './fixture-image.js';
 import { centerCropWindow, resizedShape } from './eval-geometry.js';
 
@@ -192,4 +194,73 @@ test('parameters that do not fit are refused, not written past the end', () => {
   assert.throws(() => renderCrops({ ...image, height: 21 }, [whole], [target], new Uint8Array(192)), /fit/);
   const window = { x: 0, y: 0, width: 9, height: 8 };
   assert.throws(() => resizeImage(image, { width: 8, height: 8, window }), /window/);
+});
+
+/** The addon itself, with numbers that the functions above would not send. */
+const raw = createRequire(import.meta.url)(addonFile('crops')) as {
+  renderCrops(...args: unknown[]): void;
+  resize(...args: unknown[]): void;
+  toRgb(...args: unknown[]): void;
+  decode(...args: unknown[]): number;
+};
+const BAD = [1e300, -1e300, Infinity, NaN, -1, 2 ** 31, 2 ** 32 + 4, 2 ** 53, 0.5];
+
+/** Each number replaced by each bad one, but for those that are good in their place. */
+function assertRefused(
+  good: number[],
+  allowed: (field: number, value: number) => boolean,
+  call: (numbers: Float64Array) => void,
+) {
+  call(Float64Array.from(good));
+  for (let field = 0; field < good.length; field++) {
+    for (const bad of BAD) {
+      if (allowed(field, bad)) continue;
+      const numbers = Float64Array.from(good);
+      numbers[field] = bad;
+      assert.throws(() => call(numbers), /internal: crops addon: /, `field ${field}: ${bad}`);
+    }
+  }
+}
+
+test('a number that is no size, place or factor is refused before it becomes an integer', () => {
+  const data = fixtureImage(20, 20, 1);
+  const out = new Uint8Array(300).fill(77);
+  // x, y, width, height; output; offset; flip; jitters and their codes; factors; gray, blur, solarize; box; filter
+  const crop = [
+    ...[2, 3, 16, 15, 8, 9, 4, 0, 2, 0, 3, 0, 0],
+    ...[1, 1, 1, 0.25, 0, 1.5, 128, 0, 0, 16, 15, 1],
+  ];
+  const isFraction = (field: number) =>
+    (field >= 13 && field <= 16) || field === 18 || (field >= 20 && field <= 23);
+  assertRefused(
+    crop,
+    (field, value) =>
+      (value === 0.5 && isFraction(field)) ||
+      (value === -1 && ((field >= 13 && field <= 16) || field === 19)),
+    (numbers) => {
+      raw.renderCrops(data, 20, 20, 3, numbers, out);
+      assert.ok(
+        out.subarray(0, 4).every((byte) => byte === 77) && out.subarray(4 + 216).every((byte) => byte === 77),
+      );
+    },
+  );
+  // the box; the resized size; the window; filter, planar, offset
+  const resize = [0, 0, 20, 20, 8, 8, 0, 0, 8, 8, 1, 0, 0];
+  assertRefused(
+    resize,
+    (field, value) => value === 0.5 && field < 4,
+    (numbers) => raw.resize(data, 20, 20, 3, numbers, out),
+  );
+  for (const bad of BAD) {
+    for (const image of [
+      [bad, 20, 3],
+      [20, bad, 3],
+      [20, 20, bad],
+    ]) {
+      assert.throws(() => raw.toRgb(data, ...image, false, new Uint8Array(2000)), /internal: crops addon: /);
+    }
+    assert.throws(() => raw.decode(data, bad, 1e6, out, new Int32Array(3)), /internal: crops addon: /);
+  }
+  assert.throws(() => raw.decode(data, 0, NaN, out, new Int32Array(3)), /internal: crops addon: /);
+  assert.throws(() => raw.resize(data, 20, 20, 3, [...resize], out), /Float64Array/);
 });

@@ -4,8 +4,8 @@
  * equals Pillow's, to the bit. Loaded by the main thread and by each worker.
  */
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { EngineError } from '../errors.js';
+import { addonFile, isVectorProblem, type VectorReport } from '../native-addons.js';
 import type { CropParams } from './augmentation.js';
 
 interface CropsAddon {
@@ -42,6 +42,7 @@ interface CropsAddon {
     size: Int32Array,
   ): 0 | 1 | 2;
   readonly parameterCount: number;
+  readonly vectors: VectorReport;
 }
 
 /** Interleaved 8-bit pixels, row by row. */
@@ -60,11 +61,12 @@ let loaded: CropsAddon | undefined;
 
 function addon(): CropsAddon {
   if (loaded !== undefined) return loaded;
-  const file = fileURLToPath(new URL('../../native/crops/build/crops.node', import.meta.url));
+  const file = addonFile('crops');
   let opened: CropsAddon;
   try {
     opened = createRequire(import.meta.url)(file) as CropsAddon;
   } catch (error) {
+    if (isVectorProblem(error)) throw new EngineError(error.message, { cause: error });
     throw new EngineError(
       `The image addon can't be loaded from ${file}: ${(error as Error).message}\nBuild it with: npm run setup`,
       { cause: error },
@@ -82,6 +84,11 @@ function addon(): CropsAddon {
 /** Loads the addon now, so that a missing build is told before the work starts. */
 export function loadCropsAddon(): void {
   addon();
+}
+
+/** The level of vector instructions that the addon's loops run at, and those that the machine has. */
+export function cropsVectors(): VectorReport {
+  return addon().vectors;
 }
 
 /** Pillow's filters, antialiased, by the addon's numbers. */

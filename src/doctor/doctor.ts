@@ -15,6 +15,7 @@ import {
   type TriedPlace,
 } from '../../scripts/find-libtorch.mjs';
 import { gibibytes } from '../bytes.js';
+import { addonFile, isVectorProblem, type AddonName } from '../native-addons.js';
 
 export interface Check {
   name: string;
@@ -92,8 +93,8 @@ function packageCheck(name: string): Check {
   }
 }
 
-function addonCheck(name: string): Check {
-  const file = path.join(packageRoot, 'native', name, 'build', `${name}.node`);
+function addonCheck(name: AddonName): Check {
+  const file = addonFile(name);
   return existsSync(file)
     ? { name: `addon ${name}`, state: 'ok', detail: file }
     : { name: `addon ${name}`, state: 'missing', detail: `${file} does not exist`, advice: SETUP };
@@ -110,9 +111,13 @@ function pageCheck(): Check {
 /** GFLOP/s by precision of each device; imported late, because it loads libtorch. */
 async function measureDevices(versions: Record<string, string>, checks: Check[]): Promise<DeviceReport[]> {
   const torch = await import('../torch/index.js');
+  const { cropsVectors } = await import('../data/crops.js');
   const { BF16_WORTHWHILE } = await import('../train/hardware.js');
   versions['libtorch'] = torch.torchVersion;
   versions['CPU kernels'] = torch.cpuCapability();
+  const { level, available } = torch.torchVectors();
+  versions['own loops'] =
+    `native/torch ${level}, native/crops ${cropsVectors().level}; the machine has ${available.join(', ')}`;
   versions['threads'] = String(torch.getNumThreads());
   const reason = torch.cudaUnavailableReason();
   checks.push(
@@ -216,7 +221,7 @@ export async function runDoctor(): Promise<DoctorReport> {
   checks.push(addonCheck('torch'), addonCheck('crops'));
 
   let devices: DeviceReport[] = [];
-  if (found !== null && existsSync(path.join(packageRoot, 'native', 'torch', 'build', 'torch.node'))) {
+  if (found !== null && existsSync(addonFile('torch'))) {
     try {
       devices = await measureDevices(versions, checks);
       checks.push({
@@ -225,7 +230,8 @@ export async function runDoctor(): Promise<DoctorReport> {
         detail: `libtorch ${versions['libtorch'] ?? ''} loaded and multiplies`,
       });
     } catch (error) {
-      checks.push({ name: 'engine', state: 'missing', detail: messageOf(error), advice: SETUP });
+      const advice = error instanceof Error && isVectorProblem(error.cause) ? {} : { advice: SETUP };
+      checks.push({ name: 'engine', state: 'missing', detail: messageOf(error), ...advice });
     }
   } else {
     checks.push({ name: 'engine', state: 'missing', detail: 'not loaded: see above', advice: SETUP });

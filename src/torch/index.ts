@@ -5,6 +5,7 @@ import { Operator } from './dispatch.js';
 import type { TorchFunctions } from './generated/functions.js';
 import { functionTable } from './generated/table.js';
 import { native } from './native.js';
+import type { VectorReport } from '../native-addons.js';
 
 export type { DType, MemoryFormat, Scalar, TypedArray } from './dtype.js';
 export {
@@ -57,6 +58,9 @@ export const ops: TorchFunctions = Object.fromEntries(
 
 /** Version of the libtorch that is loaded, such as '2.15.0'. */
 export const torchVersion: string = native.version;
+
+/** The level of vector instructions that our own loops run at (native/torch), and those that the machine has. */
+export const torchVectors = (): VectorReport => native.vectors;
 
 /** The vector instructions that libtorch's kernels use here: 'AVX2', 'AVX512', 'DEFAULT'. */
 export const cpuCapability = (): string => native.cpuCapability();

@@ -3,9 +3,8 @@
  */
 import { createRequire } from 'node:module';
 import { existsSync } from 'node:fs';
-import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { EngineError } from '../errors.js';
+import { addonFile, isVectorProblem, type VectorReport } from '../native-addons.js';
 import type { TypedArray } from './dtype.js';
 import type { GeneratorHandle, OperatorHandle, TensorHandle } from './handles.js';
 import type { NativeDistributed } from './native-distributed.js';
@@ -30,6 +29,7 @@ export interface OperatorInfo {
 /** What native/torch exports; each throws an Error with libtorch's own message. */
 export interface NativeTorch extends NativeDistributed {
   readonly version: string;
+  readonly vectors: VectorReport;
   findOperator(name: string, overload: string): OperatorInfo | null;
   callOperator(operator: OperatorHandle, values: unknown[]): unknown;
   fromBuffer(array: TypedArray, shape: readonly number[], dtype: number): TensorHandle;
@@ -79,12 +79,6 @@ export interface NativeTorch extends NativeDistributed {
   setNumThreads(threads: number): void;
 }
 
-/** The addon's place: beside the sources, in a checkout and in an installed package alike. */
-export const addonPath = path.resolve(
-  path.dirname(fileURLToPath(import.meta.url)),
-  '../../native/torch/build/torch.node',
-);
-
 /** MKL's branch for each of ATen's instruction levels; below AVX2 there is no strict one. */
 const MKL_BRANCHES: Readonly<Record<string, string>> = { AVX512: 'AVX512,STRICT', AVX2: 'AVX2,STRICT' };
 
@@ -101,6 +95,7 @@ function holdProductsToTheirBits(addon: NativeTorch): void {
 }
 
 function load(): NativeTorch {
+  const addonPath = addonFile('torch');
   if (!existsSync(addonPath)) {
     throw new EngineError(
       `libtorch's addon is not built: ${addonPath} is missing. Run \`npm run setup\` in the package's folder; ` +
@@ -117,6 +112,7 @@ function load(): NativeTorch {
     holdProductsToTheirBits(addon);
     return addon;
   } catch (error) {
+    if (isVectorProblem(error)) throw new EngineError(error.message, { cause: error });
     throw new EngineError(
       `${addonPath} can't be loaded: ${error instanceof Error ? error.message : String(error)}. ` +
         'Has the PyTorch that it was built with moved? Run `npm run setup` again; `dino doctor` prints the paths.',

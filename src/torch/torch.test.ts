@@ -208,6 +208,22 @@ test('an error names the operator and what came, with a JavaScript stack', () =>
   assert.throws(() => empty([-1]), ShapeError);
 });
 
+test('a whole number of more than 64 bits is refused, not wrapped', () => {
+  const whole = tensor([1], { dtype: 'int64' });
+  assert.equal(whole.mul(2n ** 62n).item(), 2 ** 62);
+  for (const tooLarge of [2n ** 63n, -(2n ** 63n) - 1n, 2n ** 64n + 5n]) {
+    const what = new RegExp(`${tooLarge} does not fit a 64-bit integer`);
+    assert.throws(() => whole.add(tooLarge), what);
+    assert.throws(() => whole.sum([tooLarge as unknown as number]), what);
+  }
+  const generator = new Generator().manualSeed(2n ** 64n - 1n);
+  const state = generator.getState().toArray();
+  for (const seed of [2n ** 64n, -1n, -1]) {
+    assert.throws(() => generator.manualSeed(seed), /a seed is a whole number from 0 to 2\^64 - 1, got/);
+  }
+  assert.deepEqual(generator.getState().toArray(), state);
+});
+
 test('a device that is not there is an error that says why', () => {
   if (cudaUnavailableReason() !== null) {
     assert.throws(

@@ -1,0 +1,55 @@
+/**
+ * The tests that hold the loops of native/, run once more for each level of vector instructions that this machine has
+ * (src/native-levels.test.ts) and under the compiler's sanitizers (scripts/test-sanitized.mjs).
+ */
+import { spawn } from 'node:child_process';
+import path from 'node:path';
+import { packageRoot } from './find-libtorch.mjs';
+
+/** Compiled test files, with those of their tests that are wanted where not all are. */
+export const NATIVE_TESTS = [
+  {
+    files: [
+      'data/crops',
+      'data/pillow-resize',
+      'data/augmentation',
+      'data/use-image',
+      'torch/kernels',
+      'models/blocks-in-groups',
+    ],
+  },
+  // the others of this file take a minute, and run the same loops
+  { files: ['models/vision-transformer'], names: '^gradients are|class token' },
+];
+
+/**
+ * Runs them in processes of their own.
+ * @param env added to the environment; null takes a variable away
+ * @returns {Promise<{ ok: boolean, output: string }>} what they printed
+ */
+export async function runNativeTests(env, tests = NATIVE_TESTS) {
+  const variables = { ...process.env, ...env };
+  // a runner that finds its parent's name in the environment reports to it in place of printing
+  delete variables.NODE_TEST_CONTEXT;
+  for (const [name, value] of Object.entries(variables)) if (value === null) delete variables[name];
+  let output = '';
+  for (const { files, names } of tests) {
+    const args = [
+      ...['--expose-gc', '--test', '--test-concurrency=1', '--test-reporter=tap'],
+      ...(names === undefined ? [] : [`--test-name-pattern=${names}`]),
+      ...files.map((file) => path.join(packageRoot, 'dist', `${file}.test.js`)),
+    ];
+    const child = spawn(process.execPath, args, {
+      cwd: packageRoot,
+      env: variables,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk));
+    const code = await new Promise((resolve, reject) => {
+      child.on('error', reject);
+      child.on('close', resolve);
+    });
+    if (code !== 0) return { ok: false, output };
+  }
+  return { ok: true, output };
+}
