@@ -287,7 +287,6 @@ describe('a damaged, foreign or busy index', () => {
         'skipped-1.jsonl',
         'features-1.safetensors',
         'vectors-1.usearch',
-        'lock',
       ]) {
         writeFileSync(outside, 'precious');
         const place = change(kind, (file) => symlinkSync(outside, file));
@@ -295,8 +294,15 @@ describe('a damaged, foreign or busy index', () => {
         assert.equal(readFileSync(outside, 'utf8'), 'precious', kind);
         assert.ok(readdirSync(place, { withFileTypes: true }).every((entry) => entry.isFile()));
       }
-      const waiting = change('lock', (file) => execFileSync('mkfifo', [file]));
-      assert.equal((await build(waiting)).added, 1);
+      // who holds the folder can't be told by what is no lock of ours
+      for (const [put, words] of [
+        [(file: string) => symlinkSync(outside, file), /lock is a symbolic link/],
+        [(file: string) => execFileSync('mkfifo', [file]), /expected a regular file, it is a FIFO/],
+      ] as const) {
+        writeFileSync(outside, 'precious');
+        await assert.rejects(build(change('lock', put)), words);
+        assert.equal(readFileSync(outside, 'utf8'), 'precious');
+      }
       rmSync(path.join(images, 'red', 'more.png'));
     },
   );
