@@ -55,6 +55,8 @@ function expected(issue: z.core.$ZodIssue): string {
     const amount = `${issue.inclusive === false ? open : closed} ${bound}`;
     return `expected ${amount}${issue.origin !== 'array' ? '' : bound === 1 ? ' entry' : ' entries'}`;
   }
+  // whoever made the schema has said it better
+  if (issue.message.startsWith('expected ')) return issue.message;
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {
     const each = issue.errors.flatMap((issues) => issues.slice(0, 1).map(expected));
     return [...new Set(each)].join(' or ').replaceAll('or expected ', 'or ');

@@ -294,15 +294,12 @@ describe('a damaged, foreign or busy index', () => {
         assert.equal(readFileSync(outside, 'utf8'), 'precious', kind);
         assert.ok(readdirSync(place, { withFileTypes: true }).every((entry) => entry.isFile()));
       }
-      // who holds the folder can't be told by what is no lock of ours
-      for (const [put, words] of [
+      for (const [put, reason] of [
         [(file: string) => symlinkSync(outside, file), /lock is a symbolic link/],
-        [(file: string) => execFileSync('mkfifo', [file]), /expected a regular file, it is a FIFO/],
-      ] as const) {
-        writeFileSync(outside, 'precious');
-        await assert.rejects(build(change('lock', put)), words);
-        assert.equal(readFileSync(outside, 'utf8'), 'precious');
-      }
+        [(file: string) => execFileSync('mkfifo', [file]), /lock can't be opened: .* it is a FIFO/],
+      ] as const)
+        await assert.rejects(build(change('lock', put)), reason);
+      assert.equal(readFileSync(outside, 'utf8'), 'precious');
       rmSync(path.join(images, 'red', 'more.png'));
     },
   );

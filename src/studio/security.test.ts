@@ -296,9 +296,13 @@ describe('what is sent', () => {
       body: ' '.repeat(300 * 1024),
     });
     assert.equal(reply.status, 413);
-    const upload = await send('/api/upload/x', asPage({ origin: own(), 'content-length': String(2 ** 40) }), {
-      method: 'POST',
-    }).catch(() => ({ status: 413 }));
+    const upload = await send(
+      '/api/upload/look',
+      asPage({ origin: own(), 'content-length': String(2 ** 40) }),
+      {
+        method: 'POST',
+      },
+    ).catch(() => ({ status: 413 }));
     assert.equal(upload.status, 413);
   });
 

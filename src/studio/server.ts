@@ -60,6 +60,13 @@ export interface RunningStudio {
 function buildApp(studio: Studio, secrets: SecurityOptions): Hono {
   const app = new Hono();
   app.onError(errorReply);
+  app.use(async (context, next) => {
+    await next();
+    // what was refused unread is no beginning of the next request
+    const { method, raw } = context.req;
+    if (method !== 'GET' && method !== 'HEAD' && raw.body !== null && !raw.bodyUsed)
+      context.header('connection', 'close');
+  });
   app.use(guard(secrets));
   for (const routes of allRoutes) routes(app, studio);
   app.all('/api/*', () => {

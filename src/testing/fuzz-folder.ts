@@ -8,12 +8,13 @@
 import { type ChildProcess, execFileSync, fork } from 'node:child_process';
 import {
   cpSync,
-  existsSync,
   linkSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
@@ -258,6 +259,12 @@ function replace(file: string, outside: string, random: Random): void {
   }
 }
 
+/** Whether a folder below `root`, and each one above it there, is a folder and not a link. */
+function isPlainFolder(folder: string, root: string): boolean {
+  if (lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return false;
+  return folder === root || isPlainFolder(path.dirname(folder), root);
+}
+
 /** Changes a copy of the folder. @returns What was done. */
 function mutate(folder: string, outside: string, options: FolderFuzzOptions, random: Random): string {
   const { files, mend, changes = [] } = options;
@@ -267,6 +274,8 @@ function mutate(folder: string, outside: string, options: FolderFuzzOptions, ran
     const name = choose(random, files);
     const file = path.join(folder, name);
     const kind = random();
+    // a folder above it may have been replaced already, by a link that leads out
+    if (!isPlainFolder(path.dirname(file), folder)) continue;
     if (kind < 0.07) {
       replace(file, outside, random);
       done.push(`${name} replaced`);
@@ -276,7 +285,9 @@ function mutate(folder: string, outside: string, options: FolderFuzzOptions, ran
     } else {
       const [bytes, other] = [name, choose(random, files)].map((each) => {
         const good = path.join(options.folder, each);
-        return existsSync(good) ? readFileSync(good) : Buffer.from('{}');
+        return statSync(good, { throwIfNoEntry: false })?.isFile() === true
+          ? readFileSync(good)
+          : Buffer.from('{}');
       }) as [Buffer, Buffer];
       const isJson = /\.(json|jsonl|safetensors)$/.test(name) && random() < 0.6;
       rmSync(file, { recursive: true, force: true });

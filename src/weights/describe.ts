@@ -1,5 +1,5 @@
 /** What `dino info` tells of a run, a checkpoint or a weights file; reads headers and small files only. */
-import { printable } from '../printable.js';
+import { messageOf, printable } from '../printable.js';
 import { lastLine, metricsPath, readRunConfig } from '../train/run-folder.js';
 import { checkCall, count, filePath, optionsOf, text } from '../check-options.js';
 import type { Architecture } from './architecture.js';
@@ -83,6 +83,16 @@ const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size
 type DescribeOptions = Pick<NetworkOptions, 'checkpointKey' | 'numHeads'>;
 const describeOptions = optionsOf<DescribeOptions>({}, { checkpointKey: text, numHeads: count(1) });
 
+/** The newest metrics of a run. Where they can't be read, the weights are described all the same, with a warning. */
+function lastMetrics(run: string, warnings: string[]): Record<string, unknown> | null {
+  try {
+    return lastLine(metricsPath(run), ({ loss }) => typeof loss === 'number');
+  } catch (error) {
+    warnings.push(messageOf(error));
+    return null;
+  }
+}
+
 /**
  * @throws CheckpointError when there are no weights, or loadModel() would not take them; ConfigError for heads that can't be.
  */
@@ -97,6 +107,7 @@ export function describeWeights(weights: string, options: DescribeOptions = {}):
   const headShapes = [...found.head.values()].map((name) => shapeOf.get(name) ?? []);
   const lastLayer = shapeOf.get(found.head.get('last_layer.weight_v') ?? ''); // (K, bottleneck)
   const taken = new Set([...found.sources.values(), ...found.head.values()].flat());
+  const told = [...warnings];
   let run: WeightsDescription['run'] = null;
   if (located.run !== null && located.settings !== null) {
     const { version, images, imageCount } = readRunConfig(located.run);
@@ -105,7 +116,7 @@ export function describeWeights(weights: string, options: DescribeOptions = {}):
       step: located.step,
       ...{ version, images, imageCount },
       epochs: located.settings.epochs,
-      lastMetrics: lastLine(metricsPath(located.run), ({ loss }) => typeof loss === 'number'),
+      lastMetrics: lastMetrics(located.run, told),
     };
   }
   return {
@@ -128,7 +139,7 @@ export function describeWeights(weights: string, options: DescribeOptions = {}):
     standIns: [...new Set(file.standIns)],
     checkpoint: checkpointOf(file, found.sources),
     metadata: { ...metadata },
-    warnings,
+    warnings: told,
     notes,
     run,
   };

@@ -1,0 +1,63 @@
+/** Mutants of a run's folder: see fuzz-folder.ts. The checksums of its checkpoints are put right after most changes. */
+import { createHash } from 'node:crypto';
+import { existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { saveEvaluation } from '../eval/save-evaluation.js';
+import { listCheckpoints } from '../train/checkpoint-files.js';
+import { type FolderFuzzOptions, type FolderFuzzResult, fuzzFolder } from './fuzz-folder.js';
+import { trainWatchedRun, watchedPaths } from './watched-run.js';
+
+/** The states' lengths and checksums as their files are now, where they can still be read. */
+function mend(run: string): void {
+  const checkpoints = path.join(run, 'checkpoints');
+  if (lstatSync(checkpoints, { throwIfNoEntry: false })?.isDirectory() !== true) return;
+  for (const name of readdirSync(checkpoints)) {
+    const folder = path.join(checkpoints, name);
+    const state = path.join(folder, 'state.json');
+    if (lstatSync(state, { throwIfNoEntry: false })?.isFile() !== true) continue;
+    try {
+      const value = JSON.parse(readFileSync(state, 'utf8')) as {
+        files: Record<string, { bytes: number; sha256: string }>;
+      };
+      for (const [file, expected] of Object.entries(value.files)) {
+        const place = path.join(folder, file);
+        const stat = lstatSync(place, { throwIfNoEntry: false });
+        if (stat?.isFile() !== true || stat.size > 2 ** 30) continue;
+        const bytes = readFileSync(place);
+        Object.assign(expected, {
+          bytes: bytes.length,
+          sha256: createHash('sha256').update(bytes).digest('hex'),
+        });
+      }
+      writeFileSync(state, JSON.stringify(value));
+    } catch {
+      // it is hostile already
+    }
+  }
+}
+
+/** Mutates a run, trained for a moment with two watched images, and reads each mutant in every way. */
+export async function fuzzRun(
+  folder: string,
+  options: Pick<FolderFuzzOptions, 'count' | 'seed' | 'onFailure'>,
+): Promise<FolderFuzzResult> {
+  await trainWatchedRun(folder);
+  const { run, images } = watchedPaths(folder);
+  const newest = listCheckpoints(run).at(-1)!.folder;
+  saveEvaluation(path.join(newest, 'teacher.safetensors'), 'knn', { top1: 50 });
+  if (!existsSync(path.join(run, 'skipped.jsonl')))
+    writeFileSync(path.join(run, 'skipped.jsonl'), '{"path":"a.png","reason":"damaged"}\n');
+  process.env['FUZZ_IMAGES'] = path.join(images, 'class-1');
+  const files = readdirSync(run, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(run, path.join(entry.parentPath ?? entry.path, entry.name)));
+  return fuzzFolder({
+    folder: run,
+    // folders too are replaced: by links, FIFOs, files
+    files: [...files, 'lock', 'checkpoints', 'watch', 'evaluations', path.relative(run, newest)],
+    reader: new URL('./read-run.js', import.meta.url),
+    mend,
+    scratch: path.join(folder, 'scratch'),
+    ...options,
+  });
+}
