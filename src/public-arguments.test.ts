@@ -93,12 +93,19 @@ const NOT_CALLED = [
     'ProcessError',
     'ShapeError',
   ],
-  ...['Backbone', 'NumpyArray', 'PickleNamespace', 'PthTensor', 'runDoctor'],
+  ...['Backbone', 'NumpyArray', 'PickleNamespace', 'PickleOpaque', 'PthTensor', 'runDoctor'],
 ];
 const METHODS_WITHOUT_ARGUMENTS = [
   ...['Model.dispose', 'ImageIndex.skipped', 'ImageIndex.features', 'ImageIndex.close', 'PthFile.close'],
   // these take any value of JSON
-  ...['World.gather', 'World.gatherArrays', 'World.agree', 'World.explain', 'World.leave'],
+  ...[
+    'World.gather',
+    'World.gatherArrays',
+    'World.agree',
+    'World.explain',
+    'World.leave',
+    'World.predecessor',
+  ],
 ];
 
 function calls(): Record<string, Call> {
@@ -141,6 +148,7 @@ function calls(): Record<string, Call> {
     }),
     'ImageIndex.open': call(dino.ImageIndex.open.bind(dino.ImageIndex), 1, { folder: nowhere }),
     'ImageIndex.pathOf': call(index.pathOf.bind(index), 1, { row: 0 }),
+    'ImageIndex.fileOf': call(index.fileOf.bind(index), 1, { row: 0 }),
     'ImageIndex.rowOf': call(index.rowOf.bind(index), 1, { file: nowhere }),
     'ImageIndex.feature': call(index.feature.bind(index), 1, { row: 0 }),
     'ImageIndex.search': call(index.search.bind(index), 2, {

@@ -127,6 +127,21 @@ async function fill(): Promise<void> {
     trap(path.join(path.dirname(file), beside), inAway('words.json'));
     traps.weights.push(file, path.dirname(file));
   }
+  // weights in several files: what names them, and one of them
+  for (const [name, place, to] of [
+    ['sharded-index', 'model.safetensors.index.json', inAway('words.json')],
+    ['sharded-part', 'model-1.safetensors', inAway('run', checkpoint, 'teacher.safetensors')],
+  ] as const) {
+    const index = inGiven('weights', name, 'model.safetensors.index.json');
+    mkdirSync(path.dirname(index), { recursive: true });
+    writeFileSync(index, JSON.stringify({ weight_map: { 'backbone.cls_token': 'model-1.safetensors' } }));
+    cpSync(
+      path.join(run, checkpoint, 'teacher.safetensors'),
+      inGiven('weights', name, 'model-1.safetensors'),
+    );
+    trap(inGiven('weights', name, place), to);
+    traps.weights.push(path.dirname(index), index);
+  }
   trap(inGiven('weights', 'link.safetensors'), inAway('run', checkpoint, 'teacher.safetensors'));
   trap(inGiven('weights', 'run'), inAway('run'));
   traps.weights.push(inGiven('weights', 'link.safetensors'), inGiven('weights', 'run'), inAway('run'));

@@ -56,7 +56,7 @@ before(async () => {
   ({ run: original } = await makeRun(top));
   cpSync(original, outside, { recursive: true });
   cpSync(original, path.join(given, 'mine'), { recursive: true });
-  studio = await startStudio({ folders: [given], port: 0 });
+  studio = await startStudio({ folders: [given, path.join(top, 'images')], port: 0 });
 });
 after(async () => {
   await studio.close();

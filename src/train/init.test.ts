@@ -128,7 +128,7 @@ describe('--init', () => {
   });
 
   it('refuses what the weights contradict, and a head of another size', async () => {
-    const facts = { count: 18, width: 40, height: 40, cores: 2, device: 'cpu' } as never;
+    const facts = { images: 18, width: 40, height: 40, cores: 2, memoryGiB: 4, device: 'cpu' } as const;
     const weights = settingsOfInit({ init: at('whole.pth'), numHeads: 3 });
     assert.throws(
       () =>

@@ -5,6 +5,7 @@ import { checkCall, count, filePath, optionsOf, text } from '../check-options.js
 import type { Architecture } from './architecture.js';
 import { type NetworkOptions, openNetwork } from './network.js';
 import { PickleNamespace, show } from './pickle-values.js';
+import { isRecordName } from './record.js';
 import type { WeightsFile } from './weights-file.js';
 
 export interface WeightsDescription {
@@ -159,16 +160,17 @@ function groups(names: readonly string[]): string {
   return parts.slice(0, 8).join(', ') + (parts.length > 8 ? `, ${parts.length - 8} more` : '');
 }
 
+const plural = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;
 const millions = (count: number): string => `${(count / 1e6).toFixed(2)} M`;
 
 export function formatDescription(description: WeightsDescription): string {
   const { architecture: a, run } = description;
   const lines = [
     `file          ${description.file} (${(description.bytes / 1e6).toFixed(1)} MB, ${description.dtypes.join(', ')})`,
-    `architecture  ${a.arch}: width ${a.embedDim}, ${a.depth} blocks, ` +
+    `architecture  ${a.arch}: width ${a.embedDim}, ${plural(a.depth, 'block')}, ` +
       (a.numHeads === 0
         ? 'no attention, '
-        : `${a.numHeads} heads${description.headsAreGuess ? ' (a guess: --num-heads)' : ''}, patch ${a.patchSize}, `) +
+        : `${plural(a.numHeads, 'head')}${description.headsAreGuess ? ' (a guess: --num-heads)' : ''}, patch ${a.patchSize}, `) +
       `made for ${a.imgSize} x ${a.imgSize} pixels (others work too)`,
     `parameters    backbone ${millions(description.backboneParameters)}, head ${millions(description.headParameters)}` +
       (description.outDim === null ? '' : ` with ${description.outDim} outputs`),
@@ -208,7 +210,8 @@ export function formatDescription(description: WeightsDescription): string {
       lines.push(`last metrics  loss ${loss.toFixed(4)}${more}`);
     }
   }
+  // what a file says of its model is in the lines above
   for (const [key, value] of Object.entries(description.metadata))
-    lines.push(`metadata      ${key}: ${value}`);
+    if (!isRecordName(key)) lines.push(`metadata      ${show(key)}: ${show(value)}`);
   return lines.map(printable).join('\n'); // most of it is what files say
 }

@@ -43,10 +43,12 @@ export function otherModel(shapes: Shapes): string | null {
     const registers = has(/^(embeddings\.)?(reg(ister)?_tokens?|storage_tokens)$/) ? ' with registers' : '';
     const positions = shapeOf(shapes, 'pos_embed', 'embeddings.position_embeddings');
     const isScaled = has(/\.(ls1\.gamma|gamma_1|layer_scale1\.lambda1)$/);
-    if (has(/storage_tokens|rope/) || (isScaled && positions === undefined)) return `DINOv3 ${size}`;
+    if (has(/^layers\.0\.blocks\.0\.attn\.relative_position/)) return 'Swin';
+    if (has(/(^|\.)rel(ative)?_pos(ition)?_/)) return 'BEiT, or another with relative positions';
+    if (has(/^dist_token$/)) return 'a distilled DeiT, which has two class tokens';
+    const isRotary = has(/storage_tokens|rope/);
+    if (isRotary || (isScaled && positions === undefined && registers !== '')) return `DINOv3 ${size}`;
     if (isScaled && patch === 14) return `DINOv2 ${size}${registers}`;
-    if (has(/^(blocks|layers?)\.0\.attn\.relative_position|layers\.0\.blocks\.0\.attn\.relative_position/))
-      return 'Swin';
     if (registers !== '') return `a vision transformer, ${size},${registers}`;
   }
   const stem = shapeOf(

@@ -187,7 +187,7 @@ function architectureOf({ located, file, network, found, options, dict, warnings
 } {
   const { file: where, settings } = located;
   const [home = ''] = [...found.sources.values()].slice(0, 1).map(([name = '']) => dict(name));
-  const other = otherModel(found.shapes.size > 0 ? found.shapes : shapesBelow(file, network.prefix));
+  const other = otherModel(network.isWhole ? found.shapes : shapesBelow(file, network.prefix));
   if (other !== null) throw new CheckpointError(`${where} holds weights of ${other}: not read yet`);
   const byTensors = inferArchitecture(found.shapes.size > 0 ? found.shapes : shapesOf(file), where);
   const said = recordFor(file, home);
@@ -216,7 +216,11 @@ function architectureOf({ located, file, network, found, options, dict, warnings
 
 /** Shapes by the names without a prefix. */
 const shapesBelow = (file: WeightsFile, prefix: string): Map<string, readonly number[]> =>
-  new Map(file.entries.map(({ name, shape }) => [withoutWrappers(name.slice(prefix.length)), shape]));
+  new Map(
+    file.entries
+      .filter(({ name }) => name.startsWith(prefix))
+      .map(({ name, shape }) => [withoutWrappers(name.slice(prefix.length)), shape]),
+  );
 
 /** The record beside a network's tensors, or of a dict around them. */
 function recordFor(file: WeightsFile, dict: string): ModelRecord | null {

@@ -125,6 +125,10 @@ export function chooseNetwork(
   const whole = found.filter(({ isWhole }) => isWhole);
   const all = whole.length > 0 ? whole : found;
   const listed = all.map(nameOf).join(', ');
+  // of networks that are all in parts the outermost says best what is missing
+  const [outermost] = [...found].sort((a, b) => a.prefix.length - b.prefix.length);
+  if (whole.length === 0 && key === undefined && outermost !== undefined)
+    return { network: outermost, others: [] };
   const named = key === undefined ? all : namedBy(key, all);
   const pool = named.length > 0 ? named : byRole(all, key);
   if (pool.length === 0) {

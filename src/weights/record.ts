@@ -44,6 +44,12 @@ export function recordOf(architecture: Architecture, isGuess = false): Record<st
   return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, String(value)]));
 }
 
+const RECORD_NAMES = new Set(
+  Object.keys(recordOf({ arch: 'vit', embedDim: 1, depth: 1, numHeads: 1, patchSize: 1, imgSize: 1 })),
+);
+/** Whether an entry of a file's metadata is of the record. */
+export const isRecordName = (name: string): boolean => RECORD_NAMES.has(name);
+
 /** The record among a file's metadata; null when there is none. */
 export function readRecord(entries: ReadonlyMap<unknown, unknown> | undefined): ModelRecord | null {
   if (entries === undefined) return null;

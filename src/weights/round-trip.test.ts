@@ -154,7 +154,7 @@ describe('what a run knows', () => {
       told[0]!,
       /lost\.safetensors doesn't say how many attention heads .*: 1 is taken .*a guess.*--num-heads/,
     );
-    assert.match(formatDescription(describeWeights(lost)), /1 heads \(a guess: --num-heads\)/);
+    assert.match(formatDescription(describeWeights(lost)), /1 head \(a guess: --num-heads\)/);
     // the export of a guess is a guess
     assert.equal(exportWeights(lost, { format: 'pth', output: again }).warnings.length, 1);
     assert.equal(describeWeights(again).headsAreGuess, true);

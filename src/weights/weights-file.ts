@@ -8,7 +8,7 @@ import { CheckpointError } from '../errors.js';
 import { printable } from '../printable.js';
 import type { Tensor } from '../torch/index.js';
 import { isSafetensors, startOf, UNKNOWN, whatItIs } from './identify.js';
-import { attributesOf, PickleNamespace, PickleOpaque, show } from './pickle-values.js';
+import { attributesOf, NumpyArray, PickleNamespace, PickleOpaque, show } from './pickle-values.js';
 import { PthFile, PthTensor } from './pth.js';
 import { SafetensorsReader } from './safetensors.js';
 import { isShardIndex, openSharded } from './sharded.js';
@@ -194,7 +194,13 @@ function emptiness(value: unknown): string {
   const entries = entriesOf(value);
   if (entries === null) return `${expected}; it holds something else`;
   const names = [...entries].slice(0, 10).map(([name, entry]) => {
-    const kind = entry instanceof PickleOpaque ? ` (an object of the class ${show(entry.name)})` : '';
+    const inner = [...(entriesOf(entry)?.values() ?? [])];
+    const kind =
+      entry instanceof PickleOpaque
+        ? ` (an object of the class ${show(entry.name)})`
+        : inner.some((each) => each instanceof NumpyArray)
+          ? " (with NumPy's arrays: make them tensors by torch.from_numpy)"
+          : '';
     return show(String(name)) + kind;
   });
   return `${expected}; it has ${names.join(', ') || 'nothing'}`;
