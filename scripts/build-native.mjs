@@ -288,7 +288,7 @@ export async function buildNative({ libtorch, log = console.log, only, sanitize 
       output,
       compiler,
       // no fused multiply-adds: they round otherwise than Pillow, which the crops must equal
-      flags: [...common, '-ffp-contract=off', '-pthread'],
+      flags: [...common, ...(watch.length === 0 ? ['-O3'] : []), '-ffp-contract=off', '-pthread'],
       linkFlags: [...(isMac ? [] : ['-pthread']), ...watch],
       key: '',
       log,

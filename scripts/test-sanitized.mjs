@@ -11,7 +11,8 @@ import { buildNative, findCompiler, SetupError } from './build-native.mjs';
 import { findLibtorch } from './find-libtorch.mjs';
 import { NATIVE_TESTS, runNativeTests } from './native-tests.mjs';
 
-const SANITIZERS = ['address', 'undefined'];
+// the third is no part of 'undefined', and what a double becomes when it is no int is undefined as well
+const SANITIZERS = ['address', 'undefined', 'float-cast-overflow'];
 
 /** The libraries of the compiler's sanitizers, AddressSanitizer's first: it must come before all that allocates. */
 function sanitizerLibraries({ program, prefix, version }) {

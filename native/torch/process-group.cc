@@ -6,12 +6,12 @@
 #include "include/gloo/context.h"
 
 #include <c10/util/Logging.h>
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/distributed/c10d/FileStore.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/csrc/distributed/c10d/comm.hpp>
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -323,8 +323,8 @@ c10::intrusive_ptr<c10d::Backend> nccl_backend(const Store& store, int rank, int
   using Options = c10::intrusive_ptr<c10d::Backend::Options>;
   constexpr size_t kOptionsBytes = 16 << 10, kGroupBytes = 256 << 10;
   const uint64_t loaded = aoti_torch_abi_version();  // major, minor and patch in a byte each, the highest first
-  const std::string version =
-      std::to_string(loaded >> 56) + "." + std::to_string(loaded >> 48 & 255) + "." + std::to_string(loaded >> 40 & 255);
+  const std::string version = std::to_string(loaded >> 56) + "." + std::to_string(loaded >> 48 & 255) + "." +
+                              std::to_string(loaded >> 40 & 255);
   TORCH_CHECK(version == DINO_TORCH_VERSION, "NCCL can only be used with libtorch ", DINO_TORCH_VERSION,
               ", and the one that is loaded is ", version, ": set LIBTORCH to that version and run `npm run setup`");
   auto* make_options =
@@ -351,28 +351,29 @@ Napi::Value create_group(const Napi::CallbackInfo& info) {
   DINO_TRY
   const int rank = info[1].As<Napi::Number>().Int32Value();
   const int size = info[2].As<Napi::Number>().Int32Value();
-  return aside(env, [store = unwrap_store(info[0]), rank, size, address = text(info[3]),
-                     timeout = milliseconds(info[4]), with_nccl = info[5].As<Napi::Boolean>().Value()]() -> Result {
-    auto options = c10d::ProcessGroupGloo::Options::create(timeout);
-    const std::string interface = "interface:";
-    options->devices.push_back(
-        address.starts_with(interface)
-            ? c10d::ProcessGroupGloo::createDeviceForInterface(address.substr(interface.size()))
-            : c10d::ProcessGroupGloo::createDeviceForHostname(address));
-    store->setTimeout(timeout);
-    auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, options);
-    auto group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
-    group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
-    if (with_nccl) {
-      Store own = c10::make_intrusive<c10d::PrefixStore>("nccl", store);
-      group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::NCCL,
-                        nccl_backend(own, rank, size, timeout));
-    } else {
-      group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::GLOO, gloo);
-    }
-    group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
-    return [group](Napi::Env env) { return wrap(env, group); };
-  });
+  return aside(env,
+               [store = unwrap_store(info[0]), rank, size, address = text(info[3]), timeout = milliseconds(info[4]),
+                with_nccl = info[5].As<Napi::Boolean>().Value()]() -> Result {
+                 auto options = c10d::ProcessGroupGloo::Options::create(timeout);
+                 const std::string interface = "interface:";
+                 options->devices.push_back(
+                     address.starts_with(interface)
+                         ? c10d::ProcessGroupGloo::createDeviceForInterface(address.substr(interface.size()))
+                         : c10d::ProcessGroupGloo::createDeviceForHostname(address));
+                 store->setTimeout(timeout);
+                 auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, options);
+                 auto group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
+                 group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
+                 if (with_nccl) {
+                   Store own = c10::make_intrusive<c10d::PrefixStore>("nccl", store);
+                   group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::NCCL,
+                                     nccl_backend(own, rank, size, timeout));
+                 } else {
+                   group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::GLOO, gloo);
+                 }
+                 group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
+                 return [group](Napi::Env env) { return wrap(env, group); };
+               });
   DINO_CATCH(env)
 }
 
@@ -404,12 +405,13 @@ Napi::Value all_gather(const Napi::CallbackInfo& info) {
 // broadcast(group, tensors, root) -> promise: the root's values, in place, in buffers of 25 MB
 Napi::Value broadcast(const Napi::CallbackInfo& info) {
   DINO_TRY
-  return aside(info.Env(), [group = unwrap_group(info[0]), tensors = unwrap_tensors(info[1]),
-                            root = info[2].As<Napi::Number>().Int32Value()]() -> Result {
-    at::AutoDispatchBelowAutograd no_gradient;
-    c10d::broadcast_coalesced(group, tensors, 25 << 20, root);
-    return undefined;
-  });
+  return aside(info.Env(),
+               [group = unwrap_group(info[0]), tensors = unwrap_tensors(info[1]),
+                root = info[2].As<Napi::Number>().Int32Value()]() -> Result {
+                 at::AutoDispatchBelowAutograd no_gradient;
+                 c10d::broadcast_coalesced(group, tensors, 25 << 20, root);
+                 return undefined;
+               });
   DINO_CATCH(info.Env())
 }
 

@@ -50,11 +50,11 @@ Statistics global_statistics(const Group& group, const at::Tensor& x) {
   for (int i = 0; i < size; i++) gathered[0].push_back(at::empty_like(own));
   std::vector<at::Tensor> inputs = {own};
   group->allgather(gathered, inputs)->wait();
-  const at::Tensor all = at::stack(gathered[0]);               // (W, 2 C + 1)
-  const at::Tensor counts = all.slice(1, 2 * channels);        // (W, 1)
-  const at::Tensor means = all.slice(1, 0, channels);          // (W, C)
-  const at::Tensor total = counts.sum();                       // ()
-  const at::Tensor joint = (means * counts).sum(0) / total;    // (C)
+  const at::Tensor all = at::stack(gathered[0]);                                                       // (W, 2 C + 1)
+  const at::Tensor counts = all.slice(1, 2 * channels);                                                // (W, 1)
+  const at::Tensor means = all.slice(1, 0, channels);                                                  // (W, C)
+  const at::Tensor total = counts.sum();                                                               // ()
+  const at::Tensor joint = (means * counts).sum(0) / total;                                            // (C)
   const at::Tensor spread = all.slice(1, channels, 2 * channels) + counts * (means - joint).square();  // (W, C)
   return {joint, spread.sum(0) / total, total};
 }
@@ -64,7 +64,8 @@ class SyncBatchNorm : public torch::autograd::Function<SyncBatchNorm> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& input,
                             const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& mean,
                             const at::Tensor& variance, const at::Tensor& count, const Group& group, double eps) {
-    const auto out = std::get<0>(at::native_batch_norm(input, weight, bias, mean, variance, /*training=*/false, 0.0, eps));
+    const auto out =
+        std::get<0>(at::native_batch_norm(input, weight, bias, mean, variance, /*training=*/false, 0.0, eps));
     const at::Tensor scale = at::rsqrt(variance + eps);  // (C)
     context->save_for_backward({input, weight, mean, scale, count});
     context->saved_data["group"] = group;
@@ -80,7 +81,7 @@ class SyncBatchNorm : public torch::autograd::Function<SyncBatchNorm> {
     const at::Tensor upstream = outputs[0].to(mean.scalar_type());
     const at::Tensor normed = (input.to(mean.scalar_type()) - as_channels(mean, input)) * as_channels(scale, input);
     const auto dimensions = other_dimensions(input);
-    const at::Tensor sum = upstream.sum(dimensions);               // (C), the bias's gradient
+    const at::Tensor sum = upstream.sum(dimensions);                 // (C), the bias's gradient
     const at::Tensor product = (upstream * normed).sum(dimensions);  // (C), the weight's
     torch::autograd::variable_list result(8);
     if (context->needs_input_grad(0)) {
@@ -116,9 +117,9 @@ Napi::Value sync_batch_norm(const Napi::CallbackInfo& info) {
       unwrap_tensor(info[5]).lerp_(unbiased, momentum);
     }
   }
-  return wrap_tensor(env, SyncBatchNorm::apply(x, unwrap_tensor(info[2]), unwrap_tensor(info[3]), statistics.mean,
-                                               statistics.variance, statistics.count, group,
-                                               info[7].As<Napi::Number>().DoubleValue()));
+  return wrap_tensor(
+      env, SyncBatchNorm::apply(x, unwrap_tensor(info[2]), unwrap_tensor(info[3]), statistics.mean, statistics.variance,
+                                statistics.count, group, info[7].As<Napi::Number>().DoubleValue()));
   DINO_CATCH(env)
 }
 
