@@ -44,6 +44,7 @@ import {
   teacherTemperatureSchedule,
 } from '../optim/index.js';
 import { printable } from '../printable.js';
+import { shellPath } from '../shell.js';
 import {
   fromTypedArray,
   Generator,
@@ -242,7 +243,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         checkpoints.moveTo(error.movedTo);
         await checkpoints.save(step);
         const kept = printable(await checkpoints.settle());
-        const go = `Go on with: dino train --resume ${printable(error.movedTo)}`;
+        const go = `Go on with: dino train --resume ${shellPath(error.movedTo)}`;
         throw new DataError(`${error.message} The state after step ${step} is kept in ${kept}. ${go}`, {
           cause: error,
         });
