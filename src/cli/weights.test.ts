@@ -150,11 +150,11 @@ describe('where something is written', () => {
     for (const [[command, ...args], pattern] of [
       [['embed', run, images, '--output', at('folder.npy'), ...EMBED], /there is a folder of this name/],
       [['embed', run, images, '--output', at('names.npy'), ...EMBED], /names\.paths\.jsonl can't be written: there is a folder/],
-      [['embed', run, images, '--output', at('file', 'f.npy'), ...EMBED], /f\.npy can't be written/],
+      [['embed', run, images, '--output', at('file', 'f.npy'), ...EMBED], /f\.npy can't be written: .*file is a file, and not a folder/],
       [['export', run, '--format', 'pth', '--output', at('folder.npy')], /there is a folder of this name/],
       [['export', run, '--format', 'onnx', '--output', at('folder.npy')], /there is a folder of this name/],
-      [['export', run, '--format', 'web', '--output', at('file')], /the folder .*file can't be written: there is a file in its place/],
-      [[...knn, '--dump-features', at('file'), ...EMBED], /there is a file in its place/],
+      [['export', run, '--format', 'web', '--output', at('file')], /the folder .*file can't be written: .*is a file, and not a folder/],
+      [[...knn, '--dump-features', at('file'), ...EMBED], /is a file, and not a folder/],
     ] as const) {
       await assert.rejects(dino(command, ...args), (error: Error & { written: string }) => {
         assert.match(error.message, pattern);

@@ -204,6 +204,9 @@ describe('writeFeatures', () => {
     assert.equal(rows[7]!['label'], result.labels[7]);
     assert.deepEqual(rows[7]!['features'], [...result.features.subarray(7 * 24, 8 * 24)]);
     await assert.rejects(writeFeatures(at('f.csv'), result), ConfigError);
-    await assert.rejects(writeFeatures(path.join(folder, 'no', 'f.npy'), result), /can't be written/);
+    // its folder is made; a file in its place is not a folder
+    await writeFeatures(path.join(folder, 'no', 'such', 'f.npy'), result);
+    assert.deepEqual(readFileSync(path.join(folder, 'no', 'such', 'f.npy')), bytes);
+    await assert.rejects(writeFeatures(path.join(at('f.npy'), 'f.npy'), result), /can't be written/);
   });
 });

@@ -11,7 +11,7 @@ import { z } from 'zod';
 import { checkCall, filePath, instanceOf, words } from '../check-options.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { ConfigError } from '../errors.js';
-import { assertWritable } from '../files/output.js';
+import { assertWritable, makeFolderOf } from '../files/output.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { writeSafetensors } from '../weights/safetensors.js';
 import type { Embeddings } from './embed.js';
@@ -30,7 +30,7 @@ export function featureFormat(file: string): (typeof FEATURE_FORMATS)[number] {
 const pathsFile = (file: string): string => `${file.slice(0, -'.npy'.length)}.paths.jsonl`;
 
 /**
- * Makes the folder of a file of features and looks whether all can be written, before the work that they take.
+ * Looks whether a file of features, and what comes beside it, can be written, before the work that they take.
  * @throws ConfigError for another ending, DataError when they can't be written.
  */
 export function assertFeaturesWritable(file: string): void {
@@ -113,12 +113,13 @@ const embeddings = z.looseObject({
 });
 
 /**
- * Writes to the format of the file's ending. Returns the files written.
+ * Writes to the format of the file's ending, and makes its folder. Returns the files written.
  * @throws ConfigError for another ending, DataError or CheckpointError when it can't be written.
  */
 export async function writeFeatures(file: string, result: Embeddings): Promise<string[]> {
   checkCall('writeFeatures()', ['file', filePath, file], ['result', embeddings, result]);
   const format = featureFormat(file);
+  makeFolderOf(file);
   if (format === '.safetensors') {
     asSafetensors(file, result);
     return [file];

@@ -1,62 +1,68 @@
 /** Where a command will write, looked at before its work begins: hours of work must not end with a missing folder. */
-import { accessSync, constants, mkdirSync, rmdirSync, statSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, type Stats, statSync } from 'node:fs';
 import path from 'node:path';
 import { DataError } from '../errors.js';
 import { printable } from '../printable.js';
 import type { Failure } from './guarded.js';
-import { folderReason } from './system-reason.js';
+import { folderReason, systemReason } from './system-reason.js';
+
+/** What is at a place; undefined for nothing, also where a part of the way is a file. */
+function statOf(place: string): Stats | undefined {
+  try {
+    return statSync(place, { throwIfNoEntry: false });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return undefined;
+    throw error;
+  }
+}
+
+/** @returns Why a folder can't be made or written to; null when it can. Nothing is made. */
+function obstacle(folder: string): string | null {
+  try {
+    // the nearest that is there: what is below it can be made
+    for (let at = path.resolve(folder); ; at = path.dirname(at)) {
+      const stat = statOf(at);
+      if (stat === undefined && at !== path.dirname(at)) continue;
+      if (stat?.isDirectory() !== true) return `${printable(at)} is a file, and not a folder`;
+      accessSync(at, constants.W_OK | constants.X_OK);
+      return null;
+    }
+  } catch (error) {
+    return systemReason(error);
+  }
+}
 
 /**
- * Makes the folder of a file that will be written, and looks whether it can be.
+ * Looks whether a file can be written, which is done later; makeFolderOf() makes its folder then.
  *
  * @throws `failure` (DataError by default) when the file is a folder or something else than a regular file, or its folder
  *   can't be made or written to.
  */
 export function assertWritable(file: string, failure: Failure = DataError): void {
-  const folder = path.dirname(path.resolve(file));
-  const refuse = (what: string, cause?: unknown): never => {
-    throw new failure(`${printable(file)} can't be written: ${what}`, { cause });
+  const refuse = (what: string): never => {
+    throw new failure(`${printable(file)} can't be written: ${what}`);
   };
-  if (file.endsWith('/') || file.endsWith(path.sep))
-    refuse('it ends as a folder does; expected the name of a file');
-  let stat;
-  try {
-    mkdirSync(folder, { recursive: true });
-    accessSync(folder, constants.W_OK | constants.X_OK);
-    stat = statSync(file, { throwIfNoEntry: false });
-  } catch (error) {
-    refuse(folderReason(error, folder), error);
-  }
+  if (/[\\/]$/.test(file)) refuse('it ends as a folder does; give the name of a file');
+  const why = obstacle(path.dirname(path.resolve(file)));
+  if (why !== null) refuse(why);
+  const stat = statOf(file);
   if (stat?.isDirectory() === true) refuse('there is a folder of this name; give the name of a file');
   if (stat !== undefined && !stat.isFile()) refuse('what is there is not a regular file');
 }
 
-/**
- * Looks whether a folder can be made and written into. One that wasn't there isn't afterwards either: what is refused
- * later leaves nothing behind.
- */
+/** The same for a folder that will be made and written into. */
 export function assertWritableFolder(folder: string, failure: Failure = DataError): void {
-  const whole = path.resolve(folder);
-  try {
-    const first = mkdirSync(whole, { recursive: true });
-    try {
-      accessSync(whole, constants.W_OK | constants.X_OK);
-    } finally {
-      if (first !== undefined) removeEmpty(whole, path.dirname(first));
-    }
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const what =
-      code === 'EEXIST' || code === 'ENOTDIR' ? 'there is a file in its place' : folderReason(error, folder);
-    throw new failure(`the folder ${printable(folder)} can't be written: ${what}`, { cause: error });
-  }
+  const why = obstacle(folder);
+  if (why !== null) throw new failure(`the folder ${printable(folder)} can't be written: ${why}`);
 }
 
-/** Removes a folder and those around it, as far as `upTo`, which stays; not one that somebody uses by now. */
-function removeEmpty(folder: string, upTo: string): void {
+/** Makes the folder of a file. @throws `failure` when it can't be made. */
+export function makeFolderOf(file: string, failure: Failure = DataError): void {
+  const folder = path.dirname(path.resolve(file));
   try {
-    for (let at = folder; at !== upTo; at = path.dirname(at)) rmdirSync(at);
-  } catch {
-    // another process has put something there
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    const why = folderReason(error, folder);
+    throw new failure(`${printable(file)} can't be written: ${why}`, { cause: error });
   }
 }

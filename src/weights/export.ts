@@ -6,7 +6,7 @@ import { buildBackbone, VisionTransformer } from '../models/index.js';
 import { withoutInit } from '../nn/index.js';
 import { noGrad, scope, type Tensor } from '../torch/index.js';
 import { type Architecture, tellsImageSize } from './architecture.js';
-import { assertWritable } from '../files/output.js';
+import { assertWritable, makeFolderOf } from '../files/output.js';
 import { readNetwork } from './network.js';
 import { writePth } from './pth-write.js';
 import { RECORD_ATTRIBUTE, recordOf } from './record.js';
@@ -87,6 +87,7 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
       for (const [name, tensor] of head ?? []) named.set(`head.${name}`, tensor);
       const written = { ...architecture, imgSize: imageSize ?? imgSize };
       const record = recordOf(written, network.headsAreGuess);
+      makeFolderOf(output, CheckpointError);
       if (format === 'pth') writePth(output, named, { [RECORD_ATTRIBUTE]: new Map(Object.entries(record)) });
       else writeSafetensors(output, named, { format: 'pt', ...record });
       return {

@@ -2,7 +2,6 @@
  * A model as an ONNX file. Its input is `pixel_values`, (B, 3, H, W) RGB in [0, 1] normalised by ImageNet's mean and
  * standard deviation; the batch is dynamic. The file says so itself, in its metadata.
  */
-import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { modelArgument } from '../../models/model-argument.js';
 import { checkCall, filePath, optionsOf, pixels, yesOrNo } from '../../check-options.js';
@@ -11,7 +10,7 @@ import { type Backbone, IMAGENET_MEAN, IMAGENET_STD, VisionTransformer } from '.
 import { packageVersion } from '../../version.js';
 import type { Model } from '../load.js';
 import { writeFileWhole } from '../../files/atomic-file.js';
-import { assertWritable } from '../../files/output.js';
+import { assertWritable, makeFolderOf } from '../../files/output.js';
 import { recordOf } from '../record.js';
 import { addResNet, addXCiT, isResNet, isXCiT } from './convolutional.js';
 import { GraphBuilder } from './graph-builder.js';
@@ -114,13 +113,7 @@ export function buildOnnx(model: Model, options: TransformerGraphOptions): OnnxM
 
 /** Writes bytes beside and renames; makes the folder. @throws CheckpointError when that can't be. */
 export function writeBytes(file: string, bytes: Uint8Array): void {
-  try {
-    mkdirSync(path.dirname(file), { recursive: true });
-  } catch (error) {
-    throw new CheckpointError(`${path.dirname(file)} can't be made: ${(error as Error).message}`, {
-      cause: error,
-    });
-  }
+  makeFolderOf(file, CheckpointError);
   writeFileWhole(file, bytes, { failure: CheckpointError });
 }
 
