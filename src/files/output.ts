@@ -4,7 +4,7 @@ import path from 'node:path';
 import { DataError } from '../errors.js';
 import { printable } from '../printable.js';
 import type { Failure } from './guarded.js';
-import { folderReason } from './system-reason.js';
+import { folderReason, systemReason } from './system-reason.js';
 
 /** What is at a place; undefined for nothing, also where a part of the way is a file. */
 function statOf(place: string): Stats | undefined {
@@ -28,7 +28,7 @@ function obstacle(folder: string): string | null {
       return null;
     }
   } catch (error) {
-    return folderReason(error, folder);
+    return systemReason(error);
   }
 }
 
@@ -58,11 +58,11 @@ export function assertWritableFolder(folder: string, failure: Failure = DataErro
 
 /** Makes the folder of a file. @throws `failure` when it can't be made. */
 export function makeFolderOf(file: string, failure: Failure = DataError): void {
+  const folder = path.dirname(path.resolve(file));
   try {
-    mkdirSync(path.dirname(path.resolve(file)), { recursive: true });
+    mkdirSync(folder, { recursive: true });
   } catch (error) {
-    throw new failure(`${printable(file)} can't be written: ${folderReason(error, path.dirname(file))}`, {
-      cause: error,
-    });
+    const why = folderReason(error, folder);
+    throw new failure(`${printable(file)} can't be written: ${why}`, { cause: error });
   }
 }
