@@ -16,9 +16,11 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readSync,
   readlinkSync,
   rmSync,
+  statSync,
   type Stats,
 } from 'node:fs';
 import { type FileHandle, open as openLater } from 'node:fs/promises';
@@ -55,6 +57,33 @@ const NO_WAIT = constants.O_NONBLOCK ?? 0;
 
 /** Opens for reading whatever it is, and waits for nothing: what it is must be looked at before it is read. */
 export const READ_FLAGS = constants.O_RDONLY | NO_WAIT;
+
+/**
+ * What is at a place, links followed; undefined for nothing, also where a part of the way is a file.
+ * @throws `failure` when it can't be looked at: links in a circle, a folder without access.
+ */
+export function statIfThere(place: string, failure: Failure = DataError): Stats | undefined {
+  try {
+    return statSync(place, { throwIfNoEntry: false });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return undefined;
+    throw new failure(`${printable(place)} can't be opened: ${systemReason(error)}`, { cause: error });
+  }
+}
+
+/**
+ * The names in a folder of a run or index; none when it isn't there.
+ * @throws `failure` when it is something else than a folder, or reached through a link below `within`.
+ */
+export function namesIn(folder: string, { within, failure = DataError }: GuardOptions): string[] {
+  if (within !== undefined) refuseLinks(within, folder, failure);
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw new failure(`${printable(folder)} can't be opened: ${systemReason(error)}`, { cause: error });
+  }
+}
 
 /** What a thing is, for people: "a FIFO", "a folder". */
 export function kindOf(stat: Stats): string {

@@ -1,27 +1,17 @@
 /** Where a command will write, looked at before its work begins: hours of work must not end with a missing folder. */
-import { accessSync, constants, mkdirSync, type Stats, statSync } from 'node:fs';
+import { accessSync, constants, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { DataError } from '../errors.js';
 import { printable } from '../printable.js';
-import type { Failure } from './guarded.js';
+import { type Failure, statIfThere } from './guarded.js';
 import { folderReason, systemReason } from './system-reason.js';
-
-/** What is at a place; undefined for nothing, also where a part of the way is a file. */
-function statOf(place: string): Stats | undefined {
-  try {
-    return statSync(place, { throwIfNoEntry: false });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return undefined;
-    throw error;
-  }
-}
 
 /** @returns Why a folder can't be made or written to; null when it can. Nothing is made. */
 function obstacle(folder: string): string | null {
   try {
     // the nearest that is there: what is below it can be made
     for (let at = path.resolve(folder); ; at = path.dirname(at)) {
-      const stat = statOf(at);
+      const stat = statIfThere(at);
       if (stat === undefined && at !== path.dirname(at)) continue;
       if (stat?.isDirectory() !== true) return `${printable(at)} is a file, and not a folder`;
       accessSync(at, constants.W_OK | constants.X_OK);
@@ -45,7 +35,7 @@ export function assertWritable(file: string, failure: Failure = DataError): void
   if (/[\\/]$/.test(file)) refuse('it ends as a folder does; give the name of a file');
   const why = obstacle(path.dirname(path.resolve(file)));
   if (why !== null) refuse(why);
-  const stat = statOf(file);
+  const stat = statIfThere(file);
   if (stat?.isDirectory() === true) refuse('there is a folder of this name; give the name of a file');
   if (stat !== undefined && !stat.isFile()) refuse('what is there is not a regular file');
 }

@@ -261,8 +261,8 @@ function replace(file: string, outside: string, random: Random): void {
 
 /** Whether a folder below `root`, and each one above it there, is a folder and not a link. */
 function isPlainFolder(folder: string, root: string): boolean {
-  if (lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return false;
-  return folder === root || isPlainFolder(path.dirname(folder), root);
+  if (folder !== root && !isPlainFolder(path.dirname(folder), root)) return false;
+  return lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 /** Changes a copy of the folder. @returns What was done. */

@@ -2,10 +2,9 @@
  * Where the checkpoints of a run are: their names, and which is the newest. Nothing in them is looked at. No link in a run
  * folder is followed, which may be a stranger's.
  */
-import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
-import { readTextIfThere, refuseLinks } from '../files/guarded.js';
+import { namesIn, readTextIfThere } from '../files/guarded.js';
 
 /** The most that `latest` may have, bytes. */
 const NAME_BYTES = 1000;
@@ -34,12 +33,10 @@ export interface CheckpointPlace {
   folder: string;
 }
 
-/** The checkpoints of a run, oldest first. @throws CheckpointError when `checkpoints` is a link. */
+/** The checkpoints of a run, oldest first. @throws CheckpointError when `checkpoints` is a link or not a folder. */
 export function listCheckpoints(run: string): CheckpointPlace[] {
   const folder = checkpointsPath(run);
-  refuseLinks(run, folder, CheckpointError);
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder)
+  return namesIn(folder, { within: run, failure: CheckpointError })
     .flatMap((name) => {
       const step = stepOfName(name);
       return step === null ? [] : [{ step, folder: path.join(folder, name) }];

@@ -108,7 +108,7 @@ function byNameOrKind(text: string, readable: string, name: string): string {
   if (readable.startsWith('{') || readable.startsWith('[')) return 'JSON text';
   if (text[0] === '\x80' && text.charCodeAt(1) >= 2 && text.charCodeAt(1) <= 5)
     return 'a pickle that torch.save did not write (pickle.dump or joblib): load it in Python and save its state_dict by torch.save';
-  if (/^[\t\n\r\x20-\x7e]+$/.test(text.slice(0, 200))) return `text that begins '${show(text.slice(0, 30))}'`;
+  if (/^[\t\n\r\x20-\x7e]+$/.test(text.slice(0, 200))) return 'text'; // not quoted: it may be somebody's secret
   return UNKNOWN;
 }
 

@@ -2,12 +2,12 @@
  * From what the user calls WEIGHTS to the file to read: a run folder, a checkpoint folder, a file, or a folder as Hugging
  * Face's save_pretrained() writes it.
  */
-import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
 import { printable } from '../printable.js';
 import { newestCheckpoint, runOfCheckpoint } from '../train/checkpoint-files.js';
-import { readTextIfThere, SMALL_FILE_BYTES } from '../files/guarded.js';
+import { readTextIfThere, SMALL_FILE_BYTES, statIfThere } from '../files/guarded.js';
 import { mayReadHere, OUTSIDE } from '../files/read-below.js';
 import type { TrainSettings } from '../train/settings.js';
 import { configPath, isRunFolder, readRunConfig } from '../train/run-folder.js';
@@ -66,7 +66,7 @@ export function weightsOutside(weights: string, mayRead: MayRead): string | null
   };
   if (mayRead === null) return null;
   // the checksums in a state.json are read with the weights beside it
-  if (statSync(weights, { throwIfNoEntry: false })?.isDirectory() !== true)
+  if (statIfThere(weights, CheckpointError)?.isDirectory() !== true)
     return firstOf([weights, path.join(path.dirname(path.resolve(weights)), 'state.json')]);
   const outside = inFolder(weights);
   if (outside !== null) return outside;
@@ -126,7 +126,7 @@ export function locateWeights(
   key?: string,
   mayRead: MayRead = mayReadHere(),
 ): LocatedWeights {
-  const stat = statSync(weights, { throwIfNoEntry: false });
+  const stat = statIfThere(weights, CheckpointError);
   if (stat === undefined) throw new CheckpointError(`${printable(weights)} does not exist`);
   const outside = weightsOutside(weights, mayRead);
   if (outside !== null) throw new CheckpointError(`${printable(outside)} ${OUTSIDE}`);
