@@ -14,11 +14,9 @@ function mend(run: string): void {
   for (const name of readdirSync(checkpoints)) {
     const folder = path.join(checkpoints, name);
     const state = path.join(folder, 'state.json');
-    if (
-      lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true ||
-      lstatSync(state, { throwIfNoEntry: false })?.isFile() !== true
-    )
-      continue;
+    if (lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) continue;
+    const about = lstatSync(state, { throwIfNoEntry: false });
+    if (about?.isFile() !== true || about.size > 2 ** 20) continue; // 64 GiB of nothing are read to the end
     try {
       const value = JSON.parse(readFileSync(state, 'utf8')) as {
         files: Record<string, { bytes: number; sha256: string }>;

@@ -132,14 +132,14 @@ export const start: Routes = (app, studio) => {
     { body: startRequest.extend({ output: name }) },
     async ({ body, signal }) => {
       const request = await checked(folders, body);
-      // also refuses images that links or a list lead to outside
-      await jobs.run('start-plan', request, { signal });
       const { images, preset, overrides } = request;
       const output = await folders.forWriting(body.output);
       if (isRunFolder(output))
         throw new StudioError(409, `${output} holds a run already: choose another name.`);
       if (existsSync(output) && readdirSync(await folders.folder(output)).length > 0)
         throw new StudioError(409, `${output} is not empty: choose another name.`, 'TAKEN');
+      // also refuses images that links or a list lead to outside
+      await jobs.run('start-plan', request, { signal });
       makeFolder(output, { within: output });
       const flags = Object.entries(overrides).map(([setting, value]) => `${flagOf(setting)}=${value}`);
       try {
