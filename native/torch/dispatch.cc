@@ -212,8 +212,9 @@ Napi::Value find_operator(const Napi::CallbackInfo& info) {
     arguments.Set(i, entry);
   }
   auto result = Napi::Object::New(env);
-  result.Set("handle", Napi::External<Operator>::New(env, new Operator{*found, found->hasTag(at::Tag::nondeterministic_seeded)},
-                                                     [](Napi::Env, Operator* dead) { delete dead; }));
+  result.Set("handle",
+             Napi::External<Operator>::New(env, new Operator{*found, found->hasTag(at::Tag::nondeterministic_seeded)},
+                                           [](Napi::Env, Operator* dead) { delete dead; }));
   result.Set("arguments", arguments);
   const auto& returns = schema.returns();
   result.Set("inPlace", returns.size() == 1 && returns[0].alias_info() && returns[0].alias_info()->isWrite());

@@ -11,7 +11,8 @@ namespace dino {
 namespace {
 
 bool is_frame(const std::string& line) {
-  static const std::regex frame(R"(^\s*(frame #\d+: |#\d+ .* from |Exception raised from |C\+\+ CapturedTraceback:).*)");
+  static const std::regex frame(
+      R"(^\s*(frame #\d+: |#\d+ .* from |Exception raised from |C\+\+ CapturedTraceback:).*)");
   return std::regex_match(line, frame);
 }
 

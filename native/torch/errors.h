@@ -10,8 +10,8 @@
 namespace dino {
 
 struct Problem {
-  std::string message;  // one that a user can read
-  std::string whole;    // as it was thrown, with frames and places
+  std::string message;      // one that a user can read
+  std::string whole;        // as it was thrown, with frames and places
   bool is_process = false;  // from c10d or Gloo: another process is lost, silent or out of step
 };
 
@@ -23,11 +23,11 @@ Napi::Error to_error(Napi::Env env, const Problem& problem);
 }  // namespace dino
 
 #define DINO_TRY try {
-#define DINO_CATCH(env)                                             \
-  }                                                                 \
-  catch (const Napi::Error&) {                                      \
-    throw;                                                          \
-  }                                                                 \
-  catch (...) {                                                     \
+#define DINO_CATCH(env)                                                  \
+  }                                                                      \
+  catch (const Napi::Error&) {                                           \
+    throw;                                                               \
+  }                                                                      \
+  catch (...) {                                                          \
     throw dino::to_error(env, dino::describe(std::current_exception())); \
   }

@@ -212,12 +212,13 @@ Napi::Value store_get(const Napi::CallbackInfo& info) {
 
 Napi::Value store_add(const Napi::CallbackInfo& info) {
   DINO_TRY
-  return aside(info.Env(), [store = unwrap_store(info[0]), key = text(info[1]),
-                            amount = info[2].As<Napi::Number>().Int64Value()]() -> Result {
-    WithoutWarnings quiet;
-    auto sum = static_cast<double>(store->add(key, amount));
-    return [sum](Napi::Env env) { return Napi::Number::New(env, sum); };
-  });
+  return aside(info.Env(),
+               [store = unwrap_store(info[0]), key = text(info[1]),
+                amount = info[2].As<Napi::Number>().Int64Value()]() -> Result {
+                 WithoutWarnings quiet;
+                 auto sum = static_cast<double>(store->add(key, amount));
+                 return [sum](Napi::Env env) { return Napi::Number::New(env, sum); };
+               });
   DINO_CATCH(info.Env())
 }
 

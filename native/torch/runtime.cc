@@ -1,9 +1,9 @@
 // Threads, devices, generators, versions; and CUDA, opened at run time so that one addon serves machines with and
 // without it.
-#include "distributed.h"
-#include "random.h"
 #include "../vectors_napi.h"
+#include "distributed.h"
 #include "handle.h"
+#include "random.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
