@@ -21,11 +21,12 @@ import type { TrainSettings } from './settings.js';
 const { newRun, images, commandLine } = testFolder();
 const script = fileURLToPath(new URL('../testing/mortal-rank.js', import.meta.url));
 
-/** Three epochs of three steps, with one's own backbone. */
+/** Three epochs of three steps, with one's own backbone, whose sizes are its builder's. */
 const MORTAL: TrainSettings = {
   ...TINY_SETTINGS,
   ...{ arch: 'custom', useBnInHead: false, batchSize: 3, threads: 1 },
 };
+for (const size of ['embedDim', 'depth', 'numHeads'] as const) delete MORTAL[size];
 
 /** Both ranks to their ends; `mortal` ends itself in a step, 0 for never. */
 async function bothRanks(run: string, mortal: number, last: number, env = {}): Promise<[Ended, Ended]> {
