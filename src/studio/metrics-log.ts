@@ -11,6 +11,7 @@ import { stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { CollapseMonitor, type Verdict } from '../dino/collapse-monitor.js';
 import { openHandle } from '../files/guarded.js';
+import { LOG_BYTES } from '../train/run-folder.js';
 import { COLUMNS_LIMIT, type Line, LineParser } from './line-parser.js';
 
 /** Lines of a block. */
@@ -164,7 +165,7 @@ export class MetricsLog {
 
   /** A link in a run's folder is not followed: it may lead anywhere. */
   #open(): Promise<FileHandle> {
-    return openHandle(this.file, { within: path.dirname(this.file), maxBytes: Infinity });
+    return openHandle(this.file, { within: path.dirname(this.file), maxBytes: LOG_BYTES });
   }
 
   /** What was read counts no more: the seconds and the verdict hang on the settings. */

@@ -14,7 +14,9 @@ import { issueLines, messageOf, printable } from '../printable.js';
 import { savedSettingsSchema, type TrainSettings } from './settings.js';
 
 /** The most that a log (metrics.jsonl, skipped.jsonl) may have, bytes: some five million lines. It is read in parts. */
-const LOG_BYTES = 2 ** 31;
+export const LOG_BYTES = 2 ** 31;
+/** The deepest that values stand in one another in a line that is looked at: an evaluation's scores have three. */
+const MOST_DEPTH = 64;
 /** The most of a log that is given out as one list of lines. */
 const LIST_BYTES = 2 ** 28;
 /** The longest line of a log that is looked at, bytes. */
@@ -145,7 +147,25 @@ function* wholeLines(file: string, within: string, maxBytes: number): Generator<
   }
 }
 
+/** Whether brackets stand in one another deeper than JSON.stringify() can follow, or any line of ours does. */
+function isDeep(text: string): boolean {
+  let depth = 0;
+  let isText = false;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (isText) {
+      if (code === 0x5c) i++;
+      else isText = code !== 0x22;
+    } else if (code === 0x22) isText = true;
+    else if (code === 0x5b || code === 0x7b) depth++;
+    else if (code === 0x5d || code === 0x7d) depth--;
+    if (depth > MOST_DEPTH) return true;
+  }
+  return false;
+}
+
 function objectOf(text: string): Record<string, unknown> | null {
+  if (isDeep(text)) return null;
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null;
