@@ -33,6 +33,7 @@ import { type Backbone, normalizeImages, VisionTransformer } from '../models/ind
 import { fromTypedArray, noGrad, scope } from '../torch/index.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { makeFolder } from '../files/guarded.js';
+import { isBelow } from '../files/read-below.js';
 import { appendLine, readLines } from '../train/run-folder.js';
 import type { Model } from '../weights/load.js';
 import { defaultEvalSizes, checkEvalSizes, type EvalSizes } from './features.js';
@@ -346,7 +347,5 @@ function cutLog(file: string, within: string, epochs: number): void {
 
 /** Below this no link is followed: the run that a folder lies in, else the folder itself. */
 function outermost(folder: string, run: string | null): string {
-  if (run === null) return folder;
-  const relative = path.relative(run, folder);
-  return relative.split(path.sep)[0] === '..' || path.isAbsolute(relative) ? folder : run;
+  return run !== null && isBelow(run, folder) ? run : folder;
 }

@@ -11,6 +11,7 @@ import { checkCall, rows as rowNumbers } from '../check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import { FileBytes } from '../files/file-bytes.js';
 import { openToWrite } from '../files/guarded.js';
+import { brackets } from '../files/json-brackets.js';
 import type { ImageIndex } from './image-index.js';
 import { linesOf } from './index-format.js';
 
@@ -40,25 +41,16 @@ export interface IndexLabels {
 
 export const labelsPath = (folder: string): string => path.join(folder, 'labels.jsonl');
 
-/** Whether brackets stand within brackets more than a line of ours has: a million of them take a gigabyte to parse. */
-function isDeep(line: string): boolean {
-  let depth = 0;
-  let isText = false;
-  for (let i = 0; i < line.length; i++) {
-    const code = line.charCodeAt(i);
-    if (isText) {
-      if (code === 0x5c) i++;
-      else isText = code !== 0x22;
-    } else if (code === 0x22) isText = true;
-    else if (code === 0x5b || code === 0x7b) depth++;
-    if (depth > 2) return true;
-  }
+/** Whether a line has more brackets than one of ours, an object and a list: a million of them take a gigabyte to parse. */
+function hasManyBrackets(line: string): boolean {
+  let opened = 0;
+  for (const step of brackets(line)) if (step > 0 && ++opened > 2) return true;
   return false;
 }
 
 /** One line's change; null when it is damaged. */
 function changeOf(line: string): z.infer<typeof changeSchema> | null {
-  if (isDeep(line)) return null;
+  if (hasManyBrackets(line)) return null;
   try {
     return changeSchema.safeParse(JSON.parse(line)).data ?? null;
   } catch {

@@ -28,7 +28,7 @@ import path from 'node:path';
 import { DataError, type DinoError } from '../errors.js';
 import { messageOf, printable } from '../printable.js';
 import { folderReason, systemReason } from './system-reason.js';
-import { leadsOutside, OUTSIDE } from './read-below.js';
+import { isBelow, leadsOutside, OUTSIDE } from './read-below.js';
 
 /** How an error is made; a DataError by default. */
 export type Failure = new (message: string, options?: ErrorOptions) => DinoError;
@@ -101,12 +101,11 @@ export function kindOf(stat: Stats): string {
  * @throws `failure` that names the link and where it leads, or when the path is not below the folder.
  */
 export function refuseLinks(within: string, file: string, failure: Failure = DataError): void {
-  const relative = path.relative(within, file);
-  if (relative === '') return;
-  if (relative.split(path.sep)[0] === '..' || path.isAbsolute(relative))
+  if (!isBelow(within, file))
     throw new failure(`internal: ${printable(file)} is not in ${printable(within)}`);
   let at = within;
-  for (const part of relative.split(path.sep)) {
+  for (const part of path.relative(within, file).split(path.sep)) {
+    if (part === '') return; // the folder itself, which may be reached through links
     at = path.join(at, part);
     let stat: Stats | undefined;
     try {
@@ -123,18 +122,57 @@ export function refuseLinks(within: string, file: string, failure: Failure = Dat
   }
 }
 
-function open(file: string, flags: number, { within, failure = DataError }: GuardOptions): number {
-  if (within !== undefined) refuseLinks(within, file, failure);
+/** The flags with which a file is opened, after links on the way to it were looked for. @throws `failure` for such a link. */
+function flagsFor(file: string, flags: number, { within, failure }: GuardOptions): number {
+  if (within === undefined) return flags | NO_WAIT;
+  refuseLinks(within, file, failure);
+  return flags | NO_WAIT | NO_FOLLOW;
+}
+
+/** What is thrown when the system refuses to open a file. */
+const notOpened = (file: string, error: unknown, { failure = DataError }: GuardOptions): DinoError =>
+  new failure(`${printable(file)} can't be opened: ${systemReason(error)}`, { cause: error });
+
+/** @throws `failure` when what was opened is not a regular file, or has too many bytes. */
+function checkOpened(
+  file: string,
+  stat: Stats,
+  { failure = DataError }: GuardOptions,
+  maxBytes = Infinity,
+): void {
+  if (!stat.isFile())
+    throw new failure(`${printable(file)} can't be opened: expected a regular file, it is ${kindOf(stat)}.`);
+  if (stat.size > maxBytes)
+    throw new failure(
+      `${printable(file)} has ${stat.size} bytes; at most ${maxBytes} are read of such a file.`,
+    );
+}
+
+function refuseOutside(file: string, { failure = DataError, isOwn = false }: ReadOptions): void {
+  if (!isOwn && leadsOutside(file)) throw new failure(`${printable(file)} ${OUTSIDE}`);
+}
+
+function open(
+  file: string,
+  flags: number,
+  options: GuardOptions,
+  maxBytes?: number,
+): { fd: number; stat: Stats } {
+  const all = flagsFor(file, flags, options);
   let fd: number;
   try {
-    fd = openSync(file, flags | NO_WAIT | (within === undefined ? 0 : NO_FOLLOW), 0o644);
+    fd = openSync(file, all, 0o644);
   } catch (error) {
-    throw new failure(`${printable(file)} can't be opened: ${systemReason(error)}`, { cause: error });
+    throw notOpened(file, error, options);
   }
   const stat = fstatSync(fd);
-  if (stat.isFile()) return fd;
-  closeSync(fd);
-  throw new failure(`${printable(file)} can't be opened: expected a regular file, it is ${kindOf(stat)}.`);
+  try {
+    checkOpened(file, stat, options, maxBytes);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+  return { fd, stat };
 }
 
 /**
@@ -144,44 +182,28 @@ function open(file: string, flags: number, { within, failure = DataError }: Guar
  *   through a link below `within`, or lies where this process may not read (read-below.ts).
  */
 export function openToRead(file: string, options: ReadOptions): { fd: number; size: number } {
-  const { maxBytes, failure = DataError, isOwn = false } = options;
-  if (!isOwn && leadsOutside(file)) throw new failure(`${file} ${OUTSIDE}`);
-  const fd = open(file, constants.O_RDONLY, options);
-  const { size } = fstatSync(fd);
-  if (size > maxBytes) {
-    closeSync(fd);
-    throw new failure(`${printable(file)} has ${size} bytes; at most ${maxBytes} are read of such a file.`);
-  }
-  return { fd, size };
+  refuseOutside(file, options);
+  const { fd, stat } = open(file, constants.O_RDONLY, options, options.maxBytes);
+  return { fd, size: stat.size };
 }
 
 /** The same without waiting for a slow disk. Close what it gives. @throws As openToRead(). */
 export async function openHandle(file: string, options: ReadOptions): Promise<FileHandle> {
-  const { maxBytes, within, failure = DataError, isOwn = false } = options;
-  if (!isOwn && leadsOutside(file)) throw new failure(`${file} ${OUTSIDE}`);
-  if (within !== undefined) refuseLinks(within, file, failure);
+  refuseOutside(file, options);
+  const flags = flagsFor(file, constants.O_RDONLY, options);
   let handle: FileHandle;
   try {
-    handle = await openLater(file, READ_FLAGS | (within === undefined ? 0 : NO_FOLLOW));
+    handle = await openLater(file, flags);
   } catch (error) {
-    throw new failure(`${file} can't be opened: ${(error as Error).message}`, { cause: error });
+    throw notOpened(file, error, options);
   }
   try {
-    const stat = await handle.stat();
-    if (!stat.isFile())
-      throw new failure(`${file} can't be opened: expected a regular file, it is ${kindOf(stat)}.`);
-    if (stat.size > maxBytes)
-      throw new failure(`${file} has ${stat.size} bytes; at most ${maxBytes} are read of such a file.`);
+    checkOpened(file, await handle.stat(), options, options.maxBytes);
     return handle;
   } catch (error) {
     await handle.close();
     throw error;
   }
-}
-
-/** Looks whether a file may be read, for one that something else reads. @throws As openToRead(). */
-export function checkToRead(file: string, options: ReadOptions): void {
-  closeSync(openToRead(file, options).fd);
 }
 
 /** A regular file's bytes. @throws As openToRead(). */
@@ -197,6 +219,17 @@ export function readGuarded(file: string, options: ReadOptions): Buffer<ArrayBuf
   } catch (error) {
     const { failure = DataError } = options;
     throw new failure(`${printable(file)} can't be read: ${messageOf(error)}`, { cause: error });
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The last bytes of a regular file as text, whose first character and line may be cut. @throws As openToRead(). */
+export function readEnd(file: string, bytes: number, options: GuardOptions): string {
+  const { fd, size } = openToRead(file, { ...options, maxBytes: Infinity });
+  try {
+    const end = Buffer.alloc(Math.min(size, bytes));
+    return end.toString('utf8', 0, readSync(fd, end, 0, end.length, size - end.length));
   } finally {
     closeSync(fd);
   }
@@ -225,8 +258,8 @@ export interface GuardedWrite extends GuardOptions {
 export function openToWrite(file: string, options: GuardedWrite): number {
   const { start = 'append', failure = DataError } = options;
   const made = constants.O_CREAT | (start === 'new' ? constants.O_EXCL : 0);
-  const fd = open(file, constants.O_RDWR | constants.O_APPEND | made, options);
-  if (fstatSync(fd).nlink > 1) {
+  const { fd, stat } = open(file, constants.O_RDWR | constants.O_APPEND | made, options);
+  if (stat.nlink > 1) {
     closeSync(fd);
     throw new failure(
       `${printable(file)} is also known by another name (a hard link): writing here would change that file too. ` +

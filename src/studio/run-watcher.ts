@@ -5,7 +5,6 @@
  */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { checkToRead, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { configPath, metricsPath, readRunConfig } from '../train/run-folder.js';
 import { stackText } from '../printable.js';
 import type { RunSummary } from './api.js';
@@ -212,7 +211,6 @@ async function isRun(folder: string): Promise<boolean> {
   if (mark === '') return false;
   if ((await markOf(metricsPath(folder))) !== '') return true;
   try {
-    checkToRead(configPath(folder), { within: folder, maxBytes: SMALL_FILE_BYTES });
     return readRunConfig(folder).fingerprint !== '';
   } catch {
     return false;

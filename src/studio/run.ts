@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { readLock } from '../files/folder-lock.js';
-import { checkToRead, openHandle, SMALL_FILE_BYTES } from '../files/guarded.js';
+import { openHandle } from '../files/guarded.js';
 import { configPath, metricsPath, readRunConfig, type RunConfig } from '../train/run-folder.js';
 import type { RunSummary } from './api.js';
 import { MetricsLog, type MetricsLogOptions } from './metrics-log.js';
@@ -91,7 +91,6 @@ export class Run {
     if (mark === this.#configMark) return;
     this.#configMark = mark;
     try {
-      checkToRead(configPath(this.path), { within: this.path, maxBytes: SMALL_FILE_BYTES });
       this.config = readRunConfig(this.path);
       this.#problem = null;
     } catch (error) {

@@ -8,7 +8,15 @@ import path from 'node:path';
 import { z } from 'zod';
 import { CheckpointError, DataError } from '../errors.js';
 import { writeWhole, writeFileWhole } from '../files/atomic-file.js';
-import { openToRead, openToWrite, readGuarded, refuseLinks, SMALL_FILE_BYTES } from '../files/guarded.js';
+import {
+  openToRead,
+  openToWrite,
+  readEnd,
+  readGuarded,
+  refuseLinks,
+  SMALL_FILE_BYTES,
+} from '../files/guarded.js';
+import { brackets } from '../files/json-brackets.js';
 import { systemReason } from '../files/system-reason.js';
 import { issueLines, messageOf, printable } from '../printable.js';
 import { savedSettingsSchema, type TrainSettings } from './settings.js';
@@ -150,17 +158,7 @@ function* wholeLines(file: string, within: string, maxBytes: number): Generator<
 /** Whether brackets stand in one another deeper than JSON.stringify() can follow, or any line of ours does. */
 function isDeep(text: string): boolean {
   let depth = 0;
-  let isText = false;
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (isText) {
-      if (code === 0x5c) i++;
-      else isText = code !== 0x22;
-    } else if (code === 0x22) isText = true;
-    else if (code === 0x5b || code === 0x7b) depth++;
-    else if (code === 0x5d || code === 0x7d) depth--;
-    if (depth > MOST_DEPTH) return true;
-  }
+  for (const step of brackets(text)) if ((depth += step) > MOST_DEPTH) return true;
   return false;
 }
 
@@ -184,16 +182,8 @@ export function lastLine(
   isWanted: (value: Record<string, unknown>) => boolean,
 ): Record<string, unknown> | null {
   if (!existsSync(file)) return null;
-  const { fd, size } = openToRead(file, { within: path.dirname(file), maxBytes: Infinity });
-  try {
-    const start = Math.max(0, size - LINE_BYTES);
-    const bytes = Buffer.alloc(size - start);
-    const text = bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, start));
-    const values = text.split('\n').map((line) => objectOf(line));
-    return values.findLast((value) => value !== null && isWanted(value)) ?? null;
-  } finally {
-    closeSync(fd);
-  }
+  const lines = readEnd(file, LINE_BYTES, { within: path.dirname(file) }).split('\n');
+  return lines.map(objectOf).findLast((value) => value !== null && isWanted(value)) ?? null;
 }
 
 /** Drops the lines of steps after `step`: a resumed run writes them again. @throws DataError for a link, or more than 2 GiB. */

@@ -9,6 +9,7 @@ import { accessSync, chmodSync, constants, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { makeFolder } from '../files/guarded.js';
+import { isBelow } from '../files/read-below.js';
 import { printable } from '../printable.js';
 import { shellWord } from '../shell.js';
 import { checkCall, count, filePath, being, optionsOf, text, words, command } from '../check-options.js';
@@ -214,8 +215,7 @@ export function submitSlurmJob(
   const run = path.resolve(job.folder, job.run);
   makeFolder(run, { within: run });
   refuseLinkedLogs(run);
-  const isInRun = path.relative(run, script).split(path.sep)[0] !== '..';
-  const within = isInRun ? run : path.dirname(script);
+  const within = isBelow(run, script) ? run : path.dirname(script);
   makeFolder(path.dirname(script), { within });
   writeFileWhole(script, text, { within });
   chmodSync(script, 0o755);

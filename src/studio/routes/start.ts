@@ -1,13 +1,13 @@
 /** The section Start: looks at images, says what a training would be, tries it, begins it; and stops or resumes a run. */
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, readdirSync, readSync } from 'node:fs';
+import { closeSync, existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { DataError } from '../../errors.js';
 import { readLock, signalHolder } from '../../files/folder-lock.js';
-import { makeFolder, openToRead, openToWrite, removeWithin } from '../../files/guarded.js';
+import { makeFolder, openToWrite, readEnd, removeWithin } from '../../files/guarded.js';
 import { readBelow } from '../../files/read-below.js';
 import { readOverrides } from '../../train/config.js';
 import { flagOf } from '../../train/settings.js';
@@ -58,14 +58,7 @@ async function checked(
 
 /** The end of a log, as much as a page shows. */
 function endOf(log: string, run: string): string {
-  const { fd, size } = openToRead(log, { within: run, maxBytes: Infinity });
-  try {
-    const bytes = Buffer.alloc(Math.min(size, LOG_END));
-    const count = readSync(fd, bytes, 0, bytes.length, size - bytes.length);
-    return bytes.toString('utf8', 0, count).trim().split('\n').slice(-12).join('\n');
-  } finally {
-    closeSync(fd);
-  }
+  return readEnd(log, LOG_END, { within: run }).trim().split('\n').slice(-12).join('\n');
 }
 
 /** Starts `dino` beside this server: it goes on when the studio ends. Resolves when it holds the run, or rejects with its words. */
