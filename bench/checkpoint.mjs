@@ -12,7 +12,7 @@ import { buildBackbone, DINOHead } from '../dist/models/index.js';
 import { buildOptimizer, LossScaler, parameterGroups } from '../dist/optim/index.js';
 import { manualSeed, randn, scope } from '../dist/torch/index.js';
 import { CheckpointWriter } from '../dist/train/checkpoint-writer.js';
-import { newestWholeCheckpoint } from '../dist/train/checkpoint-files.js';
+import { newestWholeCheckpoint } from '../dist/run/checkpoint-files.js';
 
 const [parent = tmpdir(), saves = '6'] = process.argv.slice(2);
 const device = 'cpu';

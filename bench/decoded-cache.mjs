@@ -3,7 +3,7 @@
  * [WORKERS]`. The loader alone, its batches given back at once; images a second of each epoch. With a third of the images'
  * room too, to see what is kept when not all fit.
  */
-import { parseBytes } from '../dist/bytes.js';
+import { parseBytes } from '../dist/plain/units.js';
 import { listImages, MultiCropLoader } from '../dist/data/index.js';
 
 const [source, size = '2GiB', workers = '2'] = process.argv.slice(2);

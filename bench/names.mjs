@@ -4,9 +4,9 @@
  *
  *   node bench/names.mjs [names] [processes]
  */
-import { shardOrder } from '../dist/data/loaders.js';
-import { PackedImages, PackedImagesBuilder } from '../dist/data/packed-images.js';
-import { epochPermutation } from '../dist/data/philox.js';
+import { shardOrder } from '../dist/data/load/loaders.js';
+import { PackedImages, PackedImagesBuilder } from '../dist/data/list/packed-images.js';
+import { epochPermutation } from '../dist/data/crops/philox.js';
 
 const [count = 1e8, processes = 1024] = process.argv.slice(2).map(Number);
 const perFolder = 1300;

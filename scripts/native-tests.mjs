@@ -10,10 +10,10 @@ import { packageRoot } from './find-libtorch.mjs';
 export const NATIVE_TESTS = [
   {
     files: [
-      'data/crops',
-      'data/pillow-resize',
-      'data/augmentation',
-      'data/use-image',
+      'data/crops/crops',
+      'plain/pillow-resize',
+      'data/crops/augmentation',
+      'data/read/use-image',
       'torch/kernels',
       'models/blocks-in-groups',
     ],

@@ -222,8 +222,7 @@ function stepTypescript() {
 }
 
 /** Files of src/ that run in pages too. */
-const SHARED_SOURCES =
-  /^src\/(studio\/(api|limits|packed)|explain\/(colors|maps|attention-size)|data\/(pillow-resize|eval-geometry)|weights\/web\/manifest|errors|shell)\.ts$/;
+const SHARED_SOURCES = /^src\/(plain\/[^/]+|errors)\.ts$/;
 
 /** A hash of all that the pages are made of: their sources, what they share with the library, and the packages in them. */
 function webSources() {

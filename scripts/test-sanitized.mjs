@@ -49,7 +49,7 @@ async function main() {
   for (const level of vectors.available) {
     const isBest = level === vectors.available.at(-1);
     const tests = isBest
-      ? [...NATIVE_TESTS, { files: ['torch/torch', 'torch/arena', 'data/decode'] }]
+      ? [...NATIVE_TESTS, { files: ['torch/torch', 'torch/arena', 'data/read/decode'] }]
       : NATIVE_TESTS;
     const start = performance.now();
     const { ok, output } = await runNativeTests({ ...env, DINO_VECTORS: level }, tests);

@@ -10,7 +10,7 @@ import { readCommandLine } from './cli/command.js';
 import * as slurm from './cli/slurm.js';
 import * as train from './cli/train.js';
 import { readOverrides } from './train/config.js';
-import { SETTING_NAMES } from './train/settings.js';
+import { SETTING_NAMES } from './run/settings.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = path.join(root, 'examples', 'clusters');

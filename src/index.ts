@@ -21,9 +21,9 @@ export { launch, type Ended, type LaunchOptions } from './processes/launch.js';
 export { slurmScript, submitSlurmJob, type SlurmJob, type SubmittedJob } from './train/slurm.js';
 export { Backbone, type BackboneFactory, type BackboneOptions } from './models/index.js';
 export type { StepMetrics, TrainEvent, TrainResult } from './train/events.js';
-export { listWatched, readFrame, type FilmFrame, type WatchedImage } from './train/film-folder.js';
+export { listWatched, readFrame, type FilmFrame, type WatchedImage } from './run/film-folder.js';
 export { checkSettings } from './train/config.js';
-export { type PartialSettings, type TrainSettings } from './train/settings.js';
+export { type PartialSettings, type TrainSettings } from './run/settings.js';
 export {
   PAPER,
   resolveSettings,
@@ -39,7 +39,7 @@ export { settingsOfCheckpoint } from './train/official-checkpoint.js';
 export { gatherFacts, machineFacts } from './train/facts.js';
 
 // images
-export { decodeImage } from './data/decode-image.js';
+export { decodeImage } from './data/read/decode-image.js';
 export {
   type EncodedImage,
   type ImageBytes,
@@ -58,7 +58,7 @@ export {
 } from './data/index.js';
 
 // using a trained model
-export { loadModel, Model, type LoadModelOptions } from './weights/load.js';
+export { loadModel, Model, type LoadModelOptions } from './model.js';
 export { describeWeights, type WeightsDescription } from './weights/describe.js';
 export {
   readSafetensors,
@@ -67,26 +67,31 @@ export {
   type SafetensorsFile,
   type SafetensorsHeader,
 } from './weights/safetensors.js';
-export { openWeights, type WeightsEntry, type WeightsFile } from './weights/weights-file.js';
+export type { WeightsEntry, WeightsFile } from './weights/weights-entry.js';
+export { openWeights } from './weights/weights-file.js';
 export { PthFile, PthTensor } from './weights/pth.js';
 export { writePth, type PthValue } from './weights/pth-write.js';
 export { hubModels, type HubModel } from './weights/hub.js';
-export { exportWeights, type ExportWeightsOptions, type ExportWeightsResult } from './weights/export.js';
+export {
+  exportWeights,
+  type ExportWeightsOptions,
+  type ExportWeightsResult,
+} from './weights/export-weights.js';
 export { readPickle, type PickleOptions } from './weights/pickle.js';
 export { NumpyArray, PickleNamespace, PickleOpaque } from './weights/pickle-values.js';
-export { exportOnnx, type OnnxExport, type OnnxOptions } from './weights/onnx/export.js';
+export { exportOnnx, type OnnxExport, type OnnxOptions } from './export/onnx/export-onnx.js';
 export {
   exportTransformers,
   type TransformersExport,
   type TransformersOptions,
-} from './weights/onnx/transformers.js';
+} from './export/transformers/export-transformers.js';
 export {
   exportWeb,
   type GallerySource,
   type WebExport,
   type WebExportOptions,
-} from './weights/web/export-web.js';
-export { checkOnnx, type OnnxCheck } from './weights/onnx/check.js';
+} from './export/web/export-web.js';
+export { checkOnnx, type OnnxCheck } from './export/onnx/check.js';
 export type { Architecture } from './weights/architecture.js';
 export type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/embed.js';
 export type { FeatureKind } from './eval/features.js';

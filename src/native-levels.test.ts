@@ -9,12 +9,14 @@ import path from 'node:path';
 import { describe, it } from 'node:test';
 import { packageRoot } from '../scripts/find-libtorch.mjs';
 import { runNativeTests } from '../scripts/native-tests.mjs';
-import { cropsVectors } from './data/crops.js';
+import { cropsVectors } from './data/crops/crops.js';
 import { torchVectors } from './torch/index.js';
 
 /** What both addons say of themselves when they are asked for a level. */
 function levelsAt(wanted: string): string[] {
-  const modules = ['torch/index.js', 'data/crops.js'].map((file) => path.join(packageRoot, 'dist', file));
+  const modules = ['torch/index.js', 'data/crops/crops.js'].map((file) =>
+    path.join(packageRoot, 'dist', file),
+  );
   const program = `
     import { torchVectors } from ${JSON.stringify(modules[0])};
     import { cropsVectors } from ${JSON.stringify(modules[1])};

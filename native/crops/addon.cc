@@ -1,6 +1,6 @@
 // The addon's JavaScript face. Numbers go in as one flat Float64Array a call, pixels as typed arrays (also over
 // shared memory), nothing is allocated for the result. Context-aware: every worker thread loads its own instance,
-// and the only state is a thread's scratch memory. The layout of a crop's parameters is in src/data/crops.ts.
+// and the only state is a thread's scratch memory. The layout of a crop's parameters is in src/data/crops/crops.ts.
 #include <napi.h>
 
 #include <algorithm>

@@ -3,8 +3,8 @@ import { describe, it } from 'node:test';
 import { Command } from 'commander';
 import { DataError, ConfigError } from '../errors.js';
 import { booleanOption, listOption, scanFlags, wordsOption } from './command.js';
-import { formatDuration } from './progress.js';
-import { describeError } from './report-error.js';
+import { formatDuration } from '../plain/units.js';
+import { describeError } from '../files/describe-error.js';
 
 function options() {
   const command = new Command();

@@ -4,9 +4,9 @@
  */
 import { Command, CommanderError, type Option } from 'commander';
 import { ConfigError } from '../errors.js';
-import { messageText, terminalText } from '../printable.js';
+import { messageText, terminalText } from '../plain/printable.js';
 import { onLostOutput } from './lost-output.js';
-import { didYouMean } from '../nearest.js';
+import { didYouMean } from '../plain/did-you-mean.js';
 
 /** Ctrl-C, or what stands for it, ended the command in good order; exit code 130. */
 export class Interrupted extends Error {}

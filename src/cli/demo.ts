@@ -1,10 +1,11 @@
 /** `dino demo`: see src/demo/demo.ts. */
 import type { Command } from 'commander';
 import { pathToFileURL } from 'node:url';
-import { shellPath } from '../shell.js';
+import { shellPath } from '../plain/shell.js';
 import type { DemoEvent } from '../demo/demo.js';
 import { addExamples, check, interruptSignal, type Invocation, readNumber } from './command.js';
-import { formatDuration, TrainProgress } from './progress.js';
+import { formatDuration } from '../plain/units.js';
+import { TrainProgress } from './progress.js';
 
 export function define(command: Command): void {
   command

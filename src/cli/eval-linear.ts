@@ -79,7 +79,7 @@ export async function run(invocation: Invocation): Promise<void> {
   try {
     const { evaluateLinear } = await import('../eval/linear.js');
     const { runOfWeights } = await import('../eval/save-evaluation.js');
-    const { evaluationsPath } = await import('../train/run-folder.js');
+    const { evaluationsPath } = await import('../run/run-folder.js');
     const model = await loadForEvaluation(invocation);
     const ofRun = runOfWeights(model.file);
     const output =

@@ -3,7 +3,8 @@ import cliProgress from 'cli-progress';
 import type { Command } from 'commander';
 import path from 'node:path';
 import type { World } from '../processes/world.js';
-import type { Model, ModelOrigin } from '../weights/load.js';
+import type { Model } from '../model.js';
+import type { ModelOrigin } from '../weights/loaded-model.js';
 import { type AliasMap, check, type Invocation, listOption, type Output, readNumber } from './command.js';
 import { inProcesses, stopSignal } from './processes.js';
 
@@ -164,7 +165,7 @@ export function readImageSize(invocation: Invocation): {
 /** Loads the model that the first argument names; of several processes each on a CUDA device of its own. */
 export async function loadForEvaluation(invocation: Invocation, world?: World): Promise<Model> {
   const { args, options, io } = invocation;
-  const { loadModel } = await import('../weights/load.js');
+  const { loadModel } = await import('../model.js');
   if (world !== undefined && world.size > 1 && /^(auto|cuda)$/.test(options['device'] as string)) {
     const { cudaDeviceCount } = await import('../torch/index.js');
     if (cudaDeviceCount() > 0) options['device'] = `cuda:${world.localRank}`;

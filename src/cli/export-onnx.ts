@@ -1,12 +1,12 @@
-/** `dino export --format onnx|transformers`: see src/weights/onnx/. */
+/** `dino export --format onnx|transformers`: see src/export/onnx/. */
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
 import { assertWritable, assertWritableFolder } from '../files/output.js';
-import { loadModel } from '../weights/load.js';
-import type { OnnxCheck } from '../weights/onnx/check.js';
+import { loadModel } from '../model.js';
+import type { OnnxCheck } from '../export/onnx/check.js';
 import { check, type Invocation } from './command.js';
 import { readList, sayOfWeights } from './eval-options.js';
-import type { ExportTarget } from './export.js';
+import type { ExportTarget } from './export-target.js';
 
 /** Side for the check of a file that takes any size: no multiple of the learnt grid. */
 const sizeToTry = (imgSize: number, patchSize: number): [number, number] => [
@@ -38,9 +38,9 @@ export async function exportTo(target: ExportTarget, invocation: Invocation): Pr
   if (options['attention'] === true && target.format !== 'onnx')
     problems.push('--attention: only --format onnx gives it');
   check(invocation);
-  const { exportOnnx } = await import('../weights/onnx/export.js');
-  const { exportTransformers } = await import('../weights/onnx/transformers.js');
-  const { checkOnnx } = await import('../weights/onnx/check.js');
+  const { exportOnnx } = await import('../export/onnx/export-onnx.js');
+  const { exportTransformers } = await import('../export/transformers/export-transformers.js');
+  const { checkOnnx } = await import('../export/onnx/check.js');
   if (target.format === 'onnx') assertWritable(target.output, CheckpointError);
   else assertWritableFolder(target.output, CheckpointError);
   const model = loadModel(target.weights, { ...target.which, device: 'cpu' });

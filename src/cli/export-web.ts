@@ -1,15 +1,15 @@
-/** `dino export --format web`: see src/weights/web/export-web.ts. */
+/** `dino export --format web`: see src/export/web/export-web.ts. */
 import { CheckpointError } from '../errors.js';
 import { assertWritableFolder } from '../files/output.js';
-import { shellPath } from '../shell.js';
-import { loadModel, type Model } from '../weights/load.js';
-import { checkOnnx } from '../weights/onnx/check.js';
-import { exportWeb, type GallerySource, WEB_DTYPES } from '../weights/web/export-web.js';
-import type { WebDtype } from '../weights/web/manifest.js';
+import { shellPath } from '../plain/shell.js';
+import { loadModel, type Model } from '../model.js';
+import { checkOnnx } from '../export/onnx/check.js';
+import { exportWeb, type GallerySource, WEB_DTYPES } from '../export/web/export-web.js';
+import type { WebDtype } from '../plain/web-manifest.js';
 import { check, interruptSignal, type Invocation } from './command.js';
 import { counter, sayOfWeights } from './eval-options.js';
 import { tellRoot } from './explore-options.js';
-import type { ExportTarget } from './export.js';
+import type { ExportTarget } from './export-target.js';
 
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
 

@@ -1,8 +1,8 @@
-/** `dino export --format safetensors|pth`: see src/weights/export.ts. */
-import { exportWeights } from '../weights/export.js';
+/** `dino export --format safetensors|pth`: see src/weights/export-weights.ts. */
+import { exportWeights } from '../weights/export-weights.js';
 import { check, type Invocation, readNumber } from './command.js';
 import { sayOfWeights } from './eval-options.js';
-import type { ExportTarget } from './export.js';
+import type { ExportTarget } from './export-target.js';
 
 export function exportTo(target: ExportTarget, invocation: Invocation): void {
   const { options, io } = invocation;

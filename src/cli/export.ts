@@ -1,17 +1,9 @@
 /** `dino export`: a model as a file for other programs. Each format is a module of its own, imported when asked for. */
 import type { Command } from 'commander';
-import { didYouMean } from '../nearest.js';
+import { didYouMean } from '../plain/did-you-mean.js';
 import { addExamples, check, type Invocation, listOption, setAliases } from './command.js';
-import { addWeightsOptions, readWeightsOptions, type WeightsFlags } from './eval-options.js';
-
-/** What a format gets besides the flags: WEIGHTS and --output are there. */
-export interface ExportTarget {
-  weights: string;
-  output: string;
-  format: string;
-  /** Which network of the weights. */
-  which: WeightsFlags;
-}
+import { addWeightsOptions, readWeightsOptions } from './eval-options.js';
+import type { ExportTarget } from './export-target.js';
 
 interface Format {
   summary: string;

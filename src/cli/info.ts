@@ -12,7 +12,8 @@ export function define(command: Command): void {
 export async function run(invocation: Invocation): Promise<void> {
   const which = readWeightsOptions(invocation);
   check(invocation);
-  const { describeWeights, formatDescription } = await import('../weights/describe.js');
+  const { describeWeights } = await import('../weights/describe.js');
+  const { formatDescription } = await import('./describe-weights.js');
   const description = describeWeights(invocation.args[0]!, which);
   invocation.io.result(description, formatDescription(description));
   for (const warning of description.warnings) invocation.io.warn(warning);

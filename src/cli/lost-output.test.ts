@@ -5,9 +5,9 @@ import { test, type TestContext } from 'node:test';
 import { testFolder } from '../testing/distributed-run.js';
 import { dinoBin, plainEnvironment, start } from '../testing/ranks.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
-import { newestCheckpoint, verifyCheckpoint } from '../train/checkpoint-files.js';
-import { readLines } from '../train/run-folder.js';
-import type { TrainSettings } from '../train/settings.js';
+import { newestCheckpoint, verifyCheckpoint } from '../run/checkpoint-files.js';
+import { readLines } from '../run/run-folder.js';
+import type { TrainSettings } from '../run/settings.js';
 
 const { newRun, commandLine } = testFolder();
 /** No end, and no checkpoint but that of the last step: what is saved was saved for the occasion. */

@@ -7,7 +7,7 @@
 import { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import { ConfigError } from '../errors.js';
-import { didYouMean } from '../nearest.js';
+import { didYouMean } from '../plain/did-you-mean.js';
 import { type CommandModule, Interrupted, Reported, runCommand } from './command.js';
 import { exitCodeAfter, watchOutput } from './lost-output.js';
 import { reportError } from './report-error.js';

@@ -3,18 +3,9 @@
  * stdout stays free for the result.
  */
 import cliProgress from 'cli-progress';
-import { gibibytes } from '../bytes.js';
-import { messageText, printable } from '../printable.js';
+import { formatDuration, gibibytes } from '../plain/units.js';
+import { messageText, printable } from '../plain/printable.js';
 import type { TrainEvent } from '../train/events.js';
-
-/** 3725 -> "1h02m", 65 -> "1m05s", 9.4 -> "9s". */
-export function formatDuration(seconds: number): string {
-  if (!Number.isFinite(seconds)) return '?';
-  const whole = Math.max(0, Math.round(seconds));
-  const two = (value: number): string => String(value).padStart(2, '0');
-  if (whole >= 3600) return `${Math.floor(whole / 3600)}h${two(Math.floor((whole % 3600) / 60))}m`;
-  return whole >= 60 ? `${Math.floor(whole / 60)}m${two(whole % 60)}s` : `${whole}s`;
-}
 
 interface Line {
   epoch: string;

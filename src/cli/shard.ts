@@ -1,6 +1,6 @@
 /** `dino shard`: images into tar shards, or the index of shards; see src/data/shards. */
 import type { Command } from 'commander';
-import { parseBytes } from '../bytes.js';
+import { parseBytes } from '../plain/units.js';
 import { addExamples, check, interruptSignal, type Invocation, readNumber } from './command.js';
 import { counter } from './eval-options.js';
 

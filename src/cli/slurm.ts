@@ -2,9 +2,9 @@
 import type { Command } from 'commander';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { shellPath } from '../shell.js';
+import { shellPath } from '../plain/shell.js';
 import { readOverrides } from '../train/config.js';
-import { SETTING_NAMES } from '../train/settings.js';
+import { SETTING_NAMES } from '../run/settings.js';
 import { addExamples, check, type Invocation, readCommandLine, readNumber, wordsOption } from './command.js';
 import * as trainCommand from './train.js';
 

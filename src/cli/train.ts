@@ -1,7 +1,7 @@
 /** `dino train`: reads flags and files, lets the presets fill in the rest, and shows the training. */
 import type { Command } from 'commander';
 import { statSync } from 'node:fs';
-import { shellPath } from '../shell.js';
+import { shellPath } from '../plain/shell.js';
 import { ConfigError } from '../errors.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { checkSettings, readOverrides, type SettingsSources } from '../train/config.js';
@@ -14,7 +14,7 @@ import {
   type PartialSettings,
   type SettingName,
   type TrainSettings,
-} from '../train/settings.js';
+} from '../run/settings.js';
 import type { TrainResult } from '../train/events.js';
 import type { World } from '../processes/world.js';
 import { PAPER, PRESETS, type PresetName, resolveSettings } from '../train/presets.js';
@@ -29,7 +29,8 @@ import {
   wordsOption,
 } from './command.js';
 import { addProcessOptions, inProcesses, stopSignal } from './processes.js';
-import { formatDuration, TrainProgress } from './progress.js';
+import { formatDuration } from '../plain/units.js';
+import { TrainProgress } from './progress.js';
 
 export function define(command: Command): void {
   command
@@ -112,7 +113,7 @@ function settingFlags(options: Record<string, unknown>): Record<string, unknown>
 /** Settings of a resumed run: its own, but for those that can't change its result. */
 async function resumedSettings(run: string, sources: SettingsSources): Promise<{ settings: TrainSettings }> {
   const overrides = readOverrides(sources);
-  const { readRunConfig } = await import('../train/run-folder.js');
+  const { readRunConfig } = await import('../run/run-folder.js');
   const config = readRunConfig(run);
   const fixed = (Object.keys(overrides) as SettingName[]).filter(
     (name) =>
@@ -261,7 +262,7 @@ function readLine(invocation: Invocation): Line {
 
 async function trainIn(world: World, line: Line, io: Output): Promise<void> {
   const { images, output, preset, sources } = line;
-  const { isRunFolder } = await import('../train/run-folder.js');
+  const { isRunFolder } = await import('../run/run-folder.js');
   // a launcher that starts processes again, or a job that was put back into its queue, repeats the first command line
   const resume = await world.shared('whether it goes on', () =>
     line.resume === 'auto' || world.isRestart ? isRunFolder(output) : line.resume === true,

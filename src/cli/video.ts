@@ -10,7 +10,7 @@ import {
   readImageSize,
 } from './eval-options.js';
 import type { AttentionVideoOptions, VideoPicture } from '../explain/video.js';
-import type { ColourMap } from '../explain/colors.js';
+import type { ColourMap } from '../plain/colors.js';
 
 export function define(command: Command): void {
   command

@@ -16,7 +16,7 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { settingsOfInit } from '../train/init.js';
-import { exportWeights } from '../weights/export.js';
+import { exportWeights } from '../weights/export-weights.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
 import { type CommandModule, readCommandLine, runCommand } from './command.js';
 

@@ -1,7 +1,7 @@
-/** What public functions take as images, for check-options.ts. */
-import { being, show } from '../check-options.js';
+/** What public functions take as images, for plain/check-options.ts. */
+import { being, show } from '../plain/check-options.js';
 import { z } from 'zod';
-import { isImageBytes } from './encoded-image.js';
+import { isImageBytes } from './read/encoded-image.js';
 
 const isName = (value: unknown): value is string =>
   typeof value === 'string' && value !== '' && !value.includes('\0');

@@ -9,27 +9,22 @@ export {
   type CropKey,
   type CropParams,
   type JitterParams,
-} from './augmentation.js';
-export { renderCrops, resizeImage, type PixelImage, type ResizeOptions } from './crops.js';
+} from './crops/augmentation.js';
+export { renderCrops, resizeImage, type PixelImage, type ResizeOptions } from './crops/crops.js';
 export {
   decodeImage,
   imageHeader,
   imageThumbnail,
   type DecodeImageOptions,
   type RgbImage,
-} from './decode.js';
-export { isImageBytes, viewOf, type EncodedImage, type ImageBytes } from './encoded-image.js';
-export type { ImageItem, ImageItems } from './image-items.js';
-export { ImageReader, readImageFile } from './image-reader.js';
-export { IMAGE_EXTENSIONS } from './image-extensions.js';
-export {
-  listImages,
-  listShardSource,
-  skippedPlace,
-  type ImageList,
-  type ListOptions,
-  type UnreadablePlace,
-} from './list-images.js';
+} from './read/decode.js';
+export { isImageBytes, viewOf, type EncodedImage, type ImageBytes } from './read/encoded-image.js';
+export type { ImageItem, ImageItems } from './list/image-items.js';
+export { ImageReader } from './read/image-reader.js';
+export { readImageFile } from './read/read-image-file.js';
+export { hasImageExtension, IMAGE_EXTENSIONS } from './list/image-extensions.js';
+export { skippedPlace, type ImageList, type ListOptions, type UnreadablePlace } from './list/image-list.js';
+export { listImages, listShardSource } from './list/list-images.js';
 export {
   defaultNumWorkers,
   EvalLoader,
@@ -39,10 +34,10 @@ export {
   type EvalBatch,
   type EvalLoaderOptions,
   type MultiCropLoaderOptions,
-} from './loaders.js';
-export { PackedImages, PackedImagesBuilder } from './packed-images.js';
+} from './load/loaders.js';
+export { PackedImages, PackedImagesBuilder } from './list/packed-images.js';
 export type { ShardList } from './shards/list-shards.js';
 export { writeShards, type WriteShardsOptions, type WriteShardsResult } from './shards/write-shards.js';
-export { epochPermutation, philox4x32, PhiloxStream, Purpose, stepSeed } from './philox.js';
-export type { Box, Fit, SkippedImage } from './render.js';
-export { reduceImage, thumbnail, thumbnailShape } from './thumbnail.js';
+export { epochPermutation, philox4x32, PhiloxStream, Purpose, stepSeed } from './crops/philox.js';
+export type { Box, Fit, SkippedImage } from './load/render.js';
+export { reduceImage, thumbnail, thumbnailShape } from './read/thumbnail.js';

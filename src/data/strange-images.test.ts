@@ -24,11 +24,11 @@ import { ImageIndex } from '../explore/image-index.js';
 import { writeTinyRun } from '../testing/saved-run.js';
 import { putGood, putStrange, STRANGE } from '../testing/strange-files.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
-import { skippedPath } from '../train/run-folder.js';
+import { skippedPath } from '../run/run-folder.js';
 import { train } from '../train/train.js';
-import { loadModel, type Model } from '../weights/load.js';
-import { listImages } from './list-images.js';
-import { jpegOf, rawTar } from './shards/testing.js';
+import { loadModel, type Model } from '../model.js';
+import { listImages } from './list/list-images.js';
+import { jpegOf, rawTar } from '../testing/shards.js';
 
 const KINDS = Object.keys(STRANGE);
 const GOOD = 3;

@@ -12,9 +12,9 @@ import { listDavis } from '../eval/davis-dataset.js';
 import { readRevisited } from '../eval/revisited.js';
 import { writeTinyRun } from '../testing/saved-run.js';
 import { putStrange } from '../testing/strange-files.js';
-import { listWatched } from '../train/film-folder.js';
+import { listWatched } from '../run/film-folder.js';
 import { describeWeights } from '../weights/describe.js';
-import { labelImageSize, readLabelImage } from './indexed-png.js';
+import { labelImageSize, readLabelImage } from '../eval/indexed-png.js';
 
 const bin = fileURLToPath(new URL('../../bin/dino.js', import.meta.url));
 const top = mkdtempSync(path.join(os.tmpdir(), 'dino-sources-'));

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { after, describe, it } from 'node:test';
 import { DataError } from '../errors.js';
 import { checkSettings } from '../train/config.js';
-import { loadModel } from '../weights/load.js';
+import { loadModel } from '../model.js';
 import { DEMO_SETTINGS, type DemoEvent, type DemoOptions, runDemo } from './demo.js';
 import { overlayMask } from './pictures.js';
 

@@ -17,12 +17,12 @@ import type { StepMetrics, TrainEvent } from '../train/events.js';
 import { chooseDevice } from '../train/hardware.js';
 import { PAPER } from '../train/presets.js';
 import { lockFolder } from '../files/folder-lock.js';
-import { isRunFolder, readLines, metricsPath } from '../train/run-folder.js';
+import { isRunFolder, readLines, metricsPath } from '../run/run-folder.js';
 import { writeFileWhole } from '../files/atomic-file.js';
-import type { TrainSettings } from '../train/settings.js';
+import type { TrainSettings } from '../run/settings.js';
 import { train } from '../train/train.js';
 import { packageVersion } from '../version.js';
-import { loadModel } from '../weights/load.js';
+import { loadModel } from '../model.js';
 import {
   evaluateNetwork,
   evaluatePixels,

@@ -1,7 +1,7 @@
 /** The report's pictures: scenes as they are, attention maps in colours, masks over outlines. */
 import { readFile } from 'node:fs/promises';
 import sharp from 'sharp';
-import { heatMap } from '../explain/colors.js';
+import { heatMap } from '../plain/colors.js';
 import type { AttentionRow, NeighbourRow, Picture } from './figures.js';
 import type { Evaluation, LoadedScenes } from './evaluate.js';
 

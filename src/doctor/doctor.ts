@@ -14,7 +14,7 @@ import {
   TORCH_VERSION,
   type TriedPlace,
 } from '../../scripts/find-libtorch.mjs';
-import { gibibytes } from '../bytes.js';
+import { gibibytes } from '../plain/units.js';
 import { addonFile, isVectorProblem, type AddonName } from '../native-addons.js';
 
 export interface Check {
@@ -111,7 +111,7 @@ function pageCheck(): Check {
 /** GFLOP/s by precision of each device; imported late, because it loads libtorch. */
 async function measureDevices(versions: Record<string, string>, checks: Check[]): Promise<DeviceReport[]> {
   const torch = await import('../torch/index.js');
-  const { cropsVectors } = await import('../data/crops.js');
+  const { cropsVectors } = await import('../data/crops/crops.js');
   const { BF16_WORTHWHILE } = await import('../train/hardware.js');
   versions['libtorch'] = torch.torchVersion;
   versions['CPU kernels'] = torch.cpuCapability();

@@ -4,10 +4,10 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { writeLabelImage } from '../data/indexed-png.js';
+import { writeLabelImage } from './indexed-png.js';
 import { ConfigError, DataError } from '../errors.js';
 import { hashModel, type NetworkSize } from '../testing/hash-model.js';
-import type { Model } from '../weights/load.js';
+import type { Model } from '../model.js';
 import { evaluateAttentionSegmentation } from './attention-segmentation.js';
 
 const fixtures = fileURLToPath(new URL('../../test/fixtures/video/', import.meta.url));

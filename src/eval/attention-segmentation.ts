@@ -15,14 +15,14 @@ import {
   optionsOf,
   pixels,
   signal as abortSignal,
-} from '../check-options.js';
-import { readLabelImage, type LabelImage } from '../data/indexed-png.js';
+} from '../plain/check-options.js';
+import { readLabelImage, type LabelImage } from './indexed-png.js';
 import { listImages, type ImageItem } from '../data/index.js';
-import { resizeNearest } from '../data/resample.js';
+import { resizeNearest } from './resample.js';
 import { ConfigError, DataError } from '../errors.js';
-import type { AttentionOptions, AttentionResult } from '../explain/attention.js';
-import { attentionSize } from '../explain/attention-size.js';
-import type { Model } from '../weights/load.js';
+import { attention, type AttentionOptions, type AttentionResult } from '../explain/attention.js';
+import { attentionSize } from '../plain/attention-size.js';
+import type { LoadedModel } from '../weights/loaded-model.js';
 import { objectLabels } from './video-segmentation.js';
 import { headJaccards, jaccardScore, type JaccardScore } from './jaccard.js';
 
@@ -98,7 +98,7 @@ const segmentationOptions = optionsOf<AttentionSegmentationOptions>(
  *   signal's reason when aborted.
  */
 export async function evaluateAttentionSegmentation(
-  model: Model,
+  model: LoadedModel,
   options: AttentionSegmentationOptions,
 ): Promise<AttentionSegmentationResult> {
   checkCall('evaluateAttentionSegmentation()', modelArgument(model), [
@@ -118,7 +118,7 @@ export async function evaluateAttentionSegmentation(
     signal?.throwIfAborted();
     try {
       const truth = await readLabelImage(mask);
-      const result = await model.attention(image.path, { ...sizing, threshold });
+      const result = await attention(model, image.path, { ...sizing, threshold });
       checkSize(result, truth, mask);
       const labels = labelsAtModelSize(
         truth,

@@ -17,14 +17,14 @@ import {
   instanceOf,
   optionsOf,
   signal as abortSignal,
-} from '../check-options.js';
+} from '../plain/check-options.js';
 import { type ImageItems, listImages } from '../data/index.js';
-import { compareCodePoints } from '../data/list-images.js';
+import { compareCodePoints } from '../plain/code-points.js';
 import { ConfigError, DataError } from '../errors.js';
 import { type Backbone, VisionTransformer } from '../models/index.js';
 import { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
-import type { Model } from '../weights/load.js';
+import type { LoadedModel } from '../weights/loaded-model.js';
 import { type FeatureTable, featureTable } from './features.js';
 import { averagePrecision } from './retrieval-scores.js';
 import { learnWhitening, whiten } from './whitening.js';
@@ -223,7 +223,7 @@ const copyOptions = optionsOf<CopyDetectionOptions>(
  *   out of range or another kind of backbone.
  */
 export async function evaluateCopyDetection(
-  model: Model,
+  model: LoadedModel,
   options: CopyDetectionOptions,
 ): Promise<CopyDetectionResult> {
   checkCall('evaluateCopyDetection()', modelArgument(model), ['options', copyOptions, options]);

@@ -1,8 +1,8 @@
 /** Where the frames and masks of DAVIS are, and whether they are all there. */
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { labelImageSize } from '../data/indexed-png.js';
-import { compareCodePoints } from '../data/list-images.js';
+import { labelImageSize } from './indexed-png.js';
+import { compareCodePoints } from '../plain/code-points.js';
 import { DataError } from '../errors.js';
 import { readTextIfThere, SMALL_FILE_BYTES } from '../files/guarded.js';
 

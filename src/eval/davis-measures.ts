@@ -3,7 +3,7 @@
  * contour accuracy F, the harmonic mean of precision and recall of their outlines within a tolerance of 0.8% of the
  * picture's diagonal; and their statistics over a sequence. Numbers as the davis2017-evaluation package has them.
  */
-import { being, checkCall, count, instanceOf } from '../check-options.js';
+import { being, checkCall, count, instanceOf } from '../plain/check-options.js';
 import { ShapeError } from '../errors.js';
 
 /** The share of the diagonal within which two outlines count as the same. */

@@ -11,7 +11,7 @@ import { ImageIndex } from '../explore/image-index.js';
 import { searchIndex } from '../explore/search.js';
 import { patchPca } from '../explain/patch-pca.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
-import { loadModel, type Model } from '../weights/load.js';
+import { loadModel, type Model } from '../model.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-bytes-'));
 const run = path.join(folder, 'run');

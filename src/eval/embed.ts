@@ -9,7 +9,7 @@ import {
   oneOf,
   optionsOf,
   signal as abortSignal,
-} from '../check-options.js';
+} from '../plain/check-options.js';
 import {
   type EncodedImage,
   type ImageBytes,
@@ -20,18 +20,12 @@ import {
   skippedPlace,
   viewOf,
 } from '../data/index.js';
-import { gibibytes } from '../bytes.js';
+import { gibibytes } from '../plain/units.js';
 import { ConfigError, DataError } from '../errors.js';
 import { World } from '../processes/world.js';
-import type { Model } from '../weights/load.js';
-import {
-  checkEvalSizes,
-  defaultEvalSizes,
-  type EvalSizes,
-  FEATURE_KINDS,
-  featureBatches,
-  type FeatureKind,
-} from './features.js';
+import type { LoadedModel } from '../weights/loaded-model.js';
+import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
+import { FEATURE_KINDS, featureBatches, type FeatureKind } from './features.js';
 
 /**
  * A folder or a text file of paths; the bytes of one image file; a list of paths and bytes, mixed as they come; or a list
@@ -111,27 +105,23 @@ const embedOptions = optionsOf<EmbedOptions>(
 
 /** What depends on the model. */
 function checkOptions(
-  model: Model,
+  model: LoadedModel,
   options: EmbedOptions,
 ): Required<Pick<EmbedOptions, 'features' | 'layers'>> & EvalSizes {
   const { features = 'cls', layers = 1 } = options;
-  const usual = defaultEvalSizes(model.architecture.imgSize);
-  const crop = options.crop ?? usual.crop;
-  const resize =
-    options.resize ?? (options.crop === undefined ? usual.resize : defaultEvalSizes(crop).resize);
-  const { depth, patchSize } = model.architecture;
+  const { depth } = model.architecture;
   const problems: string[] = [];
   if (layers > depth) {
     problems.push(`layers ${layers}; expected 1 to ${depth}, the model's blocks`);
   }
   try {
-    checkEvalSizes({ resize, crop }, patchSize);
+    const sizes = evalSizes(options, model.architecture);
+    if (problems.length === 0) return { features, layers, ...sizes };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     problems.push(...error.problems);
   }
-  if (problems.length > 0) throw new ConfigError(problems);
-  return { features, layers, resize, crop };
+  throw new ConfigError(problems);
 }
 
 /**
@@ -139,7 +129,7 @@ function checkOptions(
  * @throws ConfigError for options out of range, DataError when there are no images; the signal's reason when aborted.
  */
 export async function* embedBatches(
-  model: Model,
+  model: LoadedModel,
   source: ImageSource,
   options: EmbedOptions = {},
 ): AsyncGenerator<EmbedBatch, void> {
@@ -173,7 +163,7 @@ export async function* embedBatches(
  * @throws As embedBatches(), and DataError when none can be read or the result would exceed 4 GiB.
  */
 export async function embed(
-  model: Model,
+  model: LoadedModel,
   source: ImageSource,
   options: EmbedOptions = {},
 ): Promise<Embeddings> {

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { parquetReadObjects } from 'hyparquet';
 import { CheckpointError, ConfigError, DataError } from '../errors.js';
 import { fromTypedArray, liveTensors, tensor } from '../torch/index.js';
-import { loadModel, type Model } from '../weights/load.js';
+import { loadModel, type Model } from '../model.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
 import { hashValues } from '../testing/hash-fill.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';

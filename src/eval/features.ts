@@ -4,38 +4,12 @@ import { ConfigError } from '../errors.js';
 import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
 import type { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
-import { sharedBatches } from './shared-batches.js';
+import type { EvalSizes } from '../plain/eval-geometry.js';
+import { type FeatureBatch, sharedBatches } from './shared-batches.js';
 
 /** Which features of an image: the class token, the mean of the patch tokens, or every patch token. */
 export const FEATURE_KINDS = ['cls', 'patch-mean', 'patches'] as const;
 export type FeatureKind = (typeof FEATURE_KINDS)[number];
-
-/** How images are brought to one size: shorter side to `resize` (bicubic), then the central `crop` x `crop`. */
-export interface EvalSizes {
-  resize: number;
-  crop: number;
-}
-
-/**
- * The reference evaluates at Resize(256), CenterCrop(224), for models trained on crops of 224. For a model made for
- * another size the same proportion of its own size is the default.
- */
-export function defaultEvalSizes(imgSize: number): EvalSizes {
-  return { crop: imgSize, resize: Math.round((imgSize * 256) / 224) };
-}
-
-/** @throws ConfigError with every problem. */
-export function checkEvalSizes({ resize, crop }: EvalSizes, patchSize: number): void {
-  const problems: string[] = [];
-  const isSize = (value: number): boolean => Number.isInteger(value) && value > 0;
-  if (!isSize(resize)) problems.push(`resize ${resize}; expected a whole number of pixels`);
-  if (!isSize(crop)) problems.push(`crop ${crop}; expected a whole number of pixels`);
-  else if (crop < patchSize)
-    problems.push(`crop ${crop} is smaller than the model's patches of ${patchSize}`);
-  else if (crop > resize)
-    problems.push(`crop ${crop} is larger than resize ${resize}: it would be padded with black`);
-  if (problems.length > 0) throw new ConfigError(problems);
-}
 
 /**
  * Features of a batch.
@@ -65,16 +39,6 @@ export const FEATURE_BATCH = 64;
 
 /** Up to so many images are decoded here: a loader worker is not there before they are done. */
 const FEW_IMAGES = 16;
-
-export interface FeatureBatch {
-  /** Positions in `items` of the images that could be read. */
-  indices: number[];
-  /** float32; rows in the order of `indices`. */
-  features: Float32Array;
-  /** Shape of `features`. */
-  shape: number[];
-  skipped: { path: string; reason: string }[];
-}
 
 export interface FeatureStreamOptions extends Pick<EvalSizes, 'crop'>, Partial<Pick<EvalSizes, 'resize'>> {
   kind?: FeatureKind;
@@ -148,7 +112,7 @@ export function featureBatches(
   const { world } = options;
   return world === undefined || world.size === 1
     ? ownBatches(backbone, items, options)
-    : sharedBatches(world, items, options, (own, boxes) =>
+    : sharedBatches(world, items, { batchSize: FEATURE_BATCH, ...options }, (own, boxes) =>
         ownBatches(backbone, own, { ...options, ...(boxes === undefined ? {} : { boxes }) }),
       );
 }

@@ -7,7 +7,7 @@
  * images, which is never higher, is reported beside it.
  */
 import { z } from 'zod';
-import { being, checkCall, count, instanceOf } from '../check-options.js';
+import { being, checkCall, count, instanceOf } from '../plain/check-options.js';
 import { ShapeError } from '../errors.js';
 
 export interface HeadMasks {

@@ -18,14 +18,15 @@ import {
   optionsOf,
   signal as abortSignal,
   text,
-} from '../check-options.js';
+} from '../plain/check-options.js';
 import { type ImageList, skippedPlace } from '../data/index.js';
 import { assertWritableFolder } from '../files/output.js';
 import { DataError } from '../errors.js';
 import type { Backbone } from '../models/index.js';
 import { World } from '../processes/world.js';
 import { fromTypedArray, full, inferenceMode, ops, scope, Tensor, zeros } from '../torch/index.js';
-import { checkEvalSizes, defaultEvalSizes, type EvalSizes, featureTable } from './features.js';
+import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
+import { featureTable } from './features.js';
 import { readKnnFeatures, writeKnnFeatures } from './knn-features.js';
 import { labelledPair } from './labelled.js';
 
@@ -275,11 +276,7 @@ export async function evaluateKnn(
   const { world = World.alone() } = options;
   const ks = options.k ?? KNN_DEFAULTS.k;
   const temperature = options.temperature ?? KNN_DEFAULTS.temperature;
-  const usual = defaultEvalSizes(architecture.imgSize);
-  const crop = options.crop ?? usual.crop;
-  const resize =
-    options.resize ?? (options.crop === undefined ? usual.resize : defaultEvalSizes(crop).resize);
-  checkEvalSizes({ resize, crop }, architecture.patchSize);
+  const { resize, crop } = evalSizes(options, architecture);
   if (options.dumpFeatures !== undefined && world.isFirst) assertWritableFolder(options.dumpFeatures);
   const { train, val, inTrain } = await labelledPair(options.train, options.val);
   const sized = { ...options, resize, crop, device };

@@ -9,7 +9,7 @@ import { CheckpointError, ConfigError, DataError } from '../errors.js';
 import { liveTensors, ones } from '../torch/index.js';
 import { hashWeight } from '../testing/hash-fill.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
-import { loadModel, type Model } from '../weights/load.js';
+import { loadModel, type Model } from '../model.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
 import { evaluateLinear, type LinearEpoch, type LinearOptions } from './linear.js';
 import { readClassifier } from './linear-checkpoint.js';

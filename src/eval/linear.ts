@@ -20,7 +20,7 @@ import {
   optionsOf,
   signal as abortSignal,
   yesOrNo,
-} from '../check-options.js';
+} from '../plain/check-options.js';
 import {
   EvalLoader,
   type EvalBatch,
@@ -34,9 +34,9 @@ import { fromTypedArray, noGrad, scope } from '../torch/index.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { makeFolder } from '../files/guarded.js';
 import { isBelow } from '../files/read-below.js';
-import { appendLine, readLines } from '../train/run-folder.js';
-import type { Model } from '../weights/load.js';
-import { defaultEvalSizes, checkEvalSizes, type EvalSizes } from './features.js';
+import { appendLine, readLines } from '../run/run-folder.js';
+import type { LoadedModel } from '../weights/loaded-model.js';
+import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
 import { labelledPair } from './labelled.js';
 import {
   fingerprintWeights,
@@ -121,7 +121,7 @@ export interface LinearResult extends EvalSizes, ProbeFeatures {
 
 /** Everything that the parts of an evaluation share. */
 interface Job {
-  model: Model;
+  model: LoadedModel;
   probe: LinearProbe;
   features: ProbeFeatures;
   options: LinearOptions & { batchSize: number };
@@ -240,7 +240,7 @@ const linearOptions = optionsOf<LinearOptions>(
  * @throws ConfigError for settings out of range, or an output folder with another evaluation's checkpoint; DataError when
  *   a folder has no labels or no readable images, or val has classes that train lacks; the signal's reason when aborted.
  */
-export async function evaluateLinear(model: Model, options: LinearOptions): Promise<LinearResult> {
+export async function evaluateLinear(model: LoadedModel, options: LinearOptions): Promise<LinearResult> {
   checkCall('evaluateLinear()', modelArgument(model), ['options', linearOptions, options]);
   const { architecture, backbone } = model;
   const { epochs, lr, batchSize, valFreq } = { ...LINEAR_DEFAULTS, ...withoutUndefined(options) };
@@ -250,11 +250,7 @@ export async function evaluateLinear(model: Model, options: LinearOptions): Prom
     avgpoolPatchtokens: options.avgpoolPatchtokens ?? false,
   };
   const width = probeWidth(backbone, features);
-  const usual = defaultEvalSizes(architecture.imgSize);
-  const crop = options.crop ?? usual.crop;
-  const resize =
-    options.resize ?? (options.crop === undefined ? usual.resize : defaultEvalSizes(crop).resize);
-  checkEvalSizes({ resize, crop }, architecture.patchSize);
+  const { resize, crop } = evalSizes(options, architecture);
   const { train, val, inTrain } = await labelledPair(options.train, options.val);
   const numLabels = options.numLabels ?? train.classes.length;
   if (!(Number.isInteger(numLabels) && numLabels >= train.classes.length)) {

@@ -17,13 +17,13 @@ import {
   signal as abortSignal,
   text,
   yesOrNo,
-} from '../check-options.js';
+} from '../plain/check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { Box } from '../data/index.js';
 import type { Backbone } from '../models/index.js';
 import { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
-import type { Model } from '../weights/load.js';
+import type { LoadedModel } from '../weights/loaded-model.js';
 import { featureTable } from './features.js';
 import { computeMap } from './retrieval-scores.js';
 import { PROTOCOLS, type Protocol, readRevisited, truthOf } from './revisited.js';
@@ -84,7 +84,7 @@ export function multiScaleFeatures(backbone: Backbone, images: Tensor): Tensor {
 
 /** Class features of images, (N, D) row-major. @throws DataError that names every unreadable one. */
 export async function features(
-  model: Model,
+  model: LoadedModel,
   files: readonly string[],
   part: 'images' | 'queries',
   options: RetrievalOptions & { imsize: number },
@@ -150,7 +150,10 @@ const retrievalOptions = optionsOf<RetrievalOptions>(
  * @throws DataError when the ground truth or images that it names are missing or unreadable (all named); ConfigError for
  *   sizes out of range; CheckpointError when the ground truth's pickle holds more than data.
  */
-export async function evaluateRetrieval(model: Model, options: RetrievalOptions): Promise<RetrievalResult> {
+export async function evaluateRetrieval(
+  model: LoadedModel,
+  options: RetrievalOptions,
+): Promise<RetrievalResult> {
   checkCall('evaluateRetrieval()', modelArgument(model), ['options', retrievalOptions, options]);
   const { dataset = 'roxford5k', imsize = 224, multiscale = false, cropQueries = false } = options;
   const { patchSize } = model.architecture;

@@ -1,9 +1,9 @@
 /** Where an evaluation's result is kept: `evaluations/NAME.json` of the run that the weights belong to. */
 import path from 'node:path';
-import { being, checkCall, filePath } from '../check-options.js';
+import { being, checkCall, filePath } from '../plain/check-options.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { makeFolder } from '../files/guarded.js';
-import { evaluationsPath } from '../train/run-folder.js';
+import { evaluationsPath } from '../run/run-folder.js';
 import { locateWeights } from '../weights/locate.js';
 
 /** Names of the evaluations, as in `dino eval NAME`. */

@@ -4,7 +4,16 @@
  */
 import type { Box, ImageItem, ImageItems } from '../data/index.js';
 import type { World } from '../processes/world.js';
-import { type FeatureBatch, FEATURE_BATCH, type FeatureStreamOptions } from './features.js';
+
+export interface FeatureBatch {
+  /** Positions in `items` of the images that could be read. */
+  indices: number[];
+  /** float32; rows in the order of `indices`. */
+  features: Float32Array;
+  /** Shape of `features`. */
+  shape: number[];
+  skipped: { path: string; reason: string }[];
+}
 
 /** Every `count`-th batch of a list, from the `rank`-th on, as a list. */
 export class DealtItems implements ImageItems {
@@ -47,16 +56,14 @@ export class DealtItems implements ImageItems {
 export async function* sharedBatches(
   world: World,
   items: ImageItems,
-  options: Pick<FeatureStreamOptions, 'batchSize' | 'boxes'>,
+  { batchSize, boxes: all }: { batchSize: number; boxes?: readonly (Box | null)[] | undefined },
   compute: (
     own: ImageItems,
     boxes: readonly (Box | null)[] | undefined,
   ) => AsyncGenerator<FeatureBatch, void>,
 ): AsyncGenerator<FeatureBatch, void> {
-  const { batchSize = FEATURE_BATCH } = options;
   const own = new DealtItems(items, { rank: world.rank, count: world.size, batchSize });
-  const boxes =
-    options.boxes && Array.from({ length: own.length }, (_, i) => options.boxes![own.position(i)]!);
+  const boxes = all && Array.from({ length: own.length }, (_, i) => all[own.position(i)]!);
   const rounds = Math.ceil(items.length / (batchSize * world.size));
   const batches = compute(own, boxes);
   try {

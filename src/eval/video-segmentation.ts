@@ -20,14 +20,14 @@ import {
   signal as abortSignal,
   words,
   yesOrNo,
-} from '../check-options.js';
+} from '../plain/check-options.js';
 import { decodeImage } from '../data/index.js';
-import { readLabelImage, writeLabelImage, type LabelImage } from '../data/indexed-png.js';
-import { resizeLinear, resizeNearest, type Size } from '../data/resample.js';
+import { readLabelImage, writeLabelImage, type LabelImage } from './indexed-png.js';
+import { resizeLinear, resizeNearest, type Size } from './resample.js';
 import { ConfigError, DataError } from '../errors.js';
 import { IMAGENET_MEAN, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope, tensor, type Tensor } from '../torch/index.js';
-import type { Model } from '../weights/load.js';
+import type { LoadedModel } from '../weights/loaded-model.js';
 import { listDavis, type DavisSequence } from './davis-dataset.js';
 import {
   contourAccuracy,
@@ -96,7 +96,7 @@ export function propagationSize({ width, height }: Size, size: number): Size {
     : { height: size, width: long(height, width) };
 }
 
-function checkOptions(model: Model, options: VideoSegmentationOptions): VisionTransformer {
+function checkOptions(model: LoadedModel, options: VideoSegmentationOptions): VisionTransformer {
   const { size = 480 } = options;
   const problems: string[] = [];
   const { backbone } = model;
@@ -136,7 +136,7 @@ const segmentationOptions = optionsOf<VideoSegmentationOptions>(
  *   signal's reason when aborted.
  */
 export async function evaluateVideoSegmentation(
-  model: Model,
+  model: LoadedModel,
   options: VideoSegmentationOptions,
 ): Promise<VideoSegmentationResult> {
   checkCall('evaluateVideoSegmentation()', modelArgument(model), ['options', segmentationOptions, options]);
@@ -189,7 +189,7 @@ function overall(objects: readonly ObjectScore[]): NonNullable<VideoSegmentation
 }
 
 async function segmentSequence(
-  model: Model,
+  model: LoadedModel,
   backbone: VisionTransformer,
   sequence: DavisSequence,
   options: VideoSegmentationOptions & { onWarning: (message: string) => void },

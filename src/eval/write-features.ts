@@ -8,7 +8,7 @@
  */
 import path from 'node:path';
 import { z } from 'zod';
-import { checkCall, filePath, instanceOf, words } from '../check-options.js';
+import { checkCall, filePath, instanceOf, words } from '../plain/check-options.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { ConfigError } from '../errors.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';

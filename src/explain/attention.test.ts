@@ -6,10 +6,10 @@ import { after, before, describe, it } from 'node:test';
 import sharp from 'sharp';
 import { ConfigError, DataError } from '../errors.js';
 import { tensor } from '../torch/index.js';
-import { loadModel, type Model } from '../weights/load.js';
+import { loadModel, type Model } from '../model.js';
 import { writeTinyRun } from '../testing/saved-run.js';
 import { massMasks, writeAttention } from './attention.js';
-import { heatMap, viridis } from './colors.js';
+import { heatMap, viridis } from '../plain/colors.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-attention-'));
 const image = path.join(folder, 'a "b" 🦕.png');

@@ -11,14 +11,14 @@ import { makeFolder } from '../files/guarded.js';
 import { z } from 'zod';
 import { image as imageFile } from '../data/arguments.js';
 import { modelArgument } from '../models/model-argument.js';
-import { checkCall, count, filePath, finite, instanceOf, optionsOf, pixels } from '../check-options.js';
+import { checkCall, count, filePath, finite, instanceOf, optionsOf, pixels } from '../plain/check-options.js';
 import { decodeImage, type EncodedImage, resizeImage, type RgbImage } from '../data/index.js';
 import { ConfigError } from '../errors.js';
 import { type AttentiveBackbone, isAttentive, normalizeImages } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ones, scope, type Tensor } from '../torch/index.js';
-import type { Model } from '../weights/load.js';
-import { attentionSize, type SizedModel } from './attention-size.js';
-import { heatMap, scaleToUnit } from './colors.js';
+import type { LoadedModel } from '../weights/loaded-model.js';
+import { attentionSize, type SizedModel } from '../plain/attention-size.js';
+import { heatMap, scaleToUnit } from '../plain/colors.js';
 
 export interface AttentionOptions {
   /**
@@ -125,7 +125,7 @@ const attentionOptions = optionsOf<AttentionOptions>({}, { imageSize: pixels, th
  * @throws DataError for an unreadable image, ConfigError for options out of range.
  */
 export async function attention(
-  model: Model,
+  model: LoadedModel,
   input: EncodedImage,
   options: AttentionOptions = {},
 ): Promise<AttentionResult> {

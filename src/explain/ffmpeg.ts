@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { access, constants, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { checkCall, variables } from '../check-options.js';
+import { checkCall, variables } from '../plain/check-options.js';
 import { ConfigError, DataError, EngineError } from '../errors.js';
 import { fileUrl, videoInput } from './video-input.js';
 

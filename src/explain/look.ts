@@ -6,10 +6,10 @@ import { decodeImage } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { isAttentive, normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
-import type { Model } from '../weights/load.js';
+import type { LoadedModel } from '../weights/loaded-model.js';
 import { type AttentionOptions, classAttention, prepareDecoded, type PreparedImage } from './attention.js';
-import { attentionSize } from './attention-size.js';
-import { meanMap, unitRows } from './maps.js';
+import { attentionSize } from '../plain/attention-size.js';
+import { meanMap, unitRows } from '../plain/maps.js';
 import { colourPatches } from './patch-pca.js';
 
 export interface LookOptions extends Pick<AttentionOptions, 'imageSize'> {
@@ -44,7 +44,7 @@ export interface LookResult {
  *   signal's reason when aborted.
  */
 export async function lookAt(
-  model: Model,
+  model: LoadedModel,
   inputs: readonly (string | Uint8Array)[],
   options: LookOptions = {},
 ): Promise<LookResult> {

@@ -8,7 +8,7 @@ import sharp from 'sharp';
 import { ConfigError, DataError } from '../errors.js';
 import { liveTensors } from '../torch/index.js';
 import { hashModel, type NetworkSize } from '../testing/hash-model.js';
-import type { Model } from '../weights/load.js';
+import type { Model } from '../model.js';
 import { patchPca, splitForeground, writePatchPca } from './patch-pca.js';
 
 const fixtures = fileURLToPath(new URL('../../test/fixtures/video/', import.meta.url));

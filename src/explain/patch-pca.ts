@@ -20,12 +20,12 @@ import {
   pixels,
   signal as abortSignal,
   yesOrNo,
-} from '../check-options.js';
+} from '../plain/check-options.js';
 import type { EncodedImage } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ops, scope, tensor, type Tensor } from '../torch/index.js';
-import type { Model } from '../weights/load.js';
+import type { LoadedModel } from '../weights/loaded-model.js';
 import { prepareImage, writePictures, type AttentionOptions, type PreparedImage } from './attention.js';
 
 export interface PatchPcaOptions extends Pick<AttentionOptions, 'imageSize'> {
@@ -70,7 +70,7 @@ const pcaOptions = optionsOf<PatchPcaOptions>(
  *   the signal's reason when aborted.
  */
 export async function patchPca(
-  model: Model,
+  model: LoadedModel,
   inputs: readonly EncodedImage[],
   options: PatchPcaOptions = {},
 ): Promise<PatchPcaResult> {

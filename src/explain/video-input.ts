@@ -1,7 +1,7 @@
 /** What ffmpeg may open when it is given a stranger's video: that file, as what it is, and no other. */
 import { closeSync, readSync } from 'node:fs';
 import path from 'node:path';
-import { MAX_PIXELS } from '../data/image-format.js';
+import { MAX_PIXELS } from '../data/read/image-format.js';
 import { DataError } from '../errors.js';
 import { openToRead } from '../files/guarded.js';
 

@@ -21,8 +21,8 @@ import { ConfigError, DataError, EngineError } from '../errors.js';
 import type { VisionTransformer } from '../models/index.js';
 import { liveTensors } from '../torch/index.js';
 import { hashModel, type NetworkSize } from '../testing/hash-model.js';
-import type { Model } from '../weights/load.js';
-import { inferno } from './colors.js';
+import type { Model } from '../model.js';
+import { inferno } from '../plain/colors.js';
 import { findFfmpeg, probeVideo, readVideo, toEvenSize, VideoWriter, type VideoFrame } from './ffmpeg.js';
 import { frameAttention, listFrames, writeAttentionVideo } from './video.js';
 

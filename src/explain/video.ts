@@ -19,16 +19,16 @@ import {
   optionsOf,
   pixels,
   signal as abortSignal,
-} from '../check-options.js';
-import { decodeImage, type EncodedImage, IMAGE_EXTENSIONS } from '../data/index.js';
-import { compareCodePoints } from '../data/list-images.js';
+} from '../plain/check-options.js';
+import { decodeImage, type EncodedImage, hasImageExtension, IMAGE_EXTENSIONS } from '../data/index.js';
+import { compareCodePoints } from '../plain/code-points.js';
 import { ConfigError, DataError } from '../errors.js';
 import { IMAGENET_MEAN, IMAGENET_STD, isAttentive, type AttentiveBackbone } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope, tensor, type Tensor } from '../torch/index.js';
-import type { Model } from '../weights/load.js';
+import type { LoadedModel } from '../weights/loaded-model.js';
 import { massMasks } from './attention.js';
-import { MAX_DEFAULT_PATCHES } from './attention-size.js';
-import { COLOUR_MAPS, heatMap, scaleToUnit, type ColourMap } from './colors.js';
+import { MAX_DEFAULT_PATCHES } from '../plain/attention-size.js';
+import { COLOUR_MAPS, heatMap, scaleToUnit, type ColourMap } from '../plain/colors.js';
 import {
   findFfmpeg,
   isVideoEnding,
@@ -91,7 +91,7 @@ export interface AttentionVideoResult {
 /** Darkness outside of a mask. */
 const OUTSIDE = 0.25;
 
-function checkOptions(model: Model, options: AttentionVideoOptions): AttentiveBackbone {
+function checkOptions(model: LoadedModel, options: AttentionVideoOptions): AttentiveBackbone {
   const { output, threshold, fps, imageSize, head = 'mean' } = options;
   const { backbone } = model;
   const problems: string[] = [];
@@ -151,7 +151,7 @@ const videoOptions = optionsOf<AttentionVideoOptions>(
  *   at `output` then.
  */
 export async function writeAttentionVideo(
-  model: Model,
+  model: LoadedModel,
   given: string | readonly EncodedImage[],
   options: AttentionVideoOptions,
 ): Promise<AttentionVideoResult> {
@@ -236,8 +236,7 @@ async function* fromPictures(
   }
 }
 
-const isPicture = (name: string): boolean =>
-  !name.startsWith('.') && IMAGE_EXTENSIONS.includes(path.extname(name).toLowerCase());
+const isPicture = (name: string): boolean => !name.startsWith('.') && hasImageExtension(name);
 
 /**
  * The pictures that an input stands for, in order of their names; null for a video file.
@@ -331,7 +330,7 @@ export interface FrameAttention {
 
 /** Attention of one frame. */
 export function frameAttention(
-  model: Model,
+  model: LoadedModel,
   backbone: AttentiveBackbone,
   frame: VideoFrame,
   options: Pick<AttentionVideoOptions, 'imageSize' | 'head'> & { threshold?: number | undefined },
@@ -381,7 +380,7 @@ const toBytes = (unit: Tensor): Uint8Array =>
     .toTypedArray() as Uint8Array;
 
 function drawFrame(
-  model: Model,
+  model: LoadedModel,
   backbone: AttentiveBackbone,
   frame: VideoFrame,
   options: AttentionVideoOptions,

@@ -1,5 +1,5 @@
-/** What public functions take as an index and its parts, for check-options.ts. */
-import { type Argument, being, callback, instanceOf, signal, yesOrNo } from '../check-options.js';
+/** What public functions take as an index and its parts, for plain/check-options.ts. */
+import { type Argument, being, callback, instanceOf, signal, yesOrNo } from '../plain/check-options.js';
 import { ImageIndex, type NearestOptions } from './image-index.js';
 
 const openIndex = instanceOf(ImageIndex, 'an open index, from ImageIndex.open()');

@@ -23,7 +23,7 @@ import { ConfigError, DataError } from '../errors.js';
 import { hashModel } from '../testing/hash-model.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { liveTensors } from '../torch/index.js';
-import { loadModel, Model } from '../weights/load.js';
+import { loadModel, Model } from '../model.js';
 import { writeSafetensors } from '../weights/safetensors.js';
 import { buildIndex, type BuildIndexOptions } from './build-index.js';
 import { findDuplicates } from './duplicates.js';

@@ -17,15 +17,16 @@ import {
   optionsOf,
   signal as abortSignal,
   text,
-} from '../check-options.js';
+} from '../plain/check-options.js';
 import { type ImageItem, type ImageList, listImages, skippedPlace } from '../data/index.js';
-import { checkEvalSizes, defaultEvalSizes, featureBatches } from '../eval/features.js';
+import { evalSizes } from '../plain/eval-geometry.js';
+import { featureBatches } from '../eval/features.js';
 import { writeFileWhole, writeWhole } from '../files/atomic-file.js';
 import { removeWithin } from '../files/guarded.js';
 import { ConfigError, DataError } from '../errors.js';
 import { lockFolder } from '../files/folder-lock.js';
 import { packageVersion } from '../version.js';
-import type { Model } from '../weights/load.js';
+import type { Model } from '../model.js';
 import { FloatRows, isUnit, normaliseRows, writeFloatRows } from './feature-file.js';
 import { areSpread, MAX_IDS } from './graph-file.js';
 import {
@@ -184,14 +185,9 @@ function difference(
 
 function settingsOf(model: Model, options: BuildIndexOptions): IndexManifest['settings'] {
   const { features = 'cls' } = options;
-  const usual = defaultEvalSizes(model.architecture.imgSize);
-  const crop = options.crop ?? usual.crop;
-  const resize =
-    options.resize ?? (options.crop === undefined ? usual.resize : defaultEvalSizes(crop).resize);
   if (!INDEX_FEATURES.includes(features))
     throw new ConfigError(`features ${String(features)}; expected ${INDEX_FEATURES.join(', ')}`);
-  checkEvalSizes({ resize, crop }, model.architecture.patchSize);
-  return { features, resize, crop };
+  return { features, ...evalSizes(options, model.architecture) };
 }
 
 /** What is in memory while the index grows: features in parts, one after the other. */

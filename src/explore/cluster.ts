@@ -11,8 +11,8 @@ import {
   count as wholeNumber,
   optionsOf,
   signal as abortSignal,
-} from '../check-options.js';
-import { PhiloxStream, Purpose } from '../data/philox.js';
+} from '../plain/check-options.js';
+import { PhiloxStream, Purpose } from '../data/crops/philox.js';
 import { ConfigError } from '../errors.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor, zeros } from '../torch/index.js';
 import { normaliseRows } from './feature-file.js';

@@ -4,7 +4,7 @@
  * near-duplicates first.
  */
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
-import { callback, checkCall, finite, optionsOf } from '../check-options.js';
+import { callback, checkCall, finite, optionsOf } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
 

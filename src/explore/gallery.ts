@@ -1,12 +1,12 @@
 /** The images of an index as a web export takes them: its features are used as they are, no image is computed again. */
-import { shellPath } from '../shell.js';
+import { shellPath } from '../plain/shell.js';
 import { modelArgument } from '../models/model-argument.js';
 import { indexArgument } from './arguments.js';
-import { checkCall } from '../check-options.js';
+import { checkCall } from '../plain/check-options.js';
 import { ConfigError, DataError } from '../errors.js';
-import { defaultEvalSizes } from '../eval/features.js';
-import type { Model } from '../weights/load.js';
-import type { GallerySource } from '../weights/web/export-web.js';
+import { defaultEvalSizes } from '../plain/eval-geometry.js';
+import type { Model } from '../model.js';
+import type { GallerySource } from '../export/web/export-web.js';
 import { type ImageIndex, imageWithin } from './image-index.js';
 import { sha256Files } from './index-format.js';
 

@@ -1,7 +1,7 @@
 /** An index of images, opened to be searched. The format is described in index-format.ts. */
 import { realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { shardOf } from '../data/image-reader.js';
+import { shardOf } from '../data/list/shard-path.js';
 import {
   callback,
   checkCall,
@@ -12,7 +12,7 @@ import {
   signal as abortSignal,
   yesOrNo,
   show,
-} from '../check-options.js';
+} from '../plain/check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import { FloatRows } from './feature-file.js';
 import {

@@ -18,7 +18,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { shellPath } from '../shell.js';
+import { shellPath } from '../plain/shell.js';
 import { DataError } from '../errors.js';
 import { FileBytes } from '../files/file-bytes.js';
 import { openToWrite, readTextIfThere } from '../files/guarded.js';

@@ -15,7 +15,7 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { clusteredRows, featureIndex } from '../testing/feature-index.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
-import { loadModel } from '../weights/load.js';
+import { loadModel } from '../model.js';
 import { buildIndex } from './build-index.js';
 import { ImageIndex } from './image-index.js';
 import { labelImages, labelsPath, readLabels } from './labels.js';

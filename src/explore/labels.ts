@@ -7,7 +7,7 @@ import { closeSync, fstatSync, readSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { indexArgument } from './arguments.js';
-import { checkCall, rows as rowNumbers } from '../check-options.js';
+import { checkCall, rows as rowNumbers } from '../plain/check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import { FileBytes } from '../files/file-bytes.js';
 import { openToWrite } from '../files/guarded.js';

@@ -6,8 +6,8 @@
 import path from 'node:path';
 import { UMAP } from 'umap-js';
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
-import { checkCall, count as wholeNumber, optionsOf } from '../check-options.js';
-import { PhiloxStream, Purpose } from '../data/philox.js';
+import { checkCall, count as wholeNumber, optionsOf } from '../plain/check-options.js';
+import { PhiloxStream, Purpose } from '../data/crops/philox.js';
 import { DataError } from '../errors.js';
 import { fromTypedArray, inferenceMode, ops, scope } from '../torch/index.js';
 import { lockFolder } from '../files/folder-lock.js';

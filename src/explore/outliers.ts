@@ -4,7 +4,7 @@
  * nearest neighbors", arXiv 2204.06507). The k-th and not the first, so that an odd image with a copy is found too.
  */
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
-import { checkCall, count, optionsOf } from '../check-options.js';
+import { checkCall, count, optionsOf } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
 import { distanceOf } from './nearest-rows.js';

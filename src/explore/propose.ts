@@ -3,7 +3,7 @@
  * paper's k-NN classifier does (section 4.1: exp(similarity / 0.07)), where one is near enough.
  */
 import { indexArgument, labelsByRow, nearestFields, nearestOf } from './arguments.js';
-import { checkCall, finite, optionsOf } from '../check-options.js';
+import { checkCall, finite, optionsOf } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
 

@@ -13,7 +13,7 @@ import {
   writeSync,
 } from 'node:fs';
 import path from 'node:path';
-import { being, checkCall, filePath, oneOf, optionsOf, paths } from '../check-options.js';
+import { being, checkCall, filePath, oneOf, optionsOf, paths } from '../plain/check-options.js';
 import { listImages } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { type ImageIndex, imageWithin, isBelow } from './image-index.js';

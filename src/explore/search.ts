@@ -7,10 +7,10 @@
  * search asks. Against means of patches it is the mean of the patch tokens that the region covers, seen within its image.
  */
 import { existsSync } from 'node:fs';
-import { shellPath } from '../shell.js';
+import { shellPath } from '../plain/shell.js';
 import { imagesOrRows } from '../data/arguments.js';
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
-import { being, callback, checkCall, count, filePath, optionsOf, text } from '../check-options.js';
+import { being, callback, checkCall, count, filePath, optionsOf, text } from '../plain/check-options.js';
 import { type Box, decodeImage, type EncodedImage } from '../data/index.js';
 import { encodedItems } from '../eval/embed.js';
 import { featureBatches } from '../eval/features.js';
@@ -18,7 +18,7 @@ import { ConfigError, DataError } from '../errors.js';
 import { prepareImage } from '../explain/attention.js';
 import { normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
-import { loadModel, type LoadModelOptions, Model } from '../weights/load.js';
+import { loadModel, type LoadModelOptions, Model } from '../model.js';
 import { normaliseRows } from './feature-file.js';
 import type { ImageIndex, Match, NearestOptions } from './image-index.js';
 import { sha256Files } from './index-format.js';

@@ -9,8 +9,8 @@
  *   typical image; clusters that have labels already come last, the largest first. Best for few labels.
  */
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
-import { checkCall, count, oneOf, optionsOf, rows as rowNumbers } from '../check-options.js';
-import { PhiloxStream, Purpose } from '../data/philox.js';
+import { checkCall, count, oneOf, optionsOf, rows as rowNumbers } from '../plain/check-options.js';
+import { PhiloxStream, Purpose } from '../data/crops/philox.js';
 import { ConfigError } from '../errors.js';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { kMeans } from './cluster.js';

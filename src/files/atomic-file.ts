@@ -2,7 +2,7 @@
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { DataError, DinoError } from '../errors.js';
-import { printable } from '../printable.js';
+import { printable } from '../plain/printable.js';
 import { type Failure, refuseLinks } from './guarded.js';
 import { systemReason } from './system-reason.js';
 

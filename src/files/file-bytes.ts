@@ -1,7 +1,7 @@
 /** Reading a file of weights piece by piece, never more than asked for. */
 import { closeSync, readSync } from 'node:fs';
 import { CheckpointError } from '../errors.js';
-import { messageOf, printable } from '../printable.js';
+import { messageOf, printable } from '../plain/printable.js';
 import { openToRead } from './guarded.js';
 
 /** The largest part that one read call takes. */

@@ -17,7 +17,7 @@ import { hostname } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DataError } from '../errors.js';
-import { printable } from '../printable.js';
+import { printable } from '../plain/printable.js';
 import { makeFolder } from './guarded.js';
 import {
   clearDrafts,

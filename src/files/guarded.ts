@@ -26,7 +26,7 @@ import {
 import { type FileHandle, open as openLater } from 'node:fs/promises';
 import path from 'node:path';
 import { DataError, type DinoError } from '../errors.js';
-import { messageOf, printable } from '../printable.js';
+import { messageOf, printable } from '../plain/printable.js';
 import { folderReason, systemReason } from './system-reason.js';
 import { isBelow, leadsOutside, OUTSIDE } from './read-below.js';
 

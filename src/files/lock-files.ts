@@ -22,7 +22,7 @@ import {
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { DataError } from '../errors.js';
-import { printable } from '../printable.js';
+import { printable } from '../plain/printable.js';
 import { openToRead } from './guarded.js';
 import { textWithBeat } from './lock-heartbeat.js';
 import { numberSpace, processState } from './process-identity.js';

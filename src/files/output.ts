@@ -2,7 +2,7 @@
 import { accessSync, constants, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { DataError } from '../errors.js';
-import { printable } from '../printable.js';
+import { printable } from '../plain/printable.js';
 import { type Failure, statIfThere } from './guarded.js';
 import { folderReason, systemReason } from './system-reason.js';
 

@@ -1,7 +1,7 @@
 /** Why the system refused to open, make or write something, in words that say what to do. */
 import { accessSync, constants, lstatSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { messageOf } from '../printable.js';
+import { messageOf } from '../plain/printable.js';
 
 /** How many files this process may have open; null where the system doesn't tell. */
 function openFilesLimit(): string | null {

@@ -1,5 +1,5 @@
-/** What public functions take as a model, for check-options.ts. */
-import { type Argument, being } from '../check-options.js';
+/** What public functions take as a model, for plain/check-options.ts. */
+import { type Argument, being } from '../plain/check-options.js';
 import { Backbone } from './backbone.js';
 
 const model = being('a model, from loadModel()', (value) => {

@@ -1,5 +1,5 @@
 /** The processes that a launcher started this one with. */
-import { checkCall, count, optionsOf, variables } from '../check-options.js';
+import { checkCall, count, optionsOf, variables } from '../plain/check-options.js';
 import { getNumThreads, setNumThreads } from '../torch/index.js';
 import { placeFromEnvironment } from './place.js';
 import { World } from './world.js';

@@ -14,7 +14,7 @@ import {
   optionsOf,
   signal as abortSignal,
   variables,
-} from '../check-options.js';
+} from '../plain/check-options.js';
 import { restartCount } from './place.js';
 import { isPaused } from './process-state.js';
 

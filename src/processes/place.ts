@@ -2,7 +2,7 @@
  * Which process of how many this one is: what a launcher says in the environment. Understood are torchrun, Kubeflow's
  * PyTorchJob and `dino train --nproc` (RANK, WORLD_SIZE, ...), Slurm's srun, Open MPI's and MPICH's or Intel's mpirun.
  */
-import { checkCall, variables } from '../check-options.js';
+import { checkCall, variables } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
 
 export type Launcher = 'dino' | 'torchrun' | 'environment' | 'slurm' | 'openmpi' | 'pmi';

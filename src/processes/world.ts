@@ -10,7 +10,7 @@ import { createSocket } from 'node:dgram';
 import { hostname, networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DinoError, EngineError, ProcessError, ShapeError } from '../errors.js';
-import { callback, checkCall, text } from '../check-options.js';
+import { callback, checkCall, text } from '../plain/check-options.js';
 import { fromTypedArray, Heartbeat, ProcessGroup, Store, tensor, torchVersion } from '../torch/index.js';
 import { packageVersion } from '../version.js';
 import { type Place, restartCount } from './place.js';

@@ -1,5 +1,5 @@
 /** Who listens to the studio's events, and what they are told. */
-import type { StudioEvent } from './api.js';
+import type { StudioEvent } from '../plain/studio-api.js';
 
 type Listener = (event: StudioEvent) => void;
 

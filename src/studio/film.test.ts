@@ -7,13 +7,13 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Browser } from 'puppeteer-core';
-import { scaleToUnit, viridis } from '../explain/colors.js';
+import { scaleToUnit, viridis } from '../plain/colors.js';
 import { launchBrowser } from '../testing/browser.js';
 import { patchColours, setSlider, textsOf, worstColour } from '../testing/page.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
-import { listWatched, readFrame } from '../train/film-folder.js';
+import { listWatched, readFrame } from '../run/film-folder.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-film-'));
 const { images, run, picture } = watchedPaths(folder);

@@ -21,7 +21,7 @@ import { launchBrowser } from '../testing/browser.js';
 import { giveFile, pressButton } from '../testing/page.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
-import { loadModel } from '../weights/load.js';
+import { loadModel } from '../model.js';
 import { startStudio } from './index.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-find-'));

@@ -7,9 +7,9 @@ import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { EngineError } from '../errors.js';
 import { readBelow } from '../files/read-below.js';
-import type { TaskProgress } from './api.js';
+import type { TaskProgress } from '../plain/studio-api.js';
 import { StudioError } from './files.js';
-import type { JobName, Jobs } from './jobs/index.js';
+import type { JobName, Jobs } from './jobs/job.js';
 import type { FromWorker, ToWorker } from './worker.js';
 
 /** A model stays loaded this long after its last use. */

@@ -7,9 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, it } from 'node:test';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
-import type { LookFacts, Task } from './api.js';
+import type { LookFacts, Task } from '../plain/studio-api.js';
 import { type RunningStudio, startStudio } from './index.js';
-import { unpackArrays } from './packed.js';
+import { unpackArrays } from '../plain/packed.js';
 
 const top = mkdtempSync(path.join(os.tmpdir(), 'dino-lone-weights-'));
 const given = path.join(top, 'given');

@@ -24,7 +24,7 @@ import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { train } from '../train/train.js';
 import { locateWeights } from '../weights/locate.js';
-import { UPLOAD_LIMIT } from './limits.js';
+import { UPLOAD_LIMIT } from '../plain/limits.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-look-bad-'));
 /** What the studio does not see. */

@@ -3,7 +3,7 @@
  * does here. It ends itself when a picture takes more memory than one may.
  */
 import sharp from 'sharp';
-import { imageHeader, imageThumbnail, type Size } from '../data/decode.js';
+import { imageHeader, imageThumbnail, type Size } from '../data/read/decode.js';
 
 /** What a picture is asked: to be made small, or how large it is. */
 export interface PictureRequest {

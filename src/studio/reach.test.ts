@@ -25,14 +25,14 @@ import { fileURLToPath } from 'node:url';
 import { Hono } from 'hono';
 import sharp from 'sharp';
 import { indexPlaces } from '../data/shards/list-shards.js';
-import { jpegOf, rawTar } from '../data/shards/testing.js';
+import { jpegOf, rawTar } from '../testing/shards.js';
 import { buildIndex } from '../explore/build-index.js';
 import { isBelow } from '../files/read-below.js';
 import { putGood } from '../testing/strange-files.js';
 import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
-import { frameName, listWatched } from '../train/film-folder.js';
-import { loadModel } from '../weights/load.js';
-import type { RunSummary, Task } from './api.js';
+import { frameName, listWatched } from '../run/film-folder.js';
+import { loadModel } from '../model.js';
+import type { RunSummary, Task } from '../plain/studio-api.js';
 import { allRoutes } from './routes/index.js';
 import type { Studio } from './routes/route.js';
 

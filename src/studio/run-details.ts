@@ -2,9 +2,9 @@
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { openHandle, readTextIfThere, refuseLinks } from '../files/guarded.js';
-import { checkpointsPath, listCheckpoints, newestCheckpoint } from '../train/checkpoint-files.js';
-import { configPath, evaluationsPath, skippedPath } from '../train/run-folder.js';
-import type { CheckpointEntry, RunDetails } from './api.js';
+import { checkpointsPath, listCheckpoints, newestCheckpoint } from '../run/checkpoint-files.js';
+import { configPath, evaluationsPath, skippedPath } from '../run/run-folder.js';
+import type { CheckpointEntry, RunDetails } from '../plain/studio-api.js';
 import { markOf, type Run } from './run.js';
 
 /** Skipped images that are listed one by one. */

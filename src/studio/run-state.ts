@@ -3,11 +3,11 @@
  * work, one whose process is gone is a crash, and without a lock the steps decide between finished and stopped (by Ctrl-C
  * or by an error, both of which give the lock back: the folder doesn't tell which).
  */
-import { shellPath } from '../shell.js';
-import { formatDuration } from '../cli/progress.js';
+import { shellPath } from '../plain/shell.js';
+import { formatDuration } from '../plain/units.js';
 import type { LockHolder } from '../files/folder-lock.js';
-import { printable } from '../printable.js';
-import type { RunState } from './api.js';
+import { printable } from '../plain/printable.js';
+import type { RunState } from '../plain/studio-api.js';
 
 export interface RunSigns {
   lock: LockHolder | null;

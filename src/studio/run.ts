@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { readLock } from '../files/folder-lock.js';
 import { openHandle } from '../files/guarded.js';
-import { configPath, metricsPath, readRunConfig, type RunConfig } from '../train/run-folder.js';
-import type { RunSummary } from './api.js';
+import { configPath, metricsPath, readRunConfig, type RunConfig } from '../run/run-folder.js';
+import type { RunSummary } from '../plain/studio-api.js';
 import { MetricsLog, type MetricsLogOptions } from './metrics-log.js';
 import { stateOf } from './run-state.js';
 

@@ -11,9 +11,9 @@ import { launchBrowser } from '../testing/browser.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
-import { metricsPath, readLines } from '../train/run-folder.js';
+import { metricsPath, readLines } from '../run/run-folder.js';
 import { train } from '../train/train.js';
-import type { SeriesHeader, Task } from './api.js';
+import type { SeriesHeader, Task } from '../plain/studio-api.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-runs-'));
 const images = path.join(folder, 'images');

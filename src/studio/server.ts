@@ -11,7 +11,7 @@ import { getRequestListener } from '@hono/node-server';
 import { serveStatic } from '@hono/node-server/serve-static';
 import { Hono } from 'hono';
 import { z } from 'zod';
-import { checkCall, optionsOf, paths, text } from '../check-options.js';
+import { checkCall, optionsOf, paths, text } from '../plain/check-options.js';
 import { EngineError, DataError } from '../errors.js';
 import { packageVersion } from '../version.js';
 import { EventHub } from './event-hub.js';

@@ -3,11 +3,11 @@
  * is. The list lives as long as the server; the last ones that ended stay in it for pages that come later.
  */
 import { randomUUID } from 'node:crypto';
-import type { Task } from './api.js';
+import type { Task } from '../plain/studio-api.js';
 import type { EventHub } from './event-hub.js';
 import { StudioError } from './files.js';
 import type { JobRunner } from './job-runner.js';
-import type { JobName, Jobs } from './jobs/index.js';
+import type { JobName, Jobs } from './jobs/job.js';
 
 const KEPT = 50;
 

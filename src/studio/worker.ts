@@ -1,7 +1,8 @@
 /** The process that a job runs in; started by job-runner.ts, and ends with it. */
-import { describeError } from '../cli/report-error.js';
-import { stackText } from '../printable.js';
-import { type JobContext, type JobName, jobs } from './jobs/index.js';
+import { describeError } from '../files/describe-error.js';
+import { stackText } from '../plain/printable.js';
+import { jobs } from './jobs/index.js';
+import type { JobContext, JobName } from './jobs/job.js';
 
 /** What the server sends. */
 export type ToWorker =

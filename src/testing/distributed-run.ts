@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before } from 'node:test';
-import type { TrainSettings } from '../train/settings.js';
+import type { TrainSettings } from '../run/settings.js';
 import { makeImageFolder } from './image-folder.js';
 
 export interface TestFolder {

@@ -1,7 +1,7 @@
 /** For tests: an index of features that were made up, whose images need not exist. */
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import { PhiloxStream, Purpose } from '../data/philox.js';
+import { PhiloxStream, Purpose } from '../data/crops/philox.js';
 import { commitIndex } from '../explore/build-index.js';
 import { normaliseRows } from '../explore/feature-file.js';
 import { ImageIndex } from '../explore/image-index.js';

@@ -6,7 +6,7 @@ import { buildIndex } from '../explore/build-index.js';
 import { labelImages } from '../explore/labels.js';
 import { ImageIndex } from '../explore/image-index.js';
 import { keepMap, layoutMap } from '../explore/map.js';
-import { loadModel } from '../weights/load.js';
+import { loadModel } from '../model.js';
 import { type FolderFuzzOptions, type FolderFuzzResult, fuzzFolder } from './fuzz-folder.js';
 import { below, choose, type Random } from './random.js';
 import { writeColourFolders, writeTinyRun } from './saved-run.js';

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { saveEvaluation } from '../eval/save-evaluation.js';
-import { listCheckpoints } from '../train/checkpoint-files.js';
+import { listCheckpoints } from '../run/checkpoint-files.js';
 import { type FolderFuzzOptions, type FolderFuzzResult, fuzzFolder } from './fuzz-folder.js';
 import { trainWatchedRun, watchedPaths } from './watched-run.js';
 

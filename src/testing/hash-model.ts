@@ -1,6 +1,6 @@
 /** The network of the video fixtures (tools/fixtures/make_video_fixture.py): a hash-filled vision transformer. */
 import { VisionTransformer } from '../models/index.js';
-import { Model } from '../weights/load.js';
+import { Model } from '../model.js';
 import { hashFill } from './hash-fill.js';
 
 /** As the fixture script writes it. */

@@ -7,8 +7,8 @@
 import { buildBackbone } from '../models/index.js';
 import { inProcesses } from '../cli/processes.js';
 import { Output } from '../cli/command.js';
-import { isRunFolder } from '../train/run-folder.js';
-import { trainSettingsSchema } from '../train/settings.js';
+import { isRunFolder } from '../run/run-folder.js';
+import { trainSettingsSchema } from '../run/settings.js';
 import { train } from '../train/train.js';
 import { TINY_SETTINGS } from './tiny-run.js';
 

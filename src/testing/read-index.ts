@@ -11,9 +11,9 @@ import { findOutliers } from '../explore/outliers.js';
 import { proposeLabels } from '../explore/propose.js';
 import { loadIndexModel, searchIndex } from '../explore/search.js';
 import { selectImages } from '../explore/select.js';
-import type { Jobs } from '../studio/jobs/index.js';
+import type { Jobs } from '../studio/jobs/job.js';
 import { run as find } from '../studio/jobs/find.js';
-import { loadModel, type Model } from '../weights/load.js';
+import { loadModel, type Model } from '../model.js';
 
 type Ask = Jobs['find']['input']['ask'];
 

@@ -6,12 +6,12 @@ import { readLock } from '../files/folder-lock.js';
 import { detailsMarkOf, detailsOf } from '../studio/run-details.js';
 import { Run } from '../studio/run.js';
 import { readSeries } from '../studio/series.js';
-import { newestWholeCheckpoint } from '../train/checkpoint-files.js';
-import { listWatched, readFrame } from '../train/film-folder.js';
-import { lastLine, metricsPath, readLines, readRunConfig, skippedPath } from '../train/run-folder.js';
+import { newestWholeCheckpoint } from '../run/checkpoint-files.js';
+import { listWatched, readFrame } from '../run/film-folder.js';
+import { lastLine, metricsPath, readLines, readRunConfig, skippedPath } from '../run/run-folder.js';
 import { describeWeights } from '../weights/describe.js';
-import { exportWeights } from '../weights/export.js';
-import { loadModel } from '../weights/load.js';
+import { exportWeights } from '../weights/export-weights.js';
+import { loadModel } from '../model.js';
 import { locateWeights } from '../weights/locate.js';
 
 const images = process.env['FUZZ_IMAGES']!;

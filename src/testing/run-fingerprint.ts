@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { newestCheckpoint } from '../train/checkpoint-files.js';
-import { readLines } from '../train/run-folder.js';
+import { newestCheckpoint } from '../run/checkpoint-files.js';
+import { readLines } from '../run/run-folder.js';
 
 /** A hash of every tensor of a run's newest checkpoint, and its losses. */
 export function fingerprint(run: string): Record<string, string> {

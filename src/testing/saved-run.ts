@@ -6,7 +6,7 @@ import { MultiCropWrapper } from '../dino/index.js';
 import { buildBackbone, DINOHead } from '../models/index.js';
 import { manualSeed } from '../torch/index.js';
 import { PAPER } from '../train/presets.js';
-import type { TrainSettings } from '../train/settings.js';
+import type { TrainSettings } from '../run/settings.js';
 import { writePth } from '../weights/pth-write.js';
 import { writeSafetensors } from '../weights/safetensors.js';
 import { hashFill } from './hash-fill.js';

@@ -1,5 +1,5 @@
 /** A training small enough for a test: a second or two, with everything in it that makes resuming hard. */
-import type { TrainSettings } from '../train/settings.js';
+import type { TrainSettings } from '../run/settings.js';
 import { PAPER } from '../train/presets.js';
 
 /** Drop path and batch norm draw on hidden state, several epochs on the schedules, an odd batch on the position. */

@@ -2,8 +2,8 @@
  * Trains in a process of its own, so that a test can kill it: `node train-child.js <images> <run> <settings as JSON>`.
  * Resumes when the run is there.
  */
-import { trainSettingsSchema } from '../train/settings.js';
-import { isRunFolder } from '../train/run-folder.js';
+import { trainSettingsSchema } from '../run/settings.js';
+import { isRunFolder } from '../run/run-folder.js';
 import { train } from '../train/train.js';
 
 const [images, output, settings] = process.argv.slice(2);

@@ -18,12 +18,12 @@ import sharp from 'sharp';
 import { ConfigError, DataError } from '../errors.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
-import { loadModel } from '../weights/load.js';
-import { listCheckpoints, newestCheckpoint } from './checkpoint-files.js';
+import { loadModel } from '../model.js';
+import { listCheckpoints, newestCheckpoint } from '../run/checkpoint-files.js';
 import { checkSettings } from './config.js';
-import type { TrainSettings } from './settings.js';
+import type { TrainSettings } from '../run/settings.js';
 import type { TrainEvent } from './events.js';
-import { listWatched, readFrame } from './film-folder.js';
+import { listWatched, readFrame } from '../run/film-folder.js';
 import { resolveSettings } from './presets.js';
 import { train } from './train.js';
 

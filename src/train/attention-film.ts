@@ -1,6 +1,6 @@
 /**
  * Attention of a few pinned images at every checkpoint, `--watch-images`: how the objects come out of the noise while a
- * network learns (paper, figure 1, in time). Files and their layout: src/train/film-folder.ts.
+ * network learns (paper, figure 1, in time). Files and their layout: src/run/film-folder.ts.
  *
  * It takes nothing from the training: the teacher runs in evaluation without gradients, no random number is drawn, and
  * the images are kept resized in the run folder, since the originals may vanish.
@@ -11,15 +11,21 @@ import path from 'node:path';
 import sharp from 'sharp';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { makeFolder, readGuarded, refuseLinks, removeWithin } from '../files/guarded.js';
-import { messageOf, printable } from '../printable.js';
+import { messageOf, printable } from '../plain/printable.js';
 import { decodeImage, type ImageItems, PhiloxStream, Purpose } from '../data/index.js';
 import { DataError, DinoError } from '../errors.js';
 import { npyBytes } from '../eval/write-features.js';
 import { classAttention, prepareImage, type PreparedImage } from '../explain/attention.js';
 import { type AttentiveBackbone, type Backbone, isAttentive } from '../models/index.js';
 import { inferenceMode, scope } from '../torch/index.js';
-import type { TrainSettings } from './settings.js';
-import { frameName, listWatched, MAX_WATCH_BYTES, watchPath, type WatchedImageFacts } from './film-folder.js';
+import type { TrainSettings } from '../run/settings.js';
+import {
+  frameName,
+  listWatched,
+  MAX_WATCH_BYTES,
+  watchPath,
+  type WatchedImageFacts,
+} from '../run/film-folder.js';
 
 /** Images that `auto` picks. */
 const AUTO_IMAGES = 4;

@@ -9,7 +9,7 @@ import type { TrainingState } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
 import { hashState } from '../testing/training-state.js';
 import { noGrad } from '../torch/index.js';
-import { loadModel } from '../weights/load.js';
+import { loadModel } from '../model.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
 import { loadCheckpoint } from './checkpoint.js';
 import {
@@ -18,7 +18,7 @@ import {
   newestCheckpoint,
   newestWholeCheckpoint,
   verifyCheckpoint,
-} from './checkpoint-files.js';
+} from '../run/checkpoint-files.js';
 import { CheckpointWriter } from './checkpoint-writer.js';
 import type { KeepRule } from './write-checkpoint.js';
 import type { TrainEvent } from './events.js';

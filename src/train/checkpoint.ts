@@ -14,7 +14,7 @@ import {
   type Tensor,
 } from '../torch/index.js';
 import { copySafetensors, readSafetensors } from '../weights/safetensors.js';
-import { readStep, runOfCheckpoint } from './checkpoint-files.js';
+import { readStep, runOfCheckpoint } from '../run/checkpoint-files.js';
 
 /** The generators that a training draws from, by the name that their state has in a checkpoint. */
 function generatorsOf({ device, generators = [] }: TrainingState): [name: string, generator: Generator][] {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ConfigError } from '../errors.js';
 import { checkSettings, readOverrides } from './config.js';
-import { decodedCacheBytes, flagOf, SETTING_NAMES, settingOf } from './settings.js';
-import { editDistance, nearestName } from '../nearest.js';
+import { decodedCacheBytes, flagOf, SETTING_NAMES, settingOf } from '../run/settings.js';
+import { editDistance, nearestName } from '../plain/did-you-mean.js';
 import { PAPER, resolveSettings, type TrainFacts } from './presets.js';
 
 const cpu: TrainFacts = { device: 'cpu', cores: 2, memoryGiB: 16, images: 4000, width: 64, height: 64 };

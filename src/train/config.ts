@@ -3,9 +3,9 @@
  * it at once, with names as they were given and what was expected.
  */
 import { z } from 'zod';
-import { expectations, show } from '../check-options.js';
+import { expectations, show } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
-import { didYouMean } from '../nearest.js';
+import { didYouMean } from '../plain/did-you-mean.js';
 import {
   flagOf,
   hasPatchSize,
@@ -16,7 +16,7 @@ import {
   type SettingName,
   settingOf,
   type TrainSettings,
-} from './settings.js';
+} from '../run/settings.js';
 
 /**
  * The value of a flag as typed: "5e-4", "true", ["0.4", "1"] or "0.4,1", words apart by line ends. What can't be read stays

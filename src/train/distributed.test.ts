@@ -11,9 +11,9 @@ import { dino, dinoBin, type Ended, rankVariables, start } from '../testing/rank
 import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { readSafetensors } from '../weights/safetensors.js';
-import { newestCheckpoint } from './checkpoint-files.js';
-import type { TrainSettings } from './settings.js';
-import { readLines, readRunConfig } from './run-folder.js';
+import { newestCheckpoint } from '../run/checkpoint-files.js';
+import type { TrainSettings } from '../run/settings.js';
+import { readLines, readRunConfig } from '../run/run-folder.js';
 
 /** Seven epochs of three steps. */
 const SETTINGS: TrainSettings = {

@@ -1,5 +1,5 @@
 /** What a training tells its caller while it runs. */
-import type { TrainSettings } from './settings.js';
+import type { TrainSettings } from '../run/settings.js';
 
 /** A line of metrics.jsonl. */
 export interface StepMetrics {

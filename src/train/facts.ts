@@ -2,9 +2,9 @@
 import os from 'node:os';
 import { imageHeader, type ImageItem, type ImageItems, readImageFile } from '../data/index.js';
 import { pathsOrItems } from '../data/arguments.js';
-import { checkCall, count, finite, oneOf, optionsOf } from '../check-options.js';
+import { checkCall, count, finite, oneOf, optionsOf } from '../plain/check-options.js';
 import { DataError } from '../errors.js';
-import { messageOf, printable } from '../printable.js';
+import { messageOf, printable } from '../plain/printable.js';
 import type { MachineFacts, TrainFacts } from './presets.js';
 
 /** Headers that are read to learn the typical size of an image. */

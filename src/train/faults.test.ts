@@ -14,8 +14,8 @@ import { freePort } from '../processes/launch.js';
 import { dino, dinoBin, type Ended, rankVariables, start } from '../testing/ranks.js';
 import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
-import { listCheckpoints, newestCheckpoint, verifyCheckpoint } from './checkpoint-files.js';
-import type { TrainSettings } from './settings.js';
+import { listCheckpoints, newestCheckpoint, verifyCheckpoint } from '../run/checkpoint-files.js';
+import type { TrainSettings } from '../run/settings.js';
 
 const ROUNDS = Number(process.env['DINO_TEST_KILLS'] ?? 1);
 /** Twelve epochs of three steps, each with a checkpoint. */

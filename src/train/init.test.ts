@@ -12,14 +12,14 @@ import { writeTinyRun } from '../testing/saved-run.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { hashCrops, hashState } from '../testing/training-state.js';
 import { scope, type Tensor } from '../torch/index.js';
-import { exportWeights } from '../weights/export.js';
+import { exportWeights } from '../weights/export-weights.js';
 import { readSafetensors } from '../weights/safetensors.js';
-import { newestCheckpoint } from './checkpoint-files.js';
-import type { TrainSettings } from './settings.js';
+import { newestCheckpoint } from '../run/checkpoint-files.js';
+import type { TrainSettings } from '../run/settings.js';
 import { settingsOfInit } from './init.js';
 import { loadOfficialCheckpoint, settingsOfCheckpoint } from './official-checkpoint.js';
 import { resolveSettings } from './presets.js';
-import { readLines, readRunConfig } from './run-folder.js';
+import { readLines, readRunConfig } from '../run/run-folder.js';
 import { train } from './train.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));

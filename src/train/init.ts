@@ -2,14 +2,14 @@
  * Beginning with weights that are there: `--init` takes a backbone, or backbone and head, of any file that loadModel()
  * reads, for both student and teacher; the rest of the training is new.
  */
-import { callback, checkCall, count, filePath, text, yesOrNo } from '../check-options.js';
+import { callback, checkCall, count, filePath, text, yesOrNo } from '../plain/check-options.js';
 import { z } from 'zod';
 import type { MultiCropWrapper } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
 import type { Tensor } from '../torch/index.js';
 import type { Architecture } from '../weights/architecture.js';
 import { openNetwork, readNetwork } from '../weights/network.js';
-import type { PartialSettings, TrainSettings } from './settings.js';
+import type { PartialSettings, TrainSettings } from '../run/settings.js';
 
 /** The settings that decide what `--init` reads. */
 export type InitSettings = Pick<PartialSettings, 'init' | 'initCheckpointKey' | 'initWithHead' | 'numHeads'>;

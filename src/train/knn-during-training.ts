@@ -1,7 +1,7 @@
 /** k-NN accuracy of the teacher while it trains: `--knn-every`, `--knn-train`, `--knn-val`. */
 import { evaluateKnn, type KnnResult } from '../eval/knn.js';
 import { type Backbone, VisionTransformer } from '../models/index.js';
-import type { TrainSettings } from './settings.js';
+import type { TrainSettings } from '../run/settings.js';
 import type { World } from '../processes/world.js';
 
 /** Neighbours that are asked: the reference's two smaller numbers, for data sets of any size. */

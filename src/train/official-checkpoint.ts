@@ -3,7 +3,7 @@
  * with half precision fp16_scaler). It was written at the end of an epoch, so the run goes on with the next one; its
  * random generators are not in it. Settings are those of its `args`, where flags don't say otherwise.
  */
-import { callback, checkCall, count, filePath, optionsOf } from '../check-options.js';
+import { callback, checkCall, count, filePath, optionsOf } from '../plain/check-options.js';
 import type { TrainingState } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
 import { noGrad, scope, tensor, type Tensor } from '../torch/index.js';
@@ -14,7 +14,7 @@ import { guessWarning, headsAreGuess } from '../weights/record.js';
 import { PickleNamespace, show } from '../weights/pickle-values.js';
 import { PthFile, PthTensor } from '../weights/pth.js';
 import { checkSetting } from './config.js';
-import { settingOf, type TrainSettings } from './settings.js';
+import { settingOf, type TrainSettings } from '../run/settings.js';
 import { settingsOfArchitecture, settingsOfHead } from './init.js';
 
 type Dict = ReadonlyMap<unknown, unknown>;

@@ -1,5 +1,5 @@
 /** What a run works with: its settings and images, given anew or read back from its folder. */
-import { gibibytes } from '../bytes.js';
+import { gibibytes } from '../plain/units.js';
 import { listImages, type ImageList } from '../data/index.js';
 import type { BackboneFactory } from '../models/index.js';
 import { CheckpointError, ConfigError, DataError } from '../errors.js';
@@ -13,14 +13,14 @@ import {
   SETTING_NAMES,
   type SettingName,
   type TrainSettings,
-} from './settings.js';
+} from '../run/settings.js';
 import { checkSettings } from './config.js';
 import { usableMemory } from './facts.js';
 import { chooseDevice, choosePrecision } from './hardware.js';
 import { settingsOfInit } from './init.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
-import { isRunFolder, readRunConfig, type RunConfig, writeRunConfig } from './run-folder.js';
-import { printable } from '../printable.js';
+import { isRunFolder, readRunConfig, type RunConfig, writeRunConfig } from '../run/run-folder.js';
+import { printable } from '../plain/printable.js';
 import type { World } from '../processes/world.js';
 
 export interface RunOptions {

@@ -18,7 +18,7 @@ import {
   optionsOf,
   text,
   words,
-} from '../check-options.js';
+} from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
 import {
   checkSettings,
@@ -27,7 +27,7 @@ import {
   type SettingsSources,
   warningsAbout,
 } from './config.js';
-import { flagOf, type PartialSettings, type SettingName, type TrainSettings } from './settings.js';
+import { flagOf, type PartialSettings, type SettingName, type TrainSettings } from '../run/settings.js';
 
 /** main_dino.py's defaults; `numWorkers` and `logEvery` are its too. */
 export const PAPER: Readonly<TrainSettings> = {

@@ -14,9 +14,9 @@ import { ranksBelow, testFolder } from '../testing/distributed-run.js';
 import { dino, dinoBin, type Ended, rankVariables, start } from '../testing/ranks.js';
 import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
-import { listCheckpoints, verifyCheckpoint } from './checkpoint-files.js';
-import { readLines } from './run-folder.js';
-import type { TrainSettings } from './settings.js';
+import { listCheckpoints, verifyCheckpoint } from '../run/checkpoint-files.js';
+import { readLines } from '../run/run-folder.js';
+import type { TrainSettings } from '../run/settings.js';
 
 const { newRun, images, commandLine } = testFolder();
 const script = fileURLToPath(new URL('../testing/mortal-rank.js', import.meta.url));

@@ -3,8 +3,8 @@
  * checkpoint waits for its next turn. Neither ends the training.
  */
 import { DataError } from '../errors.js';
-import { printable } from '../printable.js';
-import { appendLines } from './run-folder.js';
+import { printable } from '../plain/printable.js';
+import { appendLines } from '../run/run-folder.js';
 
 /** What waits in memory, characters: some ten thousand lines. What comes then is lost, and counted. */
 const WAITING_LENGTH = 4 * 2 ** 20;

@@ -9,10 +9,10 @@ import { writeShards } from '../data/index.js';
 import { evaluateKnn } from '../eval/knn.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
-import { loadModel } from '../weights/load.js';
-import { newestCheckpoint } from './checkpoint-files.js';
+import { loadModel } from '../model.js';
+import { newestCheckpoint } from '../run/checkpoint-files.js';
 import type { TrainEvent } from './events.js';
-import { readLines, readRunConfig, skippedPath } from './run-folder.js';
+import { readLines, readRunConfig, skippedPath } from '../run/run-folder.js';
 import { train } from './train.js';
 
 let folder = '';

@@ -10,9 +10,18 @@ import path from 'node:path';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { makeFolder } from '../files/guarded.js';
 import { isBelow } from '../files/read-below.js';
-import { printable } from '../printable.js';
-import { shellWord } from '../shell.js';
-import { checkCall, count, filePath, being, optionsOf, text, words, command } from '../check-options.js';
+import { printable } from '../plain/printable.js';
+import { shellWord } from '../plain/shell.js';
+import {
+  checkCall,
+  count,
+  filePath,
+  being,
+  optionsOf,
+  text,
+  words,
+  command,
+} from '../plain/check-options.js';
 import { ConfigError, DataError, EngineError } from '../errors.js';
 
 export interface SlurmJob {

@@ -20,10 +20,10 @@ import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { liveTensors } from '../torch/index.js';
 import { readSafetensors } from '../weights/safetensors.js';
-import type { TrainSettings } from './settings.js';
-import { listCheckpoints, newestCheckpoint } from './checkpoint-files.js';
+import type { TrainSettings } from '../run/settings.js';
+import { listCheckpoints, newestCheckpoint } from '../run/checkpoint-files.js';
 import type { TrainEvent } from './events.js';
-import { readLines, readRunConfig } from './run-folder.js';
+import { readLines, readRunConfig } from '../run/run-folder.js';
 import { train } from './train.js';
 
 const ONE_EPOCH = { ...TINY_SETTINGS, epochs: 1, warmupTeacherTempEpochs: 0 };

@@ -16,7 +16,7 @@ import {
   optionsOf,
   signal as abortSignal,
   yesOrNo,
-} from '../check-options.js';
+} from '../plain/check-options.js';
 import {
   type ImageItems,
   MultiCropLoader,
@@ -43,8 +43,8 @@ import {
   scaleLearningRate,
   teacherTemperatureSchedule,
 } from '../optim/index.js';
-import { printable } from '../printable.js';
-import { shellPath } from '../shell.js';
+import { printable } from '../plain/printable.js';
+import { shellPath } from '../plain/shell.js';
 import {
   fromTypedArray,
   Generator,
@@ -55,9 +55,9 @@ import {
 } from '../torch/index.js';
 import { AttentionFilm } from './attention-film.js';
 import { loadCheckpoint } from './checkpoint.js';
-import { newestWholeCheckpoint } from './checkpoint-files.js';
+import { newestWholeCheckpoint } from '../run/checkpoint-files.js';
 import { CheckpointWriter } from './checkpoint-writer.js';
-import { decodedCacheBytes, type TrainSettings } from './settings.js';
+import { decodedCacheBytes, type TrainSettings } from '../run/settings.js';
 import type { StepMetrics, TrainEvent, TrainResult } from './events.js';
 import { gatherFacts, machineFacts } from './facts.js';
 import { choosePrecision } from './hardware.js';
@@ -65,7 +65,7 @@ import { evaluateDuringTraining } from './knn-during-training.js';
 import { initialise } from './init.js';
 import { loadOfficialCheckpoint } from './official-checkpoint.js';
 import { openRun } from './open-run.js';
-import { metricsPath, skippedPath, truncateLog } from './run-folder.js';
+import { metricsPath, skippedPath, truncateLog } from '../run/run-folder.js';
 import { RunLog } from './run-log.js';
 import { saveAsHeir } from './rescue.js';
 import { shareState } from './share-state.js';

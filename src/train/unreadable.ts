@@ -1,8 +1,8 @@
 /** Folders and parts of shards that could not be listed: their images are missing from a training, which must be seen. */
 import type { ImageList } from '../data/index.js';
 import type { TrainEvent } from './events.js';
-import { printable } from '../printable.js';
-import { appendLine, skippedPath } from './run-folder.js';
+import { printable } from '../plain/printable.js';
+import { appendLine, skippedPath } from '../run/run-folder.js';
 
 /** Warnings that are printed; the file has all. */
 const SHOWN = 5;

@@ -2,7 +2,7 @@
  * How many loader workers a training takes, found while it trains (`--num-workers auto`): begin with one, look how much of
  * the time goes on waiting for images, add some while that makes steps faster, take them back when it does not. Where
  * the cores are busy with the training itself, more workers only take them away from it: the waiting thread makes images
- * too (src/data/pool.ts), so waiting alone does not say that a worker is missing.
+ * too (src/data/load/pool.ts), so waiting alone does not say that a worker is missing.
  *
  * It knows times alone, which never change a batch: batches don't depend on the number of workers.
  */

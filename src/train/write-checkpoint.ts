@@ -9,14 +9,14 @@ import { CheckpointError } from '../errors.js';
 import { syncFolder, writeFileWhole, writeWhole } from '../files/atomic-file.js';
 import { makeFolder, refuseLinks, removeWithin } from '../files/guarded.js';
 import { systemReason } from '../files/system-reason.js';
-import { printable } from '../printable.js';
+import { printable } from '../plain/printable.js';
 import {
   checkpointFolder,
   checkpointsPath,
   folderName,
   latestPath,
   listCheckpoints,
-} from './checkpoint-places.js';
+} from '../run/checkpoint-places.js';
 
 /** Bytes that are hashed and written at a time. */
 const PART_BYTES = 16 * 2 ** 20;

@@ -10,7 +10,7 @@ import { buildBackbone } from '../models/index.js';
 import { ops, zip } from '../testing/pickle-ops.js';
 import { ones, type Tensor, zeros } from '../torch/index.js';
 import { describeWeights } from './describe.js';
-import { loadModel } from './load.js';
+import { loadModel } from '../model.js';
 import { writePth } from './pth-write.js';
 import { writeSafetensors } from './safetensors.js';
 

@@ -6,7 +6,7 @@ import { closeSync, readSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
 import { openToRead } from '../files/guarded.js';
-import { messageOf, printable } from '../printable.js';
+import { messageOf, printable } from '../plain/printable.js';
 import { show } from './pickle-values.js';
 
 /** What is not known, as whatItIs() says it. */

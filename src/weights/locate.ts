@@ -5,12 +5,12 @@
 import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
-import { printable } from '../printable.js';
-import { newestCheckpoint, runOfCheckpoint } from '../train/checkpoint-files.js';
+import { printable } from '../plain/printable.js';
+import { newestCheckpoint, runOfCheckpoint } from '../run/checkpoint-files.js';
 import { readTextIfThere, SMALL_FILE_BYTES, statIfThere } from '../files/guarded.js';
 import { mayReadHere, OUTSIDE } from '../files/read-below.js';
-import type { TrainSettings } from '../train/settings.js';
-import { configPath, isRunFolder, readRunConfig } from '../train/run-folder.js';
+import type { TrainSettings } from '../run/settings.js';
+import { configPath, isRunFolder, readRunConfig } from '../run/run-folder.js';
 import { whatFolderIs } from './identify.js';
 
 export const CHECKPOINT_KEYS = ['teacher', 'student'] as const;

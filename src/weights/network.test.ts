@@ -9,8 +9,9 @@ import { CheckpointError } from '../errors.js';
 import { hashValues, hashWeight } from '../testing/hash-fill.js';
 import { ops, tensorOps, text, torchFile } from '../testing/pickle-ops.js';
 import { fromTypedArray, noGrad, type Tensor } from '../torch/index.js';
-import { describeWeights, formatDescription } from './describe.js';
-import { loadModel } from './load.js';
+import { formatDescription } from '../cli/describe-weights.js';
+import { describeWeights } from './describe.js';
+import { loadModel } from '../model.js';
 import { writeSafetensors } from './safetensors.js';
 
 interface OtherLibrary {

@@ -2,7 +2,7 @@
 import { CheckpointError, ConfigError } from '../errors.js';
 import { backboneShapes } from '../models/index.js';
 import { ops, scope, type Tensor } from '../torch/index.js';
-import { verifyCheckpointFile } from '../train/checkpoint-files.js';
+import { verifyCheckpointFile } from '../run/checkpoint-files.js';
 import { type Architecture, inferArchitecture, tellsImageSize } from './architecture.js';
 import { otherModel } from './known-others.js';
 import { type LocatedWeights, locateWeights } from './locate.js';
@@ -17,7 +17,8 @@ import {
 } from './networks.js';
 import { show } from './pickle-values.js';
 import { contradiction, guessWarning, headsAreGuess, type ModelRecord, readRecord } from './record.js';
-import { openWeights, type WeightsEntry, type WeightsFile } from './weights-file.js';
+import type { WeightsEntry, WeightsFile } from './weights-entry.js';
+import { openWeights } from './weights-file.js';
 
 export interface NetworkOptions {
   /**

@@ -14,9 +14,10 @@ import { readFixture } from '../testing/fixtures.js';
 import { writeColourFolders } from '../testing/saved-run.js';
 import { inferenceMode, rand, scope, type Tensor } from '../torch/index.js';
 import { inferArchitecture } from './architecture.js';
-import { describeWeights, formatDescription } from './describe.js';
-import { exportWeights } from './export.js';
-import { loadModel } from './load.js';
+import { formatDescription } from '../cli/describe-weights.js';
+import { describeWeights } from './describe.js';
+import { exportWeights } from './export-weights.js';
+import { loadModel } from '../model.js';
 import { writeSafetensors } from './safetensors.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-other-models-'));

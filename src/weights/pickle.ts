@@ -5,7 +5,7 @@
  * memory than the limits below allow: what copies is counted, and what comes out has no cycles, is not nested deeply,
  * and stays small when each shared part is written out.
  */
-import { being, callback, checkCall, instanceOf, optionsOf, text } from '../check-options.js';
+import { being, callback, checkCall, instanceOf, optionsOf, text } from '../plain/check-options.js';
 import { CheckpointError } from '../errors.js';
 import { checkValue } from './pickle-check.js';
 import { kindOf, nameOf, parseFloatLine, plain, unescapeUnicode, unquote } from './pickle-text.js';

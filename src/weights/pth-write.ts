@@ -2,7 +2,7 @@
  * PyTorch files in the zip format (torch/serialization.py _save), of plain values and tensors, that `torch.load` takes with
  * weights_only=True: the pickle names nothing but the classes that this allows.
  */
-import { being, checkCall, filePath } from '../check-options.js';
+import { being, checkCall, filePath } from '../plain/check-options.js';
 import { CheckpointError } from '../errors.js';
 import { elementSize, scope, Tensor, type DType } from '../torch/index.js';
 import { writeWhole } from '../files/atomic-file.js';

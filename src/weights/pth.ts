@@ -4,7 +4,7 @@
  * (src/weights/pickle.ts); a tensor is a description until it is asked for, so that the teacher of a full checkpoint
  * costs no more than the teacher.
  */
-import { checkCall, filePath, instanceOf } from '../check-options.js';
+import { checkCall, filePath, instanceOf } from '../plain/check-options.js';
 import { CheckpointError } from '../errors.js';
 import { elementSize, fromTypedArray, isDType, scope, type Tensor } from '../torch/index.js';
 import { FileBytes } from '../files/file-bytes.js';

@@ -3,7 +3,7 @@
  * embeddings, the size of the images that it was trained on. Exported files have it as text in their metadata (safetensors,
  * ONNX) or beside the state dict (.pth), by the same names.
  */
-import { defaultEvalSizes } from '../eval/features.js';
+import { defaultEvalSizes } from '../plain/eval-geometry.js';
 import { IMAGENET_MEAN, IMAGENET_STD } from '../models/index.js';
 import { type Architecture, tellsHeads } from './architecture.js';
 

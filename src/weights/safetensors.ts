@@ -4,10 +4,10 @@
  * file of unknown origin can do no harm: every offset is checked before a byte is used, as the Rust implementation
  * does (no holes, no overlap, nothing beyond the end). Tensors read are views of the file's one buffer, no copies.
  */
-import { being, checkCall, filePath } from '../check-options.js';
+import { being, checkCall, filePath } from '../plain/check-options.js';
 import { CheckpointError } from '../errors.js';
 import { elementSize, fromTypedArray, isDType, noGrad, scope, type DType, Tensor } from '../torch/index.js';
-import { printable } from '../printable.js';
+import { printable } from '../plain/printable.js';
 import { FileBytes } from '../files/file-bytes.js';
 import { typedView } from './typed-view.js';
 import { writeWhole } from '../files/atomic-file.js';

@@ -5,10 +5,10 @@
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
 import { readTextIfThere } from '../files/guarded.js';
-import { messageOf, printable } from '../printable.js';
+import { messageOf, printable } from '../plain/printable.js';
 import type { Tensor } from '../torch/index.js';
 import { show } from './pickle-values.js';
-import type { WeightsEntry, WeightsFile } from './weights-file.js';
+import type { WeightsEntry, WeightsFile } from './weights-entry.js';
 
 /** An index has some 100 bytes a tensor. */
 const MAX_INDEX_BYTES = 64 * 2 ** 20;

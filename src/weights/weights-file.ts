@@ -3,48 +3,17 @@
  * Of a PyTorch file a tensor's name is the way to it through the dicts, with dots between: `teacher.module.backbone.norm.weight`.
  */
 import { statSync } from 'node:fs';
-import { checkCall, filePath } from '../check-options.js';
+import { checkCall, filePath } from '../plain/check-options.js';
 import { CheckpointError } from '../errors.js';
-import { printable } from '../printable.js';
+import { printable } from '../plain/printable.js';
 import type { Tensor } from '../torch/index.js';
 import { isSafetensors, startOf, UNKNOWN, whatItIs } from './identify.js';
 import { attributesOf, NumpyArray, PickleNamespace, PickleOpaque, show } from './pickle-values.js';
 import { PthFile, PthTensor } from './pth.js';
 import { SafetensorsReader } from './safetensors.js';
 import { isShardIndex, openSharded } from './sharded.js';
+import type { WeightsEntry, WeightsFile } from './weights-entry.js';
 import { isZip } from './zip.js';
-
-export interface WeightsEntry {
-  name: string;
-  shape: readonly number[];
-  /** PyTorch's name; the engine has not all of them. */
-  dtype: string;
-  /** Why it can't be read, such as `is sparse`; null when it can. */
-  problem: string | null;
-  /** The dict that it is in: the name's beginning, with the dot; '' for the file's own. */
-  dict: string;
-  /** Where its numbers are: two of the same place are one tensor. */
-  place: string;
-}
-
-export interface WeightsFile extends Disposable {
-  readonly file: string;
-  /** All files that are read: one, or an index and its parts. */
-  readonly files: readonly string[];
-  readonly format: 'safetensors' | 'pth';
-  readonly bytes: number;
-  readonly entries: readonly WeightsEntry[];
-  /** Of a safetensors file. */
-  readonly metadata: Readonly<Record<string, string>>;
-  /** What the outermost dict of a PyTorch file has besides tensors: `epoch`, `args`, ... */
-  readonly values: ReadonlyMap<unknown, unknown>;
-  /** Classes and functions of Python in it that are not read. */
-  readonly standIns: readonly string[];
-  /** What stands beside the tensors of a dict (see WeightsEntry.dict): a file's metadata, a state dict's attributes. */
-  attributes(dict: string): ReadonlyMap<unknown, unknown> | undefined;
-  /** A tensor on the CPU; those of one file may share memory. @throws CheckpointError when there is none, or it can't be read. */
-  read(name: string): Tensor;
-}
 
 /** How deep tensors are looked for, and how many. */
 const MAX_DEPTH = 16;

@@ -1,9 +1,9 @@
-/** Asks the server, by the table of routes in src/studio/api.ts. Components do so through use-request.ts. */
-import { UPLOAD_LIMIT } from '../../src/studio/limits.ts';
-import type { ApiError, BodyOf, ParamsOf, QueryOf, ReplyOf, RouteName } from '../../src/studio/api.ts';
+/** Asks the server, by the table of routes in src/plain/studio-api.ts. Components do so through use-request.ts. */
+import { UPLOAD_LIMIT } from '../../src/plain/limits.ts';
+import type { ApiError, BodyOf, ParamsOf, QueryOf, ReplyOf, RouteName } from '../../src/plain/studio-api.ts';
 import { RequestError } from './errors.ts';
 
-export type * from '../../src/studio/api.ts';
+export type * from '../../src/plain/studio-api.ts';
 
 /** What a route takes: the parameters of its path, its query and its body, as far as it has them. */
 export type Given<K extends RouteName> = (keyof ParamsOf<K> extends never

@@ -15,7 +15,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { writeWhole } from '../../files/atomic-file.js';
 import { openToRead } from '../../files/guarded.js';
-import { PackedImages } from '../packed-images.js';
+import { PackedImages } from '../list/packed-images.js';
 import { MAX_LABEL, type ScannedShard } from './shard-part.js';
 
 const VERSION = 1;

@@ -2,7 +2,8 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DataError } from '../../errors.js';
-import { ImageReader, readProblem } from '../image-reader.js';
+import { PlaceReader } from '../read/place-reader.js';
+import { readProblem } from '../read/read-problem.js';
 import { listShard } from './list-shards.js';
 import type { ScannedShard } from './shard-part.js';
 
@@ -29,9 +30,12 @@ export async function readFromShard(file: string, name: string): Promise<Buffer>
   const { images } = await shard;
   for (let i = 0; i < images.length; i++) {
     if (images.name(i) !== name) continue;
-    const reader = new ImageReader(images);
+    const reader = new PlaceReader();
+    const { part, offset, length } = images.place(i);
     try {
-      return Buffer.from(await reader.read(i));
+      return Buffer.from(await reader.read(part, offset, length));
+    } catch (error) {
+      throw readProblem(error);
     } finally {
       reader.close();
     }

@@ -5,7 +5,7 @@
  */
 import type { ColumnMetaData, FileMetaData, SchemaTree } from 'hyparquet/src/types.js';
 import { DataError } from '../../errors.js';
-import type { ParquetPlace } from '../packed-images.js';
+import type { ParquetPlace } from '../list/packed-images.js';
 import { LabelCollector, type RawLabel } from './label-collector.js';
 import { plainValue, readPageHeader } from './parquet-pages.js';
 import { MAX_LABEL, ProblemList, type ScannedShard, WindowedFile } from './shard-part.js';

@@ -7,7 +7,7 @@
  * a key that comes again later is another sample. Without any label the first folder of the names is the class, as it is
  * for a folder of images.
  */
-import { IMAGE_EXTENSIONS } from '../image-extensions.js';
+import { hasImageExtension } from '../list/image-extensions.js';
 import { LabelCollector, type RawLabel } from './label-collector.js';
 import { MAX_LABEL, ProblemList, type ScannedShard, WindowedFile } from './shard-part.js';
 import { badName, BLOCK_SIZE, MAX_SMALL_FILE, tarMembers, type TarMember } from './tar.js';
@@ -22,10 +22,6 @@ export function splitKey(name: string): { key: string; extension: string } | nul
   if (dot === -1 || dot === slash + 1) return null;
   return { key: name.slice(0, dot), extension: name.slice(dot + 1).toLowerCase() };
 }
-
-const EXTENSIONS = new Set(IMAGE_EXTENSIONS);
-const isImage = (extension: string): boolean =>
-  EXTENSIONS.has(`.${extension.slice(extension.lastIndexOf('.') + 1)}`);
 
 interface Sample {
   key: string;
@@ -86,7 +82,7 @@ export async function scanTar(file: string): Promise<ScannedShard> {
         finishSample();
         sample = { key, image: null, label: null, name: null };
       }
-      if (isImage(extension)) {
+      if (hasImageExtension(`image.${extension}`)) {
         if (sample.image === null || extension.length < sample.image.extension.length) {
           sample.image = { ...member, extension };
         }

@@ -14,9 +14,9 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { listImages } from '../list-images.js';
-import { MultiCropLoader } from '../loaders.js';
-import { writeImages } from './testing.js';
+import { listImages } from '../list/list-images.js';
+import { MultiCropLoader } from '../load/loaders.js';
+import { writeImages } from '../../testing/shards.js';
 import { writeShards } from './write-shards.js';
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'dino-write-shards-'));

@@ -16,15 +16,16 @@ import {
   filePath,
   optionsOf,
   signal as abortSignal,
-} from '../../check-options.js';
+} from '../../plain/check-options.js';
 import { writeFileWhole } from '../../files/atomic-file.js';
 import { readGuarded } from '../../files/guarded.js';
 import { ConfigError, DataError } from '../../errors.js';
-import { sniffFormat } from '../image-format.js';
-import { ImageReader } from '../image-reader.js';
-import { type ImageList, type ListOptions, listImages } from '../list-images.js';
-import { PackedImages } from '../packed-images.js';
-import { epochPermutation } from '../philox.js';
+import { sniffFormat } from '../read/image-format.js';
+import { ImageReader } from '../read/image-reader.js';
+import type { ImageList, ListOptions } from '../list/image-list.js';
+import { listImages } from '../list/list-images.js';
+import { PackedImages } from '../list/packed-images.js';
+import { epochPermutation } from '../crops/philox.js';
 import { DESCRIPTION, type ShardsDescription } from './description.js';
 import { listShards, type ShardList } from './list-shards.js';
 import { isShard } from './pattern.js';

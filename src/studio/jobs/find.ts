@@ -15,8 +15,8 @@ import { proposeLabels } from '../../explore/propose.js';
 import { imagesOf, putImages, writeList } from '../../explore/put-images.js';
 import { loadIndexModel, searchIndex } from '../../explore/search.js';
 import { selectImages } from '../../explore/select.js';
-import type { FoundImage, LabelGroup } from '../api.js';
-import type { JobFunction } from './index.js';
+import type { FoundImage, LabelGroup } from '../../plain/studio-api.js';
+import type { JobFunction } from './job.js';
 
 /** Skipped images that are told by name. */
 const LISTED = 100;

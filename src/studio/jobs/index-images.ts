@@ -3,9 +3,9 @@ import { ConfigError } from '../../errors.js';
 import { buildIndex } from '../../explore/build-index.js';
 import { ImageIndex } from '../../explore/image-index.js';
 import { makeMap, readMap } from '../../explore/map.js';
-import { printable } from '../../printable.js';
-import { loadModel } from '../../weights/load.js';
-import type { JobFunction } from './index.js';
+import { printable } from '../../plain/printable.js';
+import { loadModel } from '../../model.js';
+import type { JobFunction } from './job.js';
 
 export const run: JobFunction<'index-images'> = async (input, context) => {
   const { signal } = context;

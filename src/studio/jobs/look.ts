@@ -1,8 +1,8 @@
 /** Attention, features and colours of images; the model of the last request stays loaded. */
 import { statSync } from 'node:fs';
 import { lookAt } from '../../explain/look.js';
-import { loadModel, type Model } from '../../weights/load.js';
-import type { JobFunction } from './index.js';
+import { loadModel, type Model } from '../../model.js';
+import type { JobFunction } from './job.js';
 
 let loaded: { key: string; model: Model } | null = null;
 

@@ -2,7 +2,7 @@
 import sharp from 'sharp';
 import { MultiCropLoader } from '../../data/index.js';
 import { planOf } from './start-plan.js';
-import type { JobFunction } from './index.js';
+import type { JobFunction } from './job.js';
 
 const IMAGES = 6;
 /** Crops are shown at this size, however small they are. */

@@ -1,9 +1,10 @@
 /** What a folder of images holds: counts, sizes, formats, and files that can't be read. */
 import { imageHeader, listImages, readImageFile } from '../../data/index.js';
-import { readProblem, shardOf } from '../../data/image-reader.js';
+import { shardOf } from '../../data/list/shard-path.js';
+import { readProblem } from '../../data/read/read-problem.js';
 import { OUTSIDE } from '../../files/read-below.js';
-import type { SkippedEntry } from '../api.js';
-import type { JobFunction } from './index.js';
+import type { SkippedEntry } from '../../plain/studio-api.js';
+import type { JobFunction } from './job.js';
 
 /** Beyond these, a sample is looked at: a header takes a millisecond from a warm disk. */
 const CHECKED = 5000;

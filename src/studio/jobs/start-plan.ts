@@ -3,14 +3,14 @@ import { listImages, type ImageList } from '../../data/index.js';
 import { ConfigError, DataError } from '../../errors.js';
 import { OUTSIDE } from '../../files/read-below.js';
 import { readOverrides } from '../../train/config.js';
-import type { TrainSettings } from '../../train/settings.js';
+import type { TrainSettings } from '../../run/settings.js';
 import { gatherFacts, machineFacts } from '../../train/facts.js';
 import { chooseDevice } from '../../train/hardware.js';
 import { settingsOfInit } from '../../train/init.js';
 import { settingsOfCheckpoint } from '../../train/official-checkpoint.js';
 import { resolveSettings } from '../../train/presets.js';
-import type { StartPlan, StartRequest } from '../api.js';
-import type { JobFunction } from './index.js';
+import type { StartPlan, StartRequest } from '../../plain/studio-api.js';
+import type { JobFunction } from './job.js';
 
 export interface Plan extends StartPlan {
   settings: TrainSettings & Record<string, unknown>;

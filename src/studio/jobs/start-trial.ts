@@ -8,9 +8,9 @@ import path from 'node:path';
 import { train } from '../../train/train.js';
 import { DataError } from '../../errors.js';
 import { alsoReadBelow } from '../../files/read-below.js';
-import type { TrialResult } from '../api.js';
+import type { TrialResult } from '../../plain/studio-api.js';
 import { planOf } from './start-plan.js';
-import type { JobFunction } from './index.js';
+import type { JobFunction } from './job.js';
 
 /** The first ones warm up caches and the loader. */
 const WARM_UP = 3;

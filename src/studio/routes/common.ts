@@ -3,9 +3,9 @@ import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { streamSSE } from 'hono/streaming';
 import { z } from 'zod';
-import { IMAGE_EXTENSIONS } from '../../data/image-extensions.js';
-import { isRunFolder } from '../../train/run-folder.js';
-import type { FolderEntry, FolderListing, StudioEvent } from '../api.js';
+import { hasImageExtension } from '../../data/list/image-extensions.js';
+import { isRunFolder } from '../../run/run-folder.js';
+import type { FolderEntry, FolderListing, StudioEvent } from '../../plain/studio-api.js';
 import type { GivenFolders } from '../files.js';
 import { parse, queryNumber, type Routes, route } from './route.js';
 
@@ -14,8 +14,7 @@ const IMAGES_LISTED = 1000;
 /** A line now and then keeps proxies from closing a silent connection, and tells us of pages that vanished. */
 const HEARTBEAT_MS = 15_000;
 
-const isImage = (name: string): boolean =>
-  !name.startsWith('.') && IMAGE_EXTENSIONS.includes(path.extname(name).toLowerCase());
+const isImage = (name: string): boolean => !name.startsWith('.') && hasImageExtension(name);
 
 async function describeFolder(folder: string): Promise<Pick<FolderEntry, 'images' | 'isRun'>> {
   try {

@@ -9,10 +9,10 @@ import {
   runOf,
   type WatchedImage,
   watchPath,
-} from '../../train/film-folder.js';
-import type { FilmFrameFacts } from '../api.js';
+} from '../../run/film-folder.js';
+import type { FilmFrameFacts } from '../../plain/studio-api.js';
 import { StudioError } from '../files.js';
-import { packArrays } from '../packed.js';
+import { packArrays } from '../../plain/packed.js';
 import { type Routes, route } from './route.js';
 
 export const film: Routes = (app, studio) => {

@@ -7,10 +7,10 @@ import { ConfigError } from '../../errors.js';
 import { manifestPath, readManifest } from '../../explore/index-format.js';
 import { labelSchema } from '../../explore/labels.js';
 import { checkNewFile, checkPutFolder, freeName } from '../../explore/put-images.js';
-import type { FindAnswer, FindAsk, LabelGroup } from '../api.js';
-import type { Jobs } from '../jobs/index.js';
+import type { FindAnswer, FindAsk, LabelGroup } from '../../plain/studio-api.js';
+import type { Jobs } from '../jobs/job.js';
 import { type GivenFolders, StudioError } from '../files.js';
-import { QUESTION_LIMIT, UPLOAD_LIMIT } from '../limits.js';
+import { QUESTION_LIMIT, UPLOAD_LIMIT } from '../../plain/limits.js';
 import { bodyBytes, parse, queryNumber, type Routes, route, type Studio } from './route.js';
 
 /** What is sent as JSON: all but the map. */

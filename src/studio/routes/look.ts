@@ -2,10 +2,10 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { checkpointsPath, listCheckpoints } from '../../train/checkpoint-files.js';
-import type { LookFacts, LookModel } from '../api.js';
-import { UPLOAD_LIMIT } from '../limits.js';
-import { packArrays } from '../packed.js';
+import { checkpointsPath, listCheckpoints } from '../../run/checkpoint-files.js';
+import type { LookFacts, LookModel } from '../../plain/studio-api.js';
+import { UPLOAD_LIMIT } from '../../plain/limits.js';
+import { packArrays } from '../../plain/packed.js';
 import { keepUpload, uploadOf } from '../uploads.js';
 import { bodyBytes, type Routes, route, type Studio } from './route.js';
 

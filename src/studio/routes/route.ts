@@ -2,13 +2,13 @@
 import type { Context, Hono } from 'hono';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { z } from 'zod';
-import { problemsOf } from '../../check-options.js';
+import { problemsOf } from '../../plain/check-options.js';
 import { ConfigError, DinoError } from '../../errors.js';
-import { stackText } from '../../printable.js';
-import type { ApiError, BodyOf, ParamsOf, QueryOf, ReplyOf, RouteName } from '../api.js';
+import { stackText } from '../../plain/printable.js';
+import type { ApiError, BodyOf, ParamsOf, QueryOf, ReplyOf, RouteName } from '../../plain/studio-api.js';
 import type { EventHub } from '../event-hub.js';
 import { type GivenFolders, StudioError } from '../files.js';
-import { BODY_LIMIT } from '../limits.js';
+import { BODY_LIMIT } from '../../plain/limits.js';
 import type { JobRunner } from '../job-runner.js';
 import type { RunWatcher } from '../run-watcher.js';
 import type { Tasks } from '../tasks.js';

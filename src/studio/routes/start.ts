@@ -10,9 +10,9 @@ import { readLock, signalHolder } from '../../files/folder-lock.js';
 import { makeFolder, openToWrite, readEnd, removeWithin } from '../../files/guarded.js';
 import { readBelow } from '../../files/read-below.js';
 import { readOverrides } from '../../train/config.js';
-import { flagOf } from '../../train/settings.js';
-import { isRunFolder } from '../../train/run-folder.js';
-import type { StartRequest } from '../api.js';
+import { flagOf } from '../../run/settings.js';
+import { isRunFolder } from '../../run/run-folder.js';
+import type { StartRequest } from '../../plain/studio-api.js';
 import { type GivenFolders, StudioError } from '../files.js';
 import { type Routes, route } from './route.js';
 

@@ -1,7 +1,7 @@
 /** An image, what each head attends to, what is like a patch of it, and its neighbours; all computed in this page. */
 import { useMemo, useState } from 'preact/hooks';
-import { largest, likeness } from '../../../src/explain/maps.ts';
-import type { WebManifest } from '../../../src/weights/web/manifest.ts';
+import { largest, likeness } from '../../../src/plain/maps.ts';
+import type { WebManifest } from '../../../src/plain/web-manifest.ts';
 import { wordsOf } from '../../src/errors.ts';
 import { Failure } from '../../src/ui/parts.tsx';
 import { PickImage } from '../../src/ui/pick-image.tsx';

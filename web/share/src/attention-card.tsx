@@ -1,7 +1,7 @@
 /** What each head attends to in an image, or what is like a patch of it. */
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { likeness, meanMap } from '../../../src/explain/maps.ts';
-import type { WebManifest } from '../../../src/weights/web/manifest.ts';
+import { likeness, meanMap } from '../../../src/plain/maps.ts';
+import type { WebManifest } from '../../../src/plain/web-manifest.ts';
 import { headName, HeadStrip, mapOf } from '../../src/attention/heads.tsx';
 import { MapView, type PatchMap, placeOf } from '../../src/attention/map-view.tsx';
 import { canvasOf } from '../../src/attention/pixels.ts';

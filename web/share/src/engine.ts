@@ -1,7 +1,7 @@
 /** Starts the worker that runs the model, and asks it. */
 import webgpuWasm from 'onnxruntime-web/ort-wasm-simd-threaded.asyncify.wasm?url';
 import plainWasm from 'onnxruntime-web/ort-wasm-simd-threaded.wasm?url';
-import type { WebManifest } from '../../../src/weights/web/manifest.ts';
+import type { WebManifest } from '../../../src/plain/web-manifest.ts';
 import { download } from './load.ts';
 import type { Opened, Reply, RequestName, Requests } from './protocol.ts';
 

@@ -1,5 +1,5 @@
 /** The images that were exported with the model: to try it on, and to find neighbours among. */
-import type { GalleryImage, WebManifest } from '../../../src/weights/web/manifest.ts';
+import type { GalleryImage, WebManifest } from '../../../src/plain/web-manifest.ts';
 import { load } from './load.ts';
 
 export interface Gallery {

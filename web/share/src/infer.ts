@@ -3,11 +3,11 @@
  * (src/data, Pillow's resize), runs the ONNX file in onnxruntime-web.
  */
 import type * as Ort from 'onnxruntime-web/wasm';
-import { centerCropWindow, resizedShape } from '../../../src/data/eval-geometry.ts';
-import { pillowResize } from '../../../src/data/pillow-resize.ts';
-import { attentionSize } from '../../../src/explain/attention-size.ts';
-import { unitRows } from '../../../src/explain/maps.ts';
-import type { WebManifest } from '../../../src/weights/web/manifest.ts';
+import { centerCropWindow, resizedShape } from '../../../src/plain/eval-geometry.ts';
+import { pillowResize } from '../../../src/plain/pillow-resize.ts';
+import { attentionSize } from '../../../src/plain/attention-size.ts';
+import { unitRows } from '../../../src/plain/maps.ts';
+import type { WebManifest } from '../../../src/plain/web-manifest.ts';
 import { withAlpha } from '../../src/attention/pixels.ts';
 import type { Attended, Opened, Reply, Request, Requests } from './protocol.ts';
 
@@ -78,7 +78,7 @@ async function open(runtime: Runtime, { manifest, model, wasm }: Requests['open'
   return { backend: provider === 'webgpu' ? 'WebGPU' : 'WebAssembly', threads };
 }
 
-/** Orientation applied, colour profiles ignored, alpha dropped: as src/data/decode.ts. */
+/** Orientation applied, colour profiles ignored, alpha dropped: as src/data/read/decode.ts. */
 async function decode(image: Blob): Promise<Pixels> {
   let bitmap: ImageBitmap;
   try {

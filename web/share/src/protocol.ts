@@ -1,5 +1,5 @@
 /** What the page and its worker say to each other. */
-import type { WebManifest } from '../../../src/weights/web/manifest.ts';
+import type { WebManifest } from '../../../src/plain/web-manifest.ts';
 
 export interface Opened {
   /** Where the model computes. */

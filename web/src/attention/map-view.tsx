@@ -1,6 +1,6 @@
 /** A picture with a map over its patches, of which one can be picked by mouse or keys; used wherever maps are drawn. */
 import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { massMask } from '../../../src/explain/maps.ts';
+import { massMask } from '../../../src/plain/maps.ts';
 import { percent } from '../ui/format.ts';
 import { paint, type Painting } from './paint.ts';
 import './attention.css';

@@ -1,5 +1,5 @@
 /** Draws maps over patches: a heat map or colours over the picture, what a mask leaves out dimmed, a patch framed. */
-import { heatMap } from '../../../src/explain/colors.ts';
+import { heatMap } from '../../../src/plain/colors.ts';
 import { canvasOf, withAlpha } from './pixels.ts';
 
 /** What is drawn of an image. */

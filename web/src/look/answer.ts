@@ -1,6 +1,6 @@
 /** What the server sees in images, unpacked from its reply. */
-import { meanMap } from '../../../src/explain/maps.ts';
-import { unpackArrays } from '../../../src/studio/packed.ts';
+import { meanMap } from '../../../src/plain/maps.ts';
+import { unpackArrays } from '../../../src/plain/packed.ts';
 import type { LookFacts, LookImage } from '../api.ts';
 import type { Attention } from '../attention/heads.tsx';
 import { canvasOf, withAlpha } from '../attention/pixels.ts';

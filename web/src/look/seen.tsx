@@ -1,6 +1,6 @@
 /** What a model sees in one image or two: attention, likeness to a patch, or principal components as colours. */
 import { useMemo, useState } from 'preact/hooks';
-import { likeness } from '../../../src/explain/maps.ts';
+import { likeness } from '../../../src/plain/maps.ts';
 import { headName, HeadStrip, mapOf } from '../attention/heads.tsx';
 import { MapView, type PatchMap, placeOf } from '../attention/map-view.tsx';
 import { MapSliders, useDrawn } from '../attention/sliders.tsx';

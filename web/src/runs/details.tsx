@@ -1,6 +1,6 @@
 /** What a run is made of: settings, data, checkpoints, evaluations, skipped images. */
 import type { ComponentChildren } from 'preact';
-import { shellPath } from '../../../src/shell.ts';
+import { shellPath } from '../../../src/plain/shell.ts';
 import type { RunDetails } from '../api.ts';
 import { bytes, count, setting, short, when } from '../ui/format.ts';
 import { SettingsTable } from '../ui/settings-table.tsx';

@@ -1,7 +1,7 @@
 /** A run's watched images: their attention at every checkpoint, under a slider that plays. */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { meanMap } from '../../../src/explain/maps.ts';
-import { unpackArrays } from '../../../src/studio/packed.ts';
+import { meanMap } from '../../../src/plain/maps.ts';
+import { unpackArrays } from '../../../src/plain/packed.ts';
 import { type FilmFrameFacts, type FilmImage, request } from '../api.ts';
 import { headName, mapOf } from '../attention/heads.tsx';
 import { MapView } from '../attention/map-view.tsx';

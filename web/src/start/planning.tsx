@@ -25,7 +25,7 @@ function parseOverrides(text: string): Record<string, string> {
 }
 
 function PlanTable({ plan }: { plan: StartPlan }) {
-  const chosen = new Set(plan.choices.map(({ name }) => name as string));
+  const chosen = new Set(plan.choices.map(({ name }) => name));
   return (
     <>
       <p>

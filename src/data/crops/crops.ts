@@ -1,0 +1,234 @@
+/**
+ * The TypeScript face of native/crops: all crops of one decoded image, rendered in one call straight into the
+ * caller's buffer, and plain resizing. Only parameters are decided here and in augmentation.ts; every pixel operation
+ * equals Pillow's, to the bit. Loaded by the main thread and by each worker.
+ */
+import { createRequire } from 'node:module';
+import { EngineError } from '../../errors.js';
+import { addonFile, isVectorProblem, type VectorReport } from '../../native-addons.js';
+import type { Rectangle } from '../../plain/eval-geometry.js';
+import type { CropParams } from './augmentation.js';
+
+interface CropsAddon {
+  renderCrops(
+    image: Uint8Array,
+    width: number,
+    height: number,
+    channels: number,
+    parameters: Float64Array,
+    out: Uint8Array,
+  ): void;
+  resize(
+    image: Uint8Array,
+    width: number,
+    height: number,
+    channels: number,
+    numbers: Float64Array,
+    out: Uint8Array,
+  ): void;
+  toRgb(
+    image: Uint8Array,
+    width: number,
+    height: number,
+    channels: number,
+    cmyk: boolean,
+    out: Uint8Array,
+  ): void;
+  openDecoder(library: string): boolean;
+  decode(
+    bytes: Uint8Array,
+    encoding: number,
+    maxPixels: number,
+    out: Uint8Array,
+    size: Int32Array,
+  ): 0 | 1 | 2;
+  readonly parameterCount: number;
+  readonly vectors: VectorReport;
+}
+
+/** Interleaved 8-bit pixels, row by row. */
+export interface PixelImage {
+  data: Uint8Array;
+  width: number;
+  height: number;
+  /** 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha. Alpha is ignored. */
+  channels: 1 | 2 | 3 | 4;
+}
+
+/** Numbers for each crop in renderCrops: the fields of native/crops/addon.cc, in its order. */
+const FIELDS = 25;
+
+let loaded: CropsAddon | undefined;
+
+function addon(): CropsAddon {
+  if (loaded !== undefined) return loaded;
+  const file = addonFile('crops');
+  let opened: CropsAddon;
+  try {
+    opened = createRequire(import.meta.url)(file) as CropsAddon;
+  } catch (error) {
+    if (isVectorProblem(error)) throw new EngineError(error.message, { cause: error });
+    throw new EngineError(
+      `The image addon can't be loaded from ${file}: ${(error as Error).message}\nBuild it with: npm run setup`,
+      { cause: error },
+    );
+  }
+  if (opened.parameterCount !== FIELDS) {
+    throw new EngineError(
+      `The image addon ${file} is of another version (${opened.parameterCount} numbers a crop, expected ${FIELDS}).\nBuild it again with: npm run setup`,
+    );
+  }
+  loaded = opened;
+  return opened;
+}
+
+/** Loads the addon now, so that a missing build is told before the work starts. */
+export function loadCropsAddon(): void {
+  addon();
+}
+
+/** The level of vector instructions that the addon's loops run at, and those that the machine has. */
+export function cropsVectors(): VectorReport {
+  return addon().vectors;
+}
+
+/** Pillow's filters, antialiased, by the addon's numbers. */
+const FILTERS = { bilinear: 0, bicubic: 1, lanczos: 2 } as const;
+export type ResizeFilter = keyof typeof FILTERS;
+
+/** Where a crop's planes go: (3, height, width) bytes at `offset`. */
+export interface CropTarget {
+  width: number;
+  height: number;
+  offset: number;
+}
+
+/**
+ * Renders crops of one image, each as (3, height, width) planes at its target's offset in `out`.
+ * @param image the decoded image; it may be smaller than the one the parameters were sampled for by `scaleX` and
+ *   `scaleY` (image size / original size), when it was decoded at reduced size
+ */
+export function renderCrops(
+  image: PixelImage,
+  crops: readonly CropParams[],
+  targets: readonly CropTarget[],
+  out: Uint8Array,
+  scaleX = 1,
+  scaleY = 1,
+  filter: ResizeFilter = 'bicubic',
+): void {
+  const numbers = new Float64Array(FIELDS * crops.length);
+  for (let i = 0; i < crops.length; i++) {
+    const crop = crops[i]!;
+    const target = targets[i]!;
+    // The rectangle that exists for the resampling (whole pixels), and the part of it that is scaled. Without
+    // reduced-size decoding they are the same, as in torchvision: img.crop(...).resize(...).
+    const x0 = Math.max(Math.floor(crop.x * scaleX + 1e-6), 0);
+    const y0 = Math.max(Math.floor(crop.y * scaleY + 1e-6), 0);
+    const x1 = Math.min(Math.ceil((crop.x + crop.width) * scaleX - 1e-6), image.width);
+    const y1 = Math.min(Math.ceil((crop.y + crop.height) * scaleY - 1e-6), image.height);
+    const jitter = crop.jitter;
+    numbers.set(
+      [
+        ...[x0, y0, x1 - x0, y1 - y0, target.width, target.height, target.offset, crop.flip ? 1 : 0],
+        ...(jitter === null ? [0, 0, 0, 0, 0] : [jitter.order.length, ...jitter.order]),
+      ],
+      i * FIELDS,
+    );
+    numbers.set(
+      [
+        ...(jitter === null
+          ? [1, 1, 1, 0]
+          : [jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue]),
+        ...[crop.grayscale ? 1 : 0, crop.blurRadius, crop.solarizeThreshold ?? -1],
+        ...[Math.max(crop.x * scaleX - x0, 0), Math.max(crop.y * scaleY - y0, 0)],
+        Math.min((crop.x + crop.width) * scaleX - x0, x1 - x0),
+        Math.min((crop.y + crop.height) * scaleY - y0, y1 - y0),
+        FILTERS[filter],
+      ],
+      i * FIELDS + 13,
+    );
+  }
+  addon().renderCrops(image.data, image.width, image.height, image.channels, numbers, out);
+}
+
+/** A rectangle in pixels. */
+
+export interface ResizeOptions {
+  /** Size of the whole resized image, in pixels. */
+  width: number;
+  height: number;
+  /** Pillow's filter, antialiased. Default 'bicubic'. */
+  filter?: ResizeFilter;
+  /** The part of the image to scale, in pixels of the image; fractions allowed. Default: all of it. */
+  box?: Rectangle;
+  /** The part of the resized image that is wanted. Default: all of it. */
+  window?: Rectangle;
+  /** (3, height, width) planes instead of interleaved RGB. Default false. */
+  planar?: boolean;
+  /** Buffer to write into. Default: a new one. */
+  out?: Uint8Array;
+  /** Where in `out`, in bytes. Default 0. */
+  offset?: number;
+}
+
+/**
+ * Resizes an image as Pillow's `Image.resize` does (antialiased, bit-equal).
+ * @returns RGB bytes, interleaved (height, width, 3) or planar (3, height, width), of the window
+ */
+export function resizeImage(image: PixelImage, options: ResizeOptions): Uint8Array {
+  const { width, height } = options;
+  const box = options.box ?? { x: 0, y: 0, width: image.width, height: image.height };
+  const window = options.window ?? { x: 0, y: 0, width, height };
+  const out = options.out ?? new Uint8Array(window.width * window.height * 3);
+  const numbers = Float64Array.of(
+    ...[box.x, box.y, box.x + box.width, box.y + box.height, width, height],
+    ...[window.x, window.y, window.width, window.height],
+    ...[FILTERS[options.filter ?? 'bicubic'], options.planar === true ? 1 : 0, options.offset ?? 0],
+  );
+  addon().resize(image.data, image.width, image.height, image.channels, numbers, out);
+  return out;
+}
+
+/** Pixels of any channel count as interleaved RGB; the same bytes when they are RGB already. */
+export function toRgb(image: PixelImage): Uint8Array {
+  if (image.channels === 3) return image.data;
+  const out = new Uint8Array(image.width * image.height * 3);
+  addon().toRgb(image.data, image.width, image.height, image.channels, false, out);
+  return out;
+}
+
+/** Interleaved CMYK as interleaved RGB, without colour management, as Pillow converts. */
+export function cmykToRgb(data: Uint8Array, width: number, height: number): Uint8Array {
+  const out = new Uint8Array(width * height * 3);
+  addon().toRgb(data, width, height, 4, true, out);
+  return out;
+}
+
+/** Encodings that {@link decodePlain} takes, by the addon's numbers. */
+const ENCODINGS = { JPEG: 0, PNG: 1, WebP: 2 } as const;
+export type PlainEncoding = keyof typeof ENCODINGS;
+
+/** @param library the name under which sharp's libvips is loaded; @returns whether decodePlain() can work with it */
+export function openDecoder(library: string): boolean {
+  return addon().openDecoder(library);
+}
+
+/**
+ * Decodes a plain picture (8 bits, gray or RGB, alpha or not, upright) in this thread.
+ * @param out room for the pixels
+ * @returns the size, `written` false when it did not fit `out`; null for a picture that is not plain, has more than
+ *   `maxPixels` or can't be decoded
+ */
+export function decodePlain(
+  bytes: Uint8Array,
+  encoding: PlainEncoding,
+  maxPixels: number,
+  out: Uint8Array,
+): { written: boolean; width: number; height: number; channels: 1 | 2 | 3 | 4 } | null {
+  const size = new Int32Array(3);
+  const answer = addon().decode(bytes, ENCODINGS[encoding], maxPixels, out, size);
+  if (answer === 0) return null;
+  const [width = 0, height = 0, channels] = size;
+  return { written: answer === 1, width, height, channels: channels as 1 | 2 | 3 | 4 };
+}

@@ -1,0 +1,345 @@
+/**
+ * Which images a data set has: a folder with class folders (in the order of torchvision's ImageFolder), any other
+ * folder of images, a text file of paths, or shards (src/data/shards).
+ *
+ * Departures from ImageFolder: hidden files and folders are passed over; a class folder without images is no error;
+ * circles of symbolic links end instead of repeating their content; AVIF and GIF are read, BMP and PPM are not.
+ */
+import { createHash } from 'node:crypto';
+import { closeSync, type Dirent, readSync, type Stats } from 'node:fs';
+import { readdir, realpath, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { StringDecoder } from 'node:string_decoder';
+import { imagePlace } from '../arguments.js';
+import { callback, checkCall, optionsOf } from '../../plain/check-options.js';
+import { DataError } from '../../errors.js';
+import { compareCodePoints } from '../../plain/code-points.js';
+import { printable } from '../../plain/printable.js';
+import { kindOf, openToRead } from '../../files/guarded.js';
+import { leadsOutside, mayReadHere, OUTSIDE } from '../../files/read-below.js';
+import { hasImageExtension } from './image-extensions.js';
+import type { ImageItems } from './image-items.js';
+import type { ImageList, ListOptions, UnreadablePlace } from './image-list.js';
+import { shardOf } from './shard-path.js';
+import { PackedImagesBuilder } from './packed-images.js';
+import { listShards, type ShardList } from '../shards/list-shards.js';
+import {
+  checkOneSplit,
+  expandShardPattern,
+  isShard,
+  isShardPattern,
+  refuseCompressed,
+} from '../shards/pattern.js';
+
+const SUPPORTED = 'JPEG, PNG, WebP, AVIF, TIFF and GIF';
+
+/** Longest line of a list of paths, in characters: Linux takes paths of 4,096 bytes. */
+const MAX_PATH = 16384;
+/** Largest list of paths, in bytes: room for 40 million. */
+const MAX_LIST = 2 ** 32;
+const CHUNK = 2 ** 20;
+
+interface Found {
+  /** Folders that hold images, with the names of these: each followed by a zero byte, because strings take much more. */
+  folders: { path: string; files: Buffer }[];
+  unreadable: UnreadablePlace[];
+  /** Tar and Parquet files. */
+  shards: string[];
+  /** How often a folder was come by, by device and inode. */
+  visits: Map<string, number>;
+  /** How often other file extensions occurred. */
+  others: Map<string, number>;
+  mayRead: ((real: string) => boolean) | null;
+}
+
+/** Forty folders that hold two links to the next one each are a million million folders. */
+const MAX_VISITS = 100;
+
+const describe = (error: unknown) => {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code === 'EACCES' ? 'permission denied' : message;
+};
+
+/** All folders below one, links followed; `ancestors` are the folders above, by which a circle is known. */
+async function walk(folder: string, ancestors: readonly string[], found: Found): Promise<void> {
+  let entries: Dirent[];
+  let identity: string;
+  try {
+    const { dev, ino } = await stat(folder);
+    identity = `${dev}:${ino}`;
+    if (ancestors.includes(identity)) return;
+    const visits = (found.visits.get(identity) ?? 0) + 1;
+    found.visits.set(identity, visits);
+    if (visits > MAX_VISITS) {
+      found.unreadable.push({ path: folder, reason: `links lead here more than ${MAX_VISITS} times` });
+      return;
+    }
+    entries = await readdir(folder, { withFileTypes: true });
+  } catch (error) {
+    found.unreadable.push({ path: folder, reason: describe(error) });
+    return;
+  }
+  const files: string[] = [];
+  const folders: string[] = [];
+  for (const entry of entries) {
+    if (entry.name.startsWith('.')) continue;
+    let kind: Dirent | Stats = entry;
+    if (entry.isSymbolicLink()) {
+      const place = path.join(folder, entry.name);
+      try {
+        if (found.mayRead?.(await realpath(place)) === false) {
+          found.unreadable.push({ path: place, reason: OUTSIDE });
+          continue;
+        }
+        kind = await stat(place);
+      } catch {
+        // a broken link: a bad image when it is named like one
+      }
+    }
+    if (kind.isDirectory()) {
+      folders.push(entry.name);
+    } else if (hasImageExtension(entry.name)) {
+      files.push(entry.name);
+    } else {
+      if (isShard(entry.name)) found.shards.push(path.join(folder, entry.name));
+      const extension = path.extname(entry.name).toLowerCase();
+      found.others.set(extension, (found.others.get(extension) ?? 0) + 1);
+    }
+  }
+  if (files.length > 0) {
+    files.sort(compareCodePoints);
+    found.folders.push({ path: folder, files: Buffer.from(`${files.join('\0')}\0`) });
+  }
+  for (const name of folders) await walk(path.join(folder, name), [...ancestors, identity], found);
+}
+
+function noImages(source: string, found: Found): DataError {
+  const others = [...found.others].sort((a, b) => b[1] - a[1]).slice(0, 3);
+  const lines = [
+    `There are no images in ${printable(source)}: looked for ${SUPPORTED} files in it and in all folders below.`,
+  ];
+  if (others.length > 0) {
+    const list = others.map(
+      ([extension, count]) => `${count} ${printable(extension) || 'without an extension'}`,
+    );
+    lines.push(
+      `Found other files instead (${list.join(', ')}). Convert them to JPEG or PNG if they are images.`,
+    );
+  }
+  for (const { path: folder, reason } of found.unreadable.slice(0, 3))
+    lines.push(`Can't read ${printable(folder)}: ${printable(reason)}.`);
+  if (others.length === 0 && found.unreadable.length === 0)
+    lines.push('Give the folder that holds the images.');
+  return new DataError(lines.join('\n'));
+}
+
+async function listFolder(
+  source: string,
+  mayRead: Found['mayRead'],
+  options: ListOptions,
+): Promise<ImageList> {
+  const root = path.resolve(source);
+  const found: Found = {
+    folders: [],
+    unreadable: [],
+    shards: [],
+    visits: new Map(),
+    others: new Map(),
+    mayRead,
+  };
+  await walk(root, [], found);
+  if (found.folders.length === 0) {
+    if (found.shards.length === 0) throw noImages(source, found);
+    checkOneSplit(root, found.shards);
+    const list = await listShards(found.shards.sort(compareCodePoints), root, root, options);
+    return { ...list, unreadable: [...found.unreadable, ...list.unreadable] };
+  }
+  found.folders.sort((a, b) => compareCodePoints(a.path, b.path));
+
+  // class folders: all images lie below folders, none in the root itself
+  const labelled = found.folders.every((folder) => folder.path !== root);
+  const classOf = (folder: string) => path.relative(root, folder).split(path.sep)[0]!;
+  const classes = labelled
+    ? [...new Set(found.folders.map((folder) => classOf(folder.path)))].sort(compareCodePoints)
+    : null;
+  const labels = new Map(classes?.map((name, i) => [name, i]));
+  const groups = found.folders.map((folder) => {
+    return { ...folder, label: classes === null ? null : labels.get(classOf(folder.path))! };
+  });
+  // by class first, as ImageFolder does: a folder "a b" would otherwise come between "a" and "a/deeper"
+  if (classes !== null) groups.sort((a, b) => a.label! - b.label!);
+  const items = new PackedImagesBuilder();
+  items.beginPart();
+  for (const { path: folder, files, label } of groups) {
+    for (let start = 0; start < files.length;) {
+      const end = files.indexOf(0, start);
+      items.add(path.join(folder, files.toString('utf8', start, end)), label);
+      start = end + 1;
+    }
+  }
+  const images = items.finish();
+  const { unreadable } = found;
+  return { items: images, classes, root, source: root, unreadable, fingerprint: fingerprintOf(images, root) };
+}
+
+/**
+ * The lines of a text file, without their ends; a file of 14 million paths is too long for one string. Ends after a line that
+ * is too long for a path.
+ * @throws DataError for what is no regular file or too large
+ */
+function* linesOf(file: string): Generator<string, void> {
+  const { fd } = openToRead(file, { maxBytes: MAX_LIST });
+  try {
+    const decoder = new StringDecoder('utf8');
+    const chunk = Buffer.alloc(CHUNK);
+    let rest = '';
+    for (let bytes = -1; bytes !== 0 && rest.length <= MAX_PATH;) {
+      bytes = readSync(fd, chunk, 0, CHUNK, null);
+      const text = bytes === 0 ? decoder.end() : decoder.write(chunk.subarray(0, bytes));
+      const lines = (rest + text).split('\n');
+      rest = lines.pop()!;
+      for (const line of lines) yield line.endsWith('\r') ? line.slice(0, -1) : line;
+    }
+    yield rest;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Whether what may be read holds a path, its links followed; for a path to nothing, the nearest folder that is there. */
+async function isWithin(place: string, mayRead: (real: string) => boolean): Promise<boolean> {
+  for (let at = place; ; at = path.dirname(at)) {
+    try {
+      return mayRead(await realpath(at));
+    } catch {
+      if (path.dirname(at) === at) return false;
+    }
+  }
+}
+
+/** Those of some files that may be read. */
+async function withinReach(
+  files: readonly string[],
+  mayRead: Found['mayRead'],
+): Promise<{ allowed: string[]; unreadable: UnreadablePlace[] }> {
+  const isAllowed = await Promise.all(files.map(async (file) => mayRead === null || isWithin(file, mayRead)));
+  return {
+    allowed: files.filter((_, i) => isAllowed[i]),
+    unreadable: files.filter((_, i) => !isAllowed[i]).map((file) => ({ path: file, reason: OUTSIDE })),
+  };
+}
+
+async function listTextFile(source: string, mayRead: Found['mayRead']): Promise<ImageList> {
+  const file = path.resolve(source);
+  const root = path.dirname(file);
+  const items = new PackedImagesBuilder();
+  items.beginPart();
+  const unreadable: UnreadablePlace[] = [];
+  let first: string | null = null;
+  let [lines, count, images] = [0, 0, 0];
+  for (const text of linesOf(file)) {
+    lines++;
+    const line = count === 0 ? text.replace(/^\ufeff/, '') : text;
+    first ??= line;
+    if (line.length > MAX_PATH && images > 0)
+      throw new DataError(
+        `${source}: line ${lines} has more than ${MAX_PATH} characters; expected one path a line.`,
+      );
+    if (line.trim() === '') continue;
+    count++;
+    if (hasImageExtension(line)) images++;
+    const place = path.resolve(root, line.slice(0, MAX_PATH));
+    if (mayRead !== null && !(await isWithin(shardOf(place) ?? place, mayRead)))
+      unreadable.push({ path: place, reason: OUTSIDE });
+    else items.add(place, null);
+  }
+  if (count === 0) {
+    throw new DataError(
+      `The list ${printable(source)} names no images: expected one path a line, relative to the list's folder.`,
+    );
+  }
+  if (images === 0) {
+    throw new DataError(
+      `${printable(source)} is not a list of images: its first line is ${JSON.stringify(printable(first!.slice(0, 60)))}. ` +
+        `Expected a folder, or a text file with the path of one ${SUPPORTED} file a line.`,
+    );
+  }
+  const list = items.finish();
+  if (list.length === 0) throw new DataError(`Everything that ${printable(source)} names ${OUTSIDE}.`);
+  const fingerprint = fingerprintOf(list, root);
+  return { items: list, classes: null, root, source: file, unreadable, fingerprint };
+}
+
+/** A hash over names relative to a folder, and labels: SHA-256. */
+function fingerprintOf(items: ImageItems, root: string): string {
+  const hash = createHash('sha256');
+  const folder = root.endsWith(path.sep) ? root : root + path.sep;
+  let text = '';
+  for (const { path: name, label } of items) {
+    // path.relative takes most of the time of a large list
+    text += `${name.startsWith(folder) ? name.slice(folder.length) : path.relative(root, name)}\0${label}\n`;
+    if (text.length > 65536) {
+      hash.update(text);
+      text = '';
+    }
+  }
+  return hash.update(text).digest('hex');
+}
+
+const listOptions = optionsOf<ListOptions>({}, { onProgress: callback, mayRead: callback });
+
+/**
+ * Lists the images of a source.
+ * - A folder whose images all lie in folders below it: each of these is a class, in alphabetical order.
+ * - Any other folder: all images in it and below, without labels.
+ * - A folder without images but with shards (.tar, .parquet), a shard, or a pattern of shards
+ *   (`shard-{000000..000127}.tar`, `train-*.parquet`): the images in them, with the labels that they have there.
+ * - A text file: one path a line, relative to its own folder, without labels. Missing files are told when read.
+ *
+ * @throws DataError that says what to try, when there is nothing or it can't be read
+ */
+export async function listImages(source: string, options: ListOptions = {}): Promise<ImageList> {
+  checkCall('listImages()', ['source', imagePlace, source], ['options', listOptions, options]);
+  const mayRead = options.mayRead ?? mayReadHere();
+  if (leadsOutside(source)) throw new DataError(`${source} ${OUTSIDE}`);
+  let info: Stats;
+  try {
+    info = await stat(source);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (isShardPattern(source)) {
+      const files = await expandShardPattern(source);
+      const { allowed, unreadable } = await withinReach(files, mayRead);
+      if (allowed.length === 0) throw new DataError(`Everything that ${source} names ${OUTSIDE}.`);
+      const list = await listShards(allowed, path.resolve(source), path.dirname(files[0]!), options);
+      return { ...list, unreadable: [...unreadable, ...list.unreadable] };
+    }
+    if (code !== 'ENOENT')
+      throw new DataError(`Can't read ${printable(source)}: ${printable(describe(error))}`, { cause: error });
+    throw new DataError(
+      `There is no ${printable(source)} (looked for ${printable(path.resolve(source))}). ` +
+        'Give a folder of images or of shards, or a text file with one path a line.',
+      { cause: error },
+    );
+  }
+  if (info.isDirectory()) return listFolder(source, mayRead, options);
+  if (!info.isFile())
+    throw new DataError(`Can't read ${source}: it is ${kindOf(info)}; expected a folder or a regular file.`);
+  refuseCompressed(source);
+  if (!isShard(source)) return listTextFile(source, mayRead);
+  const file = path.resolve(source);
+  return listShards([file], file, path.dirname(file), options);
+}
+
+/**
+ * Lists shards as listImages() does, and says where their index is kept.
+ * @throws DataError as listImages(), and when the source is no shards
+ */
+export async function listShardSource(source: string, options: ListOptions = {}): Promise<ShardList> {
+  checkCall('listShardSource()', ['source', imagePlace, source], ['options', listOptions, options]);
+  const list = await listImages(source, options);
+  if ('index' in list) return list as ShardList;
+  throw new DataError(
+    `${printable(source)} is no set of shards: expected .tar or .parquet files, or a folder of them.`,
+  );
+}

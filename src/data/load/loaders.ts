@@ -1,0 +1,414 @@
+/**
+ * The two loaders: shuffled multi-crop batches for training, and resized centre crops in order for evaluation
+ * (DataLoader with DataAugmentationDINO in the reference's main_dino.py, with Resize and CenterCrop in eval_knn.py).
+ *
+ * What a loader gives depends on its arguments alone, to the bit: not on the number of workers nor on timing, and
+ * starting at any epoch and batch gives what an uninterrupted run would have had there.
+ */
+import { availableParallelism } from 'node:os';
+import { ConfigError, DataError } from '../../errors.js';
+import { resolveAugmentation, type AugmentationSettings } from '../crops/augmentation.js';
+import { decodedSize } from '../read/decode.js';
+import { DecodedCache } from '../read/decoded-cache.js';
+import type { ImageItems } from '../list/image-items.js';
+import { PackedImages } from '../list/packed-images.js';
+import { epochPermutation } from '../crops/philox.js';
+import { SlotPool, type BatchPlan, type FilledSlot } from './pool.js';
+import {
+  planesBytes,
+  reductionFor,
+  slotBytes,
+  type Box,
+  type CropJob,
+  type EvalJob,
+  type Fit,
+  type ResizedCropJob,
+  type SkippedImage,
+} from './render.js';
+
+/** A training batch. Its pixels are valid until release(). */
+export interface CropBatch {
+  epoch: number;
+  /** Index in the epoch, from 0. */
+  batch: number;
+  /** Index of the image at each position (of the replacement where an image was bad). */
+  indices: number[];
+  /** (2 * batchSize, 3, S, S) bytes, crop 0 of all images, then crop 1; over shared memory, 0 to 255. */
+  globals: Uint8Array;
+  /** (localCropsNumber * batchSize, 3, s, s) bytes, crop-major; null without local crops. */
+  locals: Uint8Array | null;
+  /** Milliseconds that the consumer waited for this batch. */
+  waitMs: number;
+  /** Bad images met while making this batch, with the reason. */
+  skipped: SkippedImage[];
+  /** Gives the memory back to the loader. Once, when nothing reads it any more. */
+  release: () => void;
+}
+
+/** An evaluation batch. Its pixels are valid until release(). */
+export interface EvalBatch {
+  /** Index of each image in the items; bad images are left out. */
+  indices: number[];
+  /**
+   * (indices.length, 3, crop, crop) bytes over shared memory, 0 to 255. With `fit: 'inside'` each image begins where it
+   * would in that array, but is (3, height, width) of its own size.
+   */
+  images: Uint8Array;
+  /** Size of each image in pixels: crop x crop, but with `fit: 'inside'`. */
+  sizes: { width: number; height: number }[];
+  labels: (number | null)[];
+  waitMs: number;
+  skipped: SkippedImage[];
+  release: () => void;
+}
+
+/** A sensible number of workers for this machine: a core is left for the training itself. */
+export const defaultNumWorkers = (): number => Math.max(1, Math.min(availableParallelism() - 1, 8));
+
+const wholeNumber = (value: number, least: number) => Number.isSafeInteger(value) && value >= least;
+
+/** Batches in memory at once when there are workers: one is trained on, one is ready, one is being made. */
+const DEFAULT_SLOTS = 3;
+/** Without workers nothing is made ahead. */
+const LOCAL_SLOTS = 2;
+
+export interface MultiCropLoaderOptions {
+  items: ImageItems;
+  /** Images a batch. An epoch's last images that don't fill a batch are left out (drop_last in the reference). */
+  batchSize: number;
+  /** A non-negative integer below 2^53. */
+  seed: number;
+  /** Defaults are the paper's. */
+  augmentation?: Partial<AugmentationSettings>;
+  /** Loader threads; 0 makes each batch in this thread when it is asked for. Default: cores - 1, 1 to 8. */
+  numWorkers?: number;
+  /** First epoch. Default 0. */
+  startEpoch?: number;
+  /** First batch of the first epoch. Default 0. */
+  startBatch?: number;
+  /** Epochs in all: the last one is epochs - 1. Default: without end. */
+  epochs?: number;
+  /** One of `count` processes: each takes every count-th image of an epoch's order. Default { rank: 0, count: 1 }. */
+  shard?: { rank: number; count: number };
+  /** Batches in memory at once, at least 2. Default 3 (2 without workers). */
+  slots?: number;
+  /** Bytes of decoded images that are kept over the epochs; 0 for none, the default. Changes no byte of a batch. */
+  decodedCache?: number;
+  signal?: AbortSignal;
+  /** The worker's file; another one only in tests. */
+  workerFile?: URL;
+}
+
+/**
+ * Shuffled multi-crop batches, epoch after epoch.
+ *
+ * ```ts
+ * const loader = new MultiCropLoader({ items, batchSize: 64, seed: 0, epochs: 100 });
+ * for await (const batch of loader) {
+ *   ...
+ *   batch.release();
+ * }
+ * ```
+ *
+ * A loader is iterated once. Leaving the loop, the abort signal or close() ends its workers.
+ */
+export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
+  /** Batches in an epoch. */
+  readonly batchesPerEpoch: number;
+  readonly augmentation: AugmentationSettings;
+  readonly #pool: SlotPool;
+  readonly #job: CropJob;
+  readonly #cache: DecodedCache | null;
+  readonly #globalBytes: number;
+
+  /**
+   * @throws ConfigError for settings out of range; DataError when there are fewer images than a batch takes
+   */
+  constructor(options: MultiCropLoaderOptions) {
+    const { items, batchSize, seed, startEpoch = 0, startBatch = 0, epochs = Infinity } = options;
+    const { numWorkers = defaultNumWorkers(), shard = { rank: 0, count: 1 } } = options;
+    const { slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS, decodedCache = 0 } = options;
+    const problems: string[] = [];
+    if (!wholeNumber(batchSize, 1))
+      problems.push(`batchSize must be a whole number above 0, but is ${batchSize}`);
+    if (!wholeNumber(seed, 0)) problems.push(`seed must be a whole number, 0 or more, but is ${seed}`);
+    if (!wholeNumber(numWorkers, 0)) problems.push(`numWorkers must be 0 or more, but is ${numWorkers}`);
+    if (!wholeNumber(slots, 2)) problems.push(`slots must be 2 or more, but is ${slots}`);
+    if (!wholeNumber(decodedCache, 0))
+      problems.push(`decodedCache must be a number of bytes, 0 or more, but is ${decodedCache}`);
+    if (!wholeNumber(startEpoch, 0) || !wholeNumber(startBatch, 0)) {
+      problems.push(`startEpoch and startBatch must be 0 or more, but are ${startEpoch} and ${startBatch}`);
+    }
+    if (!wholeNumber(shard.count, 1) || !wholeNumber(shard.rank, 0) || shard.rank >= shard.count) {
+      problems.push(`shard must have 0 <= rank < count, but is ${JSON.stringify(shard)}`);
+    }
+    if (problems.length > 0) throw new ConfigError(problems);
+
+    this.augmentation = resolveAugmentation(options.augmentation);
+    const own = Math.floor(items.length / shard.count);
+    this.batchesPerEpoch = Math.floor(own / batchSize);
+    if (this.batchesPerEpoch === 0) {
+      const each = shard.count > 1 ? ` for each of ${shard.count} processes` : '';
+      throw new DataError(
+        `There are ${items.length} images, fewer than one batch of ${batchSize}${each}. ` +
+          `Add images, or set --batch-size to ${Math.max(1, own)} or less.`,
+      );
+    }
+    if (startBatch > this.batchesPerEpoch) {
+      throw new ConfigError(`startBatch is ${startBatch}, but an epoch has ${this.batchesPerEpoch} batches`);
+    }
+    const job: CropJob = { kind: 'crops', seed, batchSize, augmentation: this.augmentation };
+    this.#job = job;
+    this.#globalBytes = slotBytes(job).globals;
+    this.#cache = decodedCache > 0 ? DecodedCache.create(decodedCache, items.length) : null;
+    const { batchesPerEpoch } = this;
+    function* plans(): Generator<BatchPlan> {
+      for (let epoch = startEpoch; epoch < epochs; epoch++) {
+        const order = shardOrder(epochPermutation(items.length, seed, epoch), shard);
+        for (let batch = epoch === startEpoch ? startBatch : 0; batch < batchesPerEpoch; batch++) {
+          yield { epoch, batch, indices: order.subarray(batch * batchSize, (batch + 1) * batchSize) };
+        }
+      }
+    }
+    this.#pool = new SlotPool({
+      ...{ job, numWorkers, slots, plans: plans(), signal: options.signal, workerFile: options.workerFile },
+      ...{ images: PackedImages.from(items), cache: this.#cache },
+    });
+  }
+
+  get numWorkers(): number {
+    return this.#pool.numWorkers;
+  }
+
+  /**
+   * Adds workers or lets some go, 1 or more; a loader made with none has none. Changes the speed, never a batch.
+   */
+  setWorkers(count: number): void {
+    this.#pool.setWorkers(count);
+  }
+
+  /** What the cache holds by now; null without one. */
+  get cached(): { images: number; bytes: number } | null {
+    return this.#cache?.held ?? null;
+  }
+
+  /** Bytes that a JPEG of this size takes once it is decoded for this loader's crops, on average. */
+  decodedBytes(width: number, height: number): number {
+    const epochs = 16;
+    let bytes = 0;
+    for (let epoch = 0; epoch < epochs; epoch++) {
+      const size = decodedSize(width, height, reductionFor(this.#job, { epoch, imageIndex: 0, position: 0 }));
+      bytes += 3 * size.width * size.height;
+    }
+    return bytes / epochs;
+  }
+
+  /** Starts the workers now, so that the first batch is sooner ready; the first next() does it otherwise. */
+  start(): void {
+    this.#pool.start();
+  }
+
+  async next(): Promise<IteratorResult<CropBatch, undefined>> {
+    const filled = await this.#pool.next();
+    if (filled === null) return { done: true, value: undefined };
+    const { epoch, batch, bytes, results, waitMs } = filled;
+    const indices = results.map((result) => result.imageIndex!);
+    const globals = bytes.subarray(0, this.#globalBytes);
+    const locals = bytes.length > this.#globalBytes ? bytes.subarray(this.#globalBytes) : null;
+    const skipped = results.flatMap((result) => result.skipped);
+    const release = releaseOnce(this.#pool, filled);
+    return { done: false, value: { epoch, batch, indices, globals, locals, waitMs, skipped, release } };
+  }
+
+  async return(): Promise<IteratorResult<CropBatch, undefined>> {
+    await this.close();
+    return { done: true, value: undefined };
+  }
+
+  /** Ends the workers and waits for them. */
+  close(): Promise<void> {
+    return this.#pool.close();
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}
+
+/**
+ * An epoch's order dealt out like cards: the batches of all processes together are those of one process whose batch is as
+ * large as all of theirs. DistributedSampler repeats images until each has as many; here the last few are left out.
+ */
+export function shardOrder(order: Uint32Array, shard: { rank: number; count: number }): Uint32Array {
+  if (shard.count === 1) return order;
+  const own = new Uint32Array(Math.floor(order.length / shard.count));
+  return own.map((_, i) => order[i * shard.count + shard.rank]!);
+}
+
+function releaseOnce(pool: SlotPool, { slot }: FilledSlot): () => void {
+  let released = false;
+  return () => {
+    if (released) return;
+    released = true;
+    pool.release(slot);
+  };
+}
+
+/** Every image of an order, in batches of which the last may be smaller. */
+function* wholeEpoch(order: Uint32Array, batchSize: number, epoch: number): Generator<BatchPlan> {
+  for (let batch = 0; batch * batchSize < order.length; batch++) {
+    yield { epoch, batch, indices: order.subarray(batch * batchSize, (batch + 1) * batchSize) };
+  }
+}
+
+/** What became of a batch; bad images leave no gap. */
+function evalBatch(
+  { bytes, results, waitMs }: FilledSlot,
+  items: ImageItems,
+  size: number,
+): Omit<EvalBatch, 'release'> {
+  const good = results.filter((result) => result.imageIndex !== null);
+  good.forEach(({ position }, i) => {
+    if (position !== i) bytes.copyWithin(i * size, position * size, (position + 1) * size);
+  });
+  const indices = good.map((result) => result.imageIndex!);
+  const square = Math.round(Math.sqrt(size / 3));
+  return {
+    indices,
+    images: bytes.subarray(0, indices.length * size),
+    sizes: good.map((result) => result.shape ?? { width: square, height: square }),
+    labels: indices.map((index) => items.at(index)!.label),
+    waitMs,
+    skipped: results.flatMap((result) => result.skipped),
+  };
+}
+
+export interface EvalLoaderOptions {
+  items: ImageItems;
+  /** How images are brought to size; default 'crop'. `resize` is for that one alone. */
+  fit?: Fit;
+  /** Rectangles cut out first, one an item. */
+  boxes?: readonly (Box | null)[];
+  /** Length of the shorter side after resizing, in pixels. Default 256. */
+  resize?: number;
+  /** Side of the centre crop, in pixels; not above `resize`. Default 224. Without cropping: of the whole image. */
+  crop?: number;
+  batchSize: number;
+  /** Default: cores - 1, 1 to 8. */
+  numWorkers?: number;
+  signal?: AbortSignal;
+}
+
+/** All images in order, resized (Pillow's bicubic) and cropped in the middle; the last batch may be smaller. */
+export class EvalLoader implements AsyncIterableIterator<EvalBatch> {
+  readonly #pool: SlotPool;
+  readonly #items: ImageItems;
+  readonly #imageBytes: number;
+
+  /** @throws ConfigError for settings out of range */
+  constructor(options: EvalLoaderOptions) {
+    const { items, resize = 256, crop = 224, batchSize, numWorkers = defaultNumWorkers() } = options;
+    const { fit = 'crop', boxes } = options;
+    const problems: string[] = [];
+    if (!wholeNumber(batchSize, 1))
+      problems.push(`batchSize must be a whole number above 0, but is ${batchSize}`);
+    if (!wholeNumber(numWorkers, 0)) problems.push(`numWorkers must be 0 or more, but is ${numWorkers}`);
+    if (!wholeNumber(crop, 1)) problems.push(`crop must be a whole number of pixels above 0, but is ${crop}`);
+    if (!wholeNumber(resize, 1))
+      problems.push(`resize must be a whole number of pixels above 0, but is ${resize}`);
+    if (fit === 'crop' && crop > resize) {
+      problems.push(
+        `crop is ${crop}, but the shorter side has only resize = ${resize} pixels: give a larger resize`,
+      );
+    }
+    if (problems.length > 0) throw new ConfigError(problems);
+    this.#items = items;
+    this.#imageBytes = planesBytes(1, crop);
+    const job: EvalJob = { kind: 'eval', batchSize, fit, resize, crop, ...(boxes ? { boxes } : {}) };
+    const order = new Uint32Array(items.length).map((_, i) => i);
+    const slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS;
+    this.#pool = new SlotPool({
+      ...{ job, numWorkers, slots, plans: wholeEpoch(order, batchSize, 0), signal: options.signal },
+      images: PackedImages.from(items),
+    });
+  }
+
+  async next(): Promise<IteratorResult<EvalBatch, undefined>> {
+    const filled = await this.#pool.next();
+    if (filled === null) return { done: true, value: undefined };
+    return {
+      done: false,
+      value: {
+        ...evalBatch(filled, this.#items, this.#imageBytes),
+        release: releaseOnce(this.#pool, filled),
+      },
+    };
+  }
+
+  async return(): Promise<IteratorResult<EvalBatch, undefined>> {
+    await this.close();
+    return { done: true, value: undefined };
+  }
+
+  /** Ends the workers and waits for them. */
+  close(): Promise<void> {
+    return this.#pool.close();
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}
+
+export interface ResizedCropLoaderOptions {
+  items: ImageItems;
+  /** Side of the crops, in pixels. */
+  crop: number;
+  batchSize: number;
+  /** A non-negative integer below 2^53. */
+  seed: number;
+  /** Which epoch: it decides the order and the crops. */
+  epoch: number;
+  /** Default: cores - 1, 1 to 8. */
+  numWorkers?: number;
+  signal?: AbortSignal;
+}
+
+/**
+ * One epoch of randomly resized and flipped crops in random order, one an image (torchvision's RandomResizedCrop and
+ * RandomHorizontalFlip at their defaults); the last batch may be smaller.
+ */
+export class ResizedCropLoader implements AsyncIterableIterator<EvalBatch> {
+  readonly #pool: SlotPool;
+  readonly #items: ImageItems;
+  readonly #imageBytes: number;
+
+  constructor(options: ResizedCropLoaderOptions) {
+    const { items, crop, batchSize, seed, epoch, numWorkers = defaultNumWorkers() } = options;
+    this.#items = items;
+    this.#imageBytes = planesBytes(1, crop);
+    const job: ResizedCropJob = { kind: 'resized-crop', seed, batchSize, crop };
+    const plans = wholeEpoch(epochPermutation(items.length, seed, epoch), batchSize, epoch);
+    const slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS;
+    this.#pool = new SlotPool({
+      ...{ job, numWorkers, slots, plans, signal: options.signal },
+      images: PackedImages.from(items),
+    });
+  }
+
+  async next(): Promise<IteratorResult<EvalBatch, undefined>> {
+    const filled = await this.#pool.next();
+    if (filled === null) return { done: true, value: undefined };
+    const batch = evalBatch(filled, this.#items, this.#imageBytes);
+    return { done: false, value: { ...batch, release: releaseOnce(this.#pool, filled) } };
+  }
+
+  async return(): Promise<IteratorResult<EvalBatch, undefined>> {
+    await this.#pool.close();
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}

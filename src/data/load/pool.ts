@@ -1,0 +1,315 @@
+/**
+ * The ring of slots behind both loaders. A slot is shared memory for one batch; it is being filled, waiting to be
+ * taken, held by the consumer, or free. Work is given out as soon as a slot is free and never beyond that: this is the
+ * back-pressure, and what bounds the memory.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { DataError, EngineError } from '../../errors.js';
+import { loadCropsAddon } from '../crops/crops.js';
+import type { DecodedCache } from '../read/decoded-cache.js';
+import { ImageReader } from '../read/image-reader.js';
+import { ImageSource } from '../read/image-source.js';
+import type { PackedImages } from '../list/packed-images.js';
+import { renderPosition, slotBytes, type Job, type PositionResult } from './render.js';
+import {
+  Control,
+  type BatchMessage,
+  type DoneMessage,
+  type FailedMessage,
+  type WorkerSetup,
+} from './shared.js';
+
+/** A batch to make. */
+export interface BatchPlan {
+  epoch: number;
+  batch: number;
+  indices: ArrayLike<number>;
+}
+
+/** A batch that was made: `results` in the order of positions. */
+export interface FilledSlot extends BatchPlan {
+  slot: number;
+  bytes: Uint8Array;
+  results: PositionResult[];
+  /** How long the consumer waited for it. */
+  waitMs: number;
+}
+
+export interface PoolOptions {
+  job: Job;
+  images: PackedImages;
+  /** Keeps what was decoded, for all threads; default none. */
+  cache?: DecodedCache | null;
+  /** Worker threads at first; 0 renders in this thread, when a batch is asked for. */
+  numWorkers: number;
+  /** Batches in memory at once: held, waiting and being filled. */
+  slots: number;
+  plans: Iterator<BatchPlan>;
+  signal?: AbortSignal | undefined;
+  /** The worker's file; another one only in tests. */
+  workerFile?: URL | undefined;
+}
+
+interface Pending {
+  plan: BatchPlan;
+  message: BatchMessage;
+  results: PositionResult[];
+}
+
+/** How long a worker may take to finish its image when it is told to stop. */
+const STOP_MS = 3000;
+
+/** In this thread two images are in flight, as in a worker: one is decoded while the other one is rendered. */
+const LOCAL_LANES = 2;
+
+export class SlotPool {
+  readonly #options: PoolOptions;
+  readonly #images: ImageSource;
+  readonly #buffers: SharedArrayBuffer[];
+  readonly #bytes: Uint8Array[];
+  readonly #control: Control;
+  readonly #uses: number[];
+  readonly #free: number[];
+  readonly #pending: Pending[] = [];
+  #numWorkers: number;
+  /** All threads that have not ended, also those that are told to. */
+  #workers: Worker[] = [];
+  readonly #leaving = new Set<Worker>();
+  #started = false;
+  #plansDone = false;
+  #error: Error | null = null;
+  #wake: (() => void) | null = null;
+  #closing: Promise<void> | null = null;
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+    this.#numWorkers = options.numWorkers;
+    const { job, slots } = options;
+    const { globals, locals } = slotBytes(job);
+    this.#images = new ImageSource(new ImageReader(options.images), options.cache);
+    this.#buffers = Array.from({ length: slots }, () => new SharedArrayBuffer(globals + locals));
+    this.#bytes = this.#buffers.map((buffer) => new Uint8Array(buffer));
+    this.#control = Control.create(slots, job.batchSize);
+    this.#uses = new Array<number>(slots).fill(0);
+    this.#free = Array.from({ length: slots }, (_, i) => i);
+  }
+
+  /** Starts the workers and gives them their first batches; next() does it, but earlier is sooner ready. */
+  start(): void {
+    if (this.#started) return;
+    this.#started = true;
+    loadCropsAddon();
+    const { signal } = this.#options;
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal?.aborted === true) return this.#onAbort();
+    this.#workers = Array.from({ length: this.#numWorkers }, () => this.#startWorker());
+    if (this.#numWorkers > 0) this.#giveOut();
+  }
+
+  get numWorkers(): number {
+    return this.#numWorkers;
+  }
+
+  /**
+   * Adds workers, or lets the newest go, each after the batches that it knows of. Neither to 0 nor from there: then this
+   * thread does it all.
+   */
+  setWorkers(count: number): void {
+    if (count < 1 || this.#numWorkers < 1)
+      throw new RangeError(`internal: ${count} workers in place of ${this.#numWorkers}`);
+    const change = count - this.#numWorkers;
+    this.#numWorkers = count;
+    if (!this.#started || this.#closing !== null) return;
+    for (let i = 0; i < change; i++) {
+      const worker = this.#startWorker();
+      this.#workers.push(worker);
+      for (const { message } of this.#pending) worker.postMessage(message);
+    }
+    for (const worker of change < 0 ? this.#staying().slice(change) : []) {
+      this.#leaving.add(worker);
+      worker.postMessage('stop');
+    }
+  }
+
+  #staying(): Worker[] {
+    return this.#workers.filter((worker) => !this.#leaving.has(worker));
+  }
+
+  #startWorker(): Worker {
+    const setup: WorkerSetup = {
+      job: this.#options.job,
+      images: this.#options.images.shared,
+      cache: this.#options.cache?.shared ?? null,
+      slots: this.#buffers,
+      control: this.#control.buffer,
+    };
+    const file = this.#options.workerFile ?? new URL('./worker.js', import.meta.url);
+    const worker = new Worker(file, { workerData: setup, name: 'dino-loader' });
+    worker.on('message', (message: DoneMessage | FailedMessage) => this.#onMessage(message));
+    worker.on('error', (error) => this.#fail(crashed(error.message, error)));
+    worker.on('exit', (code) => {
+      const mayEnd = this.#closing !== null || (this.#leaving.delete(worker) && code === 0);
+      if (!mayEnd) this.#fail(crashed(`it ended with code ${code}`));
+      else if (this.#closing === null) this.#workers.splice(this.#workers.indexOf(worker), 1);
+    });
+    // a loader that nobody waits for does not keep the program alive; next() holds on to them while it waits
+    worker.unref();
+    return worker;
+  }
+
+  #onAbort = (): void => {
+    const reason: unknown = this.#options.signal?.reason;
+    this.#fail(
+      reason instanceof Error ? reason : new DOMException('This operation was aborted', 'AbortError'),
+    );
+  };
+
+  #fail(error: Error): void {
+    this.#error ??= error;
+    this.#wake?.();
+    void this.close();
+  }
+
+  #onMessage(message: DoneMessage | FailedMessage): void {
+    if ('failed' in message) {
+      this.#fail(message.isData ? new DataError(message.failed) : crashed(message.failed));
+      return;
+    }
+    this.#pending.find((item) => item.message.slot === message.slot)?.results.push(...message.results);
+    this.#wake?.();
+  }
+
+  /** Gives work to every free slot. */
+  #giveOut(): void {
+    while (this.#free.length > 0 && !this.#plansDone && this.#closing === null) {
+      const next = this.#options.plans.next();
+      if (next.done === true) {
+        this.#plansDone = true;
+        return;
+      }
+      const plan = next.value;
+      const slot = this.#free.shift()!;
+      const use = this.#uses[slot]!++;
+      this.#control.publish(slot, use, plan.indices);
+      const message: BatchMessage = { slot, use, epoch: plan.epoch, count: plan.indices.length };
+      this.#pending.push({ plan, message, results: [] });
+      for (const worker of this.#staying()) worker.postMessage(message);
+    }
+  }
+
+  /** Renders a batch in this thread. */
+  async #renderHere({ plan, message: { slot }, results }: Pending): Promise<void> {
+    let position = 0;
+    const lane = async () => {
+      while (position < plan.indices.length && this.#error === null) {
+        const at = position++;
+        const place = { epoch: plan.epoch, imageIndex: plan.indices[at]!, position: at };
+        results.push(await renderPosition(this.#options.job, this.#images, place, this.#bytes[slot]!));
+      }
+    };
+    await Promise.all(Array.from({ length: LOCAL_LANES }, lane));
+  }
+
+  /**
+   * Waits until the workers have finished a batch, or until something failed. While it has positions left this thread
+   * takes some too, since it has nothing else to do: that is when workers start, or are too few.
+   */
+  async #waitFor(pending: Pending): Promise<void> {
+    const { plan, results } = pending;
+    const complete = () => results.length === plan.indices.length;
+    for (const worker of this.#workers) worker.ref();
+    try {
+      while (!complete() && this.#error === null) {
+        if (!(await this.#help(pending))) await new Promise<void>((resolve) => (this.#wake = resolve));
+      }
+    } catch (error) {
+      this.#fail(error as Error);
+    } finally {
+      this.#wake = null;
+      for (const worker of this.#workers) worker.unref();
+    }
+  }
+
+  /** Renders one position that no worker has taken yet; false when there is none. */
+  async #help({ plan, message: { slot, use }, results }: Pending): Promise<boolean> {
+    const position = this.#control.claim(slot, use, plan.indices.length);
+    if (position === null) return false;
+    const place = { epoch: plan.epoch, imageIndex: plan.indices[position]!, position };
+    results.push(await renderPosition(this.#options.job, this.#images, place, this.#bytes[slot]!));
+    await nextTurn(); // messages and signals
+    return true;
+  }
+
+  /**
+   * The next batch; null after the last one.
+   * @throws the abort reason; DataError; EngineError when a worker broke
+   */
+  async next(): Promise<FilledSlot | null> {
+    const from = performance.now();
+    this.start();
+    if (this.#error !== null) throw this.#error;
+    if (this.#closing !== null) return null;
+    this.#giveOut();
+    const pending = this.#pending[0];
+    if (pending === undefined) {
+      if (this.#plansDone) {
+        await this.close();
+        return null;
+      }
+      throw new EngineError(
+        `The loader has ${this.#buffers.length} slots, and all of them hold batches that were not given back: ` +
+          'call batch.release() when its data is no longer needed',
+      );
+    }
+    if (this.#numWorkers > 0) await this.#waitFor(pending);
+    else await this.#renderHere(pending);
+    // set while waiting, which TypeScript does not see
+    const error = this.#error as Error | null;
+    if (error !== null) throw error;
+    this.#pending.shift();
+    const results = pending.results.sort((a, b) => a.position - b.position);
+    const { slot } = pending.message;
+    const { plan } = pending;
+    return { ...plan, slot, bytes: this.#bytes[slot]!, results, waitMs: performance.now() - from };
+  }
+
+  /** Gives a slot back, to be filled again. */
+  release(slot: number): void {
+    this.#free.push(slot);
+    if (this.#numWorkers > 0) this.#giveOut();
+  }
+
+  /** Ends the workers, each after the image that it is at. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#control.stop();
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    await Promise.all(this.#workers.map(stopWorker));
+    this.#workers = [];
+    this.#images.reader.close();
+    this.#wake?.();
+  }
+}
+
+function crashed(reason: string, cause?: unknown): EngineError {
+  return new EngineError(`A loader worker failed: ${reason}`, cause === undefined ? {} : { cause });
+}
+
+/** Politely first: ending a thread inside sharp can take the process with it. */
+async function stopWorker(worker: Worker): Promise<void> {
+  if (worker.threadId === -1) return; // it has ended
+  worker.ref();
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(() => void worker.terminate(), STOP_MS);
+    worker.once('exit', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    worker.postMessage('stop');
+  });
+}

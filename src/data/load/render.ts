@@ -1,0 +1,281 @@
+/**
+ * One image's work, as loader workers and the in-process loader do it: read, decode, sample, render into the batch.
+ */
+import {
+  GLOBAL_CROPS,
+  sampleCropParams,
+  sampleRectangle,
+  type AugmentationSettings,
+  type CropParams,
+} from '../crops/augmentation.js';
+import { renderCrops, resizeImage, type CropTarget } from '../crops/crops.js';
+import { LEAST_REDUCTION, type DecodedImage, type Reduce } from '../read/decode.js';
+import { DataError } from '../../errors.js';
+import { centerCropWindow, resizedShape } from '../../plain/eval-geometry.js';
+import { roundHalfEven } from '../../plain/rounding.js';
+import type { ImageSource } from '../read/image-source.js';
+import { PhiloxStream, Purpose } from '../crops/philox.js';
+import { thumbnail } from '../read/thumbnail.js';
+
+/** Training: the crops of one image. */
+export interface CropJob {
+  kind: 'crops';
+  seed: number;
+  batchSize: number;
+  augmentation: AugmentationSettings;
+}
+
+/**
+ * How an image is brought to size for evaluation, all by Pillow's resize:
+ * - `crop`: shorter side to `resize` (bicubic), then the central `crop` x `crop`; eval_knn.py, eval_linear.py
+ * - `stretch`: to `crop` x `crop` (bicubic), whatever its shape; eval_copy_detection.py
+ * - `inside`: longer side to `crop`, smaller images as they are (Lanczos, Image.thumbnail); eval_image_retrieval.py
+ */
+export type Fit = 'crop' | 'stretch' | 'inside';
+
+/** Evaluation: one image, resized. */
+export interface EvalJob {
+  kind: 'eval';
+  batchSize: number;
+  fit: Fit;
+  /** Length of the shorter side after resizing, in pixels. */
+  resize: number;
+  /** Side of the result, in pixels. */
+  crop: number;
+  /** Rectangles cut out before resizing: left, top, right, bottom of each image; null for the whole image. */
+  boxes?: readonly (Box | null)[];
+}
+
+/** Left, top, right and bottom of a rectangle in pixels; fractions are rounded, as Image.crop does. */
+export type Box = readonly [number, number, number, number];
+
+/** Training of a linear classifier: RandomResizedCrop with its default bilinear filter, and a flip; eval_linear.py. */
+export interface ResizedCropJob {
+  kind: 'resized-crop';
+  seed: number;
+  batchSize: number;
+  /** Side of the crop, in pixels. */
+  crop: number;
+}
+
+export type Job = CropJob | EvalJob | ResizedCropJob;
+
+/** Bytes of a batch's crops of one resolution. */
+export const planesBytes = (images: number, size: number): number => images * 3 * size * size;
+
+/** Bytes of one slot: the global crops, then the local ones. */
+export function slotBytes(job: Job): { globals: number; locals: number } {
+  if (job.kind !== 'crops') return { globals: planesBytes(job.batchSize, job.crop), locals: 0 };
+  const { globalCropsSize, localCropsSize, localCropsNumber } = job.augmentation;
+  return {
+    globals: planesBytes(GLOBAL_CROPS * job.batchSize, globalCropsSize),
+    locals: planesBytes(localCropsNumber * job.batchSize, localCropsSize),
+  };
+}
+
+/** Where the crops of the image at `position` of a batch go in its slot: crop-major, as the model takes them. */
+export function cropTargets(job: CropJob, position: number): CropTarget[] {
+  const { globalCropsSize: large, localCropsSize: small, localCropsNumber } = job.augmentation;
+  const largeBytes = planesBytes(1, large);
+  const smallBytes = planesBytes(1, small);
+  const localsStart = GLOBAL_CROPS * job.batchSize * largeBytes;
+  const targets: CropTarget[] = [];
+  for (let crop = 0; crop < GLOBAL_CROPS; crop++) {
+    targets.push({ width: large, height: large, offset: (crop * job.batchSize + position) * largeBytes });
+  }
+  for (let crop = 0; crop < localCropsNumber; crop++) {
+    const offset = localsStart + (crop * job.batchSize + position) * smallBytes;
+    targets.push({ width: small, height: small, offset });
+  }
+  return targets;
+}
+
+/**
+ * A crop of a reduced image keeps at least twice its output's pixels on each side, so that its own bicubic filter
+ * still decides what is seen: the mean difference to a full decode is then about 0.4 of 255 (1 at equal pixels).
+ */
+const MARGIN = 2;
+
+/** How much smaller the image may be decoded for these crops. */
+export function allowedReduction(crops: readonly CropParams[], targets: readonly CropTarget[]): number {
+  let factor = Infinity;
+  crops.forEach((crop, i) => {
+    const target = targets[i]!;
+    factor = Math.min(factor, crop.width / target.width, crop.height / target.height);
+  });
+  return factor / MARGIN;
+}
+
+const sampleCrops = (job: CropJob, place: Place, width: number, height: number): CropParams[] =>
+  sampleCropParams(job.augmentation, { ...place, seed: job.seed, width, height });
+
+/** How much smaller an image may be decoded for the crops of this place. */
+export const reductionFor =
+  (job: CropJob, place: Place): Reduce =>
+  (width, height) => {
+    // no crop is larger than the image: most images need no closer look
+    const bound = Math.min(width, height) / job.augmentation.globalCropsSize / MARGIN;
+    if (bound < LEAST_REDUCTION) return bound;
+    return allowedReduction(sampleCrops(job, place, width, height), cropTargets(job, place.position));
+  };
+
+async function renderMultiCrop(
+  job: CropJob,
+  images: ImageSource,
+  place: Place,
+  from: number,
+  out: Uint8Array,
+): Promise<void> {
+  const targets = cropTargets(job, place.position);
+  await images.use(from, { reduce: reductionFor(job, place) }, (image) => {
+    const { originalWidth, originalHeight } = image;
+    const crops = sampleCrops(job, place, originalWidth, originalHeight);
+    renderCrops(image, crops, targets, out, image.width / originalWidth, image.height / originalHeight);
+  });
+}
+
+/** Image.crop: the part of the rectangle that lies in the image. @throws DataError when none does */
+function cutOut(image: DecodedImage, box: Box): DecodedImage {
+  const clamp = (value: number, most: number) => Math.min(Math.max(roundHalfEven(value), 0), most);
+  const [left, right] = [clamp(box[0], image.width), clamp(box[2], image.width)];
+  const [top, bottom] = [clamp(box[1], image.height), clamp(box[3], image.height)];
+  const [width, height] = [right - left, bottom - top];
+  if (width < 1 || height < 1) {
+    throw new DataError(`the box ${box.join(', ')} lies outside its ${image.width} x ${image.height} pixels`);
+  }
+  const { channels } = image;
+  const data = new Uint8Array(width * height * channels);
+  for (let y = 0; y < height; y++) {
+    const from = ((top + y) * image.width + left) * channels;
+    data.set(image.data.subarray(from, from + width * channels), y * width * channels);
+  }
+  return { ...image, data, width, height, originalWidth: width, originalHeight: height };
+}
+
+interface Shape {
+  width: number;
+  height: number;
+}
+
+function renderEval(job: EvalJob, decoded: DecodedImage, place: Place, out: Uint8Array): Shape {
+  const box = job.boxes?.[place.imageIndex];
+  const image = box ? cutOut(decoded, box) : decoded;
+  const target = { planar: true, out, offset: place.position * planesBytes(1, job.crop) };
+  const square = { width: job.crop, height: job.crop };
+  if (job.fit === 'inside') return thumbnail(image, job.crop, target);
+  if (job.fit === 'stretch') {
+    resizeImage(image, { ...square, ...target });
+    return square;
+  }
+  const shape = resizedShape(image.width, image.height, job.resize);
+  resizeImage(image, { ...shape, window: centerCropWindow(shape, job.crop), ...target });
+  return square;
+}
+
+/** torchvision's defaults: share of the image's area, and width / height. */
+const RESIZED_CROP_SCALE = [0.08, 1] as const;
+const RESIZED_CROP_RATIO = [3 / 4, 4 / 3] as const;
+
+async function renderResizedCrop(
+  job: ResizedCropJob,
+  images: ImageSource,
+  place: Place,
+  from: number,
+  out: Uint8Array,
+): Promise<void> {
+  const target = { width: job.crop, height: job.crop, offset: place.position * planesBytes(1, job.crop) };
+  const sample = (width: number, height: number): CropParams => {
+    const stream = new PhiloxStream(job.seed, Purpose.augmentation, place.epoch, place.imageIndex);
+    const rectangle = sampleRectangle(stream, width, height, RESIZED_CROP_SCALE, RESIZED_CROP_RATIO);
+    const plain = { jitter: null, grayscale: false, blurRadius: 0, solarizeThreshold: null };
+    return { ...rectangle, ...plain, flip: stream.random() < 0.5 };
+  };
+  const reduce = (width: number, height: number) => allowedReduction([sample(width, height)], [target]);
+  await images.use(from, { reduce }, (image) => {
+    const { originalWidth, originalHeight } = image;
+    const crops = [sample(originalWidth, originalHeight)];
+    const [scaleX, scaleY] = [image.width / originalWidth, image.height / originalHeight];
+    renderCrops(image, crops, [target], out, scaleX, scaleY, 'bilinear');
+  });
+}
+
+/** A place in a batch: its crops are those of (epoch, imageIndex), also when another image stands in. */
+export interface Place {
+  epoch: number;
+  imageIndex: number;
+  position: number;
+}
+
+/**
+ * @param from the image that is read
+ * @returns the size in pixels, where it is not the same for all
+ */
+async function renderImage(
+  job: Job,
+  images: ImageSource,
+  place: Place,
+  from: number,
+  out: Uint8Array,
+): Promise<Shape | null> {
+  if (job.kind === 'eval') return images.use(from, {}, (image) => renderEval(job, image, place, out));
+  if (job.kind === 'crops') await renderMultiCrop(job, images, place, from, out);
+  else await renderResizedCrop(job, images, place, from, out);
+  return null;
+}
+
+/** An image that could not be used. */
+export interface SkippedImage {
+  path: string;
+  /** In a shard: where the image, or its page, begins in bytes. */
+  offset?: number;
+  /** One line. */
+  reason: string;
+}
+
+/** What became of one position of a batch. */
+export interface PositionResult {
+  position: number;
+  /** Index of the image that was rendered; null when none was (evaluation does not replace). */
+  imageIndex: number | null;
+  /** Its size in pixels, for evaluation. */
+  shape: Shape | null;
+  skipped: SkippedImage[];
+}
+
+/** How many images are tried for one place of a batch before training gives up. */
+const MAX_REPLACEMENTS = 64;
+
+/**
+ * Renders one position of a batch. In training a bad image is replaced by another one that only (seed, epoch, image)
+ * decide, cropped with the numbers of the place it takes, so that a replaced image doesn't appear twice alike.
+ * @throws DataError when training finds no readable image in many tries
+ */
+export async function renderPosition(
+  job: Job,
+  images: ImageSource,
+  place: Place,
+  out: Uint8Array,
+): Promise<PositionResult> {
+  const skipped: SkippedImage[] = [];
+  let stream: PhiloxStream | null = null;
+  let imageIndex = place.imageIndex;
+  for (;;) {
+    try {
+      const shape = await renderImage(job, images, place, imageIndex, out);
+      return { position: place.position, imageIndex, shape, skipped };
+    } catch (error) {
+      if (!(error instanceof DataError)) throw error;
+      skipped.push({ ...images.reader.where(imageIndex), reason: error.message });
+    }
+    if (job.kind !== 'crops') return { position: place.position, imageIndex: null, shape: null, skipped };
+    if (skipped.length > MAX_REPLACEMENTS) {
+      const first = skipped[0]!;
+      throw new DataError(
+        `${skipped.length} images in a row can't be read, the first because: ${first.path}: ${first.reason}\n` +
+          'Are these image files, and may this user read them?',
+      );
+    }
+    stream ??= new PhiloxStream(job.seed, Purpose.replacement, place.epoch, place.imageIndex);
+    imageIndex = stream.integer(images.reader.count);
+  }
+}

@@ -1,0 +1,312 @@
+/**
+ * From an image file to RGB bytes, through sharp (libvips). The result is what Pillow's Image.open(...).convert("RGB")
+ * gives: colour profiles are ignored, alpha is dropped (not blended), gray is repeated, palettes are looked up, CMYK is
+ * converted by plain arithmetic.
+ *
+ * Departures from Pillow, on purpose:
+ * - EXIF orientation is applied: a photograph stands as its taker held the camera.
+ * - 16-bit images keep the high byte of each value. Pillow does so for 16-bit colour, but clips 16-bit gray at 255,
+ *   which turns such an image white.
+ * - Transparent pixels of a GIF are black (the decoder does not keep the colour under them).
+ * - An animation gives its first frame (as Pillow does), and a multi-page TIFF its first page.
+ */
+import sharp, { type Sharp, type SharpOptions } from 'sharp';
+import { DataError } from '../../errors.js';
+import { printable } from '../../plain/printable.js';
+import { cmykToRgb, resizeImage, toRgb, type PixelImage } from '../crops/crops.js';
+import { type EncodedImage, viewOf } from './encoded-image.js';
+import { type ImageFormat, imageFormat, maxPixels } from './image-format.js';
+import { readImageFile } from './read-image-file.js';
+import { readProblem } from './read-problem.js';
+import { lookAtImage } from './quick-read.js';
+
+/** A decoded image; smaller than the file's when it was decoded at reduced size. */
+export interface DecodedImage extends PixelImage {
+  /** Size of the whole image, after orientation. */
+  originalWidth: number;
+  originalHeight: number;
+  /** Whether its decoder makes smaller images too: when asked to `reduce`, {@link decodedSize} says how small. */
+  isReducible: boolean;
+}
+
+/** How much smaller an image of this size may be decoded: 1 for full size, 4 for a quarter of the sides. */
+export type Reduce = (width: number, height: number) => number;
+
+export interface DecodeOptions {
+  /** Only taken for JPEG and WebP, whose decoders make small images in a fraction of the time. */
+  reduce?: Reduce;
+}
+
+/** In pixels. */
+export interface Size {
+  width: number;
+  height: number;
+}
+
+/** Whether the bytes that end a whole file are missing. */
+function isCutOff(format: ImageFormat, bytes: Uint8Array): boolean {
+  // trailers may follow in a good file, so a marker anywhere in the last part will do
+  const tail = Buffer.from(bytes.subarray(-65536)).toString('latin1');
+  if (format === 'JPEG') return !tail.includes('\xff\xd9');
+  if (format === 'PNG') return !tail.includes('IEND');
+  if (format === 'WebP' && bytes.length >= 12) return Buffer.from(bytes).readUInt32LE(4) + 8 > bytes.length;
+  return false;
+}
+
+/**
+ * Why decoding failed, in one line. libvips keeps its messages in one place for all threads, where another worker may
+ * take them away: they are not used, so that the reason doesn't depend on timing.
+ */
+function asReason(error: unknown, format: ImageFormat, bytes: Uint8Array | null): DataError {
+  if (error instanceof DataError) return error;
+  if ((error as Error).message.includes('pixel limit')) {
+    const reason = `${format} of more than ${maxPixels(format)} pixels, refused before decoding (pixel limit)`;
+    return new DataError(reason, { cause: error });
+  }
+  const isCut = bytes !== null && isCutOff(format, bytes);
+  return new DataError(`damaged ${format}${isCut ? ': the end of the file is missing' : ''}`, {
+    cause: error,
+  });
+}
+
+const optionsFor = (format: ImageFormat): SharpOptions => ({
+  // warnings (an odd EXIF block, bytes after the end) are common in good files; truncated data is an error
+  failOn: 'error',
+  limitInputPixels: maxPixels(format),
+  ignoreIcc: true,
+  autoOrient: true,
+});
+
+interface RawImage {
+  data: Uint8Array;
+  info: { width: number; height: number; channels: 1 | 2 | 3 | 4 };
+}
+
+async function rawPixels(pipeline: Sharp): Promise<RawImage> {
+  const { data, info } = await pipeline.raw().toBuffer({ resolveWithObject: true });
+  return { data, info };
+}
+
+/** CMYK files need another pipeline: sharp would convert them through a colour profile. */
+async function decodeCmyk(bytes: Uint8Array, format: ImageFormat): Promise<DecodedImage> {
+  const pipeline = sharp(bytes, optionsFor(format)).pipelineColourspace('cmyk').toColourspace('cmyk');
+  const { data, info } = await rawPixels(pipeline);
+  const { width, height } = info;
+  const rgb = cmykToRgb(data, width, height);
+  const size = { width, height, originalWidth: width, originalHeight: height };
+  return { data: rgb, channels: 3, ...size, isReducible: false };
+}
+
+/** Only JPEG and TIFF hold CMYK; a JPEG says so with four components in its frame header. */
+function mayBeCmyk(format: ImageFormat, bytes: Uint8Array): boolean {
+  if (format === 'TIFF') return true;
+  return format === 'JPEG' && (jpegFrame(bytes)?.components ?? 0) === 4;
+}
+
+interface JpegFrame {
+  width: number;
+  height: number;
+  components: number;
+}
+
+/** Size and components from a JPEG's frame header: walks the segments, a few microseconds. */
+export function jpegFrame(bytes: Uint8Array): JpegFrame | null {
+  let at = 2;
+  while (at + 9 < bytes.length) {
+    if (bytes[at] !== 0xff) return null;
+    const marker = bytes[at + 1]!;
+    if (marker === 0xff) {
+      at++; // fill byte
+      continue;
+    }
+    // SOF0..SOF15, but for DHT, JPG and DAC
+    if (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc) {
+      return {
+        height: (bytes[at + 5]! << 8) | bytes[at + 6]!,
+        width: (bytes[at + 7]! << 8) | bytes[at + 8]!,
+        components: bytes[at + 9]!,
+      };
+    }
+    if (marker === 0xda || marker === 0xd9) return null;
+    at += 2 + ((bytes[at + 2]! << 8) | bytes[at + 3]!);
+  }
+  return null;
+}
+
+/**
+ * Decodes bytes of a file to interleaved pixels of 1 to 4 channels, of which alpha is to be ignored.
+ * @throws DataError with a one-line reason
+ */
+export async function decodeBytes(bytes: Uint8Array, options: DecodeOptions = {}): Promise<DecodedImage> {
+  const format = imageFormat(bytes);
+  try {
+    if (mayBeCmyk(format, bytes)) {
+      const metadata = await sharp(bytes, optionsFor(format)).metadata();
+      if (metadata.space === 'cmyk') return await decodeCmyk(bytes, format);
+    }
+    const pipeline = sharp(bytes, optionsFor(format));
+    const isReducible = format === 'JPEG' || format === 'WebP';
+    let original: Size | null = null;
+    if (options.reduce !== undefined && isReducible) {
+      original = await reduceSize(pipeline, format, bytes, options.reduce);
+    }
+    const { data, info } = await rawPixels(pipeline.toColourspace('srgb'));
+    const { width, height, channels } = info;
+    return {
+      ...{ data, width, height, channels },
+      ...{ originalWidth: original?.width ?? width, originalHeight: original?.height ?? height },
+      isReducible,
+    };
+  } catch (error) {
+    throw asReason(error, format, bytes);
+  }
+}
+
+/** Below this, what the decoder saves is less than what finding out costs. */
+export const LEAST_REDUCTION = 3;
+/**
+ * Above this, libjpeg would decode at an eighth, that is keep one value of each 8 x 8 block: no antialiasing filter,
+ * and visibly another image.
+ */
+const MOST_REDUCTION = 8;
+
+/**
+ * The size that a reducible image of this size is decoded at: nothing else decides its pixels. Factors are whole, 3 to 8,
+ * so that an image has few sizes over the epochs, which can be kept (decoded-cache.ts). Rounded down: sharp lets libjpeg
+ * decode at full size when an image is 2.99 times too large, and at half when it is 4.99.
+ */
+export function decodedSize(width: number, height: number, reduce: Reduce): Size {
+  const factor = Math.floor(Math.min(reduce(width, height), MOST_REDUCTION));
+  if (factor < LEAST_REDUCTION) return { width, height };
+  const smaller = (side: number) => Math.max(1, Math.floor(side / factor));
+  return { width: smaller(width), height: smaller(height) };
+}
+
+/**
+ * Asks for a smaller image where that is allowed and pays: from a third on, libjpeg decodes at half or a quarter and
+ * libvips scales the rest with the bicubic kernel that the crops are scaled with.
+ * @returns the full size after orientation when it was reduced
+ */
+async function reduceSize(
+  pipeline: Sharp,
+  format: ImageFormat,
+  bytes: Uint8Array,
+  reduce: Reduce,
+): Promise<Size | null> {
+  if (format === 'JPEG') {
+    const frame = jpegFrame(bytes);
+    // orientation may swap the sides, so either way round must be large enough to go on
+    if (frame === null) return null;
+    const { width, height } = frame;
+    if (Math.max(reduce(width, height), reduce(height, width)) < LEAST_REDUCTION) return null;
+  }
+  const { autoOrient } = await pipeline.metadata();
+  const { width, height } = decodedSize(autoOrient.width, autoOrient.height, reduce);
+  if (width === autoOrient.width && height === autoOrient.height) return null;
+  pipeline.resize(width, height, { fit: 'fill', kernel: 'cubic', fastShrinkOnLoad: true });
+  return autoOrient;
+}
+
+/** What an image's header says. */
+export interface ImageHeader extends Size {
+  format: ImageFormat;
+  /** Of the bytes that were given, or of the file. */
+  bytes: number;
+}
+
+/**
+ * Format and size of an image, upright, from its header. Of a file given by its path no more than that is read.
+ * @throws DataError with a one-line reason
+ */
+export async function imageHeader(input: string | Uint8Array): Promise<ImageHeader> {
+  const { pipeline, format, bytes } = openImage(input);
+  try {
+    const { autoOrient } = await pipeline.metadata();
+    return { format, bytes, width: autoOrient.width, height: autoOrient.height };
+  } catch (error) {
+    throw asReason(error, format, typeof input === 'string' ? null : input);
+  }
+}
+
+/**
+ * A small picture of an image, upright: a WebP of at most `side` x `side` pixels.
+ * @throws DataError with a one-line reason
+ */
+export async function imageThumbnail(
+  input: string | Uint8Array,
+  side: number,
+  quality: number,
+): Promise<{ data: Uint8Array<ArrayBuffer> } & Size> {
+  // for people, with its colour profile
+  const { pipeline, format } = openImage(input, { ignoreIcc: false });
+  try {
+    const { data, info } = await pipeline
+      .resize(side, side, { fit: 'inside', withoutEnlargement: true })
+      .webp({ quality })
+      .toBuffer({ resolveWithObject: true });
+    return { data: new Uint8Array(data), width: info.width, height: info.height };
+  } catch (error) {
+    throw asReason(error, format, typeof input === 'string' ? null : input);
+  }
+}
+
+/** An image for sharp, when its first bytes say that it is one. A path is the file's own: no shard's. */
+function openImage(
+  input: string | Uint8Array,
+  more: SharpOptions = {},
+): { pipeline: Sharp; format: ImageFormat; bytes: number } {
+  let looked: { format: ImageFormat; bytes: number };
+  try {
+    looked =
+      typeof input === 'string' ? lookAtImage(input) : { format: imageFormat(input), bytes: input.length };
+  } catch (error) {
+    throw readProblem(error);
+  }
+  return { pipeline: sharp(input, { ...optionsFor(looked.format), ...more }), ...looked };
+}
+
+/** Reads and decodes a file; see {@link decodeBytes}. Errors carry the reason alone, without the path. */
+export async function decodeFile(path: string, options: DecodeOptions = {}): Promise<DecodedImage> {
+  return decodeBytes(await readImageFile(path), options);
+}
+
+export interface DecodeImageOptions {
+  /** The longer side is made no longer than this, in pixels; the shape is kept. */
+  maxSide?: number;
+}
+
+/** An RGB image: (height, width, 3) bytes. */
+export interface RgbImage extends PixelImage {
+  channels: 3;
+}
+
+/**
+ * Decodes an image to RGB as Pillow's `convert("RGB")` would (departures: see the top of this file).
+ * @param input a path, or the bytes of a file
+ * @throws DataError that names the file and the reason
+ */
+export async function decodeImage(input: EncodedImage, options: DecodeImageOptions = {}): Promise<RgbImage> {
+  const { maxSide = Infinity } = options;
+  // the decoder makes it about twice too large, the last step is Pillow's resize
+  const reduce = (width: number, height: number) => Math.max(width, height) / maxSide / 2;
+  let decoded: DecodedImage;
+  try {
+    decoded =
+      typeof input === 'string'
+        ? await decodeFile(input, { reduce })
+        : await decodeBytes(viewOf(input), { reduce });
+  } catch (error) {
+    const name = typeof input === 'string' ? input : `of ${input.byteLength} bytes`;
+    throw new DataError(`Can't read the image ${printable(name)}: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+  const { width, height, originalWidth, originalHeight } = decoded;
+  const scale = maxSide / Math.max(originalWidth, originalHeight);
+  if (scale >= 1) return { data: toRgb(decoded), width, height, channels: 3 };
+  const small = {
+    width: Math.max(1, Math.round(originalWidth * scale)),
+    height: Math.max(1, Math.round(originalHeight * scale)),
+  };
+  return { data: resizeImage(decoded, small), ...small, channels: 3 };
+}

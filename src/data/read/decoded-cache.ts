@@ -1,0 +1,159 @@
+/**
+ * Decoded images kept in memory, for all threads of a loader together: later epochs neither read nor decode them. What is
+ * kept are the bytes that the decoder gave, and they are used where it would give the same ones: with and without a cache
+ * batches are equal to the bit.
+ *
+ * What is kept: the first that come, until there is no room; nothing is ever put out. Each epoch is another permutation of
+ * all images, so an image that was used long ago is as likely to come next as any other: to put it out for a newer one
+ * would cost a copy and gain nothing (least recently used is the rule for data that come again soon).
+ *
+ * A large photograph is decoded as small as an epoch's crops allow, at one of few sizes (decodedSize() of decode.ts). Each
+ * size is an entry of its own.
+ */
+import { ConfigError } from '../../errors.js';
+import { decodedSize, type DecodedImage, type Reduce, type Size } from './decode.js';
+
+/** What another thread opens the cache from; all of it is shared. */
+export interface SharedCache {
+  /** Entries, each within one segment. The system gives a page when it is first written to. */
+  segments: SharedArrayBuffer[];
+  /** uint32 an image: the unit where its newest entry begins; 0 for none. */
+  heads: SharedArrayBuffer;
+  /** uint32: units that are taken, images that have an entry. */
+  counters: SharedArrayBuffer;
+}
+
+/** Entries begin at multiples of so many bytes; with 32 bits a number, up to 1 TiB. */
+const UNIT = 256;
+/** Node 20 can't hold more than 4 GiB in one array. */
+const SEGMENT = 2 ** 30;
+const UNITS_PER_SEGMENT = SEGMENT / UNIT;
+const MOST_UNITS = 2 ** 32 - 1;
+
+/**
+ * Bytes before an entry's pixels, uint32 each: the unit of the image's next entry; width, height; those of the whole
+ * image; channels; whether its decoder makes smaller ones.
+ */
+const HEADER = 32;
+
+/** Of the counters. */
+const TAKEN = 0;
+const IMAGES = 1;
+
+export class DecodedCache {
+  readonly shared: SharedCache;
+  readonly #words: Uint32Array[];
+  readonly #bytes: Uint8Array[];
+  readonly #heads: Uint32Array;
+  readonly #counters: Uint32Array;
+  readonly #units: number;
+
+  constructor(shared: SharedCache) {
+    this.shared = shared;
+    this.#words = shared.segments.map((segment) => new Uint32Array(segment));
+    this.#bytes = shared.segments.map((segment) => new Uint8Array(segment));
+    this.#heads = new Uint32Array(shared.heads);
+    this.#counters = new Uint32Array(shared.counters);
+    this.#units = shared.segments.reduce((sum, { byteLength }) => sum + byteLength, 0) / UNIT;
+  }
+
+  /**
+   * @param limit bytes in all
+   * @param images how many there are
+   * @throws ConfigError when the memory can't be had
+   */
+  static create(limit: number, images: number): DecodedCache {
+    const heads = 4 * images;
+    const units = Math.min(Math.max(0, Math.floor((limit - heads) / UNIT)), MOST_UNITS);
+    const segments: SharedArrayBuffer[] = [];
+    try {
+      for (let left = units; left > 0; left -= UNITS_PER_SEGMENT)
+        segments.push(new SharedArrayBuffer(UNIT * Math.min(left, UNITS_PER_SEGMENT)));
+    } catch (error) {
+      throw new ConfigError(
+        `decodedCache is ${limit} bytes, and the system gave no more than ${segments.length} GiB ` +
+          `(${(error as Error).message}): use less`,
+      );
+    }
+    const counters = new SharedArrayBuffer(8);
+    new Uint32Array(counters)[TAKEN] = 1; // unit 0 says: none
+    return new DecodedCache({ segments, heads: new SharedArrayBuffer(heads), counters });
+  }
+
+  /** How many images have an entry, and the bytes that entries take. */
+  get held(): { images: number; bytes: number } {
+    const taken = Atomics.load(this.#counters, TAKEN);
+    return { images: Atomics.load(this.#counters, IMAGES), bytes: UNIT * (taken - 1) };
+  }
+
+  /** The image as the decoder would give it, its pixels where they are kept; null when that is not here. */
+  find(index: number, reduce: Reduce | undefined): DecodedImage | null {
+    return this.#search(index, ({ originalWidth, originalHeight, isReducible }) =>
+      isReducible && reduce !== undefined
+        ? decodedSize(originalWidth, originalHeight, reduce)
+        : { width: originalWidth, height: originalHeight },
+    );
+  }
+
+  /** The first of an image's entries that has the size that is wanted of it. */
+  #search(index: number, wanted: (image: DecodedImage) => Size): DecodedImage | null {
+    let unit = Atomics.load(this.#heads, index);
+    while (unit !== 0) {
+      const { next, image } = this.#entry(unit);
+      const { width, height } = wanted(image);
+      if (width === image.width && height === image.height) return image;
+      unit = next;
+    }
+    return null;
+  }
+
+  /** Keeps a copy, if there is room. */
+  keep(index: number, image: DecodedImage): void {
+    const { width, height, channels, originalWidth, originalHeight, isReducible } = image;
+    // another thread may have decoded it at the same time, as when an epoch's end and the next one's start meet
+    if (this.#search(index, () => image) !== null) return;
+    const size = width * height * channels;
+    const unit = this.#take(Math.ceil((HEADER + size) / UNIT));
+    if (unit === null) return;
+    const segment = Math.floor(unit / UNITS_PER_SEGMENT);
+    const at = (unit % UNITS_PER_SEGMENT) * UNIT;
+    this.#bytes[segment]!.set(image.data.subarray(0, size), at + HEADER);
+    const words = this.#words[segment]!;
+    words.set([0, width, height, originalWidth, originalHeight, channels, isReducible ? 1 : 0], at / 4);
+    for (;;) {
+      const head = Atomics.load(this.#heads, index);
+      words[at / 4] = head;
+      // other threads see the entry from here on, whole
+      if (Atomics.compareExchange(this.#heads, index, head, unit) !== head) continue;
+      if (head === 0) Atomics.add(this.#counters, IMAGES, 1);
+      return;
+    }
+  }
+
+  #entry(unit: number): { next: number; image: DecodedImage } {
+    const segment = Math.floor(unit / UNITS_PER_SEGMENT);
+    const at = (unit % UNITS_PER_SEGMENT) * UNIT;
+    const words = this.#words[segment]!;
+    const word = (i: number) => words[at / 4 + i]!;
+    const [width, height, channels] = [word(1), word(2), word(5) as DecodedImage['channels']];
+    const from = at + HEADER;
+    const data = this.#bytes[segment]!.subarray(from, from + width * height * channels);
+    const original = { originalWidth: word(3), originalHeight: word(4) };
+    return {
+      next: word(0),
+      image: { data, width, height, channels, ...original, isReducible: word(6) === 1 },
+    };
+  }
+
+  /** The first of so many units in a row that nobody else has; null when there are none. */
+  #take(units: number): number | null {
+    for (;;) {
+      const taken = Atomics.load(this.#counters, TAKEN);
+      const room = UNITS_PER_SEGMENT - (taken % UNITS_PER_SEGMENT);
+      const first = units <= room ? taken : taken + room;
+      // a smaller image may still find room
+      if (units > UNITS_PER_SEGMENT || first + units > this.#units) return null;
+      if (Atomics.compareExchange(this.#counters, TAKEN, taken, first + units) === taken) return first;
+    }
+  }
+}

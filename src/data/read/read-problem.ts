@@ -1,0 +1,16 @@
+import { DataError } from '../../errors.js';
+
+/** Why a file can't be read, in one short line. */
+export function readProblem(error: unknown): DataError {
+  if (error instanceof DataError) return error;
+  const code = (error as NodeJS.ErrnoException).code;
+  const reasons: Record<string, string> = {
+    ENOENT: 'no such file',
+    EACCES: 'permission denied',
+    EISDIR: 'is a folder, not a file',
+    ELOOP: 'symbolic links go in a circle',
+    ENXIO: 'is a socket or a device, not a regular file',
+    ENODEV: 'is a device, not a regular file',
+  };
+  return new DataError(reasons[code ?? ''] ?? (error as Error).message, { cause: error });
+}

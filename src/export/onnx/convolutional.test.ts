@@ -1,0 +1,43 @@
+/** ResNets and XCiTs as ONNX files in onnxruntime against our own features. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, describe, it } from 'node:test';
+import { ConfigError } from '../../errors.js';
+import { buildBackbone } from '../../models/index.js';
+import { hashFill } from '../../testing/hash-fill.js';
+import { Model } from '../../model.js';
+import { checkOnnx } from './check.js';
+import { exportOnnx } from './export-onnx.js';
+
+const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-onnx-convolutional-'));
+after(() => rmSync(folder, { recursive: true }));
+
+describe('an ONNX file gives the feature of an image to 1e-4 of the largest value', () => {
+  const cases = [
+    { arch: 'resnet18', depth: 8, numHeads: 0, patchSize: 1 },
+    { arch: 'resnet50', depth: 16, numHeads: 0, patchSize: 1 },
+    { arch: 'xcit_small_12_p16', depth: 12, numHeads: 8, patchSize: 16 },
+  ] as const;
+  for (const { arch, ...sizes } of cases) {
+    it(`${arch}, at any size`, async () => {
+      const backbone = hashFill(buildBackbone({ arch }), 0.05).eval();
+      const { embedDim } = backbone;
+      const model = new Model(backbone, { arch, embedDim, imgSize: 224, ...sizes }, 'memory', 'cpu');
+      const file = path.join(folder, `${arch}.onnx`);
+      const { outputs } = exportOnnx(model, file, { dynamicSize: true });
+      assert.deepEqual(outputs, { feature: ['batch', embedDim] });
+      // the second is no multiple of anything
+      for (const [imageSize, batch] of [
+        [[64, 64], 1],
+        [[49, 83], 3],
+      ] as const) {
+        const check = await checkOnnx(model, file, { imageSize, batch });
+        assert.ok(check!.cosine > 1 - 1e-8, `cosine similarity ${check!.cosine}`);
+      }
+      assert.throws(() => exportOnnx(model, file, { attention: true }), ConfigError);
+      model.dispose();
+    });
+  }
+});

@@ -1,0 +1,164 @@
+/**
+ * A model as an ONNX file. Its input is `pixel_values`, (B, 3, H, W) RGB in [0, 1] normalised by ImageNet's mean and
+ * standard deviation; the batch is dynamic. The file says so itself, in its metadata.
+ */
+import path from 'node:path';
+import { modelArgument } from '../../models/model-argument.js';
+import { checkCall, filePath, optionsOf, pixels, yesOrNo } from '../../plain/check-options.js';
+import { CheckpointError, ConfigError } from '../../errors.js';
+import { type Backbone, IMAGENET_MEAN, IMAGENET_STD, VisionTransformer } from '../../models/index.js';
+import { packageVersion } from '../../version.js';
+import type { LoadedModel } from '../../weights/loaded-model.js';
+import { writeFileWhole } from '../../files/atomic-file.js';
+import { assertWritable, makeFolderOf } from '../../files/output.js';
+import { recordOf } from '../../weights/record.js';
+import { addResNet, addXCiT, isResNet, isXCiT } from './convolutional.js';
+import { GraphBuilder } from './graph-builder.js';
+import { encodeModel, type OnnxModel } from './proto.js';
+import { addVisionTransformer, type TransformerGraphOptions } from './vision-transformer.js';
+
+/** Operators of ONNX 1.12 (2022): the oldest with LayerNormalization, so that old runtimes read the file too. */
+export const OPSET = 17;
+/** The file format's version of that release. */
+const IR_VERSION = 8;
+
+export interface OnnxOptions {
+  /** Side in pixels, or [height, width], of the images that the file takes. Default: the model's own. */
+  imageSize?: number | readonly [height: number, width: number];
+  /** Take images of any size of at least a patch; default false. */
+  dynamicSize?: boolean;
+  /** Also give the last block's attention, (B, heads, 1 + N, 1 + N); default false. */
+  attention?: boolean;
+}
+
+export interface OnnxExport {
+  file: string;
+  bytes: number;
+  opset: number;
+  /** [height, width] in pixels; null for any. */
+  imageSize: [height: number, width: number] | null;
+  /** Name and shape; names stand for dimensions that are not fixed. */
+  inputs: Record<string, (number | string)[]>;
+  outputs: Record<string, (number | string)[]>;
+}
+
+/** @throws ConfigError for a size that can't be. */
+export function onnxSize(model: LoadedModel, options: OnnxOptions): [height: number, width: number] | null {
+  const { imageSize, dynamicSize = false } = options;
+  if (dynamicSize) {
+    if (imageSize !== undefined)
+      throw new ConfigError('imageSize and dynamicSize exclude each other: one size, or any');
+    return null;
+  }
+  const { imgSize, patchSize } = model.architecture;
+  const wanted = imageSize ?? imgSize;
+  const size: [number, number] = typeof wanted === 'number' ? [wanted, wanted] : [wanted[0], wanted[1]];
+  if (!size.every((side) => Number.isInteger(side) && side >= patchSize)) {
+    throw new ConfigError(
+      `image size ${size.join(' x ')}: expected whole numbers, at least ${patchSize} (one patch)`,
+    );
+  }
+  return size;
+}
+
+/**
+ * The model as ONNX's messages.
+ * @throws ConfigError for a backbone that has no graph here.
+ */
+export function buildOnnx(model: LoadedModel, options: TransformerGraphOptions): OnnxModel {
+  const { architecture } = model;
+  const backbone: Backbone = model.backbone;
+  const isTransformer = backbone instanceof VisionTransformer;
+  if (!isTransformer && options.outputs.attention !== undefined)
+    throw new ConfigError(
+      `attention: only a vision transformer's is exported; this model is ${architecture.arch}`,
+    );
+  const graph = new GraphBuilder();
+  const [height, width] = options.size ?? ['height', 'width'];
+  const pixels = graph.input(
+    'pixel_values',
+    ['batch', 3, height, width],
+    `RGB images in [0, 1], less the mean ${IMAGENET_MEAN.join(', ')}, over the deviation ${IMAGENET_STD.join(', ')}`,
+  );
+  if (isTransformer) {
+    addVisionTransformer(graph, backbone, pixels, options);
+  } else {
+    const feature = 'feature';
+    graph.output(feature, ['batch', architecture.embedDim], 'the feature of an image');
+    if (isResNet(backbone)) addResNet(graph, backbone, pixels, feature);
+    else if (isXCiT(backbone)) {
+      const { classAttention } = options.outputs;
+      addXCiT(graph, backbone, pixels, feature, architecture.numHeads, classAttention);
+      if (classAttention !== undefined)
+        graph.output(
+          classAttention,
+          ['batch', architecture.numHeads, 1, 'tokens'],
+          "the class token's attention in the last block over all tokens; sums to 1",
+        );
+    } else
+      throw new ConfigError(
+        `ONNX export takes vision transformers, ResNets and XCiTs; this model is ${architecture.arch}`,
+      );
+  }
+  return {
+    irVersion: IR_VERSION,
+    producerName: 'dino-ts',
+    producerVersion: packageVersion,
+    docString: `${architecture.arch}, width ${architecture.embedDim}, patches of ${architecture.patchSize} pixels, trained with DINO`,
+    opsetImport: [{ domain: '', version: OPSET }],
+    graph: graph.build(architecture.arch),
+    metadataProps: Object.entries(recordOf(architecture)).map(([key, value]) => ({ key, value })),
+  };
+}
+
+/** Writes bytes beside and renames; makes the folder. @throws CheckpointError when that can't be. */
+export function writeBytes(file: string, bytes: Uint8Array): void {
+  makeFolderOf(file, CheckpointError);
+  writeFileWhole(file, bytes, { failure: CheckpointError });
+}
+
+const shapes = (values: OnnxModel['graph']['input']): Record<string, (number | string)[]> =>
+  Object.fromEntries(
+    values.map(({ name, type }) => [
+      name,
+      type.tensorType.shape.dim.map((dim) => ('dimValue' in dim ? dim.dimValue : dim.dimParam)),
+    ]),
+  );
+
+const onnxOptions = optionsOf<OnnxOptions>(
+  {},
+  { imageSize: pixels, dynamicSize: yesOrNo, attention: yesOrNo },
+);
+
+/**
+ * Writes a model as an ONNX file with outputs `class_token` (B, D), `patch_tokens` (B, N, D) and, when asked for,
+ * `attention` (B, heads, 1 + N, 1 + N); of a ResNet or XCiT `feature` (B, D) alone. The file is whole or not there.
+ *
+ * @throws ConfigError for a size that can't be, CheckpointError when the file can't be written.
+ */
+export function exportOnnx(model: LoadedModel, file: string, options: OnnxOptions = {}): OnnxExport {
+  checkCall(
+    'exportOnnx()',
+    modelArgument(model),
+    ['file', filePath, file],
+    ['options', onnxOptions, options],
+  );
+  const size = onnxSize(model, options);
+  assertWritable(file, CheckpointError);
+  const outputs = {
+    classToken: 'class_token',
+    patchTokens: 'patch_tokens',
+    ...(options.attention === true ? { attention: 'attention' } : {}),
+  };
+  const onnx = buildOnnx(model, { size, outputs });
+  const bytes = encodeModel(onnx);
+  writeBytes(file, bytes);
+  return {
+    file: path.resolve(file),
+    bytes: bytes.length,
+    opset: OPSET,
+    imageSize: size,
+    inputs: shapes(onnx.graph.input),
+    outputs: shapes(onnx.graph.output),
+  };
+}

@@ -1,0 +1,127 @@
+/**
+ * A folder as `@huggingface/transformers` (transformers.js) loads it for `pipeline('image-feature-extraction')`:
+ * config.json, preprocessor_config.json, onnx/model.onnx and onnx/model_quantized.onnx.
+ *
+ * The pipeline gives `last_hidden_state` (B, 1 + N, D), the class token first, and with `pool: true` `pooler_output`,
+ * which is the class token (B, D). Its processor resizes by bilinear or bicubic interpolation without antialiasing, or as
+ * the browser's canvas does: images that are larger than the model's size give slightly other features than here.
+ */
+import { rmSync } from 'node:fs';
+import path from 'node:path';
+import { modelArgument } from '../../models/model-argument.js';
+import { checkCall, count, filePath, optionsOf, yesOrNo } from '../../plain/check-options.js';
+import { checkEvalSizes } from '../../plain/eval-geometry.js';
+import { CheckpointError, ConfigError } from '../../errors.js';
+import { IMAGENET_MEAN, IMAGENET_STD } from '../../models/index.js';
+import type { LoadedModel } from '../../weights/loaded-model.js';
+import { assertWritableFolder } from '../../files/output.js';
+import { buildOnnx, onnxSize, writeBytes } from '../onnx/export-onnx.js';
+import { encodeModel } from '../onnx/proto.js';
+import { quantizeOnnx } from '../onnx/quantize.js';
+
+export interface TransformersOptions {
+  /** Side in pixels of the central crop that the model sees. Default: the model's own. */
+  imageSize?: number;
+  /** Shorter side that images are resized to before; default 256/224 of the crop, to a whole margin at both sides. */
+  resize?: number;
+  /** The ONNX files take images of any size, for who prepares them otherwise; default false. */
+  dynamicSize?: boolean;
+  /** Also write the file with weights of 8 bits; default true. */
+  quantized?: boolean;
+}
+
+export interface TransformersExport {
+  folder: string;
+  /** Bytes by name in the folder. */
+  files: Record<string, number>;
+  resize: number;
+  crop: number;
+}
+
+/** 256 for 224 in proportion. In a page transformers.js crops by drawing: half a pixel would blur the image. */
+const evenMargin = (crop: number): number => crop + 2 * Math.round((crop * (256 / 224 - 1)) / 2);
+
+/** transformers' number of PIL's bicubic filter. */
+const BICUBIC = 3;
+
+const transformersOptions = optionsOf<TransformersOptions>(
+  {},
+  { imageSize: count(1), resize: count(1), dynamicSize: yesOrNo, quantized: yesOrNo },
+);
+
+/**
+ * Writes the folder, each file whole or not at all; other files in it stay.
+ * @throws ConfigError for sizes that can't be, CheckpointError when a file can't be written.
+ */
+export function exportTransformers(
+  model: LoadedModel,
+  folder: string,
+  options: TransformersOptions = {},
+): TransformersExport {
+  checkCall(
+    'exportTransformers()',
+    modelArgument(model),
+    ['folder', filePath, folder],
+    ['options', transformersOptions, options],
+  );
+  const { architecture } = model;
+  const { arch, embedDim, patchSize, imgSize, depth, numHeads } = architecture;
+  const crop = options.imageSize ?? imgSize;
+  const resize = options.resize ?? evenMargin(crop);
+  checkEvalSizes({ resize, crop }, patchSize);
+  const isDynamic = options.dynamicSize === true;
+  const size = onnxSize(model, isDynamic ? { dynamicSize: true } : { imageSize: crop });
+  if (!arch.startsWith('vit')) {
+    throw new ConfigError(`transformers export takes vision transformers; this model is ${arch}`);
+  }
+  assertWritableFolder(folder, CheckpointError);
+  const onnx = buildOnnx(model, {
+    size,
+    outputs: { tokens: 'last_hidden_state', classToken: 'pooler_output' },
+  });
+  const config = {
+    model_type: 'vit',
+    architectures: ['ViTModel'],
+    hidden_size: embedDim,
+    num_hidden_layers: depth,
+    num_attention_heads: numHeads,
+    intermediate_size: embedDim * 4,
+    hidden_act: 'gelu',
+    layer_norm_eps: 1e-6,
+    image_size: crop,
+    patch_size: patchSize,
+    num_channels: 3,
+    qkv_bias: true,
+  };
+  const preprocessor = {
+    image_processor_type: 'ViTImageProcessor',
+    do_convert_rgb: true,
+    do_resize: true,
+    size: { shortest_edge: resize },
+    resample: BICUBIC,
+    do_center_crop: true,
+    crop_size: { height: crop, width: crop },
+    do_rescale: true,
+    rescale_factor: 1 / 255,
+    do_normalize: true,
+    image_mean: IMAGENET_MEAN,
+    image_std: IMAGENET_STD,
+  };
+  const json = (value: unknown): Uint8Array =>
+    new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
+  const files: Record<string, number> = {};
+  const write = (name: string, bytes: Uint8Array): void => {
+    writeBytes(path.join(folder, name), bytes);
+    files[name] = bytes.length;
+  };
+  write('onnx/model.onnx', encodeModel(onnx));
+  if (options.quantized === false) {
+    // one of an earlier export would be other weights
+    rmSync(path.join(folder, 'onnx', 'model_quantized.onnx'), { force: true });
+  } else {
+    write('onnx/model_quantized.onnx', encodeModel(quantizeOnnx(onnx)));
+  }
+  write('config.json', json(config));
+  write('preprocessor_config.json', json(preprocessor));
+  return { folder: path.resolve(folder), files, resize, crop };
+}

@@ -1,0 +1,300 @@
+/**
+ * A folder that any static server can host, in whose page a model draws attention and finds neighbours in the visitor's
+ * browser: the model as ONNX, the page and onnxruntime's own files (built from web/share/), and, when images are given,
+ * small pictures of them and their features. Nothing in it names a path of this machine or an address elsewhere.
+ */
+import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { imageThumbnail, listImages, readImageFile } from '../../data/index.js';
+import { CheckpointError, DataError, EngineError } from '../../errors.js';
+import { readGuarded, SMALL_FILE_BYTES } from '../../files/guarded.js';
+import { modelArgument } from '../../models/model-argument.js';
+import {
+  being,
+  callback,
+  checkCall,
+  count,
+  filePath,
+  oneOf,
+  optionsOf,
+  signal as abortSignal,
+  text,
+} from '../../plain/check-options.js';
+import { embed } from '../../eval/embed.js';
+import { defaultEvalSizes } from '../../plain/eval-geometry.js';
+import { unitRows } from '../../plain/maps.js';
+import { IMAGENET_MEAN, IMAGENET_STD, isAttentive, VisionTransformer } from '../../models/index.js';
+import { packageVersion } from '../../version.js';
+import type { LoadedModel } from '../../weights/loaded-model.js';
+import { buildOnnx, writeBytes } from '../onnx/export-onnx.js';
+import { halveOnnx } from '../onnx/halve.js';
+import type { OnnxModel } from '../onnx/proto.js';
+import { encodeModel } from '../onnx/proto.js';
+import { quantizeOnnx } from '../onnx/quantize.js';
+import type { GalleryImage, WebDtype, WebGallery, WebManifest } from '../../plain/web-manifest.js';
+
+export const WEB_DTYPES: readonly WebDtype[] = ['fp32', 'fp16', 'q8'];
+
+export interface WebExportOptions {
+  /** Images among which neighbours are found: a folder or a text file of paths, or what is known of them already. */
+  images?: string | GallerySource;
+  /**
+   * How weights are stored: `fp16` (default: half the size, computed in 32 bits all the same), `fp32`, or `q8` (a quarter,
+   * 8-bit matrix products; needs more time in WebGPU).
+   */
+  dtype?: WebDtype;
+  /** Heading of the page. */
+  title?: string;
+  numWorkers?: number;
+  signal?: AbortSignal | undefined;
+  /** Called after every batch of images. */
+  onProgress?: (progress: { done: number; total: number }) => void;
+}
+
+/** Images whose features were computed before; see galleryOfIndex() in src/explore/gallery.ts. */
+export interface GallerySource {
+  /** The folder that names are relative to. */
+  root: string;
+  /** Absolute. */
+  paths: readonly string[];
+  /** Class folders; null where there are none. */
+  labels: readonly (string | null)[];
+  /** (images, D): of this model, as its embed() gives them; of any length. */
+  features: Float32Array;
+  /** Images that were left out before. */
+  skipped: readonly { path: string; reason: string }[];
+}
+
+export interface WebExport {
+  folder: string;
+  /** The model's file. */
+  model: string;
+  /** Bytes of all files. */
+  bytes: number;
+  /** Bytes that a visitor's browser loads besides pictures: page, model, runtime, features. */
+  download: number;
+  files: number;
+  /** Images among which neighbours are found. */
+  images: number;
+  skipped: { path: string; reason: string }[];
+  /** Names of the graph's attention and patch features; null where the architecture has none to show. */
+  attention: string | null;
+  patches: string | null;
+}
+
+const MANIFEST = 'model.json';
+const MODEL_FILE = 'model.onnx';
+/** Longer side of a small picture, pixels. */
+const THUMBNAIL_SIDE = 192;
+/** Files in one folder, so that no server or file browser has to list a hundred thousand. */
+const PER_FOLDER = 1000;
+
+/** The built page: `scripts/setup.mjs web` makes it, the package ships it. */
+const pageFolder = fileURLToPath(new URL('../../share/', import.meta.url));
+
+const earlierSchema = z.object({ format: z.literal('dino-web'), files: z.array(z.string()) });
+
+/**
+ * Takes away what an earlier export wrote, and nothing else.
+ * @throws DataError for a folder that holds something else.
+ */
+function clearEarlier(folder: string): void {
+  if (!existsSync(folder) || readdirSync(folder).length === 0) return;
+  const manifest = path.join(folder, MANIFEST);
+  let files: string[];
+  try {
+    ({ files } = earlierSchema.parse(
+      JSON.parse(readGuarded(manifest, { maxBytes: SMALL_FILE_BYTES }).toString('utf8')),
+    ));
+  } catch (error) {
+    throw new DataError(
+      `${folder} is not empty and holds no earlier export (no ${MANIFEST} of ours): give a new --output`,
+      { cause: error },
+    );
+  }
+  rmSync(manifest); // first: from here on it is no whole export
+  const root = path.resolve(folder);
+  for (const name of files) {
+    const file = path.resolve(root, name);
+    if (file.startsWith(root + path.sep)) rmSync(file, { force: true });
+  }
+}
+
+function pageFiles(): string[] {
+  if (!existsSync(path.join(pageFolder, 'index.html'))) {
+    throw new EngineError(
+      `The page of web exports is not built (${pageFolder}): run node scripts/setup.mjs web`,
+    );
+  }
+  return readdirSync(pageFolder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(pageFolder, path.join(entry.parentPath ?? entry.path, entry.name)))
+    .sort();
+}
+
+function convert(model: OnnxModel, dtype: WebDtype): OnnxModel {
+  if (dtype === 'fp16') return halveOnnx(model);
+  return dtype === 'q8' ? quantizeOnnx(model) : model;
+}
+
+const gallery = being('a folder, a text file of paths, or what galleryOfIndex() gives', (value) => {
+  const { root, paths, labels, features, skipped } = Object(value) as Partial<GallerySource>;
+  const isSource =
+    typeof root === 'string' &&
+    [paths, labels, skipped].every(Array.isArray) &&
+    features instanceof Float32Array;
+  return isSource || filePath.safeParse(value).success;
+});
+
+const webOptions = optionsOf<WebExportOptions>(
+  {},
+  {
+    ...{ images: gallery, dtype: oneOf(WEB_DTYPES), title: text, numWorkers: count() },
+    ...{ signal: abortSignal, onProgress: callback },
+  },
+);
+
+/**
+ * Writes the folder; an earlier export in it is replaced, other files in it stay as they are.
+ *
+ * @throws ConfigError for a model that can't be exported or options out of range; DataError for images that can't be used or
+ *   a folder that holds something else; CheckpointError when a file can't be written; EngineError when the page is not
+ *   built; the signal's reason when aborted.
+ */
+export async function exportWeb(
+  model: LoadedModel,
+  folder: string,
+  options: WebExportOptions = {},
+): Promise<WebExport> {
+  checkCall(
+    'exportWeb()',
+    modelArgument(model),
+    ['folder', filePath, folder],
+    ['options', webOptions, options],
+  );
+  const { dtype = 'fp16', signal } = options;
+  const { architecture, backbone } = model;
+  const { arch, embedDim, patchSize, imgSize, numHeads } = architecture;
+  const page = pageFiles();
+  const isTransformer = backbone instanceof VisionTransformer;
+  const attention = isAttentive(backbone) ? 'class_attention' : null;
+  const outputs = {
+    feature: isTransformer ? 'class_token' : 'feature',
+    attention,
+    patches: isTransformer ? 'patch_tokens' : null,
+  };
+  const onnx = buildOnnx(model, {
+    size: null,
+    outputs: {
+      classToken: 'class_token',
+      patchTokens: 'patch_tokens',
+      ...(attention === null ? {} : { classAttention: attention }),
+    },
+  });
+  clearEarlier(folder);
+
+  const written: string[] = [];
+  const write = (name: string, bytes: Uint8Array): void => {
+    writeBytes(path.join(folder, name), bytes);
+    written.push(name);
+  };
+  const bytes = encodeModel(convert(onnx, dtype));
+  write(MODEL_FILE, bytes);
+  for (const name of page) {
+    const target = path.join(folder, name);
+    try {
+      mkdirSync(path.dirname(target), { recursive: true });
+      copyFileSync(path.join(pageFolder, name), target);
+    } catch (error) {
+      throw new CheckpointError(`${target} can't be written: ${(error as Error).message}`, { cause: error });
+    }
+    written.push(name.split(path.sep).join('/'));
+  }
+  const skipped: WebExport['skipped'] = [];
+  const gallery = options.images === undefined ? null : await addGallery(model, options, write, skipped);
+  signal?.throwIfAborted();
+
+  const manifest: WebManifest = {
+    format: 'dino-web',
+    packageVersion,
+    title: options.title ?? `${arch}, trained with DINO`,
+    model: {
+      ...{ file: MODEL_FILE, bytes: bytes.length, dtype, arch, embedDim, patchSize, imgSize, outputs },
+      heads: attention === null ? 0 : numHeads,
+      parameters: [...backbone.parameters()].reduce((sum, parameter) => sum + parameter.numel, 0),
+    },
+    sizes: defaultEvalSizes(imgSize),
+    mean: IMAGENET_MEAN,
+    std: IMAGENET_STD,
+    gallery,
+    files: written,
+  };
+  const text = new TextEncoder().encode(`${JSON.stringify(manifest, null, 2)}\n`);
+  writeBytes(path.join(folder, MANIFEST), text); // last: it makes the export whole
+  const sizeOf = (name: string): number => statSync(path.join(folder, name)).size;
+  const all = [...written, MANIFEST];
+  // of the two builds of onnxruntime a browser loads one: the larger counts
+  const isPicture = (name: string): boolean => name.endsWith('.webp');
+  const runtimes = all.filter((name) => name.endsWith('.wasm')).map(sizeOf);
+  const rest = all.filter((name) => !isPicture(name) && !name.endsWith('.wasm'));
+  return {
+    folder: path.resolve(folder),
+    model: path.resolve(folder, MODEL_FILE),
+    bytes: all.reduce((sum, name) => sum + sizeOf(name), 0),
+    download: rest.reduce((sum, name) => sum + sizeOf(name), 0) + Math.max(0, ...runtimes),
+    files: all.length,
+    images: gallery?.count ?? 0,
+    skipped,
+    attention: outputs.attention,
+    patches: outputs.patches,
+  };
+}
+
+async function embedded(
+  model: LoadedModel,
+  images: string,
+  { numWorkers, signal, onProgress }: WebExportOptions,
+): Promise<GallerySource> {
+  const list = await listImages(images);
+  const { paths, labels, classes, features, skipped } = await embed(model, list, {
+    signal,
+    ...(numWorkers === undefined ? {} : { numWorkers }),
+    ...(onProgress === undefined ? {} : { onProgress }),
+  });
+  const named = paths.map((_, i) => classes?.[labels[i] ?? -1] ?? null);
+  return { root: list.root, paths, labels: named, features, skipped };
+}
+
+/** Small pictures, and features of length 1. */
+async function addGallery(
+  model: LoadedModel,
+  options: WebExportOptions,
+  write: (name: string, bytes: Uint8Array) => void,
+  skipped: WebExport['skipped'],
+): Promise<WebGallery> {
+  const { images, signal } = options;
+  const found = typeof images === 'string' ? await embedded(model, images, options) : images!;
+  skipped.push(...found.skipped);
+  const entries: GalleryImage[] = [];
+  for (const [i, file] of found.paths.entries()) {
+    signal?.throwIfAborted();
+    const thumbnail = `gallery/${Math.floor(i / PER_FOLDER)}/${String(i % PER_FOLDER).padStart(3, '0')}.webp`;
+    const { data, width, height } = await imageThumbnail(await readImageFile(file), THUMBNAIL_SIDE, 80);
+    write(thumbnail, data);
+    const name = path.relative(found.root, file).split(path.sep).join('/');
+    // a list of paths may reach outside its folder: the name alone then, the machine's folders are nobody's business
+    entries.push({
+      name: name.startsWith('..') ? path.basename(file) : name,
+      label: found.labels[i] ?? null,
+      ...{ thumbnail, width, height },
+    });
+  }
+  const unit = unitRows(found.features, model.embedDim);
+  const features = 'gallery/features.bin';
+  write(features, new Uint8Array(unit.buffer, unit.byteOffset, unit.byteLength));
+  const names = 'gallery/images.json';
+  write(names, new TextEncoder().encode(JSON.stringify(entries)));
+  return { count: entries.length, features, images: names };
+}

@@ -1,0 +1,134 @@
+/** Trained weights as a model that is ready for use. */
+import { callback, checkCall, count, filePath, optionsOf, text } from './plain/check-options.js';
+import type { EncodedImage } from './data/index.js';
+import { CheckpointError } from './errors.js';
+import type { AttentionOptions, AttentionResult } from './explain/attention.js';
+import type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/embed.js';
+import { type Backbone, type BackboneFactory, buildBackbone } from './models/index.js';
+import { withoutInit } from './nn/index.js';
+import { assertDevice, availableDevices } from './torch/index.js';
+import type { Architecture } from './weights/architecture.js';
+import type { LoadedModel, ModelOrigin } from './weights/loaded-model.js';
+import { readNetwork } from './weights/network.js';
+
+export interface LoadModelOptions {
+  /**
+   * `teacher` (default, the better one after training) or `student`; of a file with other networks a part of their tensors'
+   * names, such as `momentum_encoder`.
+   */
+  checkpointKey?: string;
+  /** `auto` (default: the fastest there is), `cpu`, `cuda:0`, `mps`. */
+  device?: string;
+  /** Attention heads of a lone weights file that doesn't say them; no tensor's shape tells them. */
+  numHeads?: number;
+  /** Builder of one's own backbone, as train() was given it. */
+  backbone?: BackboneFactory;
+  /** Told what may be wrong with the weights, such as heads that are guessed; Model.origin has the same. */
+  onWarning?: (message: string) => void;
+}
+
+/** A frozen backbone. Dispose of it (or leave it to the garbage collector) when done. */
+export class Model implements LoadedModel, Disposable {
+  constructor(
+    readonly backbone: Backbone,
+    readonly architecture: Architecture,
+    /** Where the weights came from. */
+    readonly file: string,
+    readonly device: string,
+    readonly origin: ModelOrigin = {
+      ...{
+        checkpointKey: 'teacher',
+        headsAreGuess: false,
+        givenHeads: null,
+        files: [file],
+        warnings: [],
+        notes: [],
+      },
+    },
+  ) {}
+
+  /** Width of the class token's features. */
+  get embedDim(): number {
+    return this.architecture.embedDim;
+  }
+
+  /**
+   * Features of images: of a folder or a list file, of the bytes of one image, of a list of paths and bytes, or of what
+   * listImages() gave; see embed() in src/eval/embed.ts.
+   */
+  async embed(images: ImageSource, options: EmbedOptions = {}): Promise<Embeddings> {
+    const { embed } = await import('./eval/embed.js');
+    return embed(this, images, options);
+  }
+
+  /** The same, batch by batch: `for await (const batch of model.embedBatches('photos')) ...` */
+  async *embedBatches(images: ImageSource, options: EmbedOptions = {}): AsyncGenerator<EmbedBatch, void> {
+    const { embedBatches } = await import('./eval/embed.js');
+    yield* embedBatches(this, images, options);
+  }
+
+  /** Attention of the last block's class token over an image, a path or the bytes of a file; see src/explain/attention.ts. */
+  async attention(image: EncodedImage, options: AttentionOptions = {}): Promise<AttentionResult> {
+    const { attention } = await import('./explain/attention.js');
+    return attention(this, image, options);
+  }
+
+  dispose(): void {
+    this.backbone.dispose();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+const loadOptions = optionsOf<LoadModelOptions>(
+  {},
+  { checkpointKey: text, device: text, numHeads: count(1), backbone: callback, onWarning: callback },
+);
+
+/**
+ * Loads WEIGHTS: a run folder, a checkpoint folder, a .safetensors file, a PyTorch file (.pth; official backbones and full
+ * checkpoints, timm's), or a folder of Hugging Face's. The architecture is read off the tensors' shapes, and what they don't
+ * tell off what the file says of itself.
+ *
+ * @throws CheckpointError when there are no weights, or they are not whole: every missing, extra and wrongly shaped
+ *   tensor is named. EngineError when the device is not there.
+ */
+export function loadModel(weights: string, options: LoadModelOptions = {}): Model {
+  checkCall('loadModel()', ['weights', filePath, weights], ['options', loadOptions, options]);
+  const device = options.device ?? 'auto';
+  if (device !== 'auto') assertDevice(device);
+  const { backbone: factory, onWarning, ...which } = options;
+  const network = readNetwork(weights, { ...which, custom: factory !== undefined });
+  const { located, architecture: found, backbone: state } = network;
+  const { arch, embedDim, depth, numHeads: heads, patchSize, imgSize } = found;
+  const size = arch === 'vit' ? { embedDim, depth, numHeads: heads } : {};
+  const ofTheRun = located.settings ?? {};
+  const backbone =
+    factory === undefined
+      ? withoutInit(() => buildBackbone({ arch, patchSize, imgSize, ...size }))
+      : factory({ ...ofTheRun, arch, imgSize, dropPathRate: 0 });
+  const architecture = { ...found, embedDim: backbone.embedDim };
+  try {
+    backbone.loadStateDict(state);
+  } catch (error) {
+    throw new CheckpointError(`${located.file}: ${(error as Error).message}`, { cause: error });
+  }
+  for (const tensor of state.values()) tensor.dispose();
+  for (const parameter of backbone.parameters()) parameter.requiresGrad = false;
+  const { checkpointKey, file, headsAreGuess, notes, warnings } = network;
+  for (const warning of warnings) onWarning?.(warning);
+  const place = device === 'auto' ? (availableDevices()[0] ?? 'cpu') : device;
+  backbone.to(place);
+  backbone.eval();
+  const givenHeads = options.numHeads ?? null;
+  const origin: ModelOrigin = {
+    checkpointKey,
+    headsAreGuess,
+    givenHeads,
+    files: file.files,
+    notes,
+    warnings,
+  };
+  return new Model(backbone, architecture, located.file, place, origin);
+}

@@ -1,0 +1,65 @@
+/** Where the pixels of an evaluation come from, as torchvision has it: Resize, then CenterCrop. */
+import { ConfigError } from '../errors.js';
+import { roundHalfEven } from './rounding.js';
+
+/** Part of an image, in pixels. */
+export interface Rectangle {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+/** How images are brought to one size: shorter side to `resize` (bicubic), then the central `crop` x `crop`. */
+export interface EvalSizes {
+  resize: number;
+  crop: number;
+}
+
+/**
+ * The reference evaluates at Resize(256), CenterCrop(224), for models trained on crops of 224. For a model made for
+ * another size the same proportion of its own size is the default.
+ */
+export function defaultEvalSizes(imgSize: number): EvalSizes {
+  return { crop: imgSize, resize: Math.round((imgSize * 256) / 224) };
+}
+
+/**
+ * The sizes of an evaluation: those that were asked for, the model's own where none were. A crop without a resize gets
+ * the resize that goes with it.
+ * @throws ConfigError with every problem.
+ */
+export function evalSizes(
+  wanted: { readonly resize?: number | undefined; readonly crop?: number | undefined },
+  { imgSize, patchSize }: { readonly imgSize: number; readonly patchSize: number },
+): EvalSizes {
+  const { crop, resize: usual } = defaultEvalSizes(wanted.crop ?? imgSize);
+  const sizes = { crop, resize: wanted.resize ?? usual };
+  checkEvalSizes(sizes, patchSize);
+  return sizes;
+}
+
+/** @throws ConfigError with every problem. */
+export function checkEvalSizes({ resize, crop }: EvalSizes, patchSize: number): void {
+  const problems: string[] = [];
+  const isSize = (value: number): boolean => Number.isInteger(value) && value > 0;
+  if (!isSize(resize)) problems.push(`resize ${resize}; expected a whole number of pixels`);
+  if (!isSize(crop)) problems.push(`crop ${crop}; expected a whole number of pixels`);
+  else if (crop < patchSize)
+    problems.push(`crop ${crop} is smaller than the model's patches of ${patchSize}`);
+  else if (crop > resize)
+    problems.push(`crop ${crop} is larger than resize ${resize}: it would be padded with black`);
+  if (problems.length > 0) throw new ConfigError(problems);
+}
+
+/** torchvision's Resize with one number: the shorter side becomes `size`, the longer one is cut off to whole pixels. */
+export function resizedShape(width: number, height: number, size: number): { width: number; height: number } {
+  if (width <= height) return { width: size, height: Math.floor((size * height) / width) };
+  return { width: Math.floor((size * width) / height), height: size };
+}
+
+/** torchvision's CenterCrop. */
+export function centerCropWindow(shape: { width: number; height: number }, size: number): Rectangle {
+  const start = (length: number) => roundHalfEven((length - size) / 2);
+  return { x: start(shape.width), y: start(shape.height), width: size, height: size };
+}

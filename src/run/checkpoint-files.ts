@@ -1,0 +1,157 @@
+/**
+ * Checkpoints as files, without a tensor: what is in one, and whether it is whole. A folder each, written under a temporary
+ * name, flushed and renamed (write-checkpoint.ts), so that one that has its name is whole; `latest` names the newest, and
+ * state.json holds a SHA-256 of each file, so that damage done later is found out. No link in a run folder is followed,
+ * which may be a stranger's:
+ *
+ *   student.safetensors    tensors by the reference's names: backbone.*, head.*
+ *   teacher.safetensors
+ *   optimizer.safetensors  exp_avg.*, exp_avg_sq.*, step.*, dino_loss.center, loss_scaler, rng.*
+ *   state.json             step; length and SHA-256 of the three files
+ */
+import { createHash } from 'node:crypto';
+import { lstatSync } from 'node:fs';
+import path from 'node:path';
+import { z } from 'zod';
+import { CheckpointError } from '../errors.js';
+import { FileBytes } from '../files/file-bytes.js';
+import { readGuarded, refuseLinks, SMALL_FILE_BYTES } from '../files/guarded.js';
+import { issueLines, messageOf, printable } from '../plain/printable.js';
+import { newestFirst, runOfCheckpoint, stepOfName } from './checkpoint-places.js';
+
+export {
+  listCheckpoints,
+  newestCheckpoint,
+  checkpointFolder,
+  checkpointsPath,
+  runOfCheckpoint,
+  type CheckpointPlace,
+} from './checkpoint-places.js';
+
+/** Bytes that are read and hashed at a time. */
+const PART_BYTES = 16 * 2 ** 20;
+
+const stateSchema = z.object({
+  step: z.int().min(0),
+  files: z.record(
+    z.string(),
+    z.union([
+      z.object({ bytes: z.int().min(0), sha256: z.string().regex(/^[0-9a-f]{64}$/) }),
+      z
+        .int()
+        .min(0)
+        .transform((bytes) => ({ bytes, sha256: null })), // version 0.1 had only the length
+    ]),
+  ),
+});
+type CheckpointState = z.output<typeof stateSchema>;
+
+function readState(folder: string): CheckpointState {
+  let value: unknown;
+  try {
+    const file = path.join(folder, 'state.json');
+    value = JSON.parse(
+      readGuarded(file, {
+        ...{ within: runOfCheckpoint(folder), maxBytes: SMALL_FILE_BYTES, failure: CheckpointError },
+      }).toString('utf8'),
+    );
+  } catch (error) {
+    throw new CheckpointError(`${printable(folder)} is not a checkpoint: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+  const parsed = stateSchema.safeParse(value);
+  if (!parsed.success)
+    throw new CheckpointError(`${printable(folder)}/state.json is damaged:\n${issueLines(parsed.error)}`);
+  return parsed.data;
+}
+
+/** @returns The number of steps that a checkpoint has behind it. @throws CheckpointError when its state.json can't be read. */
+export const readStep = (folder: string): number => readState(folder).step;
+
+function checkFile(folder: string, file: string, expected: CheckpointState['files'][string]): void {
+  const name = path.join(folder, file);
+  const within = runOfCheckpoint(folder);
+  refuseLinks(within, name, CheckpointError);
+  const found = lstatSync(name, { throwIfNoEntry: false })?.size;
+  if (found !== expected.bytes) {
+    throw new CheckpointError(
+      `${printable(name)}: expected ${expected.bytes} bytes, got ${found ?? 'no file'}: it is damaged`,
+    );
+  }
+  if (expected.sha256 === null) return;
+  using source = new FileBytes(name, within);
+  const hash = createHash('sha256');
+  for (let done = 0; done < source.size; done += PART_BYTES)
+    hash.update(source.read(done, Math.min(PART_BYTES, source.size - done)));
+  const digest = hash.digest('hex');
+  if (digest !== expected.sha256) {
+    throw new CheckpointError(
+      `${printable(name)}: its SHA-256 is ${digest}, written was ${expected.sha256}: it is damaged`,
+    );
+  }
+}
+
+/**
+ * Reads every file of a checkpoint and compares it with what was written. Checkpoints of version 0.1 have no checksums:
+ * only lengths are compared.
+ *
+ * @returns The number of steps that it has behind it.
+ * @throws CheckpointError that says what is damaged.
+ */
+export function verifyCheckpoint(folder: string): number {
+  const { step, files } = readState(folder);
+  const named = stepOfName(path.basename(path.resolve(folder)));
+  if (named !== null && named !== step)
+    throw new CheckpointError(`${printable(folder)}/state.json says step ${step}: it is damaged`);
+  for (const [file, expected] of Object.entries(files)) checkFile(folder, file, expected);
+  return step;
+}
+
+/**
+ * Compares one file with the checksum in the state.json beside it. A file that is no part of a checkpoint passes.
+ * @throws CheckpointError when it is damaged; it names an older checkpoint of the run that has the same file.
+ */
+export function verifyCheckpointFile(file: string): void {
+  const folder = path.dirname(path.resolve(file));
+  let expected: CheckpointState['files'][string] | undefined;
+  try {
+    expected = readState(folder).files[path.basename(file)];
+  } catch {
+    // no checkpoint of ours
+  }
+  if (expected === undefined) return;
+  try {
+    checkFile(folder, path.basename(file), expected);
+  } catch (error) {
+    const run = path.resolve(folder, '..', '..');
+    const other = newestFirst(run).find((place) => path.resolve(place.folder) !== folder);
+    const advice = other === undefined ? '' : `. Another checkpoint of the run is ${printable(other.folder)}`;
+    throw new CheckpointError(`${(error as Error).message}${advice}`, { cause: error });
+  }
+}
+
+/**
+ * Folder of the newest checkpoint that is whole to its last byte, or null when the run has none yet.
+ *
+ * @param warn - Is told why a newer one is passed over.
+ * @throws CheckpointError when there are checkpoints and all are damaged: every one with its reason.
+ */
+export function newestWholeCheckpoint(run: string, warn: (message: string) => void): string | null {
+  const problems: string[] = [];
+  for (const { folder } of newestFirst(run)) {
+    try {
+      const step = verifyCheckpoint(folder);
+      if (problems.length > 0)
+        warn(`${problems.join('; ')}. Going on from an older one, of step ${step}: ${printable(folder)}`);
+      return folder;
+    } catch (error) {
+      if (!(error instanceof CheckpointError)) throw error;
+      problems.push(error.message);
+    }
+  }
+  if (problems.length === 0) return null;
+  throw new CheckpointError(
+    `${printable(run)} has no checkpoint that is whole: ${problems.join('; ')}. Bring one back from a copy, or start a new run.`,
+  );
+}

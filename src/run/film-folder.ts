@@ -1,0 +1,145 @@
+/**
+ * RUN/watch, where the attention of a few pinned images is kept at every checkpoint (src/train/attention-film.ts writes
+ * it). Reading needs no libtorch, so that a server may do it beside a training:
+ *
+ *   watch/cat-1a2b3c4d/image.png           the image as the model sees it, whole patches
+ *   watch/cat-1a2b3c4d/image.json          where it came from, its sizes in pixels and in patches
+ *   watch/cat-1a2b3c4d/step-00001234.npy   (heads, rows, columns) float32, the teacher's after so many steps
+ */
+import { lstatSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { z } from 'zod';
+import { checkCall, count, filePath } from '../plain/check-options.js';
+import { DataError } from '../errors.js';
+import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
+import { messageOf, printable } from '../plain/printable.js';
+
+export const watchPath = (run: string): string => path.join(run, 'watch');
+/** The run that a watched image is of. */
+export const runOf = ({ folder }: WatchedImage): string => path.resolve(folder, '..', '..');
+/** Most that a picture or a frame of it has, bytes. */
+export const MAX_WATCH_BYTES = 2 ** 26;
+
+const imageSchema = z.object({
+  /** File that it was made of, as it was called then; it may be gone. */
+  source: z.string(),
+  /** Size of the picture, pixels: whole patches. */
+  width: z.int().min(1),
+  height: z.int().min(1),
+  originalWidth: z.int().min(1),
+  originalHeight: z.int().min(1),
+  /** Patches down and across. */
+  rows: z.int().min(1),
+  columns: z.int().min(1),
+  patchSize: z.int().min(1),
+});
+
+/** image.json of a watched image. */
+export type WatchedImageFacts = z.infer<typeof imageSchema>;
+
+export interface WatchedImage extends WatchedImageFacts {
+  /** Name of its folder. */
+  name: string;
+  folder: string;
+  /** The picture, a PNG of width x height. */
+  picture: string;
+  /** Steps after which its attention was kept, rising. */
+  steps: number[];
+}
+
+export interface FilmFrame {
+  step: number;
+  heads: number;
+  rows: number;
+  columns: number;
+  /** (heads, rows, columns): the class token's attention in the teacher's last block. */
+  maps: Float32Array;
+  /** (rows, columns): mean over heads. */
+  mean: Float32Array;
+}
+
+const FRAME = /^step-(\d{8,})\.npy$/;
+export const frameName = (step: number): string => `step-${String(step).padStart(8, '0')}.npy`;
+
+/**
+ * The watched images of a run, by name; none when there are none. What is damaged, half made, or reached through a link in
+ * the run's folder is left out.
+ */
+export function listWatched(run: string): WatchedImage[] {
+  checkCall('listWatched()', ['run', filePath, run]);
+  const root = watchPath(run);
+  if (!(lstatSync(root, { throwIfNoEntry: false })?.isDirectory() ?? false)) return []; // none, or a link
+  return readdirSync(root)
+    .sort()
+    .flatMap((name) => {
+      const folder = path.join(root, name);
+      let facts: WatchedImageFacts;
+      let files: string[];
+      try {
+        const file = path.join(folder, 'image.json');
+        const text = readGuarded(file, { within: run, maxBytes: SMALL_FILE_BYTES }).toString('utf8');
+        facts = imageSchema.parse(JSON.parse(text));
+        files = readdirSync(folder);
+      } catch {
+        return [];
+      }
+      const steps = files.flatMap((file) => {
+        const step = FRAME.exec(file)?.[1];
+        return step === undefined ? [] : [Number(step)];
+      });
+      return [
+        {
+          ...facts,
+          name,
+          folder,
+          picture: path.join(folder, 'image.png'),
+          steps: steps.sort((a, b) => a - b),
+        },
+      ];
+    });
+}
+
+/** NumPy's format 1.0, as npyBytes() writes it: little-endian float32, row-major. */
+function readNpy(bytes: Buffer): { shape: number[]; values: Float32Array } | null {
+  if (bytes.length < 10 || bytes.toString('latin1', 0, 8) !== '\x93NUMPY\x01\x00') return null;
+  const start = 10 + bytes.readUInt16LE(8);
+  const header = bytes.toString('latin1', 10, start);
+  const found = /'descr': '<f4', 'fortran_order': False, 'shape': \(([\d, ]*)\)/.exec(header);
+  if (found === null) return null;
+  const shape = found[1]!
+    .split(',')
+    .filter((part) => part.trim() !== '')
+    .map(Number);
+  const count = shape.reduce((product, size) => product * size, 1);
+  if (bytes.length - start !== 4 * count) return null;
+  return { shape, values: new Float32Array(Uint8Array.from(bytes.subarray(start)).buffer) };
+}
+
+const watchedImage = z.looseObject({ folder: filePath, rows: count(1), columns: count(1) });
+
+/**
+ * An image's attention after `step` steps.
+ * @throws DataError when there is none, or the file is damaged.
+ */
+export function readFrame(image: WatchedImage, step: number): FilmFrame {
+  checkCall('readFrame()', ['image', watchedImage, image], ['step', count(), step]);
+  const file = path.join(image.folder, frameName(step));
+  let bytes: Buffer;
+  try {
+    bytes = readGuarded(file, { within: runOf(image), maxBytes: MAX_WATCH_BYTES });
+  } catch (error) {
+    throw new DataError(`no attention of step ${step}: ${messageOf(error)}`, { cause: error });
+  }
+  const { rows, columns } = image;
+  const array = readNpy(bytes);
+  const [heads = 0, ...rest] = array?.shape ?? [];
+  if (array === null || heads < 1 || rest.join() !== `${rows},${columns}`) {
+    throw new DataError(
+      `${printable(file)} is damaged: expected float32 of (heads, ${rows}, ${columns}), got ${array === null ? 'no such array' : `(${array.shape.join(', ')})`}`,
+    );
+  }
+  const maps = array.values;
+  const mean = new Float32Array(rows * columns);
+  maps.forEach((value, i) => (mean[i % mean.length]! += value / heads));
+  return { step, heads, rows, columns, maps, mean };
+}

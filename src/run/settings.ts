@@ -1,0 +1,348 @@
+/**
+ * The settings of a training run: names, bounds and meaning of each. Names are those of the reference's main_dino.py
+ * get_args_parser() in camelCase; a flag is the same name in kebab-case. Departures: `batchSize` is batch_size_per_gpu,
+ * `precision` replaces use_fp16, crop sizes and augmentation strengths (constants there) are settings here.
+ */
+import { z } from 'zod';
+import { parseBytes } from '../plain/units.js';
+import { OPTIMIZERS } from '../optim/names.js';
+
+/**
+ * Backbones by the reference's names; `vit` is a custom size given by embedDim, depth and numHeads, `custom` one that
+ * train() is given a builder of.
+ */
+export const ARCHITECTURES = [
+  'vit_tiny',
+  'vit_small',
+  'vit_base',
+  'deit_tiny',
+  'deit_small',
+  'deit_base',
+  'vit',
+  'resnet18',
+  'resnet34',
+  'resnet50',
+  'resnet101',
+  'xcit_small_12_p16',
+  'xcit_small_12_p8',
+  'xcit_medium_24_p16',
+  'xcit_medium_24_p8',
+  'custom',
+] as const;
+
+/** Whether `--patch-size` is a setting of it: ResNets have no patches, XCiTs have theirs in the name. */
+export const hasPatchSize = (arch: string | undefined): boolean =>
+  arch === undefined || /^(vit|deit)/.test(arch);
+
+const whole = (min: number) => z.int().min(min);
+const finite = () => z.number();
+const positive = () => z.number().gt(0);
+const share = () => z.number().min(0).max(1);
+/** Share of an image's area that a crop covers. */
+const scaleRange = () => z.tuple([z.number().gt(0).max(1), z.number().gt(0).max(1)]);
+
+/** One entry a setting; the description is also the flag's help. Reference defaults are in presets.ts. */
+export const settingFields = {
+  // ------------------------------------------------------------------------------------------------ model
+  arch: z
+    .enum(ARCHITECTURES)
+    .describe(
+      'backbone; vit takes --embed-dim, --depth and --num-heads, custom is for train() in code with one’s own',
+    ),
+  patchSize: whole(1).describe('side of an input patch of a vit, pixels; smaller sees finer and costs more'),
+  embedDim: whole(1).optional().describe('width of the custom vit'),
+  depth: whole(1).optional().describe('blocks of the custom vit'),
+  numHeads: whole(1).optional().describe('attention heads of the custom vit; must divide the width'),
+  imgSize: whole(1)
+    .optional()
+    .describe("side of the images that position embeddings are learnt for (default: the global crops')"),
+  init: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('weights that student and teacher start from; they settle the architecture'),
+  initCheckpointKey: z.string().min(1).optional().describe('network of --init: teacher (default) or student'),
+  initWithHead: z
+    .boolean()
+    .optional()
+    .describe('take the head of --init too, when it has one (default: true)'),
+  resumeFrom: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('full checkpoint of the reference that the run goes on from; --resume FILE sets it'),
+  dropPathRate: z.number().min(0).lt(1).describe("stochastic depth rate of the student's last block"),
+  outDim: whole(2).describe('K, outputs of the head; large for large and varied data'),
+  normLastLayer: z
+    .boolean()
+    .describe('keep the last layer of the head at norm 1; false is stronger, less stable'),
+  useBnInHead: z.boolean().describe('batch normalisation in the head'),
+  headNlayers: whole(1).describe('layers of the head before the last'),
+  headHiddenDim: whole(1).describe('width of the hidden layers of the head'),
+  headBottleneckDim: whole(1).describe('width of the bottleneck of the head'),
+
+  // ---------------------------------------------------------------------------------------------- teacher
+  momentumTeacher: share().describe('first EMA momentum of the teacher, raised to 1 by a cosine'),
+  warmupTeacherTemp: positive().describe('first teacher temperature'),
+  teacherTemp: positive().describe(
+    'teacher temperature after the warm-up; lower it if the loss sticks at ln K',
+  ),
+  warmupTeacherTempEpochs: whole(0).describe('epochs of linear warm-up of the teacher temperature'),
+
+  // ----------------------------------------------------------------------------------------- optimisation
+  precision: z
+    .enum(['fp32', 'bf16', 'fp16', 'auto'])
+    .describe('arithmetic of the forward pass; auto measures which of fp32 and bf16 is faster here'),
+  optimizer: z
+    .enum(OPTIMIZERS)
+    .describe('optimizer; adamw for transformers, sgd or lars for convolutional networks'),
+  batchSize: whole(1).describe('images in a step, each process'),
+  microBatchSize: whole(0).describe(
+    'images that go through the networks at once, 0 for the whole batch; less memory, the same step',
+  ),
+  activationCheckpointing: z
+    .boolean()
+    .describe('keep only the inputs of blocks and compute them again: a third more time, far less memory'),
+  epochs: whole(1).describe('passes over the images'),
+  lr: finite()
+    .min(0)
+    .describe('peak learning rate for a batch of 256; scaled by batch / 256 as in the paper'),
+  warmupEpochs: whole(0).describe('epochs of linear warm-up of the learning rate'),
+  minLr: finite().min(0).describe('learning rate at the end of the cosine'),
+  weightDecay: finite().min(0).describe('first weight decay'),
+  weightDecayEnd: finite().min(0).describe('last weight decay, reached by a cosine'),
+  clipGrad: finite().min(0).describe("largest norm of a parameter's gradient (each by itself); 0 for none"),
+  freezeLastLayer: whole(0).describe('epochs in which the last layer of the head does not learn'),
+
+  // --------------------------------------------------------------------------------------------- the crops
+  globalCropsSize: whole(1).describe('side of the two global crops, pixels'),
+  globalCropsScale: scaleRange().describe(
+    "share of the image's area that a global crop covers, least and most",
+  ),
+  localCropsNumber: whole(0).describe('local crops of an image; 0 for no multi-crop'),
+  localCropsSize: whole(1).describe('side of the local crops, pixels'),
+  localCropsScale: scaleRange().describe(
+    "share of the image's area that a local crop covers, least and most",
+  ),
+  cropAspectRatio: z
+    .tuple([positive(), positive()])
+    .describe("width / height of a crop's area, least and most"),
+  flipProbability: share().describe('probability of a horizontal flip'),
+  colorJitterProbability: share().describe('probability of colour jitter'),
+  brightness: finite().min(0).describe('strength of the brightness jitter'),
+  contrast: finite().min(0).describe('strength of the contrast jitter'),
+  saturation: finite().min(0).describe('strength of the saturation jitter'),
+  hue: z.number().min(0).max(0.5).describe('strength of the hue jitter, in turns of the colour wheel'),
+  grayscaleProbability: share().describe('probability of turning gray'),
+  globalBlurProbability1: share().describe('probability of Gaussian blur on the first global crop'),
+  globalBlurProbability2: share().describe('probability of Gaussian blur on the second global crop'),
+  localBlurProbability: share().describe('probability of Gaussian blur on a local crop'),
+  blurRadius: z
+    .tuple([finite().min(0), finite().min(0)])
+    .describe('radius of the blur, pixels, least and most'),
+  solarizeProbability: share().describe('probability of solarizing the second global crop'),
+
+  // ------------------------------------------------------------------------------------ running the training
+  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).describe('seed of everything random'),
+  numWorkers: z
+    .union([whole(0), z.literal('auto')], { error: 'expected a whole number, 0 or more, or auto' })
+    .describe(
+      'loader workers; auto finds while it trains how many are worth it; changes the speed, never the result',
+    ),
+  decodedCache: z
+    .string()
+    .refine((text) => {
+      const bytes = parseBytes(text);
+      return bytes === 0 || (bytes !== null && bytes >= 2 ** 20);
+    }, 'expected a size of at least 1MiB, as 500MB or 2GiB, or 0 for none')
+    .optional()
+    .describe(
+      'memory of each process for decoded images, as 2GiB; later epochs skip reading and decoding (default: none)',
+    ),
+  device: z
+    .string()
+    .regex(/^(auto|cpu|mps|cuda(:\d+)?)$/, 'expected auto, cpu, mps, cuda or cuda:N')
+    .describe('auto, cpu, cuda:0 or mps'),
+  threads: whole(0).describe("libtorch's threads; 0 for one a core"),
+  saveckpFreq: whole(0).describe(
+    'keep a checkpoint every so many epochs for good (the newest are always kept); 0 for none',
+  ),
+  keepCheckpoints: whole(1).describe(
+    'newest checkpoints that are kept; with 2 or more a damaged one costs little',
+  ),
+  saveEverySteps: whole(0).describe(
+    'also write a checkpoint every so many steps; 0 for only at the end of epochs',
+  ),
+  logEvery: whole(1).describe('steps between two lines of metrics'),
+  knnEvery: whole(0).describe('epochs between two k-NN evaluations; 0 for none'),
+  knnTrain: z.string().min(1).optional().describe('labelled images that k-NN looks neighbours up in'),
+  knnVal: z.string().min(1).optional().describe('labelled images that k-NN classifies'),
+  maxBadShare: share().describe('stop when more than this share of the images is unreadable'),
+  watchImages: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe(
+      "images whose attention is kept at every checkpoint: paths, auto (a few of the training's own) or none",
+    ),
+} as const;
+
+/** The strict schema: an unknown key is an error. */
+export const trainSettingsSchema = z.strictObject(settingFields);
+
+/**
+ * Settings that were added later, with a value that leaves the result what it was before there was one: a run folder
+ * written by an older version lacks them.
+ */
+const LATER_SETTINGS: PartialSettings = {
+  microBatchSize: 0,
+  activationCheckpointing: false,
+  keepCheckpoints: 2,
+};
+
+/** The settings of a run folder, whichever version wrote it. */
+export const savedSettingsSchema = z.preprocess(
+  (value) => (typeof value === 'object' && value !== null ? { ...LATER_SETTINGS, ...value } : value),
+  trainSettingsSchema,
+);
+
+/** Every setting of a run, whole and checked. */
+export type TrainSettings = z.infer<typeof trainSettingsSchema>;
+export type SettingName = keyof TrainSettings;
+/** Some of the settings: a file's, the flags', a preset's. */
+export type PartialSettings = { [K in SettingName]?: TrainSettings[K] | undefined };
+
+export const SETTING_NAMES = Object.keys(settingFields) as SettingName[];
+
+/** `batchSize` -> `--batch-size`. */
+export const flagOf = (name: string): string =>
+  '--' + name.replace(/[A-Z]|\d+/g, (part) => '-' + part.toLowerCase());
+
+/** The reference's own names for what is called otherwise here. */
+const REFERENCE_NAMES = new Map<string, SettingName>([['batchSizePerGpu', 'batchSize']]);
+
+/** `--batch_size_per_gpu`, `batch-size`, `batchSize` -> `batchSize`; null when it is no setting. */
+export function settingOf(name: string): SettingName | null {
+  const camel = name
+    .replace(/^--/, '')
+    .replace(/[-_]+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+  if (Object.hasOwn(settingFields, camel)) return camel as SettingName;
+  return REFERENCE_NAMES.get(camel) ?? null;
+}
+
+type Kind = 'number' | 'boolean' | 'string' | 'list' | 'words';
+
+/** What a setting's value looks like, for reading flags and printing help. */
+export function settingKind(name: SettingName): Kind {
+  const field: z.ZodType = settingFields[name];
+  const inner = field instanceof z.ZodOptional ? (field.unwrap() as z.ZodType) : field;
+  if (inner instanceof z.ZodTuple) return 'list';
+  if (inner instanceof z.ZodArray) return 'words';
+  if (inner instanceof z.ZodBoolean) return 'boolean';
+  // a number or a word
+  return inner instanceof z.ZodNumber || inner instanceof z.ZodUnion ? 'number' : 'string';
+}
+
+/** Bytes of the cache of decoded images; 0 for none. */
+export const decodedCacheBytes = ({ decodedCache }: PartialSettings): number =>
+  decodedCache === undefined ? 0 : (parseBytes(decodedCache) ?? 0);
+
+/** Settings by topic, for help texts. */
+export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly SettingName[]])[] = [
+  [
+    'Model:',
+    [
+      'arch',
+      'patchSize',
+      'embedDim',
+      'depth',
+      'numHeads',
+      'imgSize',
+      'init',
+      'initCheckpointKey',
+      'initWithHead',
+      'resumeFrom',
+      'dropPathRate',
+      'outDim',
+      'normLastLayer',
+      'useBnInHead',
+    ],
+  ],
+  ['Head:', ['headNlayers', 'headHiddenDim', 'headBottleneckDim']],
+  ['Teacher:', ['momentumTeacher', 'warmupTeacherTemp', 'teacherTemp', 'warmupTeacherTempEpochs']],
+  [
+    'Optimisation:',
+    [
+      'batchSize',
+      'microBatchSize',
+      'activationCheckpointing',
+      'epochs',
+      'lr',
+      'warmupEpochs',
+      'minLr',
+      'weightDecay',
+      'weightDecayEnd',
+      'clipGrad',
+      'freezeLastLayer',
+      'optimizer',
+      'precision',
+    ],
+  ],
+  [
+    'Crops:',
+    [
+      'globalCropsSize',
+      'globalCropsScale',
+      'localCropsNumber',
+      'localCropsSize',
+      'localCropsScale',
+      'cropAspectRatio',
+      'flipProbability',
+      'colorJitterProbability',
+      'brightness',
+      'contrast',
+      'saturation',
+      'hue',
+      'grayscaleProbability',
+      'globalBlurProbability1',
+      'globalBlurProbability2',
+      'localBlurProbability',
+      'blurRadius',
+      'solarizeProbability',
+    ],
+  ],
+  [
+    'Running:',
+    [
+      'seed',
+      'device',
+      'threads',
+      'numWorkers',
+      'decodedCache',
+      'saveckpFreq',
+      'keepCheckpoints',
+      'saveEverySteps',
+      'logEvery',
+      'knnEvery',
+      'knnTrain',
+      'knnVal',
+      'maxBadShare',
+      'watchImages',
+    ],
+  ],
+];
+
+/** Settings that a resumed run may change, because the result does not depend on them. */
+export const CHANGEABLE_ON_RESUME: readonly SettingName[] = [
+  'numWorkers',
+  'decodedCache',
+  'saveckpFreq',
+  'keepCheckpoints',
+  'saveEverySteps',
+  'logEvery',
+  'knnEvery',
+  'knnTrain',
+  'knnVal',
+  'maxBadShare',
+  'watchImages',
+];

@@ -1,0 +1,77 @@
+/** Inputs and outputs of the studio's jobs. They are cloned as by structuredClone (typed arrays are fine). */
+import type { LookResult } from '../../explain/look.js';
+import type {
+  CropSamples,
+  FindAnswer,
+  FindAsk,
+  ImagesReport,
+  StartPlan,
+  StartRequest,
+  TaskProgress,
+  TrialResult,
+} from '../../plain/studio-api.js';
+
+export interface JobContext {
+  /** Aborted when nobody wants the result any more. */
+  signal: AbortSignal;
+  progress: (progress: TaskProgress) => void;
+}
+
+export interface Jobs {
+  'start-inspect': { input: { images: string }; output: ImagesReport };
+  'start-plan': { input: StartRequest; output: StartPlan };
+  'start-crops': { input: StartRequest & { seed: number }; output: CropSamples };
+  'start-trial': { input: StartRequest; output: TrialResult };
+  /** See src/explain/look.ts. */
+  look: {
+    input: {
+      /** The file itself. */
+      weights: string;
+      checkpointKey: string;
+      numHeads: number | null;
+      images: (string | Uint8Array)[];
+      side: number | null;
+      maxPatches: number;
+      pca: boolean;
+    };
+    output: LookResult & {
+      arch: string;
+      patchSize: number;
+      imgSize: number;
+      milliseconds: number;
+      remarks: string[];
+    };
+  };
+  /** A question to an index. */
+  find: {
+    input: {
+      index: string;
+      ask:
+        | Exclude<FindAsk, { kind: 'search' | 'export' }>
+        | (Extract<FindAsk, { kind: 'search' }> & { upload?: Uint8Array; files?: string[] })
+        | { kind: 'map' }
+        | {
+            kind: 'put';
+            how: 'list' | 'copy' | 'link';
+            target: string;
+            /** Paths by label. */
+            groups: ReadonlyMap<string, string[]>;
+          };
+    };
+    output: FindAnswer | { kind: 'map'; positions: Float32Array | null };
+  };
+  /** Makes or updates an index (`weights` null: leaves it) and its map. */
+  'index-images': {
+    input: {
+      index: string;
+      weights: { given: string; images: string; numHeads?: number | undefined } | null;
+    };
+    output: { index: string };
+  };
+}
+
+export type JobName = keyof Jobs;
+export type JobFunction<K extends JobName> = (
+  input: Jobs[K]['input'],
+  context: JobContext,
+) => Promise<Jobs[K]['output']>;

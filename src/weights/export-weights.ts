@@ -1,0 +1,110 @@
+/** Weights out: the backbone, or backbone and head, as one file for other programs. */
+import path from 'node:path';
+import { checkCall, count, filePath, oneOf, optionsOf, text, yesOrNo } from '../plain/check-options.js';
+import { CheckpointError, ConfigError } from '../errors.js';
+import { buildBackbone, VisionTransformer } from '../models/index.js';
+import { withoutInit } from '../nn/index.js';
+import { noGrad, scope, type Tensor } from '../torch/index.js';
+import { type Architecture, tellsImageSize } from './architecture.js';
+import { assertWritable, makeFolderOf } from '../files/output.js';
+import { readNetwork } from './network.js';
+import { writePth } from './pth-write.js';
+import { RECORD_ATTRIBUTE, recordOf } from './record.js';
+import { writeSafetensors } from './safetensors.js';
+
+export interface ExportWeightsOptions {
+  /** `safetensors`, or `pth` for what torch.save writes. */
+  format: 'safetensors' | 'pth';
+  /** The file. */
+  output: string;
+  /** Which network of a checkpoint; default `teacher`. */
+  checkpointKey?: string;
+  /** The head too, under `head.`, and the backbone under `backbone.`, as in the reference's checkpoints; default false. */
+  withHead?: boolean;
+  /** Resize the position embeddings for images of this side, pixels: the reference's scripts expect 224. */
+  imageSize?: number;
+  /** Attention heads of a lone weights file that doesn't say them. */
+  numHeads?: number;
+}
+
+export interface ExportWeightsResult {
+  output: string;
+  format: string;
+  tensors: number;
+  /** Number of values. */
+  parameters: number;
+  architecture: Architecture;
+  /** What was decided that the caller may have meant otherwise, such as which network of several was taken. */
+  notes: readonly string[];
+  /** What may be wrong with the weights, such as heads that are guessed. */
+  warnings: readonly string[];
+}
+
+const exportOptions = optionsOf<ExportWeightsOptions>(
+  { format: oneOf(['safetensors', 'pth']), output: filePath },
+  { checkpointKey: text, withHead: yesOrNo, imageSize: count(1), numHeads: count(1) },
+);
+
+/**
+ * Writes weights under the reference's names, and what their model is: heads, patch and image size, ... A backbone alone loads with `strict=True` into the reference's own model.
+ *
+ * @throws CheckpointError when the weights can't be read, don't fit a model, have no head where one is asked for, or the
+ *   file can't be written; a file that was there is untouched then.
+ */
+export function exportWeights(weights: string, options: ExportWeightsOptions): ExportWeightsResult {
+  checkCall('exportWeights()', ['weights', filePath, weights], ['options', exportOptions, options]);
+  const { format, output, withHead = false, imageSize } = options;
+  assertWritable(output, CheckpointError);
+  const { checkpointKey } = options;
+  const network = readNetwork(weights, { checkpointKey, numHeads: options.numHeads, withHead });
+  const { architecture, located, backbone: state, head } = network;
+  if (withHead && head === null)
+    throw new CheckpointError(`${located.file} has no DINO head: leave out --with-head`);
+  const { arch, patchSize, imgSize, embedDim, depth, numHeads } = architecture;
+  if (
+    imageSize !== undefined &&
+    !(Number.isInteger(imageSize) && imageSize > 0 && imageSize % patchSize === 0)
+  )
+    throw new ConfigError(
+      `--image-size is ${imageSize}; expected a multiple of the patch size, ${patchSize}`,
+    );
+  if (imageSize !== undefined && !tellsImageSize(architecture))
+    throw new ConfigError(`--image-size moves position embeddings to another grid, and ${arch} has none`);
+  return scope(() => {
+    // a model takes them first: what is written is whole
+    const size = arch === 'vit' ? { embedDim, depth, numHeads } : {};
+    const model = withoutInit(() => buildBackbone({ arch, patchSize, imgSize, ...size }));
+    try {
+      model.loadStateDict(state);
+      const tensors = new Map<string, Tensor>(state);
+      if (imageSize !== undefined && model instanceof VisionTransformer)
+        tensors.set(
+          'pos_embed',
+          noGrad(() => model.interpolatePosEncoding(imageSize, imageSize)),
+        );
+      const named = new Map<string, Tensor>();
+      for (const [name, tensor] of tensors) named.set(head === null ? name : `backbone.${name}`, tensor);
+      for (const [name, tensor] of head ?? []) named.set(`head.${name}`, tensor);
+      const written = { ...architecture, imgSize: imageSize ?? imgSize };
+      const record = recordOf(written, network.headsAreGuess);
+      makeFolderOf(output, CheckpointError);
+      if (format === 'pth') writePth(output, named, { [RECORD_ATTRIBUTE]: new Map(Object.entries(record)) });
+      else writeSafetensors(output, named, { format: 'pt', ...record });
+      return {
+        output: path.resolve(output),
+        format,
+        tensors: named.size,
+        parameters: [...named.values()].reduce((sum, tensor) => sum + tensor.numel, 0),
+        architecture: written,
+        notes: network.notes,
+        warnings: network.warnings,
+      };
+    } catch (error) {
+      if (error instanceof CheckpointError && !error.message.includes(located.file))
+        throw new CheckpointError(`${located.file}: ${error.message}`, { cause: error });
+      throw error;
+    } finally {
+      model.dispose();
+    }
+  });
+}

@@ -1,0 +1,34 @@
+/** What a file of weights is to those who read it, whatever its format. */
+import type { Tensor } from '../torch/index.js';
+
+export interface WeightsEntry {
+  name: string;
+  shape: readonly number[];
+  /** PyTorch's name; the engine has not all of them. */
+  dtype: string;
+  /** Why it can't be read, such as `is sparse`; null when it can. */
+  problem: string | null;
+  /** The dict that it is in: the name's beginning, with the dot; '' for the file's own. */
+  dict: string;
+  /** Where its numbers are: two of the same place are one tensor. */
+  place: string;
+}
+
+export interface WeightsFile extends Disposable {
+  readonly file: string;
+  /** All files that are read: one, or an index and its parts. */
+  readonly files: readonly string[];
+  readonly format: 'safetensors' | 'pth';
+  readonly bytes: number;
+  readonly entries: readonly WeightsEntry[];
+  /** Of a safetensors file. */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** What the outermost dict of a PyTorch file has besides tensors: `epoch`, `args`, ... */
+  readonly values: ReadonlyMap<unknown, unknown>;
+  /** Classes and functions of Python in it that are not read. */
+  readonly standIns: readonly string[];
+  /** What stands beside the tensors of a dict (see WeightsEntry.dict): a file's metadata, a state dict's attributes. */
+  attributes(dict: string): ReadonlyMap<unknown, unknown> | undefined;
+  /** A tensor on the CPU; those of one file may share memory. @throws CheckpointError when there is none, or it can't be read. */
+  read(name: string): Tensor;
+}
