@@ -19,7 +19,7 @@ test('statistics of uniform, constant and healthy targets', () => {
   assert.ok(Math.abs(constant.entropy) < 1e-6);
   assert.ok(constant.kl < 1e-6);
 
-  // eight different one-hot answers: certain, and as different as eight can be
+  // eight different one-hot answers: confident, and as diverse as eight can be
   const diverse = zeros([8, K]);
   for (let i = 0; i < 8; i++) diverse.select(0, i).select(0, i).fill_(1);
   const { entropy, kl } = teacherStatistics(targetMeans(diverse), center);
@@ -34,7 +34,7 @@ test('statistics of uniform, constant and healthy targets', () => {
   );
 });
 
-test("the divergence is that of its definition: the mean over images of KL(p, the batch's mean)", () => {
+test("the divergence matches its definition: the mean over images of KL(p, the batch's mean)", () => {
   const p = randn([16, K]).mul(3).softmax(-1);
   const mean = p.mean([0], true);
   const expected = p.mul(p.log().sub(mean.log())).sum([-1]).mean().item();
@@ -49,7 +49,7 @@ test('warns once when outputs stay uniform, with advice, and again after a recov
   const warning = monitor.observe(110, lnK, flat);
   assert.equal(warning?.kind, 'uniform');
   assert.match(warning?.message ?? '', /ln K.*lower teacher temperature/s);
-  assert.equal(monitor.observe(500, lnK, flat), null, 'said already');
+  assert.equal(monitor.observe(500, lnK, flat), null, 'already reported');
   assert.equal(monitor.observe(510, 2, { entropy: 2, kl: 1.5, centerNorm: 1 }), null);
   assert.equal(monitor.observe(520, lnK, flat), null);
   assert.equal(monitor.observe(620, lnK, flat)?.kind, 'uniform');
@@ -60,7 +60,7 @@ test('a loss within 2% of ln K counts as uniform whatever the entropy', () => {
   assert.equal(monitor.observe(1, lnK * 1.019, { entropy: 2, kl: 0.01, centerNorm: 0 })?.kind, 'uniform');
 });
 
-test('warns when one output wins, but not when answers are certain and different', () => {
+test('warns when one output dominates, but not when answers are confident and diverse', () => {
   const monitor = new CollapseMonitor({ outDim: K, patience: 50 });
   assert.equal(monitor.observe(10, 0.1, { entropy: 0.01, kl: 0.001, centerNorm: 9 }), null);
   const warning = monitor.observe(60, 0.1, { entropy: 0.01, kl: 0.001, centerNorm: 9 });

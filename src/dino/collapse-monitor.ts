@@ -1,6 +1,6 @@
 /**
  * Watches for the two ways in which self-distillation collapses (paper, section 5.3 and figure 7): every output uniform,
- * or one output always winning. Both show in the teacher's targets: their entropy goes to ln K or to 0, and their
+ * or one output always dominating. Both show in the teacher's targets: their entropy goes to ln K or to 0, and their
  * divergence from the batch's mean goes to 0, since every image then gets the same answer.
  */
 export interface TeacherStatistics {
@@ -20,7 +20,7 @@ export interface CollapseWarning {
   message: string;
 }
 
-/** Loss or entropy this close to ln K, as a share of it, counts as uniform (and to 0 as constant). */
+/** A loss or an entropy within this fraction of ln K counts as uniform; an entropy that close to 0 counts as constant. */
 const MARGIN = 0.02;
 
 /** How a training stands, in a sentence. */
@@ -33,7 +33,7 @@ export interface Verdict {
 export interface CollapseMonitorOptions {
   /** K. */
   outDim: number;
-  /** Steps that a state must last before it is worth a warning: a training starts at ln K. */
+  /** Steps that a collapsed state must last before a warning: every training starts at ln K. */
   patience: number;
 }
 
@@ -50,7 +50,7 @@ export class CollapseMonitor {
     this.#patience = patience;
   }
 
-  /** @returns A warning the first time that a collapsed state has lasted, else null. A recovery arms it again. */
+  /** @returns A warning once a collapsed state has lasted for `patience` steps, else null. A recovery re-arms it. */
   observe(
     step: number,
     loss: number,
@@ -68,18 +68,18 @@ export class CollapseMonitor {
     return { kind: state, message: advice(state, step - this.#since, loss, entropy, kl, this.#maxEntropy) };
   }
 
-  /** How the training stands after the last step that was observed. */
+  /** How the training stands after the last observed step. */
   verdict(): Verdict {
     const [last, kind] = [this.#last, this.#state];
     const lnK = this.#maxEntropy;
-    if (last === null) return { kind: 'unknown', message: 'Nothing to tell yet: no step is done.' };
+    if (last === null) return { kind: 'unknown', message: 'Too early to say: no step is done yet.' };
     const { step, loss, entropy, kl } = last;
     if (kind === null) {
       return {
         kind: 'healthy',
         message:
           `Healthy: the teacher's answer depends on the image (KL to the batch mean ${kl.toFixed(3)} nats), and its ` +
-          `entropy, ${entropy.toFixed(2)}, lies between 0 and ln K = ${lnK.toFixed(2)}.`,
+          `entropy, ${entropy.toFixed(2)}, is between 0 and ln K = ${lnK.toFixed(2)}.`,
       };
     }
     const steps = step - this.#since;
@@ -88,8 +88,8 @@ export class CollapseMonitor {
       kind: 'early',
       message:
         `Too early to tell: the teacher still gives every image the same ${kind === 'uniform' ? 'flat' : 'single'} answer ` +
-        `(KL to the batch mean ${kl.toFixed(4)}, entropy ${entropy.toFixed(2)}, ln K ${lnK.toFixed(2)}), as every training ` +
-        `does at first. If it lasts ${this.#patience - steps} more steps, it has collapsed.`,
+        `(KL to the batch mean ${kl.toFixed(4)}, entropy ${entropy.toFixed(2)}, ln K ${lnK.toFixed(2)}), as in every ` +
+        `training at first. If it lasts ${this.#patience - steps} more steps, it has collapsed.`,
     };
   }
 
@@ -114,10 +114,10 @@ function advice(
     `for ${steps} steps (loss ${loss.toFixed(3)}, teacher entropy ${entropy.toFixed(3)}, ` +
     `KL to the batch mean ${kl.toFixed(4)}, ln K ${maxEntropy.toFixed(3)})`;
   return kind === 'uniform'
-    ? `The teacher gives every image the same flat answer ${seen}: the loss sits at ln K and nothing is learnt. ` +
+    ? `The teacher gives every image the same flat answer ${seen}: the loss is stuck at ln K and nothing is learnt. ` +
         'Try, in this order: a lower teacher temperature (--teacher-temp and --warmup-teacher-temp, 0.02 on small ' +
         'data), a smaller --out-dim, a lower --momentum-teacher (0.99 for short trainings), more warm-up epochs.'
-    : `The teacher gives every image the same single output ${seen}: one dimension has won. ` +
+    : `The teacher gives every image the same single output ${seen}: one dimension dominates. ` +
         'Try, in this order: a higher teacher temperature (--teacher-temp, up to 0.07, with warm-up epochs), a lower ' +
         '--lr, a smaller --clip-grad (0.3), a higher --momentum-teacher, --norm-last-layer true.';
 }

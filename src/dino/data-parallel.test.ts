@@ -1,4 +1,4 @@
-/** Several processes, each with its share of a batch, are one process with the whole batch: loss, gradients, weights. */
+/** Several processes, each with its share of a batch, compute what one process does: loss, gradients, weights. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -26,7 +26,7 @@ interface Outcome {
 }
 
 let stores = 0;
-/** Runs a case in `size` processes; what each of them has at the end. */
+/** Runs a case in `size` processes. @returns What each of them has at the end. */
 async function run(what: ParallelCase, size: number): Promise<Outcome[]> {
   const store = path.join(folder, `store-${stores++}`);
   await Promise.all(
@@ -49,8 +49,8 @@ async function run(what: ParallelCase, size: number): Promise<Outcome[]> {
 }
 
 /**
- * Largest difference, relative to the largest number; of numbers that are all but zero, as a bias's gradient before a batch
- * norm, to a thousandth.
+ * Largest difference, relative to the largest number, or to a thousandth where all are nearly zero (such as the gradient of
+ * a bias before a batch norm).
  */
 function difference(a: Tensor, b: Tensor | undefined): number {
   return scope(() => {
@@ -60,7 +60,7 @@ function difference(a: Tensor, b: Tensor | undefined): number {
 }
 const list = (values: number[]): Tensor => tensor(values, { dtype: 'float64' });
 
-// In float64: in float32 Adam divides noise by noise where a gradient is nothing else (a key's bias, which no softmax sees).
+// In float64: in float32 Adam divides noise by noise where a gradient is only noise (a key's bias, which softmax cancels).
 const cases: Record<string, Omit<ParallelCase, 'dtype'> & { sizes?: number[] }> = {
   'a transformer': { model: VIT, head: { outDim: 64, useBn: false }, batch: 6, steps: 20, sizes: [2, 3] },
   'batch normalisation in the head': { model: VIT, head: { outDim: 64, useBn: true }, batch: 6, steps: 20 },
@@ -81,7 +81,7 @@ const TOLERANCE = 1e-5;
 
 for (const [name, { sizes = [2], ...sizesOf }] of Object.entries(cases)) {
   const what: ParallelCase = { ...sizesOf, dtype: 'float64' };
-  test(`${name}: ${sizes.join(' and ')} processes are one, over ${what.steps} steps`, async () => {
+  test(`${name}: ${sizes.join(' and ')} processes equal one, over ${what.steps} steps`, async () => {
     const [whole] = (await run(what, 1)) as [Outcome];
     for (const size of sizes) {
       const parts = await run(what, size);
@@ -100,7 +100,7 @@ for (const [name, { sizes = [2], ...sizesOf }] of Object.entries(cases)) {
           assert.ok(off < TOLERANCE, `${where}: ${key} differs by ${off}`);
         }
         for (const [key, values] of part.weights)
-          assert.ok(values.equal(parts[0]!.weights.get(key)!), `${where}: ${key} is not rank 0's to the bit`);
+          assert.ok(values.equal(parts[0]!.weights.get(key)!), `${where}: ${key} differs from rank 0's`);
       }
     }
   });

@@ -1,6 +1,6 @@
 /**
- * One step in many processes, each with its part of the batch (reference: main_dino.py's DistributedDataParallel,
- * SyncBatchNorm and DINOLoss.update_center): gradients, batch statistics, centre and numbers are those of the whole batch.
+ * One step across several processes, each with its part of the batch (reference: main_dino.py's DistributedDataParallel,
+ * SyncBatchNorm and DINOLoss.update_center): gradients, batch statistics, centre and metrics are those of the whole batch.
  */
 import { type Module, synchronizeBatchNorm } from '../nn/index.js';
 import { GradientReducer, noGrad, ops, type ProcessGroup, type Tensor } from '../torch/index.js';
@@ -9,7 +9,7 @@ export class DataParallel {
   readonly #group: ProcessGroup;
   readonly #reducer: GradientReducer;
 
-  /** Collective; the networks have the same weights everywhere. */
+  /** Collective. The networks must have the same weights in every process. */
   constructor(group: ProcessGroup, student: Module, teacher: Module) {
     for (const network of [student, teacher]) synchronizeBatchNorm(network, group);
     this.#group = group;
@@ -19,17 +19,17 @@ export class DataParallel {
     );
   }
 
-  /** The gradients of the next backward pass, and what they add up to, are reduced while it goes on. */
+  /** Call before the last backward pass of a step: the accumulated gradients are reduced while it runs. */
   prepareBackward(): void {
     this.#reducer.prepare();
   }
 
-  /** Every gradient is the mean over the processes afterwards. */
+  /** Waits for the reduction; every gradient is then the mean over the processes. */
   finishBackward(): void {
     this.#reducer.finish();
   }
 
-  /** Means over the processes, of all tensors at once. Shapes stay. */
+  /** Means over the processes, of all tensors in one collective. Shapes are kept. */
   means(tensors: readonly Tensor[]): Tensor[] {
     return noGrad(() => {
       const flat = ops.cat(tensors.map((tensor) => tensor.flatten()));

@@ -1,11 +1,11 @@
 /**
  * What a forward pass changes besides gradients: the running statistics of batch norms, and the random generators. A step
- * that can't be finished puts them back, so that what is saved then is the state before it, to the bit.
+ * that can't be completed restores them, so that a checkpoint saved afterwards holds the state before that step, to the bit.
  */
 import type { Module } from '../nn/index.js';
 import { defaultGenerator, noGrad, type Tensor } from '../torch/index.js';
 
-/** Belongs to the scope() that it is made in. */
+/** Its tensors belong to the scope() in which it is made. */
 export class HiddenState {
   readonly #buffers: [live: Tensor, before: Tensor][];
   readonly #generators: [device: string, before: Tensor][];

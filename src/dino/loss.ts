@@ -1,10 +1,10 @@
 /**
  * The DINO loss (paper, equations 1 and 2, and section 3.1 "Avoiding collapse"; reference: main_dino.py DINOLoss).
  *
- * The teacher's outputs are centred and sharpened into targets, the student's are softmaxed at a higher temperature, and
- * every student view is asked for what every *other* global view's teacher said. The reference walks the pairs one by
- * one with a log-softmax in each; here each student view has one log-softmax and meets the sum of its targets, which is
- * the same sum in another order.
+ * The teacher's outputs are centred and sharpened into targets, the student's go through a softmax at a higher temperature,
+ * and every student view must predict the teacher's output for every *other* global view. The reference loops over the
+ * pairs and computes a log-softmax in each; here each student view has one log-softmax, multiplied by the sum of its
+ * targets: the same sum in a different order.
  */
 import { ShapeError } from '../errors.js';
 import { noGrad, scope, zeros, type Tensor } from '../torch/index.js';
@@ -12,13 +12,13 @@ import { noGrad, scope, zeros, type Tensor } from '../torch/index.js';
 /** Views that the teacher sees. */
 const GLOBAL_CROPS = 2;
 
-/** The loss is float32 whatever the networks compute in, and float64 for what is that. */
+/** The loss is float32 whatever precision the networks compute in, except that float64 stays float64. */
 const precise = (x: Tensor): Tensor => (x.dtype === 'float64' ? x : x.to('float32'));
 
 export interface DINOLossOptions {
   /** K, width of the head's output. */
   outDim: number;
-  /** Views in all: the two global ones and the local ones. */
+  /** Total number of views: the two global ones and the local ones. */
   crops: number;
   /** Student's temperature; default 0.1. */
   studentTemp?: number;
@@ -31,7 +31,7 @@ export interface DINOLossOptions {
 export interface DINOLossResult {
   /** (), with gradient towards the student. */
   loss: Tensor;
-  /** (2 * B, K), the teacher's softmax: what the collapse monitor looks at. */
+  /** (2 * B, K), the teacher's softmax; the collapse monitor uses it. */
   targets: Tensor;
 }
 
@@ -54,7 +54,7 @@ export class DINOLoss {
    * @param student - (crops * B, K) raw outputs, crop by crop, the two global ones first.
    * @param teacher - (2 * B, K) raw outputs for the two global crops.
    * @param teacherTemp - Teacher's temperature in this epoch.
-   * @throws ShapeError when the shapes don't belong together.
+   * @throws ShapeError when the shapes don't match.
    */
   forward(student: Tensor, teacher: Tensor, teacherTemp: number): DINOLossResult {
     const [rows = 0, k = 0] = teacher.shape;
@@ -70,7 +70,7 @@ export class DINOLoss {
       const [first, second] = targets.chunk(GLOBAL_CROPS) as [Tensor, Tensor]; // (B, K) each
 
       const logProbs = precise(student).div(this.#studentTemp).logSoftmax(-1).view([this.#crops, batch, k]); // (V, B, K)
-      // view 0 answers to the second teacher, view 1 to the first, local views to both
+      // view 0 is compared with the second teacher view, view 1 with the first, local views with both
       let agreement = logProbs.select(0, 0).mul(second).sum().add(logProbs.select(0, 1).mul(first).sum());
       if (this.#crops > GLOBAL_CROPS) {
         const both = noGrad(() => first.add(second)); // (B, K)
@@ -82,7 +82,7 @@ export class DINOLoss {
   }
 
   /**
-   * Moves the centre towards the batch's mean (paper, equation 4). The loss has used the old one by then.
+   * Moves the centre towards the batch's mean (paper, equation 4). Call it after forward(), which uses the old centre.
    *
    * @param teacher - (2 * B, K) raw outputs, or their mean from batchCenter().
    */

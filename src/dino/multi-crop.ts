@@ -19,7 +19,7 @@ export class MultiCropWrapper extends Module {
 
   /**
    * @param crops - Batches (n * B, 3, H, W), each holding all the crops of one size, crop by crop.
-   * @returns (views * B, K), the rows in the order of the crops.
+   * @returns (views * B, K), rows in the order of the crops.
    */
   forward(crops: readonly Tensor[]): Tensor {
     if (crops.length === 0)

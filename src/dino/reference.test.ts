@@ -1,4 +1,4 @@
-/** The method against what the reference computed: test/fixtures/reference/README.md says how it was made. */
+/** The method against the reference's results; test/fixtures/reference/README.md says how they were made. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { buildBackbone, DINOHead } from '../models/index.js';
@@ -28,7 +28,7 @@ interface LossCase {
   losses: number[];
 }
 
-test('loss, gradient and centre are the reference’s to 1e-5', () => {
+test('loss, gradient and centre match the reference to 1e-5', () => {
   const fixture = readFixture<LossCase>('loss');
   for (const [name, c] of Object.entries(fixture.cases)) {
     const { outDim, crops, batch, studentTemp, centerMomentum } = c;
@@ -69,7 +69,7 @@ interface GroupCase {
   stateNames: string[];
 }
 
-test('schedules are the reference’s to 1e-12', () => {
+test('schedules match the reference to 1e-12', () => {
   const { cases } = readFixture<ScheduleCase>('schedules');
   let compared = 0;
   for (const [name, c] of Object.entries(cases)) {
@@ -92,7 +92,7 @@ test('schedules are the reference’s to 1e-12', () => {
   assert.ok(compared >= 10);
 });
 
-test('parameters, state names and optimizer groups are the reference’s, in its order', () => {
+test('parameters, state names and optimizer groups match the reference, in its order', () => {
   const { cases } = readFixture<GroupCase>('schedules');
   const { model, head } = readFixture('training').header as { model: object; head: { outDim: number } };
   let compared = 0;
@@ -156,7 +156,7 @@ const ECONOMIES = [
 
 for (const [name, c] of Object.entries(training.cases)) {
   for (const economy of ECONOMIES) {
-    if (economy.microBatchSize > 0 && c.settings.useBnInHead) continue; // its statistics are those of a part
+    if (economy.microBatchSize > 0 && c.settings.useBnInHead) continue; // batch statistics would be those of a part
     const how = economy.microBatchSize > 0 ? ', in parts and with checkpointed activations' : '';
     test(`ten whole steps end where the reference's do: ${name}${how}`, () => tenSteps(name, c, economy));
   }

@@ -1,4 +1,4 @@
-/** What a step promises beyond the reference's numbers: half precision, less memory, nothing changed when it fails. */
+/** What a step guarantees beyond the reference's numbers: half precision, less memory, no change when it fails. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hashCrops, hashState } from '../testing/training-state.js';
@@ -38,12 +38,12 @@ const largestDifference = (a: readonly number[], b: readonly number[]): number =
   Math.max(...a.map((value, i) => Math.abs(value - (b[i] as number))));
 
 for (const dtype of ['bfloat16', 'float16'] as const) {
-  test(`${dtype}: loss and gradients are float32's, roughly; the loss itself is computed in float32`, () => {
+  test(`${dtype}: loss and gradients are close to float32's; the loss itself is computed in float32`, () => {
     const exact = step(hashState(SIZES));
     const state = hashState({ ...SIZES, fp16: dtype === 'float16' });
     state.scaler.setState(tensor([dtype === 'float16' ? 1024 : 1, 0], { dtype: 'float64' })); // 65536 overflows here
     const half = step(state, { dtype });
-    const tolerance = dtype === 'float16' ? 2e-3 : 2e-2; // 2^-11 and 2^-8 a product
+    const tolerance = dtype === 'float16' ? 2e-3 : 2e-2; // 2^-11 and 2^-8 per product
     assert.ok(Math.abs(half.loss - exact.loss) <= tolerance * exact.loss, `${half.loss}, ${exact.loss}`);
     assert.notEqual(half.loss, exact.loss);
     for (const [i, norm] of exact.norms.entries()) {
@@ -54,10 +54,10 @@ for (const dtype of ['bfloat16', 'float16'] as const) {
   });
 }
 
-test('float16: gradients that overflow skip the step and halve the scale; teacher and centre go on', () => {
+test('float16: gradients that overflow skip the step and halve the scale; teacher and centre are still updated', () => {
   const state = hashState({ ...SIZES, fp16: true });
   state.scaler.setState(tensor([1024, 0], { dtype: 'float64' }));
-  step(state, { dtype: 'float16' }); // student and teacher part
+  step(state, { dtype: 'float16' }); // student and teacher diverge
   state.scaler.setState(tensor([2 ** 60, 0], { dtype: 'float64' }));
   const [student, teacher, center] = [
     weights(state.student),
@@ -65,7 +65,7 @@ test('float16: gradients that overflow skip the step and halve the scale; teache
     state.loss.center.toArray(),
   ];
   const result = step(state, { dtype: 'float16' }, 1);
-  assert.equal(result.finite, true, 'an overflow is no failure');
+  assert.equal(result.finite, true, 'an overflow is not a failure');
   assert.ok(result.norms.some((norm) => !Number.isFinite(norm)));
   assert.equal(state.scaler.scale, 2 ** 59);
   assert.deepEqual(weights(state.student), student);
@@ -73,7 +73,7 @@ test('float16: gradients that overflow skip the step and halve the scale; teache
   assert.notDeepEqual(state.loss.center.toArray(), center);
 });
 
-test('checkpointed activations give the same step, dropped paths and all', () => {
+test('checkpointed activations give the same step, including dropped paths', () => {
   const run = (activationCheckpointing: boolean): [TrainingState, number[]] => {
     const state = hashState({ ...SIZES, dropPathRate: 0.5 });
     manualSeed(7);
@@ -84,7 +84,7 @@ test('checkpointed activations give the same step, dropped paths and all', () =>
   const [economical, same] = run(true);
   assert.deepEqual(same.slice(0, 1), losses.slice(0, 1), 'the first forward pass is the same to the bit');
   assert.ok(largestDifference(same, losses) < 1e-4);
-  // Adam makes steps of the learning rate's size out of gradients that are noise around 0: compare what is not
+  // Adam turns gradients that are noise around 0 into steps of the learning rate's size: tolerate a few such weights
   const [expected, got] = [weights(plain.student), weights(economical.student)];
   const difference = expected.map((value, i) => Math.abs(value - (got[i] as number)));
   const far = difference.filter((value) => value > 1e-5).length;
@@ -98,7 +98,7 @@ test('a loss that is not finite, in any part of the batch, changes nothing', () 
   const live = liveTensors();
   const result = scope(() => {
     const [globals, locals] = hashCrops(1, SIZES);
-    globals.select(0, 4).fill_(NaN); // the last image, so that the parts before it have gradients already
+    globals.select(0, 4).fill_(NaN); // the last image, so that the parts before it already have gradients
     return dinoStep(state, [globals, locals], { ...STEP, microBatchSize: 2 });
   });
   assert.equal(result.finite, false);

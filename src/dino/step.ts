@@ -23,22 +23,22 @@ import type { MultiCropWrapper } from './multi-crop.js';
 import { targetMeans, teacherStatistics, type TargetMeans } from './teacher-statistics.js';
 import { updateTeacher } from './teacher.js';
 
-/** What a training changes. */
+/** Everything that training changes. */
 export interface TrainingState {
   student: MultiCropWrapper;
   teacher: MultiCropWrapper;
   optimizer: Optimizer;
   loss: DINOLoss;
   scaler: LossScaler;
-  /** Where the networks are; its generator draws the random numbers, and the CPU's. */
+  /** Where the networks are. Random numbers come from its generator and the CPU's. */
   device: string;
-  /** Draw in place of the default ones, so that nothing else in this process disturbs them. */
+  /** Used in place of the default generators, so that nothing else in this process disturbs them. */
   generators?: readonly RandomGenerator[];
-  /** When other processes have the rest of the batch. */
+  /** Set when other processes have the rest of the batch. */
   parallel?: DataParallel | undefined;
 }
 
-/** The step's place on every schedule. */
+/** The value of every schedule at this step, and how to compute the step. */
 export interface StepSettings {
   epoch: number;
   lr: number;
@@ -48,16 +48,16 @@ export interface StepSettings {
   teacherTemp: number;
   /** Largest norm of a parameter's gradient; 0 for no limit. */
   clipGrad: number;
-  /** Epochs in which the last layer does not learn. */
+  /** Number of first epochs in which the last layer is not trained. */
   freezeLastLayer: number;
-  /** What the forward passes compute in; the loss is float32 always. */
+  /** Precision of the forward passes; the loss is always float32. */
   dtype: DType;
   /**
-   * Images that go through the networks at once, 0 for the whole batch: gradients add up over the parts, so that the
-   * result is the same (batch normalisation aside) and the memory that of a part.
+   * Images that go through the networks at once, 0 for the whole batch. Gradients accumulate over the parts, so the
+   * result is the same (except for batch normalisation) while the memory is that of one part.
    */
   microBatchSize: number;
-  /** Compute the student's blocks again in the backward pass instead of keeping their activations. */
+  /** Recompute the student's blocks in the backward pass instead of keeping their activations. */
   activationCheckpointing: boolean;
   /** Whether to measure the teacher's outputs. */
   measure: boolean;
@@ -65,19 +65,19 @@ export interface StepSettings {
 
 export interface StepResult {
   loss: number;
-  /** Norms of the gradients before clipping, one a parameter that has one. */
+  /** Norms of the gradients before clipping, one for each parameter that has a gradient. */
   norms: number[];
-  /** Null unless asked for. */
+  /** Null unless `measure` is set. */
   statistics: TeacherStatistics | null;
-  /** False when loss or gradients were not finite and nothing was changed. */
+  /** False when the loss or the gradients were not finite; nothing was changed then. */
   finite: boolean;
 }
 
 /**
- * When it throws, or the result is not finite, the state is what it was before.
+ * When it throws, or the result is not finite, the state is unchanged.
  *
- * @param crops - Normalised batches, all crops of one size each, crop by crop: (2 * B, 3, S, S) global ones, then
- *   (L * B, 3, s, s) local ones, when there are any. B is this process's share of the images.
+ * @param crops - Normalized batches, one for each crop size, crop by crop: (2 * B, 3, S, S) global crops, then
+ *   (L * B, 3, s, s) local crops if there are any. B is this process's share of the images.
  */
 export function dinoStep(
   state: TrainingState,
@@ -119,7 +119,7 @@ function stepIn(
   scaler.update(overflowed);
   cancelLastLayerGradients(parameters, settings.epoch, settings.freezeLastLayer);
   if (!overflowed) optimizer.step(settings);
-  optimizer.zeroGrad(); // gradients live no longer than their step
+  optimizer.zeroGrad(); // gradients don't outlive their step
 
   // teacher and centre
   updateTeacher(student, teacher, settings.momentum);
@@ -128,17 +128,17 @@ function stepIn(
   return { loss, norms, statistics, finite: true };
 }
 
-/** Of the whole batch, that of all processes together. */
+/** Means over the whole batch, that of all processes together. */
 interface BatchMeans {
   /** () */
   loss: Tensor;
   /** (1, K) mean of the teacher's raw outputs. */
   teacher: Tensor;
-  /** When measured. */
+  /** Null unless measured. */
   targets: TargetMeans | null;
 }
 
-/** Forward passes of teacher and student, and the student's gradients. Other processes are needed here, and not later. */
+/** Forward passes of teacher and student, and the student's gradients. All of the step's collectives happen here. */
 function gradients(
   state: TrainingState,
   crops: readonly [Tensor, ...Tensor[]],
@@ -151,7 +151,7 @@ function gradients(
   const targets: Tensor[] = [];
   for (const { crops: part, share, isLast } of microBatches(crops, settings.microBatchSize)) {
     const result = scope(() => {
-      // the teacher sees the global crops alone; a clone may enter the student's graph, inference's own result may not
+      // the teacher sees only the global crops; a clone may enter the student's graph, an inference tensor may not
       const teacherOutput = inferenceMode(() => autocast(half, () => teacher.forward([part[0]]))).clone(); // (2 * b, K)
       const checkpoints = settings.activationCheckpointing
         ? new ActivationCheckpoints({ device, around: (fn) => autocast(half, fn) })
@@ -164,7 +164,7 @@ function gradients(
         if (isLast) parallel?.prepareBackward();
         scaled.backward();
       } else {
-        checkpoints.backward(scaled); // a parameter's gradient comes in parts, and is reduced when all are there
+        checkpoints.backward(scaled); // a parameter's gradient arrives in parts; it is reduced once it is complete
       }
       return { value: answer.loss.item(), teacherOutput, targets: answer.targets };
     });
@@ -191,12 +191,12 @@ function gradients(
 
 interface MicroBatch {
   crops: [Tensor, ...Tensor[]];
-  /** Of the whole batch's images. */
+  /** Fraction of the whole batch's images. */
   share: number;
   isLast: boolean;
 }
 
-/** The batch in parts of at most `size` images (0: in one), each laid out as the whole. */
+/** The batch in parts of at most `size` images (0: a single part), each laid out like the whole. */
 function* microBatches(crops: readonly [Tensor, ...Tensor[]], size: number): Generator<MicroBatch> {
   const images = crops[0].size(0) / 2;
   if (size === 0 || size >= images) {

@@ -1,10 +1,10 @@
-/** Measures the teacher's targets for the collapse monitor; apart from it, which also runs where libtorch is not loaded. */
+/** Measures the teacher's targets for the collapse monitor, which is a separate file because it also runs without libtorch. */
 import { noGrad, scope, type Tensor } from '../torch/index.js';
 import type { TeacherStatistics } from './collapse-monitor.js';
 
 const entropyOf = (p: Tensor): Tensor => p.xlogy(p).sum([-1]).neg().mean(); // x log x is 0 at 0
 
-/** What of a batch the statistics need: means, so that those of a batch's equal parts have the whole batch's as theirs. */
+/** What the statistics need of a batch. Both are means, so that averaging those of equal parts gives the whole batch's. */
 export interface TargetMeans {
   /** () mean entropy of the targets. */
   entropy: Tensor;
@@ -22,7 +22,7 @@ export function teacherStatistics(means: TargetMeans, center: Tensor): TeacherSt
   return scope(() =>
     noGrad(() => {
       const entropy = means.entropy.item();
-      // KL(p || mean) averaged over p is the entropy of the mean less the mean of the entropies
+      // KL(p || mean) averaged over p is the entropy of the mean minus the mean of the entropies
       const kl = entropyOf(means.target).item() - entropy;
       return { entropy, kl: Math.max(0, kl), centerNorm: center.norm().item() };
     }),

@@ -5,7 +5,7 @@
 import type { Module } from '../nn/index.js';
 import { noGrad, ops, scope, type Tensor } from '../torch/index.js';
 
-/** teacher <- momentum * teacher + (1 - momentum) * student, parameter by parameter; buffers stay the teacher's own. */
+/** teacher <- momentum * teacher + (1 - momentum) * student, parameter by parameter; the teacher keeps its own buffers. */
 export function updateTeacher(student: Module, teacher: Module, momentum: number): void {
   scope(() =>
     noGrad(() => {
