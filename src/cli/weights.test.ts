@@ -148,13 +148,13 @@ describe('where something is written', () => {
     writeFileSync(at('file'), '');
     const knn = ['eval-knn', run, '--train', images, '--val', images] as const;
     for (const [[command, ...args], pattern] of [
-      [['embed', run, images, '--output', at('folder.npy'), ...EMBED], /there is a folder of this name/],
+      [['embed', run, images, '--output', at('folder.npy'), ...EMBED], /it is a folder; give the name/],
       [['embed', run, images, '--output', at('names.npy'), ...EMBED], /names\.paths\.jsonl can't be written: there is a folder/],
-      [['embed', run, images, '--output', at('file', 'f.npy'), ...EMBED], /f\.npy can't be written: .*file is a file, and not a folder/],
-      [['export', run, '--format', 'pth', '--output', at('folder.npy')], /there is a folder of this name/],
-      [['export', run, '--format', 'onnx', '--output', at('folder.npy')], /there is a folder of this name/],
-      [['export', run, '--format', 'web', '--output', at('file')], /the folder .*file can't be written: .*is a file, and not a folder/],
-      [[...knn, '--dump-features', at('file'), ...EMBED], /is a file, and not a folder/],
+      [['embed', run, images, '--output', at('file', 'f.npy'), ...EMBED], /f\.npy can't be written: .*file is a file, not a folder/],
+      [['export', run, '--format', 'pth', '--output', at('folder.npy')], /it is a folder; give the name/],
+      [['export', run, '--format', 'onnx', '--output', at('folder.npy')], /it is a folder; give the name/],
+      [['export', run, '--format', 'web', '--output', at('file')], /the folder .*file can't be written: .*is a file, not a folder/],
+      [[...knn, '--dump-features', at('file'), ...EMBED], /is a file, not a folder/],
     ] as const) {
       await assert.rejects(dino(command, ...args), (error: Error & { written: string }) => {
         assert.match(error.message, pattern);

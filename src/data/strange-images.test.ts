@@ -193,7 +193,7 @@ describe('a source of a stranger', { timeout: 60_000 }, () => {
       rmSync(path.join(folder, name));
     writeFileSync(path.join(folder, 'a.tar'), rawTar([{ name: '1.jpg', content: await jpegOf(1) }]));
     await put('a FIFO', 'dino-shards.json');
-    await assert.rejects(listImages(folder), /dino-shards\.json.*expected a regular file, it is a FIFO/s);
+    await assert.rejects(listImages(folder), /dino-shards\.json.*expected a regular file, but it is a FIFO/s);
     rmSync(path.join(folder, 'dino-shards.json'));
     await listImages(folder);
     const index = readdirSync(folder).find((name) => /^dino-index-.*\.bin$/.test(name))!;

@@ -21,8 +21,8 @@ const top = mkdtempSync(path.join(os.tmpdir(), 'dino-sources-'));
 const run = path.join(top, 'run');
 /** What would hold up or fill whoever reads it. */
 const KINDS: Record<string, RegExp> = {
-  'a FIFO': /expected a regular file, it is a FIFO/,
-  'a link to a device': /expected a regular file, it is a device|is a symbolic link/,
+  'a FIFO': /expected a regular file, but it is a FIFO/,
+  'a link to a device': /expected a regular file, but it is a device|is a symbolic link/,
 };
 const inTop = (...parts: string[]): string => {
   mkdirSync(path.dirname(path.join(top, ...parts)), { recursive: true });

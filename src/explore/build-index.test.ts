@@ -267,7 +267,7 @@ describe('a damaged, foreign or busy index', () => {
         const fifo = change(name, (file) => execFileSync('mkfifo', [file]));
         for (const [place, words] of [
           [linked, /is a symbolic link/],
-          [fifo, /expected a regular file, it is a FIFO/],
+          [fifo, /expected a regular file, but it is a FIFO/],
         ] as const)
           await assert.rejects(
             async () => {

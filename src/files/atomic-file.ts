@@ -1,4 +1,4 @@
-/** Files that are whole or not there: written beside their place, then renamed. */
+/** Files that are either complete or absent: written under a temporary name next to the final one, then renamed. */
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { DataError, DinoError } from '../errors.js';
@@ -6,15 +6,15 @@ import { printable } from '../plain/printable.js';
 import { type Failure, refuseLinks } from './guarded.js';
 import { systemReason } from './system-reason.js';
 
-/** The largest part that one write call takes. */
+/** The most bytes that one write call is given. */
 const MAX_PART_BYTES = 2 ** 30;
 
 export interface WriteOptions {
-  /** The file outlasts a power cut (default). Without it, a file that can be made again is written faster. */
+  /** Make the file survive a power cut (default). Turn it off to write a file that can be made again faster. */
   flush?: boolean;
   /** What is thrown when the disk is full or the folder is not writable: DataError by default. */
   failure?: Failure;
-  /** A run or index folder, perhaps a stranger's: a link below it, on the way to the file, is refused. */
+  /** An untrusted run or index folder: a link below it, on the way to the file, is refused. */
   within?: string | undefined;
 }
 
@@ -24,7 +24,7 @@ function writeFully(fd: number, bytes: Uint8Array): void {
   }
 }
 
-/** Makes a rename last through a power cut; not every file system lets a folder be opened. */
+/** Makes a rename survive a power cut, where the file system allows a folder to be opened. */
 export function syncFolder(folder: string): void {
   try {
     const fd = openSync(folder, 'r');
@@ -39,10 +39,10 @@ export function syncFolder(folder: string): void {
 }
 
 /**
- * Writes a file by parts.
+ * Writes a file in parts.
  *
- * @param fill - Gets a function that takes the next bytes; what it throws passes through.
- * @throws `options.failure`; an older `file` is then untouched.
+ * @param fill - Receives a function that writes the next bytes; what it throws is passed on.
+ * @throws `options.failure`; an existing `file` is then unchanged.
  */
 export function writeWhole(
   file: string,
@@ -55,7 +55,7 @@ export function writeWhole(
   let fd: number | undefined;
   try {
     rmSync(partial, { force: true });
-    const out = openSync(partial, 'wx'); // anew: a link that someone put there is not written through
+    const out = openSync(partial, 'wx'); // fails if it exists: never write through a link planted there
     fd = out;
     fill((bytes) => writeFully(out, bytes));
     if (flush) fsyncSync(fd);

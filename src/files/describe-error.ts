@@ -1,8 +1,8 @@
-/** An error as a user is told of it, by the command line and by the studio's work alike. */
+/** How an error is shown to a user, by the command line and by the studio's jobs. */
 import { ConfigError, DinoError } from '../errors.js';
 import { systemReason } from './system-reason.js';
 
-/** Plain words for what a user can mend; a stack only for our own bugs, or with DEBUG=dino. */
+/** Plain words for what a user can fix; a stack trace only for our own bugs, or with DEBUG=dino. */
 export function describeError(error: unknown): { text: string; code: string; exitCode: number } {
   if (error instanceof ConfigError) {
     const text =

@@ -1,20 +1,20 @@
-/** Reading a file of weights piece by piece, never more than asked for. */
+/** Reading a file of weights piece by piece, never more than requested. */
 import { closeSync, readSync } from 'node:fs';
 import { CheckpointError } from '../errors.js';
 import { messageOf, printable } from '../plain/printable.js';
 import { openToRead } from './guarded.js';
 
-/** The largest part that one read call takes. */
+/** The most bytes that one read call is asked for. */
 const MAX_PART_BYTES = 2 ** 30;
 
-/** An open file. Close it. */
+/** An open file. The caller closes it. */
 export class FileBytes implements Disposable {
   readonly size: number;
-  /** -1 once it is closed: the number may belong to another file by then. */
+  /** -1 once closed: the descriptor may belong to another file by then. */
   #fd: number;
 
   /**
-   * @param within - A run or index folder, perhaps a stranger's: below it no link is followed.
+   * @param within - An untrusted run or index folder: no link below it is followed.
    * @throws CheckpointError when it can't be opened or is not a regular file.
    */
   constructor(
@@ -26,11 +26,11 @@ export class FileBytes implements Disposable {
     this.size = opened.size;
   }
 
-  /** @throws CheckpointError when the file ends before. */
+  /** @throws CheckpointError when the file ends earlier. */
   read(position: number, length: number): Buffer<ArrayBuffer> {
     if (!(position >= 0 && length >= 0 && position + length <= this.size)) {
       throw new CheckpointError(
-        `${printable(this.file)}: ${length} bytes at ${position} are needed, the file has ${this.size}: it is damaged or not whole`,
+        `${printable(this.file)}: expected ${length} bytes at ${position}, but the file has only ${this.size}: it is damaged or incomplete`,
       );
     }
     const into = Buffer.from(new ArrayBuffer(length));
@@ -43,7 +43,8 @@ export class FileBytes implements Disposable {
           cause: error,
         });
       }
-      if (count === 0) throw new CheckpointError(`${printable(this.file)} became shorter while it was read`);
+      if (count === 0)
+        throw new CheckpointError(`${printable(this.file)} became shorter while it was being read`);
       done += count;
     }
     return into;

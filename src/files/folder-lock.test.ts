@@ -1,6 +1,6 @@
 /**
- * A folder has one writer, whoever was killed before, on whatever machine. DINO_TEST_KILLS=20 for as many rounds of what
- * kills processes.
+ * A folder has one writer, whatever was killed before, on whichever machine. DINO_TEST_KILLS=20 runs that many rounds of
+ * the tests that kill processes.
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
@@ -24,7 +24,7 @@ import { fileURLToPath } from 'node:url';
 import { FolderLostError, lockFolder, readLock, signalHolder } from './folder-lock.js';
 import { lockPath } from './lock-files.js';
 import { Heartbeat, textWithBeat } from './lock-heartbeat.js';
-import { numberSpace, processState } from './process-identity.js';
+import { pidSpace, processState } from './process-identity.js';
 
 const ROUNDS = Number(process.env['DINO_TEST_KILLS'] ?? 1);
 const childFile = fileURLToPath(new URL('../testing/lock-child.js', import.meta.url));
@@ -44,7 +44,7 @@ afterEach(() => {
 
 interface Child {
   process: ChildProcess;
-  /** The next line that it says. */
+  /** The next line that it prints. */
   next: () => Promise<string>;
   say: (line: string | number) => void;
   kill: () => Promise<void>;
@@ -90,10 +90,10 @@ const mine = () => ({
   pid: process.pid,
   host: hostname(),
   started: processState(process.pid).start,
-  space: numberSpace(),
+  space: pidSpace(),
 });
 
-test('a folder is held by one, and free when it gives it back', async () => {
+test('a folder is held by one process, and free once it is released', async () => {
   const first = await holding();
   await assert.rejects(lockFolder(folder), new RegExp(`in use by process ${first.process.pid}\\.`));
   assert.deepEqual(readLock(folder), { pid: first.process.pid, host: hostname(), isAlive: true });
@@ -108,7 +108,7 @@ test('a folder is held by one, and free when it gives it back', async () => {
   assert.deepEqual(files(), []);
 });
 
-test('of many that want a folder at once, whose holder was killed, one gets it', async () => {
+test('when the holder was killed and many processes want the folder at once, exactly one gets it', async () => {
   const COUNT = 6;
   const children: Child[] = [];
   for (let round = 0; round < 4 * ROUNDS; round++) {
@@ -128,11 +128,11 @@ test('of many that want a folder at once, whose holder was killed, one gets it',
     assert.equal(readLock(folder)?.isAlive, false);
   }
   const own = await lockFolder(folder);
-  assert.deepEqual(files(), ['lock'], 'nothing is left beside it');
+  assert.deepEqual(files(), ['lock'], 'nothing else is left');
   own.release();
 });
 
-test('what those left that were killed while they took it is taken over too', async () => {
+test('what processes leave that are killed while acquiring the lock is taken over too', async () => {
   const dead = { ...mine(), started: 'never' };
   write({ ...dead, id: 'aa' });
   writeFileSync(path.join(folder, 'lock.after-aa'), textWithBeat({ ...dead, id: 'bb' }));
@@ -141,7 +141,7 @@ test('what those left that were killed while they took it is taken over too', as
   const lock = await lockFolder(folder);
   assert.deepEqual(files(), ['lock']);
   lock.release();
-  // one that lives holds it before it has its name
+  // a live process holds it before its lock has the final name
   const child = await holding();
   renameSync(lockPath(folder), path.join(folder, 'lock.after-aa'));
   write({ ...dead, id: 'aa' });
@@ -149,13 +149,13 @@ test('what those left that were killed while they took it is taken over too', as
   assert.equal(readLock(folder)?.isAlive, true);
 });
 
-test('a number that another process got says nothing', async () => {
+test('a pid that was reused by another process means nothing', async () => {
   write({ ...mine(), started: 'earlier', id: 'aa' });
   assert.equal(readLock(folder)?.isAlive, false);
   (await lockFolder(folder)).release();
 });
 
-test('a lock of an earlier version is one of its process, if that is another than this one', async () => {
+test('a lock of an earlier version is valid while its process lives, unless the pid is our own', async () => {
   for (const [pid, host, expected] of [
     [process.ppid, hostname(), /in use by process \d+\. .*delete .*lock/],
     [7, 'host-b', /in use by process 7 on host-b\. .*delete .*lock/],
@@ -170,7 +170,7 @@ test('a lock of an earlier version is one of its process, if that is another tha
   assert.equal(readLock(folder), null);
 });
 
-test('a holder elsewhere is watched: refused while its beat moves, succeeded when it does not', async () => {
+test('a holder elsewhere is watched: its folder is refused while its beat changes, taken over when it does not', async () => {
   const elsewhere = { pid: process.pid, host: 'host-b', started: '1', space: 'another machine', id: 'aa' };
   write(elsewhere);
   assert.deepEqual(readLock(folder), { pid: process.pid, host: 'host-b', isAlive: null });
@@ -196,7 +196,7 @@ test('a holder elsewhere is watched: refused while its beat moves, succeeded whe
   await assert.rejects(lockFolder(folder, { onWait: abort, signal: controller.signal }), /interrupted/);
 });
 
-test('a lock that holds nonsense is watched, and never makes more than a wait', async () => {
+test('a lock that holds nonsense is watched, and never causes more than a wait', async () => {
   for (const text of [
     '',
     '{"pid":',
@@ -238,7 +238,7 @@ test('the beat goes on while the main thread is busy', async () => {
   assert.equal(textOf().pid, child.process.pid);
 });
 
-test('a copy of a folder is not held by who holds the original', async () => {
+test('a copy of a folder is not held by the holder of the original', async () => {
   const child = await holding();
   const copy = path.join(top, 'copy');
   cpSync(folder, copy, { recursive: true });
@@ -248,15 +248,12 @@ test('a copy of a folder is not held by who holds the original', async () => {
   assert.equal(await child.next(), 'ended');
 });
 
-test('a signal goes to who holds the folder, and to nobody that a lock names', () => {
+test('a signal goes only to the process that holds the folder, not to whatever a lock names', () => {
   const own = mine();
   for (const [lock, expected] of [
     [{ ...own, pid: -1, id: 'aa' }, /No process holds/],
     [{ ...own, pid: 0, id: 'aa' }, /No process holds/],
-    [
-      { ...own, pid: 1, started: processState(1).start ?? '0', id: 'aa' },
-      /never one that this program started/,
-    ],
+    [{ ...own, pid: 1, started: processState(1).start ?? '0', id: 'aa' }, /this program can't have started/],
     [{ ...own, pid: 1.5, id: 'aa' }, /No process holds/],
     [{ ...own, started: 'earlier', id: 'aa' }, /is gone/],
     [{ pid: process.ppid, host: hostname() }, /earlier version/],
@@ -277,7 +274,7 @@ test('a signal goes to who holds the folder, and to nobody that a lock names', (
   assert.throws(() => signalHolder(folder, 'SIGKILL'), /No process holds/);
 });
 
-test('who holds a folder finds out that it was moved, deleted, or taken over, and takes a deleted lock again', async (t) => {
+test('a holder notices that its folder was moved, deleted or taken over, and makes a deleted lock again', async (t) => {
   const lock = await lockFolder(folder);
   rmSync(lockPath(folder));
   lock.check();
@@ -289,7 +286,7 @@ test('who holds a folder finds out that it was moved, deleted, or taken over, an
     () => lock.check(),
     (error) => error instanceof FolderLostError && (error.movedTo === moved || !isLinux),
   );
-  if (!isLinux) return t.skip('where a folder went only Linux tells');
+  if (!isLinux) return t.skip('only Linux says where a folder went');
   mkdirSync(folder); // another one in its place is not it
   assert.throws(() => lock.check(), /was moved to .*moved/);
   assert.deepEqual(files(), []);
@@ -298,9 +295,9 @@ test('who holds a folder finds out that it was moved, deleted, or taken over, an
 
   const deleted = await lockFolder(moved);
   rmSync(moved, { recursive: true });
-  assert.throws(() => deleted.check(), /is not there any more/);
+  assert.throws(() => deleted.check(), /no longer exists/);
   mkdirSync(moved);
-  assert.throws(() => deleted.check(), /is not there any more/, 'another one in its place is not it');
+  assert.throws(() => deleted.check(), /no longer exists/, 'another one in its place is not it');
   assert.deepEqual(readdirSync(moved), []);
   deleted.release();
 
@@ -308,16 +305,16 @@ test('who holds a folder finds out that it was moved, deleted, or taken over, an
   write({ ...mine(), host: 'host-b', space: 'another', id: 'aa' });
   assert.throws(() => paused.check(), /was taken over by process \d+ on host-b/);
   paused.release();
-  assert.equal(textOf().id, 'aa', 'not this one to delete');
+  assert.equal(textOf().id, 'aa', 'not ours to delete');
 });
 
-test('a folder that can not be written is told with its reason', async (t) => {
+test('for a folder that cannot be written to, the error gives the reason', async (t) => {
   writeFileSync(path.join(top, 'file'), '');
   await assert.rejects(lockFolder(path.join(top, 'file', 'run')), /ENOTDIR/);
   const disk = path.join(top, 'disk');
   mkdirSync(disk);
   if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', disk]).status !== 0)
-    return t.skip('a read-only disk takes root');
+    return t.skip('mounting a read-only disk takes root');
   try {
     mkdirSync(path.join(disk, 'there'));
     spawnSync('mount', ['-o', 'remount,ro', disk]);
@@ -334,7 +331,7 @@ const mayUnshare = (t: TestContext, ...flags: string[]): boolean => {
   return false;
 };
 
-test('in a container each start has the same number: one that was killed is succeeded', async (t) => {
+test('in a container every start has the same pid: the lock of a killed process is taken over', async (t) => {
   const flags = ['--pid', '--fork', '--mount-proc', '--kill-child'];
   if (!mayUnshare(t, ...flags)) return;
   for (let round = 0; round <= ROUNDS; round++) {

@@ -1,16 +1,17 @@
 /**
- * Who may write in a run or index folder: the process that its file `lock` names (lock-files.ts). Several may want it at
- * once, on several machines, and whoever held it may have been killed; exactly one gets it.
+ * Who may write in a run or index folder: the process named in its file `lock` (lock-files.ts). Several processes may want
+ * it at once, on several machines, and the last holder may have been killed; exactly one gets it.
  *
- * Taking: the text is written beside and linked to its name, which fails when the name is there. A stale lock is never
- * deleted: who wants it links his own to `lock.after-<its id>`, of which there is one, looks whether `lock` is still the
- * one that he saw, and renames his over it. So each holder has one successor, and one that was killed on the way is
- * succeeded in the same way: the holder is the last of that chain. To give a lock back is to succeed oneself, and to delete.
+ * Acquiring: the text is written to a temporary file and hard-linked to its final name, which fails if the name exists. A
+ * stale lock is never deleted: a contender links its own to `lock.after-<id of the stale one>`, which only one can do,
+ * checks that `lock` is still the one it saw, and renames its own over it. So each holder has exactly one successor, and a
+ * successor that was killed halfway is succeeded in the same way: the holder is the last of that chain. To release a lock,
+ * the holder takes its own successor's name, then deletes both.
  *
- * Is the holder there? Where its number is counted as ours (same boot, same pid namespace), the system knows: a process of
- * that number that began at that time. Elsewhere (another machine, another container, after a reboot) the number says
- * nothing, and nor do host names, which containers share or change: the holder counts up `beat` in its lock every ten
- * seconds, and who wants the folder watches whether it moves, by his own clock.
+ * Is the holder alive? If its pid comes from our pid namespace and boot, the system knows: a process with that pid and that
+ * start time. Elsewhere (another machine, another container, after a reboot) the pid means nothing, and neither do host
+ * names, which containers share or change. So the holder increments `beat` in its lock every ten seconds, and a contender
+ * watches, by its own clock, whether it changes.
  */
 import { closeSync, constants, openSync, readlinkSync, rmSync, type Stats, statSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -30,58 +31,58 @@ import {
   take,
 } from './lock-files.js';
 import { Heartbeat } from './lock-heartbeat.js';
-import { hasOpenForWriting, isOwn, numberSpace, processState } from './process-identity.js';
+import { hasOpenForWriting, isOwn, pidSpace, processState } from './process-identity.js';
 import { systemReason } from './system-reason.js';
 
-/** Between two signs of life of a holder. */
+/** Between two heartbeats of a holder. */
 const BEAT_MS = 10_000;
-/** How long a lock must be watched without one before its holder counts as gone. */
+/** How long a lock must be watched without a heartbeat before its holder counts as gone. */
 const LEASE_MS = 60_000;
-/** Between two looks at it. */
+/** Between two looks at a watched lock. */
 const LOOK_MS = 1000;
-/** `unknown` when only its beat can tell. */
-type Standing = 'there' | 'gone' | 'unknown';
+/** `unknown` when only its heartbeat can tell. */
+type HolderState = 'alive' | 'gone' | 'unknown';
 
-function standingOf(lock: Found): Standing {
+function stateOf(lock: Found): HolderState {
   if (!lock.isWhole) return 'unknown';
   const { is, start } = processState(lock.pid);
   if (lock.started === null) {
-    // an earlier version's: the number alone
-    if (lock.host !== hostname()) return 'there';
-    return lock.pid === process.pid || is === 'gone' ? 'gone' : 'there';
+    // an earlier version's lock, which has only the pid
+    if (lock.host !== hostname()) return 'alive';
+    return lock.pid === process.pid || is === 'gone' ? 'gone' : 'alive';
   }
-  if (lock.space === null || lock.space !== numberSpace() || is === 'hidden') return 'unknown';
-  return is === 'there' && start === lock.started ? 'there' : 'gone';
+  if (lock.space === null || lock.space !== pidSpace() || is === 'hidden') return 'unknown';
+  return is === 'alive' && start === lock.started ? 'alive' : 'gone';
 }
 
-/** Who holds a folder, as its lock says. */
+/** Who holds a folder, according to its lock. */
 export interface LockHolder {
   pid: number;
   host: string;
-  /** Whether the process is there; null when this one can't know: it is on another machine, or in another container. */
+  /** Whether the process is alive; null when that can't be known from here: another machine or another container. */
   isAlive: boolean | null;
 }
 
-/** Null without a lock, or when it can't be read as one. */
+/** Null when there is no lock, or it can't be parsed. */
 export function readLock(folder: string): LockHolder | null {
   try {
     const last = readChain(folder).at(-1);
     if (last?.isWhole !== true) return null;
     const { pid, host, started } = last;
-    const standing = standingOf(last);
-    // an earlier version's lock of another machine: nothing moves in it
-    const isKnown = standing !== 'unknown' && (started !== null || host === hostname());
-    return { pid, host, isAlive: isKnown ? standing === 'there' : null };
+    const state = stateOf(last);
+    // a lock of an earlier version from another machine has no heartbeat
+    const isKnown = state !== 'unknown' && (started !== null || host === hostname());
+    return { pid, host, isAlive: isKnown ? state === 'alive' : null };
   } catch {
     return null;
   }
 }
 
-/** Somebody else has the folder now, or it isn't where it was. */
+/** Another process holds the folder now, or it isn't where it was. */
 export class FolderLostError extends DataError {
   constructor(
     message: string,
-    /** Where the folder was moved to, with all that is in it; null when nobody knows. */
+    /** Where the folder was moved to, with everything in it; null when unknown. */
     readonly movedTo: string | null,
   ) {
     super(message);
@@ -89,9 +90,9 @@ export class FolderLostError extends DataError {
 }
 
 export interface LockOptions {
-  /** A launcher has ended the processes that it had started before: one that can't be asked from here is gone. */
+  /** A launcher has ended the processes that it started earlier: a holder that can't be checked from here is gone. */
   isRestart?: boolean;
-  /** Told what is waited for, before a wait. */
+  /** Called before a wait, with what is being waited for. */
   onWait?: ((message: string) => void) | undefined;
   /** Aborting it ends a wait. */
   signal?: AbortSignal | undefined;
@@ -101,7 +102,7 @@ export interface LockOptions {
 }
 
 const whoIs = ({ pid, host, isWhole }: Found): string => {
-  if (!isWhole) return 'somebody whose lock is not whole';
+  if (!isWhole) return 'a process whose lock is incomplete';
   return `process ${pid}${host === hostname() ? '' : ` on ${printable(host)}`}`;
 };
 
@@ -110,13 +111,13 @@ function inUse(folder: string, lock: Found): DataError {
     lock.pid === process.pid && lock.started === processState(process.pid).start ? ' (this one)' : '';
   const advice =
     lock.started === null
-      ? `Wait for it or stop it; if you are sure that it is gone, delete ${printable(lock.file)}.`
+      ? `Wait for it or stop it; if you are sure that it has exited, delete ${printable(lock.file)}.`
       : 'Wait for it, or stop it.';
   return new DataError(`${printable(folder)} is in use by ${whoIs(lock)}${self}. ${advice}`);
 }
 
-/** Watches a lock that only its beat can tell of. @returns Whether it has moved; null when it is another one, or none. */
-async function moves(folder: string, lock: Found, options: LockOptions): Promise<boolean | null> {
+/** Watches a lock's heartbeat. @returns Whether it changes; null when the lock was replaced or removed. */
+async function isBeating(folder: string, lock: Found, options: LockOptions): Promise<boolean | null> {
   const { leaseMs = LEASE_MS, signal, onWait } = options;
   const lookMs = Math.min(LOOK_MS, leaseMs / 10);
   onWait?.(
@@ -128,7 +129,7 @@ async function moves(folder: string, lock: Found, options: LockOptions): Promise
     const now = readChain(folder).at(-1);
     if (now?.id !== lock.id) return null;
     if (now.mark !== lock.mark) return true;
-    // a pause of this process, or of the whole machine, is no time that was watched
+    // time in which this process or the whole machine was paused was not watched
     watched += Math.min(performance.now() - before, 2 * lookMs);
   }
   return false;
@@ -139,7 +140,7 @@ export class FolderLock {
   readonly #folder: string;
   #id: string;
   readonly #beatMs: number;
-  /** The lock stays open: it shows where the folder was moved to, and to others who holds it. */
+  /** The lock stays open: this shows where the folder was moved to, and shows other processes who holds it. */
   #fd: number | null = null;
   #heartbeat: Heartbeat | null = null;
   readonly #made: Stats;
@@ -160,7 +161,7 @@ export class FolderLock {
     if (this.#fd !== null) closeSync(this.#fd);
     const file = lockPath(this.#folder);
     try {
-      // by this name, which the system goes on to follow; the one that it was made by is gone
+      // opened under its final name, which the system keeps track of; the temporary name is gone
       this.#fd = openSync(file, constants.O_RDWR | (constants.O_NOFOLLOW ?? 0));
       draft.close();
     } catch {
@@ -169,7 +170,7 @@ export class FolderLock {
     this.#heartbeat = new Heartbeat({ file, id: draft.id, text: draft.text, beatMs: this.#beatMs });
   }
 
-  /** Where the lock file is now: Linux says so of an open file. */
+  /** The folder in which the lock file is now, which Linux knows for an open file; null when unknown. */
   #place(): string | null {
     try {
       const file = readlinkSync(`/proc/self/fd/${this.#fd}`);
@@ -181,8 +182,8 @@ export class FolderLock {
   }
 
   /**
-   * Looks whether the folder is still this process's.
-   * @throws FolderLostError when somebody else has it, or it was moved or deleted. A disk that doesn't answer is no reason.
+   * Checks that this process still holds the folder.
+   * @throws FolderLostError when another process holds it, or it was moved or deleted; not when the disk doesn't answer.
    */
   check(): void {
     const folder = this.#folder;
@@ -196,7 +197,7 @@ export class FolderLock {
     if (last !== undefined) {
       throw new FolderLostError(
         `${printable(folder)} was taken over by ${whoIs(last)}, while this process was paused or cut off from its disk. ` +
-          'It ends here, so that only one of them writes there.',
+          'It ends now, so that only one process writes there.',
         null,
       );
     }
@@ -204,33 +205,33 @@ export class FolderLock {
     if (movedTo === null && this.#isSameFolder()) return this.#takeAgain();
     throw new FolderLostError(
       movedTo === null
-        ? `${printable(folder)} is not there any more: it was moved or deleted while this process wrote in it.`
-        : `${printable(folder)} was moved to ${printable(movedTo)} while this process wrote in it.`,
+        ? `${printable(folder)} no longer exists: it was moved or deleted while this process was writing to it.`
+        : `${printable(folder)} was moved to ${printable(movedTo)} while this process was writing to it.`,
       movedTo,
     );
   }
 
-  /** A folder that was deleted may be made again, by a person or by a write that came between. */
+  /** False for a folder that was deleted and created again, by a person or by a write in between. */
   #isSameFolder(): boolean {
     const now = statSync(this.#folder, { throwIfNoEntry: false });
-    // numbers of inodes are given again
+    // inode numbers are reused
     const names = ['dev', 'ino', 'birthtimeMs'] as const;
     return now !== undefined && names.every((name) => now[name] === this.#made[name]);
   }
 
-  /** Somebody deleted the lock by hand; the folder is still the same. */
+  /** The lock was deleted by hand, but the folder is still the same. */
   #takeAgain(): void {
     let draft: Draft | null;
     try {
       draft = take(this.#folder, []);
       if (draft !== null) this.#begin(draft);
     } catch {
-      return; // the disk is full: at the next look
+      return; // the disk is full: the next check tries again
     }
     if (draft === null) this.check();
   }
 
-  /** Gives the folder back. Never throws: whoever comes next finds that this process is gone. */
+  /** Releases the folder. Never throws: if it fails, the next process finds that this one is gone. */
   release(): void {
     if (this.#isReleased) return;
     this.#isReleased = true;
@@ -242,26 +243,26 @@ export class FolderLock {
     let isLast = true;
     const draft = new Draft(folder);
     try {
-      // nobody may take it over between the look and the deleting
+      // no other process may take it over between the check and the deletion
       isLast = draft.takeName(name);
     } catch {
-      // a full disk has no room for it
+      // the disk is full
     }
     draft.close();
     try {
       if (isLast && mine()) rmSync(lockPath(folder), { force: true });
       if (isLast) rmSync(name, { force: true });
     } catch {
-      // the disk is gone
+      // the disk is no longer there
     }
   }
 }
 
 /**
- * Makes a folder when needed and takes it for this process. Waits, for a minute at most, where only time can tell whether
- * the process that has it still lives.
+ * Makes a folder if needed and locks it for this process. Waits, for a minute at most, where only the heartbeat shows
+ * whether the process that holds it is alive.
  *
- * @throws DataError when it can't be written, or a living process has it; the signal's reason when aborted.
+ * @throws DataError when it can't be written to, or a live process holds it; the signal's reason when aborted.
  */
 export async function lockFolder(folder: string, options: LockOptions = {}): Promise<FolderLock> {
   try {
@@ -289,23 +290,23 @@ export async function lockFolder(folder: string, options: LockOptions = {}): Pro
   }
 }
 
-/** Null when the lock has changed while it was watched: look again. */
+/** Null when the lock changed while it was watched: look again. */
 async function isHeldBy(folder: string, last: Found, options: LockOptions): Promise<boolean | null> {
-  const standing = standingOf(last);
-  if (standing === 'gone') return false;
-  const isElsewhere = standing === 'unknown' || (last.started === null && last.host !== hostname());
+  const state = stateOf(last);
+  if (state === 'gone') return false;
+  const isElsewhere = state === 'unknown' || (last.started === null && last.host !== hostname());
   if (isElsewhere && options.isRestart === true) return false;
-  // a copy of a folder has a copy of its lock, which its holder doesn't have open
+  // a copied folder contains a copy of the lock, which the holder doesn't have open
   const isSure = last.started === null || hasOpenForWriting(last.pid, last.inode) !== false;
-  if (standing === 'there' && isSure) return true;
-  if (readChain(folder).at(-1)?.id !== last.id) return null; // given back just now
-  return moves(folder, last, options);
+  if (state === 'alive' && isSure) return true;
+  if (readChain(folder).at(-1)?.id !== last.id) return null; // released just now
+  return isBeating(folder, last, options);
 }
 
 /**
- * Sends a signal to the process that holds a folder, once it is certain that it does.
+ * Sends a signal to the process that holds a folder, after making sure that it does.
  *
- * @returns Its number.
+ * @returns Its pid.
  * @throws DataError that says why not.
  */
 export function signalHolder(folder: string, signal: NodeJS.Signals): number {
@@ -318,15 +319,15 @@ export function signalHolder(folder: string, signal: NodeJS.Signals): number {
   const who = `process ${pid}`;
   if (started === null)
     return refuse(
-      `Its lock is of an earlier version and doesn't tell which process ${pid} on ${printable(host)} is meant: ` +
+      `Its lock comes from an earlier version and doesn't say which process ${pid} on ${printable(host)} is meant: ` +
         'stop it where it was started, with Ctrl-C.',
     );
-  if (space === null || space !== numberSpace())
+  if (space === null || space !== pidSpace())
     return refuse(
       `It is held by ${who} on ${printable(host)}, another machine or container: stop it there, with Ctrl-C or SIGINT.`,
     );
-  if (pid < 2) return refuse(`Its lock names ${who}, which is never one that this program started.`);
-  if (standingOf(last) !== 'there') return refuse('The process that held this folder is gone.');
+  if (pid < 2) return refuse(`Its lock names ${who}, which this program can't have started.`);
+  if (stateOf(last) !== 'alive') return refuse('The process that held this folder is gone.');
   if (!isOwn(pid)) return refuse(`${who} belongs to another user: ask them to stop it.`);
   const holds = hasOpenForWriting(pid, last.inode);
   if (holds === false || (holds === null && process.platform === 'linux'))

@@ -1,4 +1,4 @@
-/** Files that an attacker prepared: links, FIFOs, devices, huge and doubly named ones. */
+/** Files that an attacker prepared: links, FIFOs, devices, huge files and hard links. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
@@ -70,7 +70,7 @@ it('follows no link below the folder, whichever part of the path it is', () => {
   assert.ok(!existsSync(path.join(outside, 'new')) && !existsSync(path.join(outside, 'made')));
 });
 
-it('follows links to the folder itself, and where no folder is named', () => {
+it('follows links to the folder itself, and where no folder is given', () => {
   const alias = path.join(all, 'alias');
   symlinkSync(within, alias);
   writeFileSync(path.join(within, 'sub', 'text'), 'text');
@@ -97,8 +97,8 @@ it(
     const fifo = path.join(within, 'fifo');
     execFileSync('mkfifo', [fifo]);
     const options = { within, maxBytes: 1000 };
-    assert.throws(() => readGuarded(fifo, options), /expected a regular file, it is a FIFO/);
-    assert.throws(() => openToWrite(fifo, { within }), /expected a regular file, it is a FIFO|ENXIO/);
+    assert.throws(() => readGuarded(fifo, options), /expected a regular file, but it is a FIFO/);
+    assert.throws(() => openToWrite(fifo, { within }), /expected a regular file, but it is a FIFO|ENXIO/);
     assert.throws(() => readGuarded('/dev/zero', { maxBytes: 1000 }), /it is a device/);
     assert.throws(() => readGuarded(path.join(within, 'sub'), options), /it is a folder/);
     const sparse = path.join(within, 'sparse');
@@ -108,7 +108,7 @@ it(
   },
 );
 
-it('writes in place at the end, from nothing, or into a new file alone', () => {
+it('writes in place: at the end, after emptying, or only into a new file', () => {
   const file = path.join(within, 'sub', 'log');
   const write = (text: string, start?: 'append' | 'empty' | 'new'): void => {
     const fd = openToWrite(file, start === undefined ? { within } : { within, start });

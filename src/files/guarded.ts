@@ -1,12 +1,12 @@
 /**
- * Opening what somebody else may have put there. People open run and index folders that others made: from a colleague, a
- * download, a shared disk. A link in such a folder must not lead a write out of it, a FIFO or a device must not hold a
- * reader up for ever, and no file may fill the memory. Everything in this package that opens a file of such a folder goes
+ * Opening files in folders that may be untrusted. People open run and index folders that others made: from a colleague, a
+ * download, a shared disk. A link in such a folder must not lead a write out of it, a FIFO or a device must not block a
+ * reader forever, and no file may exhaust the memory. Everything in this package that opens a file in such a folder goes
  * through this module.
  *
- * `within` names the folder that was given, which may itself be reached through links; below it no link is followed, for
- * reading or writing. (A folder in which somebody else writes at this very moment is not guarded against: between the look
- * at a name and its opening, only the last part is held by O_NOFOLLOW.)
+ * `within` is the folder that was given, which may itself be reached through links; no link below it is followed, for
+ * reading or writing. (There is no protection against someone who changes the folder at this very moment: between the check
+ * of a path and its opening, O_NOFOLLOW protects only the last component.)
  */
 import {
   closeSync,
@@ -30,37 +30,37 @@ import { messageOf, printable } from '../plain/printable.js';
 import { folderReason, systemReason } from './system-reason.js';
 import { isBelow, leadsOutside, OUTSIDE } from './read-below.js';
 
-/** How an error is made; a DataError by default. */
+/** The class of the error that is thrown; DataError by default. */
 export type Failure = new (message: string, options?: ErrorOptions) => DinoError;
 
 export interface GuardOptions {
-  /** The folder below which no link is followed. Without it links are: the file is one that the caller was given. */
+  /** The folder below which no link is followed. Omit it for a file that the user named: links are then followed. */
   within?: string | undefined;
   /** What is thrown; DataError by default. */
   failure?: Failure;
 }
 
 export interface ReadOptions extends GuardOptions {
-  /** The most bytes that the file may have; the file is refused before any is read. */
+  /** The most bytes that the file may have; a larger file is refused before anything is read. */
   maxBytes: number;
-  /** A file of this program's own, as in the user's cache: it may lie outside the folders of read-below.ts. */
+  /** One of this program's own files, such as in the user's cache: it may be outside the folders of read-below.ts. */
   isOwn?: boolean;
 }
 
-/** The most that a small text of a run or index (settings, a manifest, an evaluation) may have, in bytes. */
+/** Size limit for small text files of a run or index (settings, a manifest, an evaluation), bytes. */
 export const SMALL_FILE_BYTES = 16 * 2 ** 20;
 
-// 0 where the system lacks them (Windows), where links need rights that a stranger's archive doesn't have
+// 0 where the system lacks it (Windows), where creating links takes privileges that unpacking an archive doesn't have
 const NO_FOLLOW = constants.O_NOFOLLOW ?? 0;
-// a FIFO without a writer would hold open() up for ever
+// open() would block forever on a FIFO without a writer
 const NO_WAIT = constants.O_NONBLOCK ?? 0;
 
-/** Opens for reading whatever it is, and waits for nothing: what it is must be looked at before it is read. */
+/** Opens anything for reading without blocking: check what kind of file it is before reading it. */
 export const READ_FLAGS = constants.O_RDONLY | NO_WAIT;
 
 /**
- * What is at a place, links followed; undefined for nothing, also where a part of the way is a file.
- * @throws `failure` when it can't be looked at: links in a circle, a folder without access.
+ * stat() of a path, following links; undefined if nothing is there, also when a parent is a file.
+ * @throws `failure` when it can't be examined: circular links, a folder without access.
  */
 export function statIfThere(place: string, failure: Failure = DataError): Stats | undefined {
   try {
@@ -72,8 +72,8 @@ export function statIfThere(place: string, failure: Failure = DataError): Stats 
 }
 
 /**
- * The names in a folder of a run or index; none when it isn't there.
- * @throws `failure` when it is something else than a folder, or reached through a link below `within`.
+ * The names in a folder of a run or index; none when it doesn't exist.
+ * @throws `failure` when it is not a folder, or is reached through a link below `within`.
  */
 export function namesIn(folder: string, { within, failure = DataError }: GuardOptions): string[] {
   if (within !== undefined) refuseLinks(within, folder, failure);
@@ -85,7 +85,7 @@ export function namesIn(folder: string, { within, failure = DataError }: GuardOp
   }
 }
 
-/** What a thing is, for people: "a FIFO", "a folder". */
+/** What kind of file it is, in words: "a FIFO", "a folder". */
 export function kindOf(stat: Stats): string {
   if (stat.isFile()) return 'a regular file';
   if (stat.isDirectory()) return 'a folder';
@@ -98,7 +98,7 @@ export function kindOf(stat: Stats): string {
 /**
  * Checks that no part of a path below a folder is a symbolic link. Parts that don't exist are fine.
  *
- * @throws `failure` that names the link and where it leads, or when the path is not below the folder.
+ * @throws `failure` that names the link and its target, or when the path is not below the folder.
  */
 export function refuseLinks(within: string, file: string, failure: Failure = DataError): void {
   if (!isBelow(within, file))
@@ -117,19 +117,19 @@ export function refuseLinks(within: string, file: string, failure: Failure = Dat
     if (stat.isSymbolicLink())
       throw new failure(
         `${printable(at)} is a symbolic link (to ${JSON.stringify(printable(readlinkSync(at)))}): links inside a run or index folder are not ` +
-          'followed, because they can lead out of it. If you trust it, put what it leads to in its place.',
+          'followed, because they can lead out of it. If you trust it, replace it with a copy of its target.',
       );
   }
 }
 
-/** The flags with which a file is opened, after links on the way to it were looked for. @throws `failure` for such a link. */
+/** Checks the path for links and returns the flags to open the file with. @throws `failure` for a link below `within`. */
 function flagsFor(file: string, flags: number, { within, failure }: GuardOptions): number {
   if (within === undefined) return flags | NO_WAIT;
   refuseLinks(within, file, failure);
   return flags | NO_WAIT | NO_FOLLOW;
 }
 
-/** What is thrown when the system refuses to open a file. */
+/** The error for a file that the system refuses to open. */
 const notOpened = (file: string, error: unknown, { failure = DataError }: GuardOptions): DinoError =>
   new failure(`${printable(file)} can't be opened: ${systemReason(error)}`, { cause: error });
 
@@ -141,10 +141,12 @@ function checkOpened(
   maxBytes = Infinity,
 ): void {
   if (!stat.isFile())
-    throw new failure(`${printable(file)} can't be opened: expected a regular file, it is ${kindOf(stat)}.`);
+    throw new failure(
+      `${printable(file)} can't be opened: expected a regular file, but it is ${kindOf(stat)}.`,
+    );
   if (stat.size > maxBytes)
     throw new failure(
-      `${printable(file)} has ${stat.size} bytes; at most ${maxBytes} are read of such a file.`,
+      `${printable(file)} has ${stat.size} bytes; at most ${maxBytes} are allowed for such a file.`,
     );
 }
 
@@ -176,10 +178,10 @@ function open(
 }
 
 /**
- * Opens a regular file for reading. Close what it gives.
+ * Opens a regular file for reading. The caller closes it.
  *
- * @throws `failure` when it isn't there, is a folder, FIFO, socket or device, is larger than `maxBytes`, is reached
- *   through a link below `within`, or lies where this process may not read (read-below.ts).
+ * @throws `failure` when it doesn't exist, is a folder, FIFO, socket or device, is larger than `maxBytes`, is reached
+ *   through a link below `within`, or is where this process may not read (read-below.ts).
  */
 export function openToRead(file: string, options: ReadOptions): { fd: number; size: number } {
   refuseOutside(file, options);
@@ -187,7 +189,7 @@ export function openToRead(file: string, options: ReadOptions): { fd: number; si
   return { fd, size: stat.size };
 }
 
-/** The same without waiting for a slow disk. Close what it gives. @throws As openToRead(). */
+/** openToRead() without blocking on a slow disk. The caller closes the handle. @throws As openToRead(). */
 export async function openHandle(file: string, options: ReadOptions): Promise<FileHandle> {
   refuseOutside(file, options);
   const flags = flagsFor(file, constants.O_RDONLY, options);
@@ -212,7 +214,7 @@ export function readGuarded(file: string, options: ReadOptions): Buffer<ArrayBuf
   try {
     const bytes = Buffer.from(new ArrayBuffer(size));
     let done = 0;
-    // it may have become shorter; what was added since is left out
+    // the file may have become shorter; what was appended since is left out
     for (let count = -1; done < size && count !== 0; done += count)
       count = readSync(fd, bytes, done, Math.min(2 ** 30, size - done), done);
     return bytes.subarray(0, done);
@@ -224,7 +226,7 @@ export function readGuarded(file: string, options: ReadOptions): Buffer<ArrayBuf
   }
 }
 
-/** The last bytes of a regular file as text, whose first character and line may be cut. @throws As openToRead(). */
+/** The last bytes of a regular file as text; its first character and line may be cut off. @throws As openToRead(). */
 export function readEnd(file: string, bytes: number, options: GuardOptions): string {
   const { fd, size } = openToRead(file, { ...options, maxBytes: Infinity });
   try {
@@ -235,7 +237,7 @@ export function readEnd(file: string, bytes: number, options: GuardOptions): str
   }
 }
 
-/** A regular file's text, null when there is none. @throws As openToRead(). */
+/** A regular file's text, or null when it doesn't exist. @throws As openToRead(). */
 export function readTextIfThere(file: string, options: ReadOptions): string | null {
   const { within, failure } = options;
   if (within !== undefined) refuseLinks(within, file, failure);
@@ -245,15 +247,14 @@ export function readTextIfThere(file: string, options: ReadOptions): string | nu
 
 export interface GuardedWrite extends GuardOptions {
   within: string;
-  /** `append` (default) writes after what is there, `empty` cuts it off first, `new` wants that there is nothing. */
+  /** `append` (default) writes at the end, `empty` empties the file first, `new` requires that it doesn't exist. */
   start?: 'append' | 'empty' | 'new';
 }
 
 /**
- * Opens a regular file of a folder for writing in place; makes it when it isn't there. Close what it gives.
+ * Opens a regular file in a folder for writing in place; creates it when it doesn't exist. The caller closes it.
  *
- * @throws `failure` as openToRead(), and when the file has a second name (a hard link): what is written would change that
- *   file too.
+ * @throws `failure` as openToRead(), and when the file has a second name (a hard link): writing would change that file too.
  */
 export function openToWrite(file: string, options: GuardedWrite): number {
   const { start = 'append', failure = DataError } = options;
@@ -263,14 +264,14 @@ export function openToWrite(file: string, options: GuardedWrite): number {
     closeSync(fd);
     throw new failure(
       `${printable(file)} is also known by another name (a hard link): writing here would change that file too. ` +
-        'Put a copy of it in its place.',
+        'Replace it with a copy.',
     );
   }
   if (start === 'empty') ftruncateSync(fd);
   return fd;
 }
 
-/** Makes a folder and those above it, below `within`. @throws `failure` when one of them is a link or can't be made. */
+/** Makes a folder and its missing parents below `within`. @throws `failure` when one is a link or can't be made. */
 export function makeFolder(
   folder: string,
   { within, failure = DataError }: GuardOptions & { within: string },
@@ -283,7 +284,7 @@ export function makeFolder(
   }
 }
 
-/** Deletes a file or folder below `within`, if it is there; a link itself, never what it leads to. @throws `failure` as makeFolder(). */
+/** Deletes a file or folder below `within`, if it exists; of a link only itself, never its target. @throws As makeFolder(). */
 export function removeWithin(
   place: string,
   { within, failure = DataError }: GuardOptions & { within: string },

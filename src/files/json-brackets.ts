@@ -1,6 +1,6 @@
 /**
- * The brackets of a JSON text, in their order: 1 for one that opens a list or an object, -1 for one that closes it; those in
- * strings don't count. A look before JSON.parse(), which takes memory for whatever a stranger's file holds.
+ * The brackets of a JSON text in order, without those in strings: 1 where a list or an object opens, -1 where it closes. For
+ * a check before JSON.parse(), which allocates memory for whatever an untrusted file holds.
  */
 export function* brackets(json: string): Generator<1 | -1> {
   let isString = false;

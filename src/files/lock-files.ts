@@ -1,9 +1,9 @@
 /**
- * The files of a folder's lock: what they say, and giving one a name so that exactly one process has it. What they mean is
- * told in folder-lock.ts:
+ * The files of a folder's lock: what is in them, and naming one so that exactly one process succeeds. folder-lock.ts
+ * explains the protocol:
  *
  *   lock               who holds the folder: JSON, see LockText
- *   lock.after-<id>    who takes it over from the holder <id>, which is gone; at once renamed to `lock`
+ *   lock.after-<id>    who takes it over from the holder <id>, which is gone; renamed to `lock` at once
  *   lock.new-<id>      a lock that is being written
  */
 import { createHash, randomUUID } from 'node:crypto';
@@ -25,38 +25,38 @@ import { DataError } from '../errors.js';
 import { printable } from '../plain/printable.js';
 import { openToRead } from './guarded.js';
 import { textWithBeat } from './lock-heartbeat.js';
-import { numberSpace, processState } from './process-identity.js';
+import { pidSpace, processState } from './process-identity.js';
 
-/** A lock's text has some 300 bytes. */
+/** A lock's text has about 300 bytes. */
 const MAX_LOCK_BYTES = 4096;
-/** Holders that were each killed while they succeeded another; more is a trap. */
+/** The longest chain of holders that were each killed while taking over; a longer one was planted. */
 const MAX_CHAIN = 100;
-/** What file systems say that have no hard links. */
+/** Error codes of file systems without hard links. */
 const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
 
 export const lockPath = (folder: string): string => path.join(folder, 'lock');
 export const successorPath = (folder: string, id: string): string => path.join(folder, `lock.after-${id}`);
 
-/** What a lock says. */
+/** The contents of a lock. */
 export interface LockText {
   pid: number;
   host: string;
-  /** As processState() tells it; null in a lock of version 0.1, which has the two above alone. */
+  /** The start time from processState(); null in a lock of version 0.1, which has only the two fields above. */
   started: string | null;
-  /** As numberSpace() tells it. */
+  /** From pidSpace(). */
   space: string | null;
-  /** Of this one taking of this folder. */
+  /** Unique for each acquisition of the folder. */
   id: string;
 }
 
-/** A lock as it was found. */
+/** A lock as found on disk. */
 export interface Found extends LockText {
   file: string;
-  /** False for a text that this program didn't write, or not to its end. */
+  /** False for a text that this program didn't write, or didn't finish writing. */
   isWhole: boolean;
   /** Changes with every beat. */
   mark: string;
-  /** The very file. */
+  /** Identifies the file itself. */
   inode: { dev: number; ino: number };
 }
 
@@ -65,7 +65,7 @@ function parse(text: string): Omit<LockText, 'id'> & { id: string | null; isWhol
   try {
     value = Object(JSON.parse(text)) as Record<string, unknown>;
   } catch {
-    // half a lock, or none of ours
+    // half a lock, or not one of ours
   }
   const { pid, host, started, space, id } = value;
   const short = (one: unknown): string | null => (typeof one === 'string' && one.length <= 255 ? one : null);
@@ -102,7 +102,7 @@ export function readLockFile(folder: string, file: string): Found | null {
   }
 }
 
-/** The holder and those before it that didn't come to the end of their taking, oldest first; empty when nobody has it. */
+/** The stale locks that were not fully taken over, oldest first, then the holder's; empty when the folder is free. */
 export function readChain(folder: string): Found[] {
   const chain: Found[] = [];
   for (let file = lockPath(folder); ;) {
@@ -117,7 +117,7 @@ export function readChain(folder: string): Found[] {
   }
 }
 
-/** A lock of this process's that has no name yet. */
+/** A lock of this process that doesn't have its final name yet. */
 export class Draft {
   readonly id = randomUUID();
   readonly text: string;
@@ -132,13 +132,13 @@ export class Draft {
       pid: process.pid,
       host: hostname(),
       started: processState(process.pid).start ?? '',
-      space: numberSpace(),
+      space: pidSpace(),
       id: this.id,
     };
     this.text = textWithBeat(lock);
   }
 
-  /** Gives it a name that nobody has. @returns Whether nobody had. @throws The system's error. */
+  /** Writes the lock under a name that must be free. @returns Whether it was free. @throws The system's error. */
   takeName(name: string): boolean {
     try {
       this.#write(this.#file);
@@ -148,7 +148,7 @@ export class Draft {
       this.close();
       const { code } = error as NodeJS.ErrnoException;
       if (code === 'EEXIST') return false;
-      // who has just got the folder clears away what others left: look again
+      // a process that has just acquired the folder removes others' leftovers: look again
       if (code === 'ENOENT' && existsSync(this.#folder)) return false;
       if (!NO_LINKS.has(code ?? '')) throw error;
       return this.#writeAs(name);
@@ -157,7 +157,7 @@ export class Draft {
     }
   }
 
-  /** The open file, from now on the caller's to close. */
+  /** Hands over the open file: the caller closes it. */
   takeDescriptor(): number | null {
     const fd = this.#fd;
     this.#fd = null;
@@ -169,13 +169,13 @@ export class Draft {
     this.#fd = null;
   }
 
-  /** It stays open, so that it never has a name that its holder doesn't have open. */
+  /** The file stays open, so that no lock has its name without being open in its holder. */
   #write(file: string): void {
     this.#fd = openSync(file, 'wx+');
     writeSync(this.#fd, this.text);
   }
 
-  /** Without links, somebody may see half of it: he watches then. */
+  /** Without hard links another process may see half of it; it then watches the heartbeat. */
   #writeAs(name: string): boolean {
     try {
       this.#write(name);
@@ -189,7 +189,7 @@ export class Draft {
   }
 }
 
-/** One attempt. @returns The lock, or null when somebody was quicker: look again. */
+/** One attempt. @returns The lock, or null when another process was faster: look again. */
 export function take(folder: string, chain: readonly Found[]): Draft | null {
   const draft = new Draft(folder);
   const last = chain.at(-1);
@@ -197,7 +197,7 @@ export function take(folder: string, chain: readonly Found[]): Draft | null {
   const name = successorPath(folder, last.id);
   if (!draft.takeName(name)) return null;
   try {
-    // somebody may have succeeded it, and be done with it, since it was looked at
+    // another process may have taken it over, and released it, since the chain was read
     const isOurs = readChain(folder).at(-1)?.id === draft.id;
     if (isOurs) renameSync(name, lockPath(folder));
     else rmSync(name, { force: true });
@@ -214,7 +214,7 @@ export function take(folder: string, chain: readonly Found[]): Draft | null {
   return draft;
 }
 
-/** What killed processes left beside a lock. */
+/** Deletes what killed processes left next to a lock. */
 export function clearDrafts(folder: string, id: string): void {
   for (const name of readdirSync(folder)) {
     if (/^lock\.(new|after)-[0-9a-f-]+$/.test(name) && !name.endsWith(id))

@@ -1,8 +1,8 @@
 /**
- * The sign of life of a folder's holder: a number in its lock that goes up. A thread of its own writes it, which a training
- * step that keeps this one busy for minutes doesn't hold up.
+ * The heartbeat of a folder's holder: a counter in its lock. A separate thread increments it, so that a training step that
+ * keeps the main thread busy for minutes doesn't delay it.
  *
- * The number has a fixed place and width in the text, so that a beat is one small write into the file that is there.
+ * The counter has a fixed position and width in the text, so a beat is one small write into the existing file.
  */
 import { closeSync, constants, fstatSync, futimesSync, openSync, readSync, writeSync } from 'node:fs';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
@@ -12,28 +12,28 @@ const FIELD = '"beat":"';
 
 interface Beating {
   file: string;
-  /** Of the lock: nothing else is written into. */
+  /** The lock's id: no other lock is written to. */
   id: string;
   text: string;
   beatMs: number;
 }
 
-/** Writes one beat. A disk that fails is tried again at the next. */
+/** Writes one beat. After a disk error the next beat tries again. */
 function beat({ file, id, text }: Beating, count: number): void {
   let fd: number;
   try {
     fd = openSync(file, constants.O_RDWR | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
   } catch {
-    return; // given back, moved, or a disk that fails
+    return; // released, moved, or a failing disk
   }
   try {
     const there = Buffer.alloc(text.length);
     if (!fstatSync(fd).isFile() || readSync(fd, there, 0, there.length, 0) !== there.length) return;
-    if (!there.toString('latin1').includes(`"id":"${id}"`)) return; // somebody else's
+    if (!there.toString('latin1').includes(`"id":"${id}"`)) return; // another process's lock
     try {
       writeSync(fd, String(count).padStart(DIGITS, '0'), text.indexOf(FIELD) + FIELD.length, 'latin1');
     } catch {
-      futimesSync(fd, new Date(), new Date()); // a full disk of the kind that writes every change anew
+      futimesSync(fd, new Date(), new Date()); // a full disk with a copy-on-write file system
     }
   } catch {
     // the next beat
@@ -45,13 +45,13 @@ function beat({ file, id, text }: Beating, count: number): void {
 /** A lock's text, with room for its beat. */
 export function textWithBeat(lock: object): string {
   const json = JSON.stringify({ ...lock, beat: '0'.repeat(DIGITS) });
-  // ASCII alone: places in the text are places in the file
+  // ASCII only: offsets in the text are offsets in the file
   return (
     json.replace(/[^\x20-\x7e]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`) + '\n'
   );
 }
 
-/** Beats until it is stopped, or the process ends. It keeps no process alive. */
+/** Beats until it is stopped or the process ends. It does not keep the process alive. */
 export class Heartbeat {
   readonly #worker: Worker;
   #timer: NodeJS.Timeout | undefined;
@@ -63,7 +63,7 @@ export class Heartbeat {
       resourceLimits: { maxOldGenerationSizeMb: 16 },
     });
     this.#worker.unref();
-    // no thread to be had: better a beat that a long step holds up than none
+    // no thread available: a beat that a long step delays is better than none
     this.#worker.on('error', () => {
       let count = 0;
       if (!this.#isStopped) this.#timer = setInterval(() => beat(beating, ++count), beating.beatMs).unref();

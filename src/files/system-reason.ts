@@ -1,29 +1,29 @@
-/** Why the system refused to open, make or write something, in words that say what to do. */
+/** Why the system refused to open, make or write something, and what to do about it. */
 import { accessSync, constants, lstatSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { messageOf } from '../plain/printable.js';
 
-/** How many files this process may have open; null where the system doesn't tell. */
+/** How many files this process may have open; null where the system doesn't say. */
 function openFilesLimit(): string | null {
   try {
     return /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1] ?? null;
   } catch {
-    return null; // not Linux; or not one more file can be opened
+    return null; // not Linux, or no more files can be opened
   }
 }
-// asked before the limit is reached: asking opens a file
+// read at start, before the limit is reached, because reading it opens a file
 const FILES_LIMIT = openFilesLimit();
 
 const ADVICE: Readonly<Record<string, () => string>> = {
   ENOSPC: () => 'the disk is full; free some space',
   EDQUOT: () => 'the disk quota is used up; free some space',
-  EROFS: () => 'the disk is read-only; choose a place that can be written',
+  EROFS: () => 'the disk is read-only; choose one that can be written to',
   EMFILE: () =>
     `too many open files${FILES_LIMIT === null ? '' : ` (limit ${FILES_LIMIT})`}: raise it with ulimit -n`,
-  ENFILE: () => 'the system has too many open files: end other programs, or raise its limit',
+  ENFILE: () => 'the system has too many open files: close other programs, or raise its limit',
 };
 
-/** The system's own words on one line, and what to do where they don't say it. */
+/** The system's own message on one line, followed by advice where there is some. */
 export function systemReason(error: unknown): string {
   const { code } = error as NodeJS.ErrnoException;
   const advice = ADVICE[code ?? '']?.();
@@ -31,8 +31,8 @@ export function systemReason(error: unknown): string {
 }
 
 /**
- * Why a folder can't be made. mkdir() with parents says ENOENT for whatever was wrong with one of them: the nearest that
- * is there tells more.
+ * Why a folder can't be made. A recursive mkdir() reports ENOENT whatever was wrong with a parent; the nearest existing
+ * parent gives the real reason.
  */
 export function folderReason(error: unknown, folder: string): string {
   if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return systemReason(error);

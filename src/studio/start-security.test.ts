@@ -17,7 +17,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readLock } from '../files/folder-lock.js';
 import { textWithBeat } from '../files/lock-heartbeat.js';
-import { numberSpace, processState } from '../files/process-identity.js';
+import { pidSpace, processState } from '../files/process-identity.js';
 import { contents, FORGED, HOSTILE, makeRun } from '../testing/hostile-run.js';
 import { startStudio, type RunningStudio } from './index.js';
 import type { RunSummary } from '../plain/studio-api.js';
@@ -103,7 +103,7 @@ test('Stop signals nobody but the process that trains the run', { timeout: 60_00
       pid,
       host: os.hostname(),
       started: processState(pid).start,
-      space: numberSpace(),
+      space: pidSpace(),
       id: 'aa',
     };
     let number = 0;
@@ -121,7 +121,7 @@ test('Stop signals nobody but the process that trains the run', { timeout: 60_00
       assert.match(body, expected);
       assert.doesNotMatch((JSON.parse(body) as { error?: { message: string } }).error?.message ?? '', FORGED);
     }
-    assert.equal(processState(pid).is, 'there');
+    assert.equal(processState(pid).is, 'alive');
     assert.equal(bystander.exitCode, null);
   } finally {
     bystander.kill('SIGKILL');

@@ -79,7 +79,7 @@ test('a run folder that is deleted, or that another process took over, ends the 
   await assert.rejects(
     // a checkpoint is being written there
     struck(run, () => rmSync(run, { recursive: true, maxRetries: 40, retryDelay: 50 })),
-    /run-\d is not there any more: it was moved or deleted/,
+    /run-\d no longer exists: it was moved or deleted/,
   );
   assert.ok(!existsSync(path.join(run, 'config.json')));
   const other = newRun();

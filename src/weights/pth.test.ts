@@ -314,7 +314,7 @@ describe('PthFile', () => {
     refused('text', Buffer.from('<html>not found</html>'), /not a PyTorch file: it is an HTML page/);
     refused('a pickle of something else', ops('N'), /it is a pickle that torch\.save did not write/);
     assert.throws(() => new PthFile(path.join(folder, 'absent.pth')), /can't be opened/);
-    assert.throws(() => new PthFile(folder), /expected a regular file, it is a folder/);
+    assert.throws(() => new PthFile(folder), /expected a regular file, but it is a folder/);
     const legacy = readFileSync(fixture('legacy.pth'));
     refused('cut off', legacy.subarray(0, -4), /ends before its storages do/);
     refused(
