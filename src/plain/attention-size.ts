@@ -1,17 +1,17 @@
 /** The size at which attention is drawn. */
 import { ConfigError } from '../errors.js';
 
-/** What the size of a picture depends on. */
+/** The part of a model that the size of a picture depends on. */
 export interface SizedModel {
   architecture: { readonly imgSize: number; readonly patchSize: number };
 }
 
-/** The work is quadratic in the patches; the reference's largest picture (480, patches of 8) has 3,600. */
+/** The cost is quadratic in the number of patches; the reference's largest picture (480, patches of 8) has 3,600. */
 export const MAX_DEFAULT_PATCHES = 4096;
 
 /**
- * Size that an image is resized to before what is no whole patch is cut off.
- * @param maxPatches - Bound of the size that is chosen when none is given.
+ * Size that an image is resized to, before incomplete patches at its edges are cut off.
+ * @param maxPatches - Limits the size that is chosen when none is given.
  * @throws ConfigError for sizes below a patch.
  */
 export function attentionSize(

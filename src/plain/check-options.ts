@@ -1,7 +1,7 @@
 /**
- * What a public function was called with, checked before anything is done: a wrong argument, an unknown option and a value
- * of another type are told as a ConfigError in plain words, all of them at once. What depends on more than the value (a size
- * below the model's patch, a row that an index lacks) is the function's own to check.
+ * Checks the arguments of a public function before it does anything: wrong arguments, unknown options and values of the
+ * wrong type are reported together, in one ConfigError in plain words. Checks that need more than the value itself (a size
+ * below the model's patch, a row that an index lacks) are left to the function.
  */
 import { z } from 'zod';
 import { ConfigError } from '../errors.js';
@@ -11,7 +11,7 @@ import { didYouMean } from './did-you-mean.js';
 
 const SHOWN = 60;
 
-/** A value as a message shows it: JSON where that is short, else what kind of thing it is. */
+/** A value as shown in a message: short JSON, or what kind of value it is. */
 export function show(value: unknown): string {
   if (typeof value === 'number' || value === undefined) return String(value);
   if (typeof value === 'function') return 'a function';
@@ -26,12 +26,12 @@ export function show(value: unknown): string {
   try {
     text = JSON.stringify(value);
   } catch {
-    return Array.isArray(value) ? 'a list' : 'an object'; // it holds itself, or a bigint
+    return Array.isArray(value) ? 'a list' : 'an object'; // it contains itself, or a bigint
   }
   return text.length <= SHOWN ? text : `${text.slice(0, SHOWN)}...`;
 }
 
-/** What zod's kinds are called. */
+/** zod's types in plain words. */
 const KINDS: Readonly<Record<string, string>> = {
   int: 'a whole number',
   number: 'a number',
@@ -43,32 +43,32 @@ const KINDS: Readonly<Record<string, string>> = {
   record: 'an object',
 };
 
-/** What zod found wrong with a value, as "expected X". */
+/** What zod found wrong with a value, in the form "expected X". */
 function expected(issue: z.core.$ZodIssue): string {
   if (issue.code === 'invalid_type') return `expected ${KINDS[issue.expected] ?? `a ${issue.expected}`}`;
   if (issue.code === 'too_small' || issue.code === 'too_big') {
     const isLeast = issue.code === 'too_small';
     const bound = Number(isLeast ? issue.minimum : issue.maximum);
     if (issue.origin === 'string')
-      return isLeast ? 'expected some text' : `expected at most ${bound} letters`;
+      return isLeast ? 'expected some text' : `expected at most ${bound} characters`;
     const [open, closed] = isLeast ? ['more than', 'at least'] : ['less than', 'at most'];
     const amount = `${issue.inclusive === false ? open : closed} ${bound}`;
     return `expected ${amount}${issue.origin !== 'array' ? '' : bound === 1 ? ' entry' : ' entries'}`;
   }
-  // whoever made the schema has said it better
+  // the schema has a better message
   if (issue.message.startsWith('expected ')) return issue.message;
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {
     const each = issue.errors.flatMap((issues) => issues.slice(0, 1).map(expected));
     return [...new Set(each)].join(' or ').replaceAll('or expected ', 'or ');
   }
-  if (issue.code === 'invalid_union') return 'expected another word';
+  if (issue.code === 'invalid_union') return 'expected a different value';
   if (issue.code === 'invalid_value') {
     return `expected ${issue.values.length > 1 ? 'one of ' : ''}${issue.values.map(String).join(', ')}`;
   }
   return issue.message;
 }
 
-/** What is wrong with one value, each in a few words; none when nothing is. */
+/** The problems with one value, a few words each; empty when it is valid. */
 export function expectations(schema: z.ZodType, value: unknown): string[] {
   const result = schema.safeParse(value);
   if (result.success) return [];
@@ -81,7 +81,7 @@ export function expectations(schema: z.ZodType, value: unknown): string[] {
 
 // ---------------------------------------------------------------------------------------------------- the kinds
 
-/** A value for which `is` holds. @param what - In words: `a folder`, `a model, from loadModel()`. */
+/** A value for which `is` returns true. @param what - In words: `a folder`, `a model, from loadModel()`. */
 export const being = (what: string, is: (value: unknown) => boolean): z.ZodType =>
   z.custom(is, { error: `expected ${what}` });
 
@@ -95,12 +95,12 @@ export const text = z
 export const oneOf = (names: readonly string[]): z.ZodType => z.enum(names as [string, ...string[]]);
 export const anything = z.unknown();
 
-/** A name in the file system: the system takes none with a zero byte in it. */
+/** A file system path: no path may contain a zero byte. */
 const isPath = (value: unknown): value is string =>
   typeof value === 'string' && value !== '' && !value.includes('\0');
 export const filePath = being('a path', isPath);
 
-/** A side in pixels, or [height, width]; which sizes there are is the model's to say. */
+/** A side in pixels, or [height, width]; the model decides which sizes are valid. */
 export const pixels = being('a number of pixels, or [height, width]', (value) => {
   const sides = Array.isArray(value) ? value : [value, value];
   return sides.length === 2 && sides.every((side) => Number.isFinite(side) && side > 0);
@@ -112,7 +112,7 @@ export const signal = being('an AbortSignal', (value) => {
   return typeof aborted === 'boolean' && typeof addEventListener === 'function';
 });
 
-/** Variables of an environment. */
+/** Environment variables. */
 export const variables = being(
   'an object of variables',
   (value) =>
@@ -134,7 +134,7 @@ export const instanceOf = (
   what: string,
 ): z.ZodType => being(what, (value) => value instanceof constructor);
 
-/** A list whose entries are all so; the first other one is told. @param what - Of the entries, in the plural. */
+/** A list whose entries all satisfy `is`; the first that doesn't is reported. @param what - The entries, in the plural. */
 export const listOf = (what: string, is: (value: unknown) => boolean): z.ZodType =>
   z.custom((value) => Array.isArray(value) && value.every(is), {
     error: ({ input }) => {
@@ -150,7 +150,7 @@ export const rows = listOf('whole numbers', (value) => Number.isSafeInteger(valu
 type RequiredNames<T> = { [K in keyof T]-?: object extends Pick<T, K> ? never : K }[keyof T];
 type OptionalNames<T> = Exclude<keyof T, RequiredNames<T>>;
 
-/** A call's options. The compiler sees to it that they are all those of T, and no others. */
+/** The schema of an options object. The compiler checks that it has exactly the properties of T. */
 export function optionsOf<T extends object>(
   required: Record<RequiredNames<T>, z.ZodType>,
   optional: Record<OptionalNames<T>, z.ZodType>,
@@ -181,8 +181,8 @@ function at(value: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 /**
- * What is wrong with a value, a line each; none when nothing is.
- * @param name - What it is called; `options` and what was asked of a server go by the names of their parts alone.
+ * The problems with a value, a line each; empty when it is valid.
+ * @param name - What messages call it. For options, queries and bodies they give only the names of the parts.
  */
 export function problemsOf(name: string, schema: z.ZodType, value: unknown): string[] {
   const result = schema.safeParse(value);
@@ -200,11 +200,11 @@ export function problemsOf(name: string, schema: z.ZodType, value: unknown): str
   });
 }
 
-/** An argument's name (`options` for an object of options), what it must be, and what came. */
+/** An argument's name (`options` for an options object), what it must be, and its value. */
 export type Argument = readonly [name: string, schema: z.ZodType, value: unknown];
 
 /**
- * Checks what a function was called with.
+ * Checks the arguments of a call.
  * @param call - The function as its caller wrote it: `findDuplicates()`.
  * @throws ConfigError with every problem.
  */

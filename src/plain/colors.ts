@@ -17,7 +17,7 @@ export function viridis(t: number): [number, number, number] {
   return [channel(VIRIDIS[0]), channel(VIRIDIS[1]), channel(VIRIDIS[2])];
 }
 
-/** Inferno (matplotlib), the map of the reference's videos: RGB at 33 even steps; in between straight, within 2 of 255. */
+/** Inferno (matplotlib), the map of the reference's videos: RGB at 33 even steps, interpolated linearly, within 2 of 255. */
 const INFERNO = Array.from(
   (
     '0000040403120b0724150b37210c4a2e0a5a3c09654a0c6b57106d63146e70196e7d1e6d89226a962766a32b61af315cbb3755c63e4d' +
@@ -55,7 +55,7 @@ export function scaleToUnit(values: Float32Array): Float32Array {
   return values.map((value) => (range > 0 ? (value - low) / range : 0));
 }
 
-/** One pixel a value, scaled from the smallest to the largest. @returns RGB bytes. */
+/** One pixel for each value, coloured from the smallest to the largest. @returns RGB bytes. */
 export function heatMap(values: Float32Array, map: ColourMap = 'viridis'): Uint8Array {
   const table = tables[map];
   const out = new Uint8Array(values.length * 3);

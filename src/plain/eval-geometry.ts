@@ -1,4 +1,4 @@
-/** Where the pixels of an evaluation come from, as torchvision has it: Resize, then CenterCrop. */
+/** Which pixels of an image an evaluation uses, as in torchvision: Resize, then CenterCrop. */
 import { ConfigError } from '../errors.js';
 import { roundHalfEven } from './rounding.js';
 
@@ -17,16 +17,16 @@ export interface EvalSizes {
 }
 
 /**
- * The reference evaluates at Resize(256), CenterCrop(224), for models trained on crops of 224. For a model made for
- * another size the same proportion of its own size is the default.
+ * The reference evaluates with Resize(256) and CenterCrop(224), for models trained on crops of 224. For a model of another
+ * size the default keeps the same proportion.
  */
 export function defaultEvalSizes(imgSize: number): EvalSizes {
   return { crop: imgSize, resize: Math.round((imgSize * 256) / 224) };
 }
 
 /**
- * The sizes of an evaluation: those that were asked for, the model's own where none were. A crop without a resize gets
- * the resize that goes with it.
+ * The sizes for an evaluation: the requested ones, or the model's own by default. A crop without a resize gets the resize
+ * in the usual proportion.
  * @throws ConfigError with every problem.
  */
 export function evalSizes(
@@ -52,7 +52,7 @@ export function checkEvalSizes({ resize, crop }: EvalSizes, patchSize: number): 
   if (problems.length > 0) throw new ConfigError(problems);
 }
 
-/** torchvision's Resize with one number: the shorter side becomes `size`, the longer one is cut off to whole pixels. */
+/** torchvision's Resize with one number: the shorter side becomes `size`, the longer one is rounded down. */
 export function resizedShape(width: number, height: number, size: number): { width: number; height: number } {
   if (width <= height) return { width: size, height: Math.floor((size * height) / width) };
   return { width: Math.floor((size * width) / height), height: size };

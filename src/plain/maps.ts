@@ -1,7 +1,7 @@
-/** Maps over patches as plain arrays: what the pages in a browser compute of a model's outputs, without libtorch. */
+/** Maps over patches as plain arrays: what pages in a browser compute from a model's outputs, without libtorch. */
 
 /**
- * The largest values that together hold `threshold` of the sum; massMasks() in attention.ts for one map.
+ * Selects the largest values that together make up `threshold` of the sum: massMasks() in attention.ts, for one map.
  * @returns 1 for those, else 0.
  */
 export function massMask(map: Float32Array, threshold: number): Uint8Array<ArrayBuffer> {
@@ -16,14 +16,14 @@ export function massMask(map: Float32Array, threshold: number): Uint8Array<Array
   return mask;
 }
 
-/** Mean of maps one after the other, (heads, patches) to (patches). */
+/** Mean over heads, (heads, patches) to (patches). */
 export function meanMap(maps: Float32Array, heads: number): Float32Array<ArrayBuffer> {
   const mean = new Float32Array(maps.length / heads);
   maps.forEach((value, i) => (mean[i % mean.length]! += value / heads));
   return mean;
 }
 
-/** Rows brought to length 1, so that their products are cosines; a row of zeros stays one. */
+/** Rows normalized to length 1, so that their products are cosines; a row of zeros stays as it is. */
 export function unitRows(rows: Float32Array, width: number): Float32Array<ArrayBuffer> {
   const out = new Float32Array(rows.length);
   for (let start = 0; start < rows.length; start += width) {
@@ -52,7 +52,7 @@ export function likeness(query: Float32Array, rows: Float32Array): Float32Array<
   return out;
 }
 
-/** Places of the `count` largest values, the largest first; of equal ones the earlier. */
+/** Indices of the `count` largest values, largest first; of equal values the earlier one comes first. */
 export function largest(values: Float32Array, count: number): number[] {
   return [...values.keys()].sort((a, b) => values[b]! - values[a]! || a - b).slice(0, count);
 }

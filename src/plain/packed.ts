@@ -1,6 +1,6 @@
 /**
- * A reply of numbers: JSON of what is known about them, then the arrays themselves, each beginning at a multiple of 4
- * bytes. Written by the server, read by the page; plain code for both.
+ * A reply made of numbers: JSON that describes them, then the arrays themselves, each starting at a multiple of 4 bytes.
+ * The server writes it and the page reads it.
  */
 
 type PackedArray = Float32Array | Uint8Array;
@@ -12,7 +12,7 @@ interface Place {
 
 const padded = (bytes: number): number => Math.ceil(bytes / 4) * 4;
 
-/** @param facts - Anything that JSON holds. */
+/** @param facts - Anything that JSON can hold. */
 export function packArrays(facts: unknown, arrays: readonly PackedArray[]): Uint8Array<ArrayBuffer> {
   const places = arrays.map((array): Place => ({
     kind: array instanceof Float32Array ? 'float32' : 'uint8',
@@ -31,9 +31,9 @@ export function packArrays(facts: unknown, arrays: readonly PackedArray[]): Uint
   return out;
 }
 
-/** @throws Error for bytes that packArrays() did not write whole. */
+/** @throws Error for bytes that are not the complete output of packArrays(). */
 export function unpackArrays(bytes: Uint8Array<ArrayBuffer>): { facts: unknown; arrays: PackedArray[] } {
-  // arrays lie at multiples of 4 of a buffer of their own
+  // arrays must start at multiples of 4 in their buffer
   const whole = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
   const length = new DataView(whole.buffer, whole.byteOffset).getUint32(0, true);
   const head = JSON.parse(new TextDecoder().decode(whole.subarray(4, 4 + length))) as {

@@ -1,4 +1,4 @@
-/** The page's resizing against the addon's, which is held to Pillow's own in crops.test.ts. */
+/** The page's resizing against the addon's, which crops.test.ts compares with Pillow's. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hashBytes } from '../testing/hash-fill.js';

@@ -1,9 +1,9 @@
 /**
- * Pillow's Image.resize in plain TypeScript, for pages in a browser, where native/crops can't run: antialiased, 8 bits a
- * pass, equal to the bit (Pillow's src/libImaging/Resample.c).
+ * Pillow's Image.resize in plain TypeScript, for pages in a browser, where native/crops can't run: antialiased, 8 bits
+ * between the two passes, equal to the bit (Pillow's src/libImaging/Resample.c).
  */
 
-/** Radius in source pixels at scale 1, and value at a distance. */
+/** The kernel's radius in source pixels at scale 1, and its value at a distance. */
 const FILTERS = {
   bilinear: { support: 1, at: (x: number) => (Math.abs(x) < 1 ? 1 - Math.abs(x) : 0) },
   bicubic: { support: 2, at: cubic },
@@ -18,7 +18,7 @@ function cubic(distance: number): number {
   return 0;
 }
 
-/** Weights are fixed-point numbers with so many bits behind the point. */
+/** Weights are fixed-point numbers with this many fractional bits. */
 const PRECISION_BITS = 22;
 
 interface Taps {
@@ -108,7 +108,7 @@ export function pillowResize(
   if (to.height !== from.height) {
     const stride = to.width * 3;
     const out = new Uint8Array(to.height * stride);
-    // a column is a line, whose pixels lie a row apart
+    // each column is a line whose pixels are one row apart
     const lines = { count: to.width, sourceStride: 3, outStride: 3, step: stride };
     pass(current, out, tapsOf(from.height, to.height, filter), lines);
     current = out;

@@ -1,4 +1,4 @@
-/** To the nearest integer, a half to the even one: Python's round(), numpy's and C's rint(). */
+/** Rounds to the nearest integer, halves to the even one: Python's round(), numpy's and C's rint(). */
 export function roundHalfEven(value: number): number {
   const floor = Math.floor(value);
   const part = value - floor;

@@ -1,4 +1,4 @@
-/** Commands that are printed, run by a shell as a person would paste them, with folders of hostile names. */
+/** Printed commands, run by a shell as if a person had pasted them, with folders that have hostile names. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
@@ -39,7 +39,7 @@ const HOSTILE = [
 
 const shells = ['sh', 'bash', 'zsh'].filter((name) => spawnSync(name, ['-c', 'true']).status === 0);
 
-/** What programs would get as arguments if a shell ran this. Their names stand for functions that print them. */
+/** The arguments that programs would get if a shell ran this. The programs are replaced by functions that print them. */
 function argumentsOf(shell: string, command: string): string[] {
   const functions = ['dino', 'npx', 'sbatch'].map((name) => `${name}() { printf '%s\\0' "$@"; }`).join('\n');
   const { stdout, stderr, status } = spawnSync(shell, ['-c', `${functions}\n${command}`], {
@@ -51,7 +51,7 @@ function argumentsOf(shell: string, command: string): string[] {
 }
 
 describe('a word', () => {
-  it('is read back as it was by every shell, and a path is no flag', () => {
+  it('is read back unchanged by every shell, and a path is not a flag', () => {
     assert.ok(shells.includes('sh'));
     for (const shell of shells) {
       const words = [...HOSTILE, '', 'plain/a.b', '--flag=a b'];
@@ -66,7 +66,7 @@ describe('a word', () => {
 });
 
 describe('a printed command', () => {
-  it('after a training names its run, whatever that is called', { timeout: 120_000 }, async () => {
+  it('after training names its run, whatever it is called', { timeout: 120_000 }, async () => {
     const images = path.join(folder, 'images');
     await makeImageFolder(images, { classes: 2, perClass: 4 });
     const small =

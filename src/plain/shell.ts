@@ -1,6 +1,6 @@
-/** Commands in messages, as a person copies them into a shell: whatever a folder is called, they do what they say. */
+/** Quotes commands in messages, so that pasting them into a shell is safe whatever a folder is called. */
 
-/** A word as sh, bash and zsh read it back. */
+/** Quotes a word for sh, bash and zsh. */
 export const shellWord = (word: string): string =>
   /^(?!=)[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 

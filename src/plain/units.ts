@@ -1,4 +1,4 @@
-/** Sizes in bytes and times as people write them: 500MB, 2GiB, 1h02m. */
+/** Sizes in bytes and durations as people write them: 500MB, 2GiB, 1h02m. */
 
 const UNITS: Readonly<Record<string, number>> = {
   ...{ '': 1, b: 1, k: 1e3, kb: 1e3, m: 1e6, mb: 1e6, g: 1e9, gb: 1e9, t: 1e12, tb: 1e12 },

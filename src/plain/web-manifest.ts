@@ -1,17 +1,17 @@
-/** What the files say that `dino export --format web` writes: shared by who writes them and by the page. Types alone. */
+/** The files that `dino export --format web` writes, as types only: the exporter and the page share them. */
 
 /** How the model's weights are stored in its file. */
 export type WebDtype = 'fp32' | 'fp16' | 'q8';
 
 /** model.json */
 export interface WebManifest {
-  /** Tells the folder from others. */
+  /** Identifies the kind of folder. */
   format: 'dino-web';
   /** Of this package. */
   packageVersion: string;
   title: string;
   model: {
-    /** Name in the folder. */
+    /** File name in the folder. */
     file: string;
     bytes: number;
     dtype: WebDtype;
@@ -21,7 +21,7 @@ export interface WebManifest {
     embedDim: number;
     /** Side of a patch, pixels. */
     patchSize: number;
-    /** Side of the images that it was made for, pixels. */
+    /** Side of the images that the model was made for, pixels. */
     imgSize: number;
     /** Attention heads; 0 for a model without attention to show. */
     heads: number;
@@ -36,12 +36,12 @@ export interface WebManifest {
   };
   /** For the feature of an image: shorter side to `resize` (Pillow's bicubic), then the central `crop` x `crop`. */
   sizes: { resize: number; crop: number };
-  /** Channels are in [0, 1], less the mean, over the deviation. */
+  /** Channels in [0, 1] are normalized by subtracting the mean and dividing by the standard deviation. */
   mean: readonly number[];
   std: readonly number[];
-  /** null without images. */
+  /** Null without images. */
   gallery: WebGallery | null;
-  /** Every file of the export but this one, relative to it. */
+  /** Every file of the export except this one, relative to it. */
   files: string[];
 }
 
@@ -56,7 +56,7 @@ export interface WebGallery {
 export interface GalleryImage {
   /** Path relative to the folder of images. */
   name: string;
-  /** Class folder, if there are any. */
+  /** Class folder; null if there are none. */
   label: string | null;
   /** Small picture, relative to the export. */
   thumbnail: string;

@@ -1,4 +1,4 @@
-/** The processes that a launcher started this one with. */
+/** Joining the processes that a launcher started together with this one. */
 import { checkCall, count, optionsOf, variables } from '../plain/check-options.js';
 import { getNumThreads, setNumThreads } from '../torch/index.js';
 import { placeFromEnvironment } from './place.js';
@@ -18,10 +18,10 @@ const joinOptions = optionsOf<JoinWorldOptions>({}, { timeoutMs: count(1), env: 
 
 /**
  * Joins the processes that the environment names: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, or what srun
- * and mpirun set instead (docs/distributed.md). A process that was started by itself is a world of one.
+ * and mpirun set instead (docs/distributed.md). A process that was started on its own is a world of one.
  *
- * @throws ConfigError for variables that are missing or wrong, ProcessError when the others don't come in time or were not
- *   started alike.
+ * @throws ConfigError for variables that are missing or wrong, ProcessError when the others don't arrive in time or were
+ *   started differently.
  *
  * @example
  * const world = await joinWorld();
@@ -33,7 +33,7 @@ export async function joinWorld(options: JoinWorldOptions = {}): Promise<World> 
   const { timeoutMs = DEFAULT_TIMEOUT_MS, env } = options;
   const place = placeFromEnvironment(env);
   if (place === null) return World.alone();
-  // processes share a machine's cores; torchrun and whoever sets this have divided them already
+  // processes share a machine's cores; torchrun, or whoever sets this variable, has already divided them
   if (process.env['OMP_NUM_THREADS'] === undefined)
     setNumThreads(Math.max(1, Math.floor(getNumThreads() / place.localSize)));
   return World.join({ place, timeoutMs });

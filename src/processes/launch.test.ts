@@ -1,9 +1,9 @@
-/** How processes end, and what is made of it: with small programs in place of a training. */
+/** How processes end, and what the launcher makes of it: with small programs in place of training. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Ended, launch, type LaunchOptions } from './launch.js';
 
-/** Two processes that run `script`; what came of them, and what was said. */
+/** Two processes that run `script`. @returns How they ended, and the notes. */
 async function run(
   script: string,
   more: Partial<LaunchOptions> = {},
@@ -21,7 +21,7 @@ test('all end well', async () => {
   assert.deepEqual(await run(''), { bad: null, notes: [] });
 });
 
-test('each has its rank, its number and a common port', async () => {
+test('each has its rank, its local rank and a common port', async () => {
   const { notes } = await run(
     `const { WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT } = process.env;
      if (RANK === '1') console.error([WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT > 0].join());`,
@@ -29,18 +29,18 @@ test('each has its rank, its number and a common port', async () => {
   assert.deepEqual(notes, ['[rank 1] 2,1,2,127.0.0.1,true']);
 });
 
-test('one that fails is the cause; others that never end are killed after the grace', async () => {
+test('one that fails is the cause; others that never end are killed after the grace period', async () => {
   const { bad } = await run(`RANK === '1' ? process.exit(1) : setTimeout(() => {}, 1e6)`);
   assert.deepEqual({ ...bad, pid: 0 }, { rank: 1, pid: 0, code: 1, signal: null });
 });
 
-test('a wrong command line is not tried again, whoever ends first', async () => {
+test('a wrong command line is not tried again, whichever process ends first', async () => {
   const { bad, notes } = await run(`process.exit(RANK === '0' ? 2 : 1)`, { maxRestarts: 3 });
   assert.deepEqual({ ...bad, pid: 0 }, { rank: 0, pid: 0, code: 2, signal: null });
   assert.deepEqual(notes, []);
 });
 
-test('one that was killed: all start again, and know it', async () => {
+test('when one was killed, all are restarted and know that they were', async () => {
   const { bad, notes } = await run(
     `if (DINO_RESTART_COUNT === '0') RANK === '1' ? process.kill(process.pid, 'SIGKILL') : process.exit(1)`,
     { maxRestarts: 1 },
@@ -48,13 +48,13 @@ test('one that was killed: all start again, and know it', async () => {
   assert.equal(bad, null);
   assert.match(
     notes.join('\n'),
-    /^rank 1 \(process \d+ on \S+\) was ended by SIGKILL: starting again from the newest checkpoint \(1 of 1\)$/,
+    /^rank 1 \(process \d+ on \S+\) was ended by SIGKILL: restarting from the newest checkpoint \(1 of 1\)$/,
   );
 });
 
-test('one that is stopped when the other is done does not hold up the end', async (context) => {
+test('one that is stopped when the other is done does not delay the end', async (context) => {
   if (process.platform !== 'linux') {
-    context.skip('only Linux tells who is stopped');
+    context.skip('only Linux says which process is stopped');
     return;
   }
   const start = performance.now();
@@ -63,9 +63,9 @@ test('one that is stopped when the other is done does not hold up the end', asyn
   assert.ok(performance.now() - start < 30_000);
 });
 
-test('one that was stopped, and not the other that missed it, is the cause', async (context) => {
+test('one that was stopped, not the other that missed it, is the cause', async (context) => {
   if (process.platform !== 'linux') {
-    context.skip('only Linux tells who is stopped');
+    context.skip('only Linux says which process is stopped');
     return;
   }
   const { bad } = await run(

@@ -1,6 +1,6 @@
 /**
- * One command, many processes: starts a copy of a command line for each device of this machine, and starts them again when
- * one is lost. What torchrun does, for one machine and without Python.
+ * One command, many processes: starts a copy of a command line for each device of this machine, and restarts them all when
+ * one is lost. It does what torchrun does, for one machine and without Python.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createServer } from 'node:net';
@@ -21,21 +21,21 @@ import { isPaused } from './process-state.js';
 export interface LaunchOptions {
   /** Program and arguments of each process, as for spawn(). */
   command: readonly string[];
-  /** How many. */
+  /** Number of processes. */
   processes: number;
-  /** How often they may all be started again after one was lost. Default 0. */
+  /** How often they may all be restarted after one was lost. Default 0. */
   maxRestarts?: number;
-  /** How long the others may take to notice that one is lost, and to end, before they are killed; milliseconds. */
+  /** How long the others have to notice that one is lost, and to end, before they are killed; milliseconds. */
   graceMs: number;
-  /** Variables besides this process's own. */
+  /** Environment variables in addition to this process's own. */
   env?: Readonly<Record<string, string>>;
-  /** Aborting it passes `stopSignal` on to all. */
+  /** Aborting it sends SIGTERM to all. */
   signal?: AbortSignal;
   /** Lines about what happens: a lost process, a restart, an error of a rank above 0. */
   onNote?: (line: string) => void;
 }
 
-/** Exit codes that mean the same again: bad usage, an interruption, and a result that nobody read. */
+/** Exit codes after which a restart is pointless: success, bad usage, an interruption, and a closed output pipe. */
 const FINAL_CODES: ReadonlySet<number> = new Set([0, 2, 130, 141]);
 
 /** How a process ended. */
@@ -44,7 +44,7 @@ export interface Ended {
   pid: number;
   /** Null when a signal ended it. */
   code: number | null;
-  /** SIGSTOP for one that was paused when others ended, and was killed for that. */
+  /** SIGSTOP for one that was paused when others ended, and was killed for that reason. */
   signal: NodeJS.Signals | null;
 }
 
@@ -59,7 +59,7 @@ export function describeEnd({ rank, pid, code, signal }: Ended): string {
   return `rank ${rank} (process ${pid} on ${hostname()}) ${how}`;
 }
 
-/** A port that nobody uses now. */
+/** A port that is free at the moment. */
 export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
@@ -77,10 +77,10 @@ const launchOptions = optionsOf<LaunchOptions>(
 );
 
 /**
- * Runs the processes to their end. Rank 0 has this process's terminal; of the others come only lines on stderr, named by
- * rank.
+ * Runs the processes to their end. Rank 0 has this process's terminal; of the others only stderr is shown, with each line
+ * labelled by rank.
  *
- * @returns The process that ended badly because of itself, at the last attempt; null when all ended well.
+ * @returns The process that caused the failure of the last attempt; null when all ended well.
  */
 export async function launch(options: LaunchOptions): Promise<Ended | null> {
   checkCall('launch()', ['options', launchOptions, options]);
@@ -90,13 +90,11 @@ export async function launch(options: LaunchOptions): Promise<Ended | null> {
     if (bad === null || (bad.code !== null && FINAL_CODES.has(bad.code)) || options.signal?.aborted === true)
       return bad;
     if (attempt >= maxRestarts) return bad;
-    onNote(
-      `${describeEnd(bad)}: starting again from the newest checkpoint (${attempt + 1} of ${maxRestarts})`,
-    );
+    onNote(`${describeEnd(bad)}: restarting from the newest checkpoint (${attempt + 1} of ${maxRestarts})`);
   }
 }
 
-/** One life of all processes. */
+/** Runs all processes once. */
 async function runOnce(
   options: LaunchOptions,
   attempt: number,
@@ -135,8 +133,8 @@ async function runOnce(
           child.on('close', (code, name) => {
             if (code !== 0 && !killed.has(child))
               ended.push({ rank, pid: child.pid ?? 0, code, signal: name });
-            // when one is lost the others notice by themselves, and rank 0 writes a checkpoint; when one is done all are,
-            // or nearly: but one that is stopped never ends
+            // when one is lost the others notice by themselves, and rank 0 writes a checkpoint; when one is done, all are
+            // done or nearly so, except that a stopped one never ends
             grace ??= setTimeout(() => children.filter(isRunning).forEach(kill), graceMs);
             watch ??= setInterval(() => children.filter(isStopped).forEach(kill), 500);
             resolve();
@@ -148,7 +146,7 @@ async function runOnce(
   clearInterval(watch);
   signal?.removeEventListener('abort', onAbort);
   process.off('exit', onExit);
-  // the others end because one did: what it was shows in what is not everybody's code
+  // the others end because one did: the cause is the one whose exit differs from theirs
   const cause =
     ended.find(({ code }) => code !== null && FINAL_CODES.has(code)) ??
     ended.find(({ signal: by }) => by !== null) ??
@@ -171,7 +169,7 @@ function start(
   seen: Set<string>,
 ): ChildProcess {
   const [program = '', ...args] = command;
-  // torchrun may have started this one process: its store is not for those below
+  // torchrun may have started this process: its store is not meant for the children
   const outer = Object.entries(process.env).filter(([name]) => !name.startsWith('TORCHELASTIC_'));
   const child = spawn(program, args, {
     env: {
@@ -186,13 +184,13 @@ function start(
       MASTER_ADDR: '127.0.0.1',
       MASTER_PORT: String(port),
     },
-    // rank 0 draws its progress and prints the result; the channel's end tells them that this process is gone
+    // rank 0 draws progress and prints the result; a closed channel tells the children that this process is gone
     stdio: rank === 0 ? ['ignore', 'inherit', 'inherit', 'ipc'] : ['ignore', 'ignore', 'pipe', 'ipc'],
-    detached: true, // Ctrl-C reaches them through this process alone
+    detached: true, // Ctrl-C reaches them only through this process
   });
   if (child.stderr !== null) {
     createInterface({ input: child.stderr }).on('line', (line) => {
-      if (seen.has(line)) return; // what befalls one often befalls all
+      if (seen.has(line)) return; // often all of them print the same error
       seen.add(line);
       onNote(`[rank ${rank}] ${line}`);
     });

@@ -21,7 +21,7 @@ test('torchrun, with its own store and restarts', () => {
   });
 });
 
-test("Kubeflow's PyTorchJob: one process a pod", () => {
+test("Kubeflow's PyTorchJob: one process per pod", () => {
   const place = placeFromEnvironment({
     ...{ RANK: '1', WORLD_SIZE: '2', MASTER_ADDR: 'job-master-0', MASTER_PORT: '23456', PET_NNODES: '2' },
   });
@@ -34,7 +34,7 @@ test("Kubeflow's PyTorchJob: one process a pod", () => {
   );
 });
 
-test('srun: the first node is the master, the port is the job’s own', () => {
+test('srun: the first node is the master, and each job has its own port', () => {
   const env = {
     ...{
       SLURM_PROCID: '5',
@@ -54,7 +54,7 @@ test('srun: the first node is the master, the port is the job’s own', () => {
   assert.equal(placeFromEnvironment({ ...env, SLURM_STEP_NUM_TASKS: undefined }), null);
 });
 
-test('mpirun of Open MPI and of MPICH, on one machine without a master named', () => {
+test('mpirun of Open MPI and of MPICH, on one machine without MASTER_ADDR', () => {
   const openmpi = placeFromEnvironment({
     ...{ OMPI_COMM_WORLD_RANK: '1', OMPI_COMM_WORLD_SIZE: '2' },
     ...{ OMPI_COMM_WORLD_LOCAL_RANK: '1', OMPI_COMM_WORLD_LOCAL_SIZE: '2' },
@@ -69,11 +69,11 @@ test('mpirun of Open MPI and of MPICH, on one machine without a master named', (
   assert.deepEqual([mpich?.launcher, mpich?.size, mpich?.localSize, mpich?.host], ['pmi', 4, 2, 'n1']);
 });
 
-test('a process by itself has no place', () => {
+test('a process on its own has no place', () => {
   assert.equal(placeFromEnvironment({ PATH: '/bin', SLURM_NTASKS: '4' }), null);
 });
 
-test('what is missing or wrong is named, all at once', () => {
+test('everything that is missing or wrong is named at once', () => {
   assert.throws(
     () => placeFromEnvironment({ RANK: '4', WORLD_SIZE: '4', MASTER_PORT: 'http' }),
     (error: unknown) =>

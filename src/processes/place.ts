@@ -1,6 +1,7 @@
 /**
- * Which process of how many this one is: what a launcher says in the environment. Understood are torchrun, Kubeflow's
- * PyTorchJob and `dino train --nproc` (RANK, WORLD_SIZE, ...), Slurm's srun, Open MPI's and MPICH's or Intel's mpirun.
+ * Which process this is, and of how many, according to the environment variables that a launcher sets. Supported are
+ * torchrun, Kubeflow's PyTorchJob and `dino train --nproc` (RANK, WORLD_SIZE, ...), Slurm's srun, and the mpirun of Open MPI,
+ * MPICH and Intel MPI.
  */
 import { checkCall, variables } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
@@ -13,7 +14,7 @@ export interface Place {
   /** 0 to size - 1. */
   rank: number;
   size: number;
-  /** Number on its machine, and how many it has: which device is its own, and its share of the cores. */
+  /** Its number on its machine, and how many run there: they determine its device and its share of the cores. */
   localRank: number;
   localSize: number;
   /** Where rank 0 keeps the store. */
@@ -30,7 +31,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** PyTorch's own default. */
 export const DEFAULT_PORT = 29500;
 
-/** The variables of each launcher that say rank and size, in the order in which they are looked for. */
+/** The variables with which each launcher gives rank and size, in the order in which they are tried. */
 const KINDS = [
   { kind: 'environment', rank: 'RANK', size: 'WORLD_SIZE', local: 'LOCAL_RANK', locals: 'LOCAL_WORLD_SIZE' },
   // only srun sets the step's size: inside a batch script without srun there is one process, whatever SLURM_NTASKS says
@@ -77,7 +78,7 @@ export function tasksOnNode(list: string, node: number): number | undefined {
   return counts[node];
 }
 
-/** Where Slurm's rank 0 runs, and a port that jobs on one machine don't share. */
+/** Where Slurm's rank 0 runs, and a port that differs between jobs on one machine. */
 function slurmMaster(env: Environment): {
   host: string | undefined;
   port: number;
@@ -88,20 +89,20 @@ function slurmMaster(env: Environment): {
   const job = Number(env['SLURM_JOB_ID'] ?? 0) + Number(env['SLURM_STEP_ID'] ?? 0);
   return {
     host: nodes === undefined ? undefined : expandNodeList(nodes)[0],
-    port: 10_000 + (job % 20_000), // below the ports that systems give out by themselves
+    port: 10_000 + (job % 20_000), // below the ephemeral ports
     locals: perNode === undefined ? undefined : tasksOnNode(perNode, Number(env['SLURM_NODEID'] ?? 0)),
   };
 }
 
-/** How often a launcher or a queue has started this before. */
+/** How often a launcher or a queue has already started this process. */
 export function restartCount(env: Environment = process.env): number {
   const names = ['TORCHELASTIC_RESTART_COUNT', 'DINO_RESTART_COUNT', 'SLURM_RESTART_COUNT'];
   return Number(names.map((name) => env[name]).find((value) => value !== undefined) ?? 0) || 0;
 }
 
 /**
- * Reads the place of this process; null when nothing says that it has company.
- * @throws ConfigError that names every variable which is missing or wrong.
+ * Reads this process's place from the environment; null when it was not started with others.
+ * @throws ConfigError that names every variable that is missing or wrong.
  */
 export function placeFromEnvironment(env: Environment = process.env): Place | null {
   checkCall('placeFromEnvironment()', ['env', variables, env]);
@@ -129,7 +130,7 @@ export function placeFromEnvironment(env: Environment = process.env): Place | nu
     problems.push(`${found.rank} is ${rank}, but ${found.size} is ${size}: ranks are 0 to ${size - 1}`);
   if (host === undefined && size > 1)
     problems.push(
-      `MASTER_ADDR is missing: the name or address of the machine of rank 0, for all ${size} processes`,
+      `MASTER_ADDR is missing: set it to the name or address of rank 0's machine, for all ${size} processes`,
     );
   if (problems.length > 0) throw new ConfigError(problems);
   const named = isTorchrun ? 'torchrun' : env['DINO_LAUNCHER'] === undefined ? found.kind : 'dino';

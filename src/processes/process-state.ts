@@ -1,7 +1,7 @@
-/** What Linux tells of another process of this machine, in /proc. */
+/** What /proc says about another process of this machine (Linux). */
 import { readFileSync } from 'node:fs';
 
-/** Its state, a letter as `ps` prints it; null when there is no such process, or no /proc. */
+/** Its state, as the letter that `ps` prints; null when the process or /proc doesn't exist. */
 function stateOf(pid: number): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
@@ -14,5 +14,5 @@ function stateOf(pid: number): string | null {
 /** Whether a process was paused, by SIGSTOP for example. */
 export const isPaused = (pid: number): boolean => /[Tt]/.test(stateOf(pid) ?? '');
 
-/** Whether a process is there, not paused and not dead. */
+/** Whether a process exists and is neither paused nor dead. */
 export const isRunning = (pid: number): boolean => /[^TtZXx]/.test(stateOf(pid) ?? '');

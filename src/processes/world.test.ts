@@ -1,4 +1,4 @@
-/** What a process makes of a failure when it may be another's. */
+/** How a process explains a failure that another process may have caused. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -7,7 +7,7 @@ import { freePort } from './launch.js';
 
 const script = fileURLToPath(new URL('../testing/world-child.js', import.meta.url));
 
-/** What rank 0 takes an error for that says nothing, when rank 1 lives or has died. */
+/** How rank 0 explains an error that doesn't name a cause, when rank 1 is alive or has died. */
 async function explain(other: 'live' | 'die'): Promise<unknown> {
   const port = await freePort();
   const [first, second] = [0, 1].map((rank) =>
@@ -22,7 +22,7 @@ async function explain(other: 'live' | 'die'): Promise<unknown> {
   );
 }
 
-test('an error that says nothing is the loss of a process when one has died, and of nobody when all live', async () => {
+test('an error without a cause counts as a lost process when one has died, and not when all are alive', async () => {
   assert.deepEqual(await explain('die'), {
     kind: 'ProcessError',
     message:

@@ -1,9 +1,9 @@
 /**
- * The processes that train together, and what they say to each other besides gradients: that they are all there and were
- * started alike, who stops, which images were bad, and, when one is lost, which one it was and how far it had come.
+ * The processes that train together, and what they exchange besides gradients: that all are present and were started the
+ * same way, who stops, which images were bad, and, when one is lost, which one it was and how far it got.
  *
- * Large things go through the process group. Small ones go through the store, where a wait can look at the same time for
- * somebody's report of a failure, and can say who has not come.
+ * Large data goes through the process group. Small values go through the store, where a wait can also watch for a failure
+ * reported by another process, and can say who has not arrived.
  */
 import { lookup } from 'node:dns/promises';
 import { createSocket } from 'node:dgram';
@@ -18,11 +18,11 @@ import { isRunning } from './process-state.js';
 
 export interface JoinOptions {
   place: Place;
-  /** How long to wait for the others: to come, in a collective, to be heard of. Milliseconds. */
+  /** How long to wait for the others: to arrive, in a collective, for a sign of life. Milliseconds. */
   timeoutMs: number;
 }
 
-/** What a process says of itself as it comes. */
+/** How a process introduces itself when it arrives. */
 interface Hello {
   size: number;
   host: string;
@@ -31,20 +31,20 @@ interface Hello {
   torch: string;
 }
 
-/** Why the training ends, as the first one that knows says it. */
+/** Why the training ends, as reported by the first process that finds out. */
 interface Verdict {
   message: string;
-  /** Those that will never read this. */
+  /** The lost processes, which will never read this. */
   lost: number[];
 }
 
-/** Between two signs of life. */
+/** Between two heartbeats. */
 const BEAT_MS = 1000;
-/** After which a process counts as lost, even one that runs. */
+/** Silence after which a process counts as lost, even if it seems to run. */
 const SILENCE_MS = 10_000;
-/** In which every heart that beats has heard of a verdict. */
+/** Time within which every live process's heartbeat thread has seen a verdict. */
 const NEWS_MS = 4 * BEAT_MS;
-/** How long a lost store is asked before its keeper counts as lost. */
+/** How long a store may fail to answer before the process that keeps it counts as lost. */
 const ASK_MS = 5000;
 
 const ranks = (list: readonly number[]): string =>
@@ -57,9 +57,9 @@ export class World {
   readonly size: number;
   readonly localRank: number;
   readonly localSize: number;
-  /** Null for a process alone. */
+  /** Null for a process on its own. */
   readonly group: ProcessGroup | null;
-  /** Whether processes were started here before, by a launcher that starts them again. */
+  /** Whether a launcher has restarted these processes. */
   readonly isRestart: boolean;
   readonly #store: Store | null;
   readonly #heartbeat: Heartbeat | null;
@@ -67,9 +67,9 @@ export class World {
   #hellos: Hello[] = [];
   #step = 0;
   #calls = 0;
-  /** Something went wrong between the processes: connections are not to be closed, but left. */
+  /** Communication has failed: connections must be abandoned, not closed. */
   #isBroken = false;
-  /** The state was saved after that. */
+  /** The state was saved after the failure. */
   #hasSaved = false;
   /** The launcher keeps the store, not rank 0. */
   readonly #isStoreApart: boolean;
@@ -95,17 +95,17 @@ export class World {
     this.#isStoreApart = parts?.isStoreApart ?? false;
   }
 
-  /** A process that has no company. */
+  /** The world of a process on its own. */
   static alone(place?: Place | null): World {
     const only = { rank: 0, size: 1, localRank: 0, localSize: 1, attempt: restartCount() };
     return new World(place ?? only, null);
   }
 
   /**
-   * Meets the others. Collective.
+   * Connects to the others. Collective.
    *
-   * @throws ProcessError when the port is in use, the master can't be reached, somebody has not come after `timeoutMs`, or
-   *   they were not started alike: other numbers of processes, versions of this package or of libtorch.
+   * @throws ProcessError when the port is in use, the master can't be reached, a process has not arrived after `timeoutMs`,
+   *   or they differ in the number of processes or in the version of this package or of libtorch.
    */
   static async join({ place, timeoutMs }: JoinOptions): Promise<World> {
     const { rank, size } = place;
@@ -122,12 +122,12 @@ export class World {
     return new World(place, { store, group, heartbeat, hellos, timeoutMs, isStoreApart: place.agentStore });
   }
 
-  /** The process that writes the run's folder. */
+  /** Whether this is the process that writes the run folder. */
   get isFirst(): boolean {
     return this.rank === 0;
   }
 
-  /** Rank 0's value, for everybody: others don't make their own. JSON. */
+  /** Rank 0's value, in every process; only rank 0 calls `make`. The value must survive JSON. */
   async shared<T>(what: string, make: () => T | Promise<T>): Promise<T> {
     checkCall('shared()', ['what', text, what], ['make', callback, make]);
     if (this.#store === null) return make();
@@ -140,13 +140,13 @@ export class World {
     return JSON.parse(await this.#wait(key, what, () => [0])) as T;
   }
 
-  /** What only the process that writes does; null for the others. */
+  /** Calls `make` only in the process that writes; null in the others. */
   async onFirst<T>(make: () => T | Promise<T>): Promise<T | null> {
     checkCall('onFirst()', ['make', callback, make]);
     return this.isFirst ? make() : null;
   }
 
-  /** Waits until all have come here, for as long as all are alive. */
+  /** Waits until all processes have arrived here, for as long as all are alive. */
   async meet(what: string): Promise<void> {
     checkCall('meet()', ['what', text, what]);
     if (this.#store === null) return;
@@ -160,7 +160,7 @@ export class World {
     });
   }
 
-  /** A key's value, for as long as those that it waits for are alive. */
+  /** Waits for a key's value, for as long as the processes that it depends on are alive. */
   async #wait(key: string, what: string, awaited: () => number[] | Promise<number[]>): Promise<string> {
     const store = this.#store as Store;
     let before = new Map<number, string>();
@@ -175,7 +175,7 @@ export class World {
         const silent = missing.filter((i) => before.get(i) === now.get(i));
         if (silent.length > 0)
           throw new ProcessError(
-            `${ranks(silent)} did not come to ${what} within ${this.#timeoutMs / 1000} s (--dist-timeout)`,
+            `${ranks(silent)} did not reach ${what} within ${this.#timeoutMs / 1000} s (--dist-timeout)`,
           );
         [before, deadline] = [now, performance.now() + this.#timeoutMs];
       }
@@ -183,7 +183,7 @@ export class World {
     }
   }
 
-  /** "<beats> <step>", or nothing from one that has not begun. */
+  /** "<beats> <step>", or an empty text before the first beat. */
   async #beat(rank: number): Promise<string> {
     const store = this.#store as Store;
     const [here] = await store.check([`beat/${rank}`]);
@@ -191,8 +191,8 @@ export class World {
   }
 
   /**
-   * What everybody has found since the last step, for everybody: whether one of them was told to stop, and lists of all.
-   * Collective.
+   * Shares what the processes have found since the last step: whether one of them was asked to stop, and everyone's `found`
+   * in one list. Collective.
    */
   async agree<T>(
     step: number,
@@ -209,10 +209,10 @@ export class World {
   }
 
   /**
-   * Does what needs the others, and `rescue` when one of them is lost meanwhile.
+   * Does `work`, which needs the others, and `rescue` if one of them is lost during it.
    *
-   * @param rescue - Says whether it has saved anything.
-   * @throws ProcessError, in place of what `work` threw, when another process is behind it.
+   * @param rescue - Returns whether it has saved anything.
+   * @throws ProcessError, in place of what `work` threw, when another process caused it.
    */
   async attempt<T>(rescue: () => Promise<boolean>, work: () => T | Promise<T>): Promise<T> {
     checkCall('attempt()', ['rescue', callback, rescue], ['work', callback, work]);
@@ -226,14 +226,13 @@ export class World {
   }
 
   /**
-   * Whether it falls to this process to write, because rank 0 is lost and this is rank 1: rank 0, as it was. Ask when
-   * something has failed.
+   * Rank 0, if it is lost and this process must write in its place because it is rank 1; else null. Call it after a failure.
    */
   async predecessor(): Promise<{ pid: number; host: string } | null> {
     const store = this.#store;
     const first = this.#hellos[0];
     if (this.rank !== 1 || store === null || first === undefined) return null;
-    // its own store goes with it, and with whatever news there was before it went in order
+    // the store dies with rank 0; if there was a verdict before, rank 0 ended in an orderly way
     if (!this.#isStoreApart && this.#heartbeat?.news != null) return null;
     if (this.#isStoreApart) {
       const silent = await this.#silent(store).catch((): number[] => []);
@@ -241,13 +240,13 @@ export class World {
     }
     const asked = store.check(['verdict']).then(
       () => 'lives',
-      () => 'gone', // which a killed process's connections are before it is
+      () => 'gone', // a killed process's connections close before the process itself disappears
     );
     const answer = await Promise.race([asked, sleep(ASK_MS, 'silent', { ref: false })]);
     return answer === 'gone' || (answer === 'silent' && !this.#runsHere(0)) ? first : null;
   }
 
-  /** A failure whose words leave open what is behind it is another process's when one of them has gone silent. */
+  /** A failure that doesn't name its cause is attributed to another process if one of them has gone silent. */
   async #seeOthers(error: unknown): Promise<unknown> {
     const isPlain =
       error instanceof DinoError && !(error instanceof EngineError || error instanceof ShapeError);
@@ -259,18 +258,18 @@ export class World {
       const [failed] = await store.check(['verdict']);
       return failed === true || (await this.#silent(store)).length > 0;
     };
-    const is = await Promise.race([isTheirs().catch(() => true), late]); // a store that is gone is a process that is
+    const is = await Promise.race([isTheirs().catch(() => true), late]); // if the store is gone, so is a process
     return is === false ? error : new ProcessError(message, { cause: error });
   }
 
-  /** Everybody's value, by rank. JSON. Collective. */
+  /** The values of all processes, by rank. They must survive JSON. Collective. */
   async gather<T>(value: T): Promise<T[]> {
     if (this.group === null) return [value];
     const own = new TextEncoder().encode(JSON.stringify(value));
     return (await this.gatherArrays(own)).map((bytes) => JSON.parse(new TextDecoder().decode(bytes)) as T);
   }
 
-  /** Everybody's numbers, by rank; each as many as it has. Collective. */
+  /** The arrays of all processes, by rank; lengths may differ. Collective. */
   async gatherArrays<T extends Uint8Array | Float32Array>(own: T): Promise<T[]> {
     if (this.group === null) return [own];
     using length = tensor([own.length], { dtype: 'int64' });
@@ -292,7 +291,7 @@ export class World {
   }
 
   /**
-   * Tells the others why this process ends, or learns from them why: which process was lost, and its last step.
+   * Tells the others why this process ends, or learns the reason from them: which process was lost, and its last step.
    *
    * @returns What to throw in place of `thrown`.
    */
@@ -311,12 +310,12 @@ export class World {
     if (verdict !== null) return new ProcessError(`${verdict.message} ${after}`, { cause: error });
     const keeper =
       this.#isStoreApart || this.isFirst
-        ? "The store can't be reached any more"
+        ? 'The store can no longer be reached'
         : `Rank 0 (${this.#processOf(0)}), which keeps the store, was killed, is stopped or can't be reached`;
     return new ProcessError(`${keeper} (${error.message}). ${after}`, { cause: error });
   }
 
-  /** The first process that finds something out says it; the others wait for its word. */
+  /** The first process that finds the cause reports it; the others wait for the report. */
   async #verdict(store: Store, error: unknown): Promise<Verdict> {
     const isOwn = !(error instanceof ProcessError);
     await store.set(`left/${this.rank}`, '');
@@ -345,7 +344,7 @@ export class World {
     return { message: each.join(' '), lost };
   }
 
-  /** Whether a process is on this machine, and seen to run: false says nothing of those on others. */
+  /** Whether a process is on this machine and running; false says nothing about those on other machines. */
   #runsHere(rank: number): boolean {
     const { host, pid } = this.#hellos[rank] as Hello;
     return host === hostname() && isRunning(pid);
@@ -357,8 +356,8 @@ export class World {
   }
 
   /**
-   * Those that say nothing any more: neither that they live, nor that they end. A process of this machine that is seen to
-   * run has more time than others: its heart may only be slow.
+   * The processes that have gone silent: no heartbeat and no sign of ending. A process that is seen running on this machine
+   * gets more time than others: its heartbeat may only be slow.
    */
   async #silent(store: Store): Promise<number[]> {
     const read = (): Promise<string[]> => Promise.all(this.#hellos.map((_, i) => this.#beat(i)));
@@ -375,7 +374,7 @@ export class World {
     }
   }
 
-  /** Rank 0 keeps the store: it stays until those that live have read, or their hearts have heard the news for them. */
+  /** Rank 0 keeps the store, so it stays until the live processes have read the verdict, directly or by their heartbeats. */
   async #waitForReaders(store: Store, lost: readonly number[]): Promise<void> {
     const keys = this.#hellos.flatMap((_, i) => (lost.includes(i) ? [] : [`left/${i}`]));
     const until = performance.now() + NEWS_MS;
@@ -383,13 +382,13 @@ export class World {
     await sleep(BEAT_MS / 2);
   }
 
-  /** The end in good order. Collective. */
+  /** Ends in an orderly way. Collective. */
   async leave(): Promise<void> {
     if (this.group === null || this.#isBroken) return;
     await this.meet('the end');
     this.#heartbeat?.stop();
     this.group.close();
-    if (this.isFirst) await sleep(BEAT_MS / 5); // the others have read that all are there
+    if (this.isFirst) await sleep(BEAT_MS / 5); // the others have read that all have arrived
     this.#store?.close();
   }
 }
@@ -414,12 +413,10 @@ async function openStore(place: Place, timeoutMs: number): Promise<Store> {
   }
 }
 
-/** All come, and were started alike. */
+/** Waits until all have arrived, and checks that they were started the same way. */
 async function meet(store: Store, { rank, size }: Place, timeoutMs: number): Promise<Hello[]> {
   if ((await store.add(`claim/${rank}`, 1)) > 1) {
-    throw new ProcessError(
-      `Two processes say that they are rank ${rank} of ${size}: each needs a RANK of its own.`,
-    );
+    throw new ProcessError(`Two processes claim to be rank ${rank} of ${size}: each needs its own RANK.`);
   }
   const own: Hello = {
     size,
@@ -431,7 +428,7 @@ async function meet(store: Store, { rank, size }: Place, timeoutMs: number): Pro
   await store.set(`hello/${rank}`, JSON.stringify(own));
   const deadline = performance.now() + timeoutMs;
   const hellos: Hello[] = [];
-  // in order, so that rank 0's word on how many there are comes first
+  // in order, so that rank 0's number of processes is compared first
   while (hellos.length < size) {
     const next = hellos.length;
     const [here] = await store.check([`hello/${next}`]);
@@ -460,15 +457,15 @@ async function meet(store: Store, { rank, size }: Place, timeoutMs: number): Pro
         : [`${label} is ${own[name]} for rank ${rank} and ${hello[name]} for rank ${next}`],
     );
     if (differences.length > 0)
-      throw new ProcessError(`The processes were not started alike: ${differences.join('; ')}.`);
+      throw new ProcessError(`The processes were started differently: ${differences.join('; ')}.`);
     hellos.push(hello);
   }
   return hellos;
 }
 
 /**
- * This machine's address as the others reach it: that of the way to the master. The machine's own name, which Gloo would
- * take, is 127.0.1.1 on many.
+ * The address at which the others reach this machine: that of the route to the master. The machine's own name, which Gloo
+ * would use, resolves to 127.0.1.1 on many machines.
  */
 async function ownAddress({ host, port }: Place, isManyHosts: boolean): Promise<string> {
   const wanted = process.env['GLOO_SOCKET_IFNAME']?.split(',')[0];
@@ -477,7 +474,7 @@ async function ownAddress({ host, port }: Place, isManyHosts: boolean): Promise<
   const isLoopback = /^(127\.|::1$)/.test(master);
   const own = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
   if (isLoopback && isManyHosts) {
-    // the master may know itself as localhost: its first address that others can see
+    // the master may be configured as localhost: take this machine's first address that others can see
     return own.find(({ internal, family: kind }) => !internal && kind === 'IPv4')?.address ?? hostname();
   }
   if (isLoopback || own.some(({ address }) => address === master)) return master;

@@ -1,8 +1,8 @@
 /**
- * Checkpoints as files, without a tensor: what is in one, and whether it is whole. A folder each, written under a temporary
- * name, flushed and renamed (write-checkpoint.ts), so that one that has its name is whole; `latest` names the newest, and
- * state.json holds a SHA-256 of each file, so that damage done later is found out. No link in a run folder is followed,
- * which may be a stranger's:
+ * Checkpoints as files, without tensors: what is in one, and whether it is intact. Each is a folder that is written under a
+ * temporary name, flushed and renamed (write-checkpoint.ts), so one with its final name was complete; `latest` names the
+ * newest, and state.json holds a SHA-256 of each file, so that later damage is detected. A run folder may be untrusted: no
+ * link in it is followed.
  *
  *   student.safetensors    tensors by the reference's names: backbone.*, head.*
  *   teacher.safetensors
@@ -66,7 +66,7 @@ function readState(folder: string): CheckpointState {
   return parsed.data;
 }
 
-/** @returns The number of steps that a checkpoint has behind it. @throws CheckpointError when its state.json can't be read. */
+/** @returns The number of steps completed at a checkpoint. @throws CheckpointError when its state.json can't be read. */
 export const readStep = (folder: string): number => readState(folder).step;
 
 function checkFile(folder: string, file: string, expected: CheckpointState['files'][string]): void {
@@ -87,16 +87,16 @@ function checkFile(folder: string, file: string, expected: CheckpointState['file
   const digest = hash.digest('hex');
   if (digest !== expected.sha256) {
     throw new CheckpointError(
-      `${printable(name)}: its SHA-256 is ${digest}, written was ${expected.sha256}: it is damaged`,
+      `${printable(name)}: its SHA-256 is ${digest}, but ${expected.sha256} was recorded: it is damaged`,
     );
   }
 }
 
 /**
- * Reads every file of a checkpoint and compares it with what was written. Checkpoints of version 0.1 have no checksums:
- * only lengths are compared.
+ * Reads every file of a checkpoint and compares it with its recorded checksum. Checkpoints of version 0.1 have no
+ * checksums: only lengths are compared.
  *
- * @returns The number of steps that it has behind it.
+ * @returns The number of steps completed.
  * @throws CheckpointError that says what is damaged.
  */
 export function verifyCheckpoint(folder: string): number {
@@ -109,8 +109,8 @@ export function verifyCheckpoint(folder: string): number {
 }
 
 /**
- * Compares one file with the checksum in the state.json beside it. A file that is no part of a checkpoint passes.
- * @throws CheckpointError when it is damaged; it names an older checkpoint of the run that has the same file.
+ * Compares one file with the checksum in the state.json next to it. A file that is not part of a checkpoint passes.
+ * @throws CheckpointError when it is damaged; the message names another checkpoint of the run, if there is one.
  */
 export function verifyCheckpointFile(file: string): void {
   const folder = path.dirname(path.resolve(file));
@@ -118,7 +118,7 @@ export function verifyCheckpointFile(file: string): void {
   try {
     expected = readState(folder).files[path.basename(file)];
   } catch {
-    // no checkpoint of ours
+    // not a checkpoint of ours
   }
   if (expected === undefined) return;
   try {
@@ -132,10 +132,10 @@ export function verifyCheckpointFile(file: string): void {
 }
 
 /**
- * Folder of the newest checkpoint that is whole to its last byte, or null when the run has none yet.
+ * Folder of the newest checkpoint that is completely intact, or null when the run has none yet.
  *
- * @param warn - Is told why a newer one is passed over.
- * @throws CheckpointError when there are checkpoints and all are damaged: every one with its reason.
+ * @param warn - Called with the reason when a newer one is skipped.
+ * @throws CheckpointError when there are checkpoints but all are damaged, with the reason for each.
  */
 export function newestWholeCheckpoint(run: string, warn: (message: string) => void): string | null {
   const problems: string[] = [];
@@ -143,7 +143,7 @@ export function newestWholeCheckpoint(run: string, warn: (message: string) => vo
     try {
       const step = verifyCheckpoint(folder);
       if (problems.length > 0)
-        warn(`${problems.join('; ')}. Going on from an older one, of step ${step}: ${printable(folder)}`);
+        warn(`${problems.join('; ')}. Continuing from an older one, at step ${step}: ${printable(folder)}`);
       return folder;
     } catch (error) {
       if (!(error instanceof CheckpointError)) throw error;
@@ -152,6 +152,6 @@ export function newestWholeCheckpoint(run: string, warn: (message: string) => vo
   }
   if (problems.length === 0) return null;
   throw new CheckpointError(
-    `${printable(run)} has no checkpoint that is whole: ${problems.join('; ')}. Bring one back from a copy, or start a new run.`,
+    `${printable(run)} has no intact checkpoint: ${problems.join('; ')}. Restore one from a backup, or start a new run.`,
   );
 }

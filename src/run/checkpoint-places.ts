@@ -1,12 +1,12 @@
 /**
- * Where the checkpoints of a run are: their names, and which is the newest. Nothing in them is looked at. No link in a run
- * folder is followed, which may be a stranger's.
+ * Where the checkpoints of a run are: their names, and which is the newest. Their contents are not checked. A run folder may
+ * be untrusted: no link in it is followed.
  */
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
 import { namesIn, readTextIfThere } from '../files/guarded.js';
 
-/** The most that `latest` may have, bytes. */
+/** Size limit for `latest`, bytes. */
 const NAME_BYTES = 1000;
 
 export const checkpointsPath = (run: string): string => path.join(run, 'checkpoints');
@@ -21,7 +21,7 @@ export const stepOfName = (name: string): number | null => {
 export const checkpointFolder = (run: string, step: number): string =>
   path.join(checkpointsPath(run), folderName(step));
 
-/** The run that a checkpoint's folder belongs to; a folder by itself is its own: below it no link is followed. */
+/** The run that a checkpoint's folder belongs to, or the folder itself if it stands alone: no link below it is followed. */
 export function runOfCheckpoint(folder: string): string {
   const whole = path.resolve(folder);
   const above = path.dirname(whole);
@@ -44,14 +44,14 @@ export function listCheckpoints(run: string): CheckpointPlace[] {
     .sort((a, b) => a.step - b.step);
 }
 
-/** Folder of the newest checkpoint, or null when there is none yet. Nothing in it is looked at. */
+/** Folder of the newest checkpoint, or null when there is none yet. Its contents are not checked. */
 export function newestCheckpoint(run: string): string | null {
   return newestFirst(run)[0]?.folder ?? null;
 }
 
 /**
- * Checkpoints in the order in which they are to be tried: the one that `latest` names, those before it, and then those
- * after it, which a run leaves behind that was stopped between writing and naming one, or that fell back from one.
+ * Checkpoints in the order in which to try them: the one that `latest` names, those before it, and then those after it,
+ * which remain when a run stopped between writing a checkpoint and updating `latest`, or resumed from an older one.
  */
 export function newestFirst(run: string): CheckpointPlace[] {
   const found = listCheckpoints(run).reverse();

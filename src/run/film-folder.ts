@@ -1,10 +1,10 @@
 /**
- * RUN/watch, where the attention of a few pinned images is kept at every checkpoint (src/train/attention-film.ts writes
- * it). Reading needs no libtorch, so that a server may do it beside a training:
+ * RUN/watch, where the attention of a few pinned images is saved at every checkpoint (src/train/attention-film.ts writes
+ * it). Reading doesn't need libtorch, so a server can do it while training runs:
  *
- *   watch/cat-1a2b3c4d/image.png           the image as the model sees it, whole patches
+ *   watch/cat-1a2b3c4d/image.png           the image as the model sees it, in whole patches
  *   watch/cat-1a2b3c4d/image.json          where it came from, its sizes in pixels and in patches
- *   watch/cat-1a2b3c4d/step-00001234.npy   (heads, rows, columns) float32, the teacher's after so many steps
+ *   watch/cat-1a2b3c4d/step-00001234.npy   (heads, rows, columns) float32, the teacher's attention after 1,234 steps
  */
 import { lstatSync, readdirSync } from 'node:fs';
 import path from 'node:path';
@@ -15,13 +15,13 @@ import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { messageOf, printable } from '../plain/printable.js';
 
 export const watchPath = (run: string): string => path.join(run, 'watch');
-/** The run that a watched image is of. */
+/** The run that a watched image belongs to. */
 export const runOf = ({ folder }: WatchedImage): string => path.resolve(folder, '..', '..');
-/** Most that a picture or a frame of it has, bytes. */
+/** Size limit for a picture or one of its frames, bytes. */
 export const MAX_WATCH_BYTES = 2 ** 26;
 
 const imageSchema = z.object({
-  /** File that it was made of, as it was called then; it may be gone. */
+  /** The file that it was made from, under its name at that time; it may no longer exist. */
   source: z.string(),
   /** Size of the picture, pixels: whole patches. */
   width: z.int().min(1),
@@ -43,7 +43,7 @@ export interface WatchedImage extends WatchedImageFacts {
   folder: string;
   /** The picture, a PNG of width x height. */
   picture: string;
-  /** Steps after which its attention was kept, rising. */
+  /** Steps after which its attention was saved, ascending. */
   steps: number[];
 }
 
@@ -62,8 +62,8 @@ const FRAME = /^step-(\d{8,})\.npy$/;
 export const frameName = (step: number): string => `step-${String(step).padStart(8, '0')}.npy`;
 
 /**
- * The watched images of a run, by name; none when there are none. What is damaged, half made, or reached through a link in
- * the run's folder is left out.
+ * The watched images of a run, sorted by name. Any that are damaged, incomplete, or reached through a link in the run folder
+ * are left out.
  */
 export function listWatched(run: string): WatchedImage[] {
   checkCall('listWatched()', ['run', filePath, run]);
@@ -119,7 +119,7 @@ const watchedImage = z.looseObject({ folder: filePath, rows: count(1), columns: 
 
 /**
  * An image's attention after `step` steps.
- * @throws DataError when there is none, or the file is damaged.
+ * @throws DataError when there is none for this step, or the file is damaged.
  */
 export function readFrame(image: WatchedImage, step: number): FilmFrame {
   checkCall('readFrame()', ['image', watchedImage, image], ['step', count(), step]);
@@ -128,14 +128,14 @@ export function readFrame(image: WatchedImage, step: number): FilmFrame {
   try {
     bytes = readGuarded(file, { within: runOf(image), maxBytes: MAX_WATCH_BYTES });
   } catch (error) {
-    throw new DataError(`no attention of step ${step}: ${messageOf(error)}`, { cause: error });
+    throw new DataError(`no attention for step ${step}: ${messageOf(error)}`, { cause: error });
   }
   const { rows, columns } = image;
   const array = readNpy(bytes);
   const [heads = 0, ...rest] = array?.shape ?? [];
   if (array === null || heads < 1 || rest.join() !== `${rows},${columns}`) {
     throw new DataError(
-      `${printable(file)} is damaged: expected float32 of (heads, ${rows}, ${columns}), got ${array === null ? 'no such array' : `(${array.shape.join(', ')})`}`,
+      `${printable(file)} is damaged: expected float32 of (heads, ${rows}, ${columns}), got ${array === null ? 'something else' : `(${array.shape.join(', ')})`}`,
     );
   }
   const maps = array.values;

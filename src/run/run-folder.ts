@@ -1,6 +1,6 @@
 /**
- * The files of a run folder: its settings and its logs. Everything is written beside and renamed, or appended a whole line
- * at a time, so that a reader never sees half of anything. The folder may be a stranger's: no link in it is followed, for
+ * The files of a run folder: its settings and its logs. Everything is written to a temporary file and renamed, or appended
+ * in whole lines, so that a reader never sees half of anything. The folder may be untrusted: no link in it is followed, for
  * reading or writing (src/files/guarded.ts).
  */
 import { closeSync, existsSync, fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs';
@@ -21,27 +21,27 @@ import { systemReason } from '../files/system-reason.js';
 import { issueLines, messageOf, printable } from '../plain/printable.js';
 import { savedSettingsSchema, type TrainSettings } from './settings.js';
 
-/** The most that a log (metrics.jsonl, skipped.jsonl) may have, bytes: some five million lines. It is read in parts. */
+/** Size limit for a log (metrics.jsonl, skipped.jsonl), bytes: about five million lines. It is read in parts. */
 export const LOG_BYTES = 2 ** 31;
-/** The deepest that values stand in one another in a line that is looked at: an evaluation's scores have three. */
-const MOST_DEPTH = 64;
-/** The most of a log that is given out as one list of lines. */
+/** The deepest nesting of values in a line that is still parsed: an evaluation's scores have three levels. */
+const MAX_DEPTH = 64;
+/** Size limit for a log that is returned as one list of lines, bytes. */
 const LIST_BYTES = 2 ** 28;
-/** The longest line of a log that is looked at, bytes. */
+/** The longest line of a log that is accepted, bytes. */
 const LINE_BYTES = 2 ** 20;
-/** Read from a log at a time. */
+/** Bytes that are read from a log at a time. */
 const PART_BYTES = 2 ** 20;
 
 /** config.json of a run. */
 export interface RunConfig {
-  /** Version of the package that began the run. */
+  /** Version of the package that started the run. */
   version: string;
   /** The images as given on the command line. */
   images: string;
-  /** Number of images, and a hash of their paths and sizes: a resumed run must see the same. */
+  /** Number of images, and a hash of their paths and sizes: a resumed run must see the same ones. */
   imageCount: number;
   fingerprint: string;
-  /** How many processes began it: a step takes `settings.batchSize` images in each of them. */
+  /** Number of processes that started it: a step takes `settings.batchSize` images in each of them. */
   processes: number;
   settings: TrainSettings;
 }
@@ -51,7 +51,7 @@ const runConfigSchema = z.object({
   images: z.string(),
   imageCount: z.int(),
   fingerprint: z.string(),
-  processes: z.int().min(1).default(1), // not there before there were several
+  processes: z.int().min(1).default(1), // missing in runs from before there could be several
   settings: savedSettingsSchema,
 });
 
@@ -63,7 +63,7 @@ export const evaluationsPath = (run: string): string => path.join(run, 'evaluati
 /** Whether a folder holds a run. */
 export const isRunFolder = (folder: string): boolean => existsSync(configPath(folder));
 
-/** @throws CheckpointError when the folder holds no run, or its config.json is damaged. */
+/** @throws CheckpointError when the folder is not a run folder, or its config.json is damaged. */
 export function readRunConfig(run: string): RunConfig {
   const file = configPath(run);
   let text: string;
@@ -94,10 +94,10 @@ export function writeRunConfig(run: string, config: RunConfig): void {
 }
 
 /**
- * Adds whole lines to a .jsonl log, all of them or none.
+ * Appends whole lines to a .jsonl log, all of them or none.
  *
  * @param within - The folder below which no link is followed; the log's own by default.
- * @throws DataError when the disk is full or not writable.
+ * @throws DataError when the disk is full or can't be written to.
  */
 export function appendLines(file: string, lines: string, within = path.dirname(file)): void {
   const fd = openToWrite(file, { within });
@@ -107,7 +107,7 @@ export function appendLines(file: string, lines: string, within = path.dirname(f
     try {
       for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
     } catch (error) {
-      ftruncateSync(fd, size); // a full disk takes a part: half a line would spoil the next
+      ftruncateSync(fd, size); // a full disk may take a part: half a line would corrupt the next one
       throw error;
     }
   } catch (error) {
@@ -128,8 +128,7 @@ interface LogLine {
 }
 
 /**
- * The whole lines of a .jsonl log that hold an object; the half line that a killed process may leave at the end is left
- * out.
+ * The complete lines of a .jsonl log that hold an object, without the half line that a killed process may leave at the end.
  */
 function* wholeLines(file: string, within: string, maxBytes: number): Generator<LogLine> {
   refuseLinks(within, file);
@@ -155,10 +154,10 @@ function* wholeLines(file: string, within: string, maxBytes: number): Generator<
   }
 }
 
-/** Whether brackets stand in one another deeper than JSON.stringify() can follow, or any line of ours does. */
+/** Whether brackets are nested deeper than in any line of ours, perhaps too deep for JSON.stringify(). */
 function isDeep(text: string): boolean {
   let depth = 0;
-  for (const step of brackets(text)) if ((depth += step) > MOST_DEPTH) return true;
+  for (const step of brackets(text)) if ((depth += step) > MAX_DEPTH) return true;
   return false;
 }
 
@@ -172,11 +171,11 @@ function objectOf(text: string): Record<string, unknown> | null {
   }
 }
 
-/** The whole lines of a .jsonl log. @throws DataError for a link, or more than 256 MiB. */
+/** The complete lines of a .jsonl log. @throws DataError for a link, or more than 256 MiB. */
 export const readLines = (file: string, within = path.dirname(file)): Record<string, unknown>[] =>
   Array.from(wholeLines(file, within, LIST_BYTES), ({ value }) => value);
 
-/** The last whole line of a log that is as wanted, of its last MiB; null without one. @throws DataError for a link. */
+/** The last complete line that matches, in the last MiB of a log; null without one. @throws DataError for a link. */
 export function lastLine(
   file: string,
   isWanted: (value: Record<string, unknown>) => boolean,
@@ -186,7 +185,7 @@ export function lastLine(
   return lines.map(objectOf).findLast((value) => value !== null && isWanted(value)) ?? null;
 }
 
-/** Drops the lines of steps after `step`: a resumed run writes them again. @throws DataError for a link, or more than 2 GiB. */
+/** Drops the lines of steps after `step`, which a resumed run writes again. @throws DataError for a link, or more than 2 GiB. */
 export function truncateLog(file: string, step: number): void {
   const within = path.dirname(file);
   if (!existsSync(file)) return;

@@ -229,7 +229,7 @@ test('a film that can not be written, or is damaged, stops nothing', async () =>
   assert.ok(image !== undefined);
   writeFileSync(path.join(image.folder, 'step-00000003.npy'), 'short');
   assert.throws(() => readFrame(image, 3), /step-00000003\.npy is damaged/);
-  assert.throws(() => readFrame(image, 2), /no attention of step 2/);
+  assert.throws(() => readFrame(image, 2), /no attention for step 2/);
   assert.equal(readFrame(image, 0).step, 0);
   writeFileSync(path.join(image.folder, 'image.json'), '{');
   assert.deepEqual(listWatched(other), []);

@@ -82,7 +82,7 @@ test('a rank that is killed: the others say which and after what step, and the r
   const said = await disturb(ROUNDS, (pid) => process.kill(pid, 'SIGKILL'));
   assert.match(
     said,
-    /rank [01] \(process \d+ on \S+\) was ended by SIGKILL: starting again from the newest checkpoint \(1 of 1000\)/,
+    /rank [01] \(process \d+ on \S+\) was ended by SIGKILL: restarting from the newest checkpoint \(1 of 1000\)/,
   );
 });
 
