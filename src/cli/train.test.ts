@@ -82,7 +82,7 @@ describe('dino train', () => {
 
     const again = dino('train', images, '--output', 'run', ...SMALL);
     assert.equal(again.status, 1);
-    assert.match(again.stderr, /holds a run already/);
+    assert.match(again.stderr, /already holds a run/);
   });
 
   it('refuses bad images and outputs without leaving a run behind', () => {

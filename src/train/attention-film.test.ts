@@ -1,4 +1,4 @@
-/** Watched images: what is kept, that the training doesn't notice, and what goes wrong. */
+/** Watched images: what is saved, that training is unaffected, and what can go wrong. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import {
@@ -72,13 +72,13 @@ async function trained(run: string, settings: Partial<TrainSettings>, events: Tr
   return run;
 }
 
-test('the attention of every checkpoint is kept, and the training is the same to the bit', async () => {
+test('the attention of every checkpoint is saved, and training is the same to the bit', async () => {
   const plain = await trained(newRun(), {});
   const run = await trained(newRun(), { watchImages: [wide, tall], saveEverySteps: 2 });
   assert.ok(!existsSync(path.join(plain, 'watch')));
   assert.deepEqual(checkpointHashes(run), checkpointHashes(plain));
   const watched = listWatched(run);
-  // 3 steps an epoch, 3 epochs, every second step besides; 0 is the beginning
+  // 3 steps per epoch, 3 epochs, and also every second step; 0 is the initial state
   assert.deepEqual(
     watched.map(({ name, steps }) => [name.replace(/-[0-9a-f]{8}$/, ''), steps]),
     [
@@ -88,7 +88,7 @@ test('the attention of every checkpoint is kept, and the training is the same to
   );
   const [first, second] = watched;
   assert.ok(first !== undefined && second !== undefined);
-  // 480/224 of crops of 32 is 69 at the shorter side, in patches of 8
+  // crops of 32 times 480/224 make a shorter side of 69, in patches of 8
   assert.deepEqual([first.rows, first.columns, second.rows, second.columns], [8, 12, 17, 8]);
   assert.equal(first.source, wide);
 
@@ -107,7 +107,7 @@ test('the attention of every checkpoint is kept, and the training is the same to
   assert.notDeepEqual(readFrame(first, 0).maps, readFrame(first, 9).maps);
 });
 
-test('a stopped run goes on with its images though the originals are gone', async () => {
+test('a stopped run continues with its images although the originals are gone', async () => {
   const original = path.join(folder, 'vanishing.png');
   cpSync(wide, original);
   const whole = await trained(newRun(), { watchImages: [original] });
@@ -125,19 +125,19 @@ test('a stopped run goes on with its images though the originals are gone', asyn
   rmSync(original);
   const [image] = listWatched(run);
   assert.ok(image !== undefined);
-  // a later step's, as a killed run may leave it, and half of a file
+  // a later step's frame, as a killed run may leave it, and half of a file
   writeFileSync(path.join(image.folder, 'step-00000007.npy'), 'later');
   writeFileSync(path.join(image.folder, 'step-00000005.npy.partial-1'), 'half');
   await train({ output: run, resume: true });
   const frames = filmHashes(run);
   const stopped = `${image.name}/step-00000004.npy`;
-  assert.ok(stopped in frames, 'the checkpoint of the stop has its frame');
+  assert.ok(stopped in frames, 'the checkpoint written on stopping has its frame');
   delete frames[stopped];
   assert.deepEqual(frames, filmHashes(whole));
   assert.deepEqual(checkpointHashes(run), checkpointHashes(whole));
 });
 
-test('a resumed run takes up more images', async () => {
+test('a resumed run can watch more images', async () => {
   const run = newRun();
   const controller = new AbortController();
   await train({
@@ -160,7 +160,7 @@ test('a resumed run takes up more images', async () => {
   );
 });
 
-test('auto picks a few images by the seed, and passes over those that can not be read', async () => {
+test('auto picks a few images by the seed, and skips those that cannot be read', async () => {
   const list = path.join(folder, 'list.txt');
   writeFileSync(path.join(folder, 'broken.jpg'), 'no image');
   const good = Array.from({ length: 5 }, (_, i) => path.join(images, 'class-0', `image-${i}.png`));
@@ -182,7 +182,7 @@ test('auto picks a few images by the seed, and passes over those that can not be
   assert.ok(others.some((other) => other.join() !== first.join()));
 });
 
-test('the presets watch a few images with what attends', () => {
+test('the presets watch a few images if the backbone has attention', () => {
   const facts = { device: 'cpu', cores: 2, memoryGiB: 8, images: 500, width: 64, height: 64 } as const;
   assert.deepEqual(resolveSettings({ facts }).settings.watchImages, ['auto']);
   const flags = { watchImages: 'none' };
@@ -191,7 +191,7 @@ test('the presets watch a few images with what attends', () => {
   assert.equal(resnet.settings.watchImages, undefined);
 });
 
-test('images that can not be read are named before anything starts', async () => {
+test('images that cannot be read are named before anything starts', async () => {
   const broken = path.join(folder, 'broken.png');
   writeFileSync(broken, readFileSync(wide).subarray(0, 60));
   const missing = path.join(folder, 'nowhere.jpg');
@@ -205,16 +205,19 @@ test('images that can not be read are named before anything starts', async () =>
   assert.ok(!existsSync(path.join(run, 'config.json')), 'the same command works once the images are right');
 });
 
-test('what has no attention is refused', () => {
+test('a backbone without attention is refused', () => {
   const settings = { ...TINY_SETTINGS, arch: 'resnet18', watchImages: [wide] };
   assert.throws(
     () => checkSettings(settings),
     (error) => error instanceof ConfigError && /resnet18 has no attention/.test(error.message),
   );
-  assert.throws(() => checkSettings({ ...TINY_SETTINGS, watchImages: ['none', wide] }), /none stands alone/);
+  assert.throws(
+    () => checkSettings({ ...TINY_SETTINGS, watchImages: ['none', wide] }),
+    /none can't be combined/,
+  );
 });
 
-test('a film that can not be written, or is damaged, stops nothing', async () => {
+test('a film that cannot be written, or is damaged, does not stop training', async () => {
   const run = newRun();
   mkdirSync(run);
   writeFileSync(path.join(run, 'watch'), 'a file in the way');

@@ -1,9 +1,9 @@
 /**
- * Attention of a few pinned images at every checkpoint, `--watch-images`: how the objects come out of the noise while a
- * network learns (paper, figure 1, in time). Files and their layout: src/run/film-folder.ts.
+ * Attention of a few pinned images at every checkpoint, `--watch-images`: how objects emerge from the noise while a network
+ * learns (paper, figure 1, over time). Files and their layout: src/run/film-folder.ts.
  *
- * It takes nothing from the training: the teacher runs in evaluation without gradients, no random number is drawn, and
- * the images are kept resized in the run folder, since the originals may vanish.
+ * It doesn't affect training: the teacher runs in evaluation mode without gradients, and no random number is drawn. The
+ * images are kept, resized, in the run folder, because the originals may disappear.
  */
 import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
@@ -29,17 +29,17 @@ import {
 
 /** Images that `auto` picks. */
 const AUTO_IMAGES = 4;
-/** Unreadable ones among the training's images are passed over, so many at most. */
+/** Images that `auto` tries at most, because unreadable ones are skipped. */
 const AUTO_TRIES = 32;
 /**
  * 24 x 24: enough to see an object's shape. The reference's 480 pixels at patches of 16 (30 x 30) take nearly twice as long,
- * and a checkpoint waits for it.
+ * and training waits for it at every checkpoint.
  */
 const MAX_PATCHES = 576;
 
 const isKeyword = (image: string): boolean => image === 'auto' || image === 'none';
 
-/** The images of `--watch-images` with absolute paths, which mean the same when the run is resumed elsewhere. */
+/** The images of `--watch-images` with absolute paths, which stay valid when the run is resumed from another folder. */
 export const absoluteWatchImages = (
   settings: Pick<TrainSettings, 'watchImages'>,
 ): Pick<TrainSettings, 'watchImages'> =>
@@ -47,7 +47,7 @@ export const absoluteWatchImages = (
     ? {}
     : { watchImages: settings.watchImages.map((image) => (isKeyword(image) ? image : path.resolve(image))) };
 
-/** Those of the setting that the run doesn't keep yet: paths alone. */
+/** The images of the setting that the run folder doesn't contain yet, without keywords. */
 function newImages(run: string, watchImages: readonly string[] = []): string[] {
   const kept = new Set(listWatched(run).map((image) => image.source));
   return [...new Set(watchImages)].filter((image) => !isKeyword(image) && !kept.has(image));
@@ -55,7 +55,7 @@ function newImages(run: string, watchImages: readonly string[] = []): string[] {
 
 /**
  * Reads every image that a run is asked to watch, before anything starts.
- * @throws DataError that names all that can't be read.
+ * @throws DataError that names every image that can't be read.
  */
 export async function checkWatchImages(
   run: string,
@@ -79,11 +79,11 @@ export interface FilmOptions {
   settings: TrainSettings;
   /** The teacher's. */
   backbone: Backbone;
-  /** The training's images, of which `auto` picks. */
+  /** The training images, from which `auto` picks. */
   items: ImageItems;
-  /** Steps that the training has behind it: what was kept of later ones is deleted, they come again. */
+  /** Steps done so far: frames of later steps are deleted, since those steps will run again. */
   step: number;
-  /** Told what can't be kept; the training goes on. */
+  /** Called with what can't be saved; training continues. */
   warn: (message: string) => void;
 }
 
@@ -113,9 +113,9 @@ export class AttentionFilm {
   }
 
   /**
-   * Takes up the images: those that the run folder has, and those of the setting that it lacks. The state that the
-   * training begins with is recorded, too.
-   * @returns null when nothing is to be watched.
+   * Opens the images that the run folder has, adds those of the setting that it lacks, and records the state in which
+   * training begins.
+   * @returns Null when nothing is to be watched.
    */
   static async open(options: FilmOptions): Promise<AttentionFilm | null> {
     const { run, settings, backbone, step, warn } = options;
@@ -140,13 +140,13 @@ export class AttentionFilm {
         try {
           pinned.push(await pin(run, file, await prepareImage(model, file, undefined, MAX_PATCHES)));
         } catch (error) {
-          warn(`--watch-images ${printable(file)}: ${messageOf(error)}`); // gone since it was checked, or a line of pixels
+          warn(`--watch-images ${printable(file)}: ${messageOf(error)}`); // deleted since it was checked, or too narrow
         }
       }
       if (watchImages.includes('auto') && pinned.length === 0) pinned.push(...(await pickImages(options)));
       if (pinned.length === 0) {
         warn(
-          `--watch-images ${printable(watchImages.join(' '))}: none of the images could be taken, so none is watched`,
+          `--watch-images ${printable(watchImages.join(' '))}: none of the images could be used, so none is watched`,
         );
         return null;
       }
@@ -154,12 +154,12 @@ export class AttentionFilm {
       film.record(step);
       return film;
     } catch (error) {
-      warn(`--watch-images: attention is not kept: ${messageOf(error)}`);
+      warn(`--watch-images: attention is not recorded: ${messageOf(error)}`);
       return null;
     }
   }
 
-  /** Computes and keeps every image's attention after `step` steps. */
+  /** Computes and saves every image's attention after `step` steps. */
   record(step: number): void {
     const backbone = this.#backbone;
     backbone.eval();
@@ -172,10 +172,14 @@ export class AttentionFilm {
             return [maps.size(0), maps.toTypedArray() as Float32Array] as const;
           }),
         );
-        writeBeside(this.#run, path.join(folder, frameName(step)), npyBytes(values, [heads, rows, columns]));
+        writeUnflushed(
+          this.#run,
+          path.join(folder, frameName(step)),
+          npyBytes(values, [heads, rows, columns]),
+        );
       }
     } catch (error) {
-      this.#warn(`the attention of step ${step} is not kept: ${messageOf(error)}`);
+      this.#warn(`the attention at step ${step} is not saved: ${messageOf(error)}`);
     } finally {
       backbone.train();
     }
@@ -189,11 +193,11 @@ const sizesOf = (backbone: AttentiveBackbone, settings: TrainSettings) => ({
   },
 });
 
-/** A frame that a power cut takes is computed again, or missed. */
-const writeBeside = (run: string, file: string, content: Uint8Array | string): void =>
+/** Not flushed: a frame that is lost in a power cut is computed again, or can be missed. */
+const writeUnflushed = (run: string, file: string, content: Uint8Array | string): void =>
   writeFileWhole(file, content, { flush: false, within: run });
 
-/** Frames after `step`, and what a killed process left half written. */
+/** Removes frames after `step`, and files that a killed process left half written. */
 function removeLater(run: string, step: number): void {
   for (const { folder, steps } of listWatched(run)) {
     const remove = (name: string): void => removeWithin(path.join(folder, name), { within: run });
@@ -203,7 +207,7 @@ function removeLater(run: string, step: number): void {
   }
 }
 
-/** Puts an image into the run folder. */
+/** Copies an image into the run folder. */
 async function pin(run: string, source: string, prepared: PreparedImage): Promise<Pinned> {
   const { image, width, height } = prepared;
   const stem = path
@@ -211,22 +215,22 @@ async function pin(run: string, source: string, prepared: PreparedImage): Promis
     .replace(/[^\p{L}\p{N}._-]+/gu, '-')
     .replace(/^[.-]+/, '')
     .slice(0, 40);
-  // two files of one name may be watched
+  // two files with the same name may be watched
   const hash = createHash('sha256').update(source).update(image).digest('hex').slice(0, 8);
   const folder = path.join(watchPath(run), `${stem || 'image'}-${hash}`);
   makeFolder(folder, { within: run });
   const png = await sharp(image, { raw: { width, height, channels: 3 } })
     .png()
     .toBuffer();
-  writeBeside(run, path.join(folder, 'image.png'), png);
+  writeUnflushed(run, path.join(folder, 'image.png'), png);
   const { originalWidth, originalHeight, rows, columns, patchSize } = prepared;
   const sizes = { width, height, originalWidth, originalHeight, rows, columns, patchSize };
   const facts: WatchedImageFacts = { source, ...sizes };
-  writeBeside(run, path.join(folder, 'image.json'), `${JSON.stringify(facts, null, 2)}\n`); // last: it makes the folder count
+  writeUnflushed(run, path.join(folder, 'image.json'), `${JSON.stringify(facts, null, 2)}\n`); // last: without it the folder is ignored
   return { folder, prepared };
 }
 
-/** A few of the training's own images, which ones only the seed decides. */
+/** Picks a few of the training images; the choice depends only on the seed. */
 async function pickImages({ run, settings, backbone, items }: FilmOptions): Promise<Pinned[]> {
   const random = new PhiloxStream(settings.seed, Purpose.watching, 0);
   const model = sizesOf(backbone as AttentiveBackbone, settings);
@@ -240,7 +244,7 @@ async function pickImages({ run, settings, backbone, items }: FilmOptions): Prom
     try {
       pinned.push(await pin(run, source, await prepareImage(model, source, undefined, MAX_PATCHES)));
     } catch (error) {
-      if (!(error instanceof DinoError)) throw error; // unreadable: the loader lists it; or a line of pixels
+      if (!(error instanceof DinoError)) throw error; // unreadable (the loader lists it) or too narrow
     }
   }
   return pinned;

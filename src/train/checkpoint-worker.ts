@@ -1,8 +1,8 @@
-/** The thread that writes checkpoints while the training goes on: hashes, writes, flushes, renames, prunes. */
+/** The thread that writes checkpoints while training continues: it hashes, writes, flushes, renames and prunes. */
 import { parentPort } from 'node:worker_threads';
 import { writeCheckpoint, type CheckpointImage } from './write-checkpoint.js';
 
-/** What the thread answers to each image: null when it is on the disk, else what went wrong. */
+/** The thread's answer to each image: null once it is on disk, else what went wrong. */
 export type WriteAnswer = { problem: string | null };
 
 const port = parentPort!;

@@ -60,7 +60,7 @@ function setStudent({ student }: TrainingState, value: number): void {
   });
 }
 
-test('what is saved is the state at the call, whatever the training does next', async () => {
+test('what is saved is the state at the time of the call, whatever training does next', async () => {
   const { run, state, events, writer } = open();
   for (const step of [1, 2, 3]) {
     setStudent(state, step);
@@ -77,7 +77,7 @@ test('what is saved is the state at the call, whatever the training does next', 
     assert.equal(verifyCheckpoint(checkpointFolder(run, step)), step);
   }
   assert.deepEqual(
-    events.flatMap((event) => (event.type === 'checkpoint' ? [event.step] : [])), // on a busy disk warnings come too
+    events.flatMap((event) => (event.type === 'checkpoint' ? [event.step] : [])), // on a busy disk there are warnings too
     [1, 2, 3],
   );
   const again = newState(0.05);
@@ -111,7 +111,7 @@ test('the files are those that writeSafetensors() writes, and sha256sum agrees w
   assert.deepEqual(readdirSync(path.join(run, 'checkpoints')).sort(), ['latest', 'step-00000007']);
 });
 
-test('the last K stay, and those of every N epochs for good', async () => {
+test('the last K are kept, and those of every N epochs permanently', async () => {
   const { run, writer } = open({ last: 2, everyEpochs: 2, stepsPerEpoch: 2 });
   const kept: number[][] = [];
   for (let step = 1; step <= 9; step++) {
@@ -120,7 +120,7 @@ test('the last K stay, and those of every N epochs for good', async () => {
     kept.push(steps(run));
   }
   await writer[Symbol.asyncDispose]();
-  // epochs end at 2, 4, 6, 8; the first, third, ... stay: steps 2 and 6
+  // epochs end at 2, 4, 6, 8; the first, third, ... are kept: steps 2 and 6
   assert.deepEqual(kept.slice(0, 5), [[1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5]]);
   assert.deepEqual(kept.at(-1), [2, 6, 8, 9]);
 });
@@ -132,7 +132,7 @@ function flipBit(file: string): void {
   writeFileSync(file, bytes);
 }
 
-test('damage of any kind is found, and the newest whole checkpoint is taken', async () => {
+test('damage of any kind is detected, and the newest intact checkpoint is used', async () => {
   const { run, writer } = open();
   for (const step of [3, 6, 9]) await writer.save(step);
   await writer.settle();
@@ -176,7 +176,7 @@ test('damage of any kind is found, and the newest whole checkpoint is taken', as
     );
     assert.equal(warnings.length, 1);
     assert.match(warnings[0]!, found);
-    assert.match(warnings[0]!, /an older one, of step 6/);
+    assert.match(warnings[0]!, /an older one, at step 6/);
   }
 
   const all = newRun();
@@ -192,7 +192,7 @@ test('damage of any kind is found, and the newest whole checkpoint is taken', as
     null,
   );
 
-  // weights for use are compared too, and the error names another checkpoint
+  // weights loaded for inference are verified too, and the error names another checkpoint
   assert.throws(
     () => loadModel(checkpointFolder(all, 9)),
     (error) => error instanceof CheckpointError && /SHA-256.*step-00000006/s.test(error.message),
@@ -200,7 +200,7 @@ test('damage of any kind is found, and the newest whole checkpoint is taken', as
   loadModel(checkpointFolder(run, 9)).dispose();
 });
 
-test('after falling back, the older one is continued from, however often the run is stopped', async () => {
+test('after falling back, the run continues from the older one, however often it is stopped', async () => {
   const { run, writer } = open();
   for (const step of [3, 6, 9]) await writer.save(step);
   await writer.settle();
@@ -211,14 +211,14 @@ test('after falling back, the older one is continued from, however often the run
   await resumed.writer.settle();
   assert.equal(newestCheckpoint(run), checkpointFolder(run, 7));
   assert.equal(newestWholeCheckpoint(run, assert.fail), checkpointFolder(run, 7));
-  assert.deepEqual(steps(run), [6, 7, 9], 'the last two of those behind it, and the damaged one ahead');
+  assert.deepEqual(steps(run), [6, 7, 9], 'the last two up to this step, and the damaged one after it');
   await resumed.writer.save(9);
   await resumed.writer.settle();
   await resumed.writer[Symbol.asyncDispose]();
   assert.equal(verifyCheckpoint(checkpointFolder(run, 9)), 9, 'written anew');
 });
 
-test('a checkpoint of version 0.1, with lengths alone, loads', async () => {
+test('a checkpoint of version 0.1, which has only lengths, loads', async () => {
   const { run, writer } = open();
   await writer.save(5);
   const newest = await writer.settle();
@@ -233,20 +233,20 @@ test('a checkpoint of version 0.1, with lengths alone, loads', async () => {
   assert.throws(() => verifyCheckpoint(newest), /expected \d+ bytes, got 5/);
 });
 
-test('what can not be written is a warning on the way and an error at the end', async () => {
+test('a failed write is a warning during training and an error at the end', async () => {
   const { run, events, writer } = open();
   await writer.save(1);
   await writer.settle();
   const place = path.join(run, 'checkpoints');
   rmSync(place, { recursive: true });
-  writeFileSync(place, ''); // in the folder's way, for whoever runs this: root may write anywhere
+  writeFileSync(place, ''); // in the way of the folder: unlike permissions, this stops root too
   await writer.save(2);
   await assert.rejects(writer.settle(), (error) => {
     return error instanceof CheckpointError && /step 2 can't be written.*--resume/s.test(error.message);
   });
   const warning = events.at(-1);
   assert.ok(
-    warning?.type === 'warning' && /goes on and tries again/.test(warning.message),
+    warning?.type === 'warning' && /continues and tries again/.test(warning.message),
     JSON.stringify(warning),
   );
   rmSync(place);
@@ -255,12 +255,12 @@ test('what can not be written is a warning on the way and an error at the end', 
   await writer[Symbol.asyncDispose]();
 });
 
-test('a full disk during the write leaves the checkpoint before it whole', async (t) => {
+test('a disk that fills up during the write leaves the previous checkpoint intact', async (t) => {
   const disk = path.join(folder, 'small-disk');
   mkdirSync(disk);
   const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk], { encoding: 'utf8' });
   if (mounted.status !== 0) {
-    t.skip(`a small disk takes root: ${mounted.error?.message ?? mounted.stderr.trim()}`);
+    t.skip(`mounting a small disk takes root: ${mounted.error?.message ?? mounted.stderr.trim()}`);
     return;
   }
   try {
@@ -277,7 +277,7 @@ test('a full disk during the write leaves the checkpoint before it whole', async
     await assert.rejects(writer.settle(), (error) => {
       return (
         error instanceof CheckpointError &&
-        /ENOSPC.*saved before is whole.*MiB.*--keep-checkpoints.*--resume/s.test(error.message)
+        /ENOSPC.*Earlier checkpoints are intact.*MiB.*--keep-checkpoints.*--resume/s.test(error.message)
       );
     });
     assert.equal(newestWholeCheckpoint(run, assert.fail), first);
@@ -285,7 +285,11 @@ test('a full disk during the write leaves the checkpoint before it whole', async
     assert.equal(events.filter(({ type }) => type === 'warning').length, 1);
     rmSync(path.join(disk, 'ballast'));
     await writer.save(3);
-    assert.equal(verifyCheckpoint(await writer.settle()), 3, 'space came back, and so do the checkpoints');
+    assert.equal(
+      verifyCheckpoint(await writer.settle()),
+      3,
+      'with space available again, so are checkpoints',
+    );
     await writer[Symbol.asyncDispose]();
   } finally {
     spawnSync('umount', [disk]);

@@ -1,7 +1,7 @@
 /**
- * Checkpoints that don't stop the training for longer than a copy: the state is copied off the device into shared memory,
- * and a thread of its own hashes, writes and flushes it while the next steps run. That memory has the size of one
- * checkpoint (student, teacher, two moments: about 16 bytes a parameter) and stays for the next save.
+ * Checkpoints that stop training for no longer than a copy: the state is copied off the device into shared memory, and a
+ * separate thread hashes, writes and flushes it while the next steps run. That memory is as large as one checkpoint
+ * (student, teacher, two moments: about 16 bytes per parameter) and is reused for the next save.
  */
 import { Worker } from 'node:worker_threads';
 import type { TrainingState } from '../dino/index.js';
@@ -14,7 +14,7 @@ import type { WriteAnswer } from './checkpoint-worker.js';
 import type { TrainEvent } from './events.js';
 import type { CheckpointImage, KeepRule } from './write-checkpoint.js';
 
-/** A wait for the disk that is worth a warning, milliseconds. */
+/** A wait for the disk that deserves a warning, milliseconds. */
 const SLOW_DISK_MS = 1000;
 
 export interface CheckpointWriterOptions {
@@ -26,15 +26,15 @@ export interface CheckpointWriterOptions {
 }
 
 /**
- * One write at a time: save() waits for the one before. A write that fails is a warning while the training goes on (the
- * next save tries again); it is an error where nothing comes after it, in settle().
+ * One write at a time: save() waits for the previous one. A failed write is a warning while training continues (the next
+ * save tries again); it is an error in settle(), after which there is no next save.
  */
 export class CheckpointWriter implements AsyncDisposable {
   readonly #options: CheckpointWriterOptions;
   readonly #memory = new Map<string, SharedArrayBuffer>();
   #worker: Worker | null = null;
   #pending: Promise<void> | null = null;
-  /** Why the last write failed; null when it didn't. */
+  /** Why the last write failed; null if it succeeded. */
   #failure: string | null = null;
   #hasWarned = false;
 
@@ -45,14 +45,14 @@ export class CheckpointWriter implements AsyncDisposable {
     this.#run = options.run;
   }
 
-  /** The next save goes there: the run folder was moved. */
+  /** The run folder was moved: the next save goes there. */
   moveTo(run: string): void {
     this.#run = run;
   }
 
   /**
-   * Copies the state after `step` steps and begins to write it. The event `checkpoint` tells when it is on the disk.
-   * @throws CheckpointError when there is no memory for the copy.
+   * Copies the state after `step` steps and starts writing it. The event `checkpoint` reports that it is on disk.
+   * @throws CheckpointError when there is not enough memory for the copy.
    */
   async save(step: number): Promise<void> {
     const { state, keep } = this.#options;
@@ -64,7 +64,7 @@ export class CheckpointWriter implements AsyncDisposable {
       this.#hasWarned = true;
       const seconds = ((began - asked) / 1000).toFixed(1);
       this.#warn(
-        `the checkpoint before that of step ${step} was still being written: the training waited ${seconds} s for it. ` +
+        `the checkpoint before step ${step} was still being written: training waited ${seconds} s for it. ` +
           'Save less often (--save-every-steps), or to a faster disk',
       );
     }
@@ -74,8 +74,8 @@ export class CheckpointWriter implements AsyncDisposable {
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       throw new CheckpointError(
-        `The checkpoint of step ${step} can't be copied: ${error.message}. The copy takes as much memory as a checkpoint ` +
-          'has bytes on the disk; a smaller --micro-batch-size leaves more of it.',
+        `The checkpoint at step ${step} can't be copied: ${error.message}. The copy takes as much memory as a checkpoint ` +
+          'takes on disk; a smaller --micro-batch-size leaves more memory for it.',
         { cause: error },
       );
     }
@@ -84,7 +84,7 @@ export class CheckpointWriter implements AsyncDisposable {
     this.#pending = this.#write(image).then((problem) => {
       this.#failure = problem;
       if (problem !== null) {
-        this.#warn(`${problem} The training goes on and tries again at its next checkpoint.`);
+        this.#warn(`${problem} Training continues and tries again at the next checkpoint.`);
         return;
       }
       const written = performance.now();
@@ -96,7 +96,7 @@ export class CheckpointWriter implements AsyncDisposable {
         writeMs: written - copied,
       });
     });
-    this.#pending.catch(() => undefined); // what the listener throws comes up in the next save() or in settle()
+    this.#pending.catch(() => undefined); // what the listener throws is rethrown by the next save() or by settle()
   }
 
   /**
@@ -107,13 +107,13 @@ export class CheckpointWriter implements AsyncDisposable {
   async settle(): Promise<string> {
     await this.#pending;
     if (this.#failure !== null)
-      throw new CheckpointError(`${this.#failure} Then go on with \`dino train --resume\`.`);
+      throw new CheckpointError(`${this.#failure} Then continue with \`dino train --resume\`.`);
     const newest = newestCheckpoint(this.#run);
     if (newest === null) throw new CheckpointError(`internal: ${printable(this.#run)} has no checkpoint`);
     return newest;
   }
 
-  /** Waits for the pending write and ends the thread. A failure has been told as a warning: another error may be on its way. */
+  /** Waits for the pending write and ends the thread. Doesn't throw: a failed write was a warning, and another error may be propagating. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pending?.catch(() => undefined);
     await this.#worker?.terminate();
@@ -125,11 +125,11 @@ export class CheckpointWriter implements AsyncDisposable {
     this.#options.emit({ type: 'warning', message });
   }
 
-  /** The memory that the last save used, where it is large enough: fresh pages would cost as much as the copy. */
+  /** Reuses the memory of the last save if it is large enough: fresh pages would cost as much as the copy. */
   #allocate(name: string, bytes: number): SharedArrayBuffer {
     let memory = this.#memory.get(name);
     if (memory === undefined || memory.byteLength < bytes) {
-      this.#memory.delete(name); // the old one may go before the new one comes
+      this.#memory.delete(name); // allows the old memory to be freed before the new is allocated
       memory = new SharedArrayBuffer(bytes);
       this.#memory.set(name, memory);
     }
@@ -141,17 +141,17 @@ export class CheckpointWriter implements AsyncDisposable {
     const worker = (this.#worker ??= new Worker(new URL('./checkpoint-worker.js', import.meta.url)));
     return new Promise((resolve) => {
       const lost = (why: string): void => {
-        this.#worker = null; // the next save starts another one
+        this.#worker = null; // the next save starts a new one
         finish(
-          `The checkpoint of step ${image.step} was not written: its thread ${why}. What was saved before is whole.`,
+          `The checkpoint at step ${image.step} was not written: its thread ${why}. Earlier checkpoints are intact.`,
         );
       };
       const onMessage = ({ problem }: WriteAnswer): void => finish(problem);
       const onError = (error: Error): void => lost(`failed (${systemReason(error)})`);
-      const onExit = (code: number): void => lost(`ended with ${code}`);
+      const onExit = (code: number): void => lost(`exited with code ${code}`);
       const finish = (problem: string | null): void => {
         worker.off('message', onMessage).off('error', onError).off('exit', onExit);
-        worker.unref(); // an idle thread keeps no process alive
+        worker.unref(); // an idle thread must not keep the process alive
         resolve(problem);
       };
       worker.on('message', onMessage).on('error', onError).on('exit', onExit);

@@ -1,6 +1,6 @@
 /**
- * The state of a training, out of its tensors into a checkpoint's three files and back: everything that makes the next
- * step what it would have been. What the files are and how they are kept is told in checkpoint-files.ts.
+ * Saves the state of a training to a checkpoint's three files and restores it: everything that the next step depends on.
+ * checkpoint-files.ts describes the files and how they are kept.
  */
 import path from 'node:path';
 import type { TrainingState } from '../dino/index.js';
@@ -16,7 +16,7 @@ import {
 import { copySafetensors, readSafetensors } from '../weights/safetensors.js';
 import { readStep, runOfCheckpoint } from '../run/checkpoint-files.js';
 
-/** The generators that a training draws from, by the name that their state has in a checkpoint. */
+/** The random generators that training uses, by the name of their state in a checkpoint. */
 function generatorsOf({ device, generators = [] }: TrainingState): [name: string, generator: Generator][] {
   return withGenerators(generators, () => {
     const cpu: [string, Generator] = ['rng.cpu', defaultGenerator('cpu')];
@@ -25,9 +25,9 @@ function generatorsOf({ device, generators = [] }: TrainingState): [name: string
 }
 
 /**
- * Copies the state off the device, as the bytes of a checkpoint's files. The training may go on at once.
+ * Copies the state off the device, as the bytes of a checkpoint's files. Training may continue immediately.
  *
- * @param allocate - Gives shared memory of at least so many bytes for the file of this name.
+ * @param allocate - Returns shared memory of at least this many bytes for the file with this name.
  */
 export function copyState(
   state: TrainingState,
@@ -51,8 +51,8 @@ export function copyState(
 }
 
 /**
- * Puts a checkpoint, one that newestWholeCheckpoint() found, into a freshly built state.
- * @returns The number of steps that it has behind it.
+ * Loads a checkpoint found by newestWholeCheckpoint() into a newly built state.
+ * @returns The number of steps completed.
  */
 export function loadCheckpoint(folder: string, state: TrainingState): number {
   const step = readStep(folder);

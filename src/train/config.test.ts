@@ -35,7 +35,7 @@ describe('numWorkers', () => {
 });
 
 describe('decodedCache', () => {
-  it('is a size with a unit, or 0; anything else is told with what would do', () => {
+  it('is a size with a unit, or 0; for anything else the error says what is allowed', () => {
     for (const text of ['2GiB', '500MB', '1048576', '0'])
       assert.deepEqual(readOverrides({ flags: { decodedCache: text } }), { decodedCache: text });
     assert.equal(decodedCacheBytes({ decodedCache: '1.5 GiB' }), 1.5 * 2 ** 30);
@@ -58,7 +58,7 @@ describe('names', () => {
     assert.equal(settingOf('nope'), null);
   });
 
-  it('measures edits with swaps, and finds nothing for what is far', () => {
+  it('measures edits with swaps, and finds nothing when no name is close', () => {
     assert.equal(editDistance('kitten', 'sitting'), 3);
     assert.equal(editDistance('epcohs', 'epochs'), 1);
     assert.equal(editDistance('', 'abc'), 3);
@@ -93,7 +93,7 @@ describe('what is refused', () => {
     assert.match(text, /--norm-last-layer is "maybe"; expected true or false/);
   });
 
-  it('refuses NaN and infinity however they come', () => {
+  it('refuses NaN and infinity however they are given', () => {
     assert.equal(problemsOf(() => readOverrides({ file: { lr: NaN, weightDecay: Infinity } })).length, 2);
     assert.equal(problemsOf(() => readOverrides({ flags: { lr: 'Infinity', minLr: '' } })).length, 2);
   });
@@ -111,7 +111,7 @@ describe('what is refused', () => {
       together({ patchSize: 16, localCropsSize: 8 }),
       /localCropsSize 8 is smaller than patchSize 16/,
     );
-    assert.match(together({ patchSize: 16, globalCropsSize: 100 }), /the last 4 pixels .* use 96 or 112/);
+    assert.match(together({ patchSize: 16, globalCropsSize: 100 }), /the last 4 pixels .* choose 96 or 112/);
     assert.match(together({ patchSize: 16, imgSize: 100 }), /imgSize 100 is not a multiple of patchSize 16/);
     // without local crops their size does not matter
     assert.deepEqual(readOverrides({ flags: { patchSize: 16, localCropsSize: 8, localCropsNumber: 0 } }), {
@@ -160,7 +160,7 @@ describe('what is refused', () => {
     );
   });
 
-  it('names every missing key of a set read back', () => {
+  it('names every missing key of a saved set', () => {
     const { lr, epochs, ...rest } = PAPER;
     assert.ok(lr && epochs);
     const problems = problemsOf(() => checkSettings({ ...rest, outdim: 3 }, 'config.json'));
@@ -173,7 +173,7 @@ describe('what is refused', () => {
 });
 
 describe('layers of settings', () => {
-  it('flags win over the file, the file over the preset', () => {
+  it('flags override the file, and the file overrides the preset', () => {
     const { settings } = resolveSettings({
       preset: 'paper',
       file: { epochs: 50, out_dim: 1024, warmup_epochs: 5 },
@@ -199,7 +199,7 @@ describe('auto', () => {
   const auto = (facts: Partial<TrainFacts>, flags: Record<string, unknown> = {}) =>
     resolveSettings({ facts: { ...cpu, ...facts }, flags });
 
-  it('divides the batch of a CPU among its processes, and gives each GPU a whole one', () => {
+  it('divides the batch of a CPU among its processes, and gives each GPU a full one', () => {
     const names = ['batchSize', 'epochs', 'momentumTeacher', 'lr'] as const;
     const chosen = (facts: Partial<TrainFacts>) => names.map((name) => auto(facts).settings[name]);
     const [batch, ...rest] = chosen({ cores: 8 });
@@ -207,7 +207,7 @@ describe('auto', () => {
     assert.equal(auto({ device: 'cuda', images: 1e6, processes: 8 }).settings.batchSize, 64);
   });
 
-  it('gives the known setting for 4,000 scenes of 64 x 64 on two cores, with reasons', () => {
+  it('gives the known settings for 4,000 scenes of 64 x 64 on two cores, with reasons', () => {
     const { settings: s, choices } = auto({});
     assert.deepEqual([s.arch, s.embedDim, s.depth, s.numHeads, s.patchSize], ['vit', 128, 4, 2, 8]);
     assert.deepEqual([s.globalCropsSize, s.localCropsSize, s.localCropsNumber], [64, 32, 4]);
@@ -254,7 +254,7 @@ describe('auto', () => {
     assert.equal(tried, 3 * 12 * 10 * 4);
   });
 
-  it('fits the other choices to what the user gave', () => {
+  it('adapts the other choices to what the user gave', () => {
     const { settings: s, choices } = auto(
       {},
       { batchSize: '64', epochs: '1', patchSize: '10', arch: 'vit_small' },

@@ -1,6 +1,6 @@
 /**
- * How flags, a file and a preset become one whole set of settings. What is wrong is refused before anything starts, all of
- * it at once, with names as they were given and what was expected.
+ * How flags, a file and a preset become one complete set of settings. All problems are reported together before anything
+ * starts, with names as they were given and what was expected.
  */
 import { z } from 'zod';
 import { expectations, show } from '../plain/check-options.js';
@@ -19,8 +19,8 @@ import {
 } from '../run/settings.js';
 
 /**
- * The value of a flag as typed: "5e-4", "true", ["0.4", "1"] or "0.4,1", words apart by line ends. What can't be read stays
- * a string.
+ * Parses the value of a flag as typed: "5e-4", "true", ["0.4", "1"] or "0.4,1"; words are separated by line breaks. What
+ * can't be parsed stays a string.
  */
 function readFlag(name: SettingName, raw: unknown): unknown {
   const number = (text: string): unknown => {
@@ -45,14 +45,14 @@ function readFlag(name: SettingName, raw: unknown): unknown {
   return kind === 'number' && typeof raw === 'string' ? number(raw) : raw;
 }
 
-/** Checks one value; returns its problem in words, or null. */
+/** Checks one value. @returns The problem in words, or null. */
 export function checkSetting(name: SettingName, value: unknown): string | null {
   return expectations(settingFields[name], value).join('; ') || null;
 }
 
 /**
- * What is wrong between settings, each good by itself. A rule applies when all the settings that it needs are
- * there, so that flags can be checked before a preset has filled in the rest.
+ * Conflicts between settings that are valid by themselves. A rule applies only if all the settings that it needs are
+ * present, so that flags can be checked before a preset has filled in the rest.
  */
 export function checkTogether(s: PartialSettings): string[] {
   const problems: string[] = [];
@@ -68,7 +68,7 @@ export function checkTogether(s: PartialSettings): string[] {
       const below = size - (size % patch);
       problems.push(
         `${name} ${size} is not a multiple of patchSize ${patch}: the last ${size % patch} pixels would never be ` +
-          `seen; use ${below} or ${below + patch}`,
+          `used; choose ${below} or ${below + patch}`,
       );
     }
   };
@@ -92,7 +92,7 @@ export function checkTogether(s: PartialSettings): string[] {
   } else if (s.arch !== undefined) {
     for (const name of ['embedDim', 'depth', 'numHeads'] as const) {
       if (s[name] !== undefined)
-        problems.push(`${name} ${s[name]} goes only with arch vit; ${s.arch} has its own`);
+        problems.push(`${name} ${s[name]} requires arch vit; ${s.arch} defines its own`);
     }
   }
   if (s.embedDim !== undefined && s.numHeads !== undefined && s.embedDim % s.numHeads !== 0) {
@@ -107,11 +107,11 @@ export function checkTogether(s: PartialSettings): string[] {
     }
   }
   if (s.precision === 'fp16' && (s.device === 'cpu' || s.device === 'mps')) {
-    problems.push(`precision fp16 needs a CUDA device, and device is ${s.device}: use fp32, bf16 or auto`);
+    problems.push(`precision fp16 needs a CUDA device, but device is ${s.device}: use fp32, bf16 or auto`);
   }
   if (s.watchImages !== undefined && s.watchImages.join() !== 'none') {
     if (s.watchImages.includes('none'))
-      problems.push('watchImages: none stands alone; leave it out, or the images');
+      problems.push("watchImages: none can't be combined with images; remove one or the other");
     if (/^resnet/.test(s.arch ?? ''))
       problems.push(`watchImages: ${s.arch} has no attention to watch; leave it out`);
   }
@@ -126,7 +126,7 @@ export function checkTogether(s: PartialSettings): string[] {
   return problems;
 }
 
-/** Things that may be meant, but rarely are. */
+/** Warnings about settings that are valid but rarely intended. */
 export function warningsAbout(s: TrainSettings): string[] {
   const warnings: string[] = [];
   if (s.teacherTemp > 0.07 || s.warmupTeacherTemp > 0.07) {
@@ -141,7 +141,7 @@ export function warningsAbout(s: TrainSettings): string[] {
   }
   if (s.momentumTeacher < 0.9) {
     warnings.push(
-      `momentumTeacher ${s.momentumTeacher} is low: the teacher copies the student and may collapse with it`,
+      `momentumTeacher ${s.momentumTeacher} is low: the teacher follows the student closely and may collapse with it`,
     );
   }
   return warnings;
@@ -149,19 +149,19 @@ export function warningsAbout(s: TrainSettings): string[] {
 
 /** Where each layer of settings came from, for messages. */
 export interface SettingsSources {
-  /** Parsed content of a config file (any JSON value; checked here). */
+  /** Parsed contents of a config file (any JSON value; checked here). */
   file?: unknown;
   /** Its name, for messages. */
   fileName?: string;
   /** Flags by any spelling of the setting's name, values as typed or already parsed. */
   flags?: Readonly<Record<string, unknown>>;
-  /** Problems that the caller has found already (unknown flags), reported together with those found here. */
+  /** Problems that the caller has already found (unknown flags), reported together with those found here. */
   problems?: readonly string[];
 }
 
 /**
- * Reads a file's settings and the flags over them. All problems are thrown at once.
- * @throws ConfigError with one entry a problem: unknown names (and the nearest real one), wrong types, bounds.
+ * Reads a file's settings and the flags, which override them. All problems are thrown at once.
+ * @throws ConfigError with one entry for each problem: unknown names (and the nearest real one), wrong types, bounds.
  */
 export function readOverrides(sources: SettingsSources): PartialSettings {
   const problems = [...(sources.problems ?? [])];
@@ -169,7 +169,7 @@ export function readOverrides(sources: SettingsSources): PartialSettings {
   const label = sources.fileName ?? 'config file';
   if (sources.file !== undefined) {
     if (typeof sources.file !== 'object' || sources.file === null || Array.isArray(sources.file)) {
-      problems.push(`${label}: expected one JSON object of settings, found ${show(sources.file)}`);
+      problems.push(`${label}: expected one JSON object of settings, got ${show(sources.file)}`);
     } else {
       for (const [key, value] of Object.entries(sources.file)) {
         const name = settingOf(key);
@@ -201,7 +201,7 @@ export function readOverrides(sources: SettingsSources): PartialSettings {
 }
 
 /**
- * Checks a whole set, for example one read back from a run folder.
+ * Checks a complete set, for example one read from a run folder.
  * @throws ConfigError with every problem.
  */
 export function checkSettings(value: unknown, label = 'settings'): TrainSettings {

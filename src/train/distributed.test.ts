@@ -1,4 +1,4 @@
-/** A training in several processes: the same as in one, whoever starts them; and what is refused before its first step. */
+/** Training in several processes: the same as in one, whatever starts them; and what is refused before the first step. */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -28,7 +28,7 @@ function ok(ended: Ended): Ended {
   return ended;
 }
 
-/** Losses and weights of two runs agree to 1e-5 of the largest (and a millionth, for biases that are all but 0). */
+/** Losses and weights of two runs agree to 1e-5 of the largest value (plus a millionth, for biases that are nearly 0). */
 function assertAlike(run: string, expected: string): void {
   const lines = (of: string) => readLines(path.join(of, 'metrics.jsonl'));
   assert.equal(lines(run).length, lines(expected).length);
@@ -47,7 +47,7 @@ function assertAlike(run: string, expected: string): void {
     const got = tensors(run);
     for (const [name, tensor] of tensors(expected)) {
       if (name.startsWith('rng.')) continue;
-      // no softmax sees a key's bias: its gradient is rounding noise, which Adam blows up
+      // softmax cancels a key's bias: its gradient is rounding noise, which Adam amplifies
       const isSeen = (i: number): boolean =>
         !name.endsWith('attn.qkv.bias') || Math.floor((3 * i) / tensor.numel) !== 1;
       const [a, b] = [tensor, got.get(name)].map((of) =>
@@ -70,7 +70,7 @@ async function alone(): Promise<string> {
   return whole;
 }
 
-test('--nproc 2 with half the batch each is one process with all of it; one of them writes the run', async () => {
+test('--nproc 2 with half the batch each equals one process with all of it; one of them writes the run', async () => {
   const run = newRun();
   const { stdout, stderr } = ok(
     await dino(commandLine(run, { ...SETTINGS, batchSize: 3, numWorkers: 0 }, ['--nproc', '2', '--json'])),
@@ -83,8 +83,8 @@ test('--nproc 2 with half the batch each is one process with all of it; one of t
   assert.equal(existsSync(path.join(run, 'lock')), false);
 });
 
-// three, because a sum of three numbers depends on its order: each life must add up in the same one
-test('stopped and resumed by as many processes, a run is the same to the bit; drop path and loader workers included', async () => {
+// three, because a sum of three numbers depends on its order, which must be the same after every restart
+test('stopped and resumed with the same number of processes, a run is the same to the bit, with drop path and loader workers', async () => {
   const settings: TrainSettings = {
     ...SETTINGS,
     batchSize: 2,
@@ -112,7 +112,7 @@ test('stopped and resumed by as many processes, a run is the same to the bit; dr
   assert.deepEqual(fingerprint(run), fingerprint(expected));
 });
 
-test('resumed by another number of processes, a run keeps its batches and schedules, and says what changed', async () => {
+test('resumed with a different number of processes, a run keeps its batches and schedules, and says what changed', async () => {
   const run = newRun();
   const line = commandLine(run, { ...SETTINGS, saveEverySteps: 1 });
   const running = start(
@@ -126,11 +126,11 @@ test('resumed by another number of processes, a run keeps its batches and schedu
   );
   assert.equal((await running.ended).code, 130);
   const { stderr } = ok(await dino(['train', '--resume', run, '--nproc', '3']));
-  assert.match(stderr, /3 processes in place of 1 process: each takes 2 images a step, no longer 6/);
+  assert.match(stderr, /3 processes instead of 1 process: each takes 2 images per step instead of 6/);
   assertAlike(run, await alone());
   const refused = await dino(['train', '--resume', run, '--nproc', '4']);
   assert.equal(refused.code, 2);
-  assert.match(refused.stderr, /takes 6 images a step.*can't be divided among 4/s);
+  assert.match(refused.stderr, /takes 6 images per step.*can't be divided among 4/s);
 });
 
 /** Two ranks, each with its own command line and variables. */
@@ -144,7 +144,7 @@ async function twoRanks(
   ) as Promise<[Ended, Ended]>;
 }
 
-test('processes with other settings or images are refused by name', async () => {
+test('processes with different settings or images are refused by name', async () => {
   const settings = { ...SETTINGS, batchSize: 3 };
   const run = newRun();
   for (const ended of await twoRanks([
@@ -155,16 +155,16 @@ test('processes with other settings or images are refused by name', async () => 
     assert.match(ended.stderr, /--lr is 0.5 for rank 1 and 0.02 for rank 0/);
     assert.match(ended.stderr, /--clip-grad is 1 for rank 1 and 3 for rank 0/);
   }
-  assert.equal(existsSync(path.join(run, 'config.json')), false, 'nothing is begun');
+  assert.equal(existsSync(path.join(run, 'config.json')), false, 'nothing was started');
   const others = newRun();
   await makeImageFolder(others, { classes: 1, perClass: 12 });
   const [first, second] = [commandLine(newRun(), settings), commandLine(newRun(), settings)];
   second[1] = others;
   for (const { stderr } of await twoRanks([first, second]))
-    assert.match(stderr, /Rank 1 sees other images than rank 0: 12 in .*not 18/);
+    assert.match(stderr, /Rank 1 has different images from rank 0: 12 in .*not 18/);
 });
 
-test('who does not come is named: a missing rank, a wrong WORLD_SIZE, no master, a port in use', async () => {
+test('what prevents the processes from meeting is named: a missing rank, a wrong WORLD_SIZE, no master, a port in use', async () => {
   const line = (): string[] => commandLine(newRun(), SETTINGS, [], 2);
   const port = await freePort();
   const missing = await dino(line(), rankVariables(0, 3, port));

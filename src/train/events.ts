@@ -1,4 +1,4 @@
-/** What a training tells its caller while it runs. */
+/** What training reports to its caller while it runs. */
 import type { TrainSettings } from '../run/settings.js';
 
 /** A line of metrics.jsonl. */
@@ -14,14 +14,14 @@ export interface StepMetrics {
   /** EMA momentum of the teacher. */
   momentum: number;
   teacherTemp: number;
-  /** Mean entropy of the teacher's targets, nats; ln K is the most. */
+  /** Mean entropy of the teacher's targets, nats; at most ln K. */
   teacherEntropy: number;
   /** Mean KL divergence of the targets from their batch mean, nats. */
   kl: number;
   /** L2 norm of the loss's centre. */
   centerNorm: number;
   imagesPerSecond: number;
-  /** Share of the time since the last line that went on waiting for images, 0 to 100. */
+  /** Percentage of the time since the last line that was spent waiting for images. */
   dataWaitPercent: number;
   /** Resident memory of the process, MiB. */
   memoryMiB: number;
@@ -33,23 +33,23 @@ export type TrainEvent =
       images: number;
       stepsPerEpoch: number;
       totalSteps: number;
-      /** Steps that a resumed run has behind it. */
+      /** Steps already done by a resumed run. */
       startStep: number;
       device: string;
       precision: 'fp32' | 'bf16' | 'fp16';
-      /** Memory for decoded images, bytes, and about how many it holds; null without. */
+      /** Memory for decoded images, bytes, and about how many fit in it; null without a cache. */
       decodedCache: { bytes: number; images: number } | null;
       /** Trained parameters of the student. */
       parameters: number;
       settings: TrainSettings;
     }
-  /** Every step; `metrics` every logEvery steps, at the end of an epoch and at the last step. */
+  /** After every step; `metrics` is set every logEvery steps, at the end of an epoch and at the last step. */
   | { type: 'step'; step: number; epoch: number; loss: number; metrics: StepMetrics | null }
-  /** A checkpoint is on the disk: how long its copy stopped the training, and how long its write ran beside it. */
+  /** A checkpoint is on disk: how long its copy stopped training, and how long its write took meanwhile. */
   | { type: 'checkpoint'; step: number; folder: string; copyMs: number; writeMs: number }
-  /** `numWorkers` auto has found its number of loader workers, or another one; the rest of the waiting in per cent. */
+  /** `numWorkers` auto has found a number of loader workers, perhaps again; and the remaining waiting time in per cent. */
   | { type: 'workers'; workers: number; dataWaitPercent: number }
-  /** After the first whole epoch: how many images the cache of decoded images holds, and their bytes. */
+  /** After the first full epoch: how many images the cache of decoded images holds, and their bytes. */
   | { type: 'decoded-cache'; images: number; bytes: number }
   | { type: 'knn'; step: number; epoch: number; top1: Record<string, number>; top5: Record<string, number> }
   | { type: 'skipped'; path: string; offset?: number; reason: string }
@@ -58,13 +58,13 @@ export type TrainEvent =
 export interface TrainResult {
   /** The run folder. */
   output: string;
-  /** Steps behind the training in all. */
+  /** Total number of steps done. */
   steps: number;
-  /** Loss of the last step that was made; null when there was none left to make. */
+  /** Loss of the last step; null when no step was left to do. */
   loss: number | null;
   /** Folder of the newest checkpoint. */
   checkpoint: string;
-  /** Stopped by the signal before its end. */
+  /** Whether the signal stopped it before its end. */
   interrupted: boolean;
   /** Distinct images that could not be read. */
   skipped: number;

@@ -18,7 +18,7 @@ async function picture(name: string, width: number, height: number, orientation?
 }
 
 describe('gatherFacts', () => {
-  it('takes the median size, turned as EXIF says, past unreadable files', async () => {
+  it('takes the median size, rotated as EXIF says, and skips unreadable files', async () => {
     const bad = path.join(folder, 'bad.jpg');
     writeFileSync(bad, 'text');
     const files = [
@@ -38,7 +38,7 @@ describe('gatherFacts', () => {
     await assert.rejects(gatherFacts([], machine), DataError);
   });
 
-  it('looks at a sample, however many images there are', async () => {
+  it('reads only a sample, however many images there are', async () => {
     const file = await picture('one.jpg', 8, 8);
     const start = performance.now();
     const facts = await gatherFacts(new Array<string>(200_000).fill(file), machineFacts('cpu'));

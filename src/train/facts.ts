@@ -1,4 +1,4 @@
-/** Looks at the images and the machine, for the preset `auto`. */
+/** Gathers facts about the images and the machine, for the preset `auto`. */
 import os from 'node:os';
 import { imageHeader, type ImageItem, type ImageItems, readImageFile } from '../data/index.js';
 import { pathsOrItems } from '../data/arguments.js';
@@ -7,7 +7,7 @@ import { DataError } from '../errors.js';
 import { messageOf, printable } from '../plain/printable.js';
 import type { MachineFacts, TrainFacts } from './presets.js';
 
-/** Headers that are read to learn the typical size of an image. */
+/** Number of headers that are read to find the typical size of an image. */
 const SAMPLE = 64;
 
 const median = (values: number[]): number => {
@@ -15,9 +15,9 @@ const median = (values: number[]): number => {
   return sorted[Math.floor(sorted.length / 2)] ?? 0;
 };
 
-/** Bytes of memory that this process may use (a container's limit included). */
+/** Bytes of memory that this process may use (within a container's limit). */
 export function usableMemory(): number {
-  // constrainedMemory is a cgroup's limit; 0 or a huge number without one
+  // constrainedMemory() is the cgroup's limit; 0 or a huge number if there is none
   const limit = process.constrainedMemory();
   return limit > 0 && limit < os.totalmem() ? limit : os.totalmem();
 }
@@ -36,9 +36,9 @@ export function machineFacts(device: MachineFacts['device']): MachineFacts {
 }
 
 /**
- * Reads the headers of a sample of the images, evenly spread over the list, for their median size.
- * Unreadable ones are passed over here; the loader reports them.
- * @throws DataError when none of the sample can be read.
+ * Reads the headers of a sample of the images, evenly spread over the list, to find their median size.
+ * Unreadable images are skipped here; the loader reports them.
+ * @throws DataError when no image of the sample can be read.
  */
 export async function gatherFacts(
   images: readonly string[] | ImageItems,
@@ -65,7 +65,9 @@ export async function gatherFacts(
     }
   }
   if (widths.length === 0) {
-    throw new DataError(`none of ${sample.length} images looked at can be read; the first: ${firstProblem}`);
+    throw new DataError(
+      `none of the ${sample.length} sampled images can be read; the first: ${firstProblem}`,
+    );
   }
   return { ...machine, images: images.length, width: median(widths), height: median(heights) };
 }

@@ -1,6 +1,6 @@
 /**
- * A training whose processes are killed, stopped, or cut off from each other ends with the weights of one that was left
- * alone. DINO_TEST_KILLS=20 for as many rounds of each; one otherwise.
+ * A training whose processes are killed, stopped, or cut off from each other ends with the same weights as an undisturbed
+ * one. DINO_TEST_KILLS=20 runs that many rounds of each; the default is one.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -27,7 +27,7 @@ const TIMEOUT_S = 5;
 const { newRun, commandLine } = testFolder();
 
 let expected: Record<string, string> | undefined;
-/** What the training comes to when nobody disturbs it. */
+/** The weights of an undisturbed training. */
 async function undisturbed(): Promise<Record<string, string>> {
   if (expected === undefined) {
     const run = newRun();
@@ -46,7 +46,7 @@ async function disturb(rounds: number, strike: (pid: number) => void): Promise<s
     const run = newRun();
     const line = commandLine(run, SETTINGS, ['--nproc', '2', '--max-restarts', '1000'], TIMEOUT_S);
     let isOver = false;
-    let wake = (): void => undefined; // a new life has begun
+    let wake = (): void => undefined; // called after each (re)start
     const running = start(
       [process.execPath, dinoBin, ...line],
       {},
@@ -72,13 +72,13 @@ async function disturb(rounds: number, strike: (pid: number) => void): Promise<s
     const { code, stderr } = await over;
     assert.equal(code, 0, stderr);
     assert.deepEqual(fingerprint(run), await undisturbed());
-    for (const { folder } of listCheckpoints(run)) verifyCheckpoint(folder); // throws when it is not whole
+    for (const { folder } of listCheckpoints(run)) verifyCheckpoint(folder); // throws when it is damaged
     all += stderr;
   }
   return all;
 }
 
-test('a rank that is killed: the others say which and after what step, and the run goes on by itself', async () => {
+test('when a rank is killed, the others say which and after what step, and the run continues by itself', async () => {
   const said = await disturb(ROUNDS, (pid) => process.kill(pid, 'SIGKILL'));
   assert.match(
     said,
@@ -112,7 +112,7 @@ test('without restarts the others end in time, name the lost rank and its last s
   assert.ok(saved >= 4 && Math.abs(saved - Number(step)) <= 2, `saved ${saved}, last step ${step}`);
 });
 
-test('processes whose command was killed stop in order', async () => {
+test('processes whose launcher was killed stop in an orderly way', async () => {
   const run = newRun();
   const line = commandLine(run, { ...SETTINGS, epochs: 200, saveEverySteps: 0 }, ['--nproc', '2']);
   let ranks: number[] = [];
@@ -129,7 +129,7 @@ test('processes whose command was killed stop in order', async () => {
   );
   await running.ended;
   assert.equal(ranks.length, 2);
-  const isThere = (pid: number): boolean => {
+  const exists = (pid: number): boolean => {
     try {
       process.kill(pid, 0);
       return true;
@@ -137,16 +137,16 @@ test('processes whose command was killed stop in order', async () => {
       return false;
     }
   };
-  for (let i = 0; i < 100 && ranks.some(isThere); i++) await sleep(100);
-  assert.deepEqual(ranks.filter(isThere), []);
+  for (let i = 0; i < 100 && ranks.some(exists); i++) await sleep(100);
+  assert.deepEqual(ranks.filter(exists), []);
   assert.equal(existsSync(path.join(run, 'lock')), false);
   verifyCheckpoint(newestCheckpoint(run) ?? assert.fail('no checkpoint'));
 });
 
-test('torchrun starts ranks again, and they go on', async (context: TestContext) => {
+test('torchrun restarts the ranks, and they continue', async (context: TestContext) => {
   const torchrun = path.join(path.dirname(process.env['DINO_TEST_PYTHON'] ?? '/nowhere/python'), 'torchrun');
   if (spawnSync(torchrun, ['--help']).status !== 0) {
-    context.skip('DINO_TEST_PYTHON names no Python with torchrun beside it');
+    context.skip('DINO_TEST_PYTHON does not name a Python with torchrun next to it');
     return;
   }
   const kinds = [['--standalone'], ['--master-port', String(await freePort())]];

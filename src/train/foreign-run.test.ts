@@ -1,4 +1,4 @@
-/** A run folder that a stranger made, opened as its receiver would: nothing outside it changes, and no text of it is taken for ours. */
+/** An untrusted run folder, opened as its receiver would: nothing outside it changes, and its texts can't pose as ours. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
@@ -38,7 +38,7 @@ before(async () => {
 });
 after(() => rmSync(top, { recursive: true }));
 
-/** A copy of the run, and a place outside it that looks just the same. */
+/** A copy of the run, and an identical copy outside it. */
 function received(): { run: string; outside: string } {
   const at = path.join(top, `received-${count++}`);
   const [run, outside] = [path.join(at, 'run'), path.join(at, 'outside')];
@@ -96,16 +96,16 @@ test('no write follows a link out of the run, whatever the link replaces', async
     const evaluated = evaluate(run);
     assert.deepEqual(contents(outside), before, name);
     const isRefused = /is a symbolic link/.test(said + evaluated);
-    // what is replaced whole needs no refusal: the link itself goes
+    // a file that is replaced as a whole needs no refusal: the link itself is replaced
     const isReplaced = !(lstatSync(place, { throwIfNoEntry: false })?.isSymbolicLink() ?? false);
-    // what nobody opens may stay as it is
+    // files that nothing opens may stay as they are
     const isUntouched = /^skipped|^studio|\.npy$|step-00000003$/.test(name);
     assert.ok(isRefused || isReplaced || isUntouched, `${name}: ${said} ${evaluated}`);
   }
 });
 
 test(
-  'no write goes into a file that has another name outside, a FIFO, or a device',
+  'nothing is written to a file that has another name outside, a FIFO, or a device',
   { timeout: 60_000 },
   async () => {
     for (const name of ['metrics.jsonl', 'skipped.jsonl', 'config.json', 'lock', 'checkpoints/latest']) {
@@ -126,7 +126,7 @@ test(
   },
 );
 
-test('the film of a run shows nothing that a link leads to', () => {
+test('the film of a run shows nothing from behind a link', () => {
   const { run, outside } = received();
   const folder = path.join(run, watched());
   rmSync(folder, { recursive: true });
@@ -189,7 +189,7 @@ test("Slurm's script and log stay in the run", () => {
   assert.deepEqual(contents(outside), before);
 });
 
-test('a copy, and a run that is reached through a link, go on', async () => {
+test('a copy of a run, and a run that is reached through a link, can be resumed', async () => {
   const { run } = received();
   const alias = `${run}-alias`;
   symlinkSync(run, alias);
@@ -202,7 +202,7 @@ test('a copy, and a run that is reached through a link, go on', async () => {
   loadModel(copy)[Symbol.dispose]();
 });
 
-test('what a hostile run says stays on its lines, and moves no cursor', async () => {
+test('text from a hostile run stays on its line, and cannot move the cursor', async () => {
   const spoil = (change: (run: string, config: { images: string; version: string }) => void): string => {
     const { run } = received();
     const config = JSON.parse(readFileSync(path.join(run, 'config.json'), 'utf8')) as {
@@ -219,10 +219,7 @@ test('what a hostile run says stays on its lines, and moves no cursor', async ()
   cpSync(images, hostileImages, { recursive: true });
   writeFileSync(path.join(hostileImages, 'class-0', `${HOSTILE}.jpg`), 'not an image');
   const cases: [string, string[]][] = [
-    [
-      'images that are gone',
-      ['train', '--resume', spoil((_, config) => (config.images = `/nowhere/${HOSTILE}`))],
-    ],
+    ['missing images', ['train', '--resume', spoil((_, config) => (config.images = `/nowhere/${HOSTILE}`))]],
     [
       'its description',
       ['info', spoil((_, config) => ([config.images, config.version] = [HOSTILE, HOSTILE]))],

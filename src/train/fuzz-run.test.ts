@@ -1,4 +1,4 @@
-/** Mutants of a run's folder. */
+/** Mutants of a run folder. */
 import { fuzzRun } from '../testing/fuzz-run.js';
 import { testMutants } from '../testing/fuzz-test.js';
 

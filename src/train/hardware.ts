@@ -1,4 +1,4 @@
-/** Which device and which precision a run uses. `auto` measures; a device that is asked for and missing is an error. */
+/** Which device and which precision a run uses. `auto` measures; requesting a device that is missing is an error. */
 import { assertDevice, availableDevices, measureMatmul, type DType } from '../torch/index.js';
 
 /** @throws EngineError that says why a device can't be used. */
@@ -10,14 +10,14 @@ export function chooseDevice(wanted: string): string {
 
 export interface Precision {
   precision: 'fp32' | 'bf16' | 'fp16';
-  /** What matrix products are computed in. */
+  /** The dtype of matrix products. */
   dtype: DType;
 }
 
-/** How much faster bf16's products must be to be worth their rounding: conversions eat a part of the gain. */
+/** How much faster bf16's products must be to be worth their rounding: conversions cost part of the gain. */
 export const BF16_WORTHWHILE = 1.5;
 
-/** `auto` is bf16 where its matrix products are clearly faster here, fp32 elsewhere. */
+/** `auto` is bf16 if its matrix products are clearly faster on this device, else fp32. */
 export function choosePrecision(wanted: 'fp32' | 'bf16' | 'fp16' | 'auto', device: string): Precision {
   if (wanted === 'auto') {
     const isFaster = measureMatmul(device, 'bfloat16') > BF16_WORTHWHILE * measureMatmul(device, 'float32');

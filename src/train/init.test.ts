@@ -264,13 +264,13 @@ describe('--resume with a full checkpoint of the reference', () => {
       '0',
     );
     assert.equal(none.status, 2, none.stderr);
-    assert.match(none.stderr, /has 1 epochs behind it: --epochs 1 leaves none/);
+    assert.match(none.stderr, /was saved after epoch 1: --epochs 1 leaves none/);
   });
 
   it('says what is missing or does not fit', () => {
     assert.throws(
       () => settingsOfCheckpoint(at('whole.pth')),
-      /no full checkpoint of the reference: it has no student, teacher/,
+      /not a full checkpoint of the reference: it has no student, teacher/,
     );
     const { settings: s } = expected;
     const model = { embedDim: 12, depth: 1, numHeads: 1, patchSize: 4, imgSize: 16 };

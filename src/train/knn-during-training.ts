@@ -4,7 +4,7 @@ import { type Backbone, VisionTransformer } from '../models/index.js';
 import type { TrainSettings } from '../run/settings.js';
 import type { World } from '../processes/world.js';
 
-/** Neighbours that are asked: the reference's two smaller numbers, for data sets of any size. */
+/** Values of k: the reference's two smaller ones, which suit data sets of any size. */
 const NEIGHBOURS = [10, 20];
 
 /** The teacher's backbone classifies `knnVal` by its neighbours in `knnTrain`, at the size of the global crops. */
@@ -16,7 +16,7 @@ export async function evaluateDuringTraining(
 ): Promise<Pick<KnnResult, 'top1' | 'top5'>> {
   const { knnTrain, knnVal, device, numWorkers, patchSize, globalCropsSize: imgSize } = settings;
   if (knnTrain === undefined || knnVal === undefined) return { top1: {}, top5: {} }; // refused by checkSettings()
-  // of the architecture the evaluation asks for sizes alone; only a vision transformer has patches that limit them
+  // the evaluation needs only the sizes of the architecture; only a vision transformer has patches that limit them
   const architecture = { imgSize, patchSize: backbone instanceof VisionTransformer ? patchSize : 1 };
   backbone.eval();
   try {

@@ -1,4 +1,4 @@
-/** What a training does when its folder is moved away, its disk is full or read-only, or it may open few files. */
+/** What training does when its folder is moved away, its disk is full or read-only, or it may open only a few files. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
@@ -51,8 +51,8 @@ async function struck(
 }
 const stepsOf = (run: string): unknown[] => readLines(metricsPath(run)).map(({ step }) => step);
 
-test('a run folder that is renamed while it is trained: what was done is kept there, and the command fails', async (t) => {
-  if (process.platform !== 'linux') return t.skip('where a folder went only Linux tells');
+test('when a run folder is renamed during training, the state is saved there, and the command fails', async (t) => {
+  if (process.platform !== 'linux') return t.skip('only Linux says where a folder went');
   const whole = newRun();
   await struck(whole, () => undefined);
   const run = newRun();
@@ -62,12 +62,12 @@ test('a run folder that is renamed while it is trained: what was done is kept th
     (error: Error) => {
       assert.match(
         error.message,
-        /run-\d was moved to .*-moved .*state after step 5 is kept in .*step-00000005\. Go on/,
+        /run-\d was moved to .*-moved .*state after step 5 is saved in .*step-00000005\. Continue/,
       );
       return /dino train --resume .*-moved$/.test(error.message);
     },
   );
-  assert.ok(!existsSync(run), 'it is not made again');
+  assert.ok(!existsSync(run), 'it is not created again');
   assert.ok(!existsSync(path.join(moved, 'lock')));
   assert.deepEqual(stepsOf(moved), [1, 2, 3, 4, 5]);
   await train({ output: moved, resume: true });
@@ -91,14 +91,14 @@ test('a run folder that is deleted, or that another process took over, ends the 
   assert.ok(existsSync(path.join(other, 'lock')));
 });
 
-test('lines that can not be written wait for space, and the training goes on', async () => {
+test('lines that cannot be written wait for space, and training continues', async () => {
   const run = newRun();
   const file = metricsPath(run);
   const warnings = await struck(
     run,
     () => {
       renameSync(file, `${file}.kept`);
-      mkdirSync(file); // in the file's way, for whoever runs this: root may write anywhere
+      mkdirSync(file); // in the way of the file: unlike permissions, this stops root too
     },
     () => {
       rmSync(file, { recursive: true });
@@ -107,11 +107,11 @@ test('lines that can not be written wait for space, and the training goes on', a
   );
   assert.deepEqual(stepsOf(run), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
   assert.equal(warnings.length, 2, warnings.join('\n'));
-  assert.match(warnings[0]!, /metrics\.jsonl can't be opened: .*wait in memory until there is space/);
-  assert.match(warnings[1]!, /can be written again: [34] lines are late\./);
+  assert.match(warnings[0]!, /metrics\.jsonl can't be opened: .*kept in memory until there is space/);
+  assert.match(warnings[1]!, /can be written again: [34] lines were delayed\./);
 });
 
-test('what waits is bounded, and what is lost is counted', () => {
+test('what waits in memory is limited, and what is lost is counted', () => {
   const file = path.join(top, 'log.jsonl');
   const warnings: string[] = [];
   const log = new RunLog(file, (message) => warnings.push(message), 30);
@@ -126,15 +126,15 @@ test('what waits is bounded, and what is lost is counted', () => {
     readLines(file).map(({ step }) => step),
     [1, 2, 3, 10],
   );
-  assert.match(warnings.join('|'), /wait in memory.*\|.*2 lines are late, 6 lines are lost/);
+  assert.match(warnings.join('|'), /kept in memory.*\|.*2 lines were delayed, 6 lines were lost/);
   rmSync(file);
   mkdirSync(file);
   log.add({ step: 11 });
   log.close();
-  assert.match(warnings.at(-1)!, /1 line is lost/);
+  assert.match(warnings.at(-1)!, /1 line was lost/);
 });
 
-/** A small disk of its own, filled to its last byte by `fill()`; none without root. */
+/** Runs a test on a small disk, which `fill()` fills to its last byte; skipped without root. */
 async function onDisk(
   t: TestContext,
   kilobytes: number,
@@ -143,7 +143,7 @@ async function onDisk(
   const disk = path.join(top, `disk-${count++}`);
   mkdirSync(disk);
   if (spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${kilobytes}k`, 'tmpfs', disk]).status !== 0)
-    return t.skip('a small disk takes root');
+    return t.skip('mounting a small disk takes root');
   try {
     await work(
       disk,
@@ -154,7 +154,7 @@ async function onDisk(
   }
 }
 
-test('on a full disk: no half line, and no half picture', async (t) => {
+test('a full disk leaves no half line and no half picture', async (t) => {
   const run = newRun();
   await struck(run, () => undefined);
   await onDisk(t, 256, async (disk, fill) => {
@@ -182,7 +182,7 @@ test('on a full disk: no half line, and no half picture', async (t) => {
   });
 });
 
-test('a read-only output is told as one', async (t) => {
+test('a read-only output is reported as such', async (t) => {
   await onDisk(t, 64, async (disk) => {
     spawnSync('mount', ['-o', 'remount,ro', disk]);
     const { code, stderr } = await dino([
@@ -198,7 +198,7 @@ test('a read-only output is told as one', async (t) => {
   });
 });
 
-test('a training with its checkpoints takes less than a hundred open files, and says what it lacks', async () => {
+test('training with checkpoints needs fewer than a hundred open files, and reports a limit that is too low', async () => {
   const limited = async (limit: number, run: string) => {
     const settings = ['--epochs', '1', '--batch-size', '4', '--save-every-steps', '1', '--num-workers', '1'];
     const line = ['sh', '-c', `ulimit -n ${limit}; exec "$@"`, 'sh', process.execPath, dinoBin];

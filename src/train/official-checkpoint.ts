@@ -1,7 +1,7 @@
 /**
- * Going on from a full checkpoint of the reference (main_dino.py: student, teacher, optimizer, epoch, args, dino_loss and
- * with half precision fp16_scaler). It was written at the end of an epoch, so the run goes on with the next one; its
- * random generators are not in it. Settings are those of its `args`, where flags don't say otherwise.
+ * Resuming from a full checkpoint of the reference (main_dino.py: student, teacher, optimizer, epoch, args, dino_loss and,
+ * with half precision, fp16_scaler). It was written at the end of an epoch, so the run continues with the next one; it
+ * doesn't contain the random generators. Settings come from its `args`, unless flags override them.
  */
 import { callback, checkCall, count, filePath, optionsOf } from '../plain/check-options.js';
 import type { TrainingState } from '../dino/index.js';
@@ -19,10 +19,10 @@ import { settingsOfArchitecture, settingsOfHead } from './init.js';
 
 type Dict = ReadonlyMap<unknown, unknown>;
 
-/** Settings of the machine that it was trained on. */
+/** Settings that belong to the machine that it was trained on. */
 const OF_THE_MACHINE: readonly string[] = ['numWorkers', 'device', 'threads'];
 
-/** The parts of a checkpoint, checked to be there. */
+/** The parts of a checkpoint; the constructor checks that they exist. */
 class OfficialCheckpoint implements Disposable {
   readonly epoch: number;
   readonly args: ReadonlyMap<string, unknown>;
@@ -38,8 +38,8 @@ class OfficialCheckpoint implements Disposable {
       );
       if (missing.length > 0) {
         throw new CheckpointError(
-          `${file} is no full checkpoint of the reference: it has no ${missing.join(', ')}. Weights alone can begin a ` +
-            'new training: --init',
+          `${file} is not a full checkpoint of the reference: it has no ${missing.join(', ')}. Weights without the rest ` +
+            'can start a new training: --init',
         );
       }
       this.#root = value as Dict;
@@ -47,7 +47,7 @@ class OfficialCheckpoint implements Disposable {
       if (!Number.isSafeInteger(epoch) || (epoch as number) < 0)
         throw new CheckpointError(`${file}: its epoch is ${show(String(epoch))}`);
       if (!(args instanceof PickleNamespace))
-        throw new CheckpointError(`${file}: its args are no argparse.Namespace`);
+        throw new CheckpointError(`${file}: its args are not an argparse.Namespace`);
       this.epoch = epoch as number;
       this.args = args.entries;
     } catch (error) {
@@ -59,7 +59,7 @@ class OfficialCheckpoint implements Disposable {
   dict(name: string, from: Dict = this.#root): Dict {
     const found = from.get(name);
     if (found instanceof Map) return found as Dict;
-    throw new CheckpointError(`${this.file}: ${name} is no dict`);
+    throw new CheckpointError(`${this.file}: ${name} is not a dict`);
   }
 
   get scaler(): Dict | null {
@@ -67,7 +67,7 @@ class OfficialCheckpoint implements Disposable {
     return found instanceof Map ? (found as Dict) : null;
   }
 
-  /** Tensors of a network by name, without what DistributedDataParallel puts before. */
+  /** Tensors of a network by name, without DistributedDataParallel's prefix. */
   network(name: string): Map<string, PthTensor> {
     const tensors = new Map<string, PthTensor>();
     for (const [key, value] of this.dict(name))
@@ -86,9 +86,9 @@ class OfficialCheckpoint implements Disposable {
 }
 
 export interface CheckpointSettingsOptions {
-  /** Attention heads, where the sizes are not the reference's. */
+  /** Number of attention heads, for sizes that are not the reference's. */
   numHeads?: number | undefined;
-  /** Told when the heads are guessed. */
+  /** Called when the number of heads is a guess. */
   onWarning?: (message: string) => void;
 }
 
@@ -98,10 +98,10 @@ const checkpointSettings = optionsOf<CheckpointSettingsOptions>(
 );
 
 /**
- * The settings of a full checkpoint: its `args`, with architecture and head as its tensors have them. What the reference
- * spread over several processes is one batch here, computed in parts.
- * @param options - Attention heads where the sizes are not the reference's, and who is told when they are guessed.
- * @throws CheckpointError when it is none, or one of its settings is not possible here.
+ * The settings of a full checkpoint: its `args`, with architecture and head inferred from its tensors. A batch that the
+ * reference spread over several processes becomes one batch here, computed in parts.
+ * @param options - Number of attention heads for sizes that are not the reference's, and a callback for when it is a guess.
+ * @throws CheckpointError when the file is not a full checkpoint, or one of its settings is not possible here.
  */
 export function settingsOfCheckpoint(
   file: string,
@@ -142,9 +142,9 @@ export function settingsOfCheckpoint(
 }
 
 /**
- * Puts a full checkpoint into a freshly built state.
+ * Loads a full checkpoint into a newly built state.
  *
- * @returns The number of epochs that it has behind it.
+ * @returns The number of epochs completed.
  * @throws CheckpointError that names everything that doesn't fit.
  */
 export function loadOfficialCheckpoint(file: string, state: TrainingState): number {
@@ -178,8 +178,8 @@ export function loadOfficialCheckpoint(file: string, state: TrainingState): numb
 }
 
 /**
- * The optimizer's tensors by parameter. PyTorch numbers them: those of the first group in the order of the model, then
- * those of the second (utils.py get_params_groups).
+ * The optimizer's tensors by parameter. PyTorch numbers the parameters: those of the first group in the order of the model,
+ * then those of the second (utils.py get_params_groups).
  */
 function optimizerState(
   checkpoint: OfficialCheckpoint,
@@ -202,21 +202,21 @@ function optimizerState(
   if (sizes.join() !== expected.join()) {
     throw new CheckpointError(
       `optimizer: expected groups of ${expected.join(' and ')} parameters, got ${sizes.join(' and ') || 'none'}; ` +
-        '--norm-last-layer must be what it was',
+        '--norm-last-layer must have its original value',
     );
   }
   const entries = new Map<string, Tensor>();
   for (const [index, slots] of checkpoint.dict('state', saved)) {
     const name = typeof index === 'number' ? numbered[index] : undefined;
     if (name === undefined || !(slots instanceof Map))
-      throw new CheckpointError(`optimizer: its state has a parameter ${show(String(index))}`);
+      throw new CheckpointError(`optimizer: its state has an unknown parameter ${show(String(index))}`);
     for (const [slot, value] of slots as Dict) {
       // step was a plain number before PyTorch 1.12; SGD's buffer is None before its first step
       if (value === null) continue;
       const isNumber = typeof value === 'number';
       if (typeof slot !== 'string' || !(isNumber || value instanceof PthTensor))
         throw new CheckpointError(
-          `optimizer: the state of ${name} has ${show(String(slot))}, which is no tensor`,
+          `optimizer: the state of ${name} has ${show(String(slot))}, which is not a tensor`,
         );
       entries.set(`${slot}.${name}`, isNumber ? tensor(value) : checkpoint.read(value));
     }

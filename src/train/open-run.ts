@@ -1,4 +1,4 @@
-/** What a run works with: its settings and images, given anew or read back from its folder. */
+/** The settings and images of a run: newly given, or read back from its folder. */
 import { gibibytes } from '../plain/units.js';
 import { listImages, type ImageList } from '../data/index.js';
 import type { BackboneFactory } from '../models/index.js';
@@ -34,27 +34,27 @@ export interface RunOptions {
 const pick = ({ imgSize }: PartialSettings): Pick<TrainSettings, 'imgSize'> =>
   imgSize === undefined ? {} : { imgSize };
 
-/** A run as its processes work on it. */
+/** A run as seen by one of its processes. */
 export interface OpenRun {
-  /** Of this process: its own device, and `batchSize` its share of a step's images. */
+  /** This process's settings: its own device, and as `batchSize` its share of a step's images. */
   settings: TrainSettings;
   images: ImageList;
-  /** What is not as it was when the run was begun, in words. */
+  /** What has changed since the run was started, in words. */
   changes: string[];
 }
 
-/** What rank 0 says of the run. */
+/** What rank 0 decides for the run. */
 interface Settled {
   config: RunConfig;
-  /** The settings as they were given, to compare. */
+  /** The settings as they were given, for comparison. */
   given: TrainSettings;
   changes: string[];
 }
 
 /**
- * The settings and images of a run: those given, or for a resumed run those that it was begun with. A new run's are
- * written into its folder with nothing left open, so that to resume it later, elsewhere even, is to do the same again.
- * Rank 0 settles and writes; the others take its settings, and refuse when theirs or their images are others. Collective.
+ * The settings and images of a run: those given, or, for a resumed run, those that it was started with. A new run's are
+ * written to its folder with every `auto` resolved, so that resuming it later, even on another machine, does the same again.
+ * Rank 0 decides and writes; the others take its settings, and fail if their own or their images differ. Collective.
  */
 export async function openRun(options: RunOptions, world: World): Promise<OpenRun> {
   let images: ImageList | undefined;
@@ -73,12 +73,12 @@ export async function openRun(options: RunOptions, world: World): Promise<OpenRu
 const listed = (source: string | ImageList): ImageList | Promise<ImageList> =>
   typeof source === 'string' ? listImages(source) : source;
 
-/** Several processes on a machine have a CUDA device each, by their number on it. */
+/** Several processes on one machine use one CUDA device each, by their local rank. */
 function ownHardware({ device }: TrainSettings, { size, localRank }: World): { device: string } {
   return { device: size > 1 && device.startsWith('cuda') ? chooseDevice(`cuda:${localRank}`) : device };
 }
 
-/** @throws ConfigError or DataError that names what is otherwise than rank 0 has it. */
+/** @throws ConfigError or DataError that names what differs from rank 0. */
 function compare(
   own: TrainSettings | undefined,
   first: TrainSettings,
@@ -100,24 +100,22 @@ function compare(
   }
   if (fingerprint !== config.fingerprint) {
     throw new DataError(
-      `Rank ${rank} sees other images than rank 0: ${items.length} in ${printable(root)} with fingerprint ${fingerprint}, not ` +
+      `Rank ${rank} has different images from rank 0: ${items.length} in ${printable(root)} with fingerprint ${fingerprint}, not ` +
         `${config.imageCount} with ${config.fingerprint}.`,
     );
   }
 }
 
-/** Settings of a machine, which change no result. */
+/** Settings that belong to a machine and don't change results. */
 const MAY_DIFFER: ReadonlySet<SettingName> = new Set(['device', 'threads', 'numWorkers', 'decodedCache']);
 
 async function settle(options: RunOptions, world: World): Promise<Settled & { images: ImageList }> {
   const { output, resume = false } = options;
   if (isRunFolder(output) !== resume) {
     throw resume
-      ? new CheckpointError(
-          `${printable(output)} does not hold a run that could be resumed. Start one with --output.`,
-        )
+      ? new CheckpointError(`${printable(output)} is not a run that can be resumed. Start one with --output.`)
       : new DataError(
-          `${printable(output)} holds a run already. Go on with it by --resume, or choose another --output.`,
+          `${printable(output)} already holds a run. Continue it with --resume, or choose another --output.`,
         );
   }
   const before = resume ? readRunConfig(output) : null;
@@ -128,7 +126,7 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
   const given = before === null ? checkSettings(wanted) : wanted;
   if ((options.backbone !== undefined) !== (given.arch === 'custom')) {
     throw new ConfigError(
-      `arch is ${given.arch} and train() was given ${options.backbone === undefined ? 'no' : 'a'} builder: ` +
+      `arch is ${given.arch}, but train() was given ${options.backbone === undefined ? 'no' : 'a'} builder: ` +
         "arch 'custom' and the option `backbone` go together (docs/training-guide.md, Your own backbone)",
     );
   }
@@ -141,20 +139,20 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
     const each = world.size > 1 ? ` for each of ${world.size} processes` : '';
     throw new DataError(
       `${printable(root)}: ${items.length} images are fewer than one batch of ${settings.batchSize}${each}. ` +
-        'Give a smaller --batch-size or more images.',
+        'Use a smaller --batch-size or more images.',
     );
   }
   if (before !== null && before.fingerprint !== fingerprint) {
     throw new DataError(
-      `${printable(root)} is not what the run in ${printable(output)} was begun with: ${before.imageCount} images with fingerprint ` +
-        `${before.fingerprint} then, ${items.length} with ${fingerprint} now. Bring the same files back, or start a ` +
-        'new run.',
+      `${printable(root)} has changed since the run in ${printable(output)} was started: ${before.imageCount} images with ` +
+        `fingerprint ${before.fingerprint} then, ${items.length} with ${fingerprint} now. Restore the same files, or ` +
+        'start a new run.',
     );
   }
   const device = chooseDevice(settings.device);
   const { precision } = choosePrecision(settings.precision, device);
   const threads = settings.threads > 0 ? settings.threads : getNumThreads();
-  // weights bring their own grid of position embeddings
+  // weights come with their own grid of position embeddings
   const fromWeights =
     before !== null || settings.imgSize !== undefined
       ? {}
@@ -175,18 +173,18 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
   return { config, given, changes, images };
 }
 
-/** @throws ConfigError when the processes of this machine would keep more than it has. */
+/** @throws ConfigError when the caches of this machine's processes would exceed its memory. */
 function checkCache(settings: TrainSettings, { localSize }: World): void {
   const memory = usableMemory();
   if (decodedCacheBytes(settings) * localSize < memory) return;
   const each = localSize > 1 ? ` in each of ${localSize} processes` : '';
   throw new ConfigError(
-    `--decoded-cache is ${settings.decodedCache}${each}, and this machine has ${gibibytes(memory)} of ` +
-      'memory: leave room for the training',
+    `--decoded-cache is ${settings.decodedCache}${each}, but this machine has ${gibibytes(memory)} of ` +
+      'memory: leave room for training',
   );
 }
 
-/** Another number of processes than the run was begun with divides the same batches otherwise. */
+/** With a different number of processes than at the start of the run, the same batches are divided differently. */
 function divide(
   given: TrainSettings,
   before: RunConfig,
@@ -197,7 +195,7 @@ function divide(
   const processes = (count: number): string => (count === 1 ? '1 process' : `${count} processes`);
   if (batch % world.size !== 0) {
     throw new ConfigError(
-      `The run takes ${batch} images a step, ${before.settings.batchSize} in each of ${processes(before.processes)}: ` +
+      `The run takes ${batch} images per step, ${before.settings.batchSize} in each of ${processes(before.processes)}: ` +
         `they can't be divided among ${world.size}. Use a number of processes that divides ${batch}.`,
     );
   }
@@ -206,9 +204,9 @@ function divide(
   return {
     settings: { ...given, batchSize, threads },
     changes: [
-      `${processes(world.size)} in place of ${processes(before.processes)}: each takes ${batchSize} images a step, no ` +
-        `longer ${before.settings.batchSize}, and ${threads} threads. Batches and schedules stay the same; sums run in ` +
-        'another order, and drop path draws other numbers, so the last bits of the weights differ.',
+      `${processes(world.size)} instead of ${processes(before.processes)}: each takes ${batchSize} images per step ` +
+        `instead of ${before.settings.batchSize}, and ${threads} threads. Batches and schedules stay the same; sums are ` +
+        'computed in a different order, and drop path draws different numbers, so the last bits of the weights differ.',
     ],
   };
 }

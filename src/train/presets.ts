@@ -2,11 +2,11 @@
  * Starting values of the settings.
  *
  *   paper  the defaults of the reference's main_dino.py get_args_parser() and DataAugmentationDINO
- *   auto   chosen from the number and size of the images and from the machine, each choice with its reason
+ *   auto   chosen by the number and size of the images and by the machine, each choice with its reason
  *
- * `auto` follows what was measured on small data: a head as wide as the paper's (65,536 outputs) or a teacher
- * temperature of 0.04 leaves the loss at ln K on a few thousand images; few outputs, a sharper teacher and a faster
- * teacher learn in minutes on two cores. From 100,000 images on a GPU upwards it is the paper's setting.
+ * `auto` follows measurements on small data: with a few thousand images, a head as wide as the paper's (65,536 outputs) or
+ * a teacher temperature of 0.04 leaves the loss at ln K; few outputs and a sharper, faster teacher learn in minutes on two
+ * cores. From 100,000 images upwards, on a GPU, it uses the paper's settings.
  */
 import {
   anything,
@@ -29,7 +29,7 @@ import {
 } from './config.js';
 import { flagOf, type PartialSettings, type SettingName, type TrainSettings } from '../run/settings.js';
 
-/** main_dino.py's defaults; `numWorkers` and `logEvery` are its too. */
+/** main_dino.py's defaults, including `numWorkers` and `logEvery`. */
 export const PAPER: Readonly<TrainSettings> = {
   arch: 'vit_small',
   patchSize: 16,
@@ -37,14 +37,14 @@ export const PAPER: Readonly<TrainSettings> = {
   outDim: 65536,
   normLastLayer: true,
   useBnInHead: false,
-  headNlayers: 3, // DINOHead's own defaults, as the next two
+  headNlayers: 3, // DINOHead's own defaults, as are the next two
   headHiddenDim: 2048,
   headBottleneckDim: 256,
   momentumTeacher: 0.996,
   warmupTeacherTemp: 0.04,
   teacherTemp: 0.04,
   warmupTeacherTempEpochs: 0,
-  precision: 'fp16', // use_fp16 is true there; without CUDA `auto` stands in, see paperPreset
+  precision: 'fp16', // use_fp16 is true there; without CUDA it is `auto`, see paperPreset
   optimizer: 'adamw',
   microBatchSize: 0,
   activationCheckpointing: false,
@@ -90,7 +90,7 @@ export const PAPER: Readonly<TrainSettings> = {
 export type PresetName = 'auto' | 'paper';
 export const PRESETS: readonly PresetName[] = ['auto', 'paper'];
 
-/** What `auto` looks at. */
+/** What `auto` takes into account. */
 export interface MachineFacts {
   /** Where the training will run. */
   device: 'cpu' | 'cuda' | 'mps';
@@ -119,7 +119,7 @@ export interface Choice {
 
 export interface Resolved {
   settings: TrainSettings;
-  /** What the preset chose; settings given by flags or a file are not in it. */
+  /** What the preset chose; settings given by flags or a file are not included. */
   choices: Choice[];
   warnings: string[];
 }
@@ -130,7 +130,7 @@ const powerOfTwoBelow = (value: number): number => 2 ** Math.floor(Math.log2(Mat
 const multiple = (value: number, of: number): number => Math.max(of, Math.round(value / of) * of);
 const thousands = (value: number): string => value.toLocaleString('en-US');
 
-/** Width of the reference's backbones, for the head that `auto` puts on them. */
+/** Widths of the reference's backbones, for the head that `auto` chooses. */
 const WIDTHS: Readonly<Record<string, number>> = { tiny: 192, small: 384, base: 768 };
 
 function paperPreset(overrides: PartialSettings, device: MachineFacts['device'] | undefined): Resolved {
@@ -138,19 +138,19 @@ function paperPreset(overrides: PartialSettings, device: MachineFacts['device'] 
   const choices: Choice[] = [];
   const onCuda = device === 'cuda' || (overrides.device ?? '').startsWith('cuda');
   if (overrides.precision === undefined && !onCuda) {
-    // The reference runs on CUDA only; half precision with loss scaling has no kernels to gain from elsewhere.
+    // The reference runs only on CUDA; elsewhere half precision with loss scaling has no fast kernels.
     settings.precision = 'auto';
     choices.push({
       name: 'precision',
       value: 'auto',
-      reason: "the reference's fp16 needs CUDA: measured here instead",
+      reason: "the reference's fp16 needs CUDA: chosen by measurement instead",
     });
   }
   return finish(settings, choices);
 }
 
 /**
- * Chooses from the facts. A setting that the user gave stays, and the others are chosen to go with it.
+ * Chooses settings from the facts. Settings that the user gave are kept, and the others are chosen to fit them.
  */
 function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   const choices: Choice[] = [];
@@ -185,11 +185,11 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   if (arch === 'vit') {
     width = choose('embedDim', 128, 'custom vit: learns in minutes on a CPU');
     choose('depth', 4, 'custom vit: 4 blocks are enough for crops of a few dozen patches');
-    choose('numHeads', Math.max(1, Math.floor(width / 64)), '64 channels a head, as in the paper');
+    choose('numHeads', Math.max(1, Math.floor(width / 64)), '64 channels per head, as in the paper');
     choose('dropPathRate', 0, 'a shallow network in a short run needs every block');
   }
 
-  // ---- crops: no larger than the image (upscaled pixels teach nothing), and no more patches than can be paid for
+  // ---- crops: no larger than the image (upscaled pixels teach nothing), and no more patches than are affordable
   const sizes = onGpu ? [32, 64, 96, 128, 224] : [32, 64, 96];
   const fitting = sizes.filter((size) => size <= shortSide * 1.25);
   const wantedCrop = overrides.patchSize
@@ -202,14 +202,14 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
       ? "the paper's"
       : `near the images' short side (${shortSide}) and affordable on ${hardware}`,
   );
-  // About 8 x 8 patches in a global crop on a CPU (attention is quadratic in them), 14 x 14 (the paper's) on a GPU.
+  // About 8 x 8 patches in a global crop on a CPU (the cost of attention is quadratic), 14 x 14 (the paper's) on a GPU.
   const perSide = onGpu ? 14 : 8;
   const patch = choose(
     'patchSize',
     [16, 12, 8, 4].find((size) => globalCrop % size === 0 && globalCrop / size >= perSide) ??
       [4, 2, 3, 5, 7, 1].find((size) => globalCrop % size === 0 && globalCrop / size >= 2) ??
       1,
-    `${perSide} x ${perSide} patches or a little more in a global crop`,
+    `${perSide} x ${perSide} patches or slightly more in a global crop`,
   );
   const localCrop =
     globalCrop === 224 && patch <= 16 && 96 % patch === 0 ? 96 : multiple(globalCrop / 2, patch);
@@ -217,14 +217,14 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   choose(
     'localCropsNumber',
     isPaper ? 8 : onGpu ? 6 : 4,
-    isPaper ? "the paper's" : 'fewer than the paper: cheaper steps',
+    isPaper ? "the paper's" : 'fewer than in the paper: cheaper steps',
   );
 
   if (shortSide <= 96) {
     choose(
       'localCropsScale',
       [0.15, 0.5],
-      `the paper's smallest, 5% of ${facts.width} x ${facts.height}, shows nothing`,
+      `the paper's smallest, 5% of ${facts.width} x ${facts.height}, would show nothing`,
     );
   }
 
@@ -236,8 +236,8 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
     'batchSize',
     Math.min(mostEach, powerOfTwoBelow(images / 2 / processes)),
     (images < 2 * mostEach * processes
-      ? 'at least two steps an epoch from so few images'
-      : 'small batches, many steps') + (processes > 1 ? `; ${processes} processes take as many each` : ''),
+      ? 'at least two steps per epoch with so few images'
+      : 'small batches, many steps') + (processes > 1 ? `; the same for each of ${processes} processes` : ''),
   );
   const batch = batchEach * processes;
   const stepsPerEpoch = Math.max(1, Math.floor(images / batch));
@@ -255,7 +255,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   choose(
     'freezeLastLayer',
     epochs > 1 ? 1 : 0,
-    epochs > 1 ? "the paper's" : 'one epoch only: all of it learns',
+    epochs > 1 ? "the paper's" : 'only one epoch: everything is trained',
   );
 
   // ---- the head, the teacher
@@ -281,7 +281,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
       0.02,
       'a sharp teacher: 0.04 leaves small runs at the uniform output',
     );
-    // an end that the user chose below the start would make a warm-up that cools down
+    // if the user chose a final value below the start, the warm-up would cool down
     const end = choose(
       'teacherTemp',
       isSmallHead ? start : 0.035,
@@ -313,7 +313,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   );
 
   // ---- optimisation
-  // Small runs were tuned at a peak of 5e-4 with a batch of 32 (64 on a GPU), after the paper's rule lr * batch / 256.
+  // Small runs were tuned at a peak of 5e-4 with a batch of 32 (64 on a GPU), by the paper's rule lr * batch / 256.
   const lr = isPaper ? PAPER.lr : onGpu ? 0.002 : 0.004;
   choose(
     'lr',
@@ -323,7 +323,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   choose('precision', 'auto', 'bf16 where it is measured to be faster, fp32 elsewhere');
 
   // ---- running
-  choose('numWorkers', 'auto', 'found while it trains: as few as the training need not wait for');
+  choose('numWorkers', 'auto', 'found during training: as few as keep it from waiting');
   choose(
     'saveckpFreq',
     isPaper ? 20 : 0,
@@ -333,13 +333,13 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
 }
 
 function finish(settings: PartialSettings, choices: Choice[]): Resolved {
-  // transformers attend; one's own backbone may not
+  // transformers have attention; a custom backbone may not
   if (settings.watchImages === undefined && /^(vit|deit|xcit)/.test(settings.arch ?? '')) {
     settings = { ...settings, watchImages: ['auto'] };
     choices.push({
       name: 'watchImages',
       value: settings.watchImages,
-      reason: "a few images' attention is kept at every checkpoint",
+      reason: "a few images' attention is saved at every checkpoint",
     });
   }
   const problems = checkTogether(settings);
@@ -351,15 +351,15 @@ function finish(settings: PartialSettings, choices: Choice[]): Resolved {
 export interface ResolveOptions extends SettingsSources {
   /** Default `auto`. */
   preset?: PresetName;
-  /** What `auto` needs to know; see gatherFacts in facts.ts. */
+  /** What `auto` needs to know; see gatherFacts() in facts.ts. */
   facts?: TrainFacts;
-  /** What the weights of `--init` or a checkpoint settle; what the file or flags say otherwise about it is an error. */
+  /** Settings determined by the weights of `--init` or a checkpoint; it is an error if the file or flags contradict them. */
   weights?: PartialSettings;
 }
 
-/** Settings over those of weights, which must not contradict them. */
+/** Merges the overrides with the settings of the weights, which they must not contradict. */
 function overWeights(overrides: PartialSettings, weights: PartialSettings = {}): PartialSettings {
-  const problems = WEIGHTS_SETTLE.filter(
+  const problems = FIXED_BY_WEIGHTS.filter(
     (name) =>
       weights[name] !== undefined && overrides[name] !== undefined && overrides[name] !== weights[name],
   ).map(
@@ -369,8 +369,8 @@ function overWeights(overrides: PartialSettings, weights: PartialSettings = {}):
   return { ...weights, ...overrides };
 }
 
-/** What can't be another than the weights have it. */
-const WEIGHTS_SETTLE = [
+/** Settings that are determined by the weights. */
+const FIXED_BY_WEIGHTS = [
   'arch',
   'patchSize',
   'embedDim',
@@ -391,7 +391,7 @@ const namedValues = being(
 const resolveOptions = optionsOf<ResolveOptions>(
   {},
   {
-    file: anything, // told setting by setting
+    file: anything, // checked setting by setting
     fileName: text,
     flags: namedValues,
     problems: words,
@@ -412,7 +412,7 @@ const resolveOptions = optionsOf<ResolveOptions>(
 );
 
 /**
- * The whole set of settings: flags over the file over the preset.
+ * The complete set of settings: flags override the file, which overrides the preset.
  * @throws ConfigError naming every problem at once.
  */
 export function resolveSettings(options: ResolveOptions = {}): Resolved {

@@ -1,7 +1,7 @@
 /**
- * A training that loses a process loses nothing: the state before the step that failed is saved, the lost process is named,
- * and the run goes on to the bits of one that was left alone. DINO_TEST_KILLS=50 for as many kills, and two fifths as many stops, at
- * random moments; without it one kill at a moment that is known.
+ * A training that loses a process loses no progress: the state before the failed step is saved, the lost process is named,
+ * and the resumed run is equal to the bit to an undisturbed one. DINO_TEST_KILLS=50 makes that many kills, and two fifths
+ * as many stops, at random moments; without it there is one kill at a fixed moment.
  */
 import assert from 'node:assert/strict';
 import { hostname } from 'node:os';
@@ -21,14 +21,14 @@ import type { TrainSettings } from '../run/settings.js';
 const { newRun, images, commandLine } = testFolder();
 const script = fileURLToPath(new URL('../testing/mortal-rank.js', import.meta.url));
 
-/** Three epochs of three steps, with one's own backbone, whose sizes are its builder's. */
+/** Three epochs of three steps, with a custom backbone, whose sizes its builder determines. */
 const MORTAL: TrainSettings = {
   ...TINY_SETTINGS,
   ...{ arch: 'custom', useBnInHead: false, batchSize: 3, threads: 1 },
 };
 for (const size of ['embedDim', 'depth', 'numHeads'] as const) delete MORTAL[size];
 
-/** Both ranks to their ends; `mortal` ends itself in a step, 0 for never. */
+/** Runs both ranks to their ends; rank `mortal` kills itself during a step. */
 async function bothRanks(run: string, mortal: number, last: number, env = {}): Promise<[Ended, Ended]> {
   const port = await freePort();
   const line = [
@@ -45,7 +45,7 @@ async function bothRanks(run: string, mortal: number, last: number, env = {}): P
 }
 
 let whole: Record<string, string> | undefined;
-/** What both come to when nobody dies. */
+/** The result of both when neither dies. */
 async function unharmed(): Promise<Record<string, string>> {
   if (whole === undefined) {
     const run = newRun();
@@ -55,7 +55,7 @@ async function unharmed(): Promise<Record<string, string>> {
   return whole;
 }
 
-/** The state after step 4 was saved when step 5 lost a process, and leads to the bits of a run that lost none. */
+/** The state after step 4 was saved when step 5 lost a process, and leads to the same bits as an undisturbed run. */
 async function assertRescued(run: string): Promise<void> {
   const newest = listCheckpoints(run).at(-1) ?? assert.fail('no checkpoint');
   assert.equal(newest.step, 4);
@@ -73,7 +73,7 @@ test('rank 1 lost in the backward pass: rank 0 names it and saves the state befo
   await assertRescued(run);
 });
 
-test('rank 0 lost: rank 1 names it, saves in its place, and says so in one line', async () => {
+test('rank 0 lost: rank 1 names it, saves in its place, and reports that in one line', async () => {
   const run = newRun();
   const [{ signal }, { code, stderr }] = await bothRanks(run, 0, 5);
   assert.deepEqual([code, signal], [1, 'SIGKILL'], stderr);
@@ -88,7 +88,7 @@ test('rank 0 lost: rank 1 names it, saves in its place, and says so in one line'
 // ---------------------------------------------------------------------------------- at random moments, by hand
 
 const ROUNDS = Number(process.env['DINO_TEST_KILLS'] ?? 0);
-/** Two epochs of nine steps, each a third of a second or so on a core: most of it is the step. */
+/** Two epochs of nine steps, each about a third of a second on one core, so that most of the time is spent in steps. */
 const LONG: TrainSettings = {
   ...TINY_SETTINGS,
   ...{ batchSize: 1, epochs: 2, threads: 1, embedDim: 192, depth: 4, numHeads: 3 },
@@ -96,14 +96,14 @@ const LONG: TrainSettings = {
 };
 const TIMEOUT_S = 5;
 
-/** How many processes, and whether their batch norms need each other too. */
+/** How many processes, and whether they also synchronize batch norms. */
 interface Case {
   size: number;
   useBnInHead: boolean;
 }
 
 const expected = new Map<string, { bits: Record<string, string>; seconds: number }>();
-/** What comes of so many processes that nobody disturbs, and the seconds that they train. */
+/** The result of this many undisturbed processes, and the seconds that they train. */
 async function undisturbed({
   size,
   useBnInHead,
@@ -123,7 +123,7 @@ async function undisturbed({
   return result;
 }
 
-/** Where the survivor was when it found out, by its own error. */
+/** Where the survivor was when it noticed, according to its own error. */
 function phaseOf(stderr: string): string {
   const causes = [...stderr.matchAll(/^(?:\[rank \d+\] )?caused by ProcessError: ([^:\n]+): /gm)].map(
     ([, what]) => what,
@@ -131,7 +131,7 @@ function phaseOf(stderr: string): string {
   return causes[0] ?? 'unknown';
 }
 
-/** Loses one process at a random moment. @returns Where the survivor found out; null when the training was over before. */
+/** Loses one process at a random moment. @returns Where the survivor noticed; null when training was over by then. */
 async function lose(what: Case, signal: 'SIGKILL' | 'SIGSTOP'): Promise<string | null> {
   const { size, useBnInHead } = what;
   const { bits, seconds } = await undisturbed(what);
@@ -190,7 +190,7 @@ for (const [signal, what, rounds] of [
       let phase: string | null = null;
       while (phase === null) phase = await lose(kind, signal);
       phases.set(phase, (phases.get(phase) ?? 0) + 1);
-      console.log(`${signal} ${round + 1} of ${rounds}, ${kind.size} processes: found out in ${phase}`);
+      console.log(`${signal} ${round + 1} of ${rounds}, ${kind.size} processes: noticed in ${phase}`);
     }
     console.log(signal, Object.fromEntries(phases));
   });

@@ -1,4 +1,4 @@
-/** What is saved when a process is lost: by rank 0, or by the next one when it is rank 0 that was lost. */
+/** Saving the state when a process is lost: normally rank 0 does it; when rank 0 itself is lost, rank 1 does. */
 import type { TrainingState } from '../dino/index.js';
 import type { World } from '../processes/world.js';
 import { readLock } from '../files/folder-lock.js';
@@ -10,17 +10,17 @@ import type { KeepRule } from './write-checkpoint.js';
 export interface Inheritance {
   run: string;
   state: TrainingState;
-  /** Steps that the state has behind it. */
+  /** Steps done. */
   step: number;
   keep: KeepRule;
-  /** The last line of metrics: rank 0 may not have come to write it. */
+  /** The last line of metrics, which rank 0 may not have written yet. */
   metrics: StepMetrics | null;
   emit: (event: TrainEvent) => void;
 }
 
 /**
- * Writes the state in place of rank 0, when that is lost, this is rank 1 and sees the run's folder as rank 0 left it.
- * @returns Whether it is saved.
+ * Writes the state in place of rank 0, if rank 0 is lost and this is rank 1 and can see the run folder as rank 0 left it.
+ * @returns Whether it was saved.
  */
 export async function saveAsHeir(
   world: World,
@@ -28,7 +28,7 @@ export async function saveAsHeir(
 ): Promise<boolean> {
   const first = await world.predecessor();
   if (first === null) return false;
-  const lock = readLock(run); // given back, or taken by a later life: not ours to write in
+  const lock = readLock(run); // released, or taken by a restarted process: not ours to write to
   if (lock?.pid !== first.pid || lock.host !== first.host) return false;
   await using writer = new CheckpointWriter({ run, state, keep, emit });
   await writer.save(step);

@@ -1,12 +1,12 @@
 /**
- * The logs of a training that goes on: a line that can't be written, on a full disk say, waits in memory for space, as a
- * checkpoint waits for its next turn. Neither ends the training.
+ * The logs of a running training: a line that can't be written, for example on a full disk, is kept in memory until it can.
+ * Like a failed checkpoint, this doesn't end the training.
  */
 import { DataError } from '../errors.js';
 import { printable } from '../plain/printable.js';
 import { appendLines } from '../run/run-folder.js';
 
-/** What waits in memory, characters: some ten thousand lines. What comes then is lost, and counted. */
+/** The most characters kept in memory: about ten thousand lines. Later lines are lost, and counted. */
 const WAITING_LENGTH = 4 * 2 ** 20;
 
 /** One log of a run. */
@@ -18,19 +18,19 @@ export class RunLog {
   #length = 0;
   #lost = 0;
 
-  /** @param waitingLength - Characters that wait in memory at most; for tests. */
+  /** @param waitingLength - The most characters kept in memory; for tests. */
   constructor(file: string, warn: (message: string) => void, waitingLength = WAITING_LENGTH) {
     this.#file = file;
     this.#warn = warn;
     this.#waitingLength = waitingLength;
   }
 
-  /** What comes, and what waits, goes there. */
+  /** Lines that are waiting or still to come are written there. */
   moveTo(file: string): void {
     this.#file = file;
   }
 
-  /** Adds a line, after those that wait. */
+  /** Adds a line, after those that are waiting. */
   add(value: unknown): void {
     const line = `${JSON.stringify(value)}\n`;
     const isFirst = this.#waiting.length === 0;
@@ -38,12 +38,11 @@ export class RunLog {
     this.#length += line.length;
     const problem = this.#write();
     if (problem === null) return;
-    if (isFirst)
-      this.#warn(`${problem}. The training goes on: its lines wait in memory until there is space.`);
+    if (isFirst) this.#warn(`${problem}. Training continues: lines are kept in memory until there is space.`);
     for (; this.#length > this.#waitingLength; this.#lost++) this.#length -= this.#waiting.pop()!.length;
   }
 
-  /** The end: what can't be written now is lost, and told. */
+  /** Ends the log: lines that still can't be written are lost, with a warning. */
   close(): void {
     const problem = this.#waiting.length > 0 ? this.#write() : null;
     if (problem === null) return;
@@ -51,7 +50,7 @@ export class RunLog {
     this.#waiting = [];
   }
 
-  /** @returns Why it didn't work. */
+  /** @returns Why it failed, or null. */
   #write(): string | null {
     try {
       appendLines(this.#file, this.#waiting.join(''));
@@ -62,12 +61,12 @@ export class RunLog {
     const late = this.#waiting.length - 1;
     if (late > 0)
       this.#warn(
-        `${printable(this.#file)} can be written again: ${this.#count(late)} late` +
-          (this.#lost > 0 ? `, ${this.#count(this.#lost)} lost for want of memory.` : '.'),
+        `${printable(this.#file)} can be written again: ${this.#count(late)} delayed` +
+          (this.#lost > 0 ? `, ${this.#count(this.#lost)} lost because the memory limit was reached.` : '.'),
       );
     [this.#waiting, this.#length, this.#lost] = [[], 0, 0];
     return null;
   }
 
-  #count = (lines: number): string => (lines === 1 ? '1 line is' : `${lines} lines are`);
+  #count = (lines: number): string => (lines === 1 ? '1 line was' : `${lines} lines were`);
 }

@@ -1,4 +1,4 @@
-/** Training from shards: the run that the folder gives, to the bit; what is damaged of them is written down. */
+/** Training from shards equals training from the folder, to the bit; damaged parts are listed. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs';
@@ -49,7 +49,7 @@ async function trainUntil(images: string, run: string, step: number): Promise<vo
   });
 }
 
-test('a training on shards has the weights of one on their folder, stopped within an epoch or begun on the folder', async () => {
+test('training on shards gives the weights of training on the folder, also when stopped within an epoch or started on the folder', async () => {
   await trainUntil(at('images'), 'whole', Infinity);
   const expected = weights(at('whole'));
   await trainUntil(at('shards'), 'from-shards', 4);
@@ -61,7 +61,7 @@ test('a training on shards has the weights of one on their folder, stopped withi
   assert.deepEqual(weights(at('moved')), expected);
 });
 
-test('k-NN between shards is k-NN between folders', async () => {
+test('k-NN on shards equals k-NN on folders', async () => {
   const model = loadModel(at('whole'));
   const scores = async (images: string) => evaluateKnn(model, { train: images, val: images, k: [1, 3] });
   const [shards, folders] = [await scores(at('shards')), await scores(at('images'))];
@@ -69,7 +69,7 @@ test('k-NN between shards is k-NN between folders', async () => {
   assert.equal(shards.classes, 2);
 });
 
-test('a shard that is cut off: trains on the rest, warns, and skipped.jsonl has the place', async () => {
+test('with a truncated shard it trains on the rest, warns, and skipped.jsonl names the place', async () => {
   await writeShards(at('images'), { output: at('cut'), shardSize: 20_000 });
   const first = path.join(at('cut'), 'shard-000000.tar');
   truncateSync(first, statSync(first).size - 2000);

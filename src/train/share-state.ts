@@ -1,5 +1,5 @@
 /**
- * Rank 0's training state, for all: only it reads weights and checkpoints, so that no other machine needs the files.
+ * Sends rank 0's training state to all: only rank 0 reads weights and checkpoints, so no other machine needs the files.
  */
 import { createHash } from 'node:crypto';
 import type { TrainingState } from '../dino/index.js';
@@ -7,7 +7,7 @@ import { ProcessError } from '../errors.js';
 import { empty, noGrad, scope, tensor as tensorOf, type Tensor } from '../torch/index.js';
 import type { World } from '../processes/world.js';
 
-/** A checksum of tensors: what differs in one bit differs in it. */
+/** A checksum over all bits of the tensors. */
 function digest(tensors: readonly Tensor[]): string {
   const hash = createHash('sha256');
   for (const tensor of tensors) {
@@ -20,7 +20,7 @@ function digest(tensors: readonly Tensor[]): string {
 }
 
 /**
- * Gives everybody rank 0's networks, optimizer, centre and step, and checks that all have the same. Collective.
+ * Gives all processes rank 0's networks, optimizer, centre and step, and checks that they are the same. Collective.
  *
  * @returns Rank 0's step.
  * @throws ProcessError that names the processes whose weights differ afterwards.
@@ -35,7 +35,7 @@ export async function shareState(world: World, state: TrainingState, step: numbe
     scaler: [...scaler.getState().toArray()],
     optimizer: [...own].map(([name, { shape, dtype }]) => ({ name, shape: [...shape], dtype })),
   }));
-  // an optimizer's state begins with a parameter's first step: others may have none yet
+  // the optimizer's state is created at a parameter's first step: the other ranks may not have it yet
   const optimizerState = new Map(
     plan.optimizer.map(({ name, shape, dtype }): [string, Tensor] => [
       name,
@@ -60,7 +60,7 @@ export async function shareState(world: World, state: TrainingState, step: numbe
   const different = digests.flatMap((value, rank) => (value === digests[0] ? [] : [rank]));
   if (different.length > 0) {
     throw new ProcessError(
-      `internal: the weights of rank ${different.join(', ')} are not rank 0's after they were sent`,
+      `internal: the weights of rank ${different.join(', ')} differ from rank 0's after they were sent`,
     );
   }
   return plan.step;

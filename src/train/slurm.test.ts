@@ -32,7 +32,7 @@ const JOB: SlurmJob = {
   ...{ sbatch: [], setup: [] },
 };
 
-/** Puts programs of these names first on PATH: what a cluster has and this machine doesn't. */
+/** Puts programs with these names first on PATH: the ones that a cluster has and this machine doesn't. */
 function cluster(programs: Record<string, string>): NodeJS.ProcessEnv {
   const place = mkdtempSync(path.join(folder, 'cluster-'));
   for (const [name, body] of Object.entries(programs)) {
@@ -42,7 +42,7 @@ function cluster(programs: Record<string, string>): NodeJS.ProcessEnv {
   return { ...process.env, PATH: `${place}${path.delimiter}${process.env['PATH']}`, SLURM_JOB_ID: '42' };
 }
 
-test('the script is bash, and asks Slurm for what was asked for', () => {
+test('the script is valid bash, and requests what was requested', () => {
   const script = slurmScript({
     ...JOB,
     ...{
@@ -83,7 +83,7 @@ test('the script is bash, and asks Slurm for what was asked for', () => {
   if (linted.error === undefined) assert.equal(linted.status, 0, linted.stdout);
 });
 
-test('what can not be a job is refused, all of it at once', () => {
+test('an impossible job is refused, with all problems at once', () => {
   assert.throws(
     () =>
       slurmScript({
@@ -102,9 +102,9 @@ test('what can not be a job is refused, all of it at once', () => {
 const stepsOf = (run: string): unknown[] =>
   readLines(path.join(run, 'metrics.jsonl')).map(({ step }) => step);
 
-test('told by a signal, the job writes a checkpoint, goes into the queue again, and ends what it began', async () => {
-  // srun here: a step of two tasks on this machine, with the variables that Slurm gives them; signals go to the tasks, as
-  // Slurm's do, and the worst exit code comes back
+test('on a signal the job writes a checkpoint and requeues itself, until it has finished', async () => {
+  // this srun runs a step of two tasks on this machine, with Slurm's variables; like Slurm's it passes signals to the tasks
+  // and returns the highest exit code
   const [requeued, tasks] = [path.join(folder, 'requeued'), path.join(folder, 'tasks')];
   const env = cluster({
     srun: `while [[ "$1" == --* ]]; do shift; done
@@ -146,7 +146,7 @@ exit $worst`,
   for (const signal of ['SIGTERM', 'SIGUSR1'] as const) {
     const { code, log } = await start(signal);
     assert.equal(code, 0, log);
-    assert.match(log, /stopped with a checkpoint: into the queue again/);
+    assert.match(log, /stopped with a checkpoint: requeueing/);
     const newest = newestWholeCheckpoint(run, assert.fail);
     const { step } = listCheckpoints(run).find((place) => place.folder === newest) ?? assert.fail(log);
     assert.ok(step > done && step < total, `stopped at ${step}`);
@@ -160,7 +160,7 @@ exit $worst`,
   assert.deepEqual(stepsOf(run), every, 'every step once');
 });
 
-test('a process that fails is started again so often; wrong settings are not', () => {
+test('a process that fails is restarted a limited number of times; wrong settings are not', () => {
   const fails = cluster({ srun: `echo try >> ${folder}/tries\nexit 1` });
   const script = path.join(folder, 'fails.sh');
   writeFileSync(script, slurmScript({ ...JOB, maxRestarts: 2 }));
@@ -177,7 +177,7 @@ test('a process that fails is started again so often; wrong settings are not', (
   assert.equal(readFileSync(path.join(folder, 'tries'), 'utf8'), 'try\n');
 });
 
-test('dino slurm reads the training before the cluster does, and submits where there is sbatch', () => {
+test('dino slurm checks the training before the cluster does, and submits where sbatch exists', () => {
   const dino = (args: string[], env = process.env) =>
     spawnSync(process.execPath, [bin, 'slurm', ...args], { cwd: folder, env, encoding: 'utf8' });
   const wrong = dino(['--nodes', '0', '--tim', '5', '--', 'my images', '--lrr', '1', '--epochs', 'x']);

@@ -1,8 +1,8 @@
 /**
  * A Slurm job that trains until it is done, however often the cluster stops it (in place of the reference's
- * run_with_submitit.py, with its defaults): `srun` starts one `dino train` a GPU, which read their ranks from Slurm's
- * variables; before the time is over Slurm signals them, they write a checkpoint and end with code 130, and the script puts
- * the job into the queue again. `--resume auto` then goes on from the newest checkpoint.
+ * run_with_submitit.py, with its defaults). `srun` starts one `dino train` per GPU; they read their ranks from Slurm's
+ * variables. Before the time limit Slurm signals them, they write a checkpoint and exit with code 130, and the script
+ * requeues the job. `--resume auto` then continues from the newest checkpoint.
  */
 import { spawnSync } from 'node:child_process';
 import { accessSync, chmodSync, constants, readdirSync } from 'node:fs';
@@ -29,15 +29,15 @@ export interface SlurmJob {
   train: readonly string[];
   /** The run folder that they name. */
   run: string;
-  /** Program and first arguments that start `dino`. Default: this node and this package. */
+  /** Program and first arguments that start `dino`, for example this Node and this package's bin/dino.js. */
   command: readonly string[];
-  /** Where the job runs: relative paths of `train` begin there. */
+  /** Where the job runs: relative paths in `train` start there. */
   folder: string;
   name: string;
   nodes: number;
-  /** GPUs a node; 0 for none. */
+  /** GPUs per node; 0 for none. */
   gpus: number;
-  /** Processes a node: one a GPU. */
+  /** Processes per node: one per GPU. */
   tasks: number;
   /** Cores of each process: its loader workers, and on a CPU its arithmetic. */
   cpus: number;
@@ -45,18 +45,18 @@ export interface SlurmJob {
   time: string;
   /** Seconds before the end at which the processes are told to write a checkpoint. */
   grace: number;
-  /** How often to start again, within the job, after a process has failed or was lost. */
+  /** How often to restart, within the job, after a process has failed or was lost. */
   maxRestarts: number;
-  /** Memory of a node, as `320G`; null for the cluster's default. */
+  /** Memory per node, such as `320G`; null for the cluster's default. */
   mem: string | null;
   partition: string | null;
   account: string | null;
   qos: string | null;
   constraint: string | null;
   comment: string | null;
-  /** More of sbatch's options, as `--exclude=node7`. */
+  /** Further options of sbatch, such as `--exclude=node7`. */
   sbatch: readonly string[];
-  /** Lines of bash that come first: `module load ...`, `export NCCL_SOCKET_IFNAME=...`. */
+  /** Lines of bash that run first: `module load ...`, `export NCCL_SOCKET_IFNAME=...`. */
   setup: readonly string[];
 }
 
@@ -77,7 +77,7 @@ function problemsOf(job: SlurmJob): string[] {
     );
   }
   if (job.mem !== null && !/^\d+[KMGT]?$/.test(job.mem))
-    problems.push(`--mem is ${job.mem}; expected a number with K, M, G or T behind it`);
+    problems.push(`--mem is ${job.mem}; expected a number followed by K, M, G or T`);
   const named = { ...job, 'working folder': job.folder, run: job.run };
   for (const [name, value] of Object.entries(named)) {
     if (typeof value === 'string' && /[\r\n]/.test(value))
@@ -85,10 +85,10 @@ function problemsOf(job: SlurmJob): string[] {
   }
   for (const option of job.sbatch) {
     if (!/^--?[a-zA-Z][^\r\n]*$/.test(option))
-      problems.push(`--sbatch ${option}; expected an option of sbatch, as --sbatch=--exclude=node7`);
+      problems.push(`--sbatch ${option}; expected an option of sbatch, such as --sbatch=--exclude=node7`);
   }
   if (job.gpus > 0 && job.tasks !== job.gpus)
-    problems.push(`--tasks ${job.tasks} and --gpus ${job.gpus}: with GPUs there is one process each`);
+    problems.push(`--tasks ${job.tasks} and --gpus ${job.gpus}: expected one process for each GPU`);
   return problems;
 }
 
@@ -107,7 +107,7 @@ const slurmJob = optionsOf<SlurmJob>(
 
 /**
  * The text of the job's script.
- * @throws ConfigError with all that is wrong.
+ * @throws ConfigError with every problem.
  */
 export function slurmScript(job: SlurmJob): string {
   checkCall('slurmScript()', ['job', slurmJob, job]);
@@ -146,18 +146,18 @@ export function slurmScript(job: SlurmJob): string {
 
 failures=0
 while true; do
-  # One process a task; they find each other by Slurm's variables. When one is lost, the others write a checkpoint and end
-  # by themselves: srun must not kill them first.
+  # One process per task; they find each other through Slurm's variables. When one is lost, the others write a checkpoint
+  # and exit by themselves: srun must not kill them first.
   srun --kill-on-bad-exit=0 --cpus-per-task=${job.cpus} \\
     ${words.join(' ')}
   code=$?
   case $code in
     0) exit 0 ;;
     130)
-      echo "stopped with a checkpoint: into the queue again"
+      echo "stopped with a checkpoint: requeueing"
       scontrol requeue "$SLURM_JOB_ID"
       exit $? ;;
-    2) exit 2 ;; # wrong settings don't become right
+    2) exit 2 ;; # wrong settings: a restart would not help
   esac
   failures=$((failures + 1))
   if [ "$failures" -gt ${job.maxRestarts} ]; then
@@ -183,31 +183,32 @@ function onPath(name: string): string | null {
   return null;
 }
 
-/** Slurm itself opens its log in the run, and follows links. @throws DataError for one that is there. */
+/** Slurm itself opens its log in the run folder, and follows links. @throws DataError if a log there is a link. */
 function refuseLinkedLogs(run: string): void {
   const link = readdirSync(run, { withFileTypes: true }).find(
     (entry) => /^slurm-.*\.out$/.test(entry.name) && !entry.isFile(),
   );
   if (link !== undefined)
     throw new DataError(
-      `${printable(path.join(run, link.name))} is not a regular file: Slurm would write where it leads`,
+      `${printable(path.join(run, link.name))} is not a regular file: Slurm would write to wherever it leads`,
     );
 }
 
 export interface SubmittedJob {
   script: string;
-  /** Slurm's number; null when it was only written. */
+  /** Slurm's job id; null when the script was only written. */
   job: string | null;
 }
 
 const submitting = being("true, false or 'auto'", (value) => typeof value === 'boolean' || value === 'auto');
 
 /**
- * Writes the script, and submits it.
+ * Writes the script and submits it.
  *
  * @param script - File to write; its folder is made.
- * @param submit - `auto` submits where there is an `sbatch`.
- * @throws ConfigError when the job is wrong, DataError when a link in the run is in the way, EngineError with sbatch's own words when it refuses.
+ * @param submit - `auto` submits if `sbatch` is on PATH.
+ * @throws ConfigError when the job is wrong, DataError when a link in the run folder is in the way, EngineError with
+ *   sbatch's own message when it refuses.
  */
 export function submitSlurmJob(
   job: SlurmJob,
@@ -232,7 +233,7 @@ export function submitSlurmJob(
   if (sbatch === null) {
     if (submit === true)
       throw new EngineError(
-        `${printable(script)} is written, but there is no sbatch on PATH: submit it from a login node`,
+        `${printable(script)} was written, but sbatch is not on PATH: submit it from a login node`,
       );
     return { script, job: null };
   }

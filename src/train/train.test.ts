@@ -36,12 +36,12 @@ const newRun = (): string => path.join(folder, `run-${runs++}`);
 before(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'dino-train-'));
   images = path.join(folder, 'images');
-  await makeImageFolder(images, { classes: 2, perClass: 9 }); // 18 images: 3 steps of 5 an epoch, and 3 images left over
+  await makeImageFolder(images, { classes: 2, perClass: 9 }); // 18 images: 3 steps of 5 per epoch, and 3 images left over
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 let whole: Record<string, string> | undefined;
-/** The fingerprint of a run that was never stopped. */
+/** The fingerprint of an uninterrupted run. */
 async function uninterrupted(): Promise<Record<string, string>> {
   if (whole === undefined) {
     const run = newRun();
@@ -89,7 +89,7 @@ test('a training writes its settings, metrics and checkpoints, and learns', asyn
   );
 });
 
-test('stopped at any step and resumed, a run is the one that was never stopped, to the bit', async () => {
+test('stopped at any step and resumed, a run equals an uninterrupted one, to the bit', async () => {
   const expected = await uninterrupted();
   for (const stopAt of [1, 3, 4, 8]) {
     const run = newRun();
@@ -111,7 +111,7 @@ test('stopped at any step and resumed, a run is the one that was never stopped, 
   }
 });
 
-/** Starts a training in its own process and kills it after some milliseconds of work; true when it had finished. */
+/** Starts training in its own process and kills it after some milliseconds of work; true if it had finished. */
 function runAndKill(run: string, settings: TrainSettings, milliseconds: number): Promise<boolean> {
   const script = fileURLToPath(new URL('../testing/train-child.js', import.meta.url));
   const child = spawn(process.execPath, [script, images, run, JSON.stringify(settings)], {
@@ -131,10 +131,10 @@ function runAndKill(run: string, settings: TrainSettings, milliseconds: number):
   });
 }
 
-test('killed at random moments, while it writes checkpoints too, a resumed run is the same to the bit', async () => {
+test('killed at random moments, also while it writes checkpoints, a resumed run is the same to the bit', async () => {
   const kills = Number(process.env['DINO_TEST_KILLS'] ?? 3);
   const expected = await uninterrupted();
-  // a checkpoint after each step: most of the time goes into writing, so most kills hit it
+  // a checkpoint after each step: most of the time is spent writing, so most kills hit a write
   const settings = { ...TINY_SETTINGS, saveEverySteps: 1 };
   const run = newRun();
   let killed = 0;
@@ -142,7 +142,7 @@ test('killed at random moments, while it writes checkpoints too, a resumed run i
     const finished = await runAndKill(run, settings, Math.random() * 250);
     if (!finished) killed++;
     else if (killed < kills) {
-      // done before it could be killed often enough: begin again, the count goes on
+      // finished before it was killed often enough: start over, and keep counting
       assert.deepEqual(fingerprint(run), expected);
       rmSync(run, { recursive: true });
     }
@@ -154,7 +154,7 @@ test('killed at random moments, while it writes checkpoints too, a resumed run i
   );
   assert.deepEqual(fingerprint(run), expected);
   const left = readdirSync(path.join(run, 'checkpoints')).filter((name) => name.startsWith('.'));
-  assert.deepEqual(left, [], 'half-written checkpoints are cleared away');
+  assert.deepEqual(left, [], 'half-written checkpoints are removed');
 });
 
 test('with the newest checkpoint damaged, a resumed run says so and ends the same to the bit', async () => {
@@ -184,7 +184,7 @@ test('with the newest checkpoint damaged, a resumed run says so and ends the sam
       if (event.type === 'start') starts.push(event.startStep);
     },
   });
-  assert.match(warnings.join(), /step-00000008.optimizer\.safetensors: its SHA-256.*older one, of step 6/s);
+  assert.match(warnings.join(), /step-00000008.optimizer\.safetensors: its SHA-256.*older one, at step 6/s);
   assert.deepEqual(starts, [6]);
   assert.deepEqual(fingerprint(run), expected);
 });
@@ -198,7 +198,7 @@ test('the number of loader workers changes nothing', async () => {
   }
 });
 
-test('a cache of decoded images changes nothing, kept, begun or given up on resume, and tells what it holds', async () => {
+test('a cache of decoded images changes nothing, also if added or dropped on resume, and reports what it holds', async () => {
   const expected = await uninterrupted();
   const events: TrainEvent[] = [];
   const onEvent = (event: TrainEvent): void => void events.push(event);
@@ -210,7 +210,7 @@ test('a cache of decoded images changes nothing, kept, begun or given up on resu
   assert.deepEqual(start.decodedCache, { bytes: 3 * 2 ** 20, images: 18 });
   const held = events.filter((event) => event.type === 'decoded-cache');
   assert.equal(held.length, 1);
-  // an epoch's last three images fill no batch, and workers are ahead of the step
+  // an epoch's last three images don't fill a batch, and workers are ahead of the step
   assert.ok(held[0]!.images >= 15 && held[0]!.images <= 18 && held[0]!.bytes > 15 * 40 * 40 * 3);
   for (const [first, second] of [
     [cached, TINY_SETTINGS],
@@ -230,11 +230,11 @@ test('a cache of decoded images changes nothing, kept, begun or given up on resu
   }
   await assert.rejects(
     train({ images, output: newRun(), settings: { ...TINY_SETTINGS, decodedCache: '900TiB' } }),
-    /--decoded-cache is 900TiB, and this machine has [\d.]+ GiB of memory/,
+    /--decoded-cache is 900TiB, but this machine has [\d.]+ GiB of memory/,
   );
 });
 
-test('live tensors are flat over steps and gone after the training', async () => {
+test('the number of live tensors is constant over steps, and they are gone after training', async () => {
   const before = liveTensors();
   const counts: number[] = [];
   await train({
@@ -242,7 +242,7 @@ test('live tensors are flat over steps and gone after the training', async () =>
     output: newRun(),
     settings: { ...TINY_SETTINGS, epochs: 8 },
     onEvent: (event) => {
-      // the last layer's optimizer state begins with the second epoch
+      // the last layer's optimizer state is created in the second epoch
       if (event.type === 'step' && event.epoch >= 2) counts.push(liveTensors());
     },
   });
@@ -271,7 +271,7 @@ test('a bad image is skipped, listed with its reason, and too many of them stop 
   );
 });
 
-test('what can not work is refused before anything starts', async () => {
+test('what cannot work is refused before anything starts', async () => {
   const settings = TINY_SETTINGS;
   await assert.rejects(
     train({ images, output: newRun(), settings: { ...settings, batchSize: 19 } }),
@@ -283,7 +283,7 @@ test('what can not work is refused before anything starts', async () => {
 
   const run = newRun();
   await train({ images, output: run, settings: ONE_EPOCH });
-  await assert.rejects(train({ images, output: run, settings }), /holds a run already/);
+  await assert.rejects(train({ images, output: run, settings }), /already holds a run/);
   const fewer = await listImages(images);
   await makeImageFolder(path.join(folder, 'other'), { classes: 2, perClass: 10 });
   await assert.rejects(
@@ -305,7 +305,7 @@ test('what can not work is refused before anything starts', async () => {
   await assert.rejects(train({ images, output: path.join(file, 'run'), settings }), DataError);
 });
 
-test('a loss that is no longer finite stops the run with the last good state saved', async () => {
+test('a loss that is no longer finite stops the run and saves the last good state', async () => {
   const run = newRun();
   const settings = { ...TINY_SETTINGS, lr: 1e30, warmupEpochs: 0, epochs: 10, clipGrad: 0 };
   await assert.rejects(train({ images, output: run, settings }), (error) => {

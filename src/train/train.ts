@@ -1,7 +1,7 @@
 /**
- * The training loop (reference: main_dino.py train_dino and train_one_epoch), straight down the page. What differs from
- * there: crops come as uint8 and are normalised on the device, a checkpoint is exact to the step, and what goes wrong with
- * data, numbers or disk stops the run with the last good state saved.
+ * The training loop (reference: main_dino.py train_dino and train_one_epoch), from top to bottom. Differences: crops arrive
+ * as uint8 and are normalized on the device, a checkpoint is exact to the step, and a problem with data, numbers or disk
+ * stops the run with the last good state saved.
  */
 import { availableParallelism } from 'node:os';
 import { setImmediate as eventLoopTurn } from 'node:timers/promises';
@@ -75,22 +75,22 @@ import { WorkerCount } from './worker-count.js';
 
 export interface TrainOptions {
   /**
-   * A folder of images (class folders, nested or flat), a text file of paths, shards, or a list made by listImages(). A
-   * resumed run knows its own.
+   * A folder of images (class folders, nested or flat), a text file of paths, shards, or a list from listImages(). A resumed
+   * run remembers them.
    */
   images?: string | ImageList;
   /** The run folder. */
   output: string;
-  /** Every setting; resolveSettings() makes them of a preset, a file and one's own. A resumed run knows its own. */
+  /** Every setting; resolveSettings() builds them from a preset, a file and your own. A resumed run remembers them. */
   settings?: TrainSettings;
   /**
-   * Builds one's own backbone, for the setting `arch: 'custom'`; called for the student, then for the teacher (with
-   * `dropPathRate` 0). A resumed run needs it again, loadModel() too.
+   * Builds a custom backbone, for the setting `arch: 'custom'`; called for the student, then for the teacher (with
+   * `dropPathRate` 0). A resumed run needs it again, and so does loadModel().
    */
   backbone?: BackboneFactory;
-  /** Go on from the newest checkpoint of `output`. Without it, a folder that holds a run is refused. */
+  /** Continue from the newest checkpoint in `output`. Without it, a folder that holds a run is refused. */
   resume?: boolean;
-  /** The other processes of this training, from joinWorld(); all call train() alike. Default: none. */
+  /** The other processes of this training, from joinWorld(); all call train() with the same arguments. Default: none. */
   world?: World;
   /** Aborting it finishes the step, writes a checkpoint and resolves with `interrupted`. */
   signal?: AbortSignal;
@@ -101,7 +101,7 @@ const trainOptions = optionsOf<TrainOptions>(
   { output: filePath },
   {
     images: imagesOrList,
-    settings: anything, // told setting by setting
+    settings: anything, // checked setting by setting
     backbone: callback,
     resume: yesOrNo,
     world: instanceOf(World, 'a world, from joinWorld()'),
@@ -115,9 +115,9 @@ const trainOptions = optionsOf<TrainOptions>(
  *
  * @throws ConfigError for settings that are wrong, DataError for images or an output that can't be used (also when more
  *   than `maxBadShare` of the images can't be read), CheckpointError when a checkpoint can't be written or doesn't fit,
- *   EngineError for a device that is not there or a loss that is no longer finite, ProcessError (an EngineError) when
- *   another process is lost or failed; FolderLostError (a DataError) when `output` was moved, deleted or taken over
- *   meanwhile; the signal's reason when it is aborted while the folder is waited for.
+ *   EngineError for a device that doesn't exist, DinoError (NOT_FINITE) for a loss that is no longer finite, ProcessError
+ *   (an EngineError) when another process was lost or failed, FolderLostError (a DataError) when `output` was moved, deleted
+ *   or taken over during training, and the signal's reason when it is aborted while waiting for the folder.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   checkCall('train()', ['options', trainOptions, options]);
@@ -151,7 +151,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       hiddenDim: settings.headHiddenDim,
       bottleneckDim: settings.headBottleneckDim,
     };
-    // position embeddings for the training's own crops, as the reference has them for its 224 pixels
+    // position embeddings for the size of the global crops, as the reference has them for its 224 pixels
     const backbone = { ...settings, imgSize: settings.imgSize ?? settings.globalCropsSize };
     const build = options.backbone ?? buildBackbone;
     const { student, teacher } = withGenerators(generators, () => {
@@ -205,17 +205,17 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       warmupEpochs: settings.warmupTeacherTempEpochs,
       epochs,
     });
-    // a training starts at ln K, so a collapse is one only when it has lasted
+    // every training starts at ln K, so it counts as a collapse only if it lasts
     const monitor = new CollapseMonitor({ outDim: settings.outDim, patience: Math.max(100, stepsPerEpoch) });
 
-    // ============ where to go on ============
+    // ============ where to continue ============
     let step = 0; // steps done
     if (newest !== null) step = loadCheckpoint(newest, state);
     else if (settings.resumeFrom !== undefined && world.isFirst) {
       const done = loadOfficialCheckpoint(settings.resumeFrom, state);
       if (done >= epochs)
         throw new ConfigError(
-          `${settings.resumeFrom} has ${done} epochs behind it: --epochs ${epochs} leaves none`,
+          `${settings.resumeFrom} was saved after epoch ${done}: --epochs ${epochs} leaves none`,
         );
       step = done * stepsPerEpoch;
     }
@@ -230,7 +230,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const skipped = new Set<string>();
     const keep = { last: settings.keepCheckpoints, everyEpochs: settings.saveckpFreq, stepsPerEpoch };
     await using checkpoints = world.isFirst ? new CheckpointWriter({ run: output, state, keep, emit }) : null; // waits for the last one
-    // a folder that was moved meanwhile is followed, once: what was done is kept, and the training ends
+    // if the folder was moved, the state is saved to its new place once, and training ends
     const checkFolder = async (line?: StepMetrics): Promise<void> => {
       try {
         lock?.check();
@@ -242,9 +242,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         if (line !== undefined) metricsLog.add(line);
         checkpoints.moveTo(error.movedTo);
         await checkpoints.save(step);
-        const kept = printable(await checkpoints.settle());
-        const go = `Go on with: dino train --resume ${shellPath(error.movedTo)}`;
-        throw new DataError(`${error.message} The state after step ${step} is kept in ${kept}. ${go}`, {
+        const saved = printable(await checkpoints.settle());
+        const advice = `Continue with: dino train --resume ${shellPath(error.movedTo)}`;
+        throw new DataError(`${error.message} The state after step ${step} is saved in ${saved}. ${advice}`, {
           cause: error,
         });
       }
@@ -319,16 +319,16 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         (step + 1) % settings.logEvery === 0 || (step + 1) % stepsPerEpoch === 0 || step + 1 === totalSteps;
 
       if (world.size > 1) {
-        const seed = stepSeed(settings.seed, step, world.rank); // each drops other paths
+        const seed = stepSeed(settings.seed, step, world.rank); // each rank drops different paths
         for (const generator of generators) generator.manualSeed(seed);
       }
-      // a step that loses a process changes nothing: what is saved then is the state before it
+      // a step that loses a process changes nothing: rescue() saves the state before it
       const result = await world.attempt(rescue, () =>
         scope(() => {
           const { globalCropsSize: large, localCropsSize: small } = settings;
           const globals = normalizeImages(cropsTensor(batch.globals, large, device)); // (2 * B, 3, S, S)
           const locals = batch.locals ? [normalizeImages(cropsTensor(batch.locals, small, device))] : []; // (L * B, 3, s, s)
-          batch.release(); // the workers may fill it again
+          batch.release(); // the workers may refill it
           const { clipGrad, freezeLastLayer, microBatchSize, activationCheckpointing } = settings;
           const schedule = { epoch, lr, weightDecay, momentum, teacherTemp };
           return dinoStep(state, [globals, ...locals], {
@@ -343,7 +343,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         }),
       );
       if (!result.finite) {
-        // neither weights nor centre have seen this step: they are the last good state
+        // this step has changed neither weights nor centre: they are the last good state
         await save();
         throw new DinoError('NOT_FINITE', notFinite(step, settings));
       }
@@ -400,7 +400,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         if (skipped.size > settings.maxBadShare * images.items.length) {
           throw new DataError(
             `${skipped.size} of ${images.items.length} images can't be read, more than --max-bad-share ` +
-              `${settings.maxBadShare} allows; ${printable(skippedPath(output))} lists them with the reasons. The last: ` +
+              `${settings.maxBadShare} allows; ${printable(skippedPath(output))} lists them with the reasons. The last one: ` +
               `${printable(bad.path)}: ${printable(bad.reason)}`,
           );
         }
@@ -421,7 +421,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         if (world.isFirst) metricsLog.add({ step, epoch, ...scores });
         emit({ type: 'knn', step, epoch, ...scores });
       }
-      await eventLoopTurn(); // lets signals, workers' messages and other people's timers in
+      await eventLoopTurn(); // lets signals, workers' messages and the caller's timers in
     }
     const checkpoint = (await checkpoints?.settle()) ?? output;
     await world.attempt(rescue, () => world.meet('the end of the training'));
@@ -444,13 +444,13 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   }
 }
 
-/** About how many images there is room for, by the typical size of the images. */
+/** About how many images fit in the cache, estimated from their typical size. */
 async function cacheRoom(loader: MultiCropLoader, bytes: number, items: ImageItems): Promise<number> {
   const { width, height } = await gatherFacts(items, machineFacts('cpu'));
   return Math.min(items.length, Math.floor(bytes / loader.decodedBytes(width, height)));
 }
 
-/** Crops as the loader wrote them, on the device: (n, 3, size, size) uint8. */
+/** Crops as written by the loader, on the device: (n, 3, size, size) uint8. */
 function cropsTensor(pixels: Uint8Array, size: number, device: string): Tensor {
   return fromTypedArray(pixels, [pixels.length / (3 * size * size), 3, size, size]).to(device);
 }
@@ -459,7 +459,7 @@ function notFinite(step: number, settings: TrainSettings): string {
   return (
     `Step ${step + 1}: the loss or a gradient is no longer finite. The state before this step is saved. Try a lower ` +
     `--lr (now ${settings.lr}), a smaller --clip-grad (now ${settings.clipGrad}; 0.3 helps), more --warmup-epochs ` +
-    `(now ${settings.warmupEpochs})${settings.precision === 'fp32' ? '' : ', or --precision fp32'}; then go on with ` +
-    '`dino train --resume` or start anew.'
+    `(now ${settings.warmupEpochs})${settings.precision === 'fp32' ? '' : ', or --precision fp32'}; then continue with ` +
+    '`dino train --resume` or start again.'
   );
 }

@@ -1,4 +1,4 @@
-/** Trainings that run at the same time in one process are each what they are alone. */
+/** Trainings that run at the same time in one process give the same results as when each runs alone. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,7 +17,7 @@ before(async () => {
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Twenty-four steps, in each of which both networks' blocks draw. */
+/** Twenty-four steps, in each of which the blocks of both networks draw random numbers. */
 const options = (name: string, seed: number): TrainOptions & { settings: object } => ({
   images: path.join(folder, 'images'),
   output: path.join(folder, `${name}-${seed}`),
@@ -33,7 +33,7 @@ const inThread = (name: string, seed: number): Promise<unknown> =>
     worker.on('error', reject);
   });
 
-test('two trainings at the same time, taking turns in one thread or in threads of their own', async () => {
+test('two trainings at the same time, taking turns in one thread or each in its own', async () => {
   for (const seed of [1, 2]) await train(options('alone', seed));
   const bits = (name: string): Record<string, string>[] =>
     [1, 2].map((seed) => fingerprint(options(name, seed).output));

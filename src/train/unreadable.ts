@@ -1,13 +1,13 @@
-/** Folders and parts of shards that could not be listed: their images are missing from a training, which must be seen. */
+/** Reports folders and parts of shards that could not be listed: the user must know that their images are missing. */
 import type { ImageList } from '../data/index.js';
 import type { TrainEvent } from './events.js';
 import { printable } from '../plain/printable.js';
 import { appendLine, skippedPath } from '../run/run-folder.js';
 
-/** Warnings that are printed; the file has all. */
+/** Number of warnings that are printed; the file lists all. */
 const SHOWN = 5;
 
-/** Writes them into the run's skipped.jsonl, once a run, and warns. */
+/** Writes them to the run's skipped.jsonl, once per run, and warns. */
 export function reportUnreadable(
   { unreadable }: ImageList,
   run: { output: string; resume: boolean },

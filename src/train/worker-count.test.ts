@@ -1,17 +1,17 @@
-/** The number of loader workers on machines that are simulated: what is found, and in how many steps. */
+/** The number of loader workers on simulated machines: what is found, and in how many steps. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WorkerCount } from './worker-count.js';
 
 interface Machine {
-  /** What the step alone takes, and what one worker takes to make a batch, milliseconds. */
+  /** Time of a step alone, and time one worker takes to make a batch, milliseconds. */
   workMs: number;
   batchMs: number;
-  /** By how much a step gets slower with each worker: cores that both want. */
+  /** By how much each worker slows a step down, where they compete for cores. */
   slowdown?: number;
 }
 
-/** Steps of a training with a number of workers: waiting is what the batch takes longer than the step. */
+/** Simulates training steps: the waiting time is the time by which a batch takes longer than a step. */
 function run(count: WorkerCount, machine: Machine, steps: number, noise = 0): number[] {
   const counts: number[] = [];
   let state = 1;
@@ -56,8 +56,8 @@ test('it looks at seconds, not at a few short steps', () => {
   assert.equal(count.count, 3);
 });
 
-test('it takes workers back that do not make steps faster, and says how much is left to wait', () => {
-  // two cores that the training needs itself: what a worker does, the step loses
+test('it removes workers that do not make steps faster, and reports the remaining waiting time', () => {
+  // training needs both cores itself: what a worker gains, the step loses
   const count = new WorkerCount(2);
   const counts = run(count, { workMs: 400, batchMs: 900, slowdown: 1 }, 300, 0.02);
   assert.equal(count.count, 1);
@@ -66,7 +66,7 @@ test('it takes workers back that do not make steps faster, and says how much is 
   assert.ok(count.settled! > 0.05);
 });
 
-test('it never takes more than there are cores', () => {
+test('it never uses more workers than cores', () => {
   const count = new WorkerCount(4);
   assert.ok(Math.max(...run(count, { workMs: 100, batchMs: 5000 }, 500)) === 4);
   assert.ok(count.settled! > 0.9);
@@ -75,7 +75,7 @@ test('it never takes more than there are cores', () => {
   assert.equal(one.count, 1);
 });
 
-test('it looks again when the waiting grows, as when images get larger', () => {
+test('it looks again when waiting increases, for example when images get larger', () => {
   const count = new WorkerCount(8);
   run(count, { workMs: 500, batchMs: 900 }, 60);
   assert.equal(count.count, 2);
@@ -84,7 +84,7 @@ test('it looks again when the waiting grows, as when images get larger', () => {
   assert.ok(count.settled! < 0.01);
 });
 
-test('a step that is slow once does not count', () => {
+test('a single slow step does not count', () => {
   const count = new WorkerCount(8);
   for (let i = 0; i < 200; i++) count.observe({ waitMs: i % 10 === 0 ? 400 : 0, workMs: 300 });
   assert.equal(count.count, 1);

@@ -1,10 +1,10 @@
 /**
- * How many loader workers a training takes, found while it trains (`--num-workers auto`): begin with one, look how much of
- * the time goes on waiting for images, add some while that makes steps faster, take them back when it does not. Where
- * the cores are busy with the training itself, more workers only take them away from it: the waiting thread makes images
- * too (src/data/load/pool.ts), so waiting alone does not say that a worker is missing.
+ * Finds the number of loader workers during training (`--num-workers auto`): start with one, measure how much of the time
+ * is spent waiting for images, add workers while that makes steps faster, and remove them when it doesn't. If the cores are
+ * busy with training itself, more workers only compete with it: the waiting thread renders images too
+ * (src/data/load/pool.ts), so waiting by itself doesn't mean that a worker is missing.
  *
- * It knows times alone, which never change a batch: batches don't depend on the number of workers.
+ * Its decisions depend on timing, but results don't: batches are the same for any number of workers.
  */
 
 /** Times of one step, milliseconds. */
@@ -15,22 +15,22 @@ export interface StepTimes {
   workMs: number;
 }
 
-/** Up to this share of the time, waiting is no matter. */
+/** Waiting for up to this share of the time is ignored. */
 const ENOUGH = 0.01;
-/** More workers stay when they take this share off a step's time; less is noise. */
+/** Added workers are kept if they shorten a step by at least this share; less is noise. */
 const GAIN = 0.02;
-/** Steps after a change that don't count: their batches were begun by as many workers as before, or by cold ones. */
-const PASSED_OVER = 4;
-/** Steps, and milliseconds, that are looked at together at least. */
+/** Steps that are ignored after a change: their batches were begun by the old number of workers, or by cold ones. */
+const IGNORED_STEPS = 4;
+/** A decision takes at least this many steps, and this many milliseconds. */
 const STEPS = 8;
 const MILLISECONDS = 2000;
-/** When it has settled though it waits: how much longer it must wait before more workers are tried again. */
+/** After it has settled for some waiting: by how much waiting must increase before more workers are tried again. */
 const WORSE = 0.05;
 
 interface Look {
-  /** Mean time of a step, of all but the slowest tenth: a checkpoint's copy may be among them. */
+  /** Mean time of a step, without the slowest tenth, which may include a checkpoint's copy. */
   stepMs: number;
-  /** Share of the time that went on waiting. */
+  /** Share of the time that was spent waiting. */
   wait: number;
 }
 
@@ -45,13 +45,13 @@ export class WorkerCount {
   readonly #most: number;
   #count = 1;
   #steps: StepTimes[] = [];
-  #passOver = PASSED_OVER;
-  /** What was before the workers were added that are on trial. */
+  #ignored = IGNORED_STEPS;
+  /** The count and the measurement before the workers on trial were added. */
   #before: { count: number; look: Look } | null = null;
-  /** The share of waiting that it has settled with; null while it is looking for a number. */
+  /** The share of waiting that it has settled for; null while it is searching. */
   #accepted: number | null = null;
 
-  /** @param most as many as there are cores for */
+  /** @param most - Limit, for example the number of cores. */
   constructor(most: number) {
     this.#most = Math.max(1, most);
   }
@@ -61,15 +61,15 @@ export class WorkerCount {
     return this.#count;
   }
 
-  /** The share of the time, 0 to 1, that it has settled with waiting for images; null while it is looking for a number. */
+  /** The share of the time, 0 to 1, still spent waiting for images once it has settled; null while it is searching. */
   get settled(): number | null {
     return this.#accepted;
   }
 
-  /** Takes a step's times; `count` and `settled` may be others afterwards. */
+  /** Takes the times of a step; this may change `count` and `settled`. */
   observe(step: StepTimes): void {
-    if (this.#passOver > 0) {
-      this.#passOver--;
+    if (this.#ignored > 0) {
+      this.#ignored--;
       return;
     }
     this.#steps.push(step);
@@ -88,7 +88,7 @@ export class WorkerCount {
       this.#accepted = before.look.wait;
       return;
     }
-    // a number that is good enough is kept until it is clearly no longer so
+    // a number that is good enough is kept until it clearly no longer is
     if (this.#accepted !== null && look.wait <= this.#accepted + WORSE) return;
     if (look.wait <= ENOUGH || this.#count === this.#most) {
       this.#accepted = look.wait;
@@ -96,13 +96,13 @@ export class WorkerCount {
     }
     this.#accepted = null;
     this.#before = { count: this.#count, look };
-    // as many as would make images as fast as they are used, but no more than twice as many at once
+    // as many as would produce images as fast as they are consumed, but at most twice as many at once
     const needed = Math.ceil(this.#count / (1 - Math.min(look.wait, 0.5)));
     this.#change(Math.min(this.#most, Math.max(this.#count + 1, needed)));
   }
 
   #change(count: number): void {
     this.#count = count;
-    this.#passOver = PASSED_OVER;
+    this.#ignored = IGNORED_STEPS;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Writing a checkpoint, as checkpoint-files.ts describes it, and removing those that are no longer kept. For the writer's
- * thread: nothing here may import libtorch, nor much else, since loading opens a file for each module.
+ * Writes a checkpoint, as described in checkpoint-files.ts, and removes those that are no longer kept. This runs in the
+ * writer's thread: nothing here may import libtorch, nor much else, since loading opens a file for each module.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, renameSync } from 'node:fs';
@@ -18,26 +18,26 @@ import {
   listCheckpoints,
 } from '../run/checkpoint-places.js';
 
-/** Bytes that are hashed and written at a time. */
+/** Bytes hashed and written at a time. */
 const PART_BYTES = 16 * 2 ** 20;
 
-/** Which checkpoints stay. */
+/** Which checkpoints are kept. */
 export interface KeepRule {
-  /** The newest ones, at least 1. */
+  /** Number of newest ones, at least 1. */
   last: number;
-  /** Besides them, those of epochs 1, 1 + every, 1 + 2 * every, ... (as the reference's saveckp_freq); 0 for none. */
+  /** Also those of epochs 1, 1 + every, 1 + 2 * every, ... (like the reference's saveckp_freq); 0 for none. */
   everyEpochs: number;
   stepsPerEpoch: number;
 }
 
-function staysForGood(step: number, { everyEpochs, stepsPerEpoch }: KeepRule): boolean {
+function isPermanent(step: number, { everyEpochs, stepsPerEpoch }: KeepRule): boolean {
   const epochs = step / stepsPerEpoch;
   return everyEpochs > 0 && Number.isInteger(epochs) && (epochs - 1) % everyEpochs === 0;
 }
 
 /**
- * Removes what killed processes left half written, and the checkpoints up to `step` that the rule doesn't keep. Only for
- * who holds the run folder's lock.
+ * Removes what killed processes left half written, and the checkpoints up to `step` that the rule doesn't keep. Only the
+ * holder of the run folder's lock may call it.
  */
 function prune(run: string, step: number, rule: KeepRule): void {
   const folder = checkpointsPath(run);
@@ -47,11 +47,11 @@ function prune(run: string, step: number, rule: KeepRule): void {
     if (name.startsWith('.') && name.endsWith('.tmp')) remove(path.join(folder, name));
   const done = listCheckpoints(run).filter((checkpoint) => checkpoint.step <= step);
   for (const checkpoint of done.slice(0, -rule.last)) {
-    if (!staysForGood(checkpoint.step, rule)) remove(checkpoint.folder);
+    if (!isPermanent(checkpoint.step, rule)) remove(checkpoint.folder);
   }
 }
 
-/** A checkpoint that lies in memory, ready to be written. */
+/** A checkpoint in memory, ready to be written. */
 export interface CheckpointImage {
   run: string;
   step: number;
@@ -73,23 +73,23 @@ function adviceOn(error: unknown, files: CheckpointImage['files']): string {
 }
 
 /**
- * Writes a checkpoint, names it the newest, and removes those that are no longer kept.
- * @throws CheckpointError when the disk is full or not writable; what was there before stays whole.
+ * Writes a checkpoint, updates `latest`, and removes those that are no longer kept.
+ * @throws CheckpointError when the disk is full or can't be written to; earlier checkpoints stay intact.
  */
 export function writeCheckpoint({ run, step, files, keep }: CheckpointImage): void {
   const folder = checkpointFolder(run, step);
-  const beside = path.join(checkpointsPath(run), `.${folderName(step)}.${process.pid}.tmp`);
+  const temporary = path.join(checkpointsPath(run), `.${folderName(step)}.${process.pid}.tmp`);
   const guard = { within: run, failure: CheckpointError };
   try {
-    // only who takes a run makes its folder: one that is gone was moved or deleted
-    if (!existsSync(run)) throw new CheckpointError(`${printable(run)} is not there any more`);
-    removeWithin(beside, guard);
-    makeFolder(beside, guard);
+    // the run folder was made when it was locked: if it is missing, it was moved or deleted
+    if (!existsSync(run)) throw new CheckpointError(`${printable(run)} no longer exists`);
+    removeWithin(temporary, guard);
+    makeFolder(temporary, guard);
     const state: Record<string, { bytes: number; sha256: string }> = {};
     for (const { name, bytes } of files) {
       const hash = createHash('sha256');
       writeWhole(
-        path.join(beside, name),
+        path.join(temporary, name),
         (write) => {
           for (let done = 0; done < bytes.length; done += PART_BYTES) {
             const part = bytes.subarray(done, done + PART_BYTES);
@@ -102,21 +102,21 @@ export function writeCheckpoint({ run, step, files, keep }: CheckpointImage): vo
       state[name] = { bytes: bytes.length, sha256: hash.digest('hex') };
     }
     const about = `${JSON.stringify({ step, files: state }, null, 2)}\n`;
-    writeFileWhole(path.join(beside, 'state.json'), about, guard);
-    syncFolder(beside);
+    writeFileWhole(path.join(temporary, 'state.json'), about, guard);
+    syncFolder(temporary);
     removeWithin(folder, guard); // only ever the same step of the same run
-    renameSync(beside, folder);
+    renameSync(temporary, folder);
     syncFolder(checkpointsPath(run));
     writeFileWhole(latestPath(run), `${folderName(step)}\n`, guard);
   } catch (error) {
     try {
-      removeWithin(beside, guard);
+      removeWithin(temporary, guard);
     } catch {
-      // nothing of it is there, or the disk is gone: what follows says so
+      // it doesn't exist, or the disk is gone: the error below says so
     }
     throw new CheckpointError(
-      `The checkpoint of step ${step} can't be written to ${printable(folder)}: ${systemReason(error)}. ` +
-        `What was saved before is whole.${adviceOn(error, files)}`,
+      `The checkpoint at step ${step} can't be written to ${printable(folder)}: ${systemReason(error)}. ` +
+        `Earlier checkpoints are intact.${adviceOn(error, files)}`,
       { cause: error },
     );
   }
@@ -124,7 +124,7 @@ export function writeCheckpoint({ run, step, files, keep }: CheckpointImage): vo
     prune(run, step, keep);
   } catch (error) {
     throw new CheckpointError(
-      `The checkpoint of step ${step} is saved, but older ones can't be removed: ${systemReason(error)}.`,
+      `The checkpoint at step ${step} is saved, but older ones can't be removed: ${systemReason(error)}.`,
       { cause: error },
     );
   }
