@@ -1,5 +1,5 @@
-// Which level of vector instructions our own loops run at: the machine's best, or what the environment variable
-// DINO_VECTORS asks for, so that the other levels can be tested.
+// Chooses the level of vector instructions for our own loops: the machine's best, or the one that the environment variable
+// DINO_VECTORS requests, so that the other levels can be tested.
 #pragma once
 
 #include <cstdlib>
@@ -10,7 +10,7 @@
 
 namespace vectors {
 
-// The levels of the System V ABI for x86-64, as far as our loops use them; other processors have the first alone.
+// The levels of the System V ABI for x86-64 that our loops use; other processors have only the first.
 enum class Level { kBase, kV3, kV4 };
 
 inline const char* name(Level level) { return level == Level::kV4 ? "v4" : level == Level::kV3 ? "v3" : "base"; }
@@ -28,7 +28,7 @@ inline bool has(Level level) {
 #endif
 }
 
-// What this machine has, the best last.
+// The levels that this machine supports, the best last.
 inline std::vector<Level> available() {
   std::vector<Level> levels;
   for (const Level level : {Level::kBase, Level::kV3, Level::kV4})
@@ -36,8 +36,8 @@ inline std::vector<Level> available() {
   return levels;
 }
 
-// Throws when DINO_VECTORS names no level, or one that the machine lacks. `portable` is another name of base: the code
-// without intrinsics, in the instructions that every processor of the kind has.
+// Throws when DINO_VECTORS is not a level, or one that the machine doesn't support. `portable` is another name for base: code
+// without intrinsics, using only instructions that every processor of the architecture has.
 inline Level chosen() {
   const std::vector<Level> levels = available();
   const char* wish = std::getenv("DINO_VECTORS");
@@ -50,10 +50,10 @@ inline Level chosen() {
     has += std::string(name(level)) + ", ";
   }
   const bool is_known = wanted == "v3" || wanted == "v4";
-  throw std::runtime_error(
-      "DINO_VECTORS=" + std::string(wanted) +
-      (is_known ? " is more than this machine can run" : " is not a level of vector instructions") +
-      ": this machine has " + has + "portable (another name of base). Unset it for the best.");
+  throw std::runtime_error("DINO_VECTORS=" + std::string(wanted) +
+                           (is_known ? " is not supported by this machine" : " is not a level of vector instructions") +
+                           ": this machine supports " + has +
+                           "portable (another name for base). Unset it to use the best.");
 }
 
 template <typename T>

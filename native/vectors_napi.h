@@ -1,12 +1,12 @@
-// What both addons tell JavaScript of their loops.
+// Tells JavaScript which level of vector instructions an addon's loops use.
 #pragma once
 
 #include <napi.h>
 
 #include "vectors.h"
 
-// exports.vectors = { level, available }. Throws as vectors::chosen() does: an addon that can't run at the level that is
-// asked for does not load.
+// exports.vectors = { level, available }. Throws like vectors::chosen(): an addon that can't run at the requested level does
+// not load.
 inline void export_vectors(Napi::Env env, Napi::Object exports) {
   vectors::Level level;
   try {

@@ -1,6 +1,6 @@
 /**
- * One error class for each kind of thing that can go wrong. A message says where, what was expected, what
- * came, and what to try; an `internal:` prefix marks a bug of ours.
+ * One error class for each kind of failure. A message says where, what was expected, what was found, and what to try; an
+ * `internal:` prefix marks a bug of ours.
  */
 
 /** Base of every error that this package throws on purpose; `code` is stable and machine-readable. */
@@ -13,9 +13,9 @@ export class DinoError extends Error {
   }
 }
 
-/** A setting, flag, preset or config file is wrong. All the problems found are in one message. */
+/** A setting, flag, preset or config file is wrong. One message lists all problems found. */
 export class ConfigError extends DinoError {
-  /** One entry a problem. */
+  /** One entry for each problem. */
   readonly problems: readonly string[];
   constructor(problems: string | readonly string[], options?: ErrorOptions) {
     const list = typeof problems === 'string' ? [problems] : problems;
@@ -38,7 +38,7 @@ export class CheckpointError extends DinoError {
   }
 }
 
-/** A tensor has another shape or dtype than what the operation takes. */
+/** A tensor has the wrong shape or dtype for an operation. */
 export class ShapeError extends DinoError {
   constructor(message: string, options?: ErrorOptions) {
     super('SHAPE', message, options);
@@ -52,5 +52,5 @@ export class EngineError extends DinoError {
   }
 }
 
-/** Another process of a training or of a group is missing, lost or failed. */
+/** Another process of a training or group is missing, was lost, or failed. */
 export class ProcessError extends EngineError {}

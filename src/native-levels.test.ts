@@ -65,7 +65,7 @@ describe('levels of vector instructions', () => {
     });
     assert.match(
       printed,
-      new RegExp(`native/torch base, native/crops base; the machine has ${available.join(', ')}`),
+      new RegExp(`native/torch base, native/crops base; this machine supports ${available.join(', ')}`),
     );
   });
 

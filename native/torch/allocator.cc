@@ -1,7 +1,7 @@
-// Large CPU tensors from an arena that keeps its pages. A training step allocates and frees gigabytes; malloc takes each
-// large block from the system and gives it back, and the system clears every page anew: a quarter of a step's time.
-// Here a freed block is joined with its free neighbours and used again (best fit). The arena is one reservation of
-// address space; a page takes memory when it is first touched. Where it can't be had, libtorch's own allocator does all.
+// Allocates large CPU tensors from an arena that keeps its pages. A training step allocates and frees gigabytes; malloc gets
+// each large block from the system and returns it, and the system clears every page again: a quarter of a step's time.
+// Here a freed block is merged with its free neighbours and reused (best fit). The arena is one reservation of address
+// space; a page takes memory when it is first touched. If the reservation fails, libtorch's own allocator does everything.
 #include "handle.h"
 
 #include <c10/core/CPUAllocator.h>

@@ -1,13 +1,13 @@
 // A transformer's self-attention, as operators with their gradients:
 //
-//   dino::attention_residual(x, norm, ...)   x + scale * (softmax(q k^T / sqrt(d)) v) P^T, of the kept samples alone,
+//   dino::attention_residual(x, norm, ...)   x + scale * (softmax(q k^T / sqrt(d)) v) P^T, only for the kept samples,
 //                                            where q, k, v are the heads of norm(x) W^T + b
-//   dino::class_attention(x, ...)            the attention of the first token to all, without norm and skip connection: of
-//                                            the others keys and values alone are projected
+//   dino::class_attention(x, ...)            the attention of the first token to all, without norm and skip connection: for
+//                                            the other tokens only keys and values are projected
 //
-// In the first each head of a sample runs in one thread and keeps no (N, N) weights (attention.simd.cc); it reads and writes where the
-// large products do, so nothing is permuted or stacked. The norm's output is not kept, but made again from its statistics;
-// the skip connection lies in the last product's output before the product is added to it.
+// In the first, each head of a sample runs in one thread and keeps no (N, N) weights (attention.simd.cc); it reads and
+// writes the layout of the large products, so nothing is permuted or stacked. The norm's output is not kept, but recomputed
+// from its statistics; the last product's output is initialized with the skip connection, to which the product is added.
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -40,7 +40,7 @@ std::array<at::Tensor, 3> split_heads(const at::Tensor& qkv, int64_t heads) {
   return {parts[0], parts[1], parts[2]};
 }
 
-// fn(head, sample * heads + number, offset of its first number in a row, scratch memory) for every head of qkv (B, N, 3 D).
+// Calls fn(head, sample * heads + head index, offset of the head in a row, scratch memory) for every head of qkv (B, N, 3 D).
 template <typename Fn>
 void each_head(const at::Tensor& qkv, int64_t heads, Fn fn) {
   const int64_t tokens = qkv.size(1), width = qkv.size(2) / 3, dim = width / heads;
@@ -69,7 +69,7 @@ Forward forward(const at::Tensor& x, const Norm& norm, const Weights& w, int64_t
   {
     at::Tensor y = at::empty_like(in), qkv = result.qkv.view({rows, 3 * width});
     normalize(in, norm, y, result.statistics);
-    begin_with(nullptr, w.qkv_bias, 1, qkv);
+    initialize_output(nullptr, w.qkv_bias, 1, qkv);
     qkv.addmm_(y, w.qkv.t());
   }
   float *out = result.attended.data_ptr<float>(), *lse = result.lse.data_ptr<float>();
@@ -77,7 +77,7 @@ Forward forward(const at::Tensor& x, const Norm& norm, const Weights& w, int64_t
     attention_loops().forward(head, out + i / heads * tokens * width + offset, width, lse + i * tokens, scratch);
   });
   at::Tensor to = result.out.view({rows, width});
-  begin_with(&in, w.proj_bias, scale, to);
+  initialize_output(&in, w.proj_bias, scale, to);
   to.addmm_(result.attended.view({rows, width}), w.proj.t(), 1, scale);
   return result;
 }
@@ -164,7 +164,7 @@ class AttentionResidual : public torch::autograd::Function<AttentionResidual> {
 }  // namespace
 }  // namespace attention
 
-// (B, N, D) to (B, 1, D), by libtorch's operators
+// (B, N, D) to (B, 1, D), with libtorch's operators
 at::Tensor class_attention(const at::Tensor& x, const at::Tensor& qkv, const at::Tensor& qkv_bias,
                            const at::Tensor& proj, const at::Tensor& proj_bias, int64_t heads) {
   const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2), dim = width / heads;
@@ -183,7 +183,7 @@ at::Tensor attention_residual(const at::Tensor& x, const at::Tensor& norm_weight
                               const at::Tensor& proj_bias, int64_t heads, const MaybeTensor& kept, double scale) {
   if (!has_rows({x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias}) || !qkv.is_contiguous() ||
       !proj.is_contiguous() || x.size(-1) / heads % 16 != 0) {
-    return residual_of_operators(x, {norm_weight, norm_bias, eps}, kept, scale, [&](const at::Tensor& y) {
+    return residual_with_operators(x, {norm_weight, norm_bias, eps}, kept, scale, [&](const at::Tensor& y) {
       const auto [q, k, v] = attention::split_heads(at::linear(y, qkv, qkv_bias), heads);
       return at::linear(at::scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2), proj, proj_bias);
     });

@@ -1,8 +1,8 @@
 // Attention of one head of one sample: products of small matrices in registers, and softmax between them.
 //
-// libtorch's fused attention calls the matrix library for each small block, which spends most of the time in packing: with
-// 37 tokens of 64 numbers it reaches a sixth of the rate that the processor has for large products. Here queries are
-// taken kQueries at a time against all keys, so that a block of scores (kQueries, tokens) stays in the cache.
+// libtorch's fused attention calls the matrix library for each small block, which spends most of its time on packing: with
+// 37 tokens of 64 numbers it reaches a sixth of the processor's rate for large products. Here kQueries queries at a time
+// are multiplied with all keys, so that a block of scores (kQueries, tokens) stays in the cache.
 #include <cmath>
 #include <cstring>
 
@@ -103,7 +103,7 @@ void pack_transposed(const float* from, int64_t stride, int64_t tokens, int64_t 
 
 int64_t pad(int64_t tokens) { return (tokens + kColumns - 1) / kColumns * kColumns; }
 
-// What both directions need of a head's memory.
+// Floats of scratch memory for one head, enough for the forward and the backward pass.
 int64_t scratch(int64_t tokens, int64_t dim) {
   return 2 * dim * pad(tokens) + 4 * tokens * dim + 2 * kQueries * pad(tokens) + 2 * tokens;
 }
@@ -164,7 +164,7 @@ void backward(Head h, const float* out, const float* grad_out, int64_t out_strid
     product(n, padded, h.dim, {queries, h.dim, 1}, keys, padded, weights, padded, false);
     product(n, padded, h.dim, {grads, h.dim, 1}, values, padded, grad_scores, padded, false);
     for (int64_t r = 0; r < n; r++) {
-      float mean = 0;  // of the row's gradient, weighted: what softmax takes away
+      float mean = 0;  // weighted mean of the row's gradient, which softmax's backward pass subtracts
       const float* output = out + (from + r) * out_stride;
 #pragma omp simd reduction(+ : mean)
       for (int64_t i = 0; i < h.dim; i++) mean += output[i] * grads[r * h.dim + i];

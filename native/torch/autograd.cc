@@ -13,7 +13,7 @@ namespace dino {
 
 namespace {
 
-// The guards of inference mode that JavaScript has entered and not left; each restores what it found.
+// The inference mode guards that JavaScript has entered but not left; each restores the previous mode.
 thread_local std::vector<std::unique_ptr<c10::InferenceMode>> inference_guards;
 
 std::vector<at::Tensor> tensor_list(const Napi::Value& value) {
@@ -77,7 +77,7 @@ Napi::Value is_leaf(const Napi::CallbackInfo& info) {
   DINO_CATCH(info.Env())
 }
 
-// autocast(device type, enabled, dtype) -> what was set before, in the same form, so that it can be put back
+// setAutocast(device type, enabled, dtype) -> the previous {enabled, dtype}, so that it can be restored
 Napi::Value set_autocast(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   DINO_TRY

@@ -1,4 +1,4 @@
-// What the two residual branches of a transformer's block share: a norm before, a skip connection beside, stochastic depth.
+// What the two residual branches of a transformer's block share: the norm, the skip connection and stochastic depth.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -17,7 +17,7 @@ namespace dino {
 
 using MaybeTensor = std::optional<at::Tensor>;
 
-// The layer norm that a branch begins with: over the last dimension.
+// The layer norm at the start of a branch, over the last dimension.
 struct Norm {
   at::Tensor weight, bias;  // (D)
   double eps;
@@ -27,7 +27,7 @@ inline at::Tensor flat(const at::Tensor& x) { return x.reshape({-1, x.size(-1)})
 
 inline bool is_plain(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat; }
 
-// Float32 on the CPU, where our own loops over rows run; elsewhere libtorch's operators do.
+// Whether our own loops over rows apply: float32 on the CPU. Otherwise libtorch's operators are used.
 inline bool has_rows(std::initializer_list<at::Tensor> tensors) {
   if (at::autocast::is_autocast_enabled(at::kCPU)) return false;
   for (const auto& tensor : tensors)
@@ -42,16 +42,16 @@ inline bool needs_gradient(std::initializer_list<at::Tensor> tensors) {
   return false;
 }
 
-// Runs fn(row) for every row, some threads at a time.
+// Runs fn(row) for every row, in several threads.
 template <typename Fn>
 void each_row(int64_t rows, Fn fn) {
-  constexpr int64_t kGrain = 16;  // rows a thread takes at least
+  constexpr int64_t kGrain = 16;  // rows that a thread gets at least
   at::parallel_for(0, rows, kGrain, [&](int64_t from, int64_t to) {
     for (int64_t row = from; row < to; row++) fn(row);
   });
 }
 
-// The same for rows that add to sums: fn(row, part), each part in one thread, so that the sums' order is fixed.
+// The same for rows that are summed: fn(row, part), each part in one thread, so that the order of sums is fixed.
 template <typename Fn>
 void each_row_of_parts(int64_t rows, int64_t parts, Fn fn) {
   at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
@@ -74,7 +74,7 @@ inline void normalize(const at::Tensor& x, const Norm& norm, at::Tensor& y, at::
   });
 }
 
-// The same y again, from the statistics.
+// Recomputes y from the statistics.
 inline void normalize_again(const at::Tensor& x, const Norm& norm, const at::Tensor& statistics, at::Tensor& y) {
   const int64_t n = x.size(1);
   const float *in = x.const_data_ptr<float>(), *weight = norm.weight.const_data_ptr<float>(),
@@ -86,7 +86,7 @@ inline void normalize_again(const at::Tensor& x, const Norm& norm, const at::Ten
   });
 }
 
-// (n) of x (R, n)
+// (n), the sum of the rows of x (R, n)
 inline at::Tensor sum_of_rows(const at::Tensor& x) {
   const int64_t n = x.size(1), parts = at::get_num_threads();
   const at::Tensor sums = at::zeros({parts, n}, x.options());
@@ -97,14 +97,14 @@ inline at::Tensor sum_of_rows(const at::Tensor& x) {
   return sums.sum(0);
 }
 
-// Gradients that add up over rows, one set for each thread: of the norm's weight and bias, and of the upstream
-// gradient, whose sum is the gradient of the bias that the branch ends with.
+// Sums over rows, one set for each thread: the gradients of the norm's weight and bias, and the sum of the upstream
+// gradient, which is the gradient of the bias at the end of the branch.
 class NormSums {
  public:
   NormSums(int64_t width, const at::TensorOptions& options)
       : parts_(at::get_num_threads()), sums_(at::zeros({parts_, 3, width}, options)) {}
 
-  // `gradient` comes as that of y, and leaves as that of x with the upstream gradient of the skip connection added.
+  // `gradient` is that of y on entry; on return that of x, with the upstream gradient of the skip connection added.
   void backward(const at::Tensor& x, const Norm& norm, const at::Tensor& statistics, const at::Tensor& upstream,
                 at::Tensor& gradient) {
     const int64_t n = x.size(1);
@@ -127,8 +127,8 @@ class NormSums {
   at::Tensor sums_;
 };
 
-// out = (skip or 0) + scale * bias, in every row: what a product is then added to.
-inline void begin_with(const at::Tensor* skip, const at::Tensor& bias, double scale, at::Tensor& out) {
+// out = (skip or 0) + scale * bias, in every row; a product is then added to it.
+inline void initialize_output(const at::Tensor* skip, const at::Tensor& bias, double scale, at::Tensor& out) {
   const int64_t n = out.size(1);
   const float *in = skip ? skip->const_data_ptr<float>() : nullptr, *b = bias.const_data_ptr<float>();
   const RowLoops& loops = rows();
@@ -136,7 +136,7 @@ inline void begin_with(const at::Tensor* skip, const at::Tensor& bias, double sc
   each_row(out.size(0), [&](int64_t r) { loops.skip(in ? in + r * n : nullptr, b, scale, to + r * n, n); });
 }
 
-// x where kept does not name a sample, the next row of samples where it does: (B, ...), sizes as x. In a copy of x.
+// A copy of x (B, ...) in which the samples listed in kept are replaced by those of `samples`, in order.
 inline at::Tensor with_samples(const at::Tensor& x, const at::Tensor& kept, const at::Tensor& samples) {
   at::Tensor out = x.clone();
   const int64_t* index = kept.const_data_ptr<int64_t>();
@@ -149,17 +149,17 @@ inline at::Tensor with_samples(const at::Tensor& x, const at::Tensor& kept, cons
   return out;
 }
 
-// x + scale * branch(norm(x)) by libtorch's operators, of the kept samples alone.
+// x + scale * branch(norm(x)) with libtorch's operators, only for the kept samples.
 template <typename Fn>
-at::Tensor residual_of_operators(const at::Tensor& x, const Norm& norm, const MaybeTensor& kept, double scale,
-                                 Fn branch) {
+at::Tensor residual_with_operators(const at::Tensor& x, const Norm& norm, const MaybeTensor& kept, double scale,
+                                   Fn branch) {
   const at::Tensor samples = kept ? x.index_select(0, *kept) : x;
   const at::Tensor out =
       branch(at::layer_norm(samples, {x.size(-1)}, norm.weight, norm.bias, norm.eps)).to(x.scalar_type());
   return kept ? x.index_add(0, *kept, out, scale) : x.add(out, scale);
 }
 
-// The operators, for one another; attention.cc and perceptron.cc tell what they are.
+// The operators, for use by each other; attention.cc and perceptron.cc describe them.
 at::Tensor class_attention(const at::Tensor& x, const at::Tensor& qkv, const at::Tensor& qkv_bias,
                            const at::Tensor& proj, const at::Tensor& proj_bias, int64_t heads);
 at::Tensor attention_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias,

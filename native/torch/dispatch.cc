@@ -1,5 +1,5 @@
-// Any operator of libtorch by name, through c10's dispatcher with a boxed stack. The operator's own schema says how
-// each JavaScript value becomes an IValue, so nothing here knows a particular operator.
+// Calls any operator of libtorch by name, through c10's dispatcher with a boxed stack. The operator's schema determines how
+// each JavaScript value becomes an IValue, so nothing here depends on a particular operator.
 #include "handle.h"
 #include "random.h"
 
@@ -24,7 +24,7 @@ struct Operator {
   bool is_random;  // it may draw random numbers
 };
 
-// Attention draws for its dropout alone, of which there is mostly none.
+// Attention draws random numbers only for its dropout, which is mostly 0.
 bool draws(const Operator& op, const torch::jit::Stack& stack) {
   if (!op.is_random) return false;
   const auto dropout = op.handle.schema().argumentIndexWithName("dropout_p");
@@ -32,9 +32,9 @@ bool draws(const Operator& op, const torch::jit::Stack& stack) {
 }
 
 [[noreturn]] void wrong_type(const c10::Argument& argument, const Napi::Value& value) {
-  std::string came = value.IsUndefined() ? "undefined" : value.IsNull() ? "null" : value.ToString().Utf8Value();
-  if (value.IsExternal()) came = "a tensor";
-  TORCH_CHECK(false, "argument '", argument.name(), "': expected ", argument.type()->str(), ", got ", came);
+  std::string got = value.IsUndefined() ? "undefined" : value.IsNull() ? "null" : value.ToString().Utf8Value();
+  if (value.IsExternal()) got = "a tensor";
+  TORCH_CHECK(false, "argument '", argument.name(), "': expected ", argument.type()->str(), ", got ", got);
 }
 
 bool is_number(const Napi::Value& value) { return value.IsNumber() || value.IsBigInt(); }
@@ -191,7 +191,7 @@ Napi::Value from_ivalue(Napi::Env env, IValue value) {
   TORCH_CHECK(false, "results of type ", value.tagKind(), " are not supported");
 }
 
-// findOperator(name, overload) -> {handle, arguments, inPlace} or null when libtorch has no such operator.
+// findOperator(name, overload) -> {handle, arguments, inPlace}, or null when libtorch doesn't have the operator.
 Napi::Value find_operator(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   DINO_TRY
@@ -204,7 +204,7 @@ Napi::Value find_operator(const Napi::CallbackInfo& info) {
     const auto& argument = schema.arguments()[i];
     auto entry = Napi::Object::New(env);
     entry.Set("name", argument.name());
-    // the real type tells dtype, layout and memory format from plain integers
+    // the real type distinguishes dtype, layout and memory format from plain integers
     entry.Set("type", argument.real_type()->str());
     entry.Set("keywordOnly", argument.kwarg_only());
     entry.Set("hasDefault", argument.default_value().has_value());

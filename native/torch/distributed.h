@@ -1,4 +1,4 @@
-// Process groups of c10d, PyTorch's own engine for training in many processes, as handles of JavaScript's.
+// JavaScript handles for process groups of c10d, PyTorch's engine for training in several processes.
 #pragma once
 
 #include "handle.h"
@@ -12,7 +12,7 @@ namespace dino {
 
 using Group = c10::intrusive_ptr<c10d::ProcessGroup>;
 
-// Throws when `value` is no group, or one that was closed.
+// Throws when `value` is not a group, or a closed one.
 Group& unwrap_group(const Napi::Value& value);
 std::vector<at::Tensor> unwrap_tensors(const Napi::Value& value);
 

@@ -16,7 +16,7 @@ bool is_frame(const std::string& line) {
   return std::regex_match(line, frame);
 }
 
-// A message without the lines of stack traces, and without places in sources.
+// A message without stack traces and source locations.
 std::string without_frames(const std::string& text) {
   std::istringstream lines(text);
   std::string kept;
@@ -51,7 +51,7 @@ Problem describe(std::exception_ptr thrown) {
   } catch (const std::exception& error) {
     return problem(error.what(), error.what(), false);
   } catch (...) {
-    return problem("an exception that is none of std::exception", "", false);
+    return problem("an exception that is not a std::exception", "", false);
   }
 }
 

@@ -1,4 +1,4 @@
-// C++ exceptions as JavaScript gets them: a message in plain words, and a code where another process is behind it.
+// Turns C++ exceptions into JavaScript errors: a message in plain words, and a code if another process caused it.
 #pragma once
 
 #define NAPI_VERSION 8
@@ -10,14 +10,14 @@
 namespace dino {
 
 struct Problem {
-  std::string message;      // one that a user can read
-  std::string whole;        // as it was thrown, with frames and places
+  std::string message;      // for the user
+  std::string whole;        // as thrown, with stack frames and source locations
   bool is_process = false;  // from c10d or Gloo: another process is lost, silent or out of step
 };
 
 Problem describe(std::exception_ptr thrown);
 
-// An Error with `message`; `code` is 'PROCESS' where is_process; `cause` has the whole text where that is more.
+// An Error with `message`; `code` is 'PROCESS' if is_process; `cause` has the whole text if that is longer.
 Napi::Error to_error(Napi::Env env, const Problem& problem);
 
 }  // namespace dino

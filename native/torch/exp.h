@@ -1,4 +1,4 @@
-// The exponential that our loops share, as vector instructions where the compiler may.
+// The exponential function that our loops share, which the compiler can vectorize.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ inline float fast_exp(float x) {
   p = p * r * r + r + 1.0f;
   int32_t bits;
   std::memcpy(&bits, &shifted, sizeof bits);
-  bits = (bits << 23) + (127 << 23);  // 2^n; the bits above the exponent fall out
+  bits = (bits << 23) + (127 << 23);  // 2^n; the bits above the exponent are shifted out
   float scale;
   std::memcpy(&scale, &bits, sizeof scale);
   return p * scale;

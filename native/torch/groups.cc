@@ -1,13 +1,13 @@
-// A transformer without gradients, whole images a thread.
+// A transformer without gradients, with whole images in each thread.
 //
 //   dino::blocks_in_groups(x, weights, heads, eps, keep, class_only)
 //
-// Its case is float32 on the CPU and more images than threads; in others the list that it returns is empty.
+// It applies to float32 on the CPU with at least two images per thread; otherwise it returns an empty list.
 //
-// Operators one after the other make all threads wait for each other some hundred times a pass, and for whoever takes a
-// core away for a moment, as loader threads do. Here each thread takes a few images through all blocks, with the same
-// operators in one thread, and then the next few: products are as fast as large ones, what lies between them stays in the
-// cache, and nobody waits before the end. Which images go together depends on their number and that of the threads alone.
+// With single operators all threads wait for each other about a hundred times per pass, and for any thread that loses its
+// core for a moment, for example to a loader thread. Here each thread takes a few images through all blocks, with the same
+// operators in one thread, and then the next few: the products are as fast as large ones, the values between them stay in
+// the cache, and no thread waits before the end. The grouping depends only on the number of images and of threads.
 #include <ATen/ThreadLocalState.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
@@ -21,7 +21,7 @@
 namespace dino {
 namespace {
 
-constexpr int64_t kTokens = 1000;  // of a group at most: enough for the full speed of a product
+constexpr int64_t kTokens = 1000;  // at most in a group: enough for a product to reach full speed
 constexpr int64_t kWeights = 12;   // of a block
 
 struct Block {
@@ -33,12 +33,12 @@ struct Block {
 };
 
 // (B, N, C) to the same
-at::Tensor attend(const Block& b, const at::Tensor& x, int64_t heads, double eps) {
+at::Tensor run_attention(const Block& b, const at::Tensor& x, int64_t heads, double eps) {
   return attention_residual(x, b.norm1, b.norm1_bias, eps, b.qkv, b.qkv_bias, b.proj, b.proj_bias, heads, {}, 1);
 }
 
 // (B, N, C) to the same
-at::Tensor perceive(const Block& b, const at::Tensor& x, double eps) {
+at::Tensor run_perceptron(const Block& b, const at::Tensor& x, double eps) {
   return perceptron_residual(x, b.norm2, b.norm2_bias, eps, b.fc1, b.fc1_bias, b.fc2, b.fc2_bias, {}, 1);
 }
 
@@ -50,11 +50,11 @@ at::Tensor norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
 at::Tensor run_class(const Block& b, const at::Tensor& x, int64_t heads, double eps) {
   const at::Tensor y = norm(x, b.norm1, b.norm1_bias, eps);
   const at::Tensor z = class_attention(y, b.qkv, b.qkv_bias, b.proj, b.proj_bias, heads).add_(x.narrow(1, 0, 1));
-  return perceive(b, z, eps);
+  return run_perceptron(b, z, eps);
 }
 
-// Tokens of the last `keep` blocks after the last norm, (B, N, C) each, the deepest last; of the class token alone
-// (B, 1, C) with class_only.
+// Tokens of the last `keep` blocks after the last norm, (B, N, C) each, the deepest last; with class_only only the class
+// token, (B, 1, C).
 std::vector<at::Tensor> run_all(at::Tensor x, at::TensorList weights, int64_t heads, double eps, int64_t keep,
                                 bool class_only) {
   const int64_t depth = static_cast<int64_t>(weights.size()) / kWeights;
@@ -63,7 +63,7 @@ std::vector<at::Tensor> run_all(at::Tensor x, at::TensorList weights, int64_t he
   for (int64_t i = 0; i < depth; i++) {
     const Block block(weights.data() + i * kWeights);
     x = class_only && i == depth - 1 ? run_class(block, x, heads, eps)
-                                     : perceive(block, attend(block, x, heads, eps), eps);
+                                     : run_perceptron(block, run_attention(block, x, heads, eps), eps);
     if (i >= depth - keep) kept.push_back(norm(x, last, last_bias, eps).contiguous());
   }
   return kept;
@@ -76,7 +76,7 @@ std::vector<at::Tensor> blocks_in_groups(const at::Tensor& tokens, at::TensorLis
   const at::Tensor x = tokens.contiguous();
   const int64_t batch = x.size(0), width = x.size(2), depth = static_cast<int64_t>(weights.size()) / kWeights;
   TORCH_CHECK(weights.size() == static_cast<size_t>(depth * kWeights + 2) && depth >= 1, "blocks_in_groups: expected ",
-              kWeights, " weights a block and 2 of the last norm");
+              kWeights, " weights per block and 2 for the last norm");
   TORCH_CHECK(keep >= 1 && keep <= depth && (!class_only || keep == 1), "blocks_in_groups: can't keep ", keep);
   const int64_t largest = std::max<int64_t>(1, kTokens / x.size(1));
   const int64_t rounds = (batch + largest * threads - 1) / (largest * threads);
@@ -89,7 +89,7 @@ std::vector<at::Tensor> blocks_in_groups(const at::Tensor& tokens, at::TensorLis
   for (const auto& tensor : result) out.push_back(tensor.data_ptr<float>());
 
   std::atomic<int64_t> next{0};
-  const at::ThreadLocalState state;  // the other threads run in the caller's modes
+  const at::ThreadLocalState state;  // so that the other threads run in the caller's modes
   at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
     const at::ThreadLocalStateGuard guard(state);
     for (int64_t group = next++; group < groups; group = next++) {

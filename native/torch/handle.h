@@ -13,11 +13,11 @@ struct TensorBox {
   int64_t external_bytes = 0;
 };
 
-// Number of tensors that JavaScript holds and has not disposed of.
+// Number of tensors that JavaScript holds and hasn't disposed of.
 int64_t live_tensors();
 
 Napi::Value wrap_tensor(Napi::Env env, at::Tensor tensor);
-// Throws when `value` is no tensor handle, or one that was disposed of.
+// Throws when `value` is not a tensor handle, or has been disposed of.
 at::Tensor& unwrap_tensor(const Napi::Value& value);
 void dispose_tensor(const Napi::CallbackInfo& info);
 
@@ -31,7 +31,7 @@ void register_process_group(Napi::Env env, Napi::Object exports);
 void register_reducer(Napi::Env env, Napi::Object exports);
 void register_sync_batch_norm(Napi::Env env, Napi::Object exports);
 
-// Makes libtorch take large CPU tensors from an arena (allocator.cc). Before the first tensor, once a process.
+// Makes libtorch allocate large CPU tensors from an arena (allocator.cc). Call it once per process, before the first tensor.
 void use_arena();
 
 }  // namespace dino

@@ -1,4 +1,4 @@
-// The loops of the level in use.
+// Chooses the loops for the level of vector instructions in use.
 #include "loops.h"
 
 #include "../vectors.h"

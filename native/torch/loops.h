@@ -1,5 +1,5 @@
 // Our own loops over float32 numbers, without libtorch. Every *.simd.cc is compiled once for each level of vector
-// instructions (scripts/build-native.mjs), in a namespace of its own, and the machine's best is taken at run time (../vectors.h).
+// instructions (scripts/build-native.mjs), each in its own namespace, and one level is chosen at run time (../vectors.h).
 #pragma once
 
 #include <cstdint>
@@ -10,32 +10,32 @@ struct RowStatistics {
   float mean, rstd;
 };
 
-// Sums over rows, that a layer norm's gradient adds to.
+// Sums over rows to which a layer norm's backward pass adds.
 struct LayerNormSums {
   float *weight, *bias;  // gradients of the norm's parameters
-  float* upstream;       // of the upstream gradient
+  float* upstream;       // sum of the upstream gradient
 };
 
-// What happens to one row of n numbers between two matrix products.
+// The operations on one row of n numbers between two matrix products.
 struct RowLoops {
   // y = (x - mean) / sqrt(variance + eps) * weight + bias
   RowStatistics (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, float* y, int64_t n);
   // The same from known statistics.
   void (*normalize)(const float* x, RowStatistics at, const float* weight, const float* bias, float* y, int64_t n);
-  // `gradient` comes as that of y, and leaves as that of x plus the upstream gradient of the skip connection.
+  // `gradient` is that of y on entry; on return that of x plus the upstream gradient of the skip connection.
   void (*layer_norm_backward)(const float* x, RowStatistics at, const float* weight, const float* upstream,
                               float* gradient, LayerNormSums sums, int64_t n);
   // out = x + scale * bias; x may be null, for 0
   void (*skip)(const float* x, const float* bias, float scale, float* out, int64_t n);
   // h += bias, in place, and its GELU; value may be h itself.
   void (*gelu)(float* h, const float* bias, float* value, int64_t n);
-  // From h: its GELU; the gradient times its slope, in place; and that added to the bias's sum.
+  // value = GELU(h); gradient *= GELU'(h), in place; sum += that gradient, for the bias.
   void (*gelu_backward)(const float* h, float* gradient, float* value, float* sum, int64_t n);
   // sum += x
   void (*add)(const float* x, float* sum, int64_t n);
 };
 
-// One head of one sample: matrices (tokens, dim) in memory whose rows are a stride apart. dim is a multiple of 16.
+// One head of one sample: matrices (tokens, dim) whose rows are `stride` floats apart. dim is a multiple of 16.
 struct Head {
   int64_t tokens, dim;
   const float *q, *k, *v;
@@ -47,7 +47,7 @@ struct AttentionLoops {
   int64_t (*scratch)(int64_t tokens, int64_t dim);
   // out = softmax(q k^T / sqrt(dim)) v, its rows `out_stride` apart; lse (tokens): logarithms of the softmax's sums.
   void (*forward)(Head head, float* out, int64_t out_stride, float* lse, float* scratch);
-  // Gradients of q, k, v, from that of out, which lies as out does.
+  // Gradients of q, k, v from that of out, which has the same layout as out.
   void (*backward)(Head head, const float* out, const float* grad_out, int64_t out_stride, const float* lse,
                    float* grad_q, float* grad_k, float* grad_v, float* scratch);
 };

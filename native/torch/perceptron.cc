@@ -1,14 +1,15 @@
 // A transformer's perceptron, as operators with their gradients:
 //
 //   dino::perceptron(x, w1, b1, w2, b2)      GELU(x W1^T + b1) W2^T + b2, exact
-//   dino::perceptron_residual(x, norm, ...)  x + scale * perceptron(norm(x)), of the kept samples alone
+//   dino::perceptron_residual(x, norm, ...)  x + scale * perceptron(norm(x)), only for the kept samples
 //
-// The widest activations of a transformer. libtorch keeps two of them for the backward pass, and goes over them five times: the
-// bias before the product, erf, and in the backward pass erf, exp and a sum. Here one is kept; one pass adds the bias and
-// computes GELU, and in the backward pass one pass computes value and slope, which share the exponential, the product with the
-// gradient and the bias's sum. The norm's output is not kept at all: one pass makes it again from its statistics. The skip
-// connection lies in the second product's output before the product is added to it. It takes some thousand rows at a time:
-// the memory between two products does not grow with the batch.
+// These are the widest activations of a transformer. libtorch keeps two of them for the backward pass, and goes over them
+// five times: for the bias before the product, for erf, and in the backward pass for erf, exp and a sum. Here only one is
+// kept; one pass adds the bias and computes GELU, and in the backward pass one pass computes the value and the derivative
+// (which share the exponential), the product with the gradient and the bias's sum. The norm's output is not kept at all: one
+// pass recomputes it from its statistics. The second product's output is initialized with the skip connection, to which the
+// product is added. A few thousand rows are processed at a time, so that the memory between two products doesn't grow with
+// the batch.
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -27,14 +28,14 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Rows that are taken at once: enough for the full speed of the products, few enough to bound the memory between.
+// Rows processed at a time: enough for the products to reach full speed, few enough to limit the memory between them.
 int64_t chunk_rows() { return 2048 * at::get_num_threads(); }
 
 struct Weights {
   at::Tensor w1, b1, w2, b2;  // (F, D), (F), (E, F), (E)
 };
 
-// h = x W1^T + b1 in `h`, its GELU in `value`, which may be `h`.
+// h = x W1^T + b1; value = GELU(h), and may be the same tensor as h.
 void widen(const at::Tensor& x, const Weights& w, at::Tensor& h, at::Tensor& value) {
   at::mm_out(h, x, w.w1.t());
   const int64_t n = h.size(1);
@@ -48,7 +49,7 @@ struct Forward {
   at::Tensor out, h, statistics;  // (R, E); for the backward pass: (R, F), (R, 2)
 };
 
-// x (R, D); norm null for none, and then no skip connection
+// x (R, D); without a norm (null) there is no skip connection either
 Forward forward(const at::Tensor& x, const Norm* norm, const Weights& w, double scale, bool keeps) {
   const int64_t rows = x.size(0), wide = w.w1.size(0), chunk = std::min(rows, chunk_rows());
   Forward result{at::empty({rows, w.w2.size(0)}, x.options()), at::empty({keeps ? rows : chunk, wide}, x.options()),
@@ -67,7 +68,7 @@ Forward forward(const at::Tensor& x, const Norm* norm, const Weights& w, double 
     at::Tensor h = result.h.narrow(0, keeps ? from : 0, n), value = values.narrow(0, 0, n);
     widen(y, w, h, value);
     at::Tensor out = result.out.narrow(0, from, n);
-    begin_with(norm ? &part : nullptr, w.b2, scale, out);
+    initialize_output(norm ? &part : nullptr, w.b2, scale, out);
     out.addmm_(value, w.w2.t(), 1, scale);
   }
   return result;
@@ -100,9 +101,9 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm* 
     at::Tensor g = gradients.narrow(0, 0, n), value = values.narrow(0, 0, n);
     at::addmm_out(g, g, grad_out, w.w2, 0, scale);  // (n, F)
     const float* in = h.narrow(0, from, n).const_data_ptr<float>();
-    float *slope = g.data_ptr<float>(), *out = value.data_ptr<float>(), *sum = sums.data_ptr<float>();
+    float *grad = g.data_ptr<float>(), *out = value.data_ptr<float>(), *sum = sums.data_ptr<float>();
     each_row_of_parts(n, parts, [&](int64_t r, int64_t p) {
-      loops.gelu_backward(in + r * wide, slope + r * wide, out + r * wide, sum + p * wide, wide);
+      loops.gelu_backward(in + r * wide, grad + r * wide, out + r * wide, sum + p * wide, wide);
     });
     result.w2.addmm_(grad_out.t(), value, so_far, scale);  // (E, F)
     at::Tensor y = part;
@@ -189,13 +190,13 @@ class PerceptronResidual : public torch::autograd::Function<PerceptronResidual> 
   }
 };
 
-at::Tensor of_operators(const at::Tensor& x, const Weights& w) {
+at::Tensor with_operators(const at::Tensor& x, const Weights& w) {
   return at::linear(at::gelu(at::linear(x, w.w1, w.b1)), w.w2, w.b2);
 }
 
 at::Tensor apply(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
                  const at::Tensor& b2) {
-  if (!has_rows({x, w1, b1, w2, b2})) return of_operators(x, {w1, b1, w2, b2});
+  if (!has_rows({x, w1, b1, w2, b2})) return with_operators(x, {w1, b1, w2, b2});
   if (!needs_gradient({x, w1, b1, w2, b2})) {
     auto shape = x.sizes().vec();
     shape.back() = w2.size(0);
@@ -212,8 +213,9 @@ at::Tensor perceptron_residual(const at::Tensor& x, const at::Tensor& norm_weigh
                                double eps, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
                                const at::Tensor& b2, const MaybeTensor& kept, double scale) {
   if (!has_rows({x, norm_weight, norm_bias, w1, b1, w2, b2}) || !w1.is_contiguous() || !w2.is_contiguous()) {
-    return residual_of_operators(x, {norm_weight, norm_bias, eps}, kept, scale,
-                                 [&](const at::Tensor& y) { return perceptron::of_operators(y, {w1, b1, w2, b2}); });
+    return residual_with_operators(x, {norm_weight, norm_bias, eps}, kept, scale, [&](const at::Tensor& y) {
+      return perceptron::with_operators(y, {w1, b1, w2, b2});
+    });
   }
   const Norm norm{norm_weight, norm_bias, eps};
   if (!kept && !needs_gradient({x, norm_weight, norm_bias, w1, b1, w2, b2})) {

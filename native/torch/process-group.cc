@@ -1,6 +1,6 @@
-// Stores, process groups and collectives of c10d. Gloo is part of libtorch_cpu. What may block runs on a thread of its
-// own and settles a promise: never on libuv's, where images are decoded and where a thread that waits for a lost process
-// would keep Node from ending.
+// Stores, process groups and collectives of c10d. Gloo is part of libtorch_cpu. What may block runs on a separate thread
+// and settles a promise. It never runs on libuv's threads, which decode images, and where a thread that waits for a lost
+// process would keep Node from exiting.
 #define USE_C10D_GLOO
 #include "distributed.h"
 #include "include/gloo/context.h"
@@ -35,8 +35,8 @@ using Store = c10::intrusive_ptr<c10d::Store>;
 using Work = c10::intrusive_ptr<c10d::Work>;
 using Milliseconds = std::chrono::milliseconds;
 
-// Handles of stores and groups are closed, not collected: a group's destructor waits for what is under way, for minutes
-// when a process is lost, and the collector's finalizers run as Node ends.
+// Handles of stores and groups are closed explicitly, not garbage-collected: a group's destructor waits for pending
+// collectives, for minutes when a process is lost, and the garbage collector's finalizers run when Node exits.
 template <typename T>
 Napi::Value wrap(Napi::Env env, T value) {
   return Napi::External<T>::New(env, new T(std::move(value)));
@@ -74,9 +74,9 @@ std::string string_of(const std::vector<uint8_t>& value) { return {value.begin()
 
 using Result = std::function<Napi::Value(Napi::Env)>;
 
-// Runs `work` on a thread of its own; the promise is settled with what the function that it returns makes, on
-// JavaScript's thread.
-Napi::Value aside(Napi::Env env, std::function<Result()> work) {
+// Runs `work` on a separate thread. The function that it returns is called on JavaScript's thread, and its result settles
+// the promise.
+Napi::Value on_own_thread(Napi::Env env, std::function<Result()> work) {
   auto deferred = Napi::Promise::Deferred::New(env);
   auto nothing = Napi::Function::New(env, [](const Napi::CallbackInfo&) {});
   auto back = Napi::ThreadSafeFunction::New(env, nothing, "dino-distributed", 0, 1);
@@ -105,8 +105,8 @@ Napi::Value undefined(Napi::Env env) { return env.Undefined(); }
 
 // ---------------------------------------------------------------------------------------------------------- stores
 
-// c10d writes to stderr, with a stack trace, that a store is gone, and then throws it: the error is what counts. Its log has
-// one level for the whole process; while a question is under way, warnings are below it.
+// When a store is gone, c10d logs this to stderr with a stack trace, and then throws an error, which is enough. Its log has
+// one level for the whole process; it is raised above warnings while a request is pending.
 class WithoutWarnings {
  public:
   WithoutWarnings() {
@@ -136,7 +136,7 @@ class WithoutWarnings {
   }
 };
 
-// A socket that listens on 127.0.0.1 alone: c10d's own listens to everybody.
+// A socket that listens only on 127.0.0.1; c10d's own listens on all interfaces.
 int listen_on_loopback(uint16_t port) {
   const auto check = [&](bool is_good) {
     if (!is_good) throw std::system_error(errno, std::generic_category(), "port " + std::to_string(port));
@@ -154,8 +154,8 @@ int listen_on_loopback(uint16_t port) {
   return fd;
 }
 
-// tcpStore(host, port, isServer, timeout, isLocal) -> promise of a store. It waits for nobody; a local server is reached
-// from this machine alone.
+// tcpStore(host, port, isServer, timeout, isLocal) -> promise of a store. It doesn't wait for other processes; a local
+// server can be reached only from this machine.
 Napi::Value tcp_store(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   DINO_TRY
@@ -165,7 +165,7 @@ Napi::Value tcp_store(const Napi::CallbackInfo& info) {
   options.waitWorkers = false;
   options.timeout = milliseconds(info[3]);
   const bool is_local = info[4].As<Napi::Boolean>().Value();
-  return aside(env, [host = text(info[0]), options, is_local]() mutable -> Result {
+  return on_own_thread(env, [host = text(info[0]), options, is_local]() mutable -> Result {
     if (options.isServer && is_local) options.masterListenFd = listen_on_loopback(options.port);
     Store store = c10::make_intrusive<c10d::TCPStore>(host, options);
     return [store](Napi::Env env) { return wrap(env, store); };
@@ -189,43 +189,44 @@ Napi::Value prefix_store(const Napi::CallbackInfo& info) {
 
 Napi::Value store_set(const Napi::CallbackInfo& info) {
   DINO_TRY
-  return aside(info.Env(), [store = unwrap_store(info[0]), key = text(info[1]), value = text(info[2])]() -> Result {
-    WithoutWarnings quiet;
-    store->set(key, bytes(value));
-    return undefined;
-  });
+  return on_own_thread(info.Env(),
+                       [store = unwrap_store(info[0]), key = text(info[1]), value = text(info[2])]() -> Result {
+                         WithoutWarnings quiet;
+                         store->set(key, bytes(value));
+                         return undefined;
+                       });
   DINO_CATCH(info.Env())
 }
 
-// storeGet(store, key, timeout) -> promise of the value, as soon as somebody has set it
+// storeGet(store, key, timeout) -> promise of the value, once a process has set it
 Napi::Value store_get(const Napi::CallbackInfo& info) {
   DINO_TRY
-  return aside(info.Env(),
-               [store = unwrap_store(info[0]), key = text(info[1]), timeout = milliseconds(info[2])]() -> Result {
-                 WithoutWarnings quiet;
-                 store->wait({key}, timeout);
-                 auto value = string_of(store->get(key));
-                 return [value](Napi::Env env) { return Napi::String::New(env, value); };
-               });
+  return on_own_thread(
+      info.Env(), [store = unwrap_store(info[0]), key = text(info[1]), timeout = milliseconds(info[2])]() -> Result {
+        WithoutWarnings quiet;
+        store->wait({key}, timeout);
+        auto value = string_of(store->get(key));
+        return [value](Napi::Env env) { return Napi::String::New(env, value); };
+      });
   DINO_CATCH(info.Env())
 }
 
 Napi::Value store_add(const Napi::CallbackInfo& info) {
   DINO_TRY
-  return aside(info.Env(),
-               [store = unwrap_store(info[0]), key = text(info[1]),
-                amount = info[2].As<Napi::Number>().Int64Value()]() -> Result {
-                 WithoutWarnings quiet;
-                 auto sum = static_cast<double>(store->add(key, amount));
-                 return [sum](Napi::Env env) { return Napi::Number::New(env, sum); };
-               });
+  return on_own_thread(info.Env(),
+                       [store = unwrap_store(info[0]), key = text(info[1]),
+                        amount = info[2].As<Napi::Number>().Int64Value()]() -> Result {
+                         WithoutWarnings quiet;
+                         auto sum = static_cast<double>(store->add(key, amount));
+                         return [sum](Napi::Env env) { return Napi::Number::New(env, sum); };
+                       });
   DINO_CATCH(info.Env())
 }
 
 // storeCheck(store, keys) -> promise of a list of booleans: which of the keys are set
 Napi::Value store_check(const Napi::CallbackInfo& info) {
   DINO_TRY
-  return aside(info.Env(), [store = unwrap_store(info[0]), keys = text_list(info[1])]() -> Result {
+  return on_own_thread(info.Env(), [store = unwrap_store(info[0]), keys = text_list(info[1])]() -> Result {
     WithoutWarnings quiet;
     std::vector<bool> found;
     if (store->check(keys)) {
@@ -244,9 +245,9 @@ Napi::Value store_check(const Napi::CallbackInfo& info) {
 
 // ------------------------------------------------------------------------------------------------------- heartbeat
 
-// Says in the store, every `interval` and after each step, that this process lives, and how many steps it has done: from a
-// thread of its own, because JavaScript's is busy for the length of a step. It also keeps the news that somebody left
-// there, which whoever comes late could no longer ask for.
+// Reports in the store, every `interval` and after each step, that this process is alive and how many steps it has done. It
+// does so from a separate thread, because JavaScript's thread is busy during a step. It also keeps the news that another
+// process left in the store, because by the time it is needed the store may be gone.
 struct Heartbeat {
   std::mutex mutex;
   std::condition_variable changed;
@@ -261,7 +262,7 @@ Napi::Value start_heartbeat(const Napi::CallbackInfo& info) {
   DINO_TRY
   auto heart = std::make_shared<Heartbeat>();
   heart->step = info[2].As<Napi::Number>().Int64Value();
-  // a connection of its own: a store answers one question at a time, and some of them wait
+  // a separate connection: a store handles one request at a time, and some requests wait
   std::thread([heart, store = unwrap_store(info[0])->clone(), key = text(info[1]), interval = milliseconds(info[3]),
                news_key = text(info[4])] {
     try {
@@ -280,7 +281,7 @@ Napi::Value start_heartbeat(const Napi::CallbackInfo& info) {
         heart->changed.wait_for(lock, interval, [&] { return heart->stop || heart->step != step; });
       }
     } catch (const std::exception&) {
-      // the store is gone, and with it who could have listened
+      // the store is gone, so there is no one left to report to
     }
   }).detach();
   return wrap(info.Env(), heart);
@@ -317,9 +318,9 @@ void stop_heartbeat(const Napi::CallbackInfo& info) {
 
 // ---------------------------------------------------------------------------------------------------------- groups
 
-// NCCL's group of libtorch_cuda, which has been opened by then. Its header needs those of CUDA and NCCL, which the CPU's
-// build does without: two constructors are looked up by their names (Itanium C++ ABI), and get more memory than they need
-// in place of a size that only the header tells. Both are known of one version of libtorch, so no other will do.
+// The NCCL group of libtorch_cuda, which must be open by now. Its header needs those of CUDA and NCCL, which a CPU build
+// doesn't have. So two constructors are looked up by their mangled names (Itanium C++ ABI) and given more memory than they
+// need, because only the header knows the size. Both are known only for one version of libtorch, so any other is refused.
 c10::intrusive_ptr<c10d::Backend> nccl_backend(const Store& store, int rank, int size, Milliseconds timeout) {
   using Options = c10::intrusive_ptr<c10d::Backend::Options>;
   constexpr size_t kOptionsBytes = 16 << 10, kGroupBytes = 256 << 10;
@@ -327,14 +328,14 @@ c10::intrusive_ptr<c10d::Backend> nccl_backend(const Store& store, int rank, int
   const std::string version = std::to_string(loaded >> 56) + "." + std::to_string(loaded >> 48 & 255) + "." +
                               std::to_string(loaded >> 40 & 255);
   TORCH_CHECK(version == DINO_TORCH_VERSION, "NCCL can only be used with libtorch ", DINO_TORCH_VERSION,
-              ", and the one that is loaded is ", version, ": set LIBTORCH to that version and run `npm run setup`");
+              ", but the loaded one is ", version, ": set LIBTORCH to that version and run `npm run setup`");
   auto* make_options =
       reinterpret_cast<void (*)(void*, bool)>(dlsym(RTLD_DEFAULT, "_ZN4c10d16ProcessGroupNCCL7OptionsC1Eb"));
   auto* make_group = reinterpret_cast<void (*)(void*, Store, int, int, Options)>(
       dlsym(RTLD_DEFAULT,
             "_ZN4c10d16ProcessGroupNCCLC1EN3c1013intrusive_ptrINS_5StoreENS1_6detail34intrusive_target_default_null_"
             "typeIS3_EEEEiiNS2_INS0_7OptionsENS5_IS8_EEEE"));
-  TORCH_CHECK(make_options && make_group, "this libtorch_cuda has no NCCL process group that could be called");
+  TORCH_CHECK(make_options && make_group, "this libtorch_cuda has no callable NCCL process group");
   void* options_memory = ::operator new(kOptionsBytes);
   make_options(options_memory, false);
   auto options = Options::unsafe_steal_from_new(static_cast<c10d::Backend::Options*>(options_memory));
@@ -345,40 +346,40 @@ c10::intrusive_ptr<c10d::Backend> nccl_backend(const Store& store, int rank, int
 }
 
 // createGroup(store, rank, size, address, timeout, withNccl) -> promise of a group whose members are all connected: Gloo
-// for tensors of the CPU, for those of CUDA NCCL, or Gloo through the host's memory. `address` is this machine's, as the
-// others reach it, or a network interface's name after "interface:".
+// for CPU tensors, and for CUDA tensors NCCL, or Gloo through host memory. `address` is the one at which the others reach
+// this machine, or "interface:" followed by the name of a network interface.
 Napi::Value create_group(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   DINO_TRY
   const int rank = info[1].As<Napi::Number>().Int32Value();
   const int size = info[2].As<Napi::Number>().Int32Value();
-  return aside(env,
-               [store = unwrap_store(info[0]), rank, size, address = text(info[3]), timeout = milliseconds(info[4]),
-                with_nccl = info[5].As<Napi::Boolean>().Value()]() -> Result {
-                 auto options = c10d::ProcessGroupGloo::Options::create(timeout);
-                 const std::string interface = "interface:";
-                 options->devices.push_back(
-                     address.starts_with(interface)
-                         ? c10d::ProcessGroupGloo::createDeviceForInterface(address.substr(interface.size()))
-                         : c10d::ProcessGroupGloo::createDeviceForHostname(address));
-                 store->setTimeout(timeout);
-                 auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, options);
-                 auto group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
-                 group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
-                 if (with_nccl) {
-                   Store own = c10::make_intrusive<c10d::PrefixStore>("nccl", store);
-                   group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::NCCL,
-                                     nccl_backend(own, rank, size, timeout));
-                 } else {
-                   group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::GLOO, gloo);
-                 }
-                 group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
-                 return [group](Napi::Env env) { return wrap(env, group); };
-               });
+  return on_own_thread(env,
+                       [store = unwrap_store(info[0]), rank, size, address = text(info[3]),
+                        timeout = milliseconds(info[4]), with_nccl = info[5].As<Napi::Boolean>().Value()]() -> Result {
+                         auto options = c10d::ProcessGroupGloo::Options::create(timeout);
+                         const std::string interface = "interface:";
+                         options->devices.push_back(
+                             address.starts_with(interface)
+                                 ? c10d::ProcessGroupGloo::createDeviceForInterface(address.substr(interface.size()))
+                                 : c10d::ProcessGroupGloo::createDeviceForHostname(address));
+                         store->setTimeout(timeout);
+                         auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, options);
+                         auto group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
+                         group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
+                         if (with_nccl) {
+                           Store own = c10::make_intrusive<c10d::PrefixStore>("nccl", store);
+                           group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::NCCL,
+                                             nccl_backend(own, rank, size, timeout));
+                         } else {
+                           group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::GLOO, gloo);
+                         }
+                         group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
+                         return [group](Napi::Env env) { return wrap(env, group); };
+                       });
   DINO_CATCH(env)
 }
 
-// Each collective returns a handle of the work under way, for waitWork or workDone.
+// Each collective returns a handle to the pending work, for waitWork or workDone.
 Napi::Value start(Napi::Env env, Work work) {
   auto* held = new Work(std::move(work));
   return Napi::External<Work>::New(env, held, [](Napi::Env, Work* dead) { delete dead; });
@@ -393,7 +394,7 @@ Napi::Value all_reduce(const Napi::CallbackInfo& info) {
   DINO_CATCH(info.Env())
 }
 
-// allGather(group, outputs, input): everybody's input, by rank
+// allGather(group, outputs, input): the inputs of all processes, by rank
 Napi::Value all_gather(const Napi::CallbackInfo& info) {
   DINO_TRY
   std::vector<std::vector<at::Tensor>> outputs = {unwrap_tensors(info[1])};
@@ -406,13 +407,13 @@ Napi::Value all_gather(const Napi::CallbackInfo& info) {
 // broadcast(group, tensors, root) -> promise: the root's values, in place, in buffers of 25 MB
 Napi::Value broadcast(const Napi::CallbackInfo& info) {
   DINO_TRY
-  return aside(info.Env(),
-               [group = unwrap_group(info[0]), tensors = unwrap_tensors(info[1]),
-                root = info[2].As<Napi::Number>().Int32Value()]() -> Result {
-                 at::AutoDispatchBelowAutograd no_gradient;
-                 c10d::broadcast_coalesced(group, tensors, 25 << 20, root);
-                 return undefined;
-               });
+  return on_own_thread(info.Env(),
+                       [group = unwrap_group(info[0]), tensors = unwrap_tensors(info[1]),
+                        root = info[2].As<Napi::Number>().Int32Value()]() -> Result {
+                         at::AutoDispatchBelowAutograd no_gradient;
+                         c10d::broadcast_coalesced(group, tensors, 25 << 20, root);
+                         return undefined;
+                       });
   DINO_CATCH(info.Env())
 }
 
@@ -430,7 +431,7 @@ void wait_work(const Napi::CallbackInfo& info) {
 
 Napi::Value work_done(const Napi::CallbackInfo& info) {
   DINO_TRY
-  return aside(info.Env(), [work = unwrap<Work>(info[0], "work")]() -> Result {
+  return on_own_thread(info.Env(), [work = unwrap<Work>(info[0], "work")]() -> Result {
     work->wait();
     return undefined;
   });
@@ -468,7 +469,7 @@ void register_process_group(Napi::Env env, Napi::Object exports) {
   exports.Set("broadcast", Napi::Function::New(env, broadcast));
   exports.Set("barrier", Napi::Function::New(env, barrier));
   exports.Set("waitWork", Napi::Function::New(env, wait_work));
-  // Without destructors: those of groups and of libtorch wait for threads that may wait for a lost process.
+  // Skips destructors: those of groups and of libtorch wait for threads that may be waiting for a lost process.
   exports.Set("exitNow", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
                 _exit(info[0].As<Napi::Number>().Int32Value());
               }));

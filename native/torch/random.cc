@@ -39,7 +39,7 @@ at::Generator generator_of_thread(c10::Device device) {
 
 RandomTurn::RandomTurn() {
   turn.lock();
-  // the innermost of each device comes first, and the others of that device have nothing to say
+  // the innermost generator of each device wins; outer ones for that device are ignored
   for (auto level = entered.rbegin(); level != entered.rend(); ++level) {
     for (auto& own : *level) {
       at::Generator shared = at::globalContext().defaultGenerator(own.device());

@@ -1,4 +1,4 @@
-// Random numbers of one training among several in a process.
+// Random numbers for one of several trainings in a process.
 #pragma once
 
 #include <ATen/core/Generator.h>
@@ -8,15 +8,15 @@
 
 namespace dino {
 
-// Generators that stand for the default ones in this thread, from here to leave_generators(); they may be nested.
+// Replaces the default generators in this thread until leave_generators(); calls may be nested.
 void enter_generators(std::vector<at::Generator> generators);
 void leave_generators();
 
-// What draws for a device in this thread: its own generator, or libtorch's default one.
+// The generator for a device in this thread: the thread's own, or libtorch's default one.
 at::Generator generator_of_thread(c10::Device device);
 
-// While it lives, no other thread draws from the default generators, and these are where this thread's own ones are. Many
-// operators take no generator: the default one is what they draw from.
+// During its lifetime no other thread draws from the default generators, and these have the state of this thread's own ones.
+// It is needed because many operators accept no generator and draw from the default one.
 class RandomTurn {
  public:
   RandomTurn();

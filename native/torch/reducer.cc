@@ -1,5 +1,5 @@
-// Gradients averaged over the processes by c10d's Reducer, which is the engine of DistributedDataParallel: buckets of
-// gradients go out as soon as the backward pass has filled them.
+// Averages gradients over the processes with c10d's Reducer, the engine of DistributedDataParallel: buckets of gradients
+// are sent as soon as the backward pass has filled them.
 #include "distributed.h"
 
 #include <torch/csrc/autograd/autograd.h>
@@ -15,8 +15,8 @@ namespace dino {
 
 namespace {
 
-// The reducer ends its pass by a callback of the autograd engine, so that what it is told outside of a backward pass is
-// told in one of its own, of one number.
+// The reducer finishes in a callback of the autograd engine, so its hooks must be called within a backward pass; outside
+// one, they are called in a backward pass over a single number.
 class Within : public torch::autograd::Function<Within> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
@@ -40,13 +40,13 @@ class GradientReducer {
  public:
   GradientReducer(std::vector<at::Tensor> parameters, Group group, int64_t bucket_bytes)
       : parameters_(std::move(parameters)), fired_(parameters_.size(), 0) {
-    // as DistributedDataParallel: a small first bucket, so that the first reduction starts early, and the buckets from
-    // the last parameter to the first, as the backward pass fills them
+    // like DistributedDataParallel: a small first bucket, so that the first reduction starts early, and buckets ordered
+    // from the last parameter to the first, as the backward pass fills them
     auto [buckets, limits] = c10d::compute_bucket_assignment_by_size(
         parameters_, {static_cast<size_t>(c10d::kDefaultFirstBucketBytes), static_cast<size_t>(bucket_bytes)});
     std::vector<int64_t> caps(limits.rbegin(), limits.rend());
     std::reverse(buckets.begin(), buckets.end());
-    // our hooks come before the reducer's, and say which gradients it has seen
+    // our hooks run before the reducer's, and record which gradients it has seen
     for (size_t i = 0; i < parameters_.size(); i++) {
       auto accumulator = torch::autograd::impl::grad_accumulator(parameters_[i]);
       const auto key = accumulator->add_post_hook(std::make_unique<torch::autograd::utils::LambdaPostHook>(
@@ -61,8 +61,8 @@ class GradientReducer {
         /*find_unused_parameters=*/false, /*gradient_as_bucket_view=*/true, std::unordered_map<size_t, std::string>(),
         c10d::kDefaultFirstBucketBytes, /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false,
         std::move(caps));
-    // A reducer orders its buckets by what it saw in its first pass. A resumed training would make its first step with
-    // other buckets than the one that was never stopped, and three and more numbers have more than one sum. So the first
+    // A reducer orders its buckets by what it saw in its first pass. So a resumed run would make its first step with
+    // different buckets from an uninterrupted one, and a sum of three or more numbers depends on their order. So the first
     // pass is this one, of zeros, always in the same order.
     finish();
     reducer_->rebuild_buckets();
@@ -72,14 +72,14 @@ class GradientReducer {
     for (auto& [accumulator, key] : hooks_) accumulator->del_post_hook(key);
   }
 
-  // Gradients that are accumulated from now on are reduced as they come; those before stayed here.
+  // From now on accumulated gradients are reduced as they arrive; those before were only accumulated locally.
   void prepare() {
     std::fill(fired_.begin(), fired_.end(), 0);
     reducer_->prepare_for_backward({});
     prepared_ = true;
   }
 
-  // Every gradient is the mean over the processes afterwards. A parameter without a gradient keeps none.
+  // Afterwards every gradient is the mean over the processes. A parameter without a gradient still has none.
   void finish() {
     if (!prepared_) prepare();
     prepared_ = false;
@@ -114,7 +114,7 @@ GradientReducer& unwrap_reducer(const Napi::Value& value) {
   return *held;
 }
 
-// createReducer(parameters, group, bucketBytes). Closed, not collected, as groups are.
+// createReducer(parameters, group, bucketBytes). Like groups, it is closed explicitly, not garbage-collected.
 Napi::Value create_reducer(const Napi::CallbackInfo& info) {
   DINO_TRY
   auto reducer = std::make_unique<GradientReducer>(unwrap_tensors(info[0]), unwrap_group(info[1]),

@@ -11,7 +11,7 @@ struct Gelu {
   float value, slope;
 };
 
-// Phi by Abramowitz and Stegun 7.1.26: error below 1e-7.
+// Phi after Abramowitz and Stegun 7.1.26, with an error below 1e-7.
 inline Gelu gelu(float x) {
   const float density = fast_exp(-0.5f * x * x);
   const float t = 1.0f / (1.0f + 0.3275911f * 0.70710678f * std::fabs(x));
@@ -40,7 +40,7 @@ void normalize_row(const float* x, RowStatistics at, const float* weight, const 
 
 void layer_norm_backward_row(const float* x, RowStatistics at, const float* weight, const float* upstream,
                              float* gradient, LayerNormSums sums, int64_t n) {
-  float mean = 0, slope = 0;  // of the gradient by the normalised row, and of its product with it
+  float mean = 0, slope = 0;  // means of the gradient of the normalized row, and of its product with that row
 #pragma omp simd reduction(+ : mean, slope)
   for (int64_t i = 0; i < n; i++) {
     const float g = gradient[i] * weight[i];

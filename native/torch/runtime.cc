@@ -1,5 +1,5 @@
-// Threads, devices, generators, versions; and CUDA, opened at run time so that one addon serves machines with and
-// without it.
+// Threads, devices, generators and versions; CUDA is opened at run time, so that one addon serves machines with and without
+// it.
 #include "../vectors_napi.h"
 #include "distributed.h"
 #include "handle.h"
@@ -48,7 +48,7 @@ Napi::Value default_generator(const Napi::CallbackInfo& info) {
   DINO_CATCH(env)
 }
 
-// enterGenerators([generator, ...]): they draw in place of the default ones in this thread, until leaveGenerators()
+// enterGenerators([generator, ...]): they replace the default ones in this thread, until leaveGenerators()
 void enter_generators_of(const Napi::CallbackInfo& info) {
   DINO_TRY
   auto array = info[0].As<Napi::Array>();
@@ -86,19 +86,19 @@ void set_generator_state(const Napi::CallbackInfo& info) {
 }
 
 // openLibrary(path) -> null, or why it could not be opened. Symbols are global: libtorch_cuda.so registers its
-// kernels with the dispatcher as it is opened.
+// kernels with the dispatcher when it is opened.
 Napi::Value open_library(const Napi::CallbackInfo& info) {
   if (dlopen(info[0].As<Napi::String>().Utf8Value().c_str(), RTLD_NOW | RTLD_GLOBAL)) return info.Env().Null();
   return Napi::String::New(info.Env(), dlerror());
 }
 
-// setEnvironment(name, value): what the libraries in this process read with getenv(). A worker thread's process.env is a
+// setEnvironment(name, value): sets what libraries in this process read with getenv(). A worker thread's process.env is a
 // copy that they never see. Call it before other threads read the environment.
 void set_environment(const Napi::CallbackInfo& info) {
   setenv(info[0].As<Napi::String>().Utf8Value().c_str(), info[1].As<Napi::String>().Utf8Value().c_str(), 1);
 }
 
-// deviceCount(type) -> how many devices of that type libtorch sees: 0 where its backend isn't there
+// deviceCount(type) -> how many devices of that type libtorch sees; 0 without its backend
 Napi::Value device_count(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   DINO_TRY

@@ -1,6 +1,6 @@
-// Batch normalisation over the batches of all processes, with its gradient: torch.nn.SyncBatchNorm, which exists on CUDA
-// alone, from operators that every device has. Statistics are joined by Chan's formula, as there, so that a large mean
-// does not eat the variance's digits.
+// Batch normalization over the batches of all processes, with its gradient: torch.nn.SyncBatchNorm, which exists only on
+// CUDA, built from operators that every device has. As there, statistics are merged by Chan's formula, so that the variance
+// stays accurate when the mean is large.
 #include "distributed.h"
 
 #include <ATen/ops/cat.h>
@@ -16,12 +16,12 @@ namespace dino {
 
 namespace {
 
-// Statistics are float32 at least.
+// Statistics are at least float32.
 at::ScalarType statistics_type(const at::Tensor& x) {
   return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-// Every dimension but the channels'.
+// Every dimension except the channels.
 std::vector<int64_t> other_dimensions(const at::Tensor& x) {
   std::vector<int64_t> dimensions;
   for (int64_t i = 0; i < x.dim(); i++)
@@ -74,7 +74,7 @@ class SyncBatchNorm : public torch::autograd::Function<SyncBatchNorm> {
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list outputs) {
-    TORCH_CHECK(!at::GradMode::is_enabled(), "synchronised batch normalisation has no second derivative");
+    TORCH_CHECK(!at::GradMode::is_enabled(), "synchronized batch normalization has no second derivative");
     const auto saved = context->get_saved_variables();
     const at::Tensor &input = saved[0], &weight = saved[1], &mean = saved[2], &scale = saved[3], &count = saved[4];
     const auto group = context->saved_data["group"].toCustomClass<c10d::ProcessGroup>();
@@ -85,7 +85,7 @@ class SyncBatchNorm : public torch::autograd::Function<SyncBatchNorm> {
     const at::Tensor product = (upstream * normed).sum(dimensions);  // (C), the weight's
     torch::autograd::variable_list result(8);
     if (context->needs_input_grad(0)) {
-      // the statistics are everybody's: so is the gradient through them
+      // the statistics come from all processes, and so does the gradient through them
       std::vector<at::Tensor> sums = {at::stack({sum, product})};  // (2, C)
       group->allreduce(sums)->wait();
       const at::Tensor means = sums[0] / count;
@@ -111,7 +111,7 @@ Napi::Value sync_batch_norm(const Napi::CallbackInfo& info) {
     at::NoGradGuard no_gradient;
     statistics = global_statistics(group, x.detach().to(statistics_type(x)));
     if (!info[4].IsNull()) {
-      // the running variance is the unbiased one, as batch_norm keeps it
+      // the running variance is unbiased, as in batch_norm
       const at::Tensor unbiased = statistics.variance * (statistics.count / (statistics.count - 1));
       unwrap_tensor(info[4]).lerp_(statistics.mean, momentum);
       unwrap_tensor(info[5]).lerp_(unbiased, momentum);

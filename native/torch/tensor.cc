@@ -1,4 +1,4 @@
-// Tensor handles, their metadata, and zero-copy ways between JavaScript's typed arrays and tensors.
+// Tensor handles, their metadata, and sharing memory between JavaScript's typed arrays and tensors without copies.
 #include "handle.h"
 
 #include <ATen/ops/empty.h>
@@ -22,8 +22,8 @@ void release(Napi::Env env, TensorBox* box) {
   box->external_bytes = 0;
 }
 
-// References to the typed arrays that from_blob tensors read. The last tensor over one may die on any thread, but a
-// reference must be dropped on JavaScript's, so the dead are queued and dropped at the next call.
+// References to the typed arrays that from_blob tensors use. The last tensor over one may be destroyed on any thread, but a
+// reference must be deleted on JavaScript's thread, so dead ones are queued and deleted at the next call.
 struct BufferReferences {
   std::mutex mutex;
   std::vector<Napi::Reference<Napi::Value>*> dead;
@@ -38,7 +38,7 @@ struct BufferReferences {
   }
 };
 
-// One a JavaScript thread, never freed: a tensor may outlive the thread that made it.
+// One for each JavaScript thread, never freed: a tensor may outlive the thread that made it.
 BufferReferences* buffer_references() {
   thread_local auto* references = new BufferReferences();
   return references;
@@ -54,7 +54,7 @@ Napi::Value from_buffer(const Napi::CallbackInfo& info) {
   std::vector<int64_t> sizes;
   for (uint32_t i = 0; i < shape.Length(); i++) sizes.push_back(shape.Get(i).As<Napi::Number>().Int64Value());
 
-  // napi_get_typedarray_info gives the address inside an ArrayBuffer or a SharedArrayBuffer alike
+  // napi_get_typedarray_info gives the address in an ArrayBuffer as well as in a SharedArrayBuffer
   napi_typedarray_type type;
   size_t length;
   void* data;
@@ -151,7 +151,7 @@ Napi::Value wrap_tensor(Napi::Env env, at::Tensor tensor) {
   if (!tensor.defined()) return env.Null();
   auto* box = new TensorBox{std::move(tensor)};
   live_count++;
-  // a view's memory is its base's: counting it again would only make the collector run for nothing
+  // a view shares its base's memory: counting it again would only trigger needless garbage collections
   if (box->tensor.device().is_cpu() && !box->tensor.is_view()) {
     box->external_bytes = static_cast<int64_t>(box->tensor.nbytes());
     Napi::MemoryManagement::AdjustExternalMemory(env, box->external_bytes);

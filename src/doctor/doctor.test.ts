@@ -18,7 +18,7 @@ const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-libtorch-'));
 after(() => rmSync(folder, { recursive: true }));
 const library = process.platform === 'darwin' ? 'libtorch_cpu.dylib' : 'libtorch_cpu.so';
 
-/** A folder that looks like a libtorch. */
+/** A folder that looks like libtorch. */
 function fakeLibtorch(name: string, version: string, headers = true): string {
   const root = path.join(folder, name);
   mkdirSync(path.join(root, 'lib'), { recursive: true });
@@ -32,7 +32,7 @@ function fakeLibtorch(name: string, version: string, headers = true): string {
 }
 
 describe('findLibtorch', () => {
-  it('takes LIBTORCH first, also one folder above torch/', () => {
+  it('uses LIBTORCH first, also if it names the folder above torch/', () => {
     const root = fakeLibtorch('good', TORCH_VERSION);
     const { libtorch, tried } = findLibtorch({ LIBTORCH: root });
     assert.equal(libtorch?.source, 'LIBTORCH');
@@ -45,7 +45,7 @@ describe('findLibtorch', () => {
     );
   });
 
-  it('reports a wrong LIBTORCH and takes nothing in its place', () => {
+  it('reports a wrong LIBTORCH and uses nothing in its place', () => {
     const { libtorch, tried } = findLibtorch({ LIBTORCH: path.join(folder, 'absent') });
     assert.equal(libtorch, null);
     assert.deepEqual(
@@ -54,22 +54,22 @@ describe('findLibtorch', () => {
     );
   });
 
-  it('says of each place why it was passed over', () => {
+  it('says for each place why it was skipped', () => {
     const problemOf = (root: string, source: 'python' | 'LIBTORCH' = 'python') =>
       inspectLibtorch(root, source).problem;
     assert.match(problemOf(fakeLibtorch('old', '2.1.0'))!, /is version 2\.1\.0; this package is made for/);
     assert.match(problemOf(fakeLibtorch('bare', TORCH_VERSION, false))!, /no headers/);
     mkdirSync(path.join(folder, 'empty'));
     assert.match(problemOf(path.join(folder, 'empty'))!, /has no lib/);
-    // whoever sets LIBTORCH may try another version
+    // with LIBTORCH you may try a different version
     assert.equal(problemOf(path.join(folder, 'old'), 'LIBTORCH'), null);
   });
 
-  it('looks into the active Python environment before the own copy', () => {
+  it('looks in the active Python environment before its own copy', () => {
     const env = path.join(folder, 'venv');
     const root = fakeLibtorch(path.join('venv', 'torch'), TORCH_VERSION);
     mkdirSync(path.join(env, 'bin'));
-    // stands for a Python whose torch lies there
+    // stands for a Python whose torch is there
     writeFileSync(path.join(env, 'bin', 'python'), `#!/bin/sh\necho '${root}'\n`, { mode: 0o755 });
     const { libtorch, tried } = findLibtorch({ VIRTUAL_ENV: env });
     assert.deepEqual([libtorch?.source, libtorch?.root], ['python', root]);
@@ -88,18 +88,18 @@ describe('findLibtorch', () => {
 });
 
 describe('runDoctor', () => {
-  it('finds this machine fit, measures it, and prints every place tried', async () => {
+  it('finds nothing missing on this machine, measures it, and prints every place tried', async () => {
     const report = await runDoctor();
     assert.equal(report.ok, true, formatReport(report));
     const cpu = report.devices.find((device) => device.device === 'cpu');
     assert.ok((cpu?.fp32 ?? 0) > 0.1, 'GFLOP/s of the CPU');
     const text = formatReport(report);
     for (const place of report.libtorchTried) assert.ok(text.includes(place.path));
-    assert.match(text, /fp32 [\d.e+]+, bf16 [\d.e+]+: --precision auto takes (fp32|bf16)/);
+    assert.match(text, /fp32 [\d.e+]+, bf16 [\d.e+]+: --precision auto chooses (fp32|bf16)/);
     assert.ok(report.checks.some((check) => check.name === 'CUDA'));
   });
 
-  it('tells what to do when LIBTORCH is wrong', async () => {
+  it('says what to do when LIBTORCH is wrong', async () => {
     const before = process.env['LIBTORCH'];
     process.env['LIBTORCH'] = path.join(folder, 'absent');
     try {
@@ -140,20 +140,20 @@ describe('dino doctor', () => {
       encoding: 'utf8',
     });
 
-  it('ends with 0 where nothing is missing', () => {
+  it('exits with 0 when nothing is missing', () => {
     const { status, stdout } = doctorOf(root, '--json');
     assert.equal(status, 0, stdout);
     const report = JSON.parse(stdout) as DoctorReport;
     assert.deepEqual([report.ok, report.missing], [true, []]);
   });
 
-  it('ends with 1 and names what the package needs and lacks', () => {
+  it('exits with 1 and names what is missing', () => {
     const copy = copyOf('bare', ['usearch', path.join('native', 'crops', 'build')]);
     const { status, stdout } = doctorOf(copy, '--json');
     assert.equal(status, 1, stdout);
     const report = JSON.parse(stdout) as DoctorReport;
     assert.equal(report.ok, false);
-    // a libtorch of the machine's may be there or not
+    // libtorch may or may not be installed on the machine
     const missing = report.missing.filter((name) => name !== 'libtorch');
     assert.deepEqual(missing, ['npm package usearch', 'addon torch', 'addon crops', 'engine']);
     const text = doctorOf(copy);
@@ -161,8 +161,8 @@ describe('dino doctor', () => {
     assert.match(text.stdout, /MISSING npm package usearch: .*\n +-> run `npm ci`/);
   });
 
-  it('tells of what is optional, and ends with 0 without it', async () => {
-    // without the studio's page and the packages that only set-up needs; the engine is that of this package
+  it('mentions what is optional, and exits with 0 without it', async () => {
+    // without the studio's page and the packages that only set-up needs; the engine is this package's
     const report = await runDoctor();
     const optional = report.checks.filter(({ state }) => state === 'note').map(({ name }) => name);
     assert.equal(report.ok, true, optional.join());

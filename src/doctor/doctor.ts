@@ -1,6 +1,6 @@
 /**
- * Checks the set-up and says what to do about each part that is missing. Works without libtorch and without the
- * addons, so nothing of the engine is imported before it is known to be there.
+ * Checks the set-up and says what to do about each missing part. It works without libtorch and without the addons, so no
+ * part of the engine is imported before it is known to exist.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -22,7 +22,7 @@ export interface Check {
   /** `missing` breaks the program; `note` does not. */
   state: 'ok' | 'missing' | 'note';
   detail: string;
-  /** What to do, when something is to be done. */
+  /** What to do, if anything. */
   advice?: string;
 }
 
@@ -31,17 +31,17 @@ export interface DeviceReport {
   /** GFLOP/s of matrix products; null where it can't be measured. */
   fp32: number | null;
   bf16: number | null;
-  /** What `--precision auto` goes by. */
+  /** What `--precision auto` chooses. */
   faster: 'fp32' | 'bf16';
 }
 
 export interface DoctorReport {
   /** Nothing is missing that the package needs. */
   ok: boolean;
-  /** Names of the checks of what it needs and lacks. */
+  /** Names of the failed checks. */
   missing: string[];
   versions: Record<string, string>;
-  /** Every place where libtorch was looked for. */
+  /** Every place that was searched for libtorch. */
   libtorchTried: TriedPlace[];
   checks: Check[];
   devices: DeviceReport[];
@@ -65,23 +65,23 @@ function compilerVersion(): string | null {
   return null;
 }
 
-/** Packages of compiled code: it may be there and not fit this machine. */
+/** Packages with compiled code, which may be installed but not fit this machine. */
 const COMPILED = ['sharp', 'usearch'];
-/** Packages that set-up alone needs. */
-const OF_SETUP = ['node-addon-api', 'node-api-headers'];
+/** Packages that only set-up needs. */
+const SETUP_PACKAGES = ['node-addon-api', 'node-api-headers'];
 
 const packages = createRequire(import.meta.url);
 
-/** Whether a package is there, and for one of compiled code whether it loads. */
+/** Whether a package is installed and, if it has compiled code, whether it loads. */
 function packageCheck(name: string): Check {
   try {
     if (COMPILED.includes(name)) packages(name);
     else if (!(packages.resolve.paths(name) ?? []).some((folder) => existsSync(path.join(folder, name))))
-      throw new Error('is in no node_modules folder from here up');
+      throw new Error('not found in any node_modules folder from here up');
     return {
       name: `npm package ${name}`,
       state: 'ok',
-      detail: COMPILED.includes(name) ? 'loads' : 'is there',
+      detail: COMPILED.includes(name) ? 'loads' : 'installed',
     };
   } catch (error) {
     return {
@@ -100,7 +100,7 @@ function addonCheck(name: AddonName): Check {
     : { name: `addon ${name}`, state: 'missing', detail: `${file} does not exist`, advice: SETUP };
 }
 
-/** The studio works with it alone; training and all else without. */
+/** Only the studio needs its page. */
 function pageCheck(): Check {
   const page = path.join(packageRoot, 'dist', 'web', 'index.html');
   return existsSync(page)
@@ -117,7 +117,7 @@ async function measureDevices(versions: Record<string, string>, checks: Check[])
   versions['CPU kernels'] = torch.cpuCapability();
   const { level, available } = torch.torchVectors();
   versions['own loops'] =
-    `native/torch ${level}, native/crops ${cropsVectors().level}; the machine has ${available.join(', ')}`;
+    `native/torch ${level}, native/crops ${cropsVectors().level}; this machine supports ${available.join(', ')}`;
   versions['threads'] = String(torch.getNumThreads());
   const reason = torch.cudaUnavailableReason();
   checks.push(
@@ -146,7 +146,7 @@ async function measureDevices(versions: Record<string, string>, checks: Check[])
   return reports;
 }
 
-/** Looks at everything; never throws for something missing. Takes about a second with libtorch in place. */
+/** Checks everything; never throws for something missing. Takes about a second with libtorch installed. */
 export async function runDoctor(): Promise<DoctorReport> {
   const checks: Check[] = [];
   const manifest = JSON.parse(readFileSync(path.join(packageRoot, 'package.json'), 'utf8')) as {
@@ -166,7 +166,7 @@ export async function runDoctor(): Promise<DoctorReport> {
   checks.push({
     name: 'Node.js',
     state: nodeIsNew ? 'ok' : 'missing',
-    detail: `${process.versions.node}; 20.19 or newer is needed`,
+    detail: `${process.versions.node}; requires 20.19 or newer`,
     ...(nodeIsNew ? {} : { advice: 'install a newer one from https://nodejs.org' }),
   });
 
@@ -182,7 +182,7 @@ export async function runDoctor(): Promise<DoctorReport> {
   );
   for (const name of Object.keys(manifest.dependencies)) {
     const found = packageCheck(name);
-    if (found.state === 'ok' || !OF_SETUP.includes(name)) checks.push(found);
+    if (found.state === 'ok' || !SETUP_PACKAGES.includes(name)) checks.push(found);
     else checks.push({ ...found, state: 'note', detail: `${found.detail}; only set-up needs it` });
   }
 
@@ -199,7 +199,7 @@ export async function runDoctor(): Promise<DoctorReport> {
       : {
           name: 'libtorch',
           state: linked !== null && existsSync(linked.lib) ? 'note' : 'missing',
-          detail: 'found in none of the places below',
+          detail: 'not found in any of the places below',
           advice: process.env['LIBTORCH'] ? 'correct LIBTORCH or unset it' : SETUP,
         },
   );
@@ -207,7 +207,7 @@ export async function runDoctor(): Promise<DoctorReport> {
     checks.push({
       name: 'libtorch in use',
       state: 'note',
-      detail: `the addon is linked to ${linked.root}, not to the one found now`,
+      detail: `the addon is linked to ${linked.root}, not to the libtorch found now`,
       advice: `to use ${libtorch.root}, ${SETUP}`,
     });
   }
@@ -227,7 +227,7 @@ export async function runDoctor(): Promise<DoctorReport> {
       checks.push({
         name: 'engine',
         state: 'ok',
-        detail: `libtorch ${versions['libtorch'] ?? ''} loaded and multiplies`,
+        detail: `libtorch ${versions['libtorch'] ?? ''} loads and multiplies matrices`,
       });
     } catch (error) {
       const advice = error instanceof Error && isVectorProblem(error.cause) ? {} : { advice: SETUP };
@@ -253,15 +253,18 @@ export function formatReport(report: DoctorReport): string {
   }
   lines.push('', 'Places tried for libtorch, in order');
   for (const { source, path: where, problem } of report.libtorchTried) {
-    lines.push(`  ${source}: ${where} ${problem ?? '(taken)'}`);
+    lines.push(`  ${source}: ${where} ${problem ?? '(used)'}`);
   }
   lines.push('', 'Speed of matrix products, GFLOP/s');
   if (report.devices.length === 0) lines.push('  not measured');
   for (const { device, fp32, bf16, faster } of report.devices) {
     lines.push(
-      `  ${device.padEnd(8)} fp32 ${fp32 ?? '-'}, bf16 ${bf16 ?? '-'}: --precision auto takes ${faster}`,
+      `  ${device.padEnd(8)} fp32 ${fp32 ?? '-'}, bf16 ${bf16 ?? '-'}: --precision auto chooses ${faster}`,
     );
   }
-  lines.push('', report.ok ? 'All is in place.' : 'Something is missing: see the lines marked MISSING.');
+  lines.push(
+    '',
+    report.ok ? 'Everything is in place.' : 'Something is missing: see the lines marked MISSING.',
+  );
   return lines.join('\n');
 }

@@ -1,38 +1,38 @@
 /**
- * Activation checkpointing (Chen et al. 2016; torch.utils.checkpoint): a part of the network keeps its input alone, and is
- * computed again when its gradient is asked for. A step takes about a third longer and needs a fraction of the memory.
+ * Activation checkpointing (Chen et al. 2016; torch.utils.checkpoint): a part of the network keeps only its input, and is
+ * recomputed when its gradient is needed. A step takes about a third longer and needs a fraction of the memory.
  *
- * Here without hooks in the autograd engine, which on CUDA would call back from its own threads: each part ends the graph,
- * and ActivationCheckpoints.backward() walks the parts from the last to the first.
+ * This works without hooks in the autograd engine, which on CUDA would call back from its own threads: each part ends the
+ * graph, and ActivationCheckpoints.backward() goes through the parts from last to first.
  */
 import { defaultGenerator, noGrad, scope, type Tensor } from '../torch/index.js';
 
 interface Segment {
   compute: (x: Tensor) => Tensor;
-  /** In the graph before it. */
+  /** Belongs to the graph before this part. */
   input: Tensor;
-  /** A leaf, where the graph after it begins; collects the gradient. */
+  /** A leaf from which the graph after this part starts; collects the gradient. */
   output: Tensor;
-  /** States of the generators when it was computed, so that it drops the same paths again. */
+  /** States of the generators before it was computed, so that recomputing drops the same paths. */
   random: Tensor[];
 }
 
 type Record = (compute: (x: Tensor) => Tensor, x: Tensor) => Tensor;
-let record: Record | null = null; // of the forward pass that is under way
+let record: Record | null = null; // of the current forward pass
 let recomputing = false;
 
-/** Whether a part is computed for a second time: what a layer counts, it has counted. */
+/** Whether a part is being computed for the second time: layers must not update their statistics again. */
 export const isRecomputing = (): boolean => recomputing;
 
-/** Computes `compute(x)`, as a checkpoint when that is asked for around it. Shapes are compute's own. */
+/** Computes `compute(x)`, as a checkpoint if called within ActivationCheckpoints.forward(). */
 export function checkpoint(compute: (x: Tensor) => Tensor, x: Tensor): Tensor {
   return record === null ? compute(x) : record(compute, x);
 }
 
 export interface ActivationCheckpointsOptions {
-  /** Whose generator may be drawn from, besides the CPU's. */
+  /** The device whose generator may be used, in addition to the CPU's. */
   device?: string;
-  /** The mode that a part is computed again in: the same as in the forward pass, as autocast. */
+  /** Wraps the recomputation of a part, to restore the mode of the forward pass, such as autocast. */
   around?: (fn: () => Tensor) => Tensor;
 }
 
@@ -52,7 +52,7 @@ export class ActivationCheckpoints {
     this.#around = around;
   }
 
-  /** Runs a forward pass in which every checkpoint() is one. */
+  /** Runs a forward pass in which every checkpoint() call makes a checkpoint. */
   forward<T>(fn: () => T): T {
     const before = record;
     record = (compute, x) => this.#record(compute, x);
@@ -71,7 +71,7 @@ export class ActivationCheckpoints {
     return output;
   }
 
-  /** Gradients of a scalar by all that it depends on, through every checkpoint of the forward pass. */
+  /** Computes the gradients of a scalar, through every checkpoint of the forward pass. */
   backward(loss: Tensor): void {
     loss.backward();
     for (let segment = this.#segments.pop(); segment !== undefined; segment = this.#segments.pop()) {
@@ -89,7 +89,7 @@ export class ActivationCheckpoints {
     }
   }
 
-  /** Runs `fn` from given states of the generators, and leaves them as they were. */
+  /** Runs `fn` with the given states of the generators, and restores the current ones. */
   #withRandom<T>(states: readonly Tensor[], fn: () => T): T {
     const generators = this.#devices.map((device) => defaultGenerator(device));
     const before = generators.map((generator) => generator.getState());

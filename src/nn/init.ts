@@ -1,22 +1,22 @@
 /**
- * Initial values, drawn from the engine's default generator: with the same seed and the same order of layers they are
+ * Initial values, drawn from the engine's default generator: with the same seed and the same order of layers they equal
  * PyTorch's to the bit.
  */
 import { noGrad, type Tensor } from '../torch/index.js';
 
-let isLeftOut = false;
+let isSkipped = false;
 
 /**
- * Runs `fn`, which builds a model whose every value is loaded afterwards, without drawing initial ones: of the reference's
- * larger models that takes seconds. Until then its tensors hold whatever was in memory.
+ * Runs `fn`, which builds a model, without drawing initial values, because all values will be loaded afterwards: for the
+ * reference's larger models drawing takes seconds. Until then the tensors hold whatever was in memory.
  */
 export function withoutInit<T>(fn: () => T): T {
-  const before = isLeftOut;
-  isLeftOut = true;
+  const before = isSkipped;
+  isSkipped = true;
   try {
     return fn();
   } finally {
-    isLeftOut = before;
+    isSkipped = before;
   }
 }
 
@@ -44,11 +44,11 @@ function erf(x: number): number {
 }
 
 /**
- * Normal values cut off at [low, high], by the inverse of the distribution function (reference: utils.py
- * _no_grad_trunc_normal_). The bounds are values, not multiples of `std`: at the reference's std of 0.02 they never bite.
+ * Normal values truncated to [low, high], by the inverse of the distribution function (reference: utils.py
+ * _no_grad_trunc_normal_). The bounds are values, not multiples of `std`: at the reference's std of 0.02 they have no effect.
  */
 export function truncNormal_(x: Tensor, { mean = 0, std = 1, low = -2, high = 2 } = {}): Tensor {
-  if (isLeftOut) return x;
+  if (isSkipped) return x;
   return noGrad(() => {
     const l = normalCdf((low - mean) / std);
     const u = normalCdf((high - mean) / std);
@@ -61,19 +61,19 @@ export function truncNormal_(x: Tensor, { mean = 0, std = 1, low = -2, high = 2 
 }
 
 /**
- * PyTorch's default for weights and biases of Linear and Conv: uniform in +-1 / sqrt(fanIn). Weights get there by
- * kaiming_uniform_(a = sqrt(5)), whose roundings are kept: the bits depend on them.
+ * PyTorch's default for weights and biases of Linear and Conv: uniform in +-1 / sqrt(fanIn). For weights this is
+ * kaiming_uniform_(a = sqrt(5)), whose rounding is reproduced: the bits depend on it.
  */
 export function defaultUniform_(x: Tensor, fanIn: number, kind: 'weight' | 'bias' = 'weight'): Tensor {
-  if (isLeftOut) return x;
+  if (isSkipped) return x;
   const gain = Math.sqrt(2 / (1 + Math.sqrt(5) ** 2));
   const bound = kind === 'bias' ? 1 / Math.sqrt(fanIn) : Math.sqrt(3) * (gain / Math.sqrt(fanIn));
   return noGrad(() => x.uniform_(-bound, bound));
 }
 
-/** Normal values of variance 2 / fanOut, for a convolution (out, in / groups, k, k) before a ReLU (He et al. 2015). */
+/** Normal values with variance 2 / fanOut, for a convolution (out, in / groups, k, k) before a ReLU (He et al. 2015). */
 export function kaimingNormal_(x: Tensor): Tensor {
-  if (isLeftOut) return x;
+  if (isSkipped) return x;
   const [out = 0, , height = 1, width = 1] = x.shape;
   return noGrad(() => x.normal_(0, Math.sqrt(2) / Math.sqrt(out * height * width)));
 }

@@ -31,7 +31,7 @@ test('Linear is x W^T + b, its initial values within 1 / sqrt(in)', () => {
   assert.equal(new Linear(2, 3, { bias: false }).bias, null);
 });
 
-test('Conv2d slides its kernel with stride and padding, and drops a rest', () => {
+test('Conv2d slides its kernel with stride and padding, and drops a remainder', () => {
   const layer = new Conv2d(1, 1, 2, { stride: 2 });
   set(layer.weight, [1, 10, 100, 1000]);
   set(layer.bias as Tensor, [0.5]);
@@ -57,7 +57,7 @@ test('LayerNorm gives rows mean 0 and variance 1, with its eps inside the root',
   assertNear(layer.forward(tensor([[0, 1, 2, 3]])), [-1.5 / root, -0.5 / root, 0.5 / root, 3 / root + 1]);
 });
 
-test('BatchNorm normalises by the batch in training, by its running statistics in evaluation', () => {
+test('BatchNorm normalizes by the batch in training, by its running statistics in evaluation', () => {
   const layer = new BatchNorm(2);
   const x = tensor([
     [1, 10],
@@ -76,7 +76,7 @@ test('BatchNorm normalises by the batch in training, by its running statistics i
   assert.equal(layer.num_batches_tracked.item(), 1);
 });
 
-test('BatchNorm takes images too, and refuses one value a channel in training', () => {
+test('BatchNorm takes images too, and refuses a single value per channel in training', () => {
   const layer = new BatchNorm(3);
   const out = layer.forward(randn([2, 3, 4, 4]));
   assertNear(out.mean([0, 2, 3]), [0, 0, 0], 1e-5);
@@ -88,7 +88,7 @@ test('BatchNorm takes images too, and refuses one value a channel in training', 
   assert.deepEqual(layer.eval().forward(ones([1, 3])).shape, [1, 3]);
 });
 
-test('Dropout zeroes the share it is told, keeps the mean, and rests in evaluation', () => {
+test('Dropout zeroes the given share, keeps the mean, and does nothing in evaluation', () => {
   manualSeed(1);
   const layer = new Dropout(0.25);
   const out = layer.forward(ones([10_000])).toArray();
@@ -144,13 +144,13 @@ test('GELU is the exact one', () => {
   assertNear(new GELU().forward(tensor([-1, 0, 1, 3])), [-0.15865525, 0, 0.84134475, 2.99595031]);
 });
 
-test('WeightNormLinear starts as the plain layer that its direction is, and its weight is g v / |v|', () => {
+test('WeightNormLinear starts as the plain layer with weight v, and its weight is g v / |v|', () => {
   const layer = new WeightNormLinear(4, 3);
   const x = randn([5, 4]);
   assertNear(layer.forward(x), ops.linear(x, layer.weight_v));
   assert.deepEqual([...layer.stateDict().keys()], ['weight_g', 'weight_v']);
   noGrad(() => layer.weight_g.fill_(1));
-  noGrad(() => layer.weight_v.mul_(5)); // lengths of the direction don't matter
+  noGrad(() => layer.weight_v.mul_(5)); // the lengths of v don't matter
   const unit = layer.weight_v.div(layer.weight_v.norm(2, [1], true)); // (3, 4)
   assertNear(layer.forward(x), ops.linear(x, unit));
 });

@@ -73,14 +73,14 @@ export class Conv2d extends Layer {
   }
 }
 
-/** Normalises the last dimension to mean 0 and variance 1, then scales and shifts. */
+/** Normalizes the last dimension to mean 0 and variance 1, then scales and shifts. */
 export class LayerNorm extends Layer {
   readonly weight: Parameter;
   readonly bias: Parameter;
   readonly eps: number;
   readonly #features: number;
 
-  /** @param options - `eps` is PyTorch's 1e-5; the reference's transformers use 1e-6. */
+  /** @param options - `eps` defaults to PyTorch's 1e-5; the reference's transformers use 1e-6. */
   constructor(features: number, options: { eps?: number } = {}) {
     super();
     this.weight = new Parameter(ones([features]));
@@ -94,7 +94,7 @@ export class LayerNorm extends Layer {
   }
 }
 
-/** Normalises channels (dimension 1) over the batch and, for images, over space: BatchNorm1d and BatchNorm2d in one. */
+/** Normalizes channels (dimension 1) over the batch and, for images, over space: BatchNorm1d and BatchNorm2d in one. */
 export class BatchNorm extends Layer {
   readonly weight: Parameter;
   readonly bias: Parameter;
@@ -117,14 +117,14 @@ export class BatchNorm extends Layer {
     this.#momentum = options.momentum ?? 0.1;
   }
 
-  /** From now on a batch is that of all the group's processes together, while training. */
+  /** From now on, training uses the statistics over the batches of all processes in the group. */
   synchronize(group: ProcessGroup): void {
     this.#group = group;
   }
 
   /**
    * @param x - (B, C) or (B, C, H, W).
-   * @throws ShapeError in training when a channel has one value: its variance would be 0.
+   * @throws ShapeError in training when a channel has only one value: its variance would be 0.
    */
   override forward(x: Tensor): Tensor {
     if (this.training) {
@@ -136,7 +136,7 @@ export class BatchNorm extends Layer {
       }
       if (!isRecomputing()) noGrad(() => this.num_batches_tracked.add_(1));
     }
-    const isTracking = !this.training || !isRecomputing(); // a batch counts once
+    const isTracking = !this.training || !isRecomputing(); // a batch counts only once
     if (this.training && this.#group !== null) {
       return syncBatchNorm(this.#group, x, this.weight, this.bias, {
         runningMean: isTracking ? this.running_mean : null,
@@ -159,12 +159,12 @@ export class BatchNorm extends Layer {
   }
 }
 
-/** Lets every BatchNorm of a network normalise over the batches of a group, as nn.SyncBatchNorm.convert_sync_batchnorm. */
+/** Makes every BatchNorm of a network normalize over the batches of a group, like nn.SyncBatchNorm.convert_sync_batchnorm. */
 export function synchronizeBatchNorm(network: Module, group: ProcessGroup): void {
   for (const [, module] of network.namedModules()) if (module instanceof BatchNorm) module.synchronize(group);
 }
 
-/** Zeroes entries with probability `p` and scales up the rest, while training. */
+/** While training, zeroes entries with probability `p` and scales up the rest. */
 export class Dropout extends Layer {
   readonly #p: number;
 
@@ -179,8 +179,8 @@ export class Dropout extends Layer {
 }
 
 /**
- * Stochastic depth (Huang et al. 2016): drops a residual branch for whole samples with probability `p` and scales up the
- * rest, while training (reference: vision_transformer.py drop_path).
+ * Stochastic depth (Huang et al. 2016): while training, drops a residual branch for whole samples with probability `p` and
+ * scales up the rest (reference: vision_transformer.py drop_path).
  */
 export class DropPath extends Layer {
   readonly #p: number;
@@ -209,14 +209,14 @@ export class DropPath extends Layer {
   }
 
   /**
-   * Which samples of x keep their branch, by forward()'s draws. The branch is then computed for these alone: the same
-   * result for less work. The host draws for every device, so nobody waits for one.
+   * Draws which samples of x keep their branch, as forward() does. The branch is then computed only for these: the same
+   * result with less work. The host draws for every device, so that nothing waits for a device.
    */
   draw(x: Tensor): KeptSamples {
     if (this.#p === 0 || !this.training) return { kept: null, scale: 1 };
     const scale = 1 / (1 - this.#p);
     const kept = [...this.#factors(x).toArray()].flatMap((factor, sample) => (factor > 0 ? [sample] : []));
-    if (kept.length === 0) return { kept: null, scale: 0 }; // the branch's parameters still get gradients: zeros
+    if (kept.length === 0) return { kept: null, scale: 0 }; // the branch's parameters still get gradients, of zeros
     if (kept.length === x.size(0)) return { kept: null, scale };
     return { kept: tensor(kept, { dtype: 'int64' }).to(x.device), scale };
   }
@@ -257,7 +257,7 @@ export class WeightNormLinear extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    // x (g v / |v|)^T by scaling the outputs: the normalised matrix, often the largest of a training, is never written
+    // x (g v / |v|)^T by scaling the outputs: the normalized matrix, often the largest in training, is never materialized
     const scale = this.weight_g.div(this.weight_v.norm(2, [1], true)).squeeze(1); // (out)
     return ops.linear(x, this.weight_v).mul(scale); // (..., out)
   }

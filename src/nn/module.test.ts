@@ -32,7 +32,7 @@ class Net extends Module {
   readonly width = 3;
 }
 
-// of the same net in PyTorch
+// from the same net in PyTorch
 const STATE = [
   'scale',
   'shift',
@@ -51,7 +51,7 @@ const STATE = [
   'mlp.4.bias',
 ];
 
-describe('names and order are PyTorch’s', () => {
+describe('names and order match PyTorch’s', () => {
   const net = new Net();
   test('state', () => assert.deepEqual([...net.stateDict().keys()], STATE));
   test('parameters and buffers', () => {
@@ -123,7 +123,7 @@ describe('loadStateDict', () => {
     assert.deepEqual(net.scale.toArray(), before);
   });
 
-  test('not strict, missing and unexpected names come back; a wrong shape is refused still', () => {
+  test('if not strict, missing and unexpected names are returned; a wrong shape is still refused', () => {
     const net = new Net();
     const state = new Map<string, Tensor>([
       ['scale', tensor([1, 2, 3])],
@@ -153,7 +153,7 @@ test('train and eval reach every module', () => {
   assert.deepEqual(modes(), new Set([true]));
 });
 
-test('to changes the floating state’s dtype and leaves counts and requiresGrad alone', () => {
+test('to() changes the dtype of floating-point state, but not of counts, and keeps requiresGrad', () => {
   const net = new Net();
   net.shift.requiresGrad = false;
   const { scale } = net;

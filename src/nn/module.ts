@@ -1,19 +1,19 @@
 /**
- * Module: parameters, buffers and children found in the fields that hold them, named as PyTorch names them, so that a
- * state written there loads here and the other way round.
+ * Module: parameters, buffers and children are found in the fields that hold them and named as in PyTorch, so that a state
+ * saved there loads here and vice versa.
  */
 import { CheckpointError } from '../errors.js';
 import { elementSize, noGrad, Parameter, scope, Tensor, type DType } from '../torch/index.js';
 
 /**
- * Base of layers and models. A field that holds a Parameter is a parameter, one that holds another Tensor a buffer, one
- * that holds a Module a child; the field's name is its part of the state's names, hence snake_case where PyTorch has it.
+ * Base of layers and models. A field that holds a Parameter is a parameter, one that holds any other Tensor is a buffer, and
+ * one that holds a Module is a child; field names form the state's names, hence snake_case where PyTorch uses it.
  */
 export abstract class Module {
-  /** Whether dropout and the like are at work; set by train() and eval(). */
+  /** Whether dropout and the like are active; set by train() and eval(). */
   training = true;
 
-  /** Own parameters first, then each child's, in the order of the fields, as PyTorch's named_parameters(). */
+  /** Own parameters first, then each child's, in the order of the fields, like PyTorch's named_parameters(). */
   *namedParameters(prefix = ''): Generator<readonly [string, Parameter]> {
     for (const [name, value] of Object.entries(this))
       if (value instanceof Parameter) yield [prefix + name, value];
@@ -59,10 +59,10 @@ export abstract class Module {
   }
 
   /**
-   * Copies a state in, converting dtype and device.
+   * Copies a state into the parameters and buffers, converting dtype and device.
    *
    * @param options - With `strict` false, missing and unexpected names are returned instead of thrown.
-   * @throws CheckpointError that names every missing, unexpected and wrongly shaped entry; nothing is changed then.
+   * @throws CheckpointError that names every missing, unexpected and wrongly shaped entry; nothing is changed in that case.
    */
   loadStateDict(
     state: ReadonlyMap<string, Tensor>,
@@ -100,7 +100,7 @@ export abstract class Module {
     return { missing, unexpected };
   }
 
-  /** Training mode, here and below. */
+  /** Sets training mode, for this module and all below. */
   train(mode = true): this {
     this.training = mode;
     for (const [, child] of this.namedChildren()) child.train(mode);
@@ -113,8 +113,8 @@ export abstract class Module {
   }
 
   /**
-   * Moves everything to a device, or floating parameters and buffers to a floating dtype. What was elsewhere is a new
-   * object afterwards, without gradient: build optimizers after this.
+   * Moves everything to a device, or converts floating-point parameters and buffers to a floating-point dtype. What changes
+   * becomes a new object without a gradient: build optimizers afterwards.
    */
   to(target: DType | (string & {})): this {
     const isDType = Object.hasOwn(elementSize, target);
@@ -170,7 +170,7 @@ export abstract class Layer extends Module {
   abstract forward(x: Tensor): Tensor;
 }
 
-/** Layers one after the other. */
+/** Layers in sequence. */
 export class Sequential extends Layer {
   readonly #layers: readonly Layer[];
 
@@ -188,7 +188,7 @@ export class Sequential extends Layer {
   }
 }
 
-/** Passes its input on. */
+/** Returns its input. */
 export class Identity extends Layer {
   override forward(x: Tensor): Tensor {
     return x;

@@ -1,5 +1,5 @@
 /**
- * AdamW (Loshchilov and Hutter 2019) with torch.optim.AdamW's defaults, by libtorch's fused kernel: one pass over each
+ * AdamW (Loshchilov and Hutter 2019) with torch.optim.AdamW's defaults, using libtorch's fused kernel: one pass over each
  * parameter.
  */
 import { ops, tensor, zeros, type Parameter, type Tensor } from '../torch/index.js';
@@ -17,7 +17,7 @@ export class AdamW extends Optimizer<Slot> {
     const { device, shape } = parameter;
     const dtype = parameter.dtype === 'float64' ? 'float64' : 'float32';
     return {
-      step: tensor(0, { device }), // (), float32, as the fused kernel takes it
+      step: tensor(0, { device }), // (), float32, as the fused kernel requires
       exp_avg: zeros(shape, { device, dtype }),
       exp_avg_sq: zeros(shape, { device, dtype }),
     };

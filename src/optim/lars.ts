@@ -1,6 +1,6 @@
 /**
- * LARS (You et al. 2017) as the reference's utils.py has it, for convolutional networks and large batches: the update of
- * each parameter is scaled to `eta` times the parameter's norm, then goes into a momentum. One-dimensional parameters are
+ * LARS (You et al. 2017) as in the reference's utils.py, for convolutional networks and large batches: the update of each
+ * parameter is scaled to `eta` times the parameter's norm, then accumulated with momentum. One-dimensional parameters are
  * neither decayed nor scaled.
  */
 import { ops, zeros, type Parameter, type Tensor } from '../torch/index.js';
@@ -27,7 +27,7 @@ export class LARS extends Optimizer<Slot> {
     const updates = [...gradients];
     if (adapted.length > 0) {
       const decayed = ops._foreachAdd(pick(gradients), pick(parameters), { alpha: weightDecay });
-      // all norms in one wait for the device
+      // all norms with a single wait for the device
       const norms = ops
         .stack([...ops._foreachNorm(pick(parameters), 2), ...ops._foreachNorm(decayed, 2)])
         .toArray();

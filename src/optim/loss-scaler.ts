@@ -1,7 +1,7 @@
 /**
- * Loss scaling for float16 (Micikevicius et al. 2018), with torch.cuda.amp.GradScaler's numbers: small gradients are
- * lifted into float16's range, a step whose gradients overflow is skipped and the scale halved, and after 2,000 good steps
- * it is doubled.
+ * Loss scaling for float16 (Micikevicius et al. 2018), with torch.cuda.amp.GradScaler's constants: small gradients are
+ * scaled up into float16's range, a step whose gradients overflow is skipped and the scale is halved, and after 2,000 good
+ * steps it is doubled.
  */
 import { noGrad, ops, scope, tensor, type Tensor } from '../torch/index.js';
 import type { NamedParameter } from './parameters.js';
@@ -13,7 +13,7 @@ export class LossScaler {
   #scale: number;
   #goodSteps = 0;
 
-  /** With `enabled` false every method leaves things as they are. */
+  /** With `enabled` false all of its methods are no-ops. */
   constructor(enabled: boolean) {
     this.enabled = enabled;
     this.#scale = enabled ? 65536 : 1;
@@ -27,7 +27,7 @@ export class LossScaler {
     return this.enabled ? loss.mul(this.#scale) : loss;
   }
 
-  /** Divides the gradients by the scale again. */
+  /** Divides the gradients by the scale. */
   unscale(parameters: Iterable<NamedParameter>): void {
     if (!this.enabled) return;
     scope(() =>
@@ -38,7 +38,7 @@ export class LossScaler {
     );
   }
 
-  /** Tells the scaler how the step went. */
+  /** Adjusts the scale after a step. */
   update(overflowed: boolean): void {
     if (!this.enabled) return;
     if (overflowed) {
@@ -50,7 +50,7 @@ export class LossScaler {
     }
   }
 
-  /** (2,) float64: the scale, and the good steps since it last changed. */
+  /** (2,) float64: the scale, and the number of good steps since it last changed. */
   getState(): Tensor {
     return tensor([this.#scale, this.#goodSteps], { dtype: 'float64' });
   }

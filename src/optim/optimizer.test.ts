@@ -16,7 +16,7 @@ function setUp(name: (typeof OPTIMIZERS)[number]) {
 }
 
 for (const name of OPTIMIZERS) {
-  test(`${name}: a saved state goes on to the same bits; one that doesn't fit is refused whole`, () => {
+  test(`${name}: a saved state continues to the same bits; one that doesn't fit changes nothing`, () => {
     const gradients = Array.from({ length: 6 }, () => shapes.map(([, shape]) => randn(shape)));
     const [one, other] = [setUp(name), setUp(name)];
     const step = ({ parameters, optimizer }: typeof one, from: readonly Tensor[]): void => {

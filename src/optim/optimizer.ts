@@ -1,15 +1,15 @@
 /**
- * What the optimizers share: parameters in two groups, state tensors by parameter ("slots"), and that state in a
- * checkpoint. As in torch.optim, a parameter without a gradient is skipped and its state stands still.
+ * What the optimizers share: parameters in two groups, state tensors for each parameter ("slots"), and saving that state in
+ * a checkpoint. As in torch.optim, a parameter without a gradient is skipped and its state doesn't change.
  */
 import { CheckpointError } from '../errors.js';
 import { noGrad, scope, type Parameter, type Tensor } from '../torch/index.js';
 import type { NamedParameter, ParameterGroup } from './parameters.js';
 
 export interface StepOptions {
-  /** Learning rate of this step, both groups. */
+  /** Learning rate of this step, for both groups. */
   lr: number;
-  /** Weight decay of this step, regularized group alone. */
+  /** Weight decay of this step, only for the regularized group. */
   weightDecay: number;
 }
 
@@ -28,13 +28,13 @@ export abstract class Optimizer<Slot extends string = string> {
     this.#groups = groups;
   }
 
-  /** Names of the state tensors of a parameter, as torch.optim's state_dict() has them. */
+  /** Names of the state tensors of a parameter, as in torch.optim's state_dict(). */
   protected abstract readonly slots: readonly Slot[];
 
   /** The state of a parameter before its first step. */
   protected abstract initialState(parameter: Parameter): Record<Slot, Tensor>;
 
-  /** Moves the parameters; runs without gradients, in a scope. */
+  /** Updates the parameters; called without gradients, in a scope. */
   protected abstract update(updates: Updates<Slot>, lr: number, weightDecay: number): void;
 
   get #parameters(): NamedParameter[] {
@@ -73,7 +73,7 @@ export abstract class Optimizer<Slot extends string = string> {
     return state;
   }
 
-  /** Tensors by name, `<slot>.<parameter>`, as in `exp_avg.head.mlp.0.weight`. They are the live ones. */
+  /** Tensors by name, `<slot>.<parameter>`, such as `exp_avg.head.mlp.0.weight`. They are not copies. */
   stateDict(): Map<string, Tensor> {
     const entries = new Map<string, Tensor>();
     for (const [name, state] of this.#states) {
@@ -82,7 +82,7 @@ export abstract class Optimizer<Slot extends string = string> {
     return entries;
   }
 
-  /** Takes copies of what stateDict() gave. @throws CheckpointError that names everything missing or wrongly shaped. */
+  /** Copies in what stateDict() returned. @throws CheckpointError that names everything missing or wrongly shaped. */
   loadStateDict(entries: ReadonlyMap<string, Tensor>): void {
     const problems: string[] = [];
     const unused = new Set(entries.keys());

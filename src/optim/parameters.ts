@@ -13,8 +13,8 @@ export interface ParameterGroup {
 }
 
 /**
- * Two groups: weights, and what must not decay (biases, norms, everything one-dimensional). Parameters that need no
- * gradient are in neither.
+ * Two groups: weights, and parameters that must not decay (biases, norms, everything one-dimensional). Parameters without
+ * requiresGrad are in neither.
  */
 export function parameterGroups(parameters: Iterable<NamedParameter>): [ParameterGroup, ParameterGroup] {
   const trained = [...parameters].filter(([, parameter]) => parameter.requiresGrad);
@@ -26,8 +26,8 @@ export function parameterGroups(parameters: Iterable<NamedParameter>): [Paramete
 }
 
 /**
- * Scales down each gradient whose own L2 norm is over `maxNorm`. Unlike torch.nn.utils.clip_grad_norm_, each parameter is
- * clipped by itself.
+ * Scales down each gradient whose L2 norm exceeds `maxNorm`. Unlike in torch.nn.utils.clip_grad_norm_, each parameter is
+ * clipped separately.
  *
  * @returns The norms before clipping, one for each parameter that has a gradient.
  */
@@ -36,7 +36,7 @@ export function clipGradients(parameters: Iterable<NamedParameter>, maxNorm: num
     noGrad(() => {
       const gradients = [...parameters].flatMap(([, parameter]) => parameter.grad ?? []);
       if (gradients.length === 0) return [];
-      const norms = ops.stack(ops._foreachNorm(gradients, 2)).toArray(); // one wait for the device, not one a parameter
+      const norms = ops.stack(ops._foreachNorm(gradients, 2)).toArray(); // one wait for the device, not one per parameter
       const scaled: Tensor[] = [];
       const factors: number[] = [];
       for (const [i, gradient] of gradients.entries()) {

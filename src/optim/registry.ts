@@ -1,4 +1,4 @@
-/** From an optimizer's name to the optimizer. */
+/** Builds an optimizer by its name. */
 import { AdamW } from './adamw.js';
 import { LARS } from './lars.js';
 import type { OptimizerName } from './names.js';
@@ -6,7 +6,7 @@ import type { Optimizer } from './optimizer.js';
 import type { ParameterGroup } from './parameters.js';
 import { SGD } from './sgd.js';
 
-/** Learning rate and weight decay come with every step. */
+/** Learning rate and weight decay are given at every step. */
 export function buildOptimizer(name: OptimizerName, groups: readonly ParameterGroup[]): Optimizer {
   switch (name) {
     case 'adamw':

@@ -13,20 +13,20 @@ function linspace(start: number, end: number, count: number): number[] {
 export interface CosineSchedule {
   /** Value after the warm-up. */
   base: number;
-  /** Value that the cosine ends at. */
+  /** Value at the end of the cosine. */
   final: number;
   epochs: number;
   stepsPerEpoch: number;
   /** Default 0. */
   warmupEpochs?: number;
-  /** Value that the warm-up starts from; default 0. */
+  /** Value at the start of the warm-up; default 0. */
   startWarmup?: number;
 }
 
 /**
  * A linear warm-up, then half a cosine from `base` to `final` (paper, section 3.2 "Implementation details").
  *
- * @returns One value a step, `epochs * stepsPerEpoch` in all.
+ * @returns One value per step, `epochs * stepsPerEpoch` in all.
  * @throws ConfigError when the warm-up is longer than the training.
  */
 export function cosineSchedule(options: CosineSchedule): Float64Array {
@@ -57,10 +57,10 @@ export interface TeacherTemperature {
 }
 
 /**
- * The teacher's temperature: linear over the warm-up epochs, then constant. It steps by epoch, where everything else
- * steps by step.
+ * The teacher's temperature: linear over the warm-up epochs, then constant. It changes once per epoch, where everything else
+ * changes every step.
  *
- * @returns One value an epoch.
+ * @returns One value per epoch.
  */
 export function teacherTemperatureSchedule(options: TeacherTemperature): Float64Array {
   const { warmup, final, warmupEpochs, epochs } = options;
@@ -74,5 +74,5 @@ export function teacherTemperatureSchedule(options: TeacherTemperature): Float64
   return schedule;
 }
 
-/** The linear scaling rule (Goyal et al. 2017; paper, section 3.2): `lr` is given for a batch of 256. */
+/** The linear scaling rule (Goyal et al. 2017; paper, section 3.2): `lr` is for a batch of 256. */
 export const scaleLearningRate = (lr: number, totalBatch: number): number => (lr * totalBatch) / 256;

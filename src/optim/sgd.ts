@@ -1,6 +1,6 @@
 /**
- * Stochastic gradient descent with momentum as torch.optim.SGD does it (no dampening, not Nesterov's), by libtorch's fused
- * kernel. The reference trains convolutional networks and linear probes with it, momentum 0.9.
+ * Stochastic gradient descent with momentum like torch.optim.SGD (no dampening, not Nesterov), using libtorch's fused kernel.
+ * The reference uses it for convolutional networks and linear probes, with momentum 0.9.
  */
 import { ops, zeros, type Parameter, type Tensor } from '../torch/index.js';
 import { Optimizer, type Updates } from './optimizer.js';
@@ -38,7 +38,7 @@ export class SGD extends Optimizer<Slot> {
         dampening: 0,
         nesterov: false,
         maximize: false,
-        isFirstStep: false, // the buffer starts at zero, which is the same as torch's first step
+        isFirstStep: false, // the buffer starts at zero, which gives the same as torch's first step
       },
     );
   }

@@ -56,7 +56,7 @@ const works: Readonly<Record<string, Work>> = {
     loss.backward();
     reducer.finish();
   },
-  'a gradient asked for, in the reducer': (group, die) => {
+  'a requested gradient, in the reducer': (group, die) => {
     const [parameter, reducer] = reduced(group);
     parameter.mul(2).sum().backward();
     die();

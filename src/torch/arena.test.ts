@@ -1,14 +1,14 @@
-/** Large CPU tensors come from an arena that keeps its pages: native/torch/allocator.cc. */
+/** Large CPU tensors are allocated from an arena that keeps its pages: native/torch/allocator.cc. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { arange, full, scope, type Tensor } from './index.js';
 
 const MIB = 2 ** 20;
 
-/** Sizes in MiB, small enough for any machine, some below what the arena takes. */
+/** Sizes in MiB, small enough for any machine, some too small for the arena. */
 const SIZES = [0.5, 1, 1.5, 3, 7, 16, 33];
 
-test('tensors allocated and freed in any order keep to themselves', () => {
+test('tensors allocated and freed in any order do not overlap', () => {
   let seed = 1;
   const random = (below: number): number => (seed = (seed * 48271) % 2147483647) % below;
   const held: { value: number; tensor: Tensor }[] = [];
@@ -30,7 +30,7 @@ test('tensors allocated and freed in any order keep to themselves', () => {
   }
 });
 
-test('memory that was freed is used again, without the system clearing its pages anew', () => {
+test('freed memory is reused, without the system clearing its pages again', () => {
   const work = (): void => {
     scope(() => {
       const x = arange(0, 6 * MIB); // 24 MiB
@@ -39,7 +39,7 @@ test('memory that was freed is used again, without the system clearing its pages
   };
   work();
   const before = process.resourceUsage().minorPageFault;
-  for (let i = 0; i < 10; i++) work(); // 2 GiB, all in all
+  for (let i = 0; i < 10; i++) work(); // 2 GiB in total
   const faults = process.resourceUsage().minorPageFault - before;
-  assert.ok(faults < 5000, `${faults} page faults; 2 GiB of fresh pages are 500,000`);
+  assert.ok(faults < 5000, `${faults} page faults; 2 GiB of fresh pages would be 500,000`);
 });

@@ -1,4 +1,4 @@
-/** New tensors: from JavaScript's values and memory, filled, or random. PyTorch's names and defaults (float32, cpu). */
+/** New tensors: from JavaScript values and memory, filled, or random. Names and defaults (float32, cpu) are PyTorch's. */
 import { ShapeError } from '../errors.js';
 import { assertDevice } from './device.js';
 import { dtypeOfArray, elementSize, type DType, type Scalar, type TypedArray } from './dtype.js';
@@ -16,7 +16,7 @@ export interface RandomOptions extends TensorOptions {
   generator?: Generator;
 }
 
-/** Numbers nested to any depth; each level's entries have equal lengths. */
+/** Numbers nested to any depth; all entries of a level have the same length. */
 export type NestedNumbers = number | boolean | readonly NestedNumbers[];
 
 const operators = {
@@ -31,25 +31,25 @@ const operators = {
   randn: new Operator('randn', ['', 'generator']),
 };
 
-let usualDevice = 'cpu';
+let defaultDevice = 'cpu';
 
 /**
- * Runs `fn` with new tensors on the meta device, where none is named: they have shapes, and neither memory nor numbers. What
- * a model's tensors would be is known in a moment so.
+ * Runs `fn` with the meta device as the default for new tensors: they have shapes but neither memory nor values. This is a
+ * fast way to find the names and shapes of a model's tensors.
  */
 export function withoutMemory<T>(fn: () => T): T {
-  const before = usualDevice;
-  usualDevice = 'meta';
+  const before = defaultDevice;
+  defaultDevice = 'meta';
   try {
     return fn();
   } finally {
-    usualDevice = before;
+    defaultDevice = before;
   }
 }
 
 function create(operator: Operator, args: unknown[], options: RandomOptions): Tensor {
-  const { dtype = 'float32', device = usualDevice, generator } = options;
-  if (device !== usualDevice) assertDevice(device);
+  const { dtype = 'float32', device = defaultDevice, generator } = options;
+  if (device !== defaultDevice) assertDevice(device);
   const given = generator === undefined ? { dtype, device } : { dtype, device, generator };
   return operator.call([...args, given]) as Tensor;
 }
@@ -58,7 +58,7 @@ export const zeros = (shape: readonly number[], options: TensorOptions = {}): Te
   create(operators.zeros, [shape], options);
 export const ones = (shape: readonly number[], options: TensorOptions = {}): Tensor =>
   create(operators.ones, [shape], options);
-/** Memory as it comes: whatever was there. */
+/** Uninitialized memory. */
 export const empty = (shape: readonly number[], options: TensorOptions = {}): Tensor =>
   create(operators.empty, [shape], options);
 export const full = (shape: readonly number[], value: Scalar, options: TensorOptions = {}): Tensor =>
@@ -79,7 +79,7 @@ export const randn = (shape: readonly number[], options: RandomOptions = {}): Te
   create(operators.randn, [shape], options);
 
 /**
- * A tensor with a copy of the given numbers, float32 unless said otherwise.
+ * A tensor with a copy of the given numbers; float32 by default, but a typed array keeps its own dtype.
  *
  * @throws ShapeError when nested arrays have unequal lengths.
  */
@@ -101,7 +101,7 @@ export function tensor(values: NestedNumbers | TypedArray, options: TensorOption
   }
   const flat: number[] = [];
   flatten(values, shape, 0, flat);
-  // float64 in between: it holds every number that JavaScript has
+  // by way of float64, which holds every JavaScript number
   made = fromMemory(Float64Array.from(flat), shape, 'float64');
   return move(made, dtype ?? 'float32', device);
 }
@@ -110,12 +110,13 @@ function flatten(values: NestedNumbers, shape: readonly number[], depth: number,
   if (Array.isArray(values)) {
     if (values.length !== shape[depth]) {
       throw new ShapeError(
-        `tensor(): dimension ${depth} has rows of ${shape[depth] ?? 0} and of ${values.length} entries`,
+        `tensor(): expected equal lengths in dimension ${depth}, got ${shape[depth] ?? 0} and ${values.length}`,
       );
     }
     for (const entry of values as readonly NestedNumbers[]) flatten(entry, shape, depth + 1, into);
   } else {
-    if (depth !== shape.length) throw new ShapeError(`tensor(): a number where dimension ${depth} has rows`);
+    if (depth !== shape.length)
+      throw new ShapeError(`tensor(): expected a list in dimension ${depth}, got a number`);
     into.push(Number(values));
   }
 }
@@ -130,12 +131,12 @@ function move(from: Tensor, dtype: DType, device: string): Tensor {
 }
 
 /**
- * A CPU tensor over a typed array's own memory, no copy: writes to either are seen by both, and the array lives as long
- * as the tensor does. The array may be over a SharedArrayBuffer.
+ * A CPU tensor over a typed array's own memory, without a copy: writes to either are visible in both, and the array lives as
+ * long as the tensor. The array may be over a SharedArrayBuffer.
  *
- * @param dtype - What the elements are, when the array's kind leaves it open: a Uint16Array holds bfloat16 (default) or
- *   float16, a Uint8Array uint8 (default) or bool.
- * @throws ShapeError when the shape's product is not the array's length, or the dtype has another element size.
+ * @param dtype - The element type, if the array's type leaves it open: a Uint16Array holds bfloat16 (default) or float16, a
+ *   Uint8Array holds uint8 (default) or bool.
+ * @throws ShapeError when the shape's product is not the array's length, or the dtype has a different element size.
  */
 export function fromTypedArray(
   array: TypedArray,
@@ -144,7 +145,7 @@ export function fromTypedArray(
 ): Tensor {
   if (elementSize[dtype] !== array.BYTES_PER_ELEMENT) {
     throw new ShapeError(
-      `fromTypedArray: ${dtype} has ${elementSize[dtype]} bytes an element, the array ${array.BYTES_PER_ELEMENT}`,
+      `fromTypedArray: ${dtype} has ${elementSize[dtype]} bytes per element, but the array has ${array.BYTES_PER_ELEMENT}`,
     );
   }
   return fromMemory(array, shape, dtype);

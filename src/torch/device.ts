@@ -1,6 +1,6 @@
 /**
- * Devices by name. CUDA is opened at the first question about it, from the libtorch that the addon was built with: the
- * addon itself links the CPU's libraries alone.
+ * Devices by name. CUDA is opened when it is first asked about, from the libtorch that the addon was built with: the addon
+ * itself links only the CPU libraries.
  */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -12,13 +12,13 @@ import { native } from './native.js';
 let cudaProblem: string | null | undefined;
 
 function openCuda(): string | null {
-  if (process.platform !== 'linux') return `there is no CUDA for ${process.platform}`;
+  if (process.platform !== 'linux') return `CUDA is not available on ${process.platform}`;
   const libtorch = readLinkedLibtorch();
   if (libtorch === null) return 'set-up left no record of its libtorch (run `npm run setup`)';
   const library = path.join(libtorch.lib, 'libtorch_cuda.so');
   if (!existsSync(library)) return `${library} does not exist: this is a CPU-only libtorch`;
   const driver = native.openLibrary('libcuda.so.1');
-  if (driver !== null) return `there is no NVIDIA driver (${driver})`;
+  if (driver !== null) return `no NVIDIA driver was found (${driver})`;
   const opened = native.openLibrary(library);
   if (opened !== null) {
     return `${opened}. Install the CUDA packages too: \`pip install torch==${libtorch.version}\`, then \`npm run setup\``;
@@ -31,7 +31,7 @@ export function cudaDeviceCount(): number {
   return cudaUnavailableReason() === null ? native.deviceCount('cuda') : 0;
 }
 
-/** Why CUDA can't be used here, in words; null when it can. */
+/** Why CUDA can't be used here; null when it can. */
 export function cudaUnavailableReason(): string | null {
   if (cudaProblem === undefined) cudaProblem = openCuda();
   return cudaProblem;
@@ -41,7 +41,7 @@ export function mpsIsAvailable(): boolean {
   return native.deviceCount('mps') > 0;
 }
 
-/** The devices of this machine, the fastest first: 'cuda:0', ..., 'mps', 'cpu'. */
+/** The devices of this machine, fastest first: 'cuda:0', ..., 'mps', 'cpu'. */
 export function availableDevices(): string[] {
   const cuda = Array.from({ length: cudaDeviceCount() }, (_, i) => `cuda:${i}`);
   return [...cuda, ...(mpsIsAvailable() ? ['mps'] : []), 'cpu'];
@@ -50,7 +50,7 @@ export function availableDevices(): string[] {
 /**
  * Checks that a device can be used: 'cpu', 'cuda', 'cuda:1', 'mps'.
  *
- * @throws EngineError that says why not. Nothing falls back to another device.
+ * @throws EngineError that says why not. There is no fallback to another device.
  */
 export function assertDevice(device: string): void {
   if (device === 'cpu') return;
@@ -74,7 +74,7 @@ export function assertDevice(device: string): void {
   }
 }
 
-/** Waits until the device has done what it was given. */
+/** Waits until the device has finished all its work. */
 export function synchronize(device: string): void {
   native.synchronize(device);
 }

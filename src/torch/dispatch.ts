@@ -1,6 +1,6 @@
 /**
- * Calls operators by name. Which overload is meant is decided from the arguments that came, against the schemas of the
- * libtorch that is loaded, in the order of native_functions.yaml, as PyTorch's Python argument parser does.
+ * Calls operators by name. The overload is chosen by matching the arguments against the schemas of the loaded libtorch, in
+ * the order of native_functions.yaml, as PyTorch's Python argument parser does.
  */
 import { EngineError, ProcessError, ShapeError } from '../errors.js';
 import { dtypeCode, isDType, memoryFormatCode } from './dtype.js';
@@ -22,13 +22,13 @@ export class Operator {
   readonly #names: readonly string[];
   #overloads: Overload[] | undefined;
 
-  /** @param aten - Name in libtorch's own namespace, or `namespace::name`. */
+  /** @param aten - Name in the namespace `aten`, or `namespace::name`. */
   constructor(aten: string, overloads: readonly string[]) {
     this.#aten = aten;
     this.#names = overloads;
   }
 
-  /** Calls with `self` in its own place, wherever the schema has it. */
+  /** Calls with `self` at the position that the schema gives it. */
   callMethod(self: TensorOwner, args: readonly unknown[]): unknown {
     return this.#call(self, args);
   }
@@ -51,7 +51,7 @@ export class Operator {
       };
     });
     if (this.#overloads.length === 0) {
-      throw new EngineError(`${this.#aten}: libtorch ${native.version} has no such operator`);
+      throw new EngineError(`${this.#aten}: libtorch ${native.version} does not have this operator`);
     }
     return this.#overloads;
   }
@@ -72,11 +72,11 @@ export class Operator {
       if (chosen) break;
     }
     if (chosen === undefined || values === undefined) {
-      const came = [...(self ? [self] : []), ...args].map(describe).join(', ');
+      const got = [...(self ? [self] : []), ...args].map(describe).join(', ');
       const forms = overloads.map(
         (overload) => `  ${overload.name}(${overload.arguments.map(printArgument).join(', ')})`,
       );
-      throw new ShapeError(`${this.#aten}: got (${came}); expected one of\n${forms.join('\n')}`);
+      throw new ShapeError(`${this.#aten}: got (${got}); expected one of\n${forms.join('\n')}`);
     }
     let result: unknown;
     try {
@@ -89,17 +89,17 @@ export class Operator {
   }
 }
 
-/** Handles to tensors, in arrays too; other results as they are. */
+/** Turns handles into tensors, also in arrays; other results are returned unchanged. */
 function wrapResult(result: unknown): unknown {
   if (Array.isArray(result)) return result.map(wrapResult);
   return typeof result === 'object' && result !== null ? tensorFromHandle(result as TensorHandle) : result;
 }
 
-/** Whether c10d or Gloo threw it: another process is lost, silent or out of step. Any operator may meet that: see errors.cc. */
+/** Whether c10d or Gloo threw it because another process is lost, silent or out of step. Any operator may throw it: see errors.cc. */
 export const isAboutProcesses = (error: unknown): boolean =>
   (error as { code?: unknown } | null)?.code === 'PROCESS';
 
-/** The error that a failing operator throws: its name, what libtorch said, and what came. */
+/** The error for a failed operator: its name, its arguments and libtorch's message. */
 export function operatorError(
   name: string,
   self: TensorOwner | undefined,
@@ -108,12 +108,12 @@ export function operatorError(
 ): Error {
   const message = error instanceof Error ? error.message : String(error);
   if (isAboutProcesses(error)) return new ProcessError(`${name}: ${message}`, { cause: error });
-  const came = [...(self ? [self] : []), ...args].map(describe).join(', ');
+  const got = [...(self ? [self] : []), ...args].map(describe).join(', ');
   const Kind = /out of memory|internal assert/i.test(message) ? EngineError : ShapeError;
-  return new Kind(`${name}(${came}): ${message}`, { cause: error });
+  return new Kind(`${name}(${got}): ${message}`, { cause: error });
 }
 
-/** Short form of a value for messages: a tensor's dtype, shape and device; anything else printed. */
+/** Short form of a value for messages: a tensor's dtype, shape and device; anything else as text. */
 export function describe(value: unknown): string {
   if (value instanceof TensorOwner) return value.toString();
   if (Array.isArray(value)) {

@@ -1,7 +1,7 @@
 /**
- * Many processes as one: c10d's stores, process groups, collectives and gradient reducer, as torch.distributed has them.
- * Every process of a group calls the same collectives in the same order. What waits for other processes ends after the
- * group's timeout, or as soon as a connection breaks, with a ProcessError.
+ * Several processes working as one: c10d's stores, process groups, collectives and gradient reducer, as in
+ * torch.distributed. Every process of a group must call the same collectives in the same order. Waiting for other processes
+ * ends with a ProcessError after the group's timeout, or as soon as a connection breaks.
  */
 import { ProcessError } from '../errors.js';
 import { cudaDeviceCount } from './device.js';
@@ -17,7 +17,7 @@ import type {
 import { empty } from './creation.js';
 import { Tensor, type Parameter } from './tensor.js';
 
-/** c10d's own words, as a ProcessError that says what was being done. */
+/** c10d's message, as a ProcessError that says what was being done. */
 function problem(what: string, error: unknown): ProcessError {
   const message = error instanceof Error ? error.message : String(error);
   return new ProcessError(`${what}: ${message}`, { cause: error });
@@ -39,7 +39,7 @@ async function attemptAsync<T>(what: string, fn: () => Promise<T>): Promise<T> {
   }
 }
 
-/** A store whose keeper is paused, or behind a link that was cut, never answers: c10d would wait for ever. */
+/** Adds a time limit: if the store's process is paused, or the link to it was cut, c10d would wait forever. */
 async function answer<T>(what: string, limitMs: number, fn: () => Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -54,21 +54,21 @@ async function answer<T>(what: string, limitMs: number, fn: () => Promise<T>): P
   }
 }
 
-/** A file's lock may be slow on a network's disk. */
+/** Locking a file may be slow on a network file system. */
 const FILE_TIMEOUT_MS = 300_000;
 
 export interface TcpStoreOptions {
   host: string;
   port: number;
-  /** Whether this process keeps the values; exactly one does. */
+  /** Whether this process keeps the values; exactly one must. */
   isServer: boolean;
-  /** How long to try to reach the server, and how long any later question may take. */
+  /** How long to try to reach the server, and how long any later request may take. */
   timeoutMs: number;
-  /** The server listens on 127.0.0.1 alone. Default false: whoever reaches the port may read and write. */
+  /** The server listens only on 127.0.0.1. Default false: anyone who can reach the port may read and write. */
   isLocal?: boolean;
 }
 
-/** Small values that processes leave for one another by name. */
+/** Small values that processes share by name. */
 export class Store {
   /** @internal */
   readonly handle: StoreHandle;
@@ -91,7 +91,7 @@ export class Store {
     );
   }
 
-  /** A store in a file that all processes see; c10d's FileStore. The file belongs to one run and is left behind. */
+  /** A store in a file that all processes can access; c10d's FileStore. Use a new file for each run; it is not deleted. */
   static file(path: string, processes: number): Store {
     return new Store(
       attempt(`store ${path}`, () => native.fileStore(path, processes)),
@@ -108,21 +108,21 @@ export class Store {
     return answer(`store: setting ${key}`, this.#timeoutMs, () => native.storeSet(this.handle, key, value));
   }
 
-  /** Waits until somebody has set it. @throws ProcessError when nobody has in time. */
+  /** Waits until a process has set the key. @throws ProcessError when none has in time. */
   get(key: string, timeoutMs: number): Promise<string> {
     return answer(`store: waiting for ${key}`, timeoutMs + this.#timeoutMs, () =>
       native.storeGet(this.handle, key, timeoutMs),
     );
   }
 
-  /** Adds to a counter that begins at 0. @returns The sum. */
+  /** Adds to a counter that starts at 0. @returns The sum. */
   add(key: string, amount: number): Promise<number> {
     return answer(`store: adding to ${key}`, this.#timeoutMs, () =>
       native.storeAdd(this.handle, key, amount),
     );
   }
 
-  /** Which of the keys somebody has set. */
+  /** Which of the keys have been set. */
   check(keys: readonly string[]): Promise<boolean[]> {
     return answer('store: looking for keys', this.#timeoutMs, () => native.storeCheck(this.handle, keys));
   }
@@ -132,13 +132,13 @@ export class Store {
   }
 }
 
-/** Says in a store, again and again, that this process lives and how many steps it has done. */
+/** Regularly reports in a store that this process is alive and how many steps it has done. */
 export class Heartbeat {
   readonly #handle: HeartbeatHandle;
 
   /**
-   * Sets `key` to "<beats> <step>" every `intervalMs`, also while JavaScript is busy, and with each new step; and looks
-   * for a value of `newsKey`.
+   * Sets `key` to "<beats> <step>" every `intervalMs`, also while JavaScript is busy, and at each new step; also watches for
+   * a value of `newsKey`.
    */
   constructor(store: Store, options: { key: string; step: number; intervalMs: number; newsKey: string }) {
     const { key, step, intervalMs, newsKey } = options;
@@ -147,7 +147,7 @@ export class Heartbeat {
     );
   }
 
-  /** The value of `newsKey` as soon as it was seen, and for as long as this process lives; null before. */
+  /** The value of `newsKey` once it has been seen; null before. */
   get news(): string | null {
     return native.heartbeatNews(this.#handle);
   }
@@ -164,11 +164,11 @@ export class Heartbeat {
 export interface GroupOptions {
   rank: number;
   size: number;
-  /** This machine's address as the others reach it, or `interface:` and the name of a network interface. */
+  /** The address at which the others reach this machine, or `interface:` and the name of a network interface. */
   address: string;
   /** How long a collective may wait for the others. */
   timeoutMs: number;
-  /** NCCL for tensors on CUDA devices; default where there is one. Else Gloo takes them through the host's memory. */
+  /** Use NCCL for tensors on CUDA devices; default if there are any. Otherwise Gloo copies them through host memory. */
   nccl?: boolean;
 }
 
@@ -204,17 +204,17 @@ export class ProcessGroup {
     return attemptAsync(what, () => native.workDone(work()));
   }
 
-  /** The sum over all processes, in place; other work may go on in this thread meanwhile. */
+  /** The sum over all processes, in place; this thread can do other work in the meantime. */
   allReduce(tensor: Tensor): Promise<void> {
     return this.#finish('all-reduce', () => native.allReduce(this.handle, tensor.handle));
   }
 
-  /** allReduce() that blocks this thread: inside of a step, which does so anyway. */
+  /** allReduce() that blocks this thread: for use inside a step, which blocks anyway. */
   allReduceSync(tensor: Tensor): void {
     attempt('all-reduce', () => native.waitWork(native.allReduce(this.handle, tensor.handle)));
   }
 
-  /** Everybody's tensor, by rank. All have the same shape and dtype. */
+  /** The tensors of all processes, by rank. All must have the same shape and dtype. */
   async allGather(tensor: Tensor): Promise<Tensor[]> {
     const { dtype, device } = tensor;
     const outputs = Array.from({ length: this.size }, () => empty(tensor.shape, { dtype, device }));
@@ -228,7 +228,7 @@ export class ProcessGroup {
     return outputs;
   }
 
-  /** The values of `root`, in place of everybody's; the shapes and dtypes are the same everywhere. */
+  /** Overwrites the tensors of all processes with those of `root`; shapes and dtypes must be the same everywhere. */
   async broadcast(tensors: readonly Tensor[], root = 0): Promise<void> {
     await attemptAsync('broadcast', () =>
       native.broadcast(
@@ -239,41 +239,41 @@ export class ProcessGroup {
     );
   }
 
-  /** Waits until all are here. */
+  /** Waits until all processes have called it. */
   barrier(): Promise<void> {
     return this.#finish('barrier', () => native.barrier(this.handle));
   }
 
-  /** Ends the connections. After an error leave it open: it would wait for what is under way. */
+  /** Closes the connections. After an error don't call it: it would wait for pending collectives. */
   close(): void {
     native.closeGroup(this.handle);
   }
 }
 
 /**
- * Ends this process at once: after a ProcessError, when threads may still wait for a lost process, and would keep an
- * orderly exit waiting too. Nothing after it runs, not even `finally` or 'exit' listeners.
+ * Ends this process immediately. Use it after a ProcessError, when threads may still be waiting for a lost process, which an
+ * orderly exit would have to wait for too. Nothing else runs, not even `finally` blocks or 'exit' listeners.
  */
 export function exitNow(code: number): void {
   native.exitNow(code);
 }
 
-/** As DistributedDataParallel has it. */
+/** DistributedDataParallel's default. */
 const BUCKET_BYTES = 25 * 2 ** 20;
 
 /**
- * Gradients averaged over a group by c10d's Reducer: buckets of them go out while the backward pass computes the others.
+ * Averages gradients over a group with c10d's Reducer: it sends them in buckets while the backward pass computes the others.
  *
  * @example
- * lossOf(first).backward(); // accumulates here alone
+ * lossOf(first).backward(); // accumulates only in this process
  * reducer.prepare();
- * lossOf(second).backward(); // reduces the sums as they are ready
+ * lossOf(second).backward(); // reduces the sums as they become ready
  * reducer.finish();
  */
 export class GradientReducer {
   readonly #handle: ReducerHandle;
 
-  /** Collective. @param parameters - Those that are trained, in the same order everywhere. */
+  /** Collective. @param parameters - The trained parameters, in the same order everywhere. */
   constructor(parameters: readonly Parameter[], group: ProcessGroup) {
     this.#handle = attempt('gradient reducer', () =>
       native.createReducer(
@@ -284,12 +284,12 @@ export class GradientReducer {
     );
   }
 
-  /** Before the last backward pass of a step. Without it finish() reduces everything. */
+  /** Call before the last backward pass of a step. Without it finish() reduces everything. */
   prepare(): void {
     attempt('gradients', () => native.prepareReducer(this.#handle));
   }
 
-  /** Blocks until every gradient is the mean over the group. One that a parameter has nowhere stays null. */
+  /** Blocks until every gradient is the mean over the group. A parameter without a gradient in any process keeps null. */
   finish(): void {
     attempt('reducing gradients', () => native.finishReducer(this.#handle));
   }
@@ -307,13 +307,13 @@ export interface SyncBatchNormOptions {
 }
 
 /**
- * Batch normalisation by the mean and variance over a group's batches, with its gradient (torch.nn.SyncBatchNorm, on every
- * device). The running statistics, when given, are moved in place.
+ * Batch normalization by the mean and variance over a group's batches, with its gradient (torch.nn.SyncBatchNorm, on every
+ * device). The running statistics, if given, are updated in place.
  *
  * @param x - (B, C, ...)
  * @param weight - (C)
  * @param bias - (C)
- * @returns x's shape and dtype.
+ * @returns A tensor with x's shape and dtype.
  */
 export function syncBatchNorm(
   group: ProcessGroup,
@@ -329,6 +329,6 @@ export function syncBatchNorm(
       native.syncBatchNorm(handle, x.handle, weight.handle, bias.handle, mean, variance, momentum, eps),
     );
   } catch (error) {
-    throw operatorError('synchronised batch normalisation', undefined, [x, weight, bias], error);
+    throw operatorError('synchronized batch normalization', undefined, [x, weight, bias], error);
   }
 }

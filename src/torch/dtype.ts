@@ -1,18 +1,18 @@
 /**
- * Element types: PyTorch's names, their numbers in libtorch (c10/core/ScalarType.h) and the typed array that holds
- * each on JavaScript's side.
+ * Element types: PyTorch's names, their numbers in libtorch (c10/core/ScalarType.h) and the typed array for each in
+ * JavaScript.
  */
 import { ShapeError } from '../errors.js';
 
-/** An element type. bfloat16 and float16 come and go as raw 16-bit patterns in a Uint16Array, bool as 0 and 1. */
+/** An element type. bfloat16 and float16 are exchanged as raw 16-bit patterns in a Uint16Array, bool as 0 and 1. */
 export type DType = 'float32' | 'float64' | 'float16' | 'bfloat16' | 'int64' | 'int32' | 'uint8' | 'bool';
 
-/** A value that an operator takes as a number; a whole number is an integer scalar, as in Python. */
+/** A value that an operator accepts as a number; a whole number is an integer scalar, as in Python. */
 export type Scalar = number | bigint | boolean;
 
 export type MemoryFormat = 'contiguous_format' | 'preserve_format' | 'channels_last' | 'channels_last_3d';
 
-/** What a tensor's memory can be seen as. */
+/** The typed arrays that can view a tensor's memory. */
 export type TypedArray =
   Float32Array | Float64Array | Uint16Array | BigInt64Array | Int32Array | Uint8Array | Uint8ClampedArray;
 
@@ -52,7 +52,7 @@ export function isDType(value: unknown): value is DType {
   return typeof value === 'string' && Object.hasOwn(dtypeCodes, value);
 }
 
-/** libtorch's number for a dtype. @throws ShapeError for a name that is none, with those that are. */
+/** libtorch's number for a dtype. @throws ShapeError for an unknown name; it lists the known ones. */
 export function dtypeCode(dtype: string): number {
   if (isDType(dtype)) return dtypeCodes[dtype];
   throw new ShapeError(`dtype: expected one of ${Object.keys(dtypeCodes).join(', ')}, got '${dtype}'`);
@@ -71,7 +71,7 @@ export function memoryFormatCode(format: string): number {
   throw new ShapeError(`memory format: expected one of ${known}, got '${format}'`);
 }
 
-/** The dtype that a typed array holds without conversion. */
+/** The dtype of a typed array's elements, without conversion. */
 export function dtypeOfArray(array: TypedArray): DType {
   if (array instanceof Float32Array) return 'float32';
   if (array instanceof Float64Array) return 'float64';
@@ -81,7 +81,7 @@ export function dtypeOfArray(array: TypedArray): DType {
   return 'uint8';
 }
 
-/** A typed array of the right kind over a buffer that holds elements of `dtype`. */
+/** A typed array of the right type over a buffer with elements of `dtype`. */
 export function viewOf(buffer: ArrayBuffer, dtype: DType): TypedArray {
   switch (dtype) {
     case 'float32':

@@ -1,15 +1,15 @@
-/** Random number generators with a seed and a state that can be saved: PyTorch's own (mt19937 on the CPU). */
+/** Random number generators with a seed and a state that can be saved: PyTorch's (mt19937 on the CPU). */
 import { GeneratorOwner } from './handle-owner.js';
 import type { GeneratorHandle } from './handles.js';
 import { native } from './native.js';
 import { synchronous } from './modes.js';
 import { Tensor } from './tensor.js';
 
-/** A source of random numbers for operators that take `{ generator }`. */
+/** A source of random numbers for operators that accept `{ generator }`. */
 export class Generator extends GeneratorOwner {
   readonly handle: GeneratorHandle;
 
-  /** A generator of its own on `device`, with PyTorch's default seed until manualSeed(). */
+  /** A new generator on `device`, with PyTorch's default seed until manualSeed(). */
   constructor(device?: string);
   /** @internal */
   constructor(handle: GeneratorHandle);
@@ -18,13 +18,13 @@ export class Generator extends GeneratorOwner {
     this.handle = typeof source === 'string' ? native.createGenerator(source) : source;
   }
 
-  /** Starts the sequence that belongs to `seed` (a whole number, 0 to 2^53, or a bigint to 2^64). */
+  /** Starts the sequence for `seed` (a whole number from 0 to 2^53, or a bigint below 2^64). */
   manualSeed(seed: number | bigint): this {
     native.seedGenerator(this.handle, BigInt(seed));
     return this;
   }
 
-  /** The whole state, uint8: give it to setState() to go on from here. */
+  /** The whole state, uint8: pass it to setState() to continue from here. */
   getState(): Tensor {
     return new Tensor(native.generatorState(this.handle));
   }
@@ -34,22 +34,22 @@ export class Generator extends GeneratorOwner {
   }
 }
 
-/** The generator that operators use when none is given: the process's, or in withGenerators() the one given there. */
+/** The generator that operators use by default: the process's, or, in withGenerators(), the one given there. */
 export function defaultGenerator(device = 'cpu'): Generator {
   return new Generator(native.defaultGenerator(device));
 }
 
-/** Seeds the CPU's default generator, and that of `device` when it is another. */
+/** Seeds the CPU's default generator, and that of `device` if it is a different one. */
 export function manualSeed(seed: number | bigint, device = 'cpu'): void {
   defaultGenerator('cpu').manualSeed(seed);
   if (device !== 'cpu') defaultGenerator(device).manualSeed(seed);
 }
 
 /**
- * Runs `fn` with generators in place of the default ones of their devices: every operator that is called in it draws from
- * them, also one that takes no generator. Other threads, which share the default ones, neither see this nor disturb it.
+ * Runs `fn` with these generators as the default ones of their devices: every operator called in it uses them, including
+ * operators without a generator argument. Other threads, which share the default generators, neither notice nor disturb it.
  *
- * @param fn - Synchronous.
+ * @param fn - Must be synchronous.
  */
 export function withGenerators<T>(generators: readonly Generator[], fn: () => T): T {
   native.enterGenerators(generators.map(({ handle }) => handle));

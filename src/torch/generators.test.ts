@@ -1,4 +1,4 @@
-/** Generators that stand for the default ones: what is drawn in withGenerators() is theirs, and nobody else's. */
+/** Generators that replace the default ones: withGenerators() draws from them and from no others. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
@@ -14,7 +14,7 @@ import {
   zeros,
 } from './index.js';
 
-/** Operators that take a generator, and such that don't. */
+/** Operators that accept a generator, and some that don't. */
 const draw = (): number[] =>
   scope(() => [
     ...rand([3]).toArray(),
@@ -32,7 +32,7 @@ const drawn = (seed: number): number[] => {
   return draw();
 };
 
-test('every operator draws from them, as it does from the default ones, which stay where they were', () => {
+test('every operator draws from them as from the default ones, whose state does not change', () => {
   const [first, second] = [drawn(1), drawn(2)];
   const [one, two] = [new Generator().manualSeed(1), new Generator().manualSeed(2)];
   manualSeed(3);
@@ -45,18 +45,18 @@ test('every operator draws from them, as it does from the default ones, which st
   one.manualSeed(1);
   withGenerators([one], () => {
     assert.deepEqual(withGenerators([two], draw), second);
-    assert.deepEqual(withGenerators([], draw), first); // an empty list hides nobody
+    assert.deepEqual(withGenerators([], draw), first); // an empty list replaces none
     manualSeed(2);
     assert.deepEqual(draw(), second);
   });
   assert.deepEqual(draw(), drawn(3));
   assert.throws(() => withGenerators([one], () => Promise.resolve()), /synchronous/);
-  assert.deepEqual(withGenerators([one.manualSeed(1)], draw), first, 'left in order after an error');
+  assert.deepEqual(withGenerators([one.manualSeed(1)], draw), first, 'restored after an error');
 });
 
-test('a thread that draws from the default ones disturbs nobody', async () => {
+test('a thread that draws from the default ones does not disturb them', async () => {
   const expected = drawn(7);
-  const flags = new Int32Array(new SharedArrayBuffer(8)); // [it draws, it is to end]
+  const flags = new Int32Array(new SharedArrayBuffer(8)); // [it is drawing, it must end]
   const worker = new Worker(
     `const { workerData: { index, flags } } = require('node:worker_threads');
      import(index).then(({ rand }) => {

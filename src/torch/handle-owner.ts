@@ -1,6 +1,6 @@
 /**
- * What dispatch.ts and scope.ts must know of tensors and generators: that they own a handle. The classes themselves
- * import these files, so they can't be imported there.
+ * What dispatch.ts and scope.ts need to know about tensors and generators: that they own a handle. The classes themselves
+ * import those files, so they can't be imported there.
  */
 import type { GeneratorHandle, TensorHandle } from './handles.js';
 
@@ -21,7 +21,7 @@ export abstract class GeneratorOwner {
 
 let makeTensor: ((handle: TensorHandle) => TensorOwner) | undefined;
 
-/** tensor.ts says here how a result becomes a Tensor. */
+/** tensor.ts registers here how a result becomes a Tensor. */
 export function setTensorMaker(make: (handle: TensorHandle) => TensorOwner): void {
   makeTensor = make;
 }

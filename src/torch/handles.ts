@@ -1,4 +1,4 @@
-/** References to C++ objects, as native/torch hands them out. */
+/** References to C++ objects, as returned by native/torch. */
 
 declare const handleBrand: unique symbol;
 /** An opaque reference to a C++ object of kind K. */

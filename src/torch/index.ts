@@ -1,5 +1,5 @@
 /**
- * libtorch for TypeScript: tensors, operators, autograd, generators, devices. The other rooms import from here alone.
+ * libtorch for TypeScript: tensors, operators, autograd, generators, devices. The other rooms import only this file.
  */
 import { Operator } from './dispatch.js';
 import type { TorchFunctions } from './generated/functions.js';
@@ -48,7 +48,7 @@ export {
   synchronize,
 } from './device.js';
 
-/** PyTorch's functions by their names in camelCase: `ops.layerNorm(x, [C], weight, bias)`. */
+/** PyTorch's functions under their names in camelCase: `ops.layerNorm(x, [C], weight, bias)`. */
 export const ops: TorchFunctions = Object.fromEntries(
   functionTable.map(([name, aten, overloads]) => {
     const operator = new Operator(aten, overloads.split(','));
@@ -56,10 +56,10 @@ export const ops: TorchFunctions = Object.fromEntries(
   }),
 ) as unknown as TorchFunctions;
 
-/** Version of the libtorch that is loaded, such as '2.15.0'. */
+/** Version of the loaded libtorch, such as '2.15.0'. */
 export const torchVersion: string = native.version;
 
-/** The level of vector instructions that our own loops run at (native/torch), and those that the machine has. */
+/** The level of vector instructions that our own loops use (native/torch), and those that the machine supports. */
 export const torchVectors = (): VectorReport => native.vectors;
 
 /** The vector instructions that libtorch's kernels use here: 'AVX2', 'AVX512', 'DEFAULT'. */
@@ -69,7 +69,7 @@ export const cpuCapability = (): string => native.cpuCapability();
 export const getNumThreads = (): number => native.getNumThreads();
 export const setNumThreads = (threads: number): void => native.setNumThreads(threads);
 
-/** Tensors that JavaScript holds and has not freed: flat over the steps of a loop that leaks nothing. */
+/** Number of tensors that JavaScript has not freed: constant over the steps of a loop that doesn't leak. */
 export const liveTensors = (): number => native.liveTensors();
 export { measureMatmul } from './speed.js';
 export { exitNow, GradientReducer, Heartbeat, ProcessGroup, Store, syncBatchNorm } from './distributed.js';

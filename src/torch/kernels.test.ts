@@ -1,4 +1,4 @@
-/** Our own operators against the same formulas of libtorch's, in float64. */
+/** Our own operators against the same formulas with libtorch's operators, in float64. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -18,14 +18,14 @@ import {
   type Tensor,
 } from './index.js';
 
-setNumThreads(2); // a chunk is 512 rows a thread: some cases below have more than one
+setNumThreads(2); // a chunk is 512 rows per thread: some cases below have more than one
 
 const EPS = 1e-6;
 const all: KeptSamples = { kept: null, scale: 1 };
 const largest = (x: Tensor): number => (x.numel === 0 ? 0 : x.abs().max().item());
 const difference = (a: Tensor, b: Tensor): number => largest(a.to('float64').sub(b.to('float64')));
 
-/** Leaves that want gradients. */
+/** Leaves with requiresGrad. */
 const leaves = (tensors: readonly Tensor[], dtype: 'float32' | 'float64' | 'bfloat16'): Tensor[] =>
   tensors.map((t) => {
     const leaf = t.detach().to(dtype).clone();
@@ -43,7 +43,7 @@ const norm = (weight: Tensor | undefined, bias: Tensor | undefined): NormParamet
 
 type Formula = (given: readonly Tensor[]) => Tensor;
 
-/** Values and the gradient by every input are the formula's in float64. */
+/** Values and the gradient for every input equal those of the formula in float64. */
 function assertSame(given: readonly Tensor[], ours: Formula, formula: Formula): void {
   const mine = leaves(given, 'float32');
   const exact = leaves(given, 'float64');
@@ -188,7 +188,7 @@ function writtenAttention(qkv: Tensor, heads: number): Tensor {
     .reshape([b, n, c3 / 3]);
 }
 
-test('some weights frozen; no second derivative; what is not finite stays so', () => {
+test('some weights frozen; no second derivative; non-finite values stay non-finite', () => {
   const [x, ...frozen] = perceptronInputs(2, 5, 0.5, 20) as [Tensor, ...Tensor[]];
   const [w1, b1, w2, b2] = frozen;
   const [leaf] = leaves([x], 'float32') as [Tensor];

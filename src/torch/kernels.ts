@@ -27,7 +27,7 @@ export interface NormParameters {
   eps: number;
 }
 
-/** Stochastic depth's draw: which samples compute a branch, and what its result is multiplied by. */
+/** What stochastic depth has drawn: which samples compute a branch, and the factor for its result. */
 export interface KeptSamples {
   /** Rows of dimension 0, int64, ascending; null for all. */
   kept: Tensor | null;
@@ -35,9 +35,9 @@ export interface KeptSamples {
 }
 
 /**
- * GELU(x W1^T + b1) W2^T + b2, GELU the exact one: two linear layers with the activation between them. On the CPU in
- * float32 our own loops do all but the products, and keep one of the two wide activations; elsewhere libtorch's
- * operators run one after the other. It has no second derivative.
+ * GELU(x W1^T + b1) W2^T + b2 with the exact GELU: two linear layers with the activation between them. On the CPU in
+ * float32 our own loops do everything except the products, and keep only one of the two wide activations; otherwise
+ * libtorch's operators run in sequence. It has no second derivative.
  *
  * @param x - (..., D)
  * @param fc1 - D to F features.
@@ -49,12 +49,12 @@ export function perceptron(x: Tensor, fc1: Affine, fc2: Affine): Tensor {
 }
 
 /**
- * x + scale * perceptron(norm(x)): the second half of a transformer's block. As perceptron(); the norm's output is not
- * kept for the way back either, but made again there.
+ * x + scale * perceptron(norm(x)): the second half of a transformer's block. Like perceptron(); the norm's output isn't
+ * kept for the backward pass either, but recomputed there.
  *
  * @param x - (B, N, D)
  * @param fc2 - F to D features.
- * @returns (B, N, D); samples that are not kept come as they are.
+ * @returns (B, N, D); samples that are not kept are returned unchanged.
  */
 export function perceptronResidual(
   x: Tensor,
@@ -79,14 +79,14 @@ export function perceptronResidual(
 
 /**
  * x + scale * attention(norm(x)): the first half of a transformer's block. Multi-head attention, softmax(q k^T /
- * sqrt(D / heads)) v, by libtorch's fused kernel, which never holds the (N, N) weights. It has no second derivative on
- * the CPU.
+ * sqrt(D / heads)) v, by a fused kernel (ours on the CPU in float32, otherwise libtorch's), which never holds the (N, N)
+ * weights. It has no second derivative on the CPU.
  *
  * @param x - (B, N, D)
  * @param qkv - D to 3 D features: queries, keys and values, each head by head.
  * @param proj - D to D features.
  * @param heads - Must divide D.
- * @returns (B, N, D); samples that are not kept come as they are.
+ * @returns (B, N, D); samples that are not kept are returned unchanged.
  */
 export function attentionResidual(
   x: Tensor,
@@ -112,8 +112,8 @@ export function attentionResidual(
 }
 
 /**
- * The attention of the first token to all, which is the first row of all attention: of the other tokens keys and values
- * alone are projected.
+ * The attention of the first token to all tokens, the first row of full attention: for the other tokens only keys and values
+ * are projected.
  *
  * @param x - (B, N, D)
  * @param qkv - D to 3 D features: queries, keys and values, each head by head.
@@ -126,16 +126,16 @@ export function classAttention(x: Tensor, qkv: Affine, proj: Affine, heads: numb
 }
 
 /**
- * A transformer's blocks and last norm without gradients, a few images at a time in each thread: what the operators one by
- * one give, without all threads waiting for each other after each of them. It is for float32 on the CPU, without autocast,
- * and two images or more a thread.
+ * A transformer's blocks and last norm without gradients, a few images at a time in each thread: the same result as with
+ * single operators, but without all threads waiting for each other after each of them. Only for float32 on the CPU, without
+ * autocast, and with at least two images per thread.
  *
  * @param x - (B, N, C) tokens.
  * @param weights - Weight and bias of norm1, attn.qkv, attn.proj, norm2, mlp.fc1 and mlp.fc2 of each block, then of the last
  *   norm.
- * @param keep - Of how many of the last blocks the tokens are wanted.
- * @param classOnly - The class token alone, of the last block.
- * @returns (B, N, C) each, or (B, 1, C); the deepest last. Null where it is not for.
+ * @param keep - For how many of the last blocks to return the tokens.
+ * @param classOnly - Return only the class token, of the last block.
+ * @returns (B, N, C) each, or (B, 1, C); the deepest last. Null when the conditions above don't hold.
  */
 export function blocksInGroups(
   x: Tensor,

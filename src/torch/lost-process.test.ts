@@ -1,4 +1,4 @@
-/** Wherever a lost process is found out, in whatever operator, it is a ProcessError in plain words. */
+/** Wherever a lost process is noticed, in whatever operator, it is a ProcessError in plain words. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -48,7 +48,7 @@ for (const work of [
   'broadcast',
   'barrier',
   'the backward pass, in the reducer',
-  'a gradient asked for, in the reducer',
+  'a requested gradient, in the reducer',
   'the forward pass, in batch normalisation',
   'the backward pass, in batch normalisation',
   'the forward pass without gradients, in batch normalisation',

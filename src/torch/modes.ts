@@ -1,4 +1,4 @@
-/** Modes that hold while a function runs: no gradients, inference, autocast. Each restores what it found. */
+/** Modes that apply while a function runs: no gradients, inference, autocast. Each restores the previous mode. */
 import { assertDevice } from './device.js';
 import { dtypeCode, type DType } from './dtype.js';
 import type { TensorHandle } from './handles.js';
@@ -25,7 +25,7 @@ export function noGrad<T>(fn: () => T): T {
   }
 }
 
-/** Like noGrad() and a little faster; its tensors can't enter a gradient's graph afterwards. */
+/** Like noGrad() and slightly faster; its tensors can't be used in a gradient graph afterwards. */
 export function inferenceMode<T>(fn: () => T): T {
   native.enterInferenceMode();
   try {
@@ -39,11 +39,11 @@ export interface AutocastOptions {
   device: string;
   /** 'bfloat16' or 'float16'. */
   dtype: DType;
-  /** Default true; false changes nothing, so that a caller need not branch. */
+  /** Default true; with false it does nothing, so that callers need no branch. */
   enabled?: boolean;
 }
 
-/** Runs `fn` with matrix products in `dtype` and what needs it in float32, as torch.autocast does. */
+/** Runs `fn` with matrix products in `dtype`, and operators that need float32 in float32, as torch.autocast does. */
 export function autocast<T>(options: AutocastOptions, fn: () => T): T {
   if (options.enabled === false) return fn();
   assertDevice(options.device);
@@ -57,9 +57,9 @@ export function autocast<T>(options: AutocastOptions, fn: () => T): T {
 }
 
 /**
- * Gradients of `outputs` with respect to `inputs`, without touching anybody's `grad`.
+ * Gradients of `outputs` with respect to `inputs`, without changing any tensor's `grad`.
  *
- * @returns One tensor an input; null for an input that the outputs don't depend on.
+ * @returns One tensor for each input; null for an input that the outputs don't depend on.
  */
 export function gradients(
   outputs: readonly Tensor[],

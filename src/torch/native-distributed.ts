@@ -7,7 +7,7 @@ export type WorkHandle = NativeHandle<'work'>;
 export type ReducerHandle = NativeHandle<'reducer'>;
 export type HeartbeatHandle = NativeHandle<'heartbeat'>;
 
-/** Times are milliseconds. A promise is settled by a thread of its own. */
+/** Times are in milliseconds. A separate thread settles each promise. */
 export interface NativeDistributed {
   tcpStore(
     host: string,

@@ -1,5 +1,5 @@
 /**
- * Loads the addon over libtorch (native/torch) and types what it exports. The only importer of it is this folder.
+ * Loads the addon over libtorch (native/torch) and types its exports. Only this folder imports it.
  */
 import { createRequire } from 'node:module';
 import { existsSync } from 'node:fs';
@@ -9,24 +9,24 @@ import type { TypedArray } from './dtype.js';
 import type { GeneratorHandle, OperatorHandle, TensorHandle } from './handles.js';
 import type { NativeDistributed } from './native-distributed.js';
 
-/** One argument of an operator's schema; `type` is c10's name of it, such as `Tensor?`, `int[]`, `ScalarType`. */
+/** One argument of an operator's schema; `type` is c10's name for it, such as `Tensor?`, `int[]`, `ScalarType`. */
 export interface ArgumentInfo {
   name: string;
   type: string;
   keywordOnly: boolean;
   hasDefault: boolean;
-  /** Of a list of fixed length, how long; one value then stands for all. */
+  /** The length of a list of fixed length, for which a single value may stand; else null. */
   length: number | null;
 }
 
 export interface OperatorInfo {
   handle: OperatorHandle;
   arguments: ArgumentInfo[];
-  /** The result is the first argument itself, changed. */
+  /** The result is the first argument itself, modified. */
   inPlace: boolean;
 }
 
-/** What native/torch exports; each throws an Error with libtorch's own message. */
+/** What native/torch exports; each function throws an Error with libtorch's message. */
 export interface NativeTorch extends NativeDistributed {
   readonly version: string;
   readonly vectors: VectorReport;
@@ -70,7 +70,7 @@ export interface NativeTorch extends NativeDistributed {
   generatorState(generator: GeneratorHandle): TensorHandle;
   setGeneratorState(generator: GeneratorHandle, state: TensorHandle): void;
   openLibrary(path: string): string | null;
-  /** Sets a variable of the process's own environment, also from a worker thread, whose process.env is a copy. */
+  /** Sets a variable in the process's environment, also from a worker thread, whose process.env is a copy. */
   setEnvironment(name: string, value: string): void;
   deviceCount(type: string): number;
   synchronize(device: string): void;
@@ -79,17 +79,17 @@ export interface NativeTorch extends NativeDistributed {
   setNumThreads(threads: number): void;
 }
 
-/** MKL's branch for each of ATen's instruction levels; below AVX2 there is no strict one. */
+/** MKL's code branch for each of ATen's instruction levels; below AVX2 none is strict. */
 const MKL_BRANCHES: Readonly<Record<string, string>> = { AVX512: 'AVX512,STRICT', AVX2: 'AVX2,STRICT' };
 
 /**
- * MKL takes another path through a product when its operands lie elsewhere in memory, and the result differs in the last
- * bits: two loads of the same weights would give two features, and a resumed run would leave the path of the one that was
- * never stopped. Its strict mode of conditional numerical reproducibility forbids that. It is read at the first product,
- * so it is set as soon as the addon is there; whoever has set MKL_CBWR keeps it. docs/performance.md has what it costs.
- * (oneMKL Developer Guide, "Reproducibility Conditions".)
+ * MKL computes a product differently depending on the alignment of its operands in memory, and the result differs in the
+ * last bits: loading the same weights twice would give different features, and a resumed run would diverge from an
+ * uninterrupted one. The strict mode of its conditional numerical reproducibility prevents that. MKL reads it at the first
+ * product, so it is set as soon as the addon is loaded; an MKL_CBWR set by the user is kept. docs/performance.md says what
+ * it costs. (oneMKL Developer Guide, "Reproducibility Conditions".)
  */
-function holdProductsToTheirBits(addon: NativeTorch): void {
+function makeProductsReproducible(addon: NativeTorch): void {
   const branch = MKL_BRANCHES[addon.cpuCapability()];
   if (branch !== undefined && process.env['MKL_CBWR'] === undefined) addon.setEnvironment('MKL_CBWR', branch);
 }
@@ -98,18 +98,18 @@ function load(): NativeTorch {
   const addonPath = addonFile('torch');
   if (!existsSync(addonPath)) {
     throw new EngineError(
-      `libtorch's addon is not built: ${addonPath} is missing. Run \`npm run setup\` in the package's folder; ` +
+      `the libtorch addon is not built: ${addonPath} is missing. Run \`npm run setup\` in the package's folder; ` +
         '`dino doctor` says what else is missing.',
     );
   }
-  // OpenMP's threads spin at every barrier by default. As soon as anything else wants a core, a loader worker for one,
-  // a spinning thread keeps the one that it waits for from running: steps become several times slower. Sleeping at once
-  // costs a tenth on an idle machine. A short spin costs nothing measurable on either (libgomp's own number is
+  // By default OpenMP's threads spin at every barrier. As soon as anything else needs a core, such as a loader worker, a
+  // spinning thread may keep the thread that it waits for from running: steps become several times slower. Sleeping
+  // immediately costs a tenth on an idle machine. A short spin costs nothing measurable in either case (libgomp's default is
   // 300,000). It must be in the environment before libgomp is loaded.
   if (process.env['OMP_WAIT_POLICY'] === undefined) process.env['GOMP_SPINCOUNT'] ??= '3000';
   try {
     const addon = createRequire(import.meta.url)(addonPath) as NativeTorch;
-    holdProductsToTheirBits(addon);
+    makeProductsReproducible(addon);
     return addon;
   } catch (error) {
     if (isVectorProblem(error)) throw new EngineError(error.message, { cause: error });

@@ -1,4 +1,4 @@
-/** NCCL's group is built by the addon in memory of its own: only with the version whose sizes are known. */
+/** The addon constructs NCCL's group in a buffer of its own: only for the version whose object sizes are known. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-nccl-'));
 after(() => rmSync(folder, { recursive: true }));
 const distributed = fileURLToPath(new URL('./distributed.js', import.meta.url));
 
-/** What a process says that asks for a group with NCCL, alone; the library comes before libtorch. */
+/** The output of a single process that creates a group with NCCL; the preloaded library overrides libtorch's functions. */
 function answer(preload: string | null): string {
   const program = `
     import { ProcessGroup, Store } from ${JSON.stringify(distributed)};
@@ -26,7 +26,7 @@ function answer(preload: string | null): string {
 }
 
 it(
-  'refuses a libtorch of another version, and says which it is',
+  'refuses libtorch of a different version, and says which it is',
   { skip: process.platform !== 'linux' },
   () => {
     const source = path.join(folder, 'version.cc');
@@ -44,6 +44,6 @@ it(
   },
 );
 
-it('goes on to look for NCCL in the version that it knows', () => {
+it('continues with looking for NCCL in the known version', () => {
   assert.doesNotMatch(answer(null), /libtorch 2\./);
 });

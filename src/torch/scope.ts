@@ -1,6 +1,6 @@
 /**
- * Who frees a tensor: the scope() that it was made in, unless it is returned or kept; `using` or dispose(); and behind
- * both the garbage collector, which is told of the memory that a handle holds.
+ * What frees a tensor: the scope() in which it was made, unless it is returned or kept; `using` or dispose(); and, as a
+ * fallback, the garbage collector, to which a handle's memory is reported.
  */
 import { TensorOwner } from './handle-owner.js';
 
@@ -17,9 +17,9 @@ export function untrack(tensor: TensorOwner): void {
 }
 
 /**
- * Runs `fn` and frees every tensor made in it, but for those that it returns (alone, or in arrays, plain objects, maps
- * and sets) and those on which keep() was called. Returned ones belong to the scope around, when there is one. A scope
- * is synchronous: a promise as result is refused, because tensors made by others meanwhile would be freed with it.
+ * Runs `fn` and frees every tensor made in it, except those that it returns (directly, or in arrays, plain objects, maps
+ * and sets) and those on which keep() was called. Returned tensors belong to the enclosing scope, if there is one. A scope
+ * is synchronous: a promise is refused, because tensors made by other code in the meantime would be freed with it.
  *
  * @example
  * const loss = scope(() => model.forward(x).pow(2).mean());

@@ -1,4 +1,4 @@
-/** How fast this machine multiplies matrices in a dtype: what `precision: auto` and `dino doctor` go by. */
+/** How fast this machine multiplies matrices in a dtype: the basis of `precision: auto` and `dino doctor`. */
 import { randn } from './creation.js';
 import { synchronize } from './device.js';
 import type { DType } from './dtype.js';
@@ -6,7 +6,7 @@ import { noGrad } from './modes.js';
 import { scope } from './scope.js';
 
 /**
- * Times products of the shape of a transformer's layers for about `milliseconds`.
+ * Times square matrix products of about the size of a transformer's layers, for about `milliseconds`.
  *
  * @returns GFLOP/s of the fastest product.
  */
@@ -25,7 +25,7 @@ export function measureMatmul(device: string, dtype: DType, milliseconds = 150):
         run(); // the first product also loads kernels and fills caches
         return { run, flops: 2 * size ** 3 };
       };
-      // A dtype without vector instructions is hundreds of times slower: a small product tells it in milliseconds.
+      // A dtype without vector instructions is hundreds of times slower: a small product shows that in milliseconds.
       const small = time(256);
       const smallTook = small.run();
       const size = device === 'cpu' ? 1024 : 4096;

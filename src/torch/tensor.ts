@@ -1,6 +1,6 @@
 /**
- * Tensor: libtorch's, with the operators' methods (generated, see generated/methods.ts) and what is written by hand
- * here: metadata, plain values out, moving between dtypes and devices, gradients, and freeing.
+ * Tensor: libtorch's tensor, with the operators as methods (generated, see generated/methods.ts) and, written by hand here,
+ * metadata, reading plain values, conversion between dtypes and devices, gradients, and freeing.
  */
 import { EngineError, ShapeError } from '../errors.js';
 import { assertDevice } from './device.js';
@@ -54,7 +54,7 @@ export class Tensor extends TensorOwner implements Disposable {
     return native.isContiguous(this.handle);
   }
 
-  /** Size of one dimension; negative counts from the end. @throws ShapeError when there is no such dimension. */
+  /** Size of one dimension; negative numbers count from the end. @throws ShapeError when the dimension doesn't exist. */
   size(dim: number): number {
     const size = this.shape.at(dim);
     if (size === undefined)
@@ -62,7 +62,7 @@ export class Tensor extends TensorOwner implements Disposable {
     return size;
   }
 
-  /** The one element's value. @throws ShapeError when there are more. */
+  /** The value of a tensor with one element. @throws ShapeError when there are more. */
   item(): number {
     try {
       return Number(native.item(this.handle));
@@ -72,8 +72,8 @@ export class Tensor extends TensorOwner implements Disposable {
   }
 
   /**
-   * The elements as a typed array over the tensor's own memory: no copy, and writes go through. The tensor must be on
-   * the CPU and contiguous. bfloat16 and float16 come as 16-bit patterns.
+   * The elements as a typed array over the tensor's own memory, without a copy: writes change the tensor. The tensor must be
+   * on the CPU and contiguous. bfloat16 and float16 are given as 16-bit patterns.
    */
   data(): TypedArray {
     try {
@@ -83,7 +83,7 @@ export class Tensor extends TensorOwner implements Disposable {
     }
   }
 
-  /** A copy of the elements, in row-major order, from any device and layout. 16-bit floats come as float32. */
+  /** A copy of the elements, in row-major order, from any device and layout. 16-bit floats become float32. */
   toTypedArray(): TypedArray {
     return scope(() => {
       let plain = this.detach().to('cpu');
@@ -97,7 +97,7 @@ export class Tensor extends TensorOwner implements Disposable {
     return Array.from(this.toTypedArray(), Number);
   }
 
-  /** The tensor in another dtype or on another device; itself when it is so already. */
+  /** The tensor in another dtype or on another device; the tensor itself if it already is. */
   to(target: DType | (string & {}), options: { copy?: boolean } = {}): Tensor {
     const copy = options.copy ?? false;
     if (isDType(target)) return toDtype.callMethod(this, [target, false, copy]) as Tensor;
@@ -105,7 +105,7 @@ export class Tensor extends TensorOwner implements Disposable {
     return toDevice.callMethod(this, [{ device: target, copy }]) as Tensor;
   }
 
-  /** Itself when it lies in memory row by row, else a copy that does. */
+  /** The tensor itself if it is stored row by row, else a copy that is. */
   contiguous(): Tensor {
     return contiguous.callMethod(this, []) as Tensor;
   }
@@ -129,7 +129,7 @@ export class Tensor extends TensorOwner implements Disposable {
     return native.isLeaf(this.handle);
   }
 
-  /** The gradient that backward() added up in this leaf, or null. */
+  /** The gradient that backward() has accumulated in this leaf, or null. */
   get grad(): Tensor | null {
     const handle = native.getGrad(this.handle);
     return handle === null ? null : new Tensor(handle);
@@ -138,7 +138,7 @@ export class Tensor extends TensorOwner implements Disposable {
     native.setGrad(this.handle, value === null ? null : value.handle);
   }
 
-  /** Adds this tensor's gradients into its leaves' `grad`. `gradient` is needed when this is no scalar. */
+  /** Adds the gradients of this tensor to its leaves' `grad`. `gradient` is required unless this is a scalar. */
   backward(gradient?: Tensor, options: { retainGraph?: boolean } = {}): void {
     try {
       native.backward([this.handle], [gradient?.handle ?? null], options.retainGraph ?? false);
@@ -153,7 +153,7 @@ export class Tensor extends TensorOwner implements Disposable {
     return this;
   }
 
-  /** Frees the memory now (when no other tensor shares it). Using it afterwards is an error; disposing again is not. */
+  /** Frees the memory now (when no other tensor shares it). Using the tensor afterwards is an error; disposing of it again is not. */
   override dispose(): void {
     native.dispose(this.handle);
     untrack(this);
@@ -176,7 +176,7 @@ export class Tensor extends TensorOwner implements Disposable {
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging, @typescript-eslint/no-empty-object-type
 export interface Tensor extends TensorMethods<Tensor> {}
 
-/** A tensor that is trained: a leaf with requiresGrad. Modules register it under the name of its field. */
+/** A trained tensor: a leaf with requiresGrad. Modules register it under the name of its field. */
 export class Parameter extends Tensor {
   /** Takes over `tensor`, which is disposed of. */
   constructor(tensor: Tensor, requiresGrad = true) {

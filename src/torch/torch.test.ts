@@ -68,7 +68,7 @@ test('operators take overloads, defaults, keyword options and numbers for tensor
   assert.deepEqual(x.toArray(), [2, 4, 6, 8]);
 });
 
-test('a whole number keeps an integer tensor whole', () => {
+test('a whole number keeps an integer tensor integer', () => {
   const x = arange(0, 3, 1, { dtype: 'int64' });
   assert.equal(x.mul(2).dtype, 'int64');
   assert.equal(x.mul(0.5).dtype, 'float32');
@@ -100,7 +100,7 @@ test('typed arrays and shared memory are shared, not copied', () => {
   assert.deepEqual(fromTypedArray(new Float32Array(0), [0, 3]).shape, [0, 3]);
 });
 
-test("a buffer's owner may be collected before the tensor over it, and the data outlives the tensor", () => {
+test("a buffer's owner may be collected before its tensor, and the data outlives the tensor", () => {
   let view: Float32Array | undefined;
   for (let i = 0; i < 50; i++) {
     const x = fromTypedArray(new Float32Array(1 << 16).fill(i), [1 << 16]);
@@ -110,7 +110,7 @@ test("a buffer's owner may be collected before the tensor over it, and the data 
   assert.equal(view?.at(-1), 49);
 });
 
-test('gradients flow and add up, and noGrad stops them', () => {
+test('gradients flow and accumulate, and noGrad stops them', () => {
   const w = new Parameter(tensor([1, 2, 3]));
   w.pow(2).sum().backward();
   w.pow(2).sum().backward();
@@ -159,7 +159,7 @@ test('scope frees what is neither returned nor kept, also when it throws', () =>
   assert.throws(() => scope(() => Promise.resolve(1)), /synchronous/);
 });
 
-test('inner scopes hand what they return to the scope around', () => {
+test('inner scopes hand what they return to the enclosing scope', () => {
   const before = liveTensors();
   scope(() => {
     const inner = scope(() => ones([2]).add(1));
@@ -168,7 +168,7 @@ test('inner scopes hand what they return to the scope around', () => {
   assert.equal(liveTensors(), before);
 });
 
-test('generators give PyTorch numbers and go on from a saved state', () => {
+test("generators give PyTorch's numbers and continue from a saved state", () => {
   manualSeed(0);
   close(rand([3]).toArray(), [0.49625658988952637, 0.7682217955589294, 0.08847743272781372], 0);
   const generator = new Generator().manualSeed(7);
@@ -192,7 +192,7 @@ test('autocast computes products in the given dtype and ends with its function',
   assert.equal(x.matmul(x).dtype, 'float32');
 });
 
-test('an error names the operator and what came, with a JavaScript stack', () => {
+test('an error names the operator and its arguments, with a JavaScript stack', () => {
   const a = ones([2, 3]);
   assert.throws(
     () => a.matmul(ones([2, 3])),
@@ -224,7 +224,7 @@ test('a whole number of more than 64 bits is refused, not wrapped', () => {
   assert.deepEqual(generator.getState().toArray(), state);
 });
 
-test('a device that is not there is an error that says why', () => {
+test('a missing device is an error that says why', () => {
   if (cudaUnavailableReason() !== null) {
     assert.throws(
       () => zeros([1], { device: 'cuda:0' }),
@@ -246,7 +246,7 @@ test('the number of threads can be set', () => {
   assert.equal(getNumThreads(), before);
 });
 
-test('what nobody disposes of is collected', async () => {
+test('tensors that are never disposed of are collected', async () => {
   assert.ok(globalThis.gc, 'run with --expose-gc');
   const before = liveTensors();
   for (let i = 0; i < 20; i++) ones([1000]).add(1);

@@ -1,5 +1,5 @@
-// What PyTorch's ProcessGroupGloo.hpp names of gloo. The wheel has gloo inside libtorch_cpu, but not gloo's headers; of
-// these types we only ever hold pointers that libtorch made, so that their names suffice. Nothing here is defined.
+// The parts of gloo that PyTorch's ProcessGroupGloo.hpp mentions. The wheel has gloo inside libtorch_cpu, but not gloo's
+// headers; we only ever hold pointers to these types that libtorch made, so declarations suffice. Nothing is defined here.
 #pragma once
 
 #include <chrono>

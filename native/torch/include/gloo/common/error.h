@@ -1,5 +1,5 @@
 #pragma once
-// Gloo's exceptions, to catch them by type: the run-time type information is libtorch_cpu's, and is compared by name.
+// Gloo's exceptions, so that they can be caught by type: libtorch_cpu has their type information, which is compared by name.
 #include <exception>
 #include <stdexcept>
 #include "../context.h"
