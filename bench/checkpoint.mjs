@@ -1,8 +1,8 @@
 /**
- * How long a checkpoint stops the training, and how long it is written beside it: the state of a ViT-S/16 with the paper's
- * head, after one step (so that AdamW's moments are there).
+ * How long a checkpoint stops training, and how long writing it takes meanwhile: the state of a ViT-S/16 with the paper's
+ * head, after one step (so that AdamW's moments exist).
  *
- *   node bench/checkpoint.mjs [folder to write in] [saves]
+ *   node bench/checkpoint.mjs [folder to write to] [saves]
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -56,7 +56,7 @@ try {
   const emit = (event) => {
     if (event.type === 'checkpoint')
       console.log(
-        `save ${event.step}: stops the training ${event.copyMs.toFixed(0)} ms, written in ${event.writeMs.toFixed(0)} ms`,
+        `save ${event.step}: stops training for ${event.copyMs.toFixed(0)} ms, written in ${event.writeMs.toFixed(0)} ms`,
       );
     else console.log(event);
   };

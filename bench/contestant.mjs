@@ -1,6 +1,6 @@
 /**
- * A contestant of the benchmark: a process that prepares itself, says `ready`, and then, for every line `run` on its input,
- * does its work once and answers with one line of JSON. So two contestants live side by side and take turns.
+ * A contestant of the benchmark: a process that prepares itself, reports `ready`, and then, for every line `run` on its
+ * input, does its work once and answers with one line of JSON. So two contestants can run side by side and take turns.
  */
 import { createInterface } from 'node:readline';
 import { readFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ export function peakMemory() {
   }
 }
 
-/** `work` returns how many units it did (steps, images), alone or with what else it found; the answer is the seconds a unit. */
+/** `work` returns how many units it did (steps, images), optionally with other results; the answer has the seconds per unit. */
 export async function contestant(work) {
   console.log(JSON.stringify({ ready: true }));
   for await (const line of createInterface({ input: process.stdin })) {

@@ -25,7 +25,7 @@ def say(answer):
 
 
 def contestant(work):
-    """`work` returns how many units it did (steps, images); the answer is the seconds a unit."""
+    """`work` returns how many units it did (steps, images); the answer has the seconds per unit."""
     say({"ready": True})
     for line in sys.stdin:
         if line.strip() != "run":

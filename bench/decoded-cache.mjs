@@ -1,7 +1,7 @@
 /**
- * The data path of some epochs with and without the cache of decoded images: `node bench/decoded-cache.mjs IMAGES [SIZE]
- * [WORKERS]`. The loader alone, its batches given back at once; images a second of each epoch. With a third of the images'
- * room too, to see what is kept when not all fit.
+ * The data path over a few epochs with and without the cache of decoded images: `node bench/decoded-cache.mjs IMAGES [SIZE]
+ * [WORKERS]`. Only the loader runs, and its batches are released immediately; prints images per second for each epoch. Also
+ * with room for a third of the images, to see what is cached when not all fit.
  */
 import { parseBytes } from '../dist/plain/units.js';
 import { listImages, MultiCropLoader } from '../dist/data/index.js';
@@ -27,7 +27,7 @@ async function epochs(decodedCache) {
   return { speeds, held: loader.cached };
 }
 
-const { held } = await epochs(parseBytes(size)); // files come into memory, and the code gets warm
+const { held } = await epochs(parseBytes(size)); // brings the files into memory, and warms up the code
 for (const [name, bytes] of [
   ['without', 0],
   ['all', parseBytes(size)],

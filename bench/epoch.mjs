@@ -1,4 +1,4 @@
-/** One whole epoch by train(): files, crops, steps, a checkpoint at the end. */
+/** One whole epoch with train(): files, crops, steps, a checkpoint at the end. */
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-"""One epoch of the reference: its augmentation, ImageFolder and a loader of one worker, its train_one_epoch."""
+"""One epoch of the reference: its augmentation, ImageFolder and a loader with one worker, its train_one_epoch."""
 
 import json
 import os

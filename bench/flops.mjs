@@ -1,4 +1,4 @@
-/** Multiplications of a training step, for the roofline: what its matrix products alone would take at the measured rate. */
+/** Operations of a training step, for the roofline: the time its matrix products alone would take at the measured rate. */
 const TRANSFORMERS = {
   vit_tiny: { width: 192, depth: 12 },
   vit_small: { width: 384, depth: 12 },
@@ -13,7 +13,7 @@ function forward({ width, depth }, patchSize, size, wholeLast) {
   const embedding = patches * 3 * patchSize ** 2 * width;
   const linear = tokens * 12 * width ** 2; // qkv 3, projection 1, perceptron 8
   const attention = 2 * tokens ** 2 * width; // queries by keys, weights by values
-  // the last block is asked for its class token: keys and values of all tokens, the rest of one
+  // of the last block only the class token is needed: keys and values of all tokens, the rest for one
   const last = wholeLast ? linear + attention : (tokens * 2 + 10) * width ** 2 + 2 * tokens * width;
   return embedding + (depth - 1) * (linear + attention) + last;
 }
@@ -32,5 +32,5 @@ export function stepFlops(options) {
   );
   const student = 2 * large + locals * small;
   const teacher = 2 * large;
-  return 2 * batch * (3 * student + teacher); // the backward pass is two products for each of the forward's
+  return 2 * batch * (3 * student + teacher); // the backward pass has two products for each one of the forward pass
 }

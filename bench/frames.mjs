@@ -1,6 +1,6 @@
 /** Frames that a page draws while it is moved, for the benchmarks of the studio. */
 
-/** Calls `move(i)` again and again for three seconds, and looks at the time between the page's animation frames. */
+/** Calls `move(i)` repeatedly for three seconds, and measures the time between the page's animation frames. */
 export async function framesWhile(page, move) {
   await page.evaluate(`window.drawn_ = [];
     (function count() { window.drawn_.push(performance.now()); requestAnimationFrame(count); })()`);

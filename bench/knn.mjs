@@ -1,4 +1,4 @@
-/** Weighted k-NN, k of 10, 20, 100 and 200, of features that lie ready. */
+/** Weighted k-NN with k of 10, 20, 100 and 200, on features in memory. */
 import { knnClassify } from '../dist/eval/knn.js';
 import { manualSeed, randn, setNumThreads } from '../dist/torch/index.js';
 import { contestant } from './contestant.mjs';

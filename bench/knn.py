@@ -1,4 +1,4 @@
-"""The reference's knn_classifier for its four k, of features that lie ready."""
+"""The reference's knn_classifier for its four values of k, on features in memory."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Training steps of lightly-train's method 'dino' on crops that lie ready, by its own Lightning module and trainer.
+"""Training steps of lightly-train's method 'dino' on crops in memory, with its own Lightning module and trainer.
 
 Arguments: not used, then the row's settings as JSON. Written for lightly-train 0.18.
 """
@@ -52,7 +52,7 @@ batch = {"views": views, "filename": [str(i) for i in range(c["batch"])]}
 
 
 class Turns(Callback):
-    """One step for each line `run`, after one to warm up."""
+    """One step for each line `run`, after a warm-up step."""
 
     def on_train_batch_start(self, trainer, module, batch, index):
         if index == 1:

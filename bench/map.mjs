@@ -1,11 +1,11 @@
 /**
- * The studio's map of an index of many images, in a headless Chromium that draws on the processor:
+ * The studio's map of an index of many images, in a headless Chromium with software rendering:
  *
  *   node bench/map.mjs [images, 100,000] [--umap]
  *
- * layout: makeMap() on features of 200 clusters, only with --umap (without, places around 200 centres). open: from choosing
- * Map until all points are drawn. pan: frames a second while the map is dragged for three seconds, on the main thread's
- * animation frames. select: from "Select what is in view" until the points have their new colours.
+ * layout: makeMap() on features of 200 clusters, only with --umap (without it, random places around 200 centres). open: from
+ * choosing Map until all points are drawn. pan: frames per second while the map is dragged for three seconds, by the main
+ * thread's animation frames. select: from "Select what is in view" until the points have their new colours.
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';

@@ -1,6 +1,6 @@
 /**
- * The loader's bookkeeping at the size of the largest data sets: a list of 100 million names that exist only here, its
- * epoch's order, the shares of ranks, and look-ups; time, bytes, and the process's memory. No image is read.
+ * The loader's bookkeeping at the size of the largest data sets: a list of 100 million made-up names, the order of an epoch,
+ * the shares of ranks, and look-ups; measures time, bytes, and the process's memory. No image is read.
  *
  *   node bench/names.mjs [names] [processes]
  */
@@ -33,7 +33,7 @@ const [list, listed] = await measure(`list of ${count.toExponential(0)} names ma
 const { names, blocks, labels } = list.shared;
 const bytes =
   names.reduce((sum, segment) => sum + segment.byteLength, 0) + blocks.byteLength + labels.byteLength;
-listed.note = `${mib(bytes)}, ${(bytes / count).toFixed(1)} bytes a name, labels included`;
+listed.note = `${mib(bytes)}, ${(bytes / count).toFixed(1)} bytes per name, including labels`;
 
 const [, opened] = await measure(
   'opened by another thread (the same memory)',

@@ -1,4 +1,4 @@
-"""What lets the reference's training loop run in one process and on the CPU, shared by step.py and epoch.py."""
+"""Lets the reference's training loop run in one process and on the CPU; shared by step.py and epoch.py."""
 
 import torch
 import torch.distributed as dist
@@ -14,7 +14,7 @@ def stand_alone(device):
 
 
 class Wrapped(torch.nn.Module):
-    """In place of DistributedDataParallel, which changes nothing in one process."""
+    """Replaces DistributedDataParallel, which changes nothing in a single process."""
 
     def __init__(self, module):
         super().__init__()

@@ -1,4 +1,4 @@
-/** A step's batch divided among processes of our own, each with its threads: step.mjs in each of them, all at once. */
+/** A step's batch divided among several of our processes, each with its own threads: all run step.mjs at the same time. */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-/** The rows of the benchmark: what is timed, with which settings, and how many times faster we want to be. */
+/** The rows of the benchmark: what is timed, with which settings, and the target ratio. */
 import { stepFlops } from './flops.mjs';
 import { cudaThere } from './cuda.mjs';
 
@@ -9,7 +9,7 @@ function step(id, title, target, settings, more = {}) {
   return { id, title, target, unit: 's a step', script: 'step', settings: s, flops: stepFlops(s), ...more };
 }
 
-/** A row that reads images: left out without DINO_BENCH_DATA. */
+/** A row that reads images; left out without DINO_BENCH_DATA. */
 function fromFiles(id, title, target, script, unit, settings) {
   return {
     id,
@@ -25,13 +25,13 @@ function fromFiles(id, title, target, script, unit, settings) {
   };
 }
 
-/** The first so many images of each class, for a look at the row in a minute; all without it. */
+/** Use only this many images of each class, to get the row in a minute; default: all. */
 const perClass = Number(process.env.DINO_BENCH_EPOCH_IMAGES ?? 0);
 
 const cuda = { device: 'cuda:0' };
 const needsCuda = { skip: () => !cudaThere() };
 
-/** ViT-Ti/16's step, its batch of 16 divided among processes. */
+/** A step of ViT-Ti/16 with its batch of 16 divided among processes. */
 function processes(id, count, threads, more = {}) {
   const settings = { arch: 'vit_tiny', outDim: 65536, batch: 16, processes: count, threads };
   const each = `${count} Gloo process${count === 1 ? '' : 'es'} of ${threads} thread${threads === 1 ? '' : 's'}`;

@@ -1,14 +1,14 @@
 /**
- * The benchmark: `npm run bench [-- row row ...]`. Each row runs ours and the reference by turns, several rounds, and gives
- * the medians, their spread and the ratio (reference / ours: more is better). A row `against` other settings of our own has
- * those in the reference's place.
+ * The benchmark: `npm run bench [-- row row ...]`. Each row runs ours and the reference alternately for several rounds, and
+ * gives the medians, their spread and the ratio (reference / ours: higher is better). A row with `against` compares with
+ * different settings of our own in place of the reference.
  *
  *   DINO_BENCH_REFERENCE   a checkout of facebookresearch/dino
  *   DINO_BENCH_PYTHON      a Python with the same torch, torchvision and Pillow
- *   DINO_BENCH_LIGHTLY     a Python with lightly-train 0.18, for the row that meets it
+ *   DINO_BENCH_LIGHTLY     a Python with lightly-train 0.18, for the row that compares with it
  *   DINO_BENCH_DATA        a folder with imagenette-mini/, cifar10-mini/ and photos/, for the rows that read files
  *
- * Without the first two only our own columns are shown. Nothing else may run meanwhile.
+ * Without the first two only our own columns are shown. Nothing else should run at the same time.
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -33,7 +33,7 @@ const median = (values) => {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 };
 
-/** Starts a contestant; `turn()` makes it work once and gives what it answered. */
+/** Starts a contestant; `turn()` makes it work once and returns its answer. */
 async function start(command, args) {
   const child = spawn(command, args, {
     cwd: here,
@@ -58,7 +58,7 @@ async function start(command, args) {
   };
 }
 
-/** Commands of a row's two sides, by the contestant's name. */
+/** Commands for the two sides of a row, by the contestant's name. */
 function sides(row) {
   const settings = JSON.stringify({ threads, data: env.DINO_BENCH_DATA, ...row.settings });
   const all = { ours: [process.execPath, [`${row.script}.mjs`, settings]] };
@@ -107,7 +107,7 @@ if (unknown.length > 0) {
 }
 const chosen = rows.filter((row) => (wanted.length > 0 ? wanted.includes(row.id) : !row.skip?.()));
 if (env.DINO_BENCH_DATA === undefined && chosen.some((row) => row.files)) {
-  console.error('rows that read files are left out: DINO_BENCH_DATA names no folder');
+  console.error('rows that read files are left out: DINO_BENCH_DATA is not set');
   for (const row of chosen.filter((one) => one.files)) chosen.splice(chosen.indexOf(row), 1);
 }
 const { measureMatmul } = await import('../dist/torch/index.js');
@@ -122,7 +122,7 @@ const machine = {
   gemmGflops: measureMatmul('cpu', 'float32'),
 };
 const results = [];
-/** The best of several moments: whatever else wakes up can only make it less. */
+/** The best of several measurements: other processes can only lower it. */
 const measureGemm = () =>
   (machine.gemmGflops = Math.max(machine.gemmGflops, measureMatmul('cpu', 'float32', 1000)));
 for (const row of chosen) {

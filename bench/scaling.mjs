@@ -1,37 +1,37 @@
 /**
- * The model behind docs/scaling.md: step time, traffic, storage and cost of a training on 1 to 1,024 GPUs, from the
- * arithmetic of a step (flops.mjs) and the assumptions below. The tables in the page are this script's:
+ * The model behind docs/scaling.md: step time, traffic, storage and cost of training on 1 to 1,024 GPUs, from the arithmetic
+ * of a step (flops.mjs) and the assumptions below. This script makes the tables in the page:
  *
  *   node bench/scaling.mjs           prints them
- *   node bench/scaling.mjs --write   puts them into docs/scaling.md
+ *   node bench/scaling.mjs --write   writes them to docs/scaling.md
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { stepFlops } from './flops.mjs';
 
-/** Everything that is assumed, not computed; docs/scaling.md tells where each comes from. */
+/** Everything that is assumed, not computed; docs/scaling.md says where each value comes from. */
 export const ASSUMED = {
   // share of the tensor cores' peak that a whole step reaches: V100 fitted to DINO's table 8, A100 between that and DINOv2
   v100: { peak: 125e12, dollars: null },
   a100: { peak: 312e12, dollars: 2, share: { vit_small: 0.15, vit_base: 0.25, vit_large: 0.35 } },
-  largestBatch: 4096, // images in a step, all GPUs together; DINO used 1,024, DINOv2 3,072
+  largestBatch: 4096, // images per step, over all GPUs; DINO used 1,024, DINOv2 3,072
   batchPerGpu: 64,
-  halfSpeedBatch: 8, // images a GPU at which half of the share above is left: launches and small products
+  halfSpeedBatch: 8, // images per GPU at which half of the share above remains, due to kernel launches and small products
   perNode: 8,
-  nvlink: 230e9, // bytes a second that a ring within a machine moves, A100
-  network: 50e9, // bytes a second in and out of a machine: four links of 100 Gbit/s
+  nvlink: 230e9, // bytes per second of a ring within a machine, A100
+  network: 50e9, // bytes per second in and out of a machine: four links of 100 Gbit/s
   roundSeconds: 20e-6, // latency of a round of a collective between machines
   bucketBytes: 25e6,
-  hidden: 0.5, // share of the step's arithmetic beside which gradients travel: the backward pass, less its beginning
+  hidden: 0.5, // share of the step's computation that overlaps with sending gradients: the backward pass without its beginning
   secondsPerImage: 4.87e-3, // of one core, ten crops of a 500x375 JPEG: docs/performance.md
   coresPerGpu: 10,
   imageBytes: 110e3, // ImageNet: 138 GB of 1.28 M training images
   images: 1_281_167,
   epochs: 300,
-  storage: 5e9, // bytes a second of a shared file system
-  filesPerSecond: 50_000, // that a shared file system opens
-  disk: 1e9, // bytes a second that rank 0 writes
-  copy: 5e9, // bytes a second off the device into pageable memory
+  storage: 5e9, // bytes per second of a shared file system
+  filesPerSecond: 50_000, // files that a shared file system opens per second
+  disk: 1e9, // bytes per second that rank 0 writes
+  copy: 5e9, // bytes per second from the device into pageable memory
 };
 
 const MODELS = {
@@ -53,7 +53,7 @@ export function parameters(arch) {
 
 export const flopsOfImage = (arch, crops = {}) => stepFlops({ arch, ...PAPER, ...crops, batch: 1 });
 
-/** One row: a model on so many GPUs. */
+/** One row: a model on this many GPUs. */
 export function plan(arch, gpus, a = ASSUMED) {
   const batch = Math.min(a.batchPerGpu * gpus, a.largestBatch);
   const own = batch / gpus;
@@ -95,7 +95,7 @@ export function plan(arch, gpus, a = ASSUMED) {
   };
 }
 
-/** What is over its limit first, in words. */
+/** What reaches its limit first, in words. */
 export function firstToBreak(row, a = ASSUMED) {
   const limits = [
     [row.cores / a.coresPerGpu, `loader: ${row.cores.toFixed(1)} cores a GPU`],
@@ -117,7 +117,7 @@ const number = (value, digits = 3) =>
 const table = (head, rows) =>
   [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
-/** Times that others report, against the model with one number fitted: the V100's share. */
+/** Times reported by others, against the model with one fitted number: the V100's share. */
 export function checks() {
   const hours = (gpus, epochs, crops, share) =>
     (ASSUMED.images * epochs * flopsOfImage('vit_small', { ...crops, wholeLast: true })) /
@@ -157,11 +157,11 @@ export function dinov2Share() {
   return flops / (22_000 * 3600 * ASSUMED.a100.peak);
 }
 
-/** Gloo processes on a machine of two cores, ViT-Ti/16, whole batch 16 (docs/performance.md): measured, and by the model. */
+/** Gloo processes on a machine with two cores, ViT-Ti/16, 16 images in all (docs/performance.md): measured, and by the model. */
 export function gloo() {
   const gradient = 4 * 27.4e6;
   const compute = { '1 x 1': 6.85, '1 x 2': 4.25 };
-  // a core each; what they add up moves over the loopback at an assumed 1.5 GB/s, half of it beside the backward pass
+  // a core each; gradients move over the loopback at an assumed 1.5 GB/s, half of it during the backward pass
   const predicted = (n) =>
     (compute['1 x 1'] * Math.max(1, n / 2)) / n + ((2 * (n - 1)) / n) * (gradient / 1.5e9) * 0.5;
   return [
@@ -257,7 +257,7 @@ export function tables() {
   };
 }
 
-/** Puts the tables into a page, between `<!-- table:NAME -->` and `<!-- end -->`. */
+/** Inserts the tables into a page, between `<!-- table:NAME -->` and `<!-- end -->`. */
 export function fill(page) {
   return Object.entries(tables()).reduce(
     (text, [name, content]) =>

@@ -1,9 +1,9 @@
 /**
- * Search in an index of many images, by features that are made up (384 numbers, around 1,000 centres):
+ * Search in an index of many images, with made-up features (384 numbers, around 1,000 centres):
  *
- *   node bench/search.mjs [images, 1,000,000] [a folder in which the index stays]
+ *   node bench/search.mjs [images, 1,000,000] [a folder in which to keep the index]
  *
- * search: one query for its ten nearest, thousand times; queries are rows of the index with noise added. recall: of the
+ * search: one query for its ten nearest, a thousand times; queries are rows of the index with noise added. recall: of the
  * ten nearest by exact search over all rows, for 200 rows.
  */
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';

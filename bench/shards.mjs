@@ -1,8 +1,8 @@
 /**
  * What shards cost and save:
  *   node bench/shards.mjs start [--images 14000000] [--shards 1400]   start of a process on a large index
- *   node bench/shards.mjs read --data DIR                             images a second from a folder, tar and Parquet
- * `start` makes shards that have sizes and no contents, and the index that real ones would have.
+ *   node bench/shards.mjs read --data DIR                             images per second from a folder, tar and Parquet
+ * `start` makes shards that have sizes but no contents, and the index that real ones would have.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
@@ -27,7 +27,7 @@ const { values, positionals } = parseArgs({
 
 const mebibytes = (bytes) => Math.round(bytes / 2 ** 20);
 
-/** In a process of its own, so that memory is that of the start alone. */
+/** Runs in a separate process, so that only the memory of the start is measured. */
 async function open(folder) {
   const before = process.memoryUsage().rss;
   const start = performance.now();

@@ -1,4 +1,4 @@
-/** From `dino train` typed to the start of its first step: a whole process each time. */
+/** From typing `dino train` to the start of its first step: a whole process each time. */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
@@ -18,7 +18,7 @@ await contestant(
       let text = '';
       const look = (chunk) => {
         text += chunk;
-        if (text.includes('\ntraining: ')) child.kill('SIGKILL'); // printed as the loop begins
+        if (text.includes('\ntraining: ')) child.kill('SIGKILL'); // printed when the loop starts
       };
       child.stdout.on('data', look);
       child.stderr.on('data', look);

@@ -1,4 +1,4 @@
-"""A whole Python process to the start of its first step: the reference's imports, networks, loader and optimizer."""
+"""A whole Python process up to the start of its first step: the reference's imports, networks, loader and optimizer."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-/** Whole training steps on crops that lie ready: forward passes, loss, backward, clip, AdamW, teacher, centre. */
+/** Whole training steps on crops in memory: forward passes, loss, backward, clip, AdamW, teacher, centre. */
 import { DataParallel, DINOLoss, dinoStep, MultiCropWrapper } from '../dist/dino/index.js';
 import { buildBackbone, DINOHead } from '../dist/models/index.js';
 import { buildOptimizer, LossScaler, parameterGroups } from '../dist/optim/index.js';

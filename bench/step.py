@@ -1,4 +1,4 @@
-"""The reference's own train_one_epoch on crops that lie ready. Arguments: its checkout, then the row's settings as JSON."""
+"""The reference's own train_one_epoch on crops in memory. Arguments: its checkout, then the row's settings as JSON."""
 
 import json
 import sys

@@ -1,14 +1,14 @@
 /**
- * What a studio that is looked at costs the training beside it:
+ * What a studio with an open page costs a training on the same machine:
  *
  *   node bench/studio-training.mjs [minutes, 25] [steps between two lines, 10] [page or reader]
  *
- * One training on all cores, all the while (ViT-Ti, 224 px, a step of less than a second), its studio (that of
- * `dino train --studio`), and a page of the run: `page` is a headless Chromium, which draws on the same cores as this machine
- * has it draw any page; `reader` is a client that takes what the page is sent and draws nothing. Studio and page are held
- * still (SIGSTOP) and let go by turns of some ten seconds, so that what else the machine does falls on both alike. A ratio
- * compares each turn with the two bare ones around it; more than 1 is slower. On a machine whose own speed changes by more than
- * what is looked for, the scheduler tells it better (Linux): what of the time the training's threads waited for a core.
+ * One training run on all cores throughout (ViT-Ti, 224 px, a step of less than a second), its studio (that of
+ * `dino train --studio`), and a page of the run: `page` is a headless Chromium, which renders on the same cores; `reader` is a
+ * client that receives what the page would receive and draws nothing. Studio and page are alternately paused (SIGSTOP) and
+ * resumed for about ten seconds, so that other activity on the machine affects both alike. A ratio compares each turn with the
+ * two bare turns around it; more than 1 is slower. If the machine's own speed varies by more than the effect, the scheduler's
+ * numbers are better (Linux): the share of the time in which training's threads waited for a core.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -36,27 +36,27 @@ if (typeof browser === 'string') throw new Error(browser);
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 const lines = () => (existsSync(metrics) ? readFileSync(metrics, 'utf8').trimEnd().split('\n') : []);
 
-/** Milliseconds that a process' threads have waited for a core that others had (Linux). */
+/** Milliseconds that a process's threads have waited for a core that others were using (Linux). */
 function waitedOf(pid) {
   let waited = 0;
   for (const thread of readdirSync(`/proc/${pid}/task`)) {
     try {
       waited += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[1]) / 1e6;
     } catch {
-      // it has just ended
+      // the thread has just ended
     }
   }
   return waited;
 }
 
-/** How many lines there are, as soon as there is another one. */
+/** Waits for a new line. @returns The number of lines. */
 async function nextLine() {
   const before = lines().length;
   while (lines().length === before) await sleep(20);
   return lines().length;
 }
 
-/** Asks once for the curves, as the page does, and then takes what is sent. */
+/** Requests the curves once, like the page, and then reads what is sent. */
 async function read(url) {
   const { origin, searchParams } = new URL(url);
   const headers = { authorization: `Bearer ${searchParams.get('token')}` };
@@ -123,7 +123,7 @@ try {
     const first = lines().length;
     const [start, before] = [performance.now(), waitedOf(training.pid)];
     for (let i = 0; i < LINES; i++) await nextLine();
-    // a line speaks of the steps since the one before
+    // a line covers the steps since the previous one
     const steps = lines()
       .slice(first)
       .map((line) => BATCH / JSON.parse(line).imagesPerSecond);
@@ -140,7 +140,7 @@ try {
   const beside = turns.filter((_, i) => i % 2 === 1);
   const ratioOf = (one, before, after) => (2 * one.seconds) / (before.seconds + after.seconds);
   const ratios = beside.map((one, i) => ratioOf(one, bare[i], bare[i + 1]));
-  // what bare turns differ by among themselves, measured alike
+  // how much bare turns differ among themselves, measured in the same way
   const noise = bare.slice(1, -1).map((one, i) => ratioOf(one, bare[i], bare[i + 2]));
   const round = (value) => Number(value.toFixed(4));
   const secondsOf = (some) => round(median(some.map(({ seconds }) => seconds)));
@@ -154,7 +154,7 @@ try {
       ratio: round(median(ratios)),
       ratios: ratios.map(round),
       bareAmongThemselves: noise.map(round),
-      // in percent of the time, of all its threads together
+      // in per cent of the time, over all its threads
       waitedForACore: meanWait(beside),
       bareWaitedForACore: meanWait(bare),
     }),

@@ -1,10 +1,10 @@
 /**
- * The studio's page on a run of many lines, in a headless Chromium that draws on the processor:
+ * The studio's page on a run with many lines, in a headless Chromium with software rendering:
  *
  *   node bench/studio.mjs [lines, 1,000,000]
  *
  * first page: from following the link to the list of runs. open: from choosing the run until every line is in its curves.
- * pan: frames a second while the view of the whole run's second tenth is dragged for three seconds. line: from appending a
+ * pan: frames per second while the view of the whole run's second tenth is dragged for three seconds. line: from appending a
  * line to its value on the screen, the slowest of ten.
  */
 import {

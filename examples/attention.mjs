@@ -1,5 +1,5 @@
 /**
- * Where a model looks, as numbers: for each image the share of attention in each quarter of the picture.
+ * Where a model attends, in numbers: for each image the share of attention in each quarter of the picture.
  *
  *   node examples/attention.mjs RUN IMAGE...
  */

@@ -1,5 +1,5 @@
 /**
- * The class token's feature of an image by onnxruntime, from a file that `dino export --format onnx` wrote:
+ * The class token's feature of an image with onnxruntime, from a file written by `dino export --format onnx`:
  *
  *   node examples/onnx.mjs MODEL.onnx SIDE IMAGE
  */
@@ -7,7 +7,7 @@ import { InferenceSession, Tensor } from 'onnxruntime-node';
 import sharp from 'sharp';
 
 const [file, given, image] = process.argv.slice(2);
-const side = Number(given); // what the file was made for
+const side = Number(given); // the size that the file was made for
 if (!image) throw new Error('usage: onnx.mjs MODEL.onnx SIDE IMAGE');
 
 const rgb = await sharp(image).resize(side, side, { fit: 'cover' }).removeAlpha().raw().toBuffer(); // (H, W, 3)

@@ -1,9 +1,9 @@
 /**
- * Trains a backbone of one's own with DINO, and uses it:
+ * Trains a custom backbone with DINO, and uses it:
  *
  *   node examples/own-backbone.mjs PHOTOS RUN [setting=value ...]
  *
- * A backbone is a Module with an embedDim whose forward() gives one feature an image. Its fields name its state.
+ * A backbone is a Module with an embedDim whose forward() returns one feature per image. Its fields name its state.
  */
 import { Backbone, gatherFacts, listImages, loadModel, machineFacts, resolveSettings, train } from 'dino-ts';
 import { BatchNorm, Conv2d } from 'dino-ts/nn';
@@ -36,7 +36,7 @@ const facts = await gatherFacts(
 const flags = { ...Object.fromEntries(pairs.map((pair) => pair.split('='))), arch: 'custom' };
 const { settings } = resolveSettings({ preset: 'auto', flags, facts });
 
-const backbone = () => new SmallNet(); // is told all settings, should it want some
+const backbone = () => new SmallNet(); // receives all settings, in case it needs some
 const { steps } = await train({ images, output: run, settings, backbone });
 
 const model = loadModel(run, { backbone });

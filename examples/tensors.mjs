@@ -7,7 +7,7 @@ import { manualSeed, noGrad, Parameter, randn, scope, zeros } from 'dino-ts/torc
 
 manualSeed(0);
 const x = randn([256, 1]);
-const y = x.mul(3).add(0.5); // what is to be found: slope 3, offset 0.5
+const y = x.mul(3).add(0.5); // the values to find: slope 3, offset 0.5
 const slope = new Parameter(zeros([1]));
 const offset = new Parameter(zeros([1]));
 

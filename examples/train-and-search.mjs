@@ -1,5 +1,5 @@
 /**
- * Trains on a folder of images, then finds the images that are most alike:
+ * Trains on a folder of images, then finds the most similar images:
  *
  *   node examples/train-and-search.mjs PHOTOS RUN [setting=value ...]
  */

@@ -1,6 +1,6 @@
 /**
- * Features of images by transformers.js, from a folder that `dino export --format transformers` wrote; this package itself
- * is not needed any more.
+ * Features of images with transformers.js, from a folder written by `dino export --format transformers`; this package itself
+ * is no longer needed.
  *
  *   node examples/transformers.mjs MODEL_FOLDER [fp32|q8] IMAGE...
  */
@@ -10,7 +10,7 @@ import path from 'node:path';
 const [folder, dtype, ...images] = process.argv.slice(2);
 if (!folder || images.length === 0) throw new Error('usage: transformers.mjs MODEL_FOLDER fp32|q8 IMAGE...');
 
-env.allowRemoteModels = false; // nothing but the folder
+env.allowRemoteModels = false; // only the folder
 env.localModelPath = path.dirname(path.resolve(folder));
 
 const extract = await pipeline('image-feature-extraction', path.basename(folder), { dtype });

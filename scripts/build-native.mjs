@@ -1,17 +1,17 @@
 /**
- * Builds the two addons with the C++ compiler directly. node-gyp would fetch Node's headers from the network; the
- * npm packages node-addon-api and node-api-headers carry all that Node-API needs.
+ * Builds the two addons by calling the C++ compiler directly. node-gyp would fetch Node's headers from the network; the npm
+ * packages node-addon-api and node-api-headers contain all that Node-API needs.
  *
- *   native/torch/build/torch.node   all native/torch/*.cc, linked with libtorch_cpu and libc10
+ *   native/torch/build/torch.node   all native/torch/*.cc, linked to libtorch_cpu and libc10
  *   native/crops/build/crops.node   all native/crops/*.cc, no libtorch
  *
- * Each unit (a .cc, or several that read the same large headers) is compiled to an object, several at a time, and only
- * again when a source of it, a header of ours that it includes, the flags, the compiler or libtorch changed: the hash of
- * all these is kept beside the object. Results are written beside and renamed, so that a running program never maps half
- * of an addon.
+ * Each unit (a .cc, or several that include the same large headers) is compiled to an object, several at a time. It is
+ * recompiled only when one of its sources, one of our headers that it includes, the flags, the compiler or libtorch changed:
+ * a hash of all these is stored next to the object. Results are written under temporary names and renamed, so that a running
+ * program never maps half an addon.
  *
- *   node scripts/build-native.mjs                                  what is stale of both
- *   node scripts/build-native.mjs crops                            of one
+ *   node scripts/build-native.mjs                                  both addons, if stale
+ *   node scripts/build-native.mjs crops                            only one
  *   node scripts/build-native.mjs --sanitize=address,undefined     with GCC's or clang's sanitizers, into build-sanitized/
  */
 import { execFileSync, spawn } from 'node:child_process';
@@ -27,7 +27,7 @@ import { findLibtorch, linkedFile, packageRoot, TORCH_VERSION } from './find-lib
 const require = createRequire(import.meta.url);
 const isMac = process.platform === 'darwin';
 
-/** A problem of the machine, not of this script: shown without a stack. */
+/** A problem with the machine, not with this script: shown without a stack trace. */
 export class SetupError extends Error {}
 
 const sha = (...parts) => createHash('sha256').update(parts.join('\0')).digest('hex');
@@ -43,7 +43,7 @@ function firstLine(command, args) {
 
 const compilerHelp = () =>
   [
-    'A C++20 compiler is needed to build the addons: g++ 11 or newer, or clang++ 14 or newer.',
+    'Building the addons requires a C++20 compiler: g++ 11 or newer, or clang++ 14 or newer.',
     isMac
       ? '  macOS:          xcode-select --install'
       : [
@@ -54,14 +54,14 @@ const compilerHelp = () =>
     'or set CXX to the compiler to use, for example CXX=g++-12, then run this again.',
   ].join('\n');
 
-/** $CXX, c++, g++, clang++: the first that runs and knows C++20. */
+/** $CXX, c++, g++, clang++: the first that runs and supports C++20. */
 export function findCompiler(env = process.env) {
   if (process.platform === 'win32') {
     throw new SetupError('Windows is not supported directly: use WSL (Windows Subsystem for Linux).');
   }
   const problems = [];
   for (const command of env.CXX ? [env.CXX] : ['c++', 'g++', 'clang++']) {
-    // CXX may carry a wrapper, as in "ccache g++"
+    // CXX may include a wrapper, as in "ccache g++"
     const [program, ...prefix] = command.split(' ').filter(Boolean);
     const version = firstLine(program, [...prefix, '--version']);
     if (version === null) {
@@ -84,7 +84,7 @@ export function findCompiler(env = process.env) {
   throw new SetupError(`No C++20 compiler found.\n  ${problems.join('\n  ')}\n${compilerHelp()}`);
 }
 
-/** Contents of a source and of every header of ours that it includes, directly or not. */
+/** Contents of a source and of each of our headers that it includes, directly or indirectly. */
 function sourceText(file, seen = new Set()) {
   if (seen.has(file)) return '';
   seen.add(file);
@@ -95,11 +95,11 @@ function sourceText(file, seen = new Set()) {
   return [text, ...own.map((header) => sourceText(header, seen))].join('\0');
 }
 
-/** @param input the text to compile, where the arguments name the standard input as the file */
+/** @param input the text to compile, if the arguments name standard input as the file */
 function runCompiler(compiler, args, input = '') {
   return new Promise((resolve, reject) => {
     const child = spawn(compiler.program, [...compiler.prefix, ...args], { stdio: 'pipe' });
-    child.stdin.on('error', () => {}); // a compiler that ends early says why itself
+    child.stdin.on('error', () => {}); // a compiler that exits early says why itself
     child.stdin.end(input);
     const output = [];
     child.stdout.on('data', (chunk) => output.push(chunk));
@@ -119,7 +119,7 @@ function runCompiler(compiler, args, input = '') {
   });
 }
 
-/** Runs tasks, `count` at a time; after a failure no new one starts. */
+/** Runs tasks, `count` at a time; after a failure no new ones start. */
 async function inParallel(tasks, count) {
   let next = 0;
   const worker = async () => {
@@ -143,8 +143,8 @@ const compileJobs = () =>
 const isClang = (compiler) => /clang/i.test(compiler.version);
 
 /**
- * Sources that are compiled as one unit, because each would spend most of its time on the same headers of libtorch: what
- * is large comes first, so that no core is left with it at the end. All others are units by themselves.
+ * Sources that are compiled as one unit, because each would spend most of its time on the same headers of libtorch. Large
+ * units come first, so that no core is left with one at the end. All other sources are units by themselves.
  */
 const UNITS = {
   torch: [
@@ -155,7 +155,7 @@ const UNITS = {
   crops: [],
 };
 
-/** What a *.simd.cc is compiled for, once each: the addon takes the machine's best when it runs. */
+/** The levels for which a *.simd.cc is compiled, once each; the addon chooses the machine's best at run time. */
 function vectorLevels() {
   const level = (name, ...flags) => ({ name, own: [`-DDINO_LEVEL=${name}`, '-O3', ...flags] });
   if (process.arch !== 'x64') return [level('base')];
@@ -175,7 +175,7 @@ function unitsOf(name, folder, sources) {
 }
 
 /**
- * Builds one addon when it is stale.
+ * Builds one addon if it is stale.
  * @returns {Promise<'absent' | 'fresh' | 'built'>}
  */
 async function buildAddon({ name, output, compiler, flags, linkFlags, key, log }) {
@@ -227,7 +227,7 @@ async function buildAddon({ name, output, compiler, flags, linkFlags, key, log }
   writeFileSync(`${target}.stamp`, linkStamp);
   for (const file of readdirSync(objects)) {
     if (!units.some((unit) => path.basename(unit.object) === file.replace(/\.stamp$/, ''))) {
-      rmSync(path.join(objects, file)); // of a source that is gone
+      rmSync(path.join(objects, file)); // its source no longer exists
     }
   }
   log(`native/${name}: built in ${((performance.now() - start) / 1000).toFixed(1)} s`);
@@ -253,7 +253,7 @@ function nodeApiFlags() {
   ];
 }
 
-/** Flags of a build that watches itself: what a sanitizer finds ends the process, so that a test fails. */
+/** Flags of a build with sanitizers: whatever they find ends the process, so that a test fails. */
 const sanitizerFlags = (sanitize) => [
   `-fsanitize=${sanitize.join(',')}`,
   '-fno-sanitize-recover=all',
@@ -264,10 +264,10 @@ const sanitizerFlags = (sanitize) => [
 ];
 
 /**
- * Builds what is stale.
+ * Builds the addons that are stale.
  * @param libtorch as found by findLibtorch
  * @param only 'torch' or 'crops'; both without
- * @param sanitize the compiler's names of sanitizers: the build goes to native/NAME/build-sanitized in place of build
+ * @param sanitize the compiler's names of sanitizers: the build goes to native/NAME/build-sanitized instead of build
  */
 export async function buildNative({ libtorch, log = console.log, only, sanitize = [] } = {}) {
   const compiler = findCompiler();
@@ -287,7 +287,7 @@ export async function buildNative({ libtorch, log = console.log, only, sanitize 
       name: 'crops',
       output,
       compiler,
-      // no fused multiply-adds: they round otherwise than Pillow, which the crops must equal
+      // no fused multiply-adds: they round differently from Pillow, which the crops must equal
       flags: [...common, ...(watch.length === 0 ? ['-O3'] : []), '-ffp-contract=off', '-pthread'],
       linkFlags: [...(isMac ? [] : ['-pthread']), ...watch],
       key: '',
@@ -304,15 +304,15 @@ export async function buildNative({ libtorch, log = console.log, only, sanitize 
       compiler,
       flags: [
         ...common,
-        '-fno-math-errno', // these two let loops over floats become vector instructions; no result changes
+        '-fno-math-errno', // these two let loops over floats be vectorized; no result changes
         '-fno-trapping-math',
-        // at::parallel_for is a header's template: without OpenMP it is one thread's loop. The runtime is the one that
-        // libtorch has loaded, libgomp, which clang's code does not speak.
+        // at::parallel_for is a template in a header: without OpenMP it is a loop in one thread. The runtime is the one that
+        // libtorch has loaded, libgomp, with which clang's code is not compatible.
         isClang(compiler) ? '-fopenmp-simd' : '-fopenmp',
         ...(isMac ? [] : ['-D_GLIBCXX_USE_CXX11_ABI=1']),
-        '-DAT_PER_OPERATOR_HEADERS', // libtorch's headers then read the operators that they call, not all 3,000
+        '-DAT_PER_OPERATOR_HEADERS', // libtorch's headers then include only the operators that they call, not all 3,000
         `-DDINO_TORCH_VERSION="${TORCH_VERSION}"`,
-        // -isystem: warnings inside PyTorch's headers are not ours to mend
+        // -isystem: warnings inside PyTorch's headers are not ours to fix
         '-isystem',
         path.join(packageRoot, 'native', 'torch', 'include'),
         '-isystem',

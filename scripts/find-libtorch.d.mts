@@ -1,4 +1,4 @@
-/** A libtorch on this machine. */
+/** An installation of libtorch on this machine. */
 export interface Libtorch {
   /** Which of the three places it came from. */
   source: 'LIBTORCH' | 'python' | 'own copy';
@@ -7,11 +7,11 @@ export interface Libtorch {
   include: string;
   /** For example "2.15.0". */
   version: string;
-  /** Whether libtorch_cuda is beside it; a driver and the CUDA libraries are needed as well. */
+  /** Whether it includes libtorch_cuda; a driver and the CUDA libraries are needed as well. */
   hasCuda: boolean;
 }
 
-/** A place that was looked at; `problem` is null for the one that was taken. */
+/** A place that was tried; `problem` is null for the one that is used. */
 export interface TriedPlace {
   source: string;
   path: string;

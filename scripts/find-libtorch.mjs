@@ -1,12 +1,12 @@
 /**
- * Finds libtorch: the one implementation that set-up, `dino doctor` and the addon's loader share. Built-in modules
- * only, because set-up runs it before anything is installed.
+ * Finds libtorch; set-up, `dino doctor` and the addon's loader all use it. It uses only built-in modules, because set-up
+ * runs it before anything is installed.
  *
- * Order: LIBTORCH (an explicit wish: a wrong one is an error, never passed over); a PyTorch of the pinned version
- * in the active Python environment; the project's own copy in .libtorch/, made by `npm run setup`.
+ * Order: LIBTORCH (an explicit choice: a wrong one is an error and never skipped); a PyTorch of the pinned version in the
+ * active Python environment; the project's own copy in .libtorch/, made by `npm run setup`.
  *
- * A set-up records what it linked against in native/torch/build/libtorch.json, so that a run of the program needs
- * no Python at all: see readLinkedLibtorch.
+ * Set-up records what it linked to in native/torch/build/libtorch.json, so that running the program doesn't need Python at
+ * all: see readLinkedLibtorch.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url';
 /** The version of PyTorch whose operators src/torch/generated was made from. */
 export const TORCH_VERSION = '2.15.0';
 
-/** The packages that `pip` installs for the project's own copy; the two nvidia ones are what libtorch_cpu.so links. */
+/** The packages that `pip` installs for the project's own copy; libtorch_cpu.so links to the two nvidia ones. */
 export function pipRequirements(platform = process.platform) {
   const torch = `torch==${TORCH_VERSION}`;
   return platform === 'linux' ? [torch, 'nvidia-cuda-runtime==13.2.*', 'nvidia-cuda-cupti==13.2.*'] : [torch];
@@ -27,12 +27,12 @@ export const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.u
 /** Where set-up puts the project's own copy. */
 export const ownCopyDirectory = path.join(packageRoot, '.libtorch', TORCH_VERSION);
 
-/** Where build-native records what the torch addon was linked against. */
+/** Where build-native records what the torch addon was linked to. */
 export const linkedFile = path.join(packageRoot, 'native', 'torch', 'build', 'libtorch.json');
 
 const libraryName = (name) => (process.platform === 'darwin' ? `lib${name}.dylib` : `lib${name}.so`);
 
-/** "2.15.0" of a libtorch folder, from the wheel's version.py, the zip's build-version or the headers. */
+/** The version of a libtorch folder, such as "2.15.0", from the wheel's version.py, the zip's build-version or the headers. */
 function versionOf(root) {
   const sources = [
     ['version.py', /^__version__\s*=\s*'(\d+\.\d+\.\d+[^+']*)/m],
@@ -49,7 +49,7 @@ function versionOf(root) {
   return null;
 }
 
-/** Names of shared libraries that libtorch_cpu.so wants and that the loader does not find (Linux; else none). */
+/** Names of shared libraries that libtorch_cpu.so needs and the loader doesn't find (only on Linux). */
 function missingDependencies(library) {
   if (process.platform !== 'linux') return [];
   try {
@@ -61,7 +61,7 @@ function missingDependencies(library) {
 }
 
 /**
- * Looks at one folder: is it a libtorch with headers?
+ * Checks whether a folder is a libtorch with headers.
  * @returns {{ libtorch: object | null, problem: string | null }}
  */
 export function inspectLibtorch(directory, source) {
@@ -70,7 +70,7 @@ export function inspectLibtorch(directory, source) {
   );
   if (root === undefined) {
     const problem = existsSync(directory)
-      ? `has no lib/${libraryName('torch_cpu')} (nor torch/lib/${libraryName('torch_cpu')})`
+      ? `has no lib/${libraryName('torch_cpu')} or torch/lib/${libraryName('torch_cpu')}`
       : 'does not exist';
     return { libtorch: null, problem };
   }
@@ -84,7 +84,7 @@ export function inspectLibtorch(directory, source) {
   }
   const missing = missingDependencies(path.join(root, 'lib', libraryName('torch_cpu')));
   if (missing.length > 0) {
-    return { libtorch: null, problem: `lacks libraries that it links: ${missing.join(', ')}` };
+    return { libtorch: null, problem: `lacks libraries that it links to: ${missing.join(', ')}` };
   }
   const hasCuda = existsSync(path.join(root, 'lib', libraryName('torch_cuda')));
   return {
@@ -107,7 +107,7 @@ export function pythonCandidates(env = process.env) {
   return [...active.filter((file) => existsSync(file)), 'python3', 'python'];
 }
 
-/** Folder of the `torch` package of a Python, found without importing it (that would take seconds). */
+/** Folder of a Python's `torch` package, found without importing it (which would take seconds). */
 function torchOfPython(python) {
   const program =
     'import importlib.util as u, os; s = u.find_spec("torch"); print(os.path.dirname(s.origin) if s and s.origin else "")';
@@ -122,18 +122,18 @@ function torchOfPython(python) {
 /**
  * Tries every place in order.
  * @returns {{ libtorch: object | null, tried: { source: string, path: string, problem: string | null }[] }}
- *   `tried` names each place up to the one found, with why it was passed over.
+ *   `tried` lists each place up to the one found, and why it was skipped.
  */
 export function findLibtorch(env = process.env) {
   const tried = [];
-  const look = (source, directory) => {
+  const tryPlace = (source, directory) => {
     const { libtorch, problem } = inspectLibtorch(directory, source);
     tried.push({ source, path: libtorch?.root ?? directory, problem });
     return libtorch;
   };
   if (env.LIBTORCH) {
     // An explicit path is used or reported, never silently replaced by another.
-    return { libtorch: look('LIBTORCH', path.resolve(env.LIBTORCH)), tried };
+    return { libtorch: tryPlace('LIBTORCH', path.resolve(env.LIBTORCH)), tried };
   }
   tried.push({ source: 'LIBTORCH', path: '(environment variable)', problem: 'is not set' });
   const seen = new Set();
@@ -145,14 +145,14 @@ export function findLibtorch(env = process.env) {
       tried.push({ source: 'python', path: python, problem: 'has no torch installed' });
     } else if (!seen.has(directory)) {
       seen.add(directory);
-      const libtorch = look('python', directory);
+      const libtorch = tryPlace('python', directory);
       if (libtorch) return { libtorch, tried };
     }
   }
-  return { libtorch: look('own copy', ownCopyDirectory), tried };
+  return { libtorch: tryPlace('own copy', ownCopyDirectory), tried };
 }
 
-/** What the torch addon was built against, or null before set-up. No Python, no search: for run time. */
+/** What the torch addon was linked to, or null before set-up. For use at run time: no Python, no search. */
 export function readLinkedLibtorch() {
   try {
     return JSON.parse(readFileSync(linkedFile, 'utf8'));

@@ -4,8 +4,8 @@
 //   node scripts/generate-ops.mjs [path of native_functions.yaml]
 //
 // Without a path the file is taken from the PyTorch that set-up found (torchgen/packaged/ATen/native/). Names are
-// PyTorch's in camelCase; an in-place operator keeps its trailing underscore. Left out: overloads that write into an
-// `out` tensor, named-tensor overloads, and private operators but for the multi-tensor ones.
+// PyTorch's in camelCase; an in-place operator keeps its trailing underscore. Left out: overloads that write to an `out`
+// tensor, named-tensor overloads, and private operators except the multi-tensor ones.
 import { readFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,7 +14,7 @@ import { findLibtorch } from './find-libtorch.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
-// Methods that src/torch/tensor.ts writes by hand: they return plain values, move data or touch autograd.
+// Methods that are written by hand in src/torch/tensor.ts: they return plain values, move data or concern autograd.
 const handWritten = new Set(
   `to item data grad dtype device shape size stride numel backward requires_grad_ detach detach_ is_leaf retain_grad
   output_nr set_ set_data storage_offset new_empty new_zeros new_ones new_full new_empty_strided record_stream rename
@@ -30,7 +30,7 @@ const createdByHand = new Set(
 // An operator whose schema has one of these types is left out.
 const unsupported = /\b(Dimname|Storage|Stream|QScheme|ConstQuantizerPtr|\.\.\.)/;
 
-// Operators with a leading underscore that optimizers and layers need all the same.
+// Operators with a leading underscore that optimizers and layers need nevertheless.
 const kept = /^_(foreach|fused|amp|weight_norm)(_|$|\()/;
 
 /** `add_(Tensor(a!) self, Tensor other, *, Scalar alpha=1) -> Tensor(a!)` taken apart. */
@@ -54,7 +54,7 @@ function parseSchema(func) {
   return { name, overload, args, returns: parseReturns(returns), func };
 }
 
-/** Splits at commas that are in no bracket. */
+/** Splits at commas outside brackets. */
 function splitTopLevel(text) {
   const parts = [];
   let depth = 0;
@@ -82,7 +82,7 @@ function argumentType(type) {
   if (list) {
     const element = argumentType(list[1]);
     const array = `readonly ${element.includes('|') ? `(${element})` : element}[]`;
-    return list[2] ? `${element} | ${array}` : array; // one value stands for all of a list of known length
+    return list[2] ? `${element} | ${array}` : array; // a single value may stand for a list of fixed length
   }
   const types = {
     Tensor: 'Tensor',
@@ -189,14 +189,14 @@ const functions = parse(readFileSync(file, 'utf8'));
 const schemas = functions
   .map((entry) => ({ ...entry, variants: (entry.variants ?? 'function').split(/,\s*/) }))
   .filter(({ func }) => (!func.startsWith('_') || kept.test(func)) && !unsupported.test(func))
-  .filter(({ func }) => !/\*, .*Tensor\(\w!\)/.test(func.split(' -> ')[0])) // an `out` form, by whichever name
+  .filter(({ func }) => !/\*, .*Tensor\(\w!\)/.test(func.split(' -> ')[0])) // an `out` form, whatever its name
   .map((entry) => ({ ...parseSchema(entry.func), variants: entry.variants }));
 
 const methods = group(
   schemas.filter((s) => s.variants.includes('method') && !handWritten.has(s.name)),
   true,
 );
-// an operator that exists as a method alone is reached through the tensor; the rest are functions
+// an operator that exists only as a method is called on the tensor; the rest are functions
 const operators = group(
   schemas.filter((s) => s.variants.includes('function') && !createdByHand.has(s.name)),
   false,
@@ -213,7 +213,7 @@ const imports = `import type { DType, MemoryFormat, Scalar } from '../dtype.js';
 `;
 writeFileSync(
   join(directory, 'methods.ts'),
-  // tensor.ts imports this file: Tensor is a parameter, and a generator its base class, so that no circle is closed
+  // tensor.ts imports this file: Tensor is a type parameter, and Generator is its base class, to avoid a circular import
   `${header}${imports}import type { GeneratorOwner as Generator } from '../handle-owner.js';\n\n/** The operators that PyTorch gives its Tensor as methods. */\n${writeInterface('TensorMethods<Tensor>', methods, true)}\n`,
 );
 writeFileSync(

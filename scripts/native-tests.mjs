@@ -1,12 +1,12 @@
 /**
- * The tests that hold the loops of native/, run once more for each level of vector instructions that this machine has
+ * The tests of the loops in native/, which run again for each level of vector instructions that this machine supports
  * (src/native-levels.test.ts) and under the compiler's sanitizers (scripts/test-sanitized.mjs).
  */
 import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { packageRoot } from './find-libtorch.mjs';
 
-/** Compiled test files, with those of their tests that are wanted where not all are. */
+/** Compiled test files, and optionally a pattern that selects some of their tests. */
 export const NATIVE_TESTS = [
   {
     files: [
@@ -18,18 +18,18 @@ export const NATIVE_TESTS = [
       'models/blocks-in-groups',
     ],
   },
-  // the others of this file take a minute, and run the same loops
+  // the other tests of this file take a minute and run the same loops
   { files: ['models/vision-transformer'], names: '^gradients are|class token' },
 ];
 
 /**
- * Runs them in processes of their own.
- * @param env added to the environment; null takes a variable away
+ * Runs them in separate processes.
+ * @param env added to the environment; null removes a variable
  * @returns {Promise<{ ok: boolean, output: string }>} what they printed
  */
 export async function runNativeTests(env, tests = NATIVE_TESTS) {
   const variables = { ...process.env, ...env };
-  // a runner that finds its parent's name in the environment reports to it in place of printing
+  // a runner that finds this variable of its parent reports to it instead of printing
   delete variables.NODE_TEST_CONTEXT;
   for (const [name, value] of Object.entries(variables)) if (value === null) delete variables[name];
   let output = '';

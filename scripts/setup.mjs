@@ -1,7 +1,7 @@
 /**
  * Set-up: everything between a fresh clone and a working program. Run by `npm run setup`, `npm run demo` and
- * `npm test`; does only what is still missing, says what it does, and after it nothing touches the network.
- * Built-in modules only: it runs before anything is installed.
+ * `npm test`; it does only what is still missing, says what it does, and afterwards nothing uses the network. It uses only
+ * built-in modules, because it runs before anything is installed.
  *
  *   node scripts/setup.mjs                 all steps
  *   node scripts/setup.mjs npm native      only these (npm, libtorch, native, typescript, web)
@@ -37,7 +37,7 @@ const GIB = 2 ** 30;
 
 // ---------------------------------------------------------------------------------------------- npm packages
 
-/** Names in package-lock.json that node_modules lacks or has in another version. */
+/** Names in package-lock.json that node_modules lacks or has in a different version. */
 function npmDifferences() {
   const lock = JSON.parse(readFileSync(inRoot('package-lock.json'), 'utf8')).packages;
   const installedFile = inRoot('node_modules', '.package-lock.json');
@@ -47,7 +47,7 @@ function npmDifferences() {
   for (const [name, wanted] of Object.entries(lock)) {
     if (name === '' || wanted.link) continue;
     const have = installed[name];
-    // An optional package of another platform is rightly absent.
+    // Optional packages for other platforms are not installed.
     if (have === undefined ? !wanted.optional : have.version !== wanted.version) differences.push(name);
     else if (have !== undefined && !existsSync(inRoot(name))) differences.push(name);
   }
@@ -67,11 +67,11 @@ function stepNpm() {
   const result = spawnSync(command, [...prefix, ...args], {
     cwd: packageRoot,
     stdio: ['ignore', 'inherit', 'inherit'],
-    // the CPU's library is in the package; CUDA's would be half a gigabyte from another host
+    // the CPU library is in the package; CUDA's would be half a gigabyte from another host
     env: { ONNXRUNTIME_NODE_INSTALL: 'skip', ...process.env },
   });
   if (result.status !== 0) {
-    throw new SetupError('npm ci failed (see above). Is the network there, and is the folder writable?');
+    throw new SetupError('npm ci failed (see above). Is the network available, and is the folder writable?');
   }
 }
 
@@ -85,7 +85,7 @@ const pipHelp = [
   `or set LIBTORCH to a folder with libtorch ${TORCH_VERSION} (https://pytorch.org/get-started/locally, "LibTorch").`,
 ].join('\n');
 
-/** A command that runs pip: a Python that has it, else a throw-away virtual environment. */
+/** A command that runs pip: a Python that has it, else a temporary virtual environment. */
 function findPip() {
   const problems = [];
   const runs = (python) =>
@@ -106,7 +106,7 @@ function findPip() {
     const made = spawnSync(python, ['-m', 'venv', folder], { stdio: 'ignore' });
     const inVenv = path.join(folder, 'bin', 'python');
     if (made.status === 0 && runs(inVenv).status === 0) return [inVenv, '-m', 'pip'];
-    problems.push(`${python} -m venv: gives no pip either`);
+    problems.push(`${python} -m venv: doesn't provide pip either`);
   }
   throw new SetupError(`No Python 3 with pip was found.\n  ${problems.join('\n  ')}\n${pipHelp}`);
 }
@@ -119,7 +119,7 @@ function removePartialCopies() {
   }
 }
 
-/** pip install --target beside, then rename: an interrupted download leaves nothing that looks whole. */
+/** Runs pip install --target in a temporary folder, then renames it: an interrupted download leaves nothing that looks complete. */
 function installOwnCopy() {
   const pip = findPip();
   removePartialCopies();
@@ -129,7 +129,7 @@ function installOwnCopy() {
   if (free.bavail * free.bsize < 3 * GIB) {
     throw new SetupError(
       `libtorch needs about 3 GB of free disk while it is unpacked; ${folder} has ` +
-        `${((free.bavail * free.bsize) / GIB).toFixed(1)} GB. Free some, or set LIBTORCH to a copy elsewhere.`,
+        `${((free.bavail * free.bsize) / GIB).toFixed(1)} GB. Free some space, or set LIBTORCH to a copy elsewhere.`,
     );
   }
   const partial = path.join(folder, `partial-${process.pid}`);
@@ -158,7 +158,7 @@ function installOwnCopy() {
   if (result.status !== 0 && /no matching distribution|could not find a version/i.test(result.stderr ?? '')) {
     // This Python is older or newer than those PyTorch has wheels for. The C++ library is the same in all of them.
     say(
-      "libtorch: no wheel for this Python's version; taking the one for Python 3.12 (only its C++ part is used)",
+      'libtorch: no wheel for this Python version; using the one for Python 3.12 (only its C++ part is used)',
     );
     result = install(['--only-binary=:all:', '--python-version', '3.12', '--implementation', 'cp']);
   }
@@ -166,7 +166,7 @@ function installOwnCopy() {
     rmSync(partial, { recursive: true, force: true });
     throw new SetupError(
       `pip could not install libtorch:\n${(result.stderr ?? String(result.error)).trim()}\n` +
-        `Is the network there? A machine without one can use LIBTORCH=<folder with libtorch ${TORCH_VERSION}>.`,
+        `Is the network available? A machine without one can use LIBTORCH=<folder with libtorch ${TORCH_VERSION}>.`,
     );
   }
   const { problem } = inspectLibtorch(partial, 'own copy');
@@ -180,14 +180,14 @@ function stepLibtorch() {
   if (libtorch === null) {
     if (process.env.LIBTORCH) {
       throw new SetupError(
-        `LIBTORCH=${process.env.LIBTORCH} ${tried[0].problem}. Point it at the folder that holds lib/ and include/, ` +
+        `LIBTORCH=${process.env.LIBTORCH} ${tried[0].problem}. Set it to the folder that contains lib/ and include/, ` +
           'or unset it.',
       );
     }
     for (const { source, path: where, problem } of tried) say(`libtorch: ${source} ${where} ${problem}`);
     installOwnCopy();
     ({ libtorch } = findLibtorch());
-    if (libtorch === null) throw new SetupError('internal: libtorch is not found after its installation');
+    if (libtorch === null) throw new SetupError('internal: libtorch was not found after installing it');
   }
   say(`libtorch: ${libtorch.version} in ${libtorch.root} (${libtorch.source})`);
   if (libtorch.version !== TORCH_VERSION) {
@@ -224,7 +224,7 @@ function stepTypescript() {
 /** Files of src/ that run in pages too. */
 const SHARED_SOURCES = /^src\/(plain\/[^/]+|errors)\.ts$/;
 
-/** A hash of all that the pages are made of: their sources, what they share with the library, and the packages in them. */
+/** A hash of everything that the pages are built from: their sources, those shared with the library, and their packages. */
 function webSources() {
   const hash = createHash('sha256');
   for (const folder of ['web', 'src']) {
@@ -237,7 +237,7 @@ function webSources() {
   return hash.update(readFileSync(inRoot('package-lock.json'))).digest('hex');
 }
 
-/** The studio's page into dist/web, that of web exports into dist/share. */
+/** Builds the studio's page into dist/web, and the page of web exports into dist/share. */
 function stepWeb() {
   const vite = inRoot('node_modules', 'vite', 'bin', 'vite.js');
   const built = ['web', 'share'].map((name) => inRoot('dist', name, 'index.html'));
@@ -272,7 +272,7 @@ const isAlive = (pid) => {
   }
 };
 
-/** Two set-ups at once would build into the same files: the second waits. Returns the release function. */
+/** Two set-ups at the same time would write the same files, so the second waits. @returns A function that releases the lock. */
 async function lock() {
   const folder = inRoot('.cache');
   const file = path.join(folder, 'setup.lock');
@@ -290,7 +290,7 @@ async function lock() {
     } catch {
       continue; // released between the two calls
     }
-    // An empty file is a lock being written; one that stays so was left by a crash.
+    // An empty file is a lock being written; one that stays empty was left by a crash.
     if (owner === 0 ? waited > 20 : !isAlive(owner)) rmSync(file, { force: true });
     else {
       if (waited === 2) say(`waiting for another set-up (process ${owner})`);
@@ -303,7 +303,7 @@ function checkNode() {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 19)) {
     throw new SetupError(
-      `Node.js 20.19 or newer is needed; this is ${process.versions.node}. See https://nodejs.org`,
+      `Node.js 20.19 or newer is required; this is ${process.versions.node}. See https://nodejs.org`,
     );
   }
 }
@@ -326,7 +326,7 @@ async function main(names) {
   }
   const chosen =
     names.length > 0 ? Object.keys(steps).filter((name) => names.includes(name)) : Object.keys(steps);
-  // Before a download of half a gigabyte, know that its use won't fail for want of a compiler.
+  // Before downloading half a gigabyte, make sure that there is a compiler to use it.
   if (chosen.includes('native')) findCompiler();
   const release = await lock();
   try {

@@ -1,9 +1,9 @@
 /**
  * The tests of native/ with both addons built under AddressSanitizer and UndefinedBehaviorSanitizer, at each level of
- * vector instructions that this machine has: `node scripts/test-sanitized.mjs`. The compiled tests must be there.
+ * vector instructions that this machine supports: `node scripts/test-sanitized.mjs`. The tests must have been compiled.
  *
- * Linux alone: the sanitizers' libraries are loaded before everything else (LD_PRELOAD), since the program that loads the
- * addons, Node, is not built with them.
+ * Only for Linux: the sanitizers' libraries are loaded before everything else (LD_PRELOAD), because Node, which loads the
+ * addons, is not built with them.
  */
 import { execFileSync } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -11,24 +11,24 @@ import { buildNative, findCompiler, SetupError } from './build-native.mjs';
 import { findLibtorch } from './find-libtorch.mjs';
 import { NATIVE_TESTS, runNativeTests } from './native-tests.mjs';
 
-// the third is no part of 'undefined', and what a double becomes when it is no int is undefined as well
+// the third is not part of 'undefined', although converting a double that doesn't fit an int is undefined as well
 const SANITIZERS = ['address', 'undefined', 'float-cast-overflow'];
 
-/** The libraries of the compiler's sanitizers, AddressSanitizer's first: it must come before all that allocates. */
+/** The compiler's sanitizer libraries, AddressSanitizer's first: it must come before everything that allocates. */
 function sanitizerLibraries({ program, prefix, version }) {
   const find = (name) => {
     const file = execFileSync(program, [...prefix, `-print-file-name=${name}`], { encoding: 'utf8' }).trim();
     if (file === name) throw new SetupError(`${version} has no ${name}: install its sanitizers`);
     return file;
   };
-  // clang links them statically into programs only; its shared ones are asked for by another name
-  if (/clang/i.test(version)) throw new SetupError(`the sanitizers are run with GCC; CXX is ${version}`);
+  // clang only links them statically into programs; its shared ones have different names
+  if (/clang/i.test(version)) throw new SetupError(`the sanitizers require GCC; CXX is ${version}`);
   // libstdc++ by name: AddressSanitizer looks for its __cxa_throw at the start, and Node may not have loaded it by then
   return [find('libasan.so'), find('libubsan.so'), find('libstdc++.so.6')];
 }
 
 async function main() {
-  if (process.platform !== 'linux') throw new SetupError('the sanitizers are run on Linux alone');
+  if (process.platform !== 'linux') throw new SetupError('the sanitizers run only on Linux');
   const compiler = findCompiler();
   const { libtorch } = findLibtorch();
   await buildNative({ libtorch, sanitize: SANITIZERS });
@@ -40,7 +40,7 @@ async function main() {
       'detect_leaks=0',
       // V8 catches accesses beyond a WebAssembly memory by SIGSEGV (sharp's and tests' modules), and handles it
       'allow_user_segv_handler=1',
-      // what was freed stays poisoned for 64 MB, not 256: torch's tensors are large, and so is the suite
+      // freed memory stays poisoned for 64 MB, not 256: torch's tensors are large, and so is the suite
       'quarantine_size_mb=64',
     ].join(':'),
     UBSAN_OPTIONS: 'print_stacktrace=1',

@@ -1,6 +1,6 @@
 /**
- * Runs the compiled tests with Node's own runner: `node scripts/test.mjs` for all, or with parts of file names
- * (`node scripts/test.mjs knn safetensors`) for some. Arguments that begin with -- go to the runner.
+ * Runs the compiled tests with Node's test runner: `node scripts/test.mjs` runs all, and with parts of file names
+ * (`node scripts/test.mjs knn safetensors`) some. Arguments that start with -- are passed to the runner.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
@@ -39,8 +39,8 @@ if (chosen.length === 0) {
   process.exit(2);
 }
 
-// Node 20's runner takes no glob, so the files are listed. libtorch uses every core by itself: test files that run
-// side by side on a small machine only slow each other down.
+// Node 20's runner doesn't accept globs, so the files are listed. libtorch already uses every core: test files that run in
+// parallel on a small machine only slow each other down.
 const concurrency = Math.max(1, Math.floor(os.availableParallelism() / 4));
 const result = spawnSync(
   process.execPath,

@@ -1,5 +1,5 @@
 /**
- * The table of docs/learning-curve.md, from the results of both halves:
+ * The table of docs/learning-curve.md, from the results of both programs:
  *
  *   node bench/learning-curve/compare.mjs reference-*.json ours-*.json
  */
@@ -12,13 +12,13 @@ const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.
 const range = (values, digits) =>
   `${Math.min(...values).toFixed(digits)} – ${Math.max(...values).toFixed(digits)}`;
 
-/** Mean of a curve over one epoch, one value a seed. */
+/** Mean of a curve over one epoch, one value per seed. */
 const epochMeans = (runs, key, epoch) =>
   runs.map(({ curve, stepsPerEpoch }) => {
     const part = curve.slice(epoch * stepsPerEpoch, (epoch + 1) * stepsPerEpoch);
     return mean(part.map((line) => line[key]));
   });
-/** How far apart two sets of values lie: 0 where their ranges meet. */
+/** The distance between the ranges of two sets of values: 0 if they overlap. */
 const gap = (a, b) => Math.max(0, Math.min(...a) - Math.max(...b), Math.min(...b) - Math.max(...a));
 
 const epochs = ours[0].curve.length / ours[0].stepsPerEpoch;

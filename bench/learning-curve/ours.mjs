@@ -1,5 +1,5 @@
 /**
- * Our half of the learning-curve comparison, on the setting of setting.json:
+ * Our part of the learning-curve comparison, with the settings in setting.json:
  *
  *   node bench/learning-curve/ours.mjs --data PATH_OF_CIFAR --output OUT.json --seed 0
  */

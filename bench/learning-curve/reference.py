@@ -1,5 +1,5 @@
-"""The reference's half of the learning-curve comparison: facebookresearch/dino's own train_one_epoch, DINOLoss,
-DataAugmentationDINO, MultiCropWrapper and knn_classifier on the setting of setting.json.
+"""The reference's part of the learning-curve comparison: facebookresearch/dino's own train_one_epoch, DINOLoss,
+DataAugmentationDINO, MultiCropWrapper and knn_classifier with the settings in setting.json.
 
     python reference.py --reference PATH_OF_THE_CHECKOUT --data PATH_OF_CIFAR --output OUT.json --seed 0
 
@@ -30,7 +30,7 @@ parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--workers", type=int, default=2)
 args = parser.parse_args()
 
-torch.hub.list = lambda *a, **k: []  # the reference asks the network for XCiT's names as it is imported
+torch.hub.list = lambda *a, **k: []  # on import the reference asks the network for XCiT's names
 sys.path.insert(0, args.reference)
 import eval_knn  # noqa: E402
 import main_dino  # noqa: E402
@@ -41,7 +41,7 @@ identity = lambda self, *a, **k: self  # noqa: E731
 torch.Tensor.cuda = identity
 nn.Module.cuda = identity
 torch.cuda.synchronize = lambda *a, **k: None
-utils.MetricLogger.synchronize_between_processes = lambda self: None  # it would add up on a CUDA device
+utils.MetricLogger.synchronize_between_processes = lambda self: None  # it would reduce on a CUDA device
 
 os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(29500 + args.seed), RANK="0", WORLD_SIZE="1")
 dist.init_process_group("gloo")
@@ -101,7 +101,7 @@ curve = []
 
 
 class WatchedLoss(main_dino.DINOLoss):
-    """The reference's loss, and a note of what it said."""
+    """The reference's loss, which also records its values."""
 
     def forward(self, student_output, teacher_output, epoch):
         temp = self.teacher_temp_schedule[epoch]

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The same command on every machine: torchrun.sh NUMBER_OF_MACHINES ADDRESS_OF_THE_FIRST
-# torchrun starts one process a GPU and starts them again when one is lost; they then go on from the newest checkpoint.
+# Run the same command on every machine: torchrun.sh NUMBER_OF_MACHINES ADDRESS_OF_THE_FIRST
+# torchrun starts one process per GPU and restarts them when one is lost; they then continue from the newest checkpoint.
 set -euo pipefail
 torchrun --no-python \
   --nnodes "$1" --nproc-per-node "${GPUS:-8}" \

@@ -12,7 +12,7 @@ import { overlayMask } from './pictures.js';
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-demo-'));
 after(() => rmSync(folder, { recursive: true }));
 
-/** The demo, small: 60 + 40 scenes and 7 steps. */
+/** A small demo: 60 + 40 scenes and 7 steps. */
 const small: Omit<DemoOptions, 'output'> = {
   scenes: { trainPerObject: 3, valPerObject: 2 },
   settings: {
@@ -36,12 +36,12 @@ describe('runDemo', () => {
     assert.equal(figures.jaccard.after.images, 40);
     assert.equal(figures.jaccard.after.heads.length, DEMO_SETTINGS.numHeads);
     const html = readFileSync(result.report, 'utf8');
-    const maps = DEMO_SETTINGS.numHeads! + 1; // a picture a head, and the best one's mask
+    const maps = DEMO_SETTINGS.numHeads! + 1; // one picture per head, and the best one's mask
     assert.equal(html.match(/<img/g)!.length, 28 + 8 * (1 + 6 + 6) + 8 * (2 + 2 * maps));
     using model = loadModel(result.run);
     assert.equal(model.embedDim, 32);
 
-    // once more in the same folder: the same images, a new training with the same result
+    // again in the same folder: the same images, and new training with the same result
     const again: DemoEvent[] = [];
     const second = await runDemo({ ...small, output, seed: 3, onEvent: (event) => again.push(event) });
     assert.ok(again.some((event) => event.type === 'scenes' && event.reused));
@@ -49,7 +49,7 @@ describe('runDemo', () => {
     assert.deepEqual(second.figures.jaccard, figures.jaccard);
   });
 
-  it('measures before training what training begins with', async () => {
+  it('measures, before training, the weights with which training starts', async () => {
     const settings = { ...small.settings!, lr: 0, minLr: 0 };
     const { figures } = await runDemo({ ...small, settings, output: path.join(folder, 'still'), seed: 1 });
     assert.deepEqual(figures.jaccard.after, figures.jaccard.before);
@@ -74,7 +74,7 @@ describe('runDemo', () => {
     assert.ok(!existsSync(path.join(output, 'report.html')));
   });
 
-  it('leaves alone a folder that no demo made', async () => {
+  it('does not touch a folder that was not made by a demo', async () => {
     const output = path.join(folder, 'mine');
     mkdirSync(output);
     writeFileSync(path.join(output, 'notes.txt'), 'mine');
@@ -82,7 +82,7 @@ describe('runDemo', () => {
     assert.equal(readFileSync(path.join(output, 'notes.txt'), 'utf8'), 'mine');
   });
 
-  it('has settings that train() takes', () => {
+  it('has settings that train() accepts', () => {
     assert.doesNotThrow(() => checkSettings(DEMO_SETTINGS));
   });
 });

@@ -39,12 +39,12 @@ import { makeScenes, sceneRandom, type SceneSetOptions } from './scenes.js';
 import { summarize, type Summary } from './summary.js';
 
 /**
- * Settings that were found to learn these scenes within minutes on two cores. What differs from the paper's, and why: a
- * small transformer; crops of 48 and 24 pixels, in which the objects are about as large as in the whole scenes of 64 that
- * are measured, at little more than half the cost of crops of 64 and 32; local crops that are large enough to
- * hold a part of the object; as many outputs as 4,000 images fill, with a sharper teacher at first (at a temperature of
- * 0.04 from the start the loss sticks at ln K); jitter over all hues, since a scene's own hue would otherwise be what its
- * crops are recognised by; four heads, of which two or three come to look at the object (of two heads, one does).
+ * Settings that were found to learn these scenes within minutes on two cores. What differs from the paper, and why: a small
+ * transformer; crops of 48 and 24 pixels, in which the objects are about as large as in the whole scenes of 64 that are
+ * measured, at little more than half the cost of crops of 64 and 32; local crops that are large enough to contain a part of
+ * the object; as many outputs as 4,000 images can use, with a sharper teacher at first (with a temperature of 0.04 from the
+ * start the loss stays at ln K); jitter over all hues, because crops could otherwise be recognised by their scene's hue; four
+ * heads, of which two or three learn to attend to the object (of two heads, one does).
  */
 export const DEMO_SETTINGS: Readonly<TrainSettings> = {
   ...PAPER,
@@ -64,7 +64,7 @@ export const DEMO_SETTINGS: Readonly<TrainSettings> = {
   precision: 'fp32',
   batchSize: 32,
   epochs: 9,
-  lr: 0.008, // 1e-3 at this batch: the linear rule takes it as given for 256
+  lr: 0.008, // 1e-3 at this batch: the linear rule scales it from a batch of 256
   warmupEpochs: 1,
   globalCropsSize: 48,
   localCropsSize: 24,
@@ -78,24 +78,24 @@ export const DEMO_SETTINGS: Readonly<TrainSettings> = {
 };
 
 export type DemoEvent =
-  /** A part of the demo begins. */
+  /** A part of the demo starts. */
   | { type: 'part'; part: 'scenes' | 'before' | 'train' | 'after' | 'report' }
   | { type: 'scenes'; done: number; total: number; reused: boolean }
-  /** Percentages: k-NN, and Jaccard of attention and object. */
+  /** In per cent: k-NN accuracy, and Jaccard similarity of attention and object. */
   | { type: 'measured'; when: 'before' | 'after'; knn: number; jaccard: number }
   | { type: 'train'; event: TrainEvent };
 
 export interface DemoOptions {
-  /** Folder of the demo; one that an earlier demo made is used again. */
+  /** Folder of the demo; the images of an earlier demo are reused. */
   output: string;
   /** Seed of images, weights and training. Default 0. */
   seed?: number;
-  /** Aborting it stops with the signal's reason; the training keeps its newest checkpoint. */
+  /** Aborting it stops with the signal's reason; training's newest checkpoint is kept. */
   signal?: AbortSignal | undefined;
   onEvent?: (event: DemoEvent) => void;
-  /** Other settings of the training. */
+  /** Overrides settings of the training. */
   settings?: Partial<TrainSettings>;
-  /** Other numbers of scenes. */
+  /** Overrides the numbers of scenes. */
   scenes?: Pick<SceneSetOptions, 'trainPerObject' | 'valPerObject'>;
 }
 
@@ -106,7 +106,7 @@ export interface DemoResult {
   report: string;
   /** Path of the figures. */
   json: string;
-  /** The run folder, as loadModel() and `dino attention` take it. */
+  /** The run folder, for use with loadModel() and `dino attention`. */
   run: string;
 }
 
@@ -115,7 +115,7 @@ const ROWS = 8;
 const NEIGHBOURS = 6;
 
 /**
- * @throws DataError when `output` holds something that is no demo; what train() throws; the signal's reason when it is
+ * @throws DataError when `output` contains something other than a demo; what train() throws; the signal's reason when it is
  *   aborted.
  */
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
@@ -133,7 +133,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     readdirSync(output).length > 0 &&
     !existsSync(join(paths.scenes, 'scenes.json'))
   ) {
-    throw new DataError(`${output} is not empty, and no demo made it. Choose another --output.`);
+    throw new DataError(`${output} is not empty and was not made by a demo. Choose another --output.`);
   }
   mkdirSync(output, { recursive: true });
   const start = performance.now();
@@ -168,7 +168,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const measured = (when: 'before' | 'after', { knn, jaccard }: Evaluation): void =>
     emit({ type: 'measured', when, knn, jaccard: jaccard.bestPerImage });
 
-  // ============ the untrained network: the very weights that training begins with ============
+  // ============ the untrained network: exactly the weights with which training starts ============
   const { before, pixels } = await timed('before', async () => {
     manualSeed(seed, device);
     const imgSize = settings.globalCropsSize;
@@ -182,7 +182,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
 
   // ============ training ============
   if (isRunFolder(paths.run)) {
-    (await lockFolder(paths.run, aborting)).release(); // refused when another process is at it
+    (await lockFolder(paths.run, aborting)).release(); // refused when another process is using it
     rmSync(paths.run, { recursive: true });
   }
   let begun: Extract<TrainEvent, { type: 'start' }> | undefined;
@@ -252,7 +252,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
 
 type DemoPart = Extract<DemoEvent, { type: 'part' }>['part'];
 
-/** Positions of distinct images, drawn by chance, in increasing order. */
+/** Indices of distinct images, drawn at random, in increasing order. */
 function drawImages(count: number, seed: number, wanted = ROWS): number[] {
   const random = sceneRandom(seed, 0x5ee, 0);
   const drawn = new Set<number>();
@@ -263,5 +263,5 @@ function drawImages(count: number, seed: number, wanted = ROWS): number[] {
 /** The demo shows patches and their attention. */
 function asTransformer(backbone: Backbone): VisionTransformer {
   if (backbone instanceof VisionTransformer) return backbone;
-  throw new ConfigError('the demo shows what a vision transformer sees: use one as arch');
+  throw new ConfigError('the demo shows what a vision transformer attends to: choose one as arch');
 }

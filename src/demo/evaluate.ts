@@ -13,14 +13,14 @@ import { fromTypedArray, inferenceMode, scope, type Tensor } from '../torch/inde
 import { headJaccards, jaccardScore, type JaccardScore } from '../eval/jaccard.js';
 import type { SceneSet } from './scenes.js';
 
-/** The reference's best k for k-NN, and the share of the attention that the paper's masks keep. */
+/** The reference's best k for k-NN, and the share of attention kept by the paper's masks. */
 export const K = 20;
 export const THRESHOLD = 0.6;
 
-/** Images a batch: small enough to be quick to stop. */
+/** Images per batch: few enough to stop quickly. */
 const BATCH = 250;
 
-/** A set of scenes, listed and with its masks read. */
+/** A set of scenes with its lists of images and its masks. */
 export interface LoadedScenes {
   size: number;
   classes: readonly string[];
@@ -28,7 +28,7 @@ export interface LoadedScenes {
   val: ImageList;
   trainLabels: number[];
   valLabels: number[];
-  /** One for each image of val: (size, size), not 0 on the object. */
+  /** One for each image of val: (size, size), nonzero on the object. */
   masks: Uint8Array[];
 }
 
@@ -55,16 +55,16 @@ export async function loadScenes(set: SceneSet): Promise<LoadedScenes> {
 export interface Evaluation {
   /** Top-1 accuracy in percent. */
   knn: number;
-  /** For the asked-for images of val: positions of the nearest images of train, nearest first. */
+  /** For the requested images of val: indices of the nearest images of train, nearest first. */
   neighbours: number[][];
   jaccard: JaccardScore;
-  /** For the asked-for images of val. */
+  /** For the requested images of val. */
   attention: { heads: number; maps: Float32Array; masks: Uint8Array; jaccards: number[] }[];
 }
 
 export interface EvaluateOptions {
   device: string;
-  /** Images of val whose neighbours and attention maps are wanted. */
+  /** Images of val for which to return neighbours and attention maps. */
   neighboursOf: readonly number[];
   neighbours: number;
   attentionOf: readonly number[];
@@ -188,8 +188,8 @@ async function evaluateAttention(
 }
 
 /**
- * k-NN on the pixels themselves, with the same vote: top-1 in percent. Once on the values as they are, once after taking
- * the mean image of train off both, which leaves what differs from scene to scene.
+ * k-NN on the pixels themselves, with the same vote: top-1 in per cent. Once on the plain values, and once after subtracting
+ * the mean image of train from both, which leaves what differs between scenes.
  */
 export async function evaluatePixels(
   scenes: LoadedScenes,

@@ -1,4 +1,4 @@
-/** The demo's figures and pictures, as plain data: what demo.json holds (figures) and what the report draws (both). */
+/** The demo's figures and pictures as plain data: demo.json contains the figures, the report draws both. */
 import type { JaccardScore } from '../eval/jaccard.js';
 
 /** Everything measured. */
@@ -15,9 +15,9 @@ export interface DemoFigures {
   parameters: number;
   steps: number;
   curves: {
-    /** K, outputs of the head: ln K is the most that loss and entropy can sensibly be. */
+    /** K, the number of the head's outputs: ln K is the loss and entropy of a uniform output. */
     outDim: number;
-    /** Steps that the values below belong to. */
+    /** The steps of the values below. */
     step: number[];
     /** Cross-entropy loss, nats. */
     loss: number[];
@@ -36,11 +36,11 @@ export interface DemoFigures {
     before: number;
     after: number;
     rawPixels: number;
-    /** Pixels again, after taking the mean image off. */
+    /** Pixels after subtracting the mean image. */
     rawPixelsCentred: number;
   };
   jaccard: {
-    /** Share of a head's attention that its mask keeps. */
+    /** Share of a head's attention kept by its mask. */
     threshold: number;
     before: JaccardScore;
     after: JaccardScore;
@@ -50,14 +50,14 @@ export interface DemoFigures {
 /** A PNG and what it shows. */
 export interface Picture {
   png: Uint8Array;
-  /** What a reader who can't see it should know. */
+  /** A description for readers who can't see it. */
   alt: string;
 }
 
 export interface NeighbourRow {
   query: Picture;
   queryClass: string;
-  /** Nearest first; `same` says whether it is of the query's class. */
+  /** Nearest first; `same` says whether it has the query's class. */
   before: { picture: Picture; same: boolean }[];
   after: { picture: Picture; same: boolean }[];
 }
@@ -65,7 +65,7 @@ export interface NeighbourRow {
 export interface AttentionRow {
   image: Picture;
   truth: Picture;
-  /** One picture a head (the map), the mask of the head that fits best, and its Jaccard, 0 to 100. */
+  /** One picture per head (the map), the mask of the head that fits best, and its Jaccard similarity, 0 to 100. */
   before: { heads: Picture[]; mask: Picture; jaccard: number };
   after: { heads: Picture[]; mask: Picture; jaccard: number };
 }

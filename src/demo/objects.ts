@@ -1,7 +1,7 @@
 /**
- * The 20 objects of the demo's scenes: drawings out of the npm package `@lobehub/fluent-emoji-3d` (MIT; the drawings are
- * Microsoft's Fluent Emoji, MIT too), one from each of 20 kinds of things, so that "the same object" is a fair label. Each
- * comes as 256 x 256 WebP with an alpha channel, which is where the ground-truth masks come from.
+ * The 20 objects of the demo's scenes: drawings from the npm package `@lobehub/fluent-emoji-3d` (MIT; the drawings are
+ * Microsoft's Fluent Emoji, also MIT), one from each of 20 kinds of things, so that "the same object" is a fair label. Each
+ * is a 256 x 256 WebP with an alpha channel, from which the ground-truth masks are made.
  */
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -41,7 +41,7 @@ export interface SpriteLevel {
   readonly pixels: Float32Array;
 }
 
-/** A drawing cut to its visible box, and halved again and again, so that a small copy is sampled without aliasing. */
+/** A drawing cropped to its visible box, at repeatedly halved sizes, so that small copies are sampled without aliasing. */
 export interface Sprite {
   readonly name: string;
   /** Full size first; each next one has half the width and height. */
@@ -50,7 +50,7 @@ export interface Sprite {
 
 /**
  * Reads the drawing of one object.
- * @throws DataError when the package that holds the drawings isn't installed or lacks this one.
+ * @throws DataError when the package with the drawings isn't installed or lacks this one.
  */
 export async function loadSprite(object: { readonly name: string; readonly code: string }): Promise<Sprite> {
   let file: Buffer;
@@ -59,7 +59,7 @@ export async function loadSprite(object: { readonly name: string; readonly code:
     file = await readFile(join(dirname(packageJson), 'assets', `${object.code}.webp`));
   } catch (error) {
     throw new DataError(
-      `The drawing of the ${object.name} (${object.code}.webp of the npm package @lobehub/fluent-emoji-3d) can't be ` +
+      `The drawing of the ${object.name} (${object.code}.webp in the npm package @lobehub/fluent-emoji-3d) can't be ` +
         'read. Install the packages again with `npm install`.',
       { cause: error },
     );
@@ -74,7 +74,7 @@ export async function loadSprite(object: { readonly name: string; readonly code:
   return { name: object.name, levels };
 }
 
-/** The box of all pixels with alpha over a twentieth, premultiplied. */
+/** Crops to the bounding box of all pixels with an alpha above a twentieth, and premultiplies. */
 function cropToVisible(rgba: Uint8Array, width: number, height: number): SpriteLevel {
   let [left, right, top, bottom] = [width, -1, height, -1];
   for (let y = 0; y < height; y++) {
@@ -100,7 +100,7 @@ function cropToVisible(rgba: Uint8Array, width: number, height: number): SpriteL
   return { width: w, height: h, pixels };
 }
 
-/** Means of 2 x 2 pixels; an odd last row or column counts as followed by transparent ones. */
+/** Means of 2 x 2 pixels; an odd last row or column is padded with transparent pixels. */
 function halve(level: SpriteLevel): SpriteLevel {
   const [width, height] = [Math.ceil(level.width / 2), Math.ceil(level.height / 2)];
   const pixels = new Float32Array(4 * width * height); // (h / 2, w / 2, 4)

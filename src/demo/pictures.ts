@@ -1,4 +1,4 @@
-/** The report's pictures: scenes as they are, attention maps in colours, masks over outlines. */
+/** The report's pictures: scenes, attention maps in colours, masks over outlines. */
 import { readFile } from 'node:fs/promises';
 import sharp from 'sharp';
 import { heatMap } from '../plain/colors.js';
@@ -8,7 +8,7 @@ import type { Evaluation, LoadedScenes } from './evaluate.js';
 const className = (scenes: LoadedScenes, label: number | undefined): string =>
   (scenes.classes[label ?? -1] ?? 'object').replaceAll('-', ' ');
 
-/** A scene of train or val, as its file has it. */
+/** A scene of train or val, as in its file. */
 export async function scenePicture(
   scenes: LoadedScenes,
   part: 'train' | 'val',
@@ -97,7 +97,7 @@ async function look(
   };
 }
 
-/** Colours of a pixel by whether the mask and the object have it: the report's text names them. */
+/** Colour of a pixel, depending on whether it is in the mask and in the object; the report's text names the colours. */
 const COLOURS = {
   both: [250, 240, 205],
   mask: [224, 122, 48],

@@ -61,7 +61,7 @@ code { font-size: 0.9em; }
 @media (max-width: 700px) { header, main { padding-inline: 12px; } section { padding: 16px; } }
 `;
 
-/** Draws every chart into its box, and again when the width or the colour scheme changes. */
+/** Draws every chart in its box, and again when the width or the colour scheme changes. */
 export const CHART_SCRIPT = `
 'use strict';
 const data = JSON.parse(document.getElementById('data').textContent);

@@ -63,7 +63,7 @@ async function sample(): Promise<DemoReport> {
 }
 
 describe('renderReport', () => {
-  it('is one file that asks for nothing else', async () => {
+  it('is one file that loads nothing else', async () => {
     const html = renderReport(await sample());
     assert.doesNotMatch(html, /<(?:link|iframe|object|embed)\b|<script[^>]+src=|@import|url\(/);
     const sources = [...html.matchAll(/<img[^>]* src="([^"]*)"/g)].map((match) => match[1]!);
@@ -91,7 +91,7 @@ describe('renderReport', () => {
     assert.equal(escapeHtml(`<a href='x'>&`), '&lt;a href=&#39;x&#39;&gt;&amp;');
   });
 
-  it('carries the curves for the charts, and tables for those without JavaScript', async () => {
+  it('contains the curves for the charts, and tables for readers without JavaScript', async () => {
     const html = renderReport(await sample());
     const json = /<script type="application\/json" id="data">(.*?)<\/script>/s.exec(html)![1]!;
     const data = JSON.parse(json) as { steps: number[]; charts: { id: string; values: number[] }[] };
@@ -130,14 +130,14 @@ describe('summarize', () => {
   it('does not call luck an improvement, nor hide a loss', () => {
     assert.match(
       summarize(knn(40, 42, 30)).notImproved[0]!,
-      /within the 3\.2 points that chance alone allows/,
+      /within the 3\.2 points that chance alone could explain/,
     );
     assert.match(summarize(knn(40, 30, 20)).notImproved[0]!, /fell from 40\.0% to 30\.0%\./);
     assert.match(summarize(knn(40, 30, 20)).headline, /did not bring images of the same object closer/);
     const raw = summarize(knn(40, 60, 70)).notImproved;
     assert.match(raw[0]!, /70\.0%, 10\.0 points more than the trained features/);
     const blind = summarize({ ...figures, jaccard: { ...figures.jaccard, after: score(25.5) } });
-    assert.match(blind.notImproved[0]!, /does not look at the object more than before/);
+    assert.match(blind.notImproved[0]!, /does not attend to the object more than before/);
     const collapsed = summarize({ ...figures, curves: { ...figures.curves, kl: [1, 0.5, 0.01] } });
     assert.match(collapsed.notImproved[0]!, /close to collapse/);
   });
@@ -147,7 +147,7 @@ describe('summarize', () => {
     assert.equal(chancePoints(2500), 2);
   });
 
-  it('writes times as people say them', () => {
+  it('writes durations as people say them', () => {
     assert.deepEqual([0.6, 59.4, 60, 61, 365].map(minutes), [
       '1 second',
       '59 seconds',

@@ -1,7 +1,7 @@
 /**
  * The demo's report: one HTML file that needs no network and no other file. Charts are drawn by uPlot (MIT), whose code is
- * put into the page; pictures are PNGs in data URLs. The page follows the reader's light or dark setting, every picture and
- * chart has words for those who can't see it, and without JavaScript tables stand in for the charts.
+ * included in the page; pictures are PNGs in data URLs. The page follows the reader's light or dark setting, every picture
+ * and chart has a description for those who can't see it, and without JavaScript tables replace the charts.
  */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -48,7 +48,7 @@ function charts({ curves }: DemoFigures): Chart[] {
       label: 'loss',
       title: 'Loss (nats)',
       caption:
-        'Cross-entropy between the teacher on one view and the student on another. A loss that stays at ln K says that ' +
+        'Cross-entropy between the teacher on one view and the student on another. A loss that stays at ln K means that ' +
         'nothing is learned.',
       values: curves.loss,
       limit,
@@ -57,7 +57,8 @@ function charts({ curves }: DemoFigures): Chart[] {
       id: 'entropy',
       label: 'entropy',
       title: "Entropy of the teacher's outputs (nats)",
-      caption: 'At ln K all outputs are alike (uniform); at 0 a single one is left. Health is in between.',
+      caption:
+        'At ln K all outputs are equal (uniform); at 0 only one is left. A healthy value is in between.',
       values: curves.entropy,
       limit,
     },
@@ -65,7 +66,7 @@ function charts({ curves }: DemoFigures): Chart[] {
       id: 'kl',
       label: 'KL',
       title: 'KL from the batch mean (nats)',
-      caption: 'How much the outputs tell images apart. 0 would be collapse of either kind.',
+      caption: 'How well the outputs tell images apart. 0 would be a collapse of either kind.',
       values: curves.kl,
     },
   ];
@@ -165,22 +166,22 @@ ${STYLE}</style>
 <section aria-labelledby="in-short">
 <h2 id="in-short">In short</h2>
 <div class="verdict">
-<div><h3>What improved</h3>${summary.improved.length > 0 ? list(summary.improved) : '<p>Nothing did.</p>'}</div>
-<div><h3>What did not</h3>${summary.notImproved.length > 0 ? list(summary.notImproved) : '<p>Nothing that was measured stayed behind.</p>'}</div>
+<div><h3>What improved</h3>${summary.improved.length > 0 ? list(summary.improved) : '<p>Nothing.</p>'}</div>
+<div><h3>What did not</h3>${summary.notImproved.length > 0 ? list(summary.notImproved) : '<p>Everything that was measured improved.</p>'}</div>
 </div>
 <div class="scores">
 <div role="group" aria-label="k-NN accuracy in percent"><h3>k-NN accuracy, %</h3>
 ${scoreBar('untrained', knn.before, 'before')}${scoreBar('trained', knn.after, 'after')}${scoreBar('raw pixels', knn.rawPixels, 'raw')}${scoreBar('raw, centred', knn.rawPixelsCentred, 'raw')}${scoreBar('guessing', 100 / knn.classes, 'raw')}
-<p class="note">k = ${knn.k}, temperature 0.07, ${knn.valImages.toLocaleString('en-US')} scenes looked up among ${scenes}; the same feature (the teacher's class token) before and after. Raw pixels: the same vote on the pixels themselves; centred: after taking the mean image off.</p></div>
+<p class="note">k = ${knn.k}, temperature 0.07, ${knn.valImages.toLocaleString('en-US')} scenes looked up among ${scenes}; the same feature (the teacher's class token) before and after. Raw pixels: the same vote on the pixels themselves; centred: after subtracting the mean image.</p></div>
 <div role="group" aria-label="Jaccard similarity of attention masks with the objects, of 100"><h3>Attention on the object, Jaccard of 100</h3>
 ${scoreBar('untrained', jaccard.before.bestPerImage, 'before')}${scoreBar('trained', jaccard.after.bestPerImage, 'after')}
-<p class="note">The paper's measure: each head's attention of the class token is cut to the patches that hold ${Math.round(100 * jaccard.threshold)}% of it, and the head that fits best counts, image by image. With one head for all images: ${jaccard.before.bestHead.toFixed(1)} before, ${jaccard.after.bestHead.toFixed(1)} after. ${jaccard.after.images.toLocaleString('en-US')} scenes.</p></div>
+<p class="note">The paper's measure: each head's attention of the class token is reduced to the patches that hold ${Math.round(100 * jaccard.threshold)}% of it, and for each image the head that fits best counts. With one head for all images: ${jaccard.before.bestHead.toFixed(1)} before, ${jaccard.after.bestHead.toFixed(1)} after. ${jaccard.after.images.toLocaleString('en-US')} scenes.</p></div>
 </div>
 </section>
 
 <section aria-labelledby="images">
 <h2 id="images">The images</h2>
-<p>Each scene shows one of ${knn.classes} objects at 45 to 85% of its side, anywhere, turned by up to 25 degrees, mirrored or not and in any hue, on light grey noise. Training sees neither the kind of object nor the mask; both serve the measurements alone.</p>
+<p>Each scene shows one of ${knn.classes} objects at 45 to 85% of its side, anywhere, rotated by up to 25 degrees, mirrored or not and in any hue, on light grey noise. Training sees neither the kind of object nor the mask; both are used only for the measurements.</p>
 <div class="strip examples">${report.examples.map((example) => image(example)).join('')}</div>
 </section>
 
@@ -192,14 +193,14 @@ ${scoreBar('untrained', jaccard.before.bestPerImage, 'before')}${scoreBar('train
 
 <section aria-labelledby="neighbours">
 <h2 id="neighbours">Nearest neighbours</h2>
-<p>For scenes that training never saw: the nearest training scenes by cosine similarity of the class token. A solid frame marks the same object, a faded picture another one. Queries were drawn by chance, not picked.</p>
+<p>For scenes that training never saw: the nearest training scenes by cosine similarity of the class token. A solid frame marks the same object, a faded picture a different one. Queries were drawn at random, not picked.</p>
 <div class="scroll"><table class="pictures"><thead><tr><th scope="col">Query</th><th scope="col">Before training</th><th scope="col">After training</th></tr></thead>
 <tbody>${report.neighbours.map(neighbourRow).join('\n')}</tbody></table></div>
 </section>
 
 <section aria-labelledby="attention">
 <h2 id="attention">Where it looks</h2>
-<p>Attention of the class token in the last block, one picture a head, then the mask of the head that fits best over the object's outline (bright: both; orange: mask only; blue: object only). Scenes were drawn by chance, not picked.</p>
+<p>Attention of the class token in the last block, one picture per head, then the mask of the head that fits best over the object's outline (bright: both; orange: only the mask; blue: only the object). Scenes were drawn at random, not picked.</p>
 <div class="scroll"><table class="pictures"><thead><tr><th scope="col">Scene</th><th scope="col">Object</th><th scope="col">Before training</th><th scope="col">After training</th></tr></thead>
 <tbody>${report.attention.map(attentionRow).join('\n')}</tbody></table></div>
 </section>

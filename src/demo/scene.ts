@@ -1,19 +1,19 @@
 /**
- * Draws one scene of the demo: an object turned, mirrored, recoloured and put somewhere on light grey noise, with the mask
- * of the pixels that it covers. Pure arithmetic on a sprite, so that a seed gives the same pixels everywhere.
+ * Draws one scene of the demo: an object that is rotated, mirrored, recoloured and placed on light grey noise, with the mask
+ * of the pixels that it covers. It is pure arithmetic on a sprite, so that a seed gives the same pixels everywhere.
  */
 import type { Sprite, SpriteLevel } from './objects.js';
 
 /** What a scene looks like, apart from the object and the background's noise. */
 export interface ScenePlan {
-  /** The object's longer side before turning, as a share of the scene's side. */
+  /** The object's longer side before rotation, as a fraction of the scene's side. */
   scale: number;
-  /** Radians, counter-clockwise as seen. */
+  /** Radians, counter-clockwise. */
   angle: number;
   flip: boolean;
   /** Rotation of the hue, radians. */
   hue: number;
-  /** Where in the free room the object is put: 0 left or top, 1 right or bottom. */
+  /** Position of the object within the free space: 0 left or top, 1 right or bottom. */
   place: readonly [x: number, y: number];
   /** Grey of the background, 0 to 1. */
   grey: number;
@@ -28,13 +28,13 @@ const DEGREES = Math.PI / 180;
 const between = (random: Random, low: number, high: number): number => low + (high - low) * random();
 
 /**
- * Degrees of hue either way: all hues, so that colour doesn't tell the object.
+ * Degrees of hue in either direction: all hues, so that colour doesn't identify the object.
  */
 const HUE = 180;
 
 /**
- * The background is alike in all scenes. One that differed would be the easiest thing to tell scenes apart by, and a model
- * that is to recognise crops of the same scene would learn it in place of the object.
+ * The background is similar in all scenes. If it differed, it would be the easiest way to tell scenes apart, and a model that
+ * must recognise crops of the same scene would learn it instead of the object.
  */
 const GREY = 0.82;
 const NOISE = 0.05;
@@ -59,18 +59,18 @@ export interface Scene {
   mask: Uint8Array;
 }
 
-/** Draws a scene of `size` x `size` pixels; `random` gives the background's noise. */
+/** Draws a scene of `size` x `size` pixels; `random` is used for the background's noise. */
 export function drawScene(sprite: Sprite, plan: ScenePlan, size: number, random: Random): Scene {
   const full = sprite.levels[0] as SpriteLevel;
-  const shrink = Math.max(full.width, full.height) / (plan.scale * size); // sprite pixels a scene pixel
+  const shrink = Math.max(full.width, full.height) / (plan.scale * size); // sprite pixels per scene pixel
   const cos = Math.cos(plan.angle);
   const sin = Math.sin(plan.angle);
-  // the turned box, in scene pixels, and its centre
+  // the rotated box, in scene pixels, and its centre
   const width = (Math.abs(cos) * full.width + Math.abs(sin) * full.height) / shrink;
   const height = (Math.abs(sin) * full.width + Math.abs(cos) * full.height) / shrink;
   const centreX = width / 2 + plan.place[0] * (size - width); // a box too large for the scene is cut on both sides
   const centreY = height / 2 + plan.place[1] * (size - height);
-  // four samples a pixel, each from the level where they are at most one of its pixels apart
+  // four samples per pixel, from the level at which they are at most one pixel apart
   const depth = Math.min(sprite.levels.length - 1, Math.max(0, Math.floor(Math.log2(shrink / 2))));
   const level = sprite.levels[depth] as SpriteLevel;
   const toLevel = shrink / 2 ** depth;
@@ -123,8 +123,8 @@ function addSample(level: SpriteLevel, u: number, v: number, sum: Float32Array):
 }
 
 /**
- * The 3 x 3 matrix that turns the hue and keeps the luma, as SVG's feColorMatrix hueRotate has it. Its rows sum to 1, so
- * greys stay.
+ * The 3 x 3 matrix that rotates the hue and keeps the luma, as in SVG's feColorMatrix hueRotate. Its rows sum to 1, so greys
+ * don't change.
  */
 export function hueRotation(angle: number): readonly number[] {
   const cos = Math.cos(angle);

@@ -46,7 +46,7 @@ describe('drawScene', () => {
   it('puts the object where the plan says, as large as it says', () => {
     const upperLeft = box(drawScene(key, plain, 64, half).mask, 64);
     const lowerRight = box(drawScene(key, { ...plain, place: [1, 1] }, 64, half).mask, 64);
-    // the longer side is half of 64 pixels; its antialiased rim may fall on either side of the mask's threshold
+    // the longer side is half of 64 pixels; its antialiased edge may be on either side of the mask's threshold
     const longer = Math.max(upperLeft.right - upperLeft.left, upperLeft.bottom - upperLeft.top) + 1;
     assert.ok(longer >= 30 && longer <= 32, String(longer));
     assert.ok(upperLeft.left <= 1 && upperLeft.top <= 1, JSON.stringify(upperLeft));
@@ -77,7 +77,7 @@ describe('drawScene', () => {
     assert.ok(yellow.length > 0.9 * inside.length, `${yellow.length} of ${inside.length}`);
   });
 
-  it('keeps greys and luma when it turns the hue, and comes back after a whole turn', () => {
+  it('keeps greys and luma when it rotates the hue, and is the identity for a full turn', () => {
     for (const angle of [0, 1, 2.5, -2]) {
       const m = hueRotation(angle);
       for (let row = 0; row < 3; row++) {
@@ -123,7 +123,7 @@ describe('makeScenes', () => {
   const root = path.join(folder, 'set');
   const options = { output: root, seed: 5, trainPerObject: 3, valPerObject: 2, size: 32 };
 
-  it('writes train, val and masks by object, and finds them made', async () => {
+  it('writes train, val and masks by object, and reuses them', async () => {
     const progress: number[] = [];
     const set = await makeScenes({ ...options, onProgress: (done) => progress.push(done) });
     assert.equal(set.reused, false);
@@ -151,7 +151,7 @@ describe('makeScenes', () => {
     assert.deepEqual(again, { ...set, reused: true });
   });
 
-  it('gives the same pixels for a seed, other pixels for another, whatever else is made', async () => {
+  it('gives the same pixels for the same seed, different ones for another, whatever else is made', async () => {
     const other = (name: string, seed: number, trainPerObject: number) =>
       makeScenes({ ...options, output: path.join(folder, name), seed, trainPerObject });
     const [same, different] = [await other('same', 5, 2), await other('different', 6, 3)];
@@ -161,7 +161,7 @@ describe('makeScenes', () => {
     assert.ok(!expected.equals(await bytes(different.train)));
   });
 
-  it('makes an older set anew, and leaves alone what is no set', async () => {
+  it('remakes an older set, and does not touch anything that is not a set', async () => {
     const output = path.join(folder, 'older');
     await makeScenes({ ...options, output, trainPerObject: 1 });
     const set = await makeScenes({ ...options, output, trainPerObject: 2 });

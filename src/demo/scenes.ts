@@ -3,11 +3,12 @@
  * ground-truth masks (for the attention maps' Jaccard) without any download:
  *
  *   ROOT/train/<object>/000.png ...   what the model trains on
- *   ROOT/val/<object>/000.png ...     what k-NN classifies and attention maps are made of
+ *   ROOT/val/<object>/000.png ...     what k-NN classifies and attention maps are made from
  *   ROOT/masks/<object>/000.png ...   which pixels of the val scene of the same name show the object: 255, else 0
  *   ROOT/scenes.json                  what it was made with; written last
  *
- * A set is made beside and renamed, so it is whole or not there; one that was made with the same options is left as it is.
+ * A set is made in a temporary folder and renamed, so it is either complete or absent; a set that was made with the same
+ * options is reused.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
@@ -17,12 +18,12 @@ import { DataError } from '../errors.js';
 import { loadSprite, OBJECTS } from './objects.js';
 import { drawScene, planScene, type Random } from './scene.js';
 
-/** Raised whenever the same options give other pixels. */
+/** Incremented whenever the same options give different pixels. */
 const VERSION = 2;
 const STAMP = 'scenes.json';
 
 export interface SceneSetOptions {
-  /** Folder of the set; made when it isn't there. */
+  /** Folder of the set; created if it doesn't exist. */
   output: string;
   /** Default 0. */
   seed?: number;
@@ -30,7 +31,7 @@ export interface SceneSetOptions {
   trainPerObject?: number;
   /** Validation scenes of each object, default 50. */
   valPerObject?: number;
-  /** Pixels a side, default 64. */
+  /** Side in pixels, default 64. */
   size?: number;
   signal?: AbortSignal;
   /** Called after each object with the number of scenes made so far. */
@@ -48,14 +49,14 @@ export interface SceneSet {
   trainPerObject: number;
   valPerObject: number;
   size: number;
-  /** Nothing was made, because the same set was there. */
+  /** Nothing was made, because the same set already existed. */
   reused: boolean;
 }
 
 /**
- * Makes the image set, or finds it made.
+ * Makes the image set, or reuses an existing one.
  *
- * @throws DataError when the drawings are missing, or when `output` holds something that is no set of scenes.
+ * @throws DataError when the drawings are missing, or when `output` contains something other than a set of scenes.
  */
 export async function makeScenes(options: SceneSetOptions): Promise<SceneSet> {
   const { seed = 0, trainPerObject = 200, valPerObject = 50, size = 64, signal, onProgress } = options;
@@ -83,26 +84,28 @@ export async function makeScenes(options: SceneSetOptions): Promise<SceneSet> {
     const before = await readFile(join(root, STAMP), 'utf8').catch(() => null);
     if (before === stamp) return { ...set, reused: true };
     if (before === null) {
-      throw new DataError(`${root} is there, and no set of scenes. Choose a folder that isn't there yet.`);
+      throw new DataError(
+        `${root} exists and is not a set of scenes. Choose a folder that doesn't exist yet.`,
+      );
     }
   }
 
-  const beside = `${root}.${process.pid}.partial`;
-  await rm(beside, { recursive: true, force: true });
+  const temporary = `${root}.${process.pid}.partial`;
+  await rm(temporary, { recursive: true, force: true });
   try {
     const perObject = trainPerObject + valPerObject;
     for (const [index, object] of OBJECTS.entries()) {
       const sprite = await loadSprite(object);
       for (const part of ['train', 'val', 'masks']) {
-        await mkdir(join(beside, part, object.name), { recursive: true });
+        await mkdir(join(temporary, part, object.name), { recursive: true });
       }
       const drawOne = async (i: number): Promise<void> => {
         const random = sceneRandom(seed, index, i);
         const { rgb, mask } = drawScene(sprite, planScene(random), size, random);
         const isTrain = i < trainPerObject;
         const name = `${String(isTrain ? i : i - trainPerObject).padStart(3, '0')}.png`;
-        await writePng(join(beside, isTrain ? 'train' : 'val', object.name, name), rgb, size, 3);
-        if (!isTrain) await writePng(join(beside, 'masks', object.name, name), mask, size, 1);
+        await writePng(join(temporary, isTrain ? 'train' : 'val', object.name, name), rgb, size, 3);
+        if (!isTrain) await writePng(join(temporary, 'masks', object.name, name), mask, size, 1);
       };
       // a few at a time: sharp encodes on libuv's threads while the next ones are drawn
       for (let start = 0; start < perObject; start += 8) {
@@ -112,18 +115,18 @@ export async function makeScenes(options: SceneSetOptions): Promise<SceneSet> {
       }
       onProgress?.((index + 1) * perObject, OBJECTS.length * perObject);
     }
-    await writeFile(join(beside, STAMP), stamp);
+    await writeFile(join(temporary, STAMP), stamp);
     await rm(root, { recursive: true, force: true }); // an older set: its stamp was read above
     await mkdir(dirname(root), { recursive: true });
-    await rename(beside, root);
+    await rename(temporary, root);
   } catch (error) {
-    await rm(beside, { recursive: true, force: true });
+    await rm(temporary, { recursive: true, force: true });
     throw error;
   }
   return set;
 }
 
-/** Level 3 of PNG: noise hardly shrinks, so more effort would buy little. */
+/** PNG compression level 3: noise hardly compresses, so a higher level would gain little. */
 async function writePng(path: string, pixels: Uint8Array, size: number, channels: 1 | 3): Promise<void> {
   await sharp(pixels, { raw: { width: size, height: size, channels } })
     .toColourspace(channels === 1 ? 'b-w' : 'srgb')
@@ -132,8 +135,8 @@ async function writePng(path: string, pixels: Uint8Array, size: number, channels
 }
 
 /**
- * A generator of its own for every scene, from seed, object and number, so that no scene depends on which others are made:
- * SplitMix32 begun at a hash of the three.
+ * A separate generator for every scene, from seed, object and number, so that no scene depends on which others are made:
+ * SplitMix32 seeded with a hash of the three.
  */
 export function sceneRandom(seed: number, object: number, index: number): Random {
   let state = mix32((mix32((mix32(seed ^ 0x9e3779b9) + object) | 0) + index) | 0);

@@ -1,6 +1,6 @@
 /**
- * The demo's result in plain words: what got better, what did not, and what stays better than the model. Every sentence
- * comes from figures, in both directions; a change within chance is called that.
+ * The demo's result in plain words: what got better, what did not, and what remains better than the model. Every sentence
+ * follows from figures, whichever way they go; a change that chance could explain is called that.
  */
 import type { DemoFigures } from './figures.js';
 
@@ -12,8 +12,8 @@ export interface Summary {
 }
 
 /**
- * Points by which two percentages on `images` images may differ by chance: twice the standard error of one at 50%, the
- * widest there is.
+ * Points by which two percentages over `images` images may differ by chance: twice the standard error of one at 50%, which
+ * is the largest.
  */
 export function chancePoints(images: number): number {
   return (2 * 50) / Math.sqrt(images);
@@ -41,12 +41,12 @@ export function summarize(figures: DemoFigures): Summary {
     const change = knnGain < -margin ? `fell from` : `went from`;
     notImproved.push(
       `${knnWords} ${change} ${percent(knn.before)} to ${percent(knn.after)}` +
-        (knnGain < -margin ? '.' : `, within the ${points(margin)} that chance alone allows.`),
+        (knnGain < -margin ? '.' : `, within the ${points(margin)} that chance alone could explain.`),
     );
   }
   const pixels: readonly (readonly [string, number])[] = [
     ['Comparing pixels directly, without any network,', knn.rawPixels],
-    ['Comparing pixels after taking the mean image off', knn.rawPixelsCentred],
+    ['Comparing pixels after subtracting the mean image', knn.rawPixelsCentred],
   ];
   for (const [what, value] of pixels) {
     const lead = knn.after - value;
@@ -67,14 +67,14 @@ export function summarize(figures: DemoFigures): Summary {
     `The attention's overlap with the object (Jaccard, best head, masks of ${Math.round(100 * jaccard.threshold)}% of ` +
     'the attention)';
   const values = `${jaccard.before.bestPerImage.toFixed(1)} to ${jaccard.after.bestPerImage.toFixed(1)} of 100`;
-  // images differ by about 15 points, so a mean over them is known to two standard errors of 15 / sqrt(n)
+  // images differ by about 15 points, so two standard errors of their mean are 2 * 15 / sqrt(n)
   if (gain > 30 / Math.sqrt(jaccard.after.images)) {
     improved.push(
-      `${overlap} rose from ${values}: the model has come to look at the object, which nobody outlined.`,
+      `${overlap} rose from ${values}: the model has learned to attend to the object, without ever seeing an outline.`,
     );
   } else {
     notImproved.push(
-      `${overlap} went from ${values}: the model does not look at the object more than before.`,
+      `${overlap} went from ${values}: the model does not attend to the object more than before.`,
     );
   }
 
