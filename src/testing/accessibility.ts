@@ -1,4 +1,4 @@
-/** For tests: what is wrong with a page for who reads it: axe's violations in light, dark and narrow, and what overflows. */
+/** For tests: accessibility problems of a page: axe's violations in light, dark and narrow, and overflow. */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Page } from 'puppeteer-core';
@@ -24,7 +24,7 @@ async function violations(page: Page, label: string): Promise<string[]> {
   );
 }
 
-/** In both colour schemes and on a narrow screen; the page's own size is put back. */
+/** Checks both colour schemes and a narrow screen; afterwards the page's size is restored. */
 export async function pageProblems(page: Page): Promise<string[]> {
   const found: string[] = [];
   for (const scheme of ['light', 'dark'] as const) {

@@ -1,8 +1,7 @@
 /**
- * For tests: a real Chromium without a window, and a server for it on this machine alone. The browser is one on PATH
- * (or at PUPPETEER_EXECUTABLE_PATH), else the one inside the npm package @sparticuz/chromium, so that a machine where
- * nothing was installed by hand runs the same tests. A page gets nothing from elsewhere: such requests are stopped, and
- * counted.
+ * For tests: a real headless Chromium, and a server for it that only this machine can reach. The browser is one on PATH (or
+ * at PUPPETEER_EXECUTABLE_PATH), else the one in the npm package @sparticuz/chromium, so that a machine where nothing was
+ * installed by hand runs the same tests. Pages can't load anything from elsewhere: such requests are blocked and recorded.
  */
 import { createReadStream, existsSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -13,7 +12,7 @@ import puppeteer, { type Browser, type Page } from 'puppeteer-core';
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome'];
 
-/** WebGL on the processor: the same pixels on every machine. */
+/** Software WebGL: the same pixels on every machine. */
 const SAME_PIXELS = ['--use-angle=swiftshader', '--enable-unsafe-swiftshader'];
 
 const FLAGS = [
@@ -26,7 +25,7 @@ const FLAGS = [
   '--disable-dev-shm-usage',
 ];
 
-/** A Chromium that is installed, or null. */
+/** An installed Chromium, or null. */
 export function installedBrowser(searchPath = process.env['PATH'] ?? ''): string | null {
   const given = process.env['PUPPETEER_EXECUTABLE_PATH'];
   if (given !== undefined && existsSync(given)) return given;
@@ -39,10 +38,10 @@ export function installedBrowser(searchPath = process.env['PATH'] ?? ''): string
   return null;
 }
 
-/** Unpacks the npm package's browser into the system's temporary folder; null where it has none for this machine. */
+/** Unpacks the npm package's browser into the system's temporary folder; null if it has none for this machine. */
 async function packagedBrowser(): Promise<{ executablePath: string; libraryPath: string } | null> {
   if (process.platform !== 'linux' || process.arch !== 'x64') return null;
-  // the package carries the libraries that a bare machine lacks, and unpacks them when it believes itself in a function
+  // the package includes libraries that a bare machine lacks, and unpacks them if it thinks it runs in a Lambda function
   process.env['AWS_LAMBDA_JS_RUNTIME'] ??= 'nodejs22.x';
   try {
     const { default: chromium } = await import('@sparticuz/chromium');
@@ -57,8 +56,8 @@ async function packagedBrowser(): Promise<{ executablePath: string; libraryPath:
 /**
  * Starts a browser. The caller closes it.
  *
- * @param graphics - Flags that say what draws; none leaves that to the browser, as a person's is left.
- * @returns A sentence that says why there is none, for the test to skip with, when neither starts.
+ * @param graphics - Flags that choose the renderer; an empty list leaves it to the browser, as for a user.
+ * @returns If no browser starts, a sentence that says why, as the reason for skipping a test.
  */
 export async function launchBrowser(graphics: readonly string[] = SAME_PIXELS): Promise<Browser | string> {
   const flags = [...FLAGS, ...graphics];
@@ -118,7 +117,7 @@ export interface LocalServer {
   close(): Promise<void>;
 }
 
-/** Serves folders under their names' prefixes: `{ '/models': folder }` gives `folder/a` at `/models/a`. */
+/** Serves folders under prefixes: `{ '/models': folder }` serves `folder/a` at `/models/a`. */
 export async function serveFolders(folders: Readonly<Record<string, string>>): Promise<LocalServer> {
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://127.0.0.1');
@@ -151,13 +150,13 @@ export async function serveFolders(folders: Readonly<Record<string, string>>): P
 
 export interface WatchedPage {
   page: Page;
-  /** Addresses beyond `origin` that the page asked for, and did not get. */
+  /** Blocked requests to addresses outside `origin`. */
   stopped: string[];
   /** What went wrong in the page: exceptions, and errors on its console. */
   errors: string[];
 }
 
-/** A page that reaches `origin` alone. */
+/** A page that can reach only `origin`. */
 export async function openPage(browser: Browser, origin: string): Promise<WatchedPage> {
   const page = await browser.newPage();
   const stopped: string[] = [];

@@ -1,4 +1,4 @@
-/** A small training for tests of several processes: its images, its command line, and who runs it. */
+/** A small training for tests with several processes: its images, its command line, and its processes. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -13,7 +13,7 @@ export interface TestFolder {
   commandLine: (run: string, settings: TrainSettings, more?: readonly string[], timeout?: number) => string[];
 }
 
-/** A folder with 18 images, from before a test file's first test to after its last. */
+/** A folder with 18 images, created before the first test of a file and deleted after the last. */
 export function testFolder(): TestFolder {
   let folder = '';
   let count = 0;
@@ -36,7 +36,7 @@ export function testFolder(): TestFolder {
   };
 }
 
-/** Process ids by rank, of the processes below one that have a RANK: found in /proc. */
+/** Pids by rank of the descendants of a process that have a RANK, found in /proc. */
 export function ranksBelow(pid: number): Map<number, number> {
   const parents = new Map<number, number>();
   const rankOf = new Map<number, number>();
@@ -49,7 +49,7 @@ export function ranksBelow(pid: number): Map<number, number> {
       const isDino = readFileSync(`/proc/${name}/cmdline`, 'utf8').includes('dino.js');
       if (rank !== undefined && isDino) rankOf.set(Number(name), Number(rank));
     } catch {
-      // it has ended meanwhile
+      // it has ended in the meantime
     }
   }
   const isBelow = (child: number): boolean => {

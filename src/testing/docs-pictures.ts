@@ -1,11 +1,12 @@
 /**
- * Draws the pictures of docs/images that need a model which has learned something, so that no test can make them:
+ * Draws the pictures in docs/images that need a trained model, and therefore can't be made by tests:
  *
  *   DINO_STUDIO_PICTURES=1 node dist/testing/docs-pictures.js RUN IMAGES IMAGE SECOND
- *   DINO_STUDIO_PICTURES=1 node dist/testing/docs-pictures.js RUN IMAGES     only those of Find and map
+ *   DINO_STUDIO_PICTURES=1 node dist/testing/docs-pictures.js RUN IMAGES     only the pictures of Find and map
  *
- * RUN is a run that watches images (`--watch-images`; Find and map do without); its folder's parent and IMAGES, folders of
- * classes, are what the studio is given; IMAGE and SECOND are two of IMAGES. Take images that may be shown: the demo's scenes.
+ * RUN is a run that watches images (`--watch-images`; not needed for Find and map). The studio is given the parent of RUN and
+ * IMAGES, a folder of class folders; IMAGE and SECOND are two images in IMAGES. Use images that may be published: the demo's
+ * scenes.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -26,12 +27,12 @@ import { openStudio } from './studio.js';
 
 const [run, images, image, second] = process.argv.slice(2).map((one) => path.resolve(one));
 if (run === undefined || images === undefined || (image === undefined) !== (second === undefined))
-  throw new Error('two or four arguments');
+  throw new Error('expected two or four arguments');
 const browser = await launchBrowser();
 if (typeof browser === 'string') throw new Error(browser);
 const site = mkdtempSync(path.join(os.tmpdir(), 'dino-docs-pictures-'));
 
-/** Find's search by one image, and the map with three classes labelled. */
+/** A search by one image in Find, and the map with five classes labelled. */
 async function findAndMap(browser: Browser, run: string, images: string): Promise<void> {
   const output = path.join(site, 'scenes.index');
   using model = loadModel(run, { device: 'cpu' });

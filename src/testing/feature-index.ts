@@ -1,4 +1,4 @@
-/** For tests: an index of features that were made up, whose images need not exist. */
+/** For tests: an index with made-up features, whose images need not exist. */
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { PhiloxStream, Purpose } from '../data/crops/philox.js';
@@ -7,7 +7,7 @@ import { normaliseRows } from '../explore/feature-file.js';
 import { ImageIndex } from '../explore/image-index.js';
 import { VectorIndex } from '../explore/vector-index.js';
 
-/** Normal numbers of a seed, by Box and Muller. */
+/** Normally distributed numbers from a seed (Box and Muller). */
 export function normals(count: number, seed: number): Float32Array {
   const random = new PhiloxStream(seed, Purpose.permutation, 0);
   return Float32Array.from({ length: count }, () => {
@@ -36,7 +36,7 @@ export function clusteredRows(
   return normaliseRows(rows, width);
 }
 
-/** Writes an index of these features; image i is `<i>.jpg`, of `bytes(i)` bytes. */
+/** Writes an index with these features; image i is `<i>.jpg` with `bytes(i)` bytes. */
 export async function featureIndex(
   folder: string,
   rows: Float32Array,

@@ -1,6 +1,6 @@
 /**
- * The input pictures of test/fixtures/augment, by formula, so that only outputs are stored there. The same formula
- * is in tools/fixtures/make_augment_fixtures.py. Used by tests only.
+ * For tests: computes the input pictures of test/fixtures/augment by a formula, so that only outputs are stored there. The
+ * same formula is in tools/fixtures/fixture_image.py.
  */
 
 /** A picture with slopes, edges, noise, saturated and gray places: (height, width, 3) bytes. */

@@ -4,7 +4,7 @@ import { assertMatches, readFixture } from './fixtures.js';
 import { hashBytes, hashValues, hashWeight } from './hash-fill.js';
 
 // from tools/fixtures/hash_fill.py
-test('hash values are those of the Python side', () => {
+test('hash values equal those of the Python side', () => {
   assert.deepEqual([...hashBytes('step0.crop0', [5])], [172, 163, 130, 210, 97]);
   assert.deepEqual(
     [...hashValues('input', [2, 2], 2)],
@@ -34,7 +34,7 @@ test('a fixture is read with its cases and tensors', () => {
   assert.ok(Math.abs(sum - center.sum) < 1e-6);
 });
 
-test('assertMatches refuses another shape, element, or mean', () => {
+test('assertMatches refuses a different shape, element, or mean', () => {
   const fixture = {
     header: {},
     cases: {},

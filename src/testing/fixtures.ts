@@ -1,6 +1,5 @@
 /**
- * Reads test/fixtures/reference (format: its README.md) without the engine, and compares tensors with it. For tests
- * alone.
+ * For tests: reads test/fixtures/reference (format: its README.md) without the engine, and compares tensors with it.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -19,7 +18,7 @@ export interface FixtureTensor {
 }
 
 export interface Fixture<Case> {
-  /** Everything in the JSON but `cases` and `tensors`. */
+  /** Everything in the JSON except `cases` and `tensors`. */
   header: Readonly<Record<string, unknown>>;
   cases: Readonly<Record<string, Case>>;
   tensors: ReadonlyMap<string, FixtureTensor>;
@@ -30,7 +29,7 @@ interface FixtureDocument<Case> {
   tensors?: Record<string, Omit<FixtureTensor, 'data'>>;
 }
 
-/** @param name - File name without its ending: 'vit', 'head', 'loss', ... */
+/** @param name - File name without its extension: 'vit', 'head', 'loss', ... */
 export function readFixture<Case>(name: string): Fixture<Case> {
   const text = readFileSync(new URL(`${name}.json`, folder), 'utf8');
   const { cases, tensors: described = {}, ...header } = JSON.parse(text) as FixtureDocument<Case>;
@@ -46,7 +45,7 @@ export function readFixture<Case>(name: string): Fixture<Case> {
       const entry = index[key];
       assert.ok(entry?.dtype === 'F32', `${name}.safetensors: expected a float32 tensor ${key}`);
       const [begin, end] = entry.data_offsets;
-      // copied, since the header's length may leave the data unaligned
+      // copied, because the header's length may leave the data unaligned
       const data = new Float32Array(
         new Uint8Array(bytes.subarray(headerEnd + begin, headerEnd + end)).buffer,
       );
@@ -65,14 +64,14 @@ export interface TensorLike {
 export interface Tolerance {
   /** Largest difference of an element. */
   absolute?: number;
-  /** Largest difference of an element, as a share of the tensor's largest magnitude. */
+  /** Largest difference of an element, as a fraction of the tensor's largest magnitude. */
   relative?: number;
   /** Elements [begin, end) of the row-major order that are left out; sums are then not compared. */
   except?: readonly [begin: number, end: number];
 }
 
 /**
- * Asserts that a tensor is the fixture's within a tolerance: its shape, the stored elements, and the means of its
+ * Asserts that a tensor matches the fixture's within a tolerance: its shape, the stored elements, and the means of its
  * elements and of their magnitudes.
  *
  * @returns The largest difference found among the stored elements.

@@ -1,9 +1,10 @@
 /**
- * Folders of a stranger (a run, an index) for the readers: files of a good one are changed, cut, replaced by links, FIFOs
- * and huge holes, their JSON made hostile, and what reads the folder runs on it in a process of its own. Whatever comes in,
- * what comes out is a result or an error of this package, in bounded time and memory; nothing outside is read or written.
+ * Fuzzes the readers of a folder (a run, an index): files of a good folder are changed, truncated, or replaced by links,
+ * FIFOs and huge sparse files, their JSON is made hostile, and all readers of the folder run on it in a separate process.
+ * Whatever the input, the output must be a result or an error of this package, in limited time and memory; nothing outside
+ * may be read or written.
  *
- * Each mutant follows from the seed and its number alone, so that one that failed can be made again.
+ * Each mutant depends only on the seed and its number, so that one that failed can be made again.
  */
 import { type ChildProcess, execFileSync, fork } from 'node:child_process';
 import {
@@ -24,39 +25,39 @@ import { fileURLToPath } from 'node:url';
 import { below, choose, generator, type Random } from './random.js';
 
 export interface FolderFuzzOptions {
-  /** A good folder; it is copied for each mutant and stays as it is. */
+  /** A good folder; it is copied for each mutant and not changed. */
   folder: string;
-  /** Its files that are changed, relative to it. */
+  /** The files in it to change, relative to it. */
   files: readonly string[];
   /**
    * A module that exports `read`, a ReadFolder. It is loaded once for many mutants.
    */
   reader: URL;
-  /** Puts right after a change what stands before the checks behind it, like checksums. */
+  /** Corrects checksums and the like after a change, so that the checks behind them are reached. */
   mend?: (folder: string) => void;
-  /** Further changes, of this kind of folder alone. */
+  /** Further changes that are specific to this kind of folder. */
   changes?: readonly ((folder: string, random: Random) => void)[];
   count: number;
   seed: number;
   /** An empty folder to work in. */
   scratch: string;
-  /** Milliseconds of the processor's time that one mutant may take; default 10,000. */
+  /** CPU time that one mutant may take, milliseconds; default 10,000. */
   limitMs?: number;
-  /** MiB that it may take above what the good folder takes; default 1,024. */
+  /** MiB that it may take more than the good folder; default 1,024. */
   limitMiB?: number;
   onFailure?: (failure: string) => void;
 }
 
 export interface FolderFuzzResult {
-  /** Mutants of which everything could be read, and those of which something was refused. */
+  /** Number of mutants that could be read completely, and of those of which something was refused. */
   read: number;
   refused: number;
   failures: number;
-  /** Of the processor's time, of the slowest mutant. */
+  /** CPU time of the slowest mutant. */
   slowestMs: number;
-  /** Highest resident memory above that after the good folder, MiB. */
+  /** Peak resident memory above that of the good folder, MiB. */
   peakMiB: number;
-  /** How often each beginning of an error was seen. */
+  /** How often each error occurred, by the first words of its message. */
   reasons: Map<string, number>;
 }
 
@@ -68,26 +69,26 @@ export interface ToReader {
 }
 
 export interface FromReader {
-  /** Messages of this package's errors. */
+  /** Messages of errors of this package. */
   errors: string[];
   /** Everything else that was thrown. */
   failures: string[];
   /** Highest resident memory of the process so far, MiB. */
   peakMiB: number;
-  /** Time of the processor that it took, in milliseconds: the machine may be busy with other things. */
+  /** CPU time that it took, milliseconds, because the machine may be busy with other things. */
   cpuMs: number;
 }
 
-/** Every reader of a folder, by name: each runs whatever the others throw. What they give is shown to a caller. */
+/** Every reader of a folder, by name: each runs whatever the others throw. Their results must not contain the secret. */
 export type ReadFolder = (
   folder: string,
   scratch: string,
 ) => readonly (readonly [name: string, read: () => unknown])[];
 
-/** What the file outside says: nothing that a reader gives may repeat it. */
-export const SECRET = 'hush hush, this lies outside';
+/** The contents of the file outside: no reader may reveal it. */
+export const SECRET = 'hush hush, this is outside';
 
-/** A reader that waits for ever, as for a FIFO, takes no time of the processor. */
+/** A limit of real time, because a reader that waits forever, for example for a FIFO, uses no CPU time. */
 const WAIT_MS = 120_000;
 
 const EXTREMES = [
@@ -128,13 +129,13 @@ const HOSTILE: readonly ((random: Random) => unknown)[] = [
   () => Array.from({ length: 1000 }, (_, i) => `__proto__${i}`),
   (random) => {
     let deep: unknown = 1;
-    // JSON.stringify itself stops at some thousands
+    // JSON.stringify itself fails at a few thousand levels
     for (let i = 0, most = 10 + below(random, 1000); i < most; i++) deep = random() < 0.5 ? [deep] : { deep };
     return deep;
   },
 ];
 
-/** A place in a value of JSON: what holds it, and under which key. */
+/** All places in a JSON value: the containing object and the key. */
 function placesOf(value: unknown, found: [Record<string, unknown>, string][] = []): typeof found {
   if (typeof value !== 'object' || value === null || found.length > 1000) return found;
   for (const key of Object.keys(value)) {
@@ -144,7 +145,7 @@ function placesOf(value: unknown, found: [Record<string, unknown>, string][] = [
   return found;
 }
 
-/** One value of a JSON text replaced, added or taken away; the text itself when it is none. */
+/** Replaces, adds or removes one value in a JSON text; anything else is returned unchanged. */
 function hostileJson(text: string, random: Random): string {
   let value: unknown;
   try {
@@ -171,7 +172,7 @@ function hostileJson(text: string, random: Random): string {
   return JSON.stringify(value).replace(/"1e999~"/g, '1e999');
 }
 
-/** JSON in a whole file, in one of its lines, or behind the length of a safetensors header. */
+/** Changes JSON in a whole file, in one of its lines, or in a safetensors header. */
 function mutateJson(name: string, bytes: Buffer, random: Random): Buffer {
   if (name.endsWith('.safetensors') && bytes.length > 8) {
     const end = 8 + Number(bytes.readBigUInt64LE());
@@ -200,7 +201,7 @@ function mutateBytes(bytes: Buffer, other: Buffer, random: Random): Buffer {
     case 1: // a byte
       copy[at] = below(random, 256);
       return copy;
-    case 2: // a field of two, four or eight bytes, as a rule where such a one begins
+    case 2: // a field of two, four or eight bytes, often at an even offset
     case 3: {
       const size = choose(random, [2, 4, 4, 8]);
       const place = random() < 0.5 ? at - (at % 2) : at;
@@ -214,13 +215,13 @@ function mutateBytes(bytes: Buffer, other: Buffer, random: Random): Buffer {
     case 4: // the end
       return copy.subarray(0, at);
     case 5: {
-      // a part twice, or another's part
+      // a part repeated, or a part of another file
       const from = random() < 0.5 ? bytes : other;
       const start = below(random, Math.max(1, from.length));
       const part = from.subarray(start, start + 1 + below(random, 256));
       return Buffer.concat([bytes.subarray(0, at), part, bytes.subarray(at)]);
     }
-    case 6: // a part gone
+    case 6: // a part removed
       return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 1 + below(random, 64))]);
     default: {
       // a digit, as in a header of JSON
@@ -231,7 +232,7 @@ function mutateBytes(bytes: Buffer, other: Buffer, random: Random): Buffer {
   }
 }
 
-/** Something else under the file's name. @returns Whether it can't be mended. */
+/** Puts something else under the file's name, or nothing. */
 function replace(file: string, outside: string, random: Random): void {
   rmSync(file, { recursive: true, force: true });
   const secret = path.join(outside, 'secret');
@@ -259,7 +260,7 @@ function replace(file: string, outside: string, random: Random): void {
   }
 }
 
-/** Whether a folder below `root`, and each one above it there, is a folder and not a link. */
+/** Whether a folder below `root` and all its parents down from `root` are folders and not links. */
 function isPlainFolder(folder: string, root: string): boolean {
   if (folder !== root && !isPlainFolder(path.dirname(folder), root)) return false;
   return lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
@@ -274,14 +275,14 @@ function mutate(folder: string, outside: string, options: FolderFuzzOptions, ran
     const name = choose(random, files);
     const file = path.join(folder, name);
     const kind = random();
-    // a folder above it may have been replaced already, by a link that leads out
+    // a parent may already have been replaced by a link that leads out
     if (!isPlainFolder(path.dirname(file), folder)) continue;
     if (kind < 0.07) {
       replace(file, outside, random);
       done.push(`${name} replaced`);
     } else if (kind < 0.4 && changes.length > 0) {
       choose(random, changes)(folder, random);
-      done.push('a change of its kind');
+      done.push('a specific change');
     } else {
       const [bytes, other] = [name, choose(random, files)].map((each) => {
         const good = path.join(options.folder, each);
@@ -301,7 +302,7 @@ function mutate(folder: string, outside: string, options: FolderFuzzOptions, ran
   return done.join(', ');
 }
 
-/** A process that reads mutants until it dies or is stopped. */
+/** A process that reads mutants until it crashes or is stopped. */
 class Reader {
   readonly #child: ChildProcess;
   #settle: ((answer: FromReader | string) => void) | null = null;
@@ -325,7 +326,7 @@ class Reader {
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
         this.end();
-        resolve(`it hung: no end after ${WAIT_MS} ms`);
+        resolve(`it hung: not finished after ${WAIT_MS} ms`);
       }, WAIT_MS);
       this.#settle = (answer) => {
         clearTimeout(timer);
@@ -342,7 +343,7 @@ class Reader {
   }
 }
 
-/** Mutates, reads, counts. Mutant i of a seed is the same whatever the count. */
+/** Mutates, reads and counts. Mutant i of a seed is the same whatever the count. */
 export async function fuzzFolder(options: FolderFuzzOptions): Promise<FolderFuzzResult> {
   const { scratch, limitMs = 10_000, limitMiB = 1024 } = options;
   const result: FolderFuzzResult = {

@@ -1,4 +1,4 @@
-/** Mutants of an index: see fuzz-folder.ts. Its checksums are put right after most changes, so that what is behind them is reached. */
+/** Mutants of an index: see fuzz-folder.ts. Its checksums are corrected after most changes, so that later checks are reached. */
 import { createHash } from 'node:crypto';
 import { cpSync, lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -11,7 +11,7 @@ import { type FolderFuzzOptions, type FolderFuzzResult, fuzzFolder } from './fuz
 import { below, choose, type Random } from './random.js';
 import { writeColourFolders, writeTinyRun } from './saved-run.js';
 
-/** A file's bytes; null when it is no longer one that may be changed: a link, a FIFO, 64 GiB of nothing. */
+/** A file's bytes; null if it must not be changed any more: a link, a FIFO, a sparse file of 64 GiB. */
 function bytesOf(folder: string, name: unknown): Buffer | null {
   if (typeof name !== 'string' || name.includes('\0')) return null;
   const file = path.join(folder, name);
@@ -25,7 +25,7 @@ interface Manifest {
   files: Record<string, { name?: unknown; bytes?: unknown; sha256?: unknown } | null>;
 }
 
-/** Changes index.json, where it is still JSON of the right kind. */
+/** Changes index.json if it is still valid JSON. */
 function changeManifest(folder: string, change: (manifest: Manifest) => void): void {
   const text = bytesOf(folder, 'index.json');
   if (text === null) return;
@@ -34,11 +34,11 @@ function changeManifest(folder: string, change: (manifest: Manifest) => void): v
     change(manifest);
     writeFileSync(path.join(folder, 'index.json'), JSON.stringify(manifest));
   } catch {
-    // it was changed before
+    // already changed
   }
 }
 
-/** Sizes and checksums of index.json as the files are now. */
+/** Updates sizes and checksums in index.json to match the files. */
 const mend = (folder: string): void =>
   changeManifest(folder, ({ files }) => {
     for (const file of Object.values(files)) {
@@ -52,7 +52,7 @@ const mend = (folder: string): void =>
 const graphOf = (folder: string): string | undefined =>
   readdirSync(folder).find((name) => /^vectors-\d+\.usearch$/.test(name));
 
-/** Bytes behind the vectors, where the graph's structure is: head, levels, nodes. */
+/** Changes bytes after the vectors, which hold the graph's structure: header, levels, nodes. */
 function changeGraph(folder: string, random: Random): void {
   const name = graphOf(folder);
   const bytes = bytesOf(folder, name);
@@ -80,7 +80,7 @@ function changeGraph(folder: string, random: Random): void {
   writeFileSync(path.join(folder, name!), bytes);
 }
 
-/** Sizes in index.json that agree with one another and not with the files. */
+/** Sizes in index.json that are consistent with each other but not with the files. */
 const changeCounts = (folder: string, random: Random): void =>
   changeManifest(folder, (manifest) => {
     const factor = choose(random, [2, 0.5, 1000, 2 ** 20, 2 ** 40]);
@@ -89,14 +89,14 @@ const changeCounts = (folder: string, random: Random): void =>
     if (random() < 0.3) manifest.images.nextId = choose(random, [0, 1, 2 ** 31 - 1, 2 ** 31, 2 ** 32]);
   });
 
-/** The last image's id at an edge, in the list of images and in the graph alike. */
+/** Sets the last image's id to an extreme value, in the list of images and in the graph. */
 function changeIds(folder: string, random: Random): void {
   const lines = bytesOf(folder, 'images-0.jsonl')?.toString().trim().split('\n') ?? [];
   const id = choose(random, [2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1]);
   try {
     lines.push(JSON.stringify({ ...(JSON.parse(lines.pop()!) as object), id }));
   } catch {
-    return; // it was changed before
+    return; // already changed
   }
   writeFileSync(path.join(folder, 'images-0.jsonl'), lines.map((line) => `${line}\n`).join(''));
   changeManifest(folder, (manifest) => (manifest.images.nextId = id + 1));
@@ -107,7 +107,7 @@ function changeIds(folder: string, random: Random): void {
   writeFileSync(path.join(folder, name!), bytes);
 }
 
-/** A small index of plain images, with a map and labels, and what it was made of, changed a little since. */
+/** A small index of plain images, with a map and labels, and its sources, slightly changed since. */
 async function writeIndex(folder: string): Promise<{ index: string; run: string; images: string }> {
   const [index, run, images] = ['index', 'run', 'images'].map((name) => path.join(folder, name)) as [
     string,
@@ -124,7 +124,7 @@ async function writeIndex(folder: string): Promise<{ index: string; run: string;
   labelImages(opened, [0, 1, 2], 'blue');
   labelImages(opened, [30, 31], 'green');
   labelImages(opened, [2], null);
-  // an update takes some away and adds some
+  // an update removes some images and adds some
   const image = (name: string): string => path.join(images, 'green', name);
   for (const number of [5, 9]) rmSync(image(`green ${number}.png`));
   for (const number of [1, 2, 3]) cpSync(image(`green ${number}.png`), image(`new ${number}.png`));
@@ -141,7 +141,7 @@ export async function fuzzIndex(
   process.env['FUZZ_IMAGES'] = images;
   return fuzzFolder({
     folder: index,
-    // a hostile lock makes a writer wait for a minute: src/files/folder-lock.test.ts has those
+    // without hostile locks, which make a writer wait for a minute: src/files/folder-lock.test.ts tests them
     files: readdirSync(index),
     reader: new URL('./read-index.js', import.meta.url),
     mend,

@@ -17,16 +17,16 @@ async function answer({ folder, scratch }: ToReader): Promise<FromReader> {
   const result: FromReader = { errors: [], failures: [], peakMiB: 0, cpuMs: 0 };
   const start = process.cpuUsage();
   for (const [name, run] of read(folder, scratch)) {
-    let told: string | undefined;
+    let output: string | undefined;
     try {
-      told = JSON.stringify(await run());
+      output = JSON.stringify(await run());
     } catch (error) {
       const { message, stack } = error as Error;
-      told = message;
+      output = message;
       if (error instanceof DinoError && !message.startsWith('internal:')) result.errors.push(message);
       else result.failures.push(`${name}: ${(stack ?? message).split('\n').slice(0, 4).join('\n')}`);
     }
-    if (told?.includes(SECRET) === true) result.failures.push(`${name} told what lies outside`);
+    if (output?.includes(SECRET) === true) result.failures.push(`${name} revealed a file outside`);
     if (({} as { polluted?: unknown }).polluted !== undefined) {
       delete (Object.prototype as { polluted?: unknown }).polluted;
       result.failures.push(`${name} gave every object a new property`);

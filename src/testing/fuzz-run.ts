@@ -1,4 +1,4 @@
-/** Mutants of a run's folder: see fuzz-folder.ts. The checksums of its checkpoints are put right after most changes. */
+/** Mutants of a run folder: see fuzz-folder.ts. The checksums of its checkpoints are corrected after most changes. */
 import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -7,7 +7,7 @@ import { listCheckpoints } from '../run/checkpoint-files.js';
 import { type FolderFuzzOptions, type FolderFuzzResult, fuzzFolder } from './fuzz-folder.js';
 import { trainWatchedRun, watchedPaths } from './watched-run.js';
 
-/** The states' lengths and checksums as their files are now, where they can still be read. */
+/** Updates lengths and checksums in every state.json to match the files, where they can still be read. */
 function mend(run: string): void {
   const checkpoints = path.join(run, 'checkpoints');
   if (lstatSync(checkpoints, { throwIfNoEntry: false })?.isDirectory() !== true) return;
@@ -16,7 +16,7 @@ function mend(run: string): void {
     const state = path.join(folder, 'state.json');
     if (lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) continue;
     const about = lstatSync(state, { throwIfNoEntry: false });
-    if (about?.isFile() !== true || about.size > 2 ** 20) continue; // 64 GiB of nothing are read to the end
+    if (about?.isFile() !== true || about.size > 2 ** 20) continue; // don't read a sparse file of 64 GiB
     try {
       const value = JSON.parse(readFileSync(state, 'utf8')) as {
         files: Record<string, { bytes: number; sha256: string }>;
@@ -33,12 +33,12 @@ function mend(run: string): void {
       }
       writeFileSync(state, JSON.stringify(value));
     } catch {
-      // it is hostile already
+      // already hostile
     }
   }
 }
 
-/** Mutates a run, trained for a moment with two watched images, and reads each mutant in every way. */
+/** Mutates a briefly trained run with two watched images, and reads each mutant in every way. */
 export async function fuzzRun(
   folder: string,
   options: Pick<FolderFuzzOptions, 'count' | 'seed' | 'onFailure'>,
@@ -55,7 +55,7 @@ export async function fuzzRun(
     .map((entry) => path.relative(run, path.join(entry.parentPath ?? entry.path, entry.name)));
   return fuzzFolder({
     folder: run,
-    // folders too are replaced: by links, FIFOs, files
+    // folders are replaced too: by links, FIFOs, files
     files: [...files, 'lock', 'checkpoints', 'watch', 'evaluations', path.relative(run, newest)],
     reader: new URL('./read-run.js', import.meta.url),
     mend,

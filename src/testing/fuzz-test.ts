@@ -1,4 +1,4 @@
-/** The test of a folder's fuzzer: DINO_TEST_FUZZ=10000 is the full number; DINO_TEST_FUZZ_SEED tries others. */
+/** Tests the readers of a folder with mutants: DINO_TEST_FUZZ=10000 is the full number; DINO_TEST_FUZZ_SEED changes the seed. */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
@@ -12,13 +12,13 @@ type Fuzz = (
 ) => Promise<FolderFuzzResult>;
 
 /**
- * @param what - What is mutated, for the test's name: "an index".
+ * @param what - What is mutated, for the name of the test: "an index".
  * @param reasons - How many kinds of errors a long run must see.
  */
 export function testMutants(what: string, fuzz: Fuzz, reasons: number): void {
   const count = Number(process.env['DINO_TEST_FUZZ'] ?? 60);
   const seed = Number(process.env['DINO_TEST_FUZZ_SEED'] ?? 20260729);
-  test(`${count} mutants of ${what} are read or refused: no crash, nothing outside is touched`, async (context) => {
+  test(`${count} mutants of ${what} are read or refused: no crash, and nothing outside is touched`, async (context) => {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-fuzz-'));
     mkdirSync(path.join(folder, 'scratch'));
     const failures: string[] = [];
@@ -35,7 +35,7 @@ export function testMutants(what: string, fuzz: Fuzz, reasons: number): void {
       if (process.env['DINO_TEST_FUZZ'] !== undefined)
         for (const [reason, times] of seen) context.diagnostic(`${times} ${reason}`);
       assert.equal(failures.length, 0, failures.slice(0, 20).join('\n'));
-      // changes that only ever broke the outermost check would test nothing
+      // if changes only failed the outermost check, this would test nothing
       assert.ok(
         result.read > count / 20 && result.refused > count / 3 && seen.length > Math.min(count / 10, reasons),
       );

@@ -1,7 +1,7 @@
 /**
- * Mutated files of weights for the readers: whatever comes in, what comes out is tensors or a CheckpointError, in bounded
- * time and memory. Blind mutations of whole files mostly break a checksum, so that half of them change a pickle or a
- * header inside and put the file together again around it.
+ * Fuzzes the readers of files of weights: whatever the input, the output must be tensors or a CheckpointError, in limited
+ * time and memory. Blind mutations of whole files mostly break a checksum, so more than half of them change a pickle or a
+ * header inside and rebuild the file around it.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
@@ -22,26 +22,26 @@ export interface FuzzOptions {
   sources: readonly string[];
   count: number;
   seed: number;
-  /** Path without ending for the mutated file. */
+  /** Path of the mutated file, without extension. */
   scratch: string;
-  /** Called with each mutated file that did anything else than it should. */
+  /** Called with each mutated file that caused anything else. */
   onFailure?: (bytes: Buffer, error: unknown) => void;
 }
 
 export interface FuzzResult {
-  /** Files that were read in spite of the mutation, and those refused with a CheckpointError. */
+  /** Number of files read despite the mutation, and of those refused with a CheckpointError. */
   read: number;
   refused: number;
   failures: number;
-  /** Of the slowest file, milliseconds. */
+  /** Time of the slowest file, milliseconds. */
   slowestMs: number;
   /** Highest resident memory, MiB. */
   peakMiB: number;
-  /** How often each beginning of a message was seen. */
+  /** How often each error occurred, by the first words of its message. */
   reasons: Map<string, number>;
 }
 
-/** Numbers at the edges of fields. */
+/** Extreme values of fields. */
 const EXTREMES = [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff];
 const OPCODES = Buffer.concat([
   Buffer.from('(.012NIJKLMFGSTUVXBC)tl]aed}suqrpghjcRbioPQ'),
@@ -99,13 +99,13 @@ function mutateBytes(bytes: Buffer, other: Buffer, random: Random): Buffer {
     case 4: // the end
       return copy.subarray(0, at);
     case 5: {
-      // a part twice, or another's part
+      // a part repeated, or a part of another file
       const from = random() < 0.5 ? bytes : other;
       const start = below(random, from.length);
       const part = from.subarray(start, start + 1 + below(random, 64));
       return Buffer.concat([bytes.subarray(0, at), part, bytes.subarray(at)]);
     }
-    case 6: // a part gone
+    case 6: // a part removed
       return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 1 + below(random, 16))]);
     case 7: // a word of another program
       return Buffer.concat([
@@ -137,7 +137,7 @@ function entriesOf(file: string): Map<string, Buffer> | null {
   }
 }
 
-/** The file with one to three changes to its inner part, its frame put right again. */
+/** The file with one to three changes inside, rebuilt with valid checksums and lengths. */
 function mutateInside(source: Source, other: Buffer, random: Random): Buffer {
   const times = 1 + below(random, 3);
   const change = (bytes: Buffer): Buffer => {
@@ -170,7 +170,7 @@ interface Source {
   entries: Map<string, Buffer> | null;
 }
 
-/** Every tensor of a value, to its last element; those of dtypes that the engine doesn't have are left out. */
+/** Reads every tensor in a value completely, except those with dtypes that the engine doesn't have. */
 function readAll(file: PthFile, value: unknown): void {
   if (value instanceof PthTensor) {
     if (value.problem === null) file.tensor(value).toTypedArray();
@@ -190,12 +190,12 @@ function read(file: string): void {
     try {
       formatDescription(describeWeights(file));
     } catch (error) {
-      if (!(error instanceof CheckpointError)) throw error; // read, and not a network
+      if (!(error instanceof CheckpointError)) throw error; // it can be read, but is not a network
     }
   });
 }
 
-/** Mutates, reads, counts. */
+/** Mutates, reads and counts. */
 export async function fuzzWeights(options: FuzzOptions): Promise<FuzzResult> {
   const random = generator(options.seed);
   const sources: Source[] = options.sources.map((file) => ({
@@ -234,7 +234,7 @@ export async function fuzzWeights(options: FuzzOptions): Promise<FuzzResult> {
     }
     result.slowestMs = Math.max(result.slowestMs, performance.now() - start);
     if (i % 64 !== 0) continue;
-    await setImmediate(); // memory of what was collected is given back between turns of the event loop
+    await setImmediate(); // garbage-collected memory is freed between turns of the event loop
     result.peakMiB = Math.max(result.peakMiB, process.memoryUsage.rss() / 2 ** 20);
   }
   return result;

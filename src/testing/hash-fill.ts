@@ -1,6 +1,6 @@
 /**
- * Weights and inputs computed from a name alone, so that fixtures hold only what the reference made of them. The same
- * rule in Python is tools/fixtures/hash_fill.py; test/fixtures/reference/README.md states it in words.
+ * Weights and inputs computed only from a name, so that fixtures contain only the reference's outputs. The same rule in
+ * Python is in tools/fixtures/hash_fill.py; test/fixtures/reference/README.md states it in words.
  */
 
 const encoder = new TextEncoder();
@@ -23,7 +23,7 @@ function word(hash: number, i: number): number {
 
 const count = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
-/** offset + scale * t, t uniform in [-1, 1). */
+/** offset + scale * t, with t uniform in [-1, 1). */
 function fill(name: string, length: number, scale: number, offset: number): Float32Array {
   const hash = fnv1a32(name);
   const values = new Float32Array(length);
@@ -48,8 +48,8 @@ export function hashBytes(name: string, shape: readonly number[]): Uint8Array {
 }
 
 /**
- * A parameter or floating buffer by its state name. Norm weights, layer scales, temperatures and variances lie near 1, biases near 0, matrices have
- * the given standard deviation.
+ * A parameter or floating-point buffer by its state name. Norm weights, layer scales, temperatures and variances are near 1,
+ * biases near 0, and matrices have the given standard deviation.
  */
 export function hashWeight(name: string, shape: readonly number[], std: number): Float32Array {
   const isVector = shape.length === 1;
@@ -65,7 +65,7 @@ interface Fillable {
   data(): { set(values: ArrayLike<number>): void } | BigInt64Array;
 }
 
-/** Fills a module's floating state on the CPU in place, each tensor from its own name; returns the module. */
+/** Fills a module's floating-point state on the CPU in place, each tensor from its own name. @returns The module. */
 export function hashFill<M extends { stateDict(): ReadonlyMap<string, Fillable> }>(
   module: M,
   std: number,

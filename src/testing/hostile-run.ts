@@ -1,4 +1,4 @@
-/** A run as a stranger may hand it over: whole, stopped after four of nine steps, with everything that a run can hold. */
+/** An untrusted run, stopped after four of nine steps, with everything that a run can contain. */
 import { createHash } from 'node:crypto';
 import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -6,13 +6,13 @@ import { train } from '../train/train.js';
 import { makeImageFolder } from './image-folder.js';
 import { TINY_SETTINGS } from './tiny-run.js';
 
-/** What no terminal may get: it clears the screen, and looks like a line of ours. */
+/** Text that must never reach a terminal unescaped: it clears the screen, and looks like a line of ours. */
 export const HOSTILE = 'x\u001b[2J\u009b31m\rdino: forged\ndino: forged\u2028';
 
-/** A raw control character, or a line that pretends to be ours. */
+/** Matches a raw control character, or a line that pretends to be ours. */
 export const FORGED = /[^\P{Cc}\n\t]|^\s*(dino: )?forged/mu;
 
-/** Trains in `top`: `images`, and `run` with watched images, an evaluation, a skipped image. */
+/** Makes `images` and trains `run` in `top`, with a watched image, an evaluation and a skipped image. */
 export async function makeRun(top: string): Promise<{ images: string; run: string }> {
   const [images, run] = [path.join(top, 'images'), path.join(top, 'run')];
   await makeImageFolder(images, { classes: 2, perClass: 9 });
@@ -31,7 +31,7 @@ export async function makeRun(top: string): Promise<{ images: string; run: strin
   return { images, run };
 }
 
-/** Every name below a folder with what it is and holds: nothing was written where this stays the same. */
+/** Every name below a folder with its kind and contents: if this is unchanged, nothing was written there. */
 export function contents(folder: string): Record<string, string> {
   const found: Record<string, string> = {};
   for (const name of readdirSync(folder, { recursive: true }) as string[]) {

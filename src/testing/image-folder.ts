@@ -10,7 +10,7 @@ export interface ImageFolderOptions {
   size?: number;
 }
 
-/** Writes `<folder>/class-<c>/image-<i>.png`: a coloured disc, each class its own colour, each image its own place. */
+/** Writes `<folder>/class-<c>/image-<i>.png`: a coloured disc, with a different colour for each class and a different position for each image. */
 export async function makeImageFolder(folder: string, options: ImageFolderOptions = {}): Promise<void> {
   const { classes = 2, perClass = 8, size = 40 } = options;
   for (let c = 0; c < classes; c++) {

@@ -1,7 +1,7 @@
 /**
- * Wants a folder's lock in a process of its own: `node lock-child.js <folder> <options as JSON>`. For each line on stdin, a
- * time in milliseconds since 1970, it tries at that moment and says `held`, or why not; `release` gives it back, `block`
- * keeps its main thread busy for a second.
+ * Acquires a folder's lock in a separate process: `node lock-child.js <folder> <options as JSON>`. For each line on stdin
+ * with a time in milliseconds since 1970, it tries at that moment and prints `held`, or why not; `release` releases the lock,
+ * `block` keeps its main thread busy for a second.
  */
 import { createInterface } from 'node:readline';
 import { type FolderLock, lockFolder, type LockOptions } from '../files/folder-lock.js';
@@ -18,7 +18,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000);
     say('blocked');
   } else {
-    while (Date.now() < Number(line)); // all of them at once
+    while (Date.now() < Number(line)); // so that all try at the same time
     try {
       lock = await lockFolder(folder, { ...(JSON.parse(options) as LockOptions), onWait: say });
       say('held');

@@ -1,8 +1,8 @@
 /**
  * One process of a training, as a launcher would start it. The mortal rank kills itself in the student's forward pass of a
- * given step, so that the others miss it in their backward pass:
- * `node mortal-rank.js <images> <run> <settings as JSON> <mortal rank> <step, or 0 for never>`. Resumes when the run is
- * there.
+ * given step, so that the others notice in their backward pass:
+ * `node mortal-rank.js <images> <run> <settings as JSON> <mortal rank> <step, or 0 for never>`. It resumes the run if it
+ * exists.
  */
 import { buildBackbone } from '../models/index.js';
 import { inProcesses } from '../cli/processes.js';

@@ -1,4 +1,4 @@
-/** For tests: what people do in our pages, as text that runs there: these files are compiled without the browser's types. */
+/** For tests: user actions in our pages, as text that runs there, because these files are compiled without browser types. */
 import type { Page } from 'puppeteer-core';
 
 /** Sets a slider by its label. */
@@ -11,13 +11,13 @@ export async function setSlider(page: Page, label: string, value: number, within
   })()`);
 }
 
-/** Clicks the button of this name, when it is there. */
+/** Clicks the button with this name, once it exists. */
 export async function pressButton(page: Page, words: string): Promise<void> {
   const button = await page.waitForSelector(`::-p-aria([name="${words}"][role="button"])`);
   await button!.click();
 }
 
-/** Waits until Look computes nothing and so many pictures are there. */
+/** Waits until Look has finished computing and shows this many pictures. */
 export async function lookSettled(page: Page, count = 1): Promise<void> {
   await page.waitForFunction(
     `document.querySelector('#look-status')?.dataset.state === 'ready' &&
@@ -47,7 +47,7 @@ export const patchColours = (
   columns: number,
 ): Promise<number[][]> =>
   page.evaluate(`(async () => {
-    // what was changed just now is drawn with the next frame
+    // recent changes are drawn in the next frame
     await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 30)));
     const canvas = document.querySelector(${JSON.stringify(canvas)});
     const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);

@@ -1,7 +1,7 @@
 /**
  * One of several processes that train together on fixed crops, for tests:
- * `node parallel-child.js <store file> <rank> <size> <case as JSON> <output folder>`. It sees its share of each batch and
- * writes what came of it; with size 1 it is the process that sees the whole batch.
+ * `node parallel-child.js <store file> <rank> <size> <case as JSON> <output folder>`. It gets its share of each batch and
+ * writes its results; with size 1 it gets the whole batch.
  */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';

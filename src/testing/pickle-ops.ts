@@ -1,7 +1,7 @@
-/** Pickles and torch files put together byte by byte, good and bad. For tests alone. */
+/** For tests: pickles and torch files, good and bad, built byte by byte. */
 import { ZipWriter } from '../weights/zip-write.js';
 
-/** Opcodes as text (latin1) and numbers, strung together behind PROTO 2, with STOP at the end. */
+/** Opcodes as text (latin1) and numbers, joined after PROTO 2, with STOP at the end. */
 export function ops(...parts: (string | number | Uint8Array)[]): Buffer {
   const bytes = parts.map((part) =>
     typeof part === 'number'
@@ -21,7 +21,7 @@ export function text(value: string): Buffer {
   return Buffer.concat([head, bytes]);
 }
 
-/** BININT, or LONG1 for what is wider. */
+/** BININT, or LONG1 for wider numbers. */
 export function int(value: number): Buffer {
   const isWide = value < -(2 ** 31) || value >= 2 ** 31;
   const bytes = Buffer.alloc(isWide ? 10 : 5);
@@ -47,7 +47,7 @@ export interface TensorParts {
   key?: string;
   /** Class of its storage. */
   storage?: string;
-  /** Elements that the pickle says the storage has. */
+  /** Number of elements that the storage has according to the pickle. */
   length?: number;
   offset?: number;
   shape: number[];
@@ -74,7 +74,7 @@ export function tensorOps(parts: TensorParts): Buffer {
   ).subarray(2, -1);
 }
 
-/** A zip file of these entries. */
+/** A zip file with these entries. */
 export function zip(entries: Readonly<Record<string, Uint8Array | string>>): Buffer {
   const chunks: Uint8Array[] = [];
   const writer = new ZipWriter((bytes) => chunks.push(bytes));

@@ -1,7 +1,7 @@
 /**
- * For tests, in a process or worker of its own so that the level of instructions can be chosen before libtorch loads:
- * computes products of the same values laid at different places in memory and prints, as a JSON list, each operator whose
- * result is not the same to the bit.
+ * For tests, in a separate process or worker so that the level of instructions can be chosen before libtorch loads:
+ * computes products of the same values at different memory addresses and prints, as a JSON list, each operator whose result
+ * is not the same to the bit.
  */
 import { isMainThread, parentPort } from 'node:worker_threads';
 import {
@@ -102,7 +102,7 @@ function cases(): Case[] {
   return found;
 }
 
-/** The same values, so many elements after an aligned address. */
+/** The same values, `offset` elements after an aligned address. */
 function place(x: Tensor, offset: number): Tensor {
   const at = zeros([x.numel + offset])
     .narrow(0, offset, x.numel)
@@ -124,7 +124,7 @@ function differing(threads: number): string[] {
     const others = OFFSETS.filter((_, i) => JSON.stringify(results[i]) !== first);
     return others.length === 0
       ? []
-      : [`${name}, ${threads} threads: another result ${others.join(', ')} floats further`];
+      : [`${name}, ${threads} threads: a different result at offsets of ${others.join(', ')} floats`];
   });
 }
 

@@ -1,4 +1,4 @@
-/** For tests: random numbers that a seed repeats. */
+/** For tests: reproducible random numbers. */
 
 /** Numbers in [0, 1). */
 export type Random = () => number;

@@ -1,4 +1,4 @@
-/** Command lines of `dino` in processes of their own, for tests of several. */
+/** Runs `dino` command lines in separate processes, for tests with several. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
@@ -18,7 +18,7 @@ export interface Running {
   ended: Promise<Ended>;
 }
 
-/** Variables that say nothing of other processes, with one thread each. */
+/** An environment without a launcher's variables, with one thread per process. */
 export function plainEnvironment(more: Record<string, string> = {}): Record<string, string | undefined> {
   const launcher =
     /^(RANK|WORLD_SIZE|LOCAL_|MASTER_|TORCHELASTIC_|SLURM_|OMPI_|PMI_|DINO_LAUNCHER|DINO_RESTART)/;
@@ -48,7 +48,7 @@ export function start(
   return { child, stderr: () => output.stderr, ended };
 }
 
-/** `dino ...` to its end. */
+/** Runs `dino ...` to its end. */
 export const dino = (args: readonly string[], env: Record<string, string> = {}): Promise<Ended> =>
   start([process.execPath, dinoBin, ...args], env).ended;
 

@@ -1,4 +1,4 @@
-/** For fuzz-folder.ts: every reader of an index, the studio's questions among them. */
+/** For fuzz-folder.ts: every reader of an index, including the studio's queries. */
 import path from 'node:path';
 import { buildIndex } from '../explore/build-index.js';
 import { clusterIndex } from '../explore/cluster.js';
@@ -17,13 +17,13 @@ import { loadModel, type Model } from '../model.js';
 
 type Ask = Jobs['find']['input']['ask'];
 
-/** Run and images that the good index was made of: see fuzz-index.ts. */
+/** The run and the images from which the good index was made: see fuzz-index.ts. */
 const run = process.env['FUZZ_RUN']!;
 const images = process.env['FUZZ_IMAGES']!;
 let model: Model | null = null;
 const loaded = (): Model => (model ??= loadModel(run, { device: 'cpu' }));
 
-/** Weights that were loaded before, the good index's first. */
+/** Weights that have already been loaded, first those of the good index. */
 const known = new Set<string>();
 
 function modelOf(index: ImageIndex): void {

@@ -1,4 +1,4 @@
-/** For fuzz-folder.ts: every reader of a run's folder, the studio's and those of the command line. */
+/** For fuzz-folder.ts: every reader of a run folder, those of the studio and of the command line. */
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { saveEvaluation } from '../eval/save-evaluation.js';

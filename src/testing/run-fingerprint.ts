@@ -1,4 +1,4 @@
-/** What a run has come to, for tests that compare runs. */
+/** The result of a run, for tests that compare runs. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -6,7 +6,7 @@ import path from 'node:path';
 import { newestCheckpoint } from '../run/checkpoint-files.js';
 import { readLines } from '../run/run-folder.js';
 
-/** A hash of every tensor of a run's newest checkpoint, and its losses. */
+/** A hash of every file of a run's newest checkpoint, and its losses. */
 export function fingerprint(run: string): Record<string, string> {
   const newest = newestCheckpoint(run) ?? assert.fail('no checkpoint');
   const result: Record<string, string> = { checkpoint: path.basename(newest) };

@@ -1,4 +1,4 @@
-/** For tests: a run folder as training leaves it, with a tiny model of initial weights, and a folder of images. */
+/** For tests: a run folder as left by training, with a tiny model with initial weights, and folders of images. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
@@ -54,7 +54,7 @@ export function writeTinyRun(run: string): MultiCropWrapper {
   return network;
 }
 
-/** Writes weights of hashes as an official backbone's file: the names of the reference, nothing else. */
+/** Writes hash-filled weights like an official backbone's file: with the reference's names, nothing else. */
 export function writeOfficialWeights(file: string, arch: 'vit_tiny' | 'resnet18'): void {
   mkdirSync(path.dirname(file), { recursive: true });
   const config = arch === 'vit_tiny' ? { arch, patchSize: 16, imgSize: 64 } : { arch };
@@ -63,7 +63,7 @@ export function writeOfficialWeights(file: string, arch: 'vit_tiny' | 'resnet18'
   backbone.dispose();
 }
 
-/** Class folders of plain images: the class sets the colour, the number its brightness. */
+/** Class folders of plain images: the class determines the colour, the number its brightness. */
 export async function writeColourFolders(root: string, perClass: number, size = 40): Promise<void> {
   const colours = { blue: [0, 0, 1], green: [0, 1, 0], red: [1, 0, 0] } as const;
   for (const [name, [r, g, b]] of Object.entries(colours)) {

@@ -1,4 +1,4 @@
-/** The comparison of pictures: what passes as the same, and what does not. */
+/** The comparison of pictures: what counts as the same, and what does not. */
 import assert from 'node:assert/strict';
 import { readdirSync, rmSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
@@ -35,7 +35,7 @@ async function draw(page: Page, drawing: Drawing): Promise<void> {
 }
 
 describe('looksAs', () => {
-  it('lets fonts, smoothing and a line more pass, and stops another colour, place or size', async (t) => {
+  it('accepts different fonts, smoothing and an extra line, but not a different colour, position or size', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const page = await browser.newPage();
     await page.setViewport({ width: 400, height: 300 });
@@ -52,7 +52,7 @@ describe('looksAs', () => {
       await looksAs(page, '#seen', 'comparison').catch((error: Error) => (message = error.message));
       assert.match(
         message,
-        /does not look as test\/fixtures\/studio\/comparison\.png/,
+        /does not look like test\/fixtures\/studio\/comparison\.png/,
         JSON.stringify(other),
       );
       const folder = /difference\.png in (\S+);/.exec(message)![1]!;

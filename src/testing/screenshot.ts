@@ -1,7 +1,7 @@
 /**
- * For tests: an element as it is seen, held to a picture in test/fixtures/studio. Both are blurred a little before they
- * are compared, and a few pixels may differ, so that fonts and the smoothing of edges may be another machine's; a picture
- * of something else fails. `DINO_WRITE_PICTURES=1` writes the pictures anew: look at them before committing.
+ * For tests: compares the appearance of an element with a picture in test/fixtures/studio. Both are slightly blurred before
+ * the comparison, and a few pixels may differ, so that fonts and antialiasing may differ between machines; a picture of
+ * something else fails. `DINO_WRITE_PICTURES=1` rewrites the pictures: look at them before committing.
  */
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
@@ -13,21 +13,21 @@ import type { Page } from 'puppeteer-core';
 import sharp from 'sharp';
 
 const FOLDER = fileURLToPath(new URL('../../test/fixtures/studio', import.meta.url));
-/** Pixels. Two fonts' strokes become the same grey, patches of 8 pixels stay apart. */
+/** Pixels. The strokes of two fonts become the same grey, while patches of 8 pixels stay distinct. */
 const BLUR = 2;
-/** Perceived difference of a pixel's colour that counts, 0 to 1 (pixelmatch's threshold). */
+/** Perceived colour difference from which a pixel counts as different, 0 to 1 (pixelmatch's threshold). */
 const COLOUR = 0.1;
-/** Pixels that a side may be longer or shorter by, as lines of text in another font make it. */
+/** Pixels by which a side may be longer or shorter, because lines of text differ between fonts. */
 const SIDE = 12;
 
 export interface PictureOptions {
-  /** Share of the pixels that may differ. More where much of the element is text. */
+  /** Share of the pixels that may differ; use more for elements with much text. */
   allowed?: number;
 }
 
-/** What was compared. */
+/** The result of a comparison. */
 export interface PictureDifference {
-  /** Share of the pixels that differ, 0 to 1; 1 for a picture of another size. */
+  /** Share of the pixels that differ, 0 to 1; 1 for a picture of a different size. */
   share: number;
   /** PNG: differing pixels in red over the expected picture; null where sizes differ. */
   drawn: Buffer | null;
@@ -43,7 +43,7 @@ async function blurred(png: Uint8Array, width: number, height: number): Promise<
     .toBuffer();
 }
 
-/** Compares two PNGs; see the constants above for what passes as the same. */
+/** Compares two PNGs; the constants above say what counts as the same. */
 export async function comparePictures(got: Uint8Array, expected: Uint8Array): Promise<PictureDifference> {
   const [one, { width, height }] = await Promise.all([sharp(got).metadata(), sharp(expected).metadata()]);
   if (Math.abs(one.width - width) > SIDE || Math.abs(one.height - height) > SIDE)
@@ -55,11 +55,11 @@ export async function comparePictures(got: Uint8Array, expected: Uint8Array): Pr
   return { share: differing / (width * height), drawn: await sharp(drawn, { raw }).png().toBuffer() };
 }
 
-/** The first element that `selector` finds, as PNG. */
+/** The first element that matches `selector`, as PNG. */
 async function pictureOf(page: Page, selector: string): Promise<Uint8Array> {
   const element = await page.$(selector);
   assert.ok(element !== null, `no ${selector} to take a picture of`);
-  // what was changed just now is drawn with the next frame
+  // recent changes are drawn in the next frame
   await page.evaluate('new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 30)))');
   return element.screenshot();
 }
@@ -68,15 +68,16 @@ const fileOf = (name: string): string => path.join(FOLDER, `${name}.png`);
 
 async function expectedPicture(name: string): Promise<Uint8Array> {
   const file = fileOf(name);
-  assert.ok(existsSync(file), `${file} is not there: DINO_WRITE_PICTURES=1 writes it`);
+  assert.ok(existsSync(file), `${file} does not exist: DINO_WRITE_PICTURES=1 writes it`);
   return sharp(file).png().toBuffer();
 }
 
 const isWriting = (): boolean => process.env['DINO_WRITE_PICTURES'] === '1';
 
 /**
- * Fails unless the first element that `selector` finds looks as test/fixtures/studio/NAME.png. Then what was seen, what
- * was expected and the difference lie in a temporary folder, which the message names. Give the page a fixed viewport.
+ * Fails unless the first element that matches `selector` looks like test/fixtures/studio/NAME.png. On failure the actual
+ * picture, the expected one and the difference are in a temporary folder that the message names. Give the page a fixed
+ * viewport.
  */
 export async function looksAs(
   page: Page,
@@ -99,15 +100,15 @@ export async function looksAs(
   if (drawn !== null) writeFileSync(path.join(folder, 'difference.png'), drawn);
   const why =
     drawn === null
-      ? 'its size is another'
+      ? 'its size is different'
       : `${(100 * share).toFixed(1)} % of its pixels differ, at most ${(100 * allowed).toFixed(1)} % may`;
   assert.fail(
-    `${selector} does not look as test/fixtures/studio/${name}.png: ${why}. See got.png, expected.png and ` +
-      `difference.png in ${folder}; where the change is meant, DINO_WRITE_PICTURES=1 writes the picture anew.`,
+    `${selector} does not look like test/fixtures/studio/${name}.png: ${why}. See got.png, expected.png and ` +
+      `difference.png in ${folder}; if the change is intended, DINO_WRITE_PICTURES=1 rewrites the picture.`,
   );
 }
 
-/** Fails when looksAs() would pass: holds the picture to telling apart what it must. */
+/** Fails if looksAs() would pass: makes sure that the picture distinguishes what it must. */
 export async function looksUnlike(
   page: Page,
   selector: string,
@@ -117,5 +118,5 @@ export async function looksUnlike(
   const got = await pictureOf(page, selector);
   if (isWriting()) return;
   const { share } = await comparePictures(got, await expectedPicture(name));
-  assert.ok(share > allowed, `${selector} looks as ${name}.png: only ${(100 * share).toFixed(1)} % differ`);
+  assert.ok(share > allowed, `${selector} looks like ${name}.png: only ${(100 * share).toFixed(1)} % differ`);
 }

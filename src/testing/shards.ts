@@ -1,4 +1,4 @@
-/** For tests: images on disk, and tar headers that no honest program writes. */
+/** For tests: images on disk, and tar headers that no well-behaved program writes. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
@@ -9,7 +9,7 @@ export const jpegOf = (seed: number, width = 40, height = 30): Promise<Buffer> =
     .jpeg()
     .toBuffer();
 
-/** Writes a small JPEG of its own for each name. */
+/** Writes a different small JPEG for each name. */
 export async function writeImages(folder: string, names: readonly string[]): Promise<string> {
   for (const [i, name] of names.entries()) {
     const file = path.join(folder, name);
@@ -23,12 +23,12 @@ interface RawMember {
   name: string;
   content?: Buffer | string;
   type?: string;
-  /** In place of the real one: the field's 12 bytes, or a number. */
+  /** Replaces the real one: the field's 12 bytes, or a number. */
   size?: Buffer | number;
   prefix?: string;
 }
 
-/** An archive byte by byte, with right checksums. */
+/** An archive built byte by byte, with correct checksums. */
 export function rawTar(members: readonly RawMember[], end = true): Buffer {
   const blocks: Buffer[] = [];
   for (const { name, content = '', type = '0', size, prefix = '' } of members) {

@@ -1,4 +1,4 @@
-/** For tests: what somebody else may have put among images under the name of one. */
+/** For tests: files that are not images but have the name of one. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -9,7 +9,7 @@ const png = (side: number): Promise<Buffer> =>
     .png()
     .toBuffer();
 
-/** A PNG whose header claims another size. */
+/** A PNG whose header claims a different size. */
 async function claiming(width: number, height: number): Promise<Buffer> {
   const bytes = await png(8);
   bytes.writeUInt32BE(width, 16);
@@ -17,13 +17,13 @@ async function claiming(width: number, height: number): Promise<Buffer> {
   return bytes;
 }
 
-/** An SVG that would show a file of the machine. */
+/** An SVG that would show a file on this machine. */
 const svg = (start = ''): string =>
   `${start}<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="40" height="40">` +
   '<image xlink:href="file:///etc/hostname" width="40" height="40"/></svg>';
 
 interface Strange {
-  /** What is told of it. */
+  /** The reason with which it is skipped. */
   reason: RegExp;
   /** @returns What to call when the test is done. */
   make: (file: string) => Promise<void | (() => void)> | void;
@@ -34,7 +34,7 @@ const sparse = (file: string, start: Uint8Array): void => {
   truncateSync(file, 3 * 2 ** 30);
 };
 
-/** By what it is. None of them is an image. */
+/** By description. None of them is an image. */
 export const STRANGE: Readonly<Record<string, Strange>> = {
   'a link to a device': {
     reason: /is a device, not a regular file/,
@@ -82,7 +82,7 @@ export const STRANGE: Readonly<Record<string, Strange>> = {
   },
 };
 
-/** Puts one in a file's place. @returns What to call when the test is done. */
+/** Puts one in the place of a file. @returns What to call when the test is done. */
 export async function putStrange(kind: string, file: string): Promise<() => void> {
   rmSync(file, { force: true, recursive: true });
   const done = await STRANGE[kind]!.make(file);

@@ -1,4 +1,4 @@
-/** A studio in a process of its own, so that a test can see what it opens: `node studio-child.js FOLDER...`; ends with its input. */
+/** A studio in a separate process, so that a test can see what it opens: `node studio-child.js FOLDER...`; ends when stdin does. */
 import { startStudio } from '../studio/index.js';
 
 const studio = await startStudio({ folders: process.argv.slice(2), port: 0 });

@@ -1,6 +1,6 @@
 /**
- * For tests of the studio: a real one on an own port, its page in a real Chromium, and what every section must hold to:
- * nothing asked from elsewhere, no error on the console, no accessibility violation (axe) in light, dark, and narrow.
+ * For tests of the studio: a real one on its own port, its page in a real Chromium, and checks that apply to every section:
+ * no requests elsewhere, no errors on the console, no accessibility violations (axe) in light, dark, and narrow.
  */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -16,7 +16,7 @@ export interface StudioPage {
   page: Page;
   /** What went wrong in the page so far, see openPage(). */
   errors: string[];
-  /** Addresses elsewhere that it asked for. */
+  /** Addresses elsewhere that it requested. */
   stopped: string[];
   /** Goes to `#/...` and waits for the section's heading. */
   show(hash: string): Promise<void>;
@@ -29,7 +29,7 @@ export interface StudioPage {
   close(): Promise<void>;
 }
 
-/** Starts a studio of these folders and opens it by its link, as a person would. */
+/** Starts a studio on these folders and opens it by its link, as a person would. */
 export async function openStudio(browser: Browser, folders: readonly string[]): Promise<StudioPage> {
   const studio = await startStudio({ folders, port: 0 });
   const { page, errors, stopped } = await openPage(browser, studio.origin);
@@ -37,7 +37,7 @@ export async function openStudio(browser: Browser, folders: readonly string[]): 
   await page.goto(studio.url);
   await page.waitForSelector('main h1');
 
-  // what runs in the page is given as text: these files are compiled without the browser's types
+  // code for the page is given as text, because these files are compiled without browser types
   const textsOf = (selector: string): string =>
     `[...document.querySelectorAll(${JSON.stringify(selector)})].map((one) => one.innerText)`;
   const text = async (selector: string, pattern: RegExp, timeout = 10_000): Promise<string> => {

@@ -1,5 +1,5 @@
 /**
- * One of two processes of which rank 1 is killed by itself before its part of a piece of work, for tests:
+ * For tests: one of two processes, of which rank 1 kills itself before its part of the work:
  * `node survivor.js <store file or port> <rank> <work>`. Rank 0 prints what it caught, as JSON.
  */
 import {
@@ -14,7 +14,7 @@ import {
   type Tensor,
 } from '../torch/index.js';
 
-/** What rank 0 goes on to do when rank 1 is gone; the part before `die` both do. */
+/** Both do the part before `die`; rank 0 then continues without rank 1. */
 type Work = (group: ProcessGroup, die: () => void) => void | Promise<void>;
 
 const values = (): Tensor => tensor([1, 2, 3, 4]).view([4, 1]);
@@ -96,5 +96,5 @@ try {
 const { constructor, message, cause } = caught as Error;
 process.stdout.write(
   JSON.stringify({ kind: constructor.name, message, cause: (cause as Error | undefined)?.message ?? null }),
-  () => process.kill(process.pid, 'SIGKILL'), // its threads may wait for the one that is gone
+  () => process.kill(process.pid, 'SIGKILL'), // its threads may be waiting for the lost one
 );

@@ -1,8 +1,8 @@
-/** A training small enough for a test: a second or two, with everything in it that makes resuming hard. */
+/** A training run small enough for a test: a second or two, with everything that makes resuming hard. */
 import type { TrainSettings } from '../run/settings.js';
 import { PAPER } from '../train/presets.js';
 
-/** Drop path and batch norm draw on hidden state, several epochs on the schedules, an odd batch on the position. */
+/** Drop path and batch norm have hidden state, several epochs test the schedules, and an odd batch the position. */
 export const TINY_SETTINGS: TrainSettings = {
   ...PAPER,
   arch: 'vit',

@@ -1,6 +1,6 @@
 /**
- * Trains in a process of its own, so that a test can kill it: `node train-child.js <images> <run> <settings as JSON>`.
- * Resumes when the run is there.
+ * Trains in a separate process, so that a test can kill it: `node train-child.js <images> <run> <settings as JSON>`. It
+ * resumes the run if it exists.
  */
 import { trainSettingsSchema } from '../run/settings.js';
 import { isRunFolder } from '../run/run-folder.js';
@@ -8,7 +8,7 @@ import { train } from '../train/train.js';
 
 const [images, output, settings] = process.argv.slice(2);
 if (images === undefined || output === undefined || settings === undefined)
-  throw new Error('three arguments');
+  throw new Error('expected three arguments');
 await train({
   images,
   output,

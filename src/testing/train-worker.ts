@@ -1,4 +1,4 @@
-/** A training in a worker thread, for tests of several in one process; `workerData` is what train() takes. */
+/** Training in a worker thread, for tests of several in one process; `workerData` is the argument of train(). */
 import { parentPort, workerData } from 'node:worker_threads';
 import { train, type TrainOptions } from '../train/train.js';
 

@@ -1,4 +1,4 @@
-/** Student, teacher, loss and optimizer with hash-filled weights, as the training fixtures have them; crops likewise. */
+/** Student, teacher, loss and optimizer with hash-filled weights, and crops, as in the training fixtures. */
 import { DINOLoss, MultiCropWrapper, type TrainingState } from '../dino/index.js';
 import { buildBackbone, DINOHead, normalizeImages } from '../models/index.js';
 import { buildOptimizer, LossScaler, parameterGroups, type OptimizerName } from '../optim/index.js';
@@ -44,7 +44,7 @@ export interface HashCrops {
   localCropsNumber: number;
 }
 
-/** The crops of a step, normalised: (2 * B, 3, S, S) and (L * B, 3, s, s). */
+/** The crops of a step, normalized: (2 * B, 3, S, S) and (L * B, 3, s, s). */
 export function hashCrops(step: number, s: HashCrops): [Tensor, Tensor] {
   const crop = (index: number, size: number): Tensor => {
     const shape = [s.batch, 3, size, size];

@@ -1,11 +1,11 @@
-/** For tests: a small training of drawn images that watches two of them, one of another shape. */
+/** For tests: a small training run on drawn images that watches two of them, one with a different shape. */
 import path from 'node:path';
 import sharp from 'sharp';
 import { train } from '../train/train.js';
 import { makeImageFolder } from './image-folder.js';
 import { TINY_SETTINGS } from './tiny-run.js';
 
-/** Where everything is, under a test's folder. */
+/** The paths of everything in a test's folder. */
 export const watchedPaths = (folder: string) => {
   const images = path.join(folder, 'images');
   return {

@@ -1,6 +1,6 @@
 /**
- * One of two processes of a world, for tests: `node world-child.js <live or die>`, with a launcher's variables. Rank 1 dies
- * or lives on; rank 0 meets an error that doesn't say what is behind it, and prints what it takes that for, as JSON.
+ * For tests: one of two processes of a world, `node world-child.js <live or die>`, with a launcher's variables. Rank 1 dies
+ * or lives on; rank 0 gets an error that doesn't name its cause, and prints how it explains it, as JSON.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { joinWorld } from '../processes/join-world.js';
