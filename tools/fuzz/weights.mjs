@@ -1,6 +1,7 @@
 /**
- * Mutates files of weights and reads them (src/testing/fuzz-weights.ts): `node tools/fuzz/weights.mjs [count] [seed]`. Every
- * file must give tensors or a CheckpointError; what does anything else is kept beside as failure-N. Ends with 1 then.
+ * Mutates weight files and reads them (src/testing/fuzz-weights.ts): `node tools/fuzz/weights.mjs [count] [seed]`. Reading
+ * a file must yield tensors or throw a CheckpointError. The first 20 files for which it does anything else are kept in the
+ * system's temporary folder as failure-SEED-N, and the exit code is 1.
  */
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -35,7 +36,7 @@ for (const [reason, times] of [...result.reasons].sort((a, b) => b[1] - a[1]).sl
   console.log(`${times}\t${reason}`);
 const { read, refused, failures, slowestMs, peakMiB } = result;
 console.log(
-  `${count} files of ${sources.length} sources, seed ${seed}: ${read} read, ${refused} refused (${result.reasons.size} reasons), ` +
+  `${count} files from ${sources.length} sources, seed ${seed}: ${read} read, ${refused} refused (${result.reasons.size} reasons), ` +
     `${failures} failures; ${seconds.toFixed(0)} s, slowest ${slowestMs.toFixed(0)} ms, at most ${peakMiB.toFixed(0)} MiB`,
 );
 process.exitCode = failures === 0 ? 0 : 1;
