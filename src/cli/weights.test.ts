@@ -149,7 +149,7 @@ describe('where something is written', () => {
     const knn = ['eval-knn', run, '--train', images, '--val', images] as const;
     for (const [[command, ...args], pattern] of [
       [['embed', run, images, '--output', at('folder.npy'), ...EMBED], /it is a folder; give the name/],
-      [['embed', run, images, '--output', at('names.npy'), ...EMBED], /names\.paths\.jsonl can't be written: there is a folder/],
+      [['embed', run, images, '--output', at('names.npy'), ...EMBED], /names\.paths\.jsonl can't be written: it is a folder/],
       [['embed', run, images, '--output', at('file', 'f.npy'), ...EMBED], /f\.npy can't be written: .*file is a file, not a folder/],
       [['export', run, '--format', 'pth', '--output', at('folder.npy')], /it is a folder; give the name/],
       [['export', run, '--format', 'onnx', '--output', at('folder.npy')], /it is a folder; give the name/],

@@ -326,7 +326,7 @@ describe('a damaged, foreign or busy index', () => {
       assert.throws(() => ImageIndex.open(place), /is damaged/, JSON.stringify(change));
     }
     const deep = damaged('index.json', (file) => writeFileSync(file, '['.repeat(2 ** 21)));
-    assert.throws(() => ImageIndex.open(deep), /at most 1048576 are read/);
+    assert.throws(() => ImageIndex.open(deep), /at most 1048576 are allowed/);
   });
 
   it('is not written over, nor by two at once', async () => {
