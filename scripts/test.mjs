@@ -20,8 +20,9 @@ function testFiles() {
   for (const entry of readdirSync(dist, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile() || !entry.name.endsWith('.test.js')) continue;
     const file = path.join(entry.parentPath ?? entry.path, entry.name);
-    const source = path.join(packageRoot, 'src', path.relative(dist, file)).replace(/\.js$/, '.ts');
-    if (existsSync(source)) files.push(file);
+    const name = path.relative(dist, file).replace(/\.js$/, '.ts');
+    const source = name.startsWith(`test${path.sep}`) ? name : path.join('src', name);
+    if (existsSync(path.join(packageRoot, source))) files.push(file);
     else rmSync(file);
   }
   return files.sort();

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { packageRoot } from '../scripts/find-libtorch.mjs';
-import { docsWithTable, problems } from '../scripts/rooms.mjs';
+import { packageRoot } from '#scripts/find-libtorch.mjs';
+import { docsWithTable, problems } from '#scripts/rooms.mjs';
 
 test('a room imports only from those above it, pages import what runs in a browser, and there is no circle', () => {
   assert.deepEqual(problems(), []);
