@@ -1,6 +1,6 @@
 /**
  * The tests that hold the loops of native/, run once more for each level of vector instructions that this machine has
- * (src/native-levels.test.ts) and under the compiler's sanitizers (scripts/test-sanitized.mjs).
+ * (test/native-levels.test.ts) and under the compiler's sanitizers (scripts/test-sanitized.mjs).
  */
 import { spawn } from 'node:child_process';
 import path from 'node:path';

@@ -7,11 +7,11 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import * as dino from './index.js';
-import { ConfigError, DinoError } from './errors.js';
-import { writeColourFolders, writeTinyRun } from './testing/saved-run.js';
-import { TINY_SETTINGS } from './testing/tiny-run.js';
-import { tensor } from './torch/index.js';
+import * as dino from 'dino-ts';
+import { ConfigError, DinoError } from '#built/errors.js';
+import { writeColourFolders, writeTinyRun } from '#built/testing/saved-run.js';
+import { TINY_SETTINGS } from '#built/testing/tiny-run.js';
+import { tensor } from 'dino-ts/torch';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-arguments-'));
 const home = process.cwd();

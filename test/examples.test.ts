@@ -5,12 +5,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { makeImageFolder } from './testing/image-folder.js';
+import { makeImageFolder } from '#built/testing/image-folder.js';
+import { packageRoot } from '#scripts/find-libtorch.mjs';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
 const run = (example: string, ...args: string[]): unknown[] =>
-  execFileSync(process.execPath, [path.join(root, 'examples', example), ...args], {
+  execFileSync(process.execPath, [path.join(packageRoot, 'examples', example), ...args], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'ignore'],
   })

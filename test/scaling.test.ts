@@ -1,8 +1,11 @@
 /** docs/scaling.md shows the numbers of bench/scaling.mjs; these agree with the models that are built here. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
-import { buildBackbone, DINOHead } from './models/index.js';
+import { pathToFileURL } from 'node:url';
+import { buildBackbone, DINOHead } from '#built/models/index.js';
+import { packageRoot } from '#scripts/find-libtorch.mjs';
 
 interface Scaling {
   fill(page: string): string;
@@ -10,7 +13,7 @@ interface Scaling {
   checks(): { share: number; rows: string[][] };
   plan(arch: string, gpus: number): { step: number; compute: number; exposed: number; hours: number };
 }
-const scaling = (await import(new URL('../bench/scaling.mjs', import.meta.url).href)) as Scaling;
+const scaling = (await import(pathToFileURL(path.join(packageRoot, 'bench', 'scaling.mjs')).href)) as Scaling;
 
 /** Without the spaces and dashes by which prettier lines up a table. */
 const plain = (text: string): string =>
@@ -20,7 +23,7 @@ const plain = (text: string): string =>
     .replaceAll(/\n+/g, '\n');
 
 test('the page shows what the script computes', () => {
-  const page = readFileSync(new URL('../docs/scaling.md', import.meta.url), 'utf8');
+  const page = readFileSync(path.join(packageRoot, 'docs', 'scaling.md'), 'utf8');
   assert.ok(page.includes('72.6 h'));
   assert.equal(plain(scaling.fill(page)), plain(page), 'run: node bench/scaling.mjs --write');
 });

@@ -7,10 +7,10 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { describe, it } from 'node:test';
-import { packageRoot } from '../scripts/find-libtorch.mjs';
-import { runNativeTests } from '../scripts/native-tests.mjs';
-import { cropsVectors } from './data/crops/crops.js';
-import { torchVectors } from './torch/index.js';
+import { packageRoot } from '#scripts/find-libtorch.mjs';
+import { runNativeTests } from '#scripts/native-tests.mjs';
+import { cropsVectors } from '#built/data/crops/crops.js';
+import { torchVectors } from 'dino-ts/torch';
 
 /** What both addons say of themselves when they are asked for a level. */
 function levelsAt(wanted: string): string[] {

@@ -3,16 +3,16 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import type { MultiCropWrapper } from './dino/index.js';
-import { CheckpointError, EngineError } from './errors.js';
-import { buildBackbone } from './models/index.js';
-import { rand, type Tensor, zeros } from './torch/index.js';
-import { inferArchitecture } from './weights/architecture.js';
-import { formatDescription } from './cli/describe-weights.js';
-import { describeWeights } from './weights/describe.js';
-import { loadModel } from './model.js';
-import { readSafetensors, writeSafetensors } from './weights/safetensors.js';
-import { writeTinyRun } from './testing/saved-run.js';
+import type { MultiCropWrapper } from '#built/dino/index.js';
+import { CheckpointError, EngineError } from '#built/errors.js';
+import { buildBackbone } from '#built/models/index.js';
+import { rand, type Tensor, zeros } from 'dino-ts/torch';
+import { inferArchitecture } from '#built/weights/architecture.js';
+import { formatDescription } from '#built/cli/describe-weights.js';
+import { describeWeights } from '#built/weights/describe.js';
+import { loadModel } from '#built/model.js';
+import { readSafetensors, writeSafetensors } from '#built/weights/safetensors.js';
+import { writeTinyRun } from '#built/testing/saved-run.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-load-'));
 const run = path.join(folder, 'run');

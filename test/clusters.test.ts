@@ -4,17 +4,16 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
-import { readCommandLine } from './cli/command.js';
-import * as slurm from './cli/slurm.js';
-import * as train from './cli/train.js';
-import { readOverrides } from './train/config.js';
-import { SETTING_NAMES } from './run/settings.js';
+import { readCommandLine } from '#built/cli/command.js';
+import * as slurm from '#built/cli/slurm.js';
+import * as train from '#built/cli/train.js';
+import { readOverrides } from '#built/train/config.js';
+import { SETTING_NAMES } from '#built/run/settings.js';
+import { packageRoot } from '#scripts/find-libtorch.mjs';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const folder = path.join(root, 'examples', 'clusters');
-const read = (...parts: string[]): string => readFileSync(path.join(root, ...parts), 'utf8');
+const folder = path.join(packageRoot, 'examples', 'clusters');
+const read = (...parts: string[]): string => readFileSync(path.join(packageRoot, ...parts), 'utf8');
 
 /** Words of a shell command; quotes are taken off, variables stay. */
 const words = (command: string): string[] =>
@@ -97,7 +96,7 @@ test('docs/clusters.md names files that are there, and commands that dino knows'
   const text = read('docs', 'clusters.md');
   const linked = [...text.matchAll(/\]\(\.\.\/(examples\/[^)]+)\)/g)].map(([, file]) => file!);
   assert.ok(linked.length >= 6);
-  for (const file of linked) assert.ok(existsSync(path.join(root, file)), file);
+  for (const file of linked) assert.ok(existsSync(path.join(packageRoot, file)), file);
   const blocks = [...text.matchAll(/```sh\n([^`]*)```/g)].map(([, block]) => block!).join('\n');
   const found = commands(blocks, 'slurm');
   assert.ok(found.length >= 1);

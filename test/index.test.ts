@@ -14,8 +14,8 @@ import {
   train,
   writeAttention,
   writeFeatures,
-} from './index.js';
-import { makeImageFolder } from './testing/image-folder.js';
+} from 'dino-ts';
+import { makeImageFolder } from '#built/testing/image-folder.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-api-'));
 const images = path.join(folder, 'images');

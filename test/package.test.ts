@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { before, describe, it } from 'node:test';
-import { packageRoot } from '../scripts/find-libtorch.mjs';
+import { packageRoot } from '#scripts/find-libtorch.mjs';
 
 /** Names of relative modules that a file imports, as it writes them. */
 const IMPORTS = /(?:\bfrom|\bimport\(?)\s*['"](\.{1,2}\/[^'"]+)['"]/g;

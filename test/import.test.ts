@@ -5,21 +5,21 @@ import { mkdtempSync, rmSync, symlinkSync, mkdirSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { pathToFileURL } from 'node:url';
+import { packageRoot } from '#scripts/find-libtorch.mjs';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = mkdtempSync(path.join(tmpdir(), 'dino-import-'));
 before(() => {
   // where npm would put the package of a program of somebody else's
   mkdirSync(path.join(folder, 'node_modules'));
-  symlinkSync(root, path.join(folder, 'node_modules', 'dino-ts'));
+  symlinkSync(packageRoot, path.join(folder, 'node_modules', 'dino-ts'));
 });
 after(() => rmSync(folder, { recursive: true }));
 
 /** A graph is made too: its library is loaded when it is needed. */
 const IMPORTED = `
   async function use(dino) {
-    const { VectorIndex } = await import(${JSON.stringify(new URL('./explore/vector-index.js', import.meta.url).href)});
+    const { VectorIndex } = await import(${JSON.stringify(pathToFileURL(path.join(packageRoot, 'dist', 'explore', 'vector-index.js')).href)});
     const vectors = new VectorIndex(2);
     await vectors.add(Int32Array.of(7), Float32Array.of(1, 0));
     console.log(typeof dino.train, vectors.search(Float32Array.of(1, 0), 1).join());
