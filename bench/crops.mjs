@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
 import { ImageReader } from '../dist/data/index.js';
-import { ImageSource } from '../dist/data/read/image-source.js';
+import { ImageSource } from '../dist/data/read/image-decoder.js';
 import { PackedImages } from '../dist/data/list/packed-images.js';
 import { renderPosition, slotBytes } from '../dist/data/load/render.js';
 import { PAPER } from '../dist/train/presets.js';

@@ -12,8 +12,8 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { listImages, MultiCropLoader, PackedImagesBuilder, writeShards } from '../dist/data/index.js';
-import { indexPlaces } from '../dist/data/shards/list-shards.js';
-import { writeIndex } from '../dist/data/shards/index-file.js';
+import { indexPlaces } from '../dist/data/list/shards/list-shards.js';
+import { writeIndex } from '../dist/data/list/shards/index-file.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -36,8 +36,8 @@ export {
   type MultiCropLoaderOptions,
 } from './load/loaders.js';
 export { PackedImages, PackedImagesBuilder } from './list/packed-images.js';
-export type { ShardList } from './shards/list-shards.js';
-export { writeShards, type WriteShardsOptions, type WriteShardsResult } from './shards/write-shards.js';
+export type { ShardList } from './list/shards/list-shards.js';
+export { writeShards, type WriteShardsOptions, type WriteShardsResult } from './write/write-shards.js';
 export { epochPermutation, philox4x32, PhiloxStream, Purpose, stepSeed } from './crops/philox.js';
 export type { Box, Fit, SkippedImage } from './load/render.js';
-export { reduceImage, thumbnail, thumbnailShape } from './read/thumbnail.js';
+export { reduceImage, thumbnail, thumbnailShape } from './crops/thumbnail.js';

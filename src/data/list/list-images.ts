@@ -1,6 +1,6 @@
 /**
  * Which images a data set has: a folder with class folders (in the order of torchvision's ImageFolder), any other
- * folder of images, a text file of paths, or shards (src/data/shards).
+ * folder of images, a text file of paths, or shards (src/data/list/shards).
  *
  * Departures from ImageFolder: hidden files and folders are passed over; a class folder without images is no error;
  * circles of symbolic links end instead of repeating their content; AVIF and GIF are read, BMP and PPM are not.
@@ -20,16 +20,16 @@ import { leadsOutside, mayReadHere, OUTSIDE } from '../../files/read-below.js';
 import { hasImageExtension } from './image-extensions.js';
 import type { ImageItems } from './image-items.js';
 import type { ImageList, ListOptions, UnreadablePlace } from './image-list.js';
-import { shardOf } from './shard-path.js';
+import { shardOf } from '../read/shard-path.js';
 import { PackedImagesBuilder } from './packed-images.js';
-import { listShards, type ShardList } from '../shards/list-shards.js';
+import { listShards, type ShardList } from './shards/list-shards.js';
 import {
   checkOneSplit,
   expandShardPattern,
   isShard,
   isShardPattern,
   refuseCompressed,
-} from '../shards/pattern.js';
+} from './shards/pattern.js';
 
 const SUPPORTED = 'JPEG, PNG, WebP, AVIF, TIFF and GIF';
 

@@ -9,7 +9,7 @@ import { DataError, EngineError } from '../../errors.js';
 import { loadCropsAddon } from '../crops/crops.js';
 import type { DecodedCache } from '../read/decoded-cache.js';
 import { ImageReader } from '../read/image-reader.js';
-import { ImageSource } from '../read/image-source.js';
+import { ImageSource } from '../read/image-decoder.js';
 import type { PackedImages } from '../list/packed-images.js';
 import { renderPosition, slotBytes, type Job, type PositionResult } from './render.js';
 import {

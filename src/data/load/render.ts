@@ -13,9 +13,9 @@ import { LEAST_REDUCTION, type DecodedImage, type Reduce } from '../read/decode.
 import { DataError } from '../../errors.js';
 import { centerCropWindow, resizedShape } from '../../plain/eval-geometry.js';
 import { roundHalfEven } from '../../plain/rounding.js';
-import type { ImageSource } from '../read/image-source.js';
+import type { ImageSource } from '../read/image-decoder.js';
 import { PhiloxStream, Purpose } from '../crops/philox.js';
-import { thumbnail } from '../read/thumbnail.js';
+import { thumbnail } from '../crops/thumbnail.js';
 
 /** Training: the crops of one image. */
 export interface CropJob {

@@ -8,7 +8,7 @@ import sharp from 'sharp';
 import { DataError } from '../../errors.js';
 import { DecodedCache } from '../read/decoded-cache.js';
 import { ImageReader } from '../read/image-reader.js';
-import { ImageSource } from '../read/image-source.js';
+import { ImageSource } from '../read/image-decoder.js';
 import { PackedImages } from '../list/packed-images.js';
 import { renderPosition, type PositionResult } from './render.js';
 import {

@@ -15,7 +15,7 @@ import type { ImageList } from '../list/image-list.js';
 import { listImages } from '../list/list-images.js';
 import { readImageFile } from './read-image-file.js';
 import { MultiCropLoader, type CropBatch } from '../load/loaders.js';
-import { writeShards } from '../shards/write-shards.js';
+import { writeShards } from '../write/write-shards.js';
 
 const modes = fileURLToPath(new URL('../../../test/fixtures/augment/modes/', import.meta.url));
 const scratch = mkdtempSync(path.join(tmpdir(), 'dino-decoded-cache-'));

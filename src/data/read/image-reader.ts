@@ -1,6 +1,6 @@
 /** The bytes of an image, wherever it lies: a file of its own, or a place within a shard. */
 import type { PackedImages } from '../list/packed-images.js';
-import { IN_SHARD } from '../list/shard-path.js';
+import { IN_SHARD } from './shard-path.js';
 import { PlaceReader } from './place-reader.js';
 import { readQuickly } from './quick-read.js';
 import { readImageFile } from './read-image-file.js';

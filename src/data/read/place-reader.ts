@@ -2,7 +2,7 @@
 import { closeSync } from 'node:fs';
 import { DataError } from '../../errors.js';
 import type { ImagePart } from '../list/packed-images.js';
-import { ParquetPages } from '../shards/parquet-pages.js';
+import { ParquetPages } from './parquet-pages.js';
 import { checkImageBytes } from './image-format.js';
 import { openShardFile, readPlaceQuickly } from './quick-read.js';
 

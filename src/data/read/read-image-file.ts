@@ -1,4 +1,4 @@
-import { IN_SHARD } from '../list/shard-path.js';
+import { IN_SHARD } from './shard-path.js';
 import { readQuickly } from './quick-read.js';
 import { readProblem } from './read-problem.js';
 
@@ -11,7 +11,7 @@ export async function readImageFile(path: string): Promise<Buffer> {
   try {
     const [, shard, name] = IN_SHARD.exec(path) ?? [];
     if (shard === undefined || name === undefined) return await readQuickly(path);
-    const { readFromShard } = await import('../shards/read-from-shard.js');
+    const { readFromShard } = await import('../list/shards/find-in-shard.js');
     return await readFromShard(shard, name);
   } catch (error) {
     throw readProblem(error);

@@ -1,8 +1,8 @@
 /** What the index knows of a shard: its images, where they lie, their labels, and what can't be read. */
 import { closeSync, read } from 'node:fs';
 import { promisify } from 'node:util';
-import type { PackedImages } from '../list/packed-images.js';
-import { openShardFile } from '../read/quick-read.js';
+import type { PackedImages } from '../packed-images.js';
+import { openShardFile } from '../../read/quick-read.js';
 
 const readAt = promisify(read);
 

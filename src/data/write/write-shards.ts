@@ -26,12 +26,12 @@ import type { ImageList, ListOptions } from '../list/image-list.js';
 import { listImages } from '../list/list-images.js';
 import { PackedImages } from '../list/packed-images.js';
 import { epochPermutation } from '../crops/philox.js';
-import { DESCRIPTION, type ShardsDescription } from './description.js';
-import { listShards, type ShardList } from './list-shards.js';
-import { isShard } from './pattern.js';
-import { NAME_FIELD, splitKey } from './scan-tar.js';
-import { badName } from './tar.js';
-import { END, padding, tarHeader } from './tar-write.js';
+import { DESCRIPTION, type ShardsDescription } from '../list/shards/description.js';
+import { listShards, type ShardList } from '../list/shards/list-shards.js';
+import { isShard } from '../list/shards/pattern.js';
+import { NAME_FIELD, splitKey } from '../list/shards/scan-tar.js';
+import { badName } from '../list/shards/tar.js';
+import { END, padding, tarHeader } from './tar-header.js';
 
 export interface WriteShardsOptions extends ListOptions {
   /** The folder for the shards; made when it isn't there. One that holds shards is refused. */

@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import sharp from 'sharp';
-import { renderCrops } from '../crops/crops.js';
+import { renderCrops } from './crops.js';
 import { fixtureImage } from '../../testing/fixture-image.js';
 import { EvalLoader, ResizedCropLoader } from '../load/loaders.js';
 import type { ImageItem } from '../list/image-items.js';

@@ -4,11 +4,11 @@
  * image pages and the small columns are read.
  */
 import type { ColumnMetaData, FileMetaData, SchemaTree } from 'hyparquet/src/types.js';
-import { DataError } from '../../errors.js';
-import type { ParquetPlace } from '../list/packed-images.js';
+import { DataError } from '../../../errors.js';
+import type { ParquetPlace } from '../packed-images.js';
 import { LabelCollector, type RawLabel } from './label-collector.js';
-import { plainValue, readPageHeader } from './parquet-pages.js';
-import { MAX_LABEL, ProblemList, type ScannedShard, WindowedFile } from './shard-part.js';
+import { plainValue, readPageHeader } from '../../read/parquet-pages.js';
+import { MAX_LABEL, ProblemList, type ScannedShard, WindowedFile } from './scanned-shard.js';
 
 const IMAGE_NAMES = ['image', 'img', 'jpg', 'png', 'webp', 'picture', 'bytes', 'data'];
 /** Most that a footer has, and a column of labels or names in a row group, in bytes: both are claims. */

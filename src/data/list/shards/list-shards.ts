@@ -6,16 +6,16 @@ import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { DataError } from '../../errors.js';
-import { kindOf } from '../../files/guarded.js';
-import { readProblem } from '../read/read-problem.js';
-import type { ImageList, ListOptions } from '../list/image-list.js';
-import { PackedImages } from '../list/packed-images.js';
+import { DataError } from '../../../errors.js';
+import { kindOf } from '../../../files/guarded.js';
+import { readProblem } from '../../read/read-problem.js';
+import type { ImageList, ListOptions } from '../image-list.js';
+import { PackedImages } from '../packed-images.js';
 import { type FoundDescription, readDescription } from './description.js';
 import { readIndex, type ShardIndex, writeIndex } from './index-file.js';
 import { scanParquet } from './scan-parquet.js';
 import { scanTar } from './scan-tar.js';
-import type { ScannedShard, ShardLabels } from './shard-part.js';
+import type { ScannedShard, ShardLabels } from './scanned-shard.js';
 
 /** Shards that are looked through at once: on a network each waits for its reads. */
 const LANES = 8;

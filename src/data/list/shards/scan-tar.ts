@@ -7,9 +7,9 @@
  * a key that comes again later is another sample. Without any label the first folder of the names is the class, as it is
  * for a folder of images.
  */
-import { hasImageExtension } from '../list/image-extensions.js';
+import { hasImageExtension } from '../image-extensions.js';
 import { LabelCollector, type RawLabel } from './label-collector.js';
-import { MAX_LABEL, ProblemList, type ScannedShard, WindowedFile } from './shard-part.js';
+import { MAX_LABEL, ProblemList, type ScannedShard, WindowedFile } from './scanned-shard.js';
 import { badName, BLOCK_SIZE, MAX_SMALL_FILE, tarMembers, type TarMember } from './tar.js';
 
 /** In a `.json` written by `dino shard`: the image's own name, where its key had to be another one. */

@@ -1,7 +1,7 @@
 /** Images of one shard with their labels: numbers or texts that came with them, or else the folders of their names. */
-import { type PackedImages, PackedImagesBuilder } from '../list/packed-images.js';
-import type { ParquetPlace } from '../list/packed-images.js';
-import type { ShardLabels } from './shard-part.js';
+import { type PackedImages, PackedImagesBuilder } from '../packed-images.js';
+import type { ParquetPlace } from '../packed-images.js';
+import type { ShardLabels } from './scanned-shard.js';
 
 /** A label as a shard has it: a class number, a class name, or none. */
 export type RawLabel = number | string | null;

@@ -5,7 +5,7 @@
  * An archive is not to be trusted. A header must have a right checksum and a size that is a number; what it announces
  * must be there. At the first one that isn't, reading ends with the problem: what came before stays good.
  */
-import type { ByteSource, ShardProblem } from './shard-part.js';
+import type { ByteSource, ShardProblem } from './scanned-shard.js';
 
 export const BLOCK_SIZE = 512;
 

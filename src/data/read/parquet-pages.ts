@@ -5,7 +5,7 @@
  */
 import type { ColumnDecoder, SchemaTree } from 'hyparquet/src/types.js';
 import { DataError } from '../../errors.js';
-import { MAX_IMAGE_BYTES } from '../read/image-format.js';
+import { MAX_IMAGE_BYTES } from './image-format.js';
 import type { ImagePart, ParquetPlace } from '../list/packed-images.js';
 
 /** Memory that a reader keeps of decoded pages, in bytes. */

@@ -1,5 +1,5 @@
 /** Headers of tar members: ustar, with a pax header before names that don't fit it. Nothing in them depends on when or where. */
-import { BLOCK_SIZE } from './tar.js';
+import { BLOCK_SIZE } from '../list/shards/tar.js';
 
 /** Zeros that fill a member of `size` bytes up to whole blocks. */
 export const padding = (size: number): Buffer =>

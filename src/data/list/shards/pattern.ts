@@ -1,7 +1,7 @@
 /** Which shards are meant: `shard-{000000..000127}.tar`, `data/train-*.parquet`, `{a,b}.tar`, or a folder of them. */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { DataError } from '../../errors.js';
+import { DataError } from '../../../errors.js';
 
 export const SHARD_EXTENSIONS: readonly string[] = ['.tar', '.parquet'];
 

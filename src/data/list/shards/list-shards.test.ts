@@ -18,13 +18,13 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { decodeImage } from '../read/decode.js';
-import { ImageReader } from '../read/image-reader.js';
-import { listImages, listShardSource } from '../list/list-images.js';
-import { PackedImages } from '../list/packed-images.js';
+import { decodeImage } from '../../read/decode.js';
+import { ImageReader } from '../../read/image-reader.js';
+import { listImages, listShardSource } from '../list-images.js';
+import { PackedImages } from '../packed-images.js';
 import { readIndex, writeIndex } from './index-file.js';
 import { checkOneSplit, expandBraces } from './pattern.js';
-import { jpegOf, rawTar } from '../../testing/shards.js';
+import { jpegOf, rawTar } from '../../../testing/shards.js';
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'dino-shards-'));
 after(() => rmSync(scratch, { recursive: true }));

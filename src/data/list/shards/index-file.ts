@@ -13,10 +13,10 @@
 import { closeSync, mkdirSync, readSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { writeWhole } from '../../files/atomic-file.js';
-import { openToRead } from '../../files/guarded.js';
-import { PackedImages } from '../list/packed-images.js';
-import { MAX_LABEL, type ScannedShard } from './shard-part.js';
+import { writeWhole } from '../../../files/atomic-file.js';
+import { openToRead } from '../../../files/guarded.js';
+import { PackedImages } from '../packed-images.js';
+import { MAX_LABEL, type ScannedShard } from './scanned-shard.js';
 
 const VERSION = 1;
 const MAGIC = Buffer.from(`DINOIDX${String.fromCharCode(VERSION)}`, 'latin1');

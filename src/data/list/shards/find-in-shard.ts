@@ -1,11 +1,11 @@
 /** One image of a shard by its name. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { DataError } from '../../errors.js';
-import { PlaceReader } from '../read/place-reader.js';
-import { readProblem } from '../read/read-problem.js';
+import { DataError } from '../../../errors.js';
+import { PlaceReader } from '../../read/place-reader.js';
+import { readProblem } from '../../read/read-problem.js';
 import { listShard } from './list-shards.js';
-import type { ScannedShard } from './shard-part.js';
+import type { ScannedShard } from './scanned-shard.js';
 
 /** Shards whose places are remembered. */
 const KEPT = 16;

@@ -2,8 +2,8 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { DataError } from '../../errors.js';
-import { readGuarded } from '../../files/guarded.js';
+import { DataError } from '../../../errors.js';
+import { readGuarded } from '../../../files/guarded.js';
 
 export const DESCRIPTION = 'dino-shards.json';
 /** That of a million shards has 150 MB. */

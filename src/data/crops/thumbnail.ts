@@ -3,7 +3,7 @@
  * the whole image within a square, never enlarged; a much larger one is first shrunk by a whole factor (Image.reduce),
  * then resampled. Bit-equal to Pillow 13 (Reduce.c, Resample.c).
  */
-import { resizeImage, toRgb, type PixelImage } from '../crops/crops.js';
+import { resizeImage, toRgb, type PixelImage } from './crops.js';
 
 /** The resampling after reduce() still shrinks by at least this: thumbnail()'s default `reducing_gap`. */
 const REDUCING_GAP = 2;

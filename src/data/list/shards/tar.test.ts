@@ -5,11 +5,11 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { listImages } from '../list/list-images.js';
+import { listImages } from '../list-images.js';
 import { scanTar, splitKey } from './scan-tar.js';
-import { rawTar, writeImages } from '../../testing/shards.js';
+import { rawTar, writeImages } from '../../../testing/shards.js';
 import { tarMembers, tarNumber } from './tar.js';
-import { END, padding, tarHeader } from './tar-write.js';
+import { END, padding, tarHeader } from '../../write/tar-header.js';
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'dino-tar-'));
 after(() => rmSync(scratch, { recursive: true }));
