@@ -31,7 +31,7 @@ const isListed = (value: unknown): boolean =>
 const isImage = (value: unknown): boolean => isName(value) || isImageBytes(value);
 
 /** What listImages() takes. */
-export const imagePlace = being('a folder of images, a text file of paths, or shards', isName);
+export const listSource = being('a folder of images, a text file of paths, or shards', isName);
 
 /** The same, or what listImages() gave. */
 export const imagesOrList = being(

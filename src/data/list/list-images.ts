@@ -10,7 +10,7 @@ import { closeSync, type Dirent, readSync, type Stats } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
-import { imagePlace } from '../arguments.js';
+import { listSource } from '../arguments.js';
 import { callback, checkCall, optionsOf } from '../../plain/check-options.js';
 import { DataError } from '../../errors.js';
 import { compareCodePoints } from '../../plain/code-points.js';
@@ -299,7 +299,7 @@ const listOptions = optionsOf<ListOptions>({}, { onProgress: callback, mayRead: 
  * @throws DataError that says what to try, when there is nothing or it can't be read
  */
 export async function listImages(source: string, options: ListOptions = {}): Promise<ImageList> {
-  checkCall('listImages()', ['source', imagePlace, source], ['options', listOptions, options]);
+  checkCall('listImages()', ['source', listSource, source], ['options', listOptions, options]);
   const mayRead = options.mayRead ?? mayReadHere();
   if (leadsOutside(source)) throw new DataError(`${source} ${OUTSIDE}`);
   let info: Stats;
@@ -336,7 +336,7 @@ export async function listImages(source: string, options: ListOptions = {}): Pro
  * @throws DataError as listImages(), and when the source is no shards
  */
 export async function listShardSource(source: string, options: ListOptions = {}): Promise<ShardList> {
-  checkCall('listShardSource()', ['source', imagePlace, source], ['options', listOptions, options]);
+  checkCall('listShardSource()', ['source', listSource, source], ['options', listOptions, options]);
   const list = await listImages(source, options);
   if ('index' in list) return list as ShardList;
   throw new DataError(

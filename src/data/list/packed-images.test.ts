@@ -60,15 +60,18 @@ test('images in shards know their places; empty shards lie between', () => {
     builder.beginPart(`/s/${shard}.tar`, 1000 * shard, shard + 0.5);
     for (let i = 0; i < count; i++) {
       const [offset, length] = [2 ** 33 + 512 * i, 100 + i];
-      builder.add(`img ${i}.jpg`, null, offset, length);
+      builder.add(`img ${i}.jpg`, null, { kind: 'tar', offset, length });
       expected.push({ path: `/s/${shard}.tar::img ${i}.jpg`, offset, length, within: i });
     }
   }
   const packed = builder.finish();
   assert.deepEqual(
     Array.from({ length: packed.length }, (_, i) => {
-      const { offset, length, index } = packed.place(i);
-      return { path: packed.path(i), offset, length, within: index };
+      const place = packed.place(i);
+      assert.ok(place.kind === 'tar');
+      const { offset, length } = place;
+      const within = i - packed.firstOf(packed.partOf(i));
+      return { path: packed.path(i), offset, length, within };
     }),
     expected,
   );

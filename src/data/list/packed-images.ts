@@ -7,31 +7,22 @@
  * An image is a file of its own, or lies within one (a shard): then its part says which, and where.
  */
 import { DataError } from '../../errors.js';
+import type { ImagePlace, ParquetColumn, ParquetPlace, ShardFile, TarPlace } from '../read/image-place.js';
 import type { ImageItem, ImageItems } from './image-items.js';
 
 /** Images that lie in one file, or files of their own that were listed together. */
-export interface ImagePart {
+export interface ImagePart extends Omit<ShardFile, 'file'> {
   /** The shard, absolute; null when each image is a file, by its name. */
   file: string | null;
   /** How many images. */
   count: number;
-  /** Size and time of change of the shard when it was indexed, in bytes and ms: it must be the same when it is read. */
-  size: number;
-  mtimeMs: number;
-  /** For Parquet: what a page's reader must know. An image's offset is its page's then, its length its row there. */
-  parquet?: ParquetPlace;
+  /** Only for Parquet files. */
+  parquet?: ParquetColumn;
   /** Images whose bytes were given: they lie in here, and `file` is null. */
   memory?: SharedArrayBuffer;
 }
 
-/** Of the column of image bytes in a Parquet file. */
-export interface ParquetPlace {
-  codec: string;
-  /** Definition levels: 0 when there is always an image, 1 or 2 when it, or the struct around it, may be missing. */
-  levels: number;
-  /** First page, and dictionary page (-1 for none), of each row group in bytes. */
-  groups: { start: number; dictionary: number }[];
-}
+const isShard = (part: ImagePart): part is ImagePart & ShardFile => part.file !== null;
 
 /** What another thread opens the list from; its buffers are shared. */
 export interface SharedImages {
@@ -42,7 +33,10 @@ export interface SharedImages {
   blocks: SharedArrayBuffer;
   /** int32, -1 for none; null when no image has a label. */
   labels: SharedArrayBuffer | null;
-  /** For images in shards: what tells where; float64 offsets and uint32 lengths, in bytes. */
+  /**
+   * Where each image lies within its shard or its part's memory; null when all images are files of their own. float64:
+   * first byte of the image, or for Parquet of its page. uint32: bytes of the image, or for Parquet its row in the page.
+   */
   offsets: SharedArrayBuffer | null;
   lengths: SharedArrayBuffer | null;
 }
@@ -52,14 +46,20 @@ export const BLOCK = 16;
 /** Node 20 can't hold more than 4 GiB in one array; blocks don't straddle segments. */
 export const SEGMENT = 2 ** 30;
 
-/** Where an image lies in a shard. */
-export interface ImagePlace {
-  part: ImagePart;
-  /** Its number within the part. */
-  index: number;
-  /** In bytes, for tar shards. */
+/** The same for bytes in memory, see {@link ImagePart.memory}. */
+interface MemoryPlace {
+  kind: 'memory';
   offset: number;
   length: number;
+}
+
+/** Where an image lies within its part. */
+export type PlaceInPart = { kind: 'file' } | MemoryPlace | TarPlace | ParquetPlace;
+
+/** The two numbers that a place is kept as. */
+function packed(place: PlaceInPart): [offset: number, length: number] {
+  if (place.kind === 'file') return [0, 0];
+  return place.kind === 'parquet' ? [place.page, place.row] : [place.offset, place.length];
 }
 
 export class PackedImages implements ImageItems {
@@ -108,8 +108,11 @@ export class PackedImages implements ImageItems {
     let offset = 0;
     for (const { path, label, bytes } of items) {
       builder.inMemory(bytes === undefined ? null : memory.buffer);
-      builder.add(path, label, offset, bytes?.length);
-      if (bytes === undefined) continue;
+      if (bytes === undefined) {
+        builder.add(path, label);
+        continue;
+      }
+      builder.add(path, label, { kind: 'memory', offset, length: bytes.length });
       memory.set(bytes, offset);
       offset += bytes.length;
     }
@@ -265,11 +268,16 @@ export class PackedImages implements ImageItems {
     return label < 0 ? null : label;
   }
 
+  /** Where an image lies. Bytes in memory are a view, not a copy. */
   place(index: number): ImagePlace {
-    const number = this.partOf(index);
-    const part = this.parts[number]!;
-    const within = index - this.#firstImage[number]!;
-    return { part, index: within, offset: this.#offsets?.[index] ?? 0, length: this.#lengths?.[index] ?? 0 };
+    const part = this.parts[this.partOf(index)]!;
+    const [offset, length] = [this.#offsets?.[index] ?? 0, this.#lengths?.[index] ?? 0];
+    if (part.memory !== undefined)
+      return { kind: 'memory', bytes: new Uint8Array(part.memory, offset, length) };
+    if (!isShard(part)) return { kind: 'file' };
+    return part.parquet === undefined
+      ? { kind: 'tar', shard: part, offset, length }
+      : { kind: 'parquet', shard: part, column: part.parquet, page: offset, row: length };
   }
 
   at(index: number): ImageItem | undefined {
@@ -340,7 +348,7 @@ export class PackedImagesBuilder {
   #next = Buffer.alloc(256);
 
   /** The images added from now on lie in this file; without one each is a file. */
-  beginPart(file: string | null = null, size = 0, mtimeMs = 0, parquet?: ParquetPlace): void {
+  beginPart(file: string | null = null, size = 0, mtimeMs = 0, parquet?: ParquetColumn): void {
     if (file !== null) this.#inShards = true;
     this.#parts.push({ file, count: 0, size, mtimeMs, ...(parquet === undefined ? {} : { parquet }) });
   }
@@ -385,7 +393,7 @@ export class PackedImagesBuilder {
   }
 
   /** @param name a path, or within a shard the name there; at most 64 KiB */
-  add(name: string, label: number | null, offset = 0, length = 0): void {
+  add(name: string, label: number | null, place: PlaceInPart = { kind: 'file' }): void {
     const part = this.#parts.at(-1)!;
     const bytes = Buffer.byteLength(name);
     if (bytes > 65000) throw new RangeError(`internal: a name of ${bytes} bytes`);
@@ -412,6 +420,7 @@ export class PackedImagesBuilder {
     this.#labels.push(label ?? -1);
     if (label !== null) this.#isLabelled = true;
     if (this.#inShards) {
+      const [offset, length] = packed(place);
       this.#offsets.push(offset);
       this.#lengths.push(length);
     }

@@ -9,7 +9,7 @@ import { DataError, EngineError } from '../../errors.js';
 import { loadCropsAddon } from '../crops/crops.js';
 import type { DecodedCache } from '../read/decoded-cache.js';
 import { ImageReader } from '../read/image-reader.js';
-import { ImageSource } from '../read/image-decoder.js';
+import { ImageDecoder } from '../read/image-decoder.js';
 import type { PackedImages } from '../list/packed-images.js';
 import { renderPosition, slotBytes, type Job, type PositionResult } from './render.js';
 import {
@@ -65,7 +65,7 @@ const LOCAL_LANES = 2;
 
 export class SlotPool {
   readonly #options: PoolOptions;
-  readonly #images: ImageSource;
+  readonly #images: ImageDecoder;
   readonly #buffers: SharedArrayBuffer[];
   readonly #bytes: Uint8Array[];
   readonly #control: Control;
@@ -87,7 +87,7 @@ export class SlotPool {
     this.#numWorkers = options.numWorkers;
     const { job, slots } = options;
     const { globals, locals } = slotBytes(job);
-    this.#images = new ImageSource(new ImageReader(options.images), options.cache);
+    this.#images = new ImageDecoder(new ImageReader(options.images), options.cache);
     this.#buffers = Array.from({ length: slots }, () => new SharedArrayBuffer(globals + locals));
     this.#bytes = this.#buffers.map((buffer) => new Uint8Array(buffer));
     this.#control = Control.create(slots, job.batchSize);

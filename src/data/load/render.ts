@@ -13,7 +13,7 @@ import { LEAST_REDUCTION, type DecodedImage, type Reduce } from '../read/decode.
 import { DataError } from '../../errors.js';
 import { centerCropWindow, resizedShape } from '../../plain/eval-geometry.js';
 import { roundHalfEven } from '../../plain/rounding.js';
-import type { ImageSource } from '../read/image-decoder.js';
+import type { ImageDecoder } from '../read/image-decoder.js';
 import { PhiloxStream, Purpose } from '../crops/philox.js';
 import { thumbnail } from '../crops/thumbnail.js';
 
@@ -106,12 +106,12 @@ export function allowedReduction(crops: readonly CropParams[], targets: readonly
   return factor / MARGIN;
 }
 
-const sampleCrops = (job: CropJob, place: Place, width: number, height: number): CropParams[] =>
+const sampleCrops = (job: CropJob, place: BatchPosition, width: number, height: number): CropParams[] =>
   sampleCropParams(job.augmentation, { ...place, seed: job.seed, width, height });
 
 /** How much smaller an image may be decoded for the crops of this place. */
 export const reductionFor =
-  (job: CropJob, place: Place): Reduce =>
+  (job: CropJob, place: BatchPosition): Reduce =>
   (width, height) => {
     // no crop is larger than the image: most images need no closer look
     const bound = Math.min(width, height) / job.augmentation.globalCropsSize / MARGIN;
@@ -121,8 +121,8 @@ export const reductionFor =
 
 async function renderMultiCrop(
   job: CropJob,
-  images: ImageSource,
-  place: Place,
+  images: ImageDecoder,
+  place: BatchPosition,
   from: number,
   out: Uint8Array,
 ): Promise<void> {
@@ -157,7 +157,7 @@ interface Shape {
   height: number;
 }
 
-function renderEval(job: EvalJob, decoded: DecodedImage, place: Place, out: Uint8Array): Shape {
+function renderEval(job: EvalJob, decoded: DecodedImage, place: BatchPosition, out: Uint8Array): Shape {
   const box = job.boxes?.[place.imageIndex];
   const image = box ? cutOut(decoded, box) : decoded;
   const target = { planar: true, out, offset: place.position * planesBytes(1, job.crop) };
@@ -178,8 +178,8 @@ const RESIZED_CROP_RATIO = [3 / 4, 4 / 3] as const;
 
 async function renderResizedCrop(
   job: ResizedCropJob,
-  images: ImageSource,
-  place: Place,
+  images: ImageDecoder,
+  place: BatchPosition,
   from: number,
   out: Uint8Array,
 ): Promise<void> {
@@ -200,7 +200,7 @@ async function renderResizedCrop(
 }
 
 /** A place in a batch: its crops are those of (epoch, imageIndex), also when another image stands in. */
-export interface Place {
+export interface BatchPosition {
   epoch: number;
   imageIndex: number;
   position: number;
@@ -212,8 +212,8 @@ export interface Place {
  */
 async function renderImage(
   job: Job,
-  images: ImageSource,
-  place: Place,
+  images: ImageDecoder,
+  place: BatchPosition,
   from: number,
   out: Uint8Array,
 ): Promise<Shape | null> {
@@ -252,8 +252,8 @@ const MAX_REPLACEMENTS = 64;
  */
 export async function renderPosition(
   job: Job,
-  images: ImageSource,
-  place: Place,
+  images: ImageDecoder,
+  place: BatchPosition,
   out: Uint8Array,
 ): Promise<PositionResult> {
   const skipped: SkippedImage[] = [];

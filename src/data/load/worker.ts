@@ -8,7 +8,7 @@ import sharp from 'sharp';
 import { DataError } from '../../errors.js';
 import { DecodedCache } from '../read/decoded-cache.js';
 import { ImageReader } from '../read/image-reader.js';
-import { ImageSource } from '../read/image-decoder.js';
+import { ImageDecoder } from '../read/image-decoder.js';
 import { PackedImages } from '../list/packed-images.js';
 import { renderPosition, type PositionResult } from './render.js';
 import {
@@ -26,7 +26,7 @@ const port = parentPort!;
 const setup = workerData as WorkerSetup;
 const { job } = setup;
 const cache = setup.cache === null ? null : new DecodedCache(setup.cache);
-const images = new ImageSource(new ImageReader(new PackedImages(setup.images)), cache);
+const images = new ImageDecoder(new ImageReader(new PackedImages(setup.images)), cache);
 const slots = setup.slots.map((buffer) => new Uint8Array(buffer));
 const control = new Control(setup.control, job.batchSize);
 

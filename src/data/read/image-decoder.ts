@@ -4,7 +4,7 @@ import type { DecodedImage, DecodeOptions } from './decode.js';
 import type { ImageReader } from './image-reader.js';
 import { useImage } from './use-image.js';
 
-export class ImageSource {
+export class ImageDecoder {
   constructor(
     readonly reader: ImageReader,
     readonly cache: DecodedCache | null = null,

@@ -6,7 +6,7 @@
 import type { ColumnDecoder, SchemaTree } from 'hyparquet/src/types.js';
 import { DataError } from '../../errors.js';
 import { MAX_IMAGE_BYTES } from './image-format.js';
-import type { ImagePart, ParquetPlace } from '../list/packed-images.js';
+import type { ParquetColumn, ShardPlace } from './image-place.js';
 
 /** Memory that a reader keeps of decoded pages, in bytes. */
 const KEPT_BYTES = 32 * 2 ** 20;
@@ -18,6 +18,7 @@ const MAX_ROWS = 2 ** 24;
 const HEADER_WINDOWS = [256, 16384, 2 ** 20];
 
 type ReadAt = (offset: number, bytes: number) => Promise<Uint8Array>;
+type InParquet = Extract<ShardPlace, { kind: 'parquet' }>;
 
 /** A page as it lies in the file. */
 export interface RawPage {
@@ -86,7 +87,7 @@ export async function readPageHeader(readAt: ReadAt, offset: number, size: numbe
 
 /** A decoder for the bytes of images: only the number of definition levels matters of the schema around them. */
 function decoderOf(
-  { codec, levels }: ParquetPlace,
+  { codec, levels }: ParquetColumn,
   compressors: ColumnDecoder['compressors'],
 ): ColumnDecoder {
   const node = (repetition_type: 'REQUIRED' | 'OPTIONAL'): SchemaTree => ({
@@ -111,15 +112,15 @@ export function plainValue(value: unknown): unknown {
 
 async function decodePage(
   pages: Uint8Array[],
-  place: ParquetPlace,
+  column: ParquetColumn,
   rows: number,
 ): Promise<(Uint8Array | null)[]> {
   const { readColumn } = await import('hyparquet/src/column.js');
   const compressors =
-    place.codec === 'UNCOMPRESSED' ? undefined : (await import('hyparquet-compressors')).compressors;
+    column.codec === 'UNCOMPRESSED' ? undefined : (await import('hyparquet-compressors')).compressors;
   const bytes = pages.length === 1 ? pages[0]! : Buffer.concat(pages);
   const select = { groupStart: 0, selectStart: 0, selectEnd: rows, groupRows: rows };
-  const { data } = readColumn({ view: viewOf(bytes), offset: 0 }, select, decoderOf(place, compressors));
+  const { data } = readColumn({ view: viewOf(bytes), offset: 0 }, select, decoderOf(column, compressors));
   return data.flatMap((chunk) =>
     Array.from(chunk as ArrayLike<unknown>, (value) => {
       const plain = plainValue(value);
@@ -138,20 +139,14 @@ export class ParquetPages {
   #bytes = 0;
 
   /**
-   * @param row - within the page that begins at `offset`
+   * @param readAt - reads the shard
    * @throws DataError with a one-line reason
    */
-  async read(
-    part: ImagePart,
-    place: ParquetPlace,
-    offset: number,
-    row: number,
-    readAt: ReadAt,
-  ): Promise<Uint8Array> {
-    const key = `${offset} ${part.file}`;
+  async read(place: InParquet, readAt: ReadAt): Promise<Uint8Array> {
+    const key = `${place.page} ${place.shard.file}`;
     let page = this.#kept.get(key);
     if (page === undefined) {
-      page = { images: this.#load(part, place, offset, readAt), bytes: 0 };
+      page = { images: loadPage(place, readAt), bytes: 0 };
       const loading = page;
       loading.images.then(
         (images) => {
@@ -164,7 +159,7 @@ export class ParquetPages {
     }
     this.#kept.delete(key);
     this.#kept.set(key, page);
-    const image = (await page.images)[row];
+    const image = (await page.images)[place.row];
     if (image === undefined || image === null) throw new DataError('the row has no bytes of an image');
     return image;
   }
@@ -176,27 +171,23 @@ export class ParquetPages {
       this.#bytes -= bytes;
     }
   }
+}
 
-  async #load(
-    part: ImagePart,
-    place: ParquetPlace,
-    offset: number,
-    readAt: ReadAt,
-  ): Promise<(Uint8Array | null)[]> {
-    const header = await readPageHeader(readAt, offset, part.size);
-    const pages = [await readAt(offset, header.totalBytes)];
-    if (header.usesDictionary) {
-      const group = place.groups.findLast(({ start }) => start <= offset);
-      if (group === undefined || group.dictionary < 0) throw new DataError('its dictionary page is missing');
-      const dictionary = await readPageHeader(readAt, group.dictionary, part.size);
-      pages.unshift(await readAt(group.dictionary, dictionary.totalBytes));
-    }
-    try {
-      return await decodePage(pages, place, header.rows);
-    } catch (error) {
-      throw new DataError(`a damaged Parquet page at byte ${offset}: ${(error as Error).message}`, {
-        cause: error,
-      });
-    }
+/** All rows of the page that an image lies in. */
+async function loadPage({ shard, column, page }: InParquet, readAt: ReadAt): Promise<(Uint8Array | null)[]> {
+  const header = await readPageHeader(readAt, page, shard.size);
+  const pages = [await readAt(page, header.totalBytes)];
+  if (header.usesDictionary) {
+    const group = column.groups.findLast(({ start }) => start <= page);
+    if (group === undefined || group.dictionary < 0) throw new DataError('its dictionary page is missing');
+    const dictionary = await readPageHeader(readAt, group.dictionary, shard.size);
+    pages.unshift(await readAt(group.dictionary, dictionary.totalBytes));
+  }
+  try {
+    return await decodePage(pages, column, header.rows);
+  } catch (error) {
+    throw new DataError(`a damaged Parquet page at byte ${page}: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }

@@ -121,7 +121,7 @@ function openJournal(output: string, plan: Pick<Journal, 'fingerprint' | 'shardS
 }
 
 /** A shard while it is written. */
-class ShardFile {
+class ShardWriter {
   readonly #hash: Hash = createHash('sha256');
   readonly keys = new Set<string>();
   images = 0;
@@ -132,9 +132,9 @@ class ShardFile {
     readonly partial: string,
   ) {}
 
-  static async begin(output: string): Promise<ShardFile> {
+  static async begin(output: string): Promise<ShardWriter> {
     const partial = path.join(output, `.shard-${process.pid}.partial`);
-    return new ShardFile(await open(partial, 'w'), partial);
+    return new ShardWriter(await open(partial, 'w'), partial);
   }
 
   async write(parts: Buffer[]): Promise<void> {
@@ -167,10 +167,11 @@ const EXTENSIONS: Readonly<Record<string, string>> = {
 
 /** How an image is called in the list, in a way that says nothing of where the list lies. */
 function listedName(images: PackedImages, index: number, root: string): string {
-  const { part, index: within } = images.place(index);
+  const number = images.partOf(index);
+  const part = images.parts[number]!;
   if (part.file === null) return path.relative(root, images.name(index)).split(path.sep).join('/');
   if (part.parquet === undefined) return images.name(index);
-  return `${path.basename(part.file, path.extname(part.file))}-${within}`;
+  return `${path.basename(part.file, path.extname(part.file))}-${index - images.firstOf(number)}`;
 }
 
 /**
@@ -257,7 +258,7 @@ export async function writeShards(
   };
   const ahead: ReturnType<typeof readNext>[] = [];
   let asked = journal.next;
-  let shard: ShardFile | null = null;
+  let shard: ShardWriter | null = null;
   const finish = async (next: number) => {
     if (shard === null) return;
     if (shard.images === 0) return shard.abandon();
@@ -275,7 +276,7 @@ export async function writeShards(
       const { index, bytes, reason } = await ahead.shift()!;
       const name = listedName(images, index, list.root);
       const label = images.label(index);
-      shard ??= await ShardFile.begin(output);
+      shard ??= await ShardWriter.begin(output);
       let members = bytes === null ? null : sampleMembers(name, label, bytes, shard.keys);
       if (members === null) {
         skipped.push({
@@ -287,7 +288,7 @@ export async function writeShards(
           journal.skipped.push(...skipped);
           skipped = [];
           await finish(at);
-          shard = await ShardFile.begin(output);
+          shard = await ShardWriter.begin(output);
           members = sampleMembers(name, label, bytes!, shard.keys)!;
         }
         await shard.write(members);

@@ -1,6 +1,6 @@
 /** Images of one shard with their labels: numbers or texts that came with them, or else the folders of their names. */
+import type { ParquetColumn, ParquetPlace, ShardFile, TarPlace } from '../../read/image-place.js';
 import { type PackedImages, PackedImagesBuilder } from '../packed-images.js';
-import type { ParquetPlace } from '../packed-images.js';
 import type { ShardLabels } from './scanned-shard.js';
 
 /** A label as a shard has it: a class number, a class name, or none. */
@@ -18,12 +18,12 @@ export class LabelCollector {
   readonly #labels: RawLabel[] = [];
   readonly #places: number[] = [];
 
-  constructor(file: string, size: number, mtimeMs: number, parquet?: ParquetPlace) {
+  constructor({ file, size, mtimeMs }: ShardFile, parquet?: ParquetColumn) {
     this.#builder.beginPart(file, size, mtimeMs, parquet);
   }
 
-  add(name: string, label: RawLabel, offset: number, length: number): void {
-    this.#builder.add(name, null, offset, length);
+  add(name: string, label: RawLabel, place: TarPlace | ParquetPlace): void {
+    this.#builder.add(name, null, place);
     this.#count++;
     if (typeof label === 'number') this.#numbers++;
     if (typeof label === 'string') this.#texts++;

@@ -8,13 +8,13 @@ import os from 'node:os';
 import path from 'node:path';
 import { DataError } from '../../../errors.js';
 import { kindOf } from '../../../files/guarded.js';
+import type { ShardFile } from '../../read/image-place.js';
 import { readProblem } from '../../read/read-problem.js';
 import type { ImageList, ListOptions } from '../image-list.js';
 import { PackedImages } from '../packed-images.js';
 import { type FoundDescription, readDescription } from './description.js';
 import { readIndex, type ShardIndex, writeIndex } from './index-file.js';
-import { scanParquet } from './scan-parquet.js';
-import { scanTar } from './scan-tar.js';
+import { scanShard } from './scan-shard.js';
 import type { ScannedShard, ShardLabels } from './scanned-shard.js';
 
 /** Shards that are looked through at once: on a network each waits for its reads. */
@@ -28,12 +28,6 @@ export interface ShardList extends ImageList {
     scanned: number;
     shards: number;
   };
-}
-
-interface ShardFile {
-  file: string;
-  size: number;
-  mtimeMs: number;
 }
 
 /** Runs `work` over all, some at once; results in their order. */
@@ -91,16 +85,6 @@ export function indexPlaces(files: readonly string[]): { folder: string; places:
       path.join(cache, 'dino-ts', `index-${shortHash(`${folder}\0${names}`)}.bin`),
     ],
   };
-}
-
-/** Looks a shard through. @throws DataError */
-export async function listShard(file: string): Promise<ScannedShard> {
-  try {
-    return file.toLowerCase().endsWith('.parquet') ? await scanParquet(file) : await scanTar(file);
-  } catch (error) {
-    if (error instanceof DataError) throw new DataError(`${file}: ${error.message}`, { cause: error });
-    throw new DataError(`${file}: ${readProblem(error).message}`, { cause: error });
-  }
 }
 
 type Described = FoundDescription | null;
@@ -263,7 +247,7 @@ export async function listShards(
     const shards = await inLanes([...found.entries()], LANES, async ([i, { file }]) => {
       const known = ready[i] ?? null;
       if (known !== null) return known;
-      const shard = await listShard(file);
+      const shard = await scanShard(file);
       scanned++;
       options.onProgress?.(scanned, missing);
       return shard;

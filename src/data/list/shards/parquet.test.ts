@@ -38,6 +38,13 @@ before(async () => {
 
 type WriteOptions = Parameters<typeof parquetWriteBuffer>[0];
 
+/** Where the page of an image begins, in bytes. */
+function pageOf(list: PackedImages, index: number): number {
+  const place = list.place(index);
+  assert.ok(place.kind === 'parquet');
+  return place.page;
+}
+
 /** A struct of bytes and path, both of which may be missing, and a label. */
 function writeStruct(
   file: string,
@@ -189,7 +196,7 @@ test('rows without an image are told; a column of bytes alone is taken', async (
 test('a damaged page: its images are skipped with its place, the others read', async () => {
   const file = writeStruct('damaged.parquet', images, labels);
   const { items } = await listImages(file);
-  const { offset } = (items as PackedImages).place(11);
+  const offset = pageOf(items as PackedImages, 11);
   const bytes = readFileSync(file);
   bytes.fill(0xff, offset + 40, offset + 400);
   writeFileSync(file, bytes);
@@ -214,14 +221,12 @@ test('a damaged page header: the rest of its row group is told; a file without f
   const file = writeStruct('header.parquet', images, labels);
   const first = (await listImages(file)).items as PackedImages;
   const bytes = readFileSync(file);
-  const index = Array.from({ length: 9 }, (_, i) => i).find(
-    (i) => first.place(i).offset > first.place(0).offset,
-  )!;
-  bytes.fill(0xff, first.place(index).offset, first.place(index).offset + 20);
+  const index = Array.from({ length: 9 }, (_, i) => i).find((i) => pageOf(first, i) > pageOf(first, 0))!;
+  bytes.fill(0xff, pageOf(first, index), pageOf(first, index) + 20);
   writeFileSync(file, bytes);
   const list = await listImages(file);
   assert.equal(list.items.length, COUNT - 9 + index);
-  assert.equal(list.unreadable[0]!.offset, first.place(index).offset);
+  assert.equal(list.unreadable[0]!.offset, pageOf(first, index));
   assert.match(list.unreadable[0]!.reason, /damaged page header.*the rest of its row group is not read/);
   mkdirSync(at('two'));
   copyFileSync(writeStruct('whole.parquet', images, labels), at('two', 'a.parquet'));

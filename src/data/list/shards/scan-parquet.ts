@@ -5,7 +5,7 @@
  */
 import type { ColumnMetaData, FileMetaData, SchemaTree } from 'hyparquet/src/types.js';
 import { DataError } from '../../../errors.js';
-import type { ParquetPlace } from '../packed-images.js';
+import type { ParquetColumn } from '../../read/image-place.js';
 import { LabelCollector, type RawLabel } from './label-collector.js';
 import { plainValue, readPageHeader } from '../../read/parquet-pages.js';
 import { MAX_LABEL, ProblemList, type ScannedShard, WindowedFile } from './scanned-shard.js';
@@ -207,7 +207,7 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
     } catch (error) {
       const reason = `no Parquet footer: the file is cut off or damaged, and nothing of it can be read (${(error as Error).message})`;
       problems.add({ offset: source.size, reason });
-      return { ...new LabelCollector(file, source.size, source.mtimeMs).finish(), problems: problems.list };
+      return { ...new LabelCollector(source).finish(), problems: problems.list };
     }
     const features = featuresOf(metadata);
     const columns = parquetSchema(metadata).children;
@@ -218,12 +218,12 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
       group.columns.find(({ meta_data }) => meta_data?.path_in_schema.join('.') === node?.path.join('.'))
         ?.meta_data;
     const first = metadata.row_groups[0];
-    const place: ParquetPlace = {
+    const imageBytes: ParquetColumn = {
       codec: (first && column(first, image.bytes)?.codec) ?? 'UNCOMPRESSED',
       levels: image.levels,
       groups: [],
     };
-    const collector = new LabelCollector(file, source.size, source.mtimeMs, place);
+    const collector = new LabelCollector(source, imageBytes);
     let groupStart = 0;
     let rowsLeft = mostRows(source.size);
     for (const group of metadata.row_groups) {
@@ -241,10 +241,10 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
           return [];
         }
       };
-      if (bytes !== undefined && bytes.codec === place.codec) {
+      if (bytes !== undefined && bytes.codec === imageBytes.codec) {
         const [labels, paths] = [await small(label), await small(image.path)];
         const { dictionary, pages } = await dataPages(source, bytes, problems);
-        place.groups.push({ start: chunkRange(bytes).start, dictionary });
+        imageBytes.groups.push({ start: chunkRange(bytes).start, dictionary });
         let row = 0;
         for (const page of pages) {
           rowsLeft -= page.rows;
@@ -256,18 +256,14 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
             break;
           }
           for (let i = 0; i < page.rows; i++, row++) {
-            collector.add(
-              `${groupStart + row}:${baseName(paths[row])}`,
-              asLabel(labels[row], names),
-              page.offset,
-              i,
-            );
+            const name = `${groupStart + row}:${baseName(paths[row])}`;
+            collector.add(name, asLabel(labels[row], names), { kind: 'parquet', page: page.offset, row: i });
           }
         }
       } else if (bytes !== undefined) {
         problems.add({
           offset: chunkRange(bytes).start,
-          reason: `a row group of codec ${bytes.codec}, not ${place.codec}`,
+          reason: `a row group of codec ${bytes.codec}, not ${imageBytes.codec}`,
         });
       }
       groupStart += Number(group.num_rows);

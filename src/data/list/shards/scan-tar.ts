@@ -68,11 +68,12 @@ export async function scanTar(file: string): Promise<ScannedShard> {
   const source = WindowedFile.open(file);
   try {
     const problems = new ProblemList();
-    const collector = new LabelCollector(file, source.size, source.mtimeMs);
+    const collector = new LabelCollector(source);
     let sample: Sample = { key: '', image: null, label: null, name: null };
     const finishSample = () => {
       const { image, label, name } = sample;
-      if (image !== null) collector.add(name ?? image.name, label, image.offset, image.size);
+      if (image === null) return;
+      collector.add(name ?? image.name, label, { kind: 'tar', offset: image.offset, length: image.size });
     };
     for await (const member of tarMembers(source, (problem) => problems.add(problem))) {
       const parts = splitKey(member.name);

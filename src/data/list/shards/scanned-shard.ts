@@ -2,6 +2,7 @@
 import { closeSync, read } from 'node:fs';
 import { promisify } from 'node:util';
 import type { PackedImages } from '../packed-images.js';
+import type { ShardFile } from '../../read/image-place.js';
 import { openShardFile } from '../../read/quick-read.js';
 
 const readAt = promisify(read);
@@ -73,12 +74,13 @@ const FAR_WINDOW = 4096;
  * An open file that is read in windows. After a jump over an image only what is needed for the next header is read, so
  * that indexing a shard of large images doesn't read the shard.
  */
-export class WindowedFile implements ByteSource {
+export class WindowedFile implements ByteSource, ShardFile {
   #window = Buffer.alloc(0);
   #start = 0;
 
   private constructor(
     private readonly descriptor: number,
+    readonly file: string,
     readonly size: number,
     readonly mtimeMs: number,
   ) {}
@@ -86,7 +88,7 @@ export class WindowedFile implements ByteSource {
   /** @throws DataError for what is no regular file, Error of the file system when it can't be opened. */
   static open(file: string): WindowedFile {
     const { descriptor, size, mtimeMs } = openShardFile(file);
-    return new WindowedFile(descriptor, size, mtimeMs);
+    return new WindowedFile(descriptor, file, size, mtimeMs);
   }
 
   async read(offset: number, length: number): Promise<Buffer> {

@@ -59,7 +59,9 @@ for (const format of ['gnu', 'oldgnu', 'ustar', 'pax', 'v7']) {
     );
     const whole = readFileSync(file);
     names.forEach((name, i) => {
-      const { offset, length } = images.place(i);
+      const place = images.place(i);
+      assert.ok(place.kind === 'tar');
+      const { offset, length } = place;
       assert.ok(whole.subarray(offset, offset + length).equals(readFileSync(at('images', name))), name);
     });
   });
