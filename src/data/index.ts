@@ -26,7 +26,6 @@ export { hasImageExtension, IMAGE_EXTENSIONS } from './list/image-extensions.js'
 export { skippedPlace, type ImageList, type ListOptions, type UnreadablePlace } from './list/image-list.js';
 export { listImages, listShardSource } from './list/list-images.js';
 export {
-  defaultNumWorkers,
   EvalLoader,
   MultiCropLoader,
   ResizedCropLoader,
@@ -35,6 +34,7 @@ export {
   type EvalLoaderOptions,
   type MultiCropLoaderOptions,
 } from './load/loaders.js';
+export { defaultNumWorkers } from './load/pooled-loader.js';
 export { PackedImages, PackedImagesBuilder } from './list/packed-images.js';
 export type { ShardList } from './list/shards/list-shards.js';
 export { writeShards, type WriteShardsOptions, type WriteShardsResult } from './write/write-shards.js';

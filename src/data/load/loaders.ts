@@ -5,7 +5,6 @@
  * What a loader gives depends on its arguments alone, to the bit: not on the number of workers nor on timing, and
  * starting at any epoch and batch gives what an uninterrupted run would have had there.
  */
-import { availableParallelism } from 'node:os';
 import { ConfigError, DataError } from '../../errors.js';
 import { resolveAugmentation, type AugmentationSettings } from '../crops/augmentation.js';
 import { decodedSize } from '../read/decode.js';
@@ -13,7 +12,8 @@ import { DecodedCache } from '../read/decoded-cache.js';
 import type { ImageItems } from '../list/image-items.js';
 import { PackedImages } from '../list/packed-images.js';
 import { epochPermutation } from '../crops/philox.js';
-import { SlotPool, type BatchPlan, type FilledSlot } from './pool.js';
+import type { BatchPlan, FilledSlot, PoolOptions } from './pool.js';
+import { defaultNumWorkers, defaultSlots, PooledLoader } from './pooled-loader.js';
 import {
   planesBytes,
   reductionFor,
@@ -62,15 +62,7 @@ export interface EvalBatch {
   release: () => void;
 }
 
-/** A sensible number of workers for this machine: a core is left for the training itself. */
-export const defaultNumWorkers = (): number => Math.max(1, Math.min(availableParallelism() - 1, 8));
-
 const wholeNumber = (value: number, least: number) => Number.isSafeInteger(value) && value >= least;
-
-/** Batches in memory at once when there are workers: one is trained on, one is ready, one is being made. */
-const DEFAULT_SLOTS = 3;
-/** Without workers nothing is made ahead. */
-const LOCAL_SLOTS = 2;
 
 export interface MultiCropLoaderOptions {
   items: ImageItems;
@@ -112,11 +104,10 @@ export interface MultiCropLoaderOptions {
  *
  * A loader is iterated once. Leaving the loop, the abort signal or close() ends its workers.
  */
-export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
+export class MultiCropLoader extends PooledLoader<CropBatch> {
   /** Batches in an epoch. */
   readonly batchesPerEpoch: number;
   readonly augmentation: AugmentationSettings;
-  readonly #pool: SlotPool;
   readonly #job: CropJob;
   readonly #cache: DecodedCache | null;
   readonly #globalBytes: number;
@@ -127,7 +118,7 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
   constructor(options: MultiCropLoaderOptions) {
     const { items, batchSize, seed, startEpoch = 0, startBatch = 0, epochs = Infinity } = options;
     const { numWorkers = defaultNumWorkers(), shard = { rank: 0, count: 1 } } = options;
-    const { slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS, decodedCache = 0 } = options;
+    const { slots = defaultSlots(numWorkers), decodedCache = 0 } = options;
     const problems: string[] = [];
     if (!wholeNumber(batchSize, 1))
       problems.push(`batchSize must be a whole number above 0, but is ${batchSize}`);
@@ -144,24 +135,21 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
     }
     if (problems.length > 0) throw new ConfigError(problems);
 
-    this.augmentation = resolveAugmentation(options.augmentation);
+    const augmentation = resolveAugmentation(options.augmentation);
     const own = Math.floor(items.length / shard.count);
-    this.batchesPerEpoch = Math.floor(own / batchSize);
-    if (this.batchesPerEpoch === 0) {
+    const batchesPerEpoch = Math.floor(own / batchSize);
+    if (batchesPerEpoch === 0) {
       const each = shard.count > 1 ? ` for each of ${shard.count} processes` : '';
       throw new DataError(
         `There are ${items.length} images, fewer than one batch of ${batchSize}${each}. ` +
           `Add images, or set --batch-size to ${Math.max(1, own)} or less.`,
       );
     }
-    if (startBatch > this.batchesPerEpoch) {
-      throw new ConfigError(`startBatch is ${startBatch}, but an epoch has ${this.batchesPerEpoch} batches`);
+    if (startBatch > batchesPerEpoch) {
+      throw new ConfigError(`startBatch is ${startBatch}, but an epoch has ${batchesPerEpoch} batches`);
     }
-    const job: CropJob = { kind: 'crops', seed, batchSize, augmentation: this.augmentation };
-    this.#job = job;
-    this.#globalBytes = slotBytes(job).globals;
-    this.#cache = decodedCache > 0 ? DecodedCache.create(decodedCache, items.length) : null;
-    const { batchesPerEpoch } = this;
+    const job: CropJob = { kind: 'crops', seed, batchSize, augmentation };
+    const cache = decodedCache > 0 ? DecodedCache.create(decodedCache, items.length) : null;
     function* plans(): Generator<BatchPlan> {
       for (let epoch = startEpoch; epoch < epochs; epoch++) {
         const order = shardOrder(epochPermutation(items.length, seed, epoch), shard);
@@ -170,21 +158,26 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
         }
       }
     }
-    this.#pool = new SlotPool({
+    super({
       ...{ job, numWorkers, slots, plans: plans(), signal: options.signal, workerFile: options.workerFile },
-      ...{ images: PackedImages.from(items), cache: this.#cache },
+      ...{ images: PackedImages.from(items), cache },
     });
+    this.augmentation = augmentation;
+    this.batchesPerEpoch = batchesPerEpoch;
+    this.#job = job;
+    this.#globalBytes = slotBytes(job).globals;
+    this.#cache = cache;
   }
 
   get numWorkers(): number {
-    return this.#pool.numWorkers;
+    return this.pool.numWorkers;
   }
 
   /**
    * Adds workers or lets some go, 1 or more; a loader made with none has none. Changes the speed, never a batch.
    */
   setWorkers(count: number): void {
-    this.#pool.setWorkers(count);
+    this.pool.setWorkers(count);
   }
 
   /** What the cache holds by now; null without one. */
@@ -205,33 +198,16 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
 
   /** Starts the workers now, so that the first batch is sooner ready; the first next() does it otherwise. */
   start(): void {
-    this.#pool.start();
+    this.pool.start();
   }
 
-  async next(): Promise<IteratorResult<CropBatch, undefined>> {
-    const filled = await this.#pool.next();
-    if (filled === null) return { done: true, value: undefined };
+  protected override batchOf(filled: FilledSlot, release: () => void): CropBatch {
     const { epoch, batch, bytes, results, waitMs } = filled;
     const indices = results.map((result) => result.imageIndex!);
     const globals = bytes.subarray(0, this.#globalBytes);
     const locals = bytes.length > this.#globalBytes ? bytes.subarray(this.#globalBytes) : null;
     const skipped = results.flatMap((result) => result.skipped);
-    const release = releaseOnce(this.#pool, filled);
-    return { done: false, value: { epoch, batch, indices, globals, locals, waitMs, skipped, release } };
-  }
-
-  async return(): Promise<IteratorResult<CropBatch, undefined>> {
-    await this.close();
-    return { done: true, value: undefined };
-  }
-
-  /** Ends the workers and waits for them. */
-  close(): Promise<void> {
-    return this.#pool.close();
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
+    return { epoch, batch, indices, globals, locals, waitMs, skipped, release };
   }
 }
 
@@ -245,15 +221,6 @@ export function shardOrder(order: Uint32Array, shard: { rank: number; count: num
   return own.map((_, i) => order[i * shard.count + shard.rank]!);
 }
 
-function releaseOnce(pool: SlotPool, { slot }: FilledSlot): () => void {
-  let released = false;
-  return () => {
-    if (released) return;
-    released = true;
-    pool.release(slot);
-  };
-}
-
 /** Every image of an order, in batches of which the last may be smaller. */
 function* wholeEpoch(order: Uint32Array, batchSize: number, epoch: number): Generator<BatchPlan> {
   for (let batch = 0; batch * batchSize < order.length; batch++) {
@@ -261,26 +228,38 @@ function* wholeEpoch(order: Uint32Array, batchSize: number, epoch: number): Gene
   }
 }
 
-/** What became of a batch; bad images leave no gap. */
-function evalBatch(
-  { bytes, results, waitMs }: FilledSlot,
-  items: ImageItems,
-  size: number,
-): Omit<EvalBatch, 'release'> {
-  const good = results.filter((result) => result.imageIndex !== null);
-  good.forEach(({ position }, i) => {
-    if (position !== i) bytes.copyWithin(i * size, position * size, (position + 1) * size);
-  });
-  const indices = good.map((result) => result.imageIndex!);
-  const square = Math.round(Math.sqrt(size / 3));
-  return {
-    indices,
-    images: bytes.subarray(0, indices.length * size),
-    sizes: good.map((result) => result.shape ?? { width: square, height: square }),
-    labels: indices.map((index) => items.at(index)!.label),
-    waitMs,
-    skipped: results.flatMap((result) => result.skipped),
-  };
+/** One crop an image; images that can't be read leave no gap. */
+abstract class SingleCropLoader extends PooledLoader<EvalBatch> {
+  readonly #items: ImageItems;
+  readonly #crop: number;
+
+  constructor(
+    job: EvalJob | ResizedCropJob,
+    options: Omit<PoolOptions, 'job' | 'images' | 'slots'>,
+    items: ImageItems,
+  ) {
+    super({ ...options, job, slots: defaultSlots(options.numWorkers), images: PackedImages.from(items) });
+    this.#items = items;
+    this.#crop = job.crop;
+  }
+
+  protected override batchOf({ bytes, results, waitMs }: FilledSlot, release: () => void): EvalBatch {
+    const size = planesBytes(1, this.#crop);
+    const good = results.filter((result) => result.imageIndex !== null);
+    good.forEach(({ position }, i) => {
+      if (position !== i) bytes.copyWithin(i * size, position * size, (position + 1) * size);
+    });
+    const indices = good.map((result) => result.imageIndex!);
+    return {
+      indices,
+      images: bytes.subarray(0, indices.length * size),
+      sizes: good.map((result) => result.shape ?? { width: this.#crop, height: this.#crop }),
+      labels: indices.map((index) => this.#items.at(index)!.label),
+      waitMs,
+      skipped: results.flatMap((result) => result.skipped),
+      release,
+    };
+  }
 }
 
 export interface EvalLoaderOptions {
@@ -300,11 +279,7 @@ export interface EvalLoaderOptions {
 }
 
 /** All images in order, resized (Pillow's bicubic) and cropped in the middle; the last batch may be smaller. */
-export class EvalLoader implements AsyncIterableIterator<EvalBatch> {
-  readonly #pool: SlotPool;
-  readonly #items: ImageItems;
-  readonly #imageBytes: number;
-
+export class EvalLoader extends SingleCropLoader {
   /** @throws ConfigError for settings out of range */
   constructor(options: EvalLoaderOptions) {
     const { items, resize = 256, crop = 224, batchSize, numWorkers = defaultNumWorkers() } = options;
@@ -322,41 +297,9 @@ export class EvalLoader implements AsyncIterableIterator<EvalBatch> {
       );
     }
     if (problems.length > 0) throw new ConfigError(problems);
-    this.#items = items;
-    this.#imageBytes = planesBytes(1, crop);
     const job: EvalJob = { kind: 'eval', batchSize, fit, resize, crop, ...(boxes ? { boxes } : {}) };
     const order = new Uint32Array(items.length).map((_, i) => i);
-    const slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS;
-    this.#pool = new SlotPool({
-      ...{ job, numWorkers, slots, plans: wholeEpoch(order, batchSize, 0), signal: options.signal },
-      images: PackedImages.from(items),
-    });
-  }
-
-  async next(): Promise<IteratorResult<EvalBatch, undefined>> {
-    const filled = await this.#pool.next();
-    if (filled === null) return { done: true, value: undefined };
-    return {
-      done: false,
-      value: {
-        ...evalBatch(filled, this.#items, this.#imageBytes),
-        release: releaseOnce(this.#pool, filled),
-      },
-    };
-  }
-
-  async return(): Promise<IteratorResult<EvalBatch, undefined>> {
-    await this.close();
-    return { done: true, value: undefined };
-  }
-
-  /** Ends the workers and waits for them. */
-  close(): Promise<void> {
-    return this.#pool.close();
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
+    super(job, { numWorkers, plans: wholeEpoch(order, batchSize, 0), signal: options.signal }, items);
   }
 }
 
@@ -378,37 +321,11 @@ export interface ResizedCropLoaderOptions {
  * One epoch of randomly resized and flipped crops in random order, one an image (torchvision's RandomResizedCrop and
  * RandomHorizontalFlip at their defaults); the last batch may be smaller.
  */
-export class ResizedCropLoader implements AsyncIterableIterator<EvalBatch> {
-  readonly #pool: SlotPool;
-  readonly #items: ImageItems;
-  readonly #imageBytes: number;
-
+export class ResizedCropLoader extends SingleCropLoader {
   constructor(options: ResizedCropLoaderOptions) {
     const { items, crop, batchSize, seed, epoch, numWorkers = defaultNumWorkers() } = options;
-    this.#items = items;
-    this.#imageBytes = planesBytes(1, crop);
     const job: ResizedCropJob = { kind: 'resized-crop', seed, batchSize, crop };
     const plans = wholeEpoch(epochPermutation(items.length, seed, epoch), batchSize, epoch);
-    const slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS;
-    this.#pool = new SlotPool({
-      ...{ job, numWorkers, slots, plans, signal: options.signal },
-      images: PackedImages.from(items),
-    });
-  }
-
-  async next(): Promise<IteratorResult<EvalBatch, undefined>> {
-    const filled = await this.#pool.next();
-    if (filled === null) return { done: true, value: undefined };
-    const batch = evalBatch(filled, this.#items, this.#imageBytes);
-    return { done: false, value: { ...batch, release: releaseOnce(this.#pool, filled) } };
-  }
-
-  async return(): Promise<IteratorResult<EvalBatch, undefined>> {
-    await this.#pool.close();
-    return { done: true, value: undefined };
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
+    super(job, { numWorkers, plans, signal: options.signal }, items);
   }
 }
