@@ -7,6 +7,7 @@ import { stat } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { DataError } from '../../../errors.js';
+import { compareCodePoints } from '../../../plain/code-points.js';
 import { kindOf } from '../../../files/guarded.js';
 import type { ShardFile } from '../../read/image-place.js';
 import { readProblem } from '../../read/read-problem.js';
@@ -144,7 +145,7 @@ function labelling(images: PackedImages, shards: ShardIndex['shards'], described
   if (named !== null || !isOne) {
     const all = new Set<string>();
     eachLabel((meaning, label) => all.add(nameOf(meaning, label)));
-    if (![...all].every((name) => named?.includes(name))) classes = [...all].sort(byCodePoints);
+    if (![...all].every((name) => named?.includes(name))) classes = [...all].sort(compareCodePoints);
   }
   const numberOf = new Map(classes.map((name, i) => [name, i]));
   eachLabel((meaning, label, index) => {
@@ -172,9 +173,6 @@ function fingerprint(images: PackedImages, described: Described): string {
   const ofNames = names.digest('hex');
   return described?.description.fingerprint === ofNames ? ofNames : sizes.digest('hex');
 }
-
-/** Code points' order, as for folders. */
-const byCodePoints = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));
 
 /** The index that is there, as far as it fits the shards; shards that changed are null. */
 function storedShards(index: ShardIndex | null, files: readonly ShardFile[]): (ScannedShard | null)[] {

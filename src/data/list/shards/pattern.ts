@@ -2,6 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { DataError } from '../../../errors.js';
+import { hasWildcards, wildcardExpression } from '../../../plain/wildcards.js';
 
 export const SHARD_EXTENSIONS: readonly string[] = ['.tar', '.parquet'];
 
@@ -45,13 +46,9 @@ export function expandBraces(pattern: string): string[] {
 /** Names in the last part of a path may have asterisks and question marks. */
 async function expandWildcards(name: string): Promise<string[]> {
   const base = path.basename(name);
-  if (!/[*?]/.test(base)) return [path.resolve(name)];
+  if (!hasWildcards(base)) return [path.resolve(name)];
   const folder = path.dirname(path.resolve(name));
-  const source = base
-    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.');
-  const fits = new RegExp(`^${source}$`, 's');
+  const expression = wildcardExpression(base);
   let entries: string[];
   try {
     entries = await readdir(folder);
@@ -59,7 +56,7 @@ async function expandWildcards(name: string): Promise<string[]> {
     throw new DataError(`Can't read ${folder}: ${(error as Error).message}`, { cause: error });
   }
   return entries
-    .filter((entry) => !entry.startsWith('.') && fits.test(entry))
+    .filter((entry) => !entry.startsWith('.') && expression.test(entry))
     .sort()
     .map((entry) => path.join(folder, entry));
 }
