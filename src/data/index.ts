@@ -1,4 +1,9 @@
-/** The data room: from folders of images to batches of crops in shared memory. */
+/**
+ * The data room: from folders of images to batches of crops in shared memory. Its folders, each using those before it:
+ * `crops` (augmentation and rendering), `read` (bytes and pixels of one image, wherever it lies), `list` (which images
+ * there are, in folders, text files and shards), `write` (shards) and `load` (batches). One thing goes against this order:
+ * to read an image by its name in a shard, `read` loads `list/shards/find-in-shard.ts`, which scans the shard.
+ */
 export {
   augmentationProblems,
   DEFAULT_AUGMENTATION,

@@ -162,7 +162,7 @@ test('bad images of every kind are told and replaced, the same with any number o
   rmSync(path.join(folder, 'folder-to-be.jpg'));
   mkdirSync(path.join(folder, 'folder-to-be.jpg'));
   symlinkSync('circle.jpg', path.join(folder, 'circle.jpg'));
-  bad[path.join(folder, 'circle.jpg')] = /symbolic links go in a circle/;
+  bad[path.join(folder, 'circle.jpg')] = /symbolic links form a cycle/;
   bad[path.join(folder, 'missing.jpg')] = /no such file/;
   if (process.getuid?.() !== 0) {
     put('secret.jpg', whole, /permission denied/);
@@ -301,7 +301,7 @@ test('leaving the loop, close() and the abort signal end the workers', async () 
 test('a worker that breaks is an error, not a loader that hangs', async () => {
   const workers: [string, RegExp][] = [
     [`throw new Error('out of luck')`, /worker failed: out of luck/],
-    [`process.exit(3)`, /worker failed: it ended with code 3/],
+    [`process.exit(3)`, /worker failed: it exited with code 3/],
     [`setTimeout(() => { throw new RangeError('later') }, 30)`, /worker failed: later/],
   ];
   for (const [code, message] of workers) {

@@ -1,13 +1,13 @@
-/** What all loaders have in common: batches of a pool, one after another, and their release. */
+/** What all loaders have in common: they iterate over the batches of a pool. */
 import { availableParallelism } from 'node:os';
 import { SlotPool, type FilledSlot, type PoolOptions } from './pool.js';
 
-/** A sensible number of workers for this machine: a core is left for the training itself. */
+/** A sensible number of workers for this machine: one core is left for the training itself. */
 export const defaultNumWorkers = (): number => Math.max(1, Math.min(availableParallelism() - 1, 8));
 
-/** Batches in memory at once when there are workers: one is trained on, one is ready, one is being made. */
+/** Batches in memory when there are workers: one is trained on, one is ready, one is being made. */
 const DEFAULT_SLOTS = 3;
-/** Without workers nothing is made ahead. */
+/** Without workers no batch is made ahead. */
 const LOCAL_SLOTS = 2;
 
 export const defaultSlots = (numWorkers: number): number => (numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS);
@@ -20,7 +20,7 @@ export abstract class PooledLoader<Batch> implements AsyncIterableIterator<Batch
     this.pool = new SlotPool(options);
   }
 
-  /** What the consumer gets of a slot; `release` gives the slot back, once. */
+  /** Makes a slot's batch for the consumer; `release` returns the slot to the pool, and does nothing when called again. */
   protected abstract batchOf(filled: FilledSlot, release: () => void): Batch;
 
   /** @throws the abort reason; DataError; EngineError when a worker failed or no batch was released */

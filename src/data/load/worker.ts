@@ -1,7 +1,7 @@
 /**
- * A loader worker's thread. It imports only what rendering takes (sharp, the crops addon, the sampling), so that it
- * starts in a fraction of a second, and works without the main thread's help: while that is busy inside libtorch,
- * the workers fill every slot that was given to them.
+ * The thread of a loader's worker. It imports only what rendering needs (sharp, the crops addon, the sampling), so that it
+ * starts in a fraction of a second, and works without the main thread: while that is busy inside libtorch, the workers fill
+ * every slot that they were given.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import sharp from 'sharp';
@@ -19,7 +19,7 @@ import {
   type WorkerSetup,
 } from './shared.js';
 
-/** Images in flight in a worker: one is decoded (on a thread of sharp's) while another one is rendered here. */
+/** Images in flight in a worker: one is decoded (on a thread of sharp) while another one is rendered here. */
 const LANES = 2;
 
 const port = parentPort!;
@@ -30,7 +30,7 @@ const images = new ImageDecoder(new ImageReader(new PackedImages(setup.images)),
 const slots = setup.slots.map((buffer) => new Uint8Array(buffer));
 const control = new Control(setup.control, job.batchSize);
 
-// many workers: each image on one thread, and nothing is decoded twice
+// there are many workers, so one thread is enough for an image; no image is decoded twice, so a cache is of no use
 sharp.concurrency(1);
 sharp.cache(false);
 

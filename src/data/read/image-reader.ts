@@ -1,10 +1,10 @@
-/** The bytes of an image, wherever it lies: a file of its own, or a place within a shard. */
+/** The bytes of an image of a list, wherever it lies: a file of its own, memory, or a place in a shard. */
 import type { PackedImages } from '../list/packed-images.js';
 import { PlaceReader } from './place-reader.js';
 import { readImageFile } from './read-image-file.js';
 import { readProblem } from './read-problem.js';
 
-/** Reads the images of a list, one at a time or several at once. Memory: the images in flight, and pages of Parquet. */
+/** Reads the images of a list, one at a time or several at once. Memory: the images in flight, and some Parquet pages. */
 export class ImageReader {
   readonly #places = new PlaceReader();
 
@@ -30,7 +30,7 @@ export class ImageReader {
   async read(index: number): Promise<Uint8Array> {
     try {
       const place = this.images.place(index);
-      // a copy: decoders are not made for memory that threads share
+      // a copy: decoders don't expect memory that threads share
       if (place.kind === 'memory') return place.bytes.slice();
       if (place.kind !== 'file') return await this.#places.read(place);
       const path = this.images.path(index);

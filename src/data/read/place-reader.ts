@@ -15,9 +15,9 @@ interface OpenShard {
   users: number;
 }
 
-/** Reads images of shards, one at a time or several at once. Memory: the images in flight, and pages of Parquet. */
+/** Reads images of shards, one at a time or several at once. Memory: the images in flight, and some Parquet pages. */
 export class PlaceReader {
-  /** The open shards, the one that was used last at the end. Descriptors that a worker leaves open end with it. */
+  /** The open shards, the one that was used last at the end. What a worker leaves open is closed when it exits. */
   readonly #open = new Map<ShardFile, OpenShard>();
   readonly #pages = new ParquetPages();
   #isClosed = false;

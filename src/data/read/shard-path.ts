@@ -1,7 +1,7 @@
-/** Paths of images within shards. */
+/** Paths of images in shards. */
 
-/** A path that listImages() gives for an image of a shard: `shard.tar::name`. */
+/** The path of an image in a shard, as listImages() has it: `shard.tar::name`. */
 export const IN_SHARD = /^(.+?\.(?:tar|parquet))::(.*)$/is;
 
-/** The shard that such a path names; null for a file's own path. */
+/** The shard that such a path names; null for the path of a file. */
 export const shardOf = (path: string): string | null => IN_SHARD.exec(path)?.[1] ?? null;

@@ -130,7 +130,7 @@ test('a shard that is cut off gives what it has, and tells the place', async () 
   assert.match(inHeader.problems[0]!, /cut off/);
   const between = await problemsOf(whole.subarray(0, 2 * each));
   assert.deepEqual(between.names, ['a.jpg', 'b.jpg']);
-  assert.match(between.problems[0]!, /without the mark of its end/);
+  assert.match(between.problems[0]!, /without an end-of-archive mark/);
 });
 
 test('a damaged header ends the reading, with its place', async () => {
@@ -188,10 +188,10 @@ test('sizes that are absurd, negative or no numbers end the reading', async () =
   const good = { name: 'good.jpg', content: jpeg };
   for (const [field, reason] of [
     [Buffer.from('77777777777\0'), /8589934591 bytes are announced/],
-    [Buffer.alloc(12, 0xff), /size is no number/],
-    [size(0x80, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), /size is no number/],
-    [Buffer.from('-0000000001\0'), /size is no number/],
-    [Buffer.from('12ab\0\0\0\0\0\0\0\0'), /size is no number/],
+    [Buffer.alloc(12, 0xff), /size is not a number/],
+    [size(0x80, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), /size is not a number/],
+    [Buffer.from('-0000000001\0'), /size is not a number/],
+    [Buffer.from('12ab\0\0\0\0\0\0\0\0'), /size is not a number/],
   ] as const) {
     const { names, problems } = await problemsOf(
       rawTar([good, { name: 'bad.jpg', size: field, content: jpeg }, good]),
@@ -211,7 +211,7 @@ test('pax headers: sizes and names that lie, and floods of them', async () => {
   const pax = async (content: Buffer | string, name = 'x.jpg') =>
     problemsOf(rawTar([good, { name: 'pax', type: 'x', content }, { name, content: jpeg }, good]));
   assert.match((await pax(record('path=../up.jpg'))).problems[0]!, /leaves the archive/);
-  assert.match((await pax(record('size=-55555'))).problems[0]!, /size is no number/);
+  assert.match((await pax(record('size=-55555'))).problems[0]!, /size is not a number/);
   assert.match((await pax(record('size=999999'))).problems[0]!, /999999 bytes are announced/);
   assert.match((await pax('99 path=x\n')).problems[0]!, /damaged pax header/);
   assert.match((await pax('nonsense')).problems[0]!, /damaged pax header/);
@@ -235,7 +235,7 @@ test('a label that is larger than a label', async () => {
   );
   assert.deepEqual(names, ['a.jpg', 'b.jpg']);
   assert.match(problems[0]!, /a.json: a label of 1048581 bytes/);
-  assert.match(problems[1]!, /b.json: is no JSON/);
+  assert.match(problems[1]!, /b.json: is not JSON/);
 });
 
 test('members are found without reading what is in them', async () => {
