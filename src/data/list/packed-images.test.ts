@@ -1,4 +1,4 @@
-/** The compact list against a plain array, in any order of reading; its size; its shards' places. */
+/** The compact list compared with an array, in any order of reading; its size; places in shards. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
@@ -21,7 +21,7 @@ const NAMES = [
 ];
 const items = NAMES.map((path, i) => ({ path, label: i % 5 === 0 ? null : i % 7 }));
 
-test('gives what was put in, forwards, backwards and at random', () => {
+test('returns what was added, forwards, backwards and in random order', () => {
   const packed = PackedImages.from(items);
   assert.equal(packed.length, items.length);
   assert.deepEqual([...packed], items);

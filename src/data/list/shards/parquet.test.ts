@@ -1,4 +1,4 @@
-/** Parquet files of images: written here by hyparquet-writer, and where it is there by pyarrow and datasets. */
+/** Parquet files of images: written by hyparquet-writer, and by pyarrow and datasets where they are installed. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
@@ -152,7 +152,7 @@ for (const [codec, compress] of [
   });
 }
 
-test('repeated images: pages of numbers of a dictionary', async () => {
+test('repeated images: pages of indices into a dictionary', async () => {
   const rows = Array.from({ length: 60 }, (_, i) => images[i % 3]!);
   const file = writeStruct(
     'dictionary.parquet',
@@ -163,7 +163,7 @@ test('repeated images: pages of numbers of a dictionary', async () => {
   same((await readAll(file)).bytes, rows);
 });
 
-test('rows without an image are told; a column of bytes alone is taken', async () => {
+test('rows without an image are reported; a column of only bytes is accepted', async () => {
   const rows = images.map((image, i) => (i === 5 ? null : image));
   const { bytes } = await readAll(writeStruct('null.parquet', rows, labels));
   assert.equal(bytes[5], 'the row has no bytes of an image');
@@ -193,7 +193,7 @@ test('rows without an image are told; a column of bytes alone is taken', async (
   );
 });
 
-test('a damaged page: its images are skipped with its place, the others read', async () => {
+test('a damaged page: its images are skipped and its place is reported; the others are read', async () => {
   const file = writeStruct('damaged.parquet', images, labels);
   const { items } = await listImages(file);
   const offset = pageOf(items as PackedImages, 11);
@@ -217,7 +217,7 @@ test('a damaged page: its images are skipped with its place, the others read', a
   }
 });
 
-test('a damaged page header: the rest of its row group is told; a file without footer gives nothing', async () => {
+test('a damaged page header: the rest of its row group is reported; a file without a footer has no images', async () => {
   const file = writeStruct('header.parquet', images, labels);
   const first = (await listImages(file)).items as PackedImages;
   const bytes = readFileSync(file);
@@ -321,7 +321,7 @@ for codec in ['none', 'snappy', 'gzip', 'brotli', 'zstd', 'lz4']:
 );
 
 test(
-  'what datasets writes of a folder of classes',
+  'what datasets writes for a folder of classes',
   { skip: has('datasets') ? false : 'no DINO_TEST_PYTHON with datasets' },
   async () => {
     await writeImages(

@@ -1,4 +1,4 @@
-/** Tar archives made by the system's tar in all its formats, and archives that mean harm. */
+/** Tar archives made by the system's tar in all its formats, and malicious archives. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -114,7 +114,7 @@ test('samples: one image of each key, labels of .cls and .json', async () => {
   assert.deepEqual(list.classes, ['0', '1', '2', '3', '4', '5', '6', '7']);
 });
 
-test('a shard that is cut off gives what it has, and tells the place', async () => {
+test('of a shard that is cut off, what is there is listed, and the place is reported', async () => {
   const whole = rawTar([
     { name: 'a.jpg', content: jpeg },
     { name: 'b.jpg', content: jpeg },
@@ -133,7 +133,7 @@ test('a shard that is cut off gives what it has, and tells the place', async () 
   assert.match(between.problems[0]!, /without an end-of-archive mark/);
 });
 
-test('a damaged header ends the reading, with its place', async () => {
+test('a damaged header ends the reading, and its place is reported', async () => {
   const bytes = rawTar([
     { name: 'a.jpg', content: jpeg },
     { name: 'b.jpg', content: jpeg },
@@ -152,7 +152,7 @@ test('a damaged header ends the reading, with its place', async () => {
   assert.match((await problemsOf(Buffer.from('short'))).problems[0]!, /shorter than a tar header/);
 });
 
-test('names that lead out of the archive, links and devices are passed over, by name', async () => {
+test('names that lead out of the archive, links and devices are skipped and reported by name', async () => {
   const { names, problems } = await problemsOf(
     rawTar([
       { name: '../../etc/evil.jpg', content: jpeg },
@@ -183,7 +183,7 @@ test('names that lead out of the archive, links and devices are passed over, by 
   );
 });
 
-test('sizes that are absurd, negative or no numbers end the reading', async () => {
+test('sizes that are absurd, negative or not numbers end the reading', async () => {
   const size = (...bytes: number[]) => Buffer.concat([Buffer.from(bytes), Buffer.alloc(12)]).subarray(0, 12);
   const good = { name: 'good.jpg', content: jpeg };
   for (const [field, reason] of [
@@ -205,7 +205,7 @@ test('sizes that are absurd, negative or no numbers end the reading', async () =
   assert.equal(tarNumber(huge, 124, 12), 3 * 2 ** 32);
 });
 
-test('pax headers: sizes and names that lie, and floods of them', async () => {
+test('pax headers: false sizes and names, and floods of headers', async () => {
   const record = (text: string) => `${text.length + 4} ${text}\n`; // two digits, a space, a line's end
   const good = { name: 'good.jpg', content: jpeg };
   const pax = async (content: Buffer | string, name = 'x.jpg') =>
@@ -224,7 +224,7 @@ test('pax headers: sizes and names that lie, and floods of them', async () => {
   ]);
 });
 
-test('a label that is larger than a label', async () => {
+test('a label that is too large', async () => {
   const { names, problems } = await problemsOf(
     rawTar([
       { name: 'a.json', content: Buffer.alloc(2 ** 20 + 5, 32) },
@@ -238,7 +238,7 @@ test('a label that is larger than a label', async () => {
   assert.match(problems[1]!, /b.json: is not JSON/);
 });
 
-test('members are found without reading what is in them', async () => {
+test('members are found without reading their contents', async () => {
   let bytesRead = 0;
   const members = 50;
   const size = 2 ** 20;
@@ -259,7 +259,7 @@ test('members are found without reading what is in them', async () => {
   assert.equal(bytesRead, (members + 1) * 512);
 });
 
-test('a broken link among the shards is told', async () => {
+test('a broken link among the shards is reported', async () => {
   mkdirSync(at('linked'));
   symlinkSync('nowhere.tar', at('linked', 'broken.tar'));
   await assert.rejects(listImages(at('linked')), /1 of 1 shards can't be read:\n.*broken.tar: no such file/);
