@@ -46,7 +46,7 @@ export const BLOCK = 16;
 /** Bytes of a segment: Node 20 can't hold more than 4 GiB in one array. No block straddles two segments. */
 export const SEGMENT = 2 ** 30;
 
-/** The same for bytes in memory, see {@link ImagePart.memory}. */
+/** Bytes within the memory of a part, {@link ImagePart.memory}. */
 interface MemoryPlace {
   kind: 'memory';
   offset: number;
