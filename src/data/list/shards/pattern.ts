@@ -1,19 +1,21 @@
-/** Which shards are meant: `shard-{000000..000127}.tar`, `data/train-*.parquet`, `{a,b}.tar`, or a folder of them. */
+/** Patterns that name shards, `shard-{000000..000127}.tar`, `data/train-*.parquet`, `{a,b}.tar`, and what is refused. */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { DataError } from '../../errors.js';
+import { DataError } from '../../../errors.js';
+import { hasWildcards, wildcardExpression } from '../../../plain/wildcards.js';
 
 export const SHARD_EXTENSIONS: readonly string[] = ['.tar', '.parquet'];
 
-/** Archives that can't be read at any place: named, so that the error can say what to do. */
+/** Archives without random access: recognized so that the error can say what to do. */
 const COMPRESSED = /\.(tar\.(gz|bz2|xz|zst|lz4)|tgz|tbz2|txz)$/i;
 
 export const isShard = (name: string): boolean => SHARD_EXTENSIONS.includes(path.extname(name).toLowerCase());
 
-/** Whether a source names shards by a pattern: braces, or an asterisk or question mark, with the ending of a shard. */
+/** Whether a source is a pattern of shards: it has braces, an asterisk or a question mark, and a shard's extension. */
 export const isShardPattern = (source: string): boolean =>
   (isShard(source) && /[*?]|\{[^{}]*(\.\.|,)[^{}]*\}/.test(source)) || COMPRESSED.test(source);
 
+/** Most names that a pattern may stand for. */
 const MOST = 1_000_000;
 
 /** The names that a pattern with braces stands for, as in a shell. */
@@ -42,16 +44,12 @@ export function expandBraces(pattern: string): string[] {
   return choices.flatMap((choice) => rests.map((rest) => before + choice + rest));
 }
 
-/** Names in the last part of a path may have asterisks and question marks. */
+/** The files that a path stands for: its last part may have asterisks and question marks. */
 async function expandWildcards(name: string): Promise<string[]> {
   const base = path.basename(name);
-  if (!/[*?]/.test(base)) return [path.resolve(name)];
+  if (!hasWildcards(base)) return [path.resolve(name)];
   const folder = path.dirname(path.resolve(name));
-  const source = base
-    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.');
-  const fits = new RegExp(`^${source}$`, 's');
+  const expression = wildcardExpression(base);
   let entries: string[];
   try {
     entries = await readdir(folder);
@@ -59,7 +57,7 @@ async function expandWildcards(name: string): Promise<string[]> {
     throw new DataError(`Can't read ${folder}: ${(error as Error).message}`, { cause: error });
   }
   return entries
-    .filter((entry) => !entry.startsWith('.') && fits.test(entry))
+    .filter((entry) => !entry.startsWith('.') && expression.test(entry))
     .sort()
     .map((entry) => path.join(folder, entry));
 }
@@ -68,8 +66,8 @@ async function expandWildcards(name: string): Promise<string[]> {
 export function refuseCompressed(source: string): void {
   if (!COMPRESSED.test(source)) return;
   throw new DataError(
-    `${source} is compressed: images can't be picked out of it in any order. Unpack it (images are compressed ` +
-      'already, so that a .tar is hardly larger), and give the .tar.',
+    `${source} is compressed: images can't be read from it in random order. Unpack it (images are compressed ` +
+      'already, so the .tar is hardly larger) and give the .tar.',
   );
 }
 
@@ -80,7 +78,7 @@ export function refuseCompressed(source: string): void {
 export async function expandShardPattern(pattern: string): Promise<string[]> {
   refuseCompressed(pattern);
   const files = (await Promise.all(expandBraces(pattern).map(expandWildcards))).flat();
-  if (files.length === 0) throw new DataError(`${pattern} names no shards: there is no such file`);
+  if (files.length === 0) throw new DataError(`${pattern} names no shards: no file matches`);
   return files;
 }
 
@@ -89,7 +87,7 @@ const SPLITS: Readonly<Record<string, string>> = {
   ...{ dev: 'validation', test: 'test' },
 };
 
-/** The part of a data set that a shard's path names; null for none. */
+/** The split of a data set that a shard's path names; null for none. */
 function splitOf(name: string): string | null {
   for (const word of name.toLowerCase().split(/[^a-z]+/)) {
     if (Object.hasOwn(SPLITS, word)) return SPLITS[word]!;
@@ -98,8 +96,8 @@ function splitOf(name: string): string | null {
 }
 
 /**
- * Refuses a folder whose shards are several parts of a data set, as Hugging Face's repositories are.
- * @throws DataError that names them
+ * Refuses a folder whose shards are several splits of a data set, as in Hugging Face's repositories.
+ * @throws DataError that names the splits
  */
 export function checkOneSplit(folder: string, files: readonly string[]): void {
   const splits = new Map<string, string>();
@@ -112,6 +110,6 @@ export function checkOneSplit(folder: string, files: readonly string[]): void {
   const pattern = example.replace(/\d+(-of-\d+)?(?=\.\w+$)/, '*').replace(/-\*-of.*(?=\.\w+$)/, '-*');
   throw new DataError(
     `${folder} holds shards of ${[...splits.keys()].join(', ')}: they are not mixed. ` +
-      `Name those that are meant, as '${pattern}'.`,
+      `Name the shards of one of them, for example '${pattern}'.`,
   );
 }

@@ -1,42 +1,37 @@
 /**
- * The images of a set of shards, by way of an index: made when the shards are first listed, kept beside them, and read
- * back afterwards in about the time of reading its file. What changed since is looked through anew.
+ * Lists the images of a set of shards, with an index: it is made when the shards are first listed, kept beside them, and
+ * later only read, in about the time that reading its file takes. Shards that have changed since are scanned again.
  */
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { DataError } from '../../errors.js';
-import { kindOf } from '../../files/guarded.js';
-import { readProblem } from '../read/read-problem.js';
-import type { ImageList, ListOptions } from '../list/image-list.js';
-import { PackedImages } from '../list/packed-images.js';
+import { DataError } from '../../../errors.js';
+import { compareCodePoints } from '../../../plain/code-points.js';
+import { kindOf } from '../../../files/guarded.js';
+import type { ShardFile } from '../../read/image-place.js';
+import { readProblem } from '../../read/read-problem.js';
+import type { ImageList, ListOptions } from '../image-list.js';
+import { PackedImages } from '../packed-images.js';
 import { type FoundDescription, readDescription } from './description.js';
 import { readIndex, type ShardIndex, writeIndex } from './index-file.js';
-import { scanParquet } from './scan-parquet.js';
-import { scanTar } from './scan-tar.js';
-import type { ScannedShard, ShardLabels } from './shard-part.js';
+import { scanShard } from './scan-shard.js';
+import type { ScannedShard, ShardLabels } from './scanned-shard.js';
 
-/** Shards that are looked through at once: on a network each waits for its reads. */
+/** Shards that are scanned at the same time: on a network file system each waits for its reads. */
 const LANES = 8;
 
 export interface ShardList extends ImageList {
   index: {
-    /** Where it is kept; null when it could be written nowhere. */
+    /** The index's file; null when it could not be written anywhere. */
     file: string | null;
-    /** Shards that were looked through for it now; 0 when it was there. */
+    /** Shards that had to be scanned; 0 when the index was complete. */
     scanned: number;
     shards: number;
   };
 }
 
-interface ShardFile {
-  file: string;
-  size: number;
-  mtimeMs: number;
-}
-
-/** Runs `work` over all, some at once; results in their order. */
+/** Runs `work` on all, `lanes` at a time; the results are in the order of the inputs. */
 async function inLanes<T, R>(all: readonly T[], lanes: number, work: (one: T) => Promise<R>): Promise<R[]> {
   const results = new Array<R>(all.length);
   let next = 0;
@@ -50,7 +45,7 @@ async function inLanes<T, R>(all: readonly T[], lanes: number, work: (one: T) =>
   return results;
 }
 
-/** @throws DataError that names the shards that are missing, all of them counted */
+/** @throws DataError that counts the shards that can't be read, and names the first of them */
 async function statShards(files: readonly string[]): Promise<ShardFile[]> {
   const answers = await inLanes(files, 4 * LANES, async (file): Promise<ShardFile | string> => {
     try {
@@ -62,7 +57,7 @@ async function statShards(files: readonly string[]): Promise<ShardFile[]> {
       return `${file}: ${readProblem(error).message}`;
     }
   });
-  // in the files' order, not in that of the answers
+  // in the order of the files, not of the answers
   const problems = answers.filter((answer) => typeof answer === 'string');
   const found = answers.filter((answer) => typeof answer !== 'string');
   if (problems.length > 0) {
@@ -77,8 +72,8 @@ async function statShards(files: readonly string[]): Promise<ShardFile[]> {
 const shortHash = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
 
 /**
- * Where the index of these shards may be: beside the first, or in the user's cache where that folder can't be written to.
- * Other shards of the same folder have another index.
+ * Where the index of these shards may be: beside the first one, or in the user's cache when that folder can't be written to.
+ * Each selection of a folder's shards has an index of its own.
  */
 export function indexPlaces(files: readonly string[]): { folder: string; places: string[] } {
   const folder = path.dirname(files[0]!);
@@ -93,16 +88,6 @@ export function indexPlaces(files: readonly string[]): { folder: string; places:
   };
 }
 
-/** Looks a shard through. @throws DataError */
-export async function listShard(file: string): Promise<ScannedShard> {
-  try {
-    return file.toLowerCase().endsWith('.parquet') ? await scanParquet(file) : await scanTar(file);
-  } catch (error) {
-    if (error instanceof DataError) throw new DataError(`${file}: ${error.message}`, { cause: error });
-    throw new DataError(`${file}: ${readProblem(error).message}`, { cause: error });
-  }
-}
-
 type Described = FoundDescription | null;
 
 interface Labelling {
@@ -110,7 +95,7 @@ interface Labelling {
   labels: Int32Array<SharedArrayBuffer> | null;
 }
 
-/** Folders of names are classes where no shard has labels, and no description says that there are none. */
+/** Folders in the names are classes if no shard has labels and there is no description, which would list the classes. */
 function withoutFolders(
   images: PackedImages,
   shards: ShardIndex['shards'],
@@ -124,7 +109,7 @@ function withoutFolders(
   );
 }
 
-/** One numbering of the classes for all shards. */
+/** Numbers the classes of all shards together. */
 function labelling(images: PackedImages, shards: ShardIndex['shards'], described: Described): Labelling {
   const named = described?.description.classes ?? null;
   const meanings = withoutFolders(images, shards, described);
@@ -160,7 +145,7 @@ function labelling(images: PackedImages, shards: ShardIndex['shards'], described
   if (named !== null || !isOne) {
     const all = new Set<string>();
     eachLabel((meaning, label) => all.add(nameOf(meaning, label)));
-    if (![...all].every((name) => named?.includes(name))) classes = [...all].sort(byCodePoints);
+    if (![...all].every((name) => named?.includes(name))) classes = [...all].sort(compareCodePoints);
   }
   const numberOf = new Map(classes.map((name, i) => [name, i]));
   eachLabel((meaning, label, index) => {
@@ -170,9 +155,9 @@ function labelling(images: PackedImages, shards: ShardIndex['shards'], described
 }
 
 /**
- * What tells whether a set of shards is the same one: SHA-256 over names, labels and sizes of the images. Shards that
- * `dino shard` made, whole, have the fingerprint of the folder that they were made of: they are the same images in the
- * same order, and a run that was begun on one goes on with the other.
+ * Identifies a set of shards: SHA-256 of the images' names, labels and sizes. A complete set made by `dino shard` has the
+ * fingerprint of the folder that it was made from: the images and their order are the same, so that a run that was begun
+ * with one can go on with the other.
  */
 function fingerprint(images: PackedImages, described: Described): string {
   const [names, sizes] = [createHash('sha256'), createHash('sha256')];
@@ -183,16 +168,13 @@ function fingerprint(images: PackedImages, described: Described): string {
     let text = '';
     for (let i = start; i < end; i++) text += `${images.name(i)}\0${images.label(i)}\n`;
     names.update(text);
-    sizes.update(text).update(lengths.slice(start, end)); // a copy: no hash is over shared memory
+    sizes.update(text).update(lengths.slice(start, end)); // a copy: shared memory can't be hashed
   }
   const ofNames = names.digest('hex');
   return described?.description.fingerprint === ofNames ? ofNames : sizes.digest('hex');
 }
 
-/** Code points' order, as for folders. */
-const byCodePoints = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));
-
-/** The index that is there, as far as it fits the shards; shards that changed are null. */
+/** What a stored index knows of each shard; null for those that are new or have changed. */
 function storedShards(index: ShardIndex | null, files: readonly ShardFile[]): (ScannedShard | null)[] {
   if (index === null) return files.map(() => null);
   const numbers = new Map(index.images.parts.map((part, i) => [part.file, i]));
@@ -201,7 +183,7 @@ function storedShards(index: ShardIndex | null, files: readonly ShardFile[]): (S
     if (number === undefined) return null;
     const part = index.images.parts[number]!;
     if (part.size !== size || part.mtimeMs !== mtimeMs) return null;
-    return { ...index.shards[number]!, images: index.images.partAlone(number) };
+    return { ...index.shards[number]!, images: index.images.copyOfPart(number) };
   });
 }
 
@@ -218,14 +200,14 @@ function isCurrent(index: ShardIndex, files: readonly ShardFile[], described: De
   );
 }
 
-/** Writes to the first place that can be written to. */
+/** Writes the index to the first place that allows it. */
 function keepIndex(places: readonly string[], folder: string, index: ShardIndex): string | null {
   for (const place of places) {
     try {
       writeIndex(place, folder, index);
       return place;
     } catch {
-      // a folder that can't be written to, or a full disk: the images are listed all the same
+      // a folder that can't be written to, or a full disk: the images are listed nevertheless
     }
   }
   return null;
@@ -233,7 +215,7 @@ function keepIndex(places: readonly string[], folder: string, index: ShardIndex)
 
 /**
  * Lists the images of shards, in the order of the files and of the images within.
- * @param source - What was given, absolute, for the list to be made again.
+ * @param source - What the shards were named by, absolute: listImages() of it gives this list again.
  * @throws DataError when a shard is missing or none has images
  */
 export async function listShards(
@@ -263,7 +245,7 @@ export async function listShards(
     const shards = await inLanes([...found.entries()], LANES, async ([i, { file }]) => {
       const known = ready[i] ?? null;
       if (known !== null) return known;
-      const shard = await listShard(file);
+      const shard = await scanShard(file);
       scanned++;
       options.onProgress?.(scanned, missing);
       return shard;

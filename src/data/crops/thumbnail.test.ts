@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import sharp from 'sharp';
-import { renderCrops } from '../crops/crops.js';
+import { renderCrops } from './crops.js';
 import { fixtureImage } from '../../testing/fixture-image.js';
 import { EvalLoader, ResizedCropLoader } from '../load/loaders.js';
 import type { ImageItem } from '../list/image-items.js';
@@ -65,7 +65,7 @@ async function writePng(name: string, width: number, height: number): Promise<st
   return target;
 }
 
-test('EvalLoader gives thumbnails of boxes, each of its own size, and leaves out boxes outside the image', async () => {
+test('EvalLoader makes thumbnails of boxes, each with its own size, and leaves out boxes outside the image', async () => {
   const items = [await writePng('a.png', 64, 48), await writePng('b.png', 30, 90)].map((name) => ({
     path: name,
     label: null,
@@ -75,7 +75,7 @@ test('EvalLoader gives thumbnails of boxes, each of its own size, and leaves out
     const loader = new EvalLoader({ items, fit: 'inside', crop: 20, batchSize: 2, numWorkers, boxes });
     const { value: batch } = await loader.next();
     assert.ok(batch);
-    // the box is rounded as Python rounds: 4, 4, 40, 30
+    // the box is rounded as in Python: 4, 4, 40, 30
     assert.deepEqual(batch.sizes, [thumbnailShape(36, 26, 20), thumbnailShape(30, 90, 20)]);
     const whole = new Uint8Array(3 * 7 * 20);
     thumbnail({ data: fixtureImage(30, 90, 30), width: 30, height: 90, channels: 3 }, 20, {
@@ -99,7 +99,7 @@ test('EvalLoader gives thumbnails of boxes, each of its own size, and leaves out
   await loader.return();
 });
 
-test('ResizedCropLoader visits every image once an epoch, and depends on epoch and seed alone', async () => {
+test('ResizedCropLoader visits every image once an epoch, and depends only on epoch and seed', async () => {
   const items: ImageItem[] = [];
   for (let i = 0; i < 5; i++) items.push({ path: await writePng(`${i}.png`, 30 + i, 30), label: i });
   const read = async (epoch: number, seed: number, numWorkers: number) => {
@@ -122,7 +122,7 @@ test('ResizedCropLoader visits every image once an epoch, and depends on epoch a
   assert.notDeepEqual((await read(0, 8, 0)).pixels, first.pixels);
 });
 
-test('a missing file is told, not thrown, by both loaders', async () => {
+test('a missing file is reported, not thrown, by both loaders', async () => {
   const items = [{ path: path.join(folder, 'none.png'), label: 0 }];
   for (const loader of [
     new EvalLoader({ items, batchSize: 1, numWorkers: 0 }),

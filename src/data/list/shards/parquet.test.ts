@@ -1,4 +1,4 @@
-/** Parquet files of images: written here by hyparquet-writer, and where it is there by pyarrow and datasets. */
+/** Parquet files of images: written by hyparquet-writer, and by pyarrow and datasets where they are installed. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
@@ -17,14 +17,14 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { parquetWriteBuffer } from 'hyparquet-writer';
-import { decodeImage } from '../read/decode.js';
-import { ImageReader } from '../read/image-reader.js';
-import { listImages } from '../list/list-images.js';
-import { EvalLoader } from '../load/loaders.js';
-import type { PackedImages } from '../list/packed-images.js';
-import { readPageHeader } from './parquet-pages.js';
-import { jpegOf, writeImages } from '../../testing/shards.js';
-import { writeShards } from './write-shards.js';
+import { decodeImage } from '../../read/decode.js';
+import { ImageReader } from '../../read/image-reader.js';
+import { listImages } from '../list-images.js';
+import { EvalLoader } from '../../load/loaders.js';
+import type { PackedImages } from '../packed-images.js';
+import { readPageHeader } from '../../read/parquet-pages.js';
+import { jpegOf, writeImages } from '../../../testing/shards.js';
+import { writeShards } from '../../write/write-shards.js';
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'dino-parquet-'));
 after(() => rmSync(scratch, { recursive: true }));
@@ -37,6 +37,13 @@ before(async () => {
 });
 
 type WriteOptions = Parameters<typeof parquetWriteBuffer>[0];
+
+/** Where the page of an image begins, in bytes. */
+function pageOf(list: PackedImages, index: number): number {
+  const place = list.place(index);
+  assert.ok(place.kind === 'parquet');
+  return place.page;
+}
 
 /** A struct of bytes and path, both of which may be missing, and a label. */
 function writeStruct(
@@ -145,7 +152,7 @@ for (const [codec, compress] of [
   });
 }
 
-test('repeated images: pages of numbers of a dictionary', async () => {
+test('repeated images: pages of indices into a dictionary', async () => {
   const rows = Array.from({ length: 60 }, (_, i) => images[i % 3]!);
   const file = writeStruct(
     'dictionary.parquet',
@@ -156,7 +163,7 @@ test('repeated images: pages of numbers of a dictionary', async () => {
   same((await readAll(file)).bytes, rows);
 });
 
-test('rows without an image are told; a column of bytes alone is taken', async () => {
+test('rows without an image are reported; a column of only bytes is accepted', async () => {
   const rows = images.map((image, i) => (i === 5 ? null : image));
   const { bytes } = await readAll(writeStruct('null.parquet', rows, labels));
   assert.equal(bytes[5], 'the row has no bytes of an image');
@@ -186,10 +193,10 @@ test('rows without an image are told; a column of bytes alone is taken', async (
   );
 });
 
-test('a damaged page: its images are skipped with its place, the others read', async () => {
+test('a damaged page: its images are skipped and its place is reported; the others are read', async () => {
   const file = writeStruct('damaged.parquet', images, labels);
   const { items } = await listImages(file);
-  const { offset } = (items as PackedImages).place(11);
+  const offset = pageOf(items as PackedImages, 11);
   const bytes = readFileSync(file);
   bytes.fill(0xff, offset + 40, offset + 400);
   writeFileSync(file, bytes);
@@ -210,18 +217,16 @@ test('a damaged page: its images are skipped with its place, the others read', a
   }
 });
 
-test('a damaged page header: the rest of its row group is told; a file without footer gives nothing', async () => {
+test('a damaged page header: the rest of its row group is reported; a file without a footer has no images', async () => {
   const file = writeStruct('header.parquet', images, labels);
   const first = (await listImages(file)).items as PackedImages;
   const bytes = readFileSync(file);
-  const index = Array.from({ length: 9 }, (_, i) => i).find(
-    (i) => first.place(i).offset > first.place(0).offset,
-  )!;
-  bytes.fill(0xff, first.place(index).offset, first.place(index).offset + 20);
+  const index = Array.from({ length: 9 }, (_, i) => i).find((i) => pageOf(first, i) > pageOf(first, 0))!;
+  bytes.fill(0xff, pageOf(first, index), pageOf(first, index) + 20);
   writeFileSync(file, bytes);
   const list = await listImages(file);
   assert.equal(list.items.length, COUNT - 9 + index);
-  assert.equal(list.unreadable[0]!.offset, first.place(index).offset);
+  assert.equal(list.unreadable[0]!.offset, pageOf(first, index));
   assert.match(list.unreadable[0]!.reason, /damaged page header.*the rest of its row group is not read/);
   mkdirSync(at('two'));
   copyFileSync(writeStruct('whole.parquet', images, labels), at('two', 'a.parquet'));
@@ -316,7 +321,7 @@ for codec in ['none', 'snappy', 'gzip', 'brotli', 'zstd', 'lz4']:
 );
 
 test(
-  'what datasets writes of a folder of classes',
+  'what datasets writes for a folder of classes',
   { skip: has('datasets') ? false : 'no DINO_TEST_PYTHON with datasets' },
   async () => {
     await writeImages(

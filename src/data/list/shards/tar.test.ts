@@ -1,15 +1,15 @@
-/** Tar archives made by the system's tar in all its formats, and archives that mean harm. */
+/** Tar archives made by the system's tar in all its formats, and malicious archives. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { listImages } from '../list/list-images.js';
+import { listImages } from '../list-images.js';
 import { scanTar, splitKey } from './scan-tar.js';
-import { rawTar, writeImages } from '../../testing/shards.js';
+import { rawTar, writeImages } from '../../../testing/shards.js';
 import { tarMembers, tarNumber } from './tar.js';
-import { END, padding, tarHeader } from './tar-write.js';
+import { END, padding, tarHeader } from '../../write/tar-header.js';
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'dino-tar-'));
 after(() => rmSync(scratch, { recursive: true }));
@@ -59,7 +59,9 @@ for (const format of ['gnu', 'oldgnu', 'ustar', 'pax', 'v7']) {
     );
     const whole = readFileSync(file);
     names.forEach((name, i) => {
-      const { offset, length } = images.place(i);
+      const place = images.place(i);
+      assert.ok(place.kind === 'tar');
+      const { offset, length } = place;
       assert.ok(whole.subarray(offset, offset + length).equals(readFileSync(at('images', name))), name);
     });
   });
@@ -112,7 +114,7 @@ test('samples: one image of each key, labels of .cls and .json', async () => {
   assert.deepEqual(list.classes, ['0', '1', '2', '3', '4', '5', '6', '7']);
 });
 
-test('a shard that is cut off gives what it has, and tells the place', async () => {
+test('of a shard that is cut off, what is there is listed, and the place is reported', async () => {
   const whole = rawTar([
     { name: 'a.jpg', content: jpeg },
     { name: 'b.jpg', content: jpeg },
@@ -128,10 +130,10 @@ test('a shard that is cut off gives what it has, and tells the place', async () 
   assert.match(inHeader.problems[0]!, /cut off/);
   const between = await problemsOf(whole.subarray(0, 2 * each));
   assert.deepEqual(between.names, ['a.jpg', 'b.jpg']);
-  assert.match(between.problems[0]!, /without the mark of its end/);
+  assert.match(between.problems[0]!, /without an end-of-archive mark/);
 });
 
-test('a damaged header ends the reading, with its place', async () => {
+test('a damaged header ends the reading, and its place is reported', async () => {
   const bytes = rawTar([
     { name: 'a.jpg', content: jpeg },
     { name: 'b.jpg', content: jpeg },
@@ -150,7 +152,7 @@ test('a damaged header ends the reading, with its place', async () => {
   assert.match((await problemsOf(Buffer.from('short'))).problems[0]!, /shorter than a tar header/);
 });
 
-test('names that lead out of the archive, links and devices are passed over, by name', async () => {
+test('names that lead out of the archive, links and devices are skipped and reported by name', async () => {
   const { names, problems } = await problemsOf(
     rawTar([
       { name: '../../etc/evil.jpg', content: jpeg },
@@ -181,15 +183,15 @@ test('names that lead out of the archive, links and devices are passed over, by 
   );
 });
 
-test('sizes that are absurd, negative or no numbers end the reading', async () => {
+test('sizes that are absurd, negative or not numbers end the reading', async () => {
   const size = (...bytes: number[]) => Buffer.concat([Buffer.from(bytes), Buffer.alloc(12)]).subarray(0, 12);
   const good = { name: 'good.jpg', content: jpeg };
   for (const [field, reason] of [
     [Buffer.from('77777777777\0'), /8589934591 bytes are announced/],
-    [Buffer.alloc(12, 0xff), /size is no number/],
-    [size(0x80, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), /size is no number/],
-    [Buffer.from('-0000000001\0'), /size is no number/],
-    [Buffer.from('12ab\0\0\0\0\0\0\0\0'), /size is no number/],
+    [Buffer.alloc(12, 0xff), /size is not a number/],
+    [size(0x80, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), /size is not a number/],
+    [Buffer.from('-0000000001\0'), /size is not a number/],
+    [Buffer.from('12ab\0\0\0\0\0\0\0\0'), /size is not a number/],
   ] as const) {
     const { names, problems } = await problemsOf(
       rawTar([good, { name: 'bad.jpg', size: field, content: jpeg }, good]),
@@ -203,13 +205,13 @@ test('sizes that are absurd, negative or no numbers end the reading', async () =
   assert.equal(tarNumber(huge, 124, 12), 3 * 2 ** 32);
 });
 
-test('pax headers: sizes and names that lie, and floods of them', async () => {
+test('pax headers: false sizes and names, and floods of headers', async () => {
   const record = (text: string) => `${text.length + 4} ${text}\n`; // two digits, a space, a line's end
   const good = { name: 'good.jpg', content: jpeg };
   const pax = async (content: Buffer | string, name = 'x.jpg') =>
     problemsOf(rawTar([good, { name: 'pax', type: 'x', content }, { name, content: jpeg }, good]));
   assert.match((await pax(record('path=../up.jpg'))).problems[0]!, /leaves the archive/);
-  assert.match((await pax(record('size=-55555'))).problems[0]!, /size is no number/);
+  assert.match((await pax(record('size=-55555'))).problems[0]!, /size is not a number/);
   assert.match((await pax(record('size=999999'))).problems[0]!, /999999 bytes are announced/);
   assert.match((await pax('99 path=x\n')).problems[0]!, /damaged pax header/);
   assert.match((await pax('nonsense')).problems[0]!, /damaged pax header/);
@@ -222,7 +224,7 @@ test('pax headers: sizes and names that lie, and floods of them', async () => {
   ]);
 });
 
-test('a label that is larger than a label', async () => {
+test('a label that is too large', async () => {
   const { names, problems } = await problemsOf(
     rawTar([
       { name: 'a.json', content: Buffer.alloc(2 ** 20 + 5, 32) },
@@ -233,10 +235,10 @@ test('a label that is larger than a label', async () => {
   );
   assert.deepEqual(names, ['a.jpg', 'b.jpg']);
   assert.match(problems[0]!, /a.json: a label of 1048581 bytes/);
-  assert.match(problems[1]!, /b.json: is no JSON/);
+  assert.match(problems[1]!, /b.json: is not JSON/);
 });
 
-test('members are found without reading what is in them', async () => {
+test('members are found without reading their contents', async () => {
   let bytesRead = 0;
   const members = 50;
   const size = 2 ** 20;
@@ -257,7 +259,7 @@ test('members are found without reading what is in them', async () => {
   assert.equal(bytesRead, (members + 1) * 512);
 });
 
-test('a broken link among the shards is told', async () => {
+test('a broken link among the shards is reported', async () => {
   mkdirSync(at('linked'));
   symlinkSync('nowhere.tar', at('linked', 'broken.tar'));
   await assert.rejects(listImages(at('linked')), /1 of 1 shards can't be read:\n.*broken.tar: no such file/);

@@ -1,14 +1,14 @@
 /**
- * Pillow's Image.thumbnail(size, LANCZOS), by which the reference's eval_image_retrieval.py brings photographs to size:
- * the whole image within a square, never enlarged; a much larger one is first shrunk by a whole factor (Image.reduce),
- * then resampled. Bit-equal to Pillow 13 (Reduce.c, Resample.c).
+ * Pillow's Image.thumbnail(size, LANCZOS), with which the reference's eval_image_retrieval.py resizes photographs: the whole
+ * image within a square, never enlarged; a much larger one is first reduced by a whole factor (Image.reduce), then
+ * resampled. Bit-equal to Pillow 13 (Reduce.c, Resample.c).
  */
-import { resizeImage, toRgb, type PixelImage } from '../crops/crops.js';
+import { resizeImage, toRgb, type PixelImage } from './crops.js';
 
-/** The resampling after reduce() still shrinks by at least this: thumbnail()'s default `reducing_gap`. */
+/** The least factor left to the resampling after reduce(): the default `reducing_gap` of Image.thumbnail. */
 const REDUCING_GAP = 2;
 
-/** The size that Image.thumbnail((side, side)) gives. */
+/** The size of the result of Image.thumbnail((side, side)). */
 export function thumbnailShape(
   width: number,
   height: number,
@@ -16,7 +16,7 @@ export function thumbnailShape(
 ): { width: number; height: number } {
   if (side >= width && side >= height) return { width, height };
   const aspect = width / height;
-  // of the two whole numbers around it the one that keeps the shape better; the lower one when they are equal
+  // of the two whole numbers around it the one that keeps the aspect ratio better; on a tie the lower one
   const nearest = (value: number, distance: (n: number) => number): number => {
     const [low, high] = [Math.floor(value), Math.ceil(value)];
     return Math.max(distance(high) < distance(low) ? high : low, 1);
@@ -26,7 +26,7 @@ export function thumbnailShape(
   return { width: side, height: height2 };
 }
 
-/** Pillow's Image.reduce: each output pixel is the mean of a factorX x factorY block; blocks at the edge are smaller. */
+/** Pillow's Image.reduce: each output pixel is the mean of a factorX x factorY block; blocks at the edges are smaller. */
 export function reduceImage(
   image: PixelImage,
   factorX: number,
@@ -57,7 +57,7 @@ export function reduceImage(
     }
     for (let x = 0; x < width; x++) {
       const count = rows * Math.min(factorX, image.width - x * factorX);
-      // division by a fixed-point number of 24 bits, which is computed in float
+      // division as multiplication by a fixed-point number of 24 bits, which Pillow computes in float
       const multiplier = Math.trunc(Math.fround(2 ** 24 / count));
       const half = Math.floor(count / 2);
       for (let c = 0; c < 3; c++) {

@@ -1,4 +1,4 @@
-/** Shards made of a folder: the same images in the same order, the same batches to the bit, and nothing overwritten. */
+/** Shards made from a folder: the same images in the same order, the same batches to the bit, and nothing overwritten. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -24,7 +24,7 @@ after(() => rmSync(scratch, { recursive: true }));
 const at = (...parts: string[]) => path.join(scratch, ...parts);
 
 const NAMES = Array.from({ length: 31 }, (_, i) => `${['b', 'a', 'c c', 'ü'][i % 4]}/deep/${i} 🦖.jpg`);
-// what WebDataset's keys can't hold: dots in names, and names that differ in their endings alone
+// names that can't be keys of WebDataset: with dots, and names that differ only in their extensions
 NAMES.push('a/v1.2.jpg', 'a/v1.3.jpg', 'b/same.jpg', 'b/same.JPEG', 'b/same.jpg.jpg');
 const SIZE = 12_000;
 
@@ -61,7 +61,7 @@ async function batches(
   return seen;
 }
 
-test('shards hold the folder’s images, labels and fingerprint, and say where each is', async () => {
+test('shards have the images, labels and fingerprint of the folder, and the place of each image', async () => {
   const folder = await listImages(at('images'));
   const progress: number[] = [];
   const result = await writeShards(at('images'), {
@@ -81,7 +81,7 @@ test('shards hold the folder’s images, labels and fingerprint, and say where e
   for (const file of result.shards) assert.ok(readFileSync(file).length <= SIZE);
 });
 
-test('the same images give the same bytes, and what was interrupted goes on to them', async () => {
+test('the same images make the same bytes, also when the call was interrupted and continued', async () => {
   const whole = hashes(at('shards'));
   const controller = new AbortController();
   const options = { output: at('again'), shardSize: SIZE };
@@ -105,13 +105,16 @@ test('the same images give the same bytes, and what was interrupted goes on to t
   const result = await writeShards(at('images'), options);
   assert.equal(result.resumed, 2);
   assert.deepEqual(hashes(at('again')), whole);
-  await assert.rejects(writeShards(at('images'), options), /holds shards already/);
+  await assert.rejects(writeShards(at('images'), options), /already holds shards/);
   mkdirSync(at('other'));
   writeFileSync(at('other', 'x.tar'), '');
-  await assert.rejects(writeShards(at('images'), { output: at('other') }), /holds other shards, as x.tar/);
+  await assert.rejects(
+    writeShards(at('images'), { output: at('other') }),
+    /holds other shards, for example x.tar/,
+  );
 });
 
-test('batches from shards are those from the folder to the bit, with any workers and from any place', async () => {
+test('batches from shards equal those from the folder to the bit, with any number of workers, from any start', async () => {
   const expected = await batches(at('images'), { numWorkers: 0 });
   assert.equal(expected.length, 2 * Math.floor(NAMES.length / 4));
   assert.deepEqual(await batches(at('shards'), { numWorkers: 0 }), expected);

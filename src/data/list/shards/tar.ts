@@ -1,15 +1,15 @@
 /**
- * Where the members of a tar archive lie, without reading what is in them: POSIX.1-2001 (ustar, pax) and GNU tar's long
- * names and base-256 numbers. Nothing is ever written to disk, and a name is only a name: links are not followed.
+ * Finds the members of a tar archive without reading their contents: POSIX.1-2001 (ustar, pax) and GNU tar's long names
+ * and base-256 numbers. Nothing is ever written to disk, and a name is only a name: links are not followed.
  *
- * An archive is not to be trusted. A header must have a right checksum and a size that is a number; what it announces
- * must be there. At the first one that isn't, reading ends with the problem: what came before stays good.
+ * An archive is not trusted. A header must have the right checksum and a size that is a number, and the bytes that it
+ * announces must be there. At the first header that fails, reading ends with a problem; what came before is kept.
  */
-import type { ByteSource, ShardProblem } from './shard-part.js';
+import type { ByteSource, ShardProblem } from './scanned-shard.js';
 
 export const BLOCK_SIZE = 512;
 
-/** Longest name that is taken, in bytes; file systems have 4,096. */
+/** Longest name that is accepted, in bytes; file systems allow 4,096. */
 const MAX_NAME = 16384;
 /** Largest pax header or label file, in bytes. */
 export const MAX_SMALL_FILE = 2 ** 20;
@@ -18,7 +18,7 @@ export const MAX_SMALL_FILE = 2 ** 20;
 export interface TarMember {
   /** As in the archive, without a leading `./`. */
   name: string;
-  /** Of its bytes, from the start of the archive. */
+  /** Where its content begins, in bytes from the start of the archive. */
   offset: number;
   size: number;
 }
@@ -36,7 +36,7 @@ export function tarNumber(block: Buffer, from: number, length: number): number |
     for (let i = from + 1; i < from + length; i++) value = value * 256 + block[i]!;
     return Number.isSafeInteger(value) ? value : null;
   }
-  if (first > 0x80) return null; // negative, or bytes that are no number
+  if (first > 0x80) return null; // negative, or not a number
   const text = block
     .toString('latin1', from, from + length)
     .replace(/[\0 ]+$/, '')
@@ -45,7 +45,7 @@ export function tarNumber(block: Buffer, from: number, length: number): number |
   return /^[0-7]+$/.test(text) ? parseInt(text, 8) : null;
 }
 
-/** The header's checksum is over its bytes with the field itself as spaces; old tars summed signed bytes. */
+/** The checksum is the sum of the header's bytes, with its own field as spaces; old tars summed signed bytes. */
 function checksumFits(block: Buffer): boolean {
   const stated = tarNumber(block, 148, 8);
   let [unsigned, signed] = [256, 256];
@@ -60,7 +60,7 @@ function checksumFits(block: Buffer): boolean {
 
 const isZero = (block: Buffer): boolean => block.every((byte) => byte === 0);
 
-/** Records of a pax header: `length key=value\n`. null when they are damaged. */
+/** Parses the records of a pax header, `length key=value\n`; null when they are damaged. */
 function paxRecords(bytes: Buffer): Map<string, string> | null {
   const records = new Map<string, string>();
   for (let at = 0; at < bytes.length;) {
@@ -76,7 +76,7 @@ function paxRecords(bytes: Buffer): Map<string, string> | null {
   return records;
 }
 
-/** Why a name is not taken; null for a good one. */
+/** Why a name is not accepted; null for a good one. */
 export function badName(name: string): string | null {
   if (name === '') return 'has no name';
   if (name.startsWith('/') || /^[A-Za-z]:[\\/]/.test(name)) return 'has an absolute path';
@@ -89,10 +89,10 @@ function describeStart(block: Buffer): string {
   if (block.readUInt32LE(0) === 0xfd2fb528) return 'is compressed (Zstandard): unpack it with unzstd';
   if (block.toString('latin1', 0, 3) === 'BZh') return 'is compressed (bzip2): unpack it with bunzip2';
   if (block.toString('latin1', 0, 4) === 'PAR1') return 'is a Parquet file: name it .parquet';
-  return 'is no tar archive';
+  return 'is not a tar archive';
 }
 
-/** What the headers before a member say of it. */
+/** What the extra headers before a member say about it. */
 interface Extra {
   name?: string;
   size?: number;
@@ -101,7 +101,7 @@ interface Extra {
 
 /**
  * The regular files of an archive, in order.
- * @param onProblem gets what is passed over, and what ends the archive early; each with its place
+ * @param onProblem - Called for what is skipped, and for what ends the archive early.
  */
 export async function* tarMembers(
   source: ByteSource,
@@ -114,7 +114,7 @@ export async function* tarMembers(
       const reason =
         at === 0
           ? 'is shorter than a tar header'
-          : 'ends without the mark of its end: the archive is cut off, what came after is missing';
+          : 'ends without an end-of-archive mark: the archive is cut off, the rest is missing';
       onProblem({ offset: at, reason });
       return;
     }
@@ -138,7 +138,7 @@ export async function* tarMembers(
     const size: number | null = '123456'.includes(type) ? 0 : stated;
     const start: number = at + BLOCK_SIZE;
     if (size === null) {
-      onProblem({ offset: at, reason: `${name}: its size is no number: the rest is not read` });
+      onProblem({ offset: at, reason: `${name}: its size is not a number: the rest is not read` });
       return;
     }
     if (start + size > source.size) {
@@ -152,7 +152,10 @@ export async function* tarMembers(
     const isHeader = 'xgLKX'.includes(type);
     if (isHeader) {
       if (size > MAX_SMALL_FILE) {
-        onProblem({ offset: at, reason: `a header of ${size} bytes for one name: the rest is not read` });
+        onProblem({
+          offset: at,
+          reason: `an extra header of ${size} bytes, more than the limit of ${MAX_SMALL_FILE}: the rest is not read`,
+        });
         return;
       }
       const content = Buffer.from(await source.read(start, size));
@@ -169,7 +172,7 @@ export async function* tarMembers(
         if (paxSize !== undefined) extra.size = /^\d{1,15}$/.test(paxSize) ? Number(paxSize) : NaN;
         if ([...records.keys()].some((key) => key.startsWith('GNU.sparse'))) extra.isSparse = true;
         if (Number.isNaN(extra.size)) {
-          onProblem({ offset: at, reason: `${path ?? ''}: its size is no number: the rest is not read` });
+          onProblem({ offset: at, reason: `${path ?? ''}: its size is not a number: the rest is not read` });
           return;
         }
       }
@@ -180,7 +183,7 @@ export async function* tarMembers(
       if (type === 'S' || extra.isSparse === true) {
         onProblem({ offset: at, reason: `${shown}: is a sparse file, which is not read` });
       } else if (isFile && !name.endsWith('/')) {
-        if (problem !== null) onProblem({ offset: at, reason: `${shown}: ${problem}: passed over` });
+        if (problem !== null) onProblem({ offset: at, reason: `${shown}: ${problem}: skipped` });
         else yield { name, offset: start, size };
       } else if (type === '1' || type === '2') {
         onProblem({ offset: at, reason: `${shown}: is a link, which is not followed` });

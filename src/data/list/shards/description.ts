@@ -1,22 +1,22 @@
-/** dino-shards.json, which `dino shard` writes beside its shards: what they were made of, and the names of the classes. */
+/** dino-shards.json, which `dino shard` writes beside its shards: what they were made from, and the names of the classes. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { DataError } from '../../errors.js';
-import { readGuarded } from '../../files/guarded.js';
+import { DataError } from '../../../errors.js';
+import { readGuarded } from '../../../files/guarded.js';
 
 export const DESCRIPTION = 'dino-shards.json';
-/** That of a million shards has 150 MB. */
+/** That of a million shards takes 150 MB. */
 const MAX_BYTES = 2 ** 28;
 
 const count = z.int().min(0);
 const schema = z.object({
-  /** Of this file's layout. */
+  /** The version of this file's layout. */
   version: z.literal(1),
   images: count,
-  /** The fingerprint of the list that the shards were made of. */
+  /** The fingerprint of the list that the shards were made from. */
   fingerprint: z.string(),
-  /** Names of the classes, by the numbers in the .cls files; null without labels. */
+  /** Names of the classes, in the order of the numbers in the .cls files; null without labels. */
   classes: z.array(z.string()).nullable(),
   shards: z.array(z.object({ file: z.string(), images: count, bytes: count, sha256: z.string() })),
 });
@@ -28,7 +28,7 @@ export interface FoundDescription {
 }
 
 /**
- * The description of the shards of a folder; null when there is none.
+ * Reads the description of the shards in a folder; null when there is none.
  * @throws DataError when it is damaged
  */
 export async function readDescription(folder: string): Promise<FoundDescription | null> {
@@ -47,7 +47,7 @@ export async function readDescription(folder: string): Promise<FoundDescription 
     problem = (error as Error).message;
   }
   throw new DataError(
-    `${file} can't be read: ${problem}. It names the classes of the shards beside it: bring it back, or move it away ` +
-      'to have the classes called by their numbers.',
+    `${file} can't be read: ${problem}. It names the classes of the shards beside it: restore it, or move it away ` +
+      'to have numbers for the names of the classes.',
   );
 }

@@ -1,11 +1,11 @@
-/** Headers of tar members: ustar, with a pax header before names that don't fit it. Nothing in them depends on when or where. */
-import { BLOCK_SIZE } from './tar.js';
+/** Headers of tar members: ustar, after a pax header for names that don't fit. They don't depend on time or machine. */
+import { BLOCK_SIZE } from '../list/shards/tar.js';
 
-/** Zeros that fill a member of `size` bytes up to whole blocks. */
+/** The zeros that pad a member of `size` bytes to whole blocks. */
 export const padding = (size: number): Buffer =>
   Buffer.alloc((BLOCK_SIZE - (size % BLOCK_SIZE)) % BLOCK_SIZE);
 
-/** The mark of an archive's end. */
+/** The end-of-archive mark. */
 export const END = Buffer.alloc(2 * BLOCK_SIZE);
 
 function block(name: Buffer, prefix: Buffer, size: number, type: string): Buffer {
@@ -15,8 +15,8 @@ function block(name: Buffer, prefix: Buffer, size: number, type: string): Buffer
   header.write('0000000\0', 108, 'latin1'); // owner
   header.write('0000000\0', 116, 'latin1'); // group
   header.write(`${size.toString(8).padStart(11, '0')}\0`, 124, 'latin1');
-  header.write('00000000000\0', 136, 'latin1'); // time: shards of the same images are the same bytes
-  header.write('        ', 148, 'latin1'); // the checksum counts itself as spaces
+  header.write('00000000000\0', 136, 'latin1'); // time: shards of the same images have the same bytes
+  header.write('        ', 148, 'latin1'); // the checksum field counts as spaces
   header.write(type, 156, 'latin1');
   header.write('ustar\x0000', 257, 'latin1');
   prefix.copy(header, 345, 0, 155);
@@ -26,7 +26,7 @@ function block(name: Buffer, prefix: Buffer, size: number, type: string): Buffer
   return header;
 }
 
-/** `length key=value\n`, where the length counts itself. */
+/** `length key=value\n`, where the length includes its own digits. */
 function paxRecord(key: string, value: string): Buffer {
   const rest = Buffer.byteLength(` ${key}=${value}\n`);
   let length = rest + String(rest).length;
@@ -35,14 +35,14 @@ function paxRecord(key: string, value: string): Buffer {
 }
 
 /**
- * The header of a regular file, below 8 GiB.
+ * The header of a regular file of less than 8 GiB.
  * @param name - With `/` between folders.
  */
 export function tarHeader(name: string, size: number): Buffer {
   const bytes = Buffer.from(name);
   const none = Buffer.alloc(0);
   if (bytes.length <= 100) return block(bytes, none, size, '0');
-  // the name is parted at a slash, when both parts fit
+  // the name is split at a slash, if both parts fit
   for (
     let at = bytes.indexOf(47, bytes.length - 101);
     at !== -1 && at <= 155;

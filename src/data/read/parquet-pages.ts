@@ -1,42 +1,37 @@
 /**
- * Images out of Parquet pages. A row can't be read alone: its page is the least that can be decompressed (about 1 MiB,
- * ten images, as Arrow writes them), so pages that were read last are kept for a while: reading in order decodes each
- * once, reading at random decodes one an image.
+ * Reads images from Parquet pages. The least that can be decompressed is a page (about 1 MiB or ten images, as Arrow writes
+ * them), so that the pages that were read last are kept: reading in order decodes each page once, reading at random decodes
+ * one for each image.
  */
 import type { ColumnDecoder, SchemaTree } from 'hyparquet/src/types.js';
 import { DataError } from '../../errors.js';
-import { MAX_IMAGE_BYTES } from '../read/image-format.js';
-import type { ImagePart, ParquetPlace } from '../list/packed-images.js';
+import { MAX_IMAGE_BYTES } from './image-format.js';
+import type { ParquetColumn, ShardPlace } from './image-place.js';
 
-/** Memory that a reader keeps of decoded pages, in bytes. */
+/** Most bytes of decoded pages that a reader keeps. */
 const KEPT_BYTES = 32 * 2 ** 20;
-/** Largest page that is taken, in bytes, packed and unpacked: its header could claim anything. */
+/** Largest page that is accepted, in bytes, compressed or not: its header may claim anything. */
 const MAX_PAGE = MAX_IMAGE_BYTES;
-/** Most rows of a page: run lengths of a few bytes can stand for billions. */
+/** Most rows of a page: a run length of a few bytes can stand for billions. */
 const MAX_ROWS = 2 ** 24;
-/** A page's header is some 50 bytes, and with statistics of long values up to a few thousand. */
+/** Bytes that are read for a page's header: it has some 50, and with statistics of long values a few thousand. */
 const HEADER_WINDOWS = [256, 16384, 2 ** 20];
 
 type ReadAt = (offset: number, bytes: number) => Promise<Uint8Array>;
+type InParquet = Extract<ShardPlace, { kind: 'parquet' }>;
 
-/** A page as it lies in the file. */
-export interface RawPage {
-  /** Header and data. */
-  bytes: Uint8Array;
-  type: 'dictionary' | 'data' | 'other';
-  /** Rows, for data. */
-  rows: number;
-  usesDictionary: boolean;
-}
-
-const viewOf = (bytes: Uint8Array): DataView =>
+const dataViewOf = (bytes: Uint8Array): DataView =>
   new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-export interface PageHeader extends Omit<RawPage, 'bytes'> {
+export interface PageHeader {
+  type: 'dictionary' | 'data' | 'other';
+  /** 0 unless it is a data page. */
+  rows: number;
+  usesDictionary: boolean;
   headerBytes: number;
   /** Header and data, in bytes. */
   totalBytes: number;
-  /** The data unpacked, as the header claims. */
+  /** Bytes of the decompressed data, as the header claims. */
   unpackedBytes: number;
 }
 
@@ -50,14 +45,14 @@ export async function readPageHeader(readAt: ReadAt, offset: number, size: numbe
   let problem: unknown = null;
   for (const window of HEADER_WINDOWS) {
     const bytes = await readAt(offset, Math.min(window, size - offset));
-    const reader = { view: viewOf(bytes), offset: 0 };
+    const reader = { view: dataViewOf(bytes), offset: 0 };
     let header;
     try {
       header = parquetHeader(reader);
     } catch (error) {
       problem = error;
       if (bytes.length < window) break;
-      continue; // it may go on beyond the window
+      continue; // the header may be longer than the window
     }
     const { type, compressed_page_size: compressed, uncompressed_page_size: whole } = header;
     const data = header.data_page_header ?? header.data_page_header_v2;
@@ -84,9 +79,9 @@ export async function readPageHeader(readAt: ReadAt, offset: number, size: numbe
   });
 }
 
-/** A decoder for the bytes of images: only the number of definition levels matters of the schema around them. */
+/** A decoder for the bytes of images: of the schema around them, only the number of definition levels matters. */
 function decoderOf(
-  { codec, levels }: ParquetPlace,
+  { codec, levels }: ParquetColumn,
   compressors: ColumnDecoder['compressors'],
 ): ColumnDecoder {
   const node = (repetition_type: 'REQUIRED' | 'OPTIONAL'): SchemaTree => ({
@@ -98,12 +93,12 @@ function decoderOf(
   return {
     ...{ pathInSchema: ['bytes'], type: 'BYTE_ARRAY', element: schemaPath.at(-1)!.element, schemaPath },
     ...{ codec: codec as ColumnDecoder['codec'], utf8: false },
-    parsers: {} as ColumnDecoder['parsers'], // for times and texts
+    parsers: {} as ColumnDecoder['parsers'], // of times and texts only
     ...(compressors === undefined ? {} : { compressors }),
   };
 }
 
-/** hyparquet gives values of a struct's field in arrays of their own. */
+/** Unwraps a value: hyparquet returns those of a struct's field in nested arrays. */
 export function plainValue(value: unknown): unknown {
   while (Array.isArray(value)) value = (value as unknown[])[0];
   return value;
@@ -111,15 +106,15 @@ export function plainValue(value: unknown): unknown {
 
 async function decodePage(
   pages: Uint8Array[],
-  place: ParquetPlace,
+  column: ParquetColumn,
   rows: number,
 ): Promise<(Uint8Array | null)[]> {
   const { readColumn } = await import('hyparquet/src/column.js');
   const compressors =
-    place.codec === 'UNCOMPRESSED' ? undefined : (await import('hyparquet-compressors')).compressors;
+    column.codec === 'UNCOMPRESSED' ? undefined : (await import('hyparquet-compressors')).compressors;
   const bytes = pages.length === 1 ? pages[0]! : Buffer.concat(pages);
   const select = { groupStart: 0, selectStart: 0, selectEnd: rows, groupRows: rows };
-  const { data } = readColumn({ view: viewOf(bytes), offset: 0 }, select, decoderOf(place, compressors));
+  const { data } = readColumn({ view: dataViewOf(bytes), offset: 0 }, select, decoderOf(column, compressors));
   return data.flatMap((chunk) =>
     Array.from(chunk as ArrayLike<unknown>, (value) => {
       const plain = plainValue(value);
@@ -138,20 +133,14 @@ export class ParquetPages {
   #bytes = 0;
 
   /**
-   * @param row - within the page that begins at `offset`
+   * @param readAt - reads the shard
    * @throws DataError with a one-line reason
    */
-  async read(
-    part: ImagePart,
-    place: ParquetPlace,
-    offset: number,
-    row: number,
-    readAt: ReadAt,
-  ): Promise<Uint8Array> {
-    const key = `${offset} ${part.file}`;
+  async read(place: InParquet, readAt: ReadAt): Promise<Uint8Array> {
+    const key = `${place.page} ${place.shard.file}`;
     let page = this.#kept.get(key);
     if (page === undefined) {
-      page = { images: this.#load(part, place, offset, readAt), bytes: 0 };
+      page = { images: loadPage(place, readAt), bytes: 0 };
       const loading = page;
       loading.images.then(
         (images) => {
@@ -159,12 +148,12 @@ export class ParquetPages {
           this.#bytes += loading.bytes;
           this.#forget();
         },
-        () => undefined, // kept as well: its other images fail for the same reason
+        () => undefined, // kept as well: the page's other images fail for the same reason
       );
     }
     this.#kept.delete(key);
     this.#kept.set(key, page);
-    const image = (await page.images)[row];
+    const image = (await page.images)[place.row];
     if (image === undefined || image === null) throw new DataError('the row has no bytes of an image');
     return image;
   }
@@ -176,27 +165,23 @@ export class ParquetPages {
       this.#bytes -= bytes;
     }
   }
+}
 
-  async #load(
-    part: ImagePart,
-    place: ParquetPlace,
-    offset: number,
-    readAt: ReadAt,
-  ): Promise<(Uint8Array | null)[]> {
-    const header = await readPageHeader(readAt, offset, part.size);
-    const pages = [await readAt(offset, header.totalBytes)];
-    if (header.usesDictionary) {
-      const group = place.groups.findLast(({ start }) => start <= offset);
-      if (group === undefined || group.dictionary < 0) throw new DataError('its dictionary page is missing');
-      const dictionary = await readPageHeader(readAt, group.dictionary, part.size);
-      pages.unshift(await readAt(group.dictionary, dictionary.totalBytes));
-    }
-    try {
-      return await decodePage(pages, place, header.rows);
-    } catch (error) {
-      throw new DataError(`a damaged Parquet page at byte ${offset}: ${(error as Error).message}`, {
-        cause: error,
-      });
-    }
+/** All rows of the page that an image lies in. */
+async function loadPage({ shard, column, page }: InParquet, readAt: ReadAt): Promise<(Uint8Array | null)[]> {
+  const header = await readPageHeader(readAt, page, shard.size);
+  const pages = [await readAt(page, header.totalBytes)];
+  if (header.usesDictionary) {
+    const group = column.groups.findLast(({ start }) => start <= page);
+    if (group === undefined || group.dictionary < 0) throw new DataError('its dictionary page is missing');
+    const dictionary = await readPageHeader(readAt, group.dictionary, shard.size);
+    pages.unshift(await readAt(group.dictionary, dictionary.totalBytes));
+  }
+  try {
+    return await decodePage(pages, column, header.rows);
+  } catch (error) {
+    throw new DataError(`a damaged Parquet page at byte ${page}: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }

@@ -1,19 +1,20 @@
-/** What the index knows of a shard: its images, where they lie, their labels, and what can't be read. */
+/** What scanning a shard finds: its images, where they lie, their labels, and what can't be read. */
 import { closeSync, read } from 'node:fs';
 import { promisify } from 'node:util';
-import type { PackedImages } from '../list/packed-images.js';
-import { openShardFile } from '../read/quick-read.js';
+import type { PackedImages } from '../packed-images.js';
+import type { ShardFile } from '../../read/image-place.js';
+import { openShardFile } from '../../read/quick-read.js';
 
 const readAt = promisify(read);
 
-/** A source of bytes: an open file. */
+/** An open file. */
 export interface ByteSource {
   readonly size: number;
-  /** The bytes, fewer only at the end of the file. Valid until the next read. */
+  /** The bytes, fewer only at the end of the file. They are valid until the next read. */
   read(offset: number, length: number): Promise<Buffer>;
 }
 
-/** What can't be read of a shard, or was passed over. */
+/** Something in a shard that can't be read, or was skipped. */
 export interface ShardProblem {
   /** In bytes from the start of the shard. */
   offset: number;
@@ -21,29 +22,29 @@ export interface ShardProblem {
 }
 
 /**
- * Where the labels of a shard came from, and so what its numbers mean:
+ * Where the labels of a shard come from, and so what its numbers mean:
  * - `none`: no image has one
  * - `number`: class numbers (.cls files with a number, integer columns)
- * - `name`: numbers of `names` (.cls or .json files with a text, text columns, columns of named classes)
- * - `folder`: numbers of `names`, the first folder of each image's name; there were no labels
+ * - `name`: indices into `names` (.cls or .json files with a text, text columns, columns of named classes)
+ * - `folder`: indices into `names`, which are the first folders in the images' names; there are no labels
  */
 export interface ShardLabels {
   kind: 'none' | 'number' | 'name' | 'folder';
   names: string[];
 }
 
-/** A shard that was looked through. */
+/** A shard that was scanned. */
 export interface ScannedShard {
-  /** One part: the shard's images, with its own numbers as labels. */
+  /** A list of one part, whose labels are the shard's own numbers. */
   images: PackedImages;
   labels: ShardLabels;
   problems: ShardProblem[];
 }
 
-/** Problems that are listed of one shard; more of them say no more. */
+/** Most problems that are listed for a shard; more would say no more. */
 const MAX_PROBLEMS = 100;
 
-/** The first problems of a shard, and how many there were. */
+/** The first problems of a shard, and how many more there were. */
 export class ProblemList {
   readonly list: ShardProblem[] = [];
   #more = 0;
@@ -62,31 +63,32 @@ export class ProblemList {
   }
 }
 
-/** Largest class number that is believed. */
+/** Largest class number that is accepted. */
 export const MAX_LABEL = 10_000_000;
 
-/** Bytes that a read takes at least: a page of a file system, and where members are small a run of them. */
+/** Least bytes of a read: a page of the file system after a jump, a run of small members otherwise. */
 const NEAR_WINDOW = 65536;
 const FAR_WINDOW = 4096;
 
 /**
- * An open file that is read in windows. After a jump over an image only what is needed for the next header is read, so
- * that indexing a shard of large images doesn't read the shard.
+ * An open shard that is read in windows. After a jump over an image only what the next header needs is read, so that
+ * indexing a shard of large images does not read all of it.
  */
-export class WindowedFile implements ByteSource {
+export class WindowedFile implements ByteSource, ShardFile {
   #window = Buffer.alloc(0);
   #start = 0;
 
   private constructor(
     private readonly descriptor: number,
+    readonly file: string,
     readonly size: number,
     readonly mtimeMs: number,
   ) {}
 
-  /** @throws DataError for what is no regular file, Error of the file system when it can't be opened. */
+  /** @throws DataError when it is not a regular file; Error of the file system when it can't be opened. */
   static open(file: string): WindowedFile {
     const { descriptor, size, mtimeMs } = openShardFile(file);
-    return new WindowedFile(descriptor, size, mtimeMs);
+    return new WindowedFile(descriptor, file, size, mtimeMs);
   }
 
   async read(offset: number, length: number): Promise<Buffer> {

@@ -1,17 +1,17 @@
-/** Where a loader's thread has its images from: the cache, or their files. */
+/** Decoded images of a list for a thread of a loader: from the cache, or else from their files. */
 import type { DecodedCache } from './decoded-cache.js';
 import type { DecodedImage, DecodeOptions } from './decode.js';
 import type { ImageReader } from './image-reader.js';
 import { useImage } from './use-image.js';
 
-export class ImageSource {
+export class ImageDecoder {
   constructor(
     readonly reader: ImageReader,
     readonly cache: DecodedCache | null = null,
   ) {}
 
   /**
-   * Gives the decoded image to `use`, at once: its pixels are valid in there alone.
+   * Calls `use` with the decoded image; the pixels are valid only during that call, which is synchronous.
    * @throws DataError with a one-line reason, without the path
    */
   async use<T>(index: number, options: DecodeOptions, use: (image: DecodedImage) => T): Promise<T> {

@@ -1,9 +1,9 @@
-/** Images of one shard with their labels: numbers or texts that came with them, or else the folders of their names. */
-import { type PackedImages, PackedImagesBuilder } from '../list/packed-images.js';
-import type { ParquetPlace } from '../list/packed-images.js';
-import type { ShardLabels } from './shard-part.js';
+/** Collects the images of one shard with their labels: the numbers or texts that it has, or else the folders in the names. */
+import type { ParquetColumn, ParquetPlace, ShardFile, TarPlace } from '../../read/image-place.js';
+import { type PackedImages, PackedImagesBuilder } from '../packed-images.js';
+import type { ShardLabels } from './scanned-shard.js';
 
-/** A label as a shard has it: a class number, a class name, or none. */
+/** A label as it stands in a shard: a class number, a class name, or none. */
 export type RawLabel = number | string | null;
 
 export class LabelCollector {
@@ -14,16 +14,16 @@ export class LabelCollector {
   #texts = 0;
   #allInFolders = true;
   #count = 0;
-  /** An image each: its label, and the number of its folder. */
+  /** The label of each image, and the number of its folder. */
   readonly #labels: RawLabel[] = [];
   readonly #places: number[] = [];
 
-  constructor(file: string, size: number, mtimeMs: number, parquet?: ParquetPlace) {
+  constructor({ file, size, mtimeMs }: ShardFile, parquet?: ParquetColumn) {
     this.#builder.beginPart(file, size, mtimeMs, parquet);
   }
 
-  add(name: string, label: RawLabel, offset: number, length: number): void {
-    this.#builder.add(name, null, offset, length);
+  add(name: string, label: RawLabel, place: TarPlace | ParquetPlace): void {
+    this.#builder.add(name, null, place);
     this.#count++;
     if (typeof label === 'number') this.#numbers++;
     if (typeof label === 'string') this.#texts++;
@@ -35,7 +35,7 @@ export class LabelCollector {
     }
   }
 
-  /** @param classes - Names in their order, where the shard tells them. */
+  /** @param classes - The names in their order, where the shard lists them. */
   finish(classes: readonly string[] = []): { images: PackedImages; labels: ShardLabels } {
     if (this.#texts > 0) for (const name of classes) numberOf(this.#names, name);
     const { labels, values } = this.#labelled();

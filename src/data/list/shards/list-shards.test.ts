@@ -1,4 +1,4 @@
-/** Lists of shards: patterns, the index and when it is made anew, labels, and shards that are not all right. */
+/** Lists of shards: patterns, the index and when it is rebuilt, labels, and shards that are damaged. */
 import assert from 'node:assert/strict';
 import {
   appendFileSync,
@@ -18,13 +18,13 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { decodeImage } from '../read/decode.js';
-import { ImageReader } from '../read/image-reader.js';
-import { listImages, listShardSource } from '../list/list-images.js';
-import { PackedImages } from '../list/packed-images.js';
+import { decodeImage } from '../../read/decode.js';
+import { ImageReader } from '../../read/image-reader.js';
+import { listImages, listShardSource } from '../list-images.js';
+import { PackedImages } from '../packed-images.js';
 import { readIndex, writeIndex } from './index-file.js';
 import { checkOneSplit, expandBraces } from './pattern.js';
-import { jpegOf, rawTar } from '../../testing/shards.js';
+import { jpegOf, rawTar } from '../../../testing/shards.js';
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'dino-shards-'));
 after(() => rmSync(scratch, { recursive: true }));
@@ -60,7 +60,7 @@ const rejects = (source: string, ...patterns: RegExp[]) =>
 const names = (list: { items: Iterable<{ path: string }> }) =>
   [...list.items].map((item) => path.relative(scratch, item.path));
 
-test('braces stand for what they do in a shell', () => {
+test('braces mean what they do in a shell', () => {
   assert.deepEqual(expandBraces('s-{08..11}.tar'), ['s-08.tar', 's-09.tar', 's-10.tar', 's-11.tar']);
   assert.deepEqual(expandBraces('s-{9..11}.tar'), ['s-9.tar', 's-10.tar', 's-11.tar']);
   assert.deepEqual(expandBraces('{b,a}/{1..0}.tar'), ['b/1.tar', 'b/0.tar', 'a/1.tar', 'a/0.tar']);
@@ -96,7 +96,7 @@ test('images in a folder come before shards', async () => {
   assert.deepEqual(names(await listImages(folder)), ['mixed/new.jpg']);
 });
 
-test('parts of a data set are not mixed', async () => {
+test('splits of a data set are not mixed', async () => {
   const folder = shards('splits', {
     'data-train-00000-of-00002.tar': ['1.jpg'],
     'data-val-00000-of-00001.tar': ['2.jpg'],
@@ -156,7 +156,7 @@ test('labels: numbers, names, folders, and none', async () => {
   ]);
 });
 
-test('the index is made once, and anew for what changed', async () => {
+test('the index is made once, and again for shards that have changed', async () => {
   const folder = shards('indexed', { '0.tar': ['a.jpg:1', 'b.jpg:0'], '1.tar': ['c.jpg:1'], '2.tar': [] });
   const first = await listShardSource(folder);
   assert.equal(first.index.scanned, 3);
@@ -181,13 +181,13 @@ test('the index is made once, and anew for what changed', async () => {
     [1, 0, 1, 5],
   );
   assert.notEqual(changed.fingerprint, first.fingerprint);
-  // another time of change alone is enough
+  // another time of change is enough
   utimesSync(at('indexed', '0.tar'), 1, 1);
   assert.equal((await listShardSource(folder)).index.scanned, 1);
   assert.equal((await listShardSource(folder)).index.scanned, 0);
 });
 
-test('a damaged index, one of another version, one cut off: made anew', async () => {
+test('an index that is damaged, of another version or cut off is rebuilt', async () => {
   const folder = shards('damaged', { '0.tar': ['a.jpg', 'b.jpg'] });
   const first = await listShardSource(folder);
   const file = first.index.file!;
@@ -211,7 +211,7 @@ test('a damaged index, one of another version, one cut off: made anew', async ()
   }
 });
 
-test('names and places that are damaged within an index are told, not followed', async () => {
+test('damaged names and places in an index are reported, not followed', async () => {
   const folder = shards('rotten', { '0.tar': ['a.jpg', 'b.jpg'] });
   const { file } = (await listShardSource(folder)).index;
   const bytes = readFileSync(file!);
@@ -242,7 +242,7 @@ test(
   },
 );
 
-test('a cut shard among good ones: what can be read is listed, the rest told, and the index knows it', async () => {
+test('a cut-off shard among good ones: what can be read is listed, the rest reported, also from the index', async () => {
   const folder = shards('cut', { '0.tar': ['a.jpg', 'b.jpg'], '1.tar': ['c.jpg'] });
   truncateSync(at('cut', '0.tar'), statSync(at('cut', '0.tar')).size - 1024 - 300);
   writeFileSync(at('cut', '2.tar'), 'no archive at all');
@@ -267,7 +267,7 @@ test('a cut shard among good ones: what can be read is listed, the rest told, an
   );
 });
 
-test('the fingerprint tells other sizes of images of the same names', async () => {
+test('images with the same names and other sizes have another fingerprint', async () => {
   const one = await listImages(shards('print-1', { '0.tar': ['a.jpg', 'b.jpg'] }));
   const same = await listImages(shards('print-2', { '0.tar': ['a.jpg'], '1.tar': ['b.jpg'] }));
   assert.equal(one.fingerprint, same.fingerprint);
@@ -276,7 +276,7 @@ test('the fingerprint tells other sizes of images of the same names', async () =
   assert.notEqual(one.fingerprint, other.fingerprint);
 });
 
-test('an image of a shard is read by its path, and shards that changed are not', async () => {
+test('an image of a shard is read by its path, unless the shard has changed', async () => {
   const folder = shards('read', { '0.tar': ['a.jpg', 'x/b.jpg'] });
   const list = await listImages(folder);
   const decoded = await decodeImage(list.items.at(1)!.path);
@@ -310,13 +310,13 @@ test('more shards than may be open at once', async () => {
   assert.equal(openFiles(), before);
 });
 
-test('a description that is damaged is told', async () => {
+test('a damaged description is reported', async () => {
   const folder = shards('described', { '0.tar': ['a.jpg:0'] });
   copyFileSync(at('described', '0.tar'), at('described', 'dino-shards.json'));
   await rejects(folder, /dino-shards.json can't be read/, /names the classes/);
 });
 
-test('an index that a stranger forged is not believed', async () => {
+test('a forged index is not believed', async () => {
   const folder = shards('forged', { 'a.tar': ['1.jpg:0', '2.jpg:1'] });
   const list = await listShardSource(folder);
   assert.deepEqual(list.classes, ['0', '1']);
@@ -330,7 +330,7 @@ test('an index that a stranger forged is not believed', async () => {
     writeIndex(file, folder, stored);
     view[1] = before;
   };
-  // a class of that number would have as many names
+  // a class with that number would need as many names
   changed(new Int32Array(labels!), 2_000_000_000);
   assert.equal((await listShardSource(folder)).index.scanned, 1);
   assert.deepEqual((await listShardSource(folder)).classes, ['0', '1']);

@@ -1,20 +1,20 @@
 /**
- * The images of a Parquet file as Hugging Face's datasets writes them: a column that is a struct of `bytes` and `path`, or
- * just bytes, and a column of labels, whose class names are in the file's metadata. Only the footer, the headers of the
- * image pages and the small columns are read.
+ * Lists the images of a Parquet file as Hugging Face's datasets writes them: a column that is a struct of `bytes` and
+ * `path`, or only bytes, and a column of labels, whose class names are in the file's metadata. Only the footer, the headers
+ * of the image pages and the small columns are read.
  */
 import type { ColumnMetaData, FileMetaData, SchemaTree } from 'hyparquet/src/types.js';
-import { DataError } from '../../errors.js';
-import type { ParquetPlace } from '../list/packed-images.js';
+import { DataError } from '../../../errors.js';
+import type { ParquetColumn } from '../../read/image-place.js';
 import { LabelCollector, type RawLabel } from './label-collector.js';
-import { plainValue, readPageHeader } from './parquet-pages.js';
-import { MAX_LABEL, ProblemList, type ScannedShard, WindowedFile } from './shard-part.js';
+import { plainValue, readPageHeader } from '../../read/parquet-pages.js';
+import { MAX_LABEL, ProblemList, type ScannedShard, WindowedFile } from './scanned-shard.js';
 
 const IMAGE_NAMES = ['image', 'img', 'jpg', 'png', 'webp', 'picture', 'bytes', 'data'];
-/** Most that a footer has, and a column of labels or names in a row group, in bytes: both are claims. */
+/** Most bytes of a footer, and of a column of labels or names in a row group: the file only claims their sizes. */
 const MAX_FOOTER = 2 ** 26;
 const MAX_COLUMN = 2 ** 28;
-/** Most rows that a file is believed to have: an image takes more bytes than this, but for some that are repeated. */
+/** Most rows that a file of this size can have: an image takes more than 16 bytes, unless it is repeated. */
 const mostRows = (bytes: number): number => 2 ** 20 + bytes / 16;
 
 const LABEL_NAMES = ['label', 'labels', 'fine_label', 'cls', 'class'];
@@ -22,7 +22,7 @@ const LABEL_NAMES = ['label', 'labels', 'fine_label', 'cls', 'class'];
 interface ImageColumn {
   name: string;
   bytes: SchemaTree;
-  /** Column of file names. */
+  /** The column of file names. */
   path: SchemaTree | null;
   isStruct: boolean;
   levels: number;
@@ -33,7 +33,7 @@ interface Feature {
   names?: string[];
 }
 
-/** Types of the columns, as datasets notes them. */
+/** The types of the columns, as datasets notes them in the metadata. */
 function featuresOf(metadata: FileMetaData): Record<string, Feature> {
   const text = metadata.key_value_metadata?.find(({ key }) => key === 'huggingface')?.value;
   try {
@@ -51,7 +51,7 @@ const isBytes = (node: SchemaTree): boolean =>
 const isText = ({ element }: SchemaTree): boolean =>
   element.converted_type === 'UTF8' || element.logical_type?.type === 'STRING';
 
-/** @throws DataError when there is no column of images, or several of which none is named as one */
+/** @throws DataError when there is no column of images, or there are several and none has a usual name */
 function imageColumn(columns: readonly SchemaTree[], features: Record<string, Feature>): ImageColumn {
   const found = columns.flatMap((column): ImageColumn[] => {
     const { name } = column.element;
@@ -71,7 +71,7 @@ function imageColumn(columns: readonly SchemaTree[], features: Record<string, Fe
   if (chosen !== undefined) return chosen;
   const names = columns.map((column) => column.element.name).join(', ');
   throw new DataError(
-    `${choices.length === 0 ? 'no column of images' : 'several columns may be the images'}: expected one column that ` +
+    `${choices.length === 0 ? 'no column of images' : 'several columns could be the images'}: expected one column that ` +
       `is a struct of bytes and path, or bytes, best named image; the file has ${names}`,
   );
 }
@@ -95,7 +95,7 @@ function chunkRange(column: ColumnMetaData): { start: number; end: number } {
   return { start, end: start + Number(column.total_compressed_size) };
 }
 
-/** Looks at the headers of a small column's pages before anything is unpacked. @throws DataError when they claim too much. */
+/** Checks the headers of a small column's pages before anything is decompressed. @throws DataError when they claim too much. */
 async function checkClaims(bytes: Uint8Array, most: number): Promise<void> {
   const readAt = (from: number, length: number) => Promise.resolve(bytes.subarray(from, from + length));
   let [unpacked, rows] = [0, 0];
@@ -106,7 +106,9 @@ async function checkClaims(bytes: Uint8Array, most: number): Promise<void> {
     at += header.totalBytes;
   }
   if (unpacked > MAX_COLUMN || rows > most)
-    throw new DataError(`its pages claim ${rows} rows and ${unpacked} bytes, more than such a file has`);
+    throw new DataError(
+      `its pages claim ${rows} rows and ${unpacked} bytes, more than a file of this size can have`,
+    );
 }
 
 /** All values of a small column in a row group; null where there is none. */
@@ -124,7 +126,7 @@ async function columnValues(
   const { start, end } = chunkRange(column);
   if (!(start >= 0 && end <= source.size)) throw new DataError('its pages lie beyond the end of the file');
   if (end - start > MAX_COLUMN)
-    throw new DataError(`${end - start} bytes, more than the ${MAX_COLUMN} that are read of it`);
+    throw new DataError(`${end - start} bytes, more than the limit of ${MAX_COLUMN}`);
   const bytes = await source.read(start, end - start);
   await checkClaims(bytes, mostRows(source.size));
   const schemaPath = getSchemaPath(metadata.schema, column.path_in_schema);
@@ -154,7 +156,7 @@ interface Page {
   rows: number;
 }
 
-/** The data pages of a column in a row group, by their headers; those before a damaged one. */
+/** Finds the data pages of a column in a row group by their headers, up to a damaged one. */
 async function dataPages(
   source: WindowedFile,
   column: ColumnMetaData,
@@ -186,7 +188,7 @@ const baseName = (path: unknown): string =>
   typeof path === 'string' ? path.slice(path.lastIndexOf('/') + 1) : '';
 
 /**
- * Lists the images of a Parquet file; their names are `row:file name`.
+ * Lists the images of a Parquet file; their names are `row:file name`, `row` counted from 0 over the whole file.
  * @throws DataError when it has no column of images; Error of the file system when it can't be opened or read
  */
 export async function scanParquet(file: string): Promise<ScannedShard> {
@@ -205,9 +207,9 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
     try {
       metadata = await parquetMetadataAsync(buffer);
     } catch (error) {
-      const reason = `no Parquet footer: the file is cut off or damaged, and nothing of it can be read (${(error as Error).message})`;
+      const reason = `no Parquet footer: the file is cut off or damaged, and none of it can be read (${(error as Error).message})`;
       problems.add({ offset: source.size, reason });
-      return { ...new LabelCollector(file, source.size, source.mtimeMs).finish(), problems: problems.list };
+      return { ...new LabelCollector(source).finish(), problems: problems.list };
     }
     const features = featuresOf(metadata);
     const columns = parquetSchema(metadata).children;
@@ -218,12 +220,12 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
       group.columns.find(({ meta_data }) => meta_data?.path_in_schema.join('.') === node?.path.join('.'))
         ?.meta_data;
     const first = metadata.row_groups[0];
-    const place: ParquetPlace = {
+    const imageBytes: ParquetColumn = {
       codec: (first && column(first, image.bytes)?.codec) ?? 'UNCOMPRESSED',
       levels: image.levels,
       groups: [],
     };
-    const collector = new LabelCollector(file, source.size, source.mtimeMs, place);
+    const collector = new LabelCollector(source, imageBytes);
     let groupStart = 0;
     let rowsLeft = mostRows(source.size);
     for (const group of metadata.row_groups) {
@@ -241,10 +243,10 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
           return [];
         }
       };
-      if (bytes !== undefined && bytes.codec === place.codec) {
+      if (bytes !== undefined && bytes.codec === imageBytes.codec) {
         const [labels, paths] = [await small(label), await small(image.path)];
         const { dictionary, pages } = await dataPages(source, bytes, problems);
-        place.groups.push({ start: chunkRange(bytes).start, dictionary });
+        imageBytes.groups.push({ start: chunkRange(bytes).start, dictionary });
         let row = 0;
         for (const page of pages) {
           rowsLeft -= page.rows;
@@ -256,18 +258,14 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
             break;
           }
           for (let i = 0; i < page.rows; i++, row++) {
-            collector.add(
-              `${groupStart + row}:${baseName(paths[row])}`,
-              asLabel(labels[row], names),
-              page.offset,
-              i,
-            );
+            const name = `${groupStart + row}:${baseName(paths[row])}`;
+            collector.add(name, asLabel(labels[row], names), { kind: 'parquet', page: page.offset, row: i });
           }
         }
       } else if (bytes !== undefined) {
         problems.add({
           offset: chunkRange(bytes).start,
-          reason: `a row group of codec ${bytes.codec}, not ${place.codec}`,
+          reason: `a row group with codec ${bytes.codec}; expected ${imageBytes.codec}, as in the first one`,
         });
       }
       groupStart += Number(group.num_rows);

@@ -1,34 +1,35 @@
 /**
- * The index of a set of shards: names, places and labels of all images, as the arrays that they are in memory, so that 14
- * million are there in the time that it takes to read a few hundred MiB.
+ * The file of the index of a set of shards: names, places and labels of all images, as the arrays that they are in memory.
+ * 14 million images are there in the time that reading a few hundred MiB takes.
  *
  *   bytes 0-7    "DINOIDX" and the version
  *   bytes 8-11   length of the header in bytes, uint32
  *   header       JSON, see IndexHeader
- *   arrays       each at a multiple of 8 bytes: segments of names; starts of blocks (float64); labels (int32) if any has
- *                one; offsets (float64); lengths (uint32); all little-endian, as every machine that this runs on
+ *   arrays       each at a multiple of 8 bytes: segments of names; starts of blocks (float64); labels (int32) if any image
+ *                has one; offsets (float64); lengths (uint32), see SharedImages in packed-images.ts; all little-endian, as
+ *                every machine is that this runs on
  *
- * A shard of another size or time of change than the index has is read anew, and so is all when the version is another.
+ * A shard whose size or time of change differs from the index's is scanned again, and so are all when the version differs.
  */
 import { closeSync, mkdirSync, readSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { writeWhole } from '../../files/atomic-file.js';
-import { openToRead } from '../../files/guarded.js';
-import { PackedImages } from '../list/packed-images.js';
-import { MAX_LABEL, type ScannedShard } from './shard-part.js';
+import { writeWhole } from '../../../files/atomic-file.js';
+import { openToRead } from '../../../files/guarded.js';
+import { PackedImages } from '../packed-images.js';
+import { MAX_LABEL, type ScannedShard } from './scanned-shard.js';
 
 const VERSION = 1;
 const MAGIC = Buffer.from(`DINOIDX${String.fromCharCode(VERSION)}`, 'latin1');
 
 const count = z.int().min(0);
 const headerSchema = z.object({
-  /** Of the whole set, see list-shards.ts. */
+  /** Of all images, see list-shards.ts. */
   fingerprint: z.string(),
-  /** State of dino-shards.json, which names the classes. */
+  /** The state of dino-shards.json, which names the classes. */
   description: z.object({ size: count, mtimeMs: z.number() }).nullable(),
   hasLabels: z.boolean(),
-  /** Bytes of each segment of names. */
+  /** Bytes in each segment of names. */
   names: z.array(count),
   blocks: count,
   shards: z.array(
@@ -52,10 +53,10 @@ const headerSchema = z.object({
 });
 type IndexHeader = z.infer<typeof headerSchema>;
 
-/** An index as it is in memory; labels are the shards' own numbers. */
+/** An index in memory; the labels are still each shard's own numbers. */
 export interface ShardIndex {
   images: PackedImages;
-  /** A shard each, in the order of the parts of `images`. */
+  /** In the order of the parts of `images`. */
   shards: Pick<ScannedShard, 'labels' | 'problems'>[];
   fingerprint: string;
   description: { size: number; mtimeMs: number } | null;
@@ -63,7 +64,7 @@ export interface ShardIndex {
 
 const padded = (bytes: number): number => Math.ceil(bytes / 8) * 8;
 
-/** What Node reads or writes at once at most. */
+/** Most bytes that Node reads or writes in one call. */
 const CHUNK = 2 ** 30;
 
 function readWhole(file: number, position: number, bytes: number): SharedArrayBuffer {
@@ -77,10 +78,10 @@ function readWhole(file: number, position: number, bytes: number): SharedArrayBu
   return buffer;
 }
 
-/** An index is far smaller than its shards; that of few repeated images may be larger. */
+/** An index is far smaller than its shards, unless these are small: it may always have so many bytes more than they. */
 const LEAST_LIMIT = 2 ** 28;
 
-/** Whether all labels mean something: a class that the shard names, or a number that is believed. */
+/** Whether all labels have a meaning: a class that the shard names, or a number that is not too large to be one. */
 function labelsAreSound(images: PackedImages, shards: IndexHeader['shards']): boolean {
   const { labels: shared } = images.shared;
   if (shared === null) return true;
@@ -93,11 +94,11 @@ function labelsAreSound(images: PackedImages, shards: IndexHeader['shards']): bo
 }
 
 /**
- * Reads an index. null when there is none, or none that can be used: damaged, cut off, of another version. It may be
- * anybody's: what it says is looked at before it is believed.
- * @param folder - The folder of the first shard: names in the index are relative to it.
- * @param options.bytes - Of the shards together.
- * @param options.isOwn - It lies in the user's cache.
+ * Reads an index. null when there is none that can be used: it is missing, damaged, cut off or of another version. It may
+ * come from anybody, so that what it says is checked before it is used.
+ * @param folder - The folder of the first shard, which names in the index are relative to.
+ * @param options.bytes - Bytes of all shards together.
+ * @param options.isOwn - Whether it lies in the user's cache.
  */
 export function readIndex(
   file: string,
@@ -155,7 +156,7 @@ export function readIndex(
   }
 }
 
-/** Writes an index beside its place and renames it. @throws DataError when it can't be written */
+/** Writes an index under a temporary name and renames it. @throws DataError when it can't be written */
 export function writeIndex(file: string, folder: string, index: ShardIndex): void {
   const { images, shards, fingerprint, description } = index;
   const { names, blocks, labels, offsets, lengths } = images.shared;

@@ -1,7 +1,7 @@
 /**
- * Writes images into tar shards in WebDataset's layout: of each image `key.cls` with the number of its class, if it has
- * one, and the file's bytes as `key.jpg` or what they are. The same images give the same shards to the byte. Each shard
- * is written beside and renamed; what was interrupted goes on after its last whole shard.
+ * Writes images into tar shards in WebDataset's layout: for each image `key.cls` with the number of its class, if it has one,
+ * and the file's bytes as `key.jpg` or with another extension. The same images make the same shards, to the byte. Each shard
+ * is written under a temporary name and renamed; an interrupted call is continued after its last complete shard.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
@@ -26,21 +26,21 @@ import type { ImageList, ListOptions } from '../list/image-list.js';
 import { listImages } from '../list/list-images.js';
 import { PackedImages } from '../list/packed-images.js';
 import { epochPermutation } from '../crops/philox.js';
-import { DESCRIPTION, type ShardsDescription } from './description.js';
-import { listShards, type ShardList } from './list-shards.js';
-import { isShard } from './pattern.js';
-import { NAME_FIELD, splitKey } from './scan-tar.js';
-import { badName } from './tar.js';
-import { END, padding, tarHeader } from './tar-write.js';
+import { DESCRIPTION, type ShardsDescription } from '../list/shards/description.js';
+import { listShards, type ShardList } from '../list/shards/list-shards.js';
+import { isShard } from '../list/shards/pattern.js';
+import { NAME_FIELD, splitKey } from '../list/shards/scan-tar.js';
+import { badName } from '../list/shards/tar.js';
+import { END, padding, tarHeader } from './tar-header.js';
 
 export interface WriteShardsOptions extends ListOptions {
-  /** The folder for the shards; made when it isn't there. One that holds shards is refused. */
+  /** The folder for the shards, made if it does not exist. One that already has shards is refused. */
   output: string;
-  /** Bytes of a shard at most, but for an image that is larger alone. Default 10^9. */
+  /** Most bytes of a shard, unless a single image is larger. Default 10^9. */
   shardSize?: number;
   /**
-   * Seed of a random order, for readers that go through shards from start to end. Default: the order of the list, which
-   * keeps the fingerprint: a run goes on with its images as shards. dino train needs no shuffled shards.
+   * Seed of a random order, for readers that read shards from start to end; dino train does not need it. Default: the order
+   * of the list, which keeps the fingerprint, so that a run can go on with its images as shards.
    */
   shuffle?: number;
   signal?: AbortSignal | undefined;
@@ -54,39 +54,39 @@ export interface WriteShardsResult {
   bytes: number;
   shards: string[];
   classes: number | null;
-  /** Shards that were there from an interrupted run. */
+  /** Shards that an interrupted call had already written. */
   resumed: number;
-  /** The index, as it is written after the shards. */
+  /** The index, which is written after the shards. */
   index: ShardList['index'];
   fingerprint: string;
   skipped: { path: string; reason: string }[];
 }
 
 const DEFAULT_SHARD_SIZE = 1e9;
-/** Images that are read ahead while one is written. */
+/** Images that are read ahead of the one that is written. */
 const AHEAD = 8;
 
-/** Bytes; it grows with the shards and with what was skipped. */
+/** Most bytes of the journal, which grows with the shards and with the images that were skipped. */
 const MAX_JOURNAL = 2 ** 28;
 const JOURNAL = '.dino-shards-unfinished.json';
 const journalSchema = z.object({
   fingerprint: z.string(),
   shardSize: z.number(),
   shuffle: z.int().nullable(),
-  /** First image, in the order of writing, that isn't in these shards. */
+  /** The first image, in the order of writing, that isn't in these shards. */
   next: z.int().min(0),
   shards: z.array(z.object({ file: z.string(), images: z.int(), bytes: z.int(), sha256: z.string() })),
   skipped: z.array(z.object({ path: z.string(), reason: z.string() })),
 });
 type Journal = z.infer<typeof journalSchema>;
 
-/** What was begun in the folder, or a beginning. @throws DataError for a folder that is taken */
+/** The journal of what was begun in the folder, or a new one. @throws DataError when the folder has other content */
 function openJournal(output: string, plan: Pick<Journal, 'fingerprint' | 'shardSize' | 'shuffle'>): Journal {
   mkdirSync(output, { recursive: true });
   const file = path.join(output, JOURNAL);
   if (existsSync(path.join(output, DESCRIPTION))) {
     throw new DataError(
-      `${output} holds shards already (${DESCRIPTION}): choose another --output, or delete them.`,
+      `${output} already holds shards (${DESCRIPTION}): choose another --output, or delete them.`,
     );
   }
   if (existsSync(file)) {
@@ -96,32 +96,32 @@ function openJournal(output: string, plan: Pick<Journal, 'fingerprint' | 'shardS
         JSON.parse(readGuarded(file, { maxBytes: MAX_JOURNAL }).toString('utf8')),
       );
     } catch (error) {
-      throw new DataError(`${file} is damaged: delete ${output}, and begin anew.`, { cause: error });
+      throw new DataError(`${file} is damaged: delete ${output} and start again.`, { cause: error });
     }
     const { fingerprint, shardSize, shuffle } = journal;
     if (fingerprint !== plan.fingerprint || shardSize !== plan.shardSize || shuffle !== plan.shuffle) {
       throw new DataError(
-        `${output} holds unfinished shards of other images, or of another --shard-size or --shuffle: go on with what ` +
-          'they were begun with, or delete them.',
+        `${output} holds unfinished shards of other images, or with another --shard-size or --shuffle: use the ` +
+          'same as before to continue, or delete them.',
       );
     }
     const missing = journal.shards.filter((shard) => !existsSync(path.join(output, shard.file)));
     if (missing.length > 0) {
       throw new DataError(
-        `${output} lacks ${missing.map((shard) => shard.file).join(', ')}, written earlier: begin anew.`,
+        `${output} lacks ${missing.map((shard) => shard.file).join(', ')}, which were written earlier: delete it and start again.`,
       );
     }
     return journal;
   }
   const there = readdirSync(output).filter(isShard);
   if (there.length > 0) {
-    throw new DataError(`${output} holds other shards, as ${there[0]}: choose another --output.`);
+    throw new DataError(`${output} holds other shards, for example ${there[0]}: choose another --output.`);
   }
   return { ...plan, next: 0, shards: [], skipped: [] };
 }
 
-/** A shard while it is written. */
-class ShardFile {
+/** Writes one shard. */
+class ShardWriter {
   readonly #hash: Hash = createHash('sha256');
   readonly keys = new Set<string>();
   images = 0;
@@ -132,9 +132,9 @@ class ShardFile {
     readonly partial: string,
   ) {}
 
-  static async begin(output: string): Promise<ShardFile> {
+  static async begin(output: string): Promise<ShardWriter> {
     const partial = path.join(output, `.shard-${process.pid}.partial`);
-    return new ShardFile(await open(partial, 'w'), partial);
+    return new ShardWriter(await open(partial, 'w'), partial);
   }
 
   async write(parts: Buffer[]): Promise<void> {
@@ -145,7 +145,7 @@ class ShardFile {
     await this.handle.appendFile(Buffer.concat(parts));
   }
 
-  /** Gives it its name, flushed. */
+  /** Flushes the shard and gives it its name. */
   async finish(file: string): Promise<Journal['shards'][number]> {
     await this.write([END]);
     await this.handle.sync();
@@ -165,17 +165,18 @@ const EXTENSIONS: Readonly<Record<string, string>> = {
   ...{ JPEG: 'jpg', PNG: 'png', WebP: 'webp', AVIF: 'avif', TIFF: 'tif', GIF: 'gif' },
 };
 
-/** How an image is called in the list, in a way that says nothing of where the list lies. */
+/** The name of an image for its shard: it does not depend on where the list lies. */
 function listedName(images: PackedImages, index: number, root: string): string {
-  const { part, index: within } = images.place(index);
+  const number = images.partOf(index);
+  const part = images.parts[number]!;
   if (part.file === null) return path.relative(root, images.name(index)).split(path.sep).join('/');
   if (part.parquet === undefined) return images.name(index);
-  return `${path.basename(part.file, path.extname(part.file))}-${within}`;
+  return `${path.basename(part.file, path.extname(part.file))}-${index - images.firstOf(number)}`;
 }
 
 /**
- * The members of an image. A key has no dots after its last slash, because WebDataset ends keys there; where that, or
- * another image of the shard, makes it another name than the image's, a .json tells the name.
+ * The tar members of an image. A key has no dots after its last slash, because WebDataset ends keys at the first one. If it
+ * differs from the image's name for that reason, or because another image of the shard has it, a .json has the name.
  */
 function sampleMembers(
   name: string,
@@ -225,8 +226,8 @@ const writeOptions = optionsOf<WriteShardsOptions>(
 
 /**
  * Writes the images of a source into tar shards, their description (dino-shards.json) and their index.
- * @throws DataError for images that can't be listed, or a folder that can't be used; ConfigError for a size that is none;
- *   the signal's reason when aborted: the same call goes on later
+ * @throws DataError when images can't be listed or the folder can't be used; ConfigError when an option is out of range;
+ *   the signal's reason when it is aborted, after which the same call continues
  */
 export async function writeShards(
   source: string | ImageList,
@@ -257,7 +258,7 @@ export async function writeShards(
   };
   const ahead: ReturnType<typeof readNext>[] = [];
   let asked = journal.next;
-  let shard: ShardFile | null = null;
+  let shard: ShardWriter | null = null;
   const finish = async (next: number) => {
     if (shard === null) return;
     if (shard.images === 0) return shard.abandon();
@@ -275,19 +276,19 @@ export async function writeShards(
       const { index, bytes, reason } = await ahead.shift()!;
       const name = listedName(images, index, list.root);
       const label = images.label(index);
-      shard ??= await ShardFile.begin(output);
+      shard ??= await ShardWriter.begin(output);
       let members = bytes === null ? null : sampleMembers(name, label, bytes, shard.keys);
       if (members === null) {
         skipped.push({
           path: images.path(index),
-          reason: reason || 'is no image, and its name has no ending',
+          reason: reason || 'is not an image, and its name has no extension',
         });
       } else {
         if (shard.images > 0 && shard.bytes + bytesOf(members) + END.length > shardSize) {
           journal.skipped.push(...skipped);
           skipped = [];
           await finish(at);
-          shard = await ShardFile.begin(output);
+          shard = await ShardWriter.begin(output);
           members = sampleMembers(name, label, bytes!, shard.keys)!;
         }
         await shard.write(members);
