@@ -188,7 +188,7 @@ test(
   { timeout: 600_000 },
   async (context) => {
     const original = newRun();
-    const { code, stderr } = await dino(commandLine(original, { ...SETTINGS, epochs: 1 }));
+    const { code, stderr } = await dino(commandLine(original, { ...SETTINGS, epochs: 2 }));
     assert.equal(code, 0, stderr);
     const witness = await bystander();
     const { pid } = witness;
