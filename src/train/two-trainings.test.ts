@@ -29,11 +29,21 @@ const options = (
   name: string,
   seed: number,
   more: Partial<TrainSettings> = {},
-): TrainOptions & { settings: object } => ({
-  images: path.join(folder, 'images'),
-  output: path.join(folder, `${name}-${seed}`),
-  settings: { ...TINY_SETTINGS, seed, threads: 1, batchSize: 3, epochs: 6, depth: 4, ...more },
-});
+): TrainOptions & { settings: object } => {
+  const settings = {
+    ...TINY_SETTINGS,
+    seed,
+    threads: 1,
+    batchSize: 3,
+    epochs: 6,
+    depth: 4,
+    ...more,
+  } as TrainSettings;
+  // others than the plain transformer have sizes of their own
+  if (settings.arch !== 'vit')
+    for (const size of ['embedDim', 'depth', 'numHeads'] as const) delete settings[size];
+  return { images: path.join(folder, 'images'), output: path.join(folder, `${name}-${seed}`), settings };
+};
 
 const inThread = (options: TrainOptions): Promise<unknown> =>
   new Promise((resolve, reject) => {
