@@ -185,7 +185,11 @@ async function ended(child: ChildProcess): Promise<void> {
 
 test(
   'Stop on a folder whose lock is forged or left over signals nothing',
-  { timeout: 600_000 },
+  // elsewhere the system doesn't tell who has a lock open
+  {
+    timeout: 600_000,
+    skip: process.platform === 'linux' ? false : 'what a process has open is told by Linux',
+  },
   async (context) => {
     const original = newRun();
     const { code, stderr } = await dino(commandLine(original, { ...SETTINGS, epochs: 2 }));
