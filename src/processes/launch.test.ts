@@ -83,3 +83,17 @@ test('an interruption is passed on', async () => {
   );
   assert.equal(bad?.code, 130);
 });
+
+test(
+  'processes that an interruption ends at once are interrupted, and none is lost',
+  { timeout: 60_000 },
+  async () => {
+    const waiting = `setTimeout(() => {}, 1e6); console.error('here')`; // nothing to save yet
+    const controller = new AbortController();
+    const { bad } = await run(waiting, { signal: controller.signal, onNote: () => controller.abort() });
+    assert.deepEqual([bad?.code, bad?.signal], [130, null]);
+    // it may come before there are any
+    const { bad: early } = await run(waiting, { signal: AbortSignal.abort() });
+    assert.equal(early?.code, 130);
+  },
+);

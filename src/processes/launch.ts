@@ -111,10 +111,15 @@ async function runOnce(
   const killAll = (name: NodeJS.Signals): void => {
     for (const child of children.filter(isRunning)) child.kill(name);
   };
-  const onAbort = (): void => killAll('SIGTERM');
+  let isTold = false;
+  const onAbort = (): void => {
+    isTold = true;
+    killAll('SIGTERM');
+  };
   const onExit = (): void => killAll('SIGKILL');
   process.on('exit', onExit);
   signal?.addEventListener('abort', onAbort);
+  if (signal?.aborted === true) onAbort();
   const ended: Ended[] = [];
   const stopped: Ended[] = [];
   const killed = new Set<ChildProcess>();
@@ -133,8 +138,9 @@ async function runOnce(
         new Promise<void>((resolve) => {
           child.on('error', (error) => onNote(`rank ${rank} can't be started: ${error.message}`));
           child.on('close', (code, name) => {
-            if (code !== 0 && !killed.has(child))
-              ended.push({ rank, pid: child.pid ?? 0, code, signal: name });
+            // told before it had anything to save, or after its work: it ended as it was told, and isn't lost
+            const how = isTold && name === 'SIGTERM' ? { code: 130, signal: null } : { code, signal: name };
+            if (code !== 0 && !killed.has(child)) ended.push({ rank, pid: child.pid ?? 0, ...how });
             // when one is lost the others notice by themselves, and rank 0 writes a checkpoint; when one is done all are,
             // or nearly: but one that is stopped never ends
             grace ??= setTimeout(() => children.filter(isRunning).forEach(kill), graceMs);
