@@ -19,11 +19,11 @@ import { testFolder } from '../testing/distributed-run.js';
 import { dino } from '../testing/ranks.js';
 import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
-import { newestCheckpoint, verifyCheckpoint } from '../train/checkpoint-files.js';
+import { newestCheckpoint, verifyCheckpoint } from '../run/checkpoint-files.js';
 import { PAPER } from '../train/presets.js';
-import { readLines } from '../train/run-folder.js';
-import type { TrainSettings } from '../train/settings.js';
-import type { RunSummary } from './api.js';
+import { readLines } from '../run/run-folder.js';
+import type { TrainSettings } from '../run/settings.js';
+import type { RunSummary } from '../plain/studio-api.js';
 import { type RunningStudio, startStudio } from './index.js';
 
 const ROUNDS = Number(process.env['DINO_TEST_KILLS'] ?? 1);

@@ -12,7 +12,7 @@ import { Worker } from 'node:worker_threads';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
-import type { TrainSettings } from './settings.js';
+import type { TrainSettings } from '../run/settings.js';
 import { train, type TrainOptions } from './train.js';
 
 const ROUNDS = Number(process.env['DINO_TEST_KILLS'] ?? 1);
