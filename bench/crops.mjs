@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
 import { ImageReader } from '../dist/data/index.js';
-import { ImageSource } from '../dist/data/read/image-source.js';
+import { ImageDecoder } from '../dist/data/read/image-decoder.js';
 import { PackedImages } from '../dist/data/list/packed-images.js';
 import { renderPosition, slotBytes } from '../dist/data/load/render.js';
 import { PAPER } from '../dist/train/presets.js';
@@ -45,7 +45,7 @@ const job = { kind: 'crops', seed: 0, batchSize: 1, augmentation };
 const { globals, locals } = slotBytes(job);
 const out = new Uint8Array(new SharedArrayBuffer(globals + locals));
 const list = PackedImages.from(files.map((path) => ({ path, label: null })));
-const images = new ImageSource(new ImageReader(list));
+const images = new ImageDecoder(new ImageReader(list));
 const times = Math.max(1, Math.round((c.set === 'cifar' ? 400 : c.set === 'photos' ? 60 : 5) / files.length));
 let epoch = 0;
 async function all() {

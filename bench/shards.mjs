@@ -12,8 +12,8 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { listImages, MultiCropLoader, PackedImagesBuilder, writeShards } from '../dist/data/index.js';
-import { indexPlaces } from '../dist/data/shards/list-shards.js';
-import { writeIndex } from '../dist/data/shards/index-file.js';
+import { indexPlaces } from '../dist/data/list/shards/list-shards.js';
+import { writeIndex } from '../dist/data/list/shards/index-file.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -63,12 +63,8 @@ async function start(scratch) {
     builder.beginPart(file, size, mtimeMs);
     for (let i = k * each; i < Math.min((k + 1) * each, count); i++) {
       const wnid = 10_000_000 + Math.floor(i / 650);
-      builder.add(
-        `n${wnid}/n${wnid}_${i % 650}.JPEG`,
-        Math.floor(i / 650) % 21841,
-        512 * (i % each),
-        90_000 + (i % 7000),
-      );
+      const place = { kind: 'tar', offset: 512 * (i % each), length: 90_000 + (i % 7000) };
+      builder.add(`n${wnid}/n${wnid}_${i % 650}.JPEG`, Math.floor(i / 650) % 21841, place);
     }
   }
   const images = builder.finish();

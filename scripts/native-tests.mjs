@@ -1,6 +1,6 @@
 /**
  * The tests of the loops in native/, which run again for each level of vector instructions that this machine supports
- * (src/native-levels.test.ts) and under the compiler's sanitizers (scripts/test-sanitized.mjs).
+ * (test/native-levels.test.ts) and under the compiler's sanitizers (scripts/test-sanitized.mjs).
  */
 import { spawn } from 'node:child_process';
 import path from 'node:path';

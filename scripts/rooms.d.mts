@@ -1,3 +1,3 @@
 export const ROOMS: readonly (readonly [name: string, holds: string])[];
 export function problems(): string[];
-export function docsWithTable(): Promise<string>;
+export function outdated(): Promise<string[]>;

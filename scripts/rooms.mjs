@@ -1,16 +1,18 @@
 /**
  * The rooms of src/ and the rule between them: a room imports only from those above it in this table, what runs in a
- * browser imports nothing of Node's, and there is no circle of imports. The table in docs/architecture.md is made from it.
+ * browser imports nothing of Node's, and there is no circle of imports. The table and the picture in docs/architecture.md are
+ * made from it.
  *
- *   node scripts/rooms.mjs            checks the rule and the table in the docs (a test does too)
- *   node scripts/rooms.mjs --write    writes the table
+ *   node scripts/rooms.mjs            checks the rule, the table and the picture (a test does too)
+ *   node scripts/rooms.mjs --write    writes the table and the picture
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { format, resolveConfig } from 'prettier';
 import ts from 'typescript';
 import { packageRoot } from './find-libtorch.mjs';
+import { drawRooms } from './rooms-picture.mjs';
 
 /** Folders and files of src/, each with what it holds. The first imports none of the others. */
 export const ROOMS = [
@@ -56,6 +58,7 @@ export const ROOMS = [
 /** Rooms that run in a browser too, and the packages that they may import. */
 const IN_BROWSER = { rooms: ['errors', 'plain'], packages: ['zod'] };
 const DOCS = path.join(packageRoot, 'docs', 'architecture.md');
+const PICTURE = path.join(packageRoot, 'docs', 'images', 'rooms.svg');
 const [BEGIN, END] = ['<!-- rooms: made by scripts/rooms.mjs -->\n\n', '\n<!-- end of rooms -->'];
 
 const roomOf = (file) => file.split('/')[1].replace(/\.ts$/, '');
@@ -119,18 +122,27 @@ function circles(graph) {
   return found;
 }
 
+/** The rooms that a room imports, in their order. */
+function importsOf(name, graph) {
+  const files = [...graph].filter(([file]) => roomOf(file) === name);
+  const rooms = new Set(
+    files.flatMap(([, { own }]) => own.filter((to) => to.startsWith('src/')).map(roomOf)),
+  );
+  return ROOMS.map(([room]) => room).filter((room) => rooms.has(room) && room !== name);
+}
+
+/** The picture of the rooms as they are, SVG. */
+export function picture() {
+  const graph = readImports('src');
+  return drawRooms(ROOMS.map(([name, holds]) => ({ name, holds, imports: importsOf(name, graph) })));
+}
+
 /** docs/architecture.md with the table of the rooms as they are. */
 export async function docsWithTable() {
   const graph = readImports('src');
   const rows = ROOMS.map(([name, holds]) => {
-    const files = [...graph].filter(([file]) => roomOf(file) === name);
-    const rooms = new Set(
-      files.flatMap(([, { own }]) => own.filter((to) => to.startsWith('src/')).map(roomOf)),
-    );
-    const imports = ROOMS.map(([room]) => room).filter(
-      (room) => rooms.has(room) && ![name, ...IN_BROWSER.rooms].includes(room),
-    );
-    const isFolder = files.some(([file]) => file.split('/').length > 2);
+    const imports = importsOf(name, graph).filter((room) => !IN_BROWSER.rooms.includes(room));
+    const isFolder = existsSync(path.join(packageRoot, 'src', name));
     return `| \`src/${name}${isFolder ? '/' : '.ts'}\` | ${holds} | ${imports.join(', ') || '–'} |`;
   });
   const table = ['| room | holds | imports, besides errors and plain |', '| --- | --- | --- |', ...rows].join(
@@ -142,12 +154,23 @@ export async function docsWithTable() {
   return format(text, { ...(await resolveConfig(DOCS)), parser: 'markdown' });
 }
 
+/** What is out of date of the table and the picture, a line each. */
+export async function outdated() {
+  const isOld =
+    (await docsWithTable()) !== readFileSync(DOCS, 'utf8') ||
+    !existsSync(PICTURE) ||
+    picture() !== readFileSync(PICTURE, 'utf8');
+  return isOld
+    ? ['docs/architecture.md or its picture is out of date: run node scripts/rooms.mjs --write']
+    : [];
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const text = await docsWithTable();
-  if (process.argv.includes('--write')) writeFileSync(DOCS, text);
-  const wrong = problems();
-  if (text !== readFileSync(DOCS, 'utf8'))
-    wrong.push('docs/architecture.md: run node scripts/rooms.mjs --write');
+  if (process.argv.includes('--write')) {
+    writeFileSync(DOCS, await docsWithTable());
+    writeFileSync(PICTURE, picture());
+  }
+  const wrong = [...problems(), ...(await outdated())];
   for (const line of wrong) console.error(line);
   process.exitCode = wrong.length > 0 ? 1 : 0;
 }

@@ -216,8 +216,13 @@ function stepTypescript() {
     throw new SetupError('TypeScript is not installed: run node scripts/setup.mjs npm typescript');
   }
   const start = performance.now();
-  const result = spawnSync(process.execPath, [tsc, '-p', packageRoot], { stdio: 'inherit' });
-  if (result.status !== 0) throw new SetupError('TypeScript: the build failed (see above)');
+  // the tests of the public API import the compiled package, so they come last
+  for (const project of ['.', 'test']
+    .map((folder) => inRoot(folder))
+    .filter((folder) => existsSync(folder))) {
+    const result = spawnSync(process.execPath, [tsc, '-p', project], { stdio: 'inherit' });
+    if (result.status !== 0) throw new SetupError('TypeScript: the build failed (see above)');
+  }
   say(`TypeScript: compiled in ${((performance.now() - start) / 1000).toFixed(1)} s`);
 }
 

@@ -1,6 +1,6 @@
-// The addon's JavaScript face. Numbers go in as one flat Float64Array a call, pixels as typed arrays (also over
-// shared memory), nothing is allocated for the result. Context-aware: every worker thread loads its own instance,
-// and the only state is a thread's scratch memory. The layout of a crop's parameters is in src/data/crops/crops.ts.
+// The addon's JavaScript interface. Each call takes its numbers as one flat Float64Array and pixels as typed arrays (in
+// shared memory too), and writes its result into one of them. Context-aware: every worker thread loads its own instance, and
+// the only state is a thread's scratch memory. src/data/crops/crops.ts fills in the parameters of a crop.
 #include <napi.h>
 
 #include <algorithm>
@@ -18,9 +18,9 @@ namespace {
 
 using namespace crops;
 
-// One crop: x, y, width, height in the source; output width, height; offset into the buffer; flip; how many jitters;
-// four jitter codes; brightness, contrast, saturation, hue; grayscale; blur radius; solarize threshold; the box
-// inside the rectangle that is scaled: x0, y0, x1, y1; filter.
+// The parameters of a crop: x, y, width, height of a rectangle of the source; output width, height; offset into the buffer;
+// flip; number of jitters; four jitter codes; brightness, contrast, saturation, hue; grayscale; blur radius; solarize
+// threshold; x0, y0, x1, y1 of the box in the rectangle that is scaled; filter.
 enum Field {
   kFieldX,
   kFieldY,
@@ -64,7 +64,7 @@ Pixels bytes_of(const Napi::CallbackInfo& info, size_t index) {
   size_t length, offset;
   void* data;
   napi_value buffer;
-  // not Napi::Uint8Array: its checks don't know arrays over shared memory on every Node
+  // not Napi::Uint8Array: on some versions of Node its checks refuse arrays in shared memory
   const napi_status status = napi_get_typedarray_info(info.Env(), info[index], &type, &length, &data, &buffer, &offset);
   if (status != napi_ok || (type != napi_uint8_array && type != napi_uint8_clamped_array)) {
     refuse(info.Env(), "argument " + std::to_string(index) + " is not a Uint8Array");
@@ -72,7 +72,7 @@ Pixels bytes_of(const Napi::CallbackInfo& info, size_t index) {
   return {static_cast<uint8_t*>(data), length};
 }
 
-// Float64Array as it came: (pointer, length).
+// Pointer and length of a Float64Array.
 std::pair<const double*, size_t> numbers_of(const Napi::CallbackInfo& info, size_t index) {
   if (!info[index].IsTypedArray() || info[index].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array) {
     refuse(info.Env(), "argument " + std::to_string(index) + " is not a Float64Array");
@@ -87,7 +87,7 @@ std::string text_of(double value) {
   return text.str();
 }
 
-// A number that may be anything, checked before it becomes another type: NaN is in no range.
+// Checks a number, which may be anything, before it is cast to another type: NaN is in no range.
 double real_of(Napi::Env env, const std::string& what, double value, double low, double high) {
   if (!(value >= low && value <= high)) {
     refuse(env, what + " is " + text_of(value) + ", expected " + text_of(low) + " to " + text_of(high));
@@ -103,7 +103,7 @@ int whole_of(Napi::Env env, const std::string& what, double value, double low, d
   return static_cast<int>(value);
 }
 
-// Where `count` bytes begin in `out`.
+// Checks where `count` bytes begin in `out`.
 size_t offset_of(Napi::Env env, const std::string& what, double value, double count, const Pixels& out) {
   const double room = static_cast<double>(out.length);
   if (!(value >= 0 && value <= room && value == std::floor(value) && count <= room - value)) {
@@ -135,7 +135,7 @@ bool inside(const View& view, const Source& source) {
          view.height <= source.height - view.y;
 }
 
-// The box x0, y0, x1, y1 of a view, in its pixels.
+// Checks a box x0, y0, x1, y1 of a view, in its pixels.
 Box box_of(Napi::Env env, const std::string& what, const double* n, const View& view) {
   const auto edge = [&](int i, int most) {
     return static_cast<float>(real_of(env, what + "'s edge " + std::to_string(i), n[i], 0, most));
@@ -166,10 +166,10 @@ struct Crop {
   int solarize;  // -1 for none
 };
 
-constexpr double kMostFactor = 1e6;  // of a jitter: its arithmetic stays within 32 bits
+constexpr double kMostFactor = 1e6;  // of a jitter: the arithmetic stays within 32 bits
 constexpr double kMostBlur = 1000;   // pixels
 
-// Every number of crop `index`, checked.
+// Checks every number of crop `index`.
 Crop crop_of(Napi::Env env, const double* n, size_t index, const Source& source, const Pixels& out) {
   const auto name = [&](const char* what) { return "crop " + std::to_string(index) + ": " + what; };
   const auto whole = [&](int field, const char* what, double low, double high) {
@@ -229,7 +229,7 @@ void render_crop(Scratch& scratch, const Crop& crop, uint8_t* to) {
   if (crop.solarize >= 0) solarize(out, count, crop.solarize);
 }
 
-// renderCrops(image, width, height, channels, parameters, out): every crop of one image.
+// renderCrops(image, width, height, channels, parameters, out): renders all crops of one image.
 Napi::Value js_render_crops(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Source source = source_of(info);
@@ -256,8 +256,8 @@ Napi::Value js_render_crops(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-// resize(image, width, height, channels, numbers, out): numbers are box x0, y0, x1, y1; resized width, height;
-// window x, y, width, height; filter (0 bilinear, 1 bicubic, 2 Lanczos); planar (1) or interleaved (0); offset into out.
+// resize(image, width, height, channels, numbers, out): numbers are x0, y0, x1, y1 of the box; resized width, height; x, y,
+// width, height of the window; filter (0 bilinear, 1 bicubic, 2 Lanczos); planar (1) or interleaved (0); offset into out.
 Napi::Value js_resize(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Source source = source_of(info);
@@ -288,7 +288,7 @@ Napi::Value js_resize(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-// toRgb(image, width, height, channels, cmyk, out): interleaved pixels of any channel count to interleaved RGB.
+// toRgb(image, width, height, channels, cmyk, out): interleaved pixels of any number of channels to interleaved RGB.
 Napi::Value js_to_rgb(const Napi::CallbackInfo& info) {
   const Source source = source_of(info);
   const bool cmyk = info[4].ToBoolean();
@@ -303,13 +303,14 @@ Napi::Value js_to_rgb(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// openDecoder(library): whether decode() can be used.
+// openDecoder(library): returns whether decode() can be used.
 Napi::Value js_open_decoder(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), open_decoder(info[0].As<Napi::String>().Utf8Value()));
 }
 
-// decode(bytes, encoding, maxPixels, out, size): pixels into `out`, width, height and channels into `size`
-// (Int32Array); whether it did: 0 no, 1 yes, 2 when `out` is too small for the size.
+// decode(bytes, encoding, maxPixels, out, size): writes pixels to `out`, and width, height and channels to `size`
+// (Int32Array). Returns 0 when it can't decode the image, 1 when it has, 2 when it has only written the size, because `out`
+// is too small.
 Napi::Value js_decode(const Napi::CallbackInfo& info) {
   const Pixels bytes = bytes_of(info, 0), out = bytes_of(info, 3);
   const int encoding = int_of(info, 1, "the encoding", 0, 2);

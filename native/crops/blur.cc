@@ -1,5 +1,5 @@
-// Pillow's GaussianBlur (BoxBlur.c): three passes of a box blur whose radius has a fractional part, along x, then
-// three along y, each rounded to 8 bits. Bit-equal to Pillow.
+// Pillow's GaussianBlur (BoxBlur.c): three passes along x and then three along y of a box blur whose radius has a fractional
+// part, each rounded to 8 bits. Bit-equal to Pillow.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -10,7 +10,7 @@
 namespace crops {
 namespace {
 
-// _gaussian_blur_radius, in its mixture of float and double.
+// _gaussian_blur_radius, with the same mixture of float and double.
 float box_radius(float sigma, int passes) {
   const float sigma2 = sigma * sigma / static_cast<float>(passes);
   const float length = static_cast<float>(std::sqrt(12.0 * static_cast<double>(sigma2) + 1.0));
@@ -35,7 +35,7 @@ void gaussian_blur(uint8_t* planes, int width, int height, float sigma, Scratch&
   const size_t pad = static_cast<size_t>(box.radius) + 1;
   const size_t count = static_cast<size_t>(width) * height;
 
-  // Lines are padded with copies of their end pixels, which is what Pillow's special cases at the ends amount to.
+  // Lines are padded with copies of their first and last pixels: Pillow's special cases at the ends have the same effect.
   const size_t padded_row = width + 2 * pad;
   const size_t padded_plane = (height + 2 * pad) * width;
   scratch.first.resize(std::max(scratch.first.size(), std::max(2 * padded_row, padded_plane) + 64));
@@ -62,7 +62,7 @@ void gaussian_blur(uint8_t* planes, int width, int height, float sigma, Scratch&
         std::memcpy(from + i * width, top, width);
         std::memcpy(from + pad * width + count + i * width, bottom, width);
       }
-      // rows follow each other without gaps, so the whole plane is one run
+      // there are no gaps between rows, so the whole plane is one run
       loops().blur.run(top, width, box, static_cast<int>(count), pass + 1 < kPasses ? to + pad * width : plane);
       std::swap(from, to);
     }

@@ -1,16 +1,15 @@
 // One pass of a box blur along a run of bytes. Bit-equal to Pillow (BoxBlur.c).
 //
-// Pillow keeps a running sum along the line. Its sums are integers, so the same numbers come from adding up each
-// window afresh, and then neighbouring pixels don't wait for each other: for the radii of training (standard
-// deviation up to 2, box radius below 2) a window is three or five pixels, and that is far faster in vectors.
+// Pillow keeps a running sum along the line. The sums are integers, so adding up each window separately gives the same
+// numbers, and then pixels don't depend on their neighbours: for the radii of training (standard deviation up to 2, box
+// radius below 2) a window has three or five pixels, and vectors make that far faster.
 #include "lanes.h"
 #include "loops.h"
 
 namespace crops::DINO_LEVEL {
 namespace {
 
-// out[i] from in[i - step * (radius + 1)] .. in[i + step * (radius + 1)]: along a padded line with step 1, or down
-// the rows with step = width.
+// See BlurLoops.
 void blur_run_portable(const uint8_t* in, ptrdiff_t step, const BoxWeights& box, int count, uint8_t* out) {
   const uint32_t full = box.full, edge = box.edge;
   constexpr uint32_t kHalf = 1U << 23;
@@ -52,15 +51,15 @@ inline __m256i sixteen(const uint8_t* at) {
   return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
 }
 
-// Pairs of sums (near, far) times their weights, of which each is high * 2^12 + low.
+// Multiplies pairs of sums (near, far) by their weights, each of which is high * 2^12 + low.
 inline __m256i weigh(__m256i sums, __m256i high, __m256i low) {
   const __m256i coarse = _mm256_slli_epi32(_mm256_madd_epi16(sums, high), 12);
   const __m256i fine = _mm256_add_epi32(_mm256_madd_epi16(sums, low), _mm256_set1_epi32(1 << 23));
   return _mm256_srli_epi32(_mm256_add_epi32(coarse, fine), 24);
 }
 
-// Sixteen pixels at a time; returns how many it did. Window sums fit 16 bits; the multiply-add takes a pixel's two
-// sums at once, and a weight of 24 bits in two parts: exact, modulo 2^32.
+// Sixteen pixels at a time; returns how many are done. Window sums fit in 16 bits; the multiply-add takes the two sums of a
+// pixel together, and each weight of 24 bits in two parts: exact, modulo 2^32.
 int blur_run_avx2(const uint8_t* in, ptrdiff_t step, const BoxWeights& box, int count, uint8_t* out) {
   const __m256i high = _mm256_set1_epi32(static_cast<int>((box.edge >> 12 << 16) | box.full >> 12));
   const __m256i low = _mm256_set1_epi32(static_cast<int>(((box.edge & 0xfff) << 16) | (box.full & 0xfff)));
@@ -86,7 +85,7 @@ int blur_run_avx2(const uint8_t* in, ptrdiff_t step, const BoxWeights& box, int 
 void blur_run(const uint8_t* in, ptrdiff_t step, const BoxWeights& box, int count, uint8_t* out) {
   int done = 0;
 #if defined(__AVX2__)
-  constexpr int kMostRadius = 63;  // a window of 127 pixels: its sum still is a signed 16-bit number
+  constexpr int kMostRadius = 63;  // a window of 127 pixels: its sum still fits in a signed 16-bit number
   if (box.radius <= kMostRadius) done = blur_run_avx2(in, step, box, count, out);
 #endif
   if (done < count) blur_run_portable(in + done, step, box, count - done, out + done);

@@ -30,7 +30,7 @@ void saturation(uint8_t* planes, size_t count, float factor) {
 }
 
 void hue(uint8_t* planes, size_t count, double factor) {
-  // torchvision: np.int32(factor * 255).astype(np.uint8), that is cut towards 0, then wrapped
+  // torchvision: np.int32(factor * 255).astype(np.uint8), that is truncated towards 0, then wrapped
   const int shift = static_cast<int>(factor * 255) & 255;
   loops().color.shift_hue(planes, planes + count, planes + 2 * count, count, shift);
 }

@@ -7,7 +7,7 @@
 namespace crops::DINO_LEVEL {
 namespace {
 
-// Pillow's blend of two values: float arithmetic, cut off (not rounded), clipped when extrapolating.
+// Pillow's blend of two values: float arithmetic, truncated (not rounded), clipped when extrapolating.
 inline uint8_t blend(int from, int to, float factor) {
   const float value = static_cast<float>(from) + factor * static_cast<float>(to - from);
   return static_cast<uint8_t>(value < 0.0F ? 0.0F : value > 255.0F ? 255.0F : value);
@@ -17,7 +17,7 @@ inline int luma(int r, int g, int b) { return (r * 19595 + g * 38470 + b * 7471 
 
 uint64_t luma_sum(const uint8_t* r, const uint8_t* g, const uint8_t* b, size_t count) {
   uint64_t total = 0;
-  for (size_t at = 0; at < count; at += 65536) {  // a 32-bit sum of so many can't overflow
+  for (size_t at = 0; at < count; at += 65536) {  // a 32-bit sum of so many values can't overflow
     const size_t end = least(at + 65536, count);
     uint32_t sum = 0;
     for (size_t i = at; i < end; i++) sum += static_cast<uint32_t>(luma(r[i], g[i], b[i]));
@@ -26,7 +26,7 @@ uint64_t luma_sum(const uint8_t* r, const uint8_t* g, const uint8_t* b, size_t c
   return total;
 }
 
-// Blends every value with a constant: the same line of arithmetic in vectors is cheaper than a table look-up.
+// Vectorized arithmetic is cheaper here than a table look-up.
 void blend_constant_portable(uint8_t* values, size_t count, int constant, float factor) {
   for (size_t i = 0; i < count; i++) values[i] = blend(constant, values[i], factor);
 }
@@ -48,14 +48,14 @@ void invert_above(uint8_t* values, size_t count, int threshold) {
   for (size_t i = 0; i < count; i++) values[i] = values[i] < threshold ? values[i] : 255 - values[i];
 }
 
-// Pixels that the stages of shift_hue work on, small enough to stay in the first cache.
+// Pixels that a stage of shift_hue processes at a time, few enough to stay in the L1 cache.
 constexpr int kHueBlock = 128;
 
-// The RGB -> HSV -> RGB round trip. Pillow computes it in a mixture of float and double; the operations below are
-// fewer and vectorise, and give the same bytes for every colour and every shift: tried for all 16.7 million of each.
-// Two things carry that. The hue's sector arithmetic (2.0 + rc - bc and so on) has one of rc, gc, bc equal to 1 and
-// one equal to 0, so it is one float sum. And what is rounded from HSV to RGB is a fraction with denominator 65025,
-// which is never closer to a half than Pillow's floats are exact.
+// The RGB -> HSV -> RGB round trip. Pillow computes it in a mixture of float and double; the operations below are fewer and
+// can be vectorized, and the bytes are the same for every colour and every shift: all 16.7 million colours were tried with
+// each. There are two reasons for that. In the hue's sector arithmetic (2.0 + rc - bc and so on) one of rc, gc, bc is 1 and
+// one is 0, so it is one float sum. And what is rounded from HSV to RGB is a fraction with denominator 65025, which is never
+// so close to a half that the error of Pillow's floats would matter.
 void shift_hue_portable(uint8_t* red, uint8_t* green, uint8_t* blue, size_t count, int shift) {
   int32_t h[kHueBlock], s[kHueBlock], v[kHueBlock];
   for (size_t at = 0; at < count; at += kHueBlock) {
@@ -63,7 +63,7 @@ void shift_hue_portable(uint8_t* red, uint8_t* green, uint8_t* blue, size_t coun
     uint8_t *r8 = red + at, *g8 = green + at, *b8 = blue + at;
 
     for (int i = 0; i < n; i++) {
-      // conditions are numbers 0 and 1, since compilers don't vectorise branches around float arithmetic
+      // conditions are numbers 0 and 1, because compilers don't vectorize branches around float arithmetic
       const int r = r8[i], g = g8[i], b = b8[i];
       const int high = most(r, most(g, b));
       const int low = least(r, least(g, b));
@@ -91,12 +91,12 @@ void shift_hue_portable(uint8_t* red, uint8_t* green, uint8_t* blue, size_t coun
       const int value = v[i];
       const int third = value * (255 - s[i]) + 128;
       const int p = (third + (third >> 8)) >> 8;
-      // rounded quotients; the numerators are below 2^24, and for each of them the product cuts off as division does
+      // rounded quotients; the numerators are below 2^24, and for each of them the product truncates as the division does
       const float falling = static_cast<float>(value * (65025 - s[i] * m) + 32512);
       const float climbing = static_cast<float>(value * (65025 - s[i] * (255 - m)) + 32512);
       const int q = static_cast<int>(falling * (1.0F / 65025.0F));
       const int t = static_cast<int>(climbing * (1.0F / 65025.0F));
-      // masks of the sector; with saturation 0, p = q = t = value: no special case
+      // masks of the sector; with saturation 0, p = q = t = value, so that is not a special case
       const int k0 = -((sixth == 0) | (sixth == 6)), k1 = -(sixth == 1), k2 = -(sixth == 2);
       const int k3 = -(sixth == 3), k4 = -(sixth == 4), k5 = -(sixth == 5);
       r8[i] = static_cast<uint8_t>((value & (k0 | k5)) | (q & k1) | (p & (k2 | k3)) | (t & k4));
@@ -108,8 +108,8 @@ void shift_hue_portable(uint8_t* red, uint8_t* green, uint8_t* blue, size_t coun
 
 #if defined(__AVX2__)
 
-// 32 bytes as four times eight 32-bit numbers, and back with values outside a byte clipped. The order in between is
-// that of unpacking, which packing undoes.
+// 32 bytes as four vectors of eight 32-bit numbers; on the way back, values outside a byte are clipped. The order in between
+// is that of unpacking, which packing undoes.
 struct Wide {
   __m256i part[4];
 };
@@ -130,7 +130,7 @@ inline __m256i narrow(const Wide& wide) {
                              _mm256_packs_epi32(wide.part[2], wide.part[3]));
 }
 
-// blend() of eight values; what is below 0 is clipped when it is narrowed.
+// blend() of eight values; values below 0 are clipped when they are narrowed.
 inline __m256i blend_eight(__m256i from, __m256i to, __m256 factor) {
   const __m256 moved = _mm256_mul_ps(factor, _mm256_cvtepi32_ps(_mm256_sub_epi32(to, from)));
   const __m256 value = _mm256_add_ps(_mm256_cvtepi32_ps(from), moved);
@@ -173,14 +173,14 @@ size_t blend_luma_avx2(uint8_t* r, uint8_t* g, uint8_t* b, size_t count, float f
 
 inline __m256i equals(__m256i bytes, char value) { return _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(value)); }
 
-// Of four values the one whose mask is set.
+// Chooses the one of four values whose mask is set.
 inline __m256i choose(__m256i a, __m256i is_a, __m256i b, __m256i is_b, __m256i c, __m256i is_c, __m256i d,
                       __m256i is_d) {
   return _mm256_or_si256(_mm256_or_si256(_mm256_and_si256(a, is_a), _mm256_and_si256(b, is_b)),
                          _mm256_or_si256(_mm256_and_si256(c, is_c), _mm256_and_si256(d, is_d)));
 }
 
-// shift_hue with what is comparison or choice done on bytes, 32 pixels at a time, and arithmetic on eight.
+// shift_hue with comparisons and choices on bytes, 32 pixels at a time, and arithmetic on eight pixels at a time.
 size_t shift_hue_avx2(uint8_t* red, uint8_t* green, uint8_t* blue, size_t count, int shift) {
   const __m256i zero = _mm256_setzero_si256(), all = _mm256_cmpeq_epi8(zero, zero);
   const __m256 full = _mm256_set1_ps(255.0F), one = _mm256_set1_ps(1.0F);
@@ -203,12 +203,12 @@ size_t shift_hue_avx2(uint8_t* red, uint8_t* green, uint8_t* blue, size_t count,
     const __m256i rising = _mm256_or_si256(
         _mm256_andnot_si256(b_not_over_g, is_red),
         _mm256_or_si256(_mm256_and_si256(is_green, b_not_over_r), _mm256_andnot_si256(g_not_over_r, is_blue)));
-    // base + 1 = 6 - 4 is_red - 2 is_green - 2 rising, of masks that are -1: 0 is what lies below 0
+    // base + 1 = 6 - 4 is_red - 2 is_green - 2 rising, from masks that are -1; it is 0 for a hue below zero
     const __m256i twos = _mm256_add_epi8(_mm256_add_epi8(is_red, is_red), _mm256_add_epi8(is_green, rising));
     const Wide bases = widen(_mm256_add_epi8(_mm256_set1_epi8(6), _mm256_add_epi8(twos, twos)));
     const Wide rests = widen(_mm256_sub_epi8(value, middle)), spans = widen(_mm256_sub_epi8(value, low));
     const Wide values = widen(value);
-    // the sign of t: a bit at the top of each 32
+    // the sign of t, as the top bit of each 32
     const __m256i sign = _mm256_andnot_si256(rising, _mm256_set1_epi8(-128));
     const __m256i sign_low = _mm256_unpacklo_epi8(zero, sign), sign_high = _mm256_unpackhi_epi8(zero, sign);
     const __m256i signs[4] = {_mm256_unpacklo_epi16(zero, sign_low), _mm256_unpackhi_epi16(zero, sign_low),
@@ -216,7 +216,7 @@ size_t shift_hue_avx2(uint8_t* red, uint8_t* green, uint8_t* blue, size_t count,
     Wide sixths, p, q, t;
     for (int i = 0; i < 4; i++) {
       const __m256i v = values.part[i], span = spans.part[i];
-      // without colour t is 0 / 1 and the saturation 0, and then the hue makes no difference
+      // for gray, t is 0 / 1 and the saturation 0, so that the hue does not matter
       const __m256 range = _mm256_cvtepi32_ps(_mm256_sub_epi32(span, _mm256_cmpeq_epi32(span, zero)));
       const __m256 fraction = _mm256_div_ps(_mm256_cvtepi32_ps(rests.part[i]), range);
       const __m256 base = _mm256_sub_ps(_mm256_cvtepi32_ps(bases.part[i]), one);

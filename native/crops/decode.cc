@@ -1,10 +1,10 @@
-// Decoding in the calling thread, by the libvips that sharp has loaded: its C API is the one that sharp calls, the
-// decoders and their options are the same, and so is every byte. What is left out is what sharp puts around a picture:
-// two hundred options read from an object, a pipeline of operations, two thread changes. They cost 0.7 ms an image,
-// thirty times what decoding a picture of 32 x 32 takes, and a third of one of 500 x 375.
+// Decodes in the calling thread with the libvips that sharp has loaded. It calls the same C API as sharp, with the same
+// decoders and options, so that every byte is the same. What it leaves out is sharp's overhead: two hundred options that are
+// read from an object, a pipeline of operations, two switches of threads. That takes 0.7 ms an image, thirty times as long as
+// decoding one of 32 x 32 pixels, and a third of decoding one of 500 x 375.
 //
-// Departures: only plain pictures are taken (8 bits, gray or RGB, alpha or not, upright). All others, and those that
-// fail, are sharp's: decode() says no and has no opinion why.
+// Departures: only plain images are accepted (8 bits, gray or RGB, alpha or not, upright). All others, and those that fail,
+// are left to sharp, which also reports why.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -32,7 +32,7 @@ using VipsRegion = void;
 
 using Loader = int (*)(const void*, size_t, VipsImage**, ...);
 
-// The functions that are called here.
+// The functions of libvips and GLib that are called here.
 struct Vips {
   Loader load_jpeg = nullptr, load_png = nullptr, load_webp = nullptr;
   int (*width)(const VipsImage*) = nullptr;
@@ -48,7 +48,7 @@ struct Vips {
   void (*clear_errors)() = nullptr;
 };
 
-// one for all threads of the process, written once
+// shared by all threads of the process, written once
 Vips vips;
 std::atomic<bool> is_open{false};
 
@@ -87,7 +87,7 @@ Loader loader_of(Encoding encoding) {
   }
 }
 
-// A GObject that is let go at the end of its block.
+// A GObject that is released at the end of its block.
 struct Held {
   void* object = nullptr;
   ~Held() {
@@ -102,7 +102,7 @@ bool is_plain(VipsImage* image, int bands) {
   return matches && vips.format(image) == kFormatUchar && vips.orientation(image) == 1;
 }
 
-// How much is fetched at a time: little enough to be in the second cache when it is copied on.
+// How much is fetched at a time: so little that it is still in the L2 cache when it is copied.
 constexpr int kBandBytes = 65536;
 
 bool decode_image(const uint8_t* bytes, size_t length, Encoding encoding, double max_pixels, uint8_t* out, size_t room,
@@ -143,7 +143,7 @@ bool open_decoder(const std::string& library) {
   static std::mutex opening;
   const std::lock_guard<std::mutex> lock(opening);
   if (!is_open) {
-    // only what the process has loaded already: sharp, which has also started it
+    // only a library that is loaded already: sharp has done that, and initialized it
     void* handle = dlopen(library.c_str(), RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD);
     if (handle != nullptr && open_functions(handle)) is_open = true;
   }

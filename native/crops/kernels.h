@@ -1,8 +1,8 @@
-// Pixel kernels behind the crops addon: Pillow's image operations on planar 8-bit images, written so that compilers
-// vectorise them. Every function gives the same bytes as Pillow 13 does for the same parameters: Resample.c,
-// BoxBlur.c, Convert.c and Blend.c of its libImaging say what must come out, in which precision and rounding. The
-// loops here are arranged otherwise (planar, rows and columns swapped between the two passes, no running sums).
-// Departures: none in the numbers. There is no policy here: TypeScript samples every parameter.
+// The pixel kernels of the crops addon: Pillow's image operations on planar 8-bit images, written so that compilers vectorize
+// them. Every function returns the same bytes as Pillow 13 does for the same parameters: Resample.c, BoxBlur.c, Convert.c and
+// Blend.c of its libImaging define the result, precision and rounding. The loops are arranged differently here (planar, rows
+// and columns swapped between the two passes, no running sums). Departures: none in the numbers. There is no policy here:
+// TypeScript samples every parameter.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,7 @@ struct Source {
   int channels;
 };
 
-// The integer rectangle of the source that exists for the resampling: Pillow's img.crop(...) before img.resize(...).
+// The integer rectangle of the source that the resampling may read: Pillow's img.crop(...) before img.resize(...).
 struct View {
   int x, y, width, height;
 };
@@ -30,16 +30,16 @@ struct Box {
   float x0, y0, x1, y1;
 };
 
-// The part of the resized image that is wanted: a centre crop costs no more than its own pixels.
+// The part of the resized image to compute: a centre crop costs no more than its own pixels.
 struct Window {
   int x, y, width, height;
 };
 
 enum class Filter { kBilinear, kBicubic, kLanczos };
 
-// Buffers that are used again for every crop of a thread.
+// Buffers that a thread reuses for every crop.
 struct Scratch {
-  // a part of the source as three planes, stored both ways round
+  // a part of the source as three planes, both row-major and column-major
   View loaded{0, 0, 0, 0};
   std::vector<uint8_t> rows;
   std::vector<uint8_t> columns;
@@ -51,11 +51,11 @@ struct Scratch {
   std::vector<uint8_t> second;
 };
 
-// Brings `part` of the source into scratch.rows and scratch.columns (gray is repeated, alpha dropped).
+// Loads `part` of the source into scratch.rows and scratch.columns (gray is repeated, alpha dropped).
 void load_planes(const Source& source, const View& part, Scratch& scratch);
 
 // Resizes box of view to out_width x out_height and writes the window of it as three row-major planes. The view must
-// lie inside what load_planes brought. `flip` mirrors the written window left to right.
+// lie inside the part that load_planes has loaded. `flip` mirrors the window left to right.
 void resample(Scratch& scratch, const View& view, const Box& box, int out_width, int out_height, const Window& window,
               Filter filter, bool flip, uint8_t* out);
 
@@ -70,29 +70,29 @@ void solarize(uint8_t* planes, size_t count, int threshold);
 // Pillow's GaussianBlur(radius): three extended box blurs along x, then three along y.
 void gaussian_blur(uint8_t* planes, int width, int height, float radius, Scratch& scratch);
 
-// Interleaved pixels of any channel count to interleaved RGB.
+// Interleaved pixels of any number of channels to interleaved RGB.
 void interleave_rgb(const Source& source, uint8_t* out);
 
 // Three planes to interleaved RGB.
 void planes_to_rgb(const uint8_t* planes, size_t count, uint8_t* out);
 
-// The encodings that decode() takes.
+// The encodings that decode() accepts.
 enum class Encoding { kJpeg, kPng, kWebp };
 
-// What decode() found. `written` is false when the pixels did not fit: they need width * height * channels bytes.
+// The result of decode(). `written` is false when the pixels don't fit: they take width * height * channels bytes.
 struct Decoded {
   int width, height, channels;
   bool written;
 };
 
-// Finds libvips by the name that it was loaded under. False when there is none: decode() then says no to everything.
+// Finds libvips by the name that it was loaded under. False when it is not there: decode() then always returns false.
 bool open_decoder(const std::string& library);
 
-// Decodes a plain picture in this thread. False when it is none, is larger than allowed, or fails.
+// Decodes a plain image in this thread. False when it is not plain, is larger than allowed, or can't be decoded.
 bool decode(const uint8_t* bytes, size_t length, Encoding encoding, double max_pixels, uint8_t* out, size_t room,
             Decoded& decoded);
 
-// Pillow's CMYK to RGB: no colour management.
+// Pillow's CMYK to RGB, without colour management.
 void cmyk_to_rgb(const uint8_t* cmyk, size_t count, uint8_t* out);
 
 }  // namespace crops

@@ -1,5 +1,5 @@
-// What the loops of every level share. Nothing of the standard library's templates: a copy of one that was compiled for
-// AVX-512 could be the one that the linker keeps for all.
+// What the loops of every level share. No templates of the standard library: the linker keeps one copy of each for all levels,
+// which could be the one that was compiled for AVX-512.
 #pragma once
 
 #if defined(__AVX2__)

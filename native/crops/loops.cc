@@ -1,4 +1,4 @@
-// The loops of the level in use.
+// Chooses the loops of the level in use.
 #include "loops.h"
 
 namespace crops {

@@ -1,6 +1,6 @@
-// The loops over pixels. Every *.simd.cc is compiled once for each level of vector instructions
-// (scripts/build-native.mjs), in a namespace of its own, and the machine's best is taken at run time (../vectors.h). Where
-// compilers' own vectors are far from what AVX2 can do, a loop has a version in intrinsics; `base` is the code without.
+// The loops over pixels. Every *.simd.cc is compiled once for each level of vector instructions (scripts/build-native.mjs),
+// each in a namespace of its own, and the best level that the machine has is chosen at run time (../vectors.h). Where a
+// compiler's vectorized code is far slower than AVX2 allows, a loop has a version in intrinsics; `base` has none of them.
 #pragma once
 
 #include <cstddef>
@@ -13,13 +13,13 @@ namespace crops {
 struct ColorLoops {
   // Sum of the lumas.
   uint64_t (*luma_sum)(const uint8_t* r, const uint8_t* g, const uint8_t* b, size_t count);
-  // In place: every value blended with a constant, or with its pixel's luma; factor 1 changes nothing.
+  // In place: blends every value with a constant, or with its pixel's luma; factor 1 changes nothing.
   void (*blend_constant)(uint8_t* values, size_t count, int constant, float factor);
   void (*blend_luma)(uint8_t* r, uint8_t* g, uint8_t* b, size_t count, float factor);
   void (*to_luma)(uint8_t* r, uint8_t* g, uint8_t* b, size_t count);
-  // In place: 255 - value from the threshold on.
+  // In place: inverts values from the threshold on.
   void (*invert_above)(uint8_t* values, size_t count, int threshold);
-  // In place: the hue moved by shift / 255 of a turn.
+  // In place: shifts the hue by shift / 255 of a turn.
   void (*shift_hue)(uint8_t* r, uint8_t* g, uint8_t* b, size_t count, int shift);
   void (*interleave)(const uint8_t* r, const uint8_t* g, const uint8_t* b, size_t count, uint8_t* out);
 };
@@ -37,9 +37,9 @@ struct BlurLoops {
 };
 
 constexpr int kPrecisionBits = 32 - 8 - 2;  // of a weight, as Pillow: 8 bits of result, 2 for overshoot
-constexpr int kStepPixels = 32;             // that a pass works on at a time; every line has room for whole steps
+constexpr int kStepPixels = 32;             // that a pass processes at a time; every line is padded to whole steps
 
-// What each output line of a pass is made of.
+// What each output line of a pass is computed from.
 struct Taps {
   int count;               // output lines
   int size;                // room for weights of each
@@ -50,11 +50,11 @@ struct Taps {
 };
 
 struct ResampleLoops {
-  // Output line i is weighed from the input lines that its bounds name,
-  // out[x] = clip(sum over k of weights[k] * in[k][x]), each `length` pixels long.
+  // Output line i is the weighted sum of the input lines within its bounds,
+  // out[x] = clip(sum over k of weights[k] * in[k][x]); lines have `length` pixels.
   void (*weigh_lines)(const uint8_t* in, size_t in_stride, int length, const Taps& taps, uint8_t* out,
                       size_t out_stride);
-  // Interleaved pixels of a row to three planes of it.
+  // Splits the interleaved pixels of a row into three planes.
   void (*split_row)(const uint8_t* in, int channels, int count, uint8_t* r, uint8_t* g, uint8_t* b);
 };
 
@@ -64,7 +64,7 @@ struct Loops {
   const ResampleLoops& resample;
 };
 
-// Of the level that vectors::chosen() names.
+// The loops of the level vectors::chosen().
 const Loops& loops();
 
 }  // namespace crops

@@ -1,10 +1,10 @@
 // Pillow's two-pass resize (Resample.c, 8 bits a channel): coefficients in fixed point with 22 fraction bits, one
 // direction after the other, each rounded to 8 bits. Bit-equal to Pillow 13.
 //
-// The arrangement is another one. A pass is fast when neighbouring outputs share their coefficients, so that a
-// vector of pixels is multiplied by one number. That is so for the vertical pass on row-major planes, and for the
-// horizontal pass on column-major planes. So: the source is brought once, for all of its crops, into planes stored
-// both ways round; the first pass runs along the one or the other; its (small) result is transposed for the second.
+// The arrangement differs from Pillow's. A pass is fast when neighbouring outputs share their coefficients, so that a vector
+// of pixels is multiplied by one number. That holds for the vertical pass on row-major planes, and for the horizontal pass on
+// column-major planes. Therefore the source is loaded once, for all of its crops, into planes in both orders; the first pass
+// uses one of them, and its (small) result is transposed for the second pass.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -86,7 +86,7 @@ double weight_of(Filter filter, double x) {
   return filter == Filter::kBicubic ? bicubic_filter(x) : bilinear_filter(x);
 }
 
-// What one direction's pass needs. Without a pass (`count` 0) lines are copied.
+// What the pass in one direction needs. If `count` is 0 there is no pass, and lines are copied.
 struct Coefficients {
   int count = 0;                // output lines
   int size = 0;                 // room for weights of each
@@ -100,7 +100,7 @@ struct Coefficients {
 // Coefficients of the outputs [first, first + count) of `out_size`, in the exact arithmetic of precompute_coeffs.
 void compute_coefficients(int in_size, float in0, float in1, int out_size, int first, int count, Filter filter,
                           Coefficients& result) {
-  // A pass that would change nothing is left out, as in Pillow (its weights would be exactly 0 and 1).
+  // a pass that would change nothing is left out, as in Pillow (its weights would be exactly 0 and 1)
   if (out_size == in_size && in0 == 0 && in1 == static_cast<float>(in_size)) {
     result.count = 0;
     result.first_line = first;
@@ -140,12 +140,12 @@ void compute_coefficients(int in_size, float in0, float in1, int out_size, int f
   result.lines = result.bounds[2 * count - 2] + result.bounds[2 * count - 1] - result.first_line;
 }
 
-// The lines as they are, for a direction that keeps its size.
+// Copies lines, for a direction in which the size stays the same.
 void copy_lines(const uint8_t* in, size_t in_stride, int length, int count, uint8_t* out, size_t out_stride) {
   for (int i = 0; i < count; i++) std::memcpy(out + i * out_stride, in + i * in_stride, length);
 }
 
-// One pass over lines of `length` pixels, of which the first is the coefficients' first_line.
+// One pass over lines of `length` pixels; the first line of `in` is the coefficients' first_line.
 void pass(const uint8_t* in, size_t in_stride, int length, const Coefficients& coefficients, int out_lines,
           std::vector<uint8_t>& out, size_t out_stride) {
   out.resize(std::max(out.size(), out_stride * round_up(out_lines, 16) + 64));
@@ -192,12 +192,12 @@ void resample(Scratch& scratch, const View& view, const Box& box, int out_width,
   compute_coefficients(view.width, box.x0, box.x1, out_width, window.x, window.width, filter, x);
   compute_coefficients(view.height, box.y0, box.y1, out_height, window.y, window.height, filter, y);
 
-  // Which direction comes first shows in the last bit. Up to version 12 Pillow always began with the horizontal one;
-  // version 13 begins with the vertical one when it takes away more than twice as many lines as the other.
+  // Which direction comes first affects the last bit. Up to version 12, Pillow always began with the horizontal one; version
+  // 13 begins with the vertical one when it removes more than twice as many lines as the other.
   const bool vertical_first = view.height > out_height && view.height - out_height > 2 * (view.width - out_width);
 
   const size_t plane = scratch.row_stride * scratch.column_stride;
-  const size_t left = view.x - scratch.loaded.x + x.first_line;  // of the source pixels that count
+  const size_t left = view.x - scratch.loaded.x + x.first_line;  // of the source pixels that are used
   const size_t top = view.y - scratch.loaded.y + y.first_line;
   const size_t wide = round_up(window.width, 32), high = round_up(window.height, 32);
   const size_t wide_in = round_up(x.lines, 32), high_in = round_up(y.lines, 32);

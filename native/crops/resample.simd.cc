@@ -1,4 +1,4 @@
-// A pass of Pillow's resize over whole lines (Resample.c): sums of weighed lines in fixed point. Bit-equal to Pillow.
+// A pass of Pillow's resize over whole lines (Resample.c): weighted sums of lines in fixed point. Bit-equal to Pillow.
 #include "lanes.h"
 #include "loops.h"
 
@@ -30,15 +30,15 @@ void weigh_lines(const uint8_t* in, size_t in_stride, int length, const Taps& ta
 
 #else
 
-// A weight of 24 bits in two parts that fit the 16-bit multiply-add, which takes two lines at a time:
-// weight = high * 2^11 + low, 0 <= low < 2^11. The parts' sums are put together at the end: exact, modulo 2^32.
+// A weight of 24 bits is split in two parts that fit the 16-bit multiply-add, which takes two lines at a time:
+// weight = high * 2^11 + low, 0 <= low < 2^11. The sums of the parts are combined at the end: exact, modulo 2^32.
 constexpr int kLowBits = 11;
 
 inline int32_t pair_of(int32_t first, int32_t second) {
   return static_cast<int32_t>((static_cast<uint32_t>(second) << 16) | (static_cast<uint32_t>(first) & 0xffff));
 }
 
-inline __m256i together(__m256i high, __m256i low) {
+inline __m256i combine(__m256i high, __m256i low) {
   return _mm256_srai_epi32(_mm256_add_epi32(_mm256_slli_epi32(high, kLowBits), low), kPrecisionBits);
 }
 
@@ -64,7 +64,7 @@ void weigh_lines(const uint8_t* in, size_t in_stride, int length, const Taps& ta
       const uint8_t* line = lines + at;
       for (int k = 0; k < pair_count; k++, line += 2 * in_stride) {
         const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(line));
-        // an odd last line is paired with itself, at weight 0
+        // an odd last line is paired with itself, with weight 0
         const uint8_t* next = 2 * k + 1 < count ? line + in_stride : line;
         const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(next));
         const __m256i ab0 = _mm256_unpacklo_epi8(a, b), ab1 = _mm256_unpackhi_epi8(a, b);
@@ -81,9 +81,9 @@ void weigh_lines(const uint8_t* in, size_t in_stride, int length, const Taps& ta
         low2 = _mm256_add_epi32(low2, _mm256_madd_epi16(p2, weight_low));
         low3 = _mm256_add_epi32(low3, _mm256_madd_epi16(p3, weight_low));
       }
-      // packing saturates, which is the clipping; it also undoes the order that unpacking made
-      const __m256i left = _mm256_packs_epi32(together(high0, low0), together(high1, low1));
-      const __m256i right = _mm256_packs_epi32(together(high2, low2), together(high3, low3));
+      // packing saturates, which does the clipping; it also restores the order before unpacking
+      const __m256i left = _mm256_packs_epi32(combine(high0, low0), combine(high1, low1));
+      const __m256i right = _mm256_packs_epi32(combine(high2, low2), combine(high3, low3));
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + at), _mm256_packus_epi16(left, right));
     }
   }
@@ -91,7 +91,7 @@ void weigh_lines(const uint8_t* in, size_t in_stride, int length, const Taps& ta
 
 #endif
 
-// Interleaved pixels of a row to three planes of it.
+// See ResampleLoops.
 void split_row(const uint8_t* in, int channels, int count, uint8_t* r, uint8_t* g, uint8_t* b) {
   if (channels == 3) {
     for (int i = 0; i < count; i++) {

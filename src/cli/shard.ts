@@ -1,4 +1,4 @@
-/** `dino shard`: images into tar shards, or the index of shards; see src/data/shards. */
+/** `dino shard`: images into tar shards, or the index of shards; see src/data/write and src/data/list/shards. */
 import type { Command } from 'commander';
 import { parseBytes } from '../plain/units.js';
 import { addExamples, check, interruptSignal, type Invocation, readNumber } from './command.js';

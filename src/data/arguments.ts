@@ -1,4 +1,4 @@
-/** What public functions take as images, for plain/check-options.ts. */
+/** Checks of the images that public functions take, for plain/check-options.ts. */
 import { being, show } from '../plain/check-options.js';
 import { z } from 'zod';
 import { isImageBytes } from './read/encoded-image.js';
@@ -11,7 +11,7 @@ const isItem = (value: unknown): boolean => {
   return isName(path) && (label === null || Number.isInteger(label));
 };
 
-/** An array's items are looked at; those of a list that makes them when they are asked for are its own. */
+/** The items of an array are checked; a list that makes its items on demand is trusted. */
 const isItems = (value: unknown): boolean => {
   if (Array.isArray(value)) return value.every(isItem);
   const { length, at, map } = Object(value) as Record<string, unknown>;
@@ -31,9 +31,9 @@ const isListed = (value: unknown): boolean =>
 const isImage = (value: unknown): boolean => isName(value) || isImageBytes(value);
 
 /** What listImages() takes. */
-export const imagePlace = being('a folder of images, a text file of paths, or shards', isName);
+export const listSource = being('a folder of images, a text file of paths, or shards', isName);
 
-/** The same, or what listImages() gave. */
+/** The same, or what listImages() returned. */
 export const imagesOrList = being(
   'a folder of images, a text file of paths, shards, or a list made by listImages()',
   (value) => isName(value) || isListed(value),
@@ -41,7 +41,11 @@ export const imagesOrList = being(
 
 export const image = being('the path of an image, or the bytes of its file', isImage);
 
-/** A list of images; the first entry that is none is told. @param more - Whether an entry may be something else too. */
+/**
+ * A list; the error names the first wrong entry.
+ * @param is - Whether an entry is right.
+ * @param otherwise - Whether the value is something other than a list that is accepted too.
+ */
 const listed = (what: string, is: (value: unknown) => boolean, otherwise: (value: unknown) => boolean) =>
   z.custom((value) => otherwise(value) || (Array.isArray(value) && value.every(is)), {
     error: ({ input }) => {
@@ -63,14 +67,14 @@ export const imagesOrRows = listed(
 
 /** What embed() takes. */
 export const embeddable = listed(
-  'a folder, a text file of paths, the bytes of an image file, a list of paths and bytes, or what listImages() gave',
+  'a folder, a text file of paths, the bytes of an image file, a list of paths and bytes, or what listImages() returned',
   isImage,
   (value) => isImage(value) || (!Array.isArray(value) && isImageList(value)),
 );
 
 /** Paths, or the items of a list. */
 export const pathsOrItems = listed(
-  'a list of paths, or the items of what listImages() gave',
+  'a list of paths, or the items of what listImages() returned',
   isName,
   (value) => isItems(value),
 );

@@ -1,4 +1,9 @@
-/** The data room: from folders of images to batches of crops in shared memory. */
+/**
+ * The data room: from folders of images to batches of crops in shared memory. Its folders, each using those before it:
+ * `crops` (augmentation and rendering), `read` (bytes and pixels of one image, wherever it lies), `list` (which images
+ * there are, in folders, text files and shards), `write` (shards) and `load` (batches). One thing goes against this order:
+ * to read an image by its name in a shard, `read` loads `list/shards/find-in-shard.ts`, which scans the shard.
+ */
 export {
   augmentationProblems,
   DEFAULT_AUGMENTATION,
@@ -26,7 +31,6 @@ export { hasImageExtension, IMAGE_EXTENSIONS } from './list/image-extensions.js'
 export { skippedPlace, type ImageList, type ListOptions, type UnreadablePlace } from './list/image-list.js';
 export { listImages, listShardSource } from './list/list-images.js';
 export {
-  defaultNumWorkers,
   EvalLoader,
   MultiCropLoader,
   ResizedCropLoader,
@@ -35,9 +39,10 @@ export {
   type EvalLoaderOptions,
   type MultiCropLoaderOptions,
 } from './load/loaders.js';
+export { defaultNumWorkers } from './load/pooled-loader.js';
 export { PackedImages, PackedImagesBuilder } from './list/packed-images.js';
-export type { ShardList } from './shards/list-shards.js';
-export { writeShards, type WriteShardsOptions, type WriteShardsResult } from './shards/write-shards.js';
+export type { ShardList } from './list/shards/list-shards.js';
+export { writeShards, type WriteShardsOptions, type WriteShardsResult } from './write/write-shards.js';
 export { epochPermutation, philox4x32, PhiloxStream, Purpose, stepSeed } from './crops/philox.js';
 export type { Box, Fit, SkippedImage } from './load/render.js';
-export { reduceImage, thumbnail, thumbnailShape } from './read/thumbnail.js';
+export { reduceImage, thumbnail, thumbnailShape } from './crops/thumbnail.js';

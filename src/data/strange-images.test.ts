@@ -1,6 +1,6 @@
 /**
- * Folders that somebody else has filled: whatever stands in an image's place, what reads the folder ends, holds no more
- * memory than its images take, and lists what it left out with the reason. DINO_TEST_STRANGE=1 tries every kind in every
+ * Folders with content from strangers: whatever there is in place of an image, reading the folder ends, takes no more memory
+ * than its images need, and lists what it left out with the reason. DINO_TEST_STRANGE=1 tries every kind in every
  * place with every reader.
  */
 import assert from 'node:assert/strict';
@@ -82,8 +82,8 @@ async function embedded(numWorkers: number): Promise<{ paths: string[]; skipped:
 
 const places = process.env['DINO_TEST_STRANGE'] === '1' ? [0, 1, 2] : null;
 
-describe('a folder of a stranger', { timeout: 240_000 }, () => {
-  it('is embedded whatever stands in the place of one of its images', async () => {
+describe('a folder from a stranger', { timeout: 240_000 }, () => {
+  it('is embedded, whatever there is in place of one of its images', async () => {
     for (const [i, kind] of KINDS.entries())
       for (const at of places ?? [i % GOOD]) {
         await put(kind, `good ${at}.png`);
@@ -99,7 +99,7 @@ describe('a folder of a stranger', { timeout: 240_000 }, () => {
       }
   });
 
-  it('is embedded by workers when it holds them all, within the memory of its images', async () => {
+  it('is embedded by workers when it has all of them, with the memory that its images need', async () => {
     await putAll();
     const before = process.resourceUsage().maxRSS;
     const { paths, skipped } = await embedded(2);
@@ -118,7 +118,7 @@ describe('a folder of a stranger', { timeout: 240_000 }, () => {
     areTold(index.skipped());
   });
 
-  it('is trained on, and what is left out is in skipped.jsonl', async () => {
+  it('is trained on, and skipped.jsonl lists what is left out', async () => {
     await putAll();
     const output = path.join(top, 'trained');
     const settings = {
@@ -135,7 +135,7 @@ describe('a folder of a stranger', { timeout: 240_000 }, () => {
     areTold(lines.map((line) => JSON.parse(line) as { path: string; reason: string }));
   });
 
-  it('gives an error for each of them whose attention is asked for', async () => {
+  it('gives an error for the attention of each of them', async () => {
     await putAll();
     for (const [i, kind] of KINDS.entries()) {
       const file = path.join(folder, `strange ${String(i).padStart(2, '0')}.png`);
@@ -149,11 +149,11 @@ describe('a folder of a stranger', { timeout: 240_000 }, () => {
   });
 });
 
-describe('a source of a stranger', { timeout: 60_000 }, () => {
+describe('a source from a stranger', { timeout: 60_000 }, () => {
   const source = (kind: string): Promise<string> =>
     put(kind, 'source.txt').then(() => path.join(folder, 'source.txt'));
 
-  it('that is no file is refused, not waited for', async () => {
+  it('that is not a file is refused, and does not block', async () => {
     await assert.rejects(
       listImages(await source('a FIFO')),
       /it is a FIFO; expected a folder or a regular file/,
@@ -163,7 +163,7 @@ describe('a source of a stranger', { timeout: 60_000 }, () => {
     await assert.rejects(listImages(await source('a huge file of nothing')), /is not a list of images/);
   });
 
-  it('with a line that is endless is refused by its number, and nothing is left out in silence', async () => {
+  it('with an endless line is refused with the number of the line, and nothing is silently left out', async () => {
     const list = path.join(folder, 'list.txt');
     writeFileSync(list, `good 0.png\n${'x'.repeat(20_000)}\ngood 1.png\n`);
     await assert.rejects(listImages(list), /line 2 has more than 16384 characters/);
@@ -172,7 +172,7 @@ describe('a source of a stranger', { timeout: 60_000 }, () => {
     await assert.rejects(listImages(list), /line 2 has more than 16384 characters/);
   });
 
-  it('whose links multiply is walked through in the end, and what was left out is told', async () => {
+  it('whose links multiply is listed in the end, and what was left out is reported', async () => {
     const at = (n: number): string => path.join(folder, `deep ${n}`);
     for (let n = 0; n < 30; n++) {
       mkdirSync(at(n));
@@ -184,7 +184,7 @@ describe('a source of a stranger', { timeout: 60_000 }, () => {
     assert.ok(list.items.length > 3 && list.items.length < 10_000);
   });
 
-  it('of shards is refused where something else stands in their place', async () => {
+  it('of shards is refused when something else is in their place', async () => {
     for (const kind of ['a FIFO', 'a link to a device', 'a socket']) {
       await put(kind, 'a.tar');
       await assert.rejects(listImages(path.join(folder, 'a.tar')), /a\.tar.* is a (FIFO|device|socket)/);

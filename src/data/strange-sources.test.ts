@@ -1,4 +1,4 @@
-/** Files beside the images that something else stands in the place of, or that unpack to far more: none is waited for or swallowed. */
+/** Things that replace the files beside the images, and files that decompress to far more: none makes a reader hang or fill the memory. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ import { labelImageSize, readLabelImage } from '../eval/indexed-png.js';
 const bin = fileURLToPath(new URL('../../bin/dino.js', import.meta.url));
 const top = mkdtempSync(path.join(os.tmpdir(), 'dino-sources-'));
 const run = path.join(top, 'run');
-/** What would hold up or fill whoever reads it. */
+/** What would block whoever reads it, or fill the memory. */
 const KINDS: Record<string, RegExp> = {
   'a FIFO': /expected a regular file, but it is a FIFO/,
   'a link to a device': /expected a regular file, but it is a device|is a symbolic link/,
@@ -32,8 +32,8 @@ const inTop = (...parts: string[]): string => {
 before(() => void writeTinyRun(run));
 after(() => rmSync(top, { recursive: true }));
 
-describe('what is no file', { timeout: 120_000 }, () => {
-  it('is not taken for weights, nor for what tells of weights', async () => {
+describe('something that is not a file', { timeout: 120_000 }, () => {
+  it('is refused as weights, and as a description of weights', async () => {
     const file = path.join(run, 'checkpoints', 'step-00000012', 'teacher.safetensors');
     for (const [kind, reason] of Object.entries(KINDS)) {
       await putStrange(kind, inTop('weights.pth'));
@@ -41,7 +41,7 @@ describe('what is no file', { timeout: 120_000 }, () => {
       const folder = inTop('hugging');
       cpSync(file, inTop('hugging', 'model.safetensors'));
       await putStrange(kind, inTop('hugging', 'config.json'));
-      // without its config.json a folder is none of Hugging Face's
+      // without config.json a folder is not one of Hugging Face's
       assert.throws(() => describeWeights(folder));
       assert.equal(describeWeights(path.join(folder, 'model.safetensors')).run, null);
       const copy = inTop('copy');
@@ -55,7 +55,7 @@ describe('what is no file', { timeout: 120_000 }, () => {
     assert.equal(describeWeights(run).run!.lastMetrics!['step'], 10);
   });
 
-  it('is not taken for settings, ground truth or masks', async () => {
+  it('is refused as settings, ground truth and masks', async () => {
     for (const [kind, reason] of Object.entries(KINDS)) {
       await putStrange(kind, inTop('settings.json'));
       const args = ['train', top, '--output', inTop('out'), '--config', inTop('settings.json')];
@@ -84,7 +84,7 @@ describe('a mask', () => {
     return Buffer.concat([length, Buffer.from(name, 'latin1'), data, Buffer.alloc(4)]);
   };
 
-  it('that unpacks to far more than its pixels is refused, within little memory', async () => {
+  it('that decompresses to far more than its pixels is refused with little memory', async () => {
     const png = await sharp({ create: { width: 16, height: 16, channels: 3, background: 'black' } })
       .png({ palette: true })
       .toBuffer();
@@ -96,7 +96,7 @@ describe('a mask', () => {
     writeFileSync(inTop('bomb.png'), Buffer.concat(parts));
     const before = process.resourceUsage().maxRSS;
     await assert.rejects(readLabelImage(inTop('bomb.png')), /damaged PNG/);
-    // as a profile, which nobody asked for, it is passed over
+    // as a colour profile, which is not needed, it is skipped
     const profile = chunk('iCCP', Buffer.concat([Buffer.from('x\0\0', 'latin1'), bomb]));
     writeFileSync(inTop('profile.png'), Buffer.concat([png.subarray(0, 33), profile, png.subarray(33)]));
     assert.equal((await readLabelImage(inTop('profile.png'))).labels.length, 256);

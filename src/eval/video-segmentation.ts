@@ -25,8 +25,8 @@ import { decodeImage } from '../data/index.js';
 import { readLabelImage, writeLabelImage, type LabelImage } from './indexed-png.js';
 import { resizeLinear, resizeNearest, type Size } from './resample.js';
 import { ConfigError, DataError } from '../errors.js';
-import { IMAGENET_MEAN, VisionTransformer } from '../models/index.js';
-import { fromTypedArray, inferenceMode, scope, tensor, type Tensor } from '../torch/index.js';
+import { IMAGENET_MEAN, imageTensor, VisionTransformer } from '../models/index.js';
+import { inferenceMode, scope, tensor, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { listDavis, type DavisSequence } from './davis-dataset.js';
 import {
@@ -269,8 +269,7 @@ async function readFrame(file: string, size: Size, target: Size, sequence: strin
 
 /** Patch features of one frame, (rows * columns, D). */
 function patchFeatures(backbone: VisionTransformer, rgb: Uint8Array, size: Size, device: string): Tensor {
-  const { width, height } = size;
-  const pixels = fromTypedArray(rgb, [1, height, width, 3]).permute([0, 3, 1, 2]).to(device); // (1, 3, H, W)
+  const pixels = imageTensor(rgb, size, device); // (1, 3, H, W)
   const mean = tensor(IMAGENET_MEAN, { device }).view([3, 1, 1]);
   const std = tensor(STD, { device }).view([3, 1, 1]);
   const images = pixels.to('float32').div_(255).sub_(mean).div_(std).contiguous();

@@ -14,8 +14,8 @@ import { modelArgument } from '../models/model-argument.js';
 import { checkCall, count, filePath, finite, instanceOf, optionsOf, pixels } from '../plain/check-options.js';
 import { decodeImage, type EncodedImage, resizeImage, type RgbImage } from '../data/index.js';
 import { ConfigError } from '../errors.js';
-import { type AttentiveBackbone, isAttentive, normalizeImages } from '../models/index.js';
-import { fromTypedArray, inferenceMode, ones, scope, type Tensor } from '../torch/index.js';
+import { type AttentiveBackbone, imageTensor, isAttentive, normalizeImages } from '../models/index.js';
+import { inferenceMode, ones, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { attentionSize, type SizedModel } from '../plain/attention-size.js';
 import { heatMap, scaleToUnit } from '../plain/colors.js';
@@ -106,9 +106,9 @@ export function prepareDecoded(
 
 /** What the class token of the last block gives each patch, (heads, rows * columns). Within a scope, without gradients. */
 export function classAttention(backbone: AttentiveBackbone, prepared: PreparedImage, device: string): Tensor {
-  const { image, width, height, rows, columns } = prepared;
-  const pixels = fromTypedArray(image, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous(); // (1, 3, H, W)
-  const weights = backbone.getLastClassAttention(normalizeImages(pixels.to(device))); // (1, heads, 1, 1 + N)
+  const { image, rows, columns } = prepared;
+  const pixels = imageTensor(image, prepared, device); // (1, 3, H, W)
+  const weights = backbone.getLastClassAttention(normalizeImages(pixels)); // (1, heads, 1, 1 + N)
   return weights
     .select(0, 0)
     .select(1, 0)

@@ -4,8 +4,8 @@
  */
 import { decodeImage } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import { isAttentive, normalizeImages, VisionTransformer } from '../models/index.js';
-import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
+import { imageTensor, isAttentive, normalizeImages, VisionTransformer } from '../models/index.js';
+import { inferenceMode, scope } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { type AttentionOptions, classAttention, prepareDecoded, type PreparedImage } from './attention.js';
 import { attentionSize } from '../plain/attention-size.js';
@@ -70,13 +70,13 @@ export async function lookAt(
       );
     }
     const prepared = prepareDecoded(model, decoded, options.imageSize);
-    const { rows, columns, width, height, image } = prepared;
+    const { rows, columns, image } = prepared;
     const { maps, features } = scope(() =>
       inferenceMode(() => {
         const weights = classAttention(backbone, prepared, device).to('cpu').toTypedArray() as Float32Array;
         if (!(backbone instanceof VisionTransformer)) return { maps: weights, features: null };
-        const pixels = fromTypedArray(image, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous(); // (1, 3, H, W)
-        const tokens = backbone.forwardTokens(normalizeImages(pixels.to(device))); // (1, 1 + N, D)
+        const pixels = imageTensor(image, prepared, device); // (1, 3, H, W)
+        const tokens = backbone.forwardTokens(normalizeImages(pixels)); // (1, 1 + N, D)
         const patches = tokens.select(0, 0).slice(0, 1).to('float32').to('cpu').contiguous(); // (N, D)
         return { maps: weights, features: patches.toTypedArray() as Float32Array };
       }),

@@ -23,7 +23,7 @@ import {
 } from '../plain/check-options.js';
 import type { EncodedImage } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import { normalizeImages, VisionTransformer } from '../models/index.js';
+import { imageTensor, normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ops, scope, tensor, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { prepareImage, writePictures, type AttentionOptions, type PreparedImage } from './attention.js';
@@ -109,13 +109,12 @@ export async function patchPca(
 
 function patchFeatures(
   backbone: VisionTransformer,
-  { image, width, height }: PreparedImage,
+  prepared: PreparedImage,
   device: string,
 ): { features: Float32Array; attention: Float32Array } {
   return scope(() =>
     inferenceMode(() => {
-      const pixels = fromTypedArray(image, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous();
-      const normalised = normalizeImages(pixels.to(device)); // (1, 3, H, W)
+      const normalised = normalizeImages(imageTensor(prepared.image, prepared, device)); // (1, 3, H, W)
       const tokens = backbone.getIntermediateLayers(normalised, 1)[0]!; // (1, 1 + N, D)
       const weights = backbone.getLastSelfAttention(normalised, { queries: 'class' }); // (1, heads, 1, 1 + N)
       const array = (values: Tensor): Float32Array =>

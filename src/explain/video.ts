@@ -22,9 +22,16 @@ import {
 } from '../plain/check-options.js';
 import { decodeImage, type EncodedImage, hasImageExtension, IMAGE_EXTENSIONS } from '../data/index.js';
 import { compareCodePoints } from '../plain/code-points.js';
+import { hasWildcards, wildcardExpression } from '../plain/wildcards.js';
 import { ConfigError, DataError } from '../errors.js';
-import { IMAGENET_MEAN, IMAGENET_STD, isAttentive, type AttentiveBackbone } from '../models/index.js';
-import { fromTypedArray, inferenceMode, scope, tensor, type Tensor } from '../torch/index.js';
+import {
+  IMAGENET_MEAN,
+  IMAGENET_STD,
+  imageTensor,
+  isAttentive,
+  type AttentiveBackbone,
+} from '../models/index.js';
+import { inferenceMode, scope, tensor, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { massMasks } from './attention.js';
 import { MAX_DEFAULT_PATCHES } from '../plain/attention-size.js';
@@ -274,22 +281,17 @@ export async function listFrames(input: string | readonly EncodedImage[]): Promi
   if (info !== null) return isPicture(path.basename(input)) ? [input] : null;
   const pattern = path.basename(input);
   const folder = path.dirname(input);
-  if (!/[*?]/.test(pattern)) {
+  if (!hasWildcards(pattern)) {
     throw new DataError(`there is no ${input} (looked for ${path.resolve(input)})`);
   }
-  const regex = new RegExp(
-    `^${pattern
-      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-      .replaceAll('*', '.*')
-      .replaceAll('?', '.')}$`,
-  );
+  const expression = wildcardExpression(pattern);
   let all: string[] = [];
   try {
     all = await readdir(folder);
   } catch {
     // told below
   }
-  const names = all.filter((name) => regex.test(name) && isPicture(name)).sort(compareCodePoints);
+  const names = all.filter((name) => expression.test(name) && isPicture(name)).sort(compareCodePoints);
   if (names.length === 0) throw new DataError(`no picture matches ${input}`);
   return names.map((name) => path.join(folder, name));
 }
@@ -342,7 +344,7 @@ export function frameAttention(
   return scope(() =>
     inferenceMode(() => {
       const { device } = model;
-      const raw = fromTypedArray(frame.data, [frame.height, frame.width, 3]).to(device).permute([2, 0, 1]); // (3, H, W)
+      const raw = imageTensor(frame.data, frame, device).squeeze(0); // (3, H, W)
       // as in the reference the tensor is resized, not the picture: nothing is rounded to bytes in between
       const unit = resizeTensor(raw.to('float32').div_(255), target.height, target.width)
         .narrow(1, 0, rows * patchSize)

@@ -5,7 +5,7 @@
  */
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { imagePlace } from '../data/arguments.js';
+import { listSource } from '../data/arguments.js';
 import { modelArgument } from '../models/model-argument.js';
 import {
   callback,
@@ -352,7 +352,7 @@ export async function buildIndex(
   checkCall(
     'buildIndex()',
     modelArgument(model),
-    ['images', imagePlace, images],
+    ['images', listSource, images],
     ['options', buildOptions, options],
   );
   const { output, onProgress } = options;

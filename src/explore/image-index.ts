@@ -1,7 +1,7 @@
 /** An index of images, opened to be searched. The format is described in index-format.ts. */
 import { realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { shardOf } from '../data/list/shard-path.js';
+import { shardOf } from '../data/read/shard-path.js';
 import {
   callback,
   checkCall,

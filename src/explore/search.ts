@@ -16,7 +16,7 @@ import { encodedItems } from '../eval/embed.js';
 import { featureBatches } from '../eval/features.js';
 import { ConfigError, DataError } from '../errors.js';
 import { prepareImage } from '../explain/attention.js';
-import { normalizeImages, VisionTransformer } from '../models/index.js';
+import { imageTensor, normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { loadModel, type LoadModelOptions, Model } from '../model.js';
 import { normaliseRows } from './feature-file.js';
@@ -148,8 +148,8 @@ async function regionOfPatches(
   );
   return scope(() =>
     inferenceMode(() => {
-      const pixels = fromTypedArray(image, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous();
-      const tokens = backbone.forwardTokens(normalizeImages(pixels.to(model.device))); // (1, 1 + N, D)
+      const pixels = imageTensor(image, { width, height }, model.device); // (1, 3, H, W)
+      const tokens = backbone.forwardTokens(normalizeImages(pixels)); // (1, 1 + N, D)
       const patches = tokens
         .select(0, 0)
         .narrow(0, 1, rows * columns)

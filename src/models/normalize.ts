@@ -1,9 +1,23 @@
 /** From pixels as they are stored to what the networks take. */
-import { scope, tensor, type Tensor } from '../torch/index.js';
+import { fromTypedArray, scope, tensor, type Tensor } from '../torch/index.js';
 
 /** Mean and standard deviation of ImageNet's channels in [0, 1], with which the reference normalises everything. */
 export const IMAGENET_MEAN = [0.485, 0.456, 0.406] as const;
 export const IMAGENET_STD = [0.229, 0.224, 0.225] as const;
+
+/**
+ * One image as the networks have it before it is normalized: (1, 3, height, width) uint8.
+ * @param rgb - Its pixels, (height, width, 3).
+ */
+export function imageTensor(
+  rgb: Uint8Array,
+  { width, height }: { width: number; height: number },
+  device: string,
+): Tensor {
+  return scope(() =>
+    fromTypedArray(rgb, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous().to(device),
+  );
+}
 
 /** (B, 3, H, W) uint8 to normalised float32, on the device that it is on (torchvision's ToTensor and Normalize). */
 export function normalizeImages(images: Tensor): Tensor {

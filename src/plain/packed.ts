@@ -5,7 +5,7 @@
 
 type PackedArray = Float32Array | Uint8Array;
 
-interface Place {
+interface ArrayPlace {
   kind: 'float32' | 'uint8';
   length: number;
 }
@@ -14,7 +14,7 @@ const padded = (bytes: number): number => Math.ceil(bytes / 4) * 4;
 
 /** @param facts - Anything that JSON can hold. */
 export function packArrays(facts: unknown, arrays: readonly PackedArray[]): Uint8Array<ArrayBuffer> {
-  const places = arrays.map((array): Place => ({
+  const places = arrays.map((array): ArrayPlace => ({
     kind: array instanceof Float32Array ? 'float32' : 'uint8',
     length: array.length,
   }));
@@ -38,7 +38,7 @@ export function unpackArrays(bytes: Uint8Array<ArrayBuffer>): { facts: unknown; 
   const length = new DataView(whole.buffer, whole.byteOffset).getUint32(0, true);
   const head = JSON.parse(new TextDecoder().decode(whole.subarray(4, 4 + length))) as {
     facts: unknown;
-    places: Place[];
+    places: ArrayPlace[];
   };
   let at = whole.byteOffset + 4 + padded(length);
   const arrays = head.places.map(({ kind, length: count }) => {

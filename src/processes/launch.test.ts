@@ -83,3 +83,17 @@ test('an interruption is passed on', async () => {
   );
   assert.equal(bad?.code, 130);
 });
+
+test(
+  'processes that end at once on an interruption count as interrupted, not as lost',
+  { timeout: 60_000 },
+  async () => {
+    const waiting = `setTimeout(() => {}, 1e6); console.error('here')`; // nothing to save yet
+    const controller = new AbortController();
+    const { bad } = await run(waiting, { signal: controller.signal, onNote: () => controller.abort() });
+    assert.deepEqual([bad?.code, bad?.signal], [130, null]);
+    // the interruption may come before any process exists
+    const { bad: early } = await run(waiting, { signal: AbortSignal.abort() });
+    assert.equal(early?.code, 130);
+  },
+);

@@ -109,10 +109,15 @@ async function runOnce(
   const killAll = (name: NodeJS.Signals): void => {
     for (const child of children.filter(isRunning)) child.kill(name);
   };
-  const onAbort = (): void => killAll('SIGTERM');
+  let isAskedToStop = false;
+  const onAbort = (): void => {
+    isAskedToStop = true;
+    killAll('SIGTERM');
+  };
   const onExit = (): void => killAll('SIGKILL');
   process.on('exit', onExit);
   signal?.addEventListener('abort', onAbort);
+  if (signal?.aborted === true) onAbort();
   const ended: Ended[] = [];
   const stopped: Ended[] = [];
   const killed = new Set<ChildProcess>();
@@ -131,8 +136,11 @@ async function runOnce(
         new Promise<void>((resolve) => {
           child.on('error', (error) => onNote(`rank ${rank} can't be started: ${error.message}`));
           child.on('close', (code, name) => {
-            if (code !== 0 && !killed.has(child))
-              ended.push({ rank, pid: child.pid ?? 0, code, signal: name });
+            // A process that is asked to stop before it has anything to save, or after its work, dies of the signal: it did
+            // what it was asked, and is not lost.
+            const how =
+              isAskedToStop && name === 'SIGTERM' ? { code: 130, signal: null } : { code, signal: name };
+            if (code !== 0 && !killed.has(child)) ended.push({ rank, pid: child.pid ?? 0, ...how });
             // when one is lost the others notice by themselves, and rank 0 writes a checkpoint; when one is done, all are
             // done or nearly so, except that a stopped one never ends
             grace ??= setTimeout(() => children.filter(isRunning).forEach(kill), graceMs);

@@ -24,7 +24,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Hono } from 'hono';
 import sharp from 'sharp';
-import { indexPlaces } from '../data/shards/list-shards.js';
+import { indexPlaces } from '../data/list/shards/list-shards.js';
 import { jpegOf, rawTar } from '../testing/shards.js';
 import { buildIndex } from '../explore/build-index.js';
 import { isBelow } from '../files/read-below.js';

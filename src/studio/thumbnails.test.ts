@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import sharp from 'sharp';
 import { DataError } from '../errors.js';
 import { putGood, putStrange, STRANGE } from '../testing/strange-files.js';
+import { startStudio } from './index.js';
 import { Pictures } from './thumbnails.js';
 
 const folder = realpathSync(mkdtempSync(path.join(os.tmpdir(), 'dino-pictures-')));
@@ -124,6 +125,35 @@ describe('pictures', { timeout: 120_000 }, () => {
         const made = await Promise.all([1, 2, 3].map((n) => pictures.thumbnail(good, 20 + n)));
         assert.ok(made.every((bytes) => bytes.length > 0));
       });
+    },
+  );
+
+  it(
+    'that the studio is asked for are made there too: what ends a decoder leaves the server',
+    { skip: process.platform !== 'linux' },
+    async () => {
+      const studio = await startStudio({ folders: [folder], port: 0 });
+      const picture = (file: string): Promise<Response> =>
+        fetch(`${studio.origin}/api/picture?path=${encodeURIComponent(file)}`, {
+          headers: { authorization: `Bearer ${studio.token}` },
+        });
+      try {
+        const before = new Set(children());
+        assert.equal((await picture(good)).status, 200);
+        const made = (): number[] => children().filter((pid) => !before.has(pid));
+        assert.ok(made().length > 0, 'no process made it');
+        let isAnswered = false;
+        const asked = picture(large).finally(() => (isAnswered = true));
+        // one that dies before it is asked is no picture's failure
+        for (await sleep(30); !isAnswered; await sleep(30))
+          for (const pid of made()) process.kill(pid, 'SIGSEGV');
+        const failed = await asked;
+        assert.equal(failed.status, 422);
+        assert.match(await failed.text(), /is gone \(SIGSEGV\)/);
+        assert.equal((await picture(good)).status, 200);
+      } finally {
+        await studio.close();
+      }
     },
   );
 

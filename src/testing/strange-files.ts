@@ -50,7 +50,7 @@ export const STRANGE: Readonly<Record<string, Strange>> = {
     },
   },
   'a link to nothing': { reason: /no such file/, make: (file) => symlinkSync(`${file}.gone`, file) },
-  'a link to itself': { reason: /symbolic links go in a circle/, make: (file) => symlinkSync(file, file) },
+  'a link to itself': { reason: /symbolic links form a cycle/, make: (file) => symlinkSync(file, file) },
   'a huge file of nothing': {
     reason: /3221225472 bytes, more than/,
     make: (file) => sparse(file, Buffer.of(0)),

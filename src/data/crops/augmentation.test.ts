@@ -1,6 +1,6 @@
 /**
- * The distributions of torchvision's transforms: moments are compared with what the definitions give. All draws are
- * seeded, so a test that passes once passes always; bounds are five standard errors.
+ * The distributions of torchvision's transforms: moments are compared with those of the definitions. All draws are seeded,
+ * so that a test that passes once always passes; bounds are five standard errors.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -42,7 +42,7 @@ function assertUniform(values: number[], low: number, high: number, what: string
   assert.ok(Math.abs(Math.sqrt(variance) / spread - 1) < 5 / Math.sqrt(values.length), `${what}: spread`);
 }
 
-test('the defaults are the reference’s', () => {
+test('the defaults are those of the reference', () => {
   const { globalCropsSize, localCropsSize, localCropsNumber, globalCropsScale, localCropsScale } = settings;
   assert.deepEqual([globalCropsSize, localCropsSize, localCropsNumber], [224, 96, 8]);
   assert.deepEqual(
@@ -79,7 +79,7 @@ test('crops lie inside the image; area and shape follow RandomResizedCrop', () =
   );
   const globalAreas = [...column(0), ...column(1)].map((crop) => (crop.width * crop.height) / (500 * 375));
   assert.ok(Math.min(...globalAreas) > 0.395 && Math.max(...globalAreas) <= 1);
-  // places: uniform over what is left
+  // positions: uniform over the free space
   assertUniform(
     locals.filter((c) => c.width < 490).map((c) => (c.x + 0.5) / (501 - c.width)),
     0,
@@ -94,7 +94,7 @@ test('crops lie inside the image; area and shape follow RandomResizedCrop', () =
   );
 });
 
-test('where no rectangle fits, the largest central one of an allowed shape is taken', () => {
+test('where no rectangle fits, the largest central one with an allowed aspect ratio is used', () => {
   const whole = resolveAugmentation({ globalCropsScale: [1, 1] });
   const crop = (width: number, height: number) => {
     const [first] = sampleCropParams(whole, { seed: 0, epoch: 0, imageIndex: 0, width, height });
@@ -194,13 +194,13 @@ test('parameters depend on seed, epoch, image and crop, and on nothing else', ()
   for (const change of [{ seed: 2 }, { epoch: 3 }, { imageIndex: 4 }]) {
     assert.notDeepEqual(sampleCropParams(settings, { ...key, ...change }), base);
   }
-  // more local crops leave the first ones as they are
+  // more local crops don't change the first ones
   const more = sampleCropParams(resolveAugmentation({ localCropsNumber: 10 }), key);
   assert.deepEqual(more.slice(0, 10), base);
   assert.equal(new Set(base.map((crop) => JSON.stringify(crop))).size, base.length);
 });
 
-test('settings out of range are all named at once', () => {
+test('all settings out of range are named together', () => {
   assert.deepEqual(resolveAugmentation({}), DEFAULT_AUGMENTATION);
   assert.throws(
     () =>

@@ -1,16 +1,16 @@
 /**
  * Multi-crop augmentation: every random parameter of every crop, sampled here beside the paper (section 3.1 and
  * appendix; DataAugmentationDINO in the reference's main_dino.py, GaussianBlur and Solarization in its utils.py).
- * native/crops only renders what is decided here.
+ * native/crops only renders what is sampled here.
  *
- * Departure: the numbers come from a counter-based generator keyed by seed, epoch, image and crop instead of one
- * global stream. The distributions are torchvision's.
+ * Departure: the numbers come from a counter-based generator keyed by seed, epoch, image and crop instead of one global
+ * stream. The distributions are torchvision's.
  */
 import { ConfigError } from '../../errors.js';
 import { roundHalfEven } from '../../plain/rounding.js';
 import { PhiloxStream, Purpose } from './philox.js';
 
-/** Everything that decides the distribution of crops. The defaults are the reference's. */
+/** Everything that determines the distribution of crops. The defaults are those of the reference. */
 export interface AugmentationSettings {
   /** Side of the two global crops, in pixels. */
   globalCropsSize: number;
@@ -20,7 +20,7 @@ export interface AugmentationSettings {
   localCropsSize: number;
   /** Share of the image's area that a local crop covers, [least, most]. */
   localCropsScale: readonly [number, number];
-  /** Local crops for each image; 0 trains on the global ones alone. */
+  /** Local crops for each image; with 0, only the global ones are used. */
   localCropsNumber: number;
   /** Width / height of a crop before resizing, [least, most]; its logarithm is uniform. */
   cropAspectRatio: readonly [number, number];
@@ -33,7 +33,7 @@ export interface AugmentationSettings {
   contrast: number;
   /** Factor uniform in 1 +- this. */
   saturation: number;
-  /** Turn of the hue, uniform in +- this; 0.5 is half the circle. */
+  /** Shift of the hue, uniform in +- this; 0.5 is half the circle. */
   hue: number;
   grayscaleProbability: number;
   /** Probability of Gaussian blur on the first global crop. */
@@ -44,11 +44,11 @@ export interface AugmentationSettings {
   localBlurProbability: number;
   /** Standard deviation of the blur in pixels of the crop, uniform in [least, most]. */
   blurRadius: readonly [number, number];
-  /** Probability of solarisation, on the second global crop only. */
+  /** Probability of solarization, on the second global crop only. */
   solarizeProbability: number;
 }
 
-/** The paper's and the reference's values. */
+/** The values of the paper and of the reference. */
 export const DEFAULT_AUGMENTATION: AugmentationSettings = {
   globalCropsSize: 224,
   globalCropsScale: [0.4, 1],
@@ -70,16 +70,16 @@ export const DEFAULT_AUGMENTATION: AugmentationSettings = {
   solarizeProbability: 0.2,
 };
 
-/** Global crops for each image: the method is defined with two. */
+/** Global crops for each image: the method is defined for two. */
 export const GLOBAL_CROPS = 2;
 
-/** ImageOps.solarize inverts values from here on. */
+/** ImageOps.solarize inverts values from this one on. */
 const SOLARIZE_THRESHOLD = 128;
 
-/** Which jitter: the codes that native/crops knows, in torchvision's order. */
+/** The kinds of jitter, by their codes in native/crops, in torchvision's order. */
 export const Jitter = { brightness: 0, contrast: 1, saturation: 2, hue: 3 } as const;
 
-/** Colour jitter of one crop. */
+/** The colour jitter of one crop. */
 export interface JitterParams {
   /** Codes of {@link Jitter}, first applied first. */
   order: number[];
@@ -90,7 +90,7 @@ export interface JitterParams {
   hue: number;
 }
 
-/** Everything that decides one crop's pixels, in the order of application. */
+/** Everything that determines the pixels of one crop, in the order of application. */
 export interface CropParams {
   /** The rectangle of the image, in whole pixels. */
   x: number;
@@ -106,19 +106,19 @@ export interface CropParams {
   solarizeThreshold: number | null;
 }
 
-/** What a crop's numbers are keyed by. */
+/** What the random numbers of a crop are keyed by. */
 export interface CropKey {
   /** A non-negative integer below 2^53. */
   seed: number;
   epoch: number;
   /** Index of the image in the data set. */
   imageIndex: number;
-  /** Size of the whole image, after EXIF orientation, in pixels. */
+  /** Size of the whole image after EXIF orientation, in pixels. */
   width: number;
   height: number;
 }
 
-/** Checks settings; returns one line for each problem. */
+/** Checks settings. @returns one line for each problem */
 export function augmentationProblems(settings: AugmentationSettings): string[] {
   const problems: string[] = [];
   const name = (key: string) => key.replace(/[A-Z0-9]/g, (c) => `-${c.toLowerCase()}`);
@@ -163,8 +163,8 @@ export function augmentationProblems(settings: AugmentationSettings): string[] {
 }
 
 /**
- * Fills in the defaults and checks.
- * @throws ConfigError naming every wrong setting
+ * Fills in the defaults and checks the result.
+ * @throws ConfigError that names every wrong setting
  */
 export function resolveAugmentation(settings: Partial<AugmentationSettings> = {}): AugmentationSettings {
   const given = Object.entries(settings).filter(([, value]) => value !== undefined);
@@ -197,7 +197,7 @@ export function sampleRectangle(
       return { x, y, width, height };
     }
   }
-  // the largest centred rectangle whose shape is allowed
+  // the largest centred rectangle whose aspect ratio is allowed
   const shape = imageWidth / imageHeight;
   let width = imageWidth;
   let height = imageHeight;
@@ -206,7 +206,7 @@ export function sampleRectangle(
   return { x: (imageWidth - width) >> 1, y: (imageHeight - height) >> 1, width, height };
 }
 
-/** torchvision's ColorJitter.get_params; a jitter of strength 0 is left out, as there. */
+/** torchvision's ColorJitter.get_params; a jitter of strength 0 is left out, as in torchvision. */
 function sampleJitter(stream: PhiloxStream, settings: AugmentationSettings): JitterParams {
   const order = stream.shuffle([
     Jitter.brightness,
@@ -223,7 +223,7 @@ function sampleJitter(stream: PhiloxStream, settings: AugmentationSettings): Jit
   return { order: order.filter((code) => strengths[code] !== 0), brightness, contrast, saturation, hue };
 }
 
-/** One crop's parameters: crop 0 and 1 are the global ones, the rest local. */
+/** The parameters of one crop: crops 0 and 1 are the global ones, the rest are local. */
 function sampleCrop(settings: AugmentationSettings, key: CropKey, crop: number): CropParams {
   const stream = new PhiloxStream(key.seed, Purpose.augmentation, key.epoch, key.imageIndex, crop);
   const isGlobal = crop < GLOBAL_CROPS;
@@ -242,7 +242,7 @@ function sampleCrop(settings: AugmentationSettings, key: CropKey, crop: number):
 
 /**
  * The parameters of all crops of an image in an epoch: the two global ones, then the local ones. A pure function.
- * @param settings checked settings, see {@link resolveAugmentation}
+ * @param settings - Checked settings, see {@link resolveAugmentation}.
  */
 export function sampleCropParams(settings: AugmentationSettings, key: CropKey): CropParams[] {
   const count = GLOBAL_CROPS + settings.localCropsNumber;

@@ -1,6 +1,5 @@
 /**
- * native/crops against Pillow and torchvision: the cases of test/fixtures/augment. The design asks for a mean
- * difference of 0.5 and no pixel over 3; here every byte must be equal.
+ * native/crops compared with Pillow and torchvision on the cases of test/fixtures/augment. Every byte must be equal.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -156,7 +155,7 @@ test('rendering is in place: nothing outside a crop is touched, and crops do not
   }
 });
 
-test('gray, gray with alpha and RGB with alpha render as the RGB image that they stand for', () => {
+test('gray, gray with alpha and RGB with alpha render as the equivalent RGB image', () => {
   const gray = Uint8Array.from({ length: 40 * 30 }, (_, i) => (i * 37) & 255);
   const wide = (channels: number, pixel: (v: number) => number[]) => {
     const data = new Uint8Array(gray.length * channels);
@@ -205,7 +204,7 @@ const raw = createRequire(import.meta.url)(addonFile('crops')) as {
 };
 const BAD = [1e300, -1e300, Infinity, NaN, -1, 2 ** 31, 2 ** 32 + 4, 2 ** 53, 0.5];
 
-/** Each number replaced by each bad one, but for those that are good in their place. */
+/** Replaces each number by each bad one, except those that are valid there. */
 function assertRefused(
   good: number[],
   allowed: (field: number, value: number) => boolean,
@@ -222,7 +221,7 @@ function assertRefused(
   }
 }
 
-test('a number that is no size, place or factor is refused before it becomes an integer', () => {
+test('a number that is not a size, place or factor is refused before it becomes an integer', () => {
   const data = fixtureImage(20, 20, 1);
   const out = new Uint8Array(300).fill(77);
   // x, y, width, height; output; offset; flip; jitters and their codes; factors; gray, blur, solarize; box; filter

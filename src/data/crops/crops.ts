@@ -1,7 +1,7 @@
 /**
- * The TypeScript face of native/crops: all crops of one decoded image, rendered in one call straight into the
- * caller's buffer, and plain resizing. Only parameters are decided here and in augmentation.ts; every pixel operation
- * equals Pillow's, to the bit. Loaded by the main thread and by each worker.
+ * The TypeScript side of native/crops: all crops of one decoded image, rendered in one call straight into the caller's
+ * buffer; resizing; decoding. The addon makes no decisions: parameters come from here and from augmentation.ts, and every
+ * pixel operation equals Pillow's, to the bit. Loaded by the main thread and by each worker.
  */
 import { createRequire } from 'node:module';
 import { EngineError } from '../../errors.js';
@@ -55,7 +55,7 @@ export interface PixelImage {
   channels: 1 | 2 | 3 | 4;
 }
 
-/** Numbers for each crop in renderCrops: the fields of native/crops/addon.cc, in its order. */
+/** How many numbers renderCrops takes for each crop: the fields in native/crops/addon.cc, in their order. */
 const FIELDS = 25;
 
 let loaded: CropsAddon | undefined;
@@ -75,19 +75,19 @@ function addon(): CropsAddon {
   }
   if (opened.parameterCount !== FIELDS) {
     throw new EngineError(
-      `The image addon ${file} is of another version (${opened.parameterCount} numbers a crop, expected ${FIELDS}).\nBuild it again with: npm run setup`,
+      `The image addon ${file} is of a different version (${opened.parameterCount} numbers a crop, expected ${FIELDS}).\nBuild it again with: npm run setup`,
     );
   }
   loaded = opened;
   return opened;
 }
 
-/** Loads the addon now, so that a missing build is told before the work starts. */
+/** Loads the addon now, so that a missing build is reported before the work starts. */
 export function loadCropsAddon(): void {
   addon();
 }
 
-/** The level of vector instructions that the addon's loops run at, and those that the machine has. */
+/** The level of vector instructions that the addon's loops use, and the levels that the machine has. */
 export function cropsVectors(): VectorReport {
   return addon().vectors;
 }
@@ -105,8 +105,8 @@ export interface CropTarget {
 
 /**
  * Renders crops of one image, each as (3, height, width) planes at its target's offset in `out`.
- * @param image the decoded image; it may be smaller than the one the parameters were sampled for by `scaleX` and
- *   `scaleY` (image size / original size), when it was decoded at reduced size
+ * @param image - The decoded image. If it was decoded at reduced size, it is smaller than the one that the parameters were
+ *   sampled for by `scaleX` and `scaleY` (image size / original size).
  */
 export function renderCrops(
   image: PixelImage,
@@ -121,8 +121,8 @@ export function renderCrops(
   for (let i = 0; i < crops.length; i++) {
     const crop = crops[i]!;
     const target = targets[i]!;
-    // The rectangle that exists for the resampling (whole pixels), and the part of it that is scaled. Without
-    // reduced-size decoding they are the same, as in torchvision: img.crop(...).resize(...).
+    // The rectangle that the resampling may read (whole pixels), and the part of it that is scaled. At full size they are
+    // the same, as in torchvision: img.crop(...).resize(...).
     const x0 = Math.max(Math.floor(crop.x * scaleX + 1e-6), 0);
     const y0 = Math.max(Math.floor(crop.y * scaleY + 1e-6), 0);
     const x1 = Math.min(Math.ceil((crop.x + crop.width) * scaleX - 1e-6), image.width);
@@ -152,23 +152,21 @@ export function renderCrops(
   addon().renderCrops(image.data, image.width, image.height, image.channels, numbers, out);
 }
 
-/** A rectangle in pixels. */
-
 export interface ResizeOptions {
   /** Size of the whole resized image, in pixels. */
   width: number;
   height: number;
   /** Pillow's filter, antialiased. Default 'bicubic'. */
   filter?: ResizeFilter;
-  /** The part of the image to scale, in pixels of the image; fractions allowed. Default: all of it. */
+  /** The part of the image to scale, in pixels of the image; may have fractions. Default: all of it. */
   box?: Rectangle;
-  /** The part of the resized image that is wanted. Default: all of it. */
+  /** The part of the resized image to compute. Default: all of it. */
   window?: Rectangle;
   /** (3, height, width) planes instead of interleaved RGB. Default false. */
   planar?: boolean;
   /** Buffer to write into. Default: a new one. */
   out?: Uint8Array;
-  /** Where in `out`, in bytes. Default 0. */
+  /** Where to begin in `out`, in bytes. Default 0. */
   offset?: number;
 }
 
@@ -205,20 +203,24 @@ export function cmykToRgb(data: Uint8Array, width: number, height: number): Uint
   return out;
 }
 
-/** Encodings that {@link decodePlain} takes, by the addon's numbers. */
+/** Encodings that {@link decodePlain} accepts, by the addon's numbers. */
 const ENCODINGS = { JPEG: 0, PNG: 1, WebP: 2 } as const;
 export type PlainEncoding = keyof typeof ENCODINGS;
 
-/** @param library the name under which sharp's libvips is loaded; @returns whether decodePlain() can work with it */
+/**
+ * Finds the libvips that decodePlain() calls.
+ * @param library - The name under which sharp has loaded it.
+ * @returns whether decodePlain() can be used
+ */
 export function openDecoder(library: string): boolean {
   return addon().openDecoder(library);
 }
 
 /**
- * Decodes a plain picture (8 bits, gray or RGB, alpha or not, upright) in this thread.
- * @param out room for the pixels
- * @returns the size, `written` false when it did not fit `out`; null for a picture that is not plain, has more than
- *   `maxPixels` or can't be decoded
+ * Decodes a plain image (8 bits, gray or RGB, alpha or not, upright) in this thread.
+ * @param out - Receives the pixels.
+ * @returns the size, with `written` false when the pixels do not fit `out`; null for an image that is not plain, has more
+ *   than `maxPixels` or can't be decoded
  */
 export function decodePlain(
   bytes: Uint8Array,

@@ -1,11 +1,11 @@
-/** Known answers from Random123's kat_vectors, and the properties that the loaders build on. */
+/** Known answers from Random123's kat_vectors, and the properties that the loaders rely on. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { epochPermutation, philox4x32, PhiloxStream, Purpose } from './philox.js';
 
 const words = (text: string) => text.split(' ').map((word) => parseInt(word, 16));
 
-test('Philox4x32-10 gives the known answers of Random123', () => {
+test('Philox4x32-10 has the known answers of Random123', () => {
   const vectors = [
     ['00000000 00000000 00000000 00000000', '00000000 00000000', '6627e8d5 e169c58d bc57ac4c 9b00dbd8'],
     ['ffffffff ffffffff ffffffff ffffffff', 'ffffffff ffffffff', '408f276d 41c83b0e a20bc7c6 6d5451fd'],
@@ -17,7 +17,7 @@ test('Philox4x32-10 gives the known answers of Random123', () => {
   }
 });
 
-test('a stream is a function of its keys, and every key counts', () => {
+test('a stream is a function of its keys, and depends on each of them', () => {
   const take = (...keys: ConstructorParameters<typeof PhiloxStream>) => {
     const stream = new PhiloxStream(...keys);
     return Array.from({ length: 9 }, () => stream.next()).join();
@@ -53,7 +53,7 @@ test('an epoch visits every image once, in an order of its own', () => {
   assert.deepEqual(epochPermutation(1000, 3, 0), first);
   assert.notDeepEqual(epochPermutation(1000, 3, 1), first);
   assert.notDeepEqual(epochPermutation(1000, 4, 0), first);
-  // no image keeps to its place: where image 0 goes over many epochs is uniform
+  // the position of image 0 over many epochs is uniform
   const places = Array.from({ length: 2000 }, (_, epoch) => epochPermutation(4, 0, epoch).indexOf(0));
   for (let place = 0; place < 4; place++) {
     const count = places.filter((value) => value === place).length;

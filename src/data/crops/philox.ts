@@ -1,11 +1,11 @@
 /**
  * Philox4x32-10, the counter-based random generator of Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3"
- * (SC 2011); its numbers equal the Random123 library's. A block of four numbers is a pure function of a counter and
- * a key, so that what an image's crop looks like depends on (seed, epoch, image, crop) alone: not on the number of
- * loader workers, nor on which images came before.
+ * (SC 2011); its numbers equal those of the Random123 library. A block of four numbers is a pure function of a counter and
+ * a key, so that a crop of an image depends only on (seed, epoch, image, crop), and not on the number of loader workers or
+ * on the images that came before.
  */
 
-/** What a stream of numbers is for: the same counters under two purposes give unrelated numbers. */
+/** What a stream of numbers is for: with two purposes, the same counters give unrelated numbers. */
 export const Purpose = { augmentation: 0, permutation: 1, replacement: 2, watching: 3, step: 4 } as const;
 export type Purpose = (typeof Purpose)[keyof typeof Purpose];
 
@@ -15,7 +15,7 @@ const W0 = 0x9e3779b9; // golden ratio
 const W1 = 0xbb67ae85; // sqrt(3) - 1
 const ROUNDS = 10;
 
-/** The high 32 bits of an unsigned 32 x 32 bit product, by way of 16-bit halves. */
+/** The high 32 bits of an unsigned 32 x 32 bit product, computed from 16-bit halves. */
 function multiplyHigh(a: number, b: number): number {
   const a0 = a & 0xffff;
   const a1 = a >>> 16;
@@ -28,10 +28,10 @@ function multiplyHigh(a: number, b: number): number {
 }
 
 /**
- * One block: four 32-bit numbers from four of counter and two of key.
- * @param counter four unsigned 32-bit numbers
- * @param key two unsigned 32-bit numbers
- * @param out where the four results go; may be the counter itself
+ * One block: four 32-bit numbers from a counter and a key.
+ * @param counter - Four unsigned 32-bit numbers.
+ * @param key - Two unsigned 32-bit numbers.
+ * @param out - Receives the four results; may be the counter itself.
  */
 export function philox4x32(
   counter: ArrayLike<number>,
@@ -63,7 +63,7 @@ export function philox4x32(
   return out;
 }
 
-/** A stream of numbers for one (seed, purpose, a, b, c): the counter's last word counts the blocks. */
+/** A stream of numbers for one (seed, purpose, a, b, c); the last word of the counter counts the blocks. */
 export class PhiloxStream {
   readonly #key: Uint32Array;
   readonly #counter: Uint32Array;
@@ -71,11 +71,11 @@ export class PhiloxStream {
   #used = 4;
 
   /**
-   * @param seed a non-negative integer below 2^53
-   * @param purpose what the numbers are for
-   * @param a for example the epoch: an integer below 2^32
-   * @param b for example the image: an integer below 2^32
-   * @param c for example the crop: an integer below 2^29
+   * @param seed - A non-negative integer below 2^53.
+   * @param purpose - What the numbers are for.
+   * @param a - For example the epoch: an integer below 2^32.
+   * @param b - For example the image: an integer below 2^32.
+   * @param c - For example the crop: an integer below 2^29.
    */
   constructor(seed: number, purpose: Purpose, a: number, b = 0, c = 0) {
     this.#key = Uint32Array.of(seed >>> 0, Math.floor(seed / 2 ** 32));
@@ -102,14 +102,14 @@ export class PhiloxStream {
     return low + this.random() * (high - low);
   }
 
-  /** An integer, uniform in [0, count); count at most 2^32. 53 random bits keep its bias below 1e-6 of a count. */
+  /** An integer, uniform in [0, count); count at most 2^32. 53 random bits keep the bias below 1e-6 of a count. */
   integer(count: number): number {
     const high = this.next() >>> 5; // 27 bits
     const low = this.next() >>> 6; // 26 bits
     return Math.floor(((high * 2 ** 26 + low) / 2 ** 53) * count);
   }
 
-  /** Shuffles in place (Fisher and Yates). */
+  /** Shuffles in place (Fisher and Yates). Returns the same array. */
   shuffle<T extends Uint32Array | number[]>(values: T): T {
     for (let i = values.length - 1; i > 0; i--) {
       const j = this.integer(i + 1);
@@ -122,8 +122,7 @@ export class PhiloxStream {
 }
 
 /**
- * The order in which an epoch visits `count` images: a permutation that only seed and epoch decide.
- * @param count number of images
+ * The order in which an epoch visits `count` images: a permutation that depends only on seed and epoch.
  */
 export function epochPermutation(count: number, seed: number, epoch: number): Uint32Array {
   const order = new Uint32Array(count);
@@ -131,7 +130,7 @@ export function epochPermutation(count: number, seed: number, epoch: number): Ui
   return new PhiloxStream(seed, Purpose.permutation, epoch).shuffle(order);
 }
 
-/** Seed of libtorch's generator in one of several processes, for one step: 64 bits. */
+/** The seed of libtorch's generator for one step in one of several processes: 64 bits. */
 export function stepSeed(seed: number, step: number, rank: number): bigint {
   const stream = new PhiloxStream(seed, Purpose.step, step, rank);
   return (BigInt(stream.next()) << 32n) | BigInt(stream.next());

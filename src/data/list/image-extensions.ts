@@ -5,6 +5,6 @@ export const IMAGE_EXTENSIONS: readonly string[] = [
   ...['.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.avif', '.tif', '.tiff', '.gif'],
 ];
 
-/** Whether a file is named like an image: 'a.JPG', 'b/c.webp'. */
+/** Whether a file has the name of an image: 'a.JPG', 'b/c.webp'. */
 export const hasImageExtension = (name: string): boolean =>
   IMAGE_EXTENSIONS.includes(/(?<=[^/])\.[^./]*$/.exec(name)?.[0].toLowerCase() ?? '');

@@ -1,4 +1,4 @@
-/** Image sources on real folders: class folders, flat, nested, lists of paths, links, odd names, nothing at all. */
+/** Image sources on real folders: class folders, flat, nested, lists of paths, links, odd names, no images. */
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -51,7 +51,7 @@ test('class folders: labels and order of torchvision’s ImageFolder', async () 
   );
 });
 
-test('a folder with images of its own has no labels, and what lies below belongs to it', async () => {
+test('a folder that has images itself has no labels; images in folders below belong to it', async () => {
   const list = await listImages(
     make('flat', ['2.jpg', '1.jpg', 'more/3.gif', 'more/4.tiff', '5.avif', '6.bmp']),
   );
@@ -74,7 +74,7 @@ test('names with spaces, quotes, emoji and line breaks; emoji sort as in Python'
   assert.ok(compareCodePoints('\uffee', '🦖') < 0 && '\uffee' > '🦖');
 });
 
-test('symbolic links are followed, and their circles end', async () => {
+test('symbolic links are followed, and their cycles end', async () => {
   const root = make('links', ['cats/1.jpg', 'dogs/1.jpg']);
   symlinkSync('..', path.join(root, 'cats', 'up'));
   symlinkSync('.', path.join(root, 'dogs', 'self'));
@@ -101,7 +101,7 @@ test('a text file of paths, relative to itself', async () => {
   await rejects(file, /is not a list of images/, /Dear diary/);
 });
 
-test('the fingerprint is the list’s, wherever the folder lies', async () => {
+test('the fingerprint does not depend on where the folder lies', async () => {
   const files = ['a/1.jpg', 'b/2.jpg'];
   const one = await listImages(make('print-1', files));
   const same = await listImages(make('print-2', files));
@@ -110,14 +110,14 @@ test('the fingerprint is the list’s, wherever the folder lies', async () => {
   assert.notEqual(one.fingerprint, other.fingerprint);
 });
 
-test('nothing to train on: errors say what was looked for and what to try', async () => {
+test('no images: errors say what was looked for and what to try', async () => {
   await rejects(path.join(scratch, 'not there'), /There is no .*not there/, /Give a folder of images/);
   await rejects(make('nothing', []), /There are no images in/, /JPEG, PNG/, /Give the folder/);
   await rejects(make('bitmaps', ['a.bmp', 'b.bmp', 'c.txt']), /2 \.bmp, 1 \.txt/, /Convert them/);
 });
 
 test(
-  'folders that may not be read are told, and the others used',
+  'folders that may not be read are reported, and the others are used',
   { skip: process.getuid?.() === 0 },
   async () => {
     const root = make('locked', ['open/1.jpg', 'closed/1.jpg']);

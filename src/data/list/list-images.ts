@@ -1,16 +1,17 @@
 /**
- * Which images a data set has: a folder with class folders (in the order of torchvision's ImageFolder), any other
- * folder of images, a text file of paths, or shards (src/data/shards).
+ * Which images a data set has. It is a folder with class folders (in the order of torchvision's ImageFolder), any other
+ * folder of images, a text file of paths, or shards (src/data/list/shards).
  *
- * Departures from ImageFolder: hidden files and folders are passed over; a class folder without images is no error;
- * circles of symbolic links end instead of repeating their content; AVIF and GIF are read, BMP and PPM are not.
+ * Departures from ImageFolder: hidden files and folders are skipped; a class folder without images is not an error; a
+ * cycle of symbolic links is left where it closes instead of repeating its content; AVIF and GIF are read, BMP and PPM are
+ * not.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, type Dirent, readSync, type Stats } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
-import { imagePlace } from '../arguments.js';
+import { listSource } from '../arguments.js';
 import { callback, checkCall, optionsOf } from '../../plain/check-options.js';
 import { DataError } from '../../errors.js';
 import { compareCodePoints } from '../../plain/code-points.js';
@@ -20,39 +21,39 @@ import { leadsOutside, mayReadHere, OUTSIDE } from '../../files/read-below.js';
 import { hasImageExtension } from './image-extensions.js';
 import type { ImageItems } from './image-items.js';
 import type { ImageList, ListOptions, UnreadablePlace } from './image-list.js';
-import { shardOf } from './shard-path.js';
+import { shardOf } from '../read/shard-path.js';
 import { PackedImagesBuilder } from './packed-images.js';
-import { listShards, type ShardList } from '../shards/list-shards.js';
+import { listShards, type ShardList } from './shards/list-shards.js';
 import {
   checkOneSplit,
   expandShardPattern,
   isShard,
   isShardPattern,
   refuseCompressed,
-} from '../shards/pattern.js';
+} from './shards/pattern.js';
 
 const SUPPORTED = 'JPEG, PNG, WebP, AVIF, TIFF and GIF';
 
-/** Longest line of a list of paths, in characters: Linux takes paths of 4,096 bytes. */
+/** Longest line of a list of paths, in characters: Linux allows paths of 4,096 bytes. */
 const MAX_PATH = 16384;
-/** Largest list of paths, in bytes: room for 40 million. */
+/** Largest list of paths, in bytes: room for 40 million of them. */
 const MAX_LIST = 2 ** 32;
 const CHUNK = 2 ** 20;
 
 interface Found {
-  /** Folders that hold images, with the names of these: each followed by a zero byte, because strings take much more. */
+  /** Folders that hold images, and the images' names, each followed by a zero byte: strings would take far more memory. */
   folders: { path: string; files: Buffer }[];
   unreadable: UnreadablePlace[];
   /** Tar and Parquet files. */
   shards: string[];
-  /** How often a folder was come by, by device and inode. */
+  /** How often each folder was visited, by device and inode. */
   visits: Map<string, number>;
-  /** How often other file extensions occurred. */
+  /** How many files have other extensions. */
   others: Map<string, number>;
   mayRead: ((real: string) => boolean) | null;
 }
 
-/** Forty folders that hold two links to the next one each are a million million folders. */
+/** Limits the visits of a folder: forty folders with two links each to the next one make a million million paths. */
 const MAX_VISITS = 100;
 
 const describe = (error: unknown) => {
@@ -60,7 +61,7 @@ const describe = (error: unknown) => {
   return code === 'EACCES' ? 'permission denied' : message;
 };
 
-/** All folders below one, links followed; `ancestors` are the folders above, by which a circle is known. */
+/** Visits a folder and all below it, following links; `ancestors` are the folders above it, which reveal a cycle. */
 async function walk(folder: string, ancestors: readonly string[], found: Found): Promise<void> {
   let entries: Dirent[];
   let identity: string;
@@ -93,7 +94,7 @@ async function walk(folder: string, ancestors: readonly string[], found: Found):
         }
         kind = await stat(place);
       } catch {
-        // a broken link: a bad image when it is named like one
+        // a broken link: an unreadable image, if it has an image's name
       }
     }
     if (kind.isDirectory()) {
@@ -166,7 +167,7 @@ async function listFolder(
   const groups = found.folders.map((folder) => {
     return { ...folder, label: classes === null ? null : labels.get(classOf(folder.path))! };
   });
-  // by class first, as ImageFolder does: a folder "a b" would otherwise come between "a" and "a/deeper"
+  // by class first, as in ImageFolder: a folder "a b" would otherwise come between "a" and "a/deeper"
   if (classes !== null) groups.sort((a, b) => a.label! - b.label!);
   const items = new PackedImagesBuilder();
   items.beginPart();
@@ -183,9 +184,9 @@ async function listFolder(
 }
 
 /**
- * The lines of a text file, without their ends; a file of 14 million paths is too long for one string. Ends after a line that
- * is too long for a path.
- * @throws DataError for what is no regular file or too large
+ * The lines of a text file, without line ends; a file of 14 million paths is too long for one string. Stops after a line
+ * that is too long for a path.
+ * @throws DataError when it is not a regular file, or too large
  */
 function* linesOf(file: string): Generator<string, void> {
   const { fd } = openToRead(file, { maxBytes: MAX_LIST });
@@ -206,7 +207,7 @@ function* linesOf(file: string): Generator<string, void> {
   }
 }
 
-/** Whether what may be read holds a path, its links followed; for a path to nothing, the nearest folder that is there. */
+/** Whether a path may be read, by where its links lead; if it does not exist, whether its nearest existing folder may be. */
 async function isWithin(place: string, mayRead: (real: string) => boolean): Promise<boolean> {
   for (let at = place; ; at = path.dirname(at)) {
     try {
@@ -217,7 +218,7 @@ async function isWithin(place: string, mayRead: (real: string) => boolean): Prom
   }
 }
 
-/** Those of some files that may be read. */
+/** Splits files into those that may be read and the others. */
 async function withinReach(
   files: readonly string[],
   mayRead: Found['mayRead'],
@@ -270,13 +271,13 @@ async function listTextFile(source: string, mayRead: Found['mayRead']): Promise<
   return { items: list, classes: null, root, source: file, unreadable, fingerprint };
 }
 
-/** A hash over names relative to a folder, and labels: SHA-256. */
+/** SHA-256 of the names relative to a folder, and of the labels. */
 function fingerprintOf(items: ImageItems, root: string): string {
   const hash = createHash('sha256');
   const folder = root.endsWith(path.sep) ? root : root + path.sep;
   let text = '';
   for (const { path: name, label } of items) {
-    // path.relative takes most of the time of a large list
+    // path.relative would take most of the time of a large list
     text += `${name.startsWith(folder) ? name.slice(folder.length) : path.relative(root, name)}\0${label}\n`;
     if (text.length > 65536) {
       hash.update(text);
@@ -291,15 +292,16 @@ const listOptions = optionsOf<ListOptions>({}, { onProgress: callback, mayRead: 
 /**
  * Lists the images of a source.
  * - A folder whose images all lie in folders below it: each of these is a class, in alphabetical order.
- * - Any other folder: all images in it and below, without labels.
+ * - Any other folder: all images in it and below it, without labels.
  * - A folder without images but with shards (.tar, .parquet), a shard, or a pattern of shards
  *   (`shard-{000000..000127}.tar`, `train-*.parquet`): the images in them, with the labels that they have there.
- * - A text file: one path a line, relative to its own folder, without labels. Missing files are told when read.
+ * - A text file: one path a line, relative to its own folder, without labels. Missing files are reported when they are
+ *   read.
  *
- * @throws DataError that says what to try, when there is nothing or it can't be read
+ * @throws DataError when there is nothing or it can't be read; it says what to try
  */
 export async function listImages(source: string, options: ListOptions = {}): Promise<ImageList> {
-  checkCall('listImages()', ['source', imagePlace, source], ['options', listOptions, options]);
+  checkCall('listImages()', ['source', listSource, source], ['options', listOptions, options]);
   const mayRead = options.mayRead ?? mayReadHere();
   if (leadsOutside(source)) throw new DataError(`${source} ${OUTSIDE}`);
   let info: Stats;
@@ -333,13 +335,13 @@ export async function listImages(source: string, options: ListOptions = {}): Pro
 
 /**
  * Lists shards as listImages() does, and says where their index is kept.
- * @throws DataError as listImages(), and when the source is no shards
+ * @throws DataError as listImages(), and when the source is not a set of shards
  */
 export async function listShardSource(source: string, options: ListOptions = {}): Promise<ShardList> {
-  checkCall('listShardSource()', ['source', imagePlace, source], ['options', listOptions, options]);
+  checkCall('listShardSource()', ['source', listSource, source], ['options', listOptions, options]);
   const list = await listImages(source, options);
   if ('index' in list) return list as ShardList;
   throw new DataError(
-    `${printable(source)} is no set of shards: expected .tar or .parquet files, or a folder of them.`,
+    `${printable(source)} is not a set of shards: expected .tar or .parquet files, or a folder of them.`,
   );
 }

@@ -1,4 +1,4 @@
-/** The compact list against a plain array, in any order of reading; its size; its shards' places. */
+/** The compact list compared with an array, in any order of reading; its size; places in shards. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
@@ -21,7 +21,7 @@ const NAMES = [
 ];
 const items = NAMES.map((path, i) => ({ path, label: i % 5 === 0 ? null : i % 7 }));
 
-test('gives what was put in, forwards, backwards and at random', () => {
+test('returns what was added, forwards, backwards and in random order', () => {
   const packed = PackedImages.from(items);
   assert.equal(packed.length, items.length);
   assert.deepEqual([...packed], items);
@@ -60,15 +60,18 @@ test('images in shards know their places; empty shards lie between', () => {
     builder.beginPart(`/s/${shard}.tar`, 1000 * shard, shard + 0.5);
     for (let i = 0; i < count; i++) {
       const [offset, length] = [2 ** 33 + 512 * i, 100 + i];
-      builder.add(`img ${i}.jpg`, null, offset, length);
+      builder.add(`img ${i}.jpg`, null, { kind: 'tar', offset, length });
       expected.push({ path: `/s/${shard}.tar::img ${i}.jpg`, offset, length, within: i });
     }
   }
   const packed = builder.finish();
   assert.deepEqual(
     Array.from({ length: packed.length }, (_, i) => {
-      const { offset, length, index } = packed.place(i);
-      return { path: packed.path(i), offset, length, within: index };
+      const place = packed.place(i);
+      assert.ok(place.kind === 'tar');
+      const { offset, length } = place;
+      const within = i - packed.firstOf(packed.partOf(i));
+      return { path: packed.path(i), offset, length, within };
     }),
     expected,
   );

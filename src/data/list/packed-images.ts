@@ -1,65 +1,65 @@
 /**
- * A list of images that stays small: names in front-coded blocks, numbers in typed arrays, all of it in shared memory.
- * An array of objects takes some 200 bytes an image and a copy for each loader thread; this takes 10 to 30, once, so
- * that 14 million images (ImageNet-21k) are a few hundred MiB. (Front coding: Witten, Moffat, Bell, "Managing
- * Gigabytes", chapter 4: a name is the length that it shares with the one before, and the rest.)
+ * A compact list of images: names in front-coded blocks, numbers in typed arrays, all of it in shared memory. An array of
+ * objects takes some 200 bytes an image and a copy for each loader thread; this takes 10 to 30 bytes, once, so that 14
+ * million images (ImageNet-21k) are a few hundred MiB. (Front coding: Witten, Moffat, Bell, "Managing Gigabytes", chapter
+ * 4: a name is stored as the length that it shares with the one before, and the rest.)
  *
- * An image is a file of its own, or lies within one (a shard): then its part says which, and where.
+ * The list is made of parts: images that are files of their own, or those of one shard.
  */
 import { DataError } from '../../errors.js';
+import type { ImagePlace, ParquetColumn, ParquetPlace, ShardFile, TarPlace } from '../read/image-place.js';
 import type { ImageItem, ImageItems } from './image-items.js';
 
-/** Images that lie in one file, or files of their own that were listed together. */
-export interface ImagePart {
+/** Images that lie in one shard, or files of their own that were listed together. */
+export interface ImagePart extends Omit<ShardFile, 'file'> {
   /** The shard, absolute; null when each image is a file, by its name. */
   file: string | null;
-  /** How many images. */
+  /** How many images it has. */
   count: number;
-  /** Size and time of change of the shard when it was indexed, in bytes and ms: it must be the same when it is read. */
-  size: number;
-  mtimeMs: number;
-  /** For Parquet: what a page's reader must know. An image's offset is its page's then, its length its row there. */
-  parquet?: ParquetPlace;
-  /** Images whose bytes were given: they lie in here, and `file` is null. */
+  /** Only for Parquet files. */
+  parquet?: ParquetColumn;
+  /** The bytes of images that were given as bytes; `file` is then null. */
   memory?: SharedArrayBuffer;
 }
 
-/** Of the column of image bytes in a Parquet file. */
-export interface ParquetPlace {
-  codec: string;
-  /** Definition levels: 0 when there is always an image, 1 or 2 when it, or the struct around it, may be missing. */
-  levels: number;
-  /** First page, and dictionary page (-1 for none), of each row group in bytes. */
-  groups: { start: number; dictionary: number }[];
-}
+const isShardPart = (part: ImagePart): part is ImagePart & ShardFile => part.file !== null;
 
-/** What another thread opens the list from; its buffers are shared. */
+/** What another thread opens the list from: its buffers are shared, not copied. */
 export interface SharedImages {
   parts: ImagePart[];
-  /** The names' bytes, in segments of at most SEGMENT. */
+  /** The bytes of the names, in segments of at most SEGMENT bytes. */
   names: SharedArrayBuffer[];
-  /** Where each block of names begins, over all segments: float64. */
+  /** Where each block of names begins, counted over all segments: float64. */
   blocks: SharedArrayBuffer;
   /** int32, -1 for none; null when no image has a label. */
   labels: SharedArrayBuffer | null;
-  /** For images in shards: what tells where; float64 offsets and uint32 lengths, in bytes. */
+  /**
+   * Where each image lies within its shard or its part's memory; null when all images are files of their own. float64:
+   * first byte of the image, or for Parquet of its page. uint32: bytes of the image, or for Parquet its row in the page.
+   */
   offsets: SharedArrayBuffer | null;
   lengths: SharedArrayBuffer | null;
 }
 
-/** Names that are decoded together: more save little, and each makes a look-up slower. */
+/** Names in a block. More would save little memory, and each makes a look-up slower. */
 export const BLOCK = 16;
-/** Node 20 can't hold more than 4 GiB in one array; blocks don't straddle segments. */
+/** Bytes of a segment: Node 20 can't hold more than 4 GiB in one array. No block straddles two segments. */
 export const SEGMENT = 2 ** 30;
 
-/** Where an image lies in a shard. */
-export interface ImagePlace {
-  part: ImagePart;
-  /** Its number within the part. */
-  index: number;
-  /** In bytes, for tar shards. */
+/** Bytes within the memory of a part, {@link ImagePart.memory}. */
+interface MemoryPlace {
+  kind: 'memory';
   offset: number;
   length: number;
+}
+
+/** Where an image lies within its part. */
+export type PlaceInPart = { kind: 'file' } | MemoryPlace | TarPlace | ParquetPlace;
+
+/** The two numbers that a place is kept as. */
+function packed(place: PlaceInPart): [offset: number, length: number] {
+  if (place.kind === 'file') return [0, 0];
+  return place.kind === 'parquet' ? [place.page, place.row] : [place.offset, place.length];
 }
 
 export class PackedImages implements ImageItems {
@@ -74,7 +74,7 @@ export class PackedImages implements ImageItems {
   /** First image, and first block of names, of each part. */
   readonly #firstImage: Float64Array;
   readonly #firstBlock: Float64Array;
-  // the name that was decoded last: reading on from it makes a walk over the list linear
+  // the name that was decoded last: continuing from it makes a walk over the list linear
   #scratch = Buffer.alloc(256);
   #decoded = -1;
   #decodedLength = 0;
@@ -97,7 +97,7 @@ export class PackedImages implements ImageItems {
     this.length = this.#firstImage[this.parts.length]!;
   }
 
-  /** A list made of an array; the same list when it is packed already. */
+  /** Packs a list; returns the same list when it is packed already. */
   static from(items: ImageItems): PackedImages {
     if (items instanceof PackedImages) return items;
     const builder = new PackedImagesBuilder();
@@ -108,15 +108,18 @@ export class PackedImages implements ImageItems {
     let offset = 0;
     for (const { path, label, bytes } of items) {
       builder.inMemory(bytes === undefined ? null : memory.buffer);
-      builder.add(path, label, offset, bytes?.length);
-      if (bytes === undefined) continue;
+      if (bytes === undefined) {
+        builder.add(path, label);
+        continue;
+      }
+      builder.add(path, label, { kind: 'memory', offset, length: bytes.length });
       memory.set(bytes, offset);
       offset += bytes.length;
     }
     return builder.finish();
   }
 
-  /** Several lists one after another, their labels as they are; each holds its images in shards. */
+  /** Joins lists of images in shards, in this order; labels are kept as they are. */
   static concat(lists: readonly PackedImages[]): PackedImages {
     const total = (count: (list: PackedImages) => number) =>
       lists.reduce((sum, list) => sum + count(list), 0);
@@ -126,7 +129,7 @@ export class PackedImages implements ImageItems {
     const lengths = new Uint32Array(new SharedArrayBuffer(4 * images));
     const isLabelled = lists.some((list) => list.#labels !== null);
     const labels = isLabelled ? new Int32Array(new SharedArrayBuffer(4 * images)).fill(-1) : null;
-    // each list's names go into one segment, as long as there is room
+    // the names of each list go into one segment: the current one while it has room
     const sizes = [0];
     const starts = lists.map((list) => {
       const bytes = list.#names.reduce((sum, segment) => sum + segment.length, 0);
@@ -157,14 +160,14 @@ export class PackedImages implements ImageItems {
     });
   }
 
-  /** One part as a list of its own: a copy. */
-  partAlone(number: number): PackedImages {
+  /** A copy of one part, as a list of its own. */
+  copyOfPart(number: number): PackedImages {
     const part = this.parts[number]!;
     const [image, block] = [this.#firstImage[number]!, this.#firstBlock[number]!];
     const lastBlock = this.#firstBlock[number + 1]!;
     const first = lastBlock > block ? this.#blocks[block]! : 0;
     const segment = this.#names[Math.floor(first / SEGMENT)]!;
-    // names of the next part begin where these end, or in the next segment
+    // the names of the next part begin where these end, or in the next segment
     const next = this.#blocks[lastBlock];
     const isSame = next !== undefined && Math.floor(next / SEGMENT) === Math.floor(first / SEGMENT);
     const end = isSame ? next % SEGMENT : segment.length;
@@ -189,7 +192,7 @@ export class PackedImages implements ImageItems {
     });
   }
 
-  /** The same images with other labels, -1 for none. */
+  /** The same images with other labels: -1 for none. */
   withLabels(labels: Int32Array<SharedArrayBuffer> | null): PackedImages {
     return new PackedImages({ ...this.shared, labels: labels?.buffer ?? null });
   }
@@ -221,7 +224,7 @@ export class PackedImages implements ImageItems {
     }
   }
 
-  /** An image's name as it was listed: its path, or within a shard the name that it has there. */
+  /** An image's name: its path, or in a shard the name that it has there. */
   name(index: number): string {
     if (!(index >= 0 && index < this.length))
       throw new RangeError(`internal: image ${index} of ${this.length}`);
@@ -253,7 +256,7 @@ export class PackedImages implements ImageItems {
     return this.#scratch.toString('utf8', 0, this.#decodedLength);
   }
 
-  /** Where an image can be read: a file's path, or `shard.tar::name`. */
+  /** The path that an image can be read by: that of its file, or `shard.tar::name`. */
   path(index: number): string {
     const { file } = this.parts[this.partOf(index)]!;
     return file === null ? this.name(index) : `${file}::${this.name(index)}`;
@@ -265,11 +268,16 @@ export class PackedImages implements ImageItems {
     return label < 0 ? null : label;
   }
 
+  /** Where an image lies. Bytes in memory are a view, not a copy. */
   place(index: number): ImagePlace {
-    const number = this.partOf(index);
-    const part = this.parts[number]!;
-    const within = index - this.#firstImage[number]!;
-    return { part, index: within, offset: this.#offsets?.[index] ?? 0, length: this.#lengths?.[index] ?? 0 };
+    const part = this.parts[this.partOf(index)]!;
+    const [offset, length] = [this.#offsets?.[index] ?? 0, this.#lengths?.[index] ?? 0];
+    if (part.memory !== undefined)
+      return { kind: 'memory', bytes: new Uint8Array(part.memory, offset, length) };
+    if (!isShardPart(part)) return { kind: 'file' };
+    return part.parquet === undefined
+      ? { kind: 'tar', shard: part, offset, length }
+      : { kind: 'parquet', shard: part, column: part.parquet, page: offset, row: length };
   }
 
   at(index: number): ImageItem | undefined {
@@ -288,14 +296,16 @@ export class PackedImages implements ImageItems {
   }
 }
 
-/** Only an index file can be: a list that was made here is right. */
+/** Only a list that was read from an index file can be damaged. */
 const damaged = () =>
-  new DataError('The index of the shards is damaged: delete dino-index-*.bin beside them, it is made anew.');
+  new DataError(
+    'The index of the shards is damaged: delete dino-index-*.bin beside them, and it is rebuilt.',
+  );
 
 type Numbers = Float64Array | Uint32Array | Int32Array;
 
 /** A typed array over shared memory that grows. */
-class Growing<T extends Numbers> {
+class GrowingArray<T extends Numbers> {
   #view: T;
   length = 0;
 
@@ -323,29 +333,29 @@ class Growing<T extends Numbers> {
   }
 }
 
-/** Makes a list, name by name. */
+/** Makes a list, image by image. */
 export class PackedImagesBuilder {
   readonly #parts: ImagePart[] = [];
   readonly #segments: Buffer[] = [];
   #segment = Buffer.from(new SharedArrayBuffer(4096));
   #used = 0;
-  readonly #blocks = new Growing((buffer) => new Float64Array(buffer), 8);
-  readonly #labels = new Growing((buffer) => new Int32Array(buffer), 4);
-  readonly #offsets = new Growing((buffer) => new Float64Array(buffer), 8);
-  readonly #lengths = new Growing((buffer) => new Uint32Array(buffer), 4);
+  readonly #blocks = new GrowingArray((buffer) => new Float64Array(buffer), 8);
+  readonly #labels = new GrowingArray((buffer) => new Int32Array(buffer), 4);
+  readonly #offsets = new GrowingArray((buffer) => new Float64Array(buffer), 8);
+  readonly #lengths = new GrowingArray((buffer) => new Uint32Array(buffer), 4);
   #isLabelled = false;
   #inShards = false;
   #last = Buffer.alloc(256);
   #lastLength = 0;
   #next = Buffer.alloc(256);
 
-  /** The images added from now on lie in this file; without one each is a file. */
-  beginPart(file: string | null = null, size = 0, mtimeMs = 0, parquet?: ParquetPlace): void {
+  /** The images that are added from now on lie in this shard; without one, each is a file of its own. */
+  beginPart(file: string | null = null, size = 0, mtimeMs = 0, parquet?: ParquetColumn): void {
     if (file !== null) this.#inShards = true;
     this.#parts.push({ file, count: 0, size, mtimeMs, ...(parquet === undefined ? {} : { parquet }) });
   }
 
-  /** The images added from now on lie in this memory, or are files when it is null. */
+  /** The images that are added from now on lie in this memory, or are files of their own when it is null. */
   inMemory(memory: SharedArrayBuffer | null): void {
     if ((this.#parts.at(-1)!.memory ?? null) === memory) return;
     this.beginPart();
@@ -361,9 +371,9 @@ export class PackedImagesBuilder {
     this.#parts.at(-1)!.memory = memory;
   }
 
-  /** Makes room in the segment, or begins the next one. */
+  /** Makes room for bytes in the segment, or begins the next one. */
   #reserve(bytes: number, isBlockStart: boolean): void {
-    // a block's names must not be parted: one is never begun near the end of a segment
+    // a block must not be split: none is begun near the end of a segment
     if (isBlockStart && this.#used + BLOCK * 65536 > SEGMENT) {
       this.#segments.push(this.#segment);
       this.#segment = Buffer.from(new SharedArrayBuffer(4096));
@@ -384,8 +394,8 @@ export class PackedImagesBuilder {
     this.#segment[this.#used++] = value;
   }
 
-  /** @param name a path, or within a shard the name there; at most 64 KiB */
-  add(name: string, label: number | null, offset = 0, length = 0): void {
+  /** @param name - A path, or in a shard the name there; at most 65,000 bytes. */
+  add(name: string, label: number | null, place: PlaceInPart = { kind: 'file' }): void {
     const part = this.#parts.at(-1)!;
     const bytes = Buffer.byteLength(name);
     if (bytes > 65000) throw new RangeError(`internal: a name of ${bytes} bytes`);
@@ -412,12 +422,13 @@ export class PackedImagesBuilder {
     this.#labels.push(label ?? -1);
     if (label !== null) this.#isLabelled = true;
     if (this.#inShards) {
+      const [offset, length] = packed(place);
       this.#offsets.push(offset);
       this.#lengths.push(length);
     }
   }
 
-  /** @param labels - in place of those that were added, -1 for none */
+  /** @param labels - Replace those that were added; -1 for none. */
   finish(labels?: Int32Array | null): PackedImages {
     const given = labels ? new Int32Array(new SharedArrayBuffer(4 * labels.length)) : null;
     given?.set(labels!);

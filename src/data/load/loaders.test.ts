@@ -54,7 +54,7 @@ interface Kept {
   skipped: CropBatch['skipped'];
 }
 
-/** Everything that a loader gives, its pixels as a hash. */
+/** All batches of a loader, their pixels as hashes. */
 async function drain(loader: MultiCropLoader, limit = Infinity): Promise<Kept[]> {
   const kept: Kept[] = [];
   for await (const { epoch, batch, indices, globals, locals, skipped, release } of loader) {
@@ -70,7 +70,7 @@ async function drain(loader: MultiCropLoader, limit = Infinity): Promise<Kept[]>
 const loaderOf = (numWorkers: number, more: Partial<ConstructorParameters<typeof MultiCropLoader>[0]> = {}) =>
   new MultiCropLoader({ items, batchSize: 5, seed: 7, augmentation, numWorkers, epochs: 3, ...more });
 
-test('0, 1 and 4 workers give the same batches, to the bit', async () => {
+test('batches are the same with 0, 1 and 4 workers, to the bit', async () => {
   const [none, one, four] = [await drain(loaderOf(0)), await drain(loaderOf(1)), await drain(loaderOf(4))];
   assert.equal(none.length, 3 * Math.floor(COUNT / 5));
   assert.deepEqual(one, none);
@@ -80,7 +80,7 @@ test('0, 1 and 4 workers give the same batches, to the bit', async () => {
   assert.equal(new Set(none.map((batch) => batch.hash)).size, none.length);
 });
 
-test('workers that come and go while batches are made change nothing', async () => {
+test('adding and removing workers does not change batches', async () => {
   const expected = await drain(loaderOf(0, { epochs: 12 }));
   const loader = loaderOf(1, { epochs: 12 });
   const kept: Kept[] = [];
@@ -95,12 +95,12 @@ test('workers that come and go while batches are made change nothing', async () 
     if (kept.length % 7 === 0) await sleep(60); // time for threads to start and to end
   }
   assert.deepEqual(kept, expected);
-  // those that left have ended: the runner would report threads that are still there
+  // the removed workers have exited: the test runner would report threads that are still running
   assert.throws(() => loaderOf(1).setWorkers(0), /internal: 0 workers/);
   assert.throws(() => loaderOf(0).setWorkers(1), /internal: 1 workers/);
 });
 
-test('starting at an epoch and batch gives what an uninterrupted run has there', async () => {
+test('a loader that starts at an epoch and batch has the batches of an uninterrupted run', async () => {
   const all = await drain(loaderOf(0));
   for (const [startEpoch, startBatch] of [
     [0, 3],
@@ -113,7 +113,7 @@ test('starting at an epoch and batch gives what an uninterrupted run has there',
   }
 });
 
-test('the pixels are the crops that the parameters say, crop-major', async () => {
+test('the pixels are the crops of the sampled parameters, crop-major', async () => {
   const loader = loaderOf(1);
   const { value: batch } = await loader.next();
   assert.ok(batch);
@@ -144,7 +144,7 @@ test('without local crops there are none', async () => {
   await loader.close();
 });
 
-test('bad images of every kind are told and replaced, the same with any number of workers', async () => {
+test('unreadable images of every kind are reported and replaced, the same with any number of workers', async () => {
   const folder = path.join(scratch, 'bad');
   mkdirSync(folder);
   const bad: Record<string, RegExp> = {};
@@ -162,7 +162,7 @@ test('bad images of every kind are told and replaced, the same with any number o
   rmSync(path.join(folder, 'folder-to-be.jpg'));
   mkdirSync(path.join(folder, 'folder-to-be.jpg'));
   symlinkSync('circle.jpg', path.join(folder, 'circle.jpg'));
-  bad[path.join(folder, 'circle.jpg')] = /symbolic links go in a circle/;
+  bad[path.join(folder, 'circle.jpg')] = /symbolic links form a cycle/;
   bad[path.join(folder, 'missing.jpg')] = /no such file/;
   if (process.getuid?.() !== 0) {
     put('secret.jpg', whole, /permission denied/);
@@ -176,7 +176,7 @@ test('bad images of every kind are told and replaced, the same with any number o
   for (const batch of none) {
     const reasons = new Map(batch.skipped.map((entry) => [entry.path, entry.reason]));
     for (const [file, reason] of Object.entries(bad))
-      assert.match(reasons.get(file) ?? 'not told', reason, file);
+      assert.match(reasons.get(file) ?? 'not reported', reason, file);
     assert.ok(
       batch.indices.every((index) => index < 14),
       'only good images are left',
@@ -185,20 +185,20 @@ test('bad images of every kind are told and replaced, the same with any number o
   }
   const evaluation = new EvalLoader({ items: mixed, batchSize: 8, resize: 32, crop: 32, numWorkers: 2 });
   const indices: number[] = [];
-  let told = 0;
+  let reported = 0;
   for await (const batch of evaluation) {
     indices.push(...batch.indices);
-    told += batch.skipped.length;
+    reported += batch.skipped.length;
     batch.release();
   }
   assert.deepEqual(
     indices,
     Array.from({ length: 14 }, (_, i) => i),
   );
-  assert.equal(told, Object.keys(bad).length);
+  assert.equal(reported, Object.keys(bad).length);
 });
 
-test('nothing but bad images is an error that says why', async () => {
+test('when no image can be read the error says why', async () => {
   const bad = Array.from({ length: 6 }, (_, i) => ({
     path: path.join(scratch, `${i}.nothing.jpg`),
     label: null,
@@ -213,7 +213,7 @@ test('nothing but bad images is an error that says why', async () => {
   }
 });
 
-test('evaluation: Resize and CenterCrop in order, the last batch smaller, labels beside', async () => {
+test('evaluation: Resize and CenterCrop in order, a smaller last batch, labels', async () => {
   for (const numWorkers of [0, 3]) {
     const loader = new EvalLoader({ items, batchSize: 10, resize: 36, crop: 32, numWorkers });
     const indices: number[] = [];
@@ -238,7 +238,7 @@ test('evaluation: Resize and CenterCrop in order, the last batch smaller, labels
   }
 });
 
-test('workers stop when all slots are full, and go on when one is given back', async () => {
+test('workers stop when all slots are full, and go on when one is released', async () => {
   const loader = loaderOf(2, { slots: 3, epochs: 1000 });
   const held: CropBatch[] = [];
   for (let i = 0; i < 3; i++) held.push((await loader.next()).value!);
@@ -258,7 +258,7 @@ test('workers stop when all slots are full, and go on when one is given back', a
   await loader.close();
 });
 
-test('the ring’s memory is used again: it does not grow with the number of batches', async () => {
+test('the memory of slots is reused: it does not grow with the number of batches', async () => {
   const loader = loaderOf(1, { epochs: 1000, batchSize: 20 });
   const buffers = new Set<ArrayBufferLike>();
   let rssAt20 = 0;
@@ -295,18 +295,18 @@ test('leaving the loop, close() and the abort signal end the workers', async () 
   await assert.rejects(waiting, (error) => error === reason);
   await aborted.close();
   await assert.rejects(loaderOf(1, { signal: controller.signal }).next(), (error) => error === reason);
-  // threads that are still there would keep this process from ending: the runner would report it
+  // threads that are still running would keep this process alive: the test runner would report it
 });
 
-test('a worker that breaks is an error, not a loader that hangs', async () => {
+test('a worker that fails is an error, and the loader does not hang', async () => {
   const workers: [string, RegExp][] = [
     [`throw new Error('out of luck')`, /worker failed: out of luck/],
-    [`process.exit(3)`, /worker failed: it ended with code 3/],
+    [`process.exit(3)`, /worker failed: it exited with code 3/],
     [`setTimeout(() => { throw new RangeError('later') }, 30)`, /worker failed: later/],
   ];
   for (const [code, message] of workers) {
     const workerFile = new URL(`data:text/javascript,${encodeURIComponent(code)}`);
-    // without end: this thread alone would be through three epochs before a worker breaks on a busy machine
+    // endless: on a busy machine this thread could finish three epochs before a worker fails
     const loader = loaderOf(2, { workerFile, epochs: Infinity });
     const untilItFails = async () => {
       for (;;) (await loader.next()).value?.release(); // this thread makes batches too, until it hears of it
@@ -328,7 +328,7 @@ test('shards share an epoch without overlap', async () => {
   const [even, odd] = [await shardOf(0), await shardOf(1)];
   const order = [...epochPermutation(COUNT, 7, 0)];
   assert.deepEqual(even, order.filter((_, i) => i % 2 === 0).slice(0, 8));
-  // 23 images: 11 each, of which 8 fill batches; none is seen twice
+  // 23 images: 11 for each process, of which 8 fill batches; none is used twice
   assert.deepEqual(odd, order.filter((_, i) => i % 2 === 1).slice(0, 8));
 });
 

@@ -1,11 +1,11 @@
 /**
- * The two loaders: shuffled multi-crop batches for training, and resized centre crops in order for evaluation
- * (DataLoader with DataAugmentationDINO in the reference's main_dino.py, with Resize and CenterCrop in eval_knn.py).
+ * The loaders: shuffled multi-crop batches for training (DataLoader with DataAugmentationDINO in the reference's
+ * main_dino.py), resized centre crops in order for evaluation (with Resize and CenterCrop in its eval_knn.py), and random
+ * crops for a linear classifier (eval_linear.py).
  *
- * What a loader gives depends on its arguments alone, to the bit: not on the number of workers nor on timing, and
- * starting at any epoch and batch gives what an uninterrupted run would have had there.
+ * The batches of a loader depend only on its arguments, to the bit, and not on the number of workers or on timing. A loader
+ * that starts at any epoch and batch has the batches that an uninterrupted run would have had there.
  */
-import { availableParallelism } from 'node:os';
 import { ConfigError, DataError } from '../../errors.js';
 import { resolveAugmentation, type AugmentationSettings } from '../crops/augmentation.js';
 import { decodedSize } from '../read/decode.js';
@@ -13,7 +13,8 @@ import { DecodedCache } from '../read/decoded-cache.js';
 import type { ImageItems } from '../list/image-items.js';
 import { PackedImages } from '../list/packed-images.js';
 import { epochPermutation } from '../crops/philox.js';
-import { SlotPool, type BatchPlan, type FilledSlot } from './pool.js';
+import type { BatchPlan, FilledSlot, PoolOptions } from './pool.js';
+import { defaultNumWorkers, defaultSlots, PooledLoader } from './pooled-loader.js';
 import {
   planesBytes,
   reductionFor,
@@ -26,35 +27,35 @@ import {
   type SkippedImage,
 } from './render.js';
 
-/** A training batch. Its pixels are valid until release(). */
+/** A batch for training. Its pixels are valid until release(). */
 export interface CropBatch {
   epoch: number;
   /** Index in the epoch, from 0. */
   batch: number;
-  /** Index of the image at each position (of the replacement where an image was bad). */
+  /** The index of the image at each position (of the replacement, where an image could not be read). */
   indices: number[];
-  /** (2 * batchSize, 3, S, S) bytes, crop 0 of all images, then crop 1; over shared memory, 0 to 255. */
+  /** (2 * batchSize, 3, S, S) bytes, 0 to 255, in shared memory: crop 0 of all images, then crop 1. */
   globals: Uint8Array;
-  /** (localCropsNumber * batchSize, 3, s, s) bytes, crop-major; null without local crops. */
+  /** (localCropsNumber * batchSize, 3, s, s) bytes, the same way; null without local crops. */
   locals: Uint8Array | null;
   /** Milliseconds that the consumer waited for this batch. */
   waitMs: number;
-  /** Bad images met while making this batch, with the reason. */
+  /** Images that could not be read for this batch, with the reason. */
   skipped: SkippedImage[];
-  /** Gives the memory back to the loader. Once, when nothing reads it any more. */
+  /** Returns the memory to the loader. Call it once, when nothing reads the pixels any more. */
   release: () => void;
 }
 
-/** An evaluation batch. Its pixels are valid until release(). */
+/** A batch for evaluation. Its pixels are valid until release(). */
 export interface EvalBatch {
-  /** Index of each image in the items; bad images are left out. */
+  /** The index of each image in the items; images that can't be read are left out. */
   indices: number[];
   /**
-   * (indices.length, 3, crop, crop) bytes over shared memory, 0 to 255. With `fit: 'inside'` each image begins where it
-   * would in that array, but is (3, height, width) of its own size.
+   * (indices.length, 3, crop, crop) bytes, 0 to 255, in shared memory. With `fit: 'inside'`, each image begins where it
+   * would in that array, but is (3, height, width) with its own size.
    */
   images: Uint8Array;
-  /** Size of each image in pixels: crop x crop, but with `fit: 'inside'`. */
+  /** Size of each image in pixels: crop x crop, except with `fit: 'inside'`. */
   sizes: { width: number; height: number }[];
   labels: (number | null)[];
   waitMs: number;
@@ -62,23 +63,15 @@ export interface EvalBatch {
   release: () => void;
 }
 
-/** A sensible number of workers for this machine: a core is left for the training itself. */
-export const defaultNumWorkers = (): number => Math.max(1, Math.min(availableParallelism() - 1, 8));
-
 const wholeNumber = (value: number, least: number) => Number.isSafeInteger(value) && value >= least;
-
-/** Batches in memory at once when there are workers: one is trained on, one is ready, one is being made. */
-const DEFAULT_SLOTS = 3;
-/** Without workers nothing is made ahead. */
-const LOCAL_SLOTS = 2;
 
 export interface MultiCropLoaderOptions {
   items: ImageItems;
-  /** Images a batch. An epoch's last images that don't fill a batch are left out (drop_last in the reference). */
+  /** Images in a batch. The last images of an epoch that don't fill a batch are left out (drop_last in the reference). */
   batchSize: number;
   /** A non-negative integer below 2^53. */
   seed: number;
-  /** Defaults are the paper's. */
+  /** The defaults are those of the paper. */
   augmentation?: Partial<AugmentationSettings>;
   /** Loader threads; 0 makes each batch in this thread when it is asked for. Default: cores - 1, 1 to 8. */
   numWorkers?: number;
@@ -86,16 +79,16 @@ export interface MultiCropLoaderOptions {
   startEpoch?: number;
   /** First batch of the first epoch. Default 0. */
   startBatch?: number;
-  /** Epochs in all: the last one is epochs - 1. Default: without end. */
+  /** Epochs in all: the last one is epochs - 1. Default: endless. */
   epochs?: number;
-  /** One of `count` processes: each takes every count-th image of an epoch's order. Default { rank: 0, count: 1 }. */
+  /** This one of `count` processes: each takes every count-th image of an epoch's order. Default { rank: 0, count: 1 }. */
   shard?: { rank: number; count: number };
   /** Batches in memory at once, at least 2. Default 3 (2 without workers). */
   slots?: number;
-  /** Bytes of decoded images that are kept over the epochs; 0 for none, the default. Changes no byte of a batch. */
+  /** Most bytes of decoded images that are kept over the epochs. Default 0. Does not change any byte of a batch. */
   decodedCache?: number;
   signal?: AbortSignal;
-  /** The worker's file; another one only in tests. */
+  /** The worker's file, which only tests replace. */
   workerFile?: URL;
 }
 
@@ -112,22 +105,21 @@ export interface MultiCropLoaderOptions {
  *
  * A loader is iterated once. Leaving the loop, the abort signal or close() ends its workers.
  */
-export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
+export class MultiCropLoader extends PooledLoader<CropBatch> {
   /** Batches in an epoch. */
   readonly batchesPerEpoch: number;
   readonly augmentation: AugmentationSettings;
-  readonly #pool: SlotPool;
   readonly #job: CropJob;
   readonly #cache: DecodedCache | null;
   readonly #globalBytes: number;
 
   /**
-   * @throws ConfigError for settings out of range; DataError when there are fewer images than a batch takes
+   * @throws ConfigError for settings out of range; DataError when there are fewer images than in a batch
    */
   constructor(options: MultiCropLoaderOptions) {
     const { items, batchSize, seed, startEpoch = 0, startBatch = 0, epochs = Infinity } = options;
     const { numWorkers = defaultNumWorkers(), shard = { rank: 0, count: 1 } } = options;
-    const { slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS, decodedCache = 0 } = options;
+    const { slots = defaultSlots(numWorkers), decodedCache = 0 } = options;
     const problems: string[] = [];
     if (!wholeNumber(batchSize, 1))
       problems.push(`batchSize must be a whole number above 0, but is ${batchSize}`);
@@ -144,24 +136,21 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
     }
     if (problems.length > 0) throw new ConfigError(problems);
 
-    this.augmentation = resolveAugmentation(options.augmentation);
+    const augmentation = resolveAugmentation(options.augmentation);
     const own = Math.floor(items.length / shard.count);
-    this.batchesPerEpoch = Math.floor(own / batchSize);
-    if (this.batchesPerEpoch === 0) {
+    const batchesPerEpoch = Math.floor(own / batchSize);
+    if (batchesPerEpoch === 0) {
       const each = shard.count > 1 ? ` for each of ${shard.count} processes` : '';
       throw new DataError(
         `There are ${items.length} images, fewer than one batch of ${batchSize}${each}. ` +
           `Add images, or set --batch-size to ${Math.max(1, own)} or less.`,
       );
     }
-    if (startBatch > this.batchesPerEpoch) {
-      throw new ConfigError(`startBatch is ${startBatch}, but an epoch has ${this.batchesPerEpoch} batches`);
+    if (startBatch > batchesPerEpoch) {
+      throw new ConfigError(`startBatch is ${startBatch}, but an epoch has ${batchesPerEpoch} batches`);
     }
-    const job: CropJob = { kind: 'crops', seed, batchSize, augmentation: this.augmentation };
-    this.#job = job;
-    this.#globalBytes = slotBytes(job).globals;
-    this.#cache = decodedCache > 0 ? DecodedCache.create(decodedCache, items.length) : null;
-    const { batchesPerEpoch } = this;
+    const job: CropJob = { kind: 'crops', seed, batchSize, augmentation };
+    const cache = decodedCache > 0 ? DecodedCache.create(decodedCache, items.length) : null;
     function* plans(): Generator<BatchPlan> {
       for (let epoch = startEpoch; epoch < epochs; epoch++) {
         const order = shardOrder(epochPermutation(items.length, seed, epoch), shard);
@@ -170,29 +159,35 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
         }
       }
     }
-    this.#pool = new SlotPool({
+    super({
       ...{ job, numWorkers, slots, plans: plans(), signal: options.signal, workerFile: options.workerFile },
-      ...{ images: PackedImages.from(items), cache: this.#cache },
+      ...{ images: PackedImages.from(items), cache },
     });
+    this.augmentation = augmentation;
+    this.batchesPerEpoch = batchesPerEpoch;
+    this.#job = job;
+    this.#globalBytes = slotBytes(job).globals;
+    this.#cache = cache;
   }
 
   get numWorkers(): number {
-    return this.#pool.numWorkers;
+    return this.pool.numWorkers;
   }
 
   /**
-   * Adds workers or lets some go, 1 or more; a loader made with none has none. Changes the speed, never a batch.
+   * Changes the number of workers, to 1 or more; a loader that was made without workers stays so. Changes the speed, never a
+   * batch.
    */
   setWorkers(count: number): void {
-    this.#pool.setWorkers(count);
+    this.pool.setWorkers(count);
   }
 
-  /** What the cache holds by now; null without one. */
+  /** What the cache holds at present; null without a cache. */
   get cached(): { images: number; bytes: number } | null {
     return this.#cache?.held ?? null;
   }
 
-  /** Bytes that a JPEG of this size takes once it is decoded for this loader's crops, on average. */
+  /** Bytes that a JPEG of this size takes when it is decoded for the crops of this loader, on average over epochs. */
   decodedBytes(width: number, height: number): number {
     const epochs = 16;
     let bytes = 0;
@@ -203,41 +198,25 @@ export class MultiCropLoader implements AsyncIterableIterator<CropBatch> {
     return bytes / epochs;
   }
 
-  /** Starts the workers now, so that the first batch is sooner ready; the first next() does it otherwise. */
+  /** Starts the workers now, so that the first batch is ready sooner; otherwise the first next() does. */
   start(): void {
-    this.#pool.start();
+    this.pool.start();
   }
 
-  async next(): Promise<IteratorResult<CropBatch, undefined>> {
-    const filled = await this.#pool.next();
-    if (filled === null) return { done: true, value: undefined };
+  protected override batchOf(filled: FilledSlot, release: () => void): CropBatch {
     const { epoch, batch, bytes, results, waitMs } = filled;
     const indices = results.map((result) => result.imageIndex!);
     const globals = bytes.subarray(0, this.#globalBytes);
     const locals = bytes.length > this.#globalBytes ? bytes.subarray(this.#globalBytes) : null;
     const skipped = results.flatMap((result) => result.skipped);
-    const release = releaseOnce(this.#pool, filled);
-    return { done: false, value: { epoch, batch, indices, globals, locals, waitMs, skipped, release } };
-  }
-
-  async return(): Promise<IteratorResult<CropBatch, undefined>> {
-    await this.close();
-    return { done: true, value: undefined };
-  }
-
-  /** Ends the workers and waits for them. */
-  close(): Promise<void> {
-    return this.#pool.close();
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
+    return { epoch, batch, indices, globals, locals, waitMs, skipped, release };
   }
 }
 
 /**
- * An epoch's order dealt out like cards: the batches of all processes together are those of one process whose batch is as
- * large as all of theirs. DistributedSampler repeats images until each has as many; here the last few are left out.
+ * Deals out an epoch's order like cards: the batches of all processes together are those of one process whose batch is as
+ * large as theirs together. Where the images can't be divided evenly, DistributedSampler repeats some; here the last few are
+ * left out.
  */
 export function shardOrder(order: Uint32Array, shard: { rank: number; count: number }): Uint32Array {
   if (shard.count === 1) return order;
@@ -245,53 +224,56 @@ export function shardOrder(order: Uint32Array, shard: { rank: number; count: num
   return own.map((_, i) => order[i * shard.count + shard.rank]!);
 }
 
-function releaseOnce(pool: SlotPool, { slot }: FilledSlot): () => void {
-  let released = false;
-  return () => {
-    if (released) return;
-    released = true;
-    pool.release(slot);
-  };
-}
-
-/** Every image of an order, in batches of which the last may be smaller. */
+/** All images of an order, in batches; the last one may be smaller. */
 function* wholeEpoch(order: Uint32Array, batchSize: number, epoch: number): Generator<BatchPlan> {
   for (let batch = 0; batch * batchSize < order.length; batch++) {
     yield { epoch, batch, indices: order.subarray(batch * batchSize, (batch + 1) * batchSize) };
   }
 }
 
-/** What became of a batch; bad images leave no gap. */
-function evalBatch(
-  { bytes, results, waitMs }: FilledSlot,
-  items: ImageItems,
-  size: number,
-): Omit<EvalBatch, 'release'> {
-  const good = results.filter((result) => result.imageIndex !== null);
-  good.forEach(({ position }, i) => {
-    if (position !== i) bytes.copyWithin(i * size, position * size, (position + 1) * size);
-  });
-  const indices = good.map((result) => result.imageIndex!);
-  const square = Math.round(Math.sqrt(size / 3));
-  return {
-    indices,
-    images: bytes.subarray(0, indices.length * size),
-    sizes: good.map((result) => result.shape ?? { width: square, height: square }),
-    labels: indices.map((index) => items.at(index)!.label),
-    waitMs,
-    skipped: results.flatMap((result) => result.skipped),
-  };
+/** Batches of one crop for each image; images that can't be read are left out. */
+abstract class SingleCropLoader extends PooledLoader<EvalBatch> {
+  readonly #items: ImageItems;
+  readonly #crop: number;
+
+  constructor(
+    job: EvalJob | ResizedCropJob,
+    options: Omit<PoolOptions, 'job' | 'images' | 'slots'>,
+    items: ImageItems,
+  ) {
+    super({ ...options, job, slots: defaultSlots(options.numWorkers), images: PackedImages.from(items) });
+    this.#items = items;
+    this.#crop = job.crop;
+  }
+
+  protected override batchOf({ bytes, results, waitMs }: FilledSlot, release: () => void): EvalBatch {
+    const size = planesBytes(1, this.#crop);
+    const good = results.filter((result) => result.imageIndex !== null);
+    good.forEach(({ position }, i) => {
+      if (position !== i) bytes.copyWithin(i * size, position * size, (position + 1) * size);
+    });
+    const indices = good.map((result) => result.imageIndex!);
+    return {
+      indices,
+      images: bytes.subarray(0, indices.length * size),
+      sizes: good.map((result) => result.shape ?? { width: this.#crop, height: this.#crop }),
+      labels: indices.map((index) => this.#items.at(index)!.label),
+      waitMs,
+      skipped: results.flatMap((result) => result.skipped),
+      release,
+    };
+  }
 }
 
 export interface EvalLoaderOptions {
   items: ImageItems;
-  /** How images are brought to size; default 'crop'. `resize` is for that one alone. */
+  /** How images are resized. Default 'crop', the only one that uses `resize`. */
   fit?: Fit;
-  /** Rectangles cut out first, one an item. */
+  /** Rectangles to cut out first, one for each item. */
   boxes?: readonly (Box | null)[];
   /** Length of the shorter side after resizing, in pixels. Default 256. */
   resize?: number;
-  /** Side of the centre crop, in pixels; not above `resize`. Default 224. Without cropping: of the whole image. */
+  /** Side of the centre crop, in pixels, at most `resize`; with another `fit`, of the whole image. Default 224. */
   crop?: number;
   batchSize: number;
   /** Default: cores - 1, 1 to 8. */
@@ -299,12 +281,8 @@ export interface EvalLoaderOptions {
   signal?: AbortSignal;
 }
 
-/** All images in order, resized (Pillow's bicubic) and cropped in the middle; the last batch may be smaller. */
-export class EvalLoader implements AsyncIterableIterator<EvalBatch> {
-  readonly #pool: SlotPool;
-  readonly #items: ImageItems;
-  readonly #imageBytes: number;
-
+/** All images in order, resized (Pillow's bicubic) and cropped at the centre; the last batch may be smaller. */
+export class EvalLoader extends SingleCropLoader {
   /** @throws ConfigError for settings out of range */
   constructor(options: EvalLoaderOptions) {
     const { items, resize = 256, crop = 224, batchSize, numWorkers = defaultNumWorkers() } = options;
@@ -322,41 +300,9 @@ export class EvalLoader implements AsyncIterableIterator<EvalBatch> {
       );
     }
     if (problems.length > 0) throw new ConfigError(problems);
-    this.#items = items;
-    this.#imageBytes = planesBytes(1, crop);
     const job: EvalJob = { kind: 'eval', batchSize, fit, resize, crop, ...(boxes ? { boxes } : {}) };
     const order = new Uint32Array(items.length).map((_, i) => i);
-    const slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS;
-    this.#pool = new SlotPool({
-      ...{ job, numWorkers, slots, plans: wholeEpoch(order, batchSize, 0), signal: options.signal },
-      images: PackedImages.from(items),
-    });
-  }
-
-  async next(): Promise<IteratorResult<EvalBatch, undefined>> {
-    const filled = await this.#pool.next();
-    if (filled === null) return { done: true, value: undefined };
-    return {
-      done: false,
-      value: {
-        ...evalBatch(filled, this.#items, this.#imageBytes),
-        release: releaseOnce(this.#pool, filled),
-      },
-    };
-  }
-
-  async return(): Promise<IteratorResult<EvalBatch, undefined>> {
-    await this.close();
-    return { done: true, value: undefined };
-  }
-
-  /** Ends the workers and waits for them. */
-  close(): Promise<void> {
-    return this.#pool.close();
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
+    super(job, { numWorkers, plans: wholeEpoch(order, batchSize, 0), signal: options.signal }, items);
   }
 }
 
@@ -367,7 +313,7 @@ export interface ResizedCropLoaderOptions {
   batchSize: number;
   /** A non-negative integer below 2^53. */
   seed: number;
-  /** Which epoch: it decides the order and the crops. */
+  /** Which epoch: it determines the order and the crops. */
   epoch: number;
   /** Default: cores - 1, 1 to 8. */
   numWorkers?: number;
@@ -375,40 +321,14 @@ export interface ResizedCropLoaderOptions {
 }
 
 /**
- * One epoch of randomly resized and flipped crops in random order, one an image (torchvision's RandomResizedCrop and
+ * One epoch of randomly resized and flipped crops in random order, one for each image (torchvision's RandomResizedCrop and
  * RandomHorizontalFlip at their defaults); the last batch may be smaller.
  */
-export class ResizedCropLoader implements AsyncIterableIterator<EvalBatch> {
-  readonly #pool: SlotPool;
-  readonly #items: ImageItems;
-  readonly #imageBytes: number;
-
+export class ResizedCropLoader extends SingleCropLoader {
   constructor(options: ResizedCropLoaderOptions) {
     const { items, crop, batchSize, seed, epoch, numWorkers = defaultNumWorkers() } = options;
-    this.#items = items;
-    this.#imageBytes = planesBytes(1, crop);
     const job: ResizedCropJob = { kind: 'resized-crop', seed, batchSize, crop };
     const plans = wholeEpoch(epochPermutation(items.length, seed, epoch), batchSize, epoch);
-    const slots = numWorkers > 0 ? DEFAULT_SLOTS : LOCAL_SLOTS;
-    this.#pool = new SlotPool({
-      ...{ job, numWorkers, slots, plans, signal: options.signal },
-      images: PackedImages.from(items),
-    });
-  }
-
-  async next(): Promise<IteratorResult<EvalBatch, undefined>> {
-    const filled = await this.#pool.next();
-    if (filled === null) return { done: true, value: undefined };
-    const batch = evalBatch(filled, this.#items, this.#imageBytes);
-    return { done: false, value: { ...batch, release: releaseOnce(this.#pool, filled) } };
-  }
-
-  async return(): Promise<IteratorResult<EvalBatch, undefined>> {
-    await this.#pool.close();
-    return { done: true, value: undefined };
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
+    super(job, { numWorkers, plans, signal: options.signal }, items);
   }
 }

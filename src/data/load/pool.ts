@@ -1,7 +1,7 @@
 /**
- * The ring of slots behind both loaders. A slot is shared memory for one batch; it is being filled, waiting to be
- * taken, held by the consumer, or free. Work is given out as soon as a slot is free and never beyond that: this is the
- * back-pressure, and what bounds the memory.
+ * The ring of slots behind the loaders. A slot is shared memory for one batch; it is being filled, waiting to be taken, held
+ * by the consumer, or free. A batch is begun as soon as a slot is free, and only then: this is the back-pressure, and it
+ * bounds the memory.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
@@ -9,7 +9,7 @@ import { DataError, EngineError } from '../../errors.js';
 import { loadCropsAddon } from '../crops/crops.js';
 import type { DecodedCache } from '../read/decoded-cache.js';
 import { ImageReader } from '../read/image-reader.js';
-import { ImageSource } from '../read/image-source.js';
+import { ImageDecoder } from '../read/image-decoder.js';
 import type { PackedImages } from '../list/packed-images.js';
 import { renderPosition, slotBytes, type Job, type PositionResult } from './render.js';
 import {
@@ -27,7 +27,7 @@ export interface BatchPlan {
   indices: ArrayLike<number>;
 }
 
-/** A batch that was made: `results` in the order of positions. */
+/** A finished batch: `results` are in the order of positions. */
 export interface FilledSlot extends BatchPlan {
   slot: number;
   bytes: Uint8Array;
@@ -39,15 +39,15 @@ export interface FilledSlot extends BatchPlan {
 export interface PoolOptions {
   job: Job;
   images: PackedImages;
-  /** Keeps what was decoded, for all threads; default none. */
+  /** Decoded images, for all threads. Default none. */
   cache?: DecodedCache | null;
-  /** Worker threads at first; 0 renders in this thread, when a batch is asked for. */
+  /** Worker threads at first; with 0, a batch is rendered in this thread when it is asked for. */
   numWorkers: number;
-  /** Batches in memory at once: held, waiting and being filled. */
+  /** Batches in memory: held, waiting and being filled. */
   slots: number;
   plans: Iterator<BatchPlan>;
   signal?: AbortSignal | undefined;
-  /** The worker's file; another one only in tests. */
+  /** The worker's file, which only tests replace. */
   workerFile?: URL | undefined;
 }
 
@@ -57,15 +57,15 @@ interface Pending {
   results: PositionResult[];
 }
 
-/** How long a worker may take to finish its image when it is told to stop. */
+/** How long a worker may take to finish its image when it is asked to stop. */
 const STOP_MS = 3000;
 
-/** In this thread two images are in flight, as in a worker: one is decoded while the other one is rendered. */
+/** Images in flight in this thread, as in a worker: one is decoded while the other one is rendered. */
 const LOCAL_LANES = 2;
 
 export class SlotPool {
   readonly #options: PoolOptions;
-  readonly #images: ImageSource;
+  readonly #images: ImageDecoder;
   readonly #buffers: SharedArrayBuffer[];
   readonly #bytes: Uint8Array[];
   readonly #control: Control;
@@ -73,7 +73,7 @@ export class SlotPool {
   readonly #free: number[];
   readonly #pending: Pending[] = [];
   #numWorkers: number;
-  /** All threads that have not ended, also those that are told to. */
+  /** All threads that have not ended, including those that were asked to. */
   #workers: Worker[] = [];
   readonly #leaving = new Set<Worker>();
   #started = false;
@@ -87,7 +87,7 @@ export class SlotPool {
     this.#numWorkers = options.numWorkers;
     const { job, slots } = options;
     const { globals, locals } = slotBytes(job);
-    this.#images = new ImageSource(new ImageReader(options.images), options.cache);
+    this.#images = new ImageDecoder(new ImageReader(options.images), options.cache);
     this.#buffers = Array.from({ length: slots }, () => new SharedArrayBuffer(globals + locals));
     this.#bytes = this.#buffers.map((buffer) => new Uint8Array(buffer));
     this.#control = Control.create(slots, job.batchSize);
@@ -95,7 +95,7 @@ export class SlotPool {
     this.#free = Array.from({ length: slots }, (_, i) => i);
   }
 
-  /** Starts the workers and gives them their first batches; next() does it, but earlier is sooner ready. */
+  /** Starts the workers on the first batches. next() does so too; called earlier, the first batch is ready sooner. */
   start(): void {
     if (this.#started) return;
     this.#started = true;
@@ -104,7 +104,7 @@ export class SlotPool {
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     if (signal?.aborted === true) return this.#onAbort();
     this.#workers = Array.from({ length: this.#numWorkers }, () => this.#startWorker());
-    if (this.#numWorkers > 0) this.#giveOut();
+    if (this.#numWorkers > 0) this.#fillSlots();
   }
 
   get numWorkers(): number {
@@ -112,8 +112,8 @@ export class SlotPool {
   }
 
   /**
-   * Adds workers, or lets the newest go, each after the batches that it knows of. Neither to 0 nor from there: then this
-   * thread does it all.
+   * Adds workers, or stops the newest ones after the batches that they have been given. Neither to 0 nor from 0, where this
+   * thread renders all batches.
    */
   setWorkers(count: number): void {
     if (count < 1 || this.#numWorkers < 1)
@@ -150,10 +150,10 @@ export class SlotPool {
     worker.on('error', (error) => this.#fail(crashed(error.message, error)));
     worker.on('exit', (code) => {
       const mayEnd = this.#closing !== null || (this.#leaving.delete(worker) && code === 0);
-      if (!mayEnd) this.#fail(crashed(`it ended with code ${code}`));
+      if (!mayEnd) this.#fail(crashed(`it exited with code ${code}`));
       else if (this.#closing === null) this.#workers.splice(this.#workers.indexOf(worker), 1);
     });
-    // a loader that nobody waits for does not keep the program alive; next() holds on to them while it waits
+    // a loader that nobody waits for does not keep the process alive; next() refs the workers while it waits
     worker.unref();
     return worker;
   }
@@ -180,8 +180,8 @@ export class SlotPool {
     this.#wake?.();
   }
 
-  /** Gives work to every free slot. */
-  #giveOut(): void {
+  /** Begins a batch in every free slot. */
+  #fillSlots(): void {
     while (this.#free.length > 0 && !this.#plansDone && this.#closing === null) {
       const next = this.#options.plans.next();
       if (next.done === true) {
@@ -212,8 +212,8 @@ export class SlotPool {
   }
 
   /**
-   * Waits until the workers have finished a batch, or until something failed. While it has positions left this thread
-   * takes some too, since it has nothing else to do: that is when workers start, or are too few.
+   * Waits until the workers have finished a batch, or something has failed. While positions are left, which is when workers
+   * are starting or too few, this thread renders some too, since it has nothing else to do.
    */
   async #waitFor(pending: Pending): Promise<void> {
     const { plan, results } = pending;
@@ -231,26 +231,26 @@ export class SlotPool {
     }
   }
 
-  /** Renders one position that no worker has taken yet; false when there is none. */
+  /** Renders one position that no worker has claimed yet; false when there is none. */
   async #help({ plan, message: { slot, use }, results }: Pending): Promise<boolean> {
     const position = this.#control.claim(slot, use, plan.indices.length);
     if (position === null) return false;
     const place = { epoch: plan.epoch, imageIndex: plan.indices[position]!, position };
     results.push(await renderPosition(this.#options.job, this.#images, place, this.#bytes[slot]!));
-    await nextTurn(); // messages and signals
+    await nextTurn(); // for messages and signals
     return true;
   }
 
   /**
    * The next batch; null after the last one.
-   * @throws the abort reason; DataError; EngineError when a worker broke
+   * @throws the abort reason; DataError; EngineError when a worker has failed, or all slots are held
    */
   async next(): Promise<FilledSlot | null> {
     const from = performance.now();
     this.start();
     if (this.#error !== null) throw this.#error;
     if (this.#closing !== null) return null;
-    this.#giveOut();
+    this.#fillSlots();
     const pending = this.#pending[0];
     if (pending === undefined) {
       if (this.#plansDone) {
@@ -258,13 +258,13 @@ export class SlotPool {
         return null;
       }
       throw new EngineError(
-        `The loader has ${this.#buffers.length} slots, and all of them hold batches that were not given back: ` +
+        `The loader has ${this.#buffers.length} slots, and all of them hold batches that were not released: ` +
           'call batch.release() when its data is no longer needed',
       );
     }
     if (this.#numWorkers > 0) await this.#waitFor(pending);
     else await this.#renderHere(pending);
-    // set while waiting, which TypeScript does not see
+    // it may have been set while waiting, which TypeScript does not see
     const error = this.#error as Error | null;
     if (error !== null) throw error;
     this.#pending.shift();
@@ -274,13 +274,13 @@ export class SlotPool {
     return { ...plan, slot, bytes: this.#bytes[slot]!, results, waitMs: performance.now() - from };
   }
 
-  /** Gives a slot back, to be filled again. */
+  /** Returns a slot, to be filled again. */
   release(slot: number): void {
     this.#free.push(slot);
-    if (this.#numWorkers > 0) this.#giveOut();
+    if (this.#numWorkers > 0) this.#fillSlots();
   }
 
-  /** Ends the workers, each after the image that it is at. */
+  /** Ends the workers, each after its current image. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -300,9 +300,9 @@ function crashed(reason: string, cause?: unknown): EngineError {
   return new EngineError(`A loader worker failed: ${reason}`, cause === undefined ? {} : { cause });
 }
 
-/** Politely first: ending a thread inside sharp can take the process with it. */
+/** Asks first: terminating a thread inside sharp can crash the process. */
 async function stopWorker(worker: Worker): Promise<void> {
-  if (worker.threadId === -1) return; // it has ended
+  if (worker.threadId === -1) return; // it has exited
   worker.ref();
   await new Promise<void>((resolve) => {
     const timer = setTimeout(() => void worker.terminate(), STOP_MS);

@@ -1,5 +1,5 @@
 /**
- * One image's work, as loader workers and the in-process loader do it: read, decode, sample, render into the batch.
+ * The work for one image, in workers or in the loader's own thread: read, decode, sample, render into the batch.
  */
 import {
   GLOBAL_CROPS,
@@ -13,9 +13,9 @@ import { LEAST_REDUCTION, type DecodedImage, type Reduce } from '../read/decode.
 import { DataError } from '../../errors.js';
 import { centerCropWindow, resizedShape } from '../../plain/eval-geometry.js';
 import { roundHalfEven } from '../../plain/rounding.js';
-import type { ImageSource } from '../read/image-source.js';
+import type { ImageDecoder } from '../read/image-decoder.js';
 import { PhiloxStream, Purpose } from '../crops/philox.js';
-import { thumbnail } from '../read/thumbnail.js';
+import { thumbnail } from '../crops/thumbnail.js';
 
 /** Training: the crops of one image. */
 export interface CropJob {
@@ -26,10 +26,10 @@ export interface CropJob {
 }
 
 /**
- * How an image is brought to size for evaluation, all by Pillow's resize:
+ * How an image is resized for evaluation, always as Pillow does:
  * - `crop`: shorter side to `resize` (bicubic), then the central `crop` x `crop`; eval_knn.py, eval_linear.py
  * - `stretch`: to `crop` x `crop` (bicubic), whatever its shape; eval_copy_detection.py
- * - `inside`: longer side to `crop`, smaller images as they are (Lanczos, Image.thumbnail); eval_image_retrieval.py
+ * - `inside`: longer side to `crop`, smaller images unchanged (Lanczos, Image.thumbnail); eval_image_retrieval.py
  */
 export type Fit = 'crop' | 'stretch' | 'inside';
 
@@ -42,7 +42,7 @@ export interface EvalJob {
   resize: number;
   /** Side of the result, in pixels. */
   crop: number;
-  /** Rectangles cut out before resizing: left, top, right, bottom of each image; null for the whole image. */
+  /** Rectangles to cut out before resizing, one for each image; null for the whole image. */
   boxes?: readonly (Box | null)[];
 }
 
@@ -60,7 +60,7 @@ export interface ResizedCropJob {
 
 export type Job = CropJob | EvalJob | ResizedCropJob;
 
-/** Bytes of a batch's crops of one resolution. */
+/** Bytes of square images, (images, 3, size, size). */
 export const planesBytes = (images: number, size: number): number => images * 3 * size * size;
 
 /** Bytes of one slot: the global crops, then the local ones. */
@@ -91,12 +91,13 @@ export function cropTargets(job: CropJob, position: number): CropTarget[] {
 }
 
 /**
- * A crop of a reduced image keeps at least twice its output's pixels on each side, so that its own bicubic filter
- * still decides what is seen: the mean difference to a full decode is then about 0.4 of 255 (1 at equal pixels).
+ * A crop of an image that is decoded at reduced size has at least so many times its output's pixels on each side, so that
+ * its own bicubic filter still determines the result: the mean difference from a full decode is then about 0.4 of 255 (with
+ * 1, it is about 1 of 255).
  */
 const MARGIN = 2;
 
-/** How much smaller the image may be decoded for these crops. */
+/** By how much the decoder may reduce an image for these crops: 1 for full size, 4 for a quarter of the sides. */
 export function allowedReduction(crops: readonly CropParams[], targets: readonly CropTarget[]): number {
   let factor = Infinity;
   crops.forEach((crop, i) => {
@@ -106,14 +107,14 @@ export function allowedReduction(crops: readonly CropParams[], targets: readonly
   return factor / MARGIN;
 }
 
-const sampleCrops = (job: CropJob, place: Place, width: number, height: number): CropParams[] =>
+const sampleCrops = (job: CropJob, place: BatchPosition, width: number, height: number): CropParams[] =>
   sampleCropParams(job.augmentation, { ...place, seed: job.seed, width, height });
 
-/** How much smaller an image may be decoded for the crops of this place. */
+/** By how much the decoder may reduce an image for the crops of this position. */
 export const reductionFor =
-  (job: CropJob, place: Place): Reduce =>
+  (job: CropJob, place: BatchPosition): Reduce =>
   (width, height) => {
-    // no crop is larger than the image: most images need no closer look
+    // no crop is larger than the image: for most images this decides
     const bound = Math.min(width, height) / job.augmentation.globalCropsSize / MARGIN;
     if (bound < LEAST_REDUCTION) return bound;
     return allowedReduction(sampleCrops(job, place, width, height), cropTargets(job, place.position));
@@ -121,8 +122,8 @@ export const reductionFor =
 
 async function renderMultiCrop(
   job: CropJob,
-  images: ImageSource,
-  place: Place,
+  images: ImageDecoder,
+  place: BatchPosition,
   from: number,
   out: Uint8Array,
 ): Promise<void> {
@@ -134,7 +135,7 @@ async function renderMultiCrop(
   });
 }
 
-/** Image.crop: the part of the rectangle that lies in the image. @throws DataError when none does */
+/** Image.crop: the part of the rectangle that lies inside the image. @throws DataError when there is none */
 function cutOut(image: DecodedImage, box: Box): DecodedImage {
   const clamp = (value: number, most: number) => Math.min(Math.max(roundHalfEven(value), 0), most);
   const [left, right] = [clamp(box[0], image.width), clamp(box[2], image.width)];
@@ -157,7 +158,7 @@ interface Shape {
   height: number;
 }
 
-function renderEval(job: EvalJob, decoded: DecodedImage, place: Place, out: Uint8Array): Shape {
+function renderEval(job: EvalJob, decoded: DecodedImage, place: BatchPosition, out: Uint8Array): Shape {
   const box = job.boxes?.[place.imageIndex];
   const image = box ? cutOut(decoded, box) : decoded;
   const target = { planar: true, out, offset: place.position * planesBytes(1, job.crop) };
@@ -178,8 +179,8 @@ const RESIZED_CROP_RATIO = [3 / 4, 4 / 3] as const;
 
 async function renderResizedCrop(
   job: ResizedCropJob,
-  images: ImageSource,
-  place: Place,
+  images: ImageDecoder,
+  place: BatchPosition,
   from: number,
   out: Uint8Array,
 ): Promise<void> {
@@ -199,21 +200,21 @@ async function renderResizedCrop(
   });
 }
 
-/** A place in a batch: its crops are those of (epoch, imageIndex), also when another image stands in. */
-export interface Place {
+/** A position of a batch. Its crops are sampled for (epoch, imageIndex), even if another image replaces that one. */
+export interface BatchPosition {
   epoch: number;
   imageIndex: number;
   position: number;
 }
 
 /**
- * @param from the image that is read
- * @returns the size in pixels, where it is not the same for all
+ * @param from - Index of the image that is read.
+ * @returns the size in pixels, for evaluation; else null
  */
 async function renderImage(
   job: Job,
-  images: ImageSource,
-  place: Place,
+  images: ImageDecoder,
+  place: BatchPosition,
   from: number,
   out: Uint8Array,
 ): Promise<Shape | null> {
@@ -226,34 +227,34 @@ async function renderImage(
 /** An image that could not be used. */
 export interface SkippedImage {
   path: string;
-  /** In a shard: where the image, or its page, begins in bytes. */
+  /** In a shard: where the image, or its page, begins, in bytes from the start. */
   offset?: number;
   /** One line. */
   reason: string;
 }
 
-/** What became of one position of a batch. */
+/** The result for one position of a batch. */
 export interface PositionResult {
   position: number;
-  /** Index of the image that was rendered; null when none was (evaluation does not replace). */
+  /** Index of the image that was rendered; null when none was (only training replaces images). */
   imageIndex: number | null;
   /** Its size in pixels, for evaluation. */
   shape: Shape | null;
   skipped: SkippedImage[];
 }
 
-/** How many images are tried for one place of a batch before training gives up. */
+/** How many replacements are tried for one position of a batch before training gives up. */
 const MAX_REPLACEMENTS = 64;
 
 /**
- * Renders one position of a batch. In training a bad image is replaced by another one that only (seed, epoch, image)
- * decide, cropped with the numbers of the place it takes, so that a replaced image doesn't appear twice alike.
- * @throws DataError when training finds no readable image in many tries
+ * Renders one position of a batch. In training, an image that can't be read is replaced by another one, which depends only on
+ * (seed, epoch, image). Its crops are sampled for the position, so that the image doesn't appear twice with the same crops.
+ * @throws DataError when no image can be read in many tries, in training
  */
 export async function renderPosition(
   job: Job,
-  images: ImageSource,
-  place: Place,
+  images: ImageDecoder,
+  place: BatchPosition,
   out: Uint8Array,
 ): Promise<PositionResult> {
   const skipped: SkippedImage[] = [];

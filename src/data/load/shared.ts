@@ -1,47 +1,47 @@
 /**
- * What the loader's threads share: the list of images, the slots that batches are rendered into, and the counters by
- * which workers take positions of a batch. Nothing is copied between threads: a million names are held once, and a
+ * What the threads of a loader share: the list of images, the slots that batches are rendered into, and the counters with
+ * which workers claim positions of a batch. Nothing is copied between threads: a million names are in memory once, and a
  * worker writes pixels where the tensor will read them.
  */
 import type { SharedCache } from '../read/decoded-cache.js';
 import type { SharedImages } from '../list/packed-images.js';
 import type { Job, PositionResult } from './render.js';
 
-/** What a worker is started with. */
+/** What a worker starts with. */
 export interface WorkerSetup {
   job: Job;
   images: SharedImages;
-  /** Decoded images of all threads; null without. */
+  /** The cache of decoded images; null without one. */
   cache: SharedCache | null;
   slots: SharedArrayBuffer[];
   control: SharedArrayBuffer;
 }
 
-/** To a worker: a slot has work. The same message goes to every worker; each takes positions until none is left. */
+/** To a worker: a batch is begun in a slot. Every worker gets the message; each claims positions until none is left. */
 export interface BatchMessage {
   slot: number;
-  /** How often the slot was used before: claims of an earlier use can't take positions of a later one. */
+  /** How often the slot was used before, so that a late claim for an earlier batch can't take a position of this one. */
   use: number;
   epoch: number;
   count: number;
 }
 
-/** From a worker: it took these positions of a batch, and there is none left to take. */
+/** From a worker: it has rendered these positions of a batch, and none is left to claim. */
 export interface DoneMessage {
   slot: number;
   results: PositionResult[];
 }
 
-/** From a worker: something broke that is not one image's fault. */
+/** From a worker: something failed, and not because of a single image. */
 export interface FailedMessage {
   failed: string;
-  /** The images' fault all the same: the caller gets a DataError. */
+  /** Whether it is a DataError nevertheless: none of many images can be read. */
   isData: boolean;
 }
 
 /**
- * Counters over shared memory. Word 0 tells every thread to stop; then, for each slot, its claim counter and the
- * indices of its batch's images.
+ * Counters in shared memory. Word 0 is set when every thread must stop; then come, for each slot, its claim counter and the
+ * image indices of its batch.
  */
 export class Control {
   readonly buffer: SharedArrayBuffer;
@@ -62,20 +62,20 @@ export class Control {
     return 1 + slot * (1 + this.#batchSize);
   }
 
-  /** Makes a batch's positions available. Use n of a slot has the claims [n * batchSize, n * batchSize + count). */
+  /** Makes a batch's positions available. The claims for use n of a slot are [n * batchSize, n * batchSize + count). */
   publish(slot: number, use: number, indices: ArrayLike<number>): void {
     const start = this.#start(slot);
     for (let i = 0; i < indices.length; i++) this.#words[start + 1 + i] = indices[i]!;
     Atomics.store(this.#words, start, (use * this.#batchSize) | 0);
   }
 
-  /** Takes the next position of a use of a slot; null when there is none left. */
+  /** Claims the next position of a use of a slot; null when none is left. */
   claim(slot: number, use: number, count: number): number | null {
     const word = this.#start(slot);
     const first = (use * this.#batchSize) | 0;
     for (;;) {
       const seen = Atomics.load(this.#words, word);
-      const position = (seen - first) | 0; // differences survive wrapping round
+      const position = (seen - first) | 0; // right even after the counter has wrapped around
       if (position < 0 || position >= count || this.stopped) return null;
       if (Atomics.compareExchange(this.#words, word, seen, (seen + 1) | 0) === seen) return position;
     }

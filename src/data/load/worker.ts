@@ -1,14 +1,14 @@
 /**
- * A loader worker's thread. It imports only what rendering takes (sharp, the crops addon, the sampling), so that it
- * starts in a fraction of a second, and works without the main thread's help: while that is busy inside libtorch,
- * the workers fill every slot that was given to them.
+ * The thread of a loader's worker. It imports only what rendering needs (sharp, the crops addon, the sampling), so that it
+ * starts in a fraction of a second, and works without the main thread: while that is busy inside libtorch, the workers fill
+ * every slot that they were given.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import sharp from 'sharp';
 import { DataError } from '../../errors.js';
 import { DecodedCache } from '../read/decoded-cache.js';
 import { ImageReader } from '../read/image-reader.js';
-import { ImageSource } from '../read/image-source.js';
+import { ImageDecoder } from '../read/image-decoder.js';
 import { PackedImages } from '../list/packed-images.js';
 import { renderPosition, type PositionResult } from './render.js';
 import {
@@ -19,18 +19,18 @@ import {
   type WorkerSetup,
 } from './shared.js';
 
-/** Images in flight in a worker: one is decoded (on a thread of sharp's) while another one is rendered here. */
+/** Images in flight in a worker: one is decoded (on a thread of sharp) while another one is rendered here. */
 const LANES = 2;
 
 const port = parentPort!;
 const setup = workerData as WorkerSetup;
 const { job } = setup;
 const cache = setup.cache === null ? null : new DecodedCache(setup.cache);
-const images = new ImageSource(new ImageReader(new PackedImages(setup.images)), cache);
+const images = new ImageDecoder(new ImageReader(new PackedImages(setup.images)), cache);
 const slots = setup.slots.map((buffer) => new Uint8Array(buffer));
 const control = new Control(setup.control, job.batchSize);
 
-// many workers: each image on one thread, and nothing is decoded twice
+// there are many workers, so one thread is enough for an image; no image is decoded twice, so a cache is of no use
 sharp.concurrency(1);
 sharp.cache(false);
 

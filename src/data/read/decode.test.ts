@@ -24,7 +24,7 @@ interface Case {
 const cases = (JSON.parse(readFileSync(new URL('cases.json', folder), 'utf8')) as { cases: Case[] }).cases;
 const expectedBytes = gunzipSync(readFileSync(new URL('cases.bin.gz', folder)));
 
-/** Differences to Pillow allowed: none, but for AVIF, whose two decoders turn YUV into RGB in other precisions. */
+/** The allowed difference from Pillow: none, except for AVIF, whose decoders convert YUV to RGB with different precision. */
 const tolerance = (file: string) => (file.endsWith('.avif') ? 1 : 0);
 
 for (const item of cases.filter((entry) => entry.operation === 'mode')) {
@@ -88,7 +88,7 @@ test('reduced-size decoding keeps the picture and reports the full size', async 
   assert.deepEqual(untouched.data, full.data);
 });
 
-test('reduced-size decoding knows that orientation swaps the sides', async () => {
+test('reduced-size decoding allows for sides that orientation swaps', async () => {
   const bytes = await sharp(readFileSync(new URL('modes/large.jpg', folder)))
     .withMetadata({ orientation: 6 })
     .toBuffer();
@@ -192,7 +192,7 @@ test('decodeImage names the file', async () => {
   await assert.rejects(decodeImage(scratch), /is a folder/);
 });
 
-test('formats are told by content, not by name', () => {
+test('formats are recognized by content, not by name', () => {
   const bytes = (name: string) => readFileSync(new URL(`modes/${name}`, folder));
   const formats = ['rgb.jpg', 'rgb.png', 'lossy.webp', 'rgb.avif', 'rgb.tif', 'rgb.gif'].map((name) => {
     return sniffFormat(bytes(name));
@@ -200,8 +200,8 @@ test('formats are told by content, not by name', () => {
   assert.deepEqual(formats, ['JPEG', 'PNG', 'WebP', 'AVIF', 'TIFF', 'GIF']);
 });
 
-test('an AVIF of a few hundred bytes that would take gigabytes is refused from its header', async () => {
-  // the size of a small one is written over: in its box "ispe", and nothing else is read of it
+test('an AVIF of a few hundred bytes that would take gigabytes is refused by its header', async () => {
+  // the size of a small one is overwritten in its box "ispe"; nothing else of it is read
   const bytes = await sharp({ create: { width: 64, height: 64, channels: 3, background: 'navy' } })
     .avif()
     .toBuffer();

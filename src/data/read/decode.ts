@@ -1,14 +1,14 @@
 /**
- * From an image file to RGB bytes, through sharp (libvips). The result is what Pillow's Image.open(...).convert("RGB")
- * gives: colour profiles are ignored, alpha is dropped (not blended), gray is repeated, palettes are looked up, CMYK is
- * converted by plain arithmetic.
+ * From an image file to RGB bytes, through sharp (libvips). The result is that of Pillow's Image.open(...).convert("RGB"):
+ * colour profiles are ignored, alpha is dropped (not blended), gray is repeated, palettes are looked up, CMYK is converted
+ * by plain arithmetic.
  *
  * Departures from Pillow, on purpose:
- * - EXIF orientation is applied: a photograph stands as its taker held the camera.
+ * - EXIF orientation is applied: a photograph is upright.
  * - 16-bit images keep the high byte of each value. Pillow does so for 16-bit colour, but clips 16-bit gray at 255,
  *   which turns such an image white.
- * - Transparent pixels of a GIF are black (the decoder does not keep the colour under them).
- * - An animation gives its first frame (as Pillow does), and a multi-page TIFF its first page.
+ * - Transparent pixels of a GIF are black (the decoder does not keep their colour).
+ * - Of an animation the first frame is used (as by Pillow), of a multi-page TIFF the first page.
  */
 import sharp, { type Sharp, type SharpOptions } from 'sharp';
 import { DataError } from '../../errors.js';
@@ -25,7 +25,7 @@ export interface DecodedImage extends PixelImage {
   /** Size of the whole image, after orientation. */
   originalWidth: number;
   originalHeight: number;
-  /** Whether its decoder makes smaller images too: when asked to `reduce`, {@link decodedSize} says how small. */
+  /** Whether its decoder can make smaller images: with `reduce`, {@link decodedSize} decides how small. */
   isReducible: boolean;
 }
 
@@ -33,7 +33,7 @@ export interface DecodedImage extends PixelImage {
 export type Reduce = (width: number, height: number) => number;
 
 export interface DecodeOptions {
-  /** Only taken for JPEG and WebP, whose decoders make small images in a fraction of the time. */
+  /** Used only for JPEG and WebP, whose decoders make small images in a fraction of the time. */
   reduce?: Reduce;
 }
 
@@ -43,9 +43,9 @@ export interface Size {
   height: number;
 }
 
-/** Whether the bytes that end a whole file are missing. */
+/** Whether the bytes that end a complete file are missing. */
 function isCutOff(format: ImageFormat, bytes: Uint8Array): boolean {
-  // trailers may follow in a good file, so a marker anywhere in the last part will do
+  // other bytes may follow in a good file, so a marker anywhere in the last part is enough
   const tail = Buffer.from(bytes.subarray(-65536)).toString('latin1');
   if (format === 'JPEG') return !tail.includes('\xff\xd9');
   if (format === 'PNG') return !tail.includes('IEND');
@@ -54,8 +54,8 @@ function isCutOff(format: ImageFormat, bytes: Uint8Array): boolean {
 }
 
 /**
- * Why decoding failed, in one line. libvips keeps its messages in one place for all threads, where another worker may
- * take them away: they are not used, so that the reason doesn't depend on timing.
+ * Why decoding failed, in one line. The messages of libvips are not used: all threads share one buffer of them, so that the
+ * reason would depend on timing.
  */
 function asReason(error: unknown, format: ImageFormat, bytes: Uint8Array | null): DataError {
   if (error instanceof DataError) return error;
@@ -87,7 +87,7 @@ async function rawPixels(pipeline: Sharp): Promise<RawImage> {
   return { data, info };
 }
 
-/** CMYK files need another pipeline: sharp would convert them through a colour profile. */
+/** CMYK files need a pipeline of their own: sharp would convert them with a colour profile. */
 async function decodeCmyk(bytes: Uint8Array, format: ImageFormat): Promise<DecodedImage> {
   const pipeline = sharp(bytes, optionsFor(format)).pipelineColourspace('cmyk').toColourspace('cmyk');
   const { data, info } = await rawPixels(pipeline);
@@ -97,7 +97,7 @@ async function decodeCmyk(bytes: Uint8Array, format: ImageFormat): Promise<Decod
   return { data: rgb, channels: 3, ...size, isReducible: false };
 }
 
-/** Only JPEG and TIFF hold CMYK; a JPEG says so with four components in its frame header. */
+/** Only JPEG and TIFF can be CMYK; a JPEG then has four components in its frame header. */
 function mayBeCmyk(format: ImageFormat, bytes: Uint8Array): boolean {
   if (format === 'TIFF') return true;
   return format === 'JPEG' && (jpegFrame(bytes)?.components ?? 0) === 4;
@@ -109,7 +109,7 @@ interface JpegFrame {
   components: number;
 }
 
-/** Size and components from a JPEG's frame header: walks the segments, a few microseconds. */
+/** Reads size and components from a JPEG's frame header, a few microseconds; null when it is not found. */
 export function jpegFrame(bytes: Uint8Array): JpegFrame | null {
   let at = 2;
   while (at + 9 < bytes.length) {
@@ -134,7 +134,7 @@ export function jpegFrame(bytes: Uint8Array): JpegFrame | null {
 }
 
 /**
- * Decodes bytes of a file to interleaved pixels of 1 to 4 channels, of which alpha is to be ignored.
+ * Decodes the bytes of a file to interleaved pixels of 1 to 4 channels; alpha is to be ignored.
  * @throws DataError with a one-line reason
  */
 export async function decodeBytes(bytes: Uint8Array, options: DecodeOptions = {}): Promise<DecodedImage> {
@@ -162,18 +162,18 @@ export async function decodeBytes(bytes: Uint8Array, options: DecodeOptions = {}
   }
 }
 
-/** Below this, what the decoder saves is less than what finding out costs. */
+/** Below this factor, reading the size first costs more than a smaller image saves. */
 export const LEAST_REDUCTION = 3;
 /**
- * Above this, libjpeg would decode at an eighth, that is keep one value of each 8 x 8 block: no antialiasing filter,
- * and visibly another image.
+ * Above this factor, libjpeg would decode at an eighth, that is keep one value of each 8 x 8 block: without an antialiasing
+ * filter, which is visible.
  */
 const MOST_REDUCTION = 8;
 
 /**
- * The size that a reducible image of this size is decoded at: nothing else decides its pixels. Factors are whole, 3 to 8,
- * so that an image has few sizes over the epochs, which can be kept (decoded-cache.ts). Rounded down: sharp lets libjpeg
- * decode at full size when an image is 2.99 times too large, and at half when it is 4.99.
+ * The size that a reducible image is decoded at, which alone determines its pixels. Factors are whole numbers, 3 to 8, so
+ * that an image has few sizes over the epochs, which can be cached (decoded-cache.ts). Sizes are rounded down: sharp has
+ * libjpeg decode at full size when an image is 2.99 times too large, and at half when it is 4.99 times.
  */
 export function decodedSize(width: number, height: number, reduce: Reduce): Size {
   const factor = Math.floor(Math.min(reduce(width, height), MOST_REDUCTION));
@@ -183,9 +183,9 @@ export function decodedSize(width: number, height: number, reduce: Reduce): Size
 }
 
 /**
- * Asks for a smaller image where that is allowed and pays: from a third on, libjpeg decodes at half or a quarter and
- * libvips scales the rest with the bicubic kernel that the crops are scaled with.
- * @returns the full size after orientation when it was reduced
+ * Sets a pipeline to make a smaller image where that is allowed and pays off: from a third on, libjpeg decodes at half or a
+ * quarter, and libvips scales the rest with the bicubic kernel that is also used for the crops.
+ * @returns the full size after orientation, when the image is reduced; else null
  */
 async function reduceSize(
   pipeline: Sharp,
@@ -195,7 +195,7 @@ async function reduceSize(
 ): Promise<Size | null> {
   if (format === 'JPEG') {
     const frame = jpegFrame(bytes);
-    // orientation may swap the sides, so either way round must be large enough to go on
+    // orientation may swap the sides: it goes on if the image is large enough either way
     if (frame === null) return null;
     const { width, height } = frame;
     if (Math.max(reduce(width, height), reduce(height, width)) < LEAST_REDUCTION) return null;
@@ -207,15 +207,15 @@ async function reduceSize(
   return autoOrient;
 }
 
-/** What an image's header says. */
+/** What the header of an image says. */
 export interface ImageHeader extends Size {
   format: ImageFormat;
-  /** Of the bytes that were given, or of the file. */
+  /** Size of the file. */
   bytes: number;
 }
 
 /**
- * Format and size of an image, upright, from its header. Of a file given by its path no more than that is read.
+ * Format and size (after orientation) of an image, from its header: of a file that is given by its path, only that is read.
  * @throws DataError with a one-line reason
  */
 export async function imageHeader(input: string | Uint8Array): Promise<ImageHeader> {
@@ -229,7 +229,7 @@ export async function imageHeader(input: string | Uint8Array): Promise<ImageHead
 }
 
 /**
- * A small picture of an image, upright: a WebP of at most `side` x `side` pixels.
+ * A thumbnail of an image, upright: a WebP of at most `side` x `side` pixels.
  * @throws DataError with a one-line reason
  */
 export async function imageThumbnail(
@@ -237,7 +237,7 @@ export async function imageThumbnail(
   side: number,
   quality: number,
 ): Promise<{ data: Uint8Array<ArrayBuffer> } & Size> {
-  // for people, with its colour profile
+  // it is for people, so the colour profile is applied
   const { pipeline, format } = openImage(input, { ignoreIcc: false });
   try {
     const { data, info } = await pipeline
@@ -250,7 +250,7 @@ export async function imageThumbnail(
   }
 }
 
-/** An image for sharp, when its first bytes say that it is one. A path is the file's own: no shard's. */
+/** Opens an image with sharp, after checking its first bytes. A path is that of a file, not of an image in a shard. */
 function openImage(
   input: string | Uint8Array,
   more: SharpOptions = {},
@@ -265,13 +265,13 @@ function openImage(
   return { pipeline: sharp(input, { ...optionsFor(looked.format), ...more }), ...looked };
 }
 
-/** Reads and decodes a file; see {@link decodeBytes}. Errors carry the reason alone, without the path. */
+/** Reads and decodes a file; see {@link decodeBytes}. Errors have only the reason, without the path. */
 export async function decodeFile(path: string, options: DecodeOptions = {}): Promise<DecodedImage> {
   return decodeBytes(await readImageFile(path), options);
 }
 
 export interface DecodeImageOptions {
-  /** The longer side is made no longer than this, in pixels; the shape is kept. */
+  /** Longest that the longer side may be, in pixels; the aspect ratio is kept. */
   maxSide?: number;
 }
 
@@ -282,12 +282,12 @@ export interface RgbImage extends PixelImage {
 
 /**
  * Decodes an image to RGB as Pillow's `convert("RGB")` would (departures: see the top of this file).
- * @param input a path, or the bytes of a file
+ * @param input - A path, or the bytes of a file.
  * @throws DataError that names the file and the reason
  */
 export async function decodeImage(input: EncodedImage, options: DecodeImageOptions = {}): Promise<RgbImage> {
   const { maxSide = Infinity } = options;
-  // the decoder makes it about twice too large, the last step is Pillow's resize
+  // decoded about twice as large as wanted, because the last step is Pillow's resize
   const reduce = (width: number, height: number) => Math.max(width, height) / maxSide / 2;
   let decoded: DecodedImage;
   try {

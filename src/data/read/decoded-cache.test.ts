@@ -15,7 +15,7 @@ import type { ImageList } from '../list/image-list.js';
 import { listImages } from '../list/list-images.js';
 import { readImageFile } from './read-image-file.js';
 import { MultiCropLoader, type CropBatch } from '../load/loaders.js';
-import { writeShards } from '../shards/write-shards.js';
+import { writeShards } from '../write/write-shards.js';
 
 const modes = fileURLToPath(new URL('../../../test/fixtures/augment/modes/', import.meta.url));
 const scratch = mkdtempSync(path.join(tmpdir(), 'dino-decoded-cache-'));
@@ -79,7 +79,7 @@ test('batches are the same to the bit with any number of workers, and with room 
   }
 });
 
-test('starting anywhere with a cache gives what a run without one has there', async () => {
+test('from any start, batches with a cache are those without one', async () => {
   const all = await drain(loaderOf({ numWorkers: 0 }));
   const perEpoch = all.length / EPOCHS;
   for (const numWorkers of [0, 2]) {
@@ -105,7 +105,7 @@ test('images of folders, tar and Parquet shards are not read again', async () =>
     assert.equal(items.length, bytes.length);
     const options = { items, batchSize: 4, epochs: 3 };
     const expected = await drain(loaderOf({ ...options, numWorkers: 0 }));
-    // the second epoch takes the place of a file away; what workers made ahead does not matter to the third
+    // the file is removed in the second epoch; what workers have made ahead does not affect the third
     const remove = (epoch: number) => {
       if (epoch === 1) rmSync(at(source), { recursive: true });
     };
@@ -120,7 +120,7 @@ const imageOf = (width: number, height: number, original: [number, number], valu
   isReducible: true,
 });
 
-test('an entry serves only the sizes that the decoder would give', () => {
+test('an entry is used only for the size that the decoder would make', () => {
   const cache = DecodedCache.create(2 ** 20, 3);
   const full = imageOf(120, 90, [120, 90], 1);
   const third = imageOf(40, 30, [120, 90], 2);
@@ -147,13 +147,13 @@ test('an entry serves only the sizes that the decoder would give', () => {
       one.find(1, () => 4),
       null,
     );
-    assert.equal(one.find(2, () => 8)?.width, 30, 'what its decoder makes in one size alone');
+    assert.equal(one.find(2, () => 8)?.width, 30, 'what its decoder makes only in one size');
     assert.equal(one.find(0, undefined), null);
     assert.equal(one.held.images, 2);
   }
 });
 
-test('the first that fit are kept, and none is put out', () => {
+test('the first images that fit are kept, and none is evicted', () => {
   const limit = 100_000;
   const cache = DecodedCache.create(limit, 10);
   for (let i = 0; i < 4; i++) cache.keep(i, imageOf(100, 100, [100, 100], i)); // 30,032 bytes each
@@ -170,8 +170,8 @@ test('the first that fit are kept, and none is put out', () => {
   assert.throws(() => loaderOf({ decodedCache: -1 }), /decodedCache must be a number of bytes/);
 });
 
-test('where a segment ends the next begins, and what lies in both is told apart', () => {
-  // 1 GiB a segment, of which only what is written to takes memory
+test('entries go on in the next segment, and those of all segments are found', () => {
+  // segments of 1 GiB, of which only pages that are written to take memory
   const cache = DecodedCache.create(2 ** 31, 6);
   new Uint32Array(cache.shared.counters)[0] = 2 ** 22 - 100; // all but 100 units of the first segment are taken
   for (let i = 0; i < 3; i++) cache.keep(i, imageOf(60, 60, [60, 60], i + 1)); // 43 units each

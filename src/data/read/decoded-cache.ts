@@ -1,42 +1,42 @@
 /**
- * Decoded images kept in memory, for all threads of a loader together: later epochs neither read nor decode them. What is
- * kept are the bytes that the decoder gave, and they are used where it would give the same ones: with and without a cache
- * batches are equal to the bit.
+ * A cache of decoded images in memory that all threads of a loader share: later epochs neither read nor decode them. It
+ * keeps the bytes that the decoder returned, and uses them only where the decoder would return the same ones again: with
+ * and without a cache, batches are equal to the bit.
  *
- * What is kept: the first that come, until there is no room; nothing is ever put out. Each epoch is another permutation of
- * all images, so an image that was used long ago is as likely to come next as any other: to put it out for a newer one
- * would cost a copy and gain nothing (least recently used is the rule for data that come again soon).
+ * Images are cached in arrival order until it is full; nothing is evicted. Each epoch is another permutation of all images,
+ * so that an image that was used long ago is as likely to come next as any other: evicting it for a newer one would cost a
+ * copy and gain nothing (evicting the least recently used is for data that is soon used again).
  *
- * A large photograph is decoded as small as an epoch's crops allow, at one of few sizes (decodedSize() of decode.ts). Each
+ * A large photograph is decoded as small as an epoch's crops allow, at one of a few sizes (decodedSize() in decode.ts). Each
  * size is an entry of its own.
  */
 import { ConfigError } from '../../errors.js';
 import { decodedSize, type DecodedImage, type Reduce, type Size } from './decode.js';
 
-/** What another thread opens the cache from; all of it is shared. */
+/** What another thread opens the cache from: its buffers are shared, not copied. */
 export interface SharedCache {
-  /** Entries, each within one segment. The system gives a page when it is first written to. */
+  /** The entries, none of which straddles two segments. The system allocates a page when it is first written to. */
   segments: SharedArrayBuffer[];
-  /** uint32 an image: the unit where its newest entry begins; 0 for none. */
+  /** For each image, uint32: the unit where its newest entry begins; 0 for none. */
   heads: SharedArrayBuffer;
-  /** uint32: units that are taken, images that have an entry. */
+  /** uint32: the number of units in use, and of images that have an entry. */
   counters: SharedArrayBuffer;
 }
 
-/** Entries begin at multiples of so many bytes; with 32 bits a number, up to 1 TiB. */
+/** Entries begin at multiples of so many bytes: 32-bit numbers then reach up to 1 TiB. */
 const UNIT = 256;
-/** Node 20 can't hold more than 4 GiB in one array. */
+/** Bytes of a segment: Node 20 can't hold more than 4 GiB in one array. */
 const SEGMENT = 2 ** 30;
 const UNITS_PER_SEGMENT = SEGMENT / UNIT;
-const MOST_UNITS = 2 ** 32 - 1;
+const MAX_UNITS = 2 ** 32 - 1;
 
 /**
- * Bytes before an entry's pixels, uint32 each: the unit of the image's next entry; width, height; those of the whole
- * image; channels; whether its decoder makes smaller ones.
+ * Bytes before an entry's pixels. As uint32: the unit of the image's next entry; width and height; width and height of the
+ * whole image; channels; whether its decoder can make smaller images.
  */
 const HEADER = 32;
 
-/** Of the counters. */
+/** Indices of the counters. */
 const TAKEN = 0;
 const IMAGES = 1;
 
@@ -58,35 +58,35 @@ export class DecodedCache {
   }
 
   /**
-   * @param limit bytes in all
-   * @param images how many there are
-   * @throws ConfigError when the memory can't be had
+   * @param limit - Bytes in all.
+   * @param images - The number of images in the list.
+   * @throws ConfigError when the memory can't be allocated
    */
   static create(limit: number, images: number): DecodedCache {
     const heads = 4 * images;
-    const units = Math.min(Math.max(0, Math.floor((limit - heads) / UNIT)), MOST_UNITS);
+    const units = Math.min(Math.max(0, Math.floor((limit - heads) / UNIT)), MAX_UNITS);
     const segments: SharedArrayBuffer[] = [];
     try {
       for (let left = units; left > 0; left -= UNITS_PER_SEGMENT)
         segments.push(new SharedArrayBuffer(UNIT * Math.min(left, UNITS_PER_SEGMENT)));
     } catch (error) {
       throw new ConfigError(
-        `decodedCache is ${limit} bytes, and the system gave no more than ${segments.length} GiB ` +
+        `decodedCache is ${limit} bytes, but the system allocated only ${segments.length} GiB ` +
           `(${(error as Error).message}): use less`,
       );
     }
     const counters = new SharedArrayBuffer(8);
-    new Uint32Array(counters)[TAKEN] = 1; // unit 0 says: none
+    new Uint32Array(counters)[TAKEN] = 1; // unit 0 means none
     return new DecodedCache({ segments, heads: new SharedArrayBuffer(heads), counters });
   }
 
-  /** How many images have an entry, and the bytes that entries take. */
+  /** How many images have an entry, and the bytes that all entries take. */
   get held(): { images: number; bytes: number } {
     const taken = Atomics.load(this.#counters, TAKEN);
     return { images: Atomics.load(this.#counters, IMAGES), bytes: UNIT * (taken - 1) };
   }
 
-  /** The image as the decoder would give it, its pixels where they are kept; null when that is not here. */
+  /** The image as the decoder would return it, its pixels a view of the cache; null when it is not cached. */
   find(index: number, reduce: Reduce | undefined): DecodedImage | null {
     return this.#search(index, ({ originalWidth, originalHeight, isReducible }) =>
       isReducible && reduce !== undefined
@@ -95,7 +95,7 @@ export class DecodedCache {
     );
   }
 
-  /** The first of an image's entries that has the size that is wanted of it. */
+  /** The first entry of an image that has the wanted size. */
   #search(index: number, wanted: (image: DecodedImage) => Size): DecodedImage | null {
     let unit = Atomics.load(this.#heads, index);
     while (unit !== 0) {
@@ -107,10 +107,10 @@ export class DecodedCache {
     return null;
   }
 
-  /** Keeps a copy, if there is room. */
+  /** Keeps a copy of an image, if there is room. */
   keep(index: number, image: DecodedImage): void {
     const { width, height, channels, originalWidth, originalHeight, isReducible } = image;
-    // another thread may have decoded it at the same time, as when an epoch's end and the next one's start meet
+    // another thread may have decoded it at the same time, when the end of an epoch meets the start of the next one
     if (this.#search(index, () => image) !== null) return;
     const size = width * height * channels;
     const unit = this.#take(Math.ceil((HEADER + size) / UNIT));
@@ -123,7 +123,7 @@ export class DecodedCache {
     for (;;) {
       const head = Atomics.load(this.#heads, index);
       words[at / 4] = head;
-      // other threads see the entry from here on, whole
+      // from here on other threads see the entry, which is complete
       if (Atomics.compareExchange(this.#heads, index, head, unit) !== head) continue;
       if (head === 0) Atomics.add(this.#counters, IMAGES, 1);
       return;
@@ -145,13 +145,13 @@ export class DecodedCache {
     };
   }
 
-  /** The first of so many units in a row that nobody else has; null when there are none. */
+  /** Takes consecutive units; the first of them, or null when there are not enough left. */
   #take(units: number): number | null {
     for (;;) {
       const taken = Atomics.load(this.#counters, TAKEN);
       const room = UNITS_PER_SEGMENT - (taken % UNITS_PER_SEGMENT);
       const first = units <= room ? taken : taken + room;
-      // a smaller image may still find room
+      // a smaller image may still fit
       if (units > UNITS_PER_SEGMENT || first + units > this.#units) return null;
       if (Atomics.compareExchange(this.#counters, TAKEN, taken, first + units) === taken) return first;
     }

@@ -1,36 +1,36 @@
 /**
- * What is taken for an image, decided before any decoder sees it: by its first bytes, never by its name, and within bounds.
- * A decoder that is left to guess opens far more than images (libvips hands SVG to a program that follows references).
+ * Decides what is accepted as an image before any decoder sees it: by its first bytes, never by its name, and within limits.
+ * A decoder that is left to guess opens far more than images (libvips passes SVG to a library that follows references).
  */
 import { DataError } from '../../errors.js';
 import { mayReadHere } from '../../files/read-below.js';
 
 /**
- * Images with more pixels than this are refused from their header, before any memory is taken for them: a small file
- * can claim to be 60,000 x 60,000. The number is where Pillow raises its DecompressionBombError. It holds wherever an image
- * or a frame of a video is decoded.
+ * Images with more pixels than this are refused by their header, before any memory is allocated for them: a small file
+ * can claim to be 60,000 x 60,000. Pillow raises its DecompressionBombError at the same number. It applies wherever an
+ * image or a frame of a video is decoded.
  */
 export const MAX_PIXELS = 178_956_970;
 
 /**
- * Files with more bytes than this are not read: as many as MAX_PIXELS take uncompressed in RGB, and 64 MiB for what stands
- * beside them. A sparse file of any size takes no room on a disk.
+ * Files with more bytes than this are not read: the size of MAX_PIXELS uncompressed in RGB, and 64 MiB for metadata. (A
+ * sparse file of any size takes no room on a disk.)
  */
 export const MAX_IMAGE_BYTES = 3 * MAX_PIXELS + 2 ** 26;
 
-/** How many bytes of a file tell what it is. */
+/** How many of a file's first bytes decide what it is. */
 export const SNIFFED_BYTES = 64;
 
 export type ImageFormat = 'JPEG' | 'PNG' | 'WebP' | 'AVIF' | 'TIFF' | 'GIF';
 
 /**
- * Of an image of this format. The decoder of AVIF takes 18 bytes a pixel (libheif with libaom, measured), where others take
- * up to 7, and a few hundred bytes of it can stand for any size: it gets so many that all decode in some 1.3 GB.
+ * Most pixels of an image of this format. The decoder of AVIF takes 18 bytes a pixel (libheif with libaom, measured), others
+ * up to 7, and a file of a few hundred bytes may have any size: with these limits each is decoded in some 1.3 GB.
  */
 export const maxPixels = (format: ImageFormat): number =>
   format === 'AVIF' ? Math.floor(0.4 * MAX_PIXELS) : MAX_PIXELS;
 
-/** What a file is, by its first bytes; null for none of the formats that are read. */
+/** The format of a file by its first bytes; null when it is none of those that are read. */
 export function sniffFormat(bytes: Uint8Array): ImageFormat | null {
   const ascii = (from: number, to: number) => String.fromCharCode(...bytes.subarray(from, to));
   if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff) return 'JPEG';
@@ -43,7 +43,7 @@ export function sniffFormat(bytes: Uint8Array): ImageFormat | null {
   return null;
 }
 
-/** What the bytes are instead, for whoever may read them: a reply of the studio doesn't quote a file. */
+/** What the bytes are instead. Quoted only where the caller may read any file: the studio's replies must not quote one. */
 function describeContent(bytes: Uint8Array): string {
   if (mayReadHere() !== null) return 'it is something else';
   const start = Buffer.from(bytes.subarray(0, SNIFFED_BYTES)).toString('latin1');
@@ -53,7 +53,7 @@ function describeContent(bytes: Uint8Array): string {
   return `it starts with the bytes ${Buffer.from(bytes.subarray(0, 8)).toString('hex')}`;
 }
 
-/** The format of an image's bytes, of which the first 64 will do. @throws DataError with the reason alone. */
+/** The format of an image's bytes, of which the first 64 are enough. @throws DataError with only the reason */
 export function imageFormat(bytes: Uint8Array): ImageFormat {
   if (bytes.length === 0) throw new DataError('the file is empty');
   const format = sniffFormat(bytes);
@@ -62,8 +62,8 @@ export function imageFormat(bytes: Uint8Array): ImageFormat {
   return format;
 }
 
-/** @throws DataError with the reason alone. */
+/** @throws DataError with only the reason, when an image has more bytes than are read */
 export function checkImageBytes(bytes: number): void {
   if (bytes > MAX_IMAGE_BYTES)
-    throw new DataError(`${bytes} bytes, more than the ${MAX_IMAGE_BYTES} that an image may have here`);
+    throw new DataError(`${bytes} bytes, more than the ${MAX_IMAGE_BYTES} that an image may have`);
 }

@@ -1,12 +1,10 @@
-/** The bytes of an image, wherever it lies: a file of its own, or a place within a shard. */
+/** The bytes of an image of a list, wherever it lies: a file of its own, memory, or a place in a shard. */
 import type { PackedImages } from '../list/packed-images.js';
-import { IN_SHARD } from '../list/shard-path.js';
 import { PlaceReader } from './place-reader.js';
-import { readQuickly } from './quick-read.js';
 import { readImageFile } from './read-image-file.js';
 import { readProblem } from './read-problem.js';
 
-/** Reads the images of a list, one at a time or several at once. Memory: the images in flight, and pages of Parquet. */
+/** Reads the images of a list, one at a time or several at once. Memory: the images in flight, and some Parquet pages. */
 export class ImageReader {
   readonly #places = new PlaceReader();
 
@@ -20,27 +18,29 @@ export class ImageReader {
     return this.images.path(index);
   }
 
-  /** What tells an image in a list of the skipped. */
+  /** An image's path and, for one in a shard, where it or its page begins in bytes: for lists of skipped images. */
   where(index: number): { path: string; offset?: number } {
-    const { part, offset } = this.images.place(index);
-    return { path: this.path(index), ...(part.file === null ? {} : { offset }) };
+    const place = this.images.place(index);
+    const path = this.path(index);
+    if (place.kind === 'tar') return { path, offset: place.offset };
+    return place.kind === 'parquet' ? { path, offset: place.page } : { path };
   }
 
   /** @throws DataError with a one-line reason, without the path */
   async read(index: number): Promise<Uint8Array> {
     try {
-      const { part, offset, length } = this.images.place(index);
-      // a copy: decoders are not made for memory that threads share
-      if (part.memory !== undefined) return new Uint8Array(part.memory, offset, length).slice();
-      if (part.file !== null) return await this.#places.read(part, offset, length);
+      const place = this.images.place(index);
+      // a copy: decoders don't expect memory that threads share
+      if (place.kind === 'memory') return place.bytes.slice();
+      if (place.kind !== 'file') return await this.#places.read(place);
       const path = this.images.path(index);
-      return IN_SHARD.test(path) ? await readImageFile(path) : await readQuickly(path);
+      return await readImageFile(path);
     } catch (error) {
       throw readProblem(error);
     }
   }
 
-  /** Closes the shards, those that are being read afterwards. */
+  /** Closes the shards; those that are being read are closed when that is done. */
   close(): void {
     this.#places.close();
   }

@@ -1,4 +1,4 @@
-/** Reading many small pieces, one after the other, at the cost of the reading alone. */
+/** Reads many small pieces, one after the other, without the overhead of asynchronous calls where that is faster. */
 import { closeSync, fstatSync, openSync, read, readSync, type Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { promisify } from 'node:util';
@@ -7,18 +7,18 @@ import { kindOf, READ_FLAGS } from '../../files/guarded.js';
 import { leadsOutside, OUTSIDE } from '../../files/read-below.js';
 import { checkImageBytes, type ImageFormat, imageFormat, SNIFFED_BYTES } from './image-format.js';
 
-/** A read of this many milliseconds or more came from a slow disk or over a network. */
+/** A read that takes this many milliseconds or more comes from a slow disk or over a network. */
 const SLOW_MS = 2;
-/** How often a slow storage is tried again, in reads. */
+/** After how many asynchronous reads a slow storage is tried synchronously again. */
 const RETRY_EVERY = 32;
 
 let usualMs = 0;
 let asked = 0;
 
 /**
- * Reading in this thread takes a tenth of what asking for it costs (four changes of thread), when the file is in memory
- * or on a fast disk. On a slow one the thread would wait instead of rendering the image before: then it is asked for.
- * Which it is shows while reading.
+ * When the file is in memory or on a fast disk, a synchronous read takes a tenth of the time of an asynchronous one (four
+ * switches of threads). On a slow disk the thread would wait instead of rendering the image before: then the read is
+ * asynchronous. Which of them it is, is measured while reading.
  */
 async function quickly<T>(now: () => T, later: () => Promise<T>): Promise<T> {
   if (usualMs >= SLOW_MS && ++asked % RETRY_EVERY !== 0) return later();
@@ -29,10 +29,10 @@ async function quickly<T>(now: () => T, later: () => Promise<T>): Promise<T> {
   return bytes;
 }
 
-/** Up to here a file is read at once; of a larger one first what tells whether it is an image. */
+/** Files of up to so many bytes are read in one go; of a larger one first the bytes that show whether it is an image. */
 const AT_ONCE = 2 ** 20;
 
-/** How long an open image file is, in bytes. @throws DataError with the reason alone for what is no regular file, or too long. */
+/** Bytes of an open image file. @throws DataError with only the reason when it is not a regular file, or too long */
 function sizeOfImage(stat: Stats): number {
   if (stat.isDirectory()) throw new DataError('is a folder, not a file');
   if (!stat.isFile()) throw new DataError(`is ${kindOf(stat)}, not a regular file`);
@@ -40,7 +40,7 @@ function sizeOfImage(stat: Stats): number {
   return stat.size;
 }
 
-/** @throws DataError with the reason alone for a path that this process may not read. */
+/** @throws DataError with only the reason for a path that this process may not read */
 function refuseOutside(path: string): void {
   if (leadsOutside(path)) throw new DataError(OUTSIDE);
 }
@@ -62,7 +62,7 @@ function readNow(path: string): Buffer {
   }
 }
 
-/** @returns Where the bytes that are there end. */
+/** Reads into `bytes` from here on, at the same place of the file. @returns where what could be read ends */
 function fill(descriptor: number, bytes: Buffer, from: number): number {
   let done = from;
   for (let count = -1; done < bytes.length && count !== 0; done += count)
@@ -93,9 +93,9 @@ async function readAsked(path: string): Promise<Buffer> {
 }
 
 /**
- * An image file's bytes.
- * @throws DataError with the reason alone, for what is no regular file, too long, or of more than 1 MiB and no image; else
- *   as open() of node:fs
+ * Reads an image file.
+ * @throws DataError with only the reason when it is not a regular file, is too long, or has more than 1 MiB and is not an
+ *   image; else as open() of node:fs
  */
 export async function readQuickly(path: string): Promise<Buffer> {
   refuseOutside(path);
@@ -106,8 +106,8 @@ export async function readQuickly(path: string): Promise<Buffer> {
 }
 
 /**
- * Looks at the first bytes of an image file, which a decoder may then be given by its path.
- * @throws DataError with the reason alone; else as open() of node:fs
+ * Checks the first bytes of an image file, before a decoder is given its path.
+ * @throws DataError with only the reason; else as open() of node:fs
  */
 export function lookAtImage(path: string): { format: ImageFormat; bytes: number } {
   refuseOutside(path);
@@ -121,7 +121,10 @@ export function lookAtImage(path: string): { format: ImageFormat; bytes: number 
   }
 }
 
-/** Opens a shard. Close it. @throws DataError with the reason alone for what is no regular file; else as open() of node:fs */
+/**
+ * Opens a shard; the caller closes it.
+ * @throws DataError with only the reason when it is not a regular file; else as open() of node:fs
+ */
 export function openShardFile(path: string): { descriptor: number; size: number; mtimeMs: number } {
   refuseOutside(path);
   const descriptor = openSync(path, READ_FLAGS);
@@ -134,11 +137,11 @@ export function openShardFile(path: string): { descriptor: number; size: number;
 const readLater = promisify(read);
 
 /**
- * Bytes of an open file.
- * @throws DataError when the file ends before; else as read() of node:fs
+ * Reads bytes of an open shard.
+ * @throws DataError when the file ends before them; else as read() of node:fs
  */
 export function readPlaceQuickly(descriptor: number, offset: number, length: number): Promise<Buffer> {
-  // its own memory: one of the pool would be handed on together with its neighbours
+  // not from Node's pool: memory of the pool would be transferred to another thread together with its neighbours
   const buffer = Buffer.allocUnsafeSlow(length);
   const endsAt = (done: number) => new DataError(`the shard ends at byte ${offset + done}, within the image`);
   return quickly(

@@ -1,19 +1,31 @@
-import { IN_SHARD } from '../list/shard-path.js';
+import { PlaceReader } from './place-reader.js';
 import { readQuickly } from './quick-read.js';
 import { readProblem } from './read-problem.js';
+import { IN_SHARD } from './shard-path.js';
 
 /**
- * Reads an image file, or an image of a shard by its path `shard.tar::name` (for one now and then: the shard is looked
- * through first; ImageReader knows its places).
- * @throws DataError with the reason alone
+ * Reads an image file, or an image of a shard by its path `shard.tar::name`. The latter is for single images, because the
+ * shard is scanned for the name first; {@link ImageReader} has the places of all images of a list.
+ * @throws DataError with only the reason, without the path
  */
-export async function readImageFile(path: string): Promise<Buffer> {
+export async function readImageFile(path: string): Promise<Uint8Array> {
   try {
     const [, shard, name] = IN_SHARD.exec(path) ?? [];
     if (shard === undefined || name === undefined) return await readQuickly(path);
-    const { readFromShard } = await import('../shards/read-from-shard.js');
-    return await readFromShard(shard, name);
+    return await readByName(shard, name);
   } catch (error) {
     throw readProblem(error);
+  }
+}
+
+async function readByName(shard: string, name: string): Promise<Uint8Array> {
+  // the only thing here that scans shards: loaded when it is needed
+  const { findInShard } = await import('../list/shards/find-in-shard.js');
+  const place = await findInShard(shard, name);
+  const reader = new PlaceReader();
+  try {
+    return await reader.read(place);
+  } finally {
+    reader.close();
   }
 }

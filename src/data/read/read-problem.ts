@@ -1,6 +1,6 @@
 import { DataError } from '../../errors.js';
 
-/** Why a file can't be read, in one short line. */
+/** Why a file can't be read, in one short line without its path. */
 export function readProblem(error: unknown): DataError {
   if (error instanceof DataError) return error;
   const code = (error as NodeJS.ErrnoException).code;
@@ -8,7 +8,7 @@ export function readProblem(error: unknown): DataError {
     ENOENT: 'no such file',
     EACCES: 'permission denied',
     EISDIR: 'is a folder, not a file',
-    ELOOP: 'symbolic links go in a circle',
+    ELOOP: 'its symbolic links form a cycle',
     ENXIO: 'is a socket or a device, not a regular file',
     ENODEV: 'is a device, not a regular file',
   };

@@ -1,4 +1,4 @@
-/** Loaders' decoding gives the bytes that decode.ts gives, and the same reasons for failure. */
+/** The decoding of loaders has the same bytes as decode.ts, and the same reasons for failures. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,7 +15,7 @@ const modes = fileURLToPath(new URL('../../../test/fixtures/augment/modes/', imp
 const scratch = mkdtempSync(path.join(tmpdir(), 'dino-use-image-'));
 after(() => rmSync(scratch, { recursive: true }));
 
-/** The RGB bytes, copied: the image's own memory is used again. */
+/** A copy of the RGB bytes, because the image's memory is reused. */
 const rgbOf = async (file: string, reduce?: (width: number, height: number) => number) =>
   useImage(readFileSync(file), reduce === undefined ? {} : { reduce }, (image) => {
     const { width, height, originalWidth, originalHeight, channels } = image;
@@ -23,7 +23,7 @@ const rgbOf = async (file: string, reduce?: (width: number, height: number) => n
     return { rgb: [...toRgb({ ...image, data })], sizes: [width, height, originalWidth, originalHeight] };
   });
 
-test('every kind of image has the bytes that decodeFile gives, one after the other and two at a time', async () => {
+test('every kind of image has the same bytes as from decodeFile, one after the other and two at a time', async () => {
   const files = readdirSync(modes).map((name) => path.join(modes, name));
   const expected = await Promise.all(files.map((file) => decodeFile(file)));
   for (const results of [
@@ -41,7 +41,7 @@ test('every kind of image has the bytes that decodeFile gives, one after the oth
   }
 });
 
-test('plain pictures are decoded in this thread, others are left to sharp', () => {
+test('plain images are decoded in this thread, others are left to sharp', () => {
   const isHere = (name: string) => decodeHere(readFileSync(path.join(modes, name)), {}) !== null;
   const plain = [
     'rgb.jpg',
@@ -60,7 +60,7 @@ test('plain pictures are decoded in this thread, others are left to sharp', () =
   assert.deepEqual(others.filter(isHere), []);
 });
 
-test('what may be decoded much smaller is: the same as from decodeFile', async () => {
+test('an image that may be decoded much smaller is, with the same bytes as from decodeFile', async () => {
   const raw = { raw: { width: 640, height: 480, channels: 3 } } as const;
   for (const format of ['jpeg', 'webp'] as const) {
     const file = path.join(scratch, `large.${format}`);

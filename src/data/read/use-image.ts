@@ -1,7 +1,7 @@
 /**
- * Decoding as loaders do it, thousands of images in a row: in the calling thread and into memory that is used again,
- * where that is quickest (native/crops/decode.cc says what it saves), else by way of decode.ts. The pixels are the same
- * either way, to the bit.
+ * Decoding as loaders do it, thousands of images in a row: in the calling thread and into memory that is reused, for images
+ * where that is fastest (native/crops/decode.cc says what it saves), else through decode.ts. The pixels are the same either
+ * way, to the bit.
  */
 import sharp from 'sharp';
 import { decodePlain, openDecoder, type PlainEncoding } from '../crops/crops.js';
@@ -18,11 +18,11 @@ function libraryNames(): string[] {
 
 let canDecodeHere: boolean | undefined;
 
-/** Where the pixels of the image in use are; it grows with the largest one, up to 10 megapixels. */
+/** Holds the pixels of the image in use; grows with the largest image, up to 10 megapixels. */
 let memory = new Uint8Array(0);
-const MOST_KEPT = 30 * 2 ** 20;
+const MAX_KEPT = 30 * 2 ** 20;
 
-/** Whether this much of an image's size would rather be decoded smaller, which is sharp's work. */
+/** Whether an image is so large that it should be decoded at reduced size, which only sharp does. */
 function wantsReduction(
   bytes: Uint8Array,
   encoding: PlainEncoding,
@@ -34,7 +34,7 @@ function wantsReduction(
   return size === null || reduce(size.width, size.height) >= LEAST_REDUCTION;
 }
 
-/** Decodes into memory that the next call uses again; null for what sharp has to do. */
+/** Decodes into memory that the next call reuses; null for an image that is left to sharp. */
 export function decodeHere(bytes: Uint8Array, { reduce }: DecodeOptions): DecodedImage | null {
   canDecodeHere ??= libraryNames().some(openDecoder);
   const encoding = sniffFormat(bytes);
@@ -44,7 +44,7 @@ export function decodeHere(bytes: Uint8Array, { reduce }: DecodeOptions): Decode
   let size = decodePlain(bytes, encoding, MAX_PIXELS, data);
   if (size?.written === false) {
     data = new Uint8Array(size.width * size.height * size.channels);
-    if (data.length <= MOST_KEPT) memory = data;
+    if (data.length <= MAX_KEPT) memory = data;
     size = decodePlain(bytes, encoding, MAX_PIXELS, data);
   }
   if (size?.written !== true) return null;
@@ -54,8 +54,8 @@ export function decodeHere(bytes: Uint8Array, { reduce }: DecodeOptions): Decode
 }
 
 /**
- * Decodes a file's bytes and gives the image to `use`, at once: its pixels are valid in there alone.
- * @throws DataError with the reason alone
+ * Decodes a file's bytes and calls `use` with the image; the pixels are valid only during that call, which is synchronous.
+ * @throws DataError with only the reason
  */
 export async function useImage<T>(
   bytes: Uint8Array,

@@ -1,6 +1,6 @@
 /** What a folder of images holds: counts, sizes, formats, and files that can't be read. */
 import { imageHeader, listImages, readImageFile } from '../../data/index.js';
-import { shardOf } from '../../data/list/shard-path.js';
+import { shardOf } from '../../data/read/shard-path.js';
 import { readProblem } from '../../data/read/read-problem.js';
 import { OUTSIDE } from '../../files/read-below.js';
 import type { SkippedEntry } from '../../plain/studio-api.js';

@@ -1,0 +1,281 @@
+/**
+ * Lists the images of a set of shards, with an index: it is made when the shards are first listed, kept beside them, and
+ * later only read, in about the time that reading its file takes. Shards that have changed since are scanned again.
+ */
+import { createHash } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { DataError } from '../../../errors.js';
+import { compareCodePoints } from '../../../plain/code-points.js';
+import { kindOf } from '../../../files/guarded.js';
+import type { ShardFile } from '../../read/image-place.js';
+import { readProblem } from '../../read/read-problem.js';
+import type { ImageList, ListOptions } from '../image-list.js';
+import { PackedImages } from '../packed-images.js';
+import { type FoundDescription, readDescription } from './description.js';
+import { readIndex, type ShardIndex, writeIndex } from './index-file.js';
+import { scanShard } from './scan-shard.js';
+import type { ScannedShard, ShardLabels } from './scanned-shard.js';
+
+/** Shards that are scanned at the same time: on a network file system each waits for its reads. */
+const LANES = 8;
+
+export interface ShardList extends ImageList {
+  index: {
+    /** The index's file; null when it could not be written anywhere. */
+    file: string | null;
+    /** Shards that had to be scanned; 0 when the index was complete. */
+    scanned: number;
+    shards: number;
+  };
+}
+
+/** Runs `work` on all, `lanes` at a time; the results are in the order of the inputs. */
+async function inLanes<T, R>(all: readonly T[], lanes: number, work: (one: T) => Promise<R>): Promise<R[]> {
+  const results = new Array<R>(all.length);
+  let next = 0;
+  const lane = async () => {
+    while (next < all.length) {
+      const at = next++;
+      results[at] = await work(all[at]!);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(lanes, all.length) }, lane));
+  return results;
+}
+
+/** @throws DataError that counts the shards that can't be read, and names the first of them */
+async function statShards(files: readonly string[]): Promise<ShardFile[]> {
+  const answers = await inLanes(files, 4 * LANES, async (file): Promise<ShardFile | string> => {
+    try {
+      const info = await stat(file);
+      return info.isFile()
+        ? { file, size: info.size, mtimeMs: info.mtimeMs }
+        : `${file}: is ${kindOf(info)}, not a regular file`;
+    } catch (error) {
+      return `${file}: ${readProblem(error).message}`;
+    }
+  });
+  // in the order of the files, not of the answers
+  const problems = answers.filter((answer) => typeof answer === 'string');
+  const found = answers.filter((answer) => typeof answer !== 'string');
+  if (problems.length > 0) {
+    const more = problems.length > 5 ? `\nand ${problems.length - 5} more` : '';
+    throw new DataError(
+      `${problems.length} of ${files.length} shards can't be read:\n${problems.slice(0, 5).join('\n')}${more}`,
+    );
+  }
+  return found;
+}
+
+const shortHash = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
+
+/**
+ * Where the index of these shards may be: beside the first one, or in the user's cache when that folder can't be written to.
+ * Each selection of a folder's shards has an index of its own.
+ */
+export function indexPlaces(files: readonly string[]): { folder: string; places: string[] } {
+  const folder = path.dirname(files[0]!);
+  const names = files.map((file) => path.relative(folder, file)).join('\0');
+  const cache = process.env['XDG_CACHE_HOME'] ?? path.join(os.homedir(), '.cache');
+  return {
+    folder,
+    places: [
+      path.join(folder, `dino-index-${shortHash(names)}.bin`),
+      path.join(cache, 'dino-ts', `index-${shortHash(`${folder}\0${names}`)}.bin`),
+    ],
+  };
+}
+
+type Described = FoundDescription | null;
+
+interface Labelling {
+  classes: string[] | null;
+  labels: Int32Array<SharedArrayBuffer> | null;
+}
+
+/** Folders in the names are classes if no shard has labels and there is no description, which would list the classes. */
+function withoutFolders(
+  images: PackedImages,
+  shards: ShardIndex['shards'],
+  described: Described,
+): ShardLabels[] {
+  const counts = (i: number) => images.parts[i]!.count > 0;
+  const areClasses =
+    described === null && shards.every(({ labels }, i) => labels.kind === 'folder' || !counts(i));
+  return shards.map(({ labels }) =>
+    labels.kind === 'folder' && !areClasses ? { kind: 'none', names: [] } : labels,
+  );
+}
+
+/** Numbers the classes of all shards together. */
+function labelling(images: PackedImages, shards: ShardIndex['shards'], described: Described): Labelling {
+  const named = described?.description.classes ?? null;
+  const meanings = withoutFolders(images, shards, described);
+  const used = meanings.filter(({ kind }, i) => images.parts[i]!.count > 0 && kind !== 'none');
+  if (images.shared.labels === null || used.length === 0) return { classes: null, labels: null };
+  const own = new Int32Array(images.shared.labels);
+  const labels = new Int32Array(new SharedArrayBuffer(4 * images.length)).fill(-1);
+  const eachLabel = (visit: (meaning: ShardLabels, label: number, index: number) => void) => {
+    meanings.forEach((meaning, i) => {
+      if (meaning.kind === 'none') return;
+      const start = images.firstOf(i);
+      for (let k = start; k < start + images.parts[i]!.count; k++)
+        if (own[k]! >= 0) visit(meaning, own[k]!, k);
+    });
+  };
+  if (used.every(({ kind }) => kind === 'number')) {
+    let most = (named?.length ?? 0) - 1;
+    eachLabel((_, label, index) => {
+      labels[index] = label;
+      if (label > most) most = label;
+    });
+    return {
+      classes: Array.from({ length: most + 1 }, (_, label) => named?.[label] ?? String(label)),
+      labels,
+    };
+  }
+  const isOne = used.every(
+    ({ kind, names }) => kind === 'name' && names.join('\0') === used[0]!.names.join('\0'),
+  );
+  const nameOf = ({ kind, names }: ShardLabels, label: number) =>
+    kind === 'number' ? (named?.[label] ?? String(label)) : names[label]!;
+  let classes = named ?? used[0]!.names;
+  if (named !== null || !isOne) {
+    const all = new Set<string>();
+    eachLabel((meaning, label) => all.add(nameOf(meaning, label)));
+    if (![...all].every((name) => named?.includes(name))) classes = [...all].sort(compareCodePoints);
+  }
+  const numberOf = new Map(classes.map((name, i) => [name, i]));
+  eachLabel((meaning, label, index) => {
+    labels[index] = numberOf.get(nameOf(meaning, label))!;
+  });
+  return { classes, labels };
+}
+
+/**
+ * Identifies a set of shards: SHA-256 of the images' names, labels and sizes. A complete set made by `dino shard` has the
+ * fingerprint of the folder that it was made from: the images and their order are the same, so that a run that was begun
+ * with one can go on with the other.
+ */
+function fingerprint(images: PackedImages, described: Described): string {
+  const [names, sizes] = [createHash('sha256'), createHash('sha256')];
+  const lengths = new Uint32Array(images.shared.lengths!);
+  const CHUNK = 4096;
+  for (let start = 0; start < images.length; start += CHUNK) {
+    const end = Math.min(start + CHUNK, images.length);
+    let text = '';
+    for (let i = start; i < end; i++) text += `${images.name(i)}\0${images.label(i)}\n`;
+    names.update(text);
+    sizes.update(text).update(lengths.slice(start, end)); // a copy: shared memory can't be hashed
+  }
+  const ofNames = names.digest('hex');
+  return described?.description.fingerprint === ofNames ? ofNames : sizes.digest('hex');
+}
+
+/** What a stored index knows of each shard; null for those that are new or have changed. */
+function storedShards(index: ShardIndex | null, files: readonly ShardFile[]): (ScannedShard | null)[] {
+  if (index === null) return files.map(() => null);
+  const numbers = new Map(index.images.parts.map((part, i) => [part.file, i]));
+  return files.map(({ file, size, mtimeMs }) => {
+    const number = numbers.get(file);
+    if (number === undefined) return null;
+    const part = index.images.parts[number]!;
+    if (part.size !== size || part.mtimeMs !== mtimeMs) return null;
+    return { ...index.shards[number]!, images: index.images.copyOfPart(number) };
+  });
+}
+
+function isCurrent(index: ShardIndex, files: readonly ShardFile[], described: Described): boolean {
+  const { parts } = index.images;
+  return (
+    parts.length === files.length &&
+    index.description?.size === described?.state.size &&
+    index.description?.mtimeMs === described?.state.mtimeMs &&
+    files.every(({ file, size, mtimeMs }, i) => {
+      const part = parts[i]!;
+      return part.file === file && part.size === size && part.mtimeMs === mtimeMs;
+    })
+  );
+}
+
+/** Writes the index to the first place that allows it. */
+function keepIndex(places: readonly string[], folder: string, index: ShardIndex): string | null {
+  for (const place of places) {
+    try {
+      writeIndex(place, folder, index);
+      return place;
+    } catch {
+      // a folder that can't be written to, or a full disk: the images are listed nevertheless
+    }
+  }
+  return null;
+}
+
+/**
+ * Lists the images of shards, in the order of the files and of the images within.
+ * @param source - What the shards were named by, absolute: listImages() of it gives this list again.
+ * @throws DataError when a shard is missing or none has images
+ */
+export async function listShards(
+  files: readonly string[],
+  source: string,
+  root: string,
+  options: ListOptions = {},
+): Promise<ShardList> {
+  const found = await statShards(files);
+  const { folder, places } = indexPlaces(files);
+  const described = await readDescription(folder);
+  let stored: ShardIndex | null = null;
+  let kept: string | null = null;
+  const bytes = found.reduce((sum, { size }) => sum + size, 0);
+  for (const [i, place] of places.entries()) {
+    stored = readIndex(place, folder, { bytes, isOwn: i > 0 });
+    kept = place;
+    if (stored !== null) break;
+  }
+  let index: ShardIndex;
+  let scanned = 0;
+  if (stored !== null && isCurrent(stored, found, described)) {
+    index = stored;
+  } else {
+    const ready = storedShards(stored, found);
+    const missing = ready.filter((shard) => shard === null).length;
+    const shards = await inLanes([...found.entries()], LANES, async ([i, { file }]) => {
+      const known = ready[i] ?? null;
+      if (known !== null) return known;
+      const shard = await scanShard(file);
+      scanned++;
+      options.onProgress?.(scanned, missing);
+      return shard;
+    });
+    const images = PackedImages.concat(shards.map((shard) => shard.images));
+    index = {
+      images,
+      shards: shards.map(({ labels, problems }) => ({ labels, problems })),
+      fingerprint: '',
+      description: described?.state ?? null,
+    };
+    const { labels } = labelling(images, index.shards, described);
+    index.fingerprint = fingerprint(images.withLabels(labels), described);
+    kept = images.length > 0 ? keepIndex(places, folder, index) : null;
+  }
+  const unreadable = index.shards.flatMap(({ problems }, i) =>
+    problems.map(({ offset, reason }) => ({ path: index.images.parts[i]!.file!, offset, reason })),
+  );
+  if (index.images.length === 0) {
+    const some = unreadable
+      .slice(0, 3)
+      .map(({ path: shard, offset, reason }) => `${shard} at byte ${offset}: ${reason}`);
+    throw new DataError(
+      [`There are no images in the ${files.length} shards of ${source}.`, ...some].join('\n'),
+    );
+  }
+  const { classes, labels } = labelling(index.images, index.shards, described);
+  return {
+    items: index.images.withLabels(labels),
+    ...{ classes, fingerprint: index.fingerprint, root, source, unreadable },
+    index: { file: kept, scanned, shards: files.length },
+  };
+}

@@ -1,0 +1,69 @@
+/** What `npm pack` would put into the package. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { before, describe, it } from 'node:test';
+import { packageRoot } from '#scripts/find-libtorch.mjs';
+
+/** Names of relative modules that a file imports, as it writes them. */
+const IMPORTS = /(?:\bfrom|\bimport\(?)\s*['"](\.{1,2}\/[^'"]+)['"]/g;
+
+describe('the package', () => {
+  const shipped = new Set<string>();
+  before(() => {
+    const args = ['pack', '--dry-run', '--json', '--ignore-scripts'];
+    const printed = execFileSync('npm', args, {
+      cwd: packageRoot,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+      maxBuffer: 2 ** 26,
+    });
+    const [pack] = Object.values(JSON.parse(printed) as Record<string, { files: { path: string }[] }>);
+    for (const file of pack?.files ?? []) shipped.add(file.path);
+  });
+
+  it('has the program, the sources of the addons and what builds them', () => {
+    for (const file of [
+      ...[
+        'bin/dino.js',
+        'dist/index.js',
+        'dist/index.d.ts',
+        'src/index.ts',
+        'LICENSE',
+        'README.md',
+        'CHANGELOG.md',
+      ],
+      ...['scripts/setup.mjs', 'scripts/build-native.mjs', 'scripts/find-libtorch.mjs'],
+      ...[
+        'native/vectors.h',
+        'native/torch/runtime.cc',
+        'native/torch/include/gloo/context.h',
+        'native/crops/addon.cc',
+      ],
+    ]) {
+      assert.ok(shipped.has(file), `${file} is missing`);
+    }
+  });
+
+  it('has nothing that was built for this machine, and no tests', () => {
+    const unwanted =
+      /\.(o|node|stamp)$|^native\/[^/]+\/build|\.test\.|(^|\/)(testing|fixtures)\/|^test\/|^scripts\/.*test/;
+    assert.deepEqual(
+      [...shipped].filter((file) => unwanted.test(file)),
+      [],
+    );
+  });
+
+  it('has every file that its files import', () => {
+    const missing: string[] = [];
+    for (const file of shipped) {
+      if (!/^(bin|dist|scripts)\/.*\.m?js$/.test(file) || /^dist\/(web|share)\//.test(file)) continue;
+      for (const [, name = ''] of readFileSync(path.join(packageRoot, file), 'utf8').matchAll(IMPORTS)) {
+        const target = path.posix.join(path.posix.dirname(file), name);
+        if (!shipped.has(target)) missing.push(`${file} imports ${target}`);
+      }
+    }
+    assert.deepEqual(missing, []);
+  });
+});

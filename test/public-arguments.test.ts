@@ -1,0 +1,614 @@
+/**
+ * Every public function and method is called with wrong arguments, one at a time, as a program in JavaScript may: what comes
+ * is an error of this package that says what was expected, never one of a library, of the engine below or of V8.
+ */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import * as dino from 'dino-ts';
+import { ConfigError, DinoError } from '#built/errors.js';
+import { writeColourFolders, writeTinyRun } from '#built/testing/saved-run.js';
+import { TINY_SETTINGS } from '#built/testing/tiny-run.js';
+import { tensor } from 'dino-ts/torch';
+
+const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-arguments-'));
+const home = process.cwd();
+const at = (name: string): string => path.join(folder, name);
+let model: dino.Model;
+let index: dino.ImageIndex;
+
+/** By kind: which values an argument of another kind must refuse. */
+const KINDS: Readonly<Record<string, unknown>> = {
+  number: 42,
+  text: 'nonsense',
+  object: {},
+  list: [],
+  boolean: true,
+  function: () => undefined,
+  null: null,
+};
+/** What no argument is. */
+const NEVER: Readonly<Record<string, unknown>> = {
+  NaN,
+  'less than 0': -1,
+  'a symbol': Symbol('nonsense'),
+  'no text': '',
+  'a text with a zero byte': 'non\0sense',
+};
+
+const kindOf = (value: unknown): string =>
+  value === null
+    ? 'null'
+    : Array.isArray(value)
+      ? 'list'
+      : typeof value === 'string'
+        ? 'text'
+        : Object.getPrototypeOf(value) === Object.prototype
+          ? 'object'
+          : typeof value === 'object'
+            ? 'instance'
+            : typeof value;
+
+/** An argument that is right, and the other kinds that may be right in its place. */
+interface Sample {
+  value: unknown;
+  also: readonly string[];
+}
+const or = (value: unknown, ...also: string[]): Sample => ({ value, also });
+const isSample = (value: unknown): value is Sample =>
+  typeof value === 'object' && value !== null && Object.keys(value).join() === 'value,also';
+const sampleOf = (value: unknown): Sample => (isSample(value) ? value : { value, also: [] });
+const plain = (value: unknown): unknown => sampleOf(value).value;
+
+interface Call {
+  run: (...args: never[]) => unknown;
+  /** Arguments of the right kinds, by name; with them the call ends soon. `options` is an object of options, all of them. */
+  args: Record<string, unknown>;
+  /** How many arguments must be there. */
+  required: number;
+}
+const call = (run: (...args: never[]) => unknown, required: number, args: Record<string, unknown>): Call => ({
+  ...{ run, args, required },
+});
+
+const stopped = new Error('stopped, as was asked');
+const signal = AbortSignal.abort(stopped);
+const nothing = (): void => undefined;
+/** Samples of all options of T: the compiler asks for every one of them. */
+const all = <T extends object>(samples: Record<keyof T, unknown>): Record<string, unknown> => samples;
+
+const nearest = { exact: true, signal, onProgress: nothing };
+const nowhere = at('nowhere');
+
+/** What is exported and takes nothing from a caller: classes of errors, of values that readers make, to be extended. */
+const NOT_CALLED = [
+  ...[
+    'CheckpointError',
+    'ConfigError',
+    'DataError',
+    'DinoError',
+    'EngineError',
+    'ProcessError',
+    'ShapeError',
+  ],
+  ...['Backbone', 'NumpyArray', 'PickleNamespace', 'PickleOpaque', 'PthTensor', 'runDoctor'],
+];
+const METHODS_WITHOUT_ARGUMENTS = [
+  ...['Model.dispose', 'ImageIndex.skipped', 'ImageIndex.features', 'ImageIndex.close', 'PthFile.close'],
+  // these take any value of JSON
+  ...[
+    'World.gather',
+    'World.gatherArrays',
+    'World.agree',
+    'World.explain',
+    'World.leave',
+    'World.predecessor',
+  ],
+];
+
+function calls(): Record<string, Call> {
+  const world = dino.World.alone();
+  const job: dino.SlurmJob = {
+    ...{ train: ['images'], run: 'run', command: ['dino'], folder, name: 'job', nodes: 1, gpus: 0, tasks: 1 },
+    ...{ cpus: 1, time: '10', grace: 60, maxRestarts: 1, mem: null, partition: null, account: null },
+    ...{ qos: null, constraint: null, comment: null, sbatch: [], setup: [] },
+  };
+  const nullable = ['mem', 'partition', 'account', 'qos', 'constraint', 'comment'];
+  const jobSamples = Object.fromEntries(
+    Object.entries(job).map(([name, value]) => [name, nullable.includes(name) ? or('10', 'null') : value]),
+  );
+  const tensors = new Map([['a', tensor([1])]]);
+  const mask = new Uint8Array(4);
+  const weights = at('run');
+  const attentionResult = {
+    ...{ heads: 1, rows: 1, columns: 1, patchSize: 2, width: 2, height: 2, image: new Uint8Array(12) },
+    ...{ maps: new Float32Array(1), mean: new Float32Array(1), masks: null },
+  };
+  const labelled = { features: tensor([[1, 0]]), labels: [0] };
+  const evalSizes = { resize: 36, crop: 32, batchSize: 4, numWorkers: 0, signal, onProgress: nothing };
+  const facts = { device: 'cpu', cores: 1, memoryGiB: 1, images: 1, width: 1, height: 1, processes: 1 };
+  return {
+    'World.shared': call(world.shared.bind(world), 2, { what: 'it', make: nothing }),
+    'World.onFirst': call(world.onFirst.bind(world), 1, { make: nothing }),
+    'World.meet': call(world.meet.bind(world), 1, { what: 'it' }),
+    'World.attempt': call(world.attempt.bind(world), 2, { rescue: nothing, work: nothing }),
+    'Model.embed': call(model.embed.bind(model), 1, {
+      images: or(nowhere, 'list'),
+      options: all<dino.EmbedOptions>({ ...evalSizes, features: 'cls', layers: 1, world }),
+    }),
+    'Model.embedBatches': call((...args) => model.embedBatches(...(args as [never])).next(), 1, {
+      images: or(nowhere, 'list'),
+      options: all<dino.EmbedOptions>({ ...evalSizes, features: 'cls', layers: 1, world }),
+    }),
+    'Model.attention': call(model.attention.bind(model), 1, {
+      image: nowhere,
+      options: { imageSize: or(32, 'list'), threshold: 0.5 },
+    }),
+    'ImageIndex.open': call(dino.ImageIndex.open.bind(dino.ImageIndex), 1, { folder: nowhere }),
+    'ImageIndex.pathOf': call(index.pathOf.bind(index), 1, { row: 0 }),
+    'ImageIndex.fileOf': call(index.fileOf.bind(index), 1, { row: 0 }),
+    'ImageIndex.rowOf': call(index.rowOf.bind(index), 1, { file: nowhere }),
+    'ImageIndex.feature': call(index.feature.bind(index), 1, { row: 0 }),
+    'ImageIndex.search': call(index.search.bind(index), 2, {
+      ...{ query: new Float32Array(24), k: 1, options: all<dino.NearestOptions>(nearest) },
+    }),
+    'ImageIndex.neighbours': call(index.neighbours.bind(index), 1, {
+      ...{ k: 1, options: all<dino.NearestOptions>(nearest) },
+    }),
+    'ImageIndex.recall': call(index.recall.bind(index), 1, { sample: 1, onProgress: nothing }),
+    PthFile: call((file) => new dino.PthFile(file), 1, { file: nowhere }),
+    'PthFile.tensor': call(
+      (description) => {
+        using file = new dino.PthFile(at('weights.pth'));
+        return file.tensor(description);
+      },
+      1,
+      {
+        description: new dino.PthTensor([1], 'float32', [1], 0, {
+          key: '0',
+          dtype: 'float32',
+          length: 1,
+          bytes: 4,
+        }),
+      },
+    ),
+    World: call(dino.joinWorld, 0, { options: all<dino.JoinWorldOptions>({ timeoutMs: 1000, env: {} }) }),
+    Model: call(dino.loadModel, 1, {
+      weights: nowhere,
+      options: all<dino.LoadModelOptions>({
+        checkpointKey: 'teacher',
+        device: 'cpu',
+        numHeads: 3,
+        backbone: nothing,
+        onWarning: nothing,
+      }),
+    }),
+    ImageIndex: call(dino.ImageIndex.open.bind(dino.ImageIndex), 1, { folder: nowhere }),
+    buildIndex: call(dino.buildIndex, 3, {
+      model,
+      images: nowhere,
+      options: all<dino.BuildIndexOptions>({
+        ...{
+          ...evalSizes,
+          output: at('new'),
+          features: 'cls',
+          mayRead: nothing,
+          onWait: nothing,
+          saveEvery: 1,
+        },
+        weights: { given: weights, checkpointKey: 'teacher', numHeads: 3 },
+      }),
+    }),
+    checkOnnx: call(dino.checkOnnx, 3, {
+      ...{ model, file: nowhere, options: { imageSize: [32, 32], batch: 1, isExact: true } },
+    }),
+    checkSettings: call(dino.checkSettings, 1, { settings: TINY_SETTINGS }),
+    clusterIndex: call(dino.clusterIndex, 1, {
+      index,
+      options: all<dino.ClusterOptions>({ clusters: 2, seed: 0, typical: 1, signal, onProgress: nothing }),
+    }),
+    contourAccuracy: call(dino.contourAccuracy, 4, { ...{ truth: mask, mask, width: 2, height: 2 } }),
+    decodeImage: call(dino.decodeImage, 1, { input: nowhere, options: { maxSide: 64 } }),
+    describeWeights: call(dino.describeWeights, 1, {
+      weights,
+      options: { checkpointKey: 'teacher', numHeads: 3 },
+    }),
+    evaluateAttentionSegmentation: call(dino.evaluateAttentionSegmentation, 2, {
+      model,
+      options: all<dino.AttentionSegmentationOptions>({
+        ...{ images: nowhere, masks: nowhere, threshold: 0.6, objects: 'each', imageSize: or(32, 'list') },
+        ...{ signal, onProgress: nothing },
+      }),
+    }),
+    evaluateCopyDetection: call(dino.evaluateCopyDetection, 2, {
+      model,
+      options: all<dino.CopyDetectionOptions>({
+        ...{ dataPath: nowhere, whiteningPath: nowhere, distractorsPath: nowhere, imsize: 32, batchSize: 4 },
+        ...{ numWorkers: 0, signal, world, onProgress: nothing, onWarning: nothing },
+      }),
+    }),
+    evaluateKnn: call(dino.evaluateKnn, 2, {
+      model,
+      options: all<dino.KnnOptions>({
+        ...{ ...evalSizes, train: nowhere, val: nowhere, k: [1], temperature: 0.07, dumpFeatures: nowhere },
+        ...{ world, onWarning: nothing },
+      }),
+    }),
+    evaluateKnnFeatures: call(dino.evaluateKnnFeatures, 1, {
+      ...{ folder: nowhere, options: { k: [1], temperature: 0.07, onWarning: nothing, device: 'cpu' } },
+    }),
+    evaluateLinear: call(dino.evaluateLinear, 2, {
+      model,
+      options: all<dino.LinearOptions>({
+        ...{
+          ...evalSizes,
+          train: nowhere,
+          val: nowhere,
+          epochs: 1,
+          lr: 0.1,
+          valFreq: 1,
+          numLabels: 2,
+          seed: 0,
+        },
+        ...{ nLastBlocks: 1, avgpoolPatchtokens: true, output: at('linear'), linearWeights: nowhere },
+        ...{ onEpoch: nothing, onWarning: nothing },
+      }),
+    }),
+    evaluateRetrieval: call(dino.evaluateRetrieval, 2, {
+      model,
+      options: all<dino.RetrievalOptions>({
+        ...{ dataPath: nowhere, dataset: 'roxford5k', imsize: 32, multiscale: true, cropQueries: true },
+        ...{ batchSize: 4, numWorkers: 0, signal, world, onProgress: nothing },
+      }),
+    }),
+    evaluateVideoSegmentation: call(dino.evaluateVideoSegmentation, 2, {
+      model,
+      options: all<dino.VideoSegmentationOptions>({
+        ...{ data: nowhere, output: at('masks'), sequences: ['a'], size: 64, nLastFrames: 1, topk: 1 },
+        ...{ sizeMaskNeighborhood: 1, measure: true, signal, onProgress: nothing, onWarning: nothing },
+      }),
+    }),
+    exportOnnx: call(dino.exportOnnx, 2, {
+      ...{ model, file: at('model.onnx') },
+      options: all<dino.OnnxOptions>({ imageSize: or(32, 'list'), dynamicSize: true, attention: true }),
+    }),
+    exportTransformers: call(dino.exportTransformers, 2, {
+      ...{ model, folder: at('transformers') },
+      options: all<dino.TransformersOptions>({
+        imageSize: 32,
+        resize: 36,
+        dynamicSize: true,
+        quantized: true,
+      }),
+    }),
+    exportWeb: call(dino.exportWeb, 2, {
+      ...{ model, folder: at('web') },
+      options: all<dino.WebExportOptions>({
+        ...{ images: nowhere, dtype: 'fp32', title: 'a page', numWorkers: 0, signal, onProgress: nothing },
+      }),
+    }),
+    exportWeights: call(dino.exportWeights, 2, {
+      weights: nowhere,
+      options: all<dino.ExportWeightsOptions>({
+        ...{ format: 'pth', output: at('out.pth'), checkpointKey: 'teacher', withHead: true, imageSize: 32 },
+        numHeads: 3,
+      }),
+    }),
+    findDuplicates: call(dino.findDuplicates, 1, {
+      index,
+      options: all<dino.DuplicateOptions>({ ...nearest, threshold: 0.9, onWarning: nothing }),
+    }),
+    findFfmpeg: call(dino.findFfmpeg, 0, { environment: {} }),
+    findOutliers: call(dino.findOutliers, 1, {
+      index,
+      options: all<dino.OutlierOptions>({ ...nearest, k: 1, top: 1 }),
+    }),
+    galleryOfIndex: call(dino.galleryOfIndex, 2, { index, model }),
+    gatherFacts: call(dino.gatherFacts, 2, {
+      images: [nowhere],
+      machine: all<dino.MachineFacts>({ device: 'cpu', cores: 1, memoryGiB: 1, processes: 1 }),
+    }),
+    headJaccards: call(dino.headJaccards, 2, {
+      attention: { heads: 1, rows: 1, columns: 1, patchSize: 2, masks: new Uint8Array(1) },
+      truth: mask,
+    }),
+    jaccardScore: call(dino.jaccardScore, 1, { perImage: [[[1]]] }),
+    joinWorld: call(dino.joinWorld, 0, {
+      options: all<dino.JoinWorldOptions>({ timeoutMs: 1000, env: {} }),
+    }),
+    knnClassify: call(dino.knnClassify, 2, {
+      ...{ train: labelled, test: labelled, options: { k: [1], temperature: 0.07, block: 10 } },
+    }),
+    labelImages: call(dino.labelImages, 3, { index, rows: [0], label: or('a label', 'null') }),
+    launch: call(dino.launch, 1, {
+      options: all<dino.LaunchOptions>({
+        ...{
+          command: ['true'],
+          processes: 1,
+          maxRestarts: 0,
+          graceMs: 1000,
+          env: {},
+          signal,
+          onNote: nothing,
+        },
+      }),
+    }),
+    layoutMap: call(dino.layoutMap, 1, { index, options: all<dino.MapOptions>({ ...nearest, seed: 0 }) }),
+    listImages: call(dino.listImages, 1, {
+      ...{ source: nowhere, options: { onProgress: nothing, mayRead: nothing } },
+    }),
+    listShardSource: call(dino.listShardSource, 1, {
+      ...{ source: nowhere, options: { onProgress: nothing, mayRead: nothing } },
+    }),
+    listWatched: call(dino.listWatched, 1, { run: nowhere }),
+    loadIndexModel: call(dino.loadIndexModel, 1, {
+      index,
+      options: { device: 'cpu', weights: nowhere, onWarning: nothing },
+    }),
+    loadModel: call(dino.loadModel, 1, {
+      weights: nowhere,
+      options: all<dino.LoadModelOptions>({
+        checkpointKey: 'teacher',
+        device: 'cpu',
+        numHeads: 3,
+        backbone: nothing,
+        onWarning: nothing,
+      }),
+    }),
+    machineFacts: call(dino.machineFacts, 1, { device: 'cpu' }),
+    makeMap: call(dino.makeMap, 1, { index, options: all<dino.MapOptions>({ ...nearest, seed: 0 }) }),
+    openWeights: call(dino.openWeights, 1, { file: nowhere }),
+    patchPca: call(dino.patchPca, 2, {
+      ...{ model, images: [nowhere] },
+      options: all<dino.PatchPcaOptions>({
+        ...{ imageSize: or(32, 'list'), foreground: true, signal, onProgress: nothing },
+      }),
+    }),
+    placeFromEnvironment: call(dino.placeFromEnvironment, 0, { env: {} }),
+    proposeLabels: call(dino.proposeLabels, 2, {
+      index,
+      options: all<dino.ProposeOptions>({ ...nearest, labels: new Map([[0, 'a']]), certainty: 0.5 }),
+    }),
+    putImages: call(dino.putImages, 2, {
+      ...{
+        groups: { a: [nowhere] },
+        options: all<dino.PutOptions>({ folder: at('put'), how: 'copy', within: at('') }),
+      },
+    }),
+    readFrame: call(dino.readFrame, 2, { image: { folder: nowhere, rows: 1, columns: 1 }, step: 1 }),
+    readLabels: call(dino.readLabels, 1, { index }),
+    readMap: call(dino.readMap, 1, { index }),
+    readPickle: call(dino.readPickle, 2, {
+      ...{
+        bytes: mask,
+        where: 'it',
+        options: all<dino.PickleOptions>({ globals: new Map(), persistent: nothing, onUnknown: nothing }),
+      },
+    }),
+    readSafetensors: call(dino.readSafetensors, 1, { file: nowhere }),
+    readSafetensorsHeader: call(dino.readSafetensorsHeader, 1, { file: nowhere }),
+    regionSimilarity: call(dino.regionSimilarity, 2, { truth: mask, mask }),
+    resolveSettings: call(dino.resolveSettings, 0, {
+      options: all<dino.ResolveOptions>({
+        ...{
+          file: {},
+          fileName: 'a file',
+          flags: {},
+          problems: ['wrong'],
+          preset: 'paper',
+          facts,
+          weights: {},
+        },
+      }),
+    }),
+    saveEvaluation: call(dino.saveEvaluation, 3, { weightsFile: weights, name: 'knn', result: {} }),
+    searchIndex: call(dino.searchIndex, 2, {
+      index,
+      options: all<dino.SearchOptions>({
+        ...{ ...nearest, plus: [0], minus: [1], region: [0, 0, 1, 1], top: 3, model: or(model, 'function') },
+      }),
+    }),
+    selectImages: call(dino.selectImages, 2, {
+      index,
+      options: all<dino.SelectOptions>({ ...nearest, size: 2, by: 'both', labelled: [0], seed: 0 }),
+    }),
+    sequenceStatistics: call(dino.sequenceStatistics, 1, { perFrame: [1] }),
+    settingsOfCheckpoint: call(dino.settingsOfCheckpoint, 1, {
+      file: nowhere,
+      options: all<NonNullable<Parameters<typeof dino.settingsOfCheckpoint>[1]>>({
+        ...{ numHeads: 3, onWarning: nothing },
+      }),
+    }),
+    settingsOfInit: call(dino.settingsOfInit, 1, {
+      settings: { init: nowhere, numHeads: 3 },
+      onWarning: nothing,
+    }),
+    slurmScript: call(dino.slurmScript, 1, { options: jobSamples }),
+    startStudio: call(
+      async (...args) => {
+        const studio = await dino.startStudio(...(args as [never]));
+        await studio.close();
+      },
+      0,
+      { options: all<dino.StudioOptions>({ folders: [folder], port: 0, host: '127.0.0.1' }) },
+    ),
+    submitSlurmJob: call(dino.submitSlurmJob, 2, {
+      ...{ job, script: at('job.sh'), submit: or(false, 'text') },
+    }),
+    train: call(dino.train, 1, {
+      options: all<dino.TrainOptions>({
+        // settings without `arch: 'custom'` and a builder: refused once all else was looked at
+        ...{
+          images: nowhere,
+          output: at('trained'),
+          settings: TINY_SETTINGS,
+          backbone: nothing,
+          resume: false,
+        },
+        ...{ world, signal, onEvent: nothing },
+      }),
+    }),
+    writeAttention: call(dino.writeAttention, 2, {
+      ...{ result: attentionResult, folder: at('maps'), options: { threshold: 0.6 } },
+    }),
+    writeAttentionVideo: call(dino.writeAttentionVideo, 3, {
+      ...{ model, input: or(nowhere, 'list') },
+      options: all<dino.AttentionVideoOptions>({
+        ...{ output: at('video.mp4'), show: 'map', threshold: 0.5, fps: 5, imageSize: or(32, 'list') },
+        ...{ head: or('mean', 'number'), colours: 'inferno', ffmpeg: nowhere, signal },
+        ...{ onProgress: nothing, onWarning: nothing },
+      }),
+    }),
+    writeFeatures: call(dino.writeFeatures, 2, {
+      file: at('features.npy'),
+      result: { paths: ['a'], labels: [null], features: new Float32Array(2), shape: [1, 2], classes: null },
+    }),
+    writeList: call(dino.writeList, 2, { file: at('list.txt'), images: [nowhere] }),
+    writePatchPca: call(dino.writePatchPca, 2, {
+      image: { columns: 1, patchSize: 2, width: 2, height: 2, colours: new Uint8Array(3) },
+      folder: at('pca'),
+    }),
+    writePth: call(dino.writePth, 2, {
+      ...{
+        file: at('out.pth'),
+        value: or(tensors, 'number', 'text', 'list', 'boolean', 'null', 'any number or text'),
+        attributes: { a: 'b' },
+      },
+    }),
+    writeSafetensors: call(dino.writeSafetensors, 2, {
+      ...{ file: at('out.safetensors'), tensors: or(tensors, 'object'), metadata: { a: 'b' } },
+    }),
+    writeShards: call(dino.writeShards, 2, {
+      source: nowhere,
+      options: all<dino.WriteShardsOptions>({
+        ...{ output: at('shards'), shardSize: 20_000, shuffle: 1, signal, onImage: nothing },
+        ...{ onProgress: nothing, mayRead: nothing },
+      }),
+    }),
+  };
+}
+
+type Outcome = { threw: false } | { threw: true; error: unknown };
+
+async function outcome({ run }: Call, args: readonly unknown[]): Promise<Outcome> {
+  try {
+    await (run as (...all: readonly unknown[]) => unknown)(...args);
+    return { threw: false };
+  } catch (error) {
+    return { threw: true, error };
+  }
+}
+
+/** How V8, Node, zod and our own assertions speak. */
+const RAW =
+  /internal:|Cannot (use|read|destructure|set|convert)|is not (a function|iterable|defined|a constructor)|undefined is not|ERR_|Invalid (array|string|input)|\[object /;
+
+/** What is wrong with an error; null for one of ours in plain words. */
+function complaint(error: unknown): string | null {
+  if (error === stopped) return null;
+  if (!(error instanceof DinoError))
+    return `threw ${(error as Error)?.constructor?.name}: ${(error as Error)?.message?.slice(0, 200)}`;
+  const raw = RAW.exec(error.message);
+  return raw === null ? null : `says ${error.message.slice(0, 200)}`;
+}
+
+/** Wrong values in place of a right one: whether each must be refused. */
+function* wrongFor(sample: Sample): Generator<{ name: string; value: unknown; mustRefuse: boolean }> {
+  const kinds = [kindOf(sample.value), ...sample.also];
+  for (const [name, value] of Object.entries(KINDS)) yield { name, value, mustRefuse: !kinds.includes(name) };
+  for (const [name, value] of Object.entries(NEVER))
+    yield { name, value, mustRefuse: typeof value === 'symbol' || !kinds.includes('any number or text') };
+}
+
+async function walk(name: string, entry: Call): Promise<string[]> {
+  const found: string[] = [];
+  const names = Object.keys(entry.args);
+  const right = Object.values(entry.args).map((value, i) =>
+    names[i] === 'options'
+      ? Object.fromEntries(Object.entries(value as object).map(([key, each]) => [key, plain(each)]))
+      : plain(value),
+  );
+  const tryWith = async (what: string, args: readonly unknown[], mustRefuse: boolean): Promise<void> => {
+    const result = await outcome(entry, args);
+    if (!result.threw) {
+      if (mustRefuse) found.push(`${name}: ${what} was taken`);
+      return;
+    }
+    const wrong = complaint(result.error);
+    if (wrong !== null) found.push(`${name}: ${what}: ${wrong}`);
+    else if (mustRefuse && !(result.error instanceof ConfigError))
+      found.push(`${name}: ${what}: no ConfigError: ${String(result.error)}`);
+  };
+  const with_ = (i: number, value: unknown): unknown[] => right.map((each, j) => (j === i ? value : each));
+  if (entry.required > 0) {
+    await tryWith('nothing at all', [], true);
+    await tryWith('undefined', right.slice(0, entry.required - 1), true);
+  }
+  for (const [i, argument] of names.entries()) {
+    const sample = argument === 'options' ? sampleOf(right[i]) : sampleOf(Object.values(entry.args)[i]);
+    for (const { name: kind, value, mustRefuse } of wrongFor(sample)) {
+      // an empty object of options is right where none of them is needed, and then all of the work is done
+      if (argument === 'options' && kind === 'object') continue;
+      await tryWith(`${argument} = ${kind}`, with_(i, value), mustRefuse);
+    }
+    if (argument !== 'options') continue;
+    const options = entry.args['options'] as Record<string, unknown>;
+    for (const [option, each] of Object.entries(options)) {
+      for (const { name: kind, value, mustRefuse } of wrongFor(sampleOf(each)))
+        await tryWith(
+          `options.${option} = ${kind}`,
+          with_(i, { ...(right[i] as object), [option]: value }),
+          mustRefuse,
+        );
+      const misspelt = `${option}s`;
+      const result = await outcome(entry, with_(i, { ...(right[i] as object), [misspelt]: 1 }));
+      const text = result.threw && result.error instanceof ConfigError ? result.error.message : 'taken';
+      if (!text.includes(`unknown option ${misspelt} (did you mean ${option}?)`))
+        found.push(`${name}: ${misspelt} in place of ${option}: ${text}`);
+    }
+  }
+  return found;
+}
+
+describe('wrong arguments', () => {
+  before(async () => {
+    process.chdir(folder);
+    writeTinyRun(at('run'));
+    await writeColourFolders(at('images'), 4);
+    model = dino.loadModel(at('run'), { device: 'cpu' });
+    await dino.buildIndex(model, at('images'), { output: at('index'), weights: { given: at('run') } });
+    index = dino.ImageIndex.open(at('index'));
+    dino.exportWeights(at('run'), { format: 'pth', output: at('weights.pth') });
+    mkdirSync(at('trained'));
+  });
+  after(() => {
+    index.close();
+    model.dispose();
+    process.chdir(home);
+    rmSync(folder, { recursive: true });
+  });
+
+  it('every exported function and method is called', () => {
+    const known = calls();
+    const missing: string[] = [];
+    for (const [name, value] of Object.entries(dino)) {
+      if (typeof value !== 'function' || NOT_CALLED.includes(name)) continue;
+      if (!(name in known)) missing.push(name);
+      for (const method of Object.getOwnPropertyNames(value.prototype ?? {})) {
+        const body: unknown = Object.getOwnPropertyDescriptor(value.prototype, method)!.value;
+        const full = `${name}.${method}`;
+        if (method === 'constructor' || typeof body !== 'function') continue;
+        if (!(full in known) && !METHODS_WITHOUT_ARGUMENTS.includes(full)) missing.push(full);
+      }
+    }
+    assert.deepEqual(missing, []);
+  });
+
+  it('are refused in plain words, one by one', async () => {
+    const found: string[] = [];
+    for (const [name, entry] of Object.entries(calls())) found.push(...(await walk(name, entry)));
+    assert.equal(found.join('\n'), '');
+  });
+});
