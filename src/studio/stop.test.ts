@@ -241,7 +241,7 @@ test(
       let run = copy((at) => cpSync(lockPath(other), lockPath(at)));
       await refused(run, /doesn't hold this folder/);
       asked.copied++;
-      assert.equal(processState(held.pid as number).is, 'there');
+      assert.equal(processState(held.pid as number).is, 'alive');
       assert.deepEqual(readdirSync(other), ['lock']);
       await ended(held);
       rmSync(run, { recursive: true });
@@ -253,7 +253,7 @@ test(
       await refused(run, /is gone/);
       if (stranger !== null) {
         await assertUntouched(witness);
-        assert.equal(processState(killed.pid as number).is, 'there');
+        assert.equal(processState(killed.pid as number).is, 'alive');
         asked.reused++;
         await ended(stranger);
       }
