@@ -91,8 +91,8 @@ try {
   );
   let studio;
   const url = await new Promise((resolve, reject) => {
-    studio = new StudioBeside([folder], (told) =>
-      'url' in told ? resolve(told.url) : reject(new Error(told.problem)),
+    studio = new StudioBeside([folder], (message) =>
+      'url' in message ? resolve(message.url) : reject(new Error(message.problem)),
     );
   });
   while (lines().length < Math.max(3, 30 / logEvery)) await sleep(500);

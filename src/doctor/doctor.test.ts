@@ -69,7 +69,7 @@ describe('findLibtorch', () => {
     const env = path.join(folder, 'venv');
     const root = fakeLibtorch(path.join('venv', 'torch'), TORCH_VERSION);
     mkdirSync(path.join(env, 'bin'));
-    // stands for a Python whose torch is there
+    // acts as a Python that has torch
     writeFileSync(path.join(env, 'bin', 'python'), `#!/bin/sh\necho '${root}'\n`, { mode: 0o755 });
     const { libtorch, tried } = findLibtorch({ VIRTUAL_ENV: env });
     assert.deepEqual([libtorch?.source, libtorch?.root], ['python', root]);

@@ -72,11 +72,11 @@ function expected(issue: z.core.$ZodIssue): string {
 export function expectations(schema: z.ZodType, value: unknown): string[] {
   const result = schema.safeParse(value);
   if (result.success) return [];
-  const told = result.error.issues.map((issue) => {
+  const messages = result.error.issues.map((issue) => {
     const where = issue.path.length > 0 ? `entry ${Number(issue.path[0]) + 1}: ` : '';
     return where + expected(issue);
   });
-  return [...new Set(told)];
+  return [...new Set(messages)];
 }
 
 // ---------------------------------------------------------------------------------------------------- the kinds

@@ -21,7 +21,7 @@ export const stepOfName = (name: string): number | null => {
 export const checkpointFolder = (run: string, step: number): string =>
   path.join(checkpointsPath(run), folderName(step));
 
-/** The run that a checkpoint's folder belongs to, or the folder itself if it stands alone: no link below it is followed. */
+/** The run that a checkpoint's folder belongs to, or the folder itself if it is not in a run: no link below it is followed. */
 export function runOfCheckpoint(folder: string): string {
   const whole = path.resolve(folder);
   const above = path.dirname(whole);

@@ -215,7 +215,7 @@ test('after falling back, the run continues from the older one, however often it
   await resumed.writer.save(9);
   await resumed.writer.settle();
   await resumed.writer[Symbol.asyncDispose]();
-  assert.equal(verifyCheckpoint(checkpointFolder(run, 9)), 9, 'written anew');
+  assert.equal(verifyCheckpoint(checkpointFolder(run, 9)), 9, 'written again');
 });
 
 test('a checkpoint of version 0.1, which has only lengths, loads', async () => {

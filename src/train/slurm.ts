@@ -43,7 +43,7 @@ export interface SlurmJob {
   cpus: number;
   /** Slurm's formats: minutes, hours:minutes:seconds, days-hours, days-hours:minutes:seconds, ... */
   time: string;
-  /** Seconds before the end at which the processes are told to write a checkpoint. */
+  /** Seconds before the end at which the processes get the signal to write a checkpoint. */
   grace: number;
   /** How often to restart, within the job, after a process has failed or was lost. */
   maxRestarts: number;
@@ -135,7 +135,7 @@ export function slurmScript(job: SlurmJob): string {
     directive('output', path.join(job.run, 'slurm-%j.out')),
     '#SBATCH --open-mode=append',
     '#SBATCH --requeue',
-    `# ${job.grace} s before the end of its time every process is told to write a checkpoint`,
+    `# ${job.grace} s before the end of its time every process gets the signal to write a checkpoint`,
     directive('signal', `TERM@${job.grace}`),
     ...job.sbatch.map((option) => `#SBATCH ${option}`),
     '',
@@ -177,7 +177,7 @@ function onPath(name: string): string | null {
       accessSync(file, constants.X_OK);
       return file;
     } catch {
-      // not there
+      // not in this folder
     }
   }
   return null;
