@@ -6,7 +6,7 @@ const PAPER_CROPS = { globalSize: 224, localSize: 96, locals: 8 };
 
 function step(id, title, target, settings, more = {}) {
   const s = { dropPathRate: 0.1, steps: 1, patchSize: 16, ...PAPER_CROPS, ...settings };
-  return { id, title, target, unit: 's a step', script: 'step', settings: s, flops: stepFlops(s), ...more };
+  return { id, title, target, unit: 's per step', script: 'step', settings: s, flops: stepFlops(s), ...more };
 }
 
 /** A row that reads images; left out without DINO_BENCH_DATA. */
@@ -98,15 +98,15 @@ export const rows = [
   processes('processes-1', 1, 1),
   processes('processes-2', 2, 1),
   processes('processes-4', 4, 1),
-  fromFiles('crops', 'ten crops of a 500x375 JPEG, decoding included, one core', 5, 'crops', 's an image', {
+  fromFiles('crops', 'ten crops of a 500x375 JPEG, decoding included, one core', 5, 'crops', 's per image', {
     set: 'photos',
     threads: 1,
   }),
-  fromFiles('crops-12mp', 'ten crops of a 12-megapixel JPEG, one core', 8, 'crops', 's an image', {
+  fromFiles('crops-12mp', 'ten crops of a 12-megapixel JPEG, one core', 8, 'crops', 's per image', {
     set: 'large',
     threads: 1,
   }),
-  fromFiles('crops-cifar', 'crops 2x32 + 6x16 of a CIFAR file, one core', 5, 'crops', 's an image', {
+  fromFiles('crops-cifar', 'crops 2x32 + 6x16 of a CIFAR file, one core', 5, 'crops', 's per image', {
     set: 'cifar',
     globalSize: 32,
     localSize: 16,
@@ -115,10 +115,10 @@ export const rows = [
   }),
   fromFiles(
     'epoch',
-    `one epoch, files to weights, ViT-Ti/16, imagenette-mini${perClass > 0 ? `, ${perClass} images a class` : ''}`,
+    `one epoch, files to weights, ViT-Ti/16, imagenette-mini${perClass > 0 ? `, ${perClass} images per class` : ''}`,
     1.4,
     'epoch',
-    's an epoch',
+    's per epoch',
     {
       arch: 'vit_tiny',
       batch: 16,
@@ -126,7 +126,7 @@ export const rows = [
       perClass,
     },
   ),
-  fromFiles('embed', 'embed, ViT-S/16, 224 px, files to features', 1.5, 'embed', 's an image', {
+  fromFiles('embed', 'embed, ViT-S/16, 224 px, files to features', 1.5, 'embed', 's per image', {
     images: 128,
     batch: 32,
   }),

@@ -98,11 +98,11 @@ export function plan(arch, gpus, a = ASSUMED) {
 /** What reaches its limit first, in words. */
 export function firstToBreak(row, a = ASSUMED) {
   const limits = [
-    [row.cores / a.coresPerGpu, `loader: ${row.cores.toFixed(1)} cores a GPU`],
+    [row.cores / a.coresPerGpu, `loader: ${row.cores.toFixed(1)} cores per GPU`],
     [row.read / a.storage, `storage: ${(row.read / 1e9).toFixed(1)} GB/s`],
-    [row.perSecond / a.filesPerSecond, `files: ${Math.round(row.perSecond)} opened a second`],
+    [row.perSecond / a.filesPerSecond, `files: ${Math.round(row.perSecond)} opened per second`],
     [row.exposed / (0.1 * row.step), `network: ${percent(row.exposed / row.step)} of the step waits for it`],
-    [a.halfSpeedBatch / row.own, `batch: ${row.own} images a GPU`],
+    [a.halfSpeedBatch / row.own, `batch: ${row.own} images per GPU`],
   ];
   limits.sort((x, y) => y[0] - x[0]);
   const [worst, what] = limits[0];
@@ -183,7 +183,7 @@ export function tables() {
         'model',
         'parameters, backbone',
         'head',
-        'operations an image',
+        'operations per image',
         'gradient',
         'checkpoint',
         'copy off the device',
@@ -229,7 +229,7 @@ export function tables() {
       ]),
     ),
     breaks: table(
-      ['model', 'GPUs', 'loader cores a GPU', 'storage reads', 'files a second', 'nearest to its limit'],
+      ['model', 'GPUs', 'loader cores per GPU', 'storage reads', 'files per second', 'nearest to its limit'],
       each((r) => [
         number(r.cores, 2),
         `${number(r.read / 1e6, 2)} MB/s`,
@@ -253,7 +253,7 @@ export function tables() {
         ]),
       ],
     ),
-    gloo: table(['processes', 's a step, measured', 'model'], gloo()),
+    gloo: table(['processes', 's per step, measured', 'model'], gloo()),
   };
 }
 
