@@ -7,8 +7,8 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { readCommandLine } from './cli/command.js';
-import * as slurm from './cli/slurm.js';
-import * as train from './cli/train.js';
+import * as slurm from './cli/train/slurm.js';
+import * as train from './cli/train/train.js';
 import { readOverrides } from './train/config.js';
 import { SETTING_NAMES } from './run/settings.js';
 

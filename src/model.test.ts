@@ -8,7 +8,7 @@ import { CheckpointError, EngineError } from './errors.js';
 import { buildBackbone } from './models/index.js';
 import { rand, type Tensor, zeros } from './torch/index.js';
 import { inferArchitecture } from './weights/architecture.js';
-import { formatDescription } from './cli/describe-weights.js';
+import { formatDescription } from './cli/weights/describe.js';
 import { describeWeights } from './weights/describe.js';
 import { loadModel } from './model.js';
 import { readSafetensors, writeSafetensors } from './weights/safetensors.js';

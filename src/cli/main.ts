@@ -20,61 +20,64 @@ interface Entry {
 }
 
 const commands: Readonly<Record<string, Entry>> = {
-  train: { summary: 'train a model on a folder of images', load: () => import('./train.js') },
+  train: { summary: 'train a model on a folder of images', load: () => import('./train/train.js') },
   eval: {
     summary: 'measure a model; dino eval --help lists how',
-    load: () => import('./eval-knn.js'),
+    load: () => import('./eval/knn.js'),
     children: {
       knn: {
         summary: 'k-nearest-neighbour classification with frozen features',
-        load: () => import('./eval-knn.js'),
+        load: () => import('./eval/knn.js'),
       },
       'attention-segmentation': {
         summary: 'how well attention cuts out objects: Jaccard similarity with masks',
-        load: () => import('./eval-attention-segmentation.js'),
+        load: () => import('./eval/attention-segmentation.js'),
       },
       'video-segmentation': {
         summary: "carry a video's first mask through it (DAVIS), J and F",
-        load: () => import('./eval-video-segmentation.js'),
+        load: () => import('./eval/video-segmentation.js'),
       },
       linear: {
         summary: 'a linear classifier trained on frozen features',
-        load: () => import('./eval-linear.js'),
+        load: () => import('./eval/linear.js'),
       },
       'copy-detection': {
         summary: 'copies of images on Copydays',
-        load: () => import('./eval-copy-detection.js'),
+        load: () => import('./eval/copy-detection.js'),
       },
       retrieval: {
         summary: 'image retrieval on Revisited Oxford and Paris',
-        load: () => import('./eval-retrieval.js'),
+        load: () => import('./eval/retrieval.js'),
       },
     },
   },
   studio: {
     summary: 'a page that shows runs live, and what models see',
-    load: () => import('./studio.js'),
+    load: () => import('./studio/studio.js'),
   },
   shard: { summary: 'pack images into tar shards, or index shards', load: () => import('./shard.js') },
-  slurm: { summary: 'train as a job of a Slurm cluster', load: () => import('./slurm.js') },
-  embed: { summary: 'write the features of images to a file', load: () => import('./embed.js') },
+  slurm: { summary: 'train as a job of a Slurm cluster', load: () => import('./train/slurm.js') },
+  embed: { summary: 'write the features of images to a file', load: () => import('./eval/embed.js') },
   index: {
     summary: 'make an index of images, to search and sort them',
-    load: () => import('./index-images.js'),
+    load: () => import('./explore/index-images.js'),
   },
-  search: { summary: 'find images like others, or like a part of one', load: () => import('./search.js') },
-  duplicates: { summary: 'find near-duplicate images', load: () => import('./duplicates.js') },
-  outliers: { summary: "find images that don't belong", load: () => import('./outliers.js') },
-  cluster: { summary: 'sort images into kinds', load: () => import('./cluster.js') },
-  select: { summary: 'choose the images worth labelling first', load: () => import('./select.js') },
-  attention: { summary: 'draw what the model looks at', load: () => import('./attention.js') },
-  video: { summary: 'draw what the model looks at over a video', load: () => import('./video.js') },
-  export: { summary: 'write a model for other programs', load: () => import('./export.js') },
-  hub: { summary: 'list the official models: numbers, links', load: () => import('./hub.js') },
-  info: { summary: 'describe a model or a run', load: () => import('./info.js') },
+  search: {
+    summary: 'find images like others, or like a part of one',
+    load: () => import('./explore/search.js'),
+  },
+  duplicates: { summary: 'find near-duplicate images', load: () => import('./explore/duplicates.js') },
+  outliers: { summary: "find images that don't belong", load: () => import('./explore/outliers.js') },
+  cluster: { summary: 'sort images into kinds', load: () => import('./explore/cluster.js') },
+  select: { summary: 'choose the images worth labelling first', load: () => import('./explore/select.js') },
+  attention: { summary: 'draw what the model looks at', load: () => import('./explain/attention.js') },
+  video: { summary: 'draw what the model looks at over a video', load: () => import('./explain/video.js') },
+  export: { summary: 'write a model for other programs', load: () => import('./export/export.js') },
+  hub: { summary: 'list the official models: numbers, links', load: () => import('./weights/hub.js') },
+  info: { summary: 'describe a model or a run', load: () => import('./weights/info.js') },
   demo: {
     summary: 'a first training that needs no data of your own, with a report',
-    load: () => import('./demo.js'),
+    load: () => import('./train/demo.js'),
   },
   doctor: { summary: 'check the set-up: libtorch, devices, speed', load: () => import('./doctor.js') },
 };

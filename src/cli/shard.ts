@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { parseBytes } from '../plain/units.js';
 import { addExamples, check, interruptSignal, type Invocation, readNumber } from './command.js';
-import { counter } from './eval-options.js';
+import { counter } from './eval/options.js';
 
 export function define(command: Command): void {
   command

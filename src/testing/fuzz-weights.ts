@@ -8,7 +8,7 @@ import { setImmediate } from 'node:timers/promises';
 import { CheckpointError } from '../errors.js';
 import { scope } from '../torch/index.js';
 import { FileBytes } from '../files/file-bytes.js';
-import { formatDescription } from '../cli/describe-weights.js';
+import { formatDescription } from '../cli/weights/describe.js';
 import { describeWeights } from '../weights/describe.js';
 import { PthFile, PthTensor } from '../weights/pth.js';
 import { PickleOpaque } from '../weights/pickle-values.js';

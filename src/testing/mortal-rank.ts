@@ -5,7 +5,7 @@
  * there.
  */
 import { buildBackbone } from '../models/index.js';
-import { inProcesses } from '../cli/processes.js';
+import { inProcesses } from '../cli/train/processes.js';
 import { Output } from '../cli/command.js';
 import { isRunFolder } from '../run/run-folder.js';
 import { trainSettingsSchema } from '../run/settings.js';
