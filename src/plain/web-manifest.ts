@@ -1,7 +1,8 @@
-/** What the files say that `dino export --format web` writes: shared by who writes them and by the page. Types alone. */
+/** What the files say that `dino export --format web` writes: shared by the export that writes them and by the page. */
 
 /** How the model's weights are stored in its file. */
-export type WebDtype = 'fp32' | 'fp16' | 'q8';
+export const WEB_DTYPES = ['fp32', 'fp16', 'q8'] as const;
+export type WebDtype = (typeof WEB_DTYPES)[number];
 
 /** model.json */
 export interface WebManifest {

@@ -12,7 +12,7 @@ export type FromStudio = { url: string; page: string | null } | { problem: strin
 /** Lower than normal: the training goes first, and what the studio does for a page waits a few milliseconds. */
 const NICENESS = 10;
 
-export class StudioBeside {
+export class TrainingStudio {
   readonly #child: ChildProcess;
 
   /**

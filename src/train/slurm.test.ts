@@ -186,7 +186,7 @@ test('dino slurm reads the training before the cluster does, and submits where t
     /--nodes is 0/,
     /unknown flag --tim/,
     /unknown flag --lrr/,
-    /--epochs is "x"/,
+    /--epochs is x/,
     /--output is missing/,
   ])
     assert.match(wrong.stderr, part);

@@ -1,33 +1,11 @@
 /** `dino eval copy-detection`: see src/eval/copy-detection.ts. */
-import type { Command } from 'commander';
+import { z } from 'zod';
 import type { CopyDetectionResult, CopyScores } from '../../eval/copy-detection.js';
-import { addExamples, type Invocation, readNumber, setAliases } from '../command.js';
-import {
-  addLoaderOptions,
-  addModelOptions,
-  evalAliases,
-  keepResult,
-  onModel,
-  readLoaderOptions,
-} from './options.js';
-import { addProcessOptions } from '../train/processes.js';
-
-export function define(command: Command): void {
-  command
-    .argument('<weights>', 'run folder, checkpoint folder or weights file')
-    .option('--data-path <folder>', 'Copydays: original, strong, jpegqual/N, crops/N')
-    .option('--whitening-path <folder>', 'images that the whitening is learnt on (default: no whitening)')
-    .option('--distractors-path <folder>', 'images that are searched beside the originals (default: none)')
-    .option('--imsize <n>', 'side of the square that images are stretched to, pixels', '320');
-  addModelOptions(command);
-  addLoaderOptions(command, 16);
-  addProcessOptions(command);
-  setAliases(command, evalAliases);
-  addExamples(
-    command,
-    'dino eval copy-detection runs/first --data-path copydays --distractors-path yfcc/a --whitening-path yfcc/b',
-  );
-}
+import { defineCommand } from '../command.js';
+import { pick, whole } from '../flags.js';
+import { processOptions } from '../train/processes.js';
+import { modelOptions, weightsArgument } from '../weights/options.js';
+import { keepResult, loaderOptions, onModel } from './options.js';
 
 function table(result: CopyDetectionResult): string {
   const row = (name: string, { map, microAp, queries }: CopyScores): string =>
@@ -42,33 +20,49 @@ function table(result: CopyDetectionResult): string {
   ].join('\n');
 }
 
-export async function run(invocation: Invocation): Promise<void> {
-  const { options } = invocation;
-  const settings = {
-    imsize: readNumber(invocation, 'imsize', { min: 1, max: 8192 }),
-    ...readLoaderOptions(invocation),
-  };
-  const dataPath = options['dataPath'] as string | undefined;
-  const folders = {
-    ...(options['whiteningPath'] === undefined ? {} : { whiteningPath: options['whiteningPath'] as string }),
-    ...(options['distractorsPath'] === undefined
-      ? {}
-      : { distractorsPath: options['distractorsPath'] as string }),
-  };
-  if (dataPath === undefined) invocation.problems.push("--data-path is missing: Copydays' folder");
-  await onModel(invocation, async ({ model, world, io, signal, count }) => {
-    const { evaluateCopyDetection } = await import('../../eval/copy-detection.js');
-    const result = await evaluateCopyDetection(model, {
-      ...settings,
-      ...folders,
-      dataPath: dataPath!,
-      signal,
-      world,
-      onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
-      onWarning: (message) => io.warn(message),
+const placeholder = '<folder>';
+
+export const command = defineCommand({
+  args: { weights: weightsArgument },
+  options: {
+    dataPath: z.string().meta({
+      description: 'Copydays: a folder with original, strong, jpegqual/N and crops/N',
+      placeholder,
+      missing: "Copydays' folder",
+    }),
+    whiteningPath: z
+      .string()
+      .optional()
+      .meta({ description: 'images that the whitening is learnt on (default: no whitening)', placeholder }),
+    distractorsPath: z.string().optional().meta({
+      description: 'images that are searched together with the originals (default: none)',
+      placeholder,
+    }),
+    imsize: whole(1, 8192).default(320).describe('side of the square that images are stretched to, pixels'),
+    ...modelOptions,
+    ...loaderOptions(16),
+    ...processOptions,
+  },
+  examples: [
+    'dino eval copy-detection runs/first --data-path copydays --distractors-path yfcc/a --whitening-path yfcc/b',
+  ],
+
+  async run(call) {
+    const { options } = call;
+    const folders = pick(options, 'dataPath', 'whiteningPath', 'distractorsPath');
+    await onModel(call, async ({ model, world, io, signal, count }) => {
+      const { evaluateCopyDetection } = await import('../../eval/copy-detection.js');
+      const result = await evaluateCopyDetection(model, {
+        ...folders,
+        ...pick(options, 'imsize', 'batchSize', 'numWorkers'),
+        signal,
+        world,
+        onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
+        onWarning: (message) => io.warn(message),
+      });
+      if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
+      if (world.isFirst) await keepResult(io, model, 'copy-detection', { ...folders, ...result });
+      io.result(result, table(result));
     });
-    if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
-    if (world.isFirst) await keepResult(io, model, 'copy-detection', { dataPath, ...folders, ...result });
-    io.result(result, table(result));
-  });
-}
+  },
+});

@@ -121,16 +121,15 @@ it('a command that fails while a bar is drawn ends, and gives the cursor back', 
   // a child whose stderr says that it is a terminal
   const program = `
     process.stderr.isTTY = true;
-    const { counter } = await import(${JSON.stringify(module('options'))});
-    const { runCommand } = await import(${JSON.stringify(module('../command'))});
-    const define = () => {};
+    const { counter } = await import(${JSON.stringify(module('../counter'))});
+    const { defineCommand, runCommand } = await import(${JSON.stringify(module('../command'))});
     const run = async ({ io }) => {
       const count = counter(io);
       for (const done of [1, 2]) count('features', done, 9);
       await new Promise((resolve) => setTimeout(resolve, 300));
       throw new Error('broke');
     };
-    await runCommand({ define, run }, 'x', '', []).catch((error) => console.log(error.message));
+    await runCommand(defineCommand({ options: {}, examples: [], run }), 'x', '', []).catch((error) => console.log(error.message));
   `;
   const args = ['--input-type=module', '--eval', program];
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 20_000 });

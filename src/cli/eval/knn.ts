@@ -1,42 +1,21 @@
 /** `dino eval knn`: see src/eval/knn.ts. */
-import type { Command } from 'commander';
+import { z } from 'zod';
 import type { KnnResult } from '../../eval/knn.js';
-import { addExamples, check, type Invocation, listOption, readNumber, setAliases } from '../command.js';
+import { defineCommand } from '../command.js';
+import { decimal, pick, whole } from '../flags.js';
+import { processOptions } from '../train/processes.js';
+import { weightsArgument } from '../weights/options.js';
 import {
-  addEvalOptions,
-  addLabelledOptions,
-  evalAliases,
+  evalOptions,
   keepResult,
+  labelledFolders,
+  labelledOptions,
+  labelledProblems,
+  loading,
   onModel,
-  readEvalOptions,
-  readLabelled,
-  readList,
 } from './options.js';
-import { addProcessOptions } from '../train/processes.js';
 
-export function define(command: Command): void {
-  command.argument('[weights]', 'run folder, checkpoint folder or weights file; not with --load-features');
-  addLabelledOptions(
-    command,
-    'labelled images that neighbours are looked up in',
-    'labelled images that are classified',
-  );
-  command.addOption(
-    listOption(command.createOption('--k <n,n>', 'numbers of neighbours').default('10,20,100,200')),
-  );
-  command
-    .option('--temperature <n>', 'temperature of the votes', '0.07')
-    .option('--dump-features <folder>', 'write the features there')
-    .option('--load-features <folder>', 'read features that --dump-features wrote, in place of a model');
-  addEvalOptions(command, 128);
-  addProcessOptions(command);
-  setAliases(command, { ...evalAliases, '--nb-knn': '--k' });
-  addExamples(
-    command,
-    'dino eval knn runs/first --train imagenette/train --val imagenette/val --dump-features features',
-    'dino eval knn --load-features features --k 5,10',
-  );
-}
+const folder = (description: string) => z.string().optional().meta({ description, placeholder: '<folder>' });
 
 function table(result: KnnResult, ks: readonly number[]): string {
   const { valImages, classes, trainImages, resize, crop } = result;
@@ -50,44 +29,66 @@ function table(result: KnnResult, ks: readonly number[]): string {
   ].join('\n');
 }
 
-export async function run(invocation: Invocation): Promise<void> {
-  const { args, options, io } = invocation;
-  const common = readEvalOptions(invocation);
-  const k = readList(invocation, 'k');
-  const temperature = readNumber(invocation, 'temperature', { min: 1e-6, whole: false });
-  const dumpFeatures = options['dumpFeatures'] as string | undefined;
-  const loadFeatures = options['loadFeatures'] as string | undefined;
-  if (loadFeatures !== undefined) {
-    const alone = dumpFeatures === undefined && args.length === 0;
-    check(invocation, alone ? [] : ['--load-features stands alone: without weights and --dump-features']);
-    const { evaluateKnnFeatures } = await import('../../eval/knn.js');
-    const { availableDevices } = await import('../../torch/index.js');
-    const named = options['device'] as string;
-    const device = named === 'auto' ? (availableDevices()[0] ?? 'cpu') : named;
-    const result = evaluateKnnFeatures(loadFeatures, {
-      ...{ k, temperature, device },
-      onWarning: (message) => io.warn(message),
+export const command = defineCommand({
+  args: {
+    weights: weightsArgument.optional().describe('run folder or weights; not with --load-features'),
+  },
+  options: {
+    ...labelledOptions('labelled images among which neighbours are looked up', 'labelled images to classify'),
+    k: z
+      .array(whole(1))
+      .min(1)
+      .default([10, 20, 100, 200])
+      .meta({ description: 'numbers of neighbours', aliases: ['--nb-knn'] }),
+    temperature: decimal(1e-6).default(0.07).describe('temperature of the votes'),
+    dumpFeatures: folder('write the features there'),
+    loadFeatures: folder('read features that --dump-features wrote, in place of a model'),
+    ...evalOptions(128),
+    ...processOptions,
+  },
+  examples: [
+    'dino eval knn runs/first --train imagenette/train --val imagenette/val --dump-features features',
+    'dino eval knn --load-features features --k 5,10',
+  ],
+  rules({ args, options }) {
+    if (options.loadFeatures !== undefined)
+      return options.dumpFeatures === undefined && args.weights === undefined
+        ? []
+        : ['--load-features goes without weights and without --dump-features'];
+    return [
+      ...labelledProblems(options),
+      ...(args.weights === undefined ? ['argument <weights> is missing, or --load-features'] : []),
+    ];
+  },
+
+  async run({ args: { weights = '' }, options, io: output }) {
+    const { k, temperature, loadFeatures } = options;
+    if (loadFeatures !== undefined) {
+      const { evaluateKnnFeatures } = await import('../../eval/knn.js');
+      const { availableDevices } = await import('../../torch/index.js');
+      const device = options.device === 'auto' ? (availableDevices()[0] ?? 'cpu') : options.device;
+      const result = evaluateKnnFeatures(loadFeatures, {
+        ...{ k, temperature, device },
+        onWarning: (message) => output.warn(message),
+      });
+      output.result(result, table(result, k));
+      return;
+    }
+    const folders = labelledFolders(options);
+    await onModel({ args: { weights }, options, io: output }, async ({ model, world, io, signal, count }) => {
+      const { evaluateKnn } = await import('../../eval/knn.js');
+      const result = await evaluateKnn(model, {
+        ...loading(options),
+        ...folders,
+        ...pick(options, 'k', 'temperature', 'dumpFeatures'),
+        signal,
+        world,
+        onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
+        onWarning: (message) => io.warn(message),
+      });
+      if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
+      if (world.isFirst) await keepResult(io, model, 'knn', { ...folders, temperature, ...result });
+      io.result(result, table(result, k));
     });
-    io.result(result, table(result, k));
-    return;
-  }
-  const folders = readLabelled(invocation);
-  if (args.length === 0) invocation.problems.push('argument <weights> is missing, or --load-features');
-  await onModel(invocation, async ({ model, world, io, signal, count }) => {
-    const { evaluateKnn } = await import('../../eval/knn.js');
-    const result = await evaluateKnn(model, {
-      ...common,
-      ...folders,
-      k,
-      temperature,
-      ...(dumpFeatures === undefined ? {} : { dumpFeatures }),
-      signal,
-      world,
-      onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
-      onWarning: (message) => io.warn(message),
-    });
-    if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
-    if (world.isFirst) await keepResult(io, model, 'knn', { ...folders, temperature, ...result });
-    io.result(result, table(result, k));
-  });
-}
+  },
+});

@@ -1,39 +1,11 @@
 /** `dino eval retrieval`: see src/eval/retrieval.ts. */
-import type { Command } from 'commander';
+import { z } from 'zod';
 import type { RetrievalResult } from '../../eval/retrieval.js';
-import { addExamples, booleanOption, type Invocation, readNumber, setAliases } from '../command.js';
-import {
-  addLoaderOptions,
-  addModelOptions,
-  evalAliases,
-  keepResult,
-  onModel,
-  readBoolean,
-  readLoaderOptions,
-} from './options.js';
-import { addProcessOptions } from '../train/processes.js';
-
-export function define(command: Command): void {
-  command
-    .argument('<weights>', 'run folder, checkpoint folder or weights file')
-    .option('--data-path <folder>', 'folder with roxford5k and rparis6k in it')
-    .option('--dataset <name>', 'roxford5k or rparis6k, or another folder of the same layout', 'roxford5k')
-    .option('--imsize <n>', 'longer side of the images, pixels', '224');
-  command.addOption(
-    booleanOption(command.createOption('--multiscale <bool>', 'mean features over three scales')),
-  );
-  command.addOption(
-    booleanOption(command.createOption('--crop-queries <bool>', "cut each query's box out of its image")),
-  );
-  addModelOptions(command);
-  addLoaderOptions(command, 16);
-  addProcessOptions(command);
-  setAliases(command, evalAliases);
-  addExamples(
-    command,
-    'dino eval retrieval runs/first --data-path revisited --dataset rparis6k --multiscale',
-  );
-}
+import { defineCommand } from '../command.js';
+import { pick, whole } from '../flags.js';
+import { processOptions } from '../train/processes.js';
+import { modelOptions, weightsArgument } from '../weights/options.js';
+import { keepResult, loaderOptions, onModel } from './options.js';
 
 function table(result: RetrievalResult): string {
   const show = (value: number | null): string => (value === null ? '-' : value.toFixed(2)).padStart(6);
@@ -49,28 +21,44 @@ function table(result: RetrievalResult): string {
   ].join('\n');
 }
 
-export async function run(invocation: Invocation): Promise<void> {
-  const { options } = invocation;
-  const settings = {
-    dataset: options['dataset'] as string,
-    imsize: readNumber(invocation, 'imsize', { min: 1, max: 8192 }),
-    multiscale: readBoolean(invocation, 'multiscale'),
-    cropQueries: readBoolean(invocation, 'cropQueries'),
-    ...readLoaderOptions(invocation),
-  };
-  const dataPath = options['dataPath'] as string | undefined;
-  if (dataPath === undefined)
-    invocation.problems.push('--data-path is missing: a folder with roxford5k or rparis6k in it');
-  await onModel(invocation, async ({ model, world, io, signal, count }) => {
-    const { evaluateRetrieval } = await import('../../eval/retrieval.js');
-    const result = await evaluateRetrieval(model, {
-      ...settings,
-      dataPath: dataPath!,
-      signal,
-      world,
-      onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
+const yesOrNo = (description: string) =>
+  z.boolean().default(false).meta({ description, placeholder: '<true|false>' });
+
+export const command = defineCommand({
+  args: { weights: weightsArgument },
+  options: {
+    dataPath: z.string().meta({
+      description: 'folder that holds roxford5k and rparis6k',
+      placeholder: '<folder>',
+      missing: 'a folder that holds roxford5k or rparis6k',
+    }),
+    dataset: z.string().default('roxford5k').meta({
+      description: 'roxford5k or rparis6k, or another folder of the same layout',
+      placeholder: '<name>',
+    }),
+    imsize: whole(1, 8192).default(224).describe('longer side of the images, pixels'),
+    multiscale: yesOrNo('mean features over three scales'),
+    cropQueries: yesOrNo("cut each query's box out of its image"),
+    ...modelOptions,
+    ...loaderOptions(16),
+    ...processOptions,
+  },
+  examples: ['dino eval retrieval runs/first --data-path revisited --dataset rparis6k --multiscale'],
+
+  async run(call) {
+    const { options } = call;
+    const { dataPath } = options;
+    await onModel(call, async ({ model, world, io, signal, count }) => {
+      const { evaluateRetrieval } = await import('../../eval/retrieval.js');
+      const result = await evaluateRetrieval(model, {
+        ...pick(options, 'dataPath', 'dataset', 'imsize', 'multiscale', 'cropQueries'),
+        ...pick(options, 'batchSize', 'numWorkers'),
+        signal,
+        world,
+        onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
+      });
+      if (world.isFirst) await keepResult(io, model, 'retrieval', { dataPath, ...result });
+      io.result(result, table(result));
     });
-    if (world.isFirst) await keepResult(io, model, 'retrieval', { dataPath, ...result });
-    io.result(result, table(result));
-  });
-}
+  },
+});

@@ -1,98 +1,108 @@
 /** What the commands on an index share: where results go, how they are searched, and how the work is framed. */
-import type { Command } from 'commander';
 import path from 'node:path';
+import { z } from 'zod';
 import type { ImageIndex } from '../../explore/image-index.js';
 import type { ImageGroups } from '../../explore/put-images.js';
-import { check, interruptSignal, type Invocation } from '../command.js';
-import { counter } from '../eval/options.js';
+import { type Counter, counter } from '../counter.js';
+import type { Parsed } from '../flags.js';
+import { interruptible } from '../interrupt.js';
+import type { Output } from '../output.js';
 
-/** --output, --copy-to and --link-to. */
-export function addResultOptions(command: Command): void {
-  command
-    .option(
-      '-o, --output <file>',
-      'also write the paths to a new text file, which the other commands take for a folder',
-    )
-    .option('--copy-to <folder>', 'also copy the images to a new folder')
-    .option('--link-to <folder>', 'also make a new folder of symbolic links to them');
-}
+export const indexArgument = z.string().describe('folder that dino index made');
 
-export function addExactOption(command: Command): void {
-  command.option(
-    '--exact',
-    'compare with every image; default for up to 10,000 images, approximate search above',
-  );
-}
+const folder = (description: string) => z.string().optional().meta({ description, placeholder: '<folder>' });
 
-/** Checks the options of addResultOptions before the work begins. */
-async function checkResultOptions({ options, problems }: Invocation): Promise<void> {
-  if (options['copyTo'] !== undefined && options['linkTo'] !== undefined)
+/** Where the images that a command finds go. */
+export const resultOptions = {
+  output: z.string().optional().meta({
+    description: 'also write the paths to a new text file, which other commands take in place of a folder',
+    placeholder: '<file>',
+    short: '-o',
+  }),
+  copyTo: folder('also copy the images to a new folder'),
+  linkTo: folder('also make a new folder of symbolic links to them'),
+};
+export type ResultOptions = Parsed<typeof resultOptions>;
+
+export const exactOption = {
+  exact: z
+    .boolean()
+    .default(false)
+    .describe('compare with every image (default for up to 10,000 images; above, the search is approximate)'),
+};
+
+/** --exact as the functions take it: not given, they choose. */
+export const exactly = ({ exact }: { exact: boolean }): { exact?: true } => (exact ? { exact } : {});
+
+/** The rule for resultOptions: nothing is replaced, which is checked before the work begins. */
+export async function resultProblems(options: ResultOptions): Promise<string[]> {
+  const problems: string[] = [];
+  if (options.copyTo !== undefined && options.linkTo !== undefined)
     problems.push('--copy-to and --link-to: give one of the two');
   const { checkNewFile, checkPutFolder } = await import('../../explore/put-images.js');
-  for (const name of ['output', 'copyTo', 'linkTo']) {
-    const place = options[name] as string | undefined;
+  for (const name of ['output', 'copyTo', 'linkTo'] as const) {
+    const place = options[name];
     try {
       if (place !== undefined) (name === 'output' ? checkNewFile : checkPutFolder)(place);
     } catch (error) {
       problems.push((error as Error).message);
     }
   }
+  return problems;
 }
 
-export const exactOf = ({ options }: Invocation): { exact?: boolean } =>
-  options['exact'] === true ? { exact: true } : {};
+/** What a command has to work with. */
+export interface IndexWork {
+  index: ImageIndex;
+  signal: AbortSignal;
+  count: Counter;
+}
 
 /**
- * Opens the index that the first argument names, works on it, and closes it. Call it when everything on the command line
- * has been read.
- *
- * @throws ConfigError with the invocation's problems, DataError for an index that can't be used.
+ * Opens an index, works on it until that is done or Ctrl-C interrupts it, and closes it.
+ * @throws DataError for an index that can't be used.
  */
 export async function onIndex(
-  invocation: Invocation,
-  work: (index: ImageIndex, signal: AbortSignal, count: ReturnType<typeof counter>) => Promise<void>,
+  { args, io }: { args: { index: string }; io: Output },
+  work: (work: IndexWork) => Promise<void>,
 ): Promise<void> {
-  const { args, io } = invocation;
-  await checkResultOptions(invocation);
-  check(invocation);
-  const interrupt = interruptSignal(() => io.note('interrupted'));
-  try {
-    const { ImageIndex } = await import('../../explore/image-index.js');
-    using index = ImageIndex.open(args[0]!);
-    await work(index, interrupt.signal, counter(io));
-  } finally {
-    interrupt.release();
-  }
+  await interruptible(
+    () => io.note('interrupted'),
+    async (signal) => {
+      const { ImageIndex } = await import('../../explore/image-index.js');
+      using index = ImageIndex.open(args.index);
+      await work({ index, signal, count: counter(io) });
+    },
+  );
 }
 
-/** Writes the list and fills the folder that were asked for, of images that the index names. */
+/** Writes the list and fills the folder that resultOptions ask for, with images that the index names. */
 export async function putResults(
-  { options, io }: Invocation,
+  { options, io }: { options: ResultOptions; io: Output },
   index: ImageIndex,
   groups: ImageGroups,
 ): Promise<void> {
   const { imagesOf, putImages, writeList } = await import('../../explore/put-images.js');
-  const output = options['output'] as string | undefined;
   const within = index.manifest.images.root;
-  if (output !== undefined) {
+  if (options.output !== undefined) {
     const images = imagesOf(groups);
-    writeList(output, images);
-    io.note(`${images.length} paths in ${output}`);
+    writeList(options.output, images);
+    io.note(`${images.length} paths in ${options.output}`);
   }
   for (const [name, how] of [
     ['copyTo', 'copy'],
     ['linkTo', 'link'],
   ] as const) {
-    const folder = options[name] as string | undefined;
+    const folder = options[name];
     if (folder === undefined) continue;
-    tellRoot(io, index);
+    warnOfRoot(io, index);
     const count = putImages(groups, { folder, how, within });
     io.note(`${count} ${how === 'copy' ? 'copies' : 'links'} in ${folder}`);
   }
 }
 
-/** Says which folder's images an index names, when that is neither beside it nor where the command runs. */
-export function tellRoot(io: Invocation['io'], { folder, manifest }: ImageIndex): void {
+/** Warns when the images of an index are neither in its folder's parent nor where the command runs. */
+export function warnOfRoot(io: Output, { folder, manifest }: ImageIndex): void {
   const { root } = manifest.images;
   const isNear = [path.dirname(path.resolve(folder)), process.cwd()].some((near) => {
     const relative = path.relative(near, root);

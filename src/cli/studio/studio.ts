@@ -1,31 +1,14 @@
 /** `dino studio`: serves the page that shows runs and models, and opens it; see src/studio/server.ts. */
-import type { Command } from 'commander';
 import { statSync } from 'node:fs';
-import { type FromStudio, StudioBeside } from '../../studio/training-studio.js';
+import { z } from 'zod';
 import type { RunningStudio } from '../../studio/index.js';
 import { type CodeUse, writeOpeningPage } from '../../studio/invitation.js';
-import {
-  addExamples,
-  check,
-  Interrupted,
-  interruptSignal,
-  type Invocation,
-  type Output,
-  readNumber,
-} from '../command.js';
-
-export function define(command: Command): void {
-  command
-    .argument('[folder...]', 'folders of runs and images; nothing outside them is read (default: this one)')
-    .option('--port <n>', 'port to listen on; 0 for any (default: the first free one from 5170)')
-    .option(
-      '--host <address>',
-      'address to listen on; any other than loopback lets in who has the token',
-      '127.0.0.1',
-    )
-    .option('--no-open', "print the link, and don't open a browser");
-  addExamples(command, 'dino studio runs photos', 'dino studio runs --host 0.0.0.0 --port 8080 --no-open');
-}
+import { type FromStudio, TrainingStudio } from '../../studio/training-studio.js';
+import { defineCommand } from '../command.js';
+import { pick, whole } from '../flags.js';
+import { interruptSignal } from '../interrupt.js';
+import { Interrupted } from '../outcome.js';
+import type { Output } from '../output.js';
 
 /**
  * Opens the person's browser on a page; where there is none, the printed link stands. Other users of the machine see what
@@ -60,7 +43,7 @@ export function showTraining(run: string, images: string | undefined, io: Output
     io.note(`studio: ${told.url}`);
     if (told.page !== null) void openInBrowser(told.page);
   };
-  const studio = new StudioBeside([run, ...(isFolder ? [images] : [])], tell, opens);
+  const studio = new TrainingStudio([run, ...(isFolder ? [images] : [])], tell, opens);
   return () => studio.stop();
 }
 
@@ -89,38 +72,50 @@ async function openOnce(studio: RunningStudio, io: Output): Promise<void> {
   setTimeout(remind, PATIENCE_MS).unref();
 }
 
-export async function run(invocation: Invocation): Promise<void> {
-  const { args, options, io } = invocation;
-  const port =
-    options['port'] === undefined ? undefined : readNumber(invocation, 'port', { min: 0, max: 65535 });
-  check(invocation);
-  const host = options['host'] as string;
-  const { isLoopback, startStudio } = await import('../../studio/index.js');
-  const folders = args.length === 0 ? ['.'] : args;
-  const studio = await startStudio({ folders, host, ...(port === undefined ? {} : { port }) });
-  let stop = (): void => undefined;
-  const interrupt = interruptSignal(() => stop());
-  try {
-    const { url, origin } = studio;
-    io.result(
-      { url, origin, port: studio.port, token: studio.token, folders },
-      `studio of ${folders.join(', ')}: ${url}`,
-    );
-    if (!isLoopback(host)) {
-      io.warn(
-        'others on the network can reach this studio: whoever has its link can read these folders and start trainings, ' +
-          'and the connection is not encrypted',
-      );
+export const command = defineCommand({
+  args: {
+    folder: z
+      .array(z.string())
+      .min(1)
+      .default(['.'])
+      .describe('folders of runs and images; nothing outside them is read (default: this one)'),
+  },
+  options: {
+    port: whole(0, 65535)
+      .optional()
+      .describe('port to listen on; 0 for any (default: the first free one from 5170)'),
+    host: z.string().default('127.0.0.1').meta({
+      description: 'address to listen on; any other than loopback lets in whoever has the token',
+      placeholder: '<address>',
+    }),
+    open: z.boolean().default(true).describe("print the link, and don't open a browser"),
+  },
+  examples: ['dino studio runs photos', 'dino studio runs --host 0.0.0.0 --port 8080 --no-open'],
+
+  async run({ args: { folder: folders }, options, io }) {
+    const { isLoopback, startStudio } = await import('../../studio/index.js');
+    const studio = await startStudio({ folders, ...pick(options, 'host', 'port') });
+    let stop = (): void => undefined;
+    const interrupt = interruptSignal(() => stop());
+    try {
+      const { url, origin, port, token } = studio;
+      io.result({ url, origin, port, token, folders }, `studio of ${folders.join(', ')}: ${url}`);
+      if (!isLoopback(options.host)) {
+        io.warn(
+          'others on the network can reach this studio: whoever has its link can read these folders and start trainings, ' +
+            'and the connection is not encrypted',
+        );
+      }
+      io.note('Ctrl-C ends it');
+      if (options.open && !io.json) await openOnce(studio, io);
+      await new Promise<void>((resolve) => {
+        stop = resolve;
+        if (interrupt.signal.aborted) resolve();
+      });
+      throw new Interrupted('interrupted');
+    } finally {
+      interrupt.release();
+      await studio.close();
     }
-    io.note('Ctrl-C ends it');
-    if (options['open'] === true && !io.json) await openOnce(studio, io);
-    await new Promise<void>((resolve) => {
-      stop = resolve;
-      if (interrupt.signal.aborted) resolve();
-    });
-    throw new Interrupted('interrupted');
-  } finally {
-    interrupt.release();
-    await studio.close();
-  }
-}
+  },
+});

@@ -1,74 +1,68 @@
 /** `--nproc`: a command in several processes, started here or by a launcher. */
-import type { Command } from 'commander';
-import { ProcessError } from '../../errors.js';
+import { z } from 'zod';
+import { ConfigError, ProcessError } from '../../errors.js';
 import type { World } from '../../processes/world.js';
-import {
-  check,
-  Interrupted,
-  interruptSignal,
-  type Invocation,
-  Output,
-  readNumber,
-  Reported,
-} from '../command.js';
+import { decimal, type Parsed, whole } from '../flags.js';
+import { interruptSignal } from '../interrupt.js';
+import { Interrupted, Reported } from '../outcome.js';
+import { Output } from '../output.js';
 import { reportError } from '../report-error.js';
 
-export function addProcessOptions(command: Command, options: { restarts?: boolean } = {}): void {
-  command.optionsGroup('Several processes (docs/distributed.md):');
-  command
-    .option('--nproc <n>', 'processes on this machine: auto for one a CUDA device, or a number', '1')
-    .option(
-      '--dist-timeout <seconds>',
-      'how long processes wait for each other before one counts as lost',
-      '300',
-    );
-  if (options.restarts === true) {
-    command.option(
-      '--max-restarts <n>',
-      'with --nproc: how often to go on by itself after a process was lost',
-      '0',
-    );
-  }
-}
+const group = 'Several processes (docs/distributed.md):';
 
-/** How long the others need beyond the time-out to find out who is lost and to write a checkpoint, milliseconds. */
+export const processOptions = {
+  nproc: z
+    .union([z.literal('auto'), whole(1)], { error: 'expected auto or a whole number, at least 1' })
+    .default(1)
+    .meta({ description: 'processes on this machine: a number, or auto for one a CUDA device', group }),
+  distTimeout: decimal(0.1).default(300).meta({
+    description: 'how long processes wait for each other before one counts as lost',
+    placeholder: '<seconds>',
+    group,
+  }),
+};
+
+/** For commands that can go on after a process was lost. */
+export const restartOptions = {
+  maxRestarts: whole(0)
+    .default(0)
+    .meta({ description: 'with --nproc: how often to go on by itself after a process was lost', group }),
+};
+
+export type ProcessOptions = Parsed<typeof processOptions> & Partial<Parsed<typeof restartOptions>>;
+
+/** How long the others need, beyond the timeout, to find out which process is lost and to write a checkpoint. */
 const GRACE_MS = 60_000;
 
 /**
- * Does a command's work: in this process, alone or with those that a launcher started, or in processes of its own. Call it
- * when everything on the command line has been read.
+ * Does a command's work: in this process, alone or with those that a launcher started, or in processes of its own.
  *
- * @param work - Called in every process that works; what it prints is shown for rank 0 alone.
- * @throws ConfigError with the invocation's problems.
+ * @param work - Called in every process that works; the Output that it gets prints only in rank 0.
+ * @throws ConfigError when --nproc is given to a process that a launcher started.
  */
 export async function inProcesses(
-  invocation: Invocation,
+  { options, io }: { options: ProcessOptions; io: Output },
   work: (world: World, io: Output) => Promise<void>,
 ): Promise<void> {
-  const { options, io, problems } = invocation;
-  const timeoutMs = 1000 * readNumber(invocation, 'distTimeout', { min: 0.1, whole: false });
-  const maxRestarts =
-    options['maxRestarts'] === undefined ? 0 : readNumber(invocation, 'maxRestarts', { min: 0 });
-  const isAuto = options['nproc'] === 'auto';
-  const wanted = isAuto ? 1 : readNumber(invocation, 'nproc', { min: 1 });
+  const { nproc, maxRestarts = 0 } = options;
+  const timeoutMs = 1000 * options.distTimeout;
   const { placeFromEnvironment } = await import('../../processes/place.js');
   const place = placeFromEnvironment();
   const isAlone = place === null || (place.size === 1 && place.launcher !== 'dino'); // a launcher may start one a machine
-  if (place !== null && !isAlone && place.launcher !== 'dino' && (isAuto || wanted > 1)) {
-    problems.push(
+  if (place !== null && !isAlone && place.launcher !== 'dino' && nproc !== 1) {
+    throw new ConfigError(
       `--nproc starts processes itself, but this one was started by a launcher (rank ${place.rank} of ${place.size}): ` +
         'leave it out',
     );
   }
-  check(invocation);
   if (isAlone) {
-    const processes = isAuto ? await deviceCount() : wanted;
+    const processes = nproc === 'auto' ? await deviceCount() : nproc;
     if (processes > 1) return startProcesses(processes, io, { timeoutMs, maxRestarts });
   }
   const { joinWorld } = await import('../../processes/join-world.js');
   const world = await joinWorld({ timeoutMs });
   try {
-    await work(world, world.isFirst ? io : new Output(false, true)); // the others say what goes wrong, nothing else
+    await work(world, world.isFirst ? io : new Output(false, true)); // the others print only what goes wrong
     await world.leave();
   } catch (error) {
     if (error instanceof Interrupted) {
@@ -113,21 +107,4 @@ async function startProcesses(
   } finally {
     interrupt.release();
   }
-}
-
-/** Ctrl-C, as interruptSignal(), or the end of the process that started this one. */
-export function stopSignal(onFirst: () => void): { signal: AbortSignal; release: () => void } {
-  const interrupt = interruptSignal(onFirst);
-  if (process.env['DINO_LAUNCHER'] === undefined || !process.channel) return interrupt;
-  const orphaned = new AbortController();
-  const onEnd = (): void => orphaned.abort(new Interrupted('interrupted'));
-  process.once('disconnect', onEnd);
-  process.channel.unref();
-  return {
-    signal: AbortSignal.any([interrupt.signal, orphaned.signal]),
-    release: () => {
-      process.off('disconnect', onEnd);
-      interrupt.release();
-    },
-  };
 }

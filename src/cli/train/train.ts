@@ -1,92 +1,109 @@
 /** `dino train`: reads flags and files, lets the presets fill in the rest, and shows the training. */
-import type { Command } from 'commander';
 import { statSync } from 'node:fs';
-import { shellPath } from '../../plain/shell.js';
+import { z } from 'zod';
 import { ConfigError } from '../../errors.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../../files/guarded.js';
-import { checkSettings, readOverrides, type SettingsSources } from '../../train/config.js';
+import { flagKind } from '../../plain/flag-values.js';
+import { shellPath } from '../../plain/shell.js';
+import { formatDuration } from '../../plain/units.js';
+import type { World } from '../../processes/world.js';
 import {
   CHANGEABLE_ON_RESUME,
   flagOf,
   SETTING_GROUPS,
+  SETTING_NAMES,
   settingFields,
-  settingKind,
-  type PartialSettings,
   type SettingName,
   type TrainSettings,
 } from '../../run/settings.js';
+import { checkSettings, readOverrides, type SettingsSources } from '../../train/config.js';
 import type { TrainResult } from '../../train/events.js';
-import type { World } from '../../processes/world.js';
-import { PAPER, PRESETS, type PresetName, resolveSettings } from '../../train/presets.js';
-import {
-  addExamples,
-  booleanOption,
-  Interrupted,
-  type Invocation,
-  listOption,
-  type Output,
-  setAliases,
-  wordsOption,
-} from '../command.js';
-import { addProcessOptions, inProcesses, stopSignal } from './processes.js';
-import { formatDuration } from '../../plain/units.js';
+import { PAPER, PRESETS, type PresetName } from '../../train/presets.js';
+import { defineCommand, type Given } from '../command.js';
+import { pick } from '../flags.js';
+import { stopSignal } from '../interrupt.js';
+import { Interrupted } from '../outcome.js';
+import type { Output } from '../output.js';
+import { inProcesses, processOptions, restartOptions } from './processes.js';
 import { TrainProgress } from './progress.js';
 
-export function define(command: Command): void {
-  command
-    .argument('<images>', 'folder of images (class folders, nested or flat), text file of paths, or shards')
-    .usage(
-      '<images> --output RUN [options]\n       dino train --resume RUN\n' +
-        '       dino train <images> --output RUN --resume CHECKPOINT.pth',
-    )
-    .option('-o, --output <folder>', 'where the run goes: settings, metrics, checkpoints')
-    .option(
-      '--resume <run>',
-      'go on from the newest checkpoint of a run, or a full checkpoint of the reference (.pth); ' +
-        'auto: go on with --output if it holds a run, else begin one',
-    )
-    .option('--preset <name>', `${PRESETS.join(' or ')}: auto chooses for your images and machine`, 'auto')
-    .option('--config <file>', 'JSON file of settings by the names below; flags win over it')
-    .option('--studio', 'show the training in the browser while it runs, as dino studio does');
-  const aliases: Record<string, string> = {
-    '--batch-size-per-gpu': '--batch-size',
-    '--output-dir': '--output',
-  };
-  for (const [title, names] of SETTING_GROUPS) {
-    command.optionsGroup(title);
-    for (const name of names) {
-      const kind = settingKind(name);
-      const paper = PAPER[name];
-      const value = {
-        ...{ number: '<n>', list: '<n,n>', boolean: '<true|false>', string: '<value>' },
-        words: '<image...>',
-      }[kind];
-      const suffix = paper === undefined ? '' : ` (paper: ${String(paper)})`;
-      const option = command.createOption(
-        `${flagOf(name)} ${value}`,
-        (settingFields[name].description ?? '') + suffix,
-      );
-      if (kind === 'boolean') booleanOption(option);
-      if (kind === 'list') listOption(option);
-      if (kind === 'words') wordsOption(option);
-      command.addOption(option);
-    }
-  }
-  addProcessOptions(command, { restarts: true });
-  command.optionsGroup('Options:');
-  // The reference's --use_fp16 and --data_path, hidden: --precision and the argument are their successors.
-  command.addOption(booleanOption(command.createOption('--use-fp16 <true|false>').hideHelp()));
-  command.addOption(command.createOption('--data-path <folder>').hideHelp());
-  setAliases(command, aliases);
-  addExamples(
-    command,
-    'dino train photos --output runs/first',
-    'dino train imagenet/train --output runs/vits16 --preset paper --batch-size 64',
-    'dino train --resume runs/first',
-    'dino train photos --output runs/two --nproc 2 --max-restarts 3',
-    'dino train photos --output runs/mine --init dino_deitsmall16_pretrain.pth',
-  );
+const PLACEHOLDERS: Partial<Record<SettingName, string>> = {
+  init: '<weights>',
+  resumeFrom: '<file>',
+  device: '<name>',
+  decodedCache: '<size>',
+  knnTrain: '<folder>',
+  knnVal: '<folder>',
+  watchImages: '<image...>',
+};
+
+/** A setting's schema as a flag: it may be left out, and the help says the paper's value. */
+function settingOption(name: SettingName, group: string): z.ZodType {
+  const schema: z.ZodType = settingFields[name];
+  const paper = PAPER[name];
+  // of true and false the word is always written
+  const placeholder = PLACEHOLDERS[name] ?? (flagKind(schema) === 'boolean' ? '<true|false>' : undefined);
+  return schema.optional().meta({
+    description: schema.description ?? '',
+    group,
+    ...(paper === undefined ? {} : { note: `paper: ${String(paper)}` }),
+    ...(placeholder === undefined ? {} : { placeholder }),
+    ...(name === 'batchSize' ? { aliases: ['--batch-size-per-gpu'] } : {}),
+  });
 }
+
+/** A flag for each setting, by topic. */
+const settingOptions = Object.fromEntries(
+  SETTING_GROUPS.flatMap(([group, names]) => names.map((name) => [name, settingOption(name, group)])),
+) as unknown as { [K in SettingName]: z.ZodOptional<(typeof settingFields)[K]> };
+
+const trainArguments = {
+  images: z
+    .string()
+    .optional()
+    .describe('folder of images (class folders, nested or flat), text file of paths, or shards'),
+};
+
+const trainOptions = {
+  output: z
+    .string()
+    .optional()
+    .meta({
+      description: 'where the run goes: settings, metrics, checkpoints',
+      placeholder: '<folder>',
+      short: '-o',
+      aliases: ['--output-dir'],
+    }),
+  resume: z
+    .string()
+    .optional()
+    .meta({
+      description:
+        'continue from the newest checkpoint of a run, or from a full checkpoint of the reference (.pth); ' +
+        'auto: continue the run in --output if there is one, or else begin it',
+      placeholder: '<run>',
+    }),
+  preset: z.enum(PRESETS).default('auto').meta({
+    description: 'auto chooses settings for your images and machine, paper takes those of the paper',
+    placeholder: '<name>',
+  }),
+  config: z.string().optional().meta({
+    description: 'JSON file of settings by the names below; flags take precedence over it',
+    placeholder: '<file>',
+  }),
+  studio: z
+    .boolean()
+    .default(false)
+    .describe('show the training in the browser while it runs, as dino studio does'),
+  ...settingOptions,
+  ...processOptions,
+  ...restartOptions,
+  // the reference's, whose successors are --precision and the argument
+  useFp16: z.boolean().optional().meta({ placeholder: '<true|false>', hidden: true }),
+  dataPath: z.string().optional().meta({ placeholder: '<folder>', hidden: true }),
+};
+
+type TrainGiven = Given<typeof trainArguments, typeof trainOptions>;
 
 function readConfigFile(file: string): { file?: unknown; problem?: string } {
   try {
@@ -97,17 +114,6 @@ function readConfigFile(file: string): { file?: unknown; problem?: string } {
   } catch (error) {
     return { problem: `--config ${file}: ${error instanceof Error ? error.message : String(error)}` };
   }
-}
-
-/** Flags that are settings, with the reference's use_fp16 turned into a precision. */
-function settingFlags(options: Record<string, unknown>): Record<string, unknown> {
-  const flags: Record<string, unknown> = {};
-  for (const [, names] of SETTING_GROUPS) {
-    for (const name of names) if (options[name] !== undefined) flags[name] = options[name];
-  }
-  const fp16 = options['useFp16'] as string | undefined;
-  if (fp16 !== undefined) flags['precision'] ??= /^(true|on|yes|1)$/i.test(fp16) ? 'fp16' : 'fp32';
-  return flags;
 }
 
 /** Settings of a resumed run: its own, but for those that can't change its result. */
@@ -132,25 +138,6 @@ async function resumedSettings(run: string, sources: SettingsSources): Promise<{
   return { settings: checkSettings({ ...config.settings, ...overrides }) };
 }
 
-/** What the weights settle that the run begins with. */
-async function settledByWeights(overrides: PartialSettings, io: Output): Promise<PartialSettings> {
-  const { init, resumeFrom } = overrides;
-  if (init === undefined && resumeFrom === undefined) return {};
-  const [{ settingsOfInit }, { settingsOfCheckpoint }] = await Promise.all([
-    import('../../train/init.js'),
-    import('../../train/official-checkpoint.js'),
-  ]);
-  const onWarning = (message: string): void => io.warn(message);
-  const { numHeads } = overrides;
-  const settled =
-    resumeFrom === undefined
-      ? settingsOfInit(overrides, onWarning)
-      : settingsOfCheckpoint(resumeFrom, { numHeads, onWarning });
-  const head = settled.outDim === undefined ? 'no head' : `a head of ${settled.outDim}`;
-  io.note(`${resumeFrom ?? init}: ${settled.arch}, patches of ${settled.patchSize} pixels, ${head}`);
-  return settled;
-}
-
 /** Tells of each tenth of the shards that are indexed. */
 function indexingNote(io: Output): (done: number, total: number) => void {
   let last = 0;
@@ -161,38 +148,32 @@ function indexingNote(io: Output): (done: number, total: number) => void {
   };
 }
 
-/** Settings of a new run: looks at the images and the machine, and says what was chosen and why. */
+/** Settings of a new run: looks at the images and the machine, and prints what was chosen and why. */
 async function newSettings(
   images: string,
-  preset: PresetName,
-  sources: SettingsSources,
+  { preset, sources }: Pick<TrainLine, 'preset' | 'sources'>,
   io: Output,
   world: World,
 ) {
-  const overrides = readOverrides(sources); // all that is wrong in itself, before anything slow is loaded
   const { listImages } = await import('../../data/index.js');
   const list = await listImages(images, { onProgress: indexingNote(io) });
-  const [{ chooseDevice }, { gatherFacts, machineFacts }] = await Promise.all([
-    import('../../train/hardware.js'),
-    import('../../train/facts.js'),
-  ]);
-  const device = chooseDevice(overrides.device ?? 'auto');
-  const kind = device.startsWith('cuda') ? 'cuda' : device === 'mps' ? 'mps' : 'cpu';
-  // machines may differ a little: all choose by what rank 0 sees
-  const facts = await world.shared('what it sees of images and machine', () =>
-    gatherFacts(list.items, {
-      ...machineFacts(kind),
-      processes: world.size,
-    }),
-  );
-  const weights = await settledByWeights(overrides, io);
-  const { settings, choices, warnings } = resolveSettings({ ...sources, preset, facts, weights });
+  const { planTraining } = await import('../../train/plan.js');
+  const { settings, facts, weights, choices, warnings } = await planTraining(list, {
+    ...{ preset, sources, processes: world.size },
+    share: (gather) => world.shared('what it sees of images and machine', gather),
+    onWarning: (message) => io.warn(message),
+  });
+  if (weights !== null) {
+    const { init, resumeFrom } = settings;
+    const head = weights.outDim === undefined ? 'no head' : `a head of ${weights.outDim}`;
+    io.note(`${resumeFrom ?? init}: ${weights.arch}, patches of ${weights.patchSize} pixels, ${head}`);
+  }
   io.note(
-    `${list.items.length} images, about ${facts.width} x ${facts.height}; device ${device}; preset ${preset}`,
+    `${list.items.length} images, about ${facts.width} x ${facts.height}; device ${settings.device}; preset ${preset}`,
   );
   for (const { name, value, reason } of choices) io.note(`  ${flagOf(name)} ${String(value)}: ${reason}`);
   for (const warning of warnings) io.warn(warning);
-  return { settings: { ...settings, device }, images: list };
+  return { settings, images: list };
 }
 
 function summary(result: TrainResult, seconds: number): string {
@@ -211,57 +192,77 @@ function summary(result: TrainResult, seconds: number): string {
   return lines.join('\n');
 }
 
-export async function run(invocation: Invocation): Promise<void> {
-  const line = readLine(invocation);
-  await inProcesses(invocation, (world, io) => trainIn(world, line, io));
-}
-
-/** What the command line asks for, checked as far as it can be without looking at files. */
-interface Line {
+/** What the command line asks for, checked as far as it can be without looking at images or a run. */
+interface TrainLine {
   images: string | undefined;
-  output: string;
-  /** Go on with the run, or with `auto` if there is one. */
+  output: string | undefined;
+  /** Continue the run; with `auto` only if there is one. */
   resume: boolean | 'auto';
   preset: PresetName;
   sources: SettingsSources;
-  /** Show it in the browser. */
-  studio: boolean;
 }
 
-function readLine(invocation: Invocation): Line {
-  const { options, problems } = invocation;
-  // a file is a checkpoint of the reference's, from which a new run goes on
-  const given = options['resume'] as string | undefined;
+/** Reads what --resume, --config and the settings' flags mean together, and what is wrong with them. */
+function readTrainLine({ args, options }: TrainGiven): { line: TrainLine; problems: string[] } {
+  const problems: string[] = [];
+  // a file is a checkpoint of the reference, from which a new run continues
+  const { resume: given, useFp16 } = options;
   const isFile = given !== undefined && (statSync(given, { throwIfNoEntry: false })?.isFile() ?? false);
-  if (isFile) options['resumeFrom'] = given;
   const isAuto = given === 'auto' && !isFile;
   const run = isFile || isAuto ? undefined : given;
-  const output = run ?? (options['output'] as string | undefined);
-  const images = invocation.args[0] ?? (options['dataPath'] as string | undefined);
-  const missing = problems.indexOf('argument <images> is missing');
-  if (missing !== -1 && (images !== undefined || run !== undefined)) problems.splice(missing, 1);
-  // a checkpoint brings its settings; what it doesn't tell is a constant of the reference
-  const preset = isFile || options['resumeFrom'] !== undefined ? 'paper' : (options['preset'] as PresetName);
-  if (!PRESETS.includes(preset))
-    problems.push(`--preset is ${String(preset)}; expected ${PRESETS.join(' or ')}`);
-  if (output === undefined) problems.push('--output is missing: where shall the run go?');
-  if (run !== undefined && options['output'] !== undefined)
+  const output = run ?? options.output;
+  const images = args.images ?? options.dataPath;
+  if (images === undefined && run === undefined) problems.push('argument <images> is missing');
+  if (output === undefined) problems.push('--output is missing: a folder for the run');
+  if (run !== undefined && options.output !== undefined)
     problems.push('--resume writes into the run itself: leave out --output');
 
-  const sources: SettingsSources = { problems, flags: settingFlags(options) };
-  const configFile = options['config'] as string | undefined;
-  if (configFile !== undefined) {
-    const { file, problem } = readConfigFile(configFile);
+  const flags = {
+    ...(useFp16 === undefined ? {} : { precision: useFp16 ? 'fp16' : 'fp32' }),
+    ...pick(options, ...SETTING_NAMES),
+    ...(isFile ? { resumeFrom: given } : {}),
+  };
+  const sources: SettingsSources = { flags };
+  if (options.config !== undefined) {
+    const { file, problem } = readConfigFile(options.config);
     if (problem !== undefined) problems.push(problem);
-    else Object.assign(sources, { file, fileName: configFile });
+    else Object.assign(sources, { file, fileName: options.config });
   }
-  readOverrides(sources); // throws, with all that it finds
+  try {
+    readOverrides(sources);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    problems.push(...error.problems);
+  }
+  // a checkpoint brings its settings; what it doesn't hold is a constant of the reference
+  const preset = flags.resumeFrom === undefined ? (options.preset ?? 'auto') : 'paper';
   const resume = isAuto ? 'auto' : run !== undefined;
-  return { images, output: output as string, resume, preset, sources, studio: options['studio'] === true };
+  return { line: { images, output, resume, preset, sources }, problems };
 }
 
-async function trainIn(world: World, line: Line, io: Output): Promise<void> {
-  const { images, output, preset, sources } = line;
+export const command = defineCommand({
+  args: trainArguments,
+  options: trainOptions,
+  usage:
+    '<images> --output RUN [options]\n       dino train --resume RUN\n' +
+    '       dino train <images> --output RUN --resume CHECKPOINT.pth',
+  examples: [
+    'dino train photos --output runs/first',
+    'dino train imagenet/train --output runs/vits16 --preset paper --batch-size 64',
+    'dino train --resume runs/first',
+    'dino train photos --output runs/two --nproc 2 --max-restarts 3',
+    'dino train photos --output runs/mine --init dino_deitsmall16_pretrain.pth',
+  ],
+  rules: (given) => readTrainLine(given).problems,
+
+  async run(call) {
+    const { line } = readTrainLine(call);
+    await inProcesses(call, (world, io) => trainIn(world, line, call.options.studio, io));
+  },
+});
+
+async function trainIn(world: World, line: TrainLine, studio: boolean, io: Output): Promise<void> {
+  const { images, output = '', sources } = line;
   const { isRunFolder } = await import('../../run/run-folder.js');
   // a launcher that starts processes again, or a job that was put back into its queue, repeats the first command line
   const resume = await world.shared('whether it goes on', () =>
@@ -273,7 +274,7 @@ async function trainIn(world: World, line: Line, io: Output): Promise<void> {
         ...(images === undefined ? {} : { images }),
         ...(world.isFirst ? await resumedSettings(output, sources) : {}),
       }
-    : await newSettings(images as string, preset, sources, io, world);
+    : await newSettings(images ?? '', line, io, world);
 
   const progress = world.isFirst ? new TrainProgress() : null;
   const interrupt = stopSignal(() =>
@@ -293,8 +294,7 @@ async function trainIn(world: World, line: Line, io: Output): Promise<void> {
       onEvent: (event) => {
         progress?.handle(event);
         // the run's folder is there now
-        if (event.type === 'start' && line.studio && world.isFirst)
-          closeStudio = showTraining(output, images, io);
+        if (event.type === 'start' && studio && world.isFirst) closeStudio = showTraining(output, images, io);
       },
     });
     progress?.stop();

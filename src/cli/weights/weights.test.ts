@@ -18,7 +18,7 @@ import { writeColourFolders, writeTinyRun } from '../../testing/saved-run.js';
 import { settingsOfInit } from '../../train/init.js';
 import { exportWeights } from '../../weights/export-weights.js';
 import { readSafetensors, writeSafetensors } from '../../weights/safetensors.js';
-import { type CommandModule, readCommandLine, runCommand } from '../command.js';
+import { type AnyCommand, readLine, runCommand } from '../command.js';
 
 const bin = fileURLToPath(new URL('../../../bin/dino.js', import.meta.url));
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-cli-weights-'));
@@ -37,7 +37,7 @@ after(() => rmSync(folder, { recursive: true }));
 
 /** Runs a command in this process, which is quicker by its start. @returns What it wrote to stderr. */
 async function dino(name: string, ...args: string[]): Promise<string> {
-  const module = (await import(`./${name}.js`)) as CommandModule;
+  const { command } = (await import(`../${name}.js`)) as { command: AnyCommand };
   const write = process.stderr.write.bind(process.stderr);
   let written = '';
   process.stderr.write = (text: string | Uint8Array) => {
@@ -45,7 +45,7 @@ async function dino(name: string, ...args: string[]): Promise<string> {
     return true;
   };
   try {
-    await runCommand(module, name, '', args);
+    await runCommand(command, name, '', args);
   } catch (error) {
     throw Object.assign(error as Error, { written });
   } finally {
@@ -57,13 +57,13 @@ async function dino(name: string, ...args: string[]): Promise<string> {
 const GUESS = /warning: .*doesn't say how many attention heads .*--num-heads/g;
 const EMBED = ['--num-workers', '0', '--device', 'cpu'];
 const WHERE: readonly (readonly [command: string, ...args: string[]])[] = [
-  ['info', lone],
-  ['embed', lone, images, '--output', at('f.npy'), ...EMBED],
-  ['attention', lone, at('images', 'red', 'red 0.png'), '--output', at('maps'), '--device', 'cpu'],
-  ['index-images', lone, images, '--output', at('index'), ...EMBED],
-  ['eval-knn', lone, '--train', images, '--val', images, '--nb-knn', '1', ...EMBED],
+  ['weights/info', lone],
+  ['eval/embed', lone, images, '--output', at('f.npy'), ...EMBED],
+  ['explain/attention', lone, at('images', 'red', 'red 0.png'), '--output', at('maps'), '--device', 'cpu'],
+  ['explore/index-images', lone, images, '--output', at('index'), ...EMBED],
+  ['eval/knn', lone, '--train', images, '--val', images, '--nb-knn', '1', ...EMBED],
   ...['pth', 'safetensors', 'onnx', 'transformers', 'web'].map(
-    (format) => ['export', lone, '--format', format, '--output', at(`out-${format}`)] as const,
+    (format) => ['export/export', lone, '--format', format, '--output', at(`out-${format}`)] as const,
   ),
 ];
 
@@ -79,30 +79,30 @@ describe('heads that the file does not say', () => {
 
   it('can be told on every command that takes weights', async () => {
     for (const name of [
-      ...['info', 'embed', 'attention', 'video', 'index-images', 'export', 'eval-knn', 'eval-linear', 'eval-retrieval'],
-      ...['eval-copy-detection', 'eval-video-segmentation', 'eval-attention-segmentation'],
+      ...['weights/info', 'eval/embed', 'explain/attention', 'explain/video', 'explore/index-images', 'export/export', 'eval/knn', 'eval/linear', 'eval/retrieval'],
+      ...['eval/copy-detection', 'eval/video-segmentation', 'eval/attention-segmentation'],
     ]) {
-      const module = (await import(`./${name}.js`)) as Parameters<typeof readCommandLine>[0];
-      const { problems, options } = readCommandLine(module, name, ['x', 'y', '--num-heads', '4', '--checkpoint-key', 'ema']);
+      const { command } = (await import(`../${name}.js`)) as { command: AnyCommand };
+      const { problems, options } = await readLine(command, name, ['x', 'y', '--num-heads', '4', '--checkpoint-key', 'ema']);
       assert.deepEqual(problems.filter((problem) => /flag/.test(problem)), [], name);
-      assert.deepEqual([options['numHeads'], options['checkpointKey']], ['4', 'ema'], name);
+      assert.deepEqual([options['numHeads'], options['checkpointKey']], [4, 'ema'], name);
     } // prettier-ignore
     await assert.rejects(
-      dino('info', lone, '--num-heads', 'many'),
+      dino('weights/info', lone, '--num-heads', 'many'),
       /--num-heads is many; expected a whole number/,
     );
   });
 
   it('are those of the run in what is exported: embed gives the same features', async () => {
     const embedded = async (weights: string): Promise<Buffer> => {
-      const written = await dino('embed', weights, images, '--output', at('same.npy'), ...EMBED);
+      const written = await dino('eval/embed', weights, images, '--output', at('same.npy'), ...EMBED);
       assert.doesNotMatch(written, /warning/);
       return readFileSync(at('same.npy'));
     };
     const expected = await embedded(run);
     for (const format of ['safetensors', 'pth']) {
       const output = at(`known.${format}`);
-      await dino('export', run, '--format', format, '--output', output);
+      await dino('export/export', run, '--format', format, '--output', output);
       assert.deepEqual(await embedded(output), expected, format);
     }
   });
@@ -134,26 +134,26 @@ describe('heads that the file does not say', () => {
 describe('where something is written', () => {
   it('is looked at before the work: folders are made, and what can not be written is refused', async () => {
     for (const [name, ...beside] of [['f.npy', 'f.paths.jsonl'], ['f.parquet'], ['f.safetensors']] as const) {
-      await dino('embed', run, images, '--output', at('no', 'such', name), ...EMBED);
+      await dino('eval/embed', run, images, '--output', at('no', 'such', name), ...EMBED);
       assert.deepEqual(readdirSync(at('no', 'such')).sort(), [name, ...beside].sort());
       rmSync(at('no'), { recursive: true });
     }
     for (const format of ['pth', 'safetensors', 'onnx']) {
-      await dino('export', run, '--format', format, '--output', at('no', 'such', 'w'));
+      await dino('export/export', run, '--format', format, '--output', at('no', 'such', 'w'));
       assert.ok(existsSync(at('no', 'such', 'w')));
       rmSync(at('no'), { recursive: true });
     }
     mkdirSync(at('folder.npy'));
     mkdirSync(at('names.paths.jsonl'));
     writeFileSync(at('file'), '');
-    const knn = ['eval-knn', run, '--train', images, '--val', images] as const;
+    const knn = ['eval/knn', run, '--train', images, '--val', images] as const;
     for (const [[command, ...args], pattern] of [
-      [['embed', run, images, '--output', at('folder.npy'), ...EMBED], /there is a folder of this name/],
-      [['embed', run, images, '--output', at('names.npy'), ...EMBED], /names\.paths\.jsonl can't be written: there is a folder/],
-      [['embed', run, images, '--output', at('file', 'f.npy'), ...EMBED], /f\.npy can't be written: .*file is a file, and not a folder/],
-      [['export', run, '--format', 'pth', '--output', at('folder.npy')], /there is a folder of this name/],
-      [['export', run, '--format', 'onnx', '--output', at('folder.npy')], /there is a folder of this name/],
-      [['export', run, '--format', 'web', '--output', at('file')], /the folder .*file can't be written: .*is a file, and not a folder/],
+      [['eval/embed', run, images, '--output', at('folder.npy'), ...EMBED], /there is a folder of this name/],
+      [['eval/embed', run, images, '--output', at('names.npy'), ...EMBED], /names\.paths\.jsonl can't be written: there is a folder/],
+      [['eval/embed', run, images, '--output', at('file', 'f.npy'), ...EMBED], /f\.npy can't be written: .*file is a file, and not a folder/],
+      [['export/export', run, '--format', 'pth', '--output', at('folder.npy')], /there is a folder of this name/],
+      [['export/export', run, '--format', 'onnx', '--output', at('folder.npy')], /there is a folder of this name/],
+      [['export/export', run, '--format', 'web', '--output', at('file')], /the folder .*file can't be written: .*is a file, and not a folder/],
       [[...knn, '--dump-features', at('file'), ...EMBED], /is a file, and not a folder/],
     ] as const) {
       await assert.rejects(dino(command, ...args), (error: Error & { written: string }) => {
