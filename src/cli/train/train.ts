@@ -99,11 +99,14 @@ const trainOptions = {
   ...processOptions,
   ...restartOptions,
   // the reference's, whose successors are --precision and the argument
-  useFp16: z.boolean().optional().meta({ placeholder: '<true|false>', hidden: true }),
+  useFp16: z
+    .boolean()
+    .optional()
+    .meta({ placeholder: '<true|false>', aliases: ['--use-fp16'], hidden: true }),
   dataPath: z.string().optional().meta({ placeholder: '<folder>', hidden: true }),
 };
 
-type TrainGiven = Given<typeof trainArguments, typeof trainOptions>;
+type TrainGiven = Pick<Given<typeof trainArguments, typeof trainOptions>, 'args' | 'options'>;
 
 function readConfigFile(file: string): { file?: unknown; problem?: string } {
   try {
