@@ -25,7 +25,7 @@ const FRESH = 64;
 const EVALUATIONS_LIMIT = 10_000;
 
 /** A typed array that grows. */
-class Growing<T extends Float32Array | Float64Array> {
+class GrowingArray<T extends Float32Array | Float64Array> {
   constructor(public data: T) {}
 
   set(index: number, value: number): void {
@@ -38,8 +38,8 @@ class Growing<T extends Float32Array | Float64Array> {
   }
 }
 
-const floats = (): Growing<Float32Array> => new Growing(new Float32Array(256).fill(NaN));
-const doubles = (): Growing<Float64Array> => new Growing(new Float64Array(256).fill(NaN));
+const floats = (): GrowingArray<Float32Array> => new GrowingArray(new Float32Array(256).fill(NaN));
+const doubles = (): GrowingArray<Float64Array> => new GrowingArray(new Float64Array(256).fill(NaN));
 
 /** One column, block by block. */
 export class Column {

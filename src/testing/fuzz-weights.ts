@@ -4,7 +4,7 @@
  * header inside and put the file together again around it.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate as eventLoopTurn } from 'node:timers/promises';
 import { CheckpointError } from '../errors.js';
 import { scope } from '../torch/index.js';
 import { FileBytes } from '../files/file-bytes.js';
@@ -234,7 +234,7 @@ export async function fuzzWeights(options: FuzzOptions): Promise<FuzzResult> {
     }
     result.slowestMs = Math.max(result.slowestMs, performance.now() - start);
     if (i % 64 !== 0) continue;
-    await setImmediate(); // memory of what was collected is given back between turns of the event loop
+    await eventLoopTurn(); // memory of what was collected is given back between turns of the event loop
     result.peakMiB = Math.max(result.peakMiB, process.memoryUsage.rss() / 2 ** 20);
   }
   return result;

@@ -26,6 +26,7 @@ import {
 } from '../data/index.js';
 import {
   CollapseMonitor,
+  monitorPatience,
   DataParallel,
   dinoStep,
   DINOLoss,
@@ -206,7 +207,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       epochs,
     });
     // a training starts at ln K, so a collapse is one only when it has lasted
-    const monitor = new CollapseMonitor({ outDim: settings.outDim, patience: Math.max(100, stepsPerEpoch) });
+    const monitor = new CollapseMonitor({
+      outDim: settings.outDim,
+      patience: monitorPatience(stepsPerEpoch),
+    });
 
     // ============ where to go on ============
     let step = 0; // steps done

@@ -294,8 +294,8 @@ const damaged = () =>
 
 type Numbers = Float64Array | Uint32Array | Int32Array;
 
-/** A typed array over shared memory that grows. */
-class Growing<T extends Numbers> {
+/** A growing column of numbers in shared memory. */
+class SharedColumn<T extends Numbers> {
   #view: T;
   length = 0;
 
@@ -329,10 +329,10 @@ export class PackedImagesBuilder {
   readonly #segments: Buffer[] = [];
   #segment = Buffer.from(new SharedArrayBuffer(4096));
   #used = 0;
-  readonly #blocks = new Growing((buffer) => new Float64Array(buffer), 8);
-  readonly #labels = new Growing((buffer) => new Int32Array(buffer), 4);
-  readonly #offsets = new Growing((buffer) => new Float64Array(buffer), 8);
-  readonly #lengths = new Growing((buffer) => new Uint32Array(buffer), 4);
+  readonly #blocks = new SharedColumn((buffer) => new Float64Array(buffer), 8);
+  readonly #labels = new SharedColumn((buffer) => new Int32Array(buffer), 4);
+  readonly #offsets = new SharedColumn((buffer) => new Float64Array(buffer), 8);
+  readonly #lengths = new SharedColumn((buffer) => new Uint32Array(buffer), 4);
   #isLabelled = false;
   #inShards = false;
   #last = Buffer.alloc(256);

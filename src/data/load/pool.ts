@@ -3,7 +3,7 @@
  * taken, held by the consumer, or free. Work is given out as soon as a slot is free and never beyond that: this is the
  * back-pressure, and what bounds the memory.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as eventLoopTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { DataError, EngineError } from '../../errors.js';
 import { loadCropsAddon } from '../crops/crops.js';
@@ -237,7 +237,7 @@ export class SlotPool {
     if (position === null) return false;
     const place = { epoch: plan.epoch, imageIndex: plan.indices[position]!, position };
     results.push(await renderPosition(this.#options.job, this.#images, place, this.#bytes[slot]!));
-    await nextTurn(); // messages and signals
+    await eventLoopTurn(); // messages and signals
     return true;
   }
 

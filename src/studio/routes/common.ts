@@ -7,7 +7,7 @@ import { hasImageExtension } from '../../data/list/image-extensions.js';
 import { isRunFolder } from '../../run/run-folder.js';
 import type { FolderEntry, FolderListing, StudioEvent } from '../../plain/studio-api.js';
 import type { GivenFolders } from '../files.js';
-import { parse, queryNumber, type Routes, route } from './route.js';
+import { parse, pictureReply, queryNumber, type Routes, route } from './route.js';
 
 /** Images of one folder that are listed. */
 const IMAGES_LISTED = 1000;
@@ -91,8 +91,7 @@ export const common: Routes = (app, studio) => {
     const query = parse(pictureQuery, context.req.query(), 'query');
     const file = await folders.file(query.path);
     const bytes = await pictures.thumbnail(file, query.size, context.req.raw.signal);
-    // the same file may change: asked for again each time, but kept while the page is open
-    return context.body(bytes, 200, { 'content-type': 'image/webp', 'cache-control': 'private, max-age=60' });
+    return pictureReply(context, bytes, 'image/webp');
   });
 
   app.get('/api/events', (context) =>

@@ -13,7 +13,7 @@ import {
 import type { FilmFrameFacts } from '../../plain/studio-api.js';
 import { StudioError } from '../files.js';
 import { packArrays } from '../../plain/packed.js';
-import { type Routes, route } from './route.js';
+import { pictureReply, type Routes, route } from './route.js';
 
 export const film: Routes = (app, studio) => {
   const { folders, runs } = studio;
@@ -57,6 +57,6 @@ export const film: Routes = (app, studio) => {
     const image = await imageOf(context.req.param('run'), context.req.param('image'));
     const within = runOf(image);
     const bytes = readGuarded(image.picture, { within, maxBytes: MAX_WATCH_BYTES });
-    return context.body(bytes, 200, { 'content-type': 'image/png', 'cache-control': 'private, max-age=60' });
+    return pictureReply(context, bytes, 'image/png');
   });
 };

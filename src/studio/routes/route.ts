@@ -69,6 +69,13 @@ export function route<K extends RouteName>(
   });
 }
 
+/** A picture: the same file may change, so that it is kept only for a minute. */
+export const pictureReply = (
+  context: Context,
+  bytes: Uint8Array<ArrayBuffer>,
+  type: 'image/png' | 'image/webp',
+): Response => context.body(bytes, 200, { 'content-type': type, 'cache-control': 'private, max-age=60' });
+
 /**
  * A body's bytes, whether its length is told or it comes in pieces without an end in sight.
  * @throws StudioError 413 as soon as they are more than `limit`.
