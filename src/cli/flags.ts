@@ -14,7 +14,7 @@ import { type FlagKind, flagKind, innermost, readFlagValue } from '../plain/flag
 import { flagOf } from '../run/settings.js';
 
 declare module 'zod' {
-  /** What `.meta()` says of a flag or an argument besides its description. */
+  /** What `.meta()` says about a flag or an argument, besides its description. */
   interface GlobalMeta {
     /** The value in the help, as `<folder>`. A boolean without one is a switch, which takes no value. */
     placeholder?: string;
@@ -22,9 +22,9 @@ declare module 'zod' {
     short?: string;
     /** Other spellings: `--output-dir`. */
     aliases?: readonly string[];
-    /** What a message says is missing: `a folder for the masks`. */
+    /** What was expected, for the message when it is missing: `a folder for the masks`. */
     missing?: string;
-    /** Heading of the help that it stands under. */
+    /** Heading of the help under which it is listed. */
     group?: string;
     /** Not in the help. */
     hidden?: boolean;

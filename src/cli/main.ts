@@ -1,8 +1,8 @@
 /**
- * The command line: `dino <command>`. Each command is a file of its own that is imported only when asked for, so that
- * `dino --help` answers at once; all that goes wrong comes up to the one catch below.
+ * The command line: `dino <command>`. Each command is a file of its own that is imported only when it is run, so that
+ * `dino --help` answers at once. All errors end in the one catch below.
  *
- * Exit codes: 0 done, 1 failed, 2 bad usage or settings, 130 interrupted, 141 done but nobody read the result.
+ * Exit codes: 0 done, 1 failed, 2 bad usage or settings, 130 interrupted, 141 done, but nobody read the result.
  */
 import { Command } from 'commander';
 import { ConfigError } from '../errors.js';
@@ -26,7 +26,7 @@ const dino: Level = {
   commands: {
     train: { summary: 'train a model on a folder of images', load: () => import('./train/train.js') },
     eval: {
-      summary: 'measure a model; dino eval --help lists how',
+      summary: 'measure a model; dino eval --help lists the ways',
       example: 'dino eval knn RUN --train a --val b',
       commands: {
         knn: {
@@ -34,11 +34,11 @@ const dino: Level = {
           load: () => import('./eval/knn.js'),
         },
         'attention-segmentation': {
-          summary: 'how well attention cuts out objects: Jaccard similarity with masks',
+          summary: 'how well attention segments objects: Jaccard similarity with masks',
           load: () => import('./eval/attention-segmentation.js'),
         },
         'video-segmentation': {
-          summary: "carry a video's first mask through it (DAVIS), J and F",
+          summary: "propagate a video's first mask through it (DAVIS): J and F",
           load: () => import('./eval/video-segmentation.js'),
         },
         linear: {
@@ -46,44 +46,47 @@ const dino: Level = {
           load: () => import('./eval/linear.js'),
         },
         'copy-detection': {
-          summary: 'copies of images on Copydays',
+          summary: 'finding copies of images (Copydays)',
           load: () => import('./eval/copy-detection.js'),
         },
         retrieval: {
-          summary: 'image retrieval on Revisited Oxford and Paris',
+          summary: 'image retrieval (Revisited Oxford and Paris)',
           load: () => import('./eval/retrieval.js'),
         },
       },
     },
     studio: {
-      summary: 'a page that shows runs live, and what models see',
+      summary: 'open a page that shows runs live, and what models see',
       load: () => import('./studio/studio.js'),
     },
     shard: { summary: 'pack images into tar shards, or index shards', load: () => import('./shard.js') },
-    slurm: { summary: 'train as a job of a Slurm cluster', load: () => import('./train/slurm.js') },
+    slurm: { summary: 'train in a job on a Slurm cluster', load: () => import('./train/slurm.js') },
     embed: { summary: 'write the features of images to a file', load: () => import('./eval/embed.js') },
     index: {
-      summary: 'make an index of images, to search and sort them',
+      summary: 'make an index of images, for the five commands below',
       load: () => import('./explore/index-images.js'),
     },
     search: {
-      summary: 'find images like others, or like a part of one',
+      summary: 'find images similar to others, or to a part of one',
       load: () => import('./explore/search.js'),
     },
     duplicates: { summary: 'find near-duplicate images', load: () => import('./explore/duplicates.js') },
     outliers: { summary: "find images that don't belong", load: () => import('./explore/outliers.js') },
-    cluster: { summary: 'sort images into kinds', load: () => import('./explore/cluster.js') },
+    cluster: { summary: 'group similar images', load: () => import('./explore/cluster.js') },
     select: { summary: 'choose the images worth labelling first', load: () => import('./explore/select.js') },
-    attention: { summary: 'draw what the model looks at', load: () => import('./explain/attention.js') },
-    video: { summary: 'draw what the model looks at over a video', load: () => import('./explain/video.js') },
+    attention: { summary: 'draw what a model attends to', load: () => import('./explain/attention.js') },
+    video: { summary: 'draw what a model attends to in a video', load: () => import('./explain/video.js') },
     export: { summary: 'write a model for other programs', load: () => import('./export/export.js') },
-    hub: { summary: 'list the official models: numbers, links', load: () => import('./weights/hub.js') },
+    hub: {
+      summary: 'list the official models with their scores and links',
+      load: () => import('./weights/hub.js'),
+    },
     info: { summary: 'describe a model or a run', load: () => import('./weights/info.js') },
     demo: {
-      summary: 'a first training that needs no data of your own, with a report',
+      summary: 'run a first training, which needs no data of your own, with a report',
       load: () => import('./train/demo.js'),
     },
-    doctor: { summary: 'check the set-up: libtorch, devices, speed', load: () => import('./doctor.js') },
+    doctor: { summary: 'check the setup: libtorch, devices, speed', load: () => import('./doctor.js') },
   },
 };
 

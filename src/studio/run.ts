@@ -1,4 +1,4 @@
-/** One run: its settings, where it stands, and its curves while a page shows them. */
+/** One run: its settings, its state, and its curves while a page shows them. */
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { monitorPatience } from '../dino/collapse-monitor.js';
@@ -8,7 +8,7 @@ import type { RunSummary } from '../plain/studio-api.js';
 import { MetricsLog, type MetricsLogOptions } from './metrics-log.js';
 import { stateOf } from './run-state.js';
 
-/** Curves that no page has asked for in this time are read again when one does. */
+/** Curves that no page has asked for in this time are dropped, and read again when one does. */
 const FORGET_MS = 10 * 60_000;
 
 /** Steps in an epoch: a last, smaller batch is dropped. Null when there would be none. */
@@ -54,26 +54,26 @@ export class Run {
     return this.#log !== null;
   }
 
-  /** Whether there was no run in its folder any more when it was last looked at. */
+  /** Whether its folder held no run any more when it was last looked at. */
   get isGone(): boolean {
     return this.#configMark === '';
   }
 
-  /** Its curves. Read by `read()`; what is not looked at for a while is forgotten. */
+  /** Its curves. `read()` reads them; those that no page has asked for in a while are dropped. */
   log(): MetricsLog {
     this.#used = Date.now();
     this.#log ??= new MetricsLog(metricsPath(this.path), logOptions(this.config));
     return this.#log;
   }
 
-  /** @returns Whether anything was new. Two at once share one reading. */
+  /** @returns Whether anything was new. Two calls at once share one reading. */
   read(onChunk: () => void): Promise<boolean> {
     const log = (this.#log ??= this.log());
     this.#reading ??= log.advance(onChunk).finally(() => (this.#reading = null));
     return this.#reading;
   }
 
-  /** Whether there are lines that were not looked at: one question to the disk. */
+  /** Whether there may be new lines: one stat(). */
   async hasNews(): Promise<boolean> {
     return (await markOf(metricsPath(this.path))) !== this.#metricsMark;
   }

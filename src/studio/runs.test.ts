@@ -169,7 +169,7 @@ describe('the section Runs', () => {
       child.kill('SIGKILL');
     }
     await ended;
-    await studio.text('.sentence', /is gone without giving the run back, at step \d+ of 4,000.*--resume/);
+    await studio.text('.sentence', /exited without releasing the run's lock, at step \d+ of 4,000.*--resume/);
     await studio.text(newest('loss'), exactly(short(lastLine(run).loss)));
   });
 

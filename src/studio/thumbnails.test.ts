@@ -116,7 +116,7 @@ describe('pictures', { timeout: 120_000 }, () => {
         await pictures.thumbnail(good, 64);
         const asked = refused(
           pictures.thumbnail(large, 64),
-          /the process that decoded it is gone \(SIGSEGV\)/,
+          /the process that decoded it has ended \(SIGSEGV\)/,
         );
         await sleep(30);
         for (const pid of children()) if (!before.has(pid)) process.kill(pid, 'SIGSEGV');

@@ -1,4 +1,4 @@
-/** The process of a studio beside a training; see training-studio.ts. */
+/** The process in which `dino train --studio` shows its training; see training-studio.ts. */
 import type { FromStudio } from './training-studio.js';
 import { writeOpeningPage } from './invitation.js';
 import { startStudio } from './server.js';
@@ -6,7 +6,7 @@ import { startStudio } from './server.js';
 const tell = (message: FromStudio): void => {
   process.send?.(message);
 };
-// the terminal's Ctrl-C, or its end, is meant for the training, which has this process end when it is done
+// Ctrl-C and the terminal's end are meant for the training, which ends this process when it is done
 for (const name of ['SIGINT', 'SIGHUP'] as const) process.on(name, () => undefined);
 process.on('disconnect', () => process.exit(0));
 try {

@@ -127,7 +127,9 @@ describe('opening the browser', { skip }, () => {
       const again = await fetch(`${origin}/open?code=${code}`);
       assert.equal(again.status, 401);
       assert.equal(again.headers.get('set-cookie'), null);
-      await studio.printed(/warning: somebody came with the code .* a second time, and was refused/);
+      await studio.printed(
+        /warning: the code with which the browser was opened was used a second time, and refused/,
+      );
       assert.equal((await fetch(`${origin}/open?token=${token}`)).status, 200, 'the printed link stays good');
     } finally {
       await studio.end();
@@ -160,7 +162,7 @@ describe('opening the browser', { skip }, () => {
       assert.equal((await fetch(`${origin}/open?code=${code}`)).status, 200);
       assert.ok(!existsSync(path.dirname(file)));
       assert.equal((await fetch(`${origin}/open?code=${code}`)).status, 401);
-      await training.printed(/warning: somebody came with the code/);
+      await training.printed(/warning: the code with which the browser was opened was used a second time/);
     } finally {
       await training.end();
     }

@@ -11,8 +11,8 @@ import { Interrupted } from '../outcome.js';
 import type { Output } from '../output.js';
 
 /**
- * Opens the person's browser on a page; where there is none, the printed link stands. Other users of the machine see what
- * it is started with: a path, never the link.
+ * Opens the user's browser on a page; where there is none, the link has been printed. Other users of the machine can see the
+ * browser's arguments: a path, never the link.
  */
 async function openInBrowser(page: string): Promise<boolean> {
   const { default: open } = await import('open');
@@ -20,7 +20,7 @@ async function openInBrowser(page: string): Promise<boolean> {
     const child = await open(page);
     return await new Promise<boolean>((resolve) => {
       child.once('error', () => resolve(false));
-      // a browser that can't start ends at once
+      // a browser that can't start exits at once
       child.once('exit', (code) => resolve(code === 0));
       setTimeout(() => resolve(true), 1000).unref();
     });
@@ -36,28 +36,28 @@ async function openInBrowser(page: string): Promise<boolean> {
 export function showTraining(run: string, images: string | undefined, io: Output): () => void {
   const isFolder =
     images !== undefined && (statSync(images, { throwIfNoEntry: false })?.isDirectory() ?? false);
-  // a training in a script or a queue has nobody before it
+  // nobody sits before a training in a script or a queue
   const opens = !io.json && process.stderr.isTTY;
-  const tell = (told: FromStudio): void => {
-    if ('problem' in told) return io.warn(`no studio: ${told.problem}`);
-    io.note(`studio: ${told.url}`);
-    if (told.page !== null) void openInBrowser(told.page);
+  const report = (message: FromStudio): void => {
+    if ('problem' in message) return io.warn(`no studio: ${message.problem}`);
+    io.note(`studio: ${message.url}`);
+    if (message.page !== null) void openInBrowser(message.page);
   };
-  const studio = new TrainingStudio([run, ...(isFolder ? [images] : [])], tell, opens);
+  const studio = new TrainingStudio([run, ...(isFolder ? [images] : [])], report, opens);
   return () => studio.stop();
 }
 
-/** Milliseconds after which a browser that has not come is spoken of. */
+/** After this many milliseconds without a visit of the browser, a note is printed. */
 const PATIENCE_MS = 15_000;
 
-/** Opens the browser on a page of its own, which lets it in once. */
+/** Opens the browser on a page that lets it in once. */
 async function openOnce(studio: RunningStudio, io: Output): Promise<void> {
-  let hasCome = false;
+  let hasConnected = false;
   const inviting = {
-    invite: (told: (use: CodeUse) => void) =>
+    invite: (onUse: (use: CodeUse) => void) =>
       studio.invite((use) => {
-        hasCome = true;
-        told(use);
+        hasConnected = true;
+        onUse(use);
       }),
   };
   const page = await writeOpeningPage(inviting, (line) => io.warn(line)).catch(() => null);
@@ -67,7 +67,8 @@ async function openOnce(studio: RunningStudio, io: Output): Promise<void> {
     return;
   }
   const remind = (): void => {
-    if (!hasCome) io.note('the browser has not come yet; where it shows an error, open the link yourself');
+    if (!hasConnected)
+      io.note('the browser has not connected yet; if it shows an error, open the link yourself');
   };
   setTimeout(remind, PATIENCE_MS).unref();
 }

@@ -22,11 +22,11 @@ export const processOptions = {
   }),
 };
 
-/** For commands that can go on after a process was lost. */
+/** For commands that can continue after a process was lost. */
 export const restartOptions = {
   maxRestarts: whole(0)
     .default(0)
-    .meta({ description: 'with --nproc: how often to go on by itself after a process was lost', group }),
+    .meta({ description: 'with --nproc: how often to restart by itself after a process was lost', group }),
 };
 
 export type ProcessOptions = Parsed<typeof processOptions> & Partial<Parsed<typeof restartOptions>>;
@@ -102,7 +102,7 @@ async function startProcesses(
     if (bad.code !== null) throw new Reported(bad.code); // the process has said why
     const end = describeEnd(bad);
     throw new ProcessError(
-      `${end.charAt(0).toUpperCase()}${end.slice(1)}. Go on with --resume, or by itself with --max-restarts N.`,
+      `${end.charAt(0).toUpperCase()}${end.slice(1)}. Continue with --resume; --max-restarts N does so by itself.`,
     );
   } finally {
     interrupt.release();

@@ -45,7 +45,7 @@ export class TrainProgress {
           hideCursor: true,
           linewrap: false,
           fps: 8,
-          // Ctrl-C is handled by the command, which must write a checkpoint first
+          // the command handles Ctrl-C: it must write a checkpoint first
           gracefulExit: false,
         })
       : null;

@@ -119,7 +119,7 @@ function readConfigFile(file: string): { file?: unknown; problem?: string } {
   }
 }
 
-/** Settings of a resumed run: its own, but for those that can't change its result. */
+/** Settings of a resumed run: its own; only those that can't change its result may be given. */
 async function resumedSettings(run: string, sources: SettingsSources): Promise<{ settings: TrainSettings }> {
   const overrides = readOverrides(sources);
   const { readRunConfig } = await import('../../run/run-folder.js');
@@ -141,7 +141,7 @@ async function resumedSettings(run: string, sources: SettingsSources): Promise<{
   return { settings: checkSettings({ ...config.settings, ...overrides }) };
 }
 
-/** Tells of each tenth of the shards that are indexed. */
+/** Prints a line for each tenth of the shards that are indexed. */
 function indexingNote(io: Output): (done: number, total: number) => void {
   let last = 0;
   return (done, total) => {
@@ -163,7 +163,7 @@ async function newSettings(
   const { planTraining } = await import('../../train/plan.js');
   const { settings, facts, weights, choices, warnings } = await planTraining(list, {
     ...{ preset, sources, processes: world.size },
-    share: (gather) => world.shared('what it sees of images and machine', gather),
+    share: (gather) => world.shared('facts about the images and the machine', gather),
     onWarning: (message) => io.warn(message),
   });
   if (weights !== null) {
@@ -267,11 +267,11 @@ export const command = defineCommand({
 async function trainIn(world: World, line: TrainLine, studio: boolean, io: Output): Promise<void> {
   const { images, output = '', sources } = line;
   const { isRunFolder } = await import('../../run/run-folder.js');
-  // a launcher that starts processes again, or a job that was put back into its queue, repeats the first command line
-  const resume = await world.shared('whether it goes on', () =>
+  // a launcher that restarts processes, or a job that was queued again, repeats the first command line
+  const resume = await world.shared('whether the run continues', () =>
     line.resume === 'auto' || world.isRestart ? isRunFolder(output) : line.resume === true,
   );
-  // of a run that is there only rank 0 needs to see the folder
+  // when a run is resumed, only rank 0 needs to see its folder
   const begun = resume
     ? {
         ...(images === undefined ? {} : { images }),
@@ -296,14 +296,14 @@ async function trainIn(world: World, line: TrainLine, studio: boolean, io: Outpu
       signal: interrupt.signal,
       onEvent: (event) => {
         progress?.handle(event);
-        // the run's folder is there now
+        // the run's folder exists now
         if (event.type === 'start' && studio && world.isFirst) closeStudio = showTraining(output, images, io);
       },
     });
     progress?.stop();
     const seconds = (performance.now() - start) / 1000;
     if (result.interrupted) {
-      io.note(`stopped after step ${result.steps}; go on with: dino train --resume ${shellPath(output)}`);
+      io.note(`stopped after step ${result.steps}; continue with: dino train --resume ${shellPath(output)}`);
       if (io.json) io.result(result, '');
       throw new Interrupted('interrupted');
     }

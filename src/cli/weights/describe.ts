@@ -4,7 +4,7 @@ import type { WeightsDescription } from '../../weights/describe.js';
 import { show } from '../../weights/pickle-values.js';
 import { isRecordName } from '../../weights/record.js';
 
-/** Names in a line: those of one module together where they are many. */
+/** Names in a line; many of them are summed up by module. */
 function groups(names: readonly string[]): string {
   if (names.length <= 4) return names.map(show).join(', ');
   const counts = new Map<string, number>();
@@ -29,7 +29,7 @@ export function formatDescription(description: WeightsDescription): string {
       (a.numHeads === 0
         ? 'no attention, '
         : `${plural(a.numHeads, 'head')}${description.headsAreGuess ? ' (a guess: --num-heads)' : ''}, patch ${a.patchSize}, `) +
-      `made for ${a.imgSize} x ${a.imgSize} pixels (others work too)`,
+      `made for ${a.imgSize} x ${a.imgSize} pixels (other sizes work too)`,
     `parameters    backbone ${millions(description.backboneParameters)}, head ${millions(description.headParameters)}` +
       (description.outDim === null ? '' : ` with ${description.outDim} outputs`),
   ];
@@ -38,7 +38,7 @@ export function formatDescription(description: WeightsDescription): string {
   if (network !== null)
     lines.push(
       `network       ${network}` +
-        (otherNetworks.length === 0 ? '' : `; --checkpoint-key takes another: ${otherNetworks.join(', ')}`),
+        (otherNetworks.length === 0 ? '' : `; --checkpoint-key chooses another: ${otherNetworks.join(', ')}`),
     );
   if (checkpoint !== null) {
     const { args, epoch } = checkpoint;
@@ -53,7 +53,7 @@ export function formatDescription(description: WeightsDescription): string {
   if (standIns.length > 0) {
     const some = standIns.slice(0, 12).map(show).join(', ');
     const more = standIns.length > 12 ? `, ${standIns.length - 12} more` : '';
-    lines.push(`not read      ${some}${more}: of Python, and not data; nothing of it was run`);
+    lines.push(`not read      ${some}${more}: Python objects, not data; none of their code was run`);
   }
   if (run !== null) {
     lines.push(
@@ -68,8 +68,8 @@ export function formatDescription(description: WeightsDescription): string {
       lines.push(`last metrics  loss ${loss.toFixed(4)}${more}`);
     }
   }
-  // what a file says of its model is in the lines above
+  // what a file says about its model is in the lines above
   for (const [key, value] of Object.entries(description.metadata))
     if (!isRecordName(key)) lines.push(`metadata      ${show(key)}: ${show(value)}`);
-  return lines.map(printable).join('\n'); // most of it is what files say
+  return lines.map(printable).join('\n'); // most of it comes from files
 }

@@ -1,4 +1,4 @@
-/** What a training would be begun with: the preset's choices for these images on this machine, as `dino train` makes them. */
+/** The settings that a training would begin with: the preset's choices for these images on this machine, as in `dino train`. */
 import { listImages, type ImageList } from '../../data/index.js';
 import { ConfigError, DataError } from '../../errors.js';
 import { OUTSIDE } from '../../files/read-below.js';
@@ -14,8 +14,8 @@ export interface Plan extends StartPlan {
 }
 
 /**
- * A training reads all that its list names. What may not be read here was left out of the list; a training from the
- * terminal would see it, so that the two were not the same.
+ * Files that the studio may not read were left out of the list, but a training from the terminal would read them: the two
+ * would not be the same training.
  */
 function refuseOutside({ unreadable, source }: ImageList): void {
   const outside = unreadable.filter(({ reason }) => reason === OUTSIDE);
