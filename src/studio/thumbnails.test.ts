@@ -1,4 +1,4 @@
-/** Pictures are made in processes of their own: what is done to a decoder there is one picture's failure, and no more. */
+/** Pictures are made in processes of their own: an attack on a decoder there is only that picture's failure. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
@@ -36,7 +36,7 @@ async function withPictures(
   }
 }
 
-/** Processes that this one has started, where the system tells. */
+/** Processes that this one has started, where the system lists them. */
 const children = (): number[] =>
   readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'utf8')
     .split(' ')
@@ -70,7 +70,7 @@ describe('pictures', { timeout: 120_000 }, () => {
     });
   });
 
-  it('that can be none say why, whatever stands in their place', async () => {
+  it('that cannot be made say why, whatever is in their place', async () => {
     const file = path.join(folder, 'strange.png');
     await withPictures({}, async (pictures) => {
       for (const kind of Object.keys(STRANGE)) {

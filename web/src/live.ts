@@ -1,4 +1,4 @@
-/** What the server pushes: runs and tasks; and whether it still answers. One connection for each page, closed while it is hidden. */
+/** What the server pushes (runs, tasks), and whether it still answers. Each page has one connection, closed while it is hidden. */
 import { batch, signal } from '@preact/signals';
 import type { RunSummary, StudioEvent, Task } from './api.ts';
 
@@ -18,7 +18,7 @@ export function onMetrics(listener: (event: MetricsEvent) => void): () => void {
   return () => metricsListeners.delete(listener);
 }
 
-/** The current state of a task, beginning with the reply to its start; a component that calls this is rendered again when it changes. */
+/** The current state of a task, beginning with the reply to its start; when it changes, the component is rendered again. */
 export const useTask = (started: Task | null): Task | null =>
   started === null ? null : (tasks.value.get(started.id) ?? started);
 

@@ -5,7 +5,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 
 export interface AnswerOptions {
-  /** The last answer stays until the next one arrives, also after errors. Otherwise it is dropped as soon as something else is asked. */
+  /** The last answer stays until the next one arrives, also after errors. Otherwise the next question drops it. */
   keep?: boolean;
   /** Milliseconds that a question must stay unchanged before it is asked: for one that changes while a slider is dragged. */
   delay?: number;

@@ -48,7 +48,7 @@ it('eval knn keeps its result, and reads its own features', () => {
   assert.deepEqual(JSON.parse(loaded.stdout), result);
 });
 
-it('eval linear trains, keeps its result and checkpoint, and measures that checkpoint alone', () => {
+it('eval linear trains, keeps its result and checkpoint, and only measures with that checkpoint', () => {
   const flags = ['--data_path', images, '--num_workers', '0', '--device', 'cpu'];
   const { stdout, stderr } = dino('eval', 'linear', run, ...flags, '--epochs', '2', '--lr', '1');
   assert.match(stdout, /top-1 [\d.]+% .*best top-1/);
@@ -88,7 +88,7 @@ it('eval retrieval prints the three protocols', () => {
   assert.deepEqual((kept('retrieval')['medium'] as { map: number }).map, 100);
 });
 
-it('eval copy-detection prints a row a folder', () => {
+it('eval copy-detection prints a row for each folder', () => {
   for (const [name, source] of [
     ['original', 'train/red'],
     ['strong', 'train/red'],

@@ -1,4 +1,4 @@
-/** The commands that draw and cut out, as a user has them. */
+/** The commands that draw and segment, as a user sees them. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -26,7 +26,7 @@ function dino(...args: string[]): { status: number | null; json: Record<string, 
 }
 
 describe('segmentations and pictures', () => {
-  it('carry masks through videos, and keep the scores with the run', () => {
+  it('propagate masks through videos, and keep the scores with the run', () => {
     const output = path.join(folder, 'masks');
     const { status, json, stderr } = dino(
       ...['eval', 'video-segmentation', run, '--data_path', davis, '--output_dir', output],
@@ -52,7 +52,7 @@ describe('segmentations and pictures', () => {
     assert.deepEqual([json['images'], json['objects'], json['threshold']], [6, 12, 0.6]);
   });
 
-  it('draw components beside attention', () => {
+  it('draw components together with attention', () => {
     const output = path.join(folder, 'maps');
     const images = ['00000.jpg', '00001.jpg'].map((name) => path.join(frames, name));
     const { status, stderr } = dino(

@@ -125,7 +125,7 @@ it('index, search and the rest give what their --json says, as lists and folders
   assert.ok(next.selected.every((file) => !first.selected.includes(file)));
 });
 
-it('replaces no file by a list, and says whose images an index from elsewhere names', () => {
+it('does not replace a file by a list, and says whose images an index from elsewhere names', () => {
   const kept = path.join(folder, 'run', 'config.json');
   const before = readFileSync(kept, 'utf8');
   const { stderr } = dino(['select', index, '--size', '2', '--output', kept], 2);

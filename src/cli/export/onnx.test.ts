@@ -1,4 +1,4 @@
-/** `dino export --format onnx|transformers` as a user has it. */
+/** `dino export --format onnx|transformers` as a user runs it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -66,7 +66,7 @@ it('writes a folder for transformers.js', () => {
   assert.equal(config['hidden_size'], TINY.embedDim);
 });
 
-it('names every flag that a format has no use for', () => {
+it('names every flag that a format does not take', () => {
   const output = path.join(folder, 'none');
   const onnx = exported(
     '--format',

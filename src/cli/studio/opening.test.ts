@@ -1,4 +1,4 @@
-/** How the browser is opened: what other users of the machine see of it, and what they could do with it. */
+/** How the browser is opened: what other users of the machine can see, and what they could do with it. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -77,7 +77,7 @@ async function pageOpened(): Promise<{ file: string; seen: string }> {
   return { file: readFileSync(opened, 'utf8'), seen: readFileSync(`${opened}.seen`, 'utf8') };
 }
 
-/** Fails when the list of processes, or the page's place, gives somebody else a way in. @returns The code in the page. */
+/** Fails when the list of processes or the page's folder lets somebody else in. @returns The code in the page. */
 function holdsItsSecrets(file: string, seen: string, token: string): string {
   assert.ok(file.startsWith(runtime), file);
   assert.ok(seen.includes(file), 'the list was read while the browser was there');
@@ -178,7 +178,7 @@ describe('opening the browser', { skip }, () => {
 });
 
 describe('codes', () => {
-  it('are good once, for their studio, and for a while', async () => {
+  it('work once, for their studio, and for a while', async () => {
     const codes = new OneTimeCodes();
     const uses: string[] = [];
     const code = codes.issue((use) => uses.push(use));
@@ -210,7 +210,7 @@ describe('where the page lies', { skip }, () => {
     }
   }
 
-  it('is the user’s runtime folder, unless others may look into that', async () => {
+  it('is the user’s runtime folder, unless others can read that', async () => {
     assert.ok((await placeWith({ XDG_RUNTIME_DIR: runtime })).startsWith(runtime));
     const open = path.join(folder, 'open-to-others');
     mkdirSync(open);

@@ -123,7 +123,7 @@ describe('dino train', () => {
     assert.ok(!existsSync(at('never/config.json')));
   });
 
-  it('writes a checkpoint on Ctrl-C, exits with 130, and goes on with --resume', async () => {
+  it('writes a checkpoint on Ctrl-C, exits with 130, and continues with --resume', async () => {
     const args = [
       'train',
       images,

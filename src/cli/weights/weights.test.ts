@@ -1,4 +1,4 @@
-/** Commands on weights as people have them: what is open is said once, by every command, and can be told. */
+/** Commands on weights as people have them: what a file leaves open is said once, by every command, and can be given. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
@@ -24,7 +24,7 @@ const bin = fileURLToPath(new URL('../../../bin/dino.js', import.meta.url));
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-cli-weights-'));
 const at = (...names: string[]): string => path.join(folder, ...names);
 const run = at('run');
-/** The run's teacher without a word about its three heads. */
+/** The run's teacher, in a file that doesn't say that it has three heads. */
 const lone = at('lone.safetensors');
 const images = at('images');
 before(async () => {
@@ -35,7 +35,7 @@ before(async () => {
 });
 after(() => rmSync(folder, { recursive: true }));
 
-/** Runs a command in this process, which is quicker by its start. @returns What it wrote to stderr. */
+/** Runs a command in this process, which saves starting one. @returns What it wrote to stderr. */
 async function dino(name: string, ...args: string[]): Promise<string> {
   const { command } = (await import(`../${name}.js`)) as { command: AnyCommand };
   const write = process.stderr.write.bind(process.stderr);
@@ -77,7 +77,7 @@ describe('heads that the file does not say', () => {
     });
   }
 
-  it('can be told on every command that takes weights', async () => {
+  it('can be given to every command that takes weights', async () => {
     for (const name of [
       ...['weights/info', 'eval/embed', 'explain/attention', 'explain/video', 'explore/index-images', 'export/export', 'eval/knn', 'eval/linear', 'eval/retrieval'],
       ...['eval/copy-detection', 'eval/video-segmentation', 'eval/attention-segmentation'],

@@ -1,4 +1,4 @@
-/** The settings that a training would begin with: the preset's choices for these images on this machine, as in `dino train`. */
+/** The settings that a training would begin with: the preset's choices for these images and this machine, as in `dino train`. */
 import { listImages, type ImageList } from '../../data/index.js';
 import { ConfigError, DataError } from '../../errors.js';
 import { OUTSIDE } from '../../files/read-below.js';

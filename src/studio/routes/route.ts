@@ -1,4 +1,4 @@
-/** How a route of the table in studio-api.ts is served: its input is checked, its reply and errors are written in one way. */
+/** How a route of the table in studio-api.ts is served: its input checked, its reply and its errors written in one way. */
 import type { Context, Hono } from 'hono';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { z } from 'zod';
