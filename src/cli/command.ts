@@ -78,8 +78,8 @@ function readArguments(table: Table, words: readonly string[], problems: string[
     const isList = flagKind(schema) === 'words';
     const raw = rest.length === 0 ? undefined : isList ? rest : rest[0];
     rest = isList ? [] : rest.slice(1);
-    const place = { label: name, missing: `argument <${name}> is missing`, shown: raw?.toString() };
-    const value = checkValue(schema, raw, place, problems);
+    const wording = { label: name, missing: `argument <${name}> is missing`, shown: raw?.toString() };
+    const value = checkValue(schema, raw, wording, problems);
     if (value !== undefined) args[name] = value;
   }
   if (rest.length > 0) problems.push(`unexpected argument ${rest.join(', ')}`);

@@ -136,7 +136,7 @@ function takingOf(schema: z.ZodType, { placeholder, repeated }: Meta): Taking {
 }
 
 /** The description, with choices and default in parentheses unless it names all choices itself. */
-function describe(schema: z.ZodType, taking: Taking): string {
+function helpText(schema: z.ZodType, taking: Taking): string {
   const { description = '', note } = metaOf(schema);
   const inner = innermost(schema);
   const choices = inner instanceof z.ZodEnum ? inner.options.map(String) : [];
@@ -159,7 +159,7 @@ function flagFor(name: string, schema: z.ZodType): Flag {
   const long = isOff ? flagOf(name).replace('--', '--no-') : flagOf(name);
   const spelled = meta.short === undefined ? long : `${meta.short}, ${long}`;
   const placeholder = taking === 'switch' ? '' : ` ${meta.placeholder ?? PLACEHOLDERS[flagKind(schema)]}`;
-  const option = new Option(spelled + placeholder, describe(schema, taking));
+  const option = new Option(spelled + placeholder, helpText(schema, taking));
   if (meta.group !== undefined) option.helpGroup(meta.group);
   if (meta.hidden === true) option.hideHelp();
   if (taking === 'repeated')
@@ -171,8 +171,8 @@ function flagFor(name: string, schema: z.ZodType): Flag {
 export const flagsOf = (table: Table): Flag[] =>
   Object.entries(table).map(([name, schema]) => flagFor(name, schema));
 
-/** Where a value stands on the line, for messages: `--top`, and what is said where it is not given. */
-export interface Place {
+/** How messages name a value: `--top`, and what they say when it is missing. */
+export interface Wording {
   label: string;
   missing: string;
 }
@@ -181,7 +181,7 @@ export interface Place {
 export function checkValue(
   schema: z.ZodType,
   value: unknown,
-  { label, missing, shown }: Place & { shown: string | undefined },
+  { label, missing, shown }: Wording & { shown: string | undefined },
   problems: string[],
 ): unknown {
   const { success, data } = schema.safeParse(value);
@@ -196,10 +196,10 @@ export function checkValue(
 export type Raw = string | readonly string[] | boolean | undefined;
 
 /** Reads an option, or adds to `problems`. */
-export function readOption(schema: z.ZodType, raw: Raw, place: Place, problems: string[]): unknown {
+export function readOption(schema: z.ZodType, raw: Raw, wording: Wording, problems: string[]): unknown {
   const shown = raw === undefined ? undefined : [raw].flat().join(' ');
   const value = raw === undefined ? undefined : readFlagValue(schema, raw);
-  return checkValue(schema, value, { ...place, shown }, problems);
+  return checkValue(schema, value, { ...wording, shown }, problems);
 }
 
 // ---------------------------------------------------------------------------------------------- the scanning

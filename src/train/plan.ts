@@ -14,7 +14,7 @@ export interface PlanOptions {
   /** How many processes train together; default 1. */
   processes?: number;
   /** Lets all processes choose by the facts that one of them gathers: machines may differ a little. */
-  share?: (gather: () => Promise<TrainFacts>) => Promise<TrainFacts>;
+  shareFacts?: (gather: () => Promise<TrainFacts>) => Promise<TrainFacts>;
   onWarning?: (message: string) => void;
 }
 
@@ -38,12 +38,12 @@ function settledByWeights(
 /** @throws ConfigError with every problem of the settings, DataError for images that can't be read. */
 export async function planTraining(list: ImageList, options: PlanOptions): Promise<TrainingPlan> {
   const { sources, preset, processes, onWarning = () => undefined } = options;
-  const { share = (gather) => gather() } = options;
+  const { shareFacts = (gather) => gather() } = options;
   const overrides = readOverrides(sources);
   const device = chooseDevice(overrides.device ?? 'auto');
   const kind = device.startsWith('cuda') ? 'cuda' : device === 'mps' ? 'mps' : 'cpu';
   const machine = { ...machineFacts(kind), ...(processes === undefined ? {} : { processes }) };
-  const facts = await share(() => gatherFacts(list.items, machine));
+  const facts = await shareFacts(() => gatherFacts(list.items, machine));
   const weights = settledByWeights(overrides, onWarning);
   const resolved = resolveSettings({ ...sources, preset, facts, weights: weights ?? {} });
   return { ...resolved, settings: { ...resolved.settings, device }, facts, weights };

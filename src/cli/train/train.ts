@@ -163,7 +163,7 @@ async function newSettings(
   const { planTraining } = await import('../../train/plan.js');
   const { settings, facts, weights, choices, warnings } = await planTraining(list, {
     ...{ preset, sources, processes: world.size },
-    share: (gather) => world.shared('facts about the images and the machine', gather),
+    shareFacts: (gather) => world.shared('facts about the images and the machine', gather),
     onWarning: (message) => io.warn(message),
   });
   if (weights !== null) {
