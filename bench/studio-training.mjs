@@ -16,7 +16,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { StudioBeside } from '../dist/studio/beside.js';
+import { StudioBeside } from '../dist/studio/training-studio.js';
 import { launchBrowser } from '../dist/testing/browser.js';
 import { makeImageFolder } from '../dist/testing/image-folder.js';
 
@@ -97,7 +97,7 @@ try {
   });
   while (lines().length < Math.max(3, 30 / logEvery)) await sleep(500);
 
-  const studioPid = execFileSync('pgrep', ['-P', String(process.pid), '-f', 'beside-process'])
+  const studioPid = execFileSync('pgrep', ['-P', String(process.pid), '-f', 'training-studio-process'])
     .toString()
     .trim();
   const held = [Number(studioPid)];

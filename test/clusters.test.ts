@@ -5,11 +5,12 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
-import { readCommandLine } from '#built/cli/command.js';
-import * as slurm from '#built/cli/slurm.js';
-import * as train from '#built/cli/train.js';
-import { readOverrides } from '#built/train/config.js';
+import { readLine } from '#built/cli/command.js';
+import { pick } from '#built/cli/flags.js';
+import { command as slurm } from '#built/cli/train/slurm.js';
+import { command as train } from '#built/cli/train/train.js';
 import { SETTING_NAMES } from '#built/run/settings.js';
+import { readOverrides } from '#built/train/config.js';
 import { packageRoot } from '#scripts/find-libtorch.mjs';
 
 const folder = path.join(packageRoot, 'examples', 'clusters');
@@ -31,15 +32,15 @@ const commands = (text: string, name: string): string[][] =>
     });
 
 /** Reads a command line as the command would, settings included. */
-function checkTrain(args: readonly string[]): void {
-  const { options, problems, args: positional } = readCommandLine(train, 'dino train', args);
+async function checkTrain(words: readonly string[]): Promise<void> {
+  const { options, problems, args } = await readLine(train, 'dino train', words);
   assert.deepEqual(problems, []);
-  assert.equal(positional.length, 1);
-  assert.equal(options['resume'] ?? 'auto', 'auto');
-  readOverrides({ flags: Object.fromEntries(SETTING_NAMES.map((name) => [name, options[name]])) });
+  assert.ok(args.images !== undefined);
+  assert.equal(options.resume ?? 'auto', 'auto');
+  readOverrides({ flags: pick(options, ...SETTING_NAMES) });
 }
 
-test('the scripts are bash, and start a training that dino knows', () => {
+test('the scripts are bash, and start a training that dino knows', async () => {
   const scripts = readdirSync(folder).filter((name) => /\.(sh|sbatch)$/.test(name));
   assert.equal(scripts.length, 3);
   for (const name of scripts) {
@@ -48,7 +49,7 @@ test('the scripts are bash, and start a training that dino knows', () => {
     assert.equal(status, 0, `${name}: ${stderr}`);
     const found = commands(text, 'train');
     assert.equal(found.length, 1, name);
-    for (const args of found) checkTrain(args);
+    for (const args of found) await checkTrain(args);
   }
 });
 
@@ -64,7 +65,7 @@ interface Replica {
   };
 }
 
-test('the manifests are PyTorchJobs whose pods start a training that dino knows', () => {
+test('the manifests are PyTorchJobs whose pods start a training that dino knows', async () => {
   const manifests = readdirSync(folder).filter((name) => name.endsWith('.yaml'));
   assert.equal(manifests.length, 2);
   for (const name of manifests) {
@@ -87,12 +88,12 @@ test('the manifests are PyTorchJobs whose pods start a training that dino knows'
       const line = [...(container?.command ?? []), ...(container?.args ?? [])];
       const found = line[0] === 'dino' ? [line.slice(2)] : commands(line.join('\n'), 'train');
       assert.equal(found.length, 1, name);
-      for (const args of found) checkTrain(args);
+      for (const args of found) await checkTrain(args);
     }
   }
 });
 
-test('docs/clusters.md names files that are there, and commands that dino knows', () => {
+test('docs/clusters.md names files that are there, and commands that dino knows', async () => {
   const text = read('docs', 'clusters.md');
   const linked = [...text.matchAll(/\]\(\.\.\/(examples\/[^)]+)\)/g)].map(([, file]) => file!);
   assert.ok(linked.length >= 6);
@@ -101,8 +102,8 @@ test('docs/clusters.md names files that are there, and commands that dino knows'
   const found = commands(blocks, 'slurm');
   assert.ok(found.length >= 1);
   for (const args of found) {
-    const line = readCommandLine(slurm, 'dino slurm', args);
+    const line = await readLine(slurm, 'dino slurm', args);
     assert.deepEqual(line.problems, []);
-    checkTrain(line.args);
+    await checkTrain(line.args.train ?? []);
   }
 });

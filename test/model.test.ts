@@ -8,7 +8,7 @@ import { CheckpointError, EngineError } from '#built/errors.js';
 import { buildBackbone } from '#built/models/index.js';
 import { rand, type Tensor, zeros } from 'dino-ts/torch';
 import { inferArchitecture } from '#built/weights/architecture.js';
-import { formatDescription } from '#built/cli/describe-weights.js';
+import { formatDescription } from '#built/cli/weights/describe.js';
 import { describeWeights } from '#built/weights/describe.js';
 import { loadModel } from '#built/model.js';
 import { readSafetensors, writeSafetensors } from '#built/weights/safetensors.js';

@@ -1,4 +1,4 @@
-/** The command line as a user has it: processes, exit codes, stdout and stderr. */
+/** The command line as a user sees it: processes, exit codes, stdout and stderr. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -36,7 +36,7 @@ const COMMANDS = [
 ];
 
 describe('dino', () => {
-  it('shows its commands, also without being asked', () => {
+  it('lists its commands, also without --help', () => {
     const help = dino('--help');
     assert.equal(help.status, 0);
     for (const [name] of COMMANDS) assert.match(help.stdout, new RegExp(`\\n  ${name} `));

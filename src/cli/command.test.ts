@@ -1,20 +1,22 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Command } from 'commander';
+import { z } from 'zod';
 import { DataError, ConfigError } from '../errors.js';
-import { booleanOption, listOption, scanFlags, wordsOption } from './command.js';
+import { defineCommand, readLine } from './command.js';
+import { decimal, flagsOf, imageSize, scanFlags, whole } from './flags.js';
 import { formatDuration } from '../plain/units.js';
 import { describeError } from '../files/describe-error.js';
 
-function options() {
-  const command = new Command();
-  command.option('-o, --output <folder>').option('--json').option('--out-dim <n>').option('--lr <n>');
-  command.addOption(booleanOption(command.createOption('--norm-last-layer <true|false>')));
-  command.addOption(listOption(command.createOption('--global-crops-scale <n,n>')));
-  command.addOption(wordsOption(command.createOption('--watch-images <image...>')));
-  return command.options;
-}
-const scan = (line: string, aliases = {}) => scanFlags(line.split(' '), options(), aliases);
+const table = {
+  output: z.string().meta({ short: '-o', missing: 'a folder', aliases: ['--output-dir'] }),
+  json: z.boolean().default(false),
+  outDim: whole(2, 99).default(16).describe('outputs'),
+  lr: decimal(0).optional(),
+  normLastLayer: z.boolean().default(false).meta({ placeholder: '<true|false>' }),
+  globalCropsScale: z.tuple([z.number(), z.number()]).optional(),
+  watchImages: z.array(z.string()).min(1).optional(),
+};
+const scan = (line: string) => scanFlags(line.split(' '), flagsOf(table));
 
 describe('scanFlags', () => {
   it("takes the reference's spelling", () => {
@@ -62,8 +64,116 @@ describe('scanFlags', () => {
   });
 
   it('applies aliases, and stops at --', () => {
-    assert.deepEqual(scan('--output_dir run', { '--output-dir': '--output' }).argv, ['--output=run']);
+    assert.deepEqual(scan('--output_dir run').argv, ['--output=run']);
     assert.deepEqual(scan('-- --weird').argv, ['--', '--weird']);
+  });
+});
+
+describe('readLine', () => {
+  const command = defineCommand({
+    args: { weights: z.string().describe('a run'), image: z.array(z.string()).min(1).optional() },
+    options: {
+      ...table,
+      kind: z.enum(['cls', 'patches']).default('cls').describe('of feature'),
+      imageSize: imageSize().optional(),
+      minus: z.array(z.string()).default([]).meta({ repeated: true, placeholder: '<image>' }),
+      names: z
+        .string()
+        .transform((text) => text.split(','))
+        .optional(),
+      open: z.boolean().default(true).describe('stay closed'),
+    },
+    examples: ['dino x run'],
+    rules: ({ args, options: { lr, outDim } }) =>
+      lr === 0 ? [`--lr 0 with ${String(outDim)} outputs of ${String(args.weights)}`] : [],
+    run: () => undefined,
+  });
+  const read = (...tokens: string[]) => readLine(command, 'dino x', tokens);
+
+  it('gives typed values: defaults, lists, words, switches, and nothing for what was not given', async () => {
+    const { args, options: plain, problems } = await read('run', '--output', 'o');
+    assert.deepEqual(problems, []);
+    assert.deepEqual(args, { weights: 'run' });
+    assert.deepEqual(plain, {
+      ...{ output: 'o', outDim: 16, normLastLayer: false, kind: 'cls', minus: [], open: true, json: false },
+    });
+    const { args: more, options: given } = await read(
+      ...[
+        'run',
+        'a\nb.jpg',
+        'c.jpg',
+        '-o',
+        'o',
+        '--out-dim',
+        '32',
+        '--lr=1e-3',
+        '--norm_last_layer',
+        '--json',
+      ],
+      ...[
+        '--global-crops-scale',
+        '0.4',
+        '1',
+        '--watch-images',
+        'a',
+        'b',
+        '--image-size',
+        '48,64',
+        '--no-open',
+      ],
+      ...['--minus', 'x', '--names', 'p,q', '--minus', 'y', '--kind', 'patches'],
+    );
+    assert.deepEqual(more, { weights: 'run', image: ['a\nb.jpg', 'c.jpg'] });
+    assert.deepEqual(given, {
+      ...{ output: 'o', outDim: 32, lr: 0.001, normLastLayer: true, json: true, open: false },
+      ...{ globalCropsScale: [0.4, 1], watchImages: ['a', 'b'], imageSize: [48, 64] },
+      ...{ minus: ['x', 'y'], names: ['p', 'q'], kind: 'patches' },
+    });
+    assert.equal((await read('run', '-o', 'o', '--image-size', '48')).options.imageSize, 48);
+  });
+
+  it('reports all that is wrong at once, rules between options too, of those that are right', async () => {
+    const wrong = await read(
+      '--out-dim',
+      '1',
+      '--lr',
+      '0',
+      '--kind',
+      'pixels',
+      '--image-size',
+      '1',
+      '2',
+      '3',
+    );
+    assert.deepEqual(wrong.problems, [
+      '--output is missing: a folder',
+      '--out-dim is 1; expected a whole number, 2 to 99',
+      '--kind is pixels; expected one of cls, patches',
+      '--image-size is 1,2,3; expected one number or two',
+      'argument <weights> is missing',
+      '--lr 0 with undefined outputs of undefined',
+    ]);
+    const plain = defineCommand({ options: {}, examples: [], run: () => undefined });
+    const { problems } = await readLine(plain, 'dino y', ['a', '--jsn']);
+    assert.deepEqual(problems, ['unknown flag --jsn (did you mean --json?)', 'unexpected argument a']);
+  });
+
+  it('writes the help from the tables', async () => {
+    const { help } = await read('--help');
+    for (const part of [
+      'Usage: dino x [options] <weights> [image...]',
+      /-o, --output <value>\n/,
+      /--out-dim <n> +outputs \(default: 16\)/,
+      /--kind <value> +of feature \(one of cls, patches; default: cls\)/,
+      /--watch-images <value\.\.\.>/,
+      /--no-open +stay closed\n/,
+      /--json +print one JSON object/,
+      /Example:\n {2}dino x run\n$/,
+    ])
+      assert.match(
+        help ?? '',
+        typeof part === 'string' ? new RegExp(part.replaceAll(/[[\].]/g, '\\$&')) : part,
+      );
   });
 });
 

@@ -1,15 +1,15 @@
 /** `dino doctor`: see src/doctor/doctor.ts. */
-import type { Command } from 'commander';
 import { formatReport, runDoctor } from '../doctor/doctor.js';
-import { addExamples, check, type Invocation, Reported } from './command.js';
+import { defineCommand } from './command.js';
+import { Reported } from './outcome.js';
 
-export function define(command: Command): void {
-  addExamples(command, 'dino doctor', 'dino doctor --json');
-}
+export const command = defineCommand({
+  options: {},
+  examples: ['dino doctor', 'dino doctor --json'],
 
-export async function run(invocation: Invocation): Promise<void> {
-  check(invocation);
-  const report = await runDoctor();
-  invocation.io.result(report, formatReport(report));
-  if (!report.ok) throw new Reported(1);
-}
+  async run({ io }) {
+    const report = await runDoctor();
+    io.result(report, formatReport(report));
+    if (!report.ok) throw new Reported(1);
+  },
+});

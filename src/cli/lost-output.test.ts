@@ -1,4 +1,4 @@
-/** A terminal that is closed, and a pipe whose reader has seen enough, end a training in order and other commands quietly. */
+/** A closed terminal, or a pipe whose reader has exited, ends a training in good order and other commands quietly. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { test, type TestContext } from 'node:test';
@@ -10,7 +10,7 @@ import { readLines } from '../run/run-folder.js';
 import type { TrainSettings } from '../run/settings.js';
 
 const { newRun, commandLine } = testFolder();
-/** No end, and no checkpoint but that of the last step: what is saved was saved for the occasion. */
+/** A training without end, and without checkpoints of its own: what is saved was saved because it was stopped. */
 const SETTINGS: TrainSettings = {
   ...TINY_SETTINGS,
   ...{ batchSize: 9, epochs: 10_000, threads: 1, localCropsNumber: 0, saveckpFreq: 0 },
@@ -48,7 +48,7 @@ for (const [what, more] of [
     assertSaved(run);
   });
 
-  test(`a reader of stderr that is gone ends a training of ${what} as SIGTERM does`, async () => {
+  test(`a reader of stderr that has exited ends a training of ${what} as SIGTERM does`, async () => {
     const run = newRun();
     const running = start(
       [process.execPath, dinoBin, ...commandLine(run, settings, more)],
@@ -65,7 +65,7 @@ for (const [what, more] of [
   });
 }
 
-test('a training whose result nobody reads is done, and is not begun again', async () => {
+test('a training whose result nobody reads is finished, and is not started again', async () => {
   const run = newRun();
   const line = commandLine(run, { ...SETTINGS, batchSize: 3, epochs: 3 }, [
     '--nproc',
@@ -119,7 +119,7 @@ test('other commands end quietly when nobody reads their result', async () => {
   }
 });
 
-test('a command whose notes nobody reads still gives its result', async () => {
+test('a command whose notes nobody reads still prints its result', async () => {
   const child = spawn(process.execPath, [dinoBin, 'doctor', '--json'], { env: plainEnvironment() });
   child.stderr.destroy();
   let stdout = '';

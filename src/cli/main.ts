@@ -1,96 +1,97 @@
 /**
- * The command line: `dino <command>`. Each command is a file of its own that is imported only when asked for, so that
- * `dino --help` answers at once; all that goes wrong comes up to the one catch below.
+ * The command line: `dino <command>`. Each command is a file of its own that is imported only when it is run, so that
+ * `dino --help` answers at once. All errors end in the one catch below.
  *
- * Exit codes: 0 done, 1 failed, 2 bad usage or settings, 130 interrupted, 141 done but nobody read the result.
+ * Exit codes: 0 done, 1 failed, 2 bad usage or settings, 130 interrupted, 141 done, but nobody read the result.
  */
 import { Command } from 'commander';
-import { readFileSync } from 'node:fs';
 import { ConfigError } from '../errors.js';
 import { didYouMean } from '../plain/did-you-mean.js';
-import { type CommandModule, Interrupted, Reported, runCommand } from './command.js';
+import { packageVersion } from '../version.js';
+import type { AnyCommand } from './command.js';
 import { exitCodeAfter, watchOutput } from './lost-output.js';
+import { Interrupted, Reported } from './outcome.js';
 import { reportError } from './report-error.js';
 
-interface Entry {
-  summary: string;
-  load: () => Promise<CommandModule>;
-  /** Commands under this one, as in `dino eval knn`. */
-  children?: Readonly<Record<string, Entry>>;
+/** Several commands under one name, as in `dino eval knn`. */
+interface Level {
+  commands: Readonly<Record<string, Entry>>;
+  example: string;
 }
+/** A command, which is loaded when it is asked for, or a level of them. */
+type Entry = { summary: string } & (Level | { load: () => Promise<{ command: AnyCommand }> });
 
-const commands: Readonly<Record<string, Entry>> = {
-  train: { summary: 'train a model on a folder of images', load: () => import('./train.js') },
-  eval: {
-    summary: 'measure a model; dino eval --help lists how',
-    load: () => import('./eval-knn.js'),
-    children: {
-      knn: {
-        summary: 'k-nearest-neighbour classification with frozen features',
-        load: () => import('./eval-knn.js'),
-      },
-      'attention-segmentation': {
-        summary: 'how well attention cuts out objects: Jaccard similarity with masks',
-        load: () => import('./eval-attention-segmentation.js'),
-      },
-      'video-segmentation': {
-        summary: "carry a video's first mask through it (DAVIS), J and F",
-        load: () => import('./eval-video-segmentation.js'),
-      },
-      linear: {
-        summary: 'a linear classifier trained on frozen features',
-        load: () => import('./eval-linear.js'),
-      },
-      'copy-detection': {
-        summary: 'copies of images on Copydays',
-        load: () => import('./eval-copy-detection.js'),
-      },
-      retrieval: {
-        summary: 'image retrieval on Revisited Oxford and Paris',
-        load: () => import('./eval-retrieval.js'),
+const dino: Level = {
+  example: 'dino train photos --output runs/first',
+  commands: {
+    train: { summary: 'train a model on a folder of images', load: () => import('./train/train.js') },
+    eval: {
+      summary: 'measure a model; dino eval --help lists the ways',
+      example: 'dino eval knn RUN --train a --val b',
+      commands: {
+        knn: {
+          summary: 'k-nearest-neighbour classification with frozen features',
+          load: () => import('./eval/knn.js'),
+        },
+        'attention-segmentation': {
+          summary: 'how well attention segments objects: Jaccard similarity with masks',
+          load: () => import('./eval/attention-segmentation.js'),
+        },
+        'video-segmentation': {
+          summary: "propagate a video's first mask through it (DAVIS): J and F",
+          load: () => import('./eval/video-segmentation.js'),
+        },
+        linear: {
+          summary: 'a linear classifier trained on frozen features',
+          load: () => import('./eval/linear.js'),
+        },
+        'copy-detection': {
+          summary: 'finding copies of images (Copydays)',
+          load: () => import('./eval/copy-detection.js'),
+        },
+        retrieval: {
+          summary: 'image retrieval (Revisited Oxford and Paris)',
+          load: () => import('./eval/retrieval.js'),
+        },
       },
     },
+    studio: {
+      summary: 'open a page that shows runs live, and what models see',
+      load: () => import('./studio/studio.js'),
+    },
+    shard: { summary: 'pack images into tar shards, or index shards', load: () => import('./shard.js') },
+    slurm: { summary: 'train in a job on a Slurm cluster', load: () => import('./train/slurm.js') },
+    embed: { summary: 'write the features of images to a file', load: () => import('./eval/embed.js') },
+    index: {
+      summary: 'make an index of images, for the five commands below',
+      load: () => import('./explore/index-images.js'),
+    },
+    search: {
+      summary: 'find images similar to others, or to a part of one',
+      load: () => import('./explore/search.js'),
+    },
+    duplicates: { summary: 'find near-duplicate images', load: () => import('./explore/duplicates.js') },
+    outliers: { summary: "find images that don't belong", load: () => import('./explore/outliers.js') },
+    cluster: { summary: 'group similar images', load: () => import('./explore/cluster.js') },
+    select: { summary: 'choose the images worth labelling first', load: () => import('./explore/select.js') },
+    attention: { summary: 'draw what a model attends to', load: () => import('./explain/attention.js') },
+    video: { summary: 'draw what a model attends to in a video', load: () => import('./explain/video.js') },
+    export: { summary: 'write a model for other programs', load: () => import('./export/export.js') },
+    hub: {
+      summary: 'list the official models with their scores and links',
+      load: () => import('./weights/hub.js'),
+    },
+    info: { summary: 'describe a model or a run', load: () => import('./weights/info.js') },
+    demo: {
+      summary: 'run a first training, which needs no data of your own, with a report',
+      load: () => import('./train/demo.js'),
+    },
+    doctor: { summary: 'check the setup: libtorch, devices, speed', load: () => import('./doctor.js') },
   },
-  studio: {
-    summary: 'a page that shows runs live, and what models see',
-    load: () => import('./studio.js'),
-  },
-  shard: { summary: 'pack images into tar shards, or index shards', load: () => import('./shard.js') },
-  slurm: { summary: 'train as a job of a Slurm cluster', load: () => import('./slurm.js') },
-  embed: { summary: 'write the features of images to a file', load: () => import('./embed.js') },
-  index: {
-    summary: 'make an index of images, to search and sort them',
-    load: () => import('./index-images.js'),
-  },
-  search: { summary: 'find images like others, or like a part of one', load: () => import('./search.js') },
-  duplicates: { summary: 'find near-duplicate images', load: () => import('./duplicates.js') },
-  outliers: { summary: "find images that don't belong", load: () => import('./outliers.js') },
-  cluster: { summary: 'sort images into kinds', load: () => import('./cluster.js') },
-  select: { summary: 'choose the images worth labelling first', load: () => import('./select.js') },
-  attention: { summary: 'draw what the model looks at', load: () => import('./attention.js') },
-  video: { summary: 'draw what the model looks at over a video', load: () => import('./video.js') },
-  export: { summary: 'write a model for other programs', load: () => import('./export.js') },
-  hub: { summary: 'list the official models: numbers, links', load: () => import('./hub.js') },
-  info: { summary: 'describe a model or a run', load: () => import('./info.js') },
-  demo: {
-    summary: 'a first training that needs no data of your own, with a report',
-    load: () => import('./demo.js'),
-  },
-  doctor: { summary: 'check the set-up: libtorch, devices, speed', load: () => import('./doctor.js') },
 };
 
-/** Version of this package. */
-function version(): string {
-  const manifest = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(manifest) as { version: string }).version;
-}
-
 /** Help text of a level of commands, without loading any of them. */
-function overview(
-  path: readonly string[],
-  children: Readonly<Record<string, Entry>>,
-  example: string,
-): string {
+function overview(path: readonly string[], { commands, example }: Level): string {
   const program = new Command(['dino', ...path].join(' '))
     .usage('<command> [options]')
     .helpOption(false)
@@ -101,55 +102,42 @@ function overview(
         'Every command has --help with an example, and --json for machine-readable output.',
     );
   }
-  for (const [name, { summary }] of Object.entries(children)) program.command(name).description(summary);
+  for (const [name, { summary }] of Object.entries(commands)) program.command(name).description(summary);
   return `${program.helpInformation()}\nExample:\n  ${example}\n`;
 }
 
-async function dispatch(argv: readonly string[]): Promise<void> {
-  let level: Readonly<Record<string, Entry>> = commands;
-  const path: string[] = [];
-  let rest = argv;
-  for (;;) {
-    const [word, ...after] = rest;
-    const example =
-      path.length === 0 ? 'dino train photos --output runs/first' : 'dino eval knn RUN --train a --val b';
-    if (word === undefined || word === '--help' || word === '-h' || word === 'help') {
-      const text = overview(path, level, example);
-      if (word !== undefined) {
-        process.stdout.write(text);
-        return;
-      }
-      process.stderr.write(text);
-      throw new ConfigError(`dino ${[...path, ''].join(' ')}needs a command`);
-    }
-    if (path.length === 0 && (word === '--version' || word === '-V')) {
-      process.stdout.write(`${version()}\n`);
-      return;
-    }
-    const entry = Object.hasOwn(level, word) ? level[word] : undefined;
-    if (entry === undefined) {
-      const known = Object.keys(level);
-      throw new ConfigError(
-        `unknown command ${[...path, word].join(' ')}${didYouMean(word, known)}; commands: ${known.join(', ')}`,
-      );
-    }
-    path.push(word);
-    rest = after;
-    if (entry.children) {
-      level = entry.children;
-      continue;
-    }
-    const module = await entry.load();
-    await runCommand(module, ['dino', ...path].join(' '), entry.summary, rest);
+/** Runs what the words after `path` ask for. */
+async function dispatch(level: Level, path: readonly string[], argv: readonly string[]): Promise<void> {
+  const [word, ...rest] = argv;
+  if (word === undefined) {
+    process.stderr.write(overview(path, level));
+    throw new ConfigError(`${['dino', ...path].join(' ')} needs a command`);
+  }
+  if (word === '--help' || word === '-h' || word === 'help') {
+    process.stdout.write(overview(path, level));
     return;
   }
+  if (path.length === 0 && (word === '--version' || word === '-V')) {
+    process.stdout.write(`${packageVersion}\n`);
+    return;
+  }
+  const entry = Object.hasOwn(level.commands, word) ? level.commands[word] : undefined;
+  if (entry === undefined) {
+    const known = Object.keys(level.commands);
+    throw new ConfigError(
+      `unknown command ${[...path, word].join(' ')}${didYouMean(word, known)}; commands: ${known.join(', ')}`,
+    );
+  }
+  if ('commands' in entry) return dispatch(entry, [...path, word], rest);
+  const [{ command }, { runCommand }] = await Promise.all([entry.load(), import('./command.js')]);
+  await runCommand(command, ['dino', ...path, word].join(' '), entry.summary, rest);
 }
 
 /** Runs one command line and returns the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
   watchOutput();
   try {
-    await dispatch(argv);
+    await dispatch(dino, [], argv);
     return exitCodeAfter(0);
   } catch (error) {
     if (error instanceof Interrupted) return 130;

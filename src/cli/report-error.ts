@@ -4,7 +4,7 @@ import { ConfigError } from '../errors.js';
 import { describeError } from '../files/describe-error.js';
 import { messageText, stackText, terminalText } from '../plain/printable.js';
 
-/** What commander refuses is a wrong flag, as a wrong setting is. */
+/** Commander's errors are about wrong usage, as wrong settings are. */
 const asConfigError = (error: unknown): unknown =>
   error instanceof CommanderError
     ? new ConfigError(error.message.replace(/^error: /, ''), { cause: error })

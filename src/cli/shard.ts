@@ -1,77 +1,84 @@
 /** `dino shard`: images into tar shards, or the index of shards; see src/data/write and src/data/list/shards. */
-import type { Command } from 'commander';
+import { z } from 'zod';
 import { parseBytes } from '../plain/units.js';
-import { addExamples, check, interruptSignal, type Invocation, readNumber } from './command.js';
-import { counter } from './eval-options.js';
-
-export function define(command: Command): void {
-  command
-    .argument('<images>', 'folder of images, text file of paths, or shards')
-    .option('-o, --output <folder>', 'where the shards go')
-    .option('--shard-size <bytes>', 'at most this: 500MB, 1GB, 2GiB', '1GB')
-    .option('--shuffle <seed>', 'a random order, for readers that go through shards from start to end')
-    .option('--index', 'make no shards: make or check the index of those that are given');
-  addExamples(
-    command,
-    'dino shard imagenet/train --output shards/train --shard-size 1GB',
-    "dino shard 'shards/train/shard-{000000..000146}.tar' --index",
-  );
-}
+import { defineCommand } from './command.js';
+import { counter } from './counter.js';
+import { pick, whole } from './flags.js';
+import { interruptible } from './interrupt.js';
 
 const MEBIBYTE = 2 ** 20;
+const LEAST_BYTES = 10_000;
 
-export async function run(invocation: Invocation): Promise<void> {
-  const { args, options, io, problems } = invocation;
-  const output = options['output'] as string | undefined;
-  const sizeText = options['shardSize'] as string;
-  const shardSize = parseBytes(sizeText);
-  const isIndex = options['index'] === true;
-  const shuffle =
-    options['shuffle'] === undefined ? undefined : readNumber(invocation, 'shuffle', { min: 0 });
-  if (shardSize === null || shardSize < 10_000)
-    problems.push(`--shard-size is ${sizeText}; expected at least 10000 bytes, as 1GB`);
-  if (isIndex && output !== undefined) problems.push('--index makes no shards: leave out --output');
-  if (!isIndex && output === undefined) problems.push('--output is missing: a folder for the shards');
-  check(invocation);
-  const interrupt = interruptSignal(() => io.note('interrupted: the same command goes on'));
-  const start = performance.now();
-  const seconds = () => (performance.now() - start) / 1000;
-  try {
-    const { listShardSource, writeShards } = await import('../data/index.js');
-    const count = counter(io);
-    const onProgress = (done: number, total: number) => count('shards indexed', done, total);
-    if (isIndex) {
-      const list = await listShardSource(args[0]!, { onProgress });
-      for (const { path, offset, reason } of list.unreadable) io.warn(`${path} at byte ${offset}: ${reason}`);
-      const { items, classes, fingerprint, index, unreadable } = list;
-      io.result(
-        {
-          images: items.length,
-          classes: classes?.length ?? null,
-          fingerprint,
-          ...index,
-          unreadable,
-          seconds: seconds(),
-        },
-        `${items.length} images in ${index.shards} shards, ${classes === null ? 'no labels' : `${classes.length} classes`}\n` +
-          `index: ${index.file ?? 'could be written nowhere'} (${index.scanned} shards looked through, ${seconds().toFixed(1)} s)`,
-      );
-      return;
-    }
-    const result = await writeShards(args[0]!, {
-      ...{ output: output!, shardSize: shardSize!, signal: interrupt.signal, onProgress },
-      ...(shuffle === undefined ? {} : { shuffle }),
-      onImage: ({ done, total }) => count('images', done, total),
-    });
-    for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
-    const { images, shards, bytes, classes, skipped, resumed } = result;
-    io.result(
-      { ...result, seconds: seconds() },
-      `${output}: ${images} images in ${shards.length} shards, ${(bytes / MEBIBYTE).toFixed(1)} MiB, ` +
-        `${classes === null ? 'no labels' : `${classes} classes`}, ${skipped.length} skipped, ${seconds().toFixed(1)} s` +
-        (resumed > 0 ? `; ${resumed} shards were there from before` : ''),
+const labels = (classes: number | null): string => (classes === null ? 'no labels' : `${classes} classes`);
+
+export const command = defineCommand({
+  args: { images: z.string().describe('folder of images, text file of paths, or shards') },
+  options: {
+    output: z
+      .string()
+      .optional()
+      .meta({ description: 'where the shards go', placeholder: '<folder>', short: '-o' }),
+    shardSize: z
+      .string()
+      .refine((text) => (parseBytes(text) ?? 0) >= LEAST_BYTES, 'expected at least 10000 bytes, as 1GB')
+      .default('1GB')
+      .transform((text) => parseBytes(text) ?? 0)
+      .meta({ description: 'largest size of a shard: 500MB, 1GB, 2GiB', placeholder: '<bytes>' }),
+    shuffle: whole(0).optional().meta({
+      description: 'a random order, for readers that go through shards from start to end',
+      placeholder: '<seed>',
+    }),
+    index: z
+      .boolean()
+      .default(false)
+      .describe('write no shards: make or check the index of those that are given'),
+  },
+  examples: [
+    'dino shard imagenet/train --output shards/train --shard-size 1GB',
+    "dino shard 'shards/train/shard-{000000..000146}.tar' --index",
+  ],
+  rules({ options: { index, output } }) {
+    if (index === true) return output === undefined ? [] : ['--index writes no shards: leave out --output'];
+    return output === undefined ? ['--output is missing: a folder for the shards'] : [];
+  },
+
+  async run({ args, options, io }) {
+    const start = performance.now();
+    const seconds = () => (performance.now() - start) / 1000;
+    const { output = '' } = options;
+    await interruptible(
+      () => io.note('interrupted: the same command continues'),
+      async (signal) => {
+        const { listShardSource, writeShards } = await import('../data/index.js');
+        const count = counter(io);
+        const onProgress = (done: number, total: number) => count('shards indexed', done, total);
+        if (options.index) {
+          const list = await listShardSource(args.images, { onProgress });
+          for (const { path, offset, reason } of list.unreadable)
+            io.warn(`${path} at byte ${offset}: ${reason}`);
+          const { items, fingerprint, index, unreadable } = list;
+          const classes = list.classes?.length ?? null;
+          io.result(
+            { images: items.length, classes, fingerprint, ...index, unreadable, seconds: seconds() },
+            `${items.length} images in ${index.shards} shards, ${labels(classes)}\n` +
+              `index: ${index.file ?? 'no folder to write it to'} (${index.scanned} shards read, ${seconds().toFixed(1)} s)`,
+          );
+          return;
+        }
+        const result = await writeShards(args.images, {
+          ...{ output, signal, onProgress },
+          ...pick(options, 'shardSize', 'shuffle'),
+          onImage: ({ done, total }) => count('images', done, total),
+        });
+        for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
+        const { images, shards, bytes, classes, skipped, resumed } = result;
+        io.result(
+          { ...result, seconds: seconds() },
+          `${output}: ${images} images in ${shards.length} shards, ${(bytes / MEBIBYTE).toFixed(1)} MiB, ` +
+            `${labels(classes)}, ${skipped.length} skipped, ${seconds().toFixed(1)} s` +
+            (resumed > 0 ? `; ${resumed} shards were there from before` : ''),
+        );
+      },
     );
-  } finally {
-    interrupt.release();
-  }
-}
+  },
+});

@@ -37,6 +37,9 @@ export interface CollapseMonitorOptions {
   patience: number;
 }
 
+/** The patience of a training: an epoch, and at least 100 steps. */
+export const monitorPatience = (stepsPerEpoch: number): number => Math.max(100, stepsPerEpoch);
+
 export class CollapseMonitor {
   readonly #maxEntropy: number;
   readonly #patience: number;

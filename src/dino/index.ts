@@ -3,6 +3,7 @@ export {
   CollapseMonitor,
   type Collapse,
   type CollapseMonitorOptions,
+  monitorPatience,
   type CollapseWarning,
   type TeacherStatistics,
 } from './collapse-monitor.js';

@@ -190,8 +190,8 @@ function settingsOf(model: Model, options: BuildIndexOptions): IndexManifest['se
   return { features, ...evalSizes(options, model.architecture) };
 }
 
-/** What is in memory while the index grows: features in parts, one after the other. */
-export interface Growing {
+/** An index in memory while it is being built: features in parts, one after the other. */
+export interface IndexDraft {
   images: IndexedImage[];
   parts: Float32Array[];
   /** Null until the first image tells the width. */
@@ -223,7 +223,12 @@ function keptGraph(folder: string, old: IndexManifest, oldIds: Int32Array, plan:
 }
 
 /** The rows that stay, the graph without the rest. @param oldIds - Of all images of the old index. */
-async function keptOf(folder: string, old: IndexManifest, oldIds: Int32Array, plan: Plan): Promise<Growing> {
+async function keptOf(
+  folder: string,
+  old: IndexManifest,
+  oldIds: Int32Array,
+  plan: Plan,
+): Promise<IndexDraft> {
   const { width } = old;
   const count = plan.kept.length;
   using file = new FloatRows(folder, old.files.features, 'features', old.images.count, width);
@@ -259,7 +264,7 @@ function writeLines(place: string, values: readonly unknown[], within: string): 
 /** Writes a new generation and deletes the one before. @internal */
 export function commitIndex(
   folder: string,
-  growing: Omit<Growing, 'hasNewGraph'>,
+  growing: Omit<IndexDraft, 'hasNewGraph'>,
   about: Pick<IndexManifest, 'generation' | 'weights' | 'settings'> & {
     list: Pick<ImageList, 'source' | 'root'>; // all images are below the root
   },
@@ -379,7 +384,7 @@ export async function buildIndex(
     const oldImages = usable === null ? [] : readIndexedImages(folder, usable);
     const plan = planOf(list, usable === null ? null : { root: usable.images.root, images: oldImages });
     const oldIds = Int32Array.from(oldImages, ({ id }) => id);
-    const growing: Growing =
+    const growing: IndexDraft =
       usable === null
         ? { images: [], parts: [], vectors: null, skipped: [], nextId: 0, hasNewGraph: false }
         : await keptOf(folder, usable, oldIds, plan);
@@ -406,7 +411,7 @@ interface About extends Pick<IndexManifest, 'weights' | 'settings' | 'generation
 async function grow(
   model: Model,
   plan: Plan,
-  growing: Growing,
+  growing: IndexDraft,
   about: About,
   options: BuildIndexOptions,
 ): Promise<Pick<BuildIndexResult, 'added' | 'changed' | 'removed'>> {

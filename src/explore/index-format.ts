@@ -21,6 +21,7 @@ import { z } from 'zod';
 import { shellPath } from '../plain/shell.js';
 import { DataError } from '../errors.js';
 import { FileBytes } from '../files/file-bytes.js';
+import { linesOf } from '../files/lines.js';
 import { openToWrite, readTextIfThere } from '../files/guarded.js';
 import { MAX_IDS } from './graph-file.js';
 
@@ -219,22 +220,14 @@ function checkSum(folder: string, file: IndexFile, bytes: FileBytes): void {
   if (hash.digest('hex') !== file.sha256) throw damaged(bytes.file, 'its checksum is another', folder);
 }
 
-/** Lines of an open file, without their ends. @throws DataError for one that is too long. */
-export function* linesOf(bytes: FileBytes, maxBytes: number): Generator<string> {
-  let rest: Buffer = Buffer.alloc(0);
-  for (const piece of piecesOf(bytes)) {
-    const text = Buffer.concat([rest, piece]);
-    let start = 0;
-    for (let end = text.indexOf(0x0a); end !== -1; end = text.indexOf(0x0a, start)) {
-      if (end - start > maxBytes) break;
-      yield text.toString('utf8', start, end);
-      start = end + 1;
-    }
-    rest = text.subarray(start);
-    if (rest.length > maxBytes)
-      throw new DataError(`${bytes.file} is damaged: a line has more than ${maxBytes} bytes`);
-  }
-  if (rest.length > 0) yield rest.toString('utf8');
+/** Lines of an open file, without their ends. @throws DataError for one of more than `maxBytes`. */
+export function* linesOfFile(bytes: FileBytes, maxBytes: number): Generator<string> {
+  const rest = yield* linesOf(
+    piecesOf(bytes),
+    maxBytes,
+    () => new DataError(`${bytes.file} is damaged: a line has more than ${maxBytes} bytes`),
+  );
+  if (rest !== '') yield rest;
 }
 
 /**
@@ -248,7 +241,7 @@ function readLines<T>(folder: string, file: IndexFile, count: number, schema: z.
   const wrong = (what: string): DataError => damaged(bytes.file, what, folder);
   const found: T[] = [];
   let value: unknown;
-  for (const line of linesOf(bytes, LINE_BYTES)) {
+  for (const line of linesOfFile(bytes, LINE_BYTES)) {
     if (found.length === count) throw wrong(`it has more lines than the ${count} of index.json`);
     try {
       value = JSON.parse(line);

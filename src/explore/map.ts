@@ -4,6 +4,7 @@
  * on chance, and the same seed gives the same map of an index.
  */
 import path from 'node:path';
+import { setImmediate as eventLoopTurn } from 'node:timers/promises';
 import { UMAP } from 'umap-js';
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
 import { checkCall, count as wholeNumber, optionsOf } from '../plain/check-options.js';
@@ -84,7 +85,7 @@ export async function layoutMap(index: ImageIndex, options: MapOptions = {}): Pr
     if (epoch % STEPS > 0) continue;
     signal?.throwIfAborted();
     onProgress?.(epoch, epochs);
-    await new Promise((resolve) => setImmediate(resolve));
+    await eventLoopTurn();
   }
   return Float32Array.from(umap.getEmbedding().flat());
 }

@@ -1,4 +1,5 @@
 /** Exact search by matrix products: what small indexes are searched with, and what the graph's answers are held to. */
+import { setImmediate as eventLoopTurn } from 'node:timers/promises';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 
 /** Similarities that exist at a time: 256 MiB. */
@@ -58,7 +59,7 @@ export async function exactNearest(
       });
     }
     options.onProgress?.(start + size);
-    await new Promise((resolve) => setImmediate(resolve));
+    await eventLoopTurn();
   }
   return { rows, similarities, k };
 }

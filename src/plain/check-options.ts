@@ -45,6 +45,8 @@ const KINDS: Readonly<Record<string, string>> = {
 
 /** What zod found wrong with a value, in the form "expected X". */
 function expected(issue: z.core.$ZodIssue): string {
+  // the schema has a better message
+  if (issue.message.startsWith('expected ')) return issue.message;
   if (issue.code === 'invalid_type') return `expected ${KINDS[issue.expected] ?? `a ${issue.expected}`}`;
   if (issue.code === 'too_small' || issue.code === 'too_big') {
     const isLeast = issue.code === 'too_small';
@@ -55,8 +57,6 @@ function expected(issue: z.core.$ZodIssue): string {
     const amount = `${issue.inclusive === false ? open : closed} ${bound}`;
     return `expected ${amount}${issue.origin !== 'array' ? '' : bound === 1 ? ' entry' : ' entries'}`;
   }
-  // the schema has a better message
-  if (issue.message.startsWith('expected ')) return issue.message;
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {
     const each = issue.errors.flatMap((issues) => issues.slice(0, 1).map(expected));
     return [...new Set(each)].join(' or ').replaceAll('or expected ', 'or ');

@@ -1,7 +1,8 @@
-/** The files that `dino export --format web` writes, as types only: the exporter and the page share them. */
+/** The files that `dino export --format web` writes: the exporter and the page share their types. */
 
 /** How the model's weights are stored in its file. */
-export type WebDtype = 'fp32' | 'fp16' | 'q8';
+export const WEB_DTYPES = ['fp32', 'fp16', 'q8'] as const;
+export type WebDtype = (typeof WEB_DTYPES)[number];
 
 /** model.json */
 export interface WebManifest {

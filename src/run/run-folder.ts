@@ -17,6 +17,7 @@ import {
   SMALL_FILE_BYTES,
 } from '../files/guarded.js';
 import { brackets } from '../files/json-brackets.js';
+import { linesOf } from '../files/lines.js';
 import { systemReason } from '../files/system-reason.js';
 import { issueLines, messageOf, printable } from '../plain/printable.js';
 import { savedSettingsSchema, type TrainSettings } from './settings.js';
@@ -135,22 +136,25 @@ function* wholeLines(file: string, within: string, maxBytes: number): Generator<
   if (!existsSync(file)) return;
   const { fd, size } = openToRead(file, { within, maxBytes });
   try {
-    const part = Buffer.alloc(Math.min(PART_BYTES, size));
-    let rest = Buffer.alloc(0);
-    for (let done = 0, count = -1; count !== 0; done += count) {
-      count = readSync(fd, part, 0, part.length, done);
-      const bytes = Buffer.concat([rest, part.subarray(0, count)]);
-      const end = bytes.lastIndexOf(10) + 1;
-      rest = bytes.subarray(end);
-      if (rest.length > LINE_BYTES)
-        throw new DataError(`${printable(file)} has a line of more than ${LINE_BYTES} bytes: it is damaged`);
-      for (const text of bytes.toString('utf8', 0, end).split('\n')) {
-        const value = text === '' ? null : objectOf(text);
-        if (value !== null) yield { text, value };
-      }
+    const pieces = piecesOf(fd, Math.min(PART_BYTES, size));
+    for (const text of linesOf(pieces, LINE_BYTES, () => longLine(file))) {
+      const value = text === '' ? null : objectOf(text);
+      if (value !== null) yield { text, value };
     }
   } finally {
     closeSync(fd);
+  }
+}
+
+const longLine = (file: string): DataError =>
+  new DataError(`${printable(file)} has a line of more than ${LINE_BYTES} bytes: it is damaged`);
+
+/** The bytes of an open file; each piece is valid until the next. */
+function* piecesOf(fd: number, bytes: number): Generator<Buffer> {
+  const piece = Buffer.alloc(bytes);
+  for (let done = 0, count = -1; count !== 0; done += count) {
+    count = readSync(fd, piece, 0, piece.length, done);
+    yield piece.subarray(0, count);
   }
 }
 
@@ -182,7 +186,11 @@ export function lastLine(
 ): Record<string, unknown> | null {
   if (!existsSync(file)) return null;
   const lines = readEnd(file, LINE_BYTES, { within: path.dirname(file) }).split('\n');
-  return lines.map(objectOf).findLast((value) => value !== null && isWanted(value)) ?? null;
+  for (const line of lines.reverse()) {
+    const value = objectOf(line);
+    if (value !== null && isWanted(value)) return value;
+  }
+  return null;
 }
 
 /** Drops the lines of steps after `step`, which a resumed run writes again. @throws DataError for a link, or more than 2 GiB. */

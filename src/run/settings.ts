@@ -230,19 +230,6 @@ export function settingOf(name: string): SettingName | null {
   return REFERENCE_NAMES.get(camel) ?? null;
 }
 
-type Kind = 'number' | 'boolean' | 'string' | 'list' | 'words';
-
-/** What a setting's value looks like, for reading flags and printing help. */
-export function settingKind(name: SettingName): Kind {
-  const field: z.ZodType = settingFields[name];
-  const inner = field instanceof z.ZodOptional ? (field.unwrap() as z.ZodType) : field;
-  if (inner instanceof z.ZodTuple) return 'list';
-  if (inner instanceof z.ZodArray) return 'words';
-  if (inner instanceof z.ZodBoolean) return 'boolean';
-  // a number or a word
-  return inner instanceof z.ZodNumber || inner instanceof z.ZodUnion ? 'number' : 'string';
-}
-
 /** Bytes of the cache of decoded images; 0 for none. */
 export const decodedCacheBytes = ({ decodedCache }: PartialSettings): number =>
   decodedCache === undefined ? 0 : (parseBytes(decodedCache) ?? 0);

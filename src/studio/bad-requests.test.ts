@@ -1,4 +1,7 @@
-/** Every route is asked wrongly, as a broken or hostile program would: what comes is a refusal in words, soon, and no 500. */
+/**
+ * Every route gets wrong requests, as from a broken or hostile program: the reply is a refusal in words, arrives soon, and is
+ * never a 500.
+ */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
@@ -28,7 +31,7 @@ after(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** A question of the right form to every route that takes a body or a query; what it names is not there. */
+/** A well-formed request to every route that takes a body or a query; what it names does not exist. */
 const start = { images: 'nowhere', preset: 'auto' as const, overrides: { epochs: '1' } };
 const bodies: { [K in RouteName as BodyOf<K> extends undefined | Blob ? never : K]: BodyOf<K> } = {
   'POST /api/start/inspect': { images: 'nowhere' },
@@ -139,7 +142,7 @@ function complaint({ status, text, type }: Reply, mayBeRight: boolean): string |
   return /internal|\[object|undefined is|Cannot read/.test(error.message) ? `says ${error.message}` : null;
 }
 
-/** Everything that a part of a question may not be. */
+/** Everything that a part of a request must not be. */
 function* wrongFor(value: unknown): Generator<unknown> {
   const kinds: unknown[] = [null, 42.5, true, 'nonsense\0', LONG, [], {}, [[]], { a: 1 }, -1, 1e300];
   const isOf = (a: unknown): string => (Array.isArray(a) ? 'list' : a === null ? 'null' : typeof a);
@@ -150,7 +153,7 @@ function* wrongFor(value: unknown): Generator<unknown> {
   if (Array.isArray(value)) yield Array.from({ length: 2000 }, () => value[0] as unknown);
 }
 
-/** The body with one part of it, at any depth, replaced by what is wrong or left out. */
+/** The body with one part, at any depth, replaced by a wrong one or left out. */
 function* mutations(value: unknown, at = ''): Generator<{ what: string; body: unknown }> {
   if (at !== '')
     for (const wrong of wrongFor(value))
@@ -178,7 +181,7 @@ describe('bad requests', () => {
     assert.ok(names.length >= 20, `${names.length} routes`);
   });
 
-  it('bodies that are none, not JSON, too large, too deep or of another form are refused, whole or in pieces', async () => {
+  it('bodies that are missing, not JSON, too large, too deep or of another form are refused, whole or in chunks', async () => {
     const found: string[] = [];
     const whole: Record<string, Sent> = {
       'no body': { headers: json },
@@ -216,7 +219,7 @@ describe('bad requests', () => {
     assert.equal(found.join('\n'), '');
   });
 
-  it('a body of the right form is read in pieces too', async () => {
+  it('a well-formed body may come in chunks', async () => {
     for (const [name, body] of Object.entries(bodies)) {
       const route = routesOf().find((one) => one.name === name)!;
       const [whole, pieces] = [
@@ -228,7 +231,7 @@ describe('bad requests', () => {
     }
   });
 
-  it('every part of a body is looked at', async () => {
+  it('every part of a body is checked', async () => {
     const found: string[] = [];
     for (const [name, body] of Object.entries(bodies)) {
       const route = routesOf().find((one) => one.name === name)!;
@@ -241,7 +244,7 @@ describe('bad requests', () => {
     assert.equal(found.join('\n'), '');
   });
 
-  it('queries and parameters that are none are refused', async () => {
+  it('invalid queries and parameters are refused', async () => {
     const found: string[] = [];
     const ask = async (route: Route, address: string, mayBeRight: boolean): Promise<void> => {
       const sent = route.method === 'POST' ? { body: 'x', headers: json } : {};

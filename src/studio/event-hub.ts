@@ -1,4 +1,4 @@
-/** Who listens to the studio's events, and what they are told. */
+/** The studio's events, and who listens to them. */
 import type { StudioEvent } from '../plain/studio-api.js';
 
 type Listener = (event: StudioEvent) => void;
@@ -11,7 +11,7 @@ export class EventHub {
     return this.#listeners.size > 0;
   }
 
-  /** @returns A function that ends it. */
+  /** @returns A function that stops listening. */
   listen(listener: Listener): () => void {
     this.#listeners.add(listener);
     if (this.#listeners.size === 1) for (const watcher of this.#watchers) watcher(true);
@@ -25,7 +25,7 @@ export class EventHub {
     for (const listener of this.#listeners) listener(event);
   }
 
-  /** Told when the first listener comes and the last one goes: without a page open, nothing is polled. */
+  /** Called when the first listener comes and when the last one goes: nothing is polled while no page is open. */
   onHeard(watcher: (listening: boolean) => void): void {
     this.#watchers.add(watcher);
   }

@@ -1,6 +1,6 @@
 /**
- * The files that the studio may read: those under the folders it was given, also after every symbolic link is followed.
- * Whatever reads a file named by a request asks here first, and opens the path that it gets back.
+ * The files that the studio may read: those under the folders it was given, also after all symbolic links are followed.
+ * Code that reads a file named by a request asks here first, and opens the path that it gets back.
  */
 import { realpathSync, statSync } from 'node:fs';
 import { lstat, realpath, stat } from 'node:fs/promises';
@@ -10,7 +10,7 @@ import { isBelow } from '../files/read-below.js';
 import { locateWeights, weightsOutside } from '../weights/locate.js';
 import { partsOfWeights } from '../weights/sharded.js';
 
-/** A reply that is no success, with its HTTP status. */
+/** A failure, with its HTTP status. */
 export class StudioError extends Error {
   constructor(
     readonly status: 400 | 403 | 404 | 409 | 413 | 415 | 422,
@@ -33,7 +33,7 @@ export class GivenFolders {
     const problems = this.roots.filter((root) => !statSync(root, { throwIfNoEntry: false })?.isDirectory());
     if (problems.length > 0) {
       throw new DataError(
-        `dino studio shows folders, and ${problems.join(', ')} ${problems.length === 1 ? 'is' : 'are'} none. ` +
+        `dino studio shows folders, and ${problems.join(', ')} ${problems.length === 1 ? 'is not one' : 'are not folders'}. ` +
           'Give a run folder, a folder of runs, or a folder of images.',
       );
     }
@@ -100,11 +100,11 @@ export class GivenFolders {
   }
 
   /**
-   * A file of weights; those that it is an index of lie under the given folders too.
+   * A file of weights; if it is an index of several, those lie under the given folders too.
    * @throws StudioError as resolve(); CheckpointError for a damaged index.
    */
   async weightsFile(name: string): Promise<string> {
-    const real = await this.file(name); // before anything of it is read
+    const real = await this.file(name); // before any of it is read
     for (const part of partsOfWeights(name)) await this.file(part);
     return real;
   }
@@ -131,7 +131,7 @@ export class GivenFolders {
   }
 
   #absolute(name: string): string {
-    if (name.includes('\0')) throw new StudioError(400, 'A path holds no zero byte.');
+    if (name.includes('\0')) throw new StudioError(400, 'A path cannot hold a zero byte.');
     return path.resolve(this.roots[0]!, name);
   }
 
@@ -148,7 +148,7 @@ export class GivenFolders {
     return new StudioError(
       403,
       `${name} is not under the folders that this studio was given (${this.roots.join(', ')}). ` +
-        'To see it, start the studio with its folder too: dino studio FOLDER FOLDER.',
+        'To see it, start the studio with its folder as well: dino studio FOLDER FOLDER.',
       'OUTSIDE',
     );
   }

@@ -39,7 +39,7 @@ async function openRun(studio: StudioPage, name: string): Promise<void> {
 }
 
 describe('the film of watched images', () => {
-  it('shows every checkpoint under a slider that plays, and takes up what comes', async (t) => {
+  it('shows every checkpoint under a slider that plays, and adds new ones', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const studio = await openStudio(browser, [folder]);
     const { page } = studio;
@@ -89,7 +89,7 @@ describe('the film of watched images', () => {
     }
   });
 
-  it('grows by itself while a training is at work', async (t) => {
+  it('grows by itself while a training is running', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const growing = path.join(folder, 'runs', 'growing');
     const studio = await openStudio(browser, [folder]);

@@ -18,7 +18,7 @@ const COUNT = 600;
 /** Rows of each of the three groups: a large ring, a bar to the upper left, a spot to the lower right. */
 const GROUPS = { ring: 300, bar: 200, spot: 100 };
 
-/** Positions (N, 2) that no mirror image and no turn leaves as they are. */
+/** Positions (N, 2) that any reflection or rotation changes. */
 function figure(): Float32Array {
   const places = new Float32Array(2 * COUNT);
   for (let row = 0; row < COUNT; row++) {
@@ -70,14 +70,14 @@ describe('the map', { skip: typeof browser === 'string' ? browser : false }, () 
     return Number(/\d+/.exec(text)![0]);
   };
 
-  it('looks as the picture of it, with a colour a label, and tells them in words', async () => {
+  it('matches its reference picture, with a colour for each label and a legend in words', async () => {
     await shown.text('.legend li', /^\s*ring$/);
     await shown.text('.legend li', /^\s*bar$/);
     await looksAs(shown.page, CANVAS, 'map');
     await shown.check();
   });
 
-  it('does not look so from elsewhere, and does again when all is shown', async () => {
+  it('looks different when it is moved, and the same again when all is shown', async () => {
     await shown.page.focus(`${CANVAS} canvas`);
     for (let i = 0; i < 3; i++) await shown.page.keyboard.press('ArrowRight');
     await shown.page.keyboard.press('+');
@@ -104,7 +104,7 @@ describe('the map', { skip: typeof browser === 'string' ? browser : false }, () 
     assert.ok(zoomed > 0 && zoomed < COUNT, `${zoomed} in view`);
   });
 
-  it('selects by the lasso what lies in it, and nothing else', async () => {
+  it('selects with the lasso what lies inside, and nothing else', async () => {
     await press('Show all');
     await settle();
     await press('Lasso');

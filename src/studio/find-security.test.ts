@@ -1,6 +1,6 @@
 /**
- * Find and map, tried as an attacker would who can put files under the given folders but not outside: links among the
- * images, a list of paths, and an index that was written by hand. Nothing outside is read or written.
+ * Find and map, attacked by somebody who can put files under the given folders but not outside: links among the images, a
+ * list of paths, and an index written by hand. Nothing outside is read or written.
  */
 import assert from 'node:assert/strict';
 import {
@@ -52,7 +52,7 @@ const imagesOf = (text: string): FoundImage[] => {
   return answer.kind === 'images' ? answer.images : [];
 };
 
-/** Makes an index from the page's route and waits for its end. */
+/** Makes an index through the page's route and waits for it. */
 async function make(source: string, output: string): Promise<Task> {
   const { status, text } = await send('/api/find/index', { weights: run, images: source, output });
   assert.equal(status, 200, text);
@@ -65,7 +65,7 @@ async function make(source: string, output: string): Promise<Task> {
   }
 }
 
-/** A copy of the good index, changed as by hand, its checksums right again. */
+/** A copy of the good index, changed as by hand, with its checksums made right again. */
 function forged(name: string, change: (folder: string, manifest: IndexManifest) => void): string {
   const folder = path.join(given, name);
   cpSync(good, folder, { recursive: true });
@@ -121,7 +121,7 @@ describe('making an index', () => {
       assert.doesNotMatch(readFileSync(path.join(output, file), 'latin1'), /secret/);
   });
 
-  it('leaves out what a list names outside, by whatever path', async () => {
+  it('leaves out files outside that a list names, whatever the path looks like', async () => {
     const list = path.join(given, 'list.txt');
     const lines = [
       'images/red.png',
@@ -186,8 +186,8 @@ describe('making an index', () => {
   });
 });
 
-describe('a file that is written whole', () => {
-  it('is not written through a link that waits beside its place', () => {
+describe('a file that is written at once', () => {
+  it('is not written through a link that waits under its temporary name', () => {
     const file = path.join(given, 'whole.txt');
     symlinkSync(path.join(away, 'words.json'), path.join(given, `.whole.txt.${process.pid}.tmp`));
     writeFileWhole(file, 'mine');
@@ -197,7 +197,7 @@ describe('a file that is written whole', () => {
 });
 
 describe('an export', () => {
-  it('replaces nothing: no file of a run, no folder that holds something, not what a link leads to', async () => {
+  it('replaces nothing: not a file of a run, not a folder that is not empty, not the target of a link', async () => {
     const kept = path.join(given, 'kept.txt');
     writeFileSync(kept, 'kept');
     const link = path.join(given, 'link-to-kept');
@@ -225,7 +225,7 @@ describe('an export', () => {
     assert.ok(!existsSync(path.join(given, 'nothing')));
   });
 
-  it('of an index does not take the place of one of other images', async () => {
+  it('of an index does not replace an index of other images', async () => {
     const others = path.join(given, 'others');
     cpSync(images, others, { recursive: true });
     const before = readFileSync(manifestPath(good), 'utf8');
@@ -243,7 +243,7 @@ describe('an export', () => {
 describe('names that every object has', () => {
   const names = ['__proto__', 'constructor', 'toString'];
 
-  it('are labels, and folders of an export, like others', async () => {
+  it('work as labels and as folders of an export, like other names', async () => {
     const index = path.join(given, 'named.index');
     cpSync(good, index, { recursive: true });
     for (const [row, label] of names.entries()) {
@@ -267,7 +267,7 @@ describe('names that every object has', () => {
     assert.equal(readFileSync(list, 'utf8').trim().split('\n').length, 3);
   });
 
-  it('are classes of images', async () => {
+  it('work as classes of images', async () => {
     const source = path.join(given, 'classes');
     for (const [i, name] of names.entries()) {
       mkdirSync(path.join(source, name), { recursive: true });
@@ -289,7 +289,7 @@ describe('an index written by hand', () => {
     '../images/folder/../../../away/secret.png',
   ];
 
-  it('names images outside in vain: no region of them, no picture, no export', async () => {
+  it('gains nothing by naming images outside: no region, no picture, no export', async () => {
     for (const [i, name] of paths().entries()) {
       const index = forged(`named-${i}.index`, (folder, { files }) => {
         const file = path.join(folder, files.images.name);
@@ -312,7 +312,7 @@ describe('an index written by hand', () => {
     }
   });
 
-  it('does not break what is asked of others afterwards', async () => {
+  it('does not break later questions to other indexes', async () => {
     const cut = forged('cut.index', () => undefined);
     assert.equal((await ask(good, { kind: 'about' })).status, 200);
     writeFileSync(path.join(cut, 'features-0.safetensors'), 'cut');
@@ -345,7 +345,7 @@ describe('an index written by hand', () => {
     }
   });
 
-  it('shows nothing of a file that its own files are links to', async () => {
+  it('shows nothing of files that its own files link to', async () => {
     for (const name of [
       'index.json',
       'images-0.jsonl',

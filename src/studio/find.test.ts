@@ -1,4 +1,4 @@
-/** Find and map, through the page: an index made, searched, mapped, sorted and labelled; and what its routes refuse. */
+/** Find and map, through the page: an index is made, searched, mapped, sorted and labelled; and what its routes refuse. */
 import assert from 'node:assert/strict';
 import {
   appendFileSync,
@@ -69,7 +69,7 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     assert.ok(existsSync(path.join(index, 'index.json')));
   });
 
-  it('searches by an image that is picked, and by plus and minus', async () => {
+  it('searches with an image that is picked, and with plus and minus', async () => {
     // these files are compiled without the browser's types
     const input = (await shown.page.waitForSelector('.drop input')) as unknown as {
       uploadFile: (file: string) => Promise<void>;
@@ -121,7 +121,7 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     const offered = (): Promise<unknown> =>
       shown.page.evaluate(`document.querySelector('input[name=target]').value`);
     assert.equal(await offered(), path.join(folder, 'list-2.txt'));
-    // the browser itself notes a reply that is no success
+    // the browser itself logs failed replies
     assert.match(shown.errors.splice(0).join('\n'), /^.* 409 \(Conflict\)$/);
     await press('Export');
     await shown.text('[role=status]', /9 images in .*list-2\.txt/, 30_000);
@@ -130,7 +130,7 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await shown.check();
   });
 
-  it('keeps the labels in the index: they are there after a reload, and can be taken away', async () => {
+  it('keeps the labels in the index: they survive a reload, and can be removed', async () => {
     await shown.page.reload();
     await press('Selection and labels');
     await shown.text('.labels li', /red things: 9 images/);
@@ -153,7 +153,7 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await shown.check();
   });
 
-  it('searches by a part of an image, given by numbers alone', async () => {
+  it('searches with a part of an image, given only by numbers', async () => {
     await press('Search');
     await giveFile(shown.page, '.drop input[type=file]', path.join(images, 'green', 'green 3.png'));
     await shown.text('h2', /Like the image given/, 30_000);
@@ -182,7 +182,7 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
 });
 
 describe('the routes of Find', () => {
-  it('read and write nothing outside the given folders, and refuse what is no image and no index', async () => {
+  it('read and write nothing outside the given folders, and refuse what is neither an image nor an index', async () => {
     if (!existsSync(index)) {
       using model = loadModel(run, { device: 'cpu' });
       await buildIndex(model, images, { output: index, numWorkers: 0 });

@@ -1,4 +1,4 @@
-/** Logs of a run that a stranger made: lines too deep to be written again, and a hole of 64 GiB. */
+/** Logs of a run that a stranger made: lines too deeply nested to be written again, and a hole of 64 GiB. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -10,7 +10,7 @@ import { MetricsLog } from './metrics-log.js';
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-hostile-log-'));
 after(() => rmSync(folder, { recursive: true }));
 
-test('a line in which brackets stand too deep is left out, as a damaged one is', () => {
+test('a line with too deeply nested brackets is left out, like a damaged one', () => {
   const file = path.join(folder, 'metrics.jsonl');
   const deep = `{"step":2,"deep":${'['.repeat(100_000)}${']'.repeat(100_000)}}`;
   writeFileSync(file, `{"step":1,"why":"[[[["}\n${deep}\n{"step":3,"top1":{"10":[1]}}\n`);
@@ -22,7 +22,7 @@ test('a line in which brackets stand too deep is left out, as a damaged one is',
   assert.equal(JSON.stringify(lines).length > 0, true);
 });
 
-test('a log that is a hole of 64 GiB is told of, not read through', async () => {
+test('a log that is a hole of 64 GiB is reported, not read through', async () => {
   const file = path.join(folder, 'hole.jsonl');
   writeFileSync(file, '');
   truncateSync(file, 2 ** 36);

@@ -1,8 +1,8 @@
 /**
  * How a browser is let in without the token on a command line, where every user of the machine could read it in the list of
- * processes. A page of the user's own (0600, in a folder of 0700) leads to the studio with a code that is good for one use
- * within two minutes; the browser is started with the page's path. The page is deleted once it was used. Whoever has the
- * code afterwards, from the browser's history say, gets nothing, and the terminal is told.
+ * processes. A page that only the user can read (0600, in a folder of 0700) leads to the studio with a code that can be used
+ * once within two minutes; the browser is started with the page's path. The page is deleted once it was used. Whoever has
+ * the code afterwards, say from the browser's history, is refused, and the terminal says so.
  */
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
@@ -14,49 +14,49 @@ import { promisify } from 'node:util';
 /** A browser that is not running yet may take its time. */
 const VALID_MS = 2 * 60_000;
 
-/** What became of a code that was shown. */
+/** What using a code led to. */
 export type CodeUse = 'opened' | 'again' | 'late' | 'unknown';
 
 interface Issued {
   until: number;
   wasUsed: boolean;
-  told: (use: CodeUse) => void;
+  onUse: (use: CodeUse) => void;
 }
 
 const digest = (code: string): string => createHash('sha256').update(code).digest('hex');
 
 /** The codes of a studio. */
 export class OneTimeCodes {
-  /** By their digests: looking one up takes as long whatever is asked for. */
+  /** By their digests, so that the time of a look-up says nothing about a code. */
   readonly #issued = new Map<string, Issued>();
 
   constructor(readonly validMs = VALID_MS) {}
 
-  /** @param told - Called whenever somebody comes with this code. */
-  issue(told: (use: CodeUse) => void = () => undefined): string {
+  /** @param onUse - Called whenever this code is used. */
+  issue(onUse: (use: CodeUse) => void = () => undefined): string {
     const code = randomBytes(32).toString('base64url');
-    this.#issued.set(digest(code), { until: performance.now() + this.validMs, wasUsed: false, told });
+    this.#issued.set(digest(code), { until: performance.now() + this.validMs, wasUsed: false, onUse });
     return code;
   }
 
-  /** Uses a code up; 'opened' lets in. */
+  /** Uses up a code; 'opened' lets the browser in. */
   use(code: string): CodeUse {
     const issued = this.#issued.get(digest(code));
     if (issued === undefined) return 'unknown';
     const use = issued.wasUsed ? 'again' : performance.now() > issued.until ? 'late' : 'opened';
     issued.wasUsed = true;
-    issued.told(use);
+    issued.onUse(use);
     return use;
   }
 }
 
-/** What of a studio is needed to let somebody in. */
+/** The part of a studio that is needed to let a browser in. */
 export interface Inviting {
   /** A link that opens it once. */
-  invite(told: (use: CodeUse) => void): string;
+  invite(onUse: (use: CodeUse) => void): string;
 }
 
-/** Whether a folder is there, and nobody else's. */
+/** Whether a folder is there and accessible only to this user. */
 function isPrivate(folder: string | undefined): folder is string {
   if (folder === undefined || !path.isAbsolute(folder)) return false;
   const stat = statSync(folder, { throwIfNoEntry: false });
@@ -66,8 +66,8 @@ function isPrivate(folder: string | undefined): folder is string {
 }
 
 /**
- * A snap's browser reads neither hidden folders nor the system's temporary one, but a folder of its own in the home: the
- * default browser of Ubuntu is one. Null where the default browser is none.
+ * A browser that is a snap, as Ubuntu's default one is, reads neither hidden folders nor the system's temporary folder, but
+ * has a folder of its own in the home. Null where the default browser is not a snap.
  */
 async function folderOfSnap(): Promise<string | null> {
   if (process.platform !== 'linux') return null;
@@ -86,9 +86,9 @@ async function folderOfSnap(): Promise<string | null> {
 }
 
 export interface OpeningPage {
-  /** What the browser is started with. */
+  /** The path that the browser is started with. */
   file: string;
-  /** Deletes it; it does so itself once it was used, and when the process ends. */
+  /** Deletes the page. That also happens once it was used, and when the process ends. */
   remove(): void;
 }
 
@@ -104,8 +104,8 @@ const page = (link: string): string => `<!doctype html>
 
 /**
  * Writes a page that opens a studio once.
- * @param warn - Told when somebody comes with its code a second time.
- * @throws An error of the file system's when it can't be written.
+ * @param warn - Called when its code is used a second time.
+ * @throws The file system's error when it can't be written.
  */
 export async function writeOpeningPage(studio: Inviting, warn: (line: string) => void): Promise<OpeningPage> {
   const runtime = process.env['XDG_RUNTIME_DIR'];
@@ -121,8 +121,8 @@ export async function writeOpeningPage(studio: Inviting, warn: (line: string) =>
   const link = studio.invite((use) => {
     if (use === 'again') {
       warn(
-        'somebody came with the code by which the browser was opened a second time, and was refused: you, going back in ' +
-          'the browser, or somebody who has seen it',
+        'the code with which the browser was opened was used a second time, and refused: by you, going back in the ' +
+          'browser, or by somebody who has seen it',
       );
     }
     remove();

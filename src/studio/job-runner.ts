@@ -14,7 +14,7 @@ import type { FromWorker, ToWorker } from './worker.js';
 
 /** A model stays loaded this long after its last use. */
 const IDLE_MS = 5 * 60_000;
-/** What a job has to end in when it is cancelled. */
+/** How long a cancelled job has to end by itself. */
 const GRACE_MS = 5000;
 /** Computing for the page must not slow a training: lower than normal. */
 const NICENESS = 5;
@@ -43,7 +43,7 @@ class Worker {
     folders: readonly string[],
     readonly onEnd: () => void,
   ) {
-    // no flags of this process: a test runner's or debugger's are not meant for it
+    // without the flags of this process: those of a test runner or debugger are not meant for it
     this.#child = fork(fileURLToPath(new URL('./worker.js', import.meta.url)), [], {
       serialization: 'advanced',
       execArgv: [],
@@ -61,7 +61,7 @@ class Worker {
     try {
       if (this.#child.pid !== undefined) os.setPriority(this.#child.pid, NICENESS);
     } catch {
-      // a system that has no such thing
+      // not every system has priorities
     }
   }
 
@@ -72,10 +72,10 @@ class Worker {
   run(name: JobName, input: unknown, { signal, onProgress }: RunJobOptions): Promise<unknown> {
     const id = this.#next++;
     return new Promise((resolve, reject) => {
-      if (this.#isEnded) return reject(new EngineError('the process for computations has ended'));
+      if (this.#isEnded) return reject(new EngineError('the process that computes has ended'));
       const abort = (): void => {
         this.#send({ type: 'abort', id });
-        // what doesn't listen is ended, together with what this process has loaded
+        // a job that doesn't react is killed, together with what its process has loaded
         setTimeout(() => {
           if (this.#pending.has(id)) this.end();
         }, GRACE_MS).unref();
@@ -115,7 +115,7 @@ class Worker {
     const last = this.#stderr.trim().split('\n').slice(-3).join('\n');
     const memory = how.includes('SIGKILL') ? ' (is memory short?)' : '';
     const error = new EngineError(
-      `the process that computes this is gone: ${how}${memory}${last === '' ? '' : `\n${last}`}`,
+      `the process that computed this has ended: ${how}${memory}${last === '' ? '' : `\n${last}`}`,
     );
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
@@ -133,7 +133,7 @@ export class JobRunner {
   constructor(readonly folders: readonly string[]) {}
 
   /**
-   * @throws StudioError 422 with the job's own words when it fails, EngineError when its process is gone, the signal's
+   * @throws StudioError 422 with the job's own message when it fails, EngineError when its process has ended, the signal's
    *   reason when it is aborted.
    */
   async run<K extends JobName>(

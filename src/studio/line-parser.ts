@@ -8,7 +8,7 @@
 export type Line =
   /** Numbers by column, in `LineParser.values`. */
   | { kind: 'step' }
-  /** Something else of a step: scores of an evaluation. */
+  /** Something else about a step: scores of an evaluation. */
   | { kind: 'other'; value: Record<string, unknown> }
   | { kind: 'bad' };
 
@@ -20,7 +20,7 @@ export const COLUMNS_LIMIT = 64;
 
 const [QUOTE, COMMA, COLON, OPEN, CLOSE] = [0x22, 0x2c, 0x3a, 0x7b, 0x7d];
 const [MINUS, PLUS, DOT, ZERO, NINE, LOWER_E, UPPER_E] = [0x2d, 0x2b, 0x2e, 0x30, 0x39, 0x65, 0x45];
-/** Digits are taken up to here: beyond, they change nothing that a curve shows, and below, a double is exact. */
+/** Further digits are ignored: they change nothing that a curve shows, and up to here a double is exact. */
 const EXACT = 1e14;
 const POWERS = Array.from({ length: 309 }, (_, n) => Number(`1e${n}`));
 
@@ -99,7 +99,7 @@ export class LineParser {
     }
     const isNegative = bytes[at] === MINUS;
     if (isNegative) at++;
-    // Every loop ends at the line's end: what stands there is no digit.
+    // Every loop ends at the line's end: the byte there is not a digit.
     let mantissa = 0;
     let exponent = 0;
     const first = at;

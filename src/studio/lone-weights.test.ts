@@ -1,4 +1,4 @@
-/** Files of weights in the studio: what they leave open is said and can be told, and no part of them lies elsewhere. */
+/** Files of weights in the studio: what they leave open is shown and can be filled in, and no part of them lies elsewhere. */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -63,7 +63,7 @@ it('look says that heads are guessed, and takes their number', async () => {
   assert.deepEqual(told.remarks, []);
 });
 
-it('an index is not made by a guess', async () => {
+it('an index is not made with guessed heads', async () => {
   const make = async (more: object): Promise<Task> => {
     const output = path.join(given, 'an.index');
     const { id } = (await (

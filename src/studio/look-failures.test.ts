@@ -1,4 +1,4 @@
-/** What goes wrong in the section Look: a plain message where it happened, and everything else goes on. */
+/** Failures in the section Look: a plain message where it happened, and everything else keeps working. */
 import assert from 'node:assert/strict';
 import {
   cpSync,
@@ -27,7 +27,7 @@ import { locateWeights } from '../weights/locate.js';
 import { UPLOAD_LIMIT } from '../plain/limits.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-look-bad-'));
-/** What the studio does not see. */
+/** Files that the studio must not see. */
 const outside = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-outside-'));
 const images = path.join(folder, 'images');
 const picture = path.join(images, 'class-0', 'image-0.png');
@@ -67,7 +67,7 @@ async function open(query: Record<string, string>): Promise<void> {
   await studio.page.waitForSelector('input[type="file"]');
 }
 
-/** One message in the named card and nowhere else; the browser's own note of the status, once, and no other error. */
+/** One message, in the named card only; the browser logs the status once, and no other error. */
 async function failed(card: string, pattern: RegExp, status: number | null): Promise<void> {
   await studio.text(`${card} .failure`, pattern, 30_000);
   assert.equal((await textsOf(studio.page, '.failure')).length, 1, 'one message');
@@ -77,7 +77,7 @@ async function failed(card: string, pattern: RegExp, status: number | null): Pro
   await studio.check();
 }
 
-/** The page goes on: the message is gone with its cause, the picture is there. */
+/** The page keeps working: the message disappears with its cause, and the picture is there. */
 async function goesOn(): Promise<void> {
   await settled();
   assert.deepEqual(await textsOf(studio.page, '.failure'), []);
@@ -87,7 +87,7 @@ async function goesOn(): Promise<void> {
 const TOP = 'main > .card:first-child';
 const CHOICE = '.image-choices [aria-label="Image"]';
 
-/** A PNG of nothing: one bit a pixel, so that many of them are few bytes. */
+/** An empty PNG of one bit a pixel, so that many pixels take few bytes. */
 function emptyPng(width: number, height: number): Uint8Array {
   const chunk = (type: string, data: Uint8Array): Buffer => {
     const body = Buffer.concat([Buffer.from(type, 'latin1'), data]);
@@ -168,7 +168,7 @@ describe('the section Look, when something is wrong', () => {
     { card: CHOICE, pattern: /PNG of more than 178956970 pixels/, status: 422 },
   );
 
-  it('says that a model has been deleted while it was shown', async (t) => {
+  it('says that a model was deleted while it was shown', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const moved = `${official}.moved`;
     try {

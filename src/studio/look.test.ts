@@ -1,4 +1,4 @@
-/** The section Look, in a real browser, on real runs. Its failures have a file of their own. */
+/** The section Look, in a real browser, on real runs. Its failures are in look-failures.test.ts. */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
@@ -21,7 +21,7 @@ import { loadModel } from '../model.js';
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-look-'));
 const { images, run, picture, wide } = watchedPaths(folder);
 const official = path.join(folder, 'weights', 'dino_vit_tiny16.pth');
-/** Drawn by numbers, for the picture that the section is held to. */
+/** A drawn image, for the reference picture of the section. */
 const fixed = path.join(images, 'class-1', 'fixed.png');
 const SIDE = 64;
 let browser: Browser | string;
@@ -188,7 +188,7 @@ describe('the section Look', () => {
     }
   });
 
-  it('looks as its picture: one head over the image', async (t) => {
+  it('matches its reference picture: one head over the image', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const studio = await openStudio(browser, [folder]);
     const { page } = studio;

@@ -1,4 +1,4 @@
-/** A log that grows is read as one that is there at once. */
+/** A log that grows gives the same as one that is read at once. */
 import assert from 'node:assert/strict';
 import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -13,14 +13,14 @@ const options = { imagesPerStep: 4, monitor: null };
 const line = (step: number): string =>
   `${JSON.stringify({ step, loss: Math.round(1e6 * Math.cos(step)) / 1e6, imagesPerSecond: 10 + (step % 3) })}\n`;
 
-/** All lines, by a log that has not read any before. */
+/** All lines, from a log that has not read any before. */
 async function afresh(file: string) {
   const log = new MetricsLog(file, options);
   await log.advance();
   return log.readBlocks(0, log.blocks);
 }
 
-test('lines that were read before are those of a log that reads them all', async () => {
+test('lines that were read piece by piece are those of a log that reads them all', async () => {
   const file = path.join(folder, 'metrics.jsonl');
   writeFileSync(file, '');
   const log = new MetricsLog(file, options);
@@ -40,7 +40,7 @@ test('lines that were read before are those of a log that reads them all', async
   assert.deepEqual(await log.readBlocks(0, 1), (await afresh(file)).slice(0, 16));
 });
 
-test('of a file that was cut, and then grew otherwise, nothing old is left', async () => {
+test('of a file that was cut and then grew differently, nothing old is left', async () => {
   const file = path.join(folder, 'cut.jsonl');
   writeFileSync(file, Array.from({ length: 40 }, (_, i) => line(i + 1)).join(''));
   const log = new MetricsLog(file, options);

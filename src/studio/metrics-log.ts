@@ -17,15 +17,15 @@ import { COLUMNS_LIMIT, type Line, LineParser } from './line-parser.js';
 /** Lines of a block. */
 export const BLOCK = 16;
 const CHUNK = 2 ** 21;
-/** A line of step metrics has about 300 bytes; no newline in this many is no log. */
+/** A line of step metrics has about 300 bytes; a file without a newline in this many is not a log. */
 const LINE_LIMIT = CHUNK / 2;
-/** New lines that are told one by one. */
+/** The most new lines that are sent one by one. */
 const FRESH = 64;
 /** Evaluations are kept whole. */
 const EVALUATIONS_LIMIT = 10_000;
 
 /** A typed array that grows. */
-class Growing<T extends Float32Array | Float64Array> {
+class GrowingArray<T extends Float32Array | Float64Array> {
   constructor(public data: T) {}
 
   set(index: number, value: number): void {
@@ -38,8 +38,8 @@ class Growing<T extends Float32Array | Float64Array> {
   }
 }
 
-const floats = (): Growing<Float32Array> => new Growing(new Float32Array(256).fill(NaN));
-const doubles = (): Growing<Float64Array> => new Growing(new Float64Array(256).fill(NaN));
+const floats = (): GrowingArray<Float32Array> => new GrowingArray(new Float32Array(256).fill(NaN));
+const doubles = (): GrowingArray<Float64Array> => new GrowingArray(new Float64Array(256).fill(NaN));
 
 /** One column, block by block. */
 export class Column {
@@ -168,14 +168,14 @@ export class MetricsLog {
     return openHandle(this.file, { within: path.dirname(this.file), maxBytes: LOG_BYTES });
   }
 
-  /** What was read counts no more: the seconds and the verdict hang on the settings. */
+  /** Discards what was read: the seconds and the verdict depend on the settings. */
   restart(options: MetricsLogOptions): void {
     this.options = options;
     this.#reset();
   }
 
   /**
-   * Reads what was appended. Gives way to others after each chunk.
+   * Reads what was appended. Yields to other work after each chunk.
    * @param onChunk - Called after each but the last.
    * @returns Whether anything has changed.
    */
@@ -219,7 +219,7 @@ export class MetricsLog {
     return before !== `${this.generation} ${this.position}`;
   }
 
-  /** The whole lines of a chunk. @returns Bytes used. */
+  /** Reads the whole lines of a chunk. @returns Bytes used. */
   #take(bytes: Uint8Array, length: number): number {
     let start = 0;
     for (;;) {
@@ -245,7 +245,7 @@ export class MetricsLog {
   #line(bytes: Uint8Array, start: number, end: number): void {
     const line = this.#parser.parse(bytes, start, end);
     if (line.kind === 'other') this.#evaluation(line);
-    // a step that is not after the one before is none of this training: x must grow
+    // a step that is not after the one before doesn't belong to this training: x must grow
     else if (line.kind === 'bad' || (this.lastStep !== null && this.#parser.step <= this.lastStep))
       this.#countBad();
     else this.#step(this.position + start);
@@ -296,7 +296,7 @@ export class MetricsLog {
     this.#monitor.observe(step, loss, { entropy, kl });
   }
 
-  /** How the training stands; null when K is not known. */
+  /** The state of the training; null when K is not known. */
   verdict(): Verdict | null {
     return this.#monitor?.verdict() ?? null;
   }
@@ -319,7 +319,7 @@ export class MetricsLog {
   /**
    * The lines of blocks [from, to), read again from the file. A curve that grows is asked for with every line: whole blocks
    * are kept until others are asked for, and then only what follows them is read.
-   * @throws Error when the file has changed under us.
+   * @throws Error when the file has changed meanwhile.
    */
   async readBlocks(from: number, to: number): Promise<readonly LinePoint[]> {
     const mark = `${this.generation} ${this.names.length} ${from}`;

@@ -48,7 +48,7 @@ describe('the page', { skip: typeof browser === 'string' ? browser : false }, ()
       `[...document.querySelectorAll('main button')].find((one) => one.innerText.trim() === ${JSON.stringify(words)}).click()`,
     );
 
-  it('drops the answer to a question that another has followed', async () => {
+  it('drops the answer to a question when another has followed it', async () => {
     await studio.show('#/start');
     await studio.text('.folders li', /dino-studio-page-/);
     await press(`📁 ${folder}`);
@@ -62,7 +62,7 @@ describe('the page', { skip: typeof browser === 'string' ? browser : false }, ()
     await studio.text('.where', /quick$/, 0);
   });
 
-  it('is ready again when an image is taken away while it is computed', async () => {
+  it('is ready again when an image is removed while it is computed', async () => {
     await studio.page.reload();
     await studio.show('#/look');
     await studio.page.waitForSelector('input[type="file"]');
@@ -77,7 +77,7 @@ describe('the page', { skip: typeof browser === 'string' ? browser : false }, ()
     await lookSettled(studio.page, 0);
   });
 
-  it('draws a section the same after another was opened', async () => {
+  it('draws a section the same way after another was opened', async () => {
     await studio.page.reload();
     await studio.show('#/look');
     await studio.page.waitForSelector('.image-choices');

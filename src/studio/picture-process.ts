@@ -5,11 +5,11 @@
 import sharp from 'sharp';
 import { imageHeader, imageThumbnail, type Size } from '../data/read/decode.js';
 
-/** What a picture is asked: to be made small, or how large it is. */
+/** A request for a thumbnail, or for a picture's size. */
 export interface PictureRequest {
   /** A path, links followed, or the bytes of a file. */
   source: string | Uint8Array;
-  /** Longest side of the thumbnail in pixels; null for the size alone. */
+  /** Longest side of the thumbnail in pixels; null for only the size. */
   side: number | null;
 }
 
@@ -22,7 +22,7 @@ const QUALITY = 82;
 
 sharp.concurrency(1); // there are several of these processes
 sharp.cache(false);
-// what is no image is refused by its first bytes; this holds should a decoder see it otherwise
+// what is not an image is refused by its first bytes; this holds in case a decoder takes it for another format
 sharp.block({ operation: ['VipsForeignLoad'] });
 sharp.unblock({
   operation: ['Jpeg', 'Png', 'Webp', 'Heif', 'Tiff', 'Nsgif'].map((kind) => `VipsForeignLoad${kind}`),

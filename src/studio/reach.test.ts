@@ -39,7 +39,7 @@ import type { Studio } from './routes/route.js';
 const top = realpathSync(mkdtempSync(path.join(os.tmpdir(), 'dino-reach-')));
 const cache = path.join(top, 'cache');
 const given = path.join(top, 'given');
-/** What nobody was given. */
+/** A secret outside the given folders. */
 const away = path.join(top, 'away');
 const SECRET = 'hush-hush-7';
 const trace = path.join(top, 'trace');
@@ -57,7 +57,7 @@ const asked = new Set<string>();
 /** Sources of images, weights, runs and indexes, each of which is a trap. */
 const traps = { images: [] as string[], weights: [] as string[], pictures: [] as string[] };
 
-/** Puts a link in the place of what is there. */
+/** Replaces a file or folder by a link. */
 function trap(place: string, to: string): void {
   rmSync(place, { recursive: true, force: true });
   mkdirSync(path.dirname(place), { recursive: true });
@@ -216,7 +216,7 @@ async function send(route: string, address: string, body?: unknown): Promise<str
 const post = (address: string, body: unknown): Promise<string> => send(`POST ${address}`, address, body);
 const statusOf = (): number => replies.at(-1)!.status;
 
-/** Waits for all that was begun. */
+/** Waits for all tasks that were started. */
 async function settled(): Promise<Task[]> {
   for (;;) {
     const tasks = JSON.parse(await send('GET /api/tasks', '/api/tasks')) as Task[];
@@ -258,7 +258,7 @@ after(async () => {
 });
 
 describe('the studio', { timeout: 280_000 }, () => {
-  it('shows folders and pictures of what it was given alone', async () => {
+  it('shows only folders and pictures that it was given', async () => {
     await send('GET /api/studio', '/api/studio');
     for (const folder of ['', given, inGiven('linked'), inGiven('runs'), inGiven('linked', 'folder'), away])
       await send('GET /api/folders', `/api/folders?path=${encodeURIComponent(folder)}`);
@@ -270,7 +270,7 @@ describe('the studio', { timeout: 280_000 }, () => {
     assert.equal(statusOf(), 200);
   });
 
-  it('shows runs by their own files', async () => {
+  it('shows runs from their own files only', async () => {
     const runs = JSON.parse(await send('GET /api/runs', '/api/runs')) as RunSummary[];
     assert.ok(runs.length > 15);
     for (const { id } of runs) {
@@ -408,7 +408,7 @@ describe('the studio', { timeout: 280_000 }, () => {
     }
   });
 
-  it('was asked by every route that it has', () => {
+  it('was asked through every route that it has', () => {
     const app = new Hono();
     // they are added, not asked
     for (const routes of allRoutes) routes(app, { runs: {} } as Studio);
@@ -420,7 +420,7 @@ describe('the studio', { timeout: 280_000 }, () => {
     );
   });
 
-  it('has told nothing of the secret', () => {
+  it('has revealed nothing of the secret', () => {
     assert.ok(replies.length > 200);
     for (const { what, text } of replies)
       assert.ok(!text.includes(SECRET), `${what}: ${text.slice(0, 2000)}`);

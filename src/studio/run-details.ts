@@ -1,4 +1,4 @@
-/** What a run's folder tells beside its curves: checkpoints, evaluations, skipped images. Read when a page asks. */
+/** What a run's folder holds besides its curves: checkpoints, evaluations, skipped images. Read when a page asks. */
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { openHandle, readTextIfThere, refuseLinks } from '../files/guarded.js';
@@ -11,7 +11,7 @@ import { markOf, type Run } from './run.js';
 const SKIPPED_LISTED = 200;
 /** An evaluation's file is some kilobytes. */
 const EVALUATION_LIMIT = 4 * 2 ** 20;
-/** A line a skipped image: those of a hundred thousand have 20 MB. */
+/** One line for each skipped image: a hundred thousand take 20 MB. */
 const SKIPPED_LIMIT = 2 ** 27;
 
 async function checkpointsOf(run: string): Promise<CheckpointEntry[]> {
@@ -50,7 +50,7 @@ async function evaluationsOf(run: string): Promise<RunDetails['evaluations']> {
         const handle = await openHandle(full, { within: run, maxBytes: EVALUATION_LIMIT });
         const text = await handle.readFile('utf8').finally(() => handle.close());
         const content: unknown = JSON.parse(text);
-        if (typeof content !== 'object' || content === null) throw new Error('it holds no object');
+        if (typeof content !== 'object' || content === null) throw new Error('it does not hold an object');
         return { name, content: content as Record<string, unknown>, problem: null };
       } catch (error) {
         return { name, content: null, problem: `${file} can't be read: ${(error as Error).message}` };
@@ -63,7 +63,7 @@ function skippedOf(run: string): RunDetails['skipped'] {
   const text = readTextIfThere(skippedPath(run), { within: run, maxBytes: SKIPPED_LIMIT }) ?? '';
   const first: RunDetails['skipped']['first'] = [];
   let count = 0;
-  // half a line at the end is being written, or of a process that was killed
+  // half a line at the end is still being written, or is left from a process that was killed
   for (
     let start = 0, end = text.indexOf('\n');
     end !== -1;
@@ -81,7 +81,7 @@ function skippedOf(run: string): RunDetails['skipped'] {
   return { count, first };
 }
 
-/** Changes when what `detailsOf` gives does, of which most is read from folders: only these are looked at. */
+/** Changes whenever the result of `detailsOf` does, but looks only at the times of its files and folders. */
 export async function detailsMarkOf(run: Run): Promise<string> {
   const { problem, bad, names, evaluations } = run.log();
   const files = [
@@ -110,7 +110,7 @@ export async function detailsOf(run: Run): Promise<RunDetails> {
   if (log.bad > 0) {
     problems.push(
       `${log.bad} line${log.bad === 1 ? '' : 's'} of metrics.jsonl can't be read, the first is line ${log.firstBad}; ` +
-        'the curves are drawn without.',
+        'the curves are drawn without them.',
     );
   }
   const { config, summary } = run;

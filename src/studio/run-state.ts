@@ -1,7 +1,7 @@
 /**
- * What a run is doing, by what its folder shows, and no more than that shows: a lock whose process lives is a training at
- * work, one whose process is gone is a crash, and without a lock the steps decide between finished and stopped (by Ctrl-C
- * or by an error, both of which give the lock back: the folder doesn't tell which).
+ * What a run is doing, judged only by its folder: a lock whose process lives is a running training, one whose process has
+ * ended is a crash, and without a lock the steps decide between finished and stopped (by Ctrl-C or by an error: both release
+ * the lock, and the folder doesn't tell which it was).
  */
 import { shellPath } from '../plain/shell.js';
 import { formatDuration } from '../plain/units.js';
@@ -27,7 +27,7 @@ const count = new Intl.NumberFormat('en-US');
 
 const ago = (ms: number): string => `${formatDuration(ms / 1000)} ago`;
 
-/** State and sentence; `resume` is the command that goes on. */
+/** State and sentence, which ends with the command that continues the run where there is something to continue. */
 export function stateOf(
   signs: RunSigns,
   path: string,
@@ -36,7 +36,7 @@ export function stateOf(
   const { lock, step, totalSteps, changed, interval } = signs;
   const of = totalSteps === null ? '' : ` of ${count.format(totalSteps)}`;
   const at = `step ${count.format(step ?? 0)}${of}`;
-  const resume = `Go on with: dino train --resume ${shellPath(path)}`;
+  const resume = `Continue with: dino train --resume ${shellPath(path)}`;
   const isDone = step !== null && totalSteps !== null && step >= totalSteps;
   const silent = changed === null ? null : now - changed;
   const isSilent = silent !== null && silent > Math.max(SILENT_MS, SILENT_INTERVALS * (interval ?? 0));
@@ -45,7 +45,7 @@ export function stateOf(
     if (lock.isAlive === null && isSilent) {
       return {
         state: 'waiting',
-        sentence: `In use by ${who}, which can't be asked from here; no new line since ${ago(silent)}. At ${at}.`,
+        sentence: `In use by ${who}, which can't be reached from here; no new line since ${ago(silent)}. At ${at}.`,
       };
     }
     if (step === null)
@@ -54,7 +54,7 @@ export function stateOf(
     return isSilent
       ? {
           state: 'waiting',
-          sentence: `${who} is there, but no new line has come since ${ago(silent)}. At ${at}: an evaluation, a slow disk, or it hangs.`,
+          sentence: `${who} is alive, but no new line has come since ${ago(silent)}. At ${at}: an evaluation, a slow disk, or it hangs.`,
         }
       : { state: 'running', sentence: `Training: ${at}, by ${who}.` };
   }
@@ -66,7 +66,7 @@ export function stateOf(
   if (lock !== null) {
     return {
       state: 'crashed',
-      sentence: `Process ${lock.pid} is gone without giving the run back, at ${at}: it was killed, or the machine went down. ${resume}`,
+      sentence: `Process ${lock.pid} exited without releasing the run's lock, at ${at}: it was killed, or the machine went down. ${resume}`,
     };
   }
   return {

@@ -1,7 +1,7 @@
 /**
- * Finds the runs under the given folders and notices what changes in them. It only reads: a run folder needs no studio, and
- * the studio keeps nothing of its own. Polled, since file events don't cross network disks; while no page listens,
- * nothing is polled at all.
+ * Finds the runs under the given folders and notices what changes in them. It only reads: a run folder doesn't need a studio,
+ * and the studio keeps nothing of its own. It polls, since file events don't cross network disks; while no page listens, it
+ * doesn't.
  */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
@@ -14,19 +14,19 @@ import { markOf, Run } from './run.js';
 import { detailsMarkOf } from './run-details.js';
 import { tailOf } from './series.js';
 
-/** Runs at work, or on a screen, are asked for new lines this often, so that a line is there well within a second. */
+/** Running or displayed runs are checked for new lines this often, so that a line arrives well within a second. */
 const TICK_MS = 400;
-/** All else of them, and all others, every so many ticks. */
+/** Everything else about them, and all other runs, is checked every so many ticks. */
 const SLOW_TICKS = 5;
-/** While a long file is read, pages hear of it this often. */
+/** While a long file is read, pages are notified this often. */
 const TELL_MS = 500;
-/** Folders below a given one that are looked into: FOLDER/project/experiment/run and one more. */
+/** Levels below a given folder that are searched: FOLDER/project/experiment/run and one more. */
 const DEPTH = 4;
-/** A folder with more entries than this is one of images. */
+/** A folder with more entries than this is taken for one of images. */
 const ENTRIES = 20_000;
 /** New runs are looked for this often. */
 const SCAN_MS = 2000;
-/** Looking for them takes about this share of the time: a slow disk is looked at less often. */
+/** Looking for them takes at most about this share of the time: a slow disk is searched less often. */
 const SCAN_SHARE = 0.1;
 
 const report = (error: unknown): void => console.error(stackText(error));
@@ -42,7 +42,7 @@ export class RunWatcher {
   #isHeard = false;
   #tick = 0;
   #nextScan = 0;
-  #told = '';
+  #sent = '';
   #scanning: Promise<void> | null = null;
 
   constructor(
@@ -77,7 +77,7 @@ export class RunWatcher {
   }
 
   /**
-   * Reads what is new in a run's metrics, and tells the pages while it goes on.
+   * Reads what is new in a run's metrics, and notifies the pages while it does.
    * @returns Resolves when all is read.
    */
   async read(run: Run): Promise<void> {
@@ -92,14 +92,14 @@ export class RunWatcher {
     this.events.send({ type: 'metrics', run: run.id, tail: tailOf(run.log(), mark) });
   }
 
-  /** Looks for runs that came or went, and at all of them. */
+  /** Finds runs that came or went, and looks at all runs again. */
   async refresh(): Promise<RunSummary[]> {
     await this.scan();
     await Promise.all(this.all().map((run) => run.look()));
     return this.list();
   }
 
-  /** Looks for runs that came or went. */
+  /** Finds runs that came or went. */
   scan(): Promise<void> {
     this.#scanning ??= this.#scan().finally(() => (this.#scanning = null));
     return this.#scanning;
@@ -186,17 +186,17 @@ export class RunWatcher {
     this.#tell();
   }
 
-  /** Tells the pages of the runs, if they don't know: routes look at runs too. */
+  /** Sends the list of runs to the pages, unless they have it already: routes look at runs too. */
   #tell(): void {
     const runs = this.list();
-    const told = JSON.stringify(runs);
-    if (told === this.#told) return;
-    this.#told = told;
+    const sent = JSON.stringify(runs);
+    if (sent === this.#sent) return;
+    this.#sent = sent;
     this.events.send({ type: 'runs', runs });
   }
 }
 
-/** Newest first, those at work before all others. */
+/** Newest first, active ones before all others. */
 function newestFirst(a: RunSummary, b: RunSummary): number {
   return (
     Number(isActive(b)) - Number(isActive(a)) ||
@@ -205,7 +205,7 @@ function newestFirst(a: RunSummary, b: RunSummary): number {
   );
 }
 
-/** A run has its settings; a config.json of something else has no metrics beside it, nor a fingerprint. */
+/** A run has settings and either metrics or a fingerprint; a config.json of something else has neither. */
 async function isRun(folder: string): Promise<boolean> {
   const mark = await markOf(configPath(folder));
   if (mark === '') return false;

@@ -1,4 +1,4 @@
-/** What the server knows of a run, by its folder alone, and when it tells of it. */
+/** What the server learns about a run from its folder, and when it sends it to pages. */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
@@ -28,7 +28,7 @@ function makeRun(name: string, step: number): string {
   return run;
 }
 
-test('the batches of a run of several processes are those of all of them together', async () => {
+test('the batches of a run in several processes count the images of all of them', async () => {
   const run = makeRun('finished', 15);
   const found = new Run(run, 'run');
   await found.look();
@@ -37,7 +37,7 @@ test('the batches of a run of several processes are those of all of them togethe
   assert.equal(found.summary.state, 'finished');
 });
 
-test('a run has its settings as soon as it is found; others are taken with its curves', async () => {
+test('a run has its settings as soon as it is found; changed ones are read with its curves', async () => {
   const run = makeRun('again', 3);
   const watcher = new RunWatcher(new GivenFolders([run]), new EventHub());
   await watcher.scan();
@@ -77,7 +77,7 @@ function listen(t: TestContext, events: EventHub) {
   return { told, until };
 }
 
-test('new lines, and that a run is gone, are told while a slow disk is still looked through', async (t) => {
+test('new lines and a removed run are reported while a slow disk is still being searched', async (t) => {
   const [growing, gone] = [makeRun('growing', 3), makeRun('gone', 3)];
   const events = new EventHub();
   const watcher = new RunWatcher(new GivenFolders([growing, gone]), events);
@@ -92,7 +92,7 @@ test('new lines, and that a run is gone, are told while a slow disk is still loo
   await until((event) => event.type === 'runs' && event.runs.every((run) => run.id === id));
 });
 
-test('a run whose curves were forgotten still tells that it has new ones', async (t) => {
+test('a run whose curves were dropped still reports new lines', async (t) => {
   const run = makeRun('quiet', 3);
   const events = new EventHub();
   const watcher = new RunWatcher(new GivenFolders([run]), events);

@@ -1,14 +1,14 @@
-/** One run: its settings, where it stands, and its curves while a page shows them. */
+/** One run: its settings, its state, and its curves while a page shows them. */
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
+import { monitorPatience } from '../dino/collapse-monitor.js';
 import { readLock } from '../files/folder-lock.js';
-import { openHandle } from '../files/guarded.js';
-import { configPath, metricsPath, readRunConfig, type RunConfig } from '../run/run-folder.js';
+import { configPath, lastLine, metricsPath, readRunConfig, type RunConfig } from '../run/run-folder.js';
 import type { RunSummary } from '../plain/studio-api.js';
 import { MetricsLog, type MetricsLogOptions } from './metrics-log.js';
 import { stateOf } from './run-state.js';
 
-/** Curves that no page has asked for in this time are read again when one does. */
+/** Curves that no page has asked for in this time are dropped, and read again when one does. */
 const FORGET_MS = 10 * 60_000;
 
 /** Steps in an epoch: a last, smaller batch is dropped. Null when there would be none. */
@@ -20,8 +20,7 @@ const imagesInStep = ({ settings, processes }: RunConfig): number => settings.ba
 
 function logOptions(config: RunConfig | null): MetricsLogOptions {
   if (config === null) return { imagesPerStep: null, monitor: null };
-  // as train.ts has it
-  const patience = Math.max(100, stepsInEpoch(config) ?? 0);
+  const patience = monitorPatience(stepsInEpoch(config) ?? 0);
   return { imagesPerStep: imagesInStep(config), monitor: { outDim: config.settings.outDim, patience } };
 }
 
@@ -55,26 +54,26 @@ export class Run {
     return this.#log !== null;
   }
 
-  /** Whether there was no run in its folder any more when it was last looked at. */
+  /** Whether its folder held no run any more when it was last looked at. */
   get isGone(): boolean {
     return this.#configMark === '';
   }
 
-  /** Its curves. Read by `read()`; what is not looked at for a while is forgotten. */
+  /** Its curves. `read()` reads them; those that no page has asked for in a while are dropped. */
   log(): MetricsLog {
     this.#used = Date.now();
     this.#log ??= new MetricsLog(metricsPath(this.path), logOptions(this.config));
     return this.#log;
   }
 
-  /** @returns Whether anything was new. Two at once share one reading. */
+  /** @returns Whether anything was new. Two calls at once share one reading. */
   read(onChunk: () => void): Promise<boolean> {
     const log = (this.#log ??= this.log());
     this.#reading ??= log.advance(onChunk).finally(() => (this.#reading = null));
     return this.#reading;
   }
 
-  /** Whether there are lines that were not looked at: one question to the disk. */
+  /** Whether there may be new lines: one stat(). */
   async hasNews(): Promise<boolean> {
     return (await markOf(metricsPath(this.path))) !== this.#metricsMark;
   }
@@ -106,7 +105,7 @@ export class Run {
     if (mark === this.#metricsMark) return;
     this.#metricsMark = mark;
     this.#changed = mark === '' ? null : Number(mark.split(' ')[0]);
-    const last = mark === '' ? null : await lastStep(file, this.path);
+    const last = mark === '' ? null : lastStep(file);
     this.#step = last?.step ?? null;
     const batchSize = this.config === null ? undefined : imagesInStep(this.config);
     if (last !== null && batchSize !== undefined && last.imagesPerSecond > 0)
@@ -149,30 +148,11 @@ export async function markOf(file: string): Promise<string> {
   }
 }
 
-/** The last whole line of a log that names a step. */
-async function lastStep(
-  file: string,
-  run: string,
-): Promise<{ step: number; imagesPerSecond: number } | null> {
-  const TAIL = 64 * 1024;
+/** Step and speed of the last line of a log that names a step; null without one, or for a log that can't be read. */
+function lastStep(file: string): { step: number; imagesPerSecond: number } | null {
   try {
-    const handle = await openHandle(file, { within: run, maxBytes: Infinity });
-    try {
-      const { size } = await handle.stat();
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(TAIL), 0, TAIL, Math.max(0, size - TAIL));
-      const lines = buffer.toString('utf8', 0, bytesRead).split('\n').slice(0, -1).reverse();
-      for (const line of lines) {
-        try {
-          const { step, imagesPerSecond } = JSON.parse(line) as Record<string, unknown>;
-          if (typeof step === 'number') return { step, imagesPerSecond: Number(imagesPerSecond ?? 0) };
-        } catch {
-          // a line that was cut off, or is damaged
-        }
-      }
-      return null;
-    } finally {
-      await handle.close();
-    }
+    const line = lastLine(file, ({ step }) => typeof step === 'number');
+    return line && { step: Number(line['step']), imagesPerSecond: Number(line['imagesPerSecond'] ?? 0) };
   } catch {
     return null;
   }

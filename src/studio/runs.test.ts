@@ -169,7 +169,7 @@ describe('the section Runs', () => {
       child.kill('SIGKILL');
     }
     await ended;
-    await studio.text('.sentence', /is gone without giving the run back, at step \d+ of 4,000.*--resume/);
+    await studio.text('.sentence', /exited without releasing the run's lock, at step \d+ of 4,000.*--resume/);
     await studio.text(newest('loss'), exactly(short(lastLine(run).loss)));
   });
 
@@ -296,7 +296,7 @@ describe('the section Runs', () => {
     await studio.page.evaluate('delete document.visibilityState');
   });
 
-  it('tells a page that comes later of what was computed before', async (t) => {
+  it('shows a page that is opened later what was computed before', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const { origin, token } = studio.studio;
     const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
@@ -385,7 +385,7 @@ describe('the section Runs', () => {
     await studio.check();
   });
 
-  it('says that a run was deleted while it was shown, and goes on with the others', async (t) => {
+  it('says that a run was deleted while it was shown, and keeps showing the others', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     await openRun('runs/copy');
     await studio.text(newest('loss'), /\d/);

@@ -1,4 +1,4 @@
-/** The studio's defences, tried as an attacker would: another page in the same browser, a name that points here, a bad path. */
+/** The studio's defences against an attacker: another page in the same browser, a host name that points here, a bad path. */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
@@ -25,7 +25,7 @@ interface Reply {
   body: string;
 }
 
-/** A request with any headers, also those that fetch() doesn't let one set. */
+/** A request with any headers, also those that fetch() doesn't allow. */
 function send(
   address: string,
   headers: Record<string, string> = {},
@@ -77,7 +77,7 @@ after(async () => {
 });
 
 describe('without the token', () => {
-  it('nothing is shown: no page, no file of it, no answer', async () => {
+  it('nothing is shown: neither the page nor its files, and no answer', async () => {
     for (const address of [
       '/',
       '/api/studio',
@@ -107,7 +107,7 @@ describe('without the token', () => {
     assert.equal((await send('/open')).status, 401);
   });
 
-  it('the cookie is out of scripts’ and other sites’ reach, and each studio has its own', async () => {
+  it('the cookie is out of reach of scripts and other sites, and each studio has its own', async () => {
     const [set] = (await send(`/open?token=${studio.token}`)).headers['set-cookie']!;
     assert.match(set!, /HttpOnly/);
     assert.match(set!, /SameSite=Strict/);
@@ -158,7 +158,7 @@ describe('another page in the same browser', () => {
     );
   });
 
-  it('can start nothing by a form, which sends no JSON, nor without naming itself', async () => {
+  it('can start nothing with a form, which sends no JSON, nor without an origin', async () => {
     const options = { method: 'POST', body: '{}' };
     const address = '/api/tasks/x/cancel';
     assert.equal((await send(address, asPage(), options)).status, 403);
@@ -253,7 +253,7 @@ describe('files', () => {
     assert.doesNotMatch(listed, /"link"/, 'nor listed');
   });
 
-  it('of the page itself are all that its addresses reach', async () => {
+  it('of the page itself are all that its addresses can reach', async () => {
     for (const address of [
       '/../package.json',
       '/..%2f..%2fpackage.json',
@@ -265,7 +265,7 @@ describe('files', () => {
     }
   });
 
-  it('that are no pictures are a message, and never sent as they are', async () => {
+  it('that are not pictures give a message, and are never sent as they are', async () => {
     writeFileSync(path.join(given, 'page.png'), '<script>alert(1)</script>');
     const reply = await picture('page.png');
     assert.equal(reply.status, 422);
@@ -306,7 +306,7 @@ describe('what is sent', () => {
     assert.equal(upload.status, 413);
   });
 
-  it('back forbids what is not from here, framing, and keeping', async () => {
+  it('back forbids foreign content, framing and caching', async () => {
     for (const address of ['/', '/api/runs', '/nothing']) {
       const { headers } = await send(address, asPage());
       assert.equal(headers['content-security-policy'], CONTENT_SECURITY_POLICY);
@@ -322,7 +322,7 @@ describe('what is sent', () => {
 });
 
 describe('the page', () => {
-  it('runs no script that was slipped in, and loads nothing from the network', async (t) => {
+  it('runs no injected script, and loads nothing from the network', async (t) => {
     const browser: Browser | string = await launchBrowser();
     if (typeof browser === 'string') return t.skip(browser);
     // a run whose name is an attack
@@ -352,7 +352,7 @@ describe('the page', () => {
 });
 
 describe('an address other than loopback', () => {
-  it('lets in who has the token, by this machine’s names alone', async () => {
+  it('lets in whoever has the token, only under this machine’s names', async () => {
     const open = await startStudio({ folders: [given], port: 0, host: '0.0.0.0' });
     try {
       const { port } = open;
@@ -368,7 +368,7 @@ describe('an address other than loopback', () => {
     assert.ok(!allowedHosts('192.0.2.7').has('192.0.2.8'));
   });
 
-  it('is none unless it is asked for', async () => {
+  it('is used only when it is asked for', async () => {
     const addresses = Object.values(os.networkInterfaces())
       .flatMap((one) => one ?? [])
       .filter(({ internal, family }) => !internal && family === 'IPv4');

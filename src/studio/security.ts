@@ -1,15 +1,16 @@
 /**
  * Who may talk to the studio. It can read a person's images and start programs, and any web page that this person has open
- * can send requests to a server on loopback; so, for every request:
+ * can send requests to a server on loopback. So every request is checked:
  *
- *   Host            must be a name of this machine: a page whose own name was made to point here (DNS rebinding) is
- *                   refused, since its requests carry that name.
- *   Origin, Sec-Fetch-Site   must be the studio's own: other pages' requests are refused, and those of forms in them.
+ *   Host            must be a name of this machine. A page whose own host name was made to resolve to it (DNS rebinding)
+ *                   is refused, since its requests carry that name.
+ *   Origin, Sec-Fetch-Site   must be the studio's own: requests of other pages, and of forms in them, are refused.
  *   the token       32 random bytes in the link that the terminal prints; opening it sets a cookie, HttpOnly and
- *                   SameSite=Strict, that everything else asks for. A program may send `Authorization: Bearer TOKEN`.
- *                   The browser that the command opens comes with a code that is good once in place of it, invitation.ts.
+ *                   SameSite=Strict, that every other request needs. A program may send `Authorization: Bearer TOKEN`.
+ *                   The browser that the command opens has a one-time code instead, see invitation.ts.
  *
- * Every reply forbids the page whatever is not from here (content-security policy), to be framed, and to be kept.
+ * The headers of every reply forbid the page to load anything from elsewhere (content security policy), to be framed and
+ * to be cached.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import os from 'node:os';
@@ -19,7 +20,7 @@ import type { OneTimeCodes } from './invitation.js';
 
 export const makeToken = (): string => randomBytes(32).toString('base64url');
 
-/** Nothing but this server's own files; pictures also from memory. No eval, no inline script or style. */
+/** Only this server's own files; pictures also from memory. No eval, no inline script or style. */
 export const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
   "script-src 'self'",
@@ -44,18 +45,18 @@ const HEADERS: Readonly<Record<string, string>> = {
 
 const LOOPBACK = new Set(['localhost', '127.0.0.1', '[::1]']);
 
-/** Whether a server at this address is reached from this machine alone. */
+/** Whether a server at this address is reached only from this machine. */
 export const isLoopback = (host: string): boolean =>
   host === 'localhost' || host === '::1' || /^127(\.\d+){3}$/.test(host);
 
-/** `Host` without the port, in lower case; null when it is no host. A tunnel may have another port, never another name. */
+/** `Host` without the port, in lower case; null when it is not a host. A tunnel may change the port, never the name. */
 function hostName(header: string | undefined): string | null {
   return /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?$/i.exec(header ?? '')?.[1]?.toLowerCase() ?? null;
 }
 
 const bracketed = (address: string): string => (address.includes(':') ? `[${address}]` : address);
 
-/** Names that a request may call this server by. */
+/** Names by which a request may address this server. */
 export function allowedHosts(host: string): ReadonlySet<string> {
   const names = new Set(LOOPBACK);
   if (isLoopback(host)) return names;
@@ -80,7 +81,7 @@ export interface SecurityOptions {
   codes: OneTimeCodes;
 }
 
-/** Cookies know no ports: two studios on one machine need two names. */
+/** Cookies are shared by all ports of a host: two studios on one machine need two names. */
 const cookieName = (token: string): string => `dino-studio-${digest(token).toString('hex').slice(0, 12)}`;
 
 const isPage = (context: Context): boolean => context.req.header('sec-fetch-dest') === 'document';
@@ -93,19 +94,19 @@ function refuse(context: Context, status: 401 | 403 | 421, message: string): Res
   return context.json({ error: { code: 'REFUSED', message } }, status);
 }
 
-/** Why an opening link is refused; null when it is good. */
+/** Why an opening link is refused; null when it is accepted. */
 function refusal({ req }: Context, token: string, codes: OneTimeCodes): string | null {
   const code = req.query('code');
   if (code === undefined) {
     return isEqual(req.query('token') ?? '', token)
       ? null
-      : 'The token in this link is not that of the studio which runs now.';
+      : 'The token in this link is not that of the studio that is running now.';
   }
   return {
     opened: null,
-    again: 'This link was good once, and has been used. Open the one that the terminal shows.',
-    late: 'This link was good for two minutes. Open the one that the terminal shows.',
-    unknown: 'This link is not of the studio which runs now. Open the one that the terminal shows.',
+    again: 'This link works once, and has been used. Open the one that the terminal shows.',
+    late: 'This link worked for two minutes, which are over. Open the one that the terminal shows.',
+    unknown: 'This link is not from the studio that is running now. Open the one that the terminal shows.',
   }[codes.use(code)];
 }
 
@@ -122,15 +123,15 @@ export function guard({ token, host, codes }: SecurityOptions): MiddlewareHandle
       return refuse(
         context,
         421,
-        'This server is not called by that name. Open the link that the terminal shows.',
+        'This server does not go by that name. Open the link that the terminal shows.',
       );
     }
-    // What the link opens: a person follows it from a terminal, a notebook or a mail, so from anywhere.
+    // A person follows the link from a terminal, a notebook or a mail: from anywhere.
     if (req.path === '/open' && req.method === 'GET') {
       const why = refusal(context, token, codes);
       if (why !== null) return refuse(context, 401, why);
       setCookie(context, cookie, token, { httpOnly: true, sameSite: 'Strict', path: '/' });
-      // No redirect by status: followed from another site it would come without a SameSite=Strict cookie.
+      // Not a redirect by status: a browser that comes from another site would follow it without the SameSite=Strict cookie.
       return context.html(
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>dino studio</title><link rel="icon" href="data:,"><meta http-equiv="refresh" content="0;url=/"></html>',
       );
@@ -139,17 +140,17 @@ export function guard({ token, host, codes }: SecurityOptions): MiddlewareHandle
     const isProgram = bearer !== undefined && isEqual(bearer, token);
     const isKnown = isProgram || isEqual(getCookie(context, cookie) ?? '', token);
     if (!isKnown) {
-      return refuse(context, 401, 'Open the studio by the link that the terminal shows: it holds a token.');
+      return refuse(context, 401, 'Open the studio with the link that the terminal shows: it holds a token.');
     }
     const origin = req.header('origin');
     const site = req.header('sec-fetch-site');
     const isOwn = origin === `http://${given}` || origin === `https://${given}`;
     const isForeign =
       (origin !== undefined && !isOwn) || (site !== undefined && site !== 'same-origin' && site !== 'none');
-    // a browser names the origin of whatever is not a plain GET; what comes with no name at all is refused there
+    // a browser sends an origin with everything but a plain GET; without one, such a request is refused
     const isUnnamed = !isProgram && !['GET', 'HEAD'].includes(req.method) && !isOwn && site !== 'same-origin';
     if (isForeign || isUnnamed)
-      return refuse(context, 403, 'This request comes from another page, and is refused.');
+      return refuse(context, 403, 'This request comes from another page and is refused.');
     await next();
     return undefined;
   };

@@ -48,7 +48,7 @@ export function tailOf(log: MetricsLog, detailsMark: string): SeriesTail {
   return { now: nowOf(log, detailsMark), points };
 }
 
-/** @throws Error when the file has changed while it was read. */
+/** @throws Error when the file changed while it was being read. */
 export async function readSeries(
   log: MetricsLog,
   { axis, from, to, width, columns }: SeriesQuery,

@@ -36,7 +36,7 @@ export interface StudioOptions {
   folders?: readonly string[];
   /** Default: the first free one from 5170 on; 0 is any. One that is given and taken is an error. */
   port?: number;
-  /** Address to listen on. Default 127.0.0.1: this machine alone. */
+  /** Address to listen on. Default 127.0.0.1: only this machine. */
   host?: string;
 }
 
@@ -48,12 +48,12 @@ export interface RunningStudio {
   port: number;
   token: string;
   /**
-   * A link that opens the studio once, within two minutes: for a browser's command line, or a page, that others may read
+   * A link that opens the studio once, within two minutes: for a browser's command line or a page, which others may read
    * afterwards.
-   * @param told - Called whenever somebody comes with it, also the second time, when they are refused.
+   * @param onUse - Called on every use of the link, also on a second one, which is refused.
    */
-  invite(told?: (use: CodeUse) => void): string;
-  /** Ends the server and what it computes; trainings that it started go on. */
+  invite(onUse?: (use: CodeUse) => void): string;
+  /** Ends the server and its computations; trainings that it started continue. */
   close(): Promise<void>;
 }
 
@@ -62,7 +62,7 @@ function buildApp(studio: Studio, secrets: SecurityOptions): Hono {
   app.onError(errorReply);
   app.use(async (context, next) => {
     await next();
-    // what was refused unread is no beginning of the next request
+    // a body that was refused unread must not be taken for the next request
     const { method, raw } = context.req;
     if (method !== 'GET' && method !== 'HEAD' && raw.body !== null && !raw.bodyUsed)
       context.header('connection', 'close');
@@ -70,9 +70,9 @@ function buildApp(studio: Studio, secrets: SecurityOptions): Hono {
   app.use(guard(secrets));
   for (const routes of allRoutes) routes(app, studio);
   app.all('/api/*', () => {
-    throw new StudioError(404, 'There is no such thing in this studio.');
+    throw new StudioError(404, 'The studio has no such address.');
   });
-  // names of these files change with their content
+  // the names of these files change with their content
   app.use('/assets/*', async (context, next) => {
     await next();
     context.header('cache-control', 'private, max-age=31536000, immutable');
@@ -101,7 +101,7 @@ async function listen(server: Server, host: string, port: number | undefined): P
   }
   throw new DataError(
     port === undefined
-      ? `Ports ${DEFAULT_PORT} to ${DEFAULT_PORT + PORTS_TRIED - 1} are all taken. Give a free one by --port.`
+      ? `Ports ${DEFAULT_PORT} to ${DEFAULT_PORT + PORTS_TRIED - 1} are all taken. Give a free one with --port.`
       : `Port ${port} is taken, perhaps by another studio. Give another one, or leave out --port.`,
   );
 }
@@ -114,7 +114,7 @@ const studioOptions = optionsOf<StudioOptions>(
 /**
  * Starts a studio.
  *
- * @throws DataError when a folder is none or no port is free, EngineError when the page was not built.
+ * @throws DataError when one of `folders` is not a folder or no port is free, EngineError when the page was not built.
  */
 export async function startStudio(options: StudioOptions = {}): Promise<RunningStudio> {
   checkCall('startStudio()', ['options', studioOptions, options]);
@@ -143,7 +143,7 @@ export async function startStudio(options: StudioOptions = {}): Promise<RunningS
   });
   const server = createServer((request, response) => void listener(request, response));
   const port = await listen(server, host, options.port);
-  // what listens everywhere is opened here
+  // a server that listens on every address is opened on loopback
   const shown = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
   const origin = `http://${shown.includes(':') ? `[${shown}]` : shown}:${port}`;
   return {
@@ -151,7 +151,7 @@ export async function startStudio(options: StudioOptions = {}): Promise<RunningS
     origin,
     port,
     token,
-    invite: (told) => `${origin}/open?code=${codes.issue(told)}`,
+    invite: (onUse) => `${origin}/open?code=${codes.issue(onUse)}`,
     async close() {
       studio.runs.close();
       studio.tasks.close();

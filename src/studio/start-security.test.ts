@@ -1,4 +1,4 @@
-/** Resume and Stop on run folders that strangers made, asked for as the page asks. */
+/** Resume and Stop on run folders that strangers made, requested as the page does. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import {
@@ -36,7 +36,7 @@ async function ask(method: string, address: string): Promise<{ status: number; b
   return { status: response.status, body: await response.text() };
 }
 
-/** A copy of the run among the given ones, and what the studio calls it. */
+/** A copy of the run under the given folders, and its id in the studio. */
 async function received(name: string, change: (run: string) => void): Promise<{ run: string; id: string }> {
   const run = path.join(given, name);
   cpSync(original, run, { recursive: true });
@@ -63,7 +63,7 @@ after(async () => {
   rmSync(top, { recursive: true });
 });
 
-test('Resume writes its log into no other file, and says why', async () => {
+test('Resume does not write its log into another file, and says why', async () => {
   const before = contents(outside);
   const target = path.join(outside, 'studio.log');
   for (const [name, plant] of [
@@ -82,7 +82,7 @@ test('Resume writes its log into no other file, and says why', async () => {
   }
 });
 
-test("what a run's settings say is no line of the log", { timeout: 60_000 }, async () => {
+test("a run's settings cannot forge a line of the log", { timeout: 60_000 }, async () => {
   const { run, id } = await received('hostile', spoilImages);
   await ask('POST', `/api/runs/${id}/resume`); // it has begun, or has ended already
   const file = path.join(run, 'studio.log');

@@ -1,6 +1,6 @@
 /**
- * Long jobs that a person starts, watches and cancels: each runs in a process of its own, and every page is told how far it
- * is. The list lives as long as the server; the last ones that ended stay in it for pages that come later.
+ * Long jobs that a person starts, watches and cancels: each runs in a process of its own, and its progress is sent to every
+ * page. The list lives as long as the server; the tasks that ended last stay in it for pages that are opened later.
  */
 import { randomUUID } from 'node:crypto';
 import type { Task } from '../plain/studio-api.js';
@@ -24,7 +24,7 @@ export class Tasks {
   }
 
   /**
-   * @param after - Makes the task's result of the job's output; default the output itself.
+   * @param after - Makes the task's result from the job's output; default the output itself.
    * @returns At once; the result comes with a `task` event.
    */
   start<K extends JobName>(
@@ -62,13 +62,13 @@ export class Tasks {
   /** @throws StudioError 404. */
   cancel(id: string): Task {
     const entry = this.#tasks.get(id);
-    if (entry === undefined) throw new StudioError(404, 'There is no such task any more.');
+    if (entry === undefined) throw new StudioError(404, 'This task is not there any more.');
     entry.controller.abort(new Error('cancelled'));
     return entry.task;
   }
 
   close(): void {
-    for (const { controller } of this.#tasks.values()) controller.abort(new Error('the studio ends'));
+    for (const { controller } of this.#tasks.values()) controller.abort(new Error('the studio is closing'));
   }
 
   #forget(): void {

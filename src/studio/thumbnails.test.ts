@@ -1,4 +1,4 @@
-/** Pictures are made in processes of their own: what is done to a decoder there is one picture's failure, and no more. */
+/** Pictures are made in processes of their own: an attack on a decoder there is only that picture's failure. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
@@ -37,7 +37,7 @@ async function withPictures(
   }
 }
 
-/** Processes that this one has started, where the system tells. */
+/** Processes that this one has started, where the system lists them. */
 const children = (): number[] =>
   readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'utf8')
     .split(' ')
@@ -71,7 +71,7 @@ describe('pictures', { timeout: 120_000 }, () => {
     });
   });
 
-  it('that can be none say why, whatever stands in their place', async () => {
+  it('that cannot be made say why, whatever is in their place', async () => {
     const file = path.join(folder, 'strange.png');
     await withPictures({}, async (pictures) => {
       for (const kind of Object.keys(STRANGE)) {
@@ -117,7 +117,7 @@ describe('pictures', { timeout: 120_000 }, () => {
         await pictures.thumbnail(good, 64);
         const asked = refused(
           pictures.thumbnail(large, 64),
-          /the process that decoded it is gone \(SIGSEGV\)/,
+          /the process that decoded it has ended \(SIGSEGV\)/,
         );
         await sleep(30);
         for (const pid of children()) if (!before.has(pid)) process.kill(pid, 'SIGSEGV');

@@ -1,5 +1,5 @@
 /**
- * Pictures for the page: decoded, made small and written anew as WebP, in processes of their own (picture-process.ts), so
+ * Pictures for the page: decoded, made small and encoded again as WebP, in processes of their own (picture-process.ts), so
  * that no file can end the server or fill its memory. Some run at once, one picture each, and stay for a while: what a
  * process dies of is that picture's, and the next one gets another process.
  */
@@ -59,7 +59,7 @@ export class Pictures {
     return new Uint8Array(data!);
   }
 
-  /** Width and height, upright, in pixels. @throws DataError when it is no image, or one of too many pixels. */
+  /** Width and height, upright, in pixels. @throws DataError when it is not an image, or has too many pixels. */
   async size(bytes: Uint8Array, signal?: AbortSignal): Promise<{ width: number; height: number }> {
     const { size } = await this.#ask({ source: bytes, side: null }, signal);
     return { width: size.width, height: size.height };
@@ -67,7 +67,7 @@ export class Pictures {
 
   close(): void {
     for (const { signal, reject } of this.#waiting.splice(0))
-      reject(signal?.reason ?? new Error('the studio ends'));
+      reject(signal?.reason ?? new Error('the studio is closing'));
     for (const helper of this.#all) helper.end();
   }
 
@@ -82,7 +82,7 @@ export class Pictures {
     for (;;) {
       const [next] = this.#waiting;
       if (next === undefined) return;
-      // a page that was scrolled on wants it no more
+      // the page does not need it any more, for example after scrolling
       if (next.signal?.aborted !== true) {
         const helper = [...this.#idle].pop() ?? this.#start();
         if (helper === null) return;
@@ -111,7 +111,7 @@ export class Pictures {
   }
 }
 
-/** A process, and the picture that it is at. */
+/** A process, and the picture that it works on. */
 class Helper {
   readonly #child: ChildProcess;
   readonly #timeLimitMs: number;
@@ -127,7 +127,7 @@ class Helper {
   ) {
     this.#timeLimitMs = timeLimitMs;
     this.#onFree = onFree;
-    // no flags of this process: a test runner's or debugger's are not meant for it
+    // without the flags of this process: those of a test runner or debugger are not meant for it
     this.#child = fork(
       fileURLToPath(new URL('./picture-process.js', import.meta.url)),
       [String(memoryLimit)],
@@ -143,7 +143,7 @@ class Helper {
       if (this.#isEnded) return;
       this.#isEnded = true;
       clearTimeout(this.#idle);
-      this.#settle((work) => work.reject(failure(work, `the process that decoded it is gone (${how})`)));
+      this.#settle((work) => work.reject(failure(work, `the process that decoded it has ended (${how})`)));
       onEnd();
     };
     this.#child.once('error', (error) => ended(error.message));

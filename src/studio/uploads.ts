@@ -1,4 +1,4 @@
-/** Images that the page was given by hand: kept in memory, the last few, never written to a disk. */
+/** Images that were dropped on or pasted into the page: the last few are kept in memory, and never written to a disk. */
 import { randomUUID } from 'node:crypto';
 import { StudioError } from './files.js';
 import type { Pictures } from './thumbnails.js';
@@ -11,7 +11,7 @@ const uploads = new Map<string, Uint8Array>();
 
 /**
  * @returns Its name for later requests, and its size in pixels.
- * @throws DataError for what is no image, or has too many pixels.
+ * @throws DataError for what is not an image, or has too many pixels.
  */
 export async function keepUpload(
   pictures: Pictures,
@@ -24,7 +24,7 @@ export async function keepUpload(
   let total = 0;
   for (const [place, [name, kept]] of [...uploads].reverse().entries()) {
     total += kept.length;
-    if (place > 0 && (place >= KEPT || total > KEPT_BYTES)) uploads.delete(name); // the oldest go
+    if (place > 0 && (place >= KEPT || total > KEPT_BYTES)) uploads.delete(name); // the oldest are dropped
   }
   return { id, width, height };
 }

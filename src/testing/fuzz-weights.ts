@@ -4,11 +4,11 @@
  * header inside and rebuild the file around it.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate as eventLoopTurn } from 'node:timers/promises';
 import { CheckpointError } from '../errors.js';
 import { scope } from '../torch/index.js';
 import { FileBytes } from '../files/file-bytes.js';
-import { formatDescription } from '../cli/describe-weights.js';
+import { formatDescription } from '../cli/weights/describe.js';
 import { describeWeights } from '../weights/describe.js';
 import { PthFile, PthTensor } from '../weights/pth.js';
 import { PickleOpaque } from '../weights/pickle-values.js';
@@ -234,7 +234,7 @@ export async function fuzzWeights(options: FuzzOptions): Promise<FuzzResult> {
     }
     result.slowestMs = Math.max(result.slowestMs, performance.now() - start);
     if (i % 64 !== 0) continue;
-    await setImmediate(); // garbage-collected memory is freed between turns of the event loop
+    await eventLoopTurn(); // garbage-collected memory is freed between turns of the event loop
     result.peakMiB = Math.max(result.peakMiB, process.memoryUsage.rss() / 2 ** 20);
   }
   return result;

@@ -5,8 +5,8 @@
  * exists.
  */
 import { buildBackbone } from '../models/index.js';
-import { inProcesses } from '../cli/processes.js';
-import { Output } from '../cli/command.js';
+import { inProcesses } from '../cli/train/processes.js';
+import { Output } from '../cli/output.js';
 import { isRunFolder } from '../run/run-folder.js';
 import { trainSettingsSchema } from '../run/settings.js';
 import { train } from '../train/train.js';
@@ -15,8 +15,8 @@ import { TINY_SETTINGS } from './tiny-run.js';
 const [images = '', output = '', json = '{}', mortal = '1', last = '0'] = process.argv.slice(2);
 const settings = trainSettingsSchema.parse(JSON.parse(json));
 const io = new Output(false);
-const options = { distTimeout: '20', nproc: '1' };
-await inProcesses({ args: [], options, problems: [], io }, async (world) => {
+const options = { distTimeout: 20, nproc: 1 };
+await inProcesses({ options, io }, async (world) => {
   let step = 0;
   await train({
     ...{ images, output, settings, world, resume: isRunFolder(output) },

@@ -6,44 +6,17 @@ import { z } from 'zod';
 import { expectations, show } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
 import { didYouMean } from '../plain/did-you-mean.js';
+import { readFlagValue } from '../plain/flag-values.js';
 import {
   flagOf,
   hasPatchSize,
   type PartialSettings,
   SETTING_NAMES,
   settingFields,
-  settingKind,
   type SettingName,
   settingOf,
   type TrainSettings,
 } from '../run/settings.js';
-
-/**
- * Parses the value of a flag as typed: "5e-4", "true", ["0.4", "1"] or "0.4,1"; words are separated by line breaks. What
- * can't be parsed stays a string.
- */
-function readFlag(name: SettingName, raw: unknown): unknown {
-  const number = (text: string): unknown => {
-    const value = Number(text);
-    return text.trim() === '' || Number.isNaN(value) ? text : value;
-  };
-  const kind = settingKind(name);
-  if (kind === 'words') return (Array.isArray(raw) ? raw : [raw]).flatMap((part) => String(part).split('\n'));
-  if (kind === 'list') {
-    const parts = (Array.isArray(raw) ? raw : [raw])
-      .flatMap((part) => String(part).split(/[\s,]+/))
-      .filter(Boolean);
-    return parts.map(number);
-  }
-  if (kind === 'boolean' && typeof raw === 'string') {
-    // the reference's utils.bool_flag takes these words
-    const lower = raw.toLowerCase();
-    if (['true', 'on', '1', 'yes'].includes(lower)) return true;
-    if (['false', 'off', '0', 'no'].includes(lower)) return false;
-    return raw;
-  }
-  return kind === 'number' && typeof raw === 'string' ? number(raw) : raw;
-}
 
 /** Checks one value. @returns The problem in words, or null. */
 export function checkSetting(name: SettingName, value: unknown): string | null {
@@ -190,7 +163,7 @@ export function readOverrides(sources: SettingsSources): PartialSettings {
       problems.push(`unknown flag ${flagOf(key)}${didYouMean(flagOf(key), SETTING_NAMES.map(flagOf))}`);
       continue;
     }
-    const value = readFlag(name, raw);
+    const value = readFlagValue(settingFields[name], raw);
     const problem = checkSetting(name, value);
     if (problem !== null) problems.push(`${flagOf(name)} is ${show(value)}; ${problem}`);
     else overrides[name] = value;

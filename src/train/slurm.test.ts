@@ -186,7 +186,7 @@ test('dino slurm checks the training before the cluster does, and submits where 
     /--nodes is 0/,
     /unknown flag --tim/,
     /unknown flag --lrr/,
-    /--epochs is "x"/,
+    /--epochs is x/,
     /--output is missing/,
   ])
     assert.match(wrong.stderr, part);

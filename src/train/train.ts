@@ -26,6 +26,7 @@ import {
 } from '../data/index.js';
 import {
   CollapseMonitor,
+  monitorPatience,
   DataParallel,
   dinoStep,
   DINOLoss,
@@ -206,7 +207,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       epochs,
     });
     // every training starts at ln K, so it counts as a collapse only if it lasts
-    const monitor = new CollapseMonitor({ outDim: settings.outDim, patience: Math.max(100, stepsPerEpoch) });
+    const monitor = new CollapseMonitor({
+      outDim: settings.outDim,
+      patience: monitorPatience(stepsPerEpoch),
+    });
 
     // ============ where to continue ============
     let step = 0; // steps done

@@ -9,7 +9,7 @@ import { CheckpointError } from '../errors.js';
 import { hashValues, hashWeight } from '../testing/hash-fill.js';
 import { ops, tensorOps, text, torchFile } from '../testing/pickle-ops.js';
 import { fromTypedArray, noGrad, type Tensor } from '../torch/index.js';
-import { formatDescription } from '../cli/describe-weights.js';
+import { formatDescription } from '../cli/weights/describe.js';
 import { describeWeights } from './describe.js';
 import { loadModel } from '../model.js';
 import { writeSafetensors } from './safetensors.js';

@@ -9,7 +9,7 @@ import { buildBackbone } from '../models/index.js';
 import { withoutInit } from '../nn/index.js';
 import { hashFill } from '../testing/hash-fill.js';
 import { ones, type Tensor, zeros } from '../torch/index.js';
-import { formatDescription } from '../cli/describe-weights.js';
+import { formatDescription } from '../cli/weights/describe.js';
 import { describeWeights } from './describe.js';
 import { loadModel } from '../model.js';
 import { writePth, type PthValue } from './pth-write.js';

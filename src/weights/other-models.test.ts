@@ -14,7 +14,7 @@ import { readFixture } from '../testing/fixtures.js';
 import { writeColourFolders } from '../testing/saved-run.js';
 import { inferenceMode, rand, scope, type Tensor } from '../torch/index.js';
 import { inferArchitecture } from './architecture.js';
-import { formatDescription } from '../cli/describe-weights.js';
+import { formatDescription } from '../cli/weights/describe.js';
 import { describeWeights } from './describe.js';
 import { exportWeights } from './export-weights.js';
 import { loadModel } from '../model.js';

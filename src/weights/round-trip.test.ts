@@ -10,7 +10,7 @@ import { withoutInit } from '../nn/index.js';
 import { writeTinyRun } from '../testing/saved-run.js';
 import { inferenceMode, noGrad, rand, scope, type Tensor } from '../torch/index.js';
 import type { Architecture } from './architecture.js';
-import { formatDescription } from '../cli/describe-weights.js';
+import { formatDescription } from '../cli/weights/describe.js';
 import { describeWeights } from './describe.js';
 import { exportWeights } from './export-weights.js';
 import { loadModel, type Model } from '../model.js';

@@ -5,7 +5,7 @@ import { RequestError } from './errors.ts';
 
 export type * from '../../src/plain/studio-api.ts';
 
-/** What a route takes: the parameters of its path, its query and its body, as far as it has them. */
+/** The input of a route: the parameters of its path, its query and its body, if it has them. */
 export type Given<K extends RouteName> = (keyof ParamsOf<K> extends never
   ? object
   : { params: ParamsOf<K> }) &
@@ -39,7 +39,7 @@ async function send(address: string, init: RequestInit): Promise<Response> {
   try {
     told = ((await response.json()) as ApiError).error;
   } catch {
-    // no words came with it
+    // the reply had no message
   }
   const { code = 'HTTP', message = `The studio replied ${response.status}.`, problems = [] } = told;
   throw new RequestError(response.status, code, message, problems);
@@ -47,7 +47,7 @@ async function send(address: string, init: RequestInit): Promise<Response> {
 
 const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
 
-/** A file travels as its bytes, all else as JSON. @throws RequestError at once for a file that is too large */
+/** A file is sent as its bytes, everything else as JSON. @throws RequestError at once for a file that is too large */
 function encode(body: unknown): Pick<RequestInit, 'headers' | 'body'> {
   if (!(body instanceof Blob))
     return { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };

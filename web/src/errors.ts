@@ -1,4 +1,4 @@
-/** What went wrong, in words that can be shown. */
+/** Errors, with messages that can be shown. */
 
 /** The server refused a request, or could not be reached. */
 export class RequestError extends Error {
@@ -6,7 +6,7 @@ export class RequestError extends Error {
     readonly status: number,
     readonly code: string,
     message: string,
-    /** Each a sentence, where several things are wrong. */
+    /** A sentence for each problem, if there are several. */
     readonly problems: readonly string[] = [],
   ) {
     super(message);

@@ -1,28 +1,28 @@
-/** What the server pushes: runs, tasks, whether it is still there. One connection a page, closed while nobody looks. */
+/** What the server pushes (runs, tasks), and whether it still answers. Each page has one connection, closed while it is hidden. */
 import { batch, signal } from '@preact/signals';
 import type { RunSummary, StudioEvent, Task } from './api.ts';
 
 export type Connection = 'connecting' | 'live' | 'lost';
 
 export const connection = signal<Connection>('connecting');
-/** null until the first list has come. */
+/** null until the first list has arrived. */
 export const runs = signal<readonly RunSummary[] | null>(null);
 const tasks = signal<ReadonlyMap<string, Task>>(new Map());
 
 type MetricsEvent = Extract<StudioEvent, { type: 'metrics' }>;
 const metricsListeners = new Set<(event: MetricsEvent) => void>();
 
-/** @returns A function that ends it. */
+/** @returns A function that unsubscribes. */
 export function onMetrics(listener: (event: MetricsEvent) => void): () => void {
   metricsListeners.add(listener);
   return () => metricsListeners.delete(listener);
 }
 
-/** A task as it is now, of which the reply to its start is the first news; a component that asks is drawn anew with it. */
+/** The current state of a task, beginning with the reply to its start; when it changes, the component is rendered again. */
 export const useTask = (started: Task | null): Task | null =>
   started === null ? null : (tasks.value.get(started.id) ?? started);
 
-/** A list in which only numbers have moved waits this long for the curves that moved them: one frame draws both. */
+/** A list in which only numbers have changed waits this long for the curves that changed them: one frame draws both. */
 const SETTLE_MS = 500;
 let held: readonly RunSummary[] | null = null;
 let settling: number | undefined;
@@ -59,7 +59,7 @@ function handle(event: StudioEvent): void {
 
 let source: EventSource | null = null;
 
-/** The server does not repeat what it told while nobody listened: curves are fetched anew. */
+/** The server does not repeat events that nobody listened to: curves are fetched again. */
 function catchUp(): void {
   for (const { id } of runs.peek() ?? [])
     for (const listener of metricsListeners) listener({ type: 'metrics', run: id, tail: null });
@@ -75,7 +75,7 @@ function open(): void {
   source.onmessage = ({ data }: MessageEvent<string>) => handle(JSON.parse(data) as StudioEvent);
   source.onerror = () => {
     connection.value = 'lost';
-    // a connection that was refused is not tried again by the browser
+    // the browser does not retry a connection that was refused
     if (source?.readyState === EventSource.CLOSED) {
       source = null;
       setTimeout(open, 3000);
@@ -83,7 +83,7 @@ function open(): void {
   };
 }
 
-/** Begins to listen; a page that is not visible lets go, since a browser has few connections for all its tabs. */
+/** Starts listening; a hidden page closes its connection, since a browser has few of them for all its tabs. */
 export function listen(): void {
   open();
   document.addEventListener('visibilitychange', () => {

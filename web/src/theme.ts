@@ -1,4 +1,4 @@
-/** Light, dark, or as the system has it: `color-scheme` on the root; every colour in styles.css is a light-dark() pair. */
+/** Light, dark, or the system’s choice: `color-scheme` on the root; every colour in styles.css is a light-dark() pair. */
 import { effect, signal } from '@preact/signals';
 
 export type Theme = 'auto' | 'light' | 'dark';
@@ -7,7 +7,7 @@ const KEY = 'dino-studio-theme';
 const saved = localStorage.getItem(KEY);
 export const theme = signal<Theme>(saved === 'light' || saved === 'dark' ? saved : 'auto');
 
-/** Grows whenever colours may have changed: a canvas must be drawn anew. */
+/** Grows whenever colours may have changed: canvases must be drawn again. */
 export const colorsChanged = signal(0);
 
 effect(() => {

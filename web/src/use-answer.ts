@@ -1,15 +1,15 @@
 /**
- * What a component asks of something that takes time: the answer, the error, and whether it is still awaited, handled in
- * one way. Answers that nobody waits for any more are dropped. Requests to the server go through use-request.ts.
+ * One way for components to ask something that takes time: the answer, the error, and whether it is still pending. Answers
+ * that nobody waits for any more are dropped. Requests to the server go through use-request.ts.
  */
 import { useEffect, useRef, useState } from 'preact/hooks';
 
 export interface AnswerOptions {
-  /** The last answer stays until the next one comes, past errors too. Otherwise it goes as soon as something else is asked. */
+  /** The last answer stays until the next one arrives, also after errors. Otherwise the next question drops it. */
   keep?: boolean;
-  /** Milliseconds that a question must rest before it is asked: for one that changes while a slider is dragged. */
+  /** Milliseconds that a question must stay unchanged before it is asked: for one that changes while a slider is dragged. */
   delay?: number;
-  /** Milliseconds after an answer or an error when the same is asked again. */
+  /** Milliseconds after an answer or an error until the same is asked again. */
   every?: number | undefined;
 }
 
@@ -21,11 +21,11 @@ export interface Answer<Q, T> {
   /** The answer to the current question is awaited. */
   isBusy: boolean;
   /**
-   * Asks at once. What was asked before is carried on, since it may change something, but its answer is dropped.
-   * @returns The answer; null when it failed (`error` tells why) or is not wanted any more.
+   * Asks at once. An earlier request is not aborted, since it may change something, but its answer is dropped.
+   * @returns The answer; null when it failed (`error` says why) or is not wanted any more.
    */
   ask: (question: Q) => Promise<T | null>;
-  /** Forgets the answer and the error, and drops the answer that is awaited. */
+  /** Clears the answer and the error, and drops a pending answer. */
   clear: () => void;
 }
 
@@ -40,7 +40,7 @@ interface State<Q, T> {
 const NOTHING = { question: null, answer: null, error: null, isBusy: false };
 
 /**
- * Asks `question` whenever it is another one (by `===`), and aborts what was asked before; null asks nothing. A component
+ * Asks `question` whenever it has changed (by `===`), and aborts the request before; null asks nothing. A component
  * that asks when a button is pressed leaves `question` out and calls `ask()`.
  */
 export function useAnswer<Q, T>(
@@ -49,7 +49,7 @@ export function useAnswer<Q, T>(
   { keep = false, delay = 0, every }: AnswerOptions = {},
 ): Answer<Q, T> {
   const [state, setState] = useState<State<Q, T>>(NOTHING);
-  /** Stands for what was asked last: answers to anything else are dropped. */
+  /** Identifies the last request: answers to any other are dropped. */
   const latest = useRef<symbol | null>(null);
 
   const send = async (asked: Q, signal?: AbortSignal): Promise<T | null> => {
@@ -95,7 +95,7 @@ export function useAnswer<Q, T>(
   }, [question, every]);
   useEffect(() => drop, []);
 
-  // between a change of the question and its answer, `state` is of the former question
+  // between a change of the question and its answer, `state` belongs to the former question
   const isCurrent = state.question === question;
   const isKept = keep && question !== null;
   return {

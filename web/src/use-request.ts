@@ -1,4 +1,4 @@
-/** How a component asks the server; see use-answer.ts for what becomes of answers and errors. */
+/** How a component asks the server; see use-answer.ts for how answers and errors are handled. */
 import { useMemo } from 'preact/hooks';
 import { type Given, type ReplyOf, request, type RouteName } from './api.ts';
 import { type Answer, type AnswerOptions, useAnswer } from './use-answer.ts';
@@ -13,7 +13,7 @@ export interface RequestOptions<K extends RouteName, T> extends AnswerOptions {
  *
  *     const { answer, error } = useRequest('GET /api/folders', { query: { path } });
  *
- * or when told:
+ * or when `ask()` is called:
  *
  *     const { ask, isBusy, error } = useRequest('POST /api/start/train');
  *     … onClick={() => void ask({ body })}

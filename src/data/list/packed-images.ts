@@ -304,8 +304,8 @@ const damaged = () =>
 
 type Numbers = Float64Array | Uint32Array | Int32Array;
 
-/** A typed array over shared memory that grows. */
-class GrowingArray<T extends Numbers> {
+/** A growing column of numbers in shared memory. */
+class SharedColumn<T extends Numbers> {
   #view: T;
   length = 0;
 
@@ -339,10 +339,10 @@ export class PackedImagesBuilder {
   readonly #segments: Buffer[] = [];
   #segment = Buffer.from(new SharedArrayBuffer(4096));
   #used = 0;
-  readonly #blocks = new GrowingArray((buffer) => new Float64Array(buffer), 8);
-  readonly #labels = new GrowingArray((buffer) => new Int32Array(buffer), 4);
-  readonly #offsets = new GrowingArray((buffer) => new Float64Array(buffer), 8);
-  readonly #lengths = new GrowingArray((buffer) => new Uint32Array(buffer), 4);
+  readonly #blocks = new SharedColumn((buffer) => new Float64Array(buffer), 8);
+  readonly #labels = new SharedColumn((buffer) => new Int32Array(buffer), 4);
+  readonly #offsets = new SharedColumn((buffer) => new Float64Array(buffer), 8);
+  readonly #lengths = new SharedColumn((buffer) => new Uint32Array(buffer), 4);
   #isLabelled = false;
   #inShards = false;
   #last = Buffer.alloc(256);

@@ -3,7 +3,7 @@
  * by the consumer, or free. A batch is begun as soon as a slot is free, and only then: this is the back-pressure, and it
  * bounds the memory.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as eventLoopTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { DataError, EngineError } from '../../errors.js';
 import { loadCropsAddon } from '../crops/crops.js';
@@ -237,7 +237,7 @@ export class SlotPool {
     if (position === null) return false;
     const place = { epoch: plan.epoch, imageIndex: plan.indices[position]!, position };
     results.push(await renderPosition(this.#options.job, this.#images, place, this.#bytes[slot]!));
-    await nextTurn(); // for messages and signals
+    await eventLoopTurn(); // for messages and signals
     return true;
   }
 

@@ -33,9 +33,13 @@ import { halveOnnx } from '../onnx/halve.js';
 import type { OnnxModel } from '../onnx/proto.js';
 import { encodeModel } from '../onnx/proto.js';
 import { quantizeOnnx } from '../onnx/quantize.js';
-import type { GalleryImage, WebDtype, WebGallery, WebManifest } from '../../plain/web-manifest.js';
-
-export const WEB_DTYPES: readonly WebDtype[] = ['fp32', 'fp16', 'q8'];
+import {
+  type GalleryImage,
+  WEB_DTYPES,
+  type WebDtype,
+  type WebGallery,
+  type WebManifest,
+} from '../../plain/web-manifest.js';
 
 export interface WebExportOptions {
   /** Images among which neighbours are found: a folder or a text file of paths, or what is known of them already. */

@@ -1,4 +1,4 @@
-/** What Find asks of an index: one job of many questions, so that the index stays open between them. */
+/** The questions of the section Find to an index: one job for all of them, so that the index stays open in between. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -18,7 +18,7 @@ import { selectImages } from '../../explore/select.js';
 import type { FoundImage, LabelGroup } from '../../plain/studio-api.js';
 import type { JobFunction } from './job.js';
 
-/** Skipped images that are told by name. */
+/** Skipped images that are listed by name. */
 const LISTED = 100;
 
 /** The index that was asked last. */
@@ -89,7 +89,7 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
           writeFileSync(files[0]!, upload!);
         }
         const matches = await searchIndex(index, {
-          // a region is cut from a file, and from none that the route has not seen
+          // a region is cut only from files that the route has checked
           ...{ plus: region === undefined ? [...plus, ...files] : files, minus, top, signal },
           ...(region === undefined ? {} : { region }),
           model: () => loadIndexModel(index),

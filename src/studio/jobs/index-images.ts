@@ -12,10 +12,10 @@ export const run: JobFunction<'index-images'> = async (input, context) => {
   if (input.weights !== null) {
     const { given, images, numHeads } = input.weights;
     using model = loadModel(given, numHeads === undefined ? {} : { numHeads });
-    // an index is kept: it is not made by a guess that nobody sees
+    // an index is kept: it must not rest on a guess that nobody sees
     if (model.origin.headsAreGuess)
       throw new ConfigError(
-        `${printable(given)} doesn't say how many attention heads its model has, and no tensor tells: fill in the attention heads`,
+        `${printable(given)} doesn't say how many attention heads its model has, and its tensors don't either: fill in the attention heads`,
       );
     await buildIndex(model, images, {
       ...{ output: input.index, weights: { given, ...(numHeads === undefined ? {} : { numHeads }) }, signal },

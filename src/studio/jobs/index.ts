@@ -1,15 +1,15 @@
 /**
  * The computations that the studio does outside its server: what needs libtorch, or more than a few milliseconds. Each is
- * a file of this folder, loaded in a process of its own (worker.ts); a crash there is a message in the page, nothing more.
+ * a file of this folder, loaded in a process of its own (worker.ts); a crash there only becomes a message in the page.
  *
- * A job's process may read below the studio's folders alone (src/files/read-below.ts), also where a link or a list leads
+ * A job's process may read only below the studio's folders (src/files/read-below.ts), also where a link or a list leads
  * elsewhere.
  *
  * To add one: its types in job.ts, its file in `jobs`.
  */
 import type { JobFunction, JobName } from './job.js';
 
-/** Loaded in the worker alone. */
+/** Loaded only in the worker. */
 export const jobs: { readonly [K in JobName]: () => Promise<{ run: JobFunction<K> }> } = {
   'start-inspect': () => import('./start-inspect.js'),
   'start-plan': () => import('./start-plan.js'),

@@ -1,4 +1,4 @@
-/** Inputs and outputs of the studio's jobs. They are cloned as by structuredClone (typed arrays are fine). */
+/** Inputs and outputs of the studio's jobs. They are cloned as structuredClone() does (typed arrays are fine). */
 import type { LookResult } from '../../explain/look.js';
 import type {
   CropSamples,
@@ -60,7 +60,7 @@ export interface Jobs {
     };
     output: FindAnswer | { kind: 'map'; positions: Float32Array | null };
   };
-  /** Makes or updates an index (`weights` null: leaves it) and its map. */
+  /** Makes or updates an index (`weights` null: leaves it as it is) and its map. */
   'index-images': {
     input: {
       index: string;

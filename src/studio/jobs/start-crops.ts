@@ -1,4 +1,4 @@
-/** The very crops that training would see: the loader with the chosen settings, first images of the seed's first epoch. */
+/** The crops that training would see: the loader with the chosen settings, first images of the seed's first epoch. */
 import sharp from 'sharp';
 import { MultiCropLoader } from '../../data/index.js';
 import { planOf } from './start-plan.js';

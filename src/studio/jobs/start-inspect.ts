@@ -6,7 +6,7 @@ import { OUTSIDE } from '../../files/read-below.js';
 import type { SkippedEntry } from '../../plain/studio-api.js';
 import type { JobFunction } from './job.js';
 
-/** Beyond these, a sample is looked at: a header takes a millisecond from a warm disk. */
+/** Of more images than these only a sample is looked at: a header takes a millisecond from a warm disk. */
 const CHECKED = 5000;
 const LISTED = 100;
 /** Headers read at once. */

@@ -1,14 +1,10 @@
-/** What a training would be begun with: the preset's choices for these images on this machine, as `dino train` makes them. */
+/** The settings that a training would begin with: the preset's choices for these images and this machine, as in `dino train`. */
 import { listImages, type ImageList } from '../../data/index.js';
 import { ConfigError, DataError } from '../../errors.js';
 import { OUTSIDE } from '../../files/read-below.js';
 import { readOverrides } from '../../train/config.js';
 import type { TrainSettings } from '../../run/settings.js';
-import { gatherFacts, machineFacts } from '../../train/facts.js';
-import { chooseDevice } from '../../train/hardware.js';
-import { settingsOfInit } from '../../train/init.js';
-import { settingsOfCheckpoint } from '../../train/official-checkpoint.js';
-import { resolveSettings } from '../../train/presets.js';
+import { planTraining } from '../../train/plan.js';
 import type { StartPlan, StartRequest } from '../../plain/studio-api.js';
 import type { JobFunction } from './job.js';
 
@@ -18,8 +14,8 @@ export interface Plan extends StartPlan {
 }
 
 /**
- * A training reads all that its list names. What may not be read here was left out of the list; a training from the
- * terminal would see it, so that the two were not the same.
+ * Files that the studio may not read were left out of the list, but a training from the terminal would read them: the two
+ * would not be the same training.
  */
 function refuseOutside({ unreadable, source }: ImageList): void {
   const outside = unreadable.filter(({ reason }) => reason === OUTSIDE);
@@ -34,34 +30,25 @@ function refuseOutside({ unreadable, source }: ImageList): void {
 
 /** @throws ConfigError with every problem, DataError for images that can't be used. */
 export async function planOf({ images: source, preset, overrides: flags }: StartRequest): Promise<Plan> {
-  const overrides = readOverrides({ flags });
+  readOverrides({ flags }); // what is wrong by itself, before the images are listed
   const images = await listImages(source);
   refuseOutside(images);
-  const device = chooseDevice(overrides.device ?? 'auto');
-  const kind = device.startsWith('cuda') ? 'cuda' : device === 'mps' ? 'mps' : 'cpu';
-  const facts = await gatherFacts(images.items, machineFacts(kind));
-  const { init, resumeFrom } = overrides;
   const ofWeights: string[] = [];
-  const onWarning = (message: string): number => ofWeights.push(message);
-  const weights =
-    resumeFrom !== undefined
-      ? settingsOfCheckpoint(resumeFrom, { numHeads: overrides.numHeads, onWarning })
-      : init !== undefined
-        ? settingsOfInit(overrides, onWarning)
-        : {};
-  const { settings, choices, warnings } = resolveSettings({ flags, preset, facts, weights });
+  const { settings, choices, warnings } = await planTraining(images, {
+    ...{ sources: { flags }, preset },
+    onWarning: (message) => ofWeights.push(message),
+  });
   const stepsPerEpoch = Math.floor(images.items.length / settings.batchSize);
   if (stepsPerEpoch === 0) {
     throw new ConfigError([
       `${images.items.length} images are fewer than one batch of ${settings.batchSize}: choose a smaller batchSize`,
     ]);
   }
-  const whole = { ...settings, device };
   return {
-    settings: whole,
+    settings,
     choices,
     warnings: [...ofWeights, ...warnings],
-    device,
+    device: settings.device,
     stepsPerEpoch,
     steps: stepsPerEpoch * settings.epochs,
     images,

@@ -1,6 +1,6 @@
 /**
- * How long the training would take and how much memory: its own first steps, by train() itself, in a run folder that is
- * thrown away.
+ * How long the training would take and how much memory: train() itself makes its first steps, in a run folder that is
+ * deleted afterwards.
  */
 import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import os from 'node:os';
@@ -12,10 +12,10 @@ import type { TrialResult } from '../../plain/studio-api.js';
 import { planOf } from './start-plan.js';
 import type { JobFunction } from './job.js';
 
-/** The first ones warm up caches and the loader. */
+/** The first steps warm up caches and the loader. */
 const WARM_UP = 3;
 const STEPS = 12;
-/** Large networks take minutes for a step: what has been timed until then must do. */
+/** Large networks take minutes for a step: after this long, the steps timed so far must do. */
 const ENOUGH_MS = 45_000;
 
 const sizeOf = (folder: string): number =>
@@ -35,7 +35,7 @@ export const run: JobFunction<'start-trial'> = async (request, { signal, progres
     const result = await train({
       images,
       output: path.join(folder, 'run'),
-      // a line each step, and no evaluation; nothing else changes
+      // a line for each step and no evaluation; nothing else changes
       settings: { ...settings, logEvery: 1, knnEvery: 0, saveEverySteps: 0 },
       signal: stop.signal,
       onEvent: (event) => {
@@ -56,7 +56,7 @@ export const run: JobFunction<'start-trial'> = async (request, { signal, progres
       },
     });
     signal.throwIfAborted();
-    if (about === null || times.length === 0) throw new DataError('No step was made.');
+    if (about === null || times.length === 0) throw new DataError('The trial made no step.');
     const secondsPerStep = [...times].sort((a, b) => a - b)[times.length >> 1]! / 1000;
     return {
       ...(about as { parameters: number; device: string; precision: string }),

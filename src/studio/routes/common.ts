@@ -7,11 +7,11 @@ import { hasImageExtension } from '../../data/list/image-extensions.js';
 import { isRunFolder } from '../../run/run-folder.js';
 import type { FolderEntry, FolderListing, StudioEvent } from '../../plain/studio-api.js';
 import type { GivenFolders } from '../files.js';
-import { parse, queryNumber, type Routes, route } from './route.js';
+import { parse, pictureReply, queryNumber, type Routes, route } from './route.js';
 
-/** Images of one folder that are listed. */
+/** The most images of a folder that are listed. */
 const IMAGES_LISTED = 1000;
-/** A line now and then keeps proxies from closing a silent connection, and tells us of pages that vanished. */
+/** A line now and then keeps proxies from closing a silent connection, and shows which pages are gone. */
 const HEARTBEAT_MS = 15_000;
 
 const isImage = (name: string): boolean => !name.startsWith('.') && hasImageExtension(name);
@@ -82,7 +82,7 @@ export const common: Routes = (app, studio) => {
   route(app, 'GET /api/tasks', {}, () => tasks.list());
   route(app, 'POST /api/tasks/:task/cancel', {}, ({ params }) => tasks.cancel(params.task));
 
-  /** A picture of at most `size` pixels, written anew: what a file claims to be never reaches the browser. */
+  /** A picture of at most `size` pixels, encoded again: the bytes of a file never reach the browser. */
   const pictureQuery = z.object({
     path: z.string().min(1).max(4096),
     size: queryNumber(z.int().min(16).max(2048)).default(256),
@@ -91,8 +91,7 @@ export const common: Routes = (app, studio) => {
     const query = parse(pictureQuery, context.req.query(), 'query');
     const file = await folders.file(query.path);
     const bytes = await pictures.thumbnail(file, query.size, context.req.raw.signal);
-    // the same file may change: asked for again each time, but kept while the page is open
-    return context.body(bytes, 200, { 'content-type': 'image/webp', 'cache-control': 'private, max-age=60' });
+    return pictureReply(context, bytes, 'image/webp');
   });
 
   app.get('/api/events', (context) =>

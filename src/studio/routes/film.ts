@@ -1,4 +1,4 @@
-/** The film of a run's watched images: which there are, their pictures, and a frame's maps. */
+/** The film of a run's watched images: the list of them, their pictures, and the maps of a frame. */
 import path from 'node:path';
 import { readGuarded } from '../../files/guarded.js';
 import {
@@ -13,7 +13,7 @@ import {
 import type { FilmFrameFacts } from '../../plain/studio-api.js';
 import { StudioError } from '../files.js';
 import { packArrays } from '../../plain/packed.js';
-import { type Routes, route } from './route.js';
+import { pictureReply, type Routes, route } from './route.js';
 
 export const film: Routes = (app, studio) => {
   const { folders, runs } = studio;
@@ -47,7 +47,7 @@ export const film: Routes = (app, studio) => {
   route(app, 'GET /api/runs/:run/watch/:image/frames/:step', {}, async ({ params }) => {
     const image = await imageOf(params.run, params.image);
     const step = Number(params.step);
-    if (!Number.isSafeInteger(step) || step < 0) throw new StudioError(400, `${params.step} is no step.`);
+    if (!Number.isSafeInteger(step) || step < 0) throw new StudioError(400, `${params.step} is not a step.`);
     const file = await folders.file(path.join(image.folder, frameName(step)));
     const { heads, rows, columns, maps } = readFrame({ ...image, folder: path.dirname(file) }, step);
     return packArrays({ step, heads, rows, columns } satisfies FilmFrameFacts, [maps]);
@@ -57,6 +57,6 @@ export const film: Routes = (app, studio) => {
     const image = await imageOf(context.req.param('run'), context.req.param('image'));
     const within = runOf(image);
     const bytes = readGuarded(image.picture, { within, maxBytes: MAX_WATCH_BYTES });
-    return context.body(bytes, 200, { 'content-type': 'image/png', 'cache-control': 'private, max-age=60' });
+    return pictureReply(context, bytes, 'image/png');
   });
 };

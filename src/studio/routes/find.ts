@@ -1,4 +1,4 @@
-/** The section Find: indexes of images, and what is asked of them. */
+/** The section Find: indexes of images, and questions to them. */
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
@@ -13,7 +13,7 @@ import { type GivenFolders, StudioError } from '../files.js';
 import { QUESTION_LIMIT, UPLOAD_LIMIT } from '../../plain/limits.js';
 import { bodyBytes, parse, queryNumber, type Routes, route, type Studio } from './route.js';
 
-/** What is sent as JSON: all but the map. */
+/** Everything but the map is sent as JSON. */
 function answerOf(answer: Jobs['find']['output']): FindAnswer {
   if (answer.kind === 'map') throw new Error('internal: a map is sent as bytes');
   return answer;
@@ -51,7 +51,7 @@ const askSchema = z.discriminatedUnion('kind', [
   }),
 ]);
 
-/** @throws StudioError 409 when something is there that would have to be replaced: the page offers another name. */
+/** @throws StudioError 409 when something would have to be replaced: the page offers another name. */
 function checkFree(place: string, check: (place: string) => void): void {
   try {
     check(place);
@@ -60,13 +60,13 @@ function checkFree(place: string, check: (place: string) => void): void {
   }
 }
 
-/** Refuses a folder in which a link leads outside, also one to nothing: an index is read from it and written to it. */
+/** Refuses a folder with a link that leads outside, or to nothing: an index is read from the folder and written to it. */
 async function checkLinks(folders: GivenFolders, folder: string): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true }))
     if (entry.isSymbolicLink()) await folders.forWriting(path.join(folder, entry.name));
 }
 
-/** An index is brought up to date, not replaced by one of other images. */
+/** Refuses the index of other images: an index is brought up to date, never replaced. */
 function checkOwn(folder: string, images: string): void {
   if (!existsSync(manifestPath(folder))) return checkPutFolder(folder);
   const { source } = readManifest(folder).images;
@@ -81,10 +81,10 @@ async function indexFolder({ folders }: Studio, wanted: string): Promise<string>
   const folder = await folders.folder(wanted);
   await checkLinks(folders, folder);
   const { images, weights } = readManifest(folder);
-  // absolute as the job's process takes them, which knows nothing of the first given folder
+  // absolute, as in the job's process, whose working folder is not the first given folder
   await folders.folder(path.resolve(images.root));
   const file = path.resolve(weights.file);
-  // weights that are gone are told of where they are needed
+  // missing weights are reported where they are needed
   if (existsSync(file)) await folders.weightsFile(file);
   return folder;
 }

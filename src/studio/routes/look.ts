@@ -1,4 +1,4 @@
-/** The section Look: which models there are, images given by hand, and what a model sees in one or two images. */
+/** The section Look: which models there are, uploaded images, and what a model sees in one or two images. */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -11,7 +11,7 @@ import { bodyBytes, type Routes, route, type Studio } from './route.js';
 
 /** Attention's memory grows with their square; the reference's largest picture (480, patches of 8) has 3,600. */
 const MAX_PATCHES = 4096;
-/** Folders below the given ones in which weights are looked for, and entries read in all. */
+/** Levels below the given folders in which weights are looked for, and entries read in all. */
 const MODEL_DEPTH = 3;
 const MODEL_ENTRIES = 20_000;
 const WEIGHTS = /\.(pth|pt|bin|safetensors)$/i;

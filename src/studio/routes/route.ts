@@ -1,4 +1,4 @@
-/** How a route of the table in api.ts is served: its input checked, its reply and its errors written in one way. */
+/** How a route of the table in studio-api.ts is served: its input checked, its reply and its errors written in one way. */
 import type { Context, Hono } from 'hono';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { z } from 'zod';
@@ -14,7 +14,7 @@ import type { RunWatcher } from '../run-watcher.js';
 import type { Tasks } from '../tasks.js';
 import type { Pictures } from '../thumbnails.js';
 
-/** What every route works with. */
+/** What every route has to work with. */
 export interface Studio {
   version: string;
   folders: GivenFolders;
@@ -69,13 +69,20 @@ export function route<K extends RouteName>(
   });
 }
 
+/** A picture: the same file may change, so that it is kept only for a minute. */
+export const pictureReply = (
+  context: Context,
+  bytes: Uint8Array<ArrayBuffer>,
+  type: 'image/png' | 'image/webp',
+): Response => context.body(bytes, 200, { 'content-type': type, 'cache-control': 'private, max-age=60' });
+
 /**
- * A body's bytes, whether its length is told or it comes in pieces without an end in sight.
+ * A body's bytes, whether its length is declared or it comes in chunks of unknown number.
  * @throws StudioError 413 as soon as they are more than `limit`.
  */
 export async function bodyBytes(context: Context, limit: number): Promise<Uint8Array> {
   const tooMuch = (): StudioError =>
-    new StudioError(413, `That is more than the ${Math.round(limit / 2 ** 10)} KiB that are taken here.`);
+    new StudioError(413, `That is more than the ${Math.round(limit / 2 ** 10)} KiB that are accepted here.`);
   if (Number(context.req.header('content-length') ?? 0) > limit) throw tooMuch();
   const { body } = context.req.raw;
   if (body === null) return new Uint8Array(0);
@@ -89,9 +96,9 @@ export async function bodyBytes(context: Context, limit: number): Promise<Uint8A
   return Buffer.concat(chunks);
 }
 
-/** @throws StudioError 400 for what is not JSON, 415 for what does not say that it is. */
+/** @throws StudioError 400 for what is not JSON, 415 for what isn't declared as JSON. */
 function jsonOf(context: Context, bytes: Uint8Array): unknown {
-  // a form of another page could send text/plain, never this without asking first
+  // a form of another page could send text/plain, but this only after a preflight request
   if (!/^application\/json\b/.test(context.req.header('content-type') ?? ''))
     throw new StudioError(415, 'expected application/json');
   try {
@@ -101,7 +108,7 @@ function jsonOf(context: Context, bytes: Uint8Array): unknown {
   }
 }
 
-/** A number in a query: digits, and nothing else that a program might take for one. */
+/** A number in a query: plain decimal digits, not the other spellings that Number() takes. */
 export const queryNumber = (check: z.ZodType<number, number> = z.number()): z.ZodType<number> =>
   z
     .string()
@@ -109,14 +116,14 @@ export const queryNumber = (check: z.ZodType<number, number> = z.number()): z.Zo
     .transform(Number)
     .pipe(check);
 
-/** What a route was asked. @throws StudioError 400 that says of each part what was expected. */
+/** The checked query or body of a request. @throws StudioError 400 that says for each part what was expected. */
 export function parse<T>(schema: z.ZodType<T>, value: unknown, where: 'query' | 'body'): T {
   const parsed = schema.safeParse(value);
   if (!parsed.success) throw new StudioError(400, problemsOf(where, schema, value).join('\n'));
   return parsed.data;
 }
 
-/** A failure as the page gets it. Our own bugs are printed in the terminal, and are no more than that in the page. */
+/** A failure as the page gets it. Our own bugs are printed in the terminal; the page only learns that there was one. */
 export function errorReply(error: Error, context: Context): Response {
   const reply = (status: ContentfulStatusCode, body: ApiError['error']): Response =>
     context.json({ error: body } satisfies ApiError, status);

@@ -5,7 +5,7 @@ import { detailsMarkOf, detailsOf } from '../run-details.js';
 import { readSeries } from '../series.js';
 import { queryNumber, type Routes, route } from './route.js';
 
-/** A long file is drawn as far as it is read: an answer waits this long for all of it, and events tell of the rest. */
+/** A long file is drawn as far as it has been read: a reply waits this long for all of it, and events announce the rest. */
 const PATIENCE_MS = 300;
 
 const seriesQuery = z.object({

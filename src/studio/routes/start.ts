@@ -1,4 +1,4 @@
-/** The section Start: looks at images, says what a training would be, tries it, begins it; and stops or resumes a run. */
+/** The section Start: inspects images, plans a training, tries it and begins it; and stops or resumes a run. */
 import { spawn } from 'node:child_process';
 import { closeSync, existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
@@ -17,11 +17,11 @@ import { type GivenFolders, StudioError } from '../files.js';
 import { type Routes, route } from './route.js';
 
 const bin = fileURLToPath(new URL('../../../bin/dino.js', import.meta.url));
-/** What a training that was begun here writes to its terminal. */
+/** Takes what a training that was begun here would write to a terminal. */
 const LOG = 'studio.log';
-/** Bytes of it that are looked at when the training didn't begin. */
+/** Bytes of it that are read when the training didn't begin. */
 const LOG_END = 2 ** 16;
-/** A training that is refused ends within this; libtorch alone takes a second to load. */
+/** A training that is refused ends within this time; loading libtorch takes a second of it. */
 const BEGIN_MS = 20_000;
 
 const name = z.string().min(1).max(4096);
@@ -34,7 +34,7 @@ const startRequest = z.object({
 /** Settings that name files. */
 const PATHS = ['init', 'resumeFrom', 'knnTrain', 'knnVal'] as const;
 
-/** All its paths under the given folders, links followed. @throws ConfigError for settings that are wrong in themselves. */
+/** A request whose paths are all under the given folders, links followed. @throws ConfigError for settings that are wrong. */
 async function checked(
   folders: GivenFolders,
   { images, preset, overrides }: StartRequest,
@@ -61,7 +61,10 @@ function endOf(log: string, run: string): string {
   return readEnd(log, LOG_END, { within: run }).trim().split('\n').slice(-12).join('\n');
 }
 
-/** Starts `dino` beside this server: it goes on when the studio ends. Resolves when it holds the run, or rejects with its words. */
+/**
+ * Starts `dino train` as a process that outlives the studio. Resolves once it holds the run's lock.
+ * @throws StudioError with the end of its log when it ends without beginning.
+ */
 async function startTraining(folders: GivenFolders, args: readonly string[], run: string): Promise<void> {
   const log = path.join(run, LOG);
   const output = openToWrite(log, { within: run, start: 'empty' });
@@ -81,13 +84,13 @@ async function startTraining(folders: GivenFolders, args: readonly string[], run
   throw new StudioError(422, endOf(log, run), 'TRAIN');
 }
 
-/** Sends the process that trains a run Ctrl-C. @throws StudioError 409 that says why not: a lock can name anybody's process. */
+/** Sends Ctrl-C to the process that trains a run. @throws StudioError 409 that says why not: a lock may name any process. */
 function interrupt(run: string): void {
   try {
     signalHolder(run, 'SIGINT'); // it finishes its step and writes a checkpoint
   } catch (error) {
     if (error instanceof DataError)
-      throw new StudioError(409, `It can't be stopped from here. ${error.message}`);
+      throw new StudioError(409, `The run can't be stopped from here. ${error.message}`);
     throw error;
   }
 }
@@ -138,7 +141,7 @@ export const start: Routes = (app, studio) => {
       try {
         await startTraining(folders, [images, `--output=${output}`, `--preset=${preset}`, ...flags], output);
       } catch (error) {
-        // what was refused leaves nothing behind
+        // a refused training leaves nothing behind
         if (!isRunFolder(output)) removeWithin(path.join(output, LOG), { within: output });
         throw error;
       }
@@ -158,7 +161,7 @@ export const start: Routes = (app, studio) => {
     const run = runs.get(params.run);
     if (readLock(run.path)?.isAlive === true)
       throw new StudioError(409, 'A process is training this run already.');
-    // as the training will take them; what else it reads is held to the folders there
+    // resolved as the training does; everything else that it reads is restricted to the folders there
     const images = run.config?.images;
     if (images !== undefined && existsSync(images)) await folders.resolve(path.resolve(images));
     await startTraining(folders, [`--resume=${run.path}`], run.path);

@@ -1,4 +1,4 @@
-/** An image, what each head attends to, what is like a patch of it, and its neighbours; all computed in this page. */
+/** An image, what each head attends to, which patches are similar, and its neighbours; all computed in this page. */
 import { useMemo, useState } from 'preact/hooks';
 import { largest, likeness } from '../../../src/plain/maps.ts';
 import type { WebManifest } from '../../../src/plain/web-manifest.ts';
@@ -37,7 +37,7 @@ interface Chosen {
 /** An error of an image, which names it. */
 const named = (name: string, error: unknown): Error => new Error(`${name}: ${wordsOf(error)}`);
 
-/** What is loaded when the page is opened, one after the other; each is shown as soon as it is there. */
+/** What is loaded when the page is opened, one after the other; each part is shown as soon as it has arrived. */
 function useModel() {
   const [manifest, setManifest] = useState<WebManifest | null>(null);
   const [gallery, setGallery] = useState<Gallery | null>(null);
@@ -54,7 +54,7 @@ function useModel() {
   return { manifest, gallery, loaded, started, error };
 }
 
-/** What the model's last block attends to in an image; nothing of a model without attention. */
+/** What the model's last block attends to in an image; nothing for a model without attention. */
 function useAttention(engine: Engine | undefined, heads: number, chosen: Chosen | null, side: number) {
   const canAsk = engine !== undefined && chosen !== null && heads > 0;
   const question = useMemo(() => (canAsk ? { chosen, side } : null), [canAsk, chosen, side]);
@@ -70,7 +70,7 @@ function useAttention(engine: Engine | undefined, heads: number, chosen: Chosen 
   );
 }
 
-/** The images of the gallery that are most like an image. */
+/** The images of the gallery that are most similar to an image. */
 function useNeighbors(engine: Engine | undefined, gallery: Gallery | null, chosen: Chosen | null) {
   const canAsk = engine !== undefined && gallery !== null;
   return useAnswer(

@@ -1,4 +1,4 @@
-/** What each head attends to in an image, or what is like a patch of it. */
+/** What each head attends to in an image, or which patches are similar to one of them. */
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { likeness, meanMap } from '../../../src/plain/maps.ts';
 import type { WebManifest } from '../../../src/plain/web-manifest.ts';
@@ -10,7 +10,7 @@ import type { Attended } from './protocol.ts';
 
 interface AttentionCardProps {
   attended: Attended;
-  /** Shorter side that is asked for, pixels. */
+  /** Requested length of the shorter side, pixels. */
   side: number;
   onSide: (side: number) => void;
   manifest: WebManifest;

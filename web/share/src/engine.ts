@@ -5,9 +5,9 @@ import type { WebManifest } from '../../../src/plain/web-manifest.ts';
 import { download } from './load.ts';
 import type { Opened, Reply, RequestName, Requests } from './protocol.ts';
 
-/** A browser without a device may leave the question unanswered this long. */
+/** How long a browser without a device may leave the request unanswered. */
 const ADAPTER_MS = 3000;
-/** A device that is asked for may not come. */
+/** How long to wait for a device, which may never arrive. */
 const WEBGPU_MS = 60_000;
 
 async function hasWebGpu(): Promise<boolean> {
@@ -63,9 +63,9 @@ interface Started {
 }
 
 /**
- * Starts the model: by WebGPU where there is one that runs it, by WebAssembly elsewhere. Everything is downloaded here;
- * the workers fetch nothing.
- * @param loaded - Told how many bytes of the model have come.
+ * Starts the model: on WebGPU where that works, otherwise in WebAssembly. Everything is downloaded here; the workers fetch
+ * nothing.
+ * @param loaded - Called with how many bytes of the model have arrived.
  */
 export async function startEngine(
   manifest: WebManifest,

@@ -17,7 +17,7 @@ export async function loadGallery({ gallery }: WebManifest): Promise<Gallery | n
   return { images, features: new Float32Array(bytes) };
 }
 
-/** An image of the gallery, and how like the image that was given it is; null where none was. */
+/** An image of the gallery, and its similarity to the given image; null when none was given. */
 export interface Shown {
   index: number;
   cosine: number | null;

@@ -61,7 +61,7 @@ async function compute(
   return found;
 }
 
-/** Loads the model and runs it once: what a device can't do shows only then. */
+/** Loads the model and runs it once: only then does it show what a device can't do. */
 async function open(runtime: Runtime, { manifest, model, wasm }: Requests['open']['input']): Promise<Opened> {
   const { ort, provider } = runtime;
   // several threads need cross-origin isolation, which takes headers from the server
@@ -166,7 +166,7 @@ async function answer(runtime: Runtime, request: Request): Promise<unknown> {
   return request.name === 'attend' ? attend(engine, request.input) : feature(engine, request.input.image);
 }
 
-/** Answers what the page asks, one after the other: a session computes one thing at a time. */
+/** Answers the page's requests one after the other: a session computes one thing at a time. */
 export function serve(runtime: Runtime): void {
   let last: Promise<void> = Promise.resolve();
   self.onmessage = ({ data }: MessageEvent<Request>) => {

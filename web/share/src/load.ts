@@ -1,11 +1,11 @@
-/** Loads a file beside the page. @throws Error that names it */
+/** Loads a file of the page's folder. @throws Error that names it */
 export async function load<T>(name: string, read: (response: Response) => Promise<T>): Promise<T> {
   const response = await fetch(new URL(name, document.baseURI));
   if (!response.ok) throw new Error(`${name} can’t be loaded: the server replied ${response.status}`);
   return read(response);
 }
 
-/** A file's bytes. @param loaded - Told how many have come. */
+/** A file's bytes. @param loaded - Called with how many have arrived. */
 export const download = async (
   name: string,
   loaded: (bytes: number) => void = () => undefined,

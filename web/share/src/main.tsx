@@ -1,4 +1,4 @@
-/** The page of `dino export --format web`: reads model.json beside it. */
+/** The page of `dino export --format web`: reads model.json in its own folder. */
 import { render } from 'preact';
 import '../../src/styles.css';
 import './share.css';

@@ -1,4 +1,4 @@
-/** What the page and its worker say to each other. */
+/** The messages between the page and its worker. */
 import type { WebManifest } from '../../../src/plain/web-manifest.ts';
 
 export interface Opened {
@@ -7,7 +7,7 @@ export interface Opened {
   threads: number;
 }
 
-/** An image and what the model's last block says of it. */
+/** An image and what the model's last block says about it. */
 export interface Attended {
   /** The image as the model saw it, whole patches; RGBA. */
   pixels: Uint8ClampedArray<ArrayBuffer>;

@@ -15,7 +15,7 @@ export interface Attention {
   mean: Float32Array;
 }
 
-/** What a choice of head is called; 0 is the mean. */
+/** The name of a choice of head; 0 is the mean. */
 export const headName = (head: number): string => (head === 0 ? 'mean of heads' : `head ${head}`);
 
 /** A map of a head, (rows, columns): 0 is the mean, 1 the first. */

@@ -5,7 +5,7 @@ import { percent } from '../ui/format.ts';
 import { paint, type Painting } from './paint.ts';
 import './attention.css';
 
-/** What is said of each patch. */
+/** What is shown of each patch. */
 export type PatchMap =
   /** Shares of the attention, (rows, columns); colours go from the smallest to the largest. */
   | { kind: 'attention'; values: Float32Array }
@@ -18,7 +18,7 @@ export interface MapViewProps extends Pick<Painting, 'picture' | 'rows' | 'colum
   map: PatchMap;
   /** Of attention, the patches that hold this share are shown, 0 to 1; the others are dimmed. */
   mass: number;
-  /** What is seen, for those who don't see it. */
+  /** A description for screen readers. */
   label: string;
   /** Longer side on the screen, CSS pixels; narrower where there is no room. */
   size?: number;
@@ -30,7 +30,7 @@ export interface MapViewProps extends Pick<Painting, 'picture' | 'rows' | 'colum
 export const placeOf = (patch: number, columns: number): string =>
   `row ${Math.floor(patch / columns) + 1}, column ${(patch % columns) + 1}`;
 
-/** What a map says of a patch, in words. */
+/** What a map says about a patch, in words. */
 function reading({ kind, values }: PatchMap, patch: number): string {
   if (kind === 'colors') return values.slice(patch * 3, patch * 3 + 3).join(', ');
   return kind === 'likeness' ? values[patch]!.toFixed(3) : percent(values[patch]!, 2);
@@ -47,7 +47,7 @@ export function MapView(props: MapViewProps) {
   const { picture, rows, columns, overlay, map, mass, label, size = 480, onPick } = props;
   const canvas = useRef<HTMLCanvasElement>(null);
   const [over, setOver] = useState<number | null>(null);
-  // whole pixels a patch, so that patches have sharp edges of the same width
+  // a whole number of pixels for each patch, so that patches are sharp and equally wide
   const scale = Math.max(1, Math.round((size * Math.min(2, devicePixelRatio)) / Math.max(rows, columns)));
   const mask = useMemo(
     () => (map.kind === 'attention' && mass < 1 ? massMask(map.values, mass) : null),

@@ -1,4 +1,4 @@
-/** Draws maps over patches: a heat map or colours over the picture, what a mask leaves out dimmed, a patch framed. */
+/** Draws maps over patches: a heat map or colours over the picture, patches outside a mask dimmed, one patch framed. */
 import { heatMap } from '../../../src/plain/colors.ts';
 import { canvasOf, withAlpha } from './pixels.ts';
 
@@ -12,7 +12,7 @@ export interface Painting {
   map: Float32Array | Uint8Array;
   /** Values at the two ends of the colours; default the map's smallest and largest. */
   range?: readonly [low: number, high: number] | undefined;
-  /** 0 shows the picture alone, 1 the map alone. */
+  /** 0 shows only the picture, 1 only the map. */
   overlay: number;
   /** (rows, columns) of 0 and 1: patches with 0 are dimmed. */
   mask?: Uint8Array | null | undefined;
@@ -24,13 +24,13 @@ export interface Painting {
 function mapColors(map: Float32Array | Uint8Array, range?: readonly [low: number, high: number]): Uint8Array {
   if (map instanceof Uint8Array) return map;
   if (range === undefined) return heatMap(map);
-  // the two ends take part in the scaling and are left out again
+  // the two ends take part in the scaling and are removed again
   const [low, high] = range;
   const bounded = map.map((value) => Math.min(high, Math.max(low, value)));
   return heatMap(Float32Array.of(...bounded, low, high)).subarray(0, map.length * 3);
 }
 
-/** How dark what a mask leaves out is drawn. */
+/** How dark patches outside a mask are drawn. */
 const DIMMED = 0.72;
 
 /** Fills a canvas, whatever its size; each patch is a rectangle of one colour. */

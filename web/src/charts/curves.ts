@@ -1,6 +1,6 @@
 /**
- * The curves of the runs that are shown together: which part of the axis is in view, what of it has been fetched, and what
- * is fetched when. More than the view is fetched (three times as much), so that moving it needs no answer from the server.
+ * The curves of the runs that are shown together: which part of the axis is in view, which part has been fetched, and when
+ * more is. Three times the view is fetched, so that moving it needs no answer from the server.
  */
 import { computed, type Signal, signal } from '@preact/signals';
 import type { RunNow, RunSummary, SeriesTail } from '../api.ts';
@@ -28,7 +28,7 @@ const WIDTH = 1000;
 const PART_VIEWS = 3;
 /** New lines are fetched at most this often. */
 const LIVE_MS = 400;
-/** A view that moves is fetched when it has rested this long. */
+/** A view is fetched once it has not moved for this long. */
 const REST_MS = 120;
 
 export interface View {
@@ -36,7 +36,7 @@ export interface View {
   to: number;
 }
 
-/** A run's curves that have come, with the part of the axis that was asked for. */
+/** A run's curves that were fetched, with the part of the axis that was requested. */
 export interface Loaded {
   run: RunSummary;
   series: RunSeries;
@@ -46,7 +46,7 @@ export interface Loaded {
   axis: Axis;
 }
 
-/** Points to ask for; up to twice as many lines come as they are, not as buckets. */
+/** Points to request; up to twice as many lines arrive as they are, not as buckets. */
 const widthOf = (part: View | null): number => (part === null ? WIDTH : PART_VIEWS * WIDTH);
 
 /** Where a run's curves end on the axis. */
@@ -60,7 +60,7 @@ export class Curves {
   /** null: all there is, and what comes. */
   readonly view = signal<View | null>(null);
   readonly loaded = signal<ReadonlyMap<string, Loaded>>(new Map());
-  /** How the runs stand: newer than their curves where newer curves would look no different. */
+  /** The state of the runs: newer than their curves where newer curves would look the same. */
   readonly nows = signal<ReadonlyMap<string, RunNow>>(new Map());
   readonly failures = signal<ReadonlyMap<string, unknown>>(new Map());
   /** From the first to the last point of all runs, on the axis. */
@@ -73,7 +73,7 @@ export class Curves {
   #runs: readonly RunSummary[] = [];
   #columns: readonly string[] = KNOWN_COLUMNS;
   readonly #busy = new Map<string, AbortController>();
-  /** What was told of a run while it was fetched. */
+  /** Events about a run that arrived while it was being fetched. */
   readonly #told = new Map<string, SeriesTail | null>();
   readonly #stale = new Set<string>();
   #timer: number | undefined;
@@ -113,7 +113,7 @@ export class Curves {
     for (const { id } of this.#runs) void this.#fetch(id);
   }
 
-  /** How a run stands, as of its curves; undefined before they have come. */
+  /** The state of a run, as of its curves; undefined before they have arrived. */
   now(id: string): RunNow | undefined {
     return this.nows.value.get(id);
   }
@@ -139,7 +139,7 @@ export class Curves {
     this.look({ from: start, to: start + span * factor });
   }
 
-  /** Whether what is there shows the view as finely as it can be shown. */
+  /** Whether the fetched curves show the view as finely as possible. */
   #suffices(id: string): boolean {
     const loaded = this.loaded.value.get(id);
     const view = this.view.value;
@@ -153,13 +153,13 @@ export class Curves {
     return isInside && isFine;
   }
 
-  /** Takes new lines as they were told, or fetches them. */
+  /** Takes new lines from an event, or fetches them. */
   #take(id: string, tail: SeriesTail | null): void {
     if (tail !== null && this.#append(id, tail)) return;
     this.#fetchLater(id, Math.max(0, LIVE_MS - (performance.now() - this.#fetched)));
   }
 
-  /** Appends new lines. @returns Whether a fetch would show nothing more. */
+  /** Appends new lines. @returns Whether a fetch would add nothing. */
   #append(id: string, { now, points }: SeriesTail): boolean {
     const loaded = this.loaded.value.get(id);
     if (loaded === undefined || this.#stale.has(id)) return false;

@@ -1,6 +1,6 @@
 /**
  * One chart, drawn by uPlot: a line for each run, its least and greatest values as a pale band when a pixel stands for many
- * lines, and the level that a collapse would be at. Only what is on the screen is drawn.
+ * lines, and the level at which the training has collapsed. Only what is on the screen is drawn.
  */
 import { effect } from '@preact/signals';
 import './language.ts';
@@ -43,7 +43,7 @@ export const traceColor = (index: number): string => `series-${index % COLORS}`;
 const number = new Intl.NumberFormat('en-US', { maximumFractionDigits: 3 });
 export const xLabel = (x: number, axis: Axis): string => (axis === 'time' ? duration(x) : number.format(x));
 
-/** As uPlot takes it: null for what isn't there, and, on a logarithmic axis, for what has no place on it. */
+/** As uPlot takes it: null for missing values, and on a logarithmic axis for those that are not positive. */
 function column(values: ArrayLike<number>, isLog: boolean): (number | null)[] {
   const result = new Array<number | null>(values.length);
   for (let i = 0; i < values.length; i++) {
@@ -265,7 +265,7 @@ export class Plot {
     out.textContent = x === undefined ? '' : `${xLabel(x, drawing.axis)}: ${values.join(', ')}`;
   }
 
-  /** The wheel alone scrolls the page; with Ctrl it zooms, sideways it moves. */
+  /** The wheel scrolls the page; with Ctrl it zooms, sideways it moves the view. */
   readonly #onWheel = (event: WheelEvent): void => {
     const isSideways = Math.abs(event.deltaX) > Math.abs(event.deltaY) || event.shiftKey;
     if (!event.ctrlKey && !event.metaKey && !isSideways) return;
@@ -320,7 +320,7 @@ function yRange(
 ): [number, number] {
   if (low === null || high === null) return isLog ? [0.1, 10] : [0, level ?? 1];
   if (isLog) return uPlot.rangeLog(low, Math.max(high, low * 1.01), 10, false) as [number, number];
-  // the level belongs to the picture when the curve is anywhere near it
+  // the level is included when the curve is anywhere near it
   const top = level !== null && high > 0.3 * level ? Math.max(high, level) : high;
   const margin = 0.06 * (top - low) || Math.abs(top) * 0.1 || 1;
   const bottom = low >= 0 && low - margin < 0 ? 0 : low - margin;

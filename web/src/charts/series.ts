@@ -92,11 +92,11 @@ export function positions(series: RunSeries, axis: Axis, run: RunSummary): Float
   return series.step.map((step) => step / (stepsPerEpoch ?? 1));
 }
 
-/** The x axis' numbers in what the server counts: steps or seconds. */
+/** Numbers of the x axis in the server's units: steps or seconds. */
 export const toServer = (x: number, axis: Axis, run: RunSummary): number =>
   axis === 'epoch' ? x * (run.stepsPerEpoch ?? 1) : x;
 
-/** Exponential moving average, without the pull to zero at its beginning; 0 leaves it as it is, 0.99 is smoothest. */
+/** Exponential moving average, without bias towards zero at its beginning; 0 changes nothing, 0.99 is smoothest. */
 export function smooth(values: Float32Array, weight: number): Float32Array {
   if (weight === 0) return values;
   const result = new Float32Array(values.length);

@@ -1,4 +1,4 @@
-/** What an index answered: images, or groups of them, which can be chosen. */
+/** The answer of an index: images, or groups of them, which can be chosen. */
 import { type FindAnswer, type FoundImage, pictureOf } from '../api.ts';
 import { counted } from '../ui/format.ts';
 import type { Chosen } from './ask.ts';

@@ -1,10 +1,10 @@
-/** What the parts of Find share: asking an index, and what is chosen of it. */
+/** What the parts of Find share: asking an index, and the images that are chosen. */
 import { type FindAnswer, type FindAsk, request } from '../api.ts';
 
 /** x, y, width, height as shares of the image's sides. */
 export type Region = readonly [x: number, y: number, width: number, height: number];
 
-/** A search by an image that is not of the index, or by a part of it. */
+/** A search with an image that is not in the index, or with a part of it. */
 export interface ImageSearch {
   kind: 'image';
   image: Blob;

@@ -47,7 +47,7 @@ export function Choose() {
           ))}
         </datalist>
         <label>
-          Attention heads, of a file of weights that doesn’t say them
+          Attention heads, if the file of weights doesn’t say
           <input name="heads" type="number" min="1" step="1" />
         </label>
         <label>

@@ -1,4 +1,4 @@
-/** An open index: what can be done with its images, and what came of it. */
+/** An open index: what can be done with its images, and the results. */
 import { useState } from 'preact/hooks';
 import type { FindAsk } from '../api.ts';
 import { route, setQuery } from '../router.ts';

@@ -1,4 +1,4 @@
-/** The map of an index: a point an image, drawn with WebGL by deck.gl; small pictures when it is zoomed in; a lasso. */
+/** The map of an index: a point for each image, drawn with WebGL by deck.gl; small pictures when zoomed in; a lasso. */
 import { Deck, OrthographicView, type OrthographicViewState } from '@deck.gl/core';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { LabelGroup } from '../api.ts';
@@ -10,7 +10,7 @@ import { type Points, PointsLayer } from './points-layer.ts';
 /** Pictures are shown when no more than this many points are in view. */
 const MOST_PICTURES = 40;
 const PICTURE_SIZE = 56;
-/** Points that a machine without a graphics card draws while the map moves; all, when it rests. */
+/** Points that a machine without a graphics card draws while the map moves; when it rests, all are drawn. */
 const SAMPLE = 10_000;
 /** Labels that have colours of their own (series-1 to series-5): more can't be told apart. */
 const COLORED_LABELS = 5;
@@ -53,7 +53,7 @@ const rgb = (css: string): [number, number, number] => {
   return [r!, g!, b!];
 };
 
-/** What a point's colour says: the most frequent labels each have one. */
+/** The meaning of a point's colour: each of the most frequent labels has one. */
 function legendOf(labels: readonly LabelGroup[]): { name: string; color: string; groups: LabelGroup[] }[] {
   const ordered = [...labels].sort((a, b) => b.rows.length - a.rows.length);
   const own = ordered.slice(0, COLORED_LABELS);
@@ -64,7 +64,7 @@ function legendOf(labels: readonly LabelGroup[]): { name: string; color: string;
   ];
 }
 
-/** The view in which all points are seen. */
+/** The view that shows all points. */
 function wholeView(positions: Float32Array, width: number, height: number): View {
   let [left, right, top, bottom] = [Infinity, -Infinity, Infinity, -Infinity];
   for (let i = 0; i < positions.length; i += 2) {

@@ -1,11 +1,11 @@
 /**
- * Points of one size as WebGL's own points: one vertex each. deck.gl's ScatterplotLayer draws an instance of four vertices a point,
+ * Points of one size as WebGL's own points: one vertex each. deck.gl's ScatterplotLayer draws an instance of four vertices for each,
  * which takes a tenth of a second for 100,000 of them without a graphics card.
  */
 import { Layer, project32, type UpdateParameters } from '@deck.gl/core';
 import { Model, type ModelProps } from '@luma.gl/engine';
 
-/** Told apart by reference: the same object is not sent to the graphics card again. */
+/** Compared by reference: the same object is not sent to the graphics card again. */
 export interface Points {
   length: number;
   attributes: {
@@ -38,7 +38,7 @@ precision highp float;
 in vec4 vColor;
 out vec4 fragColor;
 void main() {
-  // a pixel at the rim is covered in part
+  // a pixel at the rim is partly covered
   float inner = (1.0 - 2.0 * length(gl_PointCoord - 0.5)) * DIAMETER * 0.5;
   float covered = clamp(inner + 0.5, 0.0, 1.0);
   fragColor = vec4(vColor.rgb, vColor.a * covered);

@@ -1,4 +1,4 @@
-/** Search: by images of the index, or by one that is given by hand, and a part of it. */
+/** Search: with images of the index, or with an uploaded one or a part of it. */
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Form } from '../ui/form.tsx';
 import { counted } from '../ui/format.ts';
@@ -20,7 +20,7 @@ interface SearchProps {
   show: Show;
 }
 
-/** Searches by the images chosen with plus and minus, or by one that is dropped, pasted or picked, and a part of it. */
+/** Searches with the images chosen by plus and minus, or with one that is dropped, pasted or picked, or a part of it. */
 export function Search({ chosen, setChosen, show }: SearchProps) {
   const [file, setFile] = useState<{ blob: Blob; address: string } | null>(null);
   const [region, setRegion] = useState<Region | null>(null);

@@ -7,12 +7,12 @@ import { askIndex, ofKind } from './ask.ts';
 
 export interface LabelChange {
   rows: readonly number[];
-  /** null takes their labels away. */
+  /** null removes their labels. */
   label: string | null;
 }
 
 const read = ofKind('labels');
-/** One object for all: what depends on the labels is not computed anew while there are none. */
+/** One shared object: what depends on the labels is not computed again while there are none. */
 const NONE = { groups: [], damaged: 0 };
 
 export function useLabels(index: string) {
@@ -29,7 +29,7 @@ export function useLabels(index: string) {
     /** Lines of the file of labels that could not be read. */
     damaged,
     loadError: stored.error,
-    /** Gives images labels, or takes theirs away, one change after the other. @returns Whether all were made. */
+    /** Labels images or removes their labels, one change after the other. @returns Whether all changes were made. */
     change: async (changes: readonly LabelChange[]): Promise<boolean> => (await change(changes)) ?? false,
     changeError: error,
   };

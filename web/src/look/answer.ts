@@ -5,13 +5,13 @@ import type { LookFacts, LookImage } from '../api.ts';
 import type { Attention } from '../attention/heads.tsx';
 import { canvasOf, withAlpha } from '../attention/pixels.ts';
 
-/** An image that was chosen: one of the folders, or one that was given by hand. */
+/** An image that was chosen: from the folders, or uploaded. */
 export interface Chosen {
   source: LookImage;
   name: string;
 }
 
-/** An image as it came back, ready to be drawn. */
+/** An image of the reply, ready to be drawn. */
 export interface Seen extends Attention {
   name: string;
   picture: HTMLCanvasElement;

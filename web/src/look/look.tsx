@@ -1,4 +1,4 @@
-/** Look: what any model sees in an image, or in two. */
+/** Look: what a model sees in one image or two. */
 import { useState } from 'preact/hooks';
 import { runs } from '../live.ts';
 import { href, route, setQuery } from '../router.ts';
@@ -16,7 +16,7 @@ function imageOfAddress(name: 'image' | 'second'): Chosen | null {
   return path === null ? null : { source: { path }, name: path.split(/[\\/]/).at(-1)! };
 }
 
-/** An image that is kept in the address, where it is one of the studio's folders. */
+/** An image that is kept in the address if it lies in one of the studio's folders. */
 function useImage(name: 'image' | 'second'): [Chosen | null, (chosen: Chosen | null) => void] {
   const [image, setImage] = useState(() => imageOfAddress(name));
   const choose = (chosen: Chosen | null): void => {
@@ -65,7 +65,7 @@ export function Look() {
             choice={choice}
             onChange={({ weights, checkpointKey, numHeads }) => {
               setQuery('weights', weights);
-              // heads are of one file
+              // the number of heads belongs to one file
               setQuery('heads', numHeads === null || weights !== choice.weights ? null : String(numHeads));
               setQuery('network', checkpointKey === 'teacher' ? null : checkpointKey);
             }}

@@ -1,10 +1,10 @@
 import type { LookModel } from '../api.ts';
 
-/** A model, which of its networks, and its attention heads. */
+/** Chooses a model, one of its networks, and its number of attention heads. */
 export interface Choice {
   weights: string;
   checkpointKey: string;
-  /** Of a file that doesn't say them; else null. */
+  /** For a file that doesn't say how many it has; otherwise null. */
   numHeads: number | null;
 }
 

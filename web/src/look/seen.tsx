@@ -1,4 +1,4 @@
-/** What a model sees in one image or two: attention, likeness to a patch, or principal components as colours. */
+/** What a model sees in one image or two: attention, similarity to a patch, or principal components as colours. */
 import { useMemo, useState } from 'preact/hooks';
 import { likeness } from '../../../src/plain/maps.ts';
 import { headName, HeadStrip, mapOf } from '../attention/heads.tsx';
@@ -16,7 +16,7 @@ const VIEWS: Readonly<Record<View, string>> = {
 
 interface SeenProps {
   answer: Answer;
-  /** Shorter side that is asked for, pixels. */
+  /** Requested length of the shorter side, pixels. */
   side: number;
   onSide: (side: number) => void;
 }
@@ -31,7 +31,7 @@ export function SeenCard({ answer, side, onSide }: SeenProps) {
   const hasFeatures = images.every(({ features }) => features !== null);
   const shown = hasFeatures ? view : 'attention';
   const from = images[picked.image] ?? first;
-  // another size of the picture has other patches
+  // the picture has other patches at another size
   const patch = Math.min(picked.patch, from.rows * from.columns - 1);
   const maps = useMemo((): PatchMap[] => {
     if (shown === 'colors') return images.map(({ colors }) => ({ kind: 'colors', values: colors! }));
@@ -107,7 +107,7 @@ export function SeenCard({ answer, side, onSide }: SeenProps) {
             {answer.arch}, patches of {patchSize} pixels; computed in {Math.round(answer.milliseconds)} ms.{' '}
             {hasFeatures
               ? 'Click a patch to see what is like it.'
-              : 'This architecture has attention alone: its patches have no features of their own.'}
+              : 'This architecture only has attention: its patches have no features of their own.'}
             {explained.length > 0 &&
               ` The colours hold ${explained.map((share) => percent(share)).join(', ')} of the patches’ variance.`}
           </p>

@@ -1,4 +1,4 @@
-/** The charts of one or more runs, and what all of them share: axis, smoothing, scale, view. */
+/** The charts of one or more runs, and their common settings: axis, smoothing, scale, view. */
 import { type Signal, useComputed, useSignal } from '@preact/signals';
 import { useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { valueOf } from '../api.ts';

@@ -41,12 +41,12 @@ interface PartProps {
   title: string;
   /** How many there are. */
   size: number;
-  /** What is said when there is none. */
+  /** The text when there is none. */
   none: ComponentChildren;
   children: ComponentChildren;
 }
 
-/** A part that is closed until it is asked for. */
+/** A part that is closed until it is opened by hand. */
 function Part({ title, size, none, children }: PartProps) {
   return (
     <details>

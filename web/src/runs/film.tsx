@@ -10,7 +10,7 @@ import { Failure, Loading } from '../ui/parts.tsx';
 import { useAnswer } from '../use-answer.ts';
 import { useRequest } from '../use-request.ts';
 
-/** How often a running training's folder is asked for new frames. */
+/** How often the folder of a running training is checked for new frames. */
 const POLL_MS = 2000;
 /** A film's speed. */
 const FRAME_MS = 250;
@@ -41,7 +41,7 @@ function loadPicture(address: string): Promise<HTMLImageElement> {
   });
 }
 
-/** @param props.isLive - The training goes on: new frames are looked for. */
+/** @param props.isLive - The training is running: new frames are looked for. */
 export function Film({ run, isLive }: { run: string; isLive: boolean }) {
   const [name, setName] = useState<string | null>(null);
   const { answer: images, error } = useRequest(
@@ -78,7 +78,7 @@ export function Film({ run, isLive }: { run: string; isLive: boolean }) {
   );
 }
 
-/** Which of the checkpoints is shown, and whether they play; who looks at the newest goes on to what comes. */
+/** Which checkpoint is shown, and whether they play; the newest one is followed by those that come later. */
 function usePlayer(count: number) {
   const [at, setAt] = useState(count - 1);
   const [isPlaying, setPlaying] = useState(false);
@@ -132,7 +132,7 @@ function FilmOf({ run, image }: { run: string; image: FilmImage }) {
   const { answer: picture, error: pictureError } = useAnswer(loadPicture, pictureAddress(run, image.name));
   const next = steps[at + 1];
   useEffect(() => {
-    if (next !== undefined) frameOf(next).catch(() => undefined); // told when it is shown
+    if (next !== undefined) frameOf(next).catch(() => undefined); // reported when it is shown
   }, [next]);
   const values = useMemo(
     () => (frame === null ? null : mapOf(frame, Math.min(head, frame.heads))),

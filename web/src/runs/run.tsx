@@ -1,4 +1,4 @@
-/** One run, alone or with others over it. */
+/** One run, alone or compared with others. */
 import { useComputed } from '@preact/signals';
 import { useEffect, useMemo } from 'preact/hooks';
 import type { RunDetails, RunSummary } from '../api.ts';
@@ -54,7 +54,7 @@ function Action({ run, what, words, busyWords }: ActionProps) {
   );
 }
 
-/** Stops a training, or goes on with one. */
+/** Stops a training, or resumes one. */
 function Actions({ run }: { run: RunSummary }) {
   const stop = 'Stop after this step';
   if (['preparing', 'running', 'waiting'].includes(run.state))

@@ -1,4 +1,4 @@
-/** What is known of the runs that are shown together: their place in the list, and their details. */
+/** What is known about the runs that are shown together: their entries in the list, and their details. */
 import { useComputed } from '@preact/signals';
 import { useMemo, useRef } from 'preact/hooks';
 import { request, type RunDetails, type RunSummary } from '../api.ts';
@@ -23,7 +23,7 @@ interface Known {
 
 const NOTHING: Known = { details: new Map(), errors: new Map() };
 
-/** The details of runs, asked for again when their curves tell that they are old, or a state has changed. */
+/** The details of runs, fetched again when their curves show that they are old, or a state has changed. */
 export function useDetails(
   ids: readonly string[],
   summaries: ReadonlyMap<string, RunSummary>,

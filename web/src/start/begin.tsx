@@ -32,7 +32,7 @@ export function Begin({ body, folder }: { body: StartRequest; folder: string }) 
         </button>
       </Form>
       <p class="note">
-        The training goes on when this page or the studio is closed; its own page can stop it.
+        The training continues when this page or the studio is closed; the run’s page can stop it.
       </p>
       {error !== null && <Failure error={error} />}
     </section>

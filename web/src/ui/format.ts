@@ -13,7 +13,7 @@ export function bytes(value: number): string {
   return `${value >= 100 || unit === 0 ? value.toFixed(0) : value.toFixed(1)} ${UNITS[unit]}`;
 }
 
-/** Short, with the digits that tell: 0.000512, 3.218, 41,300. */
+/** Short, with the significant digits: 0.000512, 3.218, 41,300. */
 export function short(value: number): string {
   const size = Math.abs(value);
   if (size === 0) return '0';

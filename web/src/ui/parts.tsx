@@ -10,7 +10,7 @@ export function Loading({ what }: { what: string }) {
   );
 }
 
-/** A failure, where it happened; everything else goes on. */
+/** A failure, shown where it happened; everything else keeps working. */
 export function Failure({ error, children }: { error: unknown; children?: ComponentChildren }) {
   const problems = error instanceof RequestError ? error.problems : [];
   return (

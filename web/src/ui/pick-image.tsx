@@ -5,14 +5,14 @@ const imageOf = (data: DataTransfer | null): File | null =>
   [...(data?.files ?? [])].find((file) => file.type.startsWith('image/')) ?? data?.files[0] ?? null;
 
 export interface PickImageProps {
-  /** What the button says. */
+  /** The text of the button. */
   label: string;
   onImage: (image: File) => void;
   /** Whether images pasted anywhere in the page are taken. */
   takesPaste: boolean;
 }
 
-/** Takes an image by a file dialog, dropped on it, or pasted. */
+/** Takes an image from a file dialog, by drag and drop, or pasted. */
 export function PickImage({ label, onImage, takesPaste }: PickImageProps) {
   const [isOver, setOver] = useState(false);
   useEffect(() => {

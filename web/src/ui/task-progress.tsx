@@ -2,7 +2,7 @@ import type { Task } from '../api.ts';
 import { useRequest } from '../use-request.ts';
 import { Failure } from './parts.tsx';
 
-/** A task's title, how far it is, a button that cancels it, and what went wrong. */
+/** A task's title, its progress, a button that cancels it, and its error. */
 export function TaskProgress({ task }: { task: Task }) {
   const cancel = useRequest('POST /api/tasks/:task/cancel');
   const { progress, state } = task;

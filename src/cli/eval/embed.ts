@@ -1,0 +1,67 @@
+/** `dino embed`: features of images to a file; see src/eval/embed.ts and src/eval/write-features.ts. */
+import { z } from 'zod';
+import { defineCommand } from '../command.js';
+import { pick, whole } from '../flags.js';
+import { processOptions } from '../train/processes.js';
+import { weightsArgument } from '../weights/options.js';
+import { evalOptions, loading, onModel } from './options.js';
+
+const FORMATS = ['.safetensors', '.npy', '.parquet'];
+
+export const command = defineCommand({
+  args: {
+    weights: weightsArgument,
+    images: z.string().describe('folder of images, text file of paths, or shards'),
+  },
+  options: {
+    output: z
+      .string()
+      .refine(
+        (file) => FORMATS.some((ending) => file.endsWith(ending)),
+        `expected a name that ends in ${FORMATS.join(', ')}`,
+      )
+      .meta({
+        description: `the file to write; its ending says the format: ${FORMATS.join(', ')}`,
+        placeholder: '<file>',
+        short: '-o',
+        aliases: ['--output-dir'],
+        missing: 'a file name',
+      }),
+    features: z.enum(['cls', 'patch-mean', 'patches']).default('cls').meta({
+      description: 'the class token, the mean of the patches, or each patch',
+      placeholder: '<kind>',
+    }),
+    layers: whole(1, 1000).default(1).describe('how many of the last blocks are concatenated'),
+    ...evalOptions(64),
+    ...processOptions,
+  },
+  examples: [
+    'dino embed runs/first photos --output features.safetensors',
+    'dino embed runs/first photos --output features.parquet --features patch-mean --layers 4',
+  ],
+
+  async run(call) {
+    const { args, options } = call;
+    const { output, features, layers } = options;
+    await onModel(call, async ({ model, world, io, signal, count }) => {
+      const { assertFeaturesWritable, writeFeatures } = await import('../../eval/write-features.js');
+      if (world.isFirst) assertFeaturesWritable(output);
+      const start = performance.now();
+      const result = await model.embed(args.images, {
+        ...loading(options),
+        ...pick(options, 'layers', 'features'),
+        signal,
+        world,
+        onProgress: ({ done, total }) => count('images', done, total),
+      });
+      const files = world.isFirst ? await writeFeatures(output, result) : [];
+      const seconds = (performance.now() - start) / 1000;
+      for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
+      const { shape, skipped } = result;
+      io.result(
+        { files, shape, features, layers, skipped, seconds },
+        `${files.join(', ')}: [${shape.join(', ')}] float32, ${skipped.length} skipped, ${seconds.toFixed(1)} s`,
+      );
+    });
+  },
+});

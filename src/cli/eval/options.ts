@@ -1,0 +1,89 @@
+/** What the evaluations share: options, keeping the result, and how the work is framed. */
+import path from 'node:path';
+import { z } from 'zod';
+import type { Model } from '../../model.js';
+import type { World } from '../../processes/world.js';
+import { type Counter, counter } from '../counter.js';
+import { type Parsed, pick, whole } from '../flags.js';
+import { stopSignal } from '../interrupt.js';
+import type { Output } from '../output.js';
+import { inProcesses, type ProcessOptions } from '../train/processes.js';
+import { type ModelOptions, modelOptions, openModel } from '../weights/options.js';
+
+export const loaderOptions = (batchSize: number) => ({
+  batchSize: whole(1, 65536)
+    .default(batchSize)
+    .meta({ description: 'images at a time', aliases: ['--batch-size-per-gpu'] }),
+  numWorkers: whole(0, 256).default(2).describe('loader workers'),
+});
+
+/** Options of what embeds images: the model, the size of the images, the loader. */
+export const evalOptions = (batchSize: number) => ({
+  ...modelOptions,
+  resize: whole(1, 8192)
+    .optional()
+    .describe("shorter side, pixels (default: 256/224 of the model's own size, so 256 at 224)"),
+  crop: whole(1, 8192)
+    .optional()
+    .describe("central crop, pixels (default: the model's own size, 224 for the paper's)"),
+  ...loaderOptions(batchSize),
+});
+export type EvalOptions = Parsed<ReturnType<typeof evalOptions>>;
+
+/** The options of evalOptions() that say how images are loaded, out of all that a command has. */
+export const loading = (options: EvalOptions) => pick(options, 'resize', 'crop', 'batchSize', 'numWorkers');
+
+const folder = (description: string) => z.string().optional().meta({ description, placeholder: '<folder>' });
+
+/** The two folders of labelled images: --train and --val, or `train` and `val` in that of --data-path. */
+export const labelledOptions = (train: string, val: string) => ({
+  train: folder(train),
+  val: folder(val),
+  dataPath: folder('a folder with both, named train and val'),
+});
+export type LabelledOptions = Parsed<ReturnType<typeof labelledOptions>>;
+
+/** The rule for labelledOptions(). */
+export const labelledProblems = (options: LabelledOptions): string[] =>
+  (['train', 'val'] as const)
+    .filter((name) => options[name] === undefined && options.dataPath === undefined)
+    .map((name) => `--${name} is missing: a folder with one folder a class`);
+
+/** The two folders, once labelledProblems() finds none. */
+export const labelledFolders = ({ train, val, dataPath = '' }: LabelledOptions) => ({
+  train: train ?? path.join(dataPath, 'train'),
+  val: val ?? path.join(dataPath, 'val'),
+});
+
+/** Keeps a result with the run that the weights belong to, and says where. */
+export async function keepResult(io: Output, model: Model, name: string, result: object): Promise<void> {
+  const { saveEvaluation } = await import('../../eval/save-evaluation.js');
+  const file = saveEvaluation(model.file, name, result);
+  if (file !== null) io.note(`kept in ${file}`);
+}
+
+/** What a command has to work with in each of its processes. */
+export interface ModelWork {
+  model: Model;
+  world: World;
+  /** Prints only in rank 0. */
+  io: Output;
+  signal: AbortSignal;
+  count: Counter;
+}
+
+/** Does a command's work on a model, in one process or several, until it is done or Ctrl-C interrupts it. */
+export async function onModel(
+  call: { args: { weights: string }; options: ModelOptions & ProcessOptions; io: Output },
+  work: (work: ModelWork) => Promise<void>,
+): Promise<void> {
+  await inProcesses(call, async (world, io) => {
+    const interrupt = stopSignal(() => io.note('interrupted'));
+    try {
+      const model = await openModel(call.args.weights, call.options, io, world);
+      await work({ model, world, io, signal: interrupt.signal, count: counter(io) });
+    } finally {
+      interrupt.release();
+    }
+  });
+}

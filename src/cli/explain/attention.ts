@@ -1,0 +1,89 @@
+/** `dino attention`: pictures of what the class token attends to; see src/explain/attention.ts. */
+import path from 'node:path';
+import { z } from 'zod';
+import { defineCommand } from '../command.js';
+import { imageSize, pick, share } from '../flags.js';
+import { interruptible } from '../interrupt.js';
+import { Interrupted } from '../outcome.js';
+import { modelOptions, openModel, weightsArgument } from '../weights/options.js';
+
+/** A folder for each image, named after it; two of the same name are numbered. */
+function foldersOf(images: readonly string[], output: string): string[] {
+  if (images.length === 1) return [output];
+  const used = new Set<string>();
+  return images.map((image) => {
+    const stem = path.basename(image, path.extname(image));
+    let name = stem;
+    for (let n = 2; used.has(name); n++) name = `${stem}-${n}`;
+    used.add(name);
+    return path.join(output, name);
+  });
+}
+
+export const command = defineCommand({
+  args: { weights: weightsArgument, image: z.array(z.string()).min(1).describe('image files') },
+  options: {
+    output: z.string().meta({
+      description: 'where the pictures go; several images get a folder each',
+      placeholder: '<folder>',
+      short: '-o',
+      aliases: ['--output-dir'],
+      missing: 'a folder for the pictures',
+    }),
+    threshold: share().optional().meta({
+      description: 'also draw masks of the patches that hold this share of the attention, as 0.6',
+      placeholder: '<share>',
+    }),
+    pca: z
+      .boolean()
+      .default(false)
+      .describe("also draw the patches' first three principal components; images share the colours"),
+    imageSize: imageSize().optional().meta({
+      description: "shorter side, or height,width, pixels (default: about twice the model's own size)",
+    }),
+    ...modelOptions,
+  },
+  examples: [
+    'dino attention runs/first photos/cat.jpg --output maps --threshold 0.6',
+    'dino attention runs/first photos/*.jpg --output maps --pca',
+  ],
+
+  async run({ args: { weights, image: images }, options, io }) {
+    const sized = pick(options, 'imageSize');
+    const masked = pick(options, 'threshold');
+    await interruptible(
+      () => io.note('interrupted'),
+      async (signal) => {
+        const { writeAttention } = await import('../../explain/attention.js');
+        const model = await openModel(weights, options, io);
+        const folders = foldersOf(images, options.output);
+        const results: {
+          image: string;
+          folder: string;
+          files: string[];
+          heads: number;
+          patches: [number, number];
+        }[] = [];
+        for (const [i, image] of images.entries()) {
+          if (signal.aborted) throw new Interrupted('interrupted');
+          const result = await model.attention(image, { ...sized, ...masked });
+          const folder = folders[i]!;
+          const files = await writeAttention(result, folder, masked);
+          const { heads, rows, columns } = result;
+          results.push({ image, folder, files, heads, patches: [rows, columns] });
+          io.note(`${image}: ${heads} heads of ${rows} x ${columns} patches`);
+        }
+        if (options.pca) {
+          const { patchPca, writePatchPca } = await import('../../explain/patch-pca.js');
+          const { images: painted, explained } = await patchPca(model, images, { ...sized, signal });
+          for (const [i, image] of painted.entries()) {
+            results[i]!.files.push(await writePatchPca(image, folders[i]!));
+          }
+          const shares = explained.map((part) => `${(100 * part).toFixed(0)}%`).join(', ');
+          io.note(`principal components: ${shares} of the variance`);
+        }
+        io.result({ images: results }, results.map(({ image, folder }) => `${image}: ${folder}`).join('\n'));
+      },
+    );
+  },
+});

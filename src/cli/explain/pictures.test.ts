@@ -1,0 +1,92 @@
+/** The commands that draw and segment, as a user sees them. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { findFfmpeg } from '../../explain/ffmpeg.js';
+import { writeTinyRun } from '../../testing/saved-run.js';
+
+const bin = fileURLToPath(new URL('../../../bin/dino.js', import.meta.url));
+const davis = fileURLToPath(new URL('../../../test/fixtures/video/davis', import.meta.url));
+const frames = path.join(davis, 'JPEGImages/480p/two');
+const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-pictures-'));
+const run = path.join(folder, 'run');
+before(() => void writeTinyRun(run));
+after(() => rmSync(folder, { recursive: true }));
+
+function dino(...args: string[]): { status: number | null; json: Record<string, unknown>; stderr: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [bin, ...args, '--json'], {
+    encoding: 'utf8',
+  });
+  assert.ok(stdout !== '', stderr);
+  return { status, json: JSON.parse(stdout) as Record<string, unknown>, stderr };
+}
+
+describe('segmentations and pictures', () => {
+  it('propagate masks through videos, and keep the scores with the run', () => {
+    const output = path.join(folder, 'masks');
+    const { status, json, stderr } = dino(
+      ...['eval', 'video-segmentation', run, '--data_path', davis, '--output_dir', output],
+      ...['--size', '64', '--n_last_frames', '2', '--sequences', 'two'],
+    );
+    assert.equal(status, 0, stderr);
+    assert.ok(existsSync(path.join(output, 'two', '00005.png')));
+    const kept = JSON.parse(
+      readFileSync(path.join(run, 'evaluations', 'video-segmentation.json'), 'utf8'),
+    ) as {
+      scores: unknown;
+      nLastFrames: number;
+    };
+    assert.deepEqual(kept.scores, json['scores']);
+    assert.equal(kept.nLastFrames, 2);
+  });
+
+  it('compare attention with masks', () => {
+    const masks = path.join(davis, 'Annotations/480p/two');
+    const flags = ['--images', frames, '--masks', masks, '--resize', '64'];
+    const { status, json, stderr } = dino('eval', 'attention-segmentation', run, ...flags);
+    assert.equal(status, 0, stderr);
+    assert.deepEqual([json['images'], json['objects'], json['threshold']], [6, 12, 0.6]);
+  });
+
+  it('draw components together with attention', () => {
+    const output = path.join(folder, 'maps');
+    const images = ['00000.jpg', '00001.jpg'].map((name) => path.join(frames, name));
+    const { status, stderr } = dino(
+      'attention',
+      run,
+      ...images,
+      '--output',
+      output,
+      '--pca',
+      '--image-size',
+      '48',
+    );
+    assert.equal(status, 0, stderr);
+    for (const name of ['00000', '00001']) assert.ok(existsSync(path.join(output, name, 'pca.png')));
+    assert.match(stderr, /principal components: \d+%, \d+%, \d+% of the variance/);
+  });
+
+  it('draw a video, or say what ffmpeg is missing', async () => {
+    const output = path.join(folder, 'attention.webm');
+    const flags = ['--output', output, '--resize', '40', '--show', 'overlay', '--threshold', '0.6'];
+    const found = await findFfmpeg().catch(() => null);
+    const { status, json } = dino('video', run, frames, ...flags);
+    assert.equal(status, found === null ? 1 : 0);
+    if (found !== null) assert.deepEqual([json['frames'], json['rows'], existsSync(output)], [6, 5, true]);
+    if (found !== null) {
+      const again = dino('video', run, output, '--output', path.join(folder, 'again.mp4'), '--fps', '12');
+      assert.deepEqual([again.json['frames'], again.json['fps']], [6, 12], 'a video as input');
+    }
+    const wrong = spawnSync(process.execPath, [bin, 'video', run, '--head', '-1', '--fps', 'x'], {
+      encoding: 'utf8',
+    });
+    assert.equal(wrong.status, 2);
+    for (const part of [/<frames> is missing/, /--output is missing/, /--head is -1/, /--fps is x/]) {
+      assert.match(wrong.stderr, part);
+    }
+  });
+});

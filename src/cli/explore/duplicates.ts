@@ -1,0 +1,66 @@
+/** `dino duplicates`: groups of near-duplicate images; see src/explore/duplicates.ts. */
+import { defineCommand } from '../command.js';
+import { decimal } from '../flags.js';
+import {
+  exactly,
+  exactOption,
+  indexArgument,
+  onIndex,
+  putResults,
+  resultOptions,
+  resultProblems,
+  shown,
+} from './options.js';
+
+export const command = defineCommand({
+  args: { index: indexArgument },
+  options: {
+    threshold: decimal(1e-6, 1).default(0.95).meta({
+      description: 'cosine similarity from which two images count as the same',
+      placeholder: '<similarity>',
+    }),
+    ...exactOption,
+    ...resultOptions,
+  },
+  examples: [
+    'dino duplicates photos.index --threshold 0.97',
+    'dino duplicates photos.index --link-to look-at-these',
+  ],
+  rules: ({ options }) => resultProblems(options),
+
+  async run(call) {
+    const { options, io } = call;
+    const { threshold } = options;
+    await onIndex(call, async ({ index, signal, count }) => {
+      const { findDuplicates } = await import('../../explore/duplicates.js');
+      const groups = await findDuplicates(index, {
+        ...{ threshold, ...exactly(options), signal },
+        onProgress: (done, total) => count('images compared', done, total),
+        onWarning: (message) => io.warn(message),
+      });
+      const digits = String(groups.length).length;
+      await putResults(
+        call,
+        index,
+        Object.fromEntries(
+          groups.map(({ keep, copies }, i) => [
+            `group-${String(i + 1).padStart(digits, '0')}`,
+            [keep.path, ...copies.map((copy) => copy.path)],
+          ]),
+        ),
+      );
+      const copies = groups.reduce((sum, group) => sum + group.copies.length, 0);
+      io.result(
+        { index: index.folder, images: index.count, threshold, groups, copies },
+        [
+          `${groups.length} groups; ${copies} of ${index.count} images are copies at ${threshold}`,
+          ...groups.flatMap((group) => [
+            '',
+            `keep    ${shown(group.keep.path)}`,
+            ...group.copies.map(({ path, similarity }) => `${similarity.toFixed(4)}  ${shown(path)}`),
+          ]),
+        ].join('\n'),
+      );
+    });
+  },
+});

@@ -1,0 +1,61 @@
+/** `dino index`: embeds images into an index on disk; see src/explore/build-index.ts. */
+import { z } from 'zod';
+import { defineCommand } from '../command.js';
+import { counter } from '../counter.js';
+import { evalOptions, loading } from '../eval/options.js';
+import { interruptible } from '../interrupt.js';
+import { openModel, weightsArgument, whichNetwork } from '../weights/options.js';
+
+export const command = defineCommand({
+  args: {
+    weights: weightsArgument,
+    images: z.string().describe('folder of images, or a text file of paths'),
+  },
+  options: {
+    output: z.string().meta({
+      description: 'the index: a new folder, or an index to bring up to date',
+      placeholder: '<folder>',
+      short: '-o',
+      aliases: ['--output-dir'],
+      missing: 'a folder for the index',
+    }),
+    features: z
+      .enum(['cls', 'patch-mean'])
+      .default('cls')
+      .meta({ description: 'patch-mean finds regions within their image', placeholder: '<kind>' }),
+    ...evalOptions(64),
+  },
+  examples: ['dino index runs/first photos --output photos.index', 'dino search photos.index photos/cat.jpg'],
+
+  async run({ args, options, io }) {
+    const { output, features } = options;
+    await interruptible(
+      () => io.note('interrupted: writing what is embedded'),
+      async (signal) => {
+        const { buildIndex } = await import('../../explore/build-index.js');
+        const model = await openModel(args.weights, options, io);
+        const count = counter(io);
+        const start = performance.now();
+        const result = await buildIndex(model, args.images, {
+          ...loading(options),
+          ...{ output, features, signal },
+          weights: { given: args.weights, ...whichNetwork(options) },
+          onWait: (message) => io.note(message),
+          onProgress: ({ part, done, total }) => {
+            if (total > 0) count(part === 'images' ? 'images' : 'checked searches', done, total);
+          },
+        });
+        const seconds = (performance.now() - start) / 1000;
+        for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
+        if (result.rebuilt !== null) io.warn(`embedded everything again: ${result.rebuilt}`);
+        const { images, added, changed, removed, width, recall, skipped } = result;
+        io.result(
+          { ...result, seconds },
+          `${output}: ${images} images of ${width} values; ${added} new, ${changed} changed, ${removed} removed, ` +
+            `${skipped.length} skipped, ${seconds.toFixed(1)} s` +
+            (recall < 1 ? `; approximate search finds ${(100 * recall).toFixed(1)}% of the ten nearest` : ''),
+        );
+      },
+    );
+  },
+});

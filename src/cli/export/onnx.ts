@@ -1,0 +1,70 @@
+/** `dino export --format onnx|transformers`: see src/export/onnx/. */
+import path from 'node:path';
+import { CheckpointError } from '../../errors.js';
+import { checkOnnx, type OnnxCheck } from '../../export/onnx/check.js';
+import { exportOnnx } from '../../export/onnx/export-onnx.js';
+import { exportTransformers } from '../../export/transformers/export-transformers.js';
+import { assertWritable, assertWritableFolder } from '../../files/output.js';
+import { loadModel, type Model } from '../../model.js';
+import { pick } from '../flags.js';
+import { printOrigin, whichNetwork } from '../weights/options.js';
+import { type ExportCall, megabytes, NOT_CHECKED, sizeToTry } from './options.js';
+
+const checked = (result: OnnxCheck | null): string =>
+  result === null
+    ? NOT_CHECKED
+    : `checked in onnxruntime: off by ${Math.max(...Object.values(result.differences)).toExponential(1)} at most`;
+
+export async function exportTo(call: ExportCall): Promise<void> {
+  const { args, options, io } = call;
+  const isFile = options.format === 'onnx';
+  if (isFile) assertWritable(options.output, CheckpointError);
+  else assertWritableFolder(options.output, CheckpointError);
+  const model = loadModel(args.weights, { ...whichNetwork(options), device: 'cpu' });
+  printOrigin(io, model.origin);
+  try {
+    await (isFile ? exportFile : exportFolder)(model, call);
+  } finally {
+    model.dispose();
+  }
+}
+
+async function exportFile(model: Model, { options, io }: ExportCall): Promise<void> {
+  const [first, second] = options.imageSize ?? [];
+  const size = first === undefined || second === undefined ? first : ([first, second] as const);
+  const result = exportOnnx(model, options.output, {
+    ...pick(options, 'dynamicSize', 'attention'),
+    ...(size === undefined ? {} : { imageSize: size }),
+  });
+  const check = await checkOnnx(model, result.file, { imageSize: result.imageSize ?? sizeToTry(model) });
+  const input = result.inputs['pixel_values']!.join(' x ');
+  io.result(
+    { ...result, check },
+    `${result.file}: ${megabytes(result.bytes)}, opset ${result.opset}, pixel_values ${input} to ` +
+      `${Object.keys(result.outputs).join(', ')}\n${checked(check)}`,
+  );
+}
+
+async function exportFolder(model: Model, { options, io }: ExportCall): Promise<void> {
+  const [side] = options.imageSize ?? [];
+  const result = exportTransformers(model, options.output, {
+    ...pick(options, 'dynamicSize'),
+    ...(side === undefined ? {} : { imageSize: side }),
+  });
+  const imageSize = [result.crop, result.crop] as const;
+  const onnx = path.join(result.folder, 'onnx');
+  const check = await checkOnnx(model, path.join(onnx, 'model.onnx'), { imageSize });
+  const quantizedCheck = await checkOnnx(model, path.join(onnx, 'model_quantized.onnx'), {
+    imageSize,
+    isExact: false,
+  });
+  const files = Object.entries(result.files).map(([name, bytes]) => `  ${name} ${megabytes(bytes)}`);
+  io.result(
+    { ...result, check, quantizedCheck },
+    `${result.folder}: images resized to ${result.resize}, central ${result.crop}\n${files.join('\n')}\n` +
+      checked(check) +
+      (quantizedCheck === null
+        ? ''
+        : `\nquantised: cosine similarity of ${quantizedCheck.cosine.toFixed(4)} or more to ours`),
+  );
+}

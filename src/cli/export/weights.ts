@@ -1,0 +1,23 @@
+/** `dino export --format safetensors|pth`: see src/weights/export-weights.ts. */
+import { exportWeights } from '../../weights/export-weights.js';
+import { pick } from '../flags.js';
+import { printOrigin, whichNetwork } from '../weights/options.js';
+import type { ExportCall } from './options.js';
+
+export function exportTo({ args, options, io }: ExportCall): void {
+  const format = options.format === 'pth' ? 'pth' : 'safetensors';
+  const [imageSize] = options.imageSize ?? [];
+  const result = exportWeights(args.weights, {
+    ...pick(options, 'output', 'withHead'),
+    ...whichNetwork(options),
+    format,
+    ...(imageSize === undefined ? {} : { imageSize }),
+  });
+  printOrigin(io, result);
+  const { arch, patchSize, imgSize } = result.architecture;
+  io.result(
+    result,
+    `${result.output}: ${result.tensors} tensors, ${(result.parameters / 1e6).toFixed(2)} M values, ` +
+      `${arch} with patches of ${patchSize} pixels, position embeddings for ${imgSize} x ${imgSize}`,
+  );
+}

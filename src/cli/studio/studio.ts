@@ -1,0 +1,122 @@
+/** `dino studio`: serves the page that shows runs and models, and opens it; see src/studio/server.ts. */
+import { statSync } from 'node:fs';
+import { z } from 'zod';
+import type { RunningStudio } from '../../studio/index.js';
+import { type CodeUse, writeOpeningPage } from '../../studio/invitation.js';
+import { type FromStudio, TrainingStudio } from '../../studio/training-studio.js';
+import { defineCommand } from '../command.js';
+import { pick, whole } from '../flags.js';
+import { interruptSignal } from '../interrupt.js';
+import { Interrupted } from '../outcome.js';
+import type { Output } from '../output.js';
+
+/**
+ * Opens the user's browser on a page; where there is none, the link has been printed. Other users of the machine can see the
+ * browser's arguments: a path, never the link.
+ */
+async function openInBrowser(page: string): Promise<boolean> {
+  const { default: open } = await import('open');
+  try {
+    const child = await open(page);
+    return await new Promise<boolean>((resolve) => {
+      child.once('error', () => resolve(false));
+      // a browser that can't start exits at once
+      child.once('exit', (code) => resolve(code === 0));
+      setTimeout(() => resolve(true), 1000).unref();
+    });
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * For `dino train --studio`: a studio of the run and its images in a process of its own.
+ * @returns A function that ends it.
+ */
+export function showTraining(run: string, images: string | undefined, io: Output): () => void {
+  const isFolder =
+    images !== undefined && (statSync(images, { throwIfNoEntry: false })?.isDirectory() ?? false);
+  // nobody sits before a training in a script or a queue
+  const opens = !io.json && process.stderr.isTTY;
+  const report = (message: FromStudio): void => {
+    if ('problem' in message) return io.warn(`no studio: ${message.problem}`);
+    io.note(`studio: ${message.url}`);
+    if (message.page !== null) void openInBrowser(message.page);
+  };
+  const studio = new TrainingStudio([run, ...(isFolder ? [images] : [])], report, opens);
+  return () => studio.stop();
+}
+
+/** After this many milliseconds without a visit of the browser, a note is printed. */
+const PATIENCE_MS = 15_000;
+
+/** Opens the browser on a page that lets it in once. */
+async function openOnce(studio: RunningStudio, io: Output): Promise<void> {
+  let hasConnected = false;
+  const inviting = {
+    invite: (onUse: (use: CodeUse) => void) =>
+      studio.invite((use) => {
+        hasConnected = true;
+        onUse(use);
+      }),
+  };
+  const page = await writeOpeningPage(inviting, (line) => io.warn(line)).catch(() => null);
+  if (page === null || !(await openInBrowser(page.file))) {
+    page?.remove();
+    io.note('no browser could be opened: open the link yourself');
+    return;
+  }
+  const remind = (): void => {
+    if (!hasConnected)
+      io.note('the browser has not connected yet; if it shows an error, open the link yourself');
+  };
+  setTimeout(remind, PATIENCE_MS).unref();
+}
+
+export const command = defineCommand({
+  args: {
+    folder: z
+      .array(z.string())
+      .min(1)
+      .default(['.'])
+      .describe('folders of runs and images; nothing outside them is read (default: this one)'),
+  },
+  options: {
+    port: whole(0, 65535)
+      .optional()
+      .describe('port to listen on; 0 for any (default: the first free one from 5170)'),
+    host: z.string().default('127.0.0.1').meta({
+      description: 'address to listen on; any other than loopback lets in whoever has the token',
+      placeholder: '<address>',
+    }),
+    open: z.boolean().default(true).describe("print the link, and don't open a browser"),
+  },
+  examples: ['dino studio runs photos', 'dino studio runs --host 0.0.0.0 --port 8080 --no-open'],
+
+  async run({ args: { folder: folders }, options, io }) {
+    const { isLoopback, startStudio } = await import('../../studio/index.js');
+    const studio = await startStudio({ folders, ...pick(options, 'host', 'port') });
+    let stop = (): void => undefined;
+    const interrupt = interruptSignal(() => stop());
+    try {
+      const { url, origin, port, token } = studio;
+      io.result({ url, origin, port, token, folders }, `studio of ${folders.join(', ')}: ${url}`);
+      if (!isLoopback(options.host)) {
+        io.warn(
+          'others on the network can reach this studio: whoever has its link can read these folders and start trainings, ' +
+            'and the connection is not encrypted',
+        );
+      }
+      io.note('Ctrl-C ends it');
+      if (options.open && !io.json) await openOnce(studio, io);
+      await new Promise<void>((resolve) => {
+        stop = resolve;
+        if (interrupt.signal.aborted) resolve();
+      });
+      throw new Interrupted('interrupted');
+    } finally {
+      interrupt.release();
+      await studio.close();
+    }
+  },
+});
