@@ -7,7 +7,7 @@ import type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/e
 import { type Backbone, type BackboneFactory, buildBackbone } from './models/index.js';
 import { withoutInit } from './nn/index.js';
 import { assertDevice, availableDevices } from './torch/index.js';
-import type { Architecture } from './weights/architecture.js';
+import { type Architecture, backboneOptions } from './weights/architecture.js';
 import type { LoadedModel, ModelOrigin } from './weights/loaded-model.js';
 import { readNetwork } from './weights/network.js';
 
@@ -101,12 +101,11 @@ export function loadModel(weights: string, options: LoadModelOptions = {}): Mode
   const { backbone: factory, onWarning, ...which } = options;
   const network = readNetwork(weights, { ...which, custom: factory !== undefined });
   const { located, architecture: found, backbone: state } = network;
-  const { arch, embedDim, depth, numHeads: heads, patchSize, imgSize } = found;
-  const size = arch === 'vit' ? { embedDim, depth, numHeads: heads } : {};
+  const { arch, imgSize } = found;
   const ofTheRun = located.settings ?? {};
   const backbone =
     factory === undefined
-      ? withoutInit(() => buildBackbone({ arch, patchSize, imgSize, ...size }))
+      ? withoutInit(() => buildBackbone(backboneOptions(found)))
       : factory({ ...ofTheRun, arch, imgSize, dropPathRate: 0 });
   const architecture = { ...found, embedDim: backbone.embedDim };
   try {

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import type { MultiCropWrapper } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
 import type { Tensor } from '../torch/index.js';
-import type { Architecture } from '../weights/architecture.js';
+import { type Architecture, backboneOptions, takesHeads } from '../weights/architecture.js';
 import { openNetwork, readNetwork } from '../weights/network.js';
 import type { PartialSettings, TrainSettings } from '../run/settings.js';
 
@@ -18,8 +18,7 @@ type Shapes = ReadonlyMap<string, readonly number[]>;
 
 /** The architecture's own settings; position embeddings stay on the grid that they were learnt on. */
 export function settingsOfArchitecture(architecture: Architecture): Partial<TrainSettings> {
-  const { arch, embedDim, depth, numHeads, patchSize, imgSize } = architecture;
-  return { arch, patchSize, imgSize, ...(arch === 'vit' ? { embedDim, depth, numHeads } : {}) };
+  return backboneOptions(architecture);
 }
 
 /**
@@ -74,9 +73,8 @@ export function settingsOfInit(
   file[Symbol.dispose]();
   for (const message of [...notes, ...warnings]) onWarning?.(message);
   const shapeOf = new Map(file.entries.map(({ name, shape }) => [name, shape]));
-  // a number of heads is a setting of arch vit alone
-  const ownSize =
-    numHeads !== undefined && architecture.arch.startsWith('vit') ? { arch: 'vit' as const } : {};
+  // a number of heads is only a setting of arch vit
+  const ownSize = numHeads !== undefined && takesHeads(architecture) ? { arch: 'vit' as const } : {};
   return {
     ...settingsOfArchitecture({ ...architecture, ...ownSize }),
     ...(initWithHead ? settingsOfHead(found.head, shapeOf) : {}),

@@ -5,7 +5,7 @@ import { CheckpointError, ConfigError } from '../errors.js';
 import { buildBackbone, VisionTransformer } from '../models/index.js';
 import { withoutInit } from '../nn/index.js';
 import { noGrad, scope, type Tensor } from '../torch/index.js';
-import { type Architecture, tellsImageSize } from './architecture.js';
+import { type Architecture, backboneOptions, tellsImageSize } from './architecture.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';
 import { readNetwork } from './network.js';
 import { writePth } from './pth-write.js';
@@ -60,7 +60,7 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
   const { architecture, located, backbone: state, head } = network;
   if (withHead && head === null)
     throw new CheckpointError(`${located.file} has no DINO head: leave out --with-head`);
-  const { arch, patchSize, imgSize, embedDim, depth, numHeads } = architecture;
+  const { arch, patchSize, imgSize } = architecture;
   if (
     imageSize !== undefined &&
     !(Number.isInteger(imageSize) && imageSize > 0 && imageSize % patchSize === 0)
@@ -72,8 +72,7 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
     throw new ConfigError(`--image-size moves position embeddings to another grid, and ${arch} has none`);
   return scope(() => {
     // a model takes them first: what is written is whole
-    const size = arch === 'vit' ? { embedDim, depth, numHeads } : {};
-    const model = withoutInit(() => buildBackbone({ arch, patchSize, imgSize, ...size }));
+    const model = withoutInit(() => buildBackbone(backboneOptions(architecture)));
     try {
       model.loadStateDict(state);
       const tensors = new Map<string, Tensor>(state);

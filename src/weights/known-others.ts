@@ -2,7 +2,7 @@
  * Models that are near to those read here and are not: told by their tensors, so that an error names them instead of listing
  * what is missing.
  */
-import type { Shapes } from './architecture.js';
+import type { Shapes } from '../models/index.js';
 
 const VIT_SIZES = new Map<number, string>([
   [192, 'Ti'],

@@ -4,7 +4,7 @@
  * tensors where the reference has one, and timm's, which are the reference's own.
  */
 import { CheckpointError } from '../errors.js';
-import type { Shapes } from './architecture.js';
+import { FAMILIES, type Shapes } from '../models/index.js';
 import { type FoundNetwork, withoutWrappers } from './networks.js';
 
 /** Where the backbone's tensors are in a file. */
@@ -58,9 +58,12 @@ const RESNET_CHILDREN = new Map([
 const namedChild = (name: string): string =>
   name.replace(/^\d+(?=\.)/, (number) => RESNET_CHILDREN.get(number) ?? number);
 
-/** Modules of a backbone's own; what they hold and the model has not changes its features. */
-const OWN =
-  /^(?:cls_token|pos_embed|patch_embed|blocks|norm|pos_embeder|cls_attn_blocks|conv1|bn1|layer[1-4])(?:\.|$)/;
+/** Parts of the backbones that are known: a tensor in one of them that the model lacks changes its features. */
+const OWN = new RegExp(
+  `^(?:${Object.values(FAMILIES)
+    .flatMap(({ parts }) => parts)
+    .join('|')})(?:\\.|$)`,
+);
 const TRANSFORMERS_OWN = /^(?:embeddings|encoder|layers?|layernorm)(?:\.|$)/;
 /** What other models add to the same tensors, and what changes their features too. */
 const CHANGES =

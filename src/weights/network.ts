@@ -3,7 +3,13 @@ import { CheckpointError, ConfigError } from '../errors.js';
 import { backboneShapes } from '../models/index.js';
 import { ops, scope, type Tensor } from '../torch/index.js';
 import { verifyCheckpointFile } from '../run/checkpoint-files.js';
-import { type Architecture, inferArchitecture, tellsImageSize } from './architecture.js';
+import {
+  type Architecture,
+  backboneOptions,
+  inferArchitecture,
+  takesHeads,
+  tellsImageSize,
+} from './architecture.js';
 import { otherModel } from './known-others.js';
 import { type LocatedWeights, locateWeights } from './locate.js';
 import { type BackboneSources, backboneSources, customSources } from './names.js';
@@ -201,14 +207,14 @@ function architectureOf({ located, file, network, found, options, dict, warnings
     throw new ConfigError(
       `--num-heads ${numHeads}: ${where} is a ${byTensors.arch}, which has no attention heads`,
     );
-  if (numHeads !== undefined && !byTensors.arch.startsWith('vit') && numHeads !== byTensors.numHeads)
+  if (numHeads !== undefined && !takesHeads(byTensors) && numHeads !== byTensors.numHeads)
     throw new ConfigError(
       `--num-heads ${numHeads}: ${where} is a ${byTensors.arch}, which has ${byTensors.numHeads}`,
     );
   const known = located.numHeads ?? record?.numHeads ?? null;
   if (numHeads !== undefined && known !== null && known !== numHeads && byTensors.numHeads > 0)
     warnings.push(`${where}: --num-heads ${numHeads} is taken, where the file says ${known}`);
-  const told = numHeads ?? (byTensors.arch.startsWith('vit') ? known : null) ?? undefined;
+  const told = numHeads ?? (takesHeads(byTensors) ? known : null) ?? undefined;
   const architecture = inferArchitecture(found.shapes, where, told);
   const size = settings?.imgSize ?? settings?.globalCropsSize ?? record?.imgSize ?? undefined;
   if (!tellsImageSize(architecture) && size !== undefined) architecture.imgSize = size;
@@ -238,15 +244,9 @@ function assertFit(
   entries: ReadonlyMap<string, WeightsEntry>,
   where: string,
 ): void {
-  const { arch, embedDim, depth, numHeads, patchSize, imgSize } = architecture;
   let expected: Map<string, readonly number[]>;
   try {
-    expected = backboneShapes({
-      arch,
-      patchSize,
-      imgSize,
-      ...(arch === 'vit' ? { embedDim, depth, numHeads } : {}),
-    });
+    expected = backboneShapes(backboneOptions(architecture));
   } catch (error) {
     throw new CheckpointError(`${where}: ${(error as Error).message}`, { cause: error });
   }
@@ -266,7 +266,7 @@ function assertFit(
   if (problems.length === 0) return;
   const more = problems.length > MAX_PROBLEMS ? `\n  and ${problems.length - MAX_PROBLEMS} more` : '';
   throw new CheckpointError(
-    `${where}: the weights don't fit a ${arch}:\n  ${problems.slice(0, MAX_PROBLEMS).join('\n  ')}${more}`,
+    `${where}: the weights don't fit a ${architecture.arch}:\n  ${problems.slice(0, MAX_PROBLEMS).join('\n  ')}${more}`,
   );
 }
 

@@ -5,6 +5,7 @@
  * in the middle of names (`blocks.0._checkpoint_wrapped_module.attn...`) are left out.
  */
 import { CheckpointError } from '../errors.js';
+import { FAMILIES } from '../models/index.js';
 import { show } from './pickle-values.js';
 
 export interface FoundNetwork {
@@ -39,10 +40,7 @@ export const withoutWrappers = (name: string): string =>
 
 /** Tensors by whose names a backbone is found, and those that must be there besides for it to be whole. */
 const ANCHORS: readonly (readonly [anchor: string, others: readonly string[]])[] = [
-  ['blocks.0.attn.qkv.weight', ['patch_embed.proj.weight']],
-  ['patch_embed.proj.weight', ['blocks.0.attn.qkv.weight']],
-  ['blocks.0.attn.temperature', ['patch_embed.proj.0.0.weight']],
-  ['layer1.0.conv1.weight', ['conv1.weight']],
+  ...Object.values(FAMILIES).flatMap(({ anchors }) => anchors),
   ['4.0.conv1.weight', ['0.weight', '7.0.conv1.weight']], // nn.Sequential(*resnet.children()), as lightly's examples have it
   ['embeddings.patch_embeddings.projection.weight', ['embeddings.cls_token']],
   ['embeddings.patch_embeddings.weight', ['embeddings.cls_token']],

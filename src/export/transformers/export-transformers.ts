@@ -12,7 +12,7 @@ import { modelArgument } from '../../models/model-argument.js';
 import { checkCall, count, filePath, optionsOf, yesOrNo } from '../../plain/check-options.js';
 import { checkEvalSizes } from '../../plain/eval-geometry.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
-import { IMAGENET_MEAN, IMAGENET_STD } from '../../models/index.js';
+import { architectureEntry, IMAGENET_MEAN, IMAGENET_STD } from '../../models/index.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
 import { assertWritableFolder } from '../../files/output.js';
 import { buildOnnx, onnxSize, writeBytes } from '../onnx/export-onnx.js';
@@ -71,7 +71,7 @@ export function exportTransformers(
   checkEvalSizes({ resize, crop }, patchSize);
   const isDynamic = options.dynamicSize === true;
   const size = onnxSize(model, isDynamic ? { dynamicSize: true } : { imageSize: crop });
-  if (!arch.startsWith('vit')) {
+  if (architectureEntry(arch)?.family !== 'vit') {
     throw new ConfigError(`transformers export takes vision transformers; this model is ${arch}`);
   }
   assertWritableFolder(folder, CheckpointError);
