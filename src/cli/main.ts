@@ -5,12 +5,12 @@
  * Exit codes: 0 done, 1 failed, 2 bad usage or settings, 130 interrupted, 141 done but nobody read the result.
  */
 import { Command } from 'commander';
-import { readFileSync } from 'node:fs';
 import { ConfigError } from '../errors.js';
 import { didYouMean } from '../plain/did-you-mean.js';
 import { type CommandModule, Interrupted, Reported, runCommand } from './command.js';
 import { exitCodeAfter, watchOutput } from './lost-output.js';
 import { reportError } from './report-error.js';
+import { packageVersion } from '../version.js';
 
 interface Entry {
   summary: string;
@@ -79,12 +79,6 @@ const commands: Readonly<Record<string, Entry>> = {
   doctor: { summary: 'check the set-up: libtorch, devices, speed', load: () => import('./doctor.js') },
 };
 
-/** Version of this package. */
-function version(): string {
-  const manifest = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(manifest) as { version: string }).version;
-}
-
 /** Help text of a level of commands, without loading any of them. */
 function overview(
   path: readonly string[],
@@ -123,7 +117,7 @@ async function dispatch(argv: readonly string[]): Promise<void> {
       throw new ConfigError(`dino ${[...path, ''].join(' ')}needs a command`);
     }
     if (path.length === 0 && (word === '--version' || word === '-V')) {
-      process.stdout.write(`${version()}\n`);
+      process.stdout.write(`${packageVersion}\n`);
       return;
     }
     const entry = Object.hasOwn(level, word) ? level[word] : undefined;

@@ -21,7 +21,7 @@ import {
 import { type ImageItems, listImages } from '../data/index.js';
 import { compareCodePoints } from '../plain/code-points.js';
 import { ConfigError, DataError } from '../errors.js';
-import { type Backbone, VisionTransformer } from '../models/index.js';
+import { type Backbone, VisionTransformer, unitLength } from '../models/index.js';
 import { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
@@ -305,11 +305,8 @@ export function search(
     inferenceMode(() => {
       const tensorOf = ({ features, indices, width }: FeatureTable): Tensor =>
         fromTypedArray(features, [indices.length, width]).to(device);
-      const learnt = whitening.indices.length > 0 ? learnWhitening(tensorOf(whitening)) : null;
-      const unit = (rows: Tensor): Tensor => {
-        const white = learnt === null ? rows : whiten(learnt, rows);
-        return white.div(white.norm(2, [1], true).clampMin(1e-12));
-      };
+      const learned = whitening.indices.length > 0 ? learnWhitening(tensorOf(whitening)) : null;
+      const unit = (rows: Tensor): Tensor => unitLength(learned === null ? rows : whiten(learned, rows));
       const queries = tensorOf(asked); // (Q, D)
       const own = queries.narrow(0, 0, originals);
       const database = distractors.indices.length > 0 ? ops.cat([own, tensorOf(distractors)]) : own; // (N, D)

@@ -16,8 +16,8 @@ interface Part {
 }
 
 export interface KnnFeatures {
-  train: Part & { normalised: true };
-  test: Part & { normalised: true };
+  train: Part & { normalized: true };
+  test: Part & { normalized: true };
   /** Names of the classes, in the order of their numbers. */
   classes: string[];
   /** Sizes that the images were read at, pixels; 0 when the file doesn't say. */
@@ -125,8 +125,8 @@ export function readKnnFeatures(folder: string, device: string): KnnFeatures {
     throw new CheckpointError(`${folder}: the classes are damaged`, { cause: error });
   }
   return {
-    train: { ...train, normalised: true },
-    test: { ...test, normalised: true },
+    train: { ...train, normalized: true },
+    test: { ...test, normalized: true },
     classes: names,
     resize: Number(train.metadata['resize'] ?? 0),
     crop: Number(train.metadata['crop'] ?? 0),

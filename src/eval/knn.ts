@@ -22,7 +22,7 @@ import {
 import { type ImageList, skippedPlace } from '../data/index.js';
 import { assertWritableFolder } from '../files/output.js';
 import { DataError } from '../errors.js';
-import type { Backbone } from '../models/index.js';
+import { type Backbone, unitLength } from '../models/index.js';
 import { World } from '../processes/world.js';
 import { fromTypedArray, full, inferenceMode, ops, scope, Tensor, zeros } from '../torch/index.js';
 import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
@@ -45,19 +45,16 @@ export interface KnnScore {
 }
 
 export interface LabelledFeatures {
-  /** (N, D) float32; normalised here, unless `normalised` says that they are. */
+  /** (N, D) float32; scaled to length 1 here, unless `normalized` says that they are. */
   features: Tensor;
   /** (N) class numbers. */
   labels: readonly number[];
-  normalised?: boolean;
+  normalized?: boolean;
 }
 
 /** Training features that are compared at a time: with QUERIES test images, 64 MiB of similarities. */
 const BLOCK = 2 ** 15;
 const QUERIES = 512;
-
-/** Rows scaled to length 1, as torch.nn.functional.normalize does. */
-const normalise = (features: Tensor): Tensor => features.div(features.norm(2, [1], true).clampMin(1e-12));
 
 interface Neighbours {
   /** (M, K) similarities, nearest first. */
@@ -80,14 +77,14 @@ function nearest(train: LabelledFeatures, test: LabelledFeatures, k: number, blo
     const size = Math.min(block, trainCount - start);
     scope(() => {
       const part = train.features.narrow(0, start, size);
-      const bank = (train.normalised ? part : normalise(part)).t(); // (D, N)
+      const bank = (train.normalized ? part : unitLength(part)).t(); // (D, N)
       const numbers = BigInt64Array.from(train.labels.slice(start, start + size), BigInt);
       const labels = fromTypedArray(numbers, [size]).to(device);
       for (let begin = 0; begin < testCount; begin += QUERIES) {
         const count = Math.min(QUERIES, testCount - begin);
         scope(() => {
           const some = test.features.narrow(0, begin, count);
-          const queries = test.normalised ? some : normalise(some); // (B, D)
+          const queries = test.normalized ? some : unitLength(some); // (B, D)
           const [values, indices] = queries.matmul(bank).topk(Math.min(k, size)); // (B, K) each, nearest first
           const found = labels.take(indices); // (B, K)
           const best = near.narrow(0, begin, count);
@@ -198,7 +195,7 @@ export interface KnnOptions extends Partial<EvalSizes> {
   k?: readonly number[];
   /** Temperature of the votes; default 0.07. */
   temperature?: number;
-  /** A folder that the normalised features are written to, for evaluateKnnFeatures(). */
+  /** A folder that the normalized features are written to, for evaluateKnnFeatures(). */
   dumpFeatures?: string;
   batchSize?: number;
   numWorkers?: number;
@@ -245,11 +242,11 @@ async function extract(
     const all = fromTypedArray(rows, [indices.length, width]).to(device);
     for (let start = 0; start < indices.length; start += BLOCK) {
       const some = all.narrow(0, start, Math.min(BLOCK, indices.length - start));
-      scope(() => some.copy_(normalise(some)));
+      scope(() => some.copy_(unitLength(some)));
     }
     return all;
   });
-  return { features, labels, skipped: [...list.unreadable.map(skippedPlace), ...skipped], normalised: true };
+  return { features, labels, skipped: [...list.unreadable.map(skippedPlace), ...skipped], normalized: true };
 }
 
 const knnOptions = optionsOf<KnnOptions>(

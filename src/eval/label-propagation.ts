@@ -5,6 +5,7 @@
  * similarities are computed for some patches at a time, so that memory stays bounded at patches of 8.
  */
 import { arange, fromTypedArray, ops, scope, zeros, type Tensor } from '../torch/index.js';
+import { unitLength } from '../models/index.js';
 
 export interface PropagationOptions {
   /** How many of the frames before are looked at, besides the first one. */
@@ -143,8 +144,7 @@ function free({ features, labels }: Context): void {
 
 /** (N, D) to (D, N) with columns of length 1. */
 function unitColumns(features: Tensor): Tensor {
-  const columns = features.t(); // (D, N)
-  return columns.div(columns.norm(2, [0], true).clampMin(1e-12)).contiguous();
+  return unitLength(features.t(), 0).contiguous();
 }
 
 /**

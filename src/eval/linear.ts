@@ -7,7 +7,6 @@
  * unreadable images are left out and named; an interrupted evaluation goes on to the bit from its last whole epoch, and
  * refuses a checkpoint that was made with other settings.
  */
-import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { imagesOrList } from '../data/arguments.js';
 import { modelArgument } from '../models/model-argument.js';
@@ -31,10 +30,9 @@ import {
 import { ConfigError, DataError } from '../errors.js';
 import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, noGrad, scope } from '../torch/index.js';
-import { writeFileWhole } from '../files/atomic-file.js';
 import { makeFolder } from '../files/guarded.js';
 import { isBelow } from '../files/read-below.js';
-import { appendLine, readLines } from '../run/run-folder.js';
+import { appendLine, keepLines } from '../files/json-lines.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
 import { labelledPair } from './labelled.js';
@@ -289,7 +287,10 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
     const restored = checkpoint === null ? null : readLinearCheckpoint(checkpoint, within, settings, probe);
     let bestTop1 = restored?.bestTop1 ?? 0;
     let last: Validation | null = null;
-    if (log !== null) cutLog(log, within, restored?.epoch ?? 0);
+    if (log !== null) {
+      const done = restored?.epoch ?? 0; // the lines of later epochs are written again
+      keepLines(log, (line) => Number(line['epoch']) < done, within);
+    }
     if (restored !== null && restored.epoch > 0) {
       options.onWarning?.(`going on after epoch ${restored.epoch} of ${epochs}, from ${checkpoint}`);
     }
@@ -330,15 +331,6 @@ function defaultBlocks(backbone: Backbone): number {
 /** So that an option given as undefined doesn't hide its default. */
 function withoutUndefined(options: LinearOptions): Partial<Record<keyof typeof LINEAR_DEFAULTS, number>> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-}
-
-/** Drops the lines of epochs that will be done again. */
-function cutLog(file: string, within: string, epochs: number): void {
-  if (!existsSync(file)) return;
-  const lines = readLines(file, within);
-  const kept = lines.filter((line) => Number(line['epoch']) < epochs);
-  if (kept.length < lines.length)
-    writeFileWhole(file, kept.map((line) => `${JSON.stringify(line)}\n`).join(''), { within });
 }
 
 /** Below this no link is followed: the run that a folder lies in, else the folder itself. */

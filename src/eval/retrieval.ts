@@ -20,7 +20,7 @@ import {
 } from '../plain/check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { Box } from '../data/index.js';
-import type { Backbone } from '../models/index.js';
+import { type Backbone, unitLength } from '../models/index.js';
 import { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
@@ -79,7 +79,7 @@ export function multiScaleFeatures(backbone: Backbone, images: Tensor): Tensor {
     return backbone.forward(scale === 1 ? images : ops.upsampleBilinear2d(images, size, false, scale, scale));
   }); // 3 of (B, D)
   const mean = each.reduce((sum, features) => sum.add(features)).div(SCALES.length);
-  return mean.div(mean.norm(2, [1], true));
+  return unitLength(mean);
 }
 
 /** Class features of images, (N, D) row-major. @throws DataError that names every unreadable one. */
@@ -118,10 +118,8 @@ export function rankBySimilarity(
 ): { rankings: number[][]; similarity: Float32Array } {
   return scope(() =>
     inferenceMode(() => {
-      const unit = (rows: Float32Array): Tensor => {
-        const table = fromTypedArray(rows, [rows.length / width, width]).to(device);
-        return table.div(table.norm(2, [1], true).clampMin(1e-12));
-      };
+      const unit = (rows: Float32Array): Tensor =>
+        unitLength(fromTypedArray(rows, [rows.length / width, width]).to(device));
       const [bank, asked] = [unit(images), unit(queries)];
       const similarity = bank.matmul(asked.t()); // (N, Q)
       const order = similarity.t().sort({ stable: true, descending: true })[1]; // (Q, N)

@@ -11,6 +11,8 @@ import { z } from 'zod';
 import { checkCall, filePath, instanceOf, words } from '../plain/check-options.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { ConfigError } from '../errors.js';
+import { writeLines } from '../files/json-lines.js';
+import { npyBytes } from '../files/npy.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { writeSafetensors } from '../weights/safetensors.js';
@@ -36,27 +38,6 @@ const pathsFile = (file: string): string => `${file.slice(0, -'.npy'.length)}.pa
 export function assertFeaturesWritable(file: string): void {
   assertWritable(file);
   if (featureFormat(file) === '.npy') assertWritable(pathsFile(file));
-}
-
-/** NumPy's format 1.0: magic, version, header padded so that the data begin at a multiple of 64. */
-export function npyBytes(features: Float32Array, shape: readonly number[]): Buffer {
-  const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
-  let header = `{'descr': '<f4', 'fortran_order': False, 'shape': ${tuple}, }`;
-  header += ' '.repeat(63 - ((10 + header.length) % 64)) + '\n';
-  const prefix = Buffer.from([
-    0x93,
-    0x4e,
-    0x55,
-    0x4d,
-    0x50,
-    0x59,
-    1,
-    0,
-    header.length & 255,
-    header.length >> 8,
-  ]);
-  const data = Buffer.from(features.buffer, features.byteOffset, features.byteLength);
-  return Buffer.concat([prefix, Buffer.from(header, 'latin1'), data]);
 }
 
 function asSafetensors(file: string, result: Embeddings): void {
@@ -133,8 +114,8 @@ export async function writeFeatures(file: string, result: Embeddings): Promise<s
   const lines = result.paths.map((name, i) => {
     const label = result.labels[i];
     const className = result.classes?.[label ?? -1];
-    return JSON.stringify(className === undefined ? { path: name } : { path: name, label, class: className });
+    return className === undefined ? { path: name } : { path: name, label, class: className };
   });
-  writeFileWhole(beside, lines.join('\n') + '\n');
+  writeLines(beside, lines);
   return [file, beside];
 }

@@ -27,6 +27,7 @@ import { normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ops, scope, tensor, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { prepareImage, writePictures, type AttentionOptions, type PreparedImage } from './attention.js';
+import { principalAxes } from './principal-axes.js';
 
 export interface PatchPcaOptions extends Pick<AttentionOptions, 'imageSize'> {
   /** Paint what the first component takes for background black; default true. */
@@ -115,9 +116,9 @@ function patchFeatures(
   return scope(() =>
     inferenceMode(() => {
       const pixels = fromTypedArray(image, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous();
-      const normalised = normalizeImages(pixels.to(device)); // (1, 3, H, W)
-      const tokens = backbone.getIntermediateLayers(normalised, 1)[0]!; // (1, 1 + N, D)
-      const weights = backbone.getLastSelfAttention(normalised, { queries: 'class' }); // (1, heads, 1, 1 + N)
+      const normalized = normalizeImages(pixels.to(device)); // (1, 3, H, W)
+      const tokens = backbone.getIntermediateLayers(normalized, 1)[0]!; // (1, 1 + N, D)
+      const weights = backbone.getLastSelfAttention(normalized, { queries: 'class' }); // (1, heads, 1, 1 + N)
       const array = (values: Tensor): Float32Array =>
         values.to('float32').contiguous().toTypedArray() as Float32Array;
       return {
@@ -135,20 +136,14 @@ function principalComponents(rows: Tensor): { basis: Tensor; mean: Tensor; expla
   const mean = exact.mean([0], true); // (1, D)
   const centred = exact.sub(mean);
   const covariance = centred.t().matmul(centred); // (D, D), up to a factor
-  const [variances, vectors] = ops.linalgEigh(covariance); // smallest first
-  const width = vectors.size(1);
-  const basis = vectors.narrow(1, width - COMPONENTS, COMPONENTS).flip([1]); // (D, 3), largest first
+  const { variances, axes, total } = principalAxes(covariance, COMPONENTS);
   // a component's sign is free: its largest entry is made positive, so that the same images give the same colours
-  const [, places] = basis.abs().max(0, true); // (1, 3)
-  const signed = basis.mul(basis.gather(0, places).sign());
-  const total = Math.max(variances.sum().item(), Number.MIN_VALUE);
-  const explained = [
-    ...variances
-      .narrow(0, width - COMPONENTS, COMPONENTS)
-      .flip([0])
-      .toArray(),
-  ].map((value) => Math.max(0, Number(value)) / total);
-  return { basis: signed, mean, explained };
+  const [, places] = axes.abs().max(0, true); // (1, 3)
+  const basis = axes.mul(axes.gather(0, places).sign()); // (D, 3)
+  const shares = [...variances.toArray()].map(
+    (value) => Math.max(0, Number(value)) / Math.max(total, Number.MIN_VALUE),
+  );
+  return { basis, mean, explained: shares };
 }
 
 const project = (rows: Tensor, { basis, mean }: { basis: Tensor; mean: Tensor }): Float32Array =>

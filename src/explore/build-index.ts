@@ -21,13 +21,15 @@ import {
 import { type ImageItem, type ImageList, listImages, skippedPlace } from '../data/index.js';
 import { evalSizes } from '../plain/eval-geometry.js';
 import { featureBatches } from '../eval/features.js';
-import { writeFileWhole, writeWhole } from '../files/atomic-file.js';
+import { writeFileWhole } from '../files/atomic-file.js';
+import { sha256Files } from '../files/checksum.js';
+import { writeLines } from '../files/json-lines.js';
 import { removeWithin } from '../files/guarded.js';
 import { ConfigError, DataError } from '../errors.js';
 import { lockFolder } from '../files/folder-lock.js';
 import { packageVersion } from '../version.js';
 import type { Model } from '../model.js';
-import { FloatRows, isUnit, normaliseRows, writeFloatRows } from './feature-file.js';
+import { FloatRows, isUnit, writeFloatRows } from './feature-file.js';
 import { areSpread, MAX_IDS } from './graph-file.js';
 import {
   checkedFile,
@@ -42,10 +44,10 @@ import {
   readManifest,
   remake,
   sealFile,
-  sha256Files,
 } from './index-format.js';
 import { ImageIndex } from './image-index.js';
 import { VectorIndex } from './vector-index.js';
+import { unitRows } from '../plain/maps.js';
 
 /** Seconds after which what was embedded is written. */
 const SAVE_EVERY = 300;
@@ -190,8 +192,8 @@ function settingsOf(model: Model, options: BuildIndexOptions): IndexManifest['se
   return { features, ...evalSizes(options, model.architecture) };
 }
 
-/** What is in memory while the index grows: features in parts, one after the other. */
-export interface Growing {
+/** An index in memory while images are added: features in parts, one after the other. */
+export interface IndexParts {
   images: IndexedImage[];
   parts: Float32Array[];
   /** Null until the first image tells the width. */
@@ -202,7 +204,7 @@ export interface Growing {
   hasNewGraph: boolean;
 }
 
-/** The old graph without the images that are gone; null when it is to be built anew. */
+/** The old graph without the images that are gone; null when it must be built again. */
 function keptGraph(folder: string, old: IndexManifest, oldIds: Int32Array, plan: Plan): VectorIndex | null {
   const { nextId } = old.images;
   const { kept, fresh, removed } = plan;
@@ -223,7 +225,12 @@ function keptGraph(folder: string, old: IndexManifest, oldIds: Int32Array, plan:
 }
 
 /** The rows that stay, the graph without the rest. @param oldIds - Of all images of the old index. */
-async function keptOf(folder: string, old: IndexManifest, oldIds: Int32Array, plan: Plan): Promise<Growing> {
+async function keptOf(
+  folder: string,
+  old: IndexManifest,
+  oldIds: Int32Array,
+  plan: Plan,
+): Promise<IndexParts> {
   const { width } = old;
   const count = plan.kept.length;
   using file = new FloatRows(folder, old.files.features, 'features', old.images.count, width);
@@ -245,21 +252,10 @@ async function keptOf(folder: string, old: IndexManifest, oldIds: Int32Array, pl
   return { images: numbered, parts, vectors: anew, skipped: [], nextId: count, hasNewGraph: true };
 }
 
-/** A line a value, in parts: a million images make a string that is too long. */
-function writeLines(place: string, values: readonly unknown[], within: string): void {
-  const fill = (write: (bytes: Uint8Array) => void): void => {
-    for (let start = 0; start < values.length; start += 4096) {
-      const some = values.slice(start, start + 4096);
-      write(Buffer.from(some.map((value) => `${JSON.stringify(value)}\n`).join('')));
-    }
-  };
-  writeWhole(place, fill, { within });
-}
-
 /** Writes a new generation and deletes the one before. @internal */
 export function commitIndex(
   folder: string,
-  growing: Omit<Growing, 'hasNewGraph'>,
+  growing: Omit<IndexParts, 'hasNewGraph'>,
   about: Pick<IndexManifest, 'generation' | 'weights' | 'settings'> & {
     list: Pick<ImageList, 'source' | 'root'>; // all images are below the root
   },
@@ -379,7 +375,7 @@ export async function buildIndex(
     const oldImages = usable === null ? [] : readIndexedImages(folder, usable);
     const plan = planOf(list, usable === null ? null : { root: usable.images.root, images: oldImages });
     const oldIds = Int32Array.from(oldImages, ({ id }) => id);
-    const growing: Growing =
+    const growing: IndexParts =
       usable === null
         ? { images: [], parts: [], vectors: null, skipped: [], nextId: 0, hasNewGraph: false }
         : await keptOf(folder, usable, oldIds, plan);
@@ -406,7 +402,7 @@ interface About extends Pick<IndexManifest, 'weights' | 'settings' | 'generation
 async function grow(
   model: Model,
   plan: Plan,
-  growing: Growing,
+  growing: IndexParts,
   about: About,
   options: BuildIndexOptions,
 ): Promise<Pick<BuildIndexResult, 'added' | 'changed' | 'removed'>> {
@@ -453,7 +449,7 @@ async function grow(
               remake(about.folder),
           );
         }
-        const all = normaliseRows(features, width);
+        const all = unitRows(features, width);
         const rowAt = (i: number): Float32Array => all.subarray(i * width, (i + 1) * width);
         const places = Array.from(indices, (_, i) => i).filter((i) => isUnit(all, i * width, width));
         const rows = new Float32Array(places.length * width);

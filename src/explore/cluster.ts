@@ -15,8 +15,8 @@ import {
 import { PhiloxStream, Purpose } from '../data/crops/philox.js';
 import { ConfigError } from '../errors.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor, zeros } from '../torch/index.js';
-import { normaliseRows } from './feature-file.js';
 import type { ImageIndex } from './image-index.js';
+import { unitRows } from '../plain/maps.js';
 
 const MOST_STEPS = 50;
 const TRIES = 4;
@@ -171,7 +171,7 @@ export async function kMeans(
         const row = worst.shift()!;
         moved.set(features.subarray(row * width, (row + 1) * width), c * width);
       }
-    centres = normaliseRows(moved, width);
+    centres = unitRows(moved, width);
     assigned = await assign(rows, centres, signal);
     if (before.every((cluster, i) => cluster === assigned.assignment[i])) break;
   }

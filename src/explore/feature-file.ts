@@ -16,17 +16,6 @@ const PIECE = 2 ** 22;
 /** How far a row's squared length may be from 1; float32 rounding is a thousand times below. */
 const LENGTH_TOLERANCE = 1e-3;
 
-/** Scales each row to length 1, in place; rows of zeros stay. @param rows - (N, width). */
-export function normaliseRows(rows: Float32Array, width: number): Float32Array {
-  for (let start = 0; start < rows.length; start += width) {
-    let sum = 0;
-    for (let d = start; d < start + width; d++) sum += rows[d]! * rows[d]!;
-    const scale = sum > 0 ? 1 / Math.sqrt(sum) : 0;
-    for (let d = start; d < start + width; d++) rows[d]! *= scale;
-  }
-  return rows;
-}
-
 /** Whether values [start, start + width) are a row of length 1. */
 export function isUnit(values: Float32Array, start: number, width: number): boolean {
   let sum = 0;

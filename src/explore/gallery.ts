@@ -8,7 +8,7 @@ import { defaultEvalSizes } from '../plain/eval-geometry.js';
 import type { Model } from '../model.js';
 import type { GallerySource } from '../export/web/export-web.js';
 import { type ImageIndex, imageWithin } from './image-index.js';
-import { sha256Files } from './index-format.js';
+import { sha256Files } from '../files/checksum.js';
 
 /**
  * @throws DataError for an index of other weights, or without an image that is still there; ConfigError for one whose

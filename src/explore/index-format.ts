@@ -14,14 +14,15 @@
  * index.json into place: that is the moment at which the index changes, and a process that dies before leaves the old one
  * whole. The old files are deleted afterwards.
  */
-import { createHash } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { shellPath } from '../plain/shell.js';
 import { DataError } from '../errors.js';
+import { sha256Of } from '../files/checksum.js';
 import { FileBytes } from '../files/file-bytes.js';
 import { openToWrite, readTextIfThere } from '../files/guarded.js';
+import { splitLines } from '../files/json-lines.js';
 import { MAX_IDS } from './graph-file.js';
 
 export const INDEX_VERSION = 1;
@@ -33,8 +34,6 @@ export type IndexFeatures = (typeof INDEX_FEATURES)[number];
 const MANIFEST_BYTES = 2 ** 20;
 /** The longest line of a list: a path of 16,384 characters, each written as six. */
 const LINE_BYTES = 2 ** 17;
-/** Bytes of a file that are in memory at a time. */
-const PIECE = 2 ** 22;
 /** No network's features are longer. */
 const MAX_WIDTH = 2 ** 14;
 /** Larger images are not what an index is made of, and would fill the memory of who searches in one. */
@@ -142,29 +141,6 @@ export function readManifest(folder: string): IndexManifest {
   return parsed.data;
 }
 
-/** The pieces of an open file, from front to end. */
-export function* piecesOf(bytes: FileBytes): Generator<Buffer> {
-  for (let at = 0; at < bytes.size; at += PIECE) yield bytes.read(at, Math.min(PIECE, bytes.size - at));
-}
-
-/**
- * SHA-256 of a file, read by pieces.
- * @param within - A folder below which no link is followed.
- * @throws CheckpointError as FileBytes.
- */
-export function sha256File(file: string, within?: string): string {
-  const hash = createHash('sha256');
-  using bytes = new FileBytes(file, within);
-  for (const piece of piecesOf(bytes)) hash.update(piece);
-  return hash.digest('hex');
-}
-
-/** SHA-256 of the files of some weights: of the one, or of the sums of several. */
-export function sha256Files(files: readonly string[]): string {
-  const sums = files.map((file) => sha256File(file));
-  return sums.length === 1 ? (sums[0] as string) : createHash('sha256').update(sums.join('\n')).digest('hex');
-}
-
 /** Flushes a file that was written, and describes it for index.json. */
 export function sealFile(folder: string, name: string): IndexFile {
   const file = path.join(folder, name);
@@ -175,7 +151,7 @@ export function sealFile(folder: string, name: string): IndexFile {
     closeSync(fd);
   }
   using bytes = new FileBytes(file, folder);
-  return { name, bytes: bytes.size, sha256: sha256File(file, folder) };
+  return { name, bytes: bytes.size, sha256: sha256Of(bytes) };
 }
 
 /** What is said of a file that is not what was written. */
@@ -214,27 +190,7 @@ export function checkedFile(folder: string, file: IndexFile): string {
 
 /** @throws DataError when an open file's checksum is not what was written. */
 function checkSum(folder: string, file: IndexFile, bytes: FileBytes): void {
-  const hash = createHash('sha256');
-  for (const piece of piecesOf(bytes)) hash.update(piece);
-  if (hash.digest('hex') !== file.sha256) throw damaged(bytes.file, 'its checksum is another', folder);
-}
-
-/** Lines of an open file, without their ends. @throws DataError for one that is too long. */
-export function* linesOf(bytes: FileBytes, maxBytes: number): Generator<string> {
-  let rest: Buffer = Buffer.alloc(0);
-  for (const piece of piecesOf(bytes)) {
-    const text = Buffer.concat([rest, piece]);
-    let start = 0;
-    for (let end = text.indexOf(0x0a); end !== -1; end = text.indexOf(0x0a, start)) {
-      if (end - start > maxBytes) break;
-      yield text.toString('utf8', start, end);
-      start = end + 1;
-    }
-    rest = text.subarray(start);
-    if (rest.length > maxBytes)
-      throw new DataError(`${bytes.file} is damaged: a line has more than ${maxBytes} bytes`);
-  }
-  if (rest.length > 0) yield rest.toString('utf8');
+  if (sha256Of(bytes) !== file.sha256) throw damaged(bytes.file, 'its checksum does not match', folder);
 }
 
 /**
@@ -248,7 +204,7 @@ function readLines<T>(folder: string, file: IndexFile, count: number, schema: z.
   const wrong = (what: string): DataError => damaged(bytes.file, what, folder);
   const found: T[] = [];
   let value: unknown;
-  for (const line of linesOf(bytes, LINE_BYTES)) {
+  for (const { text: line } of splitLines(bytes.pieces(), bytes.file, LINE_BYTES)) {
     if (found.length === count) throw wrong(`it has more lines than the ${count} of index.json`);
     try {
       value = JSON.parse(line);

@@ -11,9 +11,9 @@ import { checkCall, rows as rowNumbers } from '../plain/check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import { FileBytes } from '../files/file-bytes.js';
 import { openToWrite } from '../files/guarded.js';
+import { splitLines } from '../files/json-lines.js';
 import { brackets } from '../files/json-brackets.js';
 import type { ImageIndex } from './image-index.js';
-import { linesOf } from './index-format.js';
 
 /** Images that one line labels: a longer line is a file of something else, and fills the memory when it is read. */
 const PER_LINE = 1000;
@@ -72,7 +72,7 @@ function* linesOfLabels(folder: string): Generator<string> {
   using opened = bytes;
   if (opened.size > FILE_BYTES)
     throw new DataError(`${file} has ${opened.size} bytes; at most ${FILE_BYTES} are read`);
-  yield* linesOf(opened, LINE_BYTES);
+  for (const { text } of splitLines(opened.pieces(), file, LINE_BYTES)) yield text;
 }
 
 /** The labels of an index; none when nothing was labelled. @throws DataError when the file can't be read. */

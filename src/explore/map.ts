@@ -9,7 +9,8 @@ import { indexArgument, nearestFields, nearestOf } from './arguments.js';
 import { checkCall, count as wholeNumber, optionsOf } from '../plain/check-options.js';
 import { PhiloxStream, Purpose } from '../data/crops/philox.js';
 import { DataError } from '../errors.js';
-import { fromTypedArray, inferenceMode, ops, scope } from '../torch/index.js';
+import { principalAxes } from '../explain/principal-axes.js';
+import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { lockFolder } from '../files/folder-lock.js';
 import { writeManifest } from './build-index.js';
 import { FloatRows, writeFloatRows } from './feature-file.js';
@@ -37,9 +38,8 @@ function principal(index: ImageIndex): Float32Array {
       const rows = fromTypedArray(index.features(), [count, width]);
       const mean = rows.mean([0], true);
       const covariance = rows.t().matmul(rows).div(count).sub(mean.t().matmul(mean)); // (D, D)
-      const [, vectors] = ops.linalgEigh(covariance, 'L'); // smallest first
-      const two = vectors.narrow(1, Math.max(0, width - 2), Math.min(2, width)); // (D, 2)
-      const places = rows.sub(mean).matmul(two); // (N, 2)
+      const { axes } = principalAxes(covariance, Math.min(2, width)); // (D, 2)
+      const places = rows.sub(mean).matmul(axes.flip([1]).to('float32')); // (N, 2), the second component across
       return places.div(places.abs().max().clampMin(1e-12)).mul(REACH).toTypedArray() as Float32Array;
     }),
   );

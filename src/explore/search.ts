@@ -19,9 +19,9 @@ import { prepareImage } from '../explain/attention.js';
 import { normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { loadModel, type LoadModelOptions, Model } from '../model.js';
-import { normaliseRows } from './feature-file.js';
 import type { ImageIndex, Match, NearestOptions } from './image-index.js';
-import { sha256Files } from './index-format.js';
+import { sha256Files } from '../files/checksum.js';
+import { unitRows } from '../plain/maps.js';
 
 /** What the unwanted images' mean counts, beside 1 for the wanted: more than Rocchio's 0.25, as few are given. */
 const MINUS_WEIGHT = 0.5;
@@ -171,7 +171,7 @@ async function embedFiles(
   const { features: kind, resize, crop } = index.manifest.settings;
   const { width } = index;
   if (region !== undefined && kind === 'patch-mean')
-    return normaliseRows(await regionOfPatches(model, files[0]!, region, crop), width);
+    return unitRows(await regionOfPatches(model, files[0]!, region, crop), width);
   let cut = {};
   if (region !== undefined) {
     const size = await uprightSize(files[0]!);
@@ -196,7 +196,7 @@ async function embedFiles(
     );
   }
   if (problems.length > 0) throw new DataError(problems.join('\n'));
-  return normaliseRows(rows, width);
+  return unitRows(rows, width);
 }
 
 /** The row of what was asked for; null when it is not in the index. */
@@ -241,7 +241,7 @@ export async function queryFeature(index: ImageIndex, options: SearchOptions): P
     const weight = i < plus.length ? 1 / plus.length : -MINUS_WEIGHT / minus.length;
     for (let d = 0; d < width; d++) query[d]! += weight * feature[d]!;
   });
-  return normaliseRows(query, width);
+  return unitRows(query, width);
 }
 
 const searchOptions = optionsOf<SearchOptions>(

@@ -1,4 +1,4 @@
-/** Reading a file of weights piece by piece, never more than asked for. */
+/** Reading a large file piece by piece, never more than asked for. */
 import { closeSync, readSync } from 'node:fs';
 import { CheckpointError } from '../errors.js';
 import { messageOf, printable } from '../plain/printable.js';
@@ -6,6 +6,8 @@ import { openToRead } from './guarded.js';
 
 /** The largest part that one read call takes. */
 const MAX_PART_BYTES = 2 ** 30;
+/** Bytes of a piece. */
+const PIECE_BYTES = 2 ** 22;
 
 /** An open file. Close it. */
 export class FileBytes implements Disposable {
@@ -47,6 +49,12 @@ export class FileBytes implements Disposable {
       done += count;
     }
     return into;
+  }
+
+  /** The file from front to end, in pieces that fit into memory. @throws CheckpointError as read(). */
+  *pieces(): Generator<Buffer<ArrayBuffer>> {
+    for (let at = 0; at < this.size; at += PIECE_BYTES)
+      yield this.read(at, Math.min(PIECE_BYTES, this.size - at));
   }
 
   close(): void {

@@ -1,7 +1,7 @@
 /** Backbones, head, and names. */
 export { type AttentiveBackbone, Backbone, isAttentive } from './backbone.js';
 export { DINOHead, type DINOHeadOptions } from './dino-head.js';
-export { IMAGENET_MEAN, IMAGENET_STD, normalizeImages } from './normalize.js';
+export { IMAGENET_MEAN, IMAGENET_STD, normalizeImages, unitLength } from './normalize.js';
 export {
   ARCHITECTURES,
   type ArchitectureEntry,

@@ -19,6 +19,7 @@ import {
 } from '../nn/index.js';
 import { arange, ones, ops, Parameter, scope, zeros, type Tensor } from '../torch/index.js';
 import { Backbone } from './backbone.js';
+import { unitLength } from './normalize.js';
 import { initLinearLayers, Mlp } from './vision-transformer.js';
 
 const LAYER_NORM_EPS = 1e-6;
@@ -113,9 +114,6 @@ function projectHeads(qkv: Linear, x: Tensor, heads: number): [Tensor, Tensor, T
   return parts.unbind(0) as [Tensor, Tensor, Tensor];
 }
 
-/** x / |x| over the last dimension (torch.nn.functional.normalize). */
-const unit = (x: Tensor): Tensor => x.div(x.norm(2, [-1], true).clampMin(1e-12));
-
 /** Cross-covariance attention: channels attend to channels, so its cost is linear in the patches. */
 class XCA extends Layer {
   /** (heads, 1, 1) */
@@ -139,7 +137,7 @@ class XCA extends Layer {
       Tensor,
       Tensor,
     ]; // (B, heads, C / heads, N) each
-    const weights = unit(q).matmul(unit(k).transpose(-2, -1)).mul(this.temperature).softmax(-1); // (B, heads, C / heads, C / heads)
+    const weights = unitLength(q).matmul(unitLength(k).transpose(-2, -1)).mul(this.temperature).softmax(-1); // (B, heads, C / heads, C / heads)
     const out = weights.matmul(v).permute([0, 3, 1, 2]).reshape(x.shape); // (B, N, C)
     return this.proj.forward(out);
   }

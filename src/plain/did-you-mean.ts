@@ -4,7 +4,7 @@
  */
 
 /** Names are compared without case and without the separators that people mix up. */
-const normalise = (name: string): string => name.toLowerCase().replace(/[-_.]/g, '');
+const normalize = (name: string): string => name.toLowerCase().replace(/[-_.]/g, '');
 
 /** Edits (insert, delete, replace, swap of neighbours) between two strings: optimal string alignment. */
 export function editDistance(a: string, b: string): number {
@@ -31,11 +31,11 @@ export function editDistance(a: string, b: string): number {
  * letters wrong, or one name begins with the other.
  */
 export function nearestName(name: string, candidates: Iterable<string>): string | null {
-  const wanted = normalise(name);
+  const wanted = normalize(name);
   let best: string | null = null;
   let bestScore = Infinity;
   for (const candidate of candidates) {
-    const other = normalise(candidate);
+    const other = normalize(candidate);
     const distance = editDistance(wanted, other);
     const isPrefix = wanted.length >= 3 && (other.startsWith(wanted) || wanted.startsWith(other));
     const limit = Math.max(1, Math.floor(Math.max(wanted.length, other.length) / 3));

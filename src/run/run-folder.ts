@@ -3,34 +3,15 @@
  * at a time, so that a reader never sees half of anything. The folder may be a stranger's: no link in it is followed, for
  * reading or writing (src/files/guarded.ts).
  */
-import { closeSync, existsSync, fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { CheckpointError, DataError } from '../errors.js';
-import { writeWhole, writeFileWhole } from '../files/atomic-file.js';
-import {
-  openToRead,
-  openToWrite,
-  readEnd,
-  readGuarded,
-  refuseLinks,
-  SMALL_FILE_BYTES,
-} from '../files/guarded.js';
-import { brackets } from '../files/json-brackets.js';
-import { systemReason } from '../files/system-reason.js';
+import { CheckpointError } from '../errors.js';
+import { writeFileWhole } from '../files/atomic-file.js';
+import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
+import { keepLines } from '../files/json-lines.js';
 import { issueLines, messageOf, printable } from '../plain/printable.js';
 import { savedSettingsSchema, type TrainSettings } from './settings.js';
-
-/** The most that a log (metrics.jsonl, skipped.jsonl) may have, bytes: some five million lines. It is read in parts. */
-export const LOG_BYTES = 2 ** 31;
-/** The deepest that values stand in one another in a line that is looked at: an evaluation's scores have three. */
-const MOST_DEPTH = 64;
-/** The most of a log that is given out as one list of lines. */
-const LIST_BYTES = 2 ** 28;
-/** The longest line of a log that is looked at, bytes. */
-const LINE_BYTES = 2 ** 20;
-/** Read from a log at a time. */
-const PART_BYTES = 2 ** 20;
 
 /** config.json of a run. */
 export interface RunConfig {
@@ -93,109 +74,7 @@ export function writeRunConfig(run: string, config: RunConfig): void {
   writeFileWhole(configPath(run), `${JSON.stringify(config, null, 2)}\n`, { within: run });
 }
 
-/**
- * Adds whole lines to a .jsonl log, all of them or none.
- *
- * @param within - The folder below which no link is followed; the log's own by default.
- * @throws DataError when the disk is full or not writable.
- */
-export function appendLines(file: string, lines: string, within = path.dirname(file)): void {
-  const fd = openToWrite(file, { within });
-  try {
-    const { size } = fstatSync(fd);
-    const bytes = Buffer.from(lines);
-    try {
-      for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
-    } catch (error) {
-      ftruncateSync(fd, size); // a full disk takes a part: half a line would spoil the next
-      throw error;
-    }
-  } catch (error) {
-    throw new DataError(`${printable(file)} can't be written: ${systemReason(error)}`, { cause: error });
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** One line of a .jsonl log. @throws DataError as appendLines(). */
-export function appendLine(file: string, value: unknown, within?: string): void {
-  appendLines(file, `${JSON.stringify(value)}\n`, within);
-}
-
-interface LogLine {
-  text: string;
-  value: Record<string, unknown>;
-}
-
-/**
- * The whole lines of a .jsonl log that hold an object; the half line that a killed process may leave at the end is left
- * out.
- */
-function* wholeLines(file: string, within: string, maxBytes: number): Generator<LogLine> {
-  refuseLinks(within, file);
-  if (!existsSync(file)) return;
-  const { fd, size } = openToRead(file, { within, maxBytes });
-  try {
-    const part = Buffer.alloc(Math.min(PART_BYTES, size));
-    let rest = Buffer.alloc(0);
-    for (let done = 0, count = -1; count !== 0; done += count) {
-      count = readSync(fd, part, 0, part.length, done);
-      const bytes = Buffer.concat([rest, part.subarray(0, count)]);
-      const end = bytes.lastIndexOf(10) + 1;
-      rest = bytes.subarray(end);
-      if (rest.length > LINE_BYTES)
-        throw new DataError(`${printable(file)} has a line of more than ${LINE_BYTES} bytes: it is damaged`);
-      for (const text of bytes.toString('utf8', 0, end).split('\n')) {
-        const value = text === '' ? null : objectOf(text);
-        if (value !== null) yield { text, value };
-      }
-    }
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** Whether brackets stand in one another deeper than JSON.stringify() can follow, or any line of ours does. */
-function isDeep(text: string): boolean {
-  let depth = 0;
-  for (const step of brackets(text)) if ((depth += step) > MOST_DEPTH) return true;
-  return false;
-}
-
-function objectOf(text: string): Record<string, unknown> | null {
-  if (isDeep(text)) return null;
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null;
-  } catch {
-    return null;
-  }
-}
-
-/** The whole lines of a .jsonl log. @throws DataError for a link, or more than 256 MiB. */
-export const readLines = (file: string, within = path.dirname(file)): Record<string, unknown>[] =>
-  Array.from(wholeLines(file, within, LIST_BYTES), ({ value }) => value);
-
-/** The last whole line of a log that is as wanted, of its last MiB; null without one. @throws DataError for a link. */
-export function lastLine(
-  file: string,
-  isWanted: (value: Record<string, unknown>) => boolean,
-): Record<string, unknown> | null {
-  if (!existsSync(file)) return null;
-  const lines = readEnd(file, LINE_BYTES, { within: path.dirname(file) }).split('\n');
-  return lines.map(objectOf).findLast((value) => value !== null && isWanted(value)) ?? null;
-}
-
 /** Drops the lines of steps after `step`: a resumed run writes them again. @throws DataError for a link, or more than 2 GiB. */
 export function truncateLog(file: string, step: number): void {
-  const within = path.dirname(file);
-  if (!existsSync(file)) return;
-  writeWhole(
-    file,
-    (write) => {
-      for (const { text, value } of wholeLines(file, within, LOG_BYTES))
-        if (typeof value['step'] !== 'number' || value['step'] <= step) write(Buffer.from(`${text}\n`));
-    },
-    { within },
-  );
+  keepLines(file, (value) => typeof value['step'] !== 'number' || value['step'] <= step);
 }

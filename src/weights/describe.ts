@@ -1,6 +1,7 @@
 /** What `dino info` tells of a run, a checkpoint or a weights file; reads headers and small files only. */
 import { messageOf } from '../plain/printable.js';
-import { lastLine, metricsPath, readRunConfig } from '../run/run-folder.js';
+import { lastLine } from '../files/json-lines.js';
+import { metricsPath, readRunConfig } from '../run/run-folder.js';
 import { checkCall, count, filePath, optionsOf, text } from '../plain/check-options.js';
 import type { Architecture } from './architecture.js';
 import { type NetworkOptions, openNetwork } from './network.js';
