@@ -23,7 +23,7 @@ export interface VideoFrame {
 /** npm packages that bring the program; neither is installed with this one. */
 const PACKAGES = ['@ffmpeg-installer/ffmpeg', 'ffmpeg-static'] as const;
 
-async function isProgram(file: string): Promise<boolean> {
+export async function isProgram(file: string): Promise<boolean> {
   try {
     await access(file, constants.X_OK);
     return true;
@@ -42,7 +42,7 @@ export async function findFfmpeg(environment: NodeJS.ProcessEnv = process.env): 
   const given = environment['FFMPEG'];
   if (given !== undefined && given !== '') {
     if (await isProgram(given)) return given;
-    throw new ConfigError(`FFMPEG is ${given}, which is no program; expected the path of ffmpeg`);
+    throw new ConfigError(`FFMPEG is ${given}, which is not a program; expected the path of ffmpeg`);
   }
   const name = process.platform === 'win32' ? 'ffmpeg.exe' : 'ffmpeg';
   for (const folder of (environment['PATH'] ?? '').split(path.delimiter)) {
@@ -88,56 +88,6 @@ async function ended(child: ChildProcess): Promise<number | null> {
   if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
   const [code] = (await once(child, 'close')) as [number | null];
   return code;
-}
-
-export interface VideoInfo {
-  /** Frames a second. */
-  fps: number;
-  /** Null when the file doesn't say. */
-  seconds: number | null;
-}
-
-/** Rates that ffmpeg prints rounded. */
-const FRACTIONS: Readonly<Record<string, number>> = {
-  '23.98': 24000 / 1001,
-  '29.97': 30000 / 1001,
-  '59.94': 60000 / 1001,
-};
-
-/** A description of a file that takes longer hangs. */
-const PROBE_MS = 60_000;
-
-/** What a video file says of itself. @throws DataError when it can't be read, is no video, or has no picture. */
-export async function probeVideo(ffmpeg: string, file: string): Promise<VideoInfo> {
-  const input = videoInput(file);
-  // without an output ffmpeg describes its input and ends with an error; the program is local, so is the file
-  let text: string;
-  try {
-    text = (await run(ffmpeg, ['-hide_banner', '-nostdin', ...input], { timeout: PROBE_MS })).stderr;
-  } catch (error) {
-    const failure = error as { stderr?: string; code?: unknown; killed?: boolean; message: string };
-    if (failure.killed === true)
-      throw new DataError(`Can't read the video ${file}: ffmpeg found nothing in it within a minute`, {
-        cause: error,
-      });
-    if (typeof failure.code !== 'number') {
-      throw new EngineError(`${ffmpeg} can't be started: ${failure.message}`, { cause: error });
-    }
-    text = failure.stderr ?? '';
-  }
-  const stream = /Stream #.*Video: .*/.exec(text)?.[0];
-  if (stream === undefined) {
-    const reason = text.split('\n').find((line) => line.startsWith(file) || /invalid|error/i.test(line));
-    throw new DataError(
-      `Can't read the video ${file}: ${
-        /Stream #/.test(text) ? 'it has no picture' : (reason?.trim() ?? 'no video in it')
-      }`,
-    );
-  }
-  const rate = /([\d.]+) fps/.exec(stream)?.[1] ?? /([\d.]+)k? tbr/.exec(stream)?.[1] ?? '25';
-  const clock = /Duration: (\d+):(\d+):([\d.]+)/.exec(text);
-  const seconds = clock === null ? null : Number(clock[1]) * 3600 + Number(clock[2]) * 60 + Number(clock[3]);
-  return { fps: FRACTIONS[rate] ?? Number(rate), seconds };
 }
 
 /** One picture of a PPM stream at the start of `bytes`, null when it isn't whole yet; null without a whole header. */

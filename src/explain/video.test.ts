@@ -23,8 +23,9 @@ import { liveTensors } from '../torch/index.js';
 import { hashModel, type NetworkSize } from '../testing/hash-model.js';
 import type { Model } from '../model.js';
 import { inferno } from '../plain/colors.js';
-import { findFfmpeg, probeVideo, readVideo, toEvenSize, VideoWriter, type VideoFrame } from './ffmpeg.js';
+import { findFfmpeg, readVideo, toEvenSize, VideoWriter, type VideoFrame } from './ffmpeg.js';
 import { frameAttention, listFrames, writeAttentionVideo } from './video.js';
+import { probeVideo } from './probe-video.js';
 
 const fixtures = fileURLToPath(new URL('../../test/fixtures/video/', import.meta.url));
 const frames = path.join(fixtures, 'davis/JPEGImages/480p/two'); // 150 x 101

@@ -32,7 +32,6 @@ import { COLOUR_MAPS, heatMap, scaleToUnit, type ColourMap } from '../plain/colo
 import {
   findFfmpeg,
   isVideoEnding,
-  probeVideo,
   readVideo,
   toEvenSize,
   VIDEO_ENDINGS,
@@ -40,6 +39,7 @@ import {
   type VideoFrame,
 } from './ffmpeg.js';
 import { resizeTensor } from './resize-tensor.js';
+import { probeVideo } from './probe-video.js';
 
 export const VIDEO_PICTURES = ['map', 'overlay', 'mask', 'beside'] as const;
 /**
