@@ -157,7 +157,7 @@ describe('readPickle', () => {
       ['torch without a file', ops(global('torch', 'FloatStorage')), /torch\.FloatStorage/],
       ['computed name', ops(text('os'), text('system'), 0x93, '(', command, 'tR'), /os\.system/],
       ['name from the memo', ops(text('os'), 'q\0', text('system'), 'q\x01', 'h\0h\x01', 0x93), /os\.system/],
-      ['name that is a list', ops(text('os'), ']', 0x93), /whose name is no text/],
+      ['name that is a list', ops(text('os'), ']', 0x93), /whose name is not text/],
       ['name over two lines', ops(text('collections\nOrderedDict'), text(''), 0x93), /OrderedDict/],
       ['INST', ops('(', command, 'ios\nsystem\n'), /an instance of os\.system/],
       ['OBJ', ops('(', global('argparse', 'Namespace'), 'o'), /OBJ/],
