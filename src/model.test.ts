@@ -123,7 +123,7 @@ describe('loadModel', () => {
     mkdirSync(empty);
     assert.throws(
       () => loadModel(empty),
-      /neither a run folder .* a checkpoint folder .* nor a folder of Hugging Face's/,
+      /neither a run folder .* a checkpoint folder .* nor a Hugging Face folder/,
     );
     writeFileSync(path.join(empty, 'config.json'), '{"settings": {}}');
     assert.throws(() => loadModel(empty), /without a checkpoint yet/);

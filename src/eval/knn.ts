@@ -1,8 +1,8 @@
 /**
  * Weighted k-nearest-neighbour classification on frozen features (paper, section 4.1; reference: eval_knn.py,
- * knn_classifier). Departures: it works with fewer than 100 test images (there the chunk size becomes 0), k above the
- * number of training images is clipped with a warning, classes are matched by name, and one search at the largest k
- * serves the smaller ones, block by block, so that memory is bounded for any number of training images.
+ * knn_classifier). Departures: this works with fewer than 100 test images (where the reference's chunk size becomes 0), k
+ * above the number of training images is clipped with a warning, classes are matched by name, and one search at the
+ * largest k serves the smaller ones, block by block, so that memory is bounded for any number of training images.
  */
 import { z } from 'zod';
 import { imagesOrList } from '../data/arguments.js';
@@ -30,7 +30,7 @@ import { featureTable } from './features.js';
 import { readKnnFeatures, writeKnnFeatures } from './knn-features.js';
 import { labelledPair } from './labelled.js';
 
-/** The reference's neighbours, temperature, and number of classes that votes are counted over at least. */
+/** The reference's neighbours and temperature, and the least number of classes over which votes are counted. */
 export const KNN_DEFAULTS = {
   k: [10, 20, 100, 200] as readonly number[],
   temperature: 0.07,
@@ -187,20 +187,20 @@ export function knnClassify(
 }
 
 export interface KnnOptions extends Partial<EvalSizes> {
-  /** Labelled images that neighbours are looked up in: a folder with class folders, or a list. */
+  /** Labelled images among which neighbours are found: a folder with class folders, or a list. */
   train: string | ImageList;
-  /** Labelled images that are classified. */
+  /** Labelled images to classify. */
   val: string | ImageList;
   /** Numbers of neighbours; default 10, 20, 100, 200. */
   k?: readonly number[];
   /** Temperature of the votes; default 0.07. */
   temperature?: number;
-  /** A folder that the normalized features are written to, for evaluateKnnFeatures(). */
+  /** A folder to write the normalized features to, for evaluateKnnFeatures(). */
   dumpFeatures?: string;
   batchSize?: number;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
-  /** Processes that share the work; all get the result. Default: this one alone. */
+  /** Processes that share the work; all get the result. Default: only this one. */
   world?: World;
   /** Called after every batch. */
   onProgress?: (progress: { part: 'train' | 'val'; done: number; total: number }) => void;
@@ -208,7 +208,7 @@ export interface KnnOptions extends Partial<EvalSizes> {
 }
 
 export interface KnnResult {
-  /** Percent by number of neighbours. */
+  /** Percent, by number of neighbours. */
   top1: Record<string, number>;
   top5: Record<string, number>;
   trainImages: number;
@@ -259,7 +259,7 @@ const knnOptions = optionsOf<KnnOptions>(
 );
 
 /**
- * k-NN accuracy of a model, or of a backbone in training (which is then read at the given sizes).
+ * k-NN accuracy of a model, or of a backbone in training (whose images are then read at the given sizes).
  *
  * @throws DataError when a folder has no labels or no readable images, or val has classes that train lacks;
  *   ConfigError for numbers out of range.
@@ -281,7 +281,7 @@ export async function evaluateKnn(
   const queries = await extract(backbone, val, 'val', sized);
   try {
     const test = { ...queries, labels: queries.labels.map((label) => inTrain[label]!) };
-    // all have all features: one scores
+    // all processes have all features: one computes the scores
     return await world.shared('the scores', () => {
       if (options.dumpFeatures !== undefined) {
         const metadata = { classes: train.classes, resize, crop };
@@ -331,7 +331,7 @@ const storedOptions = optionsOf<NonNullable<Parameters<typeof evaluateKnnFeature
 
 /**
  * k-NN accuracy from features in a folder, without a model: those that evaluateKnn() wrote (`dumpFeatures`), or the
- * reference (trainfeat.pth and so on), whose `resize` and `crop` are then 0: they don't say.
+ * reference (trainfeat.pth and so on), which do not say `resize` and `crop`: these are then 0.
  *
  * @throws CheckpointError when the files are missing, damaged or don't fit each other; ConfigError for numbers out of
  *   range.

@@ -1,10 +1,10 @@
 /**
  * Linear classification on frozen features, from folders of images to accuracy (paper, section 4.1; reference:
- * eval_linear.py). The classifier is trained on randomly resized and flipped crops, so features are computed anew each
+ * eval_linear.py). The classifier is trained on randomly resized and flipped crops, so features are computed again each
  * epoch; it is validated on central crops.
  *
- * Departures: the number of classes is that of the training folder unless told otherwise; classes are matched by name;
- * unreadable images are left out and named; an interrupted evaluation goes on to the bit from its last whole epoch, and
+ * Departures: the number of classes is that of the training folder by default; classes are matched by name;
+ * unreadable images are left out and named; an interrupted evaluation resumes bit for bit after its last whole epoch, and
  * refuses a checkpoint that was made with other settings.
  */
 import path from 'node:path';
@@ -56,9 +56,9 @@ export const LINEAR_DEFAULTS = {
 } as const;
 
 export interface LinearOptions extends Partial<EvalSizes>, Partial<ProbeFeatures> {
-  /** Labelled images that the classifier is trained on: a folder with class folders, or a list. */
+  /** Labelled images to train the classifier on: a folder with class folders, or a list. */
   train: string | ImageList;
-  /** Labelled images that it is measured on. */
+  /** Labelled images to measure it on. */
   val: string | ImageList;
   /** Default 100. */
   epochs?: number;
@@ -72,9 +72,9 @@ export interface LinearOptions extends Partial<EvalSizes>, Partial<ProbeFeatures
   numLabels?: number;
   /** Of the initial weights, the order and the crops; default 0. */
   seed?: number;
-  /** Folder for the checkpoint and the log; it is resumed from when it holds them. Default: nothing is kept. */
+  /** Folder for the checkpoint and the log; when it holds them already, the evaluation resumes. Default: nothing is kept. */
   output?: string;
-  /** Classifier to measure as it is, without training: linear.weight and linear.bias in a file. */
+  /** A file with linear.weight and linear.bias: a classifier to measure without training. */
   linearWeights?: string;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
@@ -128,7 +128,7 @@ interface Job {
   skipped: Map<string, string>;
 }
 
-/** Features of a batch; its memory is given back. null when no image of it can be read. */
+/** Features of a batch; its memory is returned to the loader. Null when none of its images can be read. */
 function batchFeatures({ model, features, sizes, skipped, options }: Job, batch: EvalBatch) {
   options.signal?.throwIfAborted();
   for (const { path: file, reason } of batch.skipped) skipped.set(file, reason);
@@ -292,7 +292,7 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
       keepLines(log, (line) => Number(line['epoch']) < done, within);
     }
     if (restored !== null && restored.epoch > 0) {
-      options.onWarning?.(`going on after epoch ${restored.epoch} of ${epochs}, from ${checkpoint}`);
+      options.onWarning?.(`resuming after epoch ${restored.epoch} of ${epochs}, from ${checkpoint}`);
     }
     for (let epoch = restored?.epoch ?? 0; epoch < epochs; epoch++) {
       const rate = linearLr(lr, batchSize, epoch, epochs);
@@ -308,7 +308,7 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
       }
       options.onEpoch?.(stats);
     }
-    // a finished evaluation that is asked for again trains no more
+    // a finished evaluation that is run again does not train further
     last ??= await validate(job, val, inTrain, epochs - 1);
     const { images, ...scores } = last;
     return finish({ ...scores, bestTop1, checkpoint, valImages: images, ...common });
@@ -322,7 +322,7 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
   }
 }
 
-/** The reference's four, or all of fewer; other backbones than transformers don't look at it. */
+/** The reference's four, or all when there are fewer; only transformers use it. */
 function defaultBlocks(backbone: Backbone): number {
   const depth = backbone instanceof VisionTransformer ? backbone.blocks.length : Infinity;
   return Math.min(LINEAR_DEFAULTS.nLastBlocks, depth);
@@ -333,7 +333,7 @@ function withoutUndefined(options: LinearOptions): Partial<Record<keyof typeof L
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
-/** Below this no link is followed: the run that a folder lies in, else the folder itself. */
+/** The folder below which no link is followed: the run that a folder lies in, else the folder itself. */
 function outermost(folder: string, run: string | null): string {
   return run !== null && isBelow(run, folder) ? run : folder;
 }

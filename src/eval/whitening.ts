@@ -1,6 +1,7 @@
 /**
  * Whitening by principal components (reference: utils.py PCA with whit 0.5, and how eval_copy_detection.py calls it): the
- * mean is subtracted from what is transformed, but, as there, not from the features that the covariance is computed of.
+ * mean is subtracted from the features that are transformed, but, as there, not from those that the covariance is computed
+ * from.
  */
 import { principalAxes } from '../explain/principal-axes.js';
 import { inferenceMode, scope, type Tensor } from '../torch/index.js';

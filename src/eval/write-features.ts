@@ -1,10 +1,10 @@
 /**
- * Features to a file:
+ * Writes features to a file:
  *   .safetensors  `features` (N, ...) float32 and, with class folders, `labels` (N) int64; the paths and the classes are
  *                 JSON in the metadata
- *   .npy          the array alone (format 1.0), and beside it FILE.paths.jsonl with a line an image
- *   .parquet      a row an image: path, label, features as a list of floats
- * Each file is written beside and renamed.
+ *   .npy          the array alone (format 1.0), and beside it FILE.paths.jsonl with a line per image
+ *   .parquet      a row per image: path, label, features as a list of floats
+ * Each file is written to a temporary file and renamed.
  */
 import path from 'node:path';
 import { z } from 'zod';
@@ -20,7 +20,7 @@ import type { Embeddings } from './embed.js';
 
 export const FEATURE_FORMATS = ['.safetensors', '.npy', '.parquet'] as const;
 
-/** @throws ConfigError for another ending. */
+/** @throws ConfigError for any other ending. */
 export function featureFormat(file: string): (typeof FEATURE_FORMATS)[number] {
   const format = FEATURE_FORMATS.find((known) => known === path.extname(file));
   if (format === undefined)
@@ -32,8 +32,8 @@ export function featureFormat(file: string): (typeof FEATURE_FORMATS)[number] {
 const pathsFile = (file: string): string => `${file.slice(0, -'.npy'.length)}.paths.jsonl`;
 
 /**
- * Looks whether a file of features, and what comes beside it, can be written, before the work that they take.
- * @throws ConfigError for another ending, DataError when they can't be written.
+ * Checks that a file of features, and the one beside it, can be written, before they are computed.
+ * @throws ConfigError for any other ending, DataError when they can't be written.
  */
 export function assertFeaturesWritable(file: string): void {
   assertWritable(file);
@@ -84,7 +84,7 @@ async function asParquet(file: string, result: Embeddings): Promise<void> {
   writeFileWhole(file, new Uint8Array(buffer));
 }
 
-/** Of what embed() gives, what is written. */
+/** The parts of embed()'s result that are written. */
 const embeddings = z.looseObject({
   paths: words,
   labels: z.array(z.int().nullable()),
@@ -94,8 +94,8 @@ const embeddings = z.looseObject({
 });
 
 /**
- * Writes to the format of the file's ending, and makes its folder. Returns the files written.
- * @throws ConfigError for another ending, DataError or CheckpointError when it can't be written.
+ * Writes the format of the file's ending, and makes its folder. Returns the files written.
+ * @throws ConfigError for any other ending, DataError or CheckpointError when it can't be written.
  */
 export async function writeFeatures(file: string, result: Embeddings): Promise<string[]> {
   checkCall('writeFeatures()', ['file', filePath, file], ['result', embeddings, result]);

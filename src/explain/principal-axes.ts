@@ -5,9 +5,10 @@ import { ops, type Tensor } from '../torch/index.js';
  * The axes of largest variance, the largest first, in float64 on the CPU: not every device has a solver, and small
  * differences of a covariance drown in float32.
  *
- * @param covariance - (D, D), up to a factor. Dispose of what is made in a scope().
+ * @param covariance - (D, D), up to a factor. Call this in a scope().
  * @param count - How many; all by default.
- * @returns Variances (count), and axes as columns of length 1, (D, count), whose signs are arbitrary; the sum of all variances.
+ * @returns Their variances (count), the axes as columns of length 1 (D, count) with arbitrary signs, and the sum of all
+ *   variances.
  */
 export function principalAxes(
   covariance: Tensor,

@@ -1,6 +1,6 @@
 /**
- * Files of JSON, a value a line (.jsonl), which may be a stranger's. A writer appends whole lines only, so a half line at the
- * end is one that a process was killed in.
+ * Files of JSON, a value a line (.jsonl), which may be a stranger's. A writer appends whole lines only, so a half line at
+ * the end is one that a process was killed in.
  */
 import { closeSync, existsSync, fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs';
 import path from 'node:path';

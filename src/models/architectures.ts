@@ -1,14 +1,14 @@
 /**
- * The architectures that `--arch` and weight files can name: one entry each, and one for each family of them. What
- * settings take, what buildBackbone() builds and how a file of weights is recognized all derive from here. Plain data
- * without libtorch, so that settings can be checked before it is loaded; the builders are in registry.ts.
+ * The architectures that `--arch` and weight files can name: one entry each, and one for each family of them. The
+ * names that settings take, what buildBackbone() builds and how a file of weights is recognized all derive from here. No
+ * libtorch, so that settings can be checked before it is loaded; the builders are in registry.ts.
  */
 
 /** Shapes of a network's tensors by their names. */
 export type Shapes = ReadonlyMap<string, readonly number[]>;
 
 interface Sizes {
-  /** Length of a feature. Here and below, null: the user chooses it (`--embed-dim`, ...). */
+  /** Length of a feature. In all fields null means that the user chooses it (`--embed-dim`, ...). */
   embedDim: number | null;
   /** Blocks. */
   depth: number | null;
@@ -45,7 +45,7 @@ const VIT_TINY = { family: 'vit', embedDim: 192, depth: 12, numHeads: 3, patchSi
 const VIT_SMALL = { family: 'vit', embedDim: 384, depth: 12, numHeads: 6, patchSize: null } as const;
 const VIT_BASE = { family: 'vit', embedDim: 768, depth: 12, numHeads: 12, patchSize: null } as const;
 
-/** By name, in the order in which messages list them. Of entries that are equal, a file of weights is the first. */
+/** By name, in the order in which messages list them. Of equal entries, a file of weights is given the first name. */
 export const ARCHITECTURES = {
   vit_tiny: VIT_TINY,
   vit_small: VIT_SMALL,
@@ -82,7 +82,7 @@ export const architectureNames = Object.keys(ARCHITECTURES) as [ArchitectureName
 export const architectureEntry = (arch: string | undefined): ArchitectureEntry | null =>
   arch !== undefined && Object.hasOwn(ARCHITECTURES, arch) ? ARCHITECTURES[arch as ArchitectureName] : null;
 
-/** Whether a class token attends in it; null where nothing is known of it. */
+/** Whether it has a class token that attends; null for `custom`, of which nothing is known. */
 export const hasAttention = (arch: string | undefined): boolean | null => {
   const entry = architectureEntry(arch);
   return entry === null ? null : FAMILIES[entry.family].hasAttention;
@@ -94,18 +94,18 @@ export const takesPatchSize = (arch: string): boolean => architectureEntry(arch)
 /** Whether width, depth and heads are settings of it. */
 export const takesSizes = (arch: string): boolean => architectureEntry(arch)?.embedDim === null;
 
-/** What the shapes of a backbone's tensors tell of it. */
+/** What can be read off the shapes of a backbone's tensors. */
 export interface Reading {
-  /** What an entry must equal, by the names of its fields. */
+  /** The sizes that an entry must have, by the names of its fields. */
   sizes: Partial<Record<'embedDim' | 'depth' | 'patchSize', number>> & {
     readonly block?: string;
     readonly layers?: readonly number[];
   };
-  /** Side of the images that position embeddings were learned for, pixels; null where no tensor tells it. */
+  /** Side of the images that position embeddings were learned for, pixels; null where no tensor's shape tells it. */
   imgSize: number | null;
   /** For messages: `a ResNet of ...`. */
   described: string;
-  /** Why the tensors are not of this family after all. */
+  /** Why the tensors are not of this family. */
   problems: readonly string[];
 }
 
@@ -116,16 +116,16 @@ interface FamilyEntry {
   takesHeads: boolean;
   /** Whether it learns position embeddings, whose shape tells the size of the images. */
   learnsPositions: boolean;
-  /** Names of its parts, the first of its tensors' names. */
+  /** Names of its parts: the first component of each tensor's name. */
   parts: readonly string[];
-  /** Tensors by which it is found in a file, each with those that must be there too for it to be whole. */
+  /** Tensors by which it is found in a file, each with others that a complete backbone must have. */
   anchors: readonly (readonly [anchor: string, others: readonly string[]])[];
   /** Whether the tensors are of this family; families are asked in the order of the table. */
   matches: (shapes: Shapes) => boolean;
   read: (shapes: Shapes) => Reading;
 }
 
-/** How many names with the numbers 0, 1, ... there are. */
+/** How many of the names for 0, 1, ... exist. */
 function count(shapes: Shapes, name: (i: number) => string): number {
   let i = 0;
   while (shapes.has(name(i))) i++;
@@ -161,7 +161,7 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
       ['blocks.0.attn.qkv.weight', ['patch_embed.proj.weight']],
       ['patch_embed.proj.weight', ['blocks.0.attn.qkv.weight']],
     ],
-    matches: () => true, // last: its reading names what is missing
+    matches: () => true, // last in the table: read() then names what is missing
     read: readVit,
   },
 };

@@ -5,7 +5,7 @@ import { initLinearLayers } from './vision-transformer.js';
 import { unitLength } from './normalize.js';
 
 export interface DINOHeadOptions {
-  /** D, length of the features that come in. */
+  /** D, length of the input features. */
   inDim: number;
   /** K, length of the output. */
   outDim: number;

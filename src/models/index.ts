@@ -1,4 +1,4 @@
-/** Backbones, head, and names. */
+/** Backbones, the DINO head, and the table of architectures. */
 export { type AttentiveBackbone, Backbone, isAttentive } from './backbone.js';
 export { DINOHead, type DINOHeadOptions } from './dino-head.js';
 export { IMAGENET_MEAN, IMAGENET_STD, normalizeImages, unitLength } from './normalize.js';

@@ -1,7 +1,8 @@
 /**
- * XCiT, the cross-covariance image transformer (El-Nouby et al. 2021, arXiv 2106.09681; facebookresearch/xcit xcit.py), by
- * which the reference trains its xcit_* models. Same layers, names and numbers. What differs: stochastic depth draws by
- * this library's DropPath, not timm's, and images of a size that no patch divides are taken (the convolutions round up).
+ * XCiT, the cross-covariance image transformer (El-Nouby et al. 2021, arXiv 2106.09681; facebookresearch/xcit xcit.py),
+ * which the reference uses for its xcit_* models. Same layers, names and numbers. What differs: stochastic depth uses this
+ * library's DropPath, not timm's, and images whose sides are not multiples of the patch are accepted (the convolutions
+ * round up).
  */
 import { ShapeError } from '../errors.js';
 import {
@@ -30,7 +31,7 @@ const FOURIER_TEMPERATURE = 10000;
 
 const layerNorm = (dim: number): LayerNorm => new LayerNorm(dim, { eps: LAYER_NORM_EPS });
 
-/** Positions of a grid as sines and cosines, projected to the width: no size is learnt. */
+/** Positions of a grid as sines and cosines, projected to the width: not tied to a size. */
 class PositionalEncodingFourier extends Layer {
   readonly token_projection: Conv2d;
 
@@ -85,7 +86,7 @@ class ConvPatchEmbed extends Layer {
   }
 }
 
-/** Local patch interaction: neighbouring patches speak by two depthwise 3 x 3 convolutions. */
+/** Local patch interaction: neighbouring patches exchange information by two depthwise 3 x 3 convolutions. */
 class LPI extends Layer {
   readonly conv1: Conv2d;
   readonly bn: BatchNorm;
@@ -98,7 +99,7 @@ class LPI extends Layer {
     this.conv2 = new Conv2d(dim, dim, 3, { padding: 1, groups: dim });
   }
 
-  /** (B, C, rows, columns), as it came. */
+  /** (B, C, rows, columns), same shape. */
   override forward(x: Tensor): Tensor {
     return this.conv2.forward(this.bn.forward(ops.gelu(this.conv1.forward(x))));
   }
@@ -130,7 +131,7 @@ class XCA extends Layer {
     this.#heads = heads;
   }
 
-  /** (B, N, C), as it came. */
+  /** (B, N, C), same shape. */
   override forward(x: Tensor): Tensor {
     const [q, k, v] = projectHeads(this.qkv, x, this.#heads).map((part) => part.transpose(-2, -1)) as [
       Tensor,
@@ -174,13 +175,13 @@ class XCABlock extends Layer {
     return super.train(mode);
   }
 
-  /** (B, N, C), as it came; the tokens lie on a grid of `rows` rows. */
+  /** (B, N, C), same shape; the tokens lie on a grid of `rows` rows. */
   forwardGrid(x: Tensor, rows: number): Tensor {
     return scope(() => {
       const attended = this.#dropPath.residual(x, (kept) =>
         this.attn.forward(this.norm1.forward(kept)).mul(this.gamma1),
       );
-      // whole batches: the norm inside counts the samples that drop the branch too, as the original's
+      // whole batches: as in the original, the norm inside includes the samples that drop the branch
       const local = this.#dropPath.forward(this.#local(attended, rows).mul(this.gamma3));
       return this.#dropPath.residual(attended.add(local), (kept) =>
         this.mlp.forward(this.norm2.forward(kept)).mul(this.gamma2),
@@ -215,7 +216,7 @@ class ClassAttention extends Layer {
     this.#heads = heads;
   }
 
-  /** (B, 1 + N, C): the class token's new value, the patches as they came. */
+  /** (B, 1 + N, C): the class token's new value, the patches unchanged. */
   override forward(x: Tensor): Tensor {
     const [b = 0, , c = 0] = x.shape;
     const [q, k, v] = projectHeads(this.qkv, x, this.#heads);
@@ -258,7 +259,7 @@ class ClassAttentionBlock extends Layer {
     this.gamma2 = new Parameter(ones([dim]).mul(eta));
   }
 
-  /** (B, 1 + N, C), as it came. All tokens are normalised and, but for the class token, doubled: as the original does. */
+  /** (B, 1 + N, C), same shape. All tokens are normalized and, except the class token, doubled, as in the original. */
   override forward(x: Tensor): Tensor {
     return scope(() => {
       const attended = x.add(this.attn.forward(this.norm1.forward(x)).mul(this.gamma1));
@@ -322,7 +323,7 @@ export class XCiT extends Backbone {
       Array.from({ length: clsAttnLayers }, () => new ClassAttentionBlock(embedDim, numHeads, eta)),
     );
     this.norm = layerNorm(embedDim);
-    // the classifier that the original makes and DINO takes away draws from the generator too
+    // the classifier that the original makes and DINO removes draws from the generator too
     new Linear(embedDim, 1000).dispose();
     this.pos_embeder = new PositionalEncodingFourier(embedDim);
     truncNormal_(this.cls_token, { std: INIT_STD });
@@ -330,7 +331,7 @@ export class XCiT extends Backbone {
   }
 
   /**
-   * @param images - (B, 3, H, W), normalised; any H and W.
+   * @param images - (B, 3, H, W), normalized; any H and W.
    * @returns (B, C), the class token after the last norm.
    */
   override forward(images: Tensor): Tensor {
@@ -350,7 +351,7 @@ export class XCiT extends Backbone {
     return (this.cls_attn_blocks.at(-1) as ClassAttentionBlock).attention(x);
   }
 
-  /** Class token as it was learnt, then the patches after the last block, (B, 1 + N, C). */
+  /** The learned class token, then the patches after the last block, (B, 1 + N, C). */
   #tokens(images: Tensor): Tensor {
     if (images.ndim !== 4 || images.size(1) !== 3) {
       throw new ShapeError(`XCiT: expected images (B, 3, H, W), got ${images.toString()}`);

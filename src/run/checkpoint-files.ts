@@ -62,7 +62,9 @@ function readState(folder: string): CheckpointState {
   return parsed.data;
 }
 
-/** @returns The number of steps that a checkpoint has behind it. @throws CheckpointError when its state.json can't be read. */
+/**
+ * @returns The number of steps that a checkpoint has behind it. @throws CheckpointError when its state.json can't be read.
+ */
 export const readStep = (folder: string): number => readState(folder).step;
 
 function checkFile(folder: string, file: string, expected: CheckpointState['files'][string]): void {

@@ -74,7 +74,9 @@ export function writeRunConfig(run: string, config: RunConfig): void {
   writeFileWhole(configPath(run), `${JSON.stringify(config, null, 2)}\n`, { within: run });
 }
 
-/** Drops the lines of steps after `step`: a resumed run writes them again. @throws DataError for a link, or more than 2 GiB. */
+/**
+ * Drops the lines of steps after `step`: a resumed run writes them again. @throws DataError for a link, or more than 2 GiB.
+ */
 export function truncateLog(file: string, step: number): void {
   keepLines(file, (value) => typeof value['step'] !== 'number' || value['step'] <= step);
 }

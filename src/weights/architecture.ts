@@ -15,7 +15,7 @@ import {
 } from '../models/index.js';
 
 export interface Architecture {
-  /** A name that buildBackbone() takes, vit for a transformer of another size; custom for one's own backbone. */
+  /** A name that buildBackbone() takes, `vit` for a transformer of another size; `custom` for your own backbone. */
   arch: Exclude<ArchitectureName, `deit_${string}`> | 'custom';
   /** Length of a feature. */
   embedDim: number;
@@ -26,15 +26,15 @@ export interface Architecture {
   /** Side of a patch, pixels; 1 without patches. */
   patchSize: number;
   /**
-   * Side of the images that it was made for, pixels: by a vision transformer's position embeddings, else by its run's
-   * crops, else 224, the reference's.
+   * Side of the images that it was made for, pixels: from a vision transformer's position embeddings, else from its run's
+   * crops, else 224 as in the reference.
    */
   imgSize: number;
 }
 
-/** What a backbone was made for when neither its tensors nor its run say: the size of all the reference's. */
+/** What a backbone was made for when neither its tensors nor its run say: the reference's size. */
 const USUAL_SIZE = 224;
-/** No model has more; a file may claim any width. */
+/** More than any model has; a file may claim any width. */
 const MAX_HEADS = 4096;
 
 const familyOf = ({ arch }: Architecture) => {
@@ -48,7 +48,7 @@ const knownHeads = (width: number, depth: number): number | null =>
     (entry) => entry.family === 'vit' && entry.embedDim === width && entry.depth === depth,
   )?.numHeads ?? null;
 
-/** Heads of 64 channels, as nearly as the width allows: what is taken when nothing says how many there are. */
+/** Heads of 64 channels, as nearly as the width allows, for files that do not say how many there are. */
 export function guessHeads(width: number, depth: number): number {
   const known = knownHeads(width, depth);
   if (known !== null) return known;
@@ -79,8 +79,8 @@ export const backboneOptions = (architecture: Architecture) => {
 
 /**
  * @param shapes - Shapes by the reference's names.
- * @param numHeads - When known; no tensor's shape depends on it. Else the reference's for its sizes, or guessHeads().
- * @throws CheckpointError when the tensors are not those of a backbone that is known.
+ * @param numHeads - If known; no tensor's shape depends on it. Default: guessHeads().
+ * @throws CheckpointError when the tensors are not those of a known backbone.
  */
 export function inferArchitecture(shapes: Shapes, where: string, numHeads?: number): Architecture {
   const [family, { read, takesHeads }] = Object.entries(FAMILIES).find(([, { matches }]) =>

@@ -1,6 +1,6 @@
 /**
- * The official models of facebookresearch/dino: what its README's table of pretrained models says, with its links. They
- * are told, never fetched: a download is the user's own decision.
+ * The official models of facebookresearch/dino: its README's table of pretrained models, with its links. They are
+ * listed, never downloaded: that is the user's decision.
  */
 import type { ArchitectureName } from '../models/index.js';
 
@@ -15,7 +15,7 @@ export interface HubModel {
   /** Top-1 on ImageNet, percent. */
   knn: number;
   linear: number;
-  /** Weights of the backbone alone. */
+  /** Weights of only the backbone. */
   backbone: string;
   /** Student and teacher with their heads, optimizer, settings. */
   fullCheckpoint: string;

@@ -1,4 +1,4 @@
-/** The bytes of a pickle, read from front to end: numbers, bytes and text as its opcodes have them behind them. */
+/** The bytes of a pickle, read from front to end: the operands that follow its opcodes. */
 import { plain } from './pickle-text.js';
 import { show } from './pickle-values.js';
 
@@ -9,7 +9,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 /** For text that does not matter: what is not UTF-8 becomes U+FFFD. */
 const lenientUtf8 = new TextDecoder('utf-8', { ignoreBOM: true });
 
-/** Every method throws what `refuse` throws when the bytes end too early, or are not what it reads. */
+/** Every method throws what `refuse` throws when the bytes end too early, or are not of the expected kind. */
 export class PickleInput {
   position: number;
   readonly #bytes: Uint8Array;
@@ -61,7 +61,7 @@ export class PickleInput {
     return this.#bytes.subarray(at, at + length);
   }
 
-  /** Bytes that outlive the file's own. */
+  /** A copy, which outlives the file's bytes. */
   copy(length: number): Uint8Array {
     return this.#slice(length).slice();
   }
@@ -89,7 +89,7 @@ export class PickleInput {
     return line.endsWith('\r') ? line.slice(0, -1) : line;
   }
 
-  /** A line of text as a value. */
+  /** A line's value; null from `parse` refuses it. */
   parsed<T>(line: string, parse: (line: string) => T | null, what: string): T {
     return parse(line) ?? this.#refuse(`${what} ${show(line)}`);
   }

@@ -177,7 +177,11 @@ describe('readPickle', () => {
         ops(global('argparse', 'Namespace'), '}b'),
         /a state for argparse\.Namespace/,
       ],
-      ['slots', ops(global('argparse', 'Namespace'), ')', 0x81, 'N}', 0x86, 'b'), /whose state is no dict/],
+      [
+        'slots',
+        ops(global('argparse', 'Namespace'), ')', 0x81, 'N}', 0x86, 'b'),
+        /whose state is not a dict/,
+      ],
       [
         'named arguments',
         ops(global('argparse', 'Namespace'), ')}', text('a'), 'Ns', 0x92),
@@ -193,7 +197,7 @@ describe('readPickle', () => {
           global('__builtin__', 'object'),
           'NtR',
         ),
-        /another class/,
+        /a class other than/,
       ],
       ['persistent id', ops(text('x'), 'Q'), /persistent id/],
       ['text persistent id', ops('Px\n'), /persistent id/],

@@ -1,9 +1,9 @@
 /**
  * A reader of Python's pickles, protocols 0 to 5 (CPython's Lib/pickletools.py describes every opcode), that runs
- * nothing: a pickle is a program for a small machine whose instructions may call any function of Python, and here the
- * only ones that can be named are those of a table that make plain data. A pickle of unknown origin can't take more
- * memory than the limits below allow: what copies is counted, and what comes out has no cycles, is not nested deeply,
- * and stays small when each shared part is written out.
+ * no code: a pickle is a program for a small machine whose instructions may call any function of Python, and here only the
+ * functions of a table can be called, which make plain data. A pickle of unknown origin can't take more memory than the
+ * limits below allow: copies are counted, and the result has no cycles, is not nested deeply, and stays small when each
+ * shared part is counted wherever it is used.
  */
 import { being, callback, checkCall, instanceOf, optionsOf, text } from '../plain/check-options.js';
 import { CheckpointError } from '../errors.js';
@@ -24,18 +24,18 @@ import {
   show,
 } from './pickle-values.js';
 
-/** Values made, a copied one counted again, and containers: a checkpoint of the largest model has some ten thousand. */
+/** The most values, copies included, and containers: a checkpoint of the largest model has some ten thousand. */
 const MAX_VALUES = 10_000_000;
 const MAX_CONTAINERS = 500_000;
 
 export interface PickleOptions {
   /** More classes and functions that make data, by globalKey(). */
   globals?: ReadonlyMap<string, PickleGlobal>;
-  /** What a persistent id stands for; without it such ids are refused. */
+  /** Resolves a persistent id; without it such ids are refused. */
   persistent?: (id: unknown, budget: Budget) => unknown;
   /**
-   * Called with the name of each class and function that is not known. What they would make stands in as a PickleOpaque;
-   * nothing of it is run. Without this they are refused.
+   * Called with the name of each unknown class and function. Their results are replaced by a PickleOpaque, and none of
+   * them is run. Without this they are refused.
    */
   onUnknown?: (name: string) => void;
 }
@@ -47,10 +47,9 @@ const pickleOptions = optionsOf<PickleOptions>(
 );
 
 /**
- * Reads one pickle. What comes out: null, booleans, numbers (bigint beyond 2^53), strings, Uint8Array for bytes, arrays for
+ * Reads one pickle. It returns null, booleans, numbers (bigint beyond 2^53), strings, Uint8Array for bytes, arrays for
  * lists, frozen arrays for tuples, Map for dicts, Set, PickleNamespace, NumpyArray, and what `options` add (with
- * `onUnknown` PickleOpaque, and PickleGlobal for a class that is a value). Text of
- * Python 2 comes with one character a byte.
+ * `onUnknown` PickleOpaque, and PickleGlobal for a class that is a value). Text of Python 2 has one character per byte.
  *
  * @param where - Names the pickle in errors: usually the file.
  * @throws CheckpointError when it names or calls anything but plain data, is damaged, or takes too much memory.
@@ -65,7 +64,7 @@ export function readPickle(bytes: Uint8Array, where: string, options: PickleOpti
   return readPickleAt(bytes, 0, where, options).value;
 }
 
-/** The same for one of several pickles in a row. @returns What it holds, and where the next one begins. */
+/** The same for one of several consecutive pickles. @returns Its value, and where the next one begins. */
 export function readPickleAt(
   bytes: Uint8Array,
   start: number,
@@ -95,7 +94,7 @@ class Machine implements Budget {
   #containers = 0;
   #opcodeAt = 0;
 
-  /** Whether what is not known stands in for itself. */
+  /** Whether unknown classes and functions are replaced instead of refused. */
   get #isLenient(): boolean {
     return this.#options.onUnknown !== undefined;
   }
@@ -148,7 +147,7 @@ class Machine implements Budget {
     this.#push(value);
   }
 
-  /** What lies below the last MARK can't be taken by anything that doesn't take the MARK itself. */
+  /** Values below the last MARK can only be taken together with the MARK. */
   get #floor(): number {
     return this.#marks.at(-1) ?? 0;
   }
@@ -188,7 +187,7 @@ class Machine implements Budget {
   }
 
   #call(callee: unknown, args: unknown): unknown {
-    // what stands in for an object may be one that is called: getattr(model, 'forward')(...)
+    // a stand-in may be for an object that is called: getattr(model, 'forward')(...)
     if (callee instanceof PickleOpaque) return this.#opaque(callee.name);
     if (!(callee instanceof PickleGlobal)) return this.refuse(`a call of ${kindOf(callee)}`);
     if (callee.call === null) {
@@ -207,8 +206,8 @@ class Machine implements Budget {
   }
 
   /**
-   * What a maker gives. One that can't make its value, such as a numpy array of records, makes a stand-in; limits, and what
-   * is wrong with tensors, still refuse the file.
+   * The result of `make`. Where it refuses, as for a numpy array of records, the result is a stand-in; exceeded limits and
+   * bad tensors still refuse the file.
    */
   #made(name: string, make: () => unknown): unknown {
     if (!this.#isLenient || name.startsWith('torch.')) return make();
@@ -461,7 +460,7 @@ class Machine implements Budget {
       case ascii('b'): // BUILD
         return this.#build();
       case ascii('i'): {
-        // INST: an instance of any class at all
+        // INST: an instance of any class
         const module = this.#input.line();
         const name = this.#input.line();
         if (!this.#isLenient) return refuseGlobal(this.#where, `an instance of ${module}.${name}`);
