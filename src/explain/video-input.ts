@@ -70,7 +70,7 @@ function whatElse(text: string): string {
   if (text.startsWith('ffconcat')) return 'it is a list of other files (ffconcat)';
   if (/^\s*(<\?xml|<MPD|<asx|\[playlist\])/i.test(text))
     return 'it is a playlist or XML, which can name other files';
-  if (/^(RIFF.{4}WAVE|ID3|fLaC)/s.test(text)) return 'it has sound but no picture';
+  if (/^(RIFF.{4}WAVE|ID3|fLaC)/s.test(text)) return 'it has no picture, only sound';
   return 'it is not a video of a supported kind';
 }
 

@@ -399,7 +399,7 @@ describe('search', () => {
     const similarity = (matches: typeof found, name: string) => matches[rank(matches, name)]!.similarity;
     assert.ok(similarity(with1, 'red 4') < similarity(without, 'red 4') - 0.01);
     await assert.rejects(searchIndex(index, { plus: [] }), ConfigError);
-    await assert.rejects(searchIndex(index, { plus, region: [0, 0, 1, 1] }), /a region is of one image/);
+    await assert.rejects(searchIndex(index, { plus, region: [0, 0, 1, 1] }), /a region is part of one image/);
   });
 
   it('by region looks at that part alone, with either kind of features', async () => {

@@ -4,6 +4,7 @@
  * one with the best simplified silhouette is taken (Hruschka, de Castro and Campello 2004): distances to the clusters'
  * centres instead of those to all of their images, so that it is computed in one pass.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { indexArgument } from './arguments.js';
 import {
   callback,
@@ -69,8 +70,6 @@ export interface KMeans {
   next: Float32Array;
 }
 
-const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
 /** Two nearest centres of all rows. */
 async function assign(
   rows: Tensor,
@@ -99,7 +98,7 @@ async function assign(
       own[start + i] = values[i * two]!;
       if (two === 2) next[start + i] = values[i * two + 1]!;
     }
-    await breathe();
+    await nextTurn();
   }
   return { assignment, own, next };
 }

@@ -3,6 +3,7 @@
  * neighbours that the index finds. It begins at the first two principal components, so that the large structure doesn't
  * depend on chance, and the same seed gives the same map of an index.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import path from 'node:path';
 import { UMAP } from 'umap-js';
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
@@ -84,7 +85,7 @@ export async function layoutMap(index: ImageIndex, options: MapOptions = {}): Pr
     if (epoch % STEPS > 0) continue;
     signal?.throwIfAborted();
     onProgress?.(epoch, epochs);
-    await new Promise((resolve) => setImmediate(resolve));
+    await nextTurn();
   }
   return Float32Array.from(umap.getEmbedding().flat());
 }

@@ -1,4 +1,5 @@
 /** Exact search by matrix products: how small indexes are searched, and how the graph's answers are verified. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 
 /** Similarities in memory at a time: 256 MiB. */
@@ -58,7 +59,7 @@ export async function exactNearest(
       });
     }
     options.onProgress?.(start + size);
-    await new Promise((resolve) => setImmediate(resolve));
+    await nextTurn();
   }
   return { rows, similarities, k };
 }

@@ -4,6 +4,7 @@
  *
  * USearch reads its file in C++ without checking it: graph-file.ts checks it first.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createRequire } from 'node:module';
 import type * as Usearch from 'usearch';
 import { DataError } from '../errors.js';
@@ -28,8 +29,6 @@ const EXPANSION_SEARCH = 128;
 const SEQUENTIAL = 1024;
 /** Rows that are added or searched at a time, before the thread's other work gets its turn. */
 const BLOCK = 4096;
-
-const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 export interface VectorMatches {
   /** (Q, k): ids, nearest first; -1 where fewer were found. */
@@ -99,7 +98,7 @@ export class VectorIndex {
       const keys = BigUint64Array.from(ids.subarray(start, end), BigInt);
       this.#index.add(keys, rows.subarray(start * this.width, end * this.width));
       onProgress?.(end);
-      await breathe();
+      await nextTurn();
     }
   }
 
@@ -133,7 +132,7 @@ export class VectorIndex {
         for (let j = 0; j < got; j++) ids[(start + i) * k + j] = Number(found.keys[i * asked + j]);
       }
       onProgress?.(end);
-      await breathe();
+      await nextTurn();
     }
     return { ids, k };
   }

@@ -33,7 +33,7 @@ import {
 import { Backbone } from './backbone.js';
 
 /** The reference's transformers all use this, not PyTorch's 1e-5. */
-const LAYER_NORM_EPS = 1e-6;
+export const LAYER_NORM_EPS = 1e-6;
 /** Standard deviation of the initial weights. */
 const INIT_STD = 0.02;
 

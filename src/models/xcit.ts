@@ -21,13 +21,12 @@ import {
 import { arange, ones, ops, Parameter, scope, zeros, type Tensor } from '../torch/index.js';
 import { Backbone } from './backbone.js';
 import { unitLength } from './normalize.js';
-import { initLinearLayers, Mlp } from './vision-transformer.js';
+import { initLinearLayers, LAYER_NORM_EPS, Mlp } from './vision-transformer.js';
 
-const LAYER_NORM_EPS = 1e-6;
 const INIT_STD = 0.02;
 /** Sines and cosines of each axis of a position, and the longest of their periods over 2 pi. */
-const FOURIER_DIM = 32;
-const FOURIER_TEMPERATURE = 10000;
+export const FOURIER_DIM = 32;
+export const FOURIER_TEMPERATURE = 10000;
 
 const layerNorm = (dim: number): LayerNorm => new LayerNorm(dim, { eps: LAYER_NORM_EPS });
 

@@ -38,7 +38,7 @@ export const unescapeUnicode = (line: string): string =>
   });
 
 /** The class that would be instantiated. */
-export const nameOf = (callee: unknown): string =>
+export const classNameOf = (callee: unknown): string =>
   callee instanceof PickleGlobal || callee instanceof PickleOpaque ? callee.name : 'an unnamed class';
 
 /** What a value is, for errors. */

@@ -9,7 +9,7 @@ import { being, callback, checkCall, instanceOf, optionsOf, text } from '../plai
 import { CheckpointError } from '../errors.js';
 import { checkValue } from './pickle-check.js';
 import { PickleInput } from './pickle-input.js';
-import { kindOf, nameOf, parseFloatLine, unescapeUnicode, unquote } from './pickle-text.js';
+import { kindOf, classNameOf, parseFloatLine, unescapeUnicode, unquote } from './pickle-text.js';
 import {
   type Budget,
   checkKey,
@@ -455,7 +455,7 @@ class Machine implements Budget {
         if (!(named instanceof Map)) return this.refuse('a call with named arguments that are not a dict');
         if (named.size === 0) return this.#push(this.#call(callee, args));
         if (!this.#isLenient) return this.refuse('a call with named arguments');
-        return this.#push(this.#opaque(nameOf(callee)));
+        return this.#push(this.#opaque(classNameOf(callee)));
       }
       case ascii('b'): // BUILD
         return this.#build();
@@ -471,7 +471,7 @@ class Machine implements Budget {
         // OBJ
         if (!this.#isLenient)
           return this.refuse('an instance of a class (OBJ), which only old-style classes need');
-        return this.#push(this.#opaque(nameOf(this.#popToMark()[0])));
+        return this.#push(this.#opaque(classNameOf(this.#popToMark()[0])));
       }
       case ascii('P'): // PERSID
         return this.#push(this.#persistent(this.#input.line()));

@@ -5,6 +5,7 @@
 import type { Module } from '../../nn/index.js';
 import type { GraphBuilder } from './graph-builder.js';
 import { Layers } from './layers.js';
+import { FOURIER_DIM, FOURIER_TEMPERATURE } from '../../models/xcit.js';
 
 export const isResNet = (module: Module): boolean => module.stateDict().has('layer1.0.conv1.weight');
 export const isXCiT = (module: Module): boolean =>
@@ -42,9 +43,6 @@ export function addResNet(graph: GraphBuilder, module: Module, pixels: string, o
   }
   graph.node('Flatten', [graph.node('GlobalAveragePool', [x])], { axis: 1 }, output);
 }
-
-const FOURIER_DIM = 32;
-const FOURIER_TEMPERATURE = 10000;
 
 /** Sines and cosines of the positions 1 to `length` (1 value), (length, 32). */
 function addAxis(graph: GraphBuilder, length: string): string {
