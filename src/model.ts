@@ -1,4 +1,4 @@
-/** Trained weights as a model that is ready for use. */
+/** Trained weights as a model ready for use. */
 import { callback, checkCall, count, filePath, optionsOf, text } from './plain/check-options.js';
 import type { EncodedImage } from './data/index.js';
 import { CheckpointError } from './errors.js';
@@ -7,23 +7,23 @@ import type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/e
 import { type Backbone, type BackboneFactory, buildBackbone } from './models/index.js';
 import { withoutInit } from './nn/index.js';
 import { assertDevice, availableDevices } from './torch/index.js';
-import type { Architecture } from './weights/architecture.js';
+import { type Architecture, backboneOptions } from './weights/architecture.js';
 import type { LoadedModel, ModelOrigin } from './weights/loaded-model.js';
 import { readNetwork } from './weights/network.js';
 
 export interface LoadModelOptions {
   /**
-   * `teacher` (default, the better one after training) or `student`; of a file with other networks a part of their tensors'
+   * `teacher` (default, the better one after training) or `student`; for a file with other networks, part of their tensors'
    * names, such as `momentum_encoder`.
    */
   checkpointKey?: string;
-  /** `auto` (default: the fastest there is), `cpu`, `cuda:0`, `mps`. */
+  /** `auto` (default: the fastest available), `cpu`, `cuda:0`, `mps`. */
   device?: string;
   /** Attention heads of a lone weights file that doesn't say them; no tensor's shape tells them. */
   numHeads?: number;
-  /** Builder of one's own backbone, as train() was given it. */
+  /** Builder of your own backbone, the one that train() was given. */
   backbone?: BackboneFactory;
-  /** Told what may be wrong with the weights, such as heads that are guessed; Model.origin has the same. */
+  /** Called with each possible problem of the weights, such as guessed heads; they are also in Model.origin. */
   onWarning?: (message: string) => void;
 }
 
@@ -53,8 +53,8 @@ export class Model implements LoadedModel, Disposable {
   }
 
   /**
-   * Features of images: of a folder or a list file, of the bytes of one image, of a list of paths and bytes, or of what
-   * listImages() gave; see embed() in src/eval/embed.ts.
+   * Features of images: a folder or a list file, the bytes of one image, a list of paths and bytes, or the result of
+   * listImages(); see embed() in src/eval/embed.ts.
    */
   async embed(images: ImageSource, options: EmbedOptions = {}): Promise<Embeddings> {
     const { embed } = await import('./eval/embed.js');
@@ -67,7 +67,9 @@ export class Model implements LoadedModel, Disposable {
     yield* embedBatches(this, images, options);
   }
 
-  /** Attention of the last block's class token over an image, a path or the bytes of a file; see src/explain/attention.ts. */
+  /**
+   * Attention of the last block's class token over an image (a path, or the bytes of a file); see src/explain/attention.ts.
+   */
   async attention(image: EncodedImage, options: AttentionOptions = {}): Promise<AttentionResult> {
     const { attention } = await import('./explain/attention.js');
     return attention(this, image, options);
@@ -88,11 +90,11 @@ const loadOptions = optionsOf<LoadModelOptions>(
 
 /**
  * Loads WEIGHTS: a run folder, a checkpoint folder, a .safetensors file, a PyTorch file (.pth; official backbones and full
- * checkpoints, timm's), or a folder of Hugging Face's. The architecture is read off the tensors' shapes, and what they don't
- * tell off what the file says of itself.
+ * checkpoints, timm's), or a Hugging Face folder. The architecture follows from the tensors' shapes, and where these do
+ * not tell, from the file's own metadata.
  *
- * @throws CheckpointError when there are no weights, or they are not whole: every missing, extra and wrongly shaped
- *   tensor is named. EngineError when the device is not there.
+ * @throws CheckpointError when there are no weights, or they are incomplete: every missing, extra and wrongly shaped
+ *   tensor is named. EngineError when the device is not available.
  */
 export function loadModel(weights: string, options: LoadModelOptions = {}): Model {
   checkCall('loadModel()', ['weights', filePath, weights], ['options', loadOptions, options]);
@@ -101,12 +103,11 @@ export function loadModel(weights: string, options: LoadModelOptions = {}): Mode
   const { backbone: factory, onWarning, ...which } = options;
   const network = readNetwork(weights, { ...which, custom: factory !== undefined });
   const { located, architecture: found, backbone: state } = network;
-  const { arch, embedDim, depth, numHeads: heads, patchSize, imgSize } = found;
-  const size = arch === 'vit' ? { embedDim, depth, numHeads: heads } : {};
+  const { arch, imgSize } = found;
   const ofTheRun = located.settings ?? {};
   const backbone =
     factory === undefined
-      ? withoutInit(() => buildBackbone({ arch, patchSize, imgSize, ...size }))
+      ? withoutInit(() => buildBackbone(backboneOptions(found)))
       : factory({ ...ofTheRun, arch, imgSize, dropPathRate: 0 });
   const architecture = { ...found, embedDim: backbone.embedDim };
   try {

@@ -115,7 +115,7 @@ describe('loadModel', () => {
     const head = changed('head.safetensors', (tensors) => {
       for (const name of tensors.keys()) if (name.startsWith('backbone.')) tensors.delete(name);
     });
-    assert.throws(() => loadModel(head), /no vision transformer .*pos_embed is missing/);
+    assert.throws(() => loadModel(head), /does not hold a vision transformer .*pos_embed is missing/);
     assert.throws(() => loadModel(path.join(folder, 'absent')), /does not exist/);
     assert.throws(() => loadModel(run, { checkpointKey: 'both' }), /expected teacher or student/);
     assert.throws(() => loadModel(run, { device: 'cuda:99' }), EngineError);
@@ -123,7 +123,7 @@ describe('loadModel', () => {
     mkdirSync(empty);
     assert.throws(
       () => loadModel(empty),
-      /neither a run folder .* a checkpoint folder .* nor a folder of Hugging Face's/,
+      /neither a run folder .* a checkpoint folder .* nor a Hugging Face folder/,
     );
     writeFileSync(path.join(empty, 'config.json'), '{"settings": {}}');
     assert.throws(() => loadModel(empty), /without a checkpoint yet/);

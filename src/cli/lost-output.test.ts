@@ -6,7 +6,7 @@ import { testFolder } from '../testing/distributed-run.js';
 import { dinoBin, plainEnvironment, start } from '../testing/ranks.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { newestCheckpoint, verifyCheckpoint } from '../run/checkpoint-files.js';
-import { readLines } from '../run/run-folder.js';
+import { readLines } from '../files/json-lines.js';
 import type { TrainSettings } from '../run/settings.js';
 
 const { newRun, commandLine } = testFolder();

@@ -8,7 +8,7 @@ import { decodeImage, EvalLoader, type ImageItems, type ImageList, listImages } 
 import { knnClassify } from '../eval/knn.js';
 import { featureBatches } from '../eval/features.js';
 import { massMasks } from '../explain/attention.js';
-import { normalizeImages, type VisionTransformer } from '../models/index.js';
+import { normalizeImages, type VisionTransformer, unitLength } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor } from '../torch/index.js';
 import { headJaccards, jaccardScore, type JaccardScore } from '../eval/jaccard.js';
 import type { SceneSet } from './scenes.js';
@@ -127,10 +127,9 @@ function vote(train: Tensor, trainLabels: number[], val: Tensor, valLabels: numb
 function nearest(train: Tensor, val: Tensor, queries: readonly number[], count: number): number[][] {
   return inferenceMode(() =>
     scope(() => {
-      const unit = (features: Tensor) => features.div(features.norm(2, [1], true));
-      const bank = unit(train).t(); // (D, N)
+      const bank = unitLength(train).t(); // (D, N)
       return queries.map((query) => {
-        const [, found] = unit(val.narrow(0, query, 1))
+        const [, found] = unitLength(val.narrow(0, query, 1))
           .matmul(bank)
           .topk(count); // (1, count)
         return [...found.toArray()].map(Number);

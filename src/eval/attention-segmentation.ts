@@ -1,8 +1,8 @@
 /**
- * How well self-attention cuts out objects, on any images with masks: the table of the paper's figure 4, for which the
- * reference has no script. The class token's attention of the last block, a head at a time, is thresholded to keep 60% of
- * its mass, and compared with the masks of the objects (jaccard.ts). The paper takes Pascal VOC 2012; its masks (indexed
- * PNGs, 0 background, 255 void) are read as they are.
+ * How well self-attention cuts out objects, on any images with masks: the table in the paper's figure 4, for which the
+ * reference has no script. Each head's attention of the class token in the last block is thresholded to keep 60% of its
+ * mass and compared with the masks of the objects (jaccard.ts). The paper uses Pascal VOC 2012, whose masks (indexed PNGs,
+ * 0 background, 255 void) are read as they are.
  */
 import path from 'node:path';
 import { modelArgument } from '../models/model-argument.js';
@@ -29,12 +29,12 @@ import { headJaccards, jaccardScore, type JaccardScore } from './jaccard.js';
 export interface AttentionSegmentationOptions extends Pick<AttentionOptions, 'imageSize'> {
   /** A folder of images, at any depth, or a text file of paths. */
   images: string;
-  /** A folder of PNGs with the images' names; images without a mask are passed over. */
+  /** A folder of PNGs with the images' names; images without a mask are skipped. */
   masks: string;
   /** Share of a head's attention that its mask keeps, above 0 and at most 1; default 0.6. */
   threshold?: number;
   /**
-   * `each` (default): every label of a mask is an object, but 0 and 255; in a mask of 0 and 255 alone 255 is one.
+   * `each` (default): every label of a mask except 0 and 255 is an object; in a mask of only 0 and 255, 255 is one.
    * `foreground`: all labels together are one object.
    */
   objects?: 'each' | 'foreground';
@@ -48,7 +48,7 @@ export interface AttentionSegmentationResult extends JaccardScore {
   threshold: number;
   /** Images that have no mask. */
   withoutMask: number;
-  /** Pairs that could not be used: unreadable, of unlike sizes, or without an object. */
+  /** Pairs that could not be used: unreadable, of different sizes, or without objects. */
   skipped: { path: string; reason: string }[];
 }
 
@@ -94,7 +94,7 @@ const segmentationOptions = optionsOf<AttentionSegmentationOptions>(
 /**
  * Jaccard similarity of attention masks and objects.
  *
- * @throws ConfigError for options out of range; DataError when there are no images with masks or none can be used; the
+ * @throws ConfigError for options out of range; DataError when no image has a mask or none can be used; the
  *   signal's reason when aborted.
  */
 export async function evaluateAttentionSegmentation(
@@ -157,7 +157,7 @@ function checkSize(result: AttentionResult, truth: LabelImage, mask: string): vo
   );
 }
 
-/** The labels resized as the image was, cut to whole patches as it was. */
+/** The labels, resized and cut to whole patches as the image was. */
 function labelsAtModelSize(
   truth: LabelImage,
   result: AttentionResult,

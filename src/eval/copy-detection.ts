@@ -1,10 +1,10 @@
 /**
  * Copy detection on Copydays (paper, section 4.2; reference: eval_copy_detection.py): the class token and the patch
- * tokens pooled by generalised mean describe an image; copies are searched among the originals and distractors, after
- * whitening on images of another set.
+ * tokens pooled by generalised mean describe an image; copies are searched for among the originals and distractors,
+ * after whitening learned on another set of images.
  *
- * Departures: micro-AP is measured too; blocks that are not there are left out and named; folders of distractors and of
- * whitening images are read with all below them, in order.
+ * Departures: micro-AP is measured too; missing blocks are left out and named; folders of distractors and of whitening
+ * images are read with their subfolders, in order.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
@@ -21,7 +21,7 @@ import {
 import { type ImageItems, listImages } from '../data/index.js';
 import { compareCodePoints } from '../plain/code-points.js';
 import { ConfigError, DataError } from '../errors.js';
-import { type Backbone, VisionTransformer } from '../models/index.js';
+import { type Backbone, VisionTransformer, unitLength } from '../models/index.js';
 import { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
@@ -29,7 +29,7 @@ import { type FeatureTable, featureTable } from './features.js';
 import { averagePrecision } from './retrieval-scores.js';
 import { learnWhitening, whiten } from './whitening.js';
 
-/** Copydays' folders. Each holds one copy of every original under the same order of names, but for `strong`. */
+/** Copydays' folders. Each except `strong` holds one copy of every original, in the same order of names. */
 export const COPYDAYS_BLOCKS: readonly string[] = [
   'original',
   'strong',
@@ -37,20 +37,20 @@ export const COPYDAYS_BLOCKS: readonly string[] = [
   ...[10, 15, 20, 30, 40, 50, 60, 70, 80].map((share) => `crops/${share}`),
 ];
 
-/** Results that are looked at for each query. */
+/** Results considered for each query. */
 const TOP = 20;
-/** Exponent of the generalised mean, and what values are raised to before it. */
+/** Exponent of the generalised mean, and the least value before it. */
 const GEM_POWER = 4;
 const GEM_LEAST = 1e-6;
-/** Characters of a strong copy's name that are its original's. */
+/** A strong copy's name begins with this many characters of its original's. */
 const PREFIX = 4;
 
 export interface CopyDetectionOptions {
   /** Copydays: folders original, strong, jpegqual/N, crops/N of .jpg files. */
   dataPath: string;
-  /** Images that the whitening is learnt on; the paper takes 20,000 of YFCC100M. Default: no whitening. */
+  /** Images to learn the whitening on; the paper uses 20,000 of YFCC100M. Default: no whitening. */
   whiteningPath?: string;
-  /** Images that are searched beside the originals; the paper takes 10,000. Default: none. */
+  /** Images to search besides the originals; the paper uses 10,000. Default: none. */
   distractorsPath?: string;
   /** Side in pixels of the square that every image is stretched to, default 320. */
   imsize?: number;
@@ -58,7 +58,7 @@ export interface CopyDetectionOptions {
   batchSize?: number;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
-  /** Processes that share the work; all get the result. Default: this one alone. */
+  /** Processes that share the work; all get the result. Default: only this one. */
   world?: World | undefined;
   /** Called after every batch. */
   onProgress?: (progress: { part: string; done: number; total: number }) => void;
@@ -76,12 +76,12 @@ export interface CopyScores {
 export interface CopyDetectionResult {
   /** By folder: original, strong, jpegqual/3, ... */
   blocks: Record<string, CopyScores>;
-  /** All queries but the originals themselves; null when no other folder is there. */
+  /** All queries except the originals themselves; null when there is no other folder. */
   copies: CopyScores | null;
   imsize: number;
   originals: number;
   distractors: number;
-  /** Images that the whitening was learnt on; 0 without. */
+  /** Images that the whitening was learned on; 0 without. */
   whitening: number;
   /** Distractors and whitening images that could not be read. */
   skipped: { path: string; reason: string }[];
@@ -89,7 +89,7 @@ export interface CopyDetectionResult {
 
 /**
  * Class token and GeM-pooled patch tokens.
- * @param images - (B, 3, H, W) float32, normalised.
+ * @param images - (B, 3, H, W) float32, normalized.
  * @returns (B, 2 D).
  */
 export function copyFeatures(backbone: VisionTransformer, images: Tensor): Tensor {
@@ -187,7 +187,7 @@ function readCopydays(root: string): { blocks: Block[]; absent: string[] } {
     }
   }
   if (problems.length > 0)
-    throw new DataError(`${root} is not of Copydays' layout:\n  ${problems.join('\n  ')}`);
+    throw new DataError(`${root} does not have Copydays' layout:\n  ${problems.join('\n  ')}`);
   return { blocks, absent };
 }
 
@@ -293,7 +293,7 @@ interface Nearest {
   numbers: number[];
 }
 
-/** The nearest of originals and distractors for every query, of which the first are the originals. */
+/** For every query the nearest originals and distractors. The first queries are the originals. */
 export function search(
   asked: FeatureTable,
   distractors: FeatureTable,
@@ -305,11 +305,8 @@ export function search(
     inferenceMode(() => {
       const tensorOf = ({ features, indices, width }: FeatureTable): Tensor =>
         fromTypedArray(features, [indices.length, width]).to(device);
-      const learnt = whitening.indices.length > 0 ? learnWhitening(tensorOf(whitening)) : null;
-      const unit = (rows: Tensor): Tensor => {
-        const white = learnt === null ? rows : whiten(learnt, rows);
-        return white.div(white.norm(2, [1], true).clampMin(1e-12));
-      };
+      const learned = whitening.indices.length > 0 ? learnWhitening(tensorOf(whitening)) : null;
+      const unit = (rows: Tensor): Tensor => unitLength(learned === null ? rows : whiten(learned, rows));
       const queries = tensorOf(asked); // (Q, D)
       const own = queries.narrow(0, 0, originals);
       const database = distractors.indices.length > 0 ? ops.cat([own, tensorOf(distractors)]) : own; // (N, D)

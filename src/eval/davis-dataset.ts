@@ -12,7 +12,7 @@ export interface DavisSequence {
   frames: string[];
   /** Names of the frames without their ending: '00000'. */
   ids: string[];
-  /** The mask of each frame; null where there is none. The first one is always there. */
+  /** The mask of each frame, or null. The first frame always has one. */
   masks: (string | null)[];
 }
 
@@ -36,14 +36,16 @@ async function namesIn(folder: string): Promise<string[]> {
 
 /**
  * @param root - A folder with JPEGImages/480p and Annotations/480p.
- * @param names - Default: the lines of ImageSets/2017/val.txt, or all folders when there is no such file.
- * @throws DataError with every problem of every sequence: no such folder, no frames, no mask for the first frame, masks
- *   of another size than the first one.
+ * @param names - Default: the lines of ImageSets/2017/val.txt, or all folders without that file.
+ * @throws DataError with every problem of every sequence: a missing folder, no frames, no mask for the first frame, masks
+ *   that differ in size from the first one.
  */
 export async function listDavis(root: string, names?: readonly string[]): Promise<DavisSequence[]> {
   const frames = path.join(root, FRAMES);
   if (!(await isFolder(frames))) {
-    throw new DataError(`${root} is not DAVIS: expected a folder ${FRAMES} in it, with a folder a video`);
+    throw new DataError(
+      `${root} is not DAVIS: expected a folder ${FRAMES} in it, with a folder for each video`,
+    );
   }
   const chosen = names ?? listedNames(root) ?? (await folderNames(frames));
   if (chosen.length === 0) throw new DataError(`${frames} has no folder with a video`);
@@ -54,7 +56,7 @@ export async function listDavis(root: string, names?: readonly string[]): Promis
   return sequences;
 }
 
-/** Null when there is no list. */
+/** Null without a list. */
 function listedNames(root: string): string[] | null {
   const text = readTextIfThere(path.join(root, LIST), { maxBytes: SMALL_FILE_BYTES });
   if (text === null) return null;
@@ -101,7 +103,7 @@ async function readSequence(root: string, name: string, problems: string[]): Pro
   return sequence;
 }
 
-/** Every mask must have the first one's size; one line for a sequence. */
+/** Every mask must have the first one's size; one line per sequence. */
 async function checkSizes({ name, masks }: DavisSequence, problems: string[]): Promise<void> {
   let first: { width: number; height: number } | null = null;
   const others: string[] = [];
@@ -120,7 +122,7 @@ async function checkSizes({ name, masks }: DavisSequence, problems: string[]): P
   }
   if (first !== null && others.length > 0) {
     problems.push(
-      `${name}: ${others.length} masks of another size than the first one's ${first.width} x ${first.height}: ` +
+      `${name}: ${others.length} masks differ in size from the first one's ${first.width} x ${first.height}: ` +
         `${others.slice(0, 3).join(', ')}${others.length > 3 ? ', ...' : ''}`,
     );
   }

@@ -118,7 +118,7 @@ export function contourAccuracy(truth: Mask, mask: Mask, width: number, height: 
   const found = countNear(maskEdge, truthEdge, width, height, radius);
   const covered = countNear(truthEdge, maskEdge, width, height, radius);
   if (found.total === 0 && covered.total === 0) return 1;
-  // one without an outline: one of precision and recall is 0, and so is F
+  // only one mask has an outline: precision or recall is 0, and so is F
   if (found.total === 0 || covered.total === 0) return 0;
   const precision = found.near / found.total;
   const recall = covered.near / covered.total;
@@ -130,7 +130,7 @@ export interface SequenceStatistics {
   mean: number;
   /** Share of the frames above 0.5. */
   recall: number;
-  /** Mean of the first quarter of the frames less that of the last: what is lost on the way. */
+  /** Mean of the first quarter of the frames less that of the last: the decay. */
   decay: number;
 }
 
@@ -141,7 +141,7 @@ const numbers = being('a list of numbers', (value) => Array.isArray(value) && va
 
 /**
  * Statistics over the frames of one object. The quarters overlap by a frame, as in the package; its frame numbers wrap
- * at 256, ours don't.
+ * at 256, these do not.
  *
  * @throws ShapeError without a frame.
  */

@@ -28,7 +28,7 @@ import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
 import { FEATURE_KINDS, featureBatches, type FeatureKind } from './features.js';
 
 /**
- * A folder or a text file of paths; the bytes of one image file; a list of paths and bytes, mixed as they come; or a list
+ * A folder or a text file of paths; the bytes of one image file; a list of paths and bytes in any mixture; or a list
  * made by listImages().
  */
 export type ImageSource = string | ImageBytes | readonly EncodedImage[] | ImageList;
@@ -40,17 +40,17 @@ export interface EmbedOptions extends Partial<EvalSizes> {
   layers?: number;
   /** Default 64. */
   batchSize?: number;
-  /** Loader workers; default 1, and none for up to 16 images, which are done before one has started. */
+  /** Loader workers; default 1, or none for up to 16 images, which are done before a worker has started. */
   numWorkers?: number;
   signal?: AbortSignal | undefined;
-  /** Processes that share the work; all get all features. Default: this one alone. */
+  /** Processes that share the work; all get all features. Default: only this one. */
   world?: World;
   /** Called after every batch. */
   onProgress?: (progress: { done: number; total: number }) => void;
 }
 
 export interface EmbedBatch {
-  /** Of those that could be read; what was given as bytes is `bytes[3]`, by its place in the list from 0 on. */
+  /** Of the images that could be read; those given as bytes are `bytes[3]`, by their index in the list. */
   paths: string[];
   /** Class numbers; null without class folders. */
   labels: (number | null)[];
@@ -83,7 +83,7 @@ export async function imagesOf(
   return { items: encodedItems(source), classes: null };
 }
 
-/** Images that a caller gave, as a loader takes them. @param nameOf - What the bytes at a place are called. */
+/** A caller's images as items for a loader. @param nameOf - Names the bytes at an index. */
 export const encodedItems = (
   images: readonly EncodedImage[],
   nameOf = (place: number): string => `bytes[${place}]`,
@@ -103,7 +103,7 @@ const embedOptions = optionsOf<EmbedOptions>(
   },
 );
 
-/** What depends on the model. */
+/** Checks what depends on the model. */
 function checkOptions(
   model: LoadedModel,
   options: EmbedOptions,
@@ -125,7 +125,7 @@ function checkOptions(
 }
 
 /**
- * Features batch by batch, in the order of the images; nothing is kept.
+ * Features batch by batch, in the order of the images; none is kept.
  * @throws ConfigError for options out of range, DataError when there are no images; the signal's reason when aborted.
  */
 export async function* embedBatches(
@@ -189,7 +189,7 @@ export async function embed(
       if (values > MAX_VALUES) {
         throw new DataError(
           `${items.length} images with [${row.join(', ')}] features each are ${gibibytes(4 * values)}, more than 4. ` +
-            'Take fewer images at a time, the class token in place of patches, or embedBatches().',
+            'Take fewer images at a time, the class token instead of patches, or embedBatches().',
         );
       }
       all = new Float32Array(values);

@@ -83,7 +83,7 @@ describe('evaluateKnn', () => {
       features: tensor([[1, 0]]),
       labels: numbers,
     });
-    assert.throws(() => evaluateKnnFeatures(dump), /24 and 2 values an image/);
+    assert.throws(() => evaluateKnnFeatures(dump), /24 and 2 values per image/);
   });
 
   it("reads the reference's own dumps", () => {

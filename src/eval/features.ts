@@ -1,4 +1,4 @@
-/** Images through a frozen backbone, batch by batch: what k-NN, `dino embed` and evaluations while training share. */
+/** Images through a frozen backbone, batch by batch: shared by k-NN, `dino embed` and evaluations during training. */
 import { EvalLoader, type Box, type EvalBatch, type Fit, type ImageItems } from '../data/index.js';
 import { ConfigError } from '../errors.js';
 import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
@@ -13,7 +13,7 @@ export type FeatureKind = (typeof FEATURE_KINDS)[number];
 
 /**
  * Features of a batch.
- * @param images - (B, 3, H, W) float32, normalised.
+ * @param images - (B, 3, H, W) float32, normalized.
  * @param layers - How many of the last blocks are concatenated, the later ones last (as in the reference's
  *   eval_linear.py).
  * @returns (B, D * layers), or (B, patches, D * layers) for `patches`.
@@ -22,10 +22,10 @@ export function batchFeatures(backbone: Backbone, images: Tensor, kind: FeatureK
   if (kind === 'cls' && layers === 1) return backbone.forward(images); // (B, D)
   if (!(backbone instanceof VisionTransformer)) {
     throw new ConfigError(
-      `features ${kind} of ${layers} layers need a vision transformer; this backbone has the class feature alone`,
+      `features ${kind} of ${layers} layers need a vision transformer; this backbone has only the class feature`,
     );
   }
-  const outputs = backbone.getIntermediateLayers(images, layers); // layers of (B, 1 + N, D), normalised
+  const outputs = backbone.getIntermediateLayers(images, layers); // layers of (B, 1 + N, D), normalized
   const parts = outputs.map((tokens) => {
     if (kind === 'cls') return tokens.select(1, 0); // (B, D)
     const patches = tokens.narrow(1, 1, tokens.size(1) - 1); // (B, N, D)
@@ -34,27 +34,27 @@ export function batchFeatures(backbone: Backbone, images: Tensor, kind: FeatureK
   return ops.cat(parts, -1);
 }
 
-/** Images at a time, where nothing else is asked for. */
+/** Default batch size. */
 export const FEATURE_BATCH = 64;
 
-/** Up to so many images are decoded here: a loader worker is not there before they are done. */
+/** Up to this many images are decoded in this thread: they are done before a loader worker has started. */
 const FEW_IMAGES = 16;
 
 export interface FeatureStreamOptions extends Pick<EvalSizes, 'crop'>, Partial<Pick<EvalSizes, 'resize'>> {
   kind?: FeatureKind;
   layers?: number;
-  /** In place of `kind` and `layers`: (B, 3, H, W) float32, normalised, to one row an image. */
+  /** Instead of `kind` and `layers`: (B, 3, H, W) float32, normalized, to one row per image. */
   compute?: (images: Tensor) => Tensor;
-  /** How images are brought to size, default 'crop'. With 'inside' those of one shape go through together. */
+  /** How images are brought to size, default 'crop'. With 'inside', images of the same shape are batched together. */
   fit?: Fit;
-  /** Rectangles cut out of the images first, one an item. */
+  /** Rectangles to cut out of the images first, one per item. */
   boxes?: readonly (Box | null)[];
   batchSize?: number;
-  /** Default 1; none for up to 16 images. */
+  /** Default 1, or none for up to 16 images. */
   numWorkers?: number | undefined;
   device: string;
   signal?: AbortSignal | undefined;
-  /** Processes that share the work, each on its batches; all get all features. Default: this one alone. */
+  /** Processes that share the work, each on its batches; all get all features. Default: only this one. */
   world?: World | undefined;
 }
 
@@ -102,7 +102,7 @@ function computeBatch(
 
 /**
  * Runs all items through the backbone in their order. Stops between two batches when the signal is aborted. With a `world`
- * of several processes it is collective, and each gets what one alone would.
+ * of several processes it is collective, and each gets what a single process would.
  */
 export function featureBatches(
   backbone: Backbone,
@@ -140,7 +140,7 @@ async function* ownBatches(
     ...(fit === undefined ? {} : { fit }),
     ...(boxes === undefined ? {} : { boxes }),
     ...(signal === undefined ? {} : { signal }),
-  }); // closed by the loop's end
+  }); // closed when the loop ends
   for await (const batch of loader) {
     signal?.throwIfAborted();
     const { indices, skipped } = batch;

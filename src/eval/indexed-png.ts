@@ -1,6 +1,6 @@
 /**
- * PNGs whose pixels are numbers of objects, not colours: the masks of DAVIS and Pascal VOC. sharp would look the palette
- * up and give colours, so these go through fast-png.
+ * PNGs whose pixels are object numbers, not colours: the masks of DAVIS and Pascal VOC. sharp would apply the palette
+ * and return colours, so fast-png decodes these.
  */
 import { type FileHandle, writeFile } from 'node:fs/promises';
 import { inflateSync } from 'node:zlib';
@@ -20,8 +20,8 @@ export interface LabelImage {
 export type Palette = readonly (readonly [number, number, number])[];
 
 /**
- * The colours of DAVIS's own annotations, which the reference reads from a web page: Pascal VOC's first 22 with 191 in
- * place of 192, then grays.
+ * The colours of DAVIS's own annotations, which the reference reads from a web page: Pascal VOC's first 22 with 191 instead
+ * of 192, then grays.
  */
 export const DAVIS_PALETTE: Palette = Array.from({ length: 256 }, (_, index) => {
   if (index >= 22) return [index, index, index] as const;
@@ -43,7 +43,7 @@ async function withMask(file: string, read: (handle: FileHandle) => Promise<Buff
   }
 }
 
-/** Width and height from a PNG's first 24 bytes; null when it is none. */
+/** Width and height from a PNG's first 24 bytes; null when it is not a PNG. */
 function headerSize(bytes: Uint8Array): { width: number; height: number } | null {
   if (bytes.length < 24 || !hasPngSignature(bytes)) return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -53,7 +53,7 @@ function headerSize(bytes: Uint8Array): { width: number; height: number } | null
 /**
  * Reads a PNG as numbers: indices of a palette, or gray values.
  *
- * @throws DataError that names the file: missing, damaged, no PNG, too large, or colours without a palette.
+ * @throws DataError that names the file: missing, damaged, not a PNG, too large, or in colours without a palette.
  */
 export async function readLabelImage(file: string): Promise<LabelImage> {
   const bytes = await withMask(file, (handle) => handle.readFile());
@@ -104,7 +104,7 @@ function unpack(packed: Uint8Array, width: number, height: number, depth: number
   return labels;
 }
 
-/** What makes the pixels; texts and profiles, which may be packed a thousand times over, are nothing to us. */
+/** What makes the pixels; texts and profiles, which may unpack to a thousand times their size, are not needed. */
 const PIXEL_CHUNKS = ['IHDR', 'PLTE', 'tRNS', 'IDAT', 'IEND'];
 
 /**
@@ -128,7 +128,7 @@ function pixelsAlone(bytes: Uint8Array, { width, height }: { width: number; heig
   return Buffer.concat(kept);
 }
 
-/** Width and height of a PNG from its header alone. @throws DataError as readLabelImage(). */
+/** Width and height of a PNG, read only from its header. @throws DataError as readLabelImage(). */
 export async function labelImageSize(file: string): Promise<{ width: number; height: number }> {
   const bytes = await withMask(file, async (handle) => {
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(24), 0, 24, 0);

@@ -4,7 +4,7 @@
  * (intersection over union, in pixels) with the ground truth is taken. For each object the head that fits it best counts;
  * the score is the mean over an image's objects, then over images. That choice by object is how the paper's first author
  * describes its table (discussion 54 of the reference's repository); the score of the one head that is best over all
- * images, which is never higher, is reported beside it.
+ * images, which is never higher, is reported with it.
  */
 import { z } from 'zod';
 import { being, checkCall, count, instanceOf } from '../plain/check-options.js';
@@ -30,7 +30,7 @@ const headMasks = z.looseObject({
  * Jaccard similarity of every head's mask with one image's object, 0 to 1.
  *
  * @param truth - (rows * patchSize, columns * patchSize): not 0 on the object.
- * @returns One number a head; all 0 when neither mask nor object has a pixel.
+ * @returns One number per head; all 0 when neither mask nor object has a pixel.
  * @throws ShapeError when `truth` or `masks` has another size.
  */
 export function headJaccards(attention: HeadMasks, truth: Uint8Array): number[] {
@@ -88,13 +88,13 @@ const mean = (values: readonly number[]): number =>
 
 const isList = (value: unknown, is: (entry: unknown) => boolean): boolean =>
   Array.isArray(value) && value.every(is);
-const similarities = being("for each image a list of its objects' similarities, one a head", (value) =>
+const similarities = being("for each image a list of its objects' similarities, one per head", (value) =>
   isList(value, (objects) => isList(objects, (object) => isList(object, Number.isFinite))),
 );
 
 /**
  * @param perImage - For every image, headJaccards() of each of its objects.
- * @throws ShapeError when there is no image, one has no object, or their numbers of heads differ.
+ * @throws ShapeError without images, for an image without objects, or when the numbers of heads differ.
  */
 export function jaccardScore(perImage: readonly (readonly (readonly number[])[])[]): JaccardScore {
   checkCall('jaccardScore()', ['perImage', similarities, perImage]);
@@ -102,7 +102,7 @@ export function jaccardScore(perImage: readonly (readonly (readonly number[])[])
   const counts = [...new Set(perImage.flatMap((objects) => objects.map((object) => object.length)))];
   if (heads === 0 || counts.length > 1 || perImage.some((objects) => objects.length === 0)) {
     throw new ShapeError(
-      `expected images of at least one object with one similarity a head, got ${perImage.length} images with ` +
+      `expected images of at least one object with one similarity per head, got ${perImage.length} images with ` +
         `${counts.join(' and ') || 'no'} heads`,
     );
   }

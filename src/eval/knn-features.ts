@@ -16,11 +16,11 @@ interface Part {
 }
 
 export interface KnnFeatures {
-  train: Part & { normalised: true };
-  test: Part & { normalised: true };
+  train: Part & { normalized: true };
+  test: Part & { normalized: true };
   /** Names of the classes, in the order of their numbers. */
   classes: string[];
-  /** Sizes that the images were read at, pixels; 0 when the file doesn't say. */
+  /** Sizes at which the images were read, pixels; 0 when the file doesn't say. */
   resize: number;
   crop: number;
 }
@@ -114,8 +114,8 @@ export function readKnnFeatures(folder: string, device: string): KnnFeatures {
   ];
   if (widths[0] !== widths[1] || classes !== (test.metadata['classes'] ?? '[]')) {
     throw new CheckpointError(
-      `${folder}: the training and the test features are not of one evaluation ` +
-        `(${widths.join(' and ')} values an image, classes ${classes} and ${test.metadata['classes'] ?? '[]'})`,
+      `${folder}: the training and the test features are from different evaluations ` +
+        `(${widths.join(' and ')} values per image, classes ${classes} and ${test.metadata['classes'] ?? '[]'})`,
     );
   }
   let names: string[];
@@ -125,8 +125,8 @@ export function readKnnFeatures(folder: string, device: string): KnnFeatures {
     throw new CheckpointError(`${folder}: the classes are damaged`, { cause: error });
   }
   return {
-    train: { ...train, normalised: true },
-    test: { ...test, normalised: true },
+    train: { ...train, normalized: true },
+    test: { ...test, normalized: true },
     classes: names,
     resize: Number(train.metadata['resize'] ?? 0),
     crop: Number(train.metadata['crop'] ?? 0),

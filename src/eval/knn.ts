@@ -1,8 +1,8 @@
 /**
  * Weighted k-nearest-neighbour classification on frozen features (paper, section 4.1; reference: eval_knn.py,
- * knn_classifier). Departures: it works with fewer than 100 test images (there the chunk size becomes 0), k above the
- * number of training images is clipped with a warning, classes are matched by name, and one search at the largest k
- * serves the smaller ones, block by block, so that memory is bounded for any number of training images.
+ * knn_classifier). Departures: this works with fewer than 100 test images (where the reference's chunk size becomes 0), k
+ * above the number of training images is clipped with a warning, classes are matched by name, and one search at the
+ * largest k serves the smaller ones, block by block, so that memory is bounded for any number of training images.
  */
 import { z } from 'zod';
 import { imagesOrList } from '../data/arguments.js';
@@ -22,7 +22,7 @@ import {
 import { type ImageList, skippedPlace } from '../data/index.js';
 import { assertWritableFolder } from '../files/output.js';
 import { DataError } from '../errors.js';
-import type { Backbone } from '../models/index.js';
+import { type Backbone, unitLength } from '../models/index.js';
 import { World } from '../processes/world.js';
 import { fromTypedArray, full, inferenceMode, ops, scope, Tensor, zeros } from '../torch/index.js';
 import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
@@ -30,7 +30,7 @@ import { featureTable } from './features.js';
 import { readKnnFeatures, writeKnnFeatures } from './knn-features.js';
 import { labelledPair } from './labelled.js';
 
-/** The reference's neighbours, temperature, and number of classes that votes are counted over at least. */
+/** The reference's neighbours and temperature, and the least number of classes over which votes are counted. */
 export const KNN_DEFAULTS = {
   k: [10, 20, 100, 200] as readonly number[],
   temperature: 0.07,
@@ -45,19 +45,16 @@ export interface KnnScore {
 }
 
 export interface LabelledFeatures {
-  /** (N, D) float32; normalised here, unless `normalised` says that they are. */
+  /** (N, D) float32; scaled to length 1 here, unless `normalized` says that they are. */
   features: Tensor;
   /** (N) class numbers. */
   labels: readonly number[];
-  normalised?: boolean;
+  normalized?: boolean;
 }
 
 /** Training features that are compared at a time: with QUERIES test images, 64 MiB of similarities. */
 const BLOCK = 2 ** 15;
 const QUERIES = 512;
-
-/** Rows scaled to length 1, as torch.nn.functional.normalize does. */
-const normalise = (features: Tensor): Tensor => features.div(features.norm(2, [1], true).clampMin(1e-12));
 
 interface Neighbours {
   /** (M, K) similarities, nearest first. */
@@ -80,14 +77,14 @@ function nearest(train: LabelledFeatures, test: LabelledFeatures, k: number, blo
     const size = Math.min(block, trainCount - start);
     scope(() => {
       const part = train.features.narrow(0, start, size);
-      const bank = (train.normalised ? part : normalise(part)).t(); // (D, N)
+      const bank = (train.normalized ? part : unitLength(part)).t(); // (D, N)
       const numbers = BigInt64Array.from(train.labels.slice(start, start + size), BigInt);
       const labels = fromTypedArray(numbers, [size]).to(device);
       for (let begin = 0; begin < testCount; begin += QUERIES) {
         const count = Math.min(QUERIES, testCount - begin);
         scope(() => {
           const some = test.features.narrow(0, begin, count);
-          const queries = test.normalised ? some : normalise(some); // (B, D)
+          const queries = test.normalized ? some : unitLength(some); // (B, D)
           const [values, indices] = queries.matmul(bank).topk(Math.min(k, size)); // (B, K) each, nearest first
           const found = labels.take(indices); // (B, K)
           const best = near.narrow(0, begin, count);
@@ -190,20 +187,20 @@ export function knnClassify(
 }
 
 export interface KnnOptions extends Partial<EvalSizes> {
-  /** Labelled images that neighbours are looked up in: a folder with class folders, or a list. */
+  /** Labelled images among which neighbours are found: a folder with class folders, or a list. */
   train: string | ImageList;
-  /** Labelled images that are classified. */
+  /** Labelled images to classify. */
   val: string | ImageList;
   /** Numbers of neighbours; default 10, 20, 100, 200. */
   k?: readonly number[];
   /** Temperature of the votes; default 0.07. */
   temperature?: number;
-  /** A folder that the normalised features are written to, for evaluateKnnFeatures(). */
+  /** A folder to write the normalized features to, for evaluateKnnFeatures(). */
   dumpFeatures?: string;
   batchSize?: number;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
-  /** Processes that share the work; all get the result. Default: this one alone. */
+  /** Processes that share the work; all get the result. Default: only this one. */
   world?: World;
   /** Called after every batch. */
   onProgress?: (progress: { part: 'train' | 'val'; done: number; total: number }) => void;
@@ -211,7 +208,7 @@ export interface KnnOptions extends Partial<EvalSizes> {
 }
 
 export interface KnnResult {
-  /** Percent by number of neighbours. */
+  /** Percent, by number of neighbours. */
   top1: Record<string, number>;
   top5: Record<string, number>;
   trainImages: number;
@@ -245,11 +242,11 @@ async function extract(
     const all = fromTypedArray(rows, [indices.length, width]).to(device);
     for (let start = 0; start < indices.length; start += BLOCK) {
       const some = all.narrow(0, start, Math.min(BLOCK, indices.length - start));
-      scope(() => some.copy_(normalise(some)));
+      scope(() => some.copy_(unitLength(some)));
     }
     return all;
   });
-  return { features, labels, skipped: [...list.unreadable.map(skippedPlace), ...skipped], normalised: true };
+  return { features, labels, skipped: [...list.unreadable.map(skippedPlace), ...skipped], normalized: true };
 }
 
 const knnOptions = optionsOf<KnnOptions>(
@@ -262,7 +259,7 @@ const knnOptions = optionsOf<KnnOptions>(
 );
 
 /**
- * k-NN accuracy of a model, or of a backbone in training (which is then read at the given sizes).
+ * k-NN accuracy of a model, or of a backbone in training (whose images are then read at the given sizes).
  *
  * @throws DataError when a folder has no labels or no readable images, or val has classes that train lacks;
  *   ConfigError for numbers out of range.
@@ -284,7 +281,7 @@ export async function evaluateKnn(
   const queries = await extract(backbone, val, 'val', sized);
   try {
     const test = { ...queries, labels: queries.labels.map((label) => inTrain[label]!) };
-    // all have all features: one scores
+    // all processes have all features: one computes the scores
     return await world.shared('the scores', () => {
       if (options.dumpFeatures !== undefined) {
         const metadata = { classes: train.classes, resize, crop };
@@ -334,7 +331,7 @@ const storedOptions = optionsOf<NonNullable<Parameters<typeof evaluateKnnFeature
 
 /**
  * k-NN accuracy from features in a folder, without a model: those that evaluateKnn() wrote (`dumpFeatures`), or the
- * reference (trainfeat.pth and so on), whose `resize` and `crop` are then 0: they don't say.
+ * reference (trainfeat.pth and so on), which do not say `resize` and `crop`: these are then 0.
  *
  * @throws CheckpointError when the files are missing, damaged or don't fit each other; ConfigError for numbers out of
  *   range.

@@ -1,17 +1,18 @@
 /**
- * Labels of a video's first frame carried along by the similarity of patch features (Jabri et al. 2020; reference:
- * eval_video_segmentation.py, label_propagation). A patch takes its label from the patches most like it in the first
- * frame and the last few, within a neighbourhood. Departures: features are normalised once, not at every use, and the
+ * Labels of a video's first frame propagated by the similarity of patch features (Jabri et al. 2020; reference:
+ * eval_video_segmentation.py, label_propagation). A patch takes its label from the most similar patches in the first
+ * frame and the last few, within a neighbourhood. Departures: features are normalized once, not at every use, and the
  * similarities are computed for some patches at a time, so that memory stays bounded at patches of 8.
  */
 import { arange, fromTypedArray, ops, scope, zeros, type Tensor } from '../torch/index.js';
+import { unitLength } from '../models/index.js';
 
 export interface PropagationOptions {
-  /** How many of the frames before are looked at, besides the first one. */
+  /** How many of the preceding frames are considered, besides the first one. */
   nLastFrames: number;
-  /** Patches farther away than this, in rows or columns, are not looked at; 0 for no limit. */
+  /** Patches farther away than this, in rows or columns, are not considered; 0 for no limit. */
   sizeMaskNeighborhood: number;
-  /** How many of the most similar patches, over all frames looked at, give their labels. */
+  /** How many of the most similar patches, over all frames considered, give their labels. */
   topk: number;
 }
 
@@ -29,8 +30,8 @@ interface Context {
 }
 
 /**
- * Carries labels from frame to frame. Feed it the patch features of one frame after the other, outside of any scope(),
- * which would free what it keeps; dispose of it at the end.
+ * Propagates labels from frame to frame. Feed it the patch features of one frame after the other, outside of any scope(),
+ * which would free what is kept between frames; dispose of it at the end.
  */
 export class LabelPropagation implements Disposable {
   readonly #options: PropagationOptions;
@@ -106,7 +107,7 @@ export class LabelPropagation implements Disposable {
     const k = Math.min(this.#options.topk, affinity.size(1));
     const [best] = affinity.topk(k, 1); // (q, k), largest first
     const least = best.narrow(1, k - 1, 1); // (q, 1)
-    affinity = affinity.mul(affinity.ge(least)); // what is as large as the k-th stays, ties included
+    affinity = affinity.mul(affinity.ge(least)); // values as large as the k-th stay, ties included
     affinity = affinity.div(affinity.sum([1], true));
     return labels.matmul(affinity.t()); // (C, q)
   }
@@ -143,12 +144,11 @@ function free({ features, labels }: Context): void {
 
 /** (N, D) to (D, N) with columns of length 1. */
 function unitColumns(features: Tensor): Tensor {
-  const columns = features.t(); // (D, N)
-  return columns.div(columns.norm(2, [0], true).clampMin(1e-12)).contiguous();
+  return unitLength(features.t(), 0).contiguous();
 }
 
 /**
- * The label of each pixel: shares enlarged bilinearly to patchSize pixels a patch, each label's stretched to 0 to 1 (so
+ * The label of each pixel: shares enlarged bilinearly to patchSize pixels per patch, each label's stretched to 0 to 1 (so
  * that a small object's weaker shares count), and the largest taken.
  *
  * @param shares - (C, rows, columns).
@@ -162,7 +162,7 @@ export function labelsOfPixels(shares: Tensor, patchSize: number): Uint8Array {
     const most = large.amax([1, 2], true); // (C, 1, 1)
     const shifted = large.sub(large.amin([1, 2], true));
     const stretched = shifted.div(shifted.amax([1, 2], true));
-    // a label that is everywhere gives 0 / 0 here: as in the reference it then wins everywhere, as not-a-number does
+    // a label that is everywhere gives 0 / 0 here: as in the reference the NaN then wins everywhere
     const scaled = ops.where(most.gt(0), stretched, large);
     return scaled.argmax(0).to('uint8').toTypedArray() as Uint8Array;
   });

@@ -18,8 +18,8 @@ async function labelled(source: string | ImageList, what: string): Promise<Label
   const { classes } = list;
   if (classes === null || !allLabelled(list)) {
     throw new DataError(
-      `${list.root} (--${what}) has no labels: expected a folder with one folder a class. ` +
-        'Labels serve the evaluation alone.',
+      `${list.root} (--${what}) has no labels: expected a folder with one folder per class. ` +
+        'Labels are used only for the evaluation.',
     );
   }
   return { ...list, classes };
@@ -35,8 +35,8 @@ export interface LabelledPair {
 }
 
 /**
- * Lists both and matches their classes by name (the reference goes by their order, which shifts when one folder lacks a
- * class).
+ * Lists both and matches their classes by name (the reference matches them by order, which shifts when one folder lacks
+ * a class).
  * @throws DataError when one has no labels or no images, or val has classes that train lacks (all named).
  */
 export async function labelledPair(

@@ -1,7 +1,7 @@
 /**
  * The state of a linear evaluation between two epochs: `checkpoint.safetensors` holds linear.weight, linear.bias and
  * their momentum buffers, and in its metadata the epoch, the best accuracy and the settings (checkpoint.pth.tar in the
- * reference). One file, so that it is whole or absent.
+ * reference). One file, so that it is either whole or absent.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -52,7 +52,7 @@ export function fingerprintWeights(backbone: Backbone): string {
 const SLOT = 'momentum_buffer.';
 
 /**
- * Written beside, flushed, renamed.
+ * Written to a temporary file, flushed and renamed.
  * @param within - The folder below which no link is followed.
  * @throws CheckpointError when the disk is full or not writable.
  */
@@ -74,7 +74,7 @@ const NAMES: Readonly<Record<string, string>> = {
 
 /**
  * Restores classifier and optimizer. @returns Where it was; null without a file.
- * @throws CheckpointError for a damaged file; ConfigError that lists every setting that was another one.
+ * @throws CheckpointError for a damaged file; ConfigError that lists every setting that has changed.
  */
 export function readLinearCheckpoint(
   file: string,
@@ -101,7 +101,7 @@ export function readLinearCheckpoint(
     .filter((key) => settings[key] !== saved.settings[key])
     .map((key) =>
       key in NAMES
-        ? `${NAMES[key]} are others than those of ${file}`
+        ? `${NAMES[key]} are not those of ${file}`
         : `${key} is ${settings[key]}, but was ${saved.settings[key]} in ${file}`,
     );
   if (problems.length > 0) {
@@ -120,7 +120,7 @@ export function readLinearCheckpoint(
 /**
  * Loads a classifier: linear.weight and linear.bias, also under `module.`, from a .safetensors file or what torch.save
  * wrote, such as the reference's checkpoint.pth.tar and its published linear weights.
- * @throws CheckpointError when they are missing or of another shape.
+ * @throws CheckpointError when they are missing or have the wrong shape.
  */
 export function readClassifier(file: string, classifier: LinearClassifier): void {
   const weights = openWeights(file);

@@ -1,6 +1,6 @@
 /**
  * A linear classifier on frozen features (paper, section 4.1; reference: eval_linear.py's LinearClassifier, train() and
- * validate_network()): what is computed, without files or images. The features are the class tokens of the last blocks,
+ * validate_network()): the computation, without files or images. The features are the class tokens of the last blocks,
  * the deepest last, and, if wanted, the mean of the last block's patch tokens.
  *
  * Departure: the reference's code for the mean fails with more than one block; here it comes after the class tokens.
@@ -47,13 +47,13 @@ export class LinearClassifier extends Layer {
 }
 
 export interface ProbeFeatures {
-  /** How many of the last blocks give their class token. For backbones that are no vision transformer: not used. */
+  /** How many of the last blocks contribute their class token. Used only for vision transformers. */
   nLastBlocks: number;
   /** Whether the mean of the last block's patch tokens is added. */
   avgpoolPatchtokens: boolean;
 }
 
-/** Length of the features that probeFeatures() gives. @throws ConfigError when the backbone can't give them. */
+/** Length of the features that probeFeatures() returns. @throws ConfigError when the backbone doesn't have them. */
 export function probeWidth(backbone: Backbone, { nLastBlocks, avgpoolPatchtokens }: ProbeFeatures): number {
   if (!(backbone instanceof VisionTransformer)) {
     if (avgpoolPatchtokens)
@@ -69,8 +69,8 @@ export function probeWidth(backbone: Backbone, { nLastBlocks, avgpoolPatchtokens
 }
 
 /**
- * What the classifier sees of images.
- * @param images - (B, 3, H, W) float32, normalised.
+ * The features of images that the classifier gets.
+ * @param images - (B, 3, H, W) float32, normalized.
  * @returns (B, D * blocks), or (B, D * (blocks + 1)) with the patch tokens' mean. With one block the two are interleaved
  *   (class 0, mean 0, class 1, ...), as the reference does it and its published linear weights expect.
  */
@@ -97,7 +97,7 @@ export function linearLr(lr: number, batchSize: number, epoch: number, epochs: n
   return (((lr * batchSize) / 256) * (1 + Math.cos((Math.PI * epoch) / epochs))) / 2;
 }
 
-/** What a batch of test images gave. */
+/** Results of a batch of test images. */
 export interface ProbeScore {
   /** Mean over the batch. */
   loss: number;

@@ -93,7 +93,7 @@ describe('evaluateLinear', () => {
         onEpoch: () => epochs++,
       });
     const result = await again();
-    assert.match(warnings.join(), /going on after epoch 2 of 4/);
+    assert.match(warnings.join(), /resuming after epoch 2 of 4/);
     assert.equal(epochs, 2);
     assert.deepEqual(weightsIn(output), weightsIn(path.join(folder, 'whole')));
     const log = (name: string) => readFileSync(path.join(folder, name, 'log.jsonl'), 'utf8');
@@ -111,7 +111,7 @@ describe('evaluateLinear', () => {
         assert.ok(error instanceof ConfigError);
         assert.match(error.message, /lr is 0\.1, but was 0\.5/);
         assert.match(error.message, /epochs is 9, but was 4/);
-        assert.match(error.message, /the training images are others/);
+        assert.match(error.message, /the training images are not those of/);
         assert.equal(error.problems.length, 4);
         return true;
       },

@@ -1,13 +1,12 @@
 /**
  * Linear classification on frozen features, from folders of images to accuracy (paper, section 4.1; reference:
- * eval_linear.py). The classifier is trained on randomly resized and flipped crops, so features are computed anew each
+ * eval_linear.py). The classifier is trained on randomly resized and flipped crops, so features are computed again each
  * epoch; it is validated on central crops.
  *
- * Departures: the number of classes is that of the training folder unless told otherwise; classes are matched by name;
- * unreadable images are left out and named; an interrupted evaluation goes on to the bit from its last whole epoch, and
+ * Departures: the number of classes is that of the training folder by default; classes are matched by name;
+ * unreadable images are left out and named; an interrupted evaluation resumes bit for bit after its last whole epoch, and
  * refuses a checkpoint that was made with other settings.
  */
-import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { imagesOrList } from '../data/arguments.js';
 import { modelArgument } from '../models/model-argument.js';
@@ -31,10 +30,9 @@ import {
 import { ConfigError, DataError } from '../errors.js';
 import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, noGrad, scope } from '../torch/index.js';
-import { writeFileWhole } from '../files/atomic-file.js';
 import { makeFolder } from '../files/guarded.js';
 import { isBelow } from '../files/read-below.js';
-import { appendLine, readLines } from '../run/run-folder.js';
+import { appendLine, keepLines } from '../files/json-lines.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
 import { labelledPair } from './labelled.js';
@@ -58,9 +56,9 @@ export const LINEAR_DEFAULTS = {
 } as const;
 
 export interface LinearOptions extends Partial<EvalSizes>, Partial<ProbeFeatures> {
-  /** Labelled images that the classifier is trained on: a folder with class folders, or a list. */
+  /** Labelled images to train the classifier on: a folder with class folders, or a list. */
   train: string | ImageList;
-  /** Labelled images that it is measured on. */
+  /** Labelled images to measure it on. */
   val: string | ImageList;
   /** Default 100. */
   epochs?: number;
@@ -74,9 +72,9 @@ export interface LinearOptions extends Partial<EvalSizes>, Partial<ProbeFeatures
   numLabels?: number;
   /** Of the initial weights, the order and the crops; default 0. */
   seed?: number;
-  /** Folder for the checkpoint and the log; it is resumed from when it holds them. Default: nothing is kept. */
+  /** Folder for the checkpoint and the log; when it holds them already, the evaluation resumes. Default: nothing is kept. */
   output?: string;
-  /** Classifier to measure as it is, without training: linear.weight and linear.bias in a file. */
+  /** A file with linear.weight and linear.bias: a classifier to measure without training. */
   linearWeights?: string;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
@@ -130,7 +128,7 @@ interface Job {
   skipped: Map<string, string>;
 }
 
-/** Features of a batch; its memory is given back. null when no image of it can be read. */
+/** Features of a batch; its memory is returned to the loader. Null when none of its images can be read. */
 function batchFeatures({ model, features, sizes, skipped, options }: Job, batch: EvalBatch) {
   options.signal?.throwIfAborted();
   for (const { path: file, reason } of batch.skipped) skipped.set(file, reason);
@@ -289,9 +287,12 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
     const restored = checkpoint === null ? null : readLinearCheckpoint(checkpoint, within, settings, probe);
     let bestTop1 = restored?.bestTop1 ?? 0;
     let last: Validation | null = null;
-    if (log !== null) cutLog(log, within, restored?.epoch ?? 0);
+    if (log !== null) {
+      const done = restored?.epoch ?? 0; // the lines of later epochs are written again
+      keepLines(log, (line) => Number(line['epoch']) < done, within);
+    }
     if (restored !== null && restored.epoch > 0) {
-      options.onWarning?.(`going on after epoch ${restored.epoch} of ${epochs}, from ${checkpoint}`);
+      options.onWarning?.(`resuming after epoch ${restored.epoch} of ${epochs}, from ${checkpoint}`);
     }
     for (let epoch = restored?.epoch ?? 0; epoch < epochs; epoch++) {
       const rate = linearLr(lr, batchSize, epoch, epochs);
@@ -307,7 +308,7 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
       }
       options.onEpoch?.(stats);
     }
-    // a finished evaluation that is asked for again trains no more
+    // a finished evaluation that is run again does not train further
     last ??= await validate(job, val, inTrain, epochs - 1);
     const { images, ...scores } = last;
     return finish({ ...scores, bestTop1, checkpoint, valImages: images, ...common });
@@ -321,7 +322,7 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
   }
 }
 
-/** The reference's four, or all of fewer; other backbones than transformers don't look at it. */
+/** The reference's four, or all when there are fewer; only transformers use it. */
 function defaultBlocks(backbone: Backbone): number {
   const depth = backbone instanceof VisionTransformer ? backbone.blocks.length : Infinity;
   return Math.min(LINEAR_DEFAULTS.nLastBlocks, depth);
@@ -332,16 +333,7 @@ function withoutUndefined(options: LinearOptions): Partial<Record<keyof typeof L
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
-/** Drops the lines of epochs that will be done again. */
-function cutLog(file: string, within: string, epochs: number): void {
-  if (!existsSync(file)) return;
-  const lines = readLines(file, within);
-  const kept = lines.filter((line) => Number(line['epoch']) < epochs);
-  if (kept.length < lines.length)
-    writeFileWhole(file, kept.map((line) => `${JSON.stringify(line)}\n`).join(''), { within });
-}
-
-/** Below this no link is followed: the run that a folder lies in, else the folder itself. */
+/** The folder below which no link is followed: the run that a folder lies in, else the folder itself. */
 function outermost(folder: string, run: string | null): string {
   return run !== null && isBelow(run, folder) ? run : folder;
 }

@@ -1,6 +1,6 @@
 /**
  * The two ways of scaling that eval_video_segmentation.py uses besides Pillow's filters: OpenCV's bilinear for the frames
- * (cv2.resize, no antialiasing, 8-bit fixed point) and Pillow's nearest for the masks. Both equal to the bit.
+ * (cv2.resize, no antialiasing, 8-bit fixed point) and Pillow's nearest for the masks. Both agree bit for bit.
  */
 import { ShapeError } from '../errors.js';
 import { roundHalfEven } from '../plain/rounding.js';

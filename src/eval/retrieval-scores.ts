@@ -6,7 +6,7 @@
 
 /**
  * @param ranks - Zero-based places of the true results, ascending.
- * @param total - True results that exist, at least 1.
+ * @param total - How many true results exist, at least 1.
  * @returns 0 to 1.
  */
 export function averagePrecision(ranks: readonly number[], total: number): number {
@@ -24,16 +24,16 @@ export function averagePrecision(ranks: readonly number[], total: number): numbe
 export interface Truth {
   /** Images that should be found. */
   ok: readonly number[];
-  /** Images that count neither way: they are taken out of the ranking. */
+  /** Images that are ignored: they are removed from the ranking. */
   junk: readonly number[];
 }
 
 export interface MapScores {
-  /** Mean average precision over the queries that have something to find, 0 to 1; NaN when none has. */
+  /** Mean average precision over the queries that have true results, 0 to 1; NaN when none has. */
   map: number;
   /** Mean precision among the first k results, for each k. */
   mp: number[];
-  /** By query; NaN where there is nothing to find. */
+  /** By query; NaN for a query without true results. */
   aps: number[];
   /** By query, then k. */
   precisions: number[][];
@@ -42,7 +42,7 @@ export interface MapScores {
 /**
  * Scores of rankings.
  * @param rankings - For each query the numbers of all images, best first.
- * @param ks - For mean precision; default 1, 5, 10. As in the reference, k is no more than the place of the last true
+ * @param ks - For mean precision; default 1, 5, 10. As in the reference, k is at most the place of the last true
  *   result.
  */
 export function computeMap(
@@ -67,7 +67,7 @@ export function computeMap(
     for (let place = 0; place < ranking.length; place++) {
       const image = ranking[place]!;
       if (wanted.has(image)) places.push(place - junkBefore);
-      // an image that is both counts, as it does there: it moves the later ones alone
+      // an image that is both counts, as it does there: only the later ones move
       if (ignored.has(image)) junkBefore++;
     }
     const ap = averagePrecision(places, ok.length);

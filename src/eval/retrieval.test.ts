@@ -141,7 +141,7 @@ describe('evaluateRetrieval', () => {
       for (const name of moved) rmSync(path.join(jpg, `${name}.jpg`));
       await assert.rejects(evaluate(), (error) => {
         assert.ok(error instanceof DataError);
-        assert.match(error.message, /names 3 files that are not there/);
+        assert.match(error.message, /names 3 files that are missing/);
         for (const name of moved) assert.match(error.message, new RegExp(`${name}\\.jpg`));
         return true;
       });
@@ -166,12 +166,12 @@ describe('evaluateRetrieval', () => {
     assert.throws(read, (error) => {
       assert.ok(error instanceof DataError);
       assert.match(error.message, /easy has 1, but there are 1 images/);
-      assert.match(error.message, /junk is no list of numbers/);
-      assert.match(error.message, /bbx is no box of four numbers/);
+      assert.match(error.message, /junk is not a list of numbers/);
+      assert.match(error.message, /bbx is not a box of four numbers/);
       return true;
     });
     write('N.');
-    assert.throws(read, /imlist is no list of names\n.*qimlist.*\n.*gnd is no list/);
+    assert.throws(read, /imlist is not a list of names\n.*qimlist.*\n.*gnd is not a list/);
     write("cos\nsystem\n(S'echo no'\ntR.");
     assert.throws(read, CheckpointError);
     await assert.rejects(evaluateRetrieval(model, { dataPath: folder, imsize: 4 }), ConfigError);
@@ -193,7 +193,7 @@ describe("Revisited's own ground truth", { skip: existsSync(revisited) ? false :
         () => readRevisited(revisited, dataset),
         (error) =>
           error instanceof DataError &&
-          error.message.includes(`names ${files} files that are not there`) &&
+          error.message.includes(`names ${files} files that are missing`) &&
           error.message.includes(`and ${files - 100} more`),
       );
     });

@@ -1,10 +1,10 @@
 /**
  * Image retrieval on Revisited Oxford and Paris (paper, section 4.2; reference: eval_image_retrieval.py): class features
- * of whole images at their own shape, longer side `imsize`, compared by cosine.
+ * of whole images in their own shape, longer side `imsize`, compared by cosine.
  *
  * Departures: the easy protocol is measured too; images of equal shape go through the network together (the reference
  * takes one at a time), which moves features in the seventh digit; `cropQueries` follows Revisited's own protocol, which
- * cuts the query's box out first, where the reference takes the whole image.
+ * cuts out the query's box first, where the reference takes the whole image.
  */
 import { modelArgument } from '../models/model-argument.js';
 import {
@@ -20,7 +20,7 @@ import {
 } from '../plain/check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { Box } from '../data/index.js';
-import type { Backbone } from '../models/index.js';
+import { type Backbone, unitLength } from '../models/index.js';
 import { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
@@ -28,11 +28,11 @@ import { featureTable } from './features.js';
 import { computeMap } from './retrieval-scores.js';
 import { PROTOCOLS, type Protocol, readRevisited, truthOf } from './revisited.js';
 
-/** mP@k is measured for these. */
+/** The k of mP@k. */
 const KS = [1, 5, 10] as const;
 
 export interface RetrievalOptions {
-  /** The folder that holds the data sets' folders. */
+  /** The folder with the data sets' folders. */
   dataPath: string;
   /** `roxford5k` (default), `rparis6k`, or another data set of the same layout. */
   dataset?: string;
@@ -40,20 +40,20 @@ export interface RetrievalOptions {
   imsize?: number;
   /** Mean features over three scales: 1, 1 / sqrt(2), 1 / 2. Default false. */
   multiscale?: boolean;
-  /** Cut the query's box out of its image. Default false, as the reference. */
+  /** Cut the query's box out of its image. Default false, as in the reference. */
   cropQueries?: boolean;
   /** Images that are loaded at a time, default 16. */
   batchSize?: number;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
-  /** Processes that share the work; all get the result. Default: this one alone. */
+  /** Processes that share the work; all get the result. Default: only this one. */
   world?: World | undefined;
   /** Called after every batch. */
   onProgress?: (progress: { part: 'images' | 'queries'; done: number; total: number }) => void;
 }
 
 export interface RetrievalScores {
-  /** Mean average precision, percent; null when no query has anything to find. */
+  /** Mean average precision, percent; null when no query has true results. */
   map: number | null;
   /** Mean precision among the first 1, 5 and 10, percent. */
   mp: Record<'1' | '5' | '10', number | null>;
@@ -71,7 +71,7 @@ export interface RetrievalResult extends Record<Protocol, RetrievalScores> {
 /** The scales of the reference's multi_scale(). */
 const SCALES = [1, 1 / 2 ** (1 / 2), 1 / 2] as const;
 
-/** Mean features over scales of the images, of length 1 (utils.py multi_scale, which is for one image at a time). */
+/** Mean features over scales of the images, of length 1 (utils.py multi_scale, which takes one image at a time). */
 export function multiScaleFeatures(backbone: Backbone, images: Tensor): Tensor {
   const [height, width] = [images.size(2), images.size(3)];
   const each = SCALES.map((scale) => {
@@ -79,7 +79,7 @@ export function multiScaleFeatures(backbone: Backbone, images: Tensor): Tensor {
     return backbone.forward(scale === 1 ? images : ops.upsampleBilinear2d(images, size, false, scale, scale));
   }); // 3 of (B, D)
   const mean = each.reduce((sum, features) => sum.add(features)).div(SCALES.length);
-  return mean.div(mean.norm(2, [1], true));
+  return unitLength(mean);
 }
 
 /** Class features of images, (N, D) row-major. @throws DataError that names every unreadable one. */
@@ -118,10 +118,8 @@ export function rankBySimilarity(
 ): { rankings: number[][]; similarity: Float32Array } {
   return scope(() =>
     inferenceMode(() => {
-      const unit = (rows: Float32Array): Tensor => {
-        const table = fromTypedArray(rows, [rows.length / width, width]).to(device);
-        return table.div(table.norm(2, [1], true).clampMin(1e-12));
-      };
+      const unit = (rows: Float32Array): Tensor =>
+        unitLength(fromTypedArray(rows, [rows.length / width, width]).to(device));
       const [bank, asked] = [unit(images), unit(queries)];
       const similarity = bank.matmul(asked.t()); // (N, Q)
       const order = similarity.t().sort({ stable: true, descending: true })[1]; // (Q, N)

@@ -12,11 +12,11 @@ import { readPickle } from '../weights/pickle.js';
 import { NumpyArray } from '../weights/pickle-values.js';
 import type { Truth } from './retrieval-scores.js';
 
-/** That of Revisited Paris has 300 kB, bytes. */
+/** The most bytes of a ground truth; that of Revisited Paris has 300 kB. */
 const MAX_TRUTH = 2 ** 28;
 
 export interface QueryTruth {
-  /** Left, top, right, bottom of what is searched for, pixels of the query's image. */
+  /** Left, top, right and bottom of the object to search for, in pixels of the query's image. */
   box: Box;
   /** Numbers of images. */
   easy: number[];
@@ -25,7 +25,7 @@ export interface QueryTruth {
 }
 
 export interface Revisited {
-  /** Paths of the images that are searched. */
+  /** Paths of the images to search. */
   images: string[];
   queries: string[];
   truths: QueryTruth[];
@@ -57,9 +57,9 @@ function parse(value: unknown, problems: string[]): Omit<Revisited, 'truths'> & 
   const images = namesOf(entries.get('imlist'));
   const queries = namesOf(entries.get('qimlist'));
   const gnd: unknown = entries.get('gnd');
-  if (images === null) problems.push('imlist is no list of names');
-  if (queries === null) problems.push('qimlist is no list of names');
-  if (!Array.isArray(gnd)) problems.push('gnd is no list');
+  if (images === null) problems.push('imlist is not a list of names');
+  if (queries === null) problems.push('qimlist is not a list of names');
+  if (!Array.isArray(gnd)) problems.push('gnd is not a list');
   if (images === null || queries === null || !Array.isArray(gnd))
     return { images: [], queries: [], truths: [] };
   if (gnd.length !== queries.length)
@@ -69,7 +69,7 @@ function parse(value: unknown, problems: string[]): Omit<Revisited, 'truths'> & 
     const read = (key: 'easy' | 'hard' | 'junk'): number[] => {
       const list = numbersOf(fields.get(key));
       if (list === null) {
-        problems.push(`gnd[${query}].${key} is no list of numbers`);
+        problems.push(`gnd[${query}].${key} is not a list of numbers`);
         return [];
       }
       const wrong = list.find((index) => !(Number.isInteger(index) && index >= 0 && index < images.length));
@@ -80,14 +80,14 @@ function parse(value: unknown, problems: string[]): Omit<Revisited, 'truths'> & 
     };
     const box = numbersOf(fields.get('bbx'));
     if (box?.length !== 4 || !box.every(Number.isFinite))
-      problems.push(`gnd[${query}].bbx is no box of four numbers`);
+      problems.push(`gnd[${query}].bbx is not a box of four numbers`);
     const [left = 0, top = 0, right = 0, bottom = 0] = box ?? [];
     return { box: [left, top, right, bottom], easy: read('easy'), hard: read('hard'), junk: read('junk') };
   });
   return { images, queries, truths };
 }
 
-/** As many problems as one message holds: all queries, which come first, and some images. */
+/** As many problems as fit one message: those of all queries, which come first, and of some images. */
 const MOST = 100;
 
 function listed(lines: readonly string[]): string {
@@ -102,7 +102,7 @@ function listed(lines: readonly string[]): string {
  * Reads a data set.
  *
  * @param root - The folder that holds the data set's folder.
- * @param dataset - `roxford5k`, `rparis6k`, or another one of the same layout.
+ * @param dataset - `roxford5k`, `rparis6k`, or another one with the same layout.
  * @throws DataError when the ground truth is missing or makes no sense (all problems), or images that it names are
  *   missing (all named); CheckpointError when its pickle holds more than data.
  */
@@ -124,14 +124,14 @@ export function readRevisited(root: string, dataset: string): Revisited {
   if (problems.length === 0 && (images.length === 0 || queries.length === 0))
     problems.push(`it names ${images.length} images and ${queries.length} queries`);
   if (problems.length > 0)
-    throw new DataError(`${file} is no ground truth of Revisited's form:${listed(problems)}`);
+    throw new DataError(`${file} is not a ground truth in Revisited's format:${listed(problems)}`);
   const pathOf = (name: string): string => path.join(folder, 'jpg', `${name}.jpg`);
   const found = { images: images.map(pathOf), queries: queries.map(pathOf), truths };
   const missing = (what: string, files: readonly string[]): string[] =>
     [...new Set(files)].filter((name) => !existsSync(name)).map((name) => `${what}: ${name}`);
   const absent = [...missing('query', found.queries), ...missing('image', found.images)];
   if (absent.length > 0) {
-    throw new DataError(`${file} names ${absent.length} files that are not there:${listed(absent)}`);
+    throw new DataError(`${file} names ${absent.length} files that are missing:${listed(absent)}`);
   }
   return found;
 }

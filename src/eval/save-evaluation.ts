@@ -14,7 +14,7 @@ export function runOfWeights(weightsFile: string): string | null {
   return locateWeights(weightsFile, 'teacher').run;
 }
 
-/** It names a file. */
+/** Becomes a file's name. */
 const evaluationName = being(
   'a name of letters, digits, _ and -',
   (value) => typeof value === 'string' && /^[\w-]+$/.test(value),
@@ -25,12 +25,13 @@ const resultObject = being(
 );
 
 /**
- * Keeps the result of an evaluation with its run, written beside and renamed; an earlier one of the same name is replaced.
+ * Keeps the result of an evaluation with its run, written to a temporary file and renamed; an earlier one with the same
+ * name is replaced.
  *
  * @param weightsFile - The file that the model was loaded from (`model.file`).
- * @param result - What the evaluation gave, and what it was asked for: JSON.
- * @returns The file, or null when the weights belong to no run.
- * @throws DataError when it can't be written, or a link is in its way.
+ * @param result - The evaluation's results and its options, as JSON values.
+ * @returns The file, or null when the weights do not belong to a run.
+ * @throws DataError when it can't be written, or a link is in the path.
  */
 export function saveEvaluation(weightsFile: string, name: EvaluationName, result: object): string | null {
   checkCall(

@@ -1,6 +1,6 @@
 /**
- * Batches of features, dealt out to several processes and put together again: in the order of the images, none twice and
- * none missing, in as little memory as one process needs.
+ * Batches of features, distributed over several processes and collected again: in the order of the images, without
+ * duplicates or gaps, in as little memory as one process needs.
  */
 import type { Box, ImageItem, ImageItems } from '../data/index.js';
 import type { World } from '../processes/world.js';
@@ -15,7 +15,7 @@ export interface FeatureBatch {
   skipped: { path: string; reason: string }[];
 }
 
-/** Every `count`-th batch of a list, from the `rank`-th on, as a list. */
+/** Every `count`-th batch of a list, starting with the `rank`-th, as a list. */
 export class DealtItems implements ImageItems {
   readonly length: number;
   readonly #items: ImageItems;
@@ -30,7 +30,7 @@ export class DealtItems implements ImageItems {
     this.length = Math.floor(items.length / round) * batchSize + Math.min(batchSize, Math.max(0, rest));
   }
 
-  /** Where an own item is in the whole list. */
+  /** The index in the whole list of an item of this list. */
   position(index: number): number {
     const { rank, count, batchSize } = this.#deal;
     return (Math.floor(index / batchSize) * count + rank) * batchSize + (index % batchSize);
@@ -50,7 +50,7 @@ export class DealtItems implements ImageItems {
 }
 
 /**
- * The batches of all processes, in order, for each of them. Collective: each takes all of them.
+ * The batches of all processes, in order, for each process. Collective: each must consume all of them.
  * @param compute - The batches of this process's items.
  */
 export async function* sharedBatches(

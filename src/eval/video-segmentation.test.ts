@@ -260,7 +260,7 @@ describe('evaluateVideoSegmentation', () => {
       assert.match(error.message, /two: no mask for the first frame, expected .*00000\.png/);
       assert.match(
         error.message,
-        /tall: 1 masks of another size than the first one's 96 x 130: 00002\.png \(3 x 2\)/,
+        /tall: 1 masks differ in size from the first one's 96 x 130: 00002\.png \(3 x 2\)/,
       );
       assert.match(error.message, /void: no frames/);
       return true;

@@ -1,12 +1,12 @@
 /**
  * Video object segmentation without training (paper, section 4.2.2, table 5; reference: eval_video_segmentation.py): the
- * first frame's mask is carried through the video by the similarity of frozen patch features, and written as indexed PNGs.
- * Beyond the reference, J and F are measured here too (davis-measures.ts).
+ * first frame's mask is propagated through the video by the similarity of frozen patch features, and written as indexed
+ * PNGs. Beyond the reference, J and F are measured here too (davis-measures.ts).
  *
- * Departures: everything is checked before the first sequence starts; labels that don't occur take no memory (DAVIS-2016's
- * 255 would be 256 of them); the first frame's mask is written under the frame's own number, which the reference takes to
- * be 00000; square videos work (the reference shrinks frame and mask in different directions); the channels' standard
- * deviation 0.228 is kept.
+ * Departures: everything is checked before the first sequence starts; labels that don't occur take no memory (for
+ * DAVIS-2016's 255 there would be 256 of them); the first frame's mask is written under the frame's own number, which the
+ * reference assumes to be 00000; square videos work (the reference shrinks frame and mask in different directions); the
+ * channels' standard deviation 0.228 is kept.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -41,13 +41,13 @@ import { LabelPropagation, labelsOfPixels } from './label-propagation.js';
 const STD = [0.228, 0.224, 0.225] as const;
 /** The reference cuts the longer side to a multiple of this. */
 const SIDE_MULTIPLE = 64;
-/** The label of pixels that DAVIS leaves open; in DAVIS-2016's masks of 0 and 255 it is the object. */
+/** The label of pixels that DAVIS ignores; in DAVIS-2016's masks of 0 and 255 it is the object. */
 const VOID = 255;
 
 export interface VideoSegmentationOptions {
   /** DAVIS: a folder with JPEGImages/480p/NAME/*.jpg and Annotations/480p/NAME/*.png. */
   data: string;
-  /** Where masks go, OUTPUT/NAME/00000.png and so on, and the tables of J and F (global_results-val.csv, ...). */
+  /** Where masks are written, OUTPUT/NAME/00000.png and so on, and the tables of J and F (global_results-val.csv, ...). */
   output: string;
   /** Names of sequences. Default: those of ImageSets/2017/val.txt, or every folder without that file. */
   sequences?: readonly string[];
@@ -77,7 +77,7 @@ export interface SequenceScore {
   name: string;
   frames: number;
   folder: string;
-  /** Null when there was nothing to measure with. */
+  /** Null without masks to measure against. */
   objects: ObjectScore[] | null;
 }
 
@@ -87,7 +87,7 @@ export interface VideoSegmentationResult {
   scores: { JF: number; J: SequenceStatistics; F: SequenceStatistics; objects: number } | null;
 }
 
-/** The size that frames are brought to: `size` on the shorter side, the longer one cut to a multiple of 64. */
+/** The size that frames are resized to: `size` on the shorter side, the longer one cut to a multiple of 64. */
 export function propagationSize({ width, height }: Size, size: number): Size {
   const long = (short: number, other: number): number =>
     Math.floor((size * other) / short / SIDE_MULTIPLE) * SIDE_MULTIPLE;
@@ -129,9 +129,9 @@ const segmentationOptions = optionsOf<VideoSegmentationOptions>(
 );
 
 /**
- * Segments videos by their first frame's mask, writes a mask a frame, and measures J and F.
+ * Segments videos by their first frame's mask, writes a mask for each frame, and measures J and F.
  *
- * @throws ConfigError for options out of range; DataError for a data set that is not whole (every problem of every
+ * @throws ConfigError for options out of range; DataError for an incomplete data set (every problem of every
  *   sequence is named before anything is computed), a frame that can't be read or a folder that can't be written; the
  *   signal's reason when aborted.
  */
@@ -202,7 +202,7 @@ async function segmentSequence(
   const target = propagationSize(first, size);
   const grid = { width: target.width / patchSize, height: target.height / patchSize };
   const small = resizeNearest(first.labels, first, grid); // (rows * columns)
-  // the background is always a label, so that it wins where nothing is found
+  // the background is always a label, so that it wins where no object is found
   const names = [...new Set([0, ...small])].sort((a, b) => a - b);
   const numbers = small.map((label) => names.indexOf(label));
   const measures = new Measures(sequence, first, options);
@@ -217,7 +217,7 @@ async function segmentSequence(
       signal?.throwIfAborted();
       if (i === 0 && frames.length === 1) break;
       const pixels = await readFrame(file, first, target, name);
-      // outside of a scope: what is kept of a frame must outlive this one
+      // outside of a scope: what is kept from this frame must outlive it
       const found = inferenceMode(() => {
         using features = scope(() => patchFeatures(backbone, pixels, target, model.device)); // (N, D)
         if (propagation !== null) {
@@ -277,7 +277,7 @@ function patchFeatures(backbone: VisionTransformer, rgb: Uint8Array, size: Size,
   return tokens.select(0, 0).slice(0, 1); // (N, D)
 }
 
-/** J and F of every object, frame by frame; the first and the last frame don't count, as in the package. */
+/** J and F of every object, frame by frame; the first and the last frame are excluded, as in the package. */
 class Measures {
   readonly #sequence: DavisSequence;
   readonly #first: LabelImage;
@@ -331,7 +331,7 @@ class Measures {
   }
 }
 
-/** The objects of a first mask: 1 to the highest label, or 255 alone in a mask of 0 and 255 (DAVIS-2016). */
+/** The objects of a first mask: 1 to the highest label, or only 255 in a mask of 0 and 255 (DAVIS-2016). */
 export function objectLabels(labels: Uint8Array): number[] {
   let highest = 0;
   let hasVoid = false;

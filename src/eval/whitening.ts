@@ -1,8 +1,10 @@
 /**
  * Whitening by principal components (reference: utils.py PCA with whit 0.5, and how eval_copy_detection.py calls it): the
- * mean is subtracted from what is transformed, but, as there, not from the features that the covariance is computed of.
+ * mean is subtracted from the features that are transformed, but, as there, not from those that the covariance is computed
+ * from.
  */
-import { inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
+import { principalAxes } from '../explain/principal-axes.js';
+import { inferenceMode, scope, type Tensor } from '../torch/index.js';
 
 /** Eigenvalues below this share of the largest are raised to it. */
 const LEAST_EIGENVALUE = 1e-5;
@@ -19,11 +21,10 @@ export function learnWhitening(features: Tensor): Whitening {
   return scope(() =>
     inferenceMode(() => {
       const covariance = features.t().matmul(features).div(features.size(0)); // (D, D)
-      // float64 on the CPU: a symmetric eigenproblem once, where some devices have no solver
-      const [values, vectors] = ops.linalgEigh(covariance.to('cpu').to('float64')); // (D) ascending, (D, D) columns
-      const least = values.max().mul(LEAST_EIGENVALUE).item();
-      const scales = values.clampMin(least).pow(-0.5);
-      const rows = vectors.t().mul(scales.unsqueeze(1)).flip([0]); // (D, D)
+      const { variances, axes } = principalAxes(covariance);
+      const least = variances.max().mul(LEAST_EIGENVALUE).item();
+      const scales = variances.clampMin(least).pow(-0.5); // (D)
+      const rows = axes.t().mul(scales.unsqueeze(1)); // (D, D)
       const matrix = rows.to('float32').to(features.device);
       return { mean: features.mean([0]), matrix };
     }),

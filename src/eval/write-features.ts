@@ -1,16 +1,18 @@
 /**
- * Features to a file:
+ * Writes features to a file:
  *   .safetensors  `features` (N, ...) float32 and, with class folders, `labels` (N) int64; the paths and the classes are
  *                 JSON in the metadata
- *   .npy          the array alone (format 1.0), and beside it FILE.paths.jsonl with a line an image
- *   .parquet      a row an image: path, label, features as a list of floats
- * Each file is written beside and renamed.
+ *   .npy          the array alone (format 1.0), and beside it FILE.paths.jsonl with a line per image
+ *   .parquet      a row per image: path, label, features as a list of floats
+ * Each file is written to a temporary file and renamed.
  */
 import path from 'node:path';
 import { z } from 'zod';
 import { checkCall, filePath, instanceOf, words } from '../plain/check-options.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { ConfigError } from '../errors.js';
+import { writeLines } from '../files/json-lines.js';
+import { npyBytes } from '../files/npy.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { writeSafetensors } from '../weights/safetensors.js';
@@ -18,7 +20,7 @@ import type { Embeddings } from './embed.js';
 
 export const FEATURE_FORMATS = ['.safetensors', '.npy', '.parquet'] as const;
 
-/** @throws ConfigError for another ending. */
+/** @throws ConfigError for any other ending. */
 export function featureFormat(file: string): (typeof FEATURE_FORMATS)[number] {
   const format = FEATURE_FORMATS.find((known) => known === path.extname(file));
   if (format === undefined)
@@ -30,33 +32,12 @@ export function featureFormat(file: string): (typeof FEATURE_FORMATS)[number] {
 const pathsFile = (file: string): string => `${file.slice(0, -'.npy'.length)}.paths.jsonl`;
 
 /**
- * Looks whether a file of features, and what comes beside it, can be written, before the work that they take.
- * @throws ConfigError for another ending, DataError when they can't be written.
+ * Checks that a file of features, and the one beside it, can be written, before they are computed.
+ * @throws ConfigError for any other ending, DataError when they can't be written.
  */
 export function assertFeaturesWritable(file: string): void {
   assertWritable(file);
   if (featureFormat(file) === '.npy') assertWritable(pathsFile(file));
-}
-
-/** NumPy's format 1.0: magic, version, header padded so that the data begin at a multiple of 64. */
-export function npyBytes(features: Float32Array, shape: readonly number[]): Buffer {
-  const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
-  let header = `{'descr': '<f4', 'fortran_order': False, 'shape': ${tuple}, }`;
-  header += ' '.repeat(63 - ((10 + header.length) % 64)) + '\n';
-  const prefix = Buffer.from([
-    0x93,
-    0x4e,
-    0x55,
-    0x4d,
-    0x50,
-    0x59,
-    1,
-    0,
-    header.length & 255,
-    header.length >> 8,
-  ]);
-  const data = Buffer.from(features.buffer, features.byteOffset, features.byteLength);
-  return Buffer.concat([prefix, Buffer.from(header, 'latin1'), data]);
 }
 
 function asSafetensors(file: string, result: Embeddings): void {
@@ -103,7 +84,7 @@ async function asParquet(file: string, result: Embeddings): Promise<void> {
   writeFileWhole(file, new Uint8Array(buffer));
 }
 
-/** Of what embed() gives, what is written. */
+/** The parts of embed()'s result that are written. */
 const embeddings = z.looseObject({
   paths: words,
   labels: z.array(z.int().nullable()),
@@ -113,8 +94,8 @@ const embeddings = z.looseObject({
 });
 
 /**
- * Writes to the format of the file's ending, and makes its folder. Returns the files written.
- * @throws ConfigError for another ending, DataError or CheckpointError when it can't be written.
+ * Writes the format of the file's ending, and makes its folder. Returns the files written.
+ * @throws ConfigError for any other ending, DataError or CheckpointError when it can't be written.
  */
 export async function writeFeatures(file: string, result: Embeddings): Promise<string[]> {
   checkCall('writeFeatures()', ['file', filePath, file], ['result', embeddings, result]);
@@ -133,8 +114,8 @@ export async function writeFeatures(file: string, result: Embeddings): Promise<s
   const lines = result.paths.map((name, i) => {
     const label = result.labels[i];
     const className = result.classes?.[label ?? -1];
-    return JSON.stringify(className === undefined ? { path: name } : { path: name, label, class: className });
+    return className === undefined ? { path: name } : { path: name, label, class: className };
   });
-  writeFileWhole(beside, lines.join('\n') + '\n');
+  writeLines(beside, lines);
   return [file, beside];
 }

@@ -1,7 +1,7 @@
 /**
  * What the class token looks at: its attention in the last block, head by head (paper, figure 1; reference:
  * visualize_attention.py). Departures: the image keeps its proportions unless both sides are given, every size works
- * (what is no multiple of the patch is cut off at the right and the bottom, as there), and the mean over heads and an
+ * (the rest that does not fill a patch is cut off at the right and the bottom, as there), and the mean over heads and an
  * overlay are drawn too.
  */
 import path from 'node:path';
@@ -26,7 +26,7 @@ export interface AttentionOptions {
    * reference's 480 for a model of 224), less when that would be more than 4,096 patches.
    */
   imageSize?: number | readonly [height: number, width: number];
-  /** Also make masks of the patches that hold this share of a head's attention, above 0 and at most 1. */
+  /** Also make masks of the patches that together hold this share of a head's attention, above 0 and at most 1. */
   threshold?: number;
 }
 
@@ -42,7 +42,7 @@ export interface AttentionResult extends PreparedImage {
 }
 
 /**
- * Keeps of each row the largest values that together hold `threshold` of its sum.
+ * Keeps the largest values of each row that together hold `threshold` of its sum.
  * @param maps - (heads, patches).
  * @returns (heads, patches) float32 of 0 and 1.
  */
@@ -82,7 +82,7 @@ export async function prepareImage(
   return prepareDecoded(model, await decodeImage(input), imageSize, maxPatches);
 }
 
-/** The same of an image that is decoded already. @throws ConfigError for a size below a patch. */
+/** The same for an image that is already decoded. @throws ConfigError for a size below a patch. */
 export function prepareDecoded(
   model: SizedModel,
   decoded: RgbImage,
@@ -104,7 +104,10 @@ export function prepareDecoded(
   return { rows, columns, patchSize, image, width, height, ...original };
 }
 
-/** What the class token of the last block gives each patch, (heads, rows * columns). Within a scope, without gradients. */
+/**
+ * The class token's attention to each patch in the last block, (heads, rows * columns). Call it in a scope, without
+ * gradients.
+ */
 export function classAttention(backbone: AttentiveBackbone, prepared: PreparedImage, device: string): Tensor {
   const { image, rows, columns } = prepared;
   const pixels = imageTensor(image, prepared, device); // (1, 3, H, W)
@@ -160,7 +163,7 @@ export async function attention(
   );
 }
 
-/** Every patch's value over its pixels (nearest, as the reference enlarges its maps). */
+/** Enlarges every patch's value to its pixels (nearest, as the reference does). */
 function enlarge<T extends Float32Array | Uint8Array>(map: T, result: AttentionResult): T {
   const { rows, columns, patchSize, width } = result;
   const out = (
@@ -208,12 +211,12 @@ function maskPicture(mask: Uint8Array, result: AttentionResult): Uint8Array {
   return out;
 }
 
-/** Small models see small images: pictures are enlarged by a whole factor until they are this high and wide. */
+/** Small models use small images: pictures are enlarged by a whole factor until they are this high and wide. */
 const MIN_PICTURE_SIDE = 240;
 
 const bytes = instanceOf(Uint8Array, 'a Uint8Array');
 const floats = instanceOf(Float32Array, 'a Float32Array');
-/** Of what attention() gives, what is drawn. */
+/** The parts of attention()'s result that are drawn. */
 const attentionResult = z.looseObject({
   ...{ heads: count(1), rows: count(1), columns: count(1), width: count(1), height: count(1) },
   ...{ patchSize: count(1), image: bytes, maps: floats, mean: floats, masks: bytes.nullable() },

@@ -1,6 +1,6 @@
 /**
- * Videos in and out through the ffmpeg program: frames come and go as raw pixels through pipes, no folder of temporary
- * pictures is needed. Nothing here knows about attention.
+ * Videos in and out through the ffmpeg program: frames are read and written as raw pixels through pipes, without a
+ * folder of temporary pictures. Nothing here knows about attention.
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,7 +23,7 @@ export interface VideoFrame {
 /** npm packages that bring the program; neither is installed with this one. */
 const PACKAGES = ['@ffmpeg-installer/ffmpeg', 'ffmpeg-static'] as const;
 
-async function isProgram(file: string): Promise<boolean> {
+export async function isProgram(file: string): Promise<boolean> {
   try {
     await access(file, constants.X_OK);
     return true;
@@ -35,14 +35,14 @@ async function isProgram(file: string): Promise<boolean> {
 /**
  * Where ffmpeg is: the environment variable FFMPEG, the PATH, or one of the npm packages that ship it.
  *
- * @throws EngineError that says what to install, when there is none; ConfigError when FFMPEG names no program.
+ * @throws EngineError that says what to install, when there is none; ConfigError when FFMPEG is not a program.
  */
 export async function findFfmpeg(environment: NodeJS.ProcessEnv = process.env): Promise<string> {
   checkCall('findFfmpeg()', ['environment', variables, environment]);
   const given = environment['FFMPEG'];
   if (given !== undefined && given !== '') {
     if (await isProgram(given)) return given;
-    throw new ConfigError(`FFMPEG is ${given}, which is no program; expected the path of ffmpeg`);
+    throw new ConfigError(`FFMPEG is ${given}, which is not a program; expected the path of ffmpeg`);
   }
   const name = process.platform === 'win32' ? 'ffmpeg.exe' : 'ffmpeg';
   for (const folder of (environment['PATH'] ?? '').split(path.delimiter)) {
@@ -53,7 +53,7 @@ export async function findFfmpeg(environment: NodeJS.ProcessEnv = process.env): 
     if (file !== null) return file;
   }
   throw new EngineError(
-    'ffmpeg is not there: looked at the environment variable FFMPEG, on the PATH, and for the npm packages ' +
+    'ffmpeg was not found: looked at the environment variable FFMPEG, on the PATH, and for the npm packages ' +
       `${PACKAGES.join(' and ')}.\n` +
       'Install it (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg), or npm install ' +
       `${PACKAGES[0]}, which ships an old one, or set FFMPEG to its path.`,
@@ -71,7 +71,7 @@ async function fromPackage(name: string): Promise<string | null> {
   }
 }
 
-/** Keeps the last lines that a program says. */
+/** Keeps the last lines that a program prints to stderr. */
 function lastLines(child: ChildProcess): () => string[] {
   let text = '';
   child.stderr?.setEncoding('utf8');
@@ -79,7 +79,7 @@ function lastLines(child: ChildProcess): () => string[] {
   return () =>
     text
       .split(/[\r\n]+/)
-      .map((line) => line.replaceAll(/ @ 0x[0-9a-f]+/g, '').trim()) // addresses say nothing
+      .map((line) => line.replaceAll(/ @ 0x[0-9a-f]+/g, '').trim()) // addresses are of no use
       .filter((line) => line !== '');
 }
 
@@ -90,64 +90,17 @@ async function ended(child: ChildProcess): Promise<number | null> {
   return code;
 }
 
-export interface VideoInfo {
-  /** Frames a second. */
-  fps: number;
-  /** Null when the file doesn't say. */
-  seconds: number | null;
-}
-
-/** Rates that ffmpeg prints rounded. */
-const FRACTIONS: Readonly<Record<string, number>> = {
-  '23.98': 24000 / 1001,
-  '29.97': 30000 / 1001,
-  '59.94': 60000 / 1001,
-};
-
-/** A description of a file that takes longer hangs. */
-const PROBE_MS = 60_000;
-
-/** What a video file says of itself. @throws DataError when it can't be read, is no video, or has no picture. */
-export async function probeVideo(ffmpeg: string, file: string): Promise<VideoInfo> {
-  const input = videoInput(file);
-  // without an output ffmpeg describes its input and ends with an error; the program is local, so is the file
-  let text: string;
-  try {
-    text = (await run(ffmpeg, ['-hide_banner', '-nostdin', ...input], { timeout: PROBE_MS })).stderr;
-  } catch (error) {
-    const failure = error as { stderr?: string; code?: unknown; killed?: boolean; message: string };
-    if (failure.killed === true)
-      throw new DataError(`Can't read the video ${file}: ffmpeg found nothing in it within a minute`, {
-        cause: error,
-      });
-    if (typeof failure.code !== 'number') {
-      throw new EngineError(`${ffmpeg} can't be started: ${failure.message}`, { cause: error });
-    }
-    text = failure.stderr ?? '';
-  }
-  const stream = /Stream #.*Video: .*/.exec(text)?.[0];
-  if (stream === undefined) {
-    const reason = text.split('\n').find((line) => line.startsWith(file) || /invalid|error/i.test(line));
-    throw new DataError(
-      `Can't read the video ${file}: ${
-        /Stream #/.test(text) ? 'it has no picture' : (reason?.trim() ?? 'no video in it')
-      }`,
-    );
-  }
-  const rate = /([\d.]+) fps/.exec(stream)?.[1] ?? /([\d.]+)k? tbr/.exec(stream)?.[1] ?? '25';
-  const clock = /Duration: (\d+):(\d+):([\d.]+)/.exec(text);
-  const seconds = clock === null ? null : Number(clock[1]) * 3600 + Number(clock[2]) * 60 + Number(clock[3]);
-  return { fps: FRACTIONS[rate] ?? Number(rate), seconds };
-}
-
-/** One picture of a PPM stream at the start of `bytes`, null when it isn't whole yet; null without a whole header. */
+/**
+ * One picture of a PPM stream at the start of `bytes`, `frame` is null while it is incomplete. Null without a complete
+ * header.
+ */
 function readPpm(bytes: Buffer): { frame: VideoFrame | null; length: number } | null {
   const header = /^P6\s+(\d+)\s+(\d+)\s+255\s/.exec(bytes.toString('latin1', 0, 64));
   if (header === null) return null;
   const [width, height] = [Number(header[1]), Number(header[2])];
   const length = header[0].length + width * height * 3;
   if (bytes.length < length) return { frame: null, length };
-  // copied: the buffer goes on
+  // copied, since the buffer holds the next frames too
   return {
     frame: { data: Uint8Array.from(bytes.subarray(header[0].length, length)), width, height },
     length,
@@ -155,8 +108,8 @@ function readPpm(bytes: Buffer): { frame: VideoFrame | null; length: number } | 
 }
 
 /**
- * The frames of a video, turned upright as the file says. What ffmpeg complains about, as a file that ends in the middle of
- * a frame, goes to `onWarning`, and what it could decode is used.
+ * The frames of a video, rotated as the file says. What ffmpeg complains about, such as a file that ends in the middle of a
+ * frame, goes to `onWarning`, and the frames that it could decode are used.
  *
  * @throws DataError when no frame can be decoded; the signal's reason when aborted.
  */
@@ -165,7 +118,7 @@ export async function* readVideo(
   file: string,
   options: { onWarning?: (message: string) => void; signal?: AbortSignal | undefined } = {},
 ): AsyncGenerator<VideoFrame, void> {
-  // a stream of PPM pictures is raw pixels that carry their own size, which turning and odd headers may change
+  // a stream of PPM pictures is raw pixels that carry their own size, which rotation and odd headers may change
   const child = spawn(
     ffmpeg,
     [
@@ -191,7 +144,7 @@ export async function* readVideo(
       if (held < wanted) continue;
       let rest = Buffer.concat(parts);
       for (let picture = readPpm(rest); picture !== null; picture = readPpm(rest)) {
-        wanted = picture.length; // the next one is as large
+        wanted = picture.length; // the next one has the same size
         if (picture.frame === null) break;
         rest = rest.subarray(picture.length);
         frames++;
@@ -215,7 +168,7 @@ export async function* readVideo(
   }
 }
 
-/** Encoders of a kind of file, best first. */
+/** Encoders for each kind of file, best first. */
 const ENCODERS = {
   '.mp4': [
     ['libx264', '-crf', '18', '-preset', 'medium'],
@@ -262,7 +215,7 @@ export function toEvenSize({ data, width, height }: VideoFrame): VideoFrame {
 }
 
 /**
- * Writes frames to a video file. The file has its name only when it is whole; before, it is `NAME.part`.
+ * Writes frames to a video file. The file gets its name only when it is complete; until then it is `NAME.part`.
  */
 export class VideoWriter implements AsyncDisposable {
   readonly encoder: string;
@@ -283,7 +236,7 @@ export class VideoWriter implements AsyncDisposable {
     this.#size = size;
     this.encoder = encoder;
     this.#complaints = lastLines(child);
-    // a pipe breaks when ffmpeg ends early: its own words are the better reason, see #fail
+    // a pipe breaks when ffmpeg ends early: its own message is the better reason, see #fail
     child.stdin?.on('error', (error) => (this.#failure ??= error));
     child.on('error', (error) => (this.#failure ??= error));
   }
@@ -328,7 +281,7 @@ export class VideoWriter implements AsyncDisposable {
     return new VideoWriter(file, child, encoder[0]!, { width, height });
   }
 
-  /** @throws DataError when ffmpeg gave up, with its reason; ShapeError is a bug of ours. */
+  /** @throws DataError when ffmpeg gave up, with its reason; a message with internal: is a bug of ours. */
   async write(frame: VideoFrame): Promise<void> {
     const { width, height } = this.#size;
     if (frame.width !== width || frame.height !== height) {
@@ -344,7 +297,7 @@ export class VideoWriter implements AsyncDisposable {
     if (this.#failure !== null || this.#child.exitCode !== null) throw await this.#fail();
   }
 
-  /** Ends the file and gives it its name. @throws DataError when ffmpeg failed. */
+  /** Finishes the file and renames it. @throws DataError when ffmpeg failed. */
   async close(): Promise<void> {
     this.#child.stdin!.end();
     const code = await ended(this.#child).catch(() => 1);
@@ -359,7 +312,7 @@ export class VideoWriter implements AsyncDisposable {
     return new DataError(`${this.#file} can't be written: ${reason}`, { cause: this.#failure });
   }
 
-  /** Stops without a file when close() wasn't reached. */
+  /** Stops, and leaves no file, unless close() was called. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
       this.#child.kill('SIGKILL');

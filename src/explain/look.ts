@@ -1,6 +1,6 @@
 /**
- * All that the studio's page shows of images at once: every head's attention, the patches' features, of which likeness
- * follows, and their principal components as colours, over all the images together.
+ * Everything that the studio's page shows of images: every head's attention, the patches' features, from which similarity
+ * is computed, and their principal components as colours, over all the images together.
  */
 import { decodeImage } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
@@ -15,7 +15,7 @@ import { colourPatches } from './patch-pca.js';
 export interface LookOptions extends Pick<AttentionOptions, 'imageSize'> {
   /** Principal components as colours, where the model has patch features; default true. */
   pca?: boolean;
-  /** More patches than this are refused; default none are. */
+  /** The most patches; default no limit. */
   maxPatches?: number;
   signal?: AbortSignal | undefined;
 }
@@ -24,7 +24,7 @@ export interface LookedImage extends PreparedImage {
   heads: number;
   /** (heads, rows, columns): the class token's attention in the last block. */
   maps: Float32Array;
-  /** (rows * columns, D) after the last norm, rows of length 1; null of what is no vision transformer. */
+  /** (rows * columns, D) after the last norm, rows of length 1; null unless it is a vision transformer. */
   features: Float32Array | null;
   /** (rows, columns, 3) bytes: principal components, black in the background; null without. */
   colours: Uint8Array | null;
@@ -40,7 +40,7 @@ export interface LookResult {
 
 /**
  * @param inputs - Paths, or bytes of image files.
- * @throws ConfigError for a backbone without attention or a size that can't be, DataError for an unreadable image; the
+ * @throws ConfigError for a backbone without attention or an impossible size, DataError for an unreadable image; the
  *   signal's reason when aborted.
  */
 export async function lookAt(
@@ -60,7 +60,7 @@ export async function lookAt(
   for (const input of inputs) {
     options.signal?.throwIfAborted();
     const decoded = await decodeImage(input);
-    // before anything of that size is made
+    // before anything of that size is allocated
     const size = attentionSize(decoded.width, decoded.height, model, options.imageSize);
     const asked = Math.floor(size.height / patchSize) * Math.floor(size.width / patchSize);
     if (asked > maxPatches) {

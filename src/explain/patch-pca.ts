@@ -1,7 +1,7 @@
 /**
  * The patch features' first three principal components as red, green and blue (the picture of DINOv2, Oquab et al. 2023,
- * figure 1; the reference has no script for it). The first component of all patches of all images tells foreground from
- * background; the components of the foreground alone give the colours. All images share one basis and one scale, so that
+ * figure 1; the reference has no script for it). The first component of all patches of all images separates foreground
+ * from background; the components of the foreground give the colours. All images share one basis and one scale, so that
  * the same colour means the same kind of thing.
  *
  * Where DINOv2's authors set the threshold and the sign by hand, here Otsu's method splits the first component, and the
@@ -27,9 +27,10 @@ import { imageTensor, normalizeImages, VisionTransformer } from '../models/index
 import { fromTypedArray, inferenceMode, ops, scope, tensor, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { prepareImage, writePictures, type AttentionOptions, type PreparedImage } from './attention.js';
+import { principalAxes } from './principal-axes.js';
 
 export interface PatchPcaOptions extends Pick<AttentionOptions, 'imageSize'> {
-  /** Paint what the first component takes for background black; default true. */
+  /** Paint the background, by the first component, black; default true. */
   foreground?: boolean;
   signal?: AbortSignal | undefined;
   onProgress?: (progress: { done: number; total: number }) => void;
@@ -40,7 +41,7 @@ export interface PcaImage extends PreparedImage {
   colours: Uint8Array;
   /** (rows, columns) of 0 and 1. */
   foreground: Uint8Array;
-  /** (rows, columns, 3): the components of all patches, of which the first one found the foreground. */
+  /** (rows, columns, 3): the components of all patches, whose first one separated the foreground. */
   components: Float32Array;
 }
 
@@ -51,9 +52,9 @@ export interface PatchPcaResult {
 }
 
 const COMPONENTS = 3;
-/** Largest features that are held: 4 GiB. */
+/** The most features that are held in memory: 4 GiB. */
 const MAX_VALUES = 2 ** 30;
-/** Colours reach from this share of the values to the rest: single odd patches would take the range. */
+/** This share of the values is clipped at each end: single odd patches would use up the range. */
 const CLIPPED = 0.01;
 const HISTOGRAM_BINS = 256;
 
@@ -114,9 +115,9 @@ function patchFeatures(
 ): { features: Float32Array; attention: Float32Array } {
   return scope(() =>
     inferenceMode(() => {
-      const normalised = normalizeImages(imageTensor(prepared.image, prepared, device)); // (1, 3, H, W)
-      const tokens = backbone.getIntermediateLayers(normalised, 1)[0]!; // (1, 1 + N, D)
-      const weights = backbone.getLastSelfAttention(normalised, { queries: 'class' }); // (1, heads, 1, 1 + N)
+      const normalized = normalizeImages(imageTensor(prepared.image, prepared, device)); // (1, 3, H, W)
+      const tokens = backbone.getIntermediateLayers(normalized, 1)[0]!; // (1, 1 + N, D)
+      const weights = backbone.getLastSelfAttention(normalized, { queries: 'class' }); // (1, heads, 1, 1 + N)
       const array = (values: Tensor): Float32Array =>
         values.to('float32').contiguous().toTypedArray() as Float32Array;
       return {
@@ -134,27 +135,21 @@ function principalComponents(rows: Tensor): { basis: Tensor; mean: Tensor; expla
   const mean = exact.mean([0], true); // (1, D)
   const centred = exact.sub(mean);
   const covariance = centred.t().matmul(centred); // (D, D), up to a factor
-  const [variances, vectors] = ops.linalgEigh(covariance); // smallest first
-  const width = vectors.size(1);
-  const basis = vectors.narrow(1, width - COMPONENTS, COMPONENTS).flip([1]); // (D, 3), largest first
-  // a component's sign is free: its largest entry is made positive, so that the same images give the same colours
-  const [, places] = basis.abs().max(0, true); // (1, 3)
-  const signed = basis.mul(basis.gather(0, places).sign());
-  const total = Math.max(variances.sum().item(), Number.MIN_VALUE);
-  const explained = [
-    ...variances
-      .narrow(0, width - COMPONENTS, COMPONENTS)
-      .flip([0])
-      .toArray(),
-  ].map((value) => Math.max(0, Number(value)) / total);
-  return { basis: signed, mean, explained };
+  const { variances, axes, total } = principalAxes(covariance, COMPONENTS);
+  // a component's sign is arbitrary: its largest entry is made positive, so that the same images give the same colours
+  const [, places] = axes.abs().max(0, true); // (1, 3)
+  const basis = axes.mul(axes.gather(0, places).sign()); // (D, 3)
+  const shares = [...variances.toArray()].map(
+    (value) => Math.max(0, Number(value)) / Math.max(total, Number.MIN_VALUE),
+  );
+  return { basis, mean, explained: shares };
 }
 
 const project = (rows: Tensor, { basis, mean }: { basis: Tensor; mean: Tensor }): Float32Array =>
   rows.to('float64').sub(mean).matmul(basis).to('float32').contiguous().toTypedArray() as Float32Array; // (N, 3)
 
 /**
- * Colours of patches whose features are there already.
+ * Colours of patches whose features are already computed.
  *
  * @param features - (rows * columns, dim) of each image.
  * @param attention - (rows * columns) of each image: the class token's, mean over heads.
@@ -198,7 +193,7 @@ function colour(
     const low = sorted[Math.floor((sorted.length - 1) * CLIPPED)]!;
     const high = sorted[Math.ceil((sorted.length - 1) * (1 - CLIPPED))]!;
     channel.forEach((value, i) => {
-      // equal values are in the middle
+      // equal values get the middle of the range
       const share = high > low ? Math.min(1, Math.max(0, (value - low) / (high - low))) : 0.5;
       colours[chosen[i]! * COMPONENTS + c] = Math.round(255 * share);
     });
@@ -274,13 +269,13 @@ function otsuThreshold(values: Float32Array): number | null {
   return low + width * (best.bin + 1);
 }
 
-/** Of what patchPca() gives, what is drawn. */
+/** The parts of patchPca()'s result that are drawn. */
 const pcaImage = z.looseObject({
   ...{ columns: count(1), patchSize: count(1), width: count(1), height: count(1) },
   colours: instanceOf(Uint8Array, 'a Uint8Array'),
 });
 
-/** Draws a result as `pca.png`, every patch over its pixels. @returns The file. @throws DataError. */
+/** Draws a result as `pca.png`, every patch as large as its pixels. @returns The file. @throws DataError. */
 export async function writePatchPca(image: PcaImage, folder: string): Promise<string> {
   checkCall('writePatchPca()', ['image', pcaImage, image], ['folder', filePath, folder]);
   const { columns, patchSize, width, height, colours } = image;

@@ -1,4 +1,4 @@
-/** What ffmpeg may open when it is given a stranger's video: that file, as what it is, and no other. */
+/** What ffmpeg may open when it is given a stranger's video: only that file, and only as the kind that it is. */
 import { closeSync, readSync } from 'node:fs';
 import path from 'node:path';
 import { MAX_PIXELS } from '../data/read/image-format.js';
@@ -8,7 +8,7 @@ import { openToRead } from '../files/guarded.js';
 /** A name that ffmpeg takes for a file, whatever characters it has ('http:', '-', '%03d'). */
 export const fileUrl = (file: string): string => `file:${path.resolve(file)}`;
 
-/** Kinds of video: the demuxer's whole name, by which ffmpeg's list knows it, and what begins such a file. */
+/** Kinds of video: the demuxer's whole name, by which ffmpeg's list knows it, and how such a file begins. */
 const KINDS = {
   mov: {
     demuxer: 'mov,mp4,m4a,3gp,3g2,mj2',
@@ -17,7 +17,7 @@ const KINDS = {
   },
   matroska: { demuxer: 'matroska,webm', begins: (text: string) => text.startsWith('\x1a\x45\xdf\xa3') },
   avi: { demuxer: 'avi', begins: (text: string) => /^RIFF.{4}(AVI|AMV )/s.test(text) },
-  // packets of 188 bytes, or of 192 with a time before each
+  // packets of 188 bytes, or of 192 with a timestamp before each
   mpegts: {
     demuxer: 'mpegts',
     begins: (text: string) => /^G.{187}G.{187}G/s.test(text) || /^.{4}G.{191}G.{191}G/s.test(text),
@@ -38,7 +38,7 @@ type VideoKind = keyof typeof KINDS;
 
 const SNIFFED = 600;
 
-/** @throws DataError for what is no regular file, or none of these kinds. */
+/** @throws DataError when it is not a regular file of one of these kinds. */
 function sniffVideo(file: string): VideoKind {
   const { fd, size } = openVideo(file);
   const bytes = Buffer.alloc(Math.min(SNIFFED, size));
@@ -70,17 +70,17 @@ function whatElse(text: string): string {
   if (text.startsWith('ffconcat')) return 'it is a list of other files (ffconcat)';
   if (/^\s*(<\?xml|<MPD|<asx|\[playlist\])/i.test(text))
     return 'it is a playlist or XML, which can name other files';
-  if (/^(RIFF.{4}WAVE|ID3|fLaC)/s.test(text)) return 'it has no picture, it is sound';
-  return 'it is not a video of a kind that is read';
+  if (/^(RIFF.{4}WAVE|ID3|fLaC)/s.test(text)) return 'it has no picture, only sound';
+  return 'it is not a video of a supported kind';
 }
 
 /**
- * A video for ffmpeg, which by itself takes a file for what it looks like, and some kinds of file name others (playlists,
- * ffconcat, external tracks): the kind is what its first bytes say, of those that hold their pictures themselves, no other
- * kind and nothing but files may be opened, and no frame may be larger than an image may be.
+ * A video as ffmpeg's input. Left to itself ffmpeg guesses what a file is, and some kinds of file name others (playlists,
+ * ffconcat, external tracks). So the kind is told by its first bytes, only kinds that hold their pictures themselves are
+ * allowed, only files may be opened, and no frame may be larger than an image may be.
  *
- * @returns Arguments up to and with the input.
- * @throws DataError for what is no regular file, or no video of these kinds.
+ * @returns Arguments up to and including the input.
+ * @throws DataError when it is not a regular file, or not a video of these kinds.
  */
 export function videoInput(file: string): string[] {
   const kind = sniffVideo(file);

@@ -9,9 +9,12 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { DataError } from '../errors.js';
 import { putStrange } from '../testing/strange-files.js';
-import { findFfmpeg, probeVideo, readVideo } from './ffmpeg.js';
+import { findFfmpeg, readVideo } from './ffmpeg.js';
+import { probeVideo } from './probe-video.js';
+import { testFfprobe } from '../testing/ffprobe.js';
 
 const ffmpeg = await findFfmpeg().catch(() => null);
+const ffprobe = await testFfprobe();
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-video-traps-'));
 /** A video outside, which must not be seen through any of the others. */
 const secret = path.join(folder, 'secret.mp4');
@@ -34,7 +37,8 @@ async function frames(file: string): Promise<number> {
 }
 
 const refused = async (file: string, reason: RegExp): Promise<void> => {
-  for (const read of [() => probeVideo(ffmpeg!, file), () => frames(file)])
+  const probes = [ffprobe, null].map((program) => () => probeVideo(ffmpeg!, file, program));
+  for (const read of [...probes, () => frames(file)])
     await assert.rejects(read, (error: Error) => {
       assert.ok(error instanceof DataError);
       assert.match(error.message, reason);
@@ -149,7 +153,8 @@ describe(
           '-',
         ]) {
           copyFileSync(secret, path.join(folder, name));
-          assert.equal((await probeVideo(ffmpeg!, name)).fps, 10, name);
+          for (const program of [ffprobe, null])
+            assert.equal((await probeVideo(ffmpeg!, name, program)).fps, 10, name);
           assert.equal(await frames(name), 4, name);
         }
       } finally {
@@ -178,6 +183,13 @@ describe(
       for (const [ending, options] of Object.entries(kinds)) {
         make(at(`kind.${ending}`), ...options);
         assert.ok((await frames(at(`kind.${ending}`))) > 0, ending);
+        const rate = options.includes('-r') ? 25 : 10;
+        const byText = await probeVideo(ffmpeg!, at(`kind.${ending}`), null);
+        const byJson = await probeVideo(ffmpeg!, at(`kind.${ending}`), ffprobe);
+        for (const { fps } of [byText, byJson]) assert.ok(Math.abs(fps - rate) < 0.01, `${ending}: ${fps}`);
+        // the text has hundredths, and an older ffmpeg may not know how long a GIF is
+        const off = Math.abs((byText.seconds ?? byJson.seconds ?? 0) - (byJson.seconds ?? 0));
+        assert.ok(off <= 0.011, `${ending}: ${byText.seconds}, ${byJson.seconds}`);
       }
     });
   },

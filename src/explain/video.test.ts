@@ -23,8 +23,9 @@ import { liveTensors } from '../torch/index.js';
 import { hashModel, type NetworkSize } from '../testing/hash-model.js';
 import type { Model } from '../model.js';
 import { inferno } from '../plain/colors.js';
-import { findFfmpeg, probeVideo, readVideo, toEvenSize, VideoWriter, type VideoFrame } from './ffmpeg.js';
+import { findFfmpeg, readVideo, toEvenSize, VideoWriter, type VideoFrame } from './ffmpeg.js';
 import { frameAttention, listFrames, writeAttentionVideo } from './video.js';
+import { probeVideo } from './probe-video.js';
 
 const fixtures = fileURLToPath(new URL('../../test/fixtures/video/', import.meta.url));
 const frames = path.join(fixtures, 'davis/JPEGImages/480p/two'); // 150 x 101
@@ -199,10 +200,10 @@ describe('writeAttentionVideo', () => {
     writeFileSync(text, 'hello, this is no video at all');
     await assert.rejects(
       writeAttentionVideo(model, text, { output }),
-      /Can't read the video .*text\.mp4: it is not a video of a kind that is read; expected MP4/,
+      /Can't read the video .*text\.mp4: it is not a video of a supported kind; expected MP4/,
     );
     const absent = path.join(folder, 'absent.mp4');
-    await assert.rejects(writeAttentionVideo(model, absent, { output }), /there is no .*absent\.mp4/);
+    await assert.rejects(writeAttentionVideo(model, absent, { output }), /absent\.mp4 does not exist/);
     const sound = path.join(folder, 'sound.wav');
     execFileSync(ffmpeg!, ['-loglevel', 'error', '-f', 's16le', '-i', '-', sound], {
       input: Buffer.alloc(9000),

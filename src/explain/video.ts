@@ -2,8 +2,8 @@
  * What the class token looks at, over a video (reference: video_generation.py): frames from a video file, a folder or a
  * list of pictures; attention of the last block; a video of the maps, of an overlay or of masks.
  *
- * Departures: no folders of temporary pictures; --threshold has an effect (the reference computes masks and leaves them
- * out); frames are made smaller by default when they would have more than 4,096 patches; webm in place of avi.
+ * Departures: no folders of temporary pictures; --threshold has an effect (the reference computes masks but does not use
+ * them); frames of more than 4,096 patches are reduced by default; webm instead of avi.
  */
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -39,7 +39,6 @@ import { COLOUR_MAPS, heatMap, scaleToUnit, type ColourMap } from '../plain/colo
 import {
   findFfmpeg,
   isVideoEnding,
-  probeVideo,
   readVideo,
   toEvenSize,
   VIDEO_ENDINGS,
@@ -47,11 +46,12 @@ import {
   type VideoFrame,
 } from './ffmpeg.js';
 import { resizeTensor } from './resize-tensor.js';
+import { probeVideo } from './probe-video.js';
 
 export const VIDEO_PICTURES = ['map', 'overlay', 'mask', 'beside'] as const;
 /**
- * `map`: attention in colours, as the reference's video. `overlay`: the map over the frame. `mask`: the frame, dark outside
- * of the patches that hold the threshold's share. `beside`: the frame and the map side by side.
+ * `map`: attention in colours, as the reference's video. `overlay`: the map over the frame. `mask`: the frame, darkened
+ * outside the patches that hold the threshold's share. `beside`: the frame and the map side by side.
  */
 export type VideoPicture = (typeof VIDEO_PICTURES)[number];
 
@@ -62,7 +62,7 @@ export interface AttentionVideoOptions {
   show?: VideoPicture;
   /** Show only the patches that together hold this share of the attention, above 0 and at most 1. */
   threshold?: number;
-  /** Frames a second of the output. Default: the video's own, or 30 for pictures. */
+  /** Frames per second of the output. Default: the video's own, or 30 for pictures. */
   fps?: number;
   /** Shorter side of the frames in pixels, or [height, width]. Default: as they are, at most 4,096 patches. */
   imageSize?: number | readonly [height: number, width: number];
@@ -70,10 +70,10 @@ export interface AttentionVideoOptions {
   head?: number | 'mean';
   /** Default `inferno`. */
   colours?: ColourMap;
-  /** Path of ffmpeg; default: looked for by findFfmpeg(). */
+  /** Path of ffmpeg; default: the one that findFfmpeg() finds. */
   ffmpeg?: string;
   signal?: AbortSignal | undefined;
-  /** `total` is null when a video doesn't say how long it is, and an estimate when it does. */
+  /** `total` is an estimate for a video that says how long it is, null for one that doesn't. */
   onProgress?: (progress: { done: number; total: number | null }) => void;
   onWarning?: (message: string) => void;
 }
@@ -83,7 +83,7 @@ export interface AttentionVideoResult {
   /** Frames written. */
   frames: number;
   fps: number;
-  /** Of the output, pixels. */
+  /** Size of the output, pixels. */
   width: number;
   height: number;
   /** Patches down and across. */
@@ -109,7 +109,7 @@ function checkOptions(model: LoadedModel, options: AttentionVideoOptions): Atten
     problems.push(`threshold ${threshold}; expected a share of the attention, above 0 and at most 1`);
   }
   if (fps !== undefined && !(fps > 0 && fps <= 1000)) {
-    problems.push(`fps ${fps}; expected frames a second, above 0 and at most 1000`);
+    problems.push(`fps ${fps}; expected frames per second, above 0 and at most 1000`);
   }
   if (isAttentive(backbone)) {
     const { patchSize, numHeads } = backbone;
@@ -151,11 +151,11 @@ const videoOptions = optionsOf<AttentionVideoOptions>(
 /**
  * Draws attention over a video.
  *
- * @param given - A video file, a folder of pictures, a pattern as 'frames/*.jpg', or a list of pictures (paths
+ * @param given - A video file, a folder of pictures, a pattern such as 'frames/*.jpg', or a list of pictures (paths
  *   and bytes of image files).
- * @throws ConfigError for options out of range; DataError when there are no frames, they can't be read or have unlike
- *   sizes, or the output can't be written; EngineError without ffmpeg; the signal's reason when aborted. Nothing is left
- *   at `output` then.
+ * @throws ConfigError for options out of range; DataError when there are no frames, they can't be read or have
+ *   different sizes, or the output can't be written; EngineError without ffmpeg; the signal's reason when aborted. Nothing
+ *   is left at `output` then.
  */
 export async function writeAttentionVideo(
   model: LoadedModel,
@@ -173,7 +173,7 @@ export async function writeAttentionVideo(
   // one path in a list may be a video too
   const alone = typeof given !== 'string' && given.length === 1 ? given[0] : undefined;
   const input = typeof alone === 'string' ? alone : given;
-  const pictures = await listFrames(input); // before ffmpeg, whose absence is no news to one without frames
+  const pictures = await listFrames(input); // before ffmpeg: without frames it does not matter whether ffmpeg is installed
   const ffmpeg = options.ffmpeg ?? (await findFfmpeg());
   const skipped: AttentionVideoResult['skipped'] = [];
   const source =
@@ -246,8 +246,8 @@ async function* fromPictures(
 const isPicture = (name: string): boolean => !name.startsWith('.') && hasImageExtension(name);
 
 /**
- * The pictures that an input stands for, in order of their names; null for a video file.
- * @throws DataError when there is none.
+ * The pictures of an input, in the order of their names; null for a video file.
+ * @throws DataError when it has none.
  */
 export async function listFrames(input: string | readonly EncodedImage[]): Promise<EncodedImage[] | null> {
   if (typeof input !== 'string') {
@@ -258,7 +258,7 @@ export async function listFrames(input: string | readonly EncodedImage[]): Promi
     );
     if (others.length > 0) {
       throw new DataError(
-        `${others.slice(0, 3).join(', ')}: expected pictures (${IMAGE_EXTENSIONS.join(', ')}), or one video or folder alone`,
+        `${others.slice(0, 3).join(', ')}: expected pictures (${IMAGE_EXTENSIONS.join(', ')}), or a single video or folder`,
       );
     }
     return [...input];
@@ -267,13 +267,13 @@ export async function listFrames(input: string | readonly EncodedImage[]): Promi
   try {
     info = await stat(input);
   } catch {
-    // no such file, but maybe a pattern
+    // not a file, but maybe a pattern
   }
   if (info?.isDirectory() === true) {
     const names = (await readdir(input)).filter(isPicture).sort(compareCodePoints);
     if (names.length === 0) {
       throw new DataError(
-        `there are no frames in ${input}: looked for ${IMAGE_EXTENSIONS.join(', ')} files in it, not below`,
+        `there are no frames in ${input}: looked for ${IMAGE_EXTENSIONS.join(', ')} files in it, not in subfolders`,
       );
     }
     return names.map((name) => path.join(input, name));
@@ -282,14 +282,14 @@ export async function listFrames(input: string | readonly EncodedImage[]): Promi
   const pattern = path.basename(input);
   const folder = path.dirname(input);
   if (!hasWildcards(pattern)) {
-    throw new DataError(`there is no ${input} (looked for ${path.resolve(input)})`);
+    throw new DataError(`${input} does not exist (looked for ${path.resolve(input)})`);
   }
   const expression = wildcardExpression(pattern);
   let all: string[] = [];
   try {
     all = await readdir(folder);
   } catch {
-    // told below
+    // reported below
   }
   const names = all.filter((name) => expression.test(name) && isPicture(name)).sort(compareCodePoints);
   if (names.length === 0) throw new DataError(`no picture matches ${input}`);
@@ -318,7 +318,7 @@ function frameSize(
   return size;
 }
 
-/** What the network makes of a frame. */
+/** A frame's attention, and the frame as the network saw it. */
 export interface FrameAttention {
   /** (rows * patchSize, columns * patchSize, 3) bytes: the frame as the network saw it. */
   image: VideoFrame;
@@ -397,7 +397,7 @@ function drawFrame(
   const { width, height } = image;
   const strength = scaleToUnit(map); // by patch
   const heat = heatMap(map, colours);
-  const dark = heatMap(Float32Array.of(0), colours); // what lies outside of a mask is drawn as the least attention
+  const dark = heatMap(Float32Array.of(0), colours); // the outside of a mask is drawn as the least attention
   const side = show === 'beside' ? 2 : 1;
   const data = new Uint8Array(width * side * height * 3);
   const { patchSize } = backbone;

@@ -6,7 +6,7 @@ const openIndex = instanceOf(ImageIndex, 'an open index, from ImageIndex.open()'
 
 export const indexArgument = (value: unknown): Argument => ['index', openIndex, value];
 
-/** The options that all have that look for neighbours. */
+/** The options of every function that looks for neighbours. */
 export const nearestFields = { exact: yesOrNo, signal, onProgress: callback };
 
 /** Those of them that were given. */
@@ -16,7 +16,7 @@ export const nearestOf = ({ exact, signal, onProgress }: NearestOptions): Neares
   onProgress,
 });
 
-/** Labels by row: whether there are such rows is the index's to say. */
+/** Labels by row; that these rows exist is checked against the index. */
 export const labelsByRow = being(
   'a Map of labels by row',
   (value) => value instanceof Map && [...value.values()].every((label) => typeof label === 'string'),

@@ -216,7 +216,7 @@ describe('a damaged, foreign or busy index', () => {
     ] as const)
       await assert.rejects(query(damaged('index.json', (file) => writeFileSync(file, text))), expected);
     await assert.rejects(query(path.join(folder, 'none')), /does not exist\. Make one with: dino index/);
-    await assert.rejects(query(images), /holds no index/);
+    await assert.rejects(query(images), /is not an index/);
   });
 
   it('names no file outside its folder', () => {
@@ -330,7 +330,7 @@ describe('a damaged, foreign or busy index', () => {
   });
 
   it('is not written over, nor by two at once', async () => {
-    await assert.rejects(build(images), /is there and is no index/);
+    await assert.rejects(build(images), /exists and is not an index/);
     const busy = damaged('lock', (file) =>
       writeFileSync(file, JSON.stringify({ pid: process.ppid, host: os.hostname() })),
     );
@@ -377,9 +377,9 @@ describe('search', () => {
     const { file } = stale.manifest.weights;
     const state = hashModel({ patch: 8, embed_dim: 24, depth: 3, num_heads: 3 }).backbone.stateDict();
     writeSafetensors(file, state);
-    assert.throws(() => loadIndexModel(stale), /checksum is another.*--weights.*dino index WEIGHTS/s);
+    assert.throws(() => loadIndexModel(stale), /checksum does not match.*--weights.*dino index WEIGHTS/s);
     rmSync(file);
-    await assert.rejects(searchIndex(stale, { plus: [elsewhere] }), /is not there any more/);
+    await assert.rejects(searchIndex(stale, { plus: [elsewhere] }), /does not exist any more/);
     loadIndexModel(stale, { weights: run }).dispose(); // the same weights elsewhere
     const known = path.join(images, 'red', 'red 2.png');
     assert.equal((await searchIndex(stale, { plus: [known], top: 4 })).length, 4); // needs no weights
@@ -399,7 +399,7 @@ describe('search', () => {
     const similarity = (matches: typeof found, name: string) => matches[rank(matches, name)]!.similarity;
     assert.ok(similarity(with1, 'red 4') < similarity(without, 'red 4') - 0.01);
     await assert.rejects(searchIndex(index, { plus: [] }), ConfigError);
-    await assert.rejects(searchIndex(index, { plus, region: [0, 0, 1, 1] }), /a region is of one image/);
+    await assert.rejects(searchIndex(index, { plus, region: [0, 0, 1, 1] }), /a region is part of one image/);
   });
 
   it('by region looks at that part alone, with either kind of features', async () => {

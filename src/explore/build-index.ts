@@ -1,7 +1,7 @@
 /**
- * Makes an index of a folder of images, or brings one up to date: new and changed images are embedded, those that are
- * gone are dropped, the rest stays. Changed means another size or time of the file. What was done is kept when the work is
- * interrupted, and every few minutes.
+ * Makes an index of a folder of images, or brings one up to date: new and changed images are embedded, missing ones are
+ * dropped, the rest stays. Changed means that the file's size or time differs. The work done so far is saved every few
+ * minutes, and when it is interrupted.
  */
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
@@ -21,13 +21,15 @@ import {
 import { type ImageItem, type ImageList, listImages, skippedPlace } from '../data/index.js';
 import { evalSizes } from '../plain/eval-geometry.js';
 import { featureBatches } from '../eval/features.js';
-import { writeFileWhole, writeWhole } from '../files/atomic-file.js';
+import { writeFileWhole } from '../files/atomic-file.js';
+import { sha256Files } from '../files/checksum.js';
+import { writeLines } from '../files/json-lines.js';
 import { removeWithin } from '../files/guarded.js';
 import { ConfigError, DataError } from '../errors.js';
 import { lockFolder } from '../files/folder-lock.js';
 import { packageVersion } from '../version.js';
 import type { Model } from '../model.js';
-import { FloatRows, isUnit, normaliseRows, writeFloatRows } from './feature-file.js';
+import { FloatRows, isUnit, writeFloatRows } from './feature-file.js';
 import { areSpread, MAX_IDS } from './graph-file.js';
 import {
   checkedFile,
@@ -42,22 +44,22 @@ import {
   readManifest,
   remake,
   sealFile,
-  sha256Files,
 } from './index-format.js';
 import { ImageIndex } from './image-index.js';
 import { VectorIndex } from './vector-index.js';
+import { unitRows } from '../plain/maps.js';
 
-/** Seconds after which what was embedded is written. */
+/** Seconds between two writings of what was embedded. */
 const SAVE_EVERY = 300;
 /**
- * The graph is built anew when more than this share of its nodes is removed ones: they stay in it as dead ends, and USearch
- * has no room for more than a third on top.
+ * The graph is built again when more than this share of its nodes are removed ones: they stay in it as dead ends, and
+ * USearch has no room for more than a third on top.
  */
 const MOST_REMOVED = 0.2;
-/** What may be in a folder in which an index is begun: traces of one that did not come to its end. */
+/** What may be in a folder in which an index is begun: traces of one that was interrupted. */
 const OURS =
   /^(lock(\.(new|after)-[0-9a-f-]+)?|labels\.jsonl|\.index\.json\..*|(images|skipped|features|vectors|map)-\d+\..*)$/;
-/** Images whose approximate neighbours are compared with exact ones at the end. */
+/** How many images' approximate neighbours are compared with exact ones at the end. */
 const CHECKED = 200;
 
 export interface BuildIndexOptions {
@@ -74,14 +76,14 @@ export interface BuildIndexOptions {
   numWorkers?: number;
   /** How the model was loaded, so that a search can load it again; default: its file, the teacher. */
   weights?: { given: string; checkpointKey?: string; numHeads?: number };
-  /** As in ListOptions: what may not be read is told with the skipped. */
+  /** As in ListOptions: images that may not be read are reported with the skipped ones. */
   mayRead?: (real: string) => boolean;
-  /** What is embedded when it is aborted is kept. */
+  /** What has been embedded when it is aborted is kept. */
   signal?: AbortSignal | undefined;
-  /** Seconds after which what was embedded is written; default 300. */
+  /** Seconds between two writings of what was embedded; default 300. */
   saveEvery?: number;
   onProgress?: (progress: { part: 'images' | 'check'; done: number; total: number }) => void;
-  /** Told that it waits, a minute at most, to see whether another process still writes the index. */
+  /** Called when it waits, at most a minute, to see whether another process is still writing the index. */
   onWait?: (message: string) => void;
 }
 
@@ -91,15 +93,15 @@ export interface BuildIndexResult {
   images: number;
   /** New ones. */
   added: number;
-  /** Embedded again, because the file is another. */
+  /** Embedded again, because the file has changed. */
   changed: number;
   /** Dropped, because the file is gone. */
   removed: number;
-  /** Why everything was embedded anew; null when the index was brought up to date, or is new. */
+  /** Why everything was embedded again; null when the index was updated, or is new. */
   rebuilt: string | null;
   skipped: { path: string; reason: string }[];
   width: number;
-  /** Share of the ten nearest that the approximate search finds; 1 where search is exact. */
+  /** Share of the ten nearest neighbours that the approximate search finds; 1 where search is exact. */
   recall: number;
 }
 
@@ -115,7 +117,7 @@ function stampOf(file: string): Stamp {
     const { size, mtimeMs } = statSync(place);
     return { bytes: size, mtime: mtimeMs };
   } catch {
-    return { bytes: -1, mtime: -1 }; // gone, or a link in a circle: told of when it is read
+    return { bytes: -1, mtime: -1 }; // missing, or a circle of links: reported when it is read
   }
 }
 
@@ -138,11 +140,11 @@ interface Plan {
   kept: { image: IndexedImage; row: number }[];
   /** Images to embed; `before` when the index had another state of the file. */
   fresh: (Stamp & { item: ImageItem; label: string | null; before: boolean })[];
-  /** What leaves the index: images that are gone, and old states of changed ones. */
+  /** What leaves the index: missing images, and old states of changed ones. */
   removed: IndexedImage[];
 }
 
-/** What is to be done, given what is there and what was indexed. */
+/** What has to be done, given the images that exist and those that are indexed. */
 function planOf(list: ImageList, old: { root: string; images: readonly IndexedImage[] } | null): Plan {
   const known = new Map(
     (old?.images ?? []).map((image, row) => [path.resolve(old!.root, image.path), { image, row }]),
@@ -153,7 +155,7 @@ function planOf(list: ImageList, old: { root: string; images: readonly IndexedIm
     const label = item.label === null ? null : list.classes![item.label]!;
     const stamp = stampOf(item.path);
     const before = known.get(item.path);
-    known.delete(item.path); // so that an image which is listed twice is taken once
+    known.delete(item.path); // so that an image that is listed twice is embedded once
     if (before?.image.bytes === stamp.bytes && before.image.mtime === stamp.mtime) {
       kept.push({ row: before.row, image: { ...before.image, path: portable(list.root, item.path), label } });
       continue;
@@ -172,7 +174,7 @@ function difference(
   weights: IndexManifest['weights'],
   settings: IndexManifest['settings'],
 ): string | null {
-  if (old.weights.sha256 !== weights.sha256) return 'the weights are others';
+  if (old.weights.sha256 !== weights.sha256) return 'the weights have changed';
   if (old.weights.checkpointKey !== weights.checkpointKey)
     return `the network was ${old.weights.checkpointKey}, now ${weights.checkpointKey}`;
   if (old.weights.numHeads !== weights.numHeads)
@@ -194,15 +196,15 @@ function settingsOf(model: Model, options: BuildIndexOptions): IndexManifest['se
 export interface IndexDraft {
   images: IndexedImage[];
   parts: Float32Array[];
-  /** Null until the first image tells the width. */
+  /** Null until the width is known from the first image. */
   vectors: VectorIndex | null;
   skipped: { path: string; reason: string }[];
   nextId: number;
-  /** The graph that was there is not used any more: it must be written, even if no image has changed. */
+  /** The old graph is not used any more: the new one must be written, even if no image has changed. */
   hasNewGraph: boolean;
 }
 
-/** The old graph without the images that are gone; null when it is to be built anew. */
+/** The old graph without the missing images; null when it must be built again. */
 function keptGraph(folder: string, old: IndexManifest, oldIds: Int32Array, plan: Plan): VectorIndex | null {
   const { nextId } = old.images;
   const { kept, fresh, removed } = plan;
@@ -213,7 +215,7 @@ function keptGraph(folder: string, old: IndexManifest, oldIds: Int32Array, plan:
   try {
     vectors = VectorIndex.open(checkedFile(folder, old.files.vectors), about);
   } catch (error) {
-    // everything that a graph says is in the features too
+    // everything in a graph can be rebuilt from the features
     if (error instanceof DataError) return null;
     throw error;
   }
@@ -250,17 +252,6 @@ async function keptOf(
   return { images: numbered, parts, vectors: anew, skipped: [], nextId: count, hasNewGraph: true };
 }
 
-/** A line a value, in parts: a million images make a string that is too long. */
-function writeLines(place: string, values: readonly unknown[], within: string): void {
-  const fill = (write: (bytes: Uint8Array) => void): void => {
-    for (let start = 0; start < values.length; start += 4096) {
-      const some = values.slice(start, start + 4096);
-      write(Buffer.from(some.map((value) => `${JSON.stringify(value)}\n`).join('')));
-    }
-  };
-  writeWhole(place, fill, { within });
-}
-
 /** Writes a new generation and deletes the one before. @internal */
 export function commitIndex(
   folder: string,
@@ -276,7 +267,7 @@ export function commitIndex(
   const within = folder;
   const written = (file: string, write: (place: string) => void): IndexFile => {
     try {
-      // whatever is there, a link perhaps, is not written through: index.json doesn't name it
+      // an existing file, perhaps a link, is not written through: index.json doesn't name it
       removeWithin(path.join(folder, file), { within });
       write(path.join(folder, file));
       return sealFile(folder, file);
@@ -323,7 +314,7 @@ export function writeManifest(folder: string, manifest: IndexManifest): void {
   const named = new Set(Object.values(manifest.files).flatMap((file) => (file === null ? [] : [file.name])));
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     const isOld = /^(images|skipped|features|vectors|map)-\d+\./.test(entry.name) && !named.has(entry.name);
-    // a folder of such a name is none of ours
+    // a folder with such a name is not ours
     if (isOld && !entry.isDirectory()) rmSync(path.join(folder, entry.name), { force: true });
   }
 }
@@ -347,7 +338,7 @@ const buildOptions = optionsOf<BuildIndexOptions>(
  *
  * @param images - A folder or a list, as listImages() takes it.
  * @throws ConfigError for options out of range; DataError when there are no images, none can be read, the index is damaged,
- *   in use or can't be written; the signal's reason when aborted, after what was done is written.
+ *   in use or can't be written; the signal's reason when aborted, after the work done so far is written.
  */
 export async function buildIndex(
   model: Model,
@@ -367,7 +358,7 @@ export async function buildIndex(
   const list = { ...listed, root: rootOf(listed) };
   const isNew = !existsSync(manifestPath(folder));
   if (isNew && existsSync(folder) && readdirSync(folder).some((name) => !OURS.test(name)))
-    throw new DataError(`${output} is there and is no index: give a new folder, or delete it.`);
+    throw new DataError(`${output} exists and is not an index: give a new folder, or delete it.`);
   const lock = await lockFolder(folder, { signal: options.signal, onWait: options.onWait });
   try {
     const weights: IndexManifest['weights'] = {
@@ -407,7 +398,7 @@ interface About extends Pick<IndexManifest, 'weights' | 'settings' | 'generation
   list: ImageList;
 }
 
-/** Embeds what is new, and writes: every few minutes, at the end, and when aborted. */
+/** Embeds new images, and writes every few minutes, at the end, and when aborted. */
 async function grow(
   model: Model,
   plan: Plan,
@@ -458,7 +449,7 @@ async function grow(
               remake(about.folder),
           );
         }
-        const all = normaliseRows(features, width);
+        const all = unitRows(features, width);
         const rowAt = (i: number): Float32Array => all.subarray(i * width, (i + 1) * width);
         const places = Array.from(indices, (_, i) => i).filter((i) => isUnit(all, i * width, width));
         const rows = new Float32Array(places.length * width);

@@ -1,8 +1,8 @@
 /**
  * Clusters: spherical k-means (Dhillon and Modha 2001, "Concept decompositions for large sparse text data using clustering")
- * from k-means++ seeds (Arthur and Vassilvitskii 2007), the best of a few tries. Where no number of clusters is given, the
- * one of the best simplified silhouette is taken (Hruschka, de Castro and Campello 2004): distances to the clusters' centres in
- * place of those to all of their images, so that it is computed in one pass.
+ * from k-means++ seeds (Arthur and Vassilvitskii 2007), the best of a few tries. Without a given number of clusters, the
+ * one with the best simplified silhouette is taken (Hruschka, de Castro and Campello 2004): distances to the clusters'
+ * centres instead of those to all of their images, so that it is computed in one pass.
  */
 import { setImmediate as eventLoopTurn } from 'node:timers/promises';
 import { indexArgument } from './arguments.js';
@@ -16,14 +16,14 @@ import {
 import { PhiloxStream, Purpose } from '../data/crops/philox.js';
 import { ConfigError } from '../errors.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor, zeros } from '../torch/index.js';
-import { normaliseRows } from './feature-file.js';
 import type { ImageIndex } from './image-index.js';
+import { unitRows } from '../plain/maps.js';
 
 const MOST_STEPS = 50;
 const TRIES = 4;
-/** Similarities that exist at a time, 64 MiB. */
+/** Similarities in memory at a time: 64 MiB. */
 const MOST_SIMILARITIES = 2 ** 24;
-/** Images by which the number of clusters is chosen. */
+/** How many images the number of clusters is chosen by. */
 const SAMPLE = 20_000;
 /** Numbers of clusters that are tried, up to the square root of the images. */
 const NUMBERS = [2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 100];
@@ -35,7 +35,7 @@ export interface ClusterOptions {
   clusters?: number;
   /** Decides the starts; default 0. */
   seed?: number;
-  /** Most typical images given for each, default 5. */
+  /** Most typical images returned for each, default 5. */
   typical?: number;
   signal?: AbortSignal | undefined;
   onProgress?: ((done: number, total: number) => void) | undefined;
@@ -65,7 +65,7 @@ export interface KMeans {
   /** (K, width), of length 1. */
   centres: Float32Array;
   assignment: Int32Array;
-  /** (N): similarity to the own centre, and to the next nearest. */
+  /** (N): similarity to its own centre, and to the next nearest. */
   own: Float32Array;
   next: Float32Array;
 }
@@ -162,7 +162,7 @@ export async function kMeans(
     const moved = sums(rows, before, k);
     const sizes = new Int32Array(k);
     for (const cluster of before) sizes[cluster]!++;
-    // a cluster that has lost all of its images begins again at the image that is worst off
+    // a cluster that has lost all of its images begins again at the image farthest from its centre
     const worst = sizes.includes(0) ? Array.from(assigned.own, (_, i) => i) : [];
     worst.sort((a, b) => assigned.own[a]! - assigned.own[b]!);
     for (let c = 0; c < k; c++)
@@ -170,7 +170,7 @@ export async function kMeans(
         const row = worst.shift()!;
         moved.set(features.subarray(row * width, (row + 1) * width), c * width);
       }
-    centres = normaliseRows(moved, width);
+    centres = unitRows(moved, width);
     assigned = await assign(rows, centres, signal);
     if (before.every((cluster, i) => cluster === assigned.assignment[i])) break;
   }
@@ -196,7 +196,7 @@ async function bestOf(
   return best!;
 }
 
-/** Mean of (b - a) / max(a, b), with the distances a to the own centre and b to the next. */
+/** Mean of (b - a) / max(a, b), with the distances a to its own centre and b to the next. */
 function silhouetteOf({ own, next }: Pick<KMeans, 'own' | 'next'>): number {
   const distance = (similarity: number): number => Math.sqrt(Math.max(0, 2 - 2 * similarity));
   let sum = 0;

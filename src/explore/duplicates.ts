@@ -1,6 +1,6 @@
 /**
- * Near-duplicates: groups of images whose features are almost the same. A group is all that is like one image, its centre,
- * so that a film's frames, each like the next, don't become one chain. Centres are taken greedily, those with the most
+ * Near-duplicates: groups of images whose features are almost the same. A group is every image similar to its centre,
+ * so that a film's frames, each similar to the next, don't become one chain. Centres are taken greedily, those with the most
  * near-duplicates first.
  */
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
@@ -8,9 +8,9 @@ import { callback, checkCall, finite, optionsOf } from '../plain/check-options.j
 import { ConfigError } from '../errors.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
 
-/** Cosine similarity above which two images count as the same, unless told otherwise. */
+/** Cosine similarity above which two images count as the same, by default. */
 export const DUPLICATE_THRESHOLD = 0.95;
-/** Neighbours of an image that are looked at: a larger group is found through several of its images. */
+/** Neighbours of an image that are compared: a larger group is found through several of its images. */
 const NEIGHBOURS = 50;
 /** Above this share of the images in groups, the threshold says little about the images. */
 const SUSPICIOUS_SHARE = 0.3;
@@ -22,7 +22,7 @@ export interface DuplicateOptions extends NearestOptions {
 }
 
 export interface DuplicateGroup {
-  /** The image to keep: the one of the most bytes, as recompressed and smaller copies have fewer. */
+  /** The image to keep: the largest file, since recompressed and smaller copies have fewer bytes. */
   keep: { row: number; path: string; bytes: number };
   /** The others, most similar to the group's centre first. */
   copies: { row: number; path: string; bytes: number; similarity: number }[];
@@ -52,7 +52,7 @@ export async function findDuplicates(
     for (let j = 0; j < k; j++) {
       const [other, similarity] = [rows[row * k + j]!, similarities[row * k + j]!];
       if (other < 0 || similarity < threshold) break;
-      // both ways, as one of two may have more neighbours than were looked at
+      // both ways, since one of the two may have more neighbours than were compared
       near[row]!.set(other, similarity);
       near[other]!.set(row, similarity);
     }

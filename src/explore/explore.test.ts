@@ -9,12 +9,12 @@ import { clusteredRows, featureIndex, normals } from '../testing/feature-index.j
 import { liveTensors } from '../torch/index.js';
 import { clusterIndex } from './cluster.js';
 import { findDuplicates } from './duplicates.js';
-import { normaliseRows } from './feature-file.js';
 import { findOutliers } from './outliers.js';
 import { selectImages } from './select.js';
 import { makeMap, readMap } from './map.js';
 import { proposeLabels } from './propose.js';
 import { VectorIndex } from './vector-index.js';
+import { unitRows } from '../plain/maps.js';
 
 const WIDTH = 32;
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-explore-'));
@@ -26,7 +26,7 @@ const indexOf = (rows: Float32Array, bytes?: (row: number) => number) =>
 /** Adds noise of this length to a row. */
 function near(row: Float32Array, noise: number, seed: number): Float32Array {
   const off = normals(WIDTH, seed);
-  return normaliseRows(
+  return unitRows(
     row.map((value, d) => value + (noise * off[d]!) / Math.sqrt(WIDTH)),
     WIDTH,
   );
@@ -91,7 +91,7 @@ describe('the graph', () => {
 });
 
 describe('near-duplicates', () => {
-  const base = normaliseRows(normals(40 * WIDTH, 3), WIDTH);
+  const base = unitRows(normals(40 * WIDTH, 3), WIDTH);
   const row = (i: number) => base.subarray(i * WIDTH, (i + 1) * WIDTH);
 
   it('groups copies around their centre, keeps the largest file, and chains nothing', async () => {
@@ -99,13 +99,13 @@ describe('near-duplicates', () => {
     const chain: Float32Array[] = [];
     const from = row(20);
     const along = from.reduce((sum, value, d) => sum + value * row(21)[d]!, 0);
-    const to = normaliseRows(
+    const to = unitRows(
       row(21).map((value, d) => value - along * from[d]!),
       WIDTH,
     ); // at a right angle
     for (let i = 0; i < 10; i++)
       chain.push(
-        normaliseRows(
+        unitRows(
           from.map((value, d) => value * Math.cos(0.25 * (i + 1)) + to[d]! * Math.sin(0.25 * (i + 1))),
           WIDTH,
         ),
@@ -152,7 +152,7 @@ describe('near-duplicates', () => {
 
 describe('outliers', () => {
   it('puts odd images first, also one that is there twice', async () => {
-    const odd = normaliseRows(normals(3 * WIDTH, 9), WIDTH);
+    const odd = unitRows(normals(3 * WIDTH, 9), WIDTH);
     const rows = joined(clusteredRows(300, WIDTH, 3, 0.4), odd, near(odd.subarray(0, WIDTH), 0.02, 60));
     using index = await indexOf(rows);
     const found = await findOutliers(index, { top: 10 });
@@ -205,7 +205,7 @@ describe('clusters', () => {
 
 describe('subsets to label', () => {
   it('diverse covers all kinds and the odd one, typical none of the odd, both one of each kind', async () => {
-    const odd = normaliseRows(normals(WIDTH, 13), WIDTH);
+    const odd = unitRows(normals(WIDTH, 13), WIDTH);
     using index = await indexOf(joined(clusteredRows(500, WIDTH, 5, 0.4), odd));
     const kinds = (rows: readonly number[]) => new Set(rows.map((row) => (row === 500 ? 'odd' : row % 5)));
     const diverse = await selectImages(index, { size: 6, by: 'diverse' });

@@ -1,6 +1,6 @@
 /**
  * An index's features on disk: a safetensors file with one tensor, `features` (N, D) float32, whose rows have length 1.
- * Single rows are read where they lie; a search needs a few dozen of a million.
+ * Single rows are read in place: a search needs a few dozen of a million.
  */
 import { createHash } from 'node:crypto';
 import { DataError } from '../errors.js';
@@ -9,29 +9,18 @@ import { filePrefix, readSafetensorsHeader } from '../weights/safetensors.js';
 import { writeWhole } from '../files/atomic-file.js';
 import { damaged, type IndexFile, openIndexFile } from './index-format.js';
 
-/** What stands before the numbers has a hundred bytes. */
+/** The most bytes before the numbers; usually a hundred. */
 const MAX_PREFIX = 4096;
 /** Bytes that are read and checked at a time. */
 const PIECE = 2 ** 22;
-/** How far a row's squared length may be from 1; float32 rounding is a thousand times below. */
+/** How far a row's squared length may be from 1; float32 rounding is a thousand times smaller. */
 const LENGTH_TOLERANCE = 1e-3;
-
-/** Scales each row to length 1, in place; rows of zeros stay. @param rows - (N, width). */
-export function normaliseRows(rows: Float32Array, width: number): Float32Array {
-  for (let start = 0; start < rows.length; start += width) {
-    let sum = 0;
-    for (let d = start; d < start + width; d++) sum += rows[d]! * rows[d]!;
-    const scale = sum > 0 ? 1 / Math.sqrt(sum) : 0;
-    for (let d = start; d < start + width; d++) rows[d]! *= scale;
-  }
-  return rows;
-}
 
 /** Whether values [start, start + width) are a row of length 1. */
 export function isUnit(values: Float32Array, start: number, width: number): boolean {
   let sum = 0;
   for (let d = start; d < start + width; d++) sum += values[d]! * values[d]!;
-  return Math.abs(sum - 1) < LENGTH_TOLERANCE; // not for NaN
+  return Math.abs(sum - 1) < LENGTH_TOLERANCE; // false for NaN
 }
 
 /** Writes rows that come in parts as one (rows, width) tensor. @param within - The index folder. */
@@ -81,7 +70,7 @@ export class FloatRows implements Disposable {
     const { count, width, name } = this;
     const { size } = this.#bytes;
     const start = size - 4 * count * width;
-    // before anything is read: the numbers are as many as index.json says, and what tells of them is short
+    // before anything is read: the size fits the count in index.json, and the header is short
     const isLong = start >= 8 && start <= MAX_PREFIX;
     if (isLong && this.#bytes.read(0, 8).readBigUInt64LE() === BigInt(start - 8)) {
       const [entry, ...more] = readSafetensorsHeader(this.#bytes).entries;
@@ -96,7 +85,7 @@ export class FloatRows implements Disposable {
     }
     throw damaged(
       this.#bytes.file,
-      `it does not hold ${name}, float32 [${count}, ${width}], alone`,
+      `it does not hold only ${name}, float32 [${count}, ${width}]`,
       this.folder,
     );
   }
@@ -109,7 +98,7 @@ export class FloatRows implements Disposable {
           ? isUnit(rows, start, width)
           : rows.subarray(start, start + width).every(Number.isFinite);
       if (isRight) continue;
-      const what = name === 'features' ? 'its length is not 1' : 'it is no place';
+      const what = name === 'features' ? 'its length is not 1' : 'it is not a position';
       throw damaged(this.#bytes.file, `row ${first + start / width}: ${what}`, this.folder);
     }
   }
@@ -121,7 +110,7 @@ export class FloatRows implements Disposable {
     return values;
   }
 
-  /** All rows. @throws DataError when one is damaged, the file's checksum is another, or memory is short. */
+  /** All rows. @throws DataError when one is damaged, the file's checksum does not match, or memory is short. */
   all(): Float32Array {
     const { count, width, file, folder } = this;
     const hash = createHash('sha256').update(this.#bytes.read(0, this.#start));
@@ -139,7 +128,7 @@ export class FloatRows implements Disposable {
       rows.set(some, first * width);
     }
     if (hash.digest('hex') !== file.sha256)
-      throw damaged(this.#bytes.file, 'its checksum is another', folder);
+      throw damaged(this.#bytes.file, 'its checksum does not match', folder);
     return rows;
   }
 

@@ -1,4 +1,4 @@
-/** The images of an index as a web export takes them: its features are used as they are, no image is computed again. */
+/** The images of an index as a web export takes them: its features are used as they are, nothing is computed again. */
 import { shellPath } from '../plain/shell.js';
 import { modelArgument } from '../models/model-argument.js';
 import { indexArgument } from './arguments.js';
@@ -8,10 +8,10 @@ import { defaultEvalSizes } from '../plain/eval-geometry.js';
 import type { Model } from '../model.js';
 import type { GallerySource } from '../export/web/export-web.js';
 import { type ImageIndex, imageWithin } from './image-index.js';
-import { sha256Files } from './index-format.js';
+import { sha256Files } from '../files/checksum.js';
 
 /**
- * @throws DataError for an index of other weights, or without an image that is still there; ConfigError for one whose
+ * @throws DataError for an index of other weights, or none of whose images exists any more; ConfigError for one whose
  *   features are not those that the page computes of a visitor's image.
  */
 export function galleryOfIndex(index: ImageIndex, model: Model): GallerySource {
@@ -31,7 +31,7 @@ export function galleryOfIndex(index: ImageIndex, model: Model): GallerySource {
   if (weights.numHeads !== givenHeads && weights.numHeads !== model.architecture.numHeads) {
     throw new DataError(
       `${folder} was made with numHeads ${weights.numHeads ?? 'not given'}, and the model has ` +
-        `${givenHeads ?? 'none given'}: give both the same --num-heads, or make the index anew.`,
+        `${givenHeads ?? 'none given'}: give both the same --num-heads, or make the index again.`,
     );
   }
   if (settings.features !== 'cls' || settings.resize !== resize || settings.crop !== crop) {
@@ -54,9 +54,7 @@ export function galleryOfIndex(index: ImageIndex, model: Model): GallerySource {
     }
   }
   if (rows.length === 0) {
-    throw new DataError(
-      `no image of ${folder} is there to be read (${manifest.images.root}): ${gone[0]!.reason}`,
-    );
+    throw new DataError(`no image of ${folder} can be read (${manifest.images.root}): ${gone[0]!.reason}`);
   }
   const features = new Float32Array(rows.length * index.width);
   for (const [i, row] of rows.entries())

@@ -1,9 +1,9 @@
 /**
- * The structure of a graph's file, checked before USearch opens it: USearch follows what its file says without a look. A
- * file that passes leads it nowhere but into the file itself. As USearch 2.25 writes it, little-endian:
+ * The structure of a graph's file, checked before USearch opens it: USearch follows its file without checks. A file that
+ * passes cannot make it read outside the file. As USearch 2.25 writes it, little-endian:
  *
  *   rows, columns   uint32 each: nodes, bytes of a vector
- *   vectors         rows * columns; any values are fine: they are only compared, and a NaN is no place in memory
+ *   vectors         rows * columns; any values are fine: they are only compared, never used as addresses
  *   head            64 bytes: "usearch", version uint16 x 3, kinds of metric, scalar, key and slot, a byte each, then
  *                   present, deleted, dimensions uint64, multi bool; the rest is not read
  *   graph head      size, connectivity, connectivity of the base level, highest level, entry slot, uint64 each
@@ -28,13 +28,13 @@ const BASE_BYTES = 4 + 4 * CONNECTIVITY_BASE;
 const LEVEL_BYTES = 4 + 4 * CONNECTIVITY;
 /** The key of a removed vector, in halves. */
 const FREE = 0xffffffff;
-/** Ids, and so the keys, are below. */
+/** Ids, and so the keys, are below this. */
 export const MAX_IDS = 2 ** 31;
 /** Bytes that are read at a time. */
 const PIECE = 2 ** 22;
 /** Of the enumerations in index_plugins.hpp: inner product; bfloat16, uint64, uint32. */
 const KINDS = ['i'.charCodeAt(0), 4, 14, 15];
-/** Steps that a key may take on average to its place in the hash table; with ids one after the other it is none. */
+/** The most steps on average from a key to its slot in the hash table; consecutive ids take none. */
 const MOST_STEPS = 64;
 
 /** Places of USearch's table for so many keys: a power of two, at most two thirds full, at least 64. */
@@ -46,15 +46,15 @@ function tableSize(keys: number): number {
 
 const powerOfTwo = (value: number): number => 2 ** Math.ceil(Math.log2(value));
 
-/** Addresses of vectors that USearch makes room for when it has opened a graph of so many vectors. */
+/** How many addresses USearch allocates when it opens a graph of this many vectors. */
 const roomFor = (present: number): number => Math.floor((2 * tableSize(powerOfTwo(present))) / 3);
 
-/** Whether a graph may have so many nodes, removed ones included: beyond, USearch writes behind its table of vectors. */
+/** Whether a graph may have this many nodes, removed ones included: with more, USearch writes past the end of its table. */
 export const fitsRoom = (nodes: number, present: number): boolean => nodes <= roomFor(present);
 
 /**
- * Whether keys find their places in USearch's table without long ways: it is searched from the place that a key's low bits
- * name to the next free one, and a million keys may be chosen so that each passes all the others.
+ * Whether keys find their slots in USearch's table without long probing: it is searched from the slot that a key's low bits
+ * name to the next free one, and a million keys can be chosen so that each passes all the others.
  */
 export function areSpread(ids: Int32Array): boolean {
   const size = tableSize(ids.length);
@@ -62,7 +62,7 @@ export function areSpread(ids: Int32Array): boolean {
   for (const id of ids) wanted[id & (size - 1)]!++;
   let waiting = 0;
   let steps = 0;
-  // twice around: what finds no place before the end goes on at the beginning
+  // twice around: a key that finds no slot before the end continues at the beginning
   for (let round = 0; round < 2; round++)
     for (let place = 0; place < size; place++) {
       const here = wanted[place]! + waiting;
@@ -73,7 +73,7 @@ export function areSpread(ids: Int32Array): boolean {
   return steps <= MOST_STEPS * ids.length;
 }
 
-/** Numbers of a file, piece by piece. */
+/** Reads numbers of a file, piece by piece. */
 class Numbers {
   #view = new DataView(new ArrayBuffer(0));
   #start = 0;
@@ -105,7 +105,7 @@ class Numbers {
     const place = this.#need(at, 4);
     return this.#view.getUint32(place, true);
   }
-  /** Infinity above 2^53: no count is as large. */
+  /** Infinity above 2^53: no count is that large. */
   u64(at: number): number {
     const place = this.#need(at, 8);
     const value = this.#view.getBigUint64(place, true);
@@ -150,7 +150,7 @@ class GraphFile {
     this.#checkHead(head, nodes);
     this.#checkNodes(first, this.#levels(graph, levels, first, nodes));
     if (!areSpread(this.ids))
-      throw this.#wrong('the ids of the images are so far apart that opening it would take for ever');
+      throw this.#wrong('the ids of the images are so far apart that opening it would take forever');
     return nodes;
   }
 
@@ -163,7 +163,7 @@ class GraphFile {
     if (this.bytes.read(head, 7).toString('latin1') !== 'usearch') throw this.#wrong('its head is missing');
     this.#expect('its version', numbers.u16(head + 7), 2);
     const minor = numbers.u16(head + 9);
-    if (minor < 10) throw this.#wrong(`its version is 2.${minor}`); // there kinds had other numbers
+    if (minor < 10) throw this.#wrong(`its version is 2.${minor}`); // where the kinds had different numbers
     KINDS.forEach((kind, i) => this.#expect(`kind ${i}`, numbers.u8(head + 13 + i), kind));
     this.#expect('vectors', numbers.u64(head + 17), ids.length);
     this.#expect('removed vectors', numbers.u64(head + 25), nodes - ids.length);
@@ -171,7 +171,9 @@ class GraphFile {
     this.#expect('several vectors a key', numbers.u8(head + 41), 0);
   }
 
-  /** Checks the graph's head, and that the nodes are as long as their levels say. @returns The level of each node. */
+  /**
+   * Checks the graph's head, and that the nodes have the lengths that their levels imply. @returns The level of each node.
+   */
   #levels(graph: number, levels: number, first: number, nodes: number): Int16Array {
     const numbers = this.#numbers;
     this.#expect('nodes', numbers.u64(graph), nodes);
@@ -222,11 +224,13 @@ class GraphFile {
     const most = level === 0 ? CONNECTIVITY_BASE : CONNECTIVITY;
     const links = numbers.u32(at);
     if (links > most)
-      throw this.#wrong(`node ${node} has ${links} links at level ${level}, at most ${most} are there`);
+      throw this.#wrong(
+        `node ${node} has ${links} links at level ${level}, where at most ${most} are possible`,
+      );
     for (let link = 1; link <= links; link++) {
       const slot = numbers.u32(at + 4 * link);
       if (slot >= levelOf.length || levelOf[slot]! < level)
-        throw this.#wrong(`node ${node} is linked to ${slot} at level ${level}, which is not there`);
+        throw this.#wrong(`node ${node} is linked to ${slot} at level ${level}, which does not exist`);
     }
     return at + 4 + 4 * most;
   }

@@ -27,7 +27,7 @@ import {
 import { exactNearest, type NearestRows, sortMatches } from './nearest-rows.js';
 import { VectorIndex } from './vector-index.js';
 
-/** Up to as many images search is always exact: it takes a few milliseconds. */
+/** Up to this many images, search is always exact: it takes a few milliseconds. */
 export const EXACT_UP_TO = 10_000;
 
 export interface Match {
@@ -90,8 +90,8 @@ export class ImageIndex implements Disposable {
     return this.manifest.width;
   }
 
-  /** Where an image is, as the index says; whoever reads it asks fileOf(). */
-  /** @throws ConfigError for a row that there is not. */
+  /** Where an image is, according to the index; to read it, use fileOf(). */
+  /** @throws ConfigError for a row that the index doesn't have. */
   #checkRow(row: number): void {
     if (Number.isInteger(row) && row >= 0 && row < this.count) return;
     throw new ConfigError(`row ${show(row)}; the index ${this.folder} has ${this.count} images, from 0 on`);
@@ -104,8 +104,8 @@ export class ImageIndex implements Disposable {
   }
 
   /**
-   * An image's file, to be read: an index may be a stranger's, and name any file.
-   * @throws DataError when it is not there, no regular file, or outside the folder that the index's images are in.
+   * An image's file, safe to read: an index may be a stranger's, and name any file.
+   * @throws DataError when it is missing, not a regular file, or outside the folder of the index's images.
    */
   fileOf(row: number): string {
     return imageWithin(this.manifest.images.root, this.pathOf(row));
@@ -129,7 +129,7 @@ export class ImageIndex implements Disposable {
     return this.#file.row(row);
   }
 
-  /** All features, (count, width); read once, and held. @throws DataError when they are damaged. */
+  /** All features, (count, width); read once, and kept. @throws DataError when they are damaged. */
   features(): Float32Array {
     this.#features ??= this.#file.all();
     return this.#features;
@@ -186,7 +186,7 @@ export class ImageIndex implements Disposable {
     );
     if (query.length !== this.width)
       throw new ConfigError(
-        `a query of ${query.length} values; the index ${this.folder} has ${this.width} an image`,
+        `a query of ${query.length} values; the index ${this.folder} has ${this.width} per image`,
       );
     if (!(Number.isInteger(k) && k >= 1)) throw new ConfigError(`k ${k}; expected at least 1`);
     const exact = options.exact ?? this.count <= EXACT_UP_TO;
@@ -203,7 +203,7 @@ export class ImageIndex implements Disposable {
     return matches.map((match) => ({ ...match, path: this.pathOf(match.row) }));
   }
 
-  /** The k most similar other images of every image. Kept, and given again for the same or a smaller k. */
+  /** The k most similar other images of every image. Kept, and reused for the same or a smaller k. */
   async neighbours(k: number, options: NearestOptions = {}): Promise<NearestRows> {
     checkCall('neighbours()', ['k', wholeNumber(1), k], ['options', nearestOptions, options]);
     const exact = options.exact ?? this.count <= EXACT_UP_TO;
@@ -270,7 +270,7 @@ export class ImageIndex implements Disposable {
     for (let i = 0; i < asked; i++) {
       const query = queries.subarray(i * width, (i + 1) * width);
       const found = await this.search(query, k, { exact: false });
-      // counted by similarity: equal images may stand for one another
+      // counted by similarity: equal images are interchangeable
       const least = truth.similarities[i * k + k - 1]! - 1e-6;
       hits += found.filter(({ similarity }) => similarity >= least).length;
     }
@@ -289,11 +289,11 @@ export class ImageIndex implements Disposable {
 }
 
 /**
- * Checks that an image may be read as one of a folder: it is a regular file (or lies in a shard that is one) below it, also
+ * Checks that an image may be read as one of a folder: it is a regular file (or lies in a shard that is one) below it, even
  * after every link is followed.
  *
  * @returns The path itself.
- * @throws DataError that says why not.
+ * @throws DataError that says why it may not.
  */
 export function imageWithin(root: string, file: string): string {
   const place = shardOf(file) ?? file;
@@ -309,7 +309,7 @@ export function imageWithin(root: string, file: string): string {
   } catch (error) {
     if (error instanceof DataError) throw error;
     if ((error as NodeJS.ErrnoException).code === 'ENOENT')
-      throw new DataError(`${file} is not there any more`, { cause: error });
+      throw new DataError(`${file} does not exist any more`, { cause: error });
     throw new DataError(`${file} can't be read: ${(error as Error).message}`, { cause: error });
   }
   if (!isFile) throw new DataError(`${file} is not read: expected a regular file`);
@@ -322,7 +322,7 @@ export function isBelow(folder: string, file: string): boolean {
   return relative !== '' && relative.split(path.sep)[0] !== '..' && !path.isAbsolute(relative);
 }
 
-/** How many the graph is asked for, so that the exact ranking has a choice. */
+/** How many candidates the graph is asked for, so that the exact ranking can choose. */
 const candidates = (k: number): number => Math.ceil(k * 1.5) + 8;
 
 function narrowed(found: NearestRows, k: number, count: number): NearestRows {

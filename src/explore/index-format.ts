@@ -1,8 +1,8 @@
 /**
  * The index folder: what `dino index` writes and everything else here reads.
  *
- *   index.json              what the index is made of and with; names the files below and their checksums
- *   images-<n>.jsonl        a line an image: id, path, bytes, mtime, label; in the order of the rows
+ *   index.json              what the index was made from and with; names the files below and their checksums
+ *   images-<n>.jsonl        a line per image: id, path, bytes, mtime, label; in the order of the rows
  *   skipped-<n>.jsonl       images that could not be read, and why
  *   features-<n>.safetensors  `features` (N, D) float32, rows of length 1
  *   vectors-<n>.usearch     USearch's HNSW graph over the same rows in bfloat16; its keys are the images' ids
@@ -11,22 +11,22 @@
  *   lock                    while a process writes
  *
  * <n> counts the writings. Each writing makes new files beside the old ones, flushes them, and then renames a new
- * index.json into place: that is the moment at which the index changes, and a process that dies before leaves the old one
- * whole. The old files are deleted afterwards.
+ * index.json into place: that is the moment at which the index changes, and a process that dies earlier leaves the old
+ * one intact. The old files are deleted afterwards.
  */
-import { createHash } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { shellPath } from '../plain/shell.js';
 import { DataError } from '../errors.js';
+import { sha256Of } from '../files/checksum.js';
 import { FileBytes } from '../files/file-bytes.js';
-import { linesOf } from '../files/lines.js';
 import { openToWrite, readTextIfThere } from '../files/guarded.js';
+import { splitLines } from '../files/json-lines.js';
 import { MAX_IDS } from './graph-file.js';
 
 export const INDEX_VERSION = 1;
-/** Features that an index is made of: one row an image. */
+/** Features that an index can be made of: one row per image. */
 export const INDEX_FEATURES = ['cls', 'patch-mean'] as const;
 export type IndexFeatures = (typeof INDEX_FEATURES)[number];
 
@@ -34,15 +34,13 @@ export type IndexFeatures = (typeof INDEX_FEATURES)[number];
 const MANIFEST_BYTES = 2 ** 20;
 /** The longest line of a list: a path of 16,384 characters, each written as six. */
 const LINE_BYTES = 2 ** 17;
-/** Bytes of a file that are in memory at a time. */
-const PIECE = 2 ** 22;
 /** No network's features are longer. */
 const MAX_WIDTH = 2 ** 14;
-/** Larger images are not what an index is made of, and would fill the memory of who searches in one. */
+/** Larger images are not what an index is made of, and would fill the memory of a search. */
 const MAX_SIDE = 4096;
 
-/** A path as text: what no file can be called is refused here, before the file system is asked. */
-const pathSchema = z.string().regex(/^[^\0]*$/, 'a path holds no zero byte');
+/** A path as text: an impossible name is refused here, before the file system is asked. */
+const pathSchema = z.string().regex(/^[^\0]*$/, 'a path has no zero bytes');
 
 const fileSchema = z.object({
   name: z.string().regex(/^[a-z]+-\d+\.(jsonl|safetensors|usearch)$/),
@@ -77,7 +75,7 @@ const manifestSchema = z.object({
     file: pathSchema,
     sha256: z.string(),
     checkpointKey: z.string(),
-    /** Attention heads, where the caller had to tell them. */
+    /** Attention heads, where the caller gave them. */
     numHeads: z.int().positive().nullable(),
     arch: z.string(),
   }),
@@ -113,12 +111,12 @@ export const manifestPath = (folder: string): string => path.join(folder, 'index
 export const remake = (folder: string): string =>
   `Delete ${folder} and make it again with: dino index WEIGHTS IMAGES --output ${shellPath(folder)}`;
 
-/** @throws DataError when the folder holds no index, or index.json is damaged, a link, or of another version. */
+/** @throws DataError when the folder is not an index, or index.json is damaged, a link, or of another version. */
 export function readManifest(folder: string): IndexManifest {
   const file = manifestPath(folder);
   const text = readTextIfThere(file, { within: folder, maxBytes: MANIFEST_BYTES });
   if (text === null) {
-    const what = existsSync(folder) ? 'holds no index (no index.json)' : 'does not exist';
+    const what = existsSync(folder) ? 'is not an index (it has no index.json)' : 'does not exist';
     throw new DataError(
       `${folder} ${what}. Make one with: dino index WEIGHTS IMAGES --output ${shellPath(folder)}`,
     );
@@ -143,29 +141,6 @@ export function readManifest(folder: string): IndexManifest {
   return parsed.data;
 }
 
-/** The pieces of an open file, from front to end. */
-export function* piecesOf(bytes: FileBytes): Generator<Buffer> {
-  for (let at = 0; at < bytes.size; at += PIECE) yield bytes.read(at, Math.min(PIECE, bytes.size - at));
-}
-
-/**
- * SHA-256 of a file, read by pieces.
- * @param within - A folder below which no link is followed.
- * @throws CheckpointError as FileBytes.
- */
-export function sha256File(file: string, within?: string): string {
-  const hash = createHash('sha256');
-  using bytes = new FileBytes(file, within);
-  for (const piece of piecesOf(bytes)) hash.update(piece);
-  return hash.digest('hex');
-}
-
-/** SHA-256 of the files of some weights: of the one, or of the sums of several. */
-export function sha256Files(files: readonly string[]): string {
-  const sums = files.map((file) => sha256File(file));
-  return sums.length === 1 ? (sums[0] as string) : createHash('sha256').update(sums.join('\n')).digest('hex');
-}
-
 /** Flushes a file that was written, and describes it for index.json. */
 export function sealFile(folder: string, name: string): IndexFile {
   const file = path.join(folder, name);
@@ -176,16 +151,16 @@ export function sealFile(folder: string, name: string): IndexFile {
     closeSync(fd);
   }
   using bytes = new FileBytes(file, folder);
-  return { name, bytes: bytes.size, sha256: sha256File(file, folder) };
+  return { name, bytes: bytes.size, sha256: sha256Of(bytes) };
 }
 
-/** What is said of a file that is not what was written. */
+/** The error for a file that is not what was written. */
 export const damaged = (place: string, what: string, folder: string): DataError =>
   new DataError(`${place} is damaged: ${what}. ${remake(folder)}`);
 
 /**
  * Opens a file that index.json names. Close it.
- * @throws DataError when it is missing, no regular file, or of another size than was written.
+ * @throws DataError when it is missing, not a regular file, or its size is not what was written.
  */
 export function openIndexFile(folder: string, file: IndexFile): FileBytes {
   const place = path.join(folder, file.name);
@@ -215,24 +190,12 @@ export function checkedFile(folder: string, file: IndexFile): string {
 
 /** @throws DataError when an open file's checksum is not what was written. */
 function checkSum(folder: string, file: IndexFile, bytes: FileBytes): void {
-  const hash = createHash('sha256');
-  for (const piece of piecesOf(bytes)) hash.update(piece);
-  if (hash.digest('hex') !== file.sha256) throw damaged(bytes.file, 'its checksum is another', folder);
-}
-
-/** Lines of an open file, without their ends. @throws DataError for one of more than `maxBytes`. */
-export function* linesOfFile(bytes: FileBytes, maxBytes: number): Generator<string> {
-  const rest = yield* linesOf(
-    piecesOf(bytes),
-    maxBytes,
-    () => new DataError(`${bytes.file} is damaged: a line has more than ${maxBytes} bytes`),
-  );
-  if (rest !== '') yield rest;
+  if (sha256Of(bytes) !== file.sha256) throw damaged(bytes.file, 'its checksum does not match', folder);
 }
 
 /**
- * The lines of a .jsonl file of the index, read, checked and summed up as they come, so that a file which is not what
- * index.json says ends at its first wrong line.
+ * The lines of a .jsonl file of the index, read and checked one by one, so that reading stops at the first wrong line
+ * of a file that is not what index.json says.
  *
  * @param count - How many there must be.
  */
@@ -241,7 +204,7 @@ function readLines<T>(folder: string, file: IndexFile, count: number, schema: z.
   const wrong = (what: string): DataError => damaged(bytes.file, what, folder);
   const found: T[] = [];
   let value: unknown;
-  for (const line of linesOfFile(bytes, LINE_BYTES)) {
+  for (const { text: line } of splitLines(bytes.pieces(), bytes.file, LINE_BYTES)) {
     if (found.length === count) throw wrong(`it has more lines than the ${count} of index.json`);
     try {
       value = JSON.parse(line);

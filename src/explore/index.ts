@@ -1,4 +1,4 @@
-/** Finding one's way in a folder of images: an index on disk, search, near-duplicates, outliers, clusters, subsets. */
+/** Exploring a folder of images: an index on disk, search, near-duplicates, outliers, clusters, subsets. */
 export { buildIndex, type BuildIndexOptions, type BuildIndexResult } from './build-index.js';
 export { ImageIndex, type Match, type NearestOptions } from './image-index.js';
 export type { NearestRows } from './nearest-rows.js';

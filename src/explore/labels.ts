@@ -1,7 +1,7 @@
 /**
- * Labels that people give to the images of an index: labels.jsonl in its folder, one line a change, the last one counts.
- * Lines are only ever added, those of a change by one write, so several processes lose nothing of each other's. Images are named by
- * their paths: rows move when the index is brought up to date, and a label must not move to another image.
+ * Labels that people give to the images of an index: labels.jsonl in its folder, one line per change, the last one counts.
+ * Lines are only ever added, those of a change by one write, so that several processes don't overwrite each other's.
+ * Images are named by their paths: rows move when the index is updated, and a label must not move to another image.
  */
 import { closeSync, fstatSync, readSync, writeSync } from 'node:fs';
 import path from 'node:path';
@@ -11,23 +11,23 @@ import { checkCall, rows as rowNumbers } from '../plain/check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import { FileBytes } from '../files/file-bytes.js';
 import { openToWrite } from '../files/guarded.js';
+import { splitLines } from '../files/json-lines.js';
 import { brackets } from '../files/json-brackets.js';
 import type { ImageIndex } from './image-index.js';
-import { linesOfFile } from './index-format.js';
 
-/** Images that one line labels: a longer line is a file of something else, and fills the memory when it is read. */
+/** The most images that one line labels; a reader refuses much longer lines, which would fill its memory. */
 const PER_LINE = 1000;
-/** The longest line that is read: paths of a million images had one line once. */
+/** The longest line that is read: older versions wrote a million paths on one line. */
 const LINE_BYTES = 2 ** 26;
 /** The longest file that is read: a thousand times a million images, labelled and labelled again. */
 const FILE_BYTES = 2 ** 31;
 
-/** A label becomes a folder's name when images are exported: no way out of it, and not hidden. */
+/** A label becomes a folder's name when images are exported: it must not lead out of it, or be hidden. */
 export const labelSchema = z
   .string()
   .regex(
     /^(?!\.)[^/\\\p{Cc}]{1,100}$/u,
-    'a label is 1 to 100 characters, without / and \\, not begun by a dot',
+    'a label is 1 to 100 characters, without / and \\, that do not begin with a dot',
   );
 
 const changeSchema = z.object({ label: labelSchema.nullable(), paths: z.array(z.string().min(1)) });
@@ -41,7 +41,7 @@ export interface IndexLabels {
 
 export const labelsPath = (folder: string): string => path.join(folder, 'labels.jsonl');
 
-/** Whether a line has more brackets than one of ours, an object and a list: a million of them take a gigabyte to parse. */
+/** Whether a line has more brackets than an object and a list, as ours do: a million of them take a gigabyte to parse. */
 function hasManyBrackets(line: string): boolean {
   let opened = 0;
   for (const step of brackets(line)) if (step > 0 && ++opened > 2) return true;
@@ -72,7 +72,7 @@ function* linesOfLabels(folder: string): Generator<string> {
   using opened = bytes;
   if (opened.size > FILE_BYTES)
     throw new DataError(`${file} has ${opened.size} bytes; at most ${FILE_BYTES} are read`);
-  yield* linesOfFile(opened, LINE_BYTES);
+  for (const { text } of splitLines(opened.pieces(), file, LINE_BYTES)) yield text;
 }
 
 /** The labels of an index; none when nothing was labelled. @throws DataError when the file can't be read. */
@@ -102,12 +102,12 @@ export function readLabels(index: ImageIndex): IndexLabels {
   return { labels, damaged };
 }
 
-const anyLabel = z.string().nullable(); // which ones there can be is told below
+const anyLabel = z.string().nullable(); // the valid ones are checked below
 
 /**
- * Gives images a label, or takes theirs away (null).
+ * Gives images a label, or removes theirs (null).
  *
- * @throws ConfigError for a label that can't be one, or rows that the index lacks; DataError when the file can't be written.
+ * @throws ConfigError for an invalid label, or rows that the index lacks; DataError when the file can't be written.
  */
 export function labelImages(index: ImageIndex, rows: readonly number[], label: string | null): void {
   checkCall('labelImages()', indexArgument(index), ['rows', rowNumbers, rows], ['label', anyLabel, label]);
@@ -135,7 +135,7 @@ export function labelImages(index: ImageIndex, rows: readonly number[], label: s
   }
 }
 
-/** A line end where a process died in the middle of a line, so that the next line is whole. */
+/** A line end, if a process died in the middle of a line, so that the next line is whole. */
 function lineStart(fd: number): string {
   const { size } = fstatSync(fd);
   const last = Buffer.alloc(1);

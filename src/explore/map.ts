@@ -1,16 +1,17 @@
 /**
  * A map of all images: UMAP in two dimensions (McInnes, Healy and Melville 2018, arXiv 1802.03426) by umap-js, on the
- * neighbours that the index finds. It begins at the first two principal components, so that the large structure doesn't depend
- * on chance, and the same seed gives the same map of an index.
+ * neighbours that the index finds. It begins at the first two principal components, so that the large structure doesn't
+ * depend on chance, and the same seed gives the same map of an index.
  */
-import path from 'node:path';
 import { setImmediate as eventLoopTurn } from 'node:timers/promises';
+import path from 'node:path';
 import { UMAP } from 'umap-js';
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
 import { checkCall, count as wholeNumber, optionsOf } from '../plain/check-options.js';
 import { PhiloxStream, Purpose } from '../data/crops/philox.js';
 import { DataError } from '../errors.js';
-import { fromTypedArray, inferenceMode, ops, scope } from '../torch/index.js';
+import { principalAxes } from '../explain/principal-axes.js';
+import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { lockFolder } from '../files/folder-lock.js';
 import { writeManifest } from './build-index.js';
 import { FloatRows, writeFloatRows } from './feature-file.js';
@@ -20,9 +21,9 @@ import { readManifest, sealFile } from './index-format.js';
 /** UMAP's own defaults. */
 const NEIGHBOURS = 15;
 const MIN_DISTANCE = 0.1;
-/** Where the principal components reach to, as UMAP's own start does. */
+/** Principal components are scaled to this range, as in UMAP's own initialization. */
 const REACH = 10;
-/** Steps between two looks at the signal. */
+/** Steps between two checks of the signal. */
 const STEPS = 5;
 
 export interface MapOptions extends NearestOptions {
@@ -38,9 +39,8 @@ function principal(index: ImageIndex): Float32Array {
       const rows = fromTypedArray(index.features(), [count, width]);
       const mean = rows.mean([0], true);
       const covariance = rows.t().matmul(rows).div(count).sub(mean.t().matmul(mean)); // (D, D)
-      const [, vectors] = ops.linalgEigh(covariance, 'L'); // smallest first
-      const two = vectors.narrow(1, Math.max(0, width - 2), Math.min(2, width)); // (D, 2)
-      const places = rows.sub(mean).matmul(two); // (N, 2)
+      const { axes } = principalAxes(covariance, Math.min(2, width)); // (D, 2)
+      const places = rows.sub(mean).matmul(axes.flip([1]).to('float32')); // (N, 2), the second component across
       return places.div(places.abs().max().clampMin(1e-12)).mul(REACH).toTypedArray() as Float32Array;
     }),
   );
@@ -73,10 +73,10 @@ export async function layoutMap(index: ImageIndex, options: MapOptions = {}): Pr
   const random = new PhiloxStream(seed, Purpose.permutation, 1);
   const umap = new UMAP({ nNeighbors: k, minDist: MIN_DISTANCE, random: () => random.random() });
   umap.setPrecomputedKNN(indices, distances);
-  // with neighbours given, it reads no more of the features than how many there are
+  // with given neighbours, it only reads how many features there are
   const epochs = umap.initializeFit(Array.from({ length: count }, () => []));
   umap.getEmbedding().forEach((place, row) => {
-    // a little apart, as equal images would stay on one point
+    // a little apart, since equal images would stay on one point
     place[0] = start[2 * row]! + random.uniform(-0.01, 0.01);
     place[1] = start[2 * row + 1]! + random.uniform(-0.01, 0.01);
   });
@@ -90,7 +90,7 @@ export async function layoutMap(index: ImageIndex, options: MapOptions = {}): Pr
   return Float32Array.from(umap.getEmbedding().flat());
 }
 
-/** The map that is kept in an index; null when there is none (any more). */
+/** The map that is kept in an index; null when there is none, or the images have changed since. */
 export function readMap(index: ImageIndex): Float32Array | null {
   checkCall('readMap()', indexArgument(index));
   const file = readManifest(index.folder).files.map;

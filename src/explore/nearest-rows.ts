@@ -1,12 +1,12 @@
-/** Exact search by matrix products: what small indexes are searched with, and what the graph's answers are held to. */
+/** Exact search by matrix products: how small indexes are searched, and how the graph's answers are verified. */
 import { setImmediate as eventLoopTurn } from 'node:timers/promises';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 
-/** Similarities that exist at a time: 256 MiB. */
+/** Similarities in memory at a time: 256 MiB. */
 const MOST_SIMILARITIES = 2 ** 26;
 
 export interface NearestRows {
-  /** (Q, k) row numbers, most similar first; -1 where there are fewer. */
+  /** (Q, k) row numbers, most similar first; -1 where there are fewer rows. */
   rows: Int32Array;
   /** (Q, k) cosine similarities. */
   similarities: Float32Array;
@@ -17,7 +17,7 @@ export interface NearestRows {
 export const distanceOf = (similarity: number): number =>
   Math.sqrt(Math.max(0, 2 - 2 * Math.max(-1, similarity)));
 
-/** Orders one query's results: most similar first, then by row, so that equal images come in one order. */
+/** Orders one query's results: most similar first, then by row, so that equal images have a fixed order. */
 export function sortMatches(matches: { row: number; similarity: number }[]): void {
   matches.sort((a, b) => b.similarity - a.similarity || a.row - b.row);
 }

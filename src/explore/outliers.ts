@@ -1,6 +1,6 @@
 /**
  * Images that don't belong: those whose k-th nearest neighbour is far (Ramaswamy, Rastogi and Shim 2000, "Efficient
- * algorithms for mining outliers"; on normalised deep features, Sun et al. 2022, "Out-of-distribution detection with deep
+ * algorithms for mining outliers"; on normalized deep features, Sun et al. 2022, "Out-of-distribution detection with deep
  * nearest neighbors", arXiv 2204.06507). The k-th and not the first, so that an odd image with a copy is found too.
  */
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
@@ -9,7 +9,7 @@ import { ConfigError } from '../errors.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
 import { distanceOf } from './nearest-rows.js';
 
-/** Neighbours that an image of the common kind has. */
+/** Neighbours that an ordinary image has. */
 export const OUTLIER_NEIGHBOURS = 10;
 /** A score this many median deviations above the median counts as far off (Iglewicz and Hoaglin 1993). */
 const FAR = 3.5;
@@ -19,7 +19,7 @@ const MAD = 0.6745;
 export interface OutlierOptions extends NearestOptions {
   /** Which neighbour's distance is taken; default 10. */
   k?: number;
-  /** How many images are given, default 20. */
+  /** How many images are returned, default 20. */
   top?: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Labels proposed for images without, from those with: each takes a vote of its nearest labelled images, weighted as the
- * paper's k-NN classifier does (section 4.1: exp(similarity / 0.07)), where one is near enough.
+ * Proposes labels for unlabelled images: the nearest labelled images of each vote, weighted as in the paper's k-NN
+ * classifier (section 4.1: exp(similarity / 0.07)), where one is near enough.
  */
 import { indexArgument, labelsByRow, nearestFields, nearestOf } from './arguments.js';
 import { checkCall, finite, optionsOf } from '../plain/check-options.js';
@@ -14,7 +14,7 @@ const NEIGHBOURS = 20;
 export interface ProposeOptions extends NearestOptions {
   /** Labels by row. */
   labels: ReadonlyMap<number, string>;
-  /** Only where the vote for the label is at least this share; default 0.5. */
+  /** The least share of the vote for a label to be proposed; default 0.5. */
   certainty?: number;
 }
 
@@ -32,7 +32,7 @@ const proposeOptions = optionsOf<ProposeOptions>(
   { ...nearestFields, certainty: finite.min(0).max(1) },
 );
 
-/** @returns The surest first. @throws ConfigError for labels of rows that are not there. */
+/** @returns The surest first. @throws ConfigError for labels of rows that the index lacks. */
 export async function proposeLabels(index: ImageIndex, options: ProposeOptions): Promise<Proposal[]> {
   checkCall('proposeLabels()', indexArgument(index), ['options', proposeOptions, options]);
   const { labels, certainty: least = 0.5 } = options;

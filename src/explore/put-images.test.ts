@@ -40,7 +40,7 @@ it('a list is a new file, whatever is there, and the message names one that is f
     () => writeList(list, []),
     (error: Error) => {
       assert.ok(error instanceof ConfigError);
-      assert.match(error.message, /list\.txt is there already.*list-3\.txt is not taken/);
+      assert.match(error.message, /list\.txt already exists.*list-3\.txt is not taken/);
       return true;
     },
   );
@@ -100,5 +100,5 @@ it('takes groups of any name that a folder may have, and no other', () => {
   for (const name of ['..', '../up', '/tmp/x', 'a/b', '.hidden'])
     assert.throws(() => putImages({ [name]: [image] }, { folder: fresh(), how: 'copy' }), ConfigError, name);
   assert.throws(() => putImages({ a: [image] }, { folder: out, how: 'copy' }), /is not empty.*is not taken/);
-  assert.throws(() => putImages({ a: [image] }, { folder: image, how: 'copy' }), /is there already/);
+  assert.throws(() => putImages({ a: [image] }, { folder: image, how: 'copy' }), /already exists/);
 });

@@ -1,4 +1,4 @@
-/** Results as a list of paths, or as a folder of copies or links. Nothing that is there is replaced. */
+/** Results as a list of paths, or as a folder of copies or links. No existing file is replaced. */
 import {
   closeSync,
   constants,
@@ -25,13 +25,13 @@ export interface PutOptions {
   /** `copy`: the files. `link`: symbolic links to them. */
   how: 'copy' | 'link';
   /**
-   * The folder that all of the images must be in; of copies also when links are followed. Give an index's
-   * `manifest.images.root` for paths that it names: it may be a stranger's.
+   * The folder that all of the images must be in; copied files also after links are followed. Give an
+   * index's `manifest.images.root` for the paths that it names: the index may be a stranger's.
    */
   within?: string;
 }
 
-/** Images under the name of the folder they go to; '' for the folder itself. */
+/** Images by the name of the folder that they are put into; '' for the folder itself. */
 export type ImageGroups =
   Readonly<Record<string, readonly string[]>> | ReadonlyMap<string, readonly string[]>;
 
@@ -45,7 +45,7 @@ export const imagesOf = (groups: ImageGroups): string[] => entriesOf(groups).fla
 
 const isThere = (place: string): boolean => lstatSync(place, { throwIfNoEntry: false }) !== undefined;
 
-/** A name beside a place that is not taken: `list-2.txt`. */
+/** A similar name that is not taken: `list-2.txt`. */
 export function freeName(place: string): string {
   const { dir, name, ext } = path.parse(place);
   for (let number = 2; ; number++) {
@@ -56,24 +56,24 @@ export function freeName(place: string): string {
 
 const taken = (place: string): ConfigError =>
   new ConfigError(
-    `${place} is there already, and nothing is replaced: give another name, ${freeName(place)} is not taken`,
+    `${place} already exists, and nothing is replaced: give another name, ${freeName(place)} is not taken`,
   );
 
-/** @throws ConfigError when there is anything of this name, which names one that is free. */
+/** @throws ConfigError when something with this name exists; it suggests a free one. */
 export function checkNewFile(file: string): void {
   if (isThere(file)) throw taken(file);
 }
 
 /**
  * Writes one path a line: what `dino train`, `dino embed` and `dino index` take as a list of images.
- * @throws ConfigError when there is anything of this name; DataError when it can't be written.
+ * @throws ConfigError when something with this name exists; DataError when it can't be written.
  */
 export function writeList(file: string, images: readonly string[]): void {
   let fd: number | undefined;
   checkCall('writeList()', ['file', filePath, file], ['images', paths, images]);
   try {
     mkdirSync(path.dirname(path.resolve(file)), { recursive: true });
-    fd = openSync(file, 'wx'); // neither what is there is replaced, nor what a link leads to
+    fd = openSync(file, 'wx'); // replaces neither an existing file, nor what a link leads to
     const bytes = Buffer.from(images.map((image) => `${image}\n`).join(''));
     for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
     fsyncSync(fd);
@@ -88,7 +88,7 @@ export function writeList(file: string, images: readonly string[]): void {
   }
 }
 
-/** @throws ConfigError when the folder is there and holds something, or is no folder; it names one that is free. */
+/** @throws ConfigError when it is not empty, or not a folder; it suggests a free name. */
 export function checkPutFolder(folder: string): void {
   const stat = lstatSync(folder, { throwIfNoEntry: false });
   if (stat === undefined) return;
@@ -100,7 +100,7 @@ export function checkPutFolder(folder: string): void {
   }
 }
 
-/** @throws DataError when an image is not to be put anywhere. */
+/** @throws DataError when an image may not be copied or linked. */
 function checkImage(image: string, how: 'copy' | 'link', within: string | undefined): void {
   if (how === 'copy') {
     imageWithin(within ?? path.parse(path.resolve(image)).root, image);
@@ -125,12 +125,12 @@ const putOptions = optionsOf<PutOptions>(
 );
 
 /**
- * Copies or links images into a folder, a folder a group. Names begin with the image's place in its group, so that a
- * listing has their order and two of one name don't meet.
+ * Copies or links images into a folder, a folder per group. Names begin with the image's position in its group, so that a
+ * listing keeps their order and equal names don't collide.
  *
  * @returns How many.
- * @throws ConfigError when the folder holds something, or a group's name is none for a folder; DataError when an image lies
- *   in a shard, outside `within`, or a file can't be made; what was made until then stays.
+ * @throws ConfigError when the folder is not empty, or a group's name can't be a folder's; DataError when an image lies in a
+ *   shard or outside `within`, or a file can't be made; files made until then stay.
  */
 export function putImages(groups: ImageGroups, options: PutOptions): number {
   checkCall('putImages()', ['groups', imageGroups, groups], ['options', putOptions, options]);

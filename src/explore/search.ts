@@ -1,10 +1,10 @@
 /**
- * Search by images: the images most like the mean of some and, with a smaller weight, unlike others (Rocchio 1971,
- * "Relevance feedback in information retrieval"), or like a region of one.
+ * Search by images: the images most similar to the mean of some and, with a smaller weight, dissimilar to others (Rocchio
+ * 1971, "Relevance feedback in information retrieval"), or similar to a region of one.
  *
- * A region is asked in the way that the index's features were made. Against class tokens it is cut out and goes through
- * the network by itself: DINO's loss pulls the class token of a local crop to that of the whole image, which is what such a
- * search asks. Against means of patches it is the mean of the patch tokens that the region covers, seen within its image.
+ * A region's feature is computed as the index's features were. For class tokens the region is cut out and goes through
+ * the network by itself: DINO's loss pulls the class token of a local crop to that of the whole image, which is what such
+ * a search needs. For means of patches it is the mean of the patch tokens that the region covers in the whole image.
  */
 import { existsSync } from 'node:fs';
 import { shellPath } from '../plain/shell.js';
@@ -19,11 +19,11 @@ import { prepareImage } from '../explain/attention.js';
 import { imageTensor, normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { loadModel, type LoadModelOptions, Model } from '../model.js';
-import { normaliseRows } from './feature-file.js';
 import type { ImageIndex, Match, NearestOptions } from './image-index.js';
-import { sha256Files } from './index-format.js';
+import { sha256Files } from '../files/checksum.js';
+import { unitRows } from '../plain/maps.js';
 
-/** What the unwanted images' mean counts, beside 1 for the wanted: more than Rocchio's 0.25, as few are given. */
+/** Weight of the unwanted images' mean, where the wanted have 1: more than Rocchio's 0.25, since few are given. */
 const MINUS_WEIGHT = 0.5;
 
 /** Left, top, width and height: pixels of the upright image, or shares of its sides when none is above 1. */
@@ -33,11 +33,11 @@ export interface SearchOptions extends NearestOptions {
   /** Files, rows of the index, or the bytes of image files. */
   plus: readonly (EncodedImage | number)[];
   minus?: readonly (EncodedImage | number)[];
-  /** Looks for this part of the image; with one image alone. */
+  /** Looks for this part of the image; only with a single image. */
   region?: Region;
-  /** How many are found, default 20; the asked images themselves are left out. */
+  /** How many are found, default 20; the query images themselves are left out. */
   top?: number;
-  /** For images that are not in the index; default: loaded as the index tells. */
+  /** For images that are not in the index; default: the one that the index was made with. */
   model?: Model | (() => Model);
 }
 
@@ -48,7 +48,7 @@ const indexModelOptions = optionsOf<NonNullable<Parameters<typeof loadIndexModel
 
 /**
  * The model that an index was made with.
- * @throws DataError when the weights are gone or others now.
+ * @throws DataError when the weights are missing or have changed.
  */
 export function loadIndexModel(
   index: ImageIndex,
@@ -57,9 +57,9 @@ export function loadIndexModel(
   checkCall('loadIndexModel()', indexArgument(index), ['options', indexModelOptions, options]);
   const { weights, images } = index.manifest;
   const file = options.weights ?? weights.file;
-  const again = `Give the weights with --weights, or make the index anew: dino index WEIGHTS ${shellPath(images.source)} --output ${shellPath(index.folder)}`;
+  const again = `Give the weights with --weights, or make the index again: dino index WEIGHTS ${shellPath(images.source)} --output ${shellPath(index.folder)}`;
   if (!existsSync(file))
-    throw new DataError(`${file}, the weights of ${index.folder}, is not there any more. ${again}`);
+    throw new DataError(`${file}, the weights of ${index.folder}, does not exist any more. ${again}`);
   const model = loadModel(file, {
     checkpointKey: weights.checkpointKey,
     ...(weights.numHeads === null ? {} : { numHeads: weights.numHeads }),
@@ -69,7 +69,7 @@ export function loadIndexModel(
   if (sha256Files(model.origin.files) !== weights.sha256) {
     model.dispose();
     throw new DataError(
-      `${model.file} is not what ${index.folder} was made with: its checksum is another. ${again}`,
+      `${model.file} is not what ${index.folder} was made with: its checksum does not match. ${again}`,
     );
   }
   return model;
@@ -101,7 +101,7 @@ export function regionBox(region: Region, size: { width: number; height: number 
   return box;
 }
 
-/** The smallest square around a box that the image has room for: nothing of the region is cut off or stretched. */
+/** The smallest square around a box that fits the image: nothing of the region is cut off or stretched. */
 function squareAround([left, top, right, bottom]: Box, size: { width: number; height: number }): Box {
   const side = Math.max(right - left, bottom - top);
   const along = (from: number, to: number, most: number): [number, number] => {
@@ -114,13 +114,13 @@ function squareAround([left, top, right, bottom]: Box, size: { width: number; he
   return [x0, y0, x1, y1];
 }
 
-/** Size of an image as it stands upright. */
+/** Size of an image after its orientation is applied. */
 async function uprightSize(file: EncodedImage): Promise<{ width: number; height: number }> {
   const { width, height } = await decodeImage(file);
   return { width, height };
 }
 
-/** Mean of the patch tokens that a box covers, each by the share of it that lies inside. */
+/** Mean of the patch tokens that a box covers, each weighted by the share of it that lies inside. */
 async function regionOfPatches(
   model: Model,
   file: EncodedImage,
@@ -171,11 +171,11 @@ async function embedFiles(
   const { features: kind, resize, crop } = index.manifest.settings;
   const { width } = index;
   if (region !== undefined && kind === 'patch-mean')
-    return normaliseRows(await regionOfPatches(model, files[0]!, region, crop), width);
+    return unitRows(await regionOfPatches(model, files[0]!, region, crop), width);
   let cut = {};
   if (region !== undefined) {
     const size = await uprightSize(files[0]!);
-    // the square is what is asked for: all of it is looked at, without the margin that evaluation cuts off
+    // the square is the query: all of it is used, without the margin that evaluation cuts off
     cut = { boxes: [squareAround(regionBox(region, size), size)], resize: crop };
   }
   const rows = new Float32Array(files.length * width);
@@ -196,20 +196,20 @@ async function embedFiles(
     );
   }
   if (problems.length > 0) throw new DataError(problems.join('\n'));
-  return normaliseRows(rows, width);
+  return unitRows(rows, width);
 }
 
-/** The row of what was asked for; null when it is not in the index. */
+/** The row of a query image; null when it is not in the index. */
 const rowIn = (index: ImageIndex, asked: EncodedImage | number): number | null =>
   typeof asked === 'number' ? asked : typeof asked === 'string' ? index.rowOf(asked) : null;
 
-/** The feature that a search asks for: (width), of length 1. */
+/** The feature to search for: (width), of length 1. */
 export async function queryFeature(index: ImageIndex, options: SearchOptions): Promise<Float32Array> {
   const { plus, minus = [], region } = options;
   const { width } = index;
   if (plus.length === 0) throw new ConfigError('a search needs an image to look for');
   if (region !== undefined && (plus.length !== 1 || minus.length > 0))
-    throw new ConfigError(`a region is of one image; ${plus.length + minus.length} were given`);
+    throw new ConfigError(`a region is part of one image; ${plus.length + minus.length} were given`);
   const asked = [...plus, ...minus];
   const known = asked.map((each) => {
     const row = rowIn(index, each);
@@ -241,7 +241,7 @@ export async function queryFeature(index: ImageIndex, options: SearchOptions): P
     const weight = i < plus.length ? 1 / plus.length : -MINUS_WEIGHT / minus.length;
     for (let d = 0; d < width; d++) query[d]! += weight * feature[d]!;
   });
-  return normaliseRows(query, width);
+  return unitRows(query, width);
 }
 
 const searchOptions = optionsOf<SearchOptions>(
@@ -255,16 +255,16 @@ const searchOptions = optionsOf<SearchOptions>(
     ),
     top: count(1),
     model: being(
-      'a model, from loadModel(), or a function that gives one',
+      'a model, from loadModel(), or a function that returns one',
       (value) => value instanceof Model || typeof value === 'function',
     ),
   },
 );
 
 /**
- * The images of an index most like those asked for.
- * @throws ConfigError for a region that is not in its image, or of several images; DataError for an unreadable image, and
- *   when the index's weights are not there any more.
+ * The images of an index most similar to those given.
+ * @throws ConfigError for a region that is not in its image, or with several images; DataError for an unreadable image, and
+ *   when the index's weights do not exist any more.
  */
 export async function searchIndex(index: ImageIndex, options: SearchOptions): Promise<Match[]> {
   checkCall('searchIndex()', indexArgument(index), ['options', searchOptions, options]);

@@ -4,9 +4,9 @@
  * - diverse: each next image is the one farthest from all chosen so far: the greedy k-centre (Gonzalez 1985), the core-set
  *   of Sener and Savarese 2018 (arXiv 1708.00489). Covers everything, odd images included; for many labels.
  * - typical: images whose neighbours are nearest, by the inverse mean distance of the 20 nearest ("typicality" of Hacohen,
- *   Dekel and Weinshall 2022, arXiv 2202.02794). Near-duplicates of one another included.
- * - both (default): TypiClust of the same paper: as many clusters as images are asked for, at most 500, and of each the most
- *   typical image; clusters that have labels already come last, the largest first. Best for few labels.
+ *   Dekel and Weinshall 2022, arXiv 2202.02794). May choose near-duplicates.
+ * - both (default): TypiClust of the same paper: as many clusters as images are wanted, at most 500, and of each the most
+ *   typical image; clusters that already have labels come last, larger ones first. Best for few labels.
  */
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
 import { checkCall, count, oneOf, optionsOf, rows as rowNumbers } from '../plain/check-options.js';
@@ -23,20 +23,20 @@ export type SelectBy = (typeof SELECT_BY)[number];
 /** The paper's neighbours and most clusters. */
 const NEIGHBOURS = 20;
 const MOST_CLUSTERS = 500;
-/** A cluster with fewer images has no typical one, as in the paper; where clusters are small, fewer than half the usual. */
+/** A smaller cluster has no typical image, as in the paper; where clusters are small, one below half the average size. */
 const LEAST_MEMBERS = 5;
 
 export interface SelectOptions extends NearestOptions {
   /** How many images. */
   size: number;
   by?: SelectBy;
-  /** Rows that have labels already: others are chosen, in view of them. */
+  /** Rows that already have labels: the others are chosen to complement them. */
   labelled?: readonly number[];
   /** Decides where k-means starts; default 0. */
   seed?: number;
 }
 
-/** How dense it is around each image: the inverse of the mean distance to its neighbours. */
+/** The density around each image: the inverse of the mean distance to its neighbours. */
 async function typicality(index: ImageIndex, options: NearestOptions): Promise<Float64Array> {
   const k = Math.min(NEIGHBOURS, index.count - 1);
   if (k < 1) return new Float64Array(index.count);

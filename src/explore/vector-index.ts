@@ -1,33 +1,33 @@
 /**
  * Approximate search over vectors of length 1: USearch's HNSW graph (Malkov and Yashunin 2018, arXiv 1603.09320). The
- * graph holds bfloat16 copies; what it finds is ranked again by the exact similarities of the float32 rows.
+ * graph holds bfloat16 copies; its results are ranked again by the exact similarities of the float32 rows.
  *
- * USearch reads its file in C++ without checking it: graph-file.ts does that before.
+ * USearch reads its file in C++ without checking it: graph-file.ts checks it first.
  */
-import { createRequire } from 'node:module';
 import { setImmediate as eventLoopTurn } from 'node:timers/promises';
+import { createRequire } from 'node:module';
 import type * as Usearch from 'usearch';
 import { DataError } from '../errors.js';
 import { checkGraphFile, CONNECTIVITY } from './graph-file.js';
 
 /**
- * USearch, once it is needed. Its CommonJS form: the other one looks for its addon from the global `__dirname`, which is
- * the program's in `node -e`, in a program from standard input, and in an evaluated worker.
+ * USearch, loaded when it is needed. Its CommonJS build: the other one looks for its addon from the global `__dirname`,
+ * which is the program's in `node -e`, in a program from standard input, and in an evaluated worker.
  */
 const loadUsearch = (): typeof Usearch => createRequire(import.meta.url)('usearch') as typeof Usearch;
 
 /**
- * Candidates kept while a vector is added, and while one is searched: like the 16 links of a node USearch's and hnswlib's
- * usual choices. docs/explore.md has what they gave.
+ * Candidates kept while a vector is added, and while one is searched: like the 16 links per node, usual choices of
+ * USearch and hnswlib. docs/explore.md has the measurements.
  */
 const EXPANSION_ADD = 128;
 const EXPANSION_SEARCH = 128;
 
 /**
- * A graph of fewer nodes is added to one by one: threads that link the first ones at the same time don't find each other.
+ * Up to this many nodes are added one by one: threads that link the first ones at the same time don't find each other's.
  */
 const SEQUENTIAL = 1024;
-/** Rows that are added or asked at a time, between which other work of the thread gets its turn. */
+/** Rows that are added or searched at a time, before the thread's other work gets its turn. */
 const BLOCK = 4096;
 
 export interface VectorMatches {
@@ -56,9 +56,9 @@ export class VectorIndex {
 
   /**
    * Opens a file that save() wrote.
-   * @param about - `within`: the index folder; `ids`: those that it must hold, ascending; `writable`: reads it into memory,
-   *   so that it can be changed, without, the file is mapped.
-   * @throws DataError when it is of another width or other ids, or damaged in any way.
+   * @param about - `within`: the index folder; `ids`: those that it must hold, ascending; `writable`: reads it into memory
+   *   so that it can be changed; otherwise the file is mapped.
+   * @throws DataError when its width or ids differ, or it is damaged in any way.
    */
   static open(
     file: string,
@@ -76,7 +76,7 @@ export class VectorIndex {
     return vectors;
   }
 
-  /** Nodes of the graph, with those of vectors that were removed and have not been replaced since it was opened. */
+  /** Nodes of the graph, including removed ones that have not been replaced since it was opened. */
   get nodes(): number {
     return Math.max(this.#nodes, this.size);
   }
@@ -125,7 +125,7 @@ export class VectorIndex {
       signal?.throwIfAborted();
       const end = Math.min(start + BLOCK, count);
       const found = this.#index.search(queries.subarray(start * this.width, end * this.width), asked, 0);
-      // USearch answers one query in another form than several
+      // USearch returns a different type for one query than for several
       const counts = 'counts' in found ? (found.counts as BigUint64Array) : null;
       for (let i = 0; i < end - start; i++) {
         const got = counts === null ? found.keys.length : Number(counts[i]);

@@ -1,4 +1,4 @@
-/** Reading a file of weights piece by piece, never more than requested. */
+/** Reading a large file piece by piece, never more than asked for. */
 import { closeSync, readSync } from 'node:fs';
 import { CheckpointError } from '../errors.js';
 import { messageOf, printable } from '../plain/printable.js';
@@ -6,6 +6,8 @@ import { openToRead } from './guarded.js';
 
 /** The most bytes that one read call is asked for. */
 const MAX_PART_BYTES = 2 ** 30;
+/** Bytes of a piece. */
+const PIECE_BYTES = 2 ** 22;
 
 /** An open file. The caller closes it. */
 export class FileBytes implements Disposable {
@@ -48,6 +50,12 @@ export class FileBytes implements Disposable {
       done += count;
     }
     return into;
+  }
+
+  /** The file from front to end, in pieces that fit into memory. @throws CheckpointError as read(). */
+  *pieces(): Generator<Buffer<ArrayBuffer>> {
+    for (let at = 0; at < this.size; at += PIECE_BYTES)
+      yield this.read(at, Math.min(PIECE_BYTES, this.size - at));
   }
 
   close(): void {

@@ -1,4 +1,4 @@
-/** What a backbone must be so that the method can train it and everything else can use it. */
+/** The interface of a backbone that can be trained and used by everything else. */
 import { Layer } from '../nn/index.js';
 import type { Tensor } from '../torch/index.js';
 

@@ -2,9 +2,10 @@
 import { BatchNorm, GELU, Layer, Linear, Sequential, WeightNormLinear } from '../nn/index.js';
 import { noGrad, type Tensor } from '../torch/index.js';
 import { initLinearLayers } from './vision-transformer.js';
+import { unitLength } from './normalize.js';
 
 export interface DINOHeadOptions {
-  /** D, length of the features that come in. */
+  /** D, length of the input features. */
   inDim: number;
   /** K, length of the output. */
   outDim: number;
@@ -57,7 +58,6 @@ export class DINOHead extends Layer {
   /** (B, D) features to (B, K) logits. */
   override forward(x: Tensor): Tensor {
     const bottleneck = this.mlp.forward(x); // (B, bottleneckDim)
-    const length = bottleneck.norm(2, [-1], true).clampMin(1e-12); // (B, 1), floor of torch's F.normalize
-    return this.last_layer.forward(bottleneck.div(length)); // (B, K)
+    return this.last_layer.forward(unitLength(bottleneck)); // (B, K)
   }
 }

@@ -1,14 +1,19 @@
-/** Backbones, head, and names. */
+/** Backbones, the DINO head, and the table of architectures. */
 export { type AttentiveBackbone, Backbone, isAttentive } from './backbone.js';
 export { DINOHead, type DINOHeadOptions } from './dino-head.js';
-export { IMAGENET_MEAN, IMAGENET_STD, imageTensor, normalizeImages } from './normalize.js';
+export { IMAGENET_MEAN, IMAGENET_STD, imageTensor, normalizeImages, unitLength } from './normalize.js';
 export {
-  architectures,
-  type BackboneFactory,
-  type BackboneOptions,
-  backboneShapes,
-  buildBackbone,
-} from './registry.js';
+  ARCHITECTURES,
+  type ArchitectureEntry,
+  architectureEntry,
+  type ArchitectureName,
+  architectureNames,
+  FAMILIES,
+  type Family,
+  type Shapes,
+  takesSizes,
+} from './architectures.js';
+export { type BackboneFactory, type BackboneOptions, backboneShapes, buildBackbone } from './registry.js';
 export { ResNet, type ResNetOptions } from './resnet.js';
 export { VisionTransformer, type VisionTransformerOptions } from './vision-transformer.js';
 export { XCiT, type XCiTOptions } from './xcit.js';

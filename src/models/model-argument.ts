@@ -1,4 +1,4 @@
-/** What public functions take as a model, for plain/check-options.ts. */
+/** Checks the model that a public function is given, for plain/check-options.ts. */
 import { type Argument, being } from '../plain/check-options.js';
 import { Backbone } from './backbone.js';
 

@@ -1,7 +1,7 @@
-/** From pixels as they are stored to what the networks take. */
+/** Pixels as the networks take them, and vectors of length 1. */
 import { fromTypedArray, scope, tensor, type Tensor } from '../torch/index.js';
 
-/** Mean and standard deviation of ImageNet's channels in [0, 1], with which the reference normalises everything. */
+/** Mean and standard deviation of ImageNet's channels in [0, 1], by which the reference normalizes every image. */
 export const IMAGENET_MEAN = [0.485, 0.456, 0.406] as const;
 export const IMAGENET_STD = [0.229, 0.224, 0.225] as const;
 
@@ -19,7 +19,7 @@ export function imageTensor(
   );
 }
 
-/** (B, 3, H, W) uint8 to normalised float32, on the device that it is on (torchvision's ToTensor and Normalize). */
+/** (B, 3, H, W) uint8 to normalized float32 on the same device (torchvision's ToTensor and Normalize). */
 export function normalizeImages(images: Tensor): Tensor {
   return scope(() => {
     const { device } = images;
@@ -28,3 +28,6 @@ export function normalizeImages(images: Tensor): Tensor {
     return images.to('float32').div_(255).sub_(mean).div_(std);
   });
 }
+
+/** Scales vectors along a dimension to length 1; those of zeros stay as they are (torch.nn.functional.normalize). */
+export const unitLength = (x: Tensor, dim = -1): Tensor => x.div(x.norm(2, [dim], true).clampMin(1e-12));

@@ -1,6 +1,6 @@
 /**
  * ResNet (He et al. 2016) as torchvision has it (models/resnet.py: the stride of a bottleneck on its 3 x 3 convolution),
- * with its names and its first weights, and without the classifier, which the reference replaces by the identity
+ * with its names and its initial weights, but without the classifier, which the reference replaces by the identity
  * (main_dino.py, utils.py MultiCropWrapper).
  */
 import { ShapeError } from '../errors.js';
@@ -106,7 +106,7 @@ export class ResNet extends Backbone {
       const width = WIDTHS[stage] as number;
       const blocks = Array.from({ length: count }, (_, i) => {
         const stride = stage > 0 && i === 0 ? 2 : 1;
-        // made before its block, so that both draw their first weights in torchvision's order
+        // made before its block, so that both draw their initial weights in torchvision's order
         const downsample = i === 0 ? skip(channels, width * Block.expansion, stride) : null;
         const made = new Block(channels, width, stride, downsample);
         channels = width * Block.expansion;
@@ -121,15 +121,15 @@ export class ResNet extends Backbone {
       Sequential,
     ];
     this.embedDim = channels;
-    // the classifier that torchvision makes and DINO takes away draws from the generator too
+    // the classifier that torchvision makes and DINO removes draws from the generator too
     new Linear(channels, 1000).dispose();
     for (const [, part] of this.namedModules()) if (part instanceof Conv2d) kaimingNormal_(part.weight);
   }
 
   /**
-   * @param images - (B, 3, H, W), normalised; any H and W.
+   * @param images - (B, 3, H, W), normalized; any H and W.
    * @returns (B, embedDim), the mean over the last stage's positions.
-   * @throws ShapeError for what is no batch of images; in training also for one value a channel (one image of at most
+   * @throws ShapeError for anything but a batch of images; in training also for one value per channel (one image of at most
    *   32 x 32 pixels).
    */
   override forward(images: Tensor): Tensor {

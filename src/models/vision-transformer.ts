@@ -33,7 +33,7 @@ import {
 import { Backbone } from './backbone.js';
 
 /** The reference's transformers all use this, not PyTorch's 1e-5. */
-const LAYER_NORM_EPS = 1e-6;
+export const LAYER_NORM_EPS = 1e-6;
 /** Standard deviation of the initial weights. */
 const INIT_STD = 0.02;
 
@@ -76,13 +76,13 @@ export class Attention extends Module {
     return attentionResidual(x, norm, this.qkv as Affine, this.proj as Affine, this.#numHeads, samples);
   }
 
-  /** The attention of the class token alone, (B, 1, C). */
+  /** The attention of only the class token, (B, 1, C). */
   forwardClass(x: Tensor): Tensor {
     return classAttention(x, this.qkv as Affine, this.proj as Affine, this.#numHeads);
   }
 
   /**
-   * The softmaxed weights. @param queries - How many of the first tokens ask; 1 is the class token alone.
+   * The softmaxed weights. @param queries - How many of the first tokens are queries; 1 is only the class token.
    * @returns (B, heads, queries, N), rows sum to 1.
    */
   weights(x: Tensor, queries: number): Tensor {
@@ -98,7 +98,7 @@ export class Attention extends Module {
       .forward(x)
       .view([b, n, 3, this.#numHeads, c / this.#numHeads])
       .permute([2, 0, 3, 1, 4]);
-    return qkv.unbind(0) as [Tensor, Tensor, Tensor]; // (3, B, heads, N, C / heads) apart
+    return qkv.unbind(0) as [Tensor, Tensor, Tensor]; // (3, B, heads, N, C / heads) unbound
   }
 }
 
@@ -132,7 +132,7 @@ export class Block extends Layer {
     });
   }
 
-  /** forward()'s class token alone, (B, 1, C): of the other tokens only keys and values are computed. */
+  /** Only the class token of forward(), (B, 1, C): of the other tokens only keys and values are computed. */
   forwardClass(x: Tensor): Tensor {
     return scope(() => {
       const attended = this.#dropPath.residual(
@@ -161,7 +161,10 @@ export class PatchEmbed extends Layer {
     this.proj = new Conv2d(3, embedDim, patchSize, { stride: patchSize });
   }
 
-  /** (B, 3, H, W) to (B, floor(H / P) * floor(W / P), C): a rest at the right or bottom edge is not seen. */
+  /**
+   * (B, 3, H, W) to (B, floor(H / P) * floor(W / P), C): pixels that don't fill a patch at the right or bottom edge are
+   * dropped.
+   */
   override forward(x: Tensor): Tensor {
     return this.proj.forward(x).flatten(2).transpose(1, 2);
   }
@@ -170,7 +173,7 @@ export class PatchEmbed extends Layer {
 export interface VisionTransformerOptions {
   /** P, side of a patch in pixels; default 16. */
   patchSize?: number;
-  /** Side in pixels of the images that the position embeddings are kept for; others interpolate. Default 224. */
+  /** Side in pixels of the images that position embeddings are learned for; other sizes interpolate. Default 224. */
   imgSize?: number;
   /** C, width. */
   embedDim: number;
@@ -238,10 +241,10 @@ export class VisionTransformer extends Backbone {
   }
 
   /**
-   * The last block is computed for the class token alone, which is all that is asked for: the same numbers and gradients
-   * for a fourteenth less work.
+   * The last block is computed only for the class token, since only that is returned: the same numbers and gradients for a
+   * fourteenth less work.
    *
-   * @param images - (B, 3, H, W), normalised; any H and W of at least a patch.
+   * @param images - (B, 3, H, W), normalized; any H and W of at least a patch.
    * @returns (B, C), the class token after the last norm.
    */
   override forward(images: Tensor): Tensor {
@@ -264,7 +267,7 @@ export class VisionTransformer extends Backbone {
   }
 
   /**
-   * Tokens of the last `keep` blocks after the last norm, (B, 1 + N, C) or (B, 1, C), by whole images a thread; null where
+   * Tokens of the last `keep` blocks after the last norm, (B, 1 + N, C) or (B, 1, C), one image per thread; null where
    * operators run one after the other: with gradients, for few images, off the CPU.
    */
   #inGroups(x: Tensor, keep: number, classOnly: boolean): Tensor[] | null {
@@ -293,7 +296,7 @@ export class VisionTransformer extends Backbone {
   /**
    * Attention weights of the last block.
    *
-   * @param options - `queries: 'class'` computes the class token's row alone, without the N x N matrix.
+   * @param options - `queries: 'class'` computes only the class token's row, without the N x N matrix.
    * @returns (B, heads, 1 + N, 1 + N), or (B, heads, 1, 1 + N) for the class token; rows sum to 1.
    */
   getLastSelfAttention(images: Tensor, options: { queries?: 'all' | 'class' } = {}): Tensor {
@@ -308,7 +311,7 @@ export class VisionTransformer extends Backbone {
     return this.getLastSelfAttention(images, { queries: 'class' });
   }
 
-  /** Class token and patches with their positions, (B, 1 + N, C). @throws ShapeError for what is no batch of images. */
+  /** Class token and patches with their positions, (B, 1 + N, C). @throws ShapeError for anything but a batch of images. */
   prepareTokens(images: Tensor): Tensor {
     const [b, channels, h = 0, w = 0] = images.shape;
     if (images.ndim !== 4 || channels !== 3 || h < this.patchSize || w < this.patchSize) {
@@ -323,12 +326,12 @@ export class VisionTransformer extends Backbone {
   }
 
   /**
-   * Position embeddings for images of H x W pixels, (1, 1 + N, C): bicubic interpolation of the learnt square grid. The
+   * Position embeddings for images of H x W pixels, (1, 1 + N, C): bicubic interpolation of the learned square grid. The
    * reference adds 0.1 to the target size before it computes the scale, against rounding (its issue 8), which moves every
    * sample a little: kept, so that the numbers agree.
    */
   interpolatePosEncoding(h: number, w: number): Tensor {
-    const side = Math.round(Math.sqrt(this.pos_embed.size(1) - 1)); // the learnt grid is side x side
+    const side = Math.round(Math.sqrt(this.pos_embed.size(1) - 1)); // the learned grid is side x side
     const rows = Math.floor(h / this.patchSize);
     const columns = Math.floor(w / this.patchSize);
     if (rows * columns === side * side && h === w) return this.pos_embed;
@@ -345,7 +348,7 @@ export class VisionTransformer extends Backbone {
   }
 }
 
-/** Linear layers of a module start from a truncated normal, their biases from 0. */
+/** Initializes a module's linear layers from a truncated normal, their biases with 0. */
 export function initLinearLayers(module: Module): void {
   for (const [, part] of module.namedModules()) {
     if (!(part instanceof Linear)) continue;

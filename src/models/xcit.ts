@@ -1,7 +1,8 @@
 /**
- * XCiT, the cross-covariance image transformer (El-Nouby et al. 2021, arXiv 2106.09681; facebookresearch/xcit xcit.py), by
- * which the reference trains its xcit_* models. Same layers, names and numbers. What differs: stochastic depth draws by
- * this library's DropPath, not timm's, and images of a size that no patch divides are taken (the convolutions round up).
+ * XCiT, the cross-covariance image transformer (El-Nouby et al. 2021, arXiv 2106.09681; facebookresearch/xcit xcit.py),
+ * which the reference uses for its xcit_* models. Same layers, names and numbers. What differs: stochastic depth uses this
+ * library's DropPath, not timm's, and images whose sides are not multiples of the patch are accepted (the convolutions
+ * round up).
  */
 import { ShapeError } from '../errors.js';
 import {
@@ -19,17 +20,17 @@ import {
 } from '../nn/index.js';
 import { arange, ones, ops, Parameter, scope, zeros, type Tensor } from '../torch/index.js';
 import { Backbone } from './backbone.js';
-import { initLinearLayers, Mlp } from './vision-transformer.js';
+import { unitLength } from './normalize.js';
+import { initLinearLayers, LAYER_NORM_EPS, Mlp } from './vision-transformer.js';
 
-const LAYER_NORM_EPS = 1e-6;
 const INIT_STD = 0.02;
 /** Sines and cosines of each axis of a position, and the longest of their periods over 2 pi. */
-const FOURIER_DIM = 32;
-const FOURIER_TEMPERATURE = 10000;
+export const FOURIER_DIM = 32;
+export const FOURIER_TEMPERATURE = 10000;
 
 const layerNorm = (dim: number): LayerNorm => new LayerNorm(dim, { eps: LAYER_NORM_EPS });
 
-/** Positions of a grid as sines and cosines, projected to the width: no size is learnt. */
+/** Positions of a grid as sines and cosines, projected to the width: not tied to a size. */
 class PositionalEncodingFourier extends Layer {
   readonly token_projection: Conv2d;
 
@@ -84,7 +85,7 @@ class ConvPatchEmbed extends Layer {
   }
 }
 
-/** Local patch interaction: neighbouring patches speak by two depthwise 3 x 3 convolutions. */
+/** Local patch interaction: neighbouring patches exchange information by two depthwise 3 x 3 convolutions. */
 class LPI extends Layer {
   readonly conv1: Conv2d;
   readonly bn: BatchNorm;
@@ -97,7 +98,7 @@ class LPI extends Layer {
     this.conv2 = new Conv2d(dim, dim, 3, { padding: 1, groups: dim });
   }
 
-  /** (B, C, rows, columns), as it came. */
+  /** (B, C, rows, columns), same shape. */
   override forward(x: Tensor): Tensor {
     return this.conv2.forward(this.bn.forward(ops.gelu(this.conv1.forward(x))));
   }
@@ -112,9 +113,6 @@ function projectHeads(qkv: Linear, x: Tensor, heads: number): [Tensor, Tensor, T
     .permute([2, 0, 3, 1, 4]);
   return parts.unbind(0) as [Tensor, Tensor, Tensor];
 }
-
-/** x / |x| over the last dimension (torch.nn.functional.normalize). */
-const unit = (x: Tensor): Tensor => x.div(x.norm(2, [-1], true).clampMin(1e-12));
 
 /** Cross-covariance attention: channels attend to channels, so its cost is linear in the patches. */
 class XCA extends Layer {
@@ -132,14 +130,14 @@ class XCA extends Layer {
     this.#heads = heads;
   }
 
-  /** (B, N, C), as it came. */
+  /** (B, N, C), same shape. */
   override forward(x: Tensor): Tensor {
     const [q, k, v] = projectHeads(this.qkv, x, this.#heads).map((part) => part.transpose(-2, -1)) as [
       Tensor,
       Tensor,
       Tensor,
     ]; // (B, heads, C / heads, N) each
-    const weights = unit(q).matmul(unit(k).transpose(-2, -1)).mul(this.temperature).softmax(-1); // (B, heads, C / heads, C / heads)
+    const weights = unitLength(q).matmul(unitLength(k).transpose(-2, -1)).mul(this.temperature).softmax(-1); // (B, heads, C / heads, C / heads)
     const out = weights.matmul(v).permute([0, 3, 1, 2]).reshape(x.shape); // (B, N, C)
     return this.proj.forward(out);
   }
@@ -176,13 +174,13 @@ class XCABlock extends Layer {
     return super.train(mode);
   }
 
-  /** (B, N, C), as it came; the tokens lie on a grid of `rows` rows. */
+  /** (B, N, C), same shape; the tokens lie on a grid of `rows` rows. */
   forwardGrid(x: Tensor, rows: number): Tensor {
     return scope(() => {
       const attended = this.#dropPath.residual(x, (kept) =>
         this.attn.forward(this.norm1.forward(kept)).mul(this.gamma1),
       );
-      // whole batches: the norm inside counts the samples that drop the branch too, as the original's
+      // whole batches: as in the original, the norm inside includes the samples that drop the branch
       const local = this.#dropPath.forward(this.#local(attended, rows).mul(this.gamma3));
       return this.#dropPath.residual(attended.add(local), (kept) =>
         this.mlp.forward(this.norm2.forward(kept)).mul(this.gamma2),
@@ -217,7 +215,7 @@ class ClassAttention extends Layer {
     this.#heads = heads;
   }
 
-  /** (B, 1 + N, C): the class token's new value, the patches as they came. */
+  /** (B, 1 + N, C): the class token's new value, the patches unchanged. */
   override forward(x: Tensor): Tensor {
     const [b = 0, , c = 0] = x.shape;
     const [q, k, v] = projectHeads(this.qkv, x, this.#heads);
@@ -260,7 +258,7 @@ class ClassAttentionBlock extends Layer {
     this.gamma2 = new Parameter(ones([dim]).mul(eta));
   }
 
-  /** (B, 1 + N, C), as it came. All tokens are normalised and, but for the class token, doubled: as the original does. */
+  /** (B, 1 + N, C), same shape. All tokens are normalized and, except the class token, doubled, as in the original. */
   override forward(x: Tensor): Tensor {
     return scope(() => {
       const attended = x.add(this.attn.forward(this.norm1.forward(x)).mul(this.gamma1));
@@ -324,7 +322,7 @@ export class XCiT extends Backbone {
       Array.from({ length: clsAttnLayers }, () => new ClassAttentionBlock(embedDim, numHeads, eta)),
     );
     this.norm = layerNorm(embedDim);
-    // the classifier that the original makes and DINO takes away draws from the generator too
+    // the classifier that the original makes and DINO removes draws from the generator too
     new Linear(embedDim, 1000).dispose();
     this.pos_embeder = new PositionalEncodingFourier(embedDim);
     truncNormal_(this.cls_token, { std: INIT_STD });
@@ -332,7 +330,7 @@ export class XCiT extends Backbone {
   }
 
   /**
-   * @param images - (B, 3, H, W), normalised; any H and W.
+   * @param images - (B, 3, H, W), normalized; any H and W.
    * @returns (B, C), the class token after the last norm.
    */
   override forward(images: Tensor): Tensor {
@@ -352,7 +350,7 @@ export class XCiT extends Backbone {
     return (this.cls_attn_blocks.at(-1) as ClassAttentionBlock).attention(x);
   }
 
-  /** Class token as it was learnt, then the patches after the last block, (B, 1 + N, C). */
+  /** The learned class token, then the patches after the last block, (B, 1 + N, C). */
   #tokens(images: Tensor): Tensor {
     if (images.ndim !== 4 || images.size(1) !== 3) {
       throw new ShapeError(`XCiT: expected images (B, 3, H, W), got ${images.toString()}`);

@@ -3,7 +3,7 @@
  * because the command line loads it before anything else.
  */
 
-/** Names are compared without case and without separators, which people mix up. */
+/** Names are compared without case and without the separators that people mix up. */
 const normalize = (name: string): string => name.toLowerCase().replace(/[-_.]/g, '');
 
 /** Edits (insert, delete, replace, swap of neighbours) between two strings: optimal string alignment. */

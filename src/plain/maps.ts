@@ -23,12 +23,12 @@ export function meanMap(maps: Float32Array, heads: number): Float32Array<ArrayBu
   return mean;
 }
 
-/** Rows normalized to length 1, so that their products are cosines; a row of zeros stays as it is. */
+/** Rows (n, width) scaled to length 1, so that their products are cosines; a row of zeros stays as it is. */
 export function unitRows(rows: Float32Array, width: number): Float32Array<ArrayBuffer> {
   const out = new Float32Array(rows.length);
   for (let start = 0; start < rows.length; start += width) {
     let square = 0;
-    for (let i = start; i < start + width; i++) square += rows[i]! ** 2;
+    for (let i = start; i < start + width; i++) square += rows[i]! * rows[i]!;
     const scale = square > 0 ? 1 / Math.sqrt(square) : 0;
     for (let i = start; i < start + width; i++) out[i] = rows[i]! * scale;
   }

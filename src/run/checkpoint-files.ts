@@ -9,12 +9,11 @@
  *   optimizer.safetensors  exp_avg.*, exp_avg_sq.*, step.*, dino_loss.center, loss_scaler, rng.*
  *   state.json             step; length and SHA-256 of the three files
  */
-import { createHash } from 'node:crypto';
 import { lstatSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { CheckpointError } from '../errors.js';
-import { FileBytes } from '../files/file-bytes.js';
+import { sha256File } from '../files/checksum.js';
 import { readGuarded, refuseLinks, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { issueLines, messageOf, printable } from '../plain/printable.js';
 import { newestFirst, runOfCheckpoint, stepOfName } from './checkpoint-places.js';
@@ -27,9 +26,6 @@ export {
   runOfCheckpoint,
   type CheckpointPlace,
 } from './checkpoint-places.js';
-
-/** Bytes that are read and hashed at a time. */
-const PART_BYTES = 16 * 2 ** 20;
 
 const stateSchema = z.object({
   step: z.int().min(0),
@@ -80,11 +76,7 @@ function checkFile(folder: string, file: string, expected: CheckpointState['file
     );
   }
   if (expected.sha256 === null) return;
-  using source = new FileBytes(name, within);
-  const hash = createHash('sha256');
-  for (let done = 0; done < source.size; done += PART_BYTES)
-    hash.update(source.read(done, Math.min(PART_BYTES, source.size - done)));
-  const digest = hash.digest('hex');
+  const digest = sha256File(name, within);
   if (digest !== expected.sha256) {
     throw new CheckpointError(
       `${printable(name)}: its SHA-256 is ${digest}, but ${expected.sha256} was recorded: it is damaged`,

@@ -12,6 +12,8 @@ import { z } from 'zod';
 import { checkCall, count, filePath } from '../plain/check-options.js';
 import { DataError } from '../errors.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
+import { readNpy } from '../files/npy.js';
+import { meanMap } from '../plain/maps.js';
 import { messageOf, printable } from '../plain/printable.js';
 
 export const watchPath = (run: string): string => path.join(run, 'watch');
@@ -99,22 +101,6 @@ export function listWatched(run: string): WatchedImage[] {
     });
 }
 
-/** NumPy's format 1.0, as npyBytes() writes it: little-endian float32, row-major. */
-function readNpy(bytes: Buffer): { shape: number[]; values: Float32Array } | null {
-  if (bytes.length < 10 || bytes.toString('latin1', 0, 8) !== '\x93NUMPY\x01\x00') return null;
-  const start = 10 + bytes.readUInt16LE(8);
-  const header = bytes.toString('latin1', 10, start);
-  const found = /'descr': '<f4', 'fortran_order': False, 'shape': \(([\d, ]*)\)/.exec(header);
-  if (found === null) return null;
-  const shape = found[1]!
-    .split(',')
-    .filter((part) => part.trim() !== '')
-    .map(Number);
-  const count = shape.reduce((product, size) => product * size, 1);
-  if (bytes.length - start !== 4 * count) return null;
-  return { shape, values: new Float32Array(Uint8Array.from(bytes.subarray(start)).buffer) };
-}
-
 const watchedImage = z.looseObject({ folder: filePath, rows: count(1), columns: count(1) });
 
 /**
@@ -139,7 +125,5 @@ export function readFrame(image: WatchedImage, step: number): FilmFrame {
     );
   }
   const maps = array.values;
-  const mean = new Float32Array(rows * columns);
-  maps.forEach((value, i) => (mean[i % mean.length]! += value / heads));
-  return { step, heads, rows, columns, maps, mean };
+  return { step, heads, rows, columns, maps, mean: meanMap(maps, heads) };
 }

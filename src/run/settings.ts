@@ -5,34 +5,11 @@
  */
 import { z } from 'zod';
 import { parseBytes } from '../plain/units.js';
+import { architectureNames } from '../models/architectures.js';
 import { OPTIMIZERS } from '../optim/names.js';
 
-/**
- * Backbones by the reference's names; `vit` is a custom size given by embedDim, depth and numHeads, `custom` one that
- * train() is given a builder of.
- */
-export const ARCHITECTURES = [
-  'vit_tiny',
-  'vit_small',
-  'vit_base',
-  'deit_tiny',
-  'deit_small',
-  'deit_base',
-  'vit',
-  'resnet18',
-  'resnet34',
-  'resnet50',
-  'resnet101',
-  'xcit_small_12_p16',
-  'xcit_small_12_p8',
-  'xcit_medium_24_p16',
-  'xcit_medium_24_p8',
-  'custom',
-] as const;
-
-/** Whether `--patch-size` is a setting of it: ResNets have no patches, XCiTs have theirs in the name. */
-export const hasPatchSize = (arch: string | undefined): boolean =>
-  arch === undefined || /^(vit|deit)/.test(arch);
+/** The table's names, and `custom` for a backbone that train() is given a builder of. */
+const archNames = [...architectureNames, 'custom'] as const;
 
 const whole = (min: number) => z.int().min(min);
 const finite = () => z.number();
@@ -45,7 +22,7 @@ const scaleRange = () => z.tuple([z.number().gt(0).max(1), z.number().gt(0).max(
 export const settingFields = {
   // ------------------------------------------------------------------------------------------------ model
   arch: z
-    .enum(ARCHITECTURES)
+    .enum(archNames)
     .describe(
       'backbone; vit takes --embed-dim, --depth and --num-heads, custom is for train() in code with one’s own',
     ),

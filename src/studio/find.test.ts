@@ -117,7 +117,7 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     assert.equal(list.trim().split('\n').length, 9);
     // a name that is taken: nothing is replaced, another is offered
     await press('Export');
-    await shown.text('[role=alert]', /list\.txt is there already, and nothing is replaced/);
+    await shown.text('[role=alert]', /list\.txt already exists, and nothing is replaced/);
     const offered = (): Promise<unknown> =>
       shown.page.evaluate(`document.querySelector('input[name=target]').value`);
     assert.equal(await offered(), path.join(folder, 'list-2.txt'));

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { readLines } from '../run/run-folder.js';
+import { readLines } from '../files/json-lines.js';
 import { MetricsLog } from './metrics-log.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-hostile-log-'));

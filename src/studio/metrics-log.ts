@@ -11,7 +11,7 @@ import { stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { CollapseMonitor, type Verdict } from '../dino/collapse-monitor.js';
 import { openHandle } from '../files/guarded.js';
-import { LOG_BYTES } from '../run/run-folder.js';
+import { LOG_BYTES } from '../files/json-lines.js';
 import { COLUMNS_LIMIT, type Line, LineParser } from './line-parser.js';
 
 /** Lines of a block. */

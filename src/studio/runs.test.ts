@@ -11,7 +11,8 @@ import { launchBrowser } from '../testing/browser.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
-import { metricsPath, readLines } from '../run/run-folder.js';
+import { readLines } from '../files/json-lines.js';
+import { metricsPath } from '../run/run-folder.js';
 import { train } from '../train/train.js';
 import type { SeriesHeader, Task } from '../plain/studio-api.js';
 

@@ -21,7 +21,7 @@ import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { newestCheckpoint, verifyCheckpoint } from '../run/checkpoint-files.js';
 import { PAPER } from '../train/presets.js';
-import { readLines } from '../run/run-folder.js';
+import { readLines } from '../files/json-lines.js';
 import type { TrainSettings } from '../run/settings.js';
 import type { RunSummary } from '../plain/studio-api.js';
 import { type RunningStudio, startStudio } from './index.js';

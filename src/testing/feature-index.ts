@@ -3,9 +3,9 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { PhiloxStream, Purpose } from '../data/crops/philox.js';
 import { commitIndex } from '../explore/build-index.js';
-import { normaliseRows } from '../explore/feature-file.js';
 import { ImageIndex } from '../explore/image-index.js';
 import { VectorIndex } from '../explore/vector-index.js';
+import { unitRows } from '../plain/maps.js';
 
 /** Normally distributed numbers from a seed (Box and Muller). */
 export function normals(count: number, seed: number): Float32Array {
@@ -24,7 +24,7 @@ export function clusteredRows(
   spread: number,
   seed = 1,
 ): Float32Array {
-  const middle = normaliseRows(normals(centres * width, seed), width);
+  const middle = unitRows(normals(centres * width, seed), width);
   const rows = normals(count * width, seed + 1);
   for (let i = 0; i < count; i++) {
     const centre = (i % centres) * width;
@@ -33,7 +33,7 @@ export function clusteredRows(
       rows[at] = middle[centre + d]! + (spread * rows[at]!) / Math.sqrt(width);
     }
   }
-  return normaliseRows(rows, width);
+  return unitRows(rows, width);
 }
 
 /** Writes an index with these features; image i is `<i>.jpg` with `bytes(i)` bytes. */

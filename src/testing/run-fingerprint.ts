@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { newestCheckpoint } from '../run/checkpoint-files.js';
-import { readLines } from '../run/run-folder.js';
+import { readLines } from '../files/json-lines.js';
 
 /** A hash of every file of a run's newest checkpoint, and its losses. */
 export function fingerprint(run: string): Record<string, string> {

@@ -14,7 +14,7 @@ import { makeFolder, readGuarded, refuseLinks, removeWithin } from '../files/gua
 import { messageOf, printable } from '../plain/printable.js';
 import { decodeImage, type ImageItems, PhiloxStream, Purpose } from '../data/index.js';
 import { DataError, DinoError } from '../errors.js';
-import { npyBytes } from '../eval/write-features.js';
+import { npyBytes } from '../files/npy.js';
 import { classAttention, prepareImage, type PreparedImage } from '../explain/attention.js';
 import { type AttentiveBackbone, type Backbone, isAttentive } from '../models/index.js';
 import { inferenceMode, scope } from '../torch/index.js';

@@ -5,11 +5,11 @@
 import { z } from 'zod';
 import { expectations, show } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
+import { hasAttention, takesPatchSize } from '../models/architectures.js';
 import { didYouMean } from '../plain/did-you-mean.js';
 import { readFlagValue } from '../plain/flag-values.js';
 import {
   flagOf,
-  hasPatchSize,
   type PartialSettings,
   SETTING_NAMES,
   settingFields,
@@ -32,7 +32,7 @@ export function checkTogether(s: PartialSettings): string[] {
   const crop = (name: 'globalCropsSize' | 'localCropsSize') => {
     const size = s[name];
     const patch = s.patchSize;
-    if (size === undefined || patch === undefined || !hasPatchSize(s.arch)) return;
+    if (size === undefined || patch === undefined || !takesPatchSize(s.arch ?? 'vit')) return;
     if (size < patch) {
       problems.push(
         `${name} ${size} is smaller than patchSize ${patch}: a crop must hold at least one patch`,
@@ -85,7 +85,7 @@ export function checkTogether(s: PartialSettings): string[] {
   if (s.watchImages !== undefined && s.watchImages.join() !== 'none') {
     if (s.watchImages.includes('none'))
       problems.push("watchImages: none can't be combined with images; remove one or the other");
-    if (/^resnet/.test(s.arch ?? ''))
+    if (hasAttention(s.arch) === false)
       problems.push(`watchImages: ${s.arch} has no attention to watch; leave it out`);
   }
   if (s.knnEvery !== undefined && s.knnEvery > 0) {

@@ -13,7 +13,8 @@ import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { readSafetensors } from '../weights/safetensors.js';
 import { newestCheckpoint } from '../run/checkpoint-files.js';
 import type { TrainSettings } from '../run/settings.js';
-import { readLines, readRunConfig } from '../run/run-folder.js';
+import { readLines } from '../files/json-lines.js';
+import { readRunConfig } from '../run/run-folder.js';
 
 /** Seven epochs of three steps. */
 const SETTINGS: TrainSettings = {

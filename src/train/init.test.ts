@@ -19,7 +19,8 @@ import type { TrainSettings } from '../run/settings.js';
 import { settingsOfInit } from './init.js';
 import { loadOfficialCheckpoint, settingsOfCheckpoint } from './official-checkpoint.js';
 import { resolveSettings } from './presets.js';
-import { readLines, readRunConfig } from '../run/run-folder.js';
+import { readLines } from '../files/json-lines.js';
+import { readRunConfig } from '../run/run-folder.js';
 import { train } from './train.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));

@@ -1,13 +1,13 @@
 /**
- * Beginning with weights that are there: `--init` takes a backbone, or backbone and head, of any file that loadModel()
- * reads, for both student and teacher; the rest of the training is new.
+ * Starting from existing weights: `--init` takes a backbone, or backbone and head, from any file that loadModel() reads, for
+ * both student and teacher; the rest of the training starts fresh.
  */
 import { callback, checkCall, count, filePath, text, yesOrNo } from '../plain/check-options.js';
 import { z } from 'zod';
 import type { MultiCropWrapper } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
 import type { Tensor } from '../torch/index.js';
-import type { Architecture } from '../weights/architecture.js';
+import { type Architecture, backboneOptions, takesHeads } from '../weights/architecture.js';
 import { openNetwork, readNetwork } from '../weights/network.js';
 import type { PartialSettings, TrainSettings } from '../run/settings.js';
 
@@ -16,15 +16,14 @@ export type InitSettings = Pick<PartialSettings, 'init' | 'initCheckpointKey' | 
 
 type Shapes = ReadonlyMap<string, readonly number[]>;
 
-/** The architecture's own settings; position embeddings stay on the grid that they were learnt on. */
+/** The architecture's own settings; position embeddings keep the grid that they were learned on. */
 export function settingsOfArchitecture(architecture: Architecture): Partial<TrainSettings> {
-  const { arch, embedDim, depth, numHeads, patchSize, imgSize } = architecture;
-  return { arch, patchSize, imgSize, ...(arch === 'vit' ? { embedDim, depth, numHeads } : {}) };
+  return backboneOptions(architecture);
 }
 
 /**
- * The head's settings by its tensors' shapes.
- * @param sources - The file's name of each of DINOHead's tensors; empty when there is no head.
+ * The head's settings, read off its tensors' shapes.
+ * @param sources - The file's name of each of DINOHead's tensors; empty without a head.
  * @param fileShapes - By the file's names.
  */
 export function settingsOfHead(
@@ -45,7 +44,7 @@ export function settingsOfHead(
   };
 }
 
-/** Among other settings, as train() has them all. */
+/** Checks only these; train() passes all settings. */
 const initSettings = z.looseObject({
   init: filePath.optional(),
   initCheckpointKey: text.optional(),
@@ -54,9 +53,9 @@ const initSettings = z.looseObject({
 });
 
 /**
- * What the weights of `--init` settle: architecture, patch size, the grid of the position embeddings, and with a head its
- * sizes.
- * @param onWarning - Told what may be wrong with the weights, and which of several networks was taken.
+ * The settings that the weights of `--init` determine: architecture, patch size, the grid of the position embeddings, and
+ * with a head its sizes.
+ * @param onWarning - Called with possible problems of the weights, and with which of several networks was taken.
  * @throws CheckpointError when they can't be read.
  */
 export function settingsOfInit(
@@ -74,9 +73,8 @@ export function settingsOfInit(
   file[Symbol.dispose]();
   for (const message of [...notes, ...warnings]) onWarning?.(message);
   const shapeOf = new Map(file.entries.map(({ name, shape }) => [name, shape]));
-  // a number of heads is a setting of arch vit alone
-  const ownSize =
-    numHeads !== undefined && architecture.arch.startsWith('vit') ? { arch: 'vit' as const } : {};
+  // a number of heads is only a setting of arch vit
+  const ownSize = numHeads !== undefined && takesHeads(architecture) ? { arch: 'vit' as const } : {};
   return {
     ...settingsOfArchitecture({ ...architecture, ...ownSize }),
     ...(initWithHead ? settingsOfHead(found.head, shapeOf) : {}),
@@ -84,7 +82,8 @@ export function settingsOfInit(
 }
 
 /**
- * Puts the weights of `--init` into a network. Without a head in them, or with `--init-with-head false`, its head stays new.
+ * Puts the weights of `--init` into a network. Without a head in them, or with `--init-with-head false`, its head keeps
+ * its initial weights.
  * @throws CheckpointError that names everything that doesn't fit; nothing is changed then.
  */
 export function initialise(network: MultiCropWrapper, settings: TrainSettings): void {
@@ -102,7 +101,7 @@ export function initialise(network: MultiCropWrapper, settings: TrainSettings): 
   try {
     network.loadStateDict(state);
   } catch (error) {
-    const advice = head === null ? '' : ' --init-with-head false takes the backbone alone.';
+    const advice = head === null ? '' : ' --init-with-head false takes only the backbone.';
     throw new CheckpointError(
       `--init ${init} doesn't fit the settings.${advice} ${(error as Error).message}`,
       {

@@ -19,7 +19,8 @@ import { dino, dinoBin, start } from '../testing/ranks.js';
 import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import type { TrainEvent } from './events.js';
-import { metricsPath, readLines } from '../run/run-folder.js';
+import { readLines } from '../files/json-lines.js';
+import { metricsPath } from '../run/run-folder.js';
 import { RunLog } from './run-log.js';
 import { train } from './train.js';
 

@@ -27,6 +27,7 @@ import {
   type SettingsSources,
   warningsAbout,
 } from './config.js';
+import { hasAttention } from '../models/architectures.js';
 import { flagOf, type PartialSettings, type SettingName, type TrainSettings } from '../run/settings.js';
 
 /** main_dino.py's defaults, including `numWorkers` and `logEvery`. */
@@ -334,7 +335,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
 
 function finish(settings: PartialSettings, choices: Choice[]): Resolved {
   // transformers have attention; a custom backbone may not
-  if (settings.watchImages === undefined && /^(vit|deit|xcit)/.test(settings.arch ?? '')) {
+  if (settings.watchImages === undefined && hasAttention(settings.arch) === true) {
     settings = { ...settings, watchImages: ['auto'] };
     choices.push({
       name: 'watchImages',

@@ -15,7 +15,7 @@ import { dino, dinoBin, type Ended, rankVariables, start } from '../testing/rank
 import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { listCheckpoints, verifyCheckpoint } from '../run/checkpoint-files.js';
-import { readLines } from '../run/run-folder.js';
+import { readLines } from '../files/json-lines.js';
 import type { TrainSettings } from '../run/settings.js';
 
 const { newRun, images, commandLine } = testFolder();

@@ -4,7 +4,8 @@ import type { World } from '../processes/world.js';
 import { readLock } from '../files/folder-lock.js';
 import { CheckpointWriter } from './checkpoint-writer.js';
 import type { StepMetrics, TrainEvent } from './events.js';
-import { appendLine, metricsPath, readLines, truncateLog } from '../run/run-folder.js';
+import { appendLine, readLines } from '../files/json-lines.js';
+import { metricsPath, truncateLog } from '../run/run-folder.js';
 import type { KeepRule } from './write-checkpoint.js';
 
 export interface Inheritance {

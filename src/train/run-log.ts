@@ -4,7 +4,7 @@
  */
 import { DataError } from '../errors.js';
 import { printable } from '../plain/printable.js';
-import { appendLines } from '../run/run-folder.js';
+import { appendLines } from '../files/json-lines.js';
 
 /** The most characters kept in memory: about ten thousand lines. Later lines are lost, and counted. */
 const WAITING_LENGTH = 4 * 2 ** 20;

@@ -12,7 +12,8 @@ import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { loadModel } from '../model.js';
 import { newestCheckpoint } from '../run/checkpoint-files.js';
 import type { TrainEvent } from './events.js';
-import { readLines, readRunConfig, skippedPath } from '../run/run-folder.js';
+import { readLines } from '../files/json-lines.js';
+import { readRunConfig, skippedPath } from '../run/run-folder.js';
 import { train } from './train.js';
 
 let folder = '';

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { ConfigError } from '../errors.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { listCheckpoints, newestWholeCheckpoint } from '../run/checkpoint-files.js';
-import { readLines } from '../run/run-folder.js';
+import { readLines } from '../files/json-lines.js';
 import { slurmScript, submitSlurmJob, type SlurmJob } from './slurm.js';
 
 const bin = fileURLToPath(new URL('../../bin/dino.js', import.meta.url));

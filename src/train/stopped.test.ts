@@ -14,7 +14,8 @@ import { dino, dinoBin, type Ended, start } from '../testing/ranks.js';
 import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { newestCheckpoint, verifyCheckpoint } from '../run/checkpoint-files.js';
-import { isRunFolder, readLines } from '../run/run-folder.js';
+import { readLines } from '../files/json-lines.js';
+import { isRunFolder } from '../run/run-folder.js';
 import type { TrainSettings } from '../run/settings.js';
 
 const ROUNDS = Number(process.env['DINO_TEST_KILLS'] ?? 1);

@@ -23,7 +23,8 @@ import { readSafetensors } from '../weights/safetensors.js';
 import type { TrainSettings } from '../run/settings.js';
 import { listCheckpoints, newestCheckpoint } from '../run/checkpoint-files.js';
 import type { TrainEvent } from './events.js';
-import { readLines, readRunConfig } from '../run/run-folder.js';
+import { readLines } from '../files/json-lines.js';
+import { readRunConfig } from '../run/run-folder.js';
 import { train } from './train.js';
 
 const ONE_EPOCH = { ...TINY_SETTINGS, epochs: 1, warmupTeacherTempEpochs: 0 };

@@ -2,7 +2,8 @@
 import type { ImageList } from '../data/index.js';
 import type { TrainEvent } from './events.js';
 import { printable } from '../plain/printable.js';
-import { appendLine, skippedPath } from '../run/run-folder.js';
+import { appendLine } from '../files/json-lines.js';
+import { skippedPath } from '../run/run-folder.js';
 
 /** Number of warnings that are printed; the file lists all. */
 const SHOWN = 5;

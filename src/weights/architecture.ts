@@ -1,110 +1,54 @@
 /**
- * The architecture of a backbone from the names and shapes of its tensors (those of the reference's vision_transformer.py,
- * of torchvision's ResNets and of facebookresearch/xcit), so that a lone weights file can be used without a word about
- * what it is.
+ * The architecture of a backbone from the names and shapes of its tensors (the table is src/models/architectures.ts), so
+ * that a weights file can be used without being told what it is.
  */
 import { CheckpointError } from '../errors.js';
-
-type ResNetName = 'resnet18' | 'resnet34' | 'resnet50' | 'resnet101';
-type XCiTName = 'xcit_small_12_p16' | 'xcit_small_12_p8' | 'xcit_medium_24_p16' | 'xcit_medium_24_p8';
+import {
+  ARCHITECTURES,
+  architectureEntry,
+  type ArchitectureName,
+  architectureNames,
+  FAMILIES,
+  type Family,
+  type Shapes,
+  takesSizes,
+} from '../models/index.js';
 
 export interface Architecture {
-  /** A name that buildBackbone() takes, vit for a transformer of another size; custom for one's own backbone. */
-  arch: 'vit_tiny' | 'vit_small' | 'vit_base' | 'vit' | ResNetName | XCiTName | 'custom';
+  /** A name that buildBackbone() takes, `vit` for a transformer of another size; `custom` for your own backbone. */
+  arch: Exclude<ArchitectureName, `deit_${string}`> | 'custom';
   /** Length of a feature. */
   embedDim: number;
   /** Blocks. */
   depth: number;
   /** Attention heads; 0 without attention. */
   numHeads: number;
-  /** Side of a patch, pixels; 1 for what has no patches. */
+  /** Side of a patch, pixels; 1 without patches. */
   patchSize: number;
   /**
-   * Side of the images that it was made for, pixels: by a vision transformer's position embeddings, else by its run's
-   * crops, else 224, the reference's.
+   * Side of the images that it was made for, pixels: from a vision transformer's position embeddings, else from its run's
+   * crops, else 224 as in the reference.
    */
   imgSize: number;
 }
 
-export type Shapes = ReadonlyMap<string, readonly number[]>;
-
-/** The reference's sizes: [width, blocks, heads]. */
-const KNOWN = {
-  vit_tiny: [192, 12, 3],
-  vit_small: [384, 12, 6],
-  vit_base: [768, 12, 12],
-} as const;
-
-/** Blocks a stage and their kind (by the convolutions in one). */
-const RESNETS: Readonly<Record<ResNetName, { layers: string; convolutions: number }>> = {
-  resnet18: { layers: '2,2,2,2', convolutions: 2 },
-  resnet34: { layers: '3,4,6,3', convolutions: 2 },
-  resnet50: { layers: '3,4,6,3', convolutions: 3 },
-  resnet101: { layers: '3,4,23,3', convolutions: 3 },
-};
-
-/** [width, blocks, patch]. */
-const XCITS: Readonly<Record<XCiTName, readonly [number, number, number]>> = {
-  xcit_small_12_p16: [384, 12, 16],
-  xcit_small_12_p8: [384, 12, 8],
-  xcit_medium_24_p16: [512, 24, 16],
-  xcit_medium_24_p8: [512, 24, 8],
-};
-/** All four have 8. */
-const XCIT_HEADS = 8;
-/** What a backbone whose tensors don't tell was made for, as all of the reference's. */
+/** What a backbone was made for when neither its tensors nor its run say: the reference's size. */
 const USUAL_SIZE = 224;
-
-const count = (shapes: Shapes, name: (i: number) => string): number => {
-  let i = 0;
-  while (shapes.has(name(i))) i++;
-  return i;
-};
-
-function inferResNet(shapes: Shapes, where: string): Architecture {
-  const stages = [1, 2, 3, 4].map((stage) => count(shapes, (i) => `layer${stage}.${i}.conv1.weight`));
-  const convolutions = count(shapes, (i) => `layer1.0.conv${i + 1}.weight`);
-  const found = Object.entries(RESNETS).find(
-    ([, known]) => known.layers === stages.join(',') && known.convolutions === convolutions,
-  );
-  if (found === undefined) {
-    throw new CheckpointError(
-      `${where} holds a ResNet of ${stages.join(', ')} blocks of ${convolutions} convolutions; those of ` +
-        `${Object.keys(RESNETS).join(', ')} are known`,
-    );
-  }
-  const depth = stages.reduce((sum, blocks) => sum + blocks, 0);
-  const arch = found[0] as ResNetName;
-  const embedDim = convolutions === 3 ? 2048 : 512;
-  return { arch, embedDim, depth, numHeads: 0, patchSize: 1, imgSize: USUAL_SIZE };
-}
-
-function inferXCiT(shapes: Shapes, where: string): Architecture {
-  const embedDim = shapes.get('cls_token')?.[2] ?? 0; // (1, 1, D)
-  const depth = count(shapes, (i) => `blocks.${i}.attn.temperature`);
-  // every second entry of the sequence halves the image, the others are GELUs
-  const patchSize = 2 ** count(shapes, (i) => `patch_embed.proj.${2 * i}.0.weight`);
-  const found = Object.entries(XCITS).find(
-    ([, known]) => String(known) === String([embedDim, depth, patchSize]),
-  );
-  if (found === undefined) {
-    throw new CheckpointError(
-      `${where} holds an XCiT of width ${embedDim} with ${depth} blocks and patches of ${patchSize}; ` +
-        `${Object.keys(XCITS).join(', ')} are known`,
-    );
-  }
-  const arch = found[0] as XCiTName;
-  return { arch, embedDim, depth, numHeads: XCIT_HEADS, patchSize, imgSize: USUAL_SIZE };
-}
-
-/** No model has more; a file may claim any width. */
+/** More than any model has; a file may claim any width. */
 const MAX_HEADS = 4096;
 
-/** The reference's heads of a size of its own; null for others. */
-const knownHeads = (width: number, depth: number): number | null =>
-  Object.values(KNOWN).find(([w, d]) => w === width && d === depth)?.[2] ?? null;
+const familyOf = ({ arch }: Architecture) => {
+  const entry = architectureEntry(arch);
+  return entry === null ? null : FAMILIES[entry.family];
+};
 
-/** Heads of 64 channels, as nearly as the width allows: what is taken when nothing says how many there are. */
+/** Heads of a vision transformer of one of the reference's sizes; null for other sizes. */
+const knownHeads = (width: number, depth: number): number | null =>
+  Object.values(ARCHITECTURES).find(
+    (entry) => entry.family === 'vit' && entry.embedDim === width && entry.depth === depth,
+  )?.numHeads ?? null;
+
+/** Heads of 64 channels, as nearly as the width allows, for files that do not say how many there are. */
 export function guessHeads(width: number, depth: number): number {
   const known = knownHeads(width, depth);
   if (known !== null) return known;
@@ -117,51 +61,62 @@ export function guessHeads(width: number, depth: number): number {
 
 /** Whether the number of heads follows from the sizes: those of the reference's own models. */
 export const tellsHeads = ({ arch, embedDim, depth }: Architecture): boolean =>
-  arch !== 'vit' || embedDim === 1 || knownHeads(embedDim, depth) !== null;
+  !takesSizes(arch) || embedDim === 1 || knownHeads(embedDim, depth) !== null;
+
+/** Whether any number of heads that divides the width is possible. */
+export const takesHeads = (architecture: Architecture): boolean =>
+  familyOf(architecture)?.takesHeads ?? false;
 
 /** Whether the tensors' own shapes tell `imgSize`. */
-export const tellsImageSize = ({ arch }: Architecture): boolean => arch.startsWith('vit');
+export const tellsImageSize = (architecture: Architecture): boolean =>
+  familyOf(architecture)?.learnsPositions ?? false;
+
+/** What buildBackbone() makes this architecture from. */
+export const backboneOptions = (architecture: Architecture) => {
+  const { arch, embedDim, depth, numHeads, patchSize, imgSize } = architecture;
+  return { arch, patchSize, imgSize, ...(takesSizes(arch) ? { embedDim, depth, numHeads } : {}) };
+};
 
 /**
  * @param shapes - Shapes by the reference's names.
- * @param numHeads - When known; no tensor's shape depends on it. Else the reference's for its sizes, or guessHeads().
- * @throws CheckpointError when the tensors are not those of a backbone that is known.
+ * @param numHeads - If known; no tensor's shape depends on it. Default: guessHeads().
+ * @throws CheckpointError when the tensors are not those of a known backbone.
  */
 export function inferArchitecture(shapes: Shapes, where: string, numHeads?: number): Architecture {
-  if (shapes.has('layer1.0.conv1.weight')) return inferResNet(shapes, where);
-  if (shapes.has('blocks.0.attn.temperature')) return inferXCiT(shapes, where);
-  const problems: string[] = [];
-  const need = (name: string, rank: number): readonly number[] => {
-    const shape = shapes.get(name);
-    if (shape === undefined) problems.push(`${name} is missing`);
-    else if (shape.length !== rank)
-      problems.push(`${name} has shape [${shape.join(', ')}], expected ${rank} numbers`);
-    else return shape;
-    return new Array<number>(rank).fill(0);
-  };
-  const [, positions = 0, width = 0] = need('pos_embed', 3); // (1, 1 + N, D)
-  const [projected = 0, channels = 0, patchSize = 0, patchWidth = 0] = need('patch_embed.proj.weight', 4); // (D, 3, p, p)
-  const depth = count(shapes, (i) => `blocks.${i}.attn.qkv.weight`);
-  if (depth === 0) problems.push('blocks.0.attn.qkv.weight is missing');
-  const side = Math.sqrt(positions - 1);
-  if (problems.length === 0) {
-    if (!Number.isInteger(side))
-      problems.push(`pos_embed holds ${positions - 1} patches, which is not a square number`);
-    if (width !== projected) problems.push(`pos_embed is ${width} wide, patch_embed ${projected}`);
-    if (channels !== 3 || patchSize !== patchWidth)
-      problems.push('patch_embed is not for square patches of RGB');
-  }
+  const [family, { read, takesHeads }] = Object.entries(FAMILIES).find(([, { matches }]) =>
+    matches(shapes),
+  ) as [Family, (typeof FAMILIES)[Family]];
+  const { sizes, imgSize, described, problems } = read(shapes);
   if (problems.length > 0) {
     const some = [...shapes.keys()].slice(0, 5).join(', ');
     throw new CheckpointError(
-      `${where} holds no vision transformer of the reference's layout (nor a ResNet or XCiT): ${problems.join('; ')}. ` +
+      `${where} does not hold a vision transformer with the reference's names (nor a ResNet or XCiT): ` +
+        `${problems.join('; ')}. ` +
         `It has ${shapes.size} tensor${shapes.size === 1 ? '' : 's'}: ${some}${shapes.size > 5 ? ', ...' : ''}`,
     );
   }
-  const heads = numHeads ?? guessHeads(width, depth);
-  if (width % heads !== 0)
-    throw new CheckpointError(`${where}: width ${width} can't be divided among ${heads} heads`);
-  const known = Object.entries(KNOWN).find(([, sizes]) => String(sizes) === String([width, depth, heads]));
-  const arch = known === undefined ? 'vit' : (known[0] as keyof typeof KNOWN);
-  return { arch, embedDim: width, depth, numHeads: heads, patchSize, imgSize: side * patchSize };
+  const { embedDim = 0, depth = 0, patchSize = 1 } = sizes;
+  const heads = takesHeads ? (numHeads ?? guessHeads(embedDim, depth)) : undefined;
+  if (heads !== undefined && embedDim % heads !== 0)
+    throw new CheckpointError(`${where}: width ${embedDim} can't be divided among ${heads} heads`);
+  const told = Object.entries({ ...sizes, ...(heads === undefined ? {} : { numHeads: heads }) });
+  const members = architectureNames.filter((name) => ARCHITECTURES[name].family === family);
+  const arch = members.find((name) => {
+    const entry = new Map<string, unknown>(Object.entries(ARCHITECTURES[name]));
+    // what a user may choose is null in the table
+    return told.every(
+      ([field, value]) => entry.get(field) === null || String(entry.get(field)) === String(value),
+    );
+  });
+  if (arch === undefined)
+    throw new CheckpointError(`${where} holds ${described}; known are ${members.join(', ')}`);
+  const entry = ARCHITECTURES[arch];
+  return {
+    arch: arch as Architecture['arch'],
+    embedDim: entry.embedDim ?? embedDim,
+    depth: entry.depth ?? depth,
+    numHeads: entry.numHeads ?? heads ?? 0,
+    patchSize: entry.patchSize ?? patchSize,
+    imgSize: imgSize ?? USUAL_SIZE,
+  };
 }

@@ -1,6 +1,7 @@
-/** What `dino info` tells of a run, a checkpoint or a weights file; reads headers and small files only. */
+/** Describes a run, a checkpoint or a weights file, for `dino info`; reads only headers and small files. */
 import { messageOf } from '../plain/printable.js';
-import { lastLine, metricsPath, readRunConfig } from '../run/run-folder.js';
+import { lastLine } from '../files/json-lines.js';
+import { metricsPath, readRunConfig } from '../run/run-folder.js';
 import { checkCall, count, filePath, optionsOf, text } from '../plain/check-options.js';
 import type { Architecture } from './architecture.js';
 import { type NetworkOptions, openNetwork } from './network.js';
@@ -26,14 +27,14 @@ export interface WeightsDescription {
   /** K, when the file has a head. */
   outDim: number | null;
   dtypes: string[];
-  /** Tensors that are of no use here, such as a classifier's. */
+  /** Tensors that are not used, such as a classifier's. */
   unused: string[];
-  /** Classes and functions of Python that the file names and that are not read; nothing of them was run. */
+  /** Python classes and functions that the file names and that are not read; none of them was run. */
   standIns: string[];
-  /** Of a PyTorch file with several parts: the one taken, the epochs behind it, its training's settings. */
+  /** For a PyTorch file with several parts: the one taken, its completed epochs, its training's settings. */
   checkpoint: { key: string; epoch: number | null; args: Record<string, unknown> | null } | null;
   metadata: Record<string, string>;
-  /** What may be wrong with the weights, and what was decided for the caller. */
+  /** Possible problems of the weights, and choices that were made for the caller. */
   warnings: string[];
   notes: string[];
   run: {
@@ -62,7 +63,7 @@ function plainArgs(args: unknown): Record<string, unknown> | null {
   );
 }
 
-/** The part of a PyTorch file that holds the network, and what stands beside it. */
+/** The part of a PyTorch file that holds the network, and what is stored with it. */
 function checkpointOf(
   file: WeightsFile,
   sources: ReadonlyMap<string, readonly string[]>,
@@ -83,7 +84,7 @@ const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size
 type DescribeOptions = Pick<NetworkOptions, 'checkpointKey' | 'numHeads'>;
 const describeOptions = optionsOf<DescribeOptions>({}, { checkpointKey: text, numHeads: count(1) });
 
-/** The newest metrics of a run. Where they can't be read, the weights are described all the same, with a warning. */
+/** The newest metrics of a run. When they can't be read, the weights are described anyway, with a warning. */
 function lastMetrics(run: string, warnings: string[]): Record<string, unknown> | null {
   try {
     return lastLine(metricsPath(run), ({ loss }) => typeof loss === 'number');
@@ -94,7 +95,8 @@ function lastMetrics(run: string, warnings: string[]): Record<string, unknown> |
 }
 
 /**
- * @throws CheckpointError when there are no weights, or loadModel() would not take them; ConfigError for heads that can't be.
+ * @throws CheckpointError when there are no weights, or loadModel() would not take them; ConfigError for an invalid number
+ *   of heads.
  */
 export function describeWeights(weights: string, options: DescribeOptions = {}): WeightsDescription {
   checkCall('describeWeights()', ['weights', filePath, weights], ['options', describeOptions, options]);

@@ -1,11 +1,11 @@
-/** Weights out: the backbone, or backbone and head, as one file for other programs. */
+/** Exports weights: the backbone, or backbone and head, as one file for other programs. */
 import path from 'node:path';
 import { checkCall, count, filePath, oneOf, optionsOf, text, yesOrNo } from '../plain/check-options.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { buildBackbone, VisionTransformer } from '../models/index.js';
 import { withoutInit } from '../nn/index.js';
 import { noGrad, scope, type Tensor } from '../torch/index.js';
-import { type Architecture, tellsImageSize } from './architecture.js';
+import { type Architecture, backboneOptions, tellsImageSize } from './architecture.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';
 import { readNetwork } from './network.js';
 import { writePth } from './pth-write.js';
@@ -13,7 +13,7 @@ import { RECORD_ATTRIBUTE, recordOf } from './record.js';
 import { writeSafetensors } from './safetensors.js';
 
 export interface ExportWeightsOptions {
-  /** `safetensors`, or `pth` for what torch.save writes. */
+  /** `safetensors`, or `pth` for torch.save's format. */
   format: 'safetensors' | 'pth';
   /** The file. */
   output: string;
@@ -34,9 +34,9 @@ export interface ExportWeightsResult {
   /** Number of values. */
   parameters: number;
   architecture: Architecture;
-  /** What was decided that the caller may have meant otherwise, such as which network of several was taken. */
+  /** Choices that the caller may want to know of, such as which of several networks was taken. */
   notes: readonly string[];
-  /** What may be wrong with the weights, such as heads that are guessed. */
+  /** Possible problems of the weights, such as guessed heads. */
   warnings: readonly string[];
 }
 
@@ -46,10 +46,11 @@ const exportOptions = optionsOf<ExportWeightsOptions>(
 );
 
 /**
- * Writes weights under the reference's names, and what their model is: heads, patch and image size, ... A backbone alone loads with `strict=True` into the reference's own model.
+ * Writes weights under the reference's names, with a record of the model: heads, patch and image size, ... A backbone
+ * without a head loads with `strict=True` into the reference's own model.
  *
- * @throws CheckpointError when the weights can't be read, don't fit a model, have no head where one is asked for, or the
- *   file can't be written; a file that was there is untouched then.
+ * @throws CheckpointError when the weights can't be read, don't fit a model, have no head although one is wanted, or the
+ *   file can't be written; an existing file is then untouched.
  */
 export function exportWeights(weights: string, options: ExportWeightsOptions): ExportWeightsResult {
   checkCall('exportWeights()', ['weights', filePath, weights], ['options', exportOptions, options]);
@@ -60,7 +61,7 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
   const { architecture, located, backbone: state, head } = network;
   if (withHead && head === null)
     throw new CheckpointError(`${located.file} has no DINO head: leave out --with-head`);
-  const { arch, patchSize, imgSize, embedDim, depth, numHeads } = architecture;
+  const { arch, patchSize, imgSize } = architecture;
   if (
     imageSize !== undefined &&
     !(Number.isInteger(imageSize) && imageSize > 0 && imageSize % patchSize === 0)
@@ -71,9 +72,8 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
   if (imageSize !== undefined && !tellsImageSize(architecture))
     throw new ConfigError(`--image-size moves position embeddings to another grid, and ${arch} has none`);
   return scope(() => {
-    // a model takes them first: what is written is whole
-    const size = arch === 'vit' ? { embedDim, depth, numHeads } : {};
-    const model = withoutInit(() => buildBackbone({ arch, patchSize, imgSize, ...size }));
+    // loaded into a model first, so that only complete weights are written
+    const model = withoutInit(() => buildBackbone(backboneOptions(architecture)));
     try {
       model.loadStateDict(state);
       const tensors = new Map<string, Tensor>(state);

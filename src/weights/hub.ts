@@ -1,12 +1,13 @@
 /**
- * The official models of facebookresearch/dino: what its README's table of pretrained models says, with its links. They
- * are told, never fetched: a download is the user's own decision.
+ * The official models of facebookresearch/dino: its README's table of pretrained models, with its links. They are
+ * listed, never downloaded: that is the user's decision.
  */
+import type { ArchitectureName } from '../models/index.js';
 
 export interface HubModel {
   /** Name in PyTorch Hub, as in torch.hub.load('facebookresearch/dino:main', NAME). */
   name: string;
-  /** `--arch` and `--patch-size`; a ResNet has none. */
+  /** `--arch` and `--patch-size`; null for a ResNet, which has no patches. */
   arch: string;
   patchSize: number | null;
   /** Parameters of the backbone, in millions, as the table has it. */
@@ -14,7 +15,7 @@ export interface HubModel {
   /** Top-1 on ImageNet, percent. */
   knn: number;
   linear: number;
-  /** Weights of the backbone alone. */
+  /** Weights of only the backbone. */
   backbone: string;
   /** Student and teacher with their heads, optimizer, settings. */
   fullCheckpoint: string;
@@ -30,7 +31,7 @@ const HOST = 'https://dl.fbaipublicfiles.com/dino';
 
 type Row = readonly [
   name: string,
-  arch: string,
+  arch: ArchitectureName,
   patchSize: number | null,
   millionParameters: number,
   knn: number,

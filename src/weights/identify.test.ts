@@ -53,16 +53,19 @@ describe('a file that is not weights', () => {
         [POINTER, /is a Git LFS pointer of 343 MB, .*: run git lfs pull/],
         [POINTER.replace('343279349', '1234'), /a Git LFS pointer of 2 kB/],
         ['', /is empty \(0 bytes\)/],
-        [HTML, /is an HTML page, as a failed download leaves it/],
+        [HTML, /is an HTML page, as left by a failed download/],
         [
           '<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
-          /is XML, as a storage server answers/,
+          /is XML, as a storage server sends/,
         ],
         ['\x89HDF\r\n\x1a\n\0\0', /is an HDF5 file, as Keras and TensorFlow write/],
         [FLAX, /is a msgpack file, as Flax writes/],
         [gzipSync('weights'), /is compressed by gzip: unpack it first/],
         ['BZh91AY', /compressed by bzip2/],
-        [zip({ 'cat.jpg': 'x', 'dog.jpg': 'y' }), /is a zip file of other things \(cat\.jpg, dog\.jpg\)/],
+        [
+          zip({ 'cat.jpg': 'x', 'dog.jpg': 'y' }),
+          /is a zip file with something else in it \(cat\.jpg, dog\.jpg\)/,
+        ],
         [zip({ 'weights/model.pth': 'x' }), /a zip file with weights\/model\.pth in it: unpack it/],
         [zip({ 'a.npy': 'x', 'b.npy': 'x' }), /is NumPy's archive/],
         [zip({ 'm/data.pkl': ops('N'), 'm/constants.pkl': 'x' }), /is a TorchScript archive.*state_dict\(\)/],
@@ -85,7 +88,7 @@ describe('a file that is not weights', () => {
       ['model.onnx', /is an ONNX file: these are written .*, not read/],
       ['model.ckpt.data-00000-of-00001', /is a part of a TensorFlow model/],
       ['flax_model.msgpack', /is a msgpack file/],
-      ['anything.pth', /is of no format that is known here\. Expected what torch\.save writes/],
+      ['anything.pth', /is in an unknown format\. Expected what torch\.save writes/],
     ] as const) {
       writeFileSync(at(name), Buffer.of(8, 9, 0, 1, 2));
       says(at(name), pattern);
@@ -170,7 +173,7 @@ describe("Hugging Face's folders", () => {
       ['keras', ['tf_model.h5'], /with the weights of another library \(tf_model\.h5\)/],
       ['distributed', ['.metadata', '__0_0.distcp'], /a distributed checkpoint of PyTorch .*dcp_to_torch/],
       ['files', ['best.pth', 'last.ckpt'], /a folder with best\.pth, last\.ckpt: give the file/],
-      ['nothing', [], /neither a run folder .* a checkpoint folder .* nor a folder of Hugging Face's/],
+      ['nothing', [], /neither a run folder .* a checkpoint folder .* nor a Hugging Face folder/],
     ] as const) {
       mkdirSync(at(name), { recursive: true });
       for (const file of files) writeFileSync(path.join(at(name), file), '{}');

@@ -1,6 +1,6 @@
 /**
- * What a file is that was given as weights, by its first bytes, so that an error can say it: a pointer of Git LFS, a page
- * saved by a failed download, another library's format.
+ * Identifies a file that was given as weights by its first bytes, so that an error can say what it is: a Git LFS pointer, a
+ * page saved by a failed download, another library's format.
  */
 import { closeSync, readSync, statSync } from 'node:fs';
 import path from 'node:path';
@@ -9,20 +9,20 @@ import { openToRead } from '../files/guarded.js';
 import { messageOf, printable } from '../plain/printable.js';
 import { show } from './pickle-values.js';
 
-/** What is not known, as whatItIs() says it. */
-export const UNKNOWN = 'of no format that is known here';
+/** whatItIs() of an unknown file. */
+export const UNKNOWN = 'in an unknown format';
 
-/** Bytes that tell. */
+/** How many bytes are looked at. */
 const START_BYTES = 4096;
-/** The longest header of a safetensors file that its reference implementation takes. */
+/** The longest header of a safetensors file that the reference implementation accepts. */
 const MAX_SAFETENSORS_HEADER = 100_000_000;
 
 export interface FileStart {
-  /** The first bytes, at most some thousand. */
+  /** The first bytes, a few thousand at most. */
   start: Uint8Array;
   /** Bytes of the whole file. */
   size: number;
-  /** Its name, for formats that have no mark of their own. */
+  /** Its name, for formats without a signature. */
   file: string;
 }
 
@@ -44,7 +44,7 @@ export function startOf(file: string, within?: string): FileStart {
   }
 }
 
-/** Whether it begins as a safetensors file: the length of a header that fits, and the header's brace. */
+/** Whether it begins like a safetensors file: a plausible header length, then the header's brace. */
 export function isSafetensors({ start, size }: FileStart): boolean {
   if (start.length < 9 || start[8] !== 0x7b) return false;
   const length = Buffer.from(start.subarray(0, 8)).readBigUInt64LE();
@@ -54,7 +54,7 @@ export function isSafetensors({ start, size }: FileStart): boolean {
 const megabytes = (bytes: number): string =>
   bytes < 1e6 ? `${Math.ceil(bytes / 1000)} kB` : `${Math.round(bytes / 1e6)} MB`;
 
-/** First bytes, and what has them. */
+/** First bytes, and what begins with them. */
 const MARKS: readonly (readonly [start: string, what: string])[] = [
   [
     '\x89HDF\r\n\x1a\n',
@@ -86,12 +86,12 @@ export function whatItIs(given: FileStart | { zip: readonly string[] }): string 
   const text = Buffer.from(start.buffer, start.byteOffset, start.byteLength).toString('latin1');
   const pointer = /^version https:\/\/git-lfs\.github\.com\/spec\/[^]*?^size (\d{1,15})$/m.exec(text);
   if (pointer !== null)
-    return `a Git LFS pointer of ${megabytes(Number(pointer[1]))}, the address of the weights and not the weights: run git lfs pull`;
+    return `a Git LFS pointer of ${megabytes(Number(pointer[1]))}, which only names the weights: run git lfs pull`;
   const readable = text.replace(/^\xef\xbb\xbf/, '').trimStart();
   if (/^<(!doctype html|html|head|body|!--)/i.test(readable))
-    return 'an HTML page, as a failed download leaves it: open it in a browser to see what it says, and download anew';
+    return 'an HTML page, as left by a failed download: open it in a browser to see what it says, and download it again';
   if (/^<(\?xml|error)/i.test(readable))
-    return 'XML, as a storage server answers when it refuses a download: look into it, and download anew';
+    return 'XML, as a storage server sends when it refuses a download: read it, and download the file again';
   const mark = MARKS.find(([begin]) => text.startsWith(begin));
   if (mark !== undefined) return mark[1];
   if (isSafetensors(given)) return 'a safetensors file';
@@ -108,11 +108,11 @@ function byNameOrKind(text: string, readable: string, name: string): string {
   if (readable.startsWith('{') || readable.startsWith('[')) return 'JSON text';
   if (text[0] === '\x80' && text.charCodeAt(1) >= 2 && text.charCodeAt(1) <= 5)
     return 'a pickle that torch.save did not write (pickle.dump or joblib): load it in Python and save its state_dict by torch.save';
-  if (/^[\t\n\r\x20-\x7e]+$/.test(text.slice(0, 200))) return 'text'; // not quoted: it may be somebody's secret
+  if (/^[\t\n\r\x20-\x7e]+$/.test(text.slice(0, 200))) return 'text'; // not quoted: it may be a secret
   return UNKNOWN;
 }
 
-/** A map whose first key is text: what flax.serialization.to_bytes gives. */
+/** A map whose first key is text, as flax.serialization.to_bytes() writes. */
 function isMessagePack(text: string): boolean {
   const [kind = 0, ...rest] = Buffer.from(text.slice(0, 64), 'latin1');
   const skip = kind >= 0x80 && kind <= 0x8f ? 0 : kind === 0xde ? 2 : kind === 0xdf ? 4 : null;
@@ -130,14 +130,14 @@ function zipOf(names: readonly string[]): string {
     return "NumPy's archive (.npz): load it in Python and save its arrays by torch.save or safetensors";
   if (names.some((name) => name.endsWith('.weights.h5'))) return 'a Keras model (.keras)';
   if (names.some((name) => /(^|\/)serialized_exported_program\.json$|(^|\/)archive_format$/.test(name)))
-    return 'a program of torch.export: save the state_dict of its model';
+    return 'a program saved by torch.export: save the state_dict of its model';
   const inside = names.find((name) => /\.(pth|pt|bin|ckpt|safetensors)$/i.test(name));
   if (inside !== undefined) return `a zip file with ${show(inside)} in it: unpack it first`;
   const some = names.slice(0, 3).map(show).join(', ');
-  return `a zip file of other things (${some}${names.length > 3 ? ', ...' : ''})`;
+  return `a zip file with something else in it (${some}${names.length > 3 ? ', ...' : ''})`;
 }
 
-/** What a folder is that holds no weights which are read; null when nothing is known of it. */
+/** Identifies a folder without weights that can be read; null when it is unknown. */
 export function whatFolderIs(names: readonly string[], folder: string): string | null {
   const has = (pattern: RegExp): string | undefined => names.find((name) => pattern.test(name));
   const pointer = (name: string): string => path.join(folder, name);

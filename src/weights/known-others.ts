@@ -1,8 +1,8 @@
 /**
- * Models that are near to those read here and are not: told by their tensors, so that an error names them instead of listing
- * what is missing.
+ * Models that resemble the supported ones but are not: recognized by their tensors, so that an error names them instead of
+ * listing what is missing.
  */
-import type { Shapes } from './architecture.js';
+import type { Shapes } from '../models/index.js';
 
 const VIT_SIZES = new Map<number, string>([
   [192, 'Ti'],
@@ -21,13 +21,13 @@ const CONVNEXT_SIZES = new Map<string, string>([
   ['192,27', 'L'],
 ]);
 
-/** First of these that is there. */
+/** The first of these that exists. */
 const shapeOf = (shapes: Shapes, ...names: readonly string[]): readonly number[] | undefined =>
   names.map((name) => shapes.get(name)).find((shape) => shape !== undefined);
 
 /**
  * @param shapes - By the network's own names, without its prefix.
- * @returns `DINOv2 ViT-S/14 with registers`, ...; null for what isn't known.
+ * @returns `DINOv2 ViT-S/14 with registers`, ...; null when it is unknown.
  */
 export function otherModel(shapes: Shapes): string | null {
   const has = (pattern: RegExp): boolean => [...shapes.keys()].some((name) => pattern.test(name));
@@ -61,7 +61,7 @@ export function otherModel(shapes: Shapes): string | null {
     let blocks = 0;
     while (has(new RegExp(`^stages\\.2\\.(?:blocks\\.|layers\\.)?${blocks}\\.`))) blocks++;
     const size = CONVNEXT_SIZES.get(`${stem[0]},${blocks}`);
-    return `a ConvNeXt${size === undefined ? '' : `-${size}`} (DINOv3 has such)`;
+    return `a ConvNeXt${size === undefined ? '' : `-${size}`} (DINOv3 has some)`;
   }
   if (has(/^encoder\.layers\.encoder_layer_0\./)) return "torchvision's vision transformer";
   if (has(/(^|\.)transformer\.resblocks\.0\./)) return 'CLIP';

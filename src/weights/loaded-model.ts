@@ -1,20 +1,20 @@
-/** What evaluations, explanations and exports need of a model; `Model` (src/model.ts) has it. */
+/** What evaluations, explanations and exports need of a model; `Model` (src/model.ts) implements it. */
 import type { Backbone } from '../models/index.js';
 import type { Architecture } from './architecture.js';
 
-/** What is known of a model's weights besides the architecture. */
+/** What is known about a model's weights besides the architecture. */
 export interface ModelOrigin {
-  /** The key by which loadModel() takes the same network of the file again. */
+  /** The key by which loadModel() takes the same network from the file again. */
   checkpointKey: string;
-  /** Whether the number of attention heads is a guess: nobody says it. */
+  /** Whether the number of attention heads is a guess, because neither the file nor the caller says it. */
   headsAreGuess: boolean;
-  /** Attention heads that the caller told; null where the file's own, or a guess, were taken. */
+  /** Attention heads that the caller gave; null where the file's own, or a guess, were taken. */
   givenHeads: number | null;
   /** The files that were read: one, or an index and its parts. */
   files: readonly string[];
-  /** What may be wrong with them. */
+  /** Possible problems of the weights. */
   warnings: readonly string[];
-  /** What was decided that the caller may have meant otherwise, such as which network of several was taken. */
+  /** Choices that the caller may want to know of, such as which of several networks was taken. */
   notes: readonly string[];
 }
 

@@ -1,6 +1,6 @@
 /**
- * From what the user calls WEIGHTS to the file to read: a run folder, a checkpoint folder, a file, or a folder as Hugging
- * Face's save_pretrained() writes it.
+ * Finds the file to read for what the user gives as WEIGHTS: a run folder, a checkpoint folder, a file, or a folder as
+ * Hugging Face's save_pretrained() writes it.
  */
 import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import path from 'node:path';
@@ -26,11 +26,11 @@ export interface LocatedWeights {
   settings: TrainSettings | null;
   /** Step of the checkpoint; null for a lone file. */
   step: number | null;
-  /** Attention heads, where a run or a model's config.json tells them. */
+  /** Attention heads, where a run or a model's config.json says it. */
   numHeads: number | null;
 }
 
-/** @throws CheckpointError for another name. */
+/** @throws CheckpointError for any other name. */
 function checkpointKey(name = 'teacher'): CheckpointKey {
   const key = CHECKPOINT_KEYS.find((known) => known === name);
   if (key === undefined)
@@ -46,17 +46,19 @@ function isWithinReach(file: string, mayRead: MayRead): boolean {
   try {
     return mayRead(realpathSync(file));
   } catch {
-    return true; // what isn't there is told by whoever reads it
+    return true; // a missing file is reported when it is read
   }
 }
 
 /** Files of weights in a folder that save_pretrained() wrote, the best first. */
 const PRETRAINED_FILES = ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json']; // prettier-ignore
 
-/** What is looked at in a folder to find out what it is. */
+/** Files that are looked for in a folder to find out what it is. */
 const LOOKED_AT = ['config.json', 'teacher.safetensors', 'student.safetensors', 'checkpoints', 'state.json'];
 
-/** What of WEIGHTS leads, by a link, to where may not be read; null for nothing. No file is opened but those within reach. */
+/**
+ * The part of WEIGHTS that leads, by a link, to where may not be read; null when none does. Only allowed files are opened.
+ */
 export function weightsOutside(weights: string, mayRead: MayRead): string | null {
   const firstOf = (files: readonly string[]): string | null =>
     files.find((file) => !isWithinReach(file, mayRead)) ?? null;
@@ -105,7 +107,7 @@ function configOf(folder: string): Record<string, unknown> | null {
   }
 }
 
-/** A folder with Hugging Face's weights, and config.json where there is one; null when it is none. */
+/** A folder with Hugging Face's weights, and config.json where there is one; null for any other folder. */
 function fromPretrained(folder: string, file?: string): LocatedWeights | null {
   const found =
     file ?? PRETRAINED_FILES.map((name) => path.join(folder, name)).find((each) => existsSync(each));
@@ -118,8 +120,8 @@ function fromPretrained(folder: string, file?: string): LocatedWeights | null {
 
 /**
  * @param key - Which network: `teacher` (default) or `student`; a lone file may have others.
- * @param mayRead - Whether a path with links followed may be read; default what this process may.
- * @throws CheckpointError that says what is there instead, or what leads to where may not be read.
+ * @param mayRead - Whether a path with links followed may be read; default: by the rules of this process.
+ * @throws CheckpointError that says what it is instead, or what leads to where may not be read.
  */
 export function locateWeights(
   weights: string,
@@ -145,10 +147,10 @@ export function locateWeights(
     const what = whatFolderIs(names, weights);
     throw new CheckpointError(
       `${printable(weights)} is ${what === null ? '' : `${what}. It is `}neither a run folder (config.json), a checkpoint folder ` +
-        `(teacher.safetensors) nor a folder of Hugging Face's (${PRETRAINED_FILES.join(', ')})`,
+        `(teacher.safetensors) nor a Hugging Face folder (${PRETRAINED_FILES.join(', ')})`,
     );
   }
-  // A file inside a checkpoint folder knows its run all the same, one beside a config.json its heads.
+  // a file inside a checkpoint folder still has its run, one beside a config.json its heads
   const beside = path.dirname(path.resolve(weights));
   if (existsSync(path.join(beside, 'state.json')) && weights.endsWith('.safetensors'))
     return { ...fromCheckpoint(beside, checkpointKey(key), mayRead), file: weights };

@@ -1,28 +1,28 @@
 /**
- * Other libraries' names for the tensors of a vision transformer, turned into the reference's: Hugging Face's ViTModel
- * (modeling_vit.py; its files keep the names of 2021 whatever the version), whose queries, keys and values are three
- * tensors where the reference has one, and timm's, which are the reference's own.
+ * Translates other libraries' names for the tensors of a vision transformer into the reference's: Hugging Face's ViTModel
+ * (modeling_vit.py; its files keep the names of 2021 in every version), whose queries, keys and values are three tensors
+ * where the reference has one, and timm's, which are the reference's own.
  */
 import { CheckpointError } from '../errors.js';
-import type { Shapes } from './architecture.js';
+import { FAMILIES, type Shapes } from '../models/index.js';
 import { type FoundNetwork, withoutWrappers } from './networks.js';
 
 /** Where the backbone's tensors are in a file. */
 export interface BackboneSources {
   layout: 'dino' | 'transformers';
-  /** For each of the reference's names the file's tensors, to be joined along the first dimension. */
+  /** For each of the reference's names the file's tensors, to be concatenated along the first dimension. */
   sources: Map<string, string[]>;
   /** Shapes by the reference's names. */
   shapes: Map<string, readonly number[]>;
   /** The DINO head's tensors: the reference's name (`mlp.0.weight`, `last_layer.weight_g`) and the file's. */
   head: Map<string, string>;
-  /** Tensors that are of no use here, such as a classifier's, by the file's names. */
+  /** Tensors that are not used, such as a classifier's, by the file's names. */
   unused: string[];
-  /** Those of the unused that lie beside the backbone's own and are not known to be without effect on it. */
+  /** Unused tensors in the backbone's own dict that may affect its features. */
   strange: string[];
 }
 
-/** Hugging Face's name of the tensor that tells its layout. */
+/** Hugging Face's name of the tensor by which its layout is recognized. */
 export const TRANSFORMERS_MARK = 'embeddings.patch_embeddings.projection.weight';
 
 const TRANSFORMERS_NAMES: readonly (readonly [RegExp, string])[] = [
@@ -37,14 +37,17 @@ const TRANSFORMERS_NAMES: readonly (readonly [RegExp, string])[] = [
   [/^encoder\.layer\.(\d+)\.attention\.output\.dense\.(weight|bias)$/, 'blocks.$1.attn.proj.$2'],
   [/^encoder\.layer\.(\d+)\.intermediate\.dense\.(weight|bias)$/, 'blocks.$1.mlp.fc1.$2'],
   [/^encoder\.layer\.(\d+)\.output\.dense\.(weight|bias)$/, 'blocks.$1.mlp.fc2.$2'],
-  // names in memory since transformers 5
+  // in-memory names since transformers 5
   [/^layers\.(\d+)\.attention\.([qkv])_proj\.(weight|bias)$/, 'blocks.$1.attn.$2.$3'],
   [/^layers\.(\d+)\.attention\.o_proj\.(weight|bias)$/, 'blocks.$1.attn.proj.$2'],
   [/^layers\.(\d+)\.mlp\.(fc[12])\.(weight|bias)$/, 'blocks.$1.mlp.$2.$3'],
   [/^layernorm\.(weight|bias)$/, 'norm.$1'],
 ];
 
-/** The children of torchvision's ResNet by their numbers: what nn.Sequential(*list(resnet.children())[:-1]) makes of its names. */
+/**
+ * The children of torchvision's ResNet by their numbers: what nn.Sequential(*list(resnet.children())[:-1]) makes of its
+ * names.
+ */
 const RESNET_CHILDREN = new Map([
   ['0', 'conv1'],
   ['1', 'bn1'],
@@ -58,11 +61,14 @@ const RESNET_CHILDREN = new Map([
 const namedChild = (name: string): string =>
   name.replace(/^\d+(?=\.)/, (number) => RESNET_CHILDREN.get(number) ?? number);
 
-/** Modules of a backbone's own; what they hold and the model has not changes its features. */
-const OWN =
-  /^(?:cls_token|pos_embed|patch_embed|blocks|norm|pos_embeder|cls_attn_blocks|conv1|bn1|layer[1-4])(?:\.|$)/;
+/** Parts of known backbones: a tensor in one of them that the model doesn't have would change its features. */
+const OWN = new RegExp(
+  `^(?:${Object.values(FAMILIES)
+    .flatMap(({ parts }) => parts)
+    .join('|')})(?:\\.|$)`,
+);
 const TRANSFORMERS_OWN = /^(?:embeddings|encoder|layers?|layernorm)(?:\.|$)/;
-/** What other models add to the same tensors, and what changes their features too. */
+/** What other models add to the same tensors, and what would change the features too. */
 const CHANGES =
   /^(?:reg(?:ister)?_tokens?|storage_tokens|dist_token|prompt\w*|norm_pre|pre_norm|ln_pre|fc_norm|rope\w*|rel_pos\w*|relative_position_\w*bias\w*|abs_pos\w*|pos_embed_\w+|attn_pool|ls\d|gamma\w*)(?:\.|$)/;
 /** Heads and helpers of other trainings on the same backbone, which don't change its features. */
@@ -73,20 +79,20 @@ const nothing = (): Omit<BackboneSources, 'layout'> => ({
   ...{ sources: new Map(), shapes: new Map(), head: new Map(), unused: [], strange: [] },
 });
 
-/** `module.backbone.` -> `module.head.`: how the DINO head beside a network may be called, and one inside of it. */
+/** `module.backbone.` -> `module.head.`: possible prefixes of a DINO head beside a network, or inside of it. */
 function headPrefixes(prefix: string): string[] {
   const beside = prefix.replace(/[^.]*\.$/, (last) =>
     last.includes('backbone') ? last.replace('backbone', 'head') : 'head.',
   );
   const inner = `${prefix}head.`;
-  // a wrapper of the backbone alone is none of the head's: backbone._orig_mod. and head.
+  // a wrapper of only the backbone does not apply to the head: backbone._orig_mod. and head.
   const outer = prefix.replace(/(?:\.(?:module|_\w*mod(?:ule)?))+\.$/, '.');
   return [
     ...new Set([inner, ...(prefix === '' ? [] : [beside]), ...(outer === prefix ? [] : headPrefixes(outer))]),
   ];
 }
 
-/** Names of DINOHead; PyTorch's newer way to norm weights calls the two parts of the last layer's otherwise. */
+/** Names of DINOHead; PyTorch's newer weight norm has other names for the two parts of the last layer's weight. */
 function headName(name: string): string | null {
   const plain = name
     .replace('last_layer.parametrizations.weight.original0', 'last_layer.weight_g')
@@ -96,11 +102,10 @@ function headName(name: string): string | null {
 
 /**
  * @param shapes - Of all the file's tensors, by its own names.
- * @param network - The one that is meant.
+ * @param network - The chosen one.
  * @param others - Whose tensors are not this one's, though its prefix may be the beginning of theirs.
- * @param dict - The dict of a tensor by its name: what lies in another one than the backbone's is no part of it.
- * @throws CheckpointError when two tensors are the same one of the reference's, or only a part of a query, key and value
- *   is there.
+ * @param dict - The dict of a tensor by its name: tensors outside the backbone's dict are not part of it.
+ * @throws CheckpointError when two tensors have the same name in the reference, or a query, key and value are incomplete.
  */
 export function backboneSources(
   shapes: Shapes,
@@ -142,7 +147,7 @@ export function backboneSources(
       continue;
     }
     const rule = isTransformers ? TRANSFORMERS_NAMES.find(([pattern]) => pattern.test(plain)) : undefined;
-    // what is the backbone's and not known is reported as unexpected when the model is filled
+    // unknown tensors of the backbone are reported as unexpected when they are loaded
     if (rule !== undefined) add(found, plain.replace(...rule), name, shape, where);
     else if (home.has(dict(name)) && (isOwn(plain) || CHANGES.test(plain)))
       add(found, plain, name, shape, where);
@@ -155,7 +160,7 @@ export function backboneSources(
   return found;
 }
 
-/** Of a backbone of one's own, whose names are not known: all that is not a head's. */
+/** For a custom backbone, whose names are unknown: everything that is not a head's. */
 export function customSources(shapes: Shapes): BackboneSources {
   const found: BackboneSources = { layout: 'dino', ...nothing() };
   for (const [name, shape] of shapes) {
@@ -189,7 +194,7 @@ function add(
   found.shapes.set(name, shape);
 }
 
-/** Queries, keys and values of a block, which the reference keeps as one. */
+/** Joins a block's queries, keys and values, which the reference stores as one. */
 function joinAttention(found: BackboneSources, where: string): void {
   const problems: string[] = [];
   for (const name of [...found.sources.keys()]) {

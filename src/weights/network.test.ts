@@ -170,7 +170,7 @@ describe('weights of other libraries', () => {
     );
 
     const args = path.join(root, 'test/fixtures/weights/checkpoint.pth');
-    assert.throws(() => loadModel(args), /no vision transformer/);
+    assert.throws(() => loadModel(args), /does not hold a vision transformer/);
   });
 
   it('names every missing, unexpected and wrongly shaped tensor, under the names of the model', () => {
@@ -200,7 +200,7 @@ describe('weights of other libraries', () => {
       },
     );
     writePth(file, [['linear.weight', [1000, 12], new Float32Array(12_000)]]);
-    assert.throws(() => loadModel(file), /no vision transformer/);
+    assert.throws(() => loadModel(file), /does not hold a vision transformer/);
     writePth(file, [['\u001b[2Jevil', [1], new Float32Array(1)]]);
     assert.throws(() => loadModel(file), /It has 1 tensor: \\u001b\[2Jevil$/);
     writePth(file, []);

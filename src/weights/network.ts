@@ -3,7 +3,13 @@ import { CheckpointError, ConfigError } from '../errors.js';
 import { backboneShapes } from '../models/index.js';
 import { ops, scope, type Tensor } from '../torch/index.js';
 import { verifyCheckpointFile } from '../run/checkpoint-files.js';
-import { type Architecture, inferArchitecture, tellsImageSize } from './architecture.js';
+import {
+  type Architecture,
+  backboneOptions,
+  inferArchitecture,
+  takesHeads,
+  tellsImageSize,
+} from './architecture.js';
 import { otherModel } from './known-others.js';
 import { type LocatedWeights, locateWeights } from './locate.js';
 import { type BackboneSources, backboneSources, customSources } from './names.js';
@@ -22,13 +28,13 @@ import { openWeights } from './weights-file.js';
 
 export interface NetworkOptions {
   /**
-   * Which network of a file with several: `teacher`, `student`, or a part of its tensors' names (`momentum_encoder`).
+   * Which of several networks in a file: `teacher`, `student`, or part of its tensors' names (`momentum_encoder`).
    * Default: the teacher's, or the only one.
    */
   checkpointKey?: string | undefined;
   /** Attention heads of a lone weights file that doesn't say them; no tensor's shape depends on them. */
   numHeads?: number | undefined;
-  /** The backbone is one's own: its architecture is not read off the tensors; loadModel() fills in its width. */
+  /** The backbone is a custom one: its architecture is not read off the tensors; loadModel() fills in its width. */
   custom?: boolean | undefined;
 }
 
@@ -38,7 +44,7 @@ export interface Network {
   file: WeightsFile;
   found: BackboneSources;
   architecture: Architecture;
-  /** The number of heads is a guess: neither the file nor the caller says it, and others are possible. */
+  /** The number of heads is a guess: neither the file nor the caller says it, and others would fit. */
   headsAreGuess: boolean;
   /** The key by which the same network is found again. */
   checkpointKey: string;
@@ -46,20 +52,20 @@ export interface Network {
   name: string | null;
   /** Names of the other networks in the file. */
   others: string[];
-  /** What was decided that the caller may have meant otherwise. */
+  /** Choices that the caller may want to know of. */
   notes: string[];
-  /** What may be wrong. */
+  /** Possible problems. */
   warnings: string[];
   /** CPU tensors by the reference's names. */
   backbone: Map<string, Tensor>;
-  /** The DINO head's by the reference's names (`mlp.0.weight`, ...); null without one, or when it wasn't asked for. */
+  /** The DINO head's by the reference's names (`mlp.0.weight`, ...); null without one, or unless `withHead`. */
   head: Map<string, Tensor> | null;
 }
 
 /** What openNetwork() finds without reading a tensor. */
 export type NetworkHeader = Omit<Network, 'backbone' | 'head'>;
 
-/** Functions by which a pickle does harm. */
+/** Functions that a malicious pickle calls. */
 const RUNS =
   /^(?:(?:os|posix|nt|subprocess|sys|shutil|socket|ctypes|importlib|runpy|pty|commands|webbrowser|urllib|http|requests|pickle|marshal|code|bdb|pdb|timeit|cProfile|asyncio|multiprocessing|tempfile|torch\.hub)(?:\.|$)|(?:builtins|__builtin__)\.(?:eval|exec|execfile|compile|open|__import__|apply|breakpoint)$)/;
 
@@ -68,9 +74,9 @@ const listed = (names: readonly string[]): string =>
   names.slice(0, 4).map(show).join(', ') + (names.length > 4 ? `, ${names.length - 4} more` : '');
 
 /**
- * Opens WEIGHTS and finds out what they are; what it gives can be read and fits its model. Dispose of `file` when done.
- * @throws CheckpointError when there are none, or not of a backbone that is known: it names every missing, unexpected,
- *   wrongly shaped and unreadable tensor. ConfigError for heads that can't be.
+ * Opens WEIGHTS and identifies them; the result can be read and fits its model. Dispose of `file` when done.
+ * @throws CheckpointError when there are none, or not of a known backbone: it names every missing, unexpected, wrongly
+ *   shaped and unreadable tensor. ConfigError for an invalid number of heads.
  */
 export function openNetwork(weights: string, options: NetworkOptions = {}): NetworkHeader {
   const located = locateWeights(weights, options.checkpointKey);
@@ -91,8 +97,8 @@ export function openNetwork(weights: string, options: NetworkOptions = {}): Netw
 function ofCustom(located: LocatedWeights, file: WeightsFile, options: NetworkOptions): NetworkHeader {
   if (options.custom !== true) {
     throw new CheckpointError(
-      `${located.file} is a backbone of someone's own (arch custom): in code, give loadModel() its builder as ` +
-        '`backbone`; commands know the named architectures alone',
+      `${located.file} is a custom backbone (arch custom): in code, give loadModel() its builder as ` +
+        '`backbone`; commands know only the named architectures',
     );
   }
   const { settings } = located;
@@ -111,7 +117,7 @@ function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOpt
   const { file: where } = located;
   const notes: string[] = [];
   const warnings: string[] = [];
-  // a run's file is of the network that the key means
+  // in a run, the key has already chosen the file
   const key = located.settings === null ? options.checkpointKey : undefined;
   const { network, others } = networkOf(file, key, where);
   const entries = new Map(file.entries.map((entry) => [entry.name, entry]));
@@ -126,20 +132,18 @@ function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOpt
   const suspicious = file.standIns.filter((name) => RUNS.test(name));
   if (suspicious.length > 0)
     warnings.push(
-      `${where} names ${listed(suspicious)}, which weights have no use for. Nothing of it was run here, and the tensors ` +
+      `${where} names ${listed(suspicious)}, which weights do not need. None of it was run here, and the tensors ` +
         'are plain data; torch.load(weights_only=False) of this file would run it',
     );
   if (found.strange.length > 0)
-    warnings.push(
-      `${where}: not used, and not known to be without effect on the features: ${listed(found.strange)}`,
-    );
+    warnings.push(`${where}: not used, although they may affect the features: ${listed(found.strange)}`);
   if (others.length > 0) {
     notes.push(
       `${where} has ${others.length + 1} networks: ${nameOf(network)} is taken; --checkpoint-key takes another: ` +
         others.map(nameOf).join(', '),
     );
   } else if (network.role === 'student' && options.checkpointKey === undefined)
-    notes.push(`${where} has one network, ${nameOf(network)}: it is taken, without a teacher's`);
+    notes.push(`${where} has one network, ${nameOf(network)}: it is taken; there is no teacher's`);
   const { checkpointKey = network.role === 'student' ? nameOf(network) : 'teacher' } = options;
   return {
     ...{ located, file, found, architecture, headsAreGuess: isGuess, checkpointKey, notes, warnings },
@@ -147,7 +151,7 @@ function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOpt
   };
 }
 
-/** The network that is meant; of a file without any the whole, so that what is missing is named. */
+/** The chosen network; the whole of a file without networks, so that what is missing is named. */
 function networkOf(file: WeightsFile, key: string | undefined, where: string): ChosenNetwork {
   const found = findNetworks(file.entries.map(({ name }) => name));
   if (found.length === 0) {
@@ -163,7 +167,7 @@ function networkOf(file: WeightsFile, key: string | undefined, where: string): C
   return chooseNetwork(found, key, where, (a, b) => placesOf(a) === placesOf(b));
 }
 
-/** What all names begin with, as whole parts. */
+/** The prefix of whole parts that all names share. */
 function sharedPrefix(names: readonly string[]): string {
   let shared = names[0] ?? '';
   while (shared !== '' && !names.every((name) => name.startsWith(shared)))
@@ -181,7 +185,7 @@ interface Known {
   warnings: string[];
 }
 
-/** What the tensors tell, and where they don't the caller, the run, a config.json or what the file says of itself. */
+/** By the tensors, and where they don't tell by the caller, the run, a config.json or the file's own record. */
 function architectureOf({ located, file, network, found, options, dict, warnings }: Known): {
   architecture: Architecture;
   isGuess: boolean;
@@ -194,21 +198,21 @@ function architectureOf({ located, file, network, found, options, dict, warnings
   const said = recordFor(file, home);
   const wrong = said === null ? null : contradiction(said, byTensors);
   if (wrong !== null)
-    warnings.push(`${where} says of itself ${wrong}: what it says was of other weights, and is not used`);
+    warnings.push(`${where} says of itself ${wrong}: its record is of other weights, and is not used`);
   const record: ModelRecord | null = wrong === null ? said : null;
   const { numHeads } = options;
   if (numHeads !== undefined && byTensors.numHeads === 0)
     throw new ConfigError(
       `--num-heads ${numHeads}: ${where} is a ${byTensors.arch}, which has no attention heads`,
     );
-  if (numHeads !== undefined && !byTensors.arch.startsWith('vit') && numHeads !== byTensors.numHeads)
+  if (numHeads !== undefined && !takesHeads(byTensors) && numHeads !== byTensors.numHeads)
     throw new ConfigError(
       `--num-heads ${numHeads}: ${where} is a ${byTensors.arch}, which has ${byTensors.numHeads}`,
     );
   const known = located.numHeads ?? record?.numHeads ?? null;
   if (numHeads !== undefined && known !== null && known !== numHeads && byTensors.numHeads > 0)
     warnings.push(`${where}: --num-heads ${numHeads} is taken, where the file says ${known}`);
-  const told = numHeads ?? (byTensors.arch.startsWith('vit') ? known : null) ?? undefined;
+  const told = numHeads ?? (takesHeads(byTensors) ? known : null) ?? undefined;
   const architecture = inferArchitecture(found.shapes, where, told);
   const size = settings?.imgSize ?? settings?.globalCropsSize ?? record?.imgSize ?? undefined;
   if (!tellsImageSize(architecture) && size !== undefined) architecture.imgSize = size;
@@ -231,22 +235,16 @@ function recordFor(file: WeightsFile, dict: string): ModelRecord | null {
   }
 }
 
-/** @throws CheckpointError that names all that keeps tensors from being this architecture's. */
+/** @throws CheckpointError that names every reason why the tensors don't fit this architecture. */
 function assertFit(
   found: BackboneSources,
   architecture: Architecture,
   entries: ReadonlyMap<string, WeightsEntry>,
   where: string,
 ): void {
-  const { arch, embedDim, depth, numHeads, patchSize, imgSize } = architecture;
   let expected: Map<string, readonly number[]>;
   try {
-    expected = backboneShapes({
-      arch,
-      patchSize,
-      imgSize,
-      ...(arch === 'vit' ? { embedDim, depth, numHeads } : {}),
-    });
+    expected = backboneShapes(backboneOptions(architecture));
   } catch (error) {
     throw new CheckpointError(`${where}: ${(error as Error).message}`, { cause: error });
   }
@@ -266,14 +264,14 @@ function assertFit(
   if (problems.length === 0) return;
   const more = problems.length > MAX_PROBLEMS ? `\n  and ${problems.length - MAX_PROBLEMS} more` : '';
   throw new CheckpointError(
-    `${where}: the weights don't fit a ${arch}:\n  ${problems.slice(0, MAX_PROBLEMS).join('\n  ')}${more}`,
+    `${where}: the weights don't fit a ${architecture.arch}:\n  ${problems.slice(0, MAX_PROBLEMS).join('\n  ')}${more}`,
   );
 }
 
-/** Lines of an error. */
+/** The most lines of an error. */
 const MAX_PROBLEMS = 200;
 
-/** Reads WEIGHTS. @throws CheckpointError when they can't be read, or not of a backbone that is known. */
+/** Reads WEIGHTS. @throws CheckpointError when they can't be read, or are not of a known backbone. */
 export function readNetwork(weights: string, options: NetworkOptions & { withHead?: boolean } = {}): Network {
   const header = openNetwork(weights, options);
   using file = header.file;

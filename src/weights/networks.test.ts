@@ -170,7 +170,7 @@ describe('several networks', () => {
         () => taken(weights),
         (error) =>
           error instanceof CheckpointError &&
-          /has 2 networks, and nothing says which one is meant: left, right\. Choose by --checkpoint-key/.test(error.message),
+          /has 2 networks, and it is not clear which one is meant: left, right\. Choose by --checkpoint-key/.test(error.message),
       );
       assert.deepEqual([taken(weights, 'left'), taken(weights, 'right.')], [1, 2]);
     } // prettier-ignore
@@ -189,7 +189,7 @@ describe('several networks', () => {
     assert.equal(taken(weights), STUDENT);
     assert.match(
       describeWeights(weights).notes.join(),
-      /has one network, student: it is taken, without a teacher's/,
+      /has one network, student: it is taken; there is no teacher's/,
     );
     assert.throws(() => taken(weights, 'teacher'), /has no network 'teacher'; it has student/);
   });
@@ -223,7 +223,7 @@ describe('what is not of the network', () => {
     const strange = file(joined(state, new Map([['adapter.weight', zeros([12])]])));
     assert.match(
       describeWeights(strange, { numHeads: 2 }).warnings.join(),
-      /not used, and not known to be without effect on the features: adapter\.weight/,
+      /not used, although they may affect the features: adapter\.weight/,
     );
   });
 

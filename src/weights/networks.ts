@@ -1,20 +1,21 @@
 /**
- * The networks in a file of weights, and which one of them is meant. One rule finds them whatever they were saved from: a
- * backbone is known by its own tensors' names, and what comes before these names in the file is its prefix, be it a dict
- * (`teacher`), a wrapper (`module._orig_mod.`) or an attribute of somebody's class (`model.teacher_backbone.`). Wrappers
- * in the middle of names (`blocks.0._checkpoint_wrapped_module.attn...`) are left out.
+ * The networks in a file of weights, and which of them is meant. One rule finds them however they were saved: a backbone is
+ * recognized by its own tensors' names, and what precedes these names in the file is its prefix, be it a dict (`teacher`), a
+ * wrapper (`module._orig_mod.`) or an attribute of some class (`model.teacher_backbone.`). Wrappers in the middle of names
+ * (`blocks.0._checkpoint_wrapped_module.attn...`) are ignored.
  */
 import { CheckpointError } from '../errors.js';
+import { FAMILIES } from '../models/index.js';
 import { show } from './pickle-values.js';
 
 export interface FoundNetwork {
-  /** What its names begin with in the file, with the last dot. */
+  /** The prefix of its names in the file, including the last dot. */
   prefix: string;
-  /** The prefix without the last dot, without parts that only wrap; '' for a network without a name. */
+  /** The prefix without the last dot and without wrappers; '' for a network without a name. */
   label: string;
-  /** What its name says that it is; null when it says nothing. */
+  /** Its role by its name; null when the name doesn't say. */
   role: 'teacher' | 'student' | null;
-  /** Whether the tensors that its kind can't be without are there. */
+  /** Whether it has the tensors that every backbone of its kind has. */
   isWhole: boolean;
 }
 
@@ -37,18 +38,15 @@ export const withoutWrappers = (name: string): string =>
     .filter((part) => !isWrapper(part))
     .join('.');
 
-/** Tensors by whose names a backbone is found, and those that must be there besides for it to be whole. */
+/** Tensors by whose names a backbone is found, and others that a complete one must have. */
 const ANCHORS: readonly (readonly [anchor: string, others: readonly string[]])[] = [
-  ['blocks.0.attn.qkv.weight', ['patch_embed.proj.weight']],
-  ['patch_embed.proj.weight', ['blocks.0.attn.qkv.weight']],
-  ['blocks.0.attn.temperature', ['patch_embed.proj.0.0.weight']],
-  ['layer1.0.conv1.weight', ['conv1.weight']],
+  ...Object.values(FAMILIES).flatMap(({ anchors }) => anchors),
   ['4.0.conv1.weight', ['0.weight', '7.0.conv1.weight']], // nn.Sequential(*resnet.children()), as lightly's examples have it
   ['embeddings.patch_embeddings.projection.weight', ['embeddings.cls_token']],
   ['embeddings.patch_embeddings.weight', ['embeddings.cls_token']],
 ];
 
-/** What comes before an anchor in a name; null when the name doesn't end in it. */
+/** What precedes an anchor in a name; null when the name doesn't end with it. */
 function prefixOf(parts: readonly string[], anchor: readonly string[]): string | null {
   let at = parts.length - 1;
   for (let i = anchor.length - 1; i >= 0; i--, at--) {
@@ -93,8 +91,8 @@ export function findNetworks(names: Iterable<string>): FoundNetwork[] {
 }
 
 /**
- * The networks that a key names: it is a run of whole parts of their prefix, as `teacher` and `module.backbone` are of
- * `teacher.module.backbone.`; those whose prefix ends in it come before others.
+ * The networks that a key names: it consists of consecutive whole parts of their prefix, as `teacher` and `module.backbone`
+ * do for `teacher.module.backbone.`; those whose prefix ends with it take precedence.
  */
 function namedBy(key: string, all: readonly FoundNetwork[]): readonly FoundNetwork[] {
   const inner = `.${key.replace(/^\.+|\.+$/g, '')}.`;
@@ -105,16 +103,16 @@ function namedBy(key: string, all: readonly FoundNetwork[]): readonly FoundNetwo
   return ending.length > 0 ? ending : named;
 }
 
-/** How a network is called for `--checkpoint-key`. */
+/** A network's name for `--checkpoint-key`. */
 export const nameOf = ({ label, prefix }: FoundNetwork): string =>
   show(label === '' ? prefix.slice(0, -1) || '(without a prefix)' : label);
 
 /**
- * The network that a key means: by its name or a part of it; else `teacher` and `student` by what the names say. Without a
+ * The network that a key means: by its name or a part of it; else `teacher` and `student` by the networks' roles. Without a
  * key it is the teacher's, or the only one.
  *
  * @param isSame - Whether two networks are the same tensors: then either will do.
- * @throws CheckpointError when there is none, or several that nothing chooses between.
+ * @throws CheckpointError when there is none, or several without a way to choose.
  */
 export function chooseNetwork(
   found: readonly FoundNetwork[],
@@ -125,7 +123,7 @@ export function chooseNetwork(
   const whole = found.filter(({ isWhole }) => isWhole);
   const all = whole.length > 0 ? whole : found;
   const listed = all.map(nameOf).join(', ');
-  // of networks that are all in parts the outermost says best what is missing
+  // when all are incomplete, the outermost shows best what is missing
   const [outermost] = [...found].sort((a, b) => a.prefix.length - b.prefix.length);
   if (whole.length === 0 && key === undefined && outermost !== undefined)
     return { network: outermost, others: [] };
@@ -143,24 +141,24 @@ export function chooseNetwork(
   if (network === undefined || chosen.length > 1) {
     const equal = chosen.map(nameOf).join(', ');
     throw new CheckpointError(
-      `${where} has ${chosen.length} networks, and nothing says which one is meant: ${equal}. Choose by --checkpoint-key`,
+      `${where} has ${chosen.length} networks, and it is not clear which one is meant: ${equal}. Choose by --checkpoint-key`,
     );
   }
   return { network, others: all.filter((each) => each !== network) };
 }
 
-/** What `teacher` and `student` mean where no name has the word. */
+/** What `teacher` and `student` mean where no name contains the word. */
 function byRole(all: readonly FoundNetwork[], key: string | undefined): readonly FoundNetwork[] {
   const has = (role: FoundNetwork['role']): FoundNetwork[] => all.filter((each) => each.role === role);
   const plain = has(null);
-  // one that says nothing is the only one, or the student beside a teacher: backbone and momentum_backbone
+  // one without a role is the only one, or the student beside a teacher: backbone and momentum_backbone
   if (key === 'teacher')
     return has('teacher').length > 0 ? has('teacher') : has('student').length > 0 ? [] : plain;
   if (key === 'student') return has('student').length > 0 ? has('student') : plain;
   return [];
 }
 
-/** Those that the reference's rule prefers: the teacher's, or what is no student's. */
+/** Those that the reference prefers: the teacher's, if there are any. */
 function better(pool: readonly FoundNetwork[]): readonly FoundNetwork[] {
   const teachers = pool.filter(({ role }) => role === 'teacher');
   return teachers.length > 0 ? teachers : pool;

@@ -1,12 +1,12 @@
 /**
- * The last check of what a pickle holds: values that contain themselves, that are nested deeply, or that shared parts make
- * huge (a list of two lists of two lists ...) would hang or overflow whoever walks them, so they are refused here.
+ * The last check of a pickle's value: values that contain themselves, are nested deeply, or become huge by shared parts (a
+ * list of two lists of two lists ...) would hang or overflow any code that walks them, so they are refused here.
  */
 import { CheckpointError } from '../errors.js';
 import { NumpyArray, PickleGlobal, PickleNamespace, PickleOpaque, show } from './pickle-values.js';
 
 const MAX_NESTING = 200;
-/** Number of values when each shared part is written out where it is used. */
+/** The most values when each shared part is counted wherever it is used. */
 const MAX_WRITTEN_OUT = 50_000_000;
 
 function childrenOf(value: unknown): Iterable<unknown> | null {
@@ -22,7 +22,7 @@ function childrenOf(value: unknown): Iterable<unknown> | null {
 
 /**
  * @param mayHoldClasses - Classes may be values.
- * @throws CheckpointError for cycles, deep nesting, classes left as values, and what shared parts make huge.
+ * @throws CheckpointError for cycles, deep nesting, classes left as values, and values that become huge by shared parts.
  */
 export function checkValue(root: unknown, where: string, mayHoldClasses = false): void {
   interface Frame {
@@ -34,7 +34,7 @@ export function checkValue(root: unknown, where: string, mayHoldClasses = false)
   const refuse = (what: string): never => {
     throw new CheckpointError(`${where}: the pickle holds ${what}`);
   };
-  /** Of finished containers; null while one is being walked. */
+  /** Of finished containers; null while one is being visited. */
   const done = new Map<unknown, { height: number; size: number } | null>();
   const stack: Frame[] = [];
   const enter = (value: unknown): { height: number; size: number } | null => {

@@ -1,4 +1,4 @@
-/** Values that pickles write as text, and what values are called in errors. */
+/** Values that pickles write as text, and names of values for errors. */
 import { PickleGlobal, PickleOpaque, show } from './pickle-values.js';
 
 const SPECIAL = new Map([
@@ -37,8 +37,8 @@ export const unescapeUnicode = (line: string): string =>
     return point <= 0x10ffff ? String.fromCodePoint(point) : whole;
   });
 
-/** The class that would be made an instance of. */
-export const nameOf = (callee: unknown): string =>
+/** The class that would be instantiated. */
+export const classNameOf = (callee: unknown): string =>
   callee instanceof PickleGlobal || callee instanceof PickleOpaque ? callee.name : 'an unnamed class';
 
 /** What a value is, for errors. */

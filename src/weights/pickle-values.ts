@@ -1,8 +1,8 @@
 /**
  * What a pickle may hold besides plain containers, as data: argparse.Namespace, numpy's arrays, scalars and dtypes, bytes
- * as protocol 2 writes them, paths. Each entry of the table stands for a class or function of Python that pickles call;
- * here it only makes a value. What is not in the table is refused by name, or where a file of weights is read stands in
- * as a PickleOpaque (src/weights/pickle.ts).
+ * as protocol 2 writes them, paths. Each entry of the table replaces a class or function of Python that pickles call by
+ * one that only makes a value. Anything else is refused by name, or, in a file of weights, replaced by a PickleOpaque
+ * (src/weights/pickle.ts).
  */
 import { CheckpointError } from '../errors.js';
 
@@ -12,12 +12,12 @@ export interface Budget {
   refuse(what: string): never;
 }
 
-/** A class or function that a pickle names. Nothing of it runs but what these functions of ours do. */
+/** A class or function that a pickle names. Only our own function for it ever runs. */
 export class PickleGlobal {
   constructor(
     /** `collections.OrderedDict` */
     readonly name: string,
-    /** What calling it gives; null when it can't be called. */
+    /** Makes the result of calling it; null when it can't be called. */
     readonly call: ((args: readonly unknown[], budget: Budget) => unknown) | null,
   ) {}
 }
@@ -30,13 +30,13 @@ export abstract class PickleObject {
 }
 
 /**
- * Stands for an object of a class, or for what a function gives, that is not read: nothing of it is made or called.
- * What a pickle puts into it afterwards, as it does with the entries of a dict's subclass, is kept.
+ * Replaces an object of an unknown class, or the result of an unknown function: nothing is instantiated or called.
+ * What a pickle adds to it afterwards, such as the entries of a subclass of dict, is kept.
  */
 export class PickleOpaque extends PickleObject {
-  /** Entries of what is a dict of its own class. */
+  /** Entries of an unknown subclass of dict. */
   readonly entries = new Map<unknown, unknown>();
-  /** Items of what is a list or a set of its own class. */
+  /** Items of an unknown subclass of list or set. */
   readonly items: unknown[] = [];
 
   constructor(override readonly name: string) {
@@ -44,11 +44,11 @@ export class PickleOpaque extends PickleObject {
   }
 
   override setState(): void {
-    // its attributes are of no use without its class
+    // attributes are useless without the class
   }
 }
 
-/** Attributes that Python keeps beside the entries of a dict: those of an OrderedDict, as state_dict() gives it. */
+/** Attributes that Python keeps beside the entries of a dict: those of an OrderedDict, as state_dict() returns it. */
 const dictAttributes = new WeakMap<ReadonlyMap<unknown, unknown>, ReadonlyMap<unknown, unknown>>();
 export const attributesOf = (
   dict: ReadonlyMap<unknown, unknown>,
@@ -69,16 +69,16 @@ export class PickleNamespace extends PickleObject {
   readonly entries = new Map<string, unknown>();
 
   override setState(state: unknown, budget: Budget): void {
-    if (!(state instanceof Map)) return budget.refuse('an argparse.Namespace whose state is no dict');
+    if (!(state instanceof Map)) return budget.refuse('an argparse.Namespace whose state is not a dict');
     budget.charge(state.size);
     for (const [key, value] of state as Map<unknown, unknown>) {
-      if (typeof key !== 'string') return budget.refuse('an argparse.Namespace with a name that is no text');
+      if (typeof key !== 'string') return budget.refuse('an argparse.Namespace with a name that is not text');
       this.entries.set(key, value);
     }
   }
 }
 
-/** Bytes of an item by numpy's kind letter and size; null for what is not read. */
+/** Bytes of an item by numpy's kind letter and size; null for unsupported ones. */
 const NUMPY_KINDS = new Map<string, readonly number[]>([
   ['b', [1]],
   ['i', [1, 2, 4, 8]],
@@ -93,7 +93,7 @@ export class NumpyDtype extends PickleObject {
   }
   /** b, i, u, f, S (bytes), U (text), O (any value). */
   readonly kind: string;
-  /** Bytes an item. */
+  /** Bytes per item. */
   readonly itemSize: number;
   #littleEndian: boolean | null = null;
 
@@ -124,7 +124,7 @@ export class NumpyDtype extends PickleObject {
     return this.#littleEndian ?? true;
   }
 
-  /** Items of raw bytes, which hold whole items. */
+  /** The items in raw bytes, a whole number of them. */
   read(bytes: Uint8Array): unknown[] {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const little = this.isLittleEndian;
@@ -181,7 +181,7 @@ export class NumpyArray extends PickleObject {
   #data: Uint8Array | readonly unknown[] = [];
   #isFortran = false;
 
-  /** Sizes of the dimensions; [] for one value alone. */
+  /** Sizes of the dimensions; [] for a scalar. */
   get shape(): readonly number[] {
     return this.#shape;
   }
@@ -217,7 +217,7 @@ export class NumpyArray extends PickleObject {
         `a numpy array [${shape.join(', ')}] with ${given?.length ?? 'no'} ${what} for ${expected}`,
       );
     }
-    // copies: what the pickle holds besides may still change
+    // copies, since the pickle may still change its own values
     this.#shape = [...shape];
     this.#dtype = dtype;
     if (!(given instanceof Uint8Array)) budget.charge(given.length);
@@ -251,7 +251,7 @@ export class NumpyArray extends PickleObject {
 }
 
 const MAX_DIMENSIONS = 64;
-/** A scalar of numpy's may be text. */
+/** A numpy scalar may be text. */
 const MAX_SCALAR_BYTES = 4096;
 const MAX_PATH_LENGTH = 4096;
 
@@ -278,17 +278,17 @@ function halfToNumber(bits: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
-/** Raw bytes of bytes, or of text that Python 2 wrote (one byte a character). */
+/** Raw bytes of bytes, or of text that Python 2 wrote (one byte per character). */
 function toBytes(value: unknown, budget: Budget): Uint8Array {
   if (value instanceof Uint8Array) return value;
   if (typeof value !== 'string') return budget.refuse('bytes that are neither bytes nor text');
-  budget.charge(value.length / 8); // characters are smaller than values
+  budget.charge(value.length / 8); // characters take less memory than values
   for (let i = 0; i < value.length; i++)
     if (value.charCodeAt(i) > 255) budget.refuse('text where bytes were expected');
   return Buffer.from(value, 'latin1');
 }
 
-/** Text of a file's names, safe to print: no control characters, not long. */
+/** A file's text, safe to print: short, without control characters. */
 export function show(text: string): string {
   const short = text.length > 80 ? `${text.slice(0, 80)}...` : text;
   return JSON.stringify(short).slice(1, -1);
@@ -296,28 +296,28 @@ export function show(text: string): string {
 
 /** Key and value pairs of `dict(pairs)`. */
 function pairs(value: unknown, budget: Budget): Map<unknown, unknown> {
-  if (!Array.isArray(value)) return budget.refuse('a dict made of something else than pairs');
+  if (!Array.isArray(value)) return budget.refuse('a dict made from something other than pairs');
   budget.charge(value.length);
   const made = new Map<unknown, unknown>();
   for (const pair of value as unknown[]) {
     if (!Array.isArray(pair) || pair.length !== 2)
-      return budget.refuse('a dict made of something else than pairs');
+      return budget.refuse('a dict made from something other than pairs');
     setEntry(made, pair[0], pair[1], budget);
   }
   return made;
 }
 
-/** Puts an entry in a dict, whose keys must be what Python can hash. */
+/** Adds an entry to a dict, whose keys must be hashable in Python. */
 export function setEntry(map: Map<unknown, unknown>, key: unknown, value: unknown, budget: Budget): void {
   checkKey(key, budget);
   map.set(key, value);
 }
 
-/** @throws when a value can't be a key of a dict or an entry of a set. Tuples come frozen, lists don't. */
+/** @throws when a value can't be a key of a dict or an entry of a set. Tuples are frozen arrays, lists are not. */
 export function checkKey(key: unknown, budget: Budget): void {
   const isObject = typeof key === 'object' && key !== null;
   const isData = key instanceof Uint8Array || (Array.isArray(key) && Object.isFrozen(key));
-  // a class is looked at where it is a value; what stands in for an object may be hashable
+  // classes are checked where they are values; a stand-in for an object may be hashable
   if (isObject && !isData && !(key instanceof PickleGlobal) && !(key instanceof PickleOpaque))
     budget.refuse('a dict or set with a key that is neither a number nor text');
 }
@@ -333,7 +333,7 @@ function dictOf(value: unknown, budget: Budget): Map<unknown, unknown> {
 /** `list(x)` of a list, a tuple, or of nothing. */
 function listOf(value: unknown, budget: Budget): unknown[] {
   if (value === undefined) return [];
-  if (!Array.isArray(value)) return budget.refuse('a list made of something else than a list');
+  if (!Array.isArray(value)) return budget.refuse('a list made from something other than a list');
   budget.charge(value.length);
   return [...(value as unknown[])];
 }
@@ -341,7 +341,7 @@ function listOf(value: unknown, budget: Budget): unknown[] {
 function toSet(args: readonly unknown[], budget: Budget): Set<unknown> {
   const [items = [], ...more] = args;
   if (!Array.isArray(items) || more.length > 0)
-    return budget.refuse('a set made of something else than a list');
+    return budget.refuse('a set made from something other than a list');
   budget.charge(items.length);
   for (const item of items as unknown[]) checkKey(item, budget);
   return new Set(items as unknown[]);
@@ -351,7 +351,7 @@ function noArguments(args: readonly unknown[], name: string, budget: Budget): vo
   if (args.length > 0) budget.refuse(`${name} called with ${args.length} arguments`);
 }
 
-/** Key of the table: module and name. */
+/** A key of the table: module and name. */
 export const globalKey = (module: string, name: string): string => `${module}\n${name}`;
 
 /** Adds a callable to a table. */
@@ -376,7 +376,7 @@ export const plainGlobals: ReadonlyMap<string, PickleGlobal> = (() => {
     if (args.length > 1) budget.refuse(`collections.OrderedDict called with ${args.length} arguments`);
     return args.length === 0 ? new Map() : pairs(args[0], budget);
   });
-  // its factory is never asked: an entry that isn't there is undefined
+  // its factory is never called: a missing entry is undefined
   addGlobal(table, 'collections', 'defaultdict', (args, budget) => {
     if (args.length > 2) budget.refuse(`collections.defaultdict called with ${args.length} arguments`);
     return dictOf(args[1], budget);
@@ -408,14 +408,14 @@ export const plainGlobals: ReadonlyMap<string, PickleGlobal> = (() => {
       if (args.length === 0) return new Uint8Array(0);
       const isPlain = args.length === 1 && value instanceof Uint8Array;
       if (!isPlain && !(args.length === 2 && (encoding === 'latin1' || encoding === 'latin-1')))
-        return budget.refuse(`${name} made of something else than bytes`);
+        return budget.refuse(`${name} made from something other than bytes`);
       return toBytes(value, budget);
     });
   }
   // how Python 3 writes bytes for protocol 2
   addGlobal(table, '_codecs', 'encode', (args, budget) => {
     if (args.length !== 2 || args[1] !== 'latin1' || typeof args[0] !== 'string')
-      return budget.refuse('_codecs.encode for something else than latin1');
+      return budget.refuse('_codecs.encode for something other than latin1');
     return toBytes(args[0], budget);
   });
   // how protocols 0 and 1 make an object: (class, base, state of the base)
@@ -424,7 +424,7 @@ export const plainGlobals: ReadonlyMap<string, PickleGlobal> = (() => {
     const isNamespace = type instanceof PickleGlobal && type.name === 'argparse.Namespace';
     const isObject = base instanceof PickleGlobal && base.name.endsWith('.object');
     if (!isNamespace || !isObject || args.length !== 3)
-      return budget.refuse('an object of another class than argparse.Namespace');
+      return budget.refuse('an object of a class other than argparse.Namespace');
     return new PickleNamespace();
   });
   for (const name of ['PosixPath', 'PurePosixPath', 'WindowsPath', 'PureWindowsPath']) {
@@ -432,10 +432,10 @@ export const plainGlobals: ReadonlyMap<string, PickleGlobal> = (() => {
     addGlobal(table, ['pathlib', 'pathlib._local'], name, (args, budget) => {
       budget.charge(args.length);
       if (!args.every((part) => typeof part === 'string'))
-        return budget.refuse('a path with a part that is no text');
+        return budget.refuse('a path with a part that is not text');
       const length = args.reduce((sum, part) => sum + part.length + 1, 0);
       if (length > MAX_PATH_LENGTH) budget.refuse(`a path of ${length} characters`);
-      budget.charge(length / 8); // characters are smaller than values
+      budget.charge(length / 8); // characters take less memory than values
       const joined = args.join(separator);
       return joined.startsWith('//') ? joined.slice(1) : joined;
     });
@@ -470,11 +470,11 @@ export const plainGlobals: ReadonlyMap<string, PickleGlobal> = (() => {
   return table;
 })();
 
-/** Names in an error what a pickle asked for. */
+/** Refuses what a pickle asked for, by name. */
 export function refuseGlobal(where: string, name: string): never {
   throw new CheckpointError(
     `${where}: the pickle asks for ${show(name)}, which is refused: only tensors, numpy arrays, plain containers, ` +
       'numbers, text and argparse.Namespace are read, and nothing is ever run. If you trust the file, load it in ' +
-      "Python and save its state_dict alone: torch.save(model.state_dict(), 'weights.pth')",
+      "Python and save only its state_dict: torch.save(model.state_dict(), 'weights.pth')",
   );
 }

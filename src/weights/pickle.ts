@@ -1,14 +1,15 @@
 /**
  * A reader of Python's pickles, protocols 0 to 5 (CPython's Lib/pickletools.py describes every opcode), that runs
- * nothing: a pickle is a program for a small machine whose instructions may call any function of Python, and here the
- * only ones that can be named are those of a table that make plain data. A pickle of unknown origin can't take more
- * memory than the limits below allow: what copies is counted, and what comes out has no cycles, is not nested deeply,
- * and stays small when each shared part is written out.
+ * no code: a pickle is a program for a small machine whose instructions may call any function of Python, and here only the
+ * functions of a table can be called, which make plain data. A pickle of unknown origin can't take more memory than the
+ * limits below allow: copies are counted, and the result has no cycles, is not nested deeply, and stays small when each
+ * shared part is counted wherever it is used.
  */
 import { being, callback, checkCall, instanceOf, optionsOf, text } from '../plain/check-options.js';
 import { CheckpointError } from '../errors.js';
 import { checkValue } from './pickle-check.js';
-import { kindOf, nameOf, parseFloatLine, plain, unescapeUnicode, unquote } from './pickle-text.js';
+import { PickleInput } from './pickle-input.js';
+import { kindOf, classNameOf, parseFloatLine, unescapeUnicode, unquote } from './pickle-text.js';
 import {
   type Budget,
   checkKey,
@@ -23,20 +24,18 @@ import {
   show,
 } from './pickle-values.js';
 
-/** Values made, a copied one counted again, and containers: a checkpoint of the largest model has some ten thousand. */
+/** The most values, copies included, and containers: a checkpoint of the largest model has some ten thousand. */
 const MAX_VALUES = 10_000_000;
 const MAX_CONTAINERS = 500_000;
-/** Digits of a whole number that is written as text; bytes of one that is not. */
-const MAX_DIGITS = 1000;
 
 export interface PickleOptions {
   /** More classes and functions that make data, by globalKey(). */
   globals?: ReadonlyMap<string, PickleGlobal>;
-  /** What a persistent id stands for; without it such ids are refused. */
+  /** Resolves a persistent id; without it such ids are refused. */
   persistent?: (id: unknown, budget: Budget) => unknown;
   /**
-   * Called with the name of each class and function that is not known. What they would make stands in as a PickleOpaque;
-   * nothing of it is run. Without this they are refused.
+   * Called with the name of each unknown class and function. Their results are replaced by a PickleOpaque, and none of
+   * them is run. Without this they are refused.
    */
   onUnknown?: (name: string) => void;
 }
@@ -48,10 +47,9 @@ const pickleOptions = optionsOf<PickleOptions>(
 );
 
 /**
- * Reads one pickle. What comes out: null, booleans, numbers (bigint beyond 2^53), strings, Uint8Array for bytes, arrays for
+ * Reads one pickle. It returns null, booleans, numbers (bigint beyond 2^53), strings, Uint8Array for bytes, arrays for
  * lists, frozen arrays for tuples, Map for dicts, Set, PickleNamespace, NumpyArray, and what `options` add (with
- * `onUnknown` PickleOpaque, and PickleGlobal for a class that is a value). Text of
- * Python 2 comes with one character a byte.
+ * `onUnknown` PickleOpaque, and PickleGlobal for a class that is a value). Text of Python 2 has one character per byte.
  *
  * @param where - Names the pickle in errors: usually the file.
  * @throws CheckpointError when it names or calls anything but plain data, is damaged, or takes too much memory.
@@ -66,7 +64,7 @@ export function readPickle(bytes: Uint8Array, where: string, options: PickleOpti
   return readPickleAt(bytes, 0, where, options).value;
 }
 
-/** The same for one of several pickles in a row. @returns What it holds, and where the next one begins. */
+/** The same for one of several consecutive pickles. @returns Its value, and where the next one begins. */
 export function readPickleAt(
   bytes: Uint8Array,
   start: number,
@@ -80,16 +78,11 @@ export function readPickleAt(
 }
 
 const ascii = (code: string): number => code.charCodeAt(0);
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-/** For text of no importance: what isn't UTF-8 is shown as U+FFFD. */
-const lenientUtf8 = new TextDecoder('utf-8', { ignoreBOM: true });
-/** Names of unknown classes that are told of. */
+/** The most names of unknown classes that are reported. */
 const MAX_UNKNOWN = 1000;
 
 class Machine implements Budget {
-  position: number;
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
+  readonly #input: PickleInput;
   readonly #where: string;
   readonly #options: PickleOptions;
   readonly #stack: unknown[] = [];
@@ -101,17 +94,19 @@ class Machine implements Budget {
   #containers = 0;
   #opcodeAt = 0;
 
-  /** Whether what is not known stands in for itself. */
+  /** Whether unknown classes and functions are replaced instead of refused. */
   get #isLenient(): boolean {
     return this.#options.onUnknown !== undefined;
   }
 
   constructor(bytes: Uint8Array, start: number, where: string, options: PickleOptions) {
-    this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.position = start;
     this.#where = where;
     this.#options = options;
+    this.#input = new PickleInput(bytes, start, (what) => this.refuse(what), this.#isLenient);
+  }
+
+  get position(): number {
+    return this.#input.position;
   }
 
   refuse(what: string): never {
@@ -126,7 +121,7 @@ class Machine implements Budget {
   run(): unknown {
     for (;;) {
       this.#opcodeAt = this.position;
-      const opcode = this.#byte();
+      const opcode = this.#input.byte();
       if (opcode === 0x2e) {
         // STOP
         const value = this.#pop();
@@ -152,7 +147,7 @@ class Machine implements Budget {
     this.#push(value);
   }
 
-  /** What lies below the last MARK can't be taken by anything that doesn't take the MARK itself. */
+  /** Values below the last MARK can only be taken together with the MARK. */
   get #floor(): number {
     return this.#marks.at(-1) ?? 0;
   }
@@ -171,87 +166,6 @@ class Machine implements Budget {
     const mark = this.#marks.pop();
     if (mark === undefined) return this.refuse('an opcode without its MARK');
     return this.#stack.splice(mark);
-  }
-
-  // ------------------------------------------------------------------------------------------------ input
-  #take(count: number): number {
-    const at = this.position;
-    if (count > this.#bytes.length - at)
-      this.refuse(`an opcode that needs ${count} bytes where ${this.#bytes.length - at} are left`);
-    this.position = at + count;
-    return at;
-  }
-
-  #byte(): number {
-    return this.#view.getUint8(this.#take(1));
-  }
-  #uint16(): number {
-    return this.#view.getUint16(this.#take(2), true);
-  }
-  #uint32(): number {
-    return this.#view.getUint32(this.#take(4), true);
-  }
-  #int32(): number {
-    return this.#view.getInt32(this.#take(4), true);
-  }
-  #length64(): number {
-    const length = this.#view.getBigUint64(this.#take(8), true);
-    if (length > BigInt(this.#bytes.length)) this.refuse(`a length of ${length} bytes`);
-    return Number(length);
-  }
-
-  #slice(length: number): Uint8Array {
-    if (length < 0) this.refuse(`a length of ${length} bytes`);
-    const at = this.#take(length);
-    return this.#bytes.subarray(at, at + length);
-  }
-
-  /** Bytes that outlive the file's own. */
-  #copy(length: number): Uint8Array {
-    return this.#slice(length).slice();
-  }
-
-  #text(length: number): string {
-    const slice = this.#slice(length);
-    try {
-      return utf8.decode(slice);
-    } catch {
-      // Python writes lone surrogates, which are no UTF-8, for names of files that aren't either
-      return this.#isLenient ? lenientUtf8.decode(slice) : this.refuse('text that is not UTF-8');
-    }
-  }
-
-  #latin1(length: number): string {
-    const slice = this.#slice(length);
-    return Buffer.from(slice.buffer, slice.byteOffset, slice.byteLength).toString('latin1');
-  }
-
-  #line(): string {
-    const end = this.#bytes.indexOf(10, this.position);
-    if (end === -1) this.refuse('a line without an end');
-    const line = this.#latin1(end - this.position);
-    this.position++; // the newline
-    return line.endsWith('\r') ? line.slice(0, -1) : line;
-  }
-
-  /** A line of text as a value. */
-  #parsed<T>(line: string, parse: (line: string) => T | null, what: string): T {
-    return parse(line) ?? this.refuse(`${what} ${show(line)}`);
-  }
-
-  #number(text: string): number | bigint {
-    if (text.length > MAX_DIGITS || !/^[-+]?\d+$/.test(text)) this.refuse(`a number ${show(text)}`);
-    return plain(BigInt(text.replace('+', '')));
-  }
-
-  /** A little-endian number in two's complement. */
-  #long(length: number): number | bigint {
-    if (length < 0 || length > MAX_DIGITS) this.refuse(`a number of ${length} bytes`);
-    const bytes = this.#slice(length);
-    let value = 0n;
-    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i] as number);
-    if (length > 0 && (bytes[length - 1] as number) > 127) value -= 1n << BigInt(8 * length);
-    return plain(value);
   }
 
   // ------------------------------------------------------------------------------------------------- calls
@@ -273,7 +187,7 @@ class Machine implements Budget {
   }
 
   #call(callee: unknown, args: unknown): unknown {
-    // what stands in for an object may be one that is called: getattr(model, 'forward')(...)
+    // a stand-in may be for an object that is called: getattr(model, 'forward')(...)
     if (callee instanceof PickleOpaque) return this.#opaque(callee.name);
     if (!(callee instanceof PickleGlobal)) return this.refuse(`a call of ${kindOf(callee)}`);
     if (callee.call === null) {
@@ -292,8 +206,8 @@ class Machine implements Budget {
   }
 
   /**
-   * What a maker gives. One that can't make its value, such as a numpy array of records, makes a stand-in; limits, and what
-   * is wrong with tensors, still refuse the file.
+   * The result of `make`. Where it refuses, as for a numpy array of records, the result is a stand-in; exceeded limits and
+   * bad tensors still refuse the file.
    */
   #made(name: string, make: () => unknown): unknown {
     if (!this.#isLenient || name.startsWith('torch.')) return make();
@@ -379,12 +293,12 @@ class Machine implements Budget {
     switch (opcode) {
       case 0x80: {
         // PROTO
-        const protocol = this.#byte();
+        const protocol = this.#input.byte();
         if (protocol > 5) this.refuse(`protocol ${protocol}; 0 to 5 are known`);
         return;
       }
       case 0x95: // FRAME
-        this.#length64();
+        this.#input.length64();
         return;
       case ascii('('): // MARK
         this.charge(1);
@@ -408,47 +322,47 @@ class Machine implements Budget {
         return this.#push(false);
       case ascii('I'): {
         // INT, and how protocol 0 writes booleans
-        const text = this.#line();
-        return this.#push(text === '00' ? false : text === '01' ? true : this.#number(text));
+        const text = this.#input.line();
+        return this.#push(text === '00' ? false : text === '01' ? true : this.#input.number(text));
       }
       case ascii('J'): // BININT
-        return this.#push(this.#int32());
+        return this.#push(this.#input.int32());
       case ascii('K'): // BININT1
-        return this.#push(this.#byte());
+        return this.#push(this.#input.byte());
       case ascii('M'): // BININT2
-        return this.#push(this.#uint16());
+        return this.#push(this.#input.uint16());
       case ascii('L'): // LONG
-        return this.#push(this.#number(this.#line().replace(/L$/, '')));
+        return this.#push(this.#input.number(this.#input.line().replace(/L$/, '')));
       case 0x8a: // LONG1
-        return this.#push(this.#long(this.#byte()));
+        return this.#push(this.#input.long(this.#input.byte()));
       case 0x8b: // LONG4
-        return this.#push(this.#long(this.#int32()));
+        return this.#push(this.#input.long(this.#input.int32()));
       case ascii('F'): // FLOAT
-        return this.#push(this.#parsed(this.#line(), parseFloatLine, 'a number'));
+        return this.#push(this.#input.parsed(this.#input.line(), parseFloatLine, 'a number'));
       case ascii('G'): // BINFLOAT
-        return this.#push(this.#view.getFloat64(this.#take(8), false));
+        return this.#push(this.#input.float64());
 
       case ascii('S'): // STRING
-        return this.#push(this.#parsed(this.#line(), unquote, 'text without quotes:'));
+        return this.#push(this.#input.parsed(this.#input.line(), unquote, 'text without quotes:'));
       case ascii('T'): // BINSTRING
-        return this.#push(this.#latin1(this.#int32()));
+        return this.#push(this.#input.latin1(this.#input.int32()));
       case ascii('U'): // SHORT_BINSTRING
-        return this.#push(this.#latin1(this.#byte()));
+        return this.#push(this.#input.latin1(this.#input.byte()));
       case ascii('V'): // UNICODE
-        return this.#push(unescapeUnicode(this.#line()));
+        return this.#push(unescapeUnicode(this.#input.line()));
       case ascii('X'): // BINUNICODE
-        return this.#push(this.#text(this.#uint32()));
+        return this.#push(this.#input.text(this.#input.uint32()));
       case 0x8c: // SHORT_BINUNICODE
-        return this.#push(this.#text(this.#byte()));
+        return this.#push(this.#input.text(this.#input.byte()));
       case 0x8d: // BINUNICODE8
-        return this.#push(this.#text(this.#length64()));
+        return this.#push(this.#input.text(this.#input.length64()));
       case ascii('B'): // BINBYTES
-        return this.#pushContainer(this.#copy(this.#uint32()));
+        return this.#pushContainer(this.#input.copy(this.#input.uint32()));
       case ascii('C'): // SHORT_BINBYTES
-        return this.#pushContainer(this.#copy(this.#byte()));
+        return this.#pushContainer(this.#input.copy(this.#input.byte()));
       case 0x8e: // BINBYTES8
       case 0x96: // BYTEARRAY8
-        return this.#pushContainer(this.#copy(this.#length64()));
+        return this.#pushContainer(this.#input.copy(this.#input.length64()));
 
       case ascii(')'): // EMPTY_TUPLE
         return this.#pushContainer(Object.freeze([]));
@@ -500,31 +414,31 @@ class Machine implements Budget {
       }
 
       case ascii('p'): // PUT
-        return this.#putMemo(this.#number(this.#line()));
+        return this.#putMemo(this.#input.number(this.#input.line()));
       case ascii('q'): // BINPUT
-        return this.#putMemo(this.#byte());
+        return this.#putMemo(this.#input.byte());
       case ascii('r'): // LONG_BINPUT
-        return this.#putMemo(this.#uint32());
+        return this.#putMemo(this.#input.uint32());
       case 0x94: // MEMOIZE
         return this.#putMemo(this.#memo.size);
       case ascii('g'): // GET
-        return this.#getMemo(this.#number(this.#line()));
+        return this.#getMemo(this.#input.number(this.#input.line()));
       case ascii('h'): // BINGET
-        return this.#getMemo(this.#byte());
+        return this.#getMemo(this.#input.byte());
       case ascii('j'): // LONG_BINGET
-        return this.#getMemo(this.#uint32());
+        return this.#getMemo(this.#input.uint32());
 
       case ascii('c'): {
         // GLOBAL
-        const module = this.#line();
-        return this.#push(this.#global(module, this.#line()));
+        const module = this.#input.line();
+        return this.#push(this.#global(module, this.#input.line()));
       }
       case 0x93: {
         // STACK_GLOBAL
         const name = this.#pop();
         const module = this.#pop();
         if (typeof name !== 'string' || typeof module !== 'string')
-          return this.refuse('a class whose name is no text');
+          return this.refuse('a class whose name is not text');
         return this.#push(this.#global(module, name));
       }
       case ascii('R'): // REDUCE
@@ -538,17 +452,17 @@ class Machine implements Budget {
         const named = this.#pop();
         const args = this.#pop();
         const callee = this.#pop();
-        if (!(named instanceof Map)) return this.refuse('a call with named arguments that are no dict');
+        if (!(named instanceof Map)) return this.refuse('a call with named arguments that are not a dict');
         if (named.size === 0) return this.#push(this.#call(callee, args));
         if (!this.#isLenient) return this.refuse('a call with named arguments');
-        return this.#push(this.#opaque(nameOf(callee)));
+        return this.#push(this.#opaque(classNameOf(callee)));
       }
       case ascii('b'): // BUILD
         return this.#build();
       case ascii('i'): {
-        // INST: an instance of any class at all
-        const module = this.#line();
-        const name = this.#line();
+        // INST: an instance of any class
+        const module = this.#input.line();
+        const name = this.#input.line();
         if (!this.#isLenient) return refuseGlobal(this.#where, `an instance of ${module}.${name}`);
         this.#popToMark();
         return this.#push(this.#opaque(this.#global(module, name).name));
@@ -557,10 +471,10 @@ class Machine implements Budget {
         // OBJ
         if (!this.#isLenient)
           return this.refuse('an instance of a class (OBJ), which only old-style classes need');
-        return this.#push(this.#opaque(nameOf(this.#popToMark()[0])));
+        return this.#push(this.#opaque(classNameOf(this.#popToMark()[0])));
       }
       case ascii('P'): // PERSID
-        return this.#push(this.#persistent(this.#line()));
+        return this.#push(this.#persistent(this.#input.line()));
       case ascii('Q'): // BINPERSID
         return this.#push(this.#persistent(this.#pop()));
       case 0x82: // EXT1

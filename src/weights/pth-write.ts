@@ -1,6 +1,6 @@
 /**
- * PyTorch files in the zip format (torch/serialization.py _save), of plain values and tensors, that `torch.load` takes with
- * weights_only=True: the pickle names nothing but the classes that this allows.
+ * PyTorch files in the zip format (torch/serialization.py _save), of plain values and tensors, which `torch.load` reads with
+ * weights_only=True: the pickle names only classes that this allows.
  */
 import { being, checkCall, filePath } from '../plain/check-options.js';
 import { CheckpointError } from '../errors.js';
@@ -8,7 +8,7 @@ import { elementSize, scope, Tensor, type DType } from '../torch/index.js';
 import { writeWhole } from '../files/atomic-file.js';
 import { ZipWriter } from './zip-write.js';
 
-/** What a PyTorch file can be made of: a Map is a dict, an array a list. */
+/** A value of a PyTorch file: a Map is a dict, an array a list. */
 export type PthValue =
   null | boolean | number | string | Tensor | readonly PthValue[] | ReadonlyMap<string, PthValue>;
 
@@ -46,13 +46,13 @@ const pthAttributes = being(
 );
 
 /**
- * Writes what `torch.load(file, weights_only=True)` gives back: dicts, lists, numbers, text and tensors (from any device,
+ * Writes what `torch.load(file, weights_only=True)` returns: dicts, lists, numbers, text and tensors (from any device,
  * contiguous in the file).
  *
- * @param attributes - Of the outermost dict, which then is an OrderedDict, as state_dict() gives it: they stand beside its
- *   entries, so that load_state_dict() never sees them.
+ * @param attributes - Of the outermost dict, which then is an OrderedDict, as state_dict() returns: they are not entries, so
+ *   that load_state_dict() never sees them.
  *
- * @throws CheckpointError when the file can't be written, or gets larger than 4 GiB.
+ * @throws CheckpointError when the file can't be written, or would be larger than 4 GiB.
  */
 export function writePth(
   file: string,
@@ -92,7 +92,7 @@ export function writePth(
   );
 }
 
-/** Protocol 2, as torch.save uses; without a memo, which only makes pickles shorter. */
+/** Protocol 2, as torch.save uses; without a memo, which would only make pickles shorter. */
 class PickleWriter {
   readonly #chunks: Buffer[] = [];
   readonly #keyOf: (tensor: Tensor) => number;
@@ -110,7 +110,7 @@ class PickleWriter {
       this.#text('}');
       this.#entries(new Map(Object.entries(attributes)));
       this.#text('b'); // BUILD
-    } else throw new CheckpointError('only a dict has attributes in a .pth file');
+    } else throw new CheckpointError('only a dict can have attributes in a .pth file');
     this.#text('.');
     return Buffer.concat(this.#chunks);
   }
@@ -185,7 +185,7 @@ class PickleWriter {
       shape.slice(dim + 1).reduce((product, size) => product * Math.max(size, 1), 1),
     );
     if (!Object.hasOwn(STORAGE_OF, dtype))
-      throw new CheckpointError(`a tensor of ${dtype} has no place in a .pth file`);
+      throw new CheckpointError(`a tensor of ${dtype} can't be written to a .pth file`);
     this.#text('ctorch._utils\n_rebuild_tensor_v2\n((');
     this.#string('storage');
     this.#text(`ctorch\n${STORAGE_OF[dtype]}\n`);

@@ -163,11 +163,11 @@ describe('PthFile', () => {
     refused('storage shorter than said', file({ shape: [4] }, 8), /16 bytes, but the file has 8/);
     refused('storage longer than said', file({ shape: [4] }, 32), /16 bytes, but the file has 32/);
     refused('storage missing', torchFile(ops(tensorOps({ shape: [4] }))), /storage 0 is missing/);
-    refused('key that leads out', file({ shape: [4], key: '../0' }), /no storage/);
+    refused('key that leads out', file({ shape: [4], key: '../0' }), /not a storage/);
     refused(
       'other class',
       file({ shape: [4], storage: 'Tensor' }),
-      /of a kind that is not known: torch\.Tensor/,
+      /of an unknown kind: torch\.Tensor/,
       (opened) => opened.tensor(opened.value as PthTensor),
     );
     refused(
@@ -218,7 +218,7 @@ describe('PthFile', () => {
     refused(
       'no data.pkl',
       zip({ 'archive/other': 'x' }),
-      /a zip file of other things \(archive\/other\), not a PyTorch file: it has 0 data\.pkl/,
+      /a zip file with something else in it \(archive\/other\), not a PyTorch file: it has 0 data\.pkl/,
     );
     refused('two of them', zip({ ...good, 'b/data.pkl': 'x' }), /it has 2 data\.pkl/);
     refused('TorchScript', zip({ ...good, 'archive/constants.pkl': 'x' }), /TorchScript/);

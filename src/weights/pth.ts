@@ -1,8 +1,8 @@
 /**
  * PyTorch's own files (torch/serialization.py): since 1.6 a zip whose data.pkl refers to storages that are entries
- * data/0, data/1, ...; before that some pickles in a row and then the storages. The pickle is read as data alone
- * (src/weights/pickle.ts); a tensor is a description until it is asked for, so that the teacher of a full checkpoint
- * costs no more than the teacher.
+ * data/0, data/1, ...; before that several consecutive pickles and then the storages. The pickle is read only as data
+ * (src/weights/pickle.ts); a tensor is a description until it is read, so that the teacher of a full checkpoint costs no
+ * more than the teacher.
  */
 import { checkCall, filePath, instanceOf } from '../plain/check-options.js';
 import { CheckpointError } from '../errors.js';
@@ -22,15 +22,15 @@ import {
 import { typedView } from './typed-view.js';
 import { isZip, ZipArchive } from './zip.js';
 
-/** Bytes of the largest pickle; the numbers of tensors lie outside of it. */
+/** The most bytes of a pickle; the tensors' numbers lie outside of it. */
 const MAX_PICKLE_BYTES = 256 * 2 ** 20;
 /** Numbers that old files begin with (serialization.py MAGIC_NUMBER, PROTOCOL_VERSION). */
 const MAGIC_NUMBER = 0x1950a86a20f9469cfc6cn;
 const LEGACY_PROTOCOL = 1001;
-/** Bytes that tell what a file is. */
+/** Bytes by which a file is identified. */
 const START_BYTES = 4096;
 
-/** Storage classes of `torch`, and bytes an element; dtypes that the engine doesn't have can be there unread. */
+/** Storage classes of `torch`, and bytes per element; dtypes that the engine doesn't have may occur, but can't be read. */
 const STORAGES: Readonly<Record<string, readonly [dtype: string, bytes: number]>> = {
   FloatStorage: ['float32', 4],
   DoubleStorage: ['float64', 8],
@@ -70,7 +70,7 @@ interface Storage {
   dtype: string;
   /** In elements, as the pickle says. */
   length: number;
-  /** Bytes an element; null for a class of storages that is not known. */
+  /** Bytes per element; null for an unknown class of storages. */
   bytes: number | null;
 }
 
@@ -78,7 +78,7 @@ interface Storage {
 export class PthTensor {
   constructor(
     readonly shape: readonly number[],
-    /** PyTorch's name; the engine has not all of them. */
+    /** PyTorch's name; the engine doesn't have all of them. */
     readonly dtype: string,
     /** Steps from one index to the next in each dimension, and where the first element is: in elements. */
     readonly strides: readonly number[],
@@ -97,12 +97,12 @@ export class PthTensor {
   }
 }
 
-/** What a torch file holds: containers with PthTensor in place of tensors (see readPickle for the others). */
+/** What a torch file holds: containers with PthTensor for tensors (see readPickle for the others). */
 export class PthFile implements Disposable {
   readonly value: unknown;
-  /** Whether it is the zip format or the one before. */
+  /** The zip format, or the one before it. */
   readonly format: 'zip' | 'legacy';
-  /** Names of Python's classes and functions in it that are not read; what they would make is a PickleOpaque in `value`. */
+  /** Names of Python's classes and functions in it that are not read; their results are PickleOpaque in `value`. */
   readonly unknown: readonly string[];
   readonly #source: FileBytes;
   readonly #read: (storage: Storage) => Buffer<ArrayBuffer>;
@@ -111,7 +111,7 @@ export class PthFile implements Disposable {
 
   /**
    * @param within - A run folder: below it no link is followed.
-   * @throws CheckpointError when it is not a torch file, or not whole.
+   * @throws CheckpointError when it is not a torch file, or incomplete.
    */
   constructor(
     readonly file: string,
@@ -133,9 +133,9 @@ export class PthFile implements Disposable {
   }
 
   /**
-   * Reads a tensor, to the CPU. Those that share a storage share memory here too.
-   * @throws CheckpointError when its dtype is one that the engine doesn't have, it has no numbers of its own (`problem`
-   *   says so), or its storage is damaged.
+   * Reads a tensor to the CPU. Tensors that share a storage share memory here too.
+   * @throws CheckpointError when the engine doesn't have its dtype, it has no numbers of its own (as `problem` says), or
+   *   its storage is damaged.
    */
   tensor(description: PthTensor): Tensor {
     checkCall('tensor()', ['description', instanceOf(PthTensor, 'a PthTensor of this file'), description]);
@@ -149,7 +149,7 @@ export class PthFile implements Disposable {
     const begin = offset * elementSize[dtype];
     if (isRowMajor(shape, strides) || numel === 0)
       return fromTypedArray(typedView(buffer, dtype, begin, numel), shape, dtype);
-    // any other order of the elements, such as channels last, is written out
+    // any other order of the elements, such as channels last, is made contiguous
     this.#copied += numel * elementSize[dtype];
     if (this.#copied > this.#source.size)
       throw new CheckpointError(
@@ -277,7 +277,7 @@ function openLegacy(source: FileBytes): Opened {
     const storage = storages.get(String(key));
     if (storage === undefined || places.has(storage.key))
       throw new CheckpointError(
-        `${file}: it lists a storage ${show(String(key))} that no tensor has, or twice`,
+        `${file}: it lists a storage ${show(String(key))} that no tensor uses, or lists it twice`,
       );
     const length = source.read(position, 8).readBigInt64LE();
     if (length !== BigInt(storage.length)) {
@@ -287,7 +287,7 @@ function openLegacy(source: FileBytes): Opened {
     }
     if (storage.bytes === null)
       throw new CheckpointError(
-        `${file}: a storage is a ${storage.dtype}, whose length is not known; so the places of those after it are not either`,
+        `${file}: a storage is a ${storage.dtype}, whose length is unknown, and so are the places of those after it`,
       );
     places.set(storage.key, position + 8);
     position += 8 + storage.length * storage.bytes;
@@ -304,8 +304,8 @@ function openLegacy(source: FileBytes): Opened {
 }
 
 /**
- * What a torch file's pickle may name, and what its persistent ids stand for.
- * @param unknown - Gets the names of classes and functions that are not known.
+ * The names that a torch file's pickle may use, and the meaning of its persistent ids.
+ * @param unknown - Gets the names of unknown classes and functions.
  */
 function torchOptions(unknown: string[], check: (storage: Storage, budget: Budget) => void): PickleOptions {
   const globals = new Map<string, PickleGlobal>();
@@ -353,7 +353,7 @@ function torchOptions(unknown: string[], check: (storage: Storage, budget: Budge
   addAll(['_rebuild_meta_tensor_no_storage'], (args, budget) => {
     const [dtype, shape] = args;
     if (!isShape(shape)) return budget.refuse('a tensor without a valid shape');
-    const problem = 'is on the meta device: it has a shape, and no numbers';
+    const problem = 'is on the meta device: it has a shape but no numbers';
     return withoutStorage(shape, dtypeOf(dtype, budget), problem, budget);
   });
   addAll(['_rebuild_sparse_tensor', '_rebuild_sparse_csr_tensor'], (args, budget) => {
@@ -394,7 +394,7 @@ function torchOptions(unknown: string[], check: (storage: Storage, budget: Budge
     ['Size'],
     (args, budget) => {
       const [sizes = []] = args;
-      if (!isShape(sizes)) return budget.refuse('a torch.Size that is none');
+      if (!isShape(sizes)) return budget.refuse('a torch.Size that is not one');
       budget.charge(sizes.length);
       return Object.freeze([...sizes]);
     },
@@ -404,7 +404,8 @@ function torchOptions(unknown: string[], check: (storage: Storage, budget: Budge
     ['device'],
     (args, budget) => {
       const [type, index] = args;
-      if (typeof type !== 'string' || type.length > 20) return budget.refuse('a torch.device that is none');
+      if (typeof type !== 'string' || type.length > 20)
+        return budget.refuse('a torch.device that is not one');
       return typeof index === 'number' ? `${type}:${index}` : type;
     },
     'torch',
@@ -417,9 +418,9 @@ function torchOptions(unknown: string[], check: (storage: Storage, budget: Budge
       // ('storage', class, key, where it was, elements[, view of another])
       const [tag, type, key, , length, view = null] = Array.isArray(id) ? (id as unknown[]) : [];
       const name = typeof key === 'string' ? key : typeof key === 'number' ? String(key) : '';
-      if (tag === 'module' && type instanceof PickleGlobal) return type; // a class with its source, until PyTorch 1.5
+      if (tag === 'module' && type instanceof PickleGlobal) return type; // a class with its source, up to PyTorch 1.5
       if (tag !== 'storage' || !(type instanceof PickleGlobal) || !/^[\w-]{1,64}$/.test(name))
-        return budget.refuse('a reference to something outside of it that is no storage');
+        return budget.refuse('a reference to something outside of it that is not a storage');
       if (!Number.isSafeInteger(length) || (length as number) < 0 || (length as number) > 2 ** 48)
         return budget.refuse(`a storage of ${String(length)} elements`);
       if (view !== null) return budget.refuse('a storage that is a view of another');
@@ -431,7 +432,7 @@ function torchOptions(unknown: string[], check: (storage: Storage, budget: Budge
   };
 }
 
-/** Classes of tensors that are no more than that. */
+/** Classes of tensors that are just tensors. */
 const PLAIN_TENSORS = new Set(['torch.Tensor', 'torch.nn.parameter.Parameter', 'torch.nn.parameter.Buffer']);
 
 class StorageRef implements Storage {
@@ -448,18 +449,18 @@ function withoutStorage(shape: readonly number[], dtype: string, problem: string
   return new PthTensor([...shape], dtype, [], 0, null, problem);
 }
 
-/** What a pickle says of a tensor. */
+/** What a pickle says about a tensor. */
 interface Described {
   storage: unknown;
   offset: unknown;
   shape: unknown;
   strides: unknown;
-  /** Where it is not its storage's. */
+  /** Where it differs from the storage's. */
   dtype: string | null;
   problem: string | null;
 }
 
-/** Checks a tensor against its storage: everything that it can reach must be there. */
+/** Checks a tensor against its storage, which must contain everything that the tensor can reach. */
 function describe(described: Described, budget: Budget): PthTensor {
   const { storage, offset, shape, strides, dtype, problem } = described;
   if (!(storage instanceof StorageRef)) return budget.refuse('a tensor without a storage');
@@ -478,12 +479,7 @@ function describe(described: Described, budget: Budget): PthTensor {
     ref = { key: storage.key, dtype, length, bytes };
   }
   if (ref.bytes === null)
-    return withoutStorage(
-      shape,
-      ref.dtype,
-      problem ?? `is of a kind that is not known: ${ref.dtype}`,
-      budget,
-    );
+    return withoutStorage(shape, ref.dtype, problem ?? `is of an unknown kind: ${ref.dtype}`, budget);
   const numel = shape.reduce((product, size) => product * size, 1);
   const last = shape.reduce((sum, size, dim) => sum + (size - 1) * (strides[dim] as number), first);
   if (numel > 0 && !(last < ref.length))

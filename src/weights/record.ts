@@ -1,13 +1,13 @@
 /**
- * What a file of weights says of its model: tensors tell neither the number of attention heads nor, without position
+ * What a file of weights says about its model: the tensors show neither the number of attention heads nor, without position
  * embeddings, the size of the images that it was trained on. Exported files have it as text in their metadata (safetensors,
- * ONNX) or beside the state dict (.pth), by the same names.
+ * ONNX) or beside the state dict (.pth), under the same names.
  */
 import { defaultEvalSizes } from '../plain/eval-geometry.js';
 import { IMAGENET_MEAN, IMAGENET_STD } from '../models/index.js';
 import { type Architecture, tellsHeads } from './architecture.js';
 
-/** What is read back; null for what isn't said. */
+/** The record as read; null for missing values. */
 export interface ModelRecord {
   arch: string | null;
   embedDim: number | null;
@@ -22,7 +22,7 @@ export const RECORD_ATTRIBUTE = 'model_record';
 
 /**
  * A model's record as text by name.
- * @param isGuess - The heads are guessed: then they are left out, so that whoever reads the file is warned again.
+ * @param isGuess - The heads are a guess: then they are left out, so that reading the file warns again.
  */
 export function recordOf(architecture: Architecture, isGuess = false): Record<string, string> {
   const { arch, embedDim, depth, numHeads, patchSize, imgSize } = architecture;
@@ -47,10 +47,10 @@ export function recordOf(architecture: Architecture, isGuess = false): Record<st
 const RECORD_NAMES = new Set(
   Object.keys(recordOf({ arch: 'vit', embedDim: 1, depth: 1, numHeads: 1, patchSize: 1, imgSize: 1 })),
 );
-/** Whether an entry of a file's metadata is of the record. */
+/** Whether an entry of a file's metadata belongs to the record. */
 export const isRecordName = (name: string): boolean => RECORD_NAMES.has(name);
 
-/** The record among a file's metadata; null when there is none. */
+/** The record in a file's metadata; null without one. */
 export function readRecord(entries: ReadonlyMap<unknown, unknown> | undefined): ModelRecord | null {
   if (entries === undefined) return null;
   const inner = entries.get(RECORD_ATTRIBUTE);
@@ -72,7 +72,7 @@ export function readRecord(entries: ReadonlyMap<unknown, unknown> | undefined): 
   return record.numHeads === null && record.imgSize === null ? null : record;
 }
 
-/** What in a record contradicts the tensors; null when nothing does. A record of other tensors is not to be trusted. */
+/** How a record contradicts the tensors; null when it doesn't. A record of other tensors must not be trusted. */
 export function contradiction(record: ModelRecord, architecture: Architecture): string | null {
   for (const [name, key] of [
     ['width', 'embedDim'],
@@ -90,13 +90,13 @@ export function contradiction(record: ModelRecord, architecture: Architecture): 
   return null;
 }
 
-/** What is said of heads that are guessed. */
+/** The warning about guessed heads. */
 export const guessWarning = (where: string, { embedDim, numHeads }: Architecture): string =>
-  `${where} doesn't say how many attention heads its model has, and no tensor tells: ${numHeads} ` +
+  `${where} doesn't say how many attention heads its model has, and no tensor shows it: ${numHeads} ` +
   `${numHeads === 1 ? 'is' : 'are'} taken (${embedDim / numHeads} channels each), a guess. With another number its ` +
-  'features are wrong: say it by --num-heads';
+  'features are wrong: give it by --num-heads';
 
-/** Whether the heads of an architecture are a guess when nothing says them. */
+/** Whether the heads of an architecture are a guess when no record says them. */
 export const headsAreGuess = (architecture: Architecture, label: string): boolean =>
-  // the sizes of the reference's ViT-S are also MoCo v3's, whose has 12 heads
+  // MoCo v3's ViT-S has the sizes of the reference's, but 12 heads
   !tellsHeads(architecture) || (/(?:base|momentum)_encoder/.test(label) && architecture.arch === 'vit_small');

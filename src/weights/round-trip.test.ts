@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { architectures, type Backbone, buildBackbone, type BackboneOptions } from '../models/index.js';
+import { architectureNames, type Backbone, buildBackbone, type BackboneOptions } from '../models/index.js';
 import { withoutInit } from '../nn/index.js';
 import { writeTinyRun } from '../testing/saved-run.js';
 import { inferenceMode, noGrad, rand, scope, type Tensor } from '../torch/index.js';
@@ -57,7 +57,7 @@ const CASES: readonly (BackboneOptions & { name: string })[] = [
   { name: 'heads of one channel', arch: 'vit', embedDim: 6, depth: 2, numHeads: 6, patchSize: 5, imgSize: 35 },
   { name: 'no power of two', arch: 'vit', embedDim: 200, depth: 1, numHeads: 5, patchSize: 7, imgSize: 49 },
   { name: 'a width of the reference with other heads', arch: 'vit', embedDim: 192, depth: 12, numHeads: 6, patchSize: 16, imgSize: 32 },
-  ...architectures
+  ...architectureNames
     .filter((arch) => arch !== 'vit' && !arch.startsWith('deit'))
     // of each family the smallest: the others differ from it in numbers alone
     .filter((arch) => isLarge || /vit_tiny|resnet18|small_12_p16/.test(arch))

@@ -1,8 +1,8 @@
 /**
- * The safetensors format (github huggingface/safetensors, "Format"): 8 bytes of header length, a JSON header that
- * names each tensor's dtype, shape and place, and the bytes. Written here rather than taken from a package so that a
- * file of unknown origin can do no harm: every offset is checked before a byte is used, as the Rust implementation
- * does (no holes, no overlap, nothing beyond the end). Tensors read are views of the file's one buffer, no copies.
+ * The safetensors format (github huggingface/safetensors, "Format"): 8 bytes of header length, a JSON header with
+ * each tensor's name, dtype, shape and place, and the bytes. Written here rather than taken from a package so that a file of
+ * unknown origin can do no harm: every offset is checked before a byte is used, as the Rust implementation does (no holes,
+ * no overlap, nothing beyond the end). Tensors are views of one buffer with the file's data, not copies.
  */
 import { being, checkCall, filePath } from '../plain/check-options.js';
 import { CheckpointError } from '../errors.js';
@@ -26,7 +26,7 @@ const dtypeByCode = new Map<string, DType>([
   ['BOOL', 'bool'],
 ]);
 const codeByDtype = new Map([...dtypeByCode].map(([code, dtype]) => [dtype, code]));
-/** The format's other dtypes by PyTorch's names, and bits an element. They are described, and refused where they are needed. */
+/** The format's other dtypes by PyTorch's names, and bits per element. They are described, and refused when they are read. */
 const otherDtypes = new Map<string, readonly [dtype: string, bits: number]>([
   ['I8', ['int8', 8]],
   ['I16', ['int16', 16]],
@@ -45,7 +45,7 @@ const otherDtypes = new Map<string, readonly [dtype: string, bits: number]>([
 /** One tensor's place in a file; offsets are bytes from the end of the header. */
 export interface SafetensorsEntry {
   name: string;
-  /** PyTorch's name; the engine has not all of them. */
+  /** PyTorch's name; the engine doesn't have all of them. */
   dtype: string;
   /** Why it can't be read; null when it can. */
   problem: string | null;
@@ -106,7 +106,7 @@ function parseHeader(json: string, dataBytes: number, file: string): Omit<Safete
     }
     const [begin, end] = offsets as [number, number];
     const numel = shape.reduce((product, size) => product * size, 1);
-    // of a dtype that came after this was written only the place is known
+    // of a dtype newer than this code only the place is known
     const bytes = bits === null ? end - begin : (numel * bits) / 8;
     if (begin > end || end > dataBytes || end - begin !== bytes || !Number.isSafeInteger(numel)) {
       return refuse(
@@ -145,7 +145,7 @@ function readHeader(source: FileBytes): SafetensorsHeader & { dataBytes: number 
  * Names, dtypes and shapes without the data.
  * @param source - A path, or an open file, which stays open.
  * @param within - A run or index folder: below it no link is followed.
- * @throws CheckpointError for a file that is not whole or not of this format.
+ * @throws CheckpointError for a file that is incomplete or not of this format.
  */
 export function readSafetensorsHeader(source: string | FileBytes, within?: string): SafetensorsHeader {
   if (!(source instanceof FileBytes)) {
@@ -158,12 +158,12 @@ export function readSafetensorsHeader(source: string | FileBytes, within?: strin
 }
 
 export interface SafetensorsFile {
-  /** CPU tensors by name, in the order of the file, all over one buffer. Dispose of them or leave it to the GC. */
+  /** CPU tensors by name, in the order of the file, sharing one buffer. Dispose of them or leave it to the GC. */
   tensors: Map<string, Tensor>;
   metadata: Record<string, string>;
 }
 
-/** Tensors of a file on demand; its data are read once, when the first is asked for. Close it. */
+/** A file's tensors on demand; its data are read once, with the first tensor. Close it. */
 export class SafetensorsReader {
   readonly header: SafetensorsHeader;
   readonly #source: FileBytes;
@@ -172,7 +172,7 @@ export class SafetensorsReader {
 
   /**
    * @param within - A run folder: below it no link is followed.
-   * @throws CheckpointError for a file that is not whole or not of this format.
+   * @throws CheckpointError for a file that is incomplete or not of this format.
    */
   constructor(
     readonly file: string,
@@ -195,7 +195,7 @@ export class SafetensorsReader {
       throw new CheckpointError(`${this.file}: ${name} ${problem ?? `is ${dtype}`}`);
     this.#data ??= this.#source.read(this.header.dataStart, this.#dataBytes).buffer;
     const count = (end - begin) / elementSize[dtype];
-    // a writer that sorts by element size leaves everything aligned; others cost a copy
+    // files of writers that sort by element size are aligned; others cost a copy
     return fromTypedArray(typedView(this.#data, dtype, begin, count), shape, dtype);
   }
 
@@ -208,8 +208,8 @@ export class SafetensorsReader {
 /**
  * Reads a whole file.
  * @param within - A run folder: below it no link is followed.
- * @throws CheckpointError for a file that is not whole, not of this format, or with a dtype that the engine doesn't have;
- *   nothing of it is used then.
+ * @throws CheckpointError for a file that is incomplete, not of this format, or with a dtype that the engine doesn't have;
+ *   nothing of it is then used.
  */
 export function readSafetensors(file: string, within?: string): SafetensorsFile {
   checkCall('readSafetensors()', ['file', filePath, file]);
@@ -226,7 +226,7 @@ export function readSafetensors(file: string, within?: string): SafetensorsFile 
 
 type NamedTensors = ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>;
 
-/** A file's beginning (length and header), and its tensors in the order in which they follow. */
+/** A file's beginning (length and header), and its tensors in their order in the file. */
 interface Layout {
   prefix: Buffer;
   list: [name: string, tensor: Tensor][];
@@ -245,7 +245,7 @@ function layOut(tensors: NamedTensors, metadata: Readonly<Record<string, string>
   if (Object.keys(metadata).length > 0) header.set('__metadata__', metadata);
   let position = 0;
   for (const [name, tensor] of list) {
-    if (name === '__metadata__') throw new CheckpointError('a tensor can not be named __metadata__');
+    if (name === '__metadata__') throw new CheckpointError('a tensor cannot be named __metadata__');
     const begin = position;
     position += tensor.numel * elementSize[tensor.dtype];
     const entry = {
@@ -259,7 +259,7 @@ function layOut(tensors: NamedTensors, metadata: Readonly<Record<string, string>
   return { prefix, list, bytes: prefix.length + position };
 }
 
-/** A file's beginning: the header's length and the header, filled up so that the tensors are aligned to 8 bytes. */
+/** A file's beginning: the header's length and the header, padded so that the tensors are aligned to 8 bytes. */
 export function filePrefix(header: ReadonlyMap<string, unknown>): Buffer {
   let json = `{${[...header].map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(',')}}`;
   json += ' '.repeat((8 - (Buffer.byteLength(json) % 8)) % 8);
@@ -283,7 +283,8 @@ const namedTexts = being(
 );
 
 /**
- * Writes tensors from any device to one file: beside first, flushed, then renamed, so that `file` is whole or absent.
+ * Writes tensors from any device to one file: first to a temporary file, flushed, then renamed, so that `file` is either
+ * whole or absent.
  *
  * @param within - A run folder: below it no link is followed.
  * @throws CheckpointError when the disk is full or the folder is not writable; an older `file` is then untouched.

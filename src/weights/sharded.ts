@@ -1,6 +1,6 @@
 /**
- * Weights in several files, as Hugging Face's save_pretrained() writes large models: an index, `model.safetensors.index.json`
- * or `pytorch_model.bin.index.json`, says which tensor lies in which file beside it.
+ * Weights in several files, as Hugging Face's save_pretrained() writes large models: an index,
+ * `model.safetensors.index.json` or `pytorch_model.bin.index.json`, says which tensor lies in which file beside it.
  */
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
@@ -10,13 +10,13 @@ import type { Tensor } from '../torch/index.js';
 import { show } from './pickle-values.js';
 import type { WeightsEntry, WeightsFile } from './weights-entry.js';
 
-/** An index has some 100 bytes a tensor. */
+/** The most bytes of an index, which has some 100 per tensor. */
 const MAX_INDEX_BYTES = 64 * 2 ** 20;
 const MAX_SHARDS = 10_000;
 
 export const isShardIndex = (file: string): boolean => file.endsWith('.index.json');
 
-/** Names of tensors by the file that they are in. */
+/** Names of tensors, by their file. */
 function readIndex(file: string, within?: string): Map<string, string[]> {
   const text = readTextIfThere(file, { within, maxBytes: MAX_INDEX_BYTES, failure: CheckpointError });
   let map: unknown;
@@ -31,7 +31,7 @@ function readIndex(file: string, within?: string): Map<string, string[]> {
     );
   const shards = new Map<string, string[]>();
   for (const [name, shard] of Object.entries(map)) {
-    // a shard lies beside its index: an index of unknown origin leads nowhere else
+    // a shard lies beside its index: an index of unknown origin must not lead elsewhere
     if (
       typeof shard !== 'string' ||
       shard === '' ||
@@ -39,7 +39,7 @@ function readIndex(file: string, within?: string): Map<string, string[]> {
       /[\\/]|^\.\.?$/.test(shard)
     )
       throw new CheckpointError(
-        `${file}: ${show(name)} is said to be in ${show(String(shard))}; expected the name of a file beside the index`,
+        `${file}: ${show(name)} is listed in ${show(String(shard))}; expected the name of a file beside the index`,
       );
     const names = shards.get(shard);
     if (names === undefined) shards.set(shard, [name]);
@@ -50,14 +50,17 @@ function readIndex(file: string, within?: string): Map<string, string[]> {
   return shards;
 }
 
-/** The files that a file of weights is read from: itself, and those that it is an index of. @throws CheckpointError for a bad index. */
+/**
+ * The files that a file of weights is read from: itself, and those that it is an index of. @throws CheckpointError for a
+ * bad index.
+ */
 export const partsOfWeights = (file: string): string[] =>
   isShardIndex(file)
     ? [file, ...[...readIndex(file).keys()].map((shard) => path.join(path.dirname(file), shard))]
     : [file];
 
 /**
- * Opens all files of an index. Dispose of it when done.
+ * Opens all files of an index. Dispose of the result when done.
  * @param open - Opens one of them.
  * @param within - A run folder: below it no link is followed.
  * @throws CheckpointError when one is missing, or lacks a tensor that the index says it has.
@@ -78,7 +81,7 @@ export function openSharded(file: string, open: (file: string) => WeightsFile, w
         const entry = known.get(name);
         if (entry === undefined)
           throw new CheckpointError(
-            `${part.file} has no tensor ${show(name)}, which ${path.basename(file)} says it has: the files are of two versions`,
+            `${part.file} has no tensor ${show(name)}, which ${path.basename(file)} says it has: the files are of different versions`,
           );
         entries.push(entry);
         partOf.set(name, part);

@@ -1,16 +1,16 @@
-/** What a file of weights is to those who read it, whatever its format. */
+/** The interface of a file of weights, in any format. */
 import type { Tensor } from '../torch/index.js';
 
 export interface WeightsEntry {
   name: string;
   shape: readonly number[];
-  /** PyTorch's name; the engine has not all of them. */
+  /** PyTorch's name; the engine doesn't have all of them. */
   dtype: string;
   /** Why it can't be read, such as `is sparse`; null when it can. */
   problem: string | null;
-  /** The dict that it is in: the name's beginning, with the dot; '' for the file's own. */
+  /** The dict that it is in: the name's prefix with the dot; '' for the outermost. */
   dict: string;
-  /** Where its numbers are: two of the same place are one tensor. */
+  /** Where its numbers are: equal places are the same tensor. */
   place: string;
 }
 
@@ -23,12 +23,14 @@ export interface WeightsFile extends Disposable {
   readonly entries: readonly WeightsEntry[];
   /** Of a safetensors file. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** What the outermost dict of a PyTorch file has besides tensors: `epoch`, `args`, ... */
+  /** What the outermost dict of a PyTorch file holds besides tensors: `epoch`, `args`, ... */
   readonly values: ReadonlyMap<unknown, unknown>;
   /** Classes and functions of Python in it that are not read. */
   readonly standIns: readonly string[];
-  /** What stands beside the tensors of a dict (see WeightsEntry.dict): a file's metadata, a state dict's attributes. */
+  /** What is stored with the tensors of a dict (see WeightsEntry.dict): a file's metadata, a state dict's attributes. */
   attributes(dict: string): ReadonlyMap<unknown, unknown> | undefined;
-  /** A tensor on the CPU; those of one file may share memory. @throws CheckpointError when there is none, or it can't be read. */
+  /**
+   * A tensor on the CPU; those of one file may share memory. @throws CheckpointError when it doesn't exist or can't be read.
+   */
   read(name: string): Tensor;
 }

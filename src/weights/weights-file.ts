@@ -1,6 +1,6 @@
 /**
- * A file of weights, whatever its format and ending: the names and shapes of all its tensors at once, tensors on demand.
- * Of a PyTorch file a tensor's name is the way to it through the dicts, with dots between: `teacher.module.backbone.norm.weight`.
+ * A file of weights in any format, whatever its ending: the names and shapes of all its tensors at once, tensors on demand.
+ * In a PyTorch file a tensor's name is its path through the dicts, joined by dots: `teacher.module.backbone.norm.weight`.
  */
 import { statSync } from 'node:fs';
 import { checkCall, filePath } from '../plain/check-options.js';
@@ -15,16 +15,16 @@ import { isShardIndex, openSharded } from './sharded.js';
 import type { WeightsEntry, WeightsFile } from './weights-entry.js';
 import { isZip } from './zip.js';
 
-/** How deep tensors are looked for, and how many. */
+/** How deep tensors are searched for, and how many. */
 const MAX_DEPTH = 16;
 const MAX_ENTRIES = 1_000_000;
 
 /**
- * Opens a safetensors file, what torch.save wrote (.pth, .pt, .bin, .ckpt), or the index of several; the content tells, not
- * the ending. Dispose of it when done; tensors that were read stay.
+ * Opens a safetensors file, what torch.save wrote (.pth, .pt, .bin, .ckpt), or the index of several; by its content, not its
+ * ending. Dispose of it when done; tensors that were read stay.
  *
  * @param within - A run folder: below it no link is followed.
- * @throws CheckpointError that says what the file is when it is none of these or damaged.
+ * @throws CheckpointError that says what the file is when it is damaged or none of these.
  */
 export function openWeights(file: string, within?: string): WeightsFile {
   checkCall('openWeights()', ['file', filePath, file]);
@@ -50,7 +50,7 @@ function openOne(file: string, within?: string): WeightsFile {
   }
 }
 
-/** Names are printed to terminals, which take some characters as commands. */
+/** Names are printed to terminals, which interpret some characters as commands. */
 const shownName = (name: string): string => (/\p{Cc}/u.test(name) ? show(name) : name);
 
 function openSafetensors(file: string, within?: string): WeightsFile {
@@ -142,7 +142,7 @@ class OpenPth implements WeightsFile {
   }
 }
 
-/** Entries of a dict, a list, or a dict of a class of its own; null for what has none. */
+/** Entries of a dict, a list, or a subclass of dict; null for anything else. */
 function entriesOf(value: unknown): ReadonlyMap<unknown, unknown> | null {
   if (value instanceof Map) return value;
   if (value instanceof PickleOpaque) return value.entries;
@@ -150,13 +150,13 @@ function entriesOf(value: unknown): ReadonlyMap<unknown, unknown> | null {
   return Array.isArray(value) ? new Map((value as unknown[]).entries()) : null;
 }
 
-/** What a torch file is that has no tensors by name. */
+/** Describes a torch file without named tensors. */
 function emptiness(value: unknown): string {
   const expected = 'expected a dict of tensors by name';
   if (value instanceof PickleOpaque && value.entries.size === 0)
     return (
       `${expected}; it is an object of the class ${show(value.name)}, a whole model saved with torch.save(model). ` +
-      "Save its weights alone in Python: torch.save(model.state_dict(), 'weights.pth')"
+      "Save only its weights in Python: torch.save(model.state_dict(), 'weights.pth')"
     );
   if (value instanceof PthTensor) return `${expected}; it is one tensor`;
   if (Array.isArray(value)) return `${expected}; it is a list of ${value.length} other values`;

@@ -9,7 +9,7 @@ import { CheckpointError } from '../errors.js';
 const ALIGNMENT = 64;
 /** Padding is an extra field of this kind: the letters FB. */
 const PADDING_FIELD = 0x4246;
-/** First of January 1980, the earliest that the format knows. */
+/** 1 January 1980, the earliest date of the format. */
 const DATE = 0x0021;
 const MAX_32 = 0xffffffff;
 
@@ -23,7 +23,7 @@ export class ZipWriter {
     this.#write = write;
   }
 
-  /** @throws CheckpointError when the file gets larger than the format without zip64 allows, 4 GiB. */
+  /** @throws CheckpointError when the file gets larger than 4 GiB, the limit of the format without zip64. */
   add(name: string, data: Uint8Array): void {
     const nameBytes = Buffer.from(name);
     const unpadded = this.#position + 30 + nameBytes.length + 4;

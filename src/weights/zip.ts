@@ -1,8 +1,8 @@
 /**
  * The part of the zip format (PKWARE's APPNOTE.TXT, sections 4.3 to 4.5) that PyTorch writes: entries stored as they
  * are, zip64 where a file is large. Read here rather than by a package so that nothing is trusted: every offset is
- * checked against the file before it is used, entries may not overlap (which is how a small zip makes much of
- * little), compressed ones are refused, and so are names that lead out of a folder, though nothing is ever unpacked.
+ * checked against the file before it is used, entries may not overlap (which is how a small zip expands to a
+ * huge one), compressed ones are refused, and so are names that lead out of a folder, though nothing is ever unpacked.
  */
 import { crc32 } from 'node:zlib';
 import { CheckpointError } from '../errors.js';
@@ -31,7 +31,7 @@ export interface ZipEntry {
   size: number;
   /** Where its local header is. */
   start: number;
-  /** Where what comes after it in the file begins: its data end before. */
+  /** Where the next thing in the file begins: its data must end before. */
   limit: number;
   crc: number;
   /** 0 for stored. */
@@ -44,7 +44,7 @@ export class ZipArchive {
   readonly entries: ReadonlyMap<string, ZipEntry>;
   readonly #source: FileBytes;
 
-  /** @throws CheckpointError when it is no whole zip file, or its directory is not to be trusted. */
+  /** @throws CheckpointError when it is not a complete zip file, or its directory is invalid. */
   constructor(source: FileBytes) {
     this.#source = source;
     this.entries = readDirectory(source);
@@ -52,7 +52,7 @@ export class ZipArchive {
 
   /**
    * An entry's data.
-   * @throws CheckpointError when it is compressed, damaged or not there.
+   * @throws CheckpointError when it is compressed, damaged or missing.
    */
   read(name: string): Buffer<ArrayBuffer> {
     const { file } = this.#source;
@@ -81,7 +81,7 @@ export class ZipArchive {
   }
 }
 
-/** Whether a file begins as a zip does. */
+/** Whether a file begins like a zip. */
 export function isZip(start: Uint8Array): boolean {
   return start.length >= 4 && Buffer.from(start).readUInt32LE(0) === LOCAL_SIGNATURE;
 }
@@ -89,7 +89,7 @@ export function isZip(start: Uint8Array): boolean {
 function readDirectory(source: FileBytes): Map<string, ZipEntry> {
   const { file, size: fileSize } = source;
   const refuse = (what: string): never => {
-    throw new CheckpointError(`${file} is no valid zip file: ${what}`);
+    throw new CheckpointError(`${file} is not a valid zip file: ${what}`);
   };
   const { position, bytes, count } = findDirectory(source, refuse);
   if (bytes > MAX_DIRECTORY_BYTES)
@@ -165,7 +165,7 @@ function findDirectory(
     !(tail.readUInt32LE(at) === END_SIGNATURE && at + END_BYTES + tail.readUInt16LE(at + 20) === tail.length)
   )
     at--;
-  if (at < 0) return refuse('it has no directory at its end: not whole?');
+  if (at < 0) return refuse('it has no directory at its end: is it complete?');
   const endStart = tailStart + at;
   let count = tail.readUInt16LE(at + 10);
   let bytes = tail.readUInt32LE(at + 12);
@@ -197,7 +197,7 @@ function findDirectory(
   return { position, bytes, count };
 }
 
-/** Replaces the sizes that don't fit 32 bits by those of the zip64 field. */
+/** Replaces sizes that don't fit 32 bits by those of the zip64 field. */
 function readZip64Extra(
   extra: Buffer,
   fields: { size: number; stored: number; start: number },

@@ -129,10 +129,7 @@ it('does not replace a file by a list, and says whose images an index from elsew
   const kept = path.join(folder, 'run', 'config.json');
   const before = readFileSync(kept, 'utf8');
   const { stderr } = dino(['select', index, '--size', '2', '--output', kept], 2);
-  assert.match(
-    stderr,
-    /config\.json is there already, and nothing is replaced: .*config-2\.json is not taken/,
-  );
+  assert.match(stderr, /config\.json already exists, and nothing is replaced: .*config-2\.json is not taken/);
   assert.equal(readFileSync(kept, 'utf8'), before);
 
   // an index that somebody else made, of a folder of this machine
@@ -157,7 +154,7 @@ it('says all that is wrong with a command line, and what to do without an index'
   const { stderr } = dino(['select', index, '--by', 'luck', '--copy-to', images, '--threshold', '1'], 2);
   for (const part of [/--size is missing/, /--by is luck/, /is not empty/, /unknown flag --threshold/])
     assert.match(stderr, part);
-  assert.match(dino(['search', folder, 'a.png'], 1).stderr, /holds no index.*dino index WEIGHTS IMAGES/);
+  assert.match(dino(['search', folder, 'a.png'], 1).stderr, /is not an index.*dino index WEIGHTS IMAGES/);
   assert.match(dino(['search', index, 'a.png', '--region', '1,2'], 2).stderr, /expected x,y,width,height/);
   for (const name of ['index', 'search', 'duplicates', 'outliers', 'cluster', 'select'])
     assert.match(dino([name, '--help']).stdout, new RegExp(`Example:\n {2}dino ${name} `));

@@ -105,7 +105,7 @@ it('takes images and features of an index of the same weights, and refuses one o
   const [gone] = computed.images;
   rmSync(path.join(images, gone!.name));
   const left = dino(exportTo('left', weights, '--index', index));
-  assert.match(left.stderr, /skipped .*not there any more/);
+  assert.match(left.stderr, /skipped .*does not exist any more/);
   assert.deepEqual(
     galleryOf('left')
       .images.map(({ name }) => name)

@@ -1,6 +1,6 @@
 /**
- * Holds an ONNX file to the model that it was made of, in onnxruntime-node where that package is installed (an optional
- * one: nothing is downloaded).
+ * Compares an ONNX file with the model that it was made from, in onnxruntime-node where that optional package is installed
+ * (nothing is downloaded).
  */
 import type * as Runtime from 'onnxruntime-node';
 import { modelArgument } from '../../models/model-argument.js';
@@ -20,7 +20,7 @@ export interface OnnxCheck {
 /** What an exact file may differ by, as a share of the output's largest magnitude or of 1. */
 const TOLERANCE = 1e-4;
 
-/** Our own value of each output that our files have. */
+/** The model's own value of each output that our files have. */
 function ourOutput(backbone: Backbone, name: string, images: Tensor): Tensor {
   if (name === 'class_token' || name === 'pooler_output' || name === 'feature')
     return backbone.forward(images); // (B, D)
@@ -79,7 +79,7 @@ const checkOptions = optionsOf<Parameters<typeof checkOnnx>[2]>(
 /**
  * Runs an ONNX file in onnxruntime on made-up images and compares each output with ours.
  *
- * @param options - `isExact: false` measures a quantised file without judging it.
+ * @param options - `isExact: false` measures a quantized file without judging it.
  * @returns null when onnxruntime-node is not installed.
  * @throws CheckpointError when an exact file's output is off by more than 1e-4 of its largest value.
  */
@@ -142,7 +142,7 @@ export async function checkOnnx(
       // written so that NaN is refused too
       if (isExact && !(difference <= TOLERANCE * largest)) {
         throw new CheckpointError(
-          `${file}: onnxruntime's ${name} is off by ${difference}, allowed ${TOLERANCE * largest}`,
+          `${file}: onnxruntime's ${name} is off by ${difference}; the limit is ${TOLERANCE * largest}`,
         );
       }
       differences[name] = difference;

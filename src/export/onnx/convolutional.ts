@@ -1,10 +1,11 @@
 /**
- * ResNets (torchvision's) and XCiTs (facebookresearch/xcit) as ONNX graphs, told by their state names; any size of images.
- * Each gives one output, the feature of an image.
+ * ResNets (torchvision's) and XCiTs (facebookresearch/xcit) as ONNX graphs, recognized by their state names, for images of
+ * any size. Each has one output, the feature of an image.
  */
 import type { Module } from '../../nn/index.js';
 import type { GraphBuilder } from './graph-builder.js';
 import { Layers } from './layers.js';
+import { FOURIER_DIM, FOURIER_TEMPERATURE } from '../../models/xcit.js';
 
 export const isResNet = (module: Module): boolean => module.stateDict().has('layer1.0.conv1.weight');
 export const isXCiT = (module: Module): boolean =>
@@ -43,10 +44,7 @@ export function addResNet(graph: GraphBuilder, module: Module, pixels: string, o
   graph.node('Flatten', [graph.node('GlobalAveragePool', [x])], { axis: 1 }, output);
 }
 
-const FOURIER_DIM = 32;
-const FOURIER_TEMPERATURE = 10000;
-
-/** Sines and cosines of places 1 to `length` (1 value), (length, 32). */
+/** Sines and cosines of the positions 1 to `length` (1 value), (length, 32). */
 function addAxis(graph: GraphBuilder, length: string): string {
   const count = graph.node('Squeeze', [length]);
   const range = graph.node('Range', [graph.int(1), graph.node('Add', [count, graph.int(1)]), graph.int(1)]);

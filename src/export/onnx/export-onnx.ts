@@ -1,5 +1,5 @@
 /**
- * A model as an ONNX file. Its input is `pixel_values`, (B, 3, H, W) RGB in [0, 1] normalised by ImageNet's mean and
+ * A model as an ONNX file. Its input is `pixel_values`, (B, 3, H, W) RGB in [0, 1] normalized by ImageNet's mean and
  * standard deviation; the batch is dynamic. The file says so itself, in its metadata.
  */
 import path from 'node:path';
@@ -17,7 +17,7 @@ import { GraphBuilder } from './graph-builder.js';
 import { encodeModel, type OnnxModel } from './proto.js';
 import { addVisionTransformer, type TransformerGraphOptions } from './vision-transformer.js';
 
-/** Operators of ONNX 1.12 (2022): the oldest with LayerNormalization, so that old runtimes read the file too. */
+/** Operators of ONNX 1.12 (2022): the oldest with LayerNormalization, so that old runtimes can read the file too. */
 export const OPSET = 17;
 /** The file format's version of that release. */
 const IR_VERSION = 8;
@@ -27,7 +27,7 @@ export interface OnnxOptions {
   imageSize?: number | readonly [height: number, width: number];
   /** Take images of any size of at least a patch; default false. */
   dynamicSize?: boolean;
-  /** Also give the last block's attention, (B, heads, 1 + N, 1 + N); default false. */
+  /** Also output the last block's attention, (B, heads, 1 + N, 1 + N); default false. */
   attention?: boolean;
 }
 
@@ -37,17 +37,17 @@ export interface OnnxExport {
   opset: number;
   /** [height, width] in pixels; null for any. */
   imageSize: [height: number, width: number] | null;
-  /** Name and shape; names stand for dimensions that are not fixed. */
+  /** Name and shape; variable dimensions are names. */
   inputs: Record<string, (number | string)[]>;
   outputs: Record<string, (number | string)[]>;
 }
 
-/** @throws ConfigError for a size that can't be. */
+/** @throws ConfigError for an invalid size. */
 export function onnxSize(model: LoadedModel, options: OnnxOptions): [height: number, width: number] | null {
   const { imageSize, dynamicSize = false } = options;
   if (dynamicSize) {
     if (imageSize !== undefined)
-      throw new ConfigError('imageSize and dynamicSize exclude each other: one size, or any');
+      throw new ConfigError('imageSize and dynamicSize exclude each other: one size, or any size');
     return null;
   }
   const { imgSize, patchSize } = model.architecture;
@@ -63,7 +63,7 @@ export function onnxSize(model: LoadedModel, options: OnnxOptions): [height: num
 
 /**
  * The model as ONNX's messages.
- * @throws ConfigError for a backbone that has no graph here.
+ * @throws ConfigError for a backbone that can't be exported.
  */
 export function buildOnnx(model: LoadedModel, options: TransformerGraphOptions): OnnxModel {
   const { architecture } = model;
@@ -71,7 +71,7 @@ export function buildOnnx(model: LoadedModel, options: TransformerGraphOptions):
   const isTransformer = backbone instanceof VisionTransformer;
   if (!isTransformer && options.outputs.attention !== undefined)
     throw new ConfigError(
-      `attention: only a vision transformer's is exported; this model is ${architecture.arch}`,
+      `attention is exported only from vision transformers; this model is ${architecture.arch}`,
     );
   const graph = new GraphBuilder();
   const [height, width] = options.size ?? ['height', 'width'];
@@ -111,7 +111,7 @@ export function buildOnnx(model: LoadedModel, options: TransformerGraphOptions):
   };
 }
 
-/** Writes bytes beside and renames; makes the folder. @throws CheckpointError when that can't be. */
+/** Writes a temporary file and renames it; makes the folder. @throws CheckpointError when it can't be written. */
 export function writeBytes(file: string, bytes: Uint8Array): void {
   makeFolderOf(file, CheckpointError);
   writeFileWhole(file, bytes, { failure: CheckpointError });
@@ -131,10 +131,10 @@ const onnxOptions = optionsOf<OnnxOptions>(
 );
 
 /**
- * Writes a model as an ONNX file with outputs `class_token` (B, D), `patch_tokens` (B, N, D) and, when asked for,
- * `attention` (B, heads, 1 + N, 1 + N); of a ResNet or XCiT `feature` (B, D) alone. The file is whole or not there.
+ * Writes a model as an ONNX file with outputs `class_token` (B, D), `patch_tokens` (B, N, D) and, optionally,
+ * `attention` (B, heads, 1 + N, 1 + N); of a ResNet or XCiT only `feature` (B, D). The file is either whole or absent.
  *
- * @throws ConfigError for a size that can't be, CheckpointError when the file can't be written.
+ * @throws ConfigError for an invalid size, CheckpointError when the file can't be written.
  */
 export function exportOnnx(model: LoadedModel, file: string, options: OnnxOptions = {}): OnnxExport {
   checkCall(

@@ -1,4 +1,4 @@
-/** Puts a graph together: each call adds a node or a constant and gives the name of its value. */
+/** Builds a graph: each call adds a node or a constant and returns the name of its value. */
 import {
   AttributeType,
   DataType,
@@ -14,7 +14,7 @@ export type AttributeValue = number | string | readonly number[] | { float: numb
 
 export const float = (value: number): { float: number } => ({ float: value });
 
-/** A dimension: its length, or the name that it goes by when it is not known. */
+/** A dimension: its length, or a name when it varies. */
 export type Dimension = number | string;
 
 function attribute(name: string, value: AttributeValue): OnnxAttribute {
@@ -61,7 +61,7 @@ export class GraphBuilder {
   readonly #outputs: OnnxValue[] = [];
   #scope = '';
 
-  /** What `body` adds is named under `name`. */
+  /** Prefixes the names of what `body` adds with `name`. */
   within<T>(name: string, body: () => T): T {
     const outer = this.#scope;
     this.#scope = `${outer}${name}/`;
@@ -97,7 +97,7 @@ export class GraphBuilder {
     return name;
   }
 
-  /** Whole numbers, (n); the same ones are kept once. */
+  /** Whole numbers, (n); equal ones are stored once. */
   ints(...values: number[]): string {
     return this.#constant(`ints_${values.join('_')}`, [values.length], BigInt64Array.from(values, BigInt));
   }

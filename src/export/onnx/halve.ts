@@ -8,7 +8,7 @@ import { DataType, type OnnxModel, type OnnxNode, type OnnxTensor } from './prot
 /** Smaller ones (biases, norms, constants) are not worth a node, and some of them must stay exact. */
 const LEAST_VALUES = 1024;
 
-/** The same model with its large weights in float16; the one given is not changed. */
+/** The same model with its large weights in float16; the given one is not changed. */
 export function halveOnnx(model: OnnxModel): OnnxModel {
   const casts: OnnxNode[] = [];
   const initializer = model.graph.initializer.map((tensor): OnnxTensor => {
@@ -23,7 +23,7 @@ export function halveOnnx(model: OnnxModel): OnnxModel {
       attribute: [{ name: 'to', type: 2, i: DataType.FLOAT }],
     });
     const values = new Float32Array(new Uint8Array(rawData).buffer); // copied, since it may not be aligned
-    // the patterns themselves: toTypedArray() would widen them again
+    // the bit patterns: toTypedArray() would widen them again
     const bits = scope(
       () => fromTypedArray(values, [values.length]).to('float16').data().slice() as Uint16Array,
     );

@@ -2,8 +2,8 @@
 import type { Module } from '../../nn/index.js';
 import { scope, type Tensor } from '../../torch/index.js';
 import { float, type GraphBuilder } from './graph-builder.js';
+import { LAYER_NORM_EPS } from '../../models/vision-transformer.js';
 
-const LAYER_NORM_EPS = 1e-6;
 const BATCH_NORM_EPS = 1e-5;
 /** ONNX's "to the end" of a slice. */
 const END = 2 ** 53 - 1;

@@ -34,7 +34,7 @@ export interface OnnxAttribute {
 export interface OnnxNode {
   name: string;
   opType: string;
-  /** '' for an optional input that is left out. */
+  /** '' for an omitted optional input. */
   input: string[];
   output: string[];
   attribute: OnnxAttribute[];
@@ -72,7 +72,7 @@ function modelProto(): protobuf.Type {
   return schema;
 }
 
-/** A protobuf message holds no more; models beyond it would need their weights in files of their own. */
+/** The most bytes of a protobuf message; larger models would need their weights in separate files. */
 const MAX_MESSAGE_BYTES = 2 ** 31 - 1;
 
 /** @throws CheckpointError above 2 GiB, protobuf's limit. */
@@ -87,7 +87,7 @@ export function encodeModel(model: OnnxModel): Uint8Array {
   return type.encode(model).finish();
 }
 
-/** Reads a model's bytes. @throws CheckpointError when they are no ONNX model. */
+/** Reads a model's bytes. @throws CheckpointError when they are not an ONNX model. */
 export function decodeModel(bytes: Uint8Array): OnnxModel {
   const type = modelProto();
   try {

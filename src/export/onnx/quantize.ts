@@ -1,7 +1,7 @@
 /**
- * Dynamic quantisation to 8 bits: each matrix product with a weight becomes DynamicQuantizeLinear (activations, one range a
- * tensor, found at run time) and MatMulInteger (weights, one range a column), as onnxruntime's quantize_dynamic does. All
- * else stays float.
+ * Dynamic quantization to 8 bits: each matrix product with a weight becomes DynamicQuantizeLinear (activations, one range
+ * per tensor, found at run time) and MatMulInteger (weights, one range per column), as onnxruntime's quantize_dynamic does.
+ * Everything else stays float.
  *
  * Weights are unsigned with their zero at 128: with signed ones, processors without VNNI add two products in 16 bits,
  * which saturates.
@@ -40,7 +40,7 @@ function quantizeWeight({ name, dims, rawData }: OnnxTensor): QuantizedWeight {
   };
 }
 
-/** The same model with its matrices in 8 bits; the one given is not changed. */
+/** The same model with its matrices in 8 bits; the given one is not changed. */
 export function quantizeOnnx(model: OnnxModel): OnnxModel {
   const weights = new Map(model.graph.initializer.map((tensor) => [tensor.name, tensor]));
   const activations = new Map<string, { value: string; scale: string; zero: string }>();

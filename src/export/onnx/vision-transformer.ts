@@ -9,9 +9,9 @@ import type { Dimension, GraphBuilder } from './graph-builder.js';
 import { Layers, valuesOf } from './layers.js';
 
 export interface TransformerGraphOptions {
-  /** Pixels, [height, width]; null for any size, position embeddings are then interpolated in the graph. */
+  /** Pixels, [height, width]; null for any size: position embeddings are then interpolated in the graph. */
   size: readonly [height: number, width: number] | null;
-  /** Names of the outputs that are made. */
+  /** Names of the outputs to make. */
   outputs: {
     /** (B, 1 + N, D) */
     tokens?: string;
@@ -111,7 +111,7 @@ export function addVisionTransformer(
   }
 }
 
-/** The class token's attention: its row alone, since all of them together are the largest thing in the file's outputs. */
+/** The class token's attention: only its row, since all rows together would be by far the largest output. */
 function addClassAttention(
   graph: GraphBuilder,
   layers: Layers,
@@ -147,11 +147,11 @@ function fixedPositions(
 
 /** Torch's bicubic kernel (Keys 1981) has a = -0.75. */
 const A = -0.75;
-/** Samples that the kernel may reach beyond the grid at each side, where the edge goes on. */
+/** How many samples the kernel may reach beyond the grid on each side, where the edge is repeated. */
 const MARGIN = 2;
 
 /**
- * Positions of the patches for the size that comes, (1, N, D), as interpolatePosEncoding: along each axis a matrix of the
+ * Positions of the patches for the input's size, (1, N, D), as interpolatePosEncoding(): along each axis a matrix of the
  * bicubic kernel's values, (new, old). Not ONNX's Resize: onnxruntime's copies its input whenever the size stays the same,
  * also when the scale (with the reference's 0.1) is not 1.
  */
@@ -168,7 +168,7 @@ function addPositions(graph: GraphBuilder, backbone: VisionTransformer, pixels: 
       string,
     ];
     const isSameCount = graph.node('Equal', [graph.node('Mul', [rows, columns]), graph.ints(side * side)]);
-    const isLearnt = graph.node('And', [isSameCount, graph.node('Equal', [height, width])]);
+    const isLearned = graph.node('And', [isSameCount, graph.node('Equal', [height, width])]);
 
     const node: GraphBuilder['node'] = (...given) => graph.node(...given);
     const constant = (value: number): string => graph.float(value);
@@ -176,7 +176,7 @@ function addPositions(graph: GraphBuilder, backbone: VisionTransformer, pixels: 
     /** (new, padded): how much of each old position goes into each new one. */
     const kernel = (count: string): string => {
       const step = node('Where', [
-        isLearnt,
+        isLearned,
         constant(1),
         node('Div', [constant(side), node('Add', [toFloat(count), constant(0.1)])]),
       ]);
@@ -202,7 +202,7 @@ function addPositions(graph: GraphBuilder, backbone: VisionTransformer, pixels: 
   });
 }
 
-/** The learnt positions as a grid with its edge going on around it, (D, side + 4, side + 4). */
+/** The learned positions as a grid with its edge repeated around it, (D, side + 4, side + 4). */
 function paddedGrid(backbone: VisionTransformer, side: number): Float32Array {
   const { embedDim } = backbone;
   const learnt = scope(() => valuesOf(backbone.pos_embed.slice(1, 1))); // (1, side * side, D)

@@ -4,7 +4,7 @@
  *
  * The pipeline gives `last_hidden_state` (B, 1 + N, D), the class token first, and with `pool: true` `pooler_output`,
  * which is the class token (B, D). Its processor resizes by bilinear or bicubic interpolation without antialiasing, or as
- * the browser's canvas does: images that are larger than the model's size give slightly other features than here.
+ * the browser's canvas does: images larger than the model's size give slightly different features than here.
  */
 import { rmSync } from 'node:fs';
 import path from 'node:path';
@@ -12,7 +12,7 @@ import { modelArgument } from '../../models/model-argument.js';
 import { checkCall, count, filePath, optionsOf, yesOrNo } from '../../plain/check-options.js';
 import { checkEvalSizes } from '../../plain/eval-geometry.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
-import { IMAGENET_MEAN, IMAGENET_STD } from '../../models/index.js';
+import { architectureEntry, IMAGENET_MEAN, IMAGENET_STD } from '../../models/index.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
 import { assertWritableFolder } from '../../files/output.js';
 import { buildOnnx, onnxSize, writeBytes } from '../onnx/export-onnx.js';
@@ -22,9 +22,9 @@ import { quantizeOnnx } from '../onnx/quantize.js';
 export interface TransformersOptions {
   /** Side in pixels of the central crop that the model sees. Default: the model's own. */
   imageSize?: number;
-  /** Shorter side that images are resized to before; default 256/224 of the crop, to a whole margin at both sides. */
+  /** Shorter side that images are resized to before; default 256/224 of the crop, so that the margins are whole pixels. */
   resize?: number;
-  /** The ONNX files take images of any size, for who prepares them otherwise; default false. */
+  /** Let the ONNX files take images of any size, for other preprocessing; default false. */
   dynamicSize?: boolean;
   /** Also write the file with weights of 8 bits; default true. */
   quantized?: boolean;
@@ -32,13 +32,13 @@ export interface TransformersOptions {
 
 export interface TransformersExport {
   folder: string;
-  /** Bytes by name in the folder. */
+  /** Bytes of each file in the folder, by name. */
   files: Record<string, number>;
   resize: number;
   crop: number;
 }
 
-/** 256 for 224 in proportion. In a page transformers.js crops by drawing: half a pixel would blur the image. */
+/** In the proportion of 256 to 224. In a page transformers.js crops by drawing: half a pixel would blur the image. */
 const evenMargin = (crop: number): number => crop + 2 * Math.round((crop * (256 / 224 - 1)) / 2);
 
 /** transformers' number of PIL's bicubic filter. */
@@ -51,7 +51,7 @@ const transformersOptions = optionsOf<TransformersOptions>(
 
 /**
  * Writes the folder, each file whole or not at all; other files in it stay.
- * @throws ConfigError for sizes that can't be, CheckpointError when a file can't be written.
+ * @throws ConfigError for invalid sizes, CheckpointError when a file can't be written.
  */
 export function exportTransformers(
   model: LoadedModel,
@@ -71,8 +71,8 @@ export function exportTransformers(
   checkEvalSizes({ resize, crop }, patchSize);
   const isDynamic = options.dynamicSize === true;
   const size = onnxSize(model, isDynamic ? { dynamicSize: true } : { imageSize: crop });
-  if (!arch.startsWith('vit')) {
-    throw new ConfigError(`transformers export takes vision transformers; this model is ${arch}`);
+  if (architectureEntry(arch)?.family !== 'vit') {
+    throw new ConfigError(`transformers export takes only vision transformers; this model is ${arch}`);
   }
   assertWritableFolder(folder, CheckpointError);
   const onnx = buildOnnx(model, {
@@ -116,7 +116,7 @@ export function exportTransformers(
   };
   write('onnx/model.onnx', encodeModel(onnx));
   if (options.quantized === false) {
-    // one of an earlier export would be other weights
+    // a file of an earlier export would hold different weights
     rmSync(path.join(folder, 'onnx', 'model_quantized.onnx'), { force: true });
   } else {
     write('onnx/model_quantized.onnx', encodeModel(quantizeOnnx(onnx)));

@@ -1,7 +1,7 @@
 /**
- * A folder that any static server can host, in whose page a model draws attention and finds neighbours in the visitor's
- * browser: the model as ONNX, the page and onnxruntime's own files (built from web/share/), and, when images are given,
- * small pictures of them and their features. Nothing in it names a path of this machine or an address elsewhere.
+ * A folder that any static server can host. In its page a model draws attention and finds neighbours in the visitor's
+ * browser. It holds the model as ONNX, the page and onnxruntime's files (built from web/share/), and, when images are
+ * given, thumbnails and features of them. Nothing in it names a path of this machine or another host.
  */
 import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
@@ -42,11 +42,11 @@ import {
 } from '../../plain/web-manifest.js';
 
 export interface WebExportOptions {
-  /** Images among which neighbours are found: a folder or a text file of paths, or what is known of them already. */
+  /** Images among which neighbours are found: a folder, a text file of paths, or images with known features. */
   images?: string | GallerySource;
   /**
    * How weights are stored: `fp16` (default: half the size, computed in 32 bits all the same), `fp32`, or `q8` (a quarter,
-   * 8-bit matrix products; needs more time in WebGPU).
+   * 8-bit matrix products; slower in WebGPU).
    */
   dtype?: WebDtype;
   /** Heading of the page. */
@@ -59,15 +59,15 @@ export interface WebExportOptions {
 
 /** Images whose features were computed before; see galleryOfIndex() in src/explore/gallery.ts. */
 export interface GallerySource {
-  /** The folder that names are relative to. */
+  /** The folder that the names are relative to. */
   root: string;
   /** Absolute. */
   paths: readonly string[];
-  /** Class folders; null where there are none. */
+  /** Class folders; null without them. */
   labels: readonly (string | null)[];
-  /** (images, D): of this model, as its embed() gives them; of any length. */
+  /** (images, D): features by this model's embed(), not necessarily of length 1. */
   features: Float32Array;
-  /** Images that were left out before. */
+  /** Images that were skipped earlier. */
   skipped: readonly { path: string; reason: string }[];
 }
 
@@ -77,22 +77,22 @@ export interface WebExport {
   model: string;
   /** Bytes of all files. */
   bytes: number;
-  /** Bytes that a visitor's browser loads besides pictures: page, model, runtime, features. */
+  /** Bytes that a visitor's browser loads, without pictures: page, model, runtime, features. */
   download: number;
   files: number;
   /** Images among which neighbours are found. */
   images: number;
   skipped: { path: string; reason: string }[];
-  /** Names of the graph's attention and patch features; null where the architecture has none to show. */
+  /** Names of the graph's attention and patch features; null where the architecture has none. */
   attention: string | null;
   patches: string | null;
 }
 
 const MANIFEST = 'model.json';
 const MODEL_FILE = 'model.onnx';
-/** Longer side of a small picture, pixels. */
+/** Longer side of a thumbnail, pixels. */
 const THUMBNAIL_SIDE = 192;
-/** Files in one folder, so that no server or file browser has to list a hundred thousand. */
+/** Thumbnails per folder, so that no server or file browser has to list a hundred thousand. */
 const PER_FOLDER = 1000;
 
 /** The built page: `scripts/setup.mjs web` makes it, the package ships it. */
@@ -101,7 +101,7 @@ const pageFolder = fileURLToPath(new URL('../../share/', import.meta.url));
 const earlierSchema = z.object({ format: z.literal('dino-web'), files: z.array(z.string()) });
 
 /**
- * Takes away what an earlier export wrote, and nothing else.
+ * Removes what an earlier export wrote, and nothing else.
  * @throws DataError for a folder that holds something else.
  */
 function clearEarlier(folder: string): void {
@@ -114,11 +114,11 @@ function clearEarlier(folder: string): void {
     ));
   } catch (error) {
     throw new DataError(
-      `${folder} is not empty and holds no earlier export (no ${MANIFEST} of ours): give a new --output`,
+      `${folder} is not empty and is not an earlier export (it has no ${MANIFEST} of ours): give a new --output`,
       { cause: error },
     );
   }
-  rmSync(manifest); // first: from here on it is no whole export
+  rmSync(manifest); // first: from here on it is not a whole export
   const root = path.resolve(folder);
   for (const name of files) {
     const file = path.resolve(root, name);
@@ -143,7 +143,7 @@ function convert(model: OnnxModel, dtype: WebDtype): OnnxModel {
   return dtype === 'q8' ? quantizeOnnx(model) : model;
 }
 
-const gallery = being('a folder, a text file of paths, or what galleryOfIndex() gives', (value) => {
+const gallery = being('a folder, a text file of paths, or the result of galleryOfIndex()', (value) => {
   const { root, paths, labels, features, skipped } = Object(value) as Partial<GallerySource>;
   const isSource =
     typeof root === 'string' &&
@@ -161,7 +161,7 @@ const webOptions = optionsOf<WebExportOptions>(
 );
 
 /**
- * Writes the folder; an earlier export in it is replaced, other files in it stay as they are.
+ * Writes the folder; an earlier export in it is replaced, other files are left alone.
  *
  * @throws ConfigError for a model that can't be exported or options out of range; DataError for images that can't be used or
  *   a folder that holds something else; CheckpointError when a file can't be written; EngineError when the page is not
@@ -271,7 +271,7 @@ async function embedded(
   return { root: list.root, paths, labels: named, features, skipped };
 }
 
-/** Small pictures, and features of length 1. */
+/** Thumbnails, and features of length 1. */
 async function addGallery(
   model: LoadedModel,
   options: WebExportOptions,
@@ -288,7 +288,7 @@ async function addGallery(
     const { data, width, height } = await imageThumbnail(await readImageFile(file), THUMBNAIL_SIDE, 80);
     write(thumbnail, data);
     const name = path.relative(found.root, file).split(path.sep).join('/');
-    // a list of paths may reach outside its folder: the name alone then, the machine's folders are nobody's business
+    // a list of paths may reach outside its folder: then only the name, which does not expose the machine's folders
     entries.push({
       name: name.startsWith('..') ? path.basename(file) : name,
       label: found.labels[i] ?? null,

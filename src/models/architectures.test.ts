@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { test } from 'node:test';
+import { inferArchitecture } from '../weights/architecture.js';
+import { ARCHITECTURES, architectureNames, FAMILIES, takesSizes } from './architectures.js';
+import { backboneShapes } from './index.js';
+
+test('every architecture is built with the sizes of its entry, and told from the others by its tensors', () => {
+  const own = { embedDim: 96, depth: 2, numHeads: 4 };
+  for (const name of architectureNames) {
+    const entry = ARCHITECTURES[name];
+    const shapes = backboneShapes({
+      arch: name,
+      patchSize: 14,
+      imgSize: 42,
+      ...(takesSizes(name) ? own : {}),
+    });
+    const inferred = inferArchitecture(shapes, name, entry.numHeads ?? own.numHeads);
+    assert.deepEqual(inferred, {
+      arch: name.replace('deit', 'vit'),
+      embedDim: entry.embedDim ?? own.embedDim,
+      depth: entry.depth ?? own.depth,
+      numHeads: entry.numHeads ?? own.numHeads,
+      patchSize: entry.patchSize ?? 14,
+      imgSize: FAMILIES[entry.family].learnsPositions ? 42 : 224,
+    });
+    const { parts, anchors } = FAMILIES[entry.family];
+    for (const tensor of shapes.keys()) assert.ok(parts.includes(tensor.split('.')[0]!), tensor);
+    for (const anchor of anchors.flat(2)) assert.ok(shapes.has(anchor), anchor);
+  }
+});
+
+test('settings are checked without loading libtorch', () => {
+  const script = `
+    const { settingFields } = await import(${JSON.stringify(new URL('../run/settings.js', import.meta.url).href)});
+    if (!settingFields.arch.safeParse('xcit_small_12_p8').success) process.exit(3);
+    if (settingFields.arch.safeParse('vit_smal').success) process.exit(4);
+    process.report.excludeNetwork = true;
+    console.log(JSON.stringify(process.report.getReport().sharedObjects));`;
+  const loaded = execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+  assert.doesNotMatch(loaded, /torch|c10/);
+});

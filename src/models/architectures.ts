@@ -1,0 +1,223 @@
+/**
+ * The architectures that `--arch` and weight files can name: one entry each, and one for each family of them. The
+ * names that settings take, what buildBackbone() builds and how a file of weights is recognized all derive from here. No
+ * libtorch, so that settings can be checked before it is loaded; the builders are in registry.ts.
+ */
+
+/** Shapes of a network's tensors by their names. */
+export type Shapes = ReadonlyMap<string, readonly number[]>;
+
+interface Sizes {
+  /** Length of a feature. In all fields null means that the user chooses it (`--embed-dim`, ...). */
+  embedDim: number | null;
+  /** Blocks. */
+  depth: number | null;
+  /** Attention heads; 0 without attention. */
+  numHeads: number | null;
+  /** Side of a patch, pixels; 1 without patches. */
+  patchSize: number | null;
+}
+
+interface VitEntry extends Sizes {
+  family: 'vit';
+}
+interface ResNetEntry extends Sizes {
+  family: 'resnet';
+  /** Two 3 x 3 convolutions, or 1 x 1, 3 x 3 and 1 x 1. */
+  block: 'basic' | 'bottleneck';
+  /** Blocks in each stage. */
+  layers: readonly [number, number, number, number];
+}
+interface XcitEntry extends Sizes {
+  family: 'xcit';
+  embedDim: number;
+  depth: number;
+  numHeads: number;
+  patchSize: 8 | 16;
+}
+
+/** A member of a family: its sizes, and what else the family's builder takes. */
+export type ArchitectureEntry = VitEntry | ResNetEntry | XcitEntry;
+export type Family = ArchitectureEntry['family'];
+
+/** Width, blocks and heads of the reference's transformers (vision_transformer.py). */
+const VIT_TINY = { family: 'vit', embedDim: 192, depth: 12, numHeads: 3, patchSize: null } as const;
+const VIT_SMALL = { family: 'vit', embedDim: 384, depth: 12, numHeads: 6, patchSize: null } as const;
+const VIT_BASE = { family: 'vit', embedDim: 768, depth: 12, numHeads: 12, patchSize: null } as const;
+
+/** By name, in the order in which messages list them. Of equal entries, a file of weights is given the first name. */
+export const ARCHITECTURES = {
+  vit_tiny: VIT_TINY,
+  vit_small: VIT_SMALL,
+  vit_base: VIT_BASE,
+  // the reference's own aliases
+  deit_tiny: VIT_TINY,
+  deit_small: VIT_SMALL,
+  deit_base: VIT_BASE,
+  vit: { family: 'vit', embedDim: null, depth: null, numHeads: null, patchSize: null },
+  // torchvision's (models/resnet.py)
+  resnet18: resNet('basic', [2, 2, 2, 2]),
+  resnet34: resNet('basic', [3, 4, 6, 3]),
+  resnet50: resNet('bottleneck', [3, 4, 6, 3]),
+  resnet101: resNet('bottleneck', [3, 4, 23, 3]),
+  // those that the reference's README names (facebookresearch/xcit xcit.py)
+  xcit_small_12_p16: { family: 'xcit', embedDim: 384, depth: 12, numHeads: 8, patchSize: 16 },
+  xcit_small_12_p8: { family: 'xcit', embedDim: 384, depth: 12, numHeads: 8, patchSize: 8 },
+  xcit_medium_24_p16: { family: 'xcit', embedDim: 512, depth: 24, numHeads: 8, patchSize: 16 },
+  xcit_medium_24_p8: { family: 'xcit', embedDim: 512, depth: 24, numHeads: 8, patchSize: 8 },
+} as const satisfies Record<string, ArchitectureEntry>;
+
+function resNet(block: ResNetEntry['block'], layers: ResNetEntry['layers']): ResNetEntry {
+  const depth = layers.reduce((sum, blocks) => sum + blocks, 0);
+  const embedDim = block === 'bottleneck' ? 2048 : 512;
+  return { family: 'resnet', block, layers, embedDim, depth, numHeads: 0, patchSize: 1 };
+}
+
+export type ArchitectureName = keyof typeof ARCHITECTURES;
+
+/** All names that buildBackbone() takes. */
+export const architectureNames = Object.keys(ARCHITECTURES) as [ArchitectureName, ...ArchitectureName[]];
+
+/** The entry of a name; null for an unknown one, and for `custom`. */
+export const architectureEntry = (arch: string | undefined): ArchitectureEntry | null =>
+  arch !== undefined && Object.hasOwn(ARCHITECTURES, arch) ? ARCHITECTURES[arch as ArchitectureName] : null;
+
+/** Whether it has a class token that attends; null for `custom`, of which nothing is known. */
+export const hasAttention = (arch: string | undefined): boolean | null => {
+  const entry = architectureEntry(arch);
+  return entry === null ? null : FAMILIES[entry.family].hasAttention;
+};
+
+/** Whether `--patch-size` is a setting of it. */
+export const takesPatchSize = (arch: string): boolean => architectureEntry(arch)?.patchSize === null;
+
+/** Whether width, depth and heads are settings of it. */
+export const takesSizes = (arch: string): boolean => architectureEntry(arch)?.embedDim === null;
+
+/** What can be read off the shapes of a backbone's tensors. */
+export interface Reading {
+  /** The sizes that an entry must have, by the names of its fields. */
+  sizes: Partial<Record<'embedDim' | 'depth' | 'patchSize', number>> & {
+    readonly block?: string;
+    readonly layers?: readonly number[];
+  };
+  /** Side of the images that position embeddings were learned for, pixels; null where no tensor's shape tells it. */
+  imgSize: number | null;
+  /** For messages: `a ResNet of ...`. */
+  described: string;
+  /** Why the tensors are not of this family. */
+  problems: readonly string[];
+}
+
+interface FamilyEntry {
+  /** Whether its last block has a class token that attends. */
+  hasAttention: boolean;
+  /** Whether the user may choose the number of heads, which no tensor's shape tells. */
+  takesHeads: boolean;
+  /** Whether it learns position embeddings, whose shape tells the size of the images. */
+  learnsPositions: boolean;
+  /** Names of its parts: the first component of each tensor's name. */
+  parts: readonly string[];
+  /** Tensors by which it is found in a file, each with others that a complete backbone must have. */
+  anchors: readonly (readonly [anchor: string, others: readonly string[]])[];
+  /** Whether the tensors are of this family; families are asked in the order of the table. */
+  matches: (shapes: Shapes) => boolean;
+  read: (shapes: Shapes) => Reading;
+}
+
+/** How many of the names for 0, 1, ... exist. */
+function count(shapes: Shapes, name: (i: number) => string): number {
+  let i = 0;
+  while (shapes.has(name(i))) i++;
+  return i;
+}
+
+/** By the names of torchvision's ResNets, of facebookresearch/xcit, and of the reference's vision_transformer.py. */
+export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
+  resnet: {
+    hasAttention: false,
+    takesHeads: false,
+    learnsPositions: false,
+    parts: ['conv1', 'bn1', 'layer1', 'layer2', 'layer3', 'layer4'],
+    anchors: [['layer1.0.conv1.weight', ['conv1.weight']]],
+    matches: (shapes) => shapes.has('layer1.0.conv1.weight'),
+    read: readResNet,
+  },
+  xcit: {
+    hasAttention: true,
+    takesHeads: false,
+    learnsPositions: false,
+    parts: ['cls_token', 'pos_embeder', 'patch_embed', 'blocks', 'cls_attn_blocks', 'norm'],
+    anchors: [['blocks.0.attn.temperature', ['patch_embed.proj.0.0.weight']]],
+    matches: (shapes) => shapes.has('blocks.0.attn.temperature'),
+    read: readXcit,
+  },
+  vit: {
+    hasAttention: true,
+    takesHeads: true,
+    learnsPositions: true,
+    parts: ['cls_token', 'pos_embed', 'patch_embed', 'blocks', 'norm'],
+    anchors: [
+      ['blocks.0.attn.qkv.weight', ['patch_embed.proj.weight']],
+      ['patch_embed.proj.weight', ['blocks.0.attn.qkv.weight']],
+    ],
+    matches: () => true, // last in the table: read() then names what is missing
+    read: readVit,
+  },
+};
+
+function readResNet(shapes: Shapes): Reading {
+  const layers = [1, 2, 3, 4].map((stage) => count(shapes, (i) => `layer${stage}.${i}.conv1.weight`));
+  const convolutions = count(shapes, (i) => `layer1.0.conv${i + 1}.weight`);
+  return {
+    sizes: { layers, block: { 2: 'basic', 3: 'bottleneck' }[convolutions] ?? 'unknown' },
+    imgSize: null,
+    described: `a ResNet of ${layers.join(', ')} blocks of ${convolutions} convolutions`,
+    problems: [],
+  };
+}
+
+function readXcit(shapes: Shapes): Reading {
+  const embedDim = shapes.get('cls_token')?.[2] ?? 0; // (1, 1, D)
+  const depth = count(shapes, (i) => `blocks.${i}.attn.temperature`);
+  // every second entry of the sequence halves the image, the others are GELUs
+  const patchSize = 2 ** count(shapes, (i) => `patch_embed.proj.${2 * i}.0.weight`);
+  return {
+    sizes: { embedDim, depth, patchSize },
+    imgSize: null,
+    described: `an XCiT of width ${embedDim} with ${depth} blocks and patches of ${patchSize}`,
+    problems: [],
+  };
+}
+
+function readVit(shapes: Shapes): Reading {
+  const problems: string[] = [];
+  const need = (name: string, rank: number): readonly number[] => {
+    const shape = shapes.get(name);
+    if (shape?.length === rank) return shape;
+    problems.push(
+      shape === undefined
+        ? `${name} is missing`
+        : `${name} has shape [${shape.join(', ')}], expected ${rank} numbers`,
+    );
+    return new Array<number>(rank).fill(0);
+  };
+  const [, positions = 0, embedDim = 0] = need('pos_embed', 3); // (1, 1 + N, D)
+  const [projected = 0, channels = 0, patchSize = 0, patchWidth = 0] = need('patch_embed.proj.weight', 4); // (D, 3, p, p)
+  const depth = count(shapes, (i) => `blocks.${i}.attn.qkv.weight`);
+  if (depth === 0) problems.push('blocks.0.attn.qkv.weight is missing');
+  const side = Math.sqrt(positions - 1);
+  if (problems.length === 0) {
+    if (!Number.isInteger(side))
+      problems.push(`pos_embed holds ${positions - 1} patches, which is not a square number`);
+    if (embedDim !== projected) problems.push(`pos_embed is ${embedDim} wide, patch_embed ${projected}`);
+    if (channels !== 3 || patchSize !== patchWidth)
+      problems.push('patch_embed is not for square patches of RGB');
+  }
+  return {
+    sizes: { embedDim, depth, patchSize },
+    imgSize: side * patchSize,
+    described: `a vision transformer of width ${embedDim} with ${depth} blocks and patches of ${patchSize}`,
+    problems,
+  };
+}
