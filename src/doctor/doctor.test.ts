@@ -12,7 +12,8 @@ import {
   pipRequirements,
   TORCH_VERSION,
 } from '../../scripts/find-libtorch.mjs';
-import { type DoctorReport, formatReport, runDoctor } from './doctor.js';
+import { formatReport } from '../cli/doctor.js';
+import { type DoctorReport, runDoctor } from './doctor.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-libtorch-'));
 after(() => rmSync(folder, { recursive: true }));

@@ -240,31 +240,3 @@ export async function runDoctor(): Promise<DoctorReport> {
   const missing = checks.filter(({ state }) => state === 'missing').map(({ name }) => name);
   return { ok: missing.length === 0, missing, versions, libtorchTried: tried, checks, devices };
 }
-
-/** The report as text for a terminal. */
-export function formatReport(report: DoctorReport): string {
-  const mark = { ok: 'ok     ', missing: 'MISSING', note: 'note   ' } as const;
-  const lines = ['Versions'];
-  for (const [name, value] of Object.entries(report.versions)) lines.push(`  ${name.padEnd(16)} ${value}`);
-  lines.push('', 'Checks');
-  for (const { name, state, detail, advice } of report.checks) {
-    lines.push(`  ${mark[state]} ${name}: ${detail}`);
-    if (advice !== undefined) lines.push(`          -> ${advice}`);
-  }
-  lines.push('', 'Places tried for libtorch, in order');
-  for (const { source, path: where, problem } of report.libtorchTried) {
-    lines.push(`  ${source}: ${where} ${problem ?? '(used)'}`);
-  }
-  lines.push('', 'Speed of matrix products, GFLOP/s');
-  if (report.devices.length === 0) lines.push('  not measured');
-  for (const { device, fp32, bf16, faster } of report.devices) {
-    lines.push(
-      `  ${device.padEnd(8)} fp32 ${fp32 ?? '-'}, bf16 ${bf16 ?? '-'}: --precision auto chooses ${faster}`,
-    );
-  }
-  lines.push(
-    '',
-    report.ok ? 'Everything is in place.' : 'Something is missing: see the lines marked MISSING.',
-  );
-  return lines.join('\n');
-}

@@ -8,6 +8,7 @@
  * a teacher temperature of 0.04 leaves the loss at ln K; few outputs and a sharper, faster teacher learn in minutes on two
  * cores. From 100,000 images upwards, on a GPU, it uses the paper's settings.
  */
+import { DEFAULT_AUGMENTATION } from '../data/crops/augmentation.js';
 import {
   anything,
   being,
@@ -58,24 +59,7 @@ export const PAPER: Readonly<TrainSettings> = {
   weightDecayEnd: 0.4,
   clipGrad: 3,
   freezeLastLayer: 1,
-  globalCropsSize: 224,
-  globalCropsScale: [0.4, 1],
-  localCropsNumber: 8,
-  localCropsSize: 96,
-  localCropsScale: [0.05, 0.4],
-  cropAspectRatio: [3 / 4, 4 / 3],
-  flipProbability: 0.5,
-  colorJitterProbability: 0.8,
-  brightness: 0.4,
-  contrast: 0.4,
-  saturation: 0.2,
-  hue: 0.1,
-  grayscaleProbability: 0.2,
-  globalBlurProbability1: 1,
-  globalBlurProbability2: 0.1,
-  localBlurProbability: 0.5,
-  blurRadius: [0.1, 2],
-  solarizeProbability: 0.2,
+  ...DEFAULT_AUGMENTATION,
   seed: 0,
   numWorkers: 10,
   device: 'auto',

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, it } from 'node:test';
-import { formatHub, hubModels } from './hub.js';
+import { formatHub } from '../cli/weights/hub.js';
+import { hubModels } from './hub.js';
 
 describe('hubModels', () => {
   it('lists each official model once, by its own file', () => {

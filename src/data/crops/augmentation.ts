@@ -49,7 +49,7 @@ export interface AugmentationSettings {
 }
 
 /** The values of the paper and of the reference. */
-export const DEFAULT_AUGMENTATION: AugmentationSettings = {
+export const DEFAULT_AUGMENTATION = {
   globalCropsSize: 224,
   globalCropsScale: [0.4, 1],
   localCropsSize: 96,
@@ -68,7 +68,7 @@ export const DEFAULT_AUGMENTATION: AugmentationSettings = {
   localBlurProbability: 0.5,
   blurRadius: [0.1, 2],
   solarizeProbability: 0.2,
-};
+} satisfies AugmentationSettings;
 
 /** Global crops for each image: the method is defined for two. */
 export const GLOBAL_CROPS = 2;
