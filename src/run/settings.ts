@@ -24,108 +24,112 @@ export const settingFields = {
   arch: z
     .enum(archNames)
     .describe(
-      'backbone; vit takes --embed-dim, --depth and --num-heads, custom is for train() in code with one’s own',
+      'backbone; vit takes --embed-dim, --depth and --num-heads; custom is for train() in code, with your own backbone',
     ),
-  patchSize: whole(1).describe('side of an input patch of a vit, pixels; smaller sees finer and costs more'),
+  patchSize: whole(1).describe(
+    'side of an input patch of a vit, pixels; smaller patches see more detail and cost more',
+  ),
   embedDim: whole(1).optional().describe('width of the custom vit'),
   depth: whole(1).optional().describe('blocks of the custom vit'),
   numHeads: whole(1).optional().describe('attention heads of the custom vit; must divide the width'),
   imgSize: whole(1)
     .optional()
-    .describe("side of the images that position embeddings are learnt for (default: the global crops')"),
+    .describe('image side that position embeddings are learned for (default: that of the global crops)'),
   init: z
     .string()
     .min(1)
     .optional()
-    .describe('weights that student and teacher start from; they settle the architecture'),
-  initCheckpointKey: z.string().min(1).optional().describe('network of --init: teacher (default) or student'),
+    .describe('weights that student and teacher start from; they determine the architecture'),
+  initCheckpointKey: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('which network of --init to take: teacher (default) or student'),
   initWithHead: z
     .boolean()
     .optional()
-    .describe('take the head of --init too, when it has one (default: true)'),
+    .describe('also take the head of --init, if it has one (default: true)'),
   resumeFrom: z
     .string()
     .min(1)
     .optional()
-    .describe('full checkpoint of the reference that the run goes on from; --resume FILE sets it'),
+    .describe('full checkpoint of the reference that the run continues from; --resume FILE sets it'),
   dropPathRate: z.number().min(0).lt(1).describe("stochastic depth rate of the student's last block"),
-  outDim: whole(2).describe('K, outputs of the head; large for large and varied data'),
+  outDim: whole(2).describe('K, outputs of the head; more for large and varied data'),
   normLastLayer: z
     .boolean()
     .describe('keep the last layer of the head at norm 1; false is stronger, less stable'),
-  useBnInHead: z.boolean().describe('batch normalisation in the head'),
-  headNlayers: whole(1).describe('layers of the head before the last'),
+  useBnInHead: z.boolean().describe('use batch normalization in the head'),
+  headNlayers: whole(1).describe('layers of the head before the last one'),
   headHiddenDim: whole(1).describe('width of the hidden layers of the head'),
   headBottleneckDim: whole(1).describe('width of the bottleneck of the head'),
 
   // ---------------------------------------------------------------------------------------------- teacher
-  momentumTeacher: share().describe('first EMA momentum of the teacher, raised to 1 by a cosine'),
-  warmupTeacherTemp: positive().describe('first teacher temperature'),
+  momentumTeacher: share().describe('initial EMA momentum of the teacher, raised to 1 by a cosine'),
+  warmupTeacherTemp: positive().describe('initial teacher temperature'),
   teacherTemp: positive().describe(
-    'teacher temperature after the warm-up; lower it if the loss sticks at ln K',
+    'teacher temperature after the warm-up; lower it if the loss stays at ln K',
   ),
   warmupTeacherTempEpochs: whole(0).describe('epochs of linear warm-up of the teacher temperature'),
 
   // ----------------------------------------------------------------------------------------- optimisation
   precision: z
     .enum(['fp32', 'bf16', 'fp16', 'auto'])
-    .describe('arithmetic of the forward pass; auto measures which of fp32 and bf16 is faster here'),
+    .describe('precision of the forward pass; auto measures whether fp32 or bf16 is faster on this machine'),
   optimizer: z
     .enum(OPTIMIZERS)
     .describe('optimizer; adamw for transformers, sgd or lars for convolutional networks'),
-  batchSize: whole(1).describe('images in a step, each process'),
+  batchSize: whole(1).describe('images per step and process'),
   microBatchSize: whole(0).describe(
-    'images that go through the networks at once, 0 for the whole batch; less memory, the same step',
+    'images that go through the networks at once, 0 for the whole batch; saves memory and computes the same step',
   ),
   activationCheckpointing: z
     .boolean()
-    .describe('keep only the inputs of blocks and compute them again: a third more time, far less memory'),
+    .describe('keep only the inputs of blocks and recompute the rest: a third more time, far less memory'),
   epochs: whole(1).describe('passes over the images'),
   lr: finite()
     .min(0)
     .describe('peak learning rate for a batch of 256; scaled by batch / 256 as in the paper'),
   warmupEpochs: whole(0).describe('epochs of linear warm-up of the learning rate'),
   minLr: finite().min(0).describe('learning rate at the end of the cosine'),
-  weightDecay: finite().min(0).describe('first weight decay'),
-  weightDecayEnd: finite().min(0).describe('last weight decay, reached by a cosine'),
-  clipGrad: finite().min(0).describe("largest norm of a parameter's gradient (each by itself); 0 for none"),
-  freezeLastLayer: whole(0).describe('epochs in which the last layer of the head does not learn'),
+  weightDecay: finite().min(0).describe('initial weight decay'),
+  weightDecayEnd: finite().min(0).describe('final weight decay, reached by a cosine'),
+  clipGrad: finite().min(0).describe("largest norm of each parameter's gradient; 0 for no clipping"),
+  freezeLastLayer: whole(0).describe('epochs during which the last layer of the head is frozen'),
 
   // --------------------------------------------------------------------------------------------- the crops
   globalCropsSize: whole(1).describe('side of the two global crops, pixels'),
   globalCropsScale: scaleRange().describe(
-    "share of the image's area that a global crop covers, least and most",
+    "share of the image's area that a global crop covers: minimum and maximum",
   ),
-  localCropsNumber: whole(0).describe('local crops of an image; 0 for no multi-crop'),
+  localCropsNumber: whole(0).describe('local crops per image; 0 for no multi-crop'),
   localCropsSize: whole(1).describe('side of the local crops, pixels'),
   localCropsScale: scaleRange().describe(
-    "share of the image's area that a local crop covers, least and most",
+    "share of the image's area that a local crop covers: minimum and maximum",
   ),
   cropAspectRatio: z
     .tuple([positive(), positive()])
-    .describe("width / height of a crop's area, least and most"),
+    .describe('aspect ratio of a crop (width / height): minimum and maximum'),
   flipProbability: share().describe('probability of a horizontal flip'),
   colorJitterProbability: share().describe('probability of colour jitter'),
   brightness: finite().min(0).describe('strength of the brightness jitter'),
   contrast: finite().min(0).describe('strength of the contrast jitter'),
   saturation: finite().min(0).describe('strength of the saturation jitter'),
   hue: z.number().min(0).max(0.5).describe('strength of the hue jitter, in turns of the colour wheel'),
-  grayscaleProbability: share().describe('probability of turning gray'),
+  grayscaleProbability: share().describe('probability of converting to grayscale'),
   globalBlurProbability1: share().describe('probability of Gaussian blur on the first global crop'),
   globalBlurProbability2: share().describe('probability of Gaussian blur on the second global crop'),
   localBlurProbability: share().describe('probability of Gaussian blur on a local crop'),
   blurRadius: z
     .tuple([finite().min(0), finite().min(0)])
-    .describe('radius of the blur, pixels, least and most'),
+    .describe('radius of the blur in pixels: minimum and maximum'),
   solarizeProbability: share().describe('probability of solarizing the second global crop'),
 
   // ------------------------------------------------------------------------------------ running the training
-  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).describe('seed of everything random'),
+  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).describe('seed of all random numbers'),
   numWorkers: z
     .union([whole(0), z.literal('auto')], { error: 'expected a whole number, 0 or more, or auto' })
-    .describe(
-      'loader workers; auto finds while it trains how many are worth it; changes the speed, never the result',
-    ),
+    .describe('loader workers; auto finds the best number while training; affects speed, never the result'),
   decodedCache: z
     .string()
     .refine((text) => {
@@ -134,25 +138,25 @@ export const settingFields = {
     }, 'expected a size of at least 1MiB, as 500MB or 2GiB, or 0 for none')
     .optional()
     .describe(
-      'memory of each process for decoded images, as 2GiB; later epochs skip reading and decoding (default: none)',
+      'memory for decoded images in each process, e.g. 2GiB; later epochs skip reading and decoding (default: none)',
     ),
   device: z
     .string()
     .regex(/^(auto|cpu|mps|cuda(:\d+)?)$/, 'expected auto, cpu, mps, cuda or cuda:N')
     .describe('auto, cpu, cuda:0 or mps'),
-  threads: whole(0).describe("libtorch's threads; 0 for one a core"),
+  threads: whole(0).describe("libtorch's threads; 0 for one per core"),
   saveckpFreq: whole(0).describe(
-    'keep a checkpoint every so many epochs for good (the newest are always kept); 0 for none',
+    'keep a checkpoint for good every this many epochs (the newest are always kept); 0 for none',
   ),
   keepCheckpoints: whole(1).describe(
-    'newest checkpoints that are kept; with 2 or more a damaged one costs little',
+    'how many of the newest checkpoints to keep; with 2 or more, a damaged one costs little',
   ),
   saveEverySteps: whole(0).describe(
-    'also write a checkpoint every so many steps; 0 for only at the end of epochs',
+    'also write a checkpoint every this many steps; 0 for only at the end of epochs',
   ),
   logEvery: whole(1).describe('steps between two lines of metrics'),
   knnEvery: whole(0).describe('epochs between two k-NN evaluations; 0 for none'),
-  knnTrain: z.string().min(1).optional().describe('labelled images that k-NN looks neighbours up in'),
+  knnTrain: z.string().min(1).optional().describe('labelled images among which k-NN finds neighbours'),
   knnVal: z.string().min(1).optional().describe('labelled images that k-NN classifies'),
   maxBadShare: share().describe('stop when more than this share of the images is unreadable'),
   watchImages: z
@@ -168,8 +172,8 @@ export const settingFields = {
 export const trainSettingsSchema = z.strictObject(settingFields);
 
 /**
- * Settings that were added later, with a value that leaves the result what it was before there was one: a run folder
- * written by an older version lacks them.
+ * Settings that were added later, with the value that gives the same result as before they existed: a run folder written by
+ * an older version lacks them.
  */
 const LATER_SETTINGS: PartialSettings = {
   microBatchSize: 0,
@@ -183,10 +187,10 @@ export const savedSettingsSchema = z.preprocess(
   trainSettingsSchema,
 );
 
-/** Every setting of a run, whole and checked. */
+/** All settings of a run, complete and checked. */
 export type TrainSettings = z.infer<typeof trainSettingsSchema>;
 export type SettingName = keyof TrainSettings;
-/** Some of the settings: a file's, the flags', a preset's. */
+/** Some of the settings, as a file, flags or a preset give them. */
 export type PartialSettings = { [K in SettingName]?: TrainSettings[K] | undefined };
 
 export const SETTING_NAMES = Object.keys(settingFields) as SettingName[];
@@ -195,10 +199,10 @@ export const SETTING_NAMES = Object.keys(settingFields) as SettingName[];
 export const flagOf = (name: string): string =>
   '--' + name.replace(/[A-Z]|\d+/g, (part) => '-' + part.toLowerCase());
 
-/** The reference's own names for what is called otherwise here. */
+/** The reference's names for settings that have another name here. */
 const REFERENCE_NAMES = new Map<string, SettingName>([['batchSizePerGpu', 'batchSize']]);
 
-/** `--batch_size_per_gpu`, `batch-size`, `batchSize` -> `batchSize`; null when it is no setting. */
+/** `--batch_size_per_gpu`, `batch-size`, `batchSize` -> `batchSize`; null when it is not a setting. */
 export function settingOf(name: string): SettingName | null {
   const camel = name
     .replace(/^--/, '')
