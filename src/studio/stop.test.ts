@@ -220,7 +220,7 @@ test(
         [{}, /doesn't hold this folder/], // somebody's shell
         [{ pid: process.pid, started: processState(process.pid).start }, /doesn't hold this folder/], // the studio itself
         [{ pid: process.ppid, started: processState(process.ppid).start }, /doesn't hold this folder/],
-        [{ pid: 1, started: processState(1).start }, /which is never one/],
+        [{ pid: 1, started: processState(1).start }, /which this program can't have started/],
         [{ pid: -pid }, /No process holds/], // its group
         [{ pid: -1 }, /No process holds/], // everybody
         [{ pid: 0 }, /No process holds/], // the studio's group
