@@ -130,3 +130,18 @@ it('does not write through a second name of a file', () => {
   for (const start of ['append', 'empty'] as const)
     assert.throws(() => openToWrite(file, { within, start }), /also known by another name/);
 });
+
+it('makes missing folders below a folder, but never that folder again', () => {
+  const deep = path.join(within, 'a', 'b');
+  makeFolder(deep, { within });
+  makeFolder(deep, { within }); // they exist
+  assert.ok(existsSync(deep));
+  const gone = path.join(all, 'renamed');
+  assert.throws(() => makeFolder(path.join(gone, 'checkpoints'), { within: gone }), DataError);
+  assert.ok(!existsSync(gone), 'a folder that was renamed away was made again');
+  makeFolder(gone, { within: gone });
+  assert.ok(existsSync(gone));
+  writeFileSync(path.join(within, 'file'), '');
+  assert.throws(() => makeFolder(path.join(within, 'file'), { within }), DataError);
+  assert.throws(() => makeFolder(path.join(within, 'file', 'sub'), { within }), DataError);
+});

@@ -271,16 +271,31 @@ export function openToWrite(file: string, options: GuardedWrite): number {
   return fd;
 }
 
-/** Makes a folder and its missing parents below `within`. @throws `failure` when one is a link or can't be made. */
+/**
+ * Makes a folder and its missing parents below `within`, which must exist unless it is the folder itself: a run folder that
+ * was just renamed is not made a second time.
+ * @throws `failure` when one is a link or can't be made.
+ */
 export function makeFolder(
   folder: string,
   { within, failure = DataError }: GuardOptions & { within: string },
 ): void {
   refuseLinks(within, folder, failure);
   try {
-    mkdirSync(folder, { recursive: true });
+    const parts = path.relative(within, folder).split(path.sep);
+    if (parts[0] === '') mkdirSync(folder, { recursive: true });
+    else parts.forEach((_, i) => makeOne(path.join(within, ...parts.slice(0, i + 1))));
   } catch (error) {
     throw new failure(`${printable(folder)} can't be made: ${folderReason(error, folder)}`, { cause: error });
+  }
+}
+
+/** Makes one folder; its parent must exist. */
+function makeOne(folder: string): void {
+  try {
+    mkdirSync(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !lstatSync(folder).isDirectory()) throw error;
   }
 }
 
