@@ -215,6 +215,21 @@ export function settingOf(name: string): SettingName | null {
 export const decodedCacheBytes = ({ decodedCache }: PartialSettings): number =>
   decodedCache === undefined ? 0 : (parseBytes(decodedCache) ?? 0);
 
+/** Settings that a resumed run may change, because the result does not depend on them. */
+export const CHANGEABLE_ON_RESUME: readonly SettingName[] = [
+  'numWorkers',
+  'decodedCache',
+  'saveckpFreq',
+  'keepCheckpoints',
+  'saveEverySteps',
+  'logEvery',
+  'knnEvery',
+  'knnTrain',
+  'knnVal',
+  'maxBadShare',
+  'watchImages',
+];
+
 /** Settings by topic, for help texts. */
 export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly SettingName[]])[] = [
   [
@@ -279,38 +294,5 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'solarizeProbability',
     ],
   ],
-  [
-    'Running:',
-    [
-      'seed',
-      'device',
-      'threads',
-      'numWorkers',
-      'decodedCache',
-      'saveckpFreq',
-      'keepCheckpoints',
-      'saveEverySteps',
-      'logEvery',
-      'knnEvery',
-      'knnTrain',
-      'knnVal',
-      'maxBadShare',
-      'watchImages',
-    ],
-  ],
-];
-
-/** Settings that a resumed run may change, because the result does not depend on them. */
-export const CHANGEABLE_ON_RESUME: readonly SettingName[] = [
-  'numWorkers',
-  'decodedCache',
-  'saveckpFreq',
-  'keepCheckpoints',
-  'saveEverySteps',
-  'logEvery',
-  'knnEvery',
-  'knnTrain',
-  'knnVal',
-  'maxBadShare',
-  'watchImages',
+  ['Running:', ['seed', 'device', 'threads', ...CHANGEABLE_ON_RESUME]],
 ];
