@@ -144,7 +144,7 @@ describe('an index', () => {
     assert.equal(existsSync(path.join(place, 'index.json')), false);
   });
 
-  it('builds its graph anew when much is removed, and embeds all anew for other weights or sizes', async () => {
+  it('rebuilds its graph when much is removed, and embeds everything again for other weights or sizes', async () => {
     const half = path.join(folder, 'half');
     const few = path.join(folder, 'few');
     cpSync(images, few, { recursive: true, preserveTimestamps: true });
@@ -162,7 +162,7 @@ describe('an index', () => {
     assert.equal(means.images, result.images);
   });
 
-  it('keeps what was embedded when it is interrupted, and goes on from there', async () => {
+  it('keeps what was embedded when it is interrupted, and continues from there', async () => {
     const stopped = path.join(folder, 'stopped');
     const stop = new AbortController();
     const running = build(stopped, {

@@ -243,13 +243,13 @@ async function keptOf(
   const images = plan.kept.map(({ image }) => image);
   if (vectors !== null)
     return { images, parts, vectors, skipped: [], nextId: old.images.nextId, hasNewGraph: false };
-  const anew = new VectorIndex(width);
-  await anew.add(
+  const rebuilt = new VectorIndex(width);
+  await rebuilt.add(
     Int32Array.from(images, (_, i) => i),
     rows,
   );
   const numbered = images.map((image, id) => ({ ...image, id }));
-  return { images: numbered, parts, vectors: anew, skipped: [], nextId: count, hasNewGraph: true };
+  return { images: numbered, parts, vectors: rebuilt, skipped: [], nextId: count, hasNewGraph: true };
 }
 
 /** Writes a new generation and deletes the one before. @internal */

@@ -31,7 +31,7 @@ function readIndex(file: string, within?: string): Map<string, string[]> {
     );
   const shards = new Map<string, string[]>();
   for (const [name, shard] of Object.entries(map)) {
-    // a shard lies beside its index: an index of unknown origin must not lead elsewhere
+    // a shard is in the same folder as its index: an index of unknown origin must not lead elsewhere
     if (
       typeof shard !== 'string' ||
       shard === '' ||
