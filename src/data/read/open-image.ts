@@ -44,8 +44,12 @@ export function openBytes(bytes: Uint8Array): OpenedImage {
     }
     case 'AVIF':
       return { ...plain, bytes: stillOf(bytes), turn: avifOrientation(bytes) };
-    default:
+    case 'JPEG':
+    case 'PNG':
+    case 'WebP':
       return { ...plain, turn: hiddenOrientation(bytes, format) };
+    case 'GIF':
+      return plain;
   }
 }
 

@@ -130,13 +130,9 @@ function addText(found: Found, kind: string, content: Uint8Array): void {
   }
 }
 
-/**
- * The orientation that is left to apply to what libvips gives, which has applied that in EXIF.
- * @param format - JPEG, PNG or WebP; of others it is found elsewhere.
- */
-export function hiddenOrientation(bytes: Uint8Array, format: string): Orientation {
+/** The orientation that is left to apply to what libvips gives, which has applied that in EXIF. */
+export function hiddenOrientation(bytes: Uint8Array, format: 'JPEG' | 'PNG' | 'WebP'): Orientation {
   const find = { JPEG: inJpeg, PNG: inPng, WebP: inWebp }[format];
-  if (find === undefined) return 1;
   const { exif, rawExif, xmp } = find(bytes);
   if (exif === undefined && rawExif === undefined && xmp === undefined) return 1;
   if (exif !== undefined && exifOrientation(exif) !== undefined) return 1;

@@ -142,7 +142,7 @@ function storedSamples(tags: TiffDirectory, variant: TiffVariant, wanted: number
     isShared
       ? Math.ceil(blocks.width / across) * Math.ceil(rows / down) * (across * down + 2)
       : rowBytes * rows;
-  if (sizeOf(blocks.height) > 8 * MAX_IMAGE_BYTES || sizeOf(blocks.height) > 2 ** 32 - 1)
+  if (sizeOf(blocks.height) > 2 * MAX_IMAGE_BYTES)
     throw damaged(`a strip or tile of ${sizeOf(blocks.height)} bytes`);
   const out = new Uint8Array(width * height * wanted);
   const planes = isPlanar ? wanted : 1;

@@ -114,7 +114,8 @@ const describe = ({ colours, bits, sampleFormat, samples }: TiffVariant): string
       : `${sampleFormat === 'signed' ? 'signed ' : ''}${bits}-bit integers`;
   const extra = samples - COLOUR_SAMPLES[colours];
   const bands = colours === 'gray' && extra > 1 ? `${samples} gray bands` : NAMES[colours];
-  return `of ${bands} in ${numbers}`;
+  const more = colours !== 'gray' && extra > 0 ? ` and ${extra} more bands` : '';
+  return `of ${bands}${more} in ${numbers}`;
 };
 
 /**
