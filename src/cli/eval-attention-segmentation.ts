@@ -50,6 +50,7 @@ export async function run(invocation: Invocation): Promise<void> {
       objects: options['foreground'] === true ? 'foreground' : 'each',
       signal: interrupt.signal,
       onProgress: ({ done, total }) => count('images', done, total),
+      onWarning: (message) => io.warn(message),
     });
     await keepResult(io, model, 'attention-segmentation', { imageFolder: images, masks, ...size, ...result });
     const { skipped, withoutMask } = result;

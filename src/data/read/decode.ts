@@ -241,6 +241,8 @@ export interface ImageHeader extends Size {
   format: ImageFormat;
   /** Size of the file. */
   bytes: number;
+  /** How the stored pixels are turned to be upright, by EXIF's numbers: 1 for not at all. */
+  orientation: number;
 }
 
 /** The bytes of an image: those given, or those of a file or of an image in a shard. */
@@ -255,9 +257,11 @@ export async function imageHeader(input: string | Uint8Array): Promise<ImageHead
   const file = await bytesOf(input);
   const { format, bytes, own, turn } = openBytes(file);
   try {
-    const { width, height } = own ?? (await sharp(bytes, optionsFor(format)).metadata()).autoOrient;
+    const metadata = own === null ? await sharp(bytes, optionsFor(format)).metadata() : null;
+    const { width, height } = metadata?.autoOrient ?? own!;
     const size = turn >= 5 ? { width: height, height: width } : { width, height };
-    return { format, bytes: file.length, ...size };
+    const orientation = turn === 1 ? (metadata?.orientation ?? 1) : turn;
+    return { format, bytes: file.length, ...size, orientation };
   } catch (error) {
     throw asReason(error, format, file);
   }
