@@ -1,11 +1,13 @@
 /** The table of formats in docs/data.md, row by row, on files whose right values are Pillow's (test/fixtures/formats). */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import sharp from 'sharp';
 import { toRgb } from '../crops/crops.js';
+import { EvalLoader } from '../load/loaders.js';
 import { decodeImage, imageHeader, imageThumbnail } from './decode.js';
 import { useImage } from './use-image.js';
 
@@ -70,6 +72,21 @@ const reasonOf = async (reading: Promise<unknown>): Promise<string> => {
 test('the table has files of each of its rows, and no file is without a row', () => {
   assert.ok(rows.size > 30);
   assert.deepEqual([...new Set(files.map(({ row }) => row))].sort(), [...rows.keys()].sort());
+});
+
+test('a loader with workers uses or skips each of the files, and none ends it', async () => {
+  const items = files.map(({ file }) => ({ path: pathOf(file), label: null }));
+  const loader = new EvalLoader({ items, batchSize: 50, resize: 16, crop: 16, numWorkers: 2 });
+  const skipped: string[] = [];
+  let used = 0;
+  for await (const batch of loader) {
+    used += batch.indices.length;
+    skipped.push(...batch.skipped.map((entry) => path.basename(entry.path)));
+    batch.release();
+  }
+  const bad = files.filter(({ offset }) => offset === undefined).map(({ file }) => file);
+  assert.deepEqual(skipped.sort(), bad.sort());
+  assert.equal(used, files.length - bad.length);
 });
 
 for (const [row, outcome] of rows) {

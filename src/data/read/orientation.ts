@@ -134,11 +134,11 @@ function addText(found: Found, kind: string, content: Uint8Array): void {
 export function hiddenOrientation(bytes: Uint8Array, format: 'JPEG' | 'PNG' | 'WebP'): Orientation {
   const find = { JPEG: inJpeg, PNG: inPng, WebP: inWebp }[format];
   const { exif, rawExif, xmp } = find(bytes);
-  if (exif === undefined && rawExif === undefined && xmp === undefined) return 1;
-  if (exif !== undefined && exifOrientation(exif) !== undefined) return 1;
   const raw = exif === undefined && rawExif !== undefined ? exifOrientation(rawExif) : undefined;
   if (raw !== undefined) return asOrientation(raw);
-  return xmp === undefined ? 1 : xmpOrientation(xmp);
+  const said = xmp === undefined ? 1 : xmpOrientation(xmp);
+  // the EXIF block is looked at last: most photographs have one, few have an orientation elsewhere
+  return said !== 1 && exif !== undefined && exifOrientation(exif) !== undefined ? 1 : said;
 }
 
 /**

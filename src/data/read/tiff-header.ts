@@ -26,7 +26,7 @@ export const TAG = {
     extraSamples: 338,
     sampleFormat: 339,
   },
-  ...{ subsampling: 530, referenceBlackWhite: 532, xmp: 700 },
+  ...{ colorMap: 320, subsampling: 530, referenceBlackWhite: 532, xmp: 700 },
 } as const;
 
 /** Bytes of a value of each type; 0 for types that don't exist. */

@@ -1,6 +1,6 @@
 /**
  * Reads the TIFFs that libvips takes for something else, or refuses: more bands than an image has, colours multiplied by their
- * alpha, CMYK of 16 bits, YCbCr that is not JPEG, CIELAB, 12 bits. Values are Pillow's where it reads such a file; of 12 and 16
+ * alpha, palettes with alpha, CMYK of 16 bits, YCbCr that is not JPEG, CIELAB, 12 bits. Values are Pillow's where it reads such a file; of 12 and 16
  * bits the highest 8 are kept (decode.ts says why), signed 16-bit gray is clipped to 0 to 255, YCbCr and CIELAB may differ from Pillow's
  * by a level or two, because it computes them with tables.
  */
@@ -198,6 +198,16 @@ function fromYcbcr(pixels: Uint8Array): Uint8Array {
   return pixels;
 }
 
+/** The palette holds all reds, all greens, all blues, 16 bits each; an index beyond it is black. */
+function lookedUp(indices: Uint8Array, tags: TiffDirectory): Uint8Array {
+  const map = tags.numbers(TAG.colorMap, 768);
+  const size = map.length / 3;
+  const out = new Uint8Array(indices.length * 3);
+  for (const [at, index] of indices.entries())
+    if (index < size) for (let i = 0; i < 3; i++) out[3 * at + i] = map[i * size + index]! >> 8;
+  return out;
+}
+
 /** The D50 white of colour profiles, and from its XYZ to linear sRGB (the inverse of the sRGB profile's colorants). */
 const WHITE = [0.9642, 1, 0.8249] as const;
 const TO_SRGB = [
@@ -237,5 +247,6 @@ export function readTiffPixels(tags: TiffDirectory, variant: TiffVariant): Pixel
   if (colours === 'cmyk') data = cmykToRgb(data, width, height);
   else if (colours === 'ycbcr') data = fromYcbcr(data);
   else if (colours === 'lab') data = fromLab(data);
+  else if (colours === 'palette') data = lookedUp(data, tags);
   return { data, width, height, channels: 3 };
 }

@@ -148,6 +148,7 @@ export function tiffReader(variant: TiffVariant): 'libvips' | 'here' {
       break;
     case 'palette':
       if (extra === 0 && [1, 2, 4, 8].includes(bits)) return 'libvips';
+      if (extra === 1 && bits === 8 && !isPremultiplied) return here();
       break;
     case 'rgb':
       if (bits === 12 || ((bits === 8 || bits === 16) && (extra > 1 || isPremultiplied))) return here();
