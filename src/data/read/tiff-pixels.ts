@@ -1,8 +1,8 @@
 /**
- * Reads the TIFFs that libvips takes for something else, or refuses: more bands than an image has, colours multiplied by their
- * alpha, palettes with alpha, CMYK of 16 bits, YCbCr that is not JPEG, CIELAB, 12 bits. Values are Pillow's where it reads such a file; of 12 and 16
- * bits the highest 8 are kept (decode.ts says why), signed 16-bit gray is clipped to 0 to 255, YCbCr and CIELAB may differ from Pillow's
- * by a level or two, because it computes them with tables.
+ * Reads the TIFFs that libvips takes for something else, or refuses: more bands than an image has, colours multiplied by
+ * their alpha, palettes with alpha, CMYK of 16 bits, YCbCr that is not JPEG, CIELAB, 12 bits. Values are Pillow's where it
+ * reads such a file; of 12 and 16 bits the highest 8 are kept (decode.ts says why), signed 16-bit gray is clipped to 0 to
+ * 255. YCbCr and CIELAB are computed by formulas, where Pillow looks them up in tables: docs/data.md has the differences.
  */
 import { DataError } from '../../errors.js';
 import { cmykToRgb, type PixelImage } from '../crops/crops.js';
