@@ -219,7 +219,7 @@ function calls(): Record<string, Call> {
       model,
       options: all<dino.AttentionSegmentationOptions>({
         ...{ images: nowhere, masks: nowhere, threshold: 0.6, objects: 'each', imageSize: or(32, 'list') },
-        ...{ signal, onProgress: nothing },
+        ...{ signal, onProgress: nothing, onWarning: nothing },
       }),
     }),
     evaluateCopyDetection: call(dino.evaluateCopyDetection, 2, {

@@ -4,6 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
 import { writeLabelImage } from './indexed-png.js';
 import { ConfigError, DataError } from '../errors.js';
 import { hashModel, type NetworkSize } from '../testing/hash-model.js';
@@ -80,6 +81,26 @@ describe('evaluateAttentionSegmentation', () => {
     rmSync(path.join(bad, 'tall', '00002.png'));
     const options = { images, masks: bad, imageSize: 64 };
     await assert.rejects(evaluateAttentionSegmentation(model, options), /none of the 3 images can be used/);
+  });
+
+  it('warns once of photographs that are turned in a way that the size of their masks does not tell', async () => {
+    const other = path.join(folder, 'turned');
+    const warnings: string[] = [];
+    const evaluate = async () => {
+      const onWarning = (message: string) => warnings.push(message);
+      return evaluateAttentionSegmentation(model, { images: other, masks, imageSize: 64, onWarning });
+    };
+    cpSync(images, other, { recursive: true });
+    await evaluate();
+    assert.deepEqual(warnings, []);
+    for (const name of ['00000.jpg', '00002.jpg']) {
+      const file = path.join(other, 'two', name);
+      const upsideDown = await sharp(readFileSync(file)).withMetadata({ orientation: 3 }).toBuffer();
+      writeFileSync(file, upsideDown);
+    }
+    assert.equal((await evaluate()).images, 4);
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0]!, /two.00000\.jpg: its orientation \(EXIF 3\) turns it, and that of 1 more/);
   });
 
   it('refuses folders without pairs and thresholds out of range', async () => {

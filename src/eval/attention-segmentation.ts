@@ -17,7 +17,8 @@ import {
   signal as abortSignal,
 } from '../plain/check-options.js';
 import { readLabelImage, type LabelImage } from './indexed-png.js';
-import { listImages, type ImageItem } from '../data/index.js';
+import { imageHeader, listImages, type ImageItem } from '../data/index.js';
+import { printable } from '../plain/printable.js';
 import { resizeNearest } from './resample.js';
 import { ConfigError, DataError } from '../errors.js';
 import { attention, type AttentionOptions, type AttentionResult } from '../explain/attention.js';
@@ -40,6 +41,8 @@ export interface AttentionSegmentationOptions extends Pick<AttentionOptions, 'im
   objects?: 'each' | 'foreground';
   signal?: AbortSignal | undefined;
   onProgress?: (progress: { done: number; total: number }) => void;
+  /** Called once, when photographs are turned by their orientation in a way that the size of a mask can't tell. */
+  onWarning?: (message: string) => void;
 }
 
 export interface AttentionSegmentationResult extends JaccardScore {
@@ -87,7 +90,7 @@ const segmentationOptions = optionsOf<AttentionSegmentationOptions>(
   { images: filePath, masks: filePath },
   {
     ...{ threshold: finite, objects: oneOf(['each', 'foreground']), imageSize: pixels },
-    ...{ signal: abortSignal, onProgress: callback },
+    ...{ signal: abortSignal, onProgress: callback, onWarning: callback },
   },
 );
 
@@ -106,7 +109,7 @@ export async function evaluateAttentionSegmentation(
     segmentationOptions,
     options,
   ]);
-  const { threshold = 0.6, objects = 'each', imageSize, signal, onProgress } = options;
+  const { threshold = 0.6, objects = 'each', imageSize, signal, onProgress, onWarning } = options;
   if (!(threshold > 0 && threshold <= 1)) {
     throw new ConfigError(`threshold ${threshold}; expected a share of the attention, above 0 and at most 1`);
   }
@@ -114,6 +117,7 @@ export async function evaluateAttentionSegmentation(
   const { found, withoutMask } = await pairs(options.images, options.masks);
   const scores: number[][][] = [];
   const skipped: AttentionSegmentationResult['skipped'] = [];
+  const turned: Turned[] = [];
   for (const [i, { image, mask }] of found.entries()) {
     signal?.throwIfAborted();
     try {
@@ -134,12 +138,17 @@ export async function evaluateAttentionSegmentation(
         .filter((object) => object.includes(1));
       if (visible.length === 0) throw new DataError('the mask has no object');
       scores.push(visible.map((object) => headJaccards({ ...result, masks: result.masks! }, object)));
+      const { orientation } = await imageHeader(image.path);
+      const isSquare = truth.width === truth.height;
+      // a quarter turn is told by the sides
+      if (orientation > 4 ? isSquare : orientation > 1) turned.push({ path: image.path, orientation });
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
       skipped.push({ path: image.path, reason: error.message });
     }
     onProgress?.({ done: i + 1, total: found.length });
   }
+  if (turned.length > 0) onWarning?.(turnedWarning(turned));
   if (scores.length === 0) {
     throw new DataError(
       `none of the ${found.length} images can be used: ${skipped[0]!.path}: ${skipped[0]!.reason}`,
@@ -147,6 +156,20 @@ export async function evaluateAttentionSegmentation(
   }
   const count = scores.reduce((sum, image) => sum + image.length, 0);
   return { ...jaccardScore(scores), objects: count, threshold, withoutMask, skipped };
+}
+
+interface Turned {
+  path: string;
+  orientation: number;
+}
+
+function turnedWarning(turned: readonly Turned[]): string {
+  const { path: first, orientation } = turned[0]!;
+  const others = turned.length === 1 ? '' : `, and that of ${turned.length - 1} more`;
+  return (
+    `${printable(first)}: its orientation (EXIF ${orientation}) turns it${others}: the image is used upright, and its mask as it ` +
+    'is stored. If the mask was drawn on the stored pixels, the score is wrong: turn it, or remove the orientation'
+  );
 }
 
 function checkSize(result: AttentionResult, truth: LabelImage, mask: string): void {

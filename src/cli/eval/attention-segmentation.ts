@@ -48,6 +48,7 @@ export const command = defineCommand({
           ...{ images, masks, threshold, signal },
           objects: foreground ? 'foreground' : 'each',
           onProgress: ({ done, total }) => count('images', done, total),
+          onWarning: (message) => io.warn(message),
         });
         const kept = { imageFolder: images, masks, ...size, ...result };
         await keepResult(io, model, 'attention-segmentation', kept);

@@ -3,6 +3,7 @@
 /** In lower case, with their dots. */
 export const IMAGE_EXTENSIONS: readonly string[] = [
   ...['.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.avif', '.tif', '.tiff', '.gif'],
+  ...['.bmp', '.ppm', '.pgm', '.pbm', '.pnm'],
 ];
 
 /** Whether a file has the name of an image: 'a.JPG', 'b/c.webp'. */

@@ -53,7 +53,7 @@ test('class folders: labels and order of torchvision’s ImageFolder', async () 
 
 test('a folder that has images itself has no labels; images in folders below belong to it', async () => {
   const list = await listImages(
-    make('flat', ['2.jpg', '1.jpg', 'more/3.gif', 'more/4.tiff', '5.avif', '6.bmp']),
+    make('flat', ['2.jpg', '1.jpg', 'more/3.gif', 'more/4.tiff', '5.avif', '6.heic']),
   );
   assert.equal(list.classes, null);
   assert.deepEqual(relative(list), ['1.jpg', '2.jpg', '5.avif', 'more/3.gif', 'more/4.tiff']);
@@ -113,7 +113,7 @@ test('the fingerprint does not depend on where the folder lies', async () => {
 test('no images: errors say what was looked for and what to try', async () => {
   await rejects(path.join(scratch, 'not there'), /There is no .*not there/, /Give a folder of images/);
   await rejects(make('nothing', []), /There are no images in/, /JPEG, PNG/, /Give the folder/);
-  await rejects(make('bitmaps', ['a.bmp', 'b.bmp', 'c.txt']), /2 \.bmp, 1 \.txt/, /Convert them/);
+  await rejects(make('bitmaps', ['a.heic', 'b.heic', 'c.txt']), /2 \.heic, 1 \.txt/, /Convert them/);
 });
 
 test(

@@ -1,11 +1,11 @@
 /**
- * From an image file to RGB bytes, through sharp (libvips). The result is that of Pillow's Image.open(...).convert("RGB"):
+ * From an image file to RGB bytes, through sharp (libvips) or, for what it doesn't read, readers of our own. The result is that of Pillow's Image.open(...).convert("RGB"):
  * colour profiles are ignored, alpha is dropped (not blended), gray is repeated, palettes are looked up, CMYK is converted
  * by plain arithmetic.
  *
  * Departures from Pillow, on purpose:
- * - EXIF orientation is applied: a photograph is upright.
- * - 16-bit images keep the high byte of each value. Pillow does so for 16-bit colour, but clips 16-bit gray at 255,
+ * - Orientation is applied (EXIF's, or XMP's where EXIF has none, as Pillow's exif_transpose does): a photograph is upright.
+ * - Images of 12 or 16 bits keep the highest 8 of each value. Pillow does so for 16-bit colour, but clips gray at 255,
  *   which turns such an image white.
  * - Transparent pixels of a GIF are black (the decoder does not keep their colour).
  * - Of an animation the first frame is used (as by Pillow), of a multi-page TIFF the first page.
@@ -15,10 +15,10 @@ import { DataError } from '../../errors.js';
 import { printable } from '../../plain/printable.js';
 import { cmykToRgb, resizeImage, toRgb, type PixelImage } from '../crops/crops.js';
 import { type EncodedImage, viewOf } from './encoded-image.js';
-import { type ImageFormat, imageFormat, maxPixels } from './image-format.js';
+import { type ImageFormat, maxPixels } from './image-format.js';
+import { openBytes, type OpenedImage } from './open-image.js';
+import { turned } from './orientation.js';
 import { readImageFile } from './read-image-file.js';
-import { readProblem } from './read-problem.js';
-import { lookAtImage } from './quick-read.js';
 
 /** A decoded image; smaller than the file's when it was decoded at reduced size. */
 export interface DecodedImage extends PixelImage {
@@ -57,13 +57,15 @@ function isCutOff(format: ImageFormat, bytes: Uint8Array): boolean {
  * Why decoding failed, in one line. The messages of libvips are not used: all threads share one buffer of them, so that the
  * reason would depend on timing.
  */
-function asReason(error: unknown, format: ImageFormat, bytes: Uint8Array | null): DataError {
+function asReason(error: unknown, format: ImageFormat, bytes: Uint8Array): DataError {
   if (error instanceof DataError) return error;
   if ((error as Error).message.includes('pixel limit')) {
     const reason = `${format} of more than ${maxPixels(format)} pixels, refused before decoding (pixel limit)`;
     return new DataError(reason, { cause: error });
   }
-  const isCut = bytes !== null && isCutOff(format, bytes);
+  const kind = format === 'JPEG' ? unreadJpeg(bytes) : null;
+  if (kind !== null) return new DataError(`${kind}, which is not read`, { cause: error });
+  const isCut = isCutOff(format, bytes);
   return new DataError(`damaged ${format}${isCut ? ': the end of the file is missing' : ''}`, {
     cause: error,
   });
@@ -97,16 +99,14 @@ async function decodeCmyk(bytes: Uint8Array, format: ImageFormat): Promise<Decod
   return { data: rgb, channels: 3, ...size, isReducible: false };
 }
 
-/** Only JPEG and TIFF can be CMYK; a JPEG then has four components in its frame header. */
-function mayBeCmyk(format: ImageFormat, bytes: Uint8Array): boolean {
-  if (format === 'TIFF') return true;
-  return format === 'JPEG' && (jpegFrame(bytes)?.components ?? 0) === 4;
-}
-
 interface JpegFrame {
   width: number;
   height: number;
   components: number;
+  /** Bits of a sample. */
+  precision: number;
+  /** The kind of frame: 0xc0 to 0xcf are JPEG's, 0xf7 is that of JPEG-LS. */
+  marker: number;
 }
 
 /** Reads size and components from a JPEG's frame header, a few microseconds; null when it is not found. */
@@ -119,9 +119,11 @@ export function jpegFrame(bytes: Uint8Array): JpegFrame | null {
       at++; // fill byte
       continue;
     }
-    // SOF0..SOF15, but for DHT, JPG and DAC
-    if (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc) {
+    // SOF0..SOF15, but for DHT, JPG and DAC; SOF55
+    const isFrame = marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
+    if (isFrame || marker === 0xf7) {
       return {
+        ...{ marker, precision: bytes[at + 4]! },
         height: (bytes[at + 5]! << 8) | bytes[at + 6]!,
         width: (bytes[at + 7]! << 8) | bytes[at + 8]!,
         components: bytes[at + 9]!,
@@ -133,33 +135,60 @@ export function jpegFrame(bytes: Uint8Array): JpegFrame | null {
   return null;
 }
 
+/** What a JPEG is that no decoder here reads; null for one that could be read if it were whole. */
+function unreadJpeg(bytes: Uint8Array): string | null {
+  const frame = jpegFrame(bytes);
+  if (frame === null) return null;
+  const { marker, precision, components } = frame;
+  if (marker === 0xf7) return 'JPEG-LS';
+  if (precision !== 8) return `JPEG of ${precision} bits per sample`;
+  if (marker >= 0xc5 && marker !== 0xc9 && marker !== 0xca) return 'hierarchical or arithmetic lossless JPEG';
+  return [1, 3, 4].includes(components) ? null : `JPEG of ${components} components`;
+}
+
 /**
  * Decodes the bytes of a file to interleaved pixels of 1 to 4 channels; alpha is to be ignored.
  * @throws DataError with a one-line reason
  */
 export async function decodeBytes(bytes: Uint8Array, options: DecodeOptions = {}): Promise<DecodedImage> {
-  const format = imageFormat(bytes);
+  const opened = openBytes(bytes);
+  const { format, own, turn } = opened;
   try {
-    if (mayBeCmyk(format, bytes)) {
-      const metadata = await sharp(bytes, optionsFor(format)).metadata();
-      if (metadata.space === 'cmyk') return await decodeCmyk(bytes, format);
-    }
-    const pipeline = sharp(bytes, optionsFor(format));
-    const isReducible = format === 'JPEG' || format === 'WebP';
-    let original: Size | null = null;
-    if (options.reduce !== undefined && isReducible) {
-      original = await reduceSize(pipeline, format, bytes, options.reduce);
-    }
-    const { data, info } = await rawPixels(pipeline.toColourspace('srgb'));
-    const { width, height, channels } = info;
-    return {
-      ...{ data, width, height, channels },
-      ...{ originalWidth: original?.width ?? width, originalHeight: original?.height ?? height },
-      isReducible,
-    };
+    // what is turned here is decoded at full size: few files are, and sides need not be swapped twice
+    if (own !== null) return whole(turned(own.read(), turn));
+    if (turn !== 1) return whole(turned(await decodeWithLibvips(opened, {}), turn));
+    return await decodeWithLibvips(opened, options);
   } catch (error) {
     throw asReason(error, format, bytes);
   }
+}
+
+const whole = ({ data, width, height, channels }: PixelImage): DecodedImage => ({
+  ...{ data, width, height, channels },
+  ...{ originalWidth: width, originalHeight: height, isReducible: false },
+});
+
+async function decodeWithLibvips(opened: OpenedImage, options: DecodeOptions): Promise<DecodedImage> {
+  const { format, bytes } = opened;
+  if (opened.isCmyk) return decodeCmyk(bytes, format);
+  if (format === 'JPEG' && jpegFrame(bytes)?.components === 4) {
+    const { space } = await sharp(bytes, optionsFor(format)).metadata();
+    if (space === 'cmyk') return decodeCmyk(bytes, format);
+  }
+  const pipeline = sharp(bytes, optionsFor(format));
+  const isReducible = format === 'JPEG' || format === 'WebP';
+  let original: Size | null = null;
+  if (options.reduce !== undefined && isReducible) {
+    original = await reduceSize(pipeline, format, bytes, options.reduce);
+  }
+  const { data, info } = await rawPixels(pipeline.toColourspace('srgb'));
+  const { width, height, channels } = info;
+  if (!(channels <= 4)) throw new DataError(`${format} of ${channels} bands, which is not read`);
+  return {
+    ...{ data, width, height, channels },
+    ...{ originalWidth: original?.width ?? width, originalHeight: original?.height ?? height },
+    isReducible,
+  };
 }
 
 /** Below this factor, reading the size first costs more than a smaller image saves. */
@@ -212,19 +241,29 @@ export interface ImageHeader extends Size {
   format: ImageFormat;
   /** Size of the file. */
   bytes: number;
+  /** How the stored pixels are turned to be upright, by EXIF's numbers: 1 for not at all. */
+  orientation: number;
 }
 
+/** The bytes of an image: those given, or those of a file or of an image in a shard. */
+const bytesOf = async (input: string | Uint8Array): Promise<Uint8Array> =>
+  typeof input === 'string' ? readImageFile(input) : input;
+
 /**
- * Format and size (after orientation) of an image, from its header: of a file that is given by its path, only that is read.
+ * Format and size (after orientation) of an image; its pixels are not decoded.
  * @throws DataError with a one-line reason
  */
 export async function imageHeader(input: string | Uint8Array): Promise<ImageHeader> {
-  const { pipeline, format, bytes } = openImage(input);
+  const file = await bytesOf(input);
+  const { format, bytes, own, turn } = openBytes(file);
   try {
-    const { autoOrient } = await pipeline.metadata();
-    return { format, bytes, width: autoOrient.width, height: autoOrient.height };
+    const metadata = own === null ? await sharp(bytes, optionsFor(format)).metadata() : null;
+    const { width, height } = metadata?.autoOrient ?? own!;
+    const size = turn >= 5 ? { width: height, height: width } : { width, height };
+    const orientation = turn === 1 ? (metadata?.orientation ?? 1) : turn;
+    return { format, bytes: file.length, ...size, orientation };
   } catch (error) {
-    throw asReason(error, format, typeof input === 'string' ? null : input);
+    throw asReason(error, format, file);
   }
 }
 
@@ -237,32 +276,26 @@ export async function imageThumbnail(
   side: number,
   quality: number,
 ): Promise<{ data: Uint8Array<ArrayBuffer> } & Size> {
-  // it is for people, so the colour profile is applied
-  const { pipeline, format } = openImage(input, { ignoreIcc: false });
+  const file = await bytesOf(input);
+  const { format, bytes, own, turn } = openBytes(file);
   try {
+    let pipeline: Sharp;
+    if (own === null && turn === 1) {
+      // it is for people, so the colour profile is applied
+      pipeline = sharp(bytes, { ...optionsFor(format), ignoreIcc: false });
+    } else {
+      const decoded = await decodeBytes(file);
+      const { width, height } = decoded;
+      pipeline = sharp(toRgb(decoded), { raw: { width, height, channels: 3 } });
+    }
     const { data, info } = await pipeline
       .resize(side, side, { fit: 'inside', withoutEnlargement: true })
       .webp({ quality })
       .toBuffer({ resolveWithObject: true });
     return { data: new Uint8Array(data), width: info.width, height: info.height };
   } catch (error) {
-    throw asReason(error, format, typeof input === 'string' ? null : input);
+    throw asReason(error, format, file);
   }
-}
-
-/** Opens an image with sharp, after checking its first bytes. A path is that of a file, not of an image in a shard. */
-function openImage(
-  input: string | Uint8Array,
-  more: SharpOptions = {},
-): { pipeline: Sharp; format: ImageFormat; bytes: number } {
-  let looked: { format: ImageFormat; bytes: number };
-  try {
-    looked =
-      typeof input === 'string' ? lookAtImage(input) : { format: imageFormat(input), bytes: input.length };
-  } catch (error) {
-    throw readProblem(error);
-  }
-  return { pipeline: sharp(input, { ...optionsFor(looked.format), ...more }), ...looked };
 }
 
 /** Reads and decodes a file; see {@link decodeBytes}. Errors have only the reason, without the path. */

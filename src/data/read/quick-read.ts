@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { DataError } from '../../errors.js';
 import { kindOf, READ_FLAGS } from '../../files/guarded.js';
 import { leadsOutside, OUTSIDE } from '../../files/read-below.js';
-import { checkImageBytes, type ImageFormat, imageFormat, SNIFFED_BYTES } from './image-format.js';
+import { checkImageBytes, imageFormat, SNIFFED_BYTES } from './image-format.js';
 
 /** A read that takes this many milliseconds or more comes from a slow disk or over a network. */
 const SLOW_MS = 2;
@@ -103,22 +103,6 @@ export async function readQuickly(path: string): Promise<Buffer> {
     () => readNow(path),
     () => readAsked(path),
   );
-}
-
-/**
- * Checks the first bytes of an image file, before a decoder is given its path.
- * @throws DataError with only the reason; else as open() of node:fs
- */
-export function lookAtImage(path: string): { format: ImageFormat; bytes: number } {
-  refuseOutside(path);
-  const descriptor = openSync(path, READ_FLAGS);
-  try {
-    const size = sizeOfImage(fstatSync(descriptor));
-    const head = Buffer.alloc(Math.min(size, SNIFFED_BYTES));
-    return { format: imageFormat(head.subarray(0, fill(descriptor, head, 0))), bytes: size };
-  } finally {
-    closeSync(descriptor);
-  }
 }
 
 /**

@@ -7,6 +7,7 @@ import sharp from 'sharp';
 import { decodePlain, openDecoder, type PlainEncoding } from '../crops/crops.js';
 import { decodeBytes, jpegFrame, LEAST_REDUCTION, type DecodedImage, type DecodeOptions } from './decode.js';
 import { MAX_PIXELS, sniffFormat } from './image-format.js';
+import { hiddenOrientation } from './orientation.js';
 
 /** The names under which sharp's own libvips, or the system's, may be loaded. */
 function libraryNames(): string[] {
@@ -39,7 +40,7 @@ export function decodeHere(bytes: Uint8Array, { reduce }: DecodeOptions): Decode
   canDecodeHere ??= libraryNames().some(openDecoder);
   const encoding = sniffFormat(bytes);
   if (!canDecodeHere || (encoding !== 'JPEG' && encoding !== 'PNG' && encoding !== 'WebP')) return null;
-  if (wantsReduction(bytes, encoding, reduce)) return null;
+  if (hiddenOrientation(bytes, encoding) !== 1 || wantsReduction(bytes, encoding, reduce)) return null;
   let data = memory;
   let size = decodePlain(bytes, encoding, MAX_PIXELS, data);
   if (size?.written === false) {

@@ -162,7 +162,7 @@ class ShardWriter {
 }
 
 const EXTENSIONS: Readonly<Record<string, string>> = {
-  ...{ JPEG: 'jpg', PNG: 'png', WebP: 'webp', AVIF: 'avif', TIFF: 'tif', GIF: 'gif' },
+  ...{ JPEG: 'jpg', PNG: 'png', WebP: 'webp', AVIF: 'avif', TIFF: 'tif', GIF: 'gif', BMP: 'bmp', PNM: 'pnm' },
 };
 
 /** The name of an image for its shard: it does not depend on where the list lies. */

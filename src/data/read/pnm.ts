@@ -1,0 +1,126 @@
+/**
+ * Reads PBM, PGM and PPM (P1 to P6), to the level as Pillow's PpmImagePlugin does, but for gray of more than 8 bits, which
+ * keeps its high byte (decode.ts says why). Of several images in a file the first is read.
+ */
+import { DataError } from '../../errors.js';
+import type { PixelImage } from '../crops/crops.js';
+import { checkPixels } from './image-format.js';
+
+export interface PnmHeader {
+  width: number;
+  height: number;
+  /** 'bits' for PBM. */
+  kind: 'bits' | 'gray' | 'rgb';
+  isText: boolean;
+  /** The value of white. */
+  most: number;
+  /** Where the pixels begin. */
+  start: number;
+}
+
+const damaged = (what: string) => new DataError(`damaged PNM: ${what}`);
+const isSpace = (byte: number | undefined) =>
+  byte !== undefined && (byte === 32 || (byte >= 9 && byte <= 13));
+const isLineEnd = (byte: number | undefined) => byte === 10 || byte === 13;
+const HASH = 35;
+/** Longest number, and longest header with its comments. */
+const MOST_DIGITS = 10;
+const MOST_HEADER = 65536;
+
+/** @throws DataError with only the reason, also for images of too many pixels */
+export function pnmHeader(bytes: Uint8Array): PnmHeader {
+  const number = bytes[1]! - 48;
+  let at = 2;
+  const next = (): number => {
+    let digits = '';
+    for (; at < Math.min(bytes.length, MOST_HEADER); at++) {
+      const byte = bytes[at]!;
+      if (byte === HASH) {
+        while (at < bytes.length && !isLineEnd(bytes[at])) at++;
+      } else if (!isSpace(byte)) digits += String.fromCharCode(byte);
+      else if (digits !== '') break;
+    }
+    at++; // one white space ends the header
+    if (!/^[0-9]+$/.test(digits) || digits.length > MOST_DIGITS) throw damaged('its header has no size');
+    return Number(digits);
+  };
+  const [width, height] = [next(), next()];
+  const kind = number % 3 === 1 ? 'bits' : number % 3 === 2 ? 'gray' : 'rgb';
+  const most = kind === 'bits' ? 1 : next();
+  if (width < 1 || height < 1) throw damaged('it has no width or height');
+  if (most < 1 || most > 65535) throw damaged(`the maximum value ${most}, expected 1 to 65535`);
+  checkPixels('PNM', width, height);
+  return { width, height, kind, isText: number <= 3, most, start: at };
+}
+
+/** A half is rounded to the even neighbour, as by Python. */
+function rounded(value: number): number {
+  const low = Math.floor(value);
+  const rest = value - low;
+  return rest < 0.5 || (rest === 0.5 && low % 2 === 0) ? low : low + 1;
+}
+
+/** For each stored value the byte that it becomes. */
+function levels({ kind, most }: PnmHeader): Uint8Array {
+  const isDeep = kind === 'gray' && most > 255;
+  return Uint8Array.from({ length: most + 1 }, (_, value) =>
+    isDeep ? rounded((value / most) * 65535) >> 8 : rounded((value / most) * 255),
+  );
+}
+
+/** @throws DataError with only the reason */
+export function readPnm(bytes: Uint8Array): PixelImage {
+  const header = pnmHeader(bytes);
+  const { width, height, kind, isText, most, start } = header;
+  const channels = kind === 'rgb' ? 3 : 1;
+  const count = width * height * channels;
+  const rowBytes = Math.ceil(width / 8);
+  const least = isText
+    ? kind === 'bits'
+      ? count
+      : 2 * count - 1 // a digit and a space
+    : kind === 'bits'
+      ? rowBytes * height
+      : count * (most > 255 ? 2 : 1);
+  if (start + least > bytes.length) throw damaged('the end of the file is missing');
+  const data = new Uint8Array(count);
+  if (isText) readText(bytes, header, data);
+  else if (kind === 'bits') {
+    for (let i = 0; i < count; i++) {
+      const [y, x] = [Math.floor(i / width), i % width];
+      data[i] = ((bytes[start + y * rowBytes + (x >> 3)]! >> (7 - (x & 7))) & 1) === 1 ? 0 : 255;
+    }
+  } else {
+    const table = levels(header);
+    const at = (i: number) =>
+      most > 255 ? (bytes[start + 2 * i]! << 8) | bytes[start + 2 * i + 1]! : bytes[start + i]!;
+    // a value above the maximum is white
+    for (let i = 0; i < count; i++) data[i] = table[Math.min(at(i), most)]!;
+  }
+  return { data, width, height, channels };
+}
+
+/** Numbers with white space between them; the digits of a PBM may stand side by side. */
+function readText(bytes: Uint8Array, header: PnmHeader, data: Uint8Array): void {
+  const { kind, most, start } = header;
+  const table = levels(header);
+  let at = start;
+  for (let i = 0; i < data.length; i++) {
+    for (; isSpace(bytes[at]) || bytes[at] === HASH; at++)
+      if (bytes[at] === HASH) while (at < bytes.length && !isLineEnd(bytes[at])) at++;
+    if (at >= bytes.length) throw damaged('the end of the file is missing');
+    let value = 0;
+    const first = at;
+    for (; at < bytes.length && !isSpace(bytes[at]) && bytes[at] !== HASH; at++) {
+      const digit = bytes[at]! - 48;
+      if (digit < 0 || digit > 9 || at - first === MOST_DIGITS) throw damaged('a value is not a number');
+      value = value * 10 + digit;
+      if (kind === 'bits') {
+        at++;
+        break;
+      }
+    }
+    if (value > most) throw damaged(`the value ${value}, above the maximum ${most}`);
+    data[i] = kind === 'bits' ? (value === 1 ? 0 : 255) : table[value]!;
+  }
+}
