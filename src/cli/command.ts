@@ -61,6 +61,10 @@ export class Output {
   warn(line: string): void {
     this.note(`warning: ${line}`);
   }
+  /** What lists of images have to say, as results of commands bring it along: files that were left out. */
+  warnOfLists({ remarks }: { remarks: readonly string[] }): void {
+    for (const remark of remarks) this.warn(remark);
+  }
   /** The command's result: the object with --json, the text without. */
   result(value: unknown, text: string): void {
     if (this.isSilent) return;

@@ -87,6 +87,7 @@ export async function run(invocation: Invocation): Promise<void> {
       onWarning: (message) => io.warn(message),
     });
     if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
+    io.warnOfLists(result);
     if (world.isFirst) await keepResult(io, model, 'knn', { ...folders, temperature, ...result });
     io.result(result, table(result, k));
   });

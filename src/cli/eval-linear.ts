@@ -106,6 +106,7 @@ export async function run(invocation: Invocation): Promise<void> {
       onWarning: (message) => io.warn(message),
     });
     if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
+    io.warnOfLists(result);
     await keepResult(io, model, 'linear', { ...folders, ...result });
     const { top1, top5, bestTop1, valImages, classes, trainImages } = result;
     io.result(

@@ -52,6 +52,7 @@ export async function exportTo(target: ExportTarget, invocation: Invocation): Pr
       onProgress: ({ done, total }) => count('images', done, total),
     });
     for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
+    io.warnOfLists(result);
     const { imgSize, patchSize } = model.architecture;
     // no multiple of the learnt grid
     const imageSize = [imgSize + 2 * patchSize, imgSize + patchSize] as const;

@@ -55,12 +55,13 @@ export async function run(invocation: Invocation): Promise<void> {
     });
     const seconds = (performance.now() - start) / 1000;
     for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
+    io.warnOfLists(result);
     if (result.rebuilt !== null) io.warn(`embedded everything anew: ${result.rebuilt}`);
     const { images, added, changed, removed, width, recall, skipped } = result;
     io.result(
       { ...result, seconds },
       `${output!}: ${images} images of ${width} values; ${added} new, ${changed} changed, ${removed} removed, ` +
-        `${skipped.length} skipped, ${seconds.toFixed(1)} s` +
+        `${skipped.length} skipped, ${result.leftOut.count} left out, ${seconds.toFixed(1)} s` +
         (recall < 1 ? `; approximate search finds ${(100 * recall).toFixed(1)}% of the ten nearest` : ''),
     );
   } finally {

@@ -42,8 +42,10 @@ export async function run(invocation: Invocation): Promise<void> {
     const onProgress = (done: number, total: number) => count('shards indexed', done, total);
     if (isIndex) {
       const list = await listShardSource(args[0]!, { onProgress });
-      for (const { path, offset, reason } of list.unreadable) io.warn(`${path} at byte ${offset}: ${reason}`);
-      const { items, classes, fingerprint, index, unreadable } = list;
+      for (const { path, offset, reason } of list.unreadable)
+        io.warn(`${path}${offset === undefined ? '' : ` at byte ${offset}`}: ${reason}`);
+      io.warnOfLists(list);
+      const { items, classes, fingerprint, index, unreadable, leftOut } = list;
       io.result(
         {
           images: items.length,
@@ -51,6 +53,7 @@ export async function run(invocation: Invocation): Promise<void> {
           fingerprint,
           ...index,
           unreadable,
+          leftOut,
           seconds: seconds(),
         },
         `${items.length} images in ${index.shards} shards, ${classes === null ? 'no labels' : `${classes.length} classes`}\n` +
@@ -64,11 +67,12 @@ export async function run(invocation: Invocation): Promise<void> {
       onImage: ({ done, total }) => count('images', done, total),
     });
     for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
+    io.warnOfLists(result);
     const { images, shards, bytes, classes, skipped, resumed } = result;
     io.result(
       { ...result, seconds: seconds() },
       `${output}: ${images} images in ${shards.length} shards, ${(bytes / MEBIBYTE).toFixed(1)} MiB, ` +
-        `${classes === null ? 'no labels' : `${classes} classes`}, ${skipped.length} skipped, ${seconds().toFixed(1)} s` +
+        `${classes === null ? 'no labels' : `${classes} classes`}, ${skipped.length} skipped, ${result.leftOut.count} left out, ${seconds().toFixed(1)} s` +
         (resumed > 0 ? `; ${resumed} shards were there from before` : ''),
     );
   } finally {

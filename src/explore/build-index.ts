@@ -18,7 +18,7 @@ import {
   signal as abortSignal,
   text,
 } from '../plain/check-options.js';
-import { type ImageItem, type ImageList, listImages, skippedPlace } from '../data/index.js';
+import { type ImageItem, type ImageList, listImages, type ListNotes, notesOf, skippedPlace } from '../data/index.js';
 import { evalSizes } from '../plain/eval-geometry.js';
 import { featureBatches } from '../eval/features.js';
 import { writeFileWhole, writeWhole } from '../files/atomic-file.js';
@@ -85,7 +85,7 @@ export interface BuildIndexOptions {
   onWait?: (message: string) => void;
 }
 
-export interface BuildIndexResult {
+export interface BuildIndexResult extends ListNotes {
   index: string;
   /** Images in the index. */
   images: number;
@@ -391,7 +391,7 @@ export async function buildIndex(
     const recall = await index.recall(CHECKED, (done, total) => onProgress?.({ part: 'check', done, total }));
     const { count, width } = index;
     const { skipped } = growing;
-    return { index: folder, images: count, ...counts, rebuilt, skipped, width, recall };
+    return { index: folder, images: count, ...counts, rebuilt, skipped, width, recall, ...notesOf(list) };
   } finally {
     lock.release();
   }

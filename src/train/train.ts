@@ -434,6 +434,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       checkpoint,
       interrupted: step < totalSteps,
       skipped: skipped.size,
+      leftOut: images.leftOut,
     };
   } catch (error) {
     throw await world.explain(error);

@@ -1,4 +1,4 @@
-/** Folders and parts of shards that could not be listed: their images are missing from a training, which must be seen. */
+/** What could not be listed, or was left out: images that are missing from a training, which must be seen. */
 import type { ImageList } from '../data/index.js';
 import type { TrainEvent } from './events.js';
 import { printable } from '../plain/printable.js';
@@ -7,9 +7,9 @@ import { appendLine, skippedPath } from '../run/run-folder.js';
 /** Warnings that are printed; the file has all. */
 const SHOWN = 5;
 
-/** Writes them into the run's skipped.jsonl, once a run, and warns. */
+/** Writes what can't be read into the run's skipped.jsonl, once a run, and warns of it and of what was left out. */
 export function reportUnreadable(
-  { unreadable }: ImageList,
+  { unreadable, remarks }: ImageList,
   run: { output: string; resume: boolean },
   emit: (event: TrainEvent) => void,
 ): void {
@@ -24,4 +24,5 @@ export function reportUnreadable(
     const message = `${unreadable.length - SHOWN} more places can't be read: see ${printable(skippedPath(run.output))}`;
     emit({ type: 'warning', message });
   }
+  for (const message of remarks) emit({ type: 'warning', message });
 }

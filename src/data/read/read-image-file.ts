@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { PlaceReader } from './place-reader.js';
 import { readQuickly } from './quick-read.js';
 import { readProblem } from './read-problem.js';
@@ -11,7 +12,8 @@ import { IN_SHARD } from './shard-path.js';
 export async function readImageFile(path: string): Promise<Uint8Array> {
   try {
     const [, shard, name] = IN_SHARD.exec(path) ?? [];
-    if (shard === undefined || name === undefined) return await readQuickly(path);
+    // a file may have such a name itself
+    if (shard === undefined || name === undefined || existsSync(path)) return await readQuickly(path);
     return await readByName(shard, name);
   } catch (error) {
     throw readProblem(error);

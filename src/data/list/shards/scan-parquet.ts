@@ -209,7 +209,7 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
     } catch (error) {
       const reason = `no Parquet footer: the file is cut off or damaged, and none of it can be read (${(error as Error).message})`;
       problems.add({ offset: source.size, reason });
-      return { ...new LabelCollector(source).finish(), problems: problems.list };
+      return { ...new LabelCollector(source).finish(), problems: problems.list, leftOut: [], notes: [] };
     }
     const features = featuresOf(metadata);
     const columns = parquetSchema(metadata).children;
@@ -219,7 +219,7 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
     const column = (group: FileMetaData['row_groups'][number], node: SchemaTree | null) =>
       group.columns.find(({ meta_data }) => meta_data?.path_in_schema.join('.') === node?.path.join('.'))
         ?.meta_data;
-    const first = metadata.row_groups[0];
+    const first = metadata.row_groups.find(({ num_rows: rows }) => Number(rows) > 0);
     const imageBytes: ParquetColumn = {
       codec: (first && column(first, image.bytes)?.codec) ?? 'UNCOMPRESSED',
       levels: image.levels,
@@ -229,6 +229,7 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
     let groupStart = 0;
     let rowsLeft = mostRows(source.size);
     for (const group of metadata.row_groups) {
+      if (Number(group.num_rows) === 0) continue; // an empty table has a group without pages
       const bytes = column(group, image.bytes);
       const small = async (node: SchemaTree | null): Promise<unknown[]> => {
         const chunk = column(group, node);
@@ -270,7 +271,7 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
       }
       groupStart += Number(group.num_rows);
     }
-    return { ...collector.finish(names), problems: problems.list };
+    return { ...collector.finish(names), problems: problems.list, leftOut: [], notes: [] };
   } finally {
     source.close();
   }
