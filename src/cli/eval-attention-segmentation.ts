@@ -55,8 +55,8 @@ export async function run(invocation: Invocation): Promise<void> {
     const { skipped, withoutMask } = result;
     if (withoutMask > 0) io.note(`${withoutMask} images have no mask and are passed over`);
     for (const { path, reason } of skipped.slice(0, 5)) io.warn(`${path}: ${reason}`);
-    io.warnOfLists(result);
     if (skipped.length > 5) io.warn(`${skipped.length - 5} more images left out`);
+    io.warnOfLists(result);
     const lines = [
       `${result.images} images, ${result.objects} objects, attention thresholded to keep ${threshold}`,
       `Jaccard ${result.bestPerImage.toFixed(1)}   best head for each object`,
