@@ -112,6 +112,7 @@ export interface LinearResult extends EvalSizes, ProbeFeatures, ListNotes {
   epochs: number;
   lr: number;
   batchSize: number;
+  /** Listed: those that were skipped are among them. */
   trainImages: number;
   valImages: number;
   classes: number;
@@ -316,20 +317,12 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
     probe.dispose();
   }
 
-  /** Images of the list that were not skipped. */
-  function readable({ items }: ImageList): number {
-    if (job.skipped.size === 0) return items.length;
-    let count = 0;
-    for (const { path: file } of items) if (!job.skipped.has(file)) count++;
-    return count;
-  }
-
   function finish(
     scores: Omit<LinearResult, 'trainImages' | 'classes' | 'skipped' | keyof ListNotes>,
   ): LinearResult {
     const skipped = [...job.skipped].map(([file, reason]) => ({ path: file, reason }));
     return {
-      ...{ ...scores, trainImages: readable(train), classes: train.classes.length },
+      ...{ ...scores, trainImages: train.items.length, classes: train.classes.length },
       ...{ skipped, leftOut, remarks },
     };
   }

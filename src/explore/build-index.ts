@@ -18,7 +18,14 @@ import {
   signal as abortSignal,
   text,
 } from '../plain/check-options.js';
-import { type ImageItem, type ImageList, listImages, type ListNotes, notesOf, skippedPlace } from '../data/index.js';
+import {
+  type ImageItem,
+  type ImageList,
+  listImages,
+  type ListNotes,
+  notesOf,
+  skippedPlace,
+} from '../data/index.js';
 import { evalSizes } from '../plain/eval-geometry.js';
 import { featureBatches } from '../eval/features.js';
 import { writeFileWhole, writeWhole } from '../files/atomic-file.js';
