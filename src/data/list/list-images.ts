@@ -362,8 +362,7 @@ async function listTextFile(source: string, mayRead: Found['mayRead']): Promise<
     count++;
     if (hasImageExtension(line)) images++;
     const place = path.resolve(root, line.slice(0, MAX_PATH));
-    const shard = shardOf(place) ?? place; // a file may have such a name too
-    if (mayRead !== null && !((await isWithin(shard, mayRead)) && (await isWithin(place, mayRead))))
+    if (mayRead !== null && !(await isWithin(shardOf(place) ?? place, mayRead)))
       unreadable.push({ path: place, reason: OUTSIDE });
     else items.add(place, null);
   }

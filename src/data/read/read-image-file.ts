@@ -1,8 +1,7 @@
-import { existsSync } from 'node:fs';
 import { PlaceReader } from './place-reader.js';
 import { readQuickly } from './quick-read.js';
 import { readProblem } from './read-problem.js';
-import { IN_SHARD } from './shard-path.js';
+import { splitShardPath } from './shard-path.js';
 
 /**
  * Reads an image file, or an image of a shard by its path `shard.tar::name`. The latter is for single images, because the
@@ -11,10 +10,8 @@ import { IN_SHARD } from './shard-path.js';
  */
 export async function readImageFile(path: string): Promise<Uint8Array> {
   try {
-    const [, shard, name] = IN_SHARD.exec(path) ?? [];
-    // a file may have such a name itself
-    if (shard === undefined || name === undefined || existsSync(path)) return await readQuickly(path);
-    return await readByName(shard, name);
+    const place = splitShardPath(path);
+    return await (place === null ? readQuickly(path) : readByName(place.shard, place.name));
   } catch (error) {
     throw readProblem(error);
   }

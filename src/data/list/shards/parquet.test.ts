@@ -324,6 +324,16 @@ test('rows without a label are counted and left out where labels are needed', as
   const reader = new ImageReader(list.items as PackedImages);
   assert.ok(images[3]!.equals(await reader.read(2)));
   reader.close();
+  // as pandas writes numbers of which some are missing
+  const floats = at('floats.parquet');
+  const data = parquetWriteBuffer({
+    columnData: [
+      { name: 'image', data: images.slice(0, 3).map((bytes) => new Uint8Array(bytes)), type: 'BYTE_ARRAY' },
+      { name: 'label', data: [2, NaN, 0], type: 'DOUBLE' },
+    ],
+  });
+  writeFileSync(floats, new Uint8Array(data));
+  assert.deepEqual((await readAll(floats)).labels, [2, null, 0]);
   const none = writeStruct('no-labels.parquet', images.slice(0, 2), [-1, -1]);
   assert.equal((await listImages(none, { onlyLabelled: true })).classes, null);
 });
