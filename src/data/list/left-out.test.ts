@@ -157,6 +157,18 @@ test('a file may be named like an image in a shard', async () => {
   assert.ok(jpeg.equals(await readImageFile(item!.path)));
 });
 
+test('folders without images beside class folders are named: they are not classes', async () => {
+  const folder = make('classes', ['a/1.jpg', 'b/deep/1.jpg', 'c/1.psd', 'c/2.psd']);
+  const list = await listImages(folder);
+  assert.deepEqual(list.classes, ['a', 'b']);
+  assert.deepEqual(list.remarks, [
+    `${folder}: 2 other files were left out (2 .psd)`,
+    `${folder}: 1 folder has no images and is not a class: c`,
+  ]);
+  // no classes, nothing to miss
+  assert.equal((await listImages(make('no-classes', ['1.jpg', 'c/1.psd']))).remarks.length, 1);
+});
+
 test('only labelled images: those beside class folders, and in shards those in no folder, are left out and named', async () => {
   const files = ['cats/1.jpg', 'cats/2.jpg', 'dogs/1.jpg', 'preview.jpg'];
   const folder = make('stray', files);

@@ -45,6 +45,8 @@ const MAX_PATH = 16384;
 /** Largest list of paths, in bytes: room for 40 million of them. */
 const MAX_LIST = 2 ** 32;
 const CHUNK = 2 ** 20;
+/** Names that a line gives as examples. */
+const SHOWN = 5;
 
 interface Found {
   /** Folders that hold images, and the images' names, each followed by a zero byte: strings would take far more memory. */
@@ -52,6 +54,8 @@ interface Found {
   unreadable: UnreadablePlace[];
   /** Tar and Parquet files. */
   shards: string[];
+  /** Folders directly in the source. */
+  top: string[];
   /** How often each folder was visited, by device and inode. */
   visits: Map<string, number>;
   /** Files with other extensions, the shards aside. */
@@ -166,6 +170,7 @@ async function walk(folder: string, ancestors: readonly string[], found: Found):
     files.sort(compareCodePoints);
     found.folders.push({ path: folder, files: Buffer.from(`${files.join('\0')}\0`) });
   }
+  if (ancestors.length === 0) found.top = folders.map((name) => path.join(folder, name));
   for (const name of folders) await walk(path.join(folder, name), [...ancestors, identity], found);
 }
 
@@ -197,6 +202,7 @@ async function listFolder(
     folders: [],
     unreadable: [],
     shards: [],
+    top: [],
     visits: new Map(),
     others: new LeftOutCounter(),
     unnamed: { files: new LeftOutCounter(), examples: [] },
@@ -289,7 +295,22 @@ function notesOfFolder(
         `left out (${shown}${names.length > 3 ? ', ...' : ''})`,
     );
   }
+  remarks.push(...withoutImages(root, found));
   return { leftOut: found.others.finish(), remarks };
+}
+
+/** Beside class folders, those that would be classes if they had images. */
+function withoutImages(root: string, { folders, shards, top, unreadable }: Found): string[] {
+  if (folders.some(({ path: folder }) => folder === root)) return [];
+  const places = [...folders, ...unreadable].map((one) => one.path);
+  const known = new Set([...places, ...shards].map((place) => path.relative(root, place).split(path.sep)[0]));
+  const names = top.map((folder) => path.basename(folder)).filter((name) => !known.has(name));
+  if (names.length === 0) return [];
+  const shown = names.sort(compareCodePoints).slice(0, SHOWN).map(printable).join(', ');
+  return [
+    `${printable(root)}: ${names.length} ${names.length === 1 ? 'folder has no images and is not a class' : 'folders have no images and are not classes'}: ` +
+      `${shown}${names.length > SHOWN ? ` and ${names.length - SHOWN} more` : ''}`,
+  ];
 }
 
 const isBelow = (place: string, folder: string): boolean =>
