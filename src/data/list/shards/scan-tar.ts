@@ -66,11 +66,33 @@ function asLabel(value: unknown): RawLabel {
 
 type LabelFiles = Map<string, LabelFile[]>;
 
-const addTo = (files: LabelFiles, name: string, file: LabelFile): void => {
-  const there = files.get(name);
-  if (there === undefined) files.set(name, [file]);
-  else there.push(file);
-};
+/** Distinct labels by kind of file, the first two: two already contradict one another. */
+type Labels = Record<LabelFile['kind'], Set<NonNullable<RawLabel>>>;
+
+const noLabels = (): Labels => ({ cls: new Set(), json: new Set() });
+
+/** All label files of one name that stand beside no image of theirs. */
+class LabelsApart {
+  readonly #near = new Map<number, Labels>();
+  readonly #all = noLabels();
+  readonly counts = { cls: 0, json: 0 };
+  isUsed = false;
+
+  add({ kind, label, archive }: LabelFile): void {
+    this.counts[kind]++;
+    if (label === null) return;
+    const near = this.#near.get(archive) ?? noLabels();
+    this.#near.set(archive, near);
+    for (const labels of [near[kind], this.#all[kind]]) if (labels.size < 2) labels.add(label);
+  }
+
+  /** What they say in an archive, or else in all: a .cls comes before a .json. */
+  in(archive: number): ReadonlySet<NonNullable<RawLabel>> {
+    this.isUsed = true;
+    const { cls, json } = this.#near.get(archive) ?? this.#all;
+    return cls.size > 0 ? cls : json;
+  }
+}
 
 class TarScan {
   readonly problems = new ProblemList();
@@ -78,7 +100,7 @@ class TarScan {
   readonly #leftOut = new LeftOutCounter();
   readonly #notes = new Map<ShardNote['kind'], ShardNote>();
   /** Label files that stand beside no image of theirs. */
-  readonly #apart: LabelFiles = new Map();
+  readonly #apart = new Map<string, LabelsApart>();
   /** The first image of each archive. */
   readonly #archives: number[] = [0];
   #images = 0;
@@ -131,7 +153,8 @@ class TarScan {
     if (hasImageExtension(name)) this.#sample.push(member);
     else if (ending === 'cls' || ending === 'json') {
       const label = await this.#readLabel(member, ending);
-      if (label !== null) addTo(this.#labels, name.slice(0, -ending.length - 1), label);
+      const stem = name.slice(0, -ending.length - 1);
+      if (label !== null) this.#labels.set(stem, [...(this.#labels.get(stem) ?? []), label]);
     } else this.#leftOut.add(name);
   }
 
@@ -190,14 +213,20 @@ class TarScan {
       for (const name of labelNames(image.name, this.#key)) {
         const files = this.#labels.get(name) ?? [];
         for (const file of files) file.isUsed = true;
-        label ??= labelsOf(files)[0] ?? null;
+        label ??= labelIn(files);
         own ??= files.find((file) => file.name !== null)?.name ?? null;
       }
       this.#collector.add(images.length === 1 ? (own ?? image.name) : image.name, label, place);
       this.#images++;
     }
-    for (const [name, files] of this.#labels)
-      for (const file of files) if (!file.isUsed) addTo(this.#apart, name, file);
+    for (const [name, files] of this.#labels) {
+      for (const file of files) {
+        if (file.isUsed) continue;
+        const apart = this.#apart.get(name) ?? new LabelsApart();
+        this.#apart.set(name, apart);
+        apart.add(file);
+      }
+    }
     this.#sample = [];
     this.#labels = new Map();
     this.#members = new Set();
@@ -214,12 +243,8 @@ class TarScan {
       const parts = splitKey(name);
       if (label !== null || parts === null) continue;
       for (const stem of labelNames(name, parts.key)) {
-        const all = this.#apart.get(stem) ?? [];
-        const near = all.filter((file) => file.archive === archive);
-        const files = near.length > 0 ? near : all;
-        for (const file of files) file.isUsed = true;
-        const labels = new Set(labelsOf(files));
-        if (labels.size === 0) continue;
+        const labels = this.#apart.get(stem)?.in(archive);
+        if (labels === undefined || labels.size === 0) continue;
         if (labels.size === 1) this.#collector.setLabel(index, [...labels][0]!);
         else {
           differing++;
@@ -236,8 +261,9 @@ class TarScan {
 
   finish(): ScannedShard {
     this.#matchApart();
-    for (const files of this.#apart.values())
-      for (const { kind, isUsed } of files) if (!isUsed) this.#leftOut.addKind(`.${kind}`, 1);
+    for (const { isUsed, counts } of this.#apart.values())
+      for (const kind of ['cls', 'json'] as const)
+        if (!isUsed && counts[kind] > 0) this.#leftOut.addKind(`.${kind}`, counts[kind]);
     return {
       ...this.#collector.finish(),
       problems: this.problems.list,
@@ -247,12 +273,10 @@ class TarScan {
   }
 }
 
-/** What label files of one name say: a .cls comes before a .json. */
-function labelsOf(files: readonly LabelFile[]): NonNullable<RawLabel>[] {
-  const of = (kind: LabelFile['kind']) =>
-    files.flatMap((file) => (file.kind === kind && file.label !== null ? [file.label] : []));
-  const numbers = of('cls');
-  return numbers.length > 0 ? numbers : of('json');
+/** What the label files of one name say: a .cls comes before a .json. */
+function labelIn(files: readonly LabelFile[]): RawLabel {
+  const of = (kind: LabelFile['kind']) => files.find((file) => file.kind === kind && file.label !== null);
+  return (of('cls') ?? of('json'))?.label ?? null;
 }
 
 /** Lists the images of a tar shard. @throws Error of the file system when it can't be opened or read */

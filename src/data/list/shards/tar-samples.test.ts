@@ -146,6 +146,17 @@ test('labels that stand apart are found by their names in the shard; those of no
   assert.deepEqual((await listImages(at('json.tar'))).classes, ['cat', 'dog']); // from the index
 });
 
+// comparing each with each would take minutes
+test('many labels and images of one name are matched at once', { timeout: 60_000 }, async () => {
+  const count = 40_000;
+  const members = [
+    ...Array.from({ length: count }, () => ({ name: '0.jpg' })),
+    ...Array.from({ length: count }, () => ({ name: '0.cls', content: '1' })),
+  ];
+  const found = await list('thousands.tar', rawTar(members));
+  assert.equal(found.labels.filter((label) => label === 1).length, count);
+});
+
 test('archives that follow one another are read to the end, each with its own labels', async () => {
   const one = archive(['0.jpg', '1.jpg', ['0.cls', '1'], ['1.cls', '2']]);
   const two = archive(['0.jpg', ['0.cls', '3'], '1.jpg']);
