@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
+  cpSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -31,6 +32,8 @@ const all = at('all');
 const good = at('good');
 const closing: (() => void)[] = [];
 let files: number;
+/** What the last command had to say. */
+let said: string;
 
 const picture = (seed: number) =>
   sharp(fixtureImage(40, 40, seed), { raw: { width: 40, height: 40, channels: 3 } });
@@ -109,10 +112,12 @@ function dino(...args: string[]): Result {
   const { status, stdout, stderr } = spawnSync(process.execPath, [bin, ...args, '--json'], options);
   assert.equal(status, 0, stderr);
   const result = JSON.parse(stdout.trim().split('\n').at(-1)!) as Result;
-  const said = stderr.split('\n').filter((line) => line.startsWith('warning: '));
-  if (result.leftOut.count > 0) assert.match(said.join('\n'), /other files were left out \(/);
-  assert.match(said.join('\n'), /2 shards were left out, since there are images beside them/);
-  if (process.platform === 'linux') assert.match(said.join('\n'), /2 files were left out, since their names/);
+  said = stderr;
+  const warnings = stderr.split('\n').filter((line) => line.startsWith('warning: '));
+  if (result.leftOut.count > 0) assert.match(warnings.join('\n'), /other files were left out \(/);
+  assert.match(warnings.join('\n'), /2 shards were left out, since there are images beside them/);
+  if (process.platform === 'linux')
+    assert.match(warnings.join('\n'), /2 files were left out, since their names/);
   return result;
 }
 
@@ -188,52 +193,21 @@ it('eval copy-detection and eval attention-segmentation', async () => {
   addsUp(cut, Number(cut['images']) + Number(cut['withoutMask']), files);
 });
 
-it('train', () => {
-  const settings = [
-    ...[
-      '--arch',
-      'vit',
-      '--embed-dim',
-      '24',
-      '--depth',
-      '1',
-      '--num-heads',
-      '2',
-      '--patch-size',
-      '8',
-      '--out-dim',
-      '16',
-    ],
-    ...[
-      '--head-hidden-dim',
-      '16',
-      '--head-bottleneck-dim',
-      '8',
-      '--global-crops-size',
-      '32',
-      '--local-crops-size',
-      '16',
-    ],
-    ...[
-      '--local-crops-number',
-      '1',
-      '--batch-size',
-      '4',
-      '--epochs',
-      '1',
-      '--warmup-epochs',
-      '0',
-      '--precision',
-      'fp32',
-    ],
-    ...['--watch-images', 'none', '--threads', '1', '--max-bad-share', '1', ...CPU],
-  ];
-  const { leftOut } = dino('train', all, '--output', at('trained'), ...settings);
+it('train, with k-NN of other images', () => {
+  cpSync(good, at('knn'), { recursive: true });
+  writeFileSync(at('knn', 'blue', 'a.heic'), 'x');
+  const settings =
+    '--arch vit --embed-dim 24 --depth 1 --num-heads 2 --patch-size 8 --out-dim 16 --head-hidden-dim 16 ' +
+    '--head-bottleneck-dim 8 --global-crops-size 32 --local-crops-size 16 --local-crops-number 1 --batch-size 4 ' +
+    '--epochs 2 --warmup-epochs 0 --precision fp32 --watch-images none --threads 1 --max-bad-share 1 --knn-every 1';
+  const knn = ['--knn-train', at('knn'), '--knn-val', good];
+  const { leftOut } = dino('train', all, '--output', at('trained'), ...settings.split(' '), ...knn, ...CPU);
   const { imageCount } = JSON.parse(readFileSync(at('trained', 'config.json'), 'utf8')) as {
     imageCount: number;
   };
   // those that can't be read are among them, and are skipped when their turn comes
   assert.equal(imageCount + leftOut.count, files);
+  assert.equal(said.split('knn: 1 other file was left out (1 .heic)').length - 1, 1); // of two evaluations
 });
 
 it('an archive of the same files', async () => {
