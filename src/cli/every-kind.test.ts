@@ -115,9 +115,9 @@ function dino(...args: string[]): Result {
   said = stderr;
   const warnings = stderr.split('\n').filter((line) => line.startsWith('warning: '));
   if (result.leftOut.count > 0) assert.match(warnings.join('\n'), /other files were left out \(/);
-  assert.match(warnings.join('\n'), /2 shards were left out, since there are images beside them/);
+  assert.match(warnings.join('\n'), /2 shards were left out because there are images beside them/);
   if (process.platform === 'linux')
-    assert.match(warnings.join('\n'), /2 files were left out, since their names/);
+    assert.match(warnings.join('\n'), /2 files were left out because their names/);
   return result;
 }
 

@@ -28,7 +28,7 @@ test('a stray image beside the class folders, and other files, are left out and 
   const list = await listImages(folder);
   await assert.rejects(
     labelledPair(list, list),
-    /1 of its 3 images lie beside the folders, as .*preview\.jpg/,
+    /1 of its 3 images lie beside the folders, for example .*preview\.jpg/,
   );
   const labelled = await listImages(folder, { onlyLabelled: true });
   assert.equal((await labelledPair(labelled, folder)).val.items.length, 2);
@@ -42,7 +42,7 @@ test('items of a list without labels are left out', async () => {
   assert.equal(train.items.length, 2);
   assert.match(
     remarks.join('\n'),
-    /1 of 3 images has no label and was left out, since labels are needed here: .*c\.jpg/,
+    /1 of 3 images has no label and was left out because labels are needed here: .*c\.jpg/,
   );
 });
 
@@ -57,7 +57,7 @@ test('class names that differ in Unicode composition alone match, with a remark'
       ['tea', 1],
     ],
   );
-  assert.match(remarks.join('\n'), /1 of 2 class names are composed otherwise .*NFC and NFD/);
+  assert.match(remarks.join('\n'), /1 of 2 class names of .* are composed differently .*NFC and NFD/);
   // where both are there, each is its own
   const both = make('both', ['caf\u00e9/1.jpg', 'cafe\u0301/1.jpg']);
   assert.deepEqual((await labelledPair(both, both)).inTrain, [0, 1]);

@@ -20,7 +20,7 @@ async function labelled(source: string | ImageList, what: string): Promise<Label
     `${printable(list.source)} (--${what}) has no labels: expected a folder with one folder per class, or shards with ` +
       `labels. ` +
       (isMixed
-        ? `${beside.length} of its ${list.items.length} images lie beside the folders, as ${printable(beside[0]!)}: ` +
+        ? `${beside.length} of its ${list.items.length} images lie beside the folders, for example ${printable(beside[0]!)}: ` +
           'list it with onlyLabelled to leave them out.'
         : 'Only evaluations need labels; training does not.'),
   );
@@ -65,8 +65,8 @@ export async function labelledPair(
   const alike = val.classes.filter((name) => !exact.has(name));
   if (alike.length > 0) {
     notes.remarks.push(
-      `${alike.length} of ${val.classes.length} class names are composed otherwise in ${printable(val.source)} than in ` +
-        `${printable(train.source)} (Unicode NFC and NFD), as ${printable(alike[0]!)}: they count as the same classes`,
+      `${alike.length} of ${val.classes.length} class names of ${printable(val.source)} are composed differently in ` +
+        `${printable(train.source)} (Unicode NFC and NFD), for example ${printable(alike[0]!)}: they count as the same classes`,
     );
   }
   return { train, val, inTrain: val.classes.map((name) => numberOf(name)!), ...notes };

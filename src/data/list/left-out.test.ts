@@ -79,7 +79,7 @@ test('shards beside images are left out with what to give instead', async () => 
   assert.deepEqual(list.leftOut, { count: 2, byExtension: { '.tar': 2 } });
   assert.match(
     list.remarks.join('\n'),
-    /2 shards were left out, since there are images beside them .*give \S*\/repository\/data$/,
+    /2 shards were left out because there are images beside them .*give \S*\/repository\/data$/,
   );
   assert.equal((await listImages(at('repository', 'data'))).items.length, 2);
   const beside = await listImages(make('mixed', ['preview.jpg', ['train-0.tar', tar]]));
@@ -132,7 +132,7 @@ test(
     assert.equal(list.unreadable.length, 0);
     assert.match(
       list.remarks.join('\n'),
-      /4 files were left out, since their names or a folder's is not UTF-8 .*caf\\xe9.*convmv/,
+      /4 files were left out because their names or a folder's is not UTF-8 .*caf\\xe9.*convmv/,
     );
     await assert.rejects(listImages(make('latin-only', [])).then(), /no images/);
     mkdirSync(Buffer.concat([Buffer.from(`${at('latin-only')}/`), cafe]));

@@ -112,9 +112,9 @@ function unnamedLines(root: string, { files, examples }: Found['unnamed']): stri
   const leftOut = files.finish();
   if (leftOut.count === 0) return [];
   const what =
-    leftOut.count === 1 ? 'file was left out, since its name' : 'files were left out, since their names';
+    leftOut.count === 1 ? 'file was left out because its name' : 'files were left out because their names';
   return [
-    `${printable(root)}: ${leftOut.count} ${what} or a folder's is not UTF-8 (${kindsOf(leftOut)}), as ` +
+    `${printable(root)}: ${leftOut.count} ${what} or a folder's is not UTF-8 (${kindsOf(leftOut)}), for example ` +
       `${printable(examples[0]!)}: rename what is in another encoding, for example with ` +
       `convmv -f latin1 -t utf8 -r --notest ${shellPath(root)}`,
   ];
@@ -278,9 +278,9 @@ function notesOfFolder(
       ? shellPath(path.dirname(first))
       : `'${path.dirname(first)}/*${path.extname(first)}'`;
     remarks.push(
-      `${printable(root)}: ${shards.length} ${shards.length === 1 ? 'shard was' : 'shards were'} left out, since there ` +
-        `are images beside ${shards.length === 1 ? 'it' : 'them'} (${printable(first)}); for the images in ` +
-        `${shards.length === 1 ? 'it' : 'them'} give ${printable(instead)}`,
+      `${printable(root)}: ${shards.length} ${shards.length === 1 ? 'shard was' : 'shards were'} left out because there ` +
+        `are images beside ${shards.length === 1 ? 'it' : 'them'} (${printable(first)}); to use ` +
+        `${shards.length === 1 ? 'it' : 'them'} instead, give ${printable(instead)}`,
     );
     for (const file of shards) found.others.add(file);
   }

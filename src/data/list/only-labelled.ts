@@ -30,7 +30,7 @@ export function onlyLabelled<L extends ImageList>(list: L): L {
     remarks: [
       ...list.remarks,
       `${printable(list.source)}: ${missing} of ${length} images ${missing === 1 ? 'has' : 'have'} no label and ` +
-        `${missing === 1 ? 'was' : 'were'} left out, since labels are needed here: ${printable(first)}` +
+        `${missing === 1 ? 'was' : 'were'} left out because labels are needed here: ${printable(first)}` +
         (missing === 1 ? '' : ` and ${missing - 1} more`),
     ],
   };

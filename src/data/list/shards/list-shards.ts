@@ -244,10 +244,10 @@ function notesOfShards(source: string, shards: ShardIndex['shards']): ListNotes 
     remarks.push(
       `${printable(source)}: ` +
         (kind === 'sample'
-          ? `${count} ${count === 1 ? 'image shares its' : 'images share their'} key with another image, as ${example}: ` +
-            'each is an image of its own, masks too'
-          : `${count} ${count === 1 ? 'archive lies' : 'archives lie'} within, as ${example}: the images in ` +
-            `${count === 1 ? 'it' : 'them'} are read, in a folder of the archive's name`),
+          ? `${count} ${count === 1 ? 'image shares its' : 'images share their'} key with another image (for example ` +
+            `${example}): each counts as an image, masks too`
+          : `it holds ${count} ${count === 1 ? 'archive' : 'archives'} (for example ${example}): ` +
+            'their images are read, in a folder named after each archive'),
     );
   }
   return { leftOut, remarks };

@@ -160,7 +160,7 @@ class TarScan {
 
   async #archive({ name, offset, size }: TarMember, depth: number): Promise<void> {
     if (depth >= MAX_DEPTH) {
-      const reason = `${name}: an archive within ${depth} others, which is not read`;
+      const reason = `${name}: is an archive within ${depth} others, which is not read`;
       return this.problems.add({ offset: offset - BLOCK_SIZE, reason });
     }
     this.#nextArchive();
@@ -254,7 +254,8 @@ class TarScan {
       }
     }
     if (differing > 0) {
-      const reason = `${differing} images have several labels that differ, as ${example}: they are left without one`;
+      const what = differing === 1 ? 'image has' : 'images have';
+      const reason = `${differing} ${what} labels that contradict each other, for example ${example}: none is taken`;
       this.problems.add({ offset: 0, reason });
     }
   }

@@ -120,7 +120,7 @@ test('labels belong to the images whose names begin with theirs, the longest fir
   assert.deepEqual(labels, [1, 2, 0, 3, 5, 5, 6, 6]);
   assert.equal(leftOut.count, 0);
   assert.deepEqual(remarks, [
-    `${at('sidecars.tar')}: 1 image shares its key with another image, as key.seg.png: each is an image of its own, masks too`,
+    `${at('sidecars.tar')}: 1 image shares its key with another image (for example key.seg.png): each counts as an image, masks too`,
   ]);
 });
 
@@ -175,7 +175,10 @@ test('archives that follow one another are read to the end, each with its own la
     Buffer.concat([archive(['0.jpg']), archive([['0.cls', '7']]), archive([['0.cls', '8']])]),
   );
   assert.deepEqual(differing.labels, [null]);
-  assert.match(differing.unreadable[0]!.reason, /1 images have several labels that differ, as 0\.jpg/);
+  assert.match(
+    differing.unreadable[0]!.reason,
+    /1 image has labels that contradict each other, for example 0\.jpg/,
+  );
   const cut = await list('cat-cut.tar', Buffer.concat([one, two.subarray(0, 700)]));
   assert.deepEqual(cut.names, ['0.jpg', '1.jpg']);
   assert.match(cut.unreadable[0]!.reason, /^0\.jpg: .*cut off/);
@@ -202,7 +205,10 @@ test('an archive of archives is read as folders of their names, as ImageNet’s 
       [0, 0, 1],
     ],
   );
-  assert.match(found.remarks.join('\n'), /2 archives lie within, as n1\.tar: the images in them are read/);
+  assert.match(
+    found.remarks.join('\n'),
+    /it holds 2 archives \(for example n1\.tar\): their images are read/,
+  );
   assert.ok(jpegs[1]!.equals(await readImageFile(`${at('imagenet.tar')}::n1/n1_1.JPEG`)));
 
   const shard = archive(['0.jpg', ['0.cls', '3']]);
