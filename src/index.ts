@@ -48,6 +48,8 @@ export {
   type ImageItem,
   type ImageItems,
   type ImageList,
+  type LeftOut,
+  type ListNotes,
   type ListOptions,
   type RgbImage,
   type ShardList,

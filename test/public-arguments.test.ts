@@ -337,10 +337,10 @@ function calls(): Record<string, Call> {
     }),
     layoutMap: call(dino.layoutMap, 1, { index, options: all<dino.MapOptions>({ ...nearest, seed: 0 }) }),
     listImages: call(dino.listImages, 1, {
-      ...{ source: nowhere, options: { onProgress: nothing, mayRead: nothing } },
+      ...{ source: nowhere, options: { onProgress: nothing, mayRead: nothing, onlyLabelled: true } },
     }),
     listShardSource: call(dino.listShardSource, 1, {
-      ...{ source: nowhere, options: { onProgress: nothing, mayRead: nothing } },
+      ...{ source: nowhere, options: { onProgress: nothing, mayRead: nothing, onlyLabelled: true } },
     }),
     listWatched: call(dino.listWatched, 1, { run: nowhere }),
     loadIndexModel: call(dino.loadIndexModel, 1, {

@@ -26,6 +26,10 @@ export class Output {
   warn(line: string): void {
     this.note(`warning: ${line}`);
   }
+  /** Warns of what the lists of images leave out, as results of commands carry it. */
+  warnOfLists({ remarks }: { remarks: readonly string[] }): void {
+    for (const remark of remarks) this.warn(remark);
+  }
   /** The command's result: the object with --json, the text without. */
   result(value: unknown, text: string): void {
     if (this.isSilent) return;

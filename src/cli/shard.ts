@@ -55,11 +55,12 @@ export const command = defineCommand({
         if (options.index) {
           const list = await listShardSource(args.images, { onProgress });
           for (const { path, offset, reason } of list.unreadable)
-            io.warn(`${path} at byte ${offset}: ${reason}`);
-          const { items, fingerprint, index, unreadable } = list;
+            io.warn(`${path}${offset === undefined ? '' : ` at byte ${offset}`}: ${reason}`);
+          io.warnOfLists(list);
+          const { items, fingerprint, index, unreadable, leftOut } = list;
           const classes = list.classes?.length ?? null;
           io.result(
-            { images: items.length, classes, fingerprint, ...index, unreadable, seconds: seconds() },
+            { images: items.length, classes, fingerprint, ...index, unreadable, leftOut, seconds: seconds() },
             `${items.length} images in ${index.shards} shards, ${labels(classes)}\n` +
               `index: ${index.file ?? 'no folder to write it to'} (${index.scanned} shards read, ${seconds().toFixed(1)} s)`,
           );
@@ -71,11 +72,12 @@ export const command = defineCommand({
           onImage: ({ done, total }) => count('images', done, total),
         });
         for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
-        const { images, shards, bytes, classes, skipped, resumed } = result;
+        io.warnOfLists(result);
+        const { images, shards, bytes, classes, skipped, leftOut, resumed } = result;
         io.result(
           { ...result, seconds: seconds() },
           `${output}: ${images} images in ${shards.length} shards, ${(bytes / MEBIBYTE).toFixed(1)} MiB, ` +
-            `${labels(classes)}, ${skipped.length} skipped, ${seconds().toFixed(1)} s` +
+            `${labels(classes)}, ${skipped.length} skipped, ${leftOut.count} left out, ${seconds().toFixed(1)} s` +
             (resumed > 0 ? `; ${resumed} shards were there from before` : ''),
         );
       },

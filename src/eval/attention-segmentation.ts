@@ -17,7 +17,14 @@ import {
   signal as abortSignal,
 } from '../plain/check-options.js';
 import { readLabelImage, type LabelImage } from './indexed-png.js';
-import { imageHeader, listImages, type ImageItem } from '../data/index.js';
+import {
+  imageHeader,
+  listImages,
+  type ImageItem,
+  type ListNotes,
+  notesOf,
+  skippedPlace,
+} from '../data/index.js';
 import { printable } from '../plain/printable.js';
 import { resizeNearest } from './resample.js';
 import { ConfigError, DataError } from '../errors.js';
@@ -45,7 +52,7 @@ export interface AttentionSegmentationOptions extends Pick<AttentionOptions, 'im
   onWarning?: (message: string) => void;
 }
 
-export interface AttentionSegmentationResult extends JaccardScore {
+export interface AttentionSegmentationResult extends JaccardScore, ListNotes {
   /** Objects of all images. */
   objects: number;
   threshold: number;
@@ -64,7 +71,14 @@ interface Pair {
   mask: string;
 }
 
-async function pairs(images: string, masks: string): Promise<{ found: Pair[]; withoutMask: number }> {
+interface Pairs extends ListNotes {
+  found: Pair[];
+  withoutMask: number;
+  /** Folders of images that can't be read. */
+  unreadable: { path: string; reason: string }[];
+}
+
+async function pairs(images: string, masks: string): Promise<Pairs> {
   const [pictures, labels] = [await listImages(images), await listImages(masks)];
   const byKey = new Map(
     [...labels.items]
@@ -83,7 +97,10 @@ async function pairs(images: string, masks: string): Promise<{ found: Pair[]; wi
         `as ${path.basename(keyOf('', pictures.items.at(0)!.path))}.png`,
     );
   }
-  return { found, withoutMask: pictures.items.length - found.length };
+  return {
+    ...{ found, withoutMask: pictures.items.length - found.length },
+    ...{ unreadable: pictures.unreadable.map(skippedPlace), ...notesOf(pictures) },
+  };
 }
 
 const segmentationOptions = optionsOf<AttentionSegmentationOptions>(
@@ -114,9 +131,9 @@ export async function evaluateAttentionSegmentation(
     throw new ConfigError(`threshold ${threshold}; expected a share of the attention, above 0 and at most 1`);
   }
   const sizing = imageSize === undefined ? {} : { imageSize };
-  const { found, withoutMask } = await pairs(options.images, options.masks);
+  const { found, withoutMask, unreadable, leftOut, remarks } = await pairs(options.images, options.masks);
   const scores: number[][][] = [];
-  const skipped: AttentionSegmentationResult['skipped'] = [];
+  const skipped: AttentionSegmentationResult['skipped'] = [...unreadable];
   const turned: Turned[] = [];
   for (const [i, { image, mask }] of found.entries()) {
     signal?.throwIfAborted();
@@ -155,7 +172,7 @@ export async function evaluateAttentionSegmentation(
     );
   }
   const count = scores.reduce((sum, image) => sum + image.length, 0);
-  return { ...jaccardScore(scores), objects: count, threshold, withoutMask, skipped };
+  return { ...jaccardScore(scores), objects: count, threshold, withoutMask, skipped, leftOut, remarks };
 }
 
 interface Turned {

@@ -18,7 +18,14 @@ import {
   optionsOf,
   signal as abortSignal,
 } from '../plain/check-options.js';
-import { type ImageItems, listImages } from '../data/index.js';
+import {
+  type ImageItems,
+  type ImageList,
+  listImages,
+  type ListNotes,
+  notesOf,
+  skippedPlace,
+} from '../data/index.js';
 import { compareCodePoints } from '../plain/code-points.js';
 import { ConfigError, DataError } from '../errors.js';
 import { type Backbone, VisionTransformer, unitLength } from '../models/index.js';
@@ -73,7 +80,7 @@ export interface CopyScores {
   queries: number;
 }
 
-export interface CopyDetectionResult {
+export interface CopyDetectionResult extends ListNotes {
   /** By folder: original, strong, jpegqual/3, ... */
   blocks: Record<string, CopyScores>;
   /** All queries except the originals themselves; null when there is no other folder. */
@@ -236,8 +243,13 @@ export async function evaluateCopyDetection(
     );
   }
   const { blocks, absent } = readCopydays(dataPath);
-  const itemsOf = async (folder: string | undefined): Promise<ImageItems> =>
-    folder === undefined ? [] : (await listImages(folder)).items;
+  const lists: ImageList[] = [];
+  const itemsOf = async (folder: string | undefined): Promise<ImageItems> => {
+    if (folder === undefined) return [];
+    const list = await listImages(folder);
+    lists.push(list);
+    return list.items;
+  };
   const [others, forWhitening] = [await itemsOf(distractorsPath), await itemsOf(whiteningPath)];
   if (absent.length > 0) options.onWarning?.(`${dataPath} lacks ${absent.join(', ')}: not measured`);
   const extract = (items: ImageItems, part: string): Promise<FeatureTable> =>
@@ -283,7 +295,11 @@ export async function evaluateCopyDetection(
     blocks: Object.fromEntries(blocks.map(({ name }, i) => [name, scoreCopies(rankings[i]!)])),
     copies: copies.length === 0 ? null : scoreCopies(copies),
     ...{ imsize, originals, distractors: distractors.indices.length, whitening: whitening.indices.length },
-    skipped: [...distractors.skipped, ...whitening.skipped],
+    skipped: [
+      ...lists.flatMap((list) => list.unreadable.map(skippedPlace)),
+      ...[...distractors.skipped, ...whitening.skipped],
+    ],
+    ...notesOf(...lists),
   };
 }
 

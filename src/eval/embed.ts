@@ -17,6 +17,8 @@ import {
   type ImageList,
   isImageBytes,
   listImages,
+  type ListNotes,
+  notesOf,
   skippedPlace,
   viewOf,
 } from '../data/index.js';
@@ -61,7 +63,7 @@ export interface EmbedBatch {
   skipped: { path: string; reason: string }[];
 }
 
-export interface Embeddings extends Omit<EmbedBatch, 'shape'> {
+export interface Embeddings extends Omit<EmbedBatch, 'shape'>, ListNotes {
   /** (N, D), or (N, patches, D). */
   shape: number[];
   /** Names of the class folders; null without. */
@@ -75,7 +77,9 @@ const MAX_VALUES = 2 ** 30;
 /** @throws DataError when there are no images. */
 export async function imagesOf(
   source: ImageSource,
-): Promise<Pick<ImageList, 'items' | 'classes'> & Partial<Pick<ImageList, 'unreadable'>>> {
+): Promise<
+  Pick<ImageList, 'items' | 'classes'> & Partial<Pick<ImageList, 'unreadable' | 'leftOut' | 'remarks'>>
+> {
   if (typeof source === 'string') return listImages(source);
   if (isImageBytes(source)) return imagesOf([source]);
   if ('items' in source) return source;
@@ -173,7 +177,8 @@ export async function embed(
     ['images', embeddable, source],
     ['options', embedOptions, options],
   );
-  const { items, classes, unreadable = [] } = await imagesOf(source);
+  const list = await imagesOf(source);
+  const { items, classes, unreadable = [] } = list;
   const paths: string[] = [];
   const labels: (number | null)[] = [];
   const skipped: EmbedBatch['skipped'] = unreadable.map(skippedPlace);
@@ -208,5 +213,6 @@ export async function embed(
     shape: [paths.length, ...row],
     skipped,
     classes,
+    ...notesOf(list),
   };
 }

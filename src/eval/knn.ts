@@ -19,7 +19,7 @@ import {
   signal as abortSignal,
   text,
 } from '../plain/check-options.js';
-import { type ImageList, skippedPlace } from '../data/index.js';
+import { type ImageList, type ListNotes, notesOf, skippedPlace } from '../data/index.js';
 import { assertWritableFolder } from '../files/output.js';
 import { DataError } from '../errors.js';
 import { type Backbone, unitLength } from '../models/index.js';
@@ -207,7 +207,7 @@ export interface KnnOptions extends Partial<EvalSizes> {
   onWarning?: (message: string) => void;
 }
 
-export interface KnnResult {
+export interface KnnResult extends ListNotes {
   /** Percent, by number of neighbours. */
   top1: Record<string, number>;
   top5: Record<string, number>;
@@ -275,7 +275,7 @@ export async function evaluateKnn(
   const temperature = options.temperature ?? KNN_DEFAULTS.temperature;
   const { resize, crop } = evalSizes(options, architecture);
   if (options.dumpFeatures !== undefined && world.isFirst) assertWritableFolder(options.dumpFeatures);
-  const { train, val, inTrain } = await labelledPair(options.train, options.val);
+  const { train, val, inTrain, leftOut, remarks } = await labelledPair(options.train, options.val);
   const sized = { ...options, resize, crop, device };
   const bank = await extract(backbone, train, 'train', sized);
   const queries = await extract(backbone, val, 'val', sized);
@@ -295,6 +295,7 @@ export async function evaluateKnn(
         resize,
         crop,
         skipped: [...bank.skipped, ...queries.skipped],
+        ...{ leftOut, remarks },
       };
     });
   } finally {
@@ -353,6 +354,7 @@ export function evaluateKnnFeatures(
       resize,
       crop,
       skipped: [],
+      ...notesOf(),
     };
   } finally {
     train.features.dispose();

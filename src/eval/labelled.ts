@@ -1,33 +1,34 @@
 /** The two labelled image folders that k-NN and the linear classifier are measured on. */
 import { statSync } from 'node:fs';
 import path from 'node:path';
-import { type ImageList, listImages } from '../data/index.js';
+import { type ImageList, listImages, type ListNotes, notesOf, onlyLabelled } from '../data/index.js';
 import { DataError } from '../errors.js';
+import { printable } from '../plain/printable.js';
 
 export interface LabelledList extends ImageList {
   classes: string[];
 }
 
-function allLabelled({ items }: ImageList): boolean {
-  for (const { label } of items) if (label === null) return false;
-  return true;
-}
-
 async function labelled(source: string | ImageList, what: string): Promise<LabelledList> {
-  const list = typeof source === 'string' ? await listImages(source) : source;
+  const list =
+    typeof source === 'string' ? await listImages(source, { onlyLabelled: true }) : onlyLabelled(source);
   const { classes } = list;
-  if (classes === null || !allLabelled(list)) {
-    throw new DataError(
-      `${list.root} (--${what}) has no labels: expected a folder with one folder per class. ` +
-        'Labels are used only for the evaluation.',
-    );
-  }
-  return { ...list, classes };
+  if (classes !== null) return { ...list, classes };
+  const beside = list.items.map((item) => item.path).filter((file) => path.dirname(file) === list.root);
+  const isMixed = beside.length > 0 && beside.length < list.items.length;
+  throw new DataError(
+    `${printable(list.source)} (--${what}) has no labels: expected a folder with one folder per class, or shards with ` +
+      `labels. ` +
+      (isMixed
+        ? `${beside.length} of its ${list.items.length} images are next to the folders, for example ${printable(beside[0]!)}: ` +
+          'list it with onlyLabelled to leave them out.'
+        : 'Only evaluations need labels; training does not.'),
+  );
 }
 
 const isFolder = (name: string): boolean => statSync(name, { throwIfNoEntry: false })?.isDirectory() === true;
 
-export interface LabelledPair {
+export interface LabelledPair extends ListNotes {
   train: LabelledList;
   val: LabelledList;
   /** Number of a class in `train`, for each class of `val`. */
@@ -36,7 +37,8 @@ export interface LabelledPair {
 
 /**
  * Lists both and matches their classes by name (the reference matches them by order, which shifts when one folder lacks
- * a class).
+ * a class). Names that differ only in how their characters are composed (macOS writes é as two characters, Linux as one)
+ * match too, with a remark.
  * @throws DataError when one has no labels or no images, or val has classes that train lacks (all named).
  */
 export async function labelledPair(
@@ -45,8 +47,11 @@ export async function labelledPair(
 ): Promise<LabelledPair> {
   const train = await labelled(trainSource, 'train');
   const val = await labelled(valSource, 'val');
-  const numberOf = new Map(train.classes.map((name, index) => [name, index]));
-  const unknown = val.classes.filter((name) => !numberOf.has(name));
+  const exact = new Map(train.classes.map((name, index) => [name, index]));
+  const composed = byComposedName(train.classes);
+  const numberOf = (name: string): number | undefined =>
+    exact.get(name) ?? composed.get(name.normalize('NFC'));
+  const unknown = val.classes.filter((name) => numberOf(name) === undefined);
   if (unknown.length > 0) {
     const named = unknown
       .slice(0, 10)
@@ -56,5 +61,26 @@ export async function labelledPair(
         `${unknown.length > 10 ? ` and ${unknown.length - 10} more` : ''}. Class folders must have the same names.`,
     );
   }
-  return { train, val, inTrain: val.classes.map((name) => numberOf.get(name)!) };
+  const notes = notesOf(train, val);
+  const alike = val.classes.filter((name) => !exact.has(name));
+  if (alike.length > 0) {
+    notes.remarks.push(
+      `${alike.length} of ${val.classes.length} class names of ${printable(val.source)} are composed differently in ` +
+        `${printable(train.source)} (Unicode NFC and NFD), for example ${printable(alike[0]!)}: they count as the same classes`,
+    );
+  }
+  return { train, val, inTrain: val.classes.map((name) => numberOf(name)!), ...notes };
+}
+
+/** Numbers of the classes by their names in NFC; names that are the same in it are ambiguous and not in here. */
+function byComposedName(classes: readonly string[]): Map<string, number> {
+  const numbers = new Map<string, number>();
+  const twice = new Set<string>();
+  classes.forEach((name, index) => {
+    const composed = name.normalize('NFC');
+    if (numbers.has(composed)) twice.add(composed);
+    numbers.set(composed, index);
+  });
+  for (const name of twice) numbers.delete(name);
+  return numbers;
 }

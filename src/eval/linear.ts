@@ -24,6 +24,7 @@ import {
   EvalLoader,
   type EvalBatch,
   type ImageList,
+  type ListNotes,
   ResizedCropLoader,
   skippedPlace,
 } from '../data/index.js';
@@ -97,7 +98,7 @@ export interface LinearEpoch {
   valLoss?: number;
 }
 
-export interface LinearResult extends EvalSizes, ProbeFeatures {
+export interface LinearResult extends EvalSizes, ProbeFeatures, ListNotes {
   /** Percent of the validation images whose class is the classifier's first, after the last epoch. */
   top1: number;
   /** Percent whose class is among its first five; null with fewer than five classes. */
@@ -109,6 +110,7 @@ export interface LinearResult extends EvalSizes, ProbeFeatures {
   epochs: number;
   lr: number;
   batchSize: number;
+  /** Listed: those that were skipped are among them. */
   trainImages: number;
   valImages: number;
   classes: number;
@@ -249,7 +251,7 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
   };
   const width = probeWidth(backbone, features);
   const { resize, crop } = evalSizes(options, architecture);
-  const { train, val, inTrain } = await labelledPair(options.train, options.val);
+  const { train, val, inTrain, leftOut, remarks } = await labelledPair(options.train, options.val);
   const numLabels = options.numLabels ?? train.classes.length;
   if (!(Number.isInteger(numLabels) && numLabels >= train.classes.length)) {
     throw new ConfigError(
@@ -316,9 +318,14 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
     probe.dispose();
   }
 
-  function finish(scores: Omit<LinearResult, 'trainImages' | 'classes' | 'skipped'>): LinearResult {
+  function finish(
+    scores: Omit<LinearResult, 'trainImages' | 'classes' | 'skipped' | keyof ListNotes>,
+  ): LinearResult {
     const skipped = [...job.skipped].map(([file, reason]) => ({ path: file, reason }));
-    return { ...scores, trainImages: train.items.length, classes: train.classes.length, skipped };
+    return {
+      ...{ ...scores, trainImages: train.items.length, classes: train.classes.length },
+      ...{ skipped, leftOut, remarks },
+    };
   }
 }
 

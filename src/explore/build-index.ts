@@ -18,7 +18,14 @@ import {
   signal as abortSignal,
   text,
 } from '../plain/check-options.js';
-import { type ImageItem, type ImageList, listImages, skippedPlace } from '../data/index.js';
+import {
+  type ImageItem,
+  type ImageList,
+  listImages,
+  type ListNotes,
+  notesOf,
+  skippedPlace,
+} from '../data/index.js';
 import { evalSizes } from '../plain/eval-geometry.js';
 import { featureBatches } from '../eval/features.js';
 import { writeFileWhole } from '../files/atomic-file.js';
@@ -87,7 +94,7 @@ export interface BuildIndexOptions {
   onWait?: (message: string) => void;
 }
 
-export interface BuildIndexResult {
+export interface BuildIndexResult extends ListNotes {
   index: string;
   /** Images in the index. */
   images: number;
@@ -387,7 +394,7 @@ export async function buildIndex(
     const recall = await index.recall(CHECKED, (done, total) => onProgress?.({ part: 'check', done, total }));
     const { count, width } = index;
     const { skipped } = growing;
-    return { index: folder, images: count, ...counts, rebuilt, skipped, width, recall };
+    return { index: folder, images: count, ...counts, rebuilt, skipped, width, recall, ...notesOf(list) };
   } finally {
     lock.release();
   }

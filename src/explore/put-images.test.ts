@@ -60,8 +60,13 @@ it(
     symlinkSync(folder, path.join(root, 'up'));
     const fifo = path.join(root, 'fifo.png');
     execFileSync('mkfifo', [fifo]);
+    // a link that is named like an image of a shard that is there
+    writeFileSync(path.join(root, 'real.tar'), 'a shard');
+    const posing = path.join(root, 'real.tar::x.png');
+    symlinkSync(secret, posing);
     const bad = [
       secret,
+      posing,
       path.join(root, '..', 'secret.png'),
       link,
       path.join(root, 'up', 'secret.png'),

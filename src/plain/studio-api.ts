@@ -307,6 +307,10 @@ export interface ImagesReport {
   bytes: number;
   /** Formats of those that were checked, by name. */
   formats: Record<string, number>;
+  /** Files that are not images, by extension. */
+  leftOut: { count: number; byExtension: Record<string, number> };
+  /** Lines on what was left out, or taken in a way that may not be meant. */
+  remarks: string[];
   unreadableFolders: SkippedEntry[];
 }
 

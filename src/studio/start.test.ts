@@ -116,16 +116,22 @@ describe('the section Start', () => {
     await studio.check();
   });
 
-  it('does not read images that links lead to outside', { timeout: 40_000 }, async (t) => {
-    if (typeof browser === 'string') return t.skip(browser);
-    symlinkSync(
-      path.join(top, 'elsewhere', 'class-0', 'image-0.png'),
-      path.join(images, 'class-0', 'zz.png'),
-    );
-    await studio.show('#/start');
-    await studio.page.evaluate(
-      `location.hash = '#/start?images=' + encodeURIComponent(${JSON.stringify(images)})`,
-    );
-    await studio.text('.report', /links to outside the studio’s folders: 1\b/, 20_000);
-  });
+  it(
+    'does not read images that links lead to outside, and counts files that are not images',
+    { timeout: 40_000 },
+    async (t) => {
+      if (typeof browser === 'string') return t.skip(browser);
+      symlinkSync(
+        path.join(top, 'elsewhere', 'class-0', 'image-0.png'),
+        path.join(images, 'class-0', 'zz.png'),
+      );
+      writeFileSync(path.join(images, 'class-0', 'photo.heic'), 'x');
+      await studio.show('#/start');
+      await studio.page.evaluate(
+        `location.hash = '#/start?images=' + encodeURIComponent(${JSON.stringify(images)})`,
+      );
+      const report = await studio.text('.report', /links to outside the studio’s folders: 1\b/, 20_000);
+      assert.match(report, /1 other file was left out \(1 \.heic\)/);
+    },
+  );
 });

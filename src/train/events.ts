@@ -1,4 +1,5 @@
 /** What training reports to its caller while it runs. */
+import type { LeftOut } from '../data/index.js';
 import type { TrainSettings } from '../run/settings.js';
 
 /** A line of metrics.jsonl. */
@@ -68,4 +69,6 @@ export interface TrainResult {
   interrupted: boolean;
   /** Distinct images that could not be read. */
   skipped: number;
+  /** Files beside the images that were not taken. */
+  leftOut: LeftOut;
 }

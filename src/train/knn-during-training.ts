@@ -7,20 +7,23 @@ import type { World } from '../processes/world.js';
 /** Values of k: the reference's two smaller ones, which suit data sets of any size. */
 const NEIGHBOURS = [10, 20];
 
-/** The teacher's backbone classifies `knnVal` by its neighbours in `knnTrain`, at the size of the global crops. */
+/**
+ * The teacher's backbone classifies `knnVal` by its neighbours in `knnTrain`, at the size of the global crops. The remarks say
+ * which images are left out.
+ */
 export async function evaluateDuringTraining(
   backbone: Backbone,
   settings: TrainSettings & { numWorkers: number },
   world: World,
   signal: AbortSignal | undefined,
-): Promise<Pick<KnnResult, 'top1' | 'top5'>> {
+): Promise<Pick<KnnResult, 'top1' | 'top5' | 'remarks'>> {
   const { knnTrain, knnVal, device, numWorkers, patchSize, globalCropsSize: imgSize } = settings;
-  if (knnTrain === undefined || knnVal === undefined) return { top1: {}, top5: {} }; // refused by checkSettings()
+  if (knnTrain === undefined || knnVal === undefined) return { top1: {}, top5: {}, remarks: [] }; // refused by checkSettings()
   // the evaluation needs only the sizes of the architecture; only a vision transformer has patches that limit them
   const architecture = { imgSize, patchSize: backbone instanceof VisionTransformer ? patchSize : 1 };
   backbone.eval();
   try {
-    const { top1, top5 } = await evaluateKnn(
+    const { top1, top5, skipped, remarks } = await evaluateKnn(
       { backbone, architecture, device },
       {
         train: knnTrain,
@@ -31,7 +34,12 @@ export async function evaluateDuringTraining(
         signal: world.size > 1 ? undefined : signal,
       },
     );
-    return { top1, top5 };
+    const [first] = skipped;
+    const unread =
+      first === undefined
+        ? []
+        : [`k-NN: ${skipped.length} images can't be read, the first is ${first.path}: ${first.reason}`];
+    return { top1, top5, remarks: [...unread, ...remarks] };
   } finally {
     backbone.train();
   }

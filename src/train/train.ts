@@ -232,6 +232,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       }),
     );
     const skipped = new Set<string>();
+    const told = new Set(images.remarks);
     const keep = { last: settings.keepCheckpoints, everyEpochs: settings.saveckpFreq, stepsPerEpoch };
     await using checkpoints = world.isFirst ? new CheckpointWriter({ run: output, state, keep, emit }) : null; // waits for the last one
     // if the folder was moved, the state is saved to its new place once, and training ends
@@ -419,11 +420,15 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       if (isStopped) break;
       if (isEpochEnd && settings.knnEvery > 0 && (epoch + 1) % settings.knnEvery === 0) {
         const knnSettings = { ...settings, numWorkers: loader.numWorkers };
-        const scores = await world.attempt(rescue, () =>
+        const { remarks, ...scores } = await world.attempt(rescue, () =>
           evaluateDuringTraining(teacher.backbone, knnSettings, world, signal),
         );
         if (world.isFirst) metricsLog.add({ step, epoch, ...scores });
         emit({ type: 'knn', step, epoch, ...scores });
+        for (const remark of world.isFirst ? remarks : []) {
+          if (!told.has(remark)) warn(remark);
+          told.add(remark);
+        }
       }
       await eventLoopTurn(); // lets signals, workers' messages and the caller's timers in
     }
@@ -438,6 +443,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       checkpoint,
       interrupted: step < totalSteps,
       skipped: skipped.size,
+      leftOut: images.leftOut,
     };
   } catch (error) {
     throw await world.explain(error);

@@ -1,4 +1,4 @@
-/** Reports folders and parts of shards that could not be listed: the user must know that their images are missing. */
+/** Reports what could not be listed or was left out: the user must know which images are missing from a training. */
 import type { ImageList } from '../data/index.js';
 import type { TrainEvent } from './events.js';
 import { printable } from '../plain/printable.js';
@@ -8,9 +8,9 @@ import { skippedPath } from '../run/run-folder.js';
 /** Number of warnings that are printed; the file lists all. */
 const SHOWN = 5;
 
-/** Writes them to the run's skipped.jsonl, once per run, and warns. */
+/** Writes what can't be read to the run's skipped.jsonl, once per run, and warns of that and of what was left out. */
 export function reportUnreadable(
-  { unreadable }: ImageList,
+  { unreadable, remarks }: ImageList,
   run: { output: string; resume: boolean },
   emit: (event: TrainEvent) => void,
 ): void {
@@ -25,4 +25,5 @@ export function reportUnreadable(
     const message = `${unreadable.length - SHOWN} more places can't be read: see ${printable(skippedPath(run.output))}`;
     emit({ type: 'warning', message });
   }
+  for (const message of remarks) emit({ type: 'warning', message });
 }

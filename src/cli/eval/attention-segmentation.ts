@@ -52,6 +52,7 @@ export const command = defineCommand({
         });
         const kept = { imageFolder: images, masks, ...size, ...result };
         await keepResult(io, model, 'attention-segmentation', kept);
+        io.warnOfLists(result);
         const { skipped, withoutMask } = result;
         if (withoutMask > 0) io.note(`${withoutMask} images have no mask and are left out`);
         for (const { path, reason } of skipped.slice(0, 5)) io.warn(`${path}: ${reason}`);

@@ -57,10 +57,11 @@ export const command = defineCommand({
       const files = world.isFirst ? await writeFeatures(output, result) : [];
       const seconds = (performance.now() - start) / 1000;
       for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
-      const { shape, skipped } = result;
+      io.warnOfLists(result);
+      const { shape, skipped, leftOut } = result;
       io.result(
-        { files, shape, features, layers, skipped, seconds },
-        `${files.join(', ')}: [${shape.join(', ')}] float32, ${skipped.length} skipped, ${seconds.toFixed(1)} s`,
+        { files, shape, features, layers, skipped, leftOut, seconds },
+        `${files.join(', ')}: [${shape.join(', ')}] float32, ${skipped.length} skipped, ${leftOut.count} left out, ${seconds.toFixed(1)} s`,
       );
     });
   },

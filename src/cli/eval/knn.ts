@@ -86,6 +86,7 @@ export const command = defineCommand({
         onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
         onWarning: (message) => io.warn(message),
       });
+      io.warnOfLists(result);
       if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
       if (world.isFirst) await keepResult(io, model, 'knn', { ...folders, temperature, ...result });
       io.result(result, table(result, k));

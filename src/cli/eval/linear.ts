@@ -93,6 +93,7 @@ export const command = defineCommand({
             ),
           onWarning: (message) => io.warn(message),
         });
+        io.warnOfLists(result);
         if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
         await keepResult(io, model, 'linear', { ...folders, ...result });
         const { top1, top5, bestTop1, valImages, classes, trainImages } = result;

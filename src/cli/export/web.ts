@@ -40,6 +40,7 @@ export async function exportTo({ args, options, io }: ExportCall): Promise<void>
           ...pick(options, 'title'),
           onProgress: ({ done, total }) => count('images', done, total),
         });
+        io.warnOfLists(result);
         for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
         const imageSize = sizeToTry(model);
         const check = await checkOnnx(model, result.model, { imageSize, isExact: dtype === 'fp32' });

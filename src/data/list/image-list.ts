@@ -1,7 +1,8 @@
 /** What listImages() takes and returns. */
 import type { ImageItems } from './image-items.js';
+import type { ListNotes } from './left-out.js';
 
-export interface ImageList {
+export interface ImageList extends ListNotes {
   items: ImageItems;
   /** Names of the classes, in the order of the labels; null when the source has none. */
   classes: string[] | null;
@@ -38,4 +39,9 @@ export interface ListOptions {
    * src/files/read-below.ts.
    */
   mayRead?: ((real: string) => boolean) | null | undefined;
+  /**
+   * Leaves out images without a label, and says so: rows of shards that have none, and images beside class folders, which
+   * torchvision's ImageFolder ignores too. Without it one of the latter makes a folder one without classes. Default false.
+   */
+  onlyLabelled?: boolean | undefined;
 }

@@ -3,16 +3,17 @@
  * folder of images, a text file of paths, or shards (src/data/list/shards).
  *
  * Departures from ImageFolder: hidden files and folders are skipped; a class folder without images is not an error; a
- * cycle of symbolic links is left where it closes instead of repeating its content; AVIF and GIF are read, BMP and PPM are
- * not.
+ * cycle of symbolic links is left where it closes instead of repeating its content; an image beside the class folders makes
+ * it a folder without classes, unless only labelled images are asked for. Files that are not images are counted.
  */
 import { createHash } from 'node:crypto';
+import { isUtf8 } from 'node:buffer';
 import { closeSync, type Dirent, readSync, type Stats } from 'node:fs';
-import { readdir, realpath, stat } from 'node:fs/promises';
+import { lstat, readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
 import { listSource } from '../arguments.js';
-import { callback, checkCall, optionsOf } from '../../plain/check-options.js';
+import { callback, checkCall, optionsOf, yesOrNo } from '../../plain/check-options.js';
 import { DataError } from '../../errors.js';
 import { compareCodePoints } from '../../plain/code-points.js';
 import { printable } from '../../plain/printable.js';
@@ -21,8 +22,13 @@ import { leadsOutside, mayReadHere, OUTSIDE } from '../../files/read-below.js';
 import { hasImageExtension } from './image-extensions.js';
 import type { ImageItems } from './image-items.js';
 import type { ImageList, ListOptions, UnreadablePlace } from './image-list.js';
+import { kindsOf, type LeftOut, LeftOutCounter, leftOutLines } from './left-out.js';
+import { onlyLabelled } from './only-labelled.js';
 import { shardOf } from '../read/shard-path.js';
+import { shellPath } from '../../plain/shell.js';
 import { PackedImagesBuilder } from './packed-images.js';
+import { DESCRIPTION } from './shards/description.js';
+import { isIndexFile } from './shards/index-file.js';
 import { listShards, type ShardList } from './shards/list-shards.js';
 import {
   checkOneSplit,
@@ -32,13 +38,15 @@ import {
   refuseCompressed,
 } from './shards/pattern.js';
 
-const SUPPORTED = 'JPEG, PNG, WebP, AVIF, TIFF and GIF';
+const SUPPORTED = 'JPEG, PNG, WebP, AVIF, TIFF, GIF, BMP, PPM and PGM';
 
 /** Longest line of a list of paths, in characters: Linux allows paths of 4,096 bytes. */
 const MAX_PATH = 16384;
 /** Largest list of paths, in bytes: room for 40 million of them. */
 const MAX_LIST = 2 ** 32;
 const CHUNK = 2 ** 20;
+/** Names that a line gives as examples. */
+const SHOWN = 5;
 
 interface Found {
   /** Folders that hold images, and the images' names, each followed by a zero byte: strings would take far more memory. */
@@ -46,10 +54,14 @@ interface Found {
   unreadable: UnreadablePlace[];
   /** Tar and Parquet files. */
   shards: string[];
+  /** Folders directly in the source. */
+  top: string[];
   /** How often each folder was visited, by device and inode. */
   visits: Map<string, number>;
-  /** How many files have other extensions. */
-  others: Map<string, number>;
+  /** Files with other extensions, the shards aside. */
+  others: LeftOutCounter;
+  /** Files whose names, or whose folders' names, are not UTF-8. */
+  unnamed: { files: LeftOutCounter; examples: string[] };
   mayRead: ((real: string) => boolean) | null;
 }
 
@@ -60,6 +72,53 @@ const describe = (error: unknown) => {
   const { code, message } = error as NodeJS.ErrnoException;
   return code === 'EACCES' ? 'permission denied' : message;
 };
+
+/** The entries of a folder. Those whose names are not UTF-8 can't be given as strings: they are counted. */
+async function readEntries(folder: string, found: Found): Promise<Dirent[]> {
+  const entries = await readdir(folder, { withFileTypes: true });
+  if (!entries.some(({ name }) => name.includes('\ufffd'))) return entries;
+  const sound = new Set<string>();
+  const { files, examples } = found.unnamed;
+  for (const name of await readdir(folder, { encoding: 'buffer' })) {
+    if (isUtf8(name)) {
+      sound.add(name.toString());
+      continue;
+    }
+    const shown = path.join(folder, name.toString('latin1').replace(/[\x80-\xff]/g, byteEscaped));
+    if (name[0] !== DOT) examples.push(shown);
+    try {
+      await countUnnamed(Buffer.from(folder + path.sep), name, files);
+    } catch (error) {
+      found.unreadable.push({ path: shown, reason: describe(error) });
+    }
+  }
+  return entries.filter(({ name }) => sound.delete(name));
+}
+
+const DOT = 46;
+const byteEscaped = (byte: string): string => `\\x${byte.charCodeAt(0).toString(16)}`;
+
+/** Counts a file, or the files of a folder, hidden ones aside. */
+async function countUnnamed(folder: Buffer, name: Buffer, files: LeftOutCounter): Promise<void> {
+  if (name[0] === DOT) return;
+  const place = Buffer.concat([folder, name]);
+  if (!(await lstat(place)).isDirectory()) return files.add(name.toString('latin1'));
+  const below = Buffer.concat([place, Buffer.from(path.sep)]);
+  for (const entry of await readdir(place, { encoding: 'buffer' })) await countUnnamed(below, entry, files);
+}
+
+/** The line on files whose names can't be used. */
+function unnamedLines(root: string, { files, examples }: Found['unnamed']): string[] {
+  const leftOut = files.finish();
+  if (leftOut.count === 0) return [];
+  const what =
+    leftOut.count === 1 ? 'file was left out because its name' : 'files were left out because their names';
+  return [
+    `${printable(root)}: ${leftOut.count} ${what} or a folder's is not UTF-8 (${kindsOf(leftOut)}), for example ` +
+      `${printable(examples[0]!)}: rename what is in another encoding, for example with ` +
+      `convmv -f latin1 -t utf8 -r --notest ${shellPath(root)}`,
+  ];
+}
 
 /** Visits a folder and all below it, following links; `ancestors` are the folders above it, which reveal a cycle. */
 async function walk(folder: string, ancestors: readonly string[], found: Found): Promise<void> {
@@ -75,7 +134,7 @@ async function walk(folder: string, ancestors: readonly string[], found: Found):
       found.unreadable.push({ path: folder, reason: `links lead here more than ${MAX_VISITS} times` });
       return;
     }
-    entries = await readdir(folder, { withFileTypes: true });
+    entries = await readEntries(folder, found);
   } catch (error) {
     found.unreadable.push({ path: folder, reason: describe(error) });
     return;
@@ -101,35 +160,34 @@ async function walk(folder: string, ancestors: readonly string[], found: Found):
       folders.push(entry.name);
     } else if (hasImageExtension(entry.name)) {
       files.push(entry.name);
-    } else {
-      if (isShard(entry.name)) found.shards.push(path.join(folder, entry.name));
-      const extension = path.extname(entry.name).toLowerCase();
-      found.others.set(extension, (found.others.get(extension) ?? 0) + 1);
+    } else if (isShard(entry.name)) {
+      found.shards.push(path.join(folder, entry.name));
+    } else if (entry.name !== DESCRIPTION && !isIndexFile(entry.name)) {
+      found.others.add(entry.name);
     }
   }
   if (files.length > 0) {
     files.sort(compareCodePoints);
     found.folders.push({ path: folder, files: Buffer.from(`${files.join('\0')}\0`) });
   }
+  if (ancestors.length === 0) found.top = folders.map((name) => path.join(folder, name));
   for (const name of folders) await walk(path.join(folder, name), [...ancestors, identity], found);
 }
 
 function noImages(source: string, found: Found): DataError {
-  const others = [...found.others].sort((a, b) => b[1] - a[1]).slice(0, 3);
+  const others = found.others.finish();
   const lines = [
     `There are no images in ${printable(source)}: looked for ${SUPPORTED} files in it and in all folders below.`,
   ];
-  if (others.length > 0) {
-    const list = others.map(
-      ([extension, count]) => `${count} ${printable(extension) || 'without an extension'}`,
-    );
+  if (others.count > 0) {
     lines.push(
-      `Found other files instead (${list.join(', ')}). Convert them to JPEG or PNG if they are images.`,
+      `Found other files instead (${kindsOf(others)}). Convert them to JPEG or PNG if they are images.`,
     );
   }
+  lines.push(...unnamedLines(source, found.unnamed));
   for (const { path: folder, reason } of found.unreadable.slice(0, 3))
     lines.push(`Can't read ${printable(folder)}: ${printable(reason)}.`);
-  if (others.length === 0 && found.unreadable.length === 0)
+  if (others.count === 0 && found.unnamed.examples.length === 0 && found.unreadable.length === 0)
     lines.push('Give the folder that holds the images.');
   return new DataError(lines.join('\n'));
 }
@@ -144,17 +202,29 @@ async function listFolder(
     folders: [],
     unreadable: [],
     shards: [],
+    top: [],
     visits: new Map(),
-    others: new Map(),
+    others: new LeftOutCounter(),
+    unnamed: { files: new LeftOutCounter(), examples: [] },
     mayRead,
   };
   await walk(root, [], found);
+  found.shards.sort(compareCodePoints);
   if (found.folders.length === 0) {
     if (found.shards.length === 0) throw noImages(source, found);
     checkOneSplit(root, found.shards);
-    const list = await listShards(found.shards.sort(compareCodePoints), root, root, options);
-    return { ...list, unreadable: [...found.unreadable, ...list.unreadable] };
+    const beside = [...leftOutLines(root, found.others.finish()), ...unnamedLines(root, found.unnamed)];
+    found.others.addAll(found.unnamed.files.finish());
+    const list = await listShards(found.shards, root, root, options);
+    found.others.addAll(list.leftOut);
+    return {
+      ...list,
+      unreadable: [...found.unreadable, ...list.unreadable],
+      leftOut: found.others.finish(),
+      remarks: [...beside, ...list.remarks],
+    };
   }
+  const { leftOut, remarks } = notesOfFolder(root, found, options.onlyLabelled === true);
   found.folders.sort((a, b) => compareCodePoints(a.path, b.path));
 
   // class folders: all images lie below folders, none in the root itself
@@ -180,8 +250,71 @@ async function listFolder(
   }
   const images = items.finish();
   const { unreadable } = found;
-  return { items: images, classes, root, source: root, unreadable, fingerprint: fingerprintOf(images, root) };
+  const fingerprint = fingerprintOf(images, root);
+  return { items: images, classes, root, source: root, unreadable, leftOut, remarks, fingerprint };
 }
+
+const namesOf = ({ files }: Found['folders'][number]): string[] =>
+  files.toString('utf8').split('\0').slice(0, -1);
+
+/**
+ * What is left out of a folder of images: other files, shards, and where labels are needed the images beside class
+ * folders, which are taken out of `found`.
+ */
+function notesOfFolder(
+  root: string,
+  found: Found,
+  needsLabels: boolean,
+): { leftOut: LeftOut; remarks: string[] } {
+  const remarks = [...leftOutLines(root, found.others.finish()), ...unnamedLines(root, found.unnamed)];
+  found.others.addAll(found.unnamed.files.finish());
+  const { shards } = found;
+  const [first] = shards;
+  if (first !== undefined) {
+    const folders = new Set(shards.map((file) => path.dirname(file)));
+    const isOne =
+      folders.size === 1 && !found.folders.some(({ path: folder }) => isBelow(folder, path.dirname(first)));
+    const instead = isOne
+      ? shellPath(path.dirname(first))
+      : `'${path.dirname(first)}/*${path.extname(first)}'`;
+    remarks.push(
+      `${printable(root)}: ${shards.length} ${shards.length === 1 ? 'shard was' : 'shards were'} left out because there ` +
+        `are images beside ${shards.length === 1 ? 'it' : 'them'} (${printable(first)}); to use ` +
+        `${shards.length === 1 ? 'it' : 'them'} instead, give ${printable(instead)}`,
+    );
+    for (const file of shards) found.others.add(file);
+  }
+  const own = found.folders.find((folder) => folder.path === root);
+  if (needsLabels && own !== undefined && found.folders.length > 1) {
+    const names = namesOf(own);
+    for (const name of names) found.others.add(name);
+    found.folders.splice(found.folders.indexOf(own), 1);
+    const shown = names.slice(0, 3).map(printable).join(', ');
+    remarks.push(
+      `${printable(root)}: ${names.length} ${names.length === 1 ? 'image beside the class folders has no label and was' : 'images beside the class folders have no label and were'} ` +
+        `left out (${shown}${names.length > 3 ? ', ...' : ''})`,
+    );
+  }
+  remarks.push(...withoutImages(root, found));
+  return { leftOut: found.others.finish(), remarks };
+}
+
+/** Beside class folders, those that would be classes if they had images. */
+function withoutImages(root: string, { folders, shards, top, unreadable }: Found): string[] {
+  if (folders.some(({ path: folder }) => folder === root)) return [];
+  const places = [...folders, ...unreadable].map((one) => one.path);
+  const known = new Set([...places, ...shards].map((place) => path.relative(root, place).split(path.sep)[0]));
+  const names = top.map((folder) => path.basename(folder)).filter((name) => !known.has(name));
+  if (names.length === 0) return [];
+  const shown = names.sort(compareCodePoints).slice(0, SHOWN).map(printable).join(', ');
+  return [
+    `${printable(root)}: ${names.length} ${names.length === 1 ? 'folder has no images and is not a class' : 'folders have no images and are not classes'}: ` +
+      `${shown}${names.length > SHOWN ? ` and ${names.length - SHOWN} more` : ''}`,
+  ];
+}
+
+const isBelow = (place: string, folder: string): boolean =>
+  place === folder || place.startsWith(folder.endsWith(path.sep) ? folder : folder + path.sep);
 
 /**
  * The lines of a text file, without line ends; a file of 14 million paths is too long for one string. Stops after a line
@@ -268,7 +401,8 @@ async function listTextFile(source: string, mayRead: Found['mayRead']): Promise<
   const list = items.finish();
   if (list.length === 0) throw new DataError(`Everything that ${printable(source)} names ${OUTSIDE}.`);
   const fingerprint = fingerprintOf(list, root);
-  return { items: list, classes: null, root, source: file, unreadable, fingerprint };
+  const nothing = { leftOut: new LeftOutCounter().finish(), remarks: [] };
+  return { items: list, classes: null, root, source: file, unreadable, fingerprint, ...nothing };
 }
 
 /** SHA-256 of the names relative to a folder, and of the labels. */
@@ -287,7 +421,10 @@ function fingerprintOf(items: ImageItems, root: string): string {
   return hash.update(text).digest('hex');
 }
 
-const listOptions = optionsOf<ListOptions>({}, { onProgress: callback, mayRead: callback });
+const listOptions = optionsOf<ListOptions>(
+  {},
+  { onProgress: callback, mayRead: callback, onlyLabelled: yesOrNo },
+);
 
 /**
  * Lists the images of a source.
@@ -302,6 +439,11 @@ const listOptions = optionsOf<ListOptions>({}, { onProgress: callback, mayRead: 
  */
 export async function listImages(source: string, options: ListOptions = {}): Promise<ImageList> {
   checkCall('listImages()', ['source', listSource, source], ['options', listOptions, options]);
+  const list = await listSourceOf(source, options);
+  return options.onlyLabelled === true ? onlyLabelled(list) : list;
+}
+
+async function listSourceOf(source: string, options: ListOptions): Promise<ImageList> {
   const mayRead = options.mayRead ?? mayReadHere();
   if (leadsOutside(source)) throw new DataError(`${source} ${OUTSIDE}`);
   let info: Stats;

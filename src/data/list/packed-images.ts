@@ -192,6 +192,23 @@ export class PackedImages implements ImageItems {
     });
   }
 
+  /** A list of some of the images, none of which lie in memory. */
+  filter(keep: (index: number) => boolean): PackedImages {
+    const builder = new PackedImagesBuilder();
+    this.parts.forEach(({ file, count, size, mtimeMs, parquet }, number) => {
+      builder.beginPart(file, size, mtimeMs, parquet);
+      const first = this.#firstImage[number]!;
+      for (let i = first; i < first + count; i++) {
+        if (!keep(i)) continue;
+        const place = this.place(i);
+        if (place.kind === 'memory')
+          throw new RangeError('internal: bytes in memory in a list that is filtered');
+        builder.add(this.name(i), this.label(i), place);
+      }
+    });
+    return builder.finish();
+  }
+
   /** The same images with other labels: -1 for none. */
   withLabels(labels: Int32Array<SharedArrayBuffer> | null): PackedImages {
     return new PackedImages({ ...this.shared, labels: labels?.buffer ?? null });

@@ -1,7 +1,7 @@
 import { PlaceReader } from './place-reader.js';
 import { readQuickly } from './quick-read.js';
 import { readProblem } from './read-problem.js';
-import { IN_SHARD } from './shard-path.js';
+import { splitShardPath } from './shard-path.js';
 
 /**
  * Reads an image file, or an image of a shard by its path `shard.tar::name`. The latter is for single images, because the
@@ -10,9 +10,8 @@ import { IN_SHARD } from './shard-path.js';
  */
 export async function readImageFile(path: string): Promise<Uint8Array> {
   try {
-    const [, shard, name] = IN_SHARD.exec(path) ?? [];
-    if (shard === undefined || name === undefined) return await readQuickly(path);
-    return await readByName(shard, name);
+    const place = splitShardPath(path);
+    return await (place === null ? readQuickly(path) : readByName(place.shard, place.name));
   } catch (error) {
     throw readProblem(error);
   }

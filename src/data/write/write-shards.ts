@@ -22,7 +22,8 @@ import { readGuarded } from '../../files/guarded.js';
 import { ConfigError, DataError } from '../../errors.js';
 import { sniffFormat } from '../read/image-format.js';
 import { ImageReader } from '../read/image-reader.js';
-import type { ImageList, ListOptions } from '../list/image-list.js';
+import { type ImageList, type ListOptions, skippedPlace } from '../list/image-list.js';
+import { type ListNotes, notesOf } from '../list/left-out.js';
 import { listImages } from '../list/list-images.js';
 import { PackedImages } from '../list/packed-images.js';
 import { epochPermutation } from '../crops/philox.js';
@@ -33,7 +34,7 @@ import { NAME_FIELD, splitKey } from '../list/shards/scan-tar.js';
 import { badName } from '../list/shards/tar.js';
 import { END, padding, tarHeader } from './tar-header.js';
 
-export interface WriteShardsOptions extends ListOptions {
+export interface WriteShardsOptions extends Omit<ListOptions, 'onlyLabelled'> {
   /** The folder for the shards, made if it does not exist. One that already has shards is refused. */
   output: string;
   /** Most bytes of a shard, unless a single image is larger. Default 10^9. */
@@ -48,7 +49,7 @@ export interface WriteShardsOptions extends ListOptions {
   onImage?: (progress: { done: number; total: number; shards: number }) => void;
 }
 
-export interface WriteShardsResult {
+export interface WriteShardsResult extends ListNotes {
   output: string;
   images: number;
   bytes: number;
@@ -323,7 +324,9 @@ export async function writeShards(
   const files = journal.shards.map((entry) => path.resolve(output, entry.file));
   const listed = await listShards(files, path.resolve(output), path.resolve(output), options);
   return {
-    ...{ output, images: written, shards: files, resumed, skipped: journal.skipped },
+    ...{ output, images: written, shards: files, resumed },
+    skipped: [...list.unreadable.map(skippedPlace), ...journal.skipped],
+    ...notesOf(list),
     bytes: journal.shards.reduce((sum, entry) => sum + entry.bytes, 0),
     classes: list.classes?.length ?? null,
     ...{ index: listed.index, fingerprint: listed.fingerprint },

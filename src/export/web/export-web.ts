@@ -7,7 +7,7 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } fr
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { imageThumbnail, listImages, readImageFile } from '../../data/index.js';
+import { imageThumbnail, listImages, type ListNotes, notesOf, readImageFile } from '../../data/index.js';
 import { CheckpointError, DataError, EngineError } from '../../errors.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../../files/guarded.js';
 import { modelArgument } from '../../models/model-argument.js';
@@ -58,7 +58,7 @@ export interface WebExportOptions {
 }
 
 /** Images whose features were computed before; see galleryOfIndex() in src/explore/gallery.ts. */
-export interface GallerySource {
+export interface GallerySource extends Partial<ListNotes> {
   /** The folder that the names are relative to. */
   root: string;
   /** Absolute. */
@@ -71,7 +71,7 @@ export interface GallerySource {
   skipped: readonly { path: string; reason: string }[];
 }
 
-export interface WebExport {
+export interface WebExport extends ListNotes {
   folder: string;
   /** The model's file. */
   model: string;
@@ -217,7 +217,9 @@ export async function exportWeb(
     written.push(name.split(path.sep).join('/'));
   }
   const skipped: WebExport['skipped'] = [];
-  const gallery = options.images === undefined ? null : await addGallery(model, options, write, skipped);
+  const { images } = options;
+  const found = typeof images === 'string' ? await embedded(model, images, options) : images;
+  const gallery = found === undefined ? null : await addGallery(found, { embedDim, signal, write, skipped });
   signal?.throwIfAborted();
 
   const manifest: WebManifest = {
@@ -251,6 +253,7 @@ export async function exportWeb(
     files: all.length,
     images: gallery?.count ?? 0,
     skipped,
+    ...notesOf(found ?? {}),
     attention: outputs.attention,
     patches: outputs.patches,
   };
@@ -262,24 +265,26 @@ async function embedded(
   { numWorkers, signal, onProgress }: WebExportOptions,
 ): Promise<GallerySource> {
   const list = await listImages(images);
-  const { paths, labels, classes, features, skipped } = await embed(model, list, {
+  const { paths, labels, classes, features, skipped, leftOut, remarks } = await embed(model, list, {
     signal,
     ...(numWorkers === undefined ? {} : { numWorkers }),
     ...(onProgress === undefined ? {} : { onProgress }),
   });
   const named = paths.map((_, i) => classes?.[labels[i] ?? -1] ?? null);
-  return { root: list.root, paths, labels: named, features, skipped };
+  return { ...{ root: list.root, paths, labels: named, features, skipped }, ...{ leftOut, remarks } };
 }
 
 /** Thumbnails, and features of length 1. */
 async function addGallery(
-  model: LoadedModel,
-  options: WebExportOptions,
-  write: (name: string, bytes: Uint8Array) => void,
-  skipped: WebExport['skipped'],
+  found: GallerySource,
+  about: {
+    embedDim: number;
+    signal: AbortSignal | undefined;
+    write: (name: string, bytes: Uint8Array) => void;
+    skipped: WebExport['skipped'];
+  },
 ): Promise<WebGallery> {
-  const { images, signal } = options;
-  const found = typeof images === 'string' ? await embedded(model, images, options) : images!;
+  const { embedDim, signal, write, skipped } = about;
   skipped.push(...found.skipped);
   const entries: GalleryImage[] = [];
   for (const [i, file] of found.paths.entries()) {
@@ -295,7 +300,7 @@ async function addGallery(
       ...{ thumbnail, width, height },
     });
   }
-  const unit = unitRows(found.features, model.embedDim);
+  const unit = unitRows(found.features, embedDim);
   const features = 'gallery/features.bin';
   write(features, new Uint8Array(unit.buffer, unit.byteOffset, unit.byteLength));
   const names = 'gallery/images.json';

@@ -1,5 +1,5 @@
 /** What a folder of images holds: counts, sizes, formats, and files that can't be read. */
-import { imageHeader, listImages, readImageFile } from '../../data/index.js';
+import { imageHeader, listImages, notesOf, readImageFile } from '../../data/index.js';
 import { shardOf } from '../../data/read/shard-path.js';
 import { readProblem } from '../../data/read/read-problem.js';
 import { OUTSIDE } from '../../files/read-below.js';
@@ -67,6 +67,7 @@ export const run: JobFunction<'start-inspect'> = async ({ images: source }, { si
     height: spread(heights),
     bytes: checked === 0 ? 0 : Math.round((bytes * length) / checked),
     formats,
+    ...notesOf(list),
     unreadableFolders: list.unreadable.filter(({ reason }) => reason !== OUTSIDE),
   };
 };

@@ -40,6 +40,11 @@ function Report({ report }: { report: ImagesReport }) {
           {count(report.outside)}. Start the studio with their folder too.
         </p>
       )}
+      {report.remarks.map((remark) => (
+        <p key={remark} class="failure">
+          {remark}
+        </p>
+      ))}
       {classes !== null && (
         <details>
           <summary>Images by class</summary>
@@ -53,6 +58,18 @@ function Report({ report }: { report: ImagesReport }) {
               ))}
             </tbody>
           </table>
+        </details>
+      )}
+      {report.unreadableFolders.length > 0 && (
+        <details>
+          <summary>Folders and shards that can’t be read</summary>
+          <ul>
+            {report.unreadableFolders.map((one) => (
+              <li key={one.path + one.reason}>
+                <code>{one.path}</code>: {one.reason}
+              </li>
+            ))}
+          </ul>
         </details>
       )}
       {broken.count > 0 && (

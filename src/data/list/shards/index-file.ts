@@ -17,10 +17,15 @@ import { z } from 'zod';
 import { writeWhole } from '../../../files/atomic-file.js';
 import { openToRead } from '../../../files/guarded.js';
 import { PackedImages } from '../packed-images.js';
-import { MAX_LABEL, type ScannedShard } from './scanned-shard.js';
+import { MAX_LABEL, NOTE_KINDS, type ScannedShard } from './scanned-shard.js';
 
-const VERSION = 1;
+/** 2: of a sample all images, labels that stand apart, archives within archives, and what is left out. */
+const VERSION = 2;
 const MAGIC = Buffer.from(`DINOIDX${String.fromCharCode(VERSION)}`, 'latin1');
+
+const NAME = /^dino-index-[0-9a-f]{12}\.bin$/;
+/** Whether a file beside shards is an index of theirs. */
+export const isIndexFile = (name: string): boolean => NAME.test(name);
 
 const count = z.int().min(0);
 const headerSchema = z.object({
@@ -41,6 +46,8 @@ const headerSchema = z.object({
       mtimeMs: z.number(),
       labels: z.object({ kind: z.enum(['none', 'number', 'name', 'folder']), names: z.array(z.string()) }),
       problems: z.array(z.object({ offset: count, reason: z.string() })),
+      leftOut: z.array(z.tuple([z.string(), count])),
+      notes: z.array(z.object({ kind: z.enum(NOTE_KINDS), count, example: z.string() })),
       parquet: z
         .object({
           codec: z.string(),
@@ -57,7 +64,7 @@ type IndexHeader = z.infer<typeof headerSchema>;
 export interface ShardIndex {
   images: PackedImages;
   /** In the order of the parts of `images`. */
-  shards: Pick<ScannedShard, 'labels' | 'problems'>[];
+  shards: Omit<ScannedShard, 'images'>[];
   fingerprint: string;
   description: { size: number; mtimeMs: number } | null;
 }
@@ -156,6 +163,10 @@ export function readIndex(
   }
 }
 
+const pick = ({ labels, problems, leftOut, notes }: ShardIndex['shards'][number]) => {
+  return { labels, problems, leftOut, notes };
+};
+
 /** Writes an index under a temporary name and renames it. @throws DataError when it can't be written */
 export function writeIndex(file: string, folder: string, index: ShardIndex): void {
   const { images, shards, fingerprint, description } = index;
@@ -166,7 +177,8 @@ export function writeIndex(file: string, folder: string, index: ShardIndex): voi
     blocks: blocks.byteLength / 8,
     shards: images.parts.map(({ file: shard, count, size, mtimeMs, parquet }, i) => ({
       file: path.relative(folder, shard!),
-      ...{ count, size, mtimeMs, labels: shards[i]!.labels, problems: shards[i]!.problems, parquet },
+      ...{ count, size, mtimeMs, parquet },
+      ...pick(shards[i]!),
     })),
   };
   const text = Buffer.from(JSON.stringify(header));

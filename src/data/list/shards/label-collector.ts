@@ -10,11 +10,8 @@ export class LabelCollector {
   readonly #builder = new PackedImagesBuilder();
   readonly #names = new Map<string, number>();
   readonly #folders = new Map<string, number>();
-  #numbers = 0;
-  #texts = 0;
-  #allInFolders = true;
-  #count = 0;
-  /** The label of each image, and the number of its folder. */
+  #hasLabels = false;
+  /** The label of each image, and the number of its folder: -1 for none. */
   readonly #labels: RawLabel[] = [];
   readonly #places: number[] = [];
 
@@ -24,36 +21,43 @@ export class LabelCollector {
 
   add(name: string, label: RawLabel, place: TarPlace | ParquetPlace): void {
     this.#builder.add(name, null, place);
-    this.#count++;
-    if (typeof label === 'number') this.#numbers++;
-    if (typeof label === 'string') this.#texts++;
     this.#labels.push(label);
+    this.#hasLabels ||= label !== null;
+    if (this.#hasLabels) return;
     const slash = name.indexOf('/');
-    if (slash === -1) this.#allInFolders = false;
-    if (this.#allInFolders && this.#numbers + this.#texts === 0) {
-      this.#places.push(numberOf(this.#folders, name.slice(0, slash)));
-    }
+    this.#places.push(slash === -1 ? -1 : numberOf(this.#folders, name.slice(0, slash)));
+  }
+
+  /** The images so far, after which none may be added. */
+  *entries(): Generator<{ index: number; name: string; label: RawLabel }, void> {
+    const images = this.#builder.finish();
+    for (let index = 0; index < images.length; index++)
+      yield { index, name: images.name(index), label: this.#labels[index]! };
+  }
+
+  setLabel(index: number, label: RawLabel): void {
+    this.#labels[index] = label;
   }
 
   /** @param classes - The names in their order, where the shard lists them. */
   finish(classes: readonly string[] = []): { images: PackedImages; labels: ShardLabels } {
-    if (this.#texts > 0) for (const name of classes) numberOf(this.#names, name);
-    const { labels, values } = this.#labelled();
+    const { labels, values } = this.#labelled(classes);
     return { images: this.#builder.finish(values), labels };
   }
 
-  #labelled(): { labels: ShardLabels; values: Int32Array | null } {
-    if (this.#texts > 0) {
+  #labelled(classes: readonly string[]): { labels: ShardLabels; values: Int32Array | null } {
+    if (this.#labels.some((label) => typeof label === 'string')) {
+      for (const name of classes) numberOf(this.#names, name);
       const values = Int32Array.from(this.#labels, (label) =>
         label === null ? -1 : numberOf(this.#names, String(label)),
       );
       return { labels: { kind: 'name', names: [...this.#names.keys()] }, values };
     }
-    if (this.#numbers > 0) {
+    if (this.#labels.some((label) => label !== null)) {
       const values = Int32Array.from(this.#labels, (label) => (label === null ? -1 : Number(label)));
       return { labels: { kind: 'number', names: [] }, values };
     }
-    if (this.#allInFolders && this.#count > 0) {
+    if (this.#folders.size > 0) {
       return {
         labels: { kind: 'folder', names: [...this.#folders.keys()] },
         values: Int32Array.from(this.#places),

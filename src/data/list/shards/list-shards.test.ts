@@ -262,7 +262,7 @@ test('a cut-off shard among good ones: what can be read is listed, the rest repo
   writeFileSync(at('cut-all.tar'), 'no archive');
   await rejects(
     at('cut-all.tar'),
-    /There are no images in the 1 shards/,
+    /There are no images in .*cut-all.tar/,
     /cut-all.tar at byte 0: is shorter/,
   );
 });

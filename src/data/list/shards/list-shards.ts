@@ -12,11 +12,13 @@ import { kindOf } from '../../../files/guarded.js';
 import type { ShardFile } from '../../read/image-place.js';
 import { readProblem } from '../../read/read-problem.js';
 import type { ImageList, ListOptions } from '../image-list.js';
+import { LeftOutCounter, leftOutLines, type ListNotes } from '../left-out.js';
 import { PackedImages } from '../packed-images.js';
+import { printable } from '../../../plain/printable.js';
 import { type FoundDescription, readDescription } from './description.js';
 import { readIndex, type ShardIndex, writeIndex } from './index-file.js';
 import { scanShard } from './scan-shard.js';
-import type { ScannedShard, ShardLabels } from './scanned-shard.js';
+import { NOTE_KINDS, type ScannedShard, type ShardLabels } from './scanned-shard.js';
 
 /** Shards that are scanned at the same time: on a network file system each waits for its reads. */
 const LANES = 8;
@@ -95,24 +97,39 @@ interface Labelling {
   labels: Int32Array<SharedArrayBuffer> | null;
 }
 
-/** Folders in the names are classes if no shard has labels and there is no description, which would list the classes. */
+/**
+ * Folders in the names are classes if no shard has labels, there is no description, which would list the classes, and every
+ * image lies in one; where only labelled images are wanted, those in no folder don't count.
+ */
 function withoutFolders(
   images: PackedImages,
   shards: ShardIndex['shards'],
   described: Described,
+  onlyLabelled: boolean,
 ): ShardLabels[] {
-  const counts = (i: number) => images.parts[i]!.count > 0;
-  const areClasses =
-    described === null && shards.every(({ labels }, i) => labels.kind === 'folder' || !counts(i));
+  const own = images.shared.labels === null ? null : new Int32Array(images.shared.labels);
+  const areInFolders = ({ kind }: ShardLabels, i: number): boolean => {
+    const { count } = images.parts[i]!;
+    if (count === 0 || (onlyLabelled && kind === 'none')) return true;
+    if (kind !== 'folder') return false;
+    const first = images.firstOf(i);
+    return onlyLabelled || own?.subarray(first, first + count).includes(-1) === false;
+  };
+  const areClasses = described === null && shards.every(({ labels }, i) => areInFolders(labels, i));
   return shards.map(({ labels }) =>
     labels.kind === 'folder' && !areClasses ? { kind: 'none', names: [] } : labels,
   );
 }
 
 /** Numbers the classes of all shards together. */
-function labelling(images: PackedImages, shards: ShardIndex['shards'], described: Described): Labelling {
+function labelling(
+  images: PackedImages,
+  shards: ShardIndex['shards'],
+  described: Described,
+  onlyLabelled = false,
+): Labelling {
   const named = described?.description.classes ?? null;
-  const meanings = withoutFolders(images, shards, described);
+  const meanings = withoutFolders(images, shards, described, onlyLabelled);
   const used = meanings.filter(({ kind }, i) => images.parts[i]!.count > 0 && kind !== 'none');
   if (images.shared.labels === null || used.length === 0) return { classes: null, labels: null };
   const own = new Int32Array(images.shared.labels);
@@ -213,6 +230,29 @@ function keepIndex(places: readonly string[], folder: string, index: ShardIndex)
   return null;
 }
 
+/** What the shards have besides their images, all together. */
+function notesOfShards(source: string, shards: ShardIndex['shards']): ListNotes {
+  const counter = new LeftOutCounter();
+  for (const { leftOut } of shards) for (const [kind, count] of leftOut) counter.addKind(kind, count);
+  const leftOut = counter.finish();
+  const remarks = leftOutLines(source, leftOut);
+  for (const kind of NOTE_KINDS) {
+    const notes = shards.flatMap((shard) => shard.notes.filter((note) => note.kind === kind));
+    const count = notes.reduce((sum, note) => sum + note.count, 0);
+    if (count === 0) continue;
+    const example = printable(notes[0]!.example);
+    remarks.push(
+      `${printable(source)}: ` +
+        (kind === 'sample'
+          ? `${count} ${count === 1 ? 'image shares its' : 'images share their'} key with another image (for example ` +
+            `${example}): each counts as an image, masks too`
+          : `it holds ${count} ${count === 1 ? 'archive' : 'archives'} (for example ${example}): ` +
+            'their images are read, in a folder named after each archive'),
+    );
+  }
+  return { leftOut, remarks };
+}
+
 /**
  * Lists the images of shards, in the order of the files and of the images within.
  * @param source - What the shards were named by, absolute: listImages() of it gives this list again.
@@ -253,7 +293,7 @@ export async function listShards(
     const images = PackedImages.concat(shards.map((shard) => shard.images));
     index = {
       images,
-      shards: shards.map(({ labels, problems }) => ({ labels, problems })),
+      shards: shards.map(({ labels, problems, leftOut, notes }) => ({ labels, problems, leftOut, notes })),
       fingerprint: '',
       description: described?.state ?? null,
     };
@@ -264,18 +304,18 @@ export async function listShards(
   const unreadable = index.shards.flatMap(({ problems }, i) =>
     problems.map(({ offset, reason }) => ({ path: index.images.parts[i]!.file!, offset, reason })),
   );
+  const { leftOut, remarks } = notesOfShards(source, index.shards);
   if (index.images.length === 0) {
     const some = unreadable
       .slice(0, 3)
       .map(({ path: shard, offset, reason }) => `${shard} at byte ${offset}: ${reason}`);
-    throw new DataError(
-      [`There are no images in the ${files.length} shards of ${source}.`, ...some].join('\n'),
-    );
+    const shards = files.length === 1 ? source : `the ${files.length} shards of ${source}`;
+    throw new DataError([`There are no images in ${shards}.`, ...some, ...remarks].join('\n'));
   }
-  const { classes, labels } = labelling(index.images, index.shards, described);
+  const { classes, labels } = labelling(index.images, index.shards, described, options.onlyLabelled);
   return {
     items: index.images.withLabels(labels),
-    ...{ classes, fingerprint: index.fingerprint, root, source, unreadable },
+    ...{ classes, fingerprint: index.fingerprint, root, source, unreadable, leftOut, remarks },
     index: { file: kept, scanned, shards: files.length },
   };
 }

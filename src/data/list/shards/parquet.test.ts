@@ -281,6 +281,63 @@ test('a footer that claims gigabytes is not read', async () => {
   await assert.rejects(listImages(file), /no Parquet footer.*a footer of \d+ bytes/s);
 });
 
+/**
+ * What pyarrow 26 writes for a table of no rows, in which a row group without pages stands:
+ *   image = pa.struct([('bytes', pa.binary()), ('path', pa.string())])
+ *   table = pa.table({'image': pa.array([], image), 'label': pa.array([], pa.int64())})
+ *   pq.write_table(table, 'empty.parquet', store_schema=False)
+ */
+const EMPTY = [
+  'UEFSMRUEFQAVAkwVABUAEgAAABUEFQAVAkwVABUAEgAAABUEFQAVAkwVABUAEgAAABUEGVw1ABgGc2NoZW1hFQQANQIYBWltYWdl',
+  'FQQAFQwlAhgFYnl0ZXMAFQwlAhgEcGF0aCUATBwAAAAVBCUCGAVsYWJlbAAWABkcGTwmABwVDBklAAYZKAVpbWFnZQVieXRlcxUC',
+  'FgAWHBYeJgAmCCkcFQQVABUCAAAAJgAcFQwZJQAGGSgFaW1hZ2UEcGF0aBUCFgAWHBYeJgAmJikcFQQVABUCAAAAJgAcFQQZJQAG',
+  'GRgFbGFiZWwVAhYAFhwWHiYAJkQpHBUEFQAVAgAAABZUFgAmCBZaACggcGFycXVldC1jcHAtYXJyb3cgdmVyc2lvbiAyNi4wLjEZ',
+  'PBwAABwAABwAAAAGAQAAUEFSMQ==',
+].join('');
+
+test('a file without rows is an empty shard, not a damaged one', async () => {
+  mkdirSync(at('with-empty'));
+  writeFileSync(at('with-empty', '0.parquet'), Buffer.from(EMPTY, 'base64'));
+  await assert.rejects(listImages(at('with-empty', '0.parquet')), (error: Error) => {
+    assert.match(error.message, /^There are no images in .*0\.parquet\.$/);
+    return true;
+  });
+  writeStruct('with-empty/1.parquet', images.slice(0, 3), [0, 1, 2]);
+  const list = await listImages(at('with-empty'));
+  assert.equal(list.items.length, 3);
+  assert.deepEqual([list.unreadable, list.remarks, list.leftOut.count], [[], [], 0]);
+  assert.deepEqual(list.classes, ['cat', 'dog', 'emu']);
+});
+
+test('rows without a label are counted and left out where labels are needed', async () => {
+  const file = writeStruct('some.parquet', images.slice(0, 8), [0, 1, -1, 1, 0, -1, 1, 0]);
+  assert.equal((await listImages(file)).items.length, 8);
+  const list = await listImages(file, { onlyLabelled: true });
+  assert.deepEqual(
+    list.items.map((item) => item.label),
+    [0, 1, 1, 0, 1, 0],
+  );
+  assert.match(
+    list.remarks.join('\n'),
+    /2 of 8 images have no label and were left out.*some\.parquet::2:2\.JPEG and 1 more/,
+  );
+  const reader = new ImageReader(list.items as PackedImages);
+  assert.ok(images[3]!.equals(await reader.read(2)));
+  reader.close();
+  // as pandas writes numbers of which some are missing
+  const floats = at('floats.parquet');
+  const data = parquetWriteBuffer({
+    columnData: [
+      { name: 'image', data: images.slice(0, 3).map((bytes) => new Uint8Array(bytes)), type: 'BYTE_ARRAY' },
+      { name: 'label', data: [2, NaN, 0], type: 'DOUBLE' },
+    ],
+  });
+  writeFileSync(floats, new Uint8Array(data));
+  assert.deepEqual((await readAll(floats)).labels, [2, null, 0]);
+  const none = writeStruct('no-labels.parquet', images.slice(0, 2), [-1, -1]);
+  assert.equal((await listImages(none, { onlyLabelled: true })).classes, null);
+});
+
 const python = process.env['DINO_TEST_PYTHON'] ?? '';
 const has = (module: string) => python !== '' && spawnSync(python, ['-c', `import ${module}`]).status === 0;
 

@@ -76,13 +76,14 @@ function imageColumn(columns: readonly SchemaTree[], features: Record<string, Fe
   );
 }
 
+/** Floating point too: pandas has numbers of which some are missing so. */
 function labelColumn(columns: readonly SchemaTree[], features: Record<string, Feature>): SchemaTree | null {
   const leaves = columns.filter((column) => column.children.length === 0 && !isRepeated(column));
   const noted = leaves.filter(({ element }) => features[element.name]?._type === 'ClassLabel');
   const choices =
     noted.length > 0
       ? noted
-      : leaves.filter((column) => isText(column) || /^INT/.test(column.element.type ?? ''));
+      : leaves.filter((column) => isText(column) || /^(INT|FLOAT|DOUBLE)/.test(column.element.type ?? ''));
   const named = LABEL_NAMES.flatMap((name) => choices.filter(({ element }) => element.name === name));
   return named[0] ?? (noted.length === 1 ? noted[0]! : null);
 }
@@ -209,8 +210,12 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
     } catch (error) {
       const reason = `no Parquet footer: the file is cut off or damaged, and none of it can be read (${(error as Error).message})`;
       problems.add({ offset: source.size, reason });
-      return { ...new LabelCollector(source).finish(), problems: problems.list };
+      return { ...new LabelCollector(source).finish(), problems: problems.list, leftOut: [], notes: [] };
     }
+    // an empty table: its row group has no pages, and its columns may be of no type
+    const filled = metadata.row_groups.filter(({ num_rows: rows }) => Number(rows) > 0);
+    if (filled.length === 0)
+      return { ...new LabelCollector(source).finish(), problems: problems.list, leftOut: [], notes: [] };
     const features = featuresOf(metadata);
     const columns = parquetSchema(metadata).children;
     const image = imageColumn(columns, features);
@@ -219,7 +224,7 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
     const column = (group: FileMetaData['row_groups'][number], node: SchemaTree | null) =>
       group.columns.find(({ meta_data }) => meta_data?.path_in_schema.join('.') === node?.path.join('.'))
         ?.meta_data;
-    const first = metadata.row_groups[0];
+    const [first] = filled;
     const imageBytes: ParquetColumn = {
       codec: (first && column(first, image.bytes)?.codec) ?? 'UNCOMPRESSED',
       levels: image.levels,
@@ -228,7 +233,7 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
     const collector = new LabelCollector(source, imageBytes);
     let groupStart = 0;
     let rowsLeft = mostRows(source.size);
-    for (const group of metadata.row_groups) {
+    for (const group of filled) {
       const bytes = column(group, image.bytes);
       const small = async (node: SchemaTree | null): Promise<unknown[]> => {
         const chunk = column(group, node);
@@ -270,7 +275,7 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
       }
       groupStart += Number(group.num_rows);
     }
-    return { ...collector.finish(names), problems: problems.list };
+    return { ...collector.finish(names), problems: problems.list, leftOut: [], notes: [] };
   } finally {
     source.close();
   }

@@ -33,12 +33,29 @@ export interface ShardLabels {
   names: string[];
 }
 
+/**
+ * What is said of a shard's images:
+ * - `sample`: images that share a WebDataset sample with another one (`key.seg.png` beside `key.jpg`)
+ * - `archive`: tar archives within the archive, whose images are read
+ */
+export const NOTE_KINDS = ['sample', 'archive'] as const;
+
+export interface ShardNote {
+  kind: (typeof NOTE_KINDS)[number];
+  count: number;
+  /** The first of them. */
+  example: string;
+}
+
 /** A shard that was scanned. */
 export interface ScannedShard {
   /** A list of one part, whose labels are the shard's own numbers. */
   images: PackedImages;
   labels: ShardLabels;
   problems: ShardProblem[];
+  /** Extensions of the members that are neither images nor labels of images, and how often they are there. */
+  leftOut: [extension: string, count: number][];
+  notes: ShardNote[];
 }
 
 /** Most problems that are listed for a shard; more would say no more. */

@@ -85,7 +85,7 @@ test('keys end at the first dot of the last part, as WebDataset has them', () =>
   assert.equal(splitKey('a/._x.jpg'), null);
 });
 
-test('samples: one image of each key, labels of .cls and .json', async () => {
+test('samples: all images of each key, labels of .cls and .json', async () => {
   const file = at('samples.tar');
   writeFileSync(
     file,
@@ -106,12 +106,17 @@ test('samples: one image of each key, labels of .cls and .json', async () => {
   const list = await listImages(file);
   assert.deepEqual(
     [...list.items],
-    ['1.jpg', '2.jpg', '3.jpg', '1.jpg'].map((name, i) => ({
+    ['1.seg.png', '1.jpg', '2.jpg', '3.jpg', '1.jpg'].map((name, i) => ({
       path: `${file}::${name}`,
-      label: [7, 3, null, null][i],
+      label: [7, 7, 3, null, null][i],
     })),
   );
   assert.deepEqual(list.classes, ['0', '1', '2', '3', '4', '5', '6', '7']);
+  assert.deepEqual(list.leftOut, { count: 3, byExtension: { '.cls': 1, '.npy': 1, '.txt': 1 } });
+  assert.match(
+    list.remarks.join('\n'),
+    /1 image shares its key with another image \(for example 1\.seg\.png/,
+  );
 });
 
 test('of a shard that is cut off, what is there is listed, and the place is reported', async () => {
@@ -256,7 +261,7 @@ test('members are found without reading their contents', async () => {
   let count = 0;
   for await (const member of tarMembers(source, () => assert.fail())) count += member.size === size ? 1 : 0;
   assert.equal(count, members);
-  assert.equal(bytesRead, (members + 1) * 512);
+  assert.equal(bytesRead, (members + 2) * 512);
 });
 
 test('a broken link among the shards is reported', async () => {

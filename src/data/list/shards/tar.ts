@@ -5,12 +5,13 @@
  * An archive is not trusted. A header must have the right checksum and a size that is a number, and the bytes that it
  * announces must be there. At the first header that fails, reading ends with a problem; what came before is kept.
  */
+import { isUtf8 } from 'node:buffer';
 import type { ByteSource, ShardProblem } from './scanned-shard.js';
 
 export const BLOCK_SIZE = 512;
 
 /** Longest name that is accepted, in bytes; file systems allow 4,096. */
-const MAX_NAME = 16384;
+export const MAX_NAME = 16384;
 /** Largest pax header or label file, in bytes. */
 export const MAX_SMALL_FILE = 2 ** 20;
 
@@ -21,12 +22,23 @@ export interface TarMember {
   /** Where its content begins, in bytes from the start of the archive. */
   offset: number;
   size: number;
+  /** Which archive of the file it belongs to, from 0: several may follow one another, as `cat` joins them. */
+  archive: number;
 }
 
-const ascii = (block: Buffer, from: number, to: number): string => {
+/** Zeros between two archives, in bytes: tar fills an archive up to 10 KiB, for tapes to 1 MiB. */
+const MAX_ZEROS = 2 ** 24;
+
+/** A text: UTF-8, or what isn't UTF-8 as Latin-1, so that names that differ stay different. */
+function decoded(bytes: Buffer): string {
+  const text = bytes.toString('utf8');
+  return text.includes('\ufffd') && !isUtf8(bytes) ? bytes.toString('latin1') : text;
+}
+
+function ascii(block: Buffer, from: number, to: number): string {
   const end = block.indexOf(0, from);
-  return block.toString('utf8', from, end === -1 || end > to ? to : end);
-};
+  return decoded(block.subarray(from, end === -1 || end > to ? to : end));
+}
 
 /** A number field: octal digits, or GNU's base-256. null when it is neither, negative, or beyond 2^53. */
 export function tarNumber(block: Buffer, from: number, length: number): number | null {
@@ -67,7 +79,7 @@ function paxRecords(bytes: Buffer): Map<string, string> | null {
     const space = bytes.indexOf(32, at);
     const length = space === -1 ? NaN : Number(bytes.toString('latin1', at, space));
     if (!(Number.isInteger(length) && length > space - at + 1 && at + length <= bytes.length)) return null;
-    const record = bytes.toString('utf8', space + 1, at + length - 1);
+    const record = decoded(bytes.subarray(space + 1, at + length - 1));
     const equals = record.indexOf('=');
     if (equals < 1) return null;
     records.set(record.slice(0, equals), record.slice(equals + 1));
@@ -100,30 +112,65 @@ interface Extra {
 }
 
 /**
- * The regular files of an archive, in order.
+ * Where the next archive begins after the end-of-archive mark of one.
+ * @returns null when only zeros follow, or more of them than are read
+ */
+async function nextArchive(
+  source: ByteSource,
+  from: number,
+  end: number,
+  onProblem: (problem: ShardProblem) => void,
+): Promise<number | null> {
+  for (let at = from; at + BLOCK_SIZE <= end; at += BLOCK_SIZE) {
+    if (at - from > MAX_ZEROS) {
+      const reason = `more than ${MAX_ZEROS} zeros after the end-of-archive mark: what may follow is not read`;
+      onProblem({ offset: at, reason });
+      return null;
+    }
+    if (!isZero(await source.read(at, BLOCK_SIZE))) return at;
+  }
+  return null;
+}
+
+/**
+ * The regular files of an archive, in order, and of those that follow it.
  * @param onProblem - Called for what is skipped, and for what ends the archive early.
+ * @param range - Where the archive lies in the source; all of it by default.
  */
 export async function* tarMembers(
   source: ByteSource,
   onProblem: (problem: ShardProblem) => void,
+  { start: first = 0, end = source.size } = {},
 ): AsyncGenerator<TarMember, void> {
   let extra: Extra = {};
-  for (let at = 0; ;) {
-    const block = await source.read(at, BLOCK_SIZE);
+  let archive = 0;
+  let begin = first;
+  for (let at = first; ;) {
+    const block = at + BLOCK_SIZE > end ? Buffer.alloc(0) : await source.read(at, BLOCK_SIZE);
     if (block.length < BLOCK_SIZE) {
       const reason =
-        at === 0
+        at === first
           ? 'is shorter than a tar header'
           : 'ends without an end-of-archive mark: the archive is cut off, the rest is missing';
       onProblem({ offset: at, reason });
       return;
     }
-    if (isZero(block)) return;
+    if (isZero(block)) {
+      const next = await nextArchive(source, at + BLOCK_SIZE, end, onProblem);
+      if (next === null) return;
+      at = begin = next;
+      archive++;
+      extra = {};
+      continue;
+    }
     if (!checksumFits(block)) {
-      onProblem({
-        offset: at,
-        reason: at === 0 ? describeStart(block) : 'a damaged header: the rest is not read',
-      });
+      const what =
+        at === first
+          ? describeStart(block)
+          : at === begin
+            ? 'what follows the end-of-archive mark is not an archive: it is not read'
+            : 'a damaged header: the rest is not read';
+      onProblem({ offset: at, reason: what });
       return;
     }
     const type = String.fromCharCode(block[156]!);
@@ -141,8 +188,8 @@ export async function* tarMembers(
       onProblem({ offset: at, reason: `${name}: its size is not a number: the rest is not read` });
       return;
     }
-    if (start + size > source.size) {
-      const there = source.size - start;
+    if (start + size > end) {
+      const there = end - start;
       onProblem({
         offset: at,
         reason: `${name}: ${size} bytes are announced, ${there} are there: the archive is cut off or damaged`,
@@ -184,7 +231,7 @@ export async function* tarMembers(
         onProblem({ offset: at, reason: `${shown}: is a sparse file, which is not read` });
       } else if (isFile && !name.endsWith('/')) {
         if (problem !== null) onProblem({ offset: at, reason: `${shown}: ${problem}: skipped` });
-        else yield { name, offset: start, size };
+        else yield { name, offset: start, size, archive };
       } else if (type === '1' || type === '2') {
         onProblem({ offset: at, reason: `${shown}: is a link, which is not followed` });
       }
