@@ -28,7 +28,7 @@ test('a stray image beside the class folders, and other files, are left out and 
   const list = await listImages(folder);
   await assert.rejects(
     labelledPair(list, list),
-    /1 of its 3 images lie beside the folders, for example .*preview\.jpg/,
+    /1 of its 3 images is not in a class folder, for example .*preview\.jpg/,
   );
   const labelled = await listImages(folder, { onlyLabelled: true });
   assert.equal((await labelledPair(labelled, folder)).val.items.length, 2);

@@ -20,7 +20,7 @@ async function labelled(source: string | ImageList, what: string): Promise<Label
     `${printable(list.source)} (--${what}) has no labels: expected a folder with one folder per class, or shards with ` +
       `labels. ` +
       (isMixed
-        ? `${beside.length} of its ${list.items.length} images are next to the folders, for example ${printable(beside[0]!)}: ` +
+        ? `${beside.length} of its ${list.items.length} images ${beside.length === 1 ? 'is' : 'are'} not in a class folder, for example ${printable(beside[0]!)}: ` +
           'list it with onlyLabelled to leave them out.'
         : 'Only evaluations need labels; training does not.'),
   );
