@@ -154,7 +154,7 @@ describe('pictures', { timeout: 120_000 }, () => {
           for (const pid of made()) process.kill(pid, 'SIGSEGV');
         const failed = await asked;
         assert.equal(failed.status, 422);
-        assert.match(await failed.text(), /is gone \(SIGSEGV\)/);
+        assert.match(await failed.text(), /has ended \(SIGSEGV\)/);
         assert.equal((await picture(good)).status, 200);
       } finally {
         await studio.close();
