@@ -190,7 +190,8 @@ describe('dino train', () => {
   });
 
   it('takes a config file, and a run folder as one', () => {
-    writeFileSync(at('few.json'), JSON.stringify({ epochs: 1, seed: 7, embed_dim: 24 }));
+    // with a byte-order mark, as some editors write it
+    writeFileSync(at('few.json'), `\uFEFF${JSON.stringify({ epochs: 1, seed: 7, embed_dim: 24 })}`);
     const { status, stderr } = dino('train', images, '-o', 'from-file', ...SMALL, '--config', 'few.json');
     assert.equal(status, 0, stderr);
     const settingsOf = (run: string) =>

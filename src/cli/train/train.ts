@@ -2,6 +2,7 @@
 import { statSync } from 'node:fs';
 import { z } from 'zod';
 import { ConfigError } from '../../errors.js';
+import { decodeText } from '../../files/decode-text.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../../files/guarded.js';
 import { flagKind } from '../../plain/flag-values.js';
 import { shellPath } from '../../plain/shell.js';
@@ -110,7 +111,7 @@ type TrainGiven = Pick<Given<typeof trainArguments, typeof trainOptions>, 'args'
 
 function readConfigFile(file: string): { file?: unknown; problem?: string } {
   try {
-    const parsed: unknown = JSON.parse(readGuarded(file, { maxBytes: SMALL_FILE_BYTES }).toString('utf8'));
+    const parsed: unknown = JSON.parse(decodeText(readGuarded(file, { maxBytes: SMALL_FILE_BYTES })));
     // a run folder's config.json holds its settings under that name
     const inner = (parsed as { settings?: unknown } | null)?.settings;
     return { file: typeof inner === 'object' ? inner : parsed };
