@@ -17,6 +17,7 @@ import {
 import { checkSettings } from './config.js';
 import { usableMemory } from './facts.js';
 import { chooseDevice, choosePrecision } from './hardware.js';
+import { changedImages, writeImageNames } from './image-names.js';
 import { settingsOfInit } from './init.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
 import {
@@ -27,6 +28,7 @@ import {
   writeRunConfig,
 } from '../run/run-folder.js';
 import { printable } from '../plain/printable.js';
+import { shellPath } from '../plain/shell.js';
 import type { World } from '../processes/world.js';
 
 export interface RunOptions {
@@ -80,7 +82,10 @@ export async function openRun(options: RunOptions, world: World): Promise<OpenRu
   images ??= await listed(options.images ?? config.images);
   if (!world.isFirst) compare(options.settings, given, images, config, world);
   await world.meet('the start of the training');
-  if (world.isFirst && options.resume !== true) writeRunConfig(options.output, config);
+  if (world.isFirst && options.resume !== true) {
+    writeImageNames(options.output, images);
+    writeRunConfig(options.output, config);
+  }
   return {
     settings: { ...config.settings, ...ownHardware(config.settings, world) },
     ...{ images, changes, planned, extensions: config.extensions ?? [] },
@@ -164,9 +169,9 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
   }
   if (before !== null && before.fingerprint !== fingerprint) {
     throw new DataError(
-      `${printable(root)} has changed since the run in ${printable(output)} was started: ${before.imageCount} images with ` +
-        `fingerprint ${before.fingerprint} then, ${items.length} with ${fingerprint} now. Restore the same files, or ` +
-        'start a new run.',
+      `${printable(root)} has changed since the run in ${printable(output)} was started: ` +
+        `${changedImages(output, before.imageCount, images)}. Every step's images depend on the list: restore the same files, ` +
+        `or start a new run from this one's weights (--output NEW --init ${shellPath(output)}).`,
     );
   }
   const device = chooseDevice(settings.device);

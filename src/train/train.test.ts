@@ -349,7 +349,7 @@ test('what cannot work is refused before anything starts', async () => {
   await makeImageFolder(path.join(folder, 'other'), { classes: 2, perClass: 10 });
   await assert.rejects(
     train({ images: path.join(folder, 'other'), output: run, resume: true }),
-    /fingerprint/,
+    /has changed since the run .* 18 images then, 20 now: 2 new \(/,
   );
   assert.equal(fewer.items.length, 18);
 
