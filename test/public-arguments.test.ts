@@ -144,7 +144,7 @@ function calls(): Record<string, Call> {
     }),
     'Model.attention': call(model.attention.bind(model), 1, {
       image: nowhere,
-      options: { imageSize: or(32, 'list'), threshold: 0.5 },
+      options: { imageSize: or(32, 'list'), maxPatches: 100, threshold: 0.5 },
     }),
     'ImageIndex.open': call(dino.ImageIndex.open.bind(dino.ImageIndex), 1, { folder: nowhere }),
     'ImageIndex.pathOf': call(index.pathOf.bind(index), 1, { row: 0 }),
@@ -363,7 +363,7 @@ function calls(): Record<string, Call> {
     patchPca: call(dino.patchPca, 2, {
       ...{ model, images: [nowhere] },
       options: all<dino.PatchPcaOptions>({
-        ...{ imageSize: or(32, 'list'), foreground: true, signal, onProgress: nothing },
+        ...{ imageSize: or(32, 'list'), maxPatches: 100, foreground: true, signal, onProgress: nothing },
       }),
     }),
     placeFromEnvironment: call(dino.placeFromEnvironment, 0, { env: {} }),
@@ -456,7 +456,14 @@ function calls(): Record<string, Call> {
     writeAttentionVideo: call(dino.writeAttentionVideo, 3, {
       ...{ model, input: or(nowhere, 'list') },
       options: all<dino.AttentionVideoOptions>({
-        ...{ output: at('video.mp4'), show: 'map', threshold: 0.5, fps: 5, imageSize: or(32, 'list') },
+        ...{
+          output: at('video.mp4'),
+          show: 'map',
+          threshold: 0.5,
+          fps: 5,
+          imageSize: or(32, 'list'),
+          maxPatches: 100,
+        },
         ...{ head: or('mean', 'number'), colours: 'inferno', ffmpeg: nowhere, signal },
         ...{ onProgress: nothing, onWarning: nothing },
       }),

@@ -84,6 +84,12 @@ export const imageSize = () =>
       sides.length === 1 ? sides[0]! : [sides[0]!, sides[1]!],
     );
 
+/** `--max-patches 20000`: a larger picture than is computed by default. */
+export const maxPatches = () =>
+  whole(1, 2 ** 24)
+    .optional()
+    .describe('refuse pictures of more patches: time and memory grow with the square (default: 8192)');
+
 // ------------------------------------------------------------------------------------------------- the table
 
 type Meta = z.GlobalMeta;

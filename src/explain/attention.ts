@@ -26,6 +26,8 @@ export interface AttentionOptions {
    * reference's 480 for a model of 224), less when that would be more than 4,096 patches.
    */
   imageSize?: number | readonly [height: number, width: number];
+  /** The most patches; default 8,192. The cost grows with their square, and nothing interrupts it. */
+  maxPatches?: number;
   /** Also make masks of the patches that together hold this share of a head's attention, above 0 and at most 1. */
   threshold?: number;
 }
@@ -67,11 +69,13 @@ export interface PreparedImage {
   /** Size of the whole image before it was resized. */
   originalWidth: number;
   originalHeight: number;
+  /** The longer side was shortened to keep the number of patches down: the proportions have changed. */
+  isSqueezed: boolean;
 }
 
 /**
  * Decodes, resizes (bilinear) and cuts an image to whole patches.
- * @throws DataError for an unreadable image, ConfigError for a size below a patch.
+ * @throws DataError for an unreadable image or more patches than `maxPatches`, ConfigError for a size below a patch.
  */
 export async function prepareImage(
   model: SizedModel,
@@ -82,7 +86,12 @@ export async function prepareImage(
   return prepareDecoded(model, await decodeImage(input), imageSize, maxPatches);
 }
 
-/** The same for an image that is already decoded. @throws ConfigError for a size below a patch. */
+/** Says that a picture's proportions are not the image's. @param what - The image, for the message. */
+export const squeezedNote = (what: string, { rows, columns }: { rows: number; columns: number }): string =>
+  `${what}: too long for its proportions to be kept, so its longer side is shortened to ${Math.max(rows, columns)} patches ` +
+  '(--image-size sets another size)';
+
+/** The same for an image that is already decoded. @throws As prepareImage(). */
 export function prepareDecoded(
   model: SizedModel,
   decoded: RgbImage,
@@ -101,14 +110,18 @@ export function prepareDecoded(
     image.set(resized.subarray(y * target.width * 3, (y * target.width + width) * 3), y * width * 3);
   }
   const original = { originalWidth: decoded.width, originalHeight: decoded.height };
-  return { rows, columns, patchSize, image, width, height, ...original };
+  return { rows, columns, patchSize, image, width, height, ...original, isSqueezed: target.isSqueezed };
 }
 
 /**
  * The class token's attention to each patch in the last block, (heads, rows * columns). Call it in a scope, without
  * gradients.
  */
-export function classAttention(backbone: AttentiveBackbone, prepared: PreparedImage, device: string): Tensor {
+export function classAttention(
+  backbone: AttentiveBackbone,
+  prepared: Omit<PreparedImage, 'isSqueezed'>,
+  device: string,
+): Tensor {
   const { image, rows, columns } = prepared;
   const pixels = imageTensor(image, prepared, device); // (1, 3, H, W)
   const weights = backbone.getLastClassAttention(normalizeImages(pixels)); // (1, heads, 1, 1 + N)
@@ -120,12 +133,15 @@ export function classAttention(backbone: AttentiveBackbone, prepared: PreparedIm
     .contiguous(); // (heads, N)
 }
 
-const attentionOptions = optionsOf<AttentionOptions>({}, { imageSize: pixels, threshold: finite });
+const attentionOptions = optionsOf<AttentionOptions>(
+  {},
+  { imageSize: pixels, maxPatches: count(1), threshold: finite },
+);
 
 /**
  * Attention maps of one image.
  * @param input - A path, or the bytes of an image file.
- * @throws DataError for an unreadable image, ConfigError for options out of range.
+ * @throws DataError for an unreadable image or one that needs more than `maxPatches`, ConfigError for options out of range.
  */
 export async function attention(
   model: LoadedModel,
@@ -147,7 +163,7 @@ export async function attention(
     const { arch } = model.architecture;
     throw new ConfigError(`${arch} has no attention to show: use a vision transformer or an XCiT`);
   }
-  const prepared = await prepareImage(model, input, options.imageSize);
+  const prepared = await prepareImage(model, input, options.imageSize, options.maxPatches);
   return scope(() =>
     inferenceMode(() => {
       const maps = classAttention(backbone, prepared, model.device); // (heads, N)
@@ -213,6 +229,8 @@ function maskPicture(mask: Uint8Array, result: AttentionResult): Uint8Array {
 
 /** Small models use small images: pictures are enlarged by a whole factor until they are this high and wide. */
 const MIN_PICTURE_SIDE = 240;
+/** Nothing is enlarged beyond this: a strip one patch high is thousands of patches long. */
+const MAX_ENLARGED_SIDE = 8192;
 
 const bytes = instanceOf(Uint8Array, 'a Uint8Array');
 const floats = instanceOf(Float32Array, 'a Float32Array');
@@ -262,7 +280,8 @@ export async function writePictures(
   height: number,
   folder: string,
 ): Promise<string[]> {
-  const factor = Math.max(1, Math.ceil(MIN_PICTURE_SIDE / Math.min(width, height)));
+  const wanted = Math.ceil(MIN_PICTURE_SIDE / Math.min(width, height));
+  const factor = Math.max(1, Math.min(wanted, Math.floor(MAX_ENLARGED_SIDE / Math.max(width, height))));
   const enlarged = { width: width * factor, height: height * factor, kernel: 'nearest' } as const;
   const files: string[] = [];
   makeFolder(folder, { within: folder });

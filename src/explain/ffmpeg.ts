@@ -9,6 +9,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { checkCall, variables } from '../plain/check-options.js';
 import { ConfigError, DataError, EngineError } from '../errors.js';
+import { systemReason } from '../files/system-reason.js';
 import { fileUrl, videoInput } from './video-input.js';
 
 const run = promisify(execFile);
@@ -302,14 +303,21 @@ export class VideoWriter implements AsyncDisposable {
     this.#child.stdin!.end();
     const code = await ended(this.#child).catch(() => 1);
     if (code !== 0 || this.#failure !== null) throw await this.#fail();
-    await rename(`${this.#file}.part`, this.#file);
+    const part = `${this.#file}.part`;
+    try {
+      await rename(part, this.#file);
+    } catch (error) {
+      throw new DataError(`${this.#file} can't be written: ${systemReason(error, part)}`, { cause: error });
+    }
   }
 
   async #fail(): Promise<Error> {
     await ended(this.#child).catch(() => undefined);
     const reason =
       this.#complaints().slice(-2).join('; ') || this.#failure?.message || 'ffmpeg gave no reason';
-    return new DataError(`${this.#file} can't be written: ${reason}`, { cause: this.#failure });
+    // ffmpeg writes to a temporary name
+    const said = reason.replaceAll(`${this.#file}.part`, () => this.#file);
+    return new DataError(`${this.#file} can't be written: ${said}`, { cause: this.#failure });
   }
 
   /** Stops, and leaves no file, unless close() was called. */

@@ -3,20 +3,17 @@
  * is computed, and their principal components as colours, over all the images together.
  */
 import { decodeImage } from '../data/index.js';
-import { ConfigError, DataError } from '../errors.js';
+import { ConfigError } from '../errors.js';
 import { imageTensor, isAttentive, normalizeImages, VisionTransformer } from '../models/index.js';
 import { inferenceMode, scope } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { type AttentionOptions, classAttention, prepareDecoded, type PreparedImage } from './attention.js';
-import { attentionSize } from '../plain/attention-size.js';
 import { meanMap, unitRows } from '../plain/maps.js';
 import { colourPatches } from './patch-pca.js';
 
-export interface LookOptions extends Pick<AttentionOptions, 'imageSize'> {
+export interface LookOptions extends Pick<AttentionOptions, 'imageSize' | 'maxPatches'> {
   /** Principal components as colours, where the model has patch features; default true. */
   pca?: boolean;
-  /** The most patches; default no limit. */
-  maxPatches?: number;
   signal?: AbortSignal | undefined;
 }
 
@@ -49,8 +46,6 @@ export async function lookAt(
   options: LookOptions = {},
 ): Promise<LookResult> {
   const { backbone, device, embedDim } = model;
-  const { maxPatches = Infinity } = options;
-  const { patchSize } = model.architecture;
   if (!isAttentive(backbone)) {
     const { arch } = model.architecture;
     throw new ConfigError(`${arch} has no attention to show: use a vision transformer or an XCiT`);
@@ -60,16 +55,7 @@ export async function lookAt(
   for (const input of inputs) {
     options.signal?.throwIfAborted();
     const decoded = await decodeImage(input);
-    // before anything of that size is allocated
-    const size = attentionSize(decoded.width, decoded.height, model, options.imageSize);
-    const asked = Math.floor(size.height / patchSize) * Math.floor(size.width / patchSize);
-    if (asked > maxPatches) {
-      throw new DataError(
-        `${size.height} x ${size.width} pixels are ${asked} patches, more than the ${maxPatches} that are computed here: ` +
-          'take a smaller size',
-      );
-    }
-    const prepared = prepareDecoded(model, decoded, options.imageSize);
+    const prepared = prepareDecoded(model, decoded, options.imageSize, options.maxPatches);
     const { rows, columns, image } = prepared;
     const { maps, features } = scope(() =>
       inferenceMode(() => {

@@ -29,7 +29,7 @@ import type { LoadedModel } from '../weights/loaded-model.js';
 import { prepareImage, writePictures, type AttentionOptions, type PreparedImage } from './attention.js';
 import { principalAxes } from './principal-axes.js';
 
-export interface PatchPcaOptions extends Pick<AttentionOptions, 'imageSize'> {
+export interface PatchPcaOptions extends Pick<AttentionOptions, 'imageSize' | 'maxPatches'> {
   /** Paint the background, by the first component, black; default true. */
   foreground?: boolean;
   signal?: AbortSignal | undefined;
@@ -60,7 +60,7 @@ const HISTOGRAM_BINS = 256;
 
 const pcaOptions = optionsOf<PatchPcaOptions>(
   {},
-  { imageSize: pixels, foreground: yesOrNo, signal: abortSignal, onProgress: callback },
+  { imageSize: pixels, maxPatches: count(1), foreground: yesOrNo, signal: abortSignal, onProgress: callback },
 );
 
 /**
@@ -92,7 +92,7 @@ export async function patchPca(
   let values = 0;
   for (const [i, input] of inputs.entries()) {
     options.signal?.throwIfAborted();
-    const image = await prepareImage(model, input, options.imageSize);
+    const image = await prepareImage(model, input, options.imageSize, options.maxPatches);
     values += image.rows * image.columns * backbone.embedDim;
     if (values > MAX_VALUES) {
       throw new DataError(

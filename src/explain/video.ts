@@ -13,6 +13,7 @@ import {
   being,
   callback,
   checkCall,
+  count,
   filePath,
   finite,
   oneOf,
@@ -33,8 +34,13 @@ import {
 } from '../models/index.js';
 import { inferenceMode, scope, tensor, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
-import { massMasks } from './attention.js';
-import { MAX_DEFAULT_PATCHES } from '../plain/attention-size.js';
+import { massMasks, squeezedNote } from './attention.js';
+import {
+  checkPatches,
+  fitPatches,
+  MAX_DEFAULT_PATCHES,
+  type AttentionSize,
+} from '../plain/attention-size.js';
 import { COLOUR_MAPS, heatMap, scaleToUnit, type ColourMap } from '../plain/colors.js';
 import {
   findFfmpeg,
@@ -66,6 +72,8 @@ export interface AttentionVideoOptions {
   fps?: number;
   /** Shorter side of the frames in pixels, or [height, width]. Default: as they are, at most 4,096 patches. */
   imageSize?: number | readonly [height: number, width: number];
+  /** The most patches of a frame; default 8,192. The cost grows with their square, and nothing interrupts it. */
+  maxPatches?: number;
   /** Which head; default the mean over heads. */
   head?: number | 'mean';
   /** Default `inferno`. */
@@ -141,7 +149,13 @@ const videoInput = being(
 const videoOptions = optionsOf<AttentionVideoOptions>(
   { output: filePath },
   {
-    ...{ show: oneOf(VIDEO_PICTURES), threshold: finite, fps: finite, imageSize: pixels },
+    ...{
+      show: oneOf(VIDEO_PICTURES),
+      threshold: finite,
+      fps: finite,
+      imageSize: pixels,
+      maxPatches: count(1),
+    },
     head: being("a head's number, or mean", (value) => value === 'mean' || Number.isInteger(value)),
     ...{ colours: oneOf(COLOUR_MAPS), ffmpeg: filePath, signal: abortSignal },
     ...{ onProgress: callback, onWarning: callback },
@@ -198,6 +212,8 @@ export async function writeAttentionVideo(
       const drawn = drawFrame(model, backbone, frame, options);
       const even = toEvenSize(drawn.picture);
       if (writer === null) {
+        if (drawn.isSqueezed)
+          onWarning(squeezedNote(`frames of ${frame.width} x ${frame.height} pixels`, drawn));
         shape = { width: even.width, height: even.height, rows: drawn.rows, columns: drawn.columns };
         writer = await VideoWriter.open(ffmpeg, output, { ...even, fps });
       }
@@ -296,26 +312,39 @@ export async function listFrames(input: string | readonly EncodedImage[]): Promi
   return names.map((name) => path.join(folder, name));
 }
 
-/** Size that frames are resized to: torchvision's Resize, the longer side rounded down. */
+/**
+ * Size that frames are resized to: torchvision's Resize, the longer side rounded down.
+ * @throws DataError for frames smaller than a patch, or of more than `maxPatches`.
+ */
 function frameSize(
   frame: VideoFrame,
   patchSize: number,
-  wanted: AttentionVideoOptions['imageSize'],
-): { width: number; height: number } {
+  { imageSize: wanted, maxPatches }: Pick<AttentionVideoOptions, 'imageSize' | 'maxPatches'>,
+): AttentionSize {
   const { width, height } = frame;
-  if (typeof wanted === 'object') return { height: wanted[0], width: wanted[1] };
+  if (typeof wanted === 'object') {
+    const size = { height: wanted[0], width: wanted[1], isSqueezed: false };
+    checkPatches(size, patchSize, maxPatches);
+    return size;
+  }
   let short = wanted;
   if (short === undefined) {
+    const most = Math.min(maxPatches ?? MAX_DEFAULT_PATCHES, MAX_DEFAULT_PATCHES);
     const patches = (width * height) / patchSize ** 2;
-    if (patches <= MAX_DEFAULT_PATCHES) short = Math.min(width, height);
-    else short = Math.floor(Math.min(width, height) * Math.sqrt(MAX_DEFAULT_PATCHES / patches));
+    short = Math.min(width, height);
+    if (patches > most) {
+      const reduced = Math.floor(short * Math.sqrt(most / patches));
+      if (reduced < patchSize && short >= patchSize) return fitPatches(frame, patchSize, most);
+      short = reduced;
+    }
   }
   const long = Math.trunc((short * Math.max(width, height)) / Math.min(width, height));
   const size = width < height ? { width: short, height: long } : { width: long, height: short };
   if (short < patchSize) {
     throw new DataError(`frames of ${width} x ${height} pixels are smaller than a patch of ${patchSize}`);
   }
-  return size;
+  checkPatches(size, patchSize, maxPatches);
+  return { ...size, isSqueezed: false };
 }
 
 /** A frame's attention, and the frame as the network saw it. */
@@ -328,6 +357,8 @@ export interface FrameAttention {
   map: Float32Array;
   /** (rows, columns) of 0 and 1; null without a threshold. */
   mask: Uint8Array | null;
+  /** The longer side was shortened to keep the number of patches down. */
+  isSqueezed: boolean;
 }
 
 /** Attention of one frame. */
@@ -335,10 +366,12 @@ export function frameAttention(
   model: LoadedModel,
   backbone: AttentiveBackbone,
   frame: VideoFrame,
-  options: Pick<AttentionVideoOptions, 'imageSize' | 'head'> & { threshold?: number | undefined },
+  options: Pick<AttentionVideoOptions, 'imageSize' | 'maxPatches' | 'head'> & {
+    threshold?: number | undefined;
+  },
 ): FrameAttention {
   const { patchSize } = backbone;
-  const target = frameSize(frame, patchSize, options.imageSize);
+  const target = frameSize(frame, patchSize, options);
   const rows = Math.floor(target.height / patchSize);
   const columns = Math.floor(target.width / patchSize);
   return scope(() =>
@@ -365,6 +398,7 @@ export function frameAttention(
           threshold === undefined
             ? null
             : (massMasks(map, threshold).to('uint8').toTypedArray() as Uint8Array),
+        isSqueezed: target.isSqueezed,
       };
     }),
   );
@@ -386,11 +420,11 @@ function drawFrame(
   backbone: AttentiveBackbone,
   frame: VideoFrame,
   options: AttentionVideoOptions,
-): { picture: VideoFrame; rows: number; columns: number } {
+): { picture: VideoFrame; rows: number; columns: number; isSqueezed: boolean } {
   const { show = 'map', colours = 'inferno' } = options;
   // a mask needs a threshold: the paper's, where none was given
   const threshold = options.threshold ?? (show === 'mask' ? 0.6 : undefined);
-  const { image, rows, columns, map, mask } = frameAttention(model, backbone, frame, {
+  const { image, rows, columns, map, mask, isSqueezed } = frameAttention(model, backbone, frame, {
     ...options,
     threshold,
   });
@@ -421,5 +455,5 @@ function drawFrame(
       }
     }
   }
-  return { picture: { data, width: width * side, height }, rows, columns };
+  return { picture: { data, width: width * side, height }, rows, columns, isSqueezed };
 }

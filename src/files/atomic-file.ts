@@ -65,10 +65,16 @@ export function writeWhole(
     if (flush) syncFolder(path.dirname(file));
   } catch (error) {
     if (fd !== undefined) closeSync(fd);
-    rmSync(partial, { force: true });
+    try {
+      rmSync(partial, { force: true });
+    } catch {
+      // its folder is not one: the error below says so
+    }
     const { code } = error as NodeJS.ErrnoException;
     if (error instanceof DinoError || code === undefined) throw error;
-    throw new failure(`${printable(file)} can't be written: ${systemReason(error)}`, { cause: error });
+    throw new failure(`${printable(file)} can't be written: ${systemReason(error, partial)}`, {
+      cause: error,
+    });
   }
 }
 

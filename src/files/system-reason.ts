@@ -1,7 +1,7 @@
 /** Why the system refused to open, make or write something, and what to do about it. */
 import { accessSync, constants, lstatSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { messageOf } from '../plain/printable.js';
+import { messageOf, printable } from '../plain/printable.js';
 
 /** How many files this process may have open; null where the system doesn't say. */
 function openFilesLimit(): string | null {
@@ -23,11 +23,19 @@ const ADVICE: Readonly<Record<string, () => string>> = {
   ENFILE: () => 'the system has too many open files: close other programs, or raise its limit',
 };
 
-/** The system's own message on one line, followed by advice where there is some. */
-export function systemReason(error: unknown): string {
-  const { code } = error as NodeJS.ErrnoException;
+/**
+ * The system's own message on one line, followed by advice where there is some.
+ * @param temporary - A file that stands for the one that the message names already: what names it is left out.
+ */
+export function systemReason(error: unknown, temporary?: string): string {
+  const { code, path: at, dest, syscall } = error as NodeJS.ErrnoException & { dest?: string };
+  let message = messageOf(error);
+  if (temporary !== undefined && at === temporary) {
+    const call = printable(`, ${syscall} '${at}'${dest === undefined ? '' : ` -> '${dest}'`}`);
+    message = message.replace(call, '');
+  }
   const advice = ADVICE[code ?? '']?.();
-  return advice === undefined ? messageOf(error) : `${messageOf(error)}: ${advice}`;
+  return advice === undefined ? message : `${message}: ${advice}`;
 }
 
 /**

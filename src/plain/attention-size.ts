@@ -1,5 +1,5 @@
 /** The size at which attention is drawn. */
-import { ConfigError } from '../errors.js';
+import { ConfigError, DataError } from '../errors.js';
 
 /** The part of a model that the size of a picture depends on. */
 export interface SizedModel {
@@ -10,28 +10,85 @@ export interface SizedModel {
 export const MAX_DEFAULT_PATCHES = 4096;
 
 /**
+ * The most patches of a size that is asked for, unless the caller sets another limit: the network computes in one call that
+ * nothing interrupts, and this many take seconds on a CPU where 30,000 take minutes.
+ */
+export const MAX_PATCHES = 8192;
+
+export interface AttentionSize {
+  width: number;
+  height: number;
+  /** The longer side was shortened, because the image would not fit in any other way: its proportions are not kept. */
+  isSqueezed: boolean;
+}
+
+/** Whole patches of a size. */
+export const patchesOf = ({ width, height }: { width: number; height: number }, patchSize: number): number =>
+  Math.floor(height / patchSize) * Math.floor(width / patchSize);
+
+/**
+ * Reduces a size to `maxPatches` in its proportions. The shorter side keeps at least one patch; an image for which that is
+ * still too many (a strip of 5000 x 1) is squeezed along its longer side.
+ */
+export function fitPatches(
+  size: { width: number; height: number },
+  patchSize: number,
+  maxPatches: number,
+): AttentionSize {
+  const { width, height } = size;
+  const patches = (width * height) / patchSize ** 2;
+  const most = maxPatches * patchSize;
+  const scale = patches > maxPatches ? Math.sqrt(maxPatches / patches) : 1;
+  if (Math.round(Math.min(width, height) * scale) >= patchSize)
+    return { width: Math.round(width * scale), height: Math.round(height * scale), isSqueezed: false };
+  const whole = patchSize / Math.min(width, height);
+  const long = Math.max(patchSize, Math.round(Math.max(width, height) * whole));
+  const along = Math.min(long, most);
+  const isWide = width > height;
+  return {
+    width: isWide ? along : patchSize,
+    height: isWide ? patchSize : along,
+    isSqueezed: along < long,
+  };
+}
+
+/** @throws DataError for more patches than `maxPatches`. */
+export function checkPatches(
+  size: { width: number; height: number },
+  patchSize: number,
+  maxPatches = MAX_PATCHES,
+): void {
+  const patches = patchesOf(size, patchSize);
+  if (patches <= maxPatches) return;
+  throw new DataError(
+    `${size.width} x ${size.height} pixels are ${patches} patches, more than the ${maxPatches} that are computed here ` +
+      '(maxPatches): use a smaller size',
+  );
+}
+
+/**
  * Size that an image is resized to, before incomplete patches at its edges are cut off.
- * @param maxPatches - Limits the size that is chosen when none is given.
- * @throws ConfigError for sizes below a patch.
+ * @param maxPatches - The most patches; default 4,096 for the size that is chosen when none is given, 8,192 for a given one.
+ * @throws ConfigError for sizes below a patch, DataError for a given size of more than `maxPatches`.
  */
 export function attentionSize(
   width: number,
   height: number,
   model: SizedModel,
   wanted: number | readonly [height: number, width: number] | undefined,
-  maxPatches = MAX_DEFAULT_PATCHES,
-): { width: number; height: number } {
+  maxPatches?: number,
+): AttentionSize {
   const { imgSize, patchSize } = model.architecture;
+  if (wanted === undefined) {
+    const scale = (imgSize * 480) / 224 / Math.min(width, height);
+    const most = Math.min(maxPatches ?? MAX_DEFAULT_PATCHES, MAX_DEFAULT_PATCHES);
+    return fitPatches({ width: width * scale, height: height * scale }, patchSize, most);
+  }
   let target: { width: number; height: number };
   if (typeof wanted === 'object') {
     target = { height: wanted[0], width: wanted[1] };
   } else {
-    const short = Math.min(width, height);
-    let scale = (wanted ?? (imgSize * 480) / 224) / short;
-    if (wanted === undefined) {
-      const patches = (width * height * scale * scale) / patchSize ** 2;
-      if (patches > maxPatches) scale *= Math.sqrt(maxPatches / patches);
-    }
+    const scale = wanted / Math.min(width, height);
     target = { width: Math.round(width * scale), height: Math.round(height * scale) };
   }
   for (const side of [target.width, target.height]) {
@@ -41,5 +98,6 @@ export function attentionSize(
       );
     }
   }
-  return target;
+  checkPatches(target, patchSize, maxPatches);
+  return { ...target, isSqueezed: false };
 }

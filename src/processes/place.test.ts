@@ -86,10 +86,23 @@ test('everything that is missing or wrong is named at once', () => {
 });
 
 test("Slurm's lists", () => {
-  assert.deepEqual(expandNodeList('a1'), ['a1']);
-  assert.deepEqual(expandNodeList('n[09-11],login,x[1,3-4]-ib'), [
-    ...['n09', 'n10', 'n11', 'login', 'x1-ib', 'x3-ib', 'x4-ib'],
-  ]);
+  const names = (list: string) => [...expandNodeList(list)].join(' ');
+  assert.equal(names('a1'), 'a1');
+  assert.equal(names('n[09-11],login,x[1,3-4]-ib'), 'n09 n10 n11 login x1-ib x3-ib x4-ib');
+  assert.equal(
+    names('rack[1-2]node[01-03,07],r[9-10]c[1]b[0-1].site,login'),
+    'rack1node01 rack1node02 rack1node03 rack1node07 rack2node01 rack2node02 rack2node03 rack2node07 ' +
+      'r9c1b0.site r9c1b1.site r10c1b0.site r10c1b1.site login',
+  );
+  for (const list of ['gpu[01-', 'gpu01]', 'a,,b', 'a[1-[2]]', 'a[b-c]', ','])
+    assert.throws(() => names(list), ConfigError, list);
+  const place = placeFromEnvironment({
+    ...{ SLURM_PROCID: '5', SLURM_STEP_NUM_TASKS: '8', SLURM_STEP_NODELIST: 'rack[1-2]node[01-04]' },
+    ...{ SLURM_STEP_TASKS_PER_NODE: '1(x8)', SLURM_LOCALID: '0', SLURM_NODEID: '5' },
+  });
+  assert.equal(place?.host, 'rack1node01');
+  // only the first name is made
+  assert.equal(expandNodeList('n[1-999999999]m[1-999999999]').next().value, 'n1m1');
   assert.deepEqual(
     [0, 2, 3].map((node) => tasksOnNode('2(x3),1', node)),
     [2, 2, 1],

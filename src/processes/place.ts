@@ -52,21 +52,38 @@ const KINDS = [
   { kind: 'pmi', rank: 'PMI_RANK', size: 'PMI_SIZE', local: 'MPI_LOCALRANKID', locals: 'MPI_LOCALNRANKS' },
 ] as const;
 
-/** Host names of Slurm's compressed list: `gpu[01-02,7],login` -> gpu01, gpu02, gpu7, login. */
-export function expandNodeList(list: string): string[] {
-  const nodes: string[] = [];
-  for (const [, head = '', ranges, tail = ''] of list.matchAll(/([^,[]+)(?:\[([^\]]+)\])?([^,[]*)/g)) {
-    if (ranges === undefined) {
-      nodes.push(head + tail);
-      continue;
-    }
-    for (const range of ranges.split(',')) {
-      const [first = '', last = first] = range.split('-');
-      for (let i = Number(first); i <= Number(last); i++)
-        nodes.push(`${head}${String(i).padStart(first.length, '0')}${tail}`);
-    }
+/** The elements of Slurm's compressed list: split at commas that are not in brackets. */
+function elementsOf(list: string): string[] {
+  const elements = list.match(/(?:\[\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*\]|[^,[\]])+/g) ?? [];
+  if (elements.join() !== list)
+    throw new ConfigError(
+      `${list} is not one of Slurm's lists of nodes, as gpu[01-04,7],login: set MASTER_ADDR`,
+    );
+  return elements;
+}
+
+/** The numbers of `01-03,7`, padded as they are written there. */
+function* numbersOf(ranges: string): Generator<string, void> {
+  for (const range of ranges.split(',')) {
+    const [first = '', last = first] = range.split('-');
+    for (let i = Number(first); i <= Number(last); i++) yield String(i).padStart(first.length, '0');
   }
-  return nodes;
+}
+
+/** Names of one element: of several brackets the last one counts fastest, as in Slurm. */
+function* namesOf(element: string): Generator<string, void> {
+  const [, head = '', ranges, tail = ''] = /^([^[]*)(?:\[([^\]]*)\](.*))?$/.exec(element) ?? [];
+  if (ranges === undefined) yield head;
+  else for (const number of numbersOf(ranges)) for (const rest of namesOf(tail)) yield head + number + rest;
+}
+
+/**
+ * Host names of Slurm's compressed list, one by one: `gpu[01-02,7],login` -> gpu01, gpu02, gpu7, login;
+ * `rack[1-2]node[01-02]` -> rack1node01, rack1node02, rack2node01, rack2node02.
+ * @throws ConfigError for what is not such a list.
+ */
+export function* expandNodeList(list: string): Generator<string, void> {
+  for (const element of elementsOf(list)) yield* namesOf(element);
 }
 
 /** Tasks on one node of Slurm's compressed list: `2(x3),1` is 2, 2, 2, 1. */
@@ -88,7 +105,10 @@ function slurmMaster(env: Environment): {
   const perNode = env['SLURM_STEP_TASKS_PER_NODE'] ?? env['SLURM_TASKS_PER_NODE'];
   const job = Number(env['SLURM_JOB_ID'] ?? 0) + Number(env['SLURM_STEP_ID'] ?? 0);
   return {
-    host: nodes === undefined ? undefined : expandNodeList(nodes)[0],
+    host:
+      nodes === undefined || env['MASTER_ADDR'] !== undefined
+        ? undefined
+        : (expandNodeList(nodes).next().value ?? undefined),
     port: 10_000 + (job % 20_000), // below the ephemeral ports
     locals: perNode === undefined ? undefined : tasksOnNode(perNode, Number(env['SLURM_NODEID'] ?? 0)),
   };

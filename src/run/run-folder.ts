@@ -13,6 +13,14 @@ import { keepLines } from '../files/json-lines.js';
 import { issueLines, messageOf, printable } from '../plain/printable.js';
 import { savedSettingsSchema, type TrainSettings } from './settings.js';
 
+/** A change of the planned epochs, by `--resume RUN --epochs N`. */
+export interface Extension {
+  /** Steps that were done then. */
+  step: number;
+  /** Epochs that were planned until then. */
+  epochs: number;
+}
+
 /** config.json of a run. */
 export interface RunConfig {
   /** Version of the package that started the run. */
@@ -25,6 +33,8 @@ export interface RunConfig {
   /** Number of processes that started it: a step takes `settings.batchSize` images in each of them. */
   processes: number;
   settings: TrainSettings;
+  /** In the order of their steps; missing when the run has the epochs that it was started with. */
+  extensions?: readonly Extension[] | undefined;
 }
 
 const runConfigSchema = z.object({
@@ -34,6 +44,7 @@ const runConfigSchema = z.object({
   fingerprint: z.string(),
   processes: z.int().min(1).default(1), // missing in runs from before there could be several
   settings: savedSettingsSchema,
+  extensions: z.array(z.object({ step: z.int().min(1), epochs: z.int().min(1) })).optional(),
 });
 
 export const configPath = (run: string): string => path.join(run, 'config.json');
@@ -72,6 +83,12 @@ export function readRunConfig(run: string): RunConfig {
 /** @throws DataError when it can't be written. */
 export function writeRunConfig(run: string, config: RunConfig): void {
   writeFileWhole(configPath(run), `${JSON.stringify(config, null, 2)}\n`, { within: run });
+}
+
+/** Changes the planned epochs of a run. @throws As readRunConfig() and writeRunConfig(). */
+export function extendRunConfig(run: string, epochs: number, extensions: readonly Extension[]): void {
+  const config = readRunConfig(run);
+  writeRunConfig(run, { ...config, settings: { ...config.settings, epochs }, extensions });
 }
 
 /**

@@ -89,7 +89,7 @@ export interface FilmOptions {
 
 interface Pinned {
   folder: string;
-  prepared: PreparedImage;
+  prepared: Omit<PreparedImage, 'isSqueezed'>;
 }
 
 /** The film of a run; record() is called at every checkpoint. */

@@ -17,10 +17,18 @@ import {
 import { checkSettings } from './config.js';
 import { usableMemory } from './facts.js';
 import { chooseDevice, choosePrecision } from './hardware.js';
+import { changedImages, writeImageNames } from './image-names.js';
 import { settingsOfInit } from './init.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
-import { isRunFolder, readRunConfig, type RunConfig, writeRunConfig } from '../run/run-folder.js';
+import {
+  type Extension,
+  isRunFolder,
+  readRunConfig,
+  type RunConfig,
+  writeRunConfig,
+} from '../run/run-folder.js';
 import { printable } from '../plain/printable.js';
+import { shellPath } from '../plain/shell.js';
 import type { World } from '../processes/world.js';
 
 export interface RunOptions {
@@ -41,6 +49,10 @@ export interface OpenRun {
   images: ImageList;
   /** What has changed since the run was started, in words. */
   changes: string[];
+  /** Epochs that the run had before; `settings` may have more of them. */
+  planned: number;
+  /** Earlier changes of the epochs. */
+  extensions: readonly Extension[];
 }
 
 /** What rank 0 decides for the run. */
@@ -49,6 +61,7 @@ interface Settled {
   /** The settings as they were given, for comparison. */
   given: TrainSettings;
   changes: string[];
+  planned: number;
 }
 
 /**
@@ -58,16 +71,25 @@ interface Settled {
  */
 export async function openRun(options: RunOptions, world: World): Promise<OpenRun> {
   let images: ImageList | undefined;
-  const { config, given, changes } = await world.shared('what it trains', async (): Promise<Settled> => {
-    const settled = await settle(options, world);
-    images = settled.images;
-    return settled;
-  });
+  const { config, given, changes, planned } = await world.shared(
+    'what it trains',
+    async (): Promise<Settled> => {
+      const settled = await settle(options, world);
+      images = settled.images;
+      return settled;
+    },
+  );
   images ??= await listed(options.images ?? config.images);
   if (!world.isFirst) compare(options.settings, given, images, config, world);
   await world.meet('the start of the training');
-  if (world.isFirst && options.resume !== true) writeRunConfig(options.output, config);
-  return { settings: { ...config.settings, ...ownHardware(config.settings, world) }, images, changes };
+  if (world.isFirst && options.resume !== true) {
+    writeImageNames(options.output, images);
+    writeRunConfig(options.output, config);
+  }
+  return {
+    settings: { ...config.settings, ...ownHardware(config.settings, world) },
+    ...{ images, changes, planned, extensions: config.extensions ?? [] },
+  };
 }
 
 const listed = (source: string | ImageList): ImageList | Promise<ImageList> =>
@@ -130,6 +152,9 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
         "arch 'custom' and the option `backbone` go together (docs/training-guide.md, Your own backbone)",
     );
   }
+  const planned = before?.settings.epochs ?? given.epochs;
+  const problem = epochsProblem(output, planned, given.epochs);
+  if (problem !== null) throw new ConfigError(problem);
   const { settings, changes } =
     before === null ? { settings: given, changes: [] } : divide(given, before, world);
   const images = await listed(source);
@@ -144,9 +169,9 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
   }
   if (before !== null && before.fingerprint !== fingerprint) {
     throw new DataError(
-      `${printable(root)} has changed since the run in ${printable(output)} was started: ${before.imageCount} images with ` +
-        `fingerprint ${before.fingerprint} then, ${items.length} with ${fingerprint} now. Restore the same files, or ` +
-        'start a new run.',
+      `${printable(root)} has changed since the run in ${printable(output)} was started: ` +
+        `${changedImages(output, before.imageCount, images)}. Every step's images depend on the list: restore the same files, ` +
+        `or start a new run from this one's weights (--output NEW --init ${shellPath(output)}).`,
     );
   }
   const device = chooseDevice(settings.device);
@@ -168,9 +193,37 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
     fingerprint,
     processes: world.size,
     settings: { ...settings, ...fromWeights, ...absoluteWatchImages(settings), device, precision, threads },
+    ...(before?.extensions === undefined ? {} : { extensions: before.extensions }),
   };
   await checkWatchImages(output, config.settings);
-  return { config, given, changes, images };
+  return { config, given, changes, planned, images };
+}
+
+/** What is wrong with the epochs of a resumed run; null when nothing is. */
+export const epochsProblem = (run: string, planned: number, wanted: number): string | null =>
+  wanted >= planned
+    ? null
+    : `--epochs is ${wanted}, but the run in ${printable(run)} goes to ${planned}: a resumed run can only be extended. Leave ` +
+      `--epochs out, or give more than ${planned}`;
+
+/** What a resumed run with other epochs, or with none left, does, in words. */
+export function changedEpochs(run: {
+  planned: number;
+  epochs: number;
+  step: number;
+  totalSteps: number;
+}): string[] {
+  const { planned, epochs, step, totalSteps } = run;
+  if (planned !== epochs)
+    return [
+      `the run goes on to ${epochs} epochs instead of ${planned}: from step ${step} on the learning rate, the weight decay and ` +
+        `the teacher's momentum move to the schedules of ${epochs} epochs`,
+    ];
+  return step < totalSteps
+    ? []
+    : [
+        `all ${epochs} epochs are done, nothing is left to do; to go on, resume with more: --epochs ${2 * epochs}`,
+      ];
 }
 
 /** @throws ConfigError when the caches of this machine's processes would exceed its memory. */

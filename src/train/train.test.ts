@@ -132,6 +132,66 @@ function runAndKill(run: string, settings: TrainSettings, milliseconds: number):
   });
 }
 
+/** Trains until `stopAt`; Infinity for the end. */
+async function until(stopAt: number, options: Parameters<typeof train>[0]) {
+  const controller = new AbortController();
+  const warnings: string[] = [];
+  const result = await train({
+    ...options,
+    signal: controller.signal,
+    onEvent: (event) => {
+      if (event.type === 'step' && event.step === stopAt) controller.abort();
+      if (event.type === 'warning') warnings.push(event.message);
+    },
+  });
+  return { ...result, warnings: warnings.join('\n') };
+}
+
+test('an extended run goes on to more epochs, and resumes from any of its steps to the bit', async () => {
+  const longer = { ...TINY_SETTINGS, epochs: 5 };
+  for (const extendedAt of [4, 9]) {
+    const ends = [];
+    for (const stops of [[Infinity], [extendedAt + 1, 12, Infinity]]) {
+      const run = newRun();
+      await until(extendedAt, { images, output: run, settings: TINY_SETTINGS });
+      const first = await until(stops[0]!, { output: run, resume: true, settings: longer });
+      assert.match(first.warnings, /goes on to 5 epochs instead of 3: from step \d/);
+      for (const stop of stops.slice(1)) {
+        const next = await until(stop, { output: run, resume: true });
+        assert.equal(next.steps, Math.min(stop, 15));
+        assert.doesNotMatch(next.warnings, /goes on/);
+      }
+      const config = readRunConfig(run);
+      assert.equal(config.settings.epochs, 5);
+      assert.deepEqual(config.extensions, [{ step: extendedAt, epochs: 3 }]);
+      ends.push(fingerprint(run));
+      const lines = readLines(path.join(run, 'metrics.jsonl'));
+      assert.deepEqual(
+        lines.map((line) => line['step']),
+        Array.from({ length: 15 }, (_, i) => i + 1),
+      );
+      const rates = lines.map((line) => line['lr'] as number);
+      assert.ok(rates[14]! < rates[13]! && rates[13]! < rates[12]!, 'the cosine ends at step 15');
+    }
+    assert.deepEqual(ends[1], ends[0]);
+  }
+  const done = newRun();
+  await train({ images, output: done, settings: ONE_EPOCH });
+  const before = fingerprint(done);
+  const again = await until(Infinity, { output: done, resume: true });
+  assert.match(again.warnings, /all 1 epochs are done.*--epochs 2/);
+  await assert.rejects(
+    train({ output: done, resume: true, settings: { ...ONE_EPOCH, epochs: 0 } }),
+    DinoError,
+  );
+  await train({ output: done, resume: true, settings: { ...ONE_EPOCH, epochs: 2 } });
+  await assert.rejects(
+    train({ output: done, resume: true, settings: ONE_EPOCH }),
+    /--epochs is 1, but the run in .* goes to 2: a resumed run can only be extended/,
+  );
+  assert.notDeepEqual(fingerprint(done), before);
+});
+
 test('killed at random moments, also while it writes checkpoints, a resumed run is the same to the bit', async () => {
   const kills = Number(process.env['DINO_TEST_KILLS'] ?? 3);
   const expected = await uninterrupted();
@@ -289,7 +349,7 @@ test('what cannot work is refused before anything starts', async () => {
   await makeImageFolder(path.join(folder, 'other'), { classes: 2, perClass: 10 });
   await assert.rejects(
     train({ images: path.join(folder, 'other'), output: run, resume: true }),
-    /fingerprint/,
+    /has changed since the run .* 18 images then, 20 now: 2 new \(/,
   );
   assert.equal(fewer.items.length, 18);
 

@@ -36,14 +36,7 @@ import {
 import { ConfigError, DataError, DinoError } from '../errors.js';
 import { FolderLostError, type FolderLock, lockFolder } from '../files/folder-lock.js';
 import { type BackboneFactory, buildBackbone, DINOHead, normalizeImages } from '../models/index.js';
-import {
-  buildOptimizer,
-  cosineSchedule,
-  LossScaler,
-  parameterGroups,
-  scaleLearningRate,
-  teacherTemperatureSchedule,
-} from '../optim/index.js';
+import { buildOptimizer, LossScaler, parameterGroups } from '../optim/index.js';
 import { printable } from '../plain/printable.js';
 import { shellPath } from '../plain/shell.js';
 import {
@@ -65,10 +58,11 @@ import { choosePrecision } from './hardware.js';
 import { evaluateDuringTraining } from './knn-during-training.js';
 import { initialise } from './init.js';
 import { loadOfficialCheckpoint } from './official-checkpoint.js';
-import { openRun } from './open-run.js';
-import { metricsPath, skippedPath, truncateLog } from '../run/run-folder.js';
+import { changedEpochs, openRun } from './open-run.js';
+import { extendRunConfig, metricsPath, skippedPath, truncateLog } from '../run/run-folder.js';
 import { RunLog } from './run-log.js';
 import { saveAsHeir } from './rescue.js';
+import { buildSchedules, extended } from './schedules.js';
 import { shareState } from './share-state.js';
 import { World } from '../processes/world.js';
 import { reportUnreadable } from './unreadable.js';
@@ -82,7 +76,10 @@ export interface TrainOptions {
   images?: string | ImageList;
   /** The run folder. */
   output: string;
-  /** Every setting; resolveSettings() builds them from a preset, a file and your own. A resumed run remembers them. */
+  /**
+   * Every setting; resolveSettings() builds them from a preset, a file and your own. A resumed run remembers them; with more
+   * `epochs` than it has, it goes on to these (docs/training-guide.md, Train for longer).
+   */
   settings?: TrainSettings;
   /**
    * Builds a custom backbone, for the setting `arch: 'custom'`; called for the student, then for the teacher (with
@@ -133,7 +130,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   try {
     if (world.isFirst) lock = await lockFolder(output, { isRestart: world.isRestart, signal, onWait: warn });
     // ============ settings, images ============
-    const { settings, images, changes } = await openRun(options, world);
+    const { settings, images, changes, planned, extensions: before } = await openRun(options, world);
     if (world.isFirst) reportUnreadable(images, { output, resume }, emit);
     const { device } = settings;
     const { precision, dtype } = choosePrecision(settings.precision, device);
@@ -179,33 +176,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const scaler = new LossScaler(precision === 'fp16');
     const state: TrainingState = { student, teacher, optimizer, loss: dinoLoss, scaler, device, generators };
 
-    // ============ schedules ============
     const { epochs } = settings;
-    const lrSchedule = cosineSchedule({
-      base: scaleLearningRate(settings.lr, batchSize),
-      final: settings.minLr,
-      epochs,
-      stepsPerEpoch,
-      warmupEpochs: settings.warmupEpochs,
-    });
-    const wdSchedule = cosineSchedule({
-      base: settings.weightDecay,
-      final: settings.weightDecayEnd,
-      epochs,
-      stepsPerEpoch,
-    });
-    const momentumSchedule = cosineSchedule({
-      base: settings.momentumTeacher,
-      final: 1,
-      epochs,
-      stepsPerEpoch,
-    });
-    const tempSchedule = teacherTemperatureSchedule({
-      warmup: settings.warmupTeacherTemp,
-      final: settings.teacherTemp,
-      warmupEpochs: settings.warmupTeacherTempEpochs,
-      epochs,
-    });
     // every training starts at ln K, so it counts as a collapse only if it lasts
     const monitor = new CollapseMonitor({
       outDim: settings.outDim,
@@ -224,6 +195,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       step = done * stepsPerEpoch;
     }
     step = await shareState(world, state, step);
+
+    // ============ schedules ============
+    const extensions = planned === epochs ? before : extended(before, planned, step);
+    if (planned !== epochs && world.isFirst) extendRunConfig(output, epochs, extensions);
+    const schedules = buildSchedules(settings, { batchSize, stepsPerEpoch }, extensions);
+    changes.push(...changedEpochs({ planned, epochs, step, totalSteps }));
     if (world.group !== null) state.parallel = new DataParallel(world.group, student, teacher);
     if (resume && world.isFirst) truncateLog(metricsPath(output), step);
     const film = await world.onFirst(() =>
@@ -316,10 +293,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       const stepStart = performance.now();
       waited += batch.waitMs;
       const epoch = Math.floor(step / stepsPerEpoch);
-      const lr = lrSchedule[step] as number;
-      const weightDecay = wdSchedule[step] as number;
-      const momentum = momentumSchedule[step] as number;
-      const teacherTemp = tempSchedule[epoch] as number;
+      const lr = schedules.lr[step] as number;
+      const weightDecay = schedules.weightDecay[step] as number;
+      const momentum = schedules.momentum[step] as number;
+      const teacherTemp = schedules.teacherTemp[epoch] as number;
       const isLog =
         (step + 1) % settings.logEvery === 0 || (step + 1) % stepsPerEpoch === 0 || step + 1 === totalSteps;
 

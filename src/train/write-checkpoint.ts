@@ -114,8 +114,10 @@ export function writeCheckpoint({ run, step, files, keep }: CheckpointImage): vo
     } catch {
       // it doesn't exist, or the disk is gone: the error below says so
     }
+    // the files were to be there, whatever the folder is called while they are written
+    const reason = systemReason(error, temporary).replaceAll(printable(temporary), () => printable(folder));
     throw new CheckpointError(
-      `The checkpoint at step ${step} can't be written to ${printable(folder)}: ${systemReason(error)}. ` +
+      `The checkpoint at step ${step} can't be written to ${printable(folder)}: ${reason}. ` +
         `Earlier checkpoints are intact.${adviceOn(error, files)}`,
       { cause: error },
     );

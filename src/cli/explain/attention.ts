@@ -2,9 +2,11 @@
 import path from 'node:path';
 import { z } from 'zod';
 import { defineCommand } from '../command.js';
-import { imageSize, pick, share } from '../flags.js';
+import { imageSize, maxPatches, pick, share } from '../flags.js';
+import { DataError } from '../../errors.js';
 import { interruptible } from '../interrupt.js';
 import { Interrupted } from '../outcome.js';
+import type { AttentionResult } from '../../explain/attention.js';
 import { modelOptions, openModel, weightsArgument } from '../weights/options.js';
 
 /** A folder for each image, named after it; two of the same name are numbered. */
@@ -41,6 +43,7 @@ export const command = defineCommand({
     imageSize: imageSize().optional().meta({
       description: "shorter side, or height,width, pixels (default: about twice the model's own size)",
     }),
+    maxPatches: maxPatches(),
     ...modelOptions,
   },
   examples: [
@@ -49,12 +52,12 @@ export const command = defineCommand({
   ],
 
   async run({ args: { weights, image: images }, options, io }) {
-    const sized = pick(options, 'imageSize');
+    const sized = pick(options, 'imageSize', 'maxPatches');
     const masked = pick(options, 'threshold');
     await interruptible(
       () => io.note('interrupted'),
       async (signal) => {
-        const { writeAttention } = await import('../../explain/attention.js');
+        const { squeezedNote, writeAttention } = await import('../../explain/attention.js');
         const model = await openModel(weights, options, io);
         const folders = foldersOf(images, options.output);
         const results: {
@@ -64,25 +67,44 @@ export const command = defineCommand({
           heads: number;
           patches: [number, number];
         }[] = [];
+        const skipped: { path: string; reason: string }[] = [];
         for (const [i, image] of images.entries()) {
           if (signal.aborted) throw new Interrupted('interrupted');
-          const result = await model.attention(image, { ...sized, ...masked });
+          let result: AttentionResult;
+          try {
+            result = await model.attention(image, { ...sized, ...masked });
+          } catch (error) {
+            // an image that can't be drawn is no reason to draw none of the others
+            if (!(error instanceof DataError) || images.length === 1) throw error;
+            skipped.push({ path: image, reason: error.message });
+            io.warn(`skipped ${image}: ${error.message}`);
+            continue;
+          }
           const folder = folders[i]!;
           const files = await writeAttention(result, folder, masked);
           const { heads, rows, columns } = result;
           results.push({ image, folder, files, heads, patches: [rows, columns] });
           io.note(`${image}: ${heads} heads of ${rows} x ${columns} patches`);
+          if (result.isSqueezed) io.warn(squeezedNote(image, result));
         }
+        if (results.length === 0)
+          throw new DataError(`none of the ${images.length} images could be drawn; each is named above`);
         if (options.pca) {
           const { patchPca, writePatchPca } = await import('../../explain/patch-pca.js');
-          const { images: painted, explained } = await patchPca(model, images, { ...sized, signal });
+          const { images: painted, explained } = await patchPca(
+            model,
+            results.map(({ image }) => image),
+            { ...sized, signal },
+          );
           for (const [i, image] of painted.entries()) {
-            results[i]!.files.push(await writePatchPca(image, folders[i]!));
+            results[i]!.files.push(await writePatchPca(image, results[i]!.folder));
           }
           const shares = explained.map((part) => `${(100 * part).toFixed(0)}%`).join(', ');
           io.note(`principal components: ${shares} of the variance`);
         }
-        io.result({ images: results }, results.map(({ image, folder }) => `${image}: ${folder}`).join('\n'));
+        const lines = results.map(({ image, folder }) => `${image}: ${folder}`);
+        if (skipped.length > 0) lines.push(`${skipped.length} skipped`);
+        io.result({ images: results, skipped }, lines.join('\n'));
       },
     );
   },

@@ -1,11 +1,12 @@
 /** The commands that draw and segment, as a user sees them. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
 import { findFfmpeg } from '../../explain/ffmpeg.js';
 import { writeTinyRun } from '../../testing/saved-run.js';
 
@@ -68,6 +69,39 @@ describe('segmentations and pictures', () => {
     assert.equal(status, 0, stderr);
     for (const name of ['00000', '00001']) assert.ok(existsSync(path.join(output, name, 'pca.png')));
     assert.match(stderr, /principal components: \d+%, \d+%, \d+% of the variance/);
+  });
+
+  it('draw the other images when one can not be, and list it', async () => {
+    const odd = { line: path.join(folder, 'line.png'), broken: path.join(folder, 'broken.jpg') };
+    const pixels = { width: 3000, height: 7, channels: 3 as const, background: '#804020' };
+    await sharp({ create: pixels }).png().toFile(odd.line);
+    writeFileSync(odd.broken, '<html>404');
+    const [first, last] = ['00000.jpg', '00001.jpg'].map((name) => path.join(frames, name));
+    const output = path.join(folder, 'some');
+    const images = [first!, odd.line, odd.broken, last!];
+    const sized = dino('attention', run, ...images, '--output', output, '--image-size', '64', '--pca');
+    assert.equal(sized.status, 0, sized.stderr);
+    assert.deepEqual(readdirSync(output).sort(), ['00000', '00001']);
+    for (const name of ['00000', '00001']) assert.ok(existsSync(path.join(output, name, 'pca.png')));
+    const skipped = sized.json['skipped'] as { path: string; reason: string }[];
+    assert.deepEqual(
+      skipped.map((one) => one.path),
+      [odd.line, odd.broken],
+    );
+    assert.match(skipped[0]!.reason, /27424 patches, more than the 8192/);
+    assert.match(sized.stderr, /skipped .*broken\.jpg/);
+    // by itself the size fits
+    const strip = path.join(folder, 'strip');
+    const own = dino('attention', run, odd.line, '--output', strip, '--max-patches', '100');
+    assert.equal(own.status, 0, own.stderr);
+    assert.deepEqual((own.json['images'] as { patches: number[] }[])[0]!.patches, [1, 100]);
+    assert.match(own.stderr, /line\.png: too long for its proportions .* 100 patches/);
+    const { width, height } = await sharp(path.join(strip, 'overlay.png')).metadata();
+    assert.deepEqual([width, height], [8000, 80]);
+    // none is an error
+    const none = dino('attention', run, odd.broken, odd.broken, '--output', path.join(folder, 'none'));
+    assert.equal(none.status, 1);
+    assert.match(none.stderr, /none of the 2 images could be drawn/);
   });
 
   it('draw a video, or say what ffmpeg is missing', async () => {

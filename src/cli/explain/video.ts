@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { defineCommand } from '../command.js';
 import { counter } from '../counter.js';
-import { decimal, imageSize, pick, share, whole } from '../flags.js';
+import { decimal, imageSize, maxPatches, pick, share, whole } from '../flags.js';
 import { interruptible } from '../interrupt.js';
 import { modelOptions, openModel, weightsArgument } from '../weights/options.js';
 
@@ -49,12 +49,23 @@ export const command = defineCommand({
           'shorter side, or height,width, pixels (default: the frames as they are, at most 4,096 patches)',
         aliases: ['--resize'],
       }),
+    maxPatches: maxPatches(),
     ...modelOptions,
   },
   examples: ['dino video runs/first dog.mp4 --output attention.mp4 --show overlay'],
 
   async run({ args, options, io }) {
-    const settings = pick(options, 'output', 'show', 'colours', 'threshold', 'head', 'fps', 'imageSize');
+    const settings = pick(
+      options,
+      'output',
+      'show',
+      'colours',
+      'threshold',
+      'head',
+      'fps',
+      'imageSize',
+      'maxPatches',
+    );
     await interruptible(
       () => io.note('interrupted'),
       async (signal) => {

@@ -159,7 +159,7 @@ describe('dino train', () => {
     const refused = dino('train', '--resume', 'stopped', '--lr', '1', '--epochs', '2');
     assert.equal(refused.status, 2);
     assert.match(refused.stderr, /--lr can't change in a resumed run/);
-    assert.match(refused.stderr, /--epochs can't change/);
+    assert.match(refused.stderr, /--epochs is 2, but the run .* goes to 60.* can only be extended/);
 
     const config = at('stopped/config.json');
     const parsed = JSON.parse(readFileSync(config, 'utf8')) as { settings: { epochs: number } };
@@ -169,7 +169,16 @@ describe('dino train', () => {
     const resumed = dino('train', '--resume', 'stopped', '--num-workers', '0', '--json');
     assert.equal(resumed.status, 0, resumed.stderr);
     assert.match(resumed.stderr, new RegExp(`going on after step ${step}`));
-    assert.equal((JSON.parse(resumed.stdout) as { steps: number }).steps, parsed.settings.epochs * 5);
+    const { epochs } = parsed.settings;
+    assert.equal((JSON.parse(resumed.stdout) as { steps: number }).steps, epochs * 5);
+    // a run that is done goes on when it is given more epochs
+    const done = dino('train', '--resume', 'stopped');
+    assert.equal(done.status, 0, done.stderr);
+    assert.match(done.stderr, new RegExp(`all ${epochs} epochs are done.*--epochs ${2 * epochs}`));
+    const longer = dino('train', '--resume', 'stopped', '--epochs', String(epochs + 1), '--json');
+    assert.equal(longer.status, 0, longer.stderr);
+    assert.match(longer.stderr, new RegExp(`goes on to ${epochs + 1} epochs instead of ${epochs}`));
+    assert.equal((JSON.parse(longer.stdout) as { steps: number }).steps, (epochs + 1) * 5);
   });
 
   it('ends at once on a second Ctrl-C', async () => {
@@ -190,7 +199,8 @@ describe('dino train', () => {
   });
 
   it('takes a config file, and a run folder as one', () => {
-    writeFileSync(at('few.json'), JSON.stringify({ epochs: 1, seed: 7, embed_dim: 24 }));
+    // with a byte-order mark, as some editors write it
+    writeFileSync(at('few.json'), `\uFEFF${JSON.stringify({ epochs: 1, seed: 7, embed_dim: 24 })}`);
     const { status, stderr } = dino('train', images, '-o', 'from-file', ...SMALL, '--config', 'few.json');
     assert.equal(status, 0, stderr);
     const settingsOf = (run: string) =>

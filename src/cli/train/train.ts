@@ -2,6 +2,7 @@
 import { statSync } from 'node:fs';
 import { z } from 'zod';
 import { ConfigError } from '../../errors.js';
+import { decodeText } from '../../files/decode-text.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../../files/guarded.js';
 import { flagKind } from '../../plain/flag-values.js';
 import { shellPath } from '../../plain/shell.js';
@@ -80,7 +81,7 @@ const trainOptions = {
     .meta({
       description:
         'continue from the newest checkpoint of a run, or from a full checkpoint of the reference (.pth); ' +
-        'auto: continue the run in --output if there is one, or else begin it',
+        'auto: continue the run in --output if there is one, or else begin it; with more --epochs the run is extended',
       placeholder: '<run>',
     }),
   preset: z.enum(PRESETS).default('auto').meta({
@@ -110,7 +111,7 @@ type TrainGiven = Pick<Given<typeof trainArguments, typeof trainOptions>, 'args'
 
 function readConfigFile(file: string): { file?: unknown; problem?: string } {
   try {
-    const parsed: unknown = JSON.parse(readGuarded(file, { maxBytes: SMALL_FILE_BYTES }).toString('utf8'));
+    const parsed: unknown = JSON.parse(decodeText(readGuarded(file, { maxBytes: SMALL_FILE_BYTES })));
     // a run folder's config.json holds its settings under that name
     const inner = (parsed as { settings?: unknown } | null)?.settings;
     return { file: typeof inner === 'object' ? inner : parsed };
@@ -119,25 +120,27 @@ function readConfigFile(file: string): { file?: unknown; problem?: string } {
   }
 }
 
-/** Settings of a resumed run: its own; only those that can't change its result may be given. */
+/** Settings of a resumed run: its own; only more epochs, and what can't change its result, may be given. */
 async function resumedSettings(run: string, sources: SettingsSources): Promise<{ settings: TrainSettings }> {
   const overrides = readOverrides(sources);
   const { readRunConfig } = await import('../../run/run-folder.js');
+  const { epochsProblem } = await import('../../train/open-run.js');
   const config = readRunConfig(run);
   const fixed = (Object.keys(overrides) as SettingName[]).filter(
     (name) =>
+      name !== 'epochs' &&
       !CHANGEABLE_ON_RESUME.includes(name) &&
       JSON.stringify(overrides[name]) !== JSON.stringify(config.settings[name]),
   );
-  if (fixed.length > 0) {
-    throw new ConfigError(
-      fixed.map(
-        (name) =>
-          `${flagOf(name)} can't change in a resumed run, whose result would then depend on when it was stopped; ` +
-          `these can: ${CHANGEABLE_ON_RESUME.map(flagOf).join(', ')}`,
-      ),
-    );
-  }
+  const problems = fixed.map(
+    (name) =>
+      `${flagOf(name)} can't change in a resumed run, whose result would then depend on when it was stopped; ` +
+      `these can: ${CHANGEABLE_ON_RESUME.map(flagOf).join(', ')}; and more --epochs extend it`,
+  );
+  const { epochs } = config.settings;
+  const shortened = epochsProblem(run, epochs, overrides.epochs ?? epochs);
+  if (shortened !== null) problems.push(shortened);
+  if (problems.length > 0) throw new ConfigError(problems);
   return { settings: checkSettings({ ...config.settings, ...overrides }) };
 }
 
