@@ -48,6 +48,8 @@ test('names may be anything, and other labels or another order are told apart', 
   const list = {
     ...{ items, classes: null, fingerprint: '', root: at('x'), source: at('x') },
     unreadable: [],
+    leftOut: { count: 0, byExtension: {} },
+    remarks: [],
   };
   writeImageNames(folder, list);
   const changed = (now: typeof items) => changedImages(folder, 3, { ...list, items: now });
