@@ -121,9 +121,14 @@ function compare(
     );
   }
   if (fingerprint !== config.fingerprint) {
+    const there = printable(config.images);
+    const count =
+      items.length === config.imageCount
+        ? `as many as rank 0 has in ${there}, but with other names or labels`
+        : `not ${config.imageCount} as in rank 0's ${there}`;
     throw new DataError(
-      `Rank ${rank} has different images from rank 0: ${items.length} in ${printable(root)} with fingerprint ${fingerprint}, not ` +
-        `${config.imageCount} with ${config.fingerprint}.`,
+      `Rank ${rank} has different images from rank 0: ${items.length} in ${printable(root)}, ${count}. Every machine needs the ` +
+        'same files under the same names.',
     );
   }
 }
