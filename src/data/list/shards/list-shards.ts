@@ -18,7 +18,7 @@ import { printable } from '../../../plain/printable.js';
 import { type FoundDescription, readDescription } from './description.js';
 import { readIndex, type ShardIndex, writeIndex } from './index-file.js';
 import { scanShard } from './scan-shard.js';
-import { NOTE_KINDS, type ScannedShard, type ShardLabels } from './scanned-shard.js';
+import { NOTE_KINDS, type ScannedShard, type ShardLabels, type ShardNote } from './scanned-shard.js';
 
 /** Shards that are scanned at the same time: on a network file system each waits for its reads. */
 const LANES = 8;
@@ -230,6 +230,21 @@ function keepIndex(places: readonly string[], folder: string, index: ShardIndex)
   return null;
 }
 
+/** A line for each kind of note. */
+const NOTES: Readonly<Record<ShardNote['kind'], (count: number, example: string) => string>> = {
+  sample: (count, example) =>
+    `${count} ${count === 1 ? 'image shares its' : 'images share their'} key with another image (for example ${example}): ` +
+    'each counts as an image, masks too',
+  archive: (count, example) =>
+    `it holds ${count} ${count === 1 ? 'archive' : 'archives'} (for example ${example}): their images are read, in a folder ` +
+    'named after each archive',
+  label: (count, example) =>
+    `${count} ${count === 1 ? 'label' : 'labels'} can't be read (for example ${example}): their images are used without it`,
+  contradiction: (count, example) =>
+    `${count} ${count === 1 ? 'image has' : 'images have'} labels that contradict each other (for example ${example}): none ` +
+    'of them is used',
+};
+
 /** What the shards have besides their images, all together. */
 function notesOfShards(source: string, shards: ShardIndex['shards']): ListNotes {
   const counter = new LeftOutCounter();
@@ -241,14 +256,7 @@ function notesOfShards(source: string, shards: ShardIndex['shards']): ListNotes 
     const count = notes.reduce((sum, note) => sum + note.count, 0);
     if (count === 0) continue;
     const example = printable(notes[0]!.example);
-    remarks.push(
-      `${printable(source)}: ` +
-        (kind === 'sample'
-          ? `${count} ${count === 1 ? 'image shares its' : 'images share their'} key with another image (for example ` +
-            `${example}): each counts as an image, masks too`
-          : `it holds ${count} ${count === 1 ? 'archive' : 'archives'} (for example ${example}): ` +
-            'their images are read, in a folder named after each archive'),
-    );
+    remarks.push(`${printable(source)}: ${NOTES[kind](count, example)}`);
   }
   return { leftOut, remarks };
 }

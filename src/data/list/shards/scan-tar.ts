@@ -168,11 +168,11 @@ class TarScan {
     await this.read({ start: offset, end: offset + size }, name.slice(0, -'.tar'.length), depth + 1);
   }
 
-  /** @returns null for a file that can't be read; it is reported */
+  /** @returns null for a file that can't be read; it is noted */
   async #readLabel(member: TarMember, kind: LabelFile['kind']): Promise<LabelFile | null> {
     const file: LabelFile = { kind, archive: this.#archives.length, label: null, name: null, isUsed: false };
     const problem = (reason: string): null => {
-      this.problems.add({ offset: member.offset - BLOCK_SIZE, reason: `${member.name}: ${reason}` });
+      this.#note('label', `${member.name}: ${reason}`);
       return null;
     };
     if (member.size > MAX_SMALL_FILE)
@@ -236,8 +236,7 @@ class TarScan {
   /** Gives images without a label those that stand elsewhere in the shard: in the same archive, or else in another. */
   #matchApart(): void {
     if (this.#apart.size === 0) return;
-    let [archive, differing] = [0, 0];
-    let example = '';
+    let archive = 0;
     for (const { index, name, label } of this.#collector.entries()) {
       while (archive < this.#archives.length && this.#archives[archive]! <= index) archive++;
       const parts = splitKey(name);
@@ -246,17 +245,9 @@ class TarScan {
         const labels = this.#apart.get(stem)?.in(archive);
         if (labels === undefined || labels.size === 0) continue;
         if (labels.size === 1) this.#collector.setLabel(index, [...labels][0]!);
-        else {
-          differing++;
-          example ||= name;
-        }
+        else this.#note('contradiction', name);
         break;
       }
-    }
-    if (differing > 0) {
-      const what = differing === 1 ? 'image has' : 'images have';
-      const reason = `${differing} ${what} labels that contradict each other, for example ${example}: none is taken`;
-      this.problems.add({ offset: 0, reason });
     }
   }
 

@@ -38,7 +38,7 @@ export interface ShardLabels {
  * - `sample`: images that share a WebDataset sample with another one (`key.seg.png` beside `key.jpg`)
  * - `archive`: tar archives within the archive, whose images are read
  */
-export const NOTE_KINDS = ['sample', 'archive'] as const;
+export const NOTE_KINDS = ['sample', 'archive', 'label', 'contradiction'] as const;
 
 export interface ShardNote {
   kind: (typeof NOTE_KINDS)[number];

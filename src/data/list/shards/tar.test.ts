@@ -7,6 +7,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { listImages } from '../list-images.js';
 import { scanTar, splitKey } from './scan-tar.js';
+import type { ShardNote } from './scanned-shard.js';
 import { rawTar, writeImages } from '../../../testing/shards.js';
 import { tarMembers, tarNumber } from './tar.js';
 import { END, padding, tarHeader } from '../../write/tar-header.js';
@@ -26,11 +27,12 @@ before(async () => {
 
 const problemsOf = async (
   bytes: Buffer,
-): Promise<{ names: string[]; problems: string[]; offsets: number[] }> => {
+): Promise<{ names: string[]; problems: string[]; offsets: number[]; notes: ShardNote[] }> => {
   const file = at('raw.tar');
   writeFileSync(file, bytes);
-  const { images, problems } = await scanTar(file);
+  const { images, problems, notes } = await scanTar(file);
   return {
+    notes,
     names: images.map(({ path: name }) => name.slice(`${file}::`.length)),
     problems: problems.map(({ reason }) => reason),
     offsets: problems.map(({ offset }) => offset),
@@ -149,6 +151,7 @@ test('a damaged header ends the reading, and its place is reported', async () =>
     names: ['a.jpg'],
     problems: ['a damaged header: the rest is not read'],
     offsets: [second],
+    notes: [],
   });
   const gzip = Buffer.alloc(2000, 1);
   gzip[0] = 0x1f;
@@ -229,8 +232,8 @@ test('pax headers: false sizes and names, and floods of headers', async () => {
   ]);
 });
 
-test('a label that is too large', async () => {
-  const { names, problems } = await problemsOf(
+test('labels that are too large or damaged are counted, and are not images that were skipped', async () => {
+  const { names, problems, notes } = await problemsOf(
     rawTar([
       { name: 'a.json', content: Buffer.alloc(2 ** 20 + 5, 32) },
       { name: 'a.jpg', content: jpeg },
@@ -239,8 +242,10 @@ test('a label that is too large', async () => {
     ]),
   );
   assert.deepEqual(names, ['a.jpg', 'b.jpg']);
-  assert.match(problems[0]!, /a.json: a label of 1048581 bytes/);
-  assert.match(problems[1]!, /b.json: is not JSON/);
+  assert.deepEqual(problems, []);
+  assert.equal(notes.length, 1);
+  assert.equal(notes[0]!.count, 2);
+  assert.match(notes[0]!.example, /a.json: a label of 1048581 bytes/);
 });
 
 test('members are found without reading their contents', async () => {
