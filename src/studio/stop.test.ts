@@ -103,7 +103,10 @@ test('a training that is begun, stopped at a random moment, and resumed', async 
     if (isStopped) {
       assert.equal(status, 200, text);
       assert.equal(verifyCheckpoint(newestCheckpoint(run) ?? assert.fail('no checkpoint')), done);
-      assert.match(readFileSync(path.join(run, 'studio.log'), 'utf8'), /stopped after step \d+; continue with/);
+      assert.match(
+        readFileSync(path.join(run, 'studio.log'), 'utf8'),
+        /stopped after step \d+; continue with/,
+      );
       const resumed = await post(`/runs/${id}/resume`);
       assert.equal(resumed.status, 200, resumed.text);
       await letGo(run);
