@@ -4,6 +4,8 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { before, describe, it } from 'node:test';
+import { publint } from 'publint';
+import { formatMessage } from 'publint/utils';
 import { packageRoot } from '#scripts/find-libtorch.mjs';
 
 /** Names of relative modules that a file imports, as it writes them. */
@@ -48,7 +50,7 @@ describe('the package', () => {
 
   it('has nothing that was built for this machine, and no tests', () => {
     const unwanted =
-      /\.(o|node|stamp)$|^native\/[^/]+\/build|\.test\.|(^|\/)(testing|fixtures)\/|^test\/|^scripts\/.*test/;
+      /\.(o|node|stamp)$|^native\/[^/]+\/build|\.test\.|(^|\/)(testing|fixtures)\/|^(dist\/)?test\/|^scripts\/.*test/;
     assert.deepEqual(
       [...shipped].filter((file) => unwanted.test(file)),
       [],
@@ -65,5 +67,13 @@ describe('the package', () => {
       }
     }
     assert.deepEqual(missing, []);
+  });
+
+  it('is as programs that install it expect (publint)', async () => {
+    const { messages, pkg } = await publint({ pkgDir: packageRoot, strict: true });
+    assert.deepEqual(
+      messages.map((message) => formatMessage(message, pkg)),
+      [],
+    );
   });
 });
