@@ -8,6 +8,7 @@
  */
 import { Option } from 'commander';
 import { z } from 'zod';
+import { MAX_PATCHES } from '../plain/attention-size.js';
 import { expectations } from '../plain/check-options.js';
 import { didYouMean } from '../plain/did-you-mean.js';
 import { type FlagKind, flagKind, innermost, readFlagValue } from '../plain/flag-values.js';
@@ -88,7 +89,9 @@ export const imageSize = () =>
 export const maxPatches = () =>
   whole(1, 2 ** 24)
     .optional()
-    .describe('refuse pictures of more patches: time and memory grow with the square (default: 8192)');
+    .describe(
+      `refuse pictures of more patches: time and memory grow with the square (default: ${MAX_PATCHES})`,
+    );
 
 // ------------------------------------------------------------------------------------------------- the table
 

@@ -5,7 +5,7 @@ import { defineCommand } from '../command.js';
 import { pick, whole } from '../flags.js';
 import { processOptions } from '../train/processes.js';
 import { modelOptions, weightsArgument } from '../weights/options.js';
-import { keepResult, loaderOptions, onModel } from './options.js';
+import { keepResult, loaderOptions, onModel, warnOfMissing } from './options.js';
 
 function table(result: CopyDetectionResult): string {
   const row = (name: string, { map, microAp, queries }: CopyScores): string =>
@@ -60,8 +60,7 @@ export const command = defineCommand({
         onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
         onWarning: (message) => io.warn(message),
       });
-      io.warnOfLists(result);
-      if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
+      warnOfMissing(io, result);
       if (world.isFirst) await keepResult(io, model, 'copy-detection', { ...folders, ...result });
       io.result(result, table(result));
     });

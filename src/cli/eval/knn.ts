@@ -13,6 +13,7 @@ import {
   labelledProblems,
   loading,
   onModel,
+  warnOfMissing,
 } from './options.js';
 
 const folder = (description: string) => z.string().optional().meta({ description, placeholder: '<folder>' });
@@ -86,8 +87,7 @@ export const command = defineCommand({
         onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
         onWarning: (message) => io.warn(message),
       });
-      io.warnOfLists(result);
-      if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
+      warnOfMissing(io, result);
       if (world.isFirst) await keepResult(io, model, 'knn', { ...folders, temperature, ...result });
       io.result(result, table(result, k));
     });

@@ -13,6 +13,7 @@ import {
   labelledOptions,
   labelledProblems,
   loading,
+  warnOfMissing,
 } from './options.js';
 
 export const command = defineCommand({
@@ -93,8 +94,7 @@ export const command = defineCommand({
             ),
           onWarning: (message) => io.warn(message),
         });
-        io.warnOfLists(result);
-        if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
+        warnOfMissing(io, result);
         await keepResult(io, model, 'linear', { ...folders, ...result });
         const { top1, top5, bestTop1, valImages, classes, trainImages } = result;
         io.result(

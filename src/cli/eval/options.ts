@@ -55,6 +55,15 @@ export const labelledFolders = ({ train, val, dataPath = '' }: LabelledOptions) 
   val: val ?? path.join(dataPath, 'val'),
 });
 
+/** Warns of the images that an evaluation did without. */
+export function warnOfMissing(
+  io: Output,
+  result: { remarks: readonly string[]; skipped: readonly unknown[] },
+): void {
+  io.warnOfLists(result);
+  if (result.skipped.length > 0) io.warn(`${result.skipped.length} unreadable images left out`);
+}
+
 /** Keeps a result with the run that the weights belong to, and says where. */
 export async function keepResult(io: Output, model: Model, name: string, result: object): Promise<void> {
   const { saveEvaluation } = await import('../../eval/save-evaluation.js');

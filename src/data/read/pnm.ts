@@ -3,6 +3,7 @@
  * keeps its high byte (decode.ts says why). Of several images in a file the first is read.
  */
 import { DataError } from '../../errors.js';
+import { roundHalfEven } from '../../plain/rounding.js';
 import type { PixelImage } from '../crops/crops.js';
 import { checkPixels } from './image-format.js';
 
@@ -53,18 +54,11 @@ export function pnmHeader(bytes: Uint8Array): PnmHeader {
   return { width, height, kind, isText: number <= 3, most, start: at };
 }
 
-/** A half is rounded to the even neighbour, as by Python. */
-function rounded(value: number): number {
-  const low = Math.floor(value);
-  const rest = value - low;
-  return rest < 0.5 || (rest === 0.5 && low % 2 === 0) ? low : low + 1;
-}
-
 /** For each stored value the byte that it becomes. */
 function levels({ kind, most }: PnmHeader): Uint8Array {
   const isDeep = kind === 'gray' && most > 255;
   return Uint8Array.from({ length: most + 1 }, (_, value) =>
-    isDeep ? rounded((value / most) * 65535) >> 8 : rounded((value / most) * 255),
+    isDeep ? roundHalfEven((value / most) * 65535) >> 8 : roundHalfEven((value / most) * 255),
   );
 }
 
