@@ -22,9 +22,16 @@ export class MultiCropWrapper extends Module {
    * @returns (views * B, K), rows in the order of the crops.
    */
   forward(crops: readonly Tensor[]): Tensor {
+    return this.head.forward(this.features(crops)); // (views * B, K)
+  }
+
+  /** The backbone's features, (views * B, D), rows in the order of the crops. */
+  features(crops: readonly Tensor[]): Tensor {
     if (crops.length === 0)
       throw new ShapeError('MultiCropWrapper: expected at least one batch of crops, got none');
-    const features = crops.map((batch) => this.backbone.forward(batch)); // (n * B, D) each
-    return this.head.forward(ops.cat(features, 0)); // (views * B, K)
+    return ops.cat(
+      crops.map((batch) => this.backbone.forward(batch)), // (n * B, D) each
+      0,
+    );
   }
 }

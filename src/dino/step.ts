@@ -18,6 +18,7 @@ import {
 import type { TeacherStatistics } from './collapse-monitor.js';
 import type { DataParallel } from './data-parallel.js';
 import { HiddenState } from './hidden-state.js';
+import { koleoLoss } from './koleo.js';
 import type { DINOLoss } from './loss.js';
 import type { MultiCropWrapper } from './multi-crop.js';
 import { targetMeans, teacherStatistics, type TargetMeans } from './teacher-statistics.js';
@@ -50,6 +51,8 @@ export interface StepSettings {
   clipGrad: number;
   /** Number of first epochs in which the last layer is not trained. */
   freezeLastLayer: number;
+  /** Weight of the KoLeo regularizer on the student's features of the global crops; default 0, none. */
+  koleoWeight?: number;
   /** Precision of the forward passes; the loss is always float32. */
   dtype: DType;
   /**
@@ -145,6 +148,7 @@ function gradients(
   settings: StepSettings,
 ): BatchMeans {
   const { student, teacher, loss: dinoLoss, scaler, device, parallel } = state;
+  const { koleoWeight = 0 } = settings;
   const half = { device, dtype: settings.dtype, enabled: settings.dtype !== 'float32' };
   let loss = 0;
   const teacherOutputs: Tensor[] = []; // (2 * b, K) each
@@ -156,10 +160,18 @@ function gradients(
       const checkpoints = settings.activationCheckpointing
         ? new ActivationCheckpoints({ device, around: (fn) => autocast(half, fn) })
         : null;
-      const forward = () => autocast(half, () => student.forward(part)); // (V * b, K)
-      const studentOutput = checkpoints === null ? forward() : checkpoints.forward(forward);
-      const answer = dinoLoss.forward(studentOutput, teacherOutput, settings.teacherTemp);
-      const scaled = scaler.scaleLoss(answer.loss.mul(share));
+      const forward = () =>
+        autocast(half, () => {
+          const features = student.features(part); // (V * b, D)
+          return { features, output: student.head.forward(features) }; // (V * b, K)
+        });
+      const seen = checkpoints === null ? forward() : checkpoints.forward(forward);
+      const answer = dinoLoss.forward(seen.output, teacherOutput, settings.teacherTemp);
+      const regularized =
+        koleoWeight === 0
+          ? answer.loss
+          : answer.loss.add(koleoLoss(seen.features, part[0].size(0) / 2).mul(koleoWeight));
+      const scaled = scaler.scaleLoss(regularized.mul(share));
       if (checkpoints === null) {
         if (isLast) parallel?.prepareBackward();
         scaled.backward();

@@ -2,18 +2,18 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { inferArchitecture } from '../weights/architecture.js';
-import { ARCHITECTURES, architectureNames, FAMILIES, takesSizes } from './architectures.js';
+import { ARCHITECTURES, architectureNames, FAMILIES, ownSizes } from './architectures.js';
 import { backboneShapes } from './index.js';
 
 test('every architecture is built with the sizes of its entry, and told from the others by its tensors', () => {
-  const own = { embedDim: 96, depth: 2, numHeads: 4 };
+  const own = { embedDim: 96, depth: 4, numHeads: 4 };
   for (const name of architectureNames) {
     const entry = ARCHITECTURES[name];
     const shapes = backboneShapes({
       arch: name,
       patchSize: 14,
       imgSize: 42,
-      ...(takesSizes(name) ? own : {}),
+      ...Object.fromEntries(ownSizes(name).map((size) => [size, own[size]])),
     });
     const inferred = inferArchitecture(shapes, name, entry.numHeads ?? own.numHeads);
     assert.deepEqual(inferred, {

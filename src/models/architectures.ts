@@ -25,8 +25,10 @@ interface ResNetEntry extends Sizes {
   family: 'resnet';
   /** Two 3 x 3 convolutions, or 1 x 1, 3 x 3 and 1 x 1. */
   block: 'basic' | 'bottleneck';
-  /** Blocks in each stage. */
-  layers: readonly [number, number, number, number];
+  /** Blocks in each stage; null: a quarter of the depth. */
+  layers: readonly [number, number, number, number] | null;
+  /** Whether images enter at their own size, or a quarter of it. */
+  stem: 'small' | 'large';
 }
 interface XcitEntry extends Sizes {
   family: 'xcit';
@@ -60,6 +62,11 @@ export const ARCHITECTURES = {
   resnet34: resNet('basic', [3, 4, 6, 3]),
   resnet50: resNet('bottleneck', [3, 4, 6, 3]),
   resnet101: resNet('bottleneck', [3, 4, 23, 3]),
+  // for images of a few dozen pixels: He et al. 2016, section 4.2
+  resnet: {
+    ...{ family: 'resnet', block: 'basic', layers: null, stem: 'small' },
+    ...{ embedDim: null, depth: null, numHeads: 0, patchSize: 1 },
+  },
   // those that the reference's README names (facebookresearch/xcit xcit.py)
   xcit_small_12_p16: { family: 'xcit', embedDim: 384, depth: 12, numHeads: 8, patchSize: 16 },
   xcit_small_12_p8: { family: 'xcit', embedDim: 384, depth: 12, numHeads: 8, patchSize: 8 },
@@ -67,10 +74,10 @@ export const ARCHITECTURES = {
   xcit_medium_24_p8: { family: 'xcit', embedDim: 512, depth: 24, numHeads: 8, patchSize: 8 },
 } as const satisfies Record<string, ArchitectureEntry>;
 
-function resNet(block: ResNetEntry['block'], layers: ResNetEntry['layers']): ResNetEntry {
+function resNet(block: ResNetEntry['block'], layers: NonNullable<ResNetEntry['layers']>): ResNetEntry {
   const depth = layers.reduce((sum, blocks) => sum + blocks, 0);
   const embedDim = block === 'bottleneck' ? 2048 : 512;
-  return { family: 'resnet', block, layers, embedDim, depth, numHeads: 0, patchSize: 1 };
+  return { family: 'resnet', block, layers, stem: 'large', embedDim, depth, numHeads: 0, patchSize: 1 };
 }
 
 export type ArchitectureName = keyof typeof ARCHITECTURES;
@@ -91,14 +98,19 @@ export const hasAttention = (arch: string | undefined): boolean | null => {
 /** Whether `--patch-size` is a setting of it. */
 export const takesPatchSize = (arch: string): boolean => architectureEntry(arch)?.patchSize === null;
 
-/** Whether width, depth and heads are settings of it. */
-export const takesSizes = (arch: string): boolean => architectureEntry(arch)?.embedDim === null;
+const SIZES = ['embedDim', 'depth', 'numHeads'] as const;
+/** Which of width, depth and heads are settings of it. */
+export const ownSizes = (arch: string): (typeof SIZES)[number][] => {
+  const entry = architectureEntry(arch);
+  return entry === null ? [] : SIZES.filter((name) => entry[name] === null);
+};
 
 /** What can be read off the shapes of a backbone's tensors. */
 export interface Reading {
   /** The sizes that an entry must have, by the names of its fields. */
   sizes: Partial<Record<'embedDim' | 'depth' | 'patchSize', number>> & {
     readonly block?: string;
+    readonly stem?: string;
     readonly layers?: readonly number[];
   };
   /** Side of the images that position embeddings were learned for, pixels; null where no tensor's shape tells it. */
@@ -169,11 +181,20 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
 function readResNet(shapes: Shapes): Reading {
   const layers = [1, 2, 3, 4].map((stage) => count(shapes, (i) => `layer${stage}.${i}.conv1.weight`));
   const convolutions = count(shapes, (i) => `layer1.0.conv${i + 1}.weight`);
+  const [width = 0, , kernel] = shapes.get('conv1.weight') ?? []; // (width, 3, 7, 7), or 3 x 3
+  const block = { 2: 'basic', 3: 'bottleneck' }[convolutions] ?? 'unknown';
+  const stem = kernel === 3 ? 'small' : 'large';
+  const depth = layers.reduce((sum, blocks) => sum + blocks, 0);
+  const sizes = { layers, block, stem, depth, embedDim: 8 * width * (block === 'bottleneck' ? 4 : 1) };
   return {
-    sizes: { layers, block: { 2: 'basic', 3: 'bottleneck' }[convolutions] ?? 'unknown' },
+    sizes,
     imgSize: null,
-    described: `a ResNet of ${layers.join(', ')} blocks of ${convolutions} convolutions`,
-    problems: [],
+    described: `a ResNet of width ${width} with ${layers.join(', ')} blocks of ${convolutions} convolutions and a ${stem} stem`,
+    // of another width or depth only those with a small stem can be built, with equally many blocks in each stage
+    problems:
+      stem === 'small' && layers.some((blocks) => blocks !== layers[0])
+        ? [`a ResNet with a small stem has as many blocks in each stage, this one has ${layers.join(', ')}`]
+        : [],
   };
 }
 

@@ -11,7 +11,7 @@ export {
   FAMILIES,
   type Family,
   type Shapes,
-  takesSizes,
+  ownSizes,
 } from './architectures.js';
 export { type BackboneFactory, type BackboneOptions, backboneShapes, buildBackbone } from './registry.js';
 export { ResNet, type ResNetOptions } from './resnet.js';

@@ -15,6 +15,7 @@ import { XCiT } from './xcit.js';
 export interface BackboneOptions {
   /**
    * 'vit_tiny', 'vit_small', 'vit_base', 'deit_*' for the same, 'vit' with embedDim, depth and numHeads, 'resnet18', ...,
+   * 'resnet' (for small images) with embedDim and depth,
    * or 'xcit_small_12_p16', ...
    */
   arch: string;
@@ -40,7 +41,15 @@ type Build<F extends Family> = (
 /** How a family's backbones are made; `options` have the entry's sizes where it has them, else the user's. */
 const BUILDERS: { readonly [F in Family]: Build<F> } = {
   vit: (_, options) => new VisionTransformer(options),
-  resnet: ({ block, layers }) => new ResNet({ block, layers }),
+  resnet: ({ block, layers, stem }, { embedDim, depth }) => {
+    if (layers !== null) return new ResNet({ block, layers });
+    const [width, blocks] = [embedDim / 8, depth / 4];
+    if (!Number.isInteger(width) || !Number.isInteger(blocks) || blocks < 1)
+      throw new ConfigError(
+        `arch 'resnet': expected an embedDim that 8 divides and a depth that 4 divides, got ${embedDim} and ${depth}`,
+      );
+    return new ResNet({ block, layers: [blocks, blocks, blocks, blocks], width, stem });
+  },
   xcit: (entry, { dropPathRate }) => new XCiT({ ...entry, dropPathRate }),
 };
 
@@ -61,11 +70,9 @@ export function buildBackbone(options: BackboneOptions): Backbone {
   if (entry === null)
     throw new ConfigError(`arch: expected one of ${architectureNames.join(', ')}, got '${arch}'`);
   const sizes = SIZES.map((name) => [name, entry[name] ?? options[name]] as const);
-  if (sizes.some(([, size]) => size === undefined)) {
-    throw new ConfigError(
-      `arch '${arch}' takes its sizes too: embedDim, depth and numHeads (--embed-dim, --depth, --num-heads)`,
-    );
-  }
+  const missing = sizes.filter(([, size]) => size === undefined).map(([name]) => name);
+  if (missing.length > 0)
+    throw new ConfigError(`arch '${arch}' takes its sizes too: ${missing.join(', ')} missing`);
   const build = BUILDERS[entry.family] as Build<Family>;
   return build(entry, {
     ...{ imgSize, dropPathRate, patchSize: entry.patchSize ?? patchSize },

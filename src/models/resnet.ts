@@ -8,8 +8,8 @@ import { BatchNorm, checkpoint, Conv2d, kaimingNormal_, Layer, Linear, Sequentia
 import { ops, scope, type Tensor } from '../torch/index.js';
 import { Backbone } from './backbone.js';
 
-/** Channels inside the blocks of each stage. */
-const WIDTHS = [64, 128, 256, 512] as const;
+/** Channels inside the blocks of the first stage, as torchvision has them; each stage has twice as many as the one before. */
+const WIDTH = 64;
 
 /** A skip connection that changes size: 1 x 1 convolution and norm. */
 function skip(inChannels: number, outChannels: number, stride: number): Sequential | null {
@@ -86,30 +86,45 @@ export interface ResNetOptions {
   block: 'basic' | 'bottleneck';
   /** Blocks in each of the four stages. */
   layers: readonly [number, number, number, number];
+  /** Channels inside the blocks of the first stage; default 64. */
+  width?: number;
+  /**
+   * How images enter: `large` halves them twice (7 x 7 convolution and pooling, torchvision's), `small` keeps their size
+   * (3 x 3 convolution), as He et al. 2016 (section 4.2) and Chen et al. 2020 (SimCLR, appendix B.9) have it for CIFAR.
+   * Default `large`.
+   */
+  stem?: 'large' | 'small';
 }
 
 export class ResNet extends Backbone {
-  readonly conv1 = new Conv2d(3, 64, 7, { stride: 2, padding: 3, bias: false });
-  readonly bn1 = new BatchNorm(64);
+  readonly conv1: Conv2d;
+  readonly bn1: BatchNorm;
   readonly layer1: Sequential;
   readonly layer2: Sequential;
   readonly layer3: Sequential;
   readonly layer4: Sequential;
-  /** 512, or 2048 with bottlenecks. */
+  /** Eight times the width, with bottlenecks four times more. */
   override readonly embedDim: number;
+  readonly #stem: 'large' | 'small';
 
-  constructor({ block, layers }: ResNetOptions) {
+  constructor({ block, layers, width = WIDTH, stem = 'large' }: ResNetOptions) {
     super();
     const Block = block === 'basic' ? BasicBlock : Bottleneck;
-    let channels = 64;
+    this.#stem = stem;
+    this.conv1 =
+      stem === 'large'
+        ? new Conv2d(3, width, 7, { stride: 2, padding: 3, bias: false })
+        : new Conv2d(3, width, 3, { padding: 1, bias: false });
+    this.bn1 = new BatchNorm(width);
+    let channels = width;
     const stages = layers.map((count, stage) => {
-      const width = WIDTHS[stage] as number;
+      const inner = width * 2 ** stage;
       const blocks = Array.from({ length: count }, (_, i) => {
         const stride = stage > 0 && i === 0 ? 2 : 1;
         // made before its block, so that both draw their initial weights in torchvision's order
-        const downsample = i === 0 ? skip(channels, width * Block.expansion, stride) : null;
-        const made = new Block(channels, width, stride, downsample);
-        channels = width * Block.expansion;
+        const downsample = i === 0 ? skip(channels, inner * Block.expansion, stride) : null;
+        const made = new Block(channels, inner, stride, downsample);
+        channels = inner * Block.expansion;
         return made;
       });
       return new Sequential(blocks);
@@ -136,12 +151,13 @@ export class ResNet extends Backbone {
     if (images.ndim !== 4 || images.size(1) !== 3) {
       throw new ShapeError(`ResNet: expected images (B, 3, H, W), got ${images.toString()}`);
     }
-    let x = scope(() =>
-      ops.maxPool2d(this.bn1.forward(this.conv1.forward(images)).relu(), [3, 3], [2, 2], [1, 1]),
-    ); // (B, 64, H / 4, W / 4)
+    let x = scope(() => {
+      const entered = this.bn1.forward(this.conv1.forward(images)).relu();
+      return this.#stem === 'large' ? ops.maxPool2d(entered, [3, 3], [2, 2], [1, 1]) : entered;
+    }); // (B, width, H / 4, W / 4), with a small stem (B, width, H, W)
     for (const stage of [this.layer1, this.layer2, this.layer3, this.layer4]) {
       x = checkpoint((input) => stage.forward(input), x);
-    } // (B, embedDim, H / 32, W / 32)
+    } // (B, embedDim, H / 32, W / 32), with a small stem H / 8
     return ops.adaptiveAvgPool2d(x, [1, 1]).flatten(1);
   }
 }

@@ -5,47 +5,46 @@
 import { ops, tensor, zeros, type Parameter, type Tensor } from '../torch/index.js';
 import { Optimizer, type Updates } from './optimizer.js';
 
-type Slot = 'step' | 'exp_avg' | 'exp_avg_sq';
+export const ADAMW_SLOTS = ['step', 'exp_avg', 'exp_avg_sq'] as const;
+export type AdamWSlot = (typeof ADAMW_SLOTS)[number];
+const BETAS = { beta1: 0.9, beta2: 0.999 } as const;
+const EPS = 1e-8;
 
-export class AdamW extends Optimizer<Slot> {
-  protected override readonly slots = ['step', 'exp_avg', 'exp_avg_sq'] as const;
-  readonly #beta1 = 0.9;
-  readonly #beta2 = 0.999;
-  readonly #eps = 1e-8;
+export function adamWState({ device, shape, dtype }: Parameter): Record<AdamWSlot, Tensor> {
+  const precise = { device, dtype: dtype === 'float64' ? 'float64' : 'float32' } as const;
+  return {
+    step: tensor(0, { device }), // (), float32, as the fused kernel requires
+    exp_avg: zeros(shape, precise),
+    exp_avg_sq: zeros(shape, precise),
+  };
+}
 
-  protected override initialState(parameter: Parameter): Record<Slot, Tensor> {
-    const { device, shape } = parameter;
-    const dtype = parameter.dtype === 'float64' ? 'float64' : 'float32';
-    return {
-      step: tensor(0, { device }), // (), float32, as the fused kernel requires
-      exp_avg: zeros(shape, { device, dtype }),
-      exp_avg_sq: zeros(shape, { device, dtype }),
-    };
+export function adamWUpdate(
+  { parameters, gradients, states }: Pick<Updates<AdamWSlot>, 'parameters' | 'gradients' | 'states'>,
+  lr: number,
+  weightDecay: number,
+): void {
+  const steps = states.map((state) => state.step);
+  ops._foreachAdd_(steps, 1);
+  ops._fusedAdamw_(
+    parameters,
+    gradients,
+    states.map((state) => state.exp_avg),
+    states.map((state) => state.exp_avg_sq),
+    [],
+    steps,
+    { ...BETAS, lr, weightDecay, eps: EPS, amsgrad: false, maximize: false },
+  );
+}
+
+export class AdamW extends Optimizer<AdamWSlot> {
+  protected override readonly slots = ADAMW_SLOTS;
+
+  protected override initialState(parameter: Parameter): Record<AdamWSlot, Tensor> {
+    return adamWState(parameter);
   }
 
-  protected override update(
-    { parameters, gradients, states }: Updates<Slot>,
-    lr: number,
-    weightDecay: number,
-  ): void {
-    const steps = states.map((state) => state.step);
-    ops._foreachAdd_(steps, 1);
-    ops._fusedAdamw_(
-      parameters,
-      gradients,
-      states.map((state) => state.exp_avg),
-      states.map((state) => state.exp_avg_sq),
-      [],
-      steps,
-      {
-        lr,
-        beta1: this.#beta1,
-        beta2: this.#beta2,
-        weightDecay,
-        eps: this.#eps,
-        amsgrad: false,
-        maximize: false,
-      },
-    );
+  protected override update(updates: Updates<AdamWSlot>, lr: number, weightDecay: number): void {
+    adamWUpdate(updates, lr, weightDecay);
   }
 }

@@ -4,6 +4,7 @@ export { Optimizer, type StepOptions } from './optimizer.js';
 export { AdamW } from './adamw.js';
 export { SGD } from './sgd.js';
 export { LARS } from './lars.js';
+export { Muon } from './muon.js';
 export { buildOptimizer } from './registry.js';
 export { OPTIMIZERS, type OptimizerName } from './names.js';
 export {

@@ -15,6 +15,7 @@ export interface StepOptions {
 
 /** The parameters of a group that have a gradient, with their state: lists of equal length. */
 export interface Updates<Slot extends string> {
+  names: string[];
   parameters: Parameter[];
   gradients: Tensor[];
   states: Record<Slot, Tensor>[];
@@ -31,8 +32,13 @@ export abstract class Optimizer<Slot extends string = string> {
   /** Names of the state tensors of a parameter, as in torch.optim's state_dict(). */
   protected abstract readonly slots: readonly Slot[];
 
-  /** The state of a parameter before its first step. */
-  protected abstract initialState(parameter: Parameter): Record<Slot, Tensor>;
+  /** Those that this parameter has: all, unless the optimizer updates parameters of several kinds. */
+  protected slotsOf(_name: string, _parameter: Parameter): readonly Slot[] {
+    return this.slots;
+  }
+
+  /** The state of a parameter before its first step: its slots. */
+  protected abstract initialState(parameter: Parameter, name: string): Record<Slot, Tensor>;
 
   /** Updates the parameters; called without gradients, in a scope. */
   protected abstract update(updates: Updates<Slot>, lr: number, weightDecay: number): void;
@@ -49,10 +55,11 @@ export abstract class Optimizer<Slot extends string = string> {
     scope(() =>
       noGrad(() => {
         for (const group of this.#groups) {
-          const updates: Updates<Slot> = { parameters: [], gradients: [], states: [] };
+          const updates: Updates<Slot> = { names: [], parameters: [], gradients: [], states: [] };
           for (const [name, parameter] of group.parameters) {
             const gradient = parameter.grad;
             if (gradient === null) continue;
+            updates.names.push(name);
             updates.parameters.push(parameter);
             updates.gradients.push(gradient);
             updates.states.push(this.#state(name, parameter));
@@ -66,8 +73,8 @@ export abstract class Optimizer<Slot extends string = string> {
   #state(name: string, parameter: Parameter): Record<Slot, Tensor> {
     let state = this.#states.get(name);
     if (state === undefined) {
-      state = this.initialState(parameter);
-      for (const slot of this.slots) state[slot].keep();
+      state = this.initialState(parameter, name);
+      for (const slot of this.slotsOf(name, parameter)) state[slot].keep();
       this.#states.set(name, state);
     }
     return state;
@@ -77,7 +84,7 @@ export abstract class Optimizer<Slot extends string = string> {
   stateDict(): Map<string, Tensor> {
     const entries = new Map<string, Tensor>();
     for (const [name, state] of this.#states) {
-      for (const slot of this.slots) entries.set(`${slot}.${name}`, state[slot]);
+      for (const [slot, tensor] of Object.entries<Tensor>(state)) entries.set(`${slot}.${name}`, tensor);
     }
     return entries;
   }
@@ -88,9 +95,10 @@ export abstract class Optimizer<Slot extends string = string> {
     const unused = new Set(entries.keys());
     const copies: [to: Tensor, from: Tensor][] = [];
     for (const [name, parameter] of this.#parameters) {
-      if (!this.slots.some((slot) => entries.has(`${slot}.${name}`))) continue; // it had no gradient yet
+      const slots = this.slotsOf(name, parameter);
+      if (!slots.some((slot) => entries.has(`${slot}.${name}`))) continue; // it had no gradient yet
       const state = this.#state(name, parameter);
-      for (const slot of this.slots) {
+      for (const slot of slots) {
         const key = `${slot}.${name}`;
         unused.delete(key);
         const found = entries.get(key);
@@ -110,7 +118,8 @@ export abstract class Optimizer<Slot extends string = string> {
   }
 
   dispose(): void {
-    for (const state of this.#states.values()) for (const slot of this.slots) state[slot].dispose();
+    for (const state of this.#states.values())
+      for (const tensor of Object.values<Tensor>(state)) tensor.dispose();
     this.#states.clear();
   }
 }

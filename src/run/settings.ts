@@ -24,13 +24,17 @@ export const settingFields = {
   arch: z
     .enum(archNames)
     .describe(
-      'backbone; vit takes --embed-dim, --depth and --num-heads; custom is for train() in code, with your own backbone',
+      'backbone; vit takes --embed-dim, --depth and --num-heads, resnet (for small images) --embed-dim and --depth; custom is for train() in code, with your own backbone',
     ),
   patchSize: whole(1).describe(
     'side of an input patch of a vit, pixels; smaller patches see more detail and cost more',
   ),
-  embedDim: whole(1).optional().describe('width of the custom vit'),
-  depth: whole(1).optional().describe('blocks of the custom vit'),
+  embedDim: whole(1)
+    .optional()
+    .describe(
+      'width of the custom vit; length of a feature of the custom resnet, eight times its first width',
+    ),
+  depth: whole(1).optional().describe('blocks of the custom vit or resnet'),
   numHeads: whole(1).optional().describe('attention heads of the custom vit; must divide the width'),
   imgSize: whole(1)
     .optional()
@@ -78,7 +82,9 @@ export const settingFields = {
     .describe('precision of the forward pass; auto measures whether fp32 or bf16 is faster on this machine'),
   optimizer: z
     .enum(OPTIMIZERS)
-    .describe('optimizer; adamw for transformers, sgd or lars for convolutional networks'),
+    .describe(
+      'optimizer; adamw for transformers, sgd or lars for convolutional networks, muon for short runs of either',
+    ),
   batchSize: whole(1).describe('images per step and process'),
   microBatchSize: whole(0).describe(
     'images that go through the networks at once, 0 for the whole batch; saves memory and computes the same step',
@@ -95,6 +101,9 @@ export const settingFields = {
   weightDecay: finite().min(0).describe('initial weight decay'),
   weightDecayEnd: finite().min(0).describe('final weight decay, reached by a cosine'),
   clipGrad: finite().min(0).describe("largest norm of each parameter's gradient; 0 for no clipping"),
+  koleoWeight: finite()
+    .min(0)
+    .describe('weight of the KoLeo regularizer, which spreads the features of a batch; 0 for none'),
   freezeLastLayer: whole(0).describe('epochs during which the last layer of the head is frozen'),
 
   // --------------------------------------------------------------------------------------------- the crops
@@ -179,6 +188,7 @@ const LATER_SETTINGS: PartialSettings = {
   microBatchSize: 0,
   activationCheckpointing: false,
   keepCheckpoints: 2,
+  koleoWeight: 0,
 };
 
 /** The settings of a run folder, whichever version wrote it. */
@@ -266,6 +276,7 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'weightDecay',
       'weightDecayEnd',
       'clipGrad',
+      'koleoWeight',
       'freezeLastLayer',
       'optimizer',
       'precision',

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { expectations, show } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
-import { hasAttention, takesPatchSize } from '../models/architectures.js';
+import { hasAttention, ownSizes, takesPatchSize } from '../models/architectures.js';
 import { didYouMean } from '../plain/did-you-mean.js';
 import { readFlagValue } from '../plain/flag-values.js';
 import {
@@ -55,17 +55,29 @@ export function checkTogether(s: PartialSettings): string[] {
       problems.push(`${name} ${range[0]} ${range[1]}: expected the smaller number first`);
     }
   }
-  if (s.arch === 'vit') {
-    const missing = (['embedDim', 'depth', 'numHeads'] as const).filter((name) => s[name] === undefined);
+  if (s.arch !== undefined) {
+    const own = ownSizes(s.arch);
+    const missing = own.filter((name) => s[name] === undefined);
     if (missing.length > 0) {
       problems.push(
-        `arch vit is a custom size: ${missing.map((name) => `${name} (${flagOf(name)})`).join(', ')} missing`,
+        `arch ${s.arch} is a custom size: ${missing.map((name) => `${name} (${flagOf(name)})`).join(', ')} missing`,
       );
     }
-  } else if (s.arch !== undefined) {
     for (const name of ['embedDim', 'depth', 'numHeads'] as const) {
-      if (s[name] !== undefined)
-        problems.push(`${name} ${s[name]} requires arch vit; ${s.arch} defines its own`);
+      if (s[name] !== undefined && !own.includes(name))
+        problems.push(
+          `${name} ${s[name]} requires arch vit${name === 'numHeads' ? '' : ' or resnet'}; ${s.arch} defines its own`,
+        );
+    }
+    if (s.arch === 'resnet') {
+      for (const [name, parts] of [
+        ['embedDim', 8],
+        ['depth', 4],
+      ] as const) {
+        const size = s[name];
+        if (size !== undefined && size % parts !== 0)
+          problems.push(`${name} ${size}: arch resnet takes multiples of ${parts}`);
+      }
     }
   }
   if (s.embedDim !== undefined && s.numHeads !== undefined && s.embedDim % s.numHeads !== 0) {

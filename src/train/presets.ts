@@ -58,6 +58,7 @@ export const PAPER: Readonly<TrainSettings> = {
   weightDecay: 0.04,
   weightDecayEnd: 0.4,
   clipGrad: 3,
+  koleoWeight: 0,
   freezeLastLayer: 1,
   ...DEFAULT_AUGMENTATION,
   seed: 0,

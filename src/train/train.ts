@@ -172,7 +172,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     for (const parameter of teacher.parameters()) parameter.requiresGrad = false;
     const parameters = [...student.namedParameters()];
     const dinoLoss = new DINOLoss({ outDim: settings.outDim, crops: 2 + settings.localCropsNumber, device });
-    const optimizer = buildOptimizer(settings.optimizer, parameterGroups(parameters));
+    const optimizer = buildOptimizer(settings.optimizer, parameterGroups(parameters), dtype);
     const scaler = new LossScaler(precision === 'fp16');
     const state: TrainingState = { student, teacher, optimizer, loss: dinoLoss, scaler, device, generators };
 
@@ -311,12 +311,14 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
           const globals = normalizeImages(cropsTensor(batch.globals, large, device)); // (2 * B, 3, S, S)
           const locals = batch.locals ? [normalizeImages(cropsTensor(batch.locals, small, device))] : []; // (L * B, 3, s, s)
           batch.release(); // the workers may refill it
-          const { clipGrad, freezeLastLayer, microBatchSize, activationCheckpointing } = settings;
+          const { clipGrad, freezeLastLayer, koleoWeight, microBatchSize, activationCheckpointing } =
+            settings;
           const schedule = { epoch, lr, weightDecay, momentum, teacherTemp };
           return dinoStep(state, [globals, ...locals], {
             ...schedule,
             clipGrad,
             freezeLastLayer,
+            koleoWeight,
             microBatchSize,
             activationCheckpointing,
             dtype,

@@ -11,7 +11,7 @@ import {
   FAMILIES,
   type Family,
   type Shapes,
-  takesSizes,
+  ownSizes,
 } from '../models/index.js';
 
 export interface Architecture {
@@ -61,7 +61,7 @@ export function guessHeads(width: number, depth: number): number {
 
 /** Whether the number of heads follows from the sizes: those of the reference's own models. */
 export const tellsHeads = ({ arch, embedDim, depth }: Architecture): boolean =>
-  !takesSizes(arch) || embedDim === 1 || knownHeads(embedDim, depth) !== null;
+  !ownSizes(arch).includes('numHeads') || embedDim === 1 || knownHeads(embedDim, depth) !== null;
 
 /** Whether any number of heads that divides the width is possible. */
 export const takesHeads = (architecture: Architecture): boolean =>
@@ -73,8 +73,11 @@ export const tellsImageSize = (architecture: Architecture): boolean =>
 
 /** What buildBackbone() makes this architecture from. */
 export const backboneOptions = (architecture: Architecture) => {
-  const { arch, embedDim, depth, numHeads, patchSize, imgSize } = architecture;
-  return { arch, patchSize, imgSize, ...(takesSizes(arch) ? { embedDim, depth, numHeads } : {}) };
+  const { arch, patchSize, imgSize } = architecture;
+  const sizes: Partial<Record<'embedDim' | 'depth' | 'numHeads', number>> = Object.fromEntries(
+    ownSizes(arch).map((name) => [name, architecture[name]]),
+  );
+  return { arch, patchSize, imgSize, ...sizes };
 };
 
 /**

@@ -15,8 +15,10 @@ export const isXCiT = (module: Module): boolean =>
 export function addResNet(graph: GraphBuilder, module: Module, pixels: string, output: string): void {
   const layers = new Layers(graph, module);
   const relu = (x: string): string => graph.node('Relu', [x]);
-  let x = relu(layers.batchNorm(layers.conv(pixels, 'conv1', { stride: 2, padding: 3 }), 'bn1'));
-  x = graph.node('MaxPool', [x], { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] });
+  const isLarge = layers.shape('conv1.weight')[2] === 7; // torchvision's stem; a small one keeps the images' size
+  const entry = isLarge ? { stride: 2, padding: 3 } : { stride: 1, padding: 1 };
+  let x = relu(layers.batchNorm(layers.conv(pixels, 'conv1', entry), 'bn1'));
+  if (isLarge) x = graph.node('MaxPool', [x], { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] });
   for (let stage = 1; stage <= 4; stage++) {
     for (let i = 0; layers.has(`layer${stage}.${i}.conv1.weight`); i++) {
       const name = `layer${stage}.${i}`;

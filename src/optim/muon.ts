@@ -1,0 +1,84 @@
+/**
+ * Muon (Jordan et al. 2024) as torch.optim.Muon has it: the momentum of a weight matrix is replaced by the nearest
+ * orthogonal matrix, so that all directions learn equally fast. It updates the weights of linear and convolutional layers (a
+ * kernel as a matrix of one row for each output channel); the head's last layer, embeddings, norms and biases are AdamW's.
+ * An update is scaled to the size that AdamW's has (Liu et al. 2025, section 2.2; `match_rms_adamw` there), so that one
+ * learning rate fits both.
+ */
+import { ops, zeros, type DType, type Parameter, type Tensor } from '../torch/index.js';
+import { ADAMW_SLOTS, adamWState, adamWUpdate, type AdamWSlot } from './adamw.js';
+import { Optimizer, type Updates } from './optimizer.js';
+import type { ParameterGroup } from './parameters.js';
+
+type Slot = 'momentum_buffer' | AdamWSlot;
+
+const MOMENTUM = 0.95;
+/** Coefficients of the Newton-Schulz iteration, a quintic. */
+const [A, B, C] = [3.4445, -4.775, 2.0315] as const;
+const ITERATIONS = 5;
+const EPS = 1e-7;
+
+const isMatrix = (name: string, parameter: Parameter): boolean =>
+  parameter.ndim >= 2 && name.endsWith('.weight');
+
+/**
+ * The nearest orthogonal matrix, nearly: singular values come out between about 0.7 and 1.2.
+ * @param matrix - (R, C) of any size.
+ * @param dtype - What to compute in.
+ */
+export function orthogonalized(matrix: Tensor, dtype: DType): Tensor {
+  const isTall = matrix.size(0) > matrix.size(1);
+  let x = (isTall ? matrix.t() : matrix).to(dtype);
+  x = x.div(x.norm().clampMin(EPS));
+  for (let i = 0; i < ITERATIONS; i++) {
+    const gram = x.matmul(x.t());
+    const update = ops.addmm(gram, gram, gram, { beta: B, alpha: C });
+    x = ops.addmm(x, update, x, { beta: A });
+  }
+  return (isTall ? x.t() : x).to(matrix.dtype);
+}
+
+export class Muon extends Optimizer<Slot> {
+  protected override readonly slots = ['momentum_buffer', ...ADAMW_SLOTS] as const;
+  readonly #dtype: DType;
+
+  /** @param options - `dtype` of the iteration; bfloat16, torch.optim.Muon's, is enough where it is fast. Default float32. */
+  constructor(groups: readonly ParameterGroup[], options: { dtype?: DType } = {}) {
+    super(groups);
+    this.#dtype = options.dtype ?? 'float32';
+  }
+
+  protected override slotsOf(name: string, parameter: Parameter): readonly Slot[] {
+    return isMatrix(name, parameter) ? ['momentum_buffer'] : ADAMW_SLOTS;
+  }
+
+  protected override initialState(parameter: Parameter, name: string): Record<Slot, Tensor> {
+    const own = isMatrix(name, parameter)
+      ? { momentum_buffer: zeros(parameter.shape, { device: parameter.device, dtype: parameter.dtype }) }
+      : adamWState(parameter);
+    return own as Record<Slot, Tensor>; // those of slotsOf()
+  }
+
+  protected override update(updates: Updates<Slot>, lr: number, weightDecay: number): void {
+    const { names, parameters, gradients, states } = updates;
+    const rest: { parameters: Parameter[]; gradients: Tensor[]; states: Record<Slot, Tensor>[] } = {
+      ...{ parameters: [], gradients: [], states: [] },
+    };
+    for (const [i, parameter] of parameters.entries()) {
+      const [gradient, state] = [gradients[i] as Tensor, states[i] as Record<Slot, Tensor>];
+      if (!isMatrix(names[i] as string, parameter)) {
+        rest.parameters.push(parameter);
+        rest.gradients.push(gradient);
+        rest.states.push(state);
+        continue;
+      }
+      const buffer = state.momentum_buffer;
+      buffer.lerp_(gradient, 1 - MOMENTUM);
+      const ahead = gradient.lerp(buffer, MOMENTUM).flatten(1); // Nesterov's
+      const size = 0.2 * Math.sqrt(Math.max(ahead.size(0), ahead.size(1)));
+      const direction = orthogonalized(ahead, this.#dtype).view(parameter.shape);
+      parameter.mul_(1 - lr * weightDecay).add_(direction, { alpha: -lr * size });
+    }
+    if (rest.parameters.length > 0) adamWUpdate(rest, lr, weightDecay);
+  }
+}
