@@ -125,6 +125,13 @@ export {
   type KnnResult,
   type KnnScore,
 } from './eval/knn.js';
+export {
+  evaluateQuality,
+  type EvaluateQualityOptions,
+  type QualityResult,
+  type Verdict as QualityVerdict,
+} from './eval/quality.js';
+export type { MeasureName, QualityMeasures } from './eval/quality-of-networks.js';
 export { evaluateLinear, type LinearEpoch, type LinearOptions, type LinearResult } from './eval/linear.js';
 export {
   evaluateCopyDetection,

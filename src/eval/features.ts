@@ -113,9 +113,10 @@ function computeBatch(
 /**
  * Runs all items through the backbone in their order. Stops between two batches when the signal is aborted. With a `world`
  * of several processes it is collective, and each gets what a single process would.
+ * @param backbone - May be null with `options.compute`, which then does without.
  */
 export function featureBatches(
-  backbone: Backbone,
+  backbone: Backbone | null,
   items: ImageItems,
   options: FeatureStreamOptions,
 ): AsyncGenerator<FeatureBatch, void> {
@@ -129,7 +130,7 @@ export function featureBatches(
 
 /** The batches of this process. */
 async function* ownBatches(
-  backbone: Backbone,
+  backbone: Backbone | null,
   items: ImageItems,
   options: FeatureStreamOptions,
 ): AsyncGenerator<FeatureBatch, void> {
@@ -142,7 +143,7 @@ async function* ownBatches(
     signal,
     ...loading
   } = options;
-  const compute = options.compute ?? ((images: Tensor) => batchFeatures(backbone, images, kind, layers));
+  const compute = options.compute ?? ((images: Tensor) => batchFeatures(backbone!, images, kind, layers));
   const { crop, resize, fit, boxes, view } = loading;
   const plain = { items, crop, batchSize, numWorkers, ...(signal === undefined ? {} : { signal }) };
   const loader =
@@ -177,7 +178,7 @@ export interface FeatureTable {
 
 /** One row of features for each readable image, in one array that is allocated once. */
 export async function featureTable(
-  backbone: Backbone,
+  backbone: Backbone | null,
   items: ImageItems,
   options: FeatureStreamOptions & { onProgress?: ((done: number, total: number) => void) | undefined },
 ): Promise<FeatureTable> {

@@ -143,7 +143,7 @@ describe('embedViews', () => {
         .pow(-1)
         .mul(0); // 0 * inf
     await assert.rejects(
-      embedViews(model.backbone, items, { ...sizes, compute: broken }),
+      embedViews(broken, items, sizes),
       /image-0\.png: its features contain NaN or infinite values \(and those of 23 other images of 24\)/,
     );
   });
@@ -152,7 +152,7 @@ describe('embedViews', () => {
     await writeColourFolders(path.join(folder, 'solid'), 5);
     const { items: solid } = await listImages(path.join(folder, 'solid'));
     const compute = (images: Tensor): Tensor => images.flatten(1);
-    const { features, views } = await embedViews(model.backbone, solid, { ...sizes, compute });
+    const { features, views } = await embedViews(compute, solid, sizes);
     assert.deepEqual([...features.shape], [15, 3 * 32 * 32]);
     const score = otherViewRetrieval(features, views[0]!);
     assert.ok(score > 0 && score < 1, String(score)); // the jitter mixes up levels of a colour, not colours

@@ -5,7 +5,7 @@
  */
 import { type ImageItem, type ImageItems, PhiloxStream, Purpose } from '../data/index.js';
 import { DataError, ShapeError } from '../errors.js';
-import { type Backbone, unitLength } from '../models/index.js';
+import { Backbone, unitLength } from '../models/index.js';
 import type { EvalSizes } from '../plain/eval-geometry.js';
 import { printable } from '../plain/printable.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor } from '../torch/index.js';
@@ -103,10 +103,11 @@ export function sampleEvenly(count: number, most: number, seed: number): number[
   });
 }
 
+/** Images (B, 3, H, W), normalized, to features (B, D). */
+export type Compute = (images: Tensor) => Tensor;
+
 export interface EmbedViewsOptions
-  extends
-    EvalSizes,
-    Pick<FeatureStreamOptions, 'batchSize' | 'numWorkers' | 'compute' | 'device' | 'signal'> {
+  extends EvalSizes, Pick<FeatureStreamOptions, 'batchSize' | 'numWorkers' | 'device' | 'signal'> {
   /** Other views of each image; default 1. */
   views?: number;
   /** Images that are used at most, sampled evenly; default MOST_IMAGES. */
@@ -136,12 +137,12 @@ export interface EmbeddedViews {
  * Embeds a sample of images, and `views` other views of each. The same arguments give the same sample and the same views,
  * whatever the number of workers. No default random generator is used.
  *
- * @param backbone - In eval mode; used on `options.device`. Not needed with `options.compute`.
+ * @param network - A backbone in eval mode, used on `options.device`; or any function of images.
  * @throws DataError when fewer than two images can be read, or features are not finite (it names an image); ConfigError for
  *   sizes out of range; the signal's reason when it is aborted.
  */
 export async function embedViews(
-  backbone: Backbone,
+  network: Backbone | Compute,
   items: ImageItems,
   options: EmbedViewsOptions,
 ): Promise<EmbeddedViews> {
@@ -149,10 +150,12 @@ export async function embedViews(
   const sample = sampleEvenly(items.length, most, seed);
   const chosen: ImageItem[] = sample.map((index) => items.at(index)!);
   const total = chosen.length * (1 + count);
+  const compute = network instanceof Backbone ? (images: Tensor) => network.forward(images) : network;
   const tables = [];
   for (let view = -1; view < count; view++) {
-    const table = await featureTable(backbone, chosen, {
+    const table = await featureTable(null, chosen, {
       ...loading,
+      compute,
       ...(view < 0 ? {} : { view: { seed, view, augmentation: VIEW_AUGMENTATION } }),
       onProgress: (done) => onProgress?.((view + 1) * chosen.length + done, total),
     });
