@@ -131,7 +131,8 @@ export {
   type QualityResult,
   type Verdict as QualityVerdict,
 } from './eval/quality.js';
-export type { MeasureName, QualityMeasures } from './eval/quality-of-networks.js';
+export type { QualityMeasures } from './eval/quality-of-networks.js';
+export type { MeasureName } from './plain/quality.js';
 export { evaluateLinear, type LinearEpoch, type LinearOptions, type LinearResult } from './eval/linear.js';
 export {
   evaluateCopyDetection,

@@ -5,6 +5,7 @@
 import type { ImageItems } from '../data/index.js';
 import { type Backbone, buildBackbone } from '../models/index.js';
 import type { EvalSizes } from '../plain/eval-geometry.js';
+
 import { Generator, inferenceMode, ops, scope, type Tensor, withGenerators } from '../torch/index.js';
 import { type Architecture, backboneOptions } from '../weights/architecture.js';
 import type { FeatureStreamOptions } from './features.js';
@@ -29,22 +30,6 @@ export interface QualityMeasures {
   /** Best near 1; null for features of too few dimensions. */
   alphaReq: number | null;
 }
-export type MeasureName = keyof QualityMeasures;
-export const MEASURE_NAMES = [
-  'otherView',
-  'otherViewRank',
-  'rankMe',
-  'lidar',
-  'alphaReq',
-] as const satisfies readonly MeasureName[];
-
-/** The measure that judges: it keeps checkpoints and compares runs. docs/evaluations.md compares the measures. */
-export const JUDGE_MEASURE = 'otherView' satisfies MeasureName;
-
-/** A measure's value turned so that higher is better; NaN where there is none. */
-export const scoreOf = (name: MeasureName, value: number | null): number =>
-  value === null ? NaN : name === 'alphaReq' ? -Math.abs(value - 1) : value;
-
 export interface QualityOptions
   extends EvalSizes, Pick<FeatureStreamOptions, 'batchSize' | 'numWorkers' | 'device' | 'signal'> {
   /** Other views of each image, at least 1. */

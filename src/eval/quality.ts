@@ -8,18 +8,16 @@ import type { Backbone } from '../models/index.js';
 import { model as modelSchema, modelArgument } from '../models/model-argument.js';
 import { callback, checkCall, count, optionsOf, signal as abortSignal } from '../plain/check-options.js';
 import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
+import { isShareOfImages, JUDGE_MEASURE, type MeasureName, scoreOf, showMeasure } from '../plain/quality.js';
 import { trainedOn } from '../run/image-names.js';
 import { locateWeights } from '../weights/locate.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { type ImageSource, imagesOf } from './embed.js';
 import type { Compute } from './other-view.js';
 import {
-  JUDGE_MEASURE,
-  type MeasureName,
   pixelFeatures,
   type QualityMeasures,
   qualityOfNetworks,
-  scoreOf,
   untrainedBackbone,
 } from './quality-of-networks.js';
 
@@ -88,8 +86,7 @@ export function verdictOn(
 ): Verdict | null {
   const [mine, theirs] = [scoreOf(name, value), scoreOf(name, other)];
   if (images < LEAST_IMAGES || Number.isNaN(mine) || Number.isNaN(theirs)) return null;
-  const isShare = name === 'otherView' || name === 'otherViewRank';
-  const margin = isShare
+  const margin = isShareOfImages(name)
     ? 2 * Math.sqrt((mine * (1 - mine) + theirs * (1 - theirs)) / images)
     : 0.02 * Math.max(Math.abs(mine), Math.abs(theirs));
   if (Math.abs(mine - theirs) <= margin) return 'alike';
@@ -97,12 +94,6 @@ export function verdictOn(
 }
 
 const PHRASES = { better: 'better than', worse: 'worse than', alike: 'as good as, within chance,' } as const;
-
-/** A measure's value as it is shown. */
-export function showMeasure(name: MeasureName, value: number | null): string {
-  if (value === null) return '-';
-  return name === 'otherView' || name === 'otherViewRank' ? `${(100 * value).toFixed(1)}%` : value.toFixed(2);
-}
 
 type Described = Omit<QualityResult, 'words'>;
 

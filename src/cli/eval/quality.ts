@@ -1,7 +1,7 @@
 /** `dino eval quality`: see src/eval/quality.ts. */
 import { z } from 'zod';
 import type { QualityResult } from '../../eval/quality.js';
-import type { MeasureName } from '../../eval/quality-of-networks.js';
+import { type MeasureName, showMeasure } from '../../plain/quality.js';
 import { counter } from '../counter.js';
 import { defineCommand } from '../command.js';
 import { pick, seed, whole } from '../flags.js';
@@ -18,7 +18,7 @@ const ROWS: readonly (readonly [MeasureName, title: string, about: string])[] = 
   ['alphaReq', 'alpha-ReQ', 'how fast the directions fade; best near 1'],
 ];
 
-function table(result: QualityResult, show: (name: MeasureName, value: number | null) => string): string {
+function table(result: QualityResult): string {
   const { measure, images, views, resize, crop, words, untrained, pixels, against, measures } = result;
   const columns = [
     ['model', measures],
@@ -39,7 +39,7 @@ function table(result: QualityResult, show: (name: MeasureName, value: number | 
     ...sorted.map(([name, title, about]) =>
       row(
         title,
-        columns.map(([, of]) => show(name, of[name])),
+        columns.map(([, of]) => showMeasure(name, of[name])),
         about,
       ),
     ),
@@ -72,7 +72,7 @@ export const command = defineCommand({
     await interruptible(
       () => io.note('interrupted'),
       async (signal) => {
-        const { evaluateQuality, showMeasure } = await import('../../eval/quality.js');
+        const { evaluateQuality } = await import('../../eval/quality.js');
         const model = await openModel(weights, options, io);
         const { against: other, ...rest } = options;
         const against =
@@ -91,7 +91,7 @@ export const command = defineCommand({
           ...(other === undefined ? {} : { againstWeights: other }),
           ...result,
         });
-        io.result(result, table(result, showMeasure));
+        io.result(result, table(result));
       },
     );
   },
