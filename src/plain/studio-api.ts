@@ -161,6 +161,8 @@ export interface CheckpointEntry {
   /** ms since 1970 */
   written: number;
   isNewest: boolean;
+  /** Whether it holds the weights that the judge found best. */
+  isBest: boolean;
 }
 
 /** A run's config.json, as src/run/run-folder.ts reads it. */
