@@ -12,10 +12,10 @@ import { principalAxes } from '../explain/principal-axes.js';
 import { unitLength } from '../models/index.js';
 import { type FeatureTransform, NO_TRANSFORM, type TransformMode } from '../plain/feature-transform.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor, zeros } from '../torch/index.js';
-import { whiten, type Whitening } from './whitening.js';
+import { whiten } from './whitening.js';
 
 /** Images that each whitened component needs. */
-export const IMAGES_PER_COMPONENT = 4;
+export const IMAGES_PER_COMPONENT = 8;
 /** Below this total variance of features of length 1, they differ by rounding alone. */
 const LEAST_VARIANCE = 1e-10;
 /** Wider features are not whitened: their principal components would take minutes and gigabytes. */
@@ -127,55 +127,44 @@ export function fitTransform(rows: Tensor, mode: TransformMode): FittedTransform
   );
 }
 
-/** Mean and matrix as tensors. Call this in a scope(). */
-function onDevice(transform: FeatureTransform, device: string): Whitening | { mean: Tensor; matrix: null } | null {
+/**
+ * The transform as a function of rows on a device: (B, D) float32 of any lengths to (B, D) of length 1. Call this in a
+ * scope(): the function's tensors are freed with it.
+ */
+export function tensorTransform(transform: FeatureTransform, device: string): (rows: Tensor) => Tensor {
   const { mean, matrix } = transform;
-  if (mean === null) return null;
+  if (mean === null) return unitLength;
   const width = mean.length;
   const centre = fromTypedArray(mean, [width]).to(device);
-  return {
-    mean: centre,
-    matrix: matrix === null ? null : fromTypedArray(matrix, [width, width]).to(device),
-  };
+  if (matrix === null) return (rows) => unitLength(unitLength(rows).sub(centre));
+  const whitening = { mean: centre, matrix: fromTypedArray(matrix, [width, width]).to(device) };
+  return (rows) => unitLength(whiten(whitening, unitLength(rows)));
 }
 
 /**
  * Transforms rows, block by block.
- * @param rows - (N, D) float32, of any lengths. @returns (N, D), of length 1.
+ *
+ * @param rows - (N, width) of any lengths.
+ * @param into - Where the result goes; `rows` itself saves memory.
+ * @returns (N, width), rows of length 1; zeros for one that equals the mean.
  */
-export function transformRows(transform: FeatureTransform, rows: Float32Array, width: number): Float32Array {
-  const out = new Float32Array(rows.length);
-  const count = rows.length / width;
+export function transformRows(
+  transform: FeatureTransform,
+  rows: Float32Array,
+  width: number,
+  into = new Float32Array(rows.length),
+): Float32Array {
   scope(() =>
     inferenceMode(() => {
-      const fitted = onDevice(transform, 'cpu');
-      for (let start = 0; start < count; start += BLOCK) {
-        const part = rows.subarray(start * width, Math.min(start + BLOCK, count) * width);
-        const done = scope(() => transformed(fitted, fromTypedArray(part, [part.length / width, width])));
-        out.set(done.toTypedArray() as Float32Array, start * width);
-        done.dispose();
+      const apply = tensorTransform(transform, 'cpu');
+      for (let start = 0; start < rows.length; start += BLOCK * width) {
+        const part = rows.subarray(start, start + BLOCK * width);
+        scope(() => {
+          const done = apply(fromTypedArray(part, [part.length / width, width]));
+          into.set(done.toTypedArray() as Float32Array, start);
+        });
       }
     }),
   );
-  return out;
-}
-
-function transformed(fitted: ReturnType<typeof onDevice>, rows: Tensor): Tensor {
-  const unit = unitLength(rows);
-  if (fitted === null) return unit;
-  const { mean, matrix } = fitted;
-  return unitLength(matrix === null ? unit.sub(mean) : whiten({ mean, matrix }, unit));
-}
-
-/** Transforms the rows of a tensor in place, block by block: (N, D) float32. */
-export function transformInPlace(transform: FeatureTransform, rows: Tensor): void {
-  scope(() =>
-    inferenceMode(() => {
-      const fitted = onDevice(transform, rows.device);
-      for (let start = 0; start < rows.size(0); start += BLOCK) {
-        const some = rows.narrow(0, start, Math.min(BLOCK, rows.size(0) - start));
-        scope(() => some.copy_(transformed(fitted, some)));
-      }
-    }),
-  );
+  return into;
 }

@@ -67,16 +67,28 @@ export interface ShownRun {
   details: RunDetails | null;
 }
 
+/** The scores of a line, as they are called: those of the features as they are, and of whitened ones. */
+function scoresOf(values: Record<string, unknown>): [label: string, score: number][] {
+  const whitened = (values['pca'] as { top1?: unknown } | null | undefined)?.top1;
+  const found: [string, number][] = [];
+  for (const [scores, ending] of [
+    [values['top1'], ''],
+    [whitened, ', whitened'],
+  ] as const) {
+    if (typeof scores !== 'object' || scores === null) continue;
+    for (const [k, score] of Object.entries(scores))
+      if (typeof score === 'number') found.push([`k = ${k}${ending}`, score]);
+  }
+  return found;
+}
+
 /** Scores of evaluations during training: `top1` by k. */
 function scoreTraces(shown: readonly ShownRun[], axis: Axis, loaded: ReadonlyMap<string, Loaded>): Trace[] {
   return shown.flatMap(({ run, details }, index) => {
     const byName = new Map<string, { x: number[]; y: number[] }>();
     for (const { step, values } of details?.scores ?? []) {
-      const top1 = values['top1'];
-      if (typeof top1 !== 'object' || top1 === null) continue;
-      for (const [k, score] of Object.entries(top1)) {
-        if (typeof score !== 'number') continue;
-        const name = shown.length > 1 ? `${run.name}, k = ${k}` : `k = ${k}`;
+      for (const [scored, score] of scoresOf(values)) {
+        const name = shown.length > 1 ? `${run.name}, ${scored}` : scored;
         const points = byName.get(name) ?? { x: [], y: [] };
         points.x.push(placeOf(step, axis, run, loaded.get(run.id)));
         points.y.push(score);
