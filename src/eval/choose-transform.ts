@@ -8,11 +8,11 @@
  */
 import type { ImageItem } from '../data/index.js';
 import type { Backbone } from '../models/index.js';
-import { type FeatureTransform, NO_TRANSFORM, type TransformMode } from '../plain/feature-transform.js';
+import type { FeatureTransform, TransformMode } from '../plain/feature-transform.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor } from '../torch/index.js';
 import { checkFinite } from './finite-features.js';
 import { type FeatureStreamOptions, featureTable } from './features.js';
-import { fitTransform, MOST_WHITENED, tensorTransform } from './fit-transform.js';
+import { fitTransform, MOST_WHITENED, spectrumOf, tensorTransform } from './fit-transform.js';
 import { otherViewRetrieval, sampleEvenly, VIEW_AUGMENTATION } from './other-view.js';
 
 /** Images that are looked for, at most. */
@@ -134,14 +134,15 @@ export async function chooseTransform(
   );
 }
 
-/** Mean cosine between images above which their features have little but a common direction. */
-const DROWNED = 0.8;
-/** Above this, the common direction is worth subtracting. */
+/** Mean cosine between two images above which a common direction is worth subtracting. */
 const CROWDED = 0.5;
+/** Features whose variance fills fewer directions than this, after centring, are drowned by these few. */
+const FEW_DIRECTIONS = 5;
 
 /**
- * Chooses without a model, for features that come from elsewhere, by the mean cosine between two images: of good features it
- * is small; above 0.5 a common direction is subtracted, above 0.8 what is left is whitened as well.
+ * Chooses without a model, for features that come from elsewhere. Good features point in many directions: where the
+ * effective rank of their covariance (Roy and Vetterli 2007) is below 5, they are whitened; else, where the mean cosine
+ * between two images is above 0.5, centred.
  *
  * @param rows - (N, D) float32, finite.
  */
@@ -153,14 +154,12 @@ export function chooseBySpectrum(rows: Tensor): TransformChoice {
       reason: `${count} images are too few to judge by (${LEAST_IMAGES} or more are needed)`,
       retrieval: null,
     };
-  const cosine = scope(() =>
-    inferenceMode(() => {
-      const mean = tensorTransform(NO_TRANSFORM, rows.device)(rows).mean([0]);
-      // the mean's squared length is the mean cosine, with the 1 of each image to itself among the N
-      return (count * mean.square().sum().item() - 1) / (count - 1);
-    }),
-  );
-  const drowned: TransformMode = width > MOST_WHITENED ? 'center' : 'pca';
-  const mode = cosine > DROWNED ? drowned : cosine > CROWDED ? 'center' : 'none';
-  return { mode, reason: `the mean cosine between two images is ${cosine.toFixed(2)}`, retrieval: null };
+  const { cosine, rank } = spectrumOf(rows);
+  const canWhiten = width >= 2 * FEW_DIRECTIONS && width <= MOST_WHITENED;
+  const mode = rank < FEW_DIRECTIONS && canWhiten ? 'pca' : cosine > CROWDED ? 'center' : 'none';
+  return {
+    mode,
+    reason: `the mean cosine between two images is ${cosine.toFixed(2)}, the effective rank ${rank.toFixed(1)} of ${width}`,
+    retrieval: null,
+  };
 }

@@ -76,6 +76,25 @@ function shrinkageOf({ covariance, fourth }: Moments, count: number, total: numb
   return apart > 0 ? Math.min(1, Math.max(0, noise / apart)) : 1;
 }
 
+/**
+ * The mean cosine between two different rows, and the effective rank of their covariance: the exponential of the entropy of
+ * its eigenvalues, 1 to D (0 where all rows are alike). @param rows - (N, D), N at least 2.
+ */
+export function spectrumOf(rows: Tensor): { cosine: number; rank: number } {
+  return scope(() =>
+    inferenceMode(() => {
+      const count = rows.size(0);
+      const { mean, covariance } = momentsOf(rows);
+      // the squared length of the mean is the mean cosine, that of each row with itself included
+      const cosine = (count * mean.square().sum().item() - 1) / (count - 1);
+      if (covariance.trace().item() < LEAST_VARIANCE) return { cosine, rank: 0 };
+      const variances = principalAxes(covariance).variances.clampMin(0);
+      const shares = variances.div(variances.sum()).clampMin(1e-300); // (D)
+      return { cosine, rank: Math.exp(-shares.mul(shares.log()).sum().item()) };
+    }),
+  );
+}
+
 const floats = (tensor: Tensor): Float32Array => tensor.to('cpu').to('float32').toTypedArray() as Float32Array;
 
 /**
@@ -152,7 +171,7 @@ export function transformRows(
   transform: FeatureTransform,
   rows: Float32Array,
   width: number,
-  into = new Float32Array(rows.length),
+  into: Float32Array = new Float32Array(rows.length),
 ): Float32Array {
   scope(() =>
     inferenceMode(() => {
