@@ -306,7 +306,8 @@ function calls(): Record<string, Call> {
     exportWeb: call(dino.exportWeb, 2, {
       ...{ model, folder: at('web') },
       options: all<dino.WebExportOptions>({
-        ...{ images: nowhere, dtype: 'fp32', title: 'a page', numWorkers: 0, signal, onProgress: nothing },
+        ...{ images: nowhere, dtype: 'fp32', title: 'a page', whiten: 'pca', numWorkers: 0, signal },
+        onProgress: nothing,
       }),
     }),
     exportWeights: call(dino.exportWeights, 2, {
