@@ -96,7 +96,14 @@ const NOT_CALLED = [
   ...['Backbone', 'NumpyArray', 'PickleNamespace', 'PickleOpaque', 'PthTensor', 'runDoctor'],
 ];
 const METHODS_WITHOUT_ARGUMENTS = [
-  ...['Model.dispose', 'ImageIndex.skipped', 'ImageIndex.features', 'ImageIndex.rawFeatures', 'ImageIndex.close', 'PthFile.close'],
+  ...[
+    'Model.dispose',
+    'ImageIndex.skipped',
+    'ImageIndex.features',
+    'ImageIndex.rawFeatures',
+    'ImageIndex.close',
+    'PthFile.close',
+  ],
   // these take any value of JSON
   ...[
     'World.gather',

@@ -32,7 +32,11 @@ function make({ classes, ofClass, ofImage, ofView, common, decay }: Made) {
   const scales = Array.from({ length: WIDTH }, (_, d) => (d + 1) ** -decay);
   const norm = Math.sqrt(scales.reduce((sum, scale) => sum + scale * scale, 0) / WIDTH);
   const [centres, shared] = [normals(classes * WIDTH, 1), normals(WIDTH, 2)];
-  const [images, first, second] = [normals(COUNT * WIDTH, 3), normals(COUNT * WIDTH, 4), normals(SAMPLE * WIDTH, 5)];
+  const [images, first, second] = [
+    normals(COUNT * WIDTH, 3),
+    normals(COUNT * WIDTH, 4),
+    normals(SAMPLE * WIDTH, 5),
+  ];
   const rows = (count: number, views: Float32Array): Float32Array =>
     Float32Array.from({ length: count * WIDTH }, (_, at) => {
       const [i, d] = [Math.floor(at / WIDTH), at % WIDTH];
@@ -51,10 +55,10 @@ function score({ features, labels }: ReturnType<typeof make>, mode: 'none' | 'ce
     inferenceMode(() => {
       const { transform } = fitTransform(fromTypedArray(features.subarray(0, split), [600, WIDTH]), mode);
       const part = (from: number, to: number) => ({
-        features: fromTypedArray(transformRows(transform, features.subarray(from * WIDTH, to * WIDTH), WIDTH), [
-          to - from,
-          WIDTH,
-        ]),
+        features: fromTypedArray(
+          transformRows(transform, features.subarray(from * WIDTH, to * WIDTH), WIDTH),
+          [to - from, WIDTH],
+        ),
         labels: labels.slice(from, to),
       });
       return knnClassify(part(0, 600), part(600, 900), { k: [20] }).get(20)!.top1;
@@ -102,7 +106,9 @@ describe('a fitted transform', () => {
       const engine = transformRows(transform, rows, WIDTH);
       for (const row of [0, 7, 899]) {
         const plain = transformFeature(transform, rows.subarray(row * WIDTH, (row + 1) * WIDTH));
-        plain.forEach((value, d) => assert.ok(Math.abs(value - engine[row * WIDTH + d]!) < 1e-5, `${mode} ${row}`));
+        plain.forEach((value, d) =>
+          assert.ok(Math.abs(value - engine[row * WIDTH + d]!) < 1e-5, `${mode} ${row}`),
+        );
       }
     }
   });
@@ -118,7 +124,10 @@ describe('a fitted transform', () => {
         continue;
       }
       assert.deepEqual([transform.mode, components], ['pca', wanted]);
-      assert.match(String(remark), wanted < WIDTH ? new RegExp(`support ${wanted} whitened components of the 32`) : /null/);
+      assert.match(
+        String(remark),
+        wanted < WIDTH ? new RegExp(`support ${wanted} whitened components of the 32`) : /null/,
+      );
       const shown = transformRows(transform, rows.subarray(0, count * WIDTH), WIDTH);
       assert.ok(shown.every(Number.isFinite));
     }
@@ -193,7 +202,10 @@ describe('the choice without labels', () => {
     const { mode, retrieval } = choose(data);
     assert.equal(mode, 'pca');
     assert.ok(retrieval!.pca! > retrieval!.none! + 0.2, JSON.stringify(retrieval));
-    assert.ok(score(data, 'pca') > score(data, 'none') + 10, `${score(data, 'none')} to ${score(data, 'pca')}`);
+    assert.ok(
+      score(data, 'pca') > score(data, 'none') + 10,
+      `${score(data, 'none')} to ${score(data, 'pca')}`,
+    );
     using all = fromTypedArray(data.features, [COUNT, WIDTH]);
     assert.equal(chooseBySpectrum(all).mode, 'pca');
   });

@@ -95,7 +95,8 @@ export function spectrumOf(rows: Tensor): { cosine: number; rank: number } {
   );
 }
 
-const floats = (tensor: Tensor): Float32Array => tensor.to('cpu').to('float32').toTypedArray() as Float32Array;
+const floats = (tensor: Tensor): Float32Array =>
+  tensor.to('cpu').to('float32').toTypedArray() as Float32Array;
 
 /**
  * Fits a transform.
@@ -116,7 +117,8 @@ export function fitTransform(rows: Tensor, mode: TransformMode): FittedTransform
     inferenceMode((): FittedTransform => {
       const moments = momentsOf(rows);
       const total = moments.covariance.trace().item();
-      if (!Number.isFinite(total)) throw new DataError(`features that are not finite numbers can't be whitened`);
+      if (!Number.isFinite(total))
+        throw new DataError(`features that are not finite numbers can't be whitened`);
       if (total < LEAST_VARIANCE) {
         const remark = `the features of all ${count} images are the same: nothing in them can be centred or whitened`;
         return { transform: NO_TRANSFORM, components: 0, shrinkage: 0, remark };

@@ -170,7 +170,12 @@ export function knnClassify(
 function assertFinite(features: Tensor, nameOf: (row: number) => string): void {
   const [count, width] = [features.size(0), features.size(1)];
   for (let start = 0; start < count; start += BLOCK) {
-    const some = scope(() => features.narrow(0, start, Math.min(BLOCK, count - start)).to('cpu').to('float32'));
+    const some = scope(() =>
+      features
+        .narrow(0, start, Math.min(BLOCK, count - start))
+        .to('cpu')
+        .to('float32'),
+    );
     const rows = some.toTypedArray() as Float32Array;
     some.dispose();
     checkFinite(rows, width, (row) => nameOf(start + row));
@@ -363,7 +368,9 @@ function score(
   const { onWarning, k, temperature } = options;
   const tooMany = k.filter((each) => each > bank.labels.length);
   if (tooMany.length > 0)
-    onWarning?.(`k ${tooMany.join(', ')} is more than the ${bank.labels.length} training images: all of them vote`);
+    onWarning?.(
+      `k ${tooMany.join(', ')} is more than the ${bank.labels.length} training images: all of them vote`,
+    );
   const scores = (train: ReadFeatures, queries: ReadFeatures): KnnScores => {
     const found = classify(train, queries, { k, temperature });
     const by = (name: keyof KnnScore) =>
@@ -372,7 +379,9 @@ function score(
   };
   const transformed = (mode: 'center' | 'pca'): KnnScores | null => {
     if (mode === 'pca' && bank.features.size(1) > MOST_WHITENED) {
-      onWarning?.(`features of ${bank.features.size(1)} values are not whitened: at most ${MOST_WHITENED} are`);
+      onWarning?.(
+        `features of ${bank.features.size(1)} values are not whitened: at most ${MOST_WHITENED} are`,
+      );
       return null;
     }
     const { transform: fitted, remark } = fitTransform(bank.features, mode);

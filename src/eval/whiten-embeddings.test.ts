@@ -70,7 +70,11 @@ describe('whitenEmbeddings', () => {
     const blind = await whitenEmbeddings(model, bytes, { numWorkers: 0 });
     assert.match(blind.whitening.reason, /the mean cosine between two images is [\d.]+, the effective rank/);
     const patches = await model.embed(val, { features: 'patches', numWorkers: 0 });
-    const whitened = await whitenEmbeddings(model, patches, { features: 'patches', whiten: 'center', numWorkers: 0 });
+    const whitened = await whitenEmbeddings(model, patches, {
+      features: 'patches',
+      whiten: 'center',
+      numWorkers: 0,
+    });
     assert.deepEqual(whitened.shape, patches.shape);
     close(
       whitened.features.subarray(0, 24),

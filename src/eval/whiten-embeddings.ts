@@ -35,7 +35,11 @@ function rowsOf(features: Float32Array, width: number): number {
   throw new ConfigError(`${features.length} values are not one or more rows of ${width}`);
 }
 
-function fitted(features: Float32Array, width: number, chosen: Omit<TransformChoice, 'retrieval'>): FeatureWhitening {
+function fitted(
+  features: Float32Array,
+  width: number,
+  chosen: Omit<TransformChoice, 'retrieval'>,
+): FeatureWhitening {
   using rows = fromTypedArray(features, [rowsOf(features, width), width]);
   const { transform, remark } = fitTransform(rows, chosen.mode);
   return { ...transform, reason: [chosen.reason, remark].filter((part) => part !== null).join('; ') };
@@ -85,7 +89,11 @@ export const whitening = being('a whitening, from fitWhitening()', (value) => {
  * @returns (n, D), rows of length 1.
  * @throws ConfigError for features of another width; DataError for features that are not finite.
  */
-export function applyWhitening(transform: FeatureTransform, features: Float32Array, width?: number): Float32Array {
+export function applyWhitening(
+  transform: FeatureTransform,
+  features: Float32Array,
+  width?: number,
+): Float32Array {
   checkCall(
     'applyWhitening()',
     ['transform', whitening, transform],
@@ -122,7 +130,9 @@ const whitenOptions = optionsOf<WhitenOptions>(
 
 const embedded = being('the result of embed()', (value) => {
   const { features, shape, paths } = Object(value) as Partial<Embeddings>;
-  return features instanceof Float32Array && Array.isArray(shape) && shape.length >= 2 && Array.isArray(paths);
+  return (
+    features instanceof Float32Array && Array.isArray(shape) && shape.length >= 2 && Array.isArray(paths)
+  );
 });
 
 /**
@@ -143,7 +153,15 @@ export async function whitenEmbeddings(
     ['result', embedded, result],
     ['options', whitenOptions, options],
   );
-  const { whiten = 'auto', features: kind = 'cls', layers, batchSize = 64, numWorkers = 1, signal, onProgress } = options;
+  const {
+    whiten = 'auto',
+    features: kind = 'cls',
+    layers,
+    batchSize = 64,
+    numWorkers = 1,
+    signal,
+    onProgress,
+  } = options;
   const { features, shape, paths } = result;
   const width = shape.at(-1)!;
   const each = features.length / paths.length;
@@ -156,11 +174,17 @@ export async function whitenEmbeddings(
     ? fitted(
         features,
         width,
-        await chooseTransform(model.backbone, features, width, (row) => ({ path: paths[row]!, label: null }), {
-          ...{ kind, ...sizes, batchSize, numWorkers, device: model.device, signal },
-          ...(layers === undefined ? {} : { layers }),
-          onProgress: (done, total) => onProgress?.({ done, total }),
-        }),
+        await chooseTransform(
+          model.backbone,
+          features,
+          width,
+          (row) => ({ path: paths[row]!, label: null }),
+          {
+            ...{ kind, ...sizes, batchSize, numWorkers, device: model.device, signal },
+            ...(layers === undefined ? {} : { layers }),
+            onProgress: (done, total) => onProgress?.({ done, total }),
+          },
+        ),
       )
     : fitWhitening(features, width, whiten);
   return { ...result, features: transformRows(whitened, features, width), whitening: whitened };

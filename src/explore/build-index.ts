@@ -210,7 +210,13 @@ function settingsOf(model: Model, options: BuildIndexOptions): IndexManifest['se
 const buildOptions = optionsOf<BuildIndexOptions>(
   { output: filePath },
   {
-    ...{ features: oneOf(INDEX_FEATURES), whiten: oneOf(WHITEN_CHOICES), resize: count(1), crop: count(1), batchSize: count(1) },
+    ...{
+      features: oneOf(INDEX_FEATURES),
+      whiten: oneOf(WHITEN_CHOICES),
+      resize: count(1),
+      crop: count(1),
+      batchSize: count(1),
+    },
     ...{ numWorkers: count(), mayRead: callback, signal: abortSignal, onProgress: callback },
     onWait: callback,
     saveEvery: finite.min(0),
@@ -415,7 +421,10 @@ async function chosenMode(
   { batchSize = 64, numWorkers = 1, signal, onProgress }: BuildIndexOptions,
 ): Promise<ChosenMode> {
   if (asked !== 'auto') return { mode: asked, reason: `asked for ${asked}` };
-  const itemOf = (row: number): ImageItem => ({ path: path.resolve(list.root, images[row]!.path), label: null });
+  const itemOf = (row: number): ImageItem => ({
+    path: path.resolve(list.root, images[row]!.path),
+    label: null,
+  });
   return chooseTransform(model.backbone, rows, width, itemOf, {
     ...{ kind: settings.features, resize: settings.resize, crop: settings.crop },
     ...{ batchSize, numWorkers, device: model.device, signal },

@@ -156,7 +156,9 @@ const MOST_CHANGED = 0.2;
 
 /** Whether the transform must be fitted, or fitted again. */
 export const needsFit = ({ whitening }: IndexDraft, asked: IndexManifest['whitening']['asked']): boolean =>
-  whitening.asked !== asked || whitening.fittedTo === 0 || whitening.changed > MOST_CHANGED * whitening.fittedTo;
+  whitening.asked !== asked ||
+  whitening.fittedTo === 0 ||
+  whitening.changed > MOST_CHANGED * whitening.fittedTo;
 
 /** How features are to be transformed, and why. */
 export interface ChosenMode {
@@ -254,9 +256,9 @@ export function writeManifest(folder: string, manifest: IndexManifest): void {
   writeFileWhole(manifestPath(folder), text, { within: folder });
   const named = new Set(Object.values(manifest.files).flatMap((file) => (file === null ? [] : [file.name])));
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    const isOld = /^(images|skipped|features|vectors|transform|map)-\d+\./.test(entry.name) && !named.has(entry.name);
+    const isOld =
+      /^(images|skipped|features|vectors|transform|map)-\d+\./.test(entry.name) && !named.has(entry.name);
     // a folder with such a name is not ours
     if (isOld && !entry.isDirectory()) rmSync(path.join(folder, entry.name), { force: true });
   }
 }
-

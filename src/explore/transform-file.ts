@@ -48,7 +48,9 @@ export function readTransform(folder: string, manifest: IndexManifest): FeatureT
   if (!isLong || bytes.read(0, 8).readBigUInt64LE() !== BigInt(start - 8))
     throw wrong(`it does not hold ${expected.join(' and ')}`);
   const { entries } = readSafetensorsHeader(bytes);
-  const found = entries.map(({ name, dtype, shape }) => `${name} [${shape.join()}]${dtype === 'float32' ? '' : ` ${dtype}`}`);
+  const found = entries.map(
+    ({ name, dtype, shape }) => `${name} [${shape.join()}]${dtype === 'float32' ? '' : ` ${dtype}`}`,
+  );
   if (found.sort().join() !== [...expected].sort().join())
     throw wrong(`it holds ${found.join(' and ')}, expected ${expected.join(' and ')}`);
   const whole = bytes.read(0, bytes.size);

@@ -1,6 +1,14 @@
 /** Indexes that whiten features: fitted to their images, applied to queries, kept in step when images come and go. */
 import assert from 'node:assert/strict';
-import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -9,7 +17,7 @@ import { fitTransform, transformRows } from '../eval/fit-transform.js';
 import { clusteredRows, featureIndex, normals } from '../testing/feature-index.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { fromTypedArray } from '../torch/index.js';
-import { loadModel, Model } from '../model.js';
+import { loadModel, type Model } from '../model.js';
 import { unitRows } from '../plain/maps.js';
 import { buildIndex, type BuildIndexOptions } from './build-index.js';
 import { findDuplicates } from './duplicates.js';
@@ -144,7 +152,11 @@ describe('an index of images', () => {
     {
       using index = ImageIndex.open(output);
       for (const exact of [true, false]) {
-        const [twin] = await searchIndex(index, { plus: [path.join(images, 'green', 'more 0.png')], top: 1, exact });
+        const [twin] = await searchIndex(index, {
+          plus: [path.join(images, 'green', 'more 0.png')],
+          top: 1,
+          exact,
+        });
         assert.equal(twin!.path, path.join(images, 'green', 'green 0.png'));
         assert.ok(twin!.similarity > 0.9999);
       }
@@ -160,7 +172,11 @@ describe('an index of images', () => {
     const row = index.rowOf(kept)!;
     assert.deepEqual(index.rawFeatures().slice(row * 24, (row + 1) * 24), raw);
     for (const exact of [true, false]) {
-      const [twin] = await searchIndex(index, { plus: [path.join(images, 'red', 'more 2.png')], top: 1, exact });
+      const [twin] = await searchIndex(index, {
+        plus: [path.join(images, 'red', 'more 2.png')],
+        top: 1,
+        exact,
+      });
       assert.equal(twin!.path, path.join(images, 'red', 'red 2.png'));
     }
   });
@@ -184,9 +200,12 @@ describe('an index of images', () => {
   it('of an older version is read as it is, and fitted when it is brought up to date', async () => {
     const older = path.join(folder, 'older');
     await build(older, { whiten: 'none' });
-    const { whitening: _, ...manifest } = manifestOf(older) as Partial<IndexManifest>;
-    const { transform: __, ...files } = manifest.files!;
-    writeFileSync(path.join(older, 'index.json'), JSON.stringify({ ...manifest, version: 1, files }));
+    // index.json of version 1 is this one without its new parts
+    const manifest = JSON.parse(
+      readFileSync(path.join(older, 'index.json'), 'utf8'),
+      (name, value: unknown) => (name === 'whitening' || name === 'transform' ? undefined : value),
+    ) as object;
+    writeFileSync(path.join(older, 'index.json'), JSON.stringify({ ...manifest, version: 1 }));
     {
       using index = ImageIndex.open(older);
       assert.equal(index.manifest.whitening.mode, 'none');
@@ -230,7 +249,8 @@ describe('an index of images', () => {
       using index = ImageIndex.open(bad);
       assert.throws(
         () => index.features(),
-        (error) => error instanceof DataError && error.message.includes(name) && /make it again/.test(error.message),
+        (error) =>
+          error instanceof DataError && error.message.includes(name) && /make it again/.test(error.message),
       );
     }
     rmSync(file);
@@ -243,7 +263,13 @@ describe('an index of images', () => {
 it('chooses by other views where there are enough images, the same each time', async () => {
   const many = path.join(folder, 'many');
   await writeColourFolders(many, 24);
-  const [first, second] = [await build(path.join(folder, 'a'), {}, many), await build(path.join(folder, 'b'), {}, many)];
-  assert.match(first.whitening.reason, /another view of an image is found among those of 36: none \d+%, center \d+%, pca \d+%/);
+  const [first, second] = [
+    await build(path.join(folder, 'a'), {}, many),
+    await build(path.join(folder, 'b'), {}, many),
+  ];
+  assert.match(
+    first.whitening.reason,
+    /another view of an image is found among those of 36: none \d+%, center \d+%, pca \d+%/,
+  );
   assert.deepEqual(first.whitening, second.whitening);
 });

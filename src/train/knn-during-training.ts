@@ -18,7 +18,7 @@ export async function evaluateDuringTraining(
   signal: AbortSignal | undefined,
 ): Promise<Pick<KnnResult, 'top1' | 'top5' | 'center' | 'pca' | 'remarks'>> {
   const { knnTrain, knnVal, device, numWorkers, patchSize, globalCropsSize: imgSize } = settings;
-  if (knnTrain === undefined || knnVal === undefined) 
+  if (knnTrain === undefined || knnVal === undefined)
     return { top1: {}, top5: {}, center: null, pca: null, remarks: [] }; // refused by checkSettings()
   // the evaluation needs only the sizes of the architecture; only a vision transformer has patches that limit them
   const architecture = { imgSize, patchSize: backbone instanceof VisionTransformer ? patchSize : 1 };

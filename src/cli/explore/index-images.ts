@@ -68,7 +68,9 @@ export const command = defineCommand({
           { ...result, seconds },
           `${output}: ${images} images of ${width} values; ${added} new, ${changed} changed, ${removed} removed, ` +
             `${skipped.length} skipped, ${result.leftOut.count} left out, ${seconds.toFixed(1)} s` +
-            (recall < 1 ? `; approximate search finds ${(100 * recall).toFixed(1)}% of the ten nearest` : '') +
+            (recall < 1
+              ? `; approximate search finds ${(100 * recall).toFixed(1)}% of the ten nearest`
+              : '') +
             `\nfeatures are ${READ[whitening.mode]}: ${whitening.reason}`,
         );
       },

@@ -287,7 +287,10 @@ async function embedded(
   const { paths, labels, classes, features, skipped, leftOut, remarks } = result;
   const { whitening: transform } = await whitenEmbeddings(model, result, { ...loading, whiten });
   const named = paths.map((_, i) => classes?.[labels[i] ?? -1] ?? null);
-  return { ...{ root: list.root, paths, labels: named, features, transform, skipped }, ...{ leftOut, remarks } };
+  return {
+    ...{ root: list.root, paths, labels: named, features, transform, skipped },
+    ...{ leftOut, remarks },
+  };
 }
 
 /** Thumbnails, features of length 1, and what a query must go through before it is compared with them. */
