@@ -99,6 +99,15 @@ export type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/e
 export type { FeatureKind } from './eval/features.js';
 export { writeFeatures } from './eval/write-features.js';
 export {
+  applyWhitening,
+  fitWhitening,
+  whitenEmbeddings,
+  type FeatureWhitening,
+  type WhitenedEmbeddings,
+  type WhitenOptions,
+} from './eval/whiten-embeddings.js';
+export type { FeatureTransform, TransformMode, WhitenChoice } from './plain/feature-transform.js';
+export {
   evaluateAttentionSegmentation,
   type AttentionSegmentationOptions,
   type AttentionSegmentationResult,
@@ -124,6 +133,7 @@ export {
   type KnnOptions,
   type KnnResult,
   type KnnScore,
+  type KnnScores,
 } from './eval/knn.js';
 export {
   evaluateQuality,

@@ -1,4 +1,5 @@
 /** What training reports to its caller while it runs. */
+import type { KnnResult } from '../eval/knn.js';
 import type { LeftOut } from '../data/index.js';
 import type { QualityMeasures } from '../eval/quality-of-networks.js';
 import type { MeasureName } from '../plain/quality.js';
@@ -79,7 +80,8 @@ export type TrainEvent =
   | { type: 'workers'; workers: number; dataWaitPercent: number }
   /** After the first full epoch: how many images the cache of decoded images holds, and their bytes. */
   | { type: 'decoded-cache'; images: number; bytes: number }
-  | { type: 'knn'; step: number; epoch: number; top1: Record<string, number>; top5: Record<string, number> }
+  /** The reference's scores, and those of centred and of whitened features. */
+  | ({ type: 'knn'; step: number; epoch: number } & Pick<KnnResult, 'top1' | 'top5' | 'center' | 'pca'>)
   /** After a judgement (`judgeEvery`), and before the first step. */
   | ({ type: 'judge' } & JudgementLine)
   | { type: 'skipped'; path: string; offset?: number; reason: string }

@@ -104,8 +104,12 @@ export class TrainProgress {
         this.#print(`decoded cache: ${event.images} images in ${gibibytes(event.bytes)}`);
         break;
       case 'knn': {
-        const scores = Object.entries(event.top1).map(([k, top1]) => `${k}: ${top1.toFixed(1)}%`);
-        this.#print(`k-NN after epoch ${event.epoch + 1}: ${scores.join(', ')}`);
+        const scores = (top1: Record<string, number>): string =>
+          Object.entries(top1)
+            .map(([k, score]) => `${k}: ${score.toFixed(1)}%`)
+            .join(', ');
+        const whitened = event.pca === null ? '' : `; whitened ${scores(event.pca.top1)}`;
+        this.#print(`k-NN after epoch ${event.epoch + 1}: ${scores(event.top1)}${whitened}`);
         break;
       }
       case 'judge': {

@@ -80,8 +80,14 @@ type ReadScores = (values: Record<string, unknown>) => [name: string | null, sco
 const entriesOf = (value: unknown): [string, unknown][] =>
   typeof value === 'object' && value !== null ? Object.entries(value) : [];
 
-/** k-NN: `top1` by k. */
-const knnScores: ReadScores = ({ top1 }) => entriesOf(top1).map(([k, score]) => [`k = ${k}`, score]);
+/** k-NN: `top1` by k, of the features as they are and of whitened ones. */
+const knnScores: ReadScores = ({ top1, pca }) => [
+  ...entriesOf(top1).map(([k, score]): [string, unknown] => [`k = ${k}`, score]),
+  ...entriesOf(Object.fromEntries(entriesOf(pca))['top1']).map(([k, score]): [string, unknown] => [
+    `k = ${k}, whitened`,
+    score,
+  ]),
+];
 
 /** The judge: its score, and those of what it compares with. */
 const judgeScores: ReadScores = ({ judge }) => {
