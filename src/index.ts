@@ -99,6 +99,15 @@ export type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/e
 export type { FeatureKind } from './eval/features.js';
 export { writeFeatures } from './eval/write-features.js';
 export {
+  applyWhitening,
+  fitWhitening,
+  whitenEmbeddings,
+  type FeatureWhitening,
+  type WhitenedEmbeddings,
+  type WhitenOptions,
+} from './eval/whiten-embeddings.js';
+export type { FeatureTransform, TransformMode, WhitenChoice } from './plain/feature-transform.js';
+export {
   evaluateAttentionSegmentation,
   type AttentionSegmentationOptions,
   type AttentionSegmentationResult,
@@ -124,7 +133,16 @@ export {
   type KnnOptions,
   type KnnResult,
   type KnnScore,
+  type KnnScores,
 } from './eval/knn.js';
+export {
+  evaluateQuality,
+  type EvaluateQualityOptions,
+  type QualityResult,
+  type Verdict as QualityVerdict,
+} from './eval/quality.js';
+export type { QualityMeasures } from './eval/quality-of-networks.js';
+export type { MeasureName } from './plain/quality.js';
 export { evaluateLinear, type LinearEpoch, type LinearOptions, type LinearResult } from './eval/linear.js';
 export {
   evaluateCopyDetection,

@@ -96,7 +96,14 @@ const NOT_CALLED = [
   ...['Backbone', 'NumpyArray', 'PickleNamespace', 'PickleOpaque', 'PthTensor', 'runDoctor'],
 ];
 const METHODS_WITHOUT_ARGUMENTS = [
-  ...['Model.dispose', 'ImageIndex.skipped', 'ImageIndex.features', 'ImageIndex.close', 'PthFile.close'],
+  ...[
+    'Model.dispose',
+    'ImageIndex.skipped',
+    'ImageIndex.features',
+    'ImageIndex.rawFeatures',
+    'ImageIndex.close',
+    'PthFile.close',
+  ],
   // these take any value of JSON
   ...[
     'World.gather',
@@ -150,6 +157,9 @@ function calls(): Record<string, Call> {
     'ImageIndex.pathOf': call(index.pathOf.bind(index), 1, { row: 0 }),
     'ImageIndex.fileOf': call(index.fileOf.bind(index), 1, { row: 0 }),
     'ImageIndex.rowOf': call(index.rowOf.bind(index), 1, { file: nowhere }),
+    'ImageIndex.transformed': call(index.transformed.bind(index), 1, {
+      features: new Float32Array(index.width),
+    }),
     'ImageIndex.feature': call(index.feature.bind(index), 1, { row: 0 }),
     'ImageIndex.search': call(index.search.bind(index), 2, {
       ...{ query: new Float32Array(24), k: 1, options: all<dino.NearestOptions>(nearest) },
@@ -194,12 +204,29 @@ function calls(): Record<string, Call> {
           ...evalSizes,
           output: at('new'),
           features: 'cls',
+          whiten: 'pca',
           mayRead: nothing,
           onWait: nothing,
           saveEvery: 1,
         },
         weights: { given: weights, checkpointKey: 'teacher', numHeads: 3 },
       }),
+    }),
+    applyWhitening: call(dino.applyWhitening, 2, {
+      transform: { mode: 'none', mean: null, matrix: null },
+      features: new Float32Array(2),
+      width: 2,
+    }),
+    fitWhitening: call(dino.fitWhitening, 2, {
+      ...{ features: Float32Array.of(1, 0, 0, 1), width: 2, whiten: 'center' },
+    }),
+    whitenEmbeddings: call(dino.whitenEmbeddings, 2, {
+      model,
+      result: {
+        ...{ paths: ['a'], labels: [null], features: new Float32Array(2), shape: [1, 2], classes: null },
+        ...{ skipped: [], leftOut: { count: 0 }, remarks: [] },
+      },
+      options: all<dino.WhitenOptions>({ ...evalSizes, whiten: 'pca', features: 'cls', layers: 1 }),
     }),
     checkOnnx: call(dino.checkOnnx, 3, {
       ...{ model, file: nowhere, options: { imageSize: [32, 32], batch: 1, isExact: true } },
@@ -256,6 +283,12 @@ function calls(): Record<string, Call> {
         ...{ onEpoch: nothing, onWarning: nothing },
       }),
     }),
+    evaluateQuality: call(dino.evaluateQuality, 2, {
+      model,
+      options: all<dino.EvaluateQualityOptions>({
+        ...{ ...evalSizes, images: or(nowhere, 'list'), against: model, views: 2, maxImages: 2, seed: 0 },
+      }),
+    }),
     evaluateRetrieval: call(dino.evaluateRetrieval, 2, {
       model,
       options: all<dino.RetrievalOptions>({
@@ -286,7 +319,8 @@ function calls(): Record<string, Call> {
     exportWeb: call(dino.exportWeb, 2, {
       ...{ model, folder: at('web') },
       options: all<dino.WebExportOptions>({
-        ...{ images: nowhere, dtype: 'fp32', title: 'a page', numWorkers: 0, signal, onProgress: nothing },
+        ...{ images: nowhere, dtype: 'fp32', title: 'a page', whiten: 'pca', numWorkers: 0, signal },
+        onProgress: nothing,
       }),
     }),
     exportWeights: call(dino.exportWeights, 2, {

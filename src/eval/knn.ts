@@ -3,6 +3,9 @@
  * knn_classifier). Departures: this works with fewer than 100 test images (where the reference's chunk size becomes 0), k
  * above the number of training images is clipped with a warning, classes are matched by name, and one search at the
  * largest k serves the smaller ones, block by block, so that memory is bounded for any number of training images.
+ *
+ * Beside the reference's scores stand those of the same features with the mean of the training features subtracted, and
+ * whitened (fit-transform.ts): they show what a few directions of large variance hide.
  */
 import { z } from 'zod';
 import { imagesOrList } from '../data/arguments.js';
@@ -27,6 +30,8 @@ import { World } from '../processes/world.js';
 import { fromTypedArray, full, inferenceMode, ops, scope, Tensor, zeros } from '../torch/index.js';
 import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
 import { featureTable } from './features.js';
+import { checkFinite } from './finite-features.js';
+import { fitTransform, MOST_WHITENED, tensorTransform } from './fit-transform.js';
 import { readKnnFeatures, writeKnnFeatures } from './knn-features.js';
 import { labelledPair } from './labelled.js';
 
@@ -52,6 +57,15 @@ export interface LabelledFeatures {
   normalized?: boolean;
 }
 
+/** Features whose blocks are transformed when they are compared, so that no second copy of them is held. */
+interface ReadFeatures extends LabelledFeatures {
+  /** (B, D) to (B, D), of length 1; in place of scaling to length 1. */
+  transform?: (rows: Tensor) => Tensor;
+}
+
+const unitRowsOf = ({ normalized, transform }: ReadFeatures, rows: Tensor): Tensor =>
+  transform !== undefined ? transform(rows) : normalized === true ? rows : unitLength(rows);
+
 /** Training features that are compared at a time: with QUERIES test images, 64 MiB of similarities. */
 const BLOCK = 2 ** 15;
 const QUERIES = 512;
@@ -68,7 +82,7 @@ interface Neighbours {
  * test images, whose best so far are kept: no more than (QUERIES, BLOCK) similarities exist at a time, and (M, K) of the
  * best.
  */
-function nearest(train: LabelledFeatures, test: LabelledFeatures, k: number, block: number): Neighbours {
+function nearest(train: ReadFeatures, test: ReadFeatures, k: number, block: number): Neighbours {
   const { device } = train.features;
   const [trainCount, testCount] = [train.labels.length, test.labels.length];
   const near = full([testCount, k], -Infinity, { device });
@@ -77,14 +91,14 @@ function nearest(train: LabelledFeatures, test: LabelledFeatures, k: number, blo
     const size = Math.min(block, trainCount - start);
     scope(() => {
       const part = train.features.narrow(0, start, size);
-      const bank = (train.normalized ? part : unitLength(part)).t(); // (D, N)
+      const bank = unitRowsOf(train, part).t(); // (D, N)
       const numbers = BigInt64Array.from(train.labels.slice(start, start + size), BigInt);
       const labels = fromTypedArray(numbers, [size]).to(device);
       for (let begin = 0; begin < testCount; begin += QUERIES) {
         const count = Math.min(QUERIES, testCount - begin);
         scope(() => {
           const some = test.features.narrow(0, begin, count);
-          const queries = test.normalized ? some : unitLength(some); // (B, D)
+          const queries = unitRowsOf(test, some); // (B, D)
           const [values, indices] = queries.matmul(bank).topk(Math.min(k, size)); // (B, K) each, nearest first
           const found = labels.take(indices); // (B, K)
           const best = near.narrow(0, begin, count);
@@ -131,6 +145,7 @@ const classifyOptions = optionsOf<NonNullable<Parameters<typeof knnClassify>[2]>
  * Scores for each k.
  * @param options - `block` is how many training features are compared at a time, default 32,768.
  * @returns By k as asked for, in the order of `ks`.
+ * @throws DataError for features that are not finite.
  */
 export function knnClassify(
   train: LabelledFeatures,
@@ -143,6 +158,35 @@ export function knnClassify(
     ['test', labelledFeatures, test],
     ['options', classifyOptions, options],
   );
+  for (const [name, { features }] of [
+    ['train', train],
+    ['test', test],
+  ] as const)
+    assertFinite(features, (row) => `row ${row} of ${name}`);
+  return classify(train, test, options);
+}
+
+/** @throws DataError that names the first row with NaN or infinite values. */
+function assertFinite(features: Tensor, nameOf: (row: number) => string): void {
+  const [count, width] = [features.size(0), features.size(1)];
+  for (let start = 0; start < count; start += BLOCK) {
+    const some = scope(() =>
+      features
+        .narrow(0, start, Math.min(BLOCK, count - start))
+        .to('cpu')
+        .to('float32'),
+    );
+    const rows = some.toTypedArray() as Float32Array;
+    some.dispose();
+    checkFinite(rows, width, (row) => nameOf(start + row));
+  }
+}
+
+function classify(
+  train: ReadFeatures,
+  test: ReadFeatures,
+  options: { k?: readonly number[]; temperature?: number; block?: number },
+): Map<number, KnnScore> {
   const ks = options.k ?? KNN_DEFAULTS.k;
   const temperature = options.temperature ?? KNN_DEFAULTS.temperature;
   const testCount = test.labels.length;
@@ -207,10 +251,17 @@ export interface KnnOptions extends Partial<EvalSizes> {
   onWarning?: (message: string) => void;
 }
 
-export interface KnnResult extends ListNotes {
-  /** Percent, by number of neighbours. */
+/** Percent, by number of neighbours. */
+export interface KnnScores {
   top1: Record<string, number>;
   top5: Record<string, number>;
+}
+
+export interface KnnResult extends ListNotes, KnnScores {
+  /** The same after the mean of the training features is subtracted; null when they are all alike. */
+  center: KnnScores | null;
+  /** The same after the features are whitened as well, fitted to the training features; null when they can't be. */
+  pca: KnnScores | null;
   trainImages: number;
   valImages: number;
   classes: number;
@@ -237,6 +288,7 @@ async function extract(
   const { indices, features: rows, width, skipped } = table;
   if (indices.length === 0)
     throw new DataError(`${list.root}: none of its ${list.items.length} images can be read`);
+  checkFinite(rows, width, (row) => list.items.at(indices[row]!)!.path);
   const labels = indices.map((index) => list.items.at(index)!.label!);
   const features = scope(() => {
     const all = fromTypedArray(rows, [indices.length, width]).to(device);
@@ -261,8 +313,8 @@ const knnOptions = optionsOf<KnnOptions>(
 /**
  * k-NN accuracy of a model, or of a backbone in training (whose images are then read at the given sizes).
  *
- * @throws DataError when a folder has no labels or no readable images, or val has classes that train lacks;
- *   ConfigError for numbers out of range.
+ * @throws DataError when a folder has no labels or no readable images, val has classes that train lacks,
+ *   or features are not finite (it names an image); ConfigError for numbers out of range.
  */
 export async function evaluateKnn(
   model: { backbone: Backbone; architecture: { imgSize: number; patchSize: number }; device: string },
@@ -312,17 +364,37 @@ function score(
     temperature: number;
     onWarning?: ((message: string) => void) | undefined;
   },
-): Pick<KnnResult, 'top1' | 'top5'> {
-  const tooMany = options.k.filter((k) => k > bank.labels.length);
-  if (tooMany.length > 0) {
-    options.onWarning?.(
+): Pick<KnnResult, 'top1' | 'top5' | 'center' | 'pca'> {
+  const { onWarning, k, temperature } = options;
+  const tooMany = k.filter((each) => each > bank.labels.length);
+  if (tooMany.length > 0)
+    onWarning?.(
       `k ${tooMany.join(', ')} is more than the ${bank.labels.length} training images: all of them vote`,
     );
-  }
-  const scores = knnClassify(bank, test, { k: options.k, temperature: options.temperature });
-  const by = (name: keyof KnnScore) =>
-    Object.fromEntries([...scores].map(([k, values]) => [String(k), values[name]]));
-  return { top1: by('top1'), top5: by('top5') };
+  const scores = (train: ReadFeatures, queries: ReadFeatures): KnnScores => {
+    const found = classify(train, queries, { k, temperature });
+    const by = (name: keyof KnnScore) =>
+      Object.fromEntries([...found].map(([each, values]) => [String(each), values[name]]));
+    return { top1: by('top1'), top5: by('top5') };
+  };
+  const transformed = (mode: 'center' | 'pca'): KnnScores | null => {
+    if (mode === 'pca' && bank.features.size(1) > MOST_WHITENED) {
+      onWarning?.(
+        `features of ${bank.features.size(1)} values are not whitened: at most ${MOST_WHITENED} are`,
+      );
+      return null;
+    }
+    const { transform: fitted, remark } = fitTransform(bank.features, mode);
+    if (remark !== null) onWarning?.(remark);
+    if (fitted.mode !== mode) return null;
+    return inferenceMode(() =>
+      scope(() => {
+        const transform = tensorTransform(fitted, bank.features.device);
+        return scores({ ...bank, transform }, { ...test, transform });
+      }),
+    );
+  };
+  return { ...scores(bank, test), center: transformed('center'), pca: transformed('pca') };
 }
 
 const storedOptions = optionsOf<NonNullable<Parameters<typeof evaluateKnnFeatures>[1]>>(
@@ -334,8 +406,8 @@ const storedOptions = optionsOf<NonNullable<Parameters<typeof evaluateKnnFeature
  * k-NN accuracy from features in a folder, without a model: those that evaluateKnn() wrote (`dumpFeatures`), or the
  * reference (trainfeat.pth and so on), which do not say `resize` and `crop`: these are then 0.
  *
- * @throws CheckpointError when the files are missing, damaged or don't fit each other; ConfigError for numbers out of
- *   range.
+ * @throws CheckpointError when the files are missing, damaged or don't fit each other; DataError for features that are not
+ *   finite; ConfigError for numbers out of range.
  */
 export function evaluateKnnFeatures(
   folder: string,
@@ -346,6 +418,8 @@ export function evaluateKnnFeatures(
   const temperature = options.temperature ?? KNN_DEFAULTS.temperature;
   const { train, test, classes, resize, crop } = readKnnFeatures(folder, options.device ?? 'cpu');
   try {
+    assertFinite(train.features, (row) => `row ${row} of the training features in ${folder}`);
+    assertFinite(test.features, (row) => `row ${row} of the test features in ${folder}`);
     return {
       ...score(train, test, { ...options, k, temperature }),
       trainImages: train.labels.length,

@@ -4,7 +4,8 @@
  *                 JSON in the metadata
  *   .npy          the array alone (format 1.0), and beside it FILE.paths.jsonl with a line per image
  *   .parquet      a row per image: path, label, features as a list of floats
- * Each file is written to a temporary file and renamed.
+ * Features that were centred or whitened have NAME.mean.npy (D) beside them, and whitened ones NAME.matrix.npy (D, D): with
+ * x scaled to length 1, they are (x - mean) @ matrix.T, scaled to length 1. Each file is written to a temporary file and renamed.
  */
 import path from 'node:path';
 import { z } from 'zod';
@@ -16,7 +17,9 @@ import { npyBytes } from '../files/npy.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { writeSafetensors } from '../weights/safetensors.js';
+import type { FeatureTransform } from '../plain/feature-transform.js';
 import type { Embeddings } from './embed.js';
+import { type WhitenedEmbeddings, whitening } from './whiten-embeddings.js';
 
 export const FEATURE_FORMATS = ['.safetensors', '.npy', '.parquet'] as const;
 
@@ -31,13 +34,32 @@ export function featureFormat(file: string): (typeof FEATURE_FORMATS)[number] {
 /** The file of names beside a .npy. */
 const pathsFile = (file: string): string => `${file.slice(0, -'.npy'.length)}.paths.jsonl`;
 
+/** The files of a transform beside a file of features. */
+const transformFile = (file: string, part: 'mean' | 'matrix'): string =>
+  `${file.slice(0, -path.extname(file).length)}.${part}.npy`;
+
 /**
- * Checks that a file of features, and the one beside it, can be written, before they are computed.
+ * Checks that a file of features, and those beside it, can be written, before they are computed.
+ * @param isWhitened - Whether a mean and a matrix may be written too.
  * @throws ConfigError for any other ending, DataError when they can't be written.
  */
-export function assertFeaturesWritable(file: string): void {
+export function assertFeaturesWritable(file: string, isWhitened = false): void {
   assertWritable(file);
   if (featureFormat(file) === '.npy') assertWritable(pathsFile(file));
+  if (isWhitened) for (const part of ['mean', 'matrix'] as const) assertWritable(transformFile(file, part));
+}
+
+/** @returns The files written. */
+function writeTransform(file: string, { mean, matrix }: FeatureTransform): string[] {
+  const files: string[] = [];
+  const write = (part: 'mean' | 'matrix', values: Float32Array, shape: number[]): void => {
+    const place = transformFile(file, part);
+    writeFileWhole(place, npyBytes(values, shape));
+    files.push(place);
+  };
+  if (mean !== null) write('mean', mean, [mean.length]);
+  if (mean !== null && matrix !== null) write('matrix', matrix, [mean.length, mean.length]);
+  return files;
 }
 
 function asSafetensors(file: string, result: Embeddings): void {
@@ -91,14 +113,24 @@ const embeddings = z.looseObject({
   features: instanceOf(Float32Array, 'a Float32Array'),
   shape: z.array(z.int().min(0)),
   classes: words.nullable(),
+  whitening: whitening.optional(),
 });
 
 /**
- * Writes the format of the file's ending, and makes its folder. Returns the files written.
+ * Writes the format of the file's ending, and makes its folder; of whitenEmbeddings()'s result, also the transform. Returns
+ * the files written.
  * @throws ConfigError for any other ending, DataError or CheckpointError when it can't be written.
  */
-export async function writeFeatures(file: string, result: Embeddings): Promise<string[]> {
+export async function writeFeatures(
+  file: string,
+  result: Embeddings | WhitenedEmbeddings,
+): Promise<string[]> {
   checkCall('writeFeatures()', ['file', filePath, file], ['result', embeddings, result]);
+  const files = await writeRows(file, result);
+  return 'whitening' in result ? [...files, ...writeTransform(file, result.whitening)] : files;
+}
+
+async function writeRows(file: string, result: Embeddings): Promise<string[]> {
   const format = featureFormat(file);
   makeFolderOf(file);
   if (format === '.safetensors') {

@@ -2,8 +2,12 @@
  * Makes an index of a folder of images, or brings one up to date: new and changed images are embedded, missing ones are
  * dropped, the rest stays. Changed means that the file's size or time differs. The work done so far is saved every few
  * minutes, and when it is interrupted.
+ *
+ * Features are stored as the network gives them; the transform they are compared through is fitted when all are there, and
+ * again when more than a fifth of the images it was fitted to have changed. Until then images that are added go through the
+ * transform that the index has, as the others and the queries do.
  */
-import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { listSource } from '../data/arguments.js';
 import { modelArgument } from '../models/model-argument.js';
@@ -27,45 +31,42 @@ import {
   skippedPlace,
 } from '../data/index.js';
 import { evalSizes } from '../plain/eval-geometry.js';
+import { chooseTransform } from '../eval/choose-transform.js';
 import { featureBatches } from '../eval/features.js';
-import { writeFileWhole } from '../files/atomic-file.js';
 import { sha256Files } from '../files/checksum.js';
-import { writeLines } from '../files/json-lines.js';
-import { removeWithin } from '../files/guarded.js';
 import { ConfigError, DataError } from '../errors.js';
 import { lockFolder } from '../files/folder-lock.js';
-import { packageVersion } from '../version.js';
 import type { Model } from '../model.js';
-import { FloatRows, isUnit, writeFloatRows } from './feature-file.js';
-import { areSpread, MAX_IDS } from './graph-file.js';
+import { type TransformMode, WHITEN_CHOICES, type WhitenChoice } from '../plain/feature-transform.js';
+import { unitRows } from '../plain/maps.js';
+import { isUnit } from './feature-file.js';
+import { ImageIndex } from './image-index.js';
 import {
-  checkedFile,
+  type ChosenMode,
+  commitIndex,
+  draftOf,
+  emptyDraft,
+  fitDraft,
+  type IndexDraft,
+  needsFit,
+  placeRows,
+} from './index-draft.js';
+import {
   INDEX_FEATURES,
-  INDEX_VERSION,
   type IndexedImage,
   type IndexFeatures,
-  type IndexFile,
   type IndexManifest,
   manifestPath,
   readIndexedImages,
   readManifest,
   remake,
-  sealFile,
 } from './index-format.js';
-import { ImageIndex } from './image-index.js';
-import { VectorIndex } from './vector-index.js';
-import { unitRows } from '../plain/maps.js';
 
 /** Seconds between two writings of what was embedded. */
 const SAVE_EVERY = 300;
-/**
- * The graph is built again when more than this share of its nodes are removed ones: they stay in it as dead ends, and
- * USearch has no room for more than a third on top.
- */
-const MOST_REMOVED = 0.2;
 /** What may be in a folder in which an index is begun: traces of one that was interrupted. */
 const OURS =
-  /^(lock(\.(new|after)-[0-9a-f-]+)?|labels\.jsonl|\.index\.json\..*|(images|skipped|features|vectors|map)-\d+\..*)$/;
+  /^(lock(\.(new|after)-[0-9a-f-]+)?|labels\.jsonl|\.index\.json\..*|(images|skipped|features|vectors|transform|map)-\d+\..*)$/;
 /** How many images' approximate neighbours are compared with exact ones at the end. */
 const CHECKED = 200;
 
@@ -74,6 +75,11 @@ export interface BuildIndexOptions {
   output: string;
   /** `cls` (default): the class token. `patch-mean`: the mean of the patch tokens. */
   features?: IndexFeatures;
+  /**
+   * How features are centred or whitened before they are compared, fitted to the index's own images. `auto` (default)
+   * chooses by how well images are found by another view of them; an index that exists keeps what it was made with.
+   */
+  whiten?: WhitenChoice;
   /** As in EmbedOptions. */
   resize?: number;
   crop?: number;
@@ -89,7 +95,7 @@ export interface BuildIndexOptions {
   signal?: AbortSignal | undefined;
   /** Seconds between two writings of what was embedded; default 300. */
   saveEvery?: number;
-  onProgress?: (progress: { part: 'images' | 'check'; done: number; total: number }) => void;
+  onProgress?: (progress: { part: 'images' | 'views' | 'check'; done: number; total: number }) => void;
   /** Called when it waits, at most a minute, to see whether another process is still writing the index. */
   onWait?: (message: string) => void;
 }
@@ -108,6 +114,8 @@ export interface BuildIndexResult extends ListNotes {
   rebuilt: string | null;
   skipped: { path: string; reason: string }[];
   width: number;
+  /** How features are transformed before they are compared, and why. */
+  whitening: { mode: TransformMode; reason: string };
   /** Share of the ten nearest neighbours that the approximate search finds; 1 where search is exact. */
   recall: number;
 }
@@ -199,137 +207,16 @@ function settingsOf(model: Model, options: BuildIndexOptions): IndexManifest['se
   return { features, ...evalSizes(options, model.architecture) };
 }
 
-/** An index in memory while it is being built: features in parts, one after the other. */
-export interface IndexDraft {
-  images: IndexedImage[];
-  parts: Float32Array[];
-  /** Null until the width is known from the first image. */
-  vectors: VectorIndex | null;
-  skipped: { path: string; reason: string }[];
-  nextId: number;
-  /** The old graph is not used any more: the new one must be written, even if no image has changed. */
-  hasNewGraph: boolean;
-}
-
-/** The old graph without the missing images; null when it must be built again. */
-function keptGraph(folder: string, old: IndexManifest, oldIds: Int32Array, plan: Plan): VectorIndex | null {
-  const { nextId } = old.images;
-  const { kept, fresh, removed } = plan;
-  const ids = Int32Array.from([...kept.map(({ image }) => image.id), ...fresh.map((_, i) => nextId + i)]);
-  if (nextId + fresh.length > MAX_IDS || !areSpread(ids)) return null;
-  const about = { within: folder, width: old.width, ids: oldIds, writable: true };
-  let vectors: VectorIndex;
-  try {
-    vectors = VectorIndex.open(checkedFile(folder, old.files.vectors), about);
-  } catch (error) {
-    // everything in a graph can be rebuilt from the features
-    if (error instanceof DataError) return null;
-    throw error;
-  }
-  if (kept.length < (1 - MOST_REMOVED) * vectors.nodes) return null;
-  vectors.remove(Int32Array.from(removed, ({ id }) => id));
-  return vectors;
-}
-
-/** The rows that stay, the graph without the rest. @param oldIds - Of all images of the old index. */
-async function keptOf(
-  folder: string,
-  old: IndexManifest,
-  oldIds: Int32Array,
-  plan: Plan,
-): Promise<IndexDraft> {
-  const { width } = old;
-  const count = plan.kept.length;
-  using file = new FloatRows(folder, old.files.features, 'features', old.images.count, width);
-  const all = file.all();
-  const rows = plan.removed.length === 0 ? all : new Float32Array(count * width);
-  if (rows !== all)
-    plan.kept.forEach(({ row }, i) => rows.set(all.subarray(row * width, (row + 1) * width), i * width));
-  const parts = count > 0 ? [rows] : [];
-  const vectors = keptGraph(folder, old, oldIds, plan);
-  const images = plan.kept.map(({ image }) => image);
-  if (vectors !== null)
-    return { images, parts, vectors, skipped: [], nextId: old.images.nextId, hasNewGraph: false };
-  const rebuilt = new VectorIndex(width);
-  await rebuilt.add(
-    Int32Array.from(images, (_, i) => i),
-    rows,
-  );
-  const numbered = images.map((image, id) => ({ ...image, id }));
-  return { images: numbered, parts, vectors: rebuilt, skipped: [], nextId: count, hasNewGraph: true };
-}
-
-/** Writes a new generation and deletes the one before. @internal */
-export function commitIndex(
-  folder: string,
-  growing: Omit<IndexDraft, 'hasNewGraph'>,
-  about: Pick<IndexManifest, 'generation' | 'weights' | 'settings'> & {
-    list: Pick<ImageList, 'source' | 'root'>; // all images are below the root
-  },
-): IndexManifest {
-  const { list, generation, weights, settings } = about;
-  const vectors = growing.vectors!;
-  const { width } = vectors;
-  const name = (kind: string, ending: string): string => `${kind}-${generation}.${ending}`;
-  const within = folder;
-  const written = (file: string, write: (place: string) => void): IndexFile => {
-    try {
-      // an existing file, perhaps a link, is not written through: index.json doesn't name it
-      removeWithin(path.join(folder, file), { within });
-      write(path.join(folder, file));
-      return sealFile(folder, file);
-    } catch (error) {
-      removeWithin(path.join(folder, file), { within });
-      throw new DataError(
-        `${path.join(folder, file)} can't be written: ${(error as Error).message}. The index is as it was before.`,
-        { cause: error },
-      );
-    }
-  };
-  const files: IndexManifest['files'] = {
-    images: written(name('images', 'jsonl'), (place) => writeLines(place, growing.images, within)),
-    skipped: written(name('skipped', 'jsonl'), (place) => writeLines(place, growing.skipped, within)),
-    features: written(name('features', 'safetensors'), (place) =>
-      writeFloatRows(place, 'features', width, growing.parts, within),
-    ),
-    vectors: written(name('vectors', 'usearch'), (place) => vectors.save(place)),
-    map: null,
-  };
-  const manifest: IndexManifest = {
-    format: 'dino-index',
-    version: INDEX_VERSION,
-    package: packageVersion,
-    written: new Date().toISOString(),
-    ...{ generation, weights, settings, width },
-    images: {
-      source: list.source,
-      root: list.root,
-      count: growing.images.length,
-      skipped: growing.skipped.length,
-      nextId: growing.nextId,
-    },
-    files,
-  };
-  writeManifest(folder, manifest);
-  return manifest;
-}
-
-/** Renames a new index.json into place and deletes the files that it doesn't name. */
-export function writeManifest(folder: string, manifest: IndexManifest): void {
-  const text = `${JSON.stringify(manifest, null, 2)}\n`;
-  writeFileWhole(manifestPath(folder), text, { within: folder });
-  const named = new Set(Object.values(manifest.files).flatMap((file) => (file === null ? [] : [file.name])));
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    const isOld = /^(images|skipped|features|vectors|map)-\d+\./.test(entry.name) && !named.has(entry.name);
-    // a folder with such a name is not ours
-    if (isOld && !entry.isDirectory()) rmSync(path.join(folder, entry.name), { force: true });
-  }
-}
-
 const buildOptions = optionsOf<BuildIndexOptions>(
   { output: filePath },
   {
-    ...{ features: oneOf(INDEX_FEATURES), resize: count(1), crop: count(1), batchSize: count(1) },
+    ...{
+      features: oneOf(INDEX_FEATURES),
+      whiten: oneOf(WHITEN_CHOICES),
+      resize: count(1),
+      crop: count(1),
+      batchSize: count(1),
+    },
     ...{ numWorkers: count(), mayRead: callback, signal: abortSignal, onProgress: callback },
     onWait: callback,
     saveEvery: finite.min(0),
@@ -382,19 +269,25 @@ export async function buildIndex(
     const oldImages = usable === null ? [] : readIndexedImages(folder, usable);
     const plan = planOf(list, usable === null ? null : { root: usable.images.root, images: oldImages });
     const oldIds = Int32Array.from(oldImages, ({ id }) => id);
-    const growing: IndexDraft =
+    const asked = options.whiten ?? old?.whitening.asked ?? 'auto';
+    const growing =
       usable === null
-        ? { images: [], parts: [], vectors: null, skipped: [], nextId: 0, hasNewGraph: false }
-        : await keptOf(folder, usable, oldIds, plan);
+        ? emptyDraft(asked)
+        : draftOf(folder, usable, oldIds, { ...plan, fresh: plan.fresh.length });
     for (const { path: place, reason } of list.unreadable.map(skippedPlace))
       growing.skipped.push({ path: portable(list.root, place), reason });
     const generation = (old?.generation ?? -1) + 1;
-    const counts = await grow(model, plan, growing, { weights, settings, list, folder, generation }, options);
+    const about = { weights, settings, list, folder, generation, asked };
+    const counts = await grow(model, plan, growing, about, options);
     using index = ImageIndex.open(folder);
     const recall = await index.recall(CHECKED, (done, total) => onProgress?.({ part: 'check', done, total }));
     const { count, width } = index;
     const { skipped } = growing;
-    return { index: folder, images: count, ...counts, rebuilt, skipped, width, recall, ...notesOf(list) };
+    const { mode, reason } = index.manifest.whitening;
+    return {
+      ...{ index: folder, images: count, ...counts, rebuilt, skipped, width, recall },
+      ...{ whitening: { mode, reason }, ...notesOf(list) },
+    };
   } finally {
     lock.release();
   }
@@ -403,6 +296,7 @@ export async function buildIndex(
 interface About extends Pick<IndexManifest, 'weights' | 'settings' | 'generation'> {
   folder: string;
   list: ImageList;
+  asked: WhitenChoice;
 }
 
 /** Embeds new images, and writes every few minutes, at the end, and when aborted. */
@@ -426,11 +320,18 @@ async function grow(
     changed: 0,
     removed: plan.removed.length - plan.fresh.filter(({ before }) => before).length,
   };
-  const save = (): void => {
-    if (growing.vectors === null) return; // nothing could be read yet
-    commitIndex(about.folder, growing, { ...about, generation: generation++ });
+  const { changed: changedBefore } = growing.whitening;
+  const save = async (): Promise<void> => {
+    if (growing.width === null) return; // nothing could be read yet
+    await placeRows(growing);
+    const { vectors } = growing;
+    commitIndex(about.folder, { ...growing, vectors: vectors! }, { ...about, generation: generation++ });
     saved = performance.now();
     hasChanges = false;
+  };
+  const countChanges = (): void => {
+    const changed = changedBefore + counts.added + counts.changed + counts.removed;
+    if (growing.whitening.fittedTo > 0) growing.whitening = { ...growing.whitening, changed };
   };
   const batches = featureBatches(
     model.backbone,
@@ -449,10 +350,10 @@ async function grow(
       hasChanges ||= indices.length > 0;
       if (indices.length > 0) {
         const width = shape[1]!;
-        growing.vectors ??= new VectorIndex(width);
-        if (growing.vectors.width !== width) {
+        growing.width ??= width;
+        if (growing.width !== width) {
           throw new DataError(
-            `the features of ${about.folder} have ${growing.vectors.width} values, these weights give ${width}. ` +
+            `the features of ${about.folder} have ${growing.width} values, these weights give ${width}. ` +
               remake(about.folder),
           );
         }
@@ -462,8 +363,7 @@ async function grow(
         const rows = new Float32Array(places.length * width);
         places.forEach((i, row) => rows.set(rowAt(i), row * width));
         const ids = Int32Array.from(places, () => growing.nextId++);
-        await growing.vectors.add(ids, rows);
-        growing.parts.push(rows);
+        if (rows.length > 0) growing.parts.push(rows);
         places.forEach((i, row) => {
           const { item, label, bytes, mtime, before } = plan.fresh[indices[i]!]!;
           if (before) counts.changed++;
@@ -481,19 +381,53 @@ async function grow(
           });
         });
       }
-      if (performance.now() - saved > 1000 * saveEvery) save();
+      if (performance.now() - saved > 1000 * saveEvery && growing.images.length > 0) {
+        countChanges();
+        await save();
+      }
       onProgress?.({ part: 'images', done, total: plan.fresh.length });
     }
+    if (growing.images.length === 0) {
+      const [first] = growing.skipped;
+      throw new DataError(
+        `none of the ${list.items.length} images can be read: ${first === undefined ? '' : `${first.path}: ${first.reason}`}`,
+      );
+    }
+    countChanges();
+    if (needsFit(growing, about.asked)) {
+      const choose = (rows: Float32Array, width: number): Promise<ChosenMode> =>
+        chosenMode(model, growing, rows, width, about, options);
+      await fitDraft(growing, about.asked, choose);
+      hasChanges = true;
+    }
   } catch (error) {
-    if (signal?.aborted === true && hasChanges && growing.images.length > 0) save();
+    if (signal?.aborted === true && hasChanges && growing.images.length > 0) {
+      countChanges();
+      await save();
+    }
     throw error;
   }
-  if (growing.images.length === 0) {
-    const [first] = growing.skipped;
-    throw new DataError(
-      `none of the ${list.items.length} images can be read: ${first === undefined ? '' : `${first.path}: ${first.reason}`}`,
-    );
-  }
-  if (hasChanges) save();
+  if (hasChanges) await save();
   return counts;
+}
+
+/** The transform that was asked for, or the one that `auto` finds best. */
+async function chosenMode(
+  model: Model,
+  { images }: IndexDraft,
+  rows: Float32Array,
+  width: number,
+  { asked, list, settings }: About,
+  { batchSize = 64, numWorkers = 1, signal, onProgress }: BuildIndexOptions,
+): Promise<ChosenMode> {
+  if (asked !== 'auto') return { mode: asked, reason: `asked for ${asked}` };
+  const itemOf = (row: number): ImageItem => ({
+    path: path.resolve(list.root, images[row]!.path),
+    label: null,
+  });
+  return chooseTransform(model.backbone, rows, width, itemOf, {
+    ...{ kind: settings.features, resize: settings.resize, crop: settings.crop },
+    ...{ batchSize, numWorkers, device: model.device, signal },
+    onProgress: (done, total) => onProgress?.({ part: 'views', done, total }),
+  });
 }

@@ -6,17 +6,25 @@
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
 import { callback, checkCall, finite, optionsOf } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
+import type { TransformMode } from '../plain/feature-transform.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
 
-/** Cosine similarity above which two images count as the same, by default. */
-export const DUPLICATE_THRESHOLD = 0.95;
+/**
+ * Cosine similarity above which two images count as the same, by default. Whitening leaves different images at about 0.4 to
+ * 0.5, where they were at 0.99, but a copy's small differences weigh more too; docs/explore.md has the measurements.
+ */
+export const DUPLICATE_THRESHOLDS: Readonly<Record<TransformMode, number>> = {
+  none: 0.95,
+  center: 0.95,
+  pca: 0.85,
+};
 /** Neighbours of an image that are compared: a larger group is found through several of its images. */
 const NEIGHBOURS = 50;
 /** Above this share of the images in groups, the threshold says little about the images. */
 const SUSPICIOUS_SHARE = 0.3;
 
 export interface DuplicateOptions extends NearestOptions {
-  /** Cosine similarity, above 0 and at most 1; default 0.95. */
+  /** Cosine similarity, above 0 and at most 1; default 0.95, or 0.85 in an index of whitened features. */
   threshold?: number;
   onWarning?: (message: string) => void;
 }
@@ -41,7 +49,7 @@ export async function findDuplicates(
   options: DuplicateOptions = {},
 ): Promise<DuplicateGroup[]> {
   checkCall('findDuplicates()', indexArgument(index), ['options', duplicateOptions, options]);
-  const { threshold = DUPLICATE_THRESHOLD, onWarning } = options;
+  const { threshold = DUPLICATE_THRESHOLDS[index.manifest.whitening.mode], onWarning } = options;
   if (!(threshold > 0 && threshold <= 1))
     throw new ConfigError(`threshold ${threshold}; expected a similarity above 0 and at most 1`);
   const k = Math.min(NEIGHBOURS, index.count - 1);

@@ -1,4 +1,7 @@
-/** The images of an index as a web export takes them: its features are used as they are, nothing is computed again. */
+/**
+ * The images of an index as a web export takes them: its features and their transform are used as they are, nothing is
+ * computed again.
+ */
 import { shellPath } from '../plain/shell.js';
 import { modelArgument } from '../models/model-argument.js';
 import { indexArgument } from './arguments.js';
@@ -41,7 +44,7 @@ export function galleryOfIndex(index: ImageIndex, model: Model): GallerySource {
         `give --images ${shellPath(source)}`,
     );
   }
-  const all = index.features();
+  const all = index.rawFeatures();
   const rows: number[] = [];
   const gone: GallerySource['skipped'][number][] = [];
   for (const row of images.keys()) {
@@ -64,6 +67,7 @@ export function galleryOfIndex(index: ImageIndex, model: Model): GallerySource {
     paths: rows.map((row) => index.pathOf(row)),
     labels: rows.map((row) => images[row]!.label),
     features,
+    transform: index.transform,
     skipped: gone,
   };
 }

@@ -14,6 +14,8 @@ import {
   show,
 } from '../plain/check-options.js';
 import { ConfigError, DataError } from '../errors.js';
+import { transformRows } from '../eval/fit-transform.js';
+import type { FeatureTransform } from '../plain/feature-transform.js';
 import { FloatRows } from './feature-file.js';
 import {
   checkedFile,
@@ -25,6 +27,7 @@ import {
   remake,
 } from './index-format.js';
 import { exactNearest, type NearestRows, sortMatches } from './nearest-rows.js';
+import { readTransform } from './transform-file.js';
 import { VectorIndex } from './vector-index.js';
 
 /** Up to this many images, search is always exact: it takes a few milliseconds. */
@@ -55,6 +58,7 @@ const nearestOptions = optionsOf<NearestOptions>(
 export class ImageIndex implements Disposable {
   readonly #file: FloatRows;
   #features: Float32Array | null = null;
+  #transform: FeatureTransform | null = null;
   #vectors: VectorIndex | null = null;
   #rows: Map<string, number> | null = null;
   #rowById: Map<number, number> | null = null;
@@ -90,14 +94,13 @@ export class ImageIndex implements Disposable {
     return this.manifest.width;
   }
 
-  /** Where an image is, according to the index; to read it, use fileOf(). */
   /** @throws ConfigError for a row that the index doesn't have. */
   #checkRow(row: number): void {
     if (Number.isInteger(row) && row >= 0 && row < this.count) return;
     throw new ConfigError(`row ${show(row)}; the index ${this.folder} has ${this.count} images, from 0 on`);
   }
 
-  /** Where an image is. */
+  /** Where an image is, according to the index; to read it, use fileOf(). */
   pathOf(row: number): string {
     this.#checkRow(row);
     return path.resolve(this.manifest.images.root, this.images[row]!.path);
@@ -122,17 +125,64 @@ export class ImageIndex implements Disposable {
     return readSkippedImages(this.folder, this.manifest);
   }
 
-  /** One image's features, (width), of length 1. */
-  feature(row: number): Float32Array {
-    this.#checkRow(row);
-    if (this.#features !== null) return this.#features.subarray(row * this.width, (row + 1) * this.width);
-    return this.#file.row(row);
+  /** How features are centred or whitened before they are compared. @throws DataError when its file is damaged. */
+  get transform(): FeatureTransform {
+    this.#transform ??= readTransform(this.folder, this.manifest);
+    return this.#transform;
   }
 
-  /** All features, (count, width); read once, and kept. @throws DataError when they are damaged. */
+  /**
+   * Transforms features of the index's network as those of its images are: what a query must go through.
+   *
+   * @param features - (n, width), rows of any length but 0.
+   * @returns (n, width), rows of length 1.
+   */
+  transformed(features: Float32Array): Float32Array {
+    checkCall('transformed()', ['features', vector, features]);
+    if (features.length % this.width > 0)
+      throw new ConfigError(
+        `${features.length} values are not rows of ${this.width}, as the index ${this.folder} has them`,
+      );
+    return transformRows(this.transform, features, this.width);
+  }
+
+  /** One image's features as they are compared, (width), of length 1. */
+  feature(row: number): Float32Array {
+    this.#checkRow(row);
+    return this.#some([row]);
+  }
+
+  /** The same of several rows, (rows, width). */
+  #some(rows: readonly number[]): Float32Array {
+    const { width } = this;
+    const all = this.#features;
+    const [only] = rows;
+    if (all !== null && rows.length === 1) return all.subarray(only! * width, (only! + 1) * width);
+    const some = new Float32Array(rows.length * width);
+    rows.forEach((row, i) => {
+      const from = all === null ? this.#file.row(row) : all.subarray(row * width, (row + 1) * width);
+      some.set(from, i * width);
+    });
+    const isReady = all !== null || this.transform.mode === 'none';
+    return isReady ? some : transformRows(this.transform, some, width, some);
+  }
+
+  /**
+   * All features as they are compared, (count, width), rows of length 1; computed once, and kept.
+   * @throws DataError when they are damaged.
+   */
   features(): Float32Array {
-    this.#features ??= this.#file.all();
+    if (this.#features === null) {
+      const raw = this.#file.all();
+      const { transform } = this;
+      this.#features = transform.mode === 'none' ? raw : transformRows(transform, raw, this.width, raw);
+    }
     return this.#features;
+  }
+
+  /** All features as the network gives them, (count, width), rows of length 1; not kept. @throws DataError as features(). */
+  rawFeatures(): Float32Array {
+    return this.#file.all();
   }
 
   #graph(): VectorIndex {
@@ -163,10 +213,10 @@ export class ImageIndex implements Disposable {
   /** Ranks rows by their exact similarity to a query. */
   #ranked(query: Float32Array, rows: readonly number[]): { row: number; similarity: number }[] {
     const { width } = this;
-    const matches = rows.map((row) => {
-      const feature = this.feature(row);
+    const features = this.#some(rows);
+    const matches = rows.map((row, i) => {
       let similarity = 0;
-      for (let d = 0; d < width; d++) similarity += query[d]! * feature[d]!;
+      for (let d = 0; d < width; d++) similarity += query[d]! * features[i * width + d]!;
       return { row, similarity };
     });
     sortMatches(matches);
@@ -175,7 +225,7 @@ export class ImageIndex implements Disposable {
 
   /**
    * The images most like a feature.
-   * @param query - (width) of length 1.
+   * @param query - (width) of length 1, transformed.
    */
   async search(query: Float32Array, k: number, options: NearestOptions = {}): Promise<Match[]> {
     checkCall(
@@ -280,6 +330,7 @@ export class ImageIndex implements Disposable {
   close(): void {
     this.#file.close();
     this.#features = null;
+    this.#transform = null;
     this.#vectors = null;
     this.#neighbours = null;
   }

@@ -4,8 +4,9 @@
  *   index.json              what the index was made from and with; names the files below and their checksums
  *   images-<n>.jsonl        a line per image: id, path, bytes, mtime, label; in the order of the rows
  *   skipped-<n>.jsonl       images that could not be read, and why
- *   features-<n>.safetensors  `features` (N, D) float32, rows of length 1
- *   vectors-<n>.usearch     USearch's HNSW graph over the same rows in bfloat16; its keys are the images' ids
+ *   features-<n>.safetensors  `features` (N, D) float32, rows of length 1, as the network gives them
+ *   transform-<n>.safetensors  how features are centred or whitened before they are compared (transform-file.ts)
+ *   vectors-<n>.usearch     USearch's HNSW graph over the transformed rows in bfloat16; its keys are the images' ids
  *   map-<n>.safetensors     `positions` (N, 2) float32, once makeMap() has laid it out
  *   labels.jsonl            what people labelled (labels.ts); not one of the generations
  *   lock                    while a process writes
@@ -23,9 +24,11 @@ import { sha256Of } from '../files/checksum.js';
 import { FileBytes } from '../files/file-bytes.js';
 import { openToWrite, readTextIfThere } from '../files/guarded.js';
 import { splitLines } from '../files/json-lines.js';
+import { TRANSFORM_MODES, WHITEN_CHOICES } from '../plain/feature-transform.js';
 import { MAX_IDS } from './graph-file.js';
 
-export const INDEX_VERSION = 1;
+/** Version 1 had no transform: its features are compared as they are. */
+export const INDEX_VERSION = 2;
 /** Features that an index can be made of: one row per image. */
 export const INDEX_FEATURES = ['cls', 'patch-mean'] as const;
 export type IndexFeatures = (typeof INDEX_FEATURES)[number];
@@ -85,15 +88,43 @@ const manifestSchema = z.object({
     crop: z.int().positive().max(MAX_SIDE),
   }),
   width: z.int().positive().max(MAX_WIDTH),
+  whitening: z.object({
+    /** What was asked for. */
+    asked: z.enum(WHITEN_CHOICES),
+    /** What is done. */
+    mode: z.enum(TRANSFORM_MODES),
+    /** Why, in words. */
+    reason: z.string(),
+    /** Images that it was fitted to; 0 before it was fitted. */
+    fittedTo: z.int().nonnegative().max(MAX_IDS),
+    /** Images that were added, changed or removed since. */
+    changed: z.int().nonnegative(),
+  }),
   files: z.object({
     images: fileSchema,
     skipped: fileSchema,
     features: fileSchema,
     vectors: fileSchema,
+    transform: fileSchema.nullable(),
     map: fileSchema.nullable(),
   }),
 });
 export type IndexManifest = z.infer<typeof manifestSchema>;
+
+/** The transform of an index that has none yet. */
+export const unfitted = (asked: IndexManifest['whitening']['asked']): IndexManifest['whitening'] => ({
+  ...{ asked, mode: 'none', reason: 'not fitted yet', fittedTo: 0, changed: 0 },
+});
+
+/** index.json of version 1 as one of this version. */
+function upgraded(value: object): unknown {
+  const { files } = value as { files?: unknown };
+  if (typeof files !== 'object' || files === null) return value;
+  return {
+    ...{ ...value, version: INDEX_VERSION, files: { ...files, transform: null } },
+    whitening: { ...unfitted('auto'), reason: 'made before features were whitened' },
+  };
+}
 
 const imageSchema = z.object({
   id: z.int().nonnegative().lt(MAX_IDS),
@@ -130,12 +161,12 @@ export function readManifest(folder: string): IndexManifest {
     });
   }
   const { format, version } = (value ?? {}) as { format?: unknown; version?: unknown };
-  if (format === 'dino-index' && version !== INDEX_VERSION) {
+  if (format === 'dino-index' && version !== 1 && version !== INDEX_VERSION) {
     throw new DataError(
-      `${file} is of version ${String(version)}; this dino reads ${INDEX_VERSION}. ${remake(folder)}`,
+      `${file} is of version ${String(version)}; this dino reads 1 and ${INDEX_VERSION}. ${remake(folder)}`,
     );
   }
-  const parsed = manifestSchema.safeParse(value);
+  const parsed = manifestSchema.safeParse(version === 1 ? upgraded(value as object) : value);
   if (!parsed.success)
     throw new DataError(`${file} is damaged:\n${z.prettifyError(parsed.error)}\n${remake(folder)}`);
   return parsed.data;

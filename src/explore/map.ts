@@ -13,9 +13,9 @@ import { DataError } from '../errors.js';
 import { principalAxes } from '../explain/principal-axes.js';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { lockFolder } from '../files/folder-lock.js';
-import { writeManifest } from './build-index.js';
 import { FloatRows, writeFloatRows } from './feature-file.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
+import { writeManifest } from './index-draft.js';
 import { readManifest, sealFile } from './index-format.js';
 
 /** UMAP's own defaults. */

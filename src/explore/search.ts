@@ -227,7 +227,7 @@ export async function queryFeature(index: ImageIndex, options: SearchOptions): P
     const given = options.model;
     const model = given instanceof Model ? given : (given ?? (() => loadIndexModel(index)))();
     try {
-      embedded = await embedFiles(index, model, files, region);
+      embedded = index.transformed(await embedFiles(index, model, files, region));
     } finally {
       if (!(given instanceof Model)) model.dispose();
     }

@@ -3,6 +3,8 @@
  * without the other. A route is a key of `Api`; `route()` in routes/route.ts serves it and `request()` in web/src/api.ts
  * asks for it. What a page sends is checked by the route's zod schema: types do not stop a malicious client.
  */
+import type { TransformMode } from './feature-transform.js';
+
 // ------------------------------------------------------------------------------------------------- everything
 
 /** GET /api/studio */
@@ -161,6 +163,8 @@ export interface CheckpointEntry {
   /** ms since 1970 */
   written: number;
   isNewest: boolean;
+  /** Whether it holds the weights that the judge found best. */
+  isBest: boolean;
 }
 
 /** A run's config.json, as src/run/run-folder.ts reads it. */
@@ -382,6 +386,10 @@ export interface IndexAbout {
   source: string;
   weights: string;
   features: string;
+  /** How features are transformed before they are compared, and why. */
+  whitening: { mode: TransformMode; reason: string };
+  /** Similarity from which two images count as the same, by default. */
+  duplicateThreshold: number;
   hasMap: boolean;
 }
 

@@ -48,8 +48,14 @@ export interface WebManifest {
 
 export interface WebGallery {
   count: number;
-  /** (count, embedDim) float32, little-endian, each row of length 1. */
+  /** (count, embedDim) float32, little-endian, each row of length 1, transformed. */
   features: string;
+  /** What a query goes through before it is compared; null where features are compared as they are. */
+  transform: {
+    mode: 'center' | 'pca';
+    /** (embedDim) mean and, for `pca`, (embedDim, embedDim) matrix, float32, little-endian. */
+    file: string;
+  } | null;
   /** JSON: (GalleryImage)[]. */
   images: string;
 }

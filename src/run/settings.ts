@@ -165,6 +165,9 @@ export const settingFields = {
   ),
   logEvery: whole(1).describe('steps between two lines of metrics'),
   knnEvery: whole(0).describe('epochs between two k-NN evaluations; 0 for none'),
+  judgeEvery: whole(0).describe(
+    'epochs between two judgements of the features without labels, which keep the best weights; 0 for none',
+  ),
   knnTrain: z.string().min(1).optional().describe('labelled images among which k-NN finds neighbours'),
   knnVal: z.string().min(1).optional().describe('labelled images that k-NN classifies'),
   maxBadShare: share().describe('stop when more than this share of the images is unreadable'),
@@ -189,6 +192,7 @@ const LATER_SETTINGS: PartialSettings = {
   activationCheckpointing: false,
   keepCheckpoints: 2,
   koleoWeight: 0,
+  judgeEvery: 0,
 };
 
 /** The settings of a run folder, whichever version wrote it. */
@@ -236,6 +240,7 @@ export const CHANGEABLE_ON_RESUME: readonly SettingName[] = [
   'knnEvery',
   'knnTrain',
   'knnVal',
+  'judgeEvery',
   'maxBadShare',
   'watchImages',
 ];

@@ -2,7 +2,12 @@
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { openHandle, readTextIfThere, refuseLinks } from '../files/guarded.js';
-import { checkpointsPath, listCheckpoints, newestCheckpoint } from '../run/checkpoint-files.js';
+import {
+  bestCheckpoint,
+  checkpointsPath,
+  listCheckpoints,
+  newestCheckpoint,
+} from '../run/checkpoint-files.js';
 import { configPath, evaluationsPath, skippedPath } from '../run/run-folder.js';
 import type { CheckpointEntry, RunDetails } from '../plain/studio-api.js';
 import { markOf, type Run } from './run.js';
@@ -18,14 +23,17 @@ async function checkpointsOf(run: string): Promise<CheckpointEntry[]> {
   refuseLinks(run, path.join(checkpointsPath(run), 'latest'));
   const newest = newestCheckpoint(run);
   const found: CheckpointEntry[] = [];
-  for (const { step, folder } of listCheckpoints(run)) {
+  const best = bestCheckpoint(run);
+  const all = [...listCheckpoints(run), ...(best === null ? [] : [best])].sort((a, b) => a.step - b.step);
+  for (const { step, folder } of all) {
     refuseLinks(run, folder);
     try {
       const files = await readdir(folder);
       const sizes = await Promise.all(files.map(async (file) => (await stat(path.join(folder, file))).size));
       const { mtimeMs } = await stat(folder);
       const bytes = sizes.reduce((sum, size) => sum + size, 0);
-      found.push({ step, path: folder, bytes, written: mtimeMs, isNewest: folder === newest });
+      const which = { isNewest: folder === newest, isBest: folder === best?.folder };
+      found.push({ step, path: folder, bytes, written: mtimeMs, ...which });
     } catch {
       // pruned between the two calls
     }

@@ -150,6 +150,44 @@ describe('the section Runs', () => {
     await studio.check();
   });
 
+  it('draws what the judge of a training saw, beside the untrained network and pixels, and where the best weights are', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const run = path.join(folder, 'runs', 'judged');
+    cpSync(first, run, { recursive: true });
+    const checkpoints = path.join(run, 'checkpoints');
+    cpSync(path.join(checkpoints, 'step-00000004'), path.join(checkpoints, 'best-00000004'), {
+      recursive: true,
+    });
+    const judged = (step: number, score: number): string => {
+      const judge = {
+        measure: 'otherView',
+        score,
+        untrained: 0.25,
+        pixels: 0.36,
+        isBest: true,
+        bestStep: step,
+      };
+      return `${JSON.stringify({ step, epoch: 0, judge })}\n`;
+    };
+    writeFileSync(
+      metricsPath(run),
+      judged(0, 0.25) + readFileSync(metricsPath(run), 'utf8') + judged(4, 0.416),
+    );
+    await openRun('runs/judged');
+    await studio.page.waitForSelector('[data-column="judge"]', { timeout: 30_000 });
+    await studio.page.evaluate(`document.querySelector('[data-column="judge"]').scrollIntoView()`);
+    await studio.text(newest('judge'), /41\.6%/);
+    const said = await inWords('judge');
+    assert.match(said, /runs\/judged: 25\.0% at step 0, 41\.6% at 4, lowest 25\.0%, highest 41\.6%/);
+    assert.match(said, /untrained network: 25\.0% .*raw pixels: 36\.0%/);
+    await studio.page.evaluate(
+      `document.querySelectorAll('.details details').forEach((one) => (one.open = true))`,
+    );
+    await studio.text('.details', /Checkpoints: 4[\s\S]*4 \(best weights\)/);
+    await studio.check();
+    rmSync(run, { recursive: true });
+  });
+
   it('follows a training while it runs, and says that it was killed', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const run = path.join(folder, 'runs', 'live');

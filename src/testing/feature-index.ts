@@ -2,9 +2,9 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { PhiloxStream, Purpose } from '../data/crops/philox.js';
-import { commitIndex } from '../explore/build-index.js';
 import { ImageIndex } from '../explore/image-index.js';
-import { VectorIndex } from '../explore/vector-index.js';
+import { commitIndex, emptyDraft, fitDraft, placeRows } from '../explore/index-draft.js';
+import type { TransformMode } from '../plain/feature-transform.js';
 import { unitRows } from '../plain/maps.js';
 
 /** Normally distributed numbers from a seed (Box and Muller). */
@@ -42,20 +42,19 @@ export async function featureIndex(
   rows: Float32Array,
   width: number,
   bytes: (row: number) => number = () => 1000,
+  mode: TransformMode = 'none',
 ): Promise<ImageIndex> {
   mkdirSync(folder, { recursive: true });
   const count = rows.length / width;
-  const vectors = new VectorIndex(width);
-  await vectors.add(
-    Int32Array.from({ length: count }, (_, i) => i),
-    rows,
-  );
   const images = Array.from({ length: count }, (_, id) => ({
     ...{ id, path: `${id}.jpg`, bytes: bytes(id), mtime: 0, label: null },
   }));
+  const draft = { ...emptyDraft(mode), images, parts: [rows], width, nextId: count };
+  await fitDraft(draft, mode, () => Promise.resolve({ mode, reason: 'given' }));
+  await placeRows(draft);
   commitIndex(
     folder,
-    { images, parts: [rows], vectors, skipped: [], nextId: count },
+    { ...draft, vectors: draft.vectors! },
     {
       generation: 0,
       list: { source: path.join(folder, 'images'), root: path.join(folder, 'images') },

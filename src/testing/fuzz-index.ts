@@ -118,7 +118,7 @@ async function writeIndex(folder: string): Promise<{ index: string; run: string;
   await writeColourFolders(images, 24, 34);
   writeFileSync(path.join(images, 'red', 'broken.png'), 'no image');
   using model = loadModel(run, { device: 'cpu' });
-  await buildIndex(model, images, { output: index, numWorkers: 0, weights: { given: run } });
+  await buildIndex(model, images, { output: index, numWorkers: 0, whiten: 'pca', weights: { given: run } });
   using opened = ImageIndex.open(index);
   await keepMap(opened, await layoutMap(opened));
   labelImages(opened, [0, 1, 2], 'blue');

@@ -1,5 +1,8 @@
 /** What training reports to its caller while it runs. */
+import type { KnnResult } from '../eval/knn.js';
 import type { LeftOut } from '../data/index.js';
+import type { QualityMeasures } from '../eval/quality-of-networks.js';
+import type { MeasureName } from '../plain/quality.js';
 import type { TrainSettings } from '../run/settings.js';
 
 /** A line of metrics.jsonl. */
@@ -28,6 +31,31 @@ export interface StepMetrics {
   memoryMiB: number;
 }
 
+/** A judgement of the teacher's features without labels, as its line of metrics.jsonl has it. */
+export interface JudgementLine {
+  step: number;
+  /** Epoch of this step, from 0. */
+  epoch: number;
+  judge: {
+    /** The measure that judges, and its value turned so that higher is better. */
+    measure: MeasureName;
+    score: number;
+    /** The same of the untrained network and of raw pixels. */
+    untrained: number;
+    pixels: number;
+    measures: QualityMeasures;
+    /** Images that were compared, the same each time. */
+    images: number;
+    isBest: boolean;
+    /** Step of the best weights so far. */
+    bestStep: number;
+    /** Whether the last judgements brought no gain. */
+    stalled: boolean;
+    /** What it is not better than; null when it is better than both. */
+    fallsShortOf: 'untrained' | 'pixels' | null;
+  };
+}
+
 export type TrainEvent =
   | {
       type: 'start';
@@ -52,7 +80,10 @@ export type TrainEvent =
   | { type: 'workers'; workers: number; dataWaitPercent: number }
   /** After the first full epoch: how many images the cache of decoded images holds, and their bytes. */
   | { type: 'decoded-cache'; images: number; bytes: number }
-  | { type: 'knn'; step: number; epoch: number; top1: Record<string, number>; top5: Record<string, number> }
+  /** The reference's scores, and those of centred and of whitened features. */
+  | ({ type: 'knn'; step: number; epoch: number } & Pick<KnnResult, 'top1' | 'top5' | 'center' | 'pca'>)
+  /** After a judgement (`judgeEvery`), and before the first step. */
+  | ({ type: 'judge' } & JudgementLine)
   | { type: 'skipped'; path: string; offset?: number; reason: string }
   | { type: 'warning'; message: string };
 

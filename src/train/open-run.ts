@@ -17,7 +17,7 @@ import {
 import { checkSettings } from './config.js';
 import { usableMemory } from './facts.js';
 import { chooseDevice, choosePrecision } from './hardware.js';
-import { changedImages, writeImageNames } from './image-names.js';
+import { changedImages, writeImageNames } from '../run/image-names.js';
 import { settingsOfInit } from './init.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
 import {

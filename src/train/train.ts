@@ -55,6 +55,7 @@ import { decodedCacheBytes, type TrainSettings } from '../run/settings.js';
 import type { StepMetrics, TrainEvent, TrainResult } from './events.js';
 import { gatherFacts, machineFacts } from './facts.js';
 import { choosePrecision } from './hardware.js';
+import { TrainingJudge } from './judge-during-training.js';
 import { evaluateDuringTraining } from './knn-during-training.js';
 import { initialise } from './init.js';
 import { loadOfficialCheckpoint } from './official-checkpoint.js';
@@ -231,9 +232,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         });
       }
     };
-    const save = async (): Promise<void> => {
+    const save = async (isBest = false): Promise<void> => {
       await checkFolder();
-      await checkpoints?.save(step);
+      await checkpoints?.save(step, isBest ? ['step', 'best'] : ['step']);
       film?.record(step);
     };
     let lastMetrics: StepMetrics | null = null;
@@ -282,6 +283,23 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       settings,
     });
     changes.forEach(warn);
+
+    // ============ the judge ============
+    const judge = await TrainingJudge.open({
+      ...{ run: output, settings: { ...settings, numWorkers: loader.numWorkers }, items: images.items },
+      ...{ backbone: teacher.backbone, build: () => build({ ...backbone, dropPathRate: 0 }) },
+      ...{ stepsPerEpoch, totalSteps, world, signal, warn },
+    });
+    /** Judges the teacher's weights. @returns Whether they are the best so far. */
+    const judgeNow = async (): Promise<boolean> => {
+      const line = await world.attempt(rescue, () => judge?.judge(step) ?? null);
+      if (line === null) return false;
+      if (world.isFirst) metricsLog.add(line);
+      emit({ type: 'judge', ...line });
+      return line.judge.isBest;
+    };
+    const isFirstBest = judge?.isOwed(step) === true && (await judgeNow()); // what training begins with
+    if (isFirstBest || judge?.mustKeep(step) === true) await checkpoints?.save(step, ['best']);
 
     // ============ the loop ============
     const firstWholeEpoch = Math.ceil(step / stepsPerEpoch);
@@ -395,7 +413,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         emit({ type: 'decoded-cache', ...loader.cached });
       const isStopped = agreed.stop;
       const isDue = settings.saveEverySteps > 0 && step % settings.saveEverySteps === 0;
-      if (isEpochEnd || isStopped || isDue) await save();
+      const isBest = isEpochEnd && !isStopped && judge?.isOwed(step) === true && (await judgeNow());
+      if (isEpochEnd || isStopped || isDue) await save(isBest);
       if (isStopped) break;
       if (isEpochEnd && settings.knnEvery > 0 && (epoch + 1) % settings.knnEvery === 0) {
         const knnSettings = { ...settings, numWorkers: loader.numWorkers };
@@ -411,6 +430,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       }
       await eventLoopTurn(); // lets signals, workers' messages and the caller's timers in
     }
+    const verdict = judge?.verdict() ?? null;
+    if (verdict !== null && step === totalSteps && world.isFirst) warn(verdict);
     const checkpoint = (await checkpoints?.settle()) ?? output;
     await world.attempt(rescue, () => world.meet('the end of the training'));
     state.parallel?.dispose();

@@ -1,6 +1,7 @@
 /** `dino embed`: features of images to a file; see src/eval/embed.ts and src/eval/write-features.ts. */
 import { z } from 'zod';
 import { defineCommand } from '../command.js';
+import { WHITEN_CHOICES } from '../../plain/feature-transform.js';
 import { pick, whole } from '../flags.js';
 import { processOptions } from '../train/processes.js';
 import { weightsArgument } from '../weights/options.js';
@@ -31,37 +32,54 @@ export const command = defineCommand({
       description: 'the class token, the mean of the patches, or each patch',
       placeholder: '<kind>',
     }),
+    whiten: z.enum(WHITEN_CHOICES).default('none').meta({
+      description:
+        'center subtracts the mean of the features, pca whitens them too, and both write what they were fitted as (NAME.mean.npy, NAME.matrix.npy); auto chooses by which images are best found by another view of them',
+      placeholder: '<how>',
+    }),
     layers: whole(1, 1000).default(1).describe('how many of the last blocks are concatenated'),
     ...evalOptions(64),
     ...processOptions,
   },
   examples: [
+    'dino embed runs/first photos --output features.npy --whiten pca',
     'dino embed runs/first photos --output features.safetensors',
     'dino embed runs/first photos --output features.parquet --features patch-mean --layers 4',
   ],
 
   async run(call) {
     const { args, options } = call;
-    const { output, features, layers } = options;
+    const { output, features, layers, whiten } = options;
     await onModel(call, async ({ model, world, io, signal, count }) => {
-      const { assertFeaturesWritable, writeFeatures } = await import('../../eval/write-features.js');
-      if (world.isFirst) assertFeaturesWritable(output);
+      const [{ assertFeaturesWritable, writeFeatures }, { whitenEmbeddings }] = await Promise.all([
+        import('../../eval/write-features.js'),
+        import('../../eval/whiten-embeddings.js'),
+      ]);
+      if (world.isFirst) assertFeaturesWritable(output, whiten !== 'none');
       const start = performance.now();
+      const settings = { ...loading(options), ...pick(options, 'layers', 'features'), signal };
       const result = await model.embed(args.images, {
-        ...loading(options),
-        ...pick(options, 'layers', 'features'),
-        signal,
-        world,
+        ...{ ...settings, world },
         onProgress: ({ done, total }) => count('images', done, total),
       });
-      const files = world.isFirst ? await writeFeatures(output, result) : [];
+      const whitened =
+        whiten === 'none' || !world.isFirst
+          ? null
+          : await whitenEmbeddings(model, result, {
+              ...{ ...settings, whiten },
+              onProgress: ({ done, total }) => count('other views of images', done, total),
+            });
+      const whitening =
+        whitened === null ? null : { mode: whitened.whitening.mode, reason: whitened.whitening.reason };
+      const files = world.isFirst ? await writeFeatures(output, whitened ?? result) : [];
       const seconds = (performance.now() - start) / 1000;
       for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
       io.warnOfLists(result);
       const { shape, skipped, leftOut } = result;
       io.result(
-        { files, shape, features, layers, skipped, leftOut, seconds },
-        `${files.join(', ')}: [${shape.join(', ')}] float32, ${skipped.length} skipped, ${leftOut.count} left out, ${seconds.toFixed(1)} s`,
+        { files, shape, features, layers, whitening, skipped, leftOut, seconds },
+        `${files.join(', ')}: [${shape.join(', ')}] float32, ${skipped.length} skipped, ${leftOut.count} left out, ${seconds.toFixed(1)} s` +
+          (whitening === null ? '' : `\nwhitening: ${whitening.mode}; ${whitening.reason}`),
       );
     });
   },

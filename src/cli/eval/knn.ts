@@ -25,7 +25,9 @@ function table(result: KnnResult, ks: readonly number[]): string {
       (crop > 0 ? `, resize ${resize}, crop ${crop}` : ''),
     ...ks.map(
       (k) =>
-        `k ${String(k).padStart(4)}   top-1 ${result.top1[k]!.toFixed(2)}%   top-5 ${result.top5[k]!.toFixed(2)}%`,
+        `k ${String(k).padStart(4)}   top-1 ${result.top1[k]!.toFixed(2)}%   top-5 ${result.top5[k]!.toFixed(2)}%` +
+        (result.center === null ? '' : `   centred: top-1 ${result.center.top1[k]!.toFixed(2)}%`) +
+        (result.pca === null ? '' : `   whitened: top-1 ${result.pca.top1[k]!.toFixed(2)}%`),
     ),
   ].join('\n');
 }

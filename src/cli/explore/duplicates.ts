@@ -15,8 +15,9 @@ import {
 export const command = defineCommand({
   args: { index: indexArgument },
   options: {
-    threshold: decimal(1e-6, 1).default(0.95).meta({
-      description: 'cosine similarity from which two images count as the same',
+    threshold: decimal(1e-6, 1).optional().meta({
+      description:
+        'cosine similarity from which two images count as the same (default: 0.95, or 0.85 where the index whitens features)',
       placeholder: '<similarity>',
     }),
     ...exactOption,
@@ -30,9 +31,9 @@ export const command = defineCommand({
 
   async run(call) {
     const { options, io } = call;
-    const { threshold } = options;
     await onIndex(call, async ({ index, signal, count }) => {
-      const { findDuplicates } = await import('../../explore/duplicates.js');
+      const { DUPLICATE_THRESHOLDS, findDuplicates } = await import('../../explore/duplicates.js');
+      const threshold = options.threshold ?? DUPLICATE_THRESHOLDS[index.manifest.whitening.mode];
       const groups = await findDuplicates(index, {
         ...{ threshold, ...exactly(options), signal },
         onProgress: (done, total) => count('images compared', done, total),

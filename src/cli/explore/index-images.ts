@@ -3,8 +3,17 @@ import { z } from 'zod';
 import { defineCommand } from '../command.js';
 import { counter } from '../counter.js';
 import { evalOptions, loading } from '../eval/options.js';
+import { pick } from '../flags.js';
 import { interruptible } from '../interrupt.js';
+import { WHITEN_CHOICES } from '../../plain/feature-transform.js';
 import { openModel, weightsArgument, whichNetwork } from '../weights/options.js';
+
+const READ = {
+  none: 'compared as they are',
+  center: 'centred before they are compared',
+  pca: 'whitened before they are compared',
+};
+const PARTS = { images: 'images', views: 'other views of images', check: 'checked searches' };
 
 export const command = defineCommand({
   args: {
@@ -23,6 +32,11 @@ export const command = defineCommand({
       .enum(['cls', 'patch-mean'])
       .default('cls')
       .meta({ description: 'patch-mean finds regions within their image', placeholder: '<kind>' }),
+    whiten: z.enum(WHITEN_CHOICES).optional().meta({
+      description:
+        'how features are compared: pca whitens them, center subtracts their mean, none takes them as they are; auto (default for a new index) chooses the one by which images are best found by another view of them',
+      placeholder: '<how>',
+    }),
     ...evalOptions(64),
   },
   examples: ['dino index runs/first photos --output photos.index', 'dino search photos.index photos/cat.jpg'],
@@ -38,23 +52,26 @@ export const command = defineCommand({
         const start = performance.now();
         const result = await buildIndex(model, args.images, {
           ...loading(options),
-          ...{ output, features, signal },
+          ...{ output, features, signal, ...pick(options, 'whiten') },
           weights: { given: args.weights, ...whichNetwork(options) },
           onWait: (message) => io.note(message),
           onProgress: ({ part, done, total }) => {
-            if (total > 0) count(part === 'images' ? 'images' : 'checked searches', done, total);
+            if (total > 0) count(PARTS[part], done, total);
           },
         });
         const seconds = (performance.now() - start) / 1000;
         io.warnOfLists(result);
         for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
         if (result.rebuilt !== null) io.warn(`embedded everything again: ${result.rebuilt}`);
-        const { images, added, changed, removed, width, recall, skipped } = result;
+        const { images, added, changed, removed, width, recall, skipped, whitening } = result;
         io.result(
           { ...result, seconds },
           `${output}: ${images} images of ${width} values; ${added} new, ${changed} changed, ${removed} removed, ` +
             `${skipped.length} skipped, ${result.leftOut.count} left out, ${seconds.toFixed(1)} s` +
-            (recall < 1 ? `; approximate search finds ${(100 * recall).toFixed(1)}% of the ten nearest` : ''),
+            (recall < 1
+              ? `; approximate search finds ${(100 * recall).toFixed(1)}% of the ten nearest`
+              : '') +
+            `\nfeatures are ${READ[whitening.mode]}: ${whitening.reason}`,
         );
       },
     );

@@ -1,5 +1,6 @@
 /** Options of `dino export`, and which of them each format takes. */
 import { z } from 'zod';
+import { WHITEN_CHOICES } from '../../plain/feature-transform.js';
 import { WEB_DTYPES } from '../../plain/web-manifest.js';
 import type { Model } from '../../model.js';
 import type { Call, Given } from '../command.js';
@@ -45,6 +46,10 @@ export const exportOptions = {
     description: 'web: how weights are stored (default: fp16)',
     placeholder: '<name>',
   }),
+  whiten: z.enum(WHITEN_CHOICES).optional().meta({
+    description: 'web, with --images: how features are compared, as in dino index (default: auto)',
+    placeholder: '<how>',
+  }),
   title: z.string().optional().meta({ description: "web: the page's heading", placeholder: '<words>' }),
   imageSize: z
     .array(whole(1))
@@ -69,7 +74,7 @@ export function exportProblems({ options, named }: GivenToExport): string[] {
   const problems: string[] = [];
   const isWeights = format === 'safetensors' || format === 'pth';
   if (format !== 'web')
-    for (const name of ['images', 'index', 'dtype', 'title'] as const)
+    for (const name of ['images', 'index', 'dtype', 'whiten', 'title'] as const)
       if (named.has(name)) problems.push(`--${name}: only --format web takes it`);
   const most = format === 'onnx' ? 2 : 1;
   if (format === 'web' && named.has('imageSize'))
@@ -83,6 +88,8 @@ export function exportProblems({ options, named }: GivenToExport): string[] {
     problems.push(`--with-head: --format ${format} writes only the backbone`);
   if (named.has('attention') && format !== 'onnx' && format !== 'web')
     problems.push('--attention: only --format onnx gives it');
+  if (named.has('whiten') && named.has('index'))
+    problems.push('--whiten: an index compares features in its own way; make it with dino index --whiten');
   if (named.has('images') && named.has('index')) problems.push('--images and --index: give one of the two');
   return problems;
 }

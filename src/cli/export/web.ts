@@ -37,7 +37,7 @@ export async function exportTo({ args, options, io }: ExportCall): Promise<void>
         const result = await exportWeb(model, output, {
           ...{ dtype, signal },
           ...(images === undefined ? {} : { images }),
-          ...pick(options, 'title'),
+          ...pick(options, 'title', 'whiten'),
           onProgress: ({ done, total }) => count('images', done, total),
         });
         io.warnOfLists(result);

@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import os from 'node:os';
@@ -15,7 +16,8 @@ import { after, before, describe, it } from 'node:test';
 import sharp from 'sharp';
 import { DataError } from '../../errors.js';
 import { scaleToUnit, viridis } from '../../plain/colors.js';
-import { massMask, unitRows } from '../../plain/maps.js';
+import { applyWhitening, whitenEmbeddings } from '../../eval/whiten-embeddings.js';
+import { massMask } from '../../plain/maps.js';
 import { massMasks } from '../../explain/attention.js';
 import { buildBackbone } from '../../models/index.js';
 import { pageProblems } from '../../testing/accessibility.js';
@@ -62,8 +64,10 @@ const filesIn = (where: string): string[] =>
 
 describe('the folder', () => {
   it('holds all that it names, nothing of this machine, and a model that gives our numbers', async () => {
-    const result = await exportWeb(model, site, { images, title: 'Discs & <colours>' });
+    const result = await exportWeb(model, site, { images, title: 'Discs & <colours>', whiten: 'pca' });
     const manifest = manifestOf(site);
+    assert.deepEqual(manifest.gallery?.transform, { mode: 'pca', file: 'gallery/transform.bin' });
+    assert.equal(statSync(path.join(site, 'gallery/transform.bin')).size, 4 * (96 + 96 * 96));
     assert.deepEqual([...manifest.files, 'model.json'].sort(), filesIn(site));
     assert.equal(result.images, 21);
     assert.equal(manifest.gallery?.count, 21);
@@ -238,8 +242,8 @@ it('the page draws our attention and finds our neighbours, and asks for nothing 
     // neighbours
     const all = await model.embed(images);
     const own = await model.embed([query]);
-    const unitAll = unitRows(all.features, 96);
-    const unitOwn = unitRows(own.features, 96);
+    const { features: unitAll, whitening } = await whitenEmbeddings(model, all, { whiten: 'pca' });
+    const unitOwn = applyWhitening(whitening, own.features);
     const cosines = all.paths.map((file, i) => ({
       name: path.relative(images, file).split(path.sep).join('/'),
       cosine: unitOwn.reduce((sum, value, d) => sum + value * unitAll[i * 96 + d]!, 0),

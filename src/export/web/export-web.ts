@@ -23,8 +23,15 @@ import {
   text,
 } from '../../plain/check-options.js';
 import { embed } from '../../eval/embed.js';
+import { transformRows } from '../../eval/fit-transform.js';
+import { whitenEmbeddings } from '../../eval/whiten-embeddings.js';
 import { defaultEvalSizes } from '../../plain/eval-geometry.js';
-import { unitRows } from '../../plain/maps.js';
+import {
+  type FeatureTransform,
+  NO_TRANSFORM,
+  WHITEN_CHOICES,
+  type WhitenChoice,
+} from '../../plain/feature-transform.js';
 import { IMAGENET_MEAN, IMAGENET_STD, isAttentive, VisionTransformer } from '../../models/index.js';
 import { packageVersion } from '../../version.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
@@ -51,6 +58,11 @@ export interface WebExportOptions {
   dtype?: WebDtype;
   /** Heading of the page. */
   title?: string;
+  /**
+   * How features are centred or whitened before they are compared, for a folder or list of images; default `auto`, as
+   * for an index. Images with known features bring their own transform.
+   */
+  whiten?: WhitenChoice;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
   /** Called after every batch of images. */
@@ -67,6 +79,8 @@ export interface GallerySource extends Partial<ListNotes> {
   labels: readonly (string | null)[];
   /** (images, D): features by this model's embed(), not necessarily of length 1. */
   features: Float32Array;
+  /** How they are transformed before they are compared; default: not at all. */
+  transform?: FeatureTransform;
   /** Images that were skipped earlier. */
   skipped: readonly { path: string; reason: string }[];
 }
@@ -155,8 +169,8 @@ const gallery = being('a folder, a text file of paths, or the result of galleryO
 const webOptions = optionsOf<WebExportOptions>(
   {},
   {
-    ...{ images: gallery, dtype: oneOf(WEB_DTYPES), title: text, numWorkers: count() },
-    ...{ signal: abortSignal, onProgress: callback },
+    ...{ images: gallery, dtype: oneOf(WEB_DTYPES), title: text, whiten: oneOf(WHITEN_CHOICES) },
+    ...{ numWorkers: count(), signal: abortSignal, onProgress: callback },
   },
 );
 
@@ -262,19 +276,24 @@ export async function exportWeb(
 async function embedded(
   model: LoadedModel,
   images: string,
-  { numWorkers, signal, onProgress }: WebExportOptions,
+  { numWorkers, signal, onProgress, whiten = 'auto' }: WebExportOptions,
 ): Promise<GallerySource> {
   const list = await listImages(images);
-  const { paths, labels, classes, features, skipped, leftOut, remarks } = await embed(model, list, {
-    signal,
-    ...(numWorkers === undefined ? {} : { numWorkers }),
+  const loading = { signal, ...(numWorkers === undefined ? {} : { numWorkers }) };
+  const result = await embed(model, list, {
+    ...loading,
     ...(onProgress === undefined ? {} : { onProgress }),
   });
+  const { paths, labels, classes, features, skipped, leftOut, remarks } = result;
+  const { whitening: transform } = await whitenEmbeddings(model, result, { ...loading, whiten });
   const named = paths.map((_, i) => classes?.[labels[i] ?? -1] ?? null);
-  return { ...{ root: list.root, paths, labels: named, features, skipped }, ...{ leftOut, remarks } };
+  return {
+    ...{ root: list.root, paths, labels: named, features, transform, skipped },
+    ...{ leftOut, remarks },
+  };
 }
 
-/** Thumbnails, and features of length 1. */
+/** Thumbnails, features of length 1, and what a query must go through before it is compared with them. */
 async function addGallery(
   found: GallerySource,
   about: {
@@ -300,10 +319,18 @@ async function addGallery(
       ...{ thumbnail, width, height },
     });
   }
-  const unit = unitRows(found.features, embedDim);
+  const { transform = NO_TRANSFORM } = found;
+  const { mode, mean, matrix } = transform;
+  const bytesOf = (values: Float32Array): Uint8Array =>
+    new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   const features = 'gallery/features.bin';
-  write(features, new Uint8Array(unit.buffer, unit.byteOffset, unit.byteLength));
+  write(features, bytesOf(transformRows(transform, found.features, embedDim)));
+  const transformFile = 'gallery/transform.bin';
+  if (mean !== null) write(transformFile, Buffer.concat([mean, matrix ?? new Float32Array()].map(bytesOf)));
   const names = 'gallery/images.json';
   write(names, new TextEncoder().encode(JSON.stringify(entries)));
-  return { count: entries.length, features, images: names };
+  return {
+    ...{ count: entries.length, features, images: names },
+    transform: mode === 'none' ? null : { mode, file: transformFile },
+  };
 }

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { ConfigError } from '../../errors.js';
 import { alsoReadBelow } from '../../files/read-below.js';
 import { clusterIndex } from '../../explore/cluster.js';
-import { findDuplicates } from '../../explore/duplicates.js';
+import { DUPLICATE_THRESHOLDS, findDuplicates } from '../../explore/duplicates.js';
 import { ImageIndex } from '../../explore/image-index.js';
 import { readManifest } from '../../explore/index-format.js';
 import { labelImages, readLabels } from '../../explore/labels.js';
@@ -61,7 +61,7 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
   };
   switch (ask.kind) {
     case 'about': {
-      const { images, weights, settings, files } = index.manifest;
+      const { images, weights, settings, files, whitening } = index.manifest;
       const skipped = index.skipped();
       return {
         kind: 'about',
@@ -69,6 +69,8 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
           folder,
           ...{ images: index.count, width: index.width, source: images.source },
           ...{ weights: weights.given, features: settings.features, hasMap: files.map !== null },
+          whitening: { mode: whitening.mode, reason: whitening.reason },
+          duplicateThreshold: DUPLICATE_THRESHOLDS[whitening.mode],
           skipped: { count: skipped.length, first: skipped.slice(0, LISTED) },
         },
       };

@@ -7,6 +7,8 @@ import { printable } from '../../plain/printable.js';
 import { loadModel } from '../../model.js';
 import type { JobFunction } from './job.js';
 
+const PARTS = { images: 'images', views: 'other views of images', check: 'checked searches' };
+
 export const run: JobFunction<'index-images'> = async (input, context) => {
   const { signal } = context;
   if (input.weights !== null) {
@@ -23,7 +25,7 @@ export const run: JobFunction<'index-images'> = async (input, context) => {
         context.progress({
           done,
           total,
-          message: `${part === 'images' ? 'images' : 'checked searches'}: ${done} of ${total}`,
+          message: `${PARTS[part]}: ${done} of ${total}`,
         }),
     });
   }

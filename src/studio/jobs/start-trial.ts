@@ -36,7 +36,7 @@ export const run: JobFunction<'start-trial'> = async (request, { signal, progres
       images,
       output: path.join(folder, 'run'),
       // a line for each step and no evaluation; nothing else changes
-      settings: { ...settings, logEvery: 1, knnEvery: 0, saveEverySteps: 0 },
+      settings: { ...settings, logEvery: 1, knnEvery: 0, judgeEvery: 0, saveEverySteps: 0 },
       signal: stop.signal,
       onEvent: (event) => {
         if (event.type === 'start') {

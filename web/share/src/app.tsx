@@ -1,5 +1,6 @@
 /** An image, what each head attends to, which patches are similar, and its neighbours; all computed in this page. */
 import { useMemo, useState } from 'preact/hooks';
+import { transformFeature } from '../../../src/plain/feature-transform.ts';
 import { largest, likeness } from '../../../src/plain/maps.ts';
 import type { WebManifest } from '../../../src/plain/web-manifest.ts';
 import { wordsOf } from '../../src/errors.ts';
@@ -78,7 +79,7 @@ function useNeighbors(engine: Engine | undefined, gallery: Gallery | null, chose
       const feature = await engine!.ask('feature', { image }).catch((error: unknown) => {
         throw named(name, error);
       });
-      const cosines = likeness(feature, gallery!.features);
+      const cosines = likeness(transformFeature(gallery!.transform, feature), gallery!.features);
       return largest(cosines, NEIGHBORS).map((index) => ({ index, cosine: cosines[index]! }));
     },
     canAsk ? chosen : null,

@@ -25,6 +25,13 @@ const VIEWS: Readonly<Record<View, string>> = {
   labels: 'Selection and labels',
 };
 
+/** How features are compared, in words. */
+const COMPARED = {
+  none: 'their features are compared as they are',
+  center: 'their features are centred',
+  pca: 'their features are whitened',
+};
+
 export function Explore({ index }: { index: string }) {
   const { answer: about, error } = useRequest(
     'POST /api/find/ask',
@@ -63,7 +70,7 @@ export function Explore({ index }: { index: string }) {
   return (
     <>
       <p>
-        {about.images} images of {about.source}, by {about.weights}.{' '}
+        {about.images} images of {about.source}, by {about.weights}; {COMPARED[about.whitening.mode]}.{' '}
         <button type="button" onClick={close}>
           Another index
         </button>
@@ -112,7 +119,7 @@ export function Explore({ index }: { index: string }) {
         />
       )}
       {(view === 'clusters' || view === 'duplicates' || view === 'outliers' || view === 'subset') && (
-        <Question kind={view} show={show} />
+        <Question kind={view} about={about} show={show} />
       )}
       {view === 'labels' && (
         <Labels

@@ -1,6 +1,6 @@
 /** Questions to a whole index: clusters, near-duplicates, outliers, and what to label first. */
 import type { ComponentChildren } from 'preact';
-import type { FindAsk } from '../api.ts';
+import type { FindAsk, IndexAbout } from '../api.ts';
 import { Form } from '../ui/form.tsx';
 import type { Show } from './ask.ts';
 import { numberOf, textOf } from './fields.ts';
@@ -8,7 +8,7 @@ import { numberOf, textOf } from './fields.ts';
 interface Question {
   /** Title of the answer. */
   title: string;
-  fields: ComponentChildren;
+  fields: (about: IndexAbout) => ComponentChildren;
   button: string;
   read: (form: HTMLFormElement) => FindAsk;
 }
@@ -27,7 +27,7 @@ const QUESTIONS = {
   clusters: {
     title: 'Clusters',
     button: 'Find clusters',
-    fields: (
+    fields: () => (
       <NumberField
         label="How many; 0 chooses by the silhouette score"
         name="clusters"
@@ -44,13 +44,13 @@ const QUESTIONS = {
   duplicates: {
     title: 'Near-duplicates',
     button: 'Find near-duplicates',
-    fields: (
+    fields: (about) => (
       <NumberField
         label="Similarity above which two images count as the same"
         name="threshold"
         min={0.01}
         max={1}
-        value={0.95}
+        value={about.duplicateThreshold}
       />
     ),
     read: (form) => ({ kind: 'duplicates', threshold: numberOf(form, 'threshold') }),
@@ -58,13 +58,13 @@ const QUESTIONS = {
   outliers: {
     title: 'Outliers',
     button: 'Find outliers',
-    fields: <NumberField label="How many" name="top" min={1} max={1000} value={40} />,
+    fields: () => <NumberField label="How many" name="top" min={1} max={1000} value={40} />,
     read: (form) => ({ kind: 'outliers', top: numberOf(form, 'top') }),
   },
   subset: {
     title: 'Label these first',
     button: 'Choose',
-    fields: (
+    fields: () => (
       <>
         <NumberField label="How many" name="size" min={1} max={1000} value={20} />
         <label>
@@ -84,11 +84,17 @@ const QUESTIONS = {
   },
 } satisfies Record<string, Question>;
 
-export function Question({ kind, show }: { kind: keyof typeof QUESTIONS; show: Show }) {
+interface QuestionProps {
+  kind: keyof typeof QUESTIONS;
+  about: IndexAbout;
+  show: Show;
+}
+
+export function Question({ kind, about, show }: QuestionProps) {
   const { title, button, fields, read }: Question = QUESTIONS[kind];
   return (
     <Form key={kind} onSubmit={(form) => show(title, read(form))}>
-      {fields}
+      {fields(about)}
       <button type="submit">{button}</button>
     </Form>
   );

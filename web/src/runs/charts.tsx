@@ -7,7 +7,7 @@ import { type Drawing, Plot, traceColor, xLabel } from '../charts/plot.ts';
 import type { Axis } from '../charts/series.ts';
 import { setQuery } from '../router.ts';
 import { Failure } from '../ui/parts.tsx';
-import { type ChartKind, columnCharts, extraColumns, scoreChart, type ShownRun, words } from './traces.ts';
+import { type ChartKind, columnCharts, extraColumns, scoreCharts, type ShownRun, words } from './traces.ts';
 
 const ROWS = 12;
 
@@ -187,15 +187,12 @@ export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curve
     () => columnCharts(shown, loaded, { axis, isLog: isLog.value, smoothing: smoothing.value }),
     [shown, loaded, axis, isLog.value, smoothing.value],
   );
-  const scores = useMemo(() => scoreChart(shown, loaded, axis), [shown, loaded, axis]);
+  const scores = useMemo(() => scoreCharts(shown, loaded, axis), [shown, loaded, axis]);
   const newestOf = (column: string): Newest[] =>
     shown.flatMap(({ run }, color) => {
       const value = valueOf(curves.now(run.id)?.last?.values ?? {}, column);
       return value === undefined ? [] : [{ label: run.name, color, value }];
     });
-  const newestScores = scores.drawing.traces.map(({ label, color, y }) => ({
-    ...{ label, color, value: y[y.length - 1]! },
-  }));
   const figures = charts.map((chart) => (
     <ChartFigure key={chart.column} {...{ curves, chart }} newest={newestOf(chart.column)} />
   ));
@@ -231,9 +228,15 @@ export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curve
         }}
       >
         {figures.slice(0, 3)}
-        {scores.drawing.traces.length > 0 && (
-          <ChartFigure key={scores.column} curves={curves} chart={scores} newest={newestScores} />
-        )}
+        {scores.map((chart) => (
+          <ChartFigure
+            key={chart.column}
+            {...{ curves, chart }}
+            newest={chart.drawing.traces.map(({ label, color, y }) => ({
+              ...{ label, color, value: y[y.length - 1]! },
+            }))}
+          />
+        ))}
         {figures.slice(3)}
       </div>
     </section>

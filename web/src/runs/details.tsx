@@ -68,6 +68,7 @@ function Checkpoints({ details }: { details: RunDetails }) {
             <td>
               {count(one.step)}
               {one.isNewest && ' (newest)'}
+              {one.isBest && ' (best weights)'}
             </td>
             <td>{when(one.written)}</td>
             <td>{bytes(one.bytes)}</td>

@@ -4,6 +4,13 @@ import { KNOWN_COLUMNS, type Loaded } from '../charts/curves.ts';
 import { type Drawing, type Trace, xLabel } from '../charts/plot.ts';
 import { type Axis, smooth } from '../charts/series.ts';
 import { short } from '../ui/format.ts';
+import {
+  isShareOfImages,
+  JUDGE_MEASURE,
+  MEASURE_NAMES,
+  type MeasureName,
+  showMeasure,
+} from '../../../src/plain/quality.ts';
 
 export interface ChartKind {
   column: string;
@@ -67,16 +74,42 @@ export interface ShownRun {
   details: RunDetails | null;
 }
 
-/** Scores of evaluations during training: `top1` by k. */
-function scoreTraces(shown: readonly ShownRun[], axis: Axis, loaded: ReadonlyMap<string, Loaded>): Trace[] {
+/** What an evaluation's line says: scores by name. A name of null is the run itself. */
+type ReadScores = (values: Record<string, unknown>) => [name: string | null, score: unknown][];
+
+const entriesOf = (value: unknown): [string, unknown][] =>
+  typeof value === 'object' && value !== null ? Object.entries(value) : [];
+
+/** k-NN: `top1` by k, of the features as they are and of whitened ones. */
+const knnScores: ReadScores = ({ top1, pca }) => [
+  ...entriesOf(top1).map(([k, score]): [string, unknown] => [`k = ${k}`, score]),
+  ...entriesOf(Object.fromEntries(entriesOf(pca))['top1']).map(([k, score]): [string, unknown] => [
+    `k = ${k}, whitened`,
+    score,
+  ]),
+];
+
+/** The judge: its score, and those of what it compares with. */
+const judgeScores: ReadScores = ({ judge }) => {
+  const { score, untrained, pixels } = Object.fromEntries(entriesOf(judge));
+  return [
+    [null, score],
+    ['untrained network', untrained],
+    ['raw pixels', pixels],
+  ];
+};
+
+/** Scores of evaluations during training. */
+function scoreTraces(
+  shown: readonly ShownRun[],
+  { axis, loaded, read }: { axis: Axis; loaded: ReadonlyMap<string, Loaded>; read: ReadScores },
+): Trace[] {
   return shown.flatMap(({ run, details }, index) => {
     const byName = new Map<string, { x: number[]; y: number[] }>();
     for (const { step, values } of details?.scores ?? []) {
-      const top1 = values['top1'];
-      if (typeof top1 !== 'object' || top1 === null) continue;
-      for (const [k, score] of Object.entries(top1)) {
+      for (const [what, score] of read(values)) {
         if (typeof score !== 'number') continue;
-        const name = shown.length > 1 ? `${run.name}, k = ${k}` : `k = ${k}`;
+        const name = what === null ? run.name : shown.length > 1 ? `${run.name}, ${what}` : what;
         const points = byName.get(name) ?? { x: [], y: [] };
         points.x.push(placeOf(step, axis, run, loaded.get(run.id)));
         points.y.push(score);
@@ -163,22 +196,48 @@ export function columnCharts(
     .filter(({ drawing }) => drawing.traces.length > 0);
 }
 
-/** The chart of the evaluations during training; without traces where there are none. */
-export const scoreChart = (
+/** The measure by which a run's judge scores; null without judgements. */
+function judgeMeasure(shown: readonly ShownRun[]): MeasureName | null {
+  const lines = shown.flatMap(({ details }) => details?.scores ?? []);
+  const names = lines.map(({ values }) => Object.fromEntries(entriesOf(values['judge']))['measure']);
+  return MEASURE_NAMES.find((name) => names.includes(name)) ?? null;
+}
+
+/** The charts of the evaluations during training; none where there are none. */
+export function scoreCharts(
   shown: readonly ShownRun[],
   loaded: ReadonlyMap<string, Loaded>,
   axis: Axis,
-): ChartKind & { drawing: Drawing } => ({
-  column: 'knn',
-  title: 'k-NN accuracy',
-  unit: '%, top 1',
-  note: 'Measured during training with the teacher’s frozen features.',
-  drawing: {
-    traces: scoreTraces(shown, axis, loaded),
-    ...{ axis, isLog: false, level: null },
-    format: (value) => `${value.toFixed(1)} %`,
-  },
-});
+): (ChartKind & { drawing: Drawing })[] {
+  const measure = judgeMeasure(shown) ?? JUDGE_MEASURE;
+  const kinds = [
+    {
+      column: 'knn',
+      title: 'k-NN accuracy',
+      unit: '%, top 1',
+      note: 'Measured during training with the teacher’s frozen features.',
+      read: knnScores,
+      format: (value: number) => `${value.toFixed(1)} %`,
+    },
+    {
+      column: 'judge',
+      title: 'Quality without labels',
+      unit: isShareOfImages(measure) ? 'share of images' : '',
+      note: 'How well the teacher’s features tell images apart, whatever the view; the best weights are kept.',
+      read: judgeScores,
+      format: (value: number) => showMeasure(measure, value),
+    },
+  ];
+  return kinds
+    .map(({ read, format, ...kind }) => ({
+      ...kind,
+      drawing: {
+        traces: scoreTraces(shown, { axis, loaded, read }),
+        ...{ axis, isLog: false, level: null, format },
+      },
+    }))
+    .filter(({ drawing }) => drawing.traces.length > 0);
+}
 
 /** What a chart shows, for those who don't see it. */
 export function words(title: string, drawing: Drawing): string {
