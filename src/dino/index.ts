@@ -9,6 +9,7 @@ export {
 } from './collapse-monitor.js';
 export { targetMeans, teacherStatistics, type TargetMeans } from './teacher-statistics.js';
 export { DataParallel } from './data-parallel.js';
+export { CodingRateLoss, type CodingRateLossOptions } from './coding-rate.js';
 export { DINOLoss, type DINOLossOptions, type DINOLossResult } from './loss.js';
 export { MultiCropWrapper } from './multi-crop.js';
 export { dinoStep, type StepResult, type StepSettings, type TrainingState } from './step.js';

@@ -10,10 +10,10 @@ import { ShapeError } from '../errors.js';
 import { noGrad, scope, zeros, type Tensor } from '../torch/index.js';
 
 /** Views that the teacher sees. */
-const GLOBAL_CROPS = 2;
+export const GLOBAL_CROPS = 2;
 
 /** The loss is float32 whatever precision the networks compute in, except that float64 stays float64. */
-const precise = (x: Tensor): Tensor => (x.dtype === 'float64' ? x : x.to('float32'));
+export const precise = (x: Tensor): Tensor => (x.dtype === 'float64' ? x : x.to('float32'));
 
 export interface DINOLossOptions {
   /** K, width of the head's output. */
@@ -35,14 +35,38 @@ export interface DINOLossResult {
   targets: Tensor;
 }
 
-export class DINOLoss {
+/** What a step minimizes: DINOLoss, or CodingRateLoss. */
+export interface Objective {
+  /** (1, K) float32: running mean of the teacher's outputs. */
+  readonly center: Tensor;
+  forward(student: Tensor, teacher: Tensor, teacherTemp: number): DINOLossResult;
+  /** Moves the centre towards the batch's mean. @param teacher - (2 * B, K), or its mean from batchCenter(). */
+  updateCenter(teacher: Tensor): void;
+  /** (1, K) mean of the teacher's outputs, (2 * B, K). */
+  batchCenter(teacher: Tensor): Tensor;
+  dispose(): void;
+}
+
+/** Share of the old centre that each step keeps. */
+const CENTER_MOMENTUM = 0.9;
+
+export function movingCenter(center: Tensor, mean: Tensor, momentum = CENTER_MOMENTUM): void {
+  scope(() =>
+    noGrad(() => {
+      center.mul_(momentum).add_(mean, { alpha: 1 - momentum });
+    }),
+  );
+}
+
+export class DINOLoss implements Objective {
   /** (1, K) float32: running mean of the teacher's outputs, subtracted before its softmax. */
   readonly center: Tensor;
   readonly #crops: number;
   readonly #studentTemp: number;
   readonly #centerMomentum: number;
 
-  constructor({ outDim, crops, studentTemp = 0.1, centerMomentum = 0.9, device = 'cpu' }: DINOLossOptions) {
+  constructor(options: DINOLossOptions) {
+    const { outDim, crops, studentTemp = 0.1, centerMomentum = CENTER_MOMENTUM, device = 'cpu' } = options;
     if (crops < GLOBAL_CROPS) throw new ShapeError(`DINOLoss: expected at least 2 crops, got ${crops}`);
     this.center = zeros([1, outDim], { device }).keep();
     this.#crops = crops;
@@ -87,13 +111,7 @@ export class DINOLoss {
    * @param teacher - (2 * B, K) raw outputs, or their mean from batchCenter().
    */
   updateCenter(teacher: Tensor): void {
-    scope(() =>
-      noGrad(() => {
-        this.center
-          .mul_(this.#centerMomentum)
-          .add_(this.batchCenter(teacher), { alpha: 1 - this.#centerMomentum });
-      }),
-    );
+    scope(() => movingCenter(this.center, this.batchCenter(teacher), this.#centerMomentum));
   }
 
   /** (1, K) mean of the teacher's raw outputs, (2 * B, K). */

@@ -19,7 +19,7 @@ import type { TeacherStatistics } from './collapse-monitor.js';
 import type { DataParallel } from './data-parallel.js';
 import { HiddenState } from './hidden-state.js';
 import { koleoLoss } from './koleo.js';
-import type { DINOLoss } from './loss.js';
+import type { Objective } from './loss.js';
 import type { MultiCropWrapper } from './multi-crop.js';
 import { targetMeans, teacherStatistics, type TargetMeans } from './teacher-statistics.js';
 import { updateTeacher } from './teacher.js';
@@ -29,7 +29,7 @@ export interface TrainingState {
   student: MultiCropWrapper;
   teacher: MultiCropWrapper;
   optimizer: Optimizer;
-  loss: DINOLoss;
+  loss: Objective;
   scaler: LossScaler;
   /** Where the networks are. Random numbers come from its generator and the CPU's. */
   device: string;

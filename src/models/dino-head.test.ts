@@ -79,10 +79,10 @@ test('without options it has the sizes of the paper, and the lengths of its last
       'last_layer.weight_v 24x256',
     ],
   );
-  assert.ok(head.last_layer.weight_g.toArray().every((length) => length === 1));
-  assert.equal(head.last_layer.weight_g.requiresGrad, false);
+  assert.ok(head.last_layer!.weight_g.toArray().every((length) => length === 1));
+  assert.equal(head.last_layer!.weight_g.requiresGrad, false);
   assert.equal(
-    new DINOHead({ inDim: 4, outDim: 4, normLastLayer: false }).last_layer.weight_g.requiresGrad,
+    new DINOHead({ inDim: 4, outDim: 4, normLastLayer: false }).last_layer!.weight_g.requiresGrad,
     true,
   );
   head.dispose();

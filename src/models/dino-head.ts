@@ -7,8 +7,8 @@ import { unitLength } from './normalize.js';
 export interface DINOHeadOptions {
   /** D, length of the input features. */
   inDim: number;
-  /** K, length of the output. */
-  outDim: number;
+  /** K, length of the output; null: no last layer, the output is the bottleneck at length 1, as SimDINO has it. */
+  outDim: number | null;
   /** Batch norm after each hidden layer; default false. */
   useBn?: boolean;
   /** Keep the rows of the last layer at length 1; default true. */
@@ -23,7 +23,7 @@ export interface DINOHeadOptions {
 
 export class DINOHead extends Layer {
   readonly mlp: Linear | Sequential;
-  readonly last_layer: WeightNormLinear;
+  readonly last_layer: WeightNormLinear | null;
 
   constructor(options: DINOHeadOptions) {
     super();
@@ -50,14 +50,16 @@ export class DINOHead extends Layer {
       this.mlp = new Sequential(layers);
     }
     initLinearLayers(this.mlp);
-    this.last_layer = new WeightNormLinear(bottleneckDim, outDim);
-    noGrad(() => this.last_layer.weight_g.fill_(1));
-    if (normLastLayer) this.last_layer.weight_g.requiresGrad = false;
+    this.last_layer = outDim === null ? null : new WeightNormLinear(bottleneckDim, outDim);
+    if (this.last_layer === null) return;
+    const { weight_g: lengths } = this.last_layer;
+    noGrad(() => lengths.fill_(1));
+    if (normLastLayer) lengths.requiresGrad = false;
   }
 
-  /** (B, D) features to (B, K) logits. */
+  /** (B, D) features to (B, K) logits; without a last layer to (B, bottleneckDim) of length 1. */
   override forward(x: Tensor): Tensor {
-    const bottleneck = this.mlp.forward(x); // (B, bottleneckDim)
-    return this.last_layer.forward(unitLength(bottleneck)); // (B, K)
+    const bottleneck = unitLength(this.mlp.forward(x)); // (B, bottleneckDim)
+    return this.last_layer === null ? bottleneck : this.last_layer.forward(bottleneck); // (B, K)
   }
 }

@@ -59,6 +59,12 @@ export const settingFields = {
     .optional()
     .describe('full checkpoint of the reference that the run continues from; --resume FILE sets it'),
   dropPathRate: z.number().min(0).lt(1).describe("stochastic depth rate of the student's last block"),
+  loss: z
+    .enum(['dino', 'simdino'])
+    .describe(
+      "what is minimized: the paper's cross-entropy, or SimDINO's coding rate, without prototypes and temperatures",
+    ),
+  compressionWeight: positive().describe('simdino: weight of drawing views together over keeping images apart'),
   outDim: whole(2).describe('K, outputs of the head; more for large and varied data'),
   normLastLayer: z
     .boolean()
@@ -192,6 +198,8 @@ const LATER_SETTINGS: PartialSettings = {
   activationCheckpointing: false,
   keepCheckpoints: 2,
   koleoWeight: 0,
+  loss: 'dino',
+  compressionWeight: 1,
   judgeEvery: 0,
 };
 
@@ -261,6 +269,8 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'initWithHead',
       'resumeFrom',
       'dropPathRate',
+      'loss',
+      'compressionWeight',
       'outDim',
       'normLastLayer',
       'useBnInHead',

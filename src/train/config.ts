@@ -83,6 +83,12 @@ export function checkTogether(s: PartialSettings): string[] {
   if (s.embedDim !== undefined && s.numHeads !== undefined && s.embedDim % s.numHeads !== 0) {
     problems.push(`embedDim ${s.embedDim} can't be divided among numHeads ${s.numHeads}`);
   }
+  if (s.loss === 'simdino' && s.outDim !== undefined && s.outDim !== s.headBottleneckDim) {
+    problems.push(
+      `outDim ${s.outDim}: loss simdino has no prototypes, so the head's output is its bottleneck; use headBottleneckDim ` +
+        `(${s.headBottleneckDim ?? 'not given'}) for both`,
+    );
+  }
   if (s.epochs !== undefined) {
     for (const name of ['warmupEpochs', 'warmupTeacherTempEpochs'] as const) {
       const value = s[name];

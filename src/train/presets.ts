@@ -59,6 +59,8 @@ export const PAPER: Readonly<TrainSettings> = {
   weightDecayEnd: 0.4,
   clipGrad: 3,
   koleoWeight: 0,
+  loss: 'dino',
+  compressionWeight: 1,
   freezeLastLayer: 1,
   ...DEFAULT_AUGMENTATION,
   seed: 0,

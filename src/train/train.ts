@@ -29,6 +29,7 @@ import {
   monitorPatience,
   DataParallel,
   dinoStep,
+  CodingRateLoss,
   DINOLoss,
   MultiCropWrapper,
   type TrainingState,
@@ -144,7 +145,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const devices = device === 'cpu' ? ['cpu'] : ['cpu', device];
     const generators = devices.map((name) => new Generator(name).manualSeed(settings.seed));
     const head = {
-      outDim: settings.outDim,
+      outDim: settings.loss === 'dino' ? settings.outDim : null,
       useBn: settings.useBnInHead,
       nlayers: settings.headNlayers,
       hiddenDim: settings.headHiddenDim,
@@ -172,7 +173,11 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     teacher.loadStateDict(student.stateDict()); // both start with the same weights
     for (const parameter of teacher.parameters()) parameter.requiresGrad = false;
     const parameters = [...student.namedParameters()];
-    const dinoLoss = new DINOLoss({ outDim: settings.outDim, crops: 2 + settings.localCropsNumber, device });
+    const outputs = { outDim: settings.outDim, crops: 2 + settings.localCropsNumber, device };
+    const dinoLoss =
+      settings.loss === 'dino'
+        ? new DINOLoss(outputs)
+        : new CodingRateLoss({ ...outputs, compressionWeight: settings.compressionWeight });
     const optimizer = buildOptimizer(settings.optimizer, parameterGroups(parameters), dtype);
     const scaler = new LossScaler(precision === 'fp16');
     const state: TrainingState = { student, teacher, optimizer, loss: dinoLoss, scaler, device, generators };
