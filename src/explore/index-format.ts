@@ -93,8 +93,8 @@ const manifestSchema = z.object({
     asked: z.enum(WHITEN_CHOICES),
     /** What is done. */
     mode: z.enum(TRANSFORM_MODES),
-    /** Why, in words. */
-    reason: z.string(),
+    /** Why, in words; it is printed. */
+    reason: z.string().regex(/^\P{Cc}{0,1000}$/u),
     /** Images that it was fitted to; 0 before it was fitted. */
     fittedTo: z.int().nonnegative().max(MAX_IDS),
     /** Images that were added, changed or removed since. */

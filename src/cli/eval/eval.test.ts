@@ -12,10 +12,14 @@ const bin = fileURLToPath(new URL('../../../bin/dino.js', import.meta.url));
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-cli-eval-'));
 const run = path.join(folder, 'run');
 const images = path.join(folder, 'images');
+/** Enough to whiten features with. */
+const more = path.join(folder, 'more');
 before(async () => {
   writeTinyRun(run);
   await writeColourFolders(path.join(images, 'train'), 3);
   await writeColourFolders(path.join(images, 'val'), 2, 44);
+  await writeColourFolders(path.join(more, 'train'), 6);
+  await writeColourFolders(path.join(more, 'val'), 2, 44);
 });
 after(() => rmSync(folder, { recursive: true }));
 
@@ -35,17 +39,41 @@ it('eval knn keeps its result, and reads its own features', () => {
     'knn',
     run,
     '--data_path',
-    images,
+    more,
     '--dump_features',
     features,
     ...flags,
   );
-  const result = JSON.parse(stdout) as { top1: Record<string, number> };
+  type Scores = Record<'top1' | 'top5', Record<string, number>>;
+  const result = JSON.parse(stdout) as Scores & { center: Scores | null; pca: Scores | null };
   assert.deepEqual(Object.keys(result.top1), ['1', '3']);
   assert.match(stderr, /kept in .*knn\.json/);
   assert.deepEqual(kept('knn')['top1'], result.top1);
   const loaded = dino('eval', 'knn', '--load_features', features, ...flags);
   assert.deepEqual(JSON.parse(loaded.stdout), result);
+  const { center, pca } = result;
+  assert.deepEqual(
+    [Object.keys(center!.top1), Object.keys(pca!.top5)],
+    [
+      ['1', '3'],
+      ['1', '3'],
+    ],
+  );
+  assert.deepEqual([kept('knn')['center'], kept('knn')['pca']], [center, pca]);
+  const table = dino('eval', 'knn', '--load_features', features, ...flags.slice(0, -1)).stdout;
+  assert.match(table, /k +1 +top-1 [\d.]+% +top-5 [\d.]+% +centred: top-1 [\d.]+% +whitened: top-1 [\d.]+%/);
+});
+
+it('embed --whiten writes the mean and the matrix beside the features', () => {
+  const file = path.join(folder, 'whitened', 'f.npy');
+  const flags = ['--output', file, '--num-workers', '0', '--device', 'cpu', '--json'];
+  const { stdout } = dino('embed', run, path.join(more, 'train'), ...flags, '--whiten', 'pca');
+  const { files, whitening } = JSON.parse(stdout) as { files: string[]; whitening: { mode: string } };
+  assert.equal(whitening.mode, 'pca');
+  assert.deepEqual(
+    files.map((each) => path.basename(each)),
+    ['f.npy', 'f.paths.jsonl', 'f.mean.npy', 'f.matrix.npy'],
+  );
 });
 
 it('eval linear trains, keeps its result and checkpoint, and only measures with that checkpoint', () => {

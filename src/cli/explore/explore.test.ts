@@ -150,6 +150,24 @@ it('does not replace a file by a list, and says whose images an index from elsew
   assert.match(refused.stderr, /a link leads to .*private\.png, outside/);
 });
 
+it('index --whiten says how features are compared, and duplicates takes the threshold that goes with it', () => {
+  const whitened = path.join(folder, 'whitened.index');
+  const flags = ['--output', whitened, '--num-workers', '0', '--device', 'cpu'];
+  const { stdout } = dino(['index', path.join(folder, 'run'), images, ...flags, '--whiten', 'center']);
+  assert.match(stdout, /features are centred before they are compared: asked for center/);
+  assert.equal(json<{ threshold: number }>('duplicates', whitened).threshold, 0.95);
+  const again = json<{ added: number; whitening: { mode: string } }>(
+    ...['index', path.join(folder, 'run'), images, ...flags, '--whiten', 'pca'],
+  );
+  assert.deepEqual([again.added, again.whitening.mode], [0, 'center']); // fewer than 16 images
+  assert.match(
+    dino(['index', path.join(folder, 'run'), images, ...flags]).stdout,
+    /too few to whiten features with/,
+  );
+  const { stderr } = dino(['index', path.join(folder, 'run'), images, ...flags, '--whiten', 'zca'], 2);
+  assert.match(stderr, /--whiten.*auto.*pca.*center.*none/s);
+});
+
 it('says all that is wrong with a command line, and what to do without an index', () => {
   const { stderr } = dino(['select', index, '--by', 'luck', '--copy-to', images, '--threshold', '1'], 2);
   for (const part of [/--size is missing/, /--by is luck/, /is not empty/, /unknown flag --threshold/])
