@@ -65,6 +65,15 @@ export class Course {
     } else if (stepsOf(settings, sizes.stepsPerEpoch) !== this.totalSteps) await this.#change(settings, step);
   }
 
+  /**
+   * Whether a checkpoint is worth its time at the end of an epoch, this many steps after the last one. A run in steps may have
+   * very many epochs of very few images.
+   */
+  savesEpoch(stepsSince: number): boolean {
+    const { saveckpFreq } = this.#options.settings;
+    return this.#length.steps === undefined || saveckpFreq > 0 || 100 * stepsSince >= this.totalSteps;
+  }
+
   /** Whether follow() is to be called after this step; the same in all processes. */
   isDue(step: number): boolean {
     return this.pace !== null && step < this.totalSteps && this.pace.isDue(step);

@@ -21,6 +21,8 @@ export interface PlanOptions {
   share?: <T>(what: string, make: () => Promise<T>) => Promise<T>;
   /** When the time of `for` began, by performance.now(); default: now. */
   startedAt?: number;
+  /** Whether trial steps show how many fit in the time of `for`; default true. */
+  measures?: boolean;
   onWarning?: (message: string) => void;
   signal?: AbortSignal;
 }
@@ -58,7 +60,7 @@ interface Fit {
 /** @throws ConfigError with every problem of the settings, DataError for images that can't be read. */
 export async function planTraining(list: ImageList, options: PlanOptions): Promise<TrainingPlan> {
   const { sources, preset, processes, onWarning = () => undefined } = options;
-  const { share = (_, make) => make(), startedAt = performance.now() } = options;
+  const { share = (_, make) => make(), startedAt = performance.now(), measures = true } = options;
   const overrides = readOverrides(sources);
   const device = chooseDevice(overrides.device ?? 'auto');
   const kind = device.startsWith('cuda') ? 'cuda' : device === 'mps' ? 'mps' : 'cpu';
@@ -73,7 +75,7 @@ export async function planTraining(list: ImageList, options: PlanOptions): Promi
   const usual = resolve();
   const seconds = parseDuration(usual.settings.for ?? '');
   const resolved =
-    seconds === null
+    seconds === null || !measures
       ? usual
       : withTime(
           await share('how much fits in the time', () =>

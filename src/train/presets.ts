@@ -134,7 +134,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
     const given = overrides[name];
     if (given !== undefined) return given as NonNullable<TrainSettings[K]>;
     const ofRecipe = BY_FORMULA.includes(name) ? undefined : recipe.settings[name];
-    const taken = (ofRecipe ?? value);
+    const taken = ofRecipe ?? value;
     chosen[name] = taken;
     const why = ofRecipe === undefined ? reason : (recipe.reasons?.[name] ?? recipe.reason);
     choices.push({ name, value: taken, reason: why });

@@ -85,7 +85,7 @@ export const RECIPES: readonly Recipe[] = [
   {
     name: 'tiny transformer on a GPU',
     when: { isGpu: true },
-    reason: 'for few images on a GPU',
+    reason: 'a network for few images on a GPU',
     reasons: { localCropsNumber: FEWER_CROPS },
     settings: { arch: 'vit_tiny', ...gpuSettings },
     ...GPU,
@@ -93,7 +93,7 @@ export const RECIPES: readonly Recipe[] = [
   {
     name: 'tiny transformer',
     when: { isGpu: false, cores: { min: 16 }, images: { min: 20_000 } },
-    reason: 'for many cores',
+    reason: 'a network that many CPU cores can train on tens of thousands of images',
     reasons: { localCropsNumber: FEWER_CROPS },
     settings: { arch: 'vit_tiny', ...cpuSettings },
     ...CPU,
@@ -101,7 +101,7 @@ export const RECIPES: readonly Recipe[] = [
   {
     name: 'narrow transformer',
     when: { isGpu: false },
-    reason: 'for a few cores',
+    reason: 'a network that a few CPU cores can train in minutes',
     reasons: {
       embedDim: 'custom vit: learns in minutes on a CPU',
       depth: 'custom vit: 4 blocks are enough for crops of a few dozen patches',

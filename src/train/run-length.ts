@@ -76,9 +76,10 @@ export function changedLength(state: {
   stepsPerEpoch: number;
 }): string[] {
   const { run, planned, length, time, step, stepsPerEpoch } = state;
+  const before = planned.steps ?? (length.steps === undefined ? planned.epochs : inWords(planned));
   if (stepsOf(planned, stepsPerEpoch) !== stepsOf(length, stepsPerEpoch))
     return [
-      `the run goes on to ${inWords(length)} instead of ${inWords(planned)}: from step ${step} on the learning rate, the weight ` +
+      `the run goes on to ${inWords(length)} instead of ${before}: from step ${step} on the learning rate, the weight ` +
         `decay and the teacher's momentum move to the schedules of ${inWords(length)}`,
     ];
   if (step < stepsOf(length, stepsPerEpoch)) return [];

@@ -263,9 +263,11 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         });
       }
     };
+    let savedAt = step;
     const save = async (): Promise<void> => {
       await checkFolder();
       await checkpoints?.save(step);
+      savedAt = step;
       film?.record(step);
       course.keepTime();
     };
@@ -436,7 +438,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         emit({ type: 'decoded-cache', ...loader.cached });
       const isStopped = agreed.stop;
       const isDue = settings.saveEverySteps > 0 && step % settings.saveEverySteps === 0;
-      if (isEpochEnd || isRunEnd || isStopped || isDue) await save();
+      const isEpochSaved = isEpochEnd && course.savesEpoch(step - savedAt);
+      if (isEpochSaved || isRunEnd || isStopped || isDue) await save();
       if (isStopped) break;
       const isKnnDue = isEpochEnd ? (epoch + 1) % settings.knnEvery === 0 : isRunEnd;
       if (settings.knnEvery > 0 && isKnnDue) {

@@ -9,12 +9,13 @@ const STEPS = 12;
 const ENOUGH_SECONDS = 45;
 
 export const run: JobFunction<'start-trial'> = async (request, { signal, progress }) => {
-  const { settings, images, steps: totalSteps } = await planOf(request);
+  const { settings, images, steps: planned, seconds } = await planOf(request);
   const trial = await trialSteps(images, settings, {
     ...{ steps: STEPS, seconds: ENOUGH_SECONDS, signal },
     onStep: (done, total) => progress({ done, total, message: `trial step ${done} of ${total}` }),
   });
   const { parameters, device, precision, steps, secondsPerStep, dataWaitPercent } = trial;
+  const totalSteps = seconds === null ? planned : Math.floor(seconds / secondsPerStep);
   return {
     ...{ parameters, device, precision, steps, secondsPerStep, dataWaitPercent },
     imagesPerSecond: settings.batchSize / secondsPerStep,
