@@ -125,6 +125,14 @@ export {
   type KnnResult,
   type KnnScore,
 } from './eval/knn.js';
+export {
+  evaluateQuality,
+  type EvaluateQualityOptions,
+  type QualityResult,
+  type Verdict as QualityVerdict,
+} from './eval/quality.js';
+export type { QualityMeasures } from './eval/quality-of-networks.js';
+export type { MeasureName } from './plain/quality.js';
 export { evaluateLinear, type LinearEpoch, type LinearOptions, type LinearResult } from './eval/linear.js';
 export {
   evaluateCopyDetection,

@@ -256,6 +256,12 @@ function calls(): Record<string, Call> {
         ...{ onEpoch: nothing, onWarning: nothing },
       }),
     }),
+    evaluateQuality: call(dino.evaluateQuality, 2, {
+      model,
+      options: all<dino.EvaluateQualityOptions>({
+        ...{ ...evalSizes, images: or(nowhere, 'list'), against: model, views: 2, maxImages: 2, seed: 0 },
+      }),
+    }),
     evaluateRetrieval: call(dino.evaluateRetrieval, 2, {
       model,
       options: all<dino.RetrievalOptions>({

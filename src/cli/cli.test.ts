@@ -20,6 +20,7 @@ const COMMANDS = [
   ['train'],
   ['slurm'],
   ['eval', 'knn'],
+  ['eval', 'quality'],
   ['eval', 'video-segmentation'],
   ['eval', 'linear'],
   ['eval', 'attention-segmentation'],

@@ -33,6 +33,10 @@ const dino: Level = {
           summary: 'k-nearest-neighbour classification with frozen features',
           load: () => import('./eval/knn.js'),
         },
+        quality: {
+          summary: 'how good features are, without labels',
+          load: () => import('./eval/quality.js'),
+        },
         'attention-segmentation': {
           summary: 'how well attention segments objects: Jaccard similarity with masks',
           load: () => import('./eval/attention-segmentation.js'),

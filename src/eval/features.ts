@@ -1,5 +1,13 @@
 /** Images through a frozen backbone, batch by batch: shared by k-NN, `dino embed` and evaluations during training. */
-import { EvalLoader, type Box, type EvalBatch, type Fit, type ImageItems } from '../data/index.js';
+import {
+  EvalLoader,
+  ViewLoader,
+  type Box,
+  type EvalBatch,
+  type Fit,
+  type ImageItems,
+  type ViewLoaderOptions,
+} from '../data/index.js';
 import { ConfigError } from '../errors.js';
 import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
 import type { World } from '../processes/world.js';
@@ -49,6 +57,8 @@ export interface FeatureStreamOptions extends Pick<EvalSizes, 'crop'>, Partial<P
   fit?: Fit;
   /** Rectangles to cut out of the images first, one per item. */
   boxes?: readonly (Box | null)[];
+  /** A random view of each image in place of its centre crop; `resize`, `fit` and `boxes` then say nothing. */
+  view?: Pick<ViewLoaderOptions, 'seed' | 'view' | 'augmentation'> | undefined;
   batchSize?: number;
   /** Default 1, or none for up to 16 images. */
   numWorkers?: number | undefined;
@@ -103,9 +113,10 @@ function computeBatch(
 /**
  * Runs all items through the backbone in their order. Stops between two batches when the signal is aborted. With a `world`
  * of several processes it is collective, and each gets what a single process would.
+ * @param backbone - May be null with `options.compute`, which then does without.
  */
 export function featureBatches(
-  backbone: Backbone,
+  backbone: Backbone | null,
   items: ImageItems,
   options: FeatureStreamOptions,
 ): AsyncGenerator<FeatureBatch, void> {
@@ -119,7 +130,7 @@ export function featureBatches(
 
 /** The batches of this process. */
 async function* ownBatches(
-  backbone: Backbone,
+  backbone: Backbone | null,
   items: ImageItems,
   options: FeatureStreamOptions,
 ): AsyncGenerator<FeatureBatch, void> {
@@ -132,15 +143,18 @@ async function* ownBatches(
     signal,
     ...loading
   } = options;
-  const compute = options.compute ?? ((images: Tensor) => batchFeatures(backbone, images, kind, layers));
-  const { crop, resize, fit, boxes } = loading;
-  const loader = new EvalLoader({
-    ...{ items, crop, batchSize, numWorkers },
-    ...(resize === undefined ? {} : { resize }),
-    ...(fit === undefined ? {} : { fit }),
-    ...(boxes === undefined ? {} : { boxes }),
-    ...(signal === undefined ? {} : { signal }),
-  }); // closed when the loop ends
+  const compute = options.compute ?? ((images: Tensor) => batchFeatures(backbone!, images, kind, layers));
+  const { crop, resize, fit, boxes, view } = loading;
+  const plain = { items, crop, batchSize, numWorkers, ...(signal === undefined ? {} : { signal }) };
+  const loader =
+    view === undefined
+      ? new EvalLoader({
+          ...plain,
+          ...(resize === undefined ? {} : { resize }),
+          ...(fit === undefined ? {} : { fit }),
+          ...(boxes === undefined ? {} : { boxes }),
+        })
+      : new ViewLoader({ ...plain, ...view }); // closed when the loop ends
   for await (const batch of loader) {
     signal?.throwIfAborted();
     const { indices, skipped } = batch;
@@ -164,7 +178,7 @@ export interface FeatureTable {
 
 /** One row of features for each readable image, in one array that is allocated once. */
 export async function featureTable(
-  backbone: Backbone,
+  backbone: Backbone | null,
   items: ImageItems,
   options: FeatureStreamOptions & { onProgress?: ((done: number, total: number) => void) | undefined },
 ): Promise<FeatureTable> {

@@ -2,7 +2,7 @@
 import { type Argument, being } from '../plain/check-options.js';
 import { Backbone } from './backbone.js';
 
-const model = being('a model, from loadModel()', (value) => {
+export const model = being('a model, from loadModel()', (value) => {
   const { backbone, architecture, device } = Object(value) as Record<string, unknown>;
   return backbone instanceof Backbone && typeof architecture === 'object' && typeof device === 'string';
 });

@@ -8,6 +8,9 @@
  *   teacher.safetensors
  *   optimizer.safetensors  exp_avg.*, exp_avg_sq.*, step.*, dino_loss.center, loss_scaler, rng.*
  *   state.json             step; length and SHA-256 of the three files
+ *
+ * Beside them may be the best weights that a judge has found, `best-00001234`: the two networks and a state.json. The folder
+ * has its step in its name so that a better one can be there, complete, before it goes; `RUN/checkpoints/best` stands for it.
  */
 import { lstatSync } from 'node:fs';
 import path from 'node:path';
@@ -16,11 +19,14 @@ import { CheckpointError } from '../errors.js';
 import { sha256File } from '../files/checksum.js';
 import { readGuarded, refuseLinks, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { issueLines, messageOf, printable } from '../plain/printable.js';
-import { newestFirst, runOfCheckpoint, stepOfName } from './checkpoint-places.js';
+import { newestFirst, runOfCheckpoint, stepOfFolder } from './checkpoint-places.js';
 
 export {
+  bestCheckpoint,
   listCheckpoints,
   newestCheckpoint,
+  resolveBest,
+  stepOfFolder,
   checkpointFolder,
   checkpointsPath,
   runOfCheckpoint,
@@ -93,7 +99,7 @@ function checkFile(folder: string, file: string, expected: CheckpointState['file
  */
 export function verifyCheckpoint(folder: string): number {
   const { step, files } = readState(folder);
-  const named = stepOfName(path.basename(path.resolve(folder)));
+  const named = stepOfFolder(path.basename(path.resolve(folder)));
   if (named !== null && named !== step)
     throw new CheckpointError(`${printable(folder)}/state.json says step ${step}: it is damaged`);
   for (const [file, expected] of Object.entries(files)) checkFile(folder, file, expected);

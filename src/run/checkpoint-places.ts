@@ -17,6 +17,21 @@ export const stepOfName = (name: string): number | null => {
   return digits === undefined ? null : Number(digits);
 };
 
+/** The best weights, as a user names them: the folder itself has their step in its name. */
+const BEST = 'best';
+const bestName = (step: number): string => `${BEST}-${String(step).padStart(8, '0')}`;
+const stepOfBest = (name: string): number | null => {
+  const digits = /^best-(\d{8,})$/.exec(name)?.[1];
+  return digits === undefined ? null : Number(digits);
+};
+
+/** Step in the name of a checkpoint's folder or of that of the best weights; null for any other name. */
+export const stepOfFolder = (name: string): number | null => stepOfName(name) ?? stepOfBest(name);
+
+/** Folder of the best weights, which are those after `step` steps. */
+export const bestFolder = (run: string, step: number): string =>
+  path.join(checkpointsPath(run), bestName(step));
+
 /** Folder of the checkpoint after `step` steps. */
 export const checkpointFolder = (run: string, step: number): string =>
   path.join(checkpointsPath(run), folderName(step));
@@ -42,6 +57,31 @@ export function listCheckpoints(run: string): CheckpointPlace[] {
       return step === null ? [] : [{ step, folder: path.join(folder, name) }];
     })
     .sort((a, b) => a.step - b.step);
+}
+
+/**
+ * Folders with best weights, the newest first: normally one, for a moment two while one takes the other's place.
+ * @throws CheckpointError when `checkpoints` is a link or not a folder.
+ */
+export function listBest(run: string): CheckpointPlace[] {
+  const folder = checkpointsPath(run);
+  return namesIn(folder, { within: run, failure: CheckpointError })
+    .flatMap((name) => {
+      const step = stepOfBest(name);
+      return step === null ? [] : [{ step, folder: path.join(folder, name) }];
+    })
+    .sort((a, b) => b.step - a.step);
+}
+
+/** The weights that the judge found best (`--judge-every`), or null when there are none. */
+export const bestCheckpoint = (run: string): CheckpointPlace | null => listBest(run)[0] ?? null;
+
+/** `RUN/checkpoints/best` as the folder that it stands for; any other path as it is. */
+export function resolveBest(weights: string): string {
+  const whole = path.resolve(weights);
+  const above = path.dirname(whole);
+  if (path.basename(whole) !== BEST || path.basename(above) !== 'checkpoints') return weights;
+  return bestCheckpoint(path.dirname(above))?.folder ?? weights;
 }
 
 /** Folder of the newest checkpoint, or null when there is none yet. Its contents are not checked. */

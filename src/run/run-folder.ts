@@ -29,6 +29,10 @@ export interface RunTime {
   seconds: number;
   /** Seconds that it had taken when its newest checkpoint was saved. */
   used: number;
+  /** The run ends earlier when the judge sees no gain any more. */
+  untilStalled?: boolean | undefined;
+  /** The step after which the judge ended it: its length is settled. */
+  stalledAt?: number | undefined;
 }
 
 /** config.json of a run. */
@@ -61,7 +65,14 @@ const runConfigSchema = z.object({
   processes: z.int().min(1).default(1), // missing in runs from before there could be several
   settings: savedSettingsSchema,
   extensions: extensionsSchema.optional(),
-  time: z.object({ seconds: z.number().gt(0), used: z.number().min(0) }).optional(),
+  time: z
+    .object({
+      seconds: z.number().gt(0),
+      used: z.number().min(0),
+      untilStalled: z.boolean().optional(),
+      stalledAt: z.int().min(1).optional(),
+    })
+    .optional(),
 });
 
 export const configPath = (run: string): string => path.join(run, 'config.json');

@@ -104,6 +104,10 @@ export const settingFields = {
     .describe(
       'train for this long instead of --epochs: 90s, 10m, 2h, 1h30m, overnight (8h); a few trial steps show how much fits',
     ),
+  untilStalled: z
+    .boolean()
+    .optional()
+    .describe('with --for and --judge-every: end earlier, annealed, when the judge sees no gain any more'),
   lr: finite()
     .min(0)
     .describe('peak learning rate for a batch of 256; scaled by batch / 256 as in the paper'),
@@ -175,6 +179,11 @@ export const settingFields = {
   ),
   logEvery: whole(1).describe('steps between two lines of metrics'),
   knnEvery: whole(0).describe('epochs between two k-NN evaluations; 0 for none'),
+  judgeEvery: finite()
+    .min(0)
+    .describe(
+      'epochs between two judgements of the features without labels, which keep the best weights; may be a fraction; 0 for none',
+    ),
   knnTrain: z.string().min(1).optional().describe('labelled images among which k-NN finds neighbours'),
   knnVal: z.string().min(1).optional().describe('labelled images that k-NN classifies'),
   maxBadShare: share().describe('stop when more than this share of the images is unreadable'),
@@ -198,6 +207,7 @@ const LATER_SETTINGS: PartialSettings = {
   microBatchSize: 0,
   activationCheckpointing: false,
   keepCheckpoints: 2,
+  judgeEvery: 0,
 };
 
 /** The settings of a run folder, whichever version wrote it. */
@@ -258,6 +268,7 @@ export const CHANGEABLE_ON_RESUME: readonly SettingName[] = [
   'knnEvery',
   'knnTrain',
   'knnVal',
+  'judgeEvery',
   'maxBadShare',
   'watchImages',
 ];
@@ -294,6 +305,7 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'epochs',
       'steps',
       'for',
+      'untilStalled',
       'lr',
       'warmupEpochs',
       'minLr',

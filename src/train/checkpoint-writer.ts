@@ -52,9 +52,10 @@ export class CheckpointWriter implements AsyncDisposable {
 
   /**
    * Copies the state after `step` steps and starts writing it. The event `checkpoint` reports that it is on disk.
+   * @param as - As the newest checkpoint (default), as the best weights, or both.
    * @throws CheckpointError when there is not enough memory for the copy.
    */
-  async save(step: number): Promise<void> {
+  async save(step: number, as: NonNullable<CheckpointImage['as']> = ['step']): Promise<void> {
     const { state, keep } = this.#options;
     const run = this.#run;
     const asked = performance.now();
@@ -80,13 +81,14 @@ export class CheckpointWriter implements AsyncDisposable {
       );
     }
     const copied = performance.now();
-    const image: CheckpointImage = { run, step, files, keep };
+    const image: CheckpointImage = { run, step, files, keep, as };
     this.#pending = this.#write(image).then((problem) => {
       this.#failure = problem;
       if (problem !== null) {
         this.#warn(`${problem} Training continues and tries again at the next checkpoint.`);
         return;
       }
+      if (!as.includes('step')) return;
       const written = performance.now();
       this.#options.emit({
         type: 'checkpoint',

@@ -80,6 +80,8 @@ export function checkTogether(s: PartialSettings): string[] {
       }
     }
   }
+  if (s.untilStalled === true && s.for !== undefined && s.judgeEvery === 0)
+    problems.push('untilStalled needs a judge: give --judge-every');
   if (s.for !== undefined && s.resumeFrom !== undefined)
     problems.push(
       "for can't be combined with a checkpoint of the reference, which has done some epochs: use --epochs",

@@ -23,6 +23,9 @@ export interface CourseOptions {
   warn: (message: string) => void;
 }
 
+/** A run that has stopped getting better goes on for this share of the steps done, to end with annealed schedules. */
+const COOL_DOWN = 0.1;
+
 export class Course {
   readonly #options: CourseOptions;
   readonly pace: Pace | null;
@@ -93,6 +96,19 @@ export class Course {
       );
     pace.looked(step, this.totalSteps);
     return pace.seconds - pace.used;
+  }
+
+  /**
+   * Ends a run that no longer gets better: it has as many steps left as a tenth of those done, in which the schedules come to
+   * their end. Collective. @returns Whether it ends because of that; false when it was to end sooner, or to go on anyway.
+   */
+  async endStalled(step: number): Promise<boolean> {
+    const total = step + Math.max(1, Math.ceil(COOL_DOWN * step));
+    if (this.pace?.endsWhenStalled !== true || step === 0 || total >= this.totalSteps) return false;
+    this.pace.stall(step);
+    const { stepsPerEpoch } = this.#options.sizes;
+    await this.#change(lengthInSteps(total, stepsPerEpoch), step, 'The run goes on for its planned length.');
+    return true;
   }
 
   /** Records the time that the run has taken. */

@@ -1,5 +1,7 @@
 /** What training reports to its caller while it runs. */
 import type { LeftOut } from '../data/index.js';
+import type { QualityMeasures } from '../eval/quality-of-networks.js';
+import type { MeasureName } from '../plain/quality.js';
 import type { RunTime } from '../run/run-folder.js';
 import type { TrainSettings } from '../run/settings.js';
 
@@ -27,6 +29,31 @@ export interface StepMetrics {
   dataWaitPercent: number;
   /** Resident memory of the process, MiB. */
   memoryMiB: number;
+}
+
+/** A judgement of the teacher's features without labels, as its line of metrics.jsonl has it. */
+export interface JudgementLine {
+  step: number;
+  /** Epoch of this step, from 0. */
+  epoch: number;
+  judge: {
+    /** The measure that judges, and its value turned so that higher is better. */
+    measure: MeasureName;
+    score: number;
+    /** The same of the untrained network and of raw pixels. */
+    untrained: number;
+    pixels: number;
+    measures: QualityMeasures;
+    /** Images that were compared, the same each time. */
+    images: number;
+    isBest: boolean;
+    /** Step of the best weights so far. */
+    bestStep: number;
+    /** Whether the last judgements brought no gain. */
+    stalled: boolean;
+    /** What it is not better than; null when it is better than both. */
+    fallsShortOf: 'untrained' | 'pixels' | null;
+  };
 }
 
 export type TrainEvent =
@@ -58,6 +85,8 @@ export type TrainEvent =
   /** After the first full epoch: how many images the cache of decoded images holds, and their bytes. */
   | { type: 'decoded-cache'; images: number; bytes: number }
   | { type: 'knn'; step: number; epoch: number; top1: Record<string, number>; top5: Record<string, number> }
+  /** After a judgement (`judgeEvery`), and before the first step. */
+  | ({ type: 'judge' } & JudgementLine)
   | { type: 'skipped'; path: string; offset?: number; reason: string }
   | { type: 'warning'; message: string };
 

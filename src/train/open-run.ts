@@ -19,7 +19,7 @@ import { checkSettings } from './config.js';
 import { usableMemory } from './facts.js';
 import { chooseDevice, choosePrecision } from './hardware.js';
 import { settleLength } from './run-length.js';
-import { changedImages, writeImageNames } from './image-names.js';
+import { changedImages, writeImageNames } from '../run/image-names.js';
 import { settingsOfInit } from './init.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
 import {

@@ -45,6 +45,8 @@ export function nextLook(first: number, step: number, total: number): number {
 export class Pace {
   readonly seconds: number;
   readonly #usedBefore: number;
+  readonly #untilStalled: boolean;
+  #stalledAt: number | undefined;
   readonly #startedAt: number;
   readonly #first: number;
   readonly #now: () => number;
@@ -52,9 +54,12 @@ export class Pace {
   #marks: { step: number; at: number }[] = [];
   #next = 0;
   #checkpointSeconds = CHECKPOINT_SECONDS;
-  #evaluationSeconds = 0;
+  readonly #evaluationSeconds = { knn: 0, judge: 0 };
 
-  constructor({ seconds, used, startedAt, step, now = () => performance.now() }: PaceOptions) {
+  constructor(options: PaceOptions) {
+    const { seconds, used, startedAt, step, now = () => performance.now() } = options;
+    this.#untilStalled = options.untilStalled === true;
+    this.#stalledAt = options.stalledAt;
     this.seconds = seconds;
     this.#usedBefore = used;
     this.#startedAt = startedAt;
@@ -69,12 +74,18 @@ export class Pace {
 
   /** For the run folder. */
   get time(): RunTime {
-    return { seconds: this.seconds, used: this.used };
+    const stalledAt = this.#stalledAt;
+    return {
+      ...{ seconds: this.seconds, used: this.used },
+      ...(this.#untilStalled ? { untilStalled: true } : {}),
+      ...(stalledAt === undefined ? {} : { stalledAt }),
+    };
   }
 
   /** Seconds until the last step must be done: the last checkpoint and evaluation come after it. */
   get left(): number {
-    return this.seconds - this.used - this.#checkpointSeconds - this.#evaluationSeconds;
+    const { knn, judge } = this.#evaluationSeconds;
+    return this.seconds - this.used - this.#checkpointSeconds - knn - judge;
   }
 
   /** The first step of this session begins. */
@@ -85,7 +96,17 @@ export class Pace {
 
   /** Whether length() should be asked after this step; the same in all processes of a run. */
   isDue(step: number): boolean {
-    return step >= this.#next;
+    return this.#stalledAt === undefined && step >= this.#next;
+  }
+
+  /** Whether the run is to end because the judge sees no gain any more. */
+  get endsWhenStalled(): boolean {
+    return this.#untilStalled && this.#stalledAt === undefined;
+  }
+
+  /** From now on the length is settled. */
+  stall(step: number): void {
+    this.#stalledAt = step;
   }
 
   /** The length has been looked at after this step. */
@@ -107,14 +128,15 @@ export class Pace {
     return Math.abs(wanted - total) > noise * (total - step) ? wanted : total;
   }
 
-  /** A checkpoint tells how long the last one will take. */
+  /** A checkpoint tells how long the last one will take; a single slow one counts half. */
   observe(event: TrainEvent): void {
-    if (event.type === 'checkpoint') this.#checkpointSeconds = (event.copyMs + event.writeMs) / 1000;
+    if (event.type === 'checkpoint')
+      this.#checkpointSeconds = (this.#checkpointSeconds + (event.copyMs + event.writeMs) / 1000) / 2;
   }
 
   /** An evaluation took this long, and one will come after the last step too. */
-  evaluated(milliseconds: number): void {
-    this.#evaluationSeconds = milliseconds / 1000;
+  evaluated(what: 'knn' | 'judge', milliseconds: number): void {
+    this.#evaluationSeconds[what] = milliseconds / 1000;
   }
 }
 

@@ -40,5 +40,6 @@ export const PAPER: Readonly<TrainSettings> = {
   saveEverySteps: 0,
   logEvery: 10,
   knnEvery: 0,
+  judgeEvery: 0,
   maxBadShare: 0.1,
 };

@@ -3,11 +3,12 @@ import type { ImageList } from '../data/index.js';
 import { ConfigError } from '../errors.js';
 import { formatDuration, parseDuration } from '../plain/units.js';
 import { type PartialSettings, type TrainSettings } from '../run/settings.js';
-import { readOverrides, type SettingsSources } from './config.js';
+import { LENGTHS, readOverrides, type SettingsSources } from './config.js';
 import { gatherFacts, machineFacts } from './facts.js';
 import { chooseDevice } from './hardware.js';
 import { settingsOfInit } from './init.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
+import { JUDGE_IMAGES } from './judge.js';
 import { batchFor, planSteps } from './plan-steps.js';
 import { type Choice, type PresetName, type Resolved, resolveSettings, type TrainFacts } from './presets.js';
 import { type Trial, trialSteps } from './trial.js';
@@ -23,6 +24,8 @@ export interface PlanOptions {
   startedAt?: number;
   /** Whether trial steps show how many fit in the time of `for`; default true. */
   measures?: boolean;
+  /** Called before trial steps: the seconds that the training may take, and whether it may end earlier. */
+  onTrial?: (seconds: number, isUntilStalled: boolean) => void;
   onWarning?: (message: string) => void;
   signal?: AbortSignal;
 }
@@ -67,9 +70,16 @@ export async function planTraining(list: ImageList, options: PlanOptions): Promi
   const machine = { ...machineFacts(kind), ...(processes === undefined ? {} : { processes }) };
   const facts = await share('facts about the images and the machine', () => gatherFacts(list.items, machine));
   const weights = settledByWeights(overrides, onWarning);
+  const open = preset === 'auto' && isOpenEnded(overrides, facts) ? OPEN_END : null;
   const resolve = (steps?: number, flags: PartialSettings = {}): Resolved =>
     resolveSettings({
-      ...{ ...sources, flags: { ...sources.flags, ...flags }, preset, facts, weights: weights ?? {} },
+      ...{
+        ...sources,
+        flags: { ...sources.flags, ...open, ...flags },
+        preset,
+        facts,
+        weights: weights ?? {},
+      },
       ...(steps === undefined ? {} : { steps }),
     });
   const usual = resolve();
@@ -84,8 +94,26 @@ export async function planTraining(list: ImageList, options: PlanOptions): Promi
           resolve,
           usual.settings,
         );
-  return { ...resolved, settings: { ...resolved.settings, device }, facts, weights };
+  const choices = [...(open === null ? [] : [OPEN_END_CHOICE]), ...resolved.choices];
+  return { ...resolved, choices, settings: { ...resolved.settings, device }, facts, weights };
 }
+
+/** A training on a CPU whose length nobody gave goes on while it gets better, but not longer than this. */
+const OPEN_END = { for: '1h', untilStalled: true } as const;
+const OPEN_END_CHOICE: Choice = {
+  name: 'for',
+  value: OPEN_END.for,
+  reason:
+    'at most: it ends when the judge no longer sees it getting better; --for, --epochs or --steps give another length',
+};
+
+/** Whether nobody gave a length, and there is a judge that can find one. */
+const isOpenEnded = (overrides: PartialSettings, { device, images }: TrainFacts): boolean =>
+  device === 'cpu' &&
+  images >= JUDGE_IMAGES &&
+  overrides.judgeEvery !== 0 &&
+  overrides.resumeFrom === undefined &&
+  LENGTHS.every((name) => overrides[name] === undefined);
 
 /** The settings for what fits, with reasons. */
 function withTime(
@@ -115,7 +143,7 @@ export const stepTime = (seconds: number): string =>
 async function fitTime(
   list: ImageList,
   { settings, choices }: Resolved,
-  { startedAt, seconds, signal }: PlanOptions & { startedAt: number; seconds: number },
+  { startedAt, seconds, signal, onTrial }: PlanOptions & { startedAt: number; seconds: number },
 ): Promise<Fit> {
   const left = (): number => seconds - (performance.now() - startedAt) / 1000;
   const measure = (batchSize: number): Promise<Trial> =>
@@ -124,6 +152,7 @@ async function fitTime(
       { ...settings, batchSize },
       { steps: TRIAL_STEPS, seconds: Math.min(TRIAL_SECONDS, TRIAL_SHARE * seconds), signal },
     );
+  onTrial?.(seconds, settings.untilStalled === true);
   let trial = await measure(settings.batchSize);
   const isFree = choices.some(({ name }) => name === 'batchSize');
   const batch = isFree ? batchFor(settings.batchSize, left(), trial.secondsPerStep) : settings.batchSize;

@@ -30,6 +30,7 @@ import {
 import { hasAttention } from '../models/architectures.js';
 import { parseDuration } from '../plain/units.js';
 import { flagOf, type PartialSettings, type SettingName, type TrainSettings } from '../run/settings.js';
+import { JUDGE_IMAGES } from './judge.js';
 import { PAPER } from './paper.js';
 import { type Recipe, recipeFor } from './recipes.js';
 
@@ -76,6 +77,8 @@ const round = (value: number, digits: number): number => Number(value.toPrecisio
 const clamp = (value: number, low: number, high: number): number => Math.min(high, Math.max(low, value));
 const powerOfTwoBelow = (value: number): number => 2 ** Math.floor(Math.log2(Math.max(1, value)));
 const multiple = (value: number, of: number): number => Math.max(of, Math.round(value / of) * of);
+/** A run for at least this time is judged, about once in this time. */
+const JUDGED_SECONDS = 120;
 /** A run in steps whose epochs are fewer writes this many checkpoints. */
 const CHECKPOINTS = 10;
 const thousands = (value: number): string => value.toLocaleString('en-US');
@@ -233,6 +236,14 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
     // in steps; a time that was not measured yet counts as the usual number
     const part = overrides.steps === undefined ? usual : overrides.steps / stepsPerEpoch;
     chosen.epochs = Math.ceil(part);
+    if (seconds !== null && seconds >= JUDGED_SECONDS && images >= JUDGE_IMAGES) {
+      const judgements = clamp(Math.round(seconds / JUDGED_SECONDS), 1, 30);
+      choose(
+        'judgeEvery',
+        round(part / judgements, 3),
+        'says without labels how good the features are; the best are kept',
+      );
+    }
     choose('warmupEpochs', round(Math.min(10, part / 10), 3), 'a tenth of the run');
     choose(
       'freezeLastLayer',

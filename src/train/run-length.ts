@@ -8,7 +8,7 @@ import { GUESS } from './pace.js';
 import { lengthInSteps, type RunLength, stepsOf, type TrainSettings } from '../run/settings.js';
 
 export interface SettledLength {
-  /** With `epochs` and `steps`, and without `for`. */
+  /** With `epochs` and `steps`, and without `for` and `untilStalled`, which are in `time`. */
   settings: TrainSettings;
   planned: RunLength;
   time: RunTime | null;
@@ -17,24 +17,30 @@ export interface SettledLength {
 
 /** @throws ConfigError for a resumed run that would become shorter. */
 export function settleLength(
-  { for: duration, ...settings }: TrainSettings,
+  { for: duration, untilStalled, ...settings }: TrainSettings,
   before: RunConfig | null,
   { run, stepsPerEpoch }: { run: string; stepsPerEpoch: number },
 ): SettledLength {
   const inSteps = (steps: number): TrainSettings => ({ ...settings, ...lengthInSteps(steps, stepsPerEpoch) });
+  const watch = untilStalled === true ? { untilStalled } : {};
   const seconds = duration === undefined ? null : parseDuration(duration);
   if (before === null) {
     const isGuess = seconds !== null && settings.steps === undefined;
     const steps = isGuess ? GUESS : settings.steps;
     const whole = steps === undefined ? settings : inSteps(steps);
-    return { settings: whole, planned: whole, time: seconds === null ? null : { seconds, used: 0 }, isGuess };
+    return {
+      settings: whole,
+      planned: whole,
+      time: seconds === null ? null : { seconds, used: 0, ...watch },
+      isGuess,
+    };
   }
   const planned = before.settings;
   if (seconds !== null) {
     const { steps, epochs } = planned;
     const used = before.time?.used ?? 0;
     const same = { ...settings, epochs, ...(steps === undefined ? {} : { steps }) };
-    return { settings: same, planned, time: { seconds: used + seconds, used }, isGuess: true };
+    return { settings: same, planned, time: { seconds: used + seconds, used, ...watch }, isGuess: true };
   }
   const problem = lengthProblem(run, before, settings);
   if (problem !== null) throw new ConfigError(problem);

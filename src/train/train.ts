@@ -57,6 +57,7 @@ import { decodedCacheBytes, type TrainSettings } from '../run/settings.js';
 import type { StepMetrics, TrainEvent, TrainResult } from './events.js';
 import { gatherFacts, machineFacts } from './facts.js';
 import { choosePrecision } from './hardware.js';
+import { TrainingJudge } from './judge-during-training.js';
 import { evaluateDuringTraining } from './knn-during-training.js';
 import { initialise } from './init.js';
 import { loadOfficialCheckpoint } from './official-checkpoint.js';
@@ -264,9 +265,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       }
     };
     let savedAt = step;
-    const save = async (): Promise<void> => {
+    const save = async (isBest = false): Promise<void> => {
       await checkFolder();
-      await checkpoints?.save(step);
+      await checkpoints?.save(step, isBest ? ['step', 'best'] : ['step']);
       savedAt = step;
       film?.record(step);
       course.keepTime();
@@ -319,6 +320,23 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       settings: { ...settings, ...length },
     });
     changes.forEach(warn);
+
+    // ============ the judge ============
+    const judge = await TrainingJudge.open({
+      ...{ run: output, settings: { ...settings, numWorkers: loader.numWorkers }, items: images.items },
+      ...{ backbone: teacher.backbone, build: () => build({ ...backbone, dropPathRate: 0 }) },
+      ...{ stepsPerEpoch, totalSteps: course.totalSteps, world, signal, warn },
+    });
+    /** Judges the teacher's weights. @returns Whether they are the best so far. */
+    const judgeNow = async (): Promise<boolean> => {
+      const line = await world.attempt(rescue, () => judge?.judge(step) ?? null);
+      if (line === null) return false;
+      if (world.isFirst) metricsLog.add(line);
+      emit({ type: 'judge', ...line });
+      return line.judge.isBest;
+    };
+    const isFirstBest = judge?.isOwed(step) === true && (await judgeNow()); // what training begins with
+    if (isFirstBest || judge?.mustKeep(step) === true) await checkpoints?.save(step, ['best']);
 
     // ============ the loop ============
     const firstWholeEpoch = Math.ceil(step / stepsPerEpoch);
@@ -439,7 +457,15 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       const isStopped = agreed.stop;
       const isDue = settings.saveEverySteps > 0 && step % settings.saveEverySteps === 0;
       const isEpochSaved = isEpochEnd && course.savesEpoch(step - savedAt);
-      if (isEpochSaved || isRunEnd || isStopped || isDue) await save();
+      const isJudged = !isStopped && judge?.isOwed(step, isRunEnd && length.steps !== undefined) === true;
+      const judgedAt = performance.now();
+      const isBest = isJudged && (await judgeNow());
+      if (isJudged) pace?.evaluated('judge', performance.now() - judgedAt);
+      if (isJudged && judge.stoppedGettingBetter && (await course.endStalled(step)))
+        warn(
+          `ending: the judge sees no gain any more; ${course.totalSteps - step} more steps bring the schedules to their end`,
+        );
+      if (isEpochSaved || isBest || isRunEnd || isStopped || isDue) await save(isBest);
       if (isStopped) break;
       const isKnnDue = isEpochEnd ? (epoch + 1) % settings.knnEvery === 0 : isRunEnd;
       if (settings.knnEvery > 0 && isKnnDue) {
@@ -454,11 +480,13 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
           if (!told.has(remark)) warn(remark);
           told.add(remark);
         }
-        pace?.evaluated(performance.now() - began);
+        pace?.evaluated('knn', performance.now() - began);
       }
       if (isRunEnd) break;
       await eventLoopTurn(); // lets signals, workers' messages and the caller's timers in
     }
+    const verdict = judge?.verdict() ?? null;
+    if (verdict !== null && step === course.totalSteps && world.isFirst) warn(verdict);
     const checkpoint = (await checkpoints?.settle()) ?? output;
     course.keepTime();
     await world.attempt(rescue, () => world.meet('the end of the training'));

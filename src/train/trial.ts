@@ -77,6 +77,8 @@ export async function trialSteps(
           for: undefined,
           logEvery: 1,
           knnEvery: 0,
+          judgeEvery: 0,
+          untilStalled: undefined,
           saveEverySteps: 0,
           watchImages: ['none'],
         },

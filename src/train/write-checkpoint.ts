@@ -11,10 +11,12 @@ import { makeFolder, refuseLinks, removeWithin } from '../files/guarded.js';
 import { systemReason } from '../files/system-reason.js';
 import { printable } from '../plain/printable.js';
 import {
+  bestFolder,
   checkpointFolder,
   checkpointsPath,
   folderName,
   latestPath,
+  listBest,
   listCheckpoints,
 } from '../run/checkpoint-places.js';
 
@@ -57,7 +59,12 @@ export interface CheckpointImage {
   step: number;
   files: { name: string; bytes: Uint8Array }[];
   keep: KeepRule;
+  /** `step` (default): as the newest checkpoint. `best`: the two networks as the best weights, in place of those before. */
+  as?: readonly ('step' | 'best')[];
 }
+
+/** The files of the best weights: those of the two networks. */
+const isNetwork = ({ name }: { name: string }): boolean => /^(student|teacher)\./.test(name);
 
 /** What to do about a disk without space. */
 function adviceOn(error: unknown, files: CheckpointImage['files']): string {
@@ -72,13 +79,13 @@ function adviceOn(error: unknown, files: CheckpointImage['files']): string {
   );
 }
 
-/**
- * Writes a checkpoint, updates `latest`, and removes those that are no longer kept.
- * @throws CheckpointError when the disk is full or can't be written to; earlier checkpoints stay intact.
- */
-export function writeCheckpoint({ run, step, files, keep }: CheckpointImage): void {
-  const folder = checkpointFolder(run, step);
-  const temporary = path.join(checkpointsPath(run), `.${folderName(step)}.${process.pid}.tmp`);
+/** Writes files and their state.json to a folder that is complete as soon as it is there; then calls `after`. */
+function writeFolder(
+  { run, step, files }: Pick<CheckpointImage, 'run' | 'step' | 'files'>,
+  folder: string,
+  after = (): void => undefined,
+): void {
+  const temporary = path.join(checkpointsPath(run), `.${path.basename(folder)}.${process.pid}.tmp`);
   const guard = { within: run, failure: CheckpointError };
   try {
     // the run folder was made when it was locked: if it is missing, it was moved or deleted
@@ -107,7 +114,7 @@ export function writeCheckpoint({ run, step, files, keep }: CheckpointImage): vo
     removeWithin(folder, guard); // only ever the same step of the same run
     renameSync(temporary, folder);
     syncFolder(checkpointsPath(run));
-    writeFileWhole(latestPath(run), `${folderName(step)}\n`, guard);
+    after();
   } catch (error) {
     try {
       removeWithin(temporary, guard);
@@ -122,8 +129,23 @@ export function writeCheckpoint({ run, step, files, keep }: CheckpointImage): vo
       { cause: error },
     );
   }
+}
+
+/**
+ * Writes a checkpoint, updates `latest`, and removes those that are no longer kept; or the best weights, or both.
+ * @throws CheckpointError when the disk is full or can't be written to; earlier checkpoints stay intact.
+ */
+export function writeCheckpoint({ run, step, files, keep, as = ['step'] }: CheckpointImage): void {
+  const guard = { within: run, failure: CheckpointError };
+  if (as.includes('step'))
+    writeFolder({ run, step, files }, checkpointFolder(run, step), () =>
+      writeFileWhole(latestPath(run), `${folderName(step)}\n`, guard),
+    );
+  if (as.includes('best')) writeFolder({ run, step, files: files.filter(isNetwork) }, bestFolder(run, step));
   try {
-    prune(run, step, keep);
+    if (as.includes('step')) prune(run, step, keep);
+    if (as.includes('best'))
+      for (const other of listBest(run)) if (other.step !== step) removeWithin(other.folder, guard);
   } catch (error) {
     throw new CheckpointError(
       `The checkpoint at step ${step} is saved, but older ones can't be removed: ${systemReason(error)}.`,

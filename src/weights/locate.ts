@@ -6,7 +6,7 @@ import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
 import { printable } from '../plain/printable.js';
-import { newestCheckpoint, runOfCheckpoint } from '../run/checkpoint-files.js';
+import { newestCheckpoint, resolveBest, runOfCheckpoint, stepOfFolder } from '../run/checkpoint-files.js';
 import { readTextIfThere, SMALL_FILE_BYTES, statIfThere } from '../files/guarded.js';
 import { mayReadHere, OUTSIDE } from '../files/read-below.js';
 import type { TrainSettings } from '../run/settings.js';
@@ -83,13 +83,12 @@ function settingsOfRun(run: string, mayRead: MayRead): TrainSettings | null {
 function fromCheckpoint(folder: string, key: CheckpointKey, mayRead: MayRead): LocatedWeights {
   const run = path.resolve(folder, '..', '..');
   const settings = settingsOfRun(run, mayRead);
-  const step = /^step-(\d+)$/.exec(path.basename(path.resolve(folder)))?.[1];
   return {
     file: path.join(folder, `${key}.safetensors`),
     within: runOfCheckpoint(folder),
     run: settings === null ? null : run,
     settings,
-    step: step === undefined ? null : Number(step),
+    step: stepOfFolder(path.basename(path.resolve(folder))),
     numHeads: settings?.numHeads ?? null,
   };
 }
@@ -119,15 +118,13 @@ function fromPretrained(folder: string, file?: string): LocatedWeights | null {
 }
 
 /**
+ * @param given - WEIGHTS; `RUN/checkpoints/best` stands for the best weights that training has kept.
  * @param key - Which network: `teacher` (default) or `student`; a lone file may have others.
  * @param mayRead - Whether a path with links followed may be read; default: by the rules of this process.
  * @throws CheckpointError that says what it is instead, or what leads to where may not be read.
  */
-export function locateWeights(
-  weights: string,
-  key?: string,
-  mayRead: MayRead = mayReadHere(),
-): LocatedWeights {
+export function locateWeights(given: string, key?: string, mayRead: MayRead = mayReadHere()): LocatedWeights {
+  const weights = resolveBest(given);
   const stat = statIfThere(weights, CheckpointError);
   if (stat === undefined) throw new CheckpointError(`${printable(weights)} does not exist`);
   const outside = weightsOutside(weights, mayRead);

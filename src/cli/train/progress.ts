@@ -5,6 +5,7 @@
 import cliProgress from 'cli-progress';
 import { formatDuration, gibibytes } from '../../plain/units.js';
 import { messageText, printable } from '../../plain/printable.js';
+import { showMeasure } from '../../plain/quality.js';
 import type { TrainEvent } from '../../train/events.js';
 
 interface Line {
@@ -116,6 +117,16 @@ export class TrainProgress {
       case 'knn': {
         const scores = Object.entries(event.top1).map(([k, top1]) => `${k}: ${top1.toFixed(1)}%`);
         this.#print(`k-NN after epoch ${event.epoch + 1}: ${scores.join(', ')}`);
+        break;
+      }
+      case 'judge': {
+        const { measure, score, untrained, pixels, isBest, bestStep } = event.judge;
+        const show = (value: number): string => showMeasure(measure, value);
+        const when = event.step === 0 ? 'before training' : `after epoch ${event.epoch + 1}`;
+        this.#print(
+          `judge ${when}: ${show(score)} (untrained ${show(untrained)}, pixels ${show(pixels)})` +
+            (isBest ? ', the best so far' : `, best at step ${bestStep}`),
+        );
         break;
       }
       case 'skipped':

@@ -196,12 +196,17 @@ async function newSettings(
   const { listImages } = await import('../../data/index.js');
   const list = await listImages(images, { onProgress: indexingNote(io) });
   const { planTraining } = await import('../../train/plan.js');
-  const time = parseDuration(readOverrides(sources).for ?? '');
-  if (time !== null) io.note(`training for ${formatDuration(time)}: a few trial steps show how much fits`);
   const { settings, facts, weights, choices, warnings } = await planTraining(list, {
     ...{ preset, sources, processes: world.size },
     share: (what, make) => world.shared(what, make),
     startedAt: COMMAND_START,
+    onTrial: (seconds, isUntilStalled) =>
+      io.note(
+        isUntilStalled
+          ? `training goes on while the judge sees it getting better, at most ${formatDuration(seconds)}: a few trial steps show ` +
+              'how much fits'
+          : `training for ${formatDuration(seconds)}: a few trial steps show how much fits`,
+      ),
     onWarning: (message) => io.warn(message),
   });
   if (weights !== null) {
@@ -213,6 +218,7 @@ async function newSettings(
     `${list.items.length} images, about ${facts.width} x ${facts.height}; device ${settings.device}; preset ${preset}`,
   );
   for (const { name, value, reason } of choices) io.note(`  ${flagOf(name)} ${String(value)}: ${reason}`);
+  const time = parseDuration(settings.for ?? '');
   const reached = time === null || facts.device !== 'cpu' ? null : reachedIn(time);
   if (reached !== null) io.note(`  ${reached}`);
   for (const warning of warnings) io.warn(warning);

@@ -1,13 +1,15 @@
 /**
  * The names and labels of a run's images, kept in its folder as `images.jsonl.gz`: when the data set has changed, the run can
- * say which files came and went. Nothing else depends on the file.
+ * say which files came and went, and an evaluation whether it uses images that the model has seen.
  */
+import { statSync } from 'node:fs';
 import path from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import type { ImageItem, ImageList } from '../data/index.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { readGuarded } from '../files/guarded.js';
 import { printable } from '../plain/printable.js';
+import { readRunConfig } from './run-folder.js';
 
 const namesPath = (run: string): string => path.join(run, 'images.jsonl.gz');
 const MAX_BYTES = 2 ** 27;
@@ -19,7 +21,7 @@ const PART = 2 ** 23;
 const NAMED = 3;
 
 /** An image's name within its folder or shard, which a folder and the shards made from it have in common. */
-function nameIn(root: string, { path: file }: ImageItem): string {
+function nameIn(root: string, { path: file }: Pick<ImageItem, 'path'>): string {
   const inShard = file.indexOf('::');
   if (inShard !== -1) return file.slice(inShard + 2);
   // path.relative takes long for a million names
@@ -63,6 +65,26 @@ function readImageNames(run: string): Named | null {
   } catch {
     return null; // missing or damaged: the message is shorter without it
   }
+}
+
+/**
+ * Whether an image, a path or `shard.tar::name`, is one of those that a run was trained on, by its place and name. Null where
+ * the run's folder doesn't know, or its images are no longer where they were.
+ */
+export function trainedOn(run: string): ((image: string) => boolean) | null {
+  const named = readImageNames(run);
+  if (named === null) return null;
+  const source = path.resolve(readRunConfig(run).images);
+  const found = statSync(source, { throwIfNoEntry: false });
+  if (found === undefined) return null;
+  const root = found.isDirectory() ? source : path.dirname(source);
+  const names = new Set(named.map(([name]) => name));
+  return (image) => {
+    const inShard = image.indexOf('::');
+    const file = path.resolve(inShard === -1 ? image : image.slice(0, inShard));
+    const isBelow = file === source || file.startsWith(root + path.sep);
+    return isBelow && names.has(nameIn(root, { path: inShard === -1 ? file : image }));
+  };
 }
 
 /** `3 new (a.jpg, b.jpg, c.jpg)`; null for none. */

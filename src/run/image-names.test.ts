@@ -8,7 +8,7 @@ import { listImages } from '../data/index.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { changedImages, writeImageNames } from './image-names.js';
-import { train } from './train.js';
+import { train } from '../train/train.js';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'dino-names-'));
 after(() => rmSync(folder, { recursive: true, force: true }));

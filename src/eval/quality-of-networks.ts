@@ -1,0 +1,130 @@
+/**
+ * Several networks on the same images and the same views of them, measured without labels: images are read once for all. Used
+ * by `dino eval quality` and by training (`--judge-every`).
+ */
+import type { ImageItems } from '../data/index.js';
+import { type Backbone, buildBackbone } from '../models/index.js';
+import type { EvalSizes } from '../plain/eval-geometry.js';
+
+import { Generator, inferenceMode, ops, scope, type Tensor, withGenerators } from '../torch/index.js';
+import { type Architecture, backboneOptions } from '../weights/architecture.js';
+import type { FeatureStreamOptions } from './features.js';
+import {
+  type Compute,
+  type EmbeddedViews,
+  embedViews,
+  otherViewReciprocalRank,
+  otherViewRetrieval,
+} from './other-view.js';
+import { alphaReq, lidar, rankMe } from './quality-measures.js';
+
+/** What is measured of each network. */
+export interface QualityMeasures {
+  /** Share of the images that find their own other view first; see otherViewRetrieval(). The mean over the views. */
+  otherView: number;
+  /** Mean reciprocal rank of the own view; see otherViewReciprocalRank(). The mean over the views. */
+  otherViewRank: number;
+  rankMe: number;
+  /** Null with fewer than two views. */
+  lidar: number | null;
+  /** Best near 1; null for features of too few dimensions. */
+  alphaReq: number | null;
+}
+export interface QualityOptions
+  extends EvalSizes, Pick<FeatureStreamOptions, 'batchSize' | 'numWorkers' | 'device' | 'signal'> {
+  /** Other views of each image, at least 1. */
+  views: number;
+  /** Images that are used at most. */
+  most: number;
+  /** Of the sample and the views. */
+  seed: number;
+  onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+export interface NetworksQuality extends Pick<EmbeddedViews, 'indices' | 'used' | 'leftOut' | 'skipped'> {
+  /** By the networks' names. */
+  measures: Map<string, QualityMeasures>;
+}
+
+const mean = (values: readonly number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/**
+ * All measures of one network's features. Retrieval is by cosine after the images' mean is subtracted: a direction that all
+ * features share tells no image from another, and says nothing about the others.
+ *
+ * @param features - (N, D). @param views - Each (N, D).
+ */
+export function measureFeatures(features: Tensor, views: readonly Tensor[]): QualityMeasures {
+  return inferenceMode(() =>
+    scope(() => {
+      const center = features.mean([0]); // (D)
+      const centred = features.sub(center);
+      const others = views.map((view) => view.sub(center));
+      return {
+        otherView: mean(others.map((other) => otherViewRetrieval(centred, other))),
+        otherViewRank: mean(others.map((other) => otherViewReciprocalRank(centred, other))),
+        rankMe: rankMe(features),
+        lidar: views.length < 2 ? null : lidar(views),
+        alphaReq: alphaReq(features),
+      };
+    }),
+  );
+}
+
+/** @throws As embedViews(). */
+export async function qualityOfNetworks(
+  networks: ReadonlyMap<string, Compute>,
+  items: ImageItems,
+  options: QualityOptions,
+): Promise<NetworksQuality> {
+  const widths = new Map<string, number>();
+  const compute: Compute = (images) => {
+    const parts = [...networks].map(([name, network]) => {
+      const part = network(images); // (B, D)
+      widths.set(name, part.size(1));
+      return part;
+    });
+    return ops.cat(parts, 1);
+  };
+  const embedded = await embedViews(compute, items, options);
+  const { features, views, indices, used, leftOut, skipped } = embedded;
+  const measures = new Map<string, QualityMeasures>();
+  try {
+    let start = 0;
+    for (const [name, width] of widths) {
+      const from = start;
+      scope(() => {
+        const part = (table: Tensor): Tensor => table.narrow(1, from, width).contiguous();
+        measures.set(name, measureFeatures(part(features), views.map(part)));
+      });
+      start += width;
+    }
+  } finally {
+    for (const table of [features, ...views]) table.dispose();
+  }
+  return { measures, indices, used, leftOut, skipped };
+}
+
+/** The side to which images are averaged down for their pixels to be compared. */
+export const PIXELS_SIDE = 32;
+
+/** Raw pixels as features: (B, 3, H, W) to (B, 3 * side * side), averaged down to at most 32 x 32. */
+export const pixelFeatures: Compute = (images) => {
+  const side = Math.min(PIXELS_SIDE, images.size(2));
+  return (images.size(2) === side ? images : ops.adaptiveAvgPool2d(images, [side, side])).flatten(1);
+};
+
+/**
+ * A network of this architecture with random weights: with the seed of a run, those that its training began with.
+ * The caller disposes of it. Null for a backbone of the user's own, which only its builder can make.
+ */
+export function untrainedBackbone(architecture: Architecture, seed: number, device: string): Backbone | null {
+  if (architecture.arch === 'custom') return null;
+  const generator = new Generator('cpu').manualSeed(seed);
+  const backbone = withGenerators([generator], () => buildBackbone(backboneOptions(architecture)));
+  for (const parameter of backbone.parameters()) parameter.requiresGrad = false;
+  backbone.to(device);
+  backbone.eval();
+  return backbone;
+}

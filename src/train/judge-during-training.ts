@@ -1,0 +1,224 @@
+/**
+ * The judge of a training (`--judge-every`): the teacher's features are measured without labels on a fixed sample of the
+ * training's images, before the first step and every few epochs. It uses no random numbers of the training, so a training is
+ * the same to the bit with and without it.
+ */
+import type { ImageItems } from '../data/index.js';
+import { DataError } from '../errors.js';
+import { pixelFeatures, type QualityMeasures, qualityOfNetworks } from '../eval/quality-of-networks.js';
+import type { Compute } from '../eval/other-view.js';
+import { readLines } from '../files/json-lines.js';
+import type { Backbone } from '../models/index.js';
+import { defaultEvalSizes } from '../plain/eval-geometry.js';
+import { JUDGE_MEASURE, scoreOf, showMeasure } from '../plain/quality.js';
+import type { World } from '../processes/world.js';
+import { bestCheckpoint } from '../run/checkpoint-files.js';
+import { metricsPath } from '../run/run-folder.js';
+import type { TrainSettings } from '../run/settings.js';
+import { Generator, withGenerators } from '../torch/index.js';
+import type { JudgementLine } from './events.js';
+import { fallsShortOf, Judge, JUDGE_IMAGES } from './judge.js';
+
+/** Of the training's images, sampled evenly: enough to tell apart what differs by a few percent, in seconds. */
+const IMAGES = 512;
+/** Two other views of each image are the fewest that LiDAR takes. */
+const VIEWS = 2;
+
+export interface JudgedRun {
+  run: string;
+  settings: TrainSettings & { numWorkers: number };
+  items: ImageItems;
+  /** The teacher's. */
+  backbone: Backbone;
+  /** Builds such a backbone with initial weights. */
+  build: () => Backbone;
+  stepsPerEpoch: number;
+  totalSteps: number;
+  world: World;
+  signal: AbortSignal | undefined;
+  warn: (message: string) => void;
+}
+
+interface Baselines {
+  untrained: number;
+  pixels: number;
+}
+
+const isLine = (line: Record<string, unknown>): boolean => {
+  const { judge } = line as { judge?: Partial<JudgementLine['judge']> };
+  return (
+    typeof line['step'] === 'number' &&
+    typeof judge === 'object' &&
+    judge !== null &&
+    judge.measure === JUDGE_MEASURE &&
+    typeof judge.score === 'number' &&
+    typeof judge.untrained === 'number' &&
+    typeof judge.pixels === 'number'
+  );
+};
+
+/** Keeps the state of the judge over a run; all processes have the same. */
+export class TrainingJudge {
+  readonly #judged: JudgedRun;
+  readonly #judge = new Judge();
+  #baselines: Baselines | null = null;
+  #last: JudgementLine | null = null;
+  #hasSaidStalled = false;
+
+  private constructor(judged: JudgedRun) {
+    this.#judged = judged;
+  }
+
+  /** The judge of a run, which knows the judgements that its log has; null when there is to be none. Collective. */
+  static async open(judged: JudgedRun): Promise<TrainingJudge | null> {
+    const { settings, items, world, run, warn } = judged;
+    if (settings.judgeEvery === 0) return null;
+    if (items.length < JUDGE_IMAGES) {
+      if (world.isFirst)
+        warn(
+          `the judge needs at least ${JUDGE_IMAGES} images to tell anything, and there are ${items.length}: ` +
+            'nothing is judged (--judge-every)',
+        );
+      return null;
+    }
+    const judge = new TrainingJudge(judged);
+    const before = await world.shared('earlier judgements', () => readLines(metricsPath(run)).filter(isLine));
+    for (const line of before as unknown as JudgementLine[]) {
+      const { score, untrained, pixels } = line.judge;
+      judge.#baselines ??= { untrained, pixels };
+      judge.#hasSaidStalled = judge.#judge.observe(line.step, score).stalled;
+      judge.#last = line;
+    }
+    return judge;
+  }
+
+  /**
+   * Whether there is a judgement to make after `step` steps: before the first step, or when a run is first judged, after
+   * every `judgeEvery` epochs, and at the end of a run that ends anywhere.
+   */
+  isOwed(step: number, isEnd = false): boolean {
+    const { settings, stepsPerEpoch, totalSteps } = this.#judged;
+    if (this.#last === null) return step < totalSteps;
+    const interval = Math.max(1, Math.round(stepsPerEpoch * settings.judgeEvery));
+    return step > this.#last.step && (isEnd || step % interval === 0);
+  }
+
+  /** Whether the weights after this step are the best, but the run was killed before they were kept as such. */
+  mustKeep(step: number): boolean {
+    const { run, world } = this.#judged;
+    return world.isFirst && this.#judge.best?.step === step && bestCheckpoint(run)?.step !== step;
+  }
+
+  /** Whether the last judgements brought no gain. */
+  get stoppedGettingBetter(): boolean {
+    return this.#judge.stoppedGettingBetter;
+  }
+
+  /**
+   * Judges the teacher after `step` steps. Rank 0 does it, the others wait. Collective.
+   * @returns The line for the log; null when it could not be judged, which a warning says.
+   */
+  async judge(step: number): Promise<JudgementLine | null> {
+    const { world, warn, signal, stepsPerEpoch } = this.#judged;
+    const found = await world.shared('the judgement', async () => {
+      try {
+        return await this.#measure(step);
+      } catch (error) {
+        if (signal?.aborted === true) return null; // training ends after the next step
+        if (!(error instanceof DataError)) throw error;
+        warn(`step ${step} can't be judged: ${error.message}`);
+        return null;
+      }
+    });
+    if (found === null) return null;
+    const { measures, baselines, images } = found;
+    this.#baselines ??= baselines;
+    const { untrained, pixels } = this.#baselines;
+    const score = scoreOf(JUDGE_MEASURE, measures[JUDGE_MEASURE]);
+    const { isBest, stalled } = this.#judge.observe(step, score);
+    this.#last = {
+      step,
+      epoch: Math.max(0, Math.ceil(step / stepsPerEpoch) - 1),
+      judge: {
+        ...{ measure: JUDGE_MEASURE, score, untrained, pixels, measures, images, isBest, stalled },
+        bestStep: this.#judge.best!.step,
+        fallsShortOf: fallsShortOf(score, this.#baselines),
+      },
+    };
+    if (stalled && !this.#hasSaidStalled && world.isFirst) this.#sayStalled();
+    this.#hasSaidStalled = stalled;
+    return this.#last;
+  }
+
+  #sayStalled(): void {
+    const { step, score } = this.#judge.best!;
+    this.#judged.warn(
+      `the judge sees no gain any more: ${showMeasure(JUDGE_MEASURE, score)} at step ${step} is still the best. ` +
+        (step === 0
+          ? 'Training has made the features worse for its whole length; the first weights are kept as the best'
+          : 'Its weights are kept as the best') +
+        ' (checkpoints/best). More of the same training will hardly help',
+    );
+  }
+
+  /** What the end of a run says: that it was not worth it, or where its best weights are. Null when the last are the best. */
+  verdict(): string | null {
+    if (this.#last === null) return null;
+    const { judge, step } = this.#last;
+    const best = this.#judge.best!;
+    const show = (score: number): string => showMeasure(JUDGE_MEASURE, score);
+    const parts: string[] = [];
+    if (best.step === 0 && step > 0)
+      parts.push(
+        `training has only made the features worse: ${show(judge.score)} at the end, ${show(best.score)} untrained; the first ` +
+          'weights are kept in checkpoints/best',
+      );
+    else if (best.step !== step)
+      parts.push(
+        `the best weights are those of step ${best.step} (${show(best.score)}, ${show(judge.score)} at the end), kept in ` +
+          'checkpoints/best',
+      );
+    if (judge.fallsShortOf === 'untrained' && best.step !== 0)
+      parts.push(`the last weights are no better than the untrained network (${show(judge.untrained)})`);
+    if (judge.fallsShortOf === 'pixels')
+      parts.push(
+        `the features are worse than raw pixels (${show(judge.score)} against ${show(judge.pixels)}): train longer, or on more images`,
+      );
+    return parts.length === 0 ? null : `judge: ${parts.join('; ')}`;
+  }
+
+  async #measure(step: number): Promise<{ measures: QualityMeasures; baselines: Baselines; images: number }> {
+    const { settings, items, backbone, signal, world } = this.#judged;
+    const { device, numWorkers, globalCropsSize, init, resumeFrom, seed } = settings;
+    const isUntrained = step === 0 && init === undefined && resumeFrom === undefined;
+    const untrained = this.#baselines === null && !isUntrained ? this.#untrained() : null;
+    const networks = new Map<string, Compute>([['teacher', (images) => backbone.forward(images)]]);
+    if (this.#baselines === null) networks.set('pixels', pixelFeatures);
+    if (untrained !== null) networks.set('untrained', (images) => untrained.forward(images));
+    backbone.eval();
+    try {
+      const { measures, used } = await qualityOfNetworks(networks, items, {
+        ...{ ...defaultEvalSizes(globalCropsSize), views: VIEWS, most: IMAGES, seed, device, numWorkers },
+        signal: world.size > 1 ? undefined : signal,
+      });
+      const score = (name: string): number => scoreOf(JUDGE_MEASURE, measures.get(name)![JUDGE_MEASURE]);
+      const baselines = this.#baselines ?? {
+        untrained: score(untrained === null ? 'teacher' : 'untrained'),
+        pixels: score('pixels'),
+      };
+      return { measures: measures.get('teacher')!, baselines, images: used };
+    } finally {
+      backbone.train();
+      untrained?.dispose();
+    }
+  }
+
+  /** The network that training would begin with without other weights, from the run's seed. */
+  #untrained(): Backbone {
+    const { settings, build } = this.#judged;
+    const backbone = withGenerators([new Generator('cpu').manualSeed(settings.seed)], build);
+    backbone.to(settings.device);
+    backbone.eval();
+    return backbone;
+  }
+}
