@@ -17,14 +17,12 @@ import { metricsPath } from '../run/run-folder.js';
 import type { TrainSettings } from '../run/settings.js';
 import { Generator, withGenerators } from '../torch/index.js';
 import type { JudgementLine } from './events.js';
-import { fallsShortOf, Judge } from './judge.js';
+import { fallsShortOf, Judge, JUDGE_IMAGES } from './judge.js';
 
 /** Of the training's images, sampled evenly: enough to tell apart what differs by a few percent, in seconds. */
 const IMAGES = 512;
 /** Two other views of each image are the fewest that LiDAR takes. */
 const VIEWS = 2;
-/** With fewer images a score is mostly chance. */
-const LEAST_IMAGES = 64;
 
 export interface JudgedRun {
   run: string;
@@ -75,10 +73,10 @@ export class TrainingJudge {
   static async open(judged: JudgedRun): Promise<TrainingJudge | null> {
     const { settings, items, world, run, warn } = judged;
     if (settings.judgeEvery === 0) return null;
-    if (items.length < LEAST_IMAGES) {
+    if (items.length < JUDGE_IMAGES) {
       if (world.isFirst)
         warn(
-          `the judge needs at least ${LEAST_IMAGES} images to tell anything, and there are ${items.length}: ` +
+          `the judge needs at least ${JUDGE_IMAGES} images to tell anything, and there are ${items.length}: ` +
             'nothing is judged (--judge-every)',
         );
       return null;
@@ -95,13 +93,14 @@ export class TrainingJudge {
   }
 
   /**
-   * Whether there is a judgement to make after `step` steps: before the first step, or when a run is first judged, and
-   * after every `judgeEvery` epochs.
+   * Whether there is a judgement to make after `step` steps: before the first step, or when a run is first judged, after
+   * every `judgeEvery` epochs, and at the end of a run that ends anywhere.
    */
-  isOwed(step: number): boolean {
+  isOwed(step: number, isEnd = false): boolean {
     const { settings, stepsPerEpoch, totalSteps } = this.#judged;
     if (this.#last === null) return step < totalSteps;
-    return step > this.#last.step && step % (stepsPerEpoch * settings.judgeEvery) === 0;
+    const interval = Math.max(1, Math.round(stepsPerEpoch * settings.judgeEvery));
+    return step > this.#last.step && (isEnd || step % interval === 0);
   }
 
   /** Whether the weights after this step are the best, but the run was killed before they were kept as such. */

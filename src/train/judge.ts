@@ -21,6 +21,8 @@ export interface Observed {
 /** Why a run is not worth its time, for messages; null while it is. */
 export type JudgeFailing = 'untrained' | 'pixels' | null;
 
+/** With fewer images a score is mostly chance. */
+export const JUDGE_IMAGES = 64;
 export const JUDGE_PATIENCE = 5;
 /** About two images of the thousand that are compared. */
 export const LEAST_GAIN = 0.002;
