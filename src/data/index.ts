@@ -36,10 +36,12 @@ export {
   EvalLoader,
   MultiCropLoader,
   ResizedCropLoader,
+  ViewLoader,
   type CropBatch,
   type EvalBatch,
   type EvalLoaderOptions,
   type MultiCropLoaderOptions,
+  type ViewLoaderOptions,
 } from './load/loaders.js';
 export { defaultNumWorkers } from './load/pooled-loader.js';
 export { PackedImages, PackedImagesBuilder } from './list/packed-images.js';

@@ -1,5 +1,13 @@
 /** Images through a frozen backbone, batch by batch: shared by k-NN, `dino embed` and evaluations during training. */
-import { EvalLoader, type Box, type EvalBatch, type Fit, type ImageItems } from '../data/index.js';
+import {
+  EvalLoader,
+  ViewLoader,
+  type Box,
+  type EvalBatch,
+  type Fit,
+  type ImageItems,
+  type ViewLoaderOptions,
+} from '../data/index.js';
 import { ConfigError } from '../errors.js';
 import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
 import type { World } from '../processes/world.js';
@@ -49,6 +57,8 @@ export interface FeatureStreamOptions extends Pick<EvalSizes, 'crop'>, Partial<P
   fit?: Fit;
   /** Rectangles to cut out of the images first, one per item. */
   boxes?: readonly (Box | null)[];
+  /** A random view of each image in place of its centre crop; `resize`, `fit` and `boxes` then say nothing. */
+  view?: Pick<ViewLoaderOptions, 'seed' | 'view' | 'augmentation'> | undefined;
   batchSize?: number;
   /** Default 1, or none for up to 16 images. */
   numWorkers?: number | undefined;
@@ -133,14 +143,17 @@ async function* ownBatches(
     ...loading
   } = options;
   const compute = options.compute ?? ((images: Tensor) => batchFeatures(backbone, images, kind, layers));
-  const { crop, resize, fit, boxes } = loading;
-  const loader = new EvalLoader({
-    ...{ items, crop, batchSize, numWorkers },
-    ...(resize === undefined ? {} : { resize }),
-    ...(fit === undefined ? {} : { fit }),
-    ...(boxes === undefined ? {} : { boxes }),
-    ...(signal === undefined ? {} : { signal }),
-  }); // closed when the loop ends
+  const { crop, resize, fit, boxes, view } = loading;
+  const plain = { items, crop, batchSize, numWorkers, ...(signal === undefined ? {} : { signal }) };
+  const loader =
+    view === undefined
+      ? new EvalLoader({
+          ...plain,
+          ...(resize === undefined ? {} : { resize }),
+          ...(fit === undefined ? {} : { fit }),
+          ...(boxes === undefined ? {} : { boxes }),
+        })
+      : new ViewLoader({ ...plain, ...view }); // closed when the loop ends
   for await (const batch of loader) {
     signal?.throwIfAborted();
     const { indices, skipped } = batch;

@@ -116,6 +116,8 @@ export interface CropKey {
   /** Size of the whole image after EXIF orientation, in pixels. */
   width: number;
   height: number;
+  /** What the crop is for; default: training. */
+  purpose?: Purpose;
 }
 
 /** Checks settings. @returns one line for each problem */
@@ -225,7 +227,8 @@ function sampleJitter(stream: PhiloxStream, settings: AugmentationSettings): Jit
 
 /** The parameters of one crop: crops 0 and 1 are the global ones, the rest are local. */
 function sampleCrop(settings: AugmentationSettings, key: CropKey, crop: number): CropParams {
-  const stream = new PhiloxStream(key.seed, Purpose.augmentation, key.epoch, key.imageIndex, crop);
+  const { seed, purpose = Purpose.augmentation } = key;
+  const stream = new PhiloxStream(seed, purpose, key.epoch, key.imageIndex, crop);
   const isGlobal = crop < GLOBAL_CROPS;
   const scale = isGlobal ? settings.globalCropsScale : settings.localCropsScale;
   const rectangle = sampleRectangle(stream, key.width, key.height, scale, settings.cropAspectRatio);

@@ -6,7 +6,15 @@
  */
 
 /** What a stream of numbers is for: with two purposes, the same counters give unrelated numbers. */
-export const Purpose = { augmentation: 0, permutation: 1, replacement: 2, watching: 3, step: 4 } as const;
+export const Purpose = {
+  augmentation: 0,
+  permutation: 1,
+  replacement: 2,
+  watching: 3,
+  step: 4,
+  view: 5,
+  sample: 6,
+} as const;
 export type Purpose = (typeof Purpose)[keyof typeof Purpose];
 
 const M0 = 0xd2511f53;

@@ -24,6 +24,7 @@ import {
   type EvalJob,
   type Fit,
   type ResizedCropJob,
+  type ViewJob,
   type SkippedImage,
 } from './render.js';
 
@@ -237,7 +238,7 @@ abstract class SingleCropLoader extends PooledLoader<EvalBatch> {
   readonly #crop: number;
 
   constructor(
-    job: EvalJob | ResizedCropJob,
+    job: EvalJob | ResizedCropJob | ViewJob,
     options: Omit<PoolOptions, 'job' | 'images' | 'slots'>,
     items: ImageItems,
   ) {
@@ -330,5 +331,25 @@ export class ResizedCropLoader extends SingleCropLoader {
     const job: ResizedCropJob = { kind: 'resized-crop', seed, batchSize, crop };
     const plans = wholeEpoch(epochPermutation(items.length, seed, epoch), batchSize, epoch);
     super(job, { numWorkers, plans, signal: options.signal }, items);
+  }
+}
+
+export interface ViewLoaderOptions extends Omit<ResizedCropLoaderOptions, 'epoch'> {
+  /** Which view of the images: another number gives other random crops. */
+  view: number;
+  /** The distribution of the views: that of a training's first global crop. */
+  augmentation: Partial<AugmentationSettings>;
+}
+
+/** One randomly augmented view of each image, the images in order; the last batch may be smaller. */
+export class ViewLoader extends SingleCropLoader {
+  constructor(options: ViewLoaderOptions) {
+    const { items, crop, batchSize, seed, view, numWorkers = defaultNumWorkers() } = options;
+    const augmentation = resolveAugmentation({
+      ...{ ...options.augmentation, globalCropsSize: crop, localCropsNumber: 0 },
+    });
+    const job: ViewJob = { kind: 'view', seed, batchSize, crop, augmentation };
+    const order = new Uint32Array(items.length).map((_, i) => i);
+    super(job, { numWorkers, plans: wholeEpoch(order, batchSize, view), signal: options.signal }, items);
   }
 }

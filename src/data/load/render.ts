@@ -58,7 +58,20 @@ export interface ResizedCropJob {
   crop: number;
 }
 
-export type Job = CropJob | EvalJob | ResizedCropJob;
+/**
+ * Another view of an image, as the first global crop of a training would be; its random numbers are unrelated to those of
+ * trainings. The view's number is the batch's epoch.
+ */
+export interface ViewJob {
+  kind: 'view';
+  seed: number;
+  batchSize: number;
+  /** Side of the view, in pixels. */
+  crop: number;
+  augmentation: AugmentationSettings;
+}
+
+export type Job = CropJob | EvalJob | ResizedCropJob | ViewJob;
 
 /** Bytes of square images, (images, 3, size, size). */
 export const planesBytes = (images: number, size: number): number => images * 3 * size * size;
@@ -200,6 +213,30 @@ async function renderResizedCrop(
   });
 }
 
+async function renderView(
+  job: ViewJob,
+  images: ImageDecoder,
+  place: BatchPosition,
+  from: number,
+  out: Uint8Array,
+): Promise<void> {
+  const target = { width: job.crop, height: job.crop, offset: place.position * planesBytes(1, job.crop) };
+  const sample = (width: number, height: number): CropParams =>
+    sampleCropParams(job.augmentation, {
+      ...place,
+      seed: job.seed,
+      width,
+      height,
+      purpose: Purpose.view,
+    })[0]!;
+  const reduce = (width: number, height: number) => allowedReduction([sample(width, height)], [target]);
+  await images.use(from, { reduce }, (image) => {
+    const { originalWidth, originalHeight } = image;
+    const crops = [sample(originalWidth, originalHeight)];
+    renderCrops(image, crops, [target], out, image.width / originalWidth, image.height / originalHeight);
+  });
+}
+
 /** A position of a batch. Its crops are sampled for (epoch, imageIndex), even if another image replaces that one. */
 export interface BatchPosition {
   epoch: number;
@@ -220,6 +257,7 @@ async function renderImage(
 ): Promise<Shape | null> {
   if (job.kind === 'eval') return images.use(from, {}, (image) => renderEval(job, image, place, out));
   if (job.kind === 'crops') await renderMultiCrop(job, images, place, from, out);
+  else if (job.kind === 'view') await renderView(job, images, place, from, out);
   else await renderResizedCrop(job, images, place, from, out);
   return null;
 }
