@@ -33,7 +33,9 @@ export async function runChild(command, args, { log, env = {}, onStart, mayBeSto
     const seconds = (performance.now() - start) / 1000;
     if (isStopped) throw new Error('interrupted');
     if (code !== 0 && !mayBeStopped)
-      throw new Error(`${command} ${args.join(' ')}\nended with ${signal ?? `code ${code}`}:\n${lastLines(log)}`);
+      throw new Error(
+        `${command} ${args.join(' ')}\nended with ${signal ?? `code ${code}`}:\n${lastLines(log)}`,
+      );
     return seconds;
   } finally {
     running = null;
@@ -56,6 +58,7 @@ export async function jsonLines(script, args) {
   const code = await ended;
   running = null;
   if (isStopped) throw new Error('interrupted');
-  if (code !== 0 || values.at(-1)?.done !== true) throw new Error(`${script} ${args.join(' ')} failed:\n${errors}`);
+  if (code !== 0 || values.at(-1)?.done !== true)
+    throw new Error(`${script} ${args.join(' ')} failed:\n${errors}`);
   return values.slice(0, -1);
 }

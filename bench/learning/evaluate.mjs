@@ -35,7 +35,9 @@ function fromFile(folder, name, list) {
   const file = path.join(folder, `${name}.npy`);
   const found = readNpy(readFileSync(file));
   if (found === null || found.shape[0] !== list.length)
-    throw new Error(`${file}: expected ${list.length} rows of float32, got ${found?.shape.join(' x ') ?? 'another file'}`);
+    throw new Error(
+      `${file}: expected ${list.length} rows of float32, got ${found?.shape.join(' x ') ?? 'another file'}`,
+    );
   return { rows: found.values, labels: list.map(([, label]) => label) };
 }
 

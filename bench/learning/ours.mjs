@@ -129,7 +129,8 @@ function keep(run, kept, name) {
   const [from, to] = [run, kept].map((folder) => path.join(folder, 'checkpoints', name));
   try {
     mkdirSync(to, { recursive: true });
-    for (const file of ['teacher.safetensors', 'state.json']) linkSync(path.join(from, file), path.join(to, file));
+    for (const file of ['teacher.safetensors', 'state.json'])
+      linkSync(path.join(from, file), path.join(to, file));
     return true;
   } catch {
     rmSync(to, { recursive: true, force: true });

@@ -54,7 +54,10 @@ function largestComponents(train, val, count) {
   const { variances, axes } = principalAxes(product.div(images), Math.min(count, width, images - 1));
   const deviations = variances.clampMin(1e-12).sqrt().to('float32'); // (K)
   const columns = isWide
-    ? train.t().matmul(axes.to('float32')).div(deviations.mul(Math.sqrt(images))) // (D, K) of length 1
+    ? train
+        .t()
+        .matmul(axes.to('float32'))
+        .div(deviations.mul(Math.sqrt(images))) // (D, K) of length 1
     : axes.to('float32');
   const matrix = columns.div(deviations);
   return [train.matmul(matrix), val.matmul(matrix)];

@@ -15,7 +15,8 @@ export function readResults(out) {
       byId.delete(row.id);
       byId.set(row.id, row);
     } catch {
-      if (line.trim() !== '') console.error(`${file}: left out a line that is not JSON: ${line.slice(0, 80)}`);
+      if (line.trim() !== '')
+        console.error(`${file}: left out a line that is not JSON: ${line.slice(0, 80)}`);
     }
   }
   return [...byId.values()];

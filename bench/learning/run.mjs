@@ -56,7 +56,8 @@ function readRecipes(files) {
       const known = peer === undefined ? ['flags', 'on', 'about'] : ['settings', 'on', 'about'];
       const unknown = Object.keys(rest).filter((key) => !known.includes(key));
       if (typeof name !== 'string') throw new Error(`${file}: a recipe without a name`);
-      if (unknown.length > 0) throw new Error(`${file}: ${name}: ${unknown.join(', ')}; expected ${known.join(', ')}`);
+      if (unknown.length > 0)
+        throw new Error(`${file}: ${name}: ${unknown.join(', ')}; expected ${known.join(', ')}`);
       if (peer !== undefined && !PEERS.includes(peer))
         throw new Error(`${file}: ${name}: peer ${peer}; expected one of ${PEERS.join(', ')}`);
     }
@@ -92,7 +93,8 @@ function readOptions() {
   return {
     data: values.data.map(parseData),
     recipes: recipes.filter(({ name }) => only === undefined || only.includes(name)),
-    budget: seconds === undefined ? { views: number('views', views) } : { seconds: number('seconds', seconds) },
+    budget:
+      seconds === undefined ? { views: number('views', views) } : { seconds: number('seconds', seconds) },
     seeds: values.seeds.split(',').map(Number),
     points: number('points', values.points),
     out: path.resolve(values.out),
@@ -103,7 +105,13 @@ function readOptions() {
   };
 }
 
-const options = readOptions();
+let options;
+try {
+  options = readOptions();
+} catch (error) {
+  console.error(error.message);
+  process.exit(2);
+}
 const { out, budget, points } = options;
 const about = { machine: machine(), commit: commit() };
 const note = (text) => console.error(`${new Date().toISOString().slice(11, 19)} ${text}`);
@@ -137,7 +145,13 @@ async function measureBaselines(dataset, measured) {
 async function tryOut(dataset, recipe, folder, seed) {
   const isOurs = recipe.peer === undefined;
   if (isOurs && budget.seconds !== undefined && hasFlag('--for')) return null;
-  const id = idOf('trial', dataset.name, recipe.peer ?? 'dino', recipe.flags ?? recipe.settings, dataset.side);
+  const id = idOf(
+    'trial',
+    dataset.name,
+    recipe.peer ?? 'dino',
+    recipe.flags ?? recipe.settings,
+    dataset.side,
+  );
   const known = readResults(out).find((row) => row.id === id);
   if (known !== undefined) return known;
   note(`${dataset.name}, ${recipe.name}: a trial, to see how fast it is`);
@@ -164,10 +178,22 @@ async function trained(dataset, recipe, seed, folder) {
   if (recipe.peer === undefined) {
     const length = lengthOf(budget, points, { images: dataset.images, tried });
     const flags = [...recipe.flags, ...length.flags, '--seed', String(seed)];
-    run = await trainOurs({ ...{ source: dataset.source, flags, budget, points, folder }, expectedSteps: length.steps });
+    run = await trainOurs({
+      ...{ source: dataset.source, flags, budget, points, folder },
+      expectedSteps: length.steps,
+    });
     run.flags = flags;
   } else {
-    const { settings, versions, ...rest } = await trainPeer({ tried, budget, recipe, dataset, options, folder, seed, points });
+    const { settings, versions, ...rest } = await trainPeer({
+      tried,
+      budget,
+      recipe,
+      dataset,
+      options,
+      folder,
+      seed,
+      points,
+    });
     run = { ...rest, versions, settings: recipe.settings };
   }
   const whole = { ...run, busyBefore, allowLoad: options.allowLoad, loadAtStart: os.loadavg()[0] };
@@ -176,11 +202,22 @@ async function trained(dataset, recipe, seed, folder) {
 }
 
 async function measure(dataset, recipe, seed, measured) {
-  const id = idOf('run', dataset.name, recipe.name, budget, seed, recipe.flags ?? recipe.settings, dataset.side, options.whole);
+  const id = idOf(
+    'run',
+    dataset.name,
+    recipe.name,
+    budget,
+    seed,
+    recipe.flags ?? recipe.settings,
+    dataset.side,
+    options.whole,
+  );
   if (measured.has(id)) return;
   const folder = path.join(out, 'runs', `${slug(dataset.name)}-${slug(recipe.name)}-${budgetText}-${seed}`);
   const { points: found, ...run } = await trained(dataset, recipe, seed, folder);
-  note(`${dataset.name}, ${recipe.name}, seed ${seed}: reading ${found.length} points, after ${run.seconds.toFixed(0)} s`);
+  note(
+    `${dataset.name}, ${recipe.name}, seed ${seed}: reading ${found.length} points, after ${run.seconds.toFixed(0)} s`,
+  );
   const list = found.map((point, i) => ({ name: String(i), ...point }));
   const isOurs = recipe.peer === undefined;
   const begin = isOurs ? [{ name: 'untrained', untrained: list.at(-1).weights, seed }] : [];
@@ -191,14 +228,23 @@ async function measure(dataset, recipe, seed, measured) {
   const { side, images, width, height } = dataset;
   addResult(out, {
     ...{ id, kind: 'run', dataset: dataset.name, side, images, imageSize: [width, height] },
-    ...{ recipe: recipe.name, peer: recipe.peer ?? null, about: recipe.about, budget, seed, whole: options.whole },
+    ...{
+      recipe: recipe.name,
+      peer: recipe.peer ?? null,
+      about: recipe.about,
+      budget,
+      seed,
+      whole: options.whole,
+    },
     ...run,
     ...{ views: run.steps * run.batch, untrained, final: curve.at(-1), curve },
     ...{ date: new Date().toISOString(), ...about },
   });
   rmSync(path.join(folder, 'features'), { recursive: true, force: true });
   const best = bestOf(curve.at(-1));
-  note(`${dataset.name}, ${recipe.name}, seed ${seed}: best reading ${best === null ? 'none' : best.toFixed(2)}`);
+  note(
+    `${dataset.name}, ${recipe.name}, seed ${seed}: best reading ${best === null ? 'none' : best.toFixed(2)}`,
+  );
 }
 
 if (!options.allowLoad) assertQuiet();
