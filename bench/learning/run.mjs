@@ -118,12 +118,15 @@ const note = (text) => console.error(`${new Date().toISOString().slice(11, 19)} 
 const slug = (text) => text.toLowerCase().replace(/[^a-z0-9]+/g, '-');
 const budgetText = budget.views === undefined ? `${budget.seconds}s` : `${budget.views}views`;
 
+const without = (value, ...names) =>
+  Object.fromEntries(Object.entries(value).filter(([name]) => !names.includes(name)));
+
 /** Readings of each point, in order. */
 async function evaluate(dataset, folder, list) {
   mkdirSync(folder, { recursive: true });
   const request = path.join(folder, 'evaluate.json');
   writeFileSync(request, JSON.stringify({ images: dataset.file, whole: options.whole, points: list }));
-  return (await jsonLines(evaluator, [request])).map(({ name: _, ...found }) => found);
+  return (await jsonLines(evaluator, [request])).map((found) => without(found, 'name'));
 }
 
 async function measureBaselines(dataset, measured) {
@@ -184,7 +187,7 @@ async function trained(dataset, recipe, seed, folder) {
     });
     run.flags = flags;
   } else {
-    const { settings, versions, ...rest } = await trainPeer({
+    const found = await trainPeer({
       tried,
       budget,
       recipe,
@@ -194,7 +197,7 @@ async function trained(dataset, recipe, seed, folder) {
       seed,
       points,
     });
-    run = { ...rest, versions, settings: recipe.settings };
+    run = { ...found, settings: recipe.settings };
   }
   const whole = { ...run, busyBefore, allowLoad: options.allowLoad, loadAtStart: os.loadavg()[0] };
   writeFileSync(file, JSON.stringify(whole));
@@ -223,7 +226,7 @@ async function measure(dataset, recipe, seed, measured) {
   const begin = isOurs ? [{ name: 'untrained', untrained: list.at(-1).weights, seed }] : [];
   const scores = await evaluate(dataset, folder, [...begin, ...list]);
   const untrained = isOurs ? scores.shift() : scores[0];
-  const curve = found.map(({ weights: _, features: __, ...point }, i) => ({ ...point, ...scores[i] }));
+  const curve = found.map((point, i) => ({ ...without(point, 'weights', 'features'), ...scores[i] }));
   if (isOurs) curve.unshift({ step: 0, views: 0, seconds: 0, trainingSeconds: 0, ...untrained });
   const { side, images, width, height } = dataset;
   addResult(out, {
