@@ -11,6 +11,9 @@ const dino = fileURLToPath(new URL('../../bin/dino.js', import.meta.url));
 /** How often the run folder is looked at, milliseconds. */
 const LOOK = 100;
 const TRIAL_STEPS = 40;
+/** For the first guess of how many epochs a time holds. */
+const GUESSED_IMAGES_PER_SECOND = 100;
+const GUESSED_BATCH = 32;
 const TRIAL_SECONDS = 60;
 
 /** `{ "localCropsNumber": 6 }` or `["--local-crops-number", "6"]` as arguments. */
@@ -108,7 +111,13 @@ export async function trial({ source, flags, folder }) {
  * @param tried - From trial(); null for such a run.
  */
 export function lengthOf(budget, points, { images, tried }) {
-  if (tried === null) return { flags: ['--for', `${budget.seconds}s`], steps: null };
+  if (tried === null) {
+    // its steps are not known yet; where an epoch is long, its end alone would be too few points
+    const epochs = (budget.seconds * GUESSED_IMAGES_PER_SECOND) / images;
+    const every = Math.max(1, Math.ceil((images / GUESSED_BATCH) * (epochs / points)));
+    const flags = epochs < points ? ['--save-every-steps', String(every)] : [];
+    return { flags: ['--for', `${budget.seconds}s`, ...flags], steps: null };
+  }
   const perEpoch = Math.max(1, Math.floor(images / tried.batch));
   const wanted = Math.max(
     1,

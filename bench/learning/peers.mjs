@@ -57,7 +57,7 @@ async function ask({ recipe, dataset, options, folder, seed, seconds, steps, poi
       }),
     );
   write();
-  await runChild(python, [path.join(here, `${recipe.peer}.py`), file], {
+  await runChild(python, [path.join(here, `peer_${recipe.peer}.py`), file], {
     log: path.join(folder, 'log.txt'),
     env: { LIGHTLY_TRAIN_EVENTS_DISABLED: '1', TQDM_DISABLE: '1' },
   });

@@ -1,6 +1,6 @@
 """facebookresearch/dino's own networks, augmentation, loss and train_one_epoch for a given time: see peer.py.
 
-    python reference.py REQUEST.json
+    python peer_reference.py REQUEST.json
 
 The request also has `program`: a checkout (commit 7c446df). The reference is written for CUDA and several processes: its
 .cuda() calls are turned into no-ops and its all_reduce runs in a group of one. Its schedules count whole epochs; here they

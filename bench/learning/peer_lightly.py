@@ -1,6 +1,6 @@
 """lightly-train 0.18's method `dino` for a given time, by its own pretrain(): see peer.py.
 
-    python lightly.py REQUEST.json
+    python peer_lightly.py REQUEST.json
 
 `settings` has what pretrain() takes (`batch_size`, `method_args`, `optim_args`, ...), and besides `arch`, a name of
 torchvision, and `smallStem`: a 3 x 3 convolution of stride 1 without pooling in place of its first layers, as is usual for
@@ -20,6 +20,7 @@ import math  # noqa: E402
 import lightly_train  # noqa: E402
 import torch  # noqa: E402
 import torchvision  # noqa: E402
+from lightly_train._callbacks import callback_helpers  # noqa: E402
 from pytorch_lightning import Callback  # noqa: E402
 from torch import nn  # noqa: E402
 
@@ -60,6 +61,9 @@ def teacher_of(module):
 
 
 watch = Watch()
+own_callbacks = callback_helpers.get_callbacks
+# trainer_args are logged as JSON, which a callback can't be
+callback_helpers.get_callbacks = lambda **given: [*own_callbacks(**given), watch]
 lightly_train.pretrain(
     out=out / "lightly",
     data=request["folders"],
@@ -74,11 +78,10 @@ lightly_train.pretrain(
     # no copies of the weights within the clock but the kept ones
     callbacks={"model_checkpoint": None, "model_export": None},
     trainer_args={
-        "callbacks": [watch],
         "max_steps": steps,
         "min_epochs": 0,
         "min_steps": 0,
-        "enable_progress_bar": False,
+        "enable_checkpointing": False,
     },
     overwrite=True,
     **s,
