@@ -243,15 +243,23 @@ async function measure(dataset, recipe, seed, measured) {
     ...{ views: run.steps * run.batch, untrained, final: curve.at(-1), curve },
     ...{ date: new Date().toISOString(), ...about },
   });
-  rmSync(path.join(folder, 'features'), { recursive: true, force: true });
+  // what is left: logs, settings, metrics, and the teacher's weights that were read
+  for (const large of ['features', 'weights.pth', 'lightly', path.join('run', 'checkpoints')])
+    rmSync(path.join(folder, large), { recursive: true, force: true });
   const best = bestOf(curve.at(-1));
   note(
     `${dataset.name}, ${recipe.name}, seed ${seed}: best reading ${best === null ? 'none' : best.toFixed(2)}`,
   );
 }
 
-if (!options.allowLoad) assertQuiet();
-const release = takeLock();
+let release;
+try {
+  if (!options.allowLoad) assertQuiet();
+  release = takeLock();
+} catch (error) {
+  console.error(error.message);
+  process.exit(1);
+}
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, stopChild);
 const failures = [];
 try {
