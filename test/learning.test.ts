@@ -26,16 +26,20 @@ const { readings, pixelReadings } =
     'readings.mjs',
   );
 const { addResult, readResults, resultsPath } = await load<{
-  addResult(out: string, row: object): void;
-  readResults(out: string): { id: string; value?: number }[];
-  resultsPath(out: string): string;
+  addResult: (out: string, row: object) => void;
+  readResults: (out: string) => { id: string; value?: number }[];
+  resultsPath: (out: string) => string;
 }>('results.mjs');
 const { parseData } = await load<{
-  parseData(text: string): { name: string; side: number | null; pairs: { name: string; train: string }[] };
+  parseData: (text: string) => {
+    name: string;
+    side: number | null;
+    pairs: { name: string; train: string }[];
+  };
 }>('data.mjs');
 const { lengthOf, flagsOf } = await load<{
-  lengthOf(budget: object, points: number, run: object): { flags: string[]; steps: number | null };
-  flagsOf(flags: object): string[];
+  lengthOf: (budget: object, points: number, run: object) => { flags: string[]; steps: number | null };
+  flagsOf: (flags: object) => string[];
 }>('ours.mjs');
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-learning-'));

@@ -75,22 +75,25 @@ class Clock:
         self.seconds = time.time() - request["started"]
 
 
-@torch.no_grad()
-def features_of(model, listed):
-    """(N, D) float32: shorter side resized (bicubic), centre cut out, as the reference's eval_knn.py."""
+def prepared(listed):
+    """(N, 3, side, side) uint8: shorter side resized (bicubic), centre cut out, as the reference's eval_knn.py."""
     resize = side if request["whole"] else round(side * 256 / 224)
-    prepared = transforms.Compose(
+    steps = transforms.Compose(
         [
             transforms.Resize(resize, interpolation=transforms.InterpolationMode.BICUBIC),
             transforms.CenterCrop(side),
-            transforms.ToTensor(),
-            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+            transforms.PILToTensor(),
         ]
     )
-    rows = []
-    for start in range(0, len(listed), 128):
-        batch = [prepared(Image.open(name).convert("RGB")) for name, _ in listed[start : start + 128]]
-        rows.append(model(torch.stack(batch)).flatten(1).float())
+    return torch.stack([steps(Image.open(name).convert("RGB")) for name, _ in listed])
+
+
+@torch.no_grad()
+def features_of(model, pixels):
+    """(N, D) float32."""
+    mean = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
+    std = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
+    rows = [model((batch.float() / 255 - mean) / std).flatten(1).float() for batch in pixels.split(128)]
     return torch.cat(rows).numpy()
 
 
@@ -102,13 +105,17 @@ def finish(clock, model, about):
     points = clock.points
     if untrained is not None and request["steps"] is not None:
         points = [{"step": 0, "views": 0, "seconds": 0, "trainingSeconds": 0, "state": untrained}, *points]
+    parts = {
+        f"{pair['name']}-{part}": prepared(pair[part])
+        for pair in (images["pairs"] if points else [])
+        for part in ("train", "val")
+    }
     for point in points:
         clock.backbone.load_state_dict(point.pop("state"))
         folder = out / "features" / str(point["step"])
         folder.mkdir(parents=True, exist_ok=True)
-        for pair in images["pairs"]:
-            for part in ("train", "val"):
-                np.save(folder / f"{pair['name']}-{part}.npy", features_of(model, pair[part]))
+        for name, pixels in parts.items():
+            np.save(folder / f"{name}.npy", features_of(model, pixels))
         point["features"] = str(folder)
     done = {
         "steps": clock.step,

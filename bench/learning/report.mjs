@@ -39,7 +39,6 @@ const { groups, baselines } = summarize(rows);
 if (groups.length === 0) process.exit(1);
 
 const unique = (list) => [...new Set(list)];
-const datasets = unique(rows.filter(({ dataset }) => dataset !== undefined).map(({ dataset }) => dataset));
 const lengths = unique(groups.map(({ budget }) => JSON.stringify(budget)))
   .map((text) => JSON.parse(text))
   .sort((a, b) => (a.views ?? 0) - (b.views ?? 0) || (a.seconds ?? 0) - (b.seconds ?? 0));
@@ -62,12 +61,14 @@ const table = (head, lines) =>
   [head, head.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
 const at = (budget) => groups.filter((group) => budgetKey(group.budget) === budgetKey(budget));
+/** The data sets that were measured for so long. */
+const datasetsAt = (budget) => unique(at(budget).map(({ dataset }) => dataset));
 const bestOurs = (list) =>
   list
     .filter(({ peer, best }) => peer === null && best !== null)
     .sort((a, b) => b.best.mean - a.best.mean)[0];
 
-function baselineLines() {
+function baselineLines(datasets) {
   const cells = (pick) => datasets.map((name) => number(pick(baselines.get(name))));
   return [
     ['raw pixels', ...cells((row) => row?.pixels.asIs)],
@@ -79,7 +80,7 @@ function baselineLines() {
 
 /** One line a recipe: its best reading on each data set. */
 function overview(budget) {
-  const list = at(budget);
+  const [list, datasets] = [at(budget), datasetsAt(budget)];
   const lines = unique(list.map(({ recipe }) => recipe)).map((recipe) => {
     const cells = datasets.map((dataset) => {
       const group = list.find((each) => each.recipe === recipe && each.dataset === dataset);
@@ -96,7 +97,7 @@ function overview(budget) {
   );
   return table(
     [`after ${lengthName(budget)}`, ...datasets],
-    [...baselineLines(), ['the best of ours, untrained', ...untrained], ...lines],
+    [...baselineLines(datasets), ['the best of ours, untrained', ...untrained], ...lines],
   );
 }
 
@@ -104,7 +105,7 @@ function overview(budget) {
 function targetLines(budget) {
   const wanted = targets[budget.seconds] ?? {};
   const list = at(budget);
-  return datasets.flatMap((dataset) => {
+  return datasetsAt(budget).flatMap((dataset) => {
     const best = bestOurs(list.filter((each) => each.dataset === dataset));
     const target = wanted[dataset];
     if (best === undefined) return [];
@@ -185,7 +186,7 @@ function notes(budget) {
 }
 
 function panelsOf(budget) {
-  return datasets.flatMap((dataset) => {
+  return datasetsAt(budget).flatMap((dataset) => {
     const list = at(budget).filter((each) => each.dataset === dataset && each.curve.length > 1);
     if (list.length === 0) return [];
     const best = bestOurs(list);
