@@ -14,7 +14,7 @@ after(() => rmSync(folder, { recursive: true }));
 
 /** A small demo: 60 + 40 scenes and 7 steps. */
 const small: Omit<DemoOptions, 'output'> = {
-  scenes: { trainPerObject: 3, valPerObject: 2 },
+  scenes: { trainPerKind: 6, valPerKind: 4 },
   settings: {
     ...{ device: 'cpu', embedDim: 32, depth: 2, headHiddenDim: 32, headBottleneckDim: 16, outDim: 64 },
     ...{ batchSize: 8, epochs: 1, warmupTeacherTempEpochs: 0, warmupEpochs: 0, localCropsNumber: 1 },
@@ -32,7 +32,7 @@ describe('runDemo', () => {
     assert.deepEqual(JSON.parse(readFileSync(path.join(output, 'demo.json'), 'utf8')), figures);
     assert.equal(figures.steps, 7);
     assert.equal(figures.curves.step.at(-1), 7);
-    assert.deepEqual([figures.knn.trainImages, figures.knn.valImages, figures.knn.classes], [60, 40, 20]);
+    assert.deepEqual([figures.knn.trainImages, figures.knn.valImages, figures.knn.classes], [60, 40, 10]);
     assert.equal(figures.jaccard.after.images, 40);
     assert.equal(figures.jaccard.after.heads.length, DEMO_SETTINGS.numHeads);
     const html = readFileSync(result.report, 'utf8');

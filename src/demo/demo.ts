@@ -36,7 +36,8 @@ import {
 import type { DemoFigures } from './figures.js';
 import { attentionRows, neighbourRows, scenePicture } from './pictures.js';
 import { renderReport } from './report.js';
-import { makeScenes, sceneRandom, type SceneSetOptions } from './scenes.js';
+import { sceneRandom } from './random.js';
+import { makeScenes, type SceneSetOptions } from './scenes.js';
 import { summarize, type Summary } from './summary.js';
 
 /**
@@ -97,7 +98,7 @@ export interface DemoOptions {
   /** Overrides settings of the training. */
   settings?: Partial<TrainSettings>;
   /** Overrides the numbers of scenes. */
-  scenes?: Pick<SceneSetOptions, 'trainPerObject' | 'valPerObject'>;
+  scenes?: Pick<SceneSetOptions, 'trainPerKind' | 'valPerKind'>;
 }
 
 export interface DemoResult {
