@@ -81,22 +81,41 @@ export function whitenedRows({ mean, axes, variances }: Components, rows: Tensor
   );
 }
 
-/** Top-1 accuracies in percent. */
-export interface Readings {
-  /** As the features are, by cosine. */
-  plain: number;
-  /** The mean of the training images' features subtracted from both. */
-  centred: number;
-  /** By the leading principal components of the training images' features, scaled to the same variance. */
-  whitened: number;
-}
+/** How features are read: as they are, with their mean subtracted, or whitened after that. */
+export const READINGS = ['plain', 'centred', 'whitened'] as const;
+export type Reading = (typeof READINGS)[number];
 
-/** The largest of the three. */
-export const bestReading = ({ plain, centred, whitened }: Readings): number =>
-  Math.max(plain, centred, whitened);
+/** Top-1 accuracies in percent, by reading. */
+export type Readings = Readonly<Record<Reading, number>>;
+
+/** The reading with the highest accuracy; of equals the simplest. */
+export const bestReading = (readings: Readings): Reading =>
+  READINGS.reduce((best, reading) => (readings[reading] > readings[best] ? reading : best));
 
 /**
- * k-NN with the same vote, temperature 0.07, three times. Features are scaled to length 1 first.
+ * Prepares the three readings.
+ *
+ * @param rows - (N, D) float32, from which mean and components are taken.
+ * @returns A function from other rows (M, D) to what is compared by cosine: (M, D), or (M, components) if whitened. All rows
+ *   are scaled to length 1 first. Call it in the same scope().
+ */
+export function reader(
+  rows: Tensor,
+  components = WHITENED_COMPONENTS,
+): (other: Tensor, reading: Reading) => Tensor {
+  const found = leadingComponents(unitLength(rows), components);
+  return (other, reading) =>
+    scope(() =>
+      inferenceMode(() => {
+        const unit = unitLength(other);
+        if (reading === 'plain') return unit;
+        return reading === 'centred' ? unit.sub(found.mean) : whitenedRows(found, unit);
+      }),
+    );
+}
+
+/**
+ * k-NN with the same vote (temperature 0.07) in each reading.
  * @param train - Mean and components come from these alone.
  */
 export function readThreeWays(
@@ -104,22 +123,17 @@ export function readThreeWays(
   test: LabelledFeatures,
   options: { k?: number; components?: number } = {},
 ): Readings {
-  const { k = 20, components = WHITENED_COMPONENTS } = options;
-  const vote = (bank: Tensor, queries: Tensor): number =>
-    knnClassify(
-      { features: bank, labels: train.labels },
-      { features: queries, labels: test.labels },
-      { k: [k] },
-    ).get(k)!.top1;
+  const { k = 20, components } = options;
   return scope(() =>
     inferenceMode(() => {
-      const [bank, queries] = [unitLength(train.features), unitLength(test.features)];
-      const found = leadingComponents(bank, components);
-      return {
-        plain: vote(bank, queries),
-        centred: scope(() => vote(bank.sub(found.mean), queries.sub(found.mean))),
-        whitened: scope(() => vote(whitenedRows(found, bank), whitenedRows(found, queries))),
-      };
+      const read = reader(train.features, components);
+      const vote = (reading: Reading): number =>
+        scope(() => {
+          const bank = { features: read(train.features, reading), labels: train.labels };
+          const queries = { features: read(test.features, reading), labels: test.labels };
+          return knnClassify(bank, queries, { k: [k] }).get(k)!.top1;
+        });
+      return { plain: vote('plain'), centred: vote('centred'), whitened: vote('whitened') };
     }),
   );
 }
