@@ -58,7 +58,7 @@ export async function attentionFigures(
 ): Promise<AttentionFigure[]> {
   const figure = async (index: number, i: number): Promise<AttentionFigure> => {
     const kind = kindName(scenes, scenes.valLabels[index]);
-    const outline = outlineOf(await enlarged(scenes.masks[index]!, scenes.size, LARGE), LARGE);
+    const outline = outlineOf(await enlarged(scenes.masks[index]!, scenes.size, LARGE, SOFTNESS), LARGE);
     const side = async ({ attention, jaccard }: Evaluation, when: string): Promise<AttentionSide> => {
       const best = jaccard.heads.indexOf(Math.max(...jaccard.heads));
       const own = attention[i]!;
@@ -110,14 +110,16 @@ async function mapPicture(
   };
 }
 
-/** (from, from) to (to, to), smoothly. */
-async function enlarged(values: Uint8Array, from: number, to: number): Promise<Uint8Array> {
-  return sharp(values, { raw: { width: from, height: from, channels: 1 } })
-    .resize(to, to, { kernel: 'cubic' })
-    .extractChannel(0)
-    .raw()
-    .toBuffer();
+/** (from, from) to (to, to), smoothly; `blur` in pixels of the result, 0 for none. */
+async function enlarged(values: Uint8Array, from: number, to: number, blur = 0): Promise<Uint8Array> {
+  const large = sharp(values, { raw: { width: from, height: from, channels: 1 } }).resize(to, to, {
+    kernel: 'cubic',
+  });
+  return (blur > 0 ? large.blur(blur) : large).extractChannel(0).raw().toBuffer();
 }
+
+/** Smooths the steps of a mask's pixels. */
+const SOFTNESS = 3;
 
 /** Half of the outline's thickness, pixels. */
 const REACH = 1.5;

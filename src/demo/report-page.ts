@@ -1,6 +1,6 @@
-/** The report's style sheet, and the script that draws its charts in the browser. */
+/** The report's style sheet. */
 
-/** Colours are variables, so that light and dark differ in one place; the charts read them too. */
+/** Colours are variables, so that light and dark differ in one place. */
 export const STYLE = `
 :root {
   color-scheme: light dark;
@@ -50,7 +50,8 @@ img { display: block; width: 100%; height: auto; border-radius: 2px; }
 .strip figcaption { font-size: 0.75rem; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .right figcaption { color: var(--after); }
 .wrong figcaption { color: var(--wrong); }
-.wrong img { opacity: 0.55; }
+.right img, .wrong img { border-bottom: 4px solid var(--after); }
+.wrong img { border-color: transparent; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums lining-nums; }
 td, th { text-align: left; padding: 4px 18px 4px 0; font-weight: 400; vertical-align: baseline; }
@@ -68,10 +69,14 @@ td.bar span { display: block; height: 0.7em; background: var(--raw); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 28px; }
 .chart figcaption { min-height: 5.4em; }
 .chart figcaption strong { display: block; color: var(--text); font-weight: 600; }
-.plot { width: 100%; min-height: 200px; }
-.uplot, .uplot .u-legend { font-family: inherit; }
-.uplot .u-legend { color: var(--dim); font-size: 0.8rem; text-align: left; }
-.uplot .u-legend th::after { content: none; }
+.chart svg { display: block; width: 100%; height: auto; }
+.chart polyline { fill: none; stroke: var(--after); stroke-width: 1.75; stroke-linejoin: round; }
+.chart text { font-size: 12px; }
+.rule { stroke: var(--line); }
+.tick { fill: var(--dim); }
+.end { fill: var(--after); }
+line.limit { stroke: var(--limit); stroke-dasharray: 6 4; }
+text.limit { fill: var(--limit); }
 .maps { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 24px 40px; }
 .maps svg { display: block; width: 100%; height: auto; border: 1px solid var(--line); }
 .maps circle { fill-opacity: 0.75; }
@@ -87,42 +92,4 @@ code { font-size: 0.85em; }
   .query { grid-template-columns: 64px 1fr; gap: 10px; }
   .strip figcaption { font-size: 0.65rem; }
 }
-`;
-
-/** Draws every chart in its box, and again when the width or the colour scheme changes. */
-export const CHART_SCRIPT = `
-'use strict';
-const data = JSON.parse(document.getElementById('data').textContent);
-const plots = [];
-function draw() {
-  while (plots.length) plots.pop().destroy();
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue('--' + name).trim();
-  for (const chart of data.charts) {
-    const box = document.getElementById('plot-' + chart.id);
-    const axis = { stroke: colour('dim'), grid: { stroke: colour('line'), width: 1 }, ticks: { stroke: colour('line') } };
-    const series = [{ label: 'step' }, {
-      label: chart.label, stroke: colour('after'), width: 1.75, points: { show: false },
-      value: (_, value) => (value == null ? '-' : value.toFixed(3)),
-    }];
-    const columns = [data.steps, chart.values];
-    if (chart.limit) {
-      series.push({ label: chart.limit.label, stroke: colour('limit'), dash: [6, 4], width: 1.25, points: { show: false }, value: () => '' });
-      columns.push(data.steps.map(() => chart.limit.value));
-    }
-    const top = Math.max(...chart.values, chart.limit ? chart.limit.value : 0);
-    plots.push(new uPlot({
-      width: box.clientWidth, height: 220, series, axes: [axis, { ...axis, size: 44 }],
-      scales: { x: { time: false }, y: { range: [0, top * 1.06 || 1] } }, cursor: { y: false },
-    }, columns, box));
-  }
-}
-draw();
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
-let width = innerWidth;
-addEventListener('resize', () => {
-  if (innerWidth === width) return;
-  width = innerWidth;
-  data.charts.forEach((chart, i) => plots[i].setSize({ width: document.getElementById('plot-' + chart.id).clientWidth, height: 220 }));
-});
 `;

@@ -140,9 +140,6 @@ export function mapPart(map: MapFigure): string {
 // ============ curves ============
 
 export interface Chart {
-  id: string;
-  /** Name in the legend. */
-  label: string;
   title: string;
   caption: string;
   values: readonly number[];
@@ -155,8 +152,6 @@ export function charts({ curves }: DemoFigures): Chart[] {
   const limit = { label: `ln K = ${lnK.toFixed(2)}`, value: lnK };
   return [
     {
-      id: 'loss',
-      label: 'loss',
       title: 'Loss (nats)',
       caption:
         'Cross-entropy between the teacher on one view and the student on another. A loss that stays at ln K means that ' +
@@ -165,8 +160,6 @@ export function charts({ curves }: DemoFigures): Chart[] {
       limit,
     },
     {
-      id: 'entropy',
-      label: 'entropy',
       title: "Entropy of the teacher's outputs (nats)",
       caption:
         'At ln K all outputs are equal (uniform); at 0 only one is left. A healthy value is in between.',
@@ -174,13 +167,54 @@ export function charts({ curves }: DemoFigures): Chart[] {
       limit,
     },
     {
-      id: 'kl',
-      label: 'KL',
       title: 'KL from the batch mean (nats)',
       caption: 'How well the outputs tell images apart. 0 would be a collapse of either kind.',
       values: curves.kl,
     },
   ];
+}
+
+/** A chart's size and the room for its axes, in its own units. */
+const WIDTH = 360;
+const HEIGHT = 190;
+const ROOM = { left: 34, right: 40, top: 10, bottom: 24 };
+
+/** Points that a line of this width can show. */
+const POINTS = 300;
+
+function curveSvg({ values, limit }: Chart, steps: readonly number[], words: string): string {
+  const most = Math.max(...values, limit?.value ?? 0) * 1.04 || 1;
+  const last = steps.at(-1) ?? 1;
+  const x = (step: number): number => ROOM.left + ((WIDTH - ROOM.left - ROOM.right) * step) / last;
+  const y = (value: number): number =>
+    HEIGHT - ROOM.bottom - ((HEIGHT - ROOM.top - ROOM.bottom) * value) / most;
+  const every = Math.max(1, Math.ceil(values.length / POINTS));
+  const line = values.flatMap((value, i) =>
+    i % every === 0 || i === values.length - 1 ? [`${x(steps[i]!).toFixed(1)},${y(value).toFixed(1)}`] : [],
+  );
+  const unit = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50].find((one) => most / one <= 5) ?? most / 4;
+  const ticks = Array.from({ length: Math.floor(most / unit) + 1 }, (_, i) => i * unit);
+  const rules = ticks.map((tick) => {
+    const at = y(tick).toFixed(1);
+    return (
+      `<line class="rule" x1="${ROOM.left}" x2="${WIDTH - ROOM.right}" y1="${at}" y2="${at}"/>` +
+      `<text class="tick" x="${ROOM.left - 6}" y="${(y(tick) + 4).toFixed(1)}" text-anchor="end">${unit < 1 ? tick.toFixed(1) : tick}</text>`
+    );
+  });
+  const ends = [0, last].map(
+    (step) =>
+      `<text class="tick" x="${x(step).toFixed(1)}" y="${HEIGHT - 6}" text-anchor="middle">${count(step)}</text>`,
+  );
+  const end = values.at(-1) ?? 0;
+  const compared =
+    limit === undefined
+      ? ''
+      : `<line class="limit" x1="${ROOM.left}" x2="${WIDTH - ROOM.right}" y1="${y(limit.value).toFixed(1)}" y2="${y(limit.value).toFixed(1)}"/>` +
+        `<text class="limit" x="${ROOM.left + 4}" y="${(y(limit.value) + 14).toFixed(1)}">${limit.label}</text>`;
+  return (
+    `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeHtml(words)}">${rules.join('')}${ends.join('')}${compared}` +
+    `<polyline points="${line.join(' ')}"/><text class="end" x="${WIDTH - ROOM.right + 4}" y="${(y(end) + 4).toFixed(1)}">${end.toFixed(2)}</text></svg>`
+  );
 }
 
 export function chartFigure(chart: Chart, steps: readonly number[]): string {
@@ -198,7 +232,7 @@ export function chartFigure(chart: Chart, steps: readonly number[]): string {
   });
   return `<figure class="chart">
 <figcaption><strong>${escapeHtml(chart.title)}</strong> ${escapeHtml(chart.caption)}</figcaption>
-<div class="plot" id="plot-${chart.id}" role="img" aria-label="${escapeHtml(words)}"></div>
+${curveSvg(chart, steps, words)}
 <details><summary>As a table</summary><table><thead><tr><th scope="col">Step</th><th scope="col">${escapeHtml(chart.title)}</th></tr></thead>
 <tbody>${rows.join('')}</tbody></table></details>
 </figure>`;

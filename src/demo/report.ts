@@ -1,14 +1,10 @@
 /**
  * The demo's report: one HTML file that needs no network and no other file. It begins with what the network looks at, and
- * every figure in it comes from the run. Curves are drawn by uPlot (MIT), whose code is included in the page; pictures are
- * data URLs. The page follows the reader's light or dark setting, every picture and chart has a description for those who
- * can't see it, and without JavaScript tables replace the curves.
+ * every figure in it comes from the run. It has no scripts: curves and maps are SVG, pictures are data URLs. The page follows the
+ * reader's light or dark setting, and every picture and chart has a description for those who can't see it.
  */
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
 import type { DemoReport } from './figures.js';
-import { CHART_SCRIPT, STYLE } from './report-page.js';
+import { STYLE } from './report-page.js';
 import {
   accuracyTable,
   attentionPart,
@@ -26,18 +22,11 @@ import {
 import { bestReading } from '../eval/readings.js';
 import { minutes, READING_WORDS, summarize } from './summary.js';
 
-/** The page. @throws when uPlot isn't installed. */
+/** The page. */
 export function renderReport(report: DemoReport): string {
   const { figures } = report;
   const { knn, jaccard, curves, seconds } = figures;
   const summary = summarize(figures);
-  const uplot = dirname(createRequire(import.meta.url).resolve('uplot/package.json'));
-  const read = (name: string): string => readFileSync(join(uplot, 'dist', name), 'utf8');
-  const drawn = charts(figures);
-  const data = JSON.stringify({
-    steps: curves.step,
-    charts: drawn.map(({ id, label, values, limit }) => ({ id, label, values, limit: limit ?? null })),
-  }).replaceAll('<', '\\u003c');
   const scenes = count(knn.trainImages);
   const title = `What a network learned from ${scenes} pictures that nobody labelled`;
   const readings = [knn.before, knn.after].map((one) => READING_WORDS[bestReading(one)]);
@@ -50,10 +39,9 @@ export function renderReport(report: DemoReport): string {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>DINO demo: ${title.toLowerCase()}</title>
-<style>${read('uPlot.min.css')}
-${STYLE}</style>
+<style>${STYLE}</style>
 </head>
 <body>
 <header>
@@ -89,7 +77,9 @@ ${neighboursPart(report.neighbours)}
 <section aria-labelledby="curves">
 <h2 id="curves">The training</h2>
 <p>${escapeHtml(machineWords(figures))}</p>
-<div class="charts">${drawn.map((chart) => chartFigure(chart, curves.step)).join('\n')}</div>
+<div class="charts">${charts(figures)
+    .map((chart) => chartFigure(chart, curves.step))
+    .join('\n')}</div>
 </section>
 
 <section aria-labelledby="map">
@@ -109,12 +99,9 @@ ${mapPart(report.map)}
 <h2 id="made">How this was made</h2>
 <p>dino-ts ${escapeHtml(figures.version)}, <code>dino demo --seed ${figures.seed}</code>: ${escapeHtml(minutes(seconds.total))} in all, of which ${escapeHtml(minutes(seconds.scenes))} for the pictures, ${escapeHtml(minutes(seconds.train))} for the training and ${escapeHtml(minutes(seconds.before + seconds.after))} for measuring before and after. The method is DINO (Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers").</p>
 ${settingsTable(figures)}
-<p class="note">The objects are Microsoft’s Fluent Emoji (MIT licence), from the npm package @lobehub/fluent-emoji-3d. Curves by uPlot, maps by umap-js (both MIT).</p>
+<p class="note">The objects are Microsoft’s Fluent Emoji (MIT licence), from the npm package @lobehub/fluent-emoji-3d. Maps by umap-js (MIT).</p>
 </section>
 </main>
-<script type="application/json" id="data">${data}</script>
-<script>${read('uPlot.iife.min.js').replaceAll('</script', '<\\/script')}</script>
-<script>${CHART_SCRIPT}</script>
 </body>
 </html>
 `;

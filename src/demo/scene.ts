@@ -50,8 +50,10 @@ export interface ScenePlan {
 }
 
 /** The object's longer side, as a fraction of the scene's. */
-export const SCALES = [0.3, 0.6] as const;
+export const SCALES = [0.35, 0.7] as const;
 const TILT = 30;
+/** The frame cuts off no more than this of the object, at each side. */
+const CUT = 0.25;
 /** The least width of an object that is turned away from the viewer, of its full width. */
 const SQUEEZE = 0.7;
 /** Chance that something stands in front of the object. */
@@ -69,8 +71,8 @@ export function planScene(cast: Cast, random: Random): ScenePlan {
     hue: between(random, -cast.hues, cast.hues) * DEGREES,
   };
   const [width, height] = rotatedBox(sprite, pose);
-  const x = width / 2 + random() * (1 - width);
-  const y = height / 2 + random() * (1 - height);
+  const x = between(random, ...centreRange(width));
+  const y = between(random, ...centreRange(height));
   const bottom = y + height / 2;
   const object = { ...pose, sprite, x, y, blur: 0 };
   const background = planBackground(random, cast.stands ? bottom - 0.08 : 0.85);
@@ -90,6 +92,12 @@ export function planScene(cast: Cast, random: Random): ScenePlan {
     },
   };
 }
+
+/** Where the centre of something of this length may be, so that no more than CUT of it is outside the scene. */
+const centreRange = (length: number): [number, number] => [
+  Math.min(0.5, length * (0.5 - CUT)),
+  Math.max(0.5, 1 - length * (0.5 - CUT)),
+];
 
 /** Three to seven things behind the object, the smaller ones farther away. */
 function planClutter(cast: Cast, random: Random, { horizon }: BackgroundPlan): PlacedSprite[] {

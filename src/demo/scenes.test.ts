@@ -135,8 +135,9 @@ describe('planScene and drawScene', () => {
     }
   });
 
-  it('keeps the object inside the scene, and what covers it out of the mask', () => {
+  it('keeps most of the object inside the scene, and what covers it out of the mask', () => {
     let covered = 0;
+    let cut = 0;
     for (let i = 0; i < 200; i++) {
       const random = sceneRandom(4, 0, i);
       const plan = planScene(cast, random);
@@ -144,14 +145,17 @@ describe('planScene and drawScene', () => {
       const bare = drawScene({ ...plan, cover: null }, size, half).mask;
       const [width, height] = rotatedBox(plan.object.sprite, plan.object);
       const { left, right, top, bottom } = box(bare);
-      assert.ok(right - left + 1 <= width * size + 2 && right - left + 1 > 0.4 * width * size);
-      assert.ok(bottom - top + 1 <= height * size + 2 && left >= 0 && top >= 0);
+      assert.ok(right - left + 1 <= width * size + 2 && bottom - top + 1 <= height * size + 2);
+      const outside = (centre: number, length: number) =>
+        Math.max(0, length / 2 - centre, centre + length / 2 - 1) / length;
+      cut = Math.max(cut, outside(plan.object.x, width), outside(plan.object.y, height));
       assert.equal(rgb.length, 3 * size * size);
       const count = (of: Uint8Array) => of.filter(Boolean).length;
       assert.ok(count(mask) <= count(bare));
       assert.ok(count(mask) > 0.4 * count(bare), `${count(mask)} of ${count(bare)} are seen`);
       if (count(mask) < count(bare)) covered++;
     }
+    assert.ok(cut > 0.2 && cut <= 0.25 + 1e-9, `up to ${cut} of the object's side is cut off`);
     assert.ok(covered > 40 && covered < 120, String(covered));
   });
 });
