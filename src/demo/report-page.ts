@@ -6,13 +6,13 @@ export const STYLE = `
   color-scheme: light dark;
   --page: #fffffb; --text: #1c1c1a; --dim: #66665f; --line: #dedcd3; --faint: #f2f0e8;
   --after: #1f6f5c; --before: #a4a49c; --raw: #c9a45c; --limit: #b3452f; --wrong: #b3452f;
-  --k0: #3969ac; --k1: #b8469a; --k2: #d64550; --k3: #d98b00; --k4: #7f8790; --k5: #8a5a2b; --k6: #c05a9d; --k7: #1f9e5a; --k8: #b3a100; --k9: #1f8f98;
+  --k0: #3969ac; --k1: #b8469a; --k2: #d64550; --k3: #d98b00; --k4: #7f8790; --k5: #8a5a2b; --k6: #6a55c2; --k7: #1f9e5a; --k8: #b3a100; --k9: #1f8f98;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #141513; --text: #e6e5df; --dim: #a09f96; --line: #35362f; --faint: #20211d;
     --after: #5fc6a8; --before: #7a7a72; --raw: #c9a45c; --limit: #ef8a72; --wrong: #ef8a72;
-    --k0: #7aa7ea; --k1: #e58ad0; --k2: #f0757d; --k3: #f2b045; --k4: #b4bcc6; --k5: #c79463; --k6: #d9b3ff; --k7: #5fd695; --k8: #ded24a; --k9: #62cfd8;
+    --k0: #7aa7ea; --k1: #e58ad0; --k2: #f0757d; --k3: #f2b045; --k4: #b4bcc6; --k5: #c79463; --k6: #a99bf5; --k7: #5fd695; --k8: #ded24a; --k9: #62cfd8;
   }
 }
 * { box-sizing: border-box; }

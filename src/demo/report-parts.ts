@@ -60,7 +60,7 @@ function neighbourStrip(when: string, found: readonly Neighbour[]): string {
   const right = found.filter(({ isSame }) => isSame).length;
   const cells = found.map(
     ({ picture, kind, isSame }) =>
-      `<figure class="${isSame ? 'right' : 'wrong'}">${image(picture)}<figcaption>${isSame ? '✓' : '✗'} ${escapeHtml(kind)}</figcaption></figure>`,
+      `<figure class="${isSame ? 'right' : 'wrong'}">${image(picture)}<figcaption>${escapeHtml(kind)}</figcaption></figure>`,
   );
   return `<div class="strip"><span class="when">${when}, ${right} of ${found.length}</span>${cells.join('')}</div>`;
 }

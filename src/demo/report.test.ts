@@ -120,7 +120,7 @@ describe('renderReport', () => {
   it('marks neighbours by kind, in words too, and draws each scene on both maps', async () => {
     const html = renderReport(await sample());
     assert.equal(html.match(/<figure class="right">/g)!.length, 2);
-    assert.equal(html.match(/✗ fish/g)!.length, 2);
+    assert.equal(html.match(/<figure class="wrong">[^\n]*?<figcaption>fish</g)!.length, 2);
     assert.match(html, /before, 1 of 2/);
     assert.equal(html.match(/<circle/g)!.length, 8);
     assert.equal(html.match(/>&lt;fish&gt;<\/text>/g)!.length, 2);

@@ -58,7 +58,7 @@ ${attentionPart(report.attention)}
 
 <section aria-labelledby="neighbours">
 <h2 id="neighbours">What it finds alike</h2>
-<p>For a scene that training never saw, the ${report.neighbours[0]?.after.length ?? 0} nearest training scenes, nearest first.</p>
+<p>For a scene that training never saw, the ${report.neighbours[0]?.after.length ?? 0} nearest training scenes, nearest first. A line below marks the right kind.</p>
 ${neighboursPart(report.neighbours)}
 <p class="note">By cosine similarity of the class token (${escapeHtml(asRead)}). Queries were drawn at random, one from each of ${report.neighbours.length} kinds.</p>
 </section>

@@ -103,7 +103,7 @@ const centreRange = (length: number): [number, number] => [
 function planClutter(cast: Cast, random: Random, { horizon }: BackgroundPlan): PlacedSprite[] {
   const count = 3 + Math.floor(5 * random());
   const things = Array.from({ length: count }, (): PlacedSprite => {
-    const scale = between(random, 0.15, 0.5);
+    const scale = between(random, 0.12, 0.4);
     const hasHorizon = horizon > 0 && horizon < 1;
     return {
       sprite: pickOne(random, cast.clutter),
