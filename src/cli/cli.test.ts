@@ -106,7 +106,6 @@ describe('dino', () => {
     assert.equal(stdout, '');
     for (const pattern of [
       /argument <images> is missing/,
-      /--output is missing/,
       /bad\.json: unknown setting epoch \(did you mean epochs\?\)/,
       /bad\.json: out_dim is 0; expected at least 2/,
       /--lr is -1; expected at least 0/,

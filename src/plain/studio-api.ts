@@ -331,6 +331,8 @@ export interface StartPlan {
   warnings: string[];
   device: string;
   steps: number;
+  /** How long the training may take; then how many steps fit is measured when it starts. */
+  seconds: number | null;
   stepsPerEpoch: number;
 }
 

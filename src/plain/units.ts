@@ -15,6 +15,21 @@ export function parseBytes(text: string): number | null {
   return number === undefined || scale === undefined ? null : Math.round(Number(number) * scale);
 }
 
+/** What `--for overnight` means. */
+const OVERNIGHT_SECONDS = 8 * 3600;
+
+/** A duration in seconds: `90s`, `10m`, `2h`, `1h30m`, `1.5h`, `overnight` (8 h); null for anything else. */
+export function parseDuration(text: string): number | null {
+  const words = text.trim().toLowerCase();
+  if (words === 'overnight') return OVERNIGHT_SECONDS;
+  const amount = String.raw`(\d+(?:\.\d+)?)\s*`;
+  const pattern = new RegExp(`^(?:${amount}h)?\\s*(?:${amount}m(?:in)?)?\\s*(?:${amount}s)?$`);
+  const found = pattern.exec(words);
+  if (found === null || words === '') return null;
+  const [hours, minutes, seconds] = found.slice(1).map((part) => Number((part as string | undefined) ?? 0));
+  return 3600 * hours! + 60 * minutes! + seconds!;
+}
+
 /** 3725 -> "1h02m", 65 -> "1m05s", 9.4 -> "9s". */
 export function formatDuration(seconds: number): string {
   if (!Number.isFinite(seconds)) return '?';

@@ -11,14 +11,24 @@ import { writeFileWhole } from '../files/atomic-file.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { keepLines } from '../files/json-lines.js';
 import { issueLines, messageOf, printable } from '../plain/printable.js';
-import { savedSettingsSchema, type TrainSettings } from './settings.js';
+import { type RunLength, savedSettingsSchema, type TrainSettings } from './settings.js';
 
-/** A change of the planned epochs, by `--resume RUN --epochs N`. */
+/** A change of the planned length: by `--resume RUN --epochs N`, or because a run for a time was faster or slower than planned. */
 export interface Extension {
   /** Steps that were done then. */
   step: number;
   /** Epochs that were planned until then. */
   epochs: number;
+  /** Steps that were planned until then; missing when whole epochs were. */
+  steps?: number | undefined;
+}
+
+/** The time of a run with `--for`. Pauses between its sessions don't count. */
+export interface RunTime {
+  /** Seconds that it may take. */
+  seconds: number;
+  /** Seconds that it had taken when its newest checkpoint was saved. */
+  used: number;
 }
 
 /** config.json of a run. */
@@ -35,7 +45,13 @@ export interface RunConfig {
   settings: TrainSettings;
   /** In the order of their steps; missing when the run has the epochs that it was started with. */
   extensions?: readonly Extension[] | undefined;
+  /** Missing when the run's length is not a time. */
+  time?: RunTime | undefined;
 }
+
+export const extensionsSchema = z.array(
+  z.object({ step: z.int().min(1), epochs: z.int().min(1), steps: z.int().min(1).optional() }),
+);
 
 const runConfigSchema = z.object({
   version: z.string(),
@@ -44,7 +60,8 @@ const runConfigSchema = z.object({
   fingerprint: z.string(),
   processes: z.int().min(1).default(1), // missing in runs from before there could be several
   settings: savedSettingsSchema,
-  extensions: z.array(z.object({ step: z.int().min(1), epochs: z.int().min(1) })).optional(),
+  extensions: extensionsSchema.optional(),
+  time: z.object({ seconds: z.number().gt(0), used: z.number().min(0) }).optional(),
 });
 
 export const configPath = (run: string): string => path.join(run, 'config.json');
@@ -85,10 +102,19 @@ export function writeRunConfig(run: string, config: RunConfig): void {
   writeFileWhole(configPath(run), `${JSON.stringify(config, null, 2)}\n`, { within: run });
 }
 
-/** Changes the planned epochs of a run. @throws As readRunConfig() and writeRunConfig(). */
-export function extendRunConfig(run: string, epochs: number, extensions: readonly Extension[]): void {
+/** Changes the planned length of a run. @throws As readRunConfig() and writeRunConfig(). */
+export function changeLength(
+  run: string,
+  { epochs, steps }: RunLength,
+  { extensions, time }: Pick<RunConfig, 'extensions' | 'time'>,
+): void {
   const config = readRunConfig(run);
-  writeRunConfig(run, { ...config, settings: { ...config.settings, epochs }, extensions });
+  writeRunConfig(run, { ...config, settings: { ...config.settings, epochs, steps }, extensions, time });
+}
+
+/** Records the time that a run has taken. @throws As readRunConfig() and writeRunConfig(). */
+export function recordTime(run: string, time: RunTime): void {
+  writeRunConfig(run, { ...readRunConfig(run), time });
 }
 
 /**

@@ -4,7 +4,7 @@
  * `precision` replaces use_fp16, crop sizes and augmentation strengths (constants there) are settings here.
  */
 import { z } from 'zod';
-import { parseBytes } from '../plain/units.js';
+import { parseBytes, parseDuration } from '../plain/units.js';
 import { architectureNames } from '../models/architectures.js';
 import { OPTIMIZERS } from '../optim/names.js';
 
@@ -70,7 +70,11 @@ export const settingFields = {
   teacherTemp: positive().describe(
     'teacher temperature after the warm-up; lower it if the loss stays at ln K',
   ),
-  warmupTeacherTempEpochs: whole(0).describe('epochs of linear warm-up of the teacher temperature'),
+  warmupTeacherTempEpochs: finite()
+    .min(0)
+    .describe(
+      'epochs of linear warm-up of the teacher temperature: it changes once an epoch, or with a fraction at every step',
+    ),
 
   // ----------------------------------------------------------------------------------------- optimisation
   precision: z
@@ -87,15 +91,30 @@ export const settingFields = {
     .boolean()
     .describe('keep only the inputs of blocks and recompute the rest: a third more time, far less memory'),
   epochs: whole(1).describe('passes over the images'),
+  steps: whole(1)
+    .optional()
+    .describe('end after this many steps instead of --epochs, also in the middle of an epoch'),
+  for: z
+    .string()
+    .refine(
+      (text) => (parseDuration(text) ?? 0) > 0,
+      'expected a time, as 90s, 10m, 2h, 1h30m or overnight (8h)',
+    )
+    .optional()
+    .describe(
+      'train for this long instead of --epochs: 90s, 10m, 2h, 1h30m, overnight (8h); a few trial steps show how much fits',
+    ),
   lr: finite()
     .min(0)
     .describe('peak learning rate for a batch of 256; scaled by batch / 256 as in the paper'),
-  warmupEpochs: whole(0).describe('epochs of linear warm-up of the learning rate'),
+  warmupEpochs: finite().min(0).describe('epochs of linear warm-up of the learning rate; may be a fraction'),
   minLr: finite().min(0).describe('learning rate at the end of the cosine'),
   weightDecay: finite().min(0).describe('initial weight decay'),
   weightDecayEnd: finite().min(0).describe('final weight decay, reached by a cosine'),
   clipGrad: finite().min(0).describe("largest norm of each parameter's gradient; 0 for no clipping"),
-  freezeLastLayer: whole(0).describe('epochs during which the last layer of the head is frozen'),
+  freezeLastLayer: finite()
+    .min(0)
+    .describe('epochs during which the last layer of the head is frozen; may be a fraction'),
 
   // --------------------------------------------------------------------------------------------- the crops
   globalCropsSize: whole(1).describe('side of the two global crops, pixels'),
@@ -211,6 +230,19 @@ export function settingOf(name: string): SettingName | null {
   return REFERENCE_NAMES.get(camel) ?? null;
 }
 
+/** How long a run is: in whole epochs, or in steps, of which the last epoch may have only a part. */
+export type RunLength = Pick<TrainSettings, 'epochs' | 'steps'>;
+
+/** Steps of the whole run. */
+export const stepsOf = ({ epochs, steps }: RunLength, stepsPerEpoch: number): number =>
+  steps ?? epochs * stepsPerEpoch;
+
+/** A run of this many steps: `epochs` counts the last one even if it is not whole. */
+export const lengthInSteps = (steps: number, stepsPerEpoch: number): { epochs: number; steps: number } => ({
+  epochs: Math.max(1, Math.ceil(steps / stepsPerEpoch)),
+  steps,
+});
+
 /** Bytes of the cache of decoded images; 0 for none. */
 export const decodedCacheBytes = ({ decodedCache }: PartialSettings): number =>
   decodedCache === undefined ? 0 : (parseBytes(decodedCache) ?? 0);
@@ -260,6 +292,8 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'microBatchSize',
       'activationCheckpointing',
       'epochs',
+      'steps',
+      'for',
       'lr',
       'warmupEpochs',
       'minLr',

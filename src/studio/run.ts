@@ -5,6 +5,7 @@ import { monitorPatience } from '../dino/collapse-monitor.js';
 import { readLock } from '../files/folder-lock.js';
 import { lastLine } from '../files/json-lines.js';
 import { configPath, metricsPath, readRunConfig, type RunConfig } from '../run/run-folder.js';
+import { stepsOf } from '../run/settings.js';
 import type { RunSummary } from '../plain/studio-api.js';
 import { MetricsLog, type MetricsLogOptions } from './metrics-log.js';
 import { stateOf } from './run-state.js';
@@ -117,7 +118,8 @@ export class Run {
     const { config } = this;
     const stepsPerEpoch = config === null ? null : stepsInEpoch(config);
     const epochs = config?.settings.epochs ?? null;
-    const totalSteps = stepsPerEpoch === null || epochs === null ? null : stepsPerEpoch * epochs;
+    const totalSteps =
+      stepsPerEpoch === null || config === null ? null : stepsOf(config.settings, stepsPerEpoch);
     const signs = { lock: readLock(this.path), step: this.#step, totalSteps, changed: this.#changed };
     const state =
       this.#problem === null

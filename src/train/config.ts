@@ -71,7 +71,8 @@ export function checkTogether(s: PartialSettings): string[] {
   if (s.embedDim !== undefined && s.numHeads !== undefined && s.embedDim % s.numHeads !== 0) {
     problems.push(`embedDim ${s.embedDim} can't be divided among numHeads ${s.numHeads}`);
   }
-  if (s.epochs !== undefined) {
+  // a run in steps may be shortened below its warm-up, which is cut then
+  if (s.epochs !== undefined && s.steps === undefined) {
     for (const name of ['warmupEpochs', 'warmupTeacherTempEpochs'] as const) {
       const value = s[name];
       if (value !== undefined && value > s.epochs) {
@@ -79,6 +80,10 @@ export function checkTogether(s: PartialSettings): string[] {
       }
     }
   }
+  if (s.for !== undefined && s.resumeFrom !== undefined)
+    problems.push(
+      "for can't be combined with a checkpoint of the reference, which has done some epochs: use --epochs",
+    );
   if (s.precision === 'fp16' && (s.device === 'cpu' || s.device === 'mps')) {
     problems.push(`precision fp16 needs a CUDA device, but device is ${s.device}: use fp32, bf16 or auto`);
   }
@@ -132,6 +137,27 @@ export interface SettingsSources {
   problems?: readonly string[];
 }
 
+/** How long a run is: only one of these is given. */
+export const LENGTHS = ['epochs', 'steps', 'for'] as const;
+
+/**
+ * Leaves one length in the overrides: a flag's, which takes precedence over the file's. A file may have both epochs and steps,
+ * as a run folder's config.json has: its steps count.
+ * @returns Problems: lengths that contradict each other.
+ */
+function oneLength(overrides: PartialSettings, ofFlags: readonly string[]): string[] {
+  const byFlags = LENGTHS.filter((name) => ofFlags.includes(name));
+  if (byFlags.length > 0) for (const name of LENGTHS) if (!byFlags.includes(name)) delete overrides[name];
+  const given = LENGTHS.filter((name) => overrides[name] !== undefined);
+  if (byFlags.length === 0 && given.join() === 'epochs,steps') {
+    delete overrides.epochs;
+    return [];
+  }
+  return given.length < 2
+    ? []
+    : [`${given.map(flagOf).join(' and ')} each say how long the training is: give only one of them`];
+}
+
 /**
  * Reads a file's settings and the flags, which override them. All problems are thrown at once.
  * @throws ConfigError with one entry for each problem: unknown names (and the nearest real one), wrong types, bounds.
@@ -139,6 +165,7 @@ export interface SettingsSources {
 export function readOverrides(sources: SettingsSources): PartialSettings {
   const problems = [...(sources.problems ?? [])];
   const overrides: Record<string, unknown> = {};
+  const ofFlags: string[] = [];
   const label = sources.fileName ?? 'config file';
   if (sources.file !== undefined) {
     if (typeof sources.file !== 'object' || sources.file === null || Array.isArray(sources.file)) {
@@ -167,8 +194,9 @@ export function readOverrides(sources: SettingsSources): PartialSettings {
     const problem = checkSetting(name, value);
     if (problem !== null) problems.push(`${flagOf(name)} is ${show(value)}; ${problem}`);
     else overrides[name] = value;
+    ofFlags.push(name);
   }
-  problems.push(...checkTogether(overrides));
+  problems.push(...oneLength(overrides, ofFlags), ...checkTogether(overrides));
   if (problems.length > 0) throw new ConfigError(problems);
   return overrides;
 }

@@ -1,5 +1,6 @@
 /** What training reports to its caller while it runs. */
 import type { LeftOut } from '../data/index.js';
+import type { RunTime } from '../run/run-folder.js';
 import type { TrainSettings } from '../run/settings.js';
 
 /** A line of metrics.jsonl. */
@@ -38,6 +39,8 @@ export type TrainEvent =
       startStep: number;
       device: string;
       precision: 'fp32' | 'bf16' | 'fp16';
+      /** Seconds that the run may take and has taken; null for one whose length is not a time. */
+      time: RunTime | null;
       /** Memory for decoded images, bytes, and about how many fit in it; null without a cache. */
       decodedCache: { bytes: number; images: number } | null;
       /** Trained parameters of the student. */
@@ -48,6 +51,8 @@ export type TrainEvent =
   | { type: 'step'; step: number; epoch: number; loss: number; metrics: StepMetrics | null }
   /** A checkpoint is on disk: how long its copy stopped training, and how long its write took meanwhile. */
   | { type: 'checkpoint'; step: number; folder: string; copyMs: number; writeMs: number }
+  /** A run for a time has looked at its pace: steps that it now has in all, and seconds until its end. */
+  | { type: 'length'; step: number; totalSteps: number; secondsLeft: number }
   /** `numWorkers` auto has found a number of loader workers, perhaps again; and the remaining waiting time in per cent. */
   | { type: 'workers'; workers: number; dataWaitPercent: number }
   /** After the first full epoch: how many images the cache of decoded images holds, and their bytes. */
@@ -67,6 +72,8 @@ export interface TrainResult {
   checkpoint: string;
   /** Whether the signal stopped it before its end. */
   interrupted: boolean;
+  /** Seconds that a run for a time may take and has taken, its last checkpoint included; null for other runs. */
+  time: RunTime | null;
   /** Distinct images that could not be read. */
   skipped: number;
   /** Files beside the images that were not taken. */

@@ -10,6 +10,7 @@ import {
   decodedCacheBytes,
   flagOf,
   type PartialSettings,
+  type RunLength,
   SETTING_NAMES,
   type SettingName,
   type TrainSettings,
@@ -17,6 +18,7 @@ import {
 import { checkSettings } from './config.js';
 import { usableMemory } from './facts.js';
 import { chooseDevice, choosePrecision } from './hardware.js';
+import { settleLength } from './run-length.js';
 import { changedImages, writeImageNames } from './image-names.js';
 import { settingsOfInit } from './init.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
@@ -25,6 +27,7 @@ import {
   isRunFolder,
   readRunConfig,
   type RunConfig,
+  type RunTime,
   writeRunConfig,
 } from '../run/run-folder.js';
 import { printable } from '../plain/printable.js';
@@ -35,6 +38,7 @@ export interface RunOptions {
   images?: string | ImageList;
   output: string;
   settings?: TrainSettings;
+  extensions?: readonly Extension[];
   resume?: boolean;
   backbone?: BackboneFactory;
 }
@@ -49,10 +53,14 @@ export interface OpenRun {
   images: ImageList;
   /** What has changed since the run was started, in words. */
   changes: string[];
-  /** Epochs that the run had before; `settings` may have more of them. */
-  planned: number;
-  /** Earlier changes of the epochs. */
+  /** Length that the run had before; `settings` may have a longer one. */
+  planned: RunLength;
+  /** Earlier changes of the length. */
   extensions: readonly Extension[];
+  /** The time that the run may take and has taken; null for a run whose length is not a time. */
+  time: RunTime | null;
+  /** Whether the length in `settings` is only a guess, to be replaced once the pace is known. */
+  isGuess: boolean;
 }
 
 /** What rank 0 decides for the run. */
@@ -61,7 +69,8 @@ interface Settled {
   /** The settings as they were given, for comparison. */
   given: TrainSettings;
   changes: string[];
-  planned: number;
+  planned: RunLength;
+  isGuess: boolean;
 }
 
 /**
@@ -71,7 +80,7 @@ interface Settled {
  */
 export async function openRun(options: RunOptions, world: World): Promise<OpenRun> {
   let images: ImageList | undefined;
-  const { config, given, changes, planned } = await world.shared(
+  const { config, given, changes, planned, isGuess } = await world.shared(
     'what it trains',
     async (): Promise<Settled> => {
       const settled = await settle(options, world);
@@ -88,7 +97,9 @@ export async function openRun(options: RunOptions, world: World): Promise<OpenRu
   }
   return {
     settings: { ...config.settings, ...ownHardware(config.settings, world) },
-    ...{ images, changes, planned, extensions: config.extensions ?? [] },
+    ...{ images, changes, planned, isGuess },
+    extensions: config.extensions ?? [],
+    time: config.time ?? null,
   };
 }
 
@@ -157,13 +168,14 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
         "arch 'custom' and the option `backbone` go together (docs/training-guide.md, Your own backbone)",
     );
   }
-  const planned = before?.settings.epochs ?? given.epochs;
-  const problem = epochsProblem(output, planned, given.epochs);
-  if (problem !== null) throw new ConfigError(problem);
-  const { settings, changes } =
+  const { settings: divided, changes } =
     before === null ? { settings: given, changes: [] } : divide(given, before, world);
   const images = await listed(source);
   const { fingerprint, items, root, source: path } = images;
+  const { settings, planned, time, isGuess } = settleLength(divided, before, {
+    run: output,
+    stepsPerEpoch: Math.floor(items.length / (divided.batchSize * world.size)),
+  });
   checkCache(settings, world);
   if (items.length < settings.batchSize * world.size) {
     const each = world.size > 1 ? ` for each of ${world.size} processes` : '';
@@ -191,6 +203,7 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
             ? settingsOfInit(settings)
             : settingsOfCheckpoint(settings.resumeFrom, { numHeads: settings.numHeads }),
         );
+  const { extensions } = before ?? options;
   const config: RunConfig = {
     version: packageVersion,
     images: path,
@@ -198,37 +211,11 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
     fingerprint,
     processes: world.size,
     settings: { ...settings, ...fromWeights, ...absoluteWatchImages(settings), device, precision, threads },
-    ...(before?.extensions === undefined ? {} : { extensions: before.extensions }),
+    ...(extensions === undefined ? {} : { extensions }),
+    ...(time === null ? {} : { time }),
   };
   await checkWatchImages(output, config.settings);
-  return { config, given, changes, planned, images };
-}
-
-/** What is wrong with the epochs of a resumed run; null when nothing is. */
-export const epochsProblem = (run: string, planned: number, wanted: number): string | null =>
-  wanted >= planned
-    ? null
-    : `--epochs is ${wanted}, but the run in ${printable(run)} goes to ${planned}: a resumed run can only be extended. Leave ` +
-      `--epochs out, or give more than ${planned}`;
-
-/** What a resumed run with other epochs, or with none left, does, in words. */
-export function changedEpochs(run: {
-  planned: number;
-  epochs: number;
-  step: number;
-  totalSteps: number;
-}): string[] {
-  const { planned, epochs, step, totalSteps } = run;
-  if (planned !== epochs)
-    return [
-      `the run goes on to ${epochs} epochs instead of ${planned}: from step ${step} on the learning rate, the weight decay and ` +
-        `the teacher's momentum move to the schedules of ${epochs} epochs`,
-    ];
-  return step < totalSteps
-    ? []
-    : [
-        `all ${epochs} epochs are done, nothing is left to do; to go on, resume with more: --epochs ${2 * epochs}`,
-      ];
+  return { config, given, changes, planned, isGuess, images };
 }
 
 /** @throws ConfigError when the caches of this machine's processes would exceed its memory. */

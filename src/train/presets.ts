@@ -8,7 +8,6 @@
  * a teacher temperature of 0.04 leaves the loss at ln K; few outputs and a sharper, faster teacher learn in minutes on two
  * cores. From 100,000 images upwards, on a GPU, it uses the paper's settings.
  */
-import { DEFAULT_AUGMENTATION } from '../data/crops/augmentation.js';
 import {
   anything,
   being,
@@ -29,48 +28,12 @@ import {
   warningsAbout,
 } from './config.js';
 import { hasAttention } from '../models/architectures.js';
+import { parseDuration } from '../plain/units.js';
 import { flagOf, type PartialSettings, type SettingName, type TrainSettings } from '../run/settings.js';
+import { PAPER } from './paper.js';
+import { type Recipe, recipeFor } from './recipes.js';
 
-/** main_dino.py's defaults, including `numWorkers` and `logEvery`. */
-export const PAPER: Readonly<TrainSettings> = {
-  arch: 'vit_small',
-  patchSize: 16,
-  dropPathRate: 0.1,
-  outDim: 65536,
-  normLastLayer: true,
-  useBnInHead: false,
-  headNlayers: 3, // DINOHead's own defaults, as are the next two
-  headHiddenDim: 2048,
-  headBottleneckDim: 256,
-  momentumTeacher: 0.996,
-  warmupTeacherTemp: 0.04,
-  teacherTemp: 0.04,
-  warmupTeacherTempEpochs: 0,
-  precision: 'fp16', // use_fp16 is true there; without CUDA it is `auto`, see paperPreset
-  optimizer: 'adamw',
-  microBatchSize: 0,
-  activationCheckpointing: false,
-  batchSize: 64,
-  epochs: 100,
-  lr: 0.0005,
-  warmupEpochs: 10,
-  minLr: 1e-6,
-  weightDecay: 0.04,
-  weightDecayEnd: 0.4,
-  clipGrad: 3,
-  freezeLastLayer: 1,
-  ...DEFAULT_AUGMENTATION,
-  seed: 0,
-  numWorkers: 10,
-  device: 'auto',
-  threads: 0,
-  saveckpFreq: 20,
-  keepCheckpoints: 2,
-  saveEverySteps: 0,
-  logEvery: 10,
-  knnEvery: 0,
-  maxBadShare: 0.1,
-};
+export { PAPER };
 
 export type PresetName = 'auto' | 'paper';
 export const PRESETS: readonly PresetName[] = ['auto', 'paper'];
@@ -113,12 +76,21 @@ const round = (value: number, digits: number): number => Number(value.toPrecisio
 const clamp = (value: number, low: number, high: number): number => Math.min(high, Math.max(low, value));
 const powerOfTwoBelow = (value: number): number => 2 ** Math.floor(Math.log2(Math.max(1, value)));
 const multiple = (value: number, of: number): number => Math.max(of, Math.round(value / of) * of);
+/** A run in steps whose epochs are fewer writes this many checkpoints. */
+const CHECKPOINTS = 10;
 const thousands = (value: number): string => value.toLocaleString('en-US');
 
 /** Widths of the reference's backbones, for the head that `auto` chooses. */
 const WIDTHS: Readonly<Record<string, number>> = { tiny: 192, small: 384, base: 768 };
 
-function paperPreset(overrides: PartialSettings, device: MachineFacts['device'] | undefined): Resolved {
+/** Whole batches of all processes in the images. */
+const wholeBatches = ({ images, processes = 1 }: TrainFacts, batchSize: number): number =>
+  Math.max(1, Math.floor(images / (batchSize * processes)));
+
+function paperPreset(overrides: PartialSettings, facts: TrainFacts | undefined): Resolved {
+  const device = facts?.device;
+  const stepsInEpoch =
+    facts === undefined ? Infinity : wholeBatches(facts, overrides.batchSize ?? PAPER.batchSize);
   const settings: PartialSettings = { ...PAPER, ...overrides };
   const choices: Choice[] = [];
   const onCuda = device === 'cuda' || (overrides.device ?? '').startsWith('cuda');
@@ -131,8 +103,25 @@ function paperPreset(overrides: PartialSettings, device: MachineFacts['device'] 
       reason: "the reference's fp16 needs CUDA: chosen by measurement instead",
     });
   }
+  // the paper's 10 epochs of warm-up don't fit in every number of steps
+  const epochs = settings.steps === undefined ? undefined : settings.steps / stepsInEpoch;
+  if (epochs !== undefined) {
+    settings.epochs = Math.ceil(epochs);
+    const parts = {
+      warmupEpochs: round(Math.min(PAPER.warmupEpochs, epochs / 10), 3),
+      freezeLastLayer: round(Math.min(PAPER.freezeLastLayer, epochs / 10), 3),
+    };
+    for (const name of ['warmupEpochs', 'freezeLastLayer'] as const) {
+      if (overrides[name] !== undefined || parts[name] === PAPER[name]) continue;
+      settings[name] = parts[name];
+      choices.push({ name, value: parts[name], reason: "a tenth of the run, the paper's at most" });
+    }
+  }
   return finish(settings, choices);
 }
+
+/** What a recipe says of these is fitted to the images and the other settings. */
+const BY_FORMULA: readonly SettingName[] = ['batchSize', 'epochs', 'globalCropsSize', 'lr'];
 
 /**
  * Chooses settings from the facts. Settings that the user gave are kept, and the others are chosen to fit them.
@@ -140,46 +129,42 @@ function paperPreset(overrides: PartialSettings, device: MachineFacts['device'] 
 function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   const choices: Choice[] = [];
   const chosen: PartialSettings = { ...PAPER, ...overrides };
+  /** What the user gave, else what the recipe says, else this value. */
   function choose<K extends SettingName>(name: K, value: NonNullable<TrainSettings[K]>, reason: string) {
     const given = overrides[name];
     if (given !== undefined) return given as NonNullable<TrainSettings[K]>;
-    chosen[name] = value;
-    choices.push({ name, value, reason });
-    return value;
+    const ofRecipe = BY_FORMULA.includes(name) ? undefined : recipe.settings[name];
+    const taken = ofRecipe ?? value;
+    chosen[name] = taken;
+    const why = ofRecipe === undefined ? reason : (recipe.reasons?.[name] ?? recipe.reason);
+    choices.push({ name, value: taken, reason: why });
+    return taken;
   }
   const { images, device, cores, processes = 1 } = facts;
   const shortSide = Math.min(facts.width, facts.height);
   const onGpu = device !== 'cpu';
   const isLarge = images >= 100_000;
   const isPaper = onGpu && isLarge;
+  const seconds = overrides.for === undefined ? null : parseDuration(overrides.for);
+  const conditions = { isGpu: onGpu, cores, images, side: shortSide, seconds };
+  const recipe: Recipe = recipeFor(conditions, overrides.arch);
   const hardware = onGpu ? device : `${cores} CPU core${cores === 1 ? '' : 's'}`;
   const data = `${thousands(images)} images of about ${facts.width} x ${facts.height}`;
 
   // ---- model
-  let arch: TrainSettings['arch'] = 'vit';
-  if (onGpu && images >= 10_000) arch = 'vit_small';
-  else if (onGpu || (cores >= 16 && images >= 20_000)) arch = 'vit_tiny';
-  arch = choose(
-    'arch',
-    arch,
-    arch === 'vit_small'
-      ? `the paper's backbone, for ${hardware}`
-      : `a size that ${hardware} can train on ${data}`,
-  );
+  const arch = choose('arch', 'vit', `a size that ${hardware} can train on ${data}`);
   let width = WIDTHS[arch.replace(/^.*_/, '')] ?? 128;
   if (arch === 'vit') {
-    width = choose('embedDim', 128, 'custom vit: learns in minutes on a CPU');
-    choose('depth', 4, 'custom vit: 4 blocks are enough for crops of a few dozen patches');
+    width = choose('embedDim', 128, 'a narrow transformer');
+    choose('depth', 4, 'a shallow transformer');
     choose('numHeads', Math.max(1, Math.floor(width / 64)), '64 channels per head, as in the paper');
-    choose('dropPathRate', 0, 'a shallow network in a short run needs every block');
+    choose('dropPathRate', 0, 'a shallow network needs every block');
   }
 
   // ---- crops: no larger than the image (upscaled pixels teach nothing), and no more patches than are affordable
-  const sizes = onGpu ? [32, 64, 96, 128, 224] : [32, 64, 96];
-  const fitting = sizes.filter((size) => size <= shortSide * 1.25);
-  const wantedCrop = overrides.patchSize
-    ? multiple(fitting.at(-1) ?? 32, overrides.patchSize)
-    : (fitting.at(-1) ?? 32);
+  const fitting = recipe.cropSizes.filter((size) => size <= shortSide * 1.25);
+  const largest = recipe.settings.globalCropsSize ?? fitting.at(-1) ?? 32;
+  const wantedCrop = overrides.patchSize ? multiple(largest, overrides.patchSize) : largest;
   const globalCrop = choose(
     'globalCropsSize',
     wantedCrop,
@@ -187,8 +172,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
       ? "the paper's"
       : `near the images' short side (${shortSide}) and affordable on ${hardware}`,
   );
-  // About 8 x 8 patches in a global crop on a CPU (the cost of attention is quadratic), 14 x 14 (the paper's) on a GPU.
-  const perSide = onGpu ? 14 : 8;
+  const perSide = recipe.patchesPerSide;
   const patch = choose(
     'patchSize',
     [16, 12, 8, 4].find((size) => globalCrop % size === 0 && globalCrop / size >= perSide) ??
@@ -199,11 +183,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   const localCrop =
     globalCrop === 224 && patch <= 16 && 96 % patch === 0 ? 96 : multiple(globalCrop / 2, patch);
   choose('localCropsSize', localCrop, localCrop === 96 ? "the paper's" : 'half of a global crop');
-  choose(
-    'localCropsNumber',
-    isPaper ? 8 : onGpu ? 6 : 4,
-    isPaper ? "the paper's" : 'fewer than in the paper: cheaper steps',
-  );
+  choose('localCropsNumber', 4, 'fewer than in the paper: cheaper steps');
 
   if (shortSide <= 96) {
     choose(
@@ -214,7 +194,8 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   }
 
   // ---- how long
-  const memoryBatch = onGpu ? PAPER.batchSize : facts.memoryGiB >= 4 ? 32 : 16;
+  const usualBatch = onGpu ? PAPER.batchSize : facts.memoryGiB >= 4 ? 32 : 16;
+  const memoryBatch = recipe.settings.batchSize ?? usualBatch;
   // processes on one machine's cores share its batch; each GPU has its own
   const mostEach = Math.max(1, onGpu ? memoryBatch : Math.floor(memoryBatch / processes));
   const batchEach = choose(
@@ -226,22 +207,49 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   );
   const batch = batchEach * processes;
   const stepsPerEpoch = Math.max(1, Math.floor(images / batch));
-  // 24,000 image views of 64 pixels (4,000 scenes, 6 epochs) take the reference's code five minutes on two cores.
-  const views = onGpu ? 2_000_000 : clamp(12_000 * cores, 12_000, 400_000);
-  const epochs = choose(
-    'epochs',
-    isPaper ? 100 : clamp(Math.round(views / images), onGpu ? 10 : 3, onGpu ? 300 : 100),
-    isPaper
-      ? "the paper's"
-      : `about ${thousands(views)} image views: minutes on ${hardware}; more epochs learn more`,
-  );
-  const steps = stepsPerEpoch * epochs;
-  choose('warmupEpochs', Math.min(epochs, clamp(Math.round(epochs / 10), 1, 10)), 'a tenth of the run');
-  choose(
-    'freezeLastLayer',
-    epochs > 1 ? 1 : 0,
-    epochs > 1 ? "the paper's" : 'only one epoch: everything is trained',
-  );
+  const isInSteps = overrides.steps !== undefined || overrides.for !== undefined;
+  /** @returns Epochs, of which a run in steps may have a fraction. */
+  function chooseLength(): number {
+    const { views } = recipe;
+    const wanted = 'total' in views ? views.total : clamp(views.perCore * cores, views.perCore, views.most);
+    const usual = clamp(Math.round(wanted / images), onGpu ? 10 : 3, onGpu ? 300 : 100);
+    if (!isInSteps) {
+      const most = choose(
+        'epochs',
+        recipe.settings.epochs ?? usual,
+        recipe.settings.epochs === undefined
+          ? `about ${thousands(wanted)} image views: minutes on ${hardware}; more epochs learn more`
+          : recipe.reason,
+      );
+      choose('warmupEpochs', Math.min(most, clamp(Math.round(most / 10), 1, 10)), 'a tenth of the run');
+      const frozen = most > 1 ? 1 : 0;
+      choose(
+        'freezeLastLayer',
+        frozen,
+        frozen === 1 ? "the paper's" : 'only one epoch: everything is trained',
+      );
+      return most;
+    }
+    // in steps; a time that was not measured yet counts as the usual number
+    const part = overrides.steps === undefined ? usual : overrides.steps / stepsPerEpoch;
+    chosen.epochs = Math.ceil(part);
+    choose('warmupEpochs', round(Math.min(10, part / 10), 3), 'a tenth of the run');
+    choose(
+      'freezeLastLayer',
+      round(Math.min(1, part / 6), 3),
+      "a sixth of the run, the paper's epoch at most",
+    );
+    if (part < CHECKPOINTS) {
+      choose(
+        'saveEverySteps',
+        Math.ceil((part * stepsPerEpoch) / CHECKPOINTS),
+        `epochs are long: ${CHECKPOINTS} checkpoints in the run`,
+      );
+    }
+    return part;
+  }
+  const epochs = chooseLength();
+  const steps = Math.max(1, Math.round(stepsPerEpoch * epochs));
 
   // ---- the head, the teacher
   let outputs = 256;
@@ -272,25 +280,20 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
       isSmallHead ? start : 0.035,
       isSmallHead ? 'stays sharp' : 'warmed up slowly',
     );
-    const warmed = start === end ? 0 : Math.min(epochs, Math.max(1, Math.round(epochs * 0.3)));
+    const part = isInSteps ? round(epochs * 0.3, 3) : Math.min(epochs, Math.max(1, Math.round(epochs * 0.3)));
+    const warmed = start === end ? 0 : part;
     choose('warmupTeacherTempEpochs', warmed, start === end ? 'constant temperature' : 'a third of the run');
   }
   // Measured: on 40 photographs (200 steps) 0.98 ends near the uniform output (KL 0.33), 0.995 does not (KL 0.80).
   const momentum = images < 1000 ? 0.995 : round(clamp(1 - 8 / steps, 0.99, 0.996), 3);
   choose(
     'momentumTeacher',
-    isPaper ? PAPER.momentumTeacher : momentum,
-    isPaper
-      ? "the paper's"
-      : images < 1000
-        ? 'a slow teacher: with so few images a fast one drifts to the uniform output'
-        : `the teacher averages over about an eighth of the run's ${thousands(steps)} steps`,
+    momentum,
+    images < 1000
+      ? 'a slow teacher: with so few images a fast one drifts to the uniform output'
+      : `the teacher averages over about an eighth of the run's ${thousands(steps)} steps`,
   );
-  choose(
-    'headHiddenDim',
-    isPaper ? PAPER.headHiddenDim : Math.min(2048, 4 * width),
-    isPaper ? "the paper's" : 'four times the width',
-  );
+  choose('headHiddenDim', Math.min(2048, 4 * width), 'four times the width');
   choose(
     'headBottleneckDim',
     Math.min(256, width),
@@ -298,8 +301,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   );
 
   // ---- optimisation
-  // Small runs were tuned at a peak of 5e-4 with a batch of 32 (64 on a GPU), by the paper's rule lr * batch / 256.
-  const lr = isPaper ? PAPER.lr : onGpu ? 0.002 : 0.004;
+  const lr = recipe.settings.lr ?? PAPER.lr;
   choose(
     'lr',
     lr,
@@ -309,11 +311,12 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
 
   // ---- running
   choose('numWorkers', 'auto', 'found during training: as few as keep it from waiting');
-  choose(
-    'saveckpFreq',
-    isPaper ? 20 : 0,
-    isPaper ? "the paper's" : 'a short run: the newest checkpoint is enough',
-  );
+  choose('saveckpFreq', 0, 'a short run: the newest checkpoint is enough');
+  for (const name of Object.keys(recipe.settings) as SettingName[]) {
+    const value = recipe.settings[name];
+    if (value !== undefined && !BY_FORMULA.includes(name) && !choices.some((one) => one.name === name))
+      choose(name, value, recipe.reason);
+  }
   return finish(chosen, choices);
 }
 
@@ -336,6 +339,8 @@ function finish(settings: PartialSettings, choices: Choice[]): Resolved {
 export interface ResolveOptions extends SettingsSources {
   /** Default `auto`. */
   preset?: PresetName;
+  /** Steps that fit in the time of `for`, when they were measured; `auto` makes its choices for that many. */
+  steps?: number;
   /** What `auto` needs to know; see gatherFacts() in facts.ts. */
   facts?: TrainFacts;
   /** Settings determined by the weights of `--init` or a checkpoint; it is an error if the file or flags contradict them. */
@@ -381,6 +386,7 @@ const resolveOptions = optionsOf<ResolveOptions>(
     flags: namedValues,
     problems: words,
     preset: oneOf(PRESETS),
+    steps: count(1),
     facts: optionsOf<TrainFacts>(
       {
         device: oneOf(['cpu', 'cuda', 'mps']),
@@ -410,7 +416,8 @@ export function resolveSettings(options: ResolveOptions = {}): Resolved {
     ]);
   }
   const overrides = overWeights(readOverrides(options), options.weights);
-  if (preset === 'paper') return paperPreset(overrides, options.facts?.device);
+  if (options.steps !== undefined) overrides.steps = options.steps;
+  if (preset === 'paper') return paperPreset(overrides, options.facts);
   if (!options.facts)
     throw new ConfigError('preset auto needs facts about the images and the machine (gatherFacts)');
   return autoPreset(options.facts, overrides);

@@ -17,7 +17,7 @@ describe('schedules', () => {
       ...{ base: settings.lr, final: settings.minLr, epochs: 10, stepsPerEpoch: 10, warmupEpochs: 2 },
     });
     assert.deepEqual(plain.lr, expected);
-    assert.equal(plain.teacherTemp.length, 10);
+    assert.equal(plain.teacherTemp.length, 100);
   });
 
   for (const [when, step] of [
@@ -47,8 +47,8 @@ describe('schedules', () => {
         const steps = [...curve].slice(1).map((value, i) => Math.abs(value - curve[i]!));
         assert.ok(Math.max(...steps) <= (high - low) / 10, `${name} jumps`);
       }
-      assert.equal(all.teacherTemp.length, 20);
-      assert.equal(all.teacherTemp[19], settings.teacherTemp);
+      assert.equal(all.teacherTemp.length, 200);
+      assert.equal(all.teacherTemp[199], settings.teacherTemp);
     });
 
   it('extended in the last step, by one, or twice', () => {
@@ -68,13 +68,13 @@ describe('schedules', () => {
   });
 
   it('remember what was planned, without extensions that no step has followed', () => {
-    assert.deepEqual(extended([], 10, 45), [{ step: 45, epochs: 10 }]);
-    assert.deepEqual(extended([{ step: 45, epochs: 10 }], 20, 45), [{ step: 45, epochs: 10 }]);
-    assert.deepEqual(extended([{ step: 45, epochs: 10 }], 20, 30), [{ step: 30, epochs: 10 }]);
-    assert.deepEqual(extended([{ step: 45, epochs: 10 }], 20, 60), [
+    assert.deepEqual(extended([], { epochs: 10 }, 45), [{ step: 45, epochs: 10 }]);
+    assert.deepEqual(extended([{ step: 45, epochs: 10 }], { epochs: 20 }, 45), [{ step: 45, epochs: 10 }]);
+    assert.deepEqual(extended([{ step: 45, epochs: 10 }], { epochs: 20 }, 30), [{ step: 30, epochs: 10 }]);
+    assert.deepEqual(extended([{ step: 45, epochs: 10 }], { epochs: 20 }, 60), [
       { step: 45, epochs: 10 },
       { step: 60, epochs: 20 },
     ]);
-    assert.deepEqual(extended([], 10, 0), []);
+    assert.deepEqual(extended([], { epochs: 10 }, 0), []);
   });
 });

@@ -1,15 +1,17 @@
 /**
- * The schedules of a run (reference: main_dino.py), also of one whose training was extended: `--resume RUN --epochs N`.
+ * The schedules of a run (reference: main_dino.py), also of one whose length was changed: `--resume RUN --epochs N`, or a
+ * run for a time whose steps turned out faster or slower than planned.
  *
- * An extended run goes over to the schedules of N epochs, as they would have been from the beginning. It doesn't jump there:
- * from the step at which it was extended it moves linearly from its earlier schedule to the new one, over as many epochs as
- * the warm-up of the learning rate has. The reference can't extend a run; its schedules would jump.
+ * Such a run goes over to the schedules of its new length, as they would have been from the beginning. It doesn't jump there:
+ * from the step at which it was changed it moves linearly from its earlier schedule to the new one, over as many epochs as
+ * the warm-up of the learning rate has, at most half of what is left. The reference can't change a run's length; its
+ * schedules would jump.
  */
 import { cosineSchedule, scaleLearningRate, teacherTemperatureSchedule } from '../optim/index.js';
-import type { TrainSettings } from '../run/settings.js';
+import { type RunLength, stepsOf, type TrainSettings } from '../run/settings.js';
 import type { Extension } from '../run/run-folder.js';
 
-/** One value per step; the teacher's temperature has one per epoch. */
+/** One value per step. */
 export interface Schedules {
   lr: Float64Array;
   weightDecay: Float64Array;
@@ -30,7 +32,7 @@ function transition(
   step: number,
   total: number,
 ): number {
-  const wanted = Math.max(1, settings.warmupEpochs) * stepsPerEpoch;
+  const wanted = Math.round(Math.max(1, settings.warmupEpochs) * stepsPerEpoch);
   return Math.min(wanted, Math.floor((total - step) / 2));
 }
 
@@ -44,6 +46,21 @@ function goOver(before: Float64Array, after: Float64Array, step: number, steps: 
   });
 }
 
+/**
+ * The teacher's temperature changes once per epoch, as in the reference; with a warm-up of a fraction of epochs it changes at
+ * every step.
+ */
+function teacherTemperatures(settings: TrainSettings, stepsPerEpoch: number): Float64Array {
+  const { warmupTeacherTemp: warmup, teacherTemp: final, warmupTeacherTempEpochs } = settings;
+  const total = stepsOf(settings, stepsPerEpoch);
+  const perValue = Number.isInteger(warmupTeacherTempEpochs) ? stepsPerEpoch : 1;
+  const warmupEpochs = Math.round((warmupTeacherTempEpochs * stepsPerEpoch) / perValue);
+  // a run that was shortened keeps the warm-up that it began with
+  const epochs = Math.max(warmupEpochs, Math.ceil(total / perValue));
+  const values = teacherTemperatureSchedule({ warmup, final, warmupEpochs, epochs });
+  return Float64Array.from({ length: total }, (_, step) => values[Math.floor(step / perValue)] as number);
+}
+
 /** @param extensions - Those of the run so far, in their order. */
 export function buildSchedules(
   settings: TrainSettings,
@@ -53,36 +70,33 @@ export function buildSchedules(
   const { batchSize, stepsPerEpoch } = sizes;
   const { lr, minLr, weightDecay, weightDecayEnd, momentumTeacher, warmupEpochs } = settings;
   // the lengths that were planned, and the step from which each counted
-  const lengths = [...extensions.map(({ epochs }) => epochs), settings.epochs];
+  const lengths = [...extensions, settings].map((length) => stepsOf(length, stepsPerEpoch));
   const starts = extensions.map(({ step }) => step);
   const cosine = (base: number, final: number, warmup = 0): Float64Array =>
     lengths
-      .map((epochs) => cosineSchedule({ base, final, epochs, stepsPerEpoch, warmupEpochs: warmup }))
+      .map((epochs) =>
+        cosineSchedule({ base, final, epochs, stepsPerEpoch: 1, warmupEpochs: Math.min(warmup, epochs) }),
+      )
       .reduce((before, after, i) => {
         const step = starts[i - 1] as number;
         return goOver(before, after, step, transition(settings, sizes, step, after.length));
       });
   return {
-    lr: cosine(scaleLearningRate(lr, batchSize), minLr, warmupEpochs),
+    lr: cosine(scaleLearningRate(lr, batchSize), minLr, Math.round(warmupEpochs * stepsPerEpoch)),
     weightDecay: cosine(weightDecay, weightDecayEnd),
     momentum: cosine(momentumTeacher, 1),
-    teacherTemp: teacherTemperatureSchedule({
-      warmup: settings.warmupTeacherTemp,
-      final: settings.teacherTemp,
-      warmupEpochs: settings.warmupTeacherTempEpochs,
-      epochs: settings.epochs,
-    }),
+    teacherTemp: teacherTemperatures(settings, stepsPerEpoch),
   };
 }
 
 /**
- * The extensions of a run that goes on to other epochs than were planned. One that was made at a later step, because the run
+ * The extensions of a run that goes on to another length than was planned. One that was made at a later step, because the run
  * was then resumed from an earlier checkpoint, or that no step has followed, is replaced.
- * @param planned - The epochs planned so far.
+ * @param planned - The length planned so far.
  * @param step - Steps done.
  */
-export function extended(extensions: readonly Extension[], planned: number, step: number): Extension[] {
+export function extended(extensions: readonly Extension[], planned: RunLength, step: number): Extension[] {
   const kept = extensions.filter((one) => one.step < step);
-  const epochs = extensions[kept.length]?.epochs ?? planned;
-  return step === 0 ? [] : [...kept, { step, epochs }];
+  const { epochs, steps } = extensions[kept.length] ?? planned;
+  return step === 0 ? [] : [...kept, { step, epochs, ...(steps === undefined ? {} : { steps }) }];
 }

@@ -12,6 +12,7 @@ import {
   callback,
   checkCall,
   filePath,
+  finite,
   instanceOf,
   optionsOf,
   signal as abortSignal,
@@ -51,6 +52,7 @@ import { AttentionFilm } from './attention-film.js';
 import { loadCheckpoint } from './checkpoint.js';
 import { newestWholeCheckpoint } from '../run/checkpoint-files.js';
 import { CheckpointWriter } from './checkpoint-writer.js';
+import { Course } from './course.js';
 import { decodedCacheBytes, type TrainSettings } from '../run/settings.js';
 import type { StepMetrics, TrainEvent, TrainResult } from './events.js';
 import { gatherFacts, machineFacts } from './facts.js';
@@ -58,11 +60,18 @@ import { choosePrecision } from './hardware.js';
 import { evaluateDuringTraining } from './knn-during-training.js';
 import { initialise } from './init.js';
 import { loadOfficialCheckpoint } from './official-checkpoint.js';
-import { changedEpochs, openRun } from './open-run.js';
-import { extendRunConfig, metricsPath, skippedPath, truncateLog } from '../run/run-folder.js';
+import { openRun } from './open-run.js';
+import type { Pace } from './pace.js';
+import {
+  type Extension,
+  extensionsSchema,
+  metricsPath,
+  skippedPath,
+  truncateLog,
+} from '../run/run-folder.js';
+import { changedLength } from './run-length.js';
 import { RunLog } from './run-log.js';
 import { saveAsHeir } from './rescue.js';
-import { buildSchedules, extended } from './schedules.js';
 import { shareState } from './share-state.js';
 import { World } from '../processes/world.js';
 import { reportUnreadable } from './unreadable.js';
@@ -78,9 +87,14 @@ export interface TrainOptions {
   output: string;
   /**
    * Every setting; resolveSettings() builds them from a preset, a file and your own. A resumed run remembers them; with more
-   * `epochs` than it has, it goes on to these (docs/training-guide.md, Train for longer).
+   * `epochs` or `steps` than it has, it goes on to these, and with `for` it goes on for that time (docs/training-guide.md, Train
+   * for longer). A run for a time begins with `steps`, if there are any, and keeps to the time by changing them.
    */
   settings?: TrainSettings;
+  /** Changes of the length to repeat: `extensions` in the config.json of another run with the same settings. */
+  extensions?: readonly Extension[];
+  /** When the time of `for` began, by performance.now(); default: with this call. */
+  startedAt?: number;
   /**
    * Builds a custom backbone, for the setting `arch: 'custom'`; called for the student, then for the teacher (with
    * `dropPathRate` 0). A resumed run needs it again, and so does loadModel().
@@ -101,6 +115,8 @@ const trainOptions = optionsOf<TrainOptions>(
     images: imagesOrList,
     settings: anything, // checked setting by setting
     backbone: callback,
+    extensions: extensionsSchema,
+    startedAt: finite,
     resume: yesOrNo,
     world: instanceOf(World, 'a world, from joinWorld()'),
     signal: abortSignal,
@@ -120,8 +136,12 @@ const trainOptions = optionsOf<TrainOptions>(
 export async function train(options: TrainOptions): Promise<TrainResult> {
   checkCall('train()', ['options', trainOptions, options]);
   if (options.settings !== undefined) checkSettings(options.settings);
-  const { output, signal, resume = false } = options;
-  const emit = options.onEvent ?? (() => undefined);
+  const { output, signal, resume = false, startedAt = performance.now() } = options;
+  let pace: Pace | null = null;
+  const emit = (event: TrainEvent): void => {
+    pace?.observe(event);
+    options.onEvent?.(event);
+  };
   const world = options.world ?? World.alone();
   const warn = (message: string): void => emit({ type: 'warning', message });
   const metricsLog = new RunLog(metricsPath(output), warn);
@@ -130,13 +150,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   try {
     if (world.isFirst) lock = await lockFolder(output, { isRestart: world.isRestart, signal, onWait: warn });
     // ============ settings, images ============
-    const { settings, images, changes, planned, extensions: before } = await openRun(options, world);
+    const { settings, images, changes, planned, extensions, time, isGuess } = await openRun(options, world);
     if (world.isFirst) reportUnreadable(images, { output, resume }, emit);
     const { device } = settings;
     const { precision, dtype } = choosePrecision(settings.precision, device);
     const batchSize = settings.batchSize * world.size; // of all processes together
     const stepsPerEpoch = Math.floor(images.items.length / batchSize); // a last, smaller batch is dropped
-    const totalSteps = settings.epochs * stepsPerEpoch;
 
     // ============ student, teacher, loss, optimizer ============
     setNumThreads(settings.threads);
@@ -197,10 +216,23 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     step = await shareState(world, state, step);
 
     // ============ schedules ============
-    const extensions = planned === epochs ? before : extended(before, planned, step);
-    if (planned !== epochs && world.isFirst) extendRunConfig(output, epochs, extensions);
-    const schedules = buildSchedules(settings, { batchSize, stepsPerEpoch }, extensions);
-    changes.push(...changedEpochs({ planned, epochs, step, totalSteps }));
+    const course = new Course({
+      ...{
+        run: output,
+        settings,
+        sizes: { batchSize, stepsPerEpoch },
+        planned,
+        extensions,
+        time,
+        startedAt,
+        step,
+      },
+      ...{ world, warn },
+    });
+    ({ pace } = course);
+    if (resume) await course.extend(isGuess);
+    const { length } = course;
+    changes.push(...changedLength({ run: output, planned, length, time, step, stepsPerEpoch }));
     if (world.group !== null) state.parallel = new DataParallel(world.group, student, teacher);
     if (resume && world.isFirst) truncateLog(metricsPath(output), step);
     const film = await world.onFirst(() =>
@@ -231,10 +263,13 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         });
       }
     };
+    let savedAt = step;
     const save = async (): Promise<void> => {
       await checkFolder();
       await checkpoints?.save(step);
+      savedAt = step;
       film?.record(step);
+      course.keepTime();
     };
     let lastMetrics: StepMetrics | null = null;
     const rescue = async (): Promise<boolean> => {
@@ -260,15 +295,17 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       decodedCache: cacheBytes,
       startEpoch: Math.floor(step / stepsPerEpoch),
       startBatch: step % stepsPerEpoch,
-      epochs,
+      // a run in steps ends in the middle of an epoch, and may still become longer
+      epochs: step >= course.totalSteps ? 0 : length.steps === undefined ? length.epochs : Infinity,
       shard: { rank: world.rank, count: world.size },
     });
     emit({
       type: 'start',
       images: images.items.length,
       stepsPerEpoch,
-      totalSteps,
+      totalSteps: course.totalSteps,
       startStep: step,
+      time: pace?.time ?? null,
       device,
       precision,
       decodedCache:
@@ -279,7 +316,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         (sum, [, parameter]) => sum + (parameter.requiresGrad ? parameter.numel : 0),
         0,
       ),
-      settings,
+      settings: { ...settings, ...length },
     });
     changes.forEach(warn);
 
@@ -289,14 +326,16 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     let waited = 0; // ms spent waiting for images since the last line of metrics
     let imagesSinceLog = 0;
     let lastLog = performance.now();
+    pace?.start(course.totalSteps);
     for await (const batch of loader) {
       const stepStart = performance.now();
       waited += batch.waitMs;
       const epoch = Math.floor(step / stepsPerEpoch);
+      const { schedules, totalSteps } = course;
       const lr = schedules.lr[step] as number;
       const weightDecay = schedules.weightDecay[step] as number;
       const momentum = schedules.momentum[step] as number;
-      const teacherTemp = schedules.teacherTemp[epoch] as number;
+      const teacherTemp = schedules.teacherTemp[step] as number;
       const isLog =
         (step + 1) % settings.logEvery === 0 || (step + 1) % stepsPerEpoch === 0 || step + 1 === totalSteps;
 
@@ -312,7 +351,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
           const locals = batch.locals ? [normalizeImages(cropsTensor(batch.locals, small, device))] : []; // (L * B, 3, s, s)
           batch.release(); // the workers may refill it
           const { clipGrad, freezeLastLayer, microBatchSize, activationCheckpointing } = settings;
-          const schedule = { epoch, lr, weightDecay, momentum, teacherTemp };
+          const schedule = { epoch: step / stepsPerEpoch, lr, weightDecay, momentum, teacherTemp };
           return dinoStep(state, [globals, ...locals], {
             ...schedule,
             clipGrad,
@@ -388,14 +427,23 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         }
       }
 
+      if (course.isDue(step)) {
+        const secondsLeft = await course.follow(step);
+        emit({ type: 'length', step, totalSteps: course.totalSteps, secondsLeft });
+      }
+
       const isEpochEnd = step % stepsPerEpoch === 0;
+      const isRunEnd = step === course.totalSteps;
       if (isEpochEnd && epoch === firstWholeEpoch && loader.cached !== null)
         emit({ type: 'decoded-cache', ...loader.cached });
       const isStopped = agreed.stop;
       const isDue = settings.saveEverySteps > 0 && step % settings.saveEverySteps === 0;
-      if (isEpochEnd || isStopped || isDue) await save();
+      const isEpochSaved = isEpochEnd && course.savesEpoch(step - savedAt);
+      if (isEpochSaved || isRunEnd || isStopped || isDue) await save();
       if (isStopped) break;
-      if (isEpochEnd && settings.knnEvery > 0 && (epoch + 1) % settings.knnEvery === 0) {
+      const isKnnDue = isEpochEnd ? (epoch + 1) % settings.knnEvery === 0 : isRunEnd;
+      if (settings.knnEvery > 0 && isKnnDue) {
+        const began = performance.now();
         const knnSettings = { ...settings, numWorkers: loader.numWorkers };
         const { remarks, ...scores } = await world.attempt(rescue, () =>
           evaluateDuringTraining(teacher.backbone, knnSettings, world, signal),
@@ -406,10 +454,13 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
           if (!told.has(remark)) warn(remark);
           told.add(remark);
         }
+        pace?.evaluated(performance.now() - began);
       }
+      if (isRunEnd) break;
       await eventLoopTurn(); // lets signals, workers' messages and the caller's timers in
     }
     const checkpoint = (await checkpoints?.settle()) ?? output;
+    course.keepTime();
     await world.attempt(rescue, () => world.meet('the end of the training'));
     state.parallel?.dispose();
     for (const part of [student, teacher, optimizer, dinoLoss]) part.dispose();
@@ -418,7 +469,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       steps: step,
       loss: lastLoss,
       checkpoint,
-      interrupted: step < totalSteps,
+      interrupted: step < course.totalSteps,
+      time: pace?.time ?? null,
       skipped: skipped.size,
       leftOut: images.leftOut,
     };

@@ -30,6 +30,8 @@ export class TrainProgress {
   readonly #bar: cliProgress.SingleBar | null;
   #isBarShown = false;
   #start = { step: 0, time: 0, total: 0, perEpoch: 1, epochs: 1 };
+  /** When a run for a time ends, by #now(). */
+  #deadline: number | null = null;
   #lastMetrics = { entropy: '-', speed: '-', wait: '-' };
 
   constructor(options: ProgressOptions = {}) {
@@ -64,6 +66,7 @@ export class TrainProgress {
           perEpoch: stepsPerEpoch,
           epochs: settings.epochs,
         };
+        if (event.time !== null) this.#deadline = this.#now() + 1000 * (event.time.seconds - event.time.used);
         this.#print(
           `${startStep > 0 ? `going on after step ${startStep}` : 'training'}: ${images} images, ${settings.arch} with ` +
             `${parameters < 1e6 ? `${(parameters / 1e3).toFixed(0)} k` : `${(parameters / 1e6).toFixed(1)} M`} parameters (head included) on ${device} in ${precision}, ` +
@@ -94,6 +97,14 @@ export class TrainProgress {
               `kl ${event.metrics.kl.toFixed(3)} ${line.speed} img/s data wait ${line.wait} left ${line.left}`,
           );
         }
+        break;
+      }
+      case 'length': {
+        const { totalSteps, secondsLeft } = event;
+        this.#start.total = totalSteps;
+        this.#start.epochs = Math.ceil(totalSteps / this.#start.perEpoch);
+        this.#deadline = this.#now() + 1000 * secondsLeft;
+        if (this.#isBarShown) this.#bar?.setTotal(totalSteps);
         break;
       }
       case 'workers':
@@ -140,7 +151,12 @@ export class TrainProgress {
       entropy: this.#lastMetrics.entropy,
       speed: this.#lastMetrics.speed,
       wait: this.#lastMetrics.wait,
-      left: done > 0 ? formatDuration((seconds / done) * (total - step)) : '?',
+      left:
+        this.#deadline !== null
+          ? formatDuration((this.#deadline - this.#now()) / 1000)
+          : done > 0
+            ? formatDuration((seconds / done) * (total - step))
+            : '?',
     };
   }
 

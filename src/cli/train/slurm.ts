@@ -15,6 +15,8 @@ const ofSbatch = (placeholder: string, description: string) =>
 async function readTraining(words: readonly string[]) {
   const { options, problems } = await readLine(trainCommand, 'dino train', words);
   const { resume, output, nproc } = options;
+  if (output === undefined && resume === undefined)
+    problems.push('--output is missing: a job that is queued again continues the run in it');
   if (nproc !== undefined && nproc !== 1)
     problems.push('--nproc starts processes itself, and here srun does: give --gpus, or --gpus 0 --tasks N');
   return {

@@ -1,12 +1,13 @@
 /** `dino train`: reads flags and files, lets the presets fill in the rest, and shows the training. */
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
+import path from 'node:path';
 import { z } from 'zod';
 import { ConfigError } from '../../errors.js';
 import { decodeText } from '../../files/decode-text.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../../files/guarded.js';
 import { flagKind } from '../../plain/flag-values.js';
 import { shellPath } from '../../plain/shell.js';
-import { formatDuration } from '../../plain/units.js';
+import { formatDuration, parseDuration } from '../../plain/units.js';
 import type { World } from '../../processes/world.js';
 import {
   CHANGEABLE_ON_RESUME,
@@ -14,11 +15,14 @@ import {
   SETTING_GROUPS,
   SETTING_NAMES,
   settingFields,
+  type PartialSettings,
   type SettingName,
   type TrainSettings,
 } from '../../run/settings.js';
-import { checkSettings, readOverrides, type SettingsSources } from '../../train/config.js';
+import type { Extension } from '../../run/run-folder.js';
+import { checkSettings, LENGTHS, readOverrides, type SettingsSources } from '../../train/config.js';
 import type { TrainResult } from '../../train/events.js';
+import { reachedIn } from '../../train/reached.js';
 import { PAPER, PRESETS, type PresetName } from '../../train/presets.js';
 import { defineCommand, type Given } from '../command.js';
 import { pick } from '../flags.js';
@@ -29,6 +33,7 @@ import { inProcesses, processOptions, restartOptions } from './processes.js';
 import { TrainProgress } from './progress.js';
 
 const PLACEHOLDERS: Partial<Record<SettingName, string>> = {
+  for: '<time>',
   init: '<weights>',
   resumeFrom: '<file>',
   device: '<name>',
@@ -70,7 +75,8 @@ const trainOptions = {
     .string()
     .optional()
     .meta({
-      description: 'where the run goes: settings, metrics, checkpoints',
+      description:
+        'where the run goes: settings, metrics, checkpoints (default: a new folder in runs, named like the images)',
       placeholder: '<folder>',
       short: '-o',
       aliases: ['--output-dir'],
@@ -81,7 +87,8 @@ const trainOptions = {
     .meta({
       description:
         'continue from the newest checkpoint of a run, or from a full checkpoint of the reference (.pth); ' +
-        'auto: continue the run in --output if there is one, or else begin it; with more --epochs the run is extended',
+        'auto: continue the run in --output if there is one, or else begin it; more --epochs or --steps extend the run, and ' +
+        '--for gives it that much more time',
       placeholder: '<run>',
     }),
   preset: z.enum(PRESETS).default('auto').meta({
@@ -109,40 +116,65 @@ const trainOptions = {
 
 type TrainGiven = Pick<Given<typeof trainArguments, typeof trainOptions>, 'args' | 'options'>;
 
-function readConfigFile(file: string): { file?: unknown; problem?: string } {
+/** A run folder's config.json, as a config file. */
+interface SavedRun {
+  settings?: unknown;
+  extensions?: readonly Extension[];
+}
+
+function readConfigFile(file: string): {
+  file?: unknown;
+  extensions?: readonly Extension[];
+  problem?: string;
+} {
   try {
     const parsed: unknown = JSON.parse(decodeText(readGuarded(file, { maxBytes: SMALL_FILE_BYTES })));
     // a run folder's config.json holds its settings under that name
-    const inner = (parsed as { settings?: unknown } | null)?.settings;
-    return { file: typeof inner === 'object' ? inner : parsed };
+    const { settings, extensions } = (parsed ?? {}) as SavedRun;
+    if (typeof settings !== 'object' || settings === null) return { file: parsed };
+    // a run for a time changed its steps while it ran: repeating it needs these changes
+    const isInSteps = (settings as PartialSettings).steps !== undefined;
+    return { file: settings, ...(isInSteps && extensions !== undefined ? { extensions } : {}) };
   } catch (error) {
     return { problem: `--config ${file}: ${error instanceof Error ? error.message : String(error)}` };
   }
 }
 
-/** Settings of a resumed run: its own; only more epochs, and what can't change its result, may be given. */
-async function resumedSettings(run: string, sources: SettingsSources): Promise<{ settings: TrainSettings }> {
+/**
+ * Settings of a resumed run: its own; only more epochs, steps or time, and what can't change its result, may be given.
+ * @param isRepeated - The command line is that of the run's start: its time is no further one.
+ */
+async function resumedSettings(
+  run: string,
+  sources: SettingsSources,
+  isRepeated: boolean,
+): Promise<{ settings: TrainSettings }> {
   const overrides = readOverrides(sources);
+  if (isRepeated) delete overrides.for;
   const { readRunConfig } = await import('../../run/run-folder.js');
-  const { epochsProblem } = await import('../../train/open-run.js');
+  const { lengthProblem } = await import('../../train/run-length.js');
   const config = readRunConfig(run);
   const fixed = (Object.keys(overrides) as SettingName[]).filter(
     (name) =>
-      name !== 'epochs' &&
+      !isLength(name) &&
       !CHANGEABLE_ON_RESUME.includes(name) &&
       JSON.stringify(overrides[name]) !== JSON.stringify(config.settings[name]),
   );
   const problems = fixed.map(
     (name) =>
       `${flagOf(name)} can't change in a resumed run, whose result would then depend on when it was stopped; ` +
-      `these can: ${CHANGEABLE_ON_RESUME.map(flagOf).join(', ')}; and more --epochs extend it`,
+      `these can: ${CHANGEABLE_ON_RESUME.map(flagOf).join(', ')}; and more --epochs or --steps, or --for, extend it`,
   );
-  const { epochs } = config.settings;
-  const shortened = epochsProblem(run, epochs, overrides.epochs ?? epochs);
+  const settings = { ...config.settings, ...overrides };
+  if (overrides.epochs !== undefined) delete settings.steps; // from now on its length is whole epochs
+  const shortened =
+    overrides.for === undefined ? lengthProblem(run, config, settings as TrainSettings) : null;
   if (shortened !== null) problems.push(shortened);
   if (problems.length > 0) throw new ConfigError(problems);
-  return { settings: checkSettings({ ...config.settings, ...overrides }) };
+  return { settings: checkSettings(settings) };
 }
+
+const isLength = (name: SettingName): boolean => (LENGTHS as readonly SettingName[]).includes(name);
 
 /** Prints a line for each tenth of the shards that are indexed. */
 function indexingNote(io: Output): (done: number, total: number) => void {
@@ -164,9 +196,12 @@ async function newSettings(
   const { listImages } = await import('../../data/index.js');
   const list = await listImages(images, { onProgress: indexingNote(io) });
   const { planTraining } = await import('../../train/plan.js');
+  const time = parseDuration(readOverrides(sources).for ?? '');
+  if (time !== null) io.note(`training for ${formatDuration(time)}: a few trial steps show how much fits`);
   const { settings, facts, weights, choices, warnings } = await planTraining(list, {
     ...{ preset, sources, processes: world.size },
-    shareFacts: (gather) => world.shared('facts about the images and the machine', gather),
+    share: (what, make) => world.shared(what, make),
+    startedAt: COMMAND_START,
     onWarning: (message) => io.warn(message),
   });
   if (weights !== null) {
@@ -178,14 +213,20 @@ async function newSettings(
     `${list.items.length} images, about ${facts.width} x ${facts.height}; device ${settings.device}; preset ${preset}`,
   );
   for (const { name, value, reason } of choices) io.note(`  ${flagOf(name)} ${String(value)}: ${reason}`);
+  const reached = time === null || facts.device !== 'cpu' ? null : reachedIn(time);
+  if (reached !== null) io.note(`  ${reached}`);
   for (const warning of warnings) io.warn(warning);
   return { settings, images: list };
 }
 
 function summary(result: TrainResult, seconds: number): string {
-  const { output, steps, loss } = result;
+  const { output, steps, loss, time } = result;
+  const took =
+    time === null
+      ? formatDuration(seconds)
+      : `${formatDuration(time.used)} of ${formatDuration(time.seconds)}`;
   const lines = [
-    `done: ${steps} steps in ${formatDuration(seconds)}, last loss ${loss === null ? '-' : loss.toFixed(4)}`,
+    `done: ${steps} steps in ${took}, last loss ${loss === null ? '-' : loss.toFixed(4)}`,
     `run folder: ${output}`,
   ];
   if (result.skipped > 0) lines.push(`${result.skipped} unreadable images: see ${output}/skipped.jsonl`);
@@ -206,6 +247,8 @@ interface TrainLine {
   resume: boolean | 'auto';
   preset: PresetName;
   sources: SettingsSources;
+  /** Of the run that --config repeats. */
+  extensions: readonly Extension[] | undefined;
 }
 
 /** Reads what --resume, --config and the settings' flags mean together, and what is wrong with them. */
@@ -219,7 +262,8 @@ function readTrainLine({ args, options }: TrainGiven): { line: TrainLine; proble
   const output = run ?? options.output;
   const images = args.images ?? options.dataPath;
   if (images === undefined && run === undefined) problems.push('argument <images> is missing');
-  if (output === undefined) problems.push('--output is missing: a folder for the run');
+  if (output === undefined && (isAuto || options.nproc !== 1))
+    problems.push(`--output is missing: ${isAuto ? '--resume auto' : '--nproc'} needs a folder for the run`);
   if (run !== undefined && options.output !== undefined)
     problems.push('--resume writes into the run itself: leave out --output');
 
@@ -229,8 +273,11 @@ function readTrainLine({ args, options }: TrainGiven): { line: TrainLine; proble
     ...(isFile ? { resumeFrom: given } : {}),
   };
   const sources: SettingsSources = { flags };
+  let extensions: TrainLine['extensions'];
   if (options.config !== undefined) {
-    const { file, problem } = readConfigFile(options.config);
+    const { file, problem, ...saved } = readConfigFile(options.config);
+    // another length is another run
+    if (LENGTHS.every((name) => options[name] === undefined)) ({ extensions } = saved);
     if (problem !== undefined) problems.push(problem);
     else Object.assign(sources, { file, fileName: options.config });
   }
@@ -243,18 +290,19 @@ function readTrainLine({ args, options }: TrainGiven): { line: TrainLine; proble
   // a checkpoint brings its settings; what it doesn't hold is a constant of the reference
   const preset = flags.resumeFrom === undefined ? (options.preset ?? 'auto') : 'paper';
   const resume = isAuto ? 'auto' : run !== undefined;
-  return { line: { images, output, resume, preset, sources }, problems };
+  return { line: { images, output, resume, preset, sources, extensions }, problems };
 }
 
 export const command = defineCommand({
   args: trainArguments,
   options: trainOptions,
   usage:
-    '<images> --output RUN [options]\n       dino train --resume RUN\n' +
+    '<images> [--for TIME] [--output RUN] [options]\n       dino train --resume RUN\n' +
     '       dino train <images> --output RUN --resume CHECKPOINT.pth',
   examples: [
     'dino train photos --output runs/first',
     'dino train imagenet/train --output runs/vits16 --preset paper --batch-size 64',
+    'dino train photos --for 10m',
     'dino train --resume runs/first',
     'dino train photos --output runs/two --nproc 2 --max-restarts 3',
     'dino train photos --output runs/mine --init dino_deitsmall16_pretrain.pth',
@@ -267,9 +315,27 @@ export const command = defineCommand({
   },
 });
 
+/** By performance.now(), which counts from the start of the process. */
+const COMMAND_START = 0;
+
+/** `runs/NAME`, named like the images; with a number when there is one already. */
+function newRunFolder(images: string, world: World): string {
+  if (world.size > 1 || world.isRestart)
+    throw new ConfigError(
+      '--output is missing: several processes, and restarted ones, need a folder for the run',
+    );
+  const name = path.basename(path.resolve(images)).replace(/\.[^.]*$/, '') || 'run';
+  for (let i = 1; ; i++) {
+    const folder = path.join('runs', i === 1 ? name : `${name}-${i}`);
+    if (!existsSync(folder)) return folder;
+  }
+}
+
 async function trainIn(world: World, line: TrainLine, studio: boolean, io: Output): Promise<void> {
-  const { images, output = '', sources } = line;
+  const { images, sources, extensions } = line;
   const { isRunFolder } = await import('../../run/run-folder.js');
+  const output = line.output ?? newRunFolder(images ?? '', world);
+  if (line.output === undefined) io.note(`run folder: ${output}`);
   // a launcher that restarts processes, or a job that was queued again, repeats the first command line
   const resume = await world.shared('whether the run continues', () =>
     line.resume === 'auto' || world.isRestart ? isRunFolder(output) : line.resume === true,
@@ -278,9 +344,12 @@ async function trainIn(world: World, line: TrainLine, studio: boolean, io: Outpu
   const begun = resume
     ? {
         ...(images === undefined ? {} : { images }),
-        ...(world.isFirst ? await resumedSettings(output, sources) : {}),
+        ...(world.isFirst ? await resumedSettings(output, sources, line.resume !== true) : {}),
       }
-    : await newSettings(images ?? '', line, io, world);
+    : {
+        ...(await newSettings(images ?? '', line, io, world)),
+        ...(extensions === undefined ? {} : { extensions }),
+      };
 
   const progress = world.isFirst ? new TrainProgress() : null;
   const interrupt = stopSignal(() =>
@@ -295,6 +364,7 @@ async function trainIn(world: World, line: TrainLine, studio: boolean, io: Outpu
       ...begun,
       output,
       resume,
+      startedAt: COMMAND_START,
       world,
       signal: interrupt.signal,
       onEvent: (event) => {

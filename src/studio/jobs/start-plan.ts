@@ -3,7 +3,8 @@ import { listImages, type ImageList } from '../../data/index.js';
 import { ConfigError, DataError } from '../../errors.js';
 import { OUTSIDE } from '../../files/read-below.js';
 import { readOverrides } from '../../train/config.js';
-import type { TrainSettings } from '../../run/settings.js';
+import { stepsOf, type TrainSettings } from '../../run/settings.js';
+import { parseDuration } from '../../plain/units.js';
 import { planTraining } from '../../train/plan.js';
 import type { StartPlan, StartRequest } from '../../plain/studio-api.js';
 import type { JobFunction } from './job.js';
@@ -35,7 +36,7 @@ export async function planOf({ images: source, preset, overrides: flags }: Start
   refuseOutside(images);
   const ofWeights: string[] = [];
   const { settings, choices, warnings } = await planTraining(images, {
-    ...{ sources: { flags }, preset },
+    ...{ sources: { flags }, preset, measures: false },
     onWarning: (message) => ofWeights.push(message),
   });
   const stepsPerEpoch = Math.floor(images.items.length / settings.batchSize);
@@ -50,12 +51,13 @@ export async function planOf({ images: source, preset, overrides: flags }: Start
     warnings: [...ofWeights, ...warnings],
     device: settings.device,
     stepsPerEpoch,
-    steps: stepsPerEpoch * settings.epochs,
+    steps: stepsOf(settings, stepsPerEpoch),
+    seconds: parseDuration(settings.for ?? ''),
     images,
   };
 }
 
 export const run: JobFunction<'start-plan'> = async (request) => {
-  const { settings, choices, warnings, device, steps, stepsPerEpoch } = await planOf(request);
-  return { settings, choices, warnings, device, steps, stepsPerEpoch };
+  const { settings, choices, warnings, device, steps, seconds, stepsPerEpoch } = await planOf(request);
+  return { settings, choices, warnings, device, steps, seconds, stepsPerEpoch };
 };

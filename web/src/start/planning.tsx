@@ -1,7 +1,7 @@
 /** The settings of a training: what the preset chooses and why, and what is chosen by hand. */
 import { useSignal } from '@preact/signals';
 import type { PresetChoice, StartPlan, StartRequest } from '../api.ts';
-import { count, setting } from '../ui/format.ts';
+import { count, duration, setting } from '../ui/format.ts';
 import { Form } from '../ui/form.tsx';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { SettingsTable } from '../ui/settings-table.tsx';
@@ -29,7 +29,10 @@ function PlanTable({ plan }: { plan: StartPlan }) {
   return (
     <>
       <p>
-        {count(plan.steps)} steps, {count(plan.stepsPerEpoch)} an epoch, on {plan.device}.
+        {plan.seconds === null
+          ? `${count(plan.steps)} steps, ${count(plan.stepsPerEpoch)} an epoch`
+          : `As many steps as fit in ${duration(plan.seconds)}, measured when it starts; ${count(plan.stepsPerEpoch)} an epoch`}
+        , on {plan.device}.
       </p>
       {plan.warnings.map((warning) => (
         <p key={warning} class="failure">
@@ -85,7 +88,7 @@ export function Planning({ images, folder }: { images: string; folder: string })
             Your own settings, one per line
             <textarea
               rows={3}
-              placeholder={'epochs 20\nout-dim 256'}
+              placeholder={'for 10m\nout-dim 256'}
               value={text.value}
               onInput={(event) => (text.value = event.currentTarget.value)}
             />

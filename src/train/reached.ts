@@ -1,0 +1,45 @@
+/**
+ * What trainings of a given length reached on the measured data sets, on a CPU: rows made by the harness in bench/learning,
+ * for the line that `dino train --for` prints.
+ */
+import { formatDuration } from '../plain/units.js';
+
+export interface Reached {
+  dataset: string;
+  images: number;
+  /** Side of the data set's images, pixels. */
+  side: number;
+  /** How long the training took, on how many cores. */
+  seconds: number;
+  cores: number;
+  /** k-NN top-1 in per cent: of the trained network, of the same one untrained, of raw pixels. */
+  top1: number;
+  untrained: number;
+  pixels: number;
+}
+
+export const REACHED: readonly Reached[] = [];
+
+/** A row speaks for trainings up to this factor shorter or longer. */
+const SIMILAR = 1.6;
+
+/**
+ * What trainings of about this length reached, in a sentence; null when none was measured.
+ * @param rows - Default: all that were measured.
+ */
+export function reachedIn(seconds: number, rows: readonly Reached[] = REACHED): string | null {
+  const distance = (row: Reached): number => Math.abs(Math.log(row.seconds / seconds));
+  const nearest = new Map<string, Reached>();
+  for (const row of rows) {
+    const best = nearest.get(row.dataset);
+    if (distance(row) <= Math.log(SIMILAR) && (best === undefined || distance(row) < distance(best)))
+      nearest.set(row.dataset, row);
+  }
+  if (nearest.size === 0) return null;
+  const parts = [...nearest.values()].map(
+    ({ dataset, top1, pixels, untrained, seconds: took, cores }) =>
+      `${top1.toFixed(1)} on ${dataset} (${formatDuration(took)} on ${cores} core${cores === 1 ? '' : 's'}; raw pixels ` +
+      `${pixels.toFixed(1)}, untrained ${untrained.toFixed(1)})`,
+  );
+  return `runs of this length reached a k-NN top-1 of ${parts.join(', ')}`;
+}

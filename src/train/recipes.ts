@@ -1,0 +1,145 @@
+/**
+ * The recipes that the preset `auto` begins with. The first whose conditions hold is taken; what it doesn't say is chosen by
+ * the formulas in presets.ts, and what the user gives takes precedence over both.
+ */
+import { PAPER } from './paper.js';
+import type { PartialSettings } from '../run/settings.js';
+
+/** What a recipe is chosen by. */
+export interface Conditions {
+  /** cuda or mps. */
+  isGpu: boolean;
+  cores: number;
+  /** Number of images, and the typical length of their shorter side in pixels. */
+  images: number;
+  side: number;
+  /** How long the training may take; null when nobody said. */
+  seconds: number | null;
+}
+
+/** From `min` to below `below`. */
+interface Range {
+  min?: number;
+  below?: number;
+}
+
+export interface Recipe {
+  name: string;
+  /** Why, for settings that `reasons` doesn't name. */
+  reason: string;
+  reasons?: { readonly [K in keyof PartialSettings]?: string };
+  /** A range is not met by a condition that is not known. */
+  when: {
+    readonly isGpu?: boolean;
+    readonly cores?: Range;
+    readonly images?: Range;
+    readonly side?: Range;
+    readonly seconds?: Range;
+  };
+  settings: Readonly<PartialSettings>;
+  /** Sizes of the global crops: the largest that the images have is taken, unless `settings` says one. */
+  cropSizes: readonly number[];
+  /** Patches along the side of a global crop, at least. */
+  patchesPerSide: number;
+  /** Image views of a run whose length nobody gave; `perCore` ones are multiplied by the number of cores. */
+  views: { readonly total: number } | { readonly perCore: number; readonly most: number };
+}
+
+const GPU = {
+  cropSizes: [32, 64, 96, 128, 224],
+  patchesPerSide: 14, // the paper's
+  views: { total: 2_000_000 },
+};
+const CPU = {
+  cropSizes: [32, 64, 96],
+  patchesPerSide: 8, // the cost of attention is quadratic
+  // 24,000 image views of 64 pixels (4,000 scenes, 6 epochs) take the reference's code five minutes on two cores
+  views: { perCore: 12_000, most: 400_000 },
+};
+const FEWER_CROPS = 'fewer than in the paper: cheaper steps';
+/** Small runs were tuned at a peak of 5e-4 with a batch of 32 (64 on a GPU), by the paper's rule lr * batch / 256. */
+const gpuSettings = { localCropsNumber: 6, lr: 0.002 };
+const cpuSettings = { localCropsNumber: 4, lr: 0.004 };
+
+export const RECIPES: readonly Recipe[] = [
+  {
+    name: "the paper's",
+    when: { isGpu: true, images: { min: 100_000 } },
+    reason: "the paper's",
+    settings: {
+      ...{ arch: 'vit_small', localCropsNumber: PAPER.localCropsNumber, lr: PAPER.lr, epochs: PAPER.epochs },
+      ...{ outDim: PAPER.outDim, headHiddenDim: PAPER.headHiddenDim },
+      ...{ warmupTeacherTemp: PAPER.warmupTeacherTemp, teacherTemp: PAPER.teacherTemp },
+      ...{ momentumTeacher: PAPER.momentumTeacher, saveckpFreq: PAPER.saveckpFreq },
+    },
+    ...GPU,
+  },
+  {
+    name: 'small transformer',
+    when: { isGpu: true, images: { min: 10_000 } },
+    reason: 'for thousands of images on a GPU',
+    reasons: { arch: "the paper's backbone", localCropsNumber: FEWER_CROPS },
+    settings: { arch: 'vit_small', ...gpuSettings },
+    ...GPU,
+  },
+  {
+    name: 'tiny transformer on a GPU',
+    when: { isGpu: true },
+    reason: 'a network for few images on a GPU',
+    reasons: { localCropsNumber: FEWER_CROPS },
+    settings: { arch: 'vit_tiny', ...gpuSettings },
+    ...GPU,
+  },
+  {
+    name: 'tiny transformer',
+    when: { isGpu: false, cores: { min: 16 }, images: { min: 20_000 } },
+    reason: 'a network that many CPU cores can train on tens of thousands of images',
+    reasons: { localCropsNumber: FEWER_CROPS },
+    settings: { arch: 'vit_tiny', ...cpuSettings },
+    ...CPU,
+  },
+  {
+    name: 'narrow transformer',
+    when: { isGpu: false },
+    reason: 'a network that a few CPU cores can train in minutes',
+    reasons: {
+      embedDim: 'custom vit: learns in minutes on a CPU',
+      depth: 'custom vit: 4 blocks are enough for crops of a few dozen patches',
+      dropPathRate: 'a shallow network in a short run needs every block',
+      localCropsNumber: FEWER_CROPS,
+    },
+    settings: { arch: 'vit', embedDim: 128, depth: 4, dropPathRate: 0, ...cpuSettings },
+    ...CPU,
+  },
+];
+
+/** Settings of a recipe that don't fit another backbone. */
+const OF_THE_MODEL: readonly string[] = [
+  'arch',
+  'embedDim',
+  'depth',
+  'numHeads',
+  'dropPathRate',
+  'patchSize',
+];
+
+const isIn = (value: number | null, range: Range | undefined): boolean =>
+  range === undefined ||
+  (value !== null && value >= (range.min ?? -Infinity) && value < (range.below ?? Infinity));
+
+const holds = (when: Recipe['when'], conditions: Conditions): boolean =>
+  (when.isGpu === undefined || when.isGpu === conditions.isGpu) &&
+  (['cores', 'images', 'side', 'seconds'] as const).every((name) => isIn(conditions[name], when[name]));
+
+/**
+ * The first recipe for these conditions.
+ * @param arch - The backbone that the user gave: of a recipe for another one, only what doesn't depend on it is left.
+ */
+export function recipeFor(conditions: Conditions, arch?: string): Recipe {
+  const fitting = RECIPES.filter(({ when }) => holds(when, conditions));
+  const found = fitting.find(({ settings }) => arch === undefined || settings.arch === arch);
+  if (found !== undefined) return found;
+  const [first] = fitting as [Recipe];
+  const rest = Object.entries(first.settings).filter(([name]) => !OF_THE_MODEL.includes(name));
+  return { ...first, settings: Object.fromEntries(rest) };
+}
