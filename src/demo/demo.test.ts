@@ -60,6 +60,15 @@ describe('runDemo', () => {
     assert.deepEqual(figures.knn.after, figures.knn.before);
   });
 
+  it('trains for a time unless it is given epochs', async () => {
+    const { epochs: _, ...settings } = small.settings!;
+    const output = path.join(folder, 'timed');
+    const timed = { ...settings, for: '4s' };
+    const { figures } = await runDemo({ ...small, settings: timed, output });
+    assert.ok(figures.steps > 0 && figures.curves.step.at(-1) === figures.steps, String(figures.steps));
+    assert.ok(figures.seconds.train < 300);
+  });
+
   it('stops with the reason of its signal', async () => {
     const controller = new AbortController();
     const reason = new Error('enough');
