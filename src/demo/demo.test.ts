@@ -7,14 +7,13 @@ import { DataError } from '../errors.js';
 import { checkSettings } from '../train/config.js';
 import { loadModel } from '../model.js';
 import { DEMO_SETTINGS, type DemoEvent, type DemoOptions, runDemo } from './demo.js';
-import { overlayMask } from './pictures.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-demo-'));
 after(() => rmSync(folder, { recursive: true }));
 
 /** A small demo: 60 + 40 scenes and 7 steps. */
 const small: Omit<DemoOptions, 'output'> = {
-  scenes: { trainPerObject: 3, valPerObject: 2 },
+  scenes: { trainPerKind: 6, valPerKind: 4 },
   settings: {
     ...{ device: 'cpu', embedDim: 32, depth: 2, headHiddenDim: 32, headBottleneckDim: 16, outDim: 64 },
     ...{ batchSize: 8, epochs: 1, warmupTeacherTempEpochs: 0, warmupEpochs: 0, localCropsNumber: 1 },
@@ -32,12 +31,17 @@ describe('runDemo', () => {
     assert.deepEqual(JSON.parse(readFileSync(path.join(output, 'demo.json'), 'utf8')), figures);
     assert.equal(figures.steps, 7);
     assert.equal(figures.curves.step.at(-1), 7);
-    assert.deepEqual([figures.knn.trainImages, figures.knn.valImages, figures.knn.classes], [60, 40, 20]);
+    assert.deepEqual([figures.knn.trainImages, figures.knn.valImages, figures.knn.classes], [60, 40, 10]);
     assert.equal(figures.jaccard.after.images, 40);
     assert.equal(figures.jaccard.after.heads.length, DEMO_SETTINGS.numHeads);
     const html = readFileSync(result.report, 'utf8');
-    const maps = DEMO_SETTINGS.numHeads! + 1; // one picture per head, and the best one's mask
-    assert.equal(html.match(/<img/g)!.length, 28 + 8 * (1 + 6 + 6) + 8 * (2 + 2 * maps));
+    const attention = 3 + 1 + 2 * DEMO_SETTINGS.numHeads!; // scene and two maps; the scene again and every head
+    const neighbours = 1 + 2 * 5;
+    assert.equal(html.match(/<img/g)!.length, 6 * attention + 6 * neighbours + 24);
+    assert.equal(html.match(/<circle/g)!.length, 2 * 40);
+    for (const readings of [figures.knn.pixels, figures.knn.hog, figures.knn.before, figures.knn.after]) {
+      for (const value of Object.values(readings)) assert.ok(value >= 0 && value <= 100);
+    }
     using model = loadModel(result.run);
     assert.equal(model.embedDim, 32);
 
@@ -53,7 +57,16 @@ describe('runDemo', () => {
     const settings = { ...small.settings!, lr: 0, minLr: 0 };
     const { figures } = await runDemo({ ...small, settings, output: path.join(folder, 'still'), seed: 1 });
     assert.deepEqual(figures.jaccard.after, figures.jaccard.before);
-    assert.equal(figures.knn.after, figures.knn.before);
+    assert.deepEqual(figures.knn.after, figures.knn.before);
+  });
+
+  it('trains for a time unless it is given epochs', async () => {
+    const { epochs: _, ...settings } = small.settings!;
+    const output = path.join(folder, 'timed');
+    const timed = { ...settings, for: '4s' };
+    const { figures } = await runDemo({ ...small, settings: timed, output });
+    assert.ok(figures.steps > 0 && figures.curves.step.at(-1) === figures.steps, String(figures.steps));
+    assert.ok(figures.seconds.train < 300);
   });
 
   it('stops with the reason of its signal', async () => {
@@ -84,17 +97,5 @@ describe('runDemo', () => {
 
   it('has settings that train() accepts', () => {
     assert.doesNotThrow(() => checkSettings(DEMO_SETTINGS));
-  });
-});
-
-describe('overlayMask', () => {
-  it('colours each pixel by mask and object', () => {
-    // 2 x 2 patches of 2 pixels; the object is the left column of pixels
-    const truth = Uint8Array.from({ length: 16 }, (_, i) => (i % 4 === 0 ? 255 : 0));
-    const pixels = overlayMask(Uint8Array.of(1, 0, 0, 1), 2, truth, 4);
-    const at = (x: number, y: number) => pixels.subarray(3 * (4 * y + x), 3 * (4 * y + x) + 3).join();
-    const kinds = [at(0, 0), at(1, 0), at(0, 3), at(2, 0)]; // both, mask, object, neither
-    assert.equal(new Set(kinds).size, 4);
-    assert.deepEqual([at(0, 1), at(3, 3), at(0, 2), at(3, 0)], kinds);
   });
 });

@@ -1,21 +1,29 @@
 /**
- * Measures a network on the demo's scenes, in the same way before and after training: k-NN on the class token
- * (src/eval/knn.ts), nearest neighbours, and how well the attention outlines the objects
- * (src/eval/jaccard.ts).
+ * Measures a network on the demo's scenes, in the same way before and after training: k-NN on the class token in three
+ * readings (src/eval/readings.ts), as for pixels and HOG, which need no network; nearest neighbours; a map; and how well the
+ * attention outlines the objects (src/eval/jaccard.ts).
  */
 import { join } from 'node:path';
 import { decodeImage, EvalLoader, type ImageItems, type ImageList, listImages } from '../data/index.js';
-import { knnClassify } from '../eval/knn.js';
-import { featureBatches } from '../eval/features.js';
+import { hogFeatures, pixelFeatures } from '../eval/baselines.js';
+import { featureTable, type FeatureTable } from '../eval/features.js';
+import { headJaccards, jaccardScore, type JaccardScore } from '../eval/jaccard.js';
+import { bestReading, reader, type Reading, type Readings, readThreeWays } from '../eval/readings.js';
+import { resizeNearest } from '../eval/resample.js';
+import { DataError } from '../errors.js';
 import { massMasks } from '../explain/attention.js';
 import { normalizeImages, type VisionTransformer, unitLength } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor } from '../torch/index.js';
-import { headJaccards, jaccardScore, type JaccardScore } from '../eval/jaccard.js';
+import { mapOf } from './map.js';
 import type { SceneSet } from './scenes.js';
 
 /** The reference's best k for k-NN, and the share of attention kept by the paper's masks. */
 export const K = 20;
 export const THRESHOLD = 0.6;
+
+/** Side at which features are computed, of networks, pixels and HOG alike; and side at which attention is shown. */
+export const FEATURE_SIZE = 64;
+export const ATTENTION_SIZE = 96;
 
 /** Images per batch: few enough to stop quickly. */
 const BATCH = 250;
@@ -53,13 +61,26 @@ export async function loadScenes(set: SceneSet): Promise<LoadedScenes> {
 }
 
 export interface Evaluation {
-  /** Top-1 accuracy in percent. */
-  knn: number;
+  /** Top-1 accuracies in percent. */
+  knn: Readings;
+  /** The best of them, in which neighbours and map are made. */
+  reading: Reading;
   /** For the requested images of val: indices of the nearest images of train, nearest first. */
   neighbours: number[][];
+  /** (images of val, 2), 0 to 1. */
+  map: Float32Array;
   jaccard: JaccardScore;
   /** For the requested images of val. */
-  attention: { heads: number; maps: Float32Array; masks: Uint8Array; jaccards: number[] }[];
+  attention: AttentionMaps[];
+}
+
+/** The class token's attention in the last block. */
+export interface AttentionMaps {
+  heads: number;
+  /** (heads, side, side) */
+  maps: Float32Array;
+  /** Similarity of each head's mask with the object, 0 to 1. */
+  jaccards: number[];
 }
 
 export interface EvaluateOptions {
@@ -68,6 +89,7 @@ export interface EvaluateOptions {
   neighboursOf: readonly number[];
   neighbours: number;
   attentionOf: readonly number[];
+  seed: number;
   signal?: AbortSignal | undefined;
 }
 
@@ -79,49 +101,64 @@ export async function evaluateNetwork(
 ): Promise<Evaluation> {
   const { device, signal } = options;
   const { jaccards, chosen } = await evaluateAttention(backbone, scenes, options);
-  const train = await features(backbone, scenes.train.items, scenes.size, device, signal);
-  const val = await features(backbone, scenes.val.items, scenes.size, device, signal);
+  const features = async (items: ImageItems): Promise<Tensor> =>
+    wholeTable(
+      await featureTable(backbone, items, {
+        ...{ resize: FEATURE_SIZE, crop: FEATURE_SIZE, batchSize: BATCH, device, signal },
+      }),
+    );
+  const train = await features(scenes.train.items);
+  const val = await features(scenes.val.items);
+  const knn = readAll(train, val, scenes);
+  const reading = bestReading(knn);
+  const rows = scope(() => {
+    const read = reader(train);
+    return { train: read(train, reading), val: read(val, reading) };
+  });
   try {
     return {
-      knn: vote(train, scenes.trainLabels, val, scenes.valLabels),
-      neighbours: nearest(train, val, options.neighboursOf, options.neighbours),
+      ...{ knn, reading },
+      neighbours: nearest(rows.train, rows.val, options.neighboursOf, options.neighbours),
+      map: await mapOf(rows.val, options.seed, signal),
       jaccard: jaccardScore(jaccards.map((heads) => [heads])),
       attention: chosen,
     };
   } finally {
+    for (const tensor of [train, val, rows.train, rows.val]) tensor.dispose();
+  }
+}
+
+/** k-NN without a network, in the same readings. */
+export async function evaluateBaselines(
+  scenes: LoadedScenes,
+  signal?: AbortSignal,
+): Promise<{ pixels: Readings; hog: Readings }> {
+  const options = { size: FEATURE_SIZE, batchSize: BATCH, signal };
+  const read = async (features: typeof pixelFeatures): Promise<Readings> => {
+    const train = wholeTable(await features(scenes.train.items, options));
+    const val = wholeTable(await features(scenes.val.items, options));
+    const readings = readAll(train, val, scenes);
     train.dispose();
     val.dispose();
-  }
+    signal?.throwIfAborted();
+    return readings;
+  };
+  return { pixels: await read(pixelFeatures), hog: await read(hogFeatures) };
 }
 
-/** (images, D) class tokens. */
-async function features(
-  backbone: VisionTransformer,
-  items: ImageItems,
-  size: number,
-  device: string,
-  signal: AbortSignal | undefined,
-): Promise<Tensor> {
-  let rows = new Float32Array(0);
-  for await (const batch of featureBatches(backbone, items, {
-    ...{ resize: size, crop: size, batchSize: BATCH, device, signal },
-  })) {
-    const width = batch.shape[1]!;
-    if (rows.length === 0) rows = new Float32Array(items.length * width);
-    batch.indices.forEach((index, i) => {
-      rows.set(batch.features.subarray(i * width, (i + 1) * width), index * width);
-    });
-  }
-  return fromTypedArray(rows, [items.length, rows.length / items.length]);
+/** (images, D). @throws DataError when an image could not be read. */
+function wholeTable({ features, width, indices, skipped }: FeatureTable): Tensor {
+  const [first] = skipped;
+  if (first !== undefined) throw new DataError(`${first.path}: ${first.reason}`);
+  return fromTypedArray(features, [indices.length, width]);
 }
 
-function vote(train: Tensor, trainLabels: number[], val: Tensor, valLabels: number[]): number {
-  const scores = knnClassify(
+function readAll(train: Tensor, val: Tensor, { trainLabels, valLabels }: LoadedScenes): Readings {
+  return readThreeWays(
     { features: train, labels: trainLabels },
     { features: val, labels: valLabels },
-    { k: [K] },
+    { k: K },
   );
-  return scores.get(K)!.top1;
 }
 
 function nearest(train: Tensor, val: Tensor, queries: readonly number[], count: number): number[][] {
@@ -142,13 +179,14 @@ async function evaluateAttention(
   backbone: VisionTransformer,
   scenes: LoadedScenes,
   { device, attentionOf, signal }: EvaluateOptions,
-): Promise<{ jaccards: number[][]; chosen: Evaluation['attention'] }> {
-  const { size, masks: truths } = scenes;
+): Promise<{ jaccards: number[][]; chosen: AttentionMaps[] }> {
+  const size = ATTENTION_SIZE;
+  const truths = scenes.masks.map((mask) => atSize(mask, scenes.size, size));
   const { patchSize } = backbone;
-  const rows = Math.floor(size / patchSize);
+  const rows = size / patchSize;
   const patches = rows * rows;
   const jaccards: number[][] = [];
-  const chosen = new Map<number, Evaluation['attention'][number]>();
+  const chosen = new Map<number, AttentionMaps>();
   const loading = signal === undefined ? {} : { signal };
   const loader = new EvalLoader({
     ...{ items: scenes.val.items, resize: size, crop: size, batchSize: BATCH, numWorkers: 1 },
@@ -179,50 +217,14 @@ async function evaluateAttention(
       const layout = { heads, rows, columns: rows, patchSize, masks };
       jaccards[index] = headJaccards(layout, truths[index]!);
       if (attentionOf.includes(index)) {
-        chosen.set(index, { heads, maps: maps.slice(...part), masks, jaccards: jaccards[index] });
+        chosen.set(index, { heads, maps: maps.slice(...part), jaccards: jaccards[index] });
       }
     });
   }
   return { jaccards, chosen: attentionOf.map((index) => chosen.get(index)!) };
 }
 
-/**
- * k-NN on the pixels themselves, with the same vote: top-1 in per cent. Once on the plain values, and once after subtracting
- * the mean image of train from both, which leaves what differs between scenes.
- */
-export async function evaluatePixels(
-  scenes: LoadedScenes,
-  signal?: AbortSignal,
-): Promise<{ plain: number; centred: number }> {
-  const read = async (items: ImageItems): Promise<Tensor> => {
-    const { size } = scenes;
-    const width = 3 * size * size;
-    const all = new Float32Array(items.length * width);
-    const loading = signal === undefined ? {} : { signal };
-    const loader = new EvalLoader({
-      ...{ items, resize: size, crop: size, batchSize: BATCH, numWorkers: 1 },
-      ...loading,
-    });
-    for await (const batch of loader) {
-      signal?.throwIfAborted();
-      batch.indices.forEach((index, i) => {
-        all.set(batch.images.subarray(i * width, (i + 1) * width), index * width);
-      });
-      batch.release();
-    }
-    return fromTypedArray(all, [items.length, width]); // (images, 3 * size * size)
-  };
-  const [train, val] = [await read(scenes.train.items), await read(scenes.val.items)];
-  const plain = vote(train, scenes.trainLabels, val, scenes.valLabels);
-  inferenceMode(() =>
-    scope(() => {
-      const mean = train.mean([0], true); // (1, 3 * size * size)
-      train.sub_(mean);
-      val.sub_(mean);
-    }),
-  );
-  const centred = vote(train, scenes.trainLabels, val, scenes.valLabels);
-  train.dispose();
-  val.dispose();
-  return { plain, centred };
+/** (from, from) to (to, to) pixels. */
+function atSize(mask: Uint8Array, from: number, to: number): Uint8Array {
+  return resizeNearest(mask, { width: from, height: from }, { width: to, height: to });
 }

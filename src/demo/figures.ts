@@ -1,5 +1,6 @@
 /** The demo's figures and pictures as plain data: demo.json contains the figures, the report draws both. */
 import type { JaccardScore } from '../eval/jaccard.js';
+import type { Readings } from '../eval/readings.js';
 
 /** Everything measured. */
 export interface DemoFigures {
@@ -26,18 +27,22 @@ export interface DemoFigures {
     /** KL divergence of the teacher's outputs from their batch mean, nats. */
     kl: number[];
   };
-  /** Top-1 accuracies in percent, all with the same k and vote. */
+  /** Top-1 accuracies in percent, all with the same k and vote, in three readings. */
   knn: {
     k: number;
     classes: number;
     trainImages: number;
     valImages: number;
+    /** Side at which images are compared, pixels. */
+    size: number;
+    /** Principal components of the whitened reading. */
+    components: number;
+    pixels: Readings;
+    /** Histograms of oriented gradients. */
+    hog: Readings;
     /** The teacher's class token before training. */
-    before: number;
-    after: number;
-    rawPixels: number;
-    /** Pixels after subtracting the mean image. */
-    rawPixelsCentred: number;
+    before: Readings;
+    after: Readings;
   };
   jaccard: {
     /** Share of a head's attention kept by its mask. */
@@ -47,33 +52,61 @@ export interface DemoFigures {
   };
 }
 
-/** A PNG and what it shows. */
+/** An image file and what it shows. */
 export interface Picture {
-  png: Uint8Array;
+  bytes: Uint8Array;
+  type: 'image/png' | 'image/webp';
   /** A description for readers who can't see it. */
   alt: string;
 }
 
-export interface NeighbourRow {
-  query: Picture;
-  queryClass: string;
-  /** Nearest first; `same` says whether it has the query's class. */
-  before: { picture: Picture; same: boolean }[];
-  after: { picture: Picture; same: boolean }[];
+/** A scene, and where the network looks in it. */
+export interface AttentionFigure {
+  kind: string;
+  scene: Picture;
+  before: AttentionSide;
+  after: AttentionSide;
 }
 
-export interface AttentionRow {
-  image: Picture;
-  truth: Picture;
-  /** One picture per head (the map), the mask of the head that fits best, and its Jaccard similarity, 0 to 100. */
-  before: { heads: Picture[]; mask: Picture; jaccard: number };
-  after: { heads: Picture[]; mask: Picture; jaccard: number };
+export interface AttentionSide {
+  /** Number of the head that fits best over all scenes, from 1, and its map. */
+  head: number;
+  map: Picture;
+  /** Jaccard similarity of that head's mask with this object, 0 to 100. */
+  jaccard: number;
+  /** Every head's map, in order. */
+  heads: Picture[];
+}
+
+export interface NeighbourRow {
+  query: Picture;
+  kind: string;
+  before: Neighbour[];
+  after: Neighbour[];
+}
+
+/** Nearest first. */
+export interface Neighbour {
+  picture: Picture;
+  kind: string;
+  isSame: boolean;
+}
+
+/** The scenes of val as points of a map. */
+export interface MapFigure {
+  kinds: readonly string[];
+  /** The kind of each point. */
+  labels: readonly number[];
+  /** (points, 2), 0 to 1. */
+  before: Float32Array;
+  after: Float32Array;
 }
 
 export interface DemoReport {
   figures: DemoFigures;
+  attention: AttentionFigure[];
+  neighbours: NeighbourRow[];
+  map: MapFigure;
   /** A few scenes of the training set. */
   examples: Picture[];
-  neighbours: NeighbourRow[];
-  attention: AttentionRow[];
 }

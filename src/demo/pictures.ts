@@ -1,26 +1,27 @@
-/** The report's pictures: scenes, attention maps in colours, masks over outlines. */
-import { readFile } from 'node:fs/promises';
+/** The report's pictures: scenes, and attention maps with the object's outline. */
 import sharp from 'sharp';
-import { heatMap } from '../plain/colors.js';
-import type { AttentionRow, NeighbourRow, Picture } from './figures.js';
-import type { Evaluation, LoadedScenes } from './evaluate.js';
+import { heatMap, scaleToUnit } from '../plain/colors.js';
+import type { AttentionMaps, Evaluation, LoadedScenes } from './evaluate.js';
+import type { AttentionFigure, AttentionSide, Neighbour, NeighbourRow, Picture } from './figures.js';
 
-const className = (scenes: LoadedScenes, label: number | undefined): string =>
+/** Sides in pixels: large enough for sharp screens at the size at which the report shows them. */
+const LARGE = 384;
+const SMALL = 128;
+const TINY = 96;
+
+export const kindName = (scenes: LoadedScenes, label: number | null | undefined): string =>
   (scenes.classes[label ?? -1] ?? 'object').replaceAll('-', ' ');
 
-/** A scene of train or val, as in its file. */
+/** A scene of train or val, enlarged smoothly. */
 export async function scenePicture(
   scenes: LoadedScenes,
   part: 'train' | 'val',
   index: number,
+  side = SMALL,
 ): Promise<Picture> {
   const { path, label } = scenes[part].items.at(index)!;
-  return { png: await readFile(path), alt: `scene of: ${className(scenes, label ?? undefined)}` };
-}
-
-async function png(pixels: Uint8Array, width: number, channels: 1 | 3): Promise<Uint8Array> {
-  const height = pixels.length / channels / width;
-  return sharp(pixels, { raw: { width, height, channels } }).png().toBuffer();
+  const bytes = await sharp(path).resize(side, side, { kernel: 'cubic' }).webp({ quality: 88 }).toBuffer();
+  return { bytes, type: 'image/webp', alt: `scene with a ${kindName(scenes, label)}` };
 }
 
 export async function neighbourRows(
@@ -31,16 +32,17 @@ export async function neighbourRows(
 ): Promise<NeighbourRow[]> {
   const row = async (query: number, i: number): Promise<NeighbourRow> => {
     const label = scenes.valLabels[query]!;
-    const strip = (evaluation: Evaluation) =>
+    const strip = ({ neighbours }: Evaluation): Promise<Neighbour[]> =>
       Promise.all(
-        evaluation.neighbours[i]!.map(async (index) => ({
+        neighbours[i]!.map(async (index) => ({
           picture: await scenePicture(scenes, 'train', index),
-          same: scenes.trainLabels[index] === label,
+          kind: kindName(scenes, scenes.trainLabels[index]),
+          isSame: scenes.trainLabels[index] === label,
         })),
       );
     return {
       query: await scenePicture(scenes, 'val', query),
-      queryClass: className(scenes, label),
+      kind: kindName(scenes, label),
       before: await strip(before),
       after: await strip(after),
     };
@@ -48,73 +50,95 @@ export async function neighbourRows(
   return Promise.all(queries.map(row));
 }
 
-export async function attentionRows(
+export async function attentionFigures(
   scenes: LoadedScenes,
   images: readonly number[],
   before: Evaluation,
   after: Evaluation,
-): Promise<AttentionRow[]> {
-  const row = async (index: number, i: number): Promise<AttentionRow> => {
-    const name = className(scenes, scenes.valLabels[index]);
-    const truth = scenes.masks[index]!;
+): Promise<AttentionFigure[]> {
+  const figure = async (index: number, i: number): Promise<AttentionFigure> => {
+    const kind = kindName(scenes, scenes.valLabels[index]);
+    const outline = outlineOf(await enlarged(scenes.masks[index]!, scenes.size, LARGE, SOFTNESS), LARGE);
+    const side = async ({ attention, jaccard }: Evaluation, when: string): Promise<AttentionSide> => {
+      const best = jaccard.heads.indexOf(Math.max(...jaccard.heads));
+      const own = attention[i]!;
+      const similarity = 100 * own.jaccards[best]!;
+      const words = `attention ${when} training, ${kind}, head ${best + 1}: Jaccard ${similarity.toFixed(0)} of 100`;
+      return {
+        head: best + 1,
+        map: await mapPicture(own, best, LARGE, words, outline),
+        jaccard: similarity,
+        heads: await Promise.all(
+          own.jaccards.map((_, head) =>
+            mapPicture(own, head, TINY, `attention ${when} training, ${kind}, head ${head + 1}`),
+          ),
+        ),
+      };
+    };
     return {
-      image: await scenePicture(scenes, 'val', index),
-      truth: { png: await png(truth, scenes.size, 1), alt: `outline of the ${name}` },
-      before: await look(before.attention[i]!, truth, scenes.size, `before training, ${name}`),
-      after: await look(after.attention[i]!, truth, scenes.size, `after training, ${name}`),
+      kind,
+      scene: await scenePicture(scenes, 'val', index, LARGE),
+      before: await side(before, 'before'),
+      after: await side(after, 'after'),
     };
   };
-  return Promise.all(images.map(row));
+  return Promise.all(images.map(figure));
 }
 
-async function look(
-  attention: Evaluation['attention'][number],
-  truth: Uint8Array,
-  size: number,
-  what: string,
-): Promise<AttentionRow['before']> {
-  const { heads, maps, masks, jaccards } = attention;
+/** One head's map in colours, enlarged smoothly, with an outline of the object if there is one. */
+async function mapPicture(
+  { heads, maps }: AttentionMaps,
+  head: number,
+  side: number,
+  alt: string,
+  outline?: Uint8Array,
+): Promise<Picture> {
   const patches = maps.length / heads;
-  const side = Math.sqrt(patches); // scenes are square
-  const pictures: Picture[] = [];
-  for (let head = 0; head < heads; head++) {
-    const map = maps.subarray(head * patches, (head + 1) * patches);
-    pictures.push({
-      png: await png(heatMap(map), side, 3),
-      alt: `${what}: attention of head ${head + 1}`,
-    });
-  }
-  const best = jaccards.indexOf(Math.max(...jaccards));
-  const jaccard = 100 * jaccards[best]!;
-  const overlay = overlayMask(masks.subarray(best * patches, (best + 1) * patches), side, truth, size);
+  const map = scaleToUnit(maps.subarray(head * patches, (head + 1) * patches));
+  const bytes = Uint8Array.from(map, (value) => Math.round(255 * value));
+  const large = await enlarged(bytes, Math.sqrt(patches), side); // scenes are square
+  const rgb = heatMap(Float32Array.from(large), 'inferno'); // (side, side, 3)
+  outline?.forEach((strength, i) => {
+    for (let c = 0; c < 3; c++) rgb[3 * i + c]! += ((255 - rgb[3 * i + c]!) * strength) / 255;
+  });
   return {
-    heads: pictures,
-    mask: {
-      png: await png(overlay, size, 3),
-      alt: `${what}: mask of head ${best + 1} over the outline, Jaccard ${jaccard.toFixed(0)} of 100`,
-    },
-    jaccard,
+    bytes: await sharp(rgb, { raw: { width: side, height: side, channels: 3 } })
+      .webp({ quality: 88 })
+      .toBuffer(),
+    type: 'image/webp',
+    alt,
   };
 }
 
-/** Colour of a pixel, depending on whether it is in the mask and in the object; the report's text names the colours. */
-const COLOURS = {
-  both: [250, 240, 205],
-  mask: [224, 122, 48],
-  object: [66, 120, 200],
-  neither: [38, 40, 44],
-} as const;
+/** (from, from) to (to, to), smoothly; `blur` in pixels of the result, 0 for none. */
+async function enlarged(values: Uint8Array, from: number, to: number, blur = 0): Promise<Uint8Array> {
+  const large = sharp(values, { raw: { width: from, height: from, channels: 1 } }).resize(to, to, {
+    kernel: 'cubic',
+  });
+  return (blur > 0 ? large.blur(blur) : large).extractChannel(0).raw().toBuffer();
+}
 
-/** (side, side) patches over (size, size) pixels -> (size, size, 3). */
-export function overlayMask(mask: Uint8Array, side: number, truth: Uint8Array, size: number): Uint8Array {
-  const pixels = new Uint8Array(3 * size * size);
-  const patch = size / side;
-  for (let i = 0; i < size * size; i++) {
-    const [row, column] = [Math.floor(i / size / patch), Math.floor((i % size) / patch)];
-    const inMask = mask[row * side + column] !== 0;
-    const inObject = truth[i] !== 0;
-    const which = inMask ? (inObject ? 'both' : 'mask') : inObject ? 'object' : 'neither';
-    pixels.set(COLOURS[which], 3 * i);
+/** Smooths the steps of a mask's pixels. */
+const SOFTNESS = 3;
+
+/** Half of the outline's thickness, pixels. */
+const REACH = 1.5;
+
+/**
+ * The line where a mask crosses a half.
+ * @param mask - (side, side), 0 to 255, smooth. @returns (side, side): strength of the line, 0 to 255.
+ */
+export function outlineOf(mask: Uint8Array, side: number): Uint8Array {
+  const out = new Uint8Array(side * side);
+  const at = (x: number, y: number): number =>
+    mask[Math.min(side - 1, Math.max(0, y)) * side + Math.min(side - 1, Math.max(0, x))]!;
+  for (let y = 0; y < side; y++) {
+    for (let x = 0; x < side; x++) {
+      const slope = Math.hypot(at(x + 1, y) - at(x - 1, y), at(x, y + 1) - at(x, y - 1)) / 2;
+      if (slope === 0) continue;
+      const distance = Math.abs(at(x, y) - 127.5) / slope; // pixels
+      out[y * side + x] = Math.round(210 * Math.min(1, Math.max(0, REACH - distance)));
+    }
   }
-  return pixels;
+  return out;
 }

@@ -1,100 +1,95 @@
-/** The report's style sheet, and the script that draws its charts in the browser. */
+/** The report's style sheet. */
 
-/** Colours are variables, so that light and dark differ in one place; the charts read them too. */
+/** Colours are variables, so that light and dark differ in one place. */
 export const STYLE = `
 :root {
   color-scheme: light dark;
-  --page: #fbfbfa; --card: #ffffff; --text: #1d1f22; --dim: #5b6068; --line: #dcdde0;
-  --after: #1f6f5c; --before: #a8adb5; --raw: #c9a45c; --limit: #b3452f; --frame: #1f6f5c;
+  --page: #fffffb; --text: #1c1c1a; --dim: #66665f; --line: #dedcd3; --faint: #f2f0e8;
+  --after: #1f6f5c; --before: #a4a49c; --raw: #c9a45c; --limit: #b3452f; --wrong: #b3452f;
+  --k0: #3969ac; --k1: #b8469a; --k2: #d64550; --k3: #d98b00; --k4: #7f8790; --k5: #8a5a2b; --k6: #6a55c2; --k7: #1f9e5a; --k8: #b3a100; --k9: #1f8f98;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --page: #15171a; --card: #1d2024; --text: #e8e9eb; --dim: #a3a8b0; --line: #363a40;
-    --after: #5fc6a8; --before: #6c727b; --raw: #c9a45c; --limit: #ef8a72; --frame: #5fc6a8;
+    --page: #141513; --text: #e6e5df; --dim: #a09f96; --line: #35362f; --faint: #20211d;
+    --after: #5fc6a8; --before: #7a7a72; --raw: #c9a45c; --limit: #ef8a72; --wrong: #ef8a72;
+    --k0: #7aa7ea; --k1: #e58ad0; --k2: #f0757d; --k3: #f2b045; --k4: #b4bcc6; --k5: #c79463; --k6: #a99bf5; --k7: #5fd695; --k8: #ded24a; --k9: #62cfd8;
   }
 }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--text); font: 16px/1.55 system-ui, sans-serif; }
-header, main { max-width: 1080px; margin: 0 auto; padding: 0 24px; }
-header { padding-top: 40px; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 12px; text-wrap: balance; }
-h2 { font-size: 1.3rem; margin: 0 0 10px; }
+body { margin: 0; background: var(--page); color: var(--text); font: 17px/1.5 'Iowan Old Style', Palatino, 'Palatino Linotype', 'Book Antiqua', Georgia, serif; }
+header, main { max-width: 1240px; margin: 0 auto; padding: 0 28px; }
+header { padding-top: 48px; }
+h1 { font-size: clamp(1.7rem, 4vw, 2.5rem); font-weight: 400; line-height: 1.15; margin: 0 0 14px; text-wrap: balance; max-width: 26ch; }
+h2 { font-size: 1.5rem; font-weight: 400; font-style: italic; margin: 0 0 8px; }
 h3 { font-size: 1rem; margin: 0 0 8px; }
-.lead { font-size: 1.15rem; margin: 0; }
-section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 22px 24px; margin: 24px 0; }
-p { margin: 0 0 12px; max-width: 75ch; }
-ul { margin: 0; padding-left: 1.2em; }
-li { margin-bottom: 8px; }
-.note, .count, figcaption { color: var(--dim); font-size: 0.875rem; }
-.verdict, .scores { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 360px), 1fr)); gap: 28px; }
-.scores { margin-top: 22px; padding-top: 20px; border-top: 1px solid var(--line); }
-.score { display: grid; grid-template-columns: 6.5em 1fr 3em; align-items: center; gap: 10px; margin-bottom: 6px; }
-.track { background: color-mix(in srgb, var(--line) 60%, transparent); border-radius: 4px; height: 14px; }
-.fill { display: block; height: 100%; border-radius: 4px; background: var(--raw); }
-.fill.before { background: var(--before); }
-.fill.after { background: var(--after); }
-.value { text-align: right; font-variant-numeric: tabular-nums; }
-.scores .note { margin-top: 10px; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 22px; }
-.chart { margin: 0; min-width: 0; }
-.chart figcaption strong { display: block; color: var(--text); }
-.plot { width: 100%; min-height: 200px; }
-.uplot .u-legend { color: var(--dim); font-size: 0.8rem; text-align: left; }
-.uplot .u-legend th::after { content: none; }
-.strip { display: flex; gap: 4px; flex-wrap: nowrap; }
-.examples { flex-wrap: wrap; }
-img { width: 64px; height: 64px; image-rendering: pixelated; border-radius: 4px; display: block; }
-img.same { outline: 3px solid var(--frame); outline-offset: -3px; }
-img.other { opacity: 0.5; }
-img.mask { margin-left: 6px; }
+.lead { font-size: 1.2rem; line-height: 1.45; margin: 0; max-width: 62ch; }
+section { margin: 52px 0; }
+p { margin: 0 0 14px; max-width: 72ch; }
+ul { margin: 0; padding-left: 1.1em; max-width: 72ch; }
+li { margin-bottom: 6px; }
+.note, figcaption, summary, .when, .chart td, .chart th, .settings { color: var(--dim); font-size: 0.85rem; }
+.note { margin-top: 14px; }
+figure { margin: 0; min-width: 0; }
+figcaption { margin-top: 3px; }
+img { display: block; width: 100%; height: auto; border-radius: 2px; }
+.looks { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 26px 34px; margin-top: 20px; }
+.look { display: grid; grid-template-columns: repeat(3, 1fr); gap: 6px; }
+.look b { color: var(--text); font-variant-numeric: tabular-nums; }
+.all-heads { display: grid; gap: 8px; margin-top: 12px; }
+.all-heads > div { display: flex; gap: 10px; align-items: center; }
+.all-heads img { width: 64px; }
+.heads { display: flex; flex-wrap: wrap; gap: 4px; align-items: center; }
+.heads .when { margin: 0 4px 0 10px; }
+.heads img.shown { outline: 2px solid var(--after); outline-offset: 1px; }
+.queries { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 540px), 1fr)); gap: 30px 40px; margin-top: 18px; }
+.query { display: grid; grid-template-columns: minmax(84px, 1fr) 4fr; gap: 18px; align-items: center; }
+.asked figcaption { color: var(--text); }
+.strip { display: grid; grid-template-columns: repeat(5, 1fr); gap: 2px 6px; }
+.strip + .strip { margin-top: 10px; }
+.strip .when { grid-column: 1 / -1; }
+.strip figcaption { font-size: 0.75rem; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.right figcaption { color: var(--after); }
+.wrong figcaption { color: var(--wrong); }
+.right img, .wrong img { border-bottom: 4px solid var(--after); }
+.wrong img { border-color: transparent; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; }
-td, th { text-align: left; padding: 4px 14px 4px 0; vertical-align: top; font-weight: normal; }
-thead th { font-weight: 600; }
-.pictures td, .pictures th { padding: 8px 18px 8px 0; }
-.pictures tbody tr + tr > * { border-top: 1px solid var(--line); }
-.pictures th[scope='row'] span, .count { display: block; font-size: 0.8rem; color: var(--dim); margin-top: 3px; white-space: nowrap; }
-.chart td { font-variant-numeric: tabular-nums; }
-details { margin: 8px 0 12px; font-size: 0.9rem; }
-summary { cursor: pointer; color: var(--dim); }
-code { font-size: 0.9em; }
-@media (max-width: 700px) { header, main { padding-inline: 12px; } section { padding: 16px; } }
-`;
-
-/** Draws every chart in its box, and again when the width or the colour scheme changes. */
-export const CHART_SCRIPT = `
-'use strict';
-const data = JSON.parse(document.getElementById('data').textContent);
-const plots = [];
-function draw() {
-  while (plots.length) plots.pop().destroy();
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue('--' + name).trim();
-  for (const chart of data.charts) {
-    const box = document.getElementById('plot-' + chart.id);
-    const axis = { stroke: colour('dim'), grid: { stroke: colour('line'), width: 1 }, ticks: { stroke: colour('line') } };
-    const series = [{ label: 'step' }, {
-      label: chart.label, stroke: colour('after'), width: 1.75, points: { show: false },
-      value: (_, value) => (value == null ? '-' : value.toFixed(3)),
-    }];
-    const columns = [data.steps, chart.values];
-    if (chart.limit) {
-      series.push({ label: chart.limit.label, stroke: colour('limit'), dash: [6, 4], width: 1.25, points: { show: false }, value: () => '' });
-      columns.push(data.steps.map(() => chart.limit.value));
-    }
-    const top = Math.max(...chart.values, chart.limit ? chart.limit.value : 0);
-    plots.push(new uPlot({
-      width: box.clientWidth, height: 220, series, axes: [axis, { ...axis, size: 44 }],
-      scales: { x: { time: false }, y: { range: [0, top * 1.06 || 1] } }, cursor: { y: false },
-    }, columns, box));
-  }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums lining-nums; }
+td, th { text-align: left; padding: 4px 18px 4px 0; font-weight: 400; vertical-align: baseline; }
+.accuracy { margin: 14px 0; min-width: 560px; width: 100%; max-width: 900px; border-block: 1px solid var(--line); }
+.accuracy thead th { color: var(--dim); font-size: 0.85rem; border-bottom: 1px solid var(--line); }
+.accuracy td:not(.bar) { text-align: right; width: 5.5em; }
+.accuracy thead th:not(:first-child, .bar) { text-align: right; }
+.accuracy tr.after { color: var(--after); }
+.bar { width: 42%; padding-right: 0; }
+td.bar span { display: block; height: 0.7em; background: var(--raw); }
+.guess td.bar span { background: var(--line); }
+.before td.bar span { background: var(--before); }
+.after td.bar span { background: var(--after); }
+.verdict { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 20px 40px; margin-top: 22px; font-size: 0.95rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 28px; }
+.chart figcaption { min-height: 5.4em; }
+.chart figcaption strong { display: block; color: var(--text); font-weight: 600; }
+.chart svg { display: block; width: 100%; height: auto; }
+.chart polyline { fill: none; stroke: var(--after); stroke-width: 1.75; stroke-linejoin: round; }
+.chart text { font-size: 12px; }
+.rule { stroke: var(--line); }
+.tick { fill: var(--dim); }
+.end { fill: var(--after); }
+line.limit { stroke: var(--limit); stroke-dasharray: 6 4; }
+text.limit { fill: var(--limit); }
+.maps { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 24px 40px; }
+.maps svg { display: block; width: 100%; height: auto; border: 1px solid var(--line); }
+.maps circle { fill-opacity: 0.75; }
+.maps text { font-size: 17px; text-anchor: middle; paint-order: stroke; stroke: var(--page); stroke-width: 4px; stroke-linejoin: round; }
+${Array.from({ length: 10 }, (_, i) => `.k${i} { fill: var(--k${i}); }`).join('\n')}
+.examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); gap: 4px; }
+details { margin: 12px 0; }
+summary { cursor: pointer; }
+code { font-size: 0.85em; }
+@media (max-width: 600px) {
+  header, main { padding-inline: 16px; }
+  body { font-size: 16px; }
+  .query { grid-template-columns: 64px 1fr; gap: 10px; }
+  .strip figcaption { font-size: 0.65rem; }
 }
-draw();
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
-let width = innerWidth;
-addEventListener('resize', () => {
-  if (innerWidth === width) return;
-  width = innerWidth;
-  data.charts.forEach((chart, i) => plots[i].setSize({ width: document.getElementById('plot-' + chart.id).clientWidth, height: 220 }));
-});
 `;

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import sharp from 'sharp';
-import type { DemoFigures, DemoReport, Picture } from './figures.js';
-import { escapeHtml, renderReport } from './report.js';
+import type { AttentionSide, DemoFigures, DemoReport, Picture } from './figures.js';
+import { outlineOf } from './pictures.js';
+import { renderReport } from './report.js';
+import { escapeHtml } from './report-parts.js';
 import { chancePoints, minutes, summarize } from './summary.js';
 
 const score = (best: number) => ({
@@ -31,10 +33,12 @@ const figures: DemoFigures = {
     classes: 20,
     trainImages: 4000,
     valImages: 1000,
-    before: 40,
-    after: 60,
-    rawPixels: 43,
-    rawPixelsCentred: 55,
+    size: 64,
+    components: 128,
+    pixels: { plain: 20, centred: 30, whitened: 43 },
+    hog: { plain: 25, centred: 55, whitened: 54 },
+    before: { plain: 40, centred: 38, whitened: 30 },
+    after: { plain: 51, centred: 56, whitened: 60 },
   },
   jaccard: { threshold: 0.6, before: score(25), after: score(51) },
 };
@@ -43,31 +47,37 @@ async function picture(alt: string, red: number): Promise<Picture> {
   const image = sharp({
     create: { width: 8, height: 8, channels: 3, background: { r: red, g: 90, b: 120 } },
   });
-  return { png: await image.png().toBuffer(), alt };
+  return { bytes: await image.png().toBuffer(), type: 'image/png', alt };
 }
 
 async function sample(): Promise<DemoReport> {
   const one = await picture('a "dog" & <scene>', 200);
   const other = await picture('a fish', 20);
   const found = [
-    { picture: one, same: true },
-    { picture: other, same: false },
+    { picture: one, kind: 'dog', isSame: true },
+    { picture: other, kind: 'fish', isSame: false },
   ];
-  const looks = { heads: [one, other], mask: other, jaccard: 40 };
+  const side: AttentionSide = { head: 2, map: other, jaccard: 40, heads: [one, other] };
   return {
     figures,
+    attention: [{ kind: 'dog', scene: one, before: side, after: { ...side, jaccard: 61 } }],
+    neighbours: [{ query: one, kind: 'dog', before: found, after: found }],
+    map: {
+      kinds: ['dog', '<fish>'],
+      labels: [0, 1, 1, 1],
+      before: Float32Array.of(0, 0, 1, 1, 0.5, 0.5, 0.6, 0.5),
+      after: Float32Array.of(0.1, 0.2, 0.9, 0.9, 0.9, 0.8, 0.2, 0.1),
+    },
     examples: [one, other],
-    neighbours: [{ query: one, queryClass: 'dog', before: found, after: found }],
-    attention: [{ image: one, truth: other, before: looks, after: { ...looks, jaccard: 61 } }],
   };
 }
 
 describe('renderReport', () => {
   it('is one file that loads nothing else', async () => {
     const html = renderReport(await sample());
-    assert.doesNotMatch(html, /<(?:link|iframe|object|embed)\b|<script[^>]+src=|@import|url\(/);
+    assert.doesNotMatch(html, /<(?:link|iframe|object|embed|script)\b|@import|url\(/);
     const sources = [...html.matchAll(/<img[^>]* src="([^"]*)"/g)].map((match) => match[1]!);
-    assert.equal(sources.length, 2 + 5 + 8);
+    assert.equal(sources.length, 3 + (1 + 2 + 2) + (1 + 2 + 2) + 2); // attention, its heads, neighbours, examples
     for (const source of sources) {
       const [head, body] = source.split(',');
       assert.equal(head, 'data:image/png;base64');
@@ -91,35 +101,62 @@ describe('renderReport', () => {
     assert.equal(escapeHtml(`<a href='x'>&`), '&lt;a href=&#39;x&#39;&gt;&amp;');
   });
 
-  it('contains the curves for the charts, and tables for readers without JavaScript', async () => {
+  it('begins with the attention, then neighbours, accuracies, curves, map', async () => {
     const html = renderReport(await sample());
-    const json = /<script type="application\/json" id="data">(.*?)<\/script>/s.exec(html)![1]!;
-    const data = JSON.parse(json) as { steps: number[]; charts: { id: string; values: number[] }[] };
-    assert.deepEqual(data.steps, [10, 20, 30]);
+    const titles = [...html.matchAll(/<h2 id="([a-z-]+)"/g)].map((match) => match[1]);
+    assert.deepEqual(titles, ['attention', 'neighbours', 'accuracy', 'curves', 'map', 'images', 'made']);
+  });
+
+  it('shows every baseline in every reading, and the best of each in bold', async () => {
+    const html = renderReport(await sample());
+    assert.match(html, /pixels<\/th><td>20\.0<\/td><td>30\.0<\/td><td><b>43\.0<\/b><\/td>/);
+    assert.match(html, /HOG<\/th><td>25\.0<\/td><td><b>55\.0<\/b><\/td><td>54\.0<\/td>/);
+    assert.match(html, /before training<\/th><td><b>40\.0<\/b>/);
+    assert.match(html, /after training<\/th><td>51\.0<\/td><td>56\.0<\/td><td><b>60\.0<\/b>/);
+    assert.match(html, /guessing<\/th><td>5\.0<\/td>/);
+    assert.match(html, /class token \(as it is before, whitened after training\)/);
+  });
+
+  it('marks neighbours by kind, in words too, and draws each scene on both maps', async () => {
+    const html = renderReport(await sample());
+    assert.equal(html.match(/<figure class="right">/g)!.length, 2);
+    assert.equal(html.match(/<figure class="wrong">[^\n]*?<figcaption>fish</g)!.length, 2);
+    assert.match(html, /before, 1 of 2/);
+    assert.equal(html.match(/<circle/g)!.length, 8);
+    assert.equal(html.match(/>&lt;fish&gt;<\/text>/g)!.length, 2);
+    // the label is at a dot of its kind, in the larger group
+    assert.match(html, /<text class="k1" x="450" y="4(03|50)">/);
+  });
+
+  it('draws the curves with their ends, and has them as tables', async () => {
+    const html = renderReport(await sample());
+    const lines = [...html.matchAll(/<polyline points="([^"]+)"/g)].map((match) => match[1]!.split(' '));
     assert.deepEqual(
-      data.charts.map(({ id, values }) => [id, values]),
-      [
-        ['loss', figures.curves.loss],
-        ['entropy', figures.curves.entropy],
-        ['kl', figures.curves.kl],
-      ],
+      lines.map((points) => points.length),
+      [3, 3, 3],
     );
+    // the loss falls: y grows downwards
+    const heights = lines[0]!.map((point) => Number(point.split(',')[1]));
+    assert.ok(heights[0]! < heights[1]! && heights[1]! < heights[2]!, String(heights));
+    assert.match(html, /<text class="limit"[^>]*>ln K = 6\.93</);
+    assert.match(html, /<text class="end"[^>]*>1\.50</);
     assert.match(html, /<td>20<\/td><td>6\.500<\/td>/);
     assert.match(html, /0\.4 to 1/);
   });
 });
 
 describe('summarize', () => {
-  const knn = (before: number, after: number, rawPixels: number): DemoFigures => ({
+  const all = (value: number) => ({ plain: value, centred: value - 1, whitened: value - 2 });
+  const knn = (before: number, after: number, pixels: number): DemoFigures => ({
     ...figures,
-    knn: { ...figures.knn, before, after, rawPixels, rawPixelsCentred: 0 },
+    knn: { ...figures.knn, before: all(before), after: all(after), pixels: all(pixels), hog: all(0) },
   });
 
   it('says what improved, with figures', () => {
     const { headline, improved, notImproved } = summarize(figures);
     assert.match(
       headline,
-      /4,000 unlabelled images and 6 minutes 5 seconds .* 60\.0% of the time, up from 40\.0%/,
+      /4,000 unlabelled images and 6 minutes 5 seconds .* right kind for 60\.0% of new scenes, up from 40\.0%/,
     );
     assert.equal(improved.length, 5);
     assert.deepEqual(notImproved, []);
@@ -133,9 +170,12 @@ describe('summarize', () => {
       /within the 3\.2 points that chance alone could explain/,
     );
     assert.match(summarize(knn(40, 30, 20)).notImproved[0]!, /fell from 40\.0% to 30\.0%\./);
-    assert.match(summarize(knn(40, 30, 20)).headline, /did not bring images of the same object closer/);
+    assert.match(summarize(knn(40, 30, 20)).headline, /did not bring images of the same kind closer/);
     const raw = summarize(knn(40, 60, 70)).notImproved;
-    assert.match(raw[0]!, /70\.0%, 10\.0 points more than the trained features/);
+    assert.match(
+      raw[0]!,
+      /pixels.* 70\.0% at best \(as it is\), 10\.0 points more than the trained features/,
+    );
     const blind = summarize({ ...figures, jaccard: { ...figures.jaccard, after: score(25.5) } });
     assert.match(blind.notImproved[0]!, /does not attend to the object more than before/);
     const collapsed = summarize({ ...figures, curves: { ...figures.curves, kl: [1, 0.5, 0.01] } });
@@ -155,5 +195,23 @@ describe('summarize', () => {
       '1 minute 1 second',
       '6 minutes 5 seconds',
     ]);
+  });
+});
+
+describe('outlineOf', () => {
+  it('is a closed line where the mask ends, and nothing elsewhere', () => {
+    const side = 40;
+    // a disc with a soft edge
+    const mask = Uint8Array.from({ length: side * side }, (_, i) => {
+      const radius = Math.hypot((i % side) - 20, Math.floor(i / side) - 20);
+      return Math.round(255 * Math.min(1, Math.max(0, (12 - radius) / 4)));
+    });
+    const line = outlineOf(mask, side);
+    line.forEach((strength, i) => {
+      const radius = Math.hypot((i % side) - 20, Math.floor(i / side) - 20);
+      if (Math.abs(radius - 10) < 0.5) assert.ok(strength > 100, `${i}: ${strength}`);
+      if (Math.abs(radius - 10) > 3) assert.equal(strength, 0);
+    });
+    assert.ok(outlineOf(new Uint8Array(side * side), side).every((strength) => strength === 0));
   });
 });

@@ -2,7 +2,14 @@
  * The demo's result in plain words: what got better, what did not, and what remains better than the model. Every sentence
  * follows from figures, whichever way they go; a change that chance could explain is called that.
  */
+import { bestReading, type Reading, type Readings } from '../eval/readings.js';
 import type { DemoFigures } from './figures.js';
+
+export const READING_WORDS: Readonly<Record<Reading, string>> = {
+  plain: 'as it is',
+  centred: 'centred',
+  whitened: 'whitened',
+};
 
 export interface Summary {
   /** One sentence for the top of the page. */
@@ -27,39 +34,38 @@ export function summarize(figures: DemoFigures): Summary {
   const improved: string[] = [];
   const notImproved: string[] = [];
 
-  const knnGain = knn.after - knn.before;
+  const best = {
+    before: knn.before[bestReading(knn.before)],
+    after: knn.after[bestReading(knn.after)],
+  };
+  const knnGain = best.after - best.before;
   const margin = chancePoints(knn.valImages);
   const knnWords =
     `k-nearest-neighbour accuracy on the class token (k = ${knn.k}, ${knn.classes} kinds of object, ` +
     `${percent(100 / knn.classes)} by guessing)`;
   if (knnGain > margin) {
     improved.push(
-      `${knnWords} rose from ${percent(knn.before)} to ${percent(knn.after)}: images of the same object have come ` +
+      `${knnWords} rose from ${percent(best.before)} to ${percent(best.after)}: images of the same kind have come ` +
         `closer together by ${points(knnGain)}, and no label was used.`,
     );
   } else {
     const change = knnGain < -margin ? `fell from` : `went from`;
     notImproved.push(
-      `${knnWords} ${change} ${percent(knn.before)} to ${percent(knn.after)}` +
+      `${knnWords} ${change} ${percent(best.before)} to ${percent(best.after)}` +
         (knnGain < -margin ? '.' : `, within the ${points(margin)} that chance alone could explain.`),
     );
   }
-  const pixels: readonly (readonly [string, number])[] = [
-    ['Comparing pixels directly, without any network,', knn.rawPixels],
-    ['Comparing pixels after subtracting the mean image', knn.rawPixelsCentred],
+  const baselines: readonly (readonly [string, Readings])[] = [
+    ['Comparing pixels', knn.pixels],
+    ['Comparing histograms of oriented gradients (HOG)', knn.hog],
   ];
-  for (const [what, value] of pixels) {
-    const lead = knn.after - value;
-    if (lead > 0) {
-      improved.push(
-        `${what} gives ${percent(value)}: the trained features are ${points(lead)} better than that.`,
-      );
-    } else {
-      notImproved.push(
-        `${what} gives ${percent(value)}, ${points(lead)} more than the trained features: on small, tidy scenes plain ` +
-          'pixels are a strong baseline.',
-      );
-    }
+  for (const [what, readings] of baselines) {
+    const reading = bestReading(readings);
+    const value = readings[reading];
+    const lead = best.after - value;
+    const words = `${what}, without any network, gives ${percent(value)} at best (${READING_WORDS[reading]})`;
+    if (lead > 0) improved.push(`${words}: the trained features are ${points(lead)} better than that.`);
+    else notImproved.push(`${words}, ${points(lead)} more than the trained features.`);
   }
 
   const gain = jaccard.after.bestPerImage - jaccard.before.bestPerImage;
@@ -96,9 +102,9 @@ export function summarize(figures: DemoFigures): Summary {
   const headline =
     knnGain > margin
       ? `${knn.trainImages.toLocaleString('en-US')} unlabelled images and ${minutes(figures.seconds.train)} of training: ` +
-        `the nearest neighbours agree in kind ${percent(knn.after)} of the time, up from ${percent(knn.before)}.`
+        `the nearest neighbours name the right kind for ${percent(best.after)} of new scenes, up from ${percent(best.before)}.`
       : `${minutes(figures.seconds.train)} of training on ${knn.trainImages.toLocaleString('en-US')} unlabelled images did ` +
-        'not bring images of the same object closer together this time.';
+        'not bring images of the same kind closer together this time.';
   return { headline, improved, notImproved };
 }
 
