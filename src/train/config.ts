@@ -46,7 +46,8 @@ export function checkTogether(s: PartialSettings): string[] {
     }
   };
   crop('globalCropsSize');
-  if (s.imgSize !== undefined && s.patchSize !== undefined && s.imgSize % s.patchSize !== 0)
+  const hasPatches = takesPatchSize(s.arch ?? 'vit');
+  if (hasPatches && s.imgSize !== undefined && s.patchSize !== undefined && s.imgSize % s.patchSize !== 0)
     problems.push(`imgSize ${s.imgSize} is not a multiple of patchSize ${s.patchSize}`);
   if (s.localCropsNumber !== 0) crop('localCropsSize');
   for (const name of ['globalCropsScale', 'localCropsScale', 'cropAspectRatio', 'blurRadius'] as const) {

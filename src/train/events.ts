@@ -95,6 +95,8 @@ export type TrainEvent =
 export interface TrainResult {
   /** The run folder. */
   output: string;
+  /** Its architecture: an entry of the table, or `custom`. */
+  arch: TrainSettings['arch'];
   /** Total number of steps done. */
   steps: number;
   /** Loss of the last step; null when no step was left to do. */

@@ -27,7 +27,7 @@ import {
   type SettingsSources,
   warningsAbout,
 } from './config.js';
-import { hasAttention } from '../models/architectures.js';
+import { hasAttention, takesPatchSize } from '../models/architectures.js';
 import { parseDuration } from '../plain/units.js';
 import { flagOf, type PartialSettings, type SettingName, type TrainSettings } from '../run/settings.js';
 import { JUDGE_IMAGES } from './judge.js';
@@ -162,6 +162,9 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
     choose('depth', 4, 'a shallow transformer');
     choose('numHeads', Math.max(1, Math.floor(width / 64)), '64 channels per head, as in the paper');
     choose('dropPathRate', 0, 'a shallow network needs every block');
+  } else if (arch === 'resnet') {
+    width = choose('embedDim', 256, 'a narrow network');
+    choose('depth', 4, 'one block in each stage');
   }
 
   // ---- crops: no larger than the image (upscaled pixels teach nothing), and no more patches than are affordable
@@ -176,13 +179,13 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
       : `near the images' short side (${shortSide}) and affordable on ${hardware}`,
   );
   const perSide = recipe.patchesPerSide;
-  const patch = choose(
-    'patchSize',
+  const usualPatch =
     [16, 12, 8, 4].find((size) => globalCrop % size === 0 && globalCrop / size >= perSide) ??
-      [4, 2, 3, 5, 7, 1].find((size) => globalCrop % size === 0 && globalCrop / size >= 2) ??
-      1,
-    `${perSide} x ${perSide} patches or slightly more in a global crop`,
-  );
+    [4, 2, 3, 5, 7, 1].find((size) => globalCrop % size === 0 && globalCrop / size >= 2) ??
+    1;
+  const patch = takesPatchSize(arch)
+    ? choose('patchSize', usualPatch, `${perSide} x ${perSide} patches or slightly more in a global crop`)
+    : 1;
   const localCrop =
     globalCrop === 224 && patch <= 16 && 96 % patch === 0 ? 96 : multiple(globalCrop / 2, patch);
   choose('localCropsSize', localCrop, localCrop === 96 ? "the paper's" : 'half of a global crop');

@@ -2,6 +2,7 @@
  * The recipes that the preset `auto` begins with. The first whose conditions hold is taken; what it doesn't say is chosen by
  * the formulas in presets.ts, and what the user gives takes precedence over both.
  */
+import { hasAttention } from '../models/architectures.js';
 import { PAPER } from './paper.js';
 import type { PartialSettings } from '../run/settings.js';
 
@@ -99,6 +100,33 @@ export const RECIPES: readonly Recipe[] = [
     ...CPU,
   },
   {
+    name: 'narrow ResNet',
+    when: { isGpu: false },
+    reason: 'learns most in minutes on a few CPU cores (docs/learning.md)',
+    reasons: {
+      arch: 'convolutions learn most in minutes on a few CPU cores; for attention maps take --arch vit',
+      globalCropsSize: 'small crops: more of them in the same time; features are read at a larger size',
+      localCropsSize: 'half of a global crop',
+      imgSize: 'the size that features are read at',
+      loss: "needs no prototypes, which few images can't fill (SimDINO)",
+      outDim: "the head's output is its bottleneck",
+      optimizer: 'all directions of a weight matrix learn equally fast',
+      batchSize: 'small batches, many steps',
+      useBnInHead: 'learns faster',
+    },
+    settings: {
+      ...{ arch: 'resnet', embedDim: 256, depth: 4, dropPathRate: 0, imgSize: 32 },
+      ...{ globalCropsSize: 24, localCropsSize: 12, localCropsNumber: 6 },
+      ...{ globalCropsScale: [0.4, 1], localCropsScale: [0.15, 0.4] },
+      ...{ loss: 'simdino', compressionWeight: 5, outDim: 128, headBottleneckDim: 128 },
+      ...{ headHiddenDim: 512, useBnInHead: true, momentumTeacher: 0.99 },
+      ...{ optimizer: 'muon', lr: 0.08, batchSize: 32, weightDecay: 0.04, weightDecayEnd: 0.04 },
+    },
+    cropSizes: [24],
+    patchesPerSide: 2,
+    views: { perCore: 60_000, most: 2_000_000 },
+  },
+  {
     name: 'narrow transformer',
     when: { isGpu: false },
     reason: 'a network that a few CPU cores can train in minutes',
@@ -121,6 +149,7 @@ const OF_THE_MODEL: readonly string[] = [
   'numHeads',
   'dropPathRate',
   'patchSize',
+  'imgSize',
 ];
 
 const isIn = (value: number | null, range: Range | undefined): boolean =>
@@ -140,6 +169,8 @@ export function recipeFor(conditions: Conditions, arch?: string): Recipe {
   const found = fitting.find(({ settings }) => arch === undefined || settings.arch === arch);
   if (found !== undefined) return found;
   const [first] = fitting as [Recipe];
-  const rest = Object.entries(first.settings).filter(([name]) => !OF_THE_MODEL.includes(name));
-  return { ...first, settings: Object.fromEntries(rest) };
+  // a transformer's for transformers, whose patches divide its crops
+  const alike = fitting.find(({ settings }) => hasAttention(settings.arch) === hasAttention(arch)) ?? first;
+  const rest = Object.entries(alike.settings).filter(([name]) => !OF_THE_MODEL.includes(name));
+  return { ...alike, settings: Object.fromEntries(rest) };
 }

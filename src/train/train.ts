@@ -501,6 +501,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     for (const part of [student, teacher, optimizer, dinoLoss]) part.dispose();
     return {
       output,
+      arch: settings.arch,
       steps: step,
       loss: lastLoss,
       checkpoint,

@@ -1,4 +1,5 @@
 /** `dino train`: reads flags and files, lets the presets fill in the rest, and shows the training. */
+import { hasAttention } from '../../models/architectures.js';
 import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
@@ -226,7 +227,7 @@ async function newSettings(
 }
 
 function summary(result: TrainResult, seconds: number): string {
-  const { output, steps, loss, time } = result;
+  const { output, arch, steps, loss, time } = result;
   const took =
     time === null
       ? formatDuration(seconds)
@@ -238,7 +239,7 @@ function summary(result: TrainResult, seconds: number): string {
   if (result.skipped > 0) lines.push(`${result.skipped} unreadable images: see ${output}/skipped.jsonl`);
   lines.push(
     'next:',
-    `  dino attention ${shellPath(output)} IMAGE --output maps`,
+    ...(hasAttention(arch) === true ? [`  dino attention ${shellPath(output)} IMAGE --output maps`] : []),
     `  dino embed ${shellPath(output)} IMAGES --output features.safetensors`,
     `  dino eval knn ${shellPath(output)} --train LABELLED --val LABELLED`,
   );
