@@ -61,7 +61,8 @@ describe('runDemo', () => {
   });
 
   it('trains for a time unless it is given epochs', async () => {
-    const { epochs: _, ...settings } = small.settings!;
+    const settings = { ...small.settings };
+    delete settings.epochs;
     const output = path.join(folder, 'timed');
     const timed = { ...settings, for: '4s' };
     const { figures } = await runDemo({ ...small, settings: timed, output });
