@@ -2,7 +2,7 @@
  * Three readings of the same features by the product's weighted k-NN: as they are; with the mean of the training features
  * subtracted; and PCA-whitened, as `dino index` and `dino embed --whiten` do it, fitted on the training features.
  */
-import { fitTransform, transformInPlace } from '../../dist/eval/fit-transform.js';
+import { fitTransform, tensorTransform } from '../../dist/eval/fit-transform.js';
 import { KNN_DEFAULTS, knnClassify } from '../../dist/eval/knn.js';
 import { principalAxes } from '../../dist/explain/principal-axes.js';
 import { fromTypedArray, inferenceMode, scope } from '../../dist/torch/index.js';
@@ -35,9 +35,8 @@ export function readings(train, val) {
       const [x, y] = [tensorOf(train), tensorOf(val)];
       const { transform, remark } = fitTransform(x, MODES[name]);
       if (remark !== null) remarks.push(remark);
-      transformInPlace(transform, x);
-      transformInPlace(transform, y);
-      return [name, vote(x, train, y, val)];
+      const apply = tensorTransform(transform, 'cpu');
+      return [name, vote(apply(x), train, apply(y), val)];
     }),
   );
   return { ...Object.fromEntries(scores), ...(remarks.length === 0 ? {} : { remarks }) };

@@ -31,7 +31,7 @@ test('vit takes its sizes', () => {
   });
   assert.equal(model.embedDim, 48);
   assert.deepEqual(model.forward(zeros([2, 3, 12, 20])).shape, [2, 48]);
-  assert.throws(() => buildBackbone({ arch: 'vit', embedDim: 48 }), /embedDim, depth and numHeads/);
+  assert.throws(() => buildBackbone({ arch: 'vit', embedDim: 48 }), /depth, numHeads missing/);
 });
 
 test('an unknown name is refused with those that exist', () => {

@@ -38,7 +38,9 @@ export function adamWUpdate(
 }
 
 export class AdamW extends Optimizer<AdamWSlot> {
-  protected override readonly slots = ADAMW_SLOTS;
+  protected override slotsOf(): readonly AdamWSlot[] {
+    return ADAMW_SLOTS;
+  }
 
   protected override initialState(parameter: Parameter): Record<AdamWSlot, Tensor> {
     return adamWState(parameter);

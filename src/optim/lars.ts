@@ -9,7 +9,10 @@ import { Optimizer, type Updates } from './optimizer.js';
 type Slot = 'mu';
 
 export class LARS extends Optimizer<Slot> {
-  protected override readonly slots = ['mu'] as const;
+  protected override slotsOf(): readonly Slot[] {
+    return ['mu'];
+  }
+
   readonly #momentum = 0.9;
   readonly #eta = 0.001;
 

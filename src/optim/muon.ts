@@ -39,7 +39,6 @@ export function orthogonalized(matrix: Tensor, dtype: DType): Tensor {
 }
 
 export class Muon extends Optimizer<Slot> {
-  protected override readonly slots = ['momentum_buffer', ...ADAMW_SLOTS] as const;
   readonly #dtype: DType;
 
   /** @param options - `dtype` of the iteration; bfloat16, torch.optim.Muon's, is enough where it is fast. Default float32. */

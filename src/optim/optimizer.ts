@@ -29,13 +29,8 @@ export abstract class Optimizer<Slot extends string = string> {
     this.#groups = groups;
   }
 
-  /** Names of the state tensors of a parameter, as in torch.optim's state_dict(). */
-  protected abstract readonly slots: readonly Slot[];
-
-  /** Those that this parameter has: all, unless the optimizer updates parameters of several kinds. */
-  protected slotsOf(_name: string, _parameter: Parameter): readonly Slot[] {
-    return this.slots;
-  }
+  /** Names of a parameter's state tensors, as in torch.optim's state_dict(). */
+  protected abstract slotsOf(name: string, parameter: Parameter): readonly Slot[];
 
   /** The state of a parameter before its first step: its slots. */
   protected abstract initialState(parameter: Parameter, name: string): Record<Slot, Tensor>;

@@ -9,7 +9,10 @@ import type { ParameterGroup } from './parameters.js';
 type Slot = 'momentum_buffer';
 
 export class SGD extends Optimizer<Slot> {
-  protected override readonly slots = ['momentum_buffer'] as const;
+  protected override slotsOf(): readonly Slot[] {
+    return ['momentum_buffer'];
+  }
+
   readonly #momentum: number;
 
   /** @param options - `momentum`, 0 to 1, default 0.9. */

@@ -150,7 +150,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   const isPaper = onGpu && isLarge;
   const seconds = overrides.for === undefined ? null : parseDuration(overrides.for);
   const conditions = { isGpu: onGpu, cores, images, side: shortSide, seconds };
-  const recipe: Recipe = recipeFor(conditions, overrides.arch);
+  const recipe: Recipe = recipeFor(conditions, overrides);
   const hardware = onGpu ? device : `${cores} CPU core${cores === 1 ? '' : 's'}`;
   const data = `${thousands(images)} images of about ${facts.width} x ${facts.height}`;
 
@@ -266,6 +266,12 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   const steps = Math.max(1, Math.round(stepsPerEpoch * epochs));
 
   // ---- the head, the teacher
+  const loss = choose('loss', 'dino', "the paper's");
+  const bottleneck = choose(
+    'headBottleneckDim',
+    Math.min(256, width),
+    width >= 256 ? "the paper's" : 'no wider than the backbone',
+  );
   let outputs = 256;
   if (images < 500) outputs = 64;
   else if (images >= 1_000_000 || isPaper) outputs = 65536;
@@ -273,10 +279,12 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   else if (images >= 20_000) outputs = onGpu ? 4096 : 1024;
   const outDim = choose(
     'outDim',
-    outputs,
-    outputs === 65536
-      ? "the paper's"
-      : 'few outputs for few images: more stay unused, and the loss sticks at ln K',
+    loss === 'simdino' ? bottleneck : outputs,
+    loss === 'simdino'
+      ? "without prototypes the head's output is its bottleneck"
+      : outputs === 65536
+        ? "the paper's"
+        : 'few outputs for few images: more stay unused, and the loss sticks at ln K',
   );
   const isSmallHead = outDim <= 256;
   if (isPaper) {
@@ -308,11 +316,6 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
       : `the teacher averages over about an eighth of the run's ${thousands(steps)} steps`,
   );
   choose('headHiddenDim', Math.min(2048, 4 * width), 'four times the width');
-  choose(
-    'headBottleneckDim',
-    Math.min(256, width),
-    width >= 256 ? "the paper's" : 'no wider than the backbone',
-  );
 
   // ---- optimisation
   const lr = recipe.settings.lr ?? PAPER.lr;

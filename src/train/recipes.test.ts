@@ -16,20 +16,29 @@ test('there is a recipe for any conditions, and the first that holds is taken', 
           assert.ok(earlier.every(({ when }) => when.isGpu !== isGpu || when.images !== undefined));
         }
   const nameFor = (some: Partial<Conditions>): string => recipeFor({ ...conditions, ...some }).name;
-  assert.equal(nameFor({}), 'narrow transformer');
+  assert.equal(nameFor({}), 'narrow ResNet');
   assert.equal(nameFor({ cores: 16, images: 20_000 }), 'tiny transformer');
   assert.equal(nameFor({ isGpu: true, images: 100_000 }), "the paper's");
 });
 
 test("of a recipe for another backbone, what doesn't depend on it stays", () => {
-  const { settings } = recipeFor(conditions, 'resnet18');
+  const { settings } = recipeFor(conditions, { arch: 'resnet18' });
   assert.equal(settings.arch, undefined);
   assert.equal(settings.embedDim, undefined);
   assert.equal(settings.lr, 0.004);
   assert.equal(
-    recipeFor({ ...conditions, isGpu: true, images: 20_000 }, 'vit_tiny').name,
+    recipeFor({ ...conditions, isGpu: true, images: 20_000 }, { arch: 'vit_tiny' }).name,
     'tiny transformer on a GPU',
   );
+});
+
+test('settings of a transformer or of prototypes choose a recipe that has them', () => {
+  assert.equal(recipeFor(conditions, { numHeads: 2 }).name, 'narrow transformer');
+  assert.equal(recipeFor(conditions, { patchSize: 4 }).name, 'narrow transformer');
+  const { settings } = recipeFor(conditions, { outDim: 512 });
+  assert.equal(settings.arch, 'resnet');
+  assert.equal(settings.loss, undefined);
+  assert.equal(recipeFor(conditions, { loss: 'simdino', outDim: 64 }).settings.loss, 'simdino');
 });
 
 test('what runs of this length reached is said of the nearest measured ones, and nothing without any', () => {

@@ -2,7 +2,6 @@
  * The recipes that the preset `auto` begins with. The first whose conditions hold is taken; what it doesn't say is chosen by
  * the formulas in presets.ts, and what the user gives takes precedence over both.
  */
-import { hasAttention } from '../models/architectures.js';
 import { PAPER } from './paper.js';
 import type { PartialSettings } from '../run/settings.js';
 
@@ -109,7 +108,6 @@ export const RECIPES: readonly Recipe[] = [
       localCropsSize: 'half of a global crop',
       imgSize: 'the size that features are read at',
       loss: "needs no prototypes, which few images can't fill (SimDINO)",
-      outDim: "the head's output is its bottleneck",
       optimizer: 'all directions of a weight matrix learn equally fast',
       batchSize: 'small batches, many steps',
       useBnInHead: 'learns faster',
@@ -118,7 +116,7 @@ export const RECIPES: readonly Recipe[] = [
       ...{ arch: 'resnet', embedDim: 256, depth: 4, dropPathRate: 0, imgSize: 32 },
       ...{ globalCropsSize: 24, localCropsSize: 12, localCropsNumber: 6 },
       ...{ globalCropsScale: [0.4, 1], localCropsScale: [0.15, 0.4] },
-      ...{ loss: 'simdino', compressionWeight: 5, outDim: 128, headBottleneckDim: 128 },
+      ...{ loss: 'simdino', compressionWeight: 5, headBottleneckDim: 128 },
       ...{ headHiddenDim: 512, useBnInHead: true, momentumTeacher: 0.99 },
       ...{ optimizer: 'muon', lr: 0.08, batchSize: 32, weightDecay: 0.04, weightDecayEnd: 0.04 },
     },
@@ -160,17 +158,42 @@ const holds = (when: Recipe['when'], conditions: Conditions): boolean =>
   (when.isGpu === undefined || when.isGpu === conditions.isGpu) &&
   (['cores', 'images', 'side', 'seconds'] as const).every((name) => isIn(conditions[name], when[name]));
 
+const without = (settings: Readonly<PartialSettings>, names: readonly string[]): PartialSettings =>
+  Object.fromEntries(Object.entries(settings).filter(([name]) => !names.includes(name)));
+
+/** Settings that only a transformer has, and those that only a loss with prototypes has: whoever gives one asks for that. */
+const OF_A_TRANSFORMER = ['patchSize', 'numHeads', 'dropPathRate', 'watchImages'] as const;
+const OF_PROTOTYPES = [
+  'outDim',
+  'normLastLayer',
+  'freezeLastLayer',
+  'warmupTeacherTemp',
+  'teacherTemp',
+  'warmupTeacherTempEpochs',
+] as const;
+
 /**
- * The first recipe for these conditions.
- * @param arch - The backbone that the user gave: of a recipe for another one, only what doesn't depend on it is left.
+ * The first recipe for these conditions that fits what the user gave: of one for another backbone only what doesn't depend
+ * on it is left, and SimDINO's loss is not chosen for a run whose prototypes or temperatures were given.
  */
-export function recipeFor(conditions: Conditions, arch?: string): Recipe {
+export function recipeFor(conditions: Conditions, given: PartialSettings = {}): Recipe {
+  const recipe = recipeForBackbone(
+    conditions,
+    given.arch ?? (OF_A_TRANSFORMER.some((name) => given[name] !== undefined) ? 'vit' : undefined),
+  );
+  const hasPrototypes =
+    given.loss === 'dino' ||
+    (given.loss === undefined && OF_PROTOTYPES.some((name) => given[name] !== undefined));
+  if (!hasPrototypes || recipe.settings.loss !== 'simdino') return recipe;
+  return { ...recipe, settings: without(recipe.settings, ['loss', 'compressionWeight']) };
+}
+
+function recipeForBackbone(conditions: Conditions, arch: string | undefined): Recipe {
   const fitting = RECIPES.filter(({ when }) => holds(when, conditions));
   const found = fitting.find(({ settings }) => arch === undefined || settings.arch === arch);
   if (found !== undefined) return found;
   const [first] = fitting as [Recipe];
-  // a transformer's for transformers, whose patches divide its crops
-  const alike = fitting.find(({ settings }) => hasAttention(settings.arch) === hasAttention(arch)) ?? first;
-  const rest = Object.entries(alike.settings).filter(([name]) => !OF_THE_MODEL.includes(name));
-  return { ...alike, settings: Object.fromEntries(rest) };
+  // the crops of a ResNet with a small stem are too small for others
+  const alike = fitting.find(({ settings }) => settings.arch !== 'resnet') ?? first;
+  return { ...alike, settings: without(alike.settings, OF_THE_MODEL) };
 }
