@@ -209,16 +209,23 @@ describe('auto', () => {
 
   it('gives the known settings for 4,000 scenes of 64 x 64 on two cores, with reasons', () => {
     const { settings: s, choices } = auto({});
+    assert.deepEqual([s.arch, s.embedDim, s.depth, s.numHeads], ['resnet', 256, 4, undefined]);
+    assert.deepEqual([s.globalCropsSize, s.localCropsSize, s.localCropsNumber, s.imgSize], [24, 12, 2, 32]);
+    assert.deepEqual([s.loss, s.outDim, s.headHiddenDim, s.headBottleneckDim], ['simdino', 128, 512, 128]);
+    assert.deepEqual([s.optimizer, s.batchSize, s.momentumTeacher], ['muon', 32, 0.97]);
+    for (const choice of choices) {
+      assert.ok(choice.reason.length > 5, choice.name);
+      assert.deepEqual(s[choice.name], choice.value);
+    }
+  });
+  it('gives a transformer its own settings', () => {
+    const { settings: s } = auto({}, { arch: 'vit' });
     assert.deepEqual([s.arch, s.embedDim, s.depth, s.numHeads, s.patchSize], ['vit', 128, 4, 2, 8]);
     assert.deepEqual([s.globalCropsSize, s.localCropsSize, s.localCropsNumber], [64, 32, 4]);
     assert.deepEqual([s.outDim, s.headHiddenDim, s.headBottleneckDim, s.batchSize], [256, 512, 128, 32]);
     assert.equal(s.teacherTemp, 0.02);
     assert.deepEqual([s.epochs, s.warmupEpochs, s.momentumTeacher], [6, 1, 0.99]);
     assert.equal((s.lr * s.batchSize) / 256, 0.0005);
-    for (const choice of choices) {
-      assert.ok(choice.reason.length > 5, choice.name);
-      assert.deepEqual(s[choice.name], choice.value);
-    }
   });
 
   it("gives the paper's values on a GPU with many images", () => {
@@ -245,7 +252,7 @@ describe('auto', () => {
             assert.equal(s.globalCropsSize % s.patchSize, 0);
             assert.equal(s.localCropsSize % s.patchSize, 0);
             assert.ok(s.localCropsSize < s.globalCropsSize);
-            assert.ok(s.momentumTeacher >= 0.99 && s.momentumTeacher <= 0.996);
+            assert.ok(s.momentumTeacher >= 0.97 && s.momentumTeacher <= 0.996);
             tried++;
           }
         }

@@ -26,8 +26,9 @@ export function checkSetting(name: SettingName, value: unknown): string | null {
 /**
  * Conflicts between settings that are valid by themselves. A rule applies only if all the settings that it needs are
  * present, so that flags can be checked before a preset has filled in the rest.
+ * @param isComplete - Whether nothing is filled in any more: what an architecture needs must be there.
  */
-export function checkTogether(s: PartialSettings): string[] {
+export function checkTogether(s: PartialSettings, isComplete = true): string[] {
   const problems: string[] = [];
   const crop = (name: 'globalCropsSize' | 'localCropsSize') => {
     const size = s[name];
@@ -58,7 +59,7 @@ export function checkTogether(s: PartialSettings): string[] {
   }
   if (s.arch !== undefined) {
     const own = ownSizes(s.arch);
-    const missing = own.filter((name) => s[name] === undefined);
+    const missing = own.filter((name) => isComplete && s[name] === undefined);
     if (missing.length > 0) {
       problems.push(
         `arch ${s.arch} is a custom size: ${missing.map((name) => `${name} (${flagOf(name)})`).join(', ')} missing`,
@@ -217,7 +218,7 @@ export function readOverrides(sources: SettingsSources): PartialSettings {
     else overrides[name] = value;
     ofFlags.push(name);
   }
-  problems.push(...oneLength(overrides, ofFlags), ...checkTogether(overrides));
+  problems.push(...oneLength(overrides, ofFlags), ...checkTogether(overrides, false));
   if (problems.length > 0) throw new ConfigError(problems);
   return overrides;
 }

@@ -27,7 +27,7 @@ import {
   type SettingsSources,
   warningsAbout,
 } from './config.js';
-import { hasAttention, takesPatchSize } from '../models/architectures.js';
+import { architectureEntry, hasAttention, takesPatchSize } from '../models/architectures.js';
 import { parseDuration } from '../plain/units.js';
 import { flagOf, type PartialSettings, type SettingName, type TrainSettings } from '../run/settings.js';
 import { JUDGE_IMAGES } from './judge.js';
@@ -185,7 +185,15 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
     1;
   const patch = takesPatchSize(arch)
     ? choose('patchSize', usualPatch, `${perSide} x ${perSide} patches or slightly more in a global crop`)
-    : 1;
+    : (architectureEntry(arch)?.patchSize ?? 1);
+  if (overrides.patchSize === undefined) chosen.patchSize = patch;
+  // networks read larger images better than those that they were trained on (Touvron et al. 2019, FixRes)
+  if (arch === 'resnet')
+    choose(
+      'imgSize',
+      Math.round((globalCrop * 4) / 3),
+      'features are read at a third more than a global crop',
+    );
   const localCrop =
     globalCrop === 224 && patch <= 16 && 96 % patch === 0 ? 96 : multiple(globalCrop / 2, patch);
   choose('localCropsSize', localCrop, localCrop === 96 ? "the paper's" : 'half of a global crop');
