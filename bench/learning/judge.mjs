@@ -67,7 +67,7 @@ function measuresOf(features, others) {
     });
   }
   measures.lidar = lidar(others);
-  measures['minus |alphaReq - 1|'] = scoreOf('alphaReq', alphaReq(features));
+  measures['alphaReq, nearness to 1'] = scoreOf('alphaReq', alphaReq(features));
   return measures;
 }
 
