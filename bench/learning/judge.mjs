@@ -67,12 +67,12 @@ function measuresOf(features, others) {
     });
   }
   measures.lidar = lidar(others);
-  measures['minus |alphaReq - 1|'] = scoreOf('alphaReq', alphaReq(features));
+  measures['alphaReq, nearness to 1'] = scoreOf('alphaReq', alphaReq(features));
   return measures;
 }
 
 async function rowOf(weights, dataset, train, val) {
-  using model = loadModel(weights, { device: 'cpu' });
+  const model = loadModel(weights, { device: 'cpu' });
   const knn = await evaluateKnn(model, { train, val, k: [K] });
   const { items } = await listImages(train);
   const sizes = evalSizes({}, model.architecture);
@@ -80,7 +80,7 @@ async function rowOf(weights, dataset, train, val) {
     ...{ ...sizes, device: model.device, views, most: images },
   });
   const measures = measuresOf(embedded.features, embedded.views);
-  for (const table of [embedded.features, ...embedded.views]) table.dispose();
+  for (const each of [embedded.features, ...embedded.views, model]) each.dispose();
   const top1 = (scores) => scores?.top1?.[K] ?? null;
   const labelled = { 'as is': top1(knn), centred: top1(knn.center), whitened: top1(knn.pca) };
   return { dataset, weights, images: embedded.used, views, knn: labelled, measures };
