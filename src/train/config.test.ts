@@ -140,11 +140,13 @@ describe('what is refused', () => {
       }),
     );
     const text = problems.join('\n');
-    assert.equal(problems.length, 7, text);
+    assert.equal(problems.length, 6, text);
     assert.match(text, /globalCropsScale 1 0\.4: expected the smaller number first/);
     assert.match(text, /warmupEpochs 10 is more than epochs 3/);
     assert.match(text, /warmupTeacherTempEpochs 4 is more than epochs 3/);
-    assert.match(text, /depth \(--depth\) missing/);
+    // auto fills in the depth, paper does not
+    const sizes = { preset: 'paper', flags: { arch: 'vit', embedDim: 96, numHeads: 3 } } as const;
+    assert.match(problemsOf(() => resolveSettings(sizes)).join(), /depth \(--depth\) missing/);
     assert.match(text, /embedDim 100 can't be divided among numHeads 3/);
     assert.match(text, /fp16 needs a CUDA device/);
     assert.match(text, /--knn-val missing/);
