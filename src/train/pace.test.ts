@@ -2,6 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { stepsInTime, nextLook, Pace } from './pace.js';
 import { batchFor, planSteps } from './plan-steps.js';
+import { buildSchedules, extended } from './schedules.js';
+import type { Extension } from '../run/run-folder.js';
+import { TINY_SETTINGS } from '../testing/tiny-run.js';
 
 /** A run whose `n`th step takes `secondsOf(n)`, as train() would make it. */
 function simulate(
@@ -9,23 +12,27 @@ function simulate(
   planned: number,
   secondsOf: (step: number, at: number) => number,
   { used = 0, startUp = 2, first = 0, closing = 0.5 } = {},
-): { total: number; took: number; changes: number[] } {
+): { total: number; took: number; changes: number[]; extensions: Extension[] } {
   let now = 1000 * startUp;
   const pace = new Pace({ seconds, used, startedAt: 0, step: first, now: () => now });
   let [step, total] = [first, planned];
   const changes: number[] = [];
+  let extensions: Extension[] = [];
   pace.start(total);
   while (step < total) {
     now += 1000 * secondsOf(step, now / 1000);
     step++;
     if (step < total && pace.isDue(step)) {
       const wanted = pace.length(step, total);
-      if (wanted !== total) changes.push(step);
+      if (wanted !== total) {
+        changes.push(step);
+        extensions = extended(extensions, { epochs: 1, steps: total }, step);
+      }
       total = wanted;
       pace.looked(step, total);
     }
   }
-  return { total, took: now / 1000 + used + closing, changes };
+  return { total, took: now / 1000 + used + closing, changes, extensions };
 }
 
 const near = (took: number, seconds: number): void =>
@@ -71,8 +78,13 @@ describe('the pace of a run', () => {
     ['of long steps', 30, () => 20],
   ] as const)
     it(`brings a run to its end on time: ${what}`, () => {
-      const { took } = simulate(600, planned, secondsOf);
+      const { took, total, extensions } = simulate(600, planned, secondsOf);
       near(took, 600);
+      const sizes = { batchSize: 256, stepsPerEpoch: 1000 };
+      const settings = { ...TINY_SETTINGS, steps: total, epochs: 100, warmupEpochs: 0.01 };
+      const { lr } = buildSchedules(settings, sizes, extensions);
+      assert.equal(lr.length, total);
+      assert.ok(lr.at(-1)! < 0.05 * settings.lr, 'the learning rate is annealed');
     });
 
   it('leaves a run alone that is on time', () => {
