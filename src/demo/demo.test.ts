@@ -13,7 +13,7 @@ after(() => rmSync(folder, { recursive: true }));
 
 /** A small demo: 60 + 40 scenes and 7 steps. */
 const small: Omit<DemoOptions, 'output'> = {
-  scenes: { trainPerKind: 6, valPerKind: 4 },
+  scenes: { trainPerObject: 3, valPerObject: 2 },
   settings: {
     ...{ device: 'cpu', embedDim: 32, depth: 2, headHiddenDim: 32, headBottleneckDim: 16, outDim: 64 },
     ...{ batchSize: 8, epochs: 1, warmupTeacherTempEpochs: 0, warmupEpochs: 0, localCropsNumber: 1 },
@@ -31,7 +31,7 @@ describe('runDemo', () => {
     assert.deepEqual(JSON.parse(readFileSync(path.join(output, 'demo.json'), 'utf8')), figures);
     assert.equal(figures.steps, 7);
     assert.equal(figures.curves.step.at(-1), 7);
-    assert.deepEqual([figures.knn.trainImages, figures.knn.valImages, figures.knn.classes], [60, 40, 10]);
+    assert.deepEqual([figures.knn.trainImages, figures.knn.valImages, figures.knn.classes], [60, 40, 20]);
     assert.equal(figures.jaccard.after.images, 40);
     assert.equal(figures.jaccard.after.heads.length, DEMO_SETTINGS.numHeads);
     const html = readFileSync(result.report, 'utf8');
@@ -66,7 +66,9 @@ describe('runDemo', () => {
     const output = path.join(folder, 'timed');
     const timed = { ...settings, for: '4s' };
     const { figures } = await runDemo({ ...small, settings: timed, output });
-    assert.ok(figures.steps > 0 && figures.curves.step.at(-1) === figures.steps, String(figures.steps));
+    // a run that its time cuts short may end between two lines of metrics
+    const logged = figures.curves.step.at(-1) ?? 0;
+    assert.ok(logged > 0 && figures.steps - logged < DEMO_SETTINGS.logEvery, `${figures.steps}, ${logged}`);
     assert.ok(figures.seconds.train < 300);
   });
 

@@ -39,7 +39,7 @@ import { bestReading, WHITENED_COMPONENTS } from '../eval/readings.js';
 import type { DemoFigures } from './figures.js';
 import { attentionFigures, kindName, neighbourRows, scenePicture } from './pictures.js';
 import { renderReport } from './report.js';
-import { sceneRandom } from './random.js';
+import { sceneRandom } from './scenes.js';
 import { makeScenes, type SceneSetOptions } from './scenes.js';
 import { summarize, type Summary } from './summary.js';
 
@@ -104,7 +104,7 @@ export interface DemoOptions {
   /** Overrides settings of the training; `epochs` replace its time. */
   settings?: Partial<TrainSettings>;
   /** Overrides the numbers of scenes. */
-  scenes?: Pick<SceneSetOptions, 'trainPerKind' | 'valPerKind'>;
+  scenes?: Pick<SceneSetOptions, 'trainPerObject' | 'valPerObject'>;
 }
 
 export interface DemoResult {

@@ -23,7 +23,7 @@ export const THRESHOLD = 0.6;
 
 /** Side at which features are computed, of networks, pixels and HOG alike; and side at which attention is shown. */
 export const FEATURE_SIZE = 64;
-export const ATTENTION_SIZE = 96;
+export const ATTENTION_SIZE = 64;
 
 /** Images per batch: few enough to stop quickly. */
 const BATCH = 250;

@@ -7,7 +7,7 @@ import { UMAP } from 'umap-js';
 import { leadingComponents } from '../eval/readings.js';
 import { unitLength } from '../models/index.js';
 import { inferenceMode, scope, type Tensor } from '../torch/index.js';
-import { sceneRandom } from './random.js';
+import { sceneRandom } from './scenes.js';
 
 const NEIGHBOURS = 15;
 /** Principal components are scaled to this range, as in UMAP's own initialization. */

@@ -1,7 +1,7 @@
 /**
- * What the demo's scenes are made of: drawings from the npm package `@lobehub/fluent-emoji-3d` (MIT; the drawings are
- * Microsoft's Fluent Emoji, also MIT). Each is a 256 x 256 WebP with an alpha channel, from which the ground-truth masks are
- * made.
+ * The 20 objects of the demo's scenes: drawings from the npm package `@lobehub/fluent-emoji-3d` (MIT; the drawings are
+ * Microsoft's Fluent Emoji, also MIT), one from each of 20 kinds of things, so that "the same object" is a fair label. Each
+ * is a 256 x 256 WebP with an alpha channel, from which the ground-truth masks are made.
  */
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -9,52 +9,29 @@ import { dirname, join } from 'node:path';
 import sharp from 'sharp';
 import { DataError } from '../errors.js';
 
-/** A drawing, by its code point in the package. */
-export interface Drawing {
-  readonly name: string;
-  readonly code: string;
-}
-
-/** One kind of object: a class of the set. */
-export interface Kind {
-  readonly name: string;
-  /** Each scene shows one of them. */
-  readonly drawings: readonly string[];
-  /** Objects that stand on the ground have a shadow below them, and the horizon behind them. */
-  readonly stands: boolean;
-  /** Largest rotation of the hue in either direction, degrees: cars are painted in any colour, elephants are not. */
-  readonly hues: number;
-}
-
-export const KINDS: readonly Kind[] = [
-  { name: 'airplane', drawings: ['2708-fe0f'], stands: false, hues: 180 },
-  { name: 'butterfly', drawings: ['1f98b'], stands: false, hues: 180 },
-  { name: 'car', drawings: ['1f697', '1f699'], stands: true, hues: 180 },
-  { name: 'cat', drawings: ['1f408'], stands: true, hues: 25 },
-  { name: 'elephant', drawings: ['1f418'], stands: true, hues: 25 },
-  { name: 'house', drawings: ['1f3e0', '1f3da-fe0f'], stands: true, hues: 180 },
-  { name: 'mushroom', drawings: ['1f344'], stands: true, hues: 60 },
-  { name: 'parrot', drawings: ['1f99c'], stands: false, hues: 180 },
-  { name: 'sunflower', drawings: ['1f33b'], stands: true, hues: 30 },
-  { name: 'turtle', drawings: ['1f422'], stands: true, hues: 60 },
+/** Class name and the drawing's code point in the package. */
+export const OBJECTS: readonly { readonly name: string; readonly code: string }[] = [
+  { name: 'airplane', code: '2708-fe0f' },
+  { name: 'alarm-clock', code: '23f0' },
+  { name: 'butterfly', code: '1f98b' },
+  { name: 'cactus', code: '1f335' },
+  { name: 'camera', code: '1f4f7' },
+  { name: 'car', code: '1f697' },
+  { name: 'crown', code: '1f451' },
+  { name: 'dog', code: '1f436' },
+  { name: 'fish', code: '1f41f' },
+  { name: 'guitar', code: '1f3b8' },
+  { name: 'hamburger', code: '1f354' },
+  { name: 'house', code: '1f3e0' },
+  { name: 'key', code: '1f511' },
+  { name: 'mushroom', code: '1f344' },
+  { name: 'parrot', code: '1f99c' },
+  { name: 'pineapple', code: '1f34d' },
+  { name: 'sailboat', code: '26f5' },
+  { name: 'shoe', code: '1f45f' },
+  { name: 'turtle', code: '1f422' },
+  { name: 'umbrella', code: '2614' },
 ];
-
-/** What else is in the scenes: behind the object and out of focus, or in front of it. None of it is a kind. */
-export const CLUTTER: readonly Drawing[] = [
-  { name: 'tree', code: '1f333' },
-  { name: 'evergreen', code: '1f332' },
-  { name: 'palm', code: '1f334' },
-  { name: 'rock', code: '1faa8' },
-  { name: 'herb', code: '1f33f' },
-  { name: 'fallen leaves', code: '1f342' },
-  { name: 'maple leaf', code: '1f341' },
-  { name: 'wood', code: '1fab5' },
-  { name: 'sheaf', code: '1f33e' },
-  { name: 'potted plant', code: '1fab4' },
-];
-
-/** Those that may stand in front of the object. */
-export const FOREGROUND: readonly string[] = ['rock', 'herb', 'fallen leaves', 'maple leaf', 'wood', 'sheaf'];
 
 /** A drawing with premultiplied alpha at one size; values 0 to 1. */
 export interface SpriteLevel {
@@ -66,22 +43,23 @@ export interface SpriteLevel {
 
 /** A drawing cropped to its visible box, at repeatedly halved sizes, so that small copies are sampled without aliasing. */
 export interface Sprite {
+  readonly name: string;
   /** Full size first; each next one has half the width and height. */
   readonly levels: readonly SpriteLevel[];
 }
 
 /**
- * Reads a drawing.
+ * Reads the drawing of one object.
  * @throws DataError when the package with the drawings isn't installed or lacks this one.
  */
-export async function loadSprite({ name, code }: Drawing): Promise<Sprite> {
+export async function loadSprite(object: { readonly name: string; readonly code: string }): Promise<Sprite> {
   let file: Buffer;
   try {
     const packageJson = createRequire(import.meta.url).resolve('@lobehub/fluent-emoji-3d/package.json');
-    file = await readFile(join(dirname(packageJson), 'assets', `${code}.webp`));
+    file = await readFile(join(dirname(packageJson), 'assets', `${object.code}.webp`));
   } catch (error) {
     throw new DataError(
-      `The drawing of the ${name} (${code}.webp in the npm package @lobehub/fluent-emoji-3d) can't be ` +
+      `The drawing of the ${object.name} (${object.code}.webp in the npm package @lobehub/fluent-emoji-3d) can't be ` +
         'read. Install the packages again with `npm install`.',
       { cause: error },
     );
@@ -89,11 +67,11 @@ export async function loadSprite({ name, code }: Drawing): Promise<Sprite> {
   const { data, info } = await sharp(file).ensureAlpha().raw().toBuffer({ resolveWithObject: true });
   const first = cropToVisible(data, info.width, info.height);
   const levels = [first];
-  for (let level = first; Math.min(level.width, level.height) >= 8;) {
+  for (let level = first; Math.min(level.width, level.height) >= 16;) {
     level = halve(level);
     levels.push(level);
   }
-  return { levels };
+  return { name: object.name, levels };
 }
 
 /** Crops to the bounding box of all pixels with an alpha above a twentieth, and premultiplies. */

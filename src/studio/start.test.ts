@@ -61,7 +61,11 @@ describe('the section Start', () => {
       assert.match(report, /median 48 × 48/);
       assert.match(report, /Broken\s+1/);
       assert.match(report, /Classes\s+2/);
-      await studio.text('.choices', /outDim\s+64\s+few outputs for few images/, 20_000);
+      await studio.text(
+        '.choices',
+        /outDim\s+128\s+without prototypes the head's output is its bottleneck/,
+        20_000,
+      );
 
       await set('textarea', 'epochs many\nlerning-rate 3');
       await press('Apply');

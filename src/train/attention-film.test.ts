@@ -184,7 +184,8 @@ test('auto picks a few images by the seed, and skips those that cannot be read',
 
 test('the presets watch a few images if the backbone has attention', () => {
   const facts = { device: 'cpu', cores: 2, memoryGiB: 8, images: 500, width: 64, height: 64 } as const;
-  assert.deepEqual(resolveSettings({ facts }).settings.watchImages, ['auto']);
+  const vit = resolveSettings({ facts, flags: { arch: 'vit' } });
+  assert.deepEqual(vit.settings.watchImages, ['auto']);
   const flags = { watchImages: 'none' };
   assert.deepEqual(resolveSettings({ facts, flags }).settings.watchImages, ['none']);
   const resnet = resolveSettings({ facts, flags: { arch: 'resnet18' } });

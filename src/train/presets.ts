@@ -295,10 +295,10 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
         : 'few outputs for few images: more stay unused, and the loss sticks at ln K',
   );
   const isSmallHead = outDim <= 256;
-  if (isPaper) {
+  if (loss === 'dino' && isPaper) {
     choose('warmupTeacherTemp', PAPER.warmupTeacherTemp, "the paper's");
     choose('teacherTemp', PAPER.teacherTemp, "the paper's");
-  } else {
+  } else if (loss === 'dino') {
     const start = choose(
       'warmupTeacherTemp',
       0.02,

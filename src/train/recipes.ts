@@ -164,8 +164,18 @@ const holds = (when: Recipe['when'], conditions: Conditions): boolean =>
 const without = (settings: Readonly<PartialSettings>, names: readonly string[]): PartialSettings =>
   Object.fromEntries(Object.entries(settings).filter(([name]) => !names.includes(name)));
 
-/** Settings that only a transformer has, and those that only a loss with prototypes has: whoever gives one asks for that. */
-const OF_A_TRANSFORMER = ['patchSize', 'numHeads', 'dropPathRate', 'watchImages'] as const;
+/**
+ * Settings of a transformer (sizes without a name have always meant a vit), and those that only a loss with prototypes has:
+ * whoever gives one asks for that.
+ */
+const OF_A_TRANSFORMER = [
+  'embedDim',
+  'depth',
+  'numHeads',
+  'patchSize',
+  'dropPathRate',
+  'watchImages',
+] as const;
 const OF_PROTOTYPES = [
   'outDim',
   'normLastLayer',

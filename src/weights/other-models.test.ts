@@ -36,7 +36,10 @@ it('tells every architecture from the original’s names and shapes, with or wit
     }
   }
   const short = new Map([['layer1.0.conv1.weight', [64, 64, 3, 3]]]);
-  assert.throws(() => inferArchitecture(short, 'file'), /ResNet of 1, 0, 0, 0 blocks.*resnet101/s);
+  assert.throws(
+    () => inferArchitecture(short, 'file'),
+    /ResNet of width 0 with 1, 0, 0, 0 blocks.*resnet101/s,
+  );
   const odd = new Map([
     ['blocks.0.attn.temperature', [8, 1, 1]],
     ['cls_token', [1, 1, 100]],
