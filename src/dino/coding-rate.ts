@@ -58,7 +58,12 @@ export class CodingRateLoss implements Objective {
       // view 0 is compared with the second teacher view, view 1 with the first, local views with both
       let likeness = outputs.select(0, 0).mul(second).sum().add(outputs.select(0, 1).mul(first).sum());
       if (this.#crops > GLOBAL_CROPS)
-        likeness = likeness.add(outputs.slice(0, GLOBAL_CROPS).mul(noGrad(() => first.add(second))).sum());
+        likeness = likeness.add(
+          outputs
+            .slice(0, GLOBAL_CROPS)
+            .mul(noGrad(() => first.add(second)))
+            .sum(),
+        );
       const compression = likeness.div(GLOBAL_CROPS * (this.#crops - 1) * batch);
       const rates = [0, 1].map((view) => this.#codingRate(outputs.select(0, view))) as [Tensor, Tensor];
       const expansion = rates[0].add(rates[1]).div(GLOBAL_CROPS);
@@ -70,7 +75,10 @@ export class CodingRateLoss implements Objective {
   /** Half the log determinant of I + D / (B eps) Z^T Z, weighted against the compression as there. @param z - (B, D). */
   #codingRate(z: Tensor): Tensor {
     const [batch = 0, d = 0] = z.shape;
-    const gram = z.t().matmul(z).mul(d / (batch * this.#eps)); // (D, D)
+    const gram = z
+      .t()
+      .matmul(z)
+      .mul(d / (batch * this.#eps)); // (D, D)
     const factor = ops.linalgCholesky(gram.add(eye(d, { device: z.device, dtype: z.dtype })));
     return factor
       .diagonal()

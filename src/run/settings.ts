@@ -64,7 +64,9 @@ export const settingFields = {
     .describe(
       "what is minimized: the paper's cross-entropy, or SimDINO's coding rate, without prototypes and temperatures",
     ),
-  compressionWeight: positive().describe('simdino: weight of drawing views together over keeping images apart'),
+  compressionWeight: positive().describe(
+    'simdino: weight of drawing views together over keeping images apart',
+  ),
   outDim: whole(2).describe('K, outputs of the head; more for large and varied data'),
   normLastLayer: z
     .boolean()
