@@ -1,4 +1,5 @@
 /** The report's style sheet. */
+import { OBJECTS } from './objects.js';
 
 /** Colours are variables, so that light and dark differ in one place. */
 export const STYLE = `
@@ -6,13 +7,13 @@ export const STYLE = `
   color-scheme: light dark;
   --page: #fffffb; --text: #1c1c1a; --dim: #66665f; --line: #dedcd3; --faint: #f2f0e8;
   --after: #1f6f5c; --before: #a4a49c; --raw: #c9a45c; --limit: #b3452f; --wrong: #b3452f;
-  --k0: #3969ac; --k1: #b8469a; --k2: #d64550; --k3: #d98b00; --k4: #7f8790; --k5: #8a5a2b; --k6: #6a55c2; --k7: #1f9e5a; --k8: #b3a100; --k9: #1f8f98;
+  --kind: 58% 46%;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #141513; --text: #e6e5df; --dim: #a09f96; --line: #35362f; --faint: #20211d;
     --after: #5fc6a8; --before: #7a7a72; --raw: #c9a45c; --limit: #ef8a72; --wrong: #ef8a72;
-    --k0: #7aa7ea; --k1: #e58ad0; --k2: #f0757d; --k3: #f2b045; --k4: #b4bcc6; --k5: #c79463; --k6: #a99bf5; --k7: #5fd695; --k8: #ded24a; --k9: #62cfd8;
+    --kind: 62% 68%;
   }
 }
 * { box-sizing: border-box; }
@@ -81,7 +82,7 @@ text.limit { fill: var(--limit); }
 .maps svg { display: block; width: 100%; height: auto; border: 1px solid var(--line); }
 .maps circle { fill-opacity: 0.75; }
 .maps text { font-size: 17px; text-anchor: middle; paint-order: stroke; stroke: var(--page); stroke-width: 4px; stroke-linejoin: round; }
-${Array.from({ length: 10 }, (_, i) => `.k${i} { fill: var(--k${i}); }`).join('\n')}
+${Array.from({ length: OBJECTS.length }, (_, i) => `.k${i} { fill: hsl(${Math.round((360 * i) / OBJECTS.length)} var(--kind)); }`).join('\n')}
 .examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); gap: 4px; }
 details { margin: 12px 0; }
 summary { cursor: pointer; }

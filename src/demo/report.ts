@@ -91,7 +91,7 @@ ${mapPart(report.map)}
 
 <section aria-labelledby="images">
 <h2 id="images">The pictures</h2>
-<p>Each shows one of ${knn.classes} kinds of objects at any place, tilted, mirrored or not, in any light, before any ground and sky, among things that are out of focus and sometimes behind one. Training sees neither kind nor outline; both are used only to measure.</p>
+<p>Each shows one of ${knn.classes} kinds of objects, rotated, mirrored, recoloured and anywhere on grey noise. Training sees neither kind nor outline; both are used only to measure.</p>
 <div class="examples">${report.examples.map((example) => image(example)).join('')}</div>
 </section>
 

@@ -10,7 +10,7 @@ import { formatDuration } from '../../plain/units.js';
 import { TrainProgress } from './progress.js';
 
 const PARTS: Record<Extract<DemoEvent, { type: 'part' }>['part'], string> = {
-  scenes: '1/5 making images: ten kinds of objects, in any place and light',
+  scenes: '1/5 making images: objects on light grey noise',
   before: '2/5 measuring the network before it has learned anything',
   train: '3/5 training without labels; this takes most of the time',
   after: '4/5 measuring the trained network',
