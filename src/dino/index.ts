@@ -10,7 +10,8 @@ export {
 export { targetMeans, teacherStatistics, type TargetMeans } from './teacher-statistics.js';
 export { DataParallel } from './data-parallel.js';
 export { CodingRateLoss, type CodingRateLossOptions } from './coding-rate.js';
-export { DINOLoss, type DINOLossOptions, type DINOLossResult } from './loss.js';
+export { DINOLoss, type DINOLossOptions } from './loss.js';
+export { Objective, type ObjectiveOptions, type ObjectiveResult } from './objective.js';
 export { MultiCropWrapper } from './multi-crop.js';
 export { dinoStep, type StepResult, type StepSettings, type TrainingState } from './step.js';
 export { updateTeacher } from './teacher.js';

@@ -5,11 +5,9 @@
  */
 import { unitLength } from '../models/index.js';
 import { eye, noGrad, ops, scope, type Tensor } from '../torch/index.js';
+import { precise } from './objective.js';
 
 const EPS = 1e-8;
-
-/** float32 whatever precision the networks compute in, except that float64 stays float64. */
-const precise = (x: Tensor): Tensor => (x.dtype === 'float64' ? x : x.to('float32'));
 
 /** Of one crop of each image: - mean of log of the distance to the nearest other. @param features - (B, D), any length. */
 function ofCrop(features: Tensor): Tensor {
@@ -30,11 +28,10 @@ function ofCrop(features: Tensor): Tensor {
  */
 export function koleoLoss(features: Tensor, batch: number): Tensor {
   return scope(() => {
-    const crops = [0, 1].map((crop) => features.slice(0, crop * batch, (crop + 1) * batch)) as [
-      Tensor,
-      Tensor,
-    ];
     if (batch < 2) return precise(features).sum().mul(0);
-    return ofCrop(crops[0]).add(ofCrop(crops[1])).div(2);
+    const [first, second] = [0, 1].map((crop) =>
+      ofCrop(features.slice(0, crop * batch, (crop + 1) * batch)),
+    ) as [Tensor, Tensor];
+    return first.add(second).div(2);
   });
 }

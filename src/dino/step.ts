@@ -19,7 +19,7 @@ import type { TeacherStatistics } from './collapse-monitor.js';
 import type { DataParallel } from './data-parallel.js';
 import { HiddenState } from './hidden-state.js';
 import { koleoLoss } from './koleo.js';
-import type { Objective } from './loss.js';
+import type { Objective } from './objective.js';
 import type { MultiCropWrapper } from './multi-crop.js';
 import { targetMeans, teacherStatistics, type TargetMeans } from './teacher-statistics.js';
 import { updateTeacher } from './teacher.js';
