@@ -1,19 +1,9 @@
-/**
- * A map of features: UMAP in two dimensions (McInnes, Healy and Melville 2018), from each image's nearest ones by cosine. It
- * begins at the first two principal components, so that the large structure does not depend on chance.
- */
-import { setImmediate as eventLoopTurn } from 'node:timers/promises';
-import { UMAP } from 'umap-js';
+/** A map of features that are in no index, laid out like an index's map (src/explore/map.ts). */
 import { leadingComponents } from '../eval/readings.js';
+import { layoutNeighbours, NEIGHBOURS, REACH } from '../explore/map.js';
 import { unitLength } from '../models/index.js';
 import { inferenceMode, scope, type Tensor } from '../torch/index.js';
 import { sceneRandom } from './scenes.js';
-
-const NEIGHBOURS = 15;
-/** Principal components are scaled to this range, as in UMAP's own initialization. */
-const REACH = 10;
-/** Steps between two checks of the signal. */
-const STEPS = 5;
 
 /**
  * @param rows - (N, D) of any lengths; N above 3.
@@ -36,30 +26,16 @@ export async function mapOf(rows: Tensor, seed: number, signal?: AbortSignal): P
       };
     }),
   );
-  const random = sceneRandom(seed, 0x3a9, 0);
-  const umap = new UMAP({ nNeighbors: k, random });
-  const rowOf = <T>(all: ArrayLike<T>, row: number): T[] =>
-    Array.from({ length: k }, (_, j) => all[row * k + j]!);
-  umap.setPrecomputedKNN(
-    Array.from({ length: count }, (_, row) => rowOf(near, row)),
-    Array.from({ length: count }, (_, row) =>
-      rowOf(similarities, row).map((similarity) => Math.sqrt(Math.max(0, 2 - 2 * similarity))),
+  const rowsOf = <T>(all: ArrayLike<T>): T[][] =>
+    Array.from({ length: count }, (_, row) => Array.from({ length: k }, (_, j) => all[row * k + j]!));
+  const places = await layoutNeighbours({
+    indices: rowsOf(near),
+    distances: rowsOf(similarities).map((row) =>
+      row.map((similarity) => Math.sqrt(Math.max(0, 2 - 2 * similarity))),
     ),
-  );
-  // with given neighbours, it only reads how many features there are
-  const epochs = umap.initializeFit(Array.from({ length: count }, () => []));
-  umap.getEmbedding().forEach((place, row) => {
-    // a little apart, since equal images would stay on one point
-    place[0] = start[2 * row]! + 0.02 * (random() - 0.5);
-    place[1] = start[2 * row + 1]! + 0.02 * (random() - 0.5);
+    ...{ start, random: sceneRandom(seed, 0x3a9, 0), signal },
   });
-  for (let epoch = 0; epoch < epochs; epoch++) {
-    umap.step();
-    if (epoch % STEPS > 0) continue;
-    signal?.throwIfAborted();
-    await eventLoopTurn();
-  }
-  return fitted(Float32Array.from(umap.getEmbedding().flat()));
+  return fitted(places);
 }
 
 /** Moves and scales both directions to 0 to 1. */

@@ -19,10 +19,10 @@ import { writeManifest } from './index-draft.js';
 import { readManifest, sealFile } from './index-format.js';
 
 /** UMAP's own defaults. */
-const NEIGHBOURS = 15;
+export const NEIGHBOURS = 15;
 const MIN_DISTANCE = 0.1;
 /** Principal components are scaled to this range, as in UMAP's own initialization. */
-const REACH = 10;
+export const REACH = 10;
 /** Steps between two checks of the signal. */
 const STEPS = 5;
 
@@ -70,15 +70,33 @@ export async function layoutMap(index: ImageIndex, options: MapOptions = {}): Pr
     indices.push(found.map(([other]) => other));
     distances.push(found.map(([, distance]) => distance));
   }
-  const random = new PhiloxStream(seed, Purpose.permutation, 1);
-  const umap = new UMAP({ nNeighbors: k, minDist: MIN_DISTANCE, random: () => random.random() });
+  const stream = new PhiloxStream(seed, Purpose.permutation, 1);
+  return layoutNeighbours({ indices, distances, start, random: () => stream.random(), signal, onProgress });
+}
+
+export interface Neighbourhood {
+  /** Each image's nearest ones, itself first, and how far away they are: (N, k) each. */
+  indices: number[][];
+  distances: number[][];
+  /** (N, 2) places to begin at. */
+  start: Float32Array;
+  /** In [0, 1). */
+  random: () => number;
+  signal?: AbortSignal | undefined;
+  onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/** UMAP of images by their neighbours. @returns (N, 2) positions. @throws The signal's reason when aborted. */
+export async function layoutNeighbours(from: Neighbourhood): Promise<Float32Array> {
+  const { indices, distances, start, random, signal, onProgress } = from;
+  const umap = new UMAP({ nNeighbors: indices[0]!.length, minDist: MIN_DISTANCE, random });
   umap.setPrecomputedKNN(indices, distances);
   // with given neighbours, it only reads how many features there are
-  const epochs = umap.initializeFit(Array.from({ length: count }, () => []));
+  const epochs = umap.initializeFit(indices.map(() => []));
   umap.getEmbedding().forEach((place, row) => {
     // a little apart, since equal images would stay on one point
-    place[0] = start[2 * row]! + random.uniform(-0.01, 0.01);
-    place[1] = start[2 * row + 1]! + random.uniform(-0.01, 0.01);
+    place[0] = start[2 * row]! + (-0.01 + random() * 0.02);
+    place[1] = start[2 * row + 1]! + (-0.01 + random() * 0.02);
   });
   for (let epoch = 0; epoch < epochs; epoch++) {
     umap.step();
