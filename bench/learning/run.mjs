@@ -29,7 +29,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { jsonLines, stopChild } from './child.mjs';
 import { parseData, prepare } from './data.mjs';
-import { assertQuiet, busyShare, BUSY, commit, machine, takeLock } from './machine.mjs';
+import { assertQuiet, busyShare, BUSY, commit, machine, takeLock, watchOthers } from './machine.mjs';
 import { flagsOf, hasFlag, lengthOf, trainOurs, trial } from './ours.mjs';
 import { PEERS, trainPeer, trialOfPeer } from './peers.mjs';
 import { addResult, bestOf, idOf, readResults } from './results.mjs';
@@ -168,6 +168,16 @@ async function tryOut(dataset, recipe, folder, seed) {
   return row;
 }
 
+async function trainRecipe(dataset, recipe, seed, folder, tried) {
+  const length = lengthOf(budget, points, { images: dataset.images, tried });
+  const flags = [...recipe.flags, ...length.flags, '--seed', String(seed)];
+  const run = await trainOurs({
+    ...{ source: dataset.source, flags, budget, points, folder },
+    expectedSteps: length.steps,
+  });
+  return { ...run, flags };
+}
+
 /** Trains, or takes up what was trained and not yet read. */
 async function trained(dataset, recipe, seed, folder) {
   const file = path.join(folder, 'trained.json');
@@ -177,29 +187,15 @@ async function trained(dataset, recipe, seed, folder) {
   if (busyBefore > BUSY && !options.allowLoad)
     throw new Error(`${Math.round(100 * busyBefore)}% of the cores are busy: something else runs`);
   note(`${dataset.name}, ${recipe.name}, seed ${seed}: ${budgetText}`);
-  let run;
-  if (recipe.peer === undefined) {
-    const length = lengthOf(budget, points, { images: dataset.images, tried });
-    const flags = [...recipe.flags, ...length.flags, '--seed', String(seed)];
-    run = await trainOurs({
-      ...{ source: dataset.source, flags, budget, points, folder },
-      expectedSteps: length.steps,
-    });
-    run.flags = flags;
-  } else {
-    const found = await trainPeer({
-      tried,
-      budget,
-      recipe,
-      dataset,
-      options,
-      folder,
-      seed,
-      points,
-    });
-    run = { ...found, settings: recipe.settings };
-  }
-  const whole = { ...run, busyBefore, allowLoad: options.allowLoad, loadAtStart: os.loadavg()[0] };
+  const { result: run, others } = await watchOthers(async () =>
+    recipe.peer === undefined
+      ? trainRecipe(dataset, recipe, seed, folder, tried)
+      : {
+          ...(await trainPeer({ tried, budget, recipe, dataset, options, folder, seed, points })),
+          settings: recipe.settings,
+        },
+  );
+  const whole = { ...run, busyBefore, busyOthers: others, loadAtStart: os.loadavg()[0] };
   writeFileSync(file, JSON.stringify(whole));
   return whole;
 }

@@ -4,6 +4,9 @@ import { bestOf } from './results.mjs';
 export const READINGS = ['asIs', 'centred', 'whitened'];
 export const READING_NAMES = { asIs: 'as is', centred: 'centred', whitened: 'whitened' };
 
+/** The share of the cores that others may take without a word. */
+const LOADED = 0.05;
+
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
 /** Mean, least and most; null when a value is missing. */
@@ -72,7 +75,7 @@ function groupOf(runs) {
     seconds: spread(runs.map((run) => run.seconds)),
     trainingSeconds: spread(runs.map((run) => run.trainingSeconds)),
     views: spread(runs.map((run) => run.views)),
-    isLoaded: runs.some((run) => run.allowLoad),
+    isLoaded: runs.some((run) => (run.busyOthers ?? run.busyBefore ?? 0) > LOADED),
   };
 }
 
