@@ -11,7 +11,11 @@ const adaptArguments = {
     .describe('folder of images (class folders, nested or flat), text file of paths, or shards'),
 };
 
-const { resume: _, init: __, resumeFrom: ___, preset: ____, config: _____, ...adaptOptions } = trainOptions;
+/** A run that was begun goes on with `dino train --resume`; the weights are the argument. */
+const NOT_HERE = ['resume', 'init', 'resumeFrom', 'preset', 'config'] as const;
+const adaptOptions = Object.fromEntries(
+  Object.entries(trainOptions).filter(([name]) => !(NOT_HERE as readonly string[]).includes(name)),
+) as Omit<typeof trainOptions, (typeof NOT_HERE)[number]>;
 
 type AdaptGiven = Pick<Given<typeof adaptArguments, typeof adaptOptions>, 'args' | 'options'>;
 
