@@ -25,6 +25,10 @@ const dino: Level = {
   example: 'dino train photos --output runs/first',
   commands: {
     train: { summary: 'train a model on a folder of images', load: () => import('./train/train.js') },
+    adapt: {
+      summary: 'go on from trained weights on images of your own, and keep whichever is better',
+      load: () => import('./train/adapt.js'),
+    },
     eval: {
       summary: 'measure a model; dino eval --help lists the ways',
       example: 'dino eval knn RUN --train a --val b',

@@ -2,7 +2,14 @@
  * One training step (paper, algorithm 1; reference: main_dino.py train_one_epoch): forward passes of teacher and student,
  * loss, the student's update, the teacher's and the centre's.
  */
-import { cancelLastLayerGradients, clipGradients, type LossScaler, type Optimizer } from '../optim/index.js';
+import {
+  cancelBackboneGradients,
+  cancelLastLayerGradients,
+  clipGradients,
+  isOfBackbone,
+  type LossScaler,
+  type Optimizer,
+} from '../optim/index.js';
 import { ActivationCheckpoints } from '../nn/index.js';
 import {
   autocast,
@@ -51,6 +58,10 @@ export interface StepSettings {
   clipGrad: number;
   /** Number of first epochs in which the last layer is not trained. */
   freezeLastLayer: number;
+  /** Share of its learning rate that the backbone has; at 0 only the head is trained. Default 1. */
+  backboneShare?: number;
+  /** Factor of a parameter's learning rate, by its name in the student; default 1. */
+  layerRates?: ReadonlyMap<string, number>;
   /** Weight of the KoLeo regularizer on the student's features of the global crops; default 0, none. */
   koleoWeight?: number;
   /** Precision of the forward passes; the loss is always float32. */
@@ -121,7 +132,11 @@ function stepIn(
   }
   scaler.update(overflowed);
   cancelLastLayerGradients(parameters, settings.epoch, settings.freezeLastLayer);
-  if (!overflowed) optimizer.step(settings);
+  const { backboneShare = 1, layerRates } = settings;
+  if (backboneShare === 0) cancelBackboneGradients(parameters);
+  const rateOf = (name: string): number =>
+    (layerRates?.get(name) ?? 1) * (isOfBackbone(name) ? backboneShare : 1);
+  if (!overflowed) optimizer.step({ ...settings, rateOf });
   optimizer.zeroGrad(); // gradients don't outlive their step
 
   // teacher and centre

@@ -7,7 +7,9 @@ export { LARS } from './lars.js';
 export { Muon } from './muon.js';
 export { buildOptimizer } from './registry.js';
 export { OPTIMIZERS, type OptimizerName } from './names.js';
+export { backboneShare, isOfBackbone, layerRates, type LayerRates } from './layer-rates.js';
 export {
+  cancelBackboneGradients,
   cancelLastLayerGradients,
   clipGradients,
   parameterGroups,

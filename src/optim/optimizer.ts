@@ -11,6 +11,8 @@ export interface StepOptions {
   lr: number;
   /** Weight decay of this step, only for the regularized group. */
   weightDecay: number;
+  /** Factor of a parameter's learning rate, by its name; default 1 for all. */
+  rateOf?: ((name: string) => number) | undefined;
 }
 
 /** The parameters of a group that have a gradient, with their state: lists of equal length. */
@@ -46,23 +48,33 @@ export abstract class Optimizer<Slot extends string = string> {
     for (const [, parameter] of this.#parameters) parameter.grad = null;
   }
 
-  step({ lr, weightDecay }: StepOptions): void {
+  step({ lr, weightDecay, rateOf = () => 1 }: StepOptions): void {
     scope(() =>
       noGrad(() => {
         for (const group of this.#groups) {
-          const updates: Updates<Slot> = { names: [], parameters: [], gradients: [], states: [] };
-          for (const [name, parameter] of group.parameters) {
-            const gradient = parameter.grad;
-            if (gradient === null) continue;
-            updates.names.push(name);
-            updates.parameters.push(parameter);
-            updates.gradients.push(gradient);
-            updates.states.push(this.#state(name, parameter));
-          }
-          if (updates.parameters.length > 0) this.update(updates, lr, group.regularized ? weightDecay : 0);
+          for (const [rate, updates] of this.#byRate(group, rateOf))
+            this.update(updates, lr * rate, group.regularized ? weightDecay : 0);
         }
       }),
     );
+  }
+
+  /** A group's parameters that have a gradient, by the factor of their learning rate. */
+  #byRate(group: ParameterGroup, rateOf: (name: string) => number): Map<number, Updates<Slot>> {
+    const byRate = new Map<number, Updates<Slot>>();
+    for (const [name, parameter] of group.parameters) {
+      const gradient = parameter.grad;
+      if (gradient === null) continue;
+      const rate = rateOf(name);
+      let updates = byRate.get(rate);
+      if (updates === undefined)
+        byRate.set(rate, (updates = { names: [], parameters: [], gradients: [], states: [] }));
+      updates.names.push(name);
+      updates.parameters.push(parameter);
+      updates.gradients.push(gradient);
+      updates.states.push(this.#state(name, parameter));
+    }
+    return byRate;
   }
 
   #state(name: string, parameter: Parameter): Record<Slot, Tensor> {

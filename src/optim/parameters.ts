@@ -3,6 +3,7 @@
  * clip_gradients and cancel_gradients_last_layer.
  */
 import { noGrad, ops, scope, type Parameter, type Tensor } from '../torch/index.js';
+import { isOfBackbone } from './layer-rates.js';
 
 export type NamedParameter = readonly [name: string, parameter: Parameter];
 
@@ -49,6 +50,11 @@ export function clipGradients(parameters: Iterable<NamedParameter>, maxNorm: num
       return norms;
     }),
   );
+}
+
+/** Drops the gradients of the backbone, so that the optimizer skips it: a step of the head alone. */
+export function cancelBackboneGradients(parameters: Iterable<NamedParameter>): void {
+  for (const [name, parameter] of parameters) if (isOfBackbone(name)) parameter.grad = null;
 }
 
 /** Drops the gradients of the head's last layer while the epoch is below `freezeEpochs`: the optimizer skips it. */

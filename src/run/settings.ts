@@ -136,6 +136,24 @@ export const settingFields = {
   freezeLastLayer: finite()
     .min(0)
     .describe('epochs during which the last layer of the head is frozen; may be a fraction'),
+  freezeBackbone: finite()
+    .min(0)
+    .describe(
+      'epochs during which only the head is trained, because a new head would spoil the weights of --init; may be a fraction',
+    ),
+  backboneWarmupEpochs: finite()
+    .min(0)
+    .describe(
+      "epochs after --freeze-backbone in which the backbone's learning rate rises from 0; may be a fraction",
+    ),
+  layerwiseDecay: z
+    .number()
+    .gt(0)
+    .max(1)
+    .describe('factor of the learning rate from each layer of the backbone to the one below it; 1 for none'),
+  patchEmbedLrMult: share().describe(
+    'factor of the learning rate of the patch embedding, or the stem of a ResNet; 0 holds it',
+  ),
 
   // --------------------------------------------------------------------------------------------- the crops
   globalCropsSize: whole(1).describe('side of the two global crops, pixels'),
@@ -228,6 +246,10 @@ const LATER_SETTINGS: PartialSettings = {
   loss: 'dino',
   compressionWeight: 1,
   judgeEvery: 0,
+  freezeBackbone: 0,
+  backboneWarmupEpochs: 0,
+  layerwiseDecay: 1,
+  patchEmbedLrMult: 1,
 };
 
 /** The settings of a run folder, whichever version wrote it. */
@@ -336,6 +358,10 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'clipGrad',
       'koleoWeight',
       'freezeLastLayer',
+      'freezeBackbone',
+      'backboneWarmupEpochs',
+      'layerwiseDecay',
+      'patchEmbedLrMult',
       'optimizer',
       'precision',
     ],

@@ -14,7 +14,7 @@ import { hashCrops, hashState } from '../testing/training-state.js';
 import { scope, type Tensor } from '../torch/index.js';
 import { exportWeights } from '../weights/export-weights.js';
 import { readSafetensors } from '../weights/safetensors.js';
-import { newestCheckpoint } from '../run/checkpoint-files.js';
+import { listCheckpoints, newestCheckpoint } from '../run/checkpoint-files.js';
 import type { TrainSettings } from '../run/settings.js';
 import { settingsOfInit } from './init.js';
 import { loadOfficialCheckpoint, settingsOfCheckpoint } from './official-checkpoint.js';
@@ -105,6 +105,33 @@ describe('--init', () => {
       assert.equal(readRunConfig(run).settings.init, at(file));
     });
   }
+
+  it('trains the head alone for as long as it is told to, then the backbone too', async () => {
+    const init = { init: at('backbone.pth'), numHeads: 3 };
+    const settings = {
+      ...STILL,
+      ...settingsOfInit(init),
+      ...init,
+      ...{ lr: 0.02, minLr: 0.001, epochs: 2, freezeBackbone: 1, saveckpFreq: 1, freezeLastLayer: 0 },
+    };
+    const run = at('head-first');
+    await train({ images, output: run, settings });
+    const [first, last] = listCheckpoints(run).map(
+      ({ folder: checkpoint }) => readSafetensors(path.join(checkpoint, 'student.safetensors')).tensors,
+    );
+    const isSame = (name: string, tensors = first): boolean =>
+      JSON.stringify(tensors?.get(name)?.toArray()) ===
+      JSON.stringify(network.stateDict().get(name)?.toArray());
+    const ofBackbone = [...network.stateDict().keys()].filter((name) => name.startsWith('backbone.'));
+    assert.ok(ofBackbone.length > 10);
+    assert.deepEqual(
+      ofBackbone.filter((name) => !isSame(name)),
+      [],
+    );
+    assert.equal(isSame('backbone.blocks.0.attn.qkv.weight', last), false);
+    const head = 'head.mlp.0.weight';
+    assert.notDeepEqual(first?.get(head)?.toArray(), last?.get(head)?.toArray());
+  });
 
   it('takes a whole set of settings without the grid, and resumes without the weights', async () => {
     const copy = at('copy.pth');

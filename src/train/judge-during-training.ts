@@ -63,6 +63,8 @@ export class TrainingJudge {
   readonly #judge = new Judge();
   #baselines: Baselines | null = null;
   #last: JudgementLine | null = null;
+  /** The score at step 0. */
+  #first: number | null = null;
   #hasSaidStalled = false;
 
   private constructor(judged: JudgedRun) {
@@ -86,6 +88,7 @@ export class TrainingJudge {
     for (const line of before as unknown as JudgementLine[]) {
       const { score, untrained, pixels } = line.judge;
       judge.#baselines ??= { untrained, pixels };
+      if (line.step === 0) judge.#first = score;
       judge.#hasSaidStalled = judge.#judge.observe(line.step, score).stalled;
       judge.#last = line;
     }
@@ -135,6 +138,7 @@ export class TrainingJudge {
     this.#baselines ??= baselines;
     const { untrained, pixels } = this.#baselines;
     const score = scoreOf(JUDGE_MEASURE, measures[JUDGE_MEASURE]);
+    if (step === 0) this.#first = score;
     const { isBest, stalled } = this.#judge.observe(step, score);
     this.#last = {
       step,
@@ -155,10 +159,15 @@ export class TrainingJudge {
     this.#judged.warn(
       `the judge sees no gain any more: ${showMeasure(JUDGE_MEASURE, score)} at step ${step} is still the best. ` +
         (step === 0
-          ? 'Training has made the features worse for its whole length; the first weights are kept as the best'
+          ? `Training has made the features worse for its whole length; the ${this.#given === null ? 'first weights' : 'weights that you gave'} are kept as the best`
           : 'Its weights are kept as the best') +
         ' (checkpoints/best). More of the same training will hardly help',
     );
+  }
+
+  /** The score of the weights that `--init` gave, where the run began with them. */
+  get #given(): number | null {
+    return this.#judged.settings.init === undefined ? null : this.#first;
   }
 
   /** What the end of a run says: that it was not worth it, or where its best weights are. Null when the last are the best. */
@@ -168,7 +177,20 @@ export class TrainingJudge {
     const best = this.#judge.best!;
     const show = (score: number): string => showMeasure(JUDGE_MEASURE, score);
     const parts: string[] = [];
-    if (best.step === 0 && step > 0)
+    const given = this.#given;
+    if (given !== null && step > 0 && best.step === 0)
+      parts.push(
+        `no better: ${show(given)} with the weights that you gave, ${show(judge.score)} at the end; yours are kept in ` +
+          'checkpoints/best',
+      );
+    else if (given !== null && step > 0)
+      parts.push(
+        `better than the weights that you gave: ${show(given)} to ${show(best.score)}` +
+          (best.step === step
+            ? ''
+            : ` at step ${best.step}, kept in checkpoints/best (${show(judge.score)} at the end)`),
+      );
+    else if (best.step === 0 && step > 0)
       parts.push(
         `training has only made the features worse: ${show(judge.score)} at the end, ${show(best.score)} untrained; the first ` +
           'weights are kept in checkpoints/best',

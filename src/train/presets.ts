@@ -123,6 +123,18 @@ function paperPreset(overrides: PartialSettings, facts: TrainFacts | undefined):
   return finish(settings, choices);
 }
 
+/** How weights that were trained before go on to be trained (docs/adapt.md has the measurements). */
+const ADAPTATION = {
+  reason: 'gentle, because the weights are trained already',
+  /** Of the learning rate that new weights get. */
+  lrShare: 0.1,
+  /** Shares of the run. */
+  frozenShare: 0.1,
+  warmupShare: 0.2,
+  layerwiseDecay: 0.9,
+  patchEmbedLrMult: 0.2,
+};
+
 /** What a recipe says of these is fitted to the images and the other settings. */
 const BY_FORMULA: readonly SettingName[] = ['batchSize', 'epochs', 'globalCropsSize', 'lr'];
 
@@ -168,15 +180,21 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   }
 
   // ---- crops: no larger than the image (upscaled pixels teach nothing), and no more patches than are affordable
-  const fitting = recipe.cropSizes.filter((size) => size <= shortSide * 1.25);
-  const largest = recipe.settings.globalCropsSize ?? fitting.at(-1) ?? 32;
+  const isAdapting = overrides.init !== undefined;
+  const ofWeights = isAdapting && overrides.imgSize !== undefined ? [overrides.imgSize] : [];
+  const isFitting = (size: number): boolean => size <= shortSide * 1.25;
+  const [trainedSize] = ofWeights.filter(isFitting);
+  const largest =
+    recipe.settings.globalCropsSize ?? trainedSize ?? recipe.cropSizes.filter(isFitting).at(-1) ?? 32;
   const wantedCrop = overrides.patchSize ? multiple(largest, overrides.patchSize) : largest;
   const globalCrop = choose(
     'globalCropsSize',
     wantedCrop,
-    wantedCrop >= 224
-      ? "the paper's"
-      : `near the images' short side (${shortSide}) and affordable on ${hardware}`,
+    wantedCrop === trainedSize
+      ? 'that which the weights were trained with'
+      : wantedCrop >= 224
+        ? "the paper's"
+        : `near the images' short side (${shortSide}) and affordable on ${hardware}`,
   );
   const perSide = recipe.patchesPerSide;
   const usualPatch =
@@ -326,12 +344,23 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   choose('headHiddenDim', Math.min(2048, 4 * width), 'four times the width');
 
   // ---- optimisation
-  const lr = recipe.settings.lr ?? PAPER.lr;
-  choose(
-    'lr',
-    lr,
-    isPaper ? "the paper's" : `peak of ${round((lr * batch) / 256, 3)} after scaling by ${batch}/256`,
-  );
+  const lr = round((recipe.settings.lr ?? PAPER.lr) * (isAdapting ? ADAPTATION.lrShare : 1), 3);
+  const peak = `peak of ${round((lr * batch) / 256, 3)} after scaling by ${batch}/256`;
+  choose('lr', lr, isAdapting ? `${ADAPTATION.reason}: a ${peak}` : isPaper ? "the paper's" : peak);
+  if (isAdapting) {
+    choose(
+      'freezeBackbone',
+      round(epochs * ADAPTATION.frozenShare, 3),
+      'the head is new: until it fits, the trained weights wait',
+    );
+    choose(
+      'backboneWarmupEpochs',
+      round(epochs * ADAPTATION.warmupShare, 3),
+      'then they move slowly at first',
+    );
+    choose('layerwiseDecay', ADAPTATION.layerwiseDecay, 'layers near the image have the least to learn');
+    choose('patchEmbedLrMult', ADAPTATION.patchEmbedLrMult, "DINOv2's: the first layer hardly moves");
+  }
   choose('precision', 'auto', 'bf16 where it is measured to be faster, fp32 elsewhere');
 
   // ---- running

@@ -38,7 +38,7 @@ import {
 import { ConfigError, DataError, DinoError } from '../errors.js';
 import { FolderLostError, type FolderLock, lockFolder } from '../files/folder-lock.js';
 import { type BackboneFactory, buildBackbone, DINOHead, normalizeImages } from '../models/index.js';
-import { buildOptimizer, LossScaler, parameterGroups } from '../optim/index.js';
+import { backboneShare, buildOptimizer, layerRates, LossScaler, parameterGroups } from '../optim/index.js';
 import { printable } from '../plain/printable.js';
 import { shellPath } from '../plain/shell.js';
 import {
@@ -197,6 +197,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       settings.loss === 'dino'
         ? new DINOLoss(outputs)
         : new CodingRateLoss({ ...outputs, compressionWeight: settings.compressionWeight });
+    const rates = layerRates(
+      parameters.map(([name]) => name),
+      settings,
+    );
     const optimizer = buildOptimizer(settings.optimizer, parameterGroups(parameters), dtype);
     const scaler = new LossScaler(precision === 'fp16');
     const state: TrainingState = { student, teacher, optimizer, loss: dinoLoss, scaler, device, generators };
@@ -343,6 +347,23 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const isFirstBest = judge?.isOwed(step) === true && (await judgeNow()); // what training begins with
     if (isFirstBest || judge?.mustKeep(step) === true) await checkpoints?.save(step, ['best']);
 
+    /** k-NN with labels, of the teacher's weights. */
+    const knnNow = async (epoch: number): Promise<void> => {
+      const began = performance.now();
+      const knnSettings = { ...settings, numWorkers: loader.numWorkers };
+      const { remarks, ...scores } = await world.attempt(rescue, () =>
+        evaluateDuringTraining(teacher.backbone, knnSettings, world, signal),
+      );
+      if (world.isFirst) metricsLog.add({ step, epoch, ...scores });
+      emit({ type: 'knn', step, epoch, ...scores });
+      for (const remark of world.isFirst ? remarks : []) {
+        if (!told.has(remark)) warn(remark);
+        told.add(remark);
+      }
+      pace?.evaluated('knn', performance.now() - began);
+    };
+    if (settings.init !== undefined && settings.knnEvery > 0 && step === 0) await knnNow(0); // what it has to beat
+
     // ============ the loop ============
     const firstWholeEpoch = Math.ceil(step / stepsPerEpoch);
     let lastLoss: number | null = null;
@@ -375,11 +396,15 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
           batch.release(); // the workers may refill it
           const { clipGrad, freezeLastLayer, koleoWeight, microBatchSize, activationCheckpointing } =
             settings;
-          const schedule = { epoch: step / stepsPerEpoch, lr, weightDecay, momentum, teacherTemp };
+          const exactEpoch = step / stepsPerEpoch;
+          const { freezeBackbone, backboneWarmupEpochs } = settings;
+          const schedule = { epoch: exactEpoch, lr, weightDecay, momentum, teacherTemp };
           return dinoStep(state, [globals, ...locals], {
             ...schedule,
             clipGrad,
             freezeLastLayer,
+            backboneShare: backboneShare(exactEpoch, freezeBackbone, backboneWarmupEpochs),
+            layerRates: rates,
             koleoWeight,
             microBatchSize,
             activationCheckpointing,
@@ -475,20 +500,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       if (isEpochSaved || isBest || isRunEnd || isStopped || isDue) await save(isBest);
       if (isStopped) break;
       const isKnnDue = isEpochEnd ? (epoch + 1) % settings.knnEvery === 0 : isRunEnd;
-      if (settings.knnEvery > 0 && isKnnDue) {
-        const began = performance.now();
-        const knnSettings = { ...settings, numWorkers: loader.numWorkers };
-        const { remarks, ...scores } = await world.attempt(rescue, () =>
-          evaluateDuringTraining(teacher.backbone, knnSettings, world, signal),
-        );
-        if (world.isFirst) metricsLog.add({ step, epoch, ...scores });
-        emit({ type: 'knn', step, epoch, ...scores });
-        for (const remark of world.isFirst ? remarks : []) {
-          if (!told.has(remark)) warn(remark);
-          told.add(remark);
-        }
-        pace?.evaluated('knn', performance.now() - began);
-      }
+      if (settings.knnEvery > 0 && isKnnDue) await knnNow(epoch);
       if (isRunEnd) break;
       await eventLoopTurn(); // lets signals, workers' messages and the caller's timers in
     }

@@ -71,7 +71,7 @@ const trainArguments = {
     .describe('folder of images (class folders, nested or flat), text file of paths, or shards'),
 };
 
-const trainOptions = {
+export const trainOptions = {
   output: z
     .string()
     .optional()
@@ -259,7 +259,7 @@ interface TrainLine {
 }
 
 /** Reads what --resume, --config and the settings' flags mean together, and what is wrong with them. */
-function readTrainLine({ args, options }: TrainGiven): { line: TrainLine; problems: string[] } {
+export function readTrainLine({ args, options }: TrainGiven): { line: TrainLine; problems: string[] } {
   const problems: string[] = [];
   // a file is a checkpoint of the reference, from which a new run continues
   const { resume: given, useFp16 } = options;
@@ -338,7 +338,7 @@ function newRunFolder(images: string, world: World): string {
   }
 }
 
-async function trainIn(world: World, line: TrainLine, studio: boolean, io: Output): Promise<void> {
+export async function trainIn(world: World, line: TrainLine, studio: boolean, io: Output): Promise<void> {
   const { images, sources, extensions } = line;
   const { isRunFolder } = await import('../../run/run-folder.js');
   const output = line.output ?? newRunFolder(images ?? '', world);
