@@ -53,7 +53,10 @@ export function hashBytes(name: string, shape: readonly number[]): Uint8Array {
  */
 export function hashWeight(name: string, shape: readonly number[], std: number): Float32Array {
   const isVector = shape.length === 1;
-  if (/(running_var|weight_g|gamma\d|temperature)$/.test(name) || (isVector && name.endsWith('weight'))) {
+  if (
+    /(running_var|weight_g|gamma\d|\.gamma|temperature)$/.test(name) ||
+    (isVector && name.endsWith('weight'))
+  ) {
     return fill(name, count(shape), 0.1, 1);
   }
   return fill(name, count(shape), isVector ? 0.02 : std * Math.sqrt(3), 0);

@@ -5,13 +5,16 @@
  */
 import { CheckpointError } from '../errors.js';
 import { FAMILIES, type Shapes } from '../models/index.js';
+import type { Tensor } from '../torch/index.js';
 import { type FoundNetwork, withoutWrappers } from './networks.js';
 
 /** Where the backbone's tensors are in a file. */
 export interface BackboneSources {
   layout: 'dino' | 'transformers';
-  /** For each of the reference's names the file's tensors, to be concatenated along the first dimension. */
+  /** For each of the reference's names the file's tensors, concatenated along the first dimension unless `makes` has it. */
   sources: Map<string, string[]>;
+  /** By the reference's names, what makes the tensor from those of the file, none for one that the file lacks. */
+  makes: Map<string, (tensors: Tensor[]) => Tensor>;
   /** Shapes by the reference's names. */
   shapes: Map<string, readonly number[]>;
   /** The DINO head's tensors: the reference's name (`mlp.0.weight`, `last_layer.weight_g`) and the file's. */
@@ -76,7 +79,7 @@ const HELPERS =
   /^(?:\w*_)?(?:heads?|fc\d?|classifier|cls_head|pooler|linear|lin|mlp|projectors?|projection|proj|predictors?|prototypes?|decoder|queue|center|loss|criterion|metrics?|temperature|logit_scale|n_averaged|mask|masked|mask_token|pre_logits|num_batches_tracked|step|epoch)(?:_\w+)?(?:\.|$)/;
 
 const nothing = (): Omit<BackboneSources, 'layout'> => ({
-  ...{ sources: new Map(), shapes: new Map(), head: new Map(), unused: [], strange: [] },
+  ...{ sources: new Map(), makes: new Map(), shapes: new Map(), head: new Map(), unused: [], strange: [] },
 });
 
 /** `module.backbone.` -> `module.head.`: possible prefixes of a DINO head beside a network, or inside of it. */
