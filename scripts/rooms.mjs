@@ -43,6 +43,7 @@ export const ROOMS = [
   ['eval', 'k-NN, linear, retrieval, copy detection, segmentation, embedding'],
   ['model', '`Model` and `loadModel()`'],
   ['export', 'ONNX, transformers.js, a page for the browser'],
+  ['classify', 'classifiers fitted to few labelled images: fitting, measuring, predicting'],
   ['train', '`train.ts`, the loop; presets, resume, what is measured on the way'],
   [
     'explore',

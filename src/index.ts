@@ -173,6 +173,30 @@ export {
 } from './explain/patch-pca.js';
 export { findFfmpeg } from './explain/ffmpeg.js';
 
+// classifiers from few labels
+export {
+  fitClassifier,
+  type ClassifierMethod,
+  type FitClassifierOptions,
+  type FitClassifierResult,
+} from './classify/fit-classifier.js';
+export {
+  Classifier,
+  type ClassifierOrigin,
+  type HeadFeatures,
+  type Prediction,
+  type PredictOptions,
+  type PredictResult,
+} from './classify/classifier.js';
+export { loadClassifier, saveClassifier, type LoadClassifierOptions } from './classify/classifier-file.js';
+export { writePredictions } from './classify/write-predictions.js';
+export { writeClassifierReport } from './classify/report-page.js';
+export type { ClassifierReport, ClassScore, Mistake, ShareEstimate } from './classify/report.js';
+export type { CalibrationBin } from './classify/calibration.js';
+export type { Trial as ClassifierTrial } from './classify/cross-validate.js';
+export type { Scaling } from './classify/scaling.js';
+export type { ClassifierHead, LinearHead, NeighbourHead } from './plain/classifier-head.js';
+
 // the studio
 export { startStudio, type RunningStudio, type StudioOptions } from './studio/index.js';
 
@@ -217,6 +241,7 @@ export {
   type SelectBy,
   type SelectOptions,
   galleryOfIndex,
+  labelledImages,
   type IndexLabels,
   labelImages,
   readLabels,

@@ -18,6 +18,8 @@ const home = process.cwd();
 const at = (name: string): string => path.join(folder, name);
 let model: dino.Model;
 let index: dino.ImageIndex;
+let classifier: dino.Classifier;
+let fitted: dino.FitClassifierResult;
 
 /** By kind: which values an argument of another kind must refuse. */
 const KINDS: Readonly<Record<string, unknown>> = {
@@ -98,6 +100,7 @@ const NOT_CALLED = [
 const METHODS_WITHOUT_ARGUMENTS = [
   ...[
     'Model.dispose',
+    'Classifier.dispose',
     'ImageIndex.skipped',
     'ImageIndex.features',
     'ImageIndex.rawFeatures',
@@ -196,6 +199,14 @@ function calls(): Record<string, Call> {
       }),
     }),
     ImageIndex: call(dino.ImageIndex.open.bind(dino.ImageIndex), 1, { folder: nowhere }),
+    'Classifier.predict': call(classifier.predict.bind(classifier), 1, {
+      images: or(nowhere, 'list'),
+      options: all<dino.PredictOptions>({ batchSize: 4, numWorkers: 0, signal, onProgress: nothing }),
+    }),
+    Classifier: call(dino.loadClassifier, 1, {
+      file: nowhere,
+      options: all<dino.LoadClassifierOptions>({ device: 'cpu', backbone: nothing, onWarning: nothing }),
+    }),
     buildIndex: call(dino.buildIndex, 3, {
       model,
       images: nowhere,
@@ -330,6 +341,21 @@ function calls(): Record<string, Call> {
         numHeads: 3,
       }),
     }),
+    fitClassifier: call(dino.fitClassifier, 2, {
+      model,
+      options: all<dino.FitClassifierOptions>({
+        ...{
+          ...evalSizes,
+          images: nowhere,
+          validation: nowhere,
+          method: 'logistic',
+          scaling: 'none',
+          c: [1],
+        },
+        ...{ k: [1], classWeight: 'balanced', folds: 2, seed: 0, features: 'cls', layers: 1 },
+        onWarning: nothing,
+      }),
+    }),
     findDuplicates: call(dino.findDuplicates, 1, {
       index,
       options: all<dino.DuplicateOptions>({ ...nearest, threshold: 0.9, onWarning: nothing }),
@@ -356,6 +382,7 @@ function calls(): Record<string, Call> {
       ...{ train: labelled, test: labelled, options: { k: [1], temperature: 0.07, block: 10 } },
     }),
     labelImages: call(dino.labelImages, 3, { index, rows: [0], label: or('a label', 'null') }),
+    labelledImages: call(dino.labelledImages, 1, { index }),
     launch: call(dino.launch, 1, {
       options: all<dino.LaunchOptions>({
         ...{
@@ -377,6 +404,10 @@ function calls(): Record<string, Call> {
       ...{ source: nowhere, options: { onProgress: nothing, mayRead: nothing, onlyLabelled: true } },
     }),
     listWatched: call(dino.listWatched, 1, { run: nowhere }),
+    loadClassifier: call(dino.loadClassifier, 1, {
+      file: nowhere,
+      options: all<dino.LoadClassifierOptions>({ device: 'cpu', backbone: nothing, onWarning: nothing }),
+    }),
     loadIndexModel: call(dino.loadIndexModel, 1, {
       index,
       options: { device: 'cpu', weights: nowhere, onWarning: nothing },
@@ -438,6 +469,7 @@ function calls(): Record<string, Call> {
         },
       }),
     }),
+    saveClassifier: call(dino.saveClassifier, 2, { classifier, file: at('classifier.safetensors') }),
     saveEvaluation: call(dino.saveEvaluation, 3, { weightsFile: weights, name: 'knn', result: {} }),
     searchIndex: call(dino.searchIndex, 2, {
       index,
@@ -505,6 +537,7 @@ function calls(): Record<string, Call> {
         ...{ onProgress: nothing, onWarning: nothing },
       }),
     }),
+    writeClassifierReport: call(dino.writeClassifierReport, 2, { file: at('report.html'), result: fitted }),
     writeFeatures: call(dino.writeFeatures, 2, {
       file: at('features.npy'),
       result: { paths: ['a'], labels: [null], features: new Float32Array(2), shape: [1, 2], classes: null },
@@ -513,6 +546,10 @@ function calls(): Record<string, Call> {
     writePatchPca: call(dino.writePatchPca, 2, {
       image: { columns: 1, patchSize: 2, width: 2, height: 2, colours: new Uint8Array(3) },
       folder: at('pca'),
+    }),
+    writePredictions: call(dino.writePredictions, 2, {
+      file: at('predictions.csv'),
+      result: { predictions: [], classes: ['a', 'b'], skipped: [] },
     }),
     writePth: call(dino.writePth, 2, {
       ...{
@@ -624,6 +661,13 @@ describe('wrong arguments', () => {
     model = dino.loadModel(at('run'), { device: 'cpu' });
     await dino.buildIndex(model, at('images'), { output: at('index'), weights: { given: at('run') } });
     index = dino.ImageIndex.open(at('index'));
+    fitted = await dino.fitClassifier(model, {
+      images: at('images'),
+      c: [1],
+      scaling: 'none',
+      numWorkers: 0,
+    });
+    classifier = fitted.classifier;
     dino.exportWeights(at('run'), { format: 'pth', output: at('weights.pth') });
     mkdirSync(at('trained'));
   });

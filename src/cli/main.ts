@@ -69,6 +69,17 @@ const dino: Level = {
     },
     shard: { summary: 'pack images into tar shards, or index shards', load: () => import('./shard.js') },
     slurm: { summary: 'train in a job on a Slurm cluster', load: () => import('./train/slurm.js') },
+    classify: {
+      summary: 'fit a classifier to labelled images, and classify others with it',
+      example: 'dino classify fit RUN pets --output pets.safetensors',
+      commands: {
+        fit: {
+          summary: 'fit a classifier to folders of images, one per class, and measure it',
+          load: () => import('./classify/fit.js'),
+        },
+        predict: { summary: 'classify images', load: () => import('./classify/predict.js') },
+      },
+    },
     embed: { summary: 'write the features of images to a file', load: () => import('./eval/embed.js') },
     index: {
       summary: 'make an index of images, for the five commands below',

@@ -1,5 +1,6 @@
 /** The parts of the demo's report as HTML: pictures of attention, neighbours, the table of accuracies, the map, the curves. */
 import { bestReading, READINGS, type Readings } from '../eval/readings.js';
+import { escapeHtml } from '../plain/html.js';
 import type {
   AttentionFigure,
   AttentionSide,
@@ -10,17 +11,6 @@ import type {
   Picture,
 } from './figures.js';
 import { minutes } from './summary.js';
-
-export function escapeHtml(text: string): string {
-  const entities: Record<string, string> = {
-    '&': '&amp;',
-    '<': '&lt;',
-    '>': '&gt;',
-    '"': '&quot;',
-    "'": '&#39;',
-  };
-  return text.replace(/[&<>"']/g, (character) => entities[character]!);
-}
 
 export const count = (value: number): string => value.toLocaleString('en-US');
 

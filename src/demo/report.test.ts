@@ -4,7 +4,7 @@ import sharp from 'sharp';
 import type { AttentionSide, DemoFigures, DemoReport, Picture } from './figures.js';
 import { outlineOf } from './pictures.js';
 import { renderReport } from './report.js';
-import { escapeHtml } from './report-parts.js';
+import { escapeHtml } from '../plain/html.js';
 import { chancePoints, minutes, summarize } from './summary.js';
 
 const score = (best: number) => ({

@@ -11,7 +11,6 @@ import {
   chartFigure,
   charts,
   count,
-  escapeHtml,
   image,
   list,
   machineWords,
@@ -20,6 +19,7 @@ import {
   settingsTable,
 } from './report-parts.js';
 import { bestReading } from '../eval/readings.js';
+import { escapeHtml } from '../plain/html.js';
 import { minutes, READING_WORDS, summarize } from './summary.js';
 
 /** The page. */

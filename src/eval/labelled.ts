@@ -1,4 +1,4 @@
-/** The two labelled image folders that k-NN and the linear classifier are measured on. */
+/** Labelled images: one folder of them, and the two that k-NN and the linear classifier are measured on. */
 import { statSync } from 'node:fs';
 import path from 'node:path';
 import { type ImageList, listImages, type ListNotes, notesOf, onlyLabelled } from '../data/index.js';
@@ -9,7 +9,12 @@ export interface LabelledList extends ImageList {
   classes: string[];
 }
 
-async function labelled(source: string | ImageList, what: string): Promise<LabelledList> {
+/**
+ * Lists labelled images; those without a label are left out, and counted.
+ * @param what - Name of the argument, for the message.
+ * @throws DataError when there are no images, or none has a label.
+ */
+export async function labelledList(source: string | ImageList, what: string): Promise<LabelledList> {
   const list =
     typeof source === 'string' ? await listImages(source, { onlyLabelled: true }) : onlyLabelled(source);
   const { classes } = list;
@@ -17,12 +22,12 @@ async function labelled(source: string | ImageList, what: string): Promise<Label
   const beside = list.items.map((item) => item.path).filter((file) => path.dirname(file) === list.root);
   const isMixed = beside.length > 0 && beside.length < list.items.length;
   throw new DataError(
-    `${printable(list.source)} (--${what}) has no labels: expected a folder with one folder per class, or shards with ` +
+    `${printable(list.source)} (${what}) has no labels: expected a folder with one folder per class, or shards with ` +
       `labels. ` +
       (isMixed
         ? `${beside.length} of its ${list.items.length} images ${beside.length === 1 ? 'is' : 'are'} not in a class folder, for example ${printable(beside[0]!)}: ` +
           'list it with onlyLabelled to leave them out.'
-        : 'Only evaluations need labels; training does not.'),
+        : 'Only evaluations and classifiers need labels; training does not.'),
   );
 }
 
@@ -44,9 +49,10 @@ export interface LabelledPair extends ListNotes {
 export async function labelledPair(
   trainSource: string | ImageList,
   valSource: string | ImageList,
+  names = { train: '--train', val: '--val' },
 ): Promise<LabelledPair> {
-  const train = await labelled(trainSource, 'train');
-  const val = await labelled(valSource, 'val');
+  const train = await labelledList(trainSource, names.train);
+  const val = await labelledList(valSource, names.val);
   const exact = new Map(train.classes.map((name, index) => [name, index]));
   const composed = byComposedName(train.classes);
   const numberOf = (name: string): number | undefined =>

@@ -13,3 +13,4 @@ export { layoutMap, makeMap, readMap, type MapOptions } from './map.js';
 export { labelImages, readLabels, type IndexLabels } from './labels.js';
 export { proposeLabels, type Proposal, type ProposeOptions } from './propose.js';
 export { galleryOfIndex } from './gallery.js';
+export { labelledImages } from './labelled-images.js';
