@@ -114,7 +114,7 @@ export function saveClassifier(classifier: Classifier, file: string): void {
     for (const [name, tensor] of model.backbone.stateDict()) tensors.set(BACKBONE + name, tensor);
     for (const [name, tensor] of Object.entries(headTensors(head))) tensors.set(HEAD + name, tensor);
     writeSafetensors(file, tensors, {
-      ...{ format: 'pt', ...recordOf(model.architecture, model.origin.headsAreGuess) },
+      ...{ format: 'pt', ...recordOf(model.architecture, model.backbone.normalization, model.origin.headsAreGuess) },
       [KEY]: JSON.stringify(description),
     });
   });

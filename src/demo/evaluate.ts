@@ -12,7 +12,7 @@ import { bestReading, reader, type Reading, type Readings, readThreeWays } from 
 import { resizeNearest } from '../eval/resample.js';
 import { DataError } from '../errors.js';
 import { massMasks } from '../explain/attention.js';
-import { normalizeImages, type VisionTransformer, unitLength } from '../models/index.js';
+import { type AttentiveBackbone, normalizeImages, unitLength } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor } from '../torch/index.js';
 import { mapOf } from './map.js';
 import type { SceneSet } from './scenes.js';
@@ -23,7 +23,7 @@ export const THRESHOLD = 0.6;
 
 /** Side at which features are computed, of networks, pixels and HOG alike; and side at which attention is shown. */
 export const FEATURE_SIZE = 64;
-export const ATTENTION_SIZE = 64;
+export const ATTENTION_SIZE = 128;
 
 /** Images per batch: few enough to stop quickly. */
 const BATCH = 250;
@@ -95,7 +95,7 @@ export interface EvaluateOptions {
 
 /** @param backbone - In eval mode. */
 export async function evaluateNetwork(
-  backbone: VisionTransformer,
+  backbone: AttentiveBackbone,
   scenes: LoadedScenes,
   options: EvaluateOptions,
 ): Promise<Evaluation> {
@@ -176,7 +176,7 @@ function nearest(train: Tensor, val: Tensor, queries: readonly number[], count: 
 }
 
 async function evaluateAttention(
-  backbone: VisionTransformer,
+  backbone: AttentiveBackbone,
   scenes: LoadedScenes,
   { device, attentionOf, signal }: EvaluateOptions,
 ): Promise<{ jaccards: number[][]; chosen: AttentionMaps[] }> {
@@ -199,7 +199,7 @@ async function evaluateAttention(
       inferenceMode(() => {
         const raw = fromTypedArray(batch.images, [indices.length, 3, size, size]).to(device);
         const images = normalizeImages(raw); // (B, 3, H, W)
-        const weights = backbone.getLastSelfAttention(images, { queries: 'class' }); // (B, heads, 1, 1 + N)
+        const weights = backbone.getLastClassAttention(images); // (B, heads, 1, 1 + N)
         const heads = weights.size(1);
         const maps = weights.select(2, 0).narrow(2, 1, patches).reshape([-1, patches]); // (B * heads, N)
         const kept = massMasks(maps, THRESHOLD).to('uint8'); // (B * heads, N)

@@ -137,18 +137,27 @@ export interface Chart {
   limit?: { label: string; value: number };
 }
 
-export function charts({ curves }: DemoFigures): Chart[] {
+export function charts({ curves, settings }: DemoFigures): Chart[] {
   const lnK = Math.log(curves.outDim);
   const limit = { label: `ln K = ${lnK.toFixed(2)}`, value: lnK };
+  const isCoding = settings['loss'] === 'simdino';
   return [
-    {
-      title: 'Loss (nats)',
-      caption:
-        'Cross-entropy between the teacher on one view and the student on another. A loss that stays at ln K means that ' +
-        'nothing is learned.',
-      values: curves.loss,
-      limit,
-    },
+    isCoding
+      ? {
+          title: 'Loss',
+          caption:
+            'Views of a scene are drawn together, and different scenes are kept apart (coding rate, SimDINO). Lower is ' +
+            'better; it rises at first, while the teacher is still changing fast.',
+          values: curves.loss,
+        }
+      : {
+          title: 'Loss (nats)',
+          caption:
+            'Cross-entropy between the teacher on one view and the student on another. A loss that stays at ln K means ' +
+            'that nothing is learned.',
+          values: curves.loss,
+          limit,
+        },
     {
       title: "Entropy of the teacher's outputs (nats)",
       caption:
@@ -173,17 +182,20 @@ const ROOM = { left: 34, right: 40, top: 10, bottom: 24 };
 const POINTS = 300;
 
 function curveSvg({ values, limit }: Chart, steps: readonly number[], words: string): string {
-  const most = Math.max(...values, limit?.value ?? 0) * 1.04 || 1;
+  const least = Math.min(0, ...values) * 1.04;
+  const most = Math.max(0, ...values, limit?.value ?? 0) * 1.04 || (least < 0 ? 0 : 1);
   const last = steps.at(-1) ?? 1;
   const x = (step: number): number => ROOM.left + ((WIDTH - ROOM.left - ROOM.right) * step) / last;
   const y = (value: number): number =>
-    HEIGHT - ROOM.bottom - ((HEIGHT - ROOM.top - ROOM.bottom) * value) / most;
+    HEIGHT - ROOM.bottom - ((HEIGHT - ROOM.top - ROOM.bottom) * (value - least)) / (most - least);
   const every = Math.max(1, Math.ceil(values.length / POINTS));
   const line = values.flatMap((value, i) =>
     i % every === 0 || i === values.length - 1 ? [`${x(steps[i]!).toFixed(1)},${y(value).toFixed(1)}`] : [],
   );
-  const unit = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50].find((one) => most / one <= 5) ?? most / 4;
-  const ticks = Array.from({ length: Math.floor(most / unit) + 1 }, (_, i) => i * unit);
+  const height = most - least;
+  const unit = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50].find((one) => height / one <= 5) ?? height / 4;
+  const lowest = Math.ceil(least / unit);
+  const ticks = Array.from({ length: Math.floor(most / unit) - lowest + 1 }, (_, i) => (lowest + i) * unit);
   const rules = ticks.map((tick) => {
     const at = y(tick).toFixed(1);
     return (

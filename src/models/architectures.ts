@@ -38,8 +38,12 @@ interface XcitEntry extends Sizes {
   patchSize: 8 | 16;
 }
 
+interface ClassAttentionResNetEntry extends Sizes {
+  family: 'resnet_class_attention';
+}
+
 /** A member of a family: its sizes, and what else the family's builder takes. */
-export type ArchitectureEntry = VitEntry | ResNetEntry | XcitEntry;
+export type ArchitectureEntry = VitEntry | ResNetEntry | ClassAttentionResNetEntry | XcitEntry;
 export type Family = ArchitectureEntry['family'];
 
 /** Width, blocks and heads of the reference's transformers (vision_transformer.py). */
@@ -66,6 +70,10 @@ export const ARCHITECTURES = {
   resnet: {
     ...{ family: 'resnet', block: 'basic', layers: null, stem: 'small' },
     ...{ embedDim: null, depth: null, numHeads: 0, patchSize: 1 },
+  },
+  // residual blocks, and class attention (Touvron et al. 2021) in place of the mean: class-attention-resnet.ts
+  resnet_class_attention: {
+    ...{ family: 'resnet_class_attention', embedDim: null, depth: null, numHeads: 4, patchSize: 8 },
   },
   // those that the reference's README names (facebookresearch/xcit xcit.py)
   xcit_small_12_p16: { family: 'xcit', embedDim: 384, depth: 12, numHeads: 8, patchSize: 16 },
@@ -150,6 +158,16 @@ function count(shapes: Shapes, name: (i: number) => string): number {
 
 /** By the names of torchvision's ResNets, of facebookresearch/xcit, and of the reference's vision_transformer.py. */
 export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
+  resnet_class_attention: {
+    hasAttention: true,
+    takesHeads: false,
+    learnsPositions: false,
+    parts: ['conv1', 'bn1', 'layer1', 'layer2', 'layer3', 'cls_token', 'cls_attn_blocks', 'norm'],
+    anchors: [['cls_attn_blocks.0.attn.qkv.weight', ['layer1.0.conv1.weight']]],
+    matches: (shapes) =>
+      shapes.has('cls_attn_blocks.0.attn.qkv.weight') && shapes.has('layer1.0.conv1.weight'),
+    read: readClassAttentionResNet,
+  },
   resnet: {
     hasAttention: false,
     takesHeads: false,
@@ -199,6 +217,20 @@ function readResNet(shapes: Shapes): Reading {
       stem === 'small' && layers.some((blocks) => blocks !== layers[0])
         ? [`a ResNet with a small stem has as many blocks in each stage, this one has ${layers.join(', ')}`]
         : [],
+  };
+}
+
+function readClassAttentionResNet(shapes: Shapes): Reading {
+  const layers = [1, 2, 3].map((stage) => count(shapes, (i) => `layer${stage}.${i}.conv1.weight`));
+  const embedDim = shapes.get('cls_token')?.[2] ?? 0; // (1, 1, D)
+  const depth = layers.reduce((sum, blocks) => sum + blocks, 0);
+  return {
+    sizes: { embedDim, depth, patchSize: 2 ** layers.length },
+    imgSize: null,
+    described: `a ResNet with class attention of width ${embedDim} with ${layers.join(', ')} blocks`,
+    problems: layers.some((blocks) => blocks !== layers[0])
+      ? [`a ResNet with class attention has as many blocks in each stage, this one has ${layers.join(', ')}`]
+      : [],
   };
 }
 

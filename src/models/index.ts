@@ -28,6 +28,7 @@ export {
   ownSizes,
 } from './architectures.js';
 export { type BackboneFactory, type BackboneOptions, backboneShapes, buildBackbone } from './registry.js';
+export { ClassAttentionResNet, type ClassAttentionResNetOptions } from './class-attention-resnet.js';
 export { ResNet, type ResNetOptions } from './resnet.js';
 export { VisionTransformer, type VisionTransformerOptions } from './vision-transformer.js';
 export { XCiT, type XCiTOptions } from './xcit.js';

@@ -8,6 +8,7 @@ import {
   type Family,
 } from './architectures.js';
 import type { Backbone } from './backbone.js';
+import { ClassAttentionResNet } from './class-attention-resnet.js';
 import { ResNet } from './resnet.js';
 import { VisionTransformer } from './vision-transformer.js';
 import { XCiT } from './xcit.js';
@@ -15,7 +16,7 @@ import { XCiT } from './xcit.js';
 export interface BackboneOptions {
   /**
    * 'vit_tiny', 'vit_small', 'vit_base', 'deit_*' for the same, 'vit' with embedDim, depth and numHeads, 'resnet18', ...,
-   * 'resnet' (for small images) with embedDim and depth,
+   * 'resnet' (for small images) and 'resnet_class_attention' with embedDim and depth,
    * or 'xcit_small_12_p16', ...
    */
   arch: string;
@@ -49,6 +50,14 @@ const BUILDERS: { readonly [F in Family]: Build<F> } = {
         `arch 'resnet': expected an embedDim that 8 divides and a depth that 4 divides, got ${embedDim} and ${depth}`,
       );
     return new ResNet({ block, layers: [blocks, blocks, blocks, blocks], width, stem });
+  },
+  resnet_class_attention: ({ numHeads }, { embedDim, depth }) => {
+    const [width, blocks] = [embedDim / 4, depth / 3];
+    if (!Number.isInteger(width) || !Number.isInteger(blocks) || blocks < 1)
+      throw new ConfigError(
+        `arch 'resnet_class_attention': expected an embedDim that 4 divides and a depth that 3 divides, got ${embedDim} and ${depth}`,
+      );
+    return new ClassAttentionResNet({ embedDim, blocks, numHeads: numHeads ?? 4 });
   },
   xcit: (entry, { dropPathRate }) => new XCiT({ ...entry, dropPathRate }),
 };

@@ -12,7 +12,7 @@ import { Backbone } from './backbone.js';
 const WIDTH = 64;
 
 /** A skip connection that changes size: 1 x 1 convolution and norm. */
-function skip(inChannels: number, outChannels: number, stride: number): Sequential | null {
+export function skip(inChannels: number, outChannels: number, stride: number): Sequential | null {
   if (stride === 1 && inChannels === outChannels) return null;
   return new Sequential([
     new Conv2d(inChannels, outChannels, 1, { stride, bias: false }),
@@ -21,7 +21,7 @@ function skip(inChannels: number, outChannels: number, stride: number): Sequenti
 }
 
 /** Two 3 x 3 convolutions: resnet18 and resnet34. */
-class BasicBlock extends Layer {
+export class BasicBlock extends Layer {
   static readonly expansion = 1;
   readonly conv1: Conv2d;
   readonly bn1: BatchNorm;

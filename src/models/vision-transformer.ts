@@ -35,7 +35,7 @@ import { type AttentiveBackbone, Backbone, type TokenBackbone } from './backbone
 /** The reference's transformers all use this, not PyTorch's 1e-5. */
 export const LAYER_NORM_EPS = 1e-6;
 /** Standard deviation of the initial weights. */
-const INIT_STD = 0.02;
+export const INIT_STD = 0.02;
 
 /** The two-layer perceptron of a block. */
 export class Mlp extends Layer {

@@ -21,14 +21,13 @@ import {
 import { arange, ones, ops, Parameter, scope, zeros, type Tensor } from '../torch/index.js';
 import { Backbone } from './backbone.js';
 import { unitLength } from './normalize.js';
-import { initLinearLayers, LAYER_NORM_EPS, Mlp } from './vision-transformer.js';
+import { INIT_STD, initLinearLayers, LAYER_NORM_EPS, Mlp } from './vision-transformer.js';
 
-const INIT_STD = 0.02;
 /** Sines and cosines of each axis of a position, and the longest of their periods over 2 pi. */
 export const FOURIER_DIM = 32;
 export const FOURIER_TEMPERATURE = 10000;
 
-const layerNorm = (dim: number): LayerNorm => new LayerNorm(dim, { eps: LAYER_NORM_EPS });
+export const layerNorm = (dim: number): LayerNorm => new LayerNorm(dim, { eps: LAYER_NORM_EPS });
 
 /** Positions of a grid as sines and cosines, projected to the width: not tied to a size. */
 class PositionalEncodingFourier extends Layer {
@@ -240,7 +239,7 @@ class ClassAttention extends Layer {
   }
 }
 
-class ClassAttentionBlock extends Layer {
+export class ClassAttentionBlock extends Layer {
   readonly norm1: LayerNorm;
   readonly attn: ClassAttention;
   readonly norm2: LayerNorm;

@@ -18,8 +18,19 @@ const [A, B, C] = [3.4445, -4.775, 2.0315] as const;
 const ITERATIONS = 5;
 const EPS = 1e-7;
 
+/**
+ * The layers that a class token asks (CaiT, XCiT, resnet_class_attention). Muon's steps, as long in every direction, soon
+ * saturate their softmax: the token then looks at the background (measured on the demo's scenes, docs/learning.md). They are
+ * AdamW's, at a slower rate.
+ */
+const isOfClassAttention = (name: string): boolean => name.includes('cls_attn_blocks.');
+const CLASS_ATTENTION_RATE = 0.1;
+
 const isMatrix = (name: string, parameter: Parameter): boolean =>
-  parameter.ndim >= 2 && name.endsWith('.weight');
+  parameter.ndim >= 2 && name.endsWith('.weight') && !isOfClassAttention(name);
+
+type AdamWUpdates = Pick<Updates<Slot>, 'parameters' | 'gradients' | 'states'>;
+const noUpdates = (): AdamWUpdates => ({ parameters: [], gradients: [], states: [] });
 
 /**
  * The nearest orthogonal matrix, nearly: singular values come out between about 0.7 and 1.2.
@@ -60,15 +71,14 @@ export class Muon extends Optimizer<Slot> {
 
   protected override update(updates: Updates<Slot>, lr: number, weightDecay: number): void {
     const { names, parameters, gradients, states } = updates;
-    const rest: { parameters: Parameter[]; gradients: Tensor[]; states: Record<Slot, Tensor>[] } = {
-      ...{ parameters: [], gradients: [], states: [] },
-    };
+    const [rest, slow] = [noUpdates(), noUpdates()];
     for (const [i, parameter] of parameters.entries()) {
       const [gradient, state] = [gradients[i] as Tensor, states[i] as Record<Slot, Tensor>];
       if (!isMatrix(names[i] as string, parameter)) {
-        rest.parameters.push(parameter);
-        rest.gradients.push(gradient);
-        rest.states.push(state);
+        const those = isOfClassAttention(names[i] as string) ? slow : rest;
+        those.parameters.push(parameter);
+        those.gradients.push(gradient);
+        those.states.push(state);
         continue;
       }
       const buffer = state.momentum_buffer;
@@ -79,5 +89,6 @@ export class Muon extends Optimizer<Slot> {
       parameter.mul_(1 - lr * weightDecay).add_(direction, { alpha: -lr * size });
     }
     if (rest.parameters.length > 0) adamWUpdate(rest, lr, weightDecay);
+    if (slow.parameters.length > 0) adamWUpdate(slow, lr * CLASS_ATTENTION_RATE, weightDecay);
   }
 }

@@ -23,6 +23,12 @@ export function checkSetting(name: SettingName, value: unknown): string | null {
   return expectations(settingFields[name], value).join('; ') || null;
 }
 
+/** What the sizes of an architecture must be multiples of. */
+const MULTIPLES: Readonly<Record<string, Readonly<Partial<Record<'embedDim' | 'depth', number>>>>> = {
+  resnet: { embedDim: 8, depth: 4 },
+  resnet_class_attention: { embedDim: 4, depth: 3 },
+};
+
 /**
  * Conflicts between settings that are valid by themselves. A rule applies only if all the settings that it needs are
  * present, so that flags can be checked before a preset has filled in the rest.
@@ -71,15 +77,10 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
           `${name} ${s[name]} requires arch vit${name === 'numHeads' ? '' : ' or resnet'}; ${s.arch} defines its own`,
         );
     }
-    if (s.arch === 'resnet') {
-      for (const [name, parts] of [
-        ['embedDim', 8],
-        ['depth', 4],
-      ] as const) {
-        const size = s[name];
-        if (size !== undefined && size % parts !== 0)
-          problems.push(`${name} ${size}: arch resnet takes multiples of ${parts}`);
-      }
+    for (const [name, parts] of Object.entries(MULTIPLES[s.arch] ?? {})) {
+      const size = s[name as 'embedDim' | 'depth'];
+      if (size !== undefined && size % parts !== 0)
+        problems.push(`${name} ${size}: arch ${s.arch} takes multiples of ${parts}`);
     }
   }
   if (s.embedDim !== undefined && s.numHeads !== undefined && s.embedDim % s.numHeads !== 0) {

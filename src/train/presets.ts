@@ -177,6 +177,9 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   } else if (arch === 'resnet') {
     width = choose('embedDim', 256, 'a narrow network');
     choose('depth', 4, 'one block in each stage');
+  } else if (arch === 'resnet_class_attention') {
+    width = choose('embedDim', 192, 'a narrow network');
+    choose('depth', 3, 'one block in each stage');
   }
 
   // ---- crops: no larger than the image (upscaled pixels teach nothing), and no more patches than are affordable
@@ -206,7 +209,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
     : (architectureEntry(arch)?.patchSize ?? 1);
   if (overrides.patchSize === undefined) chosen.patchSize = patch;
   // networks read larger images better than those that they were trained on (Touvron et al. 2019, FixRes)
-  if (arch === 'resnet')
+  if (arch.startsWith('resnet'))
     choose(
       'imgSize',
       Math.round((globalCrop * 4) / 3),

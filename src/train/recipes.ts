@@ -61,6 +61,27 @@ const FEWER_CROPS = 'fewer than in the paper: cheaper steps';
 const gpuSettings = { localCropsNumber: 6, lr: 0.002 };
 const cpuSettings = { localCropsNumber: 4, lr: 0.004 };
 
+/** What convolutions learn fastest with on a few CPU cores (docs/learning.md). */
+const FAST = {
+  localCropsNumber: 2,
+  ...{ globalCropsScale: [0.4, 1], localCropsScale: [0.15, 0.4] },
+  ...{ globalBlurProbability1: 0, globalBlurProbability2: 0, localBlurProbability: 0 },
+  ...{ loss: 'simdino', compressionWeight: 5, headBottleneckDim: 128 },
+  ...{ headHiddenDim: 512, useBnInHead: true, momentumTeacher: 0.97 },
+  ...{ optimizer: 'muon', lr: 0.08, batchSize: 32, weightDecay: 0.04, weightDecayEnd: 0.04 },
+} satisfies PartialSettings;
+const FAST_REASONS: Recipe['reasons'] = {
+  globalCropsSize: 'small crops: more of them in the same time; features are read at a larger size',
+  localCropsNumber: 'more learn hardly more, and cost a third of the time',
+  loss: "needs no prototypes, which few images can't fill (SimDINO)",
+  optimizer: 'all directions of a weight matrix learn equally fast',
+  batchSize: 'small batches, many steps',
+  useBnInHead: 'learns faster',
+  globalBlurProbability1: 'blur leaves little of crops this small',
+  globalBlurProbability2: 'blur leaves little of crops this small',
+  localBlurProbability: 'blur leaves little of crops this small',
+};
+
 export const RECIPES: readonly Recipe[] = [
   {
     name: "the paper's",
@@ -103,27 +124,27 @@ export const RECIPES: readonly Recipe[] = [
     when: { isGpu: false },
     reason: 'learns most in minutes on a few CPU cores (docs/learning.md)',
     reasons: {
-      arch: 'convolutions learn most in minutes on a few CPU cores; for attention maps take --arch vit',
-      globalCropsSize: 'small crops: more of them in the same time; features are read at a larger size',
-      localCropsNumber: 'more learn hardly more, and cost a third of the time',
-      loss: "needs no prototypes, which few images can't fill (SimDINO)",
-      optimizer: 'all directions of a weight matrix learn equally fast',
-      batchSize: 'small batches, many steps',
-      useBnInHead: 'learns faster',
-      globalBlurProbability1: 'blur leaves little of crops this small',
-      globalBlurProbability2: 'blur leaves little of crops this small',
-      localBlurProbability: 'blur leaves little of crops this small',
+      ...FAST_REASONS,
+      arch: 'convolutions learn most in minutes on a few CPU cores; for attention maps take --arch resnet_class_attention',
     },
     settings: {
       ...{ arch: 'resnet', embedDim: 256, depth: 4, dropPathRate: 0 },
-      ...{ globalCropsSize: 24, localCropsNumber: 2 },
-      ...{ globalCropsScale: [0.4, 1], localCropsScale: [0.15, 0.4] },
-      ...{ globalBlurProbability1: 0, globalBlurProbability2: 0, localBlurProbability: 0 },
-      ...{ loss: 'simdino', compressionWeight: 5, headBottleneckDim: 128 },
-      ...{ headHiddenDim: 512, useBnInHead: true, momentumTeacher: 0.97 },
-      ...{ optimizer: 'muon', lr: 0.08, batchSize: 32, weightDecay: 0.04, weightDecayEnd: 0.04 },
+      ...{ globalCropsSize: 24, ...FAST },
     },
     cropSizes: [24],
+    patchesPerSide: 2,
+    views: { perCore: 60_000, most: 2_000_000 },
+  },
+  {
+    name: 'narrow ResNet with class attention',
+    when: { isGpu: false },
+    reason: 'learns like a narrow ResNet, and shows what it looks at (docs/learning.md)',
+    reasons: FAST_REASONS,
+    settings: {
+      ...{ arch: 'resnet_class_attention', embedDim: 192, depth: 3, dropPathRate: 0 },
+      ...{ globalCropsSize: 48, ...FAST },
+    },
+    cropSizes: [48],
     patchesPerSide: 2,
     views: { perCore: 60_000, most: 2_000_000 },
   },
@@ -207,6 +228,6 @@ function recipeForBackbone(conditions: Conditions, arch: string | undefined): Re
   if (found !== undefined) return found;
   const [first] = fitting as [Recipe];
   // the crops of a ResNet with a small stem are too small for others
-  const alike = fitting.find(({ settings }) => settings.arch !== 'resnet') ?? first;
+  const alike = fitting.find(({ settings }) => settings.arch?.startsWith('resnet') !== true) ?? first;
   return { ...alike, settings: without(alike.settings, OF_THE_MODEL) };
 }

@@ -1,0 +1,122 @@
+/**
+ * A narrow ResNet whose positions are not averaged: a class token asks them, by the class attention of CaiT (Touvron et al.
+ * 2021, section 3). It learns as fast as convolutions do, and shows what it looks at as transformers do. The residual blocks
+ * are those of resnet.ts, with the small stem of ResNets for small images at a stride of 2; the class attention is that of
+ * facebookresearch/xcit.
+ */
+import { ShapeError } from '../errors.js';
+import {
+  BatchNorm,
+  checkpoint,
+  Conv2d,
+  kaimingNormal_,
+  type LayerNorm,
+  ModuleList,
+  Sequential,
+  truncNormal_,
+} from '../nn/index.js';
+import { ops, Parameter, scope, type Tensor, zeros } from '../torch/index.js';
+import { type AttentiveBackbone, Backbone } from './backbone.js';
+import { BasicBlock, skip } from './resnet.js';
+import { INIT_STD, initLinearLayers } from './vision-transformer.js';
+import { ClassAttentionBlock, layerNorm } from './xcit.js';
+
+/** Stages; each but the first halves the image, as the stem does. */
+const STAGES = 3;
+const ATTENTION_BLOCKS = 1;
+
+export interface ClassAttentionResNetOptions {
+  /** D, channels of the last stage; the first has a quarter of them. */
+  embedDim: number;
+  /** Residual blocks in each of the three stages. */
+  blocks: number;
+  /** Heads of the class attention. */
+  numHeads: number;
+}
+
+export class ClassAttentionResNet extends Backbone implements AttentiveBackbone {
+  readonly conv1: Conv2d;
+  readonly bn1: BatchNorm;
+  readonly layer1: Sequential;
+  readonly layer2: Sequential;
+  readonly layer3: Sequential;
+  /** (1, 1, D) */
+  readonly cls_token: Parameter;
+  readonly cls_attn_blocks: ModuleList<ClassAttentionBlock>;
+  readonly norm: LayerNorm;
+  override readonly embedDim: number;
+  readonly numHeads: number;
+  /** Pixels from one position to the next. */
+  readonly patchSize = 2 ** STAGES;
+
+  /** @throws ShapeError when 4 or the heads don't divide the width. */
+  constructor({ embedDim, blocks, numHeads }: ClassAttentionResNetOptions) {
+    super();
+    const width = embedDim / 2 ** (STAGES - 1);
+    if (!Number.isInteger(width) || embedDim % numHeads !== 0)
+      throw new ShapeError(
+        `a ResNet with class attention: 4 and numHeads ${numHeads} must divide embedDim ${embedDim}`,
+      );
+    this.embedDim = embedDim;
+    this.numHeads = numHeads;
+    this.conv1 = new Conv2d(3, width, 3, { stride: 2, padding: 1, bias: false });
+    this.bn1 = new BatchNorm(width);
+    let channels = width;
+    const stages = Array.from({ length: STAGES }, (_, stage) => {
+      const inner = width * 2 ** stage;
+      const made = Array.from({ length: blocks }, (_, i) => {
+        const stride = stage > 0 && i === 0 ? 2 : 1;
+        const block = new BasicBlock(channels, inner, stride, i === 0 ? skip(channels, inner, stride) : null);
+        channels = inner;
+        return block;
+      });
+      return new Sequential(made);
+    });
+    [this.layer1, this.layer2, this.layer3] = stages as [Sequential, Sequential, Sequential];
+    for (const [, part] of this.namedModules()) if (part instanceof Conv2d) kaimingNormal_(part.weight);
+    this.cls_token = new Parameter(zeros([1, 1, embedDim]));
+    this.cls_attn_blocks = new ModuleList(
+      Array.from({ length: ATTENTION_BLOCKS }, () => new ClassAttentionBlock(embedDim, numHeads, 1)),
+    );
+    this.norm = layerNorm(embedDim);
+    truncNormal_(this.cls_token, { std: INIT_STD });
+    initLinearLayers(this);
+  }
+
+  /**
+   * @param images - (B, 3, H, W), normalized; any H and W.
+   * @returns (B, D), the class token after the last norm.
+   * @throws ShapeError for anything but a batch of images.
+   */
+  override forward(images: Tensor): Tensor {
+    let x = this.#tokens(images);
+    for (const block of this.cls_attn_blocks) x = block.forward(x);
+    return this.norm.forward(x.slice(1, 0, 1)).select(1, 0);
+  }
+
+  /**
+   * Attention weights of the class token in the last block.
+   * @returns (B, heads, 1, 1 + N), rows sum to 1; the positions row by row, ceil(H / 8) x ceil(W / 8) of them.
+   */
+  getLastClassAttention(images: Tensor): Tensor {
+    let x = this.#tokens(images);
+    const { length } = this.cls_attn_blocks;
+    for (let i = 0; i < length - 1; i++) x = (this.cls_attn_blocks.at(i) as ClassAttentionBlock).forward(x);
+    return (this.cls_attn_blocks.at(-1) as ClassAttentionBlock).attention(x);
+  }
+
+  /** The learned class token, then the positions of the last stage, (B, 1 + N, D). */
+  #tokens(images: Tensor): Tensor {
+    if (images.ndim !== 4 || images.size(1) !== 3)
+      throw new ShapeError(
+        `a ResNet with class attention: expected images (B, 3, H, W), got ${images.toString()}`,
+      );
+    let x = scope(() =>
+      this.bn1.forward(this.conv1.forward(images.clone({ memoryFormat: 'channels_last' }))).relu(),
+    );
+    for (const stage of [this.layer1, this.layer2, this.layer3])
+      x = checkpoint((input) => stage.forward(input), x); // (B, D, H / 8, W / 8), rounded up
+    const positions = x.flatten(2).transpose(1, 2); // (B, N, D)
+    return ops.cat([this.cls_token.expand([x.size(0), -1, -1]), positions], 1);
+  }
+}
