@@ -14,6 +14,8 @@ export {
   ownSizes,
 } from './architectures.js';
 export { type BackboneFactory, type BackboneOptions, backboneShapes, buildBackbone } from './registry.js';
+export { ConvNeXt, type ConvNeXtOptions } from './convnext.js';
+export { DinoV3Transformer, type DinoV3TransformerOptions } from './dinov3.js';
 export { ResNet, type ResNetOptions } from './resnet.js';
 export { VisionTransformer, type VisionTransformerOptions } from './vision-transformer.js';
 export { XCiT, type XCiTOptions } from './xcit.js';

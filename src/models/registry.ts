@@ -8,6 +8,8 @@ import {
   type Family,
 } from './architectures.js';
 import type { Backbone } from './backbone.js';
+import { ConvNeXt } from './convnext.js';
+import { DinoV3Transformer } from './dinov3.js';
 import { ResNet } from './resnet.js';
 import { VisionTransformer } from './vision-transformer.js';
 import { XCiT } from './xcit.js';
@@ -51,6 +53,23 @@ const BUILDERS: { readonly [F in Family]: Build<F> } = {
     return new ResNet({ block, layers: [blocks, blocks, blocks, blocks], width, stem });
   },
   xcit: (entry, { dropPathRate }) => new XCiT({ ...entry, dropPathRate }),
+  dinov3: ({ ffn, hiddenDim, qkvBias, localNorm }, options) =>
+    new DinoV3Transformer({
+      ...options,
+      ffn,
+      qkvBias,
+      localNorm,
+      ...(hiddenDim === null ? {} : { hiddenDim }),
+    }),
+  convnext: ({ layers }, { embedDim, depth, dropPathRate }) => {
+    const [width, blocks] = [embedDim / 8, depth / 6];
+    if (layers !== null) return new ConvNeXt({ layers, width, dropPathRate });
+    if (!Number.isInteger(width) || !Number.isInteger(blocks) || blocks < 1)
+      throw new ConfigError(
+        `arch 'dinov3_convnext': expected an embedDim that 8 divides and a depth that 6 divides, got ${embedDim} and ${depth}`,
+      );
+    return new ConvNeXt({ layers: [blocks, blocks, 3 * blocks, blocks], width, dropPathRate });
+  },
 };
 
 const SIZES = ['embedDim', 'depth', 'numHeads'] as const;

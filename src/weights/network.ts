@@ -123,7 +123,8 @@ function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOpt
   const entries = new Map(file.entries.map((entry) => [entry.name, entry]));
   const dict = (name: string): string => entries.get(name)?.dict ?? '';
   const shapes = shapesOf(file);
-  const found = backboneSources(shapes, network, others, where, dict);
+  const numHeads = options.numHeads ?? located.numHeads;
+  const found = backboneSources(shapes, network, others, where, { dict, numHeads });
   const { architecture, isGuess } = architectureOf({
     ...{ located, file, network, found, options, dict, warnings },
   });
@@ -280,6 +281,8 @@ export function readNetwork(weights: string, options: NetworkOptions & { withHea
   try {
     const backbone = new Map(
       [...found.sources].map(([name, from]) => {
+        const make = found.makes.get(name);
+        if (make !== undefined) return [name, scope(() => make(from.map((each) => file.read(each))))];
         const [only, ...more] = from;
         if (more.length === 0) return [name, file.read(only as string)];
         return [name, scope(() => ops.cat(from.map((each) => file.read(each))))];
