@@ -31,7 +31,7 @@ const createdByHand = new Set(
 const unsupported = /\b(Dimname|Storage|Stream|QScheme|ConstQuantizerPtr|\.\.\.)/;
 
 // Operators with a leading underscore that optimizers and layers need nevertheless.
-const kept = /^_(foreach|fused|amp|weight_norm|upsample_bilinear2d_aa)(_|$|\()/;
+const kept = /^_(foreach|fused|amp|weight_norm|upsample_bi(?:cubic|linear)2d_aa)(_|$|\()/;
 
 /** `add_(Tensor(a!) self, Tensor other, *, Scalar alpha=1) -> Tensor(a!)` taken apart. */
 function parseSchema(func) {

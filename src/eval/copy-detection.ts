@@ -28,7 +28,7 @@ import {
 } from '../data/index.js';
 import { compareCodePoints } from '../plain/code-points.js';
 import { ConfigError, DataError } from '../errors.js';
-import { type Backbone, VisionTransformer, unitLength } from '../models/index.js';
+import { type Backbone, hasTokens, patchTokens, type TokenBackbone, unitLength } from '../models/index.js';
 import { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
@@ -99,9 +99,9 @@ export interface CopyDetectionResult extends ListNotes {
  * @param images - (B, 3, H, W) float32, normalized.
  * @returns (B, 2 D).
  */
-export function copyFeatures(backbone: VisionTransformer, images: Tensor): Tensor {
-  const tokens = backbone.forwardTokens(images); // (B, 1 + N, D)
-  const patches = tokens.narrow(1, 1, tokens.size(1) - 1); // (B, N, D)
+export function copyFeatures(backbone: TokenBackbone, images: Tensor): Tensor {
+  const tokens = backbone.forwardTokens(images); // (B, prefix + N, D)
+  const patches = patchTokens(backbone, tokens); // (B, N, D)
   const pooled = patches
     .clampMin(GEM_LEAST)
     .pow(GEM_POWER)
@@ -207,8 +207,8 @@ function allReadable(table: FeatureTable, what: string): FeatureTable {
   return table;
 }
 
-function transformer(backbone: Backbone): VisionTransformer {
-  if (backbone instanceof VisionTransformer) return backbone;
+function transformer(backbone: Backbone): TokenBackbone {
+  if (hasTokens(backbone)) return backbone;
   throw new ConfigError(
     'copy detection needs the patch tokens of a vision transformer; this backbone has none',
   );

@@ -9,7 +9,14 @@ import {
   type ViewLoaderOptions,
 } from '../data/index.js';
 import { ConfigError } from '../errors.js';
-import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
+import {
+  type Backbone,
+  hasTokens,
+  IMAGENET,
+  type Normalization,
+  normalizeImages,
+  patchTokens,
+} from '../models/index.js';
 import type { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
 import type { EvalSizes } from '../plain/eval-geometry.js';
@@ -28,15 +35,15 @@ export type FeatureKind = (typeof FEATURE_KINDS)[number];
  */
 export function batchFeatures(backbone: Backbone, images: Tensor, kind: FeatureKind, layers: number): Tensor {
   if (kind === 'cls' && layers === 1) return backbone.forward(images); // (B, D)
-  if (!(backbone instanceof VisionTransformer)) {
+  if (!hasTokens(backbone)) {
     throw new ConfigError(
       `features ${kind} of ${layers} layers need a vision transformer; this backbone has only the class feature`,
     );
   }
-  const outputs = backbone.getIntermediateLayers(images, layers); // layers of (B, 1 + N, D), normalized
+  const outputs = backbone.getIntermediateLayers(images, layers); // layers of (B, prefix + N, D), normalized
   const parts = outputs.map((tokens) => {
     if (kind === 'cls') return tokens.select(1, 0); // (B, D)
-    const patches = tokens.narrow(1, 1, tokens.size(1) - 1); // (B, N, D)
+    const patches = patchTokens(backbone, tokens); // (B, N, D)
     return kind === 'patches' ? patches : patches.mean([1]); // (B, N, D) or (B, D)
   });
   return ops.cat(parts, -1);
@@ -74,12 +81,13 @@ function computeBatch(
   crop: number,
   device: string,
   compute: (images: Tensor) => Tensor,
+  normalization: Normalization,
 ): { features: Float32Array; shape: number[] } {
   const run = (pixels: Uint8Array, shape: number[]) =>
     scope(() =>
       inferenceMode(() => {
         const raw = fromTypedArray(pixels, shape).to(device); // (B, 3, H, W) uint8
-        const out = compute(normalizeImages(raw));
+        const out = compute(normalizeImages(raw, normalization));
         return { features: out.to('float32').toTypedArray() as Float32Array, shape: [...out.shape] };
       }),
     );
@@ -161,7 +169,7 @@ async function* ownBatches(
     const computed =
       indices.length === 0
         ? { features: new Float32Array(0), shape: [0] }
-        : computeBatch(batch, crop, device, compute);
+        : computeBatch(batch, crop, device, compute, backbone?.normalization ?? IMAGENET);
     batch.release();
     yield { indices, ...computed, skipped };
   }

@@ -6,7 +6,7 @@
  * Departure: the reference's code for the mean fails with more than one block; here it comes after the class tokens.
  */
 import { ConfigError } from '../errors.js';
-import { type Backbone, VisionTransformer } from '../models/index.js';
+import { type Backbone, hasTokens, patchTokens } from '../models/index.js';
 import { Layer, Linear } from '../nn/index.js';
 import { SGD } from '../optim/index.js';
 import {
@@ -55,14 +55,14 @@ export interface ProbeFeatures {
 
 /** Length of the features that probeFeatures() returns. @throws ConfigError when the backbone doesn't have them. */
 export function probeWidth(backbone: Backbone, { nLastBlocks, avgpoolPatchtokens }: ProbeFeatures): number {
-  if (!(backbone instanceof VisionTransformer)) {
+  if (!hasTokens(backbone)) {
     if (avgpoolPatchtokens)
       throw new ConfigError(
         'avgpoolPatchtokens needs a vision transformer; this backbone has no patch tokens',
       );
     return backbone.embedDim;
   }
-  const depth = backbone.blocks.length;
+  const { depth } = backbone;
   if (!(Number.isInteger(nLastBlocks) && nLastBlocks >= 1 && nLastBlocks <= depth))
     throw new ConfigError(`nLastBlocks ${nLastBlocks}; expected 1 to ${depth}, the model's blocks`);
   return backbone.embedDim * (nLastBlocks + (avgpoolPatchtokens ? 1 : 0));
@@ -79,15 +79,15 @@ export function probeFeatures(
   images: Tensor,
   { nLastBlocks, avgpoolPatchtokens }: ProbeFeatures,
 ): Tensor {
-  if (!(backbone instanceof VisionTransformer)) return backbone.forward(images); // (B, D)
-  const outputs = backbone.getIntermediateLayers(images, nLastBlocks); // blocks of (B, 1 + N, D)
+  if (!hasTokens(backbone)) return backbone.forward(images); // (B, D)
+  const outputs = backbone.getIntermediateLayers(images, nLastBlocks); // blocks of (B, prefix + N, D)
   const classTokens = ops.cat(
     outputs.map((tokens) => tokens.select(1, 0)),
     -1,
   ); // (B, D * blocks)
   if (!avgpoolPatchtokens) return classTokens;
   const last = outputs.at(-1) as Tensor;
-  const mean = last.narrow(1, 1, last.size(1) - 1).mean([1]); // (B, D)
+  const mean = patchTokens(backbone, last).mean([1]); // (B, D)
   if (nLastBlocks > 1) return ops.cat([classTokens, mean], -1);
   return ops.stack([classTokens, mean], -1).flatten(1); // (B, D, 2) to (B, 2 D)
 }

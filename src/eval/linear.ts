@@ -29,7 +29,7 @@ import {
   skippedPlace,
 } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import { type Backbone, normalizeImages, VisionTransformer } from '../models/index.js';
+import { type Backbone, hasTokens, normalizeImages } from '../models/index.js';
 import { fromTypedArray, noGrad, scope } from '../torch/index.js';
 import { makeFolder } from '../files/guarded.js';
 import { isBelow } from '../files/read-below.js';
@@ -142,7 +142,8 @@ function batchFeatures({ model, features, sizes, skipped, options }: Job, batch:
           noGrad(() => {
             const shape = [indices.length, 3, sizes.crop, sizes.crop];
             const raw = fromTypedArray(images, shape).to(model.device); // (B, 3, H, W) uint8
-            return probeFeatures(model.backbone, normalizeImages(raw), features); // (B, D)
+            const { backbone } = model;
+            return probeFeatures(backbone, normalizeImages(raw, backbone.normalization), features); // (B, D)
           }),
         );
   batch.release();
@@ -331,7 +332,7 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
 
 /** The reference's four, or all when there are fewer; only transformers use it. */
 function defaultBlocks(backbone: Backbone): number {
-  const depth = backbone instanceof VisionTransformer ? backbone.blocks.length : Infinity;
+  const depth = hasTokens(backbone) ? backbone.depth : Infinity;
   return Math.min(LINEAR_DEFAULTS.nLastBlocks, depth);
 }
 

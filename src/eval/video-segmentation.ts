@@ -25,8 +25,16 @@ import { decodeImage } from '../data/index.js';
 import { readLabelImage, writeLabelImage, type LabelImage } from './indexed-png.js';
 import { resizeLinear, resizeNearest, type Size } from './resample.js';
 import { ConfigError, DataError } from '../errors.js';
-import { IMAGENET_MEAN, imageTensor, VisionTransformer } from '../models/index.js';
-import { inferenceMode, scope, tensor, type Tensor } from '../torch/index.js';
+import {
+  hasTokens,
+  IMAGENET,
+  imageTensor,
+  type Normalization,
+  normalizeUnit,
+  patchTokens,
+  type TokenBackbone,
+} from '../models/index.js';
+import { inferenceMode, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { listDavis, type DavisSequence } from './davis-dataset.js';
 import {
@@ -37,8 +45,8 @@ import {
 } from './davis-measures.js';
 import { LabelPropagation, labelsOfPixels } from './label-propagation.js';
 
-/** The reference's, with 0.228 where ImageNet's has 0.229. */
-const STD = [0.228, 0.224, 0.225] as const;
+/** The reference's for ImageNet's, with 0.228 where that has 0.229. */
+const REFERENCE: Normalization = { ...IMAGENET, std: [0.228, 0.224, 0.225] };
 /** The reference cuts the longer side to a multiple of this. */
 const SIDE_MULTIPLE = 64;
 /** The label of pixels that DAVIS ignores; in DAVIS-2016's masks of 0 and 255 it is the object. */
@@ -96,11 +104,11 @@ export function propagationSize({ width, height }: Size, size: number): Size {
     : { height: size, width: long(height, width) };
 }
 
-function checkOptions(model: LoadedModel, options: VideoSegmentationOptions): VisionTransformer {
+function checkOptions(model: LoadedModel, options: VideoSegmentationOptions): TokenBackbone {
   const { size = 480 } = options;
   const problems: string[] = [];
   const { backbone } = model;
-  if (!(backbone instanceof VisionTransformer)) {
+  if (!hasTokens(backbone)) {
     problems.push('video segmentation needs patch features: a vision transformer');
   } else {
     const { patchSize } = backbone;
@@ -110,7 +118,7 @@ function checkOptions(model: LoadedModel, options: VideoSegmentationOptions): Vi
       );
     }
   }
-  if (problems.length > 0 || !(backbone instanceof VisionTransformer)) throw new ConfigError(problems);
+  if (problems.length > 0 || !hasTokens(backbone)) throw new ConfigError(problems);
   return backbone;
 }
 
@@ -190,7 +198,7 @@ function overall(objects: readonly ObjectScore[]): NonNullable<VideoSegmentation
 
 async function segmentSequence(
   model: LoadedModel,
-  backbone: VisionTransformer,
+  backbone: TokenBackbone,
   sequence: DavisSequence,
   options: VideoSegmentationOptions & { onWarning: (message: string) => void },
 ): Promise<SequenceScore> {
@@ -268,13 +276,13 @@ async function readFrame(file: string, size: Size, target: Size, sequence: strin
 }
 
 /** Patch features of one frame, (rows * columns, D). */
-function patchFeatures(backbone: VisionTransformer, rgb: Uint8Array, size: Size, device: string): Tensor {
+function patchFeatures(backbone: TokenBackbone, rgb: Uint8Array, size: Size, device: string): Tensor {
   const pixels = imageTensor(rgb, size, device); // (1, 3, H, W)
-  const mean = tensor(IMAGENET_MEAN, { device }).view([3, 1, 1]);
-  const std = tensor(STD, { device }).view([3, 1, 1]);
-  const images = pixels.to('float32').div_(255).sub_(mean).div_(std).contiguous();
-  const tokens = backbone.getIntermediateLayers(images, 1)[0]!; // (1, 1 + N, D)
-  return tokens.select(0, 0).slice(0, 1); // (N, D)
+  const { normalization } = backbone;
+  const unit = pixels.to('float32').div_(255);
+  const images = normalizeUnit(unit, normalization === IMAGENET ? REFERENCE : normalization).contiguous();
+  const tokens = backbone.getIntermediateLayers(images, 1)[0]!; // (1, prefix + N, D)
+  return patchTokens(backbone, tokens).select(0, 0); // (N, D)
 }
 
 /** J and F of every object, frame by frame; the first and the last frame are excluded, as in the package. */

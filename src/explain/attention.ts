@@ -124,7 +124,8 @@ export function classAttention(
 ): Tensor {
   const { image, rows, columns } = prepared;
   const pixels = imageTensor(image, prepared, device); // (1, 3, H, W)
-  const weights = backbone.getLastClassAttention(normalizeImages(pixels)); // (1, heads, 1, 1 + N)
+  const images = normalizeImages(pixels, backbone.normalization);
+  const weights = backbone.getLastClassAttention(images); // (1, heads, 1, 1 + N)
   return weights
     .select(0, 0)
     .select(1, 0)

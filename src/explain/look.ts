@@ -4,7 +4,7 @@
  */
 import { decodeImage } from '../data/index.js';
 import { ConfigError } from '../errors.js';
-import { imageTensor, isAttentive, normalizeImages, VisionTransformer } from '../models/index.js';
+import { hasTokens, imageTensor, isAttentive, normalizeImages, patchTokens } from '../models/index.js';
 import { inferenceMode, scope } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { type AttentionOptions, classAttention, prepareDecoded, type PreparedImage } from './attention.js';
@@ -21,7 +21,7 @@ export interface LookedImage extends PreparedImage {
   heads: number;
   /** (heads, rows, columns): the class token's attention in the last block. */
   maps: Float32Array;
-  /** (rows * columns, D) after the last norm, rows of length 1; null unless it is a vision transformer. */
+  /** (rows * columns, D) after the last norm, rows of length 1; null without patch tokens. */
   features: Float32Array | null;
   /** (rows, columns, 3) bytes: principal components, black in the background; null without. */
   colours: Uint8Array | null;
@@ -60,10 +60,10 @@ export async function lookAt(
     const { maps, features } = scope(() =>
       inferenceMode(() => {
         const weights = classAttention(backbone, prepared, device).to('cpu').toTypedArray() as Float32Array;
-        if (!(backbone instanceof VisionTransformer)) return { maps: weights, features: null };
+        if (!hasTokens(backbone)) return { maps: weights, features: null };
         const pixels = imageTensor(image, prepared, device); // (1, 3, H, W)
-        const tokens = backbone.forwardTokens(normalizeImages(pixels)); // (1, 1 + N, D)
-        const patches = tokens.select(0, 0).slice(0, 1).to('float32').to('cpu').contiguous(); // (N, D)
+        const tokens = backbone.forwardTokens(normalizeImages(pixels, backbone.normalization)); // (1, prefix + N, D)
+        const patches = patchTokens(backbone, tokens).select(0, 0).to('float32').to('cpu').contiguous(); // (N, D)
         return { maps: weights, features: patches.toTypedArray() as Float32Array };
       }),
     );

@@ -23,7 +23,15 @@ import {
 } from '../plain/check-options.js';
 import type { EncodedImage } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import { imageTensor, normalizeImages, VisionTransformer } from '../models/index.js';
+import {
+  type AttentiveBackbone,
+  hasTokens,
+  imageTensor,
+  isAttentive,
+  normalizeImages,
+  patchTokens,
+  type TokenBackbone,
+} from '../models/index.js';
 import { fromTypedArray, inferenceMode, ops, scope, tensor, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { prepareImage, writePictures, type AttentionOptions, type PreparedImage } from './attention.js';
@@ -82,7 +90,7 @@ export async function patchPca(
     ['options', pcaOptions, options],
   );
   const { backbone } = model;
-  if (!(backbone instanceof VisionTransformer)) {
+  if (!hasTokens(backbone) || !isAttentive(backbone)) {
     throw new ConfigError('principal components of patches need a vision transformer');
   }
   if (inputs.length === 0) throw new DataError('no images for principal components');
@@ -109,19 +117,20 @@ export async function patchPca(
 }
 
 function patchFeatures(
-  backbone: VisionTransformer,
+  backbone: TokenBackbone & AttentiveBackbone,
   prepared: PreparedImage,
   device: string,
 ): { features: Float32Array; attention: Float32Array } {
   return scope(() =>
     inferenceMode(() => {
-      const normalized = normalizeImages(imageTensor(prepared.image, prepared, device)); // (1, 3, H, W)
-      const tokens = backbone.getIntermediateLayers(normalized, 1)[0]!; // (1, 1 + N, D)
-      const weights = backbone.getLastSelfAttention(normalized, { queries: 'class' }); // (1, heads, 1, 1 + N)
+      const pixels = imageTensor(prepared.image, prepared, device); // (1, 3, H, W)
+      const normalized = normalizeImages(pixels, backbone.normalization);
+      const tokens = backbone.getIntermediateLayers(normalized, 1)[0]!; // (1, prefix + N, D)
+      const weights = backbone.getLastClassAttention(normalized); // (1, heads, 1, 1 + N)
       const array = (values: Tensor): Float32Array =>
         values.to('float32').contiguous().toTypedArray() as Float32Array;
       return {
-        features: array(tokens.select(0, 0).slice(0, 1)), // (N, D)
+        features: array(patchTokens(backbone, tokens).select(0, 0)), // (N, D)
         attention: array(weights.select(0, 0).select(1, 0).mean([0]).slice(0, 1)), // (N)
       };
     }),

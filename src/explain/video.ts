@@ -25,14 +25,8 @@ import { decodeImage, type EncodedImage, hasImageExtension, IMAGE_EXTENSIONS } f
 import { compareCodePoints } from '../plain/code-points.js';
 import { hasWildcards, wildcardExpression } from '../plain/wildcards.js';
 import { ConfigError, DataError } from '../errors.js';
-import {
-  IMAGENET_MEAN,
-  IMAGENET_STD,
-  imageTensor,
-  isAttentive,
-  type AttentiveBackbone,
-} from '../models/index.js';
-import { inferenceMode, scope, tensor, type Tensor } from '../torch/index.js';
+import { imageTensor, isAttentive, normalizeUnit, type AttentiveBackbone } from '../models/index.js';
+import { inferenceMode, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { massMasks, squeezedNote } from './attention.js';
 import {
@@ -382,9 +376,7 @@ export function frameAttention(
       const unit = resizeTensor(raw.to('float32').div_(255), target.height, target.width)
         .narrow(1, 0, rows * patchSize)
         .narrow(2, 0, columns * patchSize); // (3, rows * P, columns * P)
-      const mean = tensor(IMAGENET_MEAN, { device }).view([3, 1, 1]);
-      const std = tensor(IMAGENET_STD, { device }).view([3, 1, 1]);
-      const images = unit.sub(mean).div_(std).unsqueeze(0).contiguous();
+      const images = normalizeUnit(unit.clone(), backbone.normalization).unsqueeze(0).contiguous();
       const weights = backbone.getLastClassAttention(images); // (1, heads, 1, 1 + N)
       const heads = weights.select(0, 0).select(1, 0).slice(1, 1).to('float32'); // (heads, N)
       const { head = 'mean', threshold } = options;

@@ -16,7 +16,7 @@ import { encodedItems } from '../eval/embed.js';
 import { featureBatches } from '../eval/features.js';
 import { ConfigError, DataError } from '../errors.js';
 import { prepareImage } from '../explain/attention.js';
-import { imageTensor, normalizeImages, VisionTransformer } from '../models/index.js';
+import { hasTokens, imageTensor, normalizeImages, patchTokens } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { loadModel, type LoadModelOptions, Model } from '../model.js';
 import type { ImageIndex, Match, NearestOptions } from './image-index.js';
@@ -128,8 +128,7 @@ async function regionOfPatches(
   crop: number,
 ): Promise<Float32Array> {
   const { backbone } = model;
-  if (!(backbone instanceof VisionTransformer))
-    throw new ConfigError('a region of patches needs a vision transformer');
+  if (!hasTokens(backbone)) throw new ConfigError('a region of patches needs a vision transformer');
   const { image, width, height, rows, columns, patchSize, ...prepared } = await prepareImage(
     model,
     file,
@@ -149,11 +148,8 @@ async function regionOfPatches(
   return scope(() =>
     inferenceMode(() => {
       const pixels = imageTensor(image, { width, height }, model.device); // (1, 3, H, W)
-      const tokens = backbone.forwardTokens(normalizeImages(pixels)); // (1, 1 + N, D)
-      const patches = tokens
-        .select(0, 0)
-        .narrow(0, 1, rows * columns)
-        .to('cpu'); // (N, D)
+      const tokens = backbone.forwardTokens(normalizeImages(pixels, backbone.normalization)); // (1, prefix + N, D)
+      const patches = patchTokens(backbone, tokens).select(0, 0).to('cpu'); // (N, D)
       const mean = fromTypedArray(weights, [1, rows * columns]).matmul(patches.to('float32')); // (1, D)
       return mean.toTypedArray() as Float32Array;
     }),

@@ -127,8 +127,10 @@ export interface Reading {
     readonly stem?: string;
     readonly layers?: readonly number[];
   };
-  /** Side of the images that position embeddings were learned for, pixels; null where no tensor's shape tells it. */
+  /** Side of the images that it was made for, pixels; null where no tensor's shape tells it. */
   imgSize: number | null;
+  /** Side of the images that position embeddings were learned for, where images of another are usual. */
+  positionsSize?: number;
   /** For messages: `a ResNet of ...`. */
   described: string;
   /** Why the tensors are not of this family. */
@@ -144,6 +146,8 @@ interface FamilyEntry {
   learnsPositions: boolean;
   /** Names in the original's files of tensors that have another name there too. */
   aliases?: (name: string) => boolean;
+  /** Whether images must consist of whole patches; else pixels that don't fill one are dropped. */
+  wholePatches?: true;
   /** Names of its parts: the first component of each tensor's name. */
   parts: readonly string[];
   /** Tensors by which it is found in a file, each with others that a complete backbone must have. */

@@ -1,11 +1,14 @@
 /** The interface of a backbone that can be trained and used by everything else. */
 import { Layer } from '../nn/index.js';
 import type { Tensor } from '../torch/index.js';
+import { IMAGENET, type Normalization } from './normalize.js';
 
 /** A network that maps images (B, 3, H, W) to one feature each (B, embedDim). */
 export abstract class Backbone extends Layer {
   /** D, length of a feature. */
   abstract readonly embedDim: number;
+  /** How the images that it takes are normalized. */
+  readonly normalization: Normalization = IMAGENET;
 }
 
 /** A backbone whose last block has a class token that attends. */
@@ -15,10 +18,31 @@ export interface AttentiveBackbone extends Backbone {
   readonly numHeads: number;
   /**
    * Attention weights of the class token in the last block for images (B, 3, H, W).
-   * @returns (B, heads, 1, 1 + N), rows sum to 1: the class token's own, then the patches' row by row.
+   * @returns (B, heads, 1, 1 + N): the class token's own, then the patches' row by row. Register tokens are left out: what
+   *   they take is what a row lacks of 1.
    */
   getLastClassAttention(images: Tensor): Tensor;
 }
 
 export const isAttentive = (backbone: Backbone): backbone is AttentiveBackbone =>
   'getLastClassAttention' in backbone;
+
+/** A backbone that gives a token for each patch besides its feature. */
+export interface TokenBackbone extends Backbone {
+  /** P, side of a patch in pixels. */
+  readonly patchSize: number;
+  /** How many blocks' tokens getIntermediateLayers() can give. */
+  readonly depth: number;
+  /** Tokens before those of the patches: the class token, then registers if it has any. */
+  readonly prefixTokens: number;
+  /** All tokens after the last norm, (B, prefixTokens + N, D), the patches row by row. */
+  forwardTokens(images: Tensor): Tensor;
+  /** Tokens of the last `n` blocks (default 1), each as in forwardTokens(), the deepest last. */
+  getIntermediateLayers(images: Tensor, n?: number): Tensor[];
+}
+
+export const hasTokens = (backbone: Backbone): backbone is TokenBackbone => 'forwardTokens' in backbone;
+
+/** The patches' part, (B, N, D), of tokens (B, prefixTokens + N, D). */
+export const patchTokens = ({ prefixTokens }: Pick<TokenBackbone, 'prefixTokens'>, tokens: Tensor): Tensor =>
+  tokens.slice(1, prefixTokens);

@@ -32,6 +32,7 @@ import {
   type Tensor,
 } from '../torch/index.js';
 import { Backbone } from './backbone.js';
+import { IMAGENET, type Normalization } from './normalize.js';
 import { initLinearLayers, PatchEmbed } from './vision-transformer.js';
 
 /** The original's "layernormbf16", which all of its networks use; the DINO of 2021 has 1e-6. */
@@ -301,6 +302,8 @@ export interface DinoV3TransformerOptions extends BlockOptions {
   imgSize?: number;
   /** Number of blocks. */
   depth: number;
+  /** How images are normalized; default ImageNet's. */
+  normalization?: Normalization;
   /** A norm of its own for the class token of local crops, used in training only; default false. */
   localNorm?: boolean;
 }
@@ -318,6 +321,7 @@ export class DinoV3Transformer extends Backbone {
   readonly norm: LayerNorm;
   readonly local_cls_norm: LayerNorm | null;
   override readonly embedDim: number;
+  override readonly normalization: Normalization;
   readonly patchSize: number;
   readonly numHeads: number;
   readonly #imgSize: number;
@@ -331,6 +335,7 @@ export class DinoV3Transformer extends Backbone {
         `DinoV3Transformer: four times numHeads, ${4 * numHeads}, must divide embedDim ${embedDim}`,
       );
     this.embedDim = embedDim;
+    this.normalization = options.normalization ?? IMAGENET;
     this.patchSize = patchSize;
     this.numHeads = numHeads;
     this.#imgSize = imgSize;

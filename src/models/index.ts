@@ -1,7 +1,21 @@
 /** Backbones, the DINO head, and the table of architectures. */
-export { type AttentiveBackbone, Backbone, isAttentive } from './backbone.js';
+export {
+  type AttentiveBackbone,
+  Backbone,
+  hasTokens,
+  isAttentive,
+  patchTokens,
+  type TokenBackbone,
+} from './backbone.js';
 export { DINOHead, type DINOHeadOptions } from './dino-head.js';
-export { IMAGENET_MEAN, IMAGENET_STD, imageTensor, normalizeImages, unitLength } from './normalize.js';
+export {
+  IMAGENET,
+  imageTensor,
+  type Normalization,
+  normalizeImages,
+  normalizeUnit,
+  unitLength,
+} from './normalize.js';
 export {
   ARCHITECTURES,
   type ArchitectureEntry,

@@ -10,6 +10,7 @@ import {
 import type { Backbone } from './backbone.js';
 import { ConvNeXt } from './convnext.js';
 import { DinoV3Transformer } from './dinov3.js';
+import { IMAGENET, SAT493M } from './normalize.js';
 import { ResNet } from './resnet.js';
 import { VisionTransformer } from './vision-transformer.js';
 import { XCiT } from './xcit.js';
@@ -53,9 +54,10 @@ const BUILDERS: { readonly [F in Family]: Build<F> } = {
     return new ResNet({ block, layers: [blocks, blocks, blocks, blocks], width, stem });
   },
   xcit: (entry, { dropPathRate }) => new XCiT({ ...entry, dropPathRate }),
-  dinov3: ({ ffn, hiddenDim, qkvBias, localNorm }, options) =>
+  dinov3: ({ ffn, hiddenDim, qkvBias, localNorm, dataset }, options) =>
     new DinoV3Transformer({
       ...options,
+      normalization: dataset === 'sat493m' ? SAT493M : IMAGENET,
       ffn,
       qkvBias,
       localNorm,

@@ -30,7 +30,7 @@ import {
   zeros,
   type Tensor,
 } from '../torch/index.js';
-import { Backbone } from './backbone.js';
+import { type AttentiveBackbone, Backbone, type TokenBackbone } from './backbone.js';
 
 /** The reference's transformers all use this, not PyTorch's 1e-5. */
 export const LAYER_NORM_EPS = 1e-6;
@@ -186,7 +186,7 @@ export interface VisionTransformerOptions {
   dropPathRate?: number;
 }
 
-export class VisionTransformer extends Backbone {
+export class VisionTransformer extends Backbone implements AttentiveBackbone, TokenBackbone {
   /** (1, 1, C) */
   readonly cls_token: Parameter;
   /** (1, 1 + N, C) */
@@ -197,6 +197,8 @@ export class VisionTransformer extends Backbone {
   override readonly embedDim: number;
   readonly patchSize: number;
   readonly numHeads: number;
+  readonly depth: number;
+  readonly prefixTokens: number = 1;
   readonly #dropPathRate: number;
 
   /** @throws ShapeError when the heads don't divide the width, or a patch is larger than the image. */
@@ -220,6 +222,7 @@ export class VisionTransformer extends Backbone {
       );
     }
     this.embedDim = embedDim;
+    this.depth = depth;
     this.patchSize = patchSize;
     this.numHeads = numHeads;
     this.#dropPathRate = dropPathRate;

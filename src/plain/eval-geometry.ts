@@ -24,6 +24,13 @@ export function defaultEvalSizes(imgSize: number): EvalSizes {
   return { crop: imgSize, resize: Math.round((imgSize * 256) / 224) };
 }
 
+/** What of a model an evaluation's sizes depend on. */
+export interface SizedPatches {
+  readonly patchSize: number;
+  /** Images must consist of whole patches. */
+  readonly wholePatches?: true;
+}
+
 /**
  * The sizes for an evaluation: the requested ones, or the model's own by default. A crop without a resize gets the resize
  * in the usual proportion.
@@ -31,16 +38,24 @@ export function defaultEvalSizes(imgSize: number): EvalSizes {
  */
 export function evalSizes(
   wanted: { readonly resize?: number | undefined; readonly crop?: number | undefined },
-  { imgSize, patchSize }: { readonly imgSize: number; readonly patchSize: number },
+  model: SizedPatches & { readonly imgSize: number },
 ): EvalSizes {
-  const { crop, resize: usual } = defaultEvalSizes(wanted.crop ?? imgSize);
+  const { crop, resize: usual } = defaultEvalSizes(wanted.crop ?? model.imgSize);
   const sizes = { crop, resize: wanted.resize ?? usual };
-  checkEvalSizes(sizes, patchSize);
+  checkEvalSizes(sizes, model);
   return sizes;
 }
 
+/** What is wrong with a side that isn't a multiple of the patch, where it must be. */
+export function notWhole(side: number, patchSize: number): string {
+  const below = side - (side % patchSize);
+  const choices = below === 0 ? `${patchSize}` : `${below} or ${below + patchSize}`;
+  return `expected a multiple of ${patchSize}, the side of the model's patches, such as ${choices}`;
+}
+
 /** @throws ConfigError with every problem. */
-export function checkEvalSizes({ resize, crop }: EvalSizes, patchSize: number): void {
+export function checkEvalSizes({ resize, crop }: EvalSizes, model: SizedPatches): void {
+  const { patchSize, wholePatches = false } = model;
   const problems: string[] = [];
   const isSize = (value: number): boolean => Number.isInteger(value) && value > 0;
   if (!isSize(resize)) problems.push(`resize ${resize}; expected a whole number of pixels`);
@@ -49,6 +64,8 @@ export function checkEvalSizes({ resize, crop }: EvalSizes, patchSize: number): 
     problems.push(`crop ${crop} is smaller than the model's patches of ${patchSize}`);
   else if (crop > resize)
     problems.push(`crop ${crop} is larger than resize ${resize}: it would be padded with black`);
+  if (wholePatches && isSize(crop) && crop > patchSize && crop % patchSize !== 0)
+    problems.push(`crop ${crop}; ${notWhole(crop, patchSize)}`);
   if (problems.length > 0) throw new ConfigError(problems);
 }
 

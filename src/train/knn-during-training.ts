@@ -1,6 +1,6 @@
 /** k-NN accuracy of the teacher while it trains: `--knn-every`, `--knn-train`, `--knn-val`. */
 import { evaluateKnn, type KnnResult } from '../eval/knn.js';
-import { type Backbone, VisionTransformer } from '../models/index.js';
+import { type Backbone, hasTokens } from '../models/index.js';
 import type { TrainSettings } from '../run/settings.js';
 import type { World } from '../processes/world.js';
 
@@ -17,11 +17,11 @@ export async function evaluateDuringTraining(
   world: World,
   signal: AbortSignal | undefined,
 ): Promise<Pick<KnnResult, 'top1' | 'top5' | 'center' | 'pca' | 'remarks'>> {
-  const { knnTrain, knnVal, device, numWorkers, patchSize, globalCropsSize: imgSize } = settings;
+  const { knnTrain, knnVal, device, numWorkers, globalCropsSize: imgSize } = settings;
   if (knnTrain === undefined || knnVal === undefined)
     return { top1: {}, top5: {}, center: null, pca: null, remarks: [] }; // refused by checkSettings()
-  // the evaluation needs only the sizes of the architecture; only a vision transformer has patches that limit them
-  const architecture = { imgSize, patchSize: backbone instanceof VisionTransformer ? patchSize : 1 };
+  // the evaluation needs only the sizes of the architecture; patches limit them
+  const architecture = { imgSize, patchSize: hasTokens(backbone) ? backbone.patchSize : 1 };
   backbone.eval();
   try {
     const { top1, top5, center, pca, skipped, remarks } = await evaluateKnn(

@@ -370,8 +370,11 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       const result = await world.attempt(rescue, () =>
         scope(() => {
           const { globalCropsSize: large, localCropsSize: small } = settings;
-          const globals = normalizeImages(cropsTensor(batch.globals, large, device)); // (2 * B, 3, S, S)
-          const locals = batch.locals ? [normalizeImages(cropsTensor(batch.locals, small, device))] : []; // (L * B, 3, s, s)
+          const { normalization } = student.backbone;
+          const globals = normalizeImages(cropsTensor(batch.globals, large, device), normalization); // (2 * B, 3, S, S)
+          const locals = batch.locals
+            ? [normalizeImages(cropsTensor(batch.locals, small, device), normalization)]
+            : []; // (L * B, 3, s, s)
           batch.release(); // the workers may refill it
           const { clipGrad, freezeLastLayer, koleoWeight, microBatchSize, activationCheckpointing } =
             settings;

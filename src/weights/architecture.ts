@@ -26,10 +26,14 @@ export interface Architecture {
   /** Side of a patch, pixels; 1 without patches. */
   patchSize: number;
   /**
-   * Side of the images that it was made for, pixels: from a vision transformer's position embeddings, else from its run's
-   * crops, else 224 as in the reference.
+   * Side of the images that it was made for, pixels, which commands take by default: from a vision transformer's position
+   * embeddings, else from its run's crops, else 224 as in the reference.
    */
   imgSize: number;
+  /** Side of the images that its position embeddings were learned for, where that is not `imgSize`. */
+  positionsSize?: number;
+  /** Only whole patches are taken; without it, pixels at the right and bottom that don't fill one are dropped. */
+  wholePatches?: true;
 }
 
 /** What a backbone was made for when neither its tensors nor its run say: the reference's size. */
@@ -70,13 +74,13 @@ export const tellsHeads = (architecture: Architecture): boolean => {
   return embedDim === 1 || knownHeads(embedDim, depth) !== null;
 };
 
-/** Whether the tensors' own shapes tell `imgSize`. */
-export const tellsImageSize = (architecture: Architecture): boolean =>
+/** Whether it has learned position embeddings, whose shape tells the size of images that they are for. */
+export const learnsPositions = (architecture: Architecture): boolean =>
   familyOf(architecture)?.learnsPositions ?? false;
 
 /** What buildBackbone() makes this architecture from. */
 export const backboneOptions = (architecture: Architecture) => {
-  const { arch, patchSize, imgSize } = architecture;
+  const { arch, patchSize, positionsSize: imgSize = architecture.imgSize } = architecture;
   const sizes: Partial<Record<'embedDim' | 'depth' | 'numHeads', number>> = Object.fromEntries(
     ownSizes(arch).map((name) => [name, architecture[name]]),
   );
@@ -89,10 +93,10 @@ export const backboneOptions = (architecture: Architecture) => {
  * @throws CheckpointError when the tensors are not those of a known backbone.
  */
 export function inferArchitecture(shapes: Shapes, where: string, numHeads?: number): Architecture {
-  const [family, { read, takesHeads }] = Object.entries(FAMILIES).find(([, { matches }]) =>
+  const [family, { read, takesHeads, wholePatches }] = Object.entries(FAMILIES).find(([, { matches }]) =>
     matches(shapes),
   ) as [Family, (typeof FAMILIES)[Family]];
-  const { sizes, imgSize, described, problems } = read(shapes);
+  const { sizes, imgSize, positionsSize, described, problems } = read(shapes);
   if (problems.length > 0) {
     const some = [...shapes.keys()].slice(0, 5).join(', ');
     throw new CheckpointError(
@@ -124,5 +128,7 @@ export function inferArchitecture(shapes: Shapes, where: string, numHeads?: numb
     numHeads: entry.numHeads ?? heads ?? sizes.numHeads ?? 0,
     patchSize: entry.patchSize ?? patchSize,
     imgSize: imgSize ?? USUAL_SIZE,
+    ...(positionsSize === undefined ? {} : { positionsSize }),
+    ...(wholePatches === undefined ? {} : { wholePatches }),
   };
 }

@@ -5,7 +5,7 @@ import { CheckpointError, ConfigError } from '../errors.js';
 import { buildBackbone, VisionTransformer } from '../models/index.js';
 import { withoutInit } from '../nn/index.js';
 import { noGrad, scope, type Tensor } from '../torch/index.js';
-import { type Architecture, backboneOptions, tellsImageSize } from './architecture.js';
+import { type Architecture, backboneOptions, learnsPositions } from './architecture.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';
 import { readNetwork } from './network.js';
 import { writePth } from './pth-write.js';
@@ -69,7 +69,7 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
     throw new ConfigError(
       `--image-size is ${imageSize}; expected a multiple of the patch size, ${patchSize}`,
     );
-  if (imageSize !== undefined && !tellsImageSize(architecture))
+  if (imageSize !== undefined && !learnsPositions(architecture))
     throw new ConfigError(`--image-size moves position embeddings to another grid, and ${arch} has none`);
   return scope(() => {
     // loaded into a model first, so that only complete weights are written
@@ -86,7 +86,7 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
       for (const [name, tensor] of tensors) named.set(head === null ? name : `backbone.${name}`, tensor);
       for (const [name, tensor] of head ?? []) named.set(`head.${name}`, tensor);
       const written = { ...architecture, imgSize: imageSize ?? imgSize };
-      const record = recordOf(written, network.headsAreGuess);
+      const record = recordOf(written, model.normalization, network.headsAreGuess);
       makeFolderOf(output, CheckpointError);
       if (format === 'pth') writePth(output, named, { [RECORD_ATTRIBUTE]: new Map(Object.entries(record)) });
       else writeSafetensors(output, named, { format: 'pt', ...record });

@@ -8,7 +8,7 @@ import {
   backboneOptions,
   inferArchitecture,
   takesHeads,
-  tellsImageSize,
+  learnsPositions,
 } from './architecture.js';
 import { otherModel } from './known-others.js';
 import { type LocatedWeights, locateWeights } from './locate.js';
@@ -215,8 +215,11 @@ function architectureOf({ located, file, network, found, options, dict, warnings
     warnings.push(`${where}: --num-heads ${numHeads} is taken, where the file says ${known}`);
   const told = numHeads ?? (takesHeads(byTensors) ? known : null) ?? undefined;
   const architecture = inferArchitecture(found.shapes, where, told);
-  const size = settings?.imgSize ?? settings?.globalCropsSize ?? record?.imgSize ?? undefined;
-  if (!tellsImageSize(architecture) && size !== undefined) architecture.imgSize = size;
+  // where positions have their own size, imgSize is that of the usual images, as where there are none
+  const usual = learnsPositions(architecture) ? settings?.globalCropsSize : settings?.imgSize;
+  const size = usual ?? settings?.globalCropsSize ?? record?.imgSize ?? undefined;
+  const isToldByPositions = learnsPositions(architecture) && architecture.positionsSize === undefined;
+  if (!isToldByPositions && size !== undefined) architecture.imgSize = size;
   return { architecture, isGuess: told === undefined && headsAreGuess(architecture, network.prefix) };
 }
 

@@ -4,7 +4,7 @@
  * ONNX) or beside the state dict (.pth), under the same names.
  */
 import { defaultEvalSizes } from '../plain/eval-geometry.js';
-import { IMAGENET_MEAN, IMAGENET_STD } from '../models/index.js';
+import { IMAGENET, type Normalization } from '../models/index.js';
 import { type Architecture, tellsHeads } from './architecture.js';
 
 /** The record as read; null for missing values. */
@@ -22,9 +22,14 @@ export const RECORD_ATTRIBUTE = 'model_record';
 
 /**
  * A model's record as text by name.
+ * @param normalization - Of the images that the model takes.
  * @param isGuess - The heads are a guess: then they are left out, so that reading the file warns again.
  */
-export function recordOf(architecture: Architecture, isGuess = false): Record<string, string> {
+export function recordOf(
+  architecture: Architecture,
+  { mean, std }: Normalization,
+  isGuess = false,
+): Record<string, string> {
   const { arch, embedDim, depth, numHeads, patchSize, imgSize } = architecture;
   const { resize, crop } = defaultEvalSizes(imgSize);
   const record = {
@@ -34,8 +39,8 @@ export function recordOf(architecture: Architecture, isGuess = false): Record<st
     ...(isGuess ? {} : { num_heads: numHeads }),
     patch_size: patchSize,
     image_size: imgSize,
-    image_mean: IMAGENET_MEAN.join(','),
-    image_std: IMAGENET_STD.join(','),
+    image_mean: mean.join(','),
+    image_std: std.join(','),
     channel_order: 'RGB',
     resize_shorter_side: resize,
     center_crop: crop,
@@ -45,7 +50,9 @@ export function recordOf(architecture: Architecture, isGuess = false): Record<st
 }
 
 const RECORD_NAMES = new Set(
-  Object.keys(recordOf({ arch: 'vit', embedDim: 1, depth: 1, numHeads: 1, patchSize: 1, imgSize: 1 })),
+  Object.keys(
+    recordOf({ arch: 'vit', embedDim: 1, depth: 1, numHeads: 1, patchSize: 1, imgSize: 1 }, IMAGENET),
+  ),
 );
 /** Whether an entry of a file's metadata belongs to the record. */
 export const isRecordName = (name: string): boolean => RECORD_NAMES.has(name);

@@ -5,7 +5,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { architectureNames, type Backbone, buildBackbone, type BackboneOptions } from '../models/index.js';
+import {
+  architectureNames,
+  type Backbone,
+  buildBackbone,
+  type BackboneOptions,
+  IMAGENET,
+} from '../models/index.js';
 import { withoutInit } from '../nn/index.js';
 import { writeTinyRun } from '../testing/saved-run.js';
 import { inferenceMode, noGrad, rand, scope, type Tensor } from '../torch/index.js';
@@ -85,7 +91,7 @@ describe('an exported model is read back without a flag', () => {
           imgSize: options.imgSize ?? 224,
         },
       };
-      const { arch, image_size, num_heads } = recordOf(architecture);
+      const { arch, image_size, num_heads } = recordOf(architecture, IMAGENET);
       const record = { arch, image_size, ...(options.arch === 'vit' ? { num_heads } : {}) };
       writeSafetensors(at('source.safetensors'), state, record as Record<string, string>);
       network.dispose();

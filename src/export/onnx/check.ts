@@ -6,7 +6,7 @@ import type * as Runtime from 'onnxruntime-node';
 import { modelArgument } from '../../models/model-argument.js';
 import { being, checkCall, count, filePath, optionsOf, yesOrNo } from '../../plain/check-options.js';
 import { CheckpointError } from '../../errors.js';
-import { type Backbone, isAttentive, VisionTransformer } from '../../models/index.js';
+import { type Backbone, hasTokens, isAttentive, patchTokens, VisionTransformer } from '../../models/index.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor } from '../../torch/index.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
 
@@ -25,10 +25,12 @@ function ourOutput(backbone: Backbone, name: string, images: Tensor): Tensor {
   if (name === 'class_token' || name === 'pooler_output' || name === 'feature')
     return backbone.forward(images); // (B, D)
   if (name === 'class_attention' && isAttentive(backbone)) return backbone.getLastClassAttention(images); // (B, heads, 1, 1 + N)
-  if (backbone instanceof VisionTransformer) {
-    if (name === 'last_hidden_state') return backbone.forwardTokens(images); // (B, 1 + N, D)
-    if (name === 'patch_tokens') return backbone.forwardTokens(images).slice(1, 1); // (B, N, D)
-    if (name === 'attention') return backbone.getLastSelfAttention(images); // (B, heads, 1 + N, 1 + N)
+  if (hasTokens(backbone)) {
+    if (name === 'last_hidden_state') return backbone.forwardTokens(images); // (B, prefix + N, D)
+    if (name === 'patch_tokens') return patchTokens(backbone, backbone.forwardTokens(images)); // (B, N, D)
+  }
+  if (name === 'attention' && backbone instanceof VisionTransformer) {
+    return backbone.getLastSelfAttention(images); // (B, heads, 1 + N, 1 + N)
   }
   throw new Error(`internal: the file has an output ${name}`);
 }

@@ -1,12 +1,13 @@
 /**
- * A model as an ONNX file. Its input is `pixel_values`, (B, 3, H, W) RGB in [0, 1] normalized by ImageNet's mean and
+ * A model as an ONNX file. Its input is `pixel_values`, (B, 3, H, W) RGB in [0, 1] normalized by the model's mean and
  * standard deviation; the batch is dynamic. The file says so itself, in its metadata.
  */
 import path from 'node:path';
 import { modelArgument } from '../../models/model-argument.js';
 import { checkCall, filePath, optionsOf, pixels, yesOrNo } from '../../plain/check-options.js';
+import { notWhole } from '../../plain/eval-geometry.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
-import { type Backbone, IMAGENET_MEAN, IMAGENET_STD, VisionTransformer } from '../../models/index.js';
+import { type Backbone, VisionTransformer } from '../../models/index.js';
 import { packageVersion } from '../../version.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
 import { writeFileWhole } from '../../files/atomic-file.js';
@@ -50,7 +51,7 @@ export function onnxSize(model: LoadedModel, options: OnnxOptions): [height: num
       throw new ConfigError('imageSize and dynamicSize exclude each other: one size, or any size');
     return null;
   }
-  const { imgSize, patchSize } = model.architecture;
+  const { imgSize, patchSize, wholePatches = false } = model.architecture;
   const wanted = imageSize ?? imgSize;
   const size: [number, number] = typeof wanted === 'number' ? [wanted, wanted] : [wanted[0], wanted[1]];
   if (!size.every((side) => Number.isInteger(side) && side >= patchSize)) {
@@ -58,6 +59,9 @@ export function onnxSize(model: LoadedModel, options: OnnxOptions): [height: num
       `image size ${size.join(' x ')}: expected whole numbers, at least ${patchSize} (one patch)`,
     );
   }
+  const wrong = wholePatches ? size.find((side) => side % patchSize !== 0) : undefined;
+  if (wrong !== undefined)
+    throw new ConfigError(`image size ${size.join(' x ')}; ${notWhole(wrong, patchSize)}`);
   return size;
 }
 
@@ -68,6 +72,7 @@ export function onnxSize(model: LoadedModel, options: OnnxOptions): [height: num
 export function buildOnnx(model: LoadedModel, options: TransformerGraphOptions): OnnxModel {
   const { architecture } = model;
   const backbone: Backbone = model.backbone;
+  const { mean, std } = backbone.normalization;
   const isTransformer = backbone instanceof VisionTransformer;
   if (!isTransformer && options.outputs.attention !== undefined)
     throw new ConfigError(
@@ -78,7 +83,7 @@ export function buildOnnx(model: LoadedModel, options: TransformerGraphOptions):
   const pixels = graph.input(
     'pixel_values',
     ['batch', 3, height, width],
-    `RGB images in [0, 1], less the mean ${IMAGENET_MEAN.join(', ')}, over the deviation ${IMAGENET_STD.join(', ')}`,
+    `RGB images in [0, 1], less the mean ${mean.join(', ')}, over the deviation ${std.join(', ')}`,
   );
   if (isTransformer) {
     addVisionTransformer(graph, backbone, pixels, options);
@@ -107,7 +112,10 @@ export function buildOnnx(model: LoadedModel, options: TransformerGraphOptions):
     docString: `${architecture.arch}, width ${architecture.embedDim}, patches of ${architecture.patchSize} pixels, trained with DINO`,
     opsetImport: [{ domain: '', version: OPSET }],
     graph: graph.build(architecture.arch),
-    metadataProps: Object.entries(recordOf(architecture)).map(([key, value]) => ({ key, value })),
+    metadataProps: Object.entries(recordOf(architecture, backbone.normalization)).map(([key, value]) => ({
+      key,
+      value,
+    })),
   };
 }
 

@@ -12,7 +12,7 @@ import { modelArgument } from '../../models/model-argument.js';
 import { checkCall, count, filePath, optionsOf, yesOrNo } from '../../plain/check-options.js';
 import { checkEvalSizes } from '../../plain/eval-geometry.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
-import { architectureEntry, IMAGENET_MEAN, IMAGENET_STD } from '../../models/index.js';
+import { architectureEntry } from '../../models/index.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
 import { assertWritableFolder } from '../../files/output.js';
 import { buildOnnx, onnxSize, writeBytes } from '../onnx/export-onnx.js';
@@ -66,9 +66,10 @@ export function exportTransformers(
   );
   const { architecture } = model;
   const { arch, embedDim, patchSize, imgSize, depth, numHeads } = architecture;
+  const { normalization } = model.backbone;
   const crop = options.imageSize ?? imgSize;
   const resize = options.resize ?? evenMargin(crop);
-  checkEvalSizes({ resize, crop }, patchSize);
+  checkEvalSizes({ resize, crop }, architecture);
   const isDynamic = options.dynamicSize === true;
   const size = onnxSize(model, isDynamic ? { dynamicSize: true } : { imageSize: crop });
   if (architectureEntry(arch)?.family !== 'vit') {
@@ -104,8 +105,8 @@ export function exportTransformers(
     do_rescale: true,
     rescale_factor: 1 / 255,
     do_normalize: true,
-    image_mean: IMAGENET_MEAN,
-    image_std: IMAGENET_STD,
+    image_mean: normalization.mean,
+    image_std: normalization.std,
   };
   const json = (value: unknown): Uint8Array =>
     new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);

@@ -32,7 +32,7 @@ import {
   WHITEN_CHOICES,
   type WhitenChoice,
 } from '../../plain/feature-transform.js';
-import { IMAGENET_MEAN, IMAGENET_STD, isAttentive, VisionTransformer } from '../../models/index.js';
+import { hasTokens, isAttentive } from '../../models/index.js';
 import { packageVersion } from '../../version.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
 import { buildOnnx, writeBytes } from '../onnx/export-onnx.js';
@@ -196,12 +196,12 @@ export async function exportWeb(
   const { architecture, backbone } = model;
   const { arch, embedDim, patchSize, imgSize, numHeads } = architecture;
   const page = pageFiles();
-  const isTransformer = backbone instanceof VisionTransformer;
+  const givesTokens = hasTokens(backbone);
   const attention = isAttentive(backbone) ? 'class_attention' : null;
   const outputs = {
-    feature: isTransformer ? 'class_token' : 'feature',
+    feature: givesTokens ? 'class_token' : 'feature',
     attention,
-    patches: isTransformer ? 'patch_tokens' : null,
+    patches: givesTokens ? 'patch_tokens' : null,
   };
   const onnx = buildOnnx(model, {
     size: null,
@@ -246,8 +246,8 @@ export async function exportWeb(
       parameters: [...backbone.parameters()].reduce((sum, parameter) => sum + parameter.numel, 0),
     },
     sizes: defaultEvalSizes(imgSize),
-    mean: IMAGENET_MEAN,
-    std: IMAGENET_STD,
+    mean: backbone.normalization.mean,
+    std: backbone.normalization.std,
     gallery,
     files: written,
   };

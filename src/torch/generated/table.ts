@@ -603,6 +603,8 @@ export const functionTable: readonly OperatorRow[] = [
   ['_fusedRmsNormBackward', '_fused_rms_norm_backward', ''],
   ['_fusedSdpChoice', '_fused_sdp_choice', ''],
   ['_fusedSgd_', '_fused_sgd_', ',tensor_lr'],
+  ['_upsampleBicubic2dAa', '_upsample_bicubic2d_aa', ''],
+  ['_upsampleBicubic2dAaBackward', '_upsample_bicubic2d_aa_backward', ''],
   ['_upsampleBilinear2dAa', '_upsample_bilinear2d_aa', ''],
   ['_upsampleBilinear2dAaBackward', '_upsample_bilinear2d_aa_backward', ''],
   ['_weightNorm', '_weight_norm', ''],
