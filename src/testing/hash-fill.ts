@@ -54,7 +54,7 @@ export function hashBytes(name: string, shape: readonly number[]): Uint8Array {
 export function hashWeight(name: string, shape: readonly number[], std: number): Float32Array {
   const isVector = shape.length === 1;
   if (
-    /(running_var|weight_g|gamma\d|\.gamma|temperature)$/.test(name) ||
+    /(running_var|weight_g|gamma_?\d|\.gamma|lambda1|temperature)$/.test(name) ||
     (isVector && name.endsWith('weight'))
   ) {
     return fill(name, count(shape), 0.1, 1);
