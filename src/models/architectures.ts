@@ -3,6 +3,15 @@
  * names that settings take, what buildBackbone() builds and how a file of weights is recognized all derive from here. No
  * libtorch, so that settings can be checked before it is loaded; the builders are in registry.ts.
  */
+import {
+  type ConvNeXtEntry,
+  DINOV3_ARCHITECTURES,
+  type DinoV3Entry,
+  isConvNeXt,
+  isDinoV3,
+  readConvNeXt,
+  readDinoV3,
+} from './dinov3-architectures.js';
 
 /** Shapes of a network's tensors by their names. */
 export type Shapes = ReadonlyMap<string, readonly number[]>;
@@ -43,7 +52,13 @@ interface ClassAttentionResNetEntry extends Sizes {
 }
 
 /** A member of a family: its sizes, and what else the family's builder takes. */
-export type ArchitectureEntry = VitEntry | ResNetEntry | ClassAttentionResNetEntry | XcitEntry;
+export type ArchitectureEntry =
+  | VitEntry
+  | ResNetEntry
+  | ClassAttentionResNetEntry
+  | XcitEntry
+  | DinoV3Entry
+  | ConvNeXtEntry;
 export type Family = ArchitectureEntry['family'];
 
 /** Width, blocks and heads of the reference's transformers (vision_transformer.py). */
@@ -80,6 +95,7 @@ export const ARCHITECTURES = {
   xcit_small_12_p8: { family: 'xcit', embedDim: 384, depth: 12, numHeads: 8, patchSize: 8 },
   xcit_medium_24_p16: { family: 'xcit', embedDim: 512, depth: 24, numHeads: 8, patchSize: 16 },
   xcit_medium_24_p8: { family: 'xcit', embedDim: 512, depth: 24, numHeads: 8, patchSize: 8 },
+  ...DINOV3_ARCHITECTURES,
 } as const satisfies Record<string, ArchitectureEntry>;
 
 function resNet(block: ResNetEntry['block'], layers: NonNullable<ResNetEntry['layers']>): ResNetEntry {
@@ -116,7 +132,11 @@ export const ownSizes = (arch: string): (typeof SIZES)[number][] => {
 /** What can be read off the shapes of a backbone's tensors. */
 export interface Reading {
   /** The sizes that an entry must have, by the names of its fields. */
-  sizes: Partial<Record<'embedDim' | 'depth' | 'patchSize', number>> & {
+  sizes: Partial<Record<'embedDim' | 'depth' | 'numHeads' | 'patchSize' | 'hiddenDim', number>> & {
+    readonly ffn?: string;
+    readonly qkvBias?: boolean;
+    readonly localNorm?: boolean;
+    readonly isEven?: boolean;
     readonly block?: string;
     readonly stem?: string;
     readonly layers?: readonly number[];
@@ -138,6 +158,8 @@ interface FamilyEntry {
   takesHeads: boolean;
   /** Whether it learns position embeddings, whose shape tells the size of the images. */
   learnsPositions: boolean;
+  /** Names in the original's files of tensors that have another name there too. */
+  aliases?: (name: string) => boolean;
   /** Whether images must consist of whole patches; else pixels that don't fill one are dropped. */
   wholePatches?: true;
   /** Names of its parts: the first component of each tensor's name. */
@@ -185,6 +207,36 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
     anchors: [['blocks.0.attn.temperature', ['patch_embed.proj.0.0.weight']]],
     matches: (shapes) => shapes.has('blocks.0.attn.temperature'),
     read: readXcit,
+  },
+  dinov3: {
+    hasAttention: true,
+    takesHeads: false,
+    learnsPositions: false,
+    parts: [
+      ...[
+        'cls_token',
+        'storage_tokens',
+        'mask_token',
+        'rope_embed',
+        'patch_embed',
+        'blocks',
+        'norm',
+        'local_cls_norm',
+      ],
+    ],
+    anchors: [['storage_tokens', ['patch_embed.proj.weight', 'blocks.0.attn.qkv.weight']]],
+    matches: isDinoV3,
+    read: readDinoV3,
+  },
+  convnext: {
+    hasAttention: false,
+    takesHeads: false,
+    learnsPositions: false,
+    aliases: (name) => name.startsWith('norms.3.'),
+    parts: ['downsample_layers', 'stages', 'norm'],
+    anchors: [['downsample_layers.0.0.weight', ['stages.0.0.dwconv.weight']]],
+    matches: isConvNeXt,
+    read: readConvNeXt,
   },
   vit: {
     hasAttention: true,

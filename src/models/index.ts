@@ -29,6 +29,8 @@ export {
 } from './architectures.js';
 export { type BackboneFactory, type BackboneOptions, backboneShapes, buildBackbone } from './registry.js';
 export { ClassAttentionResNet, type ClassAttentionResNetOptions } from './class-attention-resnet.js';
+export { ConvNeXt, type ConvNeXtOptions } from './convnext.js';
+export { DinoV3Transformer, type DinoV3TransformerOptions } from './dinov3.js';
 export { ResNet, type ResNetOptions } from './resnet.js';
 export { VisionTransformer, type VisionTransformerOptions } from './vision-transformer.js';
 export { XCiT, type XCiTOptions } from './xcit.js';

@@ -12,6 +12,8 @@ export interface Normalization {
 }
 
 export const IMAGENET: Normalization = { mean: IMAGENET_MEAN, std: IMAGENET_STD };
+/** Of DINOv3's networks for satellite images (its README). */
+export const SAT493M: Normalization = { mean: [0.43, 0.411, 0.296], std: [0.213, 0.156, 0.143] };
 
 /**
  * One image as the networks have it before it is normalized: (1, 3, height, width) uint8.

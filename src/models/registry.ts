@@ -9,6 +9,9 @@ import {
 } from './architectures.js';
 import type { Backbone } from './backbone.js';
 import { ClassAttentionResNet } from './class-attention-resnet.js';
+import { ConvNeXt } from './convnext.js';
+import { DinoV3Transformer } from './dinov3.js';
+import { IMAGENET, SAT493M } from './normalize.js';
 import { ResNet } from './resnet.js';
 import { VisionTransformer } from './vision-transformer.js';
 import { XCiT } from './xcit.js';
@@ -60,6 +63,24 @@ const BUILDERS: { readonly [F in Family]: Build<F> } = {
     return new ClassAttentionResNet({ embedDim, blocks, numHeads: numHeads ?? 4 });
   },
   xcit: (entry, { dropPathRate }) => new XCiT({ ...entry, dropPathRate }),
+  dinov3: ({ ffn, hiddenDim, qkvBias, localNorm, dataset }, options) =>
+    new DinoV3Transformer({
+      ...options,
+      normalization: dataset === 'sat493m' ? SAT493M : IMAGENET,
+      ffn,
+      qkvBias,
+      localNorm,
+      ...(hiddenDim === null ? {} : { hiddenDim }),
+    }),
+  convnext: ({ layers }, { embedDim, depth, dropPathRate }) => {
+    const [width, blocks] = [embedDim / 8, depth / 6];
+    if (layers !== null) return new ConvNeXt({ layers, width, dropPathRate });
+    if (!Number.isInteger(width) || !Number.isInteger(blocks) || blocks < 1)
+      throw new ConfigError(
+        `arch 'dinov3_convnext': expected an embedDim that 8 divides and a depth that 6 divides, got ${embedDim} and ${depth}`,
+      );
+    return new ConvNeXt({ layers: [blocks, blocks, 3 * blocks, blocks], width, dropPathRate });
+  },
 };
 
 const SIZES = ['embedDim', 'depth', 'numHeads'] as const;

@@ -11,5 +11,5 @@ export {
   synchronizeBatchNorm,
   WeightNormLinear,
 } from './layers.js';
-export { defaultUniform_, kaimingNormal_, truncNormal_, withoutInit } from './init.js';
+export { defaultUniform_, kaimingNormal_, normal_, truncNormal_, withoutInit } from './init.js';
 export { ActivationCheckpoints, checkpoint } from './checkpoint.js';

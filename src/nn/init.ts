@@ -71,6 +71,11 @@ export function defaultUniform_(x: Tensor, fanIn: number, kind: 'weight' | 'bias
   return noGrad(() => x.uniform_(-bound, bound));
 }
 
+/** Normal values (torch.nn.init.normal_). */
+export function normal_(x: Tensor, { mean = 0, std = 1 } = {}): Tensor {
+  return isSkipped ? x : noGrad(() => x.normal_(mean, std));
+}
+
 /** Normal values with variance 2 / fanOut, for a convolution (out, in / groups, k, k) before a ReLU (He et al. 2015). */
 export function kaimingNormal_(x: Tensor): Tensor {
   if (isSkipped) return x;

@@ -54,7 +54,7 @@ export function hashBytes(name: string, shape: readonly number[]): Uint8Array {
 export function hashWeight(name: string, shape: readonly number[], std: number): Float32Array {
   const isVector = shape.length === 1;
   if (
-    /(running_var|weight_g|gamma\d|\.gamma|temperature)$/.test(name) ||
+    /(running_var|weight_g|gamma_?\d|\.gamma|lambda1|temperature)$/.test(name) ||
     (isVector && name.endsWith('weight'))
   ) {
     return fill(name, count(shape), 0.1, 1);
@@ -68,13 +68,16 @@ interface Fillable {
   data(): { set(values: ArrayLike<number>): void } | BigInt64Array;
 }
 
-/** Fills a module's floating-point state on the CPU in place, each tensor from its own name. @returns The module. */
+/**
+ * Fills a module's floating-point state on the CPU in place, each tensor from its own name. What is computed and never
+ * learned stays: DINOv3's wavelengths and masks of biases. @returns The module.
+ */
 export function hashFill<M extends { stateDict(): ReadonlyMap<string, Fillable> }>(
   module: M,
   std: number,
 ): M {
   for (const [name, tensor] of module.stateDict()) {
-    if (tensor.dtype !== 'float32') continue;
+    if (tensor.dtype !== 'float32' || /\.(periods|bias_mask)$/.test(name)) continue;
     (tensor.data() as Float32Array).set(hashWeight(name, tensor.shape, std));
   }
   return module;

@@ -63,13 +63,16 @@ export function guessHeads(width: number, depth: number): number {
   return best;
 }
 
-/** Whether the number of heads follows from the sizes: those of the reference's own models. */
-export const tellsHeads = ({ arch, embedDim, depth }: Architecture): boolean =>
-  !ownSizes(arch).includes('numHeads') || embedDim === 1 || knownHeads(embedDim, depth) !== null;
-
 /** Whether any number of heads that divides the width is possible. */
 export const takesHeads = (architecture: Architecture): boolean =>
   familyOf(architecture)?.takesHeads ?? false;
+
+/** Whether the number of heads follows from the tensors or the sizes, such as those of the reference's own models. */
+export const tellsHeads = (architecture: Architecture): boolean => {
+  const { arch, embedDim, depth } = architecture;
+  if (!takesHeads(architecture) || !ownSizes(arch).includes('numHeads')) return true;
+  return embedDim === 1 || knownHeads(embedDim, depth) !== null;
+};
 
 /** Whether it has learned position embeddings, whose shape tells the size of images that they are for. */
 export const learnsPositions = (architecture: Architecture): boolean =>
@@ -122,7 +125,7 @@ export function inferArchitecture(shapes: Shapes, where: string, numHeads?: numb
     arch: arch as Architecture['arch'],
     embedDim: entry.embedDim ?? embedDim,
     depth: entry.depth ?? depth,
-    numHeads: entry.numHeads ?? heads ?? 0,
+    numHeads: entry.numHeads ?? heads ?? sizes.numHeads ?? 0,
     patchSize: entry.patchSize ?? patchSize,
     imgSize: imgSize ?? USUAL_SIZE,
     ...(positionsSize === undefined ? {} : { positionsSize }),

@@ -12,8 +12,8 @@ export interface WeightsDescription {
   file: string;
   bytes: number;
   format: 'safetensors' | 'pth';
-  /** Whose names the tensors have: the reference's (timm's are the same), or Hugging Face's. */
-  layout: 'dino' | 'transformers';
+  /** Whose names the tensors have: the original's (which timm mostly keeps), Hugging Face's, or timm's own. */
+  layout: 'dino' | 'transformers' | 'timm';
   checkpointKey: string;
   /** The network's name in the file, null without one, and those of the others. */
   network: string | null;
@@ -132,7 +132,9 @@ export function describeWeights(weights: string, options: DescribeOptions = {}):
     architecture,
     headsAreGuess,
     backboneParameters: [...found.shapes]
-      .filter(([name]) => !/(running_(mean|var)|num_batches_tracked)$/.test(name))
+      .filter(
+        ([name]) => !/(running_(mean|var)|num_batches_tracked|rope_embed\.periods|bias_mask)$/.test(name),
+      )
       .reduce((sum, [, shape]) => sum + sizeOf(shape), 0),
     headParameters: headShapes.reduce((sum, shape) => sum + sizeOf(shape), 0),
     outDim: lastLayer?.[0] ?? null,

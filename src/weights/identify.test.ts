@@ -227,11 +227,11 @@ it('the models of DINOv2 and DINOv3 are named', () => {
     [vit(384, 14, { ...scaled(384), register_tokens: [1, 4, 384] }), /holds weights of DINOv2 ViT-S\/14 with registers: not read yet/],
     [vit(768, 14, { ...scaled(768), mask_token: [1, 768] }), /weights of DINOv2 ViT-B\/14: not read yet/],
     [vit(1024, 14, { ...scaled(1024), reg_token: [1, 4, 1024] }), /DINOv2 ViT-L\/14 with registers/],
-    [vit(384, 16, { ...scaled(384), storage_tokens: [1, 4, 384], 'rope_embed.periods': [16] }, false), /weights of DINOv3 ViT-S\/16: not read/],
-    [vit(384, 16, { 'blocks.0.gamma_1': [384], reg_token: [1, 4, 384] }, false), /weights of DINOv3 ViT-S\/16/],
+    [vit(384, 16, { ...scaled(384), storage_tokens: [1, 4, 384], 'rope_embed.periods': [16] }, false), /holds a DINOv3 vision transformer of width 384 with 1 blocks, 6 heads/],
+    [vit(384, 16, { 'blocks.0.gamma_1': [384], reg_token: [1, 4, 384] }, false), /does not hold .* rope_embed.periods is missing|DINOv3/],
     [huggingFace(384, 14, {}), /DINOv2 ViT-S\/14: not read/],
     [huggingFace(768, 14, { 'embeddings.register_tokens': [1, 4, 768] }), /DINOv2 ViT-B\/14 with registers/],
-    [new Map([['downsample_layers.0.0.weight', ones([96, 3, 4, 4])], ['stages.0.0.gamma', ones([96])]]), /a ConvNeXt/],
+    [new Map([['downsample_layers.0.0.weight', ones([96, 3, 4, 4])], ['stages.0.0.gamma', ones([96])]]), /a ConvNeXt of width 96 with 0, 0, 0, 0 blocks/],
   ] as const) {
     for (const prefix of ['', 'teacher.backbone.']) {
       const file = at('other.pth');

@@ -2,7 +2,7 @@
  * Models that resemble the supported ones but are not: recognized by their tensors, so that an error names them instead of
  * listing what is missing.
  */
-import type { Shapes } from '../models/index.js';
+import { FAMILIES, type Shapes } from '../models/index.js';
 
 const VIT_SIZES = new Map<number, string>([
   [192, 'Ti'],
@@ -30,6 +30,7 @@ const shapeOf = (shapes: Shapes, ...names: readonly string[]): readonly number[]
  * @returns `DINOv2 ViT-S/14 with registers`, ...; null when it is unknown.
  */
 export function otherModel(shapes: Shapes): string | null {
+  if (FAMILIES.dinov3.matches(shapes) || FAMILIES.convnext.matches(shapes)) return null;
   const has = (pattern: RegExp): boolean => [...shapes.keys()].some((name) => pattern.test(name));
   const patches = shapeOf(
     shapes,
@@ -61,7 +62,7 @@ export function otherModel(shapes: Shapes): string | null {
     let blocks = 0;
     while (has(new RegExp(`^stages\\.2\\.(?:blocks\\.|layers\\.)?${blocks}\\.`))) blocks++;
     const size = CONVNEXT_SIZES.get(`${stem[0]},${blocks}`);
-    return `a ConvNeXt${size === undefined ? '' : `-${size}`} (DINOv3 has some)`;
+    return `a ConvNeXt${size === undefined ? '' : `-${size}`} with unknown names`;
   }
   if (has(/^encoder\.layers\.encoder_layer_0\./)) return "torchvision's vision transformer";
   if (has(/(^|\.)transformer\.resblocks\.0\./)) return 'CLIP';

@@ -4,13 +4,14 @@
  * where the reference has one, and timm's, which are the reference's own.
  */
 import { CheckpointError } from '../errors.js';
-import { FAMILIES, type Shapes } from '../models/index.js';
+import { FAMILIES, type Family, type Shapes } from '../models/index.js';
 import type { Tensor } from '../torch/index.js';
+import { completeDinoV3, dinoV3Renaming } from './dinov3-names.js';
 import { type FoundNetwork, withoutWrappers } from './networks.js';
 
 /** Where the backbone's tensors are in a file. */
 export interface BackboneSources {
-  layout: 'dino' | 'transformers';
+  layout: 'dino' | 'transformers' | 'timm';
   /** For each of the reference's names the file's tensors, concatenated along the first dimension unless `makes` has it. */
   sources: Map<string, string[]>;
   /** By the reference's names, what makes the tensor from those of the file, none for one that the file lacks. */
@@ -64,12 +65,9 @@ const RESNET_CHILDREN = new Map([
 const namedChild = (name: string): string =>
   name.replace(/^\d+(?=\.)/, (number) => RESNET_CHILDREN.get(number) ?? number);
 
-/** Parts of known backbones: a tensor in one of them that the model doesn't have would change its features. */
-const OWN = new RegExp(
-  `^(?:${Object.values(FAMILIES)
-    .flatMap(({ parts }) => parts)
-    .join('|')})(?:\\.|$)`,
-);
+/** A part of a network of this family: a tensor in one of them that the model doesn't have would change its features. */
+const isPart = (name: string, { parts }: (typeof FAMILIES)[Family]): boolean =>
+  parts.some((part) => name === part || name.startsWith(`${part}.`));
 const TRANSFORMERS_OWN = /^(?:embeddings|encoder|layers?|layernorm)(?:\.|$)/;
 /** What other models add to the same tensors, and what would change the features too. */
 const CHANGES =
@@ -107,7 +105,8 @@ function headName(name: string): string | null {
  * @param shapes - Of all the file's tensors, by its own names.
  * @param network - The chosen one.
  * @param others - Whose tensors are not this one's, though its prefix may be the beginning of theirs.
- * @param dict - The dict of a tensor by its name: tensors outside the backbone's dict are not part of it.
+ * @param options - `dict` gives the dict of a tensor by its name: tensors outside the backbone's dict are not part of it;
+ *   `numHeads` the attention heads, where they are known.
  * @throws CheckpointError when two tensors have the same name in the reference, or a query, key and value are incomplete.
  */
 export function backboneSources(
@@ -115,7 +114,7 @@ export function backboneSources(
   network: Pick<FoundNetwork, 'prefix'>,
   others: readonly Pick<FoundNetwork, 'prefix'>[],
   where: string,
-  dict: (name: string) => string = () => '',
+  { dict = () => '', numHeads = null }: { dict?: (name: string) => string; numHeads?: number | null } = {},
 ): BackboneSources {
   const { prefix } = network;
   const isElsewhere = (name: string): boolean =>
@@ -128,13 +127,18 @@ export function backboneSources(
   if (names.has('4.0.conv1.weight') && names.has('0.weight') && !names.has('layer1.0.conv1.weight'))
     for (const [name, plain] of own) own.set(name, namedChild(plain));
   const isTransformers = [...own.values()].includes(TRANSFORMERS_MARK);
+  const renaming = dinoV3Renaming(new Set(own.values()));
   const found: BackboneSources = {
-    layout: isTransformers ? 'transformers' : 'dino',
+    layout: renaming?.layout ?? (isTransformers ? 'transformers' : 'dino'),
     ...nothing(),
   };
+  const plainShapes: Shapes = new Map([...own].map(([name, plain]) => [plain, shapes.get(name) ?? []]));
+  const family = Object.values(FAMILIES).find(({ matches }) => matches(plainShapes)) ?? FAMILIES.vit;
   const heads = headPrefixes(prefix);
   const isOwn = (plain: string): boolean =>
-    OWN.test(plain) || (isTransformers && TRANSFORMERS_OWN.test(plain));
+    renaming === null
+      ? isPart(plain, family) || (isTransformers && TRANSFORMERS_OWN.test(plain))
+      : renaming.isPart(plain);
   const home = new Set([...own].filter(([, plain]) => isOwn(plain)).map(([name]) => dict(name)));
   for (const [name, shape] of shapes) {
     const head = isTransformers ? undefined : heads.find((each) => name.startsWith(each));
@@ -149,9 +153,12 @@ export function backboneSources(
         found.unused.push(name);
       continue;
     }
+    if (family.aliases?.(plain) === true) continue; // the same tensor has another name
+    const renamed = renaming?.rename(plain) ?? null;
     const rule = isTransformers ? TRANSFORMERS_NAMES.find(([pattern]) => pattern.test(plain)) : undefined;
     // unknown tensors of the backbone are reported as unexpected when they are loaded
-    if (rule !== undefined) add(found, plain.replace(...rule), name, shape, where);
+    if (renamed !== null) add(found, renamed, name, shape, where);
+    else if (rule !== undefined) add(found, plain.replace(...rule), name, shape, where);
     else if (home.has(dict(name)) && (isOwn(plain) || CHANGES.test(plain)))
       add(found, plain, name, shape, where);
     else {
@@ -159,7 +166,8 @@ export function backboneSources(
       if (!HELPERS.test(plain) && home.has(dict(name))) found.strange.push(name);
     }
   }
-  if (isTransformers) joinAttention(found, where);
+  if (renaming !== null) completeDinoV3(found, numHeads);
+  if (isTransformers || renaming !== null) joinAttention(found, where);
   return found;
 }
 

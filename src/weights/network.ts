@@ -1,6 +1,6 @@
 /** The backbone (and head) of any file of weights, by the reference's names, with its architecture. */
 import { CheckpointError, ConfigError } from '../errors.js';
-import { backboneShapes } from '../models/index.js';
+import { backboneShapes, ownSizes } from '../models/index.js';
 import { ops, scope, type Tensor } from '../torch/index.js';
 import { verifyCheckpointFile } from '../run/checkpoint-files.js';
 import {
@@ -123,7 +123,8 @@ function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOpt
   const entries = new Map(file.entries.map((entry) => [entry.name, entry]));
   const dict = (name: string): string => entries.get(name)?.dict ?? '';
   const shapes = shapesOf(file);
-  const found = backboneSources(shapes, network, others, where, dict);
+  const numHeads = options.numHeads ?? located.numHeads;
+  const found = backboneSources(shapes, network, others, where, { dict, numHeads });
   const { architecture, isGuess } = architectureOf({
     ...{ located, file, network, found, options, dict, warnings },
   });
@@ -219,7 +220,10 @@ function architectureOf({ located, file, network, found, options, dict, warnings
   const size = usual ?? settings?.globalCropsSize ?? record?.imgSize ?? undefined;
   const isToldByPositions = learnsPositions(architecture) && architecture.positionsSize === undefined;
   if (!isToldByPositions && size !== undefined) architecture.imgSize = size;
-  return { architecture, isGuess: told === undefined && headsAreGuess(architecture, network.prefix) };
+  const isMade = found.makes.has('rope_embed.periods') && ownSizes(architecture.arch).includes('numHeads');
+  const isUntold = isMade ? (numHeads ?? known) === null : told === undefined;
+  const isGuess = isUntold && (isMade || headsAreGuess(architecture, network.prefix));
+  return { architecture, isGuess };
 }
 
 /** Shapes by the names without a prefix. */

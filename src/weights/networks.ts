@@ -6,6 +6,7 @@
  */
 import { CheckpointError } from '../errors.js';
 import { FAMILIES } from '../models/index.js';
+import { DINOV3_ANCHORS } from './dinov3-names.js';
 import { show } from './pickle-values.js';
 
 export interface FoundNetwork {
@@ -44,6 +45,7 @@ const ANCHORS: readonly (readonly [anchor: string, others: readonly string[]])[]
   ['4.0.conv1.weight', ['0.weight', '7.0.conv1.weight']], // nn.Sequential(*resnet.children()), as lightly's examples have it
   ['embeddings.patch_embeddings.projection.weight', ['embeddings.cls_token']],
   ['embeddings.patch_embeddings.weight', ['embeddings.cls_token']],
+  ...DINOV3_ANCHORS,
 ];
 
 /** What precedes an anchor in a name; null when the name doesn't end with it. */

@@ -33,7 +33,8 @@ export function formatDescription(description: WeightsDescription): string {
     `parameters    backbone ${millions(description.backboneParameters)}, head ${millions(description.headParameters)}` +
       (description.outDim === null ? '' : ` with ${description.outDim} outputs`),
   ];
-  if (description.layout === 'transformers') lines.push("names         Hugging Face's, translated");
+  if (description.layout !== 'dino')
+    lines.push(`names         ${description.layout === 'timm' ? "timm's" : "Hugging Face's"}, translated`);
   const { checkpoint, unused, standIns, network, otherNetworks } = description;
   if (network !== null)
     lines.push(
