@@ -53,12 +53,7 @@ interface ClassAttentionResNetEntry extends Sizes {
 
 /** A member of a family: its sizes, and what else the family's builder takes. */
 export type ArchitectureEntry =
-  | VitEntry
-  | ResNetEntry
-  | ClassAttentionResNetEntry
-  | XcitEntry
-  | DinoV3Entry
-  | ConvNeXtEntry;
+  VitEntry | ResNetEntry | ClassAttentionResNetEntry | XcitEntry | DinoV3Entry | ConvNeXtEntry;
 export type Family = ArchitectureEntry['family'];
 
 /** Width, blocks and heads of the reference's transformers (vision_transformer.py). */
