@@ -83,7 +83,7 @@ export const ARCHITECTURES = {
   },
   // residual blocks, and class attention (Touvron et al. 2021) in place of the mean: class-attention-resnet.ts
   resnet_class_attention: {
-    ...{ family: 'resnet_class_attention', embedDim: null, depth: null, numHeads: 4, patchSize: 8 },
+    ...{ family: 'resnet_class_attention', embedDim: null, depth: null, numHeads: 8, patchSize: 8 },
   },
   // those that the reference's README names (facebookresearch/xcit xcit.py)
   xcit_small_12_p16: { family: 'xcit', embedDim: 384, depth: 12, numHeads: 8, patchSize: 16 },

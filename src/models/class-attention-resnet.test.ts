@@ -27,13 +27,13 @@ describe('a ResNet with class attention', () => {
         const images = randn([2, 3, 40, 33]);
         assert.deepEqual(backbone.forward(images).shape, [2, 32]);
         const attention = backbone.getLastClassAttention(images);
-        assert.deepEqual(attention.shape, [2, 4, 1, 1 + 5 * 5]); // 33 pixels are 5 positions: rounded up
+        assert.deepEqual(attention.shape, [2, 8, 1, 1 + 5 * 5]); // 33 pixels are 5 positions: rounded up
         for (const sum of attention.sum([-1]).flatten().toArray())
           assert.ok(Math.abs(Number(sum) - 1) < 1e-5);
       }),
     ));
 
-  it('counts positions row by row: a change at the right of the first row changes what is asked there', () =>
+  it('counts positions row by row: a mark in the upper right corner changes the weights there', () =>
     scope(() =>
       inferenceMode(() => {
         const backbone = build();
@@ -51,10 +51,32 @@ describe('a ResNet with class attention', () => {
           .mean([0, 1])
           .toArray()
           .map(Number);
-        assert.equal(change.indexOf(Math.max(...change)) < 16, true);
-        assert.ok(change.indexOf(Math.max(...change)) >= 12);
+        const at = change.indexOf(Math.max(...change));
+        const [row, column] = [Math.floor(at / 16), at % 16];
+        assert.ok(row <= 2 && column >= 14, `row ${row}, column ${column}`); // those that see it
       }),
     ));
+
+  it('has positions that see 19 pixels and no more', () =>
+    scope(() => {
+      const backbone = build();
+      backbone.eval();
+      const images = randn([1, 3, 64, 64]);
+      images.requiresGrad = true;
+      // attention is made before positions mix: the weight of the position in the middle, before the softmax divides
+      const weights = backbone.getLastClassAttention(images).log(); // (1, heads, 1, 1 + 64)
+      weights
+        .select(3, 1 + 4 * 8 + 4)
+        .sub(weights.select(3, 0))
+        .sum()
+        .backward();
+      const seen = images.grad!.abs().sum([0, 1]); // (64, 64)
+      const sums = [...seen.sum([1]).toArray()].map(Number);
+      const most = Math.max(...sums); // what is left elsewhere is rounding
+      const rows = sums.flatMap((sum, row) => (sum > 1e-4 * most ? [row] : []));
+      assert.equal(rows.length, 19);
+      assert.ok(rows[0]! <= 32 && rows.at(-1)! >= 32);
+    }));
 
   it('is found in a file by its tensors, with the same features', () => {
     const folder = mkdtempSync(path.join(tmpdir(), 'dino-class-attention-'));
@@ -67,7 +89,7 @@ describe('a ResNet with class attention', () => {
         const { arch, embedDim, depth, numHeads, patchSize } = model.architecture;
         assert.deepEqual(
           [arch, embedDim, depth, numHeads, patchSize],
-          ['resnet_class_attention', 32, 3, 4, 8],
+          ['resnet_class_attention', 32, 3, 8, 8],
         );
         backbone.eval();
         const images = ones([1, 3, 32, 32]);
@@ -106,7 +128,7 @@ describe('a ResNet with class attention', () => {
 
   it('refuses sizes that its stages can not share', () => {
     for (const [embedDim, depth] of [
-      [30, 3],
+      [36, 3],
       [32, 4],
     ] as const)
       assert.throws(() => buildBackbone({ arch: 'resnet_class_attention', embedDim, depth }), ConfigError);

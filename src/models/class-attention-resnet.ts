@@ -1,7 +1,10 @@
 /**
  * A narrow ResNet whose positions are not averaged: a class token asks them, by the class attention of CaiT (Touvron et al.
- * 2021, section 3). It learns as fast as convolutions do, and shows what it looks at as transformers do. The residual blocks
- * are those of resnet.ts, with the small stem of ResNets for small images at a stride of 2; the class attention is that of
+ * 2021, section 3). It learns as fast as convolutions do, and shows what it looks at as transformers do.
+ *
+ * Its positions see little: 19 x 19 pixels, because the second convolution of a block is 1 x 1 (as in BagNets, Brendel and
+ * Bethge 2019). With blocks of two 3 x 3 convolutions, the background around an object knows of the object as well as the
+ * object does, and the class token learned to look there (docs/learning.md, The demo). The class attention is that of
  * facebookresearch/xcit.
  */
 import { ShapeError } from '../errors.js';
@@ -10,6 +13,7 @@ import {
   checkpoint,
   Conv2d,
   kaimingNormal_,
+  Layer,
   type LayerNorm,
   ModuleList,
   Sequential,
@@ -17,13 +21,40 @@ import {
 } from '../nn/index.js';
 import { ops, Parameter, scope, type Tensor, zeros } from '../torch/index.js';
 import { type AttentiveBackbone, Backbone } from './backbone.js';
-import { BasicBlock, skip } from './resnet.js';
+import { skip } from './resnet.js';
 import { INIT_STD, initLinearLayers } from './vision-transformer.js';
 import { ClassAttentionBlock, layerNorm } from './xcit.js';
 
 /** Stages; each but the first halves the image, as the stem does. */
 const STAGES = 3;
 const ATTENTION_BLOCKS = 1;
+
+/** 3 x 3, 1 x 1: a residual block whose second convolution sees one position. */
+class LocalBlock extends Layer {
+  readonly conv1: Conv2d;
+  readonly bn1: BatchNorm;
+  readonly conv2: Conv2d;
+  readonly bn2: BatchNorm;
+  readonly downsample: Sequential | null;
+
+  constructor(inChannels: number, width: number, stride: number) {
+    super();
+    this.conv1 = new Conv2d(inChannels, width, 3, { stride, padding: 1, bias: false });
+    this.bn1 = new BatchNorm(width);
+    this.conv2 = new Conv2d(width, width, 1, { bias: false });
+    this.bn2 = new BatchNorm(width);
+    this.downsample = skip(inChannels, width, stride);
+  }
+
+  /** (B, C, H, W) to (B, width, H / stride, W / stride), rounded up. */
+  override forward(x: Tensor): Tensor {
+    return scope(() => {
+      const inner = this.bn1.forward(this.conv1.forward(x)).relu();
+      const out = this.bn2.forward(this.conv2.forward(inner));
+      return out.add(this.downsample?.forward(x) ?? x).relu();
+    });
+  }
+}
 
 export interface ClassAttentionResNetOptions {
   /** D, channels of the last stage; the first has a quarter of them. */
@@ -66,7 +97,7 @@ export class ClassAttentionResNet extends Backbone implements AttentiveBackbone 
       const inner = width * 2 ** stage;
       const made = Array.from({ length: blocks }, (_, i) => {
         const stride = stage > 0 && i === 0 ? 2 : 1;
-        const block = new BasicBlock(channels, inner, stride, i === 0 ? skip(channels, inner, stride) : null);
+        const block = new LocalBlock(channels, inner, stride);
         channels = inner;
         return block;
       });

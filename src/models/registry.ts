@@ -55,12 +55,12 @@ const BUILDERS: { readonly [F in Family]: Build<F> } = {
     return new ResNet({ block, layers: [blocks, blocks, blocks, blocks], width, stem });
   },
   resnet_class_attention: ({ numHeads }, { embedDim, depth }) => {
-    const [width, blocks] = [embedDim / 4, depth / 3];
+    const [width, blocks] = [embedDim / 8, depth / 3];
     if (!Number.isInteger(width) || !Number.isInteger(blocks) || blocks < 1)
       throw new ConfigError(
-        `arch 'resnet_class_attention': expected an embedDim that 4 divides and a depth that 3 divides, got ${embedDim} and ${depth}`,
+        `arch 'resnet_class_attention': expected an embedDim that 8 divides and a depth that 3 divides, got ${embedDim} and ${depth}`,
       );
-    return new ClassAttentionResNet({ embedDim, blocks, numHeads: numHeads ?? 4 });
+    return new ClassAttentionResNet({ embedDim, blocks, numHeads: numHeads ?? 8 });
   },
   xcit: (entry, { dropPathRate }) => new XCiT({ ...entry, dropPathRate }),
   dinov3: ({ ffn, hiddenDim, qkvBias, localNorm, dataset }, options) =>

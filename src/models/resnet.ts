@@ -21,7 +21,7 @@ export function skip(inChannels: number, outChannels: number, stride: number): S
 }
 
 /** Two 3 x 3 convolutions: resnet18 and resnet34. */
-export class BasicBlock extends Layer {
+class BasicBlock extends Layer {
   static readonly expansion = 1;
   readonly conv1: Conv2d;
   readonly bn1: BatchNorm;

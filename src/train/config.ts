@@ -26,7 +26,7 @@ export function checkSetting(name: SettingName, value: unknown): string | null {
 /** What the sizes of an architecture must be multiples of. */
 const MULTIPLES: Readonly<Record<string, Readonly<Partial<Record<'embedDim' | 'depth', number>>>>> = {
   resnet: { embedDim: 8, depth: 4 },
-  resnet_class_attention: { embedDim: 4, depth: 3 },
+  resnet_class_attention: { embedDim: 8, depth: 3 },
 };
 
 /**
