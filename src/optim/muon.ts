@@ -19,11 +19,12 @@ const ITERATIONS = 5;
 const EPS = 1e-7;
 
 /**
- * The layers that a class token asks (CaiT, XCiT, resnet_class_attention). Muon's steps, as long in every direction, soon
- * saturate their softmax: the token then looks at the background (measured on the demo's scenes, docs/learning.md). They are
- * AdamW's, at a slower rate.
+ * The class token and the layers with which it asks (CaiT, XCiT, resnet_class_attention). Muon's steps, as long in every
+ * direction, soon saturate their softmax: the token then looks at the background (measured on the demo's scenes,
+ * docs/learning.md). They are AdamW's, at a slower rate, at which the short token doesn't turn around within a few steps.
  */
-const isOfClassAttention = (name: string): boolean => name.includes('cls_attn_blocks.');
+const isOfClassAttention = (name: string): boolean =>
+  name.includes('cls_attn_blocks.') || name.endsWith('cls_token');
 const CLASS_ATTENTION_RATE = 0.1;
 
 const isMatrix = (name: string, parameter: Parameter): boolean =>
