@@ -137,15 +137,15 @@ export interface Reading {
   problems: readonly string[];
 }
 
-interface FamilyEntry {
+export interface FamilyEntry {
   /** Whether its last block has a class token that attends. */
   hasAttention: boolean;
   /** Whether the user may choose the number of heads, which no tensor's shape tells. */
   takesHeads: boolean;
   /** Whether it learns position embeddings, whose shape tells the size of the images. */
   learnsPositions: boolean;
-  /** Names in the original's files of tensors that have another name there too. */
-  aliases?: (name: string) => boolean;
+  /** Further names that tensors have in the original's files: the other name, and the one here. */
+  aliases?: Readonly<Record<string, string>>;
   /** Whether images must consist of whole patches; else pixels that don't fill one are dropped. */
   wholePatches?: true;
   /** Names of its parts: the first component of each tensor's name. */
@@ -208,7 +208,7 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
     hasAttention: false,
     takesHeads: false,
     learnsPositions: false,
-    aliases: (name) => name.startsWith('norms.3.'),
+    aliases: { 'norms.3.weight': 'norm.weight', 'norms.3.bias': 'norm.bias' },
     parts: ['downsample_layers', 'stages', 'norm'],
     anchors: [['downsample_layers.0.0.weight', ['stages.0.0.dwconv.weight']]],
     matches: isConvNeXt,

@@ -34,6 +34,13 @@ export interface ConvNeXtEntry {
   isEven: boolean;
 }
 
+/** How images are normalized: as for the web images that most networks were trained on (ImageNet's), or for satellite images. */
+export const NORMALIZATIONS = ['imagenet', 'sat493m'] as const;
+export type NormalizationName = (typeof NORMALIZATIONS)[number];
+
+/** Whether a name is that of a network for satellite images. */
+export const isOfSatellites = (arch: string): boolean => arch.endsWith('_sat493m');
+
 const COMMON = {
   family: 'dinov3',
   ffn: 'mlp',

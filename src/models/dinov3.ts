@@ -298,8 +298,6 @@ interface BlockOptions {
 export interface DinoV3TransformerOptions extends BlockOptions {
   /** P, side of a patch in pixels; default 16. */
   patchSize?: number;
-  /** Side of the global crops in training, pixels: smaller images are local crops. Default 224. */
-  imgSize?: number;
   /** Number of blocks. */
   depth: number;
   /** How images are normalized; default ImageNet's. */
@@ -324,12 +322,11 @@ export class DinoV3Transformer extends Backbone {
   override readonly normalization: Normalization;
   readonly patchSize: number;
   readonly numHeads: number;
-  readonly #imgSize: number;
 
   /** @throws ShapeError when four times the heads don't divide the width. */
   constructor(options: DinoV3TransformerOptions) {
     super();
-    const { embedDim, depth, numHeads, patchSize = 16, imgSize = 224, localNorm = false } = options;
+    const { embedDim, depth, numHeads, patchSize = 16, localNorm = false } = options;
     if (embedDim % (4 * numHeads) !== 0)
       throw new ShapeError(
         `DinoV3Transformer: four times numHeads, ${4 * numHeads}, must divide embedDim ${embedDim}`,
@@ -338,7 +335,6 @@ export class DinoV3Transformer extends Backbone {
     this.normalization = options.normalization ?? IMAGENET;
     this.patchSize = patchSize;
     this.numHeads = numHeads;
-    this.#imgSize = imgSize;
     this.patch_embed = new PatchEmbed(patchSize, embedDim);
     this.cls_token = new Parameter(zeros([1, 1, embedDim]));
     this.storage_tokens = new Parameter(zeros([1, DINOV3_STORAGE_TOKENS, embedDim]));
@@ -379,17 +375,25 @@ export class DinoV3Transformer extends Backbone {
 
   /**
    * @param images - (B, 3, H, W), normalized; any H and W of at least a patch.
-   * @returns (B, C), the class token after the last norm (in training, of images below `imgSize`, after `local_cls_norm`
-   *   where there is one). Of the last block only this token is computed.
+   * @returns (B, C), the class token after the last norm. Of the last block only this token is computed.
    */
   override forward(images: Tensor): Tensor {
+    return this.norm.forward(this.#lastClassToken(images));
+  }
+
+  /** The same for local crops, in training after `local_cls_norm` where there is one. */
+  override forwardLocal(images: Tensor): Tensor {
+    const norm = (this.training ? this.local_cls_norm : null) ?? this.norm;
+    return norm.forward(this.#lastClassToken(images));
+  }
+
+  /** (B, C), before a norm. */
+  #lastClassToken(images: Tensor): Tensor {
     const last = this.blocks.at(-1);
-    const [, , h = 0, w = 0] = images.shape;
     let { x, rope } = this.#prepare(images);
     for (const block of this.blocks)
       x = checkpoint((tokens) => block.forward(tokens, rope, block === last ? 1 : tokens.size(1)), x);
-    const isLocal = this.training && h * w < this.#imgSize ** 2;
-    return ((isLocal ? this.local_cls_norm : null) ?? this.norm).forward(x.select(1, 0));
+    return x.select(1, 0);
   }
 
   /** All tokens after the last norm, (B, 1 + S + N, C): the class token, the storage tokens, the patches row by row. */

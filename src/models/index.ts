@@ -10,6 +10,7 @@ export {
 export { DINOHead, type DINOHeadOptions } from './dino-head.js';
 export {
   IMAGENET,
+  SAT493M,
   imageTensor,
   type Normalization,
   normalizeImages,
@@ -29,6 +30,7 @@ export {
 } from './architectures.js';
 export { type BackboneFactory, type BackboneOptions, backboneShapes, buildBackbone } from './registry.js';
 export { ConvNeXt, type ConvNeXtOptions } from './convnext.js';
+export { isOfSatellites, type NormalizationName, NORMALIZATIONS } from './dinov3-architectures.js';
 export { DinoV3Transformer, type DinoV3TransformerOptions } from './dinov3.js';
 export { ResNet, type ResNetOptions } from './resnet.js';
 export { VisionTransformer, type VisionTransformerOptions } from './vision-transformer.js';

@@ -5,7 +5,13 @@
 import { z } from 'zod';
 import { expectations, show } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
-import { hasAttention, ownSizes, takesPatchSize } from '../models/architectures.js';
+import {
+  architectureEntry,
+  architectureNames,
+  hasAttention,
+  ownSizes,
+  takesPatchSize,
+} from '../models/architectures.js';
 import { didYouMean } from '../plain/did-you-mean.js';
 import { readFlagValue } from '../plain/flag-values.js';
 import {
@@ -23,6 +29,16 @@ export function checkSetting(name: SettingName, value: unknown): string | null {
   return expectations(settingFields[name], value).join('; ') || null;
 }
 
+/** Names of the architectures whose size it is. */
+const ownersOf = (size: 'embedDim' | 'depth' | 'numHeads'): string[] =>
+  architectureNames.filter((name) => ownSizes(name).includes(size));
+
+/** The smallest side of images that an architecture of fixed patches takes, pixels. */
+const leastSide = (arch: string | undefined): number => {
+  const entry = architectureEntry(arch);
+  return entry?.family === 'dinov3' || entry?.family === 'convnext' ? (entry.patchSize ?? 1) : 1;
+};
+
 /**
  * Conflicts between settings that are valid by themselves. A rule applies only if all the settings that it needs are
  * present, so that flags can be checked before a preset has filled in the rest.
@@ -32,6 +48,9 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
   const problems: string[] = [];
   const crop = (name: 'globalCropsSize' | 'localCropsSize') => {
     const size = s[name];
+    const least = leastSide(s.arch);
+    if (size !== undefined && size < least)
+      problems.push(`${name} ${size}: arch ${s.arch} takes images of at least ${least} pixels`);
     const patch = s.patchSize;
     if (size === undefined || patch === undefined || !takesPatchSize(s.arch ?? 'vit')) return;
     if (size < patch) {
@@ -68,23 +87,33 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
     for (const name of ['embedDim', 'depth', 'numHeads'] as const) {
       if (s[name] !== undefined && !own.includes(name))
         problems.push(
-          `${name} ${s[name]} requires arch vit${name === 'numHeads' ? '' : ' or resnet'}; ${s.arch} defines its own`,
+          `${name} ${s[name]} requires arch ${ownersOf(name).join(' or ')}; ${s.arch} defines its own`,
         );
     }
-    if (s.arch === 'resnet') {
+    if (s.arch === 'resnet' || s.arch === 'dinov3_convnext') {
       for (const [name, parts] of [
         ['embedDim', 8],
-        ['depth', 4],
+        ['depth', s.arch === 'resnet' ? 4 : 6],
       ] as const) {
         const size = s[name];
         if (size !== undefined && size % parts !== 0)
-          problems.push(`${name} ${size}: arch resnet takes multiples of ${parts}`);
+          problems.push(`${name} ${size}: arch ${s.arch} takes multiples of ${parts}`);
       }
     }
   }
   if (s.embedDim !== undefined && s.numHeads !== undefined && s.embedDim % s.numHeads !== 0) {
     problems.push(`embedDim ${s.embedDim} can't be divided among numHeads ${s.numHeads}`);
   }
+  // rotary positions turn pairs of channels, for each of two axes
+  if (
+    s.arch === 'dinov3_vit' &&
+    s.embedDim !== undefined &&
+    s.numHeads !== undefined &&
+    s.embedDim % (4 * s.numHeads) !== 0
+  )
+    problems.push(
+      `embedDim ${s.embedDim}: arch dinov3_vit takes multiples of four times numHeads (${4 * s.numHeads})`,
+    );
   if (s.loss === 'simdino' && s.outDim !== undefined && s.outDim !== s.headBottleneckDim) {
     problems.push(
       `outDim ${s.outDim}: loss simdino has no prototypes, so the head's output is its bottleneck; use headBottleneckDim ` +

@@ -157,14 +157,14 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   // ---- model
   const arch = choose('arch', 'vit', `a size that ${hardware} can train on ${data}`);
   let width = WIDTHS[arch.replace(/^.*_/, '')] ?? 128;
-  if (arch === 'vit') {
+  if (arch === 'vit' || arch === 'dinov3_vit') {
     width = choose('embedDim', 128, 'a narrow transformer');
     choose('depth', 4, 'a shallow transformer');
     choose('numHeads', Math.max(1, Math.floor(width / 64)), '64 channels per head, as in the paper');
     choose('dropPathRate', 0, 'a shallow network needs every block');
-  } else if (arch === 'resnet') {
+  } else if (arch === 'resnet' || arch === 'dinov3_convnext') {
     width = choose('embedDim', 256, 'a narrow network');
-    choose('depth', 4, 'one block in each stage');
+    choose('depth', arch === 'resnet' ? 4 : 6, 'one block in each stage, or few');
   }
 
   // ---- crops: no larger than the image (upscaled pixels teach nothing), and no more patches than are affordable

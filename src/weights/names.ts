@@ -153,7 +153,7 @@ export function backboneSources(
         found.unused.push(name);
       continue;
     }
-    if (family.aliases?.(plain) === true) continue; // the same tensor has another name
+    if (Object.hasOwn(family.aliases ?? {}, plain)) continue; // the same tensor has another name
     const renamed = renaming?.rename(plain) ?? null;
     const rule = isTransformers ? TRANSFORMERS_NAMES.find(([pattern]) => pattern.test(plain)) : undefined;
     // unknown tensors of the backbone are reported as unexpected when they are loaded
