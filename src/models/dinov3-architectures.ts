@@ -78,6 +78,10 @@ export const DINOV3_ARCHITECTURES = {
     ...{ ...COMMON, dataset: null, hiddenDim: null },
     ...{ embedDim: null, depth: null, numHeads: null, patchSize: null },
   },
+  dinov3_vit_swiglu: {
+    ...{ ...COMMON, ffn: 'swiglu', dataset: null, hiddenDim: null },
+    ...{ embedDim: null, depth: null, numHeads: null, patchSize: null },
+  },
   dinov3_convnext_tiny: convNeXt(96, 9),
   dinov3_convnext_small: convNeXt(96, 27),
   dinov3_convnext_base: convNeXt(128, 27),

@@ -7,6 +7,7 @@ export {
   patchTokens,
   type TokenBackbone,
 } from './backbone.js';
+export { Dinov2, type Dinov2Options } from './dinov2.js';
 export { DINOHead, type DINOHeadOptions } from './dino-head.js';
 export {
   IMAGENET,

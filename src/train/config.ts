@@ -106,13 +106,13 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
   }
   // rotary positions turn pairs of channels, for each of two axes
   if (
-    s.arch === 'dinov3_vit' &&
+    architectureEntry(s.arch)?.family === 'dinov3' &&
     s.embedDim !== undefined &&
     s.numHeads !== undefined &&
     s.embedDim % (4 * s.numHeads) !== 0
   )
     problems.push(
-      `embedDim ${s.embedDim}: arch dinov3_vit takes multiples of four times numHeads (${4 * s.numHeads})`,
+      `embedDim ${s.embedDim}: arch ${s.arch} takes multiples of four times numHeads (${4 * s.numHeads})`,
     );
   if (s.loss === 'simdino' && s.outDim !== undefined && s.outDim !== s.headBottleneckDim) {
     problems.push(

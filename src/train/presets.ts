@@ -27,7 +27,7 @@ import {
   type SettingsSources,
   warningsAbout,
 } from './config.js';
-import { architectureEntry, hasAttention, takesPatchSize } from '../models/architectures.js';
+import { architectureEntry, hasAttention, ownSizes, takesPatchSize } from '../models/architectures.js';
 import { parseDuration } from '../plain/units.js';
 import { flagOf, type PartialSettings, type SettingName, type TrainSettings } from '../run/settings.js';
 import { JUDGE_IMAGES } from './judge.js';
@@ -157,7 +157,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   // ---- model
   const arch = choose('arch', 'vit', `a size that ${hardware} can train on ${data}`);
   let width = WIDTHS[arch.replace(/^.*_/, '')] ?? 128;
-  if (arch === 'vit' || arch === 'dinov3_vit') {
+  if (ownSizes(arch).includes('numHeads')) {
     width = choose('embedDim', 128, 'a narrow transformer');
     choose('depth', 4, 'a shallow transformer');
     choose('numHeads', Math.max(1, Math.floor(width / 64)), '64 channels per head, as in the paper');

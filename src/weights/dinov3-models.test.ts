@@ -85,9 +85,18 @@ for (const { arch, ...sizes } of KINDS) {
       using model = loadModel(file, { device: 'cpu' });
       const patches = isTransformer ? 64 : 4;
       const [cls, all, mean] = await Promise.all(
-        (['cls', 'patches', 'patch-mean'] as const).map((features) => model.embed(images, { ...seen, features })),
+        (['cls', 'patches', 'patch-mean'] as const).map((features) =>
+          model.embed(images, { ...seen, features }),
+        ),
       );
-      assert.deepEqual([cls!.shape, all!.shape, mean!.shape], [[9, 64], [9, patches, 64], [9, 64]]);
+      assert.deepEqual(
+        [cls!.shape, all!.shape, mean!.shape],
+        [
+          [9, 64],
+          [9, patches, 64],
+          [9, 64],
+        ],
+      );
       for (let i = 0; i < 64; i++) {
         let sum = 0;
         for (let patch = 0; patch < patches; patch++) sum += all!.features[patch * 64 + i]!;
@@ -104,7 +113,12 @@ for (const { arch, ...sizes } of KINDS) {
       const { top1 } = await evaluateKnn(model, { ...data, k: [1] });
       assert.equal(top1[1], 100);
       const output = path.join(folder, `linear-${arch}`);
-      const { top1: linear, classes } = await evaluateLinear(model, { ...data, epochs: 2, batchSize: 3, output });
+      const { top1: linear, classes } = await evaluateLinear(model, {
+        ...data,
+        epochs: 2,
+        batchSize: 3,
+        output,
+      });
       assert.ok(linear >= 0 && classes === 3);
     });
 
@@ -126,7 +140,9 @@ for (const { arch, ...sizes } of KINDS) {
           refused,
           (error) =>
             error instanceof ConfigError &&
-            /dinov3_convnext has no attention to show: it is made of convolutions. Use a vision/.test(error.message),
+            /dinov3_convnext has no attention to show: it is made of convolutions. Use a vision/.test(
+              error.message,
+            ),
         );
     });
 
@@ -156,7 +172,10 @@ for (const { arch, ...sizes } of KINDS) {
         },
       });
       assert.equal(settings.arch, arch);
-      const [whole, parted] = ['whole', 'parted'].map((name) => path.join(folder, `${arch}-${name}`)) as [string, string];
+      const [whole, parted] = ['whole', 'parted'].map((name) => path.join(folder, `${arch}-${name}`)) as [
+        string,
+        string,
+      ];
       const first = await train({ images, output: whole, settings });
       const stop = new AbortController();
       await train({
@@ -183,7 +202,7 @@ for (const { arch, ...sizes } of KINDS) {
 const describeTensors = (file: string): number => {
   const { unused } = describeWeights(file);
   assert.deepEqual(unused, []);
-  const known = { 'dinov3_vit': 7 + 2 * 17 + 2, 'dinov3_convnext': 0 };
+  const known = { dinov3_vit: 7 + 2 * 17 + 2, dinov3_convnext: 0 };
   return known[describeWeights(file).architecture.arch as 'dinov3_vit'] || 72 + 2;
 };
 
@@ -196,7 +215,10 @@ it('settings that do not fit are named before a training begins', () => {
       return (error as Error).message;
     }
   };
-  assert.match(problems({ arch: 'dinov3_convnext_tiny', localCropsSize: '16' }), /images of at least 32 pixels/);
+  assert.match(
+    problems({ arch: 'dinov3_convnext_tiny', localCropsSize: '16' }),
+    /images of at least 32 pixels/,
+  );
   assert.match(problems({ arch: 'dinov3_vits16', numHeads: '3' }), /requires arch vit or dinov3_vit/);
   const vit = { arch: 'dinov3_vit', depth: '2', patchSize: '16' };
   assert.match(problems({ ...vit, embedDim: '12', numHeads: '2' }), /multiples of four times numHeads \(8\)/);

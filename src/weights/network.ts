@@ -134,6 +134,8 @@ function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOpt
     ...{ located, file, network, found, options, dict, notes, warnings },
   });
   assertFit(found, architecture, entries, where);
+  if (found.makes.has('mask_token'))
+    notes.push(`${where} has no mask_token, which only DINOv2's own training uses: zeros take its place`);
   if (isGuess) warnings.push(guessWarning(where, architecture));
   const suspicious = file.standIns.filter((name) => RUNS.test(name));
   if (suspicious.length > 0)
