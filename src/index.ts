@@ -19,7 +19,12 @@ export { World } from './processes/world.js';
 export { placeFromEnvironment, type Launcher, type Place } from './processes/place.js';
 export { launch, type Ended, type LaunchOptions } from './processes/launch.js';
 export { slurmScript, submitSlurmJob, type SlurmJob, type SubmittedJob } from './train/slurm.js';
-export { Backbone, type BackboneFactory, type BackboneOptions } from './models/index.js';
+export {
+  Backbone,
+  type BackboneFactory,
+  type BackboneOptions,
+  type NormalizationName,
+} from './models/index.js';
 export type { StepMetrics, TrainEvent, TrainResult } from './train/events.js';
 export { listWatched, readFrame, type FilmFrame, type WatchedImage } from './run/film-folder.js';
 export { checkSettings } from './train/config.js';
@@ -74,6 +79,7 @@ export { openWeights } from './weights/weights-file.js';
 export { PthFile, PthTensor } from './weights/pth.js';
 export { writePth, type PthValue } from './weights/pth-write.js';
 export { hubModels, type HubModel } from './weights/hub.js';
+export { dinoV3HubModels, type DinoV3HubModel } from './weights/hub-dinov3.js';
 export {
   exportWeights,
   type ExportWeightsOptions,

@@ -1,5 +1,5 @@
 /** Trained weights as a model ready for use. */
-import { callback, checkCall, count, filePath, optionsOf, text } from './plain/check-options.js';
+import { callback, checkCall, count, filePath, oneOf, optionsOf, text } from './plain/check-options.js';
 import type { EncodedImage } from './data/index.js';
 import { CheckpointError } from './errors.js';
 import type { AttentionOptions, AttentionResult } from './explain/attention.js';
@@ -8,6 +8,7 @@ import { type Backbone, type BackboneFactory, buildBackbone } from './models/ind
 import { withoutInit } from './nn/index.js';
 import { assertDevice, availableDevices } from './torch/index.js';
 import { type Architecture, backboneOptions } from './weights/architecture.js';
+import { type NormalizationName, NORMALIZATIONS } from './models/dinov3-architectures.js';
 import type { LoadedModel, ModelOrigin } from './weights/loaded-model.js';
 import { readNetwork } from './weights/network.js';
 
@@ -21,6 +22,11 @@ export interface LoadModelOptions {
   device?: string;
   /** Attention heads of a lone weights file that doesn't say them; no tensor's shape tells them. */
   numHeads?: number;
+  /**
+   * How images are normalized, for weights of DINOv3 that don't say what they were trained on: `sat493m` for satellite images,
+   * `imagenet` (the default) for web images.
+   */
+  normalization?: NormalizationName;
   /** Builder of your own backbone, the one that train() was given. */
   backbone?: BackboneFactory;
   /** Called with each possible problem of the weights, such as guessed heads; they are also in Model.origin. */
@@ -85,7 +91,14 @@ export class Model implements LoadedModel, Disposable {
 
 const loadOptions = optionsOf<LoadModelOptions>(
   {},
-  { checkpointKey: text, device: text, numHeads: count(1), backbone: callback, onWarning: callback },
+  {
+    checkpointKey: text,
+    device: text,
+    numHeads: count(1),
+    normalization: oneOf(NORMALIZATIONS),
+    backbone: callback,
+    onWarning: callback,
+  },
 );
 
 /**

@@ -194,6 +194,7 @@ function calls(): Record<string, Call> {
         checkpointKey: 'teacher',
         device: 'cpu',
         numHeads: 3,
+        normalization: 'imagenet',
         backbone: nothing,
         onWarning: nothing,
       }),
@@ -251,7 +252,7 @@ function calls(): Record<string, Call> {
     decodeImage: call(dino.decodeImage, 1, { input: nowhere, options: { maxSide: 64 } }),
     describeWeights: call(dino.describeWeights, 1, {
       weights,
-      options: { checkpointKey: 'teacher', numHeads: 3 },
+      options: { checkpointKey: 'teacher', numHeads: 3, normalization: 'imagenet' },
     }),
     evaluateAttentionSegmentation: call(dino.evaluateAttentionSegmentation, 2, {
       model,
@@ -339,6 +340,7 @@ function calls(): Record<string, Call> {
       options: all<dino.ExportWeightsOptions>({
         ...{ format: 'pth', output: at('out.pth'), checkpointKey: 'teacher', withHead: true, imageSize: 32 },
         numHeads: 3,
+        normalization: 'imagenet',
       }),
     }),
     fitClassifier: call(dino.fitClassifier, 2, {
@@ -418,6 +420,7 @@ function calls(): Record<string, Call> {
         checkpointKey: 'teacher',
         device: 'cpu',
         numHeads: 3,
+        normalization: 'imagenet',
         backbone: nothing,
         onWarning: nothing,
       }),

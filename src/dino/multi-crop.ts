@@ -18,7 +18,8 @@ export class MultiCropWrapper extends Module {
   }
 
   /**
-   * @param crops - Batches (n * B, 3, H, W), each holding all the crops of one size, crop by crop.
+   * @param crops - Batches (n * B, 3, H, W), each holding all the crops of one size, crop by crop; the first are the global
+   *   crops.
    * @returns (views * B, K), rows in the order of the crops.
    */
   forward(crops: readonly Tensor[]): Tensor {
@@ -30,7 +31,7 @@ export class MultiCropWrapper extends Module {
     if (crops.length === 0)
       throw new ShapeError('MultiCropWrapper: expected at least one batch of crops, got none');
     return ops.cat(
-      crops.map((batch) => this.backbone.forward(batch)), // (n * B, D) each
+      crops.map((batch, i) => (i === 0 ? this.backbone.forward(batch) : this.backbone.forwardLocal(batch))), // (n * B, D) each
       0,
     );
   }

@@ -1,5 +1,6 @@
 /** Features of a folder of images, in memory or batch by batch. */
 import { embeddable } from '../data/arguments.js';
+import { hasTokens } from '../models/index.js';
 import { modelArgument } from '../models/model-argument.js';
 import {
   callback,
@@ -113,10 +114,14 @@ function checkOptions(
   options: EmbedOptions,
 ): Required<Pick<EmbedOptions, 'features' | 'layers'>> & EvalSizes {
   const { features = 'cls', layers = 1 } = options;
-  const { depth } = model.architecture;
+  const depth = hasTokens(model.backbone) ? model.backbone.depth : model.architecture.depth;
   const problems: string[] = [];
   if (layers > depth) {
-    problems.push(`layers ${layers}; expected 1 to ${depth}, the model's blocks`);
+    problems.push(
+      depth === 1
+        ? `layers ${layers}; expected 1: of ${model.architecture.arch} only the last stage gives features`
+        : `layers ${layers}; expected 1 to ${depth}, the model's blocks`,
+    );
   }
   try {
     const sizes = evalSizes(options, model.architecture);

@@ -37,7 +37,7 @@ export function batchFeatures(backbone: Backbone, images: Tensor, kind: FeatureK
   if (kind === 'cls' && layers === 1) return backbone.forward(images); // (B, D)
   if (!hasTokens(backbone)) {
     throw new ConfigError(
-      `features ${kind} of ${layers} layers need a vision transformer; this backbone has only the class feature`,
+      `features ${kind} of ${layers} layers need a vision transformer or a ConvNeXt; this backbone has only the class feature`,
     );
   }
   const outputs = backbone.getIntermediateLayers(images, layers); // layers of (B, prefix + N, D), normalized

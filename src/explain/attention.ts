@@ -14,7 +14,13 @@ import { modelArgument } from '../models/model-argument.js';
 import { checkCall, count, filePath, finite, instanceOf, optionsOf, pixels } from '../plain/check-options.js';
 import { decodeImage, type EncodedImage, resizeImage, type RgbImage } from '../data/index.js';
 import { ConfigError } from '../errors.js';
-import { type AttentiveBackbone, imageTensor, isAttentive, normalizeImages } from '../models/index.js';
+import {
+  architectureEntry,
+  type AttentiveBackbone,
+  imageTensor,
+  isAttentive,
+  normalizeImages,
+} from '../models/index.js';
 import { inferenceMode, ones, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { attentionSize, type SizedModel } from '../plain/attention-size.js';
@@ -55,6 +61,13 @@ export function massMasks(maps: Tensor, threshold: number): Tensor {
   // back to the patches' own order
   return ones(maps.shape, { device: maps.device }).scatter_(1, order, isKept);
 }
+
+/** Why a model shows no attention, and what to try. */
+export const noAttention = (arch: string): string =>
+  architectureEntry(arch)?.family === 'convnext'
+    ? `${arch} has no attention to show: it is made of convolutions. Use a vision transformer (such as dinov3_vits16) or an ` +
+      'XCiT; what its patches are like, patchPca() and embed --features patches show'
+    : `${arch} has no attention to show: use a vision transformer or an XCiT`;
 
 /** An image as a model sees it. */
 export interface PreparedImage {
@@ -162,7 +175,7 @@ export async function attention(
   const { backbone } = model;
   if (!isAttentive(backbone)) {
     const { arch } = model.architecture;
-    throw new ConfigError(`${arch} has no attention to show: use a vision transformer or an XCiT`);
+    throw new ConfigError(noAttention(arch));
   }
   const prepared = await prepareImage(model, input, options.imageSize, options.maxPatches);
   return scope(() =>

@@ -7,7 +7,13 @@ import { ConfigError } from '../errors.js';
 import { hasTokens, imageTensor, isAttentive, normalizeImages, patchTokens } from '../models/index.js';
 import { inferenceMode, scope } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
-import { type AttentionOptions, classAttention, prepareDecoded, type PreparedImage } from './attention.js';
+import {
+  type AttentionOptions,
+  classAttention,
+  noAttention,
+  prepareDecoded,
+  type PreparedImage,
+} from './attention.js';
 import { meanMap, unitRows } from '../plain/maps.js';
 import { colourPatches } from './patch-pca.js';
 
@@ -48,7 +54,7 @@ export async function lookAt(
   const { backbone, device, embedDim } = model;
   if (!isAttentive(backbone)) {
     const { arch } = model.architecture;
-    throw new ConfigError(`${arch} has no attention to show: use a vision transformer or an XCiT`);
+    throw new ConfigError(noAttention(arch));
   }
   const images: LookedImage[] = [];
   const raw: Float32Array[] = []; // (rows * columns, D) each, as the model gives them

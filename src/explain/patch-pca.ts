@@ -5,7 +5,8 @@
  * the same colour means the same kind of thing.
  *
  * Where DINOv2's authors set the threshold and the sign by hand, here Otsu's method splits the first component, and the
- * side that the class token attends to more is the foreground.
+ * side that the class token attends to more is the foreground. Of a network without attention (DINOv3's ConvNeXts) it is the
+ * side whose patches are more like the image's feature.
  */
 import { z } from 'zod';
 import { images as imageFiles } from '../data/arguments.js';
@@ -24,13 +25,13 @@ import {
 import type { EncodedImage } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import {
-  type AttentiveBackbone,
   hasTokens,
   imageTensor,
   isAttentive,
   normalizeImages,
   patchTokens,
   type TokenBackbone,
+  unitLength,
 } from '../models/index.js';
 import { fromTypedArray, inferenceMode, ops, scope, tensor, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
@@ -90,8 +91,8 @@ export async function patchPca(
     ['options', pcaOptions, options],
   );
   const { backbone } = model;
-  if (!hasTokens(backbone) || !isAttentive(backbone)) {
-    throw new ConfigError('principal components of patches need a vision transformer');
+  if (!hasTokens(backbone)) {
+    throw new ConfigError('principal components of patches need a vision transformer or a ConvNeXt');
   }
   if (inputs.length === 0) throw new DataError('no images for principal components');
   const images: PreparedImage[] = [];
@@ -117,7 +118,7 @@ export async function patchPca(
 }
 
 function patchFeatures(
-  backbone: TokenBackbone & AttentiveBackbone,
+  backbone: TokenBackbone,
   prepared: PreparedImage,
   device: string,
 ): { features: Float32Array; attention: Float32Array } {
@@ -126,13 +127,13 @@ function patchFeatures(
       const pixels = imageTensor(prepared.image, prepared, device); // (1, 3, H, W)
       const normalized = normalizeImages(pixels, backbone.normalization);
       const tokens = backbone.getIntermediateLayers(normalized, 1)[0]!; // (1, prefix + N, D)
-      const weights = backbone.getLastClassAttention(normalized); // (1, heads, 1, 1 + N)
       const array = (values: Tensor): Float32Array =>
         values.to('float32').contiguous().toTypedArray() as Float32Array;
-      return {
-        features: array(patchTokens(backbone, tokens).select(0, 0)), // (N, D)
-        attention: array(weights.select(0, 0).select(1, 0).mean([0]).slice(0, 1)), // (N)
-      };
+      const patches = patchTokens(backbone, tokens).select(0, 0); // (N, D)
+      const attention = isAttentive(backbone)
+        ? backbone.getLastClassAttention(normalized).select(0, 0).select(1, 0).mean([0]).slice(0, 1)
+        : unitLength(patches).matmul(unitLength(tokens.select(0, 0).select(0, 0)));
+      return { features: array(patches), attention: array(attention) }; // (N, D), (N)
     }),
   );
 }

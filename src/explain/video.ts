@@ -28,7 +28,7 @@ import { ConfigError, DataError } from '../errors.js';
 import { imageTensor, isAttentive, normalizeUnit, type AttentiveBackbone } from '../models/index.js';
 import { inferenceMode, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
-import { massMasks, squeezedNote } from './attention.js';
+import { massMasks, noAttention, squeezedNote } from './attention.js';
 import {
   checkPatches,
   fitPatches,
@@ -124,8 +124,7 @@ function checkOptions(model: LoadedModel, options: AttentionVideoOptions): Atten
     if (head !== 'mean' && !(Number.isInteger(head) && head >= 0 && head < numHeads)) {
       problems.push(`head ${head}; expected 0 to ${numHeads - 1}, or mean`);
     }
-  } else
-    problems.push(`${model.architecture.arch} has no attention to show: use a vision transformer or an XCiT`);
+  } else problems.push(noAttention(model.architecture.arch));
   if (problems.length > 0 || !isAttentive(backbone)) throw new ConfigError(problems);
   return backbone;
 }

@@ -194,6 +194,8 @@ function difference(
     return `the network was ${old.weights.checkpointKey}, now ${weights.checkpointKey}`;
   if (old.weights.numHeads !== weights.numHeads)
     return `numHeads was ${old.weights.numHeads ?? 'not given'}, now ${weights.numHeads ?? 'not given'}`;
+  if (old.weights.arch !== weights.arch)
+    return `the weights were taken for ${old.weights.arch}, now for ${weights.arch}`;
   for (const name of ['features', 'resize', 'crop'] as const)
     if (old.settings[name] !== settings[name])
       return `${name} was ${old.settings[name]}, now ${settings[name]}`;

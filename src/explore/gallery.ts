@@ -37,6 +37,12 @@ export function galleryOfIndex(index: ImageIndex, model: Model): GallerySource {
         `${givenHeads ?? 'none given'}: give both the same --num-heads, or make the index again.`,
     );
   }
+  if (weights.arch !== model.architecture.arch) {
+    throw new DataError(
+      `${folder} was made with these weights as ${weights.arch}, and now they are ${model.architecture.arch}: give the ` +
+        'same --normalization, or make the index again.',
+    );
+  }
   if (settings.features !== 'cls' || settings.resize !== resize || settings.crop !== crop) {
     throw new ConfigError(
       `${folder} holds ${settings.features} features of ${settings.crop} pixels (resized to ${settings.resize}); the page ` +

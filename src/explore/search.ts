@@ -16,7 +16,7 @@ import { encodedItems } from '../eval/embed.js';
 import { featureBatches } from '../eval/features.js';
 import { ConfigError, DataError } from '../errors.js';
 import { prepareImage } from '../explain/attention.js';
-import { hasTokens, imageTensor, normalizeImages, patchTokens } from '../models/index.js';
+import { hasTokens, imageTensor, isOfSatellites, normalizeImages, patchTokens } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { loadModel, type LoadModelOptions, Model } from '../model.js';
 import type { ImageIndex, Match, NearestOptions } from './image-index.js';
@@ -63,6 +63,7 @@ export function loadIndexModel(
   const model = loadModel(file, {
     checkpointKey: weights.checkpointKey,
     ...(weights.numHeads === null ? {} : { numHeads: weights.numHeads }),
+    ...(isOfSatellites(weights.arch) ? { normalization: 'sat493m' as const } : {}),
     ...(options.device === undefined ? {} : { device: options.device }),
     ...(options.onWarning === undefined ? {} : { onWarning: options.onWarning }),
   });

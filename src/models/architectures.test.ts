@@ -24,6 +24,7 @@ test('every architecture is built with the sizes of its entry, and told from the
       numHeads: entry.numHeads ?? own.numHeads,
       patchSize: entry.patchSize ?? 14,
       imgSize: FAMILIES[entry.family].learnsPositions ? 42 : 224,
+      ...(entry.family === 'dinov2' ? { positionsSize: 42, wholePatches: true } : {}),
     });
     const { parts, anchors } = FAMILIES[entry.family];
     for (const tensor of shapes.keys()) assert.ok(parts.includes(tensor.split('.')[0]!), tensor);

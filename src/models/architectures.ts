@@ -50,10 +50,17 @@ interface XcitEntry extends Sizes {
 interface ClassAttentionResNetEntry extends Sizes {
   family: 'resnet_class_attention';
 }
+interface Dinov2Entry extends Sizes {
+  family: 'dinov2';
+  /** A perceptron, or in the giant a gated one. */
+  ffn: 'mlp' | 'swiglu';
+  /** Register tokens. */
+  registers: 0 | 4;
+}
 
 /** A member of a family: its sizes, and what else the family's builder takes. */
 export type ArchitectureEntry =
-  VitEntry | ResNetEntry | ClassAttentionResNetEntry | XcitEntry | DinoV3Entry | ConvNeXtEntry;
+  VitEntry | ResNetEntry | ClassAttentionResNetEntry | XcitEntry | Dinov2Entry | DinoV3Entry | ConvNeXtEntry;
 export type Family = ArchitectureEntry['family'];
 
 /** Width, blocks and heads of the reference's transformers (vision_transformer.py). */
@@ -90,6 +97,20 @@ export const ARCHITECTURES = {
   xcit_small_12_p8: { family: 'xcit', embedDim: 384, depth: 12, numHeads: 8, patchSize: 8 },
   xcit_medium_24_p16: { family: 'xcit', embedDim: 512, depth: 24, numHeads: 8, patchSize: 16 },
   xcit_medium_24_p8: { family: 'xcit', embedDim: 512, depth: 24, numHeads: 8, patchSize: 8 },
+  // PyTorch Hub's (facebookresearch/dinov2 hub/backbones.py)
+  dinov2_vits14: dinov2([384, 12, 6, 14]),
+  dinov2_vits14_reg: dinov2([384, 12, 6, 14], { registers: 4 }),
+  dinov2_vitb14: dinov2([768, 12, 12, 14]),
+  dinov2_vitb14_reg: dinov2([768, 12, 12, 14], { registers: 4 }),
+  dinov2_vitl14: dinov2([1024, 24, 16, 14]),
+  dinov2_vitl14_reg: dinov2([1024, 24, 16, 14], { registers: 4 }),
+  dinov2_vitg14: dinov2([1536, 40, 24, 14], { ffn: 'swiglu' }),
+  dinov2_vitg14_reg: dinov2([1536, 40, 24, 14], { ffn: 'swiglu', registers: 4 }),
+  // the same of other sizes
+  dinov2_vit: dinov2([null, null, null, null]),
+  dinov2_vit_reg: dinov2([null, null, null, null], { registers: 4 }),
+  dinov2_vit_swiglu: dinov2([null, null, null, null], { ffn: 'swiglu' }),
+  dinov2_vit_swiglu_reg: dinov2([null, null, null, null], { ffn: 'swiglu', registers: 4 }),
   ...DINOV3_ARCHITECTURES,
 } as const satisfies Record<string, ArchitectureEntry>;
 
@@ -97,6 +118,13 @@ function resNet(block: ResNetEntry['block'], layers: NonNullable<ResNetEntry['la
   const depth = layers.reduce((sum, blocks) => sum + blocks, 0);
   const embedDim = block === 'bottleneck' ? 2048 : 512;
   return { family: 'resnet', block, layers, stem: 'large', embedDim, depth, numHeads: 0, patchSize: 1 };
+}
+
+function dinov2<S extends number | null>(
+  [embedDim, depth, numHeads, patchSize]: readonly [S, S, S, S],
+  { ffn = 'mlp', registers = 0 }: Partial<Pick<Dinov2Entry, 'ffn' | 'registers'>> = {},
+): Dinov2Entry & Record<keyof Sizes, S> {
+  return { family: 'dinov2', embedDim, depth, numHeads, patchSize, ffn, registers };
 }
 
 export type ArchitectureName = keyof typeof ARCHITECTURES;
@@ -128,13 +156,14 @@ export const ownSizes = (arch: string): (typeof SIZES)[number][] => {
 export interface Reading {
   /** The sizes that an entry must have, by the names of its fields. */
   sizes: Partial<Record<'embedDim' | 'depth' | 'numHeads' | 'patchSize' | 'hiddenDim', number>> & {
-    readonly ffn?: string;
     readonly qkvBias?: boolean;
     readonly localNorm?: boolean;
     readonly isEven?: boolean;
     readonly block?: string;
     readonly stem?: string;
     readonly layers?: readonly number[];
+    readonly ffn?: string;
+    readonly registers?: number;
   };
   /** Side of the images that it was made for, pixels; null where no tensor's shape tells it. */
   imgSize: number | null;
@@ -146,15 +175,15 @@ export interface Reading {
   problems: readonly string[];
 }
 
-interface FamilyEntry {
+export interface FamilyEntry {
   /** Whether its last block has a class token that attends. */
   hasAttention: boolean;
   /** Whether the user may choose the number of heads, which no tensor's shape tells. */
   takesHeads: boolean;
   /** Whether it learns position embeddings, whose shape tells the size of the images. */
   learnsPositions: boolean;
-  /** Names in the original's files of tensors that have another name there too. */
-  aliases?: (name: string) => boolean;
+  /** Further names that tensors have in the original's files: the other name, and the one here. */
+  aliases?: Readonly<Record<string, string>>;
   /** Whether images must consist of whole patches; else pixels that don't fill one are dropped. */
   wholePatches?: true;
   /** Names of its parts: the first component of each tensor's name. */
@@ -173,7 +202,7 @@ function count(shapes: Shapes, name: (i: number) => string): number {
   return i;
 }
 
-/** By the names of torchvision's ResNets, of facebookresearch/xcit, and of the reference's vision_transformer.py. */
+/** By the names of torchvision's ResNets, facebookresearch/xcit and dinov2, and the reference's vision_transformer.py. */
 export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
   resnet_class_attention: {
     hasAttention: true,
@@ -227,11 +256,21 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
     hasAttention: false,
     takesHeads: false,
     learnsPositions: false,
-    aliases: (name) => name.startsWith('norms.3.'),
+    aliases: { 'norms.3.weight': 'norm.weight', 'norms.3.bias': 'norm.bias' },
     parts: ['downsample_layers', 'stages', 'norm'],
     anchors: [['downsample_layers.0.0.weight', ['stages.0.0.dwconv.weight']]],
     matches: isConvNeXt,
     read: readConvNeXt,
+  },
+  dinov2: {
+    hasAttention: true,
+    takesHeads: true,
+    learnsPositions: true,
+    wholePatches: true,
+    parts: ['cls_token', 'pos_embed', 'register_tokens', 'mask_token', 'patch_embed', 'blocks', 'norm'],
+    anchors: [], // a vision transformer's
+    matches: (shapes) => shapes.has('blocks.0.ls1.gamma') && shapes.has('pos_embed'),
+    read: readDinov2,
   },
   vit: {
     hasAttention: true,
@@ -291,6 +330,25 @@ function readXcit(shapes: Shapes): Reading {
     imgSize: null,
     described: `an XCiT of width ${embedDim} with ${depth} blocks and patches of ${patchSize}`,
     problems: [],
+  };
+}
+
+/** Side of the images that DINOv2's releases have positions for, and of those that they are evaluated on. */
+const DINOV2_POSITIONS = 518;
+const DINOV2_IMAGES = 224;
+
+function readDinov2(shapes: Shapes): Reading {
+  const { sizes, imgSize, problems, described } = readVit(shapes);
+  const registers = shapes.get('register_tokens')?.[1] ?? 0; // (1, R, D)
+  const isGated = shapes.has('blocks.0.mlp.w12.weight');
+  return {
+    sizes: { ...sizes, ffn: isGated ? 'swiglu' : 'mlp', registers },
+    imgSize: imgSize === DINOV2_POSITIONS ? DINOV2_IMAGES : imgSize,
+    ...(imgSize === null ? {} : { positionsSize: imgSize }),
+    described:
+      `DINOv2's form of ${described}` +
+      `${isGated ? ', gated perceptrons' : ''}${registers === 0 ? '' : ` and ${registers} registers`}`,
+    problems,
   };
 }
 

@@ -9,6 +9,11 @@ export abstract class Backbone extends Layer {
   abstract readonly embedDim: number;
   /** How the images that it takes are normalized. */
   readonly normalization: Normalization = IMAGENET;
+
+  /** forward() of the local crops of a training, for networks that tell them from the global ones. */
+  forwardLocal(images: Tensor): Tensor {
+    return this.forward(images);
+  }
 }
 
 /** A backbone whose last block has a class token that attends. */

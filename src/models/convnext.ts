@@ -19,6 +19,7 @@ import {
 } from '../nn/index.js';
 import { noGrad, ones, ops, Parameter, perceptron, type Affine, scope, type Tensor } from '../torch/index.js';
 import { Backbone } from './backbone.js';
+import { folded, mayFold } from './layer-scale.js';
 
 const LAYER_NORM_EPS = 1e-6;
 const INIT_STD = 0.02;
@@ -64,10 +65,11 @@ class ConvNeXtBlock extends Layer {
     return scope(() =>
       this.#dropPath.residual(x, (kept) => {
         const y = this.norm.forward(this.dwconv.forward(kept).permute([0, 2, 3, 1])); // (B, H, W, C)
-        const { weight } = this.pwconv2;
-        const bias = this.pwconv2.bias as Parameter;
-        const scaled = { weight: weight.mul(this.gamma.unsqueeze(1)), bias: bias.mul(this.gamma) };
-        return perceptron(y, this.pwconv1 as Affine, scaled).permute([0, 3, 1, 2]);
+        const [first, second] = [this.pwconv1, this.pwconv2] as [Affine, Affine];
+        const out = mayFold()
+          ? perceptron(y, first, folded(second, this))
+          : perceptron(y, first, second).mul(this.gamma);
+        return out.permute([0, 3, 1, 2]);
       }),
     );
   }

@@ -34,6 +34,13 @@ export interface ConvNeXtEntry {
   isEven: boolean;
 }
 
+/** How images are normalized: as for the web images that most networks were trained on (ImageNet's), or for satellite images. */
+export const NORMALIZATIONS = ['imagenet', 'sat493m'] as const;
+export type NormalizationName = (typeof NORMALIZATIONS)[number];
+
+/** Whether a name is that of a network for satellite images. */
+export const isOfSatellites = (arch: string): boolean => arch.endsWith('_sat493m');
+
 const COMMON = {
   family: 'dinov3',
   ffn: 'mlp',
@@ -69,6 +76,10 @@ export const DINOV3_ARCHITECTURES = {
   dinov3_vit7b16_sat493m: { ...GIANT, dataset: 'sat493m' },
   dinov3_vit: {
     ...{ ...COMMON, dataset: null, hiddenDim: null },
+    ...{ embedDim: null, depth: null, numHeads: null, patchSize: null },
+  },
+  dinov3_vit_swiglu: {
+    ...{ ...COMMON, ffn: 'swiglu', dataset: null, hiddenDim: null },
     ...{ embedDim: null, depth: null, numHeads: null, patchSize: null },
   },
   dinov3_convnext_tiny: convNeXt(96, 9),

@@ -12,6 +12,7 @@ import {
   checkpoint,
   defaultUniform_,
   DropPath,
+  Layer,
   LayerNorm,
   Linear,
   Module,
@@ -24,6 +25,7 @@ import {
   ones,
   ops,
   Parameter,
+  perceptron,
   perceptronResidual,
   type Affine,
   type KeptSamples,
@@ -33,6 +35,7 @@ import {
 } from '../torch/index.js';
 import { Backbone } from './backbone.js';
 import { IMAGENET, type Normalization } from './normalize.js';
+import { folded, LayerScale, mayFold, scaledResidual } from './layer-scale.js';
 import { initLinearLayers, PatchEmbed } from './vision-transformer.js';
 
 /** The original's "layernormbf16", which all of its networks use; the DINO of 2021 has 1e-6. */
@@ -177,29 +180,12 @@ class RotaryAttention extends Module {
   }
 }
 
-/** A factor for each channel. */
-class LayerScale extends Module {
-  /** (C) */
-  readonly gamma: Parameter;
-
-  constructor(dim: number) {
-    super();
-    this.gamma = new Parameter(ones([dim]).mul(LAYER_SCALE));
-  }
-
-  /** A linear layer whose output is scaled, as one linear layer. */
-  after(layer: Linear): Affine {
-    const bias = layer.bias as Parameter;
-    return { weight: layer.weight.mul(this.gamma.unsqueeze(1)), bias: bias.mul(this.gamma) };
-  }
-}
-
-/** The half of a block behind the attention: onto + scale * perceptron(norm(onto)), of the kept samples. */
+/** The half of a block behind the attention: x + scale * perceptron(norm(x)), of the kept samples. */
 interface FeedForward extends Module {
-  residual(x: Tensor, norm: LayerNorm, scale: LayerScale, samples: KeptSamples): Tensor;
+  residual(x: Tensor, norm: LayerNorm, samples: KeptSamples, scale: LayerScale): Tensor;
 }
 
-class ScaledMlp extends Module implements FeedForward {
+class ScaledMlp extends Layer implements FeedForward {
   readonly fc1: Linear;
   readonly fc2: Linear;
 
@@ -209,13 +195,19 @@ class ScaledMlp extends Module implements FeedForward {
     this.fc2 = new Linear(hiddenDim, dim);
   }
 
-  residual(x: Tensor, norm: LayerNorm, scale: LayerScale, samples: KeptSamples): Tensor {
-    return perceptronResidual(x, norm, this.fc1 as Affine, scale.after(this.fc2), samples);
+  override forward(x: Tensor): Tensor {
+    return perceptron(x, this.fc1 as Affine, this.fc2 as Affine); // (B, T, C)
+  }
+
+  residual(x: Tensor, norm: LayerNorm, samples: KeptSamples, scale: LayerScale): Tensor {
+    return mayFold()
+      ? perceptronResidual(x, norm, this.fc1 as Affine, folded(this.fc2 as Affine, scale), samples)
+      : scaledResidual(x, norm, this, samples, scale);
   }
 }
 
 /** w3(silu(w1 x) * w2 x) (layers/ffn_layers.py SwiGLUFFN). */
-class SwiGlu extends Module implements FeedForward {
+class SwiGlu extends Layer implements FeedForward {
   readonly w1: Linear;
   readonly w2: Linear;
   readonly w3: Linear;
@@ -227,13 +219,12 @@ class SwiGlu extends Module implements FeedForward {
     this.w3 = new Linear(hiddenDim, dim);
   }
 
-  residual(x: Tensor, norm: LayerNorm, { gamma }: LayerScale, { kept, scale }: KeptSamples): Tensor {
-    const y = norm.forward(kept === null ? x : x.indexSelect(0, kept));
-    const out = this.w3
-      .forward(ops.silu(this.w1.forward(y)).mul(this.w2.forward(y)))
-      .mul(gamma)
-      .to(x.dtype);
-    return kept === null ? x.add(out, { alpha: scale }) : x.indexAdd(0, kept, out, { alpha: scale });
+  override forward(x: Tensor): Tensor {
+    return this.w3.forward(ops.silu(this.w1.forward(x)).mul(this.w2.forward(x))); // (B, T, C)
+  }
+
+  residual(x: Tensor, norm: LayerNorm, samples: KeptSamples, scale: LayerScale): Tensor {
+    return scaledResidual(x, norm, this, samples, scale);
   }
 }
 
@@ -251,10 +242,10 @@ class RotaryBlock extends Module {
     super();
     this.norm1 = new LayerNorm(embedDim, { eps: DINOV3_LAYER_NORM_EPS });
     this.attn = new RotaryAttention(embedDim, numHeads, qkvBias);
-    this.ls1 = new LayerScale(embedDim);
+    this.ls1 = new LayerScale(embedDim, LAYER_SCALE);
     this.norm2 = new LayerNorm(embedDim, { eps: DINOV3_LAYER_NORM_EPS });
     this.mlp = ffn === 'swiglu' ? new SwiGlu(embedDim, hiddenDim) : new ScaledMlp(embedDim, hiddenDim);
-    this.ls2 = new LayerScale(embedDim);
+    this.ls2 = new LayerScale(embedDim, LAYER_SCALE);
     this.#dropPath = new DropPath(dropPathRate);
   }
 
@@ -268,10 +259,10 @@ class RotaryBlock extends Module {
     return scope(() => {
       const attended = this.#dropPath.residual(
         x,
-        (kept) => this.attn.forwardFirst(this.norm1.forward(kept), rope, queries).mul(this.ls1.gamma),
+        (kept) => this.ls1.forward(this.attn.forwardFirst(this.norm1.forward(kept), rope, queries)),
         queries < x.size(1) ? x.slice(1, 0, queries) : x,
       );
-      return this.mlp.residual(attended, this.norm2, this.ls2, this.#dropPath.draw(attended));
+      return this.mlp.residual(attended, this.norm2, this.#dropPath.draw(attended), this.ls2);
     });
   }
 
@@ -298,8 +289,6 @@ interface BlockOptions {
 export interface DinoV3TransformerOptions extends BlockOptions {
   /** P, side of a patch in pixels; default 16. */
   patchSize?: number;
-  /** Side of the global crops in training, pixels: smaller images are local crops. Default 224. */
-  imgSize?: number;
   /** Number of blocks. */
   depth: number;
   /** How images are normalized; default ImageNet's. */
@@ -313,8 +302,8 @@ export class DinoV3Transformer extends Backbone {
   readonly cls_token: Parameter;
   /** (1, S, C) */
   readonly storage_tokens: Parameter;
-  /** (1, C), for masked patches of the original's training; not used here. */
-  readonly mask_token: Parameter;
+  /** (1, C), which takes the place of masked patches in the original's training. A buffer: nothing here trains it. */
+  readonly mask_token: Tensor;
   readonly patch_embed: PatchEmbed;
   readonly rope_embed: RopePositionEmbedding;
   readonly blocks: ModuleList<RotaryBlock>;
@@ -324,12 +313,11 @@ export class DinoV3Transformer extends Backbone {
   override readonly normalization: Normalization;
   readonly patchSize: number;
   readonly numHeads: number;
-  readonly #imgSize: number;
 
   /** @throws ShapeError when four times the heads don't divide the width. */
   constructor(options: DinoV3TransformerOptions) {
     super();
-    const { embedDim, depth, numHeads, patchSize = 16, imgSize = 224, localNorm = false } = options;
+    const { embedDim, depth, numHeads, patchSize = 16, localNorm = false } = options;
     if (embedDim % (4 * numHeads) !== 0)
       throw new ShapeError(
         `DinoV3Transformer: four times numHeads, ${4 * numHeads}, must divide embedDim ${embedDim}`,
@@ -338,11 +326,10 @@ export class DinoV3Transformer extends Backbone {
     this.normalization = options.normalization ?? IMAGENET;
     this.patchSize = patchSize;
     this.numHeads = numHeads;
-    this.#imgSize = imgSize;
     this.patch_embed = new PatchEmbed(patchSize, embedDim);
     this.cls_token = new Parameter(zeros([1, 1, embedDim]));
     this.storage_tokens = new Parameter(zeros([1, DINOV3_STORAGE_TOKENS, embedDim]));
-    this.mask_token = new Parameter(zeros([1, embedDim]));
+    this.mask_token = zeros([1, embedDim]).keep();
     this.rope_embed = new RopePositionEmbedding(embedDim / numHeads);
     const block = {
       ffn: 'mlp',
@@ -379,17 +366,25 @@ export class DinoV3Transformer extends Backbone {
 
   /**
    * @param images - (B, 3, H, W), normalized; any H and W of at least a patch.
-   * @returns (B, C), the class token after the last norm (in training, of images below `imgSize`, after `local_cls_norm`
-   *   where there is one). Of the last block only this token is computed.
+   * @returns (B, C), the class token after the last norm. Of the last block only this token is computed.
    */
   override forward(images: Tensor): Tensor {
+    return this.norm.forward(this.#lastClassToken(images));
+  }
+
+  /** The same for local crops, in training after `local_cls_norm` where there is one. */
+  override forwardLocal(images: Tensor): Tensor {
+    const norm = (this.training ? this.local_cls_norm : null) ?? this.norm;
+    return norm.forward(this.#lastClassToken(images));
+  }
+
+  /** (B, C), before a norm. */
+  #lastClassToken(images: Tensor): Tensor {
     const last = this.blocks.at(-1);
-    const [, , h = 0, w = 0] = images.shape;
     let { x, rope } = this.#prepare(images);
     for (const block of this.blocks)
       x = checkpoint((tokens) => block.forward(tokens, rope, block === last ? 1 : tokens.size(1)), x);
-    const isLocal = this.training && h * w < this.#imgSize ** 2;
-    return ((isLocal ? this.local_cls_norm : null) ?? this.norm).forward(x.select(1, 0));
+    return x.select(1, 0);
   }
 
   /** All tokens after the last norm, (B, 1 + S + N, C): the class token, the storage tokens, the patches row by row. */
@@ -448,10 +443,9 @@ export class DinoV3Transformer extends Backbone {
     };
   }
 
-  /** In training, what has no part in this pass gets gradients of 0, as in the original: processes wait for all gradients. */
+  /** The norm of local crops has a part in every pass of a training, with gradients of 0: processes wait for all gradients. */
   #classToken(): Tensor {
-    if (!this.training) return this.cls_token;
-    const idle = [this.mask_token, ...(this.local_cls_norm?.parameters() ?? [])];
+    const idle = this.training ? [...(this.local_cls_norm?.parameters() ?? [])] : [];
     return idle.reduce<Tensor>((token, parameter) => token.add(parameter.mul(0)), this.cls_token);
   }
 }

@@ -7,9 +7,11 @@ export {
   patchTokens,
   type TokenBackbone,
 } from './backbone.js';
+export { Dinov2, type Dinov2Options } from './dinov2.js';
 export { DINOHead, type DINOHeadOptions } from './dino-head.js';
 export {
   IMAGENET,
+  SAT493M,
   imageTensor,
   type Normalization,
   normalizeImages,
@@ -30,6 +32,7 @@ export {
 export { type BackboneFactory, type BackboneOptions, backboneShapes, buildBackbone } from './registry.js';
 export { ClassAttentionResNet, type ClassAttentionResNetOptions } from './class-attention-resnet.js';
 export { ConvNeXt, type ConvNeXtOptions } from './convnext.js';
+export { isOfSatellites, type NormalizationName, NORMALIZATIONS } from './dinov3-architectures.js';
 export { DinoV3Transformer, type DinoV3TransformerOptions } from './dinov3.js';
 export { ResNet, type ResNetOptions } from './resnet.js';
 export { VisionTransformer, type VisionTransformerOptions } from './vision-transformer.js';

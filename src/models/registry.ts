@@ -10,6 +10,7 @@ import {
 import type { Backbone } from './backbone.js';
 import { ClassAttentionResNet } from './class-attention-resnet.js';
 import { ConvNeXt } from './convnext.js';
+import { Dinov2 } from './dinov2.js';
 import { DinoV3Transformer } from './dinov3.js';
 import { IMAGENET, SAT493M } from './normalize.js';
 import { ResNet } from './resnet.js';
@@ -20,7 +21,8 @@ export interface BackboneOptions {
   /**
    * 'vit_tiny', 'vit_small', 'vit_base', 'deit_*' for the same, 'vit' with embedDim, depth and numHeads, 'resnet18', ...,
    * 'resnet' (for small images) and 'resnet_class_attention' with embedDim and depth,
-   * or 'xcit_small_12_p16', ...
+   * 'xcit_small_12_p16', ..., 'dinov2_vits14', ..., or 'dinov2_vit', 'dinov2_vit_reg', 'dinov2_vit_swiglu', ... with
+   * embedDim, depth and numHeads
    */
   arch: string;
   /** Side of a patch in pixels; default 16. This and the next four are only for the vision transformers. */
@@ -63,6 +65,7 @@ const BUILDERS: { readonly [F in Family]: Build<F> } = {
     return new ClassAttentionResNet({ embedDim, blocks, numHeads: numHeads ?? 8 });
   },
   xcit: (entry, { dropPathRate }) => new XCiT({ ...entry, dropPathRate }),
+  dinov2: ({ ffn, registers }, options) => new Dinov2({ ...options, ffn, registers }),
   dinov3: ({ ffn, hiddenDim, qkvBias, localNorm, dataset }, options) =>
     new DinoV3Transformer({
       ...options,

@@ -11,7 +11,7 @@ import {
   Layer,
   LayerNorm,
   Linear,
-  Module,
+  type Module,
   ModuleList,
   truncNormal_,
 } from '../nn/index.js';
@@ -31,14 +31,25 @@ import {
   type Tensor,
 } from '../torch/index.js';
 import { type AttentiveBackbone, Backbone, type TokenBackbone } from './backbone.js';
+import { folded, LayerScale, mayFold, scaledResidual } from './layer-scale.js';
+import { SwiGLU } from './swiglu.js';
 
 /** The reference's transformers all use this, not PyTorch's 1e-5. */
 export const LAYER_NORM_EPS = 1e-6;
 /** Standard deviation of the initial weights. */
 export const INIT_STD = 0.02;
 
+/** The second branch of a block. */
+export const FEED_FORWARDS = ['mlp', 'swiglu'] as const;
+export type FeedForwardKind = (typeof FEED_FORWARDS)[number];
+
+export interface FeedForward extends Layer {
+  /** x + forward(norm(x)) with its scale, of the kept samples, (B, N, C). */
+  residual(x: Tensor, norm: LayerNorm, samples: KeptSamples, scale: LayerScale | null): Tensor;
+}
+
 /** The two-layer perceptron of a block. */
-export class Mlp extends Layer {
+export class Mlp extends Layer implements FeedForward {
   readonly fc1: Linear;
   readonly fc2: Linear;
 
@@ -52,14 +63,15 @@ export class Mlp extends Layer {
     return perceptron(x, this.fc1 as Affine, this.fc2 as Affine); // (B, N, C)
   }
 
-  /** x + forward(norm(x)), of the kept samples, (B, N, C). */
-  residual(x: Tensor, norm: LayerNorm, samples: KeptSamples): Tensor {
-    return perceptronResidual(x, norm, this.fc1 as Affine, this.fc2 as Affine, samples);
+  residual(x: Tensor, norm: LayerNorm, samples: KeptSamples, scale: LayerScale | null): Tensor {
+    if (scale !== null && !mayFold()) return scaledResidual(x, norm, this, samples, scale);
+    const last = folded(this.fc2 as Affine, scale);
+    return perceptronResidual(x, norm, this.fc1 as Affine, last, samples);
   }
 }
 
 /** Multi-head self-attention. */
-export class Attention extends Module {
+export class Attention extends Layer {
   readonly qkv: Linear;
   readonly proj: Linear;
   readonly #numHeads: number;
@@ -71,9 +83,16 @@ export class Attention extends Module {
     this.#numHeads = numHeads;
   }
 
-  /** x + attention of norm(x), of the kept samples, (B, N, C). */
-  residual(x: Tensor, norm: LayerNorm, samples: KeptSamples): Tensor {
-    return attentionResidual(x, norm, this.qkv as Affine, this.proj as Affine, this.#numHeads, samples);
+  /** x + attention of norm(x) with its scale, of the kept samples, (B, N, C). */
+  residual(x: Tensor, norm: LayerNorm, samples: KeptSamples, scale: LayerScale | null): Tensor {
+    if (scale !== null && !mayFold()) return scaledResidual(x, norm, this, samples, scale);
+    const last = folded(this.proj as Affine, scale);
+    return attentionResidual(x, norm, this.qkv as Affine, last, this.#numHeads, samples);
+  }
+
+  override forward(x: Tensor): Tensor {
+    const mixed = ops.scaledDotProductAttention(...this.#project(x)); // (B, heads, N, C / heads)
+    return this.proj.forward(mixed.transpose(1, 2).flatten(2)); // (B, N, C)
   }
 
   /** The attention of only the class token, (B, 1, C). */
@@ -102,21 +121,37 @@ export class Attention extends Module {
   }
 }
 
+export interface BlockOptions {
+  dim: number;
+  numHeads: number;
+  /** Makes the second branch; called when the first is made. */
+  newMlp: () => FeedForward;
+  /** Rate of stochastic depth. */
+  dropPath: number;
+  /** Initial factor of each branch's channels; null for branches without. */
+  layerScale: number | null;
+}
+
 /** A transformer block: attention and perceptron, each behind a norm and beside a skip connection. */
 export class Block extends Layer {
   readonly norm1: LayerNorm;
   readonly attn: Attention;
+  readonly ls1: LayerScale | null;
   readonly norm2: LayerNorm;
-  readonly mlp: Mlp;
+  readonly mlp: FeedForward;
+  readonly ls2: LayerScale | null;
   readonly #dropPath: DropPath;
 
-  constructor(dim: number, numHeads: number, mlpRatio: number, dropPath: number) {
+  constructor({ dim, numHeads, newMlp, dropPath, layerScale }: BlockOptions) {
     super();
+    const newScale = (): LayerScale | null => (layerScale === null ? null : new LayerScale(dim, layerScale));
     this.norm1 = new LayerNorm(dim, { eps: LAYER_NORM_EPS });
     this.attn = new Attention(dim, numHeads);
+    this.ls1 = newScale();
     this.#dropPath = new DropPath(dropPath);
     this.norm2 = new LayerNorm(dim, { eps: LAYER_NORM_EPS });
-    this.mlp = new Mlp(dim, Math.trunc(dim * mlpRatio));
+    this.mlp = newMlp();
+    this.ls2 = newScale();
   }
 
   override train(mode = true): this {
@@ -127,8 +162,8 @@ export class Block extends Layer {
   override forward(x: Tensor): Tensor {
     // what the gradient does not need is freed here, not at the end of the step
     return scope(() => {
-      const attended = this.attn.residual(x, this.norm1, this.#dropPath.draw(x));
-      return this.mlp.residual(attended, this.norm2, this.#dropPath.draw(attended));
+      const attended = this.attn.residual(x, this.norm1, this.#dropPath.draw(x), this.ls1);
+      return this.mlp.residual(attended, this.norm2, this.#dropPath.draw(attended), this.ls2);
     });
   }
 
@@ -137,16 +172,31 @@ export class Block extends Layer {
     return scope(() => {
       const attended = this.#dropPath.residual(
         x,
-        (kept) => this.attn.forwardClass(this.norm1.forward(kept)),
+        (kept) => {
+          const out = this.attn.forwardClass(this.norm1.forward(kept));
+          return this.ls1 === null ? out : this.ls1.forward(out);
+        },
         x.slice(1, 0, 1),
       );
-      return this.mlp.residual(attended, this.norm2, this.#dropPath.draw(attended)); // (B, 1, C)
+      return this.mlp.residual(attended, this.norm2, this.#dropPath.draw(attended), this.ls2); // (B, 1, C)
     });
   }
 
   /** Attention weights of this block for its input, (B, heads, queries, N). */
   attention(x: Tensor, queries: number): Tensor {
     return this.attn.weights(this.norm1.forward(x), queries);
+  }
+
+  /** As blocksInGroups() takes them; null where the second branch is not the usual perceptron. */
+  weights(): Tensor[] | null {
+    const { norm1, attn, norm2, mlp } = this;
+    if (!(mlp instanceof Mlp)) return null;
+    const proj = folded(attn.proj as Affine, this.ls1);
+    const fc2 = folded(mlp.fc2 as Affine, this.ls2);
+    return [norm1, attn.qkv, proj, norm2, mlp.fc1, fc2].flatMap(({ weight, bias }) => [
+      weight,
+      bias as Tensor,
+    ]);
   }
 }
 
@@ -184,6 +234,10 @@ export interface VisionTransformerOptions {
   mlpRatio?: number;
   /** Stochastic depth of the last block, rising linearly from 0 in the first; default 0. */
   dropPathRate?: number;
+  /** Initial factor of each branch's channels (LayerScale); default none. */
+  layerScale?: number;
+  /** The second branch of each block: a perceptron (default), or a gated one. */
+  ffn?: FeedForwardKind;
 }
 
 export class VisionTransformer extends Backbone implements AttentiveBackbone, TokenBackbone {
@@ -212,6 +266,8 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
       numHeads,
       mlpRatio = 4,
       dropPathRate = 0,
+      layerScale = null,
+      ffn = 'mlp',
     } = options;
     if (embedDim % numHeads !== 0) {
       throw new ShapeError(`VisionTransformer: numHeads ${numHeads} must divide embedDim ${embedDim}`);
@@ -230,11 +286,13 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
     this.patch_embed = new PatchEmbed(patchSize, embedDim);
     this.cls_token = new Parameter(zeros([1, 1, embedDim]));
     this.pos_embed = new Parameter(zeros([1, numPatches + 1, embedDim]));
+    const hidden = Math.trunc(embedDim * mlpRatio);
+    const newMlp = () => (ffn === 'mlp' ? new Mlp(embedDim, hidden) : new SwiGLU(embedDim, hidden));
     this.blocks = new ModuleList(
-      Array.from(
-        { length: depth },
-        (_, i) => new Block(embedDim, numHeads, mlpRatio, depth > 1 ? (dropPathRate * i) / (depth - 1) : 0),
-      ),
+      Array.from({ length: depth }, (_, i) => {
+        const dropPath = depth > 1 ? (dropPathRate * i) / (depth - 1) : 0;
+        return new Block({ dim: embedDim, numHeads, newMlp, dropPath, layerScale });
+      }),
     );
     this.norm = new LayerNorm(embedDim, { eps: LAYER_NORM_EPS });
 
@@ -275,10 +333,14 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
    */
   #inGroups(x: Tensor, keep: number, classOnly: boolean): Tensor[] | null {
     if (this.training && this.#dropPathRate > 0) return null;
-    const layers = [...this.blocks].flatMap(({ norm1, attn, norm2, mlp }) => {
-      return [norm1, attn.qkv, attn.proj, norm2, mlp.fc1, mlp.fc2];
-    });
-    const weights = [...layers, this.norm].flatMap(({ weight, bias }) => [weight, bias as Tensor]);
+    if (x.requiresGrad) return null;
+    const weights: Tensor[] = [];
+    for (const block of this.blocks) {
+      const own = block.weights();
+      if (own === null) return null;
+      weights.push(...own);
+    }
+    weights.push(this.norm.weight, this.norm.bias);
     return blocksInGroups(x, weights, { heads: this.numHeads, eps: LAYER_NORM_EPS, keep, classOnly });
   }
 
@@ -309,9 +371,10 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
     return last.attention(x, options.queries === 'class' ? 1 : x.size(1));
   }
 
-  /** The class token's row of getLastSelfAttention(), (B, heads, 1, 1 + N). */
+  /** The class token's row of getLastSelfAttention() without registers, (B, heads, 1, 1 + N). */
   getLastClassAttention(images: Tensor): Tensor {
-    return this.getLastSelfAttention(images, { queries: 'class' });
+    const row = this.getLastSelfAttention(images, { queries: 'class' });
+    return this.prefixTokens === 1 ? row : ops.cat([row.slice(3, 0, 1), row.slice(3, this.prefixTokens)], 3);
   }
 
   /** Class token and patches with their positions, (B, 1 + N, C). @throws ShapeError for anything but a batch of images. */
@@ -328,26 +391,27 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
     return ops.cat([cls, patches], 1).add(this.interpolatePosEncoding(h, w)); // (B, 1 + N, C)
   }
 
-  /**
-   * Position embeddings for images of H x W pixels, (1, 1 + N, C): bicubic interpolation of the learned square grid. The
-   * reference adds 0.1 to the target size before it computes the scale, against rounding (its issue 8), which moves every
-   * sample a little: kept, so that the numbers agree.
-   */
+  /** Position embeddings for images of H x W pixels, (1, 1 + N, C): the learned square grid, resized. */
   interpolatePosEncoding(h: number, w: number): Tensor {
     const side = Math.round(Math.sqrt(this.pos_embed.size(1) - 1)); // the learned grid is side x side
     const rows = Math.floor(h / this.patchSize);
     const columns = Math.floor(w / this.patchSize);
     if (rows * columns === side * side && h === w) return this.pos_embed;
     const grid = this.pos_embed.slice(1, 1).reshape([1, side, side, this.embedDim]).permute([0, 3, 1, 2]); // (1, C, side, side)
-    const resized = ops.upsampleBicubic2d(
-      grid,
-      [rows, columns],
-      false,
-      (rows + 0.1) / side,
-      (columns + 0.1) / side,
-    );
+    const resized = this.resizePositions(grid, rows, columns); // (1, C, rows, columns)
     const flat = resized.permute([0, 2, 3, 1]).reshape([1, rows * columns, this.embedDim]); // (1, N, C)
     return ops.cat([this.pos_embed.slice(1, 0, 1), flat], 1);
+  }
+
+  /**
+   * Bicubic interpolation of the positions' grid, (1, C, side, side) to (1, C, rows, columns). The reference adds 0.1 to the
+   * target size before it computes the scale, against rounding (its issue 8), which moves every sample a little: kept, so
+   * that the numbers agree.
+   */
+  protected resizePositions(grid: Tensor, rows: number, columns: number): Tensor {
+    const side = grid.size(2);
+    const scales = [(rows + 0.1) / side, (columns + 0.1) / side] as const;
+    return ops.upsampleBicubic2d(grid, [rows, columns], false, ...scales);
   }
 }
 

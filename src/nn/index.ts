@@ -1,6 +1,7 @@
 /** Modules and layers. */
 export { Identity, Layer, Module, ModuleList, Sequential } from './module.js';
 export {
+  addBranch,
   BatchNorm,
   Conv2d,
   Dropout,

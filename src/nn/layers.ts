@@ -178,6 +178,18 @@ export class Dropout extends Layer {
   }
 }
 
+/** onto + scale * branch(x), `onto` being x itself by default, of the samples that stochastic depth keeps. */
+export function addBranch(
+  x: Tensor,
+  { kept, scale }: KeptSamples,
+  branch: (x: Tensor) => Tensor,
+  onto = x,
+): Tensor {
+  if (kept === null) return onto.add(branch(x), { alpha: scale });
+  const out = branch(x.indexSelect(0, kept)); // (kept, ...)
+  return onto.indexAdd(0, kept, out.to(onto.dtype), { alpha: scale });
+}
+
 /**
  * Stochastic depth (Huang et al. 2016): while training, drops a residual branch for whole samples with probability `p` and
  * scales up the rest (reference: vision_transformer.py drop_path).
@@ -202,10 +214,7 @@ export class DropPath extends Layer {
 
   /** onto + forward(branch(x)), `onto` being x itself by default; see draw(). */
   residual(x: Tensor, branch: (x: Tensor) => Tensor, onto = x): Tensor {
-    const { kept, scale } = this.draw(x);
-    if (kept === null) return onto.add(branch(x), { alpha: scale });
-    const out = branch(x.indexSelect(0, kept)); // (kept, ...)
-    return onto.indexAdd(0, kept, out.to(onto.dtype), { alpha: scale });
+    return addBranch(x, this.draw(x), branch, onto);
   }
 
   /**

@@ -36,7 +36,7 @@ export {
 } from './creation.js';
 export type { NestedNumbers, RandomOptions, TensorOptions } from './creation.js';
 export { scope } from './scope.js';
-export { autocast, gradients, inferenceMode, noGrad } from './modes.js';
+export { autocast, gradients, inferenceMode, isAutocast, noGrad } from './modes.js';
 export type { AutocastOptions } from './modes.js';
 export { defaultGenerator, Generator, manualSeed, withGenerators } from './generator.js';
 export {

@@ -43,14 +43,22 @@ export interface AutocastOptions {
   enabled?: boolean;
 }
 
+/** How many calls of autocast() are running. */
+let autocasts = 0;
+
+/** Whether products are computed in half precision here. */
+export const isAutocast = (): boolean => autocasts > 0;
+
 /** Runs `fn` with matrix products in `dtype`, and operators that need float32 in float32, as torch.autocast does. */
 export function autocast<T>(options: AutocastOptions, fn: () => T): T {
   if (options.enabled === false) return fn();
   assertDevice(options.device);
   const before = native.setAutocast(options.device, true, dtypeCode(options.dtype));
+  autocasts++;
   try {
     return synchronous('autocast', fn());
   } finally {
+    autocasts--;
     native.setAutocast(options.device, before.enabled, before.dtype);
     if (!before.enabled) native.clearAutocastCache();
   }

@@ -5,7 +5,13 @@
 import { z } from 'zod';
 import { expectations, show } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
-import { hasAttention, ownSizes, takesPatchSize } from '../models/architectures.js';
+import {
+  architectureEntry,
+  architectureNames,
+  hasAttention,
+  ownSizes,
+  takesPatchSize,
+} from '../models/architectures.js';
 import { didYouMean } from '../plain/did-you-mean.js';
 import { readFlagValue } from '../plain/flag-values.js';
 import {
@@ -27,6 +33,17 @@ export function checkSetting(name: SettingName, value: unknown): string | null {
 const MULTIPLES: Readonly<Record<string, Readonly<Partial<Record<'embedDim' | 'depth', number>>>>> = {
   resnet: { embedDim: 8, depth: 4 },
   resnet_class_attention: { embedDim: 8, depth: 3 },
+  dinov3_convnext: { embedDim: 8, depth: 6 },
+};
+
+/** Names of the architectures whose size it is. */
+const ownersOf = (size: 'embedDim' | 'depth' | 'numHeads'): string[] =>
+  architectureNames.filter((name) => ownSizes(name).includes(size));
+
+/** The smallest side of images that an architecture of fixed patches takes, pixels. */
+const leastSide = (arch: string | undefined): number => {
+  const entry = architectureEntry(arch);
+  return entry?.family === 'dinov3' || entry?.family === 'convnext' ? (entry.patchSize ?? 1) : 1;
 };
 
 /**
@@ -38,6 +55,9 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
   const problems: string[] = [];
   const crop = (name: 'globalCropsSize' | 'localCropsSize') => {
     const size = s[name];
+    const least = leastSide(s.arch);
+    if (size !== undefined && size < least)
+      problems.push(`${name} ${size}: arch ${s.arch} takes images of at least ${least} pixels`);
     const patch = s.patchSize;
     if (size === undefined || patch === undefined || !takesPatchSize(s.arch ?? 'vit')) return;
     if (size < patch) {
@@ -74,7 +94,7 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
     for (const name of ['embedDim', 'depth', 'numHeads'] as const) {
       if (s[name] !== undefined && !own.includes(name))
         problems.push(
-          `${name} ${s[name]} requires arch vit${name === 'numHeads' ? '' : ' or resnet'}; ${s.arch} defines its own`,
+          `${name} ${s[name]} requires arch ${ownersOf(name).join(' or ')}; ${s.arch} defines its own`,
         );
     }
     for (const [name, parts] of Object.entries(MULTIPLES[s.arch] ?? {})) {
@@ -86,6 +106,16 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
   if (s.embedDim !== undefined && s.numHeads !== undefined && s.embedDim % s.numHeads !== 0) {
     problems.push(`embedDim ${s.embedDim} can't be divided among numHeads ${s.numHeads}`);
   }
+  // rotary positions turn pairs of channels, for each of two axes
+  if (
+    architectureEntry(s.arch)?.family === 'dinov3' &&
+    s.embedDim !== undefined &&
+    s.numHeads !== undefined &&
+    s.embedDim % (4 * s.numHeads) !== 0
+  )
+    problems.push(
+      `embedDim ${s.embedDim}: arch ${s.arch} takes multiples of four times numHeads (${4 * s.numHeads})`,
+    );
   if (s.loss === 'simdino' && s.outDim !== undefined && s.outDim !== s.headBottleneckDim) {
     problems.push(
       `outDim ${s.outDim}: loss simdino has no prototypes, so the head's output is its bottleneck; use headBottleneckDim ` +

@@ -27,7 +27,7 @@ import {
   type SettingsSources,
   warningsAbout,
 } from './config.js';
-import { architectureEntry, hasAttention, takesPatchSize } from '../models/architectures.js';
+import { architectureEntry, hasAttention, ownSizes, takesPatchSize } from '../models/architectures.js';
 import { parseDuration } from '../plain/units.js';
 import { flagOf, type PartialSettings, type SettingName, type TrainSettings } from '../run/settings.js';
 import { JUDGE_IMAGES } from './judge.js';
@@ -169,14 +169,14 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   // ---- model
   const arch = choose('arch', 'vit', `a size that ${hardware} can train on ${data}`);
   let width = WIDTHS[arch.replace(/^.*_/, '')] ?? 128;
-  if (arch === 'vit') {
+  if (ownSizes(arch).includes('numHeads')) {
     width = choose('embedDim', 128, 'a narrow transformer');
     choose('depth', 4, 'a shallow transformer');
     choose('numHeads', Math.max(1, Math.floor(width / 64)), '64 channels per head, as in the paper');
     choose('dropPathRate', 0, 'a shallow network needs every block');
-  } else if (arch === 'resnet') {
+  } else if (arch === 'resnet' || arch === 'dinov3_convnext') {
     width = choose('embedDim', 256, 'a narrow network');
-    choose('depth', 4, 'one block in each stage');
+    choose('depth', arch === 'resnet' ? 4 : 6, 'one block in each stage, or few');
   } else if (arch === 'resnet_class_attention') {
     width = choose('embedDim', 192, 'a narrow network');
     choose('depth', 3, 'one block in each stage');

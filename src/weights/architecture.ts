@@ -41,7 +41,8 @@ const USUAL_SIZE = 224;
 /** More than any model has; a file may claim any width. */
 const MAX_HEADS = 4096;
 
-const familyOf = ({ arch }: Architecture) => {
+/** The family's entry; null for a custom backbone. */
+export const familyOf = ({ arch }: Architecture) => {
   const entry = architectureEntry(arch);
   return entry === null ? null : FAMILIES[entry.family];
 };

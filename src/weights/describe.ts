@@ -2,7 +2,8 @@
 import { messageOf } from '../plain/printable.js';
 import { lastLine } from '../files/json-lines.js';
 import { metricsPath, readRunConfig } from '../run/run-folder.js';
-import { checkCall, count, filePath, optionsOf, text } from '../plain/check-options.js';
+import { checkCall, count, filePath, oneOf, optionsOf, text } from '../plain/check-options.js';
+import { NORMALIZATIONS } from '../models/dinov3-architectures.js';
 import type { Architecture } from './architecture.js';
 import { type NetworkOptions, openNetwork } from './network.js';
 import { PickleNamespace } from './pickle-values.js';
@@ -81,8 +82,11 @@ function checkpointOf(
 
 const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
-type DescribeOptions = Pick<NetworkOptions, 'checkpointKey' | 'numHeads'>;
-const describeOptions = optionsOf<DescribeOptions>({}, { checkpointKey: text, numHeads: count(1) });
+type DescribeOptions = Pick<NetworkOptions, 'checkpointKey' | 'numHeads' | 'normalization'>;
+const describeOptions = optionsOf<DescribeOptions>(
+  {},
+  { checkpointKey: text, numHeads: count(1), normalization: oneOf(NORMALIZATIONS) },
+);
 
 /** The newest metrics of a run. When they can't be read, the weights are described anyway, with a warning. */
 function lastMetrics(run: string, warnings: string[]): Record<string, unknown> | null {

@@ -165,7 +165,16 @@ export function completeDinoV3(found: Sources, heads: number | null): void {
     );
     put(`${name}.qkv.bias_mask`, [3 * dim], () => ops.cat([ones([dim]), zeros([dim]), ones([dim])]));
   }
-  if (!is7B) return;
-  for (const kind of ['weight', 'bias'])
-    put(`local_cls_norm.${kind}`, [dim], ([norm]) => norm as Tensor, found.sources.get(`norm.${kind}`));
+  if (is7B) completeLocalNorm(found);
+}
+
+/** Adds the norm of local crops, which only training uses: other libraries leave it out. It is that of global crops. */
+export function completeLocalNorm({ sources, makes, shapes }: Sources): void {
+  for (const kind of ['weight', 'bias']) {
+    const [name, norm] = [`local_cls_norm.${kind}`, `norm.${kind}`];
+    if (sources.has(name) || !sources.has(norm)) continue;
+    sources.set(name, sources.get(norm) ?? []);
+    makes.set(name, ([tensor]) => (tensor as Tensor).clone());
+    shapes.set(name, shapes.get(norm) ?? []);
+  }
 }

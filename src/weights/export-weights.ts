@@ -5,7 +5,8 @@ import { CheckpointError, ConfigError } from '../errors.js';
 import { buildBackbone, VisionTransformer } from '../models/index.js';
 import { withoutInit } from '../nn/index.js';
 import { noGrad, scope, type Tensor } from '../torch/index.js';
-import { type Architecture, backboneOptions, learnsPositions } from './architecture.js';
+import { type Architecture, backboneOptions, familyOf, learnsPositions } from './architecture.js';
+import { type NormalizationName, NORMALIZATIONS } from '../models/dinov3-architectures.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';
 import { readNetwork } from './network.js';
 import { writePth } from './pth-write.js';
@@ -25,6 +26,8 @@ export interface ExportWeightsOptions {
   imageSize?: number;
   /** Attention heads of a lone weights file that doesn't say them. */
   numHeads?: number;
+  /** How images are normalized, for weights of DINOv3 that don't say it. */
+  normalization?: NormalizationName;
 }
 
 export interface ExportWeightsResult {
@@ -42,7 +45,13 @@ export interface ExportWeightsResult {
 
 const exportOptions = optionsOf<ExportWeightsOptions>(
   { format: oneOf(['safetensors', 'pth']), output: filePath },
-  { checkpointKey: text, withHead: yesOrNo, imageSize: count(1), numHeads: count(1) },
+  {
+    checkpointKey: text,
+    withHead: yesOrNo,
+    imageSize: count(1),
+    numHeads: count(1),
+    normalization: oneOf(NORMALIZATIONS),
+  },
 );
 
 /**
@@ -56,8 +65,8 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
   checkCall('exportWeights()', ['weights', filePath, weights], ['options', exportOptions, options]);
   const { format, output, withHead = false, imageSize } = options;
   assertWritable(output, CheckpointError);
-  const { checkpointKey } = options;
-  const network = readNetwork(weights, { checkpointKey, numHeads: options.numHeads, withHead });
+  const { checkpointKey, numHeads, normalization } = options;
+  const network = readNetwork(weights, { checkpointKey, numHeads, normalization, withHead });
   const { architecture, located, backbone: state, head } = network;
   if (withHead && head === null)
     throw new CheckpointError(`${located.file} has no DINO head: leave out --with-head`);
@@ -83,6 +92,8 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
           noGrad(() => model.interpolatePosEncoding(imageSize, imageSize)),
         );
       const named = new Map<string, Tensor>();
+      const aliases = familyOf(architecture)?.aliases ?? {};
+      for (const [alias, name] of Object.entries(aliases)) tensors.set(alias, tensors.get(name) as Tensor);
       for (const [name, tensor] of tensors) named.set(head === null ? name : `backbone.${name}`, tensor);
       for (const [name, tensor] of head ?? []) named.set(`head.${name}`, tensor);
       const written = { ...architecture, imgSize: imageSize ?? imgSize };

@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, it } from 'node:test';
-import { formatHub } from '../cli/weights/hub.js';
+import { formatDinoV3Hub, formatHub } from '../cli/weights/hub.js';
+import { architectureEntry } from '../models/architectures.js';
 import { hubModels } from './hub.js';
+import { DINOV3_LICENCE, dinoV3HubModels } from './hub-dinov3.js';
 
 describe('hubModels', () => {
   it('lists each official model once, by its own file', () => {
@@ -34,6 +36,56 @@ describe('hubModels', () => {
           `${model.linear.toFixed(1)}%`,
         ];
         for (const cell of cells) assert.ok(row.includes(`<td>${cell}</td>`), `${model.name} ${cell}`);
+      }
+    },
+  );
+});
+
+describe('dinoV3HubModels', () => {
+  it('lists each official network once, its licence before its files', () => {
+    assert.equal(dinoV3HubModels.length, 12);
+    for (const key of ['arch', 'file', 'huggingFace'] as const)
+      assert.equal(new Set(dinoV3HubModels.map((model) => model[key])).size, 12, key);
+    const text = formatDinoV3Hub(dinoV3HubModels);
+    const licence = text.indexOf(DINOV3_LICENCE.link);
+    assert.ok(text.includes(DINOV3_LICENCE.name) && licence >= 0);
+    for (const { arch, huggingFace } of dinoV3HubModels) {
+      assert.notEqual(architectureEntry(arch), null);
+      assert.ok(text.indexOf(arch) > licence && text.indexOf(huggingFace) > licence, arch);
+    }
+  });
+
+  // a checkout of facebookresearch/dinov3
+  const folder = process.env['DINOV3_REFERENCE'] ?? '';
+  const isThere = folder !== '' && existsSync(path.join(folder, 'MODEL_CARD.md'));
+  it(
+    'has the numbers of MODEL_CARD.md, and the files of hub/backbones.py',
+    { skip: !isThere && 'DINOV3_REFERENCE names no checkout' },
+    () => {
+      const card = readFileSync(path.join(folder, 'MODEL_CARD.md'), 'utf8').split('<tr>');
+      const hub = readFileSync(path.join(folder, 'dinov3', 'hub', 'backbones.py'), 'utf8');
+      const titles: Record<string, string> = {
+        ...{ vits16: 'ViT-S/16', vits16plus: 'ViT-S+/16', vitb16: 'ViT-B/16', vitl16: 'ViT-L/16' },
+        ...{ vith16plus: 'ViT-H+/16', vit7b16: 'ViT-7B/16' },
+        ...{ convnext_tiny: 'ConvNeXt Tiny', convnext_small: 'ConvNeXt Small' },
+        ...{ convnext_base: 'ConvNeXt Base', convnext_large: 'ConvNeXt Large' },
+      };
+      for (const { name, dataset, results, file } of dinoV3HubModels) {
+        assert.ok(hub.includes(`"${/-(\w{8})\.pth$/.exec(file)?.[1] ?? ''}"`), file);
+        const title = `<td>DINOv3 ${titles[name.replace('dinov3_', '')] ?? ''}</td>`;
+        const rows = card.filter((each) => each.includes(title));
+        const all = rows.map((row) =>
+          [...row.matchAll(/<td[^>]*>([\d.]+)<\/td>/g)].map(([, value]) => Number(value)),
+        );
+        const isConvNeXt = name.includes('convnext');
+        const [web = [], classification = [], segmentation = []] = all;
+        const expected =
+          dataset === 'SAT-493M'
+            ? [classification.at(-1), segmentation.at(-1)]
+            : isConvNeXt
+              ? [web[0], web[2], web[4], web[6]]
+              : [web[0], web[1], web[2], web[4]];
+        assert.deepEqual(Object.values(results), expected, `${name} ${dataset}`);
       }
     },
   );

@@ -49,7 +49,10 @@ export function otherModel(shapes: Shapes): string | null {
     if (has(/^dist_token$/)) return 'a distilled DeiT, which has two class tokens';
     const isRotary = has(/storage_tokens|rope/);
     if (isRotary || (isScaled && positions === undefined && registers !== '')) return `DINOv3 ${size}`;
-    if (isScaled && patch === 14) return `DINOv2 ${size}${registers}`;
+    // the only other with this name, DeiT III, has no mask token and patches of 16 pixels
+    const isDinov2 = positions !== undefined && (patch === 14 || has(/(^|\.)mask_token$/));
+    if (has(/\.(ls1\.gamma|layer_scale1\.lambda1)$/))
+      return isDinov2 ? null : `a vision transformer with LayerScale, ${size}${registers}, such as DeiT III`;
     if (registers !== '') return `a vision transformer, ${size},${registers}`;
   }
   const stem = shapeOf(

@@ -28,6 +28,8 @@ export interface LocatedWeights {
   step: number | null;
   /** Attention heads, where a run or a model's config.json says it. */
   numHeads: number | null;
+  /** Mean of the channels that images are normalized by, where a file beside the weights says it. */
+  imageMean?: readonly number[] | null;
 }
 
 /** @throws CheckpointError for any other name. */
@@ -54,7 +56,14 @@ function isWithinReach(file: string, mayRead: MayRead): boolean {
 const PRETRAINED_FILES = ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json']; // prettier-ignore
 
 /** Files that are looked for in a folder to find out what it is. */
-const LOOKED_AT = ['config.json', 'teacher.safetensors', 'student.safetensors', 'checkpoints', 'state.json'];
+const LOOKED_AT = [
+  'config.json',
+  'preprocessor_config.json',
+  'teacher.safetensors',
+  'student.safetensors',
+  'checkpoints',
+  'state.json',
+];
 
 /**
  * The part of WEIGHTS that leads, by a link, to where may not be read; null when none does. Only allowed files are opened.
@@ -93,10 +102,10 @@ function fromCheckpoint(folder: string, key: CheckpointKey, mayRead: MayRead): L
   };
 }
 
-/** config.json of a folder, {} without one; null when it can't be read. */
-function configOf(folder: string): Record<string, unknown> | null {
+/** config.json of a folder, or another such file; {} without one, null when it can't be read. */
+function configOf(folder: string, name = 'config.json'): Record<string, unknown> | null {
   try {
-    const text = readTextIfThere(path.join(folder, 'config.json'), {
+    const text = readTextIfThere(path.join(folder, name), {
       ...{ maxBytes: SMALL_FILE_BYTES, failure: CheckpointError },
     });
     const config: unknown = text === null ? {} : JSON.parse(text);
@@ -106,6 +115,11 @@ function configOf(folder: string): Record<string, unknown> | null {
   }
 }
 
+const meanOf = (value: unknown): number[] | null =>
+  Array.isArray(value) && value.length === 3 && value.every((each) => typeof each === 'number')
+    ? (value as number[])
+    : null;
+
 /** A folder with Hugging Face's weights, and config.json where there is one; null for any other folder. */
 function fromPretrained(folder: string, file?: string): LocatedWeights | null {
   const found =
@@ -114,7 +128,12 @@ function fromPretrained(folder: string, file?: string): LocatedWeights | null {
   if (found === undefined || config === null || 'settings' in config) return null;
   const heads = config['num_attention_heads'];
   const numHeads = Number.isInteger(heads) && (heads as number) > 0 ? (heads as number) : null;
-  return { file: found, run: null, within: null, settings: null, step: null, numHeads };
+  return {
+    ...{ file: found, run: null, within: null, settings: null, step: null, numHeads },
+    imageMean:
+      meanOf(configOf(folder, 'preprocessor_config.json')?.['image_mean']) ??
+      meanOf(Object(config['pretrained_cfg'])['mean']),
+  };
 }
 
 /**

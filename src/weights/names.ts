@@ -1,11 +1,13 @@
 /**
  * Translates other libraries' names for the tensors of a vision transformer into the reference's: Hugging Face's ViTModel
  * (modeling_vit.py; its files keep the names of 2021 in every version), whose queries, keys and values are three tensors
- * where the reference has one, and timm's, which are the reference's own.
+ * where the reference has one, and timm's, which are the reference's own. Of DINOv2, Hugging Face's Dinov2Model and
+ * Dinov2WithRegistersModel; the rest is in dinov2-names.ts.
  */
 import { CheckpointError } from '../errors.js';
 import { FAMILIES, type Family, type Shapes } from '../models/index.js';
 import type { Tensor } from '../torch/index.js';
+import { complete, ofTimm, SCALE_MARK, withoutChunk } from './dinov2-names.js';
 import { completeDinoV3, dinoV3Renaming } from './dinov3-names.js';
 import { type FoundNetwork, withoutWrappers } from './networks.js';
 
@@ -46,6 +48,23 @@ const TRANSFORMERS_NAMES: readonly (readonly [RegExp, string])[] = [
   [/^layers\.(\d+)\.attention\.o_proj\.(weight|bias)$/, 'blocks.$1.attn.proj.$2'],
   [/^layers\.(\d+)\.mlp\.(fc[12])\.(weight|bias)$/, 'blocks.$1.mlp.$2.$3'],
   [/^layernorm\.(weight|bias)$/, 'norm.$1'],
+  // DINOv2's
+  [/^embeddings\.(mask_token|register_tokens)$/, '$1'],
+  [/^encoder\.layer\.(\d+)\.layer_scale([12])\.lambda1$/, 'blocks.$1.ls$2.gamma'],
+  [/^encoder\.layer\.(\d+)\.(norm[12]|mlp\.fc[12])\.(weight|bias)$/, 'blocks.$1.$2.$3'],
+  [/^encoder\.layer\.(\d+)\.mlp\.weights_in\.(weight|bias)$/, 'blocks.$1.mlp.w12.$2'],
+  [/^encoder\.layer\.(\d+)\.mlp\.(?:weights_out|down_proj)\.(weight|bias)$/, 'blocks.$1.mlp.w3.$2'],
+  [/^encoder\.layer\.(\d+)\.mlp\.gate_proj\.(weight|bias)$/, 'blocks.$1.mlp.gate.$2'],
+  [/^encoder\.layer\.(\d+)\.mlp\.up_proj\.(weight|bias)$/, 'blocks.$1.mlp.value.$2'],
+  [/^encoder\.layer\.(\d+)\.attention\.([qkv])_proj\.(weight|bias)$/, 'blocks.$1.attn.$2.$3'],
+  [/^encoder\.layer\.(\d+)\.attention\.o_proj\.(weight|bias)$/, 'blocks.$1.attn.proj.$2'],
+];
+
+/** Parts that other libraries store apart, in the order in which the reference has them as one. */
+const JOINED: readonly (readonly [part: RegExp, parts: readonly string[], whole: string])[] = [
+  // queries first, then keys, then values: the order of the reference's reshape
+  [/^(blocks\.\d+\.attn\.)([qkv])(\.(?:weight|bias))$/, ['q', 'k', 'v'], 'qkv'],
+  [/^(blocks\.\d+\.mlp\.)(gate|value)(\.(?:weight|bias))$/, ['gate', 'value'], 'w12'],
 ];
 
 /**
@@ -122,10 +141,15 @@ export function backboneSources(
   const own = new Map<string, string>(); // the file's name -> without prefix and wrappers
   for (const name of shapes.keys())
     if (name.startsWith(prefix) && !isElsewhere(name))
-      own.set(name, withoutWrappers(name.slice(prefix.length)));
+      own.set(name, withoutChunk(withoutWrappers(name.slice(prefix.length))));
   const names = new Set(own.values());
   if (names.has('4.0.conv1.weight') && names.has('0.weight') && !names.has('layer1.0.conv1.weight'))
     for (const [name, plain] of own) own.set(name, namedChild(plain));
+  const isScaled = names.has(SCALE_MARK);
+  if (isScaled) {
+    const shapeOf = new Map([...own].map(([name, plain]) => [plain, shapes.get(name) ?? []]));
+    for (const [name, plain] of own) own.set(name, ofTimm(plain, shapeOf));
+  }
   const isTransformers = [...own.values()].includes(TRANSFORMERS_MARK);
   const renaming = dinoV3Renaming(new Set(own.values()));
   const found: BackboneSources = {
@@ -153,7 +177,7 @@ export function backboneSources(
         found.unused.push(name);
       continue;
     }
-    if (family.aliases?.(plain) === true) continue; // the same tensor has another name
+    if (Object.hasOwn(family.aliases ?? {}, plain)) continue; // the same tensor has another name
     const renamed = renaming?.rename(plain) ?? null;
     const rule = isTransformers ? TRANSFORMERS_NAMES.find(([pattern]) => pattern.test(plain)) : undefined;
     // unknown tensors of the backbone are reported as unexpected when they are loaded
@@ -167,7 +191,8 @@ export function backboneSources(
     }
   }
   if (renaming !== null) completeDinoV3(found, numHeads);
-  if (isTransformers || renaming !== null) joinAttention(found, where);
+  if (isTransformers || renaming !== null) joinParts(found, where);
+  complete(found);
   return found;
 }
 
@@ -205,32 +230,31 @@ function add(
   found.shapes.set(name, shape);
 }
 
-/** Joins a block's queries, keys and values, which the reference stores as one. */
-function joinAttention(found: BackboneSources, where: string): void {
+/** Joins the tensors that the reference stores as one. */
+function joinParts(found: BackboneSources, where: string): void {
   const problems: string[] = [];
-  for (const name of [...found.sources.keys()]) {
-    const part = /^(blocks\.\d+\.attn\.)([qkv])(\.(?:weight|bias))$/.exec(name);
-    if (part === null) continue;
-    const [, before, , after] = part;
-    const fused = `${before}qkv${after}`;
-    if (!found.sources.has(fused)) {
-      // queries first, then keys, then values: the order of the reference's reshape
-      const parts = ['q', 'k', 'v'].map((letter) => `${before}${letter}${after}`);
+  for (const [pattern, letters, whole] of JOINED)
+    for (const name of [...found.sources.keys()]) {
+      const part = pattern.exec(name);
+      if (part === null) continue;
+      const [, before = '', , after = ''] = part;
+      const fused = `${before}${whole}${after}`;
+      if (found.sources.has(fused)) continue;
+      const parts = letters.map((letter) => `${before}${letter}${after}`);
       const missing = parts.filter((each) => !found.sources.has(each));
       const partShapes = parts.map((each) => found.shapes.get(each) ?? []);
       const [first = []] = partShapes;
       if (missing.length > 0) problems.push(...missing.map((each) => `missing: ${each}`));
       else if (new Set(partShapes.map(String)).size > 1)
-        problems.push(`queries, keys and values of ${fused} differ in shape`);
+        problems.push(`the parts of ${fused} (${letters.join(', ')}) differ in shape`);
       found.sources.set(
         fused,
         parts.flatMap((each) => found.sources.get(each) ?? []),
       );
-      found.shapes.set(fused, [3 * (first[0] ?? 0), ...first.slice(1)]);
+      found.shapes.set(fused, [letters.length * (first[0] ?? 0), ...first.slice(1)]);
     }
-  }
   for (const name of [...found.sources.keys()]) {
-    if (!/\.attn\.[qkv]\.(weight|bias)$/.test(name)) continue;
+    if (!JOINED.some(([pattern]) => pattern.test(name))) continue;
     found.sources.delete(name);
     found.shapes.delete(name);
   }

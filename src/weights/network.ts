@@ -1,6 +1,6 @@
 /** The backbone (and head) of any file of weights, by the reference's names, with its architecture. */
 import { CheckpointError, ConfigError } from '../errors.js';
-import { backboneShapes, ownSizes } from '../models/index.js';
+import { architectureEntry, backboneShapes, ownSizes } from '../models/index.js';
 import { ops, scope, type Tensor } from '../torch/index.js';
 import { verifyCheckpointFile } from '../run/checkpoint-files.js';
 import {
@@ -10,6 +10,9 @@ import {
   takesHeads,
   learnsPositions,
 } from './architecture.js';
+import type { NormalizationName } from '../models/dinov3-architectures.js';
+import { datasetOf } from './dataset.js';
+import { completeLocalNorm } from './dinov3-names.js';
 import { otherModel } from './known-others.js';
 import { type LocatedWeights, locateWeights } from './locate.js';
 import { type BackboneSources, backboneSources, customSources } from './names.js';
@@ -34,6 +37,8 @@ export interface NetworkOptions {
   checkpointKey?: string | undefined;
   /** Attention heads of a lone weights file that doesn't say them; no tensor's shape depends on them. */
   numHeads?: number | undefined;
+  /** How images are normalized, for weights of DINOv3 that don't say; see src/weights/dataset.ts. */
+  normalization?: NormalizationName | undefined;
   /** The backbone is a custom one: its architecture is not read off the tensors; loadModel() fills in its width. */
   custom?: boolean | undefined;
 }
@@ -126,9 +131,11 @@ function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOpt
   const numHeads = options.numHeads ?? located.numHeads;
   const found = backboneSources(shapes, network, others, where, { dict, numHeads });
   const { architecture, isGuess } = architectureOf({
-    ...{ located, file, network, found, options, dict, warnings },
+    ...{ located, file, network, found, options, dict, notes, warnings },
   });
   assertFit(found, architecture, entries, where);
+  if (found.makes.has('mask_token'))
+    notes.push(`${where} has no mask_token, which only DINOv2's own training uses: zeros take its place`);
   if (isGuess) warnings.push(guessWarning(where, architecture));
   const suspicious = file.standIns.filter((name) => RUNS.test(name));
   if (suspicious.length > 0)
@@ -183,11 +190,12 @@ interface Known {
   found: BackboneSources;
   options: NetworkOptions;
   dict: (name: string) => string;
+  notes: string[];
   warnings: string[];
 }
 
 /** By the tensors, and where they don't tell by the caller, the run, a config.json or the file's own record. */
-function architectureOf({ located, file, network, found, options, dict, warnings }: Known): {
+function architectureOf({ located, file, network, found, options, dict, notes, warnings }: Known): {
   architecture: Architecture;
   isGuess: boolean;
 } {
@@ -223,8 +231,23 @@ function architectureOf({ located, file, network, found, options, dict, warnings
   const isMade = found.makes.has('rope_embed.periods') && ownSizes(architecture.arch).includes('numHeads');
   const isUntold = isMade ? (numHeads ?? known) === null : told === undefined;
   const isGuess = isUntold && (isMade || headsAreGuess(architecture, network.prefix));
+  const dataset = datasetOf(architecture, {
+    asked: options.normalization,
+    arch: settings?.arch ?? record?.arch ?? null,
+    mean: located.imageMean ?? null,
+    file: where,
+  });
+  architecture.arch = dataset.arch;
+  if (dataset.note !== undefined) notes.push(dataset.note);
+  if (dataset.warning !== undefined) warnings.push(dataset.warning);
+  if (hasLocalNorm(dataset.arch)) completeLocalNorm(found);
   return { architecture, isGuess };
 }
+
+const hasLocalNorm = (arch: string): boolean => {
+  const entry = architectureEntry(arch);
+  return entry?.family === 'dinov3' && entry.localNorm;
+};
 
 /** Shapes by the names without a prefix. */
 const shapesBelow = (file: WeightsFile, prefix: string): Map<string, readonly number[]> =>

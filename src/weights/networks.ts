@@ -42,6 +42,7 @@ export const withoutWrappers = (name: string): string =>
 /** Tensors by whose names a backbone is found, and others that a complete one must have. */
 const ANCHORS: readonly (readonly [anchor: string, others: readonly string[]])[] = [
   ...Object.values(FAMILIES).flatMap(({ anchors }) => anchors),
+  ['blocks.0.0.attn.qkv.weight', ['patch_embed.proj.weight']], // in chunks, as DINOv2's training saves its blocks
   ['4.0.conv1.weight', ['0.weight', '7.0.conv1.weight']], // nn.Sequential(*resnet.children()), as lightly's examples have it
   ['embeddings.patch_embeddings.projection.weight', ['embeddings.cls_token']],
   ['embeddings.patch_embeddings.weight', ['embeddings.cls_token']],

@@ -6,7 +6,7 @@ import { evalOptions, loading } from '../eval/options.js';
 import { pick } from '../flags.js';
 import { interruptible } from '../interrupt.js';
 import { WHITEN_CHOICES } from '../../plain/feature-transform.js';
-import { openModel, weightsArgument, whichNetwork } from '../weights/options.js';
+import { openModel, weightsArgument } from '../weights/options.js';
 
 const READ = {
   none: 'compared as they are',
@@ -53,7 +53,7 @@ export const command = defineCommand({
         const result = await buildIndex(model, args.images, {
           ...loading(options),
           ...{ output, features, signal, ...pick(options, 'whiten') },
-          weights: { given: args.weights, ...whichNetwork(options) },
+          weights: { given: args.weights, ...pick(options, 'checkpointKey', 'numHeads') },
           onWait: (message) => io.note(message),
           onProgress: ({ part, done, total }) => {
             if (total > 0) count(PARTS[part], done, total);

@@ -1,5 +1,6 @@
 /** `dino hub`: the official models and where they are; see src/weights/hub.ts. */
 import { type HubModel, hubModels } from '../../weights/hub.js';
+import { DINOV3_LICENCE, type DinoV3HubModel, dinoV3HubModels } from '../../weights/hub-dinov3.js';
 import { defineCommand } from '../command.js';
 
 /** The models as a table with links. */
@@ -22,8 +23,35 @@ export function formatHub(models: readonly HubModel[]): string {
   return lines.join('\n');
 }
 
+/** DINOv3's networks: the licence first, since it must be accepted before they can be downloaded. */
+export function formatDinoV3Hub(models: readonly DinoV3HubModel[]): string {
+  const lines = [
+    `DINOv3, under the ${DINOV3_LICENCE.name}, which is not DINO's and also binds what is made from the weights:`,
+    `  ${DINOV3_LICENCE.link}`,
+    'Accept it there or on Hugging Face, and links to the files are sent:',
+    `  ${models[0]?.page ?? ''}`,
+    '',
+    'name                       params      size  images     results',
+  ];
+  for (const { arch, millionParameters, megabytes, dataset, results } of models) {
+    const size = megabytes < 1000 ? `${megabytes} MB` : `${(megabytes / 1000).toFixed(1)} GB`;
+    const shown = Object.entries(results).map(([task, value]) => `${task} ${value.toFixed(1)}%`);
+    lines.push(
+      `${arch.padEnd(24)} ${`${millionParameters} M`.padStart(8)} ${size.padStart(9)}  ${dataset.padEnd(9)}  ${shown.join('  ')}`,
+    );
+  }
+  lines.push('', 'The same on Hugging Face (give the folder as WEIGHTS):');
+  for (const { huggingFace } of models) lines.push(`  ${huggingFace}`);
+  lines.push('', 'Source and numbers: https://github.com/facebookresearch/dinov3 (README.md, MODEL_CARD.md)');
+  return lines.join('\n');
+}
+
 export const command = defineCommand({
   options: {},
   examples: ['dino hub', 'dino hub --json'],
-  run: ({ io }) => io.result(hubModels, formatHub(hubModels)),
+  run: ({ io }) =>
+    io.result(
+      [...hubModels, ...dinoV3HubModels],
+      `${formatHub(hubModels)}\n\n${formatDinoV3Hub(dinoV3HubModels)}`,
+    ),
 });

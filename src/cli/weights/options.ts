@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { Model } from '../../model.js';
 import type { World } from '../../processes/world.js';
+import { NORMALIZATIONS } from '../../models/dinov3-architectures.js';
 import type { ModelOrigin } from '../../weights/loaded-model.js';
 import { type Parsed, pick, whole } from '../flags.js';
 import type { Output } from '../output.js';
@@ -20,6 +21,11 @@ export const weightsOptions = {
   numHeads: whole(1, 65536)
     .optional()
     .describe('attention heads, for a file that does not say (a run knows its own)'),
+  normalization: z.enum(NORMALIZATIONS).optional().meta({
+    description:
+      'how images are normalized, for a DINOv3 file that does not say: imagenet (web images, the default) or sat493m (satellite images)',
+    placeholder: '<name>',
+  }),
 };
 export type WeightsOptions = Parsed<typeof weightsOptions>;
 
@@ -32,7 +38,7 @@ export type ModelOptions = Parsed<typeof modelOptions>;
 
 /** The options of weightsOptions, out of all that a command has. */
 export const whichNetwork = (options: WeightsOptions): WeightsOptions =>
-  pick(options, 'checkpointKey', 'numHeads');
+  pick(options, 'checkpointKey', 'numHeads', 'normalization');
 
 /** Prints what the weights leave open, once a command. */
 export function printOrigin(io: Output, { notes, warnings }: Pick<ModelOrigin, 'notes' | 'warnings'>): void {

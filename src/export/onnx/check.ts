@@ -6,7 +6,14 @@ import type * as Runtime from 'onnxruntime-node';
 import { modelArgument } from '../../models/model-argument.js';
 import { being, checkCall, count, filePath, optionsOf, yesOrNo } from '../../plain/check-options.js';
 import { CheckpointError } from '../../errors.js';
-import { type Backbone, hasTokens, isAttentive, patchTokens, VisionTransformer } from '../../models/index.js';
+import {
+  type Backbone,
+  DinoV3Transformer,
+  hasTokens,
+  isAttentive,
+  patchTokens,
+  VisionTransformer,
+} from '../../models/index.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor } from '../../torch/index.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
 
@@ -29,8 +36,11 @@ function ourOutput(backbone: Backbone, name: string, images: Tensor): Tensor {
     if (name === 'last_hidden_state') return backbone.forwardTokens(images); // (B, prefix + N, D)
     if (name === 'patch_tokens') return patchTokens(backbone, backbone.forwardTokens(images)); // (B, N, D)
   }
-  if (name === 'attention' && backbone instanceof VisionTransformer) {
-    return backbone.getLastSelfAttention(images); // (B, heads, 1 + N, 1 + N)
+  if (
+    name === 'attention' &&
+    (backbone instanceof VisionTransformer || backbone instanceof DinoV3Transformer)
+  ) {
+    return backbone.getLastSelfAttention(images); // (B, heads, prefix + N, prefix + N)
   }
   throw new Error(`internal: the file has an output ${name}`);
 }

@@ -7,13 +7,14 @@ import { modelArgument } from '../../models/model-argument.js';
 import { checkCall, filePath, optionsOf, pixels, yesOrNo } from '../../plain/check-options.js';
 import { notWhole } from '../../plain/eval-geometry.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
-import { type Backbone, VisionTransformer } from '../../models/index.js';
+import { type Backbone, ConvNeXt, DinoV3Transformer, VisionTransformer } from '../../models/index.js';
 import { packageVersion } from '../../version.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
 import { writeFileWhole } from '../../files/atomic-file.js';
 import { assertWritable, makeFolderOf } from '../../files/output.js';
 import { recordOf } from '../../weights/record.js';
 import { addResNet, addXCiT, isResNet, isXCiT } from './convolutional.js';
+import { addConvNeXt, addDinoV3 } from './dinov3.js';
 import { GraphBuilder } from './graph-builder.js';
 import { encodeModel, type OnnxModel } from './proto.js';
 import { addVisionTransformer, type TransformerGraphOptions } from './vision-transformer.js';
@@ -74,7 +75,8 @@ export function buildOnnx(model: LoadedModel, options: TransformerGraphOptions):
   const backbone: Backbone = model.backbone;
   const { mean, std } = backbone.normalization;
   const isTransformer = backbone instanceof VisionTransformer;
-  if (!isTransformer && options.outputs.attention !== undefined)
+  const isDinoV3 = backbone instanceof DinoV3Transformer;
+  if (!isTransformer && !isDinoV3 && options.outputs.attention !== undefined)
     throw new ConfigError(
       `attention is exported only from vision transformers; this model is ${architecture.arch}`,
     );
@@ -87,7 +89,9 @@ export function buildOnnx(model: LoadedModel, options: TransformerGraphOptions):
   );
   if (isTransformer) {
     addVisionTransformer(graph, backbone, pixels, options);
-  } else {
+  } else if (isDinoV3) addDinoV3(graph, backbone, pixels, options);
+  else if (backbone instanceof ConvNeXt) addConvNeXt(graph, backbone, pixels, options);
+  else {
     const feature = 'feature';
     graph.output(feature, ['batch', architecture.embedDim], 'the feature of an image');
     if (isResNet(backbone)) addResNet(graph, backbone, pixels, feature);
@@ -102,7 +106,7 @@ export function buildOnnx(model: LoadedModel, options: TransformerGraphOptions):
         );
     } else
       throw new ConfigError(
-        `ONNX export takes vision transformers, ResNets and XCiTs; this model is ${architecture.arch}`,
+        `ONNX export takes vision transformers, ConvNeXts, ResNets and XCiTs; this model is ${architecture.arch}`,
       );
   }
   return {
@@ -140,7 +144,7 @@ const onnxOptions = optionsOf<OnnxOptions>(
 
 /**
  * Writes a model as an ONNX file with outputs `class_token` (B, D), `patch_tokens` (B, N, D) and, optionally,
- * `attention` (B, heads, 1 + N, 1 + N); of a ResNet or XCiT only `feature` (B, D). The file is either whole or absent.
+ * `attention` (B, heads, 1 + N, 1 + N); of a ResNet or XCiT only `feature` (B, D), of a ConvNeXt no attention. The file is either whole or absent.
  *
  * @throws ConfigError for an invalid size, CheckpointError when the file can't be written.
  */

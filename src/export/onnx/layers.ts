@@ -1,5 +1,4 @@
 /** Layers of a module as ONNX nodes, by their state names; numbers as PyTorch's. */
-import type { Module } from '../../nn/index.js';
 import { scope, type Tensor } from '../../torch/index.js';
 import { float, type GraphBuilder } from './graph-builder.js';
 import { LAYER_NORM_EPS } from '../../models/vision-transformer.js';
@@ -17,7 +16,7 @@ export class Layers {
 
   constructor(
     readonly graph: GraphBuilder,
-    module: Module,
+    module: { stateDict(): ReadonlyMap<string, Tensor> },
   ) {
     this.#state = module.stateDict();
   }
@@ -42,17 +41,15 @@ export class Layers {
     const [rows = 0, columns = 0] = weight.shape;
     const transposed = scope(() => valuesOf(weight.transpose(0, 1)));
     const matrix = this.graph.weight(`${name}.weight`, [columns, rows], transposed);
-    return this.graph.node('Add', [this.graph.node('MatMul', [x, matrix]), this.weight(`${name}.bias`)]);
+    const product = this.graph.node('MatMul', [x, matrix]);
+    return this.has(`${name}.bias`)
+      ? this.graph.node('Add', [product, this.weight(`${name}.bias`)])
+      : product;
   }
 
-  layerNorm(x: string, name: string, output?: string): string {
+  layerNorm(x: string, name: string, output?: string, epsilon = LAYER_NORM_EPS): string {
     const inputs = [x, this.weight(`${name}.weight`), this.weight(`${name}.bias`)];
-    return this.graph.node(
-      'LayerNormalization',
-      inputs,
-      { axis: -1, epsilon: float(LAYER_NORM_EPS) },
-      output,
-    );
+    return this.graph.node('LayerNormalization', inputs, { axis: -1, epsilon: float(epsilon) }, output);
   }
 
   /** By its running statistics. */

@@ -2,7 +2,7 @@
  * A folder as `@huggingface/transformers` (transformers.js) loads it for `pipeline('image-feature-extraction')`:
  * config.json, preprocessor_config.json, onnx/model.onnx and onnx/model_quantized.onnx.
  *
- * The pipeline gives `last_hidden_state` (B, 1 + N, D), the class token first, and with `pool: true` `pooler_output`,
+ * The pipeline gives `last_hidden_state` (B, 1 + N, D), the class token first (behind it DINOv3's storage tokens), and with `pool: true` `pooler_output`,
  * which is the class token (B, D). Its processor resizes by bilinear or bicubic interpolation without antialiasing, or as
  * the browser's canvas does: images larger than the model's size give slightly different features than here.
  */
@@ -15,6 +15,7 @@ import { CheckpointError, ConfigError } from '../../errors.js';
 import { architectureEntry } from '../../models/index.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
 import { assertWritableFolder } from '../../files/output.js';
+import { dinoV3Config } from './dinov3-config.js';
 import { buildOnnx, onnxSize, writeBytes } from '../onnx/export-onnx.js';
 import { encodeModel } from '../onnx/proto.js';
 import { quantizeOnnx } from '../onnx/quantize.js';
@@ -72,28 +73,34 @@ export function exportTransformers(
   checkEvalSizes({ resize, crop }, architecture);
   const isDynamic = options.dynamicSize === true;
   const size = onnxSize(model, isDynamic ? { dynamicSize: true } : { imageSize: crop });
-  if (architectureEntry(arch)?.family !== 'vit') {
-    throw new ConfigError(`transformers export takes only vision transformers; this model is ${arch}`);
+  const entry = architectureEntry(arch);
+  if (entry?.family !== 'vit' && entry?.family !== 'dinov3' && entry?.family !== 'convnext') {
+    throw new ConfigError(
+      `transformers export takes only vision transformers and ConvNeXts; this model is ${arch}`,
+    );
   }
   assertWritableFolder(folder, CheckpointError);
   const onnx = buildOnnx(model, {
     size,
     outputs: { tokens: 'last_hidden_state', classToken: 'pooler_output' },
   });
-  const config = {
-    model_type: 'vit',
-    architectures: ['ViTModel'],
-    hidden_size: embedDim,
-    num_hidden_layers: depth,
-    num_attention_heads: numHeads,
-    intermediate_size: embedDim * 4,
-    hidden_act: 'gelu',
-    layer_norm_eps: 1e-6,
-    image_size: crop,
-    patch_size: patchSize,
-    num_channels: 3,
-    qkv_bias: true,
-  };
+  const config =
+    entry.family === 'vit'
+      ? {
+          model_type: 'vit',
+          architectures: ['ViTModel'],
+          hidden_size: embedDim,
+          num_hidden_layers: depth,
+          num_attention_heads: numHeads,
+          intermediate_size: embedDim * 4,
+          hidden_act: 'gelu',
+          layer_norm_eps: 1e-6,
+          image_size: crop,
+          patch_size: patchSize,
+          num_channels: 3,
+          qkv_bias: true,
+        }
+      : dinoV3Config(entry, architecture, crop);
   const preprocessor = {
     image_processor_type: 'ViTImageProcessor',
     do_convert_rgb: true,
