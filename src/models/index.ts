@@ -27,6 +27,7 @@ export {
   type Family,
   type Shapes,
   ownSizes,
+  sizedName,
 } from './architectures.js';
 export { type BackboneFactory, type BackboneOptions, backboneShapes, buildBackbone } from './registry.js';
 export { ResNet, type ResNetOptions } from './resnet.js';

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { expectations, show } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
-import { hasAttention, ownSizes, takesPatchSize } from '../models/architectures.js';
+import { hasAttention, ownSizes, wholePatchSize } from '../models/architectures.js';
 import { didYouMean } from '../plain/did-you-mean.js';
 import { readFlagValue } from '../plain/flag-values.js';
 import {
@@ -30,10 +30,10 @@ export function checkSetting(name: SettingName, value: unknown): string | null {
  */
 export function checkTogether(s: PartialSettings, isComplete = true): string[] {
   const problems: string[] = [];
+  const patch = wholePatchSize(s.arch ?? 'vit', s.patchSize);
   const crop = (name: 'globalCropsSize' | 'localCropsSize') => {
     const size = s[name];
-    const patch = s.patchSize;
-    if (size === undefined || patch === undefined || !takesPatchSize(s.arch ?? 'vit')) return;
+    if (size === undefined || patch === undefined) return;
     if (size < patch) {
       problems.push(
         `${name} ${size} is smaller than patchSize ${patch}: a crop must hold at least one patch`,
@@ -47,9 +47,8 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
     }
   };
   crop('globalCropsSize');
-  const hasPatches = takesPatchSize(s.arch ?? 'vit');
-  if (hasPatches && s.imgSize !== undefined && s.patchSize !== undefined && s.imgSize % s.patchSize !== 0)
-    problems.push(`imgSize ${s.imgSize} is not a multiple of patchSize ${s.patchSize}`);
+  if (s.imgSize !== undefined && patch !== undefined && s.imgSize % patch !== 0)
+    problems.push(`imgSize ${s.imgSize} is not a multiple of patchSize ${patch}`);
   if (s.localCropsNumber !== 0) crop('localCropsSize');
   for (const name of ['globalCropsScale', 'localCropsScale', 'cropAspectRatio', 'blurRadius'] as const) {
     const range = s[name];
@@ -68,7 +67,7 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
     for (const name of ['embedDim', 'depth', 'numHeads'] as const) {
       if (s[name] !== undefined && !own.includes(name))
         problems.push(
-          `${name} ${s[name]} requires arch vit${name === 'numHeads' ? '' : ' or resnet'}; ${s.arch} defines its own`,
+          `${name} ${s[name]} requires arch vit${name === 'numHeads' ? '' : ', resnet'} or dinov2_vit; ${s.arch} defines its own`,
         );
     }
     if (s.arch === 'resnet') {
