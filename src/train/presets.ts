@@ -27,7 +27,14 @@ import {
   type SettingsSources,
   warningsAbout,
 } from './config.js';
-import { architectureEntry, hasAttention, ownSizes, takesPatchSize } from '../models/architectures.js';
+import {
+  architectureEntry,
+  FAMILIES,
+  hasAttention,
+  ownSizes,
+  takesPatchSize,
+  wholePatchSize,
+} from '../models/architectures.js';
 import { parseDuration } from '../plain/units.js';
 import { flagOf, type PartialSettings, type SettingName, type TrainSettings } from '../run/settings.js';
 import { JUDGE_IMAGES } from './judge.js';
@@ -106,6 +113,15 @@ function paperPreset(overrides: PartialSettings, facts: TrainFacts | undefined):
       reason: "the reference's fp16 needs CUDA: chosen by measurement instead",
     });
   }
+  const patch = wholePatchSize(settings.arch ?? PAPER.arch);
+  if (patch !== undefined && overrides.localCropsSize === undefined) {
+    settings.localCropsSize = multiple(PAPER.localCropsSize, patch);
+    choices.push({
+      name: 'localCropsSize',
+      value: settings.localCropsSize,
+      reason: `the paper's ${PAPER.localCropsSize}, in whole patches of ${patch}`,
+    });
+  }
   // the paper's 10 epochs of warm-up don't fit in every number of steps
   const epochs = settings.steps === undefined ? undefined : settings.steps / stepsInEpoch;
   if (epochs !== undefined) {
@@ -168,7 +184,9 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
 
   // ---- model
   const arch = choose('arch', 'vit', `a size that ${hardware} can train on ${data}`);
-  let width = WIDTHS[arch.replace(/^.*_/, '')] ?? 128;
+  const entry = architectureEntry(arch);
+  const known = entry !== null && FAMILIES[entry.family].learnsPositions ? entry.embedDim : null;
+  let width = known ?? WIDTHS[arch.replace(/^.*_/, '')] ?? 128;
   if (ownSizes(arch).includes('numHeads')) {
     width = choose('embedDim', 128, 'a narrow transformer');
     choose('depth', 4, 'a shallow transformer');
@@ -189,7 +207,8 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   const [trainedSize] = ofWeights.filter(isFitting);
   const largest =
     recipe.settings.globalCropsSize ?? trainedSize ?? recipe.cropSizes.filter(isFitting).at(-1) ?? 32;
-  const wantedCrop = overrides.patchSize ? multiple(largest, overrides.patchSize) : largest;
+  const givenPatch = wholePatchSize(arch, overrides.patchSize);
+  const wantedCrop = givenPatch === undefined ? largest : multiple(largest, givenPatch);
   const globalCrop = choose(
     'globalCropsSize',
     wantedCrop,
@@ -410,7 +429,11 @@ function overWeights(overrides: PartialSettings, weights: PartialSettings = {}):
     (name) =>
       weights[name] !== undefined && overrides[name] !== undefined && overrides[name] !== weights[name],
   ).map(
-    (name) => `${flagOf(name)} is ${String(overrides[name])}, but the weights have ${String(weights[name])}`,
+    (name) =>
+      `${flagOf(name)} is ${String(overrides[name])}, but the weights have ${String(weights[name])}` +
+      (name === 'arch'
+        ? `: leave out --arch to train these, or give weights of a ${String(overrides[name])}`
+        : ''),
   );
   if (problems.length > 0) throw new ConfigError(problems);
   return { ...weights, ...overrides };
