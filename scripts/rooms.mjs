@@ -44,6 +44,7 @@ export const ROOMS = [
   ['model', '`Model` and `loadModel()`'],
   ['export', 'ONNX, transformers.js, a page for the browser'],
   ['classify', 'classifiers fitted to few labelled images: fitting, measuring, predicting'],
+  ['segment', 'segmentation by a linear layer on patch features: fitting, measuring, predicting'],
   ['train', '`train.ts`, the loop; presets, resume, what is measured on the way'],
   [
     'explore',

@@ -195,6 +195,11 @@ export {
   type PredictResult,
 } from './classify/classifier.js';
 export { loadClassifier, saveClassifier, type LoadClassifierOptions } from './classify/classifier-file.js';
+export {
+  exportClassifier,
+  type ClassifierExport,
+  type ExportClassifierOptions,
+} from './classify/export-classifier.js';
 export { writePredictions } from './classify/write-predictions.js';
 export { writeClassifierReport } from './classify/report-page.js';
 export type { ClassifierReport, ClassScore, Mistake, ShareEstimate } from './classify/report.js';
@@ -202,6 +207,19 @@ export type { CalibrationBin } from './classify/calibration.js';
 export type { Trial as ClassifierTrial } from './classify/cross-validate.js';
 export type { Scaling } from './classify/scaling.js';
 export type { ClassifierHead, LinearHead, NeighbourHead } from './plain/classifier-head.js';
+
+// segmenters from few masks
+export { fitSegmenter, type FitSegmenterOptions, type FitSegmenterResult } from './segment/fit-segmenter.js';
+export {
+  Segmenter,
+  type SegmentClass,
+  type Segmentation,
+  type SegmenterHead,
+  type SegmentOptions,
+  type SegmentResult,
+} from './segment/segmenter.js';
+export { loadSegmenter, saveSegmenter, type LoadSegmenterOptions } from './segment/segmenter-file.js';
+export type { SegmentClassScore, SegmentReport } from './segment/scores.js';
 
 // the studio
 export { startStudio, type RunningStudio, type StudioOptions } from './studio/index.js';

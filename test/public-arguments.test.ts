@@ -20,6 +20,7 @@ let model: dino.Model;
 let index: dino.ImageIndex;
 let classifier: dino.Classifier;
 let fitted: dino.FitClassifierResult;
+let segmenter: dino.Segmenter;
 
 /** By kind: which values an argument of another kind must refuse. */
 const KINDS: Readonly<Record<string, unknown>> = {
@@ -101,6 +102,7 @@ const METHODS_WITHOUT_ARGUMENTS = [
   ...[
     'Model.dispose',
     'Classifier.dispose',
+    'Segmenter.dispose',
     'ImageIndex.skipped',
     'ImageIndex.features',
     'ImageIndex.rawFeatures',
@@ -203,6 +205,15 @@ function calls(): Record<string, Call> {
     'Classifier.predict': call(classifier.predict.bind(classifier), 1, {
       images: or(nowhere, 'list'),
       options: all<dino.PredictOptions>({ batchSize: 4, numWorkers: 0, signal, onProgress: nothing }),
+    }),
+    'Segmenter.segment': call(segmenter.segment.bind(segmenter), 1, { image: nowhere }),
+    'Segmenter.segmentAll': call(segmenter.segmentAll.bind(segmenter), 2, {
+      images: or(nowhere, 'list'),
+      options: all<dino.SegmentOptions>({ output: at('segmented'), overlays: true, signal, onProgress: nothing }),
+    }),
+    Segmenter: call(dino.loadSegmenter, 1, {
+      file: nowhere,
+      options: all<dino.LoadSegmenterOptions>({ device: 'cpu', onWarning: nothing }),
     }),
     Classifier: call(dino.loadClassifier, 1, {
       file: nowhere,
@@ -315,6 +326,10 @@ function calls(): Record<string, Call> {
         ...{ sizeMaskNeighborhood: 1, measure: true, signal, onProgress: nothing, onWarning: nothing },
       }),
     }),
+    exportClassifier: call(dino.exportClassifier, 2, {
+      ...{ classifier, file: at('classifier.onnx') },
+      options: all<dino.ExportClassifierOptions>({ imageSize: or(32, 'list'), dynamicSize: true }),
+    }),
     exportOnnx: call(dino.exportOnnx, 2, {
       ...{ model, file: at('model.onnx') },
       options: all<dino.OnnxOptions>({ imageSize: or(32, 'list'), dynamicSize: true, attention: true }),
@@ -356,6 +371,14 @@ function calls(): Record<string, Call> {
         },
         ...{ k: [1], classWeight: 'balanced', folds: 2, seed: 0, features: 'cls', layers: 1 },
         onWarning: nothing,
+      }),
+    }),
+    fitSegmenter: call(dino.fitSegmenter, 2, {
+      model,
+      options: all<dino.FitSegmenterOptions>({
+        ...{ images: nowhere, masks: nowhere, validationImages: nowhere, validationMasks: nowhere, size: 32 },
+        ...{ classes: ['a', 'b'], ignore: or(255, 'null'), layers: 1, penalty: 0.1, folds: 2, seed: 0 },
+        ...{ maxIterations: 1, signal, onProgress: nothing, onWarning: nothing },
       }),
     }),
     findDuplicates: call(dino.findDuplicates, 1, {
@@ -425,6 +448,10 @@ function calls(): Record<string, Call> {
         onWarning: nothing,
       }),
     }),
+    loadSegmenter: call(dino.loadSegmenter, 1, {
+      file: nowhere,
+      options: all<dino.LoadSegmenterOptions>({ device: 'cpu', onWarning: nothing }),
+    }),
     machineFacts: call(dino.machineFacts, 1, { device: 'cpu' }),
     makeMap: call(dino.makeMap, 1, { index, options: all<dino.MapOptions>({ ...nearest, seed: 0 }) }),
     openWeights: call(dino.openWeights, 1, { file: nowhere }),
@@ -473,6 +500,7 @@ function calls(): Record<string, Call> {
       }),
     }),
     saveClassifier: call(dino.saveClassifier, 2, { classifier, file: at('classifier.safetensors') }),
+    saveSegmenter: call(dino.saveSegmenter, 2, { segmenter, file: at('segmenter.safetensors') }),
     saveEvaluation: call(dino.saveEvaluation, 3, { weightsFile: weights, name: 'knn', result: {} }),
     searchIndex: call(dino.searchIndex, 2, {
       index,
@@ -671,6 +699,9 @@ describe('wrong arguments', () => {
       numWorkers: 0,
     });
     classifier = fitted.classifier;
+    const layer = { weight: new Float32Array(48), bias: new Float32Array(2), size: 32, layers: 1 };
+    const classes = ['a', 'b'].map((name, value) => ({ name, value }));
+    segmenter = new dino.Segmenter(model, { ...layer, classes });
     dino.exportWeights(at('run'), { format: 'pth', output: at('weights.pth') });
     mkdirSync(at('trained'));
   });

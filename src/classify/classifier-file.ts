@@ -1,38 +1,28 @@
-/**
- * A classifier as one safetensors file, which holds all that it needs: the backbone under `backbone.`, its record as any
- * exported file has it, and the head under `head.classifier.`. Commands that take weights read the backbone from it. What is
- * not a tensor (names of classes, temperature, sizes of images) is JSON in the metadata; nothing in it is code.
- */
+/** A classifier as one file, see head-file.ts. */
 import { z } from 'zod';
-import { makeFolderOf } from '../files/output.js';
-import { CheckpointError } from '../errors.js';
-import { fingerprintWeights } from '../eval/linear-checkpoint.js';
-import { loadModel, type LoadModelOptions } from '../model.js';
-import { checkCall, filePath, instanceOf, optionsOf, text, callback } from '../plain/check-options.js';
+import type { LoadModelOptions } from '../model.js';
+import { callback, checkCall, filePath, instanceOf, optionsOf, text } from '../plain/check-options.js';
 import type { ClassifierHead } from '../plain/classifier-head.js';
 import { type FeatureTransform, TRANSFORM_MODES } from '../plain/feature-transform.js';
-import { issueLines, printable } from '../plain/printable.js';
-import { fromTypedArray, scope, type Tensor } from '../torch/index.js';
+import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { packageVersion } from '../version.js';
-import { recordOf } from '../weights/record.js';
-import { writeSafetensors } from '../weights/safetensors.js';
-import { openWeights } from '../weights/weights-file.js';
 import { Classifier } from './classifier.js';
 import { CLASS_WEIGHTS, HEAD_FEATURES, METHODS } from './fit-classifier.js';
-
-const KEY = 'dino_classifier';
-const VERSION = 1;
-const BACKBONE = 'backbone.';
-const HEAD = 'head.classifier.';
-/** No image is evaluated at a larger side. */
-const MAX_SIDE = 8192;
+import {
+  commonFields,
+  type HeadKind,
+  type HeadReader,
+  MAX_SIDE,
+  readHeadFile,
+  writeHeadFile,
+} from './head-file.js';
 
 const share = z.number().min(0).max(1);
 const whole = z.int().nonnegative();
 const schema = z.object({
   format: z.literal('dino-classifier'),
-  version: z.literal(VERSION),
-  package: z.string(),
+  version: z.literal(1),
+  ...commonFields,
   method: z.enum(METHODS),
   classes: z.array(z.string().min(1)).min(2),
   temperature: z.number().positive(),
@@ -55,10 +45,18 @@ const schema = z.object({
       })
       .nullable(),
   }),
-  /** SHA-256 of the backbone's tensors. */
-  backbone: z.string().regex(/^[0-9a-f]{64}$/),
 });
 type Description = z.infer<typeof schema>;
+
+const KIND: HeadKind<typeof schema> = {
+  name: 'classifier',
+  command: 'dino classify fit WEIGHTS LABELLED --output MODEL',
+  key: 'dino_classifier',
+  format: 'dino-classifier',
+  version: 1,
+  schema,
+  prefix: 'head.classifier.',
+};
 
 /** The head's arrays, each with its shape. */
 function headTensors(head: ClassifierHead): Record<string, Tensor> {
@@ -78,13 +76,10 @@ function headTensors(head: ClassifierHead): Record<string, Tensor> {
           labels: fromTypedArray(head.labels, [head.labels.length]),
           vote_weights: fromTypedArray(head.voteWeights, [classes]),
         };
-  return {
-    ...own,
-    ...(mean === null ? {} : { 'transform.mean': fromTypedArray(mean, [mean.length]) }),
-    ...(matrix === null || mean === null
-      ? {}
-      : { 'transform.matrix': fromTypedArray(matrix, [mean.length, mean.length]) }),
-  };
+  if (mean !== null) own['transform.mean'] = fromTypedArray(mean, [mean.length]);
+  if (matrix !== null && mean !== null)
+    own['transform.matrix'] = fromTypedArray(matrix, [mean.length, mean.length]);
+  return own;
 }
 
 /**
@@ -102,85 +97,12 @@ export function saveClassifier(classifier: Classifier, file: string): void {
     ['file', filePath, file],
   );
   const { model, head, takes, origin } = classifier;
-  const description: Description = {
-    ...{ format: 'dino-classifier', version: VERSION, package: packageVersion, method: head.kind },
-    ...{ classes: [...head.classes], temperature: head.temperature, transform: head.transform?.mode ?? null },
-    ...{ k: head.kind === 'knn' ? head.k : null, takes, origin },
-    backbone: fingerprintWeights(model.backbone),
+  const description = {
+    ...{ package: packageVersion, method: head.kind, classes: [...head.classes], takes, origin },
+    ...{ temperature: head.temperature, transform: head.transform?.mode ?? null },
+    k: head.kind === 'knn' ? head.k : null,
   };
-  makeFolderOf(file, CheckpointError);
-  scope(() => {
-    const tensors = new Map<string, Tensor>();
-    for (const [name, tensor] of model.backbone.stateDict()) tensors.set(BACKBONE + name, tensor);
-    for (const [name, tensor] of Object.entries(headTensors(head))) tensors.set(HEAD + name, tensor);
-    writeSafetensors(file, tensors, {
-      ...{ format: 'pt', ...recordOf(model.architecture, model.backbone.normalization, model.origin.headsAreGuess) },
-      [KEY]: JSON.stringify(description),
-    });
-  });
-}
-
-/** @throws CheckpointError for a file without a classifier, or a damaged one. */
-function describe(file: string, metadata: Readonly<Record<string, string>>): Description {
-  const json = metadata[KEY];
-  if (json === undefined)
-    throw new CheckpointError(
-      `${printable(file)} holds no classifier: make one with dino classify fit WEIGHTS LABELLED --output MODEL`,
-    );
-  let value: unknown;
-  try {
-    value = JSON.parse(json);
-  } catch (error) {
-    throw new CheckpointError(`${printable(file)}: the classifier's description is not JSON`, {
-      cause: error,
-    });
-  }
-  const { format, version } = Object(value) as { format?: unknown; version?: unknown };
-  if (format === 'dino-classifier' && version !== VERSION)
-    throw new CheckpointError(
-      `${printable(file)} holds a classifier of version ${printable(String(version))}; this dino reads ${VERSION}`,
-    );
-  const parsed = schema.safeParse(value);
-  if (!parsed.success)
-    throw new CheckpointError(
-      `${printable(file)}: the classifier's description is damaged:\n${issueLines(parsed.error)}`,
-    );
-  return parsed.data;
-}
-
-/** Reads the head's tensors by name, and checks their shapes and values. */
-class HeadReader {
-  constructor(
-    readonly file: string,
-    readonly read: (name: string) => Tensor | null,
-  ) {}
-
-  refuse(what: string): never {
-    throw new CheckpointError(`${printable(this.file)}: the classifier is damaged: ${what}`);
-  }
-
-  /** @param shape - null for a dimension of any length. */
-  array(name: string, shape: readonly (number | null)[], dtype: 'float32' | 'int32' = 'float32') {
-    using tensor = this.read(name);
-    if (tensor === null) return this.refuse(`${name} is missing`);
-    const fits =
-      tensor.dtype === dtype &&
-      tensor.ndim === shape.length &&
-      shape.every((size, i) => size === null || size === tensor.size(i));
-    if (!fits)
-      return this.refuse(
-        `${name} is ${tensor.toString()}; expected ${dtype}[${shape.map((size) => size ?? 'any').join(', ')}]`,
-      );
-    const values = tensor.toTypedArray();
-    if (values.length === 0) return this.refuse(`${name} is empty`);
-    if (dtype === 'float32' && !(values as Float32Array).every(Number.isFinite))
-      return this.refuse(`${name} has values that are not finite`);
-    return values;
-  }
-
-  floats(name: string, shape: readonly (number | null)[]): Float32Array {
-    return this.array(name, shape) as Float32Array;
-  }
+  writeHeadFile(KIND, file, model, description, () => headTensors(head));
 }
 
 function readTransform(
@@ -208,9 +130,7 @@ function readHead(description: Description, width: number, reader: HeadReader): 
   }
   if (transform === null || k === null) return reader.refuse('k-NN needs k and a transform');
   const features = reader.floats('features', [null, width]);
-  const labels = reader.array('labels', [features.length / width], 'int32') as Int32Array;
-  if (labels.some((label) => label < 0 || label >= size))
-    reader.refuse('a label is not the number of a class');
+  const labels = reader.labels('labels', features.length / width, size);
   const voteWeights = reader.floats('vote_weights', [size]);
   if (voteWeights.some((weight) => weight <= 0)) reader.refuse('a vote must count more than 0');
   return { kind: method, classes, temperature, transform, k, features, labels, voteWeights };
@@ -230,21 +150,9 @@ const loadOptions = optionsOf<LoadClassifierOptions>(
  */
 export function loadClassifier(file: string, options: LoadClassifierOptions = {}): Classifier {
   checkCall('loadClassifier()', ['file', filePath, file], ['options', loadOptions, options]);
-  using weights = openWeights(file);
-  const description = describe(file, weights.metadata);
-  const model = loadModel(file, options);
-  try {
+  return readHeadFile(KIND, file, options, ({ model, description, reader }) => {
     const { takes, origin } = description;
-    const names = new Set(weights.entries.map(({ name }) => name));
-    const reader = new HeadReader(file, (name) =>
-      names.has(HEAD + name) ? weights.read(HEAD + name) : null,
-    );
-    if (fingerprintWeights(model.backbone) !== description.backbone)
-      reader.refuse('its backbone has changed since the classifier was fitted to it');
     const head = readHead(description, model.embedDim * takes.layers, reader);
     return new Classifier(model, head, takes, origin, true);
-  } catch (error) {
-    model.dispose();
-    throw error;
-  }
+  });
 }

@@ -19,7 +19,7 @@ const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-classify-'));
 const at = (...parts: string[]) => path.join(folder, ...parts);
 let model: Model;
 before(async () => {
-  writeTinyRun(at('run'));
+  writeTinyRun(at('run')).dispose();
   model = loadModel(at('run'), { device: 'cpu' });
   await writeColourFolders(at('train'), 6);
   await writeColourFolders(at('val'), 3, 44);

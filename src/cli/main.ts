@@ -78,6 +78,21 @@ const dino: Level = {
           load: () => import('./classify/fit.js'),
         },
         predict: { summary: 'classify images', load: () => import('./classify/predict.js') },
+        export: {
+          summary: 'write a classifier with its model as one ONNX file',
+          load: () => import('./classify/export.js'),
+        },
+      },
+    },
+    segment: {
+      summary: 'fit a segmenter to images with masks, and segment others with it',
+      example: 'dino segment fit RUN images masks --output roads.safetensors',
+      commands: {
+        fit: {
+          summary: 'fit a segmenter to images with masks, and measure it',
+          load: () => import('./segment/fit.js'),
+        },
+        predict: { summary: 'segment images', load: () => import('./segment/predict.js') },
       },
     },
     embed: { summary: 'write the features of images to a file', load: () => import('./eval/embed.js') },

@@ -4,7 +4,6 @@
  * mass and compared with the masks of the objects (jaccard.ts). The paper uses Pascal VOC 2012, whose masks (indexed PNGs,
  * 0 background, 255 void) are read as they are.
  */
-import path from 'node:path';
 import { modelArgument } from '../models/model-argument.js';
 import {
   callback,
@@ -17,20 +16,14 @@ import {
   signal as abortSignal,
 } from '../plain/check-options.js';
 import { readLabelImage, type LabelImage } from './indexed-png.js';
-import {
-  imageHeader,
-  listImages,
-  type ImageItem,
-  type ListNotes,
-  notesOf,
-  skippedPlace,
-} from '../data/index.js';
+import { imageHeader, type ListNotes } from '../data/index.js';
 import { printable } from '../plain/printable.js';
 import { resizeNearest } from './resample.js';
 import { ConfigError, DataError } from '../errors.js';
 import { attention, type AttentionOptions, type AttentionResult } from '../explain/attention.js';
 import { attentionSize } from '../plain/attention-size.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
+import { maskPairs } from './mask-pairs.js';
 import { objectLabels } from './video-segmentation.js';
 import { headJaccards, jaccardScore, type JaccardScore } from './jaccard.js';
 
@@ -62,47 +55,6 @@ export interface AttentionSegmentationResult extends JaccardScore, ListNotes {
   skipped: { path: string; reason: string }[];
 }
 
-/** Path without the folder and the ending, as the key of an image and its mask. */
-const keyOf = (root: string, file: string): string =>
-  path.join(path.relative(root, path.dirname(file)), path.basename(file, path.extname(file)));
-
-interface Pair {
-  image: ImageItem;
-  mask: string;
-}
-
-interface Pairs extends ListNotes {
-  found: Pair[];
-  withoutMask: number;
-  /** Folders of images that can't be read. */
-  unreadable: { path: string; reason: string }[];
-}
-
-async function pairs(images: string, masks: string): Promise<Pairs> {
-  const [pictures, labels] = [await listImages(images), await listImages(masks)];
-  const byKey = new Map(
-    [...labels.items]
-      .filter((item) => path.extname(item.path).toLowerCase() === '.png')
-      .map((item) => [keyOf(labels.root, item.path), item.path]),
-  );
-  const found: Pair[] = [];
-  for (const image of pictures.items) {
-    const mask =
-      byKey.get(keyOf(pictures.root, image.path)) ?? byKey.get(keyOf(path.dirname(image.path), image.path));
-    if (mask !== undefined) found.push({ image, mask });
-  }
-  if (found.length === 0) {
-    throw new DataError(
-      `none of the ${pictures.items.length} images in ${images} has a mask in ${masks}: expected PNGs of the same names, ` +
-        `as ${path.basename(keyOf('', pictures.items.at(0)!.path))}.png`,
-    );
-  }
-  return {
-    ...{ found, withoutMask: pictures.items.length - found.length },
-    ...{ unreadable: pictures.unreadable.map(skippedPlace), ...notesOf(pictures) },
-  };
-}
-
 const segmentationOptions = optionsOf<AttentionSegmentationOptions>(
   { images: filePath, masks: filePath },
   {
@@ -131,7 +83,7 @@ export async function evaluateAttentionSegmentation(
     throw new ConfigError(`threshold ${threshold}; expected a share of the attention, above 0 and at most 1`);
   }
   const sizing = imageSize === undefined ? {} : { imageSize };
-  const { found, withoutMask, unreadable, leftOut, remarks } = await pairs(options.images, options.masks);
+  const { found, withoutMask, unreadable, leftOut, remarks } = await maskPairs(options.images, options.masks);
   const scores: number[][][] = [];
   const skipped: AttentionSegmentationResult['skipped'] = [...unreadable];
   const turned: Turned[] = [];
@@ -172,7 +124,15 @@ export async function evaluateAttentionSegmentation(
     );
   }
   const count = scores.reduce((sum, image) => sum + image.length, 0);
-  return { ...jaccardScore(scores), objects: count, threshold, withoutMask, skipped, leftOut, remarks };
+  return {
+    ...jaccardScore(scores),
+    objects: count,
+    threshold,
+    withoutMask: withoutMask.length,
+    skipped,
+    leftOut,
+    remarks,
+  };
 }
 
 interface Turned {

@@ -5,7 +5,7 @@ export { AdamW } from './adamw.js';
 export { SGD } from './sgd.js';
 export { LARS } from './lars.js';
 export { Muon } from './muon.js';
-export { lbfgs, type Evaluated, type LbfgsOptions, type LbfgsResult } from './lbfgs.js';
+export { lbfgs, lbfgsAsync, type Evaluated, type LbfgsOptions, type LbfgsResult } from './lbfgs.js';
 export { buildOptimizer } from './registry.js';
 export { OPTIMIZERS, type OptimizerName } from './names.js';
 export { backboneShare, isOfBackbone, layerRates, type LayerRates } from './layer-rates.js';

@@ -70,17 +70,24 @@ function between(a: Point, b: Point): number {
   return Number.isFinite(cubic) ? Math.min(high - margin, Math.max(low + margin, cubic)) : (low + high) / 2;
 }
 
+/** Yields points, each for its value and gradient. */
+type Search<R> = Generator<Float64Array, R, Evaluated>;
+
 /** @returns A point that satisfies the strong Wolfe conditions, or the lowest one found; null when none is lower. */
-function lineSearch(start: Point, first: number, probe: (at: number) => Point): Point | null {
+function* lineSearch(
+  start: Point,
+  first: number,
+  probe: (at: number) => Search<Point>,
+): Search<Point | null> {
   const slack = ROUNDING * Math.abs(start.value);
   const isHigh = (point: Point): boolean =>
     !(point.value <= start.value + C1 * point.at * start.slope + slack);
   const isFlat = (point: Point): boolean => Math.abs(point.slope) <= -C2 * start.slope;
 
-  const zoom = (from: Point, to: Point): Point | null => {
+  function* zoom(from: Point, to: Point): Search<Point | null> {
     let [low, high] = [from, to];
     for (let tries = 0; tries < MOST_TRIES; tries++) {
-      const point = probe(Number.isFinite(high.value) ? between(low, high) : (low.at + high.at) / 2);
+      const point = yield* probe(Number.isFinite(high.value) ? between(low, high) : (low.at + high.at) / 2);
       if (isHigh(point) || point.value > low.value + slack) high = point;
       else {
         if (isFlat(point)) return point;
@@ -89,15 +96,15 @@ function lineSearch(start: Point, first: number, probe: (at: number) => Point): 
       }
     }
     return low.at > 0 ? low : null;
-  };
+  }
 
   let before = start;
   let at = first;
   for (let tries = 0; tries < MOST_TRIES; tries++) {
-    const point = probe(at);
-    if (isHigh(point) || (tries > 0 && point.value >= before.value)) return zoom(before, point);
+    const point = yield* probe(at);
+    if (isHigh(point) || (tries > 0 && point.value >= before.value)) return yield* zoom(before, point);
     if (isFlat(point)) return point;
-    if (point.slope >= 0) return zoom(point, before);
+    if (point.slope >= 0) return yield* zoom(point, before);
     before = point;
     at *= 4;
   }
@@ -134,6 +141,41 @@ interface Pair {
   product: number;
 }
 
+function* search(start: Float64Array, options: LbfgsOptions): Search<LbfgsResult> {
+  const { tolerance = 1e-6, maxIterations = 500, history = 10 } = options;
+  let x: Float64Array = start.slice();
+  let { value, gradient } = yield x;
+  let evaluations = 1;
+  let iterations = 0;
+  let steps: Pair[] = [];
+  while (iterations < maxIterations && largest(gradient) > tolerance) {
+    const direction = directionOf(gradient, steps);
+    const from: Point = { at: 0, x, value, gradient, slope: dot(gradient, direction) };
+    function* probe(at: number): Search<Point> {
+      const place = from.x.map((element, i) => element + at * direction[i]!);
+      evaluations++;
+      const found = yield place;
+      return { at, x: place, ...found, slope: dot(found.gradient, direction) };
+    }
+    // nothing is known of the scale before the first step
+    const first = steps.length === 0 ? Math.min(1, 1 / Math.sqrt(dot(gradient, gradient))) : 1;
+    const next = from.slope < 0 ? yield* lineSearch(from, first, probe) : null;
+    if (next === null) {
+      if (steps.length === 0) break;
+      steps = []; // rounding has spoiled the estimate: once more along the gradient
+      continue;
+    }
+    iterations++;
+    const step = next.x.map((element, i) => element - from.x[i]!);
+    const change = next.gradient.map((element, i) => element - from.gradient[i]!);
+    const product = dot(step, change);
+    if (product > 1e-16 * dot(change, change)) steps = [...steps, { step, change, product }].slice(-history);
+    ({ x, value, gradient } = next);
+  }
+  const gradientMax = largest(gradient);
+  return { x, value, gradientMax, iterations, evaluations, converged: gradientMax <= tolerance };
+}
+
 /**
  * Minimizes a function from `start`, which is not changed.
  * @param evaluate - Called with a new array each time, which it may keep.
@@ -143,38 +185,23 @@ export function lbfgs(
   start: Float64Array,
   options: LbfgsOptions = {},
 ): LbfgsResult {
-  const { tolerance = 1e-6, maxIterations = 500, history = 10 } = options;
-  let x: Float64Array = start.slice();
-  let { value, gradient } = evaluate(x);
-  let evaluations = 1;
-  let iterations = 0;
-  let steps: Pair[] = [];
-  while (iterations < maxIterations && largest(gradient) > tolerance) {
-    const direction = directionOf(gradient, steps);
-    const from: Point = { at: 0, x, value, gradient, slope: dot(gradient, direction) };
-    const origin = x;
-    const probe = (at: number): Point => {
-      const place = origin.map((element, i) => element + at * direction[i]!);
-      evaluations++;
-      const found = evaluate(place);
-      return { at, x: place, ...found, slope: dot(found.gradient, direction) };
-    };
-    // nothing is known of the scale before the first step
-    const first = steps.length === 0 ? Math.min(1, 1 / Math.sqrt(dot(gradient, gradient))) : 1;
-    const next = from.slope < 0 ? lineSearch(from, first, probe) : null;
-    if (next === null) {
-      if (steps.length === 0) break;
-      steps = []; // rounding has spoiled the estimate: once more along the gradient
-      continue;
-    }
-    iterations++;
-    const step = next.x.map((element, i) => element - origin[i]!);
-    const last = gradient;
-    const change = next.gradient.map((element, i) => element - last[i]!);
-    const product = dot(step, change);
-    if (product > 1e-16 * dot(change, change)) steps = [...steps, { step, change, product }].slice(-history);
-    ({ x, value, gradient } = next);
+  const searching = search(start, options);
+  let next = searching.next();
+  while (next.done !== true) next = searching.next(evaluate(next.value));
+  return next.value;
+}
+
+/** The same for a function that takes long: signals and timers are handled between its calls. */
+export async function lbfgsAsync(
+  evaluate: (x: Float64Array) => Evaluated,
+  start: Float64Array,
+  options: LbfgsOptions = {},
+): Promise<LbfgsResult> {
+  const searching = search(start, options);
+  let next = searching.next();
+  while (next.done !== true) {
+    await new Promise((resolve) => setImmediate(resolve));
+    next = searching.next(evaluate(next.value));
   }
-  const gradientMax = largest(gradient);
-  return { x, value, gradientMax, iterations, evaluations, converged: gradientMax <= tolerance };
+  return next.value;
 }

@@ -27,8 +27,13 @@ export interface OnnxCheck {
 /** What an exact file may differ by, as a share of the output's largest magnitude or of 1. */
 const TOLERANCE = 1e-4;
 
+/** What else a file computes: (B, ...) from images (B, 3, H, W), by the name of the output. */
+export type OtherOutputs = Readonly<Record<string, (images: Tensor) => Tensor>>;
+
 /** The model's own value of each output that our files have. */
-function ourOutput(backbone: Backbone, name: string, images: Tensor): Tensor {
+function ourOutput(backbone: Backbone, name: string, images: Tensor, others: OtherOutputs): Tensor {
+  const other = Object.hasOwn(others, name) ? others[name] : undefined;
+  if (other !== undefined) return other(images);
   if (name === 'class_token' || name === 'pooler_output' || name === 'feature')
     return backbone.forward(images); // (B, D)
   if (name === 'class_attention' && isAttentive(backbone)) return backbone.getLastClassAttention(images); // (B, heads, 1, 1 + N)
@@ -111,6 +116,16 @@ export async function checkOnnx(
     ['file', filePath, file],
     ['options', checkOptions, options],
   );
+  return compareOnnx(model, file, options);
+}
+
+/** checkOnnx() for a file that computes more than the model does. @throws As checkOnnx(). */
+export async function compareOnnx(
+  model: LoadedModel,
+  file: string,
+  options: NonNullable<Parameters<typeof checkOnnx>[2]>,
+  others: OtherOutputs = {},
+): Promise<OnnxCheck | null> {
   let runtime: typeof Runtime;
   try {
     runtime = await import('onnxruntime-node');
@@ -135,7 +150,7 @@ export async function checkOnnx(
     for (const [name, result] of Object.entries(results)) {
       const { values, dims } = scope(() =>
         inferenceMode(() => {
-          const own = ourOutput(model.backbone, name, fromTypedArray(pixels, shape).to(model.device));
+          const own = ourOutput(model.backbone, name, fromTypedArray(pixels, shape).to(model.device), others);
           return { values: own.to('cpu').contiguous().toTypedArray() as Float32Array, dims: own.shape };
         }),
       );

@@ -68,9 +68,14 @@ export function onnxSize(model: LoadedModel, options: OnnxOptions): [height: num
 
 /**
  * The model as ONNX's messages.
+ * @param extend - Adds what is computed from the outputs, such as a classifier's head.
  * @throws ConfigError for a backbone that can't be exported.
  */
-export function buildOnnx(model: LoadedModel, options: TransformerGraphOptions): OnnxModel {
+export function buildOnnx(
+  model: LoadedModel,
+  options: TransformerGraphOptions,
+  extend?: (graph: GraphBuilder) => void,
+): OnnxModel {
   const { architecture } = model;
   const backbone: Backbone = model.backbone;
   const { mean, std } = backbone.normalization;
@@ -109,6 +114,7 @@ export function buildOnnx(model: LoadedModel, options: TransformerGraphOptions):
         `ONNX export takes vision transformers, ConvNeXts, ResNets and XCiTs; this model is ${architecture.arch}`,
       );
   }
+  extend?.(graph);
   return {
     irVersion: IR_VERSION,
     producerName: 'dino-ts',
@@ -129,7 +135,8 @@ export function writeBytes(file: string, bytes: Uint8Array): void {
   writeFileWhole(file, bytes, { failure: CheckpointError });
 }
 
-const shapes = (values: OnnxModel['graph']['input']): Record<string, (number | string)[]> =>
+/** Names and shapes of inputs or outputs. */
+export const shapes = (values: OnnxModel['graph']['input']): Record<string, (number | string)[]> =>
   Object.fromEntries(
     values.map(({ name, type }) => [
       name,
