@@ -103,7 +103,7 @@ function paperPreset(overrides: PartialSettings, facts: TrainFacts | undefined):
     choices.push({
       name: 'precision',
       value: 'auto',
-      reason: "the reference's fp16 needs CUDA: chosen by measurement instead",
+      reason: "the reference's fp16 needs CUDA: chosen by trial steps instead",
     });
   }
   // the paper's 10 epochs of warm-up don't fit in every number of steps
@@ -332,7 +332,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
     lr,
     isPaper ? "the paper's" : `peak of ${round((lr * batch) / 256, 3)} after scaling by ${batch}/256`,
   );
-  choose('precision', 'auto', 'bf16 where it is measured to be faster, fp32 elsewhere');
+  choose('precision', 'auto', 'the fastest of trial steps; fp32 unless another is clearly faster');
 
   // ---- running
   choose('numWorkers', 'auto', 'found during training: as few as keep it from waiting');
