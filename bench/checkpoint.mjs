@@ -43,7 +43,7 @@ const step = () =>
         freezeLastLayer: 0,
         microBatchSize: 0,
         activationCheckpointing: false,
-        dtype: 'float32',
+        precision: 'fp32',
         measure: false,
       },
     }),

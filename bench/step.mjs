@@ -2,7 +2,16 @@
 import { DataParallel, DINOLoss, dinoStep, MultiCropWrapper } from '../dist/dino/index.js';
 import { buildBackbone, DINOHead } from '../dist/models/index.js';
 import { buildOptimizer, LossScaler, parameterGroups } from '../dist/optim/index.js';
-import { manualSeed, ProcessGroup, randn, scope, setNumThreads, Store } from '../dist/torch/index.js';
+import { PRECISIONS } from '../dist/plain/precisions.js';
+import {
+  manualSeed,
+  precisionProblem,
+  ProcessGroup,
+  randn,
+  scope,
+  setNumThreads,
+  Store,
+} from '../dist/torch/index.js';
 import { contestant } from './contestant.mjs';
 
 const c = JSON.parse(process.argv[2]);
@@ -30,7 +39,7 @@ const state = {
   teacher,
   optimizer: buildOptimizer('adamw', parameterGroups(student.namedParameters())),
   loss: new DINOLoss({ outDim: c.outDim, crops: 2 + c.locals, device }),
-  scaler: new LossScaler(c.dtype === 'float16'),
+  scaler: new LossScaler(c.precision === 'fp16'),
   device,
 };
 if (c.size > 1) {
@@ -41,7 +50,7 @@ if (c.size > 1) {
 }
 const globals = randn([2 * c.batch, 3, c.globalSize, c.globalSize], { device });
 const locals = randn([c.locals * c.batch, 3, c.localSize, c.localSize], { device });
-const step = () =>
+const step = (precision) =>
   scope(() =>
     dinoStep(state, [globals, locals], {
       epoch: 1,
@@ -53,12 +62,23 @@ const step = () =>
       freezeLastLayer: 1,
       microBatchSize: 0,
       activationCheckpointing: false,
-      dtype: c.dtype ?? 'float32',
+      precision,
       measure: false,
     }),
   );
-step();
+/** The fastest by one step of each, after one that is not timed. */
+function fastest() {
+  const times = PRECISIONS.filter((name) => precisionProblem(name, device) === null).map((name) => {
+    step(name);
+    const start = performance.now();
+    step(name);
+    return [performance.now() - start, name];
+  });
+  return times.sort(([a], [b]) => a - b)[0][1];
+}
+const precision = c.precision === 'auto' ? fastest() : (c.precision ?? 'fp32');
+step(precision);
 await contestant(() => {
-  for (let i = 0; i < c.steps; i++) step();
-  return c.steps;
+  for (let i = 0; i < c.steps; i++) step(precision);
+  return { units: c.steps, precision };
 });

@@ -46,7 +46,24 @@ crops = [torch.randn(c["batch"], 3, c["globalSize"], c["globalSize"]) for _ in r
 crops += [torch.randn(c["batch"], 3, c["localSize"], c["localSize"]) for _ in range(c["locals"])]
 crops = [crop.to(device) for crop in crops]
 args = SimpleNamespace(clip_grad=3.0, freeze_last_layer=1, epochs=2)
-scaler = torch.cuda.amp.GradScaler() if c.get("dtype") == "float16" else None
+precision = c.get("precision", "fp32")
+scaler = torch.cuda.amp.GradScaler() if precision == "fp16" else None
+
+
+def under_autocast(module):
+    """Runs a module's forward pass under torch.autocast, which main_dino.py itself enters only for fp16 on CUDA."""
+    forward = module.forward
+
+    def run(*args):
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            return forward(*args)
+
+    module.forward = run
+
+
+if precision == "bf16":
+    for module in (student, teacher, loss):
+        under_autocast(module)
 big = [1e-5] * 100000, [0.04] * 100000, [0.996] * 100000
 
 

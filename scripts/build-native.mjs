@@ -149,8 +149,8 @@ const isClang = (compiler) => /clang/i.test(compiler.version);
 const UNITS = {
   torch: [
     ['process-group', 'reducer', 'sync-batch-norm', 'autograd'],
-    ['attention', 'perceptron', 'groups', 'dispatch'],
-    ['tensor', 'runtime', 'allocator'],
+    ['attention', 'perceptron', 'product', 'groups', 'dispatch'],
+    ['tensor', 'runtime', 'allocator', 'precision'],
   ],
   crops: [],
 };

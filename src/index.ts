@@ -102,6 +102,8 @@ export {
 export { checkOnnx, type OnnxCheck } from './export/onnx/check.js';
 export type { Architecture } from './weights/architecture.js';
 export type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/embed.js';
+export type { ChosenPrecision } from './eval/feature-precision.js';
+export type { Precision, PrecisionChoice } from './plain/precisions.js';
 export type { FeatureKind } from './eval/features.js';
 export { writeFeatures } from './eval/write-features.js';
 export {

@@ -139,6 +139,7 @@ function calls(): Record<string, Call> {
     ...{ maps: new Float32Array(1), mean: new Float32Array(1), masks: null },
   };
   const labelled = { features: tensor([[1, 0]]), labels: [0] };
+  const precision = { precision: 'fp32', onPrecision: nothing };
   const evalSizes = { resize: 36, crop: 32, batchSize: 4, numWorkers: 0, signal, onProgress: nothing };
   const facts = { device: 'cpu', cores: 1, memoryGiB: 1, images: 1, width: 1, height: 1, processes: 1 };
   return {
@@ -148,11 +149,11 @@ function calls(): Record<string, Call> {
     'World.attempt': call(world.attempt.bind(world), 2, { rescue: nothing, work: nothing }),
     'Model.embed': call(model.embed.bind(model), 1, {
       images: or(nowhere, 'list'),
-      options: all<dino.EmbedOptions>({ ...evalSizes, features: 'cls', layers: 1, world }),
+      options: all<dino.EmbedOptions>({ ...evalSizes, ...precision, features: 'cls', layers: 1, world }),
     }),
     'Model.embedBatches': call((...args) => model.embedBatches(...(args as [never])).next(), 1, {
       images: or(nowhere, 'list'),
-      options: all<dino.EmbedOptions>({ ...evalSizes, features: 'cls', layers: 1, world }),
+      options: all<dino.EmbedOptions>({ ...evalSizes, ...precision, features: 'cls', layers: 1, world }),
     }),
     'Model.attention': call(model.attention.bind(model), 1, {
       image: nowhere,
@@ -225,6 +226,7 @@ function calls(): Record<string, Call> {
       options: all<dino.BuildIndexOptions>({
         ...{
           ...evalSizes,
+          ...precision,
           output: at('new'),
           features: 'cls',
           whiten: 'pca',
@@ -282,6 +284,7 @@ function calls(): Record<string, Call> {
     evaluateKnn: call(dino.evaluateKnn, 2, {
       model,
       options: all<dino.KnnOptions>({
+        ...precision,
         ...{ ...evalSizes, train: nowhere, val: nowhere, k: [1], temperature: 0.07, dumpFeatures: nowhere },
         ...{ world, onWarning: nothing },
       }),

@@ -8,11 +8,9 @@
 // In the first, each head of a sample runs in one thread and keeps no (N, N) weights (attention.simd.cc); it reads and
 // writes the layout of the large products, so nothing is permuted or stacked. The norm's output is not kept, but recomputed
 // from its statistics; the last product's output is initialized with the skip connection, to which the product is added.
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
@@ -21,6 +19,7 @@
 #include <vector>
 
 #include "branches.h"
+#include "product.h"
 
 namespace dino {
 namespace attention {
@@ -70,7 +69,7 @@ Forward forward(const at::Tensor& x, const Norm& norm, const Weights& w, int64_t
     at::Tensor y = at::empty_like(in), qkv = result.qkv.view({rows, 3 * width});
     normalize(in, norm, y, result.statistics);
     initialize_output(nullptr, w.qkv_bias, 1, qkv);
-    qkv.addmm_(y, w.qkv.t());
+    multiply(qkv, y, w.qkv.t(), 1);
   }
   float *out = result.attended.data_ptr<float>(), *lse = result.lse.data_ptr<float>();
   each_head(result.qkv, heads, [&](const Head& head, int64_t i, int64_t offset, float* scratch) {
@@ -78,7 +77,7 @@ Forward forward(const at::Tensor& x, const Norm& norm, const Weights& w, int64_t
   });
   at::Tensor to = result.out.view({rows, width});
   initialize_output(&in, w.proj_bias, scale, to);
-  to.addmm_(result.attended.view({rows, width}), w.proj.t(), 1, scale);
+  multiply(to, result.attended.view({rows, width}), w.proj.t(), 1, scale);
   return result;
 }
 
@@ -92,11 +91,11 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm& 
   const at::Tensor grad_out = upstream.view({rows, width}), in = x.view({rows, width});
   Gradients result;
   result.proj = at::empty_like(w.proj);
-  at::addmm_out(result.proj, result.proj, grad_out.t(), kept.attended.view({rows, width}), 0, scale);
+  multiply(result.proj, grad_out.t(), kept.attended.view({rows, width}), 0, scale);
   at::Tensor g = at::empty({rows, 3 * width}, x.options());
   {
     at::Tensor grad_attended = at::empty_like(in);
-    at::addmm_out(grad_attended, grad_attended, grad_out, w.proj, 0, scale);
+    multiply(grad_attended, grad_out, w.proj, 0, scale);
     const float *out = kept.attended.const_data_ptr<float>(), *grad = grad_attended.const_data_ptr<float>(),
                 *lse = kept.lse.const_data_ptr<float>();
     float* to = g.data_ptr<float>();
@@ -109,9 +108,10 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm& 
   }
   at::Tensor y = at::empty_like(in);
   normalize_again(in, norm, kept.statistics, y);
-  result.qkv = at::mm(g.t(), y);  // (3 D, D)
+  result.qkv = at::empty_like(w.qkv);  // (3 D, D)
+  multiply(result.qkv, g.t(), y);
   result.qkv_bias = sum_of_rows(g);
-  at::mm_out(y, g, w.qkv);  // gradient of the norm's output
+  multiply(y, g, w.qkv);  // gradient of the norm's output
   NormSums sums(width, x.options());
   sums.backward(in, norm, kept.statistics, grad_out, y);
   const auto total = sums.total().unbind(0);
@@ -168,14 +168,14 @@ class AttentionResidual : public torch::autograd::Function<AttentionResidual> {
 at::Tensor class_attention(const at::Tensor& x, const at::Tensor& qkv, const at::Tensor& qkv_bias,
                            const at::Tensor& proj, const at::Tensor& proj_bias, int64_t heads) {
   const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2), dim = width / heads;
-  const at::Tensor q = at::linear(x.narrow(1, 0, 1), qkv.narrow(0, 0, width), qkv_bias.narrow(0, 0, width))
+  const at::Tensor q = dino::linear(x.narrow(1, 0, 1), qkv.narrow(0, 0, width), qkv_bias.narrow(0, 0, width))
                            .view({batch, 1, heads, dim})
                            .transpose(1, 2);
-  const at::Tensor kv = at::linear(x, qkv.narrow(0, width, 2 * width), qkv_bias.narrow(0, width, 2 * width))
+  const at::Tensor kv = dino::linear(x, qkv.narrow(0, width, 2 * width), qkv_bias.narrow(0, width, 2 * width))
                             .view({batch, tokens, 2, heads, dim})
                             .permute({2, 0, 3, 1, 4});
   const at::Tensor attended = at::scaled_dot_product_attention(q, kv[0], kv[1]).transpose(1, 2).flatten(2);
-  return at::linear(attended, proj, proj_bias);
+  return dino::linear(attended, proj, proj_bias);
 }
 
 at::Tensor attention_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias,

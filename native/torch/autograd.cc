@@ -1,5 +1,6 @@
 // Gradients, gradient and inference mode, autocast.
 #include "handle.h"
+#include "precision.h"
 
 #include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
@@ -30,6 +31,7 @@ std::vector<at::Tensor> tensor_list(const Napi::Value& value) {
 void backward(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   DINO_TRY
+  const PrecisionTurn turn;
   torch::autograd::backward(tensor_list(info[0]), tensor_list(info[1]), info[2].As<Napi::Boolean>().Value());
   DINO_CATCH(env)
 }
@@ -38,6 +40,7 @@ void backward(const Napi::CallbackInfo& info) {
 Napi::Value gradients(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   DINO_TRY
+  const PrecisionTurn turn;
   auto grads = torch::autograd::grad(tensor_list(info[0]), tensor_list(info[1]), tensor_list(info[2]),
                                      info[3].As<Napi::Boolean>().Value(), info[4].As<Napi::Boolean>().Value(),
                                      /*allow_unused=*/true);

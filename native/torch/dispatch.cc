@@ -1,6 +1,7 @@
 // Calls any operator of libtorch by name, through c10's dispatcher with a boxed stack. The operator's schema determines how
 // each JavaScript value becomes an IValue, so nothing here depends on a particular operator.
 #include "handle.h"
+#include "precision.h"
 #include "random.h"
 
 #include <ATen/ScalarOps.h>
@@ -242,6 +243,7 @@ Napi::Value call_operator(const Napi::CallbackInfo& info) {
     }
   }
   {
+    const PrecisionTurn precision;
     std::optional<RandomTurn> turn;
     if (draws(*op, stack)) turn.emplace();
     op->handle.callBoxed(stack);

@@ -9,6 +9,7 @@ namespace dino {
   namespace level {                            \
   extern const RowLoops row_loops;             \
   extern const AttentionLoops attention_loops; \
+  extern const PackLoops pack_loops;           \
   }
 DINO_DECLARE(base)
 #if defined(__x86_64__)
@@ -23,9 +24,14 @@ const AttentionLoops& attention_loops() {
   static const AttentionLoops& chosen = vectors::pick(base::attention_loops, v3::attention_loops, v4::attention_loops);
   return chosen;
 }
+const PackLoops& pack_loops() {
+  static const PackLoops& chosen = vectors::pick(base::pack_loops, v3::pack_loops, v4::pack_loops);
+  return chosen;
+}
 #else
 const RowLoops& rows() { return base::row_loops; }
 const AttentionLoops& attention_loops() { return base::attention_loops; }
+const PackLoops& pack_loops() { return base::pack_loops; }
 #endif
 
 }  // namespace dino

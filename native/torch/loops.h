@@ -52,7 +52,23 @@ struct AttentionLoops {
                    float* grad_q, float* grad_k, float* grad_v, float* scratch);
 };
 
+// Matrices in bfloat16 for a product, as the upper halves of rounded float32 numbers; `stride`s are in numbers of the matrix.
+struct PackLoops {
+  // A row of n numbers, multiplied by scale; a row of odd length is followed by a 0.
+  void (*round)(const float* x, float scale, uint16_t* out, int64_t n);
+  // The same of a matrix's columns, which become rows: x (rows, columns) to out (columns, rows).
+  void (*round_columns)(const float* x, int64_t stride, float scale, uint16_t* out, int64_t out_stride, int64_t columns,
+                        int64_t rows);
+  // x (rows, columns) to out (rows / 2, out_stride), rounded up: of two consecutive rows the numbers of the same column stand
+  // beside each other; what is left of out is 0.
+  void (*pair_rows)(const float* x, int64_t stride, uint32_t* out, int64_t out_stride, int64_t columns, int64_t rows);
+  // The same of the transpose: x (rows, columns) to out (columns / 2, out_stride). out_stride is a multiple of 16.
+  void (*pair_columns)(const float* x, int64_t stride, uint32_t* out, int64_t out_stride, int64_t rows,
+                       int64_t columns);
+};
+
 const RowLoops& rows();
 const AttentionLoops& attention_loops();
+const PackLoops& pack_loops();
 
 }  // namespace dino

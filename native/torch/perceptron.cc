@@ -10,16 +10,15 @@
 // pass recomputes it from its statistics. The second product's output is initialized with the skip connection, to which the
 // product is added. A few thousand rows are processed at a time, so that the memory between two products doesn't grow with
 // the batch.
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include "branches.h"
+#include "product.h"
 
 namespace dino {
 namespace perceptron {
@@ -37,7 +36,7 @@ struct Weights {
 
 // h = x W1^T + b1; value = GELU(h), and may be the same tensor as h.
 void widen(const at::Tensor& x, const Weights& w, at::Tensor& h, at::Tensor& value) {
-  at::mm_out(h, x, w.w1.t());
+  multiply(h, x, w.w1.t());
   const int64_t n = h.size(1);
   float *in = h.data_ptr<float>(), *out = value.data_ptr<float>();
   const RowLoops& loops = dino::rows();
@@ -69,7 +68,7 @@ Forward forward(const at::Tensor& x, const Norm* norm, const Weights& w, double 
     widen(y, w, h, value);
     at::Tensor out = result.out.narrow(0, from, n);
     initialize_output(norm ? &part : nullptr, w.b2, scale, out);
-    out.addmm_(value, w.w2.t(), 1, scale);
+    multiply(out, value, w.w2.t(), 1, scale);
   }
   return result;
 }
@@ -99,21 +98,21 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm* 
     const double so_far = from == 0 ? 0 : 1;  // the first product sets, the others add
     const at::Tensor grad_out = upstream.narrow(0, from, n), part = x.narrow(0, from, n);
     at::Tensor g = gradients.narrow(0, 0, n), value = values.narrow(0, 0, n);
-    at::addmm_out(g, g, grad_out, w.w2, 0, scale);  // (n, F)
+    multiply(g, grad_out, w.w2, 0, scale);  // (n, F)
     const float* in = h.narrow(0, from, n).const_data_ptr<float>();
     float *grad = g.data_ptr<float>(), *out = value.data_ptr<float>(), *sum = sums.data_ptr<float>();
     each_row_of_parts(n, parts, [&](int64_t r, int64_t p) {
       loops.gelu_backward(in + r * wide, grad + r * wide, out + r * wide, sum + p * wide, wide);
     });
-    result.w2.addmm_(grad_out.t(), value, so_far, scale);  // (E, F)
+    multiply(result.w2, grad_out.t(), value, so_far, scale);  // (E, F)
     at::Tensor y = part;
     if (norm) {
       y = normalized.narrow(0, 0, n);
       normalize_again(part, *norm, statistics.narrow(0, from, n), y);
     }
-    result.w1.addmm_(g.t(), y, so_far, 1);  // (F, D)
+    multiply(result.w1, g.t(), y, so_far);  // (F, D)
     at::Tensor grad_x = result.x.narrow(0, from, n);
-    at::mm_out(grad_x, g, w.w1);
+    multiply(grad_x, g, w.w1);
     if (norm) norm_sums.backward(part, *norm, statistics.narrow(0, from, n), grad_out, grad_x);
   }
   result.b1 = sums.sum(0);

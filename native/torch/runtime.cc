@@ -3,12 +3,14 @@
 #include "../vectors_napi.h"
 #include "distributed.h"
 #include "handle.h"
+#include "precision.h"
 #include "random.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <ATen/cpu/Utils.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/version.h>
 
@@ -109,6 +111,17 @@ Napi::Value device_count(const Napi::CallbackInfo& info) {
   DINO_CATCH(env)
 }
 
+// cpuFeatures() -> {name: whether the CPU has it}, by cpuinfo's names, such as avx512_bf16
+Napi::Value cpu_features(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  DINO_TRY
+  auto features = Napi::Object::New(env);
+  for (const auto& [name, value] : at::cpu::get_cpu_capabilities())
+    if (value.isBool()) features.Set(name, value.toBool());
+  return features;
+  DINO_CATCH(env)
+}
+
 void synchronize(const Napi::CallbackInfo& info) {
   DINO_TRY
   auto device = parse_device(info[0].As<Napi::String>().Utf8Value());
@@ -135,6 +148,10 @@ void register_runtime(Napi::Env env, Napi::Object exports) {
   exports.Set("deviceCount", Napi::Function::New(env, device_count));
   exports.Set("synchronize", Napi::Function::New(env, synchronize));
   exports.Set("version", Napi::String::New(env, TORCH_VERSION));
+  exports.Set("allowBf16Products", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
+                return Napi::Boolean::New(info.Env(), allow_bf16_products(info[0].As<Napi::Boolean>().Value()));
+              }));
+  exports.Set("cpuFeatures", Napi::Function::New(env, cpu_features));
   exports.Set("cpuCapability", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
                 return Napi::String::New(info.Env(), at::get_cpu_capability());
               }));

@@ -60,7 +60,10 @@ export function writeHeadFile<T extends z.ZodType>(
     for (const [name, tensor] of model.backbone.stateDict()) all.set(BACKBONE + name, tensor);
     for (const [name, tensor] of Object.entries(tensors())) all.set(kind.prefix + name, tensor);
     writeSafetensors(file, all, {
-      ...{ format: 'pt', ...recordOf(model.architecture, model.origin.headsAreGuess) },
+      ...{
+        format: 'pt',
+        ...recordOf(model.architecture, model.backbone.normalization, model.origin.headsAreGuess),
+      },
       [kind.key]: JSON.stringify(whole),
     });
   });

@@ -17,12 +17,16 @@ export function formatReport(report: DoctorReport): string {
   for (const { source, path: where, problem } of report.libtorchTried) {
     lines.push(`  ${source}: ${where} ${problem ?? '(used)'}`);
   }
-  lines.push('', 'Speed of matrix products, GFLOP/s');
+  lines.push(
+    '',
+    'Precisions, with GFLOP/s of matrix products; --precision auto times steps in those marked ok',
+  );
   if (report.devices.length === 0) lines.push('  not measured');
-  for (const { device, fp32, bf16, faster } of report.devices) {
-    lines.push(
-      `  ${device.padEnd(8)} fp32 ${fp32 ?? '-'}, bf16 ${bf16 ?? '-'}: --precision auto chooses ${faster}`,
-    );
+  for (const { device, precisions } of report.devices) {
+    for (const { precision, problem, speed } of precisions)
+      lines.push(
+        `  ${problem === null ? mark.ok : 'no     '} ${device} ${precision}: ${problem ?? speed ?? 'not measured'}`,
+      );
   }
   lines.push(
     '',

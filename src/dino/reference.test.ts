@@ -196,7 +196,7 @@ function tenSteps(name: string, c: TrainingCase, economy: (typeof ECONOMIES)[num
         clipGrad: s.clipGrad,
         freezeLastLayer: s.freezeLastLayer,
         ...economy,
-        dtype: 'float32',
+        precision: 'fp32',
         measure: false,
       }),
     );

@@ -12,16 +12,17 @@ import {
 } from '../optim/index.js';
 import { ActivationCheckpoints } from '../nn/index.js';
 import {
-  autocast,
   inferenceMode,
   ops,
   scope,
   tensor,
   withGenerators,
-  type DType,
+  withPrecision,
+  withProductsOf,
   type Generator as RandomGenerator,
   type Tensor,
 } from '../torch/index.js';
+import type { Precision } from '../plain/precisions.js';
 import type { TeacherStatistics } from './collapse-monitor.js';
 import type { DataParallel } from './data-parallel.js';
 import { HiddenState } from './hidden-state.js';
@@ -64,8 +65,8 @@ export interface StepSettings {
   layerRates?: ReadonlyMap<string, number>;
   /** Weight of the KoLeo regularizer on the student's features of the global crops; default 0, none. */
   koleoWeight?: number;
-  /** Precision of the forward passes; the loss is always float32. */
-  dtype: DType;
+  /** Of the forward and backward passes; the loss itself is always float32. */
+  precision: Precision;
   /**
    * Images that go through the networks at once, 0 for the whole batch. Gradients accumulate over the parts, so the
    * result is the same (except for batch normalisation) while the memory is that of one part.
@@ -136,7 +137,7 @@ function stepIn(
   if (backboneShare === 0) cancelBackboneGradients(parameters);
   const rateOf = (name: string): number =>
     (layerRates?.get(name) ?? 1) * (isOfBackbone(name) ? backboneShare : 1);
-  if (!overflowed) optimizer.step({ ...settings, rateOf });
+  if (!overflowed) withProductsOf(settings.precision, () => optimizer.step({ ...settings, rateOf }));
   optimizer.zeroGrad(); // gradients don't outlive their step
 
   // teacher and centre
@@ -163,20 +164,20 @@ function gradients(
   settings: StepSettings,
 ): BatchMeans {
   const { student, teacher, loss: dinoLoss, scaler, device, parallel } = state;
-  const { koleoWeight = 0 } = settings;
-  const half = { device, dtype: settings.dtype, enabled: settings.dtype !== 'float32' };
+  const { koleoWeight = 0, precision } = settings;
+  const inPrecision = <T>(fn: () => T): T => withPrecision(precision, device, fn);
   let loss = 0;
   const teacherOutputs: Tensor[] = []; // (2 * b, K) each
   const targets: Tensor[] = [];
   for (const { crops: part, share, isLast } of microBatches(crops, settings.microBatchSize)) {
     const result = scope(() => {
       // the teacher sees only the global crops; a clone may enter the student's graph, an inference tensor may not
-      const teacherOutput = inferenceMode(() => autocast(half, () => teacher.forward([part[0]]))).clone(); // (2 * b, K)
+      const teacherOutput = inferenceMode(() => inPrecision(() => teacher.forward([part[0]]))).clone(); // (2 * b, K)
       const checkpoints = settings.activationCheckpointing
-        ? new ActivationCheckpoints({ device, around: (fn) => autocast(half, fn) })
+        ? new ActivationCheckpoints({ device, around: inPrecision })
         : null;
       const forward = () =>
-        autocast(half, () => {
+        inPrecision(() => {
           const features = student.features(part); // (V * b, D)
           return { features, output: student.head.forward(features) }; // (V * b, K)
         });
@@ -187,12 +188,14 @@ function gradients(
           ? answer.loss
           : answer.loss.add(koleoLoss(seen.features, part[0].size(0) / 2).mul(koleoWeight));
       const scaled = scaler.scaleLoss(regularized.mul(share));
-      if (checkpoints === null) {
-        if (isLast) parallel?.prepareBackward();
-        scaled.backward();
-      } else {
-        checkpoints.backward(scaled); // a parameter's gradient arrives in parts; it is reduced once it is complete
-      }
+      withProductsOf(precision, () => {
+        if (checkpoints === null) {
+          if (isLast) parallel?.prepareBackward();
+          scaled.backward();
+        } else {
+          checkpoints.backward(scaled); // a parameter's gradient arrives in parts; it is reduced once it is complete
+        }
+      });
       return { value: answer.loss.item(), teacherOutput, targets: answer.targets };
     });
     loss += result.value * share;

@@ -13,6 +13,7 @@ import {
   TORCH_VERSION,
 } from '../../scripts/find-libtorch.mjs';
 import { formatReport } from '../cli/doctor.js';
+import { precisionProblem } from '../torch/index.js';
 import { type DoctorReport, runDoctor } from './doctor.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-libtorch-'));
@@ -93,10 +94,19 @@ describe('runDoctor', () => {
     const report = await runDoctor();
     assert.equal(report.ok, true, formatReport(report));
     const cpu = report.devices.find((device) => device.device === 'cpu');
-    assert.ok((cpu?.fp32 ?? 0) > 0.1, 'GFLOP/s of the CPU');
+    assert.deepEqual(
+      cpu?.precisions.map(({ precision }) => precision),
+      ['fp32', 'bf16-matmul', 'bf16', 'fp16'],
+    );
+    for (const { precision, problem, speed } of cpu?.precisions ?? []) {
+      assert.equal(problem, precisionProblem(precision, 'cpu'));
+      assert.equal((speed ?? 0) > 0.1, problem === null, `GFLOP/s of the CPU in ${precision}`);
+    }
     const text = formatReport(report);
     for (const place of report.libtorchTried) assert.ok(text.includes(place.path));
-    assert.match(text, /fp32 [\d.e+]+, bf16 [\d.e+]+: --precision auto chooses (fp32|bf16)/);
+    assert.match(text, /^ {2}ok {6}cpu fp32: [\d.e+]+$/m);
+    assert.match(text, /^ {2}(ok {6}cpu bf16-matmul: [\d.e+]+|no {6}cpu bf16-matmul: .*bfloat16)$/m);
+    assert.match(text, /^ {2}no {6}cpu fp16: it is for CUDA devices$/m);
     assert.ok(report.checks.some((check) => check.name === 'CUDA'));
   });
 

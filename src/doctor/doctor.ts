@@ -14,6 +14,7 @@ import {
   TORCH_VERSION,
   type TriedPlace,
 } from '../../scripts/find-libtorch.mjs';
+import { type Precision, PRECISIONS } from '../plain/precisions.js';
 import { gibibytes } from '../plain/units.js';
 import { addonFile, isVectorProblem, type AddonName } from '../native-addons.js';
 
@@ -26,13 +27,18 @@ export interface Check {
   advice?: string;
 }
 
+export interface PrecisionReport {
+  precision: Precision;
+  /** Why it brings nothing here; null when `--precision auto` tries it. */
+  problem: string | null;
+  /** GFLOP/s of matrix products; null where they are not measured. */
+  speed: number | null;
+}
+
 export interface DeviceReport {
   device: string;
-  /** GFLOP/s of matrix products; null where it can't be measured. */
-  fp32: number | null;
-  bf16: number | null;
-  /** What `--precision auto` chooses. */
-  faster: 'fp32' | 'bf16';
+  /** In the order in which `--precision` lists them. */
+  precisions: PrecisionReport[];
 }
 
 export interface DoctorReport {
@@ -112,7 +118,6 @@ function pageCheck(): Check {
 async function measureDevices(versions: Record<string, string>, checks: Check[]): Promise<DeviceReport[]> {
   const torch = await import('../torch/index.js');
   const { cropsVectors } = await import('../data/crops/crops.js');
-  const { BF16_WORTHWHILE } = await import('../train/hardware.js');
   versions['libtorch'] = torch.torchVersion;
   versions['CPU kernels'] = torch.cpuCapability();
   const { level, available } = torch.torchVectors();
@@ -127,21 +132,20 @@ async function measureDevices(versions: Record<string, string>, checks: Check[])
   );
   const reports: DeviceReport[] = [];
   for (const device of torch.availableDevices()) {
-    const speed = (dtype: 'float32' | 'bfloat16'): number | null => {
+    const speed = (precision: Precision): number | null => {
       try {
-        return Number(torch.measureMatmul(device, dtype).toPrecision(3));
+        const dtype = torch.dtypeOf(precision);
+        const measured = torch.withProductsOf(precision, () => torch.measureMatmul(device, dtype));
+        return Number(measured.toPrecision(3));
       } catch {
         return null; // the device has no kernels for it
       }
     };
-    const fp32 = speed('float32');
-    const bf16 = speed('bfloat16');
-    reports.push({
-      device,
-      fp32,
-      bf16,
-      faster: (bf16 ?? 0) > BF16_WORTHWHILE * (fp32 ?? 0) ? 'bf16' : 'fp32',
+    const precisions = PRECISIONS.map((precision): PrecisionReport => {
+      const problem = torch.precisionProblem(precision, device);
+      return { precision, problem, speed: problem === null ? speed(precision) : null };
     });
+    reports.push({ device, precisions });
   }
   return reports;
 }

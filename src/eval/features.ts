@@ -18,8 +18,10 @@ import {
   patchTokens,
 } from '../models/index.js';
 import type { World } from '../processes/world.js';
-import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
+import { fromTypedArray, inferenceMode, ops, scope, withPrecision, type Tensor } from '../torch/index.js';
 import type { EvalSizes } from '../plain/eval-geometry.js';
+import type { Precision, PrecisionChoice } from '../plain/precisions.js';
+import { type ChosenPrecision, fastestPrecision, precisionSample } from './feature-precision.js';
 import { type FeatureBatch, sharedBatches } from './shared-batches.js';
 
 /** Which features of an image: the class token, the mean of the patch tokens, or every patch token. */
@@ -56,8 +58,8 @@ export const FEATURE_BATCH = 64;
 const FEW_IMAGES = 16;
 
 export interface FeatureStreamOptions extends Pick<EvalSizes, 'crop'>, Partial<Pick<EvalSizes, 'resize'>> {
-  kind?: FeatureKind;
-  layers?: number;
+  kind?: FeatureKind | undefined;
+  layers?: number | undefined;
   /** Instead of `kind` and `layers`: (B, 3, H, W) float32, normalized, to one row per image. */
   compute?: (images: Tensor) => Tensor;
   /** How images are brought to size, default 'crop'. With 'inside', images of the same shape are batched together. */
@@ -70,6 +72,10 @@ export interface FeatureStreamOptions extends Pick<EvalSizes, 'crop'>, Partial<P
   /** Default 1, or none for up to 16 images. */
   numWorkers?: number | undefined;
   device: string;
+  /** Default fp32; `auto` tries the others on some of the images (feature-precision.ts). */
+  precision?: PrecisionChoice | undefined;
+  /** Called with what `auto` chose, before the first batch. */
+  onPrecision?: ((choice: ChosenPrecision) => void) | undefined;
   signal?: AbortSignal | undefined;
   /** Processes that share the work, each on its batches; all get all features. Default: only this one. */
   world?: World | undefined;
@@ -80,14 +86,15 @@ function computeBatch(
   { images, sizes }: EvalBatch,
   crop: number,
   device: string,
+  precision: Precision,
   compute: (images: Tensor) => Tensor,
-  normalization: Normalization,
+  normalization: Normalization = IMAGENET,
 ): { features: Float32Array; shape: number[] } {
   const run = (pixels: Uint8Array, shape: number[]) =>
     scope(() =>
       inferenceMode(() => {
         const raw = fromTypedArray(pixels, shape).to(device); // (B, 3, H, W) uint8
-        const out = compute(normalizeImages(raw, normalization));
+        const out = withPrecision(precision, device, () => compute(normalizeImages(raw, normalization)));
         return { features: out.to('float32').toTypedArray() as Float32Array, shape: [...out.shape] };
       }),
     );
@@ -123,31 +130,62 @@ function computeBatch(
  * of several processes it is collective, and each gets what a single process would.
  * @param backbone - May be null with `options.compute`, which then does without.
  */
-export function featureBatches(
+export async function* featureBatches(
   backbone: Backbone | null,
   items: ImageItems,
   options: FeatureStreamOptions,
 ): AsyncGenerator<FeatureBatch, void> {
   const { world } = options;
-  return world === undefined || world.size === 1
-    ? ownBatches(backbone, items, options)
+  const precision = await settledPrecision(backbone, items, options);
+  const settled = { ...options, precision };
+  yield* world === undefined || world.size === 1
+    ? ownBatches(backbone, items, settled)
     : sharedBatches(world, items, { batchSize: FEATURE_BATCH, ...options }, (own, boxes) =>
-        ownBatches(backbone, own, { ...options, ...(boxes === undefined ? {} : { boxes }) }),
+        ownBatches(backbone, own, { ...settled, ...(boxes === undefined ? {} : { boxes }) }),
       );
 }
 
-/** The batches of this process. */
-async function* ownBatches(
+/** The precision of all batches, the same in all processes. */
+async function settledPrecision(
   backbone: Backbone | null,
   items: ImageItems,
   options: FeatureStreamOptions,
-): AsyncGenerator<FeatureBatch, void> {
+): Promise<Precision> {
+  const { precision = 'fp32', world, onPrecision } = options;
+  if (precision !== 'auto') return precision;
+  const choose = async (): Promise<ChosenPrecision> => {
+    const { kind, layers, crop, resize, device, signal } = options;
+    const sample = precisionSample(items, device);
+    if (typeof sample === 'string') return { precision: 'fp32', reason: sample };
+    const sizes = { crop, ...(resize === undefined ? {} : { resize }) };
+    const few = { ...sizes, kind, layers, device, signal, batchSize: sample.length, numWorkers: 0 };
+    const { loader, compute } = openBatches(backbone, sample, few);
+    for await (const batch of loader) {
+      if (batch.indices.length === 0) break;
+      const choice = fastestPrecision(
+        device,
+        batch.indices.length,
+        (tried) => computeBatch(batch, crop, device, tried, compute, backbone?.normalization).features,
+      );
+      batch.release();
+      return choice;
+    }
+    return { precision: 'fp32', reason: `none of ${sample.length} images can be read` };
+  };
+  const choice = await (world === undefined
+    ? choose()
+    : world.shared('the precision of the features', choose));
+  onPrecision?.(choice);
+  return choice.precision;
+}
+
+/** The loader of some items, and what turns a batch of it into features. */
+function openBatches(backbone: Backbone | null, items: ImageItems, options: FeatureStreamOptions) {
   const {
     kind = 'cls',
     layers = 1,
     batchSize = FEATURE_BATCH,
     numWorkers = items.length <= FEW_IMAGES ? 0 : 1,
-    device,
     signal,
     ...loading
   } = options;
@@ -163,13 +201,24 @@ async function* ownBatches(
           ...(boxes === undefined ? {} : { boxes }),
         })
       : new ViewLoader({ ...plain, ...view }); // closed when the loop ends
+  return { loader, compute };
+}
+
+/** The batches of this process. */
+async function* ownBatches(
+  backbone: Backbone | null,
+  items: ImageItems,
+  options: FeatureStreamOptions & { precision: Precision },
+): AsyncGenerator<FeatureBatch, void> {
+  const { loader, compute } = openBatches(backbone, items, options);
+  const { crop, device, precision, signal } = options;
   for await (const batch of loader) {
     signal?.throwIfAborted();
     const { indices, skipped } = batch;
     const computed =
       indices.length === 0
         ? { features: new Float32Array(0), shape: [0] }
-        : computeBatch(batch, crop, device, compute, backbone?.normalization ?? IMAGENET);
+        : computeBatch(batch, crop, device, precision, compute, backbone?.normalization);
     batch.release();
     yield { indices, ...computed, skipped };
   }

@@ -18,6 +18,7 @@ import {
   filePath,
   finite,
   instanceOf,
+  oneOf,
   optionsOf,
   signal as abortSignal,
   text,
@@ -29,6 +30,8 @@ import { type Backbone, unitLength } from '../models/index.js';
 import { World } from '../processes/world.js';
 import { fromTypedArray, full, inferenceMode, ops, scope, Tensor, zeros } from '../torch/index.js';
 import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
+import { PRECISION_CHOICES, type PrecisionChoice } from '../plain/precisions.js';
+import type { ChosenPrecision } from './feature-precision.js';
 import { featureTable } from './features.js';
 import { checkFinite } from './finite-features.js';
 import { fitTransform, MOST_WHITENED, tensorTransform } from './fit-transform.js';
@@ -241,6 +244,10 @@ export interface KnnOptions extends Partial<EvalSizes> {
   temperature?: number;
   /** A folder to write the normalized features to, for evaluateKnnFeatures(). */
   dumpFeatures?: string;
+  /** As in EmbedOptions; `auto` chooses by the training images. */
+  precision?: PrecisionChoice;
+  /** Called with what `auto` chose. */
+  onPrecision?: (choice: ChosenPrecision) => void;
   batchSize?: number;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
@@ -283,6 +290,7 @@ async function extract(
   const { resize, crop, device, signal, world, batchSize = 128, numWorkers = 1, onProgress } = options;
   const table = await featureTable(backbone, list.items, {
     ...{ resize, crop, device, signal, world, batchSize, numWorkers },
+    ...{ precision: options.precision, onPrecision: options.onPrecision },
     onProgress: (done, total) => onProgress?.({ part, done, total }),
   });
   const { indices, features: rows, width, skipped } = table;
@@ -307,6 +315,7 @@ const knnOptions = optionsOf<KnnOptions>(
     ...{ k: neighbourCounts, temperature: temperatureOfVotes, dumpFeatures: filePath },
     ...{ resize: count(1), crop: count(1), batchSize: count(1), numWorkers: count(), signal: abortSignal },
     ...{ world: instanceOf(World, 'a world, from joinWorld()'), onProgress: callback, onWarning: callback },
+    ...{ precision: oneOf(PRECISION_CHOICES), onPrecision: callback },
   },
 );
 
@@ -329,8 +338,16 @@ export async function evaluateKnn(
   if (options.dumpFeatures !== undefined && world.isFirst) assertWritableFolder(options.dumpFeatures);
   const { train, val, inTrain, leftOut, remarks } = await labelledPair(options.train, options.val);
   const sized = { ...options, resize, crop, device };
-  const bank = await extract(backbone, train, 'train', sized);
-  const queries = await extract(backbone, val, 'val', sized);
+  let { precision } = options;
+  const onPrecision = (choice: ChosenPrecision): void => {
+    ({ precision } = choice);
+    options.onPrecision?.(choice);
+  };
+  const bank = await extract(backbone, train, 'train', { ...sized, onPrecision });
+  const queries = await extract(backbone, val, 'val', {
+    ...sized,
+    ...(precision === undefined ? {} : { precision }),
+  });
   try {
     const test = { ...queries, labels: queries.labels.map((label) => inTrain[label]!) };
     // all processes have all features: one computes the scores

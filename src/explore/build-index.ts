@@ -32,6 +32,8 @@ import {
 } from '../data/index.js';
 import { evalSizes } from '../plain/eval-geometry.js';
 import { chooseTransform } from '../eval/choose-transform.js';
+import { PRECISION_CHOICES, type PrecisionChoice } from '../plain/precisions.js';
+import type { ChosenPrecision } from '../eval/feature-precision.js';
 import { featureBatches } from '../eval/features.js';
 import { sha256Files } from '../files/checksum.js';
 import { ConfigError, DataError } from '../errors.js';
@@ -83,6 +85,10 @@ export interface BuildIndexOptions {
   /** As in EmbedOptions. */
   resize?: number;
   crop?: number;
+  /** As in EmbedOptions. */
+  precision?: PrecisionChoice;
+  /** Called with what `auto` chose. */
+  onPrecision?: (choice: ChosenPrecision) => void;
   /** Default 64. */
   batchSize?: number;
   /** Loader workers; default 1. */
@@ -219,6 +225,7 @@ const buildOptions = optionsOf<BuildIndexOptions>(
       crop: count(1),
       batchSize: count(1),
     },
+    ...{ precision: oneOf(PRECISION_CHOICES), onPrecision: callback },
     ...{ numWorkers: count(), mayRead: callback, signal: abortSignal, onProgress: callback },
     onWait: callback,
     saveEvery: finite.min(0),
@@ -341,6 +348,7 @@ async function grow(
     {
       ...{ kind: settings.features, resize: settings.resize, crop: settings.crop },
       ...{ batchSize, numWorkers, device: model.device, signal },
+      ...{ precision: options.precision, onPrecision: options.onPrecision },
     },
   );
   let done = 0;

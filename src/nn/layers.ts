@@ -2,6 +2,7 @@
 import { ShapeError } from '../errors.js';
 import {
   empty,
+  linear,
   noGrad,
   ones,
   ops,
@@ -35,7 +36,7 @@ export class Linear extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    return ops.linear(x, this.weight, this.bias);
+    return linear(x, this.weight, this.bias);
   }
 }
 
@@ -268,6 +269,6 @@ export class WeightNormLinear extends Layer {
   override forward(x: Tensor): Tensor {
     // x (g v / |v|)^T by scaling the outputs: the normalized matrix, often the largest in training, is never materialized
     const scale = this.weight_g.div(this.weight_v.norm(2, [1], true)).squeeze(1); // (out)
-    return ops.linear(x, this.weight_v).mul(scale); // (..., out)
+    return linear(x, this.weight_v).mul(scale); // (..., out)
   }
 }

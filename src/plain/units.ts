@@ -30,6 +30,10 @@ export function parseDuration(text: string): number | null {
   return 3600 * hours! + 60 * minutes! + seconds!;
 }
 
+/** 0.0123 -> "12.3 ms", 2.345 -> "2.35 s". */
+export const showSeconds = (seconds: number): string =>
+  seconds < 1 ? `${Number((1000 * seconds).toPrecision(3))} ms` : `${Number(seconds.toPrecision(3))} s`;
+
 /** 3725 -> "1h02m", 65 -> "1m05s", 9.4 -> "9s". */
 export function formatDuration(seconds: number): string {
   if (!Number.isFinite(seconds)) return '?';

@@ -4,6 +4,7 @@
  * `precision` replaces use_fp16, crop sizes and augmentation strengths (constants there) are settings here.
  */
 import { z } from 'zod';
+import { PRECISION_CHOICES } from '../plain/precisions.js';
 import { parseBytes, parseDuration } from '../plain/units.js';
 import { architectureNames } from '../models/architectures.js';
 import { OPTIMIZERS } from '../optim/names.js';
@@ -90,8 +91,10 @@ export const settingFields = {
 
   // ----------------------------------------------------------------------------------------- optimisation
   precision: z
-    .enum(['fp32', 'bf16', 'fp16', 'auto'])
-    .describe('precision of the forward pass; auto measures whether fp32 or bf16 is faster on this machine'),
+    .enum(PRECISION_CHOICES)
+    .describe(
+      'precision of the networks: bf16-matmul keeps fp32 tensors and multiplies in bf16; auto times steps of this training',
+    ),
   optimizer: z
     .enum(OPTIMIZERS)
     .describe(

@@ -77,7 +77,7 @@ for (let step = 0; step < what.steps; step++) {
     ) as [Tensor, Tensor];
     return dinoStep(state, [globals, locals], {
       ...{ epoch: 1, lr: 5e-4, weightDecay: 0.04, momentum: 0.99, teacherTemp: 0.04, clipGrad: 3 },
-      ...{ freezeLastLayer: 0, dtype: 'float32', measure: true },
+      ...{ freezeLastLayer: 0, precision: 'fp32', measure: true },
       microBatchSize: what.microBatchSize ?? 0,
       activationCheckpointing: what.activationCheckpointing ?? false,
     });

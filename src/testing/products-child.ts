@@ -13,6 +13,7 @@ import {
   scope,
   setNumThreads,
   type Tensor,
+  withMatmulPrecision,
   zeros,
 } from '../torch/index.js';
 
@@ -111,23 +112,27 @@ function place(x: Tensor, offset: number): Tensor {
   return at;
 }
 
-function differing(threads: number): string[] {
+function differing(threads: number, precision: 'ieee' | 'bf16'): string[] {
   setNumThreads(threads);
   return cases().flatMap(({ name, operands, run }) => {
     const results = OFFSETS.map((offset) =>
       scope(() => {
         const at = Object.fromEntries(Object.entries(operands).map(([key, x]) => [key, place(x, offset)]));
-        return run(at).toArray();
+        return withMatmulPrecision(precision, () => run(at)).toArray();
       }),
     );
     const first = JSON.stringify(results[0]);
     const others = OFFSETS.filter((_, i) => JSON.stringify(results[i]) !== first);
     return others.length === 0
       ? []
-      : [`${name}, ${threads} threads: a different result at offsets of ${others.join(', ')} floats`];
+      : [
+          `${name}, ${precision}, ${threads} threads: a different result at offsets of ${others.join(', ')} floats`,
+        ];
   });
 }
 
-const found = inferenceMode(() => scope(() => [1, 2].flatMap(differing)));
+const found = inferenceMode(() =>
+  scope(() => [1, 2].flatMap((threads) => [...differing(threads, 'ieee'), ...differing(threads, 'bf16')])),
+);
 if (isMainThread) process.stdout.write(JSON.stringify(found));
 else parentPort!.postMessage(found);

@@ -12,6 +12,7 @@ export {
   attentionResidual,
   blocksInGroups,
   classAttention,
+  linear,
   perceptron,
   perceptronResidual,
   type Affine,
@@ -36,8 +37,8 @@ export {
 } from './creation.js';
 export type { NestedNumbers, RandomOptions, TensorOptions } from './creation.js';
 export { scope } from './scope.js';
-export { autocast, gradients, inferenceMode, isAutocast, noGrad } from './modes.js';
-export type { AutocastOptions } from './modes.js';
+export { autocast, gradients, inferenceMode, isAutocast, noGrad, withMatmulPrecision } from './modes.js';
+export type { AutocastOptions, MatmulPrecision } from './modes.js';
 export { defaultGenerator, Generator, manualSeed, withGenerators } from './generator.js';
 export {
   assertDevice,
@@ -72,5 +73,6 @@ export const setNumThreads = (threads: number): void => native.setNumThreads(thr
 /** Number of tensors that JavaScript has not freed: constant over the steps of a loop that doesn't leak. */
 export const liveTensors = (): number => native.liveTensors();
 export { measureMatmul } from './speed.js';
+export { dtypeOf, precisionProblem, precisionRemarks, withPrecision, withProductsOf } from './precision.js';
 export { exitNow, GradientReducer, Heartbeat, ProcessGroup, Store, syncBatchNorm } from './distributed.js';
 export type { GroupOptions, SyncBatchNormOptions, TcpStoreOptions } from './distributed.js';

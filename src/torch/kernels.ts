@@ -7,8 +7,22 @@ const operators = {
   perceptronResidual: new Operator('dino::perceptron_residual', ['']),
   attentionResidual: new Operator('dino::attention_residual', ['']),
   classAttention: new Operator('dino::class_attention', ['']),
+  linear: new Operator('dino::linear', ['']),
   blocksInGroups: new Operator('dino::blocks_in_groups', ['']),
 };
+
+/**
+ * x W^T + bias, ops.linear() except where float32 products may be computed in bfloat16 (withMatmulPrecision()): there it
+ * rounds and packs its operands itself, on processors for which libtorch doesn't.
+ *
+ * @param x - (..., in)
+ * @param weight - (out, in)
+ * @param bias - (out)
+ * @returns (..., out)
+ */
+export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor {
+  return operators.linear.call([x, weight, bias]) as Tensor;
+}
 
 /** A linear layer's parameters. */
 export interface Affine {

@@ -1,4 +1,5 @@
 /** Modes that apply while a function runs: no gradients, inference, autocast. Each restores the previous mode. */
+import { bf16Problem } from './bf16.js';
 import { assertDevice } from './device.js';
 import { dtypeCode, type DType } from './dtype.js';
 import type { TensorHandle } from './handles.js';
@@ -61,6 +62,29 @@ export function autocast<T>(options: AutocastOptions, fn: () => T): T {
     autocasts--;
     native.setAutocast(options.device, before.enabled, before.dtype);
     if (!before.enabled) native.clearAutocastCache();
+  }
+}
+
+/**
+ * How float32 products, those of matrices and convolutions, are computed on the CPU, by PyTorch's names
+ * (torch.backends.mkldnn.matmul.fp32_precision): `ieee` in float32 throughout; `bf16` with operands rounded to bfloat16 and
+ * sums in float32, if the CPU has instructions for it. Tensors stay float32. With AMX these are all products; with only
+ * avx512_bf16 those of linear layers and of a transformer's blocks (native/torch/product.cc).
+ */
+export type MatmulPrecision = 'ieee' | 'bf16';
+
+/**
+ * Runs `fn` with float32 products in this precision. Other threads are not affected: while theirs differs, their operators
+ * and these take turns.
+ *
+ * @param fn - Must be synchronous.
+ */
+export function withMatmulPrecision<T>(precision: MatmulPrecision, fn: () => T): T {
+  const before = native.allowBf16Products(precision === 'bf16' && bf16Problem() === null);
+  try {
+    return synchronous('withMatmulPrecision', fn());
+  } finally {
+    native.allowBf16Products(before);
   }
 }
 

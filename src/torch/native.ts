@@ -62,6 +62,8 @@ export interface NativeTorch extends NativeDistributed {
   leaveInferenceMode(): void;
   setAutocast(device: string, enabled: boolean, dtype: number): { enabled: boolean; dtype: number };
   clearAutocastCache(): void;
+  /** Of this thread's operators on float32; returns what was set before. */
+  allowBf16Products(allowed: boolean): boolean;
   createGenerator(device: string): GeneratorHandle;
   defaultGenerator(device: string): GeneratorHandle;
   enterGenerators(generators: readonly GeneratorHandle[]): void;
@@ -74,6 +76,8 @@ export interface NativeTorch extends NativeDistributed {
   setEnvironment(name: string, value: string): void;
   deviceCount(type: string): number;
   synchronize(device: string): void;
+  /** By cpuinfo's names, such as avx512_bf16. */
+  cpuFeatures(): Record<string, boolean>;
   cpuCapability(): string;
   getNumThreads(): number;
   setNumThreads(threads: number): void;

@@ -139,6 +139,9 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
   if (s.precision === 'fp16' && (s.device === 'cpu' || s.device === 'mps')) {
     problems.push(`precision fp16 needs a CUDA device, but device is ${s.device}: use fp32, bf16 or auto`);
   }
+  if (s.precision === 'bf16-matmul' && !['cpu', 'auto', undefined].includes(s.device)) {
+    problems.push(`precision bf16-matmul is for the CPU, but device is ${s.device}: use fp32, bf16 or auto`);
+  }
   if (s.watchImages !== undefined && s.watchImages.join() !== 'none') {
     if (s.watchImages.includes('none'))
       problems.push("watchImages: none can't be combined with images; remove one or the other");

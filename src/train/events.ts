@@ -5,6 +5,7 @@ import type { QualityMeasures } from '../eval/quality-of-networks.js';
 import type { MeasureName } from '../plain/quality.js';
 import type { RunTime } from '../run/run-folder.js';
 import type { TrainSettings } from '../run/settings.js';
+import type { Precision } from '../plain/precisions.js';
 
 /** A line of metrics.jsonl. */
 export interface StepMetrics {
@@ -66,7 +67,7 @@ export type TrainEvent =
       /** Steps already done by a resumed run. */
       startStep: number;
       device: string;
-      precision: 'fp32' | 'bf16' | 'fp16';
+      precision: Precision;
       /** Seconds that the run may take and has taken; null for one whose length is not a time. */
       time: RunTime | null;
       /** Memory for decoded images, bytes, and about how many fit in it; null without a cache. */
@@ -75,6 +76,8 @@ export type TrainEvent =
       parameters: number;
       settings: TrainSettings;
     }
+  /** Before the start, when the setting was `auto`: what was chosen and why, in words. */
+  | { type: 'precision'; precision: Precision; reason: string }
   /** After every step; `metrics` is set every logEvery steps, at the end of an epoch and at the last step. */
   | { type: 'step'; step: number; epoch: number; loss: number; metrics: StepMetrics | null }
   /** A checkpoint is on disk: how long its copy stopped training, and how long its write took meanwhile. */

@@ -226,7 +226,7 @@ describe('--resume with a full checkpoint of the reference', () => {
             epoch,
             clipGrad: s.clipGrad,
             freezeLastLayer: s.freezeLastLayer,
-            dtype: 'float32',
+            precision: 'fp32',
             measure: false,
           },
           ...{ microBatchSize: 0, activationCheckpointing: false },

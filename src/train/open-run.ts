@@ -3,7 +3,7 @@ import { gibibytes } from '../plain/units.js';
 import { listImages, type ImageList } from '../data/index.js';
 import type { BackboneFactory } from '../models/index.js';
 import { CheckpointError, ConfigError, DataError } from '../errors.js';
-import { getNumThreads } from '../torch/index.js';
+import { getNumThreads, precisionRemarks } from '../torch/index.js';
 import { packageVersion } from '../version.js';
 import { absoluteWatchImages, checkWatchImages } from './attention-film.js';
 import {
@@ -13,11 +13,13 @@ import {
   type RunLength,
   SETTING_NAMES,
   type SettingName,
+  stepsOf,
   type TrainSettings,
 } from '../run/settings.js';
 import { checkSettings } from './config.js';
 import { usableMemory } from './facts.js';
-import { chooseDevice, choosePrecision } from './hardware.js';
+import { choosePrecision } from './choose-precision.js';
+import { chooseDevice } from './hardware.js';
 import { settleLength } from './run-length.js';
 import { changedImages, writeImageNames } from '../run/image-names.js';
 import { settingsOfInit } from './init.js';
@@ -30,6 +32,7 @@ import {
   type RunTime,
   writeRunConfig,
 } from '../run/run-folder.js';
+import type { Precision } from '../plain/precisions.js';
 import { printable } from '../plain/printable.js';
 import { shellPath } from '../plain/shell.js';
 import type { World } from '../processes/world.js';
@@ -41,6 +44,7 @@ export interface RunOptions {
   extensions?: readonly Extension[];
   resume?: boolean;
   backbone?: BackboneFactory;
+  signal?: AbortSignal;
 }
 
 const pick = ({ imgSize }: PartialSettings): Pick<TrainSettings, 'imgSize'> =>
@@ -49,7 +53,9 @@ const pick = ({ imgSize }: PartialSettings): Pick<TrainSettings, 'imgSize'> =>
 /** A run as seen by one of its processes. */
 export interface OpenRun {
   /** This process's settings: its own device, and as `batchSize` its share of a step's images. */
-  settings: TrainSettings;
+  settings: TrainSettings & { precision: Precision };
+  /** Why this precision was chosen; null where it was given. */
+  precisionReason: string | null;
   images: ImageList;
   /** What has changed since the run was started, in words. */
   changes: string[];
@@ -64,13 +70,10 @@ export interface OpenRun {
 }
 
 /** What rank 0 decides for the run. */
-interface Settled {
-  config: RunConfig;
+interface Settled extends Pick<OpenRun, 'changes' | 'planned' | 'isGuess' | 'precisionReason'> {
+  config: RunConfig & { settings: { precision: Precision } };
   /** The settings as they were given, for comparison. */
   given: TrainSettings;
-  changes: string[];
-  planned: RunLength;
-  isGuess: boolean;
 }
 
 /**
@@ -80,14 +83,11 @@ interface Settled {
  */
 export async function openRun(options: RunOptions, world: World): Promise<OpenRun> {
   let images: ImageList | undefined;
-  const { config, given, changes, planned, isGuess } = await world.shared(
-    'what it trains',
-    async (): Promise<Settled> => {
-      const settled = await settle(options, world);
-      images = settled.images;
-      return settled;
-    },
-  );
+  const { config, given, ...rest } = await world.shared('what it trains', async (): Promise<Settled> => {
+    const { images: listed, ...settled } = await settle(options, world);
+    images = listed;
+    return settled;
+  });
   images ??= await listed(options.images ?? config.images);
   if (!world.isFirst) compare(options.settings, given, images, config, world);
   await world.meet('the start of the training');
@@ -97,7 +97,7 @@ export async function openRun(options: RunOptions, world: World): Promise<OpenRu
   }
   return {
     settings: { ...config.settings, ...ownHardware(config.settings, world) },
-    ...{ images, changes, planned, isGuess },
+    ...{ images, ...rest },
     extensions: config.extensions ?? [],
     time: config.time ?? null,
   };
@@ -172,10 +172,8 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
     before === null ? { settings: given, changes: [] } : divide(given, before, world);
   const images = await listed(source);
   const { fingerprint, items, root, source: path } = images;
-  const { settings, planned, time, isGuess } = settleLength(divided, before, {
-    run: output,
-    stepsPerEpoch: Math.floor(items.length / (divided.batchSize * world.size)),
-  });
+  const stepsPerEpoch = Math.floor(items.length / (divided.batchSize * world.size));
+  const { settings, planned, time, isGuess } = settleLength(divided, before, { run: output, stepsPerEpoch });
   checkCache(settings, world);
   if (items.length < settings.batchSize * world.size) {
     const each = world.size > 1 ? ` for each of ${world.size} processes` : '';
@@ -192,7 +190,6 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
     );
   }
   const device = chooseDevice(settings.device);
-  const { precision } = choosePrecision(settings.precision, device);
   const threads = settings.threads > 0 ? settings.threads : getNumThreads();
   // weights come with their own grid of position embeddings
   const fromWeights =
@@ -204,18 +201,26 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
             : settingsOfCheckpoint(settings.resumeFrom, { numHeads: settings.numHeads }),
         );
   const { extensions } = before ?? options;
-  const config: RunConfig = {
+  const length = time === null ? { steps: stepsOf(settings, stepsPerEpoch) } : { seconds: time.seconds };
+  const { backbone: build, signal } = options;
+  const resolved = { ...settings, ...fromWeights, device, threads };
+  const { precision, reason } =
+    settings.precision === 'auto'
+      ? await choosePrecision(resolved, { length, build, signal })
+      : { precision: settings.precision, reason: null };
+  changes.push(...precisionRemarks(precision, device));
+  const config: Settled['config'] = {
     version: packageVersion,
     images: path,
     imageCount: items.length,
     fingerprint,
     processes: world.size,
-    settings: { ...settings, ...fromWeights, ...absoluteWatchImages(settings), device, precision, threads },
+    settings: { ...resolved, ...absoluteWatchImages(settings), precision },
     ...(extensions === undefined ? {} : { extensions }),
     ...(time === null ? {} : { time }),
   };
   await checkWatchImages(output, config.settings);
-  return { config, given, changes, planned, isGuess, images };
+  return { config, given, changes, planned, isGuess, precisionReason: reason, images };
 }
 
 /** @throws ConfigError when the caches of this machine's processes would exceed its memory. */

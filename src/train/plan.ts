@@ -1,10 +1,12 @@
 /** The settings of a new training: what the preset chooses for these images on this machine, flags and files over it. */
 import type { ImageList } from '../data/index.js';
 import { ConfigError } from '../errors.js';
-import { formatDuration, parseDuration } from '../plain/units.js';
-import { type PartialSettings, type TrainSettings } from '../run/settings.js';
+import type { Precision } from '../plain/precisions.js';
+import { formatDuration, parseDuration, showSeconds } from '../plain/units.js';
+import { type PartialSettings, stepsOf, type TrainSettings } from '../run/settings.js';
 import { LENGTHS, readOverrides, type SettingsSources } from './config.js';
 import { gatherFacts, machineFacts } from './facts.js';
+import { choosePrecision } from './choose-precision.js';
 import { chooseDevice } from './hardware.js';
 import { settingsOfInit } from './init.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
@@ -22,10 +24,12 @@ export interface PlanOptions {
   share?: <T>(what: string, make: () => Promise<T>) => Promise<T>;
   /** When the time of `for` began, by performance.now(); default: now. */
   startedAt?: number;
-  /** Whether trial steps show how many fit in the time of `for`; default true. */
+  /** Whether trial steps choose a precision for `auto`, and show how many fit in the time of `for`; default true. */
   measures?: boolean;
   /** Called before trial steps: the seconds that the training may take, and whether it may end earlier. */
   onTrial?: (seconds: number, isUntilStalled: boolean) => void;
+  /** Called before trial steps that choose a precision. */
+  onPrecisionTrial?: () => void;
   onWarning?: (message: string) => void;
   signal?: AbortSignal;
 }
@@ -71,19 +75,31 @@ export async function planTraining(list: ImageList, options: PlanOptions): Promi
   const facts = await share('facts about the images and the machine', () => gatherFacts(list.items, machine));
   const weights = settledByWeights(overrides, onWarning);
   const open = preset === 'auto' && isOpenEnded(overrides, facts) ? OPEN_END : null;
+  const chosen: PartialSettings = {};
   const resolve = (steps?: number, flags: PartialSettings = {}): Resolved =>
     resolveSettings({
       ...{
         ...sources,
-        flags: { ...sources.flags, ...open, ...flags },
+        flags: { ...sources.flags, ...open, ...chosen, ...flags },
         preset,
         facts,
         weights: weights ?? {},
       },
       ...(steps === undefined ? {} : { steps }),
     });
-  const usual = resolve();
+  let usual = resolve();
   const seconds = parseDuration(usual.settings.for ?? '');
+  const isTimed = measures && isTrainable(list, usual.settings, processes);
+  const precision =
+    usual.settings.precision === 'auto' && isTimed
+      ? await share('the precision', () =>
+          planPrecision(list, { ...usual.settings, device }, { ...options, seconds }),
+        )
+      : null;
+  if (precision !== null) {
+    chosen.precision = precision.value;
+    usual = resolve();
+  }
   const resolved =
     seconds === null || !measures
       ? usual
@@ -94,7 +110,11 @@ export async function planTraining(list: ImageList, options: PlanOptions): Promi
           resolve,
           usual.settings,
         );
-  const choices = [...(open === null ? [] : [OPEN_END_CHOICE]), ...resolved.choices];
+  const choices = [
+    ...(open === null ? [] : [OPEN_END_CHOICE]),
+    ...resolved.choices,
+    ...(precision === null ? [] : [precision]),
+  ];
   return { ...resolved, choices, settings: { ...resolved.settings, device }, facts, weights };
 }
 
@@ -115,6 +135,23 @@ const isOpenEnded = (overrides: PartialSettings, { device, images }: TrainFacts)
   overrides.resumeFrom === undefined &&
   LENGTHS.every((name) => overrides[name] === undefined);
 
+/** Whether trial steps can be made: the images fill a batch, and nothing but the settings is needed to build the networks. */
+const isTrainable = (list: ImageList, { batchSize, arch }: TrainSettings, processes = 1): boolean =>
+  list.items.length >= batchSize * processes && arch !== 'custom';
+
+/** What `precision: auto` chooses for a training. */
+async function planPrecision(
+  list: ImageList,
+  settings: TrainSettings,
+  { processes = 1, seconds, signal, onPrecisionTrial }: PlanOptions & { seconds: number | null },
+): Promise<Choice & { value: Precision }> {
+  const stepsPerEpoch = Math.floor(list.items.length / (settings.batchSize * processes));
+  const length = seconds === null ? { steps: stepsOf(settings, stepsPerEpoch) } : { seconds };
+  const options = { length, signal, onTrial: onPrecisionTrial };
+  const { precision: value, reason } = await choosePrecision(settings, options);
+  return { name: 'precision', value, reason };
+}
+
 /** The settings for what fits, with reasons. */
 function withTime(
   { steps, batchSize, trial }: Fit,
@@ -127,7 +164,7 @@ function withTime(
     name: 'steps',
     value: steps,
     reason:
-      `what fits in ${time}: a step of ${batch} images takes ${stepTime(trial.secondsPerStep)} here, by ${trial.steps} trial ` +
+      `what fits in ${time}: a step of ${batch} images takes ${showSeconds(trial.secondsPerStep)} here, by ${trial.steps} trial ` +
       `step${trial.steps === 1 ? '' : 's'}; followed during the run`,
   };
   return {
@@ -135,9 +172,6 @@ function withTime(
     choices: [...resolved.choices, ...(batchSize === undefined ? [] : [batchSize]), choice],
   };
 }
-
-export const stepTime = (seconds: number): string =>
-  seconds < 1 ? `${Number((1000 * seconds).toPrecision(3))} ms` : `${Number(seconds.toPrecision(3))} s`;
 
 /** @throws ConfigError when the time is too short for a step. */
 async function fitTime(
@@ -162,7 +196,7 @@ async function fitTime(
     const least = seconds - left() + trial.startSeconds + trial.checkpointSeconds + trial.secondsPerStep;
     throw new ConfigError(
       `--for ${settings.for} is too short: starting took ${formatDuration(seconds - left())}, and a step of ${batch} images ` +
-        `takes ${stepTime(trial.secondsPerStep)} here. Give at least --for ${Math.ceil(1.2 * least)}s; a smaller --batch-size, ` +
+        `takes ${showSeconds(trial.secondsPerStep)} here. Give at least --for ${Math.ceil(1.2 * least)}s; a smaller --batch-size, ` +
         'smaller crops (--global-crops-size) or a smaller --arch make steps shorter.',
     );
   }

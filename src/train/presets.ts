@@ -110,7 +110,7 @@ function paperPreset(overrides: PartialSettings, facts: TrainFacts | undefined):
     choices.push({
       name: 'precision',
       value: 'auto',
-      reason: "the reference's fp16 needs CUDA: chosen by measurement instead",
+      reason: "the reference's fp16 needs CUDA: chosen by trial steps instead",
     });
   }
   const patch = wholePatchSize(settings.arch ?? PAPER.arch);
@@ -383,7 +383,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
     choose('layerwiseDecay', ADAPTATION.layerwiseDecay, 'layers near the image have the least to learn');
     choose('patchEmbedLrMult', ADAPTATION.patchEmbedLrMult, "DINOv2's: the first layer hardly moves");
   }
-  choose('precision', 'auto', 'bf16 where it is measured to be faster, fp32 elsewhere');
+  choose('precision', 'auto', 'the fastest of trial steps; fp32 unless another is clearly faster');
 
   // ---- running
   choose('numWorkers', 'auto', 'found during training: as few as keep it from waiting');

@@ -25,31 +25,16 @@ import {
   type AugmentationSettings,
   type ImageList,
 } from '../data/index.js';
-import {
-  CollapseMonitor,
-  monitorPatience,
-  DataParallel,
-  dinoStep,
-  CodingRateLoss,
-  DINOLoss,
-  MultiCropWrapper,
-  type TrainingState,
-} from '../dino/index.js';
+import { CollapseMonitor, monitorPatience, DataParallel, dinoStep } from '../dino/index.js';
 import { ConfigError, DataError, DinoError } from '../errors.js';
 import { FolderLostError, type FolderLock, lockFolder } from '../files/folder-lock.js';
-import { type BackboneFactory, buildBackbone, DINOHead, normalizeImages } from '../models/index.js';
-import { backboneShare, buildOptimizer, layerRates, LossScaler, parameterGroups } from '../optim/index.js';
+import { type BackboneFactory, normalizeImages } from '../models/index.js';
+import { backboneShare, layerRates } from '../optim/index.js';
 import { printable } from '../plain/printable.js';
 import { shellPath } from '../plain/shell.js';
-import {
-  fromTypedArray,
-  Generator,
-  scope,
-  setNumThreads,
-  withGenerators,
-  type Tensor,
-} from '../torch/index.js';
+import { fromTypedArray, scope, setNumThreads, type Tensor } from '../torch/index.js';
 import { AttentionFilm } from './attention-film.js';
+import { buildTraining } from './build-training.js';
 import { loadCheckpoint } from './checkpoint.js';
 import { newestWholeCheckpoint } from '../run/checkpoint-files.js';
 import { CheckpointWriter } from './checkpoint-writer.js';
@@ -57,7 +42,6 @@ import { Course } from './course.js';
 import { decodedCacheBytes, type TrainSettings } from '../run/settings.js';
 import type { StepMetrics, TrainEvent, TrainResult } from './events.js';
 import { gatherFacts, machineFacts } from './facts.js';
-import { choosePrecision } from './hardware.js';
 import { TrainingJudge } from './judge-during-training.js';
 import { evaluateDuringTraining } from './knn-during-training.js';
 import { initialise } from './init.js';
@@ -152,59 +136,28 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   try {
     if (world.isFirst) lock = await lockFolder(output, { isRestart: world.isRestart, signal, onWait: warn });
     // ============ settings, images ============
-    const { settings, images, changes, planned, extensions, time, isGuess } = await openRun(options, world);
+    const { settings, images, changes, planned, extensions, time, isGuess, precisionReason } = await openRun(
+      options,
+      world,
+    );
     if (world.isFirst) reportUnreadable(images, { output, resume }, emit);
-    const { device } = settings;
-    const { precision, dtype } = choosePrecision(settings.precision, device);
+    const { device, precision } = settings;
+    if (precisionReason !== null) emit({ type: 'precision', precision, reason: precisionReason });
     const batchSize = settings.batchSize * world.size; // of all processes together
     const stepsPerEpoch = Math.floor(images.items.length / batchSize); // a last, smaller batch is dropped
 
     // ============ student, teacher, loss, optimizer ============
     setNumThreads(settings.threads);
-    const devices = device === 'cpu' ? ['cpu'] : ['cpu', device];
-    const generators = devices.map((name) => new Generator(name).manualSeed(settings.seed));
-    const head = {
-      outDim: settings.loss === 'dino' ? settings.outDim : null,
-      useBn: settings.useBnInHead,
-      nlayers: settings.headNlayers,
-      hiddenDim: settings.headHiddenDim,
-      bottleneckDim: settings.headBottleneckDim,
-    };
-    // position embeddings for the size of the global crops, as the reference has them for its 224 pixels
-    const backbone = { ...settings, imgSize: settings.imgSize ?? settings.globalCropsSize };
-    const build = options.backbone ?? buildBackbone;
-    const { student, teacher } = withGenerators(generators, () => {
-      const studentBackbone = build(backbone);
-      const { embedDim } = studentBackbone;
-      return {
-        student: new MultiCropWrapper(
-          studentBackbone,
-          new DINOHead({ ...head, inDim: embedDim, normLastLayer: settings.normLastLayer }),
-        ).to(device),
-        teacher: new MultiCropWrapper(
-          build({ ...backbone, dropPathRate: 0 }),
-          new DINOHead({ ...head, inDim: embedDim }),
-        ).to(device),
-      };
-    });
+    const { state, buildTeacherBackbone } = buildTraining(settings, precision, options.backbone);
+    const { student, teacher, optimizer, loss: dinoLoss, generators } = state;
     const newest = resume && world.isFirst ? newestWholeCheckpoint(output, warn) : null;
     if (newest === null && world.isFirst) initialise(student, settings);
     teacher.loadStateDict(student.stateDict()); // both start with the same weights
-    for (const parameter of teacher.parameters()) parameter.requiresGrad = false;
     const parameters = [...student.namedParameters()];
-    const outputs = { outDim: settings.outDim, crops: 2 + settings.localCropsNumber, device };
-    const dinoLoss =
-      settings.loss === 'dino'
-        ? new DINOLoss(outputs)
-        : new CodingRateLoss({ ...outputs, compressionWeight: settings.compressionWeight });
     const rates = layerRates(
       parameters.map(([name]) => name),
       settings,
     );
-    const optimizer = buildOptimizer(settings.optimizer, parameterGroups(parameters), dtype);
-    const scaler = new LossScaler(precision === 'fp16');
-    const state: TrainingState = { student, teacher, optimizer, loss: dinoLoss, scaler, device, generators };
-
     const { epochs } = settings;
     // every training starts at ln K, so it counts as a collapse only if it lasts
     const monitor = new CollapseMonitor({
@@ -322,8 +275,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         cacheBytes > 0
           ? { bytes: cacheBytes, images: await cacheRoom(loader, cacheBytes, images.items) }
           : null,
-      parameters: parameters.reduce(
-        (sum, [, parameter]) => sum + (parameter.requiresGrad ? parameter.numel : 0),
+      parameters: [...student.parameters()].reduce(
+        (sum, parameter) => sum + (parameter.requiresGrad ? parameter.numel : 0),
         0,
       ),
       settings: { ...settings, ...length },
@@ -333,7 +286,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     // ============ the judge ============
     const judge = await TrainingJudge.open({
       ...{ run: output, settings: { ...settings, numWorkers: loader.numWorkers }, items: images.items },
-      ...{ backbone: teacher.backbone, build: () => build({ ...backbone, dropPathRate: 0 }) },
+      ...{ backbone: teacher.backbone, build: buildTeacherBackbone },
       ...{ stepsPerEpoch, totalSteps: course.totalSteps, world, signal, warn },
     });
     /** Judges the teacher's weights. @returns Whether they are the best so far. */
@@ -411,7 +364,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
             koleoWeight,
             microBatchSize,
             activationCheckpointing,
-            dtype,
+            precision,
             measure: isLog,
           });
         }),

@@ -6,6 +6,7 @@ import type { ImageList } from '../data/index.js';
 import { CheckpointError, DataError } from '../errors.js';
 import { alsoReadBelow } from '../files/read-below.js';
 import type { TrainSettings } from '../run/settings.js';
+import type { Precision } from '../plain/precisions.js';
 import { train } from './train.js';
 
 /** The first steps warm up caches and the loader. */
@@ -24,7 +25,7 @@ export interface TrialOptions {
 export interface Trial {
   parameters: number;
   device: string;
-  precision: 'fp32' | 'bf16' | 'fp16';
+  precision: Precision;
   /** Steps that were timed. */
   steps: number;
   /** Median of them. */

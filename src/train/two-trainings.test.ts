@@ -13,6 +13,7 @@ import { makeImageFolder } from '../testing/image-folder.js';
 import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import type { TrainSettings } from '../run/settings.js';
+import { precisionProblem } from '../torch/index.js';
 import { train, type TrainOptions } from './train.js';
 
 const ROUNDS = Number(process.env['DINO_TEST_KILLS'] ?? 1);
@@ -71,12 +72,29 @@ const KINDS: readonly Partial<TrainSettings>[] = [
   { optimizer: 'sgd', threads: 2 },
   { arch: 'resnet18', batchSize: 2, epochs: 2 },
   { precision: 'bf16', microBatchSize: 1, useBnInHead: false },
+  { precision: 'bf16-matmul' },
 ];
+
+test('two trainings of different precisions at the same time, in one thread or each in its own', async () => {
+  const both = (name: string): TrainOptions[] =>
+    (['fp32', 'bf16-matmul'] as const).map((precision) =>
+      options(`${name}-${precision}`, 5, { precision, epochs: 2 }),
+    );
+  const bits = (name: string): Record<string, string>[] =>
+    both(name).map(({ output }) => fingerprint(output));
+  for (const one of both('alone')) await train(one);
+  const expected = bits('alone');
+  if (precisionProblem('bf16-matmul', 'cpu') === null) assert.notDeepEqual(expected[0], expected[1]);
+  await Promise.all(both('turns').map((one) => train(one)));
+  assert.deepEqual(bits('turns'), expected);
+  await Promise.all(both('threads').map(inThread));
+  assert.deepEqual(bits('threads'), expected);
+});
 
 test('two training runs in separate threads, the second starting at a random moment of the first', async () => {
   const moments: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    const kinds = [KINDS[round % 4], KINDS[Math.floor(round / 4) % 4]];
+    const kinds = [KINDS[round % KINDS.length], KINDS[Math.floor(round / KINDS.length) % KINDS.length]];
     const both = (name: string): TrainOptions[] =>
       kinds.map((kind, which) => options(`${name}-${round}`, 10 * round + which, kind));
     const bits = (name: string): Record<string, string>[] =>

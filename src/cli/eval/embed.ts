@@ -5,7 +5,7 @@ import { WHITEN_CHOICES } from '../../plain/feature-transform.js';
 import { pick, whole } from '../flags.js';
 import { processOptions } from '../train/processes.js';
 import { weightsArgument } from '../weights/options.js';
-import { evalOptions, loading, onModel } from './options.js';
+import { evalOptions, loading, onModel, precisionOf, precisionOption } from './options.js';
 
 const FORMATS = ['.safetensors', '.npy', '.parquet'];
 
@@ -39,6 +39,7 @@ export const command = defineCommand({
     }),
     layers: whole(1, 1000).default(1).describe('how many of the last blocks are concatenated'),
     ...evalOptions(64),
+    ...precisionOption,
     ...processOptions,
   },
   examples: [
@@ -60,6 +61,7 @@ export const command = defineCommand({
       const settings = { ...loading(options), ...pick(options, 'layers', 'features'), signal };
       const result = await model.embed(args.images, {
         ...{ ...settings, world },
+        ...(await precisionOf(options, model, io)),
         onProgress: ({ done, total }) => count('images', done, total),
       });
       const whitened =

@@ -13,6 +13,8 @@ import {
   labelledProblems,
   loading,
   onModel,
+  precisionOf,
+  precisionOption,
   warnOfMissing,
 } from './options.js';
 
@@ -47,6 +49,7 @@ export const command = defineCommand({
     dumpFeatures: folder('write the features there'),
     loadFeatures: folder('read features that --dump-features wrote, in place of a model'),
     ...evalOptions(128),
+    ...precisionOption,
     ...processOptions,
   },
   examples: [
@@ -84,6 +87,7 @@ export const command = defineCommand({
         ...loading(options),
         ...folders,
         ...pick(options, 'k', 'temperature', 'dumpFeatures'),
+        ...(await precisionOf(options, model, io)),
         signal,
         world,
         onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),

@@ -1,6 +1,8 @@
 /** What the evaluations share: options, keeping the result, and how the work is framed. */
 import path from 'node:path';
 import { z } from 'zod';
+import type { ChosenPrecision } from '../../eval/feature-precision.js';
+import { PRECISION_CHOICES, type PrecisionChoice } from '../../plain/precisions.js';
 import type { Model } from '../../model.js';
 import type { World } from '../../processes/world.js';
 import { type Counter, counter } from '../counter.js';
@@ -29,6 +31,29 @@ export const evalOptions = (batchSize: number) => ({
   ...loaderOptions(batchSize),
 });
 export type EvalOptions = Parsed<ReturnType<typeof evalOptions>>;
+
+/** The option of commands whose features may be computed in another precision than fp32. */
+export const precisionOption = {
+  precision: z.enum(PRECISION_CHOICES).default('fp32').meta({
+    description:
+      "fp32, or what may be faster on this machine: bf16-matmul, bf16, fp16 (CUDA); auto takes the fastest whose features have a cosine of at least 0.9999 to fp32's",
+    placeholder: '<name>',
+  }),
+};
+
+/** What a command does with precisionOption. @throws ConfigError for a precision that the model's device doesn't have. */
+export async function precisionOf(
+  { precision }: Parsed<typeof precisionOption>,
+  model: Model,
+  io: Output,
+): Promise<{ precision: PrecisionChoice; onPrecision: (choice: ChosenPrecision) => void }> {
+  const { precisionRemarks } = await import('../../torch/index.js');
+  if (precision !== 'auto') for (const remark of precisionRemarks(precision, model.device)) io.warn(remark);
+  return {
+    precision,
+    onPrecision: (choice) => io.note(`--precision ${choice.precision}: ${choice.reason}`),
+  };
+}
 
 /** The options of evalOptions() that say how images are loaded, out of all that a command has. */
 export const loading = (options: EvalOptions) => pick(options, 'resize', 'crop', 'batchSize', 'numWorkers');

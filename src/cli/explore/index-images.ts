@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { defineCommand } from '../command.js';
 import { counter } from '../counter.js';
-import { evalOptions, loading } from '../eval/options.js';
+import { evalOptions, loading, precisionOf, precisionOption } from '../eval/options.js';
 import { pick } from '../flags.js';
 import { interruptible } from '../interrupt.js';
 import { WHITEN_CHOICES } from '../../plain/feature-transform.js';
@@ -38,6 +38,7 @@ export const command = defineCommand({
       placeholder: '<how>',
     }),
     ...evalOptions(64),
+    ...precisionOption,
   },
   examples: ['dino index runs/first photos --output photos.index', 'dino search photos.index photos/cat.jpg'],
 
@@ -52,6 +53,7 @@ export const command = defineCommand({
         const start = performance.now();
         const result = await buildIndex(model, args.images, {
           ...loading(options),
+          ...(await precisionOf(options, model, io)),
           ...{ output, features, signal, ...pick(options, 'whiten') },
           weights: { given: args.weights, ...pick(options, 'checkpointKey', 'numHeads') },
           onWait: (message) => io.note(message),

@@ -133,6 +133,9 @@ export class TrainProgress {
         );
         break;
       }
+      case 'precision':
+        this.#print(`--precision ${event.precision}: ${event.reason}`);
+        break;
       case 'skipped':
         this.#print(`skipped ${printable(event.path)}: ${printable(event.reason)}`);
         break;

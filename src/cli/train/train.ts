@@ -208,6 +208,7 @@ async function newSettings(
               'how much fits'
           : `training for ${formatDuration(seconds)}: a few trial steps show how much fits`,
       ),
+    onPrecisionTrial: () => io.note('timing trial steps in each precision'),
     onWarning: (message) => io.warn(message),
   });
   if (weights !== null) {

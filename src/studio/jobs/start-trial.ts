@@ -1,4 +1,5 @@
 /** How long the training would take and how much memory, from trial steps. */
+import { choosePrecision } from '../../train/choose-precision.js';
 import { trialSteps } from '../../train/trial.js';
 import type { TrialResult } from '../../plain/studio-api.js';
 import { planOf } from './start-plan.js';
@@ -9,7 +10,11 @@ const STEPS = 12;
 const ENOUGH_SECONDS = 45;
 
 export const run: JobFunction<'start-trial'> = async (request, { signal, progress }) => {
-  const { settings, images, steps: planned, seconds } = await planOf(request);
+  const { settings: given, images, steps: planned, seconds } = await planOf(request);
+  const length = seconds === null ? { steps: planned } : { seconds };
+  const chosen =
+    given.precision === 'auto' ? (await choosePrecision(given, { length, signal })).precision : null;
+  const settings = chosen === null ? given : { ...given, precision: chosen };
   const trial = await trialSteps(images, settings, {
     ...{ steps: STEPS, seconds: ENOUGH_SECONDS, signal },
     onStep: (done, total) => progress({ done, total, message: `trial step ${done} of ${total}` }),

@@ -1,0 +1,187 @@
+/** Precisions: what bf16-matmul rounds, that it reaches our own operators, and that it ends with its function. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import {
+  attentionResidual,
+  gradients,
+  linear,
+  manualSeed,
+  ops,
+  perceptron,
+  perceptronResidual,
+  precisionProblem,
+  randn,
+  setNumThreads,
+  withMatmulPrecision,
+  withPrecision,
+  withProductsOf,
+  type Tensor,
+} from './index.js';
+import { native } from './native.js';
+
+const skip = precisionProblem('bf16-matmul', 'cpu') ?? false;
+const rounded = (x: Tensor): Tensor => x.to('bfloat16').to('float32');
+/** Largest difference, as a share of the largest value. */
+const off = (a: Tensor, b: Tensor): number => a.sub(b).abs().max().item() / b.abs().max().item();
+const inBf16 = <T>(fn: () => T): T => withPrecision('bf16-matmul', 'cpu', fn);
+
+/** Of a product of bfloat16: half a unit in its last place, 2^-9, in each operand. */
+const ROUNDING = 2 ** -8;
+
+manualSeed(0);
+const all = { kept: null, scale: 1 };
+const [x, w1, b1, w2, b2] = [
+  randn([3, 37, 64]),
+  randn([256, 64]),
+  randn([256]),
+  randn([64, 256]).mul(0.1),
+  randn([64]),
+];
+const norm = { weight: randn([64]), bias: randn([64]), eps: 1e-6 };
+const [qkv, qkvBias, proj, projBias] = [
+  randn([192, 64]).mul(0.2),
+  randn([192]),
+  randn([64, 64]),
+  randn([64]),
+];
+
+describe('bf16-matmul', { skip }, () => {
+  const [a, b, c] = [randn([70, 1131]), randn([1131, 90]), randn([70, 90])];
+  const products: Record<string, (a: Tensor, b: Tensor) => Tensor> = {
+    mm: (a, b) => a.mm(b),
+    addmm: (a, b) => c.addmm(a, b, { beta: 0.5, alpha: 2 }),
+    bmm: (a, b) => a.unsqueeze(0).bmm(b.unsqueeze(0)),
+    convolution: (a, b) =>
+      ops.conv2d(a.narrow(1, 0, 1130).view([1, 70, 113, 10]), b.narrow(0, 0, 70).view([90, 70, 1, 1])),
+  };
+  for (const [name, product] of Object.entries(products)) {
+    test(`${name} of libtorch: operands are rounded to bfloat16 where there is AMX, and only there`, () => {
+      const got = inBf16(() => product(a, b));
+      assert.equal(got.dtype, 'float32');
+      if (native.cpuFeatures()['amx_bf16'] === true) {
+        assert.ok(off(got, product(rounded(a), rounded(b))) < 1e-5);
+        assert.ok(off(got, product(a, b)) > 1e-4);
+      } else assert.ok(off(got, product(a, b)) < 1e-5);
+    });
+  }
+
+  // odd and even lengths; one and several blocks of the result and of the inner length
+  for (const [m, k, n] of [
+    [1, 2, 1],
+    [3, 5, 2],
+    [64, 64, 64],
+    [70, 1131, 90],
+    [197, 384, 33],
+    [130, 2050, 17],
+  ] as const) {
+    test(`a linear layer of ${m} x ${k} by ${k} x ${n}: operands are rounded to bfloat16, sums are float32`, () => {
+      const [x, w, bias, upstream] = [randn([m, k]), randn([n, k]), randn([n]), randn([m, n])];
+      const run = (x: Tensor, w: Tensor, upstream: Tensor): Tensor[] => {
+        const leaves = [x, w, bias].map((value) => {
+          const leaf = value.detach().clone();
+          leaf.requiresGrad = true;
+          return leaf;
+        }) as [Tensor, Tensor, Tensor];
+        const out = linear(...leaves);
+        return [out, ...gradients([out], leaves, { gradOutputs: [upstream] })].map(
+          (value) => value as Tensor,
+        );
+      };
+      const exact = run(rounded(x), rounded(w), rounded(upstream));
+      const got = inBf16(() => run(x, w, upstream));
+      for (const i of [0, 1, 2]) {
+        const difference = off(got[i] as Tensor, exact[i] as Tensor);
+        assert.ok(difference < 1e-5, `result ${i} is ${difference} from the product of rounded operands`);
+      }
+      assert.ok(
+        off(got[3] as Tensor, upstream.sum([0])) < 1e-5,
+        'the gradient of the bias is a sum in float32',
+      );
+      if (k > 16) assert.ok(off(got[0] as Tensor, linear(x, w, bias)) > 1e-4, 'not a product in float32');
+    });
+  }
+
+  test('a number that is not finite stays what it is', () => {
+    const [x, w] = [randn([4, 32]), randn([8, 32])];
+    for (const value of [Infinity, -Infinity, NaN]) {
+      const broken = x.clone();
+      broken.select(0, 1).fill_(value);
+      const got = inBf16(() => linear(broken, w));
+      assert.ok(!got.select(0, 1).isfinite().any().item());
+      assert.ok(got.select(0, 0).isfinite().all().item());
+    }
+  });
+
+  test('the result is the same to the bit with any number of threads', () => {
+    const [x, w] = [randn([300, 1500]), randn([200, 1500])];
+    const [one, three] = [1, 3].map((threads) => {
+      setNumThreads(threads);
+      return inBf16(() => linear(x, w));
+    }) as [Tensor, Tensor];
+    setNumThreads(2);
+    assert.ok(one.equal(three));
+  });
+
+  const operators: Record<string, (x: Tensor, w1: Tensor, qkv: Tensor) => Tensor> = {
+    perceptron: (x, w1) => perceptron(x, { weight: w1, bias: b1 }, { weight: w2, bias: b2 }),
+    perceptronResidual: (x, w1) =>
+      perceptronResidual(x, norm, { weight: w1, bias: b1 }, { weight: w2, bias: b2 }, all),
+    attentionResidual: (x, _, qkv) =>
+      attentionResidual(x, norm, { weight: qkv, bias: qkvBias }, { weight: proj, bias: projBias }, 4, all),
+  };
+  for (const [name, operator] of Object.entries(operators)) {
+    test(`${name} multiplies in it, forward and backward`, () => {
+      const run = (precision: 'fp32' | 'bf16-matmul'): Tensor[] => {
+        const inputs = [x, w1, qkv].map((input) => {
+          const leaf = input.detach().clone();
+          leaf.requiresGrad = true;
+          return leaf;
+        }) as [Tensor, Tensor, Tensor];
+        const out = withPrecision(precision, 'cpu', () => operator(...inputs));
+        const grads = withProductsOf(precision, () =>
+          gradients([out], inputs, { gradOutputs: [out.detach()] }),
+        );
+        return [out, ...grads.filter((gradient) => gradient !== null)];
+      };
+      const [exact, got] = [run('fp32'), run('bf16-matmul')];
+      for (const [i, value] of got.entries()) {
+        const difference = off(value, exact[i] as Tensor);
+        assert.ok(difference > 1e-5, `result ${i} is that of float32`);
+        assert.ok(difference < 8 * ROUNDING, `result ${i} differs by ${difference}`);
+      }
+    });
+  }
+
+  test('it ends with the function, also after an error, and full precision within it is full', () => {
+    const w = b.t().contiguous();
+    const exact = linear(a, w);
+    const isExact = (): boolean => linear(a, w).equal(exact);
+    const found: boolean[] = [];
+    assert.throws(
+      () =>
+        inBf16(() => {
+          found.push(isExact());
+          found.push(withMatmulPrecision('ieee', () => isExact()));
+          found.push(isExact());
+          throw new Error('enough');
+        }),
+      /enough/,
+    );
+    found.push(isExact());
+    assert.deepEqual(found, [false, true, false, true]);
+  });
+});
+
+test('withMatmulPrecision() refuses a function that returns a promise', () => {
+  assert.throws(
+    () => withMatmulPrecision('bf16', () => Promise.resolve(1)),
+    /expected a synchronous function/,
+  );
+});
+
+test('says why a precision brings nothing on a device', () => {
+  assert.equal(precisionProblem('fp32', 'cpu'), null);
+  assert.match(String(precisionProblem('fp16', 'cpu')), /CUDA/);
+  assert.match(String(precisionProblem('bf16-matmul', 'cuda:0')), /CPU/);
+  assert.equal(precisionProblem('bf16', 'cuda:0'), null);
+});

@@ -1,0 +1,194 @@
+/**
+ * What `--precision auto` chooses: the fastest of the precisions that this device has instructions for, by steps of the
+ * training itself. The steps are made with networks of their own, which are thrown away: a training that chose its precision
+ * and one that was given it are the same to the bit.
+ */
+import { setImmediate as eventLoopTurn } from 'node:timers/promises';
+import { dinoStep } from '../dino/index.js';
+import { type BackboneFactory, normalizeImages } from '../models/index.js';
+import { buildOptimizer, LossScaler, parameterGroups, type Optimizer } from '../optim/index.js';
+import { type Precision, PRECISIONS } from '../plain/precisions.js';
+import { showSeconds } from '../plain/units.js';
+import type { TrainSettings } from '../run/settings.js';
+import {
+  dtypeOf,
+  fromTypedArray,
+  getNumThreads,
+  precisionProblem,
+  scope,
+  setNumThreads,
+  synchronize,
+  type Tensor,
+} from '../torch/index.js';
+import { buildTraining, type BuiltTraining } from './build-training.js';
+
+export interface ChosenPrecision {
+  precision: Precision;
+  /** The times that decided, or why nothing was timed. */
+  reason: string;
+}
+
+export interface ChoosePrecisionOptions {
+  /** The length of the training, in one of two ways: trial steps take at most a small share of it. */
+  length: { steps: number } | { seconds: number };
+  /** Builds the backbones of arch 'custom'. */
+  build?: BackboneFactory | undefined;
+  /** Called before trial steps; without any it isn't. */
+  onTrial?: (() => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** Trial steps take at most this share of the training, and these seconds. */
+const SHARE = 0.03;
+const SECONDS = 20;
+/** A precision below fp32 must be faster than it by this share: less is noise, and not worth its rounding. */
+const GAIN = 0.1;
+/** Images of the first trial step; then twice as many at a time, up to the batch. */
+const FEW = 2;
+/** Steps of each precision that are timed, at most, after one that is not. */
+const ROUNDS = 3;
+
+/** The precisions that may pay off on a device, fp32 first. */
+const candidatesOn = (device: string): Precision[] =>
+  PRECISIONS.filter((precision) => precisionProblem(precision, device) === null);
+
+/** Steps of a training on random images, with any number of images and in any precision. */
+class TrialSteps {
+  readonly #settings: TrainSettings;
+  readonly #built: BuiltTraining;
+  readonly #optimizers = new Map<string, Optimizer>();
+
+  constructor(settings: TrainSettings, build: BackboneFactory | undefined) {
+    this.#settings = settings;
+    this.#built = buildTraining(settings, 'fp32', build);
+    this.#optimizers.set('float32', this.#built.state.optimizer);
+  }
+
+  /** @returns Seconds. */
+  step(precision: Precision, images: number): number {
+    const { globalCropsSize: large, localCropsSize: small, localCropsNumber: locals } = this.#settings;
+    const { clipGrad, freezeLastLayer, koleoWeight, microBatchSize, activationCheckpointing } =
+      this.#settings;
+    const { state } = this.#built;
+    const began = performance.now();
+    scope(() =>
+      dinoStep(
+        {
+          ...state,
+          optimizer: this.#optimizer(precision),
+          scaler: new LossScaler(precision === 'fp16'),
+        },
+        [this.#crops(2 * images, large), ...(locals === 0 ? [] : [this.#crops(locals * images, small)])],
+        {
+          // every parameter is trained, as in most steps of the run
+          epoch: freezeLastLayer,
+          ...{ lr: 1e-6, weightDecay: 0, momentum: 0.999, teacherTemp: 0.04 },
+          ...{ clipGrad, freezeLastLayer, koleoWeight, microBatchSize, activationCheckpointing },
+          ...{ precision, measure: false },
+        },
+      ),
+    );
+    synchronize(state.device);
+    return (performance.now() - began) / 1000;
+  }
+
+  dispose(): void {
+    const { student, teacher, loss } = this.#built.state;
+    for (const part of [student, teacher, loss, ...this.#optimizers.values()]) part.dispose();
+  }
+
+  /** Only Muon computes in another dtype than float32; the others share their state. */
+  #optimizer(precision: Precision): Optimizer {
+    const { optimizer: name } = this.#settings;
+    const dtype = name === 'muon' ? dtypeOf(precision) : 'float32';
+    const known = this.#optimizers.get(dtype);
+    if (known !== undefined) return known;
+    const groups = parameterGroups([...this.#built.state.student.namedParameters()]);
+    const optimizer = buildOptimizer(name, groups, dtype);
+    this.#optimizers.set(dtype, optimizer);
+    return optimizer;
+  }
+
+  /** (n, 3, size, size), normalized; the pixels are noise. */
+  #crops(n: number, size: number): Tensor {
+    const pixels = Uint8Array.from(
+      { length: n * 3 * size * size },
+      (_, i) => Math.imul(i + 1, 2654435761) >>> 24,
+    );
+    return normalizeImages(fromTypedArray(pixels, [n, 3, size, size]).to(this.#built.state.device));
+  }
+}
+
+const list = (names: readonly string[]): string =>
+  names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
+
+/**
+ * Chooses the fastest precision by trial steps with the settings' networks, crops and batch, or as many images of it as there
+ * is time for.
+ *
+ * @param settings - With the device resolved.
+ * @throws The signal's reason; as buildTraining().
+ */
+export async function choosePrecision(
+  settings: TrainSettings,
+  { length, build, onTrial, signal }: ChoosePrecisionOptions,
+): Promise<ChosenPrecision> {
+  const candidates = candidatesOn(settings.device);
+  const [, ...reduced] = candidates;
+  if (reduced.length === 0) {
+    const problem = precisionProblem('bf16', settings.device);
+    return { precision: 'fp32', reason: problem ?? `${settings.device} has no other precision` };
+  }
+  onTrial?.();
+  const began = performance.now();
+  const spent = (): number => (performance.now() - began) / 1000;
+  const threads = getNumThreads();
+  if (settings.threads > 0) setNumThreads(settings.threads);
+  const trial = new TrialSteps(settings, build);
+  const step = async (precision: Precision, images: number): Promise<number> => {
+    await eventLoopTurn(); // lets signals in
+    signal?.throwIfAborted();
+    return trial.step(precision, images);
+  };
+  /** Seconds that the trial may still take, if a step of the batch takes this long. */
+  const left = (secondsPerStep: number): number =>
+    Math.min(SECONDS, SHARE * ('seconds' in length ? length.seconds : length.steps * secondsPerStep)) -
+    spent();
+  try {
+    const batch = settings.batchSize;
+    let images = Math.min(FEW, batch);
+    await step('fp32', images); // the first step also loads kernels and fills caches
+    let took = await step('fp32', images);
+    const budget = (): number => left((took * batch) / images);
+    // each precision makes one step that is not timed and at least one that is
+    const fewest = (): number => 2 * candidates.length * took;
+    while (images < batch && 2 * fewest() + 2 * took < budget()) {
+      images = Math.min(2 * images, batch);
+      took = await step('fp32', images);
+    }
+    if (fewest() > budget())
+      return { precision: 'fp32', reason: `the training is too short to try ${list(reduced)} first` };
+
+    const best = new Map<Precision, number>(candidates.map((precision) => [precision, Infinity]));
+    const bestOf = (precision: Precision): number => best.get(precision) ?? Infinity;
+    for (let round = 0; round <= ROUNDS; round++) {
+      if (round > 1 && candidates.length * took > budget()) break;
+      for (const precision of candidates) {
+        const seconds = await step(precision, images);
+        if (round > 0) best.set(precision, Math.min(bestOf(precision), seconds));
+      }
+    }
+    const fastest = reduced.reduce((a, b) => (bestOf(b) < bestOf(a) ? b : a));
+    const isWorth = bestOf(fastest) < (1 - GAIN) * bestOf('fp32');
+    const times = candidates.map((name) => `${name} ${showSeconds(bestOf(name))}`).join(', ');
+    const some = images === batch ? `${images} images` : `${images} of the batch's ${batch} images`;
+    const why = isWorth ? 'the fastest' : `less than ${100 * GAIN}% faster is not worth the rounding`;
+    return {
+      precision: isWorth ? fastest : 'fp32',
+      reason: `${why}: trial steps of ${some} take ${times}`,
+    };
+  } finally {
+    trial.dispose();
+    setNumThreads(threads);
+  }
+}
