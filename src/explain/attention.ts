@@ -14,7 +14,13 @@ import { modelArgument } from '../models/model-argument.js';
 import { checkCall, count, filePath, finite, instanceOf, optionsOf, pixels } from '../plain/check-options.js';
 import { decodeImage, type EncodedImage, resizeImage, type RgbImage } from '../data/index.js';
 import { ConfigError } from '../errors.js';
-import { type AttentiveBackbone, imageTensor, isAttentive, normalizeImages } from '../models/index.js';
+import {
+  type AttentiveBackbone,
+  hasTokens,
+  imageTensor,
+  isAttentive,
+  normalizeImages,
+} from '../models/index.js';
 import { inferenceMode, ones, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { attentionSize, type SizedModel } from '../plain/attention-size.js';
@@ -35,7 +41,13 @@ export interface AttentionOptions {
 export interface AttentionResult extends PreparedImage {
   /** Number of heads. */
   heads: number;
-  /** (heads, rows, columns): attention of the class token; a head's patches and the class token itself sum to 1. */
+  /** Register tokens, which are left out of the maps; 0 for most models. */
+  registers: number;
+  /** What the registers take of the class token's attention, mean over heads, 0 to 1. */
+  registerShare: number;
+  /**
+   * (heads, rows, columns): attention of the class token; a head's patches, the class token itself and registers sum to 1.
+   */
   maps: Float32Array;
   /** (rows, columns): mean over heads. */
   mean: Float32Array;
@@ -117,7 +129,17 @@ export function prepareDecoded(
  * The class token's attention to each patch in the last block, (heads, rows * columns). Call it in a scope, without
  * gradients.
  */
-export function classAttention(
+export const classAttention = (
+  backbone: AttentiveBackbone,
+  prepared: Omit<PreparedImage, 'isSqueezed'>,
+  device: string,
+): Tensor => patchAttention(classRow(backbone, prepared, device));
+
+/** (heads, 1 + N) to (heads, N). */
+const patchAttention = (row: Tensor): Tensor => row.slice(1, 1).contiguous();
+
+/** The same, the class token itself first, (heads, 1 + rows * columns). */
+function classRow(
   backbone: AttentiveBackbone,
   prepared: Omit<PreparedImage, 'isSqueezed'>,
   device: string,
@@ -129,9 +151,8 @@ export function classAttention(
   return weights
     .select(0, 0)
     .select(1, 0)
-    .narrow(1, 1, rows * columns)
-    .to('float32')
-    .contiguous(); // (heads, N)
+    .narrow(1, 0, 1 + rows * columns)
+    .to('float32'); // (heads, 1 + N)
 }
 
 const attentionOptions = optionsOf<AttentionOptions>(
@@ -165,13 +186,17 @@ export async function attention(
     throw new ConfigError(`${arch} has no attention to show: use a vision transformer or an XCiT`);
   }
   const prepared = await prepareImage(model, input, options.imageSize, options.maxPatches);
+  const registers = hasTokens(backbone) ? backbone.prefixTokens - 1 : 0;
   return scope(() =>
     inferenceMode(() => {
-      const maps = classAttention(backbone, prepared, model.device); // (heads, N)
+      const row = classRow(backbone, prepared, model.device); // (heads, 1 + N)
+      const maps = patchAttention(row); // (heads, N)
       const masks = threshold === undefined ? null : massMasks(maps, threshold).to('uint8');
       return {
         ...prepared,
         heads: maps.size(0),
+        registers,
+        registerShare: registers === 0 ? 0 : 1 - Number(row.sum([1]).mean().item()),
         maps: maps.toTypedArray() as Float32Array,
         mean: maps.mean([0]).toTypedArray() as Float32Array,
         masks: masks === null ? null : (masks.toTypedArray() as Uint8Array),
