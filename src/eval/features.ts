@@ -13,9 +13,9 @@ import {
   type Backbone,
   hasTokens,
   IMAGENET,
-  type Normalization,
   normalizeImages,
   patchTokens,
+  wholePatchesOf,
 } from '../models/index.js';
 import type { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, withPrecision, type Tensor } from '../torch/index.js';
@@ -88,13 +88,15 @@ function computeBatch(
   device: string,
   precision: Precision,
   compute: (images: Tensor) => Tensor,
-  normalization: Normalization = IMAGENET,
+  backbone: Backbone | null,
 ): { features: Float32Array; shape: number[] } {
   const run = (pixels: Uint8Array, shape: number[]) =>
     scope(() =>
       inferenceMode(() => {
         const raw = fromTypedArray(pixels, shape).to(device); // (B, 3, H, W) uint8
-        const out = withPrecision(precision, device, () => compute(normalizeImages(raw, normalization)));
+        const normalized = normalizeImages(raw, backbone?.normalization ?? IMAGENET);
+        const whole = backbone === null ? normalized : wholePatchesOf(backbone, normalized);
+        const out = withPrecision(precision, device, () => compute(whole));
         return { features: out.to('float32').toTypedArray() as Float32Array, shape: [...out.shape] };
       }),
     );
@@ -165,7 +167,7 @@ async function settledPrecision(
       const choice = fastestPrecision(
         device,
         batch.indices.length,
-        (tried) => computeBatch(batch, crop, device, tried, compute, backbone?.normalization).features,
+        (tried) => computeBatch(batch, crop, device, tried, compute, backbone).features,
       );
       batch.release();
       return choice;
@@ -218,7 +220,7 @@ async function* ownBatches(
     const computed =
       indices.length === 0
         ? { features: new Float32Array(0), shape: [0] }
-        : computeBatch(batch, crop, device, precision, compute, backbone?.normalization);
+        : computeBatch(batch, crop, device, precision, compute, backbone);
     batch.release();
     yield { indices, ...computed, skipped };
   }

@@ -14,10 +14,10 @@ export function exportTo({ args, options, io }: ExportCall): void {
     ...(imageSize === undefined ? {} : { imageSize }),
   });
   printOrigin(io, result);
-  const { arch, patchSize, imgSize } = result.architecture;
+  const { arch, patchSize, positionsSize: side = result.architecture.imgSize } = result.architecture;
   io.result(
     result,
     `${result.output}: ${result.tensors} tensors, ${(result.parameters / 1e6).toFixed(2)} M values, ` +
-      `${arch} with patches of ${patchSize} pixels, position embeddings for ${imgSize} x ${imgSize}`,
+      `${arch} with patches of ${patchSize} pixels, position embeddings for ${side} x ${side}`,
   );
 }
