@@ -138,6 +138,25 @@ export const hasAttention = (arch: string | undefined): boolean | null => {
 /** Whether `--patch-size` is a setting of it. */
 export const takesPatchSize = (arch: string): boolean => architectureEntry(arch)?.patchSize === null;
 
+/** Side of the patches of which its images must consist, given the setting; undefined where any size will do. */
+export function wholePatchSize(arch: string, patchSize?: number): number | undefined {
+  const entry = architectureEntry(arch);
+  if (entry === null) return undefined;
+  const isNeeded = entry.patchSize === null || FAMILIES[entry.family].wholePatches === true;
+  return isNeeded ? (entry.patchSize ?? patchSize) : undefined;
+}
+
+/** The name of its family's member whose sizes are settings: `vit`, `dinov2_vit_reg`, ...; itself where there is none. */
+export function sizedName(arch: ArchitectureName): ArchitectureName {
+  const kindOf = (name: ArchitectureName): string => {
+    const { embedDim, depth, numHeads, patchSize, ...kind } = ARCHITECTURES[name];
+    void [embedDim, depth, numHeads, patchSize];
+    return JSON.stringify(kind);
+  };
+  const isSized = (name: ArchitectureName): boolean => ARCHITECTURES[name].embedDim === null;
+  return architectureNames.find((name) => isSized(name) && kindOf(name) === kindOf(arch)) ?? arch;
+}
+
 const SIZES = ['embedDim', 'depth', 'numHeads'] as const;
 /** Which of width, depth and heads are settings of it. */
 export const ownSizes = (arch: string): (typeof SIZES)[number][] => {

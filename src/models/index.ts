@@ -28,6 +28,7 @@ export {
   type Family,
   type Shapes,
   ownSizes,
+  sizedName,
 } from './architectures.js';
 export { type BackboneFactory, type BackboneOptions, backboneShapes, buildBackbone } from './registry.js';
 export { ConvNeXt, type ConvNeXtOptions } from './convnext.js';

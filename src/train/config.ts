@@ -10,7 +10,7 @@ import {
   architectureNames,
   hasAttention,
   ownSizes,
-  takesPatchSize,
+  wholePatchSize,
 } from '../models/architectures.js';
 import { didYouMean } from '../plain/did-you-mean.js';
 import { readFlagValue } from '../plain/flag-values.js';
@@ -46,13 +46,13 @@ const leastSide = (arch: string | undefined): number => {
  */
 export function checkTogether(s: PartialSettings, isComplete = true): string[] {
   const problems: string[] = [];
+  const patch = wholePatchSize(s.arch ?? 'vit', s.patchSize);
   const crop = (name: 'globalCropsSize' | 'localCropsSize') => {
     const size = s[name];
     const least = leastSide(s.arch);
     if (size !== undefined && size < least)
       problems.push(`${name} ${size}: arch ${s.arch} takes images of at least ${least} pixels`);
-    const patch = s.patchSize;
-    if (size === undefined || patch === undefined || !takesPatchSize(s.arch ?? 'vit')) return;
+    if (size === undefined || patch === undefined) return;
     if (size < patch) {
       problems.push(
         `${name} ${size} is smaller than patchSize ${patch}: a crop must hold at least one patch`,
@@ -66,9 +66,8 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
     }
   };
   crop('globalCropsSize');
-  const hasPatches = takesPatchSize(s.arch ?? 'vit');
-  if (hasPatches && s.imgSize !== undefined && s.patchSize !== undefined && s.imgSize % s.patchSize !== 0)
-    problems.push(`imgSize ${s.imgSize} is not a multiple of patchSize ${s.patchSize}`);
+  if (s.imgSize !== undefined && patch !== undefined && s.imgSize % patch !== 0)
+    problems.push(`imgSize ${s.imgSize} is not a multiple of patchSize ${patch}`);
   if (s.localCropsNumber !== 0) crop('localCropsSize');
   for (const name of ['globalCropsScale', 'localCropsScale', 'cropAspectRatio', 'blurRadius'] as const) {
     const range = s[name];

@@ -142,7 +142,7 @@ describe('--init', () => {
       (error) => {
         assert.ok(error instanceof ConfigError);
         assert.deepEqual(error.problems, [
-          '--arch is vit_base, but the weights have vit',
+          '--arch is vit_base, but the weights have vit: leave out --arch to train these, or give weights of a vit_base',
           '--out-dim is 64, but the weights have 16',
         ]);
         return true;

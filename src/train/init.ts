@@ -7,7 +7,8 @@ import { z } from 'zod';
 import type { MultiCropWrapper } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
 import type { Tensor } from '../torch/index.js';
-import { type Architecture, backboneOptions, takesHeads } from '../weights/architecture.js';
+import { sizedName } from '../models/index.js';
+import { type Architecture, backboneOptions } from '../weights/architecture.js';
 import { openNetwork, readNetwork } from '../weights/network.js';
 import type { PartialSettings, TrainSettings } from '../run/settings.js';
 
@@ -73,10 +74,11 @@ export function settingsOfInit(
   file[Symbol.dispose]();
   for (const message of [...notes, ...warnings]) onWarning?.(message);
   const shapeOf = new Map(file.entries.map(({ name, shape }) => [name, shape]));
-  // a number of heads is only a setting of arch vit
-  const ownSize = numHeads !== undefined && takesHeads(architecture) ? { arch: 'vit' as const } : {};
+  // a number of heads is only a setting where all sizes are: of arch vit
+  const { arch } = architecture;
+  const ownSize = numHeads !== undefined && arch !== 'custom' ? { arch: sizedName(arch) } : {};
   return {
-    ...settingsOfArchitecture({ ...architecture, ...ownSize }),
+    ...settingsOfArchitecture({ ...architecture, ...ownSize } as Architecture),
     ...(initWithHead ? settingsOfHead(found.head, shapeOf) : {}),
   };
 }

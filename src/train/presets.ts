@@ -27,7 +27,13 @@ import {
   type SettingsSources,
   warningsAbout,
 } from './config.js';
-import { architectureEntry, hasAttention, ownSizes, takesPatchSize } from '../models/architectures.js';
+import {
+  architectureEntry,
+  hasAttention,
+  ownSizes,
+  takesPatchSize,
+  wholePatchSize,
+} from '../models/architectures.js';
 import { parseDuration } from '../plain/units.js';
 import { flagOf, type PartialSettings, type SettingName, type TrainSettings } from '../run/settings.js';
 import { JUDGE_IMAGES } from './judge.js';
@@ -106,6 +112,15 @@ function paperPreset(overrides: PartialSettings, facts: TrainFacts | undefined):
       reason: "the reference's fp16 needs CUDA: chosen by measurement instead",
     });
   }
+  const patch = wholePatchSize(settings.arch ?? PAPER.arch);
+  if (patch !== undefined && overrides.localCropsSize === undefined) {
+    settings.localCropsSize = multiple(PAPER.localCropsSize, patch);
+    choices.push({
+      name: 'localCropsSize',
+      value: settings.localCropsSize,
+      reason: `the paper's ${PAPER.localCropsSize}, in whole patches of ${patch}`,
+    });
+  }
   // the paper's 10 epochs of warm-up don't fit in every number of steps
   const epochs = settings.steps === undefined ? undefined : settings.steps / stepsInEpoch;
   if (epochs !== undefined) {
@@ -156,7 +171,9 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
 
   // ---- model
   const arch = choose('arch', 'vit', `a size that ${hardware} can train on ${data}`);
-  let width = WIDTHS[arch.replace(/^.*_/, '')] ?? 128;
+  const entry = architectureEntry(arch);
+  const known = entry !== null && !/^(?:resnet|xcit)$/.test(entry.family) ? entry.embedDim : null;
+  let width = known ?? WIDTHS[arch.replace(/^.*_/, '')] ?? 128;
   if (ownSizes(arch).includes('numHeads')) {
     width = choose('embedDim', 128, 'a narrow transformer');
     choose('depth', 4, 'a shallow transformer');
@@ -170,7 +187,8 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   // ---- crops: no larger than the image (upscaled pixels teach nothing), and no more patches than are affordable
   const fitting = recipe.cropSizes.filter((size) => size <= shortSide * 1.25);
   const largest = recipe.settings.globalCropsSize ?? fitting.at(-1) ?? 32;
-  const wantedCrop = overrides.patchSize ? multiple(largest, overrides.patchSize) : largest;
+  const givenPatch = wholePatchSize(arch, overrides.patchSize);
+  const wantedCrop = givenPatch === undefined ? largest : multiple(largest, givenPatch);
   const globalCrop = choose(
     'globalCropsSize',
     wantedCrop,
@@ -378,7 +396,11 @@ function overWeights(overrides: PartialSettings, weights: PartialSettings = {}):
     (name) =>
       weights[name] !== undefined && overrides[name] !== undefined && overrides[name] !== weights[name],
   ).map(
-    (name) => `${flagOf(name)} is ${String(overrides[name])}, but the weights have ${String(weights[name])}`,
+    (name) =>
+      `${flagOf(name)} is ${String(overrides[name])}, but the weights have ${String(weights[name])}` +
+      (name === 'arch'
+        ? `: leave out --arch to train these, or give weights of a ${String(overrides[name])}`
+        : ''),
   );
   if (problems.length > 0) throw new ConfigError(problems);
   return { ...weights, ...overrides };
