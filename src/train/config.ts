@@ -93,7 +93,7 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
     for (const name of ['embedDim', 'depth', 'numHeads'] as const) {
       if (s[name] !== undefined && !own.includes(name))
         problems.push(
-          `${name} ${s[name]} requires arch ${ownersOf(name).join(' or ')}; ${s.arch} defines its own`,
+          `${name} ${s[name]}: arch ${s.arch} defines its own; one that takes it: ${ownersOf(name).join(', ')}`,
         );
     }
     for (const [name, parts] of Object.entries(MULTIPLES[s.arch] ?? {})) {

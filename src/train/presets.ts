@@ -29,7 +29,6 @@ import {
 } from './config.js';
 import {
   architectureEntry,
-  FAMILIES,
   hasAttention,
   ownSizes,
   takesPatchSize,
@@ -185,7 +184,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   // ---- model
   const arch = choose('arch', 'vit', `a size that ${hardware} can train on ${data}`);
   const entry = architectureEntry(arch);
-  const known = entry !== null && FAMILIES[entry.family].learnsPositions ? entry.embedDim : null;
+  const known = entry !== null && !/^(?:resnet|xcit)$/.test(entry.family) ? entry.embedDim : null;
   let width = known ?? WIDTHS[arch.replace(/^.*_/, '')] ?? 128;
   if (ownSizes(arch).includes('numHeads')) {
     width = choose('embedDim', 128, 'a narrow transformer');

@@ -1,4 +1,5 @@
 /** `dino export --format safetensors|pth`: see src/weights/export-weights.ts. */
+import { learnsPositions } from '../../weights/architecture.js';
 import { exportWeights } from '../../weights/export-weights.js';
 import { pick } from '../flags.js';
 import { printOrigin, whichNetwork } from '../weights/options.js';
@@ -15,9 +16,10 @@ export function exportTo({ args, options, io }: ExportCall): void {
   });
   printOrigin(io, result);
   const { arch, patchSize, positionsSize: side = result.architecture.imgSize } = result.architecture;
+  const positions = learnsPositions(result.architecture) ? `, position embeddings for ${side} x ${side}` : '';
   io.result(
     result,
     `${result.output}: ${result.tensors} tensors, ${(result.parameters / 1e6).toFixed(2)} M values, ` +
-      `${arch} with patches of ${patchSize} pixels, position embeddings for ${side} x ${side}`,
+      `${arch} with patches of ${patchSize} pixels${positions}`,
   );
 }
