@@ -138,6 +138,15 @@ const ownRows = [
     script: 'knn',
     settings: { train: 10000, val: 10000, width: 384 },
   },
+  {
+    id: 'logistic',
+    title: 'logistic regression, C 1, 5,000 x 384, 10 classes, features given, against scikit-learn 1.9',
+    target: 1.5,
+    unit: 's',
+    script: 'logistic',
+    settings: { train: 5000, width: 384, classes: 10, c: 1 },
+    peer: { python: process.env.DINO_BENCH_SKLEARN, script: 'logistic' },
+  },
   fromFiles('start', "from the command typed to the first step's start", 4, 'start', 's', {}),
   ...['bf16', 'fp16'].map((precision) =>
     step(

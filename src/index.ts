@@ -207,7 +207,7 @@ export { writeClassifierReport } from './classify/report-page.js';
 export type { ClassifierReport, ClassScore, Mistake, ShareEstimate } from './classify/report.js';
 export type { CalibrationBin } from './classify/calibration.js';
 export type { Trial as ClassifierTrial } from './classify/cross-validate.js';
-export type { Scaling } from './classify/scaling.js';
+export type { Scaling as ClassifierScaling } from './classify/scaling.js';
 export type { ClassifierHead, LinearHead, NeighbourHead } from './plain/classifier-head.js';
 
 // segmenters from few masks

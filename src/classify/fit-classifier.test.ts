@@ -143,7 +143,7 @@ describe('fitClassifier', () => {
       result.skipped.map(({ path: file }) => path.relative(damaged, file)),
       ['blue/broken.png', 'yellow/broken.png'],
     );
-    assert.match(warnings.join('\n'), /1 of 4 classes have no readable image and are left out: yellow/);
+    assert.match(warnings.join('\n'), /1 of 4 classes has no readable image and is left out: yellow/);
     assert.deepEqual(result.leftOut.byExtension, { '.txt': 1 });
     assert.deepEqual([result.images, result.classes.length], [18, 3]);
     assert.ok(result.classifier.classes.every((name) => name !== 'yellow'));

@@ -165,7 +165,7 @@ function presentClasses(
   const missing = list.classes.filter((_, c) => counts[c] === 0);
   if (missing.length > 0)
     warn(
-      `${missing.length} of ${list.classes.length} classes have no readable image and are left out: ${few(missing)}`,
+      `${missing.length} of ${list.classes.length} classes ${missing.length === 1 ? 'has no readable image and is' : 'have no readable images and are'} left out: ${few(missing)}`,
     );
   const numbers: number[] = [];
   const names = list.classes.filter((_, c) => counts[c]! > 0);
@@ -195,8 +195,8 @@ function warnOfLone(
     );
   else if (lone.length > 0)
     warn(
-      `${lone.length} of ${names.length} classes ${lone.length === 1 ? 'has' : 'have'} a single image: ${few(lone)}. It is learned from, but it can't be ` +
-        'cross-validated: the figures say nothing about these classes',
+      `${lone.length} of ${names.length} classes ${lone.length === 1 ? 'has' : 'have'} a single image: ${few(lone)}. A lone image is learned from, but can't be ` +
+        `cross-validated: the figures say nothing about ${lone.length === 1 ? 'this class' : 'these classes'}`,
     );
 }
 

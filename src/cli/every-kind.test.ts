@@ -20,6 +20,7 @@ import { after, before, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { listImages } from '../data/index.js';
+import { writeLabelImage } from '../eval/indexed-png.js';
 import { fixtureImage } from '../testing/fixture-image.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { jpegOf, rawTar } from '../testing/shards.js';
@@ -191,6 +192,27 @@ it('eval copy-detection and eval attention-segmentation', async () => {
     'cpu',
   );
   addsUp(cut, Number(cut['images']) + Number(cut['withoutMask']), files);
+});
+
+it('classify and segment', async () => {
+  const model = at('classifier.safetensors');
+  const fitted = dino('classify', 'fit', at('run'), all, '--output', model, '--c', '1', ...CPU);
+  addsUp(fitted, fitted['images'], files);
+  const predicted = dino('classify', 'predict', model, all, ...CPU);
+  addsUp(predicted, (predicted['predictions'] as unknown[]).length, files);
+
+  const masks = at('segment-masks', 'blue');
+  mkdirSync(masks, { recursive: true });
+  const labels = Uint8Array.from({ length: 1600 }, (_, i) => (i % 40 < 20 ? 0 : 1));
+  for (const name of ['IMG.0.png', 'IMG.2.png'])
+    await writeLabelImage(path.join(masks, name), { width: 40, height: 40, labels });
+  const small = ['--device', 'cpu', '--size', '32'];
+  const segmenter = at('segmenter.safetensors');
+  const given = [all, at('segment-masks'), '--output', segmenter, '--folds', '0', ...small];
+  const segmented = dino('segment', 'fit', at('run'), ...given);
+  addsUp(segmented, Number(segmented['images']) + (segmented['withoutMask'] as string[]).length, files);
+  const labelled = dino('segment', 'predict', segmenter, all, '--output', at('segmented'), '--device', 'cpu');
+  addsUp(labelled, (labelled['images'] as unknown[]).length, files);
 });
 
 it('train, with k-NN of other images', () => {
