@@ -27,6 +27,7 @@ const SLOW = new RegExp(
     '^explore/(explore|fuzz)',
     '^models/(convolutional|vision-transformer)',
     '^torch/(arena|distributed|products)',
+    '^(models|weights)/dinov2',
     '^weights/(fuzz|other-models|round-trip)',
     '^plain/shell',
   ].join('|'),

@@ -28,6 +28,7 @@ import {
 } from '../data/index.js';
 import { compareCodePoints } from '../plain/code-points.js';
 import { ConfigError, DataError } from '../errors.js';
+import { notWhole } from '../plain/eval-geometry.js';
 import { type Backbone, hasTokens, patchTokens, type TokenBackbone, unitLength } from '../models/index.js';
 import { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
@@ -234,14 +235,20 @@ export async function evaluateCopyDetection(
   options: CopyDetectionOptions,
 ): Promise<CopyDetectionResult> {
   checkCall('evaluateCopyDetection()', modelArgument(model), ['options', copyOptions, options]);
-  const { dataPath, whiteningPath, distractorsPath, imsize = 320, batchSize = 16, numWorkers = 1 } = options;
+  const { dataPath, whiteningPath, distractorsPath, batchSize = 16, numWorkers = 1 } = options;
   const backbone = transformer(model.backbone);
+  const { patchSize, wholePatches } = backbone;
+  // the reference's 320, in whole patches
+  const usual = wholePatches === true ? Math.round(320 / patchSize) * patchSize : 320;
+  const { imsize = usual } = options;
   const { device } = model;
-  if (!(Number.isInteger(imsize) && imsize >= backbone.patchSize)) {
+  if (!(Number.isInteger(imsize) && imsize >= patchSize)) {
     throw new ConfigError(
-      `imsize ${imsize}; expected a whole number of pixels, at least ${backbone.patchSize}, the model's patches`,
+      `imsize ${imsize}; expected a whole number of pixels, at least ${patchSize}, the model's patches`,
     );
   }
+  if (wholePatches === true && imsize % patchSize !== 0)
+    throw new ConfigError(`imsize ${imsize}; ${notWhole(imsize, patchSize)}`);
   const { blocks, absent } = readCopydays(dataPath);
   const lists: ImageList[] = [];
   const itemsOf = async (folder: string | undefined): Promise<ImageItems> => {

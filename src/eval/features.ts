@@ -13,9 +13,9 @@ import {
   type Backbone,
   hasTokens,
   IMAGENET,
-  type Normalization,
   normalizeImages,
   patchTokens,
+  wholePatchesOf,
 } from '../models/index.js';
 import type { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
@@ -81,13 +81,14 @@ function computeBatch(
   crop: number,
   device: string,
   compute: (images: Tensor) => Tensor,
-  normalization: Normalization,
+  backbone: Backbone | null,
 ): { features: Float32Array; shape: number[] } {
   const run = (pixels: Uint8Array, shape: number[]) =>
     scope(() =>
       inferenceMode(() => {
         const raw = fromTypedArray(pixels, shape).to(device); // (B, 3, H, W) uint8
-        const out = compute(normalizeImages(raw, normalization));
+        const normalized = normalizeImages(raw, backbone?.normalization ?? IMAGENET);
+        const out = compute(backbone === null ? normalized : wholePatchesOf(backbone, normalized));
         return { features: out.to('float32').toTypedArray() as Float32Array, shape: [...out.shape] };
       }),
     );
@@ -169,7 +170,7 @@ async function* ownBatches(
     const computed =
       indices.length === 0
         ? { features: new Float32Array(0), shape: [0] }
-        : computeBatch(batch, crop, device, compute, backbone?.normalization ?? IMAGENET);
+        : computeBatch(batch, crop, device, compute, backbone);
     batch.release();
     yield { indices, ...computed, skipped };
   }

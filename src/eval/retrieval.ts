@@ -20,7 +20,7 @@ import {
 } from '../plain/check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { Box } from '../data/index.js';
-import { type Backbone, unitLength } from '../models/index.js';
+import { type Backbone, unitLength, wholePatchesOf } from '../models/index.js';
 import { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
@@ -76,7 +76,8 @@ export function multiScaleFeatures(backbone: Backbone, images: Tensor): Tensor {
   const [height, width] = [images.size(2), images.size(3)];
   const each = SCALES.map((scale) => {
     const size = [Math.floor(height * scale), Math.floor(width * scale)] as const;
-    return backbone.forward(scale === 1 ? images : ops.upsampleBilinear2d(images, size, false, scale, scale));
+    const scaled = scale === 1 ? images : ops.upsampleBilinear2d(images, size, false, scale, scale);
+    return backbone.forward(wholePatchesOf(backbone, scaled));
   }); // 3 of (B, D)
   const mean = each.reduce((sum, features) => sum.add(features)).div(SCALES.length);
   return unitLength(mean);

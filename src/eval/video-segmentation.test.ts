@@ -278,7 +278,7 @@ describe('evaluateVideoSegmentation', () => {
     );
     await assert.rejects(
       evaluateVideoSegmentation(model, { data, output, size: 100 }),
-      /size 100 with patches/,
+      /size 100; expected a multiple of 8/,
     );
   });
 

@@ -25,6 +25,7 @@ import { decodeImage } from '../data/index.js';
 import { readLabelImage, writeLabelImage, type LabelImage } from './indexed-png.js';
 import { resizeLinear, resizeNearest, type Size } from './resample.js';
 import { ConfigError, DataError } from '../errors.js';
+import { notWhole } from '../plain/eval-geometry.js';
 import {
   hasTokens,
   IMAGENET,
@@ -47,8 +48,17 @@ import { LabelPropagation, labelsOfPixels } from './label-propagation.js';
 
 /** The reference's for ImageNet's, with 0.228 where that has 0.229. */
 const REFERENCE: Normalization = { ...IMAGENET, std: [0.228, 0.224, 0.225] };
-/** The reference cuts the longer side to a multiple of this. */
+/** The reference cuts the longer side to a multiple of this, which whole patches of most models fill. */
 const SIDE_MULTIPLE = 64;
+const SIZE = 480;
+
+/** What the sides of frames are multiples of. */
+const sideMultiple = (patchSize: number): number =>
+  SIDE_MULTIPLE % patchSize === 0 ? SIDE_MULTIPLE : patchSize;
+
+/** The size that frames have by default: the reference's 480, in whole patches. */
+export const defaultFrameSize = (patchSize: number): number =>
+  SIDE_MULTIPLE % patchSize === 0 ? SIZE : Math.round(SIZE / patchSize) * patchSize;
 /** The label of pixels that DAVIS ignores; in DAVIS-2016's masks of 0 and 255 it is the object. */
 const VOID = 255;
 
@@ -59,7 +69,7 @@ export interface VideoSegmentationOptions {
   output: string;
   /** Names of sequences. Default: those of ImageSets/2017/val.txt, or every folder without that file. */
   sequences?: readonly string[];
-  /** Shorter side of the frames in pixels; default 480. */
+  /** Shorter side of the frames in pixels; default 480, or near it where patches don't fill that. */
   size?: number;
   /** Default 7. */
   nLastFrames?: number;
@@ -95,28 +105,25 @@ export interface VideoSegmentationResult {
   scores: { JF: number; J: SequenceStatistics; F: SequenceStatistics; objects: number } | null;
 }
 
-/** The size that frames are resized to: `size` on the shorter side, the longer one cut to a multiple of 64. */
-export function propagationSize({ width, height }: Size, size: number): Size {
+/** The size that frames are resized to: `size` on the shorter side, the longer one cut to a multiple of 64, or of patches. */
+export function propagationSize({ width, height }: Size, size: number, patchSize = 1): Size {
+  const multiple = sideMultiple(patchSize);
   const long = (short: number, other: number): number =>
-    Math.floor((size * other) / short / SIDE_MULTIPLE) * SIDE_MULTIPLE;
+    Math.floor((size * other) / short / multiple) * multiple;
   return height > width
     ? { width: size, height: long(width, height) }
     : { height: size, width: long(height, width) };
 }
 
 function checkOptions(model: LoadedModel, options: VideoSegmentationOptions): TokenBackbone {
-  const { size = 480 } = options;
   const problems: string[] = [];
   const { backbone } = model;
   if (!hasTokens(backbone)) {
     problems.push('video segmentation needs patch features: a vision transformer');
   } else {
     const { patchSize } = backbone;
-    if (SIDE_MULTIPLE % patchSize !== 0 || size % patchSize !== 0) {
-      problems.push(
-        `size ${size} with patches of ${patchSize}; expected a multiple of the patch size, which divides ${SIDE_MULTIPLE}`,
-      );
-    }
+    const { size = defaultFrameSize(patchSize) } = options;
+    if (size % patchSize !== 0) problems.push(`size ${size}; ${notWhole(size, patchSize)}`);
   }
   if (problems.length > 0 || !hasTokens(backbone)) throw new ConfigError(problems);
   return backbone;
@@ -202,12 +209,13 @@ async function segmentSequence(
   sequence: DavisSequence,
   options: VideoSegmentationOptions & { onWarning: (message: string) => void },
 ): Promise<SequenceScore> {
-  const { size = 480, nLastFrames = 7, sizeMaskNeighborhood = 12, topk = 5, signal } = options;
   const { name, frames } = sequence;
   const { patchSize } = backbone;
+  const { size = defaultFrameSize(patchSize), nLastFrames = 7 } = options;
+  const { sizeMaskNeighborhood = 12, topk = 5, signal } = options;
   const folder = path.join(options.output, name);
   const first = await readLabelImage(sequence.masks[0]!);
-  const target = propagationSize(first, size);
+  const target = propagationSize(first, size, patchSize);
   const grid = { width: target.width / patchSize, height: target.height / patchSize };
   const small = resizeNearest(first.labels, first, grid); // (rows * columns)
   // the background is always a label, so that it wins where no object is found

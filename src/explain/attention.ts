@@ -17,6 +17,7 @@ import { ConfigError } from '../errors.js';
 import {
   architectureEntry,
   type AttentiveBackbone,
+  hasTokens,
   imageTensor,
   isAttentive,
   normalizeImages,
@@ -41,7 +42,13 @@ export interface AttentionOptions {
 export interface AttentionResult extends PreparedImage {
   /** Number of heads. */
   heads: number;
-  /** (heads, rows, columns): attention of the class token; a head's patches and the class token itself sum to 1. */
+  /** Register tokens, which are left out of the maps; 0 for most models. */
+  registers: number;
+  /** What the registers take of the class token's attention, mean over heads, 0 to 1. */
+  registerShare: number;
+  /**
+   * (heads, rows, columns): attention of the class token; a head's patches, the class token itself and registers sum to 1.
+   */
   maps: Float32Array;
   /** (rows, columns): mean over heads. */
   mean: Float32Array;
@@ -130,7 +137,17 @@ export function prepareDecoded(
  * The class token's attention to each patch in the last block, (heads, rows * columns). Call it in a scope, without
  * gradients.
  */
-export function classAttention(
+export const classAttention = (
+  backbone: AttentiveBackbone,
+  prepared: Omit<PreparedImage, 'isSqueezed'>,
+  device: string,
+): Tensor => patchAttention(classRow(backbone, prepared, device));
+
+/** (heads, 1 + N) to (heads, N). */
+const patchAttention = (row: Tensor): Tensor => row.slice(1, 1).contiguous();
+
+/** The same, the class token itself first, (heads, 1 + rows * columns). */
+function classRow(
   backbone: AttentiveBackbone,
   prepared: Omit<PreparedImage, 'isSqueezed'>,
   device: string,
@@ -142,9 +159,8 @@ export function classAttention(
   return weights
     .select(0, 0)
     .select(1, 0)
-    .narrow(1, 1, rows * columns)
-    .to('float32')
-    .contiguous(); // (heads, N)
+    .narrow(1, 0, 1 + rows * columns)
+    .to('float32'); // (heads, 1 + N)
 }
 
 const attentionOptions = optionsOf<AttentionOptions>(
@@ -178,13 +194,17 @@ export async function attention(
     throw new ConfigError(noAttention(arch));
   }
   const prepared = await prepareImage(model, input, options.imageSize, options.maxPatches);
+  const registers = hasTokens(backbone) ? backbone.prefixTokens - 1 : 0;
   return scope(() =>
     inferenceMode(() => {
-      const maps = classAttention(backbone, prepared, model.device); // (heads, N)
+      const row = classRow(backbone, prepared, model.device); // (heads, 1 + N)
+      const maps = patchAttention(row); // (heads, N)
       const masks = threshold === undefined ? null : massMasks(maps, threshold).to('uint8');
       return {
         ...prepared,
         heads: maps.size(0),
+        registers,
+        registerShare: registers === 0 ? 0 : 1 - Number(row.sum([1]).mean().item()),
         maps: maps.toTypedArray() as Float32Array,
         mean: maps.mean([0]).toTypedArray() as Float32Array,
         masks: masks === null ? null : (masks.toTypedArray() as Uint8Array),

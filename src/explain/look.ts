@@ -37,6 +37,8 @@ export interface LookResult {
   images: LookedImage[];
   /** Width of the features. */
   embedDim: number;
+  /** Register tokens, whose attention is left out; 0 for most models. */
+  registers: number;
   /** Shares of the variance of all patches in the first three components, 0 to 1; empty without. */
   explained: number[];
 }
@@ -82,10 +84,11 @@ export async function lookAt(
       colours: null,
     });
   }
-  if (options.pca === false || raw.length === 0) return { images, embedDim, explained: [] };
+  const registers = hasTokens(backbone) ? backbone.prefixTokens - 1 : 0;
+  if (options.pca === false || raw.length === 0) return { images, embedDim, registers, explained: [] };
   options.signal?.throwIfAborted();
   const means = images.map(({ maps, heads }) => meanMap(maps, heads));
   const { images: coloured, explained } = colourPatches(images, raw, means, embedDim);
   coloured.forEach(({ colours }, i) => (images[i]!.colours = colours));
-  return { images, embedDim, explained };
+  return { images, embedDim, registers, explained };
 }

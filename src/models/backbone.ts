@@ -40,6 +40,8 @@ export interface TokenBackbone extends Backbone {
   readonly depth: number;
   /** Tokens before those of the patches: the class token, then registers if it has any. */
   readonly prefixTokens: number;
+  /** It refuses images that don't consist of whole patches; without it, the rest is dropped. */
+  readonly wholePatches?: true;
   /** All tokens after the last norm, (B, prefixTokens + N, D), the patches row by row. */
   forwardTokens(images: Tensor): Tensor;
   /** Tokens of the last `n` blocks (default 1), each as in forwardTokens(), the deepest last. */
@@ -51,3 +53,11 @@ export const hasTokens = (backbone: Backbone): backbone is TokenBackbone => 'for
 /** The patches' part, (B, N, D), of tokens (B, prefixTokens + N, D). */
 export const patchTokens = ({ prefixTokens }: Pick<TokenBackbone, 'prefixTokens'>, tokens: Tensor): Tensor =>
   tokens.slice(1, prefixTokens);
+
+/** Images (B, 3, H, W) without what fills no patch at the right and bottom, for a backbone that refuses such. */
+export function wholePatchesOf(backbone: Backbone, images: Tensor): Tensor {
+  if (!hasTokens(backbone) || backbone.wholePatches !== true) return images;
+  const { patchSize } = backbone;
+  const whole = (axis: number): number => images.size(axis) - (images.size(axis) % patchSize);
+  return images.narrow(2, 0, whole(2)).narrow(3, 0, whole(3));
+}

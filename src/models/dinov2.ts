@@ -24,6 +24,7 @@ export class Dinov2 extends VisionTransformer {
   /** (1, C), which takes the place of masked patches in the original's training. A buffer: nothing here trains it. */
   readonly mask_token: Tensor;
   override readonly prefixTokens: number;
+  readonly wholePatches = true;
 
   /** @throws ShapeError as VisionTransformer does. */
   constructor({ registers = 0, ...options }: Dinov2Options) {

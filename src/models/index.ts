@@ -6,6 +6,7 @@ export {
   isAttentive,
   patchTokens,
   type TokenBackbone,
+  wholePatchesOf,
 } from './backbone.js';
 export { Dinov2, type Dinov2Options } from './dinov2.js';
 export { DINOHead, type DINOHeadOptions } from './dino-head.js';

@@ -70,7 +70,7 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
   const { architecture, located, backbone: state, head } = network;
   if (withHead && head === null)
     throw new CheckpointError(`${located.file} has no DINO head: leave out --with-head`);
-  const { arch, patchSize, imgSize } = architecture;
+  const { arch, patchSize } = architecture;
   if (
     imageSize !== undefined &&
     !(Number.isInteger(imageSize) && imageSize > 0 && imageSize % patchSize === 0)
@@ -96,7 +96,8 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
       for (const [alias, name] of Object.entries(aliases)) tensors.set(alias, tensors.get(name) as Tensor);
       for (const [name, tensor] of tensors) named.set(head === null ? name : `backbone.${name}`, tensor);
       for (const [name, tensor] of head ?? []) named.set(`head.${name}`, tensor);
-      const written = { ...architecture, imgSize: imageSize ?? imgSize };
+      const moved = architecture.positionsSize === undefined ? 'imgSize' : 'positionsSize';
+      const written = imageSize === undefined ? architecture : { ...architecture, [moved]: imageSize };
       const record = recordOf(written, model.normalization, network.headsAreGuess);
       makeFolderOf(output, CheckpointError);
       if (format === 'pth') writePth(output, named, { [RECORD_ATTRIBUTE]: new Map(Object.entries(record)) });

@@ -38,7 +38,11 @@ export const command = defineCommand({
       description: 'images that are searched together with the originals (default: none)',
       placeholder,
     }),
-    imsize: whole(1, 8192).default(320).describe('side of the square that images are stretched to, pixels'),
+    imsize: whole(1, 8192)
+      .optional()
+      .describe(
+        'side of the square that images are stretched to, pixels (default: 320, or near it in whole patches)',
+      ),
     ...modelOptions,
     ...loaderOptions(16),
     ...processOptions,

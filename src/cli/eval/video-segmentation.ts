@@ -56,7 +56,9 @@ export const command = defineCommand({
       .default(12)
       .describe('patches farther away than this are ignored; 0 for no limit'),
     topk: whole(1).default(5).describe('how many of the most similar patches give their labels'),
-    size: whole(1, 8192).default(480).describe('shorter side of the frames, pixels'),
+    size: whole(1, 8192)
+      .optional()
+      .describe('shorter side of the frames, pixels (default: 480, or near it in whole patches)'),
     measure: z.boolean().default(true).describe('only write the masks, without J and F'),
     ...modelOptions,
   },

@@ -84,7 +84,12 @@ export const command = defineCommand({
           const files = await writeAttention(result, folder, masked);
           const { heads, rows, columns } = result;
           results.push({ image, folder, files, heads, patches: [rows, columns] });
-          io.note(`${image}: ${heads} heads of ${rows} x ${columns} patches`);
+          const { registers, registerShare } = result;
+          const without =
+            registers === 0
+              ? ''
+              : `; ${registers} register tokens, which take ${(100 * registerShare).toFixed(0)}%, are left out`;
+          io.note(`${image}: ${heads} heads of ${rows} x ${columns} patches${without}`);
           if (result.isSqueezed) io.warn(squeezedNote(image, result));
         }
         if (results.length === 0)

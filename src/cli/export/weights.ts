@@ -15,10 +15,8 @@ export function exportTo({ args, options, io }: ExportCall): void {
     ...(imageSize === undefined ? {} : { imageSize }),
   });
   printOrigin(io, result);
-  const { arch, patchSize, imgSize } = result.architecture;
-  const positions = learnsPositions(result.architecture)
-    ? `, position embeddings for ${imgSize} x ${imgSize}`
-    : '';
+  const { arch, patchSize, positionsSize: side = result.architecture.imgSize } = result.architecture;
+  const positions = learnsPositions(result.architecture) ? `, position embeddings for ${side} x ${side}` : '';
   io.result(
     result,
     `${result.output}: ${result.tensors} tensors, ${(result.parameters / 1e6).toFixed(2)} M values, ` +

@@ -29,7 +29,9 @@ export function formatDescription(description: WeightsDescription): string {
       (a.numHeads === 0
         ? 'no attention, '
         : `${plural(a.numHeads, 'head')}${description.headsAreGuess ? ' (a guess: --num-heads)' : ''}, patch ${a.patchSize}, `) +
-      `made for ${a.imgSize} x ${a.imgSize} pixels (other sizes work too)`,
+      `made for ${a.imgSize} x ${a.imgSize} pixels (` +
+      (a.positionsSize === undefined ? '' : `with positions for ${a.positionsSize} x ${a.positionsSize}; `) +
+      `other sizes${a.wholePatches === true ? `, multiples of ${a.patchSize},` : ''} work too)`,
     `parameters    backbone ${millions(description.backboneParameters)}, head ${millions(description.headParameters)}` +
       (description.outDim === null ? '' : ` with ${description.outDim} outputs`),
   ];

@@ -1,25 +1,36 @@
 /** `dino hub`: the official models and where they are; see src/weights/hub.ts. */
-import { type HubModel, hubModels } from '../../weights/hub.js';
+import { hubAdvice, type HubModel, hubModels } from '../../weights/hub.js';
 import { DINOV3_LICENCE, type DinoV3HubModel, dinoV3HubModels } from '../../weights/hub-dinov3.js';
 import { defineCommand } from '../command.js';
 
+/** Two columns of a list, the first as wide as its longest entry. */
+function listOf(rows: readonly (readonly [string, string])[]): string[] {
+  const width = Math.max(...rows.map(([first]) => first.length));
+  return rows.map(([first, second]) => `  ${first.padEnd(width)}  ${second}`);
+}
+
 /** The models as a table with links. */
 export function formatHub(models: readonly HubModel[]): string {
-  const lines = ['name                     params  k-NN   linear'];
-  for (const { name, millionParameters, knn, linear } of models) {
+  const lines = ['name                     params     file  k-NN   linear'];
+  for (const { name, millionParameters, megabytes, knn, linear } of models) {
     lines.push(
-      `${name.padEnd(24)} ${`${millionParameters} M`.padStart(6)}  ${knn.toFixed(1)}%  ${linear.toFixed(1)}%`,
+      `${name.padEnd(24)} ${`${millionParameters} M`.padStart(6)} ${`${megabytes} MB`.padStart(8)}  ${knn.toFixed(1)}%  ${linear.toFixed(1)}%`,
     );
   }
+  lines.push('', 'Which one:', ...listOf(hubAdvice));
   lines.push('', 'Backbones, for `dino embed`, `dino attention`, `dino eval` and `dino train --init`:');
   for (const { backbone } of models) lines.push(`  ${backbone}`);
   lines.push('', 'Full checkpoints, with both heads, for `dino train --init` and `--resume`:');
-  for (const { fullCheckpoint } of models) lines.push(`  ${fullCheckpoint}`);
+  for (const { fullCheckpoint } of models) if (fullCheckpoint !== null) lines.push(`  ${fullCheckpoint}`);
   lines.push(
     '',
+    'k-NN and linear are top-1 on ImageNet, as published. The file of each has its names, and is read as it is:',
+    '`dino eval knn FILE` checks one against its number (docs/backbones.md).',
     'Download one with a browser or curl -LO and give the file as WEIGHTS. Settings and logs: dino hub --json',
-    'Licence and source: https://github.com/facebookresearch/dino',
+    'Licence and source:',
   );
+  const sources = new Map(models.map(({ repository, licence }) => [repository, licence]));
+  for (const [repository, licence] of sources) lines.push(`  https://github.com/${repository} (${licence})`);
   return lines.join('\n');
 }
 

@@ -7,7 +7,13 @@ import { modelArgument } from '../../models/model-argument.js';
 import { checkCall, filePath, optionsOf, pixels, yesOrNo } from '../../plain/check-options.js';
 import { notWhole } from '../../plain/eval-geometry.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
-import { type Backbone, ConvNeXt, DinoV3Transformer, VisionTransformer } from '../../models/index.js';
+import {
+  architectureEntry,
+  type Backbone,
+  ConvNeXt,
+  DinoV3Transformer,
+  VisionTransformer,
+} from '../../models/index.js';
 import { packageVersion } from '../../version.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
 import { writeFileWhole } from '../../files/atomic-file.js';
@@ -29,7 +35,7 @@ export interface OnnxOptions {
   imageSize?: number | readonly [height: number, width: number];
   /** Take images of any size of at least a patch; default false. */
   dynamicSize?: boolean;
-  /** Also output the last block's attention, (B, heads, 1 + N, 1 + N); default false. */
+  /** Also output the last block's attention, (B, heads, 1 + R + N, 1 + R + N), R registers; default false. */
   attention?: boolean;
 }
 
@@ -113,7 +119,7 @@ export function buildOnnx(model: LoadedModel, options: TransformerGraphOptions):
     irVersion: IR_VERSION,
     producerName: 'dino-ts',
     producerVersion: packageVersion,
-    docString: `${architecture.arch}, width ${architecture.embedDim}, patches of ${architecture.patchSize} pixels, trained with DINO`,
+    docString: `${architecture.arch}, width ${architecture.embedDim}, patches of ${architecture.patchSize} pixels${trainedWith(architecture.arch)}`,
     opsetImport: [{ domain: '', version: OPSET }],
     graph: graph.build(architecture.arch),
     metadataProps: Object.entries(recordOf(architecture, backbone.normalization)).map(([key, value]) => ({
@@ -122,6 +128,10 @@ export function buildOnnx(model: LoadedModel, options: TransformerGraphOptions):
     })),
   };
 }
+
+/** For titles: DINOv2's networks may come from DINOv2. */
+export const trainedWith = (arch: string): string =>
+  architectureEntry(arch)?.family === 'dinov2' ? '' : ', trained with DINO';
 
 /** Writes a temporary file and renames it; makes the folder. @throws CheckpointError when it can't be written. */
 export function writeBytes(file: string, bytes: Uint8Array): void {
@@ -144,7 +154,8 @@ const onnxOptions = optionsOf<OnnxOptions>(
 
 /**
  * Writes a model as an ONNX file with outputs `class_token` (B, D), `patch_tokens` (B, N, D) and, optionally,
- * `attention` (B, heads, 1 + N, 1 + N); of a ResNet or XCiT only `feature` (B, D), of a ConvNeXt no attention. The file is either whole or absent.
+ * `attention` (B, heads, 1 + R + N, 1 + R + N), where the R registers that DINOv2's and DINOv3's models may have follow the
+ * class token; of a ConvNeXt no attention, of a ResNet or XCiT only `feature` (B, D). The file is either whole or absent.
  *
  * @throws ConfigError for an invalid size, CheckpointError when the file can't be written.
  */

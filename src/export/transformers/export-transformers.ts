@@ -2,7 +2,8 @@
  * A folder as `@huggingface/transformers` (transformers.js) loads it for `pipeline('image-feature-extraction')`:
  * config.json, preprocessor_config.json, onnx/model.onnx and onnx/model_quantized.onnx.
  *
- * The pipeline gives `last_hidden_state` (B, 1 + N, D), the class token first (behind it DINOv3's storage tokens), and with `pool: true` `pooler_output`,
+ * The pipeline gives `last_hidden_state` (B, 1 + N, D), the class token first (of DINOv2's and DINOv3's models with registers
+ * these next, as transformers has them), and with `pool: true` `pooler_output`,
  * which is the class token (B, D). Its processor resizes by bilinear or bicubic interpolation without antialiasing, or as
  * the browser's canvas does: images larger than the model's size give slightly different features than here.
  */
@@ -12,7 +13,7 @@ import { modelArgument } from '../../models/model-argument.js';
 import { checkCall, count, filePath, optionsOf, yesOrNo } from '../../plain/check-options.js';
 import { checkEvalSizes } from '../../plain/eval-geometry.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
-import { architectureEntry } from '../../models/index.js';
+import { type ArchitectureEntry, architectureEntry } from '../../models/index.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
 import { assertWritableFolder } from '../../files/output.js';
 import { dinoV3Config } from './dinov3-config.js';
@@ -45,6 +46,19 @@ const evenMargin = (crop: number): number => crop + 2 * Math.round((crop * (256 
 /** transformers' number of PIL's bicubic filter. */
 const BICUBIC = 3;
 
+/** What Dinov2Config and Dinov2WithRegistersConfig have beyond a ViTConfig. */
+function dinov2Config({ ffn, registers }: Extract<ArchitectureEntry, { family: 'dinov2' }>) {
+  const own = { mlp_ratio: 4, layerscale_value: 1, use_swiglu_ffn: ffn === 'swiglu' };
+  return registers === 0
+    ? { model_type: 'dinov2', architectures: ['Dinov2Model'], ...own }
+    : {
+        model_type: 'dinov2_with_registers',
+        architectures: ['Dinov2WithRegistersModel'],
+        ...own,
+        num_register_tokens: registers,
+      };
+}
+
 const transformersOptions = optionsOf<TransformersOptions>(
   {},
   { imageSize: count(1), resize: count(1), dynamicSize: yesOrNo, quantized: yesOrNo },
@@ -74,7 +88,7 @@ export function exportTransformers(
   const isDynamic = options.dynamicSize === true;
   const size = onnxSize(model, isDynamic ? { dynamicSize: true } : { imageSize: crop });
   const entry = architectureEntry(arch);
-  if (entry?.family !== 'vit' && entry?.family !== 'dinov3' && entry?.family !== 'convnext') {
+  if (entry === null || entry.family === 'resnet' || entry.family === 'xcit') {
     throw new ConfigError(
       `transformers export takes only vision transformers and ConvNeXts; this model is ${arch}`,
     );
@@ -84,25 +98,26 @@ export function exportTransformers(
     size,
     outputs: { tokens: 'last_hidden_state', classToken: 'pooler_output' },
   });
+  const transformer = (kind: Record<string, unknown>): Record<string, unknown> => ({
+    ...kind,
+    hidden_size: embedDim,
+    num_hidden_layers: depth,
+    num_attention_heads: numHeads,
+    hidden_act: 'gelu',
+    layer_norm_eps: 1e-6,
+    image_size: crop,
+    patch_size: patchSize,
+    num_channels: 3,
+    qkv_bias: true,
+  });
   const config =
     entry.family === 'vit'
-      ? {
-          model_type: 'vit',
-          architectures: ['ViTModel'],
-          hidden_size: embedDim,
-          num_hidden_layers: depth,
-          num_attention_heads: numHeads,
-          intermediate_size: embedDim * 4,
-          hidden_act: 'gelu',
-          layer_norm_eps: 1e-6,
-          image_size: crop,
-          patch_size: patchSize,
-          num_channels: 3,
-          qkv_bias: true,
-        }
-      : dinoV3Config(entry, architecture, crop);
+      ? transformer({ model_type: 'vit', architectures: ['ViTModel'], intermediate_size: embedDim * 4 })
+      : entry.family === 'dinov2'
+        ? transformer(dinov2Config(entry))
+        : dinoV3Config(entry, architecture, crop);
   const preprocessor = {
-    image_processor_type: 'ViTImageProcessor',
+    image_processor_type: entry.family === 'vit' ? 'ViTImageProcessor' : 'BitImageProcessor',
     do_convert_rgb: true,
     do_resize: true,
     size: { shortest_edge: resize },

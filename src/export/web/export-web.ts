@@ -35,7 +35,7 @@ import {
 import { hasTokens, isAttentive } from '../../models/index.js';
 import { packageVersion } from '../../version.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
-import { buildOnnx, writeBytes } from '../onnx/export-onnx.js';
+import { buildOnnx, trainedWith, writeBytes } from '../onnx/export-onnx.js';
 import { halveOnnx } from '../onnx/halve.js';
 import type { OnnxModel } from '../onnx/proto.js';
 import { encodeModel } from '../onnx/proto.js';
@@ -239,7 +239,7 @@ export async function exportWeb(
   const manifest: WebManifest = {
     format: 'dino-web',
     packageVersion,
-    title: options.title ?? `${arch}, trained with DINO`,
+    title: options.title ?? `${arch}${trainedWith(arch)}`,
     model: {
       ...{ file: MODEL_FILE, bytes: bytes.length, dtype, arch, embedDim, patchSize, imgSize, outputs },
       heads: attention === null ? 0 : numHeads,

@@ -30,6 +30,8 @@ export const run: JobFunction<'look'> = async (input, { signal }) => {
     ...(side === null ? {} : { imageSize: side }),
   });
   const { arch, patchSize, imgSize } = model.architecture;
-  const remarks = [...model.origin.notes, ...model.origin.warnings];
+  const { registers } = result;
+  const left = registers === 0 ? [] : [`the attention to its ${registers} register tokens is not shown`];
+  const remarks = [...model.origin.notes, ...model.origin.warnings, ...left];
   return { ...result, remarks, arch, patchSize, imgSize, milliseconds: performance.now() - start };
 };
