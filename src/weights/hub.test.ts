@@ -3,8 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, it } from 'node:test';
 import { formatDinoV3Hub, formatHub } from '../cli/weights/hub.js';
-import { architectureEntry } from '../models/architectures.js';
-import { backboneShapes } from '../models/index.js';
+import { architectureEntry, backboneShapes } from '../models/index.js';
 import { hubAdvice, hubModels } from './hub.js';
 import { DINOV3_LICENCE, dinoV3HubModels } from './hub-dinov3.js';
 
@@ -84,11 +83,11 @@ describe('dinoV3HubModels', () => {
   });
 
   // a checkout of facebookresearch/dinov3
-  const folder = process.env['DINOV3_REFERENCE'] ?? '';
+  const folder = process.env['DINO_REFERENCE_V3'] ?? '';
   const isThere = folder !== '' && existsSync(path.join(folder, 'MODEL_CARD.md'));
   it(
     'has the numbers of MODEL_CARD.md, and the files of hub/backbones.py',
-    { skip: !isThere && 'DINOV3_REFERENCE names no checkout' },
+    { skip: !isThere && 'DINO_REFERENCE_V3 names no checkout' },
     () => {
       const card = readFileSync(path.join(folder, 'MODEL_CARD.md'), 'utf8').split('<tr>');
       const hub = readFileSync(path.join(folder, 'dinov3', 'hub', 'backbones.py'), 'utf8');

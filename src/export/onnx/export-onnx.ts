@@ -162,7 +162,7 @@ const onnxOptions = optionsOf<OnnxOptions>(
 /**
  * Writes a model as an ONNX file with outputs `class_token` (B, D), `patch_tokens` (B, N, D) and, optionally,
  * `attention` (B, heads, 1 + R + N, 1 + R + N), where the R registers that DINOv2's and DINOv3's models may have follow the
- * class token; of a ResNet or XCiT only `feature` (B, D), of a ConvNeXt no attention. The file is either whole or absent.
+ * class token; of a ConvNeXt no attention, of a ResNet or XCiT only `feature` (B, D). The file is either whole or absent.
  *
  * @throws ConfigError for an invalid size, CheckpointError when the file can't be written.
  */

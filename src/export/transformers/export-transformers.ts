@@ -2,8 +2,8 @@
  * A folder as `@huggingface/transformers` (transformers.js) loads it for `pipeline('image-feature-extraction')`:
  * config.json, preprocessor_config.json, onnx/model.onnx and onnx/model_quantized.onnx.
  *
- * The pipeline gives `last_hidden_state` (B, 1 + N, D), the class token first (behind it the registers of DINOv2's and DINOv3's
- * models, as transformers has them), and with `pool: true` `pooler_output`,
+ * The pipeline gives `last_hidden_state` (B, 1 + N, D), the class token first (of DINOv2's and DINOv3's models with registers
+ * these next, as transformers has them), and with `pool: true` `pooler_output`,
  * which is the class token (B, D). Its processor resizes by bilinear or bicubic interpolation without antialiasing, or as
  * the browser's canvas does: images larger than the model's size give slightly different features than here.
  */
@@ -89,10 +89,10 @@ export function exportTransformers(
   const size = onnxSize(model, isDynamic ? { dynamicSize: true } : { imageSize: crop });
   const entry = architectureEntry(arch);
   if (
-    entry?.family !== 'vit' &&
-    entry?.family !== 'dinov2' &&
-    entry?.family !== 'dinov3' &&
-    entry?.family !== 'convnext'
+    entry === null ||
+    entry.family === 'resnet' ||
+    entry.family === 'resnet_class_attention' ||
+    entry.family === 'xcit'
   ) {
     throw new ConfigError(
       `transformers export takes only vision transformers and ConvNeXts; this model is ${arch}`,
@@ -103,23 +103,24 @@ export function exportTransformers(
     size,
     outputs: { tokens: 'last_hidden_state', classToken: 'pooler_output' },
   });
+  const transformer = (kind: Record<string, unknown>): Record<string, unknown> => ({
+    ...kind,
+    hidden_size: embedDim,
+    num_hidden_layers: depth,
+    num_attention_heads: numHeads,
+    hidden_act: 'gelu',
+    layer_norm_eps: 1e-6,
+    image_size: crop,
+    patch_size: patchSize,
+    num_channels: 3,
+    qkv_bias: true,
+  });
   const config =
-    entry.family === 'vit' || entry.family === 'dinov2'
-      ? {
-          ...(entry.family === 'vit'
-            ? { model_type: 'vit', architectures: ['ViTModel'], intermediate_size: embedDim * 4 }
-            : dinov2Config(entry)),
-          hidden_size: embedDim,
-          num_hidden_layers: depth,
-          num_attention_heads: numHeads,
-          hidden_act: 'gelu',
-          layer_norm_eps: 1e-6,
-          image_size: crop,
-          patch_size: patchSize,
-          num_channels: 3,
-          qkv_bias: true,
-        }
-      : dinoV3Config(entry, architecture, crop);
+    entry.family === 'vit'
+      ? transformer({ model_type: 'vit', architectures: ['ViTModel'], intermediate_size: embedDim * 4 })
+      : entry.family === 'dinov2'
+        ? transformer(dinov2Config(entry))
+        : dinoV3Config(entry, architecture, crop);
   const preprocessor = {
     image_processor_type: entry.family === 'dinov2' ? 'BitImageProcessor' : 'ViTImageProcessor',
     do_convert_rgb: true,
