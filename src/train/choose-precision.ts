@@ -40,7 +40,7 @@ export interface ChoosePrecisionOptions {
 
 /** Trial steps take at most this share of the training, and these seconds. */
 const SHARE = 0.03;
-const SECONDS = 20;
+const SECONDS = 60;
 /** A precision below fp32 must be faster than it by this share: less is noise, and not worth its rounding. */
 const GAIN = 0.1;
 /** Images of the first trial step; then twice as many at a time, up to the batch. */
@@ -150,16 +150,16 @@ export async function choosePrecision(
     signal?.throwIfAborted();
     return trial.step(precision, images);
   };
-  /** Seconds that the trial may still take, if a step of the batch takes this long. */
-  const left = (secondsPerStep: number): number =>
-    Math.min(SECONDS, SHARE * ('seconds' in length ? length.seconds : length.steps * secondsPerStep)) -
-    spent();
+  /** Seconds that the trial may take, if a step of the batch takes this long. */
+  const allowed = (secondsPerStep: number): number =>
+    Math.min(SECONDS, SHARE * ('seconds' in length ? length.seconds : length.steps * secondsPerStep));
   try {
     const batch = settings.batchSize;
     let images = Math.min(FEW, batch);
-    await step('fp32', images); // the first step also loads kernels and fills caches
-    let took = await step('fp32', images);
-    const budget = (): number => left((took * batch) / images);
+    let took = await step('fp32', images); // it also loads kernels and fills caches
+    const limit = (): number => allowed((took * batch) / images);
+    const budget = (): number => limit() - spent();
+    if (took < budget()) took = await step('fp32', images);
     // each precision makes one step that is not timed and at least one that is
     const fewest = (): number => 2 * candidates.length * took;
     while (images < batch && 2 * fewest() + 2 * took < budget()) {
@@ -167,7 +167,12 @@ export async function choosePrecision(
       took = await step('fp32', images);
     }
     if (fewest() > budget())
-      return { precision: 'fp32', reason: `the training is too short to try ${list(reduced)} first` };
+      return {
+        precision: 'fp32',
+        reason:
+          `trying ${list(reduced)} would take longer than the ${showSeconds(limit())} of this training that trial steps ` +
+          `may: one of ${images} image${images === 1 ? '' : 's'} takes ${showSeconds(took)}`,
+      };
 
     const best = new Map<Precision, number>(candidates.map((precision) => [precision, Infinity]));
     const bestOf = (precision: Precision): number => best.get(precision) ?? Infinity;
