@@ -102,7 +102,7 @@ describe('a ResNet with class attention', () => {
     }
   });
 
-  it('has its attention trained by AdamW at a tenth of the rate when the rest is trained by Muon', () => {
+  it('has its attention trained by AdamW at a fiftieth of the rate when the rest is trained by Muon', () => {
     const backbone = build();
     const parameters = [...backbone.namedParameters()];
     const optimizer = new Muon(parameterGroups(parameters));
@@ -118,7 +118,7 @@ describe('a ResNet with class attention', () => {
       const moved = (name: string): number =>
         Number(new Map(parameters).get(name)!.detach().sub(before.get(name)!).abs().max().item());
       // the first step of AdamW is as long as its learning rate
-      assert.ok(Math.abs(moved('cls_attn_blocks.0.attn.qkv.weight') - 0.001) < 1e-5);
+      assert.ok(Math.abs(moved('cls_attn_blocks.0.attn.qkv.weight') - 0.0002) < 2e-6);
       assert.ok(Math.abs(moved('norm.weight') - 0.01) < 1e-4);
     });
     const state = optimizer.stateDict();

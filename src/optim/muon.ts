@@ -25,7 +25,7 @@ const EPS = 1e-7;
  */
 const isOfClassAttention = (name: string): boolean =>
   name.includes('cls_attn_blocks.') || name.endsWith('cls_token');
-const CLASS_ATTENTION_RATE = 0.1;
+const CLASS_ATTENTION_RATE = 0.02;
 
 const isMatrix = (name: string, parameter: Parameter): boolean =>
   parameter.ndim >= 2 && name.endsWith('.weight') && !isOfClassAttention(name);
