@@ -1,7 +1,8 @@
-/** How fast this machine multiplies matrices in a dtype: the basis of `precision: auto` and `dino doctor`. */
+/** How fast this machine multiplies matrices in a dtype: for `dino doctor` and the benchmark. */
 import { randn } from './creation.js';
 import { synchronize } from './device.js';
 import type { DType } from './dtype.js';
+import { linear } from './kernels.js';
 import { noGrad } from './modes.js';
 import { scope } from './scope.js';
 
@@ -18,7 +19,7 @@ export function measureMatmul(device: string, dtype: DType, milliseconds = 150):
         const b = randn([size, size], { device }).to(dtype);
         const run = (): number => {
           const start = performance.now();
-          scope(() => void a.matmul(b));
+          scope(() => void linear(a, b)); // in a layer's product every precision applies
           synchronize(device);
           return performance.now() - start;
         };
