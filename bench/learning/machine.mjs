@@ -87,3 +87,31 @@ export async function watchOthers(work) {
       : share(after[0] - before[0] - (ownAfter - ownBefore), after[1] - before[1]);
   return { result, others };
 }
+
+/** Takes the machine's lock until the returned function is called. @throws When another harness holds it. */
+export function takeLock() {
+  const file = path.join(os.tmpdir(), 'dino-bench-learning.lock');
+  for (;;) {
+    try {
+      const handle = openSync(file, 'wx');
+      writeSync(handle, String(process.pid));
+      closeSync(handle);
+      return () => rmSync(file, { force: true });
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error;
+      const holder = Number(readFileSync(file, 'utf8'));
+      if (isAlive(holder))
+        throw new Error(`process ${holder} measures already; one at a time (${file})`, { cause: error });
+      rmSync(file, { force: true });
+    }
+  }
+}
+
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error.code === 'EPERM';
+  }
+}

@@ -381,7 +381,8 @@ export class DinoV3Transformer extends Backbone {
   /** (B, C), before a norm. */
   #lastClassToken(images: Tensor): Tensor {
     const last = this.blocks.at(-1);
-    let { x, rope } = this.#prepare(images);
+    const { x: first, rope } = this.#prepare(images);
+    let x = first;
     for (const block of this.blocks)
       x = checkpoint((tokens) => block.forward(tokens, rope, block === last ? 1 : tokens.size(1)), x);
     return x.select(1, 0);
@@ -394,7 +395,8 @@ export class DinoV3Transformer extends Backbone {
 
   /** Tokens of the last `n` blocks, each after the last norm (B, 1 + S + N, C), the deepest last. */
   getIntermediateLayers(images: Tensor, n = 1): Tensor[] {
-    let { x, rope } = this.#prepare(images);
+    const { x: first, rope } = this.#prepare(images);
+    let x = first;
     const output: Tensor[] = [];
     let left = this.blocks.length;
     for (const block of this.blocks) {
@@ -410,7 +412,8 @@ export class DinoV3Transformer extends Backbone {
    * @returns (B, heads, T, T), T = 1 + S + N, or (B, heads, 1, T) for the class token; rows sum to 1.
    */
   getLastSelfAttention(images: Tensor, options: { queries?: 'all' | 'class' } = {}): Tensor {
-    let { x, rope } = this.#prepare(images);
+    const { x: first, rope } = this.#prepare(images);
+    let x = first;
     for (let i = 0; i < this.blocks.length - 1; i++) x = (this.blocks.at(i) as RotaryBlock).forward(x, rope);
     const last = this.blocks.at(-1) as RotaryBlock;
     return last.attention(x, rope, options.queries === 'class' ? 1 : x.size(1));

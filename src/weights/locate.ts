@@ -117,7 +117,7 @@ function configOf(folder: string, name = 'config.json'): Record<string, unknown>
 
 const meanOf = (value: unknown): number[] | null =>
   Array.isArray(value) && value.length === 3 && value.every((each) => typeof each === 'number')
-    ? (value as number[])
+    ? value
     : null;
 
 /** A folder with Hugging Face's weights, and config.json where there is one; null for any other folder. */
@@ -132,7 +132,7 @@ function fromPretrained(folder: string, file?: string): LocatedWeights | null {
     ...{ file: found, run: null, within: null, settings: null, step: null, numHeads },
     imageMean:
       meanOf(configOf(folder, 'preprocessor_config.json')?.['image_mean']) ??
-      meanOf(Object(config['pretrained_cfg'])['mean']),
+      meanOf((config['pretrained_cfg'] as Record<string, unknown> | null | undefined)?.['mean']),
   };
 }
 
