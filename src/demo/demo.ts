@@ -106,7 +106,7 @@ export interface DemoOptions {
   /** Aborting it stops with the signal's reason; training's newest checkpoint is kept. */
   signal?: AbortSignal | undefined;
   onEvent?: (event: DemoEvent) => void;
-  /** Overrides settings of the training; `epochs` replace its time. */
+  /** Overrides settings of the training. */
   settings?: Partial<TrainSettings>;
   /** Overrides the numbers of scenes. */
   scenes?: Pick<SceneSetOptions, 'trainPerObject' | 'valPerObject'>;
@@ -175,7 +175,6 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   });
   const drawn = drawKinds(scenes, seed);
   const settings: TrainSettings = { ...DEMO_SETTINGS, ...options.settings, seed };
-  if (options.settings?.epochs !== undefined) delete settings.for; // the length that was asked for
   const device = chooseDevice(settings.device);
   const evaluation: EvaluateOptions = {
     ...{ device, signal, neighboursOf: drawn, neighbours: NEIGHBOURS, attentionOf: drawn, seed },
