@@ -24,7 +24,7 @@ export const settingFields = {
   arch: z
     .enum(archNames)
     .describe(
-      'backbone; vit takes --embed-dim, --depth and --num-heads, resnet (for small images) --embed-dim and --depth; custom is for train() in code, with your own backbone',
+      'backbone; vit and dinov2_vit take --embed-dim, --depth and --num-heads, resnet (for small images) --embed-dim and --depth; custom is for train() in code, with your own backbone',
     ),
   patchSize: whole(1).describe(
     'side of an input patch of a vit, pixels; smaller patches see more detail and cost more',

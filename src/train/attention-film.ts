@@ -16,7 +16,7 @@ import { decodeImage, type ImageItems, PhiloxStream, Purpose } from '../data/ind
 import { DataError, DinoError } from '../errors.js';
 import { npyBytes } from '../files/npy.js';
 import { classAttention, prepareImage, type PreparedImage } from '../explain/attention.js';
-import { type AttentiveBackbone, type Backbone, isAttentive } from '../models/index.js';
+import { architectureEntry, type AttentiveBackbone, type Backbone, isAttentive } from '../models/index.js';
 import { inferenceMode, scope } from '../torch/index.js';
 import type { TrainSettings } from '../run/settings.js';
 import {
@@ -188,7 +188,11 @@ export class AttentionFilm {
 
 const sizesOf = (backbone: AttentiveBackbone, settings: TrainSettings) => ({
   architecture: {
-    imgSize: settings.imgSize ?? settings.globalCropsSize,
+    // DINOv2's positions are for larger images than it is used with
+    imgSize:
+      architectureEntry(settings.arch)?.family === 'dinov2'
+        ? settings.globalCropsSize
+        : (settings.imgSize ?? settings.globalCropsSize),
     patchSize: backbone.patchSize,
   },
 });
