@@ -208,7 +208,12 @@ function calls(): Record<string, Call> {
     'Segmenter.segment': call(segmenter.segment.bind(segmenter), 1, { image: nowhere }),
     'Segmenter.segmentAll': call(segmenter.segmentAll.bind(segmenter), 2, {
       images: or(nowhere, 'list'),
-      options: all<dino.SegmentOptions>({ output: at('segmented'), overlays: true, signal, onProgress: nothing }),
+      options: all<dino.SegmentOptions>({
+        output: at('segmented'),
+        overlays: true,
+        signal,
+        onProgress: nothing,
+      }),
     }),
     Segmenter: call(dino.loadSegmenter, 1, {
       file: nowhere,

@@ -1,6 +1,15 @@
 /** Segmenters from images with masks to a file and back, with a tiny model; PyTorch's own bilinear interpolation. */
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -36,7 +45,9 @@ async function writePair(name: string, i: number, value = 3): Promise<void> {
       labels[p] = depth > 0 ? value : depth === 0 ? 255 : 0;
     }
   for (const part of ['images', 'masks']) mkdirSync(path.dirname(at(part, name)), { recursive: true });
-  await sharp(pixels, { raw: { width, height, channels: 3 } }).png().toFile(at('images', `${name}.png`));
+  await sharp(pixels, { raw: { width, height, channels: 3 } })
+    .png()
+    .toFile(at('images', `${name}.png`));
   await writeLabelImage(at('masks', `${name}.png`), { width, height, labels });
 }
 
@@ -64,7 +75,9 @@ describe('labelPixels', () => {
       const logits = hashValues(`${rows}`, [rows * columns, classes]);
       const labels = labelPixels(logits, { rows, columns }, classes, { width, height });
       const expected = scope(() => {
-        const image = fromTypedArray(logits, [rows * columns, classes]).t().reshape([1, classes, rows, columns]);
+        const image = fromTypedArray(logits, [rows * columns, classes])
+          .t()
+          .reshape([1, classes, rows, columns]);
         return ops.upsampleBilinear2d(image, [height, width], false).argmax(1).toArray();
       });
       const wrong = expected.filter((label, i) => label !== labels[i]).length;
@@ -86,7 +99,9 @@ describe('fitSegmentLayer', () => {
   const [rows, columns, width, classes] = [3, 4, 5, 3];
   const grids = [0, 1].map((n): LabelledGrid => {
     const words = hashValues(`labels ${n}`, [rows * columns * POSITIONS ** 2]);
-    const labels = Uint8Array.from(words, (v) => (v > 0.8 ? NO_LABEL : Math.floor(((v + 1) / 1.8) * classes)));
+    const labels = Uint8Array.from(words, (v) =>
+      v > 0.8 ? NO_LABEL : Math.floor(((v + 1) / 1.8) * classes),
+    );
     return { rows, columns, width, labels, features: hashValues(`features ${n}`, [rows * columns, width]) };
   });
 
@@ -140,7 +155,10 @@ describe('PixelCounts', () => {
     const counts = new PixelCounts(3);
     counts.add(Uint8Array.of(0, 0, 0, 1, 1, 255), Uint8Array.of(0, 0, 1, 1, 0, 1));
     const { classes, meanIou, pixelAccuracy } = counts.report('validation', [0, 7, 9], ['a', 'b', 'c']);
-    assert.deepEqual(classes.map(({ iou }) => iou), [2 / 4, 1 / 3, null]);
+    assert.deepEqual(
+      classes.map(({ iou }) => iou),
+      [2 / 4, 1 / 3, null],
+    );
     assert.ok(Math.abs(meanIou - (1 / 2 + 1 / 3) / 2) < 1e-12);
     assert.equal(pixelAccuracy, 3 / 5);
   });
@@ -151,20 +169,30 @@ describe('fitSegmenter', () => {
     const before = liveTensors();
     const parts = new Set<string>();
     const result = await fit({
-      ...{ classes: ['ground', 'square'], validationImages: at('images', 'b'), validationMasks: at('masks', 'b') },
+      ...{
+        classes: ['ground', 'square'],
+        validationImages: at('images', 'b'),
+        validationMasks: at('masks', 'b'),
+      },
       onProgress: ({ part, done, total }) => parts.add(`${part} ${done === total}`),
     });
     const { crossValidation, validation, classes, ignore } = result;
     assert.equal(ignore, 255);
-    assert.deepEqual(classes.map(({ value, name }) => [value, name]), [
-      [0, 'ground'],
-      [3, 'square'],
-    ]);
+    assert.deepEqual(
+      classes.map(({ value, name }) => [value, name]),
+      [
+        [0, 'ground'],
+        [3, 'square'],
+      ],
+    );
     assert.ok(Math.abs(classes[0]!.share + classes[1]!.share - 1) < 1e-9);
     assert.equal(crossValidation!.images, 6);
     assert.ok(crossValidation!.meanIou > 0.8, String(crossValidation!.meanIou));
     assert.ok(validation!.images === 3 && validation!.meanIou > 0.85, String(validation!.meanIou));
-    assert.ok(['images true', 'fit true', 'validation true'].every((part) => parts.has(part)), [...parts].join());
+    assert.ok(
+      ['images true', 'fit true', 'validation true'].every((part) => parts.has(part)),
+      [...parts].join(),
+    );
     assert.equal(liveTensors(), before);
   });
 
@@ -173,9 +201,15 @@ describe('fitSegmenter', () => {
     const binary = { images: at('images', 'binary'), masks: at('masks', 'binary') };
     const object = await fit(binary);
     assert.deepEqual([object.ignore, object.classes.map(({ value }) => value)], [null, [0, 255]]);
-    await assert.rejects(fit({ ...binary, ignore: 255 }), /the masks hold only the value 0; .* at least 2 classes/);
+    await assert.rejects(
+      fit({ ...binary, ignore: 255 }),
+      /the masks hold only the value 0; .* at least 2 classes/,
+    );
     const all = await fit({ ignore: null, images: at('images', 'a'), masks: at('masks', 'a') });
-    assert.deepEqual(all.classes.map(({ value }) => value), [0, 3, 255]);
+    assert.deepEqual(
+      all.classes.map(({ value }) => value),
+      [0, 3, 255],
+    );
     for (const part of ['images', 'masks']) rmSync(at(part, 'binary'), { recursive: true });
   });
 
@@ -193,10 +227,17 @@ describe('fitSegmenter', () => {
     assert.deepEqual(below(result.withoutImage), ['masks/a/1.png']);
     assert.deepEqual(below(result.skipped.map((one) => one.path)), ['images/b/3.png']);
     assert.deepEqual([result.images, result.crossValidation, warnings.length], [3, null, 0]);
-    await writeLabelImage(path.join(masks, 'b', '4.png'), { width: 10, height: 12, labels: new Uint8Array(120) });
+    await writeLabelImage(path.join(masks, 'b', '4.png'), {
+      width: 10,
+      height: 12,
+      labels: new Uint8Array(120),
+    });
     await assert.rejects(fit({ images, masks }), (error) => {
       assert.ok(error instanceof DataError);
-      assert.match(error.message, /masks\/b\/4\.png has 10 x 12 pixels, its image .*images\/b\/4\.png 64 x 48/);
+      assert.match(
+        error.message,
+        /masks\/b\/4\.png has 10 x 12 pixels, its image .*images\/b\/4\.png 64 x 48/,
+      );
       return true;
     });
   });
@@ -205,13 +246,19 @@ describe('fitSegmenter', () => {
     writeOfficialWeights(at('resnet.pth'), 'resnet18');
     using convolutional = loadModel(at('resnet.pth'), { device: 'cpu' });
     const given = { images: at('images'), masks: at('masks') };
-    await assert.rejects(fitSegmenter(convolutional, given), /which vision transformers have; this model is resnet18/);
+    await assert.rejects(
+      fitSegmenter(convolutional, given),
+      /which vision transformers have; this model is resnet18/,
+    );
     await assert.rejects(fit({ folds: 1, layers: 9, size: 2, validationImages: at('images') }), (error) => {
       assert.ok(error instanceof ConfigError);
       assert.equal(error.problems.length, 4);
       return true;
     });
-    await assert.rejects(fit({ classes: ['one', 'two', 'three'] }), /3 names .*, but the masks hold 2 values: 0, 3/);
+    await assert.rejects(
+      fit({ classes: ['one', 'two', 'three'] }),
+      /3 names .*, but the masks hold 2 values: 0, 3/,
+    );
     const reason = new Error('enough');
     const controller = new AbortController();
     const late = fit({
@@ -248,7 +295,10 @@ describe('a segmenter in a file', () => {
     for (const { shares } of result.images) assert.ok(Math.abs(shares[0]! + shares[1]! - 1) < 1e-9);
     await loaded.segmentAll([file], { output: at('plain'), overlays: false });
     assert.ok(!existsSync(at('plain', 'overlays')));
-    await assert.rejects(loaded.segmentAll([Buffer.from('x')], { output: at('plain') }), /none of the 1 images/);
+    await assert.rejects(
+      loaded.segmentAll([Buffer.from('x')], { output: at('plain') }),
+      /none of the 1 images/,
+    );
   });
 
   it('is refused when it is damaged', async () => {

@@ -19,7 +19,9 @@ before(async () => {
   for (let i = 0; i < 4; i++) {
     const labels = Uint8Array.from({ length: 40 * 32 }, (_, p) => (p % 40 < 10 + 5 * i ? 0 : 1));
     const pixels = Buffer.from(labels.map((label) => (label === 0 ? 40 : 210)));
-    await sharp(pixels, { raw: { width: 40, height: 32, channels: 1 } }).png().toFile(at('images', `${i}.png`));
+    await sharp(pixels, { raw: { width: 40, height: 32, channels: 1 } })
+      .png()
+      .toFile(at('images', `${i}.png`));
     if (i < 3) await writeLabelImage(at('masks', `${i}.png`), { width: 40, height: 32, labels });
   }
 });
@@ -40,18 +42,43 @@ it('fits, reports and segments, and its counts add up', () => {
   );
   assert.equal(fitted.status, 0, fitted.stderr);
   assert.match(fitted.stderr, /warning: 1 image without a mask left out: .*3\.png/);
-  assert.match(fitted.stdout, /mIoU \d+\.\d%, .* by cross-validation \(3 images\)\nclass +value +IoU\nleft +0 +\d+\.\d\nright +1 +\d/);
-  assert.match(fitted.stdout, /model\.safetensors: 3 images, 2 classes, 0 skipped, 1 without a mask, 0 masks/);
+  assert.match(
+    fitted.stdout,
+    /mIoU \d+\.\d%, .* by cross-validation \(3 images\)\nclass +value +IoU\nleft +0 +\d+\.\d\nright +1 +\d/,
+  );
+  assert.match(
+    fitted.stdout,
+    /model\.safetensors: 3 images, 2 classes, 0 skipped, 1 without a mask, 0 masks/,
+  );
   const predicted = dino('predict', 'model.safetensors', 'images', '-o', 'out', '--device', 'cpu');
   assert.equal(predicted.status, 0, predicted.stderr);
-  assert.match(predicted.stdout, /out: 4 images: 4 segmented, 0 skipped; 0 other files left out\nleft \d+\.\d%, right/);
+  assert.match(
+    predicted.stdout,
+    /out: 4 images: 4 segmented, 0 skipped; 0 other files left out\nleft \d+\.\d%, right/,
+  );
   for (const name of ['masks/3.png', 'overlays/3.jpg']) assert.ok(existsSync(at('out', name)), name);
 });
 
 it('says what is wrong before the work begins', () => {
-  const line = dino('fit', 'run', 'images', 'masks', '--folds', '1', '--ignore', '256', '--validation-images', 'images');
+  const line = dino(
+    'fit',
+    'run',
+    'images',
+    'masks',
+    '--folds',
+    '1',
+    '--ignore',
+    '256',
+    '--validation-images',
+    'images',
+  );
   assert.equal(line.status, 2);
-  for (const part of ['--output', '--folds is 1', '--ignore is 256', '--validation-images and --validation-masks'])
+  for (const part of [
+    '--output',
+    '--folds is 1',
+    '--ignore is 256',
+    '--validation-images and --validation-masks',
+  ])
     assert.ok(line.stderr.includes(part), line.stderr);
   const weights = path.join('run', 'checkpoints', 'step-00000012', 'teacher.safetensors');
   assert.match(dino('predict', weights, 'images', '-o', 'out').stderr, /holds no segmenter: make one with/);
