@@ -15,7 +15,8 @@ rows.forEach((noise, i) => {
   rows[i] = (0.15 * centre + noise) * 10 ** ((2 * d) / c.width - 1);
 });
 await contestant(() => {
-  using problem = new LogisticProblem(rows, c.width, labels, c.classes);
+  const problem = new LogisticProblem(rows, c.width, labels, c.classes);
   problem.layer(problem.fit({ c: c.c }));
+  problem.dispose();
   return 1;
 });

@@ -21,7 +21,7 @@ test('examples/tensors.mjs finds the line', () => {
   assert.ok(Math.abs(slope - 3) < 1e-3 && Math.abs(offset - 0.5) < 1e-3, `${slope} ${offset}`);
 });
 
-test('examples/train-and-search.mjs trains and finds neighbours, attention.mjs looks, own-backbone.mjs trains its own', async () => {
+test('examples/train-and-search.mjs trains and finds neighbours, classify.mjs classifies, attention.mjs looks, own-backbone.mjs trains its own', async () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'dino-examples-'));
   try {
     const images = path.join(folder, 'images');
@@ -36,6 +36,12 @@ test('examples/train-and-search.mjs trains and finds neighbours, attention.mjs l
     assert.ok(
       found.neighbours.every(({ similarity, path: name }) => similarity <= 1.0001 && name !== found.query),
     );
+
+    const [classified] = run('classify.mjs', output, images, path.join(images, 'class-1')) as [
+      { accuracy: { value: number; low: number; high: number }; predictions: { label: string }[] },
+    ];
+    assert.equal(classified.predictions.length, 8);
+    assert.ok(classified.accuracy.low <= classified.accuracy.value);
 
     const own = 'epochs=1 warmupEpochs=0 batchSize=8 outDim=32 globalCropsSize=32 localCropsSize=16'.split(
       ' ',

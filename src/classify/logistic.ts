@@ -20,7 +20,7 @@ const MOST_AXES = 2048;
 /** With fewer rows than features, axes with less than this share of the largest variance are rounding. */
 const LEAST_VARIANCE = 1e-12;
 /** Of the gradient in the scaled coordinates. */
-export const TOLERANCE = 1e-6;
+export const TOLERANCE = 1e-5;
 
 export interface LogisticFit {
   /** (K, R + 1) in the problem's own coordinates: weights, then the intercept; where a fit with a similar C begins. */

@@ -146,7 +146,7 @@ describe('fitSegmentLayer', () => {
         else bias[i - weight.length]! += change;
         assert.ok(objective(weight, bias) > least, `${i} ${change}`);
       }
-    assert.equal(liveTensors(), before);
+    assert.ok(liveTensors() <= before); // fewer when what loading the model left was collected meanwhile
   });
 });
 
@@ -193,7 +193,7 @@ describe('fitSegmenter', () => {
       ['images true', 'fit true', 'validation true'].every((part) => parts.has(part)),
       [...parts].join(),
     );
-    assert.equal(liveTensors(), before);
+    assert.ok(liveTensors() <= before); // fewer when what loading the model left was collected meanwhile
   });
 
   it('takes 255 for the object where masks hold nothing but 0 and 255, or as told', async () => {
