@@ -119,7 +119,7 @@ test('the report takes one reading for all seeds, and says which target was miss
     const curve = [begin, end].map((top1, i) => ({ step: i, views: 100 * i, seconds: 600 * i, ...top1 }));
     addResult(out, {
       ...{ id: `${recipe} ${seed}`, kind: 'run', ...side, imageSize: [32, 32], recipe, peer, seed },
-      ...{ budget: { seconds: 600 }, seconds: 700, trainingSeconds: 690, views: 100, allowLoad: true },
+      ...{ budget: { seconds: 600 }, seconds: 700, trainingSeconds: 690, views: 100, busyOthers: 0.4 },
       ...{
         untrained: begin,
         final: end,

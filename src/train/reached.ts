@@ -18,7 +18,38 @@ export interface Reached {
   pixels: number;
 }
 
-export const REACHED: readonly Reached[] = [];
+export const REACHED: readonly Reached[] = [
+  {
+    dataset: 'cifar10-mini',
+    images: 10000,
+    side: 32,
+    seconds: 600,
+    cores: 2,
+    top1: 66.9,
+    untrained: 35.6,
+    pixels: 31.6,
+  },
+  {
+    dataset: 'imagenette-mini',
+    images: 2000,
+    side: 224,
+    seconds: 600,
+    cores: 2,
+    top1: 69.4,
+    untrained: 31.6,
+    pixels: 26,
+  },
+  {
+    dataset: 'pacs-mini',
+    images: 1353,
+    side: 227,
+    seconds: 600,
+    cores: 2,
+    top1: 63.3,
+    untrained: 37.2,
+    pixels: 22.7,
+  },
+];
 
 /** A row speaks for trainings up to this factor shorter or longer. */
 const SIMILAR = 1.6;
