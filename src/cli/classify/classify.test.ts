@@ -41,6 +41,15 @@ it('fits, reports and predicts, and its counts add up', () => {
   assert.match(fitted.stdout, /class \\ predicted +1 +2 +3\n1 blue +\d/);
   assert.match(fitted.stdout, /model\.safetensors: 15 images of 3 classes, 1 skipped, 1 left out/);
 
+  assert.match(readFileSync(at('model.html'), 'utf8'), /What was left out[\s\S]*bad\.png/);
+
+  const exported = dino('export', 'model.safetensors', '-o', 'model.onnx');
+  assert.equal(exported.status, 0, exported.stderr);
+  assert.match(
+    exported.stdout,
+    /pixel_values batch x 3 x 32 x 32 to class_token, probabilities\nchecked in onnxruntime: off by \d/,
+  );
+
   const predicted = dino('predict', 'model.safetensors', 'images', '-o', 'out.csv', ...small);
   assert.equal(predicted.status, 0, predicted.stderr);
   assert.match(
