@@ -185,7 +185,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   // ============ the untrained network: exactly the weights with which training starts ============
   const { before, baselines } = await timed('before', async () => {
     manualSeed(seed, device);
-    const imgSize = settings.globalCropsSize;
+    const imgSize = settings.imgSize ?? settings.globalCropsSize;
     const untrained = asAttentive(buildBackbone({ ...settings, imgSize, dropPathRate: 0 }));
     untrained.to(device).eval();
     const result = await evaluateNetwork(untrained, scenes, evaluation);
