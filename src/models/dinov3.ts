@@ -25,9 +25,6 @@ import {
   ones,
   ops,
   Parameter,
-  perceptron,
-  perceptronResidual,
-  type Affine,
   type KeptSamples,
   scope,
   zeros,
@@ -35,13 +32,11 @@ import {
 } from '../torch/index.js';
 import { Backbone } from './backbone.js';
 import { IMAGENET, type Normalization } from './normalize.js';
-import { folded, LayerScale, mayFold, scaledResidual } from './layer-scale.js';
-import { initLinearLayers, PatchEmbed } from './vision-transformer.js';
+import { LayerScale, scaledResidual } from './layer-scale.js';
+import { type FeedForward, INIT_STD, initLinearLayers, Mlp, PatchEmbed } from './vision-transformer.js';
 
 /** The original's "layernormbf16", which all of its networks use; the DINO of 2021 has 1e-6. */
 export const DINOV3_LAYER_NORM_EPS = 1e-5;
-/** Standard deviation of the initial tokens. */
-const INIT_STD = 0.02;
 /** First value of the layer scales. */
 const LAYER_SCALE = 1e-5;
 /** RoPE's longest wavelength, in halves of the image; the shortest is 1. */
@@ -180,32 +175,6 @@ class RotaryAttention extends Module {
   }
 }
 
-/** The half of a block behind the attention: x + scale * perceptron(norm(x)), of the kept samples. */
-interface FeedForward extends Module {
-  residual(x: Tensor, norm: LayerNorm, samples: KeptSamples, scale: LayerScale): Tensor;
-}
-
-class ScaledMlp extends Layer implements FeedForward {
-  readonly fc1: Linear;
-  readonly fc2: Linear;
-
-  constructor(dim: number, hiddenDim: number) {
-    super();
-    this.fc1 = new Linear(dim, hiddenDim);
-    this.fc2 = new Linear(hiddenDim, dim);
-  }
-
-  override forward(x: Tensor): Tensor {
-    return perceptron(x, this.fc1 as Affine, this.fc2 as Affine); // (B, T, C)
-  }
-
-  residual(x: Tensor, norm: LayerNorm, samples: KeptSamples, scale: LayerScale): Tensor {
-    return mayFold()
-      ? perceptronResidual(x, norm, this.fc1 as Affine, folded(this.fc2 as Affine, scale), samples)
-      : scaledResidual(x, norm, this, samples, scale);
-  }
-}
-
 /** w3(silu(w1 x) * w2 x) (layers/ffn_layers.py SwiGLUFFN). */
 class SwiGlu extends Layer implements FeedForward {
   readonly w1: Linear;
@@ -223,7 +192,7 @@ class SwiGlu extends Layer implements FeedForward {
     return this.w3.forward(ops.silu(this.w1.forward(x)).mul(this.w2.forward(x))); // (B, T, C)
   }
 
-  residual(x: Tensor, norm: LayerNorm, samples: KeptSamples, scale: LayerScale): Tensor {
+  residual(x: Tensor, norm: LayerNorm, samples: KeptSamples, scale: LayerScale | null): Tensor {
     return scaledResidual(x, norm, this, samples, scale);
   }
 }
@@ -244,7 +213,7 @@ class RotaryBlock extends Module {
     this.attn = new RotaryAttention(embedDim, numHeads, qkvBias);
     this.ls1 = new LayerScale(embedDim, LAYER_SCALE);
     this.norm2 = new LayerNorm(embedDim, { eps: DINOV3_LAYER_NORM_EPS });
-    this.mlp = ffn === 'swiglu' ? new SwiGlu(embedDim, hiddenDim) : new ScaledMlp(embedDim, hiddenDim);
+    this.mlp = ffn === 'swiglu' ? new SwiGlu(embedDim, hiddenDim) : new Mlp(embedDim, hiddenDim);
     this.ls2 = new LayerScale(embedDim, LAYER_SCALE);
     this.#dropPath = new DropPath(dropPathRate);
   }
