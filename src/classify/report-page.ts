@@ -6,7 +6,7 @@ import { imageThumbnail } from '../data/index.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';
 import { being, checkCall, filePath } from '../plain/check-options.js';
-import { escapeHtml } from '../plain/html.js';
+import { escapeHtml, pageHead } from '../plain/html.js';
 import { printable } from '../plain/printable.js';
 import { packageVersion } from '../version.js';
 import { calibrationSvg, confusionSvg } from './report-pictures.js';
@@ -171,18 +171,7 @@ export async function renderClassifierReport(result: FitClassifierResult): Promi
     result.validation === null || result.crossValidation === null
       ? ''
       : `<p class="note">By cross-validation of the images that it was fitted to: ${percent(result.crossValidation.accuracy.value)}.</p>`;
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>${title}</title>
-<style>${STYLE}</style>
-</head>
-<body>
-<header>
+  return `${pageHead(title, STYLE)}<header>
 <h1>${title}</h1>
 <p class="lead">${lead}</p>
 ${other}

@@ -19,7 +19,7 @@ import {
   settingsTable,
 } from './report-parts.js';
 import { bestReading } from '../eval/readings.js';
-import { escapeHtml } from '../plain/html.js';
+import { escapeHtml, pageHead } from '../plain/html.js';
 import { minutes, READING_WORDS, summarize } from './summary.js';
 
 /** The page. */
@@ -33,18 +33,7 @@ export function renderReport(report: DemoReport): string {
   const asRead =
     readings[0] === readings[1] ? readings[0]! : `${readings[0]} before, ${readings[1]} after training`;
 
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>DINO demo: ${title.toLowerCase()}</title>
-<style>${STYLE}</style>
-</head>
-<body>
-<header>
+  return `${pageHead(`DINO demo: ${title.toLowerCase()}`, STYLE)}<header>
 <h1>${title}</h1>
 <p class="lead">${escapeHtml(summary.headline)}</p>
 </header>
