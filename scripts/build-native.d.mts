@@ -8,3 +8,11 @@ export function findCompiler(env?: Record<string, string | undefined>): {
   prefix: string[];
   version: string;
 };
+
+/** Builds the addons that are stale; `guarded`, the tests' device, only when it is named. */
+export function buildNative(options?: {
+  libtorch?: import('./find-libtorch.mjs').Libtorch | null;
+  log?: (line: string) => void;
+  only?: 'torch' | 'crops' | 'guarded';
+  sanitize?: string[];
+}): Promise<Partial<Record<'torch' | 'crops' | 'guarded', 'absent' | 'fresh' | 'built'>>>;

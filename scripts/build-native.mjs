@@ -153,6 +153,7 @@ const UNITS = {
     ['tensor', 'runtime', 'allocator', 'precision'],
   ],
   crops: [],
+  guarded: [],
 };
 
 /** The levels for which a *.simd.cc is compiled, once each; the addon chooses the machine's best at run time. */
@@ -266,7 +267,7 @@ const sanitizerFlags = (sanitize) => [
 /**
  * Builds the addons that are stale.
  * @param libtorch as found by findLibtorch
- * @param only 'torch' or 'crops'; both without
+ * @param only 'torch' or 'crops', both without; or 'guarded', the tests' device, which is built only when it is named
  * @param sanitize the compiler's names of sanitizers: the build goes to native/NAME/build-sanitized instead of build
  */
 export async function buildNative({ libtorch, log = console.log, only, sanitize = [] } = {}) {
@@ -294,48 +295,49 @@ export async function buildNative({ libtorch, log = console.log, only, sanitize 
       log,
     });
   }
-  if (only === undefined || only === 'torch') {
-    if (!libtorch)
-      throw new SetupError('libtorch was not found, so native/torch cannot be built: run npm run setup.');
-    const include = libtorch.include;
-    results.torch = await buildAddon({
-      name: 'torch',
-      output,
-      compiler,
-      flags: [
-        ...common,
-        '-fno-math-errno', // these two let loops over floats be vectorized; no result changes
-        '-fno-trapping-math',
-        // at::parallel_for is a template in a header: without OpenMP it is a loop in one thread. The runtime is the one that
-        // libtorch has loaded, libgomp, with which clang's code is not compatible.
-        isClang(compiler) ? '-fopenmp-simd' : '-fopenmp',
-        ...(isMac ? [] : ['-D_GLIBCXX_USE_CXX11_ABI=1']),
-        '-DAT_PER_OPERATOR_HEADERS', // libtorch's headers then include only the operators that they call, not all 3,000
-        `-DDINO_TORCH_VERSION="${TORCH_VERSION}"`,
-        // -isystem: warnings inside PyTorch's headers are not ours to fix
-        '-isystem',
-        path.join(packageRoot, 'native', 'torch', 'include'),
-        '-isystem',
-        include,
-        '-isystem',
-        path.join(include, 'torch', 'csrc', 'api', 'include'),
-      ],
-      linkFlags: [
-        `-L${libtorch.lib}`,
-        '-ltorch_cpu',
-        '-lc10',
-        `-Wl,-rpath,${libtorch.lib}`,
-        ...(isMac ? [] : ['-ldl']),
-        ...watch,
-      ],
-      key: `${libtorch.root} ${libtorch.version}`,
-      log,
-    });
-    if (results.torch !== 'absent' && sanitize.length === 0) {
-      const text = JSON.stringify(libtorch, null, 2) + '\n';
-      if (!existsSync(linkedFile) || readFileSync(linkedFile, 'utf8') !== text)
-        writeFileSync(linkedFile, text);
-    }
+  if (only === 'crops') return results;
+  if (!libtorch)
+    throw new SetupError(
+      `libtorch was not found, so native/${only ?? 'torch'} cannot be built: run npm run setup.`,
+    );
+  const { include } = libtorch;
+  const ofLibtorch = {
+    output,
+    compiler,
+    flags: [
+      ...common,
+      '-fno-math-errno', // these two let loops over floats be vectorized; no result changes
+      '-fno-trapping-math',
+      // at::parallel_for is a template in a header: without OpenMP it is a loop in one thread. The runtime is the one that
+      // libtorch has loaded, libgomp, with which clang's code is not compatible.
+      isClang(compiler) ? '-fopenmp-simd' : '-fopenmp',
+      ...(isMac ? [] : ['-D_GLIBCXX_USE_CXX11_ABI=1']),
+      '-DAT_PER_OPERATOR_HEADERS', // libtorch's headers then include only the operators that they call, not all 3,000
+      `-DDINO_TORCH_VERSION="${TORCH_VERSION}"`,
+      // -isystem: warnings inside PyTorch's headers are not ours to fix
+      '-isystem',
+      path.join(packageRoot, 'native', 'torch', 'include'),
+      '-isystem',
+      include,
+      '-isystem',
+      path.join(include, 'torch', 'csrc', 'api', 'include'),
+    ],
+    linkFlags: [
+      `-L${libtorch.lib}`,
+      '-ltorch_cpu',
+      '-lc10',
+      `-Wl,-rpath,${libtorch.lib}`,
+      ...(isMac ? [] : ['-ldl']),
+      ...watch,
+    ],
+    key: `${libtorch.root} ${libtorch.version}`,
+    log,
+  };
+  if (only === 'guarded') return { guarded: await buildAddon({ name: 'guarded', ...ofLibtorch }) };
+  results.torch = await buildAddon({ name: 'torch', ...ofLibtorch });
+  if (results.torch !== 'absent' && sanitize.length === 0) {
+    const text = JSON.stringify(libtorch, null, 2) + '\n';
+    if (!existsSync(linkedFile) || readFileSync(linkedFile, 'utf8') !== text) writeFileSync(linkedFile, text);
   }
   return results;
 }

@@ -62,9 +62,12 @@ if (chosen.length === 0) {
   process.exit(2);
 }
 
-// Node 20's runner doesn't accept globs, so the files are listed. libtorch already uses every core: test files that run in
-// parallel on a small machine only slow each other down.
-const concurrency = Math.max(1, Math.floor(os.availableParallelism() / 4));
+// Node 20's runner doesn't accept globs, so the files are listed. Most tests wait for processes, disks and one thread of Node,
+// so two files at a time end sooner even on two cores; more only slow libtorch down, which uses every core.
+const concurrency = Math.min(
+  os.availableParallelism(),
+  Math.max(2, Math.floor(os.availableParallelism() / 4)),
+);
 const result = spawnSync(
   process.execPath,
   ['--expose-gc', '--test', `--test-concurrency=${concurrency}`, ...options, ...chosen],

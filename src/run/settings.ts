@@ -203,7 +203,7 @@ export const settingFields = {
     ),
   device: z
     .string()
-    .regex(/^(auto|cpu|mps|cuda(:\d+)?)$/, 'expected auto, cpu, mps, cuda or cuda:N')
+    .regex(/^(auto|cpu|mps|(cuda|privateuseone)(:\d+)?)$/, 'expected auto, cpu, mps, cuda or cuda:N')
     .describe('auto, cpu, cuda:0 or mps'),
   threads: whole(0).describe("libtorch's threads; 0 for one per core"),
   saveckpFreq: whole(0).describe(
@@ -225,6 +225,13 @@ export const settingFields = {
   knnTrain: z.string().min(1).optional().describe('labelled images among which k-NN finds neighbours'),
   knnVal: z.string().min(1).optional().describe('labelled images that k-NN classifies'),
   maxBadShare: share().describe('stop when more than this share of the images is unreadable'),
+  log: z
+    .string()
+    .regex(/^(tensorboard|mlflow)(,(tensorboard|mlflow))*$/, 'expected tensorboard, mlflow or both with a comma')
+    .optional()
+    .describe(
+      'where metrics go beside metrics.jsonl: tensorboard (RUN/tensorboard), mlflow (the server that MLFLOW_TRACKING_URI names)',
+    ),
   watchImages: z
     .array(z.string().min(1))
     .min(1)
@@ -316,6 +323,7 @@ export const CHANGEABLE_ON_RESUME: readonly SettingName[] = [
   'judgeEvery',
   'maxBadShare',
   'watchImages',
+  'log',
 ];
 
 /** Settings by topic, for help texts. */

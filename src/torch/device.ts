@@ -48,13 +48,14 @@ export function availableDevices(): string[] {
 }
 
 /**
- * Checks that a device can be used: 'cpu', 'cuda', 'cuda:1', 'mps'.
+ * Checks that a device can be used: 'cpu', 'cuda', 'cuda:1', 'mps', or 'privateuseone:0', PyTorch's name for a device that a
+ * library opened in this process has registered (the tests' own, native/guarded).
  *
  * @throws EngineError that says why not. There is no fallback to another device.
  */
 export function assertDevice(device: string): void {
   if (device === 'cpu') return;
-  const match = /^(cpu|cuda|mps)(?::(\d+))?$/.exec(device);
+  const match = /^(cpu|cuda|mps|privateuseone)(?::(\d+))?$/.exec(device);
   if (match === null) {
     throw new EngineError(`device: expected 'cpu', 'cuda', 'cuda:<number>' or 'mps', got '${device}'`);
   }
@@ -67,6 +68,8 @@ export function assertDevice(device: string): void {
       throw new EngineError(`device '${device}' can't be used: this machine has cuda:0 to cuda:${count - 1}`);
     }
   }
+  if (type === 'privateuseone' && Number(index) >= native.deviceCount(type))
+    throw new EngineError(`device '${device}' can't be used: no library has registered it`);
   if (type === 'mps' && !mpsIsAvailable()) {
     throw new EngineError(
       `device '${device}' can't be used: this libtorch has no MPS (it needs macOS on Apple silicon)`,

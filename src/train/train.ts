@@ -59,6 +59,7 @@ import { changedLength } from './run-length.js';
 import { RunLog } from './run-log.js';
 import { saveAsHeir } from './rescue.js';
 import { shareState } from './share-state.js';
+import { Trackers } from './trackers/trackers.js';
 import { World } from '../processes/world.js';
 import { reportUnreadable } from './unreadable.js';
 import { WorkerCount } from './worker-count.js';
@@ -124,8 +125,11 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   if (options.settings !== undefined) checkSettings(options.settings);
   const { output, signal, resume = false, startedAt = performance.now() } = options;
   let pace: Pace | null = null;
+  let trackers: Trackers | null = null;
+  let isDone = false;
   const emit = (event: TrainEvent): void => {
     pace?.observe(event);
+    trackers?.observe(event);
     options.onEvent?.(event);
   };
   const world = options.world ?? World.alone();
@@ -203,6 +207,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         ...{ run: output, settings, backbone: teacher.backbone, items: images.items, step, warn },
       }),
     );
+    if (world.isFirst) trackers = new Trackers({ run: output, settings, step, warn });
     const skipped = new Set<string>();
     const told = new Set(images.remarks);
     const keep = { last: settings.keepCheckpoints, everyEpochs: settings.saveckpFreq, stepsPerEpoch };
@@ -465,6 +470,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const checkpoint = (await checkpoints?.settle()) ?? output;
     course.keepTime();
     await world.attempt(rescue, () => world.meet('the end of the training'));
+    isDone = step === course.totalSteps;
     state.parallel?.dispose();
     for (const part of [student, teacher, optimizer, dinoLoss]) part.dispose();
     return {
@@ -473,7 +479,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       steps: step,
       loss: lastLoss,
       checkpoint,
-      interrupted: step < course.totalSteps,
+      interrupted: !isDone,
       time: pace?.time ?? null,
       skipped: skipped.size,
       leftOut: images.leftOut,
@@ -481,6 +487,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   } catch (error) {
     throw await world.explain(error);
   } finally {
+    await trackers?.close(isDone);
     metricsLog.close();
     skippedLog.close();
     lock?.release();

@@ -42,6 +42,7 @@ const PLACEHOLDERS: Partial<Record<SettingName, string>> = {
   knnTrain: '<folder>',
   knnVal: '<folder>',
   watchImages: '<image...>',
+  log: '<where>',
 };
 
 /** A setting's schema as a flag: it may be left out, and the help says the paper's value. */

@@ -1,0 +1,187 @@
+/** TensorBoard's files as TensorBoard reads them, and a server of MLflow; the real programs where a Python has them. */
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, it } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
+import { readLines } from '../../files/json-lines.js';
+import { makeImageFolder } from '../../testing/image-folder.js';
+import { TINY_SETTINGS } from '../../testing/tiny-run.js';
+import { train } from '../train.js';
+import { maskedCrc } from './tensorboard.js';
+
+const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-trackers-'));
+const images = path.join(folder, 'images');
+before(() => makeImageFolder(images, { classes: 2, perClass: 5 }));
+after(() => rmSync(folder, { recursive: true }));
+
+/** A Python with tensorboard and mlflow. */
+const python = process.env['DINO_TEST_TRACKERS'];
+const withPrograms = {
+  skip: python === undefined && 'DINO_TEST_TRACKERS names no Python with tensorboard and mlflow',
+};
+const SETTINGS = { ...TINY_SETTINGS, steps: 4, watchImages: ['auto'], numWorkers: 0 };
+
+/** Trains, stopped after the second step and resumed. */
+async function stoppedAndResumed(name: string, log: string): Promise<{ run: string; warnings: string[] }> {
+  const run = path.join(folder, name);
+  const warnings: string[] = [];
+  const stop = new AbortController();
+  await train({
+    ...{ images, output: run, settings: { ...SETTINGS, log }, signal: stop.signal },
+    onEvent: (event) => {
+      if (event.type === 'step' && event.step === 2) stop.abort();
+      if (event.type === 'warning') warnings.push(event.message);
+    },
+  });
+  await train({ output: run, resume: true });
+  return { run, warnings };
+}
+
+/** The messages of a file, each with both of its checksums looked at. */
+function recordsOf(file: string): Buffer[] {
+  const bytes = readFileSync(file);
+  const found: Buffer[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const length = Number(bytes.readBigUInt64LE(at));
+    assert.equal(bytes.readUInt32LE(at + 8), maskedCrc(bytes.subarray(at, at + 8)));
+    const message = bytes.subarray(at + 12, at + 12 + length);
+    assert.equal(bytes.readUInt32LE(at + 12 + length), maskedCrc(message));
+    found.push(message);
+    at += 16 + length;
+  }
+  return found;
+}
+
+it('checksums are CRC-32C, masked', () => {
+  // RFC 3720, B.4: 32 bytes of zeros have 0x8a9136aa
+  const crc = 0x8a9136aa;
+  assert.equal(maskedCrc(new Uint8Array(32)), (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0);
+});
+
+it('a run that was resumed has one event file for each time, whole records all of them', async () => {
+  const { run, warnings } = await stoppedAndResumed('files', 'tensorboard');
+  assert.deepEqual(warnings, []);
+  const files = readdirSync(path.join(run, 'tensorboard')).sort();
+  assert.equal(files.length, 2);
+  const [first, second] = files.map((name) => recordsOf(path.join(run, 'tensorboard', name)));
+  assert.ok(first![0]!.includes('brain.Event:2'));
+  for (const records of [first!, second!]) {
+    assert.equal(
+      records.filter((record) => record.includes('teacherEntropy')).length,
+      2,
+      'two steps of metrics each',
+    );
+    assert.ok(records.some((record) => record.includes('attention/') && record.includes('PNG')));
+  }
+});
+
+it('says which trackers there are, and what MLflow needs', async () => {
+  const run = { images, output: path.join(folder, 'never') };
+  await assert.rejects(
+    train({ ...run, settings: { ...SETTINGS, log: 'wandb' } }),
+    /log is "wandb"; expected tensorboard, mlflow/,
+  );
+  await assert.rejects(train({ ...run, settings: { ...SETTINGS, log: 'mlflow' } }), /MLFLOW_TRACKING_URI/);
+});
+
+/** A port that nothing listens on. */
+const freePort = (): Promise<number> =>
+  new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+
+it('a server that does not answer costs the training nothing but a line', async () => {
+  process.env['MLFLOW_TRACKING_URI'] = `http://127.0.0.1:${await freePort()}`;
+  try {
+    const { run, warnings } = await stoppedAndResumed('alone', 'mlflow');
+    assert.equal(readLines(path.join(run, 'metrics.jsonl')).length, 4);
+    assert.match(warnings.join('\n'), /does not answer[^]*values were not sent; metrics\.jsonl has them/);
+  } finally {
+    delete process.env['MLFLOW_TRACKING_URI'];
+  }
+});
+
+it('TensorBoard reads every value and picture', withPrograms, async () => {
+  const { run } = await stoppedAndResumed('tensorboard', 'tensorboard');
+  const program = `
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+events = EventAccumulator(sys.argv[1], size_guidance={'scalars': 0, 'images': 0})
+events.Reload()
+tags = events.Tags()
+print(json.dumps({
+  'loss': [[e.step, e.value] for e in events.Scalars('loss')],
+  'images': {tag: [e.step for e in events.Images(tag)] for tag in tags['images']},
+}))`;
+  const found = JSON.parse(
+    execFileSync(python!, ['-c', program, path.join(run, 'tensorboard')], { encoding: 'utf8' }),
+  ) as { loss: [number, number][]; images: Record<string, number[]> };
+  const lines = readLines(path.join(run, 'metrics.jsonl'));
+  assert.deepEqual(
+    found.loss,
+    lines.map(({ step, loss }) => [step, Math.fround(Number(loss))]),
+  );
+  assert.ok(Object.values(found.images).length > 0);
+  for (const steps of Object.values(found.images)) assert.deepEqual([steps[0], steps.at(-1)], [0, 4]);
+});
+
+it('MLflow has one run with every value, also of a run that was resumed', withPrograms, async () => {
+  const port = await freePort();
+  const uri = `http://127.0.0.1:${port}`;
+  const store = path.join(folder, 'mlflow');
+  const server = spawn(
+    python!,
+    [
+      '-m',
+      'mlflow',
+      'server',
+      '--port',
+      String(port),
+      '--workers',
+      '1',
+      '--backend-store-uri',
+      `sqlite:///${store}.db`,
+    ],
+    { stdio: 'ignore', cwd: folder, detached: true },
+  );
+  process.env['MLFLOW_TRACKING_URI'] = uri;
+  try {
+    for (let i = 0; i < 240; i++) {
+      if (
+        await fetch(`${uri}/health`).then(
+          (answer) => answer.ok,
+          () => false,
+        )
+      )
+        break;
+      await wait(500);
+    }
+    const { run, warnings } = await stoppedAndResumed('mlflow', 'mlflow');
+    assert.deepEqual(warnings, []);
+    const { id } = JSON.parse(readFileSync(path.join(run, 'mlflow.json'), 'utf8')) as { id: string };
+    const call = async (what: string): Promise<unknown> =>
+      (await fetch(`${uri}/api/2.0/mlflow/${what}`)).json();
+    const { metrics } = (await call(`metrics/get-history?run_id=${id}&metric_key=loss`)) as {
+      metrics: { step: number; value: number }[];
+    };
+    assert.deepEqual(
+      metrics.map(({ step, value }) => [step, value]).sort(([a], [b]) => a! - b!),
+      readLines(path.join(run, 'metrics.jsonl')).map(({ step, loss }) => [step, loss]),
+    );
+    const { run: whole } = (await call(`runs/get?run_id=${id}`)) as {
+      run: { info: { status: string }; data: { params: { key: string; value: string }[] } };
+    };
+    assert.equal(whole.info.status, 'FINISHED');
+    assert.ok(whole.data.params.some(({ key, value }) => key === 'embedDim' && value === '32'));
+  } finally {
+    delete process.env['MLFLOW_TRACKING_URI'];
+    process.kill(-server.pid!, 'SIGKILL');
+  }
+});
