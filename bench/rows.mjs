@@ -25,6 +25,31 @@ function fromFiles(id, title, target, script, unit, settings) {
   };
 }
 
+/** `embed` with DINOv2's or DINOv3's network, beside its own code and beside transformers. */
+function embedBackbone(arch, name, side) {
+  const sizes = side > 224 ? { images: 10, batch: 5 } : { images: 40, batch: 20 };
+  const own = arch.slice(0, arch.indexOf('_'));
+  return [own, 'transformers'].map((by) => ({
+    ...fromFiles(
+      `embed-${arch.replace('_', '-')}-${side}-${by}`,
+      `embed, ${name}, ${side} px, files to features, against ${by === own ? 'its own code' : by}`,
+      1.5,
+      'embed',
+      's per image',
+      { arch, side, ...sizes },
+    ),
+    referenceSettings: { by },
+    ...(by === own
+      ? {
+          peer: {
+            python: process.env[`DINO_BENCH_${own.toUpperCase()}`] && process.env.DINO_BENCH_PYTHON,
+            script: 'embed',
+          },
+        }
+      : {}),
+  }));
+}
+
 /** Use only this many images of each class, to get the row in a minute; default: all. */
 const perClass = Number(process.env.DINO_BENCH_EPOCH_IMAGES ?? 0);
 
@@ -130,6 +155,10 @@ const ownRows = [
     images: 128,
     batch: 32,
   }),
+  ...embedBackbone('dinov2_vits14', 'DINOv2 ViT-S/14', 224),
+  ...embedBackbone('dinov2_vits14', 'DINOv2 ViT-S/14', 518),
+  ...embedBackbone('dinov3_vitb16', 'DINOv3 ViT-B/16', 224),
+  ...embedBackbone('dinov3_vitb16', 'DINOv3 ViT-B/16', 512),
   {
     id: 'knn',
     title: 'k-NN, 10,000 x 10,000 x 384, features given',

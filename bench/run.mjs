@@ -5,6 +5,7 @@
  *
  *   DINO_BENCH_REFERENCE   a checkout of facebookresearch/dino
  *   DINO_BENCH_PYTHON      a Python with the same torch, torchvision and Pillow
+ *   DINO_BENCH_DINOV2, DINO_BENCH_DINOV3   checkouts of facebookresearch/dinov2 and dinov3, for rows that compare with them
  *   DINO_BENCH_LIGHTLY     a Python with lightly-train 0.18, for the row that compares with it
  *   DINO_BENCH_SKLEARN     a Python with scikit-learn 1.9, for the row that compares with it
  *   DINO_BENCH_DATA        a folder with imagenette-mini/, cifar10-mini/ and photos/, for the rows that read files

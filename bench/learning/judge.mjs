@@ -23,6 +23,7 @@ import { scoreOf } from '../../dist/plain/quality.js';
 import { listCheckpoints } from '../../dist/run/checkpoint-files.js';
 import { isRunFolder } from '../../dist/run/run-folder.js';
 import { scope } from '../../dist/torch/index.js';
+import { table } from './table.mjs';
 
 const K = 20;
 
@@ -162,11 +163,12 @@ for (const reading of ['as is', 'whitened']) {
     [
       `\nSpearman's correlation with k-NN top-1 (k ${K}) of features ${reading}; in parentheses: checkpoints`,
       '',
-      `| measure | ${[...heads, 'mean', 'least'].join(' | ')} |`,
-      `| --- |${' --- |'.repeat(heads.length + 2)}`,
-      ...lines.map(
-        ({ name, found, average, least }) =>
-          `| ${name} | ${[...found, average, Number.isFinite(least) ? least : null].map(show).join(' | ')} |`,
+      table(
+        ['measure', ...heads, 'mean', 'least'],
+        lines.map(({ name, found, average, least }) => [
+          name,
+          ...[...found, average, Number.isFinite(least) ? least : null].map(show),
+        ]),
       ),
       '',
     ].join('\n'),

@@ -14,6 +14,7 @@ import * as prettier from 'prettier';
 import { curves } from './curves.mjs';
 import { bestOf, readResults } from './results.mjs';
 import { bestBaseline, budgetKey, READING_NAMES, READINGS, summarize } from './summary.mjs';
+import { table } from './table.mjs';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const DOCS = path.join(root, 'docs', 'learning.md');
@@ -57,8 +58,6 @@ const shown = (spread, digits = 1) => {
     ? number(mean, digits)
     : `${number(mean, digits)} (${number(least, digits)}–${number(most, digits)})`;
 };
-const table = (head, lines) =>
-  [head, head.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
 const at = (budget) => groups.filter((group) => budgetKey(group.budget) === budgetKey(budget));
 /** The data sets that were measured for so long. */

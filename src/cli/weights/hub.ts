@@ -1,6 +1,7 @@
 /** `dino hub`: the official models and where they are; see src/weights/hub.ts. */
 import { hubAdvice, type HubModel, hubModels } from '../../weights/hub.js';
 import { DINOV3_LICENCE, type DinoV3HubModel, dinoV3HubModels } from '../../weights/hub-dinov3.js';
+import { hubSpeed, imagesPerSecond } from '../../weights/hub-speed.js';
 import { defineCommand } from '../command.js';
 
 /** Two columns of a list, the first as wide as its longest entry. */
@@ -9,12 +10,16 @@ function listOf(rows: readonly (readonly [string, string])[]): string[] {
   return rows.map(([first, second]) => `  ${first.padEnd(width)}  ${second}`);
 }
 
+const speedOf = (model: HubModel | DinoV3HubModel): string =>
+  String(imagesPerSecond(model) ?? '-').padStart(8);
+
 /** The models as a table with links. */
 export function formatHub(models: readonly HubModel[]): string {
-  const lines = ['name                     params     file  k-NN   linear'];
-  for (const { name, millionParameters, megabytes, knn, linear } of models) {
+  const lines = ['name                     params     file  images/s  k-NN   linear'];
+  for (const model of models) {
+    const { name, millionParameters, megabytes, knn, linear } = model;
     lines.push(
-      `${name.padEnd(24)} ${`${millionParameters} M`.padStart(6)} ${`${megabytes} MB`.padStart(8)}  ${knn.toFixed(1)}%  ${linear.toFixed(1)}%`,
+      `${name.padEnd(24)} ${`${millionParameters} M`.padStart(6)} ${`${megabytes} MB`.padStart(8)}  ${speedOf(model)}  ${knn.toFixed(1)}%  ${linear.toFixed(1)}%`,
     );
   }
   lines.push('', 'Which one:', ...listOf(hubAdvice));
@@ -24,6 +29,7 @@ export function formatHub(models: readonly HubModel[]): string {
   for (const { fullCheckpoint } of models) if (fullCheckpoint !== null) lines.push(`  ${fullCheckpoint}`);
   lines.push(
     '',
+    `images/s: 224 pixels, float32, measured on ${hubSpeed.machine}.`,
     'k-NN and linear are top-1 on ImageNet, as published. The file of each has its names, and is read as it is:',
     '`dino eval knn FILE` checks one against its number (docs/backbones.md).',
     'Download one with a browser or curl -LO and give the file as WEIGHTS. Settings and logs: dino hub --json',
@@ -42,13 +48,14 @@ export function formatDinoV3Hub(models: readonly DinoV3HubModel[]): string {
     'Accept it there or on Hugging Face, and links to the files are sent:',
     `  ${models[0]?.page ?? ''}`,
     '',
-    'name                       params      size  images     results',
+    'name                       params      size  images/s  images     results',
   ];
-  for (const { arch, millionParameters, megabytes, dataset, results } of models) {
+  for (const model of models) {
+    const { arch, millionParameters, megabytes, dataset, results } = model;
     const size = megabytes < 1000 ? `${megabytes} MB` : `${(megabytes / 1000).toFixed(1)} GB`;
     const shown = Object.entries(results).map(([task, value]) => `${task} ${value.toFixed(1)}%`);
     lines.push(
-      `${arch.padEnd(24)} ${`${millionParameters} M`.padStart(8)} ${size.padStart(9)}  ${dataset.padEnd(9)}  ${shown.join('  ')}`,
+      `${arch.padEnd(24)} ${`${millionParameters} M`.padStart(8)} ${size.padStart(9)}  ${speedOf(model)}  ${dataset.padEnd(9)}  ${shown.join('  ')}`,
     );
   }
   lines.push('', 'The same on Hugging Face (give the folder as WEIGHTS):');
@@ -62,7 +69,10 @@ export const command = defineCommand({
   examples: ['dino hub', 'dino hub --json'],
   run: ({ io }) =>
     io.result(
-      [...hubModels, ...dinoV3HubModels],
+      [...hubModels, ...dinoV3HubModels].map((model) => ({
+        ...model,
+        imagesPerSecond: imagesPerSecond(model),
+      })),
       `${formatHub(hubModels)}\n\n${formatDinoV3Hub(dinoV3HubModels)}`,
     ),
 });
