@@ -23,12 +23,12 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { findLibtorch, linkedFile, packageRoot, TORCH_VERSION } from './find-libtorch.mjs';
+import { explainWriting, SetupError } from './setup-error.mjs';
+
+export { SetupError };
 
 const require = createRequire(import.meta.url);
 const isMac = process.platform === 'darwin';
-
-/** A problem with the machine, not with this script: shown without a stack trace. */
-export class SetupError extends Error {}
 
 const sha = (...parts) => createHash('sha256').update(parts.join('\0')).digest('hex');
 
@@ -189,7 +189,15 @@ async function buildAddon({ name, output, compiler, flags, linkFlags, key, log }
   if (sources.length === 0) return 'absent';
   const build = path.join(folder, output);
   const objects = path.join(build, 'obj');
-  mkdirSync(objects, { recursive: true });
+  try {
+    mkdirSync(objects, { recursive: true });
+  } catch (error) {
+    throw explainWriting(
+      error,
+      build,
+      'Compile as a user who may write there, such as the one who installed the package.',
+    );
+  }
   const target = path.join(build, `${name}.node`);
   const base = sha(compiler.command, compiler.version, process.platform, process.arch, flags.join(' '), key);
   const readStamp = (file) =>
@@ -279,6 +287,8 @@ export async function buildNative({ libtorch, log = console.log, only, sanitize 
     '-fPIC',
     '-Wall',
     '-fvisibility=hidden',
+    // errors name files: not by the folders of the machine that compiled them
+    `-ffile-prefix-map=${packageRoot}=dino-ts`,
     ...nodeApiFlags(),
     ...(watch.length === 0 ? ['-O2'] : ['-O1', ...watch]),
   ];
@@ -306,6 +316,7 @@ export async function buildNative({ libtorch, log = console.log, only, sanitize 
     compiler,
     flags: [
       ...common,
+      `-ffile-prefix-map=${libtorch.root}=torch`,
       '-fno-math-errno', // these two let loops over floats be vectorized; no result changes
       '-fno-trapping-math',
       // at::parallel_for is a template in a header: without OpenMP it is a loop in one thread. The runtime is the one that
@@ -322,14 +333,8 @@ export async function buildNative({ libtorch, log = console.log, only, sanitize 
       '-isystem',
       path.join(include, 'torch', 'csrc', 'api', 'include'),
     ],
-    linkFlags: [
-      `-L${libtorch.lib}`,
-      '-ltorch_cpu',
-      '-lc10',
-      `-Wl,-rpath,${libtorch.lib}`,
-      ...(isMac ? [] : ['-ldl']),
-      ...watch,
-    ],
+    // no path of a library in it: src/torch/native.ts opens libtorch before the addon, wherever it is
+    linkFlags: [`-L${libtorch.lib}`, '-ltorch_cpu', '-lc10', ...(isMac ? [] : ['-ldl']), ...watch],
     key: `${libtorch.root} ${libtorch.version}`,
     log,
   };
@@ -359,7 +364,7 @@ function commandLine(args) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   try {
-    const { libtorch } = findLibtorch();
+    const { libtorch } = findLibtorch(process.env, { headers: true });
     const results = await buildNative({ libtorch, ...commandLine(process.argv.slice(2)) });
     for (const [name, result] of Object.entries(results)) console.log(`native/${name}: ${result}`);
   } catch (error) {

@@ -1,7 +1,7 @@
 /** An installation of libtorch on this machine. */
 export interface Libtorch {
-  /** Which of the three places it came from. */
-  source: 'LIBTORCH' | 'python' | 'own copy';
+  /** Which place it came from; 'noted' for what an earlier search or build found. */
+  source: 'LIBTORCH' | 'python' | 'own copy' | 'cache' | 'noted';
   root: string;
   lib: string;
   include: string;
@@ -18,18 +18,32 @@ export interface TriedPlace {
   problem: string | null;
 }
 
+/** What a search found: null without one; every place up to it. */
+export interface Found {
+  libtorch: Libtorch | null;
+  tried: TriedPlace[];
+}
+
+type Environment = Record<string, string | undefined>;
+
 export const TORCH_VERSION: string;
 export const packageRoot: string;
 export const ownCopyDirectory: string;
 export const linkedFile: string;
-export function pipRequirements(platform?: string): string[];
+export function machineName(platform?: string, arch?: string): string;
+/** @throws SetupError when the user has no home folder. */
+export function cacheDirectory(env?: Environment, platform?: string): string;
+export function cachedCopyDirectory(env?: Environment, machine?: string): string;
+export function libraryName(name: string, platform?: string): string;
+/** @param options.headers whether one must be able to compile with it. */
 export function inspectLibtorch(
   directory: string,
   source: Libtorch['source'],
+  options?: { headers?: boolean },
 ): { libtorch: Libtorch | null; problem: string | null };
-export function pythonCandidates(env?: Record<string, string | undefined>): string[];
-export function findLibtorch(env?: Record<string, string | undefined>): {
-  libtorch: Libtorch | null;
-  tried: TriedPlace[];
-};
+export function pythonCandidates(env?: Environment): string[];
+export function findLibtorch(env?: Environment, options?: { headers?: boolean }): Found;
 export function readLinkedLibtorch(): Libtorch | null;
+export function noteLibtorch(libtorch: Libtorch, env?: Environment): void;
+/** @param compiled whether the addon was compiled on this machine. */
+export function libtorchToLoad(compiled: boolean, env?: Environment): Found;

@@ -6,7 +6,7 @@
 // Without a path the file is taken from the PyTorch that set-up found (torchgen/packaged/ATen/native/). Names are
 // PyTorch's in camelCase; an in-place operator keeps its trailing underscore. Left out: overloads that write to an `out`
 // tensor, named-tensor overloads, and private operators except the multi-tensor ones.
-import { readFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
@@ -181,7 +181,12 @@ function writeInterface(interfaceName, groups, isMethod) {
 function defaultFile() {
   const { libtorch, tried } = findLibtorch();
   if (!libtorch) throw new Error(`no libtorch found: ${JSON.stringify(tried)}; run \`npm run setup\` first`);
-  return join(libtorch.root, '../torchgen/packaged/ATen/native/native_functions.yaml');
+  const file = join(libtorch.root, '../torchgen/packaged/ATen/native/native_functions.yaml');
+  if (!existsSync(file))
+    throw new Error(
+      `${file} does not exist: it comes with Python's torch package, or give the file as an argument`,
+    );
+  return file;
 }
 
 const file = process.argv[2] ?? defaultFile();

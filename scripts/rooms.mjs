@@ -22,7 +22,7 @@ export const ROOMS = [
     'what needs neither Node nor libtorch, so that pages in a browser run it too: geometry, colours, checks of arguments, text, the types of the studio’s API',
   ],
   ['version', 'the version of the package'],
-  ['native-addons', 'where the compiled addons are'],
+  ['native-addons', 'where the compiled addons are: compiled here, or in the platform’s package'],
   ['files', 'files that may be a stranger’s: guarded opening, whole writes, folder locks, what may be read'],
   [
     'torch',
@@ -50,7 +50,7 @@ export const ROOMS = [
     'explore',
     'an index of a folder’s features: search, duplicates, outliers, clusters, selection, the map, proposed labels',
   ],
-  ['doctor', 'what this machine lacks'],
+  ['doctor', 'what this machine lacks, and getting it'],
   ['studio', 'the studio’s server: runs, files, uploads, jobs in a process of their own'],
   ['demo', 'the demo’s images and its report'],
   ['index', 'the public API'],

@@ -8,32 +8,16 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statfsSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import zlib from 'node:zlib';
 import { buildNative, findCompiler, SetupError } from './build-native.mjs';
-import {
-  findLibtorch,
-  inspectLibtorch,
-  ownCopyDirectory,
-  packageRoot,
-  pipRequirements,
-  pythonCandidates,
-  TORCH_VERSION,
-} from './find-libtorch.mjs';
+import { fetchLibtorch, progressLines } from './fetch-libtorch.mjs';
+import { findLibtorch, packageRoot, TORCH_VERSION } from './find-libtorch.mjs';
+import { lock } from './lock.mjs';
 
 const say = (text) => console.log(`[setup] ${text}`);
 const inRoot = (...parts) => path.join(packageRoot, ...parts);
-const GIB = 2 ** 30;
 
 // ---------------------------------------------------------------------------------------------- npm packages
 
@@ -55,7 +39,6 @@ function npmDifferences() {
 }
 
 function stepNpm() {
-  if (!existsSync(inRoot('package-lock.json'))) return say('npm packages: installed by the package manager');
   const differences = npmDifferences();
   if (differences.length === 0) return say('npm packages: up to date');
   say(`npm packages: installing (${differences.length} missing or changed) with npm ci`);
@@ -77,106 +60,9 @@ function stepNpm() {
 
 // --------------------------------------------------------------------------------------------------- libtorch
 
-const pipHelp = [
-  "pip is needed once, to download PyTorch's library. Any of these helps:",
-  '  Debian, Ubuntu: sudo apt-get install python3-pip      (or python3-venv)',
-  '  Fedora, RHEL:   sudo dnf install python3-pip',
-  '  macOS:          python3 -m ensurepip --user',
-  `or set LIBTORCH to a folder with libtorch ${TORCH_VERSION} (https://pytorch.org/get-started/locally, "LibTorch").`,
-].join('\n');
-
-/** A command that runs pip: a Python that has it, else a temporary virtual environment. */
-function findPip() {
-  const problems = [];
-  const runs = (python) =>
-    spawnSync(python, ['-m', 'pip', '--version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
-  const working = [];
-  for (const python of pythonCandidates()) {
-    const result = runs(python);
-    if (result.status === 0) return [python, '-m', 'pip'];
-    if (result.error) problems.push(`${python}: does not run`);
-    else {
-      working.push(python);
-      problems.push(`${python}: ${(result.stderr ?? '').trim().split('\n').at(-1)}`);
-    }
-  }
-  for (const python of working) {
-    const folder = inRoot('.cache', 'pip-venv');
-    rmSync(folder, { recursive: true, force: true });
-    const made = spawnSync(python, ['-m', 'venv', folder], { stdio: 'ignore' });
-    const inVenv = path.join(folder, 'bin', 'python');
-    if (made.status === 0 && runs(inVenv).status === 0) return [inVenv, '-m', 'pip'];
-    problems.push(`${python} -m venv: doesn't provide pip either`);
-  }
-  throw new SetupError(`No Python 3 with pip was found.\n  ${problems.join('\n  ')}\n${pipHelp}`);
-}
-
-function removePartialCopies() {
-  const folder = path.dirname(ownCopyDirectory);
-  if (!existsSync(folder)) return;
-  for (const name of readdirSync(folder)) {
-    if (name.startsWith('partial-')) rmSync(path.join(folder, name), { recursive: true, force: true });
-  }
-}
-
-/** Runs pip install --target in a temporary folder, then renames it: an interrupted download leaves nothing that looks complete. */
-function installOwnCopy() {
-  const pip = findPip();
-  removePartialCopies();
-  const folder = path.dirname(ownCopyDirectory);
-  mkdirSync(folder, { recursive: true });
-  const free = statfsSync(folder);
-  if (free.bavail * free.bsize < 3 * GIB) {
-    throw new SetupError(
-      `libtorch needs about 3 GB of free disk while it is unpacked; ${folder} has ` +
-        `${((free.bavail * free.bsize) / GIB).toFixed(1)} GB. Free some space, or set LIBTORCH to a copy elsewhere.`,
-    );
-  }
-  const partial = path.join(folder, `partial-${process.pid}`);
-  const requirements = pipRequirements();
-  // --target never touches the Python installation, so a distribution's "externally managed" mark does not apply.
-  const options = [
-    '--no-deps',
-    '--disable-pip-version-check',
-    '--no-warn-script-location',
-    '--target',
-    partial,
-  ];
-  const install = (extra) => {
-    rmSync(partial, { recursive: true, force: true });
-    const args = [...pip.slice(1), 'install', ...options, ...extra, ...requirements];
-    return spawnSync(pip[0], args, {
-      cwd: folder, // not the package root: a Python file there must not shadow a module of pip's
-      stdio: ['ignore', 'inherit', 'pipe'],
-      encoding: 'utf8',
-      maxBuffer: 2 ** 26,
-      env: { ...process.env, PIP_USER: '0', PIP_ROOT_USER_ACTION: 'ignore' },
-    });
-  };
-  say(`libtorch: downloading ${requirements.join(' ')} with ${pip.join(' ')} (about 540 MB, 1.3 GB on disk)`);
-  let result = install([]);
-  if (result.status !== 0 && /no matching distribution|could not find a version/i.test(result.stderr ?? '')) {
-    // This Python is older or newer than those PyTorch has wheels for. The C++ library is the same in all of them.
-    say(
-      'libtorch: no wheel for this Python version; using the one for Python 3.12 (only its C++ part is used)',
-    );
-    result = install(['--only-binary=:all:', '--python-version', '3.12', '--implementation', 'cp']);
-  }
-  if (result.status !== 0) {
-    rmSync(partial, { recursive: true, force: true });
-    throw new SetupError(
-      `pip could not install libtorch:\n${(result.stderr ?? String(result.error)).trim()}\n` +
-        `Is the network available? A machine without one can use LIBTORCH=<folder with libtorch ${TORCH_VERSION}>.`,
-    );
-  }
-  const { problem } = inspectLibtorch(partial, 'own copy');
-  if (problem !== null) throw new SetupError(`internal: pip succeeded but ${partial} ${problem}`);
-  rmSync(ownCopyDirectory, { recursive: true, force: true });
-  renameSync(partial, ownCopyDirectory);
-}
-
-function stepLibtorch() {
-  let { libtorch, tried } = findLibtorch();
+async function stepLibtorch() {
+  const wanted = { headers: true };
+  let { libtorch, tried } = findLibtorch(process.env, wanted);
   if (libtorch === null) {
     if (process.env.LIBTORCH) {
       throw new SetupError(
@@ -185,9 +71,9 @@ function stepLibtorch() {
       );
     }
     for (const { source, path: where, problem } of tried) say(`libtorch: ${source} ${where} ${problem}`);
-    installOwnCopy();
-    ({ libtorch } = findLibtorch());
-    if (libtorch === null) throw new SetupError('internal: libtorch was not found after installing it');
+    await fetchLibtorch({ ...wanted, log: say, onProgress: progressLines(say) });
+    ({ libtorch } = findLibtorch(process.env, wanted));
+    if (libtorch === null) throw new SetupError('internal: libtorch was not found after fetching it');
   }
   say(`libtorch: ${libtorch.version} in ${libtorch.root} (${libtorch.source})`);
   if (libtorch.version !== TORCH_VERSION) {
@@ -201,7 +87,7 @@ function stepLibtorch() {
 // ------------------------------------------------------------------------------------------ addons, TypeScript
 
 async function stepNative() {
-  const { libtorch } = findLibtorch();
+  const { libtorch } = findLibtorch(process.env, { headers: true });
   const results = await buildNative({ libtorch, log: say });
   for (const [name, result] of Object.entries(results)) {
     if (result === 'fresh') say(`native/${name}: up to date`);
@@ -212,14 +98,11 @@ async function stepNative() {
 function stepTypescript() {
   const tsc = inRoot('node_modules', 'typescript', 'bin', 'tsc');
   if (!existsSync(tsc)) {
-    if (existsSync(inRoot('dist', 'index.js'))) return say('TypeScript: already compiled in this package');
     throw new SetupError('TypeScript is not installed: run node scripts/setup.mjs npm typescript');
   }
   const start = performance.now();
   // the tests of the public API import the compiled package, so they come last
-  for (const project of ['.', 'test']
-    .map((folder) => inRoot(folder))
-    .filter((folder) => existsSync(folder))) {
+  for (const project of ['.', 'test'].map((folder) => inRoot(folder))) {
     const result = spawnSync(process.execPath, [tsc, '-p', project], { stdio: 'inherit' });
     if (result.status !== 0) throw new SetupError('TypeScript: the build failed (see above)');
   }
@@ -239,7 +122,28 @@ function webSources() {
       .filter((name) => folder === 'web' || SHARED_SOURCES.test(name.split(path.sep).join('/')));
     for (const name of names.sort()) hash.update(`${name}\0`).update(readFileSync(inRoot(name)));
   }
-  return hash.update(readFileSync(inRoot('package-lock.json'))).digest('hex');
+  return hash
+    .update(readFileSync(inRoot('package-lock.json')))
+    .update(`brotli ${BROTLI_QUALITY}`)
+    .digest('hex');
+}
+
+/** Smaller than the tarball's gzip makes it, in seconds; the best quality takes minutes. */
+const BROTLI_QUALITY = 9;
+
+/** onnxruntime's WebAssembly is three quarters of the package: it is kept compressed, and dino export unpacks it. */
+function compressWasm(folder) {
+  for (const name of readdirSync(folder).filter((file) => file.endsWith('.wasm'))) {
+    const file = path.join(folder, name);
+    const bytes = readFileSync(file);
+    const params = {
+      [zlib.constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY,
+      [zlib.constants.BROTLI_PARAM_LGWIN]: 24,
+      [zlib.constants.BROTLI_PARAM_SIZE_HINT]: bytes.length,
+    };
+    writeFileSync(`${file}.br`, zlib.brotliCompressSync(bytes, { params }));
+    rmSync(file);
+  }
 }
 
 /** Builds the studio's page into dist/web, and the page of web exports into dist/share. */
@@ -247,8 +151,7 @@ function stepWeb() {
   const vite = inRoot('node_modules', 'vite', 'bin', 'vite.js');
   const built = ['web', 'share'].map((name) => inRoot('dist', name, 'index.html'));
   const isBuilt = built.every((file) => existsSync(file));
-  if (!existsSync(vite) || !existsSync(inRoot('web'))) {
-    if (isBuilt) return say('web: already built in this package');
+  if (!existsSync(vite)) {
     throw new SetupError('Vite is not installed: run node scripts/setup.mjs npm web');
   }
   const stamp = inRoot('dist', '.web-sources');
@@ -262,47 +165,12 @@ function stepWeb() {
     });
     if (result.status !== 0) throw new SetupError(`web: the build of ${page} failed (see above)`);
   }
+  compressWasm(inRoot('dist', 'share', 'assets'));
   writeFileSync(stamp, sources);
   say(`web: built in ${((performance.now() - start) / 1000).toFixed(1)} s`);
 }
 
 // ------------------------------------------------------------------------------------------------------- main
-
-const isAlive = (pid) => {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return error.code === 'EPERM';
-  }
-};
-
-/** Two set-ups at the same time would write the same files, so the second waits. @returns A function that releases the lock. */
-async function lock() {
-  const folder = inRoot('.cache');
-  const file = path.join(folder, 'setup.lock');
-  mkdirSync(folder, { recursive: true });
-  for (let waited = 0; ; waited++) {
-    try {
-      writeFileSync(file, String(process.pid), { flag: 'wx' });
-      return () => rmSync(file, { force: true });
-    } catch (error) {
-      if (error.code !== 'EEXIST') throw error;
-    }
-    let owner;
-    try {
-      owner = Number(readFileSync(file, 'utf8'));
-    } catch {
-      continue; // released between the two calls
-    }
-    // An empty file is a lock being written; one that stays empty was left by a crash.
-    if (owner === 0 ? waited > 20 : !isAlive(owner)) rmSync(file, { force: true });
-    else {
-      if (waited === 2) say(`waiting for another set-up (process ${owner})`);
-      await sleep(250);
-    }
-  }
-}
 
 function checkNode() {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
@@ -333,7 +201,7 @@ async function main(names) {
     names.length > 0 ? Object.keys(steps).filter((name) => names.includes(name)) : Object.keys(steps);
   // Before downloading half a gigabyte, make sure that there is a compiler to use it.
   if (chosen.includes('native')) findCompiler();
-  const release = await lock();
+  const release = await lock(inRoot('.cache', 'setup.lock'), say);
   try {
     for (const name of chosen) await steps[name]();
   } finally {

@@ -30,7 +30,7 @@ function sanitizerLibraries({ program, prefix, version }) {
 async function main() {
   if (process.platform !== 'linux') throw new SetupError('the sanitizers run only on Linux');
   const compiler = findCompiler();
-  const { libtorch } = findLibtorch();
+  const { libtorch } = findLibtorch(process.env, { headers: true });
   await buildNative({ libtorch, sanitize: SANITIZERS });
   const env = {
     DINO_NATIVE_BUILD: 'build-sanitized',

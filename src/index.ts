@@ -100,6 +100,7 @@ export {
   type WebExportOptions,
 } from './export/web/export-web.js';
 export { checkOnnx, type OnnxCheck } from './export/onnx/check.js';
+export { modelCard, writeModelCard, type CardFormat, type ModelCardOptions } from './export/model-card.js';
 export type { Architecture } from './weights/architecture.js';
 export type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/embed.js';
 export type { ChosenPrecision } from './eval/feature-precision.js';

@@ -338,6 +338,14 @@ function calls(): Record<string, Call> {
       ...{ classifier, file: at('classifier.onnx') },
       options: all<dino.ExportClassifierOptions>({ imageSize: or(32, 'list'), dynamicSize: true }),
     }),
+    modelCard: call(dino.modelCard, 1, {
+      weights,
+      options: all<dino.ModelCardOptions>({
+        ...{ checkpointKey: 'teacher', numHeads: 3, normalization: 'imagenet' },
+        ...{ format: 'onnx', file: 'model.onnx' },
+      }),
+    }),
+    writeModelCard: call(dino.writeModelCard, 2, { folder: at('card'), card: 'text' }),
     exportOnnx: call(dino.exportOnnx, 2, {
       ...{ model, file: at('model.onnx') },
       options: all<dino.OnnxOptions>({ imageSize: or(32, 'list'), dynamicSize: true, attention: true }),

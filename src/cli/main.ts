@@ -120,6 +120,10 @@ const dino: Level = {
       summary: 'run a first training, which needs no data of your own, with a report',
       load: () => import('./train/demo.js'),
     },
+    setup: {
+      summary: 'get what is missing: libtorch, and addons where none came prebuilt',
+      load: () => import('./setup.js'),
+    },
     doctor: { summary: 'check the setup: libtorch, devices, speed', load: () => import('./doctor.js') },
   },
 };

@@ -6,10 +6,11 @@ import path from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import {
+  cacheDirectory,
   findLibtorch,
   inspectLibtorch,
+  libtorchToLoad,
   ownCopyDirectory,
-  pipRequirements,
   TORCH_VERSION,
 } from '../../scripts/find-libtorch.mjs';
 import { formatReport } from '../cli/doctor.js';
@@ -60,7 +61,9 @@ describe('findLibtorch', () => {
     const problemOf = (root: string, source: 'python' | 'LIBTORCH' = 'python') =>
       inspectLibtorch(root, source).problem;
     assert.match(problemOf(fakeLibtorch('old', '2.1.0'))!, /is version 2\.1\.0; this package is made for/);
-    assert.match(problemOf(fakeLibtorch('bare', TORCH_VERSION, false))!, /no headers/);
+    const bare = fakeLibtorch('bare', TORCH_VERSION, false);
+    assert.equal(problemOf(bare), null);
+    assert.match(inspectLibtorch(bare, 'python', { headers: true }).problem!, /no headers/);
     mkdirSync(path.join(folder, 'empty'));
     assert.match(problemOf(path.join(folder, 'empty'))!, /has no lib/);
     // with LIBTORCH you may try a different version
@@ -76,16 +79,42 @@ describe('findLibtorch', () => {
     const { libtorch, tried } = findLibtorch({ VIRTUAL_ENV: env });
     assert.deepEqual([libtorch?.source, libtorch?.root], ['python', root]);
     assert.equal(tried[0]?.problem, 'is not set');
-    const without = findLibtorch({ VIRTUAL_ENV: path.join(folder, 'none') });
-    assert.equal(without.tried.at(-1)?.source === 'own copy' || without.libtorch?.source === 'python', true);
-    if (without.tried.at(-1)?.source === 'own copy') {
-      assert.ok(without.tried.at(-1)?.path.startsWith(ownCopyDirectory));
-    }
   });
 
-  it('asks pip for the CUDA libraries that libtorch_cpu links, on Linux only', () => {
-    assert.equal(pipRequirements('linux').length, 3);
-    assert.deepEqual(pipRequirements('darwin'), [`torch==${TORCH_VERSION}`]);
+  it('looks for a copy of a checkout, then for the one in the cache folder', () => {
+    const env = { VIRTUAL_ENV: path.join(folder, 'none'), DINO_CACHE: path.join(folder, 'cache') };
+    const { libtorch, tried } = findLibtorch(env);
+    const last = tried.at(-1)!;
+    if (libtorch === null) assert.ok(last.source === 'cache' && last.path.startsWith(env.DINO_CACHE));
+    else if (libtorch.source === 'own copy') assert.ok(libtorch.root.startsWith(ownCopyDirectory));
+    else assert.equal(libtorch.source, 'python');
+  });
+});
+
+describe('libtorchToLoad', () => {
+  it('notes what a search found, as long as that is there', () => {
+    const venv = path.join(folder, 'noted');
+    const root = fakeLibtorch(path.join('noted', 'torch'), TORCH_VERSION);
+    mkdirSync(path.join(venv, 'bin'));
+    writeFileSync(path.join(venv, 'bin', 'python'), `#!/bin/sh\necho '${root}'\n`, { mode: 0o755 });
+    const DINO_CACHE = path.join(folder, 'notes');
+    assert.equal(libtorchToLoad(false, { DINO_CACHE, VIRTUAL_ENV: venv }).libtorch?.source, 'python');
+    const again = libtorchToLoad(false, { DINO_CACHE });
+    assert.deepEqual([again.libtorch?.source, again.libtorch?.root, again.tried], ['noted', root, []]);
+    const other = fakeLibtorch('other', TORCH_VERSION);
+    assert.equal(libtorchToLoad(false, { DINO_CACHE, LIBTORCH: other }).libtorch?.root, other);
+    writeFileSync(path.join(root, 'version.py'), "__version__ = '2.1.0'\n"); // as pip install --upgrade would
+    assert.notEqual(libtorchToLoad(false, { DINO_CACHE }).libtorch?.root, root);
+    rmSync(venv, { recursive: true });
+    assert.notEqual(libtorchToLoad(false, { DINO_CACHE }).libtorch?.root, root);
+  });
+
+  it('takes the cache folder of the user and of the system', () => {
+    assert.equal(cacheDirectory({ DINO_CACHE: '/a' }), '/a');
+    assert.equal(cacheDirectory({ XDG_CACHE_HOME: '/x', HOME: '/h' }), path.join('/x', 'dino-ts'));
+    assert.equal(cacheDirectory({ HOME: '/h' }, 'linux'), path.join('/h', '.cache', 'dino-ts'));
+    assert.equal(cacheDirectory({ HOME: '/h' }, 'darwin'), path.join('/h', 'Library', 'Caches', 'dino-ts'));
+    assert.throws(() => cacheDirectory({ HOME: '/' }, 'linux'), /set DINO_CACHE=/);
   });
 });
 

@@ -9,14 +9,20 @@ import os from 'node:os';
 import path from 'node:path';
 import {
   findLibtorch,
+  libtorchToLoad,
   packageRoot,
-  readLinkedLibtorch,
   TORCH_VERSION,
   type TriedPlace,
 } from '../../scripts/find-libtorch.mjs';
 import { type Precision, PRECISIONS } from '../plain/precisions.js';
 import { gibibytes } from '../plain/units.js';
-import { addonFile, isVectorProblem, type AddonName } from '../native-addons.js';
+import {
+  type AddonName,
+  findAddon,
+  isVectorProblem,
+  missingAddonAdvice,
+  setupCommand,
+} from '../native-addons.js';
 
 export interface Check {
   name: string;
@@ -53,7 +59,7 @@ export interface DoctorReport {
   devices: DeviceReport[];
 }
 
-const SETUP = 'run `npm run setup` in the package folder';
+const SETUP = `run ${setupCommand}`;
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 function compilerVersion(): string | null {
@@ -73,8 +79,8 @@ function compilerVersion(): string | null {
 
 /** Packages with compiled code, which may be installed but not fit this machine. */
 const COMPILED = ['sharp', 'usearch'];
-/** Packages that only set-up needs. */
-const SETUP_PACKAGES = ['node-addon-api', 'node-api-headers'];
+/** Packages that only compiling the addons needs. */
+const COMPILING_PACKAGES = ['node-addon-api', 'node-api-headers'];
 
 const packages = createRequire(import.meta.url);
 
@@ -100,10 +106,17 @@ function packageCheck(name: string): Check {
 }
 
 function addonCheck(name: AddonName): Check {
-  const file = addonFile(name);
-  return existsSync(file)
-    ? { name: `addon ${name}`, state: 'ok', detail: file }
-    : { name: `addon ${name}`, state: 'missing', detail: `${file} does not exist`, advice: SETUP };
+  const place = findAddon(name);
+  if ('file' in place) {
+    const origin = place.from === 'compiled' ? 'compiled on this machine' : 'prebuilt';
+    return { name: `addon ${name}`, state: 'ok', detail: `${place.file} (${origin})` };
+  }
+  return {
+    name: `addon ${name}`,
+    state: 'missing',
+    detail: place.tried.join('; '),
+    advice: missingAddonAdvice().join('; or '),
+  };
 }
 
 /** Only the studio needs its page. */
@@ -180,19 +193,20 @@ export async function runDoctor(): Promise<DoctorReport> {
       ? {
           name: 'C++ compiler',
           state: 'note',
-          detail: 'none found; only set-up needs it (Debian: apt-get install g++)',
+          detail: 'none found; only compiling the addons needs it (Debian: apt-get install g++)',
         }
       : { name: 'C++ compiler', state: 'ok', detail: compiler },
   );
   for (const name of Object.keys(manifest.dependencies)) {
     const found = packageCheck(name);
-    if (found.state === 'ok' || !SETUP_PACKAGES.includes(name)) checks.push(found);
-    else checks.push({ ...found, state: 'note', detail: `${found.detail}; only set-up needs it` });
+    if (found.state === 'ok' || !COMPILING_PACKAGES.includes(name)) checks.push(found);
+    else
+      checks.push({ ...found, state: 'note', detail: `${found.detail}; only compiling the addons needs it` });
   }
 
   const { libtorch, tried } = findLibtorch();
-  const linked = readLinkedLibtorch();
-  const found = libtorch ?? linked;
+  const torchAddon = findAddon('torch');
+  const { libtorch: used } = libtorchToLoad('from' in torchAddon && torchAddon.from === 'compiled');
   checks.push(
     libtorch !== null
       ? {
@@ -202,16 +216,16 @@ export async function runDoctor(): Promise<DoctorReport> {
         }
       : {
           name: 'libtorch',
-          state: linked !== null && existsSync(linked.lib) ? 'note' : 'missing',
+          state: used !== null ? 'note' : 'missing',
           detail: 'not found in any of the places below',
-          advice: process.env['LIBTORCH'] ? 'correct LIBTORCH or unset it' : SETUP,
+          advice: process.env['LIBTORCH'] ? 'correct LIBTORCH or unset it' : `${SETUP}, which downloads it`,
         },
   );
-  if (libtorch !== null && linked !== null && linked.root !== libtorch.root) {
+  if (libtorch !== null && used !== null && used.root !== libtorch.root) {
     checks.push({
       name: 'libtorch in use',
       state: 'note',
-      detail: `the addon is linked to ${linked.root}, not to the libtorch found now`,
+      detail: `${used.root}, noted at set-up, not the libtorch found now`,
       advice: `to use ${libtorch.root}, ${SETUP}`,
     });
   }
@@ -225,7 +239,7 @@ export async function runDoctor(): Promise<DoctorReport> {
   checks.push(addonCheck('torch'), addonCheck('crops'));
 
   let devices: DeviceReport[] = [];
-  if (found !== null && existsSync(addonFile('torch'))) {
+  if (used !== null && 'file' in torchAddon) {
     try {
       devices = await measureDevices(versions, checks);
       checks.push({

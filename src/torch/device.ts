@@ -1,27 +1,30 @@
 /**
- * Devices by name. CUDA is opened when it is first asked about, from the libtorch that the addon was built with: the addon
- * itself links only the CPU libraries.
+ * Devices by name. CUDA is opened when it is first asked about, from the libtorch that is loaded: the addon itself links
+ * only the CPU libraries.
  */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { readLinkedLibtorch } from '../../scripts/find-libtorch.mjs';
 import { EngineError } from '../errors.js';
-import { native } from './native.js';
+import { setupCommand } from '../native-addons.js';
+import { libtorchInUse, native } from './native.js';
 
 /** Why CUDA can't be used, or null when it can. */
 let cudaProblem: string | null | undefined;
 
 function openCuda(): string | null {
   if (process.platform !== 'linux') return `CUDA is not available on ${process.platform}`;
-  const libtorch = readLinkedLibtorch();
-  if (libtorch === null) return 'set-up left no record of its libtorch (run `npm run setup`)';
-  const library = path.join(libtorch.lib, 'libtorch_cuda.so');
-  if (!existsSync(library)) return `${library} does not exist: this is a CPU-only libtorch`;
+  const library = path.join(libtorchInUse.lib, 'libtorch_cuda.so');
+  if (!existsSync(library)) {
+    return (
+      `${library} does not exist: this is a libtorch for the CPU. Install PyTorch with CUDA ` +
+      `(\`pip install torch==${libtorchInUse.version}\`), then ${setupCommand} finds it`
+    );
+  }
   const driver = native.openLibrary('libcuda.so.1');
   if (driver !== null) return `no NVIDIA driver was found (${driver})`;
   const opened = native.openLibrary(library);
   if (opened !== null) {
-    return `${opened}. Install the CUDA packages too: \`pip install torch==${libtorch.version}\`, then \`npm run setup\``;
+    return `${opened}. Install the CUDA packages too: \`pip install torch==${libtorchInUse.version}\`, then ${setupCommand}`;
   }
   return native.deviceCount('cuda') > 0 ? null : 'the driver shows no device (CUDA_VISIBLE_DEVICES?)';
 }

@@ -2,9 +2,27 @@
  * Loads the addon over libtorch (native/torch) and types its exports. Only this folder imports it.
  */
 import { createRequire } from 'node:module';
-import { existsSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import {
+  type Libtorch,
+  libraryName,
+  libtorchToLoad,
+  readLinkedLibtorch,
+  TORCH_VERSION,
+} from '../../scripts/find-libtorch.mjs';
 import { EngineError } from '../errors.js';
-import { addonFile, isVectorProblem, type VectorReport } from '../native-addons.js';
+import {
+  type AddonPlace,
+  compileCommand,
+  findAddon,
+  isVectorProblem,
+  missingAddonMessage,
+  platformName,
+  setupCommand,
+  unloadableAddonAdvice,
+  type VectorReport,
+} from '../native-addons.js';
 import type { TypedArray } from './dtype.js';
 import type { GeneratorHandle, OperatorHandle, TensorHandle } from './handles.js';
 import type { NativeDistributed } from './native-distributed.js';
@@ -98,31 +116,79 @@ function makeProductsReproducible(addon: NativeTorch): void {
   if (branch !== undefined && process.env['MKL_CBWR'] === undefined) addon.setEnvironment('MKL_CBWR', branch);
 }
 
-function load(): NativeTorch {
-  const addonPath = addonFile('torch');
-  if (!existsSync(addonPath)) {
+/** What dlopen() takes beside RTLD_LAZY, so that the library stays when Node finds that it is not an addon. */
+const RTLD_NODELETE: Partial<Record<NodeJS.Platform, number>> = { linux: 0x1000, darwin: 0x80 };
+
+/**
+ * Opens libtorch before the addon, whose file names the library but not where it is: the system then takes the one that is
+ * open. On Windows, libraries are looked for in the folders of PATH.
+ */
+function openLibtorch({ lib }: Libtorch): void {
+  if (process.platform === 'win32') {
+    process.env['PATH'] = `${lib}${path.delimiter}${process.env['PATH'] ?? ''}`;
+    return;
+  }
+  const library = path.join(lib, libraryName('torch_cpu'));
+  const flags = os.constants.dlopen.RTLD_LAZY | (RTLD_NODELETE[process.platform] ?? 0);
+  try {
+    process.dlopen({ exports: {} }, library, flags);
+  } catch (error) {
+    // Node opened it, and then found that it is not an addon
+    if (!(error as Error).message.includes('did not self-register')) throw error;
+  }
+}
+
+/** The libtorch to load. @throws EngineError that lists where it was looked for. */
+function chooseLibtorch({ from }: AddonPlace): Libtorch {
+  const { libtorch, tried } = libtorchToLoad(from === 'compiled');
+  if (libtorch === null) {
+    const places = tried.map(({ source, path: where, problem }) => `  ${source}: ${where} ${problem ?? ''}`);
     throw new EngineError(
-      `the libtorch addon is not built: ${addonPath} is missing. Run \`npm run setup\` in the package's folder; ` +
-        '`dino doctor` says what else is missing.',
+      `libtorch ${TORCH_VERSION} was not found on this machine (${platformName}). Looked for:\n${places.join('\n')}\n` +
+        `What helps:\n  ${setupCommand}: downloads it (about 125 MB)\n` +
+        `  LIBTORCH=<folder>: a libtorch ${TORCH_VERSION} that is there, or Python's torch package of that version`,
     );
   }
+  // an explicit LIBTORCH may be another one than the addon was compiled with
+  if (
+    libtorch.version !== TORCH_VERSION &&
+    (from === 'package' || readLinkedLibtorch()?.version !== libtorch.version)
+  ) {
+    throw new EngineError(
+      `LIBTORCH=${libtorch.root} is version ${libtorch.version}, and the addon was compiled for ${TORCH_VERSION}. ` +
+        `Unset LIBTORCH, or compile the addon for it: ${compileCommand}.`,
+    );
+  }
+  return libtorch;
+}
+
+function load(): { addon: NativeTorch; libtorch: Libtorch } {
+  const place = findAddon('torch');
+  if ('tried' in place) throw new EngineError(missingAddonMessage('torch', place.tried));
+  const libtorch = chooseLibtorch(place);
   // By default OpenMP's threads spin at every barrier. As soon as anything else needs a core, such as a loader worker, a
   // spinning thread may keep the thread that it waits for from running: steps become several times slower. Sleeping
   // immediately costs a tenth on an idle machine. A short spin costs nothing measurable in either case (libgomp's default is
   // 300,000). It must be in the environment before libgomp is loaded.
   if (process.env['OMP_WAIT_POLICY'] === undefined) process.env['GOMP_SPINCOUNT'] ??= '3000';
   try {
-    const addon = createRequire(import.meta.url)(addonPath) as NativeTorch;
+    openLibtorch(libtorch);
+    const addon = createRequire(import.meta.url)(place.file) as NativeTorch;
     makeProductsReproducible(addon);
-    return addon;
+    return { addon, libtorch };
   } catch (error) {
     if (isVectorProblem(error)) throw new EngineError(error.message, { cause: error });
+    const reason = error instanceof Error ? error.message : String(error);
     throw new EngineError(
-      `${addonPath} can't be loaded: ${error instanceof Error ? error.message : String(error)}. ` +
-        'Has the PyTorch that it was built with moved? Run `npm run setup` again; `dino doctor` prints the paths.',
+      `${place.file} can't be loaded with the libtorch in ${libtorch.root}: ${reason}. ` +
+        `${unloadableAddonAdvice(place, reason)} \`dino doctor\` prints the paths.`,
       { cause: error },
     );
   }
 }
 
-export const native: NativeTorch = load();
+const loaded = load();
+
+export const native: NativeTorch = loaded.addon;
+/** The libtorch that is loaded. */
+export const libtorchInUse: Libtorch = loaded.libtorch;

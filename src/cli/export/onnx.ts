@@ -8,6 +8,7 @@ import { assertWritable, assertWritableFolder } from '../../files/output.js';
 import { loadModel, type Model } from '../../model.js';
 import { pick } from '../flags.js';
 import { printOrigin, whichNetwork } from '../weights/options.js';
+import { cardLine, writeCard } from './card.js';
 import { type ExportCall, megabytes, NOT_CHECKED, sizeToTry } from './options.js';
 
 const checked = (result: OnnxCheck | null): string =>
@@ -29,7 +30,8 @@ export async function exportTo(call: ExportCall): Promise<void> {
   }
 }
 
-async function exportFile(model: Model, { options, io }: ExportCall): Promise<void> {
+async function exportFile(model: Model, call: ExportCall): Promise<void> {
+  const { options, io } = call;
   const [first, second] = options.imageSize ?? [];
   const size = first === undefined || second === undefined ? first : ([first, second] as const);
   const result = exportOnnx(model, options.output, {
@@ -38,14 +40,16 @@ async function exportFile(model: Model, { options, io }: ExportCall): Promise<vo
   });
   const check = await checkOnnx(model, result.file, { imageSize: result.imageSize ?? sizeToTry(model) });
   const input = result.inputs['pixel_values']!.join(' x ');
+  const card = writeCard(call, 'onnx');
   io.result(
-    { ...result, check },
+    { ...result, check, card },
     `${result.file}: ${megabytes(result.bytes)}, opset ${result.opset}, pixel_values ${input} to ` +
-      `${Object.keys(result.outputs).join(', ')}\n${checked(check)}`,
+      `${Object.keys(result.outputs).join(', ')}\n${checked(check)}${cardLine(card)}`,
   );
 }
 
-async function exportFolder(model: Model, { options, io }: ExportCall): Promise<void> {
+async function exportFolder(model: Model, call: ExportCall): Promise<void> {
+  const { options, io } = call;
   const [side] = options.imageSize ?? [];
   const result = exportTransformers(model, options.output, {
     ...pick(options, 'dynamicSize'),
@@ -58,13 +62,15 @@ async function exportFolder(model: Model, { options, io }: ExportCall): Promise<
     imageSize,
     isExact: false,
   });
+  const card = writeCard(call, 'transformers');
   const files = Object.entries(result.files).map(([name, bytes]) => `  ${name} ${megabytes(bytes)}`);
   io.result(
-    { ...result, check, quantizedCheck },
+    { ...result, check, quantizedCheck, card },
     `${result.folder}: images resized to ${result.resize}, central ${result.crop}\n${files.join('\n')}\n` +
       checked(check) +
       (quantizedCheck === null
         ? ''
-        : `\nquantised: cosine similarity of ${quantizedCheck.cosine.toFixed(4)} or more to ours`),
+        : `\nquantised: cosine similarity of ${quantizedCheck.cosine.toFixed(4)} or more to ours`) +
+      cardLine(card),
   );
 }

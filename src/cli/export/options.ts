@@ -34,6 +34,12 @@ export const exportOptions = {
     .boolean()
     .default(false)
     .describe("safetensors, pth: also write the DINO head, under the names of the reference's checkpoints"),
+  card: z
+    .boolean()
+    .optional()
+    .describe(
+      'also write a model card, README.md beside the file or in the folder; one of your own is left as it is (default: with transformers)',
+    ),
   images: z.string().optional().meta({
     description: 'web: folder or list of images among which the page finds neighbours',
     placeholder: '<source>',
@@ -86,6 +92,7 @@ export function exportProblems({ options, named }: GivenToExport): string[] {
   if (named.has('dynamicSize') && isWeights) problems.push('--dynamic-size: only ONNX files have that');
   if (named.has('withHead') && !isWeights)
     problems.push(`--with-head: --format ${format} writes only the backbone`);
+  if (named.has('card') && format === 'web') problems.push('--card: a page is not a model repository');
   if (named.has('attention') && format !== 'onnx' && format !== 'web')
     problems.push('--attention: only --format onnx gives it');
   if (named.has('whiten') && named.has('index'))

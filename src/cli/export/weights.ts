@@ -3,9 +3,11 @@ import { learnsPositions } from '../../weights/architecture.js';
 import { exportWeights } from '../../weights/export-weights.js';
 import { pick } from '../flags.js';
 import { printOrigin, whichNetwork } from '../weights/options.js';
+import { cardLine, writeCard } from './card.js';
 import type { ExportCall } from './options.js';
 
-export function exportTo({ args, options, io }: ExportCall): void {
+export function exportTo(call: ExportCall): void {
+  const { args, options, io } = call;
   const format = options.format === 'pth' ? 'pth' : 'safetensors';
   const [imageSize] = options.imageSize ?? [];
   const result = exportWeights(args.weights, {
@@ -17,9 +19,10 @@ export function exportTo({ args, options, io }: ExportCall): void {
   printOrigin(io, result);
   const { arch, patchSize, positionsSize: side = result.architecture.imgSize } = result.architecture;
   const positions = learnsPositions(result.architecture) ? `, position embeddings for ${side} x ${side}` : '';
+  const card = writeCard(call, format);
   io.result(
-    result,
+    { ...result, card },
     `${result.output}: ${result.tensors} tensors, ${(result.parameters / 1e6).toFixed(2)} M values, ` +
-      `${arch} with patches of ${patchSize} pixels${positions}`,
+      `${arch} with patches of ${patchSize} pixels${positions}${cardLine(card)}`,
   );
 }

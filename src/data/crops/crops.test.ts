@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { Jitter, type CropParams, type JitterParams } from './augmentation.js';
 import { cmykToRgb, renderCrops, resizeImage, toRgb, type PixelImage } from './crops.js';
-import { addonFile } from '../../native-addons.js';
+import { findAddon } from '../../native-addons.js';
 import { fixtureImage } from '../../testing/fixture-image.js';
 import { centerCropWindow, resizedShape } from '../../plain/eval-geometry.js';
 
@@ -196,7 +196,7 @@ test('parameters that do not fit are refused, not written past the end', () => {
 });
 
 /** The addon itself, with numbers that the functions above would not send. */
-const raw = createRequire(import.meta.url)(addonFile('crops')) as {
+const raw = createRequire(import.meta.url)((findAddon('crops') as { file: string }).file) as {
   renderCrops(...args: unknown[]): void;
   resize(...args: unknown[]): void;
   toRgb(...args: unknown[]): void;

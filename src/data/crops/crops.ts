@@ -5,7 +5,14 @@
  */
 import { createRequire } from 'node:module';
 import { EngineError } from '../../errors.js';
-import { addonFile, isVectorProblem, type VectorReport } from '../../native-addons.js';
+import {
+  compileCommand,
+  findAddon,
+  isVectorProblem,
+  missingAddonMessage,
+  unloadableAddonAdvice,
+  type VectorReport,
+} from '../../native-addons.js';
 import type { Rectangle } from '../../plain/eval-geometry.js';
 import type { CropParams } from './augmentation.js';
 
@@ -62,20 +69,24 @@ let loaded: CropsAddon | undefined;
 
 function addon(): CropsAddon {
   if (loaded !== undefined) return loaded;
-  const file = addonFile('crops');
+  const place = findAddon('crops');
+  if ('tried' in place) throw new EngineError(missingAddonMessage('crops', place.tried));
+  const { file } = place;
   let opened: CropsAddon;
   try {
     opened = createRequire(import.meta.url)(file) as CropsAddon;
   } catch (error) {
     if (isVectorProblem(error)) throw new EngineError(error.message, { cause: error });
+    const reason = (error as Error).message;
     throw new EngineError(
-      `The image addon can't be loaded from ${file}: ${(error as Error).message}\nBuild it with: npm run setup`,
+      `the crops addon can't be loaded from ${file}: ${reason}. ${unloadableAddonAdvice(place, reason)}`,
       { cause: error },
     );
   }
   if (opened.parameterCount !== FIELDS) {
     throw new EngineError(
-      `The image addon ${file} is of a different version (${opened.parameterCount} numbers a crop, expected ${FIELDS}).\nBuild it again with: npm run setup`,
+      `the crops addon ${file} is of a different version (${opened.parameterCount} numbers a crop, expected ${FIELDS}). ` +
+        `Compile it again: ${compileCommand}.`,
     );
   }
   loaded = opened;

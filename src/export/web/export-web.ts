@@ -3,12 +3,13 @@
  * browser. It holds the model as ONNX, the page and onnxruntime's files (built from web/share/), and, when images are
  * given, thumbnails and features of them. Nothing in it names a path of this machine or another host.
  */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { brotliDecompressSync } from 'node:zlib';
 import { z } from 'zod';
 import { imageThumbnail, listImages, type ListNotes, notesOf, readImageFile } from '../../data/index.js';
-import { CheckpointError, DataError, EngineError } from '../../errors.js';
+import { DataError, EngineError } from '../../errors.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../../files/guarded.js';
 import { modelArgument } from '../../models/model-argument.js';
 import {
@@ -104,6 +105,7 @@ export interface WebExport extends ListNotes {
 
 const MANIFEST = 'model.json';
 const MODEL_FILE = 'model.onnx';
+const COMPRESSED = '.br';
 /** Longer side of a thumbnail, pixels. */
 const THUMBNAIL_SIDE = 192;
 /** Thumbnails per folder, so that no server or file browser has to list a hundred thousand. */
@@ -221,14 +223,11 @@ export async function exportWeb(
   const bytes = encodeModel(convert(onnx, dtype));
   write(MODEL_FILE, bytes);
   for (const name of page) {
-    const target = path.join(folder, name);
-    try {
-      mkdirSync(path.dirname(target), { recursive: true });
-      copyFileSync(path.join(pageFolder, name), target);
-    } catch (error) {
-      throw new CheckpointError(`${target} can't be written: ${(error as Error).message}`, { cause: error });
-    }
-    written.push(name.split(path.sep).join('/'));
+    const bytes = readFileSync(path.join(pageFolder, name));
+    const url = name.split(path.sep).join('/');
+    // onnxruntime's WebAssembly is kept compressed; few static servers would say so to a browser
+    if (url.endsWith(COMPRESSED)) write(url.slice(0, -COMPRESSED.length), brotliDecompressSync(bytes));
+    else write(url, bytes);
   }
   const skipped: WebExport['skipped'] = [];
   const { images } = options;

@@ -1,0 +1,23 @@
+/** The model card that `dino export` writes beside a model: see src/export/model-card.ts. */
+import path from 'node:path';
+import { type CardFormat, modelCard, writeModelCard } from '../../export/model-card.js';
+import { whichNetwork } from '../weights/options.js';
+import type { ExportCall } from './options.js';
+
+/** Writes it if it is asked for, or is the custom of the format. @returns The file; null without one. */
+export function writeCard(
+  { args, options, io }: ExportCall,
+  format: Exclude<CardFormat, 'run'>,
+): string | null {
+  const isFolder = format === 'transformers';
+  if (!(options.card ?? isFolder)) return null;
+  const folder = isFolder ? options.output : path.dirname(options.output);
+  const file = isFolder ? {} : { file: path.basename(options.output) };
+  const card = modelCard(args.weights, { ...whichNetwork(options), format, ...file });
+  const written = writeModelCard(folder, card);
+  if (written === null) io.warn(`no model card was written: ${path.join(folder, 'README.md')} is your own`);
+  return written;
+}
+
+/** Says where it is, behind the line of a result. */
+export const cardLine = (card: string | null): string => (card === null ? '' : `\n${card}: its model card`);
