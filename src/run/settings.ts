@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { PRECISION_CHOICES } from '../plain/precisions.js';
+import { MOST_CHANNELS } from '../plain/channels.js';
 import { parseBytes, parseDuration } from '../plain/units.js';
 import { architectureNames } from '../models/architectures.js';
 import { OPTIMIZERS } from '../optim/names.js';
@@ -171,6 +172,26 @@ export const settingFields = {
   cropAspectRatio: z
     .tuple([positive(), positive()])
     .describe('aspect ratio of a crop (width / height): minimum and maximum'),
+  channels: whole(1)
+    .max(MOST_CHANNELS)
+    .optional()
+    .describe(
+      'take the channels of the images as they are stored, at up to 16 bits, and skip images that have another number (1 for gray, 4 for red, green, blue and infrared, ...); default: every image becomes 8-bit RGB',
+    ),
+  mean: z
+    .array(z.number())
+    .min(1)
+    .max(MOST_CHANNELS)
+    .optional()
+    .describe("mean of each of --channels, where white is 1 (default: the weights', or measured)"),
+  std: z
+    .array(positive())
+    .min(1)
+    .max(MOST_CHANNELS)
+    .optional()
+    .describe(
+      "standard deviation of each of --channels, where white is 1 (default: the weights', or measured)",
+    ),
   flipProbability: share().describe('probability of a horizontal flip'),
   colorJitterProbability: share().describe('probability of colour jitter'),
   brightness: finite().min(0).describe('strength of the brightness jitter'),
@@ -372,6 +393,9 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
   [
     'Crops:',
     [
+      'channels',
+      'mean',
+      'std',
       'globalCropsSize',
       'globalCropsScale',
       'localCropsNumber',

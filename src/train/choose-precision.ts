@@ -5,14 +5,13 @@
  */
 import { setImmediate as eventLoopTurn } from 'node:timers/promises';
 import { dinoStep } from '../dino/index.js';
-import { type BackboneFactory, normalizeImages } from '../models/index.js';
+import { type BackboneFactory, normalizeImages, pixelTensor } from '../models/index.js';
 import { buildOptimizer, LossScaler, parameterGroups, type Optimizer } from '../optim/index.js';
 import { type Precision, PRECISIONS } from '../plain/precisions.js';
 import { showSeconds } from '../plain/units.js';
 import type { TrainSettings } from '../run/settings.js';
 import {
   dtypeOf,
-  fromTypedArray,
   getNumThreads,
   precisionProblem,
   scope,
@@ -109,13 +108,17 @@ class TrialSteps {
     return optimizer;
   }
 
-  /** (n, 3, size, size), normalized; the pixels are noise. */
+  /** (n, C, size, size), normalized; the pixels are noise. */
   #crops(n: number, size: number): Tensor {
+    const { student, device } = this.#built.state;
+    const { channels, normalization } = student.backbone;
+    const bytes = channels === null ? 3 : 2 * channels;
     const pixels = Uint8Array.from(
-      { length: n * 3 * size * size },
+      { length: n * bytes * size * size },
       (_, i) => Math.imul(i + 1, 2654435761) >>> 24,
     );
-    return normalizeImages(fromTypedArray(pixels, [n, 3, size, size]).to(this.#built.state.device));
+    const square = { width: size, height: size };
+    return normalizeImages(pixelTensor(pixels, student.backbone, square, device), normalization);
   }
 }
 

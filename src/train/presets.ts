@@ -20,7 +20,9 @@ import {
   words,
 } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
+import { ONLY_FOR_RGB } from '../data/crops/augmentation.js';
 import {
+  channelProblems,
   checkSettings,
   checkTogether,
   readOverrides,
@@ -396,8 +398,16 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
 }
 
 function finish(settings: PartialSettings, choices: Choice[]): Resolved {
+  if (settings.channels !== undefined) {
+    settings = { ...settings };
+    for (const name of ONLY_FOR_RGB) {
+      settings[name] = 0;
+      choices.push({ name, value: 0, reason: 'left out: it has a meaning for 8-bit RGB only' });
+    }
+  }
   // transformers have attention; a custom backbone may not
-  if (settings.watchImages === undefined && hasAttention(settings.arch) === true) {
+  const isWatchable = settings.channels === undefined && hasAttention(settings.arch) === true;
+  if (settings.watchImages === undefined && isWatchable) {
     settings = { ...settings, watchImages: ['auto'] };
     choices.push({
       name: 'watchImages',
@@ -434,8 +444,10 @@ function overWeights(overrides: PartialSettings, weights: PartialSettings = {}):
         ? `: leave out --arch to train these, or give weights of a ${String(overrides[name])}`
         : ''),
   );
+  const merged = { ...weights, ...overrides };
+  problems.push(...channelProblems(merged));
   if (problems.length > 0) throw new ConfigError(problems);
-  return { ...weights, ...overrides };
+  return merged;
 }
 
 /** Settings that are determined by the weights. */
@@ -445,6 +457,7 @@ const FIXED_BY_WEIGHTS = [
   'embedDim',
   'depth',
   'imgSize',
+  'channels',
   'outDim',
   'useBnInHead',
   'headNlayers',

@@ -3,6 +3,7 @@
  * stdout stays free for the result.
  */
 import cliProgress from 'cli-progress';
+import { countChannels } from '../../plain/channels.js';
 import { formatDuration, gibibytes } from '../../plain/units.js';
 import { messageText, printable } from '../../plain/printable.js';
 import { showMeasure } from '../../plain/quality.js';
@@ -131,6 +132,23 @@ export class TrainProgress {
           `judge ${when}: ${show(score)} (untrained ${show(untrained)}, pixels ${show(pixels)})` +
             (isBest ? ', the best so far' : `, best at step ${bestStep}`),
         );
+        break;
+      }
+      case 'channels': {
+        const { channels, mean, std, measured } = event;
+        this.#print(
+          `${countChannels(channels)} as they are: --mean ${mean.join(' ')} --std ${std.join(' ')}` +
+            (measured === null ? '' : `, measured over ${measured.images} images`),
+        );
+        if (measured !== null && measured.firstSkipped !== null)
+          this.#print(
+            `warning: ${measured.skipped} of the ${measured.images + measured.skipped} images that were looked at can't be used; ` +
+              `the first: ${printable(measured.firstSkipped.path)}: ${printable(measured.firstSkipped.reason)}`,
+          );
+        if (measured !== null && measured.constant.length > 0)
+          this.#print(
+            `warning: the same value everywhere in channel ${measured.constant.join(', ')}: nothing can be learned from it`,
+          );
         break;
       }
       case 'precision':
