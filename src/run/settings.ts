@@ -158,6 +158,12 @@ export const settingFields = {
   patchEmbedLrMult: share().describe(
     'factor of the learning rate of the patch embedding, or the stem of a ResNet; 0 holds it',
   ),
+  loraRank: whole(1)
+    .optional()
+    .describe(
+      "change only the attention's weights of the backbone, by products of this rank (LoRA), and hold the rest of --init; 4 to 64 are usual",
+    ),
+  loraLayers: whole(1).optional().describe('how many of the last blocks --lora-rank changes (default: all)'),
 
   // --------------------------------------------------------------------------------------------- the crops
   globalCropsSize: whole(1).describe('side of the two global crops, pixels'),
@@ -386,6 +392,8 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'backboneWarmupEpochs',
       'layerwiseDecay',
       'patchEmbedLrMult',
+      'loraRank',
+      'loraLayers',
       'optimizer',
       'precision',
     ],

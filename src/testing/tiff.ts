@@ -73,7 +73,7 @@ export function tiffOf(values: Uint8Array | Uint16Array, options: TiffOptions): 
   file.set(isBigEndian ? [0x4d, 0x4d] : [0x49, 0x49]);
   view.setUint16(2, 42, little);
   view.setUint32(4, directory, little);
-  strips.forEach((strip, i) => file.set(strip, offsets[i]!));
+  strips.forEach((strip, i) => file.set(strip, offsets[i]));
   view.setUint16(directory, tags.length, little);
   let next = after;
   tags.forEach(([tag, type, list], i) => {

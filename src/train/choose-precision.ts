@@ -92,8 +92,9 @@ class TrialSteps {
   }
 
   dispose(): void {
-    const { student, teacher, loss } = this.#built.state;
+    const { student, teacher, loss, lowRank } = this.#built.state;
     for (const part of [student, teacher, loss, ...this.#optimizers.values()]) part.dispose();
+    lowRank?.dispose();
   }
 
   /** Only Muon computes in another dtype than float32; the others share their state. */
@@ -102,7 +103,8 @@ class TrialSteps {
     const dtype = name === 'muon' ? dtypeOf(precision) : 'float32';
     const known = this.#optimizers.get(dtype);
     if (known !== undefined) return known;
-    const groups = parameterGroups([...this.#built.state.student.namedParameters()]);
+    const { student, lowRank } = this.#built.state;
+    const groups = parameterGroups(lowRank?.parametersOf(student) ?? [...student.namedParameters()]);
     const optimizer = buildOptimizer(name, groups, dtype);
     this.#optimizers.set(dtype, optimizer);
     return optimizer;

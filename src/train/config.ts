@@ -124,6 +124,14 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
     );
   }
   problems.push(...channelProblems(s));
+  if (s.loraLayers !== undefined && s.loraRank === undefined)
+    problems.push(`loraLayers ${s.loraLayers} says which layers loraRank changes: give --lora-rank too`);
+  if (isComplete && s.loraRank !== undefined && s.init === undefined)
+    problems.push(
+      `loraRank ${s.loraRank}: low-rank updates are for trained weights, which --init gives (or dino adapt)`,
+    );
+  if (s.loraRank !== undefined && s.resumeFrom !== undefined)
+    problems.push('loraRank: a checkpoint of the reference goes on with the optimizer of all its weights');
   // a run in steps may be shortened below its warm-up, which is cut then
   if (s.epochs !== undefined && s.steps === undefined) {
     for (const name of ['warmupEpochs', 'warmupTeacherTempEpochs'] as const) {

@@ -145,6 +145,8 @@ const ADAPTATION = {
   reason: 'gentle, because the weights are trained already',
   /** Of the learning rate that new weights get. */
   lrShare: 0.1,
+  /** Low-rank updates begin at zero and take ten times the rate of whole weights (Schulman et al. 2025, LoRA Without Regret). */
+  loraLrShare: 1,
   /** Shares of the run. */
   frozenShare: 0.1,
   warmupShare: 0.2,
@@ -367,9 +369,12 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   choose('headHiddenDim', Math.min(2048, 4 * width), 'four times the width');
 
   // ---- optimisation
-  const lr = round((recipe.settings.lr ?? PAPER.lr) * (isAdapting ? ADAPTATION.lrShare : 1), 3);
+  const isLowRank = overrides.loraRank !== undefined;
+  const lrShare = !isAdapting ? 1 : isLowRank ? ADAPTATION.loraLrShare : ADAPTATION.lrShare;
+  const lr = round((recipe.settings.lr ?? PAPER.lr) * lrShare, 3);
   const peak = `peak of ${round((lr * batch) / 256, 3)} after scaling by ${batch}/256`;
-  choose('lr', lr, isAdapting ? `${ADAPTATION.reason}: a ${peak}` : isPaper ? "the paper's" : peak);
+  const isGentle = isAdapting && !isLowRank;
+  choose('lr', lr, isGentle ? `${ADAPTATION.reason}: a ${peak}` : isPaper ? "the paper's" : peak);
   if (isAdapting) {
     choose(
       'freezeBackbone',

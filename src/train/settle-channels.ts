@@ -3,6 +3,9 @@
  * begins with were, or as is measured over the images.
  */
 import { type ChannelStatistics, type ImageItems, measureChannels } from '../data/index.js';
+import { ConfigError } from '../errors.js';
+import { channelProblems } from './config.js';
+import { printable } from '../plain/printable.js';
 import type { PartialSettings, TrainSettings } from '../run/settings.js';
 
 /** What was measured for a run. */
@@ -15,7 +18,8 @@ export type MeasuredChannels = Omit<ChannelStatistics, 'skipped'> & {
 /**
  * @param weights - Settings of the weights that the run begins with.
  * @returns The settings that say it, none for RGB; and what was measured, null where nothing was.
- * @throws DataError when none of the images has so many channels
+ * @throws ConfigError for settings that are for RGB, where the weights take other channels; DataError when none of the images
+ *   has so many channels
  */
 export async function settleChannels(
   settings: TrainSettings,
@@ -25,6 +29,8 @@ export async function settleChannels(
 ): Promise<{ input: Pick<TrainSettings, 'channels' | 'mean' | 'std'>; measured: MeasuredChannels | null }> {
   const { channels = weights.channels, mean, std } = settings;
   if (channels === undefined) return { input: {}, measured: null };
+  const problems = channelProblems({ ...settings, channels });
+  if (problems.length > 0) throw new ConfigError(problems);
   if (mean !== undefined && std !== undefined) return { input: { channels, mean, std }, measured: null };
   if (weights.channels === channels && weights.mean !== undefined && weights.std !== undefined)
     return { input: { channels, mean: weights.mean, std: weights.std }, measured: null };
@@ -34,4 +40,19 @@ export async function settleChannels(
     input: { channels, mean: found.mean, std: found.std },
     measured: { ...found, skipped: skipped.length, firstSkipped },
   };
+}
+
+/** What is wrong with images that were measured, one sentence each. */
+export function warningsOfChannels({ images, skipped, firstSkipped, constant }: MeasuredChannels): string[] {
+  const warnings: string[] = [];
+  if (firstSkipped !== null)
+    warnings.push(
+      `${skipped} of the ${images + skipped} images that were looked at can't be used; the first: ` +
+        `${printable(firstSkipped.path)}: ${printable(firstSkipped.reason)}`,
+    );
+  if (constant.length > 0)
+    warnings.push(
+      `channel ${constant.join(', ')} has the same value everywhere: nothing can be learned from it`,
+    );
+  return warnings;
 }

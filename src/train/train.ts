@@ -61,6 +61,7 @@ import { saveAsHeir } from './rescue.js';
 import { shareState } from './share-state.js';
 import { World } from '../processes/world.js';
 import { reportUnreadable } from './unreadable.js';
+import { warningsOfChannels } from './settle-channels.js';
 import { WorkerCount } from './worker-count.js';
 
 export interface TrainOptions {
@@ -144,6 +145,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const { channels, mean, std } = settings;
     if (channels !== undefined && mean !== undefined && std !== undefined)
       emit({ type: 'channels', channels, mean, std, measured });
+    if (measured !== null && world.isFirst) warningsOfChannels(measured).forEach(warn);
     const batchSize = settings.batchSize * world.size; // of all processes together
     const stepsPerEpoch = Math.floor(images.items.length / batchSize); // a last, smaller batch is dropped
 
@@ -153,8 +155,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const { student, teacher, optimizer, loss: dinoLoss, generators } = state;
     const newest = resume && world.isFirst ? newestWholeCheckpoint(output, warn) : null;
     if (newest === null && world.isFirst) initialise(student, settings);
+    state.lowRank?.begin();
     teacher.loadStateDict(student.stateDict()); // both start with the same weights
-    const parameters = [...student.namedParameters()];
+    const parameters = state.lowRank?.parametersOf(student) ?? [...student.namedParameters()];
     const rates = layerRates(
       parameters.map(([name]) => name),
       settings,
@@ -277,8 +280,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         cacheBytes > 0
           ? { bytes: cacheBytes, images: await cacheRoom(loader, cacheBytes, images.items) }
           : null,
-      parameters: [...student.parameters()].reduce(
-        (sum, parameter) => sum + (parameter.requiresGrad ? parameter.numel : 0),
+      parameters: parameters.reduce(
+        (sum, [, parameter]) => sum + (parameter.requiresGrad ? parameter.numel : 0),
         0,
       ),
       settings: { ...settings, ...length },
@@ -472,6 +475,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     await world.attempt(rescue, () => world.meet('the end of the training'));
     state.parallel?.dispose();
     for (const part of [student, teacher, optimizer, dinoLoss]) part.dispose();
+    state.lowRank?.dispose();
     return {
       output,
       arch: settings.arch,

@@ -140,15 +140,6 @@ export class TrainProgress {
           `${countChannels(channels)} as they are: --mean ${mean.join(' ')} --std ${std.join(' ')}` +
             (measured === null ? '' : `, measured over ${measured.images} images`),
         );
-        if (measured !== null && measured.firstSkipped !== null)
-          this.#print(
-            `warning: ${measured.skipped} of the ${measured.images + measured.skipped} images that were looked at can't be used; ` +
-              `the first: ${printable(measured.firstSkipped.path)}: ${printable(measured.firstSkipped.reason)}`,
-          );
-        if (measured !== null && measured.constant.length > 0)
-          this.#print(
-            `warning: the same value everywhere in channel ${measured.constant.join(', ')}: nothing can be learned from it`,
-          );
         break;
       }
       case 'precision':

@@ -1,5 +1,4 @@
 /** The text of `dino info`. */
-import { countChannels } from '../../plain/channels.js';
 import { printable } from '../../plain/printable.js';
 import type { WeightsDescription } from '../../weights/describe.js';
 import { show } from '../../weights/pickle-values.js';
@@ -38,7 +37,7 @@ export function formatDescription(description: WeightsDescription): string {
   ];
   if (a.channels !== undefined)
     lines.push(
-      `images        ${countChannels(a.channels)} as they are stored, up to 16 bits, white is 1: mean ${(a.mean ?? []).join(' ')}, ` +
+      `channels      ${a.channels} as they are stored, up to 16 bits, white is 1: mean ${(a.mean ?? []).join(' ')}, ` +
         `standard deviation ${(a.std ?? []).join(' ')}`,
     );
   if (description.layout !== 'dino')

@@ -13,7 +13,8 @@ const plain: CropParams = {
   ...{ grayscale: false, blurRadius: 0, solarizeThreshold: null },
 };
 const [WIDTH, HEIGHT] = [61, 47];
-const bytes = fixtureImage(WIDTH, HEIGHT, 3);
+// neither black nor white, beyond which Pillow clips between its two passes
+const bytes = fixtureImage(WIDTH, HEIGHT, 3).map((value) => 72 + (value >> 1));
 const image: DeepImage = {
   ...{ width: WIDTH, height: HEIGHT, channels: 3 },
   data: Uint16Array.from(bytes, (value) => 257 * value),
@@ -31,7 +32,7 @@ const worst = (found: ArrayLike<number>, expected: ArrayLike<number>): number =>
 for (const [name, change, tolerance] of [
   ['resized', {}, 1.6],
   ['mirrored', { flip: true }, 1.6],
-  ['blurred', { blurRadius: 1.3 }, 6],
+  ['blurred', { blurRadius: 1.3 }, 1.5],
 ] as const)
   test(`a ${name} crop is that of 8 bits but for its roundings`, () => {
     for (const size of [
@@ -43,7 +44,11 @@ for (const [name, change, tolerance] of [
       const expected = new Uint8Array(size.width * size.height * 3);
       renderCrops({ ...image, data: bytes, channels: 3 }, [crop], [{ ...size, offset: 0 }], expected);
       const found = Array.from(deep(image, crop, size), (value) => value / 257);
-      assert.ok(worst(found, expected) <= tolerance, `worst difference ${worst(found, expected)}`);
+      if ('blurRadius' in change) {
+        // Pillow's blur is three boxes, this one a Gaussian
+        const mean = found.reduce((sum, value, i) => sum + Math.abs(value - expected[i]!), 0) / found.length;
+        assert.ok(mean <= tolerance, `mean difference ${mean}`);
+      } else assert.ok(worst(found, expected) <= tolerance, `worst difference ${worst(found, expected)}`);
     }
   });
 
@@ -109,7 +114,6 @@ test('the addon refuses what has a meaning for RGB only, and what lies outside i
   const jitter = { order: [Jitter.hue], brightness: 1, contrast: 1, saturation: 1, hue: 0.1 };
   for (const change of [{ grayscale: true }, { solarizeThreshold: 128 }, { jitter }])
     assert.throws(() => deep(image, { ...crop, ...change }, size), /crop 0 has an augmentation for RGB/);
-  assert.throws(() => deep(image, { ...crop, x: 60 }, size), /lies outside its 61 x 47 image/);
   const addon = createRequire(import.meta.url)(addonFile('crops')) as Record<
     'renderDeepCrops',
     (...args: unknown[]) => void
@@ -117,6 +121,8 @@ test('the addon refuses what has a meaning for RGB only, and what lies outside i
   const numbers = new Float64Array(25).fill(1);
   const pixels = new Uint8Array(8 * 8 * 2 * 4);
   assert.throws(() => addon.renderDeepCrops(pixels, 8, 8, 5, numbers, pixels), /does not fit 512 bytes/);
+  const outside = Float64Array.from(numbers, (value, i) => (i === 0 ? 8 : value));
+  assert.throws(() => addon.renderDeepCrops(pixels, 8, 8, 4, outside, pixels), /outside its 8 x 8 image/);
   assert.throws(() => addon.renderDeepCrops(pixels, 8, 8, 17, numbers, pixels), /number of channels is 17/);
   assert.throws(
     () => addon.renderDeepCrops(pixels.subarray(1), 7, 7, 1, numbers, pixels),

@@ -65,7 +65,7 @@ async function storedChannels(bytes: Uint8Array, format: ImageFormat): Promise<S
     const { image } = ofBytes({ data, width, height, channels });
     return { image: turned(image, opened.turn), hasAlpha };
   }
-  const values = new Uint16Array(data.buffer, data.byteOffset, width * height * channels);
+  const values = new Uint16Array(new Uint8Array(data).buffer); // a copy, which begins at an even address
   return { image: turned({ data: values, width, height, channels }, opened.turn), hasAlpha };
 }
 
