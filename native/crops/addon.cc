@@ -130,7 +130,8 @@ Source source_of(const Napi::CallbackInfo& info) {
   return source;
 }
 
-bool inside(const View& view, const Source& source) {
+template <typename Image>
+bool inside(const View& view, const Image& source) {
   return view.x >= 0 && view.y >= 0 && view.width >= 1 && view.height >= 1 && view.width <= source.width - view.x &&
          view.height <= source.height - view.y;
 }
@@ -169,8 +170,9 @@ struct Crop {
 constexpr double kMostFactor = 1e6;  // of a jitter: the arithmetic stays within 32 bits
 constexpr double kMostBlur = 1000;   // pixels
 
-// Checks every number of crop `index`.
-Crop crop_of(Napi::Env env, const double* n, size_t index, const Source& source, const Pixels& out) {
+// Checks every number of crop `index`, of which a pixel takes `pixel_bytes`.
+template <typename Image>
+Crop crop_of(Napi::Env env, const double* n, size_t index, const Image& source, const Pixels& out, int pixel_bytes) {
   const auto name = [&](const char* what) { return "crop " + std::to_string(index) + ": " + what; };
   const auto whole = [&](int field, const char* what, double low, double high) {
     return whole_of(env, name(what), n[field], low, high);
@@ -189,7 +191,8 @@ Crop crop_of(Napi::Env env, const double* n, size_t index, const Source& source,
   crop.box = box_of(env, name("the box"), n + kFieldBox, crop.view);
   crop.width = whole(kFieldOutWidth, "the output's width", 1, kMostInt);
   crop.height = whole(kFieldOutHeight, "the output's height", 1, kMostInt);
-  crop.offset = offset_of(env, "crop " + std::to_string(index), n[kFieldOffset], 3.0 * crop.width * crop.height, out);
+  const double bytes = static_cast<double>(pixel_bytes) * crop.width * crop.height;
+  crop.offset = offset_of(env, "crop " + std::to_string(index), n[kFieldOffset], bytes, out);
   crop.filter = filter_of(env, n[kFieldFilter]);
   crop.flips = whole(kFieldFlip, "flip", 0, 1) != 0;
   crop.jitters = whole(kFieldJitters, "the number of jitters", 0, 4);
@@ -229,21 +232,27 @@ void render_crop(Scratch& scratch, const Crop& crop, uint8_t* to) {
   if (crop.solarize >= 0) solarize(out, count, crop.solarize);
 }
 
+// How many crops so many numbers describe.
+size_t count_of(Napi::Env env, size_t length) {
+  const size_t count = length / kFieldCount;
+  if (count == 0 || count * kFieldCount != length) {
+    refuse(env, "parameters have " + std::to_string(length) + " numbers, expected a multiple of " +
+                    std::to_string(static_cast<int>(kFieldCount)));
+  }
+  return count;
+}
+
 // renderCrops(image, width, height, channels, parameters, out): renders all crops of one image.
 Napi::Value js_render_crops(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Source source = source_of(info);
   const auto [numbers, length] = numbers_of(info, 4);
   const Pixels out = bytes_of(info, 5);
-  const size_t count = length / kFieldCount;
-  if (count == 0 || count * kFieldCount != length) {
-    refuse(env, "parameters have " + std::to_string(length) + " numbers, expected a multiple of " +
-                    std::to_string(static_cast<int>(kFieldCount)));
-  }
+  const size_t count = count_of(env, length);
   std::vector<Crop> crops;  // all are checked before the first pixel is written
   int left = source.width, top = source.height, right = 0, bottom = 0;
   for (size_t i = 0; i < count; i++) {
-    crops.push_back(crop_of(env, numbers + i * kFieldCount, i, source, out));
+    crops.push_back(crop_of(env, numbers + i * kFieldCount, i, source, out, 3));
     const View& view = crops.back().view;
     left = std::min(left, view.x);
     top = std::min(top, view.y);
@@ -253,6 +262,70 @@ Napi::Value js_render_crops(const Napi::CallbackInfo& info) {
   Scratch& scratch = thread_scratch();
   load_planes(source, View{left, top, right - left, bottom - top}, scratch);
   for (const Crop& crop : crops) render_crop(scratch, crop, out.data);
+  return env.Undefined();
+}
+
+// The bytes of 16-bit values.
+Pixels deep_bytes_of(const Napi::CallbackInfo& info, size_t index) {
+  const Pixels pixels = bytes_of(info, index);
+  if (reinterpret_cast<uintptr_t>(pixels.data) % 2 != 0) {
+    refuse(info.Env(), "argument " + std::to_string(index) + " does not begin at an even address");
+  }
+  return pixels;
+}
+
+DeepSource deep_source_of(const Napi::CallbackInfo& info) {
+  const Pixels pixels = deep_bytes_of(info, 0);
+  const DeepSource source{reinterpret_cast<const uint16_t*>(pixels.data), int_of(info, 1, "the image's width", 1),
+                          int_of(info, 2, "the image's height", 1),
+                          int_of(info, 3, "the number of channels", 1, kMostChannels)};
+  if (pixels.length < 2 * static_cast<size_t>(source.width) * source.height * source.channels) {
+    refuse(info.Env(), "an image of " + std::to_string(source.width) + " x " + std::to_string(source.height) + " x " +
+                           std::to_string(source.channels) + " 16-bit values does not fit " +
+                           std::to_string(pixels.length) + " bytes");
+  }
+  return source;
+}
+
+// Only what has a meaning for any channels: brightness and contrast of each, and blur.
+void render_deep_crop(const DeepSource& source, const Crop& crop, uint8_t* to) {
+  static thread_local std::vector<float> planes, between;
+  const size_t count = static_cast<size_t>(crop.width) * crop.height;
+  planes.resize(count * source.channels);
+  resample_deep(source, crop.view, crop.box, crop.width, crop.height, crop.filter, crop.flips, between, planes.data());
+  for (int c = 0; c < source.channels; c++) {
+    float* plane = planes.data() + c * count;
+    for (int i = 0; i < crop.jitters; i++) {
+      if (crop.order[i] == 0) {
+        brightness_deep(plane, count, crop.brightness);
+      } else {
+        contrast_deep(plane, count, crop.contrast);
+      }
+    }
+    if (crop.blur > 0) gaussian_blur_deep(plane, crop.width, crop.height, crop.blur, between);
+  }
+  round_deep(planes.data(), planes.size(), reinterpret_cast<uint16_t*>(to + crop.offset));
+}
+
+// renderDeepCrops(image, width, height, channels, parameters, out): the same for 16-bit values of any channels. Image and
+// output are given as their bytes.
+Napi::Value js_render_deep_crops(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const DeepSource source = deep_source_of(info);
+  const auto [numbers, length] = numbers_of(info, 4);
+  const Pixels out = deep_bytes_of(info, 5);
+  const size_t count = count_of(env, length);
+  std::vector<Crop> crops;  // all are checked before the first pixel is written
+  for (size_t i = 0; i < count; i++) {
+    const Crop crop = crop_of(env, numbers + i * kFieldCount, i, source, out, 2 * source.channels);
+    const bool is_coloured = crop.is_gray || crop.solarize >= 0 ||
+                             std::any_of(crop.order, crop.order + crop.jitters, [](int code) { return code > 1; });
+    if (is_coloured || crop.offset % 2 != 0) {
+      refuse(env, "crop " + std::to_string(i) + " has an augmentation for RGB, or an odd offset");
+    }
+    crops.push_back(crop);
+  }
+  for (const Crop& crop : crops) render_deep_crop(source, crop, out.data);
   return env.Undefined();
 }
 
@@ -330,6 +403,7 @@ Napi::Value js_decode(const Napi::CallbackInfo& info) {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   export_vectors(env, exports);
   exports.Set("renderCrops", Napi::Function::New(env, js_render_crops));
+  exports.Set("renderDeepCrops", Napi::Function::New(env, js_render_deep_crops));
   exports.Set("resize", Napi::Function::New(env, js_resize));
   exports.Set("toRgb", Napi::Function::New(env, js_to_rgb));
   exports.Set("openDecoder", Napi::Function::New(env, js_open_decoder));

@@ -37,6 +37,10 @@ struct Window {
 
 enum class Filter { kBilinear, kBicubic, kLanczos };
 
+// How far a filter reaches, and its value, in pixels of the scaled image.
+double support_of(Filter filter);
+double weight_of(Filter filter, double x);
+
 // Buffers that a thread reuses for every crop.
 struct Scratch {
   // a part of the source as three planes, both row-major and column-major
@@ -75,6 +79,30 @@ void interleave_rgb(const Source& source, uint8_t* out);
 
 // Three planes to interleaved RGB.
 void planes_to_rgb(const uint8_t* planes, size_t count, uint8_t* out);
+
+// An image whose channels are kept as they are: interleaved 16-bit rows of up to kMostChannels values a pixel.
+struct DeepSource {
+  const uint16_t* data;
+  int width;
+  int height;
+  int channels;
+};
+
+constexpr int kMostChannels = 16;
+
+// Scales `box` of `view` to (channels, out_height, out_width) planes of float, 0 to 65535. `between` is scratch memory.
+void resample_deep(const DeepSource& source, const View& view, const Box& box, int out_width, int out_height,
+                   Filter filter, bool flip, std::vector<float>& between, float* planes);
+
+// In place, on one plane, 0 to 65535: its values times the factor, or their distance from the plane's mean.
+void brightness_deep(float* plane, size_t count, float factor);
+void contrast_deep(float* plane, size_t count, float factor);
+
+// In place, on one plane: a Gaussian of this standard deviation, cut off after three of them.
+void gaussian_blur_deep(float* plane, int width, int height, float sigma, std::vector<float>& between);
+
+// Rounds `count` values.
+void round_deep(const float* values, size_t count, uint16_t* out);
 
 // The encodings that decode() accepts.
 enum class Encoding { kJpeg, kPng, kWebp };

@@ -79,12 +79,16 @@ double sinc(double x) {
 
 double lanczos_filter(double x) { return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0; }
 
+}  // namespace
+
 double support_of(Filter filter) { return filter == Filter::kLanczos ? 3.0 : filter == Filter::kBicubic ? 2.0 : 1.0; }
 
 double weight_of(Filter filter, double x) {
   if (filter == Filter::kLanczos) return lanczos_filter(x);
   return filter == Filter::kBicubic ? bicubic_filter(x) : bilinear_filter(x);
 }
+
+namespace {
 
 // What the pass in one direction needs. If `count` is 0 there is no pass, and lines are copied.
 struct Coefficients {

@@ -15,7 +15,7 @@ import { addClassifierHead, addPatchMean } from '../export/onnx/classifier-head.
 import { CheckpointError } from '../errors.js';
 import { batchFeatures } from '../eval/features.js';
 import { assertWritable } from '../files/output.js';
-import { VisionTransformer } from '../models/index.js';
+import { hasTokens } from '../models/index.js';
 import { checkCall, filePath, instanceOf, optionsOf, pixels, yesOrNo } from '../plain/check-options.js';
 import { type LinearHead, probabilitiesOf } from '../plain/classifier-head.js';
 import { fromTypedArray } from '../torch/index.js';
@@ -80,11 +80,14 @@ export function exportClassifier(
   const wanted = options.dynamicSize === true ? options : { imageSize: takes.crop, ...options };
   const size = onnxSize(model, wanted);
   assertWritable(file, CheckpointError);
-  const isTransformer = model.backbone instanceof VisionTransformer;
   const isMean = takes.features === 'patch-mean';
   const outputs = isMean ? { patchTokens: 'patch_tokens' } : { classToken: 'class_token' };
   const onnx = buildOnnx(model, { size, outputs }, (graph) => {
-    const feature = isMean ? addPatchMean(graph, 'patch_tokens') : isTransformer ? 'class_token' : 'feature';
+    const feature = isMean
+      ? addPatchMean(graph, 'patch_tokens')
+      : hasTokens(model.backbone)
+        ? 'class_token'
+        : 'feature';
     addClassifierHead(graph, feature, head, PROBABILITIES);
   });
   const own = {

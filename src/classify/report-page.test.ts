@@ -5,7 +5,9 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { CheckpointError, ConfigError } from '../errors.js';
-import { loadModel, type Model } from '../model.js';
+import { loadModel, Model } from '../model.js';
+import { buildBackbone } from '../models/index.js';
+import { hashFill } from '../testing/hash-fill.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { writeOfficialWeights, writeTinyRun } from '../testing/saved-run.js';
 import { checkClassifierOnnx, exportClassifier } from './export-classifier.js';
@@ -88,6 +90,22 @@ describe('exportClassifier', () => {
       const dynamic = exportClassifier(classifier, at('dynamic.onnx'), { dynamicSize: true });
       assert.equal(dynamic.imageSize, null);
       await checkClassifierOnnx(classifier, dynamic.file, [40, 48]);
+    });
+
+  for (const options of [
+    { arch: 'dinov3_vit', embedDim: 32, depth: 2, numHeads: 2, patchSize: 8, imgSize: 32 },
+    { arch: 'dinov3_convnext', embedDim: 64, depth: 6, numHeads: 0, patchSize: 32, imgSize: 32 },
+    { arch: 'dinov2_vit_reg', embedDim: 32, depth: 2, numHeads: 2, patchSize: 8, imgSize: 32 },
+  ] as const)
+    it(`computes the same probabilities in onnxruntime: ${options.arch}`, async () => {
+      const backbone = hashFill(buildBackbone(options), 0.1).eval();
+      using other = new Model(backbone, options, at('run'), 'cpu');
+      for (const features of ['cls', 'patch-mean'] as const) {
+        const { classifier } = await fit({ c: [1], scaling: 'none', features }, other);
+        const { file, imageSize } = exportClassifier(classifier, at('other.onnx'));
+        const check = await checkClassifierOnnx(classifier, file, imageSize!);
+        assert.ok(check!.differences['probabilities']! < 1e-5, JSON.stringify(check));
+      }
     });
 
   it('takes convolutional networks too, and refuses what a graph can not have', async () => {

@@ -8,6 +8,7 @@ export {
   augmentationProblems,
   DEFAULT_AUGMENTATION,
   GLOBAL_CROPS,
+  ONLY_FOR_RGB,
   resolveAugmentation,
   sampleCropParams,
   type AugmentationSettings,
@@ -15,7 +16,13 @@ export {
   type CropParams,
   type JitterParams,
 } from './crops/augmentation.js';
-export { renderCrops, resizeImage, type PixelImage, type ResizeOptions } from './crops/crops.js';
+export {
+  renderCrops,
+  resizeImage,
+  type DeepImage,
+  type PixelImage,
+  type ResizeOptions,
+} from './crops/crops.js';
 export {
   decodeImage,
   imageHeader,
@@ -23,6 +30,7 @@ export {
   type DecodeImageOptions,
   type RgbImage,
 } from './read/decode.js';
+export { decodeDeep } from './read/decode-deep.js';
 export { isImageBytes, viewOf, type EncodedImage, type ImageBytes } from './read/encoded-image.js';
 export type { ImageItem, ImageItems } from './list/image-items.js';
 export { ImageReader } from './read/image-reader.js';
@@ -43,6 +51,7 @@ export {
   type MultiCropLoaderOptions,
   type ViewLoaderOptions,
 } from './load/loaders.js';
+export { type ChannelStatistics, measureChannels } from './load/measure-channels.js';
 export { defaultNumWorkers } from './load/pooled-loader.js';
 export { PackedImages, PackedImagesBuilder } from './list/packed-images.js';
 export type { ShardList } from './list/shards/list-shards.js';

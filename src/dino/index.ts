@@ -10,6 +10,7 @@ export {
 export { targetMeans, teacherStatistics, type TargetMeans } from './teacher-statistics.js';
 export { DataParallel } from './data-parallel.js';
 export { CodingRateLoss, type CodingRateLossOptions } from './coding-rate.js';
+export { LowRankUpdates, type LowRankOptions } from './low-rank.js';
 export { DINOLoss, type DINOLossOptions } from './loss.js';
 export { Objective, type ObjectiveOptions, type ObjectiveResult } from './objective.js';
 export { MultiCropWrapper } from './multi-crop.js';

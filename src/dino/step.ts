@@ -26,6 +26,7 @@ import type { Precision } from '../plain/precisions.js';
 import type { TeacherStatistics } from './collapse-monitor.js';
 import type { DataParallel } from './data-parallel.js';
 import { HiddenState } from './hidden-state.js';
+import type { LowRankUpdates } from './low-rank.js';
 import { koleoLoss } from './koleo.js';
 import type { Objective } from './objective.js';
 import type { MultiCropWrapper } from './multi-crop.js';
@@ -43,6 +44,8 @@ export interface TrainingState {
   device: string;
   /** Used in place of the default generators, so that nothing else in this process disturbs them. */
   generators?: readonly RandomGenerator[];
+  /** Set when the backbone changes by low-rank updates only; the optimizer's parameters are then theirs. */
+  lowRank?: LowRankUpdates | undefined;
   /** Set when other processes have the rest of the batch. */
   parallel?: DataParallel | undefined;
 }
@@ -108,10 +111,12 @@ function stepIn(
   settings: StepSettings,
 ): StepResult {
   const { student, teacher, optimizer, loss: dinoLoss, scaler, device } = state;
-  const parameters = [...student.namedParameters()];
+  const { lowRank } = state;
+  const parameters = lowRank?.parametersOf(student) ?? [...student.namedParameters()];
   const hidden = new HiddenState([student, teacher], device);
   const undo = (): void => {
     optimizer.zeroGrad();
+    lowRank?.zeroGrad();
     hidden.restore();
   };
   let seen: BatchMeans;
@@ -124,6 +129,7 @@ function stepIn(
 
   // student
   const loss = seen.loss.item();
+  lowRank?.pullBack();
   scaler.unscale(parameters);
   const norms = clipGradients(parameters, settings.clipGrad || Infinity);
   const overflowed = !norms.every(Number.isFinite);
@@ -138,6 +144,7 @@ function stepIn(
   const rateOf = (name: string): number =>
     (layerRates?.get(name) ?? 1) * (isOfBackbone(name) ? backboneShare : 1);
   if (!overflowed) withProductsOf(settings.precision, () => optimizer.step({ ...settings, rateOf }));
+  if (!overflowed && backboneShare > 0) lowRank?.merge();
   optimizer.zeroGrad(); // gradients don't outlive their step
 
   // teacher and centre

@@ -16,10 +16,10 @@ import { after, before, describe, it } from 'node:test';
 import sharp from 'sharp';
 import { fixtureImage } from '../testing/fixture-image.js';
 import { ConfigError, DataError } from '../errors.js';
-import { VisionTransformer } from '../models/index.js';
+import { type Backbone, buildBackbone, hasTokens, VisionTransformer } from '../models/index.js';
 import { hashFill } from '../testing/hash-fill.js';
-import { liveTensors, tensor } from '../torch/index.js';
-import { loadModel, type Model } from '../model.js';
+import { liveTensors, noGrad, ops, scope, tensor } from '../torch/index.js';
+import { loadModel, Model } from '../model.js';
 import { writeSafetensors } from '../weights/safetensors.js';
 import { copyFeatures, evaluateCopyDetection, scoreCopies, search } from './copy-detection.js';
 import { featureTable } from './features.js';
@@ -172,6 +172,41 @@ describe('evaluateCopyDetection', () => {
       similarity.forEach((value, i) => near(value, run.similarity[i]!, 1e-4, `similarity ${i}`));
     }
   });
+
+  for (const options of [
+    { arch: 'dinov2_vit_reg', embedDim: 32, depth: 2, numHeads: 2, patchSize: 8, imgSize: 32 },
+    { arch: 'dinov3_vit', embedDim: 32, depth: 2, numHeads: 2, patchSize: 8, imgSize: 32 },
+    { arch: 'dinov3_convnext', embedDim: 64, depth: 6, numHeads: 0, patchSize: 32, imgSize: 64 },
+  ] as const)
+    it(`takes a ${options.arch}, whose registers are no patches, and finds originals`, async () => {
+      const backbone: Backbone = hashFill(buildBackbone(options), 0.1).eval();
+      if (!hasTokens(backbone)) throw new Error(`${options.arch} has no tokens`);
+      using other = new Model(backbone, options, 'memory', 'cpu');
+      const { blocks } = await evaluateCopyDetection(other, {
+        dataPath: copydays,
+        imsize: 64,
+        numWorkers: 0,
+      });
+      near(blocks['original']!.map, 100, 1e-6, 'originals are their own copies');
+      scope(() =>
+        noGrad(() => {
+          const images = tensor(Array.from({ length: 3 * 64 * 64 }, (_, i) => Math.sin(i))).view([
+            1, 3, 64, 64,
+          ]);
+          const tokens = backbone.forwardTokens(images);
+          const pooled = tokens
+            .slice(1, backbone.prefixTokens)
+            .clampMin(1e-6)
+            .pow(4)
+            .mean([1])
+            .pow(1 / 4);
+          const expected = ops.cat([backbone.forward(images), pooled], 1).toArray();
+          copyFeatures(backbone, images)
+            .toArray()
+            .forEach((value, i) => near(value, expected[i]!, 1e-5, `feature ${i}`));
+        }),
+      );
+    });
 
   it('names everything that does not fit', async () => {
     const bad = path.join(folder, 'bad');

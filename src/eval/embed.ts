@@ -1,7 +1,7 @@
 /** Features of a folder of images, in memory or batch by batch. */
 import { embeddable } from '../data/arguments.js';
 import { hasTokens } from '../models/index.js';
-import { modelArgument } from '../models/model-argument.js';
+import { anyModelArgument } from '../models/model-argument.js';
 import {
   callback,
   checkCall,
@@ -154,7 +154,7 @@ export async function* embedBatches(
 ): AsyncGenerator<EmbedBatch, void> {
   checkCall(
     'embedBatches()',
-    modelArgument(model),
+    anyModelArgument(model),
     ['images', embeddable, source],
     ['options', embedOptions, options],
   );
@@ -191,7 +191,7 @@ export async function embed(
 ): Promise<Embeddings> {
   checkCall(
     'embed()',
-    modelArgument(model),
+    anyModelArgument(model),
     ['images', embeddable, source],
     ['options', embedOptions, options],
   );

@@ -12,13 +12,15 @@ import { ConfigError } from '../errors.js';
 import {
   type Backbone,
   hasTokens,
-  IMAGENET,
+  type ImageInput,
   normalizeImages,
   patchTokens,
+  pixelTensor,
+  RGB_INPUT,
   wholePatchesOf,
 } from '../models/index.js';
 import type { World } from '../processes/world.js';
-import { fromTypedArray, inferenceMode, ops, scope, withPrecision, type Tensor } from '../torch/index.js';
+import { inferenceMode, ops, scope, withPrecision, type Tensor } from '../torch/index.js';
 import type { EvalSizes } from '../plain/eval-geometry.js';
 import type { Precision, PrecisionChoice } from '../plain/precisions.js';
 import { type ChosenPrecision, fastestPrecision, precisionSample } from './feature-precision.js';
@@ -60,6 +62,8 @@ const FEW_IMAGES = 16;
 export interface FeatureStreamOptions extends Pick<EvalSizes, 'crop'>, Partial<Pick<EvalSizes, 'resize'>> {
   kind?: FeatureKind | undefined;
   layers?: number | undefined;
+  /** The images that `compute` takes; default: those of the backbone, or 8-bit RGB without one. */
+  input?: ImageInput | undefined;
   /** Instead of `kind` and `layers`: (B, 3, H, W) float32, normalized, to one row per image. */
   compute?: (images: Tensor) => Tensor;
   /** How images are brought to size, default 'crop'. With 'inside', images of the same shape are batched together. */
@@ -89,19 +93,20 @@ function computeBatch(
   precision: Precision,
   compute: (images: Tensor) => Tensor,
   backbone: Backbone | null,
+  input: ImageInput,
 ): { features: Float32Array; shape: number[] } {
-  const run = (pixels: Uint8Array, shape: number[]) =>
+  const run = (pixels: Uint8Array, size: { width: number; height: number }) =>
     scope(() =>
       inferenceMode(() => {
-        const raw = fromTypedArray(pixels, shape).to(device); // (B, 3, H, W) uint8
-        const normalized = normalizeImages(raw, backbone?.normalization ?? IMAGENET);
+        const raw = pixelTensor(pixels, input, size, device); // (B, C, H, W)
+        const normalized = normalizeImages(raw, input.normalization);
         const whole = backbone === null ? normalized : wholePatchesOf(backbone, normalized);
         const out = withPrecision(precision, device, () => compute(whole));
         return { features: out.to('float32').toTypedArray() as Float32Array, shape: [...out.shape] };
       }),
     );
   const isSquare = sizes.every(({ width, height }) => width === crop && height === crop);
-  if (isSquare) return run(images, [sizes.length, 3, crop, crop]);
+  if (isSquare) return run(images, { width: crop, height: crop });
   const byShape = new Map<string, number[]>();
   sizes.forEach(({ width, height }, i) => {
     const key = `${width} ${height}`;
@@ -117,7 +122,7 @@ function computeBatch(
       const start = position * 3 * crop * crop;
       pixels.set(images.subarray(start, start + bytes), i * bytes);
     });
-    const { features, shape } = run(pixels, [positions.length, 3, size.height, size.width]);
+    const { features, shape } = run(pixels, size);
     width = shape[1]!;
     all ??= new Float32Array(sizes.length * width);
     for (const [i, position] of positions.entries()) {
@@ -161,13 +166,13 @@ async function settledPrecision(
     if (typeof sample === 'string') return { precision: 'fp32', reason: sample };
     const sizes = { crop, ...(resize === undefined ? {} : { resize }) };
     const few = { ...sizes, kind, layers, device, signal, batchSize: sample.length, numWorkers: 0 };
-    const { loader, compute } = openBatches(backbone, sample, few);
+    const { loader, compute, input } = openBatches(backbone, sample, { ...few, input: options.input });
     for await (const batch of loader) {
       if (batch.indices.length === 0) break;
       const choice = fastestPrecision(
         device,
         batch.indices.length,
-        (tried) => computeBatch(batch, crop, device, tried, compute, backbone).features,
+        (tried) => computeBatch(batch, crop, device, tried, compute, backbone, input).features,
       );
       batch.release();
       return choice;
@@ -193,7 +198,9 @@ function openBatches(backbone: Backbone | null, items: ImageItems, options: Feat
   } = options;
   const compute = options.compute ?? ((images: Tensor) => batchFeatures(backbone!, images, kind, layers));
   const { crop, resize, fit, boxes, view } = loading;
-  const plain = { items, crop, batchSize, numWorkers, ...(signal === undefined ? {} : { signal }) };
+  const input = options.input ?? backbone ?? RGB_INPUT;
+  const channels = input.channels ?? undefined;
+  const plain = { items, crop, channels, batchSize, numWorkers, ...(signal === undefined ? {} : { signal }) };
   const loader =
     view === undefined
       ? new EvalLoader({
@@ -203,7 +210,7 @@ function openBatches(backbone: Backbone | null, items: ImageItems, options: Feat
           ...(boxes === undefined ? {} : { boxes }),
         })
       : new ViewLoader({ ...plain, ...view }); // closed when the loop ends
-  return { loader, compute };
+  return { loader, compute, input };
 }
 
 /** The batches of this process. */
@@ -212,7 +219,7 @@ async function* ownBatches(
   items: ImageItems,
   options: FeatureStreamOptions & { precision: Precision },
 ): AsyncGenerator<FeatureBatch, void> {
-  const { loader, compute } = openBatches(backbone, items, options);
+  const { loader, compute, input } = openBatches(backbone, items, options);
   const { crop, device, precision, signal } = options;
   for await (const batch of loader) {
     signal?.throwIfAborted();
@@ -220,7 +227,7 @@ async function* ownBatches(
     const computed =
       indices.length === 0
         ? { features: new Float32Array(0), shape: [0] }
-        : computeBatch(batch, crop, device, precision, compute, backbone);
+        : computeBatch(batch, crop, device, precision, compute, backbone, input);
     batch.release();
     yield { indices, ...computed, skipped };
   }

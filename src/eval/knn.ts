@@ -9,7 +9,7 @@
  */
 import { z } from 'zod';
 import { imagesOrList } from '../data/arguments.js';
-import { modelArgument } from '../models/model-argument.js';
+import { anyModelArgument } from '../models/model-argument.js';
 import {
   being,
   callback,
@@ -329,7 +329,7 @@ export async function evaluateKnn(
   model: { backbone: Backbone; architecture: { imgSize: number; patchSize: number }; device: string },
   options: KnnOptions,
 ): Promise<KnnResult> {
-  checkCall('evaluateKnn()', modelArgument(model), ['options', knnOptions, options]);
+  checkCall('evaluateKnn()', anyModelArgument(model), ['options', knnOptions, options]);
   const { architecture, backbone, device } = model;
   const { world = World.alone() } = options;
   const ks = options.k ?? KNN_DEFAULTS.k;

@@ -9,7 +9,7 @@
  */
 import path from 'node:path';
 import { imagesOrList } from '../data/arguments.js';
-import { modelArgument } from '../models/model-argument.js';
+import { anyModelArgument } from '../models/model-argument.js';
 import {
   callback,
   checkCall,
@@ -29,8 +29,8 @@ import {
   skippedPlace,
 } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import { type Backbone, hasTokens, normalizeImages } from '../models/index.js';
-import { fromTypedArray, noGrad, scope } from '../torch/index.js';
+import { type Backbone, hasTokens, normalizeImages, pixelTensor } from '../models/index.js';
+import { noGrad, scope } from '../torch/index.js';
 import { makeFolder } from '../files/guarded.js';
 import { isBelow } from '../files/read-below.js';
 import { appendLine, keepLines } from '../files/json-lines.js';
@@ -140,9 +140,8 @@ function batchFeatures({ model, features, sizes, skipped, options }: Job, batch:
       ? null
       : scope(() =>
           noGrad(() => {
-            const shape = [indices.length, 3, sizes.crop, sizes.crop];
-            const raw = fromTypedArray(images, shape).to(model.device); // (B, 3, H, W) uint8
-            const { backbone } = model;
+            const { backbone, device } = model;
+            const raw = pixelTensor(images, backbone, { width: sizes.crop, height: sizes.crop }, device); // (B, C, H, W)
             return probeFeatures(backbone, normalizeImages(raw, backbone.normalization), features); // (B, D)
           }),
         );
@@ -155,6 +154,7 @@ async function trainEpoch(job: Job, list: ImageList, epoch: number, lr: number):
   const { batchSize, numWorkers = 1, seed = 0, signal, onProgress } = job.options;
   const loader = new ResizedCropLoader({
     ...{ items, crop: job.sizes.crop, batchSize, seed, epoch, numWorkers },
+    channels: job.model.backbone.channels ?? undefined,
     ...(signal === undefined ? {} : { signal }),
   });
   let [sum, batches, done] = [0, 0, 0];
@@ -195,6 +195,7 @@ async function validate(
   const { batchSize, numWorkers = 1, signal, onProgress } = job.options;
   const loader = new EvalLoader({
     ...{ items, batchSize, numWorkers, ...job.sizes },
+    channels: job.model.backbone.channels ?? undefined,
     ...(signal === undefined ? {} : { signal }),
   });
   let [images, top1, top5, loss, batches, done] = [0, 0, 0, 0, 0, 0];
@@ -242,7 +243,7 @@ const linearOptions = optionsOf<LinearOptions>(
  *   a folder has no labels or no readable images, or val has classes that train lacks; the signal's reason when aborted.
  */
 export async function evaluateLinear(model: LoadedModel, options: LinearOptions): Promise<LinearResult> {
-  checkCall('evaluateLinear()', modelArgument(model), ['options', linearOptions, options]);
+  checkCall('evaluateLinear()', anyModelArgument(model), ['options', linearOptions, options]);
   const { architecture, backbone } = model;
   const { epochs, lr, batchSize, valFreq } = { ...LINEAR_DEFAULTS, ...withoutUndefined(options) };
   const seed = options.seed ?? 0;

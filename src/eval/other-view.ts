@@ -107,7 +107,7 @@ export function sampleEvenly(count: number, most: number, seed: number): number[
 export type Compute = (images: Tensor) => Tensor;
 
 export interface EmbedViewsOptions
-  extends EvalSizes, Pick<FeatureStreamOptions, 'batchSize' | 'numWorkers' | 'device' | 'signal'> {
+  extends EvalSizes, Pick<FeatureStreamOptions, 'batchSize' | 'numWorkers' | 'device' | 'signal' | 'input'> {
   /** Other views of each image; default 1. */
   views?: number;
   /** Images that are used at most, sampled evenly; default MOST_IMAGES. */
@@ -150,12 +150,14 @@ export async function embedViews(
   const sample = sampleEvenly(items.length, most, seed);
   const chosen: ImageItem[] = sample.map((index) => items.at(index)!);
   const total = chosen.length * (1 + count);
-  const compute = network instanceof Backbone ? (images: Tensor) => network.forward(images) : network;
+  const isBackbone = network instanceof Backbone;
+  const compute = isBackbone ? (images: Tensor) => network.forward(images) : network;
+  const input = loading.input ?? (isBackbone ? network : undefined);
   const tables = [];
   for (let view = -1; view < count; view++) {
     const table = await featureTable(null, chosen, {
       ...loading,
-      compute,
+      ...{ compute, input },
       ...(view < 0 ? {} : { view: { seed, view, augmentation: VIEW_AUGMENTATION } }),
       onProgress: (done) => onProgress?.((view + 1) * chosen.length + done, total),
     });

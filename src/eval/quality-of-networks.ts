@@ -31,7 +31,7 @@ export interface QualityMeasures {
   alphaReq: number | null;
 }
 export interface QualityOptions
-  extends EvalSizes, Pick<FeatureStreamOptions, 'batchSize' | 'numWorkers' | 'device' | 'signal'> {
+  extends EvalSizes, Pick<FeatureStreamOptions, 'batchSize' | 'numWorkers' | 'device' | 'signal' | 'input'> {
   /** Other views of each image, at least 1. */
   views: number;
   /** Images that are used at most. */

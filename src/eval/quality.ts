@@ -5,7 +5,7 @@
 import { embeddable } from '../data/arguments.js';
 import { type ImageItems, type ListNotes, notesOf, skippedPlace } from '../data/index.js';
 import type { Backbone } from '../models/index.js';
-import { model as modelSchema, modelArgument } from '../models/model-argument.js';
+import { model as modelSchema, anyModelArgument } from '../models/model-argument.js';
 import { callback, checkCall, count, optionsOf, signal as abortSignal } from '../plain/check-options.js';
 import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
 import { isShareOfImages, JUDGE_MEASURE, type MeasureName, scoreOf, showMeasure } from '../plain/quality.js';
@@ -152,7 +152,7 @@ export async function evaluateQuality(
   model: LoadedModel,
   options: EvaluateQualityOptions,
 ): Promise<QualityResult> {
-  checkCall('evaluateQuality()', modelArgument(model), ['options', qualityOptions, options]);
+  checkCall('evaluateQuality()', anyModelArgument(model), ['options', qualityOptions, options]);
   const { against, onProgress, batchSize, numWorkers, signal } = options;
   const { views, maxImages: most, seed } = { ...QUALITY_DEFAULTS, ...options };
   const { architecture, backbone, device } = model;
@@ -161,7 +161,13 @@ export async function evaluateQuality(
   const list = await imagesOf(options.images);
   const { items } = list;
   const { run, settings } = locateWeights(model.file, 'teacher');
-  const isTogether = against !== undefined && otherSizes?.crop === sizes.crop && against.device === device;
+  const inputOf = ({ channels, normalization }: Backbone): string =>
+    JSON.stringify([channels, normalization.mean, normalization.std]);
+  const isTogether =
+    against !== undefined &&
+    otherSizes?.crop === sizes.crop &&
+    against.device === device &&
+    inputOf(against.backbone) === inputOf(backbone);
   const passes = against === undefined || isTogether ? 1 : 2;
   const shared = { views, most, seed, numWorkers, signal, ...(batchSize === undefined ? {} : { batchSize }) };
   const common = (pass: number) => ({
@@ -182,11 +188,16 @@ export async function evaluateQuality(
     ]);
     if (untrained !== null) networks.set('untrained', features(untrained));
     if (isTogether) networks.set('against', features(against.backbone));
-    const found = await qualityOfNetworks(networks, items, { ...common(0), ...sizes, device });
+    const found = await qualityOfNetworks(networks, items, {
+      ...common(0),
+      ...sizes,
+      device,
+      input: backbone,
+    });
     const { measures } = found;
     if (against !== undefined && !isTogether) {
       const alone = await qualityOfNetworks(new Map([['against', features(against.backbone)]]), items, {
-        ...{ ...common(1), ...otherSizes!, device: against.device },
+        ...{ ...common(1), ...otherSizes!, device: against.device, input: against.backbone },
       });
       measures.set('against', alone.measures.get('against')!);
     }

@@ -1,6 +1,6 @@
 /** Centring and whitening as functions on arrays: fitted to some features, applied to these and to others. */
 import type { LoadedModel } from '../weights/loaded-model.js';
-import { modelArgument } from '../models/model-argument.js';
+import { anyModelArgument } from '../models/model-argument.js';
 import {
   being,
   callback,
@@ -149,7 +149,7 @@ export async function whitenEmbeddings(
 ): Promise<WhitenedEmbeddings> {
   checkCall(
     'whitenEmbeddings()',
-    modelArgument(model),
+    anyModelArgument(model),
     ['result', embedded, result],
     ['options', whitenOptions, options],
   );

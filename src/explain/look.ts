@@ -5,6 +5,7 @@
 import { decodeImage } from '../data/index.js';
 import { ConfigError } from '../errors.js';
 import { hasTokens, imageTensor, isAttentive, normalizeImages, patchTokens } from '../models/index.js';
+import { onlyRgb } from '../models/model-argument.js';
 import { inferenceMode, scope } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import {
@@ -53,6 +54,7 @@ export async function lookAt(
   inputs: readonly (string | Uint8Array)[],
   options: LookOptions = {},
 ): Promise<LookResult> {
+  onlyRgb(model);
   const { backbone, device, embedDim } = model;
   if (!isAttentive(backbone)) {
     const { arch } = model.architecture;

@@ -10,7 +10,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { listSource } from '../data/arguments.js';
-import { modelArgument } from '../models/model-argument.js';
+import { anyModelArgument } from '../models/model-argument.js';
 import {
   callback,
   checkCall,
@@ -250,7 +250,7 @@ export async function buildIndex(
 ): Promise<BuildIndexResult> {
   checkCall(
     'buildIndex()',
-    modelArgument(model),
+    anyModelArgument(model),
     ['images', listSource, images],
     ['options', buildOptions, options],
   );

@@ -16,6 +16,7 @@ import { encodedItems } from '../eval/embed.js';
 import { featureBatches } from '../eval/features.js';
 import { ConfigError, DataError } from '../errors.js';
 import { prepareImage } from '../explain/attention.js';
+import { onlyRgb } from '../models/model-argument.js';
 import { hasTokens, imageTensor, isOfSatellites, normalizeImages, patchTokens } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { loadModel, type LoadModelOptions, Model } from '../model.js';
@@ -164,6 +165,7 @@ async function embedFiles(
   asked: readonly { image: EncodedImage; name: string }[],
   region: Region | undefined,
 ): Promise<Float32Array> {
+  if (region !== undefined) onlyRgb(model); // it is cut out of an image as it is shown
   const files = asked.map(({ image }) => image);
   const { features: kind, resize, crop } = index.manifest.settings;
   const { width } = index;

@@ -184,6 +184,8 @@ export interface Reading {
     readonly ffn?: string;
     readonly registers?: number;
   };
+  /** Channels of the images that it takes, 3 for RGB. */
+  channels: number;
   /** Side of the images that it was made for, pixels; null where no tensor's shape tells it. */
   imgSize: number | null;
   /** Side of the images that position embeddings were learned for, where images of another are usual. */
@@ -308,13 +310,13 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
 function readResNet(shapes: Shapes): Reading {
   const layers = [1, 2, 3, 4].map((stage) => count(shapes, (i) => `layer${stage}.${i}.conv1.weight`));
   const convolutions = count(shapes, (i) => `layer1.0.conv${i + 1}.weight`);
-  const [width = 0, , kernel] = shapes.get('conv1.weight') ?? []; // (width, 3, 7, 7), or 3 x 3
+  const [width = 0, channels = 3, kernel] = shapes.get('conv1.weight') ?? []; // (width, 3, 7, 7), or 3 x 3
   const block = { 2: 'basic', 3: 'bottleneck' }[convolutions] ?? 'unknown';
   const stem = kernel === 3 ? 'small' : 'large';
   const depth = layers.reduce((sum, blocks) => sum + blocks, 0);
   const sizes = { layers, block, stem, depth, embedDim: 8 * width * (block === 'bottleneck' ? 4 : 1) };
   return {
-    sizes,
+    ...{ sizes, channels },
     imgSize: null,
     described: `a ResNet of width ${width} with ${layers.join(', ')} blocks of ${convolutions} convolutions and a ${stem} stem`,
     // of another width or depth only those with a small stem can be built, with equally many blocks in each stage
@@ -331,6 +333,7 @@ function readClassAttentionResNet(shapes: Shapes): Reading {
   const depth = layers.reduce((sum, blocks) => sum + blocks, 0);
   return {
     sizes: { embedDim, depth, patchSize: 2 ** layers.length },
+    channels: shapes.get('conv1.weight')?.[1] ?? 3,
     imgSize: null,
     described: `a ResNet with class attention of width ${embedDim} with ${layers.join(', ')} blocks`,
     problems: layers.some((blocks) => blocks !== layers[0])
@@ -346,6 +349,7 @@ function readXcit(shapes: Shapes): Reading {
   const patchSize = 2 ** count(shapes, (i) => `patch_embed.proj.${2 * i}.0.weight`);
   return {
     sizes: { embedDim, depth, patchSize },
+    channels: shapes.get('patch_embed.proj.0.0.weight')?.[1] ?? 3,
     imgSize: null,
     described: `an XCiT of width ${embedDim} with ${depth} blocks and patches of ${patchSize}`,
     problems: [],
@@ -357,11 +361,12 @@ const DINOV2_POSITIONS = 518;
 const DINOV2_IMAGES = 224;
 
 function readDinov2(shapes: Shapes): Reading {
-  const { sizes, imgSize, problems, described } = readVit(shapes);
+  const { sizes, channels, imgSize, problems, described } = readVit(shapes);
   const registers = shapes.get('register_tokens')?.[1] ?? 0; // (1, R, D)
   const isGated = shapes.has('blocks.0.mlp.w12.weight');
   return {
     sizes: { ...sizes, ffn: isGated ? 'swiglu' : 'mlp', registers },
+    channels,
     imgSize: imgSize === DINOV2_POSITIONS ? DINOV2_IMAGES : imgSize,
     ...(imgSize === null ? {} : { positionsSize: imgSize }),
     described:
@@ -392,11 +397,11 @@ function readVit(shapes: Shapes): Reading {
     if (!Number.isInteger(side))
       problems.push(`pos_embed holds ${positions - 1} patches, which is not a square number`);
     if (embedDim !== projected) problems.push(`pos_embed is ${embedDim} wide, patch_embed ${projected}`);
-    if (channels !== 3 || patchSize !== patchWidth)
-      problems.push('patch_embed is not for square patches of RGB');
+    if (patchSize !== patchWidth) problems.push('patch_embed is not for square patches');
   }
   return {
     sizes: { embedDim, depth, patchSize },
+    channels,
     imgSize: side * patchSize,
     described: `a vision transformer of width ${embedDim} with ${depth} blocks and patches of ${patchSize}`,
     problems,

@@ -3,12 +3,14 @@ import { Layer } from '../nn/index.js';
 import type { Tensor } from '../torch/index.js';
 import { IMAGENET, type Normalization } from './normalize.js';
 
-/** A network that maps images (B, 3, H, W) to one feature each (B, embedDim). */
+/** A network that maps images (B, C, H, W) to one feature each (B, embedDim). */
 export abstract class Backbone extends Layer {
   /** D, length of a feature. */
   abstract readonly embedDim: number;
   /** How the images that it takes are normalized. */
-  readonly normalization: Normalization = IMAGENET;
+  normalization: Normalization = IMAGENET;
+  /** Channels of images that it takes as they are, at up to 16 bits; null for 8-bit RGB. */
+  channels: number | null = null;
 
   /** forward() of the local crops of a training, for networks that tell them from the global ones. */
   forwardLocal(images: Tensor): Tensor {

@@ -63,6 +63,8 @@ export interface ClassAttentionResNetOptions {
   blocks: number;
   /** Heads of the class attention. */
   numHeads: number;
+  /** Channels of the images; default 3. */
+  inChans?: number;
 }
 
 export class ClassAttentionResNet extends Backbone implements AttentiveBackbone {
@@ -81,7 +83,7 @@ export class ClassAttentionResNet extends Backbone implements AttentiveBackbone 
   readonly patchSize = 2 ** STAGES;
 
   /** @throws ShapeError when 4 or the heads don't divide the width. */
-  constructor({ embedDim, blocks, numHeads }: ClassAttentionResNetOptions) {
+  constructor({ embedDim, blocks, numHeads, inChans = 3 }: ClassAttentionResNetOptions) {
     super();
     const width = embedDim / 2 ** (STAGES - 1);
     if (!Number.isInteger(width) || embedDim % numHeads !== 0)
@@ -90,7 +92,7 @@ export class ClassAttentionResNet extends Backbone implements AttentiveBackbone 
       );
     this.embedDim = embedDim;
     this.numHeads = numHeads;
-    this.conv1 = new Conv2d(3, width, 3, { stride: 2, padding: 1, bias: false });
+    this.conv1 = new Conv2d(inChans, width, 3, { stride: 2, padding: 1, bias: false });
     this.bn1 = new BatchNorm(width);
     let channels = width;
     const stages = Array.from({ length: STAGES }, (_, stage) => {
@@ -138,9 +140,10 @@ export class ClassAttentionResNet extends Backbone implements AttentiveBackbone 
 
   /** The learned class token, then the positions of the last stage, (B, 1 + N, D). */
   #tokens(images: Tensor): Tensor {
-    if (images.ndim !== 4 || images.size(1) !== 3)
+    const wanted = this.conv1.weight.size(1);
+    if (images.ndim !== 4 || images.size(1) !== wanted)
       throw new ShapeError(
-        `a ResNet with class attention: expected images (B, 3, H, W), got ${images.toString()}`,
+        `a ResNet with class attention: expected images (B, ${wanted}, H, W), got ${images.toString()}`,
       );
     let x = scope(() =>
       this.bn1.forward(this.conv1.forward(images.clone({ memoryFormat: 'channels_last' }))).relu(),

@@ -82,6 +82,8 @@ export interface ConvNeXtOptions {
   width: number;
   /** Stochastic depth of the last block, rising linearly from 0 in the first; default 0. */
   dropPathRate?: number;
+  /** Channels of the images; default 3. */
+  inChans?: number;
 }
 
 export class ConvNeXt extends Backbone {
@@ -97,14 +99,16 @@ export class ConvNeXt extends Backbone {
   readonly depth = 1;
   /** Before the patches' tokens is one: the feature of the image. */
   readonly prefixTokens = 1;
+  readonly #inChans: number;
 
-  constructor({ layers, width, dropPathRate = 0 }: ConvNeXtOptions) {
+  constructor({ layers, width, dropPathRate = 0, inChans = 3 }: ConvNeXtOptions) {
     super();
+    this.#inChans = inChans;
     const dims = layers.map((_, stage) => width * 2 ** stage);
     const norm = (dim: number): ChannelNorm => new ChannelNorm(dim, { eps: LAYER_NORM_EPS });
     this.downsample_layers = new ModuleList(
       dims.map((dim, stage) => {
-        if (stage === 0) return new Sequential([new Conv2d(3, dim, 4, { stride: 4 }), norm(dim)]);
+        if (stage === 0) return new Sequential([new Conv2d(inChans, dim, 4, { stride: 4 }), norm(dim)]);
         const before = dim / 2;
         return new Sequential([norm(before), new Conv2d(before, dim, 2, { stride: 2 })]);
       }),
@@ -151,9 +155,9 @@ export class ConvNeXt extends Backbone {
   /** (B, embedDim, H / 32, W / 32), rounded down. @throws ShapeError for anything but a batch of images. */
   #lastStage(images: Tensor): Tensor {
     const [, channels, h = 0, w = 0] = images.shape;
-    if (images.ndim !== 4 || channels !== 3 || h < CONVNEXT_STRIDE || w < CONVNEXT_STRIDE)
+    if (images.ndim !== 4 || channels !== this.#inChans || h < CONVNEXT_STRIDE || w < CONVNEXT_STRIDE)
       throw new ShapeError(
-        `ConvNeXt: expected images (B, 3, H, W) of at least ${CONVNEXT_STRIDE} x ${CONVNEXT_STRIDE} pixels, ` +
+        `ConvNeXt: expected images (B, ${this.#inChans}, H, W) of at least ${CONVNEXT_STRIDE} x ${CONVNEXT_STRIDE} pixels, ` +
           `got ${images.toString()}`,
       );
     // norms and perceptrons run over channels: so laid out, nothing is copied between them and the convolutions

@@ -114,8 +114,7 @@ export function readDinoV3(shapes: Shapes) {
   const [hiddenDim = 0] = shapes.get(`blocks.0.mlp.${isGated ? 'w1' : 'fc1'}.weight`) ?? [];
   const problems: string[] = [];
   if (projected !== embedDim) problems.push(`storage_tokens is ${embedDim} wide, patch_embed ${projected}`);
-  if (channels !== 3 || patchSize !== patchWidth)
-    problems.push('patch_embed is not for square patches of RGB');
+  if (patchSize !== patchWidth) problems.push('patch_embed is not for square patches');
   if (quarter === 0) problems.push('rope_embed.periods is missing');
   const numHeads = Math.round(embedDim / (4 * Math.max(1, quarter)));
   return {
@@ -124,6 +123,7 @@ export function readDinoV3(shapes: Shapes) {
       qkvBias: shapes.has('blocks.0.attn.qkv.bias'),
       localNorm: shapes.has('local_cls_norm.weight'),
     },
+    channels,
     imgSize: null,
     described:
       `a DINOv3 vision transformer of width ${embedDim} with ${depth} blocks, ${numHeads} heads, patches of ${patchSize} and ` +
@@ -136,7 +136,7 @@ export const isConvNeXt = (shapes: Shapes): boolean => shapes.has('downsample_la
 
 /** The same. */
 export function readConvNeXt(shapes: Shapes) {
-  const [width = 0] = shapes.get('downsample_layers.0.0.weight') ?? []; // (width, 3, 4, 4)
+  const [width = 0, channels = 3] = shapes.get('downsample_layers.0.0.weight') ?? []; // (width, 3, 4, 4)
   const layers = [0, 1, 2, 3].map((stage) => count(shapes, (i) => `stages.${stage}.${i}.dwconv.weight`));
   const [first = 0] = layers;
   return {
@@ -144,6 +144,7 @@ export function readConvNeXt(shapes: Shapes) {
       ...{ embedDim: 8 * width, depth: layers.reduce((sum, blocks) => sum + blocks, 0), layers },
       isEven: first > 0 && layers.join() === [first, first, 3 * first, first].join(),
     },
+    channels,
     imgSize: null,
     described: `a ConvNeXt of width ${width} with ${layers.join(', ')} blocks`,
     problems: [],

@@ -260,6 +260,8 @@ export interface DinoV3TransformerOptions extends BlockOptions {
   patchSize?: number;
   /** Number of blocks. */
   depth: number;
+  /** Channels of the images; default 3. */
+  inChans?: number;
   /** How images are normalized; default ImageNet's. */
   normalization?: Normalization;
   /** A norm of its own for the class token of local crops, used in training only; default false. */
@@ -279,7 +281,6 @@ export class DinoV3Transformer extends Backbone {
   readonly norm: LayerNorm;
   readonly local_cls_norm: LayerNorm | null;
   override readonly embedDim: number;
-  override readonly normalization: Normalization;
   readonly patchSize: number;
   readonly numHeads: number;
 
@@ -295,7 +296,7 @@ export class DinoV3Transformer extends Backbone {
     this.normalization = options.normalization ?? IMAGENET;
     this.patchSize = patchSize;
     this.numHeads = numHeads;
-    this.patch_embed = new PatchEmbed(patchSize, embedDim);
+    this.patch_embed = new PatchEmbed(patchSize, embedDim, options.inChans);
     this.cls_token = new Parameter(zeros([1, 1, embedDim]));
     this.storage_tokens = new Parameter(zeros([1, DINOV3_STORAGE_TOKENS, embedDim]));
     this.mask_token = zeros([1, embedDim]).keep();
@@ -319,7 +320,7 @@ export class DinoV3Transformer extends Backbone {
       [weight, 'weight'],
       [bias as Parameter, 'bias'],
     ] as const)
-      defaultUniform_(part, 3 * patchSize ** 2, kind);
+      defaultUniform_(part, weight.size(1) * patchSize ** 2, kind);
     initLinearLayers(this);
   }
 
@@ -401,9 +402,10 @@ export class DinoV3Transformer extends Backbone {
   #prepare(images: Tensor): { x: Tensor; rope: Rope } {
     const [b = 0, channels, h = 0, w = 0] = images.shape;
     const { patchSize } = this;
-    if (images.ndim !== 4 || channels !== 3 || h < patchSize || w < patchSize) {
+    const wanted = this.patch_embed.proj.weight.size(1);
+    if (images.ndim !== 4 || channels !== wanted || h < patchSize || w < patchSize) {
       throw new ShapeError(
-        `DinoV3Transformer: expected images (B, 3, H, W) of at least ${patchSize} x ${patchSize} pixels (one patch), ` +
+        `DinoV3Transformer: expected images (B, ${wanted}, H, W) of at least ${patchSize} x ${patchSize} pixels (one patch), ` +
           `got ${images.toString()}`,
       );
     }

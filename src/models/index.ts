@@ -14,9 +14,12 @@ export {
   IMAGENET,
   SAT493M,
   imageTensor,
+  type ImageInput,
   type Normalization,
   normalizeImages,
   normalizeUnit,
+  pixelTensor,
+  RGB_INPUT,
   unitLength,
 } from './normalize.js';
 export {
@@ -35,6 +38,7 @@ export { type BackboneFactory, type BackboneOptions, backboneShapes, buildBackbo
 export { ClassAttentionResNet, type ClassAttentionResNetOptions } from './class-attention-resnet.js';
 export { ConvNeXt, type ConvNeXtOptions } from './convnext.js';
 export { isOfSatellites, type NormalizationName, NORMALIZATIONS } from './dinov3-architectures.js';
+export { expandChannels, takesChannels } from './expand-channels.js';
 export { DinoV3Transformer, type DinoV3TransformerOptions } from './dinov3.js';
 export { ResNet, type ResNetOptions } from './resnet.js';
 export { VisionTransformer, type VisionTransformerOptions } from './vision-transformer.js';

@@ -34,6 +34,11 @@ export interface BackboneOptions {
   numHeads?: number | undefined;
   /** Stochastic depth; default 0. For both kinds of transformers. */
   dropPathRate?: number | undefined;
+  /** Channels of images that are taken as they are, at up to 16 bits, 1 to 16; default: 8-bit RGB. */
+  channels?: number | undefined;
+  /** Of each of these channels, where white is 1; default 0.5 and 0.25. */
+  mean?: readonly number[] | undefined;
+  std?: readonly number[] | undefined;
 }
 
 /** Builds your own backbone, for train() and loadModel(). It may use or ignore what the settings say. */
@@ -41,30 +46,30 @@ export type BackboneFactory = (options: BackboneOptions) => Backbone;
 
 type Build<F extends Family> = (
   entry: Extract<ArchitectureEntry, { family: F }>,
-  options: Record<(typeof SIZES)[number] | 'patchSize' | 'imgSize' | 'dropPathRate', number>,
+  options: Record<(typeof SIZES)[number] | 'patchSize' | 'imgSize' | 'dropPathRate' | 'inChans', number>,
 ) => Backbone;
 
 /** How a family's backbones are made; `options` have the entry's sizes where it has them, else the user's. */
 const BUILDERS: { readonly [F in Family]: Build<F> } = {
   vit: (_, options) => new VisionTransformer(options),
-  resnet: ({ block, layers, stem }, { embedDim, depth }) => {
-    if (layers !== null) return new ResNet({ block, layers });
+  resnet: ({ block, layers, stem }, { embedDim, depth, inChans }) => {
+    if (layers !== null) return new ResNet({ block, layers, inChans });
     const [width, blocks] = [embedDim / 8, depth / 4];
     if (!Number.isInteger(width) || !Number.isInteger(blocks) || blocks < 1)
       throw new ConfigError(
         `arch 'resnet': expected an embedDim that 8 divides and a depth that 4 divides, got ${embedDim} and ${depth}`,
       );
-    return new ResNet({ block, layers: [blocks, blocks, blocks, blocks], width, stem });
+    return new ResNet({ block, layers: [blocks, blocks, blocks, blocks], width, stem, inChans });
   },
-  resnet_class_attention: ({ numHeads }, { embedDim, depth }) => {
+  resnet_class_attention: ({ numHeads }, { embedDim, depth, inChans }) => {
     const [width, blocks] = [embedDim / 8, depth / 3];
     if (!Number.isInteger(width) || !Number.isInteger(blocks) || blocks < 1)
       throw new ConfigError(
         `arch 'resnet_class_attention': expected an embedDim that 8 divides and a depth that 3 divides, got ${embedDim} and ${depth}`,
       );
-    return new ClassAttentionResNet({ embedDim, blocks, numHeads: numHeads ?? 8 });
+    return new ClassAttentionResNet({ embedDim, blocks, numHeads: numHeads ?? 8, inChans });
   },
-  xcit: (entry, { dropPathRate }) => new XCiT({ ...entry, dropPathRate }),
+  xcit: (entry, { dropPathRate, inChans }) => new XCiT({ ...entry, dropPathRate, inChans }),
   dinov2: ({ ffn, registers }, options) => new Dinov2({ ...options, ffn, registers }),
   dinov3: ({ ffn, hiddenDim, qkvBias, localNorm, dataset }, options) =>
     new DinoV3Transformer({
@@ -75,14 +80,14 @@ const BUILDERS: { readonly [F in Family]: Build<F> } = {
       localNorm,
       ...(hiddenDim === null ? {} : { hiddenDim }),
     }),
-  convnext: ({ layers }, { embedDim, depth, dropPathRate }) => {
+  convnext: ({ layers }, { embedDim, depth, dropPathRate, inChans }) => {
     const [width, blocks] = [embedDim / 8, depth / 6];
-    if (layers !== null) return new ConvNeXt({ layers, width, dropPathRate });
+    if (layers !== null) return new ConvNeXt({ layers, width, dropPathRate, inChans });
     if (!Number.isInteger(width) || !Number.isInteger(blocks) || blocks < 1)
       throw new ConfigError(
         `arch 'dinov3_convnext': expected an embedDim that 8 divides and a depth that 6 divides, got ${embedDim} and ${depth}`,
       );
-    return new ConvNeXt({ layers: [blocks, blocks, 3 * blocks, blocks], width, dropPathRate });
+    return new ConvNeXt({ layers: [blocks, blocks, 3 * blocks, blocks], width, dropPathRate, inChans });
   },
 };
 
@@ -98,7 +103,7 @@ export function buildBackbone(
 ): VisionTransformer;
 export function buildBackbone(options: BackboneOptions): Backbone;
 export function buildBackbone(options: BackboneOptions): Backbone {
-  const { arch, patchSize = 16, imgSize = 224, dropPathRate = 0 } = options;
+  const { arch, patchSize = 16, imgSize = 224, dropPathRate = 0, channels } = options;
   const entry = architectureEntry(arch);
   if (entry === null)
     throw new ConfigError(`arch: expected one of ${architectureNames.join(', ')}, got '${arch}'`);
@@ -107,10 +112,15 @@ export function buildBackbone(options: BackboneOptions): Backbone {
   if (missing.length > 0)
     throw new ConfigError(`arch '${arch}' takes its sizes too: ${missing.join(', ')} missing`);
   const build = BUILDERS[entry.family] as Build<Family>;
-  return build(entry, {
-    ...{ imgSize, dropPathRate, patchSize: entry.patchSize ?? patchSize },
+  const backbone = build(entry, {
+    ...{ imgSize, dropPathRate, patchSize: entry.patchSize ?? patchSize, inChans: channels ?? 3 },
     ...(Object.fromEntries(sizes) as Record<(typeof SIZES)[number], number>),
   });
+  if (channels === undefined) return backbone;
+  backbone.channels = channels;
+  const each = (value: number): number[] => Array.from({ length: channels }, () => value);
+  backbone.normalization = { mean: options.mean ?? each(0.5), std: options.std ?? each(0.25) };
+  return backbone;
 }
 
 /** Names and shapes of a backbone's tensors, without allocating them. @throws ConfigError as buildBackbone() does. */

@@ -94,6 +94,8 @@ export interface ResNetOptions {
    * Default `large`.
    */
   stem?: 'large' | 'small';
+  /** Channels of the images; default 3. */
+  inChans?: number;
 }
 
 export class ResNet extends Backbone {
@@ -107,14 +109,14 @@ export class ResNet extends Backbone {
   override readonly embedDim: number;
   readonly #stem: 'large' | 'small';
 
-  constructor({ block, layers, width = WIDTH, stem = 'large' }: ResNetOptions) {
+  constructor({ block, layers, width = WIDTH, stem = 'large', inChans = 3 }: ResNetOptions) {
     super();
     const Block = block === 'basic' ? BasicBlock : Bottleneck;
     this.#stem = stem;
     this.conv1 =
       stem === 'large'
-        ? new Conv2d(3, width, 7, { stride: 2, padding: 3, bias: false })
-        : new Conv2d(3, width, 3, { padding: 1, bias: false });
+        ? new Conv2d(inChans, width, 7, { stride: 2, padding: 3, bias: false })
+        : new Conv2d(inChans, width, 3, { padding: 1, bias: false });
     this.bn1 = new BatchNorm(width);
     let channels = width;
     const stages = layers.map((count, stage) => {
@@ -148,8 +150,9 @@ export class ResNet extends Backbone {
    *   32 x 32 pixels).
    */
   override forward(images: Tensor): Tensor {
-    if (images.ndim !== 4 || images.size(1) !== 3) {
-      throw new ShapeError(`ResNet: expected images (B, 3, H, W), got ${images.toString()}`);
+    const wanted = this.conv1.weight.size(1);
+    if (images.ndim !== 4 || images.size(1) !== wanted) {
+      throw new ShapeError(`ResNet: expected images (B, ${wanted}, H, W), got ${images.toString()}`);
     }
     let x = scope(() => {
       const isLarge = this.#stem === 'large';

@@ -205,14 +205,14 @@ export class PatchEmbed extends Layer {
   readonly proj: Conv2d;
   readonly patchSize: number;
 
-  constructor(patchSize: number, embedDim: number) {
+  constructor(patchSize: number, embedDim: number, inChans = 3) {
     super();
     this.patchSize = patchSize;
-    this.proj = new Conv2d(3, embedDim, patchSize, { stride: patchSize });
+    this.proj = new Conv2d(inChans, embedDim, patchSize, { stride: patchSize });
   }
 
   /**
-   * (B, 3, H, W) to (B, floor(H / P) * floor(W / P), C): pixels that don't fill a patch at the right or bottom edge are
+   * (B, inChans, H, W) to (B, floor(H / P) * floor(W / P), C): pixels that don't fill a patch at the right or bottom edge are
    * dropped.
    */
   override forward(x: Tensor): Tensor {
@@ -238,6 +238,8 @@ export interface VisionTransformerOptions {
   layerScale?: number;
   /** The second branch of each block: a perceptron (default), or a gated one. */
   ffn?: FeedForwardKind;
+  /** Channels of the images; default 3. */
+  inChans?: number;
 }
 
 export class VisionTransformer extends Backbone implements AttentiveBackbone, TokenBackbone {
@@ -268,6 +270,7 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
       dropPathRate = 0,
       layerScale = null,
       ffn = 'mlp',
+      inChans = 3,
     } = options;
     if (embedDim % numHeads !== 0) {
       throw new ShapeError(`VisionTransformer: numHeads ${numHeads} must divide embedDim ${embedDim}`);
@@ -283,7 +286,7 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
     this.numHeads = numHeads;
     this.#dropPathRate = dropPathRate;
     const numPatches = Math.floor(imgSize / patchSize) ** 2;
-    this.patch_embed = new PatchEmbed(patchSize, embedDim);
+    this.patch_embed = new PatchEmbed(patchSize, embedDim, inChans);
     this.cls_token = new Parameter(zeros([1, 1, embedDim]));
     this.pos_embed = new Parameter(zeros([1, numPatches + 1, embedDim]));
     const hidden = Math.trunc(embedDim * mlpRatio);
@@ -380,9 +383,10 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
   /** Class token and patches with their positions, (B, 1 + N, C). @throws ShapeError for anything but a batch of images. */
   prepareTokens(images: Tensor): Tensor {
     const [b, channels, h = 0, w = 0] = images.shape;
-    if (images.ndim !== 4 || channels !== 3 || h < this.patchSize || w < this.patchSize) {
+    const wanted = this.patch_embed.proj.weight.size(1);
+    if (images.ndim !== 4 || channels !== wanted || h < this.patchSize || w < this.patchSize) {
       throw new ShapeError(
-        `VisionTransformer: expected images (B, 3, H, W) of at least ${this.patchSize} x ${this.patchSize} pixels ` +
+        `VisionTransformer: expected images (B, ${wanted}, H, W) of at least ${this.patchSize} x ${this.patchSize} pixels ` +
           `(one patch), got ${images.toString()}`,
       );
     }

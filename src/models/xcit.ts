@@ -63,12 +63,12 @@ class PositionalEncodingFourier extends Layer {
 class ConvPatchEmbed extends Layer {
   readonly proj: Sequential;
 
-  constructor(patchSize: 8 | 16, dim: number) {
+  constructor(patchSize: 8 | 16, dim: number, inChans: number) {
     super();
     const widths = patchSize === 16 ? [dim / 8, dim / 4, dim / 2, dim] : [dim / 4, dim / 2, dim];
     this.proj = new Sequential(
       widths.flatMap((width, i) => {
-        const from = widths[i - 1] ?? 3;
+        const from = widths[i - 1] ?? inChans;
         const halve = new Sequential([
           new Conv2d(from, width, 3, { stride: 2, padding: 1, bias: false }),
           new BatchNorm(width),
@@ -286,6 +286,8 @@ export interface XCiTOptions {
   dropPathRate?: number;
   /** Blocks of class attention; default 2. */
   clsAttnLayers?: number;
+  /** Channels of the images; default 3. */
+  inChans?: number;
 }
 
 export class XCiT extends Backbone {
@@ -299,11 +301,20 @@ export class XCiT extends Backbone {
   override readonly embedDim: number;
   readonly patchSize: number;
   readonly numHeads: number;
+  readonly #inChans: number;
 
   /** @throws ShapeError when the heads don't divide the width, or the patch's side is neither 8 nor 16. */
   constructor(options: XCiTOptions) {
     super();
-    const { patchSize, embedDim, depth, numHeads, dropPathRate = 0, clsAttnLayers = 2 } = options;
+    const {
+      patchSize,
+      embedDim,
+      depth,
+      numHeads,
+      dropPathRate = 0,
+      clsAttnLayers = 2,
+      inChans = 3,
+    } = options;
     const eta = options.eta ?? (depth > 12 ? 1e-5 : 1);
     if (embedDim % numHeads !== 0 || embedDim % 8 !== 0)
       throw new ShapeError(`XCiT: numHeads ${numHeads} and 8 must divide embedDim ${embedDim}`);
@@ -312,7 +323,8 @@ export class XCiT extends Backbone {
     this.embedDim = embedDim;
     this.patchSize = patchSize;
     this.numHeads = numHeads;
-    this.patch_embed = new ConvPatchEmbed(patchSize, embedDim);
+    this.#inChans = inChans;
+    this.patch_embed = new ConvPatchEmbed(patchSize, embedDim, inChans);
     this.cls_token = new Parameter(zeros([1, 1, embedDim]));
     this.blocks = new ModuleList(
       Array.from({ length: depth }, () => new XCABlock(embedDim, numHeads, eta, dropPathRate)),
@@ -351,8 +363,8 @@ export class XCiT extends Backbone {
 
   /** The learned class token, then the patches after the last block, (B, 1 + N, C). */
   #tokens(images: Tensor): Tensor {
-    if (images.ndim !== 4 || images.size(1) !== 3) {
-      throw new ShapeError(`XCiT: expected images (B, 3, H, W), got ${images.toString()}`);
+    if (images.ndim !== 4 || images.size(1) !== this.#inChans) {
+      throw new ShapeError(`XCiT: expected images (B, ${this.#inChans}, H, W), got ${images.toString()}`);
     }
     const grid = this.patch_embed.forward(images); // (B, C, rows, columns)
     const rows = grid.size(2);

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { PRECISION_CHOICES } from '../plain/precisions.js';
+import { MOST_CHANNELS } from '../plain/channels.js';
 import { parseBytes, parseDuration } from '../plain/units.js';
 import { architectureNames } from '../models/architectures.js';
 import { OPTIMIZERS } from '../optim/names.js';
@@ -157,6 +158,12 @@ export const settingFields = {
   patchEmbedLrMult: share().describe(
     'factor of the learning rate of the patch embedding, or the stem of a ResNet; 0 holds it',
   ),
+  loraRank: whole(1)
+    .optional()
+    .describe(
+      "change only the attention's weights of the backbone, by products of this rank (LoRA), and hold the rest of --init; 4 to 64 are usual",
+    ),
+  loraLayers: whole(1).optional().describe('how many of the last blocks --lora-rank changes (default: all)'),
 
   // --------------------------------------------------------------------------------------------- the crops
   globalCropsSize: whole(1).describe('side of the two global crops, pixels'),
@@ -171,6 +178,26 @@ export const settingFields = {
   cropAspectRatio: z
     .tuple([positive(), positive()])
     .describe('aspect ratio of a crop (width / height): minimum and maximum'),
+  channels: whole(1)
+    .max(MOST_CHANNELS)
+    .optional()
+    .describe(
+      'take the channels of the images as they are stored, at up to 16 bits, and skip images that have another number (1 for gray, 4 for red, green, blue and infrared, ...); default: every image becomes 8-bit RGB',
+    ),
+  mean: z
+    .array(z.number())
+    .min(1)
+    .max(MOST_CHANNELS)
+    .optional()
+    .describe("mean of each of --channels, where white is 1 (default: the weights', or measured)"),
+  std: z
+    .array(positive())
+    .min(1)
+    .max(MOST_CHANNELS)
+    .optional()
+    .describe(
+      "standard deviation of each of --channels, where white is 1 (default: the weights', or measured)",
+    ),
   flipProbability: share().describe('probability of a horizontal flip'),
   colorJitterProbability: share().describe('probability of colour jitter'),
   brightness: finite().min(0).describe('strength of the brightness jitter'),
@@ -373,6 +400,8 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'backboneWarmupEpochs',
       'layerwiseDecay',
       'patchEmbedLrMult',
+      'loraRank',
+      'loraLayers',
       'optimizer',
       'precision',
     ],
@@ -380,6 +409,9 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
   [
     'Crops:',
     [
+      'channels',
+      'mean',
+      'std',
       'globalCropsSize',
       'globalCropsScale',
       'localCropsNumber',

@@ -10,7 +10,7 @@ import type { MaskPair } from '../eval/mask-pairs.js';
 import { checkFinite } from '../eval/finite-features.js';
 import { resizeNearest, type Size } from '../eval/resample.js';
 import { modelArgument } from '../models/model-argument.js';
-import { VisionTransformer } from '../models/index.js';
+import { hasTokens } from '../models/index.js';
 import {
   callback,
   checkCall,
@@ -106,12 +106,15 @@ function checkFit(model: LoadedModel, options: FitSegmenterOptions): void {
   const { backbone, architecture } = model;
   const { layers = 1, size, folds = 5, validationImages, validationMasks } = options;
   const problems: string[] = [];
-  if (!(backbone instanceof VisionTransformer))
+  if (!hasTokens(backbone))
     problems.push(
-      `segmentation needs the features of patches, which vision transformers have; this model is ${architecture.arch}`,
+      'segmentation needs the features of patches, which vision transformers and ConvNeXts have; this model is ' +
+        architecture.arch,
     );
-  else if (layers > architecture.depth)
-    problems.push(`layers ${layers}; expected 1 to ${architecture.depth}, the model's blocks`);
+  else if (layers > backbone.depth)
+    problems.push(
+      `layers ${layers}; expected 1 to ${backbone.depth}, the layers whose features the model gives`,
+    );
   if (size !== undefined && size < architecture.patchSize)
     problems.push(`size ${size}; expected at least ${architecture.patchSize}, one patch`);
   if (folds === 1) problems.push('folds 1; expected at least 2, or 0 for no cross-validation');

@@ -40,7 +40,7 @@ export function patchGrid(model: LoadedModel, image: RgbImage, side: number, lay
   const pixels = resizeImage(image, { ...size, filter: 'bilinear' });
   const { features, width } = scope(() =>
     inferenceMode(() => {
-      const images = normalizeImages(imageTensor(pixels, size, model.device)); // (1, 3, H, W)
+      const images = normalizeImages(imageTensor(pixels, size, model.device), model.backbone.normalization); // (1, 3, H, W)
       const found = batchFeatures(model.backbone, images, 'patches', layers); // (1, N, D)
       return { features: found.to('float32').toTypedArray() as Float32Array, width: found.size(2) };
     }),

@@ -16,14 +16,15 @@ import { after, before, describe, it } from 'node:test';
 import sharp from 'sharp';
 import { CheckpointError, ConfigError, DataError } from '../errors.js';
 import { readLabelImage, writeLabelImage } from '../eval/indexed-png.js';
-import { loadModel, type Model } from '../model.js';
-import { hashValues } from '../testing/hash-fill.js';
+import { loadModel, Model } from '../model.js';
+import { buildBackbone, IMAGENET, SAT493M } from '../models/index.js';
+import { hashFill, hashValues } from '../testing/hash-fill.js';
 import { writeOfficialWeights, writeTinyRun } from '../testing/saved-run.js';
 import { fromTypedArray, liveTensors, ops, scope } from '../torch/index.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
 import { fitSegmenter, type FitSegmenterOptions } from './fit-segmenter.js';
 import { fitSegmentLayer, type LabelledGrid, NO_LABEL, POSITIONS } from './linear-layer.js';
-import { gridSize, labelPixels } from './patch-grid.js';
+import { gridSize, labelPixels, patchGrid } from './patch-grid.js';
 import { PixelCounts } from './scores.js';
 import { loadSegmenter, saveSegmenter } from './segmenter-file.js';
 
@@ -164,6 +165,58 @@ describe('PixelCounts', () => {
   });
 });
 
+describe('fitSegmenter of other networks', () => {
+  const SIZES = { embedDim: 32, depth: 3, numHeads: 2, patchSize: 8, imgSize: 32 } as const;
+  for (const options of [
+    { arch: 'dinov3_vit', ...SIZES },
+    { arch: 'dinov2_vit_reg', ...SIZES, wholePatches: true },
+    { arch: 'dinov3_convnext', embedDim: 64, depth: 6, numHeads: 0, patchSize: 32, imgSize: 32 },
+  ] as const)
+    it(`takes the patches of a ${options.arch}`, async () => {
+      const backbone = hashFill(buildBackbone(options), 0.1).eval();
+      using other = new Model(backbone, options, at('run'), 'cpu');
+      const { segmenter, crossValidation } = await fitSegmenter(other, {
+        ...{ images: at('images'), masks: at('masks'), size: 96, folds: 2 },
+      });
+      assert.equal(crossValidation!.images, 6);
+      assert.ok(crossValidation!.pixelAccuracy > 0.7, String(crossValidation!.pixelAccuracy));
+      const labels = await segmenter.segment(at('images', 'a', '0.png'));
+      assert.deepEqual([labels.width, labels.height], [64, 48]);
+    });
+
+  it('of a network without patch features says plainly that it needs them', async () => {
+    for (const options of [
+      { arch: 'xcit_small_12_p16', embedDim: 384, depth: 12, numHeads: 8, patchSize: 16, imgSize: 32 },
+      { arch: 'resnet', embedDim: 64, depth: 4, numHeads: 0, patchSize: 1, imgSize: 32 },
+    ] as const) {
+      using other = new Model(buildBackbone(options).eval(), options, at('run'), 'cpu');
+      await assert.rejects(
+        fitSegmenter(other, { images: at('images'), masks: at('masks') }),
+        (error) =>
+          error instanceof ConfigError &&
+          error.message.includes(`vision transformers and ConvNeXts have; this model is ${options.arch}`),
+      );
+    }
+  });
+
+  it('of satellite images normalizes them as the model was trained', () => {
+    const options = { arch: 'dinov3_vit', ...SIZES } as const;
+    const image = {
+      data: new Uint8Array(64 * 48 * 3).fill(120),
+      width: 64,
+      height: 48,
+      channels: 3,
+    } as const;
+    const features = [IMAGENET, SAT493M].map((normalization) => {
+      const backbone = hashFill(buildBackbone(options), 0.1).eval();
+      backbone.normalization = normalization;
+      using other = new Model(backbone, options, at('run'), 'cpu');
+      return patchGrid(other, image, 96, 1).features;
+    });
+    assert.notDeepEqual(features[0], features[1]);
+  });
+});
+
 describe('fitSegmenter', () => {
   it('finds bright squares, says how well, and leaves no tensors', async () => {
     const before = liveTensors();
@@ -248,7 +301,7 @@ describe('fitSegmenter', () => {
     const given = { images: at('images'), masks: at('masks') };
     await assert.rejects(
       fitSegmenter(convolutional, given),
-      /which vision transformers have; this model is resnet18/,
+      /which vision transformers and ConvNeXts have; this model is resnet18/,
     );
     await assert.rejects(fit({ folds: 1, layers: 9, size: 2, validationImages: at('images') }), (error) => {
       assert.ok(error instanceof ConfigError);

@@ -4,8 +4,12 @@
  */
 import { ShapeError } from '../errors.js';
 
-/** An element type. bfloat16 and float16 are exchanged as raw 16-bit patterns in a Uint16Array, bool as 0 and 1. */
-export type DType = 'float32' | 'float64' | 'float16' | 'bfloat16' | 'int64' | 'int32' | 'uint8' | 'bool';
+/**
+ * An element type. bfloat16 and float16 are exchanged as raw 16-bit patterns in a Uint16Array, bool as 0 and 1. uint16 is for
+ * pixels: libtorch converts it to other types, and has few operators for it.
+ */
+export type DType =
+  'float32' | 'float64' | 'float16' | 'bfloat16' | 'int64' | 'int32' | 'uint16' | 'uint8' | 'bool';
 
 /** A value that an operator accepts as a number; a whole number is an integer scalar, as in Python. */
 export type Scalar = number | bigint | boolean;
@@ -25,6 +29,7 @@ const dtypeCodes: Record<DType, number> = {
   float64: 7,
   bool: 11,
   bfloat16: 15,
+  uint16: 27,
 };
 
 const dtypeNames = new Map(Object.entries(dtypeCodes).map(([name, code]) => [code, name as DType]));
@@ -42,6 +47,7 @@ export const elementSize: Record<DType, number> = {
   bool: 1,
   float16: 2,
   bfloat16: 2,
+  uint16: 2,
   int32: 4,
   float32: 4,
   int64: 8,
@@ -90,6 +96,7 @@ export function viewOf(buffer: ArrayBuffer, dtype: DType): TypedArray {
       return new Float64Array(buffer);
     case 'float16':
     case 'bfloat16':
+    case 'uint16':
       return new Uint16Array(buffer);
     case 'int64':
       return new BigInt64Array(buffer);

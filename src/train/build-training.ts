@@ -1,5 +1,11 @@
 /** The networks, the loss and the optimizer that settings describe, with initial weights drawn by their seed. */
-import { CodingRateLoss, DINOLoss, MultiCropWrapper, type TrainingState } from '../dino/index.js';
+import {
+  CodingRateLoss,
+  DINOLoss,
+  LowRankUpdates,
+  MultiCropWrapper,
+  type TrainingState,
+} from '../dino/index.js';
 import { type Backbone, type BackboneFactory, buildBackbone, DINOHead } from '../models/index.js';
 import { buildOptimizer, LossScaler, parameterGroups } from '../optim/index.js';
 import type { Precision } from '../plain/precisions.js';
@@ -51,8 +57,18 @@ export function buildTraining(
     settings.loss === 'dino'
       ? new DINOLoss(outputs)
       : new CodingRateLoss({ ...outputs, compressionWeight: settings.compressionWeight });
-  const groups = parameterGroups([...student.namedParameters()]);
+  const { loraRank: rank, loraLayers: layers, channels } = settings;
+  // a first layer that was expanded from RGB has channels to learn
+  const isTrained = (name: string): boolean => channels !== undefined && /^patch_embed\./.test(name);
+  const lowRank =
+    rank === undefined
+      ? undefined
+      : withGenerators(generators, () => new LowRankUpdates(student, { rank, layers, isTrained }));
+  const groups = parameterGroups(lowRank?.parametersOf(student) ?? [...student.namedParameters()]);
   const optimizer = buildOptimizer(settings.optimizer, groups, dtypeOf(precision));
   const scaler = new LossScaler(precision === 'fp16');
-  return { state: { student, teacher, optimizer, loss, scaler, device, generators }, buildTeacherBackbone };
+  return {
+    state: { student, teacher, optimizer, loss, scaler, device, generators, lowRank },
+    buildTeacherBackbone,
+  };
 }

@@ -38,6 +38,7 @@ export function copyState(
     rest.set('dino_loss.center', state.loss.center);
     rest.set('loss_scaler', state.scaler.getState());
     for (const [name, generator] of generatorsOf(state)) rest.set(name, generator.getState());
+    for (const [name, tensor] of state.lowRank?.stateDict() ?? []) rest.set(name, tensor);
     const parts: [name: string, tensors: Map<string, Tensor>][] = [
       ['student.safetensors', state.student.stateDict()],
       ['teacher.safetensors', state.teacher.stateDict()],
@@ -73,6 +74,7 @@ export function loadCheckpoint(folder: string, state: TrainingState): number {
     noGrad(() => state.loss.center.copy_(center));
     state.scaler.setState(take('loss_scaler'));
     for (const [name, generator] of generatorsOf(state)) generator.setState(take(name));
+    state.lowRank?.loadStateDict(take);
     state.optimizer.loadStateDict(rest);
   });
   return step;

@@ -5,14 +5,13 @@
  */
 import { setImmediate as eventLoopTurn } from 'node:timers/promises';
 import { dinoStep } from '../dino/index.js';
-import { type BackboneFactory, normalizeImages } from '../models/index.js';
+import { type BackboneFactory, normalizeImages, pixelTensor } from '../models/index.js';
 import { buildOptimizer, LossScaler, parameterGroups, type Optimizer } from '../optim/index.js';
 import { type Precision, PRECISIONS } from '../plain/precisions.js';
 import { showSeconds } from '../plain/units.js';
 import type { TrainSettings } from '../run/settings.js';
 import {
   dtypeOf,
-  fromTypedArray,
   getNumThreads,
   precisionProblem,
   scope,
@@ -93,8 +92,9 @@ class TrialSteps {
   }
 
   dispose(): void {
-    const { student, teacher, loss } = this.#built.state;
+    const { student, teacher, loss, lowRank } = this.#built.state;
     for (const part of [student, teacher, loss, ...this.#optimizers.values()]) part.dispose();
+    lowRank?.dispose();
   }
 
   /** Only Muon computes in another dtype than float32; the others share their state. */
@@ -103,19 +103,24 @@ class TrialSteps {
     const dtype = name === 'muon' ? dtypeOf(precision) : 'float32';
     const known = this.#optimizers.get(dtype);
     if (known !== undefined) return known;
-    const groups = parameterGroups([...this.#built.state.student.namedParameters()]);
+    const { student, lowRank } = this.#built.state;
+    const groups = parameterGroups(lowRank?.parametersOf(student) ?? [...student.namedParameters()]);
     const optimizer = buildOptimizer(name, groups, dtype);
     this.#optimizers.set(dtype, optimizer);
     return optimizer;
   }
 
-  /** (n, 3, size, size), normalized; the pixels are noise. */
+  /** (n, C, size, size), normalized; the pixels are noise. */
   #crops(n: number, size: number): Tensor {
+    const { student, device } = this.#built.state;
+    const { channels, normalization } = student.backbone;
+    const bytes = channels === null ? 3 : 2 * channels;
     const pixels = Uint8Array.from(
-      { length: n * 3 * size * size },
+      { length: n * bytes * size * size },
       (_, i) => Math.imul(i + 1, 2654435761) >>> 24,
     );
-    return normalizeImages(fromTypedArray(pixels, [n, 3, size, size]).to(this.#built.state.device));
+    const square = { width: size, height: size };
+    return normalizeImages(pixelTensor(pixels, student.backbone, square, device), normalization);
   }
 }
 

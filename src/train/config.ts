@@ -3,6 +3,8 @@
  * starts, with names as they were given and what was expected.
  */
 import { z } from 'zod';
+import { ONLY_FOR_RGB } from '../data/crops/augmentation.js';
+import { countChannels } from '../plain/channels.js';
 import { expectations, show } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
 import {
@@ -121,6 +123,15 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
         `(${s.headBottleneckDim ?? 'not given'}) for both`,
     );
   }
+  problems.push(...channelProblems(s));
+  if (s.loraLayers !== undefined && s.loraRank === undefined)
+    problems.push(`loraLayers ${s.loraLayers} says which layers loraRank changes: give --lora-rank too`);
+  if (isComplete && s.loraRank !== undefined && s.init === undefined)
+    problems.push(
+      `loraRank ${s.loraRank}: low-rank updates are for trained weights, which --init gives (or dino adapt)`,
+    );
+  if (s.loraRank !== undefined && s.resumeFrom !== undefined)
+    problems.push('loraRank: a checkpoint of the reference goes on with the optimizer of all its weights');
   // a run in steps may be shortened below its warm-up, which is cut then
   if (s.epochs !== undefined && s.steps === undefined) {
     for (const name of ['warmupEpochs', 'warmupTeacherTempEpochs'] as const) {
@@ -156,6 +167,40 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
       );
     }
   }
+  return problems;
+}
+
+/** What can't be combined with images whose channels are taken as they are. */
+export function channelProblems(s: PartialSettings): string[] {
+  const { channels, mean, std } = s;
+  const problems: string[] = [];
+  for (const [name, values] of Object.entries({ mean, std })) {
+    if (values === undefined) continue;
+    if (channels === undefined && s.init === undefined)
+      problems.push(
+        `${name}: only images whose channels are taken as they are have their own: give --channels`,
+      );
+    else if (channels !== undefined && values.length !== channels)
+      problems.push(
+        `${name} has ${values.length} value${values.length === 1 ? '' : 's'} for ${countChannels(channels)}: give one for each`,
+      );
+  }
+  if ((mean === undefined) !== (std === undefined))
+    problems.push(
+      `${mean === undefined ? 'std' : 'mean'} needs ${mean === undefined ? 'mean' : 'std'} too: give both or neither`,
+    );
+  if (channels === undefined) return problems;
+  for (const name of ONLY_FOR_RGB) {
+    const value = s[name];
+    if (value !== undefined && value > 0)
+      problems.push(`${name} ${value}: it is for 8-bit RGB; with channels it must be 0`);
+  }
+  if (s.watchImages !== undefined && s.watchImages.join() !== 'none')
+    problems.push(
+      'watchImages: images are shown as 8-bit RGB, which a model of other channels does not take',
+    );
+  if (s.arch === 'custom') problems.push('channels: a backbone of your own decides by itself what it takes');
+  if (s.resumeFrom !== undefined) problems.push('channels: a checkpoint of the reference takes 8-bit RGB');
   return problems;
 }
 

@@ -5,6 +5,7 @@ import type { QualityMeasures } from '../eval/quality-of-networks.js';
 import type { MeasureName } from '../plain/quality.js';
 import type { RunTime } from '../run/run-folder.js';
 import type { TrainSettings } from '../run/settings.js';
+import type { MeasuredChannels } from './settle-channels.js';
 import type { Precision } from '../plain/precisions.js';
 
 /** A line of metrics.jsonl. */
@@ -78,6 +79,14 @@ export type TrainEvent =
     }
   /** Before the start, when the setting was `auto`: what was chosen and why, in words. */
   | { type: 'precision'; precision: Precision; reason: string }
+  /** Before the start of a run with `channels`: mean and deviation of each, and what was measured, null where nothing was. */
+  | {
+      type: 'channels';
+      channels: number;
+      mean: readonly number[];
+      std: readonly number[];
+      measured: MeasuredChannels | null;
+    }
   /** After every step; `metrics` is set every logEvery steps, at the end of an epoch and at the last step. */
   | { type: 'step'; step: number; epoch: number; loss: number; metrics: StepMetrics | null }
   /** A checkpoint is on disk: how long its copy stopped training, and how long its write took meanwhile. */

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import type { MultiCropWrapper } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
 import type { Tensor } from '../torch/index.js';
-import { sizedName } from '../models/index.js';
+import { expandChannels, sizedName, takesChannels } from '../models/index.js';
 import { type Architecture, backboneOptions } from '../weights/architecture.js';
 import { openNetwork, readNetwork } from '../weights/network.js';
 import type { PartialSettings, TrainSettings } from '../run/settings.js';
@@ -93,7 +93,17 @@ export function initialise(network: MultiCropWrapper, settings: TrainSettings): 
   if (init === undefined) return;
   const { backbone, head } = readNetwork(init, { checkpointKey, numHeads, withHead });
   const state = new Map<string, Tensor>();
-  for (const [name, tensor] of backbone) state.set(`backbone.${name}`, tensor);
+  const { channels } = settings;
+  for (const [name, tensor] of backbone) {
+    const isRgb = channels !== undefined && takesChannels(name) && tensor.size(1) === 3;
+    // those of a network that takes three channels as they are, are for these three
+    const isExpanded = isRgb && channels !== 3;
+    if (!isExpanded) state.set(`backbone.${name}`, tensor);
+    else {
+      state.set(`backbone.${name}`, expandChannels(tensor, channels));
+      tensor.dispose();
+    }
+  }
   const own = network.stateDict();
   if (head === null) {
     for (const [name, tensor] of own) if (name.startsWith('head.')) state.set(name, tensor);
@@ -111,5 +121,5 @@ export function initialise(network: MultiCropWrapper, settings: TrainSettings): 
       },
     );
   }
-  for (const tensor of [...backbone.values(), ...(head?.values() ?? [])]) tensor.dispose();
+  for (const [name, tensor] of state) if (own.get(name) !== tensor) tensor.dispose();
 }

@@ -221,6 +221,7 @@ export class TrainingJudge {
     try {
       const { measures, used } = await qualityOfNetworks(networks, items, {
         ...{ ...defaultEvalSizes(globalCropsSize), views: VIEWS, most: IMAGES, seed, device, numWorkers },
+        input: backbone,
         signal: world.size > 1 ? undefined : signal,
       });
       const score = (name: string): number => scoreOf(JUDGE_MEASURE, measures.get(name)![JUDGE_MEASURE]);

@@ -23,6 +23,7 @@ import { chooseDevice } from './hardware.js';
 import { settleLength } from './run-length.js';
 import { changedImages, writeImageNames } from '../run/image-names.js';
 import { settingsOfInit } from './init.js';
+import { type MeasuredChannels, settleChannels } from './settle-channels.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
 import {
   type Extension,
@@ -50,12 +51,20 @@ export interface RunOptions {
 const pick = ({ imgSize }: PartialSettings): Pick<TrainSettings, 'imgSize'> =>
   imgSize === undefined ? {} : { imgSize };
 
+/** What the weights that a new run begins with say. */
+const settledByWeights = (settings: TrainSettings): PartialSettings =>
+  settings.resumeFrom === undefined
+    ? settingsOfInit(settings)
+    : settingsOfCheckpoint(settings.resumeFrom, { numHeads: settings.numHeads });
+
 /** A run as seen by one of its processes. */
 export interface OpenRun {
   /** This process's settings: its own device, and as `batchSize` its share of a step's images. */
   settings: TrainSettings & { precision: Precision };
   /** Why this precision was chosen; null where it was given. */
   precisionReason: string | null;
+  /** Mean and deviation of the images' channels that were measured for this run; null where none had to be. */
+  measured: MeasuredChannels | null;
   images: ImageList;
   /** What has changed since the run was started, in words. */
   changes: string[];
@@ -70,7 +79,7 @@ export interface OpenRun {
 }
 
 /** What rank 0 decides for the run. */
-interface Settled extends Pick<OpenRun, 'changes' | 'planned' | 'isGuess' | 'precisionReason'> {
+interface Settled extends Pick<OpenRun, 'changes' | 'planned' | 'isGuess' | 'precisionReason' | 'measured'> {
   config: RunConfig & { settings: { precision: Precision } };
   /** The settings as they were given, for comparison. */
   given: TrainSettings;
@@ -192,18 +201,13 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
   const device = chooseDevice(settings.device);
   const threads = settings.threads > 0 ? settings.threads : getNumThreads();
   // weights come with their own grid of position embeddings
-  const fromWeights =
-    before !== null || settings.imgSize !== undefined
-      ? {}
-      : pick(
-          settings.resumeFrom === undefined
-            ? settingsOfInit(settings)
-            : settingsOfCheckpoint(settings.resumeFrom, { numHeads: settings.numHeads }),
-        );
+  const weights = before === null ? settledByWeights(settings) : {};
+  const fromWeights = before !== null || settings.imgSize !== undefined ? {} : pick(weights);
   const { extensions } = before ?? options;
   const length = time === null ? { steps: stepsOf(settings, stepsPerEpoch) } : { seconds: time.seconds };
   const { backbone: build, signal } = options;
-  const resolved = { ...settings, ...fromWeights, device, threads };
+  const { input, measured } = await settleChannels(settings, weights, items, signal);
+  const resolved = { ...settings, ...fromWeights, ...input, device, threads };
   const { precision, reason } =
     settings.precision === 'auto'
       ? await choosePrecision(resolved, { length, build, signal })
@@ -220,7 +224,7 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
     ...(time === null ? {} : { time }),
   };
   await checkWatchImages(output, config.settings);
-  return { config, given, changes, planned, isGuess, precisionReason: reason, images };
+  return { config, given, changes, planned, isGuess, precisionReason: reason, measured, images };
 }
 
 /** @throws ConfigError when the caches of this machine's processes would exceed its memory. */

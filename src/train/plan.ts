@@ -11,6 +11,7 @@ import { chooseDevice } from './hardware.js';
 import { settingsOfInit } from './init.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
 import { JUDGE_IMAGES } from './judge.js';
+import { settleChannels, warningsOfChannels } from './settle-channels.js';
 import { batchFor, planSteps } from './plan-steps.js';
 import { type Choice, type PresetName, type Resolved, resolveSettings, type TrainFacts } from './presets.js';
 import { type Trial, trialSteps } from './trial.js';
@@ -88,6 +89,11 @@ export async function planTraining(list: ImageList, options: PlanOptions): Promi
       ...(steps === undefined ? {} : { steps }),
     });
   let usual = resolve();
+  const measured = await planChannels(list, usual.settings, weights ?? {}, options);
+  if (measured.length > 0) {
+    for (const { name, value } of measured) chosen[name] = value;
+    usual = resolve();
+  }
   const seconds = parseDuration(usual.settings.for ?? '');
   const isTimed = measures && isTrainable(list, usual.settings, processes);
   const precision =
@@ -113,6 +119,7 @@ export async function planTraining(list: ImageList, options: PlanOptions): Promi
   const choices = [
     ...(open === null ? [] : [OPEN_END_CHOICE]),
     ...resolved.choices,
+    ...measured,
     ...(precision === null ? [] : [precision]),
   ];
   return { ...resolved, choices, settings: { ...resolved.settings, device }, facts, weights };
@@ -138,6 +145,26 @@ const isOpenEnded = (overrides: PartialSettings, { device, images }: TrainFacts)
 /** Whether trial steps can be made: the images fill a batch, and nothing but the settings is needed to build the networks. */
 const isTrainable = (list: ImageList, { batchSize, arch }: TrainSettings, processes = 1): boolean =>
   list.items.length >= batchSize * processes && arch !== 'custom';
+
+/** Mean and deviation of each channel of images that are taken as they are, where nothing says them. */
+async function planChannels(
+  list: ImageList,
+  settings: TrainSettings,
+  weights: PartialSettings,
+  { share = (_, make) => make(), signal, onWarning }: PlanOptions,
+): Promise<(Choice & { name: 'mean' | 'std'; value: number[] })[]> {
+  if (settings.channels === undefined || settings.mean !== undefined) return [];
+  const { input, measured } = await share('the channels of the images', () =>
+    settleChannels(settings, weights, list.items, signal),
+  );
+  if (measured === null) return [];
+  for (const warning of warningsOfChannels(measured)) onWarning?.(warning);
+  const reason = `measured over ${measured.images} images; white is 1`;
+  return [
+    { name: 'mean', value: [...(input.mean ?? [])], reason },
+    { name: 'std', value: [...(input.std ?? [])], reason },
+  ];
+}
 
 /** What `precision: auto` chooses for a training. */
 async function planPrecision(

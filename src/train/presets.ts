@@ -20,7 +20,9 @@ import {
   words,
 } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
+import { ONLY_FOR_RGB } from '../data/crops/augmentation.js';
 import {
+  channelProblems,
   checkSettings,
   checkTogether,
   readOverrides,
@@ -143,6 +145,8 @@ const ADAPTATION = {
   reason: 'gentle, because the weights are trained already',
   /** Of the learning rate that new weights get. */
   lrShare: 0.1,
+  /** Low-rank updates begin at zero and take ten times the rate of whole weights (Schulman et al. 2025, LoRA Without Regret). */
+  loraLrShare: 1,
   /** Shares of the run. */
   frozenShare: 0.1,
   warmupShare: 0.2,
@@ -365,9 +369,12 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   choose('headHiddenDim', Math.min(2048, 4 * width), 'four times the width');
 
   // ---- optimisation
-  const lr = round((recipe.settings.lr ?? PAPER.lr) * (isAdapting ? ADAPTATION.lrShare : 1), 3);
+  const isLowRank = overrides.loraRank !== undefined;
+  const lrShare = !isAdapting ? 1 : isLowRank ? ADAPTATION.loraLrShare : ADAPTATION.lrShare;
+  const lr = round((recipe.settings.lr ?? PAPER.lr) * lrShare, 3);
   const peak = `peak of ${round((lr * batch) / 256, 3)} after scaling by ${batch}/256`;
-  choose('lr', lr, isAdapting ? `${ADAPTATION.reason}: a ${peak}` : isPaper ? "the paper's" : peak);
+  const isGentle = isAdapting && !isLowRank;
+  choose('lr', lr, isGentle ? `${ADAPTATION.reason}: a ${peak}` : isPaper ? "the paper's" : peak);
   if (isAdapting) {
     choose(
       'freezeBackbone',
@@ -396,8 +403,16 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
 }
 
 function finish(settings: PartialSettings, choices: Choice[]): Resolved {
+  if (settings.channels !== undefined) {
+    settings = { ...settings };
+    for (const name of ONLY_FOR_RGB) {
+      settings[name] = 0;
+      choices.push({ name, value: 0, reason: 'left out: it has a meaning for 8-bit RGB only' });
+    }
+  }
   // transformers have attention; a custom backbone may not
-  if (settings.watchImages === undefined && hasAttention(settings.arch) === true) {
+  const isWatchable = settings.channels === undefined && hasAttention(settings.arch) === true;
+  if (settings.watchImages === undefined && isWatchable) {
     settings = { ...settings, watchImages: ['auto'] };
     choices.push({
       name: 'watchImages',
@@ -434,8 +449,10 @@ function overWeights(overrides: PartialSettings, weights: PartialSettings = {}):
         ? `: leave out --arch to train these, or give weights of a ${String(overrides[name])}`
         : ''),
   );
+  const merged = { ...weights, ...overrides };
+  problems.push(...channelProblems(merged));
   if (problems.length > 0) throw new ConfigError(problems);
-  return { ...weights, ...overrides };
+  return merged;
 }
 
 /** Settings that are determined by the weights. */
@@ -445,6 +462,7 @@ const FIXED_BY_WEIGHTS = [
   'embedDim',
   'depth',
   'imgSize',
+  'channels',
   'outDim',
   'useBnInHead',
   'headNlayers',

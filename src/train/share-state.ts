@@ -28,7 +28,7 @@ function digest(tensors: readonly Tensor[]): string {
 export async function shareState(world: World, state: TrainingState, step: number): Promise<number> {
   const { group } = world;
   if (group === null) return step;
-  const { student, teacher, optimizer, loss, scaler } = state;
+  const { student, teacher, optimizer, loss, scaler, lowRank } = state;
   const own = optimizer.stateDict();
   const plan = await world.shared('its state', () => ({
     step,
@@ -42,7 +42,8 @@ export async function shareState(world: World, state: TrainingState, step: numbe
       own.get(name) ?? empty(shape, { dtype, device: state.device }),
     ]),
   );
-  const networks = [...student.stateDict().values(), ...teacher.stateDict().values()];
+  const updates = [...(lowRank?.stateDict().values() ?? [])];
+  const networks = [...student.stateDict().values(), ...teacher.stateDict().values(), ...updates];
   const tensors = [...networks, loss.center, ...optimizerState.values()];
   const byType = new Map<string, Tensor[]>();
   for (const tensor of tensors)

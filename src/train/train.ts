@@ -28,11 +28,11 @@ import {
 import { CollapseMonitor, monitorPatience, DataParallel, dinoStep } from '../dino/index.js';
 import { ConfigError, DataError, DinoError } from '../errors.js';
 import { FolderLostError, type FolderLock, lockFolder } from '../files/folder-lock.js';
-import { type BackboneFactory, normalizeImages } from '../models/index.js';
+import { type BackboneFactory, normalizeImages, pixelTensor } from '../models/index.js';
 import { backboneShare, layerRates } from '../optim/index.js';
 import { printable } from '../plain/printable.js';
 import { shellPath } from '../plain/shell.js';
-import { fromTypedArray, scope, setNumThreads, type Tensor } from '../torch/index.js';
+import { scope, setNumThreads, type Tensor } from '../torch/index.js';
 import { AttentionFilm } from './attention-film.js';
 import { buildTraining } from './build-training.js';
 import { loadCheckpoint } from './checkpoint.js';
@@ -62,6 +62,7 @@ import { shareState } from './share-state.js';
 import { Trackers } from './trackers/trackers.js';
 import { World } from '../processes/world.js';
 import { reportUnreadable } from './unreadable.js';
+import { warningsOfChannels } from './settle-channels.js';
 import { WorkerCount } from './worker-count.js';
 
 export interface TrainOptions {
@@ -140,13 +141,15 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   try {
     if (world.isFirst) lock = await lockFolder(output, { isRestart: world.isRestart, signal, onWait: warn });
     // ============ settings, images ============
-    const { settings, images, changes, planned, extensions, time, isGuess, precisionReason } = await openRun(
-      options,
-      world,
-    );
+    const { settings, images, changes, planned, extensions, time, isGuess, precisionReason, measured } =
+      await openRun(options, world);
     if (world.isFirst) reportUnreadable(images, { output, resume }, emit);
     const { device, precision } = settings;
     if (precisionReason !== null) emit({ type: 'precision', precision, reason: precisionReason });
+    const { channels, mean, std } = settings;
+    if (channels !== undefined && mean !== undefined && std !== undefined)
+      emit({ type: 'channels', channels, mean, std, measured });
+    if (measured !== null && world.isFirst) warningsOfChannels(measured).forEach(warn);
     const batchSize = settings.batchSize * world.size; // of all processes together
     const stepsPerEpoch = Math.floor(images.items.length / batchSize); // a last, smaller batch is dropped
 
@@ -156,8 +159,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const { student, teacher, optimizer, loss: dinoLoss, generators } = state;
     const newest = resume && world.isFirst ? newestWholeCheckpoint(output, warn) : null;
     if (newest === null && world.isFirst) initialise(student, settings);
+    state.lowRank?.begin();
     teacher.loadStateDict(student.stateDict()); // both start with the same weights
-    const parameters = [...student.namedParameters()];
+    const parameters = state.lowRank?.parametersOf(student) ?? [...student.namedParameters()];
     const rates = layerRates(
       parameters.map(([name]) => name),
       settings,
@@ -258,6 +262,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       items: images.items,
       batchSize: settings.batchSize,
       seed: settings.seed,
+      channels: settings.channels,
       augmentation: settings satisfies AugmentationSettings, // every name of it is a setting
       numWorkers: settings.numWorkers === 'auto' ? 1 : settings.numWorkers,
       decodedCache: cacheBytes,
@@ -280,8 +285,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         cacheBytes > 0
           ? { bytes: cacheBytes, images: await cacheRoom(loader, cacheBytes, images.items) }
           : null,
-      parameters: [...student.parameters()].reduce(
-        (sum, parameter) => sum + (parameter.requiresGrad ? parameter.numel : 0),
+      parameters: parameters.reduce(
+        (sum, [, parameter]) => sum + (parameter.requiresGrad ? parameter.numel : 0),
         0,
       ),
       settings: { ...settings, ...length },
@@ -349,11 +354,14 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       const result = await world.attempt(rescue, () =>
         scope(() => {
           const { globalCropsSize: large, localCropsSize: small } = settings;
-          const { normalization } = student.backbone;
-          const globals = normalizeImages(cropsTensor(batch.globals, large, device), normalization); // (2 * B, 3, S, S)
-          const locals = batch.locals
-            ? [normalizeImages(cropsTensor(batch.locals, small, device), normalization)]
-            : []; // (L * B, 3, s, s)
+          const { backbone } = student;
+          const crops = (pixels: Uint8Array, size: number): Tensor =>
+            normalizeImages(
+              pixelTensor(pixels, backbone, { width: size, height: size }, device),
+              backbone.normalization,
+            );
+          const globals = crops(batch.globals, large); // (2 * B, C, S, S)
+          const locals = batch.locals ? [crops(batch.locals, small)] : []; // (L * B, C, s, s)
           batch.release(); // the workers may refill it
           const { clipGrad, freezeLastLayer, koleoWeight, microBatchSize, activationCheckpointing } =
             settings;
@@ -473,6 +481,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     isDone = step === course.totalSteps;
     state.parallel?.dispose();
     for (const part of [student, teacher, optimizer, dinoLoss]) part.dispose();
+    state.lowRank?.dispose();
     return {
       output,
       arch: settings.arch,
@@ -498,11 +507,6 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 async function cacheRoom(loader: MultiCropLoader, bytes: number, items: ImageItems): Promise<number> {
   const { width, height } = await gatherFacts(items, machineFacts('cpu'));
   return Math.min(items.length, Math.floor(bytes / loader.decodedBytes(width, height)));
-}
-
-/** Crops as written by the loader, on the device: (n, 3, size, size) uint8. */
-function cropsTensor(pixels: Uint8Array, size: number, device: string): Tensor {
-  return fromTypedArray(pixels, [pixels.length / (3 * size * size), 3, size, size]).to(device);
 }
 
 function notFinite(step: number, settings: TrainSettings): string {

@@ -34,7 +34,26 @@ export interface Architecture {
   positionsSize?: number;
   /** Only whole patches are taken; without it, pixels at the right and bottom that don't fill one are dropped. */
   wholePatches?: true;
+  /** Channels of images that are taken as they are, at up to 16 bits; without it, all images become 8-bit RGB. */
+  channels?: number;
+  /** Mean and standard deviation of each of these channels, where white is 1. */
+  mean?: readonly number[];
+  std?: readonly number[];
 }
+
+/** What an architecture says of the images whose channels are taken as they are; nothing for 8-bit RGB. */
+export const channelsOf = ({
+  channels,
+  mean,
+  std,
+}: {
+  channels?: number | undefined;
+  mean?: readonly number[] | undefined;
+  std?: readonly number[] | undefined;
+}): { channels?: number; mean?: number[]; std?: number[] } =>
+  channels === undefined || mean === undefined || std === undefined
+    ? {}
+    : { channels, mean: [...mean], std: [...std] };
 
 /** What a backbone was made for when neither its tensors nor its run say: the reference's size. */
 const USUAL_SIZE = 224;
@@ -85,7 +104,7 @@ export const backboneOptions = (architecture: Architecture) => {
   const sizes: Partial<Record<'embedDim' | 'depth' | 'numHeads', number>> = Object.fromEntries(
     ownSizes(arch).map((name) => [name, architecture[name]]),
   );
-  return { arch, patchSize, imgSize, ...sizes };
+  return { arch, patchSize, imgSize, ...sizes, ...channelsOf(architecture) };
 };
 
 /**

@@ -1,11 +1,13 @@
 /** The backbone (and head) of any file of weights, by the reference's names, with its architecture. */
 import { CheckpointError, ConfigError } from '../errors.js';
-import { architectureEntry, backboneShapes, ownSizes } from '../models/index.js';
+import { architectureEntry, backboneShapes, ownSizes, takesChannels } from '../models/index.js';
+import { countChannels } from '../plain/channels.js';
 import { ops, scope, type Tensor } from '../torch/index.js';
 import { verifyCheckpointFile } from '../run/checkpoint-files.js';
 import {
   type Architecture,
   backboneOptions,
+  channelsOf,
   inferArchitecture,
   takesHeads,
   learnsPositions,
@@ -231,6 +233,8 @@ function architectureOf({ located, file, network, found, options, dict, notes, w
   const isMade = found.makes.has('rope_embed.periods') && ownSizes(architecture.arch).includes('numHeads');
   const isUntold = isMade ? (numHeads ?? known) === null : told === undefined;
   const isGuess = isUntold && (isMade || headsAreGuess(architecture, network.prefix));
+  const input = settings?.channels === undefined ? record?.input : channelsOf(settings);
+  Object.assign(architecture, inputFor(found.shapes, input ?? {}, where));
   const dataset = datasetOf(architecture, {
     asked: options.normalization,
     arch: settings?.arch ?? record?.arch ?? null,
@@ -242,6 +246,28 @@ function architectureOf({ located, file, network, found, options, dict, notes, w
   if (dataset.warning !== undefined) warnings.push(dataset.warning);
   if (hasLocalNorm(dataset.arch)) completeLocalNorm(found);
   return { architecture, isGuess };
+}
+
+/**
+ * What the first layer's tensor, and a run's settings or a file's record, say of the images.
+ * @throws CheckpointError when they contradict each other, or nothing says how channels other than RGB are normalized
+ */
+function inputFor(
+  shapes: ReadonlyMap<string, readonly number[]>,
+  told: Pick<Architecture, 'channels' | 'mean' | 'std'>,
+  where: string,
+): Pick<Architecture, 'channels' | 'mean' | 'std'> {
+  const [, stored = 3] = [...shapes].find(([name]) => takesChannels(name))?.[1] ?? [];
+  if (told.channels !== undefined && told.channels !== stored)
+    throw new CheckpointError(
+      `${where} says that it takes images of ${countChannels(told.channels)}, but its first layer takes ${stored}`,
+    );
+  if (told.channels === undefined && stored !== 3)
+    throw new CheckpointError(
+      `${where} takes images of ${countChannels(stored)}, and nothing says how they are normalized: only such weights that ` +
+        'dino-ts has written are read, since they record it',
+    );
+  return channelsOf(told);
 }
 
 const hasLocalNorm = (arch: string): boolean => {

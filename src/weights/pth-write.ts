@@ -19,6 +19,7 @@ const STORAGE_OF: Record<DType, string> = {
   bfloat16: 'BFloat16Storage',
   int64: 'LongStorage',
   int32: 'IntStorage',
+  uint16: 'UInt16Storage',
   uint8: 'ByteStorage',
   bool: 'BoolStorage',
 };

@@ -3,6 +3,7 @@
  * embeddings, the size of the images that it was trained on. Exported files have it as text in their metadata (safetensors,
  * ONNX) or beside the state dict (.pth), under the same names.
  */
+import { DEEP_WHITE, MOST_CHANNELS } from '../plain/channels.js';
 import { defaultEvalSizes } from '../plain/eval-geometry.js';
 import { IMAGENET, type Normalization } from '../models/index.js';
 import { type Architecture, tellsHeads } from './architecture.js';
@@ -15,6 +16,8 @@ export interface ModelRecord {
   numHeads: number | null;
   patchSize: number | null;
   imgSize: number | null;
+  /** Of images whose channels are taken as they are. */
+  input: { channels: number; mean: number[]; std: number[] } | null;
 }
 
 /** Name of the attribute of a .pth file's state dict that holds the record. */
@@ -30,7 +33,7 @@ export function recordOf(
   { mean, std }: Normalization,
   isGuess = false,
 ): Record<string, string> {
-  const { arch, embedDim, depth, numHeads, patchSize, imgSize } = architecture;
+  const { arch, embedDim, depth, numHeads, patchSize, imgSize, channels } = architecture;
   const { resize, crop } = defaultEvalSizes(imgSize);
   const record = {
     arch,
@@ -41,7 +44,7 @@ export function recordOf(
     image_size: imgSize,
     image_mean: mean.join(','),
     image_std: std.join(','),
-    channel_order: 'RGB',
+    ...(channels === undefined ? { channel_order: 'RGB' } : { channels, white: DEEP_WHITE }),
     resize_shorter_side: resize,
     center_crop: crop,
     resample: 'bicubic',
@@ -50,8 +53,13 @@ export function recordOf(
 }
 
 const RECORD_NAMES = new Set(
-  Object.keys(
-    recordOf({ arch: 'vit', embedDim: 1, depth: 1, numHeads: 1, patchSize: 1, imgSize: 1 }, IMAGENET),
+  [{}, { channels: 1 }].flatMap((input) =>
+    Object.keys(
+      recordOf(
+        { arch: 'vit', embedDim: 1, depth: 1, numHeads: 1, patchSize: 1, imgSize: 1, ...input },
+        IMAGENET,
+      ),
+    ),
   ),
 );
 /** Whether an entry of a file's metadata belongs to the record. */
@@ -75,8 +83,22 @@ export function readRecord(entries: ReadonlyMap<unknown, unknown> | undefined): 
     numHeads: whole('num_heads'),
     patchSize: whole('patch_size'),
     imgSize: whole('image_size'),
+    input: inputOf(whole('channels'), from),
   };
   return record.numHeads === null && record.imgSize === null ? null : record;
+}
+
+/** Channels, and as many means and deviations; null where one is missing or can't be. */
+function inputOf(channels: number | null, from: ReadonlyMap<unknown, unknown>): ModelRecord['input'] {
+  if (channels === null || channels > MOST_CHANNELS) return null;
+  const listed = (name: string): number[] => {
+    const value = from.get(name);
+    return typeof value === 'string' && value.length < 1000 ? value.split(',').map(Number) : [];
+  };
+  const [mean, std] = [listed('image_mean'), listed('image_std')];
+  const isWhole = mean.length === channels && std.length === channels;
+  const isRight = mean.every(Number.isFinite) && std.every((each) => Number.isFinite(each) && each > 0);
+  return isWhole && isRight ? { channels, mean, std } : null;
 }
 
 /** How a record contradicts the tensors; null when it doesn't. A record of other tensors must not be trusted. */

@@ -21,6 +21,7 @@ export function typedView(
       return new Float32Array(source, offset, count);
     case 'float16':
     case 'bfloat16':
+    case 'uint16':
       return new Uint16Array(source, offset, count);
     case 'int64':
       return new BigInt64Array(source, offset, count);

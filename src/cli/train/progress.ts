@@ -3,6 +3,7 @@
  * stdout stays free for the result.
  */
 import cliProgress from 'cli-progress';
+import { countChannels } from '../../plain/channels.js';
 import { formatDuration, gibibytes } from '../../plain/units.js';
 import { messageText, printable } from '../../plain/printable.js';
 import { showMeasure } from '../../plain/quality.js';
@@ -130,6 +131,14 @@ export class TrainProgress {
         this.#print(
           `judge ${when}: ${show(score)} (untrained ${show(untrained)}, pixels ${show(pixels)})` +
             (isBest ? ', the best so far' : `, best at step ${bestStep}`),
+        );
+        break;
+      }
+      case 'channels': {
+        const { channels, mean, std, measured } = event;
+        this.#print(
+          `${countChannels(channels)} as they are: --mean ${mean.join(' ')} --std ${std.join(' ')}` +
+            (measured === null ? '' : `, measured over ${measured.images} images`),
         );
         break;
       }

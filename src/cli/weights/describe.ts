@@ -35,6 +35,11 @@ export function formatDescription(description: WeightsDescription): string {
     `parameters    backbone ${millions(description.backboneParameters)}, head ${millions(description.headParameters)}` +
       (description.outDim === null ? '' : ` with ${description.outDim} outputs`),
   ];
+  if (a.channels !== undefined)
+    lines.push(
+      `channels      ${a.channels} as they are stored, up to 16 bits, white is 1: mean ${(a.mean ?? []).join(' ')}, ` +
+        `standard deviation ${(a.std ?? []).join(' ')}`,
+    );
   if (description.layout !== 'dino')
     lines.push(`names         ${description.layout === 'timm' ? "timm's" : "Hugging Face's"}, translated`);
   const { checkpoint, unused, standIns, network, otherNetworks } = description;

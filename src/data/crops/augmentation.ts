@@ -179,6 +179,22 @@ export function resolveAugmentation(settings: Partial<AugmentationSettings> = {}
   return resolved;
 }
 
+/**
+ * What is left out for images whose channels are taken as they are: what mixes red, green and blue, and what inverts the
+ * values above half of white. lightly-train leaves out all of ColorJitter, RandomGrayscale and Solarize for such images;
+ * brightness and contrast stay here, each channel's by itself.
+ */
+export const ONLY_FOR_RGB = ['saturation', 'hue', 'grayscaleProbability', 'solarizeProbability'] as const;
+
+/** resolveAugmentation(), for images of so many channels or, without a number, RGB. */
+export const augmentationFor = (
+  settings: Partial<AugmentationSettings> = {},
+  channels: number | undefined = undefined,
+): AugmentationSettings => ({
+  ...resolveAugmentation(settings),
+  ...(channels === undefined ? {} : Object.fromEntries(ONLY_FOR_RGB.map((name) => [name, 0]))),
+});
+
 /** torchvision's RandomResizedCrop.get_params. */
 export function sampleRectangle(
   stream: PhiloxStream,

@@ -25,6 +25,14 @@ interface CropsAddon {
     parameters: Float64Array,
     out: Uint8Array,
   ): void;
+  renderDeepCrops(
+    image: Uint8Array,
+    width: number,
+    height: number,
+    channels: number,
+    parameters: Float64Array,
+    out: Uint8Array,
+  ): void;
   resize(
     image: Uint8Array,
     width: number,
@@ -62,8 +70,19 @@ export interface PixelImage {
   channels: 1 | 2 | 3 | 4;
 }
 
+/** Interleaved 16-bit values, row by row: an image whose channels are taken as they are. */
+export interface DeepImage {
+  data: Uint16Array;
+  width: number;
+  height: number;
+  /** 1 to MOST_CHANNELS. */
+  channels: number;
+}
+
 /** How many numbers renderCrops takes for each crop: the fields in native/crops/addon.cc, in their order. */
 const FIELDS = 25;
+/** Which of them is the first of the box that is scaled. */
+const BOX_FIELD = 20;
 
 let loaded: CropsAddon | undefined;
 
@@ -128,6 +147,56 @@ export function renderCrops(
   scaleY = 1,
   filter: ResizeFilter = 'bicubic',
 ): void {
+  const numbers = cropNumbers(image, crops, targets, scaleX, scaleY, filter);
+  addon().renderCrops(image.data, image.width, image.height, image.channels, numbers, out);
+}
+
+/** The bytes of 16-bit values. */
+const bytesOf = ({ buffer, byteOffset, byteLength }: Uint16Array): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);
+
+/**
+ * Renders crops of an image of any channels, each as (channels, height, width) 16-bit planes at its target's offset, in
+ * bytes, in `out`. Of the jitters only brightness and contrast are possible, each channel by itself.
+ * @param out - Begins at an even address.
+ */
+export function renderDeepCrops(
+  image: DeepImage,
+  crops: readonly CropParams[],
+  targets: readonly CropTarget[],
+  out: Uint8Array,
+  filter: ResizeFilter = 'bicubic',
+): void {
+  const numbers = cropNumbers(image, crops, targets, 1, 1, filter);
+  addon().renderDeepCrops(bytesOf(image.data), image.width, image.height, image.channels, numbers, out);
+}
+
+/** Scales `box` of an image of any channels, in pixels that may have fractions, to planes as renderDeepCrops() writes them. */
+export function resizeDeepImage(image: DeepImage, box: Rectangle, target: CropTarget, out: Uint8Array): void {
+  const { width, height } = image;
+  const whole = { x: 0, y: 0, width, height, flip: false, grayscale: false };
+  const crop: CropParams = { ...whole, jitter: null, blurRadius: 0, solarizeThreshold: null };
+  const numbers = cropNumbers(image, [crop], [target], 1, 1, 'bicubic');
+  const edge = (value: number, most: number): number => Math.min(Math.max(value, 0), most);
+  numbers.set(
+    [
+      ...[edge(box.x, width), edge(box.y, height)],
+      ...[edge(box.x + box.width, width), edge(box.y + box.height, height)],
+    ],
+    BOX_FIELD,
+  );
+  addon().renderDeepCrops(bytesOf(image.data), width, height, image.channels, numbers, out);
+}
+
+/** The fields of native/crops/addon.cc for each crop. */
+function cropNumbers(
+  image: { width: number; height: number },
+  crops: readonly CropParams[],
+  targets: readonly CropTarget[],
+  scaleX: number,
+  scaleY: number,
+  filter: ResizeFilter,
+): Float64Array {
   const numbers = new Float64Array(FIELDS * crops.length);
   for (let i = 0; i < crops.length; i++) {
     const crop = crops[i]!;
@@ -160,7 +229,7 @@ export function renderCrops(
       i * FIELDS + 13,
     );
   }
-  addon().renderCrops(image.data, image.width, image.height, image.channels, numbers, out);
+  return numbers;
 }
 
 export interface ResizeOptions {

@@ -7,7 +7,7 @@
  * that starts at any epoch and batch has the batches that an uninterrupted run would have had there.
  */
 import { ConfigError, DataError } from '../../errors.js';
-import { resolveAugmentation, type AugmentationSettings } from '../crops/augmentation.js';
+import { augmentationFor, type AugmentationSettings } from '../crops/augmentation.js';
 import { decodedSize } from '../read/decode.js';
 import { DecodedCache } from '../read/decoded-cache.js';
 import type { ImageItems } from '../list/image-items.js';
@@ -16,6 +16,7 @@ import { epochPermutation } from '../crops/philox.js';
 import type { BatchPlan, FilledSlot, PoolOptions } from './pool.js';
 import { defaultNumWorkers, defaultSlots, PooledLoader } from './pooled-loader.js';
 import {
+  pixelBytes,
   planesBytes,
   reductionFor,
   slotBytes,
@@ -35,7 +36,10 @@ export interface CropBatch {
   batch: number;
   /** The index of the image at each position (of the replacement, where an image could not be read). */
   indices: number[];
-  /** (2 * batchSize, 3, S, S) bytes, 0 to 255, in shared memory: crop 0 of all images, then crop 1. */
+  /**
+   * (2 * batchSize, 3, S, S) bytes, 0 to 255, in shared memory: crop 0 of all images, then crop 1. With `channels`, the bytes
+   * of (2 * batchSize, channels, S, S) 16-bit values.
+   */
   globals: Uint8Array;
   /** (localCropsNumber * batchSize, 3, s, s) bytes, the same way; null without local crops. */
   locals: Uint8Array | null;
@@ -53,7 +57,8 @@ export interface EvalBatch {
   indices: number[];
   /**
    * (indices.length, 3, crop, crop) bytes, 0 to 255, in shared memory. With `fit: 'inside'`, each image begins where it
-   * would in that array, but is (3, height, width) with its own size.
+   * would in that array, but is (3, height, width) with its own size. With `channels`, the bytes of
+   * (indices.length, channels, crop, crop) 16-bit values.
    */
   images: Uint8Array;
   /** Size of each image in pixels: crop x crop, except with `fit: 'inside'`. */
@@ -66,7 +71,16 @@ export interface EvalBatch {
 
 const wholeNumber = (value: number, least: number) => Number.isSafeInteger(value) && value >= least;
 
-export interface MultiCropLoaderOptions {
+/** What images become. */
+export interface PixelOptions {
+  /**
+   * Channels of images that are taken as they are, 16 bits each; images of another number are skipped. Default: every image
+   * becomes 8-bit RGB.
+   */
+  channels?: number | undefined;
+}
+
+export interface MultiCropLoaderOptions extends PixelOptions {
   items: ImageItems;
   /** Images in a batch. The last images of an epoch that don't fill a batch are left out (drop_last in the reference). */
   batchSize: number;
@@ -120,7 +134,7 @@ export class MultiCropLoader extends PooledLoader<CropBatch> {
   constructor(options: MultiCropLoaderOptions) {
     const { items, batchSize, seed, startEpoch = 0, startBatch = 0, epochs = Infinity } = options;
     const { numWorkers = defaultNumWorkers(), shard = { rank: 0, count: 1 } } = options;
-    const { slots = defaultSlots(numWorkers), decodedCache = 0 } = options;
+    const { slots = defaultSlots(numWorkers), decodedCache = 0, channels } = options;
     const problems: string[] = [];
     if (!wholeNumber(batchSize, 1))
       problems.push(`batchSize must be a whole number above 0, but is ${batchSize}`);
@@ -137,7 +151,7 @@ export class MultiCropLoader extends PooledLoader<CropBatch> {
     }
     if (problems.length > 0) throw new ConfigError(problems);
 
-    const augmentation = resolveAugmentation(options.augmentation);
+    const augmentation = augmentationFor(options.augmentation, channels);
     const own = Math.floor(items.length / shard.count);
     const batchesPerEpoch = Math.floor(own / batchSize);
     if (batchesPerEpoch === 0) {
@@ -150,7 +164,7 @@ export class MultiCropLoader extends PooledLoader<CropBatch> {
     if (startBatch > batchesPerEpoch) {
       throw new ConfigError(`startBatch is ${startBatch}, but an epoch has ${batchesPerEpoch} batches`);
     }
-    const job: CropJob = { kind: 'crops', seed, batchSize, augmentation };
+    const job: CropJob = { kind: 'crops', seed, batchSize, augmentation, channels };
     const cache = decodedCache > 0 ? DecodedCache.create(decodedCache, items.length) : null;
     function* plans(): Generator<BatchPlan> {
       for (let epoch = startEpoch; epoch < epochs; epoch++) {
@@ -191,6 +205,7 @@ export class MultiCropLoader extends PooledLoader<CropBatch> {
   /** Bytes that a JPEG of this size takes when it is decoded for the crops of this loader, on average over epochs. */
   decodedBytes(width: number, height: number): number {
     const epochs = 16;
+    if (this.#job.channels !== undefined) return pixelBytes(this.#job) * width * height; // never reduced
     let bytes = 0;
     for (let epoch = 0; epoch < epochs; epoch++) {
       const size = decodedSize(width, height, reductionFor(this.#job, { epoch, imageIndex: 0, position: 0 }));
@@ -236,6 +251,7 @@ function* wholeEpoch(order: Uint32Array, batchSize: number, epoch: number): Gene
 abstract class SingleCropLoader extends PooledLoader<EvalBatch> {
   readonly #items: ImageItems;
   readonly #crop: number;
+  readonly #bytes: number;
 
   constructor(
     job: EvalJob | ResizedCropJob | ViewJob,
@@ -245,10 +261,11 @@ abstract class SingleCropLoader extends PooledLoader<EvalBatch> {
     super({ ...options, job, slots: defaultSlots(options.numWorkers), images: PackedImages.from(items) });
     this.#items = items;
     this.#crop = job.crop;
+    this.#bytes = planesBytes(job, 1, job.crop);
   }
 
   protected override batchOf({ bytes, results, waitMs }: FilledSlot, release: () => void): EvalBatch {
-    const size = planesBytes(1, this.#crop);
+    const size = this.#bytes;
     const good = results.filter((result) => result.imageIndex !== null);
     good.forEach(({ position }, i) => {
       if (position !== i) bytes.copyWithin(i * size, position * size, (position + 1) * size);
@@ -266,7 +283,7 @@ abstract class SingleCropLoader extends PooledLoader<EvalBatch> {
   }
 }
 
-export interface EvalLoaderOptions {
+export interface EvalLoaderOptions extends PixelOptions {
   items: ImageItems;
   /** How images are resized. Default 'crop', the only one that uses `resize`. */
   fit?: Fit;
@@ -287,7 +304,7 @@ export class EvalLoader extends SingleCropLoader {
   /** @throws ConfigError for settings out of range */
   constructor(options: EvalLoaderOptions) {
     const { items, resize = 256, crop = 224, batchSize, numWorkers = defaultNumWorkers() } = options;
-    const { fit = 'crop', boxes } = options;
+    const { fit = 'crop', boxes, channels } = options;
     const problems: string[] = [];
     if (!wholeNumber(batchSize, 1))
       problems.push(`batchSize must be a whole number above 0, but is ${batchSize}`);
@@ -301,13 +318,16 @@ export class EvalLoader extends SingleCropLoader {
       );
     }
     if (problems.length > 0) throw new ConfigError(problems);
-    const job: EvalJob = { kind: 'eval', batchSize, fit, resize, crop, ...(boxes ? { boxes } : {}) };
+    const job: EvalJob = {
+      ...{ kind: 'eval', batchSize, fit, resize, crop, channels },
+      ...(boxes ? { boxes } : {}),
+    };
     const order = new Uint32Array(items.length).map((_, i) => i);
     super(job, { numWorkers, plans: wholeEpoch(order, batchSize, 0), signal: options.signal }, items);
   }
 }
 
-export interface ResizedCropLoaderOptions {
+export interface ResizedCropLoaderOptions extends PixelOptions {
   items: ImageItems;
   /** Side of the crops, in pixels. */
   crop: number;
@@ -327,8 +347,8 @@ export interface ResizedCropLoaderOptions {
  */
 export class ResizedCropLoader extends SingleCropLoader {
   constructor(options: ResizedCropLoaderOptions) {
-    const { items, crop, batchSize, seed, epoch, numWorkers = defaultNumWorkers() } = options;
-    const job: ResizedCropJob = { kind: 'resized-crop', seed, batchSize, crop };
+    const { items, crop, batchSize, seed, epoch, channels, numWorkers = defaultNumWorkers() } = options;
+    const job: ResizedCropJob = { kind: 'resized-crop', seed, batchSize, crop, channels };
     const plans = wholeEpoch(epochPermutation(items.length, seed, epoch), batchSize, epoch);
     super(job, { numWorkers, plans, signal: options.signal }, items);
   }
@@ -344,11 +364,12 @@ export interface ViewLoaderOptions extends Omit<ResizedCropLoaderOptions, 'epoch
 /** One randomly augmented view of each image, the images in order; the last batch may be smaller. */
 export class ViewLoader extends SingleCropLoader {
   constructor(options: ViewLoaderOptions) {
-    const { items, crop, batchSize, seed, view, numWorkers = defaultNumWorkers() } = options;
-    const augmentation = resolveAugmentation({
-      ...{ ...options.augmentation, globalCropsSize: crop, localCropsNumber: 0 },
-    });
-    const job: ViewJob = { kind: 'view', seed, batchSize, crop, augmentation };
+    const { items, crop, batchSize, seed, view, channels, numWorkers = defaultNumWorkers() } = options;
+    const augmentation = augmentationFor(
+      { ...options.augmentation, globalCropsSize: crop, localCropsNumber: 0 },
+      channels,
+    );
+    const job: ViewJob = { kind: 'view', seed, batchSize, crop, augmentation, channels };
     const order = new Uint32Array(items.length).map((_, i) => i);
     super(job, { numWorkers, plans: wholeEpoch(order, batchSize, view), signal: options.signal }, items);
   }

@@ -8,7 +8,14 @@ import {
   type AugmentationSettings,
   type CropParams,
 } from '../crops/augmentation.js';
-import { renderCrops, resizeImage, type CropTarget } from '../crops/crops.js';
+import {
+  renderCrops,
+  renderDeepCrops,
+  resizeDeepImage,
+  resizeImage,
+  type CropTarget,
+  type DeepImage,
+} from '../crops/crops.js';
 import { LEAST_REDUCTION, type DecodedImage, type Reduce } from '../read/decode.js';
 import { DataError } from '../../errors.js';
 import { centerCropWindow, resizedShape } from '../../plain/eval-geometry.js';
@@ -17,8 +24,14 @@ import type { ImageDecoder } from '../read/image-decoder.js';
 import { PhiloxStream, Purpose } from '../crops/philox.js';
 import { thumbnail } from '../crops/thumbnail.js';
 
+/** What all jobs may ask for. */
+interface AnyJob {
+  /** Channels of images that are taken as they are, 16 bits each; without it, all images become 8-bit RGB. */
+  channels?: number | undefined;
+}
+
 /** Training: the crops of one image. */
-export interface CropJob {
+export interface CropJob extends AnyJob {
   kind: 'crops';
   seed: number;
   batchSize: number;
@@ -34,7 +47,7 @@ export interface CropJob {
 export type Fit = 'crop' | 'stretch' | 'inside';
 
 /** Evaluation: one image, resized. */
-export interface EvalJob {
+export interface EvalJob extends AnyJob {
   kind: 'eval';
   batchSize: number;
   fit: Fit;
@@ -50,7 +63,7 @@ export interface EvalJob {
 export type Box = readonly [number, number, number, number];
 
 /** Training of a linear classifier: RandomResizedCrop with its default bilinear filter, and a flip; eval_linear.py. */
-export interface ResizedCropJob {
+export interface ResizedCropJob extends AnyJob {
   kind: 'resized-crop';
   seed: number;
   batchSize: number;
@@ -62,7 +75,7 @@ export interface ResizedCropJob {
  * Another view of an image, as the first global crop of a training would be; its random numbers are unrelated to those of
  * trainings. The view's number is the batch's epoch.
  */
-export interface ViewJob {
+export interface ViewJob extends AnyJob {
   kind: 'view';
   seed: number;
   batchSize: number;
@@ -73,24 +86,28 @@ export interface ViewJob {
 
 export type Job = CropJob | EvalJob | ResizedCropJob | ViewJob;
 
-/** Bytes of square images, (images, 3, size, size). */
-export const planesBytes = (images: number, size: number): number => images * 3 * size * size;
+/** Bytes of a pixel of a job's result. */
+export const pixelBytes = ({ channels }: AnyJob): number => (channels === undefined ? 3 : 2 * channels);
+
+/** Bytes of square images, (images, channels, size, size). */
+export const planesBytes = (job: AnyJob, images: number, size: number): number =>
+  images * pixelBytes(job) * size * size;
 
 /** Bytes of one slot: the global crops, then the local ones. */
 export function slotBytes(job: Job): { globals: number; locals: number } {
-  if (job.kind !== 'crops') return { globals: planesBytes(job.batchSize, job.crop), locals: 0 };
+  if (job.kind !== 'crops') return { globals: planesBytes(job, job.batchSize, job.crop), locals: 0 };
   const { globalCropsSize, localCropsSize, localCropsNumber } = job.augmentation;
   return {
-    globals: planesBytes(GLOBAL_CROPS * job.batchSize, globalCropsSize),
-    locals: planesBytes(localCropsNumber * job.batchSize, localCropsSize),
+    globals: planesBytes(job, GLOBAL_CROPS * job.batchSize, globalCropsSize),
+    locals: planesBytes(job, localCropsNumber * job.batchSize, localCropsSize),
   };
 }
 
 /** Where the crops of the image at `position` of a batch go in its slot: crop-major, as the model takes them. */
 export function cropTargets(job: CropJob, position: number): CropTarget[] {
   const { globalCropsSize: large, localCropsSize: small, localCropsNumber } = job.augmentation;
-  const largeBytes = planesBytes(1, large);
-  const smallBytes = planesBytes(1, small);
+  const largeBytes = planesBytes(job, 1, large);
+  const smallBytes = planesBytes(job, 1, small);
   const localsStart = GLOBAL_CROPS * job.batchSize * largeBytes;
   const targets: CropTarget[] = [];
   for (let crop = 0; crop < GLOBAL_CROPS; crop++) {
@@ -174,7 +191,7 @@ interface Shape {
 function renderEval(job: EvalJob, decoded: DecodedImage, place: BatchPosition, out: Uint8Array): Shape {
   const box = job.boxes?.[place.imageIndex];
   const image = box ? cutOut(decoded, box) : decoded;
-  const target = { planar: true, out, offset: place.position * planesBytes(1, job.crop) };
+  const target = { planar: true, out, offset: place.position * planesBytes(job, 1, job.crop) };
   const square = { width: job.crop, height: job.crop };
   if (job.fit === 'inside') return thumbnail(image, job.crop, target);
   if (job.fit === 'stretch') {
@@ -190,6 +207,32 @@ function renderEval(job: EvalJob, decoded: DecodedImage, place: BatchPosition, o
 const RESIZED_CROP_SCALE = [0.08, 1] as const;
 const RESIZED_CROP_RATIO = [3 / 4, 4 / 3] as const;
 
+/** Where the single square crop of a position goes. */
+const squareTarget = (job: ResizedCropJob | ViewJob, { position }: BatchPosition): CropTarget => ({
+  ...{ width: job.crop, height: job.crop, offset: position * planesBytes(job, 1, job.crop) },
+});
+
+function sampleResizedCrop(
+  job: ResizedCropJob,
+  place: BatchPosition,
+  width: number,
+  height: number,
+): CropParams {
+  const stream = new PhiloxStream(job.seed, Purpose.augmentation, place.epoch, place.imageIndex);
+  const rectangle = sampleRectangle(stream, width, height, RESIZED_CROP_SCALE, RESIZED_CROP_RATIO);
+  const plain = { jitter: null, grayscale: false, blurRadius: 0, solarizeThreshold: null };
+  return { ...rectangle, ...plain, flip: stream.random() < 0.5 };
+}
+
+const sampleView = (job: ViewJob, place: BatchPosition, width: number, height: number): CropParams =>
+  sampleCropParams(job.augmentation, {
+    ...place,
+    seed: job.seed,
+    width,
+    height,
+    purpose: Purpose.view,
+  })[0]!;
+
 async function renderResizedCrop(
   job: ResizedCropJob,
   images: ImageDecoder,
@@ -197,13 +240,8 @@ async function renderResizedCrop(
   from: number,
   out: Uint8Array,
 ): Promise<void> {
-  const target = { width: job.crop, height: job.crop, offset: place.position * planesBytes(1, job.crop) };
-  const sample = (width: number, height: number): CropParams => {
-    const stream = new PhiloxStream(job.seed, Purpose.augmentation, place.epoch, place.imageIndex);
-    const rectangle = sampleRectangle(stream, width, height, RESIZED_CROP_SCALE, RESIZED_CROP_RATIO);
-    const plain = { jitter: null, grayscale: false, blurRadius: 0, solarizeThreshold: null };
-    return { ...rectangle, ...plain, flip: stream.random() < 0.5 };
-  };
+  const target = squareTarget(job, place);
+  const sample = (width: number, height: number): CropParams => sampleResizedCrop(job, place, width, height);
   const reduce = (width: number, height: number) => allowedReduction([sample(width, height)], [target]);
   await images.use(from, { reduce }, (image) => {
     const { originalWidth, originalHeight } = image;
@@ -220,21 +258,47 @@ async function renderView(
   from: number,
   out: Uint8Array,
 ): Promise<void> {
-  const target = { width: job.crop, height: job.crop, offset: place.position * planesBytes(1, job.crop) };
-  const sample = (width: number, height: number): CropParams =>
-    sampleCropParams(job.augmentation, {
-      ...place,
-      seed: job.seed,
-      width,
-      height,
-      purpose: Purpose.view,
-    })[0]!;
+  const target = squareTarget(job, place);
+  const sample = (width: number, height: number): CropParams => sampleView(job, place, width, height);
   const reduce = (width: number, height: number) => allowedReduction([sample(width, height)], [target]);
   await images.use(from, { reduce }, (image) => {
     const { originalWidth, originalHeight } = image;
     const crops = [sample(originalWidth, originalHeight)];
     renderCrops(image, crops, [target], out, image.width / originalWidth, image.height / originalHeight);
   });
+}
+
+/** The same jobs on an image whose channels are taken as they are, at full size. */
+function renderDeep(job: Job, image: DeepImage, place: BatchPosition, out: Uint8Array): Shape | null {
+  const { width, height } = image;
+  if (job.kind === 'crops') {
+    renderDeepCrops(image, sampleCrops(job, place, width, height), cropTargets(job, place.position), out);
+    return null;
+  }
+  if (job.kind === 'resized-crop') {
+    const crop = sampleResizedCrop(job, place, width, height);
+    renderDeepCrops(image, [crop], [squareTarget(job, place)], out, 'bilinear');
+    return null;
+  }
+  if (job.kind === 'view') {
+    renderDeepCrops(image, [sampleView(job, place, width, height)], [squareTarget(job, place)], out);
+    return null;
+  }
+  if (job.fit === 'inside' || job.boxes !== undefined)
+    throw new RangeError(`internal: images of ${image.channels} channels, to be fitted ${job.fit}`);
+  const square = { width: job.crop, height: job.crop };
+  const target = { ...square, offset: place.position * planesBytes(job, 1, job.crop) };
+  if (job.fit === 'stretch') resizeDeepImage(image, { x: 0, y: 0, width, height }, target, out);
+  else {
+    // the part of the image that the centre crop of the resized one shows
+    const shape = resizedShape(width, height, job.resize);
+    const window = centerCropWindow(shape, job.crop);
+    const [across, down] = [width / shape.width, height / shape.height];
+    const [x, y] = [window.x * across, window.y * down];
+    const box = { x, y, width: window.width * across, height: window.height * down };
+    resizeDeepImage(image, box, target, out);
+  }
+  return square;
 }
 
 /** A position of a batch. Its crops are sampled for (epoch, imageIndex), even if another image replaces that one. */
@@ -255,6 +319,8 @@ async function renderImage(
   from: number,
   out: Uint8Array,
 ): Promise<Shape | null> {
+  if (job.channels !== undefined)
+    return images.useDeep(from, job.channels, (image) => renderDeep(job, image, place, out));
   if (job.kind === 'eval') return images.use(from, {}, (image) => renderEval(job, image, place, out));
   if (job.kind === 'crops') await renderMultiCrop(job, images, place, from, out);
   else if (job.kind === 'view') await renderView(job, images, place, from, out);

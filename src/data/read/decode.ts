@@ -57,7 +57,7 @@ function isCutOff(format: ImageFormat, bytes: Uint8Array): boolean {
  * Why decoding failed, in one line. The messages of libvips are not used: all threads share one buffer of them, so that the
  * reason would depend on timing.
  */
-function asReason(error: unknown, format: ImageFormat, bytes: Uint8Array): DataError {
+export function asReason(error: unknown, format: ImageFormat, bytes: Uint8Array): DataError {
   if (error instanceof DataError) return error;
   if ((error as Error).message.includes('pixel limit')) {
     const reason = `${format} of more than ${maxPixels(format)} pixels, refused before decoding (pixel limit)`;
@@ -71,7 +71,7 @@ function asReason(error: unknown, format: ImageFormat, bytes: Uint8Array): DataE
   });
 }
 
-const optionsFor = (format: ImageFormat): SharpOptions => ({
+export const optionsFor = (format: ImageFormat): SharpOptions => ({
   // warnings (an odd EXIF block, bytes after the end) are common in good files; truncated data is an error
   failOn: 'error',
   limitInputPixels: maxPixels(format),

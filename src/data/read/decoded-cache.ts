@@ -13,6 +13,12 @@
 import { ConfigError } from '../../errors.js';
 import { decodedSize, type DecodedImage, type Reduce, type Size } from './decode.js';
 
+/** A decoded image as the cache has it: its bytes, whatever they mean. */
+export interface CachedImage extends Omit<DecodedImage, 'channels'> {
+  /** Bytes of a pixel. */
+  channels: number;
+}
+
 /** What another thread opens the cache from: its buffers are shared, not copied. */
 export interface SharedCache {
   /** The entries, none of which straddles two segments. The system allocates a page when it is first written to. */
@@ -32,7 +38,7 @@ const MAX_UNITS = 2 ** 32 - 1;
 
 /**
  * Bytes before an entry's pixels. As uint32: the unit of the image's next entry; width and height; width and height of the
- * whole image; channels; whether its decoder can make smaller images.
+ * whole image; bytes of a pixel; whether its decoder can make smaller images.
  */
 const HEADER = 32;
 
@@ -87,7 +93,7 @@ export class DecodedCache {
   }
 
   /** The image as the decoder would return it, its pixels a view of the cache; null when it is not cached. */
-  find(index: number, reduce: Reduce | undefined): DecodedImage | null {
+  find(index: number, reduce: Reduce | undefined): CachedImage | null {
     return this.#search(index, ({ originalWidth, originalHeight, isReducible }) =>
       isReducible && reduce !== undefined
         ? decodedSize(originalWidth, originalHeight, reduce)
@@ -96,7 +102,7 @@ export class DecodedCache {
   }
 
   /** The first entry of an image that has the wanted size. */
-  #search(index: number, wanted: (image: DecodedImage) => Size): DecodedImage | null {
+  #search(index: number, wanted: (image: CachedImage) => Size): CachedImage | null {
     let unit = Atomics.load(this.#heads, index);
     while (unit !== 0) {
       const { next, image } = this.#entry(unit);
@@ -108,7 +114,7 @@ export class DecodedCache {
   }
 
   /** Keeps a copy of an image, if there is room. */
-  keep(index: number, image: DecodedImage): void {
+  keep(index: number, image: CachedImage): void {
     const { width, height, channels, originalWidth, originalHeight, isReducible } = image;
     // another thread may have decoded it at the same time, when the end of an epoch meets the start of the next one
     if (this.#search(index, () => image) !== null) return;
@@ -130,12 +136,12 @@ export class DecodedCache {
     }
   }
 
-  #entry(unit: number): { next: number; image: DecodedImage } {
+  #entry(unit: number): { next: number; image: CachedImage } {
     const segment = Math.floor(unit / UNITS_PER_SEGMENT);
     const at = (unit % UNITS_PER_SEGMENT) * UNIT;
     const words = this.#words[segment]!;
     const word = (i: number) => words[at / 4 + i]!;
-    const [width, height, channels] = [word(1), word(2), word(5) as DecodedImage['channels']];
+    const [width, height, channels] = [word(1), word(2), word(5)];
     const from = at + HEADER;
     const data = this.#bytes[segment]!.subarray(from, from + width * height * channels);
     const original = { originalWidth: word(3), originalHeight: word(4) };

@@ -3,7 +3,7 @@
  * also that of an EXIF block kept as text ("Raw profile type exif", as ImageMagick writes it).
  */
 import { inflateSync } from 'node:zlib';
-import type { PixelImage } from '../crops/crops.js';
+import type { DeepImage, PixelImage } from '../crops/crops.js';
 import { TAG, TiffDirectory } from './tiff-header.js';
 
 /** EXIF's numbers: 1 upright, 2 to 8 mirrored, turned, or both. */
@@ -169,12 +169,13 @@ export function avifOrientation(bytes: Uint8Array): Orientation {
 }
 
 /** An image as it looks upright: its pixels in another order. */
-export function turned<Image extends PixelImage>(image: Image, orientation: Orientation): Image {
+export function turned<Image extends PixelImage | DeepImage>(image: Image, orientation: Orientation): Image {
   if (orientation === 1) return image;
   const { width, height, channels, data } = image;
   const isSwapped = orientation >= 5;
   const [outWidth, outHeight] = isSwapped ? [height, width] : [width, height];
-  const out = new Uint8Array(width * height * channels);
+  const size = width * height * channels;
+  const out = data instanceof Uint16Array ? new Uint16Array(size) : new Uint8Array(size);
   // of a pixel of the result: which of the stored image's
   const isMirroredX = [2, 3, 7, 8].includes(orientation);
   const isMirroredY = [3, 4, 6, 7].includes(orientation);

@@ -4,7 +4,7 @@
  */
 import { DataError } from '../../errors.js';
 import { roundHalfEven } from '../../plain/rounding.js';
-import type { PixelImage } from '../crops/crops.js';
+import type { DeepImage, PixelImage } from '../crops/crops.js';
 import { checkPixels } from './image-format.js';
 
 export interface PnmHeader {
@@ -54,6 +54,10 @@ export function pnmHeader(bytes: Uint8Array): PnmHeader {
   return { width, height, kind, isText: number <= 3, most, start: at };
 }
 
+/** For each stored value the 16 bits that it becomes, 65535 for the highest. */
+const deepLevels = ({ most }: PnmHeader): Uint16Array =>
+  Uint16Array.from({ length: most + 1 }, (_, value) => roundHalfEven((value / most) * 65535));
+
 /** For each stored value the byte that it becomes. */
 function levels({ kind, most }: PnmHeader): Uint8Array {
   const isDeep = kind === 'gray' && most > 255;
@@ -65,6 +69,22 @@ function levels({ kind, most }: PnmHeader): Uint8Array {
 /** @throws DataError with only the reason */
 export function readPnm(bytes: Uint8Array): PixelImage {
   const header = pnmHeader(bytes);
+  return readValues(bytes, header, levels(header), Uint8Array);
+}
+
+/** The same at 16 bits. @throws DataError with only the reason */
+export function readDeepPnm(bytes: Uint8Array): DeepImage {
+  const header = pnmHeader(bytes);
+  return readValues(bytes, header, deepLevels(header), Uint16Array);
+}
+
+/** @param table - For each stored value the one that it becomes. */
+function readValues<Values extends Uint8Array | Uint16Array>(
+  bytes: Uint8Array,
+  header: PnmHeader,
+  table: Values,
+  Values: new (length: number) => Values,
+): { data: Values; width: number; height: number; channels: 1 | 3 } {
   const { width, height, kind, isText, most, start } = header;
   const channels = kind === 'rgb' ? 3 : 1;
   const count = width * height * channels;
@@ -77,15 +97,14 @@ export function readPnm(bytes: Uint8Array): PixelImage {
       ? rowBytes * height
       : count * (most > 255 ? 2 : 1);
   if (start + least > bytes.length) throw damaged('the end of the file is missing');
-  const data = new Uint8Array(count);
-  if (isText) readText(bytes, header, data);
+  const data = new Values(count);
+  if (isText) readText(bytes, header, table, data);
   else if (kind === 'bits') {
     for (let i = 0; i < count; i++) {
       const [y, x] = [Math.floor(i / width), i % width];
-      data[i] = ((bytes[start + y * rowBytes + (x >> 3)]! >> (7 - (x & 7))) & 1) === 1 ? 0 : 255;
+      data[i] = table[1 - ((bytes[start + y * rowBytes + (x >> 3)]! >> (7 - (x & 7))) & 1)]!;
     }
   } else {
-    const table = levels(header);
     const at = (i: number) =>
       most > 255 ? (bytes[start + 2 * i]! << 8) | bytes[start + 2 * i + 1]! : bytes[start + i]!;
     // a value above the maximum is white
@@ -95,9 +114,12 @@ export function readPnm(bytes: Uint8Array): PixelImage {
 }
 
 /** Numbers with white space between them; the digits of a PBM may stand side by side. */
-function readText(bytes: Uint8Array, header: PnmHeader, data: Uint8Array): void {
-  const { kind, most, start } = header;
-  const table = levels(header);
+function readText<Values extends Uint8Array | Uint16Array>(
+  bytes: Uint8Array,
+  { kind, most, start }: PnmHeader,
+  table: Values,
+  data: Values,
+): void {
   let at = start;
   for (let i = 0; i < data.length; i++) {
     for (; isSpace(bytes[at]) || bytes[at] === HASH; at++)
@@ -115,6 +137,6 @@ function readText(bytes: Uint8Array, header: PnmHeader, data: Uint8Array): void 
       }
     }
     if (value > most) throw damaged(`the value ${value}, above the maximum ${most}`);
-    data[i] = kind === 'bits' ? (value === 1 ? 0 : 255) : table[value]!;
+    data[i] = table[kind === 'bits' ? 1 - value : value]!;
   }
 }

@@ -2,11 +2,12 @@
  * Reads the TIFFs that libvips takes for something else, or refuses: more bands than an image has, colours multiplied by
  * their alpha, palettes with alpha, CMYK of 16 bits, YCbCr that is not JPEG, CIELAB, 12 bits. Values are Pillow's where it
  * reads such a file; of 12 and 16 bits the highest 8 are kept (decode.ts says why), signed 16-bit gray is clipped to 0 to
- * 255. YCbCr and CIELAB are computed by formulas, where Pillow looks them up in tables: docs/data.md has the differences.
+ * 255. readDeepTiff() gives all bands at 16 bits, for images whose channels are taken as they are. YCbCr and CIELAB are computed by formulas, where Pillow looks them up in tables: docs/data.md has the differences.
  */
 import { DataError } from '../../errors.js';
-import { cmykToRgb, type PixelImage } from '../crops/crops.js';
-import { MAX_IMAGE_BYTES } from './image-format.js';
+import { cmykToRgb, type DeepImage, type PixelImage } from '../crops/crops.js';
+import { MOST_CHANNELS } from '../../plain/channels.js';
+import { MAX_IMAGE_BYTES, MAX_PIXELS } from './image-format.js';
 import { TAG, type TiffDirectory } from './tiff-header.js';
 import { COLOUR_SAMPLES, type TiffVariant } from './tiff-variant.js';
 import { unpackTiff } from './unpack-tiff.js';
@@ -39,6 +40,32 @@ function blocksOf(tags: TiffDirectory, { width, height, isPlanar, samples }: Tif
   if (offsets.some((offset, i) => offset + bytes[i]! > tags.bytes.length))
     throw damaged('the end of the file is missing');
   return { ...size, across, down, isTiled, offsets, bytes };
+}
+
+/** Unsigned samples of a block at 16 bits, 65535 for the highest value. */
+function toDeep(
+  block: Uint8Array,
+  rows: number,
+  perRow: number,
+  { bits }: TiffVariant,
+  little: boolean,
+): Uint16Array {
+  const out = new Uint16Array(rows * perRow);
+  if (bits === 8) for (let i = 0; i < out.length; i++) out[i] = block[i]! * 257;
+  else if (bits === 16) {
+    const [low, high] = little ? [0, 1] : [1, 0];
+    for (let i = 0; i < out.length; i++) out[i] = (block[2 * i + high]! << 8) | block[2 * i + low]!;
+  } else {
+    const rowBytes = Math.ceil((perRow * 12) / 8);
+    for (let row = 0; row < rows; row++)
+      for (let i = 0; i < perRow; i++) {
+        const at = row * rowBytes + ((3 * i) >> 1);
+        const [first, second] = [block[at]!, block[at + 1]!];
+        const value = (i & 1) === 0 ? (first << 4) | (second >> 4) : ((first & 15) << 8) | second;
+        out[row * perRow + i] = (value << 4) | (value >> 8);
+      }
+  }
+  return out;
 }
 
 /** Samples of a block as bytes: the highest 8 bits of each, or signed ones clipped. */
@@ -122,8 +149,24 @@ function subsampling(tags: TiffDirectory, { colours, isPlanar }: TiffVariant): [
   return [across, down];
 }
 
-/** The samples of a pixel that are wanted, as bytes: (height, width, `wanted`). */
-function storedSamples(tags: TiffDirectory, variant: TiffVariant, wanted: number): Uint8Array {
+/**
+ * The samples of a pixel that are wanted, (height, width, `wanted`).
+ * @param convert - Makes samples of a block's bytes.
+ * @param out - Receives them.
+ */
+function storedSamples<Samples extends Uint8Array | Uint16Array>(
+  tags: TiffDirectory,
+  variant: TiffVariant,
+  wanted: number,
+  convert: (
+    block: Uint8Array,
+    rows: number,
+    perRow: number,
+    variant: TiffVariant,
+    little: boolean,
+  ) => Samples,
+  out: Samples,
+): Samples {
   const { width, height, bits, samples, isPlanar, compression } = variant;
   const little = tags.isLittleEndian;
   const predictor = tags.number(TAG.predictor) ?? 1;
@@ -144,7 +187,6 @@ function storedSamples(tags: TiffDirectory, variant: TiffVariant, wanted: number
       : rowBytes * rows;
   if (sizeOf(blocks.height) > 2 * MAX_IMAGE_BYTES)
     throw damaged(`a strip or tile of ${sizeOf(blocks.height)} bytes`);
-  const out = new Uint8Array(width * height * wanted);
   const planes = isPlanar ? wanted : 1;
   for (let index = 0; index < planes * blocks.across * blocks.down; index++) {
     const column = index % blocks.across;
@@ -155,19 +197,18 @@ function storedSamples(tags: TiffDirectory, variant: TiffVariant, wanted: number
     const rows = blocks.isTiled ? blocks.height : visible;
     const from = blocks.offsets[index]!;
     const packed = tags.bytes.subarray(from, from + blocks.bytes[index]!);
-    let block = unpackTiff(packed, compression, sizeOf(blocks.height));
-    if (block.length < sizeOf(rows)) throw damaged('a strip or tile ends early');
-    if (isPredicted) addUp(block, rows, perRow, perPixel, bits, little);
-    block = isShared
-      ? spread(block, blocks.width, rows, across, down)
-      : toBytes(block, rows, perRow, variant, little);
+    const unpacked = unpackTiff(packed, compression, sizeOf(blocks.height));
+    if (unpacked.length < sizeOf(rows)) throw damaged('a strip or tile ends early');
+    if (isPredicted) addUp(unpacked, rows, perRow, perPixel, bits, little);
+    const whole = isShared ? spread(unpacked, blocks.width, rows, across, down) : unpacked;
+    const block = convert(whole, rows, perRow, variant, little);
     const [count, shift] = isPlanar ? [1, plane] : [wanted, 0];
     const columns = Math.min(blocks.width, width - left);
     for (let y = 0; y < visible; y++)
       for (let x = 0; x < columns; x++) {
         const source = (y * blocks.width + x) * perPixel;
         const target = ((top + y) * width + left + x) * wanted + shift;
-        for (let i = 0; i < count; i++) out[target + i] = block[source + i]!;
+        for (let i = 0; i < count; i++) out[target + i] = block[source + i] as number;
       }
   }
   return out;
@@ -238,7 +279,8 @@ export function readTiffPixels(tags: TiffDirectory, variant: TiffVariant): Pixel
   const { width, height, colours, isPremultiplied, isInverted } = variant;
   const own = COLOUR_SAMPLES[colours];
   const isDivided = isPremultiplied && (colours === 'gray' || colours === 'rgb');
-  let data = storedSamples(tags, variant, own + (isDivided ? 1 : 0));
+  const stored = own + (isDivided ? 1 : 0);
+  let data = storedSamples(tags, variant, stored, toBytes, new Uint8Array(width * height * stored));
   if (isDivided) data = divided(data, own);
   if (colours === 'gray') {
     if (isInverted) for (let i = 0; i < data.length; i++) data[i] = 255 - data[i]!;
@@ -249,4 +291,23 @@ export function readTiffPixels(tags: TiffDirectory, variant: TiffVariant): Pixel
   else if (colours === 'lab') data = fromLab(data);
   else if (colours === 'palette') data = lookedUp(data, tags);
   return { data, width, height, channels: 3 };
+}
+
+/** Most values of an image whose channels are kept: as many as the largest RGB image has. */
+const MOST_VALUES = 3 * MAX_PIXELS;
+
+/**
+ * All samples of a TIFF at 16 bits, not yet turned, for variants that deepReader() says are read here.
+ * @throws DataError with only the reason
+ */
+export function readDeepTiff(tags: TiffDirectory, variant: TiffVariant): DeepImage {
+  const { width, height, samples, isInverted } = variant;
+  const count = width * height * samples;
+  if (samples > MOST_CHANNELS)
+    throw new DataError(`TIFF of ${samples} channels, more than the ${MOST_CHANNELS} that are read`);
+  if (count > MOST_VALUES)
+    throw new DataError(`TIFF of more than ${MOST_VALUES} values, refused before decoding (pixel limit)`);
+  const data = storedSamples(tags, variant, samples, toDeep, new Uint16Array(count));
+  if (isInverted) for (let i = 0; i < count; i += samples) data[i] = 65535 - data[i]!;
+  return { data, width, height, channels: samples };
 }

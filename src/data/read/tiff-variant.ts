@@ -22,6 +22,8 @@ export interface TiffVariant {
   sampleFormat: 'unsigned' | 'signed' | 'float';
   /** Whether the first extra sample is an alpha that the colours are multiplied by. */
   isPremultiplied: boolean;
+  /** Whether it is an alpha, multiplied or not. */
+  hasAlpha: boolean;
   isPlanar: boolean;
   compression: number;
   orientation: number | undefined;
@@ -95,6 +97,7 @@ export function tiffVariant(tags: TiffDirectory): TiffVariant {
     // 4 means that nobody knows: libtiff and Pillow take it for unsigned
     sampleFormat: format === 2 ? 'signed' : format === 3 ? 'float' : 'unsigned',
     isPremultiplied: tags.number(TAG.extraSamples) === 1 && samples > COLOUR_SAMPLES[colours],
+    hasAlpha: [1, 2].includes(tags.number(TAG.extraSamples) ?? 0) && samples > COLOUR_SAMPLES[colours],
     isPlanar: tags.number(TAG.planar) === 2 && samples > 1,
     orientation: tags.number(TAG.orientation),
   };
@@ -167,4 +170,17 @@ export function tiffReader(variant: TiffVariant): 'libvips' | 'here' {
       if (bits === 8 && extra === 0) return here();
   }
   throw notRead(describe(variant));
+}
+
+/**
+ * Who reads it where all channels are to be kept, at up to 16 bits: the tags' own samples are read here, and what has only 8
+ * bits and needs a decoder or a conversion is left to the usual way.
+ * @throws DataError with only the reason, when nobody does
+ */
+export function deepReader(variant: TiffVariant): 'here' | 'as usual' {
+  const { colours, bits, sampleFormat, compression } = variant;
+  const isPlain = (colours === 'gray' || colours === 'rgb') && sampleFormat === 'unsigned';
+  if (isPlain && [8, 12, 16].includes(bits) && READ_HERE.includes(compression)) return 'here';
+  if (bits > 8 || sampleFormat !== 'unsigned') throw notRead(`${describe(variant)} whose channels are kept`);
+  return 'as usual';
 }
