@@ -172,7 +172,7 @@ function mainPaths(node: string | undefined, name: string): void {
 
   const PROGRAM = `
     const use = async ({ packageVersion, listImages }, { zeros }) =>
-      console.log(packageVersion, (await listImages('images')).count, zeros([2, 3]).shape.join());`;
+      console.log(packageVersion, (await listImages('images')).items.length, zeros([2, 3]).shape.join());`;
   const USED = / 60 2,3$/;
   const asModule = `import * as dino from 'dino-ts'; import * as torch from 'dino-ts/torch'; ${PROGRAM} await use(dino, torch);`;
   const asScript = `${PROGRAM} use(require('dino-ts'), require('dino-ts/torch'));`;
@@ -237,7 +237,7 @@ describe('TypeScript programs that use the package', () => {
     import { setUp, runDoctor, type SetUpResult } from 'dino-ts/setup';
     export const result: Promise<SetUpResult> = setUp({ dryRun: true });
     export const report = await runDoctor();
-    export const count: number = (await listImages('images')).count;
+    export const count: number = (await listImages('images')).items.length;
     export const tensor: Tensor = new Linear(2, 3).forward(zeros([1, 2]));
     export const model = loadModel('run');
     export type Both = [TrainSettings, TrainOptions];

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { progressLines } from '../../scripts/fetch-libtorch.mjs';
 import { setUp } from '../doctor/set-up.js';
 import { defineCommand } from './command.js';
+import { pick } from './flags.js';
 
 export const command = defineCommand({
   options: {
@@ -15,7 +16,11 @@ export const command = defineCommand({
     const say = (line: string): void => {
       io.note(line);
     };
-    const result = await setUp({ ...options, onLine: say, onProgress: progressLines(say) });
+    const result = await setUp({
+      ...pick(options, 'compile', 'dryRun'),
+      onLine: say,
+      onProgress: progressLines(say),
+    });
     io.result(
       result,
       result.version === null

@@ -1,5 +1,6 @@
 /** Fetching libtorch, from an index on loopback: as a user with a network, without one, and with one that lies. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   existsSync,
@@ -22,6 +23,7 @@ import {
   makeWheel,
   type Member,
   serveIndex,
+  serveProxy,
   sha256,
   type TestIndex,
   type TestWheel,
@@ -52,7 +54,7 @@ const members = (): Member[] => [
   member('torch/include/ATen/ATen.h', '// headers'),
   member(`torch/lib/${CPU}`, library),
   member(`torch/lib/${libraryName('c10')}`, randomBytes(1000)),
-  member(`torch/lib/${libraryName('torch_cuda')}`, randomBytes(2_000_000)),
+  member(`torch/lib/${libraryName('torch_cuda')}`, randomBytes(1_000_000)),
   member(`torch-${TORCH_VERSION}.dist-info/METADATA`, 'Name: torch'),
 ];
 const forCpu = (more: Member[] = []): TestWheel =>
@@ -358,6 +360,39 @@ describe('where the index is', () => {
       get('http://packages.invalid/simple/', newPlace(), { env: { ...env, no_proxy: '.invalid' }, tries: 1 }),
       /packages\.invalid.* can't be reached/,
     );
+  });
+});
+
+describe('encrypted connections', () => {
+  /** A certificate that no system trusts; null without openssl. */
+  function certificate(): { key: string; cert: string; file: string } | null {
+    const [key, cert] = ['key.pem', 'cert.pem'].map((name) => path.join(folder, name)) as [string, string];
+    const made = spawnSync('openssl', [
+      ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', cert, '-days', '2'],
+      ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'],
+    ]);
+    if (made.status !== 0) return null;
+    return { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8'), file: cert };
+  }
+
+  it("are trusted by pip's certificates, and go through a proxy with its account", async (test) => {
+    const tls = certificate();
+    if (tls === null) return test.skip('no openssl');
+    const index = await serve([forCpu()], { tls });
+    await assert.rejects(get(index.url, newPlace(), { tries: 1 }), (error: Error) => {
+      assert.match(error.message, /can't be reached: .*certificate.*PIP_CERT=/s);
+      return true;
+    });
+    const proxy = await serveProxy('me:secret');
+    const env = { PIP_CERT: tls.file, HTTPS_PROXY: proxy.url };
+    await get(index.url, newPlace(), { env });
+    assert.deepEqual([...new Set(proxy.connections)], [new URL(index.url).host]);
+    const closed = { ...env, HTTPS_PROXY: proxy.url.replace('me:secret@', '') };
+    await assert.rejects(get(index.url, newPlace(), { env: closed, tries: 1 }), (error: Error) => {
+      assert.match(error.message, /the proxy 127\.0\.0\.1:\d+ answered 407/);
+      return true;
+    });
+    await proxy.close();
   });
 });
 

@@ -1,7 +1,8 @@
 /** Wheels and an index of them on loopback, for tests of what fetches libtorch. */
 import { createHash } from 'node:crypto';
-import { createServer, type IncomingMessage, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { deflateRawSync } from 'node:zlib';
 
 export interface Member {
@@ -87,6 +88,8 @@ export interface IndexOptions {
   account?: string;
   /** The connection is cut after so many bytes of the first request for this file. */
   cut?: { name: string; after: number };
+  /** A key and a certificate: it is served by HTTPS. */
+  tls?: { key: string; cert: string };
   /** In place of the files' own SHA-256. */
   hash?: string;
 }
@@ -94,7 +97,7 @@ export interface IndexOptions {
 /** Serves wheels as an index of Python packages does: /simple/PROJECT/ and /files/NAME. */
 export async function serveIndex(
   wheels: readonly TestWheel[],
-  { html = false, ranges = true, account, cut, hash }: IndexOptions = {},
+  { html = false, ranges = true, account, cut, tls, hash }: IndexOptions = {},
 ): Promise<TestIndex> {
   const requests: TestIndex['requests'] = [];
   let sent = 0;
@@ -120,7 +123,7 @@ export async function serveIndex(
   };
   const isAllowed = ({ headers }: IncomingMessage): boolean =>
     account === undefined || headers.authorization === `Basic ${Buffer.from(account).toString('base64')}`;
-  const server: Server = createServer((request, response) => {
+  const answer: RequestListener = (request, response) => {
     if (!isAllowed(request)) return void response.writeHead(401).end();
     // a proxy is asked for whole addresses
     const { pathname } = new URL(request.url ?? '/', 'http://localhost');
@@ -151,16 +154,50 @@ export async function serveIndex(
     }
     sent += body.length;
     response.end(body);
-  });
+  };
+  const server = tls === undefined ? createServer(answer) : createSecureServer(tls, answer);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   return {
-    url: `http://${account === undefined ? '' : `${account}@`}127.0.0.1:${port}/simple/`,
+    url: `http${tls === undefined ? '' : 's'}://${account === undefined ? '' : `${account}@`}127.0.0.1:${port}/simple/`,
     requests,
     sent: () => sent,
     close: () =>
       new Promise((resolve) => {
         server.closeAllConnections();
+        server.close(() => resolve());
+      }),
+  };
+}
+
+/** A proxy for encrypted connections; it counts them, and refuses those without `account`. */
+export async function serveProxy(
+  account: string,
+): Promise<{ url: string; connections: string[]; close: () => Promise<void> }> {
+  const connections: string[] = [];
+  const sockets = new Set<Socket>();
+  const server = createServer();
+  server.on('connection', (socket) => sockets.add(socket));
+  server.on('connect', (request, socket) => {
+    const wanted = `Basic ${Buffer.from(account).toString('base64')}`;
+    if (request.headers['proxy-authorization'] !== wanted) return void socket.end('HTTP/1.1 407 No\r\n\r\n');
+    const [host = '', port] = (request.url ?? '').split(':');
+    connections.push(request.url ?? '');
+    const target = connect(Number(port), host, () => {
+      socket.write('HTTP/1.1 200 Connected\r\n\r\n');
+      target.pipe(socket).pipe(target);
+    });
+    for (const end of [target, socket])
+      end.on('error', () => [target, socket].forEach((each) => each.destroy()));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://${account}@127.0.0.1:${port}`,
+    connections,
+    close: () =>
+      new Promise((resolve) => {
+        for (const socket of sockets) socket.destroy();
         server.close(() => resolve());
       }),
   };
