@@ -138,7 +138,7 @@ describe('the map', { skip: typeof browser === 'string' ? browser : false }, () 
     const name = await shown.text('.map-card .caption', /^5\d\d\.jpg$/);
     await shown.page.waitForFunction(`document.querySelector('.map-card img').naturalWidth > 0`);
     await shown.page.mouse.click(...(await screenOf(2.7, 1.4)));
-    await shown.text('.asked summary', new RegExp(`^Like ${name.replace('.', '\\.')}$`));
+    await shown.text('.asked summary', new RegExp(`^\\s*Like ${name.replace('.', '\\.')}$`));
     await counted(/^200 images$/);
     assert.match((await shown.page.evaluate('location.hash')) as string, /view=search/);
     await pressRole(shown.page, 'tab', 'All images');

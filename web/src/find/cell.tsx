@@ -1,13 +1,14 @@
 /** An image of an index in a grid or a group: its picture, what is marked of it, and buttons to mark it. */
 import type { CellState } from '../ui/virtual-grid.tsx';
+import { Icon } from '../ui/icon.tsx';
 import { Thumb } from '../ui/thumb.tsx';
 import { hovered, type Mark, marks, toggleMark } from './marks.ts';
 import { go } from './place.ts';
 
-const MARKS: readonly { mark: Mark; words: string; sign: string }[] = [
-  { mark: 'selected', words: 'Select', sign: '✓' },
-  { mark: 'like', words: 'More like', sign: '+' },
-  { mark: 'unlike', words: 'Less like', sign: '−' },
+const MARKS: readonly { mark: Mark; words: string; icon: 'check' | 'plus' | 'minus' }[] = [
+  { mark: 'selected', words: 'Select', icon: 'check' },
+  { mark: 'like', words: 'More like', icon: 'plus' },
+  { mark: 'unlike', words: 'Less like', icon: 'minus' },
 ];
 
 export const markClasses = (row: number): string => {
@@ -21,7 +22,7 @@ export const markClasses = (row: number): string => {
 export function MarkButtons({ row, name, isCurrent }: { row: number; name: string; isCurrent: boolean }) {
   return (
     <span class="marks">
-      {MARKS.map(({ mark, words, sign }) => (
+      {MARKS.map(({ mark, words, icon }) => (
         <button
           key={mark}
           type="button"
@@ -32,7 +33,7 @@ export function MarkButtons({ row, name, isCurrent }: { row: number; name: strin
           title={words}
           onClick={() => toggleMark(mark, row, name)}
         >
-          {sign}
+          <Icon name={icon} />
         </button>
       ))}
     </span>

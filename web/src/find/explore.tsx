@@ -2,6 +2,7 @@
 import { useEffect, useMemo } from 'preact/hooks';
 import type { IndexAbout } from '../api.ts';
 import { count, counted } from '../ui/format.ts';
+import { Icon } from '../ui/icon.tsx';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { TaskProgress } from '../ui/task-progress.tsx';
 import { tasksOf } from '../live.ts';
@@ -133,9 +134,7 @@ function Opened({ about, images, place }: { about: IndexAbout; images: Images; p
           <GridHead place={place} words={describe(shown)} rows={shown.rows} isBusy={isBusy} />
           {error !== null && <Failure error={error} />}
           <div class="pane-body">
-            {answer === null && question !== null ? (
-              error === null && <Loading what="the answer" />
-            ) : (
+            {(answer !== null || question === null) && (
               <Results
                 name={JSON.stringify([
                   folder,
@@ -230,13 +229,13 @@ function GridHead({ place, words, rows, isBusy }: GridHeadProps) {
       <span role="status">{isBusy ? 'Computing…' : words}</span>
       {lasso !== null && (
         <button type="button" class="chip" onClick={() => setMarks('map filter removed', { lasso: null })}>
-          {counted(lasso.size, 'image')} on the map <span aria-hidden="true">×</span>
+          {counted(lasso.size, 'image')} on the map <Icon name="cross" />
           <span class="hidden">: show all again</span>
         </button>
       )}
       {place.group !== null && (
         <button type="button" class="chip" onClick={() => go({ group: null })}>
-          Group {place.group + 1} <span aria-hidden="true">×</span>
+          Group {place.group + 1} <Icon name="cross" />
           <span class="hidden">: show all groups again</span>
         </button>
       )}

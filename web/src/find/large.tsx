@@ -3,6 +3,7 @@ import type { FindAnswer, IndexAbout } from '../api.ts';
 import { pictureOf } from '../api.ts';
 import { href } from '../router.ts';
 import { count } from '../ui/format.ts';
+import { Icon } from '../ui/icon.tsx';
 import { Failure } from '../ui/parts.tsx';
 import { sizeFor } from '../ui/thumb.tsx';
 import { type OpenIndex, useAsk } from './ask.ts';
@@ -68,7 +69,7 @@ export function Large({ index, about, row, part, shown, images, labels }: LargeP
         <span class="note">{at >= 0 && `${count(at + 1)} of ${count(shown.rows.length)}`}</span>
         <span class="push row">
           <button type="button" disabled={at <= 0} onClick={() => step(-1)} aria-label="Previous image">
-            ←
+            <Icon name="left" />
           </button>
           <button
             type="button"
@@ -76,7 +77,7 @@ export function Large({ index, about, row, part, shown, images, labels }: LargeP
             onClick={() => step(1)}
             aria-label="Next image"
           >
-            →
+            <Icon name="right" />
           </button>
           <button type="button" onClick={close}>
             Close

@@ -36,18 +36,20 @@ export function wholeView({ left, right, top, bottom }: Bounds, { width, height 
   return { target: [(left + right) / 2, (top + bottom) / 2], zoom: Math.log2(scale) };
 }
 
-/** Zooming out ends a little beyond all points, zooming in where neighbours are far apart. */
+/** How far beyond the whole map zooming out goes, and zooming in beyond evenly spread points that are `APART` pixels apart. */
 const OUT = 0.5;
-const IN = 4;
+const IN = 3;
+const APART = 200;
 
 /** The nearest view that still shows points: neither lost in the void, nor a speck. */
 export function bounded({ target, zoom }: View, bounds: Bounds, size: Size, count: number): View {
   const whole = wholeView(bounds, size);
+  const evenly = Math.log2(APART * Math.sqrt(count / (size.width * size.height)));
   const between = (value: number, least: number, most: number): number =>
     Math.min(most, Math.max(least, value));
   return {
     target: [between(target[0], bounds.left, bounds.right), between(target[1], bounds.top, bounds.bottom)],
-    zoom: between(zoom, whole.zoom - OUT, whole.zoom + IN + Math.log2(Math.sqrt(count))),
+    zoom: between(zoom, whole.zoom - OUT, whole.zoom + IN + Math.max(0, evenly)),
   };
 }
 

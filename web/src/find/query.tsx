@@ -37,7 +37,7 @@ export function Query({ place, images }: ControlsProps) {
       {single !== null && (
         <details class="asked" open={part !== null || upload !== null}>
           <summary>
-            Like {part === null ? '' : 'a part of '}
+            <img class="asked-image" src={single.src} alt="" /> Like {part === null ? '' : 'a part of '}
             {single.name}
           </summary>
           <RegionImage {...single} part={part} onSearch={(region) => go({ part: region, view: 'search' })} />

@@ -1,6 +1,7 @@
 import { pictureOf } from '../api.ts';
 import { useRequest } from '../use-request.ts';
 import { counted } from './format.ts';
+import { Icon } from './icon.tsx';
 import { Failure, Loading } from './parts.tsx';
 import './pick-folder.css';
 
@@ -29,7 +30,7 @@ export function PickFolder({ path, onOpen, onChoose }: PickFolderProps) {
       <p class="row">
         {found.path !== '' && (
           <button type="button" onClick={() => onOpen(found.parent ?? '')}>
-            ↑ Up
+            <Icon name="up" /> Up
           </button>
         )}
         <code>{found.path === '' ? 'The studio’s folders' : found.path}</code>
