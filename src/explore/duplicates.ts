@@ -6,25 +6,25 @@
 import { indexArgument, nearestFields, nearestOf } from './arguments.js';
 import { callback, checkCall, finite, optionsOf } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
-import type { TransformMode } from '../plain/feature-transform.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
+import { distanceOf } from './nearest-rows.js';
 
 /**
- * Cosine similarity above which two images count as the same, by default. Whitening leaves different images at about 0.4 to
- * 0.5, where they were at 0.99, but a copy's small differences weigh more too; docs/explore.md has the measurements.
+ * Images nearer than this share of the usual distance to a tenth neighbour count as the same, by default: a network that
+ * puts all images close together has its own idea of near. docs/explore.md has the measurements.
  */
-export const DUPLICATE_THRESHOLDS: Readonly<Record<TransformMode, number>> = {
-  none: 0.95,
-  center: 0.95,
-  pca: 0.85,
-};
+const SAME = 0.45;
+/** The neighbour whose distance is usual: an image seldom has as many copies. */
+const USUAL_NEIGHBOUR = 10;
+/** Copies differ by a rounding error at least. */
+const MOST_THRESHOLD = 0.999999;
 /** Neighbours of an image that are compared: a larger group is found through several of its images. */
 const NEIGHBOURS = 50;
 /** Above this share of the images in groups, the threshold says little about the images. */
 const SUSPICIOUS_SHARE = 0.3;
 
 export interface DuplicateOptions extends NearestOptions {
-  /** Cosine similarity, above 0 and at most 1; default 0.95, or 0.85 in an index of whitened features. */
+  /** Cosine similarity, above 0 and at most 1; default: duplicateThreshold(). */
   threshold?: number;
   onWarning?: (message: string) => void;
 }
@@ -38,6 +38,48 @@ export interface DuplicateGroup {
   least: number;
 }
 
+/** Similarity from which two images of an index count as the same, by how far apart its images usually are. */
+export async function duplicateThreshold(index: ImageIndex, options: NearestOptions = {}): Promise<number> {
+  const k = Math.min(USUAL_NEIGHBOUR, index.count - 1);
+  if (k < 1) return MOST_THRESHOLD;
+  // as many as will be compared: they are found once
+  const near = await index.neighbours(Math.min(NEIGHBOURS, index.count - 1), options);
+  const distances = Float64Array.from({ length: index.count }, (_, row) =>
+    distanceOf(near.similarities[row * near.k + k - 1]!),
+  ).sort();
+  const same = SAME * distances[distances.length >> 1]!;
+  return Math.min(MOST_THRESHOLD, Math.max(0.01, 1 - same ** 2 / 2));
+}
+
+/** The most similar pairs of images, each once, the most similar first. At most `most`. */
+export async function similarPairs(
+  index: ImageIndex,
+  most: number,
+  options: NearestOptions = {},
+): Promise<{ pairs: { a: number; b: number; similarity: number }[]; isAll: boolean }> {
+  const k = Math.min(NEIGHBOURS, index.count - 1);
+  if (k < 1) return { pairs: [], isAll: true };
+  const { rows, similarities } = await index.neighbours(k, options);
+  const pairs: { a: number; b: number; similarity: number }[] = [];
+  const seen = new Set<number>();
+  // only what may be among the first is sorted
+  const least =
+    Float32Array.from(similarities)
+      .sort()
+      .at(-2 * most) ?? -1;
+  for (let a = 0; a < index.count; a++)
+    for (let j = 0; j < k; j++) {
+      const [b, similarity] = [rows[a * k + j]!, similarities[a * k + j]!];
+      if (b < 0 || similarity < least) break;
+      const pair = Math.min(a, b) * index.count + Math.max(a, b);
+      if (seen.has(pair)) continue;
+      seen.add(pair);
+      pairs.push({ a: Math.min(a, b), b: Math.max(a, b), similarity });
+    }
+  pairs.sort((one, other) => other.similarity - one.similarity || one.a - other.a || one.b - other.b);
+  return { pairs: pairs.slice(0, most), isAll: pairs.length <= most && index.count * k <= 2 * most };
+}
+
 const duplicateOptions = optionsOf<DuplicateOptions>(
   {},
   { ...nearestFields, threshold: finite, onWarning: callback },
@@ -49,7 +91,8 @@ export async function findDuplicates(
   options: DuplicateOptions = {},
 ): Promise<DuplicateGroup[]> {
   checkCall('findDuplicates()', indexArgument(index), ['options', duplicateOptions, options]);
-  const { threshold = DUPLICATE_THRESHOLDS[index.manifest.whitening.mode], onWarning } = options;
+  const { onWarning } = options;
+  const threshold = options.threshold ?? (await duplicateThreshold(index, nearestOf(options)));
   if (!(threshold > 0 && threshold <= 1))
     throw new ConfigError(`threshold ${threshold}; expected a similarity above 0 and at most 1`);
   const k = Math.min(NEIGHBOURS, index.count - 1);

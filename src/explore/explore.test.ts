@@ -8,9 +8,10 @@ import { ConfigError } from '../errors.js';
 import { clusteredRows, featureIndex, normals } from '../testing/feature-index.js';
 import { liveTensors } from '../torch/index.js';
 import { clusterIndex } from './cluster.js';
-import { findDuplicates } from './duplicates.js';
+import { duplicateThreshold, findDuplicates, similarPairs } from './duplicates.js';
 import { findOutliers } from './outliers.js';
 import { selectImages } from './select.js';
+import { pairSimilarities, shareBelow } from './similarity-scale.js';
 import { makeMap, readMap } from './map.js';
 import { proposeLabels } from './propose.js';
 import { VectorIndex } from './vector-index.js';
@@ -143,10 +144,57 @@ describe('near-duplicates', () => {
     assert.deepEqual(await findDuplicates(index, { threshold: 0.95 }), []);
     const warnings: string[] = [];
     using alike = await indexOf(clusteredRows(50, WIDTH, 1, 0.1));
-    const groups = await findDuplicates(alike, { onWarning: (message) => warnings.push(message) });
+    const onWarning = (message: string) => warnings.push(message);
+    const groups = await findDuplicates(alike, { threshold: 0.95, onWarning });
     assert.equal(groups[0]!.copies.length, 49);
     assert.match(warnings.join(), /50 of 50 images are in groups/);
     await assert.rejects(findDuplicates(index, { threshold: 1.5 }), ConfigError);
+  });
+
+  it('by default goes by how far apart the images are: those that are all alike are not all copies', async () => {
+    const noise = normals(10 * WIDTH, 5);
+    for (const spread of [0.02, 0.1, 0.5]) {
+      const rows = clusteredRows(200, WIDTH, 1, spread);
+      // ten copies that differ a hundredth of what images differ
+      const copies = unitRows(
+        rows
+          .subarray(0, 10 * WIDTH)
+          .map((value, d) => value + (0.01 * spread * noise[d]!) / Math.sqrt(WIDTH)),
+        WIDTH,
+      );
+      using index = await indexOf(joined(rows, copies));
+      const found = await findDuplicates(index);
+      assert.deepEqual(
+        found.map(({ keep, copies: others }) => [keep.row, others.length]),
+        Array.from({ length: 10 }, (_, i) => [i, 1]),
+        `spread ${spread}`,
+      );
+      const { pairs, isAll } = await similarPairs(index, 50);
+      assert.equal(isAll, false);
+      assert.equal(pairs.length, 50);
+      const first = pairs.slice(0, 10).map(({ a, b }) => [a, b]);
+      assert.deepEqual(
+        first.sort((one, other) => one[0]! - other[0]!),
+        Array.from({ length: 10 }, (_, i) => [i, 200 + i]),
+      );
+      const threshold = await duplicateThreshold(index);
+      assert.ok(pairs[9]!.similarity > threshold && pairs[10]!.similarity < threshold);
+    }
+    using one = await indexOf(clusteredRows(1, WIDTH, 1, 0.1));
+    assert.deepEqual([await findDuplicates(one), (await similarPairs(one, 5)).pairs], [[], []]);
+  });
+
+  it('tells the share of pairs that are less alike', async () => {
+    using index = await indexOf(clusteredRows(300, WIDTH, 10, 0.2));
+    const rising = pairSimilarities(index);
+    const [inside, between] = [index.feature(0), index.feature(1)].map((feature) =>
+      feature.reduce((sum, value, d) => sum + value * index.feature(10)[d]!, 0),
+    );
+    // a tenth of the pairs are of one cluster
+    assert.ok(shareBelow(rising, inside!) > 0.85);
+    assert.ok(shareBelow(rising, between!) < 0.9);
+    assert.deepEqual([shareBelow(rising, -2), shareBelow(rising, 2)], [0, 1]);
+    assert.deepEqual(pairSimilarities(index), rising);
   });
 });
 

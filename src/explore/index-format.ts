@@ -142,10 +142,14 @@ export const manifestPath = (folder: string): string => path.join(folder, 'index
 export const remake = (folder: string): string =>
   `Delete ${folder} and make it again with: dino index WEIGHTS IMAGES --output ${shellPath(folder)}`;
 
+/** index.json as it is; null when there is none. @throws DataError for a link, or a file that is too large. */
+export const readManifestText = (folder: string): string | null =>
+  readTextIfThere(manifestPath(folder), { within: folder, maxBytes: MANIFEST_BYTES });
+
 /** @throws DataError when the folder is not an index, or index.json is damaged, a link, or of another version. */
 export function readManifest(folder: string): IndexManifest {
   const file = manifestPath(folder);
-  const text = readTextIfThere(file, { within: folder, maxBytes: MANIFEST_BYTES });
+  const text = readManifestText(folder);
   if (text === null) {
     const what = existsSync(folder) ? 'is not an index (it has no index.json)' : 'does not exist';
     throw new DataError(
@@ -258,6 +262,31 @@ export function readIndexedImages(folder: string, manifest: IndexManifest): Inde
   if (!images.every(({ id }, row) => id < nextId && (row === 0 || id > images[row - 1]!.id)))
     throw damaged(path.join(folder, manifest.files.images.name), 'its ids are out of order', folder);
   return images;
+}
+
+/** The start of a list's part, in which some whole lines are. */
+const SAMPLE_BYTES = 2 ** 14;
+
+/**
+ * Paths of some images, spread through an index, without reading all of its list or opening the index.
+ * @throws DataError when the list is missing or not as long as was written.
+ */
+export function sampleIndexedImages(folder: string, manifest: IndexManifest, most: number): string[] {
+  using bytes = openIndexFile(folder, manifest.files.images);
+  const found = new Set<string>();
+  for (let i = 0; i < most; i++) {
+    const start = Math.floor((i * bytes.size) / most);
+    const text = bytes.read(start, Math.min(SAMPLE_BYTES, bytes.size - start)).toString('utf8');
+    // unless at the front, the first line is the end of one
+    const line = text.split('\n')[start === 0 ? 0 : 1] ?? '';
+    try {
+      const parsed = imageSchema.safeParse(JSON.parse(line));
+      if (parsed.success) found.add(parsed.data.path);
+    } catch {
+      // a line that is longer, or damaged: opening the index says so
+    }
+  }
+  return [...found];
 }
 
 const skippedSchema = z.object({ path: z.string(), reason: z.string() });

@@ -69,12 +69,30 @@ export function checkNewFile(file: string): void {
  * @throws ConfigError when something with this name exists; DataError when it can't be written.
  */
 export function writeList(file: string, images: readonly string[]): void {
-  let fd: number | undefined;
   checkCall('writeList()', ['file', filePath, file], ['images', paths, images]);
+  writeLines(file, images);
+}
+
+/** A field of a CSV file (RFC 4180). */
+const csvField = (text: string): string => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
+/**
+ * Writes a CSV file with the columns image and label; '' for images of the group ''.
+ * @throws ConfigError when something with this name exists; DataError when it can't be written.
+ */
+export function writeLabels(file: string, groups: ReadonlyMap<string, readonly string[]>): void {
+  const lines = [...groups].flatMap(([label, images]) =>
+    images.map((image) => `${csvField(image)},${csvField(label)}`),
+  );
+  writeLines(file, ['image,label', ...lines]);
+}
+
+function writeLines(file: string, lines: readonly string[]): void {
+  let fd: number | undefined;
   try {
     mkdirSync(path.dirname(path.resolve(file)), { recursive: true });
     fd = openSync(file, 'wx'); // replaces neither an existing file, nor what a link leads to
-    const bytes = Buffer.from(images.map((image) => `${image}\n`).join(''));
+    const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
     for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
     fsyncSync(fd);
     closeSync(fd);

@@ -90,18 +90,18 @@ describe('an index of features that a few directions drown', () => {
     const all = new Float32Array(apart.length + copies.length);
     all.set(apart);
     all.set(unitRows(copies, width), apart.length);
-    const groups = async (mode: 'none' | 'pca') => {
+    const groups = async (mode: 'none' | 'pca', threshold: number) => {
       using index = await featureIndex(path.join(folder, `copies-${mode}`), all, width, undefined, mode);
-      return (await findDuplicates(index, { onWarning: () => undefined })).map(({ keep, copies: others }) =>
-        [keep.row, ...others.map(({ row }) => row)].sort((a, b) => a - b),
+      return (await findDuplicates(index, { threshold, onWarning: () => undefined })).map(
+        ({ keep, copies: others }) => [keep.row, ...others.map(({ row }) => row)].sort((a, b) => a - b),
       );
     };
-    const found = await groups('pca');
+    const found = await groups('pca', 0.85);
     assert.deepEqual(
       found.sort((a, b) => a[0]! - b[0]!),
       Array.from({ length: 10 }, (_, i) => [i, count + i]),
     );
-    assert.ok((await groups('none')).some((group) => group.length > 20));
+    assert.ok((await groups('none', 0.95)).some((group) => group.length > 20));
   });
 
   it('reads single rows as it reads all of them, and what it stores is untouched', async () => {

@@ -44,7 +44,7 @@ const bodies: { [K in RouteName as BodyOf<K> extends undefined | Blob ? never : 
   'POST /api/find/map': { index: 'nowhere' },
   'POST /api/find/ask': {
     index: 'nowhere',
-    ask: { kind: 'search', plus: [0], minus: [1], region: [0, 0, 1, 1], top: 3 },
+    ask: { kind: 'search', plus: [0], minus: [1], upload: 'nothing', region: [0, 0, 1, 1], top: 3 },
   },
 };
 const queries: { [K in RouteName as QueryOf<K> extends undefined ? never : K]: QueryOf<K> } & Record<
@@ -55,7 +55,6 @@ const queries: { [K in RouteName as QueryOf<K> extends undefined ? never : K]: Q
   'GET /api/runs/:run/series': { axis: 'step', from: 0, to: 1, width: 100, columns: 'loss' },
   'GET /api/find/map': { index: 'nowhere' },
   'GET /api/picture': { path: 'images/a.png', size: 64 },
-  'POST /api/upload/find': { index: 'nowhere', region: '0,0,1,1', top: 3 },
 };
 
 interface Route {

@@ -1,15 +1,16 @@
-/** The map of an index in a real browser: where its points are, their colours, the keyboard, the lasso. */
+/** An open index in a real browser: its map, and how it answers the pointer; its looks at three widths. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { linkSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Browser } from 'puppeteer-core';
+import sharp from 'sharp';
 import { labelImages } from '../explore/labels.js';
 import { keepMap } from '../explore/map.js';
 import { launchBrowser } from '../testing/browser.js';
 import { clusteredRows, featureIndex } from '../testing/feature-index.js';
-import { pressButton } from '../testing/page.js';
+import { pressButton, pressRole } from '../testing/page.js';
 import { looksAs, looksUnlike } from '../testing/screenshot.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 
@@ -38,8 +39,24 @@ function figure(): Float32Array {
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-find-map-'));
 const at = path.join(folder, 'figure.index');
 const browser: Browser | string = await launchBrowser();
+
+/** A picture for each row: of one colour for each group, in two shades. */
+async function writePictures(images: string): Promise<void> {
+  const colours = { ring: '#4a7ab5', bar: '#c98a2b', spot: '#5a9a5a' };
+  let row = 0;
+  for (const [group, colour] of Object.entries(colours)) {
+    const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="60" height="60"><rect width="60" height="60" fill="${colour}"/><circle cx="30" cy="30" r="16" fill="#fff"/></svg>`;
+    const file = path.join(folder, `${group}.jpg`);
+    await sharp(Buffer.from(svg)).jpeg().toFile(file);
+    for (let i = 0; i < GROUPS[group as keyof typeof GROUPS]; i++)
+      linkSync(file, path.join(images, `${row++}.jpg`));
+  }
+}
+
 before(async () => {
-  mkdirSync(path.join(at, 'images'), { recursive: true });
+  const images = path.join(at, 'images');
+  mkdirSync(images, { recursive: true });
+  await writePictures(images);
   using index = await featureIndex(at, clusteredRows(COUNT, 8, 3, 0.1), 8);
   await keepMap(index, figure());
   const rows = (from: number, count: number): number[] => Array.from({ length: count }, (_, i) => from + i);
@@ -55,26 +72,44 @@ describe('the map', { skip: typeof browser === 'string' ? browser : false }, () 
   let shown: StudioPage;
   before(async () => {
     shown = await openStudio(browser as Browser, [folder]);
+    await shown.page.setViewport({ width: 1440, height: 900 });
     await shown.page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'light' }]);
-    await shown.show(`#/find?${new URLSearchParams({ index: at, view: 'map' }).toString()}`);
+    await shown.show(`#/find?${new URLSearchParams({ index: at }).toString()}`);
     await drawn();
   });
   after(() => shown.close());
   const drawn = () => shown.page.waitForSelector(`${CANVAS}[aria-busy="false"] canvas`, { timeout: 30_000 });
   const press = (words: string): Promise<void> => pressButton(shown.page, words);
-  const selected = async (): Promise<number> => {
-    await press('Selection and labels');
-    const text = await shown.text('.row span', /images selected/);
-    await press('Map');
-    await drawn();
-    return Number(/\d+/.exec(text)![0]);
+  const settle = () =>
+    shown.page.evaluate('new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve), 500))');
+  /** How many images the grid shows. */
+  const counted = (pattern: RegExp): Promise<string> => shown.text('.grid-head [role=status]', pattern);
+  const all = () => counted(/^600 images$/);
+  const showAll = async (): Promise<void> => {
+    await shown.page.click('.grid-head .chip');
+    await all();
+  };
+  const boxOf = async (): Promise<[number, number, number, number]> => {
+    const box = (await (await shown.page.$(CANVAS))!.boundingBox())!;
+    return [box.x, box.y, box.width, box.height];
+  };
+  /** Where a place of the figure is on the screen while the whole map is shown, or `factor` of it. */
+  const screenOf = async (x: number, y: number, factor = 1): Promise<[number, number]> => {
+    const [left, top, width, height] = await boxOf();
+    // the frame takes a pixel on each side; the figure reaches from -3 to 2.95 and from -2 to 1.65
+    const scale = factor * 0.9 * Math.min((width - 2) / 5.95, (height - 2) / 3.65);
+    return [left + width / 2 + (x + 0.025) * scale, top + height / 2 + (y + 0.175) * scale];
   };
 
   it('matches its reference picture, with a colour for each label and a legend in words', async () => {
-    await shown.text('.legend li', /^\s*ring$/);
-    await shown.text('.legend li', /^\s*bar$/);
+    await shown.text('.legend li', /^\s*ring 300$/);
+    await shown.text('.legend li', /^\s*bar 200$/);
+    await settle();
     await looksAs(shown.page, CANVAS, 'map');
     await shown.check();
+    // check() has changed the size of the page
+    await shown.page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'light' }]);
+    await settle();
   });
 
   it('looks different when it is moved, and the same again when all is shown', async () => {
@@ -86,56 +121,134 @@ describe('the map', { skip: typeof browser === 'string' ? browser : false }, () 
     await shown.page.keyboard.press('0');
     await settle();
     await looksAs(shown.page, CANVAS, 'map');
-    await drag();
-    await looksUnlike(shown.page, CANVAS, 'map');
-    await press('Show all');
-    await settle();
-    await looksAs(shown.page, CANVAS, 'map');
-  });
-
-  it('is moved by arrow keys and zoomed by plus and minus: fewer images are in view', async () => {
-    await press('Select what is in view');
-    assert.equal(await selected(), COUNT);
-    await shown.page.focus(`${CANVAS} canvas`);
-    for (let i = 0; i < 2; i++) await shown.page.keyboard.press('+');
-    await settle();
-    await press('Select what is in view');
-    const zoomed = await selected();
-    assert.ok(zoomed > 0 && zoomed < COUNT, `${zoomed} in view`);
-  });
-
-  it('selects with the lasso what lies inside, and nothing else', async () => {
-    await press('Show all');
-    await settle();
-    await press('Lasso');
-    const [x, y, width, height] = await boxOf(); // a click may have scrolled the page
-    // around the lower right quarter of the picture, where the spot is
-    const corner = [
-      [0.7, 0.7],
-      [0.95, 0.7],
-      [0.95, 0.99],
-      [0.7, 0.99],
-    ].map(([u, v]) => [x + u! * width, y + v! * height] as const);
-    await shown.page.mouse.move(...corner[0]!);
-    await shown.page.mouse.down();
-    for (const point of corner.slice(1)) await shown.page.mouse.move(...point, { steps: 4 });
-    await shown.page.mouse.up();
-    assert.equal(await selected(), GROUPS.spot);
-  });
-
-  const settle = () =>
-    shown.page.evaluate('new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve), 500))');
-  const drag = async (): Promise<void> => {
     const [x, y, width, height] = await boxOf();
     await shown.page.mouse.move(x + width / 2, y + height / 2);
     await shown.page.mouse.down();
     await shown.page.mouse.move(x + width / 2 + 150, y + height / 2 + 40, { steps: 5 });
     await shown.page.mouse.up();
     await settle();
-  };
-  const boxOf = async (): Promise<[number, number, number, number]> => {
-    await shown.page.evaluate(`document.querySelector(${JSON.stringify(CANVAS)}).scrollIntoView()`);
-    const box = (await (await shown.page.$(CANVAS))!.boundingBox())!;
-    return [box.x, box.y, box.width, box.height];
-  };
+    await looksUnlike(shown.page, CANVAS, 'map');
+    await press('Whole map');
+    await settle();
+    await looksAs(shown.page, CANVAS, 'map');
+  });
+
+  it('shows the image under the pointer, and looks for the neighbours of one that is clicked', async () => {
+    await shown.page.mouse.move(...(await screenOf(2.7, 1.4)));
+    const name = await shown.text('.map-card .caption', /^5\d\d\.jpg$/);
+    await shown.page.waitForFunction(`document.querySelector('.map-card img').naturalWidth > 0`);
+    await shown.page.mouse.click(...(await screenOf(2.7, 1.4)));
+    await shown.text('.asked summary', new RegExp(`^\\s*Like ${name.replace('.', '\\.')}$`));
+    await counted(/^200 images$/);
+    assert.match((await shown.page.evaluate('location.hash')) as string, /view=search/);
+    await pressRole(shown.page, 'tab', 'All images');
+    await all();
+    // and the other way: a picture of the grid is found on the map
+    await shown.page.hover('.virtual-grid .picture');
+    await shown.text('.map-card .caption', /^0\.jpg$/);
+    await shown.page.mouse.move(5, 5);
+  });
+
+  it('is zoomed by plus and minus, within bounds: fewer images are in view, and never none but specks', async () => {
+    await press('Only what is in view');
+    await shown.text('.chip', /^600 images on the map/);
+    await showAll();
+    await shown.page.focus(`${CANVAS} canvas`);
+    for (let i = 0; i < 2; i++) await shown.page.keyboard.press('+');
+    await settle();
+    await press('Only what is in view');
+    const zoomed = Number(/\d+/.exec(await shown.text('.chip', /on the map/))![0]);
+    assert.ok(zoomed > 0 && zoomed < COUNT, `${zoomed} in view`);
+    await showAll();
+    await shown.page.focus(`${CANVAS} canvas`);
+    for (let i = 0; i < 20; i++) await shown.page.keyboard.press('-');
+    await settle();
+    await shown.page.mouse.move(...(await screenOf(2.7, 1.4, 2 ** -0.5)));
+    await shown.text('.map-card .caption', /^5\d\d\.jpg$/);
+    // moved out of sight as far as it goes, the last points are in the middle
+    for (let i = 0; i < 40; i++) await shown.page.keyboard.press('ArrowRight');
+    await settle();
+    await press('Only what is in view');
+    assert.ok(Number(/\d+/.exec(await shown.text('.chip', /on the map/))![0]) >= GROUPS.spot);
+    await showAll();
+    await press('Whole map');
+  });
+
+  it('shows pictures where there is room', async () => {
+    await shown.page.mouse.move(...(await screenOf(2.7, 1.4)));
+    for (let i = 0; i < 12; i++) await shown.page.mouse.wheel({ deltaY: -400 });
+    await shown.page.waitForSelector('.map-picture img', { timeout: 20_000 });
+    await press('Whole map');
+    await settle();
+  });
+
+  it('selects with the lasso what lies inside, and nothing else: the grid shows only that', async () => {
+    await press('Lasso');
+    // around the lower right quarter of the picture, where the spot is
+    const corners = [
+      [2.3, 1],
+      [3.1, 1],
+      [3.1, 1.8],
+      [2.3, 1.8],
+    ] as const;
+    await shown.page.mouse.move(...(await screenOf(...corners[0])));
+    await shown.page.mouse.down();
+    for (const [x, y] of corners.slice(1)) {
+      const [left, top] = await screenOf(x, y);
+      await shown.page.mouse.move(left, top, { steps: 4 });
+    }
+    await shown.page.mouse.up();
+    await counted(/^100 images$/);
+    await shown.text('.chip', /^100 images on the map/);
+    // the filter outlives a reload, and holds in other views
+    await shown.page.reload();
+    await counted(/^100 images$/);
+    await pressRole(shown.page, 'tab', 'Labels');
+    await counted(/^0 images$/);
+    await pressRole(shown.page, 'tab', 'All images');
+    await press('Select these');
+    await shown.text('.tray [role=status]', /^100 selected/);
+    await press('Clear');
+    await showAll();
+  });
+
+  it('is coloured by what is chosen', async () => {
+    await drawn();
+    const colour = (name: string) => shown.page.select('.map-pane select', name);
+    await colour('outlier');
+    await shown.text('.legend-scale', /usual\s+an outlier/);
+    await settle();
+    await looksUnlike(shown.page, CANVAS, 'map');
+    await colour('cluster');
+    await shown.text('.legend li', /^\s*Cluster 1 \d+$/, 30_000);
+    await colour('folder');
+    await shown.text('.legend li', /^\s*the top folder 600$/);
+    await shown.page.reload();
+    await shown.text('.legend li', /^\s*the top folder 600$/);
+    await drawn();
+    await colour('label');
+    await shown.text('.legend li', /^\s*ring 300$/);
+    await shown.check();
+  });
+
+  it('looks as it should at three widths, light and dark', async () => {
+    const place = `#/find?${new URLSearchParams({ index: at }).toString()}`;
+    for (const [width, height, scheme] of [
+      [1440, 900, 'light'],
+      [1440, 900, 'dark'],
+      [1024, 768, 'dark'],
+      [390, 844, 'light'],
+    ] as const) {
+      await shown.page.setViewport({ width, height });
+      await shown.page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
+      await shown.show(place);
+      await shown.page.mouse.move(2, 2);
+      await shown.page.waitForFunction(
+        `[...document.querySelectorAll('.virtual-grid img')].every((one) => one.naturalWidth > 0)`,
+      );
+      await settle();
+      await looksAs(shown.page, '.find', `find-${width}-${scheme}`, { allowed: 0.06 });
+    }
+    await shown.page.emulateMediaFeatures([]);
+  });
 });

@@ -1,9 +1,10 @@
-/** Find and map, through the page: an index is made, searched, mapped, sorted and labelled; and what its routes refuse. */
+/** Find and map, through the page: an index is made, searched, sorted and labelled; and what its routes refuse. */
 import assert from 'node:assert/strict';
 import {
   appendFileSync,
   copyFileSync,
   existsSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -15,10 +16,11 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Browser } from 'puppeteer-core';
+import sharp from 'sharp';
 import { buildIndex } from '../explore/build-index.js';
 import { labelsPath } from '../explore/labels.js';
 import { launchBrowser } from '../testing/browser.js';
-import { giveFile, pressButton } from '../testing/page.js';
+import { giveFile, pressButton, pressRole, slide } from '../testing/page.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { loadModel } from '../model.js';
@@ -28,11 +30,15 @@ const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-find-'));
 const images = path.join(folder, 'images');
 const run = path.join(folder, 'run');
 const index = path.join(folder, 'photos.index');
+const wide = path.join(folder, 'wide.png');
 const outside = mkdtempSync(path.join(os.tmpdir(), 'dino-outside-'));
 before(async () => {
   writeTinyRun(run);
   await writeColourFolders(images, 8);
   copyFileSync(path.join(images, 'red', 'red 2.png'), path.join(images, 'red', 'copy.png'));
+  await sharp({ create: { width: 120, height: 40, channels: 3, background: { r: 0, g: 150, b: 0 } } })
+    .png()
+    .toFile(wide);
 });
 after(() => {
   rmSync(folder, { recursive: true });
@@ -48,136 +54,316 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
   let shown: StudioPage;
   before(async () => {
     shown = await openStudio(browser as Browser, [folder]);
+    await shown.page.setViewport({ width: 1440, height: 900 });
   });
   after(() => shown.close());
-  const type = async (selector: string, value: string): Promise<void> => {
-    await shown.page.waitForSelector(selector);
-    await shown.page.evaluate(`document.querySelector(${JSON.stringify(selector)}).value = ''`);
-    await shown.page.type(selector, value);
-  };
   const press = (words: string): Promise<void> => pressButton(shown.page, words);
+  const view = (words: string): Promise<void> => pressRole(shown.page, 'tab', words);
+  const tray = (pattern: RegExp): Promise<string> => shown.text('.tray [role=status]', pattern);
+  const value = async (selector: string): Promise<unknown> => {
+    await shown.page.waitForSelector(selector);
+    return shown.page.evaluate(`document.querySelector(${JSON.stringify(selector)}).value`);
+  };
+  const type = async (selector: string, text: string): Promise<void> => {
+    const field = (await shown.page.waitForSelector(selector))!;
+    await field.click({ count: 3 });
+    await field.type(text);
+  };
+  const address = (): Promise<string> => shown.page.evaluate('location.hash') as Promise<string>;
+  const back = (): Promise<unknown> => shown.page.evaluate('history.back()');
+  /** Names of the images in the grid, of those that are drawn. */
+  const drawn = (): Promise<string[]> =>
+    shown.page.evaluate(
+      `[...document.querySelectorAll('.virtual-grid .picture')].map((one) => one.ariaLabel.replace('Open ', ''))`,
+    ) as Promise<string[]>;
 
-  it('makes an index from the page, and opens it', async () => {
+  /** Waits until the first image of the grid is one of these. */
+  const firstIs = (pattern: RegExp): Promise<unknown> =>
+    shown.page.waitForFunction(
+      `${String(pattern)}.test(document.querySelector('.virtual-grid .picture')?.ariaLabel ?? '')`,
+    );
+
+  it('makes an index of a folder that is picked, by a model of a list, and shows its images at once', async () => {
     await shown.show('#/find');
-    await shown.text('h1', /Find and map/);
+    await shown.text('h2', /Explore a folder of images/);
     await shown.check();
-    await type('input[name=weights]', run);
-    await type('input[name=images]', images);
+    await pressRole(shown.page, 'link', 'Choose a folder of images');
+    await shown.page.waitForSelector('.folder-list button');
+    await shown.page.click('.folder-list button');
+    await shown.text('.folder-list button', /^images/);
+    await shown.check();
+    await shown.page.evaluate(
+      `[...document.querySelectorAll('.folder-list button')].find((one) => one.innerText.startsWith('images')).click()`,
+    );
+    await shown.text('.pick-folder code', /images$/);
+    await press('Use this folder');
+    await shown.text('select', /run \(a run, its newest checkpoint\)/);
+    // the choice is in the address
+    await shown.page.reload();
+    await shown.text('.stack code', /images$/);
+    assert.equal(await value('input[name=output]'), `${images}.index`);
     await type('input[name=output]', index);
-    await press('Make it');
-    await shown.text('.find p', /25 images of .*images, by .*run/, 60_000);
+    await shown.check();
+    await press('Make the index');
+    await shown.text('h1', /photos\.index/, 60_000);
     assert.ok(existsSync(path.join(index, 'index.json')));
-  });
-
-  it('searches with an image that is picked, and with plus and minus', async () => {
-    // these files are compiled without the browser's types
-    const input = (await shown.page.waitForSelector('.drop input')) as unknown as {
-      uploadFile: (file: string) => Promise<void>;
-    };
-    await input.uploadFile(path.join(images, 'green', 'green 3.png'));
-    await shown.text('.pictures li:first-child .name', /green\/green 3\.png (1\.000|0\.99)/, 30_000);
-    await press('More like green/green 3.png');
-    await press('Search by these');
-    await shown.text('h2', /Like the images chosen/);
-    await shown.text('.pictures li:first-child .name', /green/);
+    await shown.text('.grid-head [role=status]', /^25 images$/);
+    assert.equal((await drawn()).length, 25);
+    await shown.page.waitForFunction(
+      `[...document.querySelectorAll('.virtual-grid img')].every((one) => one.complete && one.naturalWidth > 0)`,
+    );
+    await shown.page.waitForSelector('.find-map .canvas[aria-busy="false"] canvas', { timeout: 30_000 });
     await shown.check();
   });
 
-  it('finds near-duplicates, outliers, clusters and a subset', async () => {
-    await press('Near-duplicates');
-    await type('input[name=threshold]', '0.99999');
-    await press('Find near-duplicates');
-    await shown.text('.group .name', /red\/(copy|red 2)\.png/, 30_000);
-    await press('Outliers');
-    await press('Find outliers');
-    await shown.text('h2', /Outliers/, 30_000);
-    await press('Clusters');
-    await type('input[name=clusters]', '3');
-    await press('Find clusters');
-    await shown.text('h2', /Clusters: 3/, 30_000);
-    await shown.text('h3', /9 images/);
+  it('lists the indexes of the folders as cards with pictures', async () => {
+    await pressRole(shown.page, 'link', 'All indexes');
+    await shown.text('.index-card', /photos\.index\s+25 images\s+images, by run/);
+    await shown.page.waitForFunction(
+      `[...document.querySelectorAll('.index-card img')].filter((one) => one.naturalWidth > 0).length >= 4`,
+    );
     await shown.check();
-    await press('Select group 1');
-    await press('Subset to label');
-    await type('input[name=size]', '3');
-    await press('Choose');
-    await shown.text('h2', /Label these first/, 30_000);
+    await shown.page.click('.index-card');
+    await shown.text('.grid-head [role=status]', /^25 images$/);
   });
 
-  it('labels the selection, proposes, accepts, and exports', async () => {
-    await press('Selection and labels');
-    await shown.text('.row span', /9 images selected/);
-    await type('input[name=label]', 'red things');
-    await press('Label them');
-    await shown.text('.labels li', /red things: 9 images/);
-    await type('input[name=target]', path.join(folder, 'list.txt'));
+  it('marks images by keys and buttons, says so in the tray, and keeps it over a reload', async () => {
+    await tray(/^0 selected, 0 like, 0 unlike/);
+    await shown.page.focus('.virtual-grid .picture');
+    for (const key of ['ArrowRight', 'Space', 'ArrowRight', '+'] as const)
+      await shown.page.keyboard.press(key);
+    await press('Less like blue/blue 4.png');
+    await tray(/^1 selected, 1 like, 1 unlike/);
+    const marked = () =>
+      shown.page.evaluate(
+        `['selected', 'liked', 'unliked'].map((mark) => document.querySelector('li.' + mark + ' .picture')?.ariaLabel)`,
+      );
+    const expected = ['Open blue/blue 1.png', 'Open blue/blue 2.png', 'Open blue/blue 4.png'];
+    assert.deepEqual(await marked(), expected);
+    await shown.check();
+    await shown.page.reload();
+    await tray(/^1 selected, 1 like, 1 unlike/);
+    assert.deepEqual(await marked(), expected);
+    // an image is not liked and unliked at once
+    await press('More like blue/blue 4.png');
+    await tray(/^1 selected, 2 like, 0 unlike/);
+    await press('Undo');
+    await tray(/^1 selected, 1 like, 1 unlike/);
+    await press('Clear');
+    await tray(/^0 selected, 0 like, 0 unlike/);
+    await press('Undo');
+    await tray(/^1 selected, 1 like, 1 unlike/);
+  });
+
+  it('searches by marks, and by an image that is given, as it is; Back and reload bring back what was found', async () => {
+    await pressButton(shown.page, 'Search');
+    await shown.text('.asked', /Like\s+and unlike/);
+    await shown.text('.grid-head [role=status]', /^23 images$/);
+    await view('Search');
+    await giveFile(shown.page, '.query input[type=file]', wide);
+    await shown.text('.asked summary', /Like the given image/, 30_000);
+    await shown.text('.grid-head [role=status]', /^25 images$/);
+    await firstIs(/green/);
+    await shown.text('.caption', /^\d+(\.\d+)? % green/);
+    const shape = () =>
+      shown.page.evaluate(`(() => {
+        const { width, height } = document.querySelector('.region-image').getBoundingClientRect();
+        return width / height;
+      })()`) as Promise<number>;
+    await shown.page.waitForFunction(
+      `(({ width, height }) => Math.abs(width / height - 3) < 0.05)(document.querySelector('.region-image').getBoundingClientRect())`,
+    );
+    assert.ok(Math.abs((await shape()) - 3) < 0.05);
+    const found = await address();
+    await shown.check();
+    await shown.page.reload();
+    await shown.text('.asked summary', /Like the given image/);
+    await firstIs(/green/);
+    await back();
+    await shown.text('.asked', /Like\s+and unlike/);
+    await shown.page.evaluate('history.forward()');
+    await shown.text('.asked summary', /Like the given image/);
+    assert.equal(await address(), found);
+  });
+
+  it('searches by a part that is drawn, which the fields follow, or typed', async () => {
+    const box = (await (await shown.page.waitForSelector('.region-image'))!.boundingBox())!;
+    const to = (x: number, y: number) => shown.page.mouse.move(box.x + x * box.width, box.y + y * box.height);
+    await to(0.1, 0.25);
+    await shown.page.mouse.down();
+    await to(0.5, 0.5);
+    await to(0.7, 0.75);
+    await shown.page.mouse.up();
+    const fields = () =>
+      shown.page.evaluate(
+        `[...document.querySelectorAll('.part-fields input')].map((one) => Math.round(Number(one.value)))`,
+      );
+    assert.deepEqual(await fields(), [10, 25, 60, 50]);
+    await press('Search by this part');
+    await shown.text('.asked summary', /Like a part of the given image/, 30_000);
+    await shown.text('.grid-head [role=status]', /^25 images$/);
+    await type('.part-fields label:nth-of-type(3) input', '40');
+    await press('Search by this part');
+    await shown.page.waitForFunction(`decodeURIComponent(location.hash).includes('part=0.1,0.25,0.4,0.5')`);
+    await firstIs(/green/);
+    await shown.check();
+  });
+
+  it('finds clusters by a slider, and a changed address shows what it says', async () => {
+    await view('Clusters');
+    await shown.text('.slider output', /^\d+$/);
+    await slide(shown.page, 'Clusters', 3);
+    await shown.text('.grid-head [role=status]', /^3 groups, 25 images$/);
+    await shown.text('.slider output', /^3$/);
+    await shown.text('.group h2', /Cluster 1: 9 images/);
+    await press('Automatic');
+    await shown.page.waitForFunction(`!location.hash.includes('clusters=3')`);
+    // what was chosen is shown, not 0
+    await shown.text('.slider output', /^[1-9]\d*$/);
+    await shown.check();
+    const other = (await address()).replace('view=clusters', 'view=outliers');
+    await shown.page.evaluate(`location.hash = ${JSON.stringify(other)}`);
+    await shown.text('[role=tab][aria-selected=true]', /Outliers/);
+    await shown.text('.caption', /^[+-]?\d+\.\d /);
+    assert.equal(await shown.page.$('.group'), null);
+    await back();
+    await shown.text('.group h2', /Cluster 1/);
+  });
+
+  it('finds duplicates by a slider, with a live count and pairs on both sides of it', async () => {
+    await view('Duplicates');
+    await shown.text('.live', /^\d+ pairs?, \d+ of 25 images$/, 30_000);
+    await slide(shown.page, 'Same from a similarity of', 0.99999);
+    await shown.text('.live', /^\d+ pairs?, \d of 25 images$/);
+    await shown.text('.group .caption', /copy\.png/);
+    assert.ok((await shown.page.$$('.examples figure:first-child .thumb')).length >= 2);
+    await shown.check();
+    await press('Automatic');
+    await shown.page.waitForFunction(`!location.hash.includes('threshold')`);
+  });
+
+  it('orders all by how odd they are, and chooses what to label first', async () => {
+    await view('Outliers');
+    await shown.text('.grid-head [role=status]', /^25 images$/);
+    await view('Label first');
+    await slide(shown.page, 'Images to label first', 3);
+    await shown.text('.grid-head [role=status]', /^3 images$/, 30_000);
+    await shown.check();
+  });
+
+  it('opens an image large: arrow keys go on, numbers label, undo takes back', async () => {
+    await view('All images');
+    await press('Open blue/blue 0.png');
+    await shown.text('dialog h2', /blue\/blue 0\.png/);
+    await shown.page.waitForSelector('.neighbours img');
+    await shown.check();
+    await type('dialog input[name=label]', 'sky');
+    await press('Label it');
+    await shown.text('dialog h3', /Label: sky/);
+    await shown.page.focus('dialog header button:not(:disabled)');
+    await shown.page.keyboard.press('ArrowRight');
+    await shown.text('dialog h2', /blue\/blue 1\.png/);
+    await shown.page.keyboard.press('1');
+    await shown.text('dialog h3', /Label: sky/);
+    await shown.page.keyboard.down('Control');
+    await shown.page.keyboard.press('z');
+    await shown.page.keyboard.up('Control');
+    await shown.text('dialog h3', /^Label$/);
+    await shown.page.keyboard.press('1');
+    await shown.text('dialog h3', /Label: sky/);
+    await shown.page.reload();
+    await shown.text('dialog h2', /blue\/blue 1\.png/);
+    const look = await shown.page.$eval('dialog a', (link) => link.getAttribute('href'));
+    assert.match(decodeURIComponent(look ?? ''), /#\/look\?weights=.*run&image=.*blue\/blue\+1\.png/);
+    await press('More like this');
+    await shown.text('.asked summary', /Like blue\/blue 1\.png/);
+    assert.equal(await shown.page.$('dialog'), null);
+    await back();
+    await shown.text('dialog h2', /blue\/blue 1\.png/);
+    await shown.page.keyboard.press('Escape');
+    await shown.page.waitForFunction(`document.querySelector('dialog') === null`);
+  });
+
+  it('labels the selection, filters by label, and writes labels into a table', async () => {
+    await type('.grid-head input[type=search]', 'red/');
+    await shown.text('.grid-head [role=status]', /^9 images$/);
+    await press('Clear');
+    await press('Select these');
+    await tray(/^9 selected/);
+    await press('Label');
+    await type('dialog input[name=label]', 'red, "all"');
+    await press('Give this label');
+    await shown.page.waitForFunction(`document.querySelector('dialog') === null`);
+    await type('.grid-head input[type=search]', ' ');
+    await shown.page.keyboard.press('Backspace');
+    await view('Labels');
+    await shown.text('.labels button', /red, "all" 9/);
+    await shown.text('.labels button', /sky 2/);
+    await shown.text('.grid-head [role=status]', /^11 images$/);
+    await press('sky 2');
+    await shown.text('.grid-head [role=status]', /^2 images$/);
+    await press('Without a label 14');
+    await shown.text('.grid-head [role=status]', /^14 images$/);
+    await shown.check();
+    await press('Propose labels for images like these');
+    await shown.text('.proposals', /\d+ proposals?, the surest first|No other image/);
+    await press('Close');
     await press('Export');
-    await shown.text('[role=status]', /9 images in/, 30_000);
-    const list = readFileSync(path.join(folder, 'list.txt'), 'utf8');
-    assert.equal(list.trim().split('\n').length, 9);
+    const table = path.join(folder, 'list.csv');
+    await shown.page.select('dialog select', 'labelled');
+    await type('dialog input[name=target]', table);
+    await shown.check();
+    await press('Write it');
+    await shown.text('dialog [role=status]', /^11 images in/, 30_000);
+    const lines = readFileSync(table, 'utf8').trim().split('\n');
+    assert.equal(lines[0], 'image,label');
+    assert.equal(lines.filter((line) => line.endsWith(',"red, ""all"""')).length, 9);
+    assert.ok(lines.includes(`${path.join(images, 'blue', 'blue 0.png')},sky`));
     // a name that is taken: nothing is replaced, another is offered
-    await press('Export');
-    await shown.text('[role=alert]', /list\.txt already exists, and nothing is replaced/);
-    const offered = (): Promise<unknown> =>
-      shown.page.evaluate(`document.querySelector('input[name=target]').value`);
-    assert.equal(await offered(), path.join(folder, 'list-2.txt'));
+    await press('Write it');
+    await shown.text('dialog [role=alert]', /list\.csv already exists, and nothing is replaced/);
+    assert.equal(await value('dialog input[name=target]'), path.join(folder, 'list-2.csv'));
     // the browser itself logs failed replies
     assert.match(shown.errors.splice(0).join('\n'), /^.* 409 \(Conflict\)$/);
-    await press('Export');
-    await shown.text('[role=status]', /9 images in .*list-2\.txt/, 30_000);
-    assert.equal(readFileSync(path.join(folder, 'list.txt'), 'utf8'), list);
-    assert.equal(readFileSync(path.join(folder, 'list-2.txt'), 'utf8'), list);
-    await shown.check();
+    await press('Write it');
+    await shown.text('dialog [role=status]', /^11 images in .*list-2\.csv/, 30_000);
+    assert.equal(readFileSync(path.join(folder, 'list-2.csv'), 'utf8'), readFileSync(table, 'utf8'));
+    await shown.page.keyboard.press('Escape');
   });
 
-  it('keeps the labels in the index: they survive a reload, and can be removed', async () => {
-    await shown.page.reload();
-    await press('Selection and labels');
-    await shown.text('.labels li', /red things: 9 images/);
-    await press('Clusters');
-    await type('input[name=clusters]', '3');
-    await press('Find clusters');
-    await press('Select group 1');
-    await press('Selection and labels');
-    await press('Propose labels for their neighbours');
-    await press('Remove their labels');
-    await shown.page.waitForFunction(`document.querySelector('.labels') === null`);
-    await type('input[name=label]', 'red things');
-    await press('Label them');
-    await shown.text('.labels li', /red things: 9 images/);
+  it('keeps the labels in the index: they survive a reload, and what is damaged is reported', async () => {
     appendFileSync(labelsPath(index), 'not a line\n');
     await shown.page.reload();
     await shown.text('[role=alert]', /Left out 1 unreadable line of labels\.jsonl/);
-    await press('Selection and labels');
-    await shown.text('.labels li', /red things: 9 images/);
+    await shown.text('.labels button', /sky 2/);
+    await tray(/^9 selected/);
+    await press('Label');
+    await press('Remove their labels');
+    await shown.page.waitForFunction(
+      `![...document.querySelectorAll('.labels button')].some((one) => one.innerText.startsWith('red'))`,
+    );
+    await press('Undo');
+    await shown.text('.labels button', /red, "all" 9/);
     await shown.check();
   });
 
-  it('searches with a part of an image, given only by numbers', async () => {
-    await press('Search');
-    await giveFile(shown.page, '.drop input[type=file]', path.join(images, 'green', 'green 3.png'));
-    await shown.text('h2', /Like the image given/, 30_000);
-    await type('.drop input[name=x]', '10');
-    await type('.drop input[name=width]', '60');
-    await press('Search by this part');
-    await shown.text('h2', /Like the part of the image/, 30_000);
-    await shown.text('.pictures li:first-child .name', /green/);
-    const part = await shown.page.evaluate(`(() => {
-      const rect = document.querySelector('.query rect');
-      return ['x', 'y', 'width', 'height'].map((name) => Number(rect.getAttribute(name)));
-    })()`);
-    assert.deepEqual(part, [0.1, 0.25, 0.6, 0.5]);
+  it('shows progress and Cancel after leaving and coming back', async () => {
+    const many = path.join(folder, 'many');
+    mkdirSync(many);
+    for (let i = 0; i < 8000; i++)
+      linkSync(path.join(images, 'green', 'green 1.png'), path.join(many, `${i}.png`));
+    await shown.page.evaluate(
+      `location.hash = ${JSON.stringify(`#/find?new=1&images=${encodeURIComponent(many)}`)}`,
+    );
+    await press('Make the index');
+    await shown.text('.task label', /Indexing many/);
+    await shown.show('#/runs');
+    await shown.page.reload();
+    await shown.show('#/find');
+    await shown.text('.task label', /Indexing many/);
     await shown.check();
-  });
-
-  it('draws the map, and selects what is in view', async () => {
-    await press('Map');
-    await shown.page.waitForSelector('.find-map canvas', { timeout: 30_000 });
-    await shown.page.waitForSelector('.find-map .canvas img', { timeout: 30_000 });
-    await press('Select what is in view');
-    await shown.check();
-    await press('Selection and labels');
-    await shown.text('.row span', /25 images selected/);
+    await press('Cancel');
+    await shown.text('.note', /Indexing many: cancelled/, 30_000);
   });
 });
 
@@ -192,7 +378,7 @@ describe('the routes of Find', () => {
       const response = await fetch(`${studio.origin}${route}`, {
         method: 'POST',
         headers: { authorization: `Bearer ${studio.token}`, 'content-type': 'application/json' },
-        body: body instanceof Uint8Array ? new Blob([new Uint8Array(body)]) : JSON.stringify(body),
+        body: JSON.stringify(body),
       });
       return [response.status, await response.text()];
     };
@@ -214,8 +400,10 @@ describe('the routes of Find', () => {
       const make = { weights: run, images, output: path.join(outside, 'made') };
       assert.equal((await post('/api/find/index', make))[0], 403);
       assert.equal((await post('/api/find/index', { ...make, images: outside, output: index }))[0], 403);
-      const address = `/api/upload/find?top=3&index=${encodeURIComponent(path.join(folder, 'empty'))}`;
-      assert.equal((await post(address, new TextEncoder().encode('no image')))[0], 422);
+      const search = { kind: 'search', plus: [], minus: [], top: 3, upload: 'forgotten' };
+      assert.equal((await asked(index, search))[0], 404);
+      const names = await asked(index, { kind: 'names' });
+      assert.match(names[1], /"root":".*images","names":\["blue\/blue 0\.png",/);
       assert.deepEqual(readdirSync(outside), []);
     } finally {
       await studio.close();

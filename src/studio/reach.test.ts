@@ -32,7 +32,7 @@ import { putGood } from '../testing/strange-files.js';
 import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
 import { frameName, listWatched } from '../run/film-folder.js';
 import { loadModel } from '../model.js';
-import type { RunSummary, Task } from '../plain/studio-api.js';
+import type { LookUpload, RunSummary, Task } from '../plain/studio-api.js';
 import { allRoutes } from './routes/index.js';
 import type { Studio } from './routes/route.js';
 
@@ -327,12 +327,21 @@ describe('the studio', { timeout: 280_000 }, () => {
     await post('/api/find/map', { index });
     await settled();
     await send('GET /api/find/map', `/api/find/map?index=${encodeURIComponent(index)}`);
-    for (const ask of [{ kind: 'about' }, { kind: 'images', rows: [0] }, { kind: 'labels' }])
+    for (const ask of [
+      { kind: 'about' },
+      { kind: 'images', rows: [0] },
+      { kind: 'names' },
+      { kind: 'labels' },
+    ])
       await post('/api/find/ask', { index, ask });
-    const query = new URLSearchParams({ index, top: '3', region: '0,0,0.5,0.5' });
-    const upload = new Uint8Array(readFileSync(paths.picture));
-    await send('POST /api/upload/find', `/api/upload/find?${query.toString()}`, upload);
+    await send('GET /api/find/indexes', '/api/find/indexes');
+    const picture = new Uint8Array(readFileSync(paths.picture));
+    const { id } = JSON.parse(await send('POST /api/upload/look', '/api/upload/look', picture)) as LookUpload;
+    const search = { kind: 'search', plus: [], minus: [], top: 3, region: [0, 0, 0.5, 0.5] };
+    await post('/api/find/ask', { index, ask: { ...search, upload: id } });
     assert.equal(statusOf(), 200, replies.at(-1)!.text);
+    await send('GET /api/picture', `/api/picture?upload=${id}`);
+    assert.equal(statusOf(), 200);
   });
 
   it('plans, tries and begins no training on what lies outside', async () => {

@@ -24,17 +24,17 @@ export class Tasks {
   }
 
   /**
-   * @param after - Makes the task's result from the job's output; default the output itself.
-   * @returns At once; the result comes with a `task` event.
+   * @param index - The index that it makes or changes.
+   * @returns At once; the job's output comes with a `task` event.
    */
   start<K extends JobName>(
     kind: K,
     title: string,
     input: Jobs[K]['input'],
-    after: (output: Jobs[K]['output']) => unknown = (output) => output,
+    index: string | null = null,
   ): Task {
     const controller = new AbortController();
-    const task: Task = { id: randomUUID(), kind, title, state: 'running', progress: null };
+    const task: Task = { id: randomUUID(), kind, title, index, state: 'running', progress: null };
     this.#tasks.set(task.id, { task, controller });
     this.#forget();
     const tell = (change: Partial<Task>): void => {
@@ -48,7 +48,7 @@ export class Tasks {
         signal: controller.signal,
         onProgress: (progress) => tell({ progress }),
       })
-      .then(async (output) => tell({ state: 'done', result: await after(output) }))
+      .then((output) => tell({ state: 'done', result: output }))
       .catch((error: unknown) =>
         tell(
           controller.signal.aborted

@@ -32,7 +32,7 @@ const browser = await launchBrowser();
 if (typeof browser === 'string') throw new Error(browser);
 const site = mkdtempSync(path.join(os.tmpdir(), 'dino-docs-pictures-'));
 
-/** A search by one image in Find, and the map with five classes labelled. */
+/** An index in Find with five classes labelled: its grid and map, its duplicates, the map alone. */
 async function findAndMap(browser: Browser, run: string, images: string): Promise<void> {
   const output = path.join(site, 'scenes.index');
   using model = loadModel(run, { device: 'cpu' });
@@ -45,18 +45,26 @@ async function findAndMap(browser: Browser, run: string, images: string): Promis
   for (const name of classes.slice(0, 5)) labelImages(index, rowsOf(name), name);
   const studio = await openStudio(browser, [path.dirname(run), images, site]);
   const { page } = studio;
+  await page.setViewport({ width: 1440, height: 900 });
+  const settled = async (): Promise<void> => {
+    await page.waitForSelector('.find-map .canvas[aria-busy="false"] canvas', { timeout: 60_000 });
+    await page.waitForFunction(
+      `[...document.querySelectorAll('.virtual-grid img')].every((one) => one.naturalWidth > 0)`,
+      { timeout: 60_000 },
+    );
+    await page.evaluate('new Promise((resolve) => setTimeout(resolve, 1500))');
+  };
   await studio.show(`#/find?${new URLSearchParams({ index: output }).toString()}`);
-  await page.waitForSelector('.drop input[type=file]');
-  await giveFile(page, '.drop input[type=file]', index.pathOf(0));
-  await page.waitForSelector('.pictures li img', { timeout: 60_000 });
-  await page.evaluate('new Promise((resolve) => setTimeout(resolve, 1000))');
-  await page.setViewport({ width: 1200, height: 1300 });
+  await settled();
   await studio.picture('find');
-  await page.setViewport({ width: 1200, height: 800 });
-  await studio.show(`#/find?${new URLSearchParams({ index: output, view: 'map' }).toString()}`);
-  await page.waitForSelector('.find-map .canvas[aria-busy="false"] canvas', { timeout: 60_000 });
-  await page.evaluate('new Promise((resolve) => setTimeout(resolve, 1000))');
-  await studio.picture('map', '.find-map');
+  const place = { index: output, view: 'duplicates' };
+  await studio.show(`#/find?${new URLSearchParams(place).toString()}`);
+  await page.waitForSelector('.duplicates .examples img', { timeout: 60_000 });
+  await settled();
+  await studio.picture('duplicates');
+  await studio.show(`#/find?${new URLSearchParams({ index: output }).toString()}`);
+  await settled();
+  await studio.picture('map', '.map-pane');
   await studio.close();
 }
 

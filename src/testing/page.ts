@@ -11,10 +11,24 @@ export async function setSlider(page: Page, label: string, value: number, within
   })()`);
 }
 
+/** Clicks what has this role and this name, once it exists. */
+export async function pressRole(page: Page, role: string, words: string): Promise<void> {
+  const element = await page.waitForSelector(`::-p-aria([name="${words}"][role="${role}"])`);
+  await element!.click();
+}
+
 /** Clicks the button with this name, once it exists. */
-export async function pressButton(page: Page, words: string): Promise<void> {
-  const button = await page.waitForSelector(`::-p-aria([name="${words}"][role="button"])`);
-  await button!.click();
+export const pressButton = (page: Page, words: string): Promise<void> => pressRole(page, 'button', words);
+
+/** Moves a slider of the section Find, by its label. */
+export async function slide(page: Page, label: string, value: number): Promise<void> {
+  const found = `[...document.querySelectorAll('label.slider')].find((one) => one.firstElementChild.innerText === ${JSON.stringify(label)})`;
+  await page.waitForFunction(`${found} !== undefined`);
+  await page.evaluate(`(() => {
+    const input = ${found}.querySelector('input');
+    input.value = ${value};
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+  })()`);
 }
 
 /** Waits until Look has finished computing and shows this many pictures. */

@@ -26,6 +26,10 @@ export const valueOf = <T>(values: Readonly<Record<string, T>>, name: string): T
 /** The address of a small picture of an image file. */
 export const pictureOf = (path: string, size = 256): string => addressOf('/api/picture', { path, size });
 
+/** The same of an image that was uploaded. */
+export const uploadedPictureOf = (upload: string, size = 256): string =>
+  addressOf('/api/picture', { upload, size });
+
 async function send(address: string, init: RequestInit): Promise<Response> {
   let response: Response;
   try {

@@ -2,7 +2,26 @@
 import { computed, signal } from '@preact/signals';
 
 const hash = signal(location.hash);
-addEventListener('hashchange', () => (hash.value = location.hash));
+addEventListener('hashchange', () => {
+  clearTimeout(pending);
+  pending = undefined;
+  hash.value = location.hash;
+});
+addEventListener('pagehide', writePending);
+
+/** Browsers refuse to change an address a hundred times in some seconds, as a slider would: milliseconds between changes. */
+const REPLACE_MS = 200;
+let replaced = -Infinity;
+let pending: number | undefined;
+
+/** Writes the address that is shown, if it isn't there yet. */
+function writePending(): void {
+  if (pending === undefined) return;
+  clearTimeout(pending);
+  pending = undefined;
+  replaced = performance.now();
+  history.replaceState(null, '', hash.value);
+}
 
 export interface Route {
   /** What lies between the slashes, decoded; the first one is the section. */
@@ -30,9 +49,13 @@ export function href(...parts: readonly string[]): string {
 
 export function navigate(address: string, { replace = false } = {}): void {
   if (replace) {
-    history.replaceState(null, '', address);
-    hash.value = location.hash;
-  } else location.hash = address;
+    hash.value = address;
+    pending ??= window.setTimeout(writePending, REPLACE_MS);
+    if (performance.now() - replaced > REPLACE_MS) writePending();
+  } else {
+    writePending();
+    location.hash = address;
+  }
 }
 
 /** Keeps a choice in the address, so that a reload or a copied link shows the same. */

@@ -17,7 +17,7 @@ export const command = defineCommand({
   options: {
     threshold: decimal(1e-6, 1).optional().meta({
       description:
-        'cosine similarity from which two images count as the same (default: 0.95, or 0.85 where the index whitens features)',
+        'cosine similarity from which two images count as the same (default: by how far apart the images of the index are)',
       placeholder: '<similarity>',
     }),
     ...exactOption,
@@ -32,11 +32,14 @@ export const command = defineCommand({
   async run(call) {
     const { options, io } = call;
     await onIndex(call, async ({ index, signal, count }) => {
-      const { DUPLICATE_THRESHOLDS, findDuplicates } = await import('../../explore/duplicates.js');
-      const threshold = options.threshold ?? DUPLICATE_THRESHOLDS[index.manifest.whitening.mode];
+      const { duplicateThreshold, findDuplicates } = await import('../../explore/duplicates.js');
+      const nearest = {
+        ...{ ...exactly(options), signal },
+        onProgress: (done: number, total: number) => count('images compared', done, total),
+      };
+      const threshold = options.threshold ?? (await duplicateThreshold(index, nearest));
       const groups = await findDuplicates(index, {
-        ...{ threshold, ...exactly(options), signal },
-        onProgress: (done, total) => count('images compared', done, total),
+        ...{ ...nearest, threshold },
         onWarning: (message) => io.warn(message),
       });
       const digits = String(groups.length).length;

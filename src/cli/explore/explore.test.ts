@@ -155,7 +155,8 @@ it('index --whiten says how features are compared, and duplicates takes the thre
   const flags = ['--output', whitened, '--num-workers', '0', '--device', 'cpu'];
   const { stdout } = dino(['index', path.join(folder, 'run'), images, ...flags, '--whiten', 'center']);
   assert.match(stdout, /features are centred before they are compared: asked for center/);
-  assert.equal(json<{ threshold: number }>('duplicates', whitened).threshold, 0.95);
+  const { threshold } = json<{ threshold: number }>('duplicates', whitened);
+  assert.ok(threshold > 0.5 && threshold < 1 && threshold !== 0.95, String(threshold));
   const again = json<{ added: number; whitening: { mode: string } }>(
     ...['index', path.join(folder, 'run'), images, ...flags, '--whiten', 'pca'],
   );

@@ -5,38 +5,52 @@ import path from 'node:path';
 import { ConfigError } from '../../errors.js';
 import { alsoReadBelow } from '../../files/read-below.js';
 import { clusterIndex } from '../../explore/cluster.js';
-import { DUPLICATE_THRESHOLDS, findDuplicates } from '../../explore/duplicates.js';
+import { duplicateThreshold, findDuplicates, similarPairs } from '../../explore/duplicates.js';
 import { ImageIndex } from '../../explore/image-index.js';
 import { readManifest } from '../../explore/index-format.js';
 import { labelImages, readLabels } from '../../explore/labels.js';
 import { readMap } from '../../explore/map.js';
 import { findOutliers } from '../../explore/outliers.js';
 import { proposeLabels } from '../../explore/propose.js';
-import { imagesOf, putImages, writeList } from '../../explore/put-images.js';
+import { imagesOf, putImages, writeLabels, writeList } from '../../explore/put-images.js';
 import { loadIndexModel, searchIndex } from '../../explore/search.js';
 import { selectImages } from '../../explore/select.js';
+import { pairSimilarities, shareBelow } from '../../explore/similarity-scale.js';
 import type { FoundImage, LabelGroup } from '../../plain/studio-api.js';
 import type { JobFunction } from './job.js';
 
 /** Skipped images that are listed by name. */
 const LISTED = 100;
+/** Pairs of similar images that a page gets. */
+const PAIRS = 20_000;
+/** Images of a group of duplicates or of a cluster that are sent with it; the rows of all are. */
+const SHOWN = 12;
 
 /** The index that was asked last. */
 let open: ImageIndex | null = null;
+/** Similarities of pairs of its images, once they are needed. */
+let scale: Float32Array | null = null;
 
 function indexAt(folder: string): ImageIndex {
   const { generation } = readManifest(folder);
   if (open === null || open.folder !== folder || open.manifest.generation !== generation) {
     open?.close();
-    open = null; // also when the next one can't be opened
+    open = scale = null; // also when the next one can't be opened
     open = ImageIndex.open(folder);
   }
   return open;
 }
 
 const found = (index: ImageIndex, row: number, score: number | null = null): FoundImage => ({
-  ...{ row, path: index.pathOf(row), name: index.images[row]!.path, label: index.images[row]!.label, score },
+  ...{ row, path: index.pathOf(row), name: index.images[row]!.path, label: index.images[row]!.label },
+  ...{ score, share: null },
 });
+
+/** An image with its similarity to something, and what that means in this index. */
+const similar = (index: ImageIndex, row: number, similarity: number): FoundImage => {
+  scale ??= pairSimilarities(index);
+  return { ...found(index, row, similarity), share: shareBelow(scale, similarity) };
+};
 
 function labelsOf(index: ImageIndex): { kind: 'labels'; groups: LabelGroup[]; damaged: number } {
   const { labels, damaged } = readLabels(index);
@@ -61,16 +75,17 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
   };
   switch (ask.kind) {
     case 'about': {
-      const { images, weights, settings, files, whitening } = index.manifest;
+      const { images, weights, settings, whitening } = index.manifest;
+      const { files } = readManifest(folder); // a map is added without another generation
       const skipped = index.skipped();
       return {
         kind: 'about',
         about: {
           folder,
+          ...{ generation: index.manifest.generation, numHeads: weights.numHeads },
           ...{ images: index.count, width: index.width, source: images.source },
           ...{ weights: weights.given, features: settings.features, hasMap: files.map !== null },
           whitening: { mode: whitening.mode, reason: whitening.reason },
-          duplicateThreshold: DUPLICATE_THRESHOLDS[whitening.mode],
           skipped: { count: skipped.length, first: skipped.slice(0, LISTED) },
         },
       };
@@ -79,16 +94,20 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
       return { kind: 'map', positions: readMap(index) };
     case 'images':
       return { kind: 'images', images: some(ask.rows) };
+    case 'names': {
+      const { root } = index.manifest.images;
+      return { kind: 'names', root: path.resolve(root), names: index.images.map((image) => image.path) };
+    }
     case 'search': {
-      const { plus, minus, region, upload, top } = ask;
+      const { plus, minus, region, image, top } = ask;
       some([...plus, ...minus]);
-      const scratch = upload === undefined ? null : mkdtempSync(path.join(os.tmpdir(), 'dino-find-'));
+      const scratch = image === undefined ? null : mkdtempSync(path.join(os.tmpdir(), 'dino-find-'));
       try {
         const files = [...(ask.files ?? [])];
         if (scratch !== null) {
           alsoReadBelow(scratch);
           files.push(path.join(scratch, 'query'));
-          writeFileSync(files[0]!, upload!);
+          writeFileSync(files[0]!, image!);
         }
         const matches = await searchIndex(index, {
           // a region is cut only from files that the route has checked
@@ -98,32 +117,42 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
         });
         return {
           kind: 'images',
-          images: matches.map(({ row, similarity }) => found(index, row, similarity)),
+          images: matches.map(({ row, similarity }) => similar(index, row, similarity)),
         };
       } finally {
         if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
       }
     }
     case 'duplicates': {
-      const groups = await findDuplicates(index, { threshold: ask.threshold, signal });
+      const threshold = ask.threshold ?? (await duplicateThreshold(index, { signal }));
+      const groups = await findDuplicates(index, { threshold, signal });
       return {
-        kind: 'groups',
+        ...{ kind: 'groups', size: threshold },
         groups: groups.map(({ keep, copies }) => ({
           rows: [keep.row, ...copies.map(({ row }) => row)],
           images: [
             found(index, keep.row),
-            ...copies.map(({ row, similarity }) => found(index, row, similarity)),
+            ...copies.slice(0, SHOWN - 1).map(({ row, similarity }) => similar(index, row, similarity)),
           ],
         })),
       };
     }
+    case 'pairs': {
+      const threshold = await duplicateThreshold(index, { signal });
+      const { pairs, isAll } = await similarPairs(index, PAIRS, { signal });
+      return {
+        ...{ kind: 'pairs', threshold, isAll },
+        rows: pairs.flatMap(({ a, b }) => [a, b]),
+        similarities: pairs.map(({ similarity }) => Math.min(1, similarity)),
+      };
+    }
     case 'clusters': {
       const { clusters } = await clusterIndex(index, {
-        ...{ typical: 8, signal },
+        ...{ typical: SHOWN, signal },
         ...(ask.clusters === undefined ? {} : { clusters: ask.clusters }),
       });
       return {
-        kind: 'groups',
+        ...{ kind: 'groups', size: clusters.length },
         groups: clusters.map(({ rows, typical }) => ({
           rows,
           images: typical.map(({ row, similarity }) => found(index, row, similarity)),
@@ -131,8 +160,10 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
       };
     }
     case 'outliers': {
-      const outliers = await findOutliers(index, { top: ask.top, signal });
-      return { kind: 'images', images: outliers.map(({ row, distance }) => found(index, row, distance)) };
+      const scores = new Array<number>(index.count).fill(0);
+      for (const { row, deviation } of await findOutliers(index, { top: index.count, signal }))
+        scores[row] = Number(deviation.toFixed(3));
+      return { kind: 'scores', scores };
     }
     case 'select': {
       const { size, by } = ask;
@@ -158,7 +189,8 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
     case 'put': {
       const { groups, how, target } = ask;
       const all = imagesOf(groups);
-      if (how === 'list') writeList(target, all);
+      if (how === 'table') writeLabels(target, groups);
+      else if (how === 'list') writeList(target, all);
       else putImages(groups, { folder: target, how, within: index.manifest.images.root });
       return { kind: 'exported', count: all.length };
     }

@@ -48,11 +48,16 @@ export interface Jobs {
       index: string;
       ask:
         | Exclude<FindAsk, { kind: 'search' | 'export' }>
-        | (Extract<FindAsk, { kind: 'search' }> & { upload?: Uint8Array; files?: string[] })
+        | (Omit<Extract<FindAsk, { kind: 'search' }>, 'upload'> & {
+            /** What the page uploaded. */
+            image?: Uint8Array;
+            /** Where the rows of a region are. */
+            files?: string[];
+          })
         | { kind: 'map' }
         | {
             kind: 'put';
-            how: 'list' | 'copy' | 'link';
+            how: Extract<FindAsk, { kind: 'export' }>['how'];
             target: string;
             /** Paths by label. */
             groups: ReadonlyMap<string, string[]>;

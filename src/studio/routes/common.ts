@@ -6,7 +6,8 @@ import { z } from 'zod';
 import { hasImageExtension } from '../../data/list/image-extensions.js';
 import { isRunFolder } from '../../run/run-folder.js';
 import type { FolderEntry, FolderListing, StudioEvent } from '../../plain/studio-api.js';
-import type { GivenFolders } from '../files.js';
+import { type GivenFolders, StudioError } from '../files.js';
+import { uploadOf } from '../uploads.js';
 import { parse, pictureReply, queryNumber, type Routes, route } from './route.js';
 
 /** The most images of a folder that are listed. */
@@ -84,13 +85,17 @@ export const common: Routes = (app, studio) => {
 
   /** A picture of at most `size` pixels, encoded again: the bytes of a file never reach the browser. */
   const pictureQuery = z.object({
-    path: z.string().min(1).max(4096),
+    path: z.string().min(1).max(4096).optional(),
+    upload: z.string().max(64).optional(),
     size: queryNumber(z.int().min(16).max(2048)).default(256),
   });
   app.get('/api/picture', async (context) => {
     const query = parse(pictureQuery, context.req.query(), 'query');
-    const file = await folders.file(query.path);
-    const bytes = await pictures.thumbnail(file, query.size, context.req.raw.signal);
+    const { path: file, upload, size } = query;
+    if (file === undefined && upload === undefined)
+      throw new StudioError(400, 'query.path is missing; expected the path of an image');
+    const source = upload === undefined ? await folders.file(file!) : uploadOf(upload);
+    const bytes = await pictures.thumbnail(source, size, context.req.raw.signal);
     return pictureReply(context, bytes, 'image/webp');
   });
 

@@ -4,14 +4,22 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { ConfigError } from '../../errors.js';
-import { manifestPath, readManifest } from '../../explore/index-format.js';
+import {
+  manifestPath,
+  readManifest,
+  readManifestText,
+  sampleIndexedImages,
+} from '../../explore/index-format.js';
 import { labelSchema } from '../../explore/labels.js';
+import { isRunFolder } from '../../run/run-folder.js';
 import { checkNewFile, checkPutFolder, freeName } from '../../explore/put-images.js';
-import type { FindAnswer, FindAsk, LabelGroup } from '../../plain/studio-api.js';
+import { messageOf } from '../../plain/printable.js';
+import type { FindAnswer, FindAsk, IndexCard, LabelGroup } from '../../plain/studio-api.js';
 import type { Jobs } from '../jobs/job.js';
 import { type GivenFolders, StudioError } from '../files.js';
-import { QUESTION_LIMIT, UPLOAD_LIMIT } from '../../plain/limits.js';
-import { bodyBytes, parse, queryNumber, type Routes, route, type Studio } from './route.js';
+import { QUESTION_LIMIT } from '../../plain/limits.js';
+import { uploadOf } from '../uploads.js';
+import { type Routes, route, type Studio } from './route.js';
 
 /** Everything but the map is sent as JSON. */
 function answerOf(answer: Jobs['find']['output']): FindAnswer {
@@ -27,13 +35,15 @@ const region = z.tuple([z.number(), z.number(), z.number(), z.number()]);
 const askSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('about') }),
   z.object({ kind: z.literal('images'), rows: rows.max(1000) }),
+  z.object({ kind: z.literal('names') }),
   z.object({
     ...{ kind: z.literal('search'), plus: rows.max(100), minus: rows.max(100) },
-    ...{ region: region.optional(), top: z.int().min(1).max(1000) },
+    ...{ upload: z.string().max(64).optional(), region: region.optional(), top: z.int().min(1).max(1000) },
   }),
-  z.object({ kind: z.literal('duplicates'), threshold: z.number().gt(0).max(1) }),
+  z.object({ kind: z.literal('duplicates'), threshold: z.number().gt(0).max(1).optional() }),
+  z.object({ kind: z.literal('pairs') }),
   z.object({ kind: z.literal('clusters'), clusters: z.int().min(1).max(1000).optional() }),
-  z.object({ kind: z.literal('outliers'), top: z.int().min(1).max(1000) }),
+  z.object({ kind: z.literal('outliers') }),
   z.object({
     ...{ kind: z.literal('select'), size: z.int().min(1).max(100_000) },
     by: z.enum(['diverse', 'typical', 'both']),
@@ -42,7 +52,7 @@ const askSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('label'), label: labelSchema.nullable(), rows }),
   z.object({ kind: z.literal('propose') }),
   z.object({
-    ...{ kind: z.literal('export'), how: z.enum(['list', 'copy', 'link']), target: name },
+    ...{ kind: z.literal('export'), how: z.enum(['table', 'list', 'copy', 'link']), target: name },
     // without a name, into the target itself
     groups: z
       .array(z.object({ label: labelSchema.or(z.literal('')), rows }))
@@ -76,6 +86,63 @@ function checkOwn(folder: string, images: string): void {
   );
 }
 
+/** Levels below the given folders in which indexes are looked for, and folders read in all. */
+const INDEX_DEPTH = 3;
+const INDEX_FOLDERS = 5000;
+/** Pictures on the card of an index. */
+const CARD_PICTURES = 6;
+
+/** Whether a folder's index.json is one of ours: other programs have files of that name. */
+function isIndex(folder: string): boolean {
+  try {
+    return /"format":\s*"dino-index"/.test(readManifestText(folder) ?? '');
+  } catch {
+    return false; // a link, or too large
+  }
+}
+
+/** The indexes in the given folders, without those inside of runs and of other indexes. */
+async function indexFolders(roots: readonly string[]): Promise<{ root: string; folder: string }[]> {
+  const found: { root: string; folder: string }[] = [];
+  let left = INDEX_FOLDERS;
+  let level = roots.map((root) => ({ root, folder: root }));
+  for (let depth = 0; depth <= INDEX_DEPTH; depth++) {
+    const below: typeof level = [];
+    for (const { root, folder } of level) {
+      if (left-- <= 0) return found;
+      if (isRunFolder(folder)) continue;
+      const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+      if (entries.some((entry) => entry.name === 'index.json') && isIndex(folder)) {
+        found.push({ root, folder });
+        continue;
+      }
+      for (const entry of entries)
+        if (entry.isDirectory() && !entry.name.startsWith('.'))
+          below.push({ root, folder: path.join(folder, entry.name) });
+    }
+    level = below;
+  }
+  return found;
+}
+
+async function cardOf(studio: Studio, root: string, folder: string): Promise<IndexCard> {
+  const name = path.relative(root, folder) || path.basename(folder);
+  try {
+    await indexFolder(studio, folder);
+    const manifest = readManifest(folder);
+    const { images, weights, written } = manifest;
+    const pictures = sampleIndexedImages(folder, manifest, CARD_PICTURES);
+    return {
+      ...{ folder, name, problem: null, images: images.count, source: images.source },
+      ...{ weights: weights.given, written: Date.parse(written) },
+      pictures: pictures.map((picture) => path.resolve(images.root, picture)),
+    };
+  } catch (error) {
+    const nothing = { images: 0, source: '', weights: '', written: 0, pictures: [] };
+    return { folder, name, problem: messageOf(error), ...nothing };
+  }
+}
+
 /** An index under the given folders, of images and by weights that lie under them too. */
 async function indexFolder({ folders }: Studio, wanted: string): Promise<string> {
   const folder = await folders.folder(wanted);
@@ -90,7 +157,12 @@ async function indexFolder({ folders }: Studio, wanted: string): Promise<string>
 }
 
 export const find: Routes = (app, studio) => {
-  const { folders, jobs, pictures, tasks } = studio;
+  const { folders, jobs, tasks } = studio;
+
+  route(app, 'GET /api/find/indexes', {}, async () => {
+    const found = await indexFolders(folders.roots);
+    return Promise.all(found.map(({ root, folder }) => cardOf(studio, root, folder)));
+  });
 
   /** Where images of an index are: each must lie under the given folders with all links followed. */
   const filesOf = async (index: string, rows: number[], signal: AbortSignal): Promise<string[]> => {
@@ -110,7 +182,7 @@ export const find: Routes = (app, studio) => {
     signal: AbortSignal,
   ) => {
     const place = await folders.forWriting(target);
-    checkFree(place, how === 'list' ? checkNewFile : checkPutFolder);
+    checkFree(place, how === 'list' || how === 'table' ? checkNewFile : checkPutFolder);
     const paths = new Map<string, string[]>();
     for (const { label, rows } of groups ?? (await labelGroups(index, signal)))
       paths.set(label, (paths.get(label) ?? []).concat(await filesOf(index, rows, signal)));
@@ -137,14 +209,14 @@ export const find: Routes = (app, studio) => {
       }
       const { numHeads } = body;
       const input = { index, weights: { given, images, numHeads } };
-      return tasks.start('index-images', `Indexing ${path.basename(images)}`, input, (output) => output);
+      return tasks.start('index-images', `Indexing ${path.basename(images)}`, input, index);
     },
   );
 
   route(app, 'POST /api/find/map', { body: z.object({ index: name }) }, async ({ body }) => {
     const index = await indexFolder(studio, body.index);
     const title = `Laying out the map of ${path.basename(index)}`;
-    return tasks.start('index-images', title, { index, weights: null }, (output) => output);
+    return tasks.start('index-images', title, { index, weights: null }, index);
   });
 
   route(app, 'GET /api/find/map', { query: z.object({ index: name }) }, async ({ query, signal }) => {
@@ -164,39 +236,14 @@ export const find: Routes = (app, studio) => {
       const { ask } = body;
       const asked = async (): Promise<Jobs['find']['input']['ask']> => {
         if (ask.kind === 'export') return checkedExport(index, ask, signal);
-        if (ask.kind === 'search' && ask.region !== undefined)
-          return { ...ask, files: await filesOf(index, ask.plus, signal) };
-        return ask;
+        if (ask.kind !== 'search') return ask;
+        const { upload, ...search } = ask;
+        if (upload !== undefined) return { ...search, image: uploadOf(upload) };
+        return search.region === undefined
+          ? search
+          : { ...search, files: await filesOf(index, ask.plus, signal) };
       };
       return answerOf(await jobs.run('find', { index, ask: await asked() }, { signal }));
     },
   );
-
-  const uploadQuery = z.object({
-    index: name,
-    region: z
-      .string()
-      .transform((text) => text.split(',').map((part) => (part.trim() === '' ? NaN : Number(part))))
-      .pipe(region)
-      .optional(),
-    top: queryNumber(z.int().min(1).max(1000)),
-  });
-  app.post('/api/upload/find', async (context) => {
-    const query = parse(uploadQuery, context.req.query(), 'query');
-    const upload = await bodyBytes(context, UPLOAD_LIMIT);
-    const index = await indexFolder(studio, query.index);
-    await pictures.size(upload, context.req.raw.signal); // before it is handed on
-    const answer = await jobs.run(
-      'find',
-      {
-        index,
-        ask: {
-          ...{ kind: 'search', plus: [], minus: [], top: query.top, upload },
-          ...(query.region === undefined ? {} : { region: query.region }),
-        },
-      },
-      { signal: context.req.raw.signal },
-    );
-    return context.json(answerOf(answer));
-  });
 };

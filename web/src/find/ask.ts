@@ -1,32 +1,21 @@
-/** What the parts of Find share: asking an index, and the images that are chosen. */
+/** How the parts of Find ask an index. */
+import { useMemo } from 'preact/hooks';
 import { type FindAnswer, type FindAsk, request } from '../api.ts';
-
-/** x, y, width, height as shares of the image's sides. */
-export type Region = readonly [x: number, y: number, width: number, height: number];
-
-/** A search with an image that is not in the index, or with a part of it. */
-export interface ImageSearch {
-  kind: 'image';
-  image: Blob;
-  region?: Region;
-}
+import { useAnswer } from '../use-answer.ts';
 
 /** Images that a search shows. */
-export const TOP = 40;
+export const TOP = 200;
 
-export async function askIndex(
-  index: string,
-  question: FindAsk | ImageSearch,
-  signal?: AbortSignal,
-): Promise<FindAnswer> {
-  if (question.kind !== 'image')
-    return request('POST /api/find/ask', { body: { index, ask: question } }, signal);
-  const { image, region } = question;
-  const query = { index, top: TOP, region: region?.join(',') };
-  return request('POST /api/upload/find', { query, body: image }, signal);
+/** An index that is open in the page. */
+export interface OpenIndex {
+  folder: string;
+  generation: number;
 }
 
-type AnswerOf<K extends FindAnswer['kind']> = Extract<FindAnswer, { kind: K }>;
+export type AnswerOf<K extends FindAnswer['kind']> = Extract<FindAnswer, { kind: K }>;
+
+export const askIndex = (folder: string, ask: FindAsk, signal?: AbortSignal): Promise<FindAnswer> =>
+  request('POST /api/find/ask', { body: { index: folder, ask } }, signal);
 
 /** Reads an answer of the kind that was asked for. */
 export const ofKind =
@@ -36,12 +25,43 @@ export const ofKind =
     return answer as AnswerOf<K>;
   };
 
-/** Asks, and shows the answer under a title. */
-export type Show = (title: string, question: FindAsk | ImageSearch) => void;
+/** Answers that depend on nothing but the index: a view that is opened again has its answer at once. */
+const KEPT: ReadonlySet<FindAsk['kind']> = new Set([
+  'names',
+  'search',
+  'duplicates',
+  'pairs',
+  'clusters',
+  'outliers',
+]);
+const MOST_KEPT = 40;
+const kept = new Map<string, FindAnswer>();
 
-/** Rows of the index. */
-export interface Chosen {
-  plus: ReadonlySet<number>;
-  minus: ReadonlySet<number>;
-  selected: ReadonlySet<number>;
+const keyOf = ({ folder, generation }: OpenIndex, ask: FindAsk | null): string =>
+  JSON.stringify([folder, generation, ask]);
+
+async function answerOf(index: OpenIndex, ask: FindAsk, signal?: AbortSignal): Promise<FindAnswer> {
+  if (!KEPT.has(ask.kind)) return askIndex(index.folder, ask, signal);
+  const key = keyOf(index, ask);
+  const answer = kept.get(key) ?? (await askIndex(index.folder, ask, signal));
+  kept.delete(key);
+  kept.set(key, answer);
+  for (const oldest of kept.keys()) if (kept.size > MOST_KEPT) kept.delete(oldest);
+  return answer;
+}
+
+/**
+ * Asks whenever the question changes. While a slider is dragged, the last answer to the same kind of question stays.
+ * @param delay - Milliseconds that a new question must stay unchanged.
+ */
+export function useAsk(index: OpenIndex, question: FindAsk | null, delay = 0) {
+  const key = keyOf(index, question);
+  const asked = useMemo(() => (question === null ? null : { index, question }), [key]);
+  const { answer, error, isBusy } = useAnswer(
+    async ({ index: of, question: what }, signal) => ({ what, found: await answerOf(of, what, signal) }),
+    asked,
+    { keep: true, delay: kept.has(key) ? 0 : delay },
+  );
+  const isSame = answer !== null && question !== null && answer.what.kind === question.kind && error === null;
+  return { answer: isSame ? answer.found : null, error, isBusy };
 }

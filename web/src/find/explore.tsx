@@ -1,145 +1,276 @@
-/** An open index: what can be done with its images, and the results. */
-import { useState } from 'preact/hooks';
-import type { FindAsk } from '../api.ts';
-import { route, setQuery } from '../router.ts';
-import { counted } from '../ui/format.ts';
+/** An open index: its images in a grid, its map beside them, what is marked below. */
+import { useEffect, useMemo } from 'preact/hooks';
+import type { IndexAbout } from '../api.ts';
+import { count, counted } from '../ui/format.ts';
+import { Icon } from '../ui/icon.tsx';
 import { Failure, Loading } from '../ui/parts.tsx';
-import { useAnswer } from '../use-answer.ts';
+import { TaskProgress } from '../ui/task-progress.tsx';
+import { tasksOf } from '../live.ts';
 import { useRequest } from '../use-request.ts';
-import { Answer } from './answer.tsx';
-import { askIndex, type Chosen, type ImageSearch, ofKind, type Show } from './ask.ts';
-import { IndexMap } from './index-map.tsx';
-import { Labels } from './labels.tsx';
-import { Question } from './question.tsx';
-import { Search } from './search.tsx';
+import { ofKind, useAsk } from './ask.ts';
+import { Controls } from './controls.tsx';
+import { Large } from './large.tsx';
+import { MapPane } from './map-pane.tsx';
+import { marks, openMarks, select, setMarks, undoLast } from './marks.ts';
+import { freshPlace, go, type Place, SIDES, VIEWS } from './place.ts';
+import { Results } from './results.tsx';
+import { describe, filtered, type Images, imagesOf, questionOf, shownOf } from './shown.ts';
+import { Slider } from './slider.tsx';
+import { Tabs } from './tabs.tsx';
+import { Tray } from './tray.tsx';
 import { useLabels } from './use-labels.ts';
-
-type View = 'search' | 'map' | 'clusters' | 'duplicates' | 'outliers' | 'subset' | 'labels';
-const VIEWS: Readonly<Record<View, string>> = {
-  search: 'Search',
-  map: 'Map',
-  clusters: 'Clusters',
-  duplicates: 'Near-duplicates',
-  outliers: 'Outliers',
-  subset: 'Subset to label',
-  labels: 'Selection and labels',
-};
 
 /** How features are compared, in words. */
 const COMPARED = {
-  none: 'their features are compared as they are',
-  center: 'their features are centred',
-  pca: 'their features are whitened',
+  none: 'compared as the model gives them',
+  center: 'compared after their mean is subtracted',
+  pca: 'compared after whitening',
 };
 
-export function Explore({ index }: { index: string }) {
-  const { answer: about, error } = useRequest(
+/** What the tabs say of themselves. */
+const HINTS: Readonly<Record<Place['view'], string>> = {
+  all: '',
+  search: 'The most similar first. The percentage: of all pairs of these images, so many are less alike.',
+  clusters: 'Groups of similar images, the largest first; of each, the most typical.',
+  duplicates: 'In each group, the first image has the largest file: keep that one.',
+  outliers: '',
+  subset: 'Label these first: they represent the others best. Images with a label are taken into account.',
+  labels: '',
+};
+
+/** Views with a slider: what it passes is not asked. */
+const SLIDERS: ReadonlySet<Place['view']> = new Set(['clusters', 'duplicates', 'subset']);
+
+const lastPart = (path: string): string => path.split(/[\\/]/).at(-1) || path;
+
+/** @param index - As the address names it. */
+export function Explore({ index, place }: { index: string; place: Place }) {
+  const about = useRequest(
     'POST /api/find/ask',
     { body: { index, ask: { kind: 'about' } } },
     { read: (found) => ofKind('about')(found).about },
   );
-  const labels = useLabels(index);
-  const [chosen, setChosen] = useState<Chosen>({ plus: new Set(), minus: new Set(), selected: new Set() });
-  const view = (route.value.query.get('view') ?? 'search') as View;
-
-  const found = useAnswer(
-    async ({ title, question }: { title: string; question: FindAsk | ImageSearch }) => ({
-      title,
-      answer: await askIndex(index, question),
-    }),
-    null,
-    { keep: true },
+  const names = useRequest(
+    'POST /api/find/ask',
+    { body: { index, ask: { kind: 'names' } } },
+    { read: (found) => imagesOf(ofKind('names')(found).root, ofKind('names')(found).names) },
   );
-  const show: Show = (title, question) => void found.ask({ title, question });
-  const toggle = (which: keyof Chosen, row: number): void => {
-    const next = new Set(chosen[which]);
-    if (!next.delete(row)) next.add(row);
-    setChosen({ ...chosen, [which]: next });
-  };
-  const close = () => setQuery('index', null);
-  if (about === null)
-    return error === null ? (
-      <Loading what="the index" />
-    ) : (
-      <Failure error={error}>
-        <button type="button" onClick={close}>
-          Choose another index
-        </button>
-      </Failure>
+  const error = about.error ?? names.error;
+  if (error !== null)
+    return (
+      <section class="card">
+        <h1>Find and map</h1>
+        <Failure error={error}>
+          <p>
+            <a href={freshPlace()}>All indexes</a>
+          </p>
+        </Failure>
+      </section>
     );
+  if (about.answer === null || names.answer === null)
+    return (
+      <section class="card">
+        <h1>{lastPart(index)}</h1>
+        <Loading what="the index" />
+      </section>
+    );
+  return <Opened about={about.answer} images={names.answer} place={place} />;
+}
+
+function Opened({ about, images, place }: { about: IndexAbout; images: Images; place: Place }) {
+  const { folder, generation } = about;
+  openMarks(folder, generation, images.count);
+  const index = useMemo(() => ({ folder, generation }), [folder, generation]);
+  const labels = useLabels(folder);
+  const question = questionOf(place);
+  const { answer, error, isBusy } = useAsk(index, question, SLIDERS.has(place.view) ? 200 : 0);
+  const of = [answer, place.view, place.label, place.group, labels.groups];
+  const whole = useMemo(() => shownOf(place, images, labels, answer), of);
+  const { lasso } = marks.value;
+  const shown = useMemo(
+    () => filtered(whole, place, marks.value, images),
+    [whole, place.name, lasso, images],
+  );
+  const isAll = place.view === 'all' && lasso === null && place.name === '';
+
+  useEffect(() => {
+    const byKey = (event: KeyboardEvent): void => {
+      const isUndo = (event.ctrlKey || event.metaKey) && event.key === 'z';
+      if (!isUndo || (event.target as HTMLElement).closest('input') !== null) return;
+      event.preventDefault();
+      undoLast();
+    };
+    addEventListener('keydown', byKey);
+    return () => removeEventListener('keydown', byKey);
+  }, []);
+
   return (
     <>
-      <p>
-        {about.images} images of {about.source}, by {about.weights}; {COMPARED[about.whitening.mode]}.{' '}
-        <button type="button" onClick={close}>
-          Another index
-        </button>
-      </p>
-      {about.skipped.count > 0 && (
-        <details>
-          <summary>{about.skipped.count} left out</summary>
-          <ul>
-            {about.skipped.first.map(({ path, reason }) => (
+      <Head about={about} />
+      {labels.loadError !== null && <Failure error={labels.loadError} />}
+      {labels.damaged > 0 && (
+        <p role="alert" class="failure">
+          Left out {counted(labels.damaged, 'unreadable line')} of labels.jsonl in {folder}; the file itself
+          is unchanged.
+        </p>
+      )}
+      <Tabs
+        label="Views"
+        tabs={VIEWS}
+        current={place.view}
+        onChange={(view) => go({ view: view === 'all' ? null : view, group: null, image: null })}
+        panel="find-panel"
+      />
+      <div class={place.hasMap ? 'workspace' : 'workspace alone'}>
+        <section
+          class="pane"
+          id="find-panel"
+          role="tabpanel"
+          aria-labelledby={`tab-${place.view}`}
+          aria-busy={isBusy}
+        >
+          <Controls {...{ index, place, images, labels, answer }} />
+          {HINTS[place.view] !== '' && question !== null && <p class="note">{HINTS[place.view]}</p>}
+          <GridHead place={place} words={describe(shown)} rows={shown.rows} isBusy={isBusy} />
+          {error !== null && <Failure error={error} />}
+          <div class="pane-body">
+            {(answer !== null || question === null) && (
+              <Results
+                name={JSON.stringify([
+                  folder,
+                  question ?? [place.view, place.label],
+                  place.group,
+                  place.name,
+                  lasso?.size,
+                ])}
+                {...{ place, shown, images }}
+                labelOf={labels.labelOf}
+              />
+            )}
+          </div>
+        </section>
+        {place.hasMap && (
+          <section class="pane map-pane" aria-label="Map">
+            <MapPane {...{ index, about, place, images, labels }} shown={isAll || isBusy ? null : shown} />
+          </section>
+        )}
+      </div>
+      <Tray folder={folder} labels={labels} />
+      {place.image !== null && place.image < images.count && (
+        <Large {...{ index, about, images, labels, shown }} row={place.image} part={null} />
+      )}
+    </>
+  );
+}
+
+function Head({ about }: { about: IndexAbout }) {
+  const updating = useRequest('POST /api/find/index');
+  const { folder, source, weights, numHeads, skipped } = about;
+  const running = tasksOf('index-images').find((task) => task.index === folder && task.state === 'running');
+  const heads = numHeads === null ? {} : { numHeads };
+  return (
+    <header class="index-head">
+      <div class="row">
+        <h1>{lastPart(folder)}</h1>
+        <a href={freshPlace()}>All indexes</a>
+      </div>
+      <details>
+        <summary>
+          {counted(about.images, 'image')} of {lastPart(source)}, by {lastPart(weights)}
+          {skipped.count > 0 && `, ${count(skipped.count)} left out`}
+        </summary>
+        <dl>
+          <dt>Images</dt>
+          <dd>{source}</dd>
+          <dt>Model</dt>
+          <dd>{weights}</dd>
+          <dt>Features</dt>
+          <dd>
+            {about.width} numbers, {COMPARED[about.whitening.mode]}: {about.whitening.reason}
+          </dd>
+        </dl>
+        <p>
+          <button
+            type="button"
+            disabled={updating.isBusy || running !== undefined}
+            onClick={() => void updating.ask({ body: { weights, images: source, output: folder, ...heads } })}
+          >
+            Bring it up to date
+          </button>{' '}
+          <span class="note">Adds new and changed images, and drops those that are gone.</span>
+        </p>
+        {updating.error !== null && <Failure error={updating.error} />}
+        {skipped.count > 0 && (
+          <ul class="skipped">
+            {skipped.first.map(({ path, reason }) => (
               <li key={path}>
                 {path}: {reason}
               </li>
             ))}
           </ul>
-        </details>
+        )}
+      </details>
+      {running !== undefined && about.hasMap && <TaskProgress task={running} />}
+    </header>
+  );
+}
+
+interface GridHeadProps {
+  place: Place;
+  words: string;
+  rows: readonly number[];
+  isBusy: boolean;
+}
+
+function GridHead({ place, words, rows, isBusy }: GridHeadProps) {
+  const { lasso } = marks.value;
+  return (
+    <div class="row grid-head">
+      <span role="status">{isBusy ? 'Computing…' : words}</span>
+      {lasso !== null && (
+        <button type="button" class="chip" onClick={() => setMarks('map filter removed', { lasso: null })}>
+          {counted(lasso.size, 'image')} on the map <Icon name="cross" />
+          <span class="hidden">: show all again</span>
+        </button>
       )}
-      {labels.loadError !== null && <Failure error={labels.loadError} />}
-      {labels.damaged > 0 && (
-        <p role="alert">
-          Left out {counted(labels.damaged, 'unreadable line')} of labels.jsonl in {index}; the file itself is
-          unchanged.
-        </p>
+      {place.group !== null && (
+        <button type="button" class="chip" onClick={() => go({ group: null })}>
+          Group {place.group + 1} <Icon name="cross" />
+          <span class="hidden">: show all groups again</span>
+        </button>
       )}
-      <nav aria-label="What to do with the images" class="row">
-        {(Object.keys(VIEWS) as View[]).map((each) => (
-          <button
-            key={each}
-            type="button"
-            aria-pressed={each === view}
-            onClick={() => {
-              found.clear();
-              setQuery('view', each);
-            }}
-          >
-            {VIEWS[each]}
-          </button>
-        ))}
-      </nav>
-      {view === 'search' && <Search chosen={chosen} setChosen={setChosen} show={show} />}
-      {view === 'map' && (
-        <IndexMap
-          index={index}
-          selected={chosen.selected}
-          labels={labels.groups}
-          onSelect={(rows) => setChosen({ ...chosen, selected: new Set(rows) })}
+      <label>
+        <span class="hidden">Name contains</span>
+        <input
+          type="search"
+          placeholder="name contains…"
+          value={place.name}
+          onInput={(event) => go({ name: event.currentTarget.value }, { replace: true })}
         />
-      )}
-      {(view === 'clusters' || view === 'duplicates' || view === 'outliers' || view === 'subset') && (
-        <Question kind={view} about={about} show={show} />
-      )}
-      {view === 'labels' && (
-        <Labels
-          index={index}
-          selected={[...chosen.selected]}
-          labels={labels}
-          clear={() => setChosen({ ...chosen, selected: new Set() })}
-          show={show}
-        />
-      )}
-      {found.isBusy && <Loading what="the answer" />}
-      {found.error !== null && <Failure error={found.error} />}
-      {found.answer !== null && !found.isBusy && (
-        <Answer
-          {...found.answer}
-          chosen={chosen}
-          toggle={toggle}
-          select={(rows) => setChosen({ ...chosen, selected: new Set([...chosen.selected, ...rows]) })}
-        />
-      )}
-    </>
+      </label>
+      <button
+        type="button"
+        disabled={rows.length === 0}
+        onClick={() => select(rows, `${counted(rows.length, 'image')} selected`)}
+      >
+        Select these
+      </button>
+      <Slider
+        label="Size"
+        min={SIDES.least}
+        max={SIDES.most}
+        step={4}
+        value={place.side}
+        words={`${place.side} px`}
+        onChange={(side) => go({ side }, { replace: true })}
+      />
+      <button
+        type="button"
+        aria-pressed={place.hasMap}
+        onClick={() => go({ map: place.hasMap ? 'off' : null })}
+      >
+        Map
+      </button>
+    </div>
   );
 }

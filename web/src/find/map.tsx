@@ -1,48 +1,55 @@
-/** The map of an index: a point for each image, drawn with WebGL by deck.gl; small pictures when zoomed in; a lasso. */
+/**
+ * The map of an index: a point for each image, drawn with WebGL by deck.gl; small pictures where there is room. The pointer
+ * shows an image, a click looks for its neighbours, a lasso filters.
+ */
 import { Deck, OrthographicView, type OrthographicViewState } from '@deck.gl/core';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import type { LabelGroup } from '../api.ts';
 import { color, colorsChanged } from '../theme.ts';
+import { count as countOf } from '../ui/format.ts';
+import { Thumb } from '../ui/thumb.tsx';
 import { useAnswer } from '../use-answer.ts';
+import type { Colouring } from './map-colours.ts';
+import {
+  bounded,
+  boundsOf,
+  inside,
+  pixelOf,
+  type Point,
+  rowAt,
+  rowsInView,
+  rowsWithRoom,
+  scattered,
+  type Size,
+  type View,
+  wholeView,
+} from './map-view.ts';
+import { hovered, marks } from './marks.ts';
 import { Pace } from './pace.ts';
 import { type Points, PointsLayer } from './points-layer.ts';
+import type { Images } from './shown.ts';
 
-/** Pictures are shown when no more than this many points are in view. */
-const MOST_PICTURES = 40;
-const PICTURE_SIZE = 56;
+const PICTURE_SIDE = 48;
+/** The most pictures at a time, and the most points that one may cover. */
+const PICTURES = { side: PICTURE_SIDE, most: 60, crowd: 2 };
 /** Points that a machine without a graphics card draws while the map moves; when it rests, all are drawn. */
 const SAMPLE = 10_000;
-/** Labels that have colours of their own (series-1 to series-5): more can't be told apart. */
-const COLORED_LABELS = 5;
+/** How far from a point the pointer may be, and how far a click may move, pixels. */
+const REACH = 10;
+const CLICK = 4;
 
 const viewStateOf = ({ target, zoom }: View): OrthographicViewState => ({ target: [...target, 0], zoom });
-
-interface Picture {
-  row: number;
-  address: string;
-  name: string;
-}
 
 export interface FindMapProps {
   /** (N, 2). */
   positions: Float32Array;
-  selected: ReadonlySet<number>;
-  labels: LabelGroup[];
-  onSelect: (rows: number[]) => void;
-  /** The addresses of small pictures of these rows. */
-  picturesOf: (rows: number[], signal?: AbortSignal) => Promise<Picture[]>;
-}
-
-type Point = readonly [x: number, y: number];
-
-/** Whether a point lies in a polygon: a ray from it crosses the outline an odd number of times. */
-function inside([x, y]: Point, polygon: readonly Point[]): boolean {
-  let isIn = false;
-  for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i++) {
-    const [[xi, yi], [xj, yj]] = [polygon[i]!, polygon[j]!];
-    if (yi > y !== yj > y && x < ((xj - xi) * (y - yi)) / (yj - yi) + xi) isIn = !isIn;
-  }
-  return isIn;
+  images: Images;
+  colouring: Colouring;
+  /** What the grid shows; null for all. The others are drawn faintly. */
+  shown: readonly number[] | null;
+  /** The images that a lasso, or the edge of the view, holds. */
+  onFilter: (rows: number[]) => void;
+  /** A point was clicked. */
+  onPick: (row: number) => void;
 }
 
 const rgb = (css: string): [number, number, number] => {
@@ -52,30 +59,6 @@ const rgb = (css: string): [number, number, number] => {
   const [r, g, b] = context.getImageData(0, 0, 1, 1).data;
   return [r!, g!, b!];
 };
-
-/** The meaning of a point's colour: each of the most frequent labels has one. */
-function legendOf(labels: readonly LabelGroup[]): { name: string; color: string; groups: LabelGroup[] }[] {
-  const ordered = [...labels].sort((a, b) => b.rows.length - a.rows.length);
-  const own = ordered.slice(0, COLORED_LABELS);
-  const others = ordered.slice(COLORED_LABELS);
-  return [
-    ...own.map((group, i) => ({ name: group.label, color: `series-${i + 1}`, groups: [group] })),
-    ...(others.length > 0 ? [{ name: 'other labels', color: 'series-0', groups: others }] : []),
-  ];
-}
-
-/** The view that shows all points. */
-function wholeView(positions: Float32Array, width: number, height: number): View {
-  let [left, right, top, bottom] = [Infinity, -Infinity, Infinity, -Infinity];
-  for (let i = 0; i < positions.length; i += 2) {
-    left = Math.min(left, positions[i]!);
-    right = Math.max(right, positions[i]!);
-    top = Math.min(top, positions[i + 1]!);
-    bottom = Math.max(bottom, positions[i + 1]!);
-  }
-  const scale = 0.9 * Math.min(width / Math.max(right - left, 1e-6), height / Math.max(bottom - top, 1e-6));
-  return { target: [(left + right) / 2, (top + bottom) / 2], zoom: Math.log2(scale) };
-}
 
 /**
  * What keys do: move by a share of the map's width and height, or zoom by powers of 2. deck.gl's own keys go by their place on
@@ -91,39 +74,18 @@ const KEYS: Readonly<Record<string, { move?: Point; zoom?: number }>> = {
   '-': { zoom: -0.5 },
 };
 
-/**
- * Points in an order whose first n are a fair sample whatever the folders' order: steps of the golden section around a
- * circle. `ranks`: the place of each row in it; `places`: (N, 2), the positions in it.
- */
-function scattered(positions: Float32Array): { ranks: Uint32Array; places: Float32Array } {
-  const count = positions.length / 2;
-  const keys = Float64Array.from({ length: count }, (_, row) => (row * 0.6180339887498949) % 1);
-  const order = new Uint32Array(count).map((_, i) => i).sort((a, b) => keys[a]! - keys[b]!);
-  const ranks = new Uint32Array(count);
-  const places = new Float32Array(2 * count);
-  order.forEach((row, rank) => {
-    ranks[row] = rank;
-    places.set(positions.subarray(2 * row, 2 * row + 2), 2 * rank);
-  });
-  return { ranks, places };
-}
-
-interface View {
-  target: Point;
-  zoom: number;
-}
-
-export function FindMap({ positions, selected, labels, onSelect, picturesOf }: FindMapProps) {
+export function FindMap({ positions, images, colouring, shown, onFilter, onPick }: FindMapProps) {
   const box = useRef<HTMLDivElement>(null);
   const deck = useRef<Deck<OrthographicView> | null>(null);
   const [view, setView] = useState<View | null>(null);
   const [isDrawn, setDrawn] = useState(false);
   const [isLasso, setLasso] = useState(false);
   const [outline, setOutline] = useState<Point[]>([]);
-  /** The same, before it is drawn: the mouse is faster than the frames. */
+  /** The same, before it is drawn: the pointer is faster than the frames. */
   const lasso = useRef<Point[]>([]);
+  const pressed = useRef<Point | null>(null);
   const count = positions.length / 2;
-  const legend = legendOf(labels);
+  const bounds = useMemo(() => boundsOf(positions), [positions]);
   const { ranks, places } = useMemo(() => scattered(positions), [positions]);
   const points = useRef<Points | null>(null);
   const isSlow = useRef(false);
@@ -132,18 +94,21 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
     const layer = { id: 'points', data: points.current!, diameter: count > 20_000 ? 3 : 6 };
     deck.current?.setProps({ layers: [new PointsLayer({ ...layer, drawn })] });
   };
-  const size = (): { width: number; height: number } => ({
-    width: box.current?.clientWidth ?? 1,
-    height: box.current?.clientHeight ?? 1,
-  });
+  const size = (): Size => ({ width: box.current?.clientWidth ?? 1, height: box.current?.clientHeight ?? 1 });
 
-  const whole = (): View => {
-    const { width, height } = size();
-    return wholeView(positions, width, height);
+  const goTo = (wanted: View): void => {
+    const next = bounded(wanted, bounds, size(), count);
+    setView(next);
+    deck.current?.setProps({ viewState: viewStateOf(next) });
+    clearTimeout(resting.current);
+    if (count <= SAMPLE || !isSlow.current) return;
+    draw(SAMPLE);
+    resting.current = setTimeout(() => draw(count), 250);
   };
+  const showAll = (): void => goTo(wholeView(bounds, size()));
 
   useEffect(() => {
-    const start = whole();
+    const start = wholeView(bounds, size());
     setView(start);
     const pace = new Pace();
     const made = new Deck({
@@ -152,6 +117,7 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
       views: new OrthographicView({ id: 'map', flipY: true }),
       viewState: viewStateOf(start),
       controller: { keyboard: false, scrollZoom: { smooth: false } },
+      getCursor: () => 'inherit',
       onBeforeRender: () => pace.begins(),
       onAfterRender: ({ gl }) => {
         if (made.props.layers.length === 0) return;
@@ -165,27 +131,56 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
       },
     });
     deck.current = made;
+    // the whole map stays whole when its place changes its size
+    let { width, height } = size();
+    const observer = new ResizeObserver(() => {
+      const now = size();
+      if (now.width === width && now.height === height) return;
+      ({ width, height } = now);
+      showAll();
+    });
+    observer.observe(box.current!);
     return () => {
+      observer.disconnect();
       clearTimeout(resting.current);
       made.finalize();
     };
   }, [positions]);
 
+  const { selected } = marks.value;
   useEffect(() => {
     const colors = new Uint8Array(4 * count);
-    const paint = (rows: Iterable<number>, name: string, alpha: number): void => {
-      const [r, g, b] = rgb(color(name));
-      for (const row of rows) {
-        const at = 4 * ranks[row]!;
-        colors[at] = r;
-        colors[at + 1] = g;
-        colors[at + 2] = b;
-        colors[at + 3] = alpha;
-      }
+    const put = (row: number, [r, g, b]: readonly number[], alpha: number): void => {
+      const at = 4 * ranks[row]!;
+      colors[at] = r!;
+      colors[at + 1] = g!;
+      colors[at + 2] = b!;
+      colors[at + 3] = alpha;
     };
-    paint(ranks.keys(), labels.length > 0 ? 'dim' : 'accent', 150);
-    for (const { color: name, groups } of legend) for (const { rows } of groups) paint(rows, name, 255);
-    paint(selected, 'text', 255);
+    const plain = rgb(color(colouring === null ? 'accent' : 'dim'));
+    for (let row = 0; row < count; row++) put(row, plain, 160);
+    if (colouring?.kind === 'groups')
+      for (const group of colouring.groups) {
+        const own = rgb(color(group.color));
+        for (const row of group.rows) put(row, own, 255);
+      }
+    if (colouring?.kind === 'scale') {
+      const [low, high] = [rgb(color('dim')), rgb(color('limit'))];
+      colouring.values.forEach((value, row) =>
+        put(
+          row,
+          low.map((from, c) => from + value * (high[c]! - from)),
+          120 + 135 * value,
+        ),
+      );
+    }
+    if (shown !== null) {
+      const isShown = new Uint8Array(count);
+      for (const row of shown) isShown[row] = 1;
+      for (let row = 0; row < count; row++) if (isShown[row] === 0) colors[4 * ranks[row]! + 3] = 40;
+    }
+    const text = rgb(color('text'));
+    for (const row of selected) if (row < count) put(row, text, 255);
     points.current = {
       length: count,
       attributes: {
@@ -194,51 +189,24 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
       },
     };
     draw(count);
-  }, [positions, selected, labels, colorsChanged.value]);
+  }, [positions, colouring, shown, selected, colorsChanged.value]);
 
-  /** Screen pixels of a row. */
-  const placeOf = (row: number): Point => {
-    const { width, height } = size();
-    const scale = 2 ** view!.zoom;
-    return [
-      (positions[2 * row]! - view!.target[0]) * scale + width / 2,
-      (positions[2 * row + 1]! - view!.target[1]) * scale + height / 2,
-    ];
-  };
-  const inView = (): number[] => {
-    const { width, height } = size();
-    const [x, y] = view!.target;
-    const half = 0.5 / 2 ** view!.zoom;
-    const rows: number[] = [];
-    for (let row = 0; row < count; row++) {
-      const isIn =
-        Math.abs(positions[2 * row]! - x) <= width * half &&
-        Math.abs(positions[2 * row + 1]! - y) <= height * half;
-      if (isIn) rows.push(row);
-    }
-    return rows;
-  };
+  const withRoom = (at: View): Promise<number[]> =>
+    Promise.resolve(rowsWithRoom(positions, at, size(), PICTURES));
+  const pictures = useAnswer(withRoom, view, { keep: true, delay: 150 }).answer ?? [];
 
-  const loadPictures = async (_: View, signal?: AbortSignal): Promise<Picture[]> => {
-    const rows = inView();
-    return rows.length === 0 || rows.length > MOST_PICTURES ? [] : picturesOf(rows, signal);
-  };
-  const near = useAnswer(loadPictures, view, { keep: true, delay: 150 });
-  const pictures = near.error === null && near.answer !== null ? near.answer : [];
-
-  const at = (event: PointerEvent): Point => {
+  const at = (event: MouseEvent): Point => {
     const { left, top } = box.current!.getBoundingClientRect();
     return [event.clientX - left, event.clientY - top];
   };
-  const goTo = (next: View): void => {
-    setView(next);
-    deck.current?.setProps({ viewState: viewStateOf(next) });
-    clearTimeout(resting.current);
-    if (count <= SAMPLE || !isSlow.current) return;
-    draw(SAMPLE);
-    resting.current = setTimeout(() => draw(count), 250);
+  const under = (event: MouseEvent): number | null =>
+    view === null ? null : rowAt(positions, at(event), view, size(), REACH);
+  const click = (event: MouseEvent): void => {
+    const [x, y] = at(event);
+    const [x0, y0] = pressed.current ?? [Infinity, Infinity];
+    const row = under(event);
+    if (!isLasso && row !== null && Math.hypot(x - x0, y - y0) <= CLICK) onPick(row);
   };
-  const showAll = (): void => goTo(whole());
   const byKey = (event: KeyboardEvent): void => {
     const key = KEYS[event.key];
     if (view === null || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -255,62 +223,66 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
     }
     event.preventDefault();
   };
-  const drawLasso = (points: Point[]): void => {
-    lasso.current = points;
-    setOutline(points);
+  const drawLasso = (next: Point[]): void => {
+    lasso.current = next;
+    setOutline(next);
   };
   const endLasso = (): void => {
     const rows: number[] = [];
-    for (let row = 0; row < count; row++) if (inside(placeOf(row), lasso.current)) rows.push(row);
+    for (let row = 0; row < count; row++)
+      if (inside(pixelOf(positions, row, view!, size()), lasso.current)) rows.push(row);
     drawLasso([]);
     setLasso(false);
-    onSelect(rows);
+    onFilter(rows);
   };
 
   return (
     <div class="find-map">
       <div class="row">
-        <button type="button" aria-pressed={isLasso} onClick={() => setLasso(!isLasso)}>
+        <button
+          type="button"
+          aria-pressed={isLasso}
+          title="Draw around points: the grid shows only these"
+          onClick={() => setLasso(!isLasso)}
+        >
           Lasso
         </button>
-        <button type="button" onClick={() => onSelect(inView())}>
-          Select what is in view
+        <button
+          type="button"
+          title="The grid shows only what is in view here"
+          onClick={() => view !== null && onFilter(rowsInView(positions, view, size()))}
+        >
+          Only what is in view
         </button>
         <button type="button" onClick={showAll}>
-          Show all
+          Whole map
         </button>
       </div>
-      {legend.length > 0 && (
-        <ul class="legend" aria-label="Colours of the labels">
-          {legend.map(({ name, color: dot }) => (
-            <li key={name}>
-              <span class="dot" style={{ background: `var(--${dot})` }} /> {name}
-            </li>
-          ))}
-        </ul>
-      )}
       <div
-        class="canvas"
+        class={isLasso ? 'canvas lasso' : 'canvas'}
         ref={box}
         aria-busy={!isDrawn}
         onKeyDown={byKey}
+        onPointerDown={(event) => (pressed.current = at(event))}
+        onPointerMove={(event) => {
+          if (event.buttons === 0) hovered.value = under(event);
+        }}
+        onPointerLeave={() => (hovered.value = null)}
+        onClick={click}
         role="application"
-        aria-label={`Map of ${count} images: arrow keys move it, plus and minus zoom, zero shows all`}
+        aria-label={`Map of ${countOf(count)} images: arrow keys move it, plus and minus zoom, zero shows all`}
       >
         {view !== null &&
-          pictures.map(({ row, address, name }) => {
-            const [x, y] = placeOf(row);
+          pictures.map((row) => {
+            const [x, y] = pixelOf(positions, row, view, size());
+            const corner = `translate(${x - PICTURE_SIDE / 2}px, ${y - PICTURE_SIDE / 2}px)`;
             return (
-              <img
-                key={row}
-                src={address}
-                alt={name}
-                width={PICTURE_SIZE}
-                height={PICTURE_SIZE}
-                style={{ transform: `translate(${x - PICTURE_SIZE / 2}px, ${y - PICTURE_SIZE / 2}px)` }}
-              />
+              <span key={row} class="map-picture" style={{ transform: corner }}>
+                <Thumb path={images.pathOf(row)} side={PICTURE_SIDE} alt="" />
+              </span>
             );
           })}
+        {view !== null && <Hovered {...{ positions, view, size: size(), images }} />}
         {isLasso && (
           <svg
             aria-hidden="true"
@@ -326,5 +298,27 @@ export function FindMap({ positions, selected, labels, onSelect, picturesOf }: F
         )}
       </div>
     </div>
+  );
+}
+
+const CARD = { width: 148, height: 176 };
+
+/** The image that the pointer is over, here or in the grid: a ring around its point, and its picture. */
+function Hovered(props: { positions: Float32Array; view: View; size: Size; images: Images }) {
+  const { positions, view, size, images } = props;
+  const row = hovered.value;
+  if (row === null || 2 * row >= positions.length) return null;
+  const [x, y] = pixelOf(positions, row, view, size);
+  if (x < 0 || y < 0 || x > size.width || y > size.height) return null;
+  const left = x + 14 + CARD.width > size.width ? x - 14 - CARD.width : x + 14;
+  const top = Math.min(Math.max(0, y - CARD.height / 2), Math.max(0, size.height - CARD.height));
+  return (
+    <>
+      <span class="ring" style={{ transform: `translate(${x}px, ${y}px)` }} />
+      <span class="map-card" style={{ transform: `translate(${Math.max(0, left)}px, ${top}px)` }}>
+        <Thumb key={row} path={images.pathOf(row)} side={132} alt="" />
+        <span class="caption">{images.nameOf(row)}</span>
+      </span>
+    </>
   );
 }

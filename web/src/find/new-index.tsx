@@ -1,0 +1,132 @@
+/** Makes an index: of which images, by which model, where. */
+import { signal } from '@preact/signals';
+import { useState } from 'preact/hooks';
+import { request } from '../api.ts';
+import { navigate } from '../router.ts';
+import { Form } from '../ui/form.tsx';
+import { Failure, Loading } from '../ui/parts.tsx';
+import { PickFolder } from '../ui/pick-folder.tsx';
+import { useAnswer } from '../use-answer.ts';
+import { useRequest } from '../use-request.ts';
+import { isTaken, nextName } from './export-form.tsx';
+import { freshPlace } from './place.ts';
+
+/** The task that was started last in this page: its index is opened when it is done. */
+export const started = signal<string | null>(null);
+
+interface NewIndexProps {
+  /** The folder that was chosen; null: none yet. */
+  images: string | null;
+  /** The folder that is shown to choose from; '' for the given ones. */
+  folder: string;
+}
+
+export function NewIndex({ images, folder }: NewIndexProps) {
+  const place = (query: Readonly<Record<string, string>>): string => freshPlace({ new: '1', ...query });
+  return (
+    <>
+      <header class="row">
+        <h1>New index</h1>
+        <a href={freshPlace()}>All indexes</a>
+      </header>
+      {images === null ? (
+        <PickFolder
+          path={folder}
+          onOpen={(path) => navigate(place(path === '' ? {} : { folder: path }))}
+          onChoose={(path) => navigate(place({ images: path }))}
+        />
+      ) : (
+        <Settings images={images} again={place({})} />
+      )}
+    </>
+  );
+}
+
+function Settings({ images, again }: { images: string; again: string }) {
+  const { answer: models, error } = useRequest('GET /api/look/models', {});
+  const [chosen, setChosen] = useState<string | null>(null);
+  const [output, setOutput] = useState(`${images.replace(/[/\\]+$/, '')}.index`);
+  const [heads, setHeads] = useState('');
+  const model = models?.find(({ path }) => path === chosen) ?? models?.[0];
+  const making = useAnswer(async () => {
+    const numHeads = heads === '' ? {} : { numHeads: Number(heads) };
+    try {
+      return await request('POST /api/find/index', {
+        body: { weights: model!.path, images, output, ...numHeads },
+      });
+    } catch (problem) {
+      if (isTaken(problem)) setOutput(nextName(output));
+      throw problem;
+    }
+  });
+  const make = async (): Promise<void> => {
+    const task = await making.ask(null);
+    if (task === null) return;
+    started.value = task.id;
+    navigate(freshPlace());
+  };
+  return (
+    <Form class="card stack" onSubmit={() => void make()}>
+      <p class="row">
+        <span>
+          Images: <code>{images}</code>
+        </span>
+        <a href={again}>Choose another folder</a>
+      </p>
+      {error !== null && <Failure error={error} />}
+      {models === null && error === null && <Loading what="models" />}
+      {models?.length === 0 && (
+        <p>
+          There is no model in this studio’s folders yet: neither a run with a checkpoint nor a file of
+          weights (<code>.pth</code>, <code>.safetensors</code>). Train one in the section Start first.
+        </p>
+      )}
+      {model !== undefined && (
+        <>
+          <label>
+            Model
+            <select value={model.path} onChange={(event) => setChosen(event.currentTarget.value)}>
+              {models!.map(({ path, name, kind }) => (
+                <option key={path} value={path}>
+                  {name} ({kind === 'run' ? 'a run, its newest checkpoint' : 'a file of weights'})
+                </option>
+              ))}
+            </select>
+          </label>
+          {model.kind === 'file' && (
+            <label>
+              Attention heads, if the file doesn’t say
+              <input
+                type="number"
+                min="1"
+                step="1"
+                value={heads}
+                onInput={(event) => setHeads(event.currentTarget.value)}
+              />
+            </label>
+          )}
+          <label>
+            Folder of the index
+            <input
+              type="text"
+              name="output"
+              required
+              value={output}
+              onInput={(event) => setOutput(event.currentTarget.value)}
+            />
+          </label>
+          <p>
+            <button type="submit" class="main" disabled={making.isBusy}>
+              {making.isBusy ? 'Starting…' : 'Make the index'}
+            </button>
+          </p>
+          <p class="note">
+            It is made in the background, also when this page is closed, and opens when it is ready. An index
+            of the same images is brought up to date.
+          </p>
+        </>
+      )}
+      {making.error !== null && <Failure error={making.error} />}
+    </Form>
+  );
+}
