@@ -6,6 +6,7 @@ import { after, describe, it } from 'node:test';
 import { DataError } from '../errors.js';
 import { checkSettings } from '../train/config.js';
 import { loadModel } from '../model.js';
+import { listWatched } from '../run/film-folder.js';
 import { DEMO_SETTINGS, type DemoEvent, type DemoOptions, runDemo } from './demo.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-demo-'));
@@ -47,6 +48,14 @@ describe('runDemo', () => {
     }
     using model = loadModel(result.run);
     assert.equal(model.embedDim, 32);
+    // what the studio shows of it
+    const watched = listWatched(result.run);
+    assert.equal(watched.length, 6);
+    for (const { steps } of watched) assert.deepEqual([steps[0], steps.at(-1)], [0, 7]);
+    const kept = readFileSync(path.join(result.run, 'evaluations', 'knn.json'), 'utf8');
+    const { classes, top1, pixels } = JSON.parse(kept) as Record<string, unknown>;
+    assert.deepEqual([classes, typeof pixels], [20, 'number']);
+    assert.equal((top1 as Record<string, number>)['20'], Math.max(...Object.values(figures.knn.after)));
 
     // again in the same folder: the same images, and new training with the same result
     const again: DemoEvent[] = [];

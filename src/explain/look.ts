@@ -30,8 +30,10 @@ export interface LookedImage extends PreparedImage {
   maps: Float32Array;
   /** (rows * columns, D) after the last norm, rows of length 1; null without patch tokens. */
   features: Float32Array | null;
-  /** (rows, columns, 3) bytes: principal components, black in the background; null without. */
+  /** (rows, columns, 3) bytes: principal components of the foreground, black in the background; null without. */
   colours: Uint8Array | null;
+  /** (rows, columns, 3) bytes: principal components of all patches; null without. */
+  allColours: Uint8Array | null;
 }
 
 export interface LookResult {
@@ -84,6 +86,7 @@ export async function lookAt(
       maps,
       features: features === null ? null : unitRows(features, embedDim),
       colours: null,
+      allColours: null,
     });
   }
   const registers = hasTokens(backbone) ? backbone.prefixTokens - 1 : 0;
@@ -92,5 +95,7 @@ export async function lookAt(
   const means = images.map(({ maps, heads }) => meanMap(maps, heads));
   const { images: coloured, explained } = colourPatches(images, raw, means, embedDim);
   coloured.forEach(({ colours }, i) => (images[i]!.colours = colours));
+  const all = colourPatches(images, raw, means, embedDim, { foreground: false });
+  all.images.forEach(({ colours }, i) => (images[i]!.allColours = colours));
   return { images, embedDim, registers, explained };
 }

@@ -101,3 +101,16 @@ export function attentionSize(
   checkPatches(target, patchSize, maxPatches);
   return { ...target, isSqueezed: false };
 }
+
+/**
+ * The part of an image, from its top left, that whole patches cover, as shares of its width and height: incomplete patches at
+ * the right and bottom edges were cut off.
+ * @param target - The size that it was resized to.
+ */
+export function coveredShares(
+  target: { width: number; height: number },
+  { rows, columns, patchSize }: { rows: number; columns: number; patchSize: number },
+): [width: number, height: number] {
+  const share = (patches: number, side: number): number => Math.min(1, (patches * patchSize) / side);
+  return [share(columns, target.width), share(rows, target.height)];
+}

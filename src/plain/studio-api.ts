@@ -52,7 +52,11 @@ export type StudioEvent =
   /** New lines of metrics of a run; null while a long file is read, or when none is until a page asks for its curves. */
   | { type: 'metrics'; run: string; tail: SeriesTail | null }
   /** A task as it is now; at the beginning those there are. */
-  | { type: 'task'; task: Task };
+  | { type: 'task'; task: Task }
+  /** Nothing has happened for a while, and the studio is there. */
+  | { type: 'beat' }
+  /** The studio ends. */
+  | { type: 'end' };
 
 /** A folder as the page browses them. */
 export interface FolderEntry {
@@ -61,6 +65,8 @@ export interface FolderEntry {
   path: string;
   /** Files in it that are named like images, not counting those in folders below; null when it can't be read. */
   images: number | null;
+  /** Images in it and in the folders below, and folders that hold some; `isWhole` is false when there are more. */
+  below: { images: number; folders: number; isWhole: boolean };
   isRun: boolean;
 }
 
@@ -69,7 +75,7 @@ export interface FolderListing {
   /** null at one of the given folders. */
   parent: string | null;
   folders: FolderEntry[];
-  /** Images in it, in order; at most `IMAGES_LISTED` of them. */
+  /** Images in it, in order, from the first one asked for; at most `IMAGES_LISTED` of them. */
   images: { name: string; path: string }[];
   /** Images in it in all. */
   imageCount: number;
@@ -215,14 +221,17 @@ export interface FilmImage {
   columns: number;
   /** Steps after which its attention was kept, rising. */
   steps: number[];
+  /** Shares of the original's width and height that the patches cover; null when it can't be shown here. */
+  original: [width: number, height: number] | null;
 }
 
-/** What is known of packed maps, see packed.ts: one array (heads, rows, columns). */
+/**
+ * The watched images' attention after a step, see packed.ts: for each one without a problem an array (heads, rows, columns).
+ * Images that have no frame of this step are left out.
+ */
 export interface FilmFrameFacts {
   step: number;
-  heads: number;
-  rows: number;
-  columns: number;
+  images: { name: string; heads: number; rows: number; columns: number; problem: string | null }[];
 }
 
 // ------------------------------------------------------------------------------------------------------- look
@@ -262,7 +271,8 @@ export interface LookRequest {
 
 /**
  * What is known of packed arrays, see packed.ts: for each image its pixels (height, width, 3), maps (heads, rows, columns),
- * and where there are any features (rows * columns, embedDim), of length 1, and colours (rows, columns, 3).
+ * and where there are any features (rows * columns, embedDim), of length 1, colours (rows, columns, 3) that are black in the
+ * background, and colours of all patches.
  */
 export interface LookFacts {
   arch: string;
@@ -280,6 +290,8 @@ export interface LookFacts {
     width: number;
     height: number;
     heads: number;
+    /** Shares of the original's width and height that the patches cover. */
+    original: [width: number, height: number];
     hasFeatures: boolean;
     hasColours: boolean;
   }[];
@@ -482,7 +494,11 @@ export type FindAnswer =
 /** Every route: what is in its path, its query and its body, and what it replies. */
 export interface Api extends StartApi, LookApi, FindApi {
   'GET /api/studio': { reply: StudioInfo };
-  'GET /api/folders': { query: { path?: string | undefined }; reply: FolderListing };
+  /** `from`: the first image that is listed, counted from 0. */
+  'GET /api/folders': {
+    query: { path?: string | undefined; from?: number | undefined };
+    reply: FolderListing;
+  };
   'GET /api/tasks': { reply: Task[] };
   'POST /api/tasks/:task/cancel': { params: { task: string }; reply: Task };
   'GET /api/runs': { reply: RunSummary[] };
@@ -499,11 +515,13 @@ export interface Api extends StartApi, LookApi, FindApi {
 export interface LookApi {
   'GET /api/runs/:run/watch': { params: { run: string }; reply: FilmImage[] };
   /** Packed, with FilmFrameFacts. */
-  'GET /api/runs/:run/watch/:image/frames/:step': {
-    params: { run: string; image: string; step: string };
+  'GET /api/runs/:run/frames/:step': {
+    params: { run: string; step: string };
     reply: Uint8Array;
   };
   'GET /api/look/models': { reply: LookModel[] };
+  /** A few images of the given folders, to begin with. */
+  'GET /api/look/samples': { reply: { name: string; path: string }[] };
   /** Keeps an image for later requests. */
   'POST /api/upload/look': { body: Blob; reply: LookUpload };
   /** Packed, with LookFacts. */

@@ -21,6 +21,11 @@ export const watchPath = (run: string): string => path.join(run, 'watch');
 export const runOf = ({ folder }: WatchedImage): string => path.resolve(folder, '..', '..');
 /** Size limit for a picture or one of its frames, bytes. */
 export const MAX_WATCH_BYTES = 2 ** 26;
+/**
+ * The most patches of a watched image. 24 x 24: enough to see an object's shape. The reference's 480 pixels at patches of 16
+ * (30 x 30) take nearly twice as long, and training waits for it at every checkpoint.
+ */
+export const WATCH_PATCHES = 576;
 
 const imageSchema = z.object({
   /** The file that it was made from, under its name at that time; it may no longer exist. */

@@ -1,19 +1,22 @@
 /** The film of a run's watched images on the run's page, in a real browser, on real runs. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Browser } from 'puppeteer-core';
+import sharp from 'sharp';
 import { scaleToUnit, viridis } from '../plain/colors.js';
 import { launchBrowser } from '../testing/browser.js';
-import { patchColours, setSlider, textsOf, worstColour } from '../testing/page.js';
+import { drawOnlyMaps, patchColours, pressButton, setSlider, textsOf, worstColour } from '../testing/page.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
+import { readLines } from '../files/json-lines.js';
 import { listWatched, readFrame } from '../run/film-folder.js';
+import { metricsPath } from '../run/run-folder.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-film-'));
 const { images, run, picture } = watchedPaths(folder);
@@ -38,52 +41,135 @@ async function openRun(studio: StudioPage, name: string): Promise<void> {
   await studio.text('main h1', new RegExp(`^${name}$`));
 }
 
+/** The canvases of a strip: the original, before training, now. */
+const cell = (image: number, place: number): string =>
+  `.strips li:nth-child(${image}) .cell:nth-of-type(${place + 1}) canvas`;
+
+/** Waits until the film shows what was recorded after a step. */
+const shows = ({ page }: StudioPage, step: number): Promise<unknown> =>
+  page.waitForSelector(`.film[data-step="${step}"]`);
+
+/** Draws the maps without pictures: their colours are then those of the values. */
+async function onlyMaps({ page }: StudioPage): Promise<void> {
+  await page.click('.film .how summary');
+  await drawOnlyMaps(page, '.film');
+}
+
 describe('the film of watched images', () => {
-  it('shows every checkpoint under a slider that plays, and adds new ones', async (t) => {
+  it('plays by itself: every image before training and now, under one scrubber that marks the curves', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const studio = await openStudio(browser, [folder]);
     const { page } = studio;
     try {
       await openRun(studio, 'runs/first');
-      await page.waitForSelector('.film canvas', { timeout: 20_000 });
+      await page.waitForSelector(cell(2, 3), { timeout: 20_000 });
       const watched = listWatched(run);
-      assert.deepEqual((await textsOf(page, '.film .heads button')).map((text) => text.trim()).sort(), [
-        'image-0.png',
-        'wide.png',
-      ]);
-      const image = watched[0]!;
-      const { rows, columns, steps } = image;
-      await setSlider(page, 'Overlay', 1, '.film');
+      const names = await page.evaluate(
+        `[...document.querySelectorAll('.strip-image .hidden')].map((one) => one.textContent).sort()`,
+      );
+      assert.deepEqual(names, ['Enlarge image-0.png:', 'Enlarge wide.png:']);
+      const { steps } = watched[0]!;
+      // it loops
+      for (const step of [steps[0]!, steps[1]!, steps.at(-1)!, steps[0]!]) await shows(studio, step);
+      await studio.text('.film .play', /Pause/);
+
+      await onlyMaps(studio);
       for (const [at, step] of steps.entries()) {
         await setSlider(page, 'Checkpoint', at, '.film');
-        await page.waitForSelector(`.film [data-step="${step}"]`);
-        const frame = readFrame(image, step);
-        const colours = await patchColours(page, '.film .map-view canvas', rows, columns);
-        const worst = worstColour(colours, [...scaleToUnit(frame.mean)].map(viridis));
-        assert.ok(worst <= 3, `step ${step}: off by ${worst} of 255`);
+        await shows(studio, step);
+        for (const [i, image] of watched.entries()) {
+          const { rows, columns } = image;
+          for (const [place, shown] of [
+            [2, 0],
+            [3, step],
+          ] as const) {
+            const colours = await patchColours(page, cell(i + 1, place), rows, columns);
+            const worst = worstColour(colours, [...scaleToUnit(readFrame(image, shown).mean)].map(viridis));
+            assert.ok(worst <= 3, `${image.name}, step ${step}, cell ${place}: off by ${worst} of 255`);
+          }
+        }
       }
+      await studio.text('.film .play', /Play/);
+      // the curves say what they are at that step; what is off the screen is drawn when it comes there
+      await page.evaluate(`document.querySelector('[data-column="loss"]').scrollIntoView()`);
+      await page.waitForSelector('[data-column="loss"] canvas');
+      const last = steps.at(-1)!;
+      const { loss } = readLines(metricsPath(run)).findLast(({ step }) => step === last) as { loss: number };
+      await studio.text(
+        '[data-column="loss"] .readout',
+        new RegExp(`^${last}: ${Number(loss.toPrecision(4))}`),
+      );
+      const marked = (): Promise<unknown> =>
+        page.evaluate(`{ const line = document.querySelector('[data-column="loss"] .marker');
+          line.hidden ? null : line.getBoundingClientRect().left; }`);
+      const right = Number(await marked());
+      await setSlider(page, 'Checkpoint', 1, '.film');
+      await shows(studio, steps[1]!);
+      const left = Number(await marked());
+      assert.ok(left > 0 && left < right, `the mark moved from ${right} to ${left}`);
       await studio.check();
-      // it plays from the beginning to the end
-      await page.click('.film button.main');
-      await page.waitForSelector(`.film [data-step="${steps[1]!}"]`);
-      await page.waitForSelector(`.film [data-step="${steps.at(-1)!}"]`);
-      await studio.text('.film button.main', /Play/);
+    } finally {
+      await studio.close();
+    }
+  });
+
+  it('enlarges an image, keeps step and head for another one, and is saved as a GIF', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const studio = await openStudio(browser, [folder]);
+    const { page } = studio;
+    try {
+      await openRun(studio, 'runs/first');
+      await page.waitForSelector(cell(2, 3), { timeout: 20_000 });
+      const { steps } = listWatched(run)[0]!;
+      await setSlider(page, 'Checkpoint', 1, '.film');
+      await shows(studio, steps[1]!);
+      await page.click('.strips li:nth-child(1) .strip-image');
+      await page.waitForSelector('.film .map-view canvas');
+      await setSlider(page, 'Head', 2, '.film');
+      await studio.check();
+      await page.click('.strips li:nth-child(2) .strip-image');
+      const label = await page.evaluate(
+        `document.querySelector('.film .map-view canvas').getAttribute('aria-label')`,
+      );
+      assert.match(String(label), new RegExp(`^Attention, head 2, for wide.png: After ${steps[1]} steps?$`));
+      await page.click('.strips li:nth-child(2) .strip-image');
+      await page.waitForFunction(`document.querySelector('.film .map-view') === null`);
+
       // by the keys
-      await page.focus('.film input[type="range"]');
-      await page.keyboard.press('ArrowLeft');
-      await page.waitForSelector(`.film [data-step="${steps.at(-2)!}"]`);
-      await page.keyboard.press('End');
+      await page.focus('.film .scrubber input');
+      await page.keyboard.press('ArrowRight');
+      await shows(studio, steps[2]!);
+      await page.keyboard.press('Home');
+      await shows(studio, steps[0]!);
+
+      await page.evaluate(`{ const make = URL.createObjectURL;
+        URL.createObjectURL = (blob) => { window.saved = blob; return make(blob); }; }`);
+      await pressButton(page, 'Save as GIF');
+      await page.waitForFunction('window.saved !== undefined', { timeout: 30_000 });
+      const base64 = (await page.evaluate(`new Promise((resolve) => {
+        const reader = new FileReader();
+        reader.onload = () => resolve(reader.result.split(',')[1]);
+        reader.readAsDataURL(window.saved);
+      })`)) as string;
+      const gif = Buffer.from(base64, 'base64');
+      assert.equal(gif.subarray(0, 6).toString(), 'GIF89a');
+      const { pages, loop, delay } = await sharp(gif, { animated: true }).metadata();
+      assert.deepEqual([pages, loop], [steps.length, 0]);
+      assert.ok(delay!.at(-1)! > delay![0]!, 'the end stays longer');
+
       // a frame that is damaged is a message, the others go on
+      const image = listWatched(run)[0]!;
       const file = path.join(image.folder, `step-${String(steps[0]!).padStart(8, '0')}.npy`);
+      const bytes = readFileSync(file);
       writeFileSync(file, 'half');
       await page.reload();
-      await page.waitForSelector('.film canvas');
-      await setSlider(page, 'Checkpoint', 0, '.film');
+      await page.waitForSelector(cell(2, 3));
       await studio.text('.film .failure', /damaged/);
       await setSlider(page, 'Checkpoint', 1, '.film');
-      await page.waitForSelector(`.film [data-step="${steps[1]!}"]`);
-      assert.deepEqual(await textsOf(page, '.film .failure'), []);
-      assert.ok(readdirSync(image.folder).length > 3);
+      await shows(studio, steps[1]!);
+      assert.ok((await page.$(cell(1, 3))) !== null, 'what is there is shown');
+      writeFileSync(file, bytes);
+      assert.deepEqual(studio.errors, []);
     } finally {
       await studio.close();
     }
@@ -106,19 +192,20 @@ describe('the film of watched images', () => {
       await openRun(studio, 'runs/growing');
       await page.waitForSelector('.film canvas', { timeout: 60_000 });
       const seen = async (): Promise<number> =>
-        Number(/(\d+) checkpoints/.exec((await textsOf(page, '.film .note')).join())![1]);
+        Number(/(\d+) checkpoints?/.exec((await textsOf(page, '.film .note')).join())![1]);
       const shownStep = (): Promise<number> =>
-        page.evaluate(`Number(document.querySelector('.film [data-step]').dataset.step)`) as Promise<number>;
+        page.evaluate(`Number(document.querySelector('.film').dataset.step)`) as Promise<number>;
       const [before, stepBefore] = [await seen(), await shownStep()];
-      await page.waitForFunction(
-        `Number(document.querySelector('.film [data-step]')?.dataset.step) > ${stepBefore}`,
-        { timeout: 60_000, polling: 100 },
-      );
+      await page.waitForFunction(`Number(document.querySelector('.film')?.dataset.step) > ${stepBefore}`, {
+        timeout: 60_000,
+        polling: 100,
+      });
       assert.ok((await seen()) > before, 'the slider has more checkpoints');
+      assert.match(await page.title(), /^\d+ % – runs\/growing – Runs/, 'the tab says how far it is');
       assert.equal(child.exitCode, null, 'the training is still at work');
       // who has gone back to an earlier one stays there
       await setSlider(page, 'Checkpoint', 0, '.film');
-      await page.waitForSelector('.film [data-step="0"]');
+      await shows(studio, 0);
       const count = await seen();
       await page.waitForFunction(
         `Number(/(\\d+) checkpoints/.exec(document.querySelector('.film').innerText)[1]) > ${count}`,

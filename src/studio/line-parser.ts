@@ -45,8 +45,16 @@ export class LineParser {
 
   /** Reads the line in bytes[start, end), without its newline. */
   parse(bytes: Uint8Array, start: number, end: number): Line {
+    const known = this.columns.length;
     if (this.#fast(bytes, start, end)) return STEP;
+    this.#forget(known);
     return this.#slow(bytes, start, end);
+  }
+
+  /** Drops the columns after the first `known`: they were met in a line that turned out to be no step's. */
+  #forget(known: number): void {
+    for (const name of this.columns.splice(known)) this.#index.delete(name);
+    if (this.#expected.some(({ column }) => column >= known)) this.#expected = [];
   }
 
   #fast(bytes: Uint8Array, start: number, end: number): boolean {

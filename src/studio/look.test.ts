@@ -10,7 +10,16 @@ import { scaleToUnit, viridis } from '../plain/colors.js';
 import { lookAt } from '../explain/look.js';
 import { likeness } from '../plain/maps.js';
 import { launchBrowser } from '../testing/browser.js';
-import { giveFile, lookSettled, patchColours, setSlider, textsOf, worstColour } from '../testing/page.js';
+import {
+  drawOnlyMaps,
+  giveFile,
+  lookSettled,
+  patchColours,
+  pressButton,
+  setSlider,
+  textsOf,
+  worstColour,
+} from '../testing/page.js';
 import { writeOfficialWeights } from '../testing/saved-run.js';
 import { looksAs, looksUnlike } from '../testing/screenshot.js';
 import { openStudio } from '../testing/studio.js';
@@ -78,7 +87,7 @@ describe('the section Look', () => {
           new RegExp(`${usual.rows} × ${usual.columns} patches`),
         );
         // every head at full overlay is the map that the library gives
-        await setSlider(page, 'Overlay', 1);
+        await drawOnlyMaps(page);
         const patches = usual.rows * usual.columns;
         for (let head = 1; head <= usual.heads; head++) {
           await setSlider(page, 'Head', head);
@@ -113,7 +122,9 @@ describe('the section Look', () => {
       for (const key of ['ArrowDown', 'ArrowRight', 'ArrowRight', 'Enter'] as const)
         await page.keyboard.press(key);
       await studio.text('.card h2', /Likeness to the patch in row 2, column 3 of image-0\.png/);
-      await setSlider(page, 'Overlay', 1);
+      const labels = await textsOf(page, '.seen ~ .map-side .sliders label');
+      assert.deepEqual(labels, ['Drawn', 'Strength', 'Resolution'], 'no slider that would do nothing');
+      await drawOnlyMaps(page);
       const patch = first.columns + 2;
       const query = first.features!.subarray(patch * both.embedDim, (patch + 1) * both.embedDim);
       const found = likeness(query, second.features!);
@@ -128,16 +139,54 @@ describe('the section Look', () => {
       const value = Number(/: (-?[\d.]+)/.exec(middle)![1]);
       assert.ok(Math.abs(value - found[6 * second.columns + 9]!) < 2e-3, middle);
       await studio.check();
+      // without a pinned patch the likeness follows the pointer, across both images
+      await pressButton(page, 'Let go of the patch');
+      /** Likeness to the patch that the title names, in the first image, and that patch's name. */
+      const likeTitle = async (): Promise<{ values: Float32Array; place: string }> => {
+        const title = await studio.text(
+          '.card h2',
+          /Likeness to the patch in row \d+, column \d+ of wide\.png/,
+        );
+        const [place, row, column] = /row (\d+), column (\d+)/.exec(title)!;
+        const at = (Number(row) - 1) * second.columns + Number(column) - 1;
+        const wanted = second.features!.subarray(at * both.embedDim, (at + 1) * both.embedDim);
+        return { values: likeness(wanted, first.features!), place };
+      };
+      await page.hover('.seen:nth-of-type(2) canvas');
+      const { values } = await likeTitle();
+      const follows = await patchColours(page, '.seen:nth-of-type(1) canvas', first.rows, first.columns);
+      const unit = [...values].map((one) => viridis(Math.max(0, one)));
+      assert.ok(worstColour(follows, unit) <= 4, 'the other image follows too');
+      await page.click('.seen:nth-of-type(2) canvas');
+      await studio.text('.map-side', /Pinned/);
+      await page.hover('.seen:nth-of-type(1) canvas');
+      const pinned = await likeTitle();
+      await page.click('.map-side input[type=checkbox]'); // scale by image
+      const scaled = await patchColours(page, '.seen:nth-of-type(1) canvas', first.rows, first.columns);
+      const whole = [...scaleToUnit(pinned.values)].map(viridis);
+      assert.ok(worstColour(scaled, whole) <= 4, 'from the smallest to the largest');
+      // what was seen is in the address
+      await page.reload();
+      await lookSettled(page, 2);
+      await setSlider(page, 'Resolution', 3 * SIDE);
+      await studio.text('.seen figcaption', /wide\.png: 12 × 18 patches/);
+      await lookSettled(page, 2);
+      assert.equal((await likeTitle()).place, pinned.place);
+      await drawOnlyMaps(page);
 
       await page.click('.views label:nth-of-type(3) input');
-      await studio.text('.card h2', /Principal components/);
-      for (const [i, image] of both.images.entries()) {
-        const canvas = `.seen:nth-of-type(${i + 1}) canvas`;
-        const colours = await patchColours(page, canvas, image.rows, image.columns);
-        const expected = Array.from({ length: image.rows * image.columns }, (_, at) => [
-          ...image.colours!.slice(at * 3, at * 3 + 3),
-        ]);
-        assert.ok(worstColour(colours, expected) <= 3, `colours of image ${i}`);
+      await studio.text('.card h2', /principal components/);
+      for (const isMasked of [false, true]) {
+        if (isMasked) await page.click('.map-side input[type=checkbox]'); // only the foreground
+        for (const [i, image] of both.images.entries()) {
+          const canvas = `.seen:nth-of-type(${i + 1}) canvas`;
+          const colours = await patchColours(page, canvas, image.rows, image.columns);
+          const all = (isMasked ? image.colours : image.allColours)!;
+          const expected = Array.from({ length: image.rows * image.columns }, (_, at) => [
+            ...all.slice(at * 3, at * 3 + 3),
+          ]);
+          assert.ok(worstColour(colours, expected) <= 3, `colours of image ${i}`);
+        }
       }
       await studio.check();
     } finally {
@@ -152,14 +201,23 @@ describe('the section Look', () => {
     try {
       await studio.show(lookAddress({ weights: run }));
       await page.waitForSelector('input[type="file"]');
+      // an image to begin with is one click away, and a slider leads through the run's checkpoints
+      await page.waitForSelector('.samples button img');
+      await page.click('.samples button');
+      await lookSettled(page);
+      await studio.text('.sliders output', /^step 3$/);
+      await setSlider(page, 'Checkpoint', 0);
+      await studio.text('.sliders output', /^step 1$/);
+      await lookSettled(page);
       await giveFile(page, 'input[type="file"]', wide);
       await lookSettled(studio.page);
       await studio.text('.image-choices', /wide\.png/);
+      // with a name that would not fit on a phone
       for (const event of ['drop', 'paste'] as const) {
         await page.evaluate(`(async () => {
           const canvas = new OffscreenCanvas(40, 40);
           canvas.getContext('2d').fillRect(5, 5, 20, 20);
-          const file = new File([await canvas.convertToBlob()], '${event}.png', { type: 'image/png' });
+          const file = new File([await canvas.convertToBlob()], '${'long-'.repeat(30)}${event}.png', { type: 'image/png' });
           const data = new DataTransfer();
           data.items.add(file);
           const init = { bubbles: true, cancelable: true };
@@ -171,6 +229,7 @@ describe('the section Look', () => {
         await studio.text('.seen figcaption', new RegExp(`${event}\\.png`));
         await lookSettled(studio.page);
       }
+      await studio.check();
       // out of the studio's folders
       await page.click('.image-choices details summary');
       for (const name of [path.basename(folder), 'images']) {
@@ -208,12 +267,12 @@ describe('the section Look', () => {
         await looksUnlike(page, '.seen', name);
       }
       await setSlider(page, 'Head', 2);
-      await setSlider(page, 'Overlay', 0.2);
+      await setSlider(page, 'Strength', 0.2);
       await looksUnlike(page, '.seen', name);
-      await setSlider(page, 'Overlay', 0.6);
+      await setSlider(page, 'Strength', 0.85);
       await looksAs(page, '.seen', name);
       await page.click('.views label:nth-of-type(3) input');
-      await studio.text('.card h2', /Principal components/);
+      await studio.text('.card h2', /principal components/);
       await looksUnlike(page, '.seen', name);
     } finally {
       await studio.close();

@@ -66,4 +66,5 @@ test('the newest line is that of a step, also when an evaluation or damage follo
   await log.advance();
   assert.equal(log.last()?.step, 2);
   assert.equal(Object.keys(log.last()!.values).length, 2);
+  assert.deepEqual(log.names, ['loss', 'imagesPerSecond'], 'an evaluation has no curve of its own');
 });

@@ -51,11 +51,11 @@ describe('the page', { skip: typeof browser === 'string' ? browser : false }, ()
   it('drops the answer to a question when another has followed it', async () => {
     await studio.show('#/start');
     await studio.text('.folders li', /dino-studio-page-/);
-    await press(`📁 ${folder}`);
+    await press(folder);
     await studio.text('.folders', /quick[\s\S]*slow/);
     await delay('slow', 1500);
-    await press('📁 slow');
-    await press('📁 quick');
+    await press('slow');
+    await press('quick');
     await studio.text('.where', /quick$/);
     await cameLate();
     await new Promise((resolve) => setTimeout(resolve, 200));
@@ -77,14 +77,38 @@ describe('the page', { skip: typeof browser === 'string' ? browser : false }, ()
     await lookSettled(studio.page, 0);
   });
 
+  it('takes a file that is dropped beside the box, and lets none replace the page', async () => {
+    await studio.page.reload();
+    const drop = (): Promise<unknown> =>
+      studio.page.evaluate(`(async () => {
+        const canvas = new OffscreenCanvas(40, 40);
+        canvas.getContext('2d').fillRect(5, 5, 20, 20);
+        const data = new DataTransfer();
+        data.items.add(new File([await canvas.convertToBlob()], 'beside.png', { type: 'image/png' }));
+        return !document.querySelector('main').dispatchEvent(
+          new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer: data }),
+        );
+      })()`);
+    await studio.show('#/look');
+    await studio.page.waitForSelector('.pick-image');
+    assert.equal(await drop(), true);
+    await studio.text('.image-choices', /beside\.png/);
+    await studio.show('#/runs');
+    await studio.text('main h1', /^Runs$/);
+    assert.equal(await drop(), true, 'the browser does not open it');
+    await studio.show('#/look');
+  });
+
   it('draws a section the same way after another was opened', async () => {
     await studio.page.reload();
     await studio.show('#/look');
     await studio.page.waitForSelector('.image-choices');
+    await studio.page.evaluate(`location.hash = '#/find'`);
+    await studio.page.waitForSelector('.find');
     await studio.show(`#/start?${new URLSearchParams({ images: path.join(folder, 'quick') }).toString()}`);
-    await studio.page.waitForSelector('table.choices');
+    await studio.page.waitForSelector('table.planned');
     const display = await studio.page.evaluate(
-      `getComputedStyle(document.querySelector('table.choices')).display`,
+      `getComputedStyle(document.querySelector('table.planned')).display`,
     );
     assert.equal(display, 'table');
     await studio.check();

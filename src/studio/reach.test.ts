@@ -286,7 +286,8 @@ describe('the studio', { timeout: 280_000 }, () => {
       for (const { name, steps } of listed) {
         const address = `/api/runs/${id}/watch/${encodeURIComponent(name)}`;
         await send('GET /api/runs/:run/watch/:image/picture', `${address}/picture`);
-        await send('GET /api/runs/:run/watch/:image/frames/:step', `${address}/frames/${steps.at(-1)}`);
+        await send('GET /api/runs/:run/watch/:image/original', `${address}/original`);
+        await send('GET /api/runs/:run/frames/:step', `/api/runs/${id}/frames/${steps.at(-1)}`);
       }
       await send('POST /api/runs/:run/stop', `/api/runs/${id}/stop`);
       assert.notEqual(statusOf(), 200);
@@ -304,6 +305,7 @@ describe('the studio', { timeout: 280_000 }, () => {
 
   it('looks with the weights that it was given, at its own images', async () => {
     await send('GET /api/look/models', '/api/look/models');
+    await send('GET /api/look/samples', '/api/look/samples');
     const upload = readFileSync(paths.picture);
     await send('POST /api/upload/look', '/api/upload/look', new Uint8Array(upload));
     assert.equal(statusOf(), 200);

@@ -74,6 +74,13 @@ const inWords = async (column: string): Promise<string> =>
     ),
   );
 const exactly = (text: string): RegExp => new RegExp(`(^|\\s)${text.replace('.', '\\.')}$`);
+/** Opens what is folded away. */
+const unfold = async (): Promise<void> => {
+  await studio.page.waitForSelector('.fold', { timeout: 30_000 });
+  await studio.page.evaluate(
+    `document.querySelectorAll('.fold, .run-head details').forEach((one) => (one.open = true))`,
+  );
+};
 const openRun = async (name: string): Promise<void> => {
   await studio.show('#/runs');
   await studio.text('.runs th a', new RegExp(`^${name}$`), 30_000);
@@ -86,7 +93,9 @@ const openRun = async (name: string): Promise<void> => {
 describe('the section Runs', () => {
   it('shows a run as soon as its folder is there, and says that it has finished', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
-    await studio.text('main', /There is no run/);
+    await studio.text('main', /There are no runs/);
+    const cards = await studio.text('.cards', /Run the demo/);
+    assert.match(cards, /dino demo --output [\s\S]*Train on a folder[\s\S]*Open a model/);
     await studio.check();
     await train({ images, output: first, settings: { ...TINY_SETTINGS, maxBadShare: 0.5 } });
     await studio.text('.runs tr', /runs\/first.*finished.*6 of 6.*vit.*all 6 steps are done/s);
@@ -104,6 +113,7 @@ describe('the section Runs', () => {
     const named = names.map((name) => `,"${name}":3.25`).join('');
     writeFileSync(metricsPath(run), line(1, named) + line(2, named));
     await openRun('runs/named');
+    await unfold();
     for (const name of names) await studio.text(newest(name), /(^|\s)3\.25$/);
     // the newest line has none of them, and comes while the page is open
     appendFileSync(metricsPath(run), line(3, ''));
@@ -114,6 +124,7 @@ describe('the section Runs', () => {
     );
     await studio.page.reload();
     await studio.text('main h1', /^runs\/named$/);
+    await unfold();
     await studio.page.waitForSelector('[data-column="__proto__"]', { timeout: 30_000 });
     await studio.text('[data-column="loss"] .newest', /(^|\s)2$/);
     await studio.check();
@@ -125,6 +136,10 @@ describe('the section Runs', () => {
     await openRun('runs/first');
     const last = lastLine(first);
     await studio.text(newest('loss'), exactly(short(last.loss)));
+    await unfold();
+    const tiles = await studio.text('.tiles', /Finished in \d+ s[\s\S]*6 of 6 steps/);
+    assert.match(tiles, /Health\s+Healthy\s+Different images get different answers\./);
+    assert.match(tiles, /Speed\s+[\d,]+ images\/s/);
     await studio.text('.verdict', /Healthy: the teacher's answer depends on the image .* ln K = 4\.16/);
     // what is off the screen is drawn when it comes there
     for (const column of ['loss', 'kl', 'memoryMiB']) {
@@ -133,7 +148,7 @@ describe('the section Runs', () => {
     }
     assert.match(await inWords('loss'), new RegExp(`${short(last.loss)} at 6, lowest`));
 
-    await studio.page.click('[data-column="loss"] details summary');
+    await studio.page.click('[data-column="loss"] details:last-of-type summary');
     const table = await studio.text('[data-column="loss"] table', /step/);
     for (const { step, loss } of readLines(metricsPath(first)) as { step: number; loss: number }[])
       assert.match(table, new RegExp(`${step}\\s+${short(loss).replace('.', '\\.')}`));
@@ -146,6 +161,7 @@ describe('the section Runs', () => {
     assert.match(text, /Data: 13 images/);
     assert.match(text, /Fingerprint\s+[0-9a-f]{64}/);
     assert.match(text, /Checkpoints: 3[\s\S]*6 \(newest\)/);
+    assert.match(text, /Evaluations: 0/);
     assert.match(text, /Skipped images: 1[\s\S]*broken\.png/);
     await studio.check();
   });
@@ -169,21 +185,32 @@ describe('the section Runs', () => {
       };
       return `${JSON.stringify({ step, epoch: 0, judge })}\n`;
     };
+    const knn = (step: number, score: number): string => {
+      const top1 = { 10: score - 1, 20: score };
+      return `${JSON.stringify({ step, epoch: 1, top1, top5: {}, center: null, pca: null, classes: 20 })}\n`;
+    };
     writeFileSync(
       metricsPath(run),
-      judged(0, 0.25) + readFileSync(metricsPath(run), 'utf8') + judged(4, 0.416),
+      judged(0, 0.25) + readFileSync(metricsPath(run), 'utf8') + judged(4, 0.416) + knn(2, 61) + knn(4, 60.5),
     );
     await openRun('runs/judged');
     await studio.page.waitForSelector('[data-column="judge"]', { timeout: 30_000 });
     await studio.page.evaluate(`document.querySelector('[data-column="judge"]').scrollIntoView()`);
     await studio.text(newest('judge'), /41\.6%/);
+    await studio.text(newest('knn'), /k = 10\s+59\.5 %\s+k = 20\s+60\.5 %/);
+    const quality = await studio.text('[data-tile="quality"]', /k-NN accuracy\s+60\.5 %/);
+    assert.match(quality, /chance 5\.0 %, best 61\.0 % after step 2/);
+    await unfold();
+    assert.ok((await studio.page.$('[data-column="memoryMiB"]')) !== null);
+    for (const column of ['top1', 'classes'])
+      assert.equal(await studio.page.$(`[data-column="${column}"]`), null, 'a chart without a line');
     const said = await inWords('judge');
     assert.match(said, /runs\/judged: 25\.0% at step 0, 41\.6% at 4, lowest 25\.0%, highest 41\.6%/);
     assert.match(said, /untrained network: 25\.0% .*raw pixels: 36\.0%/);
     await studio.page.evaluate(
       `document.querySelectorAll('.details details').forEach((one) => (one.open = true))`,
     );
-    await studio.text('.details', /Checkpoints: 4[\s\S]*4 \(best weights\)/);
+    await studio.text('.details', /Checkpoints: 4[\s\S]*4 \(best weights\)[\s\S]*Evaluations: 4/);
     await studio.check();
     rmSync(run, { recursive: true });
   });
@@ -203,7 +230,8 @@ describe('the section Runs', () => {
       for (const limit = Date.now() + 15_000; seen.size < 4 && Date.now() < limit;)
         seen.add(await studio.text(newest('loss'), /\d/));
       assert.ok(seen.size >= 4, 'the newest value changes while one looks');
-      await studio.picture('run');
+      assert.match(await studio.page.title(), /^\d+ % – runs\/live – Runs – dino studio$/);
+      await studio.text('[data-tile="progress"]', /\d+ %\s+[\d,]+ of 4,000 steps, about .* left/);
     } finally {
       child.kill('SIGKILL');
     }
@@ -376,6 +404,11 @@ describe('the section Runs', () => {
     const table = await studio.text('.differences', /lr\s+0\.02\s+0\.005/);
     assert.match(table, /seed\s+0\s+4/);
     assert.doesNotMatch(table, /teacherTemp/);
+    // curves first, then what they attend to, then what differs
+    const order = await studio.page.evaluate(
+      `[...document.querySelectorAll('main section h2')].map((one) => one.id).filter((id) => id !== '')`,
+    );
+    assert.deepEqual(order, ['curves', 'film', 'differences', 'folder']);
     const [one, two] = [lastLine(first).loss, lastLine(other).loss].map(short);
     await studio.text(newest('loss'), new RegExp(`${one}[\\s\\S]*${two}`));
     await studio.check();
@@ -417,9 +450,14 @@ describe('the section Runs', () => {
     );
     await studio.page.keyboard.press('0');
     await studio.text(range, upTo(total));
+    await unfold();
+    await studio.page.waitForSelector('[data-column="lr"]');
+    const [loss, lr] = [await inWords('loss'), await inWords('lr')];
     await studio.page.evaluate(`{ const input = document.querySelector('.toolbar input[type=range]');
       input.value = '0.9'; input.dispatchEvent(new Event('input', { bubbles: true })); }`);
     await studio.text('.toolbar output', /^0\.90$/);
+    assert.notEqual(await inWords('loss'), loss);
+    assert.equal(await inWords('lr'), lr, 'a schedule has no noise, and is not bent');
     await studio.page.click('.toolbar input[type=checkbox]');
     await studio.check();
   });

@@ -16,6 +16,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import os from 'node:os';
 import type { Context, MiddlewareHandler } from 'hono';
 import { getCookie, setCookie } from 'hono/cookie';
+import { pageHead } from '../plain/html.js';
 import type { OneTimeCodes } from './invitation.js';
 
 export const makeToken = (): string => randomBytes(32).toString('base64url');
@@ -86,9 +87,36 @@ const cookieName = (token: string): string => `dino-studio-${digest(token).toStr
 
 const isPage = (context: Context): boolean => context.req.header('sec-fetch-dest') === 'document';
 
+const REFUSAL_STYLE = `:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: light-dark(#f7f7f5, #131518); color: light-dark(#1d1f22, #e8e9eb); }
+main { max-width: 34rem; margin: 1rem; padding: 1.5rem 2rem; border: 1px solid light-dark(#d9dbde, #363a40); border-radius: 10px; background: light-dark(#fff, #1b1e22); }
+h1 { font-size: 1.375rem; margin: 0 0 0.5rem; }
+p { margin: 0.5rem 0; }
+.note { color: light-dark(#565b63, #a6abb3); }`;
+
+/** The page may have its own style, and nothing else. */
+const REFUSAL_POLICY = [
+  "default-src 'none'",
+  'img-src data:',
+  `style-src 'sha256-${createHash('sha256').update(REFUSAL_STYLE).digest('base64')}'`,
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join('; ');
+
 function refuse(context: Context, status: 401 | 403 | 421, message: string): Response {
   if (isPage(context) || context.req.path === '/') {
-    const body = `<!doctype html><html lang="en"><meta charset="utf-8"><title>dino studio</title><link rel="icon" href="data:,"><h1>dino studio</h1><p>${message}</p></html>`;
+    context.header('content-security-policy', REFUSAL_POLICY);
+    const body = `${pageHead('dino studio', REFUSAL_STYLE)}<link rel="icon" href="data:,">
+<main>
+<h1>dino studio</h1>
+<p>${message}</p>
+<p class="note">A studio that was started again has a new link: it is in the terminal where <code>dino studio</code> or
+<code>dino train --studio</code> runs.</p>
+</main>
+</body>
+</html>
+`;
     return context.html(body, status);
   }
   return context.json({ error: { code: 'REFUSED', message } }, status);

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo, Server } from 'node:net';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { getRequestListener } from '@hono/node-server';
 import { serveStatic } from '@hono/node-server/serve-static';
@@ -24,6 +25,9 @@ import { type CodeUse, OneTimeCodes } from './invitation.js';
 import { guard, makeToken, type SecurityOptions } from './security.js';
 import { Tasks } from './tasks.js';
 import { Pictures } from './thumbnails.js';
+
+/** Pages have this long to hear that the studio ends. */
+const FAREWELL_MS = 100;
 
 /** Where a studio is looked for first; the next ones are tried when it is taken. */
 export const DEFAULT_PORT = 5170;
@@ -153,6 +157,12 @@ export async function startStudio(options: StudioOptions = {}): Promise<RunningS
     token,
     invite: (onUse) => `${origin}/open?code=${codes.issue(onUse)}`,
     async close() {
+      if (events.isHeard) {
+        // how trainings ended in the meantime
+        events.send({ type: 'runs', runs: await studio.runs.refresh().catch(() => studio.runs.list()) });
+        events.send({ type: 'end' });
+        await sleep(FAREWELL_MS);
+      }
       studio.runs.close();
       studio.tasks.close();
       jobs.close();

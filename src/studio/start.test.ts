@@ -53,8 +53,9 @@ describe('the section Start', () => {
     async (t) => {
       if (typeof browser === 'string') return t.skip(browser);
       await studio.show('#/start');
-      await press(`📁 ${folder}`);
-      await press('📁 photos "mine"');
+      await press(folder);
+      await studio.text('.folders', /photos "mine" 21 images in 2 folders/);
+      await press('photos "mine"');
       await studio.check();
       await press('Use this folder');
       const report = await studio.text('.report', /Images\s+21/, 20_000);
@@ -62,7 +63,7 @@ describe('the section Start', () => {
       assert.match(report, /Broken\s+1/);
       assert.match(report, /Classes\s+2/);
       await studio.text(
-        '.choices',
+        '.planned',
         /outDim\s+128\s+without prototypes the head's output is its bottleneck/,
         20_000,
       );
@@ -70,12 +71,12 @@ describe('the section Start', () => {
       await set('textarea', 'epochs many\nlerning-rate 3');
       await press('Apply');
       await studio.text('.failure', /epochs is "many"; expected a number[\s\S]*unknown flag --lerning-rate/);
-      await studio.page.waitForFunction(`document.querySelector('.choices') === null`);
+      await studio.page.waitForFunction(`document.querySelector('.planned') === null`);
       studio.errors.length = 0; // the refused request is logged by the browser, as it should
       await set('textarea', SMALL);
       await press('Apply');
       await studio.text('section', /2,000 steps, 5 an epoch, on cpu/, 20_000);
-      assert.doesNotMatch(await studio.text('.choices', /lr/), /outDim/);
+      assert.doesNotMatch(await studio.text('.planned', /lr/), /outDim/);
       await studio.page.waitForFunction(
         `document.querySelectorAll('.crops .global').length >= 8 && [...document.querySelectorAll('.crops img')].every((one) => one.complete && one.naturalWidth > 0)`,
         { timeout: 20_000 },
@@ -89,7 +90,7 @@ describe('the section Start', () => {
     if (typeof browser === 'string') return t.skip(browser);
     await press('Measure with a few trial steps');
     const result = await studio.text('.trial', /The whole training/, 40_000);
-    assert.match(result, /about [\d.]+ (s|min|h) for 2,000 steps/);
+    assert.match(result, /about [\d.]+ (s|min|h)( \d+ \w+)? for 2,000 steps/);
     assert.match(result, /[\d.]+ images a second/);
     assert.match(result, /[\d,]+ MiB at most, on cpu in (fp32|bf16)/);
     assert.deepEqual([existsSync(run), existsSync(path.join(folder, 'runs'))], [false, false]);
@@ -97,6 +98,8 @@ describe('the section Start', () => {
 
   it('begins a training, stops it, and resumes it', { timeout: 90_000 }, async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
+    const offered = await studio.page.evaluate(`document.querySelector('input.path').value`);
+    assert.equal(offered, path.join(folder, 'runs', 'photos-mine'), 'a name that is free');
     await set('input.path', path.join(top, 'elsewhere', 'run'));
     await press('Start training');
     await studio.text('.failure', /is not under the folders that this studio was given/);
@@ -106,8 +109,16 @@ describe('the section Start', () => {
     await press('Start training');
     await studio.text('main h1', /runs\/first/, 30_000);
     await studio.text('.sentence', /Training: step \d+ of 2,000/, 30_000);
+    await studio.page.evaluate(`{ window.told = [];
+      new MutationObserver(() => window.told.push(document.querySelector('.run-head')?.innerText ?? ''))
+        .observe(document.body, { subtree: true, childList: true, characterData: true }); }`);
     await press('Stop after this step');
     const stopped = await studio.text('.sentence', /Stopped at step \d+ of 2,000/, 20_000);
+    const told = (await studio.page.evaluate('window.told')) as string[];
+    assert.ok(
+      told.some((text) => /Stopping…\s+It finishes the step/.test(text)),
+      'Stop is answered at once',
+    );
     await press('Resume');
     await studio.text('.sentence', /Training: step \d+ of 2,000/, 30_000);
     const before = Number(/step (\d+)/.exec(stopped)![1]);

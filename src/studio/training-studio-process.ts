@@ -8,10 +8,12 @@ const tell = (message: FromStudio): void => {
 };
 // Ctrl-C and the terminal's end are meant for the training, which ends this process when it is done
 for (const name of ['SIGINT', 'SIGHUP'] as const) process.on(name, () => undefined);
-process.on('disconnect', () => process.exit(0));
+let close = (): Promise<void> => Promise.resolve();
+process.on('disconnect', () => void close().finally(() => process.exit(0)));
 try {
   const [how, ...folders] = process.argv.slice(2);
   const studio = await startStudio({ folders });
+  close = () => studio.close();
   const warn = (line: string): void => void process.stderr.write(`warning: ${line}\n`);
   const page = how === 'page' ? await writeOpeningPage(studio, warn).catch(() => null) : null;
   tell({ url: studio.url, page: page?.file ?? null });

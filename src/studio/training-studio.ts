@@ -1,6 +1,7 @@
 /**
  * The studio that `dino train --studio` opens, in a process of its own: the training never waits for a reader, and the studio
- * ends with the training, however that ends.
+ * ends with the training's process, however that ends. Where somebody sits before the terminal, that process stays after the
+ * training has finished, so that the studio does.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import os from 'node:os';
@@ -36,6 +37,18 @@ export class TrainingStudio {
     // it doesn't keep the training's process running
     this.#child.unref();
     this.#child.channel?.unref();
+  }
+
+  /** Waits, and keeps this process running, until `signal` is aborted or the studio's process has ended. */
+  async stay(signal: AbortSignal): Promise<void> {
+    this.#child.ref();
+    await new Promise<void>((resolve) => {
+      const isOver = this.#child.exitCode !== null || this.#child.signalCode !== null || signal.aborted;
+      this.#child.once('exit', () => resolve());
+      signal.addEventListener('abort', () => resolve(), { once: true });
+      if (isOver) resolve();
+    });
+    this.#child.unref();
   }
 
   stop(): void {

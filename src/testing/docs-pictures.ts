@@ -84,7 +84,11 @@ async function lookFilmAndExport(
   await studio.show('#/runs');
   await page.waitForSelector('.runs th a');
   await page.click('.runs th a');
-  await page.waitForSelector('.film .map-view canvas', { timeout: 60_000 });
+  await page.waitForSelector('.film .strips canvas', { timeout: 60_000 });
+  await page.setViewport({ width: 1200, height: 1060 });
+  await setSlider(page, 'Checkpoint', 1000, '.film'); // the last one
+  await page.evaluate('new Promise((resolve) => setTimeout(resolve, 1000))');
+  await studio.picture('run');
   await studio.picture('film', '.film');
   await studio.close();
 
@@ -98,7 +102,6 @@ async function lookFilmAndExport(
   await giveFile(exported, 'input[type="file"]', image);
   await exported.waitForSelector('#computed', { timeout: 60_000 });
   await exported.waitForSelector('.gallery button[data-cosine]', { timeout: 60_000 });
-  await setSlider(exported, 'Overlay', 0.6);
   await exported.evaluate('new Promise((resolve) => setTimeout(resolve, 500))');
   assert.equal(process.env['DINO_STUDIO_PICTURES'], '1', 'set DINO_STUDIO_PICTURES=1 to write');
   writeFileSync(

@@ -1,14 +1,23 @@
 /** For tests: user actions in our pages, as text that runs there, because these files are compiled without browser types. */
 import type { Page } from 'puppeteer-core';
 
-/** Sets a slider by its label. */
-export async function setSlider(page: Page, label: string, value: number, within = 'body'): Promise<void> {
-  await page.evaluate(`(() => {
-    const labels = [...document.querySelectorAll(${JSON.stringify(`${within} .sliders label`)})];
+/** Gives a value to the control with this label. */
+const setValue = (page: Page, label: string, value: number | string, within: string): Promise<unknown> =>
+  page.evaluate(`(() => {
+    const labels = [...document.querySelectorAll(${JSON.stringify(`${within} label[for]`)})];
     const input = document.getElementById(labels.find((one) => one.textContent === ${JSON.stringify(label)}).htmlFor);
-    input.value = ${value};
+    input.value = ${JSON.stringify(value)};
     input.dispatchEvent(new Event('input', { bubbles: true }));
   })()`);
+
+/** Sets a slider by its label. */
+export async function setSlider(page: Page, label: string, value: number, within = 'body'): Promise<void> {
+  await setValue(page, label, value, within);
+}
+
+/** Draws maps without their pictures: the colours that are on the screen are then those of the values. */
+export async function drawOnlyMaps(page: Page, within = 'body'): Promise<void> {
+  await setValue(page, 'Drawn', 'map', within);
 }
 
 /** Clicks what has this role and this name, once it exists. */
@@ -35,7 +44,7 @@ export async function slide(page: Page, label: string, value: number): Promise<v
 export async function lookSettled(page: Page, count = 1): Promise<void> {
   await page.waitForFunction(
     `document.querySelector('#look-status')?.dataset.state === 'ready' &&
-     document.querySelectorAll('.seen canvas').length === ${count}`,
+     document.querySelectorAll('.seen .map-view > canvas').length === ${count}`,
     { timeout: 60_000, polling: 100 },
   );
 }

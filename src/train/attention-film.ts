@@ -23,6 +23,7 @@ import {
   frameName,
   listWatched,
   MAX_WATCH_BYTES,
+  WATCH_PATCHES,
   watchPath,
   type WatchedImageFacts,
 } from '../run/film-folder.js';
@@ -31,12 +32,6 @@ import {
 const AUTO_IMAGES = 4;
 /** Images that `auto` tries at most, because unreadable ones are skipped. */
 const AUTO_TRIES = 32;
-/**
- * 24 x 24: enough to see an object's shape. The reference's 480 pixels at patches of 16 (30 x 30) take nearly twice as long,
- * and training waits for it at every checkpoint.
- */
-const MAX_PATCHES = 576;
-
 const isKeyword = (image: string): boolean => image === 'auto' || image === 'none';
 
 /** The images of `--watch-images` with absolute paths, which stay valid when the run is resumed from another folder. */
@@ -138,7 +133,7 @@ export class AttentionFilm {
       const model = sizesOf(backbone, settings);
       for (const file of newImages(run, watchImages)) {
         try {
-          pinned.push(await pin(run, file, await prepareImage(model, file, undefined, MAX_PATCHES)));
+          pinned.push(await pin(run, file, await prepareImage(model, file, undefined, WATCH_PATCHES)));
         } catch (error) {
           warn(`--watch-images ${printable(file)}: ${messageOf(error)}`); // deleted since it was checked, or too narrow
         }
@@ -246,7 +241,7 @@ async function pickImages({ run, settings, backbone, items }: FilmOptions): Prom
     tried.add(index);
     const source = items.at(index)!.path;
     try {
-      pinned.push(await pin(run, source, await prepareImage(model, source, undefined, MAX_PATCHES)));
+      pinned.push(await pin(run, source, await prepareImage(model, source, undefined, WATCH_PATCHES)));
     } catch (error) {
       if (!(error instanceof DinoError)) throw error; // unreadable (the loader lists it) or too narrow
     }

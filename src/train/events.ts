@@ -98,7 +98,10 @@ export type TrainEvent =
   /** After the first full epoch: how many images the cache of decoded images holds, and their bytes. */
   | { type: 'decoded-cache'; images: number; bytes: number }
   /** The reference's scores, and those of centred and of whitened features. */
-  | ({ type: 'knn'; step: number; epoch: number } & Pick<KnnResult, 'top1' | 'top5' | 'center' | 'pca'>)
+  | ({ type: 'knn'; step: number; epoch: number } & Pick<
+      KnnResult,
+      'top1' | 'top5' | 'center' | 'pca' | 'classes'
+    >)
   /** After a judgement (`judgeEvery`), and before the first step. */
   | ({ type: 'judge' } & JudgementLine)
   | { type: 'skipped'; path: string; offset?: number; reason: string }

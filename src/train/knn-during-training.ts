@@ -16,15 +16,15 @@ export async function evaluateDuringTraining(
   settings: TrainSettings & { numWorkers: number },
   world: World,
   signal: AbortSignal | undefined,
-): Promise<Pick<KnnResult, 'top1' | 'top5' | 'center' | 'pca' | 'remarks'>> {
+): Promise<Pick<KnnResult, 'top1' | 'top5' | 'center' | 'pca' | 'classes' | 'remarks'>> {
   const { knnTrain, knnVal, device, numWorkers, globalCropsSize: imgSize } = settings;
   if (knnTrain === undefined || knnVal === undefined)
-    return { top1: {}, top5: {}, center: null, pca: null, remarks: [] }; // refused by checkSettings()
+    return { top1: {}, top5: {}, center: null, pca: null, classes: 0, remarks: [] }; // refused by checkSettings()
   // the evaluation needs only the sizes of the architecture; patches limit them
   const architecture = { imgSize, patchSize: hasTokens(backbone) ? backbone.patchSize : 1 };
   backbone.eval();
   try {
-    const { top1, top5, center, pca, skipped, remarks } = await evaluateKnn(
+    const { top1, top5, center, pca, classes, skipped, remarks } = await evaluateKnn(
       { backbone, architecture, device },
       {
         train: knnTrain,
@@ -40,7 +40,7 @@ export async function evaluateDuringTraining(
       first === undefined
         ? []
         : [`k-NN: ${skipped.length} images can't be read, the first is ${first.path}: ${first.reason}`];
-    return { top1, top5, center, pca, remarks: [...unread, ...remarks] };
+    return { top1, top5, center, pca, classes, remarks: [...unread, ...remarks] };
   } finally {
     backbone.train();
   }

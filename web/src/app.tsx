@@ -1,11 +1,12 @@
 /** The frame around the sections: menu, theme, whether the studio still answers. */
 import { Component, type ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
-import { connection } from './live.ts';
+import { connection, SILENT_MS } from './live.ts';
 import { href, route } from './router.ts';
 import { sections } from './sections.ts';
 import { Failure } from './ui/parts.tsx';
 import { ThemeChoice } from './ui/theme-choice.tsx';
+import { titleOf } from './ui/title.ts';
 
 /** A bug in one section leaves the menu usable. */
 class Boundary extends Component<{ children: ComponentChildren }, { error: unknown }> {
@@ -28,13 +29,43 @@ class Boundary extends Component<{ children: ComponentChildren }, { error: unkno
   }
 }
 
+/** Says when what is shown may be out of date, and why. */
+function ConnectionNote() {
+  switch (connection.value) {
+    case 'lost':
+      return (
+        <p class="lost" role="alert">
+          The studio has stopped or can’t be reached; what is shown may be out of date. Start it again with{' '}
+          <code>dino studio</code> and open its new link.
+        </p>
+      );
+    case 'silent':
+      return (
+        <p class="lost silent" role="alert">
+          The studio has not answered for {SILENT_MS / 1000} seconds: what is shown may be out of date. Its
+          process may be paused, or the machine very busy.
+        </p>
+      );
+    case 'ended':
+      return (
+        <p class="lost ended" role="status">
+          This studio has ended. What it showed last stays here; start it again with <code>dino studio</code>{' '}
+          to see more.
+        </p>
+      );
+    default:
+      return null;
+  }
+}
+
 export function App() {
   const id = route.value.parts[0] ?? sections[0]!.id;
   const section = sections.find((one) => one.id === id);
   const main = useRef<HTMLElement>(null);
+  const title = titleOf(section?.title);
   useEffect(() => {
-    document.title = section === undefined ? 'dino studio' : `${section.title} – dino studio`;
-  }, [section]);
+    document.title = title;
+  }, [title]);
   return (
     <>
       <header class="top">
@@ -49,7 +80,7 @@ export function App() {
           Skip to content
         </a>
         <span class="brand">
-          <img src="/icon.svg" alt="" width="24" height="24" /> dino studio
+          <img src="/icon.svg" alt="" width="24" height="24" /> <span>dino studio</span>
         </span>
         <nav aria-label="Sections">
           {sections.map((one) => (
@@ -60,12 +91,7 @@ export function App() {
         </nav>
         <ThemeChoice />
       </header>
-      {connection.value === 'lost' && (
-        <p class="lost" role="alert">
-          The studio has stopped or can’t be reached; what is shown may be out of date. Start it again with{' '}
-          <code>dino studio</code> and open its new link.
-        </p>
-      )}
+      <ConnectionNote />
       <main ref={main} tabIndex={-1}>
         {section === undefined ? (
           <Failure error={new Error(`There is no section “${id}”.`)} />

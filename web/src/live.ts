@@ -2,9 +2,15 @@
 import { batch, signal } from '@preact/signals';
 import type { RunSummary, StudioEvent, Task } from './api.ts';
 
-export type Connection = 'connecting' | 'live' | 'lost';
+/**
+ * `silent`: nothing has come for a while, though the connection stands; `ended`: the studio has said that it ends; `lost`: it
+ * went without a word.
+ */
+export type Connection = 'connecting' | 'live' | 'silent' | 'ended' | 'lost';
 
 export const connection = signal<Connection>('connecting');
+/** The studio says something at least every two seconds. */
+export const SILENT_MS = 8000;
 /** null until the first list has arrived. */
 export const runs = signal<readonly RunSummary[] | null>(null);
 const tasks = signal<ReadonlyMap<string, Task>>(new Map());
@@ -44,6 +50,8 @@ export function settle(change?: () => void): void {
   });
 }
 
+let source: EventSource | null = null;
+
 function handle(event: StudioEvent): void {
   switch (event.type) {
     case 'runs':
@@ -57,10 +65,25 @@ function handle(event: StudioEvent): void {
     case 'task':
       tasks.value = new Map(tasks.value).set(event.task.id, event.task);
       break;
+    case 'end':
+      settle();
+      connection.value = 'ended';
+      // another studio would have another token
+      source?.close();
+      source = null;
+      break;
   }
 }
 
-let source: EventSource | null = null;
+let watch: number | undefined;
+
+/** Begins to wait for the next event. */
+function expectMore(): void {
+  clearTimeout(watch);
+  watch = window.setTimeout(() => {
+    if (connection.value === 'live') connection.value = 'silent';
+  }, SILENT_MS);
+}
 
 /** The server does not repeat events that nobody listened to: curves are fetched again. */
 function catchUp(): void {
@@ -69,15 +92,20 @@ function catchUp(): void {
 }
 
 function open(): void {
-  if (source !== null) return;
+  if (source !== null || connection.peek() === 'ended') return;
   source = new EventSource('/api/events');
   source.onopen = () => {
     connection.value = 'live';
+    expectMore();
     catchUp();
   };
-  source.onmessage = ({ data }: MessageEvent<string>) => handle(JSON.parse(data) as StudioEvent);
+  source.onmessage = ({ data }: MessageEvent<string>) => {
+    if (connection.value === 'silent') connection.value = 'live';
+    expectMore();
+    handle(JSON.parse(data) as StudioEvent);
+  };
   source.onerror = () => {
-    connection.value = 'lost';
+    if (connection.value !== 'ended') connection.value = 'lost';
     // the browser does not retry a connection that was refused
     if (source?.readyState === EventSource.CLOSED) {
       source = null;
@@ -93,5 +121,6 @@ export function listen(): void {
     if (document.visibilityState === 'visible') return open();
     source?.close();
     source = null;
+    clearTimeout(watch);
   });
 }

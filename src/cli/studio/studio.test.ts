@@ -1,6 +1,6 @@
 /** `dino studio` and `dino train --studio`, as processes. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -21,11 +21,13 @@ interface Started {
   ended: Promise<number | null>;
 }
 
-function start(...args: string[]): Started {
-  const child = spawn(process.execPath, [bin, ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
+const start = (...args: string[]): Started =>
+  follow(spawn(process.execPath, [bin, ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] }));
+
+function follow(child: ChildProcess): Started {
   let text = '';
   let look = (): void => undefined;
-  for (const stream of [child.stdout, child.stderr]) {
+  for (const stream of [child.stdout!, child.stderr!]) {
     stream.on('data', (chunk: Buffer) => {
       text += chunk.toString();
       look();
@@ -45,6 +47,19 @@ function start(...args: string[]): Started {
         void ended.then(() => reject(new Error(`it ended, and printed: ${text}`)));
       }),
   };
+}
+
+/** Waits until a studio is not there any more. */
+async function gone(origin: string): Promise<void> {
+  for (let left = 100; left > 0; left--) {
+    const isUp = await fetch(origin).then(
+      () => true,
+      () => false,
+    );
+    if (!isUp) return;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  assert.fail('the studio is still there');
 }
 
 const runsOf = async (origin: string, token: string): Promise<{ state: string; path: string }[]> => {
@@ -98,14 +113,38 @@ describe('dino train --studio', () => {
     assert.equal(run?.state, 'running');
     training.interrupt();
     assert.equal(await training.ended, 130);
-    for (let left = 40; left > 0; left--) {
-      const isUp = await fetch(origin!).then(
-        () => true,
-        () => false,
-      );
-      if (!isUp) return;
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-    assert.fail('the studio is still there');
+    await gone(origin!);
+  });
+
+  it('stays after the training in a terminal, until Ctrl-C', { timeout: 120_000 }, async (t) => {
+    if (spawnSync('script', ['--version']).error !== undefined)
+      return t.skip('there is no program script to make a terminal');
+    const small =
+      '--embed-dim 32 --depth 2 --num-heads 2 --out-dim 32 --threads 1 --batch-size 4 --epochs 2 --device cpu';
+    const command = [
+      process.execPath,
+      bin,
+      'train',
+      images,
+      '--output',
+      'stays',
+      ...small.split(' '),
+      '--studio',
+    ]
+      .map((word) => `'${word}'`)
+      .join(' ');
+    // nobody's browser is opened
+    const env = { ...process.env, BROWSER: 'true', CI: '' };
+    const child = spawn('script', ['--quiet', '--return', '--command', `exec ${command}`, '/dev/null'], {
+      ...{ cwd: folder, env, stdio: ['pipe', 'pipe', 'pipe'] },
+    });
+    const terminal = follow(child);
+    const [, origin, token] = await terminal.printed(/studio: (http:\S+)\/open\?token=([\w-]+)/);
+    await terminal.printed(/the studio stays open: [\s\S]*Ctrl-C ends it/);
+    const [run] = await runsOf(origin!, token!);
+    assert.equal(run?.state, 'finished');
+    child.stdin!.write('\x03');
+    assert.equal(await terminal.ended, 0, 'the training was done');
+    await gone(origin!);
   });
 });

@@ -6,7 +6,7 @@ import { type CodeUse, writeOpeningPage } from '../../studio/invitation.js';
 import { type FromStudio, TrainingStudio } from '../../studio/training-studio.js';
 import { defineCommand } from '../command.js';
 import { pick, whole } from '../flags.js';
-import { interruptSignal } from '../interrupt.js';
+import { interruptible, interruptSignal } from '../interrupt.js';
 import { Interrupted } from '../outcome.js';
 import type { Output } from '../output.js';
 
@@ -29,22 +29,46 @@ async function openInBrowser(page: string): Promise<boolean> {
   }
 }
 
-/**
- * For `dino train --studio`: a studio of the run and its images in a process of its own.
- * @returns A function that ends it.
- */
-export function showTraining(run: string, images: string | undefined, io: Output): () => void {
+/** Whether somebody sits before the terminal who can end the studio: not in a script, a queue or a CI job. */
+const isAttended = (io: Output): boolean =>
+  !io.json &&
+  process.stdin.isTTY &&
+  process.stderr.isTTY &&
+  ['', 'false', undefined].includes(process.env['CI']);
+
+/** The studio that `dino train --studio` shows a training in. */
+export interface ShownTraining {
+  /** Once the training has finished: waits until Ctrl-C, if somebody is there to press it. */
+  stay(): Promise<void>;
+  close(): void;
+}
+
+/** For `dino train --studio`: a studio of the run and its images in a process of its own. */
+export function showTraining(run: string, images: string | undefined, io: Output): ShownTraining {
   const isFolder =
     images !== undefined && (statSync(images, { throwIfNoEntry: false })?.isDirectory() ?? false);
   // nobody sits before a training in a script or a queue
   const opens = !io.json && process.stderr.isTTY;
+  let url: string | null = null;
   const report = (message: FromStudio): void => {
     if ('problem' in message) return io.warn(`no studio: ${message.problem}`);
-    io.note(`studio: ${message.url}`);
+    ({ url } = message);
+    io.note(`studio: ${url}`);
     if (message.page !== null) void openInBrowser(message.page);
   };
   const studio = new TrainingStudio([run, ...(isFolder ? [images] : [])], report, opens);
-  return () => studio.stop();
+  return {
+    async stay() {
+      if (url === null || !isAttended(io)) return;
+      io.note(`the studio stays open: ${url}`);
+      io.note('Ctrl-C ends it');
+      await interruptible(
+        () => undefined,
+        (signal) => studio.stay(signal),
+      );
+    },
+    close: () => studio.stop(),
+  };
 }
 
 /** After this many milliseconds without a visit of the browser, a note is printed. */

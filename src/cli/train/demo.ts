@@ -63,6 +63,7 @@ export const command = defineCommand({
             ...section('What did not:', summary.notImproved),
             '',
             `${formatDuration(figures.seconds.total)} in all. The report: ${pathToFileURL(files.report).href}`,
+            `See how its attention emerged: dino studio ${shellPath(options.output)}`,
             `The model: ${files.run}; try: dino attention ${shellPath(files.run)} IMAGE --image-size 64 --output maps`,
           ];
           io.result({ ...figures, summary, ...files }, lines.join('\n'));

@@ -30,6 +30,7 @@ import { pick } from '../flags.js';
 import { stopSignal } from '../interrupt.js';
 import { Interrupted } from '../outcome.js';
 import type { Output } from '../output.js';
+import type { ShownTraining } from '../studio/studio.js';
 import { inProcesses, processOptions, restartOptions } from './processes.js';
 import { TrainProgress } from './progress.js';
 
@@ -104,7 +105,9 @@ export const trainOptions = {
   studio: z
     .boolean()
     .default(false)
-    .describe('show the training in the browser while it runs, as dino studio does'),
+    .describe(
+      'show the training in the browser, as dino studio does; in a terminal it stays after the training until Ctrl-C',
+    ),
   ...settingOptions,
   ...processOptions,
   ...restartOptions,
@@ -324,6 +327,8 @@ export const command = defineCommand({
   },
 });
 
+const NOT_SHOWN: ShownTraining = { stay: () => Promise.resolve(), close: () => undefined };
+
 /** By performance.now(), which counts from the start of the process. */
 const COMMAND_START = 0;
 
@@ -365,7 +370,7 @@ export async function trainIn(world: World, line: TrainLine, studio: boolean, io
     progress?.note('interrupted: finishing the step and writing a checkpoint (again to stop at once)'),
   );
   const start = performance.now();
-  let closeStudio = (): void => undefined;
+  let shown = NOT_SHOWN;
   const { showTraining } = await import('../studio/studio.js');
   try {
     const { train } = await import('../../train/train.js');
@@ -379,7 +384,7 @@ export async function trainIn(world: World, line: TrainLine, studio: boolean, io
       onEvent: (event) => {
         progress?.handle(event);
         // the run's folder exists now
-        if (event.type === 'start' && studio && world.isFirst) closeStudio = showTraining(output, images, io);
+        if (event.type === 'start' && studio && world.isFirst) shown = showTraining(output, images, io);
       },
     });
     progress?.stop();
@@ -390,8 +395,11 @@ export async function trainIn(world: World, line: TrainLine, studio: boolean, io
       throw new Interrupted('interrupted');
     }
     io.result({ ...result, seconds }, summary(result, seconds));
+    interrupt.release();
+    // a launcher waits for each of several processes
+    if (world.size === 1) await shown.stay();
   } finally {
-    closeStudio();
+    shown.close();
     progress?.stop();
     interrupt.release();
   }

@@ -24,7 +24,7 @@ import { pageProblems } from '../../testing/accessibility.js';
 import { launchBrowser, openPage, serveFolders } from '../../testing/browser.js';
 import { hashFill } from '../../testing/hash-fill.js';
 import { makeImageFolder } from '../../testing/image-folder.js';
-import { giveFile, patchColours, setSlider, textsOf, worstColour } from '../../testing/page.js';
+import { drawOnlyMaps, giveFile, patchColours, setSlider, textsOf, worstColour } from '../../testing/page.js';
 import { fromTypedArray, scope } from '../../torch/index.js';
 import { Model } from '../../model.js';
 import { checkOnnx } from '../onnx/check.js';
@@ -194,7 +194,7 @@ it('the page draws our attention and finds our neighbours, and asks for nothing 
     assert.match((await texts('#computed'))[0]!, new RegExp(`^${rows} × ${columns} patches of 8 pixels`));
     const heads = (await texts('.heads button')).map((text) => text.trim());
     assert.deepEqual(heads, ['mean of heads', 'head 1', 'head 2', 'head 3']);
-    await setSlider(page, 'Overlay', 1);
+    await drawOnlyMaps(page);
     for (const head of [0, 1, 2, 3]) {
       await setSlider(page, 'Head', head);
       await page.waitForFunction(

@@ -3,7 +3,7 @@ import { listImages, type ImageList } from '../../data/index.js';
 import { ConfigError, DataError } from '../../errors.js';
 import { OUTSIDE } from '../../files/read-below.js';
 import { readOverrides } from '../../train/config.js';
-import { stepsOf, type TrainSettings } from '../../run/settings.js';
+import { SETTING_NAMES, stepsOf, type TrainSettings } from '../../run/settings.js';
 import { parseDuration } from '../../plain/units.js';
 import { planTraining } from '../../train/plan.js';
 import type { StartPlan, StartRequest } from '../../plain/studio-api.js';
@@ -45,9 +45,11 @@ export async function planOf({ images: source, preset, overrides: flags }: Start
       `${images.items.length} images are fewer than one batch of ${settings.batchSize}: choose a smaller batchSize`,
     ]);
   }
+  // in the order of the help, not of the decisions
+  const placeOf = (name: string): number => (SETTING_NAMES as readonly string[]).indexOf(name);
   return {
     settings,
-    choices,
+    choices: [...choices].sort((a, b) => placeOf(a.name) - placeOf(b.name)),
     warnings: [...ofWeights, ...warnings],
     device: settings.device,
     stepsPerEpoch,

@@ -12,26 +12,60 @@ import { parse, pictureReply, queryNumber, type Routes, route } from './route.js
 
 /** The most images of a folder that are listed. */
 const IMAGES_LISTED = 1000;
-/** A line now and then keeps proxies from closing a silent connection, and shows which pages are gone. */
-const HEARTBEAT_MS = 15_000;
+/**
+ * An event now and then keeps proxies from closing a silent connection, shows which pages are gone, and shows the pages that
+ * the studio is there: they say when none comes.
+ */
+const HEARTBEAT_MS = 2000;
 
 const isImage = (name: string): boolean => !name.startsWith('.') && hasImageExtension(name);
 
-async function describeFolder(folder: string): Promise<Pick<FolderEntry, 'images' | 'isRun'>> {
+/** Entries that are read for the counts of a listing; a listing must come at once. */
+const COUNTED_ENTRIES = 50_000;
+
+/** How many entries may still be read. */
+interface Budget {
+  left: number;
+}
+
+/** Images in a folder and below it. Links and hidden entries are left out, and what runs hold. */
+async function countBelow(folder: string, budget: Budget): Promise<FolderEntry['below']> {
+  const found = { images: 0, folders: 0, isWhole: true };
+  const waiting = [folder];
+  for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
+    if (budget.left <= 0) return { ...found, isWhole: false };
+    if (isRunFolder(at)) continue;
+    const entries = await readdir(at, { withFileTypes: true }).catch(() => []);
+    budget.left -= entries.length + 1;
+    const images = entries.filter((entry) => !entry.isDirectory() && isImage(entry.name)).length;
+    found.images += images;
+    if (images > 0) found.folders++;
+    for (const entry of entries)
+      if (entry.isDirectory() && !entry.name.startsWith('.')) waiting.push(path.join(at, entry.name));
+  }
+  return found;
+}
+
+async function describeFolder(
+  folder: string,
+  budget: Budget,
+): Promise<Pick<FolderEntry, 'images' | 'below' | 'isRun'>> {
   try {
     const names = await readdir(folder);
-    return { images: names.filter(isImage).length, isRun: isRunFolder(folder) };
+    const images = names.filter(isImage).length;
+    return { images, below: await countBelow(folder, budget), isRun: isRunFolder(folder) };
   } catch {
-    return { images: null, isRun: false };
+    return { images: null, below: { images: 0, folders: 0, isWhole: true }, isRun: false };
   }
 }
 
 /** What is in a folder. Hidden entries are left out, and links that lead outside the given folders. */
-async function listFolder(folders: GivenFolders, folder: string): Promise<FolderListing> {
+async function listFolder(folders: GivenFolders, folder: string, from: number): Promise<FolderListing> {
   const entries = await readdir(folder, { withFileTypes: true });
   const found: FolderEntry[] = [];
   const images: FolderListing['images'] = [];
   let imageCount = 0;
+  const budget = { left: COUNTED_ENTRIES };
   entries.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
   for (const entry of entries) {
     if (entry.name.startsWith('.')) continue;
@@ -44,17 +78,20 @@ async function listFolder(folders: GivenFolders, folder: string): Promise<Folder
         continue;
       }
     }
-    if (isDirectory) found.push({ name: entry.name, path: full, ...(await describeFolder(full)) });
-    else if (isImage(entry.name) && ++imageCount <= IMAGES_LISTED)
-      images.push({ name: entry.name, path: full });
+    if (isDirectory) found.push({ name: entry.name, path: full, ...(await describeFolder(full, budget)) });
+    else if (isImage(entry.name)) {
+      const place = imageCount++;
+      if (place >= from && place < from + IMAGES_LISTED) images.push({ name: entry.name, path: full });
+    }
   }
   const parent = path.dirname(folder);
   return { path: folder, parent: folders.holds(parent) ? parent : null, folders: found, images, imageCount };
 }
 
 async function listRoots(folders: GivenFolders): Promise<FolderListing> {
+  const budget = { left: COUNTED_ENTRIES };
   const found = await Promise.all(
-    folders.roots.map(async (root) => ({ name: root, path: root, ...(await describeFolder(root)) })),
+    folders.roots.map(async (root) => ({ name: root, path: root, ...(await describeFolder(root, budget)) })),
   );
   return { path: '', parent: null, folders: found, images: [], imageCount: 0 };
 }
@@ -71,12 +108,17 @@ export const common: Routes = (app, studio) => {
   route(
     app,
     'GET /api/folders',
-    { query: z.object({ path: z.string().max(4096).optional() }) },
+    {
+      query: z.object({
+        path: z.string().max(4096).optional(),
+        from: queryNumber(z.int().min(0)).optional(),
+      }),
+    },
     async (input) => {
-      const { path: wanted } = input.query;
+      const { path: wanted, from = 0 } = input.query;
       return wanted === undefined || wanted === ''
         ? listRoots(folders)
-        : listFolder(folders, await folders.folder(wanted));
+        : listFolder(folders, await folders.folder(wanted), from);
     },
   );
 
@@ -121,7 +163,7 @@ export const common: Routes = (app, studio) => {
             timer = setTimeout(resolve, HEARTBEAT_MS);
           });
           clearTimeout(timer);
-          if (queue.length === 0 && !stream.aborted) await stream.write(': still here\n\n');
+          if (queue.length === 0) queue.push({ type: 'beat' });
         }
       } finally {
         end();

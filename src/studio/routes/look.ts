@@ -2,9 +2,11 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import { hasImageExtension } from '../../data/list/image-extensions.js';
 import { checkpointsPath, listCheckpoints } from '../../run/checkpoint-files.js';
 import type { LookFacts, LookModel } from '../../plain/studio-api.js';
 import { UPLOAD_LIMIT } from '../../plain/limits.js';
+import { attentionSize, coveredShares } from '../../plain/attention-size.js';
 import { packArrays } from '../../plain/packed.js';
 import { keepUpload, uploadOf } from '../uploads.js';
 import { bodyBytes, type Routes, route, type Studio } from './route.js';
@@ -37,6 +39,41 @@ async function weightFiles(roots: readonly string[]): Promise<string[]> {
     folders = below;
   }
   return files;
+}
+
+/** Images that are offered to begin with, and folders that are read for them. */
+const SAMPLES = 12;
+const SAMPLE_FOLDERS = 60;
+
+/** Folders of pictures that nobody wants to look at. */
+const ANSWERS = /^(masks?|labels?|annotations?)$/i;
+
+/** Images from near the top of the given folders, as many from each folder. Links and what a run holds are left out. */
+async function samplesOf(roots: readonly string[]): Promise<{ name: string; path: string }[]> {
+  const found: string[][] = [];
+  let folders = [...roots];
+  for (let left = SAMPLE_FOLDERS; left > 0 && folders.length > 0;) {
+    const below: string[] = [];
+    for (const folder of folders.slice(0, left)) {
+      left--;
+      const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+      if (entries.some(({ name }) => name === 'config.json' || name === 'metrics.jsonl')) continue;
+      const images: string[] = [];
+      for (const entry of entries) {
+        if (entry.name.startsWith('.') || ANSWERS.test(entry.name)) continue;
+        if (entry.isDirectory()) below.push(path.join(folder, entry.name));
+        else if (entry.isFile() && hasImageExtension(entry.name)) images.push(path.join(folder, entry.name));
+      }
+      if (images.length > 0) found.push(images.sort());
+    }
+    folders = below.sort();
+  }
+  const each = Math.ceil(SAMPLES / Math.max(1, found.length));
+  const taken = found.flatMap((images) => images.slice(0, each));
+  const step = Math.max(1, taken.length / SAMPLES);
+  return Array.from({ length: Math.min(SAMPLES, taken.length) }, (_, i) => taken[Math.floor(i * step)]!).map(
+    (file) => ({ name: path.basename(file), path: file }),
+  );
 }
 
 async function modelsOf({ folders, runs }: Studio): Promise<LookModel[]> {
@@ -72,6 +109,8 @@ export const look: Routes = (app, studio) => {
 
   route(app, 'GET /api/look/models', {}, () => modelsOf(studio));
 
+  route(app, 'GET /api/look/samples', {}, () => samplesOf(folders.roots));
+
   app.post('/api/upload/look', async (context) => {
     const bytes = await bodyBytes(context, UPLOAD_LIMIT);
     return context.json(await keepUpload(pictures, bytes, context.req.raw.signal));
@@ -86,19 +125,32 @@ export const look: Routes = (app, studio) => {
     const numHeads = body.numHeads ?? null;
     const input = { weights, checkpointKey, numHeads, images, side, maxPatches: MAX_PATCHES, pca: true };
     const { images: seen, ...facts } = await jobs.run('look', input, { signal });
-    const arrays = seen.flatMap(({ image, maps, features, colours }) => [
+    const arrays = seen.flatMap(({ image, maps, features, colours, allColours }) => [
       ...[image, maps],
       ...(features === null ? [] : [features]),
-      ...(colours === null ? [] : [colours]),
+      ...(colours === null || allColours === null ? [] : [colours, allColours]),
     ]);
+    const { imgSize, patchSize } = facts;
+    const sized = { architecture: { imgSize, patchSize } };
     return packArrays(
       {
         ...facts,
-        images: seen.map(({ rows, columns, width, height, heads, features, colours }) => ({
-          ...{ rows, columns, width, height, heads },
-          hasFeatures: features !== null,
-          hasColours: colours !== null,
-        })),
+        images: seen.map((one) => {
+          const { rows, columns, width, height, heads, features, colours } = one;
+          const target = attentionSize(
+            one.originalWidth,
+            one.originalHeight,
+            sized,
+            side ?? undefined,
+            MAX_PATCHES,
+          );
+          return {
+            ...{ rows, columns, width, height, heads },
+            original: coveredShares(target, one),
+            hasFeatures: features !== null,
+            hasColours: colours !== null,
+          };
+        }),
       } satisfies LookFacts,
       arrays,
     );

@@ -18,7 +18,7 @@ interface AttentionCardProps {
 
 export function AttentionCard({ attended, side, onSide, manifest }: AttentionCardProps) {
   const drawn = useDrawn();
-  const { head, overlay, mass } = drawn;
+  const { head, overlay, style, mass } = drawn;
   const [picked, setPatch] = useState<number | null>(null);
   const { rows, columns, heads, maps, patches, pixels, width, height } = attended;
   const shown = useMemo(() => {
@@ -46,7 +46,7 @@ export function AttentionCard({ attended, side, onSide, manifest }: AttentionCar
       <h2>{title}</h2>
       <div class="map-layout">
         <MapView
-          {...{ picture: shown.picture, rows, columns, overlay, mass, map }}
+          {...{ picture: shown.picture, rows, columns, overlay, style, mass, map }}
           label={title}
           onPick={patches === null ? undefined : setPatch}
         />
@@ -54,7 +54,7 @@ export function AttentionCard({ attended, side, onSide, manifest }: AttentionCar
           <div class="sliders">
             <MapSliders
               drawn={{ ...drawn, setHead: showHead }}
-              heads={heads}
+              heads={map.kind === 'attention' ? heads : 0}
               resolution={{ side, patchSize, largest: Math.max(side, 60 * patchSize), onSide }}
             />
           </div>
@@ -71,7 +71,7 @@ export function AttentionCard({ attended, side, onSide, manifest }: AttentionCar
         </div>
       </div>
       <h3>All heads</h3>
-      <HeadStrip shown={shown} head={head} overlay={overlay} onChange={showHead} />
+      <HeadStrip shown={shown} head={head} {...{ overlay, style }} onChange={showHead} />
     </section>
   );
 }

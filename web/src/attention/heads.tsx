@@ -1,13 +1,11 @@
 /** The heads of the last block: their maps, their names, and a strip of all of them. */
-import { useLayoutEffect, useRef } from 'preact/hooks';
-import { paint } from './paint.ts';
+import { useMemo } from 'preact/hooks';
+import { MapCanvas } from './map-canvas.tsx';
+import type { Painting } from './paint.ts';
 import './attention.css';
 
 /** A picture and what each head attends to in it. */
-export interface Attention {
-  picture: CanvasImageSource;
-  rows: number;
-  columns: number;
+export interface Attention extends Pick<Painting, 'picture' | 'part' | 'rows' | 'columns'> {
   heads: number;
   /** (heads, rows, columns) */
   maps: Float32Array;
@@ -27,33 +25,27 @@ export function mapOf(
   return head === 0 ? mean : maps.subarray((head - 1) * patches, head * patches);
 }
 
-function HeadPicture({ shown, head, overlay }: { shown: Attention; head: number; overlay: number }) {
-  const canvas = useRef<HTMLCanvasElement>(null);
-  const { picture, rows, columns } = shown;
-  const scale = Math.max(1, Math.round(168 / Math.max(rows, columns)));
-  useLayoutEffect(() => {
-    const map = mapOf(shown, head);
-    if (canvas.current !== null) paint(canvas.current, { picture, rows, columns, overlay, map });
-  });
-  return <canvas ref={canvas} width={columns * scale} height={rows * scale} aria-hidden="true" />;
-}
-
-export interface HeadStripProps {
+export interface HeadStripProps extends Pick<Painting, 'overlay' | 'style'> {
   shown: Attention;
   /** Which head is chosen: 0 is the mean, -1 none. */
   head: number;
-  overlay: number;
   onChange: (head: number) => void;
 }
 
 /** Every head at once; one of them is chosen. */
-export function HeadStrip({ shown, head, overlay, onChange }: HeadStripProps) {
+export function HeadStrip({ shown, head, overlay, style, onChange }: HeadStripProps) {
+  const { picture, part, rows, columns, heads } = shown;
+  const maps = useMemo(() => Array.from({ length: heads + 1 }, (_, i) => mapOf(shown, i)), [shown]);
   return (
     <ul class="heads" aria-label="Heads">
-      {Array.from({ length: shown.heads + 1 }, (_, i) => (
+      {maps.map((map, i) => (
         <li key={i}>
           <button type="button" aria-pressed={i === head} onClick={() => onChange(i)}>
-            <HeadPicture shown={shown} head={i} overlay={overlay} />
+            <MapCanvas
+              painting={{ picture, part, rows, columns, overlay, style, map }}
+              size={104}
+              aria-hidden="true"
+            />
             {headName(i)}
           </button>
         </li>

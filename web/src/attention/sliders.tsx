@@ -1,6 +1,7 @@
-/** The sliders beside a map: which head, how strongly, how much of it, at which size. */
+/** The controls beside a map: which head, how it is drawn, how strongly, how much of it, at which size. */
 import { useId, useState } from 'preact/hooks';
 import { percent } from '../ui/format.ts';
+import { type Style, STYLES } from './paint.ts';
 
 export interface SliderProps {
   label: string;
@@ -39,7 +40,9 @@ export interface Drawn {
   /** Which head's map: 0 is the mean of all. */
   head: number;
   setHead: (head: number) => void;
-  /** How much of the map covers the picture, 0 to 1. */
+  style: Style;
+  setStyle: (style: Style) => void;
+  /** How opaque the map is where it is strongest, 0 to 1. */
   overlay: number;
   setOverlay: (overlay: number) => void;
   /** The patches that hold this share of the attention are shown, 0 to 1. */
@@ -49,37 +52,60 @@ export interface Drawn {
 
 export function useDrawn(): Drawn {
   const [head, setHead] = useState(0);
-  const [overlay, setOverlay] = useState(0.6);
+  const [style, setStyle] = useState<Style>('smooth');
+  const [overlay, setOverlay] = useState(0.85);
   const [mass, setMass] = useState(1);
-  return { head, setHead, overlay, setOverlay, mass, setMass };
+  return { head, setHead, style, setStyle, overlay, setOverlay, mass, setMass };
+}
+
+/** A row of a `.sliders` grid: a choice among the ways to draw. */
+function StyleChoice({ style, onChange }: { style: Style; onChange: (style: Style) => void }) {
+  const id = useId();
+  return (
+    <>
+      <label for={id}>Drawn</label>
+      <select id={id} value={style} onInput={(event) => onChange(event.currentTarget.value as Style)}>
+        {(Object.keys(STYLES) as Style[]).map((one) => (
+          <option key={one} value={one}>
+            {STYLES[one]}
+          </option>
+        ))}
+      </select>
+      <span />
+    </>
+  );
 }
 
 export interface MapSlidersProps {
   drawn: Drawn;
+  /** 0 where what is shown has no heads: then nothing that is about attention is offered. */
   heads: number;
   /** Sides that the picture may be computed at, in pixels; none when it is not computed here. */
   resolution?: { side: number; patchSize: number; largest: number; onSide: (side: number) => void };
 }
 
-/** Rows of a `.sliders` grid. */
+/** Rows of a `.sliders` grid; those that would change nothing are left out. */
 export function MapSliders({ drawn, heads, resolution }: MapSlidersProps) {
-  const { head, overlay, mass } = drawn;
+  const { head, style, overlay, mass } = drawn;
   const share = (label: string, value: number, min: number, onChange: (value: number) => void) => (
     <Slider {...{ label, value, min, onChange }} max={1} step={0.05} text={percent(value)} />
   );
   return (
     <>
-      <Slider
-        label="Head"
-        value={head}
-        min={0}
-        max={heads}
-        step={1}
-        text={head === 0 ? 'mean' : String(head)}
-        onChange={drawn.setHead}
-      />
-      {share('Overlay', overlay, 0, drawn.setOverlay)}
-      {share('Mass shown', mass, 0.05, drawn.setMass)}
+      {heads > 1 && (
+        <Slider
+          label="Head"
+          value={head}
+          min={0}
+          max={heads}
+          step={1}
+          text={head === 0 ? 'mean' : String(head)}
+          onChange={drawn.setHead}
+        />
+      )}
+      <StyleChoice style={style} onChange={drawn.setStyle} />
+      {style !== 'map' && share('Strength', overlay, 0.05, drawn.setOverlay)}
+      {heads > 0 && share('Mass shown', mass, 0.05, drawn.setMass)}
       {resolution !== undefined && (
         <Slider
           label="Resolution"

@@ -49,6 +49,15 @@ export interface Loaded {
 /** Points to request; up to twice as many lines arrive as they are, not as buckets. */
 const widthOf = (part: View | null): number => (part === null ? WIDTH : PART_VIEWS * WIDTH);
 
+/** Where a step is on the axis; times between two points of the curve are taken from the one after. */
+export function placeOf(step: number, axis: Axis, run: RunSummary, loaded: Loaded | undefined): number {
+  if (axis === 'step') return step;
+  if (axis === 'epoch') return step / (run.stepsPerEpoch ?? 1);
+  const steps = loaded?.series.step ?? new Float64Array();
+  const after = steps.findIndex((one) => one >= step);
+  return loaded?.series.seconds[after === -1 ? steps.length - 1 : after] ?? NaN;
+}
+
 /** Where a run's curves end on the axis. */
 function endOf({ last, seconds }: RunNow, axis: Axis, run: RunSummary): number {
   if (axis === 'time') return seconds;
@@ -63,6 +72,14 @@ export class Curves {
   /** The state of the runs: newer than their curves where newer curves would look the same. */
   readonly nows = signal<ReadonlyMap<string, RunNow>>(new Map());
   readonly failures = signal<ReadonlyMap<string, unknown>>(new Map());
+  /** A step that every chart marks; null for none. */
+  readonly marker = signal<number | null>(null);
+  /** Where it is on the axis, by the first run. */
+  readonly markerX = computed<number | null>(() => {
+    const step = this.marker.value;
+    const first = this.loaded.value.values().next().value;
+    return step === null || first === undefined ? null : placeOf(step, this.axis.value, first.run, first);
+  });
   /** From the first to the last point of all runs, on the axis. */
   readonly all = computed<View>(() => {
     let to = 0;

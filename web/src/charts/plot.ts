@@ -34,7 +34,6 @@ export interface Drawing {
   format: (value: number) => string;
 }
 
-const HEIGHT = 230;
 const COLORS = 6;
 const SYNC = 'runs';
 
@@ -68,19 +67,25 @@ export class Plot {
   readonly #observer: IntersectionObserver;
   readonly #resizer: ResizeObserver;
   readonly #ends: (() => void)[];
+  readonly #height: number;
+  /** A line at the step that is marked. */
+  readonly #marker = document.createElement('div');
   #pan: { x: number; from: number; to: number } | null = null;
 
   constructor(
     readonly box: HTMLElement,
     readonly curves: Curves,
+    height = 230,
   ) {
+    this.#height = height;
+    this.#marker.className = 'marker';
     this.#observer = new IntersectionObserver(([entry]) => {
       this.#isVisible = entry?.isIntersecting ?? false;
       if (this.#isVisible && this.#isDirty) this.#draw();
     });
     this.#observer.observe(box);
     this.#resizer = new ResizeObserver(() =>
-      this.#plot?.setSize({ width: Math.max(50, box.clientWidth), height: HEIGHT }),
+      this.#plot?.setSize({ width: Math.max(50, box.clientWidth), height: this.#height }),
     );
     this.#resizer.observe(box);
     this.#ends = [
@@ -93,6 +98,10 @@ export class Plot {
         void this.curves.view.value;
         void this.curves.all.value;
         this.#request();
+      }),
+      effect(() => {
+        void this.curves.markerX.value;
+        this.#mark();
       }),
     ];
     box.addEventListener('wheel', this.#onWheel, { passive: false });
@@ -202,7 +211,7 @@ export class Plot {
     }
     return {
       width: Math.max(50, this.box.clientWidth),
-      height: HEIGHT,
+      height: this.#height,
       legend: { show: false },
       series,
       bands,
@@ -238,18 +247,34 @@ export class Plot {
           },
         ],
         setCursor: [(plot) => this.#tell(plot)],
+        ready: [(plot) => plot.over.append(this.#marker)],
+        draw: [() => this.#mark()],
         drawAxes: [(plot) => level !== null && drawLevel(plot, level)],
       },
     };
   }
 
-  /** The values under the cursor, into the readout beside the chart's title. */
+  /** Moves the line at the marked step, without drawing the chart again. */
+  #mark(): void {
+    const plot = this.#plot;
+    const x = this.curves.markerX.peek();
+    if (plot === null) return;
+    const left = x === null || Number.isNaN(x) ? NaN : plot.valToPos(x, 'x');
+    const isInside = left >= 0 && left <= plot.over.clientWidth;
+    this.#marker.hidden = !isInside;
+    if (isInside) this.#marker.style.transform = `translateX(${left.toFixed(1)}px)`;
+    if (plot.cursor.idx == null) this.#tell(plot);
+  }
+
+  /** The values under the cursor, or else at the marked step, into the readout beside the chart's title. */
   #tell(plot: uPlot): void {
     const out = this.box.parentElement?.querySelector('.readout');
-    const { idx } = plot.cursor;
+    const marked = this.curves.markerX.peek();
+    const isMarked = marked !== null && !Number.isNaN(marked) && plot.data[0].length > 0;
+    const idx = plot.cursor.idx ?? (isMarked ? plot.valToIdx(marked) : null);
     const drawing = this.#drawing;
     if (!out || drawing === null) return;
-    if (idx == null) {
+    if (idx === null) {
       out.textContent = '';
       return;
     }

@@ -1,12 +1,25 @@
 /** Picks an image out of the studio's folders. */
 import { useState } from 'preact/hooks';
 import { pictureOf } from '../api.ts';
+import { FolderIcon } from '../ui/folder-icon.tsx';
+import { count } from '../ui/format.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { useRequest } from '../use-request.ts';
 
-export function FolderImages({ onChoose }: { onChoose: (path: string, name: string) => void }) {
-  const [path, setPath] = useState<string | undefined>(undefined);
-  const { answer: listing, error } = useRequest('GET /api/folders', { query: { path } }, { keep: true });
+/** As many as the server lists at once. */
+const PAGE = 1000;
+
+export function FolderImages({ onChoose }: { onChoose: (path: string) => void }) {
+  const [{ path, from }, setPlace] = useState<{ path: string | undefined; from: number }>({
+    path: undefined,
+    from: 0,
+  });
+  const setPath = (next: string | undefined): void => setPlace({ path: next, from: 0 });
+  const { answer: listing, error } = useRequest(
+    'GET /api/folders',
+    { query: { path, from: from === 0 ? undefined : from } },
+    { keep: true },
+  );
   if (listing === null) return error === null ? <Loading what="folders" /> : <Failure error={error} />;
   return (
     <div class="folder-images">
@@ -24,8 +37,8 @@ export function FolderImages({ onChoose }: { onChoose: (path: string, name: stri
           {listing.folders.map((folder) => (
             <li key={folder.path}>
               <button type="button" onClick={() => setPath(folder.path)}>
-                {folder.name}
-                {folder.images !== null && folder.images > 0 && ` (${folder.images})`}
+                <FolderIcon /> {folder.name}
+                {folder.below.images > 0 && ` (${count(folder.below.images)})`}
               </button>
             </li>
           ))}
@@ -34,7 +47,7 @@ export function FolderImages({ onChoose }: { onChoose: (path: string, name: stri
       <ul class="heads" aria-label="Images">
         {listing.images.map((image) => (
           <li key={image.path}>
-            <button type="button" onClick={() => onChoose(image.path, image.name)}>
+            <button type="button" onClick={() => onChoose(image.path)}>
               <img src={pictureOf(image.path, 128)} alt="" width="84" height="84" loading="lazy" />
               {image.name}
             </button>
@@ -42,8 +55,20 @@ export function FolderImages({ onChoose }: { onChoose: (path: string, name: stri
         ))}
       </ul>
       {listing.imageCount > listing.images.length && (
-        <p class="note">
-          The first {listing.images.length} of {listing.imageCount} images.
+        <p class="row">
+          <span class="note">
+            Images {count(from + 1)} to {count(from + listing.images.length)} of {count(listing.imageCount)}
+          </span>
+          {from > 0 && (
+            <button type="button" onClick={() => setPlace({ path, from: Math.max(0, from - PAGE) })}>
+              Previous
+            </button>
+          )}
+          {from + listing.images.length < listing.imageCount && (
+            <button type="button" onClick={() => setPlace({ path, from: from + PAGE })}>
+              Next
+            </button>
+          )}
         </p>
       )}
     </div>

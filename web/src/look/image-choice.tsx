@@ -1,8 +1,29 @@
+import { pictureOf } from '../api.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { PickImage } from '../ui/pick-image.tsx';
 import { useRequest } from '../use-request.ts';
-import type { Chosen } from './answer.ts';
+import { type Chosen, ofFolders } from './answer.ts';
 import { FolderImages } from './folder-images.tsx';
+
+/** A few images of the studio's folders, to begin with. */
+function Samples({ onChoose }: { onChoose: (path: string) => void }) {
+  const { answer: samples } = useRequest('GET /api/look/samples', {});
+  if (samples === null || samples.length === 0) return null;
+  return (
+    <>
+      <p class="note">Or try one of these:</p>
+      <ul class="heads samples" aria-label="Sample images">
+        {samples.map(({ path, name }) => (
+          <li key={path}>
+            <button type="button" aria-label={name} title={name} onClick={() => onChoose(path)}>
+              <img src={pictureOf(path, 256)} alt="" width="104" height="104" loading="lazy" />
+            </button>
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+}
 
 /** Where one of the two images comes from. */
 export function ImageChoice(props: {
@@ -15,7 +36,9 @@ export function ImageChoice(props: {
   const { ask, isBusy, error } = useRequest('POST /api/upload/look');
   const onImage = async (file: File): Promise<void> => {
     const kept = await ask({ body: file });
-    if (kept !== null) onChoose({ source: { upload: kept.id }, name: file.name || 'pasted image' });
+    if (kept === null) return;
+    const name = file.name || 'pasted image';
+    onChoose({ source: { upload: kept.id }, name, address: URL.createObjectURL(file) });
   };
   return (
     <section class="card" aria-label={title}>
@@ -23,13 +46,14 @@ export function ImageChoice(props: {
       <PickImage label="Choose a file" onImage={(file) => void onImage(file)} takesPaste={isFirst} />
       {isBusy && <Loading what="the image" />}
       {error !== null && <Failure error={error} />}
+      {chosen === null && isFirst && <Samples onChoose={(path) => onChoose(ofFolders(path))} />}
       <details>
         <summary>From the studio’s folders</summary>
-        <FolderImages onChoose={(path, name) => onChoose({ source: { path }, name })} />
+        <FolderImages onChoose={(path) => onChoose(ofFolders(path))} />
       </details>
       {chosen !== null && (
         <p class="row">
-          <span>{chosen.name}</span>
+          <span class="name">{chosen.name}</span>
           <button type="button" onClick={() => onChoose(null)}>
             Remove
           </button>

@@ -4,7 +4,7 @@ import { runs } from '../live.ts';
 import { href, route, setQuery } from '../router.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { useRequest } from '../use-request.ts';
-import { type Chosen, unpack } from './answer.ts';
+import { type Chosen, ofFolders, unpack } from './answer.ts';
 import { ImageChoice } from './image-choice.tsx';
 import { type Choice, ModelChoice, modelOf } from './model-choice.tsx';
 import { SeenCard } from './seen.tsx';
@@ -13,7 +13,7 @@ import './look.css';
 /** The image that the address names. */
 function imageOfAddress(name: 'image' | 'second'): Chosen | null {
   const path = route.peek().query.get(name);
-  return path === null ? null : { source: { path }, name: path.split(/[\\/]/).at(-1)! };
+  return path === null ? null : ofFolders(path);
 }
 
 /** An image that is kept in the address if it lies in one of the studio's folders. */
@@ -38,12 +38,11 @@ export function Look() {
     numHeads: Number(query.get('heads')) || null,
   };
   const chosen = [first, second].filter((one) => one !== null);
-  const names = chosen.map(({ name }) => name);
   const canAsk = choice.weights !== '' && chosen.length > 0;
   const { answer, error, isBusy } = useRequest(
     'POST /api/look',
     canAsk ? { body: { ...choice, images: chosen.map(({ source }) => source), side } } : null,
-    { keep: true, delay: 150, read: (bytes) => unpack(bytes, names) },
+    { keep: true, delay: 150, read: (bytes) => unpack(bytes, chosen) },
   );
   const model = models === null ? undefined : modelOf(models, choice.weights);
   const run = (runs.value ?? []).find(({ path }) => path === model?.path);
@@ -55,7 +54,7 @@ export function Look() {
         {models === null && modelsError === null && <Loading what="models" />}
         {models?.length === 0 && (
           <p>
-            There is no model in this studio’s folders yet: neither a run with a checkpoint nor a file of
+            There are no models in this studio’s folders yet: neither a run with a checkpoint nor a file of
             weights (<code>.pth</code>, <code>.safetensors</code>).
           </p>
         )}
@@ -103,7 +102,14 @@ export function Look() {
         )}
       </div>
       {answer !== null && error === null && (
-        <SeenCard answer={answer} side={side ?? answer.side} onSide={setSide} />
+        <SeenCard
+          answer={answer}
+          side={side ?? answer.side}
+          onSide={setSide}
+          checkpoints={model?.checkpoints ?? []}
+          weights={choice.weights}
+          onWeights={(weights) => setQuery('weights', weights)}
+        />
       )}
     </>
   );

@@ -1,5 +1,6 @@
 /** The charts of one or more runs, and their common settings: axis, smoothing, scale, view. */
 import { type Signal, useComputed, useSignal } from '@preact/signals';
+import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { valueOf } from '../api.ts';
 import type { Curves } from '../charts/curves.ts';
@@ -7,9 +8,19 @@ import { type Drawing, Plot, traceColor, xLabel } from '../charts/plot.ts';
 import type { Axis } from '../charts/series.ts';
 import { setQuery } from '../router.ts';
 import { Failure } from '../ui/parts.tsx';
-import { type ChartKind, columnCharts, extraColumns, scoreCharts, type ShownRun, words } from './traces.ts';
+import {
+  type ChartKind,
+  columnCharts,
+  extraColumns,
+  GROUPS,
+  scoreCharts,
+  type ShownRun,
+  words,
+} from './traces.ts';
 
 const ROWS = 12;
+/** Height of a plot, CSS pixels. */
+const [LARGE, SMALL] = [290, 210];
 
 function DataTable({ drawing, title }: { drawing: Drawing; title: string }) {
   const isOpen = useSignal(false);
@@ -60,21 +71,24 @@ interface ChartProps {
   chart: ChartKind & { drawing: Drawing };
   /** The newest value of each run, exact. */
   newest: readonly Newest[];
+  /** What the lines are called is shown, not only said. */
+  isNamed?: boolean;
 }
 
-function ChartFigure({ curves, chart, newest }: ChartProps) {
-  const { column, title, unit, note, drawing } = chart;
+function ChartFigure({ curves, chart, newest, isNamed = false }: ChartProps) {
+  const { column, group, title, unit, note, question, drawing } = chart;
+  const height = group === 'main' ? LARGE : SMALL;
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<Plot | null>(null);
   const id = useId();
   useLayoutEffect(() => {
-    plot.current = new Plot(box.current!, curves);
+    plot.current = new Plot(box.current!, curves, height);
     return () => plot.current?.dispose();
   }, [curves]);
   // before the frame is drawn, so that words and curves change together
   useLayoutEffect(() => plot.current?.set(drawing), [drawing]);
   return (
-    <figure class="chart" data-column={column}>
+    <figure class={`chart ${group}`} data-column={column}>
       <figcaption id={id}>
         <strong>
           {title}
@@ -83,7 +97,7 @@ function ChartFigure({ curves, chart, newest }: ChartProps) {
         <span class="newest">
           {newest.map(({ label, color, value }) => (
             <span key={label} class={`key ${traceColor(color)}`}>
-              <span class="hidden">{label}: </span>
+              {isNamed ? <span class="note">{label} </span> : <span class="hidden">{label}: </span>}
               {drawing.format(value)}
             </span>
           ))}
@@ -92,8 +106,25 @@ function ChartFigure({ curves, chart, newest }: ChartProps) {
         <span class="note about">{note}</span>
       </figcaption>
       <div class="plot" ref={box} role="img" aria-label={words(title, drawing)} />
+      {question !== undefined && (
+        <details>
+          <summary class="note">{question.asked}</summary>
+          <p>{question.answer}</p>
+        </details>
+      )}
       <DataTable drawing={drawing} title={title} />
     </figure>
+  );
+}
+
+/** Something that is drawn once it is opened. */
+function Fold({ title, children }: { title: string; children: () => ComponentChildren }) {
+  const isOpen = useSignal(false);
+  return (
+    <details class="fold" onToggle={(event) => (isOpen.value = event.currentTarget.open)}>
+      <summary>{title}</summary>
+      {isOpen.value && children()}
+    </details>
   );
 }
 
@@ -189,13 +220,16 @@ export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curve
   );
   const scores = useMemo(() => scoreCharts(shown, loaded, axis), [shown, loaded, axis]);
   const newestOf = (column: string): Newest[] =>
-    shown.flatMap(({ run }, color) => {
+    shown.flatMap(({ run, color }) => {
       const value = valueOf(curves.now(run.id)?.last?.values ?? {}, column);
       return value === undefined ? [] : [{ label: run.name, color, value }];
     });
-  const figures = charts.map((chart) => (
-    <ChartFigure key={chart.column} {...{ curves, chart }} newest={newestOf(chart.column)} />
-  ));
+  const figuresOf = (group: ChartKind['group']) =>
+    charts
+      .filter((chart) => chart.group === group)
+      .map((chart) => (
+        <ChartFigure key={chart.column} {...{ curves, chart }} newest={newestOf(chart.column)} />
+      ));
   const failures = [...curves.failures.value.values()];
   return (
     <section class="card" aria-labelledby="curves">
@@ -227,18 +261,23 @@ export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curve
           act();
         }}
       >
-        {figures.slice(0, 3)}
+        {figuresOf('main')}
         {scores.map((chart) => (
           <ChartFigure
             key={chart.column}
             {...{ curves, chart }}
+            isNamed={chart.drawing.traces.length > 1}
             newest={chart.drawing.traces.map(({ label, color, y }) => ({
               ...{ label, color, value: y[y.length - 1]! },
             }))}
           />
         ))}
-        {figures.slice(3)}
       </div>
+      {(['schedules', 'speed'] as const).map((group) => (
+        <Fold key={group} title={GROUPS[group]}>
+          {() => <div class="charts">{figuresOf(group)}</div>}
+        </Fold>
+      ))}
     </section>
   );
 }

@@ -1,4 +1,4 @@
-/** Several runs at once: where they differ, and which are chosen. */
+/** Several runs at once: what differs, and which are chosen. */
 import { valueOf } from '../api.ts';
 import type { Curves } from '../charts/curves.ts';
 import { traceColor } from '../charts/plot.ts';
@@ -8,7 +8,7 @@ import { count, setting, short } from '../ui/format.ts';
 import { StateMark } from './state-mark.tsx';
 import type { ShownRun } from './traces.ts';
 
-/** Settings in which the runs differ, and where each stands. */
+/** Where each run stands, and the settings in which they differ. */
 export function Comparison({ shown, curves }: { shown: readonly ShownRun[]; curves: Curves }) {
   const settings = shown.map(({ details }) => (details?.config?.settings ?? {}) as Record<string, unknown>);
   const names = [...new Set(settings.flatMap((one) => Object.keys(one)))].filter(
@@ -29,15 +29,15 @@ export function Comparison({ shown, curves }: { shown: readonly ShownRun[]; curv
   ];
   return (
     <section class="card" aria-labelledby="differences">
-      <h2 id="differences">Where they differ</h2>
+      <h2 id="differences">What differs</h2>
       <div class="scroll" tabIndex={0}>
         <table class="differences">
           <thead>
             <tr>
               <td />
-              {shown.map(({ run }, i) => (
+              {shown.map(({ run, color }) => (
                 <th scope="col" key={run.id}>
-                  <span class={`key ${traceColor(i)}`}>{run.name}</span>
+                  <span class={`key ${traceColor(color)}`}>{run.name}</span>
                 </th>
               ))}
             </tr>

@@ -2,9 +2,10 @@
 import type { ComponentChildren } from 'preact';
 import { shellPath } from '../../../src/plain/shell.ts';
 import type { RunDetails } from '../api.ts';
-import { bytes, count, setting, short, when } from '../ui/format.ts';
+import { bytes, count, counted, setting, short, when } from '../ui/format.ts';
 import { SettingsTable } from '../ui/settings-table.tsx';
 import { Table } from '../ui/table.tsx';
+import { lookWith, searchWith } from './head.tsx';
 
 function Settings({ details }: { details: RunDetails }) {
   const { config } = details;
@@ -22,7 +23,7 @@ function Data({ details }: { details: RunDetails }) {
   if (config === null) return null;
   return (
     <details>
-      <summary>Data: {count(config.imageCount)} images</summary>
+      <summary>Data: {counted(config.imageCount, 'image')}</summary>
       <dl>
         <dt>Folder</dt>
         <dd>{config.images}</dd>
@@ -62,7 +63,7 @@ function Checkpoints({ details }: { details: RunDetails }) {
   const { checkpoints } = details;
   return (
     <Part title="Checkpoints" size={checkpoints.length} none="None has been written yet.">
-      <Table head={['Step', 'Written', 'Size', 'Folder']}>
+      <Table head={['Step', 'Written', 'Size', 'Use it', 'Folder']}>
         {checkpoints.map((one) => (
           <tr key={one.path}>
             <td>
@@ -72,6 +73,9 @@ function Checkpoints({ details }: { details: RunDetails }) {
             </td>
             <td>{when(one.written)}</td>
             <td>{bytes(one.bytes)}</td>
+            <td>
+              <a href={lookWith(one.path)}>Look</a> <a href={searchWith(one.path)}>Search</a>
+            </td>
             <td>
               <code>{one.path}</code>
             </td>
@@ -93,15 +97,31 @@ function flatten(value: Record<string, unknown>, prefix = ''): [string, string][
   });
 }
 
+/** Evaluations that were measured while it trained, each a line, and those that were made afterwards. */
 function Evaluations({ details }: { details: RunDetails }) {
-  const { evaluations, summary } = details;
+  const { evaluations, scores, summary } = details;
   const none = (
     <>
       There is none yet: <code>dino eval knn {shellPath(summary.path)} --train A --val B</code>
     </>
   );
   return (
-    <Part title="Evaluations" size={evaluations.length} none={none}>
+    <Part title="Evaluations" size={evaluations.length + scores.length} none={none}>
+      {scores.length > 0 && (
+        <Table head={['After step', 'Measured while it trained']}>
+          {scores.map(({ step, values }, i) => (
+            <tr key={i}>
+              <td>{count(step)}</td>
+              <td>
+                {flatten(values)
+                  .filter(([key]) => key !== 'step' && key !== 'epoch')
+                  .map(([key, value]) => `${key} ${value}`)
+                  .join('; ')}
+              </td>
+            </tr>
+          ))}
+        </Table>
+      )}
       {evaluations.map(({ name, content, problem }) => (
         <div key={name} class="scroll" tabIndex={0}>
           <h3>{name}</h3>

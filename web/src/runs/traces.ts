@@ -1,6 +1,6 @@
 /** Which charts a run has, and the lines in them. */
 import type { RunDetails, RunSummary } from '../api.ts';
-import { KNOWN_COLUMNS, type Loaded } from '../charts/curves.ts';
+import { KNOWN_COLUMNS, type Loaded, placeOf } from '../charts/curves.ts';
 import { type Drawing, type Trace, xLabel } from '../charts/plot.ts';
 import { type Axis, smooth } from '../charts/series.ts';
 import { short } from '../ui/format.ts';
@@ -12,72 +12,132 @@ import {
   showMeasure,
 } from '../../../src/plain/quality.ts';
 
+/** Which charts stand together: `main` ones are large and always open. */
+export const GROUPS = {
+  main: 'Curves',
+  schedules: 'Teacher and schedules',
+  speed: 'Speed, memory and other columns',
+} as const;
+
 export interface ChartKind {
   column: string;
+  group: keyof typeof GROUPS;
   title: string;
   unit: string;
   note: string;
+  /** What people ask when they see it. */
+  question?: { asked: string; answer: string };
   /** ln K belongs in it. */
   hasLevel?: boolean;
+  /** It has no noise: smoothing would only bend it. */
+  isExact?: boolean;
 }
 
 const KINDS: readonly ChartKind[] = [
   {
     column: 'loss',
+    group: 'main',
     title: 'Loss',
     unit: 'nats',
-    note: 'Cross-entropy between teacher and student on two views. A loss that stays at ln K means that nothing is learnt.',
+    note: 'How well the student predicts the teacher’s answer to another view. One that stays at ln K means that nothing is learned.',
+    question: {
+      asked: 'Why does the loss rise at first?',
+      answer:
+        'At first all answers are alike, and easy to predict. When the teacher begins to tell images apart, its answers become ' +
+        'sharper and harder to predict, and the loss rises before it falls. k-NN tells better how much is learned.',
+    },
+    hasLevel: true,
+  },
+  {
+    column: 'kl',
+    group: 'main',
+    title: 'Health: how much answers differ from image to image',
+    unit: 'KL to the batch mean, nats',
+    note: 'Above 0, different images get different answers; 0 means collapse.',
     hasLevel: true,
   },
   {
     column: 'teacherEntropy',
+    group: 'schedules',
     title: 'Teacher entropy',
     unit: 'nats',
     note: 'At ln K all outputs are alike, at 0 a single one is left; a healthy run is in between.',
     hasLevel: true,
   },
   {
-    column: 'kl',
-    title: 'KL to the batch mean',
-    unit: 'nats',
-    note: 'How much the teacher’s answer depends on the image; 0 means collapse of either kind.',
-    hasLevel: true,
+    column: 'lr',
+    group: 'schedules',
+    title: 'Learning rate',
+    unit: '',
+    note: 'Warm-up, then falls along a cosine.',
+    isExact: true,
   },
-  { column: 'lr', title: 'Learning rate', unit: '', note: 'Warm-up, then falls along a cosine.' },
-  { column: 'wd', title: 'Weight decay', unit: '', note: 'Rises along a cosine.' },
+  {
+    column: 'wd',
+    group: 'schedules',
+    title: 'Weight decay',
+    unit: '',
+    note: 'Rises along a cosine.',
+    isExact: true,
+  },
   {
     column: 'momentum',
+    group: 'schedules',
     title: 'Teacher momentum',
     unit: '',
     note: 'Of the teacher’s moving average; at 1 the teacher stands still.',
+    isExact: true,
   },
-  { column: 'teacherTemp', title: 'Teacher temperature', unit: '', note: 'Lower is sharper.' },
+  {
+    column: 'teacherTemp',
+    group: 'schedules',
+    title: 'Teacher temperature',
+    unit: '',
+    note: 'Lower is sharper.',
+    isExact: true,
+  },
   {
     column: 'centerNorm',
+    group: 'schedules',
     title: 'Norm of the centre',
     unit: '',
     note: 'The centre is subtracted from the teacher’s outputs.',
   },
-  { column: 'imagesPerSecond', title: 'Images a second', unit: '', note: 'All processes together.' },
+  {
+    column: 'imagesPerSecond',
+    group: 'speed',
+    title: 'Images a second',
+    unit: '',
+    note: 'All processes together.',
+  },
   {
     column: 'dataWaitPercent',
+    group: 'speed',
     title: 'Waiting for data',
     unit: '%',
     note: 'If this is more than a few percent, use more loader workers.',
   },
-  { column: 'memoryMiB', title: 'Memory', unit: 'MiB', note: 'Resident memory of the process.' },
+  {
+    column: 'memoryMiB',
+    group: 'speed',
+    title: 'Memory',
+    unit: 'MiB',
+    note: 'Resident memory of the process.',
+  },
 ];
 
 /** A run that is drawn, with what is known of it beside its curves. */
 export interface ShownRun {
   run: RunSummary;
   details: RunDetails | null;
+  /** Number of its colour, which it keeps while others come and go. */
+  color: number;
 }
 
 /** What an evaluation's line says: scores by name. A name of null is the run itself. */
 type ReadScores = (values: Record<string, unknown>) => [name: string | null, score: unknown][];
 
-const entriesOf = (value: unknown): [string, unknown][] =>
+export const entriesOf = (value: unknown): [string, unknown][] =>
   typeof value === 'object' && value !== null ? Object.entries(value) : [];
 
 /** k-NN: `top1` by k, of the features as they are and of whitened ones. */
@@ -104,7 +164,7 @@ function scoreTraces(
   shown: readonly ShownRun[],
   { axis, loaded, read }: { axis: Axis; loaded: ReadonlyMap<string, Loaded>; read: ReadScores },
 ): Trace[] {
-  return shown.flatMap(({ run, details }, index) => {
+  return shown.flatMap(({ run, details, color }) => {
     const byName = new Map<string, { x: number[]; y: number[] }>();
     for (const { step, values } of details?.scores ?? []) {
       for (const [what, score] of read(values)) {
@@ -118,7 +178,7 @@ function scoreTraces(
     }
     return [...byName].map(([label, { x, y }], i) => ({
       label,
-      color: shown.length > 1 ? index : i,
+      color: shown.length > 1 ? color : i,
       x,
       y,
       band: null,
@@ -128,25 +188,17 @@ function scoreTraces(
   });
 }
 
-/** Where a step is on the axis; times between two points of the curve are taken from the one after. */
-function placeOf(step: number, axis: Axis, run: RunSummary, loaded: Loaded | undefined): number {
-  if (axis === 'step') return step;
-  if (axis === 'epoch') return step / (run.stepsPerEpoch ?? 1);
-  const steps = loaded?.series.step ?? new Float64Array();
-  const after = steps.findIndex((one) => one >= step);
-  return loaded?.series.seconds[after === -1 ? steps.length - 1 : after] ?? NaN;
-}
-
 function curveTraces(
   shown: readonly ShownRun[],
   column: string,
   smoothing: number,
   loaded: ReadonlyMap<string, Loaded>,
 ): Trace[] {
-  return shown.flatMap(({ run }, color) => {
+  return shown.flatMap(({ run, color }) => {
     const found = loaded.get(run.id);
     const values = found?.series.columns.get(column);
-    if (found === undefined || values === undefined) return [];
+    // a column that another line has named may have no value
+    if (found === undefined || values === undefined || values.mean.every(Number.isNaN)) return [];
     const { mean, min, max } = values;
     return [
       {
@@ -183,12 +235,18 @@ export function columnCharts(
   { axis, isLog, smoothing }: Style,
 ): (ChartKind & { drawing: Drawing })[] {
   const lnK = shown.map(({ details }) => details?.lnK ?? null).find((value) => value !== null) ?? null;
-  const extra = extraColumns(shown).map((column) => ({ column, title: column, unit: '', note: '' }));
+  const extra = extraColumns(shown).map((column): ChartKind => ({
+    column,
+    group: 'speed',
+    title: column,
+    unit: '',
+    note: '',
+  }));
   return [...KINDS, ...extra]
     .map((kind: ChartKind) => ({
       ...kind,
       drawing: {
-        traces: curveTraces(shown, kind.column, smoothing, loaded),
+        traces: curveTraces(shown, kind.column, kind.isExact === true ? 0 : smoothing, loaded),
         ...{ axis, isLog, format: short },
         level: kind.hasLevel && lnK !== null ? { value: lnK, label: `ln K = ${lnK.toFixed(2)}` } : null,
       },
@@ -210,17 +268,19 @@ export function scoreCharts(
   axis: Axis,
 ): (ChartKind & { drawing: Drawing })[] {
   const measure = judgeMeasure(shown) ?? JUDGE_MEASURE;
-  const kinds = [
+  const kinds: (ChartKind & { read: ReadScores; format: (value: number) => string })[] = [
     {
       column: 'knn',
+      group: 'main',
       title: 'k-NN accuracy',
       unit: '%, top 1',
-      note: 'Measured during training with the teacher’s frozen features.',
+      note: 'How many labelled images get their label right by a vote of their nearest neighbours. Nothing is trained for it.',
       read: knnScores,
       format: (value: number) => `${value.toFixed(1)} %`,
     },
     {
       column: 'judge',
+      group: 'main',
       title: 'Quality without labels',
       unit: isShareOfImages(measure) ? 'share of images' : '',
       note: 'How well the teacher’s features tell images apart, whatever the view; the best weights are kept.',

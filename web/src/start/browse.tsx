@@ -1,8 +1,20 @@
 import { useSignal } from '@preact/signals';
-import { pictureOf } from '../api.ts';
+import { type FolderEntry, pictureOf } from '../api.ts';
 import { counted } from '../ui/format.ts';
+import { FolderIcon } from '../ui/folder-icon.tsx';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { useRequest } from '../use-request.ts';
+
+/** What a folder holds, in words. */
+function inFolder({ isRun, images, below }: FolderEntry): string {
+  if (isRun) return 'a run';
+  if (images === null) return 'can’t be read';
+  const all = below.images;
+  if (all === 0) return below.isWhole ? 'no images' : '';
+  const least = below.isWhole ? '' : 'at least ';
+  const spread = below.folders > 1 || images === 0 ? ` in ${counted(below.folders, 'folder')}` : '';
+  return `${least}${counted(all, 'image')}${spread}`;
+}
 
 /** Walks through the given folders. */
 export function Browse({ choose }: { choose: (path: string) => void }) {
@@ -37,15 +49,9 @@ export function Browse({ choose }: { choose: (path: string) => void }) {
             {found.folders.map((folder) => (
               <li key={folder.path}>
                 <button type="button" onClick={() => (path.value = folder.path)}>
-                  📁 {folder.name}
+                  <FolderIcon /> {folder.name}
                 </button>{' '}
-                <span class="note">
-                  {folder.isRun
-                    ? 'a run'
-                    : folder.images === null
-                      ? 'can’t be read'
-                      : counted(folder.images, 'image')}
-                </span>
+                <span class="note">{inFolder(folder)}</span>
               </li>
             ))}
           </ul>

@@ -24,22 +24,24 @@ function parseOverrides(text: string): Record<string, string> {
   return Object.fromEntries(entries);
 }
 
+/** How long the training is, in words. */
+const lengthOf = ({ seconds, steps, stepsPerEpoch, device }: StartPlan): string =>
+  (seconds === null
+    ? `${count(steps)} steps, ${count(stepsPerEpoch)} an epoch`
+    : `As many steps as fit in ${duration(seconds)}, measured when it starts; ${count(stepsPerEpoch)} an epoch`) +
+  `, on ${device}.`;
+
 function PlanTable({ plan }: { plan: StartPlan }) {
   const chosen = new Set(plan.choices.map(({ name }) => name));
   return (
     <>
-      <p>
-        {plan.seconds === null
-          ? `${count(plan.steps)} steps, ${count(plan.stepsPerEpoch)} an epoch`
-          : `As many steps as fit in ${duration(plan.seconds)}, measured when it starts; ${count(plan.stepsPerEpoch)} an epoch`}
-        , on {plan.device}.
-      </p>
+      <p>{lengthOf(plan)}</p>
       {plan.warnings.map((warning) => (
         <p key={warning} class="failure">
           {warning}
         </p>
       ))}
-      <Table class="choices" head={['Setting', 'Chosen', 'Why']}>
+      <Table class="planned" head={['Setting', 'Chosen', 'Why']}>
         {plan.choices.map(({ name, value, reason }) => (
           <tr key={name}>
             <th scope="row">
@@ -59,7 +61,7 @@ function PlanTable({ plan }: { plan: StartPlan }) {
 }
 
 /** Chooses settings; once they are valid, shows what can be done with them. */
-export function Planning({ images, folder }: { images: string; folder: string }) {
+export function Planning({ images, folders }: { images: string; folders: readonly string[] }) {
   const preset = useSignal<PresetChoice>('auto');
   const text = useSignal('');
   const applied = useSignal('');
@@ -102,7 +104,7 @@ export function Planning({ images, folder }: { images: string; folder: string })
         <>
           <Crops body={body} />
           <Trial body={body} />
-          <Begin body={body} folder={folder} />
+          <Begin {...{ body, folders }} length={lengthOf(plan)} />
         </>
       )}
     </>

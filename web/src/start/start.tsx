@@ -31,7 +31,7 @@ export function Start() {
         <>
           <Inspection images={images} />
           {error !== null && <Failure error={error} />}
-          {studio !== null && <Planning key={images} images={images} folder={studio.folders[0] ?? ''} />}
+          {studio !== null && <Planning key={images} images={images} folders={studio.folders} />}
         </>
       )}
     </>

@@ -28,11 +28,23 @@ export const percent = (share: number, digits = 0): string => `${(100 * share).t
 export const counted = (value: number, noun: string): string =>
   `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
 
-/** 5400 -> "1.5 h". */
+/** A number of a unit and of a smaller one of which it has `size`; the smaller one is left out when it is 0. */
+function inTwo(value: number, size: number, large: string, small: string): string {
+  const whole = Math.round(value);
+  const rest = whole % size;
+  return `${Math.floor(whole / size)} ${large}${rest === 0 ? '' : ` ${rest} ${small}`}`;
+}
+
+/** 0.431 -> "0.431 s", 100.2 -> "1 min 40 s", 5400 -> "1 h 30 min". */
 export function duration(seconds: number): string {
   if (seconds < 60) return `${Number(seconds.toPrecision(3))} s`;
-  if (seconds < 3600) return `${Number((seconds / 60).toPrecision(3))} min`;
-  return `${Number((seconds / 3600).toPrecision(4))} h`;
+  return seconds < 3600 ? inTwo(seconds, 60, 'min', 's') : inTwo(seconds / 60, 60, 'h', 'min');
+}
+
+/** As people say it: 100.2 -> "2 min", 4000 -> "1 h 7 min". */
+export function roughly(seconds: number): string {
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+  return seconds < 3570 ? `${Math.round(seconds / 60)} min` : inTwo(seconds / 60, 60, 'h', 'min');
 }
 
 export const when = (ms: number): string =>

@@ -8,7 +8,7 @@ export interface PickImageProps {
   /** The text of the button. */
   label: string;
   onImage: (image: File) => void;
-  /** Whether images pasted anywhere in the page are taken. */
+  /** Whether images that are pasted, or dropped, anywhere in the page are taken. */
   takesPaste: boolean;
 }
 
@@ -23,8 +23,18 @@ export function PickImage({ label, onImage, takesPaste }: PickImageProps) {
       event.preventDefault();
       onImage(image);
     };
+    const drop = (event: DragEvent): void => {
+      const image = imageOf(event.dataTransfer);
+      if (image === null || event.defaultPrevented) return; // a box has taken it
+      event.preventDefault();
+      onImage(image);
+    };
     document.addEventListener('paste', paste);
-    return () => document.removeEventListener('paste', paste);
+    document.addEventListener('drop', drop);
+    return () => {
+      document.removeEventListener('paste', paste);
+      document.removeEventListener('drop', drop);
+    };
   }, [onImage, takesPaste]);
   return (
     <div

@@ -1,0 +1,350 @@
+/**
+ * What the watched images' attention becomes while a run learns: for each image the original, before training, and now, under
+ * one scrubber that also moves the mark in the curves. Of several runs, their attention at the same step.
+ */
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import { massMask } from '../../../src/plain/maps.ts';
+import type { FilmImage } from '../api.ts';
+import { headName, HeadStrip, mapOf } from '../attention/heads.tsx';
+import { MapCanvas, PictureCanvas } from '../attention/map-canvas.tsx';
+import { MapView } from '../attention/map-view.tsx';
+import type { Painting } from '../attention/paint.ts';
+import { type Drawn, MapSliders, useDrawn } from '../attention/sliders.tsx';
+import type { Curves } from '../charts/curves.ts';
+import { traceColor } from '../charts/plot.ts';
+import { counted } from '../ui/format.ts';
+import { Failure, Loading } from '../ui/parts.tsx';
+import { useAnswer } from '../use-answer.ts';
+import { FilmControls } from './film-controls.tsx';
+import {
+  afterSteps,
+  type Frame,
+  type Frames,
+  type Shown,
+  stepAt,
+  stepsOf,
+  useFrameStore,
+  usePictures,
+  useWatched,
+  type Wanted,
+  type Watched,
+} from './film-data.ts';
+import { frameMs, usePlayer } from './player.ts';
+import type { ShownRun } from './traces.ts';
+
+/** Frames after the one that is shown are fetched before they are needed. */
+const AHEAD = 4;
+/** Longer side of a picture in the strip, CSS pixels: for how sharp it is drawn. */
+const CELL = 260;
+
+/** One of the maps of an image. */
+interface Cell {
+  title: string;
+  /** Number of its run's colour; null where there is one run. */
+  color: number | null;
+  /** null: not there, or not yet. */
+  frame: Frame | { problem: string } | null;
+}
+
+/** The runs' images of the same file. */
+const sameOf = (image: FilmImage, images: readonly FilmImage[] = []): FilmImage | undefined =>
+  images.find(({ name }) => name === image.name) ?? images.find(({ source }) => source === image.source);
+
+/** What is needed to show `images` after `step`. */
+function wantedAt(
+  watched: Watched,
+  images: readonly FilmImage[],
+  step: number,
+  hasBefore: boolean,
+): Wanted[] {
+  const found = new Map<string, Wanted>();
+  for (const [run, own] of watched)
+    for (const image of images) {
+      const same = sameOf(image, own);
+      if (same === undefined) continue;
+      for (const one of hasBefore ? [step, 0] : [step]) {
+        const at = stepAt(same, one);
+        if (at === undefined) continue;
+        const recorded = own.filter(({ steps }) => steps.includes(at)).length;
+        found.set(`${run} ${at}`, { run, step: at, images: recorded });
+      }
+    }
+  return [...found.values()];
+}
+
+interface Loaded {
+  step: number;
+  /** By run and step. */
+  frames: ReadonlyMap<string, Frames>;
+}
+
+const isFrame = (frame: Cell['frame']): frame is Frame => frame !== null && 'maps' in frame;
+
+function paintingOf(picture: Shown, frame: Frame, { head, style, overlay, mass }: Drawn): Painting {
+  const map = mapOf(frame, Math.min(head, frame.heads));
+  const mask = mass < 1 ? massMask(map, mass) : null;
+  return { ...picture, rows: frame.rows, columns: frame.columns, map, style, overlay, mask };
+}
+
+function CellView({ cell, picture, drawn }: { cell: Cell; picture: Shown; drawn: Drawn }) {
+  const { title, color, frame } = cell;
+  return (
+    <span class="cell">
+      {isFrame(frame) ? (
+        <MapCanvas painting={paintingOf(picture, frame, drawn)} size={CELL} aria-hidden="true" />
+      ) : (
+        <span class="empty note">{frame === null ? 'not recorded' : 'damaged'}</span>
+      )}
+      <span class={color === null ? 'note' : `note key ${traceColor(color)}`}>{title}</span>
+    </span>
+  );
+}
+
+interface StripProps {
+  image: FilmImage;
+  picture: Shown | { problem: string };
+  cells: readonly Cell[];
+  drawn: Drawn;
+  isOpen: boolean;
+  onOpen: () => void;
+}
+
+function Strip({ image, picture, cells, drawn, isOpen, onOpen }: StripProps) {
+  if ('problem' in picture) return <Failure error={new Error(`${image.source}: ${picture.problem}`)} />;
+  const problems = cells.flatMap(({ frame }) =>
+    frame !== null && 'problem' in frame ? [frame.problem] : [],
+  );
+  return (
+    <>
+      <button type="button" class="strip-image" aria-pressed={isOpen} title={image.source} onClick={onOpen}>
+        <span class="hidden">
+          {isOpen ? 'Close' : 'Enlarge'} {image.source}:
+        </span>
+        <span class="cell">
+          <PictureCanvas
+            {...picture}
+            rows={image.rows}
+            columns={image.columns}
+            size={CELL}
+            aria-hidden="true"
+          />
+          <span class="note">Original</span>
+        </span>
+        {cells.map((cell, i) => (
+          <CellView key={i} {...{ cell, picture, drawn }} />
+        ))}
+      </button>
+      {problems.map((problem) => (
+        <Failure key={problem} error={new Error(problem)} />
+      ))}
+    </>
+  );
+}
+
+/** One image, large, with every head. */
+function Large({ image, picture, cells, drawn }: Omit<StripProps, 'isOpen' | 'onOpen'>) {
+  const frames = cells.flatMap(({ frame, title }) => (isFrame(frame) ? [{ frame, title }] : []));
+  // of one run what is now; of several all of them
+  const shown = cells.some(({ color }) => color !== null) ? frames : frames.slice(-1);
+  const last = frames.at(-1)?.frame;
+  if ('problem' in picture || last === undefined) return null;
+  return (
+    <div class="map-layout">
+      {shown.map(({ frame, title }) => (
+        <MapView
+          key={title}
+          {...picture}
+          rows={frame.rows}
+          columns={frame.columns}
+          map={{ kind: 'attention', values: mapOf(frame, Math.min(drawn.head, frame.heads)) }}
+          {...{ overlay: drawn.overlay, style: drawn.style, mass: drawn.mass }}
+          size={shown.length > 1 ? 440 : 560}
+          label={`Attention, ${headName(drawn.head)}, for ${image.source}: ${title}`}
+        />
+      ))}
+      <div class="map-side">
+        <p class="note">
+          {image.source}, {image.rows} × {image.columns} patches. Colours go from the smallest to the largest
+          value of each frame.
+        </p>
+        <div class="sliders">
+          <MapSliders drawn={drawn} heads={last.heads} />
+        </div>
+        <HeadStrip
+          shown={{ ...last, ...picture }}
+          head={drawn.head}
+          overlay={drawn.overlay}
+          style={drawn.style}
+          onChange={drawn.setHead}
+        />
+      </div>
+    </div>
+  );
+}
+
+const isStill = (): boolean => matchMedia('(prefers-reduced-motion: reduce)').matches;
+
+export function Emergence({ shown, curves }: { shown: readonly ShownRun[]; curves: Curves }) {
+  const ids = shown.map(({ run }) => run.id);
+  const isLive = shown.some(({ run }) => ['preparing', 'running'].includes(run.state));
+  const { answer: watched, error } = useWatched(ids, isLive);
+  const images = useMemo(
+    () =>
+      watched === null ? [] : (ids.map((id) => watched.get(id) ?? []).find(({ length }) => length > 0) ?? []),
+    [watched],
+  );
+  const steps = useMemo(() => (watched === null ? [] : stepsOf(watched)), [watched]);
+  const pictureRun = ids.find((id) => (watched?.get(id)?.length ?? 0) > 0);
+  const pictures = usePictures(pictureRun, images);
+  const player = usePlayer(steps.length, !isLive && !isStill());
+  const drawn = useDrawn();
+  const [open, setOpen] = useState<string | null>(null);
+  const [saving, setSaving] = useState<{ done: number; total: number } | null>(null);
+  const [saveError, setSaveError] = useState<unknown>(null);
+  const step = steps[player.at];
+  const isOne = ids.length === 1;
+
+  const store = useFrameStore();
+  const load = async (at: number): Promise<Loaded> => {
+    const wanted = wantedAt(watched ?? new Map(), images, at, isOne);
+    const frames = wanted.map(async (one) => [`${one.run} ${one.step}`, await store.get(one)] as const);
+    return { step: at, frames: new Map(await Promise.all(frames)) };
+  };
+  const needed = step === undefined ? '' : JSON.stringify(wantedAt(watched!, images, step, isOne));
+  const question = useMemo(() => (step === undefined ? null : { step }), [step, needed]);
+  const { answer: loaded, error: frameError } = useAnswer(
+    ({ step: at }: { step: number }) => load(at),
+    question,
+    {
+      keep: true,
+    },
+  );
+  useEffect(() => {
+    for (const next of steps.slice(player.at + 1, player.at + 1 + AHEAD)) load(next).catch(() => undefined); // reported when it is shown
+  }, [steps, player.at]);
+  useEffect(() => {
+    curves.marker.value = loaded?.step ?? null;
+  }, [loaded]);
+  useEffect(() => () => void (curves.marker.value = null), []);
+
+  const cellsOf = (image: FilmImage, { step: at, frames }: Loaded): Cell[] => {
+    const frameOf = (run: string, wanted: number) => {
+      const same = sameOf(image, watched?.get(run));
+      const found = same === undefined ? undefined : stepAt(same, wanted);
+      if (same === undefined || found === undefined) return { frame: null, found: wanted };
+      return { frame: frames.get(`${run} ${found}`)?.get(same.name) ?? null, found };
+    };
+    if (!isOne)
+      return shown.map(({ run, color }) => ({ title: run.name, color, frame: frameOf(run.id, at).frame }));
+    const [before, now] = [frameOf(ids[0]!, 0), frameOf(ids[0]!, at)];
+    return [
+      { title: afterSteps(before.found), color: null, frame: before.frame },
+      { title: afterSteps(now.found), color: null, frame: now.frame },
+    ];
+  };
+
+  const save = async (): Promise<void> => {
+    setSaving({ done: 0, total: steps.length });
+    setSaveError(null);
+    try {
+      const { makeGif, saveFile } = await import('./gif.ts');
+      const gif = await makeGif({
+        steps,
+        titles: (at) => [
+          'Original',
+          ...(isOne ? [afterSteps(steps[0]!), afterSteps(at)] : shown.map(({ run }) => run.name)),
+        ],
+        rowsAt: async (at) => {
+          const all = await load(at);
+          return images.flatMap((image) => {
+            const picture = pictures?.get(image.name);
+            if (picture === undefined || 'problem' in picture) return [];
+            const cells = cellsOf(image, all).map(({ frame }) =>
+              isFrame(frame) ? paintingOf(picture, frame, drawn) : null,
+            );
+            return [{ rows: image.rows, columns: image.columns, picture, cells }];
+          });
+        },
+        frameMs: frameMs(steps.length, player.speed),
+        endMs: 1500,
+        onProgress: (done, total) => setSaving({ done, total }),
+      });
+      saveFile(
+        gif,
+        `${shown.map(({ run }) => run.name.replace(/[^\p{L}\p{N}._-]+/gu, '-')).join('-and-')}-attention.gif`,
+      );
+    } catch (problem) {
+      setSaveError(problem);
+    }
+    setSaving(null);
+  };
+
+  const opened = images.find(({ name }) => name === open);
+  const openedPicture = opened === undefined ? undefined : pictures?.get(opened.name);
+  const isReady = pictures !== null && loaded !== null;
+  return (
+    <section class="card film" aria-labelledby="film" data-step={loaded?.step}>
+      <h2 id="film">
+        {isOne ? 'What it attends to while it learns' : 'What they attend to after the same steps'}
+      </h2>
+      {error !== null && <Failure error={error} />}
+      {watched === null && error === null && <Loading what="watched images" />}
+      {watched !== null && images.length === 0 && (
+        <p class="note">
+          {isOne ? 'This run does not' : 'These runs do not'} watch any images:{' '}
+          <code>dino train … --watch-images cat.jpg</code> keeps their attention at every checkpoint.
+        </p>
+      )}
+      {images.length > 0 && step === undefined && <p class="note">No checkpoint has been written yet.</p>}
+      {frameError !== null && <Failure error={frameError} />}
+      {images.length > 0 && step !== undefined && !isReady && frameError === null && (
+        <Loading what="the film" />
+      )}
+      {isReady && step !== undefined && (
+        <>
+          <ul class="strips" aria-label="Watched images">
+            {images.map((image) => (
+              <li key={image.name}>
+                <Strip
+                  {...{ image, drawn }}
+                  picture={pictures.get(image.name)!}
+                  cells={cellsOf(image, loaded)}
+                  isOpen={image.name === open}
+                  onOpen={() => setOpen(image.name === open ? null : image.name)}
+                />
+              </li>
+            ))}
+          </ul>
+          <FilmControls
+            {...{ player, saving }}
+            count={steps.length}
+            text={afterSteps(step)}
+            onSave={() => void save()}
+          />
+          {saveError !== null && <Failure error={saveError} />}
+          {opened !== undefined && openedPicture !== undefined ? (
+            <Large image={opened} picture={openedPicture} cells={cellsOf(opened, loaded)} drawn={drawn} />
+          ) : (
+            <details class="how">
+              <summary>How it is drawn</summary>
+              <div class="sliders">
+                <MapSliders drawn={drawn} heads={headsOf(loaded)} />
+              </div>
+            </details>
+          )}
+          <p class="note">
+            {counted(steps.length, 'checkpoint')} of the teacher, last block. Click an image to see it large.
+          </p>
+        </>
+      )}
+    </section>
+  );
+}
+
+const headsOf = ({ frames }: Loaded): number =>
+  Math.max(
+    0,
+    ...[...frames.values()].flatMap((some) =>
+      [...some.values()].map((one) => ('heads' in one ? one.heads : 0)),
+    ),
+  );
