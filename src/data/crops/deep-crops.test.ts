@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
-import { addonFile } from '../../native-addons.js';
+import { findAddon } from '../../native-addons.js';
 import { centerCropWindow, resizedShape } from '../../plain/eval-geometry.js';
 import { fixtureImage } from '../../testing/fixture-image.js';
 import { Jitter, type CropParams } from './augmentation.js';
@@ -114,7 +114,7 @@ test('the addon refuses what has a meaning for RGB only, and what lies outside i
   const jitter = { order: [Jitter.hue], brightness: 1, contrast: 1, saturation: 1, hue: 0.1 };
   for (const change of [{ grayscale: true }, { solarizeThreshold: 128 }, { jitter }])
     assert.throws(() => deep(image, { ...crop, ...change }, size), /crop 0 has an augmentation for RGB/);
-  const addon = createRequire(import.meta.url)(addonFile('crops')) as Record<
+  const addon = createRequire(import.meta.url)((findAddon('crops') as { file: string }).file) as Record<
     'renderDeepCrops',
     (...args: unknown[]) => void
   >;
