@@ -2,7 +2,17 @@ import eslint from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist/', 'native/*/build/', '.libtorch/', '.cache/', 'build/', 'src/torch/generated/', 'node_modules/'] },
+  {
+    ignores: [
+      'dist/',
+      'native/*/build/',
+      '.libtorch/',
+      '.cache/',
+      'build/',
+      'src/torch/generated/',
+      'node_modules/',
+    ],
+  },
   eslint.configs.recommended,
   {
     files: ['**/*.{js,mjs}'],

@@ -35,6 +35,8 @@ function install(name, packages) {
   execFileSync('npm', ['install', '--no-audit', '--no-fund', '--cache', at(`${name}-cache`), ...packages], {
     cwd: project,
     stdio: 'ignore',
+    // without CUDA's half gigabyte, which its script would get from another host
+    env: { ONNXRUNTIME_NODE_INSTALL: 'skip', ...process.env },
   });
   const time = seconds(start);
   const down = bytesIn(at(`${name}-cache`));

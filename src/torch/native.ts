@@ -145,7 +145,7 @@ function chooseLibtorch({ from }: AddonPlace): Libtorch {
     const places = tried.map(({ source, path: where, problem }) => `  ${source}: ${where} ${problem ?? ''}`);
     throw new EngineError(
       `libtorch ${TORCH_VERSION} was not found on this machine (${platformName}). Looked for:\n${places.join('\n')}\n` +
-        `What helps:\n  ${setupCommand}: downloads it (about 125 MB)\n` +
+        `What helps:\n  ${setupCommand}: downloads it (about 127 MB)\n` +
         `  LIBTORCH=<folder>: a libtorch ${TORCH_VERSION} that is there, or Python's torch package of that version`,
     );
   }
