@@ -11,6 +11,7 @@
 import { linkSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import sharp from 'sharp';
 import { keepMap, makeMap } from '../dist/explore/map.js';
 import { launchBrowser } from '../dist/testing/browser.js';
@@ -68,7 +69,7 @@ try {
   const grid = await (await page.$('.virtual-grid')).boundingBox();
   await page.mouse.move(grid.x + grid.width / 2, grid.y + grid.height / 2);
   const scroll = await framesWhile(page, (i) => page.mouse.wheel({ deltaY: i % 40 < 20 ? 240 : 6000 }));
-  await new Promise((resolve) => setTimeout(resolve, 3000));
+  await sleep(3000);
 
   const box = await (await page.$('.find-map .canvas')).boundingBox();
   const y = Math.min(box.y + box.height / 2, 600);

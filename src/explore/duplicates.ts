@@ -24,7 +24,7 @@ const NEIGHBOURS = 50;
 const SUSPICIOUS_SHARE = 0.3;
 
 export interface DuplicateOptions extends NearestOptions {
-  /** Cosine similarity, above 0 and at most 1; default: duplicateThreshold(). */
+  /** Cosine similarity, above 0 and at most 1; default: by how far apart the images of the index usually are. */
   threshold?: number;
   onWarning?: (message: string) => void;
 }

@@ -273,8 +273,10 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await shown.text('dialog h3', /Label: sky/);
     await shown.page.reload();
     await shown.text('dialog h2', /blue\/blue 1\.png/);
-    const look = await shown.page.$eval('dialog a', (link) => link.getAttribute('href'));
-    assert.match(decodeURIComponent(look ?? ''), /#\/look\?weights=.*run&image=.*blue\/blue\+1\.png/);
+    const look = (await shown.page.evaluate(
+      `decodeURIComponent(document.querySelector('dialog a').hash)`,
+    )) as string;
+    assert.match(look, /#\/look\?weights=.*run&image=.*blue\/blue\+1\.png/);
     await press('More like this');
     await shown.text('.asked summary', /Like blue\/blue 1\.png/);
     assert.equal(await shown.page.$('dialog'), null);

@@ -18,11 +18,7 @@ export interface PickFolderProps {
 
 /** Walks through the studio's folders and chooses one with images. */
 export function PickFolder({ path, onOpen, onChoose }: PickFolderProps) {
-  const { answer: found, error } = useRequest(
-    'GET /api/folders',
-    { query: { path } },
-    { keep: true },
-  );
+  const { answer: found, error } = useRequest('GET /api/folders', { query: { path } }, { keep: true });
   if (found === null) return error === null ? <Loading what="folders" /> : <Failure error={error} />;
   return (
     <section class="card pick-folder" aria-label="Folder of images">
