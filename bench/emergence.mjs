@@ -8,6 +8,7 @@
  * median and the slowest of fifty.
  */
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { launchBrowser } from '../dist/testing/browser.js';
 import { lookSettled, setSlider } from '../dist/testing/page.js';
 import { openStudio } from '../dist/testing/studio.js';
@@ -39,7 +40,7 @@ try {
   await page.reload();
   await lookSettled(page);
   await setSlider(page, 'Resolution', side);
-  await page.waitForSelector('#look-status[data-state="busy"]');
+  await sleep(1000); // it is asked for a moment after the slider has come to rest
   await lookSettled(page);
   const patches = await page.evaluate(`document.querySelector('.seen figcaption').innerText`);
   const box = await (await page.$('.seen canvas')).boundingBox();

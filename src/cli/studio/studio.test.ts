@@ -140,7 +140,7 @@ describe('dino train --studio', () => {
     });
     const terminal = follow(child);
     const [, origin, token] = await terminal.printed(/studio: (http:\S+)\/open\?token=([\w-]+)/);
-    await terminal.printed(/the studio stays open: [\s\S]*Ctrl-C ends it/);
+    await terminal.printed(/the studio stays open[\s\S]*Ctrl-C ends it/);
     const [run] = await runsOf(origin!, token!);
     assert.equal(run?.state, 'finished');
     child.stdin!.write('\x03');

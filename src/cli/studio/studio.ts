@@ -50,8 +50,12 @@ export function showTraining(run: string, images: string | undefined, io: Output
   // nobody sits before a training in a script or a queue
   const opens = !io.json && process.stderr.isTTY;
   let url: string | null = null;
+  let isBroken = false;
   const report = (message: FromStudio): void => {
-    if ('problem' in message) return io.warn(`no studio: ${message.problem}`);
+    if ('problem' in message) {
+      isBroken = true;
+      return io.warn(`no studio: ${message.problem}`);
+    }
     ({ url } = message);
     io.note(`studio: ${url}`);
     if (message.page !== null) void openInBrowser(message.page);
@@ -59,8 +63,9 @@ export function showTraining(run: string, images: string | undefined, io: Output
   const studio = new TrainingStudio([run, ...(isFolder ? [images] : [])], report, opens);
   return {
     async stay() {
-      if (url === null || !isAttended(io)) return;
-      io.note(`the studio stays open: ${url}`);
+      if (isBroken || !isAttended(io)) return;
+      // a training of a few steps ends before its studio has begun; the link is printed when it has
+      io.note(url === null ? 'the studio stays open' : `the studio stays open: ${url}`);
       io.note('Ctrl-C ends it');
       await interruptible(
         () => undefined,
