@@ -19,7 +19,7 @@ const isFast = args.includes('--fast');
 const SLOW = new RegExp(
   [
     '^(cli|demo|doctor|export|processes|studio|train)/',
-    '^test/(examples|import|native-levels|public-arguments)',
+    '^test/(examples|import|install|native-levels|public-arguments)',
     '^data/(load/loaders|read/decoded-cache)',
     '^dino/(collapse-monitor|data-parallel|reference)',
     '^eval/(shared-batches|video-segmentation)',

@@ -53,7 +53,8 @@ function ConnectionNote() {
           to see more.
         </p>
       );
-    default:
+    case 'connecting':
+    case 'live':
       return null;
   }
 }

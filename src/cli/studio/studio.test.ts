@@ -143,7 +143,7 @@ describe('dino train --studio', () => {
     await terminal.printed(/the studio stays open[\s\S]*Ctrl-C ends it/);
     const [run] = await runsOf(origin!, token!);
     assert.equal(run?.state, 'finished');
-    child.stdin!.write('\x03');
+    child.stdin.write('\x03');
     assert.equal(await terminal.ended, 0, 'the training was done');
     await gone(origin!);
   });

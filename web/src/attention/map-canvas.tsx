@@ -27,7 +27,7 @@ export function MapCanvas({ painting, size, canvas: given, width, ...rest }: Map
   useLayoutEffect(() => {
     if (own.current === null) return;
     paint(own.current, painting);
-  }, [...Object.values(painting), sides.width, sides.height]);
+  }, [...(Object.values(painting) as unknown[]), sides.width, sides.height]);
   return (
     <canvas
       {...rest}
