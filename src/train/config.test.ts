@@ -263,6 +263,19 @@ describe('auto', () => {
     assert.equal(tried, 3 * 12 * 10 * 4);
   });
 
+  it('is careful with trained weights of a transformer; a ResNet trains on as a new one does', () => {
+    const careful = ['freezeBackbone', 'backboneWarmupEpochs', 'layerwiseDecay', 'patchEmbedLrMult'] as const;
+    const chosen = (flags: Record<string, unknown>) => {
+      const { settings } = auto({}, flags);
+      return { lr: settings.lr, care: careful.map((name) => settings[name]) };
+    };
+    const [fresh, trained] = [chosen({ arch: 'vit' }), chosen({ arch: 'vit', init: 'weights.pth' })];
+    assert.equal(trained.lr, fresh.lr / 10);
+    assert.deepEqual(fresh.care, [0, 0, 1, 1]);
+    assert.deepEqual(trained.care, [0.6, 1.2, 0.9, 0.2]);
+    assert.deepEqual(chosen({ init: 'run' }), chosen({}));
+  });
+
   it('adapts the other choices to what the user gave', () => {
     const { settings: s, choices } = auto(
       {},

@@ -143,6 +143,8 @@ function paperPreset(overrides: PartialSettings, facts: TrainFacts | undefined):
 /** How weights that were trained before go on to be trained (docs/adapt.md has the measurements). */
 const ADAPTATION = {
   reason: 'gentle, because the weights are trained already',
+  /** Networks that gain most, and lose nothing, when they are trained on as new ones are; the judge looks after them too. */
+  sturdy: /^resnet/,
   /** Of the learning rate that new weights get. */
   lrShare: 0.1,
   /** Low-rank updates begin at zero and take ten times the rate of whole weights (Schulman et al. 2025, LoRA Without Regret). */
@@ -370,12 +372,13 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
 
   // ---- optimisation
   const isLowRank = overrides.loraRank !== undefined;
-  const lrShare = !isAdapting ? 1 : isLowRank ? ADAPTATION.loraLrShare : ADAPTATION.lrShare;
+  const isCautious = isAdapting && !ADAPTATION.sturdy.test(arch);
+  const lrShare = !isCautious ? 1 : isLowRank ? ADAPTATION.loraLrShare : ADAPTATION.lrShare;
   const lr = round((recipe.settings.lr ?? PAPER.lr) * lrShare, 3);
   const peak = `peak of ${round((lr * batch) / 256, 3)} after scaling by ${batch}/256`;
-  const isGentle = isAdapting && !isLowRank;
+  const isGentle = isCautious && !isLowRank;
   choose('lr', lr, isGentle ? `${ADAPTATION.reason}: a ${peak}` : isPaper ? "the paper's" : peak);
-  if (isAdapting) {
+  if (isCautious) {
     choose(
       'freezeBackbone',
       round(epochs * ADAPTATION.frozenShare, 3),
