@@ -23,7 +23,8 @@ export const useTask = (started: Task | null): Task | null =>
   started === null ? null : (tasks.value.get(started.id) ?? started);
 
 /** All tasks of a kind, also those that another page or an earlier visit started. */
-export const tasksOf = (kind: string): Task[] => [...tasks.value.values()].filter((task) => task.kind === kind);
+export const tasksOf = (kind: string): Task[] =>
+  [...tasks.value.values()].filter((task) => task.kind === kind);
 
 /** A list in which only numbers have changed waits this long for the curves that changed them: one frame draws both. */
 const SETTLE_MS = 500;
