@@ -134,34 +134,35 @@ export function rowsWithRoom(
   size: Size,
   { side, crowd, most }: { side: number; crowd: number; most: number },
 ): number[] {
+  const half = side / 2;
   const inView = rowsInView(positions, view, size);
-  const cells = new Map<number, number[]>();
-  const cellOf = (x: number, y: number): number => Math.floor(y / side) * 4096 + Math.floor(x / side);
   const at = inView.map((row) => pixelOf(positions, row, view, size));
+  /** Points by squares of half a picture: those of one square would cover each other. */
+  const squares = new Map<number, number[]>();
+  const squareOf = (x: number, y: number): number => Math.floor(y / half) * 4096 + Math.floor(x / half);
   at.forEach(([x, y], i) => {
-    const cell = cellOf(x, y);
-    const some = cells.get(cell);
-    if (some === undefined) cells.set(cell, [i]);
+    const square = squareOf(x, y);
+    const some = squares.get(square);
+    if (some === undefined) squares.set(square, [i]);
     else some.push(i);
   });
-  /** Points whose distance along both axes is less than `reach`, among those of the cells around. */
-  const near = (i: number, reach: number, enough: number): number => {
+  const isCrowded = (i: number): boolean => {
     const [x, y] = at[i]!;
-    let found = 0;
-    for (const dy of [-side, 0, side])
-      for (const dx of [-side, 0, side])
-        for (const j of cells.get(cellOf(x + dx, y + dy)) ?? []) {
-          if (j === i || Math.abs(at[j]![0] - x) >= reach || Math.abs(at[j]![1] - y) >= reach) continue;
-          if (++found > enough) return found;
+    if (squares.get(squareOf(x, y))!.length - 1 > crowd) return true; // nearly all of many points end here
+    let covered = 0;
+    for (const dy of [-half, 0, half])
+      for (const dx of [-half, 0, half])
+        for (const j of squares.get(squareOf(x + dx, y + dy)) ?? []) {
+          if (j === i || Math.abs(at[j]![0] - x) >= half || Math.abs(at[j]![1] - y) >= half) continue;
+          if (++covered > crowd) return true;
         }
-    return found;
+    return false;
   };
   const chosen: number[] = [];
   for (let i = 0; i < inView.length && chosen.length < most; i++) {
     const [x, y] = at[i]!;
-    const half = side / 2;
     if (x < half || y < half || x > size.width - half || y > size.height - half) continue;
-    if (near(i, half, crowd) > crowd) continue;
+    if (isCrowded(i)) continue;
     const isFree = chosen.every((j) => Math.abs(at[j]![0] - x) >= side || Math.abs(at[j]![1] - y) >= side);
     if (isFree) chosen.push(i);
   }

@@ -53,7 +53,8 @@ export interface FindMapProps {
 }
 
 const rgb = (css: string): [number, number, number] => {
-  const context = new OffscreenCanvas(1, 1).getContext('2d')!;
+  // in memory: nothing waits for the graphics card
+  const context = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true })!;
   context.fillStyle = css;
   context.fillRect(0, 0, 1, 1);
   const [r, g, b] = context.getImageData(0, 0, 1, 1).data;
