@@ -15,6 +15,7 @@ import { loadClassifier, saveClassifier } from './classifier-file.js';
 import { C_GRID } from './cross-validate.js';
 import { fitClassifier, type FitClassifierOptions } from './fit-classifier.js';
 import { writePredictions } from './write-predictions.js';
+import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-classify-'));
 const at = (...parts: string[]) => path.join(folder, ...parts);
@@ -73,7 +74,7 @@ describe('fitClassifier', () => {
         assert.ok(probability > runnerUpProbability && runnerUp !== label);
         assert.ok(probability < 1, 'few images never make it certain');
       }
-      assert.ok(liveTensors() <= before); // fewer when what loading the model left was collected meanwhile
+      noTensorLeft(before);
     });
 
   it('gives the same classifier for the same seed, and others for others', async () => {

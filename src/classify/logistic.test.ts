@@ -9,6 +9,7 @@ import { classWeights } from './folds.js';
 import { LogisticProblem } from './logistic.js';
 import { argmax, makeReport } from './report.js';
 import { scaleRows } from './scaling.js';
+import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 interface Case {
   name: string;
@@ -95,7 +96,7 @@ describe('LogisticProblem', () => {
         near(recall ?? 0, one.recall[i]!, 1e-9, `recall ${i}`);
       });
       problem.dispose();
-      assert.equal(liveTensors(), before);
+      noTensorLeft(before);
     });
   }
 

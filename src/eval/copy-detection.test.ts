@@ -24,6 +24,7 @@ import { writeSafetensors } from '../weights/safetensors.js';
 import { copyFeatures, evaluateCopyDetection, scoreCopies, search } from './copy-detection.js';
 import { featureTable } from './features.js';
 import { learnWhitening, whiten } from './whitening.js';
+import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 interface CopyFixture {
   imsize: number;
@@ -130,7 +131,7 @@ describe('evaluateCopyDetection', () => {
         onProgress: ({ part, done, total }) => parts.add(`${part} ${done}/${total}`),
         onWarning: (message) => warnings.push(message),
       });
-      assert.equal(liveTensors(), before);
+      noTensorLeft(before);
       assert.ok(parts.has('copies 27/27'));
       assert.match(warnings.join(), /lacks jpegqual\/5, .*crops\/80: not measured/);
       assert.deepEqual(Object.keys(result.blocks), fixture.blocks);

@@ -14,6 +14,7 @@ import { hashValues } from '../testing/hash-fill.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { evaluateKnn, evaluateKnnFeatures, knnClassify } from './knn.js';
 import { writeFeatures } from './write-features.js';
+import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-eval-'));
 const train = path.join(folder, 'train');
@@ -46,7 +47,7 @@ describe('evaluateKnn', () => {
     assert.deepEqual([result.resize, result.crop], [37, 32]);
     assert.match(warnings.join(), /k 200 is more than the 18 training images/);
     assert.ok(parts.has('train 18/18') && parts.has('val 12/12'));
-    assert.equal(liveTensors(), before);
+    noTensorLeft(before);
   });
 
   it('matches classes by name, and refuses those it can not', async () => {

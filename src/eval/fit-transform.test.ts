@@ -10,6 +10,7 @@ import { chooseBySpectrum, chooseByViews } from './choose-transform.js';
 import { fitTransform, IMAGES_PER_COMPONENT, transformRows } from './fit-transform.js';
 import { knnClassify } from './knn.js';
 import { applyWhitening, fitWhitening } from './whiten-embeddings.js';
+import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 const WIDTH = 32;
 
@@ -171,7 +172,7 @@ describe('a fitted transform', () => {
     const { transform } = fitTransform(all, 'pca');
     transformRows(transform, rows, WIDTH);
     chooseBySpectrum(all);
-    assert.equal(liveTensors(), before);
+    noTensorLeft(before);
   });
 });
 

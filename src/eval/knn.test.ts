@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { fromTypedArray, liveTensors, tensor } from '../torch/index.js';
 import { knnClassify } from './knn.js';
+import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 /** murmur3's finalizer; the rule by which tools/fixtures/make_knn_fixture.py makes the same features. */
 function mix(value: number): number {
@@ -92,6 +93,6 @@ describe('knnClassify', () => {
     const [train, test] = [make(50, 4, 3, 1, 1), make(40, 4, 3, 2, 1)];
     const before = liveTensors();
     knnClassify(train, test);
-    assert.equal(liveTensors(), before);
+    noTensorLeft(before);
   });
 });

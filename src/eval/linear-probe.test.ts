@@ -7,6 +7,7 @@ import { normalizeImages, VisionTransformer } from '../models/index.js';
 import { fromTypedArray, liveTensors, noGrad, type Tensor } from '../torch/index.js';
 import { hashBytes, hashFill, hashWeight } from '../testing/hash-fill.js';
 import { LinearProbe, linearLr, probeFeatures, probeWidth } from './linear-probe.js';
+import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 interface EpochStats {
   train: { loss: number; lr: number };
@@ -96,7 +97,7 @@ describe('LinearProbe', () => {
       probe.dispose();
       return values;
     });
-    assert.equal(liveTensors(), before);
+    noTensorLeft(before);
     assert.deepEqual(weights[0], weights[1]);
     assert.notDeepEqual(weights[0], weights[2]);
     const deviation = Math.sqrt(weights[0]!.reduce((sum, value) => sum + value ** 2, 0) / 2000);

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { fromTypedArray, liveTensors, type Tensor } from '../torch/index.js';
 import { alphaReq, lidar, rankMe } from './quality-measures.js';
+import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 /** murmur3's finalizer; the rule by which tools/fixtures/make_quality_fixture.py makes the same features. */
 function mix(value: number): number {
@@ -48,7 +49,7 @@ describe('measures without labels', () => {
       isClose(rankMe(views[0]!), each.rankMe);
       isClose(lidar(views), each.lidar);
       isClose(alphaReq(views[0]!), each.alphaReq);
-      assert.equal(liveTensors(), before);
+      noTensorLeft(before);
     });
 
   it('call features that are all alike of rank 1', () => {

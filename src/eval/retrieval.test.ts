@@ -16,6 +16,7 @@ import { writeSafetensors } from '../weights/safetensors.js';
 import { evaluateRetrieval, features, rankBySimilarity } from './retrieval.js';
 import { computeMap } from './retrieval-scores.js';
 import { PROTOCOLS, type Protocol, readRevisited, truthOf } from './revisited.js';
+import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 interface Gnd {
   bbx: [number, number, number, number];
@@ -101,7 +102,7 @@ describe('evaluateRetrieval', () => {
         numWorkers: 0,
         onProgress: ({ part, done, total }) => parts.add(`${part} ${done}/${total}`),
       });
-      assert.equal(liveTensors(), before);
+      noTensorLeft(before);
       assert.ok(parts.has('images 24/24') && parts.has('queries 6/6'));
       for (const protocol of PROTOCOLS) {
         const expected = scores[protocol];

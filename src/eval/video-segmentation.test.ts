@@ -27,6 +27,7 @@ import {
   type SequenceStatistics,
 } from './davis-measures.js';
 import { evaluateVideoSegmentation, objectLabels, propagationSize } from './video-segmentation.js';
+import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 const fixtures = fileURLToPath(new URL('../../test/fixtures/video/', import.meta.url));
 const davisMini = path.join(process.env['DINO_TEST_DATA'] ?? '../shared/data', 'davis-mini');
@@ -169,7 +170,7 @@ describe('evaluateVideoSegmentation', () => {
     const result = await evaluateVideoSegmentation(model, {
       ...{ data: path.join(fixtures, 'davis'), output, size: fixture.small.size, sequences: ['two', 'tall'] },
     });
-    assert.equal(liveTensors(), before);
+    noTensorLeft(before);
     for (const { name, objects, frames, folder: written } of result.sequences) {
       assert.equal(written, path.join(output, name));
       assert.equal(readdirSync(written).length, frames);

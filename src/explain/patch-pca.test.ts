@@ -10,6 +10,7 @@ import { liveTensors } from '../torch/index.js';
 import { hashModel, type NetworkSize } from '../testing/hash-model.js';
 import type { Model } from '../model.js';
 import { patchPca, splitForeground, writePatchPca } from './patch-pca.js';
+import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 const fixtures = fileURLToPath(new URL('../../test/fixtures/video/', import.meta.url));
 const pictures = ['two', 'tall'].map((name) =>
@@ -34,7 +35,7 @@ describe('patchPca', () => {
   it("gives the principal components of the reference's features, over all images", async () => {
     const live = liveTensors();
     const { images, explained } = await patchPca(model, pictures, { imageSize: expected.size });
-    assert.equal(liveTensors(), live);
+    noTensorLeft(live);
     explained.forEach((share, c) => assert.ok(Math.abs(share - expected.explained[c]!) < 1e-4, `share ${c}`));
     const found = images.flatMap((image) => [...image.components]);
     assert.equal(found.length, expected.scores.length * 3);

@@ -16,6 +16,7 @@ import { makeMap, readMap } from './map.js';
 import { proposeLabels } from './propose.js';
 import { VectorIndex } from './vector-index.js';
 import { unitRows } from '../plain/maps.js';
+import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 const WIDTH = 32;
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-explore-'));
@@ -121,7 +122,7 @@ describe('near-duplicates', () => {
     using index = await indexOf(rows, (i) => (i === 41 ? 5000 : 1000));
     const before = liveTensors();
     const groups = await findDuplicates(index, { threshold: 0.95 });
-    assert.equal(liveTensors(), before);
+    noTensorLeft(before);
     const members = groups.map(({ keep, copies }) => [keep.row, ...copies.map((copy) => copy.row)]);
     const three = members.find((group) => group.includes(3))!;
     assert.equal(three[0], 41); // the most bytes
@@ -224,7 +225,7 @@ describe('clusters', () => {
     using index = await indexOf(clusteredRows(700, WIDTH, 7, 0.6));
     const before = liveTensors();
     const { clusters, assignment, silhouette, tried } = await clusterIndex(index, { typical: 3 });
-    assert.equal(liveTensors(), before);
+    noTensorLeft(before);
     assert.equal(clusters.length, 7);
     assert.deepEqual(
       clusters.map(({ rows }) => rows.length),

@@ -24,6 +24,7 @@ import {
 import { ConvNeXt } from './convnext.js';
 import { DinoV3Transformer } from './dinov3.js';
 import { backboneShapes, buildBackbone } from './registry.js';
+import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 interface Case {
   shape: [number, number, number, number];
@@ -266,7 +267,7 @@ test('bfloat16 gives nearly the same, and no tensor is left behind', () => {
         assert.ok(off > 0 && off < 0.1, `${off}`);
       }),
     );
-    assert.equal(liveTensors(), before);
+    noTensorLeft(before);
     model.dispose();
   }
 });

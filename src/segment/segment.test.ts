@@ -27,6 +27,7 @@ import { fitSegmentLayer, type LabelledGrid, NO_LABEL, POSITIONS } from './linea
 import { gridSize, labelPixels, patchGrid } from './patch-grid.js';
 import { PixelCounts } from './scores.js';
 import { loadSegmenter, saveSegmenter } from './segmenter-file.js';
+import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-segment-'));
 const at = (...parts: string[]) => path.join(folder, ...parts);
@@ -147,7 +148,7 @@ describe('fitSegmentLayer', () => {
         else bias[i - weight.length]! += change;
         assert.ok(objective(weight, bias) > least, `${i} ${change}`);
       }
-    assert.ok(liveTensors() <= before); // fewer when what loading the model left was collected meanwhile
+    noTensorLeft(before);
   });
 });
 
@@ -246,7 +247,7 @@ describe('fitSegmenter', () => {
       ['images true', 'fit true', 'validation true'].every((part) => parts.has(part)),
       [...parts].join(),
     );
-    assert.ok(liveTensors() <= before); // fewer when what loading the model left was collected meanwhile
+    noTensorLeft(before);
   });
 
   it('takes 255 for the object where masks hold nothing but 0 and 255, or as told', async () => {

@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 import { useState } from 'preact/hooks';
 import { request } from '../api.ts';
-import { navigate } from '../router.ts';
+import { navigate, route } from '../router.ts';
 import { Form } from '../ui/form.tsx';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { PickFolder } from '../ui/pick-folder.tsx';
@@ -22,7 +22,9 @@ interface NewIndexProps {
 }
 
 export function NewIndex({ images, folder }: NewIndexProps) {
-  const place = (query: Readonly<Record<string, string>>): string => freshPlace({ new: '1', ...query });
+  const weights = route.value.query.get('weights');
+  const place = (query: Readonly<Record<string, string>>): string =>
+    freshPlace({ new: '1', ...(weights === null ? {} : { weights }), ...query });
   return (
     <>
       <header class="row">
@@ -36,15 +38,23 @@ export function NewIndex({ images, folder }: NewIndexProps) {
           onChoose={(path) => navigate(place({ images: path }))}
         />
       ) : (
-        <Settings images={images} again={place({})} />
+        <Settings images={images} weights={weights} again={place({})} />
       )}
     </>
   );
 }
 
-function Settings({ images, again }: { images: string; again: string }) {
+interface SettingsProps {
+  images: string;
+  /** The model that was asked for; null: the first. */
+  weights: string | null;
+  /** Where another folder is chosen. */
+  again: string;
+}
+
+function Settings({ images, weights, again }: SettingsProps) {
   const { answer: models, error } = useRequest('GET /api/look/models', {});
-  const [chosen, setChosen] = useState<string | null>(null);
+  const [chosen, setChosen] = useState(weights);
   const [output, setOutput] = useState(`${images.replace(/[/\\]+$/, '')}.index`);
   const [heads, setHeads] = useState('');
   const model = models?.find(({ path }) => path === chosen) ?? models?.[0];

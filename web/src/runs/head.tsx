@@ -71,14 +71,13 @@ function Export({ path }: { path: string }) {
   useEffect(() => {
     if (isOpen) dialog.current?.showModal();
   }, [isOpen]);
-  const model = shellPath(path);
   const commands = [
     [
       'A web page that shows the model to others, without a server',
-      `dino export ${model} --format web --output page`,
+      `dino export ${shellPath(path)} --format web --output page`,
     ],
-    ['ONNX, for other programs', `dino export ${model} --format onnx --output model.onnx`],
-    ['Features of a folder of images', `dino embed ${model} IMAGES --output features.safetensors`],
+    ['ONNX, for other programs', `dino export ${shellPath(path)} --format onnx --output model.onnx`],
+    ['Features of a folder of images', `dino embed ${shellPath(path)} IMAGES --output features.safetensors`],
   ] as const;
   return (
     <>
@@ -110,7 +109,7 @@ function Export({ path }: { path: string }) {
 /** Links to what else shows a model: a run, or one of its checkpoints. */
 export const lookWith = (path: string): string => `${href('look')}?${new URLSearchParams({ weights: path })}`;
 export const searchWith = (path: string): string =>
-  `${href('find')}?${new URLSearchParams({ weights: path })}`;
+  `${href('find')}?${new URLSearchParams({ new: '1', weights: path })}`;
 
 interface HeadProps {
   run: RunSummary;
