@@ -24,6 +24,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Hono } from 'hono';
 import sharp from 'sharp';
+import { findLibtorch } from '../../scripts/find-libtorch.mjs';
 import { indexPlaces } from '../data/list/shards/list-shards.js';
 import { jpegOf, rawTar } from '../testing/shards.js';
 import { buildIndex } from '../explore/build-index.js';
@@ -462,7 +463,9 @@ describe('the studio', { timeout: 280_000 }, () => {
       path.dirname(path.dirname(process.execPath)),
     ];
     const temporary = new RegExp(`^${os.tmpdir()}/(dino-(find|trial)-|node-compile)`);
+    const { libtorch } = findLibtorch(); // of a checkout, in the user's cache folder
     const allowed = [given, cache, own, realpathSync(path.join(own, 'node_modules')), ...system];
+    if (libtorch !== null) allowed.push(path.dirname(libtorch.root));
     const odd = opened.filter(
       (file) => !allowed.some((folder) => isBelow(folder, file)) && !temporary.test(file),
     );

@@ -22,8 +22,16 @@ export async function drawOnlyMaps(page: Page, within = 'body'): Promise<void> {
 
 /** Clicks what has this role and this name, once it exists. */
 export async function pressRole(page: Page, role: string, words: string): Promise<void> {
-  const element = await page.waitForSelector(`::-p-aria([name="${words}"][role="${role}"])`);
-  await element!.click();
+  for (let left = 5; ; left--) {
+    const element = await page.waitForSelector(`::-p-aria([name="${words}"][role="${role}"])`);
+    try {
+      await element!.click();
+      return;
+    } catch (error) {
+      // the page has drawn it again in the meantime
+      if (left === 0 || !/detached|not clickable/i.test(String(error))) throw error;
+    }
+  }
 }
 
 /** Clicks the button with this name, once it exists. */
