@@ -254,7 +254,10 @@ export const settingFields = {
   maxBadShare: share().describe('stop when more than this share of the images is unreadable'),
   log: z
     .string()
-    .regex(/^(tensorboard|mlflow)(,(tensorboard|mlflow))*$/, 'expected tensorboard, mlflow or both with a comma')
+    .regex(
+      /^(tensorboard|mlflow)(,(tensorboard|mlflow))*$/,
+      'expected tensorboard, mlflow or both with a comma',
+    )
     .optional()
     .describe(
       'where metrics go beside metrics.jsonl: tensorboard (RUN/tensorboard), mlflow (the server that MLFLOW_TRACKING_URI names)',
