@@ -26,6 +26,8 @@ export interface OnnxCheck {
 
 /** What an exact file may differ by, as a share of the output's largest magnitude or of 1. */
 const TOLERANCE = 1e-4;
+/** Weights in 8 bits stay well above it; a graph that computes something else does not. */
+const LEAST_COSINE = 0.9;
 
 /** What else a file computes: (B, ...) from images (B, 3, H, W), by the name of the output. */
 export type OtherOutputs = Readonly<Record<string, (images: Tensor) => Tensor>>;
@@ -173,7 +175,13 @@ export async function compareOnnx(
         );
       }
       differences[name] = difference;
-      cosine = Math.min(cosine, smallestCosine(values, theirs, dims.at(-1) as number));
+      const alike = smallestCosine(values, theirs, dims.at(-1) as number);
+      if (!(alike >= LEAST_COSINE))
+        throw new CheckpointError(
+          `internal: ${file}: onnxruntime's ${name} does not match ours (cosine similarity ${alike.toFixed(2)}): ` +
+            'do not use this file, and report it',
+        );
+      cosine = Math.min(cosine, alike);
     }
     return { differences, cosine };
   } finally {

@@ -18,11 +18,15 @@ describe('an ONNX file gives the feature of an image to 1e-4 of the largest valu
   const cases = [
     { arch: 'resnet18', depth: 8, numHeads: 0, patchSize: 1 },
     { arch: 'resnet50', depth: 16, numHeads: 0, patchSize: 1 },
+    { arch: 'resnet_class_attention', depth: 3, numHeads: 8, patchSize: 8 },
     { arch: 'xcit_small_12_p16', depth: 12, numHeads: 8, patchSize: 16 },
   ] as const;
   for (const { arch, ...sizes } of cases) {
     it(`${arch}, at any size`, async () => {
-      const backbone = hashFill(buildBackbone({ arch }), 0.05).eval();
+      const backbone = hashFill(
+        buildBackbone({ arch, ...(arch === 'resnet_class_attention' ? { embedDim: 32, depth: 3 } : {}) }),
+        0.05,
+      ).eval();
       const { embedDim } = backbone;
       const model = new Model(backbone, { arch, embedDim, imgSize: 224, ...sizes }, 'memory', 'cpu');
       const file = path.join(folder, `${arch}.onnx`);

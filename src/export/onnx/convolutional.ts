@@ -8,15 +8,16 @@ import { Layers } from './layers.js';
 import { FOURIER_DIM, FOURIER_TEMPERATURE } from '../../models/xcit.js';
 
 export const isResNet = (module: Module): boolean => module.stateDict().has('layer1.0.conv1.weight');
+export const isClassAttentionResNet = (module: Module): boolean => isResNet(module) && isXCiT(module);
 export const isXCiT = (module: Module): boolean =>
   module.stateDict().has('cls_attn_blocks.0.attn.qkv.weight');
 
-/** Builds a ResNet from pixels (B, 3, H, W) to `output` (B, D). */
-export function addResNet(graph: GraphBuilder, module: Module, pixels: string, output: string): void {
-  const layers = new Layers(graph, module);
+/** A ResNet's positions, (B, C, rows, columns), of pixels (B, 3, H, W). */
+function addStages(graph: GraphBuilder, layers: Layers, pixels: string): string {
   const relu = (x: string): string => graph.node('Relu', [x]);
   const isLarge = layers.shape('conv1.weight')[2] === 7; // torchvision's stem; a small one keeps the images' size
-  const entry = isLarge ? { stride: 2, padding: 3 } : { stride: 1, padding: 1 };
+  const isAsked = layers.has('cls_token'); // by a class token, whose stem halves the image
+  const entry = { stride: isLarge || isAsked ? 2 : 1, padding: isLarge ? 3 : 1 };
   let x = relu(layers.batchNorm(layers.conv(pixels, 'conv1', entry), 'bn1'));
   if (isLarge) x = graph.node('MaxPool', [x], { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] });
   for (let stage = 1; stage <= 4; stage++) {
@@ -43,7 +44,84 @@ export function addResNet(graph: GraphBuilder, module: Module, pixels: string, o
       x = relu(graph.node('Add', [inner, skip]));
     }
   }
+  return x;
+}
+
+/** Builds a ResNet from pixels (B, 3, H, W) to `output` (B, D). */
+export function addResNet(graph: GraphBuilder, module: Module, pixels: string, output: string): void {
+  const x = addStages(graph, new Layers(graph, module), pixels);
   graph.node('Flatten', [graph.node('GlobalAveragePool', [x])], { axis: 1 }, output);
+}
+
+/** What the parts of an XCiT and a ResNet's class attention have in common. */
+function partsOf(graph: GraphBuilder, layers: Layers, heads: number) {
+  const width = layers.shape('cls_token')[2] as number;
+  const head = width / heads;
+  const node: GraphBuilder['node'] = (...given) => graph.node(...given);
+  const scaled = (x: string, name: string): string => node('Mul', [x, layers.weight(name)]);
+  const mlp = (x: string, name: string): string =>
+    layers.linear(layers.gelu(layers.linear(x, `${name}.fc1`)), `${name}.fc2`);
+  /** q, k, v of tokens (B, N, C) in the order of `perm` over (B, N, 3, heads, head). */
+  const project = (x: string, name: string, perm: number[]): string[] => {
+    const split = node('Reshape', [layers.linear(x, name), graph.ints(0, 0, 3, heads, head)]);
+    const turned = node('Transpose', [split], { perm });
+    return [0, 1, 2].map((n) => node('Gather', [turned, graph.int(n)], { axis: 0 }));
+  };
+  /** (B, C, rows, columns) to (B, N, C). */
+  const toTokens = (grid: string): string =>
+    node('Transpose', [node('Reshape', [grid, graph.ints(0, width, -1)])], { perm: [0, 2, 1] });
+  return { width, head, node, scaled, mlp, project, toTokens };
+}
+
+/** A class token asks the positions (B, N, C): its feature is `output`, (B, C). */
+function addClassAttention(
+  graph: GraphBuilder,
+  layers: Layers,
+  given: { pixels: string; positions: string; output: string; heads: number; weights: string | undefined },
+): void {
+  const { pixels, positions, output, heads } = given;
+  const { width, head, node, scaled, mlp, project } = partsOf(graph, layers, heads);
+  const batch = node('Shape', [pixels], { start: 0, end: 1 });
+  const classShape = node('Concat', [batch, graph.ints(1, width)], { axis: 0 });
+  let x = node('Concat', [node('Expand', [layers.weight('cls_token'), classShape]), positions], { axis: 1 }); // (B, 1 + N, C)
+  for (let i = 0; layers.has(`cls_attn_blocks.${i}.attn.qkv.weight`); i++) {
+    const name = `cls_attn_blocks.${i}`;
+    const input = layers.layerNorm(x, `${name}.norm1`);
+    const [q, k, v] = project(input, `${name}.attn.qkv`, [2, 0, 3, 1, 4]) as [string, string, string];
+    const query = node('Mul', [layers.slice(q, 2, 0, 1), graph.float(head ** -0.5)]); // (B, heads, 1, head)
+    const products = node('MatMul', [query, node('Transpose', [k], { perm: [0, 1, 3, 2] })]);
+    const isLast = !layers.has(`cls_attn_blocks.${i + 1}.attn.qkv.weight`);
+    const weights = node('Softmax', [products], { axis: -1 }, isLast ? given.weights : undefined); // (B, heads, 1, 1 + N)
+    const mixed = node('MatMul', [weights, v]); // (B, heads, 1, head)
+    const joined = node('Reshape', [
+      node('Transpose', [mixed], { perm: [0, 2, 1, 3] }),
+      graph.ints(0, 0, width),
+    ]);
+    const cls = layers.linear(joined, `${name}.attn.proj`); // (B, 1, C)
+    const attended = node('Concat', [cls, layers.slice(input, 1, 1)], { axis: 1 });
+    x = node('Add', [x, scaled(attended, `${name}.gamma1`)]);
+    const normed = layers.layerNorm(x, `${name}.norm2`);
+    const own = scaled(mlp(layers.slice(normed, 1, 0, 1), `${name}.mlp`), `${name}.gamma2`);
+    x = node('Add', [normed, node('Concat', [own, layers.slice(normed, 1, 1)], { axis: 1 })]);
+  }
+  node('Gather', [layers.layerNorm(x, 'norm'), graph.int(0)], { axis: 1 }, output); // (B, C)
+}
+
+/**
+ * Builds a ResNet whose positions a class token asks, from pixels (B, 3, H, W) to `output` (B, D), and with `classAttention`
+ * to its attention's weights, (B, heads, 1, 1 + N).
+ */
+export function addClassAttentionResNet(
+  graph: GraphBuilder,
+  module: Module,
+  pixels: string,
+  output: string,
+  heads: number,
+  classAttention?: string,
+): void {
+  const layers = new Layers(graph, module);
+  const positions = partsOf(graph, layers, heads).toTokens(addStages(graph, layers, pixels));
+  addClassAttention(graph, layers, { pixels, positions, output, heads, weights: classAttention });
 }
 
 /** Sines and cosines of the positions 1 to `length` (1 value), (length, 32). */
@@ -88,20 +166,7 @@ export function addXCiT(
   classAttention?: string,
 ): void {
   const layers = new Layers(graph, module);
-  const width = layers.shape('cls_token')[2] as number;
-  const head = width / heads;
-  const node: GraphBuilder['node'] = (...given) => graph.node(...given);
-  const scaled = (x: string, name: string): string => node('Mul', [x, layers.weight(name)]);
-  const mlp = (x: string, name: string): string =>
-    layers.linear(layers.gelu(layers.linear(x, `${name}.fc1`)), `${name}.fc2`);
-  /** q, k, v of tokens (B, N, C) in the order of `perm` over (B, N, 3, heads, head). */
-  const project = (x: string, name: string, perm: number[]): string[] => {
-    const split = node('Reshape', [layers.linear(x, name), graph.ints(0, 0, 3, heads, head)]);
-    const turned = node('Transpose', [split], { perm });
-    return [0, 1, 2].map((n) => node('Gather', [turned, graph.int(n)], { axis: 0 }));
-  };
-  const toTokens = (grid: string): string =>
-    node('Transpose', [node('Reshape', [grid, graph.ints(0, width, -1)])], { perm: [0, 2, 1] });
+  const { width, node, scaled, project, mlp, toTokens } = partsOf(graph, layers, heads);
 
   let grid = pixels;
   for (let i = 0; layers.has(`patch_embed.proj.${i}.0.weight`); i += 2) {
@@ -151,28 +216,5 @@ export function addXCiT(
     x = node('Add', [x, scaled(mlp(layers.layerNorm(x, `${name}.norm2`), `${name}.mlp`), `${name}.gamma2`)]);
   }
 
-  const batch = node('Shape', [pixels], { start: 0, end: 1 });
-  const classShape = node('Concat', [batch, graph.ints(1, width)], { axis: 0 });
-  x = node('Concat', [node('Expand', [layers.weight('cls_token'), classShape]), x], { axis: 1 }); // (B, 1 + N, C)
-  for (let i = 0; layers.has(`cls_attn_blocks.${i}.attn.qkv.weight`); i++) {
-    const name = `cls_attn_blocks.${i}`;
-    const input = layers.layerNorm(x, `${name}.norm1`);
-    const [q, k, v] = project(input, `${name}.attn.qkv`, [2, 0, 3, 1, 4]) as [string, string, string];
-    const query = node('Mul', [layers.slice(q, 2, 0, 1), graph.float(head ** -0.5)]); // (B, heads, 1, head)
-    const products = node('MatMul', [query, node('Transpose', [k], { perm: [0, 1, 3, 2] })]);
-    const isLast = !layers.has(`cls_attn_blocks.${i + 1}.attn.qkv.weight`);
-    const weights = node('Softmax', [products], { axis: -1 }, isLast ? classAttention : undefined); // (B, heads, 1, 1 + N)
-    const mixed = node('MatMul', [weights, v]); // (B, heads, 1, head)
-    const joined = node('Reshape', [
-      node('Transpose', [mixed], { perm: [0, 2, 1, 3] }),
-      graph.ints(0, 0, width),
-    ]);
-    const cls = layers.linear(joined, `${name}.attn.proj`); // (B, 1, C)
-    const attended = node('Concat', [cls, layers.slice(input, 1, 1)], { axis: 1 });
-    x = node('Add', [x, scaled(attended, `${name}.gamma1`)]);
-    const normed = layers.layerNorm(x, `${name}.norm2`);
-    const own = scaled(mlp(layers.slice(normed, 1, 0, 1), `${name}.mlp`), `${name}.gamma2`);
-    x = node('Add', [normed, node('Concat', [own, layers.slice(normed, 1, 1)], { axis: 1 })]);
-  }
-  node('Gather', [layers.layerNorm(x, 'norm'), graph.int(0)], { axis: 1 }, output); // (B, C)
+  addClassAttention(graph, layers, { pixels, positions: x, output, heads, weights: classAttention });
 }

@@ -19,7 +19,14 @@ import type { LoadedModel } from '../../weights/loaded-model.js';
 import { writeFileWhole } from '../../files/atomic-file.js';
 import { assertWritable, makeFolderOf } from '../../files/output.js';
 import { recordOf } from '../../weights/record.js';
-import { addResNet, addXCiT, isResNet, isXCiT } from './convolutional.js';
+import {
+  addClassAttentionResNet,
+  addResNet,
+  addXCiT,
+  isClassAttentionResNet,
+  isResNet,
+  isXCiT,
+} from './convolutional.js';
 import { addConvNeXt, addDinoV3 } from './dinov3.js';
 import { GraphBuilder } from './graph-builder.js';
 import { encodeModel, type OnnxModel } from './proto.js';
@@ -105,10 +112,12 @@ export function buildOnnx(
   else {
     const feature = 'feature';
     graph.output(feature, ['batch', architecture.embedDim], 'the feature of an image');
-    if (isResNet(backbone)) addResNet(graph, backbone, pixels, feature);
+    const isAsked = isClassAttentionResNet(backbone);
+    if (isResNet(backbone) && !isAsked) addResNet(graph, backbone, pixels, feature);
     else if (isXCiT(backbone)) {
       const { classAttention } = options.outputs;
-      addXCiT(graph, backbone, pixels, feature, architecture.numHeads, classAttention);
+      const add = isAsked ? addClassAttentionResNet : addXCiT;
+      add(graph, backbone, pixels, feature, architecture.numHeads, classAttention);
       if (classAttention !== undefined)
         graph.output(
           classAttention,
