@@ -7,9 +7,12 @@ import type { GraphBuilder } from './graph-builder.js';
 import { Layers } from './layers.js';
 import { FOURIER_DIM, FOURIER_TEMPERATURE } from '../../models/xcit.js';
 
-export const isResNet = (module: Module): boolean => module.stateDict().has('layer1.0.conv1.weight');
-export const isClassAttentionResNet = (module: Module): boolean => isResNet(module) && isXCiT(module);
-export const isXCiT = (module: Module): boolean =>
+const hasStages = (state: ReadonlyMap<string, unknown>): boolean => state.has('layer1.0.conv1.weight');
+/** A ResNet whose positions are averaged. */
+export const isResNet = (module: Module): boolean =>
+  hasStages(module.stateDict()) && !hasClassAttention(module);
+/** An XCiT, or a ResNet, whose positions a class token asks. */
+export const hasClassAttention = (module: Module): boolean =>
   module.stateDict().has('cls_attn_blocks.0.attn.qkv.weight');
 
 /** A ResNet's positions, (B, C, rows, columns), of pixels (B, 3, H, W). */
@@ -73,57 +76,6 @@ function partsOf(graph: GraphBuilder, layers: Layers, heads: number) {
   return { width, head, node, scaled, mlp, project, toTokens };
 }
 
-/** A class token asks the positions (B, N, C): its feature is `output`, (B, C). */
-function addClassAttention(
-  graph: GraphBuilder,
-  layers: Layers,
-  given: { pixels: string; positions: string; output: string; heads: number; weights: string | undefined },
-): void {
-  const { pixels, positions, output, heads } = given;
-  const { width, head, node, scaled, mlp, project } = partsOf(graph, layers, heads);
-  const batch = node('Shape', [pixels], { start: 0, end: 1 });
-  const classShape = node('Concat', [batch, graph.ints(1, width)], { axis: 0 });
-  let x = node('Concat', [node('Expand', [layers.weight('cls_token'), classShape]), positions], { axis: 1 }); // (B, 1 + N, C)
-  for (let i = 0; layers.has(`cls_attn_blocks.${i}.attn.qkv.weight`); i++) {
-    const name = `cls_attn_blocks.${i}`;
-    const input = layers.layerNorm(x, `${name}.norm1`);
-    const [q, k, v] = project(input, `${name}.attn.qkv`, [2, 0, 3, 1, 4]) as [string, string, string];
-    const query = node('Mul', [layers.slice(q, 2, 0, 1), graph.float(head ** -0.5)]); // (B, heads, 1, head)
-    const products = node('MatMul', [query, node('Transpose', [k], { perm: [0, 1, 3, 2] })]);
-    const isLast = !layers.has(`cls_attn_blocks.${i + 1}.attn.qkv.weight`);
-    const weights = node('Softmax', [products], { axis: -1 }, isLast ? given.weights : undefined); // (B, heads, 1, 1 + N)
-    const mixed = node('MatMul', [weights, v]); // (B, heads, 1, head)
-    const joined = node('Reshape', [
-      node('Transpose', [mixed], { perm: [0, 2, 1, 3] }),
-      graph.ints(0, 0, width),
-    ]);
-    const cls = layers.linear(joined, `${name}.attn.proj`); // (B, 1, C)
-    const attended = node('Concat', [cls, layers.slice(input, 1, 1)], { axis: 1 });
-    x = node('Add', [x, scaled(attended, `${name}.gamma1`)]);
-    const normed = layers.layerNorm(x, `${name}.norm2`);
-    const own = scaled(mlp(layers.slice(normed, 1, 0, 1), `${name}.mlp`), `${name}.gamma2`);
-    x = node('Add', [normed, node('Concat', [own, layers.slice(normed, 1, 1)], { axis: 1 })]);
-  }
-  node('Gather', [layers.layerNorm(x, 'norm'), graph.int(0)], { axis: 1 }, output); // (B, C)
-}
-
-/**
- * Builds a ResNet whose positions a class token asks, from pixels (B, 3, H, W) to `output` (B, D), and with `classAttention`
- * to its attention's weights, (B, heads, 1, 1 + N).
- */
-export function addClassAttentionResNet(
-  graph: GraphBuilder,
-  module: Module,
-  pixels: string,
-  output: string,
-  heads: number,
-  classAttention?: string,
-): void {
-  const layers = new Layers(graph, module);
-  const positions = partsOf(graph, layers, heads).toTokens(addStages(graph, layers, pixels));
-  addClassAttention(graph, layers, { pixels, positions, output, heads, weights: classAttention });
-}
-
 /** Sines and cosines of the positions 1 to `length` (1 value), (length, 32). */
 function addAxis(graph: GraphBuilder, length: string): string {
   const count = graph.node('Squeeze', [length]);
@@ -153,19 +105,8 @@ function addAxis(graph: GraphBuilder, length: string): string {
   ]);
 }
 
-/**
- * Builds an XCiT from pixels (B, 3, H, W) to `output` (B, D), and with `classAttention` to the last class attention's
- * weights, (B, heads, 1, 1 + N).
- */
-export function addXCiT(
-  graph: GraphBuilder,
-  module: Module,
-  pixels: string,
-  output: string,
-  heads: number,
-  classAttention?: string,
-): void {
-  const layers = new Layers(graph, module);
+/** An XCiT's tokens before the class attention, (B, N, C), of pixels (B, 3, H, W). */
+function addXCiTTokens(graph: GraphBuilder, layers: Layers, pixels: string, heads: number): string {
   const { width, node, scaled, project, mlp, toTokens } = partsOf(graph, layers, heads);
 
   let grid = pixels;
@@ -216,5 +157,48 @@ export function addXCiT(
     x = node('Add', [x, scaled(mlp(layers.layerNorm(x, `${name}.norm2`), `${name}.mlp`), `${name}.gamma2`)]);
   }
 
-  addClassAttention(graph, layers, { pixels, positions: x, output, heads, weights: classAttention });
+  return x;
+}
+
+/**
+ * Builds an XCiT, or a ResNet whose positions a class token asks, from pixels (B, 3, H, W) to `output` (B, D), and with
+ * `classAttention` to the last class attention's weights, (B, heads, 1, 1 + N).
+ */
+export function addClassAttention(
+  graph: GraphBuilder,
+  module: Module,
+  pixels: string,
+  output: string,
+  heads: number,
+  classAttention?: string,
+): void {
+  const layers = new Layers(graph, module);
+  const { width, head, node, scaled, mlp, project, toTokens } = partsOf(graph, layers, heads);
+  const positions = hasStages(module.stateDict())
+    ? toTokens(addStages(graph, layers, pixels))
+    : addXCiTTokens(graph, layers, pixels, heads); // (B, N, C)
+  const batch = node('Shape', [pixels], { start: 0, end: 1 });
+  const classShape = node('Concat', [batch, graph.ints(1, width)], { axis: 0 });
+  let x = node('Concat', [node('Expand', [layers.weight('cls_token'), classShape]), positions], { axis: 1 }); // (B, 1 + N, C)
+  for (let i = 0; layers.has(`cls_attn_blocks.${i}.attn.qkv.weight`); i++) {
+    const name = `cls_attn_blocks.${i}`;
+    const input = layers.layerNorm(x, `${name}.norm1`);
+    const [q, k, v] = project(input, `${name}.attn.qkv`, [2, 0, 3, 1, 4]) as [string, string, string];
+    const query = node('Mul', [layers.slice(q, 2, 0, 1), graph.float(head ** -0.5)]); // (B, heads, 1, head)
+    const products = node('MatMul', [query, node('Transpose', [k], { perm: [0, 1, 3, 2] })]);
+    const isLast = !layers.has(`cls_attn_blocks.${i + 1}.attn.qkv.weight`);
+    const weights = node('Softmax', [products], { axis: -1 }, isLast ? classAttention : undefined); // (B, heads, 1, 1 + N)
+    const mixed = node('MatMul', [weights, v]); // (B, heads, 1, head)
+    const joined = node('Reshape', [
+      node('Transpose', [mixed], { perm: [0, 2, 1, 3] }),
+      graph.ints(0, 0, width),
+    ]);
+    const cls = layers.linear(joined, `${name}.attn.proj`); // (B, 1, C)
+    const attended = node('Concat', [cls, layers.slice(input, 1, 1)], { axis: 1 });
+    x = node('Add', [x, scaled(attended, `${name}.gamma1`)]);
+    const normed = layers.layerNorm(x, `${name}.norm2`);
+    const own = scaled(mlp(layers.slice(normed, 1, 0, 1), `${name}.mlp`), `${name}.gamma2`);
+    x = node('Add', [normed, node('Concat', [own, layers.slice(normed, 1, 1)], { axis: 1 })]);
+  }
+  node('Gather', [layers.layerNorm(x, 'norm'), graph.int(0)], { axis: 1 }, output); // (B, C)
 }

@@ -19,14 +19,7 @@ import type { LoadedModel } from '../../weights/loaded-model.js';
 import { writeFileWhole } from '../../files/atomic-file.js';
 import { assertWritable, makeFolderOf } from '../../files/output.js';
 import { recordOf } from '../../weights/record.js';
-import {
-  addClassAttentionResNet,
-  addResNet,
-  addXCiT,
-  isClassAttentionResNet,
-  isResNet,
-  isXCiT,
-} from './convolutional.js';
+import { addClassAttention, addResNet, hasClassAttention, isResNet } from './convolutional.js';
 import { addConvNeXt, addDinoV3 } from './dinov3.js';
 import { GraphBuilder } from './graph-builder.js';
 import { encodeModel, type OnnxModel } from './proto.js';
@@ -112,12 +105,10 @@ export function buildOnnx(
   else {
     const feature = 'feature';
     graph.output(feature, ['batch', architecture.embedDim], 'the feature of an image');
-    const isAsked = isClassAttentionResNet(backbone);
-    if (isResNet(backbone) && !isAsked) addResNet(graph, backbone, pixels, feature);
-    else if (isXCiT(backbone)) {
+    if (isResNet(backbone)) addResNet(graph, backbone, pixels, feature);
+    else if (hasClassAttention(backbone)) {
       const { classAttention } = options.outputs;
-      const add = isAsked ? addClassAttentionResNet : addXCiT;
-      add(graph, backbone, pixels, feature, architecture.numHeads, classAttention);
+      addClassAttention(graph, backbone, pixels, feature, architecture.numHeads, classAttention);
       if (classAttention !== undefined)
         graph.output(
           classAttention,
