@@ -1,11 +1,12 @@
 /** A run of `dino train` in a process of its own, as a person starts it; checkpoints on its way are kept by hard links. */
-import { copyFileSync, existsSync, linkSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { clearInterval, setInterval } from 'node:timers';
 import { fileURLToPath } from 'node:url';
 import { flagOf } from '../../dist/run/settings.js';
 import { runChild } from './child.mjs';
+import { isLoaded } from './summary.mjs';
 
 const dino = fileURLToPath(new URL('../../bin/dino.js', import.meta.url));
 /** How often the run folder is looked at, milliseconds. */
@@ -208,6 +209,56 @@ export async function trainOurs({ source, flags, budget, points, folder, expecte
       seconds: i === found.length - 1 ? seconds : point.seconds,
       trainingSeconds: trained(point.step),
       weights: path.join(kept, 'checkpoints', point.name),
+    })),
+  };
+}
+
+/**
+ * The timed run that says how many steps a recipe makes in the time, on a quiet machine.
+ * @throws Where none was measured.
+ */
+export function timedRun(rows, { dataset, recipe, budget }) {
+  const timed = rows.find(
+    (row) =>
+      row.kind === 'run' &&
+      !row.paced &&
+      !isLoaded(row) &&
+      row.dataset === dataset.name &&
+      row.recipe === recipe.name &&
+      row.budget.seconds === budget.seconds,
+  );
+  if (timed !== undefined) return timed;
+  throw new Error(
+    `--paced needs a run of ${recipe.name} on ${dataset.name} for ${budget.seconds} seconds that was timed on a quiet ` +
+      'machine, with any seed: measure one without --paced first',
+  );
+}
+
+/** The settings and the steps of a timed run, with another seed; its seconds are those of the timed run at the same steps. */
+export async function paceOurs({ source, timed, seed, budget, points, folder }) {
+  const config = `${folder}.json`;
+  mkdirSync(path.dirname(config), { recursive: true });
+  writeFileSync(config, JSON.stringify({ ...timed.settings, steps: timed.steps }));
+  const length = lengthOf({ views: timed.steps * timed.batch }, points, {
+    images: timed.images,
+    tried: timed,
+  });
+  const flags = ['--config', config, ...length.flags, '--seed', String(seed)];
+  const run = await trainOurs({ source, flags, budget, points, folder, expectedSteps: timed.steps });
+  const at = (step, clock) => {
+    const after = timed.curve.findIndex((point) => point.step >= step);
+    const [a, b] = [timed.curve[Math.max(0, after - 1)], timed.curve[Math.max(1, after)]];
+    return a[clock] + ((b[clock] - a[clock]) * (step - a.step)) / (b.step - a.step);
+  };
+  return {
+    ...run,
+    flags,
+    seconds: timed.seconds,
+    trainingSeconds: timed.trainingSeconds,
+    points: run.points.map((point) => ({
+      ...point,
+      seconds: at(point.step, 'seconds'),
+      trainingSeconds: at(point.step, 'trainingSeconds'),
     })),
   };
 }

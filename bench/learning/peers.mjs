@@ -73,11 +73,28 @@ export async function trialOfPeer(call) {
   return { startSeconds, stepSeconds: trainingSeconds / steps, batch };
 }
 
-/** Trains a peer, its schedules laid over the steps that the trial says fit; at the end of the time it stops in any case. */
-export async function trainPeer({ tried, budget, ...call }) {
-  const steps =
+/**
+ * Trains a peer, its schedules laid over the steps that the trial says fit; at the end of the time it stops in any case.
+ * With `paced` it makes these steps however long they take, and its seconds are those of the trial's pace.
+ */
+export async function trainPeer({ tried, budget, paced, ...call }) {
+  const wanted =
     budget.views === undefined
       ? (budget.seconds - tried.startSeconds) / tried.stepSeconds
       : budget.views / tried.batch;
-  return ask({ ...call, seconds: budget.seconds ?? null, steps: Math.max(1, Math.floor(steps)) });
+  const steps = Math.max(1, Math.floor(wanted));
+  if (!paced) return ask({ ...call, seconds: budget.seconds ?? null, steps });
+  const run = await ask({ ...call, seconds: null, steps });
+  const seconds = (step) => (step === 0 ? 0 : tried.startSeconds + step * tried.stepSeconds);
+  return {
+    ...run,
+    seconds: seconds(run.steps),
+    trainingSeconds: run.steps * tried.stepSeconds,
+    startSeconds: tried.startSeconds,
+    points: run.points.map((point) => ({
+      ...point,
+      seconds: seconds(point.step),
+      trainingSeconds: point.step * tried.stepSeconds,
+    })),
+  };
 }

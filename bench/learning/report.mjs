@@ -86,7 +86,7 @@ function overview(budget) {
       if (group === undefined) return '';
       if (group.best === null) return 'not finite';
       const isBest = group === bestOurs(list.filter((each) => each.dataset === dataset));
-      const text = `${shown(group.best)} ${READING_NAMES[group.reading]}${group.isLoaded ? ' †' : ''}`;
+      const text = `${shown(group.best)} ${READING_NAMES[group.reading]}${group.isLoaded ? ' †' : ''}${group.isPaced ? ' ‡' : ''}`;
       return isBest ? `**${text}**` : text;
     });
     return [recipe, ...cells];
@@ -179,6 +179,10 @@ function notes(budget) {
     found.push(`${recipe} on ${dataset} took ${number(seconds.mean, 0)} s in place of ${budget.seconds} s.`);
   if (list.some(({ isLoaded }) => isLoaded))
     found.push('† Measured while something else ran on the machine: its seconds gave it fewer views.');
+  if (list.some(({ isPaced }) => isPaced))
+    found.push(
+      '‡ Some seeds made the steps that fit into these seconds on a quiet machine (`--paced`), while it was shared.',
+    );
   const counts = unique(list.map(({ seeds }) => seeds.length));
   if (counts.some((count) => count < 3)) found.push('Fewer than three seeds: a range says little.');
   return found.map((line) => `- ${line}`);

@@ -16,6 +16,10 @@
  *   --whole                k-NN reads whole images, in place of the centre that `dino eval knn` reads
  *   --reference FOLDER     a checkout of facebookresearch/dino, for the peer `reference`
  *   --cache FOLDER         where the peers' Python packages are installed
+ *   --trials               only see how fast each recipe is, on a quiet machine, and keep that
+ *   --paced                turn the seconds into the steps that fit into them on a quiet machine: those of a trial, or for
+ *                          recipes that measure their own time, those of a timed run with another seed. Such a run may
+ *                          share the machine, since its steps are counted; its seconds are those of the quiet machine
  *   --allow-load           measure although something else runs; the results say so
  *   --out FOLDER           results.jsonl, and the runs with their kept weights
  *
@@ -30,7 +34,7 @@ import { parseArgs } from 'node:util';
 import { jsonLines, stopChild } from './child.mjs';
 import { parseData, prepare } from './data.mjs';
 import { assertQuiet, busyShare, BUSY, commit, machine, takeLock, watchOthers } from './machine.mjs';
-import { flagsOf, hasFlag, lengthOf, trainOurs, trial } from './ours.mjs';
+import { flagsOf, hasFlag, lengthOf, paceOurs, timedRun, trainOurs, trial } from './ours.mjs';
 import { PEERS, trainPeer, trialOfPeer } from './peers.mjs';
 import { addResult, bestOf, idOf, readResults } from './results.mjs';
 
@@ -44,6 +48,8 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '0' },
     points: { type: 'string', default: '10' },
     whole: { type: 'boolean', default: false },
+    trials: { type: 'boolean', default: false },
+    paced: { type: 'boolean', default: false },
     'allow-load': { type: 'boolean', default: false },
   },
 });
@@ -86,6 +92,8 @@ function readOptions() {
   if (values.data === undefined || values.recipes === undefined || values.out === undefined)
     throw new Error('--data, --recipes and --out are needed: see the top of bench/learning/run.mjs');
   if ((seconds === undefined) === (views === undefined)) throw new Error('give either --seconds or --views');
+  if (seconds === undefined && values.paced)
+    throw new Error('--paced needs --seconds, which it turns into steps');
   const only = values.only?.split(',');
   const recipes = readRecipes(values.recipes.flatMap((files) => files.split(',')));
   const unknown = only?.filter((name) => !recipes.some((recipe) => recipe.name === name)) ?? [];
@@ -101,7 +109,9 @@ function readOptions() {
     whole: values.whole,
     reference: values.reference,
     cache: values.cache === undefined ? undefined : path.resolve(values.cache),
-    allowLoad: values['allow-load'],
+    ...{ trialsOnly: values.trials, paced: values.paced },
+    // a paced run counts steps, not seconds
+    allowLoad: values['allow-load'] || values.paced,
   };
 }
 
@@ -159,16 +169,21 @@ async function tryOut(dataset, recipe, folder, seed) {
   if (known !== undefined) return known;
   note(`${dataset.name}, ${recipe.name}: a trial, to see how fast it is`);
   const where = `${folder}-trial`;
+  const busyBefore = await busyShare();
   const tried = isOurs
     ? await trial({ source: dataset.source, flags: recipe.flags, folder: where })
     : await trialOfPeer({ recipe, dataset, options, folder: where, seed });
   rmSync(where, { recursive: true, force: true });
-  const row = { id, kind: 'trial', ...tried };
+  const row = { id, kind: 'trial', ...tried, busyBefore };
   addResult(out, row);
   return row;
 }
 
 async function trainRecipe(dataset, recipe, seed, folder, tried) {
+  if (options.paced && tried === null) {
+    const timed = timedRun(readResults(out), { dataset, recipe, budget });
+    return paceOurs({ source: dataset.source, timed, seed, budget, points, folder });
+  }
   const length = lengthOf(budget, points, { images: dataset.images, tried });
   const flags = [...recipe.flags, ...length.flags, '--seed', String(seed)];
   const run = await trainOurs({
@@ -183,6 +198,10 @@ async function trained(dataset, recipe, seed, folder) {
   const file = path.join(folder, 'trained.json');
   if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8'));
   const tried = await tryOut(dataset, recipe, folder, seed);
+  if (options.paced && tried?.busyBefore > BUSY)
+    throw new Error(
+      'its trial was made on a busy machine, so the steps that fit are not known: remove it, and give --trials',
+    );
   const busyBefore = await busyShare();
   if (busyBefore > BUSY && !options.allowLoad)
     throw new Error(`${Math.round(100 * busyBefore)}% of the cores are busy: something else runs`);
@@ -191,16 +210,32 @@ async function trained(dataset, recipe, seed, folder) {
     recipe.peer === undefined
       ? trainRecipe(dataset, recipe, seed, folder, tried)
       : {
-          ...(await trainPeer({ tried, budget, recipe, dataset, options, folder, seed, points })),
+          ...(await trainPeer({
+            tried,
+            budget,
+            recipe,
+            dataset,
+            options,
+            folder,
+            seed,
+            points,
+            paced: options.paced,
+          })),
           settings: recipe.settings,
         },
   );
-  const whole = { ...run, busyBefore, busyOthers: others, loadAtStart: os.loadavg()[0] };
+  const load = { busyBefore, busyOthers: others, loadAtStart: os.loadavg()[0] };
+  const whole = { ...run, paced: options.paced, ...load };
   writeFileSync(file, JSON.stringify(whole));
   return whole;
 }
 
 async function measure(dataset, recipe, seed, measured) {
+  const folder = path.join(out, 'runs', `${slug(dataset.name)}-${slug(recipe.name)}-${budgetText}-${seed}`);
+  if (options.trialsOnly) {
+    await tryOut(dataset, recipe, folder, seed);
+    return;
+  }
   const id = idOf(
     'run',
     dataset.name,
@@ -212,7 +247,6 @@ async function measure(dataset, recipe, seed, measured) {
     options.whole,
   );
   if (measured.has(id)) return;
-  const folder = path.join(out, 'runs', `${slug(dataset.name)}-${slug(recipe.name)}-${budgetText}-${seed}`);
   const { points: found, ...run } = await trained(dataset, recipe, seed, folder);
   note(
     `${dataset.name}, ${recipe.name}, seed ${seed}: reading ${found.length} points, after ${run.seconds.toFixed(0)} s`,

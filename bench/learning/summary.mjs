@@ -7,6 +7,9 @@ export const READING_NAMES = { asIs: 'as is', centred: 'centred', whitened: 'whi
 /** The share of the cores that others may take without a word. */
 const LOADED = 0.05;
 
+/** Whether others took so much of the cores during a run that its seconds were not its own. */
+export const isLoaded = (run) => (run.busyOthers ?? run.busyBefore ?? 0) > LOADED;
+
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
 /** Mean, least and most; null when a value is missing. */
@@ -75,7 +78,8 @@ function groupOf(runs) {
     seconds: spread(runs.map((run) => run.seconds)),
     trainingSeconds: spread(runs.map((run) => run.trainingSeconds)),
     views: spread(runs.map((run) => run.views)),
-    isLoaded: runs.some((run) => (run.busyOthers ?? run.busyBefore ?? 0) > LOADED),
+    isLoaded: runs.some((run) => run.paced !== true && isLoaded(run)),
+    isPaced: runs.some((run) => run.paced === true),
   };
 }
 
