@@ -21,7 +21,7 @@ request = json.loads(Path(sys.argv[1]).read_text())
 images = json.loads(Path(request["images"]).read_text())
 out = Path(request["out"])
 settings = request["settings"]
-side = request["side"]
+side = settings.pop("side", request["side"])  # of crops and of the images that are read, pixels
 TRIAL_STEPS = 10**6
 
 torch.manual_seed(request["seed"])

@@ -4,7 +4,7 @@
 
 `settings` has what pretrain() takes (`batch_size`, `method_args`, `optim_args`, ...), and besides `arch`, a name of
 torchvision, and `smallStem`: a 3 x 3 convolution of stride 1 without pooling in place of its first layers, as is usual for
-images of 32 pixels. Only what is set differs from lightly-train's defaults; the sizes of crops are always set, since its
+images of 32 pixels; `side`, at which images are read, where it is not the data set's. Only what is set differs from lightly-train's defaults; the sizes of crops are always set, since its
 default of 224 pixels would be seven times the images' own size.
 """
 

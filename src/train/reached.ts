@@ -54,11 +54,19 @@ export const REACHED: readonly Reached[] = [
 /** A row speaks for trainings up to this factor shorter or longer. */
 const SIMILAR = 1.6;
 
+/** Fewer images than the smallest measured set by more than this factor: its numbers promise too much. */
+const FAR_FEWER = 3;
+
 /**
  * What trainings of about this length reached, in a sentence; null when none was measured.
+ * @param images - How many there are: with far fewer than were measured, it says so.
  * @param rows - Default: all that were measured.
  */
-export function reachedIn(seconds: number, rows: readonly Reached[] = REACHED): string | null {
+export function reachedIn(
+  seconds: number,
+  images: number,
+  rows: readonly Reached[] = REACHED,
+): string | null {
   const distance = (row: Reached): number => Math.abs(Math.log(row.seconds / seconds));
   const nearest = new Map<string, Reached>();
   for (const row of rows) {
@@ -72,5 +80,9 @@ export function reachedIn(seconds: number, rows: readonly Reached[] = REACHED): 
       `${top1.toFixed(1)} on ${dataset} (${formatDuration(took)} on ${cores} core${cores === 1 ? '' : 's'}; raw pixels ` +
       `${pixels.toFixed(1)}, untrained ${untrained.toFixed(1)})`,
   );
-  return `runs of this length reached a k-NN top-1 of ${parts.join(', ')}`;
+  const said = `runs of this length reached a k-NN top-1 of ${parts.join(', ')}`;
+  const fewest = Math.min(...[...nearest.values()].map((row) => row.images));
+  return images * FAR_FEWER < fewest
+    ? `${said}; ${images} images are far fewer than any of these sets has (at least ${fewest}), so expect less`
+    : said;
 }

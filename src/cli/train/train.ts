@@ -225,7 +225,7 @@ async function newSettings(
   );
   for (const { name, value, reason } of choices) io.note(`  ${flagOf(name)} ${String(value)}: ${reason}`);
   const time = parseDuration(settings.for ?? '');
-  const reached = time === null || facts.device !== 'cpu' ? null : reachedIn(time);
+  const reached = time === null || facts.device !== 'cpu' ? null : reachedIn(time, list.items.length);
   if (reached !== null) io.note(`  ${reached}`);
   for (const warning of warnings) io.warn(warning);
   return { settings, images: list };
