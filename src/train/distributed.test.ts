@@ -85,6 +85,19 @@ test('--nproc 2 with half the batch each equals one process with all of it; one 
 });
 
 // three, because a sum of three numbers depends on its order, which must be the same after every restart
+test('--for with two processes ends all of them at the same step', async () => {
+  const run = newRun();
+  const settings: Partial<TrainSettings> = { ...SETTINGS, batchSize: 3, numWorkers: 0 };
+  delete settings.epochs;
+  const { stdout } = ok(await dino(commandLine(run, settings, ['--nproc', '2', '--json', '--for', '6s'])));
+  const { steps, interrupted } = JSON.parse(stdout) as { steps: number; interrupted: boolean };
+  assert.equal(interrupted, false);
+  const { time, settings: recorded } = readRunConfig(run);
+  assert.equal(time?.seconds, 6);
+  assert.equal(recorded.steps, steps);
+  assert.equal(readLines(path.join(run, 'metrics.jsonl')).at(-1)?.['step'], steps);
+});
+
 test('stopped and resumed with the same number of processes, a run is the same to the bit, with drop path and loader workers', async () => {
   const settings: TrainSettings = {
     ...SETTINGS,
