@@ -33,7 +33,6 @@ before(async () => {
 });
 after(() => user[Symbol.dispose]());
 
-
 describe('before libtorch is there', () => {
   before(() => user.emptyCache());
 

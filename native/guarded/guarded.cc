@@ -177,7 +177,9 @@ struct GuardedGuard final : c10::impl::DeviceGuardImplInterface {
   void uncheckedSetDevice(Device device) const noexcept override {
     if (device.index() >= 0) current = device.index();
   }
-  Stream getStream(Device device) const override { return Stream(Stream::UNSAFE, device, stream_now.at(device.index())); }
+  Stream getStream(Device device) const override {
+    return Stream(Stream::UNSAFE, device, stream_now.at(device.index()));
+  }
   Stream getDefaultStream(Device device) const override { return Stream(Stream::DEFAULT, device); }
   Stream getStreamFromGlobalPool(Device device, bool) const override { return Stream(Stream::UNSAFE, device, kCopies); }
   Stream exchangeStream(Stream stream) const override {

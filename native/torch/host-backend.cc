@@ -44,7 +44,7 @@ class HostBackend final : public c10d::Backend {
   }
 
   PendingWork allgather(std::vector<std::vector<at::Tensor>>& outputs, std::vector<at::Tensor>& inputs,
-                 const c10d::AllgatherOptions& options) override {
+                        const c10d::AllgatherOptions& options) override {
     auto from = on_host(inputs);
     std::vector<std::vector<at::Tensor>> copies = {on_host(outputs.at(0))};
     host_->allgather(copies, from, options)->wait();
@@ -58,7 +58,8 @@ class HostBackend final : public c10d::Backend {
     return copies;
   }
 
-  PendingWork completed(c10d::OpType type, std::vector<at::Tensor>& tensors, const std::vector<at::Tensor>& copies) const {
+  PendingWork completed(c10d::OpType type, std::vector<at::Tensor>& tensors,
+                        const std::vector<at::Tensor>& copies) const {
     for (size_t i = 0; i < tensors.size(); i++) tensors[i].copy_(copies[i]);
     return c10::make_intrusive<CompletedWork>(getRank(), type, tensors);
   }

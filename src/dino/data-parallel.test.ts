@@ -16,7 +16,6 @@ before(() => {
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-const XCIT = { arch: 'xcit', embedDim: 32, depth: 1, numHeads: 2 };
 const VIT = { arch: 'vit', embedDim: 48, depth: 2, numHeads: 2, imgSize: 32 };
 const script = fileURLToPath(new URL('../testing/parallel-child.js', import.meta.url));
 
@@ -70,7 +69,7 @@ const cases: Record<string, Omit<ParallelCase, 'dtype'> & { sizes?: number[] }> 
     ...{ model: VIT, head: { outDim: 64, useBn: true }, batch: 4, steps: 5, activationCheckpointing: true },
   },
   'cross-covariance attention (XCiT)': {
-    ...{ model: XCIT, head: { outDim: 64, useBn: false }, batch: 4, steps: 5 },
+    ...{ model: { arch: 'xcit' }, head: { outDim: 64, useBn: false }, batch: 4, steps: 5 },
   },
   'low-rank updates': { model: VIT, head: { outDim: 64, useBn: false }, batch: 4, steps: 5, loraRank: 4 },
   'a ResNet': {

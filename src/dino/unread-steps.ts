@@ -4,12 +4,20 @@
  * that follow it, change nothing (src/optim/taken.ts). When the host reads, it learns how many there were, and the state is
  * that after the last finite one, to the bit.
  */
-import { full, noGrad, ops, scope, withGenerators, zeros, type Tensor } from '../torch/index.js';
+import {
+  full,
+  type Generator,
+  noGrad,
+  ops,
+  scope,
+  withGenerators,
+  zeros,
+  type Tensor,
+} from '../torch/index.js';
 import { type GeneratorStates, restoreGenerators } from './hidden-state.js';
-import type { TrainingState } from './step.js';
 
 export class UnreadSteps {
-  readonly #generators: TrainingState['generators'];
+  readonly #generators: readonly Generator[];
   /** () float32: 1 until a step is not finite. */
   readonly #finite: Tensor;
   /** () float32: steps that were taken since the last read. */
@@ -19,7 +27,8 @@ export class UnreadSteps {
   /** The random generators before each step since the last read. */
   #before: GeneratorStates[] = [];
 
-  constructor({ device, generators }: Pick<TrainingState, 'device' | 'generators'>) {
+  /** @param of - Where the networks are, and the training's own random generators. */
+  constructor({ device, generators = [] }: { device: string; generators?: readonly Generator[] }) {
     this.#generators = generators;
     this.#finite = full([], 1, { device }).keep();
     this.#taken = zeros([], { device }).keep();
@@ -66,8 +75,7 @@ export class UnreadSteps {
     });
     const undone = this.#before.length - taken;
     const first = this.#before[taken];
-    if (undone > 0 && first !== undefined)
-      withGenerators(this.#generators ?? [], () => restoreGenerators(first));
+    if (undone > 0 && first !== undefined) withGenerators(this.#generators, () => restoreGenerators(first));
     for (const states of this.#before) for (const [, state] of states) state.dispose();
     this.#before = [];
     noGrad(() => {

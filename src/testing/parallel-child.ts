@@ -13,7 +13,7 @@ import {
   MultiCropWrapper,
   type TrainingState,
 } from '../dino/index.js';
-import { buildBackbone, DINOHead, ResNet } from '../models/index.js';
+import { buildBackbone, DINOHead, ResNet, XCiT } from '../models/index.js';
 import { buildOptimizer, LossScaler, parameterGroups } from '../optim/index.js';
 import { manualSeed, ProcessGroup, scope, setNumThreads, Store, type Tensor } from '../torch/index.js';
 import { writeSafetensors } from '../weights/safetensors.js';
@@ -41,7 +41,9 @@ function build({ model, head, dtype, loraRank: rank }: ParallelCase): TrainingSt
     const backbone =
       model.arch === 'resnet'
         ? new ResNet({ block: 'basic', layers: [1, 1, 1, 1] }) // half a ResNet-18
-        : buildBackbone({ patchSize: 8, dropPathRate: 0, ...model });
+        : model.arch === 'xcit'
+          ? new XCiT({ patchSize: 8, embedDim: 32, depth: 1, numHeads: 2 })
+          : buildBackbone({ patchSize: 8, dropPathRate: 0, ...model });
     const options = { ...head, hiddenDim: 64, bottleneckDim: 32, inDim: backbone.embedDim, normLastLayer };
     const filled = hashFill(new MultiCropWrapper(backbone, new DINOHead(options)), 0.05);
     return dtype === undefined ? filled : filled.to(dtype);

@@ -10,7 +10,6 @@ import path from 'node:path';
 import { after, before, it } from 'node:test';
 import { DinoError } from '../errors.js';
 import { readLines } from '../files/json-lines.js';
-import { newestCheckpoint } from '../run/checkpoint-files.js';
 import type { TrainSettings } from '../run/settings.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { fingerprint } from '../testing/run-fingerprint.js';
@@ -92,7 +91,8 @@ for (const [name, settings] of Object.entries(VARIANTS)) {
 
 /** The files of a run's checkpoint, without its log. */
 const checkpointOf = (run: string): Record<string, string> => {
-  const { losses: _, ...files } = fingerprint(run);
+  const files = fingerprint(run);
+  delete files['losses'];
   return files;
 };
 
@@ -115,7 +115,8 @@ for (const [i, optimizer] of OPTIMIZERS.entries()) {
     await assert.rejects(train({ images, output: diverged, settings }), (error) => {
       return error instanceof DinoError && error.code === 'NOT_FINITE';
     });
-    const { checkpoint, ...files } = checkpointOf(diverged);
+    const files = checkpointOf(diverged);
+    const { checkpoint } = files;
     const last = Number(/\d+$/.exec(checkpoint!)![0]);
     assert.ok(last > 0 && last < 4, `${checkpoint}: steps in the dark before and after the one that failed`);
     const stopped = newRun();
@@ -124,9 +125,7 @@ for (const [i, optimizer] of OPTIMIZERS.entries()) {
       ...{ images, output: stopped, settings, signal: stop.signal },
       onEvent: (event) => event.type === 'step' && event.step === last && stop.abort(),
     });
-    assert.equal(path.basename(newestCheckpoint(stopped)!), checkpoint);
-    const { checkpoint: _, ...expected } = checkpointOf(stopped);
-    assert.deepEqual(files, expected);
+    assert.deepEqual(files, checkpointOf(stopped));
   });
 }
 
