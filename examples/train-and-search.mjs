@@ -23,7 +23,7 @@ await train({
   settings,
   onEvent(event) {
     if (event.type === 'step' && event.metrics)
-      console.error(`step ${event.step} loss ${event.loss.toFixed(3)}`);
+      console.error(`step ${event.step} loss ${event.metrics.loss.toFixed(3)}`);
     if (event.type === 'warning') console.error(event.message);
   },
 });

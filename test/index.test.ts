@@ -45,7 +45,7 @@ it('trains on a folder and uses what was learnt', async () => {
     output: path.join(folder, 'run'),
     settings,
     onEvent: (event) => {
-      if (event.type === 'step') losses.push(event.loss);
+      if (event.type === 'step' && event.loss !== null) losses.push(event.loss);
     },
   });
   assert.equal(result.steps, 4);

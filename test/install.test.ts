@@ -1,53 +1,37 @@
 /**
  * The packages from their tarballs, in an empty folder without a compiler and Python: what a user sees who runs
  * `npm install dino-ts`. libtorch is that of this machine, in the user's cache folder.
- *
- * `DINO_TEST_INSTALL=1` installs the tarballs with npm itself, whose dependencies then come from the registry, and runs the
- * main paths on Node 20, 22 and 24.
+ * What comes from a registry is in install-registry.test.ts.
  */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
-  readFileSync,
+  mkdtempSync,
   renameSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import ts from 'typescript';
-import { Installed } from '#built/testing/installed.js';
+import { Installed, SMALL_RUN } from '#built/testing/installed.js';
 import { makeImageFolder } from '#built/testing/image-folder.js';
 import { libtorchInUse } from '#built/torch/native.js';
 import { machineName, packageRoot, TORCH_VERSION } from '#scripts/find-libtorch.mjs';
+import { mainPaths } from './main-paths.js';
 
-const isThorough = process.env['DINO_TEST_INSTALL'] === '1';
 let user: Installed;
 before(async () => {
   user = new Installed();
   await makeImageFolder(path.join(user.folder, 'images'), { classes: 3, perClass: 20 });
 });
 after(() => user[Symbol.dispose]());
-
-const SMALL = [
-  ...['--embed-dim', '32', '--depth', '2', '--num-heads', '2', '--head-hidden-dim', '32', '--out-dim', '32'],
-  ...[
-    '--batch-size',
-    '20',
-    '--local-crops-number',
-    '2',
-    '--device',
-    'cpu',
-    '--threads',
-    '1',
-    '--epochs',
-    '1',
-  ],
-];
-const inPackage = (...parts: string[]): string => path.join(user.folder, 'node_modules', 'dino-ts', ...parts);
 
 describe('before libtorch is there', () => {
   before(() => user.emptyCache());
@@ -58,7 +42,7 @@ describe('before libtorch is there', () => {
   });
 
   it('the first command that needs it says what was looked for, and what helps', () => {
-    const { status, stderr } = user.dino(['train', 'images', '--output', 'run', ...SMALL]);
+    const { status, stderr } = user.dino(['train', 'images', '--output', 'run', ...SMALL_RUN]);
     assert.equal(status, 1);
     assert.match(
       stderr,
@@ -90,7 +74,7 @@ describe('before libtorch is there', () => {
   });
 
   it('a wrong LIBTORCH is an error, and never skipped', () => {
-    for (const command of [['setup'], ['train', 'images', '--output', 'run', ...SMALL]]) {
+    for (const command of [['setup'], ['train', 'images', '--output', 'run', ...SMALL_RUN]]) {
       const { status, stderr } = user.dino(command, { env: { LIBTORCH: path.join(user.folder, 'absent') } });
       assert.equal(status, 1);
       assert.match(stderr, /LIBTORCH.*absent.* does not exist/s);
@@ -121,7 +105,7 @@ describe('without the package for the platform', () => {
   it('the first command that needs it names it, and what helps', () => {
     const { status, stderr } = user.dino(['info', 'images']);
     assert.notEqual(status, 0);
-    const trained = user.dino(['train', 'images', '--output', 'run', ...SMALL]);
+    const trained = user.dino(['train', 'images', '--output', 'run', ...SMALL_RUN]);
     assert.equal(trained.status, 1);
     assert.match(trained.stderr, new RegExp(`the torch addon for ${machineName()} was not found`));
     assert.match(trained.stderr, new RegExp(`@dino-ts/${machineName()} is not installed`));
@@ -145,69 +129,14 @@ describe('without the package for the platform', () => {
       exports: { './package.json': './package.json' },
     };
     writeFileSync(path.join(user.platformFolder, 'package.json'), JSON.stringify(manifest));
-    const { stderr } = user.dino(['train', 'images', '--output', 'run', ...SMALL]);
+    const { stderr } = user.dino(['train', 'images', '--output', 'run', ...SMALL_RUN]);
     renameSync(user.platformFolder, path.join(user.folder, 'other-version'));
     assert.match(stderr, /is version 0\.0\.1, and dino-ts is \d/);
   });
 });
 
-/** What every Node must do. */
-function mainPaths(node: string | undefined, name: string): void {
-  const options = () => (node === undefined ? {} : { node });
-  before(() => user.fillCache(libtorchInUse.root));
-
-  it('trains on 60 images, and uses what it learned', () => {
-    const run = `run-${name}`;
-    const trained = user.dino(['train', 'images', '--output', run, ...SMALL, '--json'], options());
-    assert.equal(trained.status, 0, trained.stderr);
-    const embedded = user.dino(
-      ['embed', run, 'images', '--output', `${run}.npy`, '--device', 'cpu'],
-      options(),
-    );
-    assert.equal(embedded.status, 0, embedded.stderr);
-    assert.ok(readFileSync(path.join(user.folder, `${run}.npy`)).length > 60 * 32 * 4);
-    const exported = user.dino(['export', run, '--format', 'web', '--output', `${run}-web`], options());
-    assert.equal(exported.status, 0, exported.stderr);
-  });
-
-  const PROGRAM = `
-    const use = async ({ packageVersion, listImages }, { zeros }) =>
-      console.log(packageVersion, (await listImages('images')).items.length, zeros([2, 3]).shape.join());`;
-  const USED = / 60 2,3$/;
-  const asModule = `import * as dino from 'dino-ts'; import * as torch from 'dino-ts/torch'; ${PROGRAM} await use(dino, torch);`;
-  const asScript = `${PROGRAM} use(require('dino-ts'), require('dino-ts/torch'));`;
-
-  it('is imported by a module, also in a worker thread and in two', () => {
-    const direct = user.node(['--input-type=module', '-e', asModule], options());
-    assert.match(direct.stdout.trim(), USED, direct.stderr);
-    writeFileSync(path.join(user.folder, 'used.mjs'), asModule);
-    const threads = user.node(
-      [
-        '-e',
-        `const { Worker } = require('node:worker_threads'); for (const i of [1, 2]) new Worker('./used.mjs').on('error', (error) => { console.error(error); process.exitCode = 1; });`,
-      ],
-      options(),
-    );
-    assert.equal(threads.status, 0, threads.stderr);
-    assert.equal(
-      threads.stdout
-        .trim()
-        .split('\n')
-        .filter((line) => USED.test(line)).length,
-      2,
-    );
-  });
-
-  it('is required by a script', (test) => {
-    const can = user.node(['-p', 'process.features.require_module === true'], options());
-    if (can.stdout.trim() !== 'true') return test.skip('this Node has no require() of modules');
-    const { stdout, stderr } = user.node(['-e', asScript], options());
-    assert.match(stdout.trim(), USED, stderr);
-  });
-}
-
 describe('with libtorch in the cache folder', () => {
-  mainPaths(undefined, 'this');
+  mainPaths(() => ({ user }), 'this');
 
   it('dino setup has nothing to do, and the search is noted', () => {
     const { status, stdout, stderr } = user.dino(['setup', '--json']);
@@ -217,14 +146,29 @@ describe('with libtorch in the cache folder', () => {
   });
 
   it(
-    'runs where node_modules and the home folder can be read only',
-    { skip: process.getuid?.() === 0 },
-    () => {
-      // as root everything can be written: a user other than root shows it
-      chmodSync(inPackage(), 0o555);
-      const { status, stderr } = user.dino(['doctor']);
-      chmodSync(inPackage(), 0o755);
-      assert.equal(status, 0, stderr);
+    'runs for a user who may write neither into node_modules nor into the home folder',
+    { skip: process.getuid?.() !== 0 && 'only root can start a program as another user' },
+    (test) => {
+      const nobody = { uid: 65534, gid: 65534 };
+      for (const place of [process.execPath, libtorchInUse.lib, path.join(packageRoot, 'node_modules')])
+        if (spawnSync('test', ['-r', place], nobody).status !== 0)
+          return test.skip(`another user can't read ${place}`);
+      chmodSync(user.folder, 0o755);
+      const own = mkdtempSync(path.join(os.tmpdir(), 'dino-nobody-'));
+      chownSync(own, nobody.uid, nobody.gid);
+      try {
+        const trained = user.dino(['train', 'images', '--output', path.join(own, 'run'), ...SMALL_RUN], {
+          as: nobody,
+        });
+        assert.equal(trained.status, 0, trained.stderr);
+        assert.ok(existsSync(path.join(own, 'run', 'metrics.jsonl')));
+        const refused = user.dino(['train', 'images', '--output', 'nobody', ...SMALL_RUN], { as: nobody });
+        assert.equal(refused.status, 1);
+        assert.match(refused.stderr, /nobody.*may not|permission|can't be made/i);
+        assert.doesNotMatch(refused.stderr, /internal:|\n {4}at /);
+      } finally {
+        rmSync(own, { recursive: true });
+      }
     },
   );
 });
@@ -268,51 +212,3 @@ describe('TypeScript programs that use the package', () => {
     });
   }
 });
-
-describe(
-  'installed by npm',
-  { skip: isThorough ? false : 'DINO_TEST_INSTALL=1 installs with npm, from the registry' },
-  () => {
-    it('npm install of the tarballs, in an empty folder, and a first training', () => {
-      const project = path.join(user.folder, 'project');
-      mkdirSync(project);
-      writeFileSync(path.join(project, 'package.json'), '{ "private": true }');
-      const files = [user.packed.main.file, user.packed.platform.file];
-      execFileSync('npm', ['install', '--no-audit', '--no-fund', ...files], { cwd: project, stdio: 'pipe' });
-      const lock = readFileSync(path.join(project, 'package-lock.json'), 'utf8');
-      assert.doesNotMatch(lock, /"hasInstallScript": true[^}]*dino/);
-      const { status, stderr } = user.node([
-        path.join(project, 'node_modules', 'dino-ts', 'bin', 'dino.js'),
-        'train',
-        'images',
-        '--output',
-        'by-npm',
-        ...SMALL,
-      ]);
-      assert.equal(status, 0, stderr);
-    });
-  },
-);
-
-for (const version of ['22', '24'])
-  describe(
-    `on Node ${version}`,
-    { skip: isThorough ? false : 'DINO_TEST_INSTALL=1 fetches it from the registry' },
-    () => {
-      const nodes = path.join(process.env['TMPDIR'] ?? '/tmp', `dino-node-${version}-${process.pid}`);
-      const node = path.join(nodes, 'node_modules', `node-${machineName()}`, 'bin', 'node');
-      before(() => {
-        mkdirSync(nodes, { recursive: true });
-        execFileSync('npm', [
-          'install',
-          '--prefix',
-          nodes,
-          '--no-audit',
-          '--no-fund',
-          `node-${machineName()}@${version}`,
-        ]);
-      });
-      after(() => execFileSync('rm', ['-r', nodes]));
-      mainPaths(node, version);
-    },
-  );

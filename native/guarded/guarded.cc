@@ -1,7 +1,8 @@
 // A device for tests, without hardware: PyTorch's backend `privateuseone`, for devices of one's own. Its memory is closed to the
 // CPU (PROT_NONE) except inside its own kernels, so whatever takes a tensor of it for one in main memory ends the process at
 // the place of the mistake, as it would not on a GPU with unified addresses. Operators run on the CPU by PyTorch's own
-// fallback, which copies their inputs over and their results back. It has two devices, and generators of its own.
+// fallback, which copies their inputs over and their results back. It has two devices, generators of its own, and beside the
+// stream that computes one for copies. It counts what a host would wait for.
 //
 // A plain shared library: opening it (native.openLibrary) registers everything. Nothing of the product links or loads it.
 #include <ATen/CPUGeneratorImpl.h>
@@ -24,9 +25,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace at::autocast {
@@ -106,7 +111,51 @@ struct GuardedAllocator final : c10::Allocator {
 GuardedAllocator allocator;
 REGISTER_ALLOCATOR(kGuarded, &allocator);
 
-// ---- devices: one stream each, nothing is asynchronous
+// ---- what the host waits for: values and tensors read from the device, and copies to it
+
+std::atomic<int64_t> reads = 0, blocking_copies = 0;
+thread_local int kernels = 0;  // that run in this thread: what they copy is theirs
+
+struct Kernel {
+  Kernel() { kernels++; }
+  ~Kernel() { kernels--; }
+  Kernel(const Kernel&) = delete;
+  Kernel& operator=(const Kernel&) = delete;
+};
+
+void count_read() {
+  if (kernels == 0) reads++;
+}
+
+// ---- streams: the one that computes does everything at once. On the other a copy that the host doesn't wait for is made as
+// late as it may be: when something waits for it. Who forgets to wait finds zeros.
+
+void copy_now(const at::Tensor& from, const at::Tensor& to);
+
+struct Mark {
+  c10::DeviceIndex device;
+  uint64_t copies;  // that were asked for before it
+};
+
+struct CopyStream {
+  std::deque<std::pair<at::Tensor, at::Tensor>> waiting;  // from, to
+  uint64_t done = 0;
+};
+std::mutex streams_mutex;
+auto* copy_streams = new std::array<CopyStream, kDevices>();  // never destroyed: tensors may wait in it at the end
+constexpr c10::StreamId kCopies = 1;
+thread_local std::array<c10::StreamId, kDevices> stream_now = {};
+
+void make_copies(c10::DeviceIndex device, uint64_t until) {
+  std::lock_guard<std::mutex> lock(streams_mutex);
+  auto& stream = copy_streams->at(device);
+  for (; stream.done < until && !stream.waiting.empty(); stream.done++) {
+    copy_now(stream.waiting.front().first, stream.waiting.front().second);
+    stream.waiting.pop_front();
+  }
+}
+
+// ---- devices
 
 struct GuardedGuard final : c10::impl::DeviceGuardImplInterface {
   using Device = c10::Device;
@@ -128,19 +177,43 @@ struct GuardedGuard final : c10::impl::DeviceGuardImplInterface {
   void uncheckedSetDevice(Device device) const noexcept override {
     if (device.index() >= 0) current = device.index();
   }
-  Stream getStream(Device device) const override { return Stream(Stream::DEFAULT, device); }
+  Stream getStream(Device device) const override {
+    return Stream(Stream::UNSAFE, device, stream_now.at(device.index()));
+  }
   Stream getDefaultStream(Device device) const override { return Stream(Stream::DEFAULT, device); }
-  Stream getStreamFromGlobalPool(Device device, bool) const override { return Stream(Stream::DEFAULT, device); }
-  Stream exchangeStream(Stream stream) const override { return Stream(Stream::DEFAULT, stream.device()); }
+  Stream getStreamFromGlobalPool(Device device, bool) const override { return Stream(Stream::UNSAFE, device, kCopies); }
+  Stream exchangeStream(Stream stream) const override {
+    const Stream before = getStream(stream.device());
+    stream_now.at(stream.device_index()) = stream.id();
+    return before;
+  }
   c10::DeviceIndex deviceCount() const noexcept override { return kDevices; }
-  bool queryStream(const Stream&) const override { return true; }
-  void synchronizeStream(const Stream&) const override {}
-  void synchronizeDevice(const c10::DeviceIndex) const override {}
+  bool queryStream(const Stream& stream) const override {
+    std::lock_guard<std::mutex> lock(streams_mutex);
+    return stream.id() != kCopies || copy_streams->at(stream.device_index()).waiting.empty();
+  }
+  void synchronizeStream(const Stream& stream) const override {
+    if (stream.id() == kCopies) make_copies(stream.device_index(), UINT64_MAX);
+  }
+  void synchronizeDevice(const c10::DeviceIndex index) const override { make_copies(index, UINT64_MAX); }
   void recordDataPtrOnStream(const c10::DataPtr&, const Stream&) const override {}
-  void record(void**, const Stream&, const c10::DeviceIndex, const c10::EventFlag) const override {}
-  void block(void*, const Stream&) const override {}
-  bool queryEvent(void*) const override { return true; }
-  void destroyEvent(void*, const c10::DeviceIndex) const noexcept override {}
+  void record(void** event, const Stream& stream, const c10::DeviceIndex, const c10::EventFlag) const override {
+    std::lock_guard<std::mutex> lock(streams_mutex);
+    const auto& copies = copy_streams->at(stream.device_index());
+    delete static_cast<Mark*>(*event);
+    *event = new Mark{stream.device_index(), stream.id() == kCopies ? copies.done + copies.waiting.size() : 0};
+  }
+  void block(void* event, const Stream&) const override { synchronizeEvent(event); }
+  bool queryEvent(void* event) const override {
+    std::lock_guard<std::mutex> lock(streams_mutex);
+    const auto* mark = static_cast<Mark*>(event);
+    return copy_streams->at(mark->device).done >= mark->copies;
+  }
+  void synchronizeEvent(void* event) const override {
+    const auto* mark = static_cast<Mark*>(event);
+    make_copies(mark->device, mark->copies);
+  }
+  void destroyEvent(void* event, const c10::DeviceIndex) const noexcept override { delete static_cast<Mark*>(event); }
 };
 C10_REGISTER_GUARD_IMPL(PrivateUse1, GuardedGuard);
 
@@ -196,13 +269,24 @@ at::Tensor in_main_memory(const at::Tensor& tensor) {
                        at::TensorOptions().dtype(tensor.scalar_type()));
 }
 
-at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool) {
+void copy_now(const at::Tensor& from, const at::Tensor& to) {
+  Open a(from.data_ptr()), b(to.data_ptr());
+  in_main_memory(to).copy_(in_main_memory(from));
+}
+
+at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool non_blocking) {
   if (to.numel() == 0) return to;
   TORCH_CHECK(from.is_cpu() || from.device().type() == kGuarded, "privateuseone: can't copy from ",
               from.device().str());
   TORCH_CHECK(to.is_cpu() || to.device().type() == kGuarded, "privateuseone: can't copy to ", to.device().str());
-  Open a(from.data_ptr()), b(to.data_ptr());
-  in_main_memory(to).copy_(in_main_memory(from));
+  if (from.is_cpu() && non_blocking && stream_now.at(to.get_device()) == kCopies) {
+    std::lock_guard<std::mutex> lock(streams_mutex);
+    copy_streams->at(to.get_device()).waiting.emplace_back(from, to);
+    return to;
+  }
+  if (to.is_cpu()) count_read();
+  if (from.is_cpu() && !non_blocking && kernels == 0) blocking_copies++;
+  copy_now(from, to);
   return to;
 }
 
@@ -246,6 +330,7 @@ at::Tensor empty_strided(at::IntArrayRef size, at::IntArrayRef stride, std::opti
 }
 
 at::Scalar local_scalar_dense(const at::Tensor& self) {
+  count_read();
   Open open(self.data_ptr());
   return in_main_memory(self).item();
 }
@@ -254,6 +339,7 @@ at::Scalar local_scalar_dense(const at::Tensor& self) {
 at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                        at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation, bool transposed,
                        at::IntArrayRef output_padding, int64_t groups) {
+  const Kernel running;
   const auto bias_here = bias && bias->defined() ? std::optional(bias->cpu()) : std::nullopt;
   return at::convolution(input.cpu(), weight.cpu(), bias_here, stride, padding, dilation, transposed, output_padding,
                          groups)
@@ -265,6 +351,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(const at::Te
                                                                     at::IntArrayRef padding, at::IntArrayRef dilation,
                                                                     bool transposed, at::IntArrayRef output_padding,
                                                                     int64_t groups, std::array<bool, 3> mask) {
+  const Kernel running;
   auto [a, b, c] = at::convolution_backward(grad.cpu(), input.cpu(), weight.cpu(), at::IntArrayRef(weight.size(0)),
                                             stride, padding, dilation, transposed, output_padding, groups, mask);
   auto there = [&](const at::Tensor& tensor) { return tensor.defined() ? tensor.to(input.device()) : tensor; };
@@ -309,6 +396,10 @@ void on_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     TORCH_CHECK(generator.device().type() == kGuarded, name, ": a generator of ", generator.device().str());
     value = static_cast<GuardedGenerator*>(generator.unsafeGetGeneratorImpl())->inner;
   }
+  // sizes of their results depend on values, for which the host waits on CUDA too
+  for (const char* waits : {"aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::equal"})
+    if (name == waits) count_read();
+  const Kernel running;
   at::native::cpu_fallback(op, stack);
 }
 
@@ -340,6 +431,12 @@ int registered = [] {
 }();
 
 }  // namespace
+
+// For tests: how often the host has waited, in all threads.
+TORCH_LIBRARY(guarded, m) {
+  m.def("reads() -> int", []() -> int64_t { return reads; });
+  m.def("blocking_copies() -> int", []() -> int64_t { return blocking_copies; });
+}
 
 TORCH_LIBRARY_IMPL(_, PrivateUse1, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&on_cpu>()); }
 

@@ -16,4 +16,7 @@ using Group = c10::intrusive_ptr<c10d::ProcessGroup>;
 Group& unwrap_group(const Napi::Value& value);
 std::vector<at::Tensor> unwrap_tensors(const Napi::Value& value);
 
+// Collectives for tensors of a device that has none of its own, by `host`, a backend for those of the CPU.
+c10::intrusive_ptr<c10d::Backend> host_backend(c10::intrusive_ptr<c10d::Backend> host, int rank, int size);
+
 }  // namespace dino

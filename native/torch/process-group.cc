@@ -346,7 +346,7 @@ c10::intrusive_ptr<c10d::Backend> nccl_backend(const Store& store, int rank, int
 }
 
 // createGroup(store, rank, size, address, timeout, withNccl) -> promise of a group whose members are all connected: Gloo
-// for CPU tensors, and for CUDA tensors NCCL, or Gloo through host memory. `address` is the one at which the others reach
+// for CPU tensors, for CUDA tensors NCCL, or Gloo through host memory, for those of other devices host-backend.cc. `address` is the one at which the others reach
 // this machine, or "interface:" followed by the name of a network interface.
 Napi::Value create_group(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -373,6 +373,8 @@ Napi::Value create_group(const Napi::CallbackInfo& info) {
                          } else {
                            group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::GLOO, gloo);
                          }
+                         group->setBackend(c10::DeviceType::PrivateUse1, c10d::ProcessGroup::BackendType::CUSTOM,
+                                           host_backend(gloo, rank, size));
                          group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
                          return [group](Napi::Env env) { return wrap(env, group); };
                        });

@@ -11,13 +11,17 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/cpu/Utils.h>
+#include <c10/core/Event.h>
+#include <c10/core/StreamGuard.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/version.h>
 
 #include <dlfcn.h>
 #include <stdlib.h>
 
+#include <map>
 #include <mutex>
+#include <utility>
 
 namespace dino {
 
@@ -131,6 +135,56 @@ void synchronize(const Napi::CallbackInfo& info) {
   DINO_CATCH(info.Env())
 }
 
+// The device's stream for copies, one for each device; where a device has no further streams, the one that computes.
+c10::Stream copy_stream(const c10::impl::DeviceGuardImplInterface* guard, c10::Device device) {
+  static std::mutex mutex;
+  static std::map<std::pair<c10::DeviceType, c10::DeviceIndex>, c10::Stream> streams;
+  std::lock_guard<std::mutex> lock(mutex);
+  const std::pair key(device.type(), device.index());
+  auto found = streams.find(key);
+  if (found == streams.end()) found = streams.emplace(key, guard->getStreamFromGlobalPool(device)).first;
+  return found->second;
+}
+
+// upload(tensor, device): a copy of a CPU tensor on the device, by way of pinned memory and on a stream of its own, so that it
+// overlaps what the device computes meanwhile. What is computed with the result waits for it on the device; the host doesn't.
+// Afterwards the tensor's memory may be overwritten.
+Napi::Value upload(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  DINO_TRY
+  const at::Tensor& host = unwrap_tensor(info[0]);
+  TORCH_CHECK(host.is_cpu(), "upload: the tensor is on ", host.device().str(), ", not on the cpu");
+  const at::Tensor pinned = host.numel() == 0 ? host : host.pin_memory();
+  auto device = parse_device(info[1].As<Napi::String>().Utf8Value());
+  const auto* guard = c10::impl::getDeviceGuardImpl(device.type());
+  if (!device.has_index()) device = guard->getDevice();
+  const auto computing = guard->getStream(device);
+  const auto copying = copy_stream(guard, device);
+  at::Tensor there;
+  {
+    const c10::StreamGuard on_copy_stream(copying);
+    there = pinned.to(pinned.options().device(device), /*non_blocking=*/true, /*copy=*/true);
+  }
+  c10::Event copied(device.type());
+  copied.record(copying);
+  copied.block(computing);
+  // its memory belongs to the stream for copies: it is not to be reused before what is computed with it is done
+  guard->recordDataPtrOnStream(there.storage().data_ptr(), computing);
+  return wrap_tensor(env, there);
+  DINO_CATCH(env)
+}
+
+// isIdle(device): whether it has done all that it was given in this thread
+Napi::Value is_idle(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  DINO_TRY
+  auto device = parse_device(info[0].As<Napi::String>().Utf8Value());
+  const auto* guard = c10::impl::getDeviceGuardImpl(device.type());
+  if (!device.has_index()) device = guard->getDevice();
+  return Napi::Boolean::New(env, guard->queryStream(guard->getStream(device)));
+  DINO_CATCH(env)
+}
+
 }  // namespace
 
 c10::Device parse_device(const std::string& name) { return c10::Device(name); }
@@ -147,6 +201,8 @@ void register_runtime(Napi::Env env, Napi::Object exports) {
   exports.Set("setEnvironment", Napi::Function::New(env, set_environment));
   exports.Set("deviceCount", Napi::Function::New(env, device_count));
   exports.Set("synchronize", Napi::Function::New(env, synchronize));
+  exports.Set("upload", Napi::Function::New(env, upload));
+  exports.Set("isIdle", Napi::Function::New(env, is_idle));
   exports.Set("version", Napi::String::New(env, TORCH_VERSION));
   exports.Set("allowBf16Products", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
                 return Napi::Boolean::New(info.Env(), allow_bf16_products(info[0].As<Napi::Boolean>().Value()));

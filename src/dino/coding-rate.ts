@@ -52,7 +52,8 @@ export class CodingRateLoss extends Objective {
     const [batch = 0, k = 0] = z.shape;
     const scale = k / (batch * this.#eps);
     const gram = z.t().matmul(z).mul(scale); // (K, K)
-    const factor = ops.linalgCholesky(gram.add(eye(k, { device: z.device, dtype: z.dtype })));
+    // without a check, for which the host would wait: what isn't finite shows in the loss
+    const [factor] = ops.linalgCholeskyEx(gram.add(eye(k, { device: z.device, dtype: z.dtype })));
     const halfLogDet = factor.diagonal().log().sum();
     return halfLogDet.mul((k + batch) / (k * batch));
   }

@@ -68,6 +68,10 @@ const cases: Record<string, Omit<ParallelCase, 'dtype'> & { sizes?: number[] }> 
   'activation checkpoints': {
     ...{ model: VIT, head: { outDim: 64, useBn: true }, batch: 4, steps: 5, activationCheckpointing: true },
   },
+  'cross-covariance attention (XCiT)': {
+    ...{ model: { arch: 'xcit' }, head: { outDim: 64, useBn: false }, batch: 4, steps: 5 },
+  },
+  'low-rank updates': { model: VIT, head: { outDim: 64, useBn: false }, batch: 4, steps: 5, loraRank: 4 },
   'a ResNet': {
     model: { arch: 'resnet' },
     head: { outDim: 64, useBn: true },

@@ -14,5 +14,13 @@ export { LowRankUpdates, type LowRankOptions } from './low-rank.js';
 export { DINOLoss, type DINOLossOptions } from './loss.js';
 export { Objective, type ObjectiveOptions, type ObjectiveResult } from './objective.js';
 export { MultiCropWrapper } from './multi-crop.js';
-export { dinoStep, type StepResult, type StepSettings, type TrainingState } from './step.js';
+export {
+  dinoStep,
+  queueStep,
+  type QueuedResult,
+  type StepResult,
+  type StepSettings,
+  type TrainingState,
+} from './step.js';
+export { UnreadSteps } from './unread-steps.js';
 export { updateTeacher } from './teacher.js';

@@ -66,10 +66,10 @@ export class LowRankUpdates {
     }
     this.#updates = adapted.map(([name, weight]) => {
       const [out = 0, width = 0] = weight.shape;
-      const { device } = weight;
-      const a = new Parameter(zeros([rank, width], { device }));
+      const { device, dtype } = weight;
+      const a = new Parameter(zeros([rank, width], { device, dtype }));
       defaultUniform_(a, width);
-      const b = new Parameter(zeros([out, rank], { device }));
+      const b = new Parameter(zeros([out, rank], { device, dtype }));
       const base = noGrad(() => weight.detach().clone()).keep();
       return { name, weight, base, a, b };
     });

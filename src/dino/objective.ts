@@ -3,6 +3,7 @@
  * running mean of the teacher's outputs (equation 4).
  */
 import { ShapeError } from '../errors.js';
+import { takeBack } from '../optim/index.js';
 import { noGrad, scope, zeros, type Tensor } from '../torch/index.js';
 
 /** Views that the teacher sees. */
@@ -89,13 +90,16 @@ export abstract class Objective {
    * Moves the centre towards the batch's mean. Call it after forward(), which uses the old centre.
    *
    * @param teacher - (2 * B, K) outputs, or their mean from batchCenter().
+   * @param taken - () float32 on its device: with 0 the centre stays where it is. Default: 1.
    */
-  updateCenter(teacher: Tensor): void {
+  updateCenter(teacher: Tensor, taken?: Tensor): void {
     scope(() =>
       noGrad(() => {
+        const before = taken === undefined ? null : this.center.clone();
         this.center
           .mul_(this.#centerMomentum)
           .add_(this.batchCenter(teacher), { alpha: 1 - this.#centerMomentum });
+        if (taken !== undefined && before !== null) takeBack(taken, [this.center], [before]);
       }),
     );
   }

@@ -8,14 +8,16 @@ import {
   clipGradients,
   isOfBackbone,
   type LossScaler,
+  type NamedParameter,
   type Optimizer,
 } from '../optim/index.js';
 import { ActivationCheckpoints } from '../nn/index.js';
 import {
   inferenceMode,
+  noGrad,
   ops,
   scope,
-  tensor,
+  widest,
   withGenerators,
   withPrecision,
   withProductsOf,
@@ -30,8 +32,15 @@ import type { LowRankUpdates } from './low-rank.js';
 import { koleoLoss } from './koleo.js';
 import type { Objective } from './objective.js';
 import type { MultiCropWrapper } from './multi-crop.js';
-import { targetMeans, teacherStatistics, type TargetMeans } from './teacher-statistics.js';
+import {
+  readStatistics,
+  targetMeans,
+  teacherStatistics,
+  unreadStatistics,
+  type TargetMeans,
+} from './teacher-statistics.js';
 import { updateTeacher } from './teacher.js';
+import type { UnreadSteps } from './unread-steps.js';
 
 /** Everything that training changes. */
 export interface TrainingState {
@@ -83,7 +92,7 @@ export interface StepSettings {
 
 export interface StepResult {
   loss: number;
-  /** Norms of the gradients before clipping, one for each parameter that has a gradient. */
+  /** Norms of the gradients before clipping, one for each parameter that has a gradient; none after queueStep(). */
   norms: number[];
   /** Null unless `measure` is set. */
   statistics: TeacherStatistics | null;
@@ -105,53 +114,118 @@ export function dinoStep(
   return withGenerators(state.generators ?? [], () => scope(() => stepIn(state, crops, settings)));
 }
 
+/**
+ * dinoStep() for a device, without waiting for it: only a step that is measured reads its results, and with them whether
+ * those before it were finite. Not for float16, whose loss scale depends on every step.
+ *
+ * @returns Null for a step that is not measured. Where `finite` is false, the last `undone` steps have changed nothing.
+ */
+export function queueStep(
+  state: TrainingState,
+  unread: UnreadSteps,
+  crops: readonly [Tensor, ...Tensor[]],
+  settings: StepSettings,
+): QueuedResult | null {
+  return withGenerators(state.generators ?? [], () => scope(() => queueIn(state, unread, crops, settings)));
+}
+
+export interface QueuedResult extends Omit<StepResult, 'norms'> {
+  /** Steps of those that were queued, this one included, that were not taken. */
+  undone: number;
+}
+
 function stepIn(
   state: TrainingState,
   crops: readonly [Tensor, ...Tensor[]],
   settings: StepSettings,
 ): StepResult {
-  const { student, teacher, optimizer, loss: dinoLoss, scaler, device } = state;
-  const { lowRank } = state;
-  const parameters = lowRank?.parametersOf(student) ?? [...student.namedParameters()];
-  const hidden = new HiddenState([student, teacher], device);
-  const undo = (): void => {
-    optimizer.zeroGrad();
-    lowRank?.zeroGrad();
-    hidden.restore();
-  };
-  let seen: BatchMeans;
-  try {
-    seen = gradients(state, crops, settings);
-  } catch (error) {
-    undo();
-    throw error;
-  }
+  const { student, teacher, loss: dinoLoss, scaler } = state;
+  const hidden = new HiddenState([student, teacher], state.device);
+  const seen = gradientsOrUndo(state, hidden, crops, settings);
 
   // student
   const loss = seen.loss.item();
-  lowRank?.pullBack();
+  const parameters = trainedParameters(state);
+  state.lowRank?.pullBack();
   scaler.unscale(parameters);
-  const norms = clipGradients(parameters, settings.clipGrad || Infinity);
+  const norms = clipGradients(parameters, settings.clipGrad || Infinity)?.toArray() ?? [];
   const overflowed = !norms.every(Number.isFinite);
   if (!Number.isFinite(loss) || (overflowed && !scaler.enabled)) {
-    undo();
+    undo(state, hidden);
     return { loss, norms, statistics: null, finite: false };
   }
   scaler.update(overflowed);
-  cancelLastLayerGradients(parameters, settings.epoch, settings.freezeLastLayer);
-  const { backboneShare = 1, layerRates } = settings;
-  if (backboneShare === 0) cancelBackboneGradients(parameters);
-  const rateOf = (name: string): number =>
-    (layerRates?.get(name) ?? 1) * (isOfBackbone(name) ? backboneShare : 1);
-  if (!overflowed) withProductsOf(settings.precision, () => optimizer.step({ ...settings, rateOf }));
-  if (!overflowed && backboneShare > 0) lowRank?.merge();
-  optimizer.zeroGrad(); // gradients don't outlive their step
+  updateStudent(state, settings, overflowed ? 'not' : 'always');
 
   // teacher and centre
   updateTeacher(student, teacher, settings.momentum);
   dinoLoss.updateCenter(seen.teacher);
   const statistics = seen.targets === null ? null : teacherStatistics(seen.targets, dinoLoss.center);
   return { loss, norms, statistics, finite: true };
+}
+
+function queueIn(
+  state: TrainingState,
+  unread: UnreadSteps,
+  crops: readonly [Tensor, ...Tensor[]],
+  settings: StepSettings,
+): QueuedResult | null {
+  const { student, teacher, loss: dinoLoss } = state;
+  const hidden = new HiddenState([student, teacher], state.device);
+  const seen = gradientsOrUndo(state, hidden, crops, settings);
+
+  state.lowRank?.pullBack();
+  const norms = clipGradients(trainedParameters(state), settings.clipGrad || Infinity);
+  const taken = unread.add(seen.loss, norms, hidden.generators);
+  hidden.takeBack(taken);
+  updateStudent(state, settings, taken);
+  updateTeacher(student, teacher, settings.momentum, taken);
+  dinoLoss.updateCenter(seen.teacher, taken);
+  if (seen.targets === null) return null;
+  const { undone, loss, values } = unread.read(unreadStatistics(seen.targets, dinoLoss.center));
+  const finite = undone === 0;
+  return { loss, statistics: finite ? readStatistics(values) : null, finite, undone };
+}
+
+const trainedParameters = ({ lowRank, student }: TrainingState): NamedParameter[] =>
+  lowRank?.parametersOf(student) ?? [...student.namedParameters()];
+
+/** What is left of a step that can't be completed. */
+function undo({ optimizer, lowRank }: TrainingState, hidden: HiddenState): void {
+  optimizer.zeroGrad();
+  lowRank?.zeroGrad();
+  hidden.restore();
+}
+
+function gradientsOrUndo(
+  state: TrainingState,
+  hidden: HiddenState,
+  crops: readonly [Tensor, ...Tensor[]],
+  settings: StepSettings,
+): BatchMeans {
+  try {
+    return gradients(state, crops, settings);
+  } catch (error) {
+    undo(state, hidden);
+    throw error;
+  }
+}
+
+/** The optimizer's step, as the device decides when it is given `taken`; and the end of the gradients. */
+function updateStudent(state: TrainingState, settings: StepSettings, when: 'always' | 'not' | Tensor): void {
+  const { optimizer, lowRank } = state;
+  const parameters = trainedParameters(state);
+  cancelLastLayerGradients(parameters, settings.epoch, settings.freezeLastLayer);
+  const { backboneShare = 1, layerRates } = settings;
+  if (backboneShare === 0) cancelBackboneGradients(parameters);
+  const rateOf = (name: string): number =>
+    (layerRates?.get(name) ?? 1) * (isOfBackbone(name) ? backboneShare : 1);
+  const taken = typeof when === 'string' ? undefined : when;
+  if (when !== 'not') {
+    withProductsOf(settings.precision, () => optimizer.step({ ...settings, rateOf, taken }));
+    if (backboneShare > 0) lowRank?.merge();
+  }
+  optimizer.zeroGrad(); // gradients don't outlive their step
 }
 
 /** Means over the whole batch, that of all processes together. */
@@ -173,7 +247,7 @@ function gradients(
   const { student, teacher, loss: dinoLoss, scaler, device, parallel } = state;
   const { koleoWeight = 0, precision } = settings;
   const inPrecision = <T>(fn: () => T): T => withPrecision(precision, device, fn);
-  let loss = 0;
+  const losses: Tensor[] = []; // () each, its part's share of the batch's
   const teacherOutputs: Tensor[] = []; // (2 * b, K) each
   const targets: Tensor[] = [];
   for (const { crops: part, share, isLast } of microBatches(crops, settings.microBatchSize)) {
@@ -203,15 +277,16 @@ function gradients(
           checkpoints.backward(scaled); // a parameter's gradient arrives in parts; it is reduced once it is complete
         }
       });
-      return { value: answer.loss.item(), teacherOutput, targets: answer.targets };
+      const value = noGrad(() => widest(answer.loss.detach()).mul(share));
+      return { value, teacherOutput, targets: answer.targets };
     });
-    loss += result.value * share;
+    losses.push(result.value);
     teacherOutputs.push(result.teacherOutput);
     if (settings.measure) targets.push(result.targets);
   }
   parallel?.finishBackward();
   const own = {
-    loss: tensor(loss, { device }),
+    loss: noGrad(() => losses.reduce((sum, value) => sum.add(value))).to('float32'),
     teacher: dinoLoss.batchCenter(ops.cat(teacherOutputs)), // (1, K)
     targets: settings.measure ? targetMeans(ops.cat(targets)) : null,
   };

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parse } from 'yaml';
 import { TINY, writeOfficialWeights, writeTinyRun } from '../testing/saved-run.js';
+import { newestCheckpoint } from '../run/checkpoint-files.js';
 import { CARD_FORMATS, modelCard, writeModelCard } from './model-card.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-card-'));
@@ -125,6 +126,31 @@ describe('the card of a run', () => {
     assert.deepEqual([v3.data['license'], v3.data['license_name']], ['other', 'dinov3-license']);
     assert.match(v3.text, /DINOv3 License.*also binds what is made from them/);
     change({});
+  });
+
+  it('follows the weights through runs that began from other runs', () => {
+    const chain = ['first', 'second', 'third'].map((name) => path.join(folder, 'chain', name));
+    const write = (i: number, init: string | undefined): void => {
+      writeTinyRun(chain[i]!);
+      const file = path.join(chain[i]!, 'config.json');
+      const config = JSON.parse(readFileSync(file, 'utf8')) as { settings: object };
+      writeFileSync(file, JSON.stringify({ ...config, settings: { ...config.settings, init } }));
+    };
+    write(0, '/downloads/dino_deitsmall16_pretrain.pth');
+    write(1, chain[0]);
+    write(2, newestCheckpoint(chain[1]!)!);
+    const { data, text } = read(modelCard(chain[2]!));
+    assert.equal(data['license'], 'apache-2.0');
+    assert.match(text, /began from the official weights \[dino_vits16\]/);
+    assert.doesNotMatch(text, /chain|second/);
+    write(0, undefined);
+    const own = read(modelCard(chain[2]!));
+    assert.equal('license' in own.data, false);
+    assert.match(own.text, /went on from the weights of another training, which began from random ones/);
+    for (const begun of [chain[2], path.join(folder, 'gone')]) {
+      write(0, begun); // each other's, or no longer there
+      assert.match(modelCard(chain[2]!), /licence is not known here/);
+    }
   });
 
   it('does not read through a link in the run', () => {

@@ -20,7 +20,7 @@ import type { TrainSettings } from '../run/settings.js';
 import { packageVersion } from '../version.js';
 import { describeWeights, type WeightsDescription } from '../weights/describe.js';
 import type { NetworkOptions } from '../weights/network.js';
-import { type Origin, originOfFile } from './model-origin.js';
+import { type Origin, originOf } from './model-origin.js';
 
 export const CARD_FORMATS = ['run', 'safetensors', 'pth', 'onnx', 'transformers'] as const;
 /** What the model is beside: a run or weights as they are, or an export. */
@@ -252,8 +252,13 @@ function usage(format: CardFormat, file: string | undefined, { architecture }: W
 }
 
 /** What it began from, and under which licence that is. */
-function originText(origin: Origin | null): string[] {
-  if (origin === null) return ['It was trained from random weights.'];
+function originText(origin: Origin | null, wentOn: boolean): string[] {
+  if (origin === null)
+    return [
+      wentOn
+        ? 'It went on from the weights of another training, which began from random ones.'
+        : 'It was trained from random weights.',
+    ];
   if (origin.licence === null)
     return [
       'It began from other weights, whose licence is not known here. It may bind this model, too: say which they were before you publish it.',
@@ -324,7 +329,7 @@ export function modelCard(weights: string, options: ModelCardOptions = {}): stri
   const training = run === null ? null : trainingOf(run.folder, run.step);
   const { init, resumeFrom } = training?.settings ?? {};
   const began = training === null ? description.file : (init ?? resumeFrom);
-  const origin = began === undefined ? null : originOfFile(began, a.arch); // null: from random weights
+  const origin = began === undefined ? null : originOf(began, a.arch); // null: from random weights
   const title = training === null ? `${a.arch}` : `${a.arch} trained with DINO`;
   const { resize, crop } = defaultEvalSizes(a.imgSize);
   const facts = [
@@ -338,7 +343,7 @@ export function modelCard(weights: string, options: ModelCardOptions = {}): stri
     training === null
       ? [
           'The file does not say what it was trained on.',
-          ...(origin?.licence == null ? [] : originText(origin)),
+          ...(origin?.licence == null ? [] : originText(origin, false)),
         ]
       : [
           `${grouped(training.images)} images without labels` +
@@ -346,7 +351,7 @@ export function modelCard(weights: string, options: ModelCardOptions = {}): stri
             (training.step === null ? '' : `; these are the weights after ${grouped(training.step)} steps`) +
             (training.processes > 1 ? ` in ${training.processes} processes` : '') +
             `. The method is [DINO](https://arxiv.org/abs/2104.14294), self-distillation with no labels.`,
-          ...originText(origin),
+          ...originText(origin, began !== undefined),
           settingsTable(training.settings),
         ];
   const curve =

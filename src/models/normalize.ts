@@ -36,7 +36,7 @@ export function imageTensor(
   device: string,
 ): Tensor {
   return scope(() =>
-    fromTypedArray(rgb, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous().to(device),
+    fromTypedArray(rgb, [1, height, width, 3]).permute([0, 3, 1, 2]).contiguous().upload(device),
   );
 }
 
@@ -53,12 +53,12 @@ export function pixelTensor(
   const images = bytes.length / ((channels === null ? 3 : 2 * channels) * width * height);
   return scope(() =>
     channels === null
-      ? fromTypedArray(bytes, [images, 3, height, width]).to(device)
+      ? fromTypedArray(bytes, [images, 3, height, width]).upload(device)
       : fromTypedArray(
           new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2),
           [images, channels, height, width],
           'uint16',
-        ).to(device),
+        ).upload(device),
   );
 }
 

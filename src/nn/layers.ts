@@ -207,7 +207,7 @@ export class DropPath extends Layer {
     if (this.#p === 0 || !this.training) return x;
     return x.mul(
       this.#factors(x)
-        .to(x.device)
+        .upload(x.device)
         .to(x.dtype)
         .view([x.size(0), ...Array<number>(x.ndim - 1).fill(1)]),
     );
@@ -228,7 +228,7 @@ export class DropPath extends Layer {
     const kept = [...this.#factors(x).toArray()].flatMap((factor, sample) => (factor > 0 ? [sample] : []));
     if (kept.length === 0) return { kept: null, scale: 0 }; // the branch's parameters still get gradients, of zeros
     if (kept.length === x.size(0)) return { kept: null, scale };
-    return { kept: tensor(kept, { dtype: 'int64' }).to(x.device), scale };
+    return { kept: tensor(kept, { dtype: 'int64', device: x.device }), scale };
   }
 
   /** (B), 0 for a sample that drops its branch, 1 / (1 - p) for one that keeps it. */

@@ -4,6 +4,7 @@
  */
 import { ops, tensor, zeros, type Parameter, type Tensor } from '../torch/index.js';
 import { Optimizer, type Updates } from './optimizer.js';
+import { foundInf } from './taken.js';
 
 export const ADAMW_SLOTS = ['step', 'exp_avg', 'exp_avg_sq'] as const;
 export type AdamWSlot = (typeof ADAMW_SLOTS)[number];
@@ -23,9 +24,11 @@ export function adamWUpdate(
   { parameters, gradients, states }: Pick<Updates<AdamWSlot>, 'parameters' | 'gradients' | 'states'>,
   lr: number,
   weightDecay: number,
+  taken: Tensor | undefined,
 ): void {
   const steps = states.map((state) => state.step);
-  ops._foreachAdd_(steps, 1);
+  if (taken === undefined) ops._foreachAdd_(steps, 1);
+  else ops._foreachAdd_(steps, taken);
   ops._fusedAdamw_(
     parameters,
     gradients,
@@ -33,7 +36,7 @@ export function adamWUpdate(
     states.map((state) => state.exp_avg_sq),
     [],
     steps,
-    { ...BETAS, lr, weightDecay, eps: EPS, amsgrad: false, maximize: false },
+    { ...BETAS, lr, weightDecay, eps: EPS, amsgrad: false, maximize: false, foundInf: foundInf(taken) },
   );
 }
 
@@ -46,7 +49,12 @@ export class AdamW extends Optimizer<AdamWSlot> {
     return adamWState(parameter);
   }
 
-  protected override update(updates: Updates<AdamWSlot>, lr: number, weightDecay: number): void {
-    adamWUpdate(updates, lr, weightDecay);
+  protected override update(
+    updates: Updates<AdamWSlot>,
+    lr: number,
+    weightDecay: number,
+    taken: Tensor | undefined,
+  ): void {
+    adamWUpdate(updates, lr, weightDecay, taken);
   }
 }

@@ -6,6 +6,7 @@ export { SGD } from './sgd.js';
 export { LARS } from './lars.js';
 export { Muon } from './muon.js';
 export { lbfgs, lbfgsAsync, type Evaluated, type LbfgsOptions, type LbfgsResult } from './lbfgs.js';
+export { takeBack } from './taken.js';
 export { buildOptimizer } from './registry.js';
 export { OPTIMIZERS, type OptimizerName } from './names.js';
 export { backboneShare, isOfBackbone, layerRates, type LayerRates } from './layer-rates.js';

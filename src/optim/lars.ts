@@ -3,8 +3,9 @@
  * parameter is scaled to `eta` times the parameter's norm, then accumulated with momentum. One-dimensional parameters are
  * neither decayed nor scaled.
  */
-import { ops, zeros, type Parameter, type Tensor } from '../torch/index.js';
+import { ops, widest, zeros, type Parameter, type Tensor } from '../torch/index.js';
 import { Optimizer, type Updates } from './optimizer.js';
+import { onlyIfTaken } from './taken.js';
 
 type Slot = 'mu';
 
@@ -24,27 +25,27 @@ export class LARS extends Optimizer<Slot> {
     { parameters, gradients, states }: Updates<Slot>,
     lr: number,
     weightDecay: number,
+    taken: Tensor | undefined,
   ): void {
     const adapted = [...parameters.keys()].filter((i) => parameters[i]?.ndim !== 1);
     const pick = <T>(from: readonly T[]): T[] => adapted.map((i) => from[i] as T);
     const updates = [...gradients];
     if (adapted.length > 0) {
       const decayed = ops._foreachAdd(pick(gradients), pick(parameters), { alpha: weightDecay });
-      // all norms with a single wait for the device
-      const norms = ops
-        .stack([...ops._foreachNorm(pick(parameters), 2), ...ops._foreachNorm(decayed, 2)])
-        .toArray();
-      const factors = adapted.map((_, at) => {
-        const parameterNorm = norms[at] as number;
-        const updateNorm = norms[at + adapted.length] as number;
-        return parameterNorm > 0 && updateNorm > 0 ? (this.#eta * parameterNorm) / updateNorm : 1;
-      });
-      ops._foreachMul_(decayed, factors);
+      // the norms stay on the device, in numbers as wide as the host's
+      const norms = (of: readonly Tensor[]): Tensor => widest(ops.stack(ops._foreachNorm(of, 2))); // (n)
+      const [parameterNorms, updateNorms] = [norms(pick(parameters)), norms(decayed)];
+      const areBoth = parameterNorms.gt(0).logicalAnd(updateNorms.gt(0));
+      const ratios = parameterNorms.mul(this.#eta).div(updateNorms);
+      const factors = ops.where(areBoth, ratios, 1).to((decayed[0] as Tensor).dtype);
+      ops._foreachMul_(decayed, factors.unbind());
       for (const [at, i] of adapted.entries()) updates[i] = decayed[at] as Tensor;
     }
     const momenta = states.map((state) => state.mu);
-    ops._foreachMul_(momenta, this.#momentum);
-    ops._foreachAdd_(momenta, updates, { alpha: 1 });
-    ops._foreachAdd_(parameters, momenta, { alpha: -lr });
+    onlyIfTaken(taken, [...momenta, ...parameters], () => {
+      ops._foreachMul_(momenta, this.#momentum);
+      ops._foreachAdd_(momenta, updates, { alpha: 1 });
+      ops._foreachAdd_(parameters, momenta, { alpha: -lr });
+    });
   }
 }

@@ -9,6 +9,7 @@ import { ops, zeros, type DType, type Parameter, type Tensor } from '../torch/in
 import { ADAMW_SLOTS, adamWState, adamWUpdate, type AdamWSlot } from './adamw.js';
 import { Optimizer, type Updates } from './optimizer.js';
 import type { ParameterGroup } from './parameters.js';
+import { onlyIfTaken } from './taken.js';
 
 type Slot = 'momentum_buffer' | AdamWSlot;
 
@@ -70,7 +71,12 @@ export class Muon extends Optimizer<Slot> {
     return own as Record<Slot, Tensor>; // those of slotsOf()
   }
 
-  protected override update(updates: Updates<Slot>, lr: number, weightDecay: number): void {
+  protected override update(
+    updates: Updates<Slot>,
+    lr: number,
+    weightDecay: number,
+    taken: Tensor | undefined,
+  ): void {
     const { names, parameters, gradients, states } = updates;
     const [rest, slow] = [noUpdates(), noUpdates()];
     for (const [i, parameter] of parameters.entries()) {
@@ -83,13 +89,15 @@ export class Muon extends Optimizer<Slot> {
         continue;
       }
       const buffer = state.momentum_buffer;
-      buffer.lerp_(gradient, 1 - MOMENTUM);
-      const ahead = gradient.lerp(buffer, MOMENTUM).flatten(1); // Nesterov's
-      const size = 0.2 * Math.sqrt(Math.max(ahead.size(0), ahead.size(1)));
-      const direction = orthogonalized(ahead, this.#dtype).view(parameter.shape);
-      parameter.mul_(1 - lr * weightDecay).add_(direction, { alpha: -lr * size });
+      onlyIfTaken(taken, [buffer, parameter], () => {
+        buffer.lerp_(gradient, 1 - MOMENTUM);
+        const ahead = gradient.lerp(buffer, MOMENTUM).flatten(1); // Nesterov's
+        const size = 0.2 * Math.sqrt(Math.max(ahead.size(0), ahead.size(1)));
+        const direction = orthogonalized(ahead, this.#dtype).view(parameter.shape);
+        parameter.mul_(1 - lr * weightDecay).add_(direction, { alpha: -lr * size });
+      });
     }
-    if (rest.parameters.length > 0) adamWUpdate(rest, lr, weightDecay);
-    if (slow.parameters.length > 0) adamWUpdate(slow, lr * CLASS_ATTENTION_RATE, weightDecay);
+    if (rest.parameters.length > 0) adamWUpdate(rest, lr, weightDecay, taken);
+    if (slow.parameters.length > 0) adamWUpdate(slow, lr * CLASS_ATTENTION_RATE, weightDecay, taken);
   }
 }

@@ -50,4 +50,28 @@ for (const name of OPTIMIZERS) {
         error.message.includes('unexpected: momentum.head'),
     );
   });
+
+  test(`${name}: the device decides whether a step is taken: to the same bits, or not at all`, () => {
+    const gradients = Array.from({ length: 3 }, () => shapes.map(([, shape]) => randn(shape)));
+    const [plain, decided] = [setUp(name), setUp(name)];
+    const step = ({ parameters, optimizer }: typeof plain, from: readonly Tensor[], taken?: Tensor): void => {
+      for (const [i, [, parameter]] of parameters.entries()) parameter.grad = (from[i] as Tensor).clone();
+      optimizer.step({ lr: 0.1, weightDecay: 0.01, taken });
+    };
+    const values = ({ parameters, optimizer }: typeof plain): number[][] =>
+      [...parameters.map(([, parameter]) => parameter), ...optimizer.stateDict().values()].map((of) =>
+        of.toArray(),
+      );
+    for (const entry of gradients) {
+      step(plain, entry);
+      step(decided, entry, tensor(1));
+      assert.deepEqual(values(decided), values(plain));
+      step(
+        decided,
+        shapes.map(([, shape]) => ones(shape).mul(NaN)),
+        tensor(0),
+      );
+      assert.deepEqual(values(decided), values(plain));
+    }
+  });
 }

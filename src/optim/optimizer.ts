@@ -13,6 +13,11 @@ export interface StepOptions {
   weightDecay: number;
   /** Factor of a parameter's learning rate, by its name; default 1 for all. */
   rateOf?: ((name: string) => number) | undefined;
+  /**
+   * () float32 on the parameters' device, 1 or 0: with 0 nothing changes, whatever the gradients are. The host doesn't wait
+   * for it. Default: 1.
+   */
+  taken?: Tensor | undefined;
 }
 
 /** The parameters of a group that have a gradient, with their state: lists of equal length. */
@@ -37,8 +42,13 @@ export abstract class Optimizer<Slot extends string = string> {
   /** The state of a parameter before its first step: its slots. */
   protected abstract initialState(parameter: Parameter, name: string): Record<Slot, Tensor>;
 
-  /** Updates the parameters; called without gradients, in a scope. */
-  protected abstract update(updates: Updates<Slot>, lr: number, weightDecay: number): void;
+  /** Updates the parameters, unless `taken` is 0; called without gradients, in a scope. */
+  protected abstract update(
+    updates: Updates<Slot>,
+    lr: number,
+    weightDecay: number,
+    taken: Tensor | undefined,
+  ): void;
 
   get #parameters(): NamedParameter[] {
     return this.#groups.flatMap((group) => group.parameters);
@@ -48,12 +58,12 @@ export abstract class Optimizer<Slot extends string = string> {
     for (const [, parameter] of this.#parameters) parameter.grad = null;
   }
 
-  step({ lr, weightDecay, rateOf = () => 1 }: StepOptions): void {
+  step({ lr, weightDecay, rateOf = () => 1, taken }: StepOptions): void {
     scope(() =>
       noGrad(() => {
         for (const group of this.#groups) {
           for (const [rate, updates] of this.#byRate(group, rateOf))
-            this.update(updates, lr * rate, group.regularized ? weightDecay : 0);
+            this.update(updates, lr * rate, group.regularized ? weightDecay : 0, taken);
         }
       }),
     );

@@ -2,7 +2,7 @@
  * What happens to parameters between backward() and the optimizer's step: utils.py get_params_groups,
  * clip_gradients and cancel_gradients_last_layer.
  */
-import { noGrad, ops, scope, type Parameter, type Tensor } from '../torch/index.js';
+import { noGrad, ops, scope, widest, type Parameter, type Tensor } from '../torch/index.js';
 import { isOfBackbone } from './layer-rates.js';
 
 export type NamedParameter = readonly [name: string, parameter: Parameter];
@@ -30,26 +30,36 @@ export function parameterGroups(parameters: Iterable<NamedParameter>): [Paramete
  * Scales down each gradient whose L2 norm exceeds `maxNorm`. Unlike in torch.nn.utils.clip_grad_norm_, each parameter is
  * clipped separately.
  *
- * @returns The norms before clipping, one for each parameter that has a gradient.
+ * @returns (P) The norms before clipping, one for each parameter that has a gradient, on their device: on another than the
+ *   CPU the host doesn't wait for them. Null without gradients.
  */
-export function clipGradients(parameters: Iterable<NamedParameter>, maxNorm: number): number[] {
+export function clipGradients(parameters: Iterable<NamedParameter>, maxNorm: number): Tensor | null {
   return scope(() =>
     noGrad(() => {
       const gradients = [...parameters].flatMap(([, parameter]) => parameter.grad ?? []);
-      if (gradients.length === 0) return [];
-      const norms = ops.stack(ops._foreachNorm(gradients, 2)).toArray(); // one wait for the device, not one per parameter
-      const scaled: Tensor[] = [];
-      const factors: number[] = [];
-      for (const [i, gradient] of gradients.entries()) {
-        const factor = maxNorm / ((norms[i] as number) + 1e-6);
-        if (factor >= 1) continue;
-        scaled.push(gradient);
-        factors.push(factor);
+      if (gradients.length === 0) return null;
+      const norms = ops.stack(ops._foreachNorm(gradients, 2)); // (P)
+      if (norms.device === 'cpu') scaleLarge(gradients, norms.toArray(), maxNorm);
+      else if (maxNorm < Infinity) {
+        const factors = widest(norms).add(1e-6).reciprocal().mul(maxNorm).clampMax(1).to(norms.dtype);
+        ops._foreachMul_(gradients, factors.unbind());
       }
-      if (scaled.length > 0) ops._foreachMul_(scaled, factors);
       return norms;
     }),
   );
+}
+
+/** On the CPU, where the norms can be read at once, most gradients need not be touched. */
+function scaleLarge(gradients: readonly Tensor[], norms: readonly number[], maxNorm: number): void {
+  const scaled: Tensor[] = [];
+  const factors: number[] = [];
+  for (const [i, gradient] of gradients.entries()) {
+    const factor = maxNorm / ((norms[i] as number) + 1e-6);
+    if (factor >= 1) continue;
+    scaled.push(gradient);
+    factors.push(factor);
+  }
+  if (scaled.length > 0) ops._foreachMul_(scaled, factors);
 }
 
 /** Drops the gradients of the backbone, so that the optimizer skips it: a step of the head alone. */

@@ -5,6 +5,7 @@
 import { ops, zeros, type Parameter, type Tensor } from '../torch/index.js';
 import { Optimizer, type Updates } from './optimizer.js';
 import type { ParameterGroup } from './parameters.js';
+import { foundInf } from './taken.js';
 
 type Slot = 'momentum_buffer';
 
@@ -29,6 +30,7 @@ export class SGD extends Optimizer<Slot> {
     { parameters, gradients, states }: Updates<Slot>,
     lr: number,
     weightDecay: number,
+    taken: Tensor | undefined,
   ): void {
     ops._fusedSgd_(
       parameters,
@@ -41,6 +43,7 @@ export class SGD extends Optimizer<Slot> {
         dampening: 0,
         nesterov: false,
         maximize: false,
+        foundInf: foundInf(taken),
         isFirstStep: false, // the buffer starts at zero, which gives the same as torch's first step
       },
     );

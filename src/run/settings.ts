@@ -255,12 +255,12 @@ export const settingFields = {
   log: z
     .string()
     .regex(
-      /^(tensorboard|mlflow)(,(tensorboard|mlflow))*$/,
-      'expected tensorboard, mlflow or both with a comma',
+      /^(tensorboard|mlflow|wandb|trackio)(,(tensorboard|mlflow|wandb|trackio))*$/,
+      'expected tensorboard, mlflow, wandb, trackio or several with commas',
     )
     .optional()
     .describe(
-      'where metrics go beside metrics.jsonl: tensorboard (RUN/tensorboard), mlflow (the server that MLFLOW_TRACKING_URI names)',
+      'where metrics go beside metrics.jsonl: tensorboard (RUN/tensorboard), mlflow (the server that MLFLOW_TRACKING_URI names), wandb and trackio (their own Python clients)',
     ),
   watchImages: z
     .array(z.string().min(1))

@@ -6,6 +6,23 @@ import path from 'node:path';
 import { cachedCopyDirectory, machineName, packageRoot } from '../../scripts/find-libtorch.mjs';
 import { type Packed, packMain, packPlatform } from '../../scripts/package.mjs';
 
+/** Flags of `dino train` for a network and a training of a few seconds, on a folder of 60 images. */
+export const SMALL_RUN: readonly string[] = [
+  ...['--embed-dim', '32', '--depth', '2', '--num-heads', '2', '--head-hidden-dim', '32', '--out-dim', '32'],
+  ...[
+    '--batch-size',
+    '20',
+    '--local-crops-number',
+    '2',
+    '--device',
+    'cpu',
+    '--threads',
+    '1',
+    '--epochs',
+    '1',
+  ],
+];
+
 /** Unpacks a tarball as npm does. */
 function unpack(file: string, folder: string): void {
   mkdirSync(folder, { recursive: true });
@@ -21,6 +38,15 @@ function linkDependencies(modules: string): void {
     mkdirSync(path.dirname(path.join(modules, name)), { recursive: true });
     symlinkSync(path.join(packageRoot, 'node_modules', name), path.join(modules, name));
   }
+}
+
+interface RunOptions {
+  env?: Record<string, string>;
+  input?: string;
+  /** Another Node than this one. */
+  node?: string;
+  /** Another user than this one. */
+  as?: { uid?: number; gid?: number };
 }
 
 /** A folder in which dino-ts is installed. */
@@ -66,26 +92,23 @@ export class Installed {
     return readdirSync(this.#home, { recursive: true }).map(String);
   }
 
-  /** Runs Node in the user's folder. @param node another Node than this one */
+  /** Runs Node in the user's folder. */
   node(
     args: readonly string[],
-    {
-      env = {},
-      input,
-      node = process.execPath,
-    }: { env?: Record<string, string>; input?: string; node?: string } = {},
+    { env = {}, input, node = process.execPath, as = {} }: RunOptions = {},
   ): SpawnSyncReturns<string> {
     return spawnSync(node, ['--no-warnings', ...args], {
       cwd: this.folder,
       encoding: 'utf8',
       env: { ...this.env, ...env },
       timeout: 300_000,
+      ...as,
       ...(input === undefined ? {} : { input }),
     });
   }
 
   /** Runs the program that npm would have put on PATH. */
-  dino(args: readonly string[], options: { env?: Record<string, string>; node?: string } = {}) {
+  dino(args: readonly string[], options: RunOptions = {}) {
     return this.node([path.join('node_modules', 'dino-ts', 'bin', 'dino.js'), ...args], options);
   }
 

@@ -5,10 +5,17 @@
  */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { DataParallel, DINOLoss, dinoStep, MultiCropWrapper, type TrainingState } from '../dino/index.js';
-import { buildBackbone, DINOHead, ResNet } from '../models/index.js';
+import {
+  DataParallel,
+  DINOLoss,
+  dinoStep,
+  LowRankUpdates,
+  MultiCropWrapper,
+  type TrainingState,
+} from '../dino/index.js';
+import { buildBackbone, DINOHead, ResNet, XCiT } from '../models/index.js';
 import { buildOptimizer, LossScaler, parameterGroups } from '../optim/index.js';
-import { ProcessGroup, scope, setNumThreads, Store, type Tensor } from '../torch/index.js';
+import { manualSeed, ProcessGroup, scope, setNumThreads, Store, type Tensor } from '../torch/index.js';
 import { writeSafetensors } from '../weights/safetensors.js';
 import { hashFill } from './hash-fill.js';
 import { hashCrops } from './training-state.js';
@@ -22,26 +29,34 @@ export interface ParallelCase {
   crop?: number;
   microBatchSize?: number;
   activationCheckpointing?: boolean;
+  /** Rank of low-rank updates, in place of all weights of the backbone. */
+  loraRank?: number;
   dtype?: 'float64';
 }
 
 const LOCAL_CROPS = 2;
 
-function build({ model, head, dtype }: ParallelCase): TrainingState {
+function build({ model, head, dtype, loraRank: rank }: ParallelCase): TrainingState {
   const network = (normLastLayer: boolean): MultiCropWrapper => {
     const backbone =
       model.arch === 'resnet'
         ? new ResNet({ block: 'basic', layers: [1, 1, 1, 1] }) // half a ResNet-18
-        : buildBackbone({ patchSize: 8, dropPathRate: 0, ...model });
+        : model.arch === 'xcit'
+          ? new XCiT({ patchSize: 8, embedDim: 32, depth: 1, numHeads: 2 })
+          : buildBackbone({ patchSize: 8, dropPathRate: 0, ...model });
     const options = { ...head, hiddenDim: 64, bottleneckDim: 32, inDim: backbone.embedDim, normLastLayer };
     const filled = hashFill(new MultiCropWrapper(backbone, new DINOHead(options)), 0.05);
     return dtype === undefined ? filled : filled.to(dtype);
   };
   const [student, teacher] = [network(false), network(true)];
   for (const parameter of teacher.parameters()) parameter.requiresGrad = false;
+  const lowRank = rank === undefined ? undefined : new LowRankUpdates(student, { rank });
   return {
-    ...{ student, teacher, device: 'cpu', scaler: new LossScaler(false) },
-    optimizer: buildOptimizer('adamw', parameterGroups(student.namedParameters())),
+    ...{ student, teacher, device: 'cpu', scaler: new LossScaler(false), lowRank },
+    optimizer: buildOptimizer(
+      'adamw',
+      parameterGroups(lowRank?.parametersOf(student) ?? student.namedParameters()),
+    ),
     loss: new DINOLoss({ outDim: head.outDim, crops: 2 + LOCAL_CROPS }),
   };
 }
@@ -59,6 +74,7 @@ const [file = '', rankText = '0', sizeText = '1', json = '{}', output = '.'] = p
 const [rank, size] = [Number(rankText), Number(sizeText)];
 const what = JSON.parse(json) as ParallelCase;
 setNumThreads(1);
+manualSeed(0); // what low-rank updates are drawn from
 const { crop = 32, batch } = what;
 const sizes = { globalCropsSize: crop, localCropsSize: crop / 2, localCropsNumber: LOCAL_CROPS, batch };
 const state = build(what);

@@ -124,9 +124,8 @@ function flatten(values: NestedNumbers, shape: readonly number[], depth: number,
 function move(from: Tensor, dtype: DType, device: string): Tensor {
   const typed = from.to(dtype);
   if (typed !== from && dtype !== from.dtype) from.dispose();
-  if (device === 'cpu') return typed;
-  const moved = typed.to(device);
-  typed.dispose();
+  const moved = typed.upload(device);
+  if (moved !== typed) typed.dispose();
   return moved;
 }
 

@@ -84,3 +84,11 @@ export function assertDevice(device: string): void {
 export function synchronize(device: string): void {
   native.synchronize(device);
 }
+
+/** Whether the device has nothing left to do. */
+export function isIdle(device: string): boolean {
+  return device === 'cpu' || native.isIdle(device);
+}
+
+/** Devices with streams, on which a copy and a computation overlap. MPS has one queue for both. */
+export const hasStreams = (device: string): boolean => /^(cuda|privateuseone)/.test(device);

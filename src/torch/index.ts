@@ -20,7 +20,7 @@ export {
   type NormParameters,
 } from './kernels.js';
 export { elementSize, isDType } from './dtype.js';
-export { Tensor, Parameter } from './tensor.js';
+export { Tensor, Parameter, widest } from './tensor.js';
 export {
   arange,
   empty,
@@ -46,6 +46,8 @@ export {
   cudaDeviceCount,
   cudaUnavailableReason,
   mpsIsAvailable,
+  hasStreams,
+  isIdle,
   synchronize,
 } from './device.js';
 

@@ -94,6 +94,8 @@ export interface NativeTorch extends NativeDistributed {
   setEnvironment(name: string, value: string): void;
   deviceCount(type: string): number;
   synchronize(device: string): void;
+  upload(tensor: TensorHandle, device: string): TensorHandle;
+  isIdle(device: string): boolean;
   /** By cpuinfo's names, such as avx512_bf16. */
   cpuFeatures(): Record<string, boolean>;
   cpuCapability(): string;

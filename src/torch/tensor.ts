@@ -3,7 +3,7 @@
  * metadata, reading plain values, conversion between dtypes and devices, gradients, and freeing.
  */
 import { EngineError, ShapeError } from '../errors.js';
-import { assertDevice } from './device.js';
+import { assertDevice, hasStreams } from './device.js';
 import { dtypeCode, dtypeName, isDType, viewOf, type DType, type TypedArray } from './dtype.js';
 import { Operator, operatorError } from './dispatch.js';
 import { methodTable } from './generated/table.js';
@@ -105,6 +105,22 @@ export class Tensor extends TensorOwner implements Disposable {
     return toDevice.callMethod(this, [{ device: target, copy }]) as Tensor;
   }
 
+  /**
+   * A copy of a CPU tensor on a device, for which nothing waits but what is computed with it: it goes through pinned memory,
+   * on a stream of its own, and overlaps what the device computes meanwhile. This tensor's memory may be overwritten at once.
+   * To the CPU it is the tensor itself, and to a device without streams to(device).
+   */
+  upload(device: string): Tensor {
+    if (device === this.device) return this;
+    assertDevice(device);
+    if (!hasStreams(device)) return this.to(device);
+    try {
+      return new Tensor(native.upload(this.handle, device));
+    } catch (error) {
+      throw operatorError('upload', this, [device], error);
+    }
+  }
+
   /** The tensor itself if it is stored row by row, else a copy that is. */
   contiguous(): Tensor {
     return contiguous.callMethod(this, []) as Tensor;
@@ -175,6 +191,9 @@ export class Tensor extends TensorOwner implements Disposable {
 
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging, @typescript-eslint/no-empty-object-type
 export interface Tensor extends TensorMethods<Tensor> {}
+
+/** In float64, as JavaScript's numbers are; MPS has none, and gives float32. */
+export const widest = (x: Tensor): Tensor => (x.device.startsWith('mps') ? x : x.to('float64'));
 
 /** A trained tensor: a leaf with requiresGrad. Modules register it under the name of its field. */
 export class Parameter extends Tensor {

@@ -87,8 +87,11 @@ export type TrainEvent =
       std: readonly number[];
       measured: MeasuredChannels | null;
     }
-  /** After every step; `metrics` is set every logEvery steps, at the end of an epoch and at the last step. */
-  | { type: 'step'; step: number; epoch: number; loss: number; metrics: StepMetrics | null }
+  /**
+   * After every step; `metrics` is set every logEvery steps, at the end of an epoch and at the last step. On a GPU `loss` is
+   * null between these lines: reading it would make the host wait for the device.
+   */
+  | { type: 'step'; step: number; epoch: number; loss: number | null; metrics: StepMetrics | null }
   /** A checkpoint is on disk: how long its copy stopped training, and how long its write took meanwhile. */
   | { type: 'checkpoint'; step: number; folder: string; copyMs: number; writeMs: number }
   /** A run for a time has looked at its pace: steps that it now has in all, and seconds until its end. */

@@ -25,14 +25,21 @@ import {
   type AugmentationSettings,
   type ImageList,
 } from '../data/index.js';
-import { CollapseMonitor, monitorPatience, DataParallel, dinoStep } from '../dino/index.js';
+import {
+  CollapseMonitor,
+  DataParallel,
+  dinoStep,
+  monitorPatience,
+  queueStep,
+  UnreadSteps,
+} from '../dino/index.js';
 import { ConfigError, DataError, DinoError } from '../errors.js';
 import { FolderLostError, type FolderLock, lockFolder } from '../files/folder-lock.js';
 import { type BackboneFactory, normalizeImages, pixelTensor } from '../models/index.js';
 import { backboneShare, layerRates } from '../optim/index.js';
 import { printable } from '../plain/printable.js';
 import { shellPath } from '../plain/shell.js';
-import { scope, setNumThreads, type Tensor } from '../torch/index.js';
+import { hasStreams, isIdle, scope, setNumThreads, type Tensor } from '../torch/index.js';
 import { AttentionFilm } from './attention-film.js';
 import { buildTraining } from './build-training.js';
 import { loadCheckpoint } from './checkpoint.js';
@@ -157,6 +164,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     setNumThreads(settings.threads);
     const { state, buildTeacherBackbone } = buildTraining(settings, precision, options.backbone);
     const { student, teacher, optimizer, loss: dinoLoss, generators } = state;
+    // the host reads a GPU's results only for a line of metrics, but the scale of float16's losses depends on each
+    const unread = hasStreams(device) && precision !== 'fp16' ? new UnreadSteps(state) : null;
     const newest = resume && world.isFirst ? newestWholeCheckpoint(output, warn) : null;
     if (newest === null && world.isFirst) initialise(student, settings);
     state.lowRank?.begin();
@@ -244,7 +253,22 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       course.keepTime();
     };
     let lastMetrics: StepMetrics | null = null;
+    let lastLoss: number | null = null;
+    /** Reads what is left unread. @returns Whether all steps were finite; else `step` is that of the last that was. */
+    const settle = (): boolean => {
+      if (unread === null || unread.isEmpty) return true;
+      const { undone, loss } = unread.read();
+      step -= undone;
+      if (undone === 0) lastLoss = loss;
+      return undone === 0;
+    };
+    /** Saves the state, which is that before the step that is not finite, and ends the training. */
+    const endNotFinite = async (): Promise<never> => {
+      await save();
+      throw new DinoError('NOT_FINITE', notFinite(step, settings));
+    };
     const rescue = async (): Promise<boolean> => {
+      settle();
       if (checkpoints === null)
         return saveAsHeir(world, { run: output, state, step, keep, metrics: lastMetrics, emit });
       await save();
@@ -329,14 +353,16 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 
     // ============ the loop ============
     const firstWholeEpoch = Math.ceil(step / stepsPerEpoch);
-    let lastLoss: number | null = null;
     let waited = 0; // ms spent waiting for images since the last line of metrics
+    let lastStepEnd = performance.now();
     let imagesSinceLog = 0;
     let lastLog = performance.now();
     pace?.start(course.totalSteps);
     for await (const batch of loader) {
-      const stepStart = performance.now();
-      waited += batch.waitMs;
+      const stepStart = unread === null ? performance.now() : lastStepEnd;
+      // a GPU that is busy with earlier steps hasn't waited
+      const waitMs = unread === null || isIdle(device) ? batch.waitMs : 0;
+      waited += waitMs;
       const epoch = Math.floor(step / stepsPerEpoch);
       const { schedules, totalSteps } = course;
       const lr = schedules.lr[step] as number;
@@ -368,7 +394,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
           const exactEpoch = step / stepsPerEpoch;
           const { freezeBackbone, backboneWarmupEpochs } = settings;
           const schedule = { epoch: exactEpoch, lr, weightDecay, momentum, teacherTemp };
-          return dinoStep(state, [globals, ...locals], {
+          const how = {
             ...schedule,
             clipGrad,
             freezeLastLayer,
@@ -379,28 +405,32 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
             activationCheckpointing,
             precision,
             measure: isLog,
-          });
+          };
+          return unread === null
+            ? { ...dinoStep(state, [globals, ...locals], how), undone: 1 }
+            : queueStep(state, unread, [globals, ...locals], how);
         }),
       );
-      if (!result.finite) {
-        // this step has changed neither weights nor centre: they are the last good state
-        await save();
-        throw new DinoError('NOT_FINITE', notFinite(step, settings));
+      if (result?.finite === false) {
+        step -= result.undone - 1; // those have changed neither weights nor centre
+        await endNotFinite();
       }
       if (workers !== null) {
         const { settled } = workers;
-        workers.observe({ waitMs: batch.waitMs, workMs: performance.now() - stepStart });
+        const now = performance.now();
+        workers.observe({ waitMs, workMs: now - stepStart - (unread === null ? 0 : waitMs) });
+        lastStepEnd = now;
         loader.setWorkers(workers.count);
         if (workers.settled !== null && workers.settled !== settled)
           emit({ type: 'workers', workers: workers.count, dataWaitPercent: 100 * workers.settled });
       }
-      const { loss } = result;
-      lastLoss = loss;
+      const loss = result?.loss ?? null;
+      lastLoss = loss ?? lastLoss;
       step++;
       imagesSinceLog += batchSize;
 
       let metrics: StepMetrics | null = null;
-      if (result.statistics !== null) {
+      if (loss !== null && result?.statistics) {
         const { entropy, kl, centerNorm } = result.statistics;
         const elapsed = performance.now() - lastLog;
         metrics = {
@@ -459,6 +489,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       const isDue = settings.saveEverySteps > 0 && step % settings.saveEverySteps === 0;
       const isEpochSaved = isEpochEnd && course.savesEpoch(step - savedAt);
       const isJudged = !isStopped && judge?.isOwed(step, isRunEnd && length.steps !== undefined) === true;
+      const isKnnDue =
+        settings.knnEvery > 0 && (isEpochEnd ? (epoch + 1) % settings.knnEvery === 0 : isRunEnd);
+      const isSaved = isEpochSaved || isRunEnd || isStopped || isDue;
+      if ((isSaved || isJudged || isKnnDue) && !settle()) await endNotFinite();
       const judgedAt = performance.now();
       const isBest = isJudged && (await judgeNow());
       if (isJudged) pace?.evaluated('judge', performance.now() - judgedAt);
@@ -466,10 +500,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         warn(
           `ending: the judge sees no gain any more; ${course.totalSteps - step} more steps bring the schedules to their end`,
         );
-      if (isEpochSaved || isBest || isRunEnd || isStopped || isDue) await save(isBest);
+      if (isSaved || isBest) await save(isBest);
       if (isStopped) break;
-      const isKnnDue = isEpochEnd ? (epoch + 1) % settings.knnEvery === 0 : isRunEnd;
-      if (settings.knnEvery > 0 && isKnnDue) await knnNow(epoch);
+      if (isKnnDue) await knnNow(epoch);
       if (isRunEnd) break;
       await eventLoopTurn(); // lets signals, workers' messages and the caller's timers in
     }
@@ -482,6 +515,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     state.parallel?.dispose();
     for (const part of [student, teacher, optimizer, dinoLoss]) part.dispose();
     state.lowRank?.dispose();
+    unread?.dispose();
     return {
       output,
       arch: settings.arch,

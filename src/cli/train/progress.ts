@@ -34,6 +34,8 @@ export class TrainProgress {
   #start = { step: 0, time: 0, total: 0, perEpoch: 1, epochs: 1 };
   /** When a run for a time ends, by #now(). */
   #deadline: number | null = null;
+  /** Of the last step whose loss was read. */
+  #loss = NaN;
   #lastMetrics = { entropy: '-', speed: '-', wait: '-' };
 
   constructor(options: ProgressOptions = {}) {
@@ -91,7 +93,8 @@ export class TrainProgress {
             wait: `${event.metrics.dataWaitPercent.toFixed(0)}%`,
           };
         }
-        const line = this.#line(event.step, event.loss);
+        this.#loss = event.loss ?? this.#loss;
+        const line = this.#line(event.step, this.#loss);
         if (this.#bar) this.#bar.update(event.step, line);
         else if (event.metrics) {
           this.#print(

@@ -1,6 +1,6 @@
-/** TensorBoard's files as TensorBoard reads them, and a server of MLflow; the real programs where a Python has them. */
+/** TensorBoard's files as TensorBoard reads them, a server of MLflow, and the clients of Weights & Biases and Trackio; the real programs where a Python has them. */
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import os from 'node:os';
@@ -18,11 +18,13 @@ const images = path.join(folder, 'images');
 before(() => makeImageFolder(images, { classes: 2, perClass: 5 }));
 after(() => rmSync(folder, { recursive: true }));
 
-/** A Python with tensorboard and mlflow. */
+/** A Python with some of the programs. */
 const python = process.env['DINO_TEST_TRACKERS'];
-const withPrograms = {
-  skip: python === undefined && 'DINO_TEST_TRACKERS names no Python with tensorboard and mlflow',
-};
+const withProgram = (name: string): { skip: string | false } => ({
+  skip:
+    (python === undefined || spawnSync(python, ['-c', `import ${name}`]).status !== 0) &&
+    `DINO_TEST_TRACKERS names no Python with ${name}`,
+});
 const SETTINGS = { ...TINY_SETTINGS, steps: 4, watchImages: ['auto'], numWorkers: 0 };
 
 /** Trains, stopped after the second step and resumed. */
@@ -82,8 +84,8 @@ it('a run that was resumed has one event file for each time, whole records all o
 it('says which trackers there are, and what MLflow needs', async () => {
   const run = { images, output: path.join(folder, 'never') };
   await assert.rejects(
-    train({ ...run, settings: { ...SETTINGS, log: 'wandb' } }),
-    /log is "wandb"; expected tensorboard, mlflow/,
+    train({ ...run, settings: { ...SETTINGS, log: 'aim' } }),
+    /log is "aim"; expected tensorboard, mlflow, wandb, trackio/,
   );
   await assert.rejects(train({ ...run, settings: { ...SETTINGS, log: 'mlflow' } }), /MLFLOW_TRACKING_URI/);
 });
@@ -108,7 +110,7 @@ it('a server that does not answer costs the training nothing but a line', async 
   }
 });
 
-it('TensorBoard reads every value and picture', withPrograms, async () => {
+it('TensorBoard reads every value and picture', withProgram('tensorboard'), async () => {
   const { run } = await stoppedAndResumed('tensorboard', 'tensorboard');
   const program = `
 import json, sys
@@ -132,7 +134,7 @@ print(json.dumps({
   for (const steps of Object.values(found.images)) assert.deepEqual([steps[0], steps.at(-1)], [0, 4]);
 });
 
-it('MLflow has one run with every value, also of a run that was resumed', withPrograms, async () => {
+it('MLflow has one run with every value, also of a run that was resumed', withProgram('mlflow'), async () => {
   const port = await freePort();
   const uri = `http://127.0.0.1:${port}`;
   const store = path.join(folder, 'mlflow');
@@ -185,3 +187,123 @@ it('MLflow has one run with every value, also of a run that was resumed', withPr
     process.kill(-server.pid!, 'SIGKILL');
   }
 });
+
+/** Runs `fn` with other variables in the environment; those that are undefined are not set. */
+async function withVariables<T>(
+  variables: Record<string, string | undefined>,
+  fn: () => Promise<T>,
+): Promise<T> {
+  const before = Object.keys(variables).map((name) => [name, process.env[name]] as const);
+  const set = (name: string, value: string | undefined): void => {
+    if (value === undefined) delete process.env[name];
+    else process.env[name] = value;
+  };
+  for (const [name, value] of Object.entries(variables)) set(name, value);
+  try {
+    return await fn();
+  } finally {
+    for (const [name, value] of before) set(name, value);
+  }
+}
+
+it('a client that no Python has is an error before the training, which says what to install', async () => {
+  const run = path.join(folder, 'without');
+  await withVariables({ PATH: folder, VIRTUAL_ENV: undefined, CONDA_PREFIX: undefined }, () =>
+    assert.rejects(
+      train({ images, output: run, settings: { ...SETTINGS, log: 'tensorboard,trackio' } }),
+      /--log trackio needs trackio's own Python client.*pip install trackio/,
+    ),
+  );
+});
+
+/** The environment in which that Python is the active one. */
+const active = { VIRTUAL_ENV: path.dirname(path.dirname(python ?? '')) };
+const losses = (run: string): [step: number, loss: number][] =>
+  readLines(path.join(run, 'metrics.jsonl')).map(({ step, loss }) => [Number(step), Number(loss)]);
+
+it(
+  'Weights & Biases has every value offline, under one id also of a run that was resumed',
+  withProgram('wandb'),
+  async () => {
+    const { run, warnings } = await withVariables({ ...active, WANDB_MODE: 'offline' }, () =>
+      stoppedAndResumed('wandb', 'wandb'),
+    );
+    assert.deepEqual(warnings, []);
+    const program = `
+import glob, json, struct, sys
+from wandb.proto import wandb_internal_pb2 as pb
+
+def records(file):  # LevelDB's log format behind a header of 7 bytes
+    data, at, part = open(file, 'rb').read(), 7, b''
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        length, kind = struct.unpack('<HB', data[at + 4:at + 7])
+        if left < 7 or kind == 0:
+            at += left
+            continue
+        part += data[at + 7:at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            yield part
+            part = b''
+
+found = []
+for file in sorted(glob.glob(sys.argv[1] + '/wandb/offline-run-*/run-*.wandb')):
+    one = {'losses': []}
+    for data in records(file):
+        record = pb.Record()
+        record.ParseFromString(data)
+        if record.HasField('run'):
+            one['id'] = record.run.run_id
+            one['config'] = {item.key: json.loads(item.value_json) for item in record.run.config.update}
+        if record.HasField('history'):
+            values = {item.key or '.'.join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            if 'loss' in values: one['losses'].append([values['_step'], values['loss']])
+    found.append(one)
+print(json.dumps(found))`;
+    const found = JSON.parse(execFileSync(python!, ['-c', program, run], { encoding: 'utf8' })) as {
+      id: string;
+      config: Record<string, unknown>;
+      losses: [number, number][];
+    }[];
+    assert.equal(found.length, 2);
+    assert.deepEqual(
+      found.flatMap(({ losses }) => losses),
+      losses(run),
+    );
+    const { id } = JSON.parse(readFileSync(path.join(run, 'wandb.json'), 'utf8')) as { id: string };
+    assert.deepEqual([...new Set(found.map((one) => one.id))], [id]);
+    assert.equal(found[0]!.config['embedDim'], 32);
+  },
+);
+
+it('a client that fails costs the training nothing but a line', withProgram('wandb'), async () => {
+  const login = { WANDB_MODE: 'online', WANDB_API_KEY: undefined, HOME: path.join(folder, 'nobody') };
+  const { run, warnings } = await withVariables(
+    { ...active, ...login, NETRC: path.join(folder, 'none') },
+    () => stoppedAndResumed('not-logged-in', 'wandb'),
+  );
+  assert.equal(losses(run).length, 4);
+  assert.match(warnings.join('\n'), /--log wandb: the client ended \(.*\)\. metrics\.jsonl has all values/);
+});
+
+it(
+  'Trackio has one run with every value, also of a run that was resumed',
+  withProgram('trackio'),
+  async () => {
+    const place = { TRACKIO_DIR: path.join(folder, 'trackio-data'), TRACKIO_PROJECT: 'test' };
+    const { run, warnings } = await withVariables({ ...active, ...place }, () =>
+      stoppedAndResumed('trackio', 'trackio'),
+    );
+    assert.deepEqual(warnings, []);
+    const program = `
+import json
+from trackio.sqlite_storage import SQLiteStorage
+print(json.dumps({run: [[log['step'], log['loss']] for log in SQLiteStorage.get_logs('test', run) if 'loss' in log]
+                  for run in SQLiteStorage.get_runs('test')}))`;
+    const found = JSON.parse(
+      execFileSync(python!, ['-c', program], { encoding: 'utf8', env: { ...process.env, ...place } }),
+    ) as Record<string, [number, number][]>;
+    assert.deepEqual(Object.values(found), [losses(run)]);
+  },
+);

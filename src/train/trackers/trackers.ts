@@ -1,5 +1,5 @@
 /**
- * What shows trainings beside the studio, `--log tensorboard,mlflow`: metrics.jsonl stays what counts, and a tracker that can't
+ * What shows trainings beside the studio, `--log tensorboard,mlflow,wandb,trackio`: metrics.jsonl stays what counts, and a tracker that can't
  * be written or reached never ends a training.
  */
 import sharp from 'sharp';
@@ -9,6 +9,7 @@ import { listWatched, readFrame } from '../../run/film-folder.js';
 import type { TrainSettings } from '../../run/settings.js';
 import type { TrainEvent } from '../events.js';
 import { MlflowRun } from './mlflow.js';
+import { PYTHON_CLIENTS, PythonClient } from './python-client.js';
 import { TensorBoardFile } from './tensorboard.js';
 
 export interface TrackersOptions {
@@ -45,7 +46,8 @@ function scalarsOf(event: TrainEvent): { step: number; values: Record<string, nu
 /** The trackers of a run; it takes the training's events. */
 export class Trackers {
   readonly #options: TrackersOptions;
-  readonly #mlflow: MlflowRun | null;
+  /** Those that send values in the background. */
+  readonly #clients: readonly (MlflowRun | PythonClient)[];
   #tensorBoard: TensorBoardFile | null;
   #pictures: Promise<void> = Promise.resolve();
 
@@ -54,7 +56,12 @@ export class Trackers {
     const { run, settings, step, warn } = options;
     const names = settings.log?.split(',') ?? [];
     this.#options = options;
-    this.#mlflow = names.includes('mlflow') ? new MlflowRun(run, settings, warn) : null;
+    this.#clients = [
+      ...(names.includes('mlflow') ? [new MlflowRun(run, settings, warn)] : []),
+      ...PYTHON_CLIENTS.filter((name) => names.includes(name)).map(
+        (name) => new PythonClient(name, run, settings, warn),
+      ),
+    ];
     this.#tensorBoard = names.includes('tensorboard') ? new TensorBoardFile(run, step) : null;
     if (this.#tensorBoard !== null) this.#pictures = this.#attention(step); // before training
   }
@@ -62,7 +69,7 @@ export class Trackers {
   observe(event: TrainEvent): void {
     const found = scalarsOf(event);
     if (found !== null) {
-      this.#mlflow?.scalars(found.step, found.values);
+      for (const client of this.#clients) client.scalars(found.step, found.values);
       this.#toTensorBoard((file) => file.scalars(found.step, found.values));
     }
     if (event.type === 'checkpoint' && this.#tensorBoard !== null)
@@ -73,7 +80,7 @@ export class Trackers {
   async close(isDone: boolean): Promise<void> {
     await this.#pictures;
     this.#toTensorBoard((file) => file.close());
-    await this.#mlflow?.close(isDone ? 'FINISHED' : 'KILLED');
+    await Promise.all(this.#clients.map((client) => client.close(isDone ? 'FINISHED' : 'KILLED')));
   }
 
   /** A file that can't be written any more is given up, with a line that says so. */
