@@ -124,7 +124,8 @@ describe('the studio', { skip: typeof browser === 'string' ? browser : false }, 
     await studio.page.focus('.film .scrubber input');
     await studio.page.keyboard.press('Home');
     await studio.page.waitForSelector('.film[data-step="0"]');
-    await studio.page.evaluate(`{ const label = [...document.querySelectorAll('.film label')].find((one) => one.innerText === 'Head');
+    await studio.page
+      .evaluate(`{ const label = [...document.querySelectorAll('.film label')].find((one) => one.innerText === 'Head');
       const input = document.getElementById(label.htmlFor);
       input.value = 2; input.dispatchEvent(new Event('input', { bubbles: true })); }`);
     await studio.page.click('.toolbar input[type=checkbox]');
@@ -145,7 +146,10 @@ describe('the studio', { skip: typeof browser === 'string' ? browser : false }, 
         ),
       );
       assert.match(label, /^Attention, head 2, for .*: Before training$/, way);
-      assert.equal(await studio.page.evaluate(`document.querySelector('.toolbar input[type=checkbox]').checked`), true);
+      assert.equal(
+        await studio.page.evaluate(`document.querySelector('.toolbar input[type=checkbox]').checked`),
+        true,
+      );
     }
   });
 });

@@ -189,7 +189,8 @@ describe('the film of watched images', () => {
       // by the browser's own encoder: MP4 where it has one
       const kind = (await page.evaluate(`typeof MediaRecorder === 'undefined' ? null :
         MediaRecorder.isTypeSupported('video/mp4;codecs=avc1.640028') ? 'MP4' : 'WebM'`)) as string | null;
-      if (kind === null) assert.deepEqual(await textsOf(page, '.film-controls button'), ['Play', 'Save as GIF']);
+      if (kind === null)
+        assert.deepEqual(await textsOf(page, '.film-controls button'), ['Play', 'Save as GIF']);
       else await checkVideo(await saved(page, `Save as ${kind}`), kind, steps.length);
 
       // a frame that is damaged is a message, the others go on

@@ -77,7 +77,11 @@ describe('what people see first', { skip: typeof browser === 'string' ? browser 
         await settled();
         await page.mouse.move(1, 1);
         await page.evaluate('new Promise((resolve) => setTimeout(resolve, 300))');
-        assert.equal(await page.evaluate('document.documentElement.scrollWidth - innerWidth'), 0, `${width} px`);
+        assert.equal(
+          await page.evaluate('document.documentElement.scrollWidth - innerWidth'),
+          0,
+          `${width} px`,
+        );
         await looksAs(page, 'main', `${name}-${width}-${scheme}`, {
           ...{ allowed: 0.05, scale: width > 400 ? 0.4 : 0.5, hidden: CHANGING },
         });
@@ -134,7 +138,10 @@ describe('what people see first', { skip: typeof browser === 'string' ? browser 
       `['[data-column="loss"]', '[data-column="knn"]', '.film', '.differences'].map((one) =>
         document.querySelector(one).getBoundingClientRect().top)`,
     )) as number[];
-    assert.deepEqual(tops, [...tops].sort((a, b) => a - b));
+    assert.deepEqual(
+      tops,
+      [...tops].sort((a, b) => a - b),
+    );
   });
 
   it('Start: choosing a folder, and its settings', async () => {

@@ -83,7 +83,11 @@ describe('the section Start', () => {
       assert.match(report, /median 48 × 48/);
       assert.match(report, /Broken\s+1/);
       assert.match(report, /Classes\s+2/);
-      await studio.text('.planned', /outDim\s+without prototypes the head's output is its bottleneck/, 20_000);
+      await studio.text(
+        '.planned',
+        /outDim\s+without prototypes the head's output is its bottleneck/,
+        20_000,
+      );
       assert.equal(await valueOf('outDim'), '128');
       const before = await rows();
 
@@ -154,7 +158,8 @@ describe('the section Start', () => {
     await studio.page.waitForFunction(`document.querySelector('input.path').value.endsWith('photos-mine-2')`);
     // Start and the estimate are in view wherever the page is
     const isInView = (): Promise<unknown> =>
-      studio.page.evaluate(`{ const { top, bottom } = document.querySelector('.begin').getBoundingClientRect();
+      studio.page
+        .evaluate(`{ const { top, bottom } = document.querySelector('.begin').getBoundingClientRect();
         top >= 0 && bottom <= innerHeight + 1; }`);
     for (const y of [0, 100_000]) {
       await studio.page.evaluate(`scrollTo(0, ${y})`);

@@ -7,6 +7,7 @@ import type { Curves } from '../charts/curves.ts';
 import { type Drawing, keyClass, Plot, xLabel } from '../charts/plot.ts';
 import type { Axis } from '../charts/series.ts';
 import { route, setQuery } from '../router.ts';
+import { Icon } from '../ui/icon.tsx';
 import { Failure } from '../ui/parts.tsx';
 import {
   type ChartKind,
@@ -181,16 +182,16 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
       </label>
       <span class="row view" role="group" aria-label="Part that is shown">
         <button type="button" aria-label="Move left" disabled={isAll} onClick={() => curves.move(-0.25)}>
-          ←
+          <Icon name="left" />
         </button>
         <button type="button" aria-label="Move right" disabled={isAll} onClick={() => curves.move(0.25)}>
-          →
+          <Icon name="right" />
         </button>
         <button type="button" aria-label="Zoom in" onClick={() => curves.move(0, 0.5)}>
-          +
+          <Icon name="plus" />
         </button>
         <button type="button" aria-label="Zoom out" disabled={isAll} onClick={() => curves.move(0, 2)}>
-          −
+          <Icon name="minus" />
         </button>
         <button type="button" disabled={isAll} onClick={() => curves.look(null)}>
           Show all

@@ -215,7 +215,13 @@ export function Emergence({ shown, curves }: { shown: readonly ShownRun[]; curve
   const pictureRun = ids.find((id) => (watched?.get(id)?.length ?? 0) > 0);
   const pictures = usePictures(pictureRun, images);
   const wanted = useMemo(() => numberOf('step'), []);
-  const first = wanted === null ? null : Math.max(0, steps.findLastIndex((one) => one <= wanted));
+  const first =
+    wanted === null
+      ? null
+      : Math.max(
+          0,
+          steps.findLastIndex((one) => one <= wanted),
+        );
   const player = usePlayer(steps.length, !isLive && !isStill(), first);
   const drawn = useDrawn(numberOf('head') ?? 0);
   const [open, setOpen] = useState(route.peek().query.get('image'));
@@ -298,7 +304,9 @@ export function Emergence({ shown, curves }: { shown: readonly ShownRun[]; curve
         onProgress: (done, total) => setSaving({ what, done, total }),
       };
       const isVideo = what === 'video' && video !== null;
-      const file = isVideo ? await makeVideo(video, options) : await (await import('./gif.ts')).makeGif(options);
+      const file = isVideo
+        ? await makeVideo(video, options)
+        : await (await import('./gif.ts')).makeGif(options);
       const names = shown.map(({ run }) => run.name.replace(/[^\p{L}\p{N}._-]+/gu, '-'));
       saveFile(file, `${names.join('-and-')}-attention.${isVideo ? video.extension : 'gif'}`);
     } catch (problem) {

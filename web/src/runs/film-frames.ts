@@ -58,9 +58,7 @@ function drawFrame(
   context.fillStyle = '#1d1f22';
   context.font = '14px system-ui, sans-serif';
   for (let group = 0; group < across; group++)
-    titles.forEach((title, i) =>
-      context.fillText(title, GAP + group * block + i * (CELL + GAP), 18, CELL),
-    );
+    titles.forEach((title, i) => context.fillText(title, GAP + group * block + i * (CELL + GAP), 18, CELL));
   rows.forEach((row, i) => {
     const [x, y] = [GAP + (i % across) * block, CAPTION + Math.floor(i / across) * high];
     const place = (cell: number, draw: (one: HTMLCanvasElement) => void): void => {

@@ -20,7 +20,8 @@ const ORDERS = {
   state: { title: 'state', compare: (a: RunSummary, b: RunSummary) => a.state.localeCompare(b.state) },
 } as const;
 type Order = keyof typeof ORDERS;
-const orderOf = (name: string | null): Order => (name !== null && name in ORDERS ? (name as Order) : 'changed');
+const orderOf = (name: string | null): Order =>
+  name !== null && name in ORDERS ? (name as Order) : 'changed';
 
 /** Runs whose name, state, network or note has these words. */
 export function matching(list: readonly RunSummary[], words: string): RunSummary[] {
@@ -87,6 +88,7 @@ const FEW = 4;
 function Finder({ list, shown }: { list: readonly RunSummary[]; shown: number }) {
   const { query } = route.value;
   const hidden = list.filter(({ isHidden }) => isHidden).length;
+  if (list.length <= FEW && hidden === 0) return null;
   return (
     <p class="row">
       {list.length > FEW && (

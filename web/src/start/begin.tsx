@@ -87,7 +87,11 @@ export function Begin({ body, folders, plan, trial, isRight }: BeginProps) {
       </Form>
       <p class="note">
         {isMeasured && <strong>About {roughly(result.totalSeconds)}. </strong>}
-        {lengthOf(plan)} It continues when this page or the studio is closed; the run’s page can stop it.
+        {lengthOf(plan)}
+        <span class="more">
+          {' '}
+          It continues when this page or the studio is closed; the run’s page can stop it.
+        </span>
       </p>
       {error !== null && <Failure error={error} />}
     </section>

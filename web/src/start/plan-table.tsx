@@ -40,6 +40,10 @@ function Value({ id, field, value, isWrong, onChange }: ValueProps) {
   return <input type="text" {...common} />;
 }
 
+/** The setting that a problem begins with: `--batch-size is "many"; ...` is about batchSize. */
+const subjectOf = (problem: string): string | undefined =>
+  /^(?:--)?([\w-]+)/.exec(problem)?.[1]?.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+
 interface PlanTableProps {
   plan: StartPlan;
   overrides: StartRequest['overrides'];
@@ -61,11 +65,11 @@ function Row({ field, ...props }: PlanTableProps & { field: SettingField }) {
         ? value.join('\n')
         : setting(value);
   const own = overrides[name];
-  const problem = problems.find((one) => one.startsWith(`${name} `));
+  const problem = problems.find((one) => subjectOf(one) === name);
   const reason = plan.choices.find((one) => one.name === name)?.reason;
   return (
     <tr class={own === undefined ? undefined : 'own'}>
-      <th scope="row">
+      <th scope="row" title={help}>
         <label for={id}>
           <code>{name}</code>
         </label>
