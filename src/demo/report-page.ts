@@ -35,6 +35,7 @@ figcaption { margin-top: 3px; }
 img { display: block; width: 100%; height: auto; border-radius: 2px; }
 .looks { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 26px 34px; margin-top: 20px; }
 .look { display: grid; grid-template-columns: repeat(3, 1fr); gap: 6px; }
+.look:first-child { grid-column: 1 / -1; gap: 10px; }
 .look b { color: var(--text); font-variant-numeric: tabular-nums; }
 .all-heads { display: grid; gap: 8px; margin-top: 12px; }
 .all-heads > div { display: flex; gap: 10px; align-items: center; }

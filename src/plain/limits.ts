@@ -6,3 +6,5 @@ export const UPLOAD_LIMIT = 64 * 2 ** 20;
 export const BODY_LIMIT = 256 * 1024;
 /** Bytes of a query on an index: a lasso may hold a million rows. */
 export const QUESTION_LIMIT = 8 * 2 ** 20;
+/** Characters (UTF-16) of the note on a run. */
+export const NOTE_LIMIT = 4000;

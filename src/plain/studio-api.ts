@@ -4,6 +4,7 @@
  * asks for it. What a page sends is checked by the route's zod schema: types do not stop a malicious client.
  */
 import type { TransformMode } from './feature-transform.js';
+import type { FlagKind } from './flag-values.js';
 
 // ------------------------------------------------------------------------------------------------- everything
 
@@ -104,6 +105,10 @@ export interface RunSummary {
   changed: number | null;
   images: string | null;
   arch: string | null;
+  /** What people wrote about it; empty without a note. */
+  note: string;
+  /** Lists leave it out unless they are asked for all. */
+  isHidden: boolean;
 }
 
 /** How far a metrics file has been read. */
@@ -342,9 +347,19 @@ export interface StartRequest {
   overrides: Record<string, string>;
 }
 
+/** A setting that a training has. */
+export interface SettingField {
+  name: string;
+  kind: FlagKind;
+  /** What it is, as in the help of `dino train`. */
+  help: string;
+}
+
 /** GET of what the preset chooses, and why. */
 export interface StartPlan {
   settings: Record<string, unknown>;
+  /** All there are, in the order of the help. */
+  fields: SettingField[];
   choices: ChosenSetting[];
   warnings: string[];
   device: string;
@@ -509,6 +524,13 @@ export interface Api extends StartApi, LookApi, FindApi {
     query: Omit<SeriesQuery, 'columns'> & { columns: string };
     reply: Uint8Array<ArrayBuffer>;
   };
+  /** `before`: the note that was changed; another one that was written meanwhile is not replaced. */
+  'POST /api/runs/:run/note': {
+    params: { run: string };
+    body: { text: string; before: string };
+    reply: RunSummary;
+  };
+  'POST /api/runs/:run/hidden': { params: { run: string }; body: { isHidden: boolean }; reply: RunSummary };
 }
 
 /** The sections Look and Runs' film. */

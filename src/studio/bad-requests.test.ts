@@ -39,6 +39,8 @@ const bodies: { [K in RouteName as BodyOf<K> extends undefined | Blob ? never : 
   'POST /api/start/crops': { ...start, seed: 1 },
   'POST /api/start/trial': start,
   'POST /api/start/train': { ...start, output: 'new' },
+  'POST /api/runs/:run/note': { text: 'new', before: 'old' },
+  'POST /api/runs/:run/hidden': { isHidden: true },
   'POST /api/look': { weights: 'nowhere', checkpointKey: 'teacher', images: [{ path: 'nowhere' }], side: 32 },
   'POST /api/find/index': { weights: 'nowhere', images: 'nowhere', output: 'new' },
   'POST /api/find/map': { index: 'nowhere' },

@@ -1,16 +1,17 @@
 /** The film of a run's watched images on the run's page, in a real browser, on real runs. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { Browser } from 'puppeteer-core';
+import type { Browser, Page } from 'puppeteer-core';
 import sharp from 'sharp';
 import { scaleToUnit, viridis } from '../plain/colors.js';
 import { launchBrowser } from '../testing/browser.js';
+import { testFfprobe } from '../testing/ffprobe.js';
 import { drawOnlyMaps, patchColours, pressButton, setSlider, textsOf, worstColour } from '../testing/page.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
@@ -54,6 +55,39 @@ const shows = ({ page }: StudioPage, step: number): Promise<unknown> =>
 async function onlyMaps({ page }: StudioPage): Promise<void> {
   await page.click('.film .how summary');
   await drawOnlyMaps(page, '.film');
+}
+
+/** The bytes of the file that a button gives to the browser. */
+async function saved(page: Page, button: string): Promise<Buffer> {
+  await page.evaluate('window.saved = undefined');
+  await pressButton(page, button);
+  await page.waitForFunction('window.saved !== undefined', { timeout: 60_000 });
+  const base64 = (await page.evaluate(`new Promise((resolve) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.split(',')[1]);
+    reader.readAsDataURL(window.saved);
+  })`)) as string;
+  return Buffer.from(base64, 'base64');
+}
+
+/** A video of the film: each frame is there, in a container of this kind. */
+async function checkVideo(bytes: Buffer, kind: string, frames: number): Promise<void> {
+  const ffprobe = await testFfprobe();
+  if (ffprobe === null) return;
+  const file = path.join(folder, `film.${kind.toLowerCase()}`);
+  writeFileSync(file, bytes);
+  const args = ['-v', 'error', '-count_frames', '-show_streams', '-show_format', '-of', 'json', file];
+  const { stdout, stderr } = spawnSync(ffprobe, args, { encoding: 'utf8' });
+  assert.equal(stderr, '');
+  const { streams, format } = JSON.parse(stdout) as {
+    streams: { width: number; height: number; nb_read_frames: string }[];
+    format: { format_name: string };
+  };
+  assert.ok(format.format_name.includes(kind.toLowerCase()), format.format_name);
+  assert.equal(streams.length, 1);
+  const { width, height, nb_read_frames: read } = streams[0]!;
+  assert.ok(width > 500 && height > 300 && width % 2 === 0 && height % 2 === 0, `${width} x ${height}`);
+  assert.ok(Number(read) >= frames, `${read} frames of ${frames}`);
 }
 
 describe('the film of watched images', () => {
@@ -146,18 +180,18 @@ describe('the film of watched images', () => {
 
       await page.evaluate(`{ const make = URL.createObjectURL;
         URL.createObjectURL = (blob) => { window.saved = blob; return make(blob); }; }`);
-      await pressButton(page, 'Save as GIF');
-      await page.waitForFunction('window.saved !== undefined', { timeout: 30_000 });
-      const base64 = (await page.evaluate(`new Promise((resolve) => {
-        const reader = new FileReader();
-        reader.onload = () => resolve(reader.result.split(',')[1]);
-        reader.readAsDataURL(window.saved);
-      })`)) as string;
-      const gif = Buffer.from(base64, 'base64');
+      const gif = await saved(page, 'Save as GIF');
       assert.equal(gif.subarray(0, 6).toString(), 'GIF89a');
       const { pages, loop, delay } = await sharp(gif, { animated: true }).metadata();
       assert.deepEqual([pages, loop], [steps.length, 0]);
       assert.ok(delay!.at(-1)! > delay![0]!, 'the end stays longer');
+
+      // by the browser's own encoder: MP4 where it has one
+      const kind = (await page.evaluate(`typeof MediaRecorder === 'undefined' ? null :
+        MediaRecorder.isTypeSupported('video/mp4;codecs=avc1.640028') ? 'MP4' : 'WebM'`)) as string | null;
+      if (kind === null)
+        assert.deepEqual(await textsOf(page, '.film-controls button'), ['Play', 'Save as GIF']);
+      else await checkVideo(await saved(page, `Save as ${kind}`), kind, steps.length);
 
       // a frame that is damaged is a message, the others go on
       const image = listWatched(run)[0]!;

@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Browser } from 'puppeteer-core';
 import { launchBrowser } from '../testing/browser.js';
 import { makeImageFolder } from '../testing/image-folder.js';
-import { giveFile, lookSettled } from '../testing/page.js';
+import { giveFile, lookSettled, openFolder as openFolderOf } from '../testing/page.js';
 import { writeOfficialWeights } from '../testing/saved-run.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 
@@ -48,18 +48,20 @@ describe('the page', { skip: typeof browser === 'string' ? browser : false }, ()
       `[...document.querySelectorAll('main button')].find((one) => one.innerText.trim() === ${JSON.stringify(words)}).click()`,
     );
 
+  const openFolder = (name: string): Promise<void> => openFolderOf(studio.page, name);
+
   it('drops the answer to a question when another has followed it', async () => {
     await studio.show('#/start');
-    await studio.text('.folders li', /dino-studio-page-/);
-    await press(folder);
-    await studio.text('.folders', /quick[\s\S]*slow/);
+    await studio.text('.folder-list li', /dino-studio-page-/);
+    await openFolder(folder);
+    await studio.text('.folder-list', /quick[\s\S]*slow/);
     await delay('slow', 1500);
-    await press('slow');
-    await press('quick');
-    await studio.text('.where', /quick$/);
+    await openFolder('slow');
+    await openFolder('quick');
+    await studio.text('.pick-folder code', /quick$/);
     await cameLate();
     await new Promise((resolve) => setTimeout(resolve, 200));
-    await studio.text('.where', /quick$/, 0);
+    await studio.text('.pick-folder code', /quick$/, 0);
   });
 
   it('is ready again when an image is removed while it is computed', async () => {

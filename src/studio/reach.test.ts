@@ -81,6 +81,7 @@ async function fill(): Promise<void> {
     .toFile(inAway('secret.png'));
   writeFileSync(inAway('words.json'), `${SECRET} is no JSON\n`);
   writeFileSync(inAway('good.json'), JSON.stringify({ [SECRET]: SECRET, settings: SECRET, source: SECRET }));
+  writeFileSync(inAway('note.json'), JSON.stringify({ text: SECRET, isHidden: false }));
   writeFileSync(inAway('lines.jsonl'), `{"path":"${SECRET}","reason":"${SECRET}","step":1,"${SECRET}":1}\n`);
   cpSync(run, inAway('run'), { recursive: true });
 
@@ -96,6 +97,8 @@ async function fill(): Promise<void> {
     ['evaluation', 'evaluations/mine.json', inAway('good.json')],
     ['evaluation-words', 'evaluations/mine.json', inAway('words.json')],
     ['skipped', 'skipped.jsonl', inAway('lines.jsonl')],
+    ['note', 'note.json', inAway('note.json')],
+    ['note-words', 'note.json', inAway('words.json')],
     ['metrics', 'metrics.jsonl', inAway('lines.jsonl')],
     ['config', 'config.json', inAway('words.json')],
     ['config-good', 'config.json', inAway('run', 'config.json')],
@@ -274,7 +277,7 @@ describe('the studio', { timeout: 280_000 }, () => {
   it('shows runs from their own files only', async () => {
     const runs = JSON.parse(await send('GET /api/runs', '/api/runs')) as RunSummary[];
     assert.ok(runs.length > 15);
-    for (const { id } of runs) {
+    for (const { id, name } of runs) {
       await send('GET /api/runs/:run', `/api/runs/${id}`);
       const series = new URLSearchParams({
         axis: 'step',
@@ -284,14 +287,21 @@ describe('the studio', { timeout: 280_000 }, () => {
       await send('GET /api/runs/:run/series', `/api/runs/${id}/series?${series.toString()}`);
       const watch = await send('GET /api/runs/:run/watch', `/api/runs/${id}/watch`);
       const listed = statusOf() === 200 ? (JSON.parse(watch) as { name: string; steps: number[] }[]) : [];
-      for (const { name, steps } of listed) {
-        const address = `/api/runs/${id}/watch/${encodeURIComponent(name)}`;
+      for (const { name: image, steps } of listed) {
+        const address = `/api/runs/${id}/watch/${encodeURIComponent(image)}`;
         await send('GET /api/runs/:run/watch/:image/picture', `${address}/picture`);
         await send('GET /api/runs/:run/watch/:image/original', `${address}/original`);
         await send('GET /api/runs/:run/frames/:step', `/api/runs/${id}/frames/${steps.at(-1)}`);
       }
       await send('POST /api/runs/:run/stop', `/api/runs/${id}/stop`);
       assert.notEqual(statusOf(), 200);
+      // a note that is a link is neither read nor written through
+      const isTrap = name.startsWith(`runs${path.sep}note`);
+      const note = { text: 'mine', before: '' };
+      await send('POST /api/runs/:run/note', `/api/runs/${id}/note`, note);
+      assert.equal(statusOf(), isTrap ? 422 : 200, replies.at(-1)!.text);
+      await send('POST /api/runs/:run/hidden', `/api/runs/${id}/hidden`, { isHidden: false });
+      assert.equal(statusOf(), isTrap ? 422 : 200, replies.at(-1)!.text);
     }
     const controller = new AbortController();
     asked.add('GET /api/events');

@@ -121,6 +121,7 @@ export async function detailsOf(run: Run): Promise<RunDetails> {
         'the curves are drawn without them.',
     );
   }
+  if (run.noteProblem !== null) problems.push(`The note can't be read: ${run.noteProblem}`);
   const { config, summary } = run;
   return {
     summary,

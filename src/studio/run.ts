@@ -5,6 +5,7 @@ import { monitorPatience } from '../dino/collapse-monitor.js';
 import { readLock } from '../files/folder-lock.js';
 import { lastLine } from '../files/json-lines.js';
 import { configPath, metricsPath, readRunConfig, type RunConfig } from '../run/run-folder.js';
+import { notePath, readRunNote, type RunNote } from '../run/run-note.js';
 import { stepsOf } from '../run/settings.js';
 import type { RunSummary } from '../plain/studio-api.js';
 import { MetricsLog, type MetricsLogOptions } from './metrics-log.js';
@@ -37,6 +38,10 @@ export class Run {
   #interval: number | null = null;
   #changed: number | null = null;
   #problem: string | null = null;
+  #noteMark = '';
+  #note: RunNote = { text: '', isHidden: false };
+  /** Why its note can't be read; null when it can. */
+  noteProblem: string | null = null;
   #log: MetricsLog | null = null;
   #reading: Promise<boolean> | null = null;
   #used = 0;
@@ -84,6 +89,7 @@ export class Run {
   async look(): Promise<void> {
     await this.#lookAtConfig();
     await this.#lookAtMetrics();
+    await this.#lookAtNote();
     this.summary = this.#describe();
   }
 
@@ -114,6 +120,18 @@ export class Run {
       this.#interval = (1000 * batchSize * (this.config?.settings.logEvery ?? 1)) / last.imagesPerSecond;
   }
 
+  async #lookAtNote(): Promise<void> {
+    const mark = await markOf(notePath(this.path));
+    if (mark === this.#noteMark) return;
+    this.#noteMark = mark;
+    try {
+      this.#note = readRunNote(this.path);
+      this.noteProblem = null;
+    } catch (error) {
+      this.noteProblem = (error as Error).message;
+    }
+  }
+
   #describe(): RunSummary {
     const { config } = this;
     const stepsPerEpoch = config === null ? null : stepsInEpoch(config);
@@ -137,6 +155,8 @@ export class Run {
       changed: this.#changed,
       images: config?.images ?? null,
       arch: config?.settings.arch ?? null,
+      note: this.#note.text,
+      isHidden: this.#note.isHidden,
     };
   }
 }

@@ -9,10 +9,12 @@ import { fileURLToPath } from 'node:url';
 import type { Browser, HTTPRequest, HTTPResponse } from 'puppeteer-core';
 import { launchBrowser } from '../testing/browser.js';
 import { makeImageFolder } from '../testing/image-folder.js';
+import { pressButton, textsOf } from '../testing/page.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { readLines } from '../files/json-lines.js';
 import { metricsPath } from '../run/run-folder.js';
+import { changeRunNote, readRunNote } from '../run/run-note.js';
 import { train } from '../train/train.js';
 import type { SeriesHeader, Task } from '../plain/studio-api.js';
 
@@ -408,10 +410,85 @@ describe('the section Runs', () => {
     const order = await studio.page.evaluate(
       `[...document.querySelectorAll('main section h2')].map((one) => one.id).filter((id) => id !== '')`,
     );
-    assert.deepEqual(order, ['curves', 'film', 'differences', 'folder']);
+    assert.deepEqual(order, ['curves', 'film', 'differences']);
+    await studio.text('main h1', /^2 runs compared$/);
     const [one, two] = [lastLine(first).loss, lastLine(other).loss].map(short);
     await studio.text(newest('loss'), new RegExp(`${one}[\\s\\S]*${two}`));
     await studio.check();
+    // each keeps its colour when another is not drawn, and alone on its own page
+    const colour = (): Promise<unknown> =>
+      studio.page.evaluate(`document.querySelector('[data-column="loss"] .newest .key').className`);
+    const colours = (await studio.page.evaluate(
+      `[...document.querySelectorAll('[data-column="loss"] .newest .key')].map((one) => one.className)`,
+    )) as string[];
+    assert.equal(new Set(colours).size, 2);
+    await studio.page.click('[aria-label="Draw runs/first"]');
+    await studio.text(newest('loss'), exactly(two!));
+    assert.equal(await colour(), colours[1]);
+    await studio.page.reload();
+    await studio.text(newest('loss'), exactly(two!));
+    await studio.page.click('[aria-label="Draw runs/first"]');
+    await studio.text(newest('loss'), new RegExp(`${one}[\\s\\S]*${two}`));
+    await studio.page.click('[aria-label="Remove runs/first"]');
+    await studio.text('main h1', /^runs\/other$/);
+    await studio.text(newest('loss'), exactly(two!));
+    assert.equal(await colour(), colours[1]);
+  });
+
+  it('hides, shows, finds and sorts runs, and keeps notes on them beside them', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const listed = (): Promise<string[]> => textsOf(studio.page, '.runs th a');
+    const until = (names: readonly string[]): Promise<unknown> =>
+      studio.page.waitForFunction(
+        `JSON.stringify([...document.querySelectorAll('.runs th a')].map((one) => one.innerText)) === ${JSON.stringify(JSON.stringify(names))}`,
+      );
+    for (const name of ['night-1', 'night-2', 'night-10'])
+      cpSync(first, path.join(folder, 'runs', name), { recursive: true });
+    await studio.show('#/runs');
+    await studio.page.waitForSelector('[aria-label="Hide runs/night-10"]');
+    await studio.page.type('input[type="search"]', 'NIGHT');
+    await studio.page.select('main select', 'name');
+    await until(['runs/night-1', 'runs/night-2', 'runs/night-10']);
+    await studio.page.click('[aria-label="Hide runs/night-2"]');
+    await until(['runs/night-1', 'runs/night-10']);
+    await studio.page.reload();
+    await until(['runs/night-1', 'runs/night-10']);
+    await studio.text('main label', /Show hidden runs \(1\)/);
+
+    await studio.page.evaluate(
+      `[...document.querySelectorAll('.runs th a')].find((one) => one.innerText === 'runs/night-10').click()`,
+    );
+    await pressButton(studio.page, 'Add a note');
+    const note = 'too cold: <b>0.04</b>\nsee “night-1”';
+    await studio.page.type('.note-form textarea', note);
+    await studio.check();
+    await pressButton(studio.page, 'Save note');
+    await studio.text('.noted', /^too cold: <b>0\.04<\/b>\nsee “night-1”$/);
+    const run = path.join(folder, 'runs', 'night-10');
+    assert.deepEqual(readRunNote(run), { text: note, isHidden: false });
+
+    // somebody else writes while it is edited: nothing is lost, and who saves again knows what they replace
+    await pressButton(studio.page, 'Edit the note');
+    changeRunNote(run, { text: 'from elsewhere' });
+    await studio.page.type('.note-form textarea', '!');
+    await pressButton(studio.page, 'Save note');
+    await studio.text('.failure', /changed elsewhere in the meantime, to “from elsewhere”\. Save again/);
+    assert.equal(readRunNote(run).text, 'from elsewhere');
+    await new Promise((resolve) => setTimeout(resolve, 1000)); // the list comes with it
+    await pressButton(studio.page, 'Save note');
+    await studio.text('.noted', /see “night-1”!$/);
+    studio.errors.length = 0; // the browser logs the refusal, as it should
+
+    await studio.page.evaluate('history.back()');
+    await until(['runs/night-1', 'runs/night-10']);
+    await studio.page.focus('input[type="search"]');
+    await studio.page.evaluate(`document.querySelector('input[type="search"]').select()`);
+    await studio.page.keyboard.type('cold');
+    await until(['runs/night-10']);
+    await studio.check();
+    assert.deepEqual(await listed(), ['runs/night-10']);
+    for (const name of ['night-1', 'night-2', 'night-10'])
+      rmSync(path.join(folder, 'runs', name), { recursive: true });
   });
 
   it('counts steps, epochs or time, zooms, moves, smooths', async (t) => {
@@ -452,12 +529,13 @@ describe('the section Runs', () => {
     await studio.text(range, upTo(total));
     await unfold();
     await studio.page.waitForSelector('[data-column="lr"]');
-    const [loss, lr] = [await inWords('loss'), await inWords('lr')];
+    const [loss, lr, wd] = [await inWords('loss'), await inWords('lr'), await inWords('wd')];
     await studio.page.evaluate(`{ const input = document.querySelector('.toolbar input[type=range]');
       input.value = '0.9'; input.dispatchEvent(new Event('input', { bubbles: true })); }`);
     await studio.text('.toolbar output', /^0\.90$/);
     assert.notEqual(await inWords('loss'), loss);
     assert.equal(await inWords('lr'), lr, 'a schedule has no noise, and is not bent');
+    assert.equal(await inWords('wd'), wd);
     await studio.page.click('.toolbar input[type=checkbox]');
     await studio.check();
   });

@@ -1,12 +1,13 @@
 /** The section Start, from a folder of images to a training that is stopped and resumed, in a real browser. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Browser } from 'puppeteer-core';
 import { launchBrowser } from '../testing/browser.js';
 import { makeImageFolder } from '../testing/image-folder.js';
+import { openFolder } from '../testing/page.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { readLock } from '../files/folder-lock.js';
 
@@ -43,8 +44,27 @@ const set = async (selector: string, value: string): Promise<void> => {
   await studio.page.evaluate(`{ const one = document.querySelector(${JSON.stringify(selector)});
     one.value = ${JSON.stringify(value)}; one.dispatchEvent(new Event('input', { bubbles: true })); }`);
 };
-const SMALL =
-  'embed-dim 32\ndepth 2\nnumHeads=2\n--head-hidden-dim 32\nout_dim: 32\nbatch-size 4\nepochs 400\nthreads 1\nlog-every 1';
+/** Types values into the table of settings. */
+const fill = async (values: Readonly<Record<string, string | number>>): Promise<void> => {
+  await studio.page.evaluate(`for (const [name, value] of Object.entries(${JSON.stringify(values)})) {
+    const one = document.querySelector('.planned [name="' + name + '"]');
+    one.value = value;
+    for (const type of ['input', 'change']) one.dispatchEvent(new Event(type, { bubbles: true }));
+  }`);
+};
+const SMALL = {
+  ...{ embedDim: 32, depth: 2, numHeads: 2, headHiddenDim: 32, outDim: 32, batchSize: 4, epochs: 400 },
+  ...{ threads: 1, logEvery: 1 },
+};
+const valueOf = (name: string): Promise<unknown> =>
+  studio.page.evaluate(`document.querySelector('.planned [name="${name}"]').value`);
+/** The settings in the first table, in order. */
+const rows = (): Promise<unknown> =>
+  studio.page.evaluate(
+    `[...document.querySelector('table.planned').querySelectorAll('th code')].map((one) => one.innerText)`,
+  );
+const isStartDisabled = (): Promise<unknown> =>
+  studio.page.evaluate(`document.querySelector('.begin button.main').disabled`);
 
 describe('the section Start', () => {
   it(
@@ -53,9 +73,10 @@ describe('the section Start', () => {
     async (t) => {
       if (typeof browser === 'string') return t.skip(browser);
       await studio.show('#/start');
-      await press(folder);
-      await studio.text('.folders', /photos "mine" 21 images in 2 folders/);
-      await press('photos "mine"');
+      await openFolder(studio.page, folder);
+      await studio.text('.folder-list', /photos "mine"\s+21 images in 2 folders/);
+      await openFolder(studio.page, 'photos "mine"');
+      await studio.text('.pick-folder code', /photos "mine"$/);
       await studio.check();
       await press('Use this folder');
       const report = await studio.text('.report', /Images\s+21/, 20_000);
@@ -64,19 +85,42 @@ describe('the section Start', () => {
       assert.match(report, /Classes\s+2/);
       await studio.text(
         '.planned',
-        /outDim\s+128\s+without prototypes the head's output is its bottleneck/,
+        /outDim\s+without prototypes the head's output is its bottleneck/,
         20_000,
       );
+      assert.equal(await valueOf('outDim'), '128');
+      const before = await rows();
 
-      await set('textarea', 'epochs many\nlerning-rate 3');
-      await press('Apply');
-      await studio.text('.failure', /epochs is "many"; expected a number[\s\S]*unknown flag --lerning-rate/);
-      await studio.page.waitForFunction(`document.querySelector('.planned') === null`);
+      // a wrong value is said where it stands, and can be corrected there
+      await fill({ epochs: 'many' });
+      await studio.text('.failure', /epochs is "many"; expected a number/);
+      await studio.text('.planned tr.own', /epochs\s+Take back\s+epochs is "many"; expected a number/);
+      assert.ok((await studio.page.$('[name="epochs"][aria-invalid="true"]')) !== null);
+      assert.equal(await isStartDisabled(), true);
       studio.errors.length = 0; // the refused request is logged by the browser, as it should
-      await set('textarea', SMALL);
-      await press('Apply');
-      await studio.text('section', /2,000 steps, 5 an epoch, on cpu/, 20_000);
-      assert.doesNotMatch(await studio.text('.planned', /lr/), /outDim/);
+      await studio.page.focus('[name="epochs"]');
+      await studio.page.keyboard.down('Control');
+      await studio.page.keyboard.press('a');
+      await studio.page.keyboard.up('Control');
+      await studio.page.keyboard.type('500');
+      await studio.page.keyboard.press('Enter');
+      await studio.page.waitForFunction(`document.querySelector('.failure') === null`);
+      await studio.text('.planned tr.own', /Your choice/);
+
+      await fill(SMALL);
+      await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 20_000);
+      assert.deepEqual(await rows(), before, 'rows stay where they are when they are edited');
+      await studio.page.reload();
+      await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 20_000);
+      assert.equal(await valueOf('headHiddenDim'), '32', 'a reload brings back what was set');
+      await press('Take back all 9 of your own');
+      await studio.page.waitForFunction(`document.querySelector('.planned [name="outDim"]').value === '128'`);
+      await studio.page.evaluate('history.back()');
+      await studio.text('.pick-folder', /Use this folder/);
+      await studio.page.evaluate('history.forward()');
+      await studio.page.waitForSelector('table.planned');
+      await fill(SMALL);
+      await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 20_000);
       await studio.page.waitForFunction(
         `document.querySelectorAll('.crops .global').length >= 8 && [...document.querySelectorAll('.crops img')].every((one) => one.complete && one.naturalWidth > 0)`,
         { timeout: 20_000 },
@@ -88,9 +132,10 @@ describe('the section Start', () => {
 
   it('measures time and memory by trial steps, and leaves nothing behind', { timeout: 60_000 }, async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
-    await press('Measure with a few trial steps');
+    await press('Measure time and memory');
     const result = await studio.text('.trial', /The whole training/, 40_000);
     assert.match(result, /about [\d.]+ (s|min|h)( \d+ \w+)? for 2,000 steps/);
+    await studio.text('.begin', /About [\d]+ (s|min|h).*2,000 steps/);
     assert.match(result, /[\d.]+ images a second/);
     assert.match(result, /[\d,]+ MiB at most, on cpu in (fp32|bf16)/);
     assert.deepEqual([existsSync(run), existsSync(path.join(folder, 'runs'))], [false, false]);
@@ -104,6 +149,22 @@ describe('the section Start', () => {
     await press('Start training');
     await studio.text('.failure', /is not under the folders that this studio was given/);
     assert.ok(!existsSync(path.join(top, 'elsewhere', 'run')));
+    // a name that is taken is followed by a free one
+    mkdirSync(path.join(folder, 'runs', 'photos-mine'), { recursive: true });
+    writeFileSync(path.join(folder, 'runs', 'photos-mine', 'mine.txt'), 'mine');
+    await set('input.path', path.join(folder, 'runs', 'photos-mine'));
+    await press('Start training');
+    await studio.text('.failure', /photos-mine is not empty: choose another name/);
+    await studio.page.waitForFunction(`document.querySelector('input.path').value.endsWith('photos-mine-2')`);
+    // Start and the estimate are in view wherever the page is
+    const isInView = (): Promise<unknown> =>
+      studio.page
+        .evaluate(`{ const { top, bottom } = document.querySelector('.begin').getBoundingClientRect();
+        top >= 0 && bottom <= innerHeight + 1; }`);
+    for (const y of [0, 100_000]) {
+      await studio.page.evaluate(`scrollTo(0, ${y})`);
+      assert.equal(await isInView(), true);
+    }
     studio.errors.length = 0;
     await set('input.path', run);
     await press('Start training');

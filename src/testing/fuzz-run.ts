@@ -4,6 +4,7 @@ import { existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from 
 import path from 'node:path';
 import { saveEvaluation } from '../eval/save-evaluation.js';
 import { listCheckpoints } from '../run/checkpoint-files.js';
+import { changeRunNote } from '../run/run-note.js';
 import { type FolderFuzzOptions, type FolderFuzzResult, fuzzFolder } from './fuzz-folder.js';
 import { trainWatchedRun, watchedPaths } from './watched-run.js';
 
@@ -47,6 +48,7 @@ export async function fuzzRun(
   const { run, images } = watchedPaths(folder);
   const newest = listCheckpoints(run).at(-1)!.folder;
   saveEvaluation(path.join(newest, 'teacher.safetensors'), 'knn', { top1: 50 });
+  changeRunNote(run, { text: 'the first one' });
   if (!existsSync(path.join(run, 'skipped.jsonl')))
     writeFileSync(path.join(run, 'skipped.jsonl'), '{"path":"a.png","reason":"damaged"}\n');
   process.env['FUZZ_IMAGES'] = path.join(images, 'class-1');

@@ -37,6 +37,13 @@ export async function pressRole(page: Page, role: string, words: string): Promis
 /** Clicks the button with this name, once it exists. */
 export const pressButton = (page: Page, words: string): Promise<void> => pressRole(page, 'button', words);
 
+/** Opens a folder of the list of folders, once it is there. */
+export async function openFolder(page: Page, name: string): Promise<void> {
+  const found = `[...document.querySelectorAll('.folder-list button')].find((one) => one.firstElementChild.innerText.trim() === ${JSON.stringify(name)})`;
+  await page.waitForFunction(found);
+  await page.evaluate(`${found}.click()`);
+}
+
 /** Moves a slider of the section Find, by its label. */
 export async function slide(page: Page, label: string, value: number): Promise<void> {
   const found = `[...document.querySelectorAll('label.slider')].find((one) => one.firstElementChild.innerText === ${JSON.stringify(label)})`;

@@ -10,6 +10,7 @@ import { newestWholeCheckpoint } from '../run/checkpoint-files.js';
 import { listWatched, readFrame } from '../run/film-folder.js';
 import { lastLine, readLines } from '../files/json-lines.js';
 import { metricsPath, readRunConfig, skippedPath } from '../run/run-folder.js';
+import { readRunNote } from '../run/run-note.js';
 import { describeWeights } from '../weights/describe.js';
 import { exportWeights } from '../weights/export-weights.js';
 import { loadModel } from '../model.js';
@@ -35,6 +36,7 @@ export const read = (
   };
   return [
     ['settings', () => readRunConfig(folder)],
+    ['note', () => readRunNote(folder)],
     ['lock', () => readLock(folder)],
     ['metrics', () => readLines(metricsPath(folder))],
     ['last line', () => lastLine(metricsPath(folder), (line) => 'loss' in line)],

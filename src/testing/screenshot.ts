@@ -25,6 +25,10 @@ const SIDE = 12;
 export interface PictureOptions {
   /** Share of the pixels that may differ; use more for elements with much text. */
   allowed?: number;
+  /** The picture is kept in this share of its size, for whole pages. Default 1. */
+  scale?: number;
+  /** Selectors of what differs from run to run (times, speeds, paths): its place stays empty. */
+  hidden?: readonly string[];
 }
 
 /** The result of a comparison. */
@@ -58,12 +62,28 @@ export async function comparePictures(got: Uint8Array, expected: Uint8Array): Pr
 }
 
 /** The first element that matches `selector`, as PNG. */
-async function pictureOf(page: Page, selector: string): Promise<Uint8Array> {
+async function pictureOf(
+  page: Page,
+  selector: string,
+  { scale = 1, hidden = [] }: PictureOptions,
+): Promise<Uint8Array> {
   const element = await page.$(selector);
   assert.ok(element !== null, `no ${selector} to take a picture of`);
   // recent changes are drawn in the next frame
   await page.evaluate('new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 30)))');
-  return element.screenshot();
+  const see = (visibility: string): Promise<unknown> =>
+    page.evaluate(
+      `document.querySelectorAll(${JSON.stringify(hidden.join() || ':not(*)')}).forEach((one) => (one.style.visibility = '${visibility}'))`,
+    );
+  await see('hidden');
+  const png = await element.screenshot();
+  await see('');
+  if (scale === 1) return png;
+  const { width } = await sharp(png).metadata();
+  return sharp(png)
+    .resize(Math.round(width * scale))
+    .png()
+    .toBuffer();
 }
 
 const fileOf = (name: string): string => path.join(FOLDER, `${name}.png`);
@@ -76,14 +96,13 @@ async function expectedPicture(name: string): Promise<Uint8Array> {
 
 /** Pictures are taken again until one is as it should be: on a busy machine a page may draw late. */
 async function compareUntil(
-  page: Page,
-  selector: string,
+  take: () => Promise<Uint8Array>,
   expected: Uint8Array,
   isRight: (share: number) => boolean,
-  first: Uint8Array,
 ): Promise<Awaited<ReturnType<typeof comparePictures>> & { got: Uint8Array }> {
   const end = performance.now() + PATIENCE_MS;
-  for (let got = first; ; got = await pictureOf(page, selector)) {
+  for (;;) {
+    const got = await take();
     const compared = await comparePictures(got, expected);
     if (isRight(compared.share) || performance.now() > end) return { ...compared, got };
   }
@@ -100,20 +119,23 @@ export async function looksAs(
   page: Page,
   selector: string,
   name: string,
-  { allowed = 0.02 }: PictureOptions = {},
+  options: PictureOptions = {},
 ): Promise<void> {
-  const got = await pictureOf(page, selector);
+  const { allowed = 0.02, scale = 1 } = options;
+  const take = (): Promise<Uint8Array> => pictureOf(page, selector, options);
   if (isWriting()) {
     mkdirSync(FOLDER, { recursive: true });
-    writeFileSync(fileOf(name), await sharp(got).png({ palette: true, quality: 95 }).toBuffer());
+    const few = scale === 1 ? { quality: 95 } : { colours: 48, effort: 10 };
+    writeFileSync(
+      fileOf(name),
+      await sharp(await take())
+        .png({ palette: true, ...few })
+        .toBuffer(),
+    );
     return;
   }
   const expected = await expectedPicture(name);
-  const {
-    got: last,
-    share,
-    drawn,
-  } = await compareUntil(page, selector, expected, (now) => now <= allowed, got);
+  const { got: last, share, drawn } = await compareUntil(take, expected, (now) => now <= allowed);
   if (share <= allowed) return;
   const folder = mkdtempSync(path.join(os.tmpdir(), `dino-picture-${name}-`));
   writeFileSync(path.join(folder, 'got.png'), last);
@@ -134,11 +156,12 @@ export async function looksUnlike(
   page: Page,
   selector: string,
   name: string,
-  { allowed = 0.02 }: PictureOptions = {},
+  options: PictureOptions = {},
 ): Promise<void> {
-  const got = await pictureOf(page, selector);
+  const { allowed = 0.02 } = options;
   if (isWriting()) return;
   const expected = await expectedPicture(name);
-  const { share } = await compareUntil(page, selector, expected, (now) => now > allowed, got);
+  const take = (): Promise<Uint8Array> => pictureOf(page, selector, options);
+  const { share } = await compareUntil(take, expected, (now) => now > allowed);
   assert.ok(share > allowed, `${selector} looks like ${name}.png: only ${(100 * share).toFixed(1)} % differ`);
 }

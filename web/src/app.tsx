@@ -86,7 +86,14 @@ export function App() {
         <nav aria-label="Sections">
           {sections.map((one) => (
             <a key={one.id} href={href(one.id)} aria-current={one.id === id ? 'page' : undefined}>
-              {one.title}
+              {one.short === undefined ? (
+                one.title
+              ) : (
+                <>
+                  <span class="long">{one.title}</span>
+                  <span class="short">{one.short}</span>
+                </>
+              )}
             </a>
           ))}
         </nav>

@@ -3,7 +3,8 @@ import { listImages, type ImageList } from '../../data/index.js';
 import { ConfigError, DataError } from '../../errors.js';
 import { OUTSIDE } from '../../files/read-below.js';
 import { readOverrides } from '../../train/config.js';
-import { SETTING_NAMES, stepsOf, type TrainSettings } from '../../run/settings.js';
+import { SETTING_NAMES, settingFields, stepsOf, type TrainSettings } from '../../run/settings.js';
+import { flagKind } from '../../plain/flag-values.js';
 import { parseDuration } from '../../plain/units.js';
 import { planTraining } from '../../train/plan.js';
 import type { StartPlan, StartRequest } from '../../plain/studio-api.js';
@@ -49,6 +50,9 @@ export async function planOf({ images: source, preset, overrides: flags }: Start
   const placeOf = (name: string): number => (SETTING_NAMES as readonly string[]).indexOf(name);
   return {
     settings,
+    fields: SETTING_NAMES.map((name) => ({
+      ...{ name, kind: flagKind(settingFields[name]), help: settingFields[name].description ?? '' },
+    })),
     choices: [...choices].sort((a, b) => placeOf(a.name) - placeOf(b.name)),
     warnings: [...ofWeights, ...warnings],
     device: settings.device,
@@ -60,6 +64,6 @@ export async function planOf({ images: source, preset, overrides: flags }: Start
 }
 
 export const run: JobFunction<'start-plan'> = async (request) => {
-  const { settings, choices, warnings, device, steps, seconds, stepsPerEpoch } = await planOf(request);
-  return { settings, choices, warnings, device, steps, seconds, stepsPerEpoch };
+  const { settings, fields, choices, warnings, device, steps, seconds, stepsPerEpoch } = await planOf(request);
+  return { settings, fields, choices, warnings, device, steps, seconds, stepsPerEpoch };
 };

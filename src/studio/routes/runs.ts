@@ -1,6 +1,9 @@
 /** The section Runs: the list, one run, its curves. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
+import { NOTE_LIMIT } from '../../plain/limits.js';
+import { changeRunNote, readRunNote } from '../../run/run-note.js';
+import { StudioError } from '../files.js';
 import { detailsMarkOf, detailsOf } from '../run-details.js';
 import { readSeries } from '../series.js';
 import { queryNumber, type Routes, route } from './route.js';
@@ -34,4 +37,37 @@ export const runs: Routes = (app, studio) => {
     const columns = query.columns.split(',').filter((name) => name !== '');
     return readSeries(run.log(), { ...query, columns }, await detailsMarkOf(run));
   });
+
+  const note = z.string().max(NOTE_LIMIT);
+  route(
+    app,
+    'POST /api/runs/:run/note',
+    { body: z.object({ text: note, before: note }) },
+    async ({ params, body }) => {
+      const run = watcher.get(params.run);
+      if (readRunNote(run.path).text !== body.before) {
+        await run.look();
+        throw new StudioError(
+          409,
+          `This note was changed elsewhere in the meantime, to “${run.summary.note}”. Save again to replace that.`,
+          'CHANGED',
+        );
+      }
+      changeRunNote(run.path, { text: body.text });
+      await run.look();
+      return run.summary;
+    },
+  );
+
+  route(
+    app,
+    'POST /api/runs/:run/hidden',
+    { body: z.object({ isHidden: z.boolean() }) },
+    async ({ params, body }) => {
+      const run = watcher.get(params.run);
+      changeRunNote(run.path, body);
+      await run.look();
+      return run.summary;
+    },
+  );
 };

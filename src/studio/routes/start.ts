@@ -131,7 +131,7 @@ export const start: Routes = (app, studio) => {
       const { images, preset, overrides } = request;
       const output = await folders.forWriting(body.output);
       if (isRunFolder(output))
-        throw new StudioError(409, `${output} holds a run already: choose another name.`);
+        throw new StudioError(409, `${output} holds a run already: choose another name.`, 'TAKEN');
       if (existsSync(output) && readdirSync(await folders.folder(output)).length > 0)
         throw new StudioError(409, `${output} is not empty: choose another name.`, 'TAKEN');
       // also refuses images that links or a list lead to outside

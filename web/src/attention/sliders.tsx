@@ -50,8 +50,9 @@ export interface Drawn {
   setMass: (mass: number) => void;
 }
 
-export function useDrawn(): Drawn {
-  const [head, setHead] = useState(0);
+/** @param first - The head to begin with. */
+export function useDrawn(first = 0): Drawn {
+  const [head, setHead] = useState(first);
   const [style, setStyle] = useState<Style>('smooth');
   const [overlay, setOverlay] = useState(0.85);
   const [mass, setMass] = useState(1);

@@ -37,7 +37,15 @@ export interface Drawing {
 const COLORS = 6;
 const SYNC = 'runs';
 
-export const traceColor = (index: number): string => `series-${index % COLORS}`;
+/** Dashes of the lines that have a colour a second and a third time, CSS pixels; styles.css has them too. */
+const DASHES: readonly (number[] | null)[] = [null, [8, 4], [2, 3]];
+const dashOf = (index: number): number => Math.floor(index / COLORS) % DASHES.length;
+
+const traceColor = (index: number): string => `series-${index % COLORS}`;
+
+/** Classes of a name beside the sign of its line. */
+export const keyClass = (index: number): string =>
+  `key ${traceColor(index)}${dashOf(index) === 0 ? '' : ` dash-${dashOf(index)}`}`;
 
 const number = new Intl.NumberFormat('en-US', { maximumFractionDigits: 3 });
 export const xLabel = (x: number, axis: Axis): string => (axis === 'time' ? duration(x) : number.format(x));
@@ -205,6 +213,7 @@ export class Plot {
         label: trace.label,
         stroke,
         width: 1.75,
+        ...(dashOf(trace.color) === 0 ? {} : { dash: DASHES[dashOf(trace.color)]! }),
         points: { show: trace.hasPoints, size: 6, fill: stroke },
         value: (_, value) => (value == null ? '–' : format(value)),
       });

@@ -1,8 +1,8 @@
 /** Picks an image out of the studio's folders. */
 import { useState } from 'preact/hooks';
 import { pictureOf } from '../api.ts';
-import { FolderIcon } from '../ui/folder-icon.tsx';
 import { count } from '../ui/format.ts';
+import { Icon } from '../ui/icon.tsx';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { useRequest } from '../use-request.ts';
 
@@ -37,7 +37,7 @@ export function FolderImages({ onChoose }: { onChoose: (path: string) => void })
           {listing.folders.map((folder) => (
             <li key={folder.path}>
               <button type="button" onClick={() => setPath(folder.path)}>
-                <FolderIcon /> {folder.name}
+                <Icon name="folder" /> {folder.name}
                 {folder.below.images > 0 && ` (${count(folder.below.images)})`}
               </button>
             </li>

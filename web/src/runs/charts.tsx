@@ -4,9 +4,10 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { valueOf } from '../api.ts';
 import type { Curves } from '../charts/curves.ts';
-import { type Drawing, Plot, traceColor, xLabel } from '../charts/plot.ts';
+import { type Drawing, keyClass, Plot, xLabel } from '../charts/plot.ts';
 import type { Axis } from '../charts/series.ts';
-import { setQuery } from '../router.ts';
+import { route, setQuery } from '../router.ts';
+import { Icon } from '../ui/icon.tsx';
 import { Failure } from '../ui/parts.tsx';
 import {
   type ChartKind,
@@ -96,7 +97,7 @@ function ChartFigure({ curves, chart, newest, isNamed = false }: ChartProps) {
         </strong>
         <span class="newest">
           {newest.map(({ label, color, value }) => (
-            <span key={label} class={`key ${traceColor(color)}`}>
+            <span key={label} class={keyClass(color)}>
               {isNamed ? <span class="note">{label} </span> : <span class="hidden">{label}: </span>}
               {drawing.format(value)}
             </span>
@@ -161,7 +162,10 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
           max="0.99"
           step="0.01"
           value={smoothing.value}
-          onInput={(event) => (smoothing.value = Number(event.currentTarget.value))}
+          onInput={(event) => {
+            smoothing.value = Number(event.currentTarget.value);
+            setQuery('smooth', smoothing.value === 0 ? null : String(smoothing.value));
+          }}
         />{' '}
         <output>{smoothing.value.toFixed(2)}</output>
       </label>
@@ -169,22 +173,25 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
         <input
           type="checkbox"
           checked={isLog.value}
-          onChange={(event) => (isLog.value = event.currentTarget.checked)}
+          onChange={(event) => {
+            isLog.value = event.currentTarget.checked;
+            setQuery('log', isLog.value ? '1' : null);
+          }}
         />{' '}
         Logarithmic
       </label>
       <span class="row view" role="group" aria-label="Part that is shown">
         <button type="button" aria-label="Move left" disabled={isAll} onClick={() => curves.move(-0.25)}>
-          ←
+          <Icon name="left" />
         </button>
         <button type="button" aria-label="Move right" disabled={isAll} onClick={() => curves.move(0.25)}>
-          →
+          <Icon name="right" />
         </button>
         <button type="button" aria-label="Zoom in" onClick={() => curves.move(0, 0.5)}>
-          +
+          <Icon name="plus" />
         </button>
         <button type="button" aria-label="Zoom out" disabled={isAll} onClick={() => curves.move(0, 2)}>
-          −
+          <Icon name="minus" />
         </button>
         <button type="button" disabled={isAll} onClick={() => curves.look(null)}>
           Show all
@@ -198,8 +205,9 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
 }
 
 export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curves: Curves }) {
-  const smoothing = useSignal(0);
-  const isLog = useSignal(false);
+  const { query } = route.peek();
+  const smoothing = useSignal(Math.min(0.99, Math.max(0, Number(query.get('smooth')) || 0)));
+  const isLog = useSignal(query.get('log') === '1');
   const extra = extraColumns(shown);
   useEffect(
     () =>

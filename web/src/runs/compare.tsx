@@ -1,10 +1,13 @@
-/** Several runs at once: what differs, and which are chosen. */
-import { valueOf } from '../api.ts';
+/** Several runs at once: which are compared, which of them are drawn, and what differs. */
+import { useSignal } from '@preact/signals';
+import { type RunSummary, valueOf } from '../api.ts';
 import type { Curves } from '../charts/curves.ts';
-import { traceColor } from '../charts/plot.ts';
+import { keyClass } from '../charts/plot.ts';
 import { runs } from '../live.ts';
-import { setQuery } from '../router.ts';
+import { href, navigate, setQuery } from '../router.ts';
 import { count, setting, short } from '../ui/format.ts';
+import { useTitle } from '../ui/title.ts';
+import { matching } from './run-list.tsx';
 import { StateMark } from './state-mark.tsx';
 import type { ShownRun } from './traces.ts';
 
@@ -37,7 +40,7 @@ export function Comparison({ shown, curves }: { shown: readonly ShownRun[]; curv
               <td />
               {shown.map(({ run, color }) => (
                 <th scope="col" key={run.id}>
-                  <span class={`key ${traceColor(color)}`}>{run.name}</span>
+                  <span class={keyClass(color)}>{run.name}</span>
                 </th>
               ))}
             </tr>
@@ -60,32 +63,133 @@ export function Comparison({ shown, curves }: { shown: readonly ShownRun[]; curv
   );
 }
 
-/** Chooses the runs that are drawn over this one. */
-export function Others({ id, others }: { id: string; others: readonly string[] }) {
-  const list = (runs.value ?? []).filter((run) => run.id !== id);
-  if (list.length === 0) return null;
-  const toggle = (other: string, isOn: boolean): void => {
-    const next = isOn ? [...others, other] : others.filter((one) => one !== other);
-    setQuery('with', next.length === 0 ? null : next.join(','));
-  };
+const listed = (ids: readonly string[]): string | null => (ids.length === 0 ? null : ids.join(','));
+
+/** More runs than these can be searched. */
+const FEW = 6;
+
+interface OthersProps {
+  /** The run that the page is about. */
+  id: string;
+  others: readonly string[];
+}
+
+/** Chooses the runs that are compared with this one. */
+function Choice({ id, others }: OthersProps) {
+  const words = useSignal('');
+  const list = (runs.value ?? []).filter(
+    (run) => run.id !== id && (!run.isHidden || others.includes(run.id)),
+  );
+  const toggle = (other: string, isOn: boolean): void =>
+    setQuery('with', listed(isOn ? [...others, other] : others.filter((one) => one !== other)));
+  return (
+    <>
+      {list.length > FEW && (
+        <label>
+          Find{' '}
+          <input
+            type="search"
+            value={words.value}
+            onInput={(event) => (words.value = event.currentTarget.value)}
+          />
+        </label>
+      )}
+      <ul class="others">
+        {matching(list, words.value).map((run) => (
+          <li key={run.id}>
+            <label>
+              <input
+                type="checkbox"
+                checked={others.includes(run.id)}
+                onChange={(event) => toggle(run.id, event.currentTarget.checked)}
+              />{' '}
+              {run.name} <StateMark state={run.state} />
+            </label>
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+}
+
+const hasOthers = (id: string): boolean => (runs.value ?? []).some((run) => run.id !== id);
+
+/** On the page of one run. */
+export function Others({ id, others }: OthersProps) {
+  if (!hasOthers(id)) return null;
   return (
     <section class="card">
-      <details open={others.length > 0}>
+      <details>
         <summary>Compare with other runs</summary>
-        <ul class="others">
-          {list.map((run) => (
-            <li key={run.id}>
-              <label>
-                <input
-                  type="checkbox"
-                  checked={others.includes(run.id)}
-                  onChange={(event) => toggle(run.id, event.currentTarget.checked)}
-                />{' '}
-                {run.name} <StateMark state={run.state} />
-              </label>
-            </li>
-          ))}
-        </ul>
+        <Choice id={id} others={others} />
+      </details>
+    </section>
+  );
+}
+
+interface LegendEntryProps {
+  one: ShownRun;
+  /** As the list has it now. */
+  run: RunSummary;
+  isOff: boolean;
+  onToggle: () => void;
+  onRemove: () => void;
+}
+
+function LegendEntry({ one: { color }, run, isOff, onToggle, onRemove }: LegendEntryProps) {
+  return (
+    <li class={isOff ? 'is-off' : undefined}>
+      <label>
+        <input type="checkbox" aria-label={`Draw ${run.name}`} checked={!isOff} onChange={onToggle} />{' '}
+        <span class={keyClass(color)} />
+      </label>
+      <a href={href('runs', run.id)}>{run.name}</a>
+      <StateMark state={run.state} />
+      {run.note !== '' && <span class="noted">{run.note}</span>}
+      <button type="button" class="quiet" aria-label={`Remove ${run.name}`} onClick={onRemove}>
+        Remove
+      </button>
+    </li>
+  );
+}
+
+interface CompareHeadProps extends OthersProps {
+  shown: readonly ShownRun[];
+  /** Runs that are not drawn. */
+  off: readonly string[];
+}
+
+/** The runs that are compared: their colours, which of them are drawn, and others to add. */
+export function CompareHead({ id, others, shown, off }: CompareHeadProps) {
+  useTitle(`${shown.length} runs compared`);
+  const remove = (gone: string): void => {
+    if (gone !== id) return setQuery('with', listed(others.filter((one) => one !== gone)));
+    const [next, ...rest] = others;
+    navigate(href('runs', next!) + (rest.length === 0 ? '' : `?with=${rest.join(',')}`));
+  };
+  const toggle = (one: string): void =>
+    setQuery('off', listed(off.includes(one) ? off.filter((other) => other !== one) : [...off, one]));
+  return (
+    <section class="card compare-head">
+      <p class="note back">
+        <a href={href('runs')}>All runs</a>
+      </p>
+      <h1>{count(shown.length)} runs compared</h1>
+      <ul class="legend-runs" aria-label="Runs">
+        {shown.map((one) => (
+          <LegendEntry
+            key={one.run.id}
+            one={one}
+            run={(runs.value ?? []).find((run) => run.id === one.run.id) ?? one.run}
+            isOff={off.includes(one.run.id)}
+            onToggle={() => toggle(one.run.id)}
+            onRemove={() => remove(one.run.id)}
+          />
+        ))}
+      </ul>
+      <details>
+        <summary>Choose the runs</summary>
+        <Choice id={id} others={others} />
       </details>
     </section>
   );

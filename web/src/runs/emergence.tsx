@@ -11,11 +11,12 @@ import { MapView } from '../attention/map-view.tsx';
 import type { Painting } from '../attention/paint.ts';
 import { type Drawn, MapSliders, useDrawn } from '../attention/sliders.tsx';
 import type { Curves } from '../charts/curves.ts';
-import { traceColor } from '../charts/plot.ts';
+import { keyClass } from '../charts/plot.ts';
+import { route, setQuery } from '../router.ts';
 import { counted } from '../ui/format.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { useAnswer } from '../use-answer.ts';
-import { FilmControls } from './film-controls.tsx';
+import { FilmControls, type Saving } from './film-controls.tsx';
 import {
   afterSteps,
   type Frame,
@@ -29,8 +30,10 @@ import {
   type Wanted,
   type Watched,
 } from './film-data.ts';
+import { type FilmOptions, saveFile } from './film-frames.ts';
 import { frameMs, usePlayer } from './player.ts';
 import type { ShownRun } from './traces.ts';
+import { makeVideo, videoKind } from './video.ts';
 
 /** Frames after the one that is shown are fetched before they are needed. */
 const AHEAD = 4;
@@ -95,7 +98,7 @@ function CellView({ cell, picture, drawn }: { cell: Cell; picture: Shown; drawn:
       ) : (
         <span class="empty note">{frame === null ? 'not recorded' : 'damaged'}</span>
       )}
-      <span class={color === null ? 'note' : `note key ${traceColor(color)}`}>{title}</span>
+      <span class={color === null ? 'note' : `note ${keyClass(color)}`}>{title}</span>
     </span>
   );
 }
@@ -182,6 +185,21 @@ function Large({ image, picture, cells, drawn }: Omit<StripProps, 'isOpen' | 'on
   );
 }
 
+/** A whole number, 0 or more, of the address; null without one. */
+function numberOf(name: string): number | null {
+  const text = route.peek().query.get(name);
+  return text !== null && /^\d{1,9}$/.test(text) ? Number(text) : null;
+}
+
+/** Keeps in the address what is chosen, once it has stayed so for a moment: a scrubber chooses much on its way. */
+function useKept(name: string, value: string | null, isKnown = true): void {
+  useEffect(() => {
+    if (!isKnown || route.peek().query.get(name) === value) return;
+    const timer = setTimeout(() => setQuery(name, value), 300);
+    return () => clearTimeout(timer);
+  }, [name, value, isKnown]);
+}
+
 const isStill = (): boolean => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
 export function Emergence({ shown, curves }: { shown: readonly ShownRun[]; curves: Curves }) {
@@ -196,13 +214,24 @@ export function Emergence({ shown, curves }: { shown: readonly ShownRun[]; curve
   const steps = useMemo(() => (watched === null ? [] : stepsOf(watched)), [watched]);
   const pictureRun = ids.find((id) => (watched?.get(id)?.length ?? 0) > 0);
   const pictures = usePictures(pictureRun, images);
-  const player = usePlayer(steps.length, !isLive && !isStill());
-  const drawn = useDrawn();
-  const [open, setOpen] = useState<string | null>(null);
-  const [saving, setSaving] = useState<{ done: number; total: number } | null>(null);
+  const wanted = useMemo(() => numberOf('step'), []);
+  const first =
+    wanted === null
+      ? null
+      : Math.max(
+          0,
+          steps.findLastIndex((one) => one <= wanted),
+        );
+  const player = usePlayer(steps.length, !isLive && !isStill(), first);
+  const drawn = useDrawn(numberOf('head') ?? 0);
+  const [open, setOpen] = useState(route.peek().query.get('image'));
+  const [saving, setSaving] = useState<Saving | null>(null);
   const [saveError, setSaveError] = useState<unknown>(null);
   const step = steps[player.at];
   const isOne = ids.length === 1;
+  useKept('step', player.isHeld ? String(step) : null, step !== undefined);
+  useKept('head', drawn.head === 0 ? null : String(drawn.head));
+  useKept('image', open);
 
   const store = useFrameStore();
   const load = async (at: number): Promise<Loaded> => {
@@ -235,7 +264,12 @@ export function Emergence({ shown, curves }: { shown: readonly ShownRun[]; curve
       return { frame: frames.get(`${run} ${found}`)?.get(same.name) ?? null, found };
     };
     if (!isOne)
-      return shown.map(({ run, color }) => ({ title: run.name, color, frame: frameOf(run.id, at).frame }));
+      return shown.map(({ run, color }) => {
+        const { frame, found } = frameOf(run.id, at);
+        // a run whose checkpoints were written after other steps is shown at its last one before
+        const when = frame === null || found === at ? '' : `, ${afterSteps(found).toLowerCase()}`;
+        return { title: `${run.name}${when}`, color, frame };
+      });
     const [before, now] = [frameOf(ids[0]!, 0), frameOf(ids[0]!, at)];
     return [
       { title: afterSteps(before.found), color: null, frame: before.frame },
@@ -243,12 +277,12 @@ export function Emergence({ shown, curves }: { shown: readonly ShownRun[]; curve
     ];
   };
 
-  const save = async (): Promise<void> => {
-    setSaving({ done: 0, total: steps.length });
+  const video = useMemo(videoKind, []);
+  const save = async (what: 'gif' | 'video'): Promise<void> => {
+    setSaving({ what, done: 0, total: steps.length });
     setSaveError(null);
     try {
-      const { makeGif, saveFile } = await import('./gif.ts');
-      const gif = await makeGif({
+      const options: FilmOptions = {
         steps,
         titles: (at) => [
           'Original',
@@ -267,12 +301,14 @@ export function Emergence({ shown, curves }: { shown: readonly ShownRun[]; curve
         },
         frameMs: frameMs(steps.length, player.speed),
         endMs: 1500,
-        onProgress: (done, total) => setSaving({ done, total }),
-      });
-      saveFile(
-        gif,
-        `${shown.map(({ run }) => run.name.replace(/[^\p{L}\p{N}._-]+/gu, '-')).join('-and-')}-attention.gif`,
-      );
+        onProgress: (done, total) => setSaving({ what, done, total }),
+      };
+      const isVideo = what === 'video' && video !== null;
+      const file = isVideo
+        ? await makeVideo(video, options)
+        : await (await import('./gif.ts')).makeGif(options);
+      const names = shown.map(({ run }) => run.name.replace(/[^\p{L}\p{N}._-]+/gu, '-'));
+      saveFile(file, `${names.join('-and-')}-attention.${isVideo ? video.extension : 'gif'}`);
     } catch (problem) {
       setSaveError(problem);
     }
@@ -316,10 +352,10 @@ export function Emergence({ shown, curves }: { shown: readonly ShownRun[]; curve
             ))}
           </ul>
           <FilmControls
-            {...{ player, saving }}
+            {...{ player, saving, video }}
             count={steps.length}
             text={afterSteps(step)}
-            onSave={() => void save()}
+            onSave={(what) => void save(what)}
           />
           {saveError !== null && <Failure error={saveError} />}
           {opened !== undefined && openedPicture !== undefined ? (

@@ -1,20 +1,35 @@
 /** The scrubber under the film, and how it plays. */
 import { useId } from 'preact/hooks';
 import { type Player, type Speed, SPEEDS } from './player.ts';
+import type { VideoKind } from './video.ts';
+
+/** How much of a file has been made. */
+export interface Saving {
+  what: 'gif' | 'video';
+  done: number;
+  total: number;
+}
 
 export interface FilmControlsProps {
   player: Player;
   count: number;
   /** What the scrubber stands at, in words. */
   text: string;
-  /** How much of a file has been made; null when none is. */
-  saving: { done: number; total: number } | null;
-  onSave: () => void;
+  /** null: no file is being made. */
+  saving: Saving | null;
+  /** What the browser can make beside a GIF; null: nothing. */
+  video: VideoKind | null;
+  onSave: (what: Saving['what']) => void;
 }
 
-export function FilmControls({ player, count, text, saving, onSave }: FilmControlsProps) {
+export function FilmControls({ player, count, text, saving, video, onSave }: FilmControlsProps) {
   const id = useId();
   const { at, isPlaying, toggle, show, speed, setSpeed, isLooping, setLooping } = player;
+  const saveButton = (what: Saving['what'], name: string) => (
+    <button type="button" onClick={() => onSave(what)} disabled={saving !== null || count === 0}>
+      {saving?.what === what ? `Saving ${saving.done} of ${saving.total}…` : `Save as ${name}`}
+    </button>
+  );
   return (
     <div class="film-controls">
       <div class="scrubber">
@@ -55,9 +70,8 @@ export function FilmControls({ player, count, text, saving, onSave }: FilmContro
           />{' '}
           Loop
         </label>
-        <button type="button" onClick={onSave} disabled={saving !== null || count === 0}>
-          {saving === null ? 'Save as GIF' : `Saving ${saving.done} of ${saving.total}…`}
-        </button>
+        {saveButton('gif', 'GIF')}
+        {video !== null && saveButton('video', video.name)}
       </div>
     </div>
   );

@@ -9,6 +9,7 @@ import { Command } from '../ui/command.tsx';
 import { Failure } from '../ui/parts.tsx';
 import { useTitle } from '../ui/title.ts';
 import { useRequest } from '../use-request.ts';
+import { Note } from './note.tsx';
 import { StateMark } from './state-mark.tsx';
 import { shareOf, Tiles } from './tiles.tsx';
 
@@ -157,6 +158,7 @@ export function Head({ run, details, now }: HeadProps) {
         </p>
       )}
       <p class="sentence note">{run.sentence}</p>
+      <Note run={run} />
       {verdict !== null &&
         (verdict.kind === 'uniform' || verdict.kind === 'constant' ? (
           <p class={`verdict ${verdict.kind}`} role="status">

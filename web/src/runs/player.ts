@@ -24,22 +24,29 @@ export interface Player {
   toggle: () => void;
   /** Shows a frame, and pauses. */
   show: (at: number) => void;
+  /** The frame was chosen by hand. */
+  isHeld: boolean;
 }
 
 /**
  * @param count - Frames there are. Who looks at the newest is shown those that come later.
  * @param begins - Whether it plays by itself as soon as there are frames.
+ * @param first - The frame to begin with, held as if it had been chosen; null: none.
  */
-export function usePlayer(count: number, begins: boolean): Player {
+export function usePlayer(count: number, begins: boolean, first: number | null): Player {
   const [at, setAt] = useState(count - 1);
   const [isPlaying, setPlaying] = useState(false);
   const [speed, setSpeed] = useState<Speed>('normal');
   const [isLooping, setLooping] = useState(true);
+  const [isHeld, setHeld] = useState(first !== null);
   const last = count - 1;
   const known = useRef(count);
   const hasBegun = useRef(false);
   useEffect(() => {
-    if (begins && !hasBegun.current && count > 2) {
+    if (first !== null && !hasBegun.current && count > 0) {
+      hasBegun.current = true;
+      setAt(first);
+    } else if (begins && !hasBegun.current && count > 2) {
       hasBegun.current = true;
       setAt(0);
       setPlaying(true);
@@ -56,15 +63,17 @@ export function usePlayer(count: number, begins: boolean): Player {
   const toggle = (): void => {
     hasBegun.current = true;
     if (!isPlaying && at >= last) setAt(0);
+    setHeld(isPlaying);
     setPlaying(!isPlaying);
   };
   const show = (value: number): void => {
     hasBegun.current = true;
     setPlaying(false);
+    setHeld(true);
     setAt(value);
   };
   return {
-    ...{ at: Math.max(0, Math.min(at, last)), isPlaying, toggle, show },
+    ...{ at: Math.max(0, Math.min(at, last)), isPlaying, toggle, show, isHeld },
     ...{ speed, setSpeed, isLooping, setLooping },
   };
 }

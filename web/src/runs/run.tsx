@@ -1,6 +1,6 @@
 /** One run, alone or compared with others. */
 import { useComputed } from '@preact/signals';
-import { useEffect, useMemo, useRef } from 'preact/hooks';
+import { useEffect, useMemo } from 'preact/hooks';
 import type { RunDetails, RunSummary } from '../api.ts';
 import { Curves } from '../charts/curves.ts';
 import type { Axis } from '../charts/series.ts';
@@ -8,10 +8,11 @@ import { runs } from '../live.ts';
 import { href, route } from '../router.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { RunCharts } from './charts.tsx';
-import { Comparison, Others } from './compare.tsx';
+import { CompareHead, Comparison, Others } from './compare.tsx';
 import { DetailsCard } from './details.tsx';
 import { Emergence } from './emergence.tsx';
 import { Head } from './head.tsx';
+import { colourOf } from './run-colours.ts';
 import type { ShownRun } from './traces.ts';
 import { useDetails, useSummaries } from './use-runs.ts';
 
@@ -21,16 +22,9 @@ const axisOfAddress = (): Axis => {
   return given === 'epoch' || given === 'time' ? given : 'step';
 };
 
-/** A run's colour: the one that it had, or the first that none of those shown has. */
-function colorOf(id: string, shown: readonly string[], colors: Map<string, number>): number {
-  let color = colors.get(id);
-  if (color === undefined) {
-    const taken = shown.map((one) => colors.get(one));
-    for (color = 0; taken.includes(color);) color++;
-    colors.set(id, color);
-  }
-  return color;
-}
+/** Ids in the query. */
+const idsOf = (name: string): string[] =>
+  (route.value.query.get(name) ?? '').split(',').filter((one) => one !== '');
 
 interface CurrentHeadProps {
   /** Shown when the run is no longer in the list. */
@@ -46,22 +40,23 @@ function CurrentHead({ run: known, details, curves }: CurrentHeadProps) {
 }
 
 export function RunPage({ id }: { id: string }) {
-  const others = (route.value.query.get('with') ?? '').split(',').filter((one) => one !== '' && one !== id);
+  const others = idsOf('with').filter((one) => one !== id);
   const ids = [id, ...others];
   const curves = useMemo(() => new Curves(axisOfAddress()), []);
   useEffect(() => () => curves.dispose(), [curves]);
   const summaries = useSummaries(ids);
   const { details, errors } = useDetails(ids, summaries, curves);
-  const colors = useRef(new Map<string, number>()).current;
   const shown = useMemo(
     () =>
       ids.flatMap((one): ShownRun[] => {
         const found = details.get(one);
         const run = summaries.get(one) ?? found?.summary;
-        return run === undefined ? [] : [{ run, details: found ?? null, color: colorOf(one, ids, colors) }];
+        return run === undefined ? [] : [{ run, details: found ?? null, color: colourOf(one) }];
       }),
     [summaries, details],
   );
+  const off = idsOf('off');
+  const drawn = useMemo(() => shown.filter((one) => !off.includes(one.run.id)), [shown, off.join()]);
   const isListed = useComputed(() => runs.value !== null).value;
   if (!isListed) return <Loading what="the run" />;
   const run = shown[0]?.run;
@@ -78,6 +73,7 @@ export function RunPage({ id }: { id: string }) {
   const isGone = !summaries.has(id);
   const own = details.get(id);
   const isComparing = shown.length > 1;
+  const failures = [...errors].map(([one, error]) => isGone || <Failure key={one} error={error} />);
   return (
     <>
       {isGone && (
@@ -85,22 +81,28 @@ export function RunPage({ id }: { id: string }) {
           error={new Error('The folder of this run was moved or deleted. This page shows what it last held.')}
         />
       )}
-      <CurrentHead run={run} details={own} curves={curves} />
-      {[...errors].map(([one, error]) => isGone || <Failure key={one} error={error} />)}
       {isComparing ? (
         <>
-          <RunCharts shown={shown} curves={curves} />
-          <Emergence key={ids.join()} shown={shown} curves={curves} />
-          <Comparison shown={shown} curves={curves} />
+          <CompareHead {...{ id, others, shown, off }} />
+          {failures}
+          {drawn.length > 0 && (
+            <>
+              <RunCharts shown={drawn} curves={curves} />
+              <Emergence key={drawn.map((one) => one.run.id).join()} shown={drawn} curves={curves} />
+              <Comparison shown={drawn} curves={curves} />
+            </>
+          )}
         </>
       ) : (
         <>
+          <CurrentHead run={run} details={own} curves={curves} />
+          {failures}
           <Emergence key={id} shown={shown} curves={curves} />
           <RunCharts shown={shown} curves={curves} />
+          <Others id={id} others={others} />
+          {own !== undefined && <DetailsCard details={own} />}
         </>
       )}
-      <Others id={id} others={others} />
-      {own !== undefined && <DetailsCard details={own} />}
     </>
   );
 }

@@ -2,7 +2,7 @@
 import type { RunDetails } from '../api.ts';
 import { isShareOfImages, MEASURE_NAMES, type MeasureName, showMeasure } from '../../../src/plain/quality.ts';
 import { count } from '../ui/format.ts';
-import { entriesOf } from './traces.ts';
+import { bestOf, entriesOf } from './traces.ts';
 
 export interface Quality {
   /** What was measured. */
@@ -14,14 +14,6 @@ export interface Quality {
 
 const percentOf = (value: number): string => `${value.toFixed(1)} %`;
 const numberOf = (value: unknown): number | null => (typeof value === 'number' ? value : null);
-
-/** The best accuracy of an evaluation by k-NN, over k and over features as they are or whitened; null without one. */
-function bestOf(values: Record<string, unknown>): number | null {
-  const { top1, pca } = values;
-  const all = [...entriesOf(top1), ...entriesOf(Object.fromEntries(entriesOf(pca))['top1'])];
-  const scores = all.flatMap(([, score]) => (typeof score === 'number' ? [score] : []));
-  return scores.length === 0 ? null : Math.max(...scores);
-}
 
 function knnQuality(details: RunDetails): Quality | null {
   const lines = details.scores.flatMap(({ step, values }) => {

@@ -106,7 +106,7 @@ export function Tiles(props: TilesProps) {
             ? `waits for images ${Math.round(dataWaitPercent)} % of the time: use more loader workers`
             : run.state === 'running'
               ? 'the data keeps up'
-              : 'at the end'}
+              : 'in its last steps'}
         </Tile>
       )}
     </dl>

@@ -1,110 +1,93 @@
-/** The settings of a training: what the preset chooses and why, and what is chosen by hand. */
-import { useSignal } from '@preact/signals';
-import type { PresetChoice, StartPlan, StartRequest } from '../api.ts';
-import { count, duration, setting } from '../ui/format.ts';
-import { Form } from '../ui/form.tsx';
+/** The settings of a training, each of which can be changed where it stands, and what can be done with them. */
+import { useMemo, useRef } from 'preact/hooks';
+import type { PresetChoice, StartRequest } from '../api.ts';
+import { RequestError } from '../errors.ts';
+import { route, setQuery } from '../router.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
-import { SettingsTable } from '../ui/settings-table.tsx';
-import { Table } from '../ui/table.tsx';
 import { useRequest } from '../use-request.ts';
 import { Begin } from './begin.tsx';
 import { Crops } from './crops.tsx';
-import { Trial } from './trial.tsx';
+import { PlanTable } from './plan-table.tsx';
+import { TrialCard, useTrial } from './trial.tsx';
 
-/** "out-dim 256" or "outDim=256", one per line. */
-function parseOverrides(text: string): Record<string, string> {
-  const entries = text
-    .split('\n')
-    .map((line) => line.trim().replace(/^--/, ''))
-    .filter((line) => line !== '')
-    .map((line): [string, string] => {
-      const [, name = '', value = ''] = /^([^\s=:]+)\s*[=:\s]?\s*(.*)$/.exec(line) ?? [];
-      return [name, value];
-    });
-  return Object.fromEntries(entries);
+type Overrides = StartRequest['overrides'];
+
+/** The settings that the address names. */
+function overridesOf(text: string | null): Overrides {
+  try {
+    const value: unknown = JSON.parse(text ?? '{}');
+    if (typeof value !== 'object' || value === null) return {};
+    return Object.fromEntries(
+      Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+    );
+  } catch {
+    return {};
+  }
 }
 
-/** How long the training is, in words. */
-const lengthOf = ({ seconds, steps, stepsPerEpoch, device }: StartPlan): string =>
-  (seconds === null
-    ? `${count(steps)} steps, ${count(stepsPerEpoch)} an epoch`
-    : `As many steps as fit in ${duration(seconds)}, measured when it starts; ${count(stepsPerEpoch)} an epoch`) +
-  `, on ${device}.`;
+const problemsOf = (error: unknown): readonly string[] =>
+  error instanceof RequestError ? (error.problems.length > 0 ? error.problems : [error.message]) : [];
 
-function PlanTable({ plan }: { plan: StartPlan }) {
-  const chosen = new Set(plan.choices.map(({ name }) => name));
-  return (
-    <>
-      <p>{lengthOf(plan)}</p>
-      {plan.warnings.map((warning) => (
-        <p key={warning} class="failure">
-          {warning}
-        </p>
-      ))}
-      <Table class="planned" head={['Setting', 'Chosen', 'Why']}>
-        {plan.choices.map(({ name, value, reason }) => (
-          <tr key={name}>
-            <th scope="row">
-              <code>{name}</code>
-            </th>
-            <td>{setting(value)}</td>
-            <td class="note">{reason}</td>
-          </tr>
-        ))}
-      </Table>
-      <details>
-        <summary>All other settings</summary>
-        <SettingsTable settings={Object.entries(plan.settings).filter(([name]) => !chosen.has(name))} />
-      </details>
-    </>
-  );
+interface PlanningProps {
+  images: string;
+  /** The studio's. */
+  folders: readonly string[];
 }
 
-/** Chooses settings; once they are valid, shows what can be done with them. */
-export function Planning({ images, folders }: { images: string; folders: readonly string[] }) {
-  const preset = useSignal<PresetChoice>('auto');
-  const text = useSignal('');
-  const applied = useSignal('');
-  const body: StartRequest = {
-    images,
-    preset: preset.value,
-    overrides: parseOverrides(applied.value),
+export function Planning({ images, folders }: PlanningProps) {
+  const { query } = route.value;
+  const preset: PresetChoice = query.get('preset') === 'paper' ? 'paper' : 'auto';
+  const set = query.get('set');
+  const overrides = useMemo(() => overridesOf(set), [set]);
+  const body: StartRequest = { images, preset, overrides };
+  const { answer: plan, error, isBusy } = useRequest('POST /api/start/plan', { body }, { keep: true });
+  // what is wrong is corrected where it stands, over what was right before
+  const isRight = plan !== null && error === null && !isBusy;
+  const right = useRef<StartRequest | null>(null);
+  if (isRight) right.current = body;
+  const trial = useTrial(body);
+  const change = (name: string, value: string | null): void => {
+    const { [name]: _, ...rest } = overridesOf(route.peek().query.get('set'));
+    const next: Overrides = value === null ? rest : { ...rest, [name]: value };
+    setQuery('set', Object.keys(next).length === 0 ? null : JSON.stringify(next));
   };
-  const { answer: plan, error } = useRequest('POST /api/start/plan', { body });
   return (
     <>
       <section class="card" aria-labelledby="settings">
         <h2 id="settings">Settings</h2>
-        <Form class="settings" onSubmit={() => (applied.value = text.value)}>
+        <p class="row">
           <label>
             Preset{' '}
             <select
-              value={preset.value}
-              onChange={(event) => (preset.value = event.currentTarget.value as PresetChoice)}
+              value={preset}
+              onChange={(event) =>
+                setQuery('preset', event.currentTarget.value === 'auto' ? null : event.currentTarget.value)
+              }
             >
               <option value="auto">auto: chosen for these images and this machine</option>
               <option value="paper">paper: the reference’s defaults</option>
             </select>
           </label>
-          <label>
-            Your own settings, one per line
-            <textarea
-              rows={3}
-              placeholder={'for 10m\nout-dim 256'}
-              value={text.value}
-              onInput={(event) => (text.value = event.currentTarget.value)}
-            />
-          </label>
-          <button type="submit">Apply</button>
-        </Form>
+          {Object.keys(overrides).length > 0 ? (
+            <button type="button" onClick={() => setQuery('set', null)}>
+              Take back all {Object.keys(overrides).length} of your own
+            </button>
+          ) : (
+            <span class="note">Any value can be changed in the table.</span>
+          )}
+        </p>
         {error !== null && <Failure error={error} />}
-        {plan === null ? error === null && <Loading what="the settings" /> : <PlanTable plan={plan} />}
+        {plan === null ? (
+          error === null && <Loading what="the settings" />
+        ) : (
+          <PlanTable {...{ plan, overrides }} problems={problemsOf(error)} onChange={change} />
+        )}
       </section>
-      {plan !== null && (
+      {plan !== null && right.current !== null && (
         <>
-          <Crops body={body} />
-          <Trial body={body} />
-          <Begin {...{ body, folders }} length={lengthOf(plan)} />
+          <Crops body={right.current} />
+          <TrialCard trial={trial} />
+          <Begin {...{ body, folders, plan, trial, isRight }} />
         </>
       )}
     </>

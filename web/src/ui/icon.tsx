@@ -7,6 +7,7 @@ const PATHS = {
   right: 'M6 3l5 5-5 5',
   cross: 'M4 4l8 8M12 4l-8 8',
   up: 'M8 13V3M4 7l4-4 4 4',
+  folder: 'M1.5 3.5h4l1.5 2h7.5v8h-13z',
 } as const;
 
 export function Icon({ name }: { name: keyof typeof PATHS }) {
@@ -16,7 +17,7 @@ export function Icon({ name }: { name: keyof typeof PATHS }) {
         d={PATHS[name]}
         fill="none"
         stroke="currentColor"
-        stroke-width="2.2"
+        stroke-width={name === 'folder' ? 1.4 : 2.2}
         stroke-linecap="round"
         stroke-linejoin="round"
       />

@@ -1,4 +1,5 @@
-import { pictureOf } from '../api.ts';
+/** Chooses a folder of images: the one way to do so, in every section. */
+import { type FolderEntry, pictureOf } from '../api.ts';
 import { useRequest } from '../use-request.ts';
 import { counted } from './format.ts';
 import { Icon } from './icon.tsx';
@@ -7,6 +8,16 @@ import './pick-folder.css';
 
 /** Images of a folder that are shown before it is chosen. */
 const SHOWN = 24;
+
+/** What a folder holds, in words: the images below it count too. */
+function contentsOf({ isRun, images, below }: FolderEntry): string {
+  if (isRun) return 'a run';
+  if (images === null) return 'can’t be read';
+  if (below.images === 0) return below.isWhole ? 'no images' : 'folder';
+  const least = below.isWhole ? '' : 'at least ';
+  const spread = below.folders > 1 || images === 0 ? ` in ${counted(below.folders, 'folder')}` : '';
+  return `${least}${counted(below.images, 'image')}${spread}`;
+}
 
 export interface PickFolderProps {
   /** The folder that is shown; '' for the list of the given ones. */
@@ -19,7 +30,16 @@ export interface PickFolderProps {
 /** Walks through the studio's folders and chooses one with images. */
 export function PickFolder({ path, onOpen, onChoose }: PickFolderProps) {
   const { answer: found, error } = useRequest('GET /api/folders', { query: { path } }, { keep: true });
-  if (found === null) return error === null ? <Loading what="folders" /> : <Failure error={error} />;
+  if (found === null)
+    return error === null ? (
+      <Loading what="folders" />
+    ) : (
+      <Failure error={error}>
+        <button type="button" onClick={() => onOpen('')}>
+          The studio’s folders
+        </button>
+      </Failure>
+    );
   return (
     <section class="card pick-folder" aria-label="Folder of images">
       {error !== null && <Failure error={error} />}
@@ -40,16 +60,10 @@ export function PickFolder({ path, onOpen, onChoose }: PickFolderProps) {
         {found.folders.map((folder) => (
           <li key={folder.path}>
             <button type="button" onClick={() => onOpen(folder.path)}>
-              {folder.name}
-              <span class="note">
-                {folder.isRun
-                  ? 'a run'
-                  : folder.images === null
-                    ? 'can’t be read'
-                    : folder.images === 0
-                      ? 'folder'
-                      : counted(folder.images, 'image')}
+              <span>
+                <Icon name="folder" /> {folder.name}
               </span>
+              <span class="note">{contentsOf(folder)}</span>
             </button>
           </li>
         ))}
