@@ -59,10 +59,10 @@ const SMALL = {
 const valueOf = (name: string): Promise<unknown> =>
   studio.page.evaluate(`document.querySelector('.planned [name="${name}"]').value`);
 /** The settings in the first table, in order. */
-const rows = (): Promise<unknown> =>
+const rows = (): Promise<string[]> =>
   studio.page.evaluate(
     `[...document.querySelector('table.planned').querySelectorAll('th code')].map((one) => one.innerText)`,
-  );
+  ) as Promise<string[]>;
 const isStartDisabled = (): Promise<unknown> =>
   studio.page.evaluate(`document.querySelector('.begin button.main').disabled`);
 
@@ -94,7 +94,7 @@ describe('the section Start', () => {
       // a wrong value is said where it stands, and can be corrected there
       await fill({ epochs: 'many' });
       await studio.text('.failure', /epochs is "many"; expected a number/);
-      await studio.text('.planned tr.own', /epochs\s+Take back\s+epochs is "many"; expected a number/);
+      await studio.text('.planned tr.own', /epochs\s+Take back\s+--epochs is "many"; expected a number/);
       assert.ok((await studio.page.$('[name="epochs"][aria-invalid="true"]')) !== null);
       assert.equal(await isStartDisabled(), true);
       studio.errors.length = 0; // the refused request is logged by the browser, as it should
@@ -109,7 +109,8 @@ describe('the section Start', () => {
 
       await fill(SMALL);
       await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 20_000);
-      assert.deepEqual(await rows(), before, 'rows stay where they are when they are edited');
+      const after = (await rows()).filter((name) => before.includes(name));
+      assert.deepEqual(after, before, 'rows stay where they are when they are edited');
       await studio.page.reload();
       await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 20_000);
       assert.equal(await valueOf('headHiddenDim'), '32', 'a reload brings back what was set');

@@ -125,7 +125,7 @@ export async function looksAs(
   const take = (): Promise<Uint8Array> => pictureOf(page, selector, options);
   if (isWriting()) {
     mkdirSync(FOLDER, { recursive: true });
-    const few = scale === 1 ? { quality: 95 } : { colours: 48, effort: 10 };
+    const few = scale === 1 ? { quality: 95 } : { colours: 32, dither: 0, effort: 10 };
     writeFileSync(
       fileOf(name),
       await sharp(await take())

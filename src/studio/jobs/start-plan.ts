@@ -64,6 +64,7 @@ export async function planOf({ images: source, preset, overrides: flags }: Start
 }
 
 export const run: JobFunction<'start-plan'> = async (request) => {
-  const { settings, fields, choices, warnings, device, steps, seconds, stepsPerEpoch } = await planOf(request);
+  const { settings, fields, choices, warnings, device, steps, seconds, stepsPerEpoch } =
+    await planOf(request);
   return { settings, fields, choices, warnings, device, steps, seconds, stepsPerEpoch };
 };
