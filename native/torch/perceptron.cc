@@ -36,7 +36,7 @@ struct Weights {
 
 // h = x W1^T + b1; value = GELU(h), and may be the same tensor as h.
 void widen(const at::Tensor& x, const Weights& w, at::Tensor& h, at::Tensor& value) {
-  multiply(h, x, w.w1.t());
+  multiply_by_weight(h, x, w.w1.t());
   const int64_t n = h.size(1);
   float *in = h.data_ptr<float>(), *out = value.data_ptr<float>();
   const RowLoops& loops = dino::rows();
@@ -68,7 +68,7 @@ Forward forward(const at::Tensor& x, const Norm* norm, const Weights& w, double 
     widen(y, w, h, value);
     at::Tensor out = result.out.narrow(0, from, n);
     initialize_output(norm ? &part : nullptr, w.b2, scale, out);
-    multiply(out, value, w.w2.t(), 1, scale);
+    multiply_by_weight(out, value, w.w2.t(), 1, scale);
   }
   return result;
 }
@@ -98,7 +98,7 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm* 
     const double so_far = from == 0 ? 0 : 1;  // the first product sets, the others add
     const at::Tensor grad_out = upstream.narrow(0, from, n), part = x.narrow(0, from, n);
     at::Tensor g = gradients.narrow(0, 0, n), value = values.narrow(0, 0, n);
-    multiply(g, grad_out, w.w2, 0, scale);  // (n, F)
+    multiply_by_weight(g, grad_out, w.w2, 0, scale);  // (n, F)
     const float* in = h.narrow(0, from, n).const_data_ptr<float>();
     float *grad = g.data_ptr<float>(), *out = value.data_ptr<float>(), *sum = sums.data_ptr<float>();
     each_row_of_parts(n, parts, [&](int64_t r, int64_t p) {
@@ -112,7 +112,7 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm* 
     }
     multiply(result.w1, g.t(), y, so_far);  // (F, D)
     at::Tensor grad_x = result.x.narrow(0, from, n);
-    multiply(grad_x, g, w.w1);
+    multiply_by_weight(grad_x, g, w.w1);
     if (norm) norm_sums.backward(part, *norm, statistics.narrow(0, from, n), grad_out, grad_x);
   }
   result.b1 = sums.sum(0);

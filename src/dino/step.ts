@@ -17,6 +17,7 @@ import {
   scope,
   tensor,
   withGenerators,
+  withPackedWeights,
   withPrecision,
   withProductsOf,
   type Generator as RandomGenerator,
@@ -121,7 +122,7 @@ function stepIn(
   };
   let seen: BatchMeans;
   try {
-    seen = gradients(state, crops, settings);
+    seen = withPackedWeights(() => gradients(state, crops, settings)); // no weight changes in there
   } catch (error) {
     undo();
     throw error;
