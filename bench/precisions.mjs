@@ -1,6 +1,6 @@
 /**
  * What `--precision auto` chooses, beside steps in each precision: `node bench/precisions.mjs [row ...]`. The precisions of a
- * row take turns, each in a process of its own; then `auto` makes its trial steps several times, as in a long training. Exits
+ * row take turns, each in a process of its own; then `auto` makes its trial steps several times, as in a training of ten minutes. Exits
  * with 1 where a choice is more than 3% slower than the fastest. DINO_BENCH_THREADS, DINO_BENCH_ROUNDS as for run.mjs;
  * DINO_BENCH_CHOICES is how often `auto` chooses.
  */
@@ -22,7 +22,8 @@ const chosen = rows.filter(({ id }) =>
   wanted.length > 0 ? wanted.includes(id) : ['vit-s', 'vit-ti', 'vit-ti4', 'resnet50'].includes(id),
 );
 const precisions = PRECISIONS.filter((one) => precisionProblem(one, 'cpu') === null);
-const seconds = (values) => `${median(values).toFixed(2)} (${Math.min(...values).toFixed(2)}-${Math.max(...values).toFixed(2)})`;
+const seconds = (values) =>
+  `${median(values).toFixed(2)} (${Math.min(...values).toFixed(2)}-${Math.max(...values).toFixed(2)})`;
 
 /** Seconds per step of each precision, by turns. */
 async function timesOf(row) {
@@ -54,7 +55,7 @@ for (const row of chosen) {
   const fastest = Math.min(...best.values());
   const made = [];
   for (let i = 0; i < choices; i++) {
-    const choice = await choosePrecision(settingsOf(row.settings), { length: { steps: 1_000_000 } });
+    const choice = await choosePrecision(settingsOf(row.settings), { length: { seconds: 600 } });
     made.push(choice.precision);
     process.stderr.write(`${row.id}: ${choice.precision}, ${choice.reason}\n`);
   }

@@ -27,8 +27,9 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Rows processed at a time: enough for the products to reach full speed, few enough to limit the memory between them.
-int64_t chunk_rows() { return 2048 * at::get_num_threads(); }
+// Rows processed at a time: enough for the products to reach full speed, few enough to limit the memory between them. Where
+// weights are packed only once, few suffice, and what is between two products stays in the cache.
+int64_t chunk_rows() { return (packs_bf16() ? 512 : 2048) * at::get_num_threads(); }
 
 struct Weights {
   at::Tensor w1, b1, w2, b2;  // (F, D), (F), (E, F), (E)
@@ -51,6 +52,7 @@ struct Forward {
 // x (R, D); without a norm (null) there is no skip connection either
 Forward forward(const at::Tensor& x, const Norm* norm, const Weights& w, double scale, bool keeps) {
   const int64_t rows = x.size(0), wide = w.w1.size(0), chunk = std::min(rows, chunk_rows());
+  const LocalPackedWeights packed;
   Forward result{at::empty({rows, w.w2.size(0)}, x.options()), at::empty({keeps ? rows : chunk, wide}, x.options()),
                  norm ? at::empty({rows, 2}, x.options()) : at::Tensor()};
   at::Tensor values = keeps ? at::empty({chunk, wide}, x.options()) : result.h;
@@ -81,6 +83,7 @@ struct Gradients {
 Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm* norm, const at::Tensor& statistics,
                    const at::Tensor& h, const Weights& w, double scale) {
   const int64_t rows = x.size(0), wide = h.size(1), chunk = std::min(rows, chunk_rows());
+  const LocalPackedWeights packed;
   const int64_t parts = at::get_num_threads();
   const RowLoops& loops = dino::rows();
   const auto options = x.options();

@@ -28,22 +28,26 @@ class PackedWeights {
   // The packed b (K, N). `pack` is called again when an operator has changed b since.
   template <typename Pack>
   at::Tensor find(const at::Tensor& b, Pack pack) {
-    // not of an inference tensor, whose changes are not counted, nor of one computed for a single product
-    if (b.is_inference() || !(b.is_view() ? b._base() : b).is_leaf()) return pack(b);
+    if (b.is_inference()) return pack(b);  // its changes are not counted
+    const Key key{b.const_data_ptr(), b.size(0), b.size(1), b.stride(0), b.stride(1)};
+    // of those computed from others, for a single operator, only the last is kept
+    const bool is_parameter = (b.is_view() ? b._base() : b).is_leaf();
     std::lock_guard<std::mutex> lock(mutex_);
-    Entry& entry = entries_[{b.const_data_ptr(), b.size(0), b.size(1), b.stride(0), b.stride(1)}];
-    if (!entry.packed.defined() || entry.version != b._version()) entry = {b, pack(b), b._version()};
+    Entry& entry = is_parameter ? entries_[key] : last_;
+    if (entry.key != key || entry.version != b._version()) entry = {key, b._version(), b, pack(b)};
     return entry.packed;
   }
 
  private:
+  using Key = std::tuple<const void*, int64_t, int64_t, int64_t, int64_t>;  // address, sizes, strides
   struct Entry {
-    at::Tensor weight;  // kept, so that no other gets its address
-    at::Tensor packed;
+    Key key{};
     int64_t version = 0;
+    at::Tensor weight, packed;  // the weight is kept, so that no other gets its address
   };
   std::mutex mutex_;
-  std::map<std::tuple<const void*, int64_t, int64_t, int64_t, int64_t>, Entry> entries_;
+  std::map<Key, Entry> entries_;
+  Entry last_;
 };
 
 // Those that this thread's products use, or null.
@@ -59,6 +63,16 @@ class PackedWeightsGuard {
 
  private:
   PackedWeights* before_;
+};
+
+// Within an operator: those that the thread uses already, or else new ones.
+class LocalPackedWeights {
+ public:
+  LocalPackedWeights() : guard_(packed_weights() ? packed_weights() : &own_) {}
+
+ private:
+  PackedWeights own_;
+  PackedWeightsGuard guard_;
 };
 
 // x w^T + bias, (..., N); a null bias is left out.

@@ -186,14 +186,7 @@ describe('bf16-matmul', { skip }, () => {
         ];
         const at = { weight: qkv, bias: qkvBias };
         const out = withPrecision(precision, 'cpu', () =>
-          attentionResidual(
-            x,
-            { weight, bias, eps: 1e-6 },
-            at,
-            { weight: proj, bias: projBias },
-            2,
-            all,
-          ),
+          attentionResidual(x, { weight, bias, eps: 1e-6 }, at, { weight: proj, bias: projBias }, 2, all),
         );
         const grads = withProductsOf(precision, () =>
           gradients([out], leaves, { gradOutputs: [upstream] }),
@@ -238,7 +231,8 @@ describe('bf16-matmul', { skip }, () => {
       const expected = uses();
       withPackedWeights(() => {
         for (let round = 0; round < 2; round++)
-          for (const [i, value] of uses().entries()) assert.ok(value.equal(expected[i] as Tensor), `use ${i}`);
+          for (const [i, value] of uses().entries())
+            assert.ok(value.equal(expected[i] as Tensor), `use ${i}`);
       });
     });
 

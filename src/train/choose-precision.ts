@@ -200,9 +200,7 @@ export async function choosePrecision(
     const times = candidates.map((name) => `${name} ${showSeconds(bestOf(name))}`).join(', ');
     const some = images === batch ? `${images} images` : `${images} of the batch's ${batch} images`;
     const why =
-      bestOf(precision) === least
-        ? 'the fastest'
-        : `within ${100 * NEAR}% of the fastest, and more exact`;
+      bestOf(precision) === least ? 'the fastest' : `within ${100 * NEAR}% of the fastest, and more exact`;
     return { precision, reason: `${why}: trial steps of ${some} take ${times}` };
   } finally {
     trial.dispose();

@@ -41,11 +41,9 @@ for (const [i, [level, variables]] of Object.entries(LEVELS).entries()) {
     const folder = mkdtempSync(path.join(tmpdir(), 'dino-levels-'));
     try {
       await makeImageFolder(path.join(folder, 'images'), { classes: 2, perClass: 5 });
-      const { stdout } = await promisify(execFile)(
-        process.execPath,
-        [child, folder, cases, String(i)],
-        { env: { ...environment, ...variables } },
-      );
+      const { stdout } = await promisify(execFile)(process.execPath, [child, folder, cases, String(i)], {
+        env: { ...environment, ...variables },
+      });
       assert.deepEqual(JSON.parse(stdout), []);
     } finally {
       rmSync(folder, { recursive: true, force: true });
