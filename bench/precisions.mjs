@@ -42,7 +42,7 @@ async function timesOf(row) {
 const settingsOf = ({ arch, patchSize, globalSize, localSize, locals, outDim, batch, dropPathRate }) => ({
   ...PAPER,
   ...{ arch, outDim, dropPathRate, threads },
-  ...(arch.startsWith('vit') ? { patchSize } : { patchSize: undefined }),
+  ...(arch.startsWith('vit') ? { patchSize } : {}),
   ...{ globalCropsSize: globalSize, localCropsSize: localSize, localCropsNumber: locals },
   ...{ batchSize: batch, device: 'cpu', precision: 'auto' },
 });

@@ -24,17 +24,17 @@ const BACKBONES: readonly BackboneCase[] = [
   { arch: 'vit' },
   { arch: 'dinov2_vit' },
   { arch: 'dinov3_vit_swiglu' },
-  { arch: 'resnet', embedDim: 32, depth: 4, patchSize: undefined, numHeads: undefined },
-  { arch: 'resnet_class_attention', embedDim: 32, depth: 3, patchSize: undefined, numHeads: undefined },
+  { arch: 'resnet', embedDim: 32, depth: 4, numHeads: undefined },
+  { arch: 'resnet_class_attention', embedDim: 32, depth: 3, numHeads: undefined },
   {
-    ...{ arch: 'dinov3_convnext', embedDim: 64, depth: 6, patchSize: undefined, numHeads: undefined },
+    ...{ arch: 'dinov3_convnext', embedDim: 64, depth: 6, numHeads: undefined },
     localCropsSize: 32,
   },
 ];
 /** Of 26 million parameters, so only among all. */
 const XCIT: BackboneCase = {
   ...{ arch: 'xcit_small_12_p16', embedDim: undefined, depth: undefined, numHeads: undefined },
-  ...{ patchSize: undefined, globalCropsSize: 64, localCropsSize: 32 },
+  ...{ globalCropsSize: 64, localCropsSize: 32 },
 };
 const PRECISIONS = ['fp32', 'bf16-matmul', 'bf16'] as const;
 
