@@ -12,12 +12,11 @@
  *
  * Without the first two only our own columns are shown. Nothing else should run at the same time.
  */
-import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { median, start } from './contestants.mjs';
 import { rows } from './rows.mjs';
 import { report } from './report.mjs';
 
@@ -28,37 +27,6 @@ const python = env.DINO_BENCH_PYTHON;
 const hasReference = reference !== undefined && python !== undefined;
 const threads = Number(env.DINO_BENCH_THREADS ?? 2);
 const rounds = Number(env.DINO_BENCH_ROUNDS ?? 5);
-
-const median = (values) => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-};
-
-/** Starts a contestant; `turn()` makes it work once and returns its answer. */
-async function start(command, args) {
-  const child = spawn(command, args, {
-    cwd: here,
-    stdio: ['pipe', 'pipe', 'pipe'],
-    env: { ...env, OMP_NUM_THREADS: String(threads) },
-  });
-  let errors = '';
-  child.stderr.on('data', (text) => (errors = (errors + text).slice(-3000)));
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const answer = async () => {
-    const { value, done } = await lines.next();
-    if (done) throw new Error(`${command} ${args[0]} ended:\n${errors}`);
-    return JSON.parse(value);
-  };
-  await answer();
-  return {
-    turn: () => {
-      child.stdin.write('run\n');
-      return answer();
-    },
-    stop: () => child.stdin.end(),
-  };
-}
 
 /** Commands for the two sides of a row, by the contestant's name. */
 function sides(row) {
@@ -83,7 +51,7 @@ function sides(row) {
 async function measure(row) {
   const contestants = {};
   for (const [name, [command, args]] of Object.entries(sides(row)))
-    contestants[name] = await start(command, args);
+    contestants[name] = await start(command, args, threads);
   const turns = Object.fromEntries(Object.keys(contestants).map((name) => [name, []]));
   for (let round = 0; round < (row.rounds ?? rounds); round++) {
     for (const [name, one] of Object.entries(contestants)) turns[name].push(await one.turn());

@@ -163,6 +163,9 @@ function vectorLevels() {
   return [level('base'), level('v3', '-march=x86-64-v3'), level('v4', '-march=x86-64-v4')];
 }
 
+/** For a *.bf16.cc, which is compiled once: loops for processors of level v4 that multiply bfloat16. */
+const BF16_FLAGS = ['-DDINO_LEVEL=bf16', '-O3', '-march=x86-64-v4', '-mavx512bf16'];
+
 /** The units of an addon: { name, text, sources, own flags }. */
 function unitsOf(name, folder, sources) {
   const joined = UNITS[name].map((files) => files.map((file) => `${file}.cc`));
@@ -170,6 +173,7 @@ function unitsOf(name, folder, sources) {
   return [...joined, ...alone].flatMap((own) => {
     const files = own.map((file) => path.join(folder, file));
     const unit = own[0].replace(/\.cc$/, '');
+    if (own[0].endsWith('.bf16.cc')) return process.arch === 'x64' ? [{ name: unit, files, own: BF16_FLAGS }] : [];
     if (!own[0].endsWith('.simd.cc')) return [{ name: unit, files, own: [] }];
     return vectorLevels().map((level) => ({ name: `${unit}.${level.name}`, files, own: level.own }));
   });

@@ -39,17 +39,22 @@ std::array<at::Tensor, 3> split_heads(const at::Tensor& qkv, int64_t heads) {
   return {parts[0], parts[1], parts[2]};
 }
 
+const AttentionLoops& loops() {
+  const AttentionLoops* bf16 = packs_bf16() ? bf16_attention_loops() : nullptr;
+  return bf16 ? *bf16 : attention_loops();
+}
+
 // Calls fn(head, sample * heads + head index, offset of the head in a row, scratch memory) for every head of qkv (B, N, 3 D).
 template <typename Fn>
-void each_head(const at::Tensor& qkv, int64_t heads, Fn fn) {
+void each_head(const AttentionLoops& loops, const at::Tensor& qkv, int64_t heads, Fn fn) {
   const int64_t tokens = qkv.size(1), width = qkv.size(2) / 3, dim = width / heads;
   const float* data = qkv.const_data_ptr<float>();
   at::parallel_for(0, qkv.size(0) * heads, 1, [&](int64_t from, int64_t to) {
-    std::vector<float> scratch(attention_loops().scratch(tokens, dim));
+    const at::Tensor scratch = at::empty({loops.scratch(tokens, dim)}, at::kFloat);
     for (int64_t i = from; i < to; i++) {
       const int64_t sample = i / heads, offset = i % heads * dim;
       const float* q = data + sample * tokens * 3 * width + offset;
-      fn(Head{tokens, dim, q, q + width, q + 2 * width, 3 * width}, i, offset, scratch.data());
+      fn(Head{tokens, dim, q, q + width, q + 2 * width, 3 * width}, i, offset, static_cast<float*>(scratch.data_ptr()));
     }
   });
 }
@@ -69,15 +74,16 @@ Forward forward(const at::Tensor& x, const Norm& norm, const Weights& w, int64_t
     at::Tensor y = at::empty_like(in), qkv = result.qkv.view({rows, 3 * width});
     normalize(in, norm, y, result.statistics);
     initialize_output(nullptr, w.qkv_bias, 1, qkv);
-    multiply(qkv, y, w.qkv.t(), 1);
+    multiply_by_weight(qkv, y, w.qkv.t(), 1);
   }
   float *out = result.attended.data_ptr<float>(), *lse = result.lse.data_ptr<float>();
-  each_head(result.qkv, heads, [&](const Head& head, int64_t i, int64_t offset, float* scratch) {
-    attention_loops().forward(head, out + i / heads * tokens * width + offset, width, lse + i * tokens, scratch);
+  const AttentionLoops& loops = attention::loops();
+  each_head(loops, result.qkv, heads, [&](const Head& head, int64_t i, int64_t offset, float* scratch) {
+    loops.forward(head, out + i / heads * tokens * width + offset, width, lse + i * tokens, scratch);
   });
   at::Tensor to = result.out.view({rows, width});
   initialize_output(&in, w.proj_bias, scale, to);
-  multiply(to, result.attended.view({rows, width}), w.proj.t(), 1, scale);
+  multiply_by_weight(to, result.attended.view({rows, width}), w.proj.t(), 1, scale);
   return result;
 }
 
@@ -95,14 +101,15 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm& 
   at::Tensor g = at::empty({rows, 3 * width}, x.options());
   {
     at::Tensor grad_attended = at::empty_like(in);
-    multiply(grad_attended, grad_out, w.proj, 0, scale);
+    multiply_by_weight(grad_attended, grad_out, w.proj, 0, scale);
     const float *out = kept.attended.const_data_ptr<float>(), *grad = grad_attended.const_data_ptr<float>(),
                 *lse = kept.lse.const_data_ptr<float>();
     float* to = g.data_ptr<float>();
-    each_head(kept.qkv, heads, [&](const Head& head, int64_t i, int64_t offset, float* scratch) {
+    const AttentionLoops& loops = attention::loops();
+    each_head(loops, kept.qkv, heads, [&](const Head& head, int64_t i, int64_t offset, float* scratch) {
       const int64_t row = i / heads * tokens * width + offset;
       float* q = to + i / heads * tokens * 3 * width + offset;
-      attention_loops().backward(head, out + row, grad + row, width, lse + i * tokens, q, q + width, q + 2 * width,
+      loops.backward(head, out + row, grad + row, width, lse + i * tokens, q, q + width, q + 2 * width,
                                  scratch);
     });
   }
@@ -111,7 +118,7 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm& 
   result.qkv = at::empty_like(w.qkv);  // (3 D, D)
   multiply(result.qkv, g.t(), y);
   result.qkv_bias = sum_of_rows(g);
-  multiply(y, g, w.qkv);  // gradient of the norm's output
+  multiply_by_weight(y, g, w.qkv);  // gradient of the norm's output
   NormSums sums(width, x.options());
   sums.backward(in, norm, kept.statistics, grad_out, y);
   const auto total = sums.total().unbind(0);

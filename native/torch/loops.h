@@ -43,7 +43,7 @@ struct Head {
 };
 
 struct AttentionLoops {
-  // Floats of scratch memory that a head needs, forward and backward.
+  // Floats of scratch memory that a head needs, forward and backward. It begins at a cache line.
   int64_t (*scratch)(int64_t tokens, int64_t dim);
   // out = softmax(q k^T / sqrt(dim)) v, its rows `out_stride` apart; lse (tokens): logarithms of the softmax's sums.
   void (*forward)(Head head, float* out, int64_t out_stride, float* lse, float* scratch);
@@ -69,6 +69,8 @@ struct PackLoops {
 
 const RowLoops& rows();
 const AttentionLoops& attention_loops();
+// The same with products of bfloat16 (attention.bf16.cc); null where the processor or the level in use has none.
+const AttentionLoops* bf16_attention_loops();
 const PackLoops& pack_loops();
 
 }  // namespace dino

@@ -27,8 +27,9 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Rows processed at a time: enough for the products to reach full speed, few enough to limit the memory between them.
-int64_t chunk_rows() { return 2048 * at::get_num_threads(); }
+// Rows processed at a time: enough for the products to reach full speed, few enough to limit the memory between them. Where
+// weights are packed only once, few suffice, and what is between two products stays in the cache.
+int64_t chunk_rows() { return (packs_bf16() ? 512 : 2048) * at::get_num_threads(); }
 
 struct Weights {
   at::Tensor w1, b1, w2, b2;  // (F, D), (F), (E, F), (E)
@@ -36,7 +37,7 @@ struct Weights {
 
 // h = x W1^T + b1; value = GELU(h), and may be the same tensor as h.
 void widen(const at::Tensor& x, const Weights& w, at::Tensor& h, at::Tensor& value) {
-  multiply(h, x, w.w1.t());
+  multiply_by_weight(h, x, w.w1.t());
   const int64_t n = h.size(1);
   float *in = h.data_ptr<float>(), *out = value.data_ptr<float>();
   const RowLoops& loops = dino::rows();
@@ -51,6 +52,7 @@ struct Forward {
 // x (R, D); without a norm (null) there is no skip connection either
 Forward forward(const at::Tensor& x, const Norm* norm, const Weights& w, double scale, bool keeps) {
   const int64_t rows = x.size(0), wide = w.w1.size(0), chunk = std::min(rows, chunk_rows());
+  const LocalPackedWeights packed;
   Forward result{at::empty({rows, w.w2.size(0)}, x.options()), at::empty({keeps ? rows : chunk, wide}, x.options()),
                  norm ? at::empty({rows, 2}, x.options()) : at::Tensor()};
   at::Tensor values = keeps ? at::empty({chunk, wide}, x.options()) : result.h;
@@ -68,7 +70,7 @@ Forward forward(const at::Tensor& x, const Norm* norm, const Weights& w, double 
     widen(y, w, h, value);
     at::Tensor out = result.out.narrow(0, from, n);
     initialize_output(norm ? &part : nullptr, w.b2, scale, out);
-    multiply(out, value, w.w2.t(), 1, scale);
+    multiply_by_weight(out, value, w.w2.t(), 1, scale);
   }
   return result;
 }
@@ -81,6 +83,7 @@ struct Gradients {
 Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm* norm, const at::Tensor& statistics,
                    const at::Tensor& h, const Weights& w, double scale) {
   const int64_t rows = x.size(0), wide = h.size(1), chunk = std::min(rows, chunk_rows());
+  const LocalPackedWeights packed;
   const int64_t parts = at::get_num_threads();
   const RowLoops& loops = dino::rows();
   const auto options = x.options();
@@ -98,7 +101,7 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm* 
     const double so_far = from == 0 ? 0 : 1;  // the first product sets, the others add
     const at::Tensor grad_out = upstream.narrow(0, from, n), part = x.narrow(0, from, n);
     at::Tensor g = gradients.narrow(0, 0, n), value = values.narrow(0, 0, n);
-    multiply(g, grad_out, w.w2, 0, scale);  // (n, F)
+    multiply_by_weight(g, grad_out, w.w2, 0, scale);  // (n, F)
     const float* in = h.narrow(0, from, n).const_data_ptr<float>();
     float *grad = g.data_ptr<float>(), *out = value.data_ptr<float>(), *sum = sums.data_ptr<float>();
     each_row_of_parts(n, parts, [&](int64_t r, int64_t p) {
@@ -112,7 +115,7 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm* 
     }
     multiply(result.w1, g.t(), y, so_far);  // (F, D)
     at::Tensor grad_x = result.x.narrow(0, from, n);
-    multiply(grad_x, g, w.w1);
+    multiply_by_weight(grad_x, g, w.w1);
     if (norm) norm_sums.backward(part, *norm, statistics.narrow(0, from, n), grad_out, grad_x);
   }
   result.b1 = sums.sum(0);

@@ -20,20 +20,14 @@
 
 #include <cstdlib>
 #include <string_view>
+#include <utility>
 
 #include "branches.h"
 #include "precision.h"
 
 namespace dino {
-namespace {
 
-// A block of the result; the kernel's packed operand has rows of 16, 32, 48 or 64 pairs.
-constexpr int64_t kRows = 64, kColumns = 64;
-// Inner length of a block: its two operands fit in a core's second-level cache. Even, since numbers are packed in pairs.
-constexpr int64_t kDepth = 1024;
-
-// Whether bfloat16 is to be packed here: the processor multiplies it, but oneDNN, which does so for float32 matrices only with
-// AMX, leaves them in float32.
+// The processor multiplies bfloat16, but oneDNN, which does so for float32 matrices only with AMX, leaves them in float32.
 bool packs_bf16() {
   static const bool can = [] {
     const auto capabilities = at::cpu::get_cpu_capabilities();
@@ -47,6 +41,13 @@ bool packs_bf16() {
   }();
   return can && bf16_products();
 }
+
+namespace {
+
+// A block of the result; the kernel's packed operand has rows of 16, 32, 48 or 64 pairs.
+constexpr int64_t kRows = 64, kColumns = 64;
+// Inner length of a block: its two operands fit in a core's second-level cache. Even, since numbers are packed in pairs.
+constexpr int64_t kDepth = 1024;
 
 int64_t even(int64_t n) { return n + n % 2; }
 int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
@@ -100,9 +101,13 @@ at::Tensor pack_panels(const at::Tensor& b) {
   return packed;
 }
 
-void multiply_bf16(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool adds, float alpha) {
+thread_local PackedWeights* weights_in_use = nullptr;
+
+void multiply_bf16(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool is_weight, bool adds,
+                   float alpha) {
   const int64_t rows = a.size(0), depth = even(a.size(1)), columns = b.size(1);
-  const at::Tensor packed_a = pack_rows(a, alpha), packed_b = pack_panels(b);
+  const at::Tensor packed_a = pack_rows(a, alpha);
+  const at::Tensor packed_b = is_weight && weights_in_use ? weights_in_use->find(b, pack_panels) : pack_panels(b);
   const auto* left = packed_a.const_data_ptr<at::BFloat16>();
   const auto* right = packed_b.const_data_ptr<at::BFloat16>();
   float* to = out.data_ptr<float>();
@@ -122,9 +127,8 @@ void multiply_bf16(const at::Tensor& out, const at::Tensor& a, const at::Tensor&
   });
 }
 
-}  // namespace
-
-void multiply(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, double beta, double alpha) {
+void multiply_either(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool is_weight, double beta,
+                     double alpha) {
   at::Tensor result = out;
   if (!packs_bf16() || out.numel() == 0 || a.size(1) == 0) {
     if (beta == 0 && alpha == 1) {
@@ -135,8 +139,22 @@ void multiply(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, d
     return;
   }
   if (beta != 0 && beta != 1) result.mul_(beta);
-  multiply_bf16(result, a, b, beta != 0, static_cast<float>(alpha));
+  multiply_bf16(result, a, b, is_weight, beta != 0, static_cast<float>(alpha));
 }
+
+}  // namespace
+
+void multiply(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, double beta, double alpha) {
+  multiply_either(out, a, b, false, beta, alpha);
+}
+
+void multiply_by_weight(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, double beta, double alpha) {
+  multiply_either(out, a, b, true, beta, alpha);
+}
+
+PackedWeights* packed_weights() { return weights_in_use; }
+PackedWeightsGuard::PackedWeightsGuard(PackedWeights* weights) : before_(std::exchange(weights_in_use, weights)) {}
+PackedWeightsGuard::~PackedWeightsGuard() { weights_in_use = before_; }
 
 namespace {
 
@@ -146,7 +164,7 @@ using torch::autograd::variable_list;
 at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& w, const MaybeTensor& bias) {
   at::Tensor out = at::empty({x.size(0), w.size(0)}, x.options());
   if (bias) initialize_output(nullptr, *bias, 1, out);
-  multiply(out, x, w.t(), bias ? 1 : 0);
+  multiply_by_weight(out, x, w.t(), bias ? 1 : 0);
   return out;
 }
 
@@ -174,7 +192,7 @@ class Linear : public torch::autograd::Function<Linear> {
     at::Tensor grad_x, grad_w;
     if (context->needs_input_grad(0)) {
       grad_x = at::empty_like(x);
-      multiply(grad_x, upstream, w);
+      multiply_by_weight(grad_x, upstream, w);
       grad_x = with_width(grad_x, outputs[0]);
     }
     if (context->needs_input_grad(1)) {

@@ -19,6 +19,7 @@ import {
   scope,
   widest,
   withGenerators,
+  withPackedWeights,
   withPrecision,
   withProductsOf,
   type Generator as RandomGenerator,
@@ -204,7 +205,7 @@ function gradientsOrUndo(
   settings: StepSettings,
 ): BatchMeans {
   try {
-    return gradients(state, crops, settings);
+    return withPackedWeights(() => gradients(state, crops, settings)); // no weight changes in there
   } catch (error) {
     undo(state, hidden);
     throw error;

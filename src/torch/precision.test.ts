@@ -4,8 +4,10 @@ import { describe, test } from 'node:test';
 import {
   attentionResidual,
   gradients,
+  inferenceMode,
   linear,
   manualSeed,
+  noGrad,
   ops,
   perceptron,
   perceptronResidual,
@@ -13,6 +15,7 @@ import {
   randn,
   setNumThreads,
   withMatmulPrecision,
+  withPackedWeights,
   withPrecision,
   withProductsOf,
   type Tensor,
@@ -151,6 +154,111 @@ describe('bf16-matmul', { skip }, () => {
       }
     });
   }
+
+  // one and several blocks of queries; odd and even numbers of tokens
+  for (const [tokens, dim] of [
+    [2, 16],
+    [47, 16],
+    [48, 32],
+    [65, 64],
+    [197, 64],
+  ] as const) {
+    test(`attention of ${tokens} tokens in heads of ${dim} is within its rounding, with every gradient`, () => {
+      const width = 2 * dim;
+      const inputs = [
+        randn([2, tokens, width]),
+        randn([width]),
+        randn([width]),
+        randn([3 * width, width]).mul(1.5 / Math.sqrt(width)),
+        randn([3 * width]),
+        randn([width, width]),
+        randn([width]),
+      ];
+      const upstream = randn([2, tokens, width]);
+      const run = (precision: 'fp32' | 'bf16-matmul'): Tensor[] => {
+        const leaves = inputs.map((input) => {
+          const leaf = input.clone();
+          leaf.requiresGrad = true;
+          return leaf;
+        });
+        const [x, weight, bias, qkv, qkvBias, proj, projBias] = leaves as [
+          ...[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor],
+        ];
+        const at = { weight: qkv, bias: qkvBias };
+        const out = withPrecision(precision, 'cpu', () =>
+          attentionResidual(x, { weight, bias, eps: 1e-6 }, at, { weight: proj, bias: projBias }, 2, all),
+        );
+        const grads = withProductsOf(precision, () =>
+          gradients([out], leaves, { gradOutputs: [upstream] }),
+        ) as Tensor[];
+        const parts = (grads[4] as Tensor).chunk(3);
+        return [out, ...grads.filter((_, i) => i !== 4), parts[0] as Tensor, parts[2] as Tensor];
+      };
+      const [exact, got] = [run('fp32'), run('bf16-matmul')];
+      for (const [i, value] of got.entries()) {
+        const difference = off(value, exact[i] as Tensor);
+        assert.ok(difference < 8 * ROUNDING, `result ${i} differs by ${difference}`);
+      }
+    });
+  }
+
+  describe('withPackedWeights()', () => {
+    const weightOf = (): Tensor => {
+      const weight = randn([96, 64]);
+      weight.requiresGrad = true;
+      return weight;
+    };
+    const input = randn([40, 64]);
+    const product = (weight: Tensor): Tensor => inBf16(() => linear(input, weight)).detach();
+    const gradient = (weight: Tensor): Tensor => {
+      const leaf = input.clone();
+      leaf.requiresGrad = true;
+      const out = inBf16(() => linear(leaf, weight));
+      return withProductsOf('bf16-matmul', () => gradients([out.sum()], [leaf])[0]) as Tensor;
+    };
+
+    test('the same to the bit as without it, also of the transpose, of parts and with fewer columns', () => {
+      const weight = weightOf();
+      const uses = (): Tensor[] => [
+        product(weight),
+        gradient(weight),
+        product(weight.narrow(0, 0, 32)),
+        product(weight.narrow(0, 32, 64)),
+        gradient(weight.narrow(0, 32, 64)),
+        inferenceMode(() => product(weight)).clone(),
+        product(weight.mul(2)),
+      ];
+      const expected = uses();
+      withPackedWeights(() => {
+        for (let round = 0; round < 2; round++)
+          for (const [i, value] of uses().entries())
+            assert.ok(value.equal(expected[i] as Tensor), `use ${i}`);
+      });
+    });
+
+    const changes: Record<string, (weight: Tensor) => void> = {
+      'in place': (weight) => weight.mul_(2),
+      'by a copy': (weight) => weight.copy_(randn([96, 64])),
+      'of a part': (weight) => weight.narrow(0, 5, 1).zero_(),
+      'of a detached tensor with the same memory': (weight) => weight.detach().add_(1),
+      'by a running average': (weight) => ops._foreachLerp_([weight], [randn([96, 64])], 0.5),
+      'of several at once': (weight) => ops._foreachMul_([randn([2]), weight], 3),
+      'in inference mode': (weight) => inferenceMode(() => weight.mul_(2)),
+    };
+    for (const [how, change] of Object.entries(changes)) {
+      test(`a weight that changes is packed again: ${how}`, () => {
+        const weight = weightOf();
+        withPackedWeights(() => {
+          const before = [product(weight), gradient(weight)];
+          noGrad(() => change(weight));
+          const [out, grad] = [product(weight), gradient(weight)];
+          const fresh = weight.detach().clone();
+          assert.ok(!out.equal(before[0] as Tensor), 'the weight has not changed');
+          assert.ok(out.equal(product(fresh)) && grad.equal(gradient(fresh)), 'a stale weight was used');
+        });
+      });
+    }
+  });
 
   test('it ends with the function, also after an error, and full precision within it is full', () => {
     const w = b.t().contiguous();

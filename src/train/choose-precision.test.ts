@@ -40,25 +40,33 @@ const timesIn = (reason: string): Map<string, number> =>
     ]),
   );
 
-test('it chooses the fastest by the times that it names, and leaves nothing behind', needsBf16, async () => {
-  const [live, threads] = [liveTensors(), getNumThreads()];
-  let trials = 0;
-  for (const optimizer of ['adamw', 'muon'] as const) {
-    const settings = { ...SETTINGS, optimizer, threads: 1 };
-    const { precision, reason } = await choosePrecision(settings, { length: LONG, onTrial: () => trials++ });
-    const times = timesIn(reason);
-    assert.deepEqual([...times.keys()], ['fp32', 'bf16-matmul', 'bf16'], reason);
-    assert.match(reason, /trial steps of 5 images take/);
-    const fp32 = times.get('fp32')!;
-    const [[name, seconds] = ['', NaN]] = [...times]
-      .filter(([one]) => one !== 'fp32')
-      .sort((a, b) => a[1] - b[1]);
-    if (precision === 'fp32') assert.ok(seconds > 0.89 * fp32, reason);
-    else assert.ok(seconds < 0.91 * fp32 && precision === name, `${precision}: ${reason}`);
-  }
-  assert.equal(trials, 2);
-  assert.deepEqual([liveTensors(), getNumThreads()], [live, threads]);
-});
+test(
+  'it chooses the fastest by the times that it names, or a more exact one within 3%, and leaves nothing behind',
+  needsBf16,
+  async () => {
+    const [live, threads] = [liveTensors(), getNumThreads()];
+    let trials = 0;
+    for (const optimizer of ['adamw', 'muon'] as const) {
+      const settings = { ...SETTINGS, optimizer, threads: 1 };
+      const { precision, reason } = await choosePrecision(settings, {
+        length: LONG,
+        onTrial: () => trials++,
+      });
+      const times = timesIn(reason);
+      assert.deepEqual([...times.keys()], ['fp32', 'bf16-matmul', 'bf16'], reason);
+      assert.match(reason, /trial steps of 5 images take/);
+      // 3%, and what rounding the times that are said may change
+      const least = Math.min(...times.values());
+      assert.ok(times.get(precision)! < 1.05 * least, `${precision}: ${reason}`);
+      for (const [name, seconds] of times) {
+        if (name === precision) break;
+        assert.ok(seconds > 1.01 * least, `${name} is as fast, and more exact: ${reason}`);
+      }
+    }
+    assert.equal(trials, 2);
+    assert.deepEqual([liveTensors(), getNumThreads()], [live, threads]);
+  },
+);
 
 test('a training that is too short for trial steps, or has no other precision, stays with fp32 and says why', async () => {
   for (const length of [{ seconds: 0.001 }, { steps: 3 }]) {

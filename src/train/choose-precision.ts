@@ -40,12 +40,15 @@ export interface ChoosePrecisionOptions {
 /** Trial steps take at most this share of the training, and these seconds. */
 const SHARE = 0.03;
 const SECONDS = 60;
-/** A precision below fp32 must be faster than it by this share: less is noise, and not worth its rounding. */
-const GAIN = 0.1;
+/** Within this share of the fastest, the most exact precision is taken: less is noise, and not worth the rounding. */
+const NEAR = 0.03;
 /** Images of the first trial step; then twice as many at a time, up to the batch. */
 const FEW = 2;
-/** Steps of each precision that are timed, at most, after one that is not. */
+/** Steps of each precision that are timed, at most, after one that is not... */
 const ROUNDS = 3;
+/** ...and while the fastest two are this close, a share of the fastest: on a busy machine three don't tell them apart. */
+const CLOSE = 0.1;
+const MORE_ROUNDS = 8;
 
 /** The precisions that may pay off on a device, fp32 first. */
 const candidatesOn = (device: string): Precision[] =>
@@ -181,22 +184,24 @@ export async function choosePrecision(
 
     const best = new Map<Precision, number>(candidates.map((precision) => [precision, Infinity]));
     const bestOf = (precision: Precision): number => best.get(precision) ?? Infinity;
-    for (let round = 0; round <= ROUNDS; round++) {
+    const isClose = (): boolean => {
+      const [first = 0, second = Infinity] = [...best.values()].sort((a, b) => a - b);
+      return second < (1 + CLOSE) * first;
+    };
+    for (let round = 0; round <= (isClose() ? MORE_ROUNDS : ROUNDS); round++) {
       if (round > 1 && candidates.length * took > budget()) break;
       for (const precision of candidates) {
         const seconds = await step(precision, images);
         if (round > 0) best.set(precision, Math.min(bestOf(precision), seconds));
       }
     }
-    const fastest = reduced.reduce((a, b) => (bestOf(b) < bestOf(a) ? b : a));
-    const isWorth = bestOf(fastest) < (1 - GAIN) * bestOf('fp32');
+    const least = Math.min(...best.values());
+    const precision = candidates.find((one) => bestOf(one) <= (1 + NEAR) * least) ?? 'fp32';
     const times = candidates.map((name) => `${name} ${showSeconds(bestOf(name))}`).join(', ');
     const some = images === batch ? `${images} images` : `${images} of the batch's ${batch} images`;
-    const why = isWorth ? 'the fastest' : `less than ${100 * GAIN}% faster is not worth the rounding`;
-    return {
-      precision: isWorth ? fastest : 'fp32',
-      reason: `${why}: trial steps of ${some} take ${times}`,
-    };
+    const why =
+      bestOf(precision) === least ? 'the fastest' : `within ${100 * NEAR}% of the fastest, and more exact`;
+    return { precision, reason: `${why}: trial steps of ${some} take ${times}` };
   } finally {
     trial.dispose();
     setNumThreads(threads);

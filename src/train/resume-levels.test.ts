@@ -1,4 +1,8 @@
-/** Resuming, and loading weights, to the bit: in each precision, at each level of instructions that this machine has. */
+/**
+ * Resuming, and loading weights, to the bit: for each backbone, optimizer and precision, at each level of instructions that
+ * this machine has. At each level every backbone meets one optimizer and precision, and other ones at the next;
+ * DINO_TEST_LEVELS=1 combines all with all.
+ */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -13,6 +17,7 @@ import { cpuCapability } from '../torch/index.js';
 const child = fileURLToPath(new URL('../testing/resume-child.js', import.meta.url));
 const environment = { ...process.env };
 delete environment['MKL_CBWR']; // set by libtorch in this process
+const cases = process.env['DINO_TEST_LEVELS'] === '1' ? 'all' : 'some';
 
 /** Names of the level in ATen, oneDNN, MKL and our own loops; those below the machine's own can always be asked for. */
 const LEVELS: Record<string, Record<string, string>> = {
@@ -31,12 +36,12 @@ const LEVELS: Record<string, Record<string, string>> = {
     : {}),
 };
 
-for (const [level, variables] of Object.entries(LEVELS)) {
+for (const [i, [level, variables]] of Object.entries(LEVELS).entries()) {
   test(`a resumed run, and weights loaded twice, are the same to the bit at ${level}`, async () => {
     const folder = mkdtempSync(path.join(tmpdir(), 'dino-levels-'));
     try {
       await makeImageFolder(path.join(folder, 'images'), { classes: 2, perClass: 5 });
-      const { stdout } = await promisify(execFile)(process.execPath, [child, folder], {
+      const { stdout } = await promisify(execFile)(process.execPath, [child, folder, cases, String(i)], {
         env: { ...environment, ...variables },
       });
       assert.deepEqual(JSON.parse(stdout), []);
