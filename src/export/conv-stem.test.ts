@@ -71,6 +71,7 @@ test('Hugging Face’s format has no such stem: the error says so, and what has'
   assert.throws(
     () => exportTransformers(model, at('transformers')),
     (error) =>
-      error instanceof ConfigError && /vit_conv embeds patches by convolutions\. Export ONNX/.test(error.message),
+      error instanceof ConfigError &&
+      /vit_conv embeds patches by convolutions\. Export ONNX/.test(error.message),
   );
 });

@@ -7,7 +7,6 @@ import { fromTypedArray, ops, scope, type Tensor } from '../torch/index.js';
 import { ConvStem } from './conv-stem.js';
 import { buildBackbone } from './registry.js';
 
-
 const inputOf = (shape: readonly number[]): Tensor => fromTypedArray(hashValues('input', shape, 2), shape);
 const sizes = { arch: 'vit_conv', patchSize: 8, imgSize: 32, embedDim: 64, depth: 2, numHeads: 2 } as const;
 

@@ -229,7 +229,10 @@ test('the class token alone has the numbers and the gradients that it has among 
 test('dropped patches: in training each global crop keeps its class token and as many patches as the rate leaves', () => {
   const sizes = { arch: 'vit', patchSize: 8, imgSize: 32, ...narrow };
   const whole = hashFill(buildBackbone(sizes), weightStd).train() as VisionTransformer;
-  const model = hashFill(buildBackbone({ ...sizes, patchDropRate: 0.7 }), weightStd).train() as VisionTransformer;
+  const model = hashFill(
+    buildBackbone({ ...sizes, patchDropRate: 0.7 }),
+    weightStd,
+  ).train() as VisionTransformer;
   scope(() => {
     const images = inputOf([3, 3, 32, 32]);
     manualSeed(5);

@@ -343,7 +343,10 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
     const [b = 0, all = 0, width = 0] = x.shape;
     const kept = Math.max(1, Math.trunc((all - prefix) * (1 - this.#patchDropRate)));
     return scope(() => {
-      const chosen = rand([b, all - prefix]).argsort(1).slice(1, 0, kept).add(prefix); // (B, kept)
+      const chosen = rand([b, all - prefix])
+        .argsort(1)
+        .slice(1, 0, kept)
+        .add(prefix); // (B, kept)
       const first = arange(0, prefix, 1, { dtype: 'int64' }).expand([b, prefix]); // class token and registers
       const index = ops.cat([first, chosen], 1).to(x.device).unsqueeze(2).expand([-1, -1, width]);
       return ops.gather(x, 1, index); // (B, P + kept, C)

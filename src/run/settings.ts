@@ -66,7 +66,7 @@ export const settingFields = {
     .min(0)
     .lt(1)
     .describe(
-      "share of the patches of its global crops that the student drops at random, after their positions are added; the teacher sees all",
+      'share of the patches of its global crops that the student drops at random, after their positions are added; the teacher sees all',
     ),
   patchInit: z
     .enum(['random', 'whitened'])

@@ -9,7 +9,7 @@ import { type ImageItems, listImages, ViewLoader } from '../data/index.js';
 import { ConfigError } from '../errors.js';
 import { readLines } from '../files/json-lines.js';
 import { buildBackbone, normalizeImages, pixelTensor, RGB_INPUT } from '../models/index.js';
-import { listCheckpoints } from '../run/checkpoint-files.js';
+import { newestCheckpoint } from '../run/checkpoint-files.js';
 import { savedSettingsSchema, type TrainSettings } from '../run/settings.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { fingerprint } from '../testing/run-fingerprint.js';
@@ -19,6 +19,7 @@ import { readSafetensors } from '../weights/safetensors.js';
 import { checkTogether } from './config.js';
 import type { TrainEvent } from './events.js';
 import { resolveSettings, type TrainFacts } from './presets.js';
+import { buildSchedules } from './schedules.js';
 import { train } from './train.js';
 import { whitenPatches } from './whiten-patches.js';
 
@@ -33,28 +34,27 @@ before(async () => {
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('a run stopped at any step and resumed equals an uninterrupted one, to the bit', () => {
-  const RESNET = { arch: 'resnet', embedDim: 64, depth: 4, numHeads: undefined } as const;
   const cases: readonly [name: string, changes: Partial<TrainSettings>, stops: readonly number[]][] = [
-    ['a convolutional stem', { arch: 'vit_conv' }, [2]],
-    ['dropped patches', { patchDropRate: 0.5 }, [2]],
-    ['low resolution first', { lowResEpochs: 2 }, [2, 6, 7]],
-    ['whitened patches', { patchInit: 'whitened' }, [2]],
-    ['whitened patches of a ResNet, at low resolution first', { ...RESNET, patchInit: 'whitened', lowResEpochs: 1 }, [3]],
     [
-      'all of them',
+      'a transformer with all of them, stopped on both sides of the change of size, and at it',
       { arch: 'vit_conv', patchDropRate: 0.3, lowResEpochs: 1, patchInit: 'whitened' },
-      [4],
+      [2, 3, 4],
+    ],
+    [
+      'a ResNet, which has neither stem nor patches',
+      { arch: 'resnet', embedDim: 64, depth: 4, numHeads: undefined, patchInit: 'whitened', lowResEpochs: 2 },
+      [2],
     ],
   ];
-  for (const [name, changes, stops] of cases)
+  for (const [i, [name, changes, stops]] of cases.entries())
     test(name, async () => {
       const { numHeads, ...others } = { ...TINY_SETTINGS, ...changes };
       const settings = (numHeads === undefined ? others : { ...others, numHeads }) as TrainSettings;
-      const whole = at(`${name}-whole`);
+      const whole = at(`whole-${i}`);
       await train({ images, output: whole, settings });
       const expected = fingerprint(whole);
       for (const stop of stops) {
-        const run = at(`${name}-${stop}`);
+        const run = at(`stopped-${i}-${stop}`);
         const controller = new AbortController();
         const first = await train({
           ...{ images, output: run, settings, signal: controller.signal },
@@ -68,24 +68,18 @@ describe('a run stopped at any step and resumed equals an uninterrupted one, to 
         assert.deepEqual(fingerprint(run), expected, `stopped at step ${stop}`);
         assert.ok(!events.some(({ type }) => type === 'whitened'), 'weights come from the checkpoint');
       }
+      // schedules and learned positions are those of a run at full size
+      const planned = buildSchedules(
+        { ...settings, lowResEpochs: 0 },
+        { batchSize: 5, stepsPerEpoch: 3 },
+        [],
+      );
+      const logged = readLines(path.join(whole, 'metrics.jsonl')).map(({ lr }) => lr);
+      assert.deepEqual(logged, [...planned.lr]);
+      const { tensors } = readSafetensors(path.join(newestCheckpoint(whole)!, 'student.safetensors'));
+      if (settings.arch === 'vit_conv')
+        assert.deepEqual(tensors.get('backbone.pos_embed')!.shape, [1, 17, 32]);
     });
-});
-
-test('at low resolution first, schedules and the later epochs’ images are those of a run without', async () => {
-  const settings = { ...TINY_SETTINGS, lowResEpochs: 2 };
-  const [low, full] = [at('low'), at('full')];
-  await train({ images, output: low, settings });
-  await train({ images, output: full, settings: TINY_SETTINGS });
-  const lines = (run: string) =>
-    readLines(path.join(run, 'metrics.jsonl')).map(({ step, lr, wd, momentum, teacherTemp }) => [
-      ...[step, lr, wd, momentum, teacherTemp],
-    ]);
-  assert.deepEqual(lines(low), lines(full));
-  const positions = (run: string): readonly number[] =>
-    readSafetensors(path.join(listCheckpoints(run).at(-1)!.folder, 'student.safetensors')).tensors.get(
-      'backbone.pos_embed',
-    )!.shape;
-  assert.deepEqual(positions(low), [1, 17, 32], 'positions are learned for the full size');
 });
 
 describe('whitened patches', () => {
@@ -108,7 +102,13 @@ describe('whitened patches', () => {
     for await (const batch of loader) {
       const rows = scope(() => {
         const pixels = pixelTensor(batch.images, RGB_INPUT, { width: crop, height: crop }, 'cpu');
-        const columns = ops.im2col(normalizeImages(pixels), [kernel, kernel], [1, 1], [0, 0], [kernel, kernel]);
+        const columns = ops.im2col(
+          normalizeImages(pixels),
+          [kernel, kernel],
+          [1, 1],
+          [0, 0],
+          [kernel, kernel],
+        );
         return columns.transpose(1, 2).flatten(0, 1).to('float64');
       });
       batch.release();
@@ -141,7 +141,8 @@ describe('whitened patches', () => {
       assert.ok(after.mean < 1e-4, String(after.mean));
       assert.ok(before.mean > 1e-2);
       assert.ok(Math.abs(sum(after.variances) / sum(before.variances) - 1) < 1e-3);
-      const share = ({ variances }: { variances: readonly number[] }): number => variances[0]! / sum(variances);
+      const share = ({ variances }: { variances: readonly number[] }): number =>
+        variances[0]! / sum(variances);
       assert.ok(share(before) > 0.5, 'one direction holds most of what random filters see');
       assert.ok(share(after) < 0.1, `${share(after)}`);
       assert.ok(after.variances[48]! < 1e-6 * after.variances[0]!, 'a patch has 48 values');
@@ -157,7 +158,14 @@ describe('whitened patches', () => {
       const left = rowsOf(random.get('conv1.weight')!).slice(0, 54);
       assert.deepEqual(filters.slice(0, 54).toArray(), left.toArray());
     });
-    const stem = await whiten({ arch: 'vit_conv', patchSize: 4, imgSize: 32, embedDim: 64, depth: 1, numHeads: 2 });
+    const stem = await whiten({
+      arch: 'vit_conv',
+      patchSize: 4,
+      imgSize: 32,
+      embedDim: 64,
+      depth: 1,
+      numHeads: 2,
+    });
     assert.deepEqual([stem.found.filters, stem.found.of], [32, 32]);
   });
 
@@ -178,22 +186,45 @@ describe('whitened patches', () => {
 
 describe('what can’t be combined is refused, and auto fits the rest', () => {
   const whole = { ...TINY_SETTINGS };
-  const problem = (changes: Partial<TrainSettings>): string => checkTogether({ ...whole, ...changes }).join('; ');
+  const problem = (changes: Partial<TrainSettings>): string =>
+    checkTogether({ ...whole, ...changes }).join('; ');
   test('in words', () => {
     assert.equal(problem({}), '');
-    assert.match(problem({ arch: 'vit_conv', patchSize: 12, globalCropsSize: 36, localCropsSize: 12 }), /take 2, 4, 8/);
-    assert.match(problem({ arch: 'xcit_small_12_p8', patchDropRate: 0.5 }), /needs all of its patches; these may drop some: vit_tiny/);
-    assert.match(problem({ lowResEpochs: 1, localCropsSize: 8 }), /half of localCropsSize 8 is not whole patches of 8 pixels; use a multiple of 16/);
+    assert.match(
+      problem({ arch: 'vit_conv', patchSize: 12, globalCropsSize: 36, localCropsSize: 12 }),
+      /take 2, 4, 8/,
+    );
+    assert.match(
+      problem({ arch: 'xcit_small_12_p8', patchDropRate: 0.5 }),
+      /needs all of its patches; these may drop some: vit_tiny/,
+    );
+    assert.match(
+      problem({ lowResEpochs: 1, localCropsSize: 8 }),
+      /half of localCropsSize 8 is not whole patches of 8 pixels; use a multiple of 16/,
+    );
     assert.equal(problem({ lowResEpochs: 1, localCropsSize: 8, localCropsNumber: 0 }), '');
     assert.match(problem({ lowResEpochs: 4 }), /lowResEpochs 4 is more than epochs 3/);
-    assert.match(problem({ patchInit: 'whitened', init: 'weights.pth' }), /the weights that the run begins with have a patch embedding/);
+    assert.match(
+      problem({ patchInit: 'whitened', init: 'weights.pth' }),
+      /the weights that the run begins with have a patch embedding/,
+    );
   });
 
   test('auto takes patches that a convolutional stem can make', () => {
     for (const side of [32, 48, 64, 100, 224]) {
-      const facts: TrainFacts = { device: 'cpu', cores: 2, memoryGiB: 16, images: 4000, width: side, height: side };
+      const facts: TrainFacts = {
+        device: 'cpu',
+        cores: 2,
+        memoryGiB: 16,
+        images: 4000,
+        width: side,
+        height: side,
+      };
       const { settings } = resolveSettings({ facts, flags: { arch: 'vit_conv' } });
-      assert.ok(Number.isInteger(Math.log2(settings.patchSize)) && settings.patchSize > 1, String(settings.patchSize));
+      assert.ok(
+        Number.isInteger(Math.log2(settings.patchSize)) && settings.patchSize > 1,
+        String(settings.patchSize),
+      );
     }
   });
 

@@ -50,7 +50,8 @@ interface FirstLayer {
 function firstLayer(backbone: Backbone): FirstLayer {
   const parameters = new Map(backbone.namedParameters());
   const name = [...parameters.keys()].find(takesChannels);
-  if (name === undefined) throw new ConfigError('patchInit whitened: no layer of this backbone sees the pixels');
+  if (name === undefined)
+    throw new ConfigError('patchInit whitened: no layer of this backbone sees the pixels');
   return {
     weight: parameters.get(name)!,
     bias: parameters.get(name.replace(/weight$/, 'bias')) ?? null,
@@ -124,7 +125,10 @@ function whitening(covariance: Tensor, count: number): Tensor {
   const [variances, components] = ops.linalgEigh(covariance); // (d) ascending, (d, d) in columns
   const least = variances.mean().item() * LEAST_VARIANCE;
   const scaled = components.div(variances.clampMin(0).add(least).sqrt()); // each column by its own
-  return scaled.t().slice(0, size - count).flip([0]);
+  return scaled
+    .t()
+    .slice(0, size - count)
+    .flip([0]);
 }
 
 /**

@@ -354,7 +354,12 @@ test('the first epochs may have crops of half the side: the same crops, smaller;
   const full = await drain(loaderOf(0, { augmentation: { ...crops, lowResEpochs: 0 }, epochs: 2 }));
   assert.deepEqual(none.slice(4), full.slice(4), 'the second epoch, to the bit');
   // begun in the middle, on either side of the edge
-  for (const [startEpoch, startBatch] of [[0, 2], [0, 4], [1, 1]] as const) // prettier-ignore
+  for (const [startEpoch, startBatch] of [
+    [0, 2],
+    [0, 4],
+    [1, 1],
+  ] as const)
+    // prettier-ignore
     assert.deepEqual(await drain(loaderOf(1, { ...more, startEpoch, startBatch })), none.slice(4 * startEpoch + startBatch));
 
   const loaders = [loaderOf(0, more), loaderOf(0, { augmentation: { ...crops, lowResEpochs: 0 } })] as const;

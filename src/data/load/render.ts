@@ -146,7 +146,12 @@ export function allowedReduction(crops: readonly CropParams[], targets: readonly
 }
 
 const sampleCrops = (job: CropJob, place: BatchPosition, width: number, height: number): CropParams[] =>
-  sampleCropParams(augmentationAt(job.augmentation, place.epoch), { ...place, seed: job.seed, width, height });
+  sampleCropParams(augmentationAt(job.augmentation, place.epoch), {
+    ...place,
+    seed: job.seed,
+    width,
+    height,
+  });
 
 /** By how much the decoder may reduce an image for the crops of this position. */
 export const reductionFor =
