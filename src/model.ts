@@ -121,7 +121,7 @@ export function loadModel(weights: string, options: LoadModelOptions = {}): Mode
   const backbone =
     factory === undefined
       ? withoutInit(() => buildBackbone(backboneOptions(found)))
-      : factory({ ...ofTheRun, arch, imgSize, dropPathRate: 0 });
+      : factory({ ...ofTheRun, arch, imgSize, dropPathRate: 0, patchDropRate: 0 });
   const architecture = { ...found, embedDim: backbone.embedDim };
   try {
     backbone.loadStateDict(state);

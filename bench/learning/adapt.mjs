@@ -1,5 +1,6 @@
 /**
- * Whether going on from trained weights makes them better: with the care of `dino adapt`, and as `--init` does without it.
+ * Whether going on from trained weights makes them better: with care, as `dino adapt` takes it of a transformer, and plainly,
+ * as new weights are trained (and as it trains a ResNet).
  *
  *   node bench/learning/adapt.mjs WEIGHTS --data NAME=TRAIN:VAL [--data ...] --out FOLDER
  *
@@ -8,6 +9,7 @@
  *   --steps NAME=N          steps for this set; default: 20 epochs, from 100 to 2,000 steps
  *   --lr N                  the learning rate without care: that which new weights get (default 0.08, a narrow ResNet's)
  *   --seeds 0,1,2
+ *   --methods plain,careful  which of the two
  *   --out FOLDER            adapt.jsonl: a row for each run; those that it has are not measured again
  *
  * Read are k-NN (top-1, k 20, as is and whitened) and logistic regression, of the given weights, of the last ones and of
@@ -37,6 +39,7 @@ const { values, positionals } = parseArgs({
   options: {
     ...{ data: many, images: many, steps: many },
     ...{ out: string, seeds: { ...string, default: '0,1,2' }, lr: { ...string, default: '0.08' } },
+    methods: { ...string, default: 'plain,careful' },
   },
 });
 const [weights] = positionals;
@@ -49,13 +52,21 @@ const [imagesOf, stepsOf] = [byName(values.images), byName(values.steps)];
 const seeds = values.seeds.split(',').map(Number);
 const file = path.join(values.out, 'adapt.jsonl');
 
-/** Without care: a new head's gradients run through the whole backbone from the first step, as high as for new weights. */
+const flagsOf = ({ freeze, warmup, decay, patches, lr }) => [
+  ...['--freeze-backbone', String(freeze), '--backbone-warmup-epochs', String(warmup)],
+  ...['--layerwise-decay', String(decay), '--patch-embed-lr-mult', String(patches), '--lr', String(lr)],
+];
+const short = (value) => Number(value.toPrecision(3));
+/** Flags of a run of so many epochs. */
 const METHODS = {
-  plain: [
-    ...['--freeze-backbone', '0', '--backbone-warmup-epochs', '0', '--layerwise-decay', '1'],
-    ...['--patch-embed-lr-mult', '1', '--lr', values.lr],
-  ],
-  adapt: [],
+  // a new head's gradients run through the whole backbone from the first step, as high as for new weights
+  plain: () => flagsOf({ freeze: 0, warmup: 0, decay: 1, patches: 1, lr: Number(values.lr) }),
+  // src/train/presets.ts, ADAPTATION
+  careful: (epochs) =>
+    flagsOf({
+      ...{ freeze: short(epochs / 10), warmup: short(epochs / 5), decay: 0.9, patches: 0.2 },
+      lr: short(Number(values.lr) / 10),
+    }),
 };
 
 async function read(places, { train, val }) {
@@ -78,11 +89,11 @@ async function measure({ name, pairs }) {
     appendLine(file, { data: name, method: 'before', seed: 0, images: items.length, last: before });
   }
   for (const seed of seeds) {
-    for (const [method, flags] of Object.entries(METHODS)) {
+    for (const method of values.methods.split(',')) {
       if (known().has(`${name} ${method} ${seed}`)) continue;
       const run = path.resolve(values.out, `${name}-${method}-${seed}`);
       rmSync(run, { recursive: true, force: true });
-      const every = Math.max(1, Math.round(steps / perEpoch / JUDGEMENTS));
+      const epochs = steps / perEpoch;
       const seconds = await runChild(
         process.execPath,
         [
@@ -98,7 +109,7 @@ async function measure({ name, pairs }) {
             '--seed',
             String(seed),
           ],
-          ...['--judge-every', String(every), ...flags],
+          ...['--judge-every', String(short(epochs / JUDGEMENTS)), ...METHODS[method](epochs)],
         ],
         { log: `${run}.log` },
       );
@@ -136,13 +147,12 @@ const lines = [...new Set(rows.map(({ data }) => data))].flatMap((data) =>
     const cell = (list) => (list.length === 0 ? '' : spread(list));
     return [
       ...[data, { knn: 'k-NN as is', whitened: 'k-NN whitened', linear: 'linear' }[reading]],
-      ...[cell(of('before', 'last')), cell(of('plain', 'last')), cell(of('adapt', 'last'))],
-      cell(of('adapt', 'best')),
+      ...[cell(of('before', 'last')), cell(of('plain', 'last')), cell(of('careful', 'last'))],
+      cell(of('careful', 'best')),
     ];
   }),
 );
-console.log(table(['images', 'read by', 'before', 'plain --init', 'adapt, last', 'adapt, kept'], lines));
-const kept = rows.filter(({ method }) => method === 'adapt');
+console.log(table(['images', 'read by', 'before', 'plainly', 'with care, last', 'with care, kept'], lines));
 /** By whitened k-NN, and by more than two standard errors of the difference. */
 function isWorse(row, which) {
   const before = rows.find(({ data, method }) => data === row.data && method === 'before').last;
@@ -153,10 +163,13 @@ const count = (method, which) => {
   const of = rows.filter((row) => row.method === method && row[which] !== null);
   return `${of.filter((row) => isWorse(row, which)).length} of ${of.length}`;
 };
-console.log(
-  `\nWorse than before by more than two standard errors of whitened k-NN: plain ${count('plain', 'last')}, ` +
-    `adapt's last ${count('adapt', 'last')}, what adapt kept ${count('adapt', 'best')}. Runs whose given weights were kept: ` +
-    `${kept.filter(({ keptStep }) => keptStep === 0).length} of ${kept.length}. Minutes of a run: ` +
-    `${(mean(kept.map(({ seconds }) => seconds)) / 60).toFixed(1)} with adapt, ` +
-    `${(mean(rows.filter(({ method }) => method === 'plain').map(({ seconds }) => seconds)) / 60).toFixed(1)} plain.`,
-);
+for (const method of Object.keys(METHODS)) {
+  const of = rows.filter((row) => row.method === method);
+  if (of.length === 0) continue;
+  console.log(
+    `\n${method}: worse than before by more than two standard errors of whitened k-NN: last weights ` +
+      `${count(method, 'last')}, those that the judge kept ${count(method, 'best')}. Runs whose given weights were kept: ` +
+      `${of.filter(({ keptStep }) => keptStep === 0).length} of ${of.length}. ` +
+      `Minutes of a run: ${(mean(of.map(({ seconds }) => seconds)) / 60).toFixed(1)}.`,
+  );
+}

@@ -153,7 +153,8 @@ const SETTINGS: readonly (keyof TrainSettings)[] = [
     'localCropsSize',
     'localCropsScale',
   ] as const),
-  ...(['dropPathRate', 'koleoWeight', 'precision', 'seed'] as const),
+  ...(['dropPathRate', 'patchDropRate', 'patchInit', 'lowResEpochs'] as const),
+  ...(['koleoWeight', 'precision', 'seed'] as const),
 ];
 
 function settingsTable(settings: TrainSettings): string {

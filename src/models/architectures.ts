@@ -29,6 +29,8 @@ interface Sizes {
 
 interface VitEntry extends Sizes {
   family: 'vit';
+  /** How patches become tokens: one projection, or convolutions (conv-stem.ts). */
+  stem: 'patch' | 'conv';
 }
 interface ResNetEntry extends Sizes {
   family: 'resnet';
@@ -64,9 +66,10 @@ export type ArchitectureEntry =
 export type Family = ArchitectureEntry['family'];
 
 /** Width, blocks and heads of the reference's transformers (vision_transformer.py). */
-const VIT_TINY = { family: 'vit', embedDim: 192, depth: 12, numHeads: 3, patchSize: null } as const;
-const VIT_SMALL = { family: 'vit', embedDim: 384, depth: 12, numHeads: 6, patchSize: null } as const;
-const VIT_BASE = { family: 'vit', embedDim: 768, depth: 12, numHeads: 12, patchSize: null } as const;
+const VIT = { family: 'vit', stem: 'patch', patchSize: null } as const;
+const VIT_TINY = { ...VIT, embedDim: 192, depth: 12, numHeads: 3 } as const;
+const VIT_SMALL = { ...VIT, embedDim: 384, depth: 12, numHeads: 6 } as const;
+const VIT_BASE = { ...VIT, embedDim: 768, depth: 12, numHeads: 12 } as const;
 
 /** By name, in the order in which messages list them. Of equal entries, a file of weights is given the first name. */
 export const ARCHITECTURES = {
@@ -77,7 +80,9 @@ export const ARCHITECTURES = {
   deit_tiny: VIT_TINY,
   deit_small: VIT_SMALL,
   deit_base: VIT_BASE,
-  vit: { family: 'vit', embedDim: null, depth: null, numHeads: null, patchSize: null },
+  vit: { ...VIT, embedDim: null, depth: null, numHeads: null },
+  // with patches embedded by convolutions: conv-stem.ts
+  vit_conv: { ...VIT, stem: 'conv', embedDim: null, depth: null, numHeads: null },
   // torchvision's (models/resnet.py)
   resnet18: resNet('basic', [2, 2, 2, 2]),
   resnet34: resNet('basic', [3, 4, 6, 3]),
@@ -145,6 +150,23 @@ export const hasAttention = (arch: string | undefined): boolean | null => {
 /** Whether `--patch-size` is a setting of it. */
 export const takesPatchSize = (arch: string): boolean => architectureEntry(arch)?.patchSize === null;
 
+/** Whether patches are embedded by convolutions, each of which halves the image. */
+export const hasConvStem = (arch: string | undefined): boolean => {
+  const entry = architectureEntry(arch);
+  return entry?.family === 'vit' && entry.stem === 'conv';
+};
+
+/** What a convolutional stem can't be built with, in words; null for what it can. */
+export function convStemProblem(patchSize: number, embedDim: number): string | null {
+  const halvings = Math.log2(patchSize);
+  if (!Number.isInteger(halvings) || halvings < 1)
+    return `patches of ${patchSize} pixels: each convolution of the stem halves the image, so take 2, 4, 8, 16, ...`;
+  const parts = 2 ** (halvings - 1);
+  return embedDim % parts === 0
+    ? null
+    : `width ${embedDim}: with patches of ${patchSize} pixels the stem takes multiples of ${parts}`;
+}
+
 /** Side of the patches of which its images must consist, given the setting; undefined where any size will do. */
 export function wholePatchSize(arch: string, patchSize?: number): number | undefined {
   const entry = architectureEntry(arch);
@@ -207,6 +229,8 @@ export interface FamilyEntry {
   aliases?: Readonly<Record<string, string>>;
   /** Whether images must consist of whole patches; else pixels that don't fill one are dropped. */
   wholePatches?: true;
+  /** Whether a training may drop patches of its student's global crops. */
+  dropsPatches?: true;
   /** Names of its parts: the first component of each tensor's name. */
   parts: readonly string[];
   /** Tensors by which it is found in a file, each with others that a complete backbone must have. */
@@ -288,6 +312,7 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
     takesHeads: true,
     learnsPositions: true,
     wholePatches: true,
+    dropsPatches: true,
     parts: ['cls_token', 'pos_embed', 'register_tokens', 'mask_token', 'patch_embed', 'blocks', 'norm'],
     anchors: [], // a vision transformer's
     matches: (shapes) => shapes.has('blocks.0.ls1.gamma') && shapes.has('pos_embed'),
@@ -297,9 +322,11 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
     hasAttention: true,
     takesHeads: true,
     learnsPositions: true,
+    dropsPatches: true,
     parts: ['cls_token', 'pos_embed', 'patch_embed', 'blocks', 'norm'],
     anchors: [
       ['blocks.0.attn.qkv.weight', ['patch_embed.proj.weight']],
+      ['blocks.0.attn.qkv.weight', ['patch_embed.proj.0.weight']],
       ['patch_embed.proj.weight', ['blocks.0.attn.qkv.weight']],
     ],
     matches: () => true, // last in the table: read() then names what is missing
@@ -361,7 +388,8 @@ const DINOV2_POSITIONS = 518;
 const DINOV2_IMAGES = 224;
 
 function readDinov2(shapes: Shapes): Reading {
-  const { sizes, channels, imgSize, problems, described } = readVit(shapes);
+  const { sizes: read, channels, imgSize, problems, described } = readVit(shapes);
+  const { stem, ...sizes } = read;
   const registers = shapes.get('register_tokens')?.[1] ?? 0; // (1, R, D)
   const isGated = shapes.has('blocks.0.mlp.w12.weight');
   return {
@@ -372,7 +400,7 @@ function readDinov2(shapes: Shapes): Reading {
     described:
       `DINOv2's form of ${described}` +
       `${isGated ? ', gated perceptrons' : ''}${registers === 0 ? '' : ` and ${registers} registers`}`,
-    problems,
+    problems: stem === 'conv' ? [...problems, 'patch_embed is a stack of convolutions'] : problems,
   };
 }
 
@@ -389,7 +417,16 @@ function readVit(shapes: Shapes): Reading {
     return new Array<number>(rank).fill(0);
   };
   const [, positions = 0, embedDim = 0] = need('pos_embed', 3); // (1, 1 + N, D)
-  const [projected = 0, channels = 0, patchSize = 0, patchWidth = 0] = need('patch_embed.proj.weight', 4); // (D, 3, p, p)
+  const convolution = (i: number): string => `patch_embed.proj.${3 * i}.weight`; // norms and ReLUs between them
+  const convolutions = count(shapes, convolution);
+  const stem = convolutions === 0 ? 'patch' : 'conv';
+  const [projected = 0, channels = 0, patchSize = 0, patchWidth = 0] =
+    stem === 'patch'
+      ? need('patch_embed.proj.weight', 4) // (D, 3, p, p)
+      : [
+          ...[need(convolution(convolutions - 1), 4)[0], need(convolution(0), 4)[1]], // the last one is 1 x 1
+          ...[2 ** (convolutions - 1), 2 ** (convolutions - 1)],
+        ];
   const depth = count(shapes, (i) => `blocks.${i}.attn.qkv.weight`);
   if (depth === 0) problems.push('blocks.0.attn.qkv.weight is missing');
   const side = Math.sqrt(positions - 1);
@@ -400,10 +437,12 @@ function readVit(shapes: Shapes): Reading {
     if (patchSize !== patchWidth) problems.push('patch_embed is not for square patches');
   }
   return {
-    sizes: { embedDim, depth, patchSize },
+    sizes: { embedDim, depth, patchSize, stem },
     channels,
     imgSize: side * patchSize,
-    described: `a vision transformer of width ${embedDim} with ${depth} blocks and patches of ${patchSize}`,
+    described:
+      `a vision transformer of width ${embedDim} with ${depth} blocks and patches of ${patchSize}` +
+      (stem === 'conv' ? ', embedded by convolutions' : ''),
     problems,
   };
 }

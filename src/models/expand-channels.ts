@@ -9,6 +9,7 @@ import { ops, scope, type Tensor } from '../torch/index.js';
 /** Names of the tensors that take the images' channels, of all families. */
 const FIRST = new Set([
   'patch_embed.proj.weight',
+  'patch_embed.proj.0.weight',
   'patch_embed.proj.0.0.weight',
   'conv1.weight',
   'downsample_layers.0.0.weight',

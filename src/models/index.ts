@@ -41,5 +41,5 @@ export { isOfSatellites, type NormalizationName, NORMALIZATIONS } from './dinov3
 export { expandChannels, takesChannels } from './expand-channels.js';
 export { DinoV3Transformer, type DinoV3TransformerOptions } from './dinov3.js';
 export { ResNet, type ResNetOptions } from './resnet.js';
-export { VisionTransformer, type VisionTransformerOptions } from './vision-transformer.js';
+export { PatchEmbed, VisionTransformer, type VisionTransformerOptions } from './vision-transformer.js';
 export { XCiT, type XCiTOptions } from './xcit.js';

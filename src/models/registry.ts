@@ -5,6 +5,7 @@ import {
   type ArchitectureEntry,
   architectureEntry,
   architectureNames,
+  convStemProblem,
   type Family,
 } from './architectures.js';
 import type { Backbone } from './backbone.js';
@@ -19,7 +20,8 @@ import { XCiT } from './xcit.js';
 
 export interface BackboneOptions {
   /**
-   * 'vit_tiny', 'vit_small', 'vit_base', 'deit_*' for the same, 'vit' with embedDim, depth and numHeads, 'resnet18', ...,
+   * 'vit_tiny', 'vit_small', 'vit_base', 'deit_*' for the same, 'vit' or 'vit_conv' with embedDim, depth and numHeads,
+   * 'resnet18', ...,
    * 'resnet' (for small images) and 'resnet_class_attention' with embedDim and depth,
    * 'xcit_small_12_p16', ..., 'dinov2_vits14', ..., or 'dinov2_vit', 'dinov2_vit_reg', 'dinov2_vit_swiglu', ... with
    * embedDim, depth and numHeads
@@ -34,6 +36,8 @@ export interface BackboneOptions {
   numHeads?: number | undefined;
   /** Stochastic depth; default 0. For both kinds of transformers. */
   dropPathRate?: number | undefined;
+  /** Share of the patches that global crops lose in training; default 0. For vision transformers with learned positions. */
+  patchDropRate?: number | undefined;
   /** Channels of images that are taken as they are, at up to 16 bits, 1 to 16; default: 8-bit RGB. */
   channels?: number | undefined;
   /** Of each of these channels, where white is 1; default 0.5 and 0.25. */
@@ -46,12 +50,19 @@ export type BackboneFactory = (options: BackboneOptions) => Backbone;
 
 type Build<F extends Family> = (
   entry: Extract<ArchitectureEntry, { family: F }>,
-  options: Record<(typeof SIZES)[number] | 'patchSize' | 'imgSize' | 'dropPathRate' | 'inChans', number>,
+  options: Record<
+    (typeof SIZES)[number] | 'patchSize' | 'imgSize' | 'dropPathRate' | 'patchDropRate' | 'inChans',
+    number
+  >,
 ) => Backbone;
 
 /** How a family's backbones are made; `options` have the entry's sizes where it has them, else the user's. */
 const BUILDERS: { readonly [F in Family]: Build<F> } = {
-  vit: (_, options) => new VisionTransformer(options),
+  vit: ({ stem }, options) => {
+    const problem = stem === 'conv' ? convStemProblem(options.patchSize, options.embedDim) : null;
+    if (problem !== null) throw new ConfigError(`a convolutional stem: ${problem}`);
+    return new VisionTransformer({ ...options, stem });
+  },
   resnet: ({ block, layers, stem }, { embedDim, depth, inChans }) => {
     if (layers !== null) return new ResNet({ block, layers, inChans });
     const [width, blocks] = [embedDim / 8, depth / 4];
@@ -103,7 +114,7 @@ export function buildBackbone(
 ): VisionTransformer;
 export function buildBackbone(options: BackboneOptions): Backbone;
 export function buildBackbone(options: BackboneOptions): Backbone {
-  const { arch, patchSize = 16, imgSize = 224, dropPathRate = 0, channels } = options;
+  const { arch, patchSize = 16, imgSize = 224, dropPathRate = 0, patchDropRate = 0, channels } = options;
   const entry = architectureEntry(arch);
   if (entry === null)
     throw new ConfigError(`arch: expected one of ${architectureNames.join(', ')}, got '${arch}'`);
@@ -113,7 +124,8 @@ export function buildBackbone(options: BackboneOptions): Backbone {
     throw new ConfigError(`arch '${arch}' takes its sizes too: ${missing.join(', ')} missing`);
   const build = BUILDERS[entry.family] as Build<Family>;
   const backbone = build(entry, {
-    ...{ imgSize, dropPathRate, patchSize: entry.patchSize ?? patchSize, inChans: channels ?? 3 },
+    ...{ imgSize, dropPathRate, patchDropRate },
+    ...{ patchSize: entry.patchSize ?? patchSize, inChans: channels ?? 3 },
     ...(Object.fromEntries(sizes) as Record<(typeof SIZES)[number], number>),
   });
   if (channels === undefined) return backbone;

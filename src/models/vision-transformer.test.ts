@@ -10,6 +10,7 @@ import {
   liveTensors,
   manualSeed,
   noGrad,
+  ops,
   Parameter,
   rand,
   scope,
@@ -223,6 +224,42 @@ test('the class token alone has the numbers and the gradients that it has among 
     }
   });
   model.dispose();
+});
+
+test('dropped patches: in training each global crop keeps its class token and as many patches as the rate leaves', () => {
+  const sizes = { arch: 'vit', patchSize: 8, imgSize: 32, ...narrow };
+  const whole = hashFill(buildBackbone(sizes), weightStd).train() as VisionTransformer;
+  const model = hashFill(
+    buildBackbone({ ...sizes, patchDropRate: 0.7 }),
+    weightStd,
+  ).train() as VisionTransformer;
+  scope(() => {
+    const images = inputOf([3, 3, 32, 32]);
+    manualSeed(5);
+    const order = rand([3, 16]).argsort(1).toArray();
+    // what a network gives that is fed these patches only, with the positions that they had among all
+    const tokens = whole.prepareTokens(images);
+    const expected = [0, 1, 2].map((image) => {
+      const kept = order.slice(16 * image, 16 * image + 4).map((patch) => 1 + patch);
+      let x = ops.stack([0, ...kept].map((at) => tokens.select(0, image).select(0, at))).unsqueeze(0);
+      for (const block of whole.blocks) x = block.forward(x);
+      return whole.norm.forward(x).select(1, 0);
+    });
+    manualSeed(5);
+    const features = model.forward(images);
+    assert.ok(features.sub(ops.cat(expected)).abs().max().item() < 1e-5);
+    assert.notDeepEqual(model.forward(images).toArray(), features.toArray(), 'other patches the next time');
+    for (const [what, got] of [
+      ['a local crop', model.forwardLocal(images)],
+      ['an evaluation', model.eval().forward(images)],
+    ] as const)
+      assert.deepEqual(got.toArray(), whole.forward(images).toArray(), what);
+    const registers = buildBackbone({ ...sizes, arch: 'dinov2_vit_reg', patchDropRate: 0.99 }).train();
+    registers.forward(images).sum().backward(); // class token, registers and one patch
+    registers.dispose();
+  });
+  model.dispose();
+  whole.dispose();
 });
 
 test('a training step in a scope leaves nothing but gradients', () => {

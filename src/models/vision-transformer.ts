@@ -16,6 +16,7 @@ import {
   truncNormal_,
 } from '../nn/index.js';
 import {
+  arange,
   attentionResidual,
   blocksInGroups,
   classAttention,
@@ -24,6 +25,7 @@ import {
   Parameter,
   perceptron,
   perceptronResidual,
+  rand,
   type Affine,
   type KeptSamples,
   scope,
@@ -31,6 +33,7 @@ import {
   type Tensor,
 } from '../torch/index.js';
 import { type AttentiveBackbone, Backbone, type TokenBackbone } from './backbone.js';
+import { ConvStem } from './conv-stem.js';
 import { folded, LayerScale, mayFold, scaledResidual } from './layer-scale.js';
 import { SwiGLU } from './swiglu.js';
 
@@ -204,10 +207,12 @@ export class Block extends Layer {
 export class PatchEmbed extends Layer {
   readonly proj: Conv2d;
   readonly patchSize: number;
+  readonly inChans: number;
 
   constructor(patchSize: number, embedDim: number, inChans = 3) {
     super();
     this.patchSize = patchSize;
+    this.inChans = inChans;
     this.proj = new Conv2d(inChans, embedDim, patchSize, { stride: patchSize });
   }
 
@@ -240,6 +245,13 @@ export interface VisionTransformerOptions {
   ffn?: FeedForwardKind;
   /** Channels of the images; default 3. */
   inChans?: number;
+  /** How patches become tokens: one projection (default), or convolutions (conv-stem.ts). */
+  stem?: 'patch' | 'conv';
+  /**
+   * Share of the patches that forward() drops at random in training, after their positions were added (PatchDropout, Liu et
+   * al. 2022, arXiv 2208.07220; FLIP, Li et al. 2022, arXiv 2212.00794; timm's `patch_drop_rate`); default 0.
+   */
+  patchDropRate?: number;
 }
 
 export class VisionTransformer extends Backbone implements AttentiveBackbone, TokenBackbone {
@@ -247,7 +259,7 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
   readonly cls_token: Parameter;
   /** (1, 1 + N, C) */
   readonly pos_embed: Parameter;
-  readonly patch_embed: PatchEmbed;
+  readonly patch_embed: PatchEmbed | ConvStem;
   readonly blocks: ModuleList<Block>;
   readonly norm: LayerNorm;
   override readonly embedDim: number;
@@ -256,6 +268,7 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
   readonly depth: number;
   readonly prefixTokens: number = 1;
   readonly #dropPathRate: number;
+  readonly #patchDropRate: number;
 
   /** @throws ShapeError when the heads don't divide the width, or a patch is larger than the image. */
   constructor(options: VisionTransformerOptions) {
@@ -271,6 +284,8 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
       layerScale = null,
       ffn = 'mlp',
       inChans = 3,
+      stem = 'patch',
+      patchDropRate = 0,
     } = options;
     if (embedDim % numHeads !== 0) {
       throw new ShapeError(`VisionTransformer: numHeads ${numHeads} must divide embedDim ${embedDim}`);
@@ -285,8 +300,9 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
     this.patchSize = patchSize;
     this.numHeads = numHeads;
     this.#dropPathRate = dropPathRate;
+    this.#patchDropRate = patchDropRate;
     const numPatches = Math.floor(imgSize / patchSize) ** 2;
-    this.patch_embed = new PatchEmbed(patchSize, embedDim, inChans);
+    this.patch_embed = new (stem === 'conv' ? ConvStem : PatchEmbed)(patchSize, embedDim, inChans);
     this.cls_token = new Parameter(zeros([1, 1, embedDim]));
     this.pos_embed = new Parameter(zeros([1, numPatches + 1, embedDim]));
     const hidden = Math.trunc(embedDim * mlpRatio);
@@ -312,8 +328,35 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
    * @returns (B, C), the class token after the last norm.
    */
   override forward(images: Tensor): Tensor {
+    return this.#classToken(this.#dropPatches(this.prepareTokens(images)));
+  }
+
+  /** forward() of local crops, which keep all of their few patches. */
+  override forwardLocal(images: Tensor): Tensor {
+    return this.#classToken(this.prepareTokens(images));
+  }
+
+  /** In training, (B, P + N, C) to (B, P + kept, C): for each image other patches, chosen by the default generator. */
+  #dropPatches(x: Tensor): Tensor {
+    if (!this.training || this.#patchDropRate === 0) return x;
+    const { prefixTokens: prefix } = this;
+    const [b = 0, all = 0, width = 0] = x.shape;
+    const kept = Math.max(1, Math.trunc((all - prefix) * (1 - this.#patchDropRate)));
+    return scope(() => {
+      const chosen = rand([b, all - prefix])
+        .argsort(1)
+        .slice(1, 0, kept)
+        .add(prefix); // (B, kept)
+      const first = arange(0, prefix, 1, { dtype: 'int64' }).expand([b, prefix]); // class token and registers
+      const index = ops.cat([first, chosen], 1).to(x.device).unsqueeze(2).expand([-1, -1, width]);
+      return ops.gather(x, 1, index); // (B, P + kept, C)
+    });
+  }
+
+  /** (B, P + N, C) to (B, C). */
+  #classToken(tokens: Tensor): Tensor {
     const last = this.blocks.at(-1) as Block;
-    let x = this.prepareTokens(images);
+    let x = tokens;
     const [token] = this.#inGroups(x, 1, true) ?? [];
     if (token !== undefined) return token.select(1, 0);
     for (const block of this.blocks)
@@ -383,7 +426,7 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
   /** Class token and patches with their positions, (B, 1 + N, C). @throws ShapeError for anything but a batch of images. */
   prepareTokens(images: Tensor): Tensor {
     const [b, channels, h = 0, w = 0] = images.shape;
-    const wanted = this.patch_embed.proj.weight.size(1);
+    const wanted = this.patch_embed.inChans;
     if (images.ndim !== 4 || channels !== wanted || h < this.patchSize || w < this.patchSize) {
       throw new ShapeError(
         `VisionTransformer: expected images (B, ${wanted}, H, W) of at least ${this.patchSize} x ${this.patchSize} pixels ` +

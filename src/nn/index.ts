@@ -9,6 +9,7 @@ export {
   GELU,
   LayerNorm,
   Linear,
+  ReLU,
   synchronizeBatchNorm,
   WeightNormLinear,
 } from './layers.js';

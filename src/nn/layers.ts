@@ -243,6 +243,12 @@ export class DropPath extends Layer {
   }
 }
 
+export class ReLU extends Layer {
+  override forward(x: Tensor): Tensor {
+    return x.relu();
+  }
+}
+
 /** The exact GELU, x * Phi(x). */
 export class GELU extends Layer {
   override forward(x: Tensor): Tensor {

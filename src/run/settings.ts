@@ -26,7 +26,7 @@ export const settingFields = {
   arch: z
     .enum(archNames)
     .describe(
-      'backbone; vit and dinov2_vit take --embed-dim, --depth and --num-heads, resnet (for small images) --embed-dim and --depth; custom is for train() in code, with your own backbone',
+      'backbone; vit, vit_conv (patches embedded by convolutions) and dinov2_vit take --embed-dim, --depth and --num-heads, resnet (for small images) --embed-dim and --depth; custom is for train() in code, with your own backbone',
     ),
   patchSize: whole(1).describe(
     'side of an input patch of a vit, pixels; smaller patches see more detail and cost more',
@@ -61,6 +61,18 @@ export const settingFields = {
     .optional()
     .describe('full checkpoint of the reference that the run continues from; --resume FILE sets it'),
   dropPathRate: z.number().min(0).lt(1).describe("stochastic depth rate of the student's last block"),
+  patchDropRate: z
+    .number()
+    .min(0)
+    .lt(1)
+    .describe(
+      'share of the patches of its global crops that the student drops at random, after their positions are added; the teacher sees all',
+    ),
+  patchInit: z
+    .enum(['random', 'whitened'])
+    .describe(
+      "initial filters of the layer that sees the pixels: random, or whitened: the principal components of patches of the training's images, each scaled to the same variance",
+    ),
   loss: z
     .enum(['dino', 'simdino'])
     .describe(
@@ -172,6 +184,9 @@ export const settingFields = {
   ),
   localCropsNumber: whole(0).describe('local crops per image; 0 for no multi-crop'),
   localCropsSize: whole(1).describe('side of the local crops, pixels'),
+  lowResEpochs: whole(0).describe(
+    'first epochs in which all crops have half their sides, low frequencies first; 0 for none',
+  ),
   localCropsScale: scaleRange().describe(
     "share of the image's area that a local crop covers: minimum and maximum",
   ),
@@ -290,6 +305,9 @@ const LATER_SETTINGS: PartialSettings = {
   backboneWarmupEpochs: 0,
   layerwiseDecay: 1,
   patchEmbedLrMult: 1,
+  patchDropRate: 0,
+  patchInit: 'random',
+  lowResEpochs: 0,
 };
 
 /** The settings of a run folder, whichever version wrote it. */
@@ -372,6 +390,8 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'initWithHead',
       'resumeFrom',
       'dropPathRate',
+      'patchDropRate',
+      'patchInit',
       'loss',
       'compressionWeight',
       'outDim',
@@ -419,6 +439,7 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'globalCropsScale',
       'localCropsNumber',
       'localCropsSize',
+      'lowResEpochs',
       'localCropsScale',
       'cropAspectRatio',
       'flipProbability',

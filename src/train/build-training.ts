@@ -37,7 +37,7 @@ export function buildTraining(
   };
   // position embeddings for the size of the global crops, as the reference has them for its 224 pixels
   const backbone = { ...settings, imgSize: settings.imgSize ?? settings.globalCropsSize };
-  const buildTeacherBackbone = (): Backbone => build({ ...backbone, dropPathRate: 0 });
+  const buildTeacherBackbone = (): Backbone => build({ ...backbone, dropPathRate: 0, patchDropRate: 0 });
   const { student, teacher } = withGenerators(generators, () => {
     const studentBackbone = build(backbone);
     const { embedDim } = studentBackbone;

@@ -10,7 +10,10 @@ import { ConfigError } from '../errors.js';
 import {
   architectureEntry,
   architectureNames,
+  convStemProblem,
+  FAMILIES,
   hasAttention,
+  hasConvStem,
   ownSizes,
   wholePatchSize,
 } from '../models/architectures.js';
@@ -47,6 +50,36 @@ const leastSide = (arch: string | undefined): number => {
   const entry = architectureEntry(arch);
   return entry?.family === 'dinov3' || entry?.family === 'convnext' ? (entry.patchSize ?? 1) : 1;
 };
+
+/** Whether a student of it may drop patches; of a backbone of your own, and where none is named, nothing is known. */
+function mayDropPatches(arch: string | undefined): boolean {
+  const entry = architectureEntry(arch);
+  return entry === null || FAMILIES[entry.family].dropsPatches === true;
+}
+
+/** What keeps crops from having half their sides in the first epochs. */
+function lowResProblems(s: PartialSettings, patch: number | undefined): string[] {
+  const { lowResEpochs, epochs, steps } = s;
+  if (lowResEpochs === undefined || lowResEpochs === 0) return [];
+  const problems: string[] = [];
+  if (epochs !== undefined && steps === undefined && lowResEpochs > epochs)
+    problems.push(`lowResEpochs ${lowResEpochs} is more than epochs ${epochs}: use at most ${epochs}`);
+  const names = ['globalCropsSize', ...(s.localCropsNumber === 0 ? [] : ['localCropsSize'])] as const;
+  for (const name of names as readonly ('globalCropsSize' | 'localCropsSize')[]) {
+    const size = s[name];
+    if (size === undefined) continue;
+    const unit = patch ?? 1;
+    const half = size / 2;
+    if (half % unit === 0 && half >= leastSide(s.arch)) continue;
+    const what = unit === 1 ? 'whole pixels' : `whole patches of ${unit} pixels`;
+    problems.push(
+      half < leastSide(s.arch)
+        ? `lowResEpochs: half of ${name} ${size} is less than the ${leastSide(s.arch)} pixels that ${s.arch} takes`
+        : `lowResEpochs: half of ${name} ${size} is not ${what}; use a multiple of ${2 * unit}`,
+    );
+  }
+  return problems;
+}
 
 /**
  * Conflicts between settings that are valid by themselves. A rule applies only if all the settings that it needs are
@@ -103,6 +136,22 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
       if (size !== undefined && size % parts !== 0)
         problems.push(`${name} ${size}: arch ${s.arch} takes multiples of ${parts}`);
     }
+  }
+  if (hasConvStem(s.arch) && s.patchSize !== undefined && s.embedDim !== undefined) {
+    const problem = convStemProblem(s.patchSize, s.embedDim);
+    if (problem !== null) problems.push(`arch ${s.arch}: ${problem}`);
+  }
+  if (s.patchDropRate !== undefined && s.patchDropRate > 0 && !mayDropPatches(s.arch))
+    problems.push(
+      `patchDropRate ${s.patchDropRate}: ${s.arch} needs all of its patches; these may drop some: ` +
+        architectureNames.filter(mayDropPatches).join(', '),
+    );
+  problems.push(...lowResProblems(s, patch));
+  if (s.patchInit === 'whitened') {
+    if (s.init !== undefined || s.resumeFrom !== undefined)
+      problems.push('patchInit whitened: the weights that the run begins with have a patch embedding');
+    if (s.arch === 'custom')
+      problems.push('patchInit whitened: which layer of a backbone of your own sees the images is not known');
   }
   if (s.embedDim !== undefined && s.numHeads !== undefined && s.embedDim % s.numHeads !== 0) {
     problems.push(`embedDim ${s.embedDim} can't be divided among numHeads ${s.numHeads}`);

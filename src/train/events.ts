@@ -6,6 +6,7 @@ import type { MeasureName } from '../plain/quality.js';
 import type { RunTime } from '../run/run-folder.js';
 import type { TrainSettings } from '../run/settings.js';
 import type { MeasuredChannels } from './settle-channels.js';
+import type { WhitenedPatches } from './whiten-patches.js';
 import type { Precision } from '../plain/precisions.js';
 
 /** A line of metrics.jsonl. */
@@ -87,6 +88,8 @@ export type TrainEvent =
       std: readonly number[];
       measured: MeasuredChannels | null;
     }
+  /** Before the start of a new run with `patchInit` whitened. */
+  | ({ type: 'whitened' } & WhitenedPatches)
   /**
    * After every step; `metrics` is set every logEvery steps, at the end of an epoch and at the last step. On a GPU `loss` is
    * null between these lines: reading it would make the host wait for the device.

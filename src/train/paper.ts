@@ -7,6 +7,8 @@ export const PAPER: Readonly<TrainSettings> = {
   arch: 'vit_small',
   patchSize: 16,
   dropPathRate: 0.1,
+  patchDropRate: 0,
+  patchInit: 'random',
   outDim: 65536,
   normLastLayer: true,
   useBnInHead: false,

@@ -31,7 +31,9 @@ import {
 } from './config.js';
 import {
   architectureEntry,
+  convStemProblem,
   hasAttention,
+  hasConvStem,
   ownSizes,
   takesPatchSize,
   wholePatchSize,
@@ -224,9 +226,11 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
         : `near the images' short side (${shortSide}) and affordable on ${hardware}`,
   );
   const perSide = recipe.patchesPerSide;
+  const isPatch = (size: number): boolean =>
+    globalCrop % size === 0 && !(hasConvStem(arch) && convStemProblem(size, width) !== null);
   const usualPatch =
-    [16, 12, 8, 4].find((size) => globalCrop % size === 0 && globalCrop / size >= perSide) ??
-    [4, 2, 3, 5, 7, 1].find((size) => globalCrop % size === 0 && globalCrop / size >= 2) ??
+    [16, 12, 8, 4].find((size) => isPatch(size) && globalCrop / size >= perSide) ??
+    [4, 2, 3, 5, 7, 1].find((size) => isPatch(size) && globalCrop / size >= 2) ??
     1;
   const patch = takesPatchSize(arch)
     ? choose('patchSize', usualPatch, `${perSide} x ${perSide} patches or slightly more in a global crop`)

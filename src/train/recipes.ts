@@ -195,6 +195,7 @@ const OF_A_TRANSFORMER = [
   'numHeads',
   'patchSize',
   'dropPathRate',
+  'patchDropRate',
   'watchImages',
 ] as const;
 const OF_PROTOTYPES = [

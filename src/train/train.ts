@@ -70,6 +70,7 @@ import { Trackers } from './trackers/trackers.js';
 import { World } from '../processes/world.js';
 import { reportUnreadable } from './unreadable.js';
 import { warningsOfChannels } from './settle-channels.js';
+import { whitenPatches } from './whiten-patches.js';
 import { WorkerCount } from './worker-count.js';
 
 export interface TrainOptions {
@@ -92,7 +93,7 @@ export interface TrainOptions {
   startedAt?: number;
   /**
    * Builds a custom backbone, for the setting `arch: 'custom'`; called for the student, then for the teacher (with
-   * `dropPathRate` 0). A resumed run needs it again, and so does loadModel().
+   * `dropPathRate` and `patchDropRate` 0). A resumed run needs it again, and so does loadModel().
    */
   backbone?: BackboneFactory;
   /** Continue from the newest checkpoint in `output`. Without it, a folder that holds a run is refused. */
@@ -167,7 +168,13 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     // the host reads a GPU's results only for a line of metrics, but the scale of float16's losses depends on each
     const unread = hasStreams(device) && precision !== 'fp16' ? new UnreadSteps(state) : null;
     const newest = resume && world.isFirst ? newestWholeCheckpoint(output, warn) : null;
-    if (newest === null && world.isFirst) initialise(student, settings);
+    if (newest === null && world.isFirst) {
+      initialise(student, settings);
+      if (settings.patchInit === 'whitened') {
+        const found = await whitenPatches(student.backbone, settings, images.items, { generators, signal });
+        emit({ type: 'whitened', ...found });
+      }
+    }
     state.lowRank?.begin();
     teacher.loadStateDict(student.stateDict()); // both start with the same weights
     const parameters = state.lowRank?.parametersOf(student) ?? [...student.namedParameters()];
@@ -379,15 +386,14 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       // a step that loses a process changes nothing: rescue() saves the state before it
       const result = await world.attempt(rescue, () =>
         scope(() => {
-          const { globalCropsSize: large, localCropsSize: small } = settings;
           const { backbone } = student;
           const crops = (pixels: Uint8Array, size: number): Tensor =>
             normalizeImages(
               pixelTensor(pixels, backbone, { width: size, height: size }, device),
               backbone.normalization,
             );
-          const globals = crops(batch.globals, large); // (2 * B, C, S, S)
-          const locals = batch.locals ? [crops(batch.locals, small)] : []; // (L * B, C, s, s)
+          const globals = crops(batch.globals, batch.globalSize); // (2 * B, C, S, S)
+          const locals = batch.locals ? [crops(batch.locals, batch.localSize)] : []; // (L * B, C, s, s)
           batch.release(); // the workers may refill it
           const { clipGrad, freezeLastLayer, koleoWeight, microBatchSize, activationCheckpointing } =
             settings;

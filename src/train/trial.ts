@@ -82,6 +82,7 @@ export async function trialSteps(
           untilStalled: undefined,
           saveEverySteps: 0,
           watchImages: ['none'],
+          lowResEpochs: 0, // the slower part of the run
         },
         resumeFrom: undefined, // its steps would count
       },

@@ -145,6 +145,13 @@ export class TrainProgress {
         );
         break;
       }
+      case 'whitened': {
+        const { images, patches, filters, of } = event;
+        this.#print(
+          `first layer: ${filters} of ${of} filters from ${patches} whitened patches of ${images} images`,
+        );
+        break;
+      }
       case 'precision':
         this.#print(`--precision ${event.precision}: ${event.reason}`);
         break;

@@ -22,6 +22,8 @@ export interface AugmentationSettings {
   localCropsScale: readonly [number, number];
   /** Local crops for each image; with 0, only the global ones are used. */
   localCropsNumber: number;
+  /** First epochs in which all crops have half their sides. */
+  lowResEpochs: number;
   /** Width / height of a crop before resizing, [least, most]; its logarithm is uniform. */
   cropAspectRatio: readonly [number, number];
   flipProbability: number;
@@ -55,6 +57,7 @@ export const DEFAULT_AUGMENTATION = {
   localCropsSize: 96,
   localCropsScale: [0.05, 0.4],
   localCropsNumber: 8,
+  lowResEpochs: 0,
   cropAspectRatio: [3 / 4, 4 / 3],
   flipProbability: 0.5,
   colorJitterProbability: 0.8,
@@ -134,6 +137,13 @@ export function augmentationProblems(settings: AugmentationSettings): string[] {
   if (!Number.isInteger(settings.localCropsNumber) || settings.localCropsNumber < 0) {
     complain('localCropsNumber', 'a whole number, 0 or more');
   }
+  if (!Number.isInteger(settings.lowResEpochs) || settings.lowResEpochs < 0) {
+    complain('lowResEpochs', 'a whole number, 0 or more');
+  } else if (settings.lowResEpochs > 0) {
+    for (const key of ['globalCropsSize', 'localCropsSize'] as const)
+      if (settings[key] % 2 !== 0 && (key === 'globalCropsSize' || settings.localCropsNumber > 0))
+        complain(key, 'even, so that it can be halved in the epochs of --low-res-epochs');
+  }
   for (const key of ['globalCropsScale', 'localCropsScale'] as const) {
     const [least, most] = settings[key];
     if (!(least > 0 && least <= most && most <= 1)) complain(key, 'two numbers, 0 < least <= most <= 1');
@@ -194,6 +204,23 @@ export const augmentationFor = (
   ...resolveAugmentation(settings),
   ...(channels === undefined ? {} : Object.fromEntries(ONLY_FOR_RGB.map((name) => [name, 0]))),
 });
+
+/**
+ * The settings of an epoch: in the first ones crops have half their sides, so that training begins with low frequencies (the
+ * curriculum of FastDINOv2, Zhang et al. 2025, arXiv 2507.03779, which halves 224 and 96 pixels to 112 and 48; its noise
+ * patches are left out). The same random numbers give the same crops, their blur halved with them.
+ */
+export function augmentationAt(settings: AugmentationSettings, epoch: number): AugmentationSettings {
+  if (epoch >= settings.lowResEpochs) return settings;
+  const { globalCropsSize, localCropsSize, blurRadius } = settings;
+  return {
+    ...settings,
+    globalCropsSize: globalCropsSize / 2,
+    // without local crops their size may be odd
+    localCropsSize: Math.ceil(localCropsSize / 2),
+    blurRadius: [blurRadius[0] / 2, blurRadius[1] / 2],
+  };
+}
 
 /** torchvision's RandomResizedCrop.get_params. */
 export function sampleRectangle(

@@ -345,3 +345,47 @@ test('settings that can’t work are refused before anything starts', () => {
   assert.throws(() => loaderOf(0, { startBatch: 5 }), /startBatch is 5, but an epoch has 4/);
   assert.throws(() => new EvalLoader({ items, batchSize: 4, resize: 200, crop: 224 }), /crop is 224/);
 });
+
+test('the first epochs may have crops of half the side: the same crops, smaller; all others are as without them', async () => {
+  const crops = { ...augmentation, globalBlurProbability1: 0, solarizeProbability: 0, lowResEpochs: 1 };
+  const more = { augmentation: crops, epochs: 2 };
+  const [none, two] = [await drain(loaderOf(0, more)), await drain(loaderOf(2, more))];
+  assert.deepEqual(two, none);
+  const full = await drain(loaderOf(0, { augmentation: { ...crops, lowResEpochs: 0 }, epochs: 2 }));
+  assert.deepEqual(none.slice(4), full.slice(4), 'the second epoch, to the bit');
+  // begun in the middle, on either side of the edge
+  for (const [startEpoch, startBatch] of [
+    [0, 2],
+    [0, 4],
+    [1, 1],
+  ] as const)
+    // prettier-ignore
+    assert.deepEqual(await drain(loaderOf(1, { ...more, startEpoch, startBatch })), none.slice(4 * startEpoch + startBatch));
+
+  const loaders = [loaderOf(0, more), loaderOf(0, { augmentation: { ...crops, lowResEpochs: 0 } })] as const;
+  const [half, whole] = [await loaders[0].next(), await loaders[1].next()].map((next) => next.value!) as [
+    CropBatch,
+    CropBatch,
+  ];
+  assert.deepEqual([half.globalSize, half.localSize, whole.globalSize, whole.localSize], [16, 8, 32, 16]);
+  for (const [small, large, images, side] of [
+    [half.globals, whole.globals, 10, 16],
+    [half.locals!, whole.locals!, 15, 8],
+  ] as const) {
+    assert.deepEqual([small.length, large.length], [images * 3 * side ** 2, images * 3 * (2 * side) ** 2]);
+    let difference = 0;
+    for (let i = 0; i < small.length; i++) {
+      const [plane, y, x] = [Math.floor(i / side ** 2), Math.floor(i / side) % side, i % side];
+      const at = (dy: number, dx: number): number =>
+        large[(plane * 2 * side + 2 * y + dy) * 2 * side + 2 * x + dx]!;
+      difference += Math.abs(small[i]! - (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1)) / 4);
+    }
+    assert.ok(difference / small.length < 8, `mean difference ${difference / small.length} of 255`);
+  }
+  for (const batch of [half, whole]) batch.release();
+  for (const loader of loaders) await loader.close();
+  assert.throws(
+    () => loaderOf(0, { augmentation: { ...crops, globalCropsSize: 33 } }),
+    /--global-crops-size must be even, so that it can be halved/,
+  );
+});

@@ -7,7 +7,7 @@
  * that starts at any epoch and batch has the batches that an uninterrupted run would have had there.
  */
 import { ConfigError, DataError } from '../../errors.js';
-import { augmentationFor, type AugmentationSettings } from '../crops/augmentation.js';
+import { augmentationAt, augmentationFor, type AugmentationSettings } from '../crops/augmentation.js';
 import { decodedSize } from '../read/decode.js';
 import { DecodedCache } from '../read/decoded-cache.js';
 import type { ImageItems } from '../list/image-items.js';
@@ -43,6 +43,9 @@ export interface CropBatch {
   globals: Uint8Array;
   /** (localCropsNumber * batchSize, 3, s, s) bytes, the same way; null without local crops. */
   locals: Uint8Array | null;
+  /** S and s: the sizes of the settings, or half of them in the epochs of `lowResEpochs`. */
+  globalSize: number;
+  localSize: number;
   /** Milliseconds that the consumer waited for this batch. */
   waitMs: number;
   /** Images that could not be read for this batch, with the reason. */
@@ -126,7 +129,6 @@ export class MultiCropLoader extends PooledLoader<CropBatch> {
   readonly augmentation: AugmentationSettings;
   readonly #job: CropJob;
   readonly #cache: DecodedCache | null;
-  readonly #globalBytes: number;
 
   /**
    * @throws ConfigError for settings out of range; DataError when there are fewer images than in a batch
@@ -181,7 +183,6 @@ export class MultiCropLoader extends PooledLoader<CropBatch> {
     this.augmentation = augmentation;
     this.batchesPerEpoch = batchesPerEpoch;
     this.#job = job;
-    this.#globalBytes = slotBytes(job).globals;
     this.#cache = cache;
   }
 
@@ -222,10 +223,15 @@ export class MultiCropLoader extends PooledLoader<CropBatch> {
   protected override batchOf(filled: FilledSlot, release: () => void): CropBatch {
     const { epoch, batch, bytes, results, waitMs } = filled;
     const indices = results.map((result) => result.imageIndex!);
-    const globals = bytes.subarray(0, this.#globalBytes);
-    const locals = bytes.length > this.#globalBytes ? bytes.subarray(this.#globalBytes) : null;
+    const { globalCropsSize: globalSize, localCropsSize: localSize } = augmentationAt(
+      this.augmentation,
+      epoch,
+    );
+    const ends = slotBytes(this.#job, epoch);
+    const globals = bytes.subarray(0, ends.globals);
+    const locals = ends.locals > 0 ? bytes.subarray(ends.globals, ends.globals + ends.locals) : null;
     const skipped = results.flatMap((result) => result.skipped);
-    return { epoch, batch, indices, globals, locals, waitMs, skipped, release };
+    return { epoch, batch, indices, globals, locals, globalSize, localSize, waitMs, skipped, release };
   }
 }
 
@@ -366,7 +372,7 @@ export class ViewLoader extends SingleCropLoader {
   constructor(options: ViewLoaderOptions) {
     const { items, crop, batchSize, seed, view, channels, numWorkers = defaultNumWorkers() } = options;
     const augmentation = augmentationFor(
-      { ...options.augmentation, globalCropsSize: crop, localCropsNumber: 0 },
+      { ...options.augmentation, globalCropsSize: crop, localCropsNumber: 0, lowResEpochs: 0 },
       channels,
     );
     const job: ViewJob = { kind: 'view', seed, batchSize, crop, augmentation, channels };

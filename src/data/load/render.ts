@@ -2,6 +2,7 @@
  * The work for one image, in workers or in the loader's own thread: read, decode, sample, render into the batch.
  */
 import {
+  augmentationAt,
   GLOBAL_CROPS,
   sampleCropParams,
   sampleRectangle,
@@ -93,19 +94,26 @@ export const pixelBytes = ({ channels }: AnyJob): number => (channels === undefi
 export const planesBytes = (job: AnyJob, images: number, size: number): number =>
   images * pixelBytes(job) * size * size;
 
-/** Bytes of one slot: the global crops, then the local ones. */
-export function slotBytes(job: Job): { globals: number; locals: number } {
+/** Bytes of one slot: the global crops, then the local ones. @param epoch - Default: one whose crops have their full size. */
+export function slotBytes(job: Job, epoch = Infinity): { globals: number; locals: number } {
   if (job.kind !== 'crops') return { globals: planesBytes(job, job.batchSize, job.crop), locals: 0 };
-  const { globalCropsSize, localCropsSize, localCropsNumber } = job.augmentation;
+  const { globalCropsSize, localCropsSize, localCropsNumber } = augmentationAt(job.augmentation, epoch);
   return {
     globals: planesBytes(job, GLOBAL_CROPS * job.batchSize, globalCropsSize),
     locals: planesBytes(job, localCropsNumber * job.batchSize, localCropsSize),
   };
 }
 
-/** Where the crops of the image at `position` of a batch go in its slot: crop-major, as the model takes them. */
-export function cropTargets(job: CropJob, position: number): CropTarget[] {
-  const { globalCropsSize: large, localCropsSize: small, localCropsNumber } = job.augmentation;
+/** Where the crops of an image go in its slot, by its position in the batch: crop-major, as the model takes them. */
+export function cropTargets(
+  job: CropJob,
+  { position, epoch }: Pick<BatchPosition, 'position' | 'epoch'>,
+): CropTarget[] {
+  const {
+    globalCropsSize: large,
+    localCropsSize: small,
+    localCropsNumber,
+  } = augmentationAt(job.augmentation, epoch);
   const largeBytes = planesBytes(job, 1, large);
   const smallBytes = planesBytes(job, 1, small);
   const localsStart = GLOBAL_CROPS * job.batchSize * largeBytes;
@@ -138,16 +146,22 @@ export function allowedReduction(crops: readonly CropParams[], targets: readonly
 }
 
 const sampleCrops = (job: CropJob, place: BatchPosition, width: number, height: number): CropParams[] =>
-  sampleCropParams(job.augmentation, { ...place, seed: job.seed, width, height });
+  sampleCropParams(augmentationAt(job.augmentation, place.epoch), {
+    ...place,
+    seed: job.seed,
+    width,
+    height,
+  });
 
 /** By how much the decoder may reduce an image for the crops of this position. */
 export const reductionFor =
   (job: CropJob, place: BatchPosition): Reduce =>
   (width, height) => {
     // no crop is larger than the image: for most images this decides
-    const bound = Math.min(width, height) / job.augmentation.globalCropsSize / MARGIN;
+    const { globalCropsSize } = augmentationAt(job.augmentation, place.epoch);
+    const bound = Math.min(width, height) / globalCropsSize / MARGIN;
     if (bound < LEAST_REDUCTION) return bound;
-    return allowedReduction(sampleCrops(job, place, width, height), cropTargets(job, place.position));
+    return allowedReduction(sampleCrops(job, place, width, height), cropTargets(job, place));
   };
 
 async function renderMultiCrop(
@@ -157,7 +171,7 @@ async function renderMultiCrop(
   from: number,
   out: Uint8Array,
 ): Promise<void> {
-  const targets = cropTargets(job, place.position);
+  const targets = cropTargets(job, place);
   await images.use(from, { reduce: reductionFor(job, place) }, (image) => {
     const { originalWidth, originalHeight } = image;
     const crops = sampleCrops(job, place, originalWidth, originalHeight);
@@ -272,7 +286,7 @@ async function renderView(
 function renderDeep(job: Job, image: DeepImage, place: BatchPosition, out: Uint8Array): Shape | null {
   const { width, height } = image;
   if (job.kind === 'crops') {
-    renderDeepCrops(image, sampleCrops(job, place, width, height), cropTargets(job, place.position), out);
+    renderDeepCrops(image, sampleCrops(job, place, width, height), cropTargets(job, place), out);
     return null;
   }
   if (job.kind === 'resized-crop') {

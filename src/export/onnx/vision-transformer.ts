@@ -3,7 +3,7 @@
  * operators of opset 17, which every current runtime has. Matrices are stored as (in, out), so that a token's row is
  * multiplied from the left.
  */
-import { Dinov2, type VisionTransformer } from '../../models/index.js';
+import { Dinov2, PatchEmbed, type VisionTransformer } from '../../models/index.js';
 import { noGrad, ops, scope } from '../../torch/index.js';
 import type { Dimension, GraphBuilder } from './graph-builder.js';
 import { Layers, valuesOf } from './layers.js';
@@ -37,7 +37,10 @@ export function addVisionTransformer(
   const { embedDim: width, numHeads: heads, patchSize, prefixTokens: prefix } = backbone;
   const layers = new Layers(graph, backbone);
 
-  const projected = layers.conv(pixels, 'patch_embed.proj', { stride: patchSize }); // (B, D, rows, columns)
+  const projected =
+    backbone.patch_embed instanceof PatchEmbed
+      ? layers.conv(pixels, 'patch_embed.proj', { stride: patchSize })
+      : addConvStem(graph, layers, pixels, patchSize); // (B, D, rows, columns)
   const flat = graph.node('Reshape', [projected, graph.ints(0, width, -1)]); // (B, D, N)
   const patches = graph.node('Transpose', [flat], { perm: [0, 2, 1] }); // (B, N, D)
   const positions =
@@ -122,6 +125,27 @@ export function addVisionTransformer(
       `the class token's attention in the last block, itself first; sums to 1${prefix === 1 ? '' : ' with the registers, which are left out'}`,
     );
   }
+}
+
+/** Patches by convolutions (src/models/conv-stem.ts), (B, D, rows, columns). */
+function addConvStem(graph: GraphBuilder, layers: Layers, pixels: string, patchSize: number): string {
+  const patch = graph.ints(patchSize);
+  const whole = [2, 3].map((axis) => {
+    const side = graph.node('Shape', [pixels], { start: axis, end: axis + 1 });
+    return graph.node('Mul', [graph.node('Div', [side, patch]), patch]);
+  });
+  // what doesn't fill a patch is dropped; the convolutions would round up
+  let x = graph.node('Slice', [
+    pixels,
+    graph.ints(0, 0),
+    graph.node('Concat', whole, { axis: 0 }),
+    graph.ints(2, 3),
+  ]);
+  for (let i = 0; layers.has(`patch_embed.proj.${3 * i + 1}.running_var`); i++) {
+    const halved = layers.conv(x, `patch_embed.proj.${3 * i}`, { stride: 2, padding: 1 });
+    x = graph.node('Relu', [layers.batchNorm(halved, `patch_embed.proj.${3 * i + 1}`)]);
+  }
+  return layers.conv(x, `patch_embed.proj.${3 * Math.log2(patchSize)}`);
 }
 
 /** The second branch of a block, a perceptron or a gated one. */

@@ -98,6 +98,11 @@ export function exportTransformers(
       `transformers export takes only vision transformers and ConvNeXts; this model is ${arch}`,
     );
   }
+  if (entry.family === 'vit' && entry.stem === 'conv')
+    throw new ConfigError(
+      `transformers export: its ViTModel projects each patch at once, and ${arch} embeds patches by convolutions. ` +
+        'Export ONNX or safetensors',
+    );
   assertWritableFolder(folder, CheckpointError);
   const onnx = buildOnnx(model, {
     size,

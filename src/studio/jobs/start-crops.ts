@@ -44,11 +44,11 @@ export const run: JobFunction<'start-crops'> = async ({ seed, ...request }, { si
           );
         return {
           path: paths[index]!,
-          globals: await crops(batch.globals, 2, settings.globalCropsSize),
+          globals: await crops(batch.globals, 2, batch.globalSize),
           locals:
             batch.locals === null
               ? []
-              : await crops(batch.locals, settings.localCropsNumber, settings.localCropsSize),
+              : await crops(batch.locals, settings.localCropsNumber, batch.localSize),
         };
       }),
     );
