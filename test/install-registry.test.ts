@@ -62,7 +62,8 @@ const run = (
 ): SpawnSyncReturns<string> =>
   spawnSync(command, args, {
     ...{ cwd: folder, encoding: 'utf8', timeout: 600_000 },
-    env: { ...user.env, PATH: process.env['PATH'] ?? '', CI: '1', ...env },
+    // the registry, its proxy and its certificates are this machine's
+    env: { ...process.env, ...user.env, PATH: process.env['PATH'] ?? '', CI: '1', ...env },
   });
 
 function ok({ status, stdout, stderr }: SpawnSyncReturns<string>): string {
