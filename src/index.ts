@@ -1,6 +1,7 @@
 /**
  * The public API. `import { train, loadModel } from 'dino-ts'`; tensors and operators are under 'dino-ts/torch'.
  */
+import './plain/disposal.js';
 export { packageVersion } from './version.js';
 export {
   CheckpointError,

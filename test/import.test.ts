@@ -65,3 +65,17 @@ test('required by node -e', { skip }, () => assert.equal(printed(['-e', byRequir
 test('required by an evaluated worker', { skip }, () =>
   assert.equal(printed(['-e', inWorker(byRequire)]), USED),
 );
+
+test('imported in another context, as in vitest’s vm pools: what Node 20 adds only to its own is there', () => {
+  const program = `
+    import { readFileSync } from 'node:fs';
+    import vm from 'node:vm';
+    const context = vm.createContext();
+    const file = ${JSON.stringify(path.join(packageRoot, 'dist', 'plain', 'disposal.js'))};
+    const module = new vm.SourceTextModule(readFileSync(file, 'utf8'), { context });
+    await module.link(() => { throw new Error('imports nothing'); });
+    await module.evaluate();
+    const [dispose, asyncDispose] = vm.runInContext('[Symbol.dispose, Symbol.asyncDispose]', context);
+    console.log(dispose === Symbol.dispose, asyncDispose === Symbol.asyncDispose);`;
+  assert.equal(printed(['--experimental-vm-modules', '--input-type=module', '-e', program]), 'true true');
+});

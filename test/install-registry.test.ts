@@ -54,6 +54,27 @@ function project(name: string, more: Record<string, unknown> = {}): string {
   return folder;
 }
 
+/** Yarn looks up the packages of other platforms too, which no registry has yet: empty ones in their place. */
+function otherPlatforms(): Record<string, string> {
+  const manifest = path.join(user.folder, 'node_modules', 'dino-ts', 'package.json');
+  const { optionalDependencies } = JSON.parse(readFileSync(manifest, 'utf8')) as {
+    optionalDependencies: Record<string, string>;
+  };
+  const others = Object.entries(optionalDependencies).filter(([name]) => !name.endsWith(`/${machineName()}`));
+  return Object.fromEntries(
+    others.map(([name, version]) => {
+      const folder = path.join(user.folder, 'others', path.basename(name));
+      mkdirSync(folder, { recursive: true });
+      const [os, cpu] = path.basename(name).split('-');
+      writeFileSync(
+        path.join(folder, 'package.json'),
+        JSON.stringify({ name, version, os: [os], cpu: [cpu] }),
+      );
+      return [name, `file:${folder}`];
+    }),
+  );
+}
+
 const run = (
   folder: string,
   command: string,
@@ -62,7 +83,8 @@ const run = (
 ): SpawnSyncReturns<string> =>
   spawnSync(command, args, {
     ...{ cwd: folder, encoding: 'utf8', timeout: 600_000 },
-    env: { ...user.env, PATH: process.env['PATH'] ?? '', CI: '1', ...env },
+    // the registry, its proxy and its certificates are this machine's
+    env: { ...process.env, ...user.env, PATH: process.env['PATH'] ?? '', CI: '1', ...env },
   });
 
 function ok({ status, stdout, stderr }: SpawnSyncReturns<string>): string {
@@ -110,13 +132,14 @@ describe('package managers', { skip }, () => {
     const yarn = tool('yarn');
     const settings = (linker: string): string =>
       `nodeLinker: ${linker}\nenableGlobalCache: false\nenableTelemetry: false\nenableImmutableInstalls: false\n`;
-    const folder = project('by-yarn');
+    const resolutions = otherPlatforms();
+    const folder = project('by-yarn', { resolutions });
     writeFileSync(path.join(folder, '.yarnrc.yml'), settings('node-modules'));
     writeFileSync(path.join(folder, 'yarn.lock'), '');
     ok(run(folder, process.execPath, [yarn, 'install']));
     train(folder, 'run');
 
-    const pnp = project('by-pnp');
+    const pnp = project('by-pnp', { resolutions });
     writeFileSync(path.join(pnp, '.yarnrc.yml'), settings('pnp'));
     writeFileSync(path.join(pnp, 'yarn.lock'), '');
     ok(run(pnp, process.execPath, [yarn, 'install']));

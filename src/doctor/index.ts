@@ -1,4 +1,5 @@
 /** `dino-ts/setup`: what works before libtorch is there. */
+import '../plain/disposal.js';
 export {
   runDoctor,
   type Check,

@@ -1,4 +1,5 @@
 /** Modules and layers. */
+import '../plain/disposal.js';
 export { Identity, Layer, Module, ModuleList, Sequential } from './module.js';
 export {
   addBranch,

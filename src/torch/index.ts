@@ -1,6 +1,7 @@
 /**
  * libtorch for TypeScript: tensors, operators, autograd, generators, devices. The other rooms import only this file.
  */
+import '../plain/disposal.js';
 import { Operator } from './dispatch.js';
 import type { TorchFunctions } from './generated/functions.js';
 import { functionTable } from './generated/table.js';

@@ -92,7 +92,13 @@ export class PythonClient {
     this.#warn = warn;
     const python = pythonWith(name);
     const id = idOf(name, run);
-    if (name === 'wandb') makeFolder(path.join(run, name), { within: run }); // where it writes in `dir`
+    // a new folder each time: what the client writes there follows no link of a stranger's run
+    const folder = path.join(
+      run,
+      name,
+      `${new Date().toISOString().replace(/\W/g, '')}-${randomBytes(2).toString('hex')}`,
+    );
+    if (name === 'wandb') makeFolder(folder, { within: run });
     // in a process group of its own: Ctrl-C ends the training in order, and the client when that has ended
     this.#child = spawn(python, ['-c', PROGRAMS[name]], {
       stdio: ['pipe', 'ignore', 'pipe'],
@@ -119,7 +125,7 @@ export class PythonClient {
       if (problem !== null)
         warn(`--log ${name}: the client ended (${problem}). metrics.jsonl has all values`);
     });
-    this.#send({ id, name: path.basename(path.resolve(run)), folder: run, settings });
+    this.#send({ id, name: path.basename(path.resolve(run)), folder, settings });
   }
 
   scalars(step: number, values: Readonly<Record<string, number>>): void {

@@ -1,7 +1,7 @@
 /** TensorBoard's files as TensorBoard reads them, a server of MLflow, and the clients of Weights & Biases and Trackio; the real programs where a Python has them. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -248,7 +248,7 @@ def records(file):  # LevelDB's log format behind a header of 7 bytes
             part = b''
 
 found = []
-for file in sorted(glob.glob(sys.argv[1] + '/wandb/offline-run-*/run-*.wandb')):
+for file in sorted(glob.glob(sys.argv[1] + '/wandb/*/wandb/offline-run-*/run-*.wandb')):
     one = {'losses': []}
     for data in records(file):
         record = pb.Record()
@@ -276,6 +276,17 @@ print(json.dumps(found))`;
     assert.equal(found[0]!.config['embedDim'], 32);
   },
 );
+
+it('a link in the run leads no client out of it', withProgram('wandb'), async () => {
+  const [run, outside] = [path.join(folder, 'linked'), path.join(folder, 'outside')];
+  mkdirSync(run);
+  mkdirSync(outside);
+  symlinkSync(outside, path.join(run, 'wandb'));
+  await withVariables({ ...active, WANDB_MODE: 'offline' }, () =>
+    assert.rejects(train({ images, output: run, settings: { ...SETTINGS, log: 'wandb' } }), /wandb.*link/),
+  );
+  assert.deepEqual(readdirSync(outside), []);
+});
 
 it('a client that fails costs the training nothing but a line', withProgram('wandb'), async () => {
   const login = { WANDB_MODE: 'online', WANDB_API_KEY: undefined, HOME: path.join(folder, 'nobody') };
