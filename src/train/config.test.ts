@@ -276,6 +276,21 @@ describe('auto', () => {
     assert.deepEqual(chosen({ init: 'run' }), chosen({}));
   });
 
+  it('has trained weights judged, however the length is given; of too few images it says that nothing can be', () => {
+    for (const length of [{}, { epochs: '12' }, { steps: '750' }, { for: '100s' }]) {
+      const { settings, warnings } = auto({}, { ...length, init: 'weights.pth', arch: 'vit' });
+      const epochs = settings.steps === undefined ? settings.epochs : settings.steps / (4000 / 32);
+      assert.ok(Math.abs(settings.judgeEvery - epochs / 6) < 0.01, JSON.stringify(length));
+      assert.deepEqual(warnings, []);
+      assert.equal(auto({}, { ...length, init: 'weights.pth', judgeEvery: '0' }).settings.judgeEvery, 0);
+    }
+    assert.equal(auto({}, { steps: '750' }).settings.judgeEvery, 0, 'new weights are not');
+    const few = auto({ images: 40 }, { init: 'weights.pth', steps: '100' });
+    assert.equal(few.settings.judgeEvery, 0);
+    assert.match(few.warnings.join(), /40 images are fewer than the 64 that the judge needs/);
+    assert.deepEqual(auto({ images: 40 }, { steps: '100' }).warnings, []);
+  });
+
   it('adapts the other choices to what the user gave', () => {
     const { settings: s, choices } = auto(
       {},

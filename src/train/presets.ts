@@ -156,6 +156,8 @@ const ADAPTATION = {
   warmupShare: 0.2,
   layerwiseDecay: 0.9,
   patchEmbedLrMult: 0.2,
+  /** How often the judge compares with the given weights, in a run that has no time of its own. */
+  judgements: 6,
 };
 
 /** What a recipe says of these is fitted to the images and the other settings. */
@@ -271,6 +273,15 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
   const batch = batchEach * processes;
   const stepsPerEpoch = Math.max(1, Math.floor(images / batch));
   const isInSteps = overrides.steps !== undefined || overrides.for !== undefined;
+  /** Trained weights may become worse, so those that they began with are always among the ones that are judged. */
+  function judgeAdaptation(epochs: number): void {
+    if (isAdapting && images >= JUDGE_IMAGES)
+      choose(
+        'judgeEvery',
+        round(epochs / ADAPTATION.judgements, 3),
+        'compares with the weights that you gave, without labels; the best are kept',
+      );
+  }
   /** @returns Epochs, of which a run in steps may have a fraction. */
   function chooseLength(): number {
     const { views } = recipe;
@@ -284,6 +295,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
           ? `about ${thousands(wanted)} image views: minutes on ${hardware}; more epochs learn more`
           : recipe.reason,
       );
+      judgeAdaptation(most);
       choose('warmupEpochs', Math.min(most, clamp(Math.round(most / 10), 1, 10)), 'a tenth of the run');
       const frozen = most > 1 ? 1 : 0;
       choose(
@@ -303,7 +315,7 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
         round(part / judgements, 3),
         'says without labels how good the features are; the best are kept',
       );
-    }
+    } else judgeAdaptation(part);
     choose('warmupEpochs', round(Math.min(10, part / 10), 3), 'a tenth of the run');
     choose(
       'freezeLastLayer',
@@ -406,7 +418,13 @@ function autoPreset(facts: TrainFacts, overrides: PartialSettings): Resolved {
     if (value !== undefined && !BY_FORMULA.includes(name) && !choices.some((one) => one.name === name))
       choose(name, value, recipe.reason);
   }
-  return finish(chosen, choices);
+  const resolved = finish(chosen, choices);
+  if (isAdapting && images < JUDGE_IMAGES)
+    resolved.warnings.push(
+      `${images} images are fewer than the ${JUDGE_IMAGES} that the judge needs: nothing will tell whether training makes the ` +
+        'weights that you gave better or worse. Compare them yourself (--knn-train, --knn-val and --knn-every), and keep yours otherwise',
+    );
+  return resolved;
 }
 
 function finish(settings: PartialSettings, choices: Choice[]): Resolved {
