@@ -114,7 +114,7 @@ describe('the section Start', () => {
       await studio.page.reload();
       await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 20_000);
       assert.equal(await valueOf('headHiddenDim'), '32', 'a reload brings back what was set');
-      await press('Take back all 9 of your own');
+      await press('Take back 9 changes');
       await studio.page.waitForFunction(`document.querySelector('.planned [name="outDim"]').value === '128'`);
       await studio.page.evaluate('history.back()');
       await studio.text('.pick-folder', /Use this folder/);

@@ -61,7 +61,10 @@ export async function comparePictures(got: Uint8Array, expected: Uint8Array): Pr
   return { share: differing / (width * height), drawn: await sharp(drawn, { raw }).png().toBuffer() };
 }
 
-/** The first element that matches `selector`, as PNG. */
+/** The selector of all that is in the window. */
+export const WINDOW = ':root';
+
+/** The first element that matches `selector`, or the window, as PNG. */
 async function pictureOf(
   page: Page,
   selector: string,
@@ -76,7 +79,7 @@ async function pictureOf(
       `document.querySelectorAll(${JSON.stringify(hidden.join() || ':not(*)')}).forEach((one) => (one.style.visibility = '${visibility}'))`,
     );
   await see('hidden');
-  const png = await element.screenshot();
+  const png = await (selector === WINDOW ? page : element).screenshot();
   await see('');
   if (scale === 1) return png;
   const { width } = await sharp(png).metadata();

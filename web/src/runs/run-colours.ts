@@ -22,21 +22,28 @@ function load(): Map<string, number> {
 
 const colours = load();
 
-/** The number of a run's colour: the one that it had, or the first that no run of the list has. */
-export function colourOf(id: string): number {
-  const known = colours.get(id);
-  if (known !== undefined) return known;
-  const list = runs.peek();
-  if (list === null) return 0; // until it is known which are taken
-  const taken = new Set(list.map((run) => colours.get(run.id)));
-  let colour = 0;
-  while (taken.has(colour)) colour++;
-  colours.set(id, colour);
+/** Gives each run of the list that has none the first colour that no other has, the oldest run first. */
+function assign(list: readonly { id: string }[]): void {
+  const taken = new Set(list.map(({ id }) => colours.get(id)));
+  for (const { id } of [...list].reverse()) {
+    if (colours.has(id)) continue;
+    let colour = 0;
+    while (taken.has(colour)) colour++;
+    taken.add(colour);
+    colours.set(id, colour);
+  }
   while (colours.size > KEPT) colours.delete(colours.keys().next().value!);
   try {
     localStorage.setItem(KEY, JSON.stringify([...colours]));
   } catch {
-    // it lasts as long as the page
+    // they last as long as the page
   }
-  return colour;
+}
+
+/** The number of a run's colour. */
+export function colourOf(id: string): number {
+  const list = runs.peek();
+  // until the list has come it is not known which are taken
+  if (!colours.has(id) && list !== null) assign(list.some((run) => run.id === id) ? list : [...list, { id }]);
+  return colours.get(id) ?? 0;
 }

@@ -60,7 +60,7 @@ function Row({ run, isPicked, pick }: RowProps) {
       <td>
         <StateMark state={run.state} />
       </td>
-      <td>
+      <td class="steps">
         {run.step === null ? '–' : count(run.step)}
         {run.totalSteps !== null && ` of ${count(run.totalSteps)}`}
       </td>

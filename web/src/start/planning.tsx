@@ -3,6 +3,7 @@ import { useMemo, useRef } from 'preact/hooks';
 import type { PresetChoice, StartRequest } from '../api.ts';
 import { RequestError } from '../errors.ts';
 import { route, setQuery } from '../router.ts';
+import { counted } from '../ui/format.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { useRequest } from '../use-request.ts';
 import { Begin } from './begin.tsx';
@@ -70,7 +71,7 @@ export function Planning({ images, folders }: PlanningProps) {
           </label>
           {Object.keys(overrides).length > 0 ? (
             <button type="button" onClick={() => setQuery('set', null)}>
-              Take back all {Object.keys(overrides).length} of your own
+              Take back {counted(Object.keys(overrides).length, 'change')}
             </button>
           ) : (
             <span class="note">Any value can be changed in the table.</span>
