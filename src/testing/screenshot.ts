@@ -25,6 +25,8 @@ const SIDE = 12;
 export interface PictureOptions {
   /** Share of the pixels that may differ; use more for elements with much text. */
   allowed?: number;
+  /** How large the picture is kept and compared; below 1 for whole pages, whose letters don't matter. Default 1. */
+  scale?: number;
 }
 
 /** The result of a comparison. */
@@ -58,12 +60,18 @@ export async function comparePictures(got: Uint8Array, expected: Uint8Array): Pr
 }
 
 /** The first element that matches `selector`, as PNG. */
-async function pictureOf(page: Page, selector: string): Promise<Uint8Array> {
+async function pictureOf(page: Page, selector: string, scale: number): Promise<Uint8Array> {
   const element = await page.$(selector);
   assert.ok(element !== null, `no ${selector} to take a picture of`);
   // recent changes are drawn in the next frame
   await page.evaluate('new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 30)))');
-  return element.screenshot();
+  const whole = await element.screenshot();
+  if (scale === 1) return whole;
+  const { width } = await sharp(whole).metadata();
+  return sharp(whole)
+    .resize(Math.round(width * scale))
+    .png()
+    .toBuffer();
 }
 
 const fileOf = (name: string): string => path.join(FOLDER, `${name}.png`);
@@ -76,14 +84,13 @@ async function expectedPicture(name: string): Promise<Uint8Array> {
 
 /** Pictures are taken again until one is as it should be: on a busy machine a page may draw late. */
 async function compareUntil(
-  page: Page,
-  selector: string,
+  take: () => Promise<Uint8Array>,
   expected: Uint8Array,
   isRight: (share: number) => boolean,
   first: Uint8Array,
 ): Promise<Awaited<ReturnType<typeof comparePictures>> & { got: Uint8Array }> {
   const end = performance.now() + PATIENCE_MS;
-  for (let got = first; ; got = await pictureOf(page, selector)) {
+  for (let got = first; ; got = await take()) {
     const compared = await comparePictures(got, expected);
     if (isRight(compared.share) || performance.now() > end) return { ...compared, got };
   }
@@ -100,20 +107,23 @@ export async function looksAs(
   page: Page,
   selector: string,
   name: string,
-  { allowed = 0.02 }: PictureOptions = {},
+  { allowed = 0.02, scale = 1 }: PictureOptions = {},
 ): Promise<void> {
-  const got = await pictureOf(page, selector);
+  const take = () => pictureOf(page, selector, scale);
+  const got = await take();
   if (isWriting()) {
     mkdirSync(FOLDER, { recursive: true });
-    writeFileSync(fileOf(name), await sharp(got).png({ palette: true, quality: 95 }).toBuffer());
+    const quality = scale === 1 ? { quality: 95 } : { colours: 48, dither: 0, effort: 10 };
+    writeFileSync(
+      fileOf(name),
+      await sharp(got)
+        .png({ palette: true, ...quality })
+        .toBuffer(),
+    );
     return;
   }
   const expected = await expectedPicture(name);
-  const {
-    got: last,
-    share,
-    drawn,
-  } = await compareUntil(page, selector, expected, (now) => now <= allowed, got);
+  const { got: last, share, drawn } = await compareUntil(take, expected, (now) => now <= allowed, got);
   if (share <= allowed) return;
   const folder = mkdtempSync(path.join(os.tmpdir(), `dino-picture-${name}-`));
   writeFileSync(path.join(folder, 'got.png'), last);
@@ -134,11 +144,44 @@ export async function looksUnlike(
   page: Page,
   selector: string,
   name: string,
-  { allowed = 0.02 }: PictureOptions = {},
+  { allowed = 0.02, scale = 1 }: PictureOptions = {},
 ): Promise<void> {
-  const got = await pictureOf(page, selector);
+  const take = () => pictureOf(page, selector, scale);
+  const got = await take();
   if (isWriting()) return;
   const expected = await expectedPicture(name);
-  const { share } = await compareUntil(page, selector, expected, (now) => now > allowed, got);
+  const { share } = await compareUntil(take, expected, (now) => now > allowed, got);
   assert.ok(share > allowed, `${selector} looks like ${name}.png: only ${(100 * share).toFixed(1)} % differ`);
+}
+
+const WIDTHS = [
+  [1440, 900],
+  [1024, 768],
+  [390, 844],
+] as const;
+
+/**
+ * looksAs() for a whole section, at the widths of a desk, a tablet and a phone, light and dark:
+ * NAME-WIDTH-light.png and NAME-WIDTH-dark.png. Afterwards the page has its size and colours again.
+ *
+ * @param ready - Called before each picture; what else is moving has to come to rest.
+ */
+export async function looksAtWidths(
+  page: Page,
+  selector: string,
+  name: string,
+  ready: () => Promise<unknown> = () => Promise.resolve(),
+): Promise<void> {
+  const before = page.viewport();
+  for (const [width, height] of WIDTHS)
+    for (const scheme of ['light', 'dark'] as const) {
+      await page.setViewport({ width, height });
+      await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
+      await page.mouse.move(2, 2);
+      await page.evaluate('new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve), 300))');
+      await ready();
+      await looksAs(page, selector, `${name}-${width}-${scheme}`, { allowed: 0.06, scale: 1 / 3 });
+    }
+  await page.emulateMediaFeatures([]);
+  if (before !== null) await page.setViewport(before);
 }

@@ -50,11 +50,14 @@ export interface Drawn {
   setMass: (mass: number) => void;
 }
 
+/** How maps are drawn unless something else is chosen. */
+export const USUAL_DRAWN = { head: 0, style: 'smooth' as Style, overlay: 0.85, mass: 1 };
+
 export function useDrawn(): Drawn {
-  const [head, setHead] = useState(0);
-  const [style, setStyle] = useState<Style>('smooth');
-  const [overlay, setOverlay] = useState(0.85);
-  const [mass, setMass] = useState(1);
+  const [head, setHead] = useState(USUAL_DRAWN.head);
+  const [style, setStyle] = useState(USUAL_DRAWN.style);
+  const [overlay, setOverlay] = useState(USUAL_DRAWN.overlay);
+  const [mass, setMass] = useState(USUAL_DRAWN.mass);
   return { head, setHead, style, setStyle, overlay, setOverlay, mass, setMass };
 }
 
