@@ -119,8 +119,8 @@ const dot = (a: Float64Array, b: Float64Array): number => {
 function orthonormalize(vectors: Float64Array[]): void {
   vectors.forEach((vector, i) => {
     const before = Math.sqrt(dot(vector, vector));
-    for (const _ of [0, 1])
-      // once leaves rounding errors
+    for (let pass = 0; pass < 2; pass++)
+      // one pass leaves rounding errors
       for (const other of vectors.slice(0, i)) {
         const along = dot(vector, other);
         for (let d = 0; d < vector.length; d++) vector[d]! -= along * other[d]!;
