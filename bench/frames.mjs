@@ -1,6 +1,6 @@
 /** Frames that a page draws while it is moved, for the benchmarks of the studio. */
 
-/** Seconds that the page's main thread has been busy so far: in all, and with what. */
+/** Seconds that the page's main thread has computed so far, without its waiting: in all, and for what. */
 async function busyOf(session) {
   const { metrics } = await session.send('Performance.getMetrics');
   const of = (name) => metrics.find((one) => one.name === name).value;
@@ -8,12 +8,12 @@ async function busyOf(session) {
 }
 
 /**
- * Calls `move(i)` repeatedly for three seconds, and measures the time between the page's animation frames, and for how long of
- * each the main thread is busy, which depends less on what else the machine does.
+ * Calls `move(i)` repeatedly for three seconds, and measures the time between the page's animation frames, and how long the main
+ * thread computes in each, which depends less on what else the machine does.
  */
 export async function framesWhile(page, move) {
   const session = await page.createCDPSession();
-  await session.send('Performance.enable');
+  await session.send('Performance.enable', { timeDomain: 'threadTicks' });
   await page.evaluate(`window.drawn_ = []; window.counts_ ??=
     (function count() { window.drawn_.push(performance.now()); requestAnimationFrame(count); return true; })()`);
   const before = await busyOf(session);
@@ -33,7 +33,7 @@ export async function framesWhile(page, move) {
     framesPerSecond: Math.round((1000 * gaps.length) / gaps.reduce((sum, gap) => sum + gap, 0)),
     slowestFrameMs: Math.round(gaps.at(-1)),
     frame95Ms: Math.round(gaps[Math.floor(0.95 * gaps.length)]),
-    busyMsPerFrame: busy,
+    cpuMsPerFrame: busy,
     ...{ ofItScripts: script, ofItLayout: layout },
   };
 }

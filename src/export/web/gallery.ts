@@ -63,11 +63,11 @@ export async function addGallery(
     const { data, width, height } = await imageThumbnail(bytes, THUMBNAIL_SIDE, 80);
     const thumbnail = `gallery/${place}`;
     write(thumbnail, data);
-    let picture: string | null = null;
-    if (isLarge(row)) {
-      const large = await imageThumbnail(bytes, PICTURE_SIDE, 90);
-      picture = large.width > width ? `pictures/${place}` : thumbnail;
-      if (picture !== thumbnail) write(picture, large.data);
+    // an image that is no larger needs no other picture
+    let picture = Math.max(width, height) < THUMBNAIL_SIDE ? thumbnail : null;
+    if (picture === null && isLarge(row)) {
+      picture = `pictures/${place}`;
+      write(picture, (await imageThumbnail(bytes, PICTURE_SIDE, 90)).data);
     }
     const name = path.relative(found.root, file).split(path.sep).join('/');
     // a list of paths may reach outside its folder: then only the name, which does not expose the machine's folders

@@ -235,7 +235,8 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
               : 'This architecture only has attention: its patches have no features of their own.'}
           </p>
           <p class="note" id="computed">
-            {answer.arch}, patches of {patchSize} pixels; computed in {Math.round(answer.milliseconds)} ms.
+            {answer.arch}, patches of {patchSize} pixels; computed in{' '}
+            {(answer.milliseconds / 1000).toFixed(2)} s.
             {shown === 'colors' &&
               ` The three colours hold ${explained.map((share) => percent(share)).join(', ')} of the patches’ variance.`}
           </p>

@@ -74,7 +74,6 @@ function StyleChoice({ style, onChange }: { style: Style; onChange: (style: Styl
           </option>
         ))}
       </select>
-      <span />
     </>
   );
 }
