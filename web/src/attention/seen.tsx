@@ -3,7 +3,7 @@
  * section Look and the exported page show it; what is chosen is in the address.
  */
 import type { ComponentChildren } from 'preact';
-import { useMemo, useState } from 'preact/hooks';
+import { useMemo, useRef, useState } from 'preact/hooks';
 import { likeness } from '../../../src/plain/maps.ts';
 import { percent } from '../ui/format.ts';
 import { useAnswer } from '../use-answer.ts';
@@ -20,6 +20,7 @@ import {
 } from './choices.ts';
 import { type Attention, headName, HeadStrip, mapOf } from './heads.tsx';
 import { MapView, type PatchMap, placeOf } from './map-view.tsx';
+import { savePicture } from './save-picture.ts';
 import { MapSliders } from './sliders.tsx';
 import './seen.css';
 
@@ -97,6 +98,7 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
   const isScaled = isOn('scaled');
   const isMasked = isOn('front');
   const { patchSize, embedDim, explained } = answer;
+  const card = useRef<HTMLElement>(null);
   const images = useOriginals(answer.images);
   const first = images[0]!;
   const head = Math.min(drawn.head, first.heads);
@@ -135,6 +137,21 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
     if (shown !== 'attention') show('attention');
     drawn.setHead(value);
   };
+  const save = (): void => {
+    const stem = images
+      .map(({ name }) =>
+        name
+          .split('/')
+          .at(-1)!
+          .replace(/\.[^.]*$/, ''),
+      )
+      .join('-');
+    const what = shown === 'attention' ? headName(head).replaceAll(' ', '-') : shown;
+    savePicture(
+      [...card.current!.querySelectorAll<HTMLCanvasElement>('.seen .map-view > canvas')],
+      `${stem}-${what}`,
+    );
+  };
   const titles: Record<View, string> = {
     attention: `Attention, ${headName(head)}`,
     likeness: `Likeness to the patch in ${placeOf(patch, from.columns)}${images.length > 1 ? ` of ${from.name}` : ''}`,
@@ -149,7 +166,7 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
     colors: 'Patches of the same kind have the same colour.',
   };
   return (
-    <section class="card" aria-label="What the model sees">
+    <section class="card" aria-label="What the model sees" ref={card}>
       <h2>{titles[shown]}</h2>
       <fieldset class="row views">
         <legend class="hidden">What is shown</legend>
@@ -233,6 +250,11 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
             {hasFeatures
               ? hints[shown]
               : 'This architecture only has attention: its patches have no features of their own.'}
+          </p>
+          <p>
+            <button type="button" onClick={save}>
+              Save as PNG
+            </button>
           </p>
           <p class="note" id="computed">
             {answer.arch}, patches of {patchSize} pixels; computed in{' '}
