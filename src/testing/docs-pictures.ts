@@ -99,7 +99,7 @@ async function lookFilmAndExport(
   await exportWeb(model, folder, { images, classifier, title: 'Twenty kinds of scenes' });
   const server = await serveFolders({ '/site': folder });
   const { page: exported } = await openPage(browser, `${server.origin}/site`);
-  await exported.setViewport({ width: 1200, height: 1560 });
+  await exported.setViewport({ width: 1200, height: 900 });
   await exported.goto(`${server.origin}/site/index.html`);
   await exported.waitForSelector('#status[data-state="ready"]', { timeout: 60_000 });
   await giveFile(exported, 'input[type="file"]', image);
@@ -112,7 +112,7 @@ async function lookFilmAndExport(
   assert.equal(process.env['DINO_STUDIO_PICTURES'], '1', 'set DINO_STUDIO_PICTURES=1 to write');
   writeFileSync(
     fileURLToPath(new URL('../../docs/images/export-web.png', import.meta.url)),
-    await sharp(await exported.screenshot())
+    await sharp(await exported.screenshot({ fullPage: true }))
       .png({ palette: true, quality: 90 })
       .toBuffer(),
   );

@@ -13,6 +13,7 @@ import {
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Browser, Page } from 'puppeteer-core';
 import sharp from 'sharp';
 import { DataError } from '../../errors.js';
@@ -32,6 +33,7 @@ import {
   dropFile,
   giveFile,
   patchColours,
+  pressButton,
   setSlider,
   textsOf,
   worstColour,
@@ -316,6 +318,15 @@ describe('the page', () => {
       return isKept !== (mask[i] === 1);
     });
     assert.ok(wrong.length <= 1, `${wrong.length} patches are wrongly shown or hidden`);
+
+    // what is drawn can be saved
+    const session = await page().createCDPSession();
+    await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: folder });
+    await pressButton(page(), 'Save as PNG');
+    const saved = path.join(folder, 'query-head-3.png');
+    for (let left = 200; left > 0 && !existsSync(saved); left--) await sleep(100);
+    const { width, height } = await sharp(saved).metadata();
+    assert.ok(Math.abs(width / height - columns / rows) < 0.05 && width > 300, `${width} x ${height}`);
   });
 
   it('shows likeness under the pointer, pins it, and principal components with and without the background', async (t) => {
