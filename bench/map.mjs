@@ -5,7 +5,8 @@
  *
  * layout: makeMap() on features of 200 clusters, only with --umap (without it, random places around 200 centres). first: from
  * following the link until pictures are in the grid. open: until all points of the map are drawn too. scroll: frames per
- * second while the grid is scrolled for three seconds, by the main thread's animation frames; pan: while the map is dragged.
+ * second while the grid is scrolled for three seconds, by the main thread's animation frames, some of it thousands of rows at
+ * once; read: while it is scrolled as somebody does who looks at the images; pan: while the map is dragged.
  * filter: from "Only what is in view" until the grid shows these.
  */
 import { linkSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -70,6 +71,11 @@ try {
   await page.mouse.move(grid.x + grid.width / 2, grid.y + grid.height / 2);
   const scroll = await framesWhile(page, (i) => page.mouse.wheel({ deltaY: i % 40 < 20 ? 240 : 6000 }));
   await sleep(3000);
+  const read = await framesWhile(page, async () => {
+    await page.mouse.wheel({ deltaY: 60 });
+    await sleep(40);
+  });
+  await sleep(1000);
 
   const box = await (await page.$('.find-map .canvas')).boundingBox();
   const y = Math.min(box.y + box.height / 2, 600);
@@ -94,6 +100,7 @@ try {
       firstMs: round(first),
       openMs: round(open),
       scroll,
+      read,
       pan: frames,
       filterMs: round(filter),
     }),

@@ -94,12 +94,9 @@ export {
   type TransformersExport,
   type TransformersOptions,
 } from './export/transformers/export-transformers.js';
-export {
-  exportWeb,
-  type GallerySource,
-  type WebExport,
-  type WebExportOptions,
-} from './export/web/export-web.js';
+export { exportWeb, type WebExport, type WebExportOptions } from './export/web/export-web.js';
+export type { WebClassifierSource } from './export/web/classifier.js';
+export type { GallerySource } from './export/web/gallery.js';
 export { checkOnnx, type OnnxCheck } from './export/onnx/check.js';
 export { modelCard, writeModelCard, type CardFormat, type ModelCardOptions } from './export/model-card.js';
 export type { Architecture } from './weights/architecture.js';

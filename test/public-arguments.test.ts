@@ -363,6 +363,7 @@ function calls(): Record<string, Call> {
       ...{ model, folder: at('web') },
       options: all<dino.WebExportOptions>({
         ...{ images: nowhere, dtype: 'fp32', title: 'a page', whiten: 'pca', numWorkers: 0, signal },
+        classifier,
         onProgress: nothing,
       }),
     }),

@@ -1,4 +1,5 @@
 /** A classifier as one file, see head-file.ts. */
+import { statSync } from 'node:fs';
 import { z } from 'zod';
 import type { LoadModelOptions } from '../model.js';
 import { callback, checkCall, filePath, instanceOf, optionsOf, text } from '../plain/check-options.js';
@@ -6,6 +7,7 @@ import type { ClassifierHead } from '../plain/classifier-head.js';
 import { type FeatureTransform, TRANSFORM_MODES } from '../plain/feature-transform.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { packageVersion } from '../version.js';
+import { openWeights } from '../weights/weights-file.js';
 import { Classifier } from './classifier.js';
 import { CLASS_WEIGHTS, HEAD_FEATURES, METHODS } from './fit-classifier.js';
 import {
@@ -134,6 +136,16 @@ function readHead(description: Description, width: number, reader: HeadReader): 
   const voteWeights = reader.floats('vote_weights', [size]);
   if (voteWeights.some((weight) => weight <= 0)) reader.refuse('a vote must count more than 0');
   return { kind: method, classes, temperature, transform, k, features, labels, voteWeights };
+}
+
+/**
+ * Whether these weights are a file that holds a classifier.
+ * @throws CheckpointError for a file that is damaged or not one of weights.
+ */
+export function holdsClassifier(weights: string): boolean {
+  if (statSync(weights, { throwIfNoEntry: false })?.isFile() !== true) return false;
+  using file = openWeights(weights);
+  return file.metadata[KIND.key] !== undefined;
 }
 
 export type LoadClassifierOptions = Pick<LoadModelOptions, 'device' | 'backbone' | 'onWarning'>;

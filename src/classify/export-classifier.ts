@@ -1,6 +1,5 @@
 /** A classifier and its backbone as one ONNX file, from an image to probabilities. */
 import path from 'node:path';
-import { ConfigError } from '../errors.js';
 import { encodeModel } from '../export/onnx/proto.js';
 import {
   buildOnnx,
@@ -11,13 +10,13 @@ import {
   writeBytes,
 } from '../export/onnx/export-onnx.js';
 import { compareOnnx, type OnnxCheck } from '../export/onnx/check.js';
-import { addClassifierHead, addPatchMean } from '../export/onnx/classifier-head.js';
+import { addClassifierHead, addPatchMean, linearHead } from '../export/onnx/classifier-head.js';
 import { CheckpointError } from '../errors.js';
 import { batchFeatures } from '../eval/features.js';
 import { assertWritable } from '../files/output.js';
 import { hasTokens } from '../models/index.js';
 import { checkCall, filePath, instanceOf, optionsOf, pixels, yesOrNo } from '../plain/check-options.js';
-import { type LinearHead, probabilitiesOf } from '../plain/classifier-head.js';
+import { probabilitiesOf } from '../plain/classifier-head.js';
 import { fromTypedArray } from '../torch/index.js';
 import { Classifier, headLogits } from './classifier.js';
 
@@ -42,19 +41,6 @@ export const classifierArgument = instanceOf(
 );
 
 const exportOptions = optionsOf<ExportClassifierOptions>({}, { imageSize: pixels, dynamicSize: yesOrNo });
-
-/** The head, where it can be a part of a graph. @throws ConfigError where it can't. */
-export function linearHead({ head, takes }: Classifier): LinearHead {
-  const problems: string[] = [];
-  if (head.kind !== 'logistic')
-    problems.push('only logistic regression can be exported: fit the classifier with --method logistic');
-  if (takes.layers > 1)
-    problems.push(
-      `features of ${takes.layers} layers can't be exported: fit the classifier to those of one, with --layers 1`,
-    );
-  if (problems.length > 0 || head.kind !== 'logistic') throw new ConfigError(problems);
-  return head;
-}
 
 /**
  * Writes a classifier with its backbone as one ONNX file: `pixel_values` (B, 3, H, W) as exportOnnx() has them, to

@@ -9,7 +9,9 @@ import { ConfigError, DataError } from '../errors.js';
 import { liveTensors } from '../torch/index.js';
 import { hashModel, type NetworkSize } from '../testing/hash-model.js';
 import type { Model } from '../model.js';
-import { patchPca, splitForeground, writePatchPca } from './patch-pca.js';
+import { patchColours, splitForeground } from '../plain/patch-colours.js';
+import { clusteredRows } from '../testing/feature-index.js';
+import { colourPatches, patchPca, writePatchPca } from './patch-pca.js';
 import { noTensorLeft } from '../testing/no-tensor-left.js';
 
 const fixtures = fileURLToPath(new URL('../../test/fixtures/video/', import.meta.url));
@@ -111,5 +113,53 @@ describe('splitForeground', () => {
     assert.deepEqual([...splitForeground(values, low)], [1, 1, 1, 0, 0, 1, 0]);
     assert.deepEqual([...splitForeground(values, low.map((value) => -value))], [0, 0, 0, 1, 1, 0, 1]); // prettier-ignore
     assert.deepEqual([...splitForeground(new Float32Array(3), new Float32Array(3))], [1, 1, 1]);
+  });
+});
+
+describe('patchColours', () => {
+  /** Of one image, by libtorch; the fields of the picture itself are not used. */
+  const byTorch = (features: Float32Array, width: number, attention: Float32Array, foreground: boolean) => {
+    const [rows, columns] = [features.length / width, 1];
+    const image = { rows, columns } as Parameters<typeof colourPatches>[0][number];
+    return colourPatches([image], [features], [attention], width, { foreground });
+  };
+
+  it('gives the colours of libtorch without it', () => {
+    for (const [count, width, kinds, noise] of [
+      [900, 192, 5, 0.3],
+      [200, 384, 2, 1], // more numbers than patches
+      [64, 3, 3, 0.1],
+      [12, 32, 2, 0.5],
+    ] as const) {
+      const features = clusteredRows(count, width, kinds, noise);
+      const attention = Float32Array.from({ length: count }, (_, i) => 1 + (i % kinds));
+      const found = patchColours(features, width, attention);
+      for (const [foreground, colours] of [
+        [true, found.colours],
+        [false, found.allColours],
+      ] as const) {
+        const expected = byTorch(features, width, attention, foreground);
+        const worst = Math.max(
+          ...expected.images[0]!.colours.map((value, i) => Math.abs(value - colours[i]!)),
+        );
+        assert.ok(worst <= 1, `${count} x ${width}: a colour is off by ${worst} of 255`);
+        expected.explained.forEach((share, c) =>
+          assert.ok(Math.abs(share - found.explained[c]!) < 1e-6, `${count} x ${width}: share ${c}`),
+        );
+      }
+    }
+  });
+
+  it('takes one patch, and patches that are all the same', () => {
+    for (const count of [1, 9]) {
+      const { colours, allColours, explained } = patchColours(
+        new Float32Array(count * 8).fill(0.5),
+        8,
+        new Float32Array(count),
+      );
+      assert.deepEqual([...colours], Array<number>(count * 3).fill(128));
+      assert.deepEqual([...allColours], [...colours]);
+      assert.deepEqual(explained, [0, 0, 0]);
+    }
   });
 });

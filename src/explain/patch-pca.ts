@@ -36,6 +36,7 @@ import {
 import { fromTypedArray, inferenceMode, ops, scope, tensor, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { prepareImage, writePictures, type AttentionOptions, type PreparedImage } from './attention.js';
+import { COMPONENTS, scoreColours, splitForeground } from '../plain/patch-colours.js';
 import { principalAxes } from './principal-axes.js';
 
 export interface PatchPcaOptions extends Pick<AttentionOptions, 'imageSize' | 'maxPatches'> {
@@ -60,12 +61,8 @@ export interface PatchPcaResult {
   explained: number[];
 }
 
-const COMPONENTS = 3;
 /** The most features that are held in memory: 4 GiB. */
 const MAX_VALUES = 2 ** 30;
-/** This share of the values is clipped at each end: single odd patches would use up the range. */
-const CLIPPED = 0.01;
-const HISTOGRAM_BINS = 256;
 
 const pcaOptions = optionsOf<PatchPcaOptions>(
   {},
@@ -197,17 +194,8 @@ function colour(
   const indices = tensor(chosen, { dtype: 'int64' });
   const front = rows.indexSelect(0, indices); // (n, D)
   const scores = project(front, principalComponents(front)); // (n, 3)
-  for (let c = 0; c < COMPONENTS; c++) {
-    const channel = chosen.map((_, i) => scores[i * COMPONENTS + c]!);
-    const sorted = [...channel].sort((a, b) => a - b);
-    const low = sorted[Math.floor((sorted.length - 1) * CLIPPED)]!;
-    const high = sorted[Math.ceil((sorted.length - 1) * (1 - CLIPPED))]!;
-    channel.forEach((value, i) => {
-      // equal values get the middle of the range
-      const share = high > low ? Math.min(1, Math.max(0, (value - low) / (high - low))) : 0.5;
-      colours[chosen[i]! * COMPONENTS + c] = Math.round(255 * share);
-    });
-  }
+  const painted = scoreColours(scores);
+  chosen.forEach((patch, i) => colours.set(painted.subarray(i * 3, i * 3 + 3), patch * COMPONENTS));
   let at = 0;
   const parts = images.map((image) => {
     const from = at;
@@ -230,53 +218,6 @@ function concatenated(parts: readonly Float32Array[]): Float32Array {
     at += part.length;
   }
   return all;
-}
-
-/**
- * Splits values in two at Otsu's threshold; the side whose patches have more of the attention, on average, is 1. All are 1
- * when they can't be split.
- */
-export function splitForeground(values: Float32Array, attention: Float32Array): Uint8Array<ArrayBuffer> {
-  const threshold = otsuThreshold(values);
-  if (threshold === null) return new Uint8Array(values.length).fill(1);
-  const sums = [0, 0];
-  const counts = [0, 0];
-  values.forEach((value, i) => {
-    const side = value > threshold ? 1 : 0;
-    sums[side]! += attention[i]!;
-    counts[side]!++;
-  });
-  if (counts[0] === 0 || counts[1] === 0) return new Uint8Array(values.length).fill(1);
-  const front = sums[1]! / counts[1]! >= sums[0]! / counts[0]! ? 1 : 0;
-  return Uint8Array.from(values, (value) => ((value > threshold ? 1 : 0) === front ? 1 : 0));
-}
-
-/** The threshold that separates values into the two most distinct groups (Otsu 1979); null when all are equal. */
-function otsuThreshold(values: Float32Array): number | null {
-  let low = Infinity;
-  let high = -Infinity;
-  for (const value of values) {
-    low = Math.min(low, value);
-    high = Math.max(high, value);
-  }
-  if (!(high > low)) return null;
-  const counts = new Float64Array(HISTOGRAM_BINS);
-  const width = (high - low) / HISTOGRAM_BINS;
-  for (const value of values) counts[Math.min(HISTOGRAM_BINS - 1, Math.floor((value - low) / width))]!++;
-  const total = values.length;
-  const all = counts.reduce((sum, count, bin) => sum + count * bin, 0);
-  let below = 0;
-  let sumBelow = 0;
-  let best = { between: -1, bin: 0 };
-  for (let bin = 0; bin < HISTOGRAM_BINS - 1; bin++) {
-    below += counts[bin]!;
-    sumBelow += counts[bin]! * bin;
-    if (below === 0 || below === total) continue;
-    const difference = sumBelow / below - (all - sumBelow) / (total - below);
-    const between = below * (total - below) * difference ** 2;
-    if (between > best.between) best = { between, bin };
-  }
-  return low + width * (best.bin + 1);
 }
 
 /** The parts of patchPca()'s result that are drawn. */

@@ -9,7 +9,7 @@ import { checkCall } from '../plain/check-options.js';
 import { ConfigError, DataError } from '../errors.js';
 import { defaultEvalSizes } from '../plain/eval-geometry.js';
 import type { Model } from '../model.js';
-import type { GallerySource } from '../export/web/export-web.js';
+import type { GallerySource } from '../export/web/gallery.js';
 import { type ImageIndex, imageWithin } from './image-index.js';
 import { sha256Files } from '../files/checksum.js';
 

@@ -1,5 +1,7 @@
 /** The files that `dino export --format web` writes: the exporter and the page share their types. */
 
+import type { TransformMode } from './feature-transform.js';
+
 /** How the model's weights are stored in its file. */
 export const WEB_DTYPES = ['fp32', 'fp16', 'q8'] as const;
 export type WebDtype = (typeof WEB_DTYPES)[number];
@@ -42,6 +44,8 @@ export interface WebManifest {
   std: readonly number[];
   /** Null without images. */
   gallery: WebGallery | null;
+  /** Null for a model without a classifier that the page can compute. */
+  classifier: WebClassifier | null;
   /** Every file of the export except this one, relative to it. */
   files: string[];
 }
@@ -58,6 +62,32 @@ export interface WebGallery {
   } | null;
   /** JSON: (GalleryImage)[]. */
   images: string;
+  /** Rows of images to begin with, one of each kind; all of them have a picture. */
+  samples: number[];
+}
+
+/** A linear classifier of features; src/plain/classifier-head.ts computes it. */
+export interface WebClassifier {
+  classes: string[];
+  /** Calibrates the probabilities. */
+  temperature: number;
+  /** Which feature of an image it takes: the class token's, or the mean of the patches'. */
+  features: 'cls' | 'patch-mean';
+  /** Of the images that it takes, as the manifest's own. */
+  sizes: { resize: number; crop: number };
+  /** What a feature goes through first; null: it is used as the network gives it. */
+  transform: TransformMode | null;
+  /** Weight (classes, embedDim), bias (classes), and the transform's mean and matrix where it has them: float32, little-endian. */
+  file: string;
+  /** What it got right when it was measured; null: it was not. */
+  measured: {
+    from: 'cross-validation' | 'validation';
+    images: number;
+    /** Shares, 0 to 1; `low` and `high` bound it with 95%. */
+    accuracy: number;
+    low: number;
+    high: number;
+  } | null;
 }
 
 export interface GalleryImage {
@@ -67,6 +97,9 @@ export interface GalleryImage {
   label: string | null;
   /** Small picture, relative to the export. */
   thumbnail: string;
+  /** Of the small picture. */
   width: number;
   height: number;
+  /** A picture large enough for the model; null where there is only the small one. */
+  picture: string | null;
 }

@@ -11,7 +11,7 @@ import { keepMap } from '../explore/map.js';
 import { launchBrowser } from '../testing/browser.js';
 import { clusteredRows, featureIndex } from '../testing/feature-index.js';
 import { pressButton, pressRole } from '../testing/page.js';
-import { looksAs, looksUnlike } from '../testing/screenshot.js';
+import { looksAs, looksAtWidths, looksUnlike } from '../testing/screenshot.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 
 const CANVAS = '.find-map .canvas';
@@ -232,23 +232,11 @@ describe('the map', { skip: typeof browser === 'string' ? browser : false }, () 
   });
 
   it('looks as it should at three widths, light and dark', async () => {
-    const place = `#/find?${new URLSearchParams({ index: at }).toString()}`;
-    for (const [width, height, scheme] of [
-      [1440, 900, 'light'],
-      [1440, 900, 'dark'],
-      [1024, 768, 'dark'],
-      [390, 844, 'light'],
-    ] as const) {
-      await shown.page.setViewport({ width, height });
-      await shown.page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
-      await shown.show(place);
-      await shown.page.mouse.move(2, 2);
-      await shown.page.waitForFunction(
+    await shown.show(`#/find?${new URLSearchParams({ index: at }).toString()}`);
+    await looksAtWidths(shown.page, '.find', 'find', () =>
+      shown.page.waitForFunction(
         `[...document.querySelectorAll('.virtual-grid img')].every((one) => one.naturalWidth > 0)`,
-      );
-      await settle();
-      await looksAs(shown.page, '.find', `find-${width}-${scheme}`, { allowed: 0.06 });
-    }
-    await shown.page.emulateMediaFeatures([]);
+      ),
+    );
   });
 });

@@ -330,6 +330,26 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await press('Write it');
     await shown.text('dialog [role=status]', /^11 images in .*list-2\.csv/, 30_000);
     assert.equal(readFileSync(path.join(folder, 'list-2.csv'), 'utf8'), readFileSync(table, 'utf8'));
+    // as text, without labels: it says so
+    await shown.page.select('dialog label:nth-of-type(2) select', 'list');
+    await shown.text('dialog .note', /only the paths, without labels: a table has both/);
+    await type('dialog input[name=target]', path.join(folder, 'paths.txt'));
+    await press('Write it');
+    await shown.text('dialog [role=status]', /^11 images in .*paths\.txt/, 30_000);
+    const paths = readFileSync(path.join(folder, 'paths.txt'), 'utf8').trim().split('\n');
+    assert.deepEqual(
+      paths.sort(),
+      lines
+        .slice(1)
+        .map((line) => line.slice(0, line.indexOf('.png') + 4))
+        .sort(),
+    );
+    // a folder for each label
+    await shown.page.select('dialog label:nth-of-type(2) select', 'copy');
+    await type('dialog input[name=target]', path.join(folder, 'sorted'));
+    await press('Write it');
+    await shown.text('dialog [role=status]', /^11 images in .*sorted/, 30_000);
+    assert.deepEqual(readdirSync(path.join(folder, 'sorted')).sort(), ['red, "all"', 'sky']);
     await shown.page.keyboard.press('Escape');
   });
 
@@ -347,6 +367,18 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await press('Undo');
     await shown.text('.labels button', /red, "all" 9/);
     await shown.check();
+  });
+
+  it('offers a map where there is none yet, and does not call it a failure', async () => {
+    const bare = path.join(folder, 'bare.index');
+    using model = loadModel(run, { device: 'cpu' });
+    await buildIndex(model, path.join(images, 'green'), { output: bare, numWorkers: 0 });
+    await shown.show(`#/find?${new URLSearchParams({ index: bare }).toString()}`);
+    await shown.text('.lay-out h2', /A map of 8 images/);
+    assert.deepEqual(await shown.page.$$('.failure, [role=alert]'), []);
+    await shown.check();
+    await press('Lay out the map');
+    await shown.page.waitForSelector('.find-map .canvas[aria-busy="false"] canvas', { timeout: 60_000 });
   });
 
   it('shows progress and Cancel after leaving and coming back', async () => {

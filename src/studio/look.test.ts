@@ -1,6 +1,6 @@
 /** The section Look, in a real browser, on real runs. Its failures are in look-failures.test.ts. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { copyFileSync, linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -12,6 +12,7 @@ import { likeness } from '../plain/maps.js';
 import { launchBrowser } from '../testing/browser.js';
 import {
   drawOnlyMaps,
+  dropFile,
   giveFile,
   lookSettled,
   patchColours,
@@ -21,7 +22,7 @@ import {
   worstColour,
 } from '../testing/page.js';
 import { writeOfficialWeights } from '../testing/saved-run.js';
-import { looksAs, looksUnlike } from '../testing/screenshot.js';
+import { looksAs, looksAtWidths, looksUnlike } from '../testing/screenshot.js';
 import { openStudio } from '../testing/studio.js';
 import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
 import { listWatched } from '../run/film-folder.js';
@@ -247,6 +248,92 @@ describe('the section Look', () => {
     }
   });
 
+  it('keeps what was seen, holds long names on a phone, and takes a file that is dropped beside the box', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const long = path.join(images, 'class-0', `${'a-long-name-'.repeat(15)}.png`);
+    copyFileSync(picture, long);
+    const studio = await openStudio(browser, [folder]);
+    const { page } = studio;
+    const shows = (name: RegExp): Promise<string> => studio.text('.seen figcaption', name);
+    const valueOf = (label: string): Promise<unknown> =>
+      page.evaluate(
+        `document.getElementById([...document.querySelectorAll('.sliders label')].find((one) => one.textContent === ${JSON.stringify(label)}).htmlFor).value`,
+      );
+    try {
+      await page.setViewport({ width: 390, height: 844 });
+      await studio.show(lookAddress({ weights: run, image: long }));
+      await lookSettled(page);
+      const right = (await page.evaluate(
+        `Math.max(...[...document.querySelectorAll('.sliders *, .image-choices *')].map((one) => one.getBoundingClientRect().right))`,
+      )) as number;
+      assert.ok(right <= 390, `the sliders reach to ${right} of 390 pixels`);
+      await page.setViewport({ width: 1200, height: 800 });
+
+      await dropFile(page, 'main h1', wide);
+      await shows(/^wide\.png/);
+      await lookSettled(page);
+      await setSlider(page, 'Head', 2);
+      await setSlider(page, 'Strength', 0.3);
+      await setSlider(page, 'Mass shown', 0.5);
+      await setSlider(page, 'Resolution', 2 * SIDE);
+      await page.waitForFunction(`/size=128/.test(location.hash) && /head=2/.test(location.hash)`);
+      await page.reload();
+      await lookSettled(page);
+      await shows(/^wide\.png/);
+      await studio.text('.card h2', /Attention, head 2/);
+      for (const [label, value] of [
+        ['Head', '2'],
+        ['Strength', '0.3'],
+        ['Mass shown', '0.5'],
+        ['Resolution', String(2 * SIDE)],
+      ] as const)
+        assert.equal(await valueOf(label), value, label);
+      await page.click('.views label:nth-of-type(3) input');
+      await studio.text('.card h2', /principal components/);
+      await page.evaluate('history.back()');
+      await studio.text('.card h2', /Attention, head 2/);
+      await page.evaluate('history.back()');
+      await shows(/^a-long-name-/);
+      await page.evaluate('history.forward()');
+      await shows(/^wide\.png/);
+      await studio.check();
+    } finally {
+      await studio.close();
+      rmSync(long);
+    }
+  });
+
+  it('pages through a folder of more than 1,000 images', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const many = path.join(folder, 'many');
+    mkdirSync(many);
+    for (let i = 0; i < 1005; i++) linkSync(picture, path.join(many, `${String(i).padStart(4, '0')}.png`));
+    const studio = await openStudio(browser, [many]);
+    const { page } = studio;
+    try {
+      await studio.show(lookAddress({ weights: run }));
+      await page.waitForSelector('.image-choices details summary');
+      await page.click('.image-choices details summary');
+      await studio.text('.folder-images button', /many/);
+      await page.evaluate(
+        `[...document.querySelectorAll('.folder-images button')].find((one) => one.innerText.includes('many')).click()`,
+      );
+      await studio.text('.folder-images .note', /Images 1 to 1,000 of 1,005/);
+      await pressButton(page, 'Next');
+      await studio.text('.folder-images .note', /Images 1,001 to 1,005 of 1,005/);
+      const names = await textsOf(page, '.folder-images .heads button');
+      assert.deepEqual(
+        names.map((name) => name.trim()),
+        [1000, 1001, 1002, 1003, 1004].map((i) => `${i}.png`),
+      );
+      await pressButton(page, 'Previous');
+      await studio.text('.folder-images .note', /Images 1 to 1,000 of 1,005/);
+    } finally {
+      await studio.close();
+      rmSync(many, { recursive: true });
+    }
+  });
+
   it('matches its reference picture: one head over the image', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const studio = await openStudio(browser, [folder]);
@@ -276,6 +363,19 @@ describe('the section Look', () => {
       await page.click('.views label:nth-of-type(3) input');
       await studio.text('.card h2', /principal components/);
       await looksUnlike(page, SEEN, name, EXACTLY);
+    } finally {
+      await studio.close();
+    }
+  });
+
+  it('looks as it should at three widths, light and dark', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const studio = await openStudio(browser, [folder]);
+    try {
+      await studio.show(lookAddress({ weights: official, image: fixed }));
+      await lookSettled(studio.page);
+      await looksAtWidths(studio.page, 'main', 'look', () => lookSettled(studio.page));
+      await studio.check();
     } finally {
       await studio.close();
     }

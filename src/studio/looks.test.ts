@@ -12,7 +12,7 @@ import { makeScenes, type SceneSet } from '../demo/scenes.js';
 import { changeRunNote } from '../run/run-note.js';
 import { launchBrowser } from '../testing/browser.js';
 import { openFolder, pressButton } from '../testing/page.js';
-import { looksAs, WINDOW } from '../testing/screenshot.js';
+import { looksAtWidths, WINDOW } from '../testing/screenshot.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { train } from '../train/train.js';
@@ -32,13 +32,6 @@ const CHANGING = [
   '.details code',
   '.begin .note',
 ];
-
-/** Windows, pixels. */
-const SIZES = [
-  [1440, 900],
-  [1024, 768],
-  [390, 844],
-] as const;
 
 /** Two runs on the same scenes, which watch the same six of them. */
 async function trainTwo({ train: images, val, classes }: SceneSet): Promise<void> {
@@ -72,26 +65,15 @@ describe('what people see first', { skip: typeof browser === 'string' ? browser 
   /** Compares what is in the window at each width, in both colours. */
   const looks = async (name: string, settled: () => Promise<unknown>): Promise<void> => {
     const { page } = studio;
-    for (const [width, height] of SIZES) {
-      await page.setViewport({ width, height });
+    const ready = async (): Promise<void> => {
       await page.evaluate('scrollTo(0, 0)');
       await settled();
-      await page.mouse.move(1, 1);
-      assert.equal(
-        await page.evaluate('document.documentElement.scrollWidth - innerWidth'),
-        0,
-        `${name} at ${width} px`,
-      );
-      for (const scheme of ['light', 'dark'] as const) {
-        await page.emulateMediaFeatures([
-          { name: 'prefers-color-scheme', value: scheme },
-          { name: 'prefers-reduced-motion', value: 'reduce' },
-        ]);
-        await looksAs(page, WINDOW, `${name}-${width}-${scheme}`, {
-          ...{ allowed: 0.03, scale: width > 400 ? 0.34 : 0.55, hidden: CHANGING },
-        });
-      }
-    }
+      const beyond = await page.evaluate('document.documentElement.scrollWidth - innerWidth');
+      assert.equal(beyond, 0, `${name} at ${page.viewport()?.width} px`);
+    };
+    await looksAtWidths(page, WINDOW, name, ready, (width) => ({
+      ...{ allowed: 0.03, scale: width > 400 ? 0.34 : 0.55, hidden: CHANGING },
+    }));
     assert.deepEqual([studio.errors, studio.stopped], [[], []]);
   };
   const open = async (name: string): Promise<void> => {

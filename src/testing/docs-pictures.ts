@@ -15,6 +15,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Browser } from 'puppeteer-core';
 import sharp from 'sharp';
+import { fitClassifier } from '../classify/fit-classifier.js';
 import { buildIndex } from '../explore/build-index.js';
 import { ImageIndex } from '../explore/image-index.js';
 import { labelImages } from '../explore/labels.js';
@@ -93,20 +94,25 @@ async function lookFilmAndExport(
   await studio.close();
 
   using model = loadModel(run, { device: 'cpu' });
-  await exportWeb(model, site, { images, title: 'Scenes' });
-  const server = await serveFolders({ '/site': site });
+  const { classifier } = await fitClassifier(model, { images, method: 'logistic' });
+  const folder = path.join(site, 'page');
+  await exportWeb(model, folder, { images, classifier, title: 'Twenty kinds of scenes' });
+  const server = await serveFolders({ '/site': folder });
   const { page: exported } = await openPage(browser, `${server.origin}/site`);
-  await exported.setViewport({ width: 1200, height: 1330 });
+  await exported.setViewport({ width: 1200, height: 900 });
   await exported.goto(`${server.origin}/site/index.html`);
   await exported.waitForSelector('#status[data-state="ready"]', { timeout: 60_000 });
   await giveFile(exported, 'input[type="file"]', image);
-  await exported.waitForSelector('#computed', { timeout: 60_000 });
-  await exported.waitForSelector('.gallery button[data-cosine]', { timeout: 60_000 });
+  await exported.waitForFunction(
+    `document.querySelector('#status').dataset.state === 'ready' &&
+     document.querySelector('.seen figcaption')?.innerText.startsWith(${JSON.stringify(path.basename(image))})`,
+    { timeout: 60_000 },
+  );
   await exported.evaluate('new Promise((resolve) => setTimeout(resolve, 500))');
   assert.equal(process.env['DINO_STUDIO_PICTURES'], '1', 'set DINO_STUDIO_PICTURES=1 to write');
   writeFileSync(
     fileURLToPath(new URL('../../docs/images/export-web.png', import.meta.url)),
-    await sharp(await exported.screenshot())
+    await sharp(await exported.screenshot({ fullPage: true }))
       .png({ palette: true, quality: 90 })
       .toBuffer(),
   );

@@ -99,3 +99,15 @@ export const patchColours = (
 /** The largest difference of a channel, 0 to 255. */
 export const worstColour = (got: readonly number[][], expected: readonly (readonly number[])[]): number =>
   Math.max(...got.flatMap((colour, i) => colour.map((value, c) => Math.abs(value - expected[i]![c]!))));
+
+/** Drops a file on the middle of an element, as a person drags it from a folder. */
+export async function dropFile(page: Page, selector: string, file: string): Promise<void> {
+  const box = await (await page.waitForSelector(selector))!.boundingBox();
+  if (box === null) throw new Error(`${selector} is not on the screen`);
+  const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+  const session = await page.createCDPSession();
+  const data = { items: [], files: [file], dragOperationsMask: 1 };
+  for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
+    await session.send('Input.dispatchDragEvent', { type, x, y, data });
+  await session.detach();
+}

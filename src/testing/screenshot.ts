@@ -168,3 +168,41 @@ export async function looksUnlike(
   const { share } = await compareUntil(take, expected, (now) => now > allowed);
   assert.ok(share > allowed, `${selector} looks like ${name}.png: only ${(100 * share).toFixed(1)} % differ`);
 }
+
+/** Windows of a desk, a tablet and a phone, pixels. */
+const WINDOWS = [
+  [1440, 900],
+  [1024, 768],
+  [390, 844],
+] as const;
+
+/**
+ * looksAs() at the widths of a desk, a tablet and a phone, light and dark: NAME-WIDTH-light.png and NAME-WIDTH-dark.png.
+ * Afterwards the page has its size and colours again.
+ *
+ * @param ready - Called before each picture; what else is moving has to come to rest.
+ * @param optionsAt - For the pictures in a window of that width.
+ */
+export async function looksAtWidths(
+  page: Page,
+  selector: string,
+  name: string,
+  ready: () => Promise<unknown> = () => Promise.resolve(),
+  optionsAt: (width: number) => PictureOptions = () => ({ allowed: 0.06, scale: 1 / 3 }),
+): Promise<void> {
+  const before = page.viewport();
+  for (const [width, height] of WINDOWS)
+    for (const scheme of ['light', 'dark'] as const) {
+      await page.setViewport({ width, height });
+      await page.emulateMediaFeatures([
+        { name: 'prefers-color-scheme', value: scheme },
+        { name: 'prefers-reduced-motion', value: 'reduce' },
+      ]);
+      await page.mouse.move(1, 1);
+      await page.evaluate('new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve), 300))');
+      await ready();
+      await looksAs(page, selector, `${name}-${width}-${scheme}`, optionsAt(width));
+    }
+  await page.emulateMediaFeatures([]);
+  if (before !== null) await page.setViewport(before);
+}

@@ -55,15 +55,22 @@ export function navigate(address: string, { replace = false } = {}): void {
   } else {
     writePending();
     location.hash = address;
+    hash.value = location.hash; // the event comes later
   }
+}
+
+/** The address with other choices; null takes one out of it. */
+export function addressWith(changes: Readonly<Record<string, string | null>>): string {
+  const { parts, query } = route.value;
+  const next = new URLSearchParams(query);
+  for (const [name, value] of Object.entries(changes))
+    if (value === null) next.delete(name);
+    else next.set(name, value);
+  const search = next.toString();
+  return href(...parts) + (search === '' ? '' : `?${search}`);
 }
 
 /** Keeps a choice in the address, so that a reload or a copied link shows the same. */
 export function setQuery(name: string, value: string | null): void {
-  const { parts, query } = route.value;
-  const next = new URLSearchParams(query);
-  if (value === null) next.delete(name);
-  else next.set(name, value);
-  const search = next.toString();
-  navigate(href(...parts) + (search === '' ? '' : `?${search}`), { replace: true });
+  navigate(addressWith({ [name]: value }), { replace: true });
 }

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { buildBackbone } from '../../models/index.js';
 import { hashFill } from '../../testing/hash-fill.js';
 import { writeColourFolders } from '../../testing/saved-run.js';
+import type { WebManifest } from '../../plain/web-manifest.js';
 import { writePth } from '../../weights/pth-write.js';
 
 const bin = fileURLToPath(new URL('../../../bin/dino.js', import.meta.url));
@@ -48,6 +49,39 @@ const galleryOf = (name: string) => ({
   features: new Float32Array(
     Uint8Array.from(readFileSync(path.join(site(name), 'gallery', 'features.bin'))).buffer,
   ),
+});
+
+it('shows the labels of a classifier that the weights are of, and says where it can not', () => {
+  const classifier = path.join(folder, 'colours.safetensors');
+  const fit = (file: string, ...flags: string[]) =>
+    dino([
+      'classify',
+      'fit',
+      weights,
+      images,
+      '--output',
+      file,
+      '--device',
+      'cpu',
+      '--num_workers',
+      '0',
+      ...flags,
+    ]);
+  fit(classifier, '--method', 'logistic');
+  const { stdout } = dino(exportTo('labelled', classifier, '--title', 'Colours'));
+  assert.match(stdout, /it names one of 3 classes, with a probability/);
+  const manifest = JSON.parse(readFileSync(path.join(site('labelled'), 'model.json'), 'utf8')) as WebManifest;
+  assert.equal(manifest.title, 'Colours');
+  assert.deepEqual(manifest.classifier?.classes, ['blue', 'green', 'red']);
+  assert.ok(manifest.files.includes(manifest.classifier.file));
+  assert.ok(manifest.classifier.measured!.accuracy > 0.9);
+
+  const neighbours = path.join(folder, 'neighbours.safetensors');
+  fit(neighbours, '--method', 'knn');
+  const { stderr } = dino(exportTo('unlabelled', neighbours));
+  assert.match(stderr, /the page does not show the classifier's labels: only logistic regression/);
+  const plain = JSON.parse(readFileSync(path.join(site('unlabelled'), 'model.json'), 'utf8')) as WebManifest;
+  assert.equal(plain.classifier, null);
 });
 
 it('takes images and features of an index of the same weights, and refuses one of others', () => {

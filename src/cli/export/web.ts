@@ -1,8 +1,11 @@
 /** `dino export --format web`: see src/export/web/export-web.ts. */
-import { CheckpointError } from '../../errors.js';
+import { CheckpointError, ConfigError } from '../../errors.js';
 import { checkOnnx } from '../../export/onnx/check.js';
-import { exportWeb, type GallerySource } from '../../export/web/export-web.js';
+import { linearHead } from '../../export/onnx/classifier-head.js';
+import { exportWeb } from '../../export/web/export-web.js';
+import type { GallerySource } from '../../export/web/gallery.js';
 import { assertWritableFolder } from '../../files/output.js';
+import type { Classifier } from '../../classify/classifier.js';
 import { loadModel, type Model } from '../../model.js';
 import { shellPath } from '../../plain/shell.js';
 import { counter } from '../counter.js';
@@ -23,6 +26,22 @@ async function indexed(folder: string, model: Model, io: Output): Promise<Galler
   return galleryOfIndex(index, model);
 }
 
+/** The classifier that a file of weights holds, where the page can compute it. */
+async function classifierIn(weights: string, io: Output): Promise<Classifier | null> {
+  const { holdsClassifier, loadClassifier } = await import('../../classify/classifier-file.js');
+  if (!holdsClassifier(weights)) return null;
+  const classifier = loadClassifier(weights, { device: 'cpu', onWarning: (message) => io.warn(message) });
+  try {
+    linearHead(classifier);
+    return classifier;
+  } catch (error) {
+    classifier.dispose();
+    if (!(error instanceof ConfigError)) throw error;
+    io.warn(`the page does not show the classifier's labels: ${error.problems.join('; ')}`);
+    return null;
+  }
+}
+
 export async function exportTo({ args, options, io }: ExportCall): Promise<void> {
   const { output, dtype = 'fp16' } = options;
   await interruptible(
@@ -32,11 +51,13 @@ export async function exportTo({ args, options, io }: ExportCall): Promise<void>
       const model = loadModel(args.weights, whichNetwork(options));
       printOrigin(io, model.origin);
       try {
+        using classifier = await classifierIn(args.weights, io);
         const count = counter(io);
         const images = options.index === undefined ? options.images : await indexed(options.index, model, io);
         const result = await exportWeb(model, output, {
           ...{ dtype, signal },
           ...(images === undefined ? {} : { images }),
+          ...(classifier === null ? {} : { classifier }),
           ...pick(options, 'title', 'whiten'),
           onProgress: ({ done, total }) => count('images', done, total),
         });
@@ -49,6 +70,9 @@ export async function exportTo({ args, options, io }: ExportCall): Promise<void>
           result.attention === null
             ? `${model.architecture.arch} has no attention to draw: the page only finds neighbours`
             : `the page draws attention${result.images > 0 ? `, and finds neighbours among ${result.images} images` : ''}`,
+          ...(result.classes === null
+            ? []
+            : [`it names one of ${result.classes.length} classes, with a probability`]),
           check === null
             ? NOT_CHECKED
             : `checked in onnxruntime: cosine similarity of ${check.cosine.toFixed(5)} or more to ours (${dtype})`,

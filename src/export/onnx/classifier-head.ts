@@ -1,6 +1,26 @@
 /** A classifier's head as ONNX nodes: what src/plain/classifier-head.ts computes, from features to probabilities. */
-import type { LinearHead } from '../../plain/classifier-head.js';
+import { ConfigError } from '../../errors.js';
+import type { ClassifierHead, LinearHead } from '../../plain/classifier-head.js';
 import type { GraphBuilder } from './graph-builder.js';
+
+/** The head, where another program can compute it. @throws ConfigError where it can't. */
+export function linearHead({
+  head,
+  takes,
+}: {
+  head: ClassifierHead;
+  takes: { readonly layers: number };
+}): LinearHead {
+  const problems: string[] = [];
+  if (head.kind !== 'logistic')
+    problems.push('only logistic regression can be exported: fit the classifier with --method logistic');
+  if (takes.layers > 1)
+    problems.push(
+      `features of ${takes.layers} layers can't be exported: fit the classifier to those of one, with --layers 1`,
+    );
+  if (problems.length > 0 || head.kind !== 'logistic') throw new ConfigError(problems);
+  return head;
+}
 
 /** (rows, columns) to (columns, rows), each value over a divisor. */
 function transposed(values: Float32Array, rows: number, columns: number, divisor = 1): Float32Array {

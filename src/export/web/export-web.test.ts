@@ -13,18 +13,32 @@ import {
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Browser, Page } from 'puppeteer-core';
 import sharp from 'sharp';
 import { DataError } from '../../errors.js';
 import { scaleToUnit, viridis } from '../../plain/colors.js';
 import { applyWhitening, whitenEmbeddings } from '../../eval/whiten-embeddings.js';
-import { massMask } from '../../plain/maps.js';
+import { classifyFeature, type LinearHead } from '../../plain/classifier-head.js';
+import { likeness, massMask } from '../../plain/maps.js';
 import { massMasks } from '../../explain/attention.js';
+import { lookAt } from '../../explain/look.js';
 import { buildBackbone } from '../../models/index.js';
 import { pageProblems } from '../../testing/accessibility.js';
 import { launchBrowser, openPage, serveFolders } from '../../testing/browser.js';
 import { hashFill } from '../../testing/hash-fill.js';
 import { makeImageFolder } from '../../testing/image-folder.js';
-import { drawOnlyMaps, giveFile, patchColours, setSlider, textsOf, worstColour } from '../../testing/page.js';
+import {
+  drawOnlyMaps,
+  dropFile,
+  giveFile,
+  patchColours,
+  pressButton,
+  setSlider,
+  textsOf,
+  worstColour,
+} from '../../testing/page.js';
+import { looksAtWidths } from '../../testing/screenshot.js';
 import { fromTypedArray, scope } from '../../torch/index.js';
 import { Model } from '../../model.js';
 import { checkOnnx } from '../onnx/check.js';
@@ -36,6 +50,20 @@ const images = path.join(folder, 'images');
 const site = path.join(folder, 'site');
 const query = path.join(folder, 'query.png');
 let model: Model;
+
+/** A classifier of the patches' mean, at a size of its own. */
+const TAKES = { features: 'patch-mean', layers: 1, resize: 48, crop: 40 } as const;
+const HEAD: LinearHead = {
+  ...{ kind: 'logistic', classes: ['red', 'green disc', 'blue'], temperature: 1.5 },
+  transform: {
+    mode: 'center',
+    mean: Float32Array.from({ length: 96 }, (_, d) => 0.02 * Math.sin(d)),
+    matrix: null,
+  },
+  weight: Float32Array.from({ length: 3 * 96 }, (_, i) => 2 * Math.sin(1.3 * i)),
+  bias: Float32Array.of(0.1, -0.2, 0.3),
+};
+const MEASURED = { from: 'cross-validation', images: 21, accuracy: 0.9, low: 0.8, high: 0.95 } as const;
 
 before(async () => {
   const shape = { embedDim: 96, depth: 3, numHeads: 3 };
@@ -64,7 +92,11 @@ const filesIn = (where: string): string[] =>
 
 describe('the folder', () => {
   it('holds all that it names, nothing of this machine, and a model that gives our numbers', async () => {
-    const result = await exportWeb(model, site, { images, title: 'Discs & <colours>', whiten: 'pca' });
+    const result = await exportWeb(model, site, {
+      ...{ images, title: 'Discs & <colours>', whiten: 'pca' },
+      classifier: { head: HEAD, takes: TAKES, origin: { measured: MEASURED } },
+    });
+    assert.deepEqual(result.classes, HEAD.classes);
     const manifest = manifestOf(site);
     assert.deepEqual(manifest.gallery?.transform, { mode: 'pca', file: 'gallery/transform.bin' });
     assert.equal(statSync(path.join(site, 'gallery/transform.bin')).size, 4 * (96 + 96 * 96));
@@ -157,70 +189,128 @@ it('a mass mask is the one that libtorch gives', () => {
   }
 });
 
-it('the page draws our attention and finds our neighbours, and asks for nothing beyond its folder', async (t) => {
-  const browser = await launchBrowser();
-  if (typeof browser === 'string') return t.skip(browser);
-  const server = await serveFolders({ '/deep/below': site });
-  try {
-    const root = `${server.origin}/deep/below`;
-    const { page, stopped, errors } = await openPage(browser, root);
-    await page.setViewport({ width: 1200, height: 1000 });
-    await page.goto(`${root}/index.html`);
-    const settled = async (): Promise<void> => {
-      await page.waitForSelector('#status[data-state="ready"]', { timeout: 60_000 });
-    };
-    const texts = (selector: string): Promise<string[]> => textsOf(page, selector);
+describe('the page', () => {
+  let browser: Browser | string;
+  let server: Awaited<ReturnType<typeof serveFolders>>;
+  let opened: Awaited<ReturnType<typeof openPage>>;
+  let root: string;
+  before(async () => {
+    browser = await launchBrowser();
+    if (typeof browser === 'string') return;
+    server = await serveFolders({ '/deep/below': site });
+    root = `${server.origin}/deep/below`;
+    opened = await openPage(browser, root);
+    await opened.page.setViewport({ width: 1200, height: 1000 });
+  });
+  after(async () => {
+    if (typeof browser === 'string') return;
+    await browser.close();
+    await server.close();
+  });
+
+  const page = (): Page => opened.page;
+  const texts = (selector: string): Promise<string[]> => textsOf(page(), selector);
+  /** Waits until what is shown is of this image. */
+  const settled = async (name?: RegExp): Promise<void> => {
+    const isOf =
+      name === undefined
+        ? 'true'
+        : `${String(name)}.test(document.querySelector('.seen figcaption')?.innerText)`;
     try {
-      await settled();
-    } catch (error) {
-      assert.fail(
-        `${String(error)}\n${(await texts('main')).join('\n')}\n${errors.join('\n')}\n${stopped.join('\n')}`,
+      await page().waitForFunction(
+        `document.querySelector('#status')?.dataset.state === 'ready' && ${isOf} &&
+         !document.querySelector('.views input[disabled]')`,
+        { timeout: 60_000, polling: 50 },
       );
+    } catch (error) {
+      const { errors, stopped } = opened;
+      assert.fail([String(error), ...(await texts('main')), ...errors, ...stopped].join('\n'));
     }
+  };
+  const fine = async (): Promise<void> => {
+    assert.deepEqual(await pageProblems(page()), []);
+    assert.deepEqual(opened.errors, []);
+    assert.deepEqual(opened.stopped, []);
+  };
+  const address = async (): Promise<string> =>
+    decodeURIComponent((await page().evaluate('location.hash')) as string);
+  const back = (): Promise<unknown> => page().evaluate('history.back()');
+  const side = Math.round((32 * 480) / 224 / 8) * 8;
+
+  it('begins with a sample at full size, and leads back to samples of different kinds', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    await page().goto(`${root}/index.html`);
+    await settled(/image-\d+\.png/);
     assert.deepEqual(await texts('header h1'), ['Discs & <colours>']);
     assert.match((await texts('#status'))[0]!, /WebGPU|WebAssembly/);
-    assert.equal((await texts('.gallery button')).length, 12, 'images to try');
-    assert.deepEqual(await pageProblems(page), []);
-
-    await giveFile(page, 'input[type="file"]', query);
-    await page.waitForSelector('#computed');
-    await page.waitForSelector('.gallery button[data-cosine]');
+    const names = (await page().evaluate(
+      `[...document.querySelectorAll('.samples button')].map((one) => one.title)`,
+    )) as string[];
+    assert.equal(names.length, 12);
+    assert.deepEqual(
+      [...new Set(names.slice(0, 3).map((name) => name.split('/')[0]))].length,
+      3,
+      names.join(),
+    );
+    const [first, second] = names;
+    const shown = async () => (await texts('.seen figcaption'))[0]!.split(':')[0];
+    assert.equal(await shown(), first);
+    await fine();
+    await page().click('.samples li:nth-child(2) button');
+    await settled(new RegExp(second!));
+    assert.ok((await address()).includes(`image=${second}`));
+    assert.match((await texts('.samples [aria-pressed="true"]')).join('|'), /^$/); // a picture, no words
+    await page().reload();
+    await settled(new RegExp(second!));
+    // to a neighbour, and back
+    await page().click('.gallery button');
+    await page().waitForFunction(`!location.hash.includes(${JSON.stringify(encodeURIComponent(second!))})`);
     await settled();
+    assert.notEqual(await shown(), second);
+    await back();
+    await settled(new RegExp(second!));
+    await page().click('header h1 a');
+    await settled(new RegExp(first!));
+  });
 
-    // attention, at the page's size of the picture
-    const side = Math.round((32 * 480) / 224 / 8) * 8;
+  it('draws our attention of an image that is given', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    await giveFile(page(), 'input[type="file"]', query);
+    await settled(/query\.png/);
     const expected = await model.attention(query, { imageSize: side });
     const { rows, columns } = expected;
-    assert.match((await texts('#computed'))[0]!, new RegExp(`^${rows} × ${columns} patches of 8 pixels`));
+    assert.match(
+      (await texts('.seen figcaption'))[0]!,
+      new RegExp(`^query\\.png: ${rows} × ${columns} patches`),
+    );
     const heads = (await texts('.heads button')).map((text) => text.trim());
     assert.deepEqual(heads, ['mean of heads', 'head 1', 'head 2', 'head 3']);
-    await drawOnlyMaps(page);
+    await drawOnlyMaps(page());
     for (const head of [0, 1, 2, 3]) {
-      await setSlider(page, 'Head', head);
-      await page.waitForFunction(
+      await setSlider(page(), 'Head', head);
+      await page().waitForFunction(
         `document.querySelector('.heads [aria-pressed="true"]')?.innerText.trim() === ${JSON.stringify(heads[head])}`,
       );
       const map =
         head === 0 ? expected.mean : expected.maps.slice((head - 1) * rows * columns, head * rows * columns);
-      const colours = await patchColours(page, '.map-view canvas', rows, columns);
-      const unit = scaleToUnit(map);
-      const worst = worstColour(colours, [...unit].map(viridis));
+      const colours = await patchColours(page(), '.map-view canvas', rows, columns);
+      const worst = worstColour(colours, [...scaleToUnit(map)].map(viridis));
       assert.ok(worst <= 6, `head ${head}: a colour is off by ${worst} of 255`);
       // the values themselves, read patch by patch with the keys
-      await page.focus('.map-view canvas');
+      await page().focus('.map-view canvas');
       for (const patch of [1, 2, 3]) {
-        await page.keyboard.press('ArrowRight');
+        await page().keyboard.press('ArrowRight');
         const reading = (await texts('.reading'))[0]!;
         const [, value] = /row 1, column \d+: ([\d.]+) %/.exec(reading) ?? assert.fail(reading);
         assert.ok(Math.abs(Number(value) / 100 - map[patch]!) < 2e-4, `${reading}, ours ${map[patch]}`);
       }
-      await page.evaluate('document.activeElement.blur()');
+      await page().evaluate('document.activeElement.blur()');
     }
     // a mass of 60 %: what is left out is dark
-    await setSlider(page, 'Mass shown', 0.6);
+    await setSlider(page(), 'Mass shown', 0.6);
     const last = expected.maps.slice(2 * rows * columns);
     const mask = massMask(last, 0.6);
-    const dimmed = await patchColours(page, '.map-view canvas', rows, columns);
+    const dimmed = await patchColours(page(), '.map-view canvas', rows, columns);
     const unit = scaleToUnit(last);
     const wrong = dimmed.filter((colour, i) => {
       const bright = viridis(unit[i]!).reduce((sum, value) => sum + value, 0);
@@ -229,17 +319,73 @@ it('the page draws our attention and finds our neighbours, and asks for nothing 
     });
     assert.ok(wrong.length <= 1, `${wrong.length} patches are wrongly shown or hidden`);
 
-    // a patch's likeness, by keyboard
-    await page.focus('.map-view canvas');
-    await page.keyboard.press('ArrowDown');
-    await page.keyboard.press('Enter');
-    assert.match((await texts('.card h2'))[0]!, /Likeness to the patch in row 2, column 1/);
-    await page.keyboard.press('ArrowDown');
-    await page.keyboard.press('ArrowUp');
-    assert.match((await texts('.reading'))[0]!, /row 2, column 1: 1\.000/);
-    assert.deepEqual(await pageProblems(page), []);
+    // what is drawn can be saved
+    const session = await page().createCDPSession();
+    await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: folder });
+    await pressButton(page(), 'Save as PNG');
+    const saved = path.join(folder, 'query-head-3.png');
+    for (let left = 200; left > 0 && !existsSync(saved); left--) await sleep(100);
+    const { width, height } = await sharp(saved).metadata();
+    assert.ok(Math.abs(width / height - columns / rows) < 0.05 && width > 300, `${width} x ${height}`);
+  });
 
-    // neighbours
+  it('shows likeness under the pointer, pins it, and principal components with and without the background', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const { images: looked } = await lookAt(model, [query], { imageSize: side });
+    const [expected] = looked;
+    const { rows, columns } = expected!;
+    const place = async (): Promise<number> => {
+      const title = (await texts('.card h2'))[0]!;
+      const [, row, column] =
+        /Likeness to the patch in row (\d+), column (\d+)/.exec(title) ?? assert.fail(title);
+      return (Number(row) - 1) * columns + Number(column) - 1;
+    };
+    const drawn = () => patchColours(page(), '.map-view canvas', rows, columns);
+    const likenessTo = (patch: number): Float32Array =>
+      likeness(expected!.features!.subarray(patch * 96, (patch + 1) * 96), expected!.features!);
+    await page().click('.views label:nth-of-type(2) input');
+    await drawOnlyMaps(page());
+    const box = (await (await page().$('.map-view canvas'))!.boundingBox())!;
+    const at = (x: number, y: number) => [box.x + x * box.width, box.y + y * box.height] as const;
+    for (const [x, y] of [
+      [0.3, 0.4],
+      [0.8, 0.7],
+    ] as const) {
+      await page().mouse.move(...at(x, y));
+      const patch = Math.floor(y * rows) * columns + Math.floor(x * columns);
+      await page().waitForFunction(
+        `document.querySelector('.card h2')?.innerText.includes('row ${Math.floor(y * rows) + 1}, column ${Math.floor(x * columns) + 1}') ||
+         document.querySelector('[aria-label="What the model sees"] h2').innerText.includes('row ${Math.floor(y * rows) + 1}, column ${Math.floor(x * columns) + 1}')`,
+      );
+      const found = [...likenessTo(patch)].map((value) => viridis(Math.max(0, value)));
+      assert.ok(worstColour(await drawn(), found) <= 6, `patch ${patch}`);
+    }
+    await page().mouse.click(...at(0.3, 0.4));
+    await page().waitForFunction(`location.hash.includes('patch=0-')`);
+    await page().mouse.move(...at(0.9, 0.1));
+    const pinned = await place();
+    assert.equal(pinned, Math.floor(0.4 * rows) * columns + Math.floor(0.3 * columns));
+    await page().click('.map-side input[type=checkbox]'); // scale by image
+    const scaled = [...scaleToUnit(likenessTo(pinned))].map(viridis);
+    assert.ok(worstColour(await drawn(), scaled) <= 6, 'from the smallest to the largest');
+    await fine();
+
+    await page().click('.views label:nth-of-type(3) input');
+    for (const isMasked of [false, true]) {
+      if (isMasked) await page().click('.map-side input[type=checkbox]');
+      const all = (isMasked ? expected!.colours : expected!.allColours)!;
+      const colours = Array.from({ length: rows * columns }, (_, i) => [...all.slice(i * 3, i * 3 + 3)]);
+      // weights of 16 bits: a patch at the threshold may fall on its other side
+      const off = (await drawn()).filter((colour, i) => worstColour([colour], [colours[i]!]) > 12);
+      assert.ok(off.length <= 0.03 * colours.length, `${off.length} patches of ${colours.length} differ`);
+    }
+    await back();
+    await page().waitForFunction(`location.hash.includes('view=likeness')`);
+    await page().waitForFunction(`document.querySelector('.views label:nth-of-type(2) input').checked`);
+  });
+
+  it('finds our neighbours, and gives the label of the classifier with its probability', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
     const all = await model.embed(images);
     const own = await model.embed([query]);
     const { features: unitAll, whitening } = await whitenEmbeddings(model, all, { whiten: 'pca' });
@@ -248,7 +394,7 @@ it('the page draws our attention and finds our neighbours, and asks for nothing 
       name: path.relative(images, file).split(path.sep).join('/'),
       cosine: unitOwn.reduce((sum, value, d) => sum + value * unitAll[i * 96 + d]!, 0),
     }));
-    const found = (await page.evaluate(
+    const found = (await page().evaluate(
       `[...document.querySelectorAll('.gallery button')].map(({ dataset }) => [dataset.name, Number(dataset.cosine)])`,
     )) as [string, number][];
     assert.equal(found.length, 12);
@@ -260,18 +406,52 @@ it('the page draws our attention and finds our neighbours, and asks for nothing 
     assert.equal(found[0]![0], best[0]!.name);
     assert.ok(found.every(([, cosine], i) => Math.abs(cosine - best[i]!.cosine) < 2e-3));
 
-    // what is no image gets a message where it happened, and the page goes on
+    const { features } = await model.embed([query], TAKES);
+    const probabilities = [...classifyFeature(HEAD, features)];
+    const order = [...probabilities.keys()].sort((a, b) => probabilities[b]! - probabilities[a]!);
+    const rows = await texts('.labels li');
+    assert.equal(rows.length, 3);
+    rows.forEach((row, i) => {
+      const [, label, share] = /^(.*\S)\s+([\d.]+) %$/s.exec(row.trim()) ?? assert.fail(row);
+      assert.equal(label, HEAD.classes[order[i]!]);
+      assert.ok(
+        Math.abs(Number(share) / 100 - probabilities[order[i]!]!) < 0.01,
+        `${row}, ours ${probabilities.join()}`,
+      );
+    });
+    assert.match(
+      (await texts('[aria-label="Label"] h2'))[0]!,
+      new RegExp(`^Label: ${HEAD.classes[order[0]!]}, \\d+ %$`),
+    );
+    assert.match(
+      (await texts('[aria-label="Label"] .note'))[0]!,
+      /On 21 images by cross-validation, it was right for 90 %/,
+    );
+    await fine();
+  });
+
+  it('says what is wrong with a file where it happened, takes one that is dropped anywhere, and goes on', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
     const bad = path.join(folder, 'bad.png');
-    writeFileSync(bad, 'no image');
-    await giveFile(page, 'input[type="file"]', bad);
-    await page.waitForSelector('.failure');
+    writeFileSync(bad, 'not an image');
+    await giveFile(page(), 'input[type="file"]', bad);
+    await page().waitForSelector('.failure');
     assert.match((await texts('.failure'))[0]!, /bad\.png: This is not an image/);
-    await page.click('.gallery button, .pick-image label');
-    assert.deepEqual(errors, []);
-    assert.deepEqual(stopped, []);
-    await page.close();
-  } finally {
-    await browser.close();
-    await server.close();
-  }
+    await dropFile(page(), 'header h1', query);
+    await settled(/query\.png/);
+    assert.deepEqual(await texts('.failure'), []);
+    // what was given is not kept
+    await page().reload();
+    await page().waitForFunction(
+      `document.querySelector('.choose')?.innerText.includes('is not in this page')`,
+    );
+    await fine();
+  });
+
+  it('looks as it should at three widths, light and dark', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    await page().goto(`${root}/index.html#/?image=class-1%2Fimage-3.png`);
+    await settled(/image-3\.png/);
+    await looksAtWidths(page(), 'main', 'export');
+  });
 });

@@ -1,14 +1,14 @@
 /**
  * A folder that any static server can host. In its page a model draws attention and finds neighbours in the visitor's
  * browser. It holds the model as ONNX, the page and onnxruntime's files (built from web/share/), and, when images are
- * given, thumbnails and features of them. Nothing in it names a path of this machine or another host.
+ * given, pictures and features of them. Nothing in it names a path of this machine or another host.
  */
 import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brotliDecompressSync } from 'node:zlib';
 import { z } from 'zod';
-import { imageThumbnail, listImages, type ListNotes, notesOf, readImageFile } from '../../data/index.js';
+import { listImages, type ListNotes, notesOf } from '../../data/index.js';
 import { DataError, EngineError } from '../../errors.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../../files/guarded.js';
 import { modelArgument } from '../../models/model-argument.js';
@@ -24,15 +24,9 @@ import {
   text,
 } from '../../plain/check-options.js';
 import { embed } from '../../eval/embed.js';
-import { transformRows } from '../../eval/fit-transform.js';
 import { whitenEmbeddings } from '../../eval/whiten-embeddings.js';
 import { defaultEvalSizes } from '../../plain/eval-geometry.js';
-import {
-  type FeatureTransform,
-  NO_TRANSFORM,
-  WHITEN_CHOICES,
-  type WhitenChoice,
-} from '../../plain/feature-transform.js';
+import { WHITEN_CHOICES, type WhitenChoice } from '../../plain/feature-transform.js';
 import { hasTokens, isAttentive } from '../../models/index.js';
 import { packageVersion } from '../../version.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
@@ -41,13 +35,9 @@ import { halveOnnx } from '../onnx/halve.js';
 import type { OnnxModel } from '../onnx/proto.js';
 import { encodeModel } from '../onnx/proto.js';
 import { quantizeOnnx } from '../onnx/quantize.js';
-import {
-  type GalleryImage,
-  WEB_DTYPES,
-  type WebDtype,
-  type WebGallery,
-  type WebManifest,
-} from '../../plain/web-manifest.js';
+import { WEB_DTYPES, type WebDtype, type WebManifest } from '../../plain/web-manifest.js';
+import { prepareClassifier, type WebClassifierSource } from './classifier.js';
+import { addGallery, type GallerySource } from './gallery.js';
 
 export interface WebExportOptions {
   /** Images among which neighbours are found: a folder, a text file of paths, or images with known features. */
@@ -64,26 +54,12 @@ export interface WebExportOptions {
    * for an index. Images with known features bring their own transform.
    */
   whiten?: WhitenChoice;
+  /** A linear classifier of this model's features, whose labels the page shows with their probabilities. */
+  classifier?: WebClassifierSource;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
   /** Called after every batch of images. */
   onProgress?: (progress: { done: number; total: number }) => void;
-}
-
-/** Images whose features were computed before; see galleryOfIndex() in src/explore/gallery.ts. */
-export interface GallerySource extends Partial<ListNotes> {
-  /** The folder that the names are relative to. */
-  root: string;
-  /** Absolute. */
-  paths: readonly string[];
-  /** Class folders; null without them. */
-  labels: readonly (string | null)[];
-  /** (images, D): features by this model's embed(), not necessarily of length 1. */
-  features: Float32Array;
-  /** How they are transformed before they are compared; default: not at all. */
-  transform?: FeatureTransform;
-  /** Images that were skipped earlier. */
-  skipped: readonly { path: string; reason: string }[];
 }
 
 export interface WebExport extends ListNotes {
@@ -97,6 +73,8 @@ export interface WebExport extends ListNotes {
   files: number;
   /** Images among which neighbours are found. */
   images: number;
+  /** Of the classifier; null without one. */
+  classes: readonly string[] | null;
   skipped: { path: string; reason: string }[];
   /** Names of the graph's attention and patch features; null where the architecture has none. */
   attention: string | null;
@@ -106,10 +84,6 @@ export interface WebExport extends ListNotes {
 const MANIFEST = 'model.json';
 const MODEL_FILE = 'model.onnx';
 const COMPRESSED = '.br';
-/** Longer side of a thumbnail, pixels. */
-const THUMBNAIL_SIDE = 192;
-/** Thumbnails per folder, so that no server or file browser has to list a hundred thousand. */
-const PER_FOLDER = 1000;
 
 /** The built page: `scripts/setup.mjs web` makes it, the package ships it. */
 const pageFolder = fileURLToPath(new URL('../../share/', import.meta.url));
@@ -168,11 +142,16 @@ const gallery = being('a folder, a text file of paths, or the result of galleryO
   return isSource || filePath.safeParse(value).success;
 });
 
+const classifier = being('a classifier, from fitClassifier() or loadClassifier()', (value) => {
+  const { head, takes } = Object(value) as Partial<WebClassifierSource>;
+  return Object(head) === head && Object(takes) === takes;
+});
+
 const webOptions = optionsOf<WebExportOptions>(
   {},
   {
     ...{ images: gallery, dtype: oneOf(WEB_DTYPES), title: text, whiten: oneOf(WHITEN_CHOICES) },
-    ...{ numWorkers: count(), signal: abortSignal, onProgress: callback },
+    ...{ classifier, numWorkers: count(), signal: abortSignal, onProgress: callback },
   },
 );
 
@@ -198,6 +177,8 @@ export async function exportWeb(
   const { architecture, backbone } = model;
   const { arch, embedDim, patchSize, imgSize, numHeads } = architecture;
   const page = pageFiles();
+  const addClassifier =
+    options.classifier === undefined ? null : prepareClassifier(options.classifier, embedDim);
   const givesTokens = hasTokens(backbone);
   const attention = isAttentive(backbone) ? 'class_attention' : null;
   const outputs = {
@@ -232,7 +213,9 @@ export async function exportWeb(
   const skipped: WebExport['skipped'] = [];
   const { images } = options;
   const found = typeof images === 'string' ? await embedded(model, images, options) : images;
-  const gallery = found === undefined ? null : await addGallery(found, { embedDim, signal, write, skipped });
+  skipped.push(...(found?.skipped ?? []));
+  const gallery = found === undefined ? null : await addGallery(found, { embedDim, signal, write });
+  const labelling = addClassifier?.(write) ?? null;
   signal?.throwIfAborted();
 
   const manifest: WebManifest = {
@@ -248,6 +231,7 @@ export async function exportWeb(
     mean: backbone.normalization.mean,
     std: backbone.normalization.std,
     gallery,
+    classifier: labelling,
     files: written,
   };
   const text = new TextEncoder().encode(`${JSON.stringify(manifest, null, 2)}\n`);
@@ -265,6 +249,7 @@ export async function exportWeb(
     download: rest.reduce((sum, name) => sum + sizeOf(name), 0) + Math.max(0, ...runtimes),
     files: all.length,
     images: gallery?.count ?? 0,
+    classes: labelling?.classes ?? null,
     skipped,
     ...notesOf(found ?? {}),
     attention: outputs.attention,
@@ -289,47 +274,5 @@ async function embedded(
   return {
     ...{ root: list.root, paths, labels: named, features, transform, skipped },
     ...{ leftOut, remarks },
-  };
-}
-
-/** Thumbnails, features of length 1, and what a query must go through before it is compared with them. */
-async function addGallery(
-  found: GallerySource,
-  about: {
-    embedDim: number;
-    signal: AbortSignal | undefined;
-    write: (name: string, bytes: Uint8Array) => void;
-    skipped: WebExport['skipped'];
-  },
-): Promise<WebGallery> {
-  const { embedDim, signal, write, skipped } = about;
-  skipped.push(...found.skipped);
-  const entries: GalleryImage[] = [];
-  for (const [i, file] of found.paths.entries()) {
-    signal?.throwIfAborted();
-    const thumbnail = `gallery/${Math.floor(i / PER_FOLDER)}/${String(i % PER_FOLDER).padStart(3, '0')}.webp`;
-    const { data, width, height } = await imageThumbnail(await readImageFile(file), THUMBNAIL_SIDE, 80);
-    write(thumbnail, data);
-    const name = path.relative(found.root, file).split(path.sep).join('/');
-    // a list of paths may reach outside its folder: then only the name, which does not expose the machine's folders
-    entries.push({
-      name: name.startsWith('..') ? path.basename(file) : name,
-      label: found.labels[i] ?? null,
-      ...{ thumbnail, width, height },
-    });
-  }
-  const { transform = NO_TRANSFORM } = found;
-  const { mode, mean, matrix } = transform;
-  const bytesOf = (values: Float32Array): Uint8Array =>
-    new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  const features = 'gallery/features.bin';
-  write(features, bytesOf(transformRows(transform, found.features, embedDim)));
-  const transformFile = 'gallery/transform.bin';
-  if (mean !== null) write(transformFile, Buffer.concat([mean, matrix ?? new Float32Array()].map(bytesOf)));
-  const names = 'gallery/images.json';
-  write(names, new TextEncoder().encode(JSON.stringify(entries)));
-  return {
-    ...{ count: entries.length, features, images: names },
-    transform: mode === 'none' ? null : { mode, file: transformFile },
   };
 }

@@ -1,7 +1,7 @@
 /** The images that were exported with the model: to try it on, and to find neighbours among. */
 import { type FeatureTransform, NO_TRANSFORM } from '../../../src/plain/feature-transform.ts';
 import type { GalleryImage, WebManifest } from '../../../src/plain/web-manifest.ts';
-import { load } from './load.ts';
+import { load, loadFloats } from './load.ts';
 
 export interface Gallery {
   images: readonly GalleryImage[];
@@ -9,12 +9,14 @@ export interface Gallery {
   features: Float32Array;
   /** What a query goes through before it is compared with them. */
   transform: FeatureTransform;
+  /** Rows of images to begin with. */
+  samples: readonly number[];
 }
 
 async function loadTransform({ model: { embedDim }, gallery }: WebManifest): Promise<FeatureTransform> {
   const about = gallery?.transform ?? null;
   if (about === null) return NO_TRANSFORM;
-  const values = await load(about.file, async (response) => new Float32Array(await response.arrayBuffer()));
+  const values = await loadFloats(about.file);
   return {
     mode: about.mode,
     mean: values.subarray(0, embedDim),
@@ -25,47 +27,77 @@ async function loadTransform({ model: { embedDim }, gallery }: WebManifest): Pro
 export async function loadGallery(manifest: WebManifest): Promise<Gallery | null> {
   const { gallery } = manifest;
   if (gallery === null) return null;
-  const [images, bytes, transform] = await Promise.all([
+  const [images, features, transform] = await Promise.all([
     load(gallery.images, (response) => response.json() as Promise<GalleryImage[]>),
-    load(gallery.features, (response) => response.arrayBuffer()),
+    loadFloats(gallery.features),
     loadTransform(manifest),
   ]);
-  return { images, features: new Float32Array(bytes), transform };
+  return { images, features, transform, samples: gallery.samples };
 }
 
-/** An image of the gallery, and its similarity to the given image; null when none was given. */
-export interface Shown {
-  index: number;
-  cosine: number | null;
-}
+const shortName = (name: string): string => name.split('/').at(-1)!;
 
-interface PicturesProps {
+interface SamplesProps {
   gallery: Gallery;
-  shown: readonly Shown[];
-  onImage: (image: Blob, name: string) => void;
+  /** The row that is shown. */
+  current: number | null;
+  onChoose: (row: number) => void;
 }
 
-export function Pictures({ gallery, shown, onImage }: PicturesProps) {
+/** Images to begin with, and to come back to. */
+export function Samples({ gallery, current, onChoose }: SamplesProps) {
   return (
-    <ol class="gallery">
-      {shown.map(({ index, cosine }) => {
-        const image = gallery.images[index]!;
+    <ul class="samples" aria-label="Sample images">
+      {gallery.samples.map((row) => {
+        const { name, thumbnail } = gallery.images[row]!;
         return (
-          <li key={index}>
+          <li key={row}>
             <button
               type="button"
-              data-name={image.name}
-              {...(cosine === null ? {} : { 'data-cosine': String(cosine) })}
-              onClick={() => {
-                void load(image.thumbnail, (response) => response.blob()).then((blob) =>
-                  onImage(blob, image.name),
-                );
-              }}
+              aria-label={name}
+              title={name}
+              aria-pressed={row === current}
+              onClick={() => onChoose(row)}
             >
-              <img src={image.thumbnail} width={image.width} height={image.height} alt="" loading="lazy" />
-              {cosine !== null && <strong>{cosine.toFixed(3)}</strong>}
-              {image.label !== null && <span>{image.label}: </span>}
-              {image.name.split('/').at(-1)}
+              <img src={thumbnail} width="76" height="76" alt="" />
+            </button>
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+/** An image of the gallery, and its similarity to the given one. */
+export interface Neighbour {
+  row: number;
+  cosine: number;
+}
+
+interface NeighboursProps {
+  gallery: Gallery;
+  shown: readonly Neighbour[];
+  onChoose: (row: number) => void;
+}
+
+export function Neighbours({ gallery, shown, onChoose }: NeighboursProps) {
+  return (
+    <ol class="gallery">
+      {shown.map(({ row, cosine }) => {
+        const { name, label, thumbnail, width, height } = gallery.images[row]!;
+        return (
+          <li key={row}>
+            <button
+              type="button"
+              data-name={name}
+              data-cosine={String(cosine)}
+              title={name}
+              onClick={() => onChoose(row)}
+            >
+              <img src={thumbnail} width={width} height={height} alt="" loading="lazy" />
+              <strong>{cosine.toFixed(3)}</strong>
+              {label !== null && <span>{label}: </span>}
+              {shortName(name)}
             </button>
           </li>
         );

@@ -5,8 +5,9 @@
 import type * as Ort from 'onnxruntime-web/wasm';
 import { centerCropWindow, resizedShape } from '../../../src/plain/eval-geometry.ts';
 import { pillowResize } from '../../../src/plain/pillow-resize.ts';
-import { attentionSize } from '../../../src/plain/attention-size.ts';
-import { unitRows } from '../../../src/plain/maps.ts';
+import { attentionSize, coveredShares } from '../../../src/plain/attention-size.ts';
+import { likeness, meanMap, unitRows } from '../../../src/plain/maps.ts';
+import { COMPONENTS, type PatchColours, patchColours } from '../../../src/plain/patch-colours.ts';
 import type { WebManifest } from '../../../src/plain/web-manifest.ts';
 import { withAlpha } from '../../src/attention/pixels.ts';
 import type { Attended, Opened, Reply, Request, Requests } from './protocol.ts';
@@ -126,17 +127,29 @@ const resized = (
   rgb: pillowResize(pixels.rgb, pixels, to, filter),
 });
 
+/** What the colours of the last image are made of. */
+let last: { id: number; patches: Float32Array; attention: Float32Array; embedDim: number } | null = null;
+let answered = 0;
+
 async function attend(at: Engine, { image, side }: Requests['attend']['input']): Promise<Attended> {
-  const { patchSize, imgSize, heads, outputs } = at.manifest.model;
+  const { patchSize, imgSize, heads, outputs, embedDim } = at.manifest.model;
   const whole = await decode(image);
   const target = attentionSize(whole.width, whole.height, { architecture: { patchSize, imgSize } }, side);
   const rows = Math.floor(target.height / patchSize);
   const columns = Math.floor(target.width / patchSize);
   const { width, height } = { width: columns * patchSize, height: rows * patchSize };
   const pixels = cutOut(resized(whole, target, 'bilinear'), { x: 0, y: 0, width, height });
-  const names = [outputs.attention, outputs.patches].filter((name) => name !== null);
+  const names = [
+    outputs.attention,
+    outputs.patches,
+    ...(outputs.attention === null ? [outputs.feature] : []),
+  ];
   const start = performance.now();
-  const found = await compute(at, pixels, names);
+  const found = await compute(
+    at,
+    pixels,
+    names.filter((name) => name !== null),
+  );
   const milliseconds = performance.now() - start;
   const maps = new Float32Array(heads * rows * columns);
   const weights = outputs.attention === null ? null : found[outputs.attention]!; // (heads, 1 + N)
@@ -144,33 +157,57 @@ async function attend(at: Engine, { image, side }: Requests['attend']['input']):
     const row = head * (1 + rows * columns);
     maps.set(weights.subarray(row + 1, row + 1 + rows * columns), head * rows * columns);
   }
-  const patches =
-    outputs.patches === null ? null : unitRows(found[outputs.patches]!, at.manifest.model.embedDim);
-  return { pixels: withAlpha(pixels.rgb), width, height, rows, columns, heads, maps, patches, milliseconds };
+  const raw = outputs.patches === null ? null : found[outputs.patches]!;
+  const patches = raw === null ? null : unitRows(raw, embedDim);
+  const id = ++answered;
+  last = null;
+  if (raw !== null && patches !== null) {
+    // of a network without attention: which patches are like the image
+    const attention =
+      heads > 0 ? meanMap(maps, heads) : likeness(unitRows(found[outputs.feature]!, embedDim), patches);
+    last = { id, patches: raw, attention, embedDim };
+  }
+  const original = coveredShares(target, { rows, columns, patchSize });
+  const size = { width, height, original, rows, columns, heads };
+  return { id, pixels: withAlpha(pixels.rgb), ...size, maps, patches, milliseconds };
 }
 
-/** An image's feature, of length 1. */
-async function feature(at: Engine, image: Blob): Promise<Float32Array<ArrayBuffer>> {
-  const { resize, crop } = at.manifest.sizes;
+function colours({ id }: Requests['colours']['input']): PatchColours | null {
+  if (last?.id !== id || last.embedDim < COMPONENTS) return null;
+  return patchColours(last.patches, last.embedDim, last.attention);
+}
+
+async function feature(at: Engine, { image, kind }: Requests['feature']['input']): Promise<Float32Array> {
+  const { outputs, embedDim } = at.manifest.model;
+  const { resize, crop } = kind.sizes;
   const whole = await decode(image);
   const shape = resizedShape(whole.width, whole.height, resize);
   const pixels = cutOut(resized(whole, shape, 'bicubic'), centerCropWindow(shape, crop));
-  const name = at.manifest.model.outputs.feature;
+  const name = kind.features === 'patch-mean' ? outputs.patches : outputs.feature;
+  if (name === null) throw new Error('The patches of this model have no features.');
   const found = (await compute(at, pixels, [name]))[name]!;
-  return unitRows(found, found.length);
+  // the mean of one row is the row
+  return meanMap(found, found.length / embedDim);
 }
 
 async function answer(runtime: Runtime, request: Request): Promise<unknown> {
   if (request.name === 'open') return open(runtime, request.input);
   if (engine === null) throw new Error('The model is not loaded yet.');
-  return request.name === 'attend' ? attend(engine, request.input) : feature(engine, request.input.image);
+  switch (request.name) {
+    case 'attend':
+      return attend(engine, request.input);
+    case 'colours':
+      return colours(request.input);
+    case 'feature':
+      return feature(engine, request.input);
+  }
 }
 
 /** Answers the page's requests one after the other: a session computes one thing at a time. */
 export function serve(runtime: Runtime): void {
-  let last: Promise<void> = Promise.resolve();
+  let pending: Promise<void> = Promise.resolve();
   self.onmessage = ({ data }: MessageEvent<Request>) => {
-    last = last.then(async () => {
+    pending = pending.then(async () => {
       try {
         post({ id: data.id, output: await answer(runtime, data) });
       } catch (error) {

@@ -27,3 +27,7 @@ export const download = async (
     }
     return bytes;
   });
+
+/** Float32, little-endian. */
+export const loadFloats = (name: string): Promise<Float32Array<ArrayBuffer>> =>
+  load(name, async (response) => new Float32Array(await response.arrayBuffer()));

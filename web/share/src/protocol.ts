@@ -1,5 +1,6 @@
 /** The messages between the page and its worker. */
-import type { WebManifest } from '../../../src/plain/web-manifest.ts';
+import type { PatchColours } from '../../../src/plain/patch-colours.ts';
+import type { WebClassifier, WebManifest } from '../../../src/plain/web-manifest.ts';
 
 export interface Opened {
   /** Where the model computes. */
@@ -9,10 +10,14 @@ export interface Opened {
 
 /** An image and what the model's last block says about it. */
 export interface Attended {
+  /** Names this answer, see `colours`. */
+  id: number;
   /** The image as the model saw it, whole patches; RGBA. */
   pixels: Uint8ClampedArray<ArrayBuffer>;
   width: number;
   height: number;
+  /** The shares of the image's width and height that the patches cover. */
+  original: readonly [width: number, height: number];
   rows: number;
   columns: number;
   heads: number;
@@ -23,12 +28,18 @@ export interface Attended {
   milliseconds: number;
 }
 
+/** A feature of an image: which one, and at which size the image is looked at. */
+export type FeatureKind = Pick<WebClassifier, 'features' | 'sizes'>;
+
 /** Each request: what goes in, what comes out. */
 export interface Requests {
   open: { input: { manifest: WebManifest; model: Uint8Array; wasm: ArrayBuffer }; output: Opened };
   /** `side`: the shorter one, pixels. */
   attend: { input: { image: Blob; side: number }; output: Attended };
-  feature: { input: { image: Blob }; output: Float32Array<ArrayBuffer> };
+  /** Of the last answer to `attend`; null where its patches have no features, or another one has come. */
+  colours: { input: { id: number }; output: PatchColours | null };
+  /** (D), as the network gives it. */
+  feature: { input: { image: Blob; kind: FeatureKind }; output: Float32Array };
 }
 
 export type RequestName = keyof Requests;

@@ -50,12 +50,15 @@ export interface Drawn {
   setMass: (mass: number) => void;
 }
 
+/** How maps are drawn unless something else is chosen. */
+export const USUAL_DRAWN = { head: 0, style: 'smooth' as Style, overlay: 0.85, mass: 1 };
+
 /** @param first - The head to begin with. */
-export function useDrawn(first = 0): Drawn {
+export function useDrawn(first = USUAL_DRAWN.head): Drawn {
   const [head, setHead] = useState(first);
-  const [style, setStyle] = useState<Style>('smooth');
-  const [overlay, setOverlay] = useState(0.85);
-  const [mass, setMass] = useState(1);
+  const [style, setStyle] = useState(USUAL_DRAWN.style);
+  const [overlay, setOverlay] = useState(USUAL_DRAWN.overlay);
+  const [mass, setMass] = useState(USUAL_DRAWN.mass);
   return { head, setHead, style, setStyle, overlay, setOverlay, mass, setMass };
 }
 
@@ -72,7 +75,6 @@ function StyleChoice({ style, onChange }: { style: Style; onChange: (style: Styl
           </option>
         ))}
       </select>
-      <span />
     </>
   );
 }

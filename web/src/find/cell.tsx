@@ -19,9 +19,10 @@ export const markClasses = (row: number): string => {
 };
 
 /** Buttons that mark an image; pressed ones stay visible on the picture. */
-export function MarkButtons({ row, name, isCurrent }: { row: number; name: string; isCurrent: boolean }) {
+export function MarkButtons(props: { row: number; name: string; isCurrent: boolean; isSmall?: boolean }) {
+  const { row, name, isCurrent, isSmall = false } = props;
   return (
-    <span class="marks">
+    <span class={isSmall ? 'marks small' : 'marks'}>
       {MARKS.map(({ mark, words, icon }) => (
         <button
           key={mark}
@@ -40,6 +41,9 @@ export function MarkButtons({ row, name, isCurrent }: { row: number; name: strin
   );
 }
 
+/** CSS pixels: buttons of the usual size would cover a cell that is not wider. */
+const SMALL = 100;
+
 export interface CellProps {
   row: number;
   name: string;
@@ -52,7 +56,7 @@ export interface CellProps {
 }
 
 export function Cell({ row, name, path, place, state, note, label }: CellProps) {
-  const { isCurrent, isFast, side } = state;
+  const { isCurrent, side } = state;
   return (
     <>
       <button
@@ -66,9 +70,9 @@ export function Cell({ row, name, path, place, state, note, label }: CellProps) 
         onPointerEnter={() => (hovered.value = row)}
         onPointerLeave={() => (hovered.value = null)}
       >
-        <Thumb path={path} side={side} alt="" isLater={isFast} />
+        <Thumb path={path} side={side} alt="" />
       </button>
-      <MarkButtons row={row} name={name} isCurrent={isCurrent} />
+      <MarkButtons {...{ row, name, isCurrent }} isSmall={side <= SMALL} />
       <span class="caption">
         {note !== undefined && <b>{note[0]}</b>} {label ?? name.slice(name.lastIndexOf('/') + 1)}
       </span>

@@ -99,6 +99,9 @@ export function ExportForm({ folder, labels, selected, onClose }: ExportFormProp
           ))}
         </select>
       </label>
+      {how === 'list' && labelled > 0 && (
+        <p class="note">A list has only the paths, without labels: a table has both.</p>
+      )}
       <label>
         New {KINDS[how].ending === '' ? 'folder' : 'file'}
         <input

@@ -143,7 +143,7 @@ export function Large({ index, about, row, part, shown, images, labels }: LargeP
               <li key={image.row} class={markClasses(image.row)}>
                 <Cell
                   {...{ row: image.row, name: image.name, path: image.path, place: null }}
-                  state={{ isCurrent: true, isFast: false, side: 90 }}
+                  state={{ isCurrent: true, side: 90 }}
                   note={undefined}
                   label={labels.labelOf.get(image.row)}
                 />

@@ -79,7 +79,7 @@ function GroupCard({ group, place, images, labelOf }: ResultsProps & { group: Gr
   const { rows } = group;
   const isDuplicates = place.view === 'duplicates';
   const title = `${isDuplicates ? 'Group' : 'Cluster'} ${group.place + 1}`;
-  const state = { isCurrent: true, isFast: false, side: 110 };
+  const state = { isCurrent: true, side: 110 };
   return (
     <section class="group" aria-label={title}>
       <header class="row">

@@ -1,9 +1,9 @@
 /** What the server sees in images, unpacked from its reply. */
 import { meanMap } from '../../../src/plain/maps.ts';
 import { unpackArrays } from '../../../src/plain/packed.ts';
-import { type LookFacts, type LookImage, pictureOf } from '../api.ts';
-import type { Attention } from '../attention/heads.tsx';
+import { type LookFacts, type LookImage, pictureOf, uploadedPictureOf } from '../api.ts';
 import { canvasOf, withAlpha } from '../attention/pixels.ts';
+import type { Seen } from '../attention/seen.tsx';
 
 /** An image that was chosen: from the folders, or uploaded. */
 export interface Chosen {
@@ -13,25 +13,16 @@ export interface Chosen {
   address: string;
 }
 
-/** An image of the studio's folders. */
-export const ofFolders = (path: string): Chosen => ({
-  source: { path },
-  name: path.split(/[\\/]/).at(-1)!,
-  address: pictureOf(path, 1024),
-});
+/** How an uploaded image is written in the address: `upload:ID:NAME`. */
+const UPLOAD = /^upload:([^:]+):(.*)$/s;
+export const uploadText = (id: string, name: string): string => `upload:${id}:${name}`;
 
-/** An image of the reply, ready to be drawn. */
-export interface Seen extends Attention {
-  name: string;
-  /** (rows * columns, embedDim), of length 1; null where patches have none. */
-  features: Float32Array | null;
-  /** (rows, columns, 3): principal components of the foreground, black elsewhere. */
-  colors: Uint8Array | null;
-  /** The same of all patches. */
-  allColors: Uint8Array | null;
-  /** Of the original's picture, and the shares of its sides that the patches cover. */
-  address: string;
-  original: readonly [width: number, height: number];
+/** The image that the address names: a path, or an upload. */
+export function chosenOf(text: string): Chosen {
+  const [, upload, name] = UPLOAD.exec(text) ?? [];
+  if (upload !== undefined)
+    return { source: { upload }, name: name || 'the given image', address: uploadedPictureOf(upload, 1024) };
+  return { source: { path: text }, name: text.split(/[\\/]/).at(-1)!, address: pictureOf(text, 1024) };
 }
 
 export interface Answer extends Omit<LookFacts, 'images'> {

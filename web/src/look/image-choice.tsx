@@ -2,7 +2,7 @@ import { pictureOf } from '../api.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { PickImage } from '../ui/pick-image.tsx';
 import { useRequest } from '../use-request.ts';
-import { type Chosen, ofFolders } from './answer.ts';
+import { type Chosen, uploadText } from './answer.ts';
 import { FolderImages } from './folder-images.tsx';
 
 /** A few images of the studio's folders, to begin with. */
@@ -30,15 +30,15 @@ export function ImageChoice(props: {
   title: string;
   chosen: Chosen | null;
   isFirst: boolean;
-  onChoose: (chosen: Chosen | null) => void;
+  /** With how the address names it; null: none. */
+  onChoose: (image: string | null) => void;
 }) {
   const { title, chosen, isFirst, onChoose } = props;
   const { ask, isBusy, error } = useRequest('POST /api/upload/look');
   const onImage = async (file: File): Promise<void> => {
     const kept = await ask({ body: file });
     if (kept === null) return;
-    const name = file.name || 'pasted image';
-    onChoose({ source: { upload: kept.id }, name, address: URL.createObjectURL(file) });
+    onChoose(uploadText(kept.id, file.name || 'pasted image'));
   };
   return (
     <section class="card" aria-label={title}>
@@ -46,10 +46,10 @@ export function ImageChoice(props: {
       <PickImage label="Choose a file" onImage={(file) => void onImage(file)} takesPaste={isFirst} />
       {isBusy && <Loading what="the image" />}
       {error !== null && <Failure error={error} />}
-      {chosen === null && isFirst && <Samples onChoose={(path) => onChoose(ofFolders(path))} />}
+      {chosen === null && isFirst && <Samples onChoose={onChoose} />}
       <details>
         <summary>From the studio’s folders</summary>
-        <FolderImages onChoose={(path) => onChoose(ofFolders(path))} />
+        <FolderImages onChoose={onChoose} />
       </details>
       {chosen !== null && (
         <p class="row">

@@ -1,37 +1,31 @@
 /** Look: what a model sees in one image or two. */
-import { useState } from 'preact/hooks';
+import { setSide, sideOfAddress } from '../attention/choices.ts';
+import { SeenCard } from '../attention/seen.tsx';
 import { runs } from '../live.ts';
-import { href, route, setQuery } from '../router.ts';
+import { addressWith, href, navigate, route, setQuery } from '../router.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { useRequest } from '../use-request.ts';
-import { type Chosen, ofFolders, unpack } from './answer.ts';
+import { chosenOf, unpack } from './answer.ts';
+import { CheckpointSlider } from './checkpoint-slider.tsx';
 import { ImageChoice } from './image-choice.tsx';
 import { type Choice, ModelChoice, modelOf } from './model-choice.tsx';
-import { SeenCard } from './seen.tsx';
 import './look.css';
 
-/** The image that the address names. */
-function imageOfAddress(name: 'image' | 'second'): Chosen | null {
-  const path = route.peek().query.get(name);
-  return path === null ? null : ofFolders(path);
-}
+/** Goes to another image, which Back leaves again; a pinned patch is one of the image before. */
+const choose = (name: 'image' | 'second', image: string | null): void =>
+  navigate(addressWith({ [name]: image, patch: null }));
 
-/** An image that is kept in the address if it lies in one of the studio's folders. */
-function useImage(name: 'image' | 'second'): [Chosen | null, (chosen: Chosen | null) => void] {
-  const [image, setImage] = useState(() => imageOfAddress(name));
-  const choose = (chosen: Chosen | null): void => {
-    setImage(chosen);
-    setQuery(name, chosen !== null && 'path' in chosen.source ? chosen.source.path : null);
-  };
-  return [image, choose];
-}
+/** The most patches along the shorter side. */
+const MOST_PATCHES = 64;
 
 export function Look() {
   const { query } = route.value;
   const { answer: models, error: modelsError } = useRequest('GET /api/look/models', {});
-  const [first, chooseFirst] = useImage('image');
-  const [second, chooseSecond] = useImage('second');
-  const [side, setSide] = useState<number | null>(null);
+  const [first = null, second = null] = (['image', 'second'] as const).map((name) => {
+    const text = query.get(name);
+    return text === null ? null : chosenOf(text);
+  });
+  const side = sideOfAddress();
   const choice: Choice = {
     weights: query.get('weights') ?? models?.[0]?.path ?? '',
     checkpointKey: query.get('network') ?? 'teacher',
@@ -63,10 +57,15 @@ export function Look() {
             models={models}
             choice={choice}
             onChange={({ weights, checkpointKey, numHeads }) => {
-              setQuery('weights', weights);
-              // the number of heads belongs to one file
-              setQuery('heads', numHeads === null || weights !== choice.weights ? null : String(numHeads));
-              setQuery('network', checkpointKey === 'teacher' ? null : checkpointKey);
+              const isSame = weights === choice.weights;
+              navigate(
+                addressWith({
+                  weights,
+                  // the number of heads belongs to one file
+                  heads: numHeads === null || !isSame ? null : String(numHeads),
+                  network: checkpointKey === 'teacher' ? null : checkpointKey,
+                }),
+              );
             }}
           />
         )}
@@ -91,13 +90,13 @@ export function Look() {
         {error !== null && <Failure error={error} />}
       </section>
       <div class="image-choices">
-        <ImageChoice title="Image" chosen={first} isFirst onChoose={chooseFirst} />
+        <ImageChoice title="Image" chosen={first} isFirst onChoose={(image) => choose('image', image)} />
         {first !== null && (
           <ImageChoice
             title="Second image, to compare with"
             chosen={second}
             isFirst={false}
-            onChoose={chooseSecond}
+            onChoose={(image) => choose('second', image)}
           />
         )}
       </div>
@@ -105,11 +104,17 @@ export function Look() {
         <SeenCard
           answer={answer}
           side={side ?? answer.side}
+          largest={MOST_PATCHES * answer.patchSize}
           onSide={setSide}
-          checkpoints={model?.checkpoints ?? []}
-          weights={choice.weights}
-          onWeights={(weights) => setQuery('weights', weights)}
-        />
+        >
+          {model !== undefined && model.checkpoints.length > 1 && (
+            <CheckpointSlider
+              checkpoints={model.checkpoints}
+              weights={choice.weights}
+              onChange={(weights) => setQuery('weights', weights)}
+            />
+          )}
+        </SeenCard>
       )}
     </>
   );

@@ -30,7 +30,8 @@ import {
   type Wanted,
   type Watched,
 } from './film-data.ts';
-import { type FilmOptions, saveFile } from './film-frames.ts';
+import { saveFile } from '../ui/save-file.ts';
+import type { FilmOptions } from './film-frames.ts';
 import { frameMs, usePlayer } from './player.ts';
 import type { ShownRun } from './traces.ts';
 import { makeVideo, videoKind } from './video.ts';

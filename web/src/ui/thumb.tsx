@@ -14,15 +14,11 @@ export interface ThumbProps {
   side: number;
   /** '' where a name stands beside it. */
   alt: string;
-  /** Not now: it is scrolled past. */
-  isLater?: boolean;
 }
 
 /** A small picture of an image file. One that is scrolled away before it has come is not waited for. */
-export function Thumb({ path, side, alt, isLater = false }: ThumbProps) {
+export function Thumb({ path, side, alt }: ThumbProps) {
   const element = useRef<HTMLImageElement>(null);
-  const isAsked = useRef(false);
-  if (!isLater) isAsked.current = true;
   useEffect(() => {
     const image = element.current;
     return () => image?.removeAttribute('src');
@@ -31,7 +27,7 @@ export function Thumb({ path, side, alt, isLater = false }: ThumbProps) {
     <img
       ref={element}
       class="thumb"
-      {...(isAsked.current ? { src: pictureOf(path, sizeFor(side)) } : {})}
+      src={pictureOf(path, sizeFor(side))}
       alt={alt}
       decoding="async"
       draggable={false}

@@ -1,49 +1,62 @@
-/** What a model sees in one image or two: attention, similarity to a patch, or principal components as colours. */
-import { useMemo, useState } from 'preact/hooks';
+/**
+ * What a model sees in one image or two: attention, similarity to a patch, or principal components as colours. The studio's
+ * section Look and the exported page show it; what is chosen is in the address.
+ */
+import type { ComponentChildren } from 'preact';
+import { useMemo, useRef, useState } from 'preact/hooks';
 import { likeness } from '../../../src/plain/maps.ts';
-import type { LookModel } from '../api.ts';
-import { headName, HeadStrip, mapOf } from '../attention/heads.tsx';
-import { MapView, type PatchMap, placeOf } from '../attention/map-view.tsx';
-import { MapSliders, Slider, useDrawn } from '../attention/sliders.tsx';
-import { route, setQuery } from '../router.ts';
-import { count, percent } from '../ui/format.ts';
+import { percent } from '../ui/format.ts';
 import { useAnswer } from '../use-answer.ts';
-import type { Answer, Seen } from './answer.ts';
+import {
+  drawnOfAddress,
+  isOn,
+  pinnedOfAddress,
+  type Place,
+  show,
+  turn,
+  type View,
+  VIEWS,
+  viewOfAddress,
+} from './choices.ts';
+import { type Attention, headName, HeadStrip, mapOf } from './heads.tsx';
+import { MapView, type PatchMap, placeOf } from './map-view.tsx';
+import { savePicture } from './save-picture.ts';
+import { MapSliders } from './sliders.tsx';
+import './seen.css';
 
-type View = PatchMap['kind'];
-const VIEWS: Readonly<Record<View, string>> = {
-  attention: 'Attention',
-  likeness: 'Likeness',
-  colors: 'Parts in colour',
-};
+/** An image, and what a model sees in it. */
+export interface Seen extends Attention {
+  name: string;
+  /** (rows * columns, embedDim), of length 1; null where patches have none. */
+  features: Float32Array | null;
+  /** (rows, columns, 3): principal components of the foreground, black elsewhere; null without them, or not yet. */
+  colors: Uint8Array | null;
+  /** The same of all patches. */
+  allColors: Uint8Array | null;
+  /** Of the original's picture, and the shares of its sides that the patches cover. */
+  address: string;
+  original: readonly [width: number, height: number];
+}
 
-/** A patch of one of the images. */
-interface Place {
-  image: number;
-  patch: number;
+export interface SeenAnswer {
+  images: readonly Seen[];
+  arch: string;
+  patchSize: number;
+  /** Width of the features. */
+  embedDim: number;
+  /** Shares of the variance of all patches in the three colours; empty without colours. */
+  explained: readonly number[];
+  milliseconds: number;
 }
 
 interface SeenProps {
-  answer: Answer;
-  /** Requested length of the shorter side, pixels. */
+  answer: SeenAnswer;
+  /** Requested length of the shorter side, and the longest that may be requested, pixels. */
   side: number;
+  largest: number;
   onSide: (side: number) => void;
-  /** Of the run that the model is of, oldest first. */
-  checkpoints: LookModel['checkpoints'];
-  weights: string;
-  onWeights: (weights: string) => void;
-}
-
-/** The view that the address asks for. */
-function viewOfAddress(): View {
-  const given = route.peek().query.get('view') ?? '';
-  return Object.hasOwn(VIEWS, given) ? (given as View) : 'attention';
-}
-
-/** The pinned patch that the address asks for. */
-function placeOfAddress(): Place | null {
-  const found = /^([01])-(\d{1,5})$/.exec(route.peek().query.get('patch') ?? '');
-  return found === null ? null : { image: Number(found[1]), patch: Number(found[2]) };
+  /** More rows above the sliders. */
+  children?: ComponentChildren;
 }
 
 function loadOriginal(address: string): Promise<HTMLImageElement | null> {
@@ -75,20 +88,28 @@ function useOriginals(images: readonly Seen[]): readonly Seen[] {
   );
 }
 
-export function SeenCard({ answer, side, onSide, checkpoints, weights, onWeights }: SeenProps) {
-  const [view, setView] = useState<View>(viewOfAddress);
-  const drawn = useDrawn();
-  const { head, overlay, style, mass } = drawn;
-  const [pinned, setPinned] = useState<Place | null>(placeOfAddress);
+export function SeenCard({ answer, side, largest, onSide, children }: SeenProps) {
+  const view = viewOfAddress();
+  const drawn = drawnOfAddress();
+  const { overlay, style, mass } = drawn;
+  const pinned = pinnedOfAddress();
   /** The last patch under the pointer: leaving the image keeps it. */
   const [pointed, setPointed] = useState<Place>({ image: 0, patch: 0 });
-  const [isScaled, setScaled] = useState(false);
-  const [isMasked, setMasked] = useState(false);
+  const isScaled = isOn('scaled');
+  const isMasked = isOn('front');
   const { patchSize, embedDim, explained } = answer;
+  const card = useRef<HTMLElement>(null);
   const images = useOriginals(answer.images);
   const first = images[0]!;
+  const head = Math.min(drawn.head, first.heads);
   const hasFeatures = images.every(({ features }) => features !== null);
-  const shown = hasFeatures ? view : 'attention';
+  const hasColors = images.every(({ colors, allColors }) => colors !== null && allColors !== null);
+  const can: Record<View, boolean> = {
+    attention: first.heads > 0,
+    likeness: hasFeatures,
+    colors: hasColors,
+  };
+  const shown = can[view] ? view : ((Object.keys(VIEWS) as View[]).find((one) => can[one]) ?? 'attention');
   const place = pinned ?? pointed;
   const from = images[place.image] ?? first;
   // the picture has other patches at another size
@@ -112,17 +133,24 @@ export function SeenCard({ answer, side, onSide, checkpoints, weights, onWeights
       isScaled,
     }));
   }, [images, shown, head, from, patch, isScaled, isMasked]);
-  const show = (next: View): void => {
-    setView(next);
-    setQuery('view', next === 'attention' ? null : next);
-  };
-  const pin = (next: Place | null): void => {
-    setPinned(next);
-    setQuery('patch', next === null ? null : `${next.image}-${next.patch}`);
-  };
   const showHead = (value: number): void => {
+    if (shown !== 'attention') show('attention');
     drawn.setHead(value);
-    show('attention');
+  };
+  const save = (): void => {
+    const stem = images
+      .map(({ name }) =>
+        name
+          .split('/')
+          .at(-1)!
+          .replace(/\.[^.]*$/, ''),
+      )
+      .join('-');
+    const what = shown === 'attention' ? headName(head).replaceAll(' ', '-') : shown;
+    savePicture(
+      [...card.current!.querySelectorAll<HTMLCanvasElement>('.seen .map-view > canvas')],
+      `${stem}-${what}`,
+    );
   };
   const titles: Record<View, string> = {
     attention: `Attention, ${headName(head)}`,
@@ -138,7 +166,7 @@ export function SeenCard({ answer, side, onSide, checkpoints, weights, onWeights
     colors: 'Patches of the same kind have the same colour.',
   };
   return (
-    <section class="card" aria-label="What the model sees">
+    <section class="card" aria-label="What the model sees" ref={card}>
       <h2>{titles[shown]}</h2>
       <fieldset class="row views">
         <legend class="hidden">What is shown</legend>
@@ -148,7 +176,7 @@ export function SeenCard({ answer, side, onSide, checkpoints, weights, onWeights
               type="radio"
               name="view"
               checked={shown === one}
-              disabled={!hasFeatures && one !== 'attention'}
+              disabled={!can[one]}
               onChange={() => show(one)}
             />{' '}
             {VIEWS[one]}
@@ -170,8 +198,7 @@ export function SeenCard({ answer, side, onSide, checkpoints, weights, onWeights
                 hasFeatures
                   ? (chosen) => {
                       const isSame = shown === 'likeness' && pinned?.image === i && pinned.patch === chosen;
-                      pin(isSame ? null : { image: i, patch: chosen });
-                      show('likeness');
+                      show('likeness', isSame ? null : { image: i, patch: chosen });
                     }
                   : undefined
               }
@@ -183,13 +210,11 @@ export function SeenCard({ answer, side, onSide, checkpoints, weights, onWeights
         ))}
         <div class="map-side">
           <div class="sliders">
-            {checkpoints.length > 1 && (
-              <CheckpointSlider {...{ checkpoints, weights }} onChange={onWeights} />
-            )}
+            {children}
             <MapSliders
               drawn={{ ...drawn, setHead: showHead }}
               heads={shown === 'attention' ? first.heads : 0}
-              resolution={{ side, patchSize, largest: 64 * patchSize, onSide }}
+              resolution={{ side, patchSize, largest, onSide }}
             />
           </div>
           {shown === 'likeness' && (
@@ -198,12 +223,12 @@ export function SeenCard({ answer, side, onSide, checkpoints, weights, onWeights
                 <input
                   type="checkbox"
                   checked={isScaled}
-                  onChange={(event) => setScaled(event.currentTarget.checked)}
+                  onChange={(event) => turn('scaled', event.currentTarget.checked)}
                 />{' '}
                 Scale by image
               </label>
               {pinned !== null && (
-                <button type="button" onClick={() => pin(null)}>
+                <button type="button" onClick={() => show('likeness', null)}>
                   Let go of the patch
                 </button>
               )}
@@ -215,7 +240,7 @@ export function SeenCard({ answer, side, onSide, checkpoints, weights, onWeights
                 <input
                   type="checkbox"
                   checked={isMasked}
-                  onChange={(event) => setMasked(event.currentTarget.checked)}
+                  onChange={(event) => turn('front', event.currentTarget.checked)}
                 />{' '}
                 Only the foreground
               </label>
@@ -226,42 +251,30 @@ export function SeenCard({ answer, side, onSide, checkpoints, weights, onWeights
               ? hints[shown]
               : 'This architecture only has attention: its patches have no features of their own.'}
           </p>
-          <p class="note">
-            {answer.arch}, patches of {patchSize} pixels; computed in {Math.round(answer.milliseconds)} ms.
+          <p>
+            <button type="button" onClick={save}>
+              Save as PNG
+            </button>
+          </p>
+          <p class="note" id="computed">
+            {answer.arch}, patches of {patchSize} pixels; computed in{' '}
+            {(answer.milliseconds / 1000).toFixed(2)} s.
             {shown === 'colors' &&
               ` The three colours hold ${explained.map((share) => percent(share)).join(', ')} of the patches’ variance.`}
           </p>
         </div>
       </div>
-      <h3>All heads</h3>
-      <HeadStrip
-        shown={first}
-        head={shown === 'attention' ? head : -1}
-        {...{ overlay, style }}
-        onChange={showHead}
-      />
+      {first.heads > 0 && (
+        <>
+          <h3>All heads</h3>
+          <HeadStrip
+            shown={first}
+            head={shown === 'attention' ? head : -1}
+            {...{ overlay, style }}
+            onChange={showHead}
+          />
+        </>
+      )}
     </section>
-  );
-}
-
-interface CheckpointSliderProps extends Pick<SeenProps, 'checkpoints' | 'weights'> {
-  onChange: (weights: string) => void;
-}
-
-/** The same image through a run's checkpoints. */
-function CheckpointSlider({ checkpoints, weights, onChange }: CheckpointSliderProps) {
-  const last = checkpoints.length - 1;
-  const found = checkpoints.findIndex(({ path }) => path === weights);
-  const at = found === -1 ? last : found;
-  return (
-    <Slider
-      label="Checkpoint"
-      value={at}
-      min={0}
-      max={last}
-      step={1}
-      text={`step ${count(checkpoints[at]!.step)}`}
-      onChange={(value) => onChange(checkpoints[value]!.path)}
-    />
   );
 }
