@@ -154,6 +154,9 @@ export async function looksUnlike(
   assert.ok(share > allowed, `${selector} looks like ${name}.png: only ${(100 * share).toFixed(1)} % differ`);
 }
 
+/** How whole pages are compared: their text takes much of them. */
+export const PAGE_PICTURES: PictureOptions = { allowed: 0.06, scale: 1 / 3 };
+
 const WIDTHS = [
   [1440, 900],
   [1024, 768],
@@ -180,7 +183,7 @@ export async function looksAtWidths(
       await page.mouse.move(2, 2);
       await page.evaluate('new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve), 300))');
       await ready();
-      await looksAs(page, selector, `${name}-${width}-${scheme}`, { allowed: 0.06, scale: 1 / 3 });
+      await looksAs(page, selector, `${name}-${width}-${scheme}`, PAGE_PICTURES);
     }
   await page.emulateMediaFeatures([]);
   if (before !== null) await page.setViewport(before);
