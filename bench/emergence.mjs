@@ -43,6 +43,7 @@ try {
   await sleep(1000); // it is asked for a moment after the slider has come to rest
   await lookSettled(page);
   const patches = await page.evaluate(`document.querySelector('.seen figcaption').innerText`);
+  await page.evaluate(`document.querySelector('.seen canvas').scrollIntoView({ block: 'center' })`);
   const box = await (await page.$('.seen canvas')).boundingBox();
   await page.evaluate(`{
     window.times = [];
@@ -52,7 +53,10 @@ try {
     }, { capture: true });
   }`);
   for (let i = 0; i < 50; i++) {
-    await page.mouse.move(box.x + box.width * (((i * 7) % 50) / 50), box.y + box.height * (i / 50));
+    await page.mouse.move(
+      box.x + box.width * ((((i * 7) % 50) + 0.5) / 50),
+      box.y + box.height * ((i + 0.5) / 50),
+    );
     await page.waitForFunction(`window.times.length > ${i}`);
   }
   const times = (await page.evaluate('window.times')).sort((a, b) => a - b);

@@ -169,6 +169,9 @@ export async function looksUnlike(
   assert.ok(share > allowed, `${selector} looks like ${name}.png: only ${(100 * share).toFixed(1)} % differ`);
 }
 
+/** How whole pages are compared: their text takes much of them. */
+export const PAGE_PICTURES: PictureOptions = { allowed: 0.06, scale: 1 / 3 };
+
 /** Windows of a desk, a tablet and a phone, pixels. */
 const WINDOWS = [
   [1440, 900],
@@ -188,7 +191,7 @@ export async function looksAtWidths(
   selector: string,
   name: string,
   ready: () => Promise<unknown> = () => Promise.resolve(),
-  optionsAt: (width: number) => PictureOptions = () => ({ allowed: 0.06, scale: 1 / 3 }),
+  optionsAt: (width: number) => PictureOptions = () => PAGE_PICTURES,
 ): Promise<void> {
   const before = page.viewport();
   for (const [width, height] of WINDOWS)

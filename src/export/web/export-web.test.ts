@@ -38,7 +38,7 @@ import {
   textsOf,
   worstColour,
 } from '../../testing/page.js';
-import { looksAtWidths } from '../../testing/screenshot.js';
+import { looksAtWidths, looksUnlike, PAGE_PICTURES } from '../../testing/screenshot.js';
 import { fromTypedArray, scope } from '../../torch/index.js';
 import { Model } from '../../model.js';
 import { checkOnnx } from '../onnx/check.js';
@@ -453,5 +453,10 @@ describe('the page', () => {
     await page().goto(`${root}/index.html#/?image=class-1%2Fimage-3.png`);
     await settled(/image-3\.png/);
     await looksAtWidths(page(), 'main', 'export');
+    // what it must not pass for: another view of the same image
+    await page().setViewport({ width: 1440, height: 900 });
+    await page().emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'light' }]);
+    await page().click('.views label:nth-of-type(3) input');
+    await looksUnlike(page(), 'main', 'export-1440-light', PAGE_PICTURES);
   });
 });
