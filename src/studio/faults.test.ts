@@ -78,7 +78,7 @@ describe('the studio', { skip: typeof browser === 'string' ? browser : false }, 
   it('holds a long name of a run on a phone, in lists and on its page', async () => {
     await studio.page.setViewport({ width: 390, height: 844 });
     await studio.show('#/runs');
-    await studio.text('.runs th a', /whose-name-goes-on/, 30_000);
+    await studio.text('.runs th a', /whose-name-goes-on/, 90_000);
     assert.equal(await overflow(), 0);
     const ids = (await studio.page.evaluate(
       `[...document.querySelectorAll('.runs th a')].map((one) => one.hash.slice('#/runs/'.length))`,

@@ -78,7 +78,7 @@ describe('what people see first', { skip: typeof browser === 'string' ? browser 
   };
   const open = async (name: string): Promise<void> => {
     await studio.show('#/runs');
-    await studio.text('.runs th a', new RegExp(`^runs/${name}$`), 30_000);
+    await studio.text('.runs th a', new RegExp(`^runs/${name}$`), 90_000);
     await studio.page.evaluate(
       `[...document.querySelectorAll('.runs th a')].find((one) => one.innerText === 'runs/${name}').click()`,
     );
@@ -95,7 +95,7 @@ describe('what people see first', { skip: typeof browser === 'string' ? browser 
   it('the first visit, and a folder of runs', async () => {
     await looks('home-first', () => studio.text('.cards', /Open a model/));
     await trainTwo(scenes);
-    await studio.page.waitForSelector('[aria-label="Compare runs/colder"]', { timeout: 30_000 });
+    await studio.page.waitForSelector('[aria-label="Compare runs/colder"]', { timeout: 120_000 });
     await looks('home', () =>
       studio.text(
         '.runs',

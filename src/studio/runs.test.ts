@@ -85,7 +85,7 @@ const unfold = async (): Promise<void> => {
 };
 const openRun = async (name: string): Promise<void> => {
   await studio.show('#/runs');
-  await studio.text('.runs th a', new RegExp(`^${name}$`), 30_000);
+  await studio.text('.runs th a', new RegExp(`^${name}$`), 90_000);
   await studio.page.evaluate(
     `[...document.querySelectorAll('.runs th a')].find((one) => one.innerText === ${JSON.stringify(name)}).click()`,
   );

@@ -147,7 +147,7 @@ export function RunList({ list }: { list: readonly RunSummary[] }) {
   const visible = list.filter(({ isHidden }) => !isHidden || query.get('hidden') === '1');
   const shown = matching(visible, query.get('find') ?? '').sort(ORDERS[orderOf(query.get('sort'))].compare);
   return (
-    <section class="card">
+    <section class="card run-list">
       <h1>Runs</h1>
       <Finder list={list} shown={shown.length} />
       <div class="scroll" tabIndex={0}>

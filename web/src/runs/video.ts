@@ -40,8 +40,9 @@ export async function makeVideo(kind: VideoKind, options: FilmOptions): Promise<
       track = stream.getVideoTracks()[0] as CanvasCaptureMediaStreamTrack;
       recorder = new MediaRecorder(stream, { mimeType: kind.type, videoBitsPerSecond: BITS_PER_SECOND });
       recorder.ondataavailable = ({ data }) => parts.push(data);
-      recorder.onerror = (event) =>
-        (failure = (event as ErrorEvent).error ?? new Error('The recorder failed.'));
+      recorder.onerror = (event) => {
+        failure = event.error;
+      };
       const begun = new Promise((resolve) => recorder!.addEventListener('start', resolve, { once: true }));
       recorder.start();
       await begun;

@@ -48,8 +48,9 @@ export function Planning({ images, folders }: PlanningProps) {
   if (isRight) right.current = body;
   const trial = useTrial(body);
   const change = (name: string, value: string | null): void => {
-    const { [name]: _, ...rest } = overridesOf(route.peek().query.get('set'));
-    const next: Overrides = value === null ? rest : { ...rest, [name]: value };
+    const next = { ...overridesOf(route.peek().query.get('set')) };
+    if (value === null) delete next[name];
+    else next[name] = value;
     setQuery('set', Object.keys(next).length === 0 ? null : JSON.stringify(next));
   };
   return (
