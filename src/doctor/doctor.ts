@@ -7,6 +7,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import {
   findLibtorch,
   libtorchToLoad,
@@ -88,7 +89,11 @@ const packages = createRequire(import.meta.url);
 function packageCheck(name: string): Check {
   try {
     if (COMPILED.includes(name)) packages(name);
-    else if (!(packages.resolve.paths(name) ?? []).some((folder) => existsSync(path.join(folder, name))))
+    else if (process.versions['pnp'] !== undefined) {
+      // yarn's Plug'n'Play has no node_modules; its resolver throws
+      const pnp = packages('pnpapi') as { resolveToUnqualified: (request: string, issuer: string) => string };
+      pnp.resolveToUnqualified(name, fileURLToPath(import.meta.url));
+    } else if (!(packages.resolve.paths(name) ?? []).some((folder) => existsSync(path.join(folder, name))))
       throw new Error('not found in any node_modules folder from here up');
     return {
       name: `npm package ${name}`,
