@@ -17,7 +17,6 @@ import {
   scope,
   tensor,
   withGenerators,
-  withPackedWeights,
   withPrecision,
   withProductsOf,
   type Generator as RandomGenerator,
@@ -122,7 +121,7 @@ function stepIn(
   };
   let seen: BatchMeans;
   try {
-    seen = withPackedWeights(() => gradients(state, crops, settings)); // no weight changes in there
+    seen = gradients(state, crops, settings);
   } catch (error) {
     undo();
     throw error;
