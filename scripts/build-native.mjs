@@ -173,7 +173,8 @@ function unitsOf(name, folder, sources) {
   return [...joined, ...alone].flatMap((own) => {
     const files = own.map((file) => path.join(folder, file));
     const unit = own[0].replace(/\.cc$/, '');
-    if (own[0].endsWith('.bf16.cc')) return process.arch === 'x64' ? [{ name: unit, files, own: BF16_FLAGS }] : [];
+    if (own[0].endsWith('.bf16.cc'))
+      return process.arch === 'x64' ? [{ name: unit, files, own: BF16_FLAGS }] : [];
     if (!own[0].endsWith('.simd.cc')) return [{ name: unit, files, own: [] }];
     return vectorLevels().map((level) => ({ name: `${unit}.${level.name}`, files, own: level.own }));
   });

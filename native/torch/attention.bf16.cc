@@ -38,7 +38,8 @@ inline void tile(int64_t pairs, View a, const Pair* b, int64_t b_stride, float* 
 #pragma GCC unroll 12
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 2
-    for (int v = 0; v < V; v++) sums[r][v] = adds ? _mm512_loadu_ps(c + r * c_stride + v * kLanes) : _mm512_setzero_ps();
+    for (int v = 0; v < V; v++)
+      sums[r][v] = adds ? _mm512_loadu_ps(c + r * c_stride + v * kLanes) : _mm512_setzero_ps();
   for (int64_t i = 0; i < pairs; i++) {
     __m512i row[V];
 #pragma GCC unroll 2
@@ -83,8 +84,7 @@ void stripe(int64_t rows, int64_t pairs, View a, const Pair* b, int64_t b_stride
 void product(int64_t rows, int64_t columns, int64_t pairs, View a, const Pair* b, int64_t b_stride, float* c,
              int64_t c_stride, bool adds) {
   int64_t j = 0;
-  for (; j + 2 * kLanes <= columns; j += 2 * kLanes)
-    stripe<2>(rows, pairs, a, b + j, b_stride, c + j, c_stride, adds);
+  for (; j + 2 * kLanes <= columns; j += 2 * kLanes) stripe<2>(rows, pairs, a, b + j, b_stride, c + j, c_stride, adds);
   if (j < columns) stripe<1>(rows, pairs, a, b + j, b_stride, c + j, c_stride, adds);
 }
 
@@ -107,10 +107,10 @@ int64_t scratch(int64_t tokens, int64_t dim) {
 void forward(Head h, float* out, int64_t out_stride, float* lse, float* memory) {
   const int64_t padded = pad(h.tokens), pairs = h.dim / 2, halves = (h.tokens + 1) / 2;
   const float scale = 1.0f / std::sqrt(static_cast<float>(h.dim));
-  Pair* rows = reinterpret_cast<Pair*>(memory);   // (tokens, dim / 2)
-  Pair* keys = rows + h.tokens * pairs;           // (dim / 2, padded)
-  Pair* values = keys + pairs * padded;           // (tokens / 2, dim)
-  Pair* weights = values + halves * h.dim;        // (kQueries, padded / 2)
+  Pair* rows = reinterpret_cast<Pair*>(memory);  // (tokens, dim / 2)
+  Pair* keys = rows + h.tokens * pairs;          // (dim / 2, padded)
+  Pair* values = keys + pairs * padded;          // (tokens / 2, dim)
+  Pair* weights = values + halves * h.dim;       // (kQueries, padded / 2)
   float* scores = memory + (h.tokens * pairs + pairs * padded + halves * h.dim + kQueries * padded / 2);
   pack.pair_columns(h.k, h.stride, keys, padded, h.tokens, h.dim);
   pack_rows(h.q, h.stride, h.tokens, h.dim, rows);
@@ -146,16 +146,16 @@ void backward(Head h, const float* out, const float* grad_out, int64_t out_strid
               float* grad_k, float* grad_v, float* memory) {
   const int64_t padded = pad(h.tokens), pairs = h.dim / 2, halves = (h.tokens + 1) / 2;
   const float scale = 1.0f / std::sqrt(static_cast<float>(h.dim));
-  Pair* q = reinterpret_cast<Pair*>(memory);      // (tokens, dim / 2)
-  Pair* g = q + h.tokens * pairs;                 // (tokens, dim / 2), grad_out
-  Pair* keys = g + h.tokens * pairs;              // (dim / 2, padded)
-  Pair* values = keys + pairs * padded;           // (dim / 2, padded)
-  Pair* k_pairs = values + pairs * padded;        // (tokens / 2, dim), as the next two
+  Pair* q = reinterpret_cast<Pair*>(memory);  // (tokens, dim / 2)
+  Pair* g = q + h.tokens * pairs;             // (tokens, dim / 2), grad_out
+  Pair* keys = g + h.tokens * pairs;          // (dim / 2, padded)
+  Pair* values = keys + pairs * padded;       // (dim / 2, padded)
+  Pair* k_pairs = values + pairs * padded;    // (tokens / 2, dim), as the next two
   Pair* q_pairs = k_pairs + halves * h.dim;
   Pair* g_pairs = q_pairs + halves * h.dim;
-  Pair* score_rows = g_pairs + halves * h.dim;                // (kQueries, padded / 2)
-  Pair* weight_pairs = score_rows + kQueries * padded / 2;    // (kQueries / 2, padded)
-  Pair* score_pairs = weight_pairs + kQueries / 2 * padded;   // (kQueries / 2, padded)
+  Pair* score_rows = g_pairs + halves * h.dim;                                     // (kQueries, padded / 2)
+  Pair* weight_pairs = score_rows + kQueries * padded / 2;                         // (kQueries / 2, padded)
+  Pair* score_pairs = weight_pairs + kQueries / 2 * padded;                        // (kQueries / 2, padded)
   float* weights = reinterpret_cast<float*>(score_pairs + kQueries / 2 * padded);  // (kQueries, padded)
   float* grad_scores = weights + kQueries * padded;
   pack.pair_columns(h.k, h.stride, keys, padded, h.tokens, h.dim);
@@ -192,8 +192,7 @@ void backward(Head h, const float* out, const float* grad_out, int64_t out_strid
     product(n, h.dim, halves, {score_rows, padded / 2, 1}, k_pairs, h.dim, grad_q + from * h.stride, h.stride, false);
     product(h.tokens, h.dim, some, {weight_pairs, 1, padded}, g_pairs + from / 2 * h.dim, h.dim, grad_v, h.stride,
             adds);
-    product(h.tokens, h.dim, some, {score_pairs, 1, padded}, q_pairs + from / 2 * h.dim, h.dim, grad_k, h.stride,
-            adds);
+    product(h.tokens, h.dim, some, {score_pairs, 1, padded}, q_pairs + from / 2 * h.dim, h.dim, grad_k, h.stride, adds);
   }
 }
 

@@ -109,8 +109,7 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm& 
     each_head(loops, kept.qkv, heads, [&](const Head& head, int64_t i, int64_t offset, float* scratch) {
       const int64_t row = i / heads * tokens * width + offset;
       float* q = to + i / heads * tokens * 3 * width + offset;
-      loops.backward(head, out + row, grad + row, width, lse + i * tokens, q, q + width, q + 2 * width,
-                                 scratch);
+      loops.backward(head, out + row, grad + row, width, lse + i * tokens, q, q + width, q + 2 * width, scratch);
     });
   }
   at::Tensor y = at::empty_like(in);

@@ -13,7 +13,9 @@ namespace dino::DINO_LEVEL {
 namespace {
 
 // The first n of 16 lanes.
-inline __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : (1 << (n < 0 ? 0 : n)) - 1); }
+inline __mmask16 first_lanes(int64_t n) {
+  return static_cast<__mmask16>(n >= 16 ? 0xffff : (1 << (n < 0 ? 0 : n)) - 1);
+}
 
 // 32 numbers of a row in bfloat16, in order: 16 pairs of neighbours.
 inline __m512i round_neighbours(__m512 first, __m512 second) {

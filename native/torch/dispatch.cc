@@ -12,7 +12,6 @@
 
 #include <cmath>
 #include <optional>
-#include <vector>
 
 namespace dino {
 
@@ -24,15 +23,7 @@ using c10::TypeKind;
 struct Operator {
   c10::OperatorHandle handle;
   bool is_random;  // it may draw random numbers
-  std::vector<size_t> written_lists;  // arguments that are lists of tensors, which it changes
 };
-
-// libtorch counts the changes of a tensor, but not those of operators that change a list of tensors, as an optimizer's do.
-// What was computed from weights (product.h) depends on the count.
-void count_changes(const c10::List<at::Tensor>& tensors) {
-  for (const at::Tensor& tensor : tensors.vec())
-    if (!tensor.is_inference()) tensor.unsafeGetTensorImpl()->bump_version();
-}
 
 // Attention draws random numbers only for its dropout, which is mostly 0.
 bool draws(const Operator& op, const torch::jit::Stack& stack) {
@@ -201,17 +192,6 @@ Napi::Value from_ivalue(Napi::Env env, IValue value) {
   TORCH_CHECK(false, "results of type ", value.tagKind(), " are not supported");
 }
 
-std::vector<size_t> written_lists(const c10::FunctionSchema& schema) {
-  std::vector<size_t> found;
-  for (size_t i = 0; i < schema.arguments().size(); i++) {
-    const auto& argument = schema.arguments()[i];
-    const bool is_list = argument.type()->kind() == TypeKind::ListType &&
-                         argument.type()->castRaw<c10::ListType>()->getElementType()->kind() == TypeKind::TensorType;
-    if (is_list && argument.alias_info() && argument.alias_info()->isWrite()) found.push_back(i);
-  }
-  return found;
-}
-
 // findOperator(name, overload) -> {handle, arguments, inPlace}, or null when libtorch doesn't have the operator.
 Napi::Value find_operator(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -234,9 +214,8 @@ Napi::Value find_operator(const Napi::CallbackInfo& info) {
   }
   auto result = Napi::Object::New(env);
   result.Set("handle",
-             Napi::External<Operator>::New(
-                 env, new Operator{*found, found->hasTag(at::Tag::nondeterministic_seeded), written_lists(schema)},
-                 [](Napi::Env, Operator* dead) { delete dead; }));
+             Napi::External<Operator>::New(env, new Operator{*found, found->hasTag(at::Tag::nondeterministic_seeded)},
+                                           [](Napi::Env, Operator* dead) { delete dead; }));
   result.Set("arguments", arguments);
   const auto& returns = schema.returns();
   result.Set("inPlace", returns.size() == 1 && returns[0].alias_info() && returns[0].alias_info()->isWrite());
@@ -267,10 +246,7 @@ Napi::Value call_operator(const Napi::CallbackInfo& info) {
     const PrecisionTurn precision;
     std::optional<RandomTurn> turn;
     if (draws(*op, stack)) turn.emplace();
-    std::vector<c10::List<at::Tensor>> written;
-    for (const size_t i : op->written_lists) written.push_back(stack[i].toTensorList());
     op->handle.callBoxed(stack);
-    for (const auto& tensors : written) count_changes(tensors);
   }
   const auto& returns = schema.returns();
   if (returns.empty() || stack.empty()) return env.Undefined();

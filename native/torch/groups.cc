@@ -91,11 +91,10 @@ std::vector<at::Tensor> blocks_in_groups(const at::Tensor& tokens, at::TensorLis
 
   std::atomic<int64_t> next{0};
   const at::ThreadLocalState state;  // so that the other threads run in the caller's modes
-  const LocalPackedWeights packed;
-  PackedWeights* const used = packed_weights();
+  const PackedWeightsGuard packed;
   at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
     const at::ThreadLocalStateGuard guard(state);
-    const PackedWeightsGuard shared(used);
+    const PackedWeightsGuard shared(packed.weights());
     for (int64_t group = next++; group < groups; group = next++) {
       const int64_t from = batch * group / groups, to = batch * (group + 1) / groups;
       const auto kept = run_all(x.narrow(0, from, to - from), weights, heads, eps, keep, class_only);

@@ -52,7 +52,7 @@ struct Forward {
 // x (R, D); without a norm (null) there is no skip connection either
 Forward forward(const at::Tensor& x, const Norm* norm, const Weights& w, double scale, bool keeps) {
   const int64_t rows = x.size(0), wide = w.w1.size(0), chunk = std::min(rows, chunk_rows());
-  const LocalPackedWeights packed;
+  const PackedWeightsGuard packed;
   Forward result{at::empty({rows, w.w2.size(0)}, x.options()), at::empty({keeps ? rows : chunk, wide}, x.options()),
                  norm ? at::empty({rows, 2}, x.options()) : at::Tensor()};
   at::Tensor values = keeps ? at::empty({chunk, wide}, x.options()) : result.h;
@@ -83,7 +83,7 @@ struct Gradients {
 Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm* norm, const at::Tensor& statistics,
                    const at::Tensor& h, const Weights& w, double scale) {
   const int64_t rows = x.size(0), wide = h.size(1), chunk = std::min(rows, chunk_rows());
-  const LocalPackedWeights packed;
+  const PackedWeightsGuard packed;
   const int64_t parts = at::get_num_threads();
   const RowLoops& loops = dino::rows();
   const auto options = x.options();

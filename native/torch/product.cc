@@ -152,8 +152,11 @@ void multiply_by_weight(const at::Tensor& out, const at::Tensor& a, const at::Te
   multiply_either(out, a, b, true, beta, alpha);
 }
 
-PackedWeights* packed_weights() { return weights_in_use; }
-PackedWeightsGuard::PackedWeightsGuard(PackedWeights* weights) : before_(std::exchange(weights_in_use, weights)) {}
+PackedWeightsGuard::PackedWeightsGuard() : before_(weights_in_use), used_(before_ ? before_ : &own_) {
+  weights_in_use = used_;
+}
+PackedWeightsGuard::PackedWeightsGuard(PackedWeights& of_other_thread)
+    : before_(std::exchange(weights_in_use, &of_other_thread)), used_(&of_other_thread) {}
 PackedWeightsGuard::~PackedWeightsGuard() { weights_in_use = before_; }
 
 namespace {

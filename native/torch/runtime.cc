@@ -4,7 +4,6 @@
 #include "distributed.h"
 #include "handle.h"
 #include "precision.h"
-#include "product.h"
 #include "random.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -21,10 +20,8 @@
 #include <stdlib.h>
 
 #include <map>
-#include <memory>
 #include <mutex>
 #include <utility>
-#include <vector>
 
 namespace dino {
 
@@ -129,13 +126,6 @@ Napi::Value cpu_features(const Napi::CallbackInfo& info) {
   DINO_CATCH(env)
 }
 
-// Packed weights that JavaScript has entered but not left, with the guards that make its thread use them.
-struct Packed {
-  PackedWeights weights;
-  PackedWeightsGuard guard{&weights};
-};
-thread_local std::vector<std::unique_ptr<Packed>> packed;
-
 void synchronize(const Napi::CallbackInfo& info) {
   DINO_TRY
   auto device = parse_device(info[0].As<Napi::String>().Utf8Value());
@@ -216,12 +206,6 @@ void register_runtime(Napi::Env env, Napi::Object exports) {
   exports.Set("version", Napi::String::New(env, TORCH_VERSION));
   exports.Set("allowBf16Products", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
                 return Napi::Boolean::New(info.Env(), allow_bf16_products(info[0].As<Napi::Boolean>().Value()));
-              }));
-  exports.Set("enterPackedWeights", Napi::Function::New(env, [](const Napi::CallbackInfo&) {
-                packed.push_back(std::make_unique<Packed>());
-              }));
-  exports.Set("leavePackedWeights", Napi::Function::New(env, [](const Napi::CallbackInfo&) {
-                if (!packed.empty()) packed.pop_back();
               }));
   exports.Set("cpuFeatures", Napi::Function::New(env, cpu_features));
   exports.Set("cpuCapability", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {

@@ -19,7 +19,6 @@ import {
   scope,
   widest,
   withGenerators,
-  withPackedWeights,
   withPrecision,
   withProductsOf,
   type Generator as RandomGenerator,
@@ -205,7 +204,7 @@ function gradientsOrUndo(
   settings: StepSettings,
 ): BatchMeans {
   try {
-    return withPackedWeights(() => gradients(state, crops, settings)); // no weight changes in there
+    return gradients(state, crops, settings);
   } catch (error) {
     undo(state, hidden);
     throw error;

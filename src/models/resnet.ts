@@ -5,7 +5,7 @@
  */
 import { ShapeError } from '../errors.js';
 import { BatchNorm, checkpoint, Conv2d, kaimingNormal_, Layer, Linear, Sequential } from '../nn/index.js';
-import { ops, scope, type Tensor } from '../torch/index.js';
+import { isAutocast, ops, scope, type Tensor } from '../torch/index.js';
 import { Backbone } from './backbone.js';
 
 /** Channels inside the blocks of the first stage, as torchvision has them; each stage has twice as many as the one before. */
@@ -156,10 +156,10 @@ export class ResNet extends Backbone {
     }
     let x = scope(() => {
       const isLarge = this.#stem === 'large';
-      // a seventh less time on a CPU, and what tensor cores want; on a CPU the large stem keeps the layout whose roundings its
-      // fixtures have
-      const isKept = isLarge && images.device === 'cpu';
-      const laidOut = isKept ? images : images.clone({ memoryFormat: 'channels_last' });
+      // a seventh less time on a CPU, and what tensor cores want; on a CPU in float32 the large stem keeps the layout whose
+      // roundings its fixtures have
+      const keeps = isLarge && images.device === 'cpu' && !isAutocast();
+      const laidOut = keeps ? images : images.clone({ memoryFormat: 'channels_last' });
       const entered = this.bn1.forward(this.conv1.forward(laidOut)).relu();
       return isLarge ? ops.maxPool2d(entered, [3, 3], [2, 2], [1, 1]) : entered;
     }); // (B, width, H / 4, W / 4), with a small stem (B, width, H, W)

@@ -38,15 +38,7 @@ export {
 } from './creation.js';
 export type { NestedNumbers, RandomOptions, TensorOptions } from './creation.js';
 export { scope } from './scope.js';
-export {
-  autocast,
-  gradients,
-  inferenceMode,
-  isAutocast,
-  noGrad,
-  withMatmulPrecision,
-  withPackedWeights,
-} from './modes.js';
+export { autocast, gradients, inferenceMode, isAutocast, noGrad, withMatmulPrecision } from './modes.js';
 export type { AutocastOptions, MatmulPrecision } from './modes.js';
 export { defaultGenerator, Generator, manualSeed, withGenerators } from './generator.js';
 export {

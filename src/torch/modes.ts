@@ -89,21 +89,6 @@ export function withMatmulPrecision<T>(precision: MatmulPrecision, fn: () => T):
 }
 
 /**
- * Runs `fn` keeping what products in bfloat16 round and pack of weights, so that each weight is packed once for all products
- * of `fn` in place of once for each. An operator that changes a weight is noticed; other writes to its memory are not.
- *
- * @param fn - Must be synchronous.
- */
-export function withPackedWeights<T>(fn: () => T): T {
-  native.enterPackedWeights();
-  try {
-    return synchronous('withPackedWeights', fn());
-  } finally {
-    native.leavePackedWeights();
-  }
-}
-
-/**
  * Gradients of `outputs` with respect to `inputs`, without changing any tensor's `grad`.
  *
  * @returns One tensor for each input; null for an input that the outputs don't depend on.

@@ -82,8 +82,6 @@ export interface NativeTorch extends NativeDistributed {
   clearAutocastCache(): void;
   /** Of this thread's operators on float32; returns what was set before. */
   allowBf16Products(allowed: boolean): boolean;
-  enterPackedWeights(): void;
-  leavePackedWeights(): void;
   createGenerator(device: string): GeneratorHandle;
   defaultGenerator(device: string): GeneratorHandle;
   enterGenerators(generators: readonly GeneratorHandle[]): void;
