@@ -69,7 +69,7 @@ const isStartDisabled = (): Promise<unknown> =>
 describe('the section Start', () => {
   it(
     'shows what is in a folder, what would be chosen and why, and the crops',
-    { timeout: 60_000 },
+    { timeout: 240_000 },
     async (t) => {
       if (typeof browser === 'string') return t.skip(browser);
       await studio.show('#/start');
@@ -108,11 +108,11 @@ describe('the section Start', () => {
       await studio.text('.planned tr.own', /Your choice/);
 
       await fill(SMALL);
-      await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 20_000);
+      await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 60_000);
       const after = (await rows()).filter((name) => before.includes(name));
       assert.deepEqual(after, before, 'rows stay where they are when they are edited');
       await studio.page.reload();
-      await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 20_000);
+      await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 60_000);
       assert.equal(await valueOf('headHiddenDim'), '32', 'a reload brings back what was set');
       await press('Take back 9 changes');
       await studio.page.waitForFunction(`document.querySelector('.planned [name="outDim"]').value === '128'`);
@@ -121,7 +121,7 @@ describe('the section Start', () => {
       await studio.page.evaluate('history.forward()');
       await studio.page.waitForSelector('table.planned');
       await fill(SMALL);
-      await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 20_000);
+      await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 60_000);
       await studio.page.waitForFunction(
         `document.querySelectorAll('.crops .global').length >= 8 && [...document.querySelectorAll('.crops img')].every((one) => one.complete && one.naturalWidth > 0)`,
         { timeout: 20_000 },
@@ -131,10 +131,10 @@ describe('the section Start', () => {
     },
   );
 
-  it('measures time and memory by trial steps, and leaves nothing behind', { timeout: 60_000 }, async (t) => {
+  it('measures time and memory by trial steps, and leaves nothing behind', { timeout: 240_000 }, async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     await press('Measure time and memory');
-    const result = await studio.text('.trial', /The whole training/, 40_000);
+    const result = await studio.text('.trial', /The whole training/, 90_000);
     assert.match(result, /about [\d.]+ (s|min|h)( \d+ \w+)? for 2,000 steps/);
     await studio.text('.begin', /About [\d]+ (s|min|h).*2,000 steps/);
     assert.match(result, /[\d.]+ images a second/);
@@ -142,7 +142,7 @@ describe('the section Start', () => {
     assert.deepEqual([existsSync(run), existsSync(path.join(folder, 'runs'))], [false, false]);
   });
 
-  it('begins a training, stops it, and resumes it', { timeout: 90_000 }, async (t) => {
+  it('begins a training, stops it, and resumes it', { timeout: 240_000 }, async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const offered = await studio.page.evaluate(`document.querySelector('input.path').value`);
     assert.equal(offered, path.join(folder, 'runs', 'photos-mine'), 'a name that is free');
