@@ -131,16 +131,20 @@ describe('the section Start', () => {
     },
   );
 
-  it('measures time and memory by trial steps, and leaves nothing behind', { timeout: 240_000 }, async (t) => {
-    if (typeof browser === 'string') return t.skip(browser);
-    await press('Measure time and memory');
-    const result = await studio.text('.trial', /The whole training/, 90_000);
-    assert.match(result, /about [\d.]+ (s|min|h)( \d+ \w+)? for 2,000 steps/);
-    await studio.text('.begin', /About [\d]+ (s|min|h).*2,000 steps/);
-    assert.match(result, /[\d.]+ images a second/);
-    assert.match(result, /[\d,]+ MiB at most, on cpu in (fp32|bf16)/);
-    assert.deepEqual([existsSync(run), existsSync(path.join(folder, 'runs'))], [false, false]);
-  });
+  it(
+    'measures time and memory by trial steps, and leaves nothing behind',
+    { timeout: 240_000 },
+    async (t) => {
+      if (typeof browser === 'string') return t.skip(browser);
+      await press('Measure time and memory');
+      const result = await studio.text('.trial', /The whole training/, 90_000);
+      assert.match(result, /about [\d.]+ (s|min|h)( \d+ \w+)? for 2,000 steps/);
+      await studio.text('.begin', /About [\d]+ (s|min|h).*2,000 steps/);
+      assert.match(result, /[\d.]+ images a second/);
+      assert.match(result, /[\d,]+ MiB at most, on cpu in (fp32|bf16)/);
+      assert.deepEqual([existsSync(run), existsSync(path.join(folder, 'runs'))], [false, false]);
+    },
+  );
 
   it('begins a training, stops it, and resumes it', { timeout: 240_000 }, async (t) => {
     if (typeof browser === 'string') return t.skip(browser);

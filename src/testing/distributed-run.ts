@@ -10,7 +10,12 @@ export interface TestFolder {
   newRun: () => string;
   images: () => string;
   /** Arguments of `dino` for a training with these settings. */
-  commandLine: (run: string, settings: Partial<TrainSettings>, more?: readonly string[], timeout?: number) => string[];
+  commandLine: (
+    run: string,
+    settings: Partial<TrainSettings>,
+    more?: readonly string[],
+    timeout?: number,
+  ) => string[];
 }
 
 /** A folder with 18 images, created before the first test of a file and deleted after the last. */
