@@ -122,6 +122,7 @@ describe('the studio', { skip: typeof browser === 'string' ? browser : false }, 
     await studio.page.waitForSelector('.film .strips canvas', { timeout: 30_000 });
     await studio.page.click('.strips li:nth-child(2) .strip-image');
     await studio.page.focus('.film .scrubber input');
+    await studio.page.keyboard.press('End'); // the film may be at its beginning, where Home changes nothing
     await studio.page.keyboard.press('Home');
     await studio.page.waitForSelector('.film[data-step="0"]');
     await studio.page
