@@ -111,6 +111,7 @@ describe('the section Start', () => {
       await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 60_000);
       const after = (await rows()).filter((name) => before.includes(name));
       assert.deepEqual(after, before, 'rows stay where they are when they are edited');
+      await studio.page.waitForFunction(`location.hash.includes('logEvery')`); // it is written a moment later
       await studio.page.reload();
       await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 60_000);
       assert.equal(await valueOf('headHiddenDim'), '32', 'a reload brings back what was set');

@@ -29,8 +29,8 @@ await inProcesses({ options, io }, async (world) => {
       const forward = backbone.forward.bind(backbone);
       if (dropPathRate !== 0)
         backbone.forward = (x) => {
-          // two sizes of crops go through the student in each step
-          if (world.rank === Number(mortal) && Number(last) > 0 && ++step === 2 * Number(last))
+          // once in each step, for the global crops: local ones go through forwardLocal()
+          if (world.rank === Number(mortal) && Number(last) > 0 && ++step === Number(last))
             process.kill(process.pid, 'SIGKILL');
           return forward(x);
         };
