@@ -104,7 +104,9 @@ test('a training that is begun, stopped at a random moment, and resumed', async 
       assert.equal(status, 200, text);
       assert.equal(verifyCheckpoint(newestCheckpoint(run) ?? assert.fail('no checkpoint')), done);
       // the run's lock is released before its last line is written
-      while (!/stopped after step \d+; continue with/.test(readFileSync(path.join(run, 'studio.log'), 'utf8')))
+      while (
+        !/stopped after step \d+; continue with/.test(readFileSync(path.join(run, 'studio.log'), 'utf8'))
+      )
         await sleep(10);
       const resumed = await post(`/runs/${id}/resume`);
       assert.equal(resumed.status, 200, resumed.text);
