@@ -171,8 +171,11 @@ export async function choosePrecision(
     // each precision makes one step that is not timed and at least one that is
     const fewest = (): number => 2 * candidates.length * took;
     while (images < batch && 2 * fewest() + 2 * took < budget()) {
-      images = Math.min(2 * images, batch);
-      took = await step('fp32', images);
+      const more = Math.min(2 * images, batch);
+      const longer = await step('fp32', more);
+      // the first step of a size may take several times as long as the next: then as many as before have to do
+      if (2 * candidates.length * longer > budget()) break;
+      [images, took] = [more, longer];
     }
     if (fewest() > budget())
       return {
