@@ -61,7 +61,8 @@ export function PickFolder({ path, onOpen, onChoose }: PickFolderProps) {
           <li key={folder.path}>
             <button type="button" onClick={() => onOpen(folder.path)}>
               <span>
-                <Icon name="folder" /> {folder.name}
+                <Icon name="folder" />
+                {folder.name}
               </span>
               <span class="note">{contentsOf(folder)}</span>
             </button>
