@@ -88,6 +88,20 @@ function useOriginals(images: readonly Seen[]): readonly Seen[] {
   );
 }
 
+/** A switch that is kept in the address. */
+function Switch({ name, label }: { name: string; label: string }) {
+  return (
+    <label>
+      <input
+        type="checkbox"
+        checked={isOn(name)}
+        onChange={(event) => turn(name, event.currentTarget.checked)}
+      />{' '}
+      {label}
+    </label>
+  );
+}
+
 export function SeenCard({ answer, side, largest, onSide, children }: SeenProps) {
   const view = viewOfAddress();
   const drawn = drawnOfAddress();
@@ -219,14 +233,7 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
           </div>
           {shown === 'likeness' && (
             <p class="row">
-              <label>
-                <input
-                  type="checkbox"
-                  checked={isScaled}
-                  onChange={(event) => turn('scaled', event.currentTarget.checked)}
-                />{' '}
-                Scale by image
-              </label>
+              <Switch name="scaled" label="Scale by image" />
               {pinned !== null && (
                 <button type="button" onClick={() => show('likeness', null)}>
                   Let go of the patch
@@ -236,14 +243,7 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
           )}
           {shown === 'colors' && (
             <p>
-              <label>
-                <input
-                  type="checkbox"
-                  checked={isMasked}
-                  onChange={(event) => turn('front', event.currentTarget.checked)}
-                />{' '}
-                Only the foreground
-              </label>
+              <Switch name="front" label="Only the foreground" />
             </p>
           )}
           <p>
