@@ -28,15 +28,15 @@ const AttentionLoops& attention_loops() {
   static const AttentionLoops& chosen = vectors::pick(base::attention_loops, v3::attention_loops, v4::attention_loops);
   return chosen;
 }
-// Whether the loops of *.bf16.cc may be used: they need level v4 too.
-bool has_bf16() {
+// They need level v4 too.
+bool has_bf16_loops() {
   static const bool has = vectors::chosen() == vectors::Level::kV4 && __builtin_cpu_supports("avx512bf16");
   return has;
 }
-const AttentionLoops* bf16_attention_loops() { return has_bf16() ? &bf16::attention_loops : nullptr; }
+const AttentionLoops* bf16_attention_loops() { return has_bf16_loops() ? &bf16::attention_loops : nullptr; }
 const PackLoops& pack_loops() {
   static const PackLoops& chosen =
-      has_bf16() ? bf16::pack_loops : vectors::pick(base::pack_loops, v3::pack_loops, v4::pack_loops);
+      has_bf16_loops() ? bf16::pack_loops : vectors::pick(base::pack_loops, v3::pack_loops, v4::pack_loops);
   return chosen;
 }
 #else
@@ -44,6 +44,7 @@ const RowLoops& rows() { return base::row_loops; }
 const AttentionLoops& attention_loops() { return base::attention_loops; }
 const AttentionLoops* bf16_attention_loops() { return nullptr; }
 const PackLoops& pack_loops() { return base::pack_loops; }
+bool has_bf16_loops() { return false; }
 #endif
 
 }  // namespace dino

@@ -52,8 +52,14 @@ struct AttentionLoops {
                    float* grad_q, float* grad_k, float* grad_v, float* scratch);
 };
 
-// Matrices in bfloat16 for a product, as the upper halves of rounded float32 numbers; `stride`s are in numbers of the matrix.
+// Operands of a product, in the layouts that its kernel for blocks reads (product.cc). `stride`s are in numbers of the matrix.
 struct PackLoops {
+  // out = scale * x, a row of n numbers.
+  void (*scale)(const float* x, float scale, float* out, int64_t n);
+  // out (columns, rows) = scale * the transpose of x (rows, columns).
+  void (*transpose)(const float* x, int64_t stride, float scale, float* out, int64_t out_stride, int64_t columns,
+                    int64_t rows);
+  // The others round to bfloat16, the upper half of a float32 number.
   // A row of n numbers, multiplied by scale; a row of odd length is followed by a 0.
   void (*round)(const float* x, float scale, uint16_t* out, int64_t n);
   // The same of a matrix's columns, which become rows: x (rows, columns) to out (columns, rows).
@@ -72,5 +78,7 @@ const AttentionLoops& attention_loops();
 // The same with products of bfloat16 (attention.bf16.cc); null where the processor or the level in use has none.
 const AttentionLoops* bf16_attention_loops();
 const PackLoops& pack_loops();
+// Whether the loops of *.bf16.cc may be used.
+bool has_bf16_loops();
 
 }  // namespace dino

@@ -1,4 +1,4 @@
-// The loops of pack.simd.cc with instructions that round to bfloat16 (numbers below 2^-126 become 0), transposing in registers.
+// The loops of pack.simd.cc, transposing in registers, with instructions that round to bfloat16 (numbers below 2^-126 become 0).
 #include "loops.h"
 
 #if defined(__AVX512BF16__)
@@ -9,6 +9,31 @@ namespace dino::DINO_LEVEL {
 namespace {
 
 inline __m512 load(const float* x, int64_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), x); }
+
+void scale_row(const float* x, float scale, float* out, int64_t n) {
+  const __m512 factor = _mm512_set1_ps(scale);
+  for (int64_t i = 0; i < n; i += 16) _mm512_mask_storeu_ps(out + i, first_lanes(n - i), _mm512_mul_ps(load(x + i, n - i), factor));
+}
+
+void transpose_matrix(const float* x, int64_t stride, float scale, float* out, int64_t out_stride, int64_t columns,
+                      int64_t rows) {
+  const __m512 factor = _mm512_set1_ps(scale);
+  for (int64_t r = 0; r < rows; r += 16) {
+    const __mmask16 deep = first_lanes(rows - r);
+    for (int64_t c = 0; c < columns; c += 16) {
+      const __mmask16 wide = first_lanes(columns - c);
+      __m512i tile[16];
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < 16; i++) {
+        const __m512 row = _mm512_maskz_loadu_ps(r + i < rows ? wide : 0, x + (r + i) * stride + c);
+        tile[i] = _mm512_castps_si512(_mm512_mul_ps(row, factor));
+      }
+      transpose(tile);
+      const int64_t width = columns - c < 16 ? columns - c : 16;
+      for (int64_t i = 0; i < width; i++) _mm512_mask_storeu_epi32(out + (c + i) * out_stride + r, deep, tile[i]);
+    }
+  }
+}
 
 void round_row(const float* x, float scale, uint16_t* out, int64_t n) {
   const __m512 factor = _mm512_set1_ps(scale);
@@ -78,7 +103,7 @@ void pair_columns(const float* x, int64_t stride, uint32_t* out, int64_t out_str
 
 }  // namespace
 
-extern const PackLoops pack_loops{round_row, round_columns, pair_rows, pair_columns};
+extern const PackLoops pack_loops{scale_row, transpose_matrix, round_row, round_columns, pair_rows, pair_columns};
 
 }  // namespace dino::DINO_LEVEL
 

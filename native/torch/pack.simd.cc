@@ -1,4 +1,4 @@
-// Rounding float32 numbers to bfloat16, in the layouts that a product of blocks reads (product.cc).
+// Copying float32 numbers, and rounding them to bfloat16, in the layouts that a product of blocks reads (product.cc).
 #include <cstring>
 
 #include "loops.h"
@@ -15,6 +15,21 @@ inline uint32_t rounded(float x) {
 }
 
 inline uint32_t pair(float even, float odd) { return rounded(even) | rounded(odd) << 16; }
+
+void scale_row(const float* x, float scale, float* out, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++) out[i] = scale * x[i];
+}
+
+void transpose(const float* x, int64_t stride, float scale, float* out, int64_t out_stride, int64_t columns,
+               int64_t rows) {
+  constexpr int64_t kTile = 16;
+  for (int64_t r = 0; r < rows; r += kTile) {
+    const int64_t height = rows - r < kTile ? rows - r : kTile;
+    for (int64_t c = 0; c < columns; c++)
+      for (int64_t i = 0; i < height; i++) out[c * out_stride + r + i] = scale * x[(r + i) * stride + c];
+  }
+}
 
 void round_row(const float* x, float scale, uint16_t* out, int64_t n) {
 #pragma omp simd
@@ -87,6 +102,6 @@ void pair_columns(const float* x, int64_t stride, uint32_t* out, int64_t out_str
 
 }  // namespace
 
-extern const PackLoops pack_loops{round_row, round_columns, pair_rows, pair_columns};
+extern const PackLoops pack_loops{scale_row, transpose, round_row, round_columns, pair_rows, pair_columns};
 
 }  // namespace dino::DINO_LEVEL

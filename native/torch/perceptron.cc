@@ -29,7 +29,7 @@ using torch::autograd::variable_list;
 
 // Rows processed at a time: enough for the products to reach full speed, few enough to limit the memory between them. Where
 // weights are packed only once, few suffice, and what is between two products stays in the cache.
-int64_t chunk_rows() { return (packs_bf16() ? 512 : 2048) * at::get_num_threads(); }
+int64_t chunk_rows() { return (packs() ? 512 : 2048) * at::get_num_threads(); }
 
 struct Weights {
   at::Tensor w1, b1, w2, b2;  // (F, D), (F), (E, F), (E)

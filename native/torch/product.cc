@@ -2,10 +2,14 @@
 //
 //   dino::linear(x, w, bias)    x w^T + bias, with its gradient
 //
-// In float32 they are libtorch's. Where float32 products may be computed in bfloat16 (precision.h), a processor with AMX has
-// them from oneDNN, through libtorch. oneDNN does so only with AMX, although other processors multiply bfloat16 too, so with
-// avx512_bf16 the operands are rounded and packed here, and oneDNN's kernel for blocks, which libtorch exports, multiplies them
-// and adds in float32. Each number of a result is computed in the same order whatever the number of threads.
+// They are libtorch's, but for two cases in which oneDNN's kernel for blocks, which libtorch exports, is much faster. Then the
+// operands are packed here, and it multiplies them:
+//
+// - float32, with AVX-512 on a processor that is not Intel's: libtorch leaves these to MKL, which has only AVX2 for it;
+// - operands rounded to bfloat16, where float32 products may be computed so (precision.h), with avx512_bf16 but without AMX:
+//   oneDNN has whole products of float32 matrices in bfloat16 only with AMX.
+//
+// Each number of a result is computed in the same order whatever the number of threads.
 #include "product.h"
 
 #include <ATen/Parallel.h>
@@ -18,6 +22,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <string_view>
 #include <utility>
@@ -27,74 +32,141 @@
 
 namespace dino {
 
-// The processor multiplies bfloat16, but oneDNN, which does so for float32 matrices only with AMX, leaves them in float32.
+namespace {
+
+bool has_instructions(const char* name) {
+  const auto capabilities = at::cpu::get_cpu_capabilities();
+  const auto found = capabilities.find(name);
+  return found != capabilities.end() && found->second.toBool();
+}
+
+bool is_intel() {
+#if defined(__x86_64__)
+  return __builtin_cpu_is("intel");
+#else
+  return false;
+#endif
+}
+
+// The most instructions that oneDNN may use, by its environment variable; empty: all.
+std::string_view onednn_limit() {
+  const char* most = std::getenv("ONEDNN_MAX_CPU_ISA");
+  return most == nullptr ? std::string_view() : most;
+}
+
+bool packs_float32() {
+  static const bool can =
+      !is_intel() && has_bf16_loops() && (onednn_limit().empty() || onednn_limit().substr(0, 6) == "AVX512");
+  return can && !bf16_products();
+}
+
+}  // namespace
+
 bool packs_bf16() {
-  static const bool can = [] {
-    const auto capabilities = at::cpu::get_cpu_capabilities();
-    const auto has = [&](const char* name) {
-      const auto found = capabilities.find(name);
-      return found != capabilities.end() && found->second.toBool();
-    };
-    const char* most = std::getenv("ONEDNN_MAX_CPU_ISA");
-    const bool uses_amx = most == nullptr || std::string_view(most) != "AVX512_CORE_BF16";
-    return has("avx512_bf16") && !(has("amx_bf16") && uses_amx);
-  }();
+  static const bool can = has_instructions("avx512_bf16") &&
+                          !(has_instructions("amx_bf16") && onednn_limit() != "AVX512_CORE_BF16");
   return can && bf16_products();
 }
 
+bool packs() { return packs_bf16() || packs_float32(); }
+
 namespace {
 
-// A block of the result; the kernel's packed operand has rows of 16, 32, 48 or 64 pairs.
+// A block of the result. In the packed operand of bfloat16 a row of pairs has 16, 32, 48 or 64 of them.
 constexpr int64_t kRows = 64, kColumns = 64;
-// Inner length of a block: its two operands fit in a core's second-level cache. Even, since numbers are packed in pairs.
-constexpr int64_t kDepth = 1024;
+constexpr int64_t kPadding = 16;  // so that rows of a block are not a power of two apart
 
-int64_t even(int64_t n) { return n + n % 2; }
 int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
 int64_t panel_width(int64_t columns) { return blocks(columns, 16) * 16; }
 
-at::Tensor scratch(int64_t size) { return at::empty({size}, at::TensorOptions().dtype(at::kBFloat16)); }
+template <typename T>
+struct LeftBlock {
+  const T* rows;
+  int64_t stride;
+};
 
-// scale * a (M, K) in bfloat16, row by row, rows padded to an even length with 0.
-at::Tensor pack_rows(const at::Tensor& a, float scale) {
-  const int64_t rows = a.size(0), depth = a.size(1), stride = even(depth);
-  const PackLoops& loops = pack_loops();
-  at::Tensor packed = scratch(rows * stride);
-  auto* to = static_cast<uint16_t*>(packed.data_ptr());
-  const float* from = a.const_data_ptr<float>();
-  if (a.stride(1) == 1) {
-    const int64_t ld = a.stride(0);
-    each_row(rows, [&](int64_t r) { loops.round(from + r * ld, scale, to + r * stride, depth); });
-  } else {
-    const int64_t ld = a.stride(1);
-    at::parallel_for(0, blocks(rows, kRows), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t block = begin; block < end; block++) {
-        const int64_t row = block * kRows;
-        loops.round_columns(from + row, ld, scale, to + row * stride, stride, std::min(kRows, rows - row), depth);
-      }
-    });
+// How operands are packed. kDepth is the inner length of a block: its two operands fit in a core's second-level cache.
+struct Float32 {
+  using Number = float;
+  static constexpr int64_t kDepth = 512;
+
+  static int64_t padded(int64_t depth) { return depth; }
+
+  // scale * rows [row, row + height) and columns [k, k + depth) of a, which are packed only where they must be
+  static LeftBlock<float> left(const at::Tensor& a, float scale, int64_t row, int64_t height, int64_t k, int64_t depth,
+                           float* packed) {
+    const float* from = a.const_data_ptr<float>() + row * a.stride(0) + k * a.stride(1);
+    const int64_t stride = depth + kPadding;
+    if (a.stride(1) != 1) {
+      pack_loops().transpose(from, a.stride(1), scale, packed, stride, height, depth);
+    } else if (scale == 1) {
+      return {from, a.stride(0)};
+    } else {
+      for (int64_t r = 0; r < height; r++) pack_loops().scale(from + r * a.stride(0), scale, packed + r * stride, depth);
+    }
+    return {packed, stride};
   }
-  return packed;
-}
 
-// b (K, N) in bfloat16: panels of kColumns columns, each row by row of pairs of consecutive rows of b, padded with 0.
+  // x (rows, columns), to rows that are `width` apart
+  static void panel(const float* x, int64_t stride, float* out, int64_t width, int64_t columns, int64_t rows) {
+    for (int64_t r = 0; r < rows; r++) std::copy_n(x + r * stride, columns, out + r * width);
+  }
+  // the transpose of x (rows, columns)
+  static void transposed_panel(const float* x, int64_t stride, float* out, int64_t width, int64_t rows,
+                               int64_t columns) {
+    pack_loops().transpose(x, stride, 1, out, width, columns, rows);
+  }
+};
+
+// Numbers of two consecutive rows of the right operand stand beside each other; an odd depth is padded with 0.
+struct Bf16 {
+  using Number = at::BFloat16;
+  static constexpr int64_t kDepth = 1024;
+
+  static int64_t padded(int64_t depth) { return depth + depth % 2; }
+
+  static LeftBlock<at::BFloat16> left(const at::Tensor& a, float scale, int64_t row, int64_t height, int64_t k,
+                                  int64_t depth, at::BFloat16* packed) {
+    const float* from = a.const_data_ptr<float>() + row * a.stride(0) + k * a.stride(1);
+    const int64_t stride = padded(depth) + 2 * kPadding;
+    auto* to = reinterpret_cast<uint16_t*>(packed);
+    if (a.stride(1) != 1) {
+      pack_loops().round_columns(from, a.stride(1), scale, to, stride, height, depth);
+    } else {
+      for (int64_t r = 0; r < height; r++) pack_loops().round(from + r * a.stride(0), scale, to + r * stride, depth);
+    }
+    return {packed, stride};
+  }
+
+  static void panel(const float* x, int64_t stride, at::BFloat16* out, int64_t width, int64_t columns, int64_t rows) {
+    pack_loops().pair_rows(x, stride, reinterpret_cast<uint32_t*>(out), width, columns, rows);
+  }
+  static void transposed_panel(const float* x, int64_t stride, at::BFloat16* out, int64_t width, int64_t rows,
+                               int64_t columns) {
+    pack_loops().pair_columns(x, stride, reinterpret_cast<uint32_t*>(out), width, rows, columns);
+  }
+};
+
+at::Tensor scratch(int64_t size, at::ScalarType type) { return at::empty({size}, at::TensorOptions().dtype(type)); }
+
+// b (K, N) in panels of kColumns columns.
+template <typename Kind>
 at::Tensor pack_panels(const at::Tensor& b) {
-  const int64_t depth = b.size(0), columns = b.size(1), pairs = even(depth) / 2;
-  const PackLoops& loops = pack_loops();
+  using Number = typename Kind::Number;
+  const int64_t depth = b.size(0), columns = b.size(1), size = Kind::padded(depth) * kColumns;
   const int64_t panels = blocks(columns, kColumns);
-  at::Tensor packed = scratch(panels * pairs * 2 * kColumns);
-  auto* to = static_cast<uint32_t*>(packed.data_ptr());
+  at::Tensor packed = scratch(panels * size, c10::CppTypeToScalarType<Number>::value);
+  auto* to = static_cast<Number*>(packed.data_ptr());
   const float* from = b.const_data_ptr<float>();
   const bool is_transposed = b.stride(0) == 1 && b.stride(1) != 1;
-  const int64_t ld = is_transposed ? b.stride(1) : b.stride(0);
   at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; p++) {
       const int64_t first = p * kColumns, width = std::min(kColumns, columns - first);
-      uint32_t* panel = to + p * pairs * kColumns;
       if (is_transposed) {
-        loops.pair_columns(from + first * ld, ld, panel, panel_width(width), width, depth);
+        const int64_t stride = b.stride(1);
+        Kind::transposed_panel(from + first * stride, stride, to + p * size, panel_width(width), width, depth);
       } else {
-        loops.pair_rows(from + first, ld, panel, panel_width(width), width, depth);
+        Kind::panel(from + first, b.stride(0), to + p * size, panel_width(width), width, depth);
       }
     }
   });
@@ -103,24 +175,34 @@ at::Tensor pack_panels(const at::Tensor& b) {
 
 thread_local PackedWeights* weights_in_use = nullptr;
 
-void multiply_bf16(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool is_weight, bool adds,
-                   float alpha) {
-  const int64_t rows = a.size(0), depth = even(a.size(1)), columns = b.size(1);
-  const at::Tensor packed_a = pack_rows(a, alpha);
-  const at::Tensor packed_b = is_weight && weights_in_use ? weights_in_use->find(b, pack_panels) : pack_panels(b);
-  const auto* left = packed_a.const_data_ptr<at::BFloat16>();
-  const auto* right = packed_b.const_data_ptr<at::BFloat16>();
+// out = (adds ? out : 0) + alpha * a b. A thread computes consecutive blocks of the result, those of the same rows one after
+// another, and packs these rows for itself, into its cache.
+template <typename Kind>
+void multiply_blocks(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool is_weight, bool adds,
+                     float alpha) {
+  using Number = typename Kind::Number;
+  constexpr auto type = c10::CppTypeToScalarType<Number>::value;
+  const int64_t rows = a.size(0), depth = a.size(1), columns = b.size(1), panels = blocks(columns, kColumns);
+  const at::Tensor packed =
+      is_weight && weights_in_use ? weights_in_use->find(b, pack_panels<Kind>) : pack_panels<Kind>(b);
+  const Number* right = packed.const_data_ptr<Number>();
+  const int64_t panel_size = Kind::padded(depth) * kColumns, ld = out.stride(0);
   float* to = out.data_ptr<float>();
-  const int64_t panels = blocks(columns, kColumns), ld = out.stride(0);
   at::parallel_for(0, blocks(rows, kRows) * panels, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; block++) {
-      const int64_t row = block / panels * kRows, panel = block % panels, column = panel * kColumns;
-      const int64_t height = std::min(kRows, rows - row), width = std::min(kColumns, columns - column);
-      const int64_t pair_stride = panel_width(width);
-      for (int64_t k = 0; k < depth; k += kDepth) {
-        at::native::cpublas::brgemm(height, width, std::min(kDepth, depth - k), depth, pair_stride, ld, adds || k > 0,
-                                    left + row * depth + k, right + panel * depth * kColumns + k * pair_stride,
-                                    to + row * ld + column);
+    const at::Tensor own = scratch(kRows * (Kind::kDepth + 2 * kPadding), type);
+    auto* const space = static_cast<Number*>(own.data_ptr());
+    for (int64_t block = begin, next; block < end; block = next) {
+      const int64_t row = block / panels * kRows, height = std::min(kRows, rows - row);
+      next = std::min(end, (block / panels + 1) * panels);
+      for (int64_t k = 0; k < depth; k += Kind::kDepth) {
+        const int64_t n = std::min(Kind::kDepth, depth - k);
+        const auto left = Kind::left(a, alpha, row, height, k, n, space);
+        for (int64_t i = block; i < next; i++) {
+          const int64_t panel = i % panels, width = std::min(kColumns, columns - panel * kColumns);
+          const int64_t stride = panel_width(width);
+          at::native::cpublas::brgemm(height, width, Kind::padded(n), left.stride, stride, ld, adds || k > 0, left.rows,
+                                      right + panel * panel_size + k * stride, to + row * ld + panel * kColumns);
+        }
       }
     }
     at::native::cpublas::brgemm_release();
@@ -130,7 +212,7 @@ void multiply_bf16(const at::Tensor& out, const at::Tensor& a, const at::Tensor&
 void multiply_either(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool is_weight, double beta,
                      double alpha) {
   at::Tensor result = out;
-  if (!packs_bf16() || out.numel() == 0 || a.size(1) == 0) {
+  if (!packs() || out.numel() == 0 || a.size(1) == 0) {
     if (beta == 0 && alpha == 1) {
       at::mm_out(result, a, b);
     } else {
@@ -139,7 +221,8 @@ void multiply_either(const at::Tensor& out, const at::Tensor& a, const at::Tenso
     return;
   }
   if (beta != 0 && beta != 1) result.mul_(beta);
-  multiply_bf16(result, a, b, is_weight, beta != 0, static_cast<float>(alpha));
+  const auto product = packs_bf16() ? multiply_blocks<Bf16> : multiply_blocks<Float32>;
+  product(out, a, b, is_weight, beta != 0, static_cast<float>(alpha));
 }
 
 }  // namespace
@@ -210,7 +293,7 @@ class Linear : public torch::autograd::Function<Linear> {
 }  // namespace
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const MaybeTensor& bias) {
-  if (!packs_bf16() || !has_rows({x, w}) || (bias && !has_rows({*bias})) || !w.is_contiguous() || x.numel() == 0) {
+  if (!packs() || !has_rows({x, w}) || (bias && !has_rows({*bias})) || !w.is_contiguous() || x.numel() == 0) {
     return at::linear(x, w, bias);
   }
   if (!needs_gradient({x, w}) && !(bias && needs_gradient({*bias})))

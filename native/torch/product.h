@@ -13,15 +13,18 @@ namespace dino {
 // Whether products of our own operators round their operands to bfloat16 themselves.
 bool packs_bf16();
 
+// Whether they pack their operands at all, in bfloat16 or in float32.
+bool packs();
+
 // out = beta * out + alpha * a b, for float32 matrices on the CPU: a (M, K) and b (K, N) contiguous or transposed, out (M, N)
 // contiguous.
 void multiply(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, double beta = 0, double alpha = 1);
 
-// The same where b is a weight or its transpose: it is rounded and packed once in the lifetime of a PackedWeightsGuard.
+// The same where b is a weight or its transpose: it is packed once in the lifetime of a PackedWeightsGuard.
 void multiply_by_weight(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, double beta = 0,
                         double alpha = 1);
 
-// The weights of an operator as products in bfloat16 read them, for all its chunks of rows, or groups of images in threads.
+// The weights of an operator as products of blocks read them, for all its chunks of rows, or groups of images in threads.
 class PackedWeights {
  public:
   // The packed b (K, N).

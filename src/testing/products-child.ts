@@ -7,6 +7,7 @@ import { isMainThread, parentPort } from 'node:worker_threads';
 import {
   attentionResidual,
   inferenceMode,
+  linear,
   ops,
   perceptronResidual,
   rand,
@@ -43,6 +44,11 @@ function cases(): Case[] {
     const operands = { a: rand([m, k]), b: rand([k, n]), w: rand([n, k]), bias: rand([n]) };
     found.push({ name: `mm ${shape}`, operands, run: ({ a, b }) => a!.mm(b!) });
     found.push({ name: `linear ${shape}`, operands, run: ({ a, w, bias }) => ops.linear(a!, w!, bias) });
+    found.push({
+      name: `linear of our own ${shape}`,
+      operands,
+      run: ({ a, w, bias }) => linear(a!, w!, bias),
+    });
     found.push({ name: `bmm ${shape}`, operands, run: ({ a, b }) => a!.unsqueeze(0).bmm(b!.unsqueeze(0)) });
   }
   const [d, f] = [48, 192];

@@ -1,4 +1,4 @@
-/** Operators of our own: native/torch/perceptron.cc, attention.cc and groups.cc. */
+/** Operators of our own: native/torch/product.cc, perceptron.cc, attention.cc and groups.cc. */
 import { Operator } from './dispatch.js';
 import type { Tensor } from './tensor.js';
 
@@ -12,8 +12,8 @@ const operators = {
 };
 
 /**
- * x W^T + bias, ops.linear() except where float32 products may be computed in bfloat16 (withMatmulPrecision()): there it
- * rounds and packs its operands itself, on processors for which libtorch doesn't.
+ * x W^T + bias: ops.linear() except on processors for which libtorch has no fast kernel, in float32 or where float32 products
+ * may be computed in bfloat16 (withMatmulPrecision()). There it packs its operands itself.
  *
  * @param x - (..., in)
  * @param weight - (out, in)
