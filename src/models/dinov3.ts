@@ -21,6 +21,7 @@ import {
 } from '../nn/index.js';
 import {
   arange,
+  linear,
   noGrad,
   ones,
   ops,
@@ -133,7 +134,7 @@ class MaskedBiasLinear extends Linear {
   }
 
   override forward(x: Tensor): Tensor {
-    return ops.linear(x, this.weight, this.masked);
+    return linear(x, this.weight, this.masked);
   }
 }
 
