@@ -10,7 +10,7 @@
 #include <cmath>
 
 #include "bf16.h"
-#include "exp.h"
+#include "softmax.h"
 
 namespace dino::DINO_LEVEL {
 
@@ -121,18 +121,10 @@ void forward(Head h, float* out, int64_t out_stride, float* lse, float* memory) 
     float inverse[kQueries];
     for (int64_t r = 0; r < n; r++) {
       float* row = scores + r * padded;
-      float largest = row[0];
-#pragma omp simd reduction(max : largest)
-      for (int64_t i = 0; i < h.tokens; i++) largest = row[i] > largest ? row[i] : largest;
-      float sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t i = 0; i < h.tokens; i++) {
-        row[i] = fast_exp((row[i] - largest) * scale);
-        sum += row[i];
-      }
+      const SoftmaxSum sum = softmax_row(row, h.tokens, scale);
       for (int64_t i = h.tokens; i < padded; i++) row[i] = 0;
-      inverse[r] = 1.0f / sum;
-      lse[from + r] = largest * scale + std::log(sum);
+      inverse[r] = sum.inverse;
+      lse[from + r] = sum.log;
     }
     pack_rows(scores, padded, n, padded, weights);
     float* to = out + from * out_stride;
@@ -171,18 +163,9 @@ void backward(Head h, const float* out, const float* grad_out, int64_t out_strid
     product(n, padded, pairs, {q + from * pairs, pairs, 1}, keys, padded, weights, padded, false);
     product(n, padded, pairs, {g + from * pairs, pairs, 1}, values, padded, grad_scores, padded, false);
     for (int64_t r = 0; r < n; r++) {
-      float mean = 0;  // weighted mean of the row's gradient, which softmax's backward pass subtracts
-      const float *output = out + (from + r) * out_stride, *grads = grad_out + (from + r) * out_stride;
-#pragma omp simd reduction(+ : mean)
-      for (int64_t i = 0; i < h.dim; i++) mean += output[i] * grads[i];
+      const int64_t row = (from + r) * out_stride;
       float *w = weights + r * padded, *grad_s = grad_scores + r * padded;
-      const float sum = lse[from + r];
-#pragma omp simd
-      for (int64_t i = 0; i < h.tokens; i++) {
-        const float p = fast_exp(w[i] * scale - sum);
-        w[i] = p;
-        grad_s[i] = p * (grad_s[i] - mean) * scale;
-      }
+      softmax_backward_row(w, grad_s, h.tokens, lse[from + r], scale, out + row, grad_out + row, h.dim);
       for (int64_t i = h.tokens; i < padded; i++) w[i] = grad_s[i] = 0;
     }
     const int64_t some = (n + 1) / 2;  // pairs of queries

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "exp.h"
 #include "loops.h"
+#include "softmax.h"
 
 namespace dino::DINO_LEVEL {
 namespace {
@@ -122,17 +122,9 @@ void forward(Head h, float* out, int64_t out_stride, float* lse, float* memory) 
     float inverse[kQueries];
     for (int64_t r = 0; r < n; r++) {
       float* row = scores + r * padded;
-      float largest = row[0];
-#pragma omp simd reduction(max : largest)
-      for (int64_t i = 0; i < h.tokens; i++) largest = row[i] > largest ? row[i] : largest;
-      float sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t i = 0; i < h.tokens; i++) {
-        row[i] = fast_exp((row[i] - largest) * scale);
-        sum += row[i];
-      }
-      inverse[r] = 1.0f / sum;
-      lse[from + r] = largest * scale + std::log(sum);
+      const SoftmaxSum sum = softmax_row(row, h.tokens, scale);
+      inverse[r] = sum.inverse;
+      lse[from + r] = sum.log;
     }
     float* to = out + from * out_stride;
     product(n, h.dim, h.tokens, {scores, padded, 1}, values, h.dim, to, out_stride, false);
@@ -164,18 +156,8 @@ void backward(Head h, const float* out, const float* grad_out, int64_t out_strid
     product(n, padded, h.dim, {queries, h.dim, 1}, keys, padded, weights, padded, false);
     product(n, padded, h.dim, {grads, h.dim, 1}, values, padded, grad_scores, padded, false);
     for (int64_t r = 0; r < n; r++) {
-      float mean = 0;  // weighted mean of the row's gradient, which softmax's backward pass subtracts
-      const float* output = out + (from + r) * out_stride;
-#pragma omp simd reduction(+ : mean)
-      for (int64_t i = 0; i < h.dim; i++) mean += output[i] * grads[r * h.dim + i];
-      float *w = weights + r * padded, *grad_s = grad_scores + r * padded;
-      const float sum = lse[from + r];
-#pragma omp simd
-      for (int64_t i = 0; i < h.tokens; i++) {
-        const float p = fast_exp(w[i] * scale - sum);
-        w[i] = p;
-        grad_s[i] = p * (grad_s[i] - mean) * scale;
-      }
+      softmax_backward_row(weights + r * padded, grad_scores + r * padded, h.tokens, lse[from + r], scale,
+                           out + (from + r) * out_stride, grads + r * h.dim, h.dim);
     }
     product(n, h.dim, h.tokens, {grad_scores, padded, 1}, k, h.dim, grad_q + from * h.stride, h.stride, false);
     product(h.tokens, h.dim, n, {weights, 1, padded}, grads, h.dim, grad_v, h.stride, adds);
