@@ -5,9 +5,12 @@
  */
 import { readFileSync } from 'node:fs';
 
+const nameOf = ({ who, precision }) => (who === 'dino-ts' ? `ours, ${precision}` : 'reference');
 const results = process.argv.slice(2).map((file) => JSON.parse(readFileSync(file, 'utf8')));
-const ours = results.filter(({ who }) => who === 'dino-ts');
-const reference = results.filter(({ who }) => who !== 'dino-ts');
+/** The results of a program in one precision, one for each seed; the reference's come first. */
+const groups = [...new Set(results.map(nameOf))]
+  .map((name) => ({ name, runs: results.filter((result) => nameOf(result) === name) }))
+  .sort((a, b) => (a.name === 'reference' ? -1 : b.name === 'reference' ? 1 : 0));
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 const range = (values, digits) =>
   `${Math.min(...values).toFixed(digits)} – ${Math.max(...values).toFixed(digits)}`;
@@ -21,25 +24,32 @@ const epochMeans = (runs, key, epoch) =>
 /** The distance between the ranges of two sets of values: 0 if they overlap. */
 const gap = (a, b) => Math.max(0, Math.min(...a) - Math.max(...b), Math.min(...b) - Math.max(...a));
 
-const epochs = ours[0].curve.length / ours[0].stepsPerEpoch;
-console.log(`Seeds: ${reference.length} of the reference, ${ours.length} of ours.\n`);
-console.log('| epoch | loss, reference | loss, ours | entropy, reference | entropy, ours | ranges meet |');
-console.log('|---|---|---|---|---|---|');
-for (let epoch = 0; epoch < epochs; epoch++) {
-  const cells = [];
-  let meet = true;
-  for (const key of ['loss', 'teacherEntropy']) {
-    const [a, b] = [epochMeans(reference, key, epoch), epochMeans(ours, key, epoch)];
-    cells.push(`${mean(a).toFixed(3)} (${range(a, 3)})`, `${mean(b).toFixed(3)} (${range(b, 3)})`);
-    meet &&= gap(a, b) === 0;
+const [first] = groups;
+const cell = (values, digits) => `${mean(values).toFixed(digits)} (${range(values, digits)})`;
+const row = (cells) => console.log(`| ${cells.join(' | ')} |`);
+const head = (cells) => {
+  row(cells);
+  row(cells.map(() => '---'));
+};
+
+console.log(`Seeds: ${groups.map(({ name, runs }) => `${runs.length} of ${name}`).join('; ')}.`);
+for (const [key, title] of [
+  ['loss', 'loss'],
+  ['teacherEntropy', "teacher's entropy"],
+]) {
+  console.log();
+  head([`epoch, ${title}`, ...groups.map(({ name }) => name), 'ranges meet']);
+  const { curve, stepsPerEpoch } = first.runs[0];
+  for (let epoch = 0; epoch < curve.length / stepsPerEpoch; epoch++) {
+    const [expected, ...found] = groups.map(({ runs }) => epochMeans(runs, key, epoch));
+    const meet = found.every((values) => gap(expected, values) === 0);
+    row([epoch + 1, ...[expected, ...found].map((values) => cell(values, 3)), meet ? 'yes' : 'no']);
   }
-  console.log(`| ${epoch + 1} | ${cells.join(' | ')} | ${meet ? 'yes' : 'no'} |`);
 }
-console.log('\n| k | k-NN top-1, reference | k-NN top-1, ours | difference of the means |');
-console.log('|---|---|---|---|');
-for (const k of Object.keys(ours[0].knn)) {
-  const [a, b] = [reference.map(({ knn }) => knn[k]), ours.map(({ knn }) => knn[k])];
-  console.log(
-    `| ${k} | ${mean(a).toFixed(2)} (${range(a, 2)}) | ${mean(b).toFixed(2)} (${range(b, 2)}) | ${(mean(b) - mean(a)).toFixed(2)} |`,
-  );
+console.log();
+head(['k', ...groups.map(({ name }) => `k-NN top-1, ${name}`), `means' distance from the first`]);
+for (const k of Object.keys(first.runs[0].knn)) {
+  const [expected, ...found] = groups.map(({ runs }) => runs.map(({ knn }) => knn[k]));
+  const distances = found.map((values) => (mean(values) - mean(expected)).toFixed(2));
+  row([k, ...[expected, ...found].map((values) => cell(values, 2)), distances.join(', ')]);
 }

@@ -1,7 +1,7 @@
 /**
  * Our part of the learning-curve comparison, with the settings in setting.json:
  *
- *   node bench/learning-curve/ours.mjs --data PATH_OF_CIFAR --output OUT.json --seed 0
+ *   node bench/learning-curve/ours.mjs --data PATH_OF_CIFAR --output OUT.json --seed 0 --precision fp32
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,10 @@ import { parseArgs } from 'node:util';
 import { evaluateKnn, listImages, loadModel, PAPER, train } from '../../dist/index.js';
 
 const { values } = parseArgs({
-  options: { data: { type: 'string' }, output: { type: 'string' }, seed: { type: 'string', default: '0' } },
+  options: {
+    ...{ data: { type: 'string' }, output: { type: 'string' } },
+    ...{ seed: { type: 'string', default: '0' }, precision: { type: 'string', default: 'fp32' } },
+  },
 });
 const {
   perClass,
@@ -41,7 +44,7 @@ const settings = {
   ...PAPER,
   ...setting,
   arch: 'vit',
-  precision: 'fp32',
+  precision: values.precision,
   seed,
   numWorkers: 1,
   device: 'cpu',
@@ -56,6 +59,7 @@ const lines = readFileSync(path.join(output, 'metrics.jsonl'), 'utf8')
   .map((line) => JSON.parse(line));
 const done = {
   who: 'dino-ts',
+  precision: values.precision,
   seed,
   stepsPerEpoch: Math.floor(images.items.length / setting.batchSize),
   seconds: Math.round((performance.now() - start) / 100) / 10,
