@@ -247,6 +247,30 @@ test('with few images nothing is judged, and a line says so', async () => {
   );
 });
 
+test('with few images the weights that were given stay the best', async () => {
+  const backboneOf = (checkpoint: string): unknown[] =>
+    Object.entries(teacherOf(checkpoint)).filter(([name]) => name.startsWith('backbone.'));
+  const few = path.join(folder, 'few-to-adapt');
+  await makeImageFolder(few, { classes: 2, perClass: 10 });
+  const start = await trained({ ...SETTINGS, judgeEvery: 0, epochs: 1, warmupTeacherTempEpochs: 1 });
+  const run = newRun();
+  const settings = { ...SETTINGS, epochs: 2, batchSize: 10, init: start.run };
+  const warnings: string[] = [];
+  await train({
+    ...{ images: few, output: run, settings },
+    onEvent: (event) => event.type === 'warning' && warnings.push(event.message),
+  });
+  const kept = bestCheckpoint(run)!;
+  assert.equal(kept.step, 0);
+  assert.deepEqual(backboneOf(kept.folder), backboneOf(newestCheckpoint(start.run)!));
+  assert.notDeepEqual(backboneOf(newestCheckpoint(run)!), backboneOf(kept.folder));
+  assert.match(warnings.join('\n'), /there are 20: nothing is judged.*the weights that you gave are kept/);
+  assert.match(
+    warnings.at(-1)!,
+    /^judge: 20 images are too few to tell.*yours are kept in checkpoints\/best/,
+  );
+});
+
 test('of several processes the first judges, and the line is the same as that of one', async () => {
   const run = newRun();
   const settings = { ...SETTINGS, batchSize: 9, epochs: 1, warmupTeacherTempEpochs: 1, threads: 1 };

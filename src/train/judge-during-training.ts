@@ -66,24 +66,29 @@ export class TrainingJudge {
   /** The score at step 0. */
   #first: number | null = null;
   #hasSaidStalled = false;
+  /** Whether there are enough images to tell anything. If not, weights that `--init` gave stay the best. */
+  readonly #canTell: boolean;
 
   private constructor(judged: JudgedRun) {
     this.#judged = judged;
+    this.#canTell = judged.items.length >= JUDGE_IMAGES;
   }
 
   /** The judge of a run, which knows the judgements that its log has; null when there is to be none. Collective. */
   static async open(judged: JudgedRun): Promise<TrainingJudge | null> {
     const { settings, items, world, run, warn } = judged;
     if (settings.judgeEvery === 0) return null;
-    if (items.length < JUDGE_IMAGES) {
+    const judge = new TrainingJudge(judged);
+    if (!judge.#canTell) {
+      const keepsGiven = settings.init !== undefined;
       if (world.isFirst)
         warn(
           `the judge needs at least ${JUDGE_IMAGES} images to tell anything, and there are ${items.length}: ` +
-            'nothing is judged (--judge-every)',
+            'nothing is judged (--judge-every)' +
+            (keepsGiven ? ', and the weights that you gave are kept in checkpoints/best' : ''),
         );
-      return null;
+      return keepsGiven ? judge : null;
     }
-    const judge = new TrainingJudge(judged);
     const before = await world.shared('earlier judgements', () => readLines(metricsPath(run)).filter(isLine));
     for (const line of before as unknown as JudgementLine[]) {
       const { score, untrained, pixels } = line.judge;
@@ -101,14 +106,16 @@ export class TrainingJudge {
    */
   isOwed(step: number, isEnd = false): boolean {
     const { settings, stepsPerEpoch, totalSteps } = this.#judged;
+    if (!this.#canTell) return false;
     if (this.#last === null) return step < totalSteps;
     const interval = Math.max(1, Math.round(stepsPerEpoch * settings.judgeEvery));
     return step > this.#last.step && (isEnd || step % interval === 0);
   }
 
-  /** Whether the weights after this step are the best, but the run was killed before they were kept as such. */
+  /** Whether the weights after this step are the best, but have not been kept as such: the run was killed, or none is judged. */
   mustKeep(step: number): boolean {
     const { run, world } = this.#judged;
+    if (!this.#canTell) return world.isFirst && step === 0;
     return world.isFirst && this.#judge.best?.step === step && bestCheckpoint(run)?.step !== step;
   }
 
@@ -172,6 +179,11 @@ export class TrainingJudge {
 
   /** What the end of a run says: that it was not worth it, or where its best weights are. Null when the last are the best. */
   verdict(): string | null {
+    if (!this.#canTell)
+      return (
+        `judge: ${this.#judged.items.length} images are too few to tell whether these weights are better than those that you ` +
+        'gave; yours are kept in checkpoints/best. Labelled images can tell: dino eval knn'
+      );
     if (this.#last === null) return null;
     const { judge, step } = this.#last;
     const best = this.#judge.best!;
