@@ -9,7 +9,7 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { normaliseRows } from '../dist/explore/feature-file.js';
+import { unitRows } from '../dist/plain/maps.js';
 import { ImageIndex } from '../dist/explore/image-index.js';
 import { clusteredRows, featureIndex, normals } from '../dist/testing/feature-index.js';
 
@@ -33,7 +33,7 @@ try {
   const query = (i) => {
     const row = index.feature((i * 7919) % index.count);
     const off = normals(WIDTH, 100 + i);
-    return normaliseRows(
+    return unitRows(
       row.map((value, d) => value + (0.3 * off[d]) / Math.sqrt(WIDTH)),
       WIDTH,
     );

@@ -16,7 +16,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { StudioBeside } from '../dist/studio/training-studio.js';
+import { TrainingStudio } from '../dist/studio/training-studio.js';
 import { launchBrowser } from '../dist/testing/browser.js';
 import { makeImageFolder } from '../dist/testing/image-folder.js';
 
@@ -91,7 +91,7 @@ try {
   );
   let studio;
   const url = await new Promise((resolve, reject) => {
-    studio = new StudioBeside([folder], (message) =>
+    studio = new TrainingStudio([folder], (message) =>
       'url' in message ? resolve(message.url) : reject(new Error(message.problem)),
     );
   });
