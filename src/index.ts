@@ -207,7 +207,7 @@ export type { ClassifierReport, ClassScore, Mistake, ShareEstimate } from './cla
 export type { CalibrationBin } from './classify/calibration.js';
 export type { Trial as ClassifierTrial } from './classify/cross-validate.js';
 export type { Scaling as ClassifierScaling } from './classify/scaling.js';
-export type { ClassifierHead, LinearHead, NeighbourHead } from './plain/classifier-head.js';
+export type { ClassifierHead, LinearHead, MeasuredAccuracy, NeighbourHead } from './plain/classifier-head.js';
 
 // segmenters from few masks
 export { fitSegmenter, type FitSegmenterOptions, type FitSegmenterResult } from './segment/fit-segmenter.js';

@@ -7,7 +7,7 @@ import type { FeatureKind } from '../eval/features.js';
 import { type ListNotes, notesOf, skippedPlace } from '../data/index.js';
 import { DataError } from '../errors.js';
 import { callback, checkCall, count, optionsOf, signal as abortSignal } from '../plain/check-options.js';
-import { type ClassifierHead, probabilitiesOf } from '../plain/classifier-head.js';
+import { type ClassifierHead, type MeasuredAccuracy, probabilitiesOf } from '../plain/classifier-head.js';
 import type { EvalSizes } from '../plain/eval-geometry.js';
 import { fromTypedArray, inferenceMode, ops, scope } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
@@ -32,14 +32,7 @@ export interface ClassifierOrigin {
   folds: number;
   seed: number;
   /** What was measured last: on validation images, or else by cross-validation; null where neither was possible. */
-  measured: {
-    from: 'cross-validation' | 'validation';
-    images: number;
-    accuracy: number;
-    low: number;
-    high: number;
-    ece: number;
-  } | null;
+  measured: MeasuredAccuracy | null;
 }
 
 export interface PredictOptions {

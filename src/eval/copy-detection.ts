@@ -29,7 +29,14 @@ import {
 import { compareCodePoints } from '../plain/code-points.js';
 import { ConfigError, DataError } from '../errors.js';
 import { notWhole } from '../plain/eval-geometry.js';
-import { type Backbone, hasTokens, patchTokens, type TokenBackbone, unitLength } from '../models/index.js';
+import {
+  type Backbone,
+  hasTokens,
+  noPatchFeatures,
+  patchTokens,
+  type TokenBackbone,
+  unitLength,
+} from '../models/index.js';
 import { World } from '../processes/world.js';
 import { fromTypedArray, inferenceMode, ops, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
@@ -210,9 +217,7 @@ function allReadable(table: FeatureTable, what: string): FeatureTable {
 
 function transformer(backbone: Backbone): TokenBackbone {
   if (hasTokens(backbone)) return backbone;
-  throw new ConfigError(
-    'copy detection needs the patch tokens of a vision transformer; this backbone has none',
-  );
+  throw new ConfigError(noPatchFeatures('copy detection'));
 }
 
 const copyOptions = optionsOf<CopyDetectionOptions>(
@@ -225,7 +230,7 @@ const copyOptions = optionsOf<CopyDetectionOptions>(
 );
 
 /**
- * Copy detection scores of a vision transformer.
+ * Copy detection scores of a model with patch features.
  *
  * @throws DataError when folders or images are missing, don't fit or can't be read (all named); ConfigError for sizes
  *   out of range or another kind of backbone.

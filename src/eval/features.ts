@@ -13,6 +13,7 @@ import {
   type Backbone,
   hasTokens,
   type ImageInput,
+  noPatchFeatures,
   normalizeImages,
   patchTokens,
   pixelTensor,
@@ -40,9 +41,7 @@ export type FeatureKind = (typeof FEATURE_KINDS)[number];
 export function batchFeatures(backbone: Backbone, images: Tensor, kind: FeatureKind, layers: number): Tensor {
   if (kind === 'cls' && layers === 1) return backbone.forward(images); // (B, D)
   if (!hasTokens(backbone)) {
-    throw new ConfigError(
-      `features ${kind} of ${layers} layers need a vision transformer or a ConvNeXt; this backbone has only the class feature`,
-    );
+    throw new ConfigError(noPatchFeatures(`features '${kind}' with layers ${layers}`));
   }
   const outputs = backbone.getIntermediateLayers(images, layers); // layers of (B, prefix + N, D), normalized
   const parts = outputs.map((tokens) => {

@@ -6,7 +6,7 @@
  * Departure: the reference's code for the mean fails with more than one block; here it comes after the class tokens.
  */
 import { ConfigError } from '../errors.js';
-import { type Backbone, hasTokens, patchTokens } from '../models/index.js';
+import { type Backbone, hasTokens, noPatchFeatures, patchTokens } from '../models/index.js';
 import { Layer, Linear } from '../nn/index.js';
 import { SGD } from '../optim/index.js';
 import {
@@ -47,7 +47,7 @@ export class LinearClassifier extends Layer {
 }
 
 export interface ProbeFeatures {
-  /** How many of the last blocks contribute their class token. Used only for vision transformers. */
+  /** How many of the last blocks contribute their class token. Used only for networks with patch features. */
   nLastBlocks: number;
   /** Whether the mean of the last block's patch tokens is added. */
   avgpoolPatchtokens: boolean;
@@ -56,10 +56,7 @@ export interface ProbeFeatures {
 /** Length of the features that probeFeatures() returns. @throws ConfigError when the backbone doesn't have them. */
 export function probeWidth(backbone: Backbone, { nLastBlocks, avgpoolPatchtokens }: ProbeFeatures): number {
   if (!hasTokens(backbone)) {
-    if (avgpoolPatchtokens)
-      throw new ConfigError(
-        'avgpoolPatchtokens needs a vision transformer; this backbone has no patch tokens',
-      );
+    if (avgpoolPatchtokens) throw new ConfigError(noPatchFeatures('avgpoolPatchtokens'));
     return backbone.embedDim;
   }
   const { depth } = backbone;

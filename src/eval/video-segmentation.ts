@@ -28,6 +28,7 @@ import { ConfigError, DataError } from '../errors.js';
 import { notWhole } from '../plain/eval-geometry.js';
 import {
   hasTokens,
+  noPatchFeatures,
   IMAGENET,
   imageTensor,
   type Normalization,
@@ -119,7 +120,7 @@ function checkOptions(model: LoadedModel, options: VideoSegmentationOptions): To
   const problems: string[] = [];
   const { backbone } = model;
   if (!hasTokens(backbone)) {
-    problems.push('video segmentation needs patch features: a vision transformer');
+    problems.push(noPatchFeatures('video segmentation', model.architecture.arch));
   } else {
     const { patchSize } = backbone;
     const { size = defaultFrameSize(patchSize) } = options;

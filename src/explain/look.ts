@@ -28,7 +28,7 @@ export interface LookedImage extends PreparedImage {
   heads: number;
   /** (heads, rows, columns): the class token's attention in the last block. */
   maps: Float32Array;
-  /** (rows * columns, D) after the last norm, rows of length 1; null without patch tokens. */
+  /** (rows * columns, D): the patches' features, rows of length 1; null without patch tokens. */
   features: Float32Array | null;
   /** (rows, columns, 3) bytes: principal components of the foreground, black in the background; null without. */
   colours: Uint8Array | null;

@@ -28,6 +28,7 @@ import {
   hasTokens,
   imageTensor,
   isAttentive,
+  noPatchFeatures,
   normalizeImages,
   patchTokens,
   type TokenBackbone,
@@ -89,7 +90,7 @@ export async function patchPca(
   );
   const { backbone } = model;
   if (!hasTokens(backbone)) {
-    throw new ConfigError('principal components of patches need a vision transformer or a ConvNeXt');
+    throw new ConfigError(noPatchFeatures('a picture of principal components', model.architecture.arch));
   }
   if (inputs.length === 0) throw new DataError('no images for principal components');
   const images: PreparedImage[] = [];

@@ -17,7 +17,14 @@ import { featureBatches } from '../eval/features.js';
 import { ConfigError, DataError } from '../errors.js';
 import { prepareImage } from '../explain/attention.js';
 import { onlyRgb } from '../models/model-argument.js';
-import { hasTokens, imageTensor, isOfSatellites, normalizeImages, patchTokens } from '../models/index.js';
+import {
+  hasTokens,
+  imageTensor,
+  isOfSatellites,
+  noPatchFeatures,
+  normalizeImages,
+  patchTokens,
+} from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { loadModel, type LoadModelOptions, Model } from '../model.js';
 import type { ImageIndex, Match, NearestOptions } from './image-index.js';
@@ -130,7 +137,8 @@ async function regionOfPatches(
   crop: number,
 ): Promise<Float32Array> {
   const { backbone } = model;
-  if (!hasTokens(backbone)) throw new ConfigError('a region of patches needs a vision transformer');
+  if (!hasTokens(backbone))
+    throw new ConfigError(noPatchFeatures('a region of patches', model.architecture.arch));
   const { image, width, height, rows, columns, patchSize, ...prepared } = await prepareImage(
     model,
     file,

@@ -2,8 +2,18 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { inferArchitecture } from '../weights/architecture.js';
-import { ARCHITECTURES, architectureNames, FAMILIES, hasConvStem, ownSizes } from './architectures.js';
-import { backboneShapes } from './index.js';
+import { scope, withoutMemory } from '../torch/index.js';
+import {
+  ARCHITECTURES,
+  architectureNames,
+  FAMILIES,
+  hasAttention,
+  hasConvStem,
+  hasPatchFeatures,
+  noPatchFeatures,
+  ownSizes,
+} from './architectures.js';
+import { backboneShapes, buildBackbone, hasTokens, isAttentive } from './index.js';
 
 test('every architecture is built with the sizes of its entry, and told from the others by its tensors', () => {
   const own = { embedDim: 96, depth: 12, numHeads: 4 };
@@ -32,6 +42,24 @@ test('every architecture is built with the sizes of its entry, and told from the
     const isWhole = anchors.some((anchor) => anchor.flat().every((tensor) => shapes.has(tensor)));
     assert.ok(isWhole || anchors.length === 0, name);
   }
+});
+
+test('the table says which networks attend, and which give features of patches', () => {
+  const own = { embedDim: 96, depth: 12, numHeads: 4 };
+  for (const arch of architectureNames)
+    scope(() =>
+      withoutMemory(() => {
+        const backbone = buildBackbone({ arch, ...own });
+        assert.equal(isAttentive(backbone), hasAttention(arch), arch);
+        assert.equal(hasTokens(backbone), hasPatchFeatures(arch), arch);
+      }),
+    );
+  assert.equal(hasPatchFeatures('custom'), null);
+  assert.equal(
+    noPatchFeatures('this', 'resnet18'),
+    'this needs the features of patches, which a vision transformer, a ConvNeXt or a ResNet with class attention has; ' +
+      'this model is resnet18',
+  );
 });
 
 test('settings are checked without loading libtorch', () => {

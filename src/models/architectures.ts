@@ -147,6 +147,21 @@ export const hasAttention = (arch: string | undefined): boolean | null => {
   return entry === null ? null : FAMILIES[entry.family].hasAttention;
 };
 
+/** Whether it gives a feature for each patch; null for `custom`, of which nothing is known. */
+export const hasPatchFeatures = (arch: string | undefined): boolean | null => {
+  const entry = architectureEntry(arch);
+  return entry === null ? null : FAMILIES[entry.family].hasPatchFeatures;
+};
+
+/** Why `what` can't be done with a network without them, and which networks have them. */
+export function noPatchFeatures(what: string, arch?: string): string {
+  const able = Object.values(FAMILIES).filter((family) => family.hasPatchFeatures);
+  const kinds = [...new Set(able.reverse().map(({ kind }) => kind))]; // from the most general family
+  const listed = `${kinds.slice(0, -1).join(', ')} or ${kinds.at(-1)}`;
+  const given = arch === undefined ? 'this backbone has none' : `this model is ${arch}`;
+  return `${what} needs the features of patches, which ${listed} has; ${given}`;
+}
+
 /** Whether `--patch-size` is a setting of it. */
 export const takesPatchSize = (arch: string): boolean => architectureEntry(arch)?.patchSize === null;
 
@@ -219,8 +234,12 @@ export interface Reading {
 }
 
 export interface FamilyEntry {
+  /** What its members are, for messages: `a ResNet`. */
+  kind: string;
   /** Whether its last block has a class token that attends. */
   hasAttention: boolean;
+  /** Whether it gives a feature for each patch (or position) besides the image's: its networks are TokenBackbones. */
+  hasPatchFeatures: boolean;
   /** Whether the user may choose the number of heads, which no tensor's shape tells. */
   takesHeads: boolean;
   /** Whether it learns position embeddings, whose shape tells the size of the images. */
@@ -250,7 +269,9 @@ function count(shapes: Shapes, name: (i: number) => string): number {
 /** By the names of torchvision's ResNets, facebookresearch/xcit and dinov2, and the reference's vision_transformer.py. */
 export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
   resnet_class_attention: {
+    kind: 'a ResNet with class attention',
     hasAttention: true,
+    hasPatchFeatures: true,
     takesHeads: false,
     learnsPositions: false,
     parts: ['conv1', 'bn1', 'layer1', 'layer2', 'layer3', 'cls_token', 'cls_attn_blocks', 'norm'],
@@ -260,7 +281,9 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
     read: readClassAttentionResNet,
   },
   resnet: {
+    kind: 'a ResNet',
     hasAttention: false,
+    hasPatchFeatures: false,
     takesHeads: false,
     learnsPositions: false,
     parts: ['conv1', 'bn1', 'layer1', 'layer2', 'layer3', 'layer4'],
@@ -269,7 +292,9 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
     read: readResNet,
   },
   xcit: {
+    kind: 'an XCiT',
     hasAttention: true,
+    hasPatchFeatures: false,
     takesHeads: false,
     learnsPositions: false,
     parts: ['cls_token', 'pos_embeder', 'patch_embed', 'blocks', 'cls_attn_blocks', 'norm'],
@@ -278,7 +303,9 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
     read: readXcit,
   },
   dinov3: {
+    kind: 'a vision transformer',
     hasAttention: true,
+    hasPatchFeatures: true,
     takesHeads: false,
     learnsPositions: false,
     parts: [
@@ -298,7 +325,9 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
     read: readDinoV3,
   },
   convnext: {
+    kind: 'a ConvNeXt',
     hasAttention: false,
+    hasPatchFeatures: true,
     takesHeads: false,
     learnsPositions: false,
     aliases: { 'norms.3.weight': 'norm.weight', 'norms.3.bias': 'norm.bias' },
@@ -308,7 +337,9 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
     read: readConvNeXt,
   },
   dinov2: {
+    kind: 'a vision transformer',
     hasAttention: true,
+    hasPatchFeatures: true,
     takesHeads: true,
     learnsPositions: true,
     wholePatches: true,
@@ -319,7 +350,9 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
     read: readDinov2,
   },
   vit: {
+    kind: 'a vision transformer',
     hasAttention: true,
+    hasPatchFeatures: true,
     takesHeads: true,
     learnsPositions: true,
     dropsPatches: true,

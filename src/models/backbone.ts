@@ -44,7 +44,10 @@ export interface TokenBackbone extends Backbone {
   readonly prefixTokens: number;
   /** It refuses images that don't consist of whole patches; without it, the rest is dropped. */
   readonly wholePatches?: true;
-  /** All tokens after the last norm, (B, prefixTokens + N, D), the patches row by row. */
+  /**
+   * All tokens, (B, prefixTokens + N, D), the patches row by row: after the last norm, except for patches that only a class
+   * token asks, which are as it asks them.
+   */
   forwardTokens(images: Tensor): Tensor;
   /** Tokens of the last `n` blocks (default 1), each as in forwardTokens(), the deepest last. */
   getIntermediateLayers(images: Tensor, n?: number): Tensor[];

@@ -3,13 +3,18 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { ConfigError } from '../errors.js';
-import { loadModel } from '../model.js';
+import { lookAt } from '../explain/look.js';
+import { patchPca } from '../explain/patch-pca.js';
+import { loadModel, Model } from '../model.js';
 import { Muon, parameterGroups } from '../optim/index.js';
-import { inferenceMode, manualSeed, ones, randn, scope, zeros } from '../torch/index.js';
+import { inferenceMode, manualSeed, ones, ops, randn, scope, type Tensor, zeros } from '../torch/index.js';
 import { writeSafetensors } from '../weights/safetensors.js';
+import { hasTokens, patchTokens } from './backbone.js';
 import { ClassAttentionResNet } from './class-attention-resnet.js';
 import { buildBackbone } from './registry.js';
+import type { ClassAttentionBlock } from './xcit.js';
 
 const build = (): ClassAttentionResNet => {
   manualSeed(3);
@@ -32,6 +37,76 @@ describe('a ResNet with class attention', () => {
           assert.ok(Math.abs(Number(sum) - 1) < 1e-5);
       }),
     ));
+
+  it('gives as patch features the positions that its class token asks, row by row', () =>
+    scope(() =>
+      inferenceMode(() => {
+        const backbone = build();
+        backbone.eval();
+        assert.ok(hasTokens(backbone));
+        const images = randn([2, 3, 40, 33]);
+        let x = backbone.bn1.forward(backbone.conv1.forward(images)).relu();
+        for (const stage of [backbone.layer1, backbone.layer2, backbone.layer3]) x = stage.forward(x); // (2, 32, 5, 5)
+        const patches = patchTokens(backbone, backbone.forwardTokens(images));
+        assert.deepEqual(patches.shape, [2, 5 * 5, 32]);
+        for (const [row, column] of [
+          [0, 0],
+          [1, 3],
+          [4, 4],
+        ] as const) {
+          const found = patches.select(1, row * 5 + column); // (2, 32)
+          const wanted = x.select(2, row).select(2, column); // (2, 32)
+          assert.ok(Number(found.sub(wanted).abs().max().item()) < 1e-5, `${row}, ${column}`);
+        }
+
+        // its attention and its feature are what the class token gets out of exactly these
+        const block = backbone.cls_attn_blocks.at(0) as ClassAttentionBlock;
+        const asked = ops.cat([backbone.cls_token.expand([2, -1, -1]), patches], 1); // (2, 1 + 25, 32)
+        const difference = (a: Tensor, b: Tensor): number => Number(a.sub(b).abs().max().item());
+        assert.ok(difference(block.attention(asked), backbone.getLastClassAttention(images)) < 1e-6);
+        const feature = backbone.norm.forward(block.forward(asked)).select(1, 0); // (2, 32)
+        assert.ok(difference(feature, backbone.forward(images)) < 1e-5);
+        assert.ok(difference(backbone.forwardTokens(images).select(1, 0), feature) < 1e-5);
+        const layers = backbone.getIntermediateLayers(images);
+        assert.equal(layers.length, 1);
+        assert.ok(difference(patchTokens(backbone, layers[0]!), patches) < 1e-6);
+      }),
+    ));
+
+  it('has them embedded, seen in Look and drawn as components', async () => {
+    const arch = 'resnet_class_attention' as const;
+    const architecture = { arch, embedDim: 32, depth: 3, numHeads: 8, patchSize: 8, imgSize: 32 };
+    using model = new Model(build().eval(), architecture, 'memory', 'cpu');
+    const pictures = ['two', 'tall'].map((name) =>
+      fileURLToPath(
+        new URL(`../../test/fixtures/video/davis/JPEGImages/480p/${name}/00000.jpg`, import.meta.url),
+      ),
+    );
+    const sizes = { resize: 36, crop: 30, numWorkers: 0 }; // 30 pixels are 4 positions: rounded up
+    const patches = await model.embed(pictures, { ...sizes, features: 'patches' });
+    assert.deepEqual(patches.shape, [2, 4 * 4, 32]);
+    const mean = await model.embed(pictures, { ...sizes, features: 'patch-mean' });
+    assert.deepEqual(mean.shape, [2, 32]);
+    for (const channel of [0, 13, 31]) {
+      const of = Array.from({ length: 16 }, (_, i) => patches.features[i * 32 + channel]!);
+      const average = of.reduce((sum, value) => sum + value, 0) / 16;
+      assert.ok(Math.abs(mean.features[channel]! - average) < 1e-5);
+    }
+    await assert.rejects(
+      model.embed(pictures, { ...sizes, layers: 2 }),
+      /layers 2; expected 1: of resnet_class_attention only the last stage gives features/,
+    );
+
+    const { images } = await lookAt(model, pictures, { imageSize: [40, 64] });
+    for (const { rows, columns, features, colours, allColours } of images) {
+      assert.deepEqual([rows, columns], [5, 8]);
+      assert.equal(features!.length, 40 * 32);
+      assert.equal(colours!.length, 40 * 3);
+      assert.ok(new Set(allColours).size > 10); // not one colour
+    }
+    const drawn = await patchPca(model, pictures, { imageSize: [40, 64], foreground: false });
+    assert.deepEqual(drawn.images[1]!.colours, images[1]!.allColours);
+  });
 
   it('counts positions row by row: a mark in the upper right corner changes the weights there', () =>
     scope(() =>

@@ -6,6 +6,9 @@
  * Bethge 2019). With blocks of two 3 x 3 convolutions, the background around an object knows of the object as well as the
  * object does, and the class token learned to look there (docs/learning.md, The demo). The class attention is that of
  * facebookresearch/xcit.
+ *
+ * Its patch features are these positions as the class attention takes them. Its norm is left out: at each position by itself
+ * it amplifies the little that a plain background holds, and principal components then show noise.
  */
 import { ShapeError } from '../errors.js';
 import {
@@ -20,7 +23,7 @@ import {
   truncNormal_,
 } from '../nn/index.js';
 import { ops, Parameter, scope, type Tensor, zeros } from '../torch/index.js';
-import { type AttentiveBackbone, Backbone } from './backbone.js';
+import { type AttentiveBackbone, Backbone, type TokenBackbone } from './backbone.js';
 import { skip } from './resnet.js';
 import { INIT_STD, initLinearLayers } from './vision-transformer.js';
 import { ClassAttentionBlock, layerNorm } from './xcit.js';
@@ -67,7 +70,7 @@ export interface ClassAttentionResNetOptions {
   inChans?: number;
 }
 
-export class ClassAttentionResNet extends Backbone implements AttentiveBackbone {
+export class ClassAttentionResNet extends Backbone implements AttentiveBackbone, TokenBackbone {
   readonly conv1: Conv2d;
   readonly bn1: BatchNorm;
   readonly layer1: Sequential;
@@ -81,6 +84,10 @@ export class ClassAttentionResNet extends Backbone implements AttentiveBackbone 
   readonly numHeads: number;
   /** Pixels from one position to the next. */
   readonly patchSize = 2 ** STAGES;
+  /** Only the last stage gives tokens. */
+  readonly depth = 1;
+  /** Before the positions is the class token. */
+  readonly prefixTokens = 1;
 
   /** @throws ShapeError when 4 or the heads don't divide the width. */
   constructor({ embedDim, blocks, numHeads, inChans = 3 }: ClassAttentionResNetOptions) {
@@ -122,9 +129,22 @@ export class ClassAttentionResNet extends Backbone implements AttentiveBackbone 
    * @throws ShapeError for anything but a batch of images.
    */
   override forward(images: Tensor): Tensor {
-    let x = this.#tokens(images);
-    for (const block of this.cls_attn_blocks) x = block.forward(x);
-    return this.norm.forward(x.slice(1, 0, 1)).select(1, 0);
+    return this.#feature(this.#tokens(images)).select(1, 0);
+  }
+
+  /**
+   * The feature of forward(), then the positions that its class token asks, (B, 1 + N, D): the last stage's row by row,
+   * ceil(H / 8) x ceil(W / 8) of them, 0 or greater.
+   * @throws ShapeError for anything but a batch of images.
+   */
+  forwardTokens(images: Tensor): Tensor {
+    const tokens = this.#tokens(images);
+    return ops.cat([this.#feature(tokens), tokens.slice(1, 1)], 1);
+  }
+
+  /** forwardTokens(), as a list: the stages before the last have other widths. */
+  getIntermediateLayers(images: Tensor): Tensor[] {
+    return [this.forwardTokens(images)];
   }
 
   /**
@@ -136,6 +156,13 @@ export class ClassAttentionResNet extends Backbone implements AttentiveBackbone 
     const { length } = this.cls_attn_blocks;
     for (let i = 0; i < length - 1; i++) x = (this.cls_attn_blocks.at(i) as ClassAttentionBlock).forward(x);
     return (this.cls_attn_blocks.at(-1) as ClassAttentionBlock).attention(x);
+  }
+
+  /** The class token, (B, 1, D), after it has asked the positions of `tokens` (B, 1 + N, D), and the last norm. */
+  #feature(tokens: Tensor): Tensor {
+    let x = tokens;
+    for (const block of this.cls_attn_blocks) x = block.forward(x);
+    return this.norm.forward(x.slice(1, 0, 1));
   }
 
   /** The learned class token, then the positions of the last stage, (B, 1 + N, D). */

@@ -33,6 +33,8 @@ export {
   type Shapes,
   ownSizes,
   sizedName,
+  hasPatchFeatures,
+  noPatchFeatures,
 } from './architectures.js';
 export { type BackboneFactory, type BackboneOptions, backboneShapes, buildBackbone } from './registry.js';
 export { ClassAttentionResNet, type ClassAttentionResNetOptions } from './class-attention-resnet.js';

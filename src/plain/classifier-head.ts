@@ -38,6 +38,18 @@ export interface NeighbourHead extends Head {
 
 export type ClassifierHead = LinearHead | NeighbourHead;
 
+/** How often a classifier was right: on validation images, or else by cross-validation. */
+export interface MeasuredAccuracy {
+  from: 'cross-validation' | 'validation';
+  images: number;
+  /** Shares, 0 to 1; `low` and `high` bound it with 95%. */
+  accuracy: number;
+  low: number;
+  high: number;
+  /** Expected calibration error of the probabilities, 0 to 1. */
+  ece: number;
+}
+
 /** Softmax of logits over a temperature. @returns (classes), sums to 1. */
 export function probabilitiesOf(logits: ArrayLike<number>, temperature: number): Float64Array {
   let most = -Infinity;

@@ -1,5 +1,6 @@
 /** The files that `dino export --format web` writes: the exporter and the page share their types. */
 
+import type { MeasuredAccuracy } from './classifier-head.js';
 import type { TransformMode } from './feature-transform.js';
 
 /** How the model's weights are stored in its file. */
@@ -80,14 +81,7 @@ export interface WebClassifier {
   /** Weight (classes, embedDim), bias (classes), and the transform's mean and matrix where it has them: float32, little-endian. */
   file: string;
   /** What it got right when it was measured; null: it was not. */
-  measured: {
-    from: 'cross-validation' | 'validation';
-    images: number;
-    /** Shares, 0 to 1; `low` and `high` bound it with 95%. */
-    accuracy: number;
-    low: number;
-    high: number;
-  } | null;
+  measured: MeasuredAccuracy | null;
 }
 
 export interface GalleryImage {

@@ -10,7 +10,7 @@ import type { MaskPair } from '../eval/mask-pairs.js';
 import { checkFinite } from '../eval/finite-features.js';
 import { resizeNearest, type Size } from '../eval/resample.js';
 import { modelArgument } from '../models/model-argument.js';
-import { hasTokens } from '../models/index.js';
+import { hasTokens, noPatchFeatures } from '../models/index.js';
 import {
   callback,
   checkCall,
@@ -106,11 +106,7 @@ function checkFit(model: LoadedModel, options: FitSegmenterOptions): void {
   const { backbone, architecture } = model;
   const { layers = 1, size, folds = 5, validationImages, validationMasks } = options;
   const problems: string[] = [];
-  if (!hasTokens(backbone))
-    problems.push(
-      'segmentation needs the features of patches, which vision transformers and ConvNeXts have; this model is ' +
-        architecture.arch,
-    );
+  if (!hasTokens(backbone)) problems.push(noPatchFeatures('segmentation', architecture.arch));
   else if (layers > backbone.depth)
     problems.push(
       `layers ${layers}; expected 1 to ${backbone.depth}, the layers whose features the model gives`,

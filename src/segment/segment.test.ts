@@ -172,6 +172,7 @@ describe('fitSegmenter of other networks', () => {
     { arch: 'dinov3_vit', ...SIZES },
     { arch: 'dinov2_vit_reg', ...SIZES, wholePatches: true },
     { arch: 'dinov3_convnext', embedDim: 64, depth: 6, numHeads: 0, patchSize: 32, imgSize: 32 },
+    { arch: 'resnet_class_attention', embedDim: 32, depth: 3, numHeads: 8, patchSize: 8, imgSize: 32 },
   ] as const)
     it(`takes the patches of a ${options.arch}`, async () => {
       const backbone = hashFill(buildBackbone(options), 0.1).eval();
@@ -195,7 +196,7 @@ describe('fitSegmenter of other networks', () => {
         fitSegmenter(other, { images: at('images'), masks: at('masks') }),
         (error) =>
           error instanceof ConfigError &&
-          error.message.includes(`vision transformers and ConvNeXts have; this model is ${options.arch}`),
+          error.message.includes(`a ResNet with class attention has; this model is ${options.arch}`),
       );
     }
   });
@@ -302,7 +303,7 @@ describe('fitSegmenter', () => {
     const given = { images: at('images'), masks: at('masks') };
     await assert.rejects(
       fitSegmenter(convolutional, given),
-      /which vision transformers and ConvNeXts have; this model is resnet18/,
+      /which a vision transformer, .* has; this model is resnet18/,
     );
     await assert.rejects(fit({ folds: 1, layers: 9, size: 2, validationImages: at('images') }), (error) => {
       assert.ok(error instanceof ConfigError);

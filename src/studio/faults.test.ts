@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Browser } from 'puppeteer-core';
 import { launchBrowser } from '../testing/browser.js';
 import { makeImageFolder } from '../testing/image-folder.js';
-import { openFolder } from '../testing/page.js';
+import { drawOnlyMaps, openFolder } from '../testing/page.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
 
@@ -129,9 +129,10 @@ describe('the studio', { skip: typeof browser === 'string' ? browser : false }, 
       .evaluate(`{ const label = [...document.querySelectorAll('.film label')].find((one) => one.innerText === 'Head');
       const input = document.getElementById(label.htmlFor);
       input.value = 2; input.dispatchEvent(new Event('input', { bubbles: true })); }`);
+    await drawOnlyMaps(studio.page, '.film');
     await studio.page.click('.toolbar input[type=checkbox]');
     await studio.page.waitForFunction(
-      `['image=', 'step=0', 'head=2', 'log=1'].every((part) => location.hash.includes(part))`,
+      `['image=', 'step=0', 'head=2', 'drawn=map', 'log=1'].every((part) => location.hash.includes(part))`,
     );
     for (const way of ['reload', 'back']) {
       if (way === 'reload') await studio.page.reload();
@@ -147,6 +148,11 @@ describe('the studio', { skip: typeof browser === 'string' ? browser : false }, 
         ),
       );
       assert.match(label, /^Attention, head 2, for .*: Before training$/, way);
+      assert.equal(
+        await studio.page.evaluate(`[...document.querySelectorAll('.film .map-side select')].at(-1).value`),
+        'map',
+        way,
+      );
       assert.equal(
         await studio.page.evaluate(`document.querySelector('.toolbar input[type=checkbox]').checked`),
         true,

@@ -127,6 +127,45 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await shown.text('.grid-head [role=status]', /^25 images$/);
   });
 
+  it('scrolls what is long as a layer of its own, so that the page around it is not drawn again', async () => {
+    const session = await shown.page.createCDPSession();
+    const layers = new Set<string>();
+    session.on('LayerTree.layerTreeDidChange', ({ layers: some = [] }) => {
+      for (const { drawsContent, width, height } of some) if (drawsContent) layers.add(`${width} ${height}`);
+    });
+    try {
+      for (const [address, selector] of [
+        [{}, '.virtual-grid'],
+        [{ view: 'clusters', clusters: '3' }, '.find .groups'],
+      ] as const) {
+        const query = new URLSearchParams({ index, side: '320', ...address });
+        await shown.show(`#/find?${query.toString()}`);
+        await shown.page.waitForFunction(
+          `(({ scrollHeight, clientHeight }) => scrollHeight > clientHeight)(document.querySelector('${selector}') ?? {})`,
+        );
+        layers.clear();
+        await session.send('LayerTree.enable');
+        await shown.page.hover(selector);
+        const { scrollWidth, scrollHeight } = (await shown.page.evaluate(
+          `(({ scrollWidth, scrollHeight }) => ({ scrollWidth, scrollHeight }))(document.querySelector('${selector}'))`,
+        )) as { scrollWidth: number; scrollHeight: number };
+        for (let left = 100; !layers.has(`${scrollWidth} ${scrollHeight}`); left--) {
+          assert.ok(
+            left > 0,
+            `${selector}: ${scrollWidth} ${scrollHeight} is not among ${[...layers].join()}`,
+          );
+          await shown.page.mouse.wheel({ deltaY: left % 2 === 0 ? 40 : -40 });
+          await new Promise((resolve) => setTimeout(resolve, 100));
+        }
+        await session.send('LayerTree.disable');
+      }
+    } finally {
+      await session.detach();
+      await shown.show(`#/find?${new URLSearchParams({ index }).toString()}`);
+      await shown.page.waitForSelector('.virtual-grid .picture');
+    }
+  });
+
   it('marks images by keys and buttons, says so in the tray, and keeps it over a reload', async () => {
     await tray(/^0 selected, 0 like, 0 unlike/);
     await shown.page.focus('.virtual-grid .picture');

@@ -7,9 +7,11 @@ import { after, before, describe, it } from 'node:test';
 import type { Browser } from 'puppeteer-core';
 import sharp from 'sharp';
 import { scaleToUnit, viridis } from '../plain/colors.js';
-import { lookAt } from '../explain/look.js';
+import { type LookedImage, lookAt } from '../explain/look.js';
+import { buildBackbone } from '../models/index.js';
 import { likeness } from '../plain/maps.js';
 import { launchBrowser } from '../testing/browser.js';
+import { hashFill } from '../testing/hash-fill.js';
 import {
   drawOnlyMaps,
   dropFile,
@@ -27,6 +29,7 @@ import { openStudio } from '../testing/studio.js';
 import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
 import { listWatched } from '../run/film-folder.js';
 import { loadModel } from '../model.js';
+import { writeSafetensors } from '../weights/safetensors.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-look-'));
 const { images, run, picture, wide } = watchedPaths(folder);
@@ -192,6 +195,48 @@ describe('the section Look', () => {
       await studio.check();
     } finally {
       await studio.close();
+    }
+  });
+
+  it('shows likeness and parts in colour of a ResNet with class attention, such as the demo trains', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const backbone = hashFill(buildBackbone({ arch: 'resnet_class_attention', embedDim: 32, depth: 3 }), 0.5);
+    const weights = path.join(folder, 'weights', 'asked.safetensors');
+    writeSafetensors(weights, backbone.stateDict(), {});
+    using model = loadModel(weights, { device: 'cpu' });
+    const { images: looked, embedDim } = await lookAt(model, [wide]);
+    const [{ rows, columns, features, allColours }] = looked as [LookedImage];
+    const studio = await openStudio(browser, [folder]);
+    const { page } = studio;
+    try {
+      await studio.show(lookAddress({ weights, image: wide, view: 'likeness', patch: '0-20' }));
+      await page.reload();
+      await lookSettled(page);
+      const figure = new RegExp(`wide\\.png: ${rows} × ${columns} patches`);
+      await studio.text('.seen figcaption', figure);
+      assert.deepEqual(
+        await page.evaluate(`[...document.querySelectorAll('.views input')].map((one) => one.disabled)`),
+        [false, false, false],
+      );
+      const title = `Likeness to the patch in row ${Math.floor(20 / columns) + 1}, column ${(20 % columns) + 1}`;
+      await studio.text('.card h2', new RegExp(title));
+      await drawOnlyMaps(page);
+      const query = features!.subarray(20 * embedDim, 21 * embedDim);
+      const values = [...likeness(query, features!)];
+      assert.ok(Math.min(...values) < 0.9, 'the patches differ');
+      const shown = await patchColours(page, '.seen canvas', rows, columns);
+      const expected = values.map((value) => viridis(Math.max(0, value)));
+      assert.ok(worstColour(shown, expected) <= 4);
+      await page.click('.views label:nth-of-type(3) input');
+      await studio.text('.card h2', /principal components/);
+      const colours = Array.from({ length: rows * columns }, (_, at) => [
+        ...allColours!.slice(at * 3, at * 3 + 3),
+      ]);
+      assert.ok(worstColour(await patchColours(page, '.seen canvas', rows, columns), colours) <= 3);
+      await studio.check();
+    } finally {
+      await studio.close();
+      rmSync(weights);
     }
   });
 

@@ -67,6 +67,37 @@ const isStartDisabled = (): Promise<unknown> =>
   studio.page.evaluate(`document.querySelector('.begin button.main').disabled`);
 
 describe('the section Start', () => {
+  it('keeps changes that a reload, or another page, follows at once', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const { page } = studio;
+    await studio.show(`#/start?${new URLSearchParams({ images }).toString()}`);
+    const ways = {
+      'a reload by the page': () => page.evaluate(`location.reload()`),
+      'a reload by the browser': () => page.reload(),
+      'another page and back': async () => {
+        await page.evaluate(`location.href = 'about:blank'`);
+        await page.waitForFunction(`location.href === 'about:blank'`);
+        await page.goBack();
+      },
+    };
+    for (const [i, [way, leave]] of Object.entries(ways).entries()) {
+      await page.waitForSelector('table.planned [name="epochs"]', { timeout: 60_000 });
+      await page.evaluate('window.isBefore = true');
+      const wanted = { epochs: String(20 + i), batchSize: String(3 + i), logEvery: String(5 + i) };
+      await fill(wanted); // three changes at once, of which browsers are not asked to write each
+      await leave();
+      await page.waitForFunction('window.isBefore === undefined', { polling: 50 });
+      await page.waitForSelector('table.planned tr.own', { timeout: 60_000 });
+      for (const [name, value] of Object.entries(wanted))
+        assert.equal(await valueOf(name), value, `${name} after ${way}`);
+    }
+    await page.waitForFunction(`location.hash.includes('logEvery')`);
+    await press('Take back 3 changes');
+    await page.waitForFunction(`!location.hash.includes('set=')`);
+    await studio.show('#/runs');
+    assert.deepEqual(studio.errors, []);
+  });
+
   it(
     'shows what is in a folder, what would be chosen and why, and the crops',
     { timeout: 240_000 },
@@ -111,7 +142,6 @@ describe('the section Start', () => {
       await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 60_000);
       const after = (await rows()).filter((name) => before.includes(name));
       assert.deepEqual(after, before, 'rows stay where they are when they are edited');
-      await studio.page.waitForFunction(`location.hash.includes('logEvery')`); // it is written a moment later
       await studio.page.reload();
       await studio.text('.begin', /2,000 steps, 5 an epoch, on cpu/, 60_000);
       assert.equal(await valueOf('headHiddenDim'), '32', 'a reload brings back what was set');

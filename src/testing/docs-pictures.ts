@@ -33,7 +33,7 @@ const browser = await launchBrowser();
 if (typeof browser === 'string') throw new Error(browser);
 const site = mkdtempSync(path.join(os.tmpdir(), 'dino-docs-pictures-'));
 
-/** An index in Find with five classes labelled: its grid and map, its duplicates, the map alone. */
+/** An index in Find with five classes labelled: its duplicates, its map, and what is like one of its images. */
 async function findAndMap(browser: Browser, run: string, images: string): Promise<void> {
   const output = path.join(site, 'scenes.index');
   using model = loadModel(run, { device: 'cpu' });
@@ -55,9 +55,6 @@ async function findAndMap(browser: Browser, run: string, images: string): Promis
     );
     await page.evaluate('new Promise((resolve) => setTimeout(resolve, 1500))');
   };
-  await studio.show(`#/find?${new URLSearchParams({ index: output }).toString()}`);
-  await settled();
-  await studio.picture('find');
   const place = { index: output, view: 'duplicates' };
   await studio.show(`#/find?${new URLSearchParams(place).toString()}`);
   await page.waitForSelector('.duplicates .examples img', { timeout: 60_000 });
@@ -66,6 +63,20 @@ async function findAndMap(browser: Browser, run: string, images: string): Promis
   await studio.show(`#/find?${new URLSearchParams({ index: output }).toString()}`);
   await settled();
   await studio.picture('map', '.map-pane');
+  // what is like one image, of a class in the middle of the list; two of the results are selected
+  const [asked = 0] = rowsOf(classes[Math.floor(classes.length / 2)]!);
+  const named = { index: output, name: index.images[asked]!.path };
+  await studio.show(`#/find?${new URLSearchParams(named).toString()}`);
+  await settled();
+  await page.click('.virtual-grid .marks .like');
+  const search = { index: output, view: 'search', like: String(asked), colour: 'folder' };
+  await studio.show(`#/find?${new URLSearchParams(search).toString()}`);
+  await page.waitForSelector('.virtual-grid .caption b', { timeout: 60_000 });
+  await settled();
+  for (const cell of [2, 5]) await page.click(`.virtual-grid li:nth-child(${cell}) .marks .selected`);
+  await page.mouse.move(0, 0);
+  await settled();
+  await studio.picture('find');
   await studio.close();
 }
 
@@ -74,13 +85,28 @@ async function lookFilmAndExport(
   browser: Browser,
   [run, images, image, second]: [string, string, string, string],
 ): Promise<void> {
+  using model = loadModel(run, { device: 'cpu' });
   const studio = await openStudio(browser, [path.dirname(run), images]);
   const { page } = studio;
-  await studio.show(`#/look?${new URLSearchParams({ weights: run, image, second }).toString()}`);
-  await page.reload();
-  await lookSettled(page, 2);
+  const look = async (view: Readonly<Record<string, string>>): Promise<void> => {
+    const query = { weights: run, image, second, ...view };
+    await studio.show(`#/look?${new URLSearchParams(query).toString()}`);
+    await page.reload();
+    await lookSettled(page, 2);
+    await page.evaluate('new Promise((resolve) => setTimeout(resolve, 500))');
+  };
   await page.setViewport({ width: 1200, height: 800 });
-  await studio.picture('look', '[aria-label="What the model sees"]');
+  const card = '[aria-label="What the model sees"]';
+  await look({});
+  await studio.picture('look', card);
+  const told = await studio.text('.seen figcaption', /\d+ × \d+ patches/);
+  const [, rows, columns] = /(\d+) × (\d+) patches/.exec(told)!.map(Number) as [number, number, number];
+  const middle = Math.floor(rows / 2) * columns + Math.floor(columns / 2);
+  await look({ view: 'likeness', patch: `0-${middle}` });
+  await studio.picture('look-likeness', card, '.seen figcaption');
+  const finer = 2 * Math.min(rows, columns) * model.architecture.patchSize; // twice the usual resolution
+  await look({ view: 'colors', front: '1', size: String(finer) });
+  await studio.picture('look-parts', card, '.seen figcaption');
 
   await studio.show('#/runs');
   await page.waitForSelector('.runs th a');
@@ -93,7 +119,6 @@ async function lookFilmAndExport(
   await studio.picture('film', '.film');
   await studio.close();
 
-  using model = loadModel(run, { device: 'cpu' });
   const { classifier } = await fitClassifier(model, { images, method: 'logistic' });
   const folder = path.join(site, 'page');
   await exportWeb(model, folder, { images, classifier, title: 'Twenty kinds of scenes' });

@@ -24,10 +24,16 @@ export interface StudioPage {
   text(selector: string, pattern: RegExp, timeout?: number): Promise<string>;
   /** Fails on axe violations of what is shown, in both colour schemes and on a narrow screen; on errors; on requests elsewhere. */
   check(): Promise<void>;
-  /** With DINO_STUDIO_PICTURES=1: what is shown, or one element, becomes docs/images/studio-NAME.png. */
-  picture(name: string, selector?: string): Promise<void>;
+  /**
+   * With DINO_STUDIO_PICTURES=1: what is shown, or one element, becomes docs/images/studio-NAME.png.
+   * @param until - An element in it, below which nothing is drawn.
+   */
+  picture(name: string, selector?: string, until?: string): Promise<void>;
   close(): Promise<void>;
 }
+
+/** What is left below the last element of a picture, pixels. */
+const MARGIN = 12;
 
 /** Starts a studio on these folders and opens it by its link, as a person would. */
 export async function openStudio(browser: Browser, folders: readonly string[]): Promise<StudioPage> {
@@ -70,16 +76,21 @@ export async function openStudio(browser: Browser, folders: readonly string[]): 
       assert.deepEqual(errors, []);
       assert.deepEqual(stopped, []);
     },
-    async picture(name, selector) {
+    async picture(name, selector, until) {
       if (process.env['DINO_STUDIO_PICTURES'] !== '1') return;
       await page.evaluate('scrollTo(0, 0)');
       const file = fileURLToPath(new URL(`../../docs/images/studio-${name}.png`, import.meta.url));
-      writeFileSync(
-        file,
-        await sharp(await (selector === undefined ? page : (await page.$(selector))!).screenshot())
-          .png({ palette: true, quality: 90 })
-          .toBuffer(),
-      );
+      let picture = sharp(await (selector === undefined ? page : (await page.$(selector))!).screenshot());
+      if (selector !== undefined && until !== undefined) {
+        const rest = (await page.evaluate(`(() => {
+          const [all, last] = [${JSON.stringify(selector)}, ${JSON.stringify(until)}].map((one) =>
+            document.querySelector(one).getBoundingClientRect());
+          return all.bottom - last.bottom;
+        })()`)) as number;
+        const { width, height } = await picture.metadata();
+        picture = picture.extract({ left: 0, top: 0, width, height: Math.round(height - rest) + MARGIN });
+      }
+      writeFileSync(file, await picture.png({ palette: true, quality: 90 }).toBuffer());
     },
     async close() {
       await page.close();

@@ -3,6 +3,7 @@ import { messageOf } from '../plain/printable.js';
 import { lastLine } from '../files/json-lines.js';
 import { metricsPath, readRunConfig } from '../run/run-folder.js';
 import { checkCall, count, filePath, oneOf, optionsOf, text } from '../plain/check-options.js';
+import { hasPatchFeatures } from '../models/architectures.js';
 import { NORMALIZATIONS } from '../models/dinov3-architectures.js';
 import type { Architecture } from './architecture.js';
 import { type NetworkOptions, openNetwork } from './network.js';
@@ -20,6 +21,8 @@ export interface WeightsDescription {
   network: string | null;
   otherNetworks: string[];
   architecture: Architecture;
+  /** Whether it gives a feature for each patch besides the image's; null where that isn't known. */
+  patchFeatures: boolean | null;
   /** The number of heads is a guess: the file doesn't say it. */
   headsAreGuess: boolean;
   /** Number of values in the backbone and in the head. */
@@ -134,6 +137,7 @@ export function describeWeights(weights: string, options: DescribeOptions = {}):
     network: name,
     otherNetworks: others,
     architecture,
+    patchFeatures: hasPatchFeatures(architecture.arch),
     headsAreGuess,
     backboneParameters: [...found.shapes]
       .filter(

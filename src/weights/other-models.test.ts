@@ -81,7 +81,7 @@ for (const arch of ['resnet18', 'xcit_small_12_p16']) {
       const { shape } = await model.embed(images, { ...sizes, numWorkers: 0 });
       assert.deepEqual(shape, [9, model.embedDim]);
       const wanted = { ...sizes, features: 'patches' as const, numWorkers: 0 };
-      await assert.rejects(model.embed(images, wanted), /need a vision transformer/);
+      await assert.rejects(model.embed(images, wanted), /needs the features of patches/);
       const { top1 } = await evaluateKnn(model, {
         ...{ train: images, val: images, k: [1], numWorkers: 0 },
         ...sizes,

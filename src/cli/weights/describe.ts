@@ -32,6 +32,7 @@ export function formatDescription(description: WeightsDescription): string {
       `made for ${a.imgSize} x ${a.imgSize} pixels (` +
       (a.positionsSize === undefined ? '' : `with positions for ${a.positionsSize} x ${a.positionsSize}; `) +
       `other sizes${a.wholePatches === true ? `, multiples of ${a.patchSize},` : ''} work too)`,
+    `features      ${a.embedDim} numbers an image${description.patchFeatures === true ? `, and as many for each patch of ${a.patchSize} x ${a.patchSize} pixels` : ''}`,
     `parameters    backbone ${millions(description.backboneParameters)}, head ${millions(description.headParameters)}` +
       (description.outDim === null ? '' : ` with ${description.outDim} outputs`),
   ];

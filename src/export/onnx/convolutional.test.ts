@@ -31,7 +31,12 @@ describe('an ONNX file gives the feature of an image to 1e-4 of the largest valu
       const model = new Model(backbone, { arch, embedDim, imgSize: 224, ...sizes }, 'memory', 'cpu');
       const file = path.join(folder, `${arch}.onnx`);
       const { outputs } = exportOnnx(model, file, { dynamicSize: true });
-      assert.deepEqual(outputs, { feature: ['batch', embedDim] });
+      assert.deepEqual(
+        outputs,
+        arch === 'resnet_class_attention'
+          ? { class_token: ['batch', embedDim], patch_tokens: ['batch', 'patches', embedDim] }
+          : { feature: ['batch', embedDim] },
+      );
       // the second is no multiple of anything
       for (const [imageSize, batch] of [
         [[64, 64], 1],
@@ -41,6 +46,11 @@ describe('an ONNX file gives the feature of an image to 1e-4 of the largest valu
         assert.ok(check!.cosine > 1 - 1e-8, `cosine similarity ${check!.cosine}`);
       }
       assert.throws(() => exportOnnx(model, file, { attention: true }), ConfigError);
+      // of one size, which no patch divides
+      const fixed = exportOnnx(model, file, { imageSize: [49, 83] });
+      if (arch === 'resnet_class_attention')
+        assert.deepEqual(fixed.outputs['patch_tokens'], ['batch', 7 * 11, embedDim]);
+      assert.ok((await checkOnnx(model, file, { imageSize: [49, 83] }))!.cosine > 1 - 1e-8);
       model.dispose();
     });
   }

@@ -1,9 +1,10 @@
 /**
  * ResNets (torchvision's) and XCiTs (facebookresearch/xcit) as ONNX graphs, recognized by their state names, for images of
- * any size. Each has one output, the feature of an image.
+ * any size. Each gives the feature of an image; with class attention its weights too, and a ResNet the patches' features.
  */
+import type { AttentiveBackbone, Backbone } from '../../models/index.js';
 import type { Module } from '../../nn/index.js';
-import type { GraphBuilder } from './graph-builder.js';
+import type { Dimension, GraphBuilder } from './graph-builder.js';
 import { Layers } from './layers.js';
 import { FOURIER_DIM, FOURIER_TEMPERATURE } from '../../models/xcit.js';
 
@@ -51,7 +52,8 @@ function addStages(graph: GraphBuilder, layers: Layers, pixels: string): string 
 }
 
 /** Builds a ResNet from pixels (B, 3, H, W) to `output` (B, D). */
-export function addResNet(graph: GraphBuilder, module: Module, pixels: string, output: string): void {
+export function addResNet(graph: GraphBuilder, module: Backbone, pixels: string, output: string): void {
+  graph.output(output, ['batch', module.embedDim], 'the feature of an image');
   const x = addStages(graph, new Layers(graph, module), pixels);
   graph.node('Flatten', [graph.node('GlobalAveragePool', [x])], { axis: 1 }, output);
 }
@@ -71,8 +73,8 @@ function partsOf(graph: GraphBuilder, layers: Layers, heads: number) {
     return [0, 1, 2].map((n) => node('Gather', [turned, graph.int(n)], { axis: 0 }));
   };
   /** (B, C, rows, columns) to (B, N, C). */
-  const toTokens = (grid: string): string =>
-    node('Transpose', [node('Reshape', [grid, graph.ints(0, width, -1)])], { perm: [0, 2, 1] });
+  const toTokens = (grid: string, output?: string): string =>
+    node('Transpose', [node('Reshape', [grid, graph.ints(0, width, -1)])], { perm: [0, 2, 1] }, output);
   return { width, head, node, scaled, mlp, project, toTokens };
 }
 
@@ -160,23 +162,48 @@ function addXCiTTokens(graph: GraphBuilder, layers: Layers, pixels: string, head
   return x;
 }
 
+/** Names of what is made; what has none is left out. */
+export interface ClassAttentionOutputs {
+  /** (B, D) */
+  feature?: string | undefined;
+  /** (B, N, D): the positions that the class token asks. Only of a ResNet. */
+  patches?: string | undefined;
+  /** (B, heads, 1, 1 + N): the weights of the last class attention. */
+  attention?: string | undefined;
+}
+
 /**
- * Builds an XCiT, or a ResNet whose positions a class token asks, from pixels (B, 3, H, W) to `output` (B, D), and with
- * `classAttention` to the last class attention's weights, (B, heads, 1, 1 + N).
+ * Builds an XCiT, or a ResNet whose positions a class token asks, from pixels (B, 3, H, W) to the outputs.
+ * @param count - N.
  */
 export function addClassAttention(
   graph: GraphBuilder,
-  module: Module,
+  module: AttentiveBackbone,
   pixels: string,
-  output: string,
-  heads: number,
-  classAttention?: string,
+  count: Dimension,
+  outputs: ClassAttentionOutputs,
 ): void {
+  const { numHeads: heads } = module;
   const layers = new Layers(graph, module);
   const { width, head, node, scaled, mlp, project, toTokens } = partsOf(graph, layers, heads);
+  if (outputs.feature !== undefined)
+    graph.output(outputs.feature, ['batch', width], 'the feature of an image');
+  if (outputs.patches !== undefined)
+    graph.output(
+      outputs.patches,
+      ['batch', count, width],
+      'the positions that the class token asks, row by row',
+    );
+  if (outputs.attention !== undefined)
+    graph.output(
+      outputs.attention,
+      ['batch', heads, 1, typeof count === 'string' ? 'tokens' : count + 1],
+      "the class token's attention in the last block over all tokens; sums to 1",
+    );
   const positions = hasStages(module.stateDict())
-    ? toTokens(addStages(graph, layers, pixels))
+    ? toTokens(addStages(graph, layers, pixels), outputs.patches)
     : addXCiTTokens(graph, layers, pixels, heads); // (B, N, C)
+  if (outputs.feature === undefined && outputs.attention === undefined) return;
   const batch = node('Shape', [pixels], { start: 0, end: 1 });
   const classShape = node('Concat', [batch, graph.ints(1, width)], { axis: 0 });
   let x = node('Concat', [node('Expand', [layers.weight('cls_token'), classShape]), positions], { axis: 1 }); // (B, 1 + N, C)
@@ -187,7 +214,7 @@ export function addClassAttention(
     const query = node('Mul', [layers.slice(q, 2, 0, 1), graph.float(head ** -0.5)]); // (B, heads, 1, head)
     const products = node('MatMul', [query, node('Transpose', [k], { perm: [0, 1, 3, 2] })]);
     const isLast = !layers.has(`cls_attn_blocks.${i + 1}.attn.qkv.weight`);
-    const weights = node('Softmax', [products], { axis: -1 }, isLast ? classAttention : undefined); // (B, heads, 1, 1 + N)
+    const weights = node('Softmax', [products], { axis: -1 }, isLast ? outputs.attention : undefined); // (B, heads, 1, 1 + N)
     const mixed = node('MatMul', [weights, v]); // (B, heads, 1, head)
     const joined = node('Reshape', [
       node('Transpose', [mixed], { perm: [0, 2, 1, 3] }),
@@ -200,5 +227,5 @@ export function addClassAttention(
     const own = scaled(mlp(layers.slice(normed, 1, 0, 1), `${name}.mlp`), `${name}.gamma2`);
     x = node('Add', [normed, node('Concat', [own, layers.slice(normed, 1, 1)], { axis: 1 })]);
   }
-  node('Gather', [layers.layerNorm(x, 'norm'), graph.int(0)], { axis: 1 }, output); // (B, C)
+  node('Gather', [layers.layerNorm(x, 'norm'), graph.int(0)], { axis: 1 }, outputs.feature); // (B, C)
 }

@@ -12,6 +12,8 @@ import {
   type Backbone,
   ConvNeXt,
   DinoV3Transformer,
+  hasTokens,
+  isAttentive,
   VisionTransformer,
 } from '../../models/index.js';
 import { packageVersion } from '../../version.js';
@@ -102,24 +104,21 @@ export function buildOnnx(
     addVisionTransformer(graph, backbone, pixels, options);
   } else if (isDinoV3) addDinoV3(graph, backbone, pixels, options);
   else if (backbone instanceof ConvNeXt) addConvNeXt(graph, backbone, pixels, options);
-  else {
-    const feature = 'feature';
-    graph.output(feature, ['batch', architecture.embedDim], 'the feature of an image');
-    if (isResNet(backbone)) addResNet(graph, backbone, pixels, feature);
-    else if (hasClassAttention(backbone)) {
-      const { classAttention } = options.outputs;
-      addClassAttention(graph, backbone, pixels, feature, architecture.numHeads, classAttention);
-      if (classAttention !== undefined)
-        graph.output(
-          classAttention,
-          ['batch', architecture.numHeads, 1, 'tokens'],
-          "the class token's attention in the last block over all tokens; sums to 1",
-        );
-    } else
-      throw new ConfigError(
-        `ONNX export takes vision transformers, ConvNeXts, ResNets and XCiTs; this model is ${architecture.arch}`,
-      );
-  }
+  else if (isResNet(backbone)) addResNet(graph, backbone, pixels, 'feature');
+  else if (isAttentive(backbone) && hasClassAttention(backbone)) {
+    const { classToken, patchTokens, classAttention } = options.outputs;
+    const names = hasTokens(backbone)
+      ? { feature: classToken, patches: patchTokens }
+      : { feature: 'feature' };
+    const count = options.size?.map((side) => Math.ceil(side / backbone.patchSize)); // its convolutions round up
+    addClassAttention(graph, backbone, pixels, count === undefined ? 'patches' : count[0]! * count[1]!, {
+      ...names,
+      attention: classAttention,
+    });
+  } else
+    throw new ConfigError(
+      `ONNX export takes vision transformers, ConvNeXts, ResNets and XCiTs; this model is ${architecture.arch}`,
+    );
   extend?.(graph);
   return {
     irVersion: IR_VERSION,
@@ -162,7 +161,8 @@ const onnxOptions = optionsOf<OnnxOptions>(
 /**
  * Writes a model as an ONNX file with outputs `class_token` (B, D), `patch_tokens` (B, N, D) and, optionally,
  * `attention` (B, heads, 1 + R + N, 1 + R + N), where the R registers that DINOv2's and DINOv3's models may have follow the
- * class token; of a ConvNeXt no attention, of a ResNet or XCiT only `feature` (B, D). The file is either whole or absent.
+ * class token; of a ConvNeXt or a ResNet with class attention no attention, of another ResNet or an XCiT only `feature`
+ * (B, D). The file is either whole or absent.
  *
  * @throws ConfigError for an invalid size, CheckpointError when the file can't be written.
  */

@@ -1,6 +1,6 @@
 /** The classifier of a web export: what the page computes of a feature, so that it shows a label with its probability. */
 import { ConfigError } from '../../errors.js';
-import type { ClassifierHead } from '../../plain/classifier-head.js';
+import type { ClassifierHead, MeasuredAccuracy } from '../../plain/classifier-head.js';
 import { NO_TRANSFORM } from '../../plain/feature-transform.js';
 import type { WebClassifier } from '../../plain/web-manifest.js';
 import { linearHead } from '../onnx/classifier-head.js';
@@ -17,7 +17,7 @@ export interface WebClassifierSource {
     readonly crop: number;
   };
   /** How it was measured. */
-  readonly origin?: { readonly measured: WebClassifier['measured'] };
+  readonly origin?: { readonly measured: MeasuredAccuracy | null };
 }
 
 const FILE = 'classifier.bin';
@@ -38,19 +38,12 @@ export function prepareClassifier(
         'export the classifier with the model that it was fitted to',
     );
   const { features, resize, crop } = source.takes;
-  const measured = source.origin?.measured ?? null;
   return (write) => {
     write(FILE, Buffer.concat([bytesOf(weight), bytesOf(bias), transformBytes(transform ?? NO_TRANSFORM)]));
     return {
       ...{ classes: [...classes], temperature, features, sizes: { resize, crop }, file: FILE },
       transform: transform?.mode ?? null,
-      measured:
-        measured === null
-          ? null
-          : {
-              ...{ from: measured.from, images: measured.images },
-              ...{ accuracy: measured.accuracy, low: measured.low, high: measured.high },
-            },
+      measured: source.origin?.measured ?? null,
     };
   };
 }

@@ -19,7 +19,7 @@ import sharp from 'sharp';
 import { DataError } from '../../errors.js';
 import { scaleToUnit, viridis } from '../../plain/colors.js';
 import { applyWhitening, whitenEmbeddings } from '../../eval/whiten-embeddings.js';
-import { classifyFeature, type LinearHead } from '../../plain/classifier-head.js';
+import { classifyFeature, type LinearHead, type MeasuredAccuracy } from '../../plain/classifier-head.js';
 import { likeness, massMask } from '../../plain/maps.js';
 import { massMasks } from '../../explain/attention.js';
 import { lookAt } from '../../explain/look.js';
@@ -50,6 +50,9 @@ const images = path.join(folder, 'images');
 const site = path.join(folder, 'site');
 const query = path.join(folder, 'query.png');
 let model: Model;
+/** A ResNet with class attention, and its page. */
+let asked: Model;
+const askedSite = path.join(folder, 'asked');
 
 /** A classifier of the patches' mean, at a size of its own. */
 const TAKES = { features: 'patch-mean', layers: 1, resize: 48, crop: 40 } as const;
@@ -63,13 +66,19 @@ const HEAD: LinearHead = {
   weight: Float32Array.from({ length: 3 * 96 }, (_, i) => 2 * Math.sin(1.3 * i)),
   bias: Float32Array.of(0.1, -0.2, 0.3),
 };
-const MEASURED = { from: 'cross-validation', images: 21, accuracy: 0.9, low: 0.8, high: 0.95 } as const;
+const MEASURED: MeasuredAccuracy = {
+  ...{ from: 'cross-validation', images: 21 },
+  ...{ accuracy: 0.9, low: 0.8, high: 0.95, ece: 0.04 },
+};
 
 before(async () => {
   const shape = { embedDim: 96, depth: 3, numHeads: 3 };
   const options = { arch: 'vit', patchSize: 8, imgSize: 32, ...shape } as const;
   // weights large enough for attention to be far from uniform
   model = new Model(hashFill(buildBackbone(options), 0.1).eval(), options, 'memory', 'cpu');
+  const sizes = { arch: 'resnet_class_attention', embedDim: 32, depth: 3, imgSize: 32 } as const;
+  const told = { ...sizes, numHeads: 8, patchSize: 8 };
+  asked = new Model(hashFill(buildBackbone(sizes), 0.5).eval(), told, 'memory', 'cpu');
   await makeImageFolder(images, { classes: 3, perClass: 7 });
   await sharp(path.join(images, 'class-1', 'image-3.png'))
     .resize(90, 60, { fit: 'fill' })
@@ -77,6 +86,7 @@ before(async () => {
 });
 after(() => {
   model.dispose();
+  asked.dispose();
   rmSync(folder, { recursive: true });
 });
 
@@ -176,8 +186,21 @@ describe('the folder', () => {
       assert.equal(manifestOf(where).model.heads, numHeads);
       const check = await checkOnnx(other, result.model, { imageSize: [64, 96], isExact: false });
       assert.ok(check!.cosine > 0.999, `${arch}: ${check!.cosine}`);
+      assert.equal(result.patches, null);
       rmSync(where, { recursive: true });
     }
+  });
+
+  it('has attention and patch features of a ResNet with class attention', async () => {
+    const result = await exportWeb(asked, askedSite, { images });
+    assert.deepEqual([result.attention, result.patches], ['class_attention', 'patch_tokens']);
+    const check = await checkOnnx(asked, result.model, { imageSize: [64, 96], isExact: false });
+    assert.deepEqual(Object.keys(check!.differences).sort(), [
+      'class_attention',
+      'class_token',
+      'patch_tokens',
+    ]);
+    assert.ok(check!.cosine > 0.9999, `fp16: ${check!.cosine}`);
   });
 });
 
@@ -197,7 +220,7 @@ describe('the page', () => {
   before(async () => {
     browser = await launchBrowser();
     if (typeof browser === 'string') return;
-    server = await serveFolders({ '/deep/below': site });
+    server = await serveFolders({ '/deep/below': site, '/asked': askedSite });
     root = `${server.origin}/deep/below`;
     opened = await openPage(browser, root);
     await opened.page.setViewport({ width: 1200, height: 1000 });
@@ -382,6 +405,47 @@ describe('the page', () => {
     await back();
     await page().waitForFunction(`location.hash.includes('view=likeness')`);
     await page().waitForFunction(`document.querySelector('.views label:nth-of-type(2) input').checked`);
+  });
+
+  it('shows them of a ResNet with class attention too', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const other = await openPage(browser, server.origin);
+    try {
+      const { embedDim } = asked;
+      const [expected] = (await lookAt(asked, [query], { imageSize: side })).images;
+      const { rows, columns } = expected!;
+      const isReady = (name: RegExp) =>
+        other.page.waitForFunction(
+          `document.querySelector('#status')?.dataset.state === 'ready' && ${String(name)}.test(document.querySelector('.seen figcaption')?.innerText)`,
+          { timeout: 60_000, polling: 50 },
+        );
+      await other.page.goto(`${server.origin}/asked/index.html`);
+      await isReady(/image-/);
+      await giveFile(other.page, 'input[type="file"]', query);
+      await isReady(new RegExp(`^query\\.png: ${rows} × ${columns} patches`));
+      await other.page.click('.views label:nth-of-type(2) input');
+      await drawOnlyMaps(other.page);
+      await other.page.focus('.map-view canvas');
+      for (const key of ['ArrowDown', 'ArrowRight', 'Enter'] as const) await other.page.keyboard.press(key);
+      await other.page.waitForFunction(`location.hash.includes('patch=0-')`);
+      const patch = Number(/patch=0-(\d+)/.exec((await other.page.evaluate('location.hash')) as string)![1]);
+      const drawn = () => patchColours(other.page, '.map-view canvas', rows, columns);
+      const features = expected!.features!;
+      const found = [...likeness(features.subarray(patch * embedDim, (patch + 1) * embedDim), features)];
+      assert.ok(Math.min(...found) < 0.9, 'the patches differ');
+      const unit = found.map((value) => viridis(Math.max(0, value)));
+      assert.ok(worstColour(await drawn(), unit) <= 8);
+      await other.page.click('.views label:nth-of-type(3) input');
+      await other.page.waitForFunction(`!document.querySelector('.views input[disabled]')`);
+      const colours = Array.from({ length: features.length / embedDim }, (_, i) => [
+        ...expected!.allColours!.slice(i * 3, i * 3 + 3),
+      ]);
+      const off = (await drawn()).filter((colour, i) => worstColour([colour], [colours[i]!]) > 12);
+      assert.ok(off.length <= 0.03 * colours.length, `${off.length} patches of ${colours.length} differ`);
+      assert.deepEqual([...other.errors, ...other.stopped], []);
+    } finally {
+      await other.page.close();
+    }
   });
 
   it('finds our neighbours, and gives the label of the classifier with its probability', async (t) => {

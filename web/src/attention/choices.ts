@@ -4,7 +4,7 @@ import { STYLES, type Style } from './paint.ts';
 import { type Drawn, USUAL_DRAWN } from './sliders.tsx';
 
 /** A number of the address; null when there is none that can be used. */
-function numberOf(name: string, least: number, most: number): number | null {
+export function numberOf(name: string, least: number, most: number): number | null {
   const text = route.value.query.get(name);
   const value = text === null || text === '' ? NaN : Number(text);
   return value >= least && value <= most ? value : null;
@@ -16,7 +16,7 @@ const textOf = (value: number, usual: number): string | null => (value === usual
 const MOST_HEADS = 1024;
 const LONGEST_SIDE = 8192;
 
-/** useDrawn() in the address. */
+/** How maps are drawn, as the address says. */
 export function drawnOfAddress(): Drawn {
   const style = route.value.query.get('drawn');
   return {

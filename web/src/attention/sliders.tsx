@@ -1,5 +1,5 @@
 /** The controls beside a map: which head, how it is drawn, how strongly, how much of it, at which size. */
-import { useId, useState } from 'preact/hooks';
+import { useId } from 'preact/hooks';
 import { percent } from '../ui/format.ts';
 import { type Style, STYLES } from './paint.ts';
 
@@ -52,15 +52,6 @@ export interface Drawn {
 
 /** How maps are drawn unless something else is chosen. */
 export const USUAL_DRAWN = { head: 0, style: 'smooth' as Style, overlay: 0.85, mass: 1 };
-
-/** @param first - The head to begin with. */
-export function useDrawn(first = USUAL_DRAWN.head): Drawn {
-  const [head, setHead] = useState(first);
-  const [style, setStyle] = useState(USUAL_DRAWN.style);
-  const [overlay, setOverlay] = useState(USUAL_DRAWN.overlay);
-  const [mass, setMass] = useState(USUAL_DRAWN.mass);
-  return { head, setHead, style, setStyle, overlay, setOverlay, mass, setMass };
-}
 
 /** A row of a `.sliders` grid: a choice among the ways to draw. */
 function StyleChoice({ style, onChange }: { style: Style; onChange: (style: Style) => void }) {

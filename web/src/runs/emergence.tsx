@@ -5,11 +5,12 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { massMask } from '../../../src/plain/maps.ts';
 import type { FilmImage } from '../api.ts';
+import { drawnOfAddress, numberOf } from '../attention/choices.ts';
 import { headName, HeadStrip, mapOf } from '../attention/heads.tsx';
 import { MapCanvas, PictureCanvas } from '../attention/map-canvas.tsx';
 import { MapView } from '../attention/map-view.tsx';
 import type { Painting } from '../attention/paint.ts';
-import { type Drawn, MapSliders, useDrawn } from '../attention/sliders.tsx';
+import { type Drawn, MapSliders } from '../attention/sliders.tsx';
 import type { Curves } from '../charts/curves.ts';
 import { keyClass } from '../charts/plot.ts';
 import { route, setQuery } from '../router.ts';
@@ -186,20 +187,8 @@ function Large({ image, picture, cells, drawn }: Omit<StripProps, 'isOpen' | 'on
   );
 }
 
-/** A whole number, 0 or more, of the address; null without one. */
-function numberOf(name: string): number | null {
-  const text = route.peek().query.get(name);
-  return text !== null && /^\d{1,9}$/.test(text) ? Number(text) : null;
-}
-
-/** Keeps in the address what is chosen, once it has stayed so for a moment: a scrubber chooses much on its way. */
-function useKept(name: string, value: string | null, isKnown = true): void {
-  useEffect(() => {
-    if (!isKnown || route.peek().query.get(name) === value) return;
-    const timer = setTimeout(() => setQuery(name, value), 300);
-    return () => clearTimeout(timer);
-  }, [name, value, isKnown]);
-}
+/** The most steps of any training. */
+const MOST_STEPS = 1e9;
 
 const isStill = (): boolean => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
@@ -215,24 +204,25 @@ export function Emergence({ shown, curves }: { shown: readonly ShownRun[]; curve
   const steps = useMemo(() => (watched === null ? [] : stepsOf(watched)), [watched]);
   const pictureRun = ids.find((id) => (watched?.get(id)?.length ?? 0) > 0);
   const pictures = usePictures(pictureRun, images);
-  const wanted = useMemo(() => numberOf('step'), []);
-  const first =
-    wanted === null
-      ? null
-      : Math.max(
-          0,
-          steps.findLastIndex((one) => one <= wanted),
-        );
-  const player = usePlayer(steps.length, !isLive && !isStill(), first);
-  const drawn = useDrawn(numberOf('head') ?? 0);
-  const [open, setOpen] = useState(route.peek().query.get('image'));
+  const wanted = numberOf('step', 0, MOST_STEPS);
+  const newest = steps.length - 1;
+  const player = usePlayer(steps.length, !isLive && !isStill(), {
+    at:
+      wanted === null
+        ? null
+        : Math.max(
+            0,
+            steps.findLastIndex((one) => one <= wanted),
+          ),
+    // who looks at the newest of a training is shown those that come
+    hold: (at) => setQuery('step', at === null || (isLive && at === newest) ? null : String(steps[at])),
+  });
+  const drawn = drawnOfAddress();
+  const open = route.value.query.get('image');
   const [saving, setSaving] = useState<Saving | null>(null);
   const [saveError, setSaveError] = useState<unknown>(null);
   const step = steps[player.at];
   const isOne = ids.length === 1;
-  useKept('step', player.isHeld ? String(step) : null, step !== undefined);
-  useKept('head', drawn.head === 0 ? null : String(drawn.head));
-  useKept('image', open);
 
   const store = useFrameStore();
   const load = async (at: number): Promise<Loaded> => {
@@ -347,7 +337,7 @@ export function Emergence({ shown, curves }: { shown: readonly ShownRun[]; curve
                   picture={pictures.get(image.name)!}
                   cells={cellsOf(image, loaded)}
                   isOpen={image.name === open}
-                  onOpen={() => setOpen(image.name === open ? null : image.name)}
+                  onOpen={() => setQuery('image', image.name === open ? null : image.name)}
                 />
               </li>
             ))}

@@ -24,56 +24,55 @@ export interface Player {
   toggle: () => void;
   /** Shows a frame, and pauses. */
   show: (at: number) => void;
-  /** The frame was chosen by hand. */
-  isHeld: boolean;
+}
+
+/** The frame that was chosen by hand, kept by the caller. */
+export interface Held {
+  /** null: none, the film goes its way. */
+  at: number | null;
+  hold: (at: number | null) => void;
 }
 
 /**
  * @param count - Frames there are. Who looks at the newest is shown those that come later.
  * @param begins - Whether it plays by itself as soon as there are frames.
- * @param first - The frame to begin with, held as if it had been chosen; null: none.
  */
-export function usePlayer(count: number, begins: boolean, first: number | null): Player {
-  const [at, setAt] = useState(count - 1);
-  const [isPlaying, setPlaying] = useState(false);
+export function usePlayer(count: number, begins: boolean, held: Held): Player {
+  const [free, setFree] = useState(count - 1);
+  const [plays, setPlaying] = useState(false);
   const [speed, setSpeed] = useState<Speed>('normal');
   const [isLooping, setLooping] = useState(true);
-  const [isHeld, setHeld] = useState(first !== null);
   const last = count - 1;
+  const at = Math.max(0, Math.min(held.at ?? free, last));
+  const isPlaying = plays && held.at === null; // Back may hold one while it plays
   const known = useRef(count);
-  const hasBegun = useRef(false);
+  const hasBegun = useRef(held.at !== null);
   useEffect(() => {
-    if (first !== null && !hasBegun.current && count > 0) {
+    if (begins && !hasBegun.current && count > 2) {
       hasBegun.current = true;
-      setAt(first);
-    } else if (begins && !hasBegun.current && count > 2) {
-      hasBegun.current = true;
-      setAt(0);
+      setFree(0);
       setPlaying(true);
-    } else if (at === known.current - 1) setAt(last);
+    } else if (free === known.current - 1) setFree(last);
     known.current = count;
   }, [count, begins]);
   useEffect(() => {
     if (!isPlaying || count < 2) return;
     if (at >= last && !isLooping) return setPlaying(false);
     const wait = at >= last ? END_MS : frameMs(count, speed);
-    const timer = setTimeout(() => setAt(at >= last ? 0 : at + 1), wait);
+    const timer = setTimeout(() => setFree(at >= last ? 0 : at + 1), wait);
     return () => clearTimeout(timer);
   }, [isPlaying, at, count, speed, isLooping]);
   const toggle = (): void => {
     hasBegun.current = true;
-    if (!isPlaying && at >= last) setAt(0);
-    setHeld(isPlaying);
+    setFree(!isPlaying && at >= last ? 0 : at);
+    held.hold(isPlaying ? at : null);
     setPlaying(!isPlaying);
   };
   const show = (value: number): void => {
     hasBegun.current = true;
     setPlaying(false);
-    setHeld(true);
-    setAt(value);
+    setFree(value);
+    held.hold(value);
   };
-  return {
-    ...{ at: Math.max(0, Math.min(at, last)), isPlaying, toggle, show, isHeld },
-    ...{ speed, setSpeed, isLooping, setLooping },
-  };
+  return { at, isPlaying, toggle, show, speed, setSpeed, isLooping, setLooping };
 }
