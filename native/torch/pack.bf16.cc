@@ -12,7 +12,8 @@ inline __m512 load(const float* x, int64_t n) { return _mm512_maskz_loadu_ps(fir
 
 void scale_row(const float* x, float scale, float* out, int64_t n) {
   const __m512 factor = _mm512_set1_ps(scale);
-  for (int64_t i = 0; i < n; i += 16) _mm512_mask_storeu_ps(out + i, first_lanes(n - i), _mm512_mul_ps(load(x + i, n - i), factor));
+  for (int64_t i = 0; i < n; i += 16)
+    _mm512_mask_storeu_ps(out + i, first_lanes(n - i), _mm512_mul_ps(load(x + i, n - i), factor));
 }
 
 void transpose_matrix(const float* x, int64_t stride, float scale, float* out, int64_t out_stride, int64_t columns,

@@ -63,8 +63,8 @@ bool packs_float32() {
 }  // namespace
 
 bool packs_bf16() {
-  static const bool can = has_instructions("avx512_bf16") &&
-                          !(has_instructions("amx_bf16") && onednn_limit() != "AVX512_CORE_BF16");
+  static const bool can =
+      has_instructions("avx512_bf16") && !(has_instructions("amx_bf16") && onednn_limit() != "AVX512_CORE_BF16");
   return can && bf16_products();
 }
 
@@ -94,7 +94,7 @@ struct Float32 {
 
   // scale * rows [row, row + height) and columns [k, k + depth) of a, which are packed only where they must be
   static LeftBlock<float> left(const at::Tensor& a, float scale, int64_t row, int64_t height, int64_t k, int64_t depth,
-                           float* packed) {
+                               float* packed) {
     const float* from = a.const_data_ptr<float>() + row * a.stride(0) + k * a.stride(1);
     const int64_t stride = depth + kPadding;
     if (a.stride(1) != 1) {
@@ -102,7 +102,8 @@ struct Float32 {
     } else if (scale == 1) {
       return {from, a.stride(0)};
     } else {
-      for (int64_t r = 0; r < height; r++) pack_loops().scale(from + r * a.stride(0), scale, packed + r * stride, depth);
+      for (int64_t r = 0; r < height; r++)
+        pack_loops().scale(from + r * a.stride(0), scale, packed + r * stride, depth);
     }
     return {packed, stride};
   }
@@ -126,7 +127,7 @@ struct Bf16 {
   static int64_t padded(int64_t depth) { return depth + depth % 2; }
 
   static LeftBlock<at::BFloat16> left(const at::Tensor& a, float scale, int64_t row, int64_t height, int64_t k,
-                                  int64_t depth, at::BFloat16* packed) {
+                                      int64_t depth, at::BFloat16* packed) {
     const float* from = a.const_data_ptr<float>() + row * a.stride(0) + k * a.stride(1);
     const int64_t stride = padded(depth) + 2 * kPadding;
     auto* to = reinterpret_cast<uint16_t*>(packed);

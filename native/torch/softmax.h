@@ -29,8 +29,8 @@ inline SoftmaxSum softmax_row(float* scores, int64_t n, float scale) {
 
 // scores (n) become the softmax's weights, from the logarithm of their sum; `gradient`, that of the weights on entry, becomes
 // that of the scores. out and grad_out (dim) are the attention's result of this row and its gradient.
-inline void softmax_backward_row(float* scores, float* gradient, int64_t n, float log_sum, float scale, const float* out,
-                                 const float* grad_out, int64_t dim) {
+inline void softmax_backward_row(float* scores, float* gradient, int64_t n, float log_sum, float scale,
+                                 const float* out, const float* grad_out, int64_t dim) {
   float mean = 0;  // weighted mean of the row's gradient, which softmax's backward pass subtracts
 #pragma omp simd reduction(+ : mean)
   for (int64_t i = 0; i < dim; i++) mean += out[i] * grad_out[i];
