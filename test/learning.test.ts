@@ -141,3 +141,27 @@ test('the report takes one reading for all seeds, and says which target was miss
   assert.match(text, /narrow on cifar10-mini took 700 s in place of 600 s/);
   assert.match(text, /something else ran/);
 });
+
+test('a curve of several seeds ends where each of them ends, also when one has a point more', async () => {
+  const { summarize } = await load<{
+    summarize: (rows: object[]) => {
+      groups: { curve: { top1: { mean: number } }[]; best: { mean: number } }[];
+    };
+  }>('summary.mjs');
+  const run = (seed: number, whitened: readonly number[]): object => {
+    const curve = whitened.map((value, i) => ({
+      ...{ step: i, views: i, seconds: i },
+      ...{ asIs: 1, centred: 1, whitened: value },
+    }));
+    return {
+      ...{ kind: 'run', dataset: 'a', recipe: 'b', peer: null, seed, budget: { seconds: 600 } },
+      ...{ curve, final: curve.at(-1), untrained: curve[0], seconds: 600, trainingSeconds: 600, views: 9 },
+    };
+  };
+  const [group] = summarize([run(0, [10, 20, 30, 60]), run(1, [10, 20, 40])]).groups;
+  assert.deepEqual(
+    group!.curve.map(({ top1 }) => top1.mean),
+    [10, 20, 50],
+  );
+  assert.equal(group!.best.mean, 50);
+});

@@ -28,11 +28,11 @@ function newest(runs) {
   return [...byKey.values()];
 }
 
-/** At each point that all seeds have, by their order: where it is and what was read there. */
+/** At each point that all seeds have, by their order, and at the end of each: where it is and what was read there. */
 function curveOf(runs, reading) {
   const length = Math.min(...runs.map(({ curve }) => curve.length));
   return Array.from({ length }, (_, i) => {
-    const points = runs.map(({ curve }) => curve[i]);
+    const points = runs.map(({ curve }) => (i === length - 1 ? curve.at(-1) : curve[i]));
     return {
       seconds: mean(points.map(({ seconds }) => seconds)),
       views: mean(points.map(({ views }) => views)),
