@@ -163,7 +163,7 @@ export async function openPage(browser: Browser, origin: string): Promise<Watche
   const errors: string[] = [];
   page.on('pageerror', (error) => errors.push(String(error)));
   page.on('console', (message) => {
-    if (message.type() === 'error') errors.push(message.text());
+    if (message.type() === 'error') errors.push(`${message.text()} ${message.location().url ?? ''}`.trim());
   });
   await page.setRequestInterception(true);
   page.on('request', (request) => {
