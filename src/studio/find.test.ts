@@ -365,7 +365,7 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await shown.text('dialog [role=alert]', /list\.csv already exists, and nothing is replaced/);
     assert.equal(await value('dialog input[name=target]'), path.join(folder, 'list-2.csv'));
     // the browser itself logs failed replies
-    assert.match(shown.errors.splice(0).join('\n'), /^.* 409 \(Conflict\)$/);
+    assert.match(shown.errors.splice(0).join('\n'), /^.* 409 \(Conflict\) \S+\/api\/find\/ask$/);
     await press('Write it');
     await shown.text('dialog [role=status]', /^11 images in .*list-2\.csv/, 30_000);
     assert.equal(readFileSync(path.join(folder, 'list-2.csv'), 'utf8'), readFileSync(table, 'utf8'));
