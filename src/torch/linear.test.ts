@@ -1,35 +1,21 @@
 /** A linear layer in float32, whichever kernel multiplies it on this machine: against float64, to the bit, and at its edges. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { gradients, linear, manualSeed, ops, randn, scope, setNumThreads, type Tensor } from './index.js';
+import { linear, manualSeed, ops, randn, scope, setNumThreads, type Tensor } from './index.js';
+import { LINEAR_SHAPES, linearWithGradients } from '../testing/linear-layer.js';
 
 manualSeed(0);
-const leaf = (x: Tensor): Tensor => {
-  const copy = x.detach().clone();
-  copy.requiresGrad = true;
-  return copy;
-};
 /** Largest difference, as a share of the largest value. */
 const off = (a: Tensor, exact: Tensor): number =>
   a.to('float64').sub(exact).abs().max().item() / exact.abs().max().item();
 
-// odd and even lengths; one and several blocks of the result and of the inner length
-for (const [m, k, n] of [
-  [1, 2, 1],
-  [3, 5, 2],
-  [64, 64, 64],
-  [70, 1131, 90],
-  [197, 384, 33],
-  [130, 2050, 17],
-] as const) {
+for (const [m, k, n] of LINEAR_SHAPES) {
   test(`${m} x ${k} by ${k} x ${n}: the product of float64, with every gradient`, () => {
     const given = [randn([m, k]), randn([n, k]), randn([n])] as const;
     const upstream = randn([m, n]);
     const run = (dtype: 'float32' | 'float64', layer: typeof linear): Tensor[] => {
-      const [x, w, bias] = given.map((value) => leaf(value.to(dtype))) as [Tensor, Tensor, Tensor];
-      const out = layer(x, w, bias);
-      const grads = gradients([out], [x, w, bias], { gradOutputs: [upstream.to(dtype)] }) as Tensor[];
-      return [out, ...grads];
+      const [x, w, bias] = given.map((value) => value.to(dtype)) as [Tensor, Tensor, Tensor];
+      return linearWithGradients(layer, [x, w, bias], upstream.to(dtype));
     };
     const exact = run('float64', (x, w, bias) => ops.linear(x, w, bias));
     for (const [i, got] of run('float32', linear).entries()) {

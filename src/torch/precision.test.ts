@@ -17,6 +17,7 @@ import {
   withProductsOf,
   type Tensor,
 } from './index.js';
+import { LINEAR_SHAPES, linearWithGradients } from '../testing/linear-layer.js';
 import { native } from './native.js';
 
 const skip = precisionProblem('bf16-matmul', 'cpu') ?? false;
@@ -65,28 +66,11 @@ describe('bf16-matmul', { skip }, () => {
     });
   }
 
-  // odd and even lengths; one and several blocks of the result and of the inner length
-  for (const [m, k, n] of [
-    [1, 2, 1],
-    [3, 5, 2],
-    [64, 64, 64],
-    [70, 1131, 90],
-    [197, 384, 33],
-    [130, 2050, 17],
-  ] as const) {
+  for (const [m, k, n] of LINEAR_SHAPES) {
     test(`a linear layer of ${m} x ${k} by ${k} x ${n}: operands are rounded to bfloat16, sums are float32`, () => {
       const [x, w, bias, upstream] = [randn([m, k]), randn([n, k]), randn([n]), randn([m, n])];
-      const run = (x: Tensor, w: Tensor, upstream: Tensor): Tensor[] => {
-        const leaves = [x, w, bias].map((value) => {
-          const leaf = value.detach().clone();
-          leaf.requiresGrad = true;
-          return leaf;
-        }) as [Tensor, Tensor, Tensor];
-        const out = linear(...leaves);
-        return [out, ...gradients([out], leaves, { gradOutputs: [upstream] })].map(
-          (value) => value as Tensor,
-        );
-      };
+      const run = (x: Tensor, w: Tensor, upstream: Tensor): Tensor[] =>
+        linearWithGradients(linear, [x, w, bias], upstream);
       const exact = run(rounded(x), rounded(w), rounded(upstream));
       const got = inBf16(() => run(x, w, upstream));
       for (const i of [0, 1, 2]) {
