@@ -1,5 +1,5 @@
 /** The top of a run's page: how it stands, and what can be done with it. */
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { shellPath } from '../../../src/plain/shell.ts';
 import type { RunDetails, RunNow, RunSummary } from '../api.ts';
 import { connection } from '../live.ts';
@@ -69,7 +69,7 @@ function Actions({ run }: { run: RunSummary }) {
 function Export({ path }: { path: string }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [isOpen, setOpen] = useState(false);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (isOpen) dialog.current?.showModal();
   }, [isOpen]);
   const commands = [
