@@ -77,6 +77,10 @@ function baselineLines(datasets) {
   ];
 }
 
+const mostCores = Math.max(...groups.map(({ cores }) => cores));
+const marks = ({ isLoaded, isPaced, cores }) =>
+  [isLoaded && cores === mostCores ? ' †' : '', isPaced ? ' ‡' : '', cores < mostCores ? ' §' : ''].join('');
+
 /** One line a recipe: its best reading on each data set. */
 function overview(budget) {
   const [list, datasets] = [at(budget), datasetsAt(budget)];
@@ -86,7 +90,7 @@ function overview(budget) {
       if (group === undefined) return '';
       if (group.best === null) return 'not finite';
       const isBest = group === bestOurs(list.filter((each) => each.dataset === dataset));
-      const text = `${shown(group.best)} ${READING_NAMES[group.reading]}${group.isLoaded ? ' †' : ''}${group.isPaced ? ' ‡' : ''}`;
+      const text = `${shown(group.best)} ${READING_NAMES[group.reading]}${marks(group)}`;
       return isBest ? `**${text}**` : text;
     });
     return [recipe, ...cells];
@@ -177,11 +181,15 @@ function notes(budget) {
   );
   for (const { recipe, dataset, seconds } of late)
     found.push(`${recipe} on ${dataset} took ${number(seconds.mean, 0)} s in place of ${budget.seconds} s.`);
-  if (list.some(({ isLoaded }) => isLoaded))
+  if (list.some(({ isLoaded, cores }) => isLoaded && cores === mostCores))
     found.push('† Measured while something else ran on the machine: its seconds gave it fewer views.');
   if (list.some(({ isPaced }) => isPaced))
     found.push(
       '‡ Some seeds made the steps that fit into these seconds on a quiet machine (`--paced`), while it was shared.',
+    );
+  if (list.some(({ cores }) => cores < mostCores))
+    found.push(
+      '§ Had one core of the two, while another training had the other: about half the views of a machine of its own.',
     );
   const counts = unique(list.map(({ seeds }) => seeds.length));
   if (counts.some((count) => count < 3)) found.push('Fewer than three seeds: a range says little.');

@@ -80,6 +80,7 @@ function groupOf(runs) {
     views: spread(runs.map((run) => run.views)),
     isLoaded: runs.some((run) => run.paced !== true && isLoaded(run)),
     isPaced: runs.some((run) => run.paced === true),
+    cores: Math.min(...runs.map(({ machine }) => machine.cores)),
   };
 }
 
