@@ -77,7 +77,7 @@ test('a faster precision is taken only if no image of the sample changes', needs
   const slow = { fp32: 200, 'bf16-matmul': 5, bf16: 1 };
   const near = Math.acos(LEAST_COSINE) / 2;
   const choose = (angle: Partial<Record<Precision, number>>) =>
-    fastestPrecision('cpu', 2, computing(slow, angle));
+    fastestPrecision('cpu', 2, 100, computing(slow, angle));
   assert.equal(choose({ bf16: near }).precision, 'bf16');
   const careful = choose({ bf16: 3 * near });
   assert.equal(careful.precision, 'bf16-matmul');
@@ -88,7 +88,7 @@ test('a faster precision is taken only if no image of the sample changes', needs
   assert.match(careful.reason, /bf16 differs \(cosine to fp32 0\.99\d+, less than 0\.9999\)/);
   assert.equal(choose({ 'bf16-matmul': NaN, bf16: NaN }).precision, 'fp32');
   assert.equal(
-    fastestPrecision('cpu', 2, computing({ fp32: 1, 'bf16-matmul': 150, bf16: 150 }, {})).precision,
+    fastestPrecision('cpu', 2, 100, computing({ fp32: 1, 'bf16-matmul': 150, bf16: 150 }, {})).precision,
     'fp32',
   );
 });

@@ -5,6 +5,7 @@
  */
 import type { ImageItem, ImageItems } from '../data/index.js';
 import { type Precision, PRECISIONS } from '../plain/precisions.js';
+import { Race } from '../plain/race.js';
 import { showSeconds } from '../plain/units.js';
 import { precisionProblem } from '../torch/index.js';
 
@@ -20,8 +21,8 @@ const SAMPLE = 16;
 const FEWEST = 1500;
 /** Least cosine between features and those of fp32, over all images of the sample. */
 export const LEAST_COSINE = 0.9999;
-/** A precision must be faster than fp32 by this share. */
-const GAIN = 0.1;
+/** Turns after the first take at most this share of the time that all images take. */
+const SHARE = 0.05;
 
 /** Images to try precisions on, spread over the list; or why there is nothing to try. */
 export function precisionSample(items: ImageItems, device: string): ImageItem[] | string {
@@ -48,10 +49,16 @@ function leastCosine(a: Float32Array, b: Float32Array, rows: number): number {
   return least;
 }
 
-/** @param run - Computes the features of `rows` images. */
+/**
+ * Of the precisions whose features are close enough, the fastest, or fp32 if it is within 3% of it.
+ * @param rows - Images of the sample.
+ * @param images - How many there are in all: turns after the first take at most a small share of what these take.
+ * @param run - Computes the features of the sample.
+ */
 export function fastestPrecision(
   device: string,
   rows: number,
+  images: number,
   run: (precision: Precision) => Float32Array,
 ): ChosenPrecision {
   const timed = (precision: Precision): number => {
@@ -60,26 +67,26 @@ export function fastestPrecision(
     return (performance.now() - began) / 1000;
   };
   const exact = run('fp32');
-  const inFp32 = timed('fp32');
   const tried = PRECISIONS.filter((one) => one !== 'fp32' && precisionProblem(one, device) === null).map(
-    (precision) => {
-      const cosine = leastCosine(run(precision), exact, rows);
-      const isClose = cosine >= LEAST_COSINE;
-      return { precision, cosine, isClose, seconds: isClose ? timed(precision) : Infinity };
-    },
+    (precision) => ({ precision, cosine: leastCosine(run(precision), exact, rows) }),
   );
-  const asItIs: { precision: Precision; seconds: number } = {
-    precision: 'fp32',
-    seconds: (1 - GAIN) * inFp32,
-  };
-  const best = tried.reduce((a, b) => (b.seconds < a.seconds ? b : a), asItIs);
-  const found = tried.map(({ precision, cosine, isClose, seconds }) =>
-    isClose
-      ? `${precision} ${showSeconds(seconds)} (cosine to fp32 at least ${cosine.toFixed(6)})`
+  const isClose = (cosine: number): boolean => cosine >= LEAST_COSINE;
+  const close = tried.filter(({ cosine }) => isClose(cosine)).map(({ precision }) => precision);
+  const candidates: Precision[] = ['fp32', ...close];
+  const race = new Race(candidates);
+  const began = performance.now();
+  for (let round = 0; round < race.rounds; round++) {
+    const spent = (performance.now() - began) / 1000;
+    if (round > 0 && spent * (1 + 1 / round) > (SHARE * race.seconds('fp32') * images) / rows) break;
+    for (const precision of candidates) race.add(precision, timed(precision));
+  }
+  const found = tried.map(({ precision, cosine }) =>
+    isClose(cosine)
+      ? `${precision} ${showSeconds(race.seconds(precision))} (cosine to fp32 at least ${cosine.toFixed(6)})`
       : `${precision} differs (cosine to fp32 ${cosine.toFixed(6)}, less than ${LEAST_COSINE})`,
   );
   return {
-    precision: best.precision,
-    reason: `${rows} images take fp32 ${showSeconds(inFp32)}, ${found.join(', ')}`,
+    precision: race.winner,
+    reason: `${rows} images take fp32 ${showSeconds(race.seconds('fp32'))}, ${found.join(', ')}`,
   };
 }

@@ -171,6 +171,7 @@ async function settledPrecision(
       const choice = fastestPrecision(
         device,
         batch.indices.length,
+        items.length,
         (tried) => computeBatch(batch, crop, device, tried, compute, backbone, input).features,
       );
       batch.release();

@@ -274,6 +274,7 @@ export const FAMILIES: Readonly<Record<Family, FamilyEntry>> = {
     hasPatchFeatures: true,
     takesHeads: false,
     learnsPositions: false,
+    dropsPatches: true,
     parts: ['conv1', 'bn1', 'layer1', 'layer2', 'layer3', 'cls_token', 'cls_attn_blocks', 'norm'],
     anchors: [['cls_attn_blocks.0.attn.qkv.weight', ['layer1.0.conv1.weight']]],
     matches: (shapes) =>

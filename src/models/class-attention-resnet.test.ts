@@ -9,7 +9,17 @@ import { lookAt } from '../explain/look.js';
 import { patchPca } from '../explain/patch-pca.js';
 import { loadModel, Model } from '../model.js';
 import { Muon, parameterGroups } from '../optim/index.js';
-import { inferenceMode, manualSeed, ones, ops, randn, scope, type Tensor, zeros } from '../torch/index.js';
+import {
+  inferenceMode,
+  manualSeed,
+  ones,
+  ops,
+  rand,
+  randn,
+  scope,
+  type Tensor,
+  zeros,
+} from '../torch/index.js';
 import { writeSafetensors } from '../weights/safetensors.js';
 import { hasTokens, patchTokens } from './backbone.js';
 import { ClassAttentionResNet } from './class-attention-resnet.js';
@@ -37,6 +47,42 @@ describe('a ResNet with class attention', () => {
           assert.ok(Math.abs(Number(sum) - 1) < 1e-5);
       }),
     ));
+
+  it('hides positions of global crops from the class token in training, others for each image', () =>
+    scope(() => {
+      const sizes = { arch: 'resnet_class_attention', embedDim: 32, depth: 3 };
+      const whole = build().train() as ClassAttentionResNet;
+      const model = buildBackbone({ ...sizes, patchDropRate: 0.75 }).train() as ClassAttentionResNet;
+      model.loadStateDict(whole.stateDict());
+      const images = randn([3, 3, 32, 32]); // 16 positions
+      manualSeed(5);
+      const order = rand([3, 16]).argsort(1).toArray();
+      const positions = whole.forwardTokens(images).slice(1, 1);
+      // what the class token gives that asks these positions only
+      const expected = [0, 1, 2].map((image) => {
+        const kept = order.slice(16 * image, 16 * image + 4);
+        const seen = kept.map((at) => positions.select(0, image).select(0, at));
+        let x = ops.stack([whole.cls_token.flatten(), ...seen]).unsqueeze(0);
+        for (const block of whole.cls_attn_blocks) x = block.forward(x);
+        return whole.norm.forward(x.slice(1, 0, 1)).select(1, 0);
+      });
+      manualSeed(5);
+      const features = model.forward(images);
+      assert.ok(features.sub(ops.cat(expected)).abs().max().item() < 1e-5);
+      assert.notDeepEqual(
+        model.forward(images).toArray(),
+        features.toArray(),
+        'other positions the next time',
+      );
+      const all = whole.forward(images).toArray();
+      assert.deepEqual(model.forwardLocal(images).toArray(), all, 'a local crop');
+      model.loadStateDict(whole.stateDict()); // averages of batch norm
+      assert.deepEqual(
+        model.eval().forward(images).toArray(),
+        whole.eval().forward(images).toArray(),
+        'an evaluation',
+      );
+    }));
 
   it('gives as patch features the positions that its class token asks, row by row', () =>
     scope(() =>

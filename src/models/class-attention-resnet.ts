@@ -24,6 +24,7 @@ import {
 } from '../nn/index.js';
 import { ops, Parameter, scope, type Tensor, zeros } from '../torch/index.js';
 import { type AttentiveBackbone, Backbone, type TokenBackbone } from './backbone.js';
+import { dropPatches } from './drop-patches.js';
 import { skip } from './resnet.js';
 import { INIT_STD, initLinearLayers } from './vision-transformer.js';
 import { ClassAttentionBlock, layerNorm } from './xcit.js';
@@ -68,6 +69,11 @@ export interface ClassAttentionResNetOptions {
   numHeads: number;
   /** Channels of the images; default 3. */
   inChans?: number;
+  /**
+   * Share of the positions that forward() hides from the class token in training, others for each image, from 0 to less than
+   * 1: it then has to know an object by any part of it, and looks at all of it (docs/learning.md, The demo). Default 0.
+   */
+  patchDropRate?: number;
 }
 
 export class ClassAttentionResNet extends Backbone implements AttentiveBackbone, TokenBackbone {
@@ -88,9 +94,10 @@ export class ClassAttentionResNet extends Backbone implements AttentiveBackbone,
   readonly depth = 1;
   /** Before the positions is the class token. */
   readonly prefixTokens = 1;
+  readonly #patchDropRate: number;
 
   /** @throws ShapeError when 4 or the heads don't divide the width. */
-  constructor({ embedDim, blocks, numHeads, inChans = 3 }: ClassAttentionResNetOptions) {
+  constructor({ embedDim, blocks, numHeads, inChans = 3, patchDropRate = 0 }: ClassAttentionResNetOptions) {
     super();
     const width = embedDim / 2 ** (STAGES - 1);
     if (!Number.isInteger(width) || embedDim % numHeads !== 0)
@@ -99,6 +106,7 @@ export class ClassAttentionResNet extends Backbone implements AttentiveBackbone,
       );
     this.embedDim = embedDim;
     this.numHeads = numHeads;
+    this.#patchDropRate = patchDropRate;
     this.conv1 = new Conv2d(inChans, width, 3, { stride: 2, padding: 1, bias: false });
     this.bn1 = new BatchNorm(width);
     let channels = width;
@@ -129,6 +137,14 @@ export class ClassAttentionResNet extends Backbone implements AttentiveBackbone,
    * @throws ShapeError for anything but a batch of images.
    */
   override forward(images: Tensor): Tensor {
+    const tokens = this.#tokens(images);
+    const seen =
+      this.training && this.#patchDropRate > 0 ? dropPatches(tokens, 1, this.#patchDropRate) : tokens;
+    return this.#feature(seen).select(1, 0);
+  }
+
+  /** forward() of local crops, which keep all of their few positions. */
+  override forwardLocal(images: Tensor): Tensor {
     return this.#feature(this.#tokens(images)).select(1, 0);
   }
 

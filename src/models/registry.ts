@@ -72,13 +72,13 @@ const BUILDERS: { readonly [F in Family]: Build<F> } = {
       );
     return new ResNet({ block, layers: [blocks, blocks, blocks, blocks], width, stem, inChans });
   },
-  resnet_class_attention: ({ numHeads }, { embedDim, depth, inChans }) => {
+  resnet_class_attention: ({ numHeads }, { embedDim, depth, inChans, patchDropRate }) => {
     const [width, blocks] = [embedDim / 8, depth / 3];
     if (!Number.isInteger(width) || !Number.isInteger(blocks) || blocks < 1)
       throw new ConfigError(
         `arch 'resnet_class_attention': expected an embedDim that 8 divides and a depth that 3 divides, got ${embedDim} and ${depth}`,
       );
-    return new ClassAttentionResNet({ embedDim, blocks, numHeads: numHeads ?? 8, inChans });
+    return new ClassAttentionResNet({ embedDim, blocks, numHeads: numHeads ?? 8, inChans, patchDropRate });
   },
   xcit: (entry, { dropPathRate, inChans }) => new XCiT({ ...entry, dropPathRate, inChans }),
   dinov2: ({ ffn, registers }, options) => new Dinov2({ ...options, ffn, registers }),

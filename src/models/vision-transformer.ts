@@ -16,7 +16,6 @@ import {
   truncNormal_,
 } from '../nn/index.js';
 import {
-  arange,
   attentionResidual,
   blocksInGroups,
   classAttention,
@@ -25,13 +24,13 @@ import {
   Parameter,
   perceptron,
   perceptronResidual,
-  rand,
   type Affine,
   type KeptSamples,
   scope,
   zeros,
   type Tensor,
 } from '../torch/index.js';
+import { dropPatches } from './drop-patches.js';
 import { type AttentiveBackbone, Backbone, type TokenBackbone } from './backbone.js';
 import { ConvStem } from './conv-stem.js';
 import { folded, LayerScale, mayFold, scaledResidual } from './layer-scale.js';
@@ -336,21 +335,10 @@ export class VisionTransformer extends Backbone implements AttentiveBackbone, To
     return this.#classToken(this.prepareTokens(images));
   }
 
-  /** In training, (B, P + N, C) to (B, P + kept, C): for each image other patches, chosen by the default generator. */
+  /** In training, (B, P + N, C) to (B, P + kept, C). */
   #dropPatches(x: Tensor): Tensor {
     if (!this.training || this.#patchDropRate === 0) return x;
-    const { prefixTokens: prefix } = this;
-    const [b = 0, all = 0, width = 0] = x.shape;
-    const kept = Math.max(1, Math.trunc((all - prefix) * (1 - this.#patchDropRate)));
-    return scope(() => {
-      const chosen = rand([b, all - prefix])
-        .argsort(1)
-        .slice(1, 0, kept)
-        .add(prefix); // (B, kept)
-      const first = arange(0, prefix, 1, { dtype: 'int64' }).expand([b, prefix]); // class token and registers
-      const index = ops.cat([first, chosen], 1).to(x.device).unsqueeze(2).expand([-1, -1, width]);
-      return ops.gather(x, 1, index); // (B, P + kept, C)
-    });
+    return dropPatches(x, this.prefixTokens, this.#patchDropRate);
   }
 
   /** (B, P + N, C) to (B, C). */

@@ -8,6 +8,7 @@ import { dinoStep } from '../dino/index.js';
 import { type BackboneFactory, normalizeImages, pixelTensor } from '../models/index.js';
 import { buildOptimizer, LossScaler, parameterGroups, type Optimizer } from '../optim/index.js';
 import { type Precision, PRECISIONS } from '../plain/precisions.js';
+import { Race } from '../plain/race.js';
 import { showSeconds } from '../plain/units.js';
 import type { TrainSettings } from '../run/settings.js';
 import {
@@ -40,16 +41,8 @@ export interface ChoosePrecisionOptions {
 /** Trial steps take at most this share of the training, and these seconds. */
 const SHARE = 0.03;
 const SECONDS = 60;
-/** Within this share of the fastest, the most exact precision is taken: less is noise, and not worth the rounding. */
-const NEAR = 0.03;
 /** Images of the first trial step; then twice as many at a time, up to the batch. */
 const FEW = 2;
-/** Steps of each precision that are timed, at most, after one that is not... */
-const ROUNDS = 3;
-/** ...and while the fastest two are this close, a share of the fastest: on a busy machine three don't tell them apart. */
-const CLOSE = 0.1;
-const MORE_ROUNDS = 8;
-
 /** The precisions that may pay off on a device, fp32 first. */
 const candidatesOn = (device: string): Precision[] =>
   PRECISIONS.filter((precision) => precisionProblem(precision, device) === null);
@@ -185,25 +178,18 @@ export async function choosePrecision(
           `may: one of ${images} image${images === 1 ? '' : 's'} takes ${showSeconds(took)}`,
       };
 
-    const best = new Map<Precision, number>(candidates.map((precision) => [precision, Infinity]));
-    const bestOf = (precision: Precision): number => best.get(precision) ?? Infinity;
-    const isClose = (): boolean => {
-      const [first = 0, second = Infinity] = [...best.values()].sort((a, b) => a - b);
-      return second < (1 + CLOSE) * first;
-    };
-    for (let round = 0; round <= (isClose() ? MORE_ROUNDS : ROUNDS); round++) {
+    const race = new Race(candidates); // the most exact first
+    for (let round = 0; round <= race.rounds; round++) {
       if (round > 1 && candidates.length * took > budget()) break;
       for (const precision of candidates) {
         const seconds = await step(precision, images);
-        if (round > 0) best.set(precision, Math.min(bestOf(precision), seconds));
+        if (round > 0) race.add(precision, seconds);
       }
     }
-    const least = Math.min(...best.values());
-    const precision = candidates.find((one) => bestOf(one) <= (1 + NEAR) * least) ?? 'fp32';
-    const times = candidates.map((name) => `${name} ${showSeconds(bestOf(name))}`).join(', ');
+    const precision = race.winner;
+    const times = candidates.map((name) => `${name} ${showSeconds(race.seconds(name))}`).join(', ');
     const some = images === batch ? `${images} images` : `${images} of the batch's ${batch} images`;
-    const why =
-      bestOf(precision) === least ? 'the fastest' : `within ${100 * NEAR}% of the fastest, and more exact`;
+    const why = race.isFastest ? 'the fastest' : `within ${100 * Race.NEAR}% of the fastest, and more exact`;
     return { precision, reason: `${why}: trial steps of ${some} take ${times}` };
   } finally {
     trial.dispose();

@@ -143,7 +143,7 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
   }
   if (s.patchDropRate !== undefined && s.patchDropRate > 0 && !mayDropPatches(s.arch))
     problems.push(
-      `patchDropRate ${s.patchDropRate}: ${s.arch} needs all of its patches; vit_*, vit and dinov2_* may drop some`,
+      `patchDropRate ${s.patchDropRate}: ${s.arch} needs all of its patches; vit_*, vit, dinov2_* and resnet_class_attention may drop some`,
     );
   problems.push(...lowResProblems(s, patch));
   if (s.patchInit === 'whitened') {

@@ -196,7 +196,7 @@ describe('what can’t be combined is refused, and auto fits the rest', () => {
     );
     assert.match(
       problem({ arch: 'xcit_small_12_p8', patchDropRate: 0.5 }),
-      /needs all of its patches; vit_\*, vit and dinov2_\* may drop some/,
+      /needs all of its patches; vit_\*, vit, dinov2_\* and resnet_class_attention may drop some/,
     );
     assert.match(
       problem({ lowResEpochs: 1, localCropsSize: 8 }),
