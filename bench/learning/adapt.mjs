@@ -61,7 +61,7 @@ const short = (value) => Number(value.toPrecision(3));
 const METHODS = {
   // a new head's gradients run through the whole backbone from the first step, as high as for new weights
   plain: () => flagsOf({ freeze: 0, warmup: 0, decay: 1, patches: 1, lr: Number(values.lr) }),
-  // src/train/presets.ts, ADAPTATION
+  // src/train/auto-preset.ts, ADAPTATION
   careful: (epochs) =>
     flagsOf({
       ...{ freeze: short(epochs / 10), warmup: short(epochs / 5), decay: 0.9, patches: 0.2 },

@@ -20,7 +20,7 @@ const share = () => z.number().min(0).max(1);
 /** Share of an image's area that a crop covers. */
 const scaleRange = () => z.tuple([z.number().gt(0).max(1), z.number().gt(0).max(1)]);
 
-/** One entry a setting; the description is also the flag's help. Reference defaults are in presets.ts. */
+/** One entry a setting; the description is also the flag's help. Reference defaults are in paper.ts. */
 export const settingFields = {
   // ------------------------------------------------------------------------------------------------ model
   arch: z

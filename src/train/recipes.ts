@@ -1,6 +1,6 @@
 /**
  * The recipes that the preset `auto` begins with. The first whose conditions hold is taken; what it doesn't say is chosen by
- * the formulas in presets.ts, and what the user gives takes precedence over both.
+ * the formulas in auto-preset.ts, and what the user gives takes precedence over both.
  */
 import { PAPER } from './paper.js';
 import type { PartialSettings } from '../run/settings.js';
