@@ -60,8 +60,9 @@ const shown = (spread, digits = 1) => {
 };
 
 const at = (budget) => groups.filter((group) => budgetKey(group.budget) === budgetKey(budget));
-/** The data sets that were measured for so long. */
-const datasetsAt = (budget) => unique(at(budget).map(({ dataset }) => dataset));
+/** The data sets that were measured for so long, in the same order everywhere. */
+const datasetsAt = (budget) =>
+  [...baselines.keys()].filter((name) => at(budget).some(({ dataset }) => dataset === name));
 const bestOurs = (list) =>
   list
     .filter(({ peer, best }) => peer === null && best !== null)
@@ -189,7 +190,7 @@ function notes(budget) {
     );
   if (list.some(({ cores }) => cores < mostCores))
     found.push(
-      '§ Had one core of the two, while another training had the other: about half the views of a machine of its own.',
+      '§ Had one core of the two, while another training had the other: about 60% of the views of both.',
     );
   const counts = unique(list.map(({ seeds }) => seeds.length));
   if (counts.some((count) => count < 3)) found.push('Fewer than three seeds: a range says little.');
@@ -281,8 +282,8 @@ async function write(file, changed) {
 /** What `dino train --for` says that runs of a length reached. */
 async function writeReached() {
   const quiet = groups.filter(
-    ({ recipe, budget, best, isLoaded }) =>
-      recipe === AUTO && budget.seconds !== undefined && best !== null && !isLoaded,
+    ({ recipe, budget, best, isLoaded, cores }) =>
+      recipe === AUTO && budget.seconds !== undefined && best !== null && (!isLoaded || cores < mostCores),
   );
   const list = quiet.map(({ dataset, runs: [run], best, bestUntrained, budget }) => ({
     dataset,
