@@ -171,11 +171,13 @@ class AutoPreset {
     const globalCrop = this.#choose(
       'globalCropsSize',
       wantedCrop,
-      wantedCrop === trainedSize
-        ? 'that which the weights were trained with'
-        : wantedCrop >= 224
-          ? "the paper's"
-          : `near the images' short side (${shortSide}) and affordable on ${hardware}`,
+      wantedCrop === recipe.settings.globalCropsSize
+        ? (recipe.reasons?.globalCropsSize ?? recipe.reason)
+        : wantedCrop === trainedSize
+          ? 'that which the weights were trained with'
+          : wantedCrop >= 224
+            ? "the paper's"
+            : `near the images' short side (${shortSide}) and affordable on ${hardware}`,
     );
     const perSide = recipe.patchesPerSide;
     const isPatch = (size: number): boolean =>

@@ -219,7 +219,10 @@ describe('auto', () => {
       assert.ok(choice.reason.length > 5, choice.name);
       assert.deepEqual(s[choice.name], choice.value);
     }
+    const crops = choices.find(({ name }) => name === 'globalCropsSize');
+    assert.match(crops?.reason ?? '', /^small crops/, "the recipe's own reason");
   });
+
   it('gives a transformer its own settings', () => {
     const { settings: s } = auto({}, { arch: 'vit' });
     assert.deepEqual([s.arch, s.embedDim, s.depth, s.numHeads, s.patchSize], ['vit', 128, 4, 2, 8]);
