@@ -115,10 +115,15 @@ class AutoPreset {
     this.#chooseRunning();
     const resolved = finish(this.chosen, this.choices);
     const { images } = this.facts;
+    const few = `${images} images are fewer than the ${JUDGE_IMAGES} that the judge needs: nothing will tell`;
     if (this.isAdapting && images < JUDGE_IMAGES)
       resolved.warnings.push(
-        `${images} images are fewer than the ${JUDGE_IMAGES} that the judge needs: nothing will tell whether training makes the ` +
-          'weights that you gave better or worse. Compare them yourself (--knn-train, --knn-val and --knn-every), and keep yours otherwise',
+        `${few} whether training makes the weights that you gave better or worse. Compare them yourself (--knn-train, --knn-val ` +
+          'and --knn-every), and keep yours otherwise',
+      );
+    else if (images < JUDGE_IMAGES && (this.seconds ?? 0) >= JUDGED_SECONDS)
+      resolved.warnings.push(
+        `${few} how good the features are. With labelled images --knn-train, --knn-val and --knn-every do`,
       );
     return resolved;
   }

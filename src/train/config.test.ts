@@ -292,6 +292,12 @@ describe('auto', () => {
     assert.equal(few.settings.judgeEvery, 0);
     assert.match(few.warnings.join(), /40 images are fewer than the 64 that the judge needs/);
     assert.deepEqual(auto({ images: 40 }, { steps: '100' }).warnings, []);
+    const timed = auto({ images: 40 }, { for: '10m' }).warnings.join();
+    assert.match(
+      timed,
+      /^40 images are fewer than the 64 that the judge needs: nothing will tell how good the features are/,
+    );
+    assert.deepEqual(auto({ images: 64 }, { for: '10m' }).warnings, []);
   });
 
   it('adapts the other choices to what the user gave', () => {
