@@ -4,6 +4,8 @@ import type { IndexAbout } from '../api.ts';
 import { count, counted } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Failure, Loading } from '../ui/parts.tsx';
+import { Slider } from '../ui/slider.tsx';
+import { tabId, Tabs } from '../ui/tabs.tsx';
 import { TaskProgress } from '../ui/task-progress.tsx';
 import { tasksOf } from '../live.ts';
 import { useRequest } from '../use-request.ts';
@@ -15,8 +17,6 @@ import { marks, openMarks, select, setMarks, undoLast } from './marks.ts';
 import { freshPlace, go, type Place, SIDES, VIEWS } from './place.ts';
 import { Results } from './results.tsx';
 import { describe, filtered, type Images, imagesOf, questionOf, shownOf } from './shown.ts';
-import { Slider } from './slider.tsx';
-import { Tabs } from './tabs.tsx';
 import { Tray } from './tray.tsx';
 import { useLabels } from './use-labels.ts';
 
@@ -126,7 +126,7 @@ function Opened({ about, images, place }: { about: IndexAbout; images: Images; p
           class="pane"
           id="find-panel"
           role="tabpanel"
-          aria-labelledby={`tab-${place.view}`}
+          aria-labelledby={tabId(place.view)}
           aria-busy={isBusy}
         >
           <Controls {...{ index, place, images, labels, answer }} />
@@ -261,7 +261,7 @@ function GridHead({ place, words, rows, isBusy }: GridHeadProps) {
         max={SIDES.most}
         step={4}
         value={place.side}
-        words={`${place.side} px`}
+        text={`${place.side} px`}
         onChange={(side) => go({ side }, { replace: true })}
       />
       <button

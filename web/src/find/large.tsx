@@ -2,13 +2,13 @@
 import type { FindAnswer, IndexAbout } from '../api.ts';
 import { pictureOf } from '../api.ts';
 import { href } from '../router.ts';
+import { Dialog } from '../ui/dialog.tsx';
 import { count } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Failure } from '../ui/parts.tsx';
 import { sizeFor } from '../ui/thumb.tsx';
 import { type OpenIndex, useAsk } from './ask.ts';
 import { Cell, MarkButtons, markByKey, markClasses } from './cell.tsx';
-import { Dialog } from './dialog.tsx';
 import { LabelForm } from './label-form.tsx';
 import { done, undoLast } from './marks.ts';
 import { go, search } from './place.ts';

@@ -9,6 +9,7 @@ import type { Axis } from '../charts/series.ts';
 import { route, setQuery } from '../router.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Failure } from '../ui/parts.tsx';
+import { Slider } from '../ui/slider.tsx';
 import {
   type ChartKind,
   columnCharts,
@@ -154,21 +155,18 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
           <option value="time">time of training</option>
         </select>
       </label>
-      <label>
-        Smoothing{' '}
-        <input
-          type="range"
-          min="0"
-          max="0.99"
-          step="0.01"
-          value={smoothing.value}
-          onInput={(event) => {
-            smoothing.value = Number(event.currentTarget.value);
-            setQuery('smooth', smoothing.value === 0 ? null : String(smoothing.value));
-          }}
-        />{' '}
-        <output>{smoothing.value.toFixed(2)}</output>
-      </label>
+      <Slider
+        label="Smoothing"
+        min={0}
+        max={0.99}
+        step={0.01}
+        value={smoothing.value}
+        text={smoothing.value.toFixed(2)}
+        onChange={(value) => {
+          smoothing.value = value;
+          setQuery('smooth', value === 0 ? null : String(value));
+        }}
+      />
       <label>
         <input
           type="checkbox"
