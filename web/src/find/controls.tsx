@@ -60,6 +60,7 @@ function Clusters({ place, images, answer }: ControlsProps) {
       />
       <button
         type="button"
+        class="toggle"
         aria-pressed={place.clusters === null}
         title="As many as fit these images best, by the silhouette score"
         onClick={() => go({ clusters: null, group: null })}

@@ -53,6 +53,7 @@ export function Duplicates({ index, place, images }: ControlsProps) {
         />
         <button
           type="button"
+          class="toggle"
           aria-pressed={place.threshold === null}
           title="By how far apart the images of this index usually are"
           onClick={() => go({ threshold: null, group: null })}

@@ -1,8 +1,9 @@
 /** An open index: its images in a grid, its map beside them, what is marked below. */
 import { useEffect, useMemo } from 'preact/hooks';
 import type { IndexAbout } from '../api.ts';
-import { count, counted } from '../ui/format.ts';
+import { count, counted, lastPart } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
+import { ModelActions } from '../ui/model-actions.tsx';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { Slider } from '../ui/slider.tsx';
 import { tabId, Tabs } from '../ui/tabs.tsx';
@@ -40,8 +41,6 @@ const HINTS: Readonly<Record<Place['view'], string>> = {
 
 /** Views with a slider: what it passes is not asked. */
 const SLIDERS: ReadonlySet<Place['view']> = new Set(['clusters', 'duplicates', 'subset']);
-
-const lastPart = (path: string): string => path.split(/[\\/]/).at(-1) || path;
 
 /** @param index - As the address names it. */
 export function Explore({ index, place }: { index: string; place: Place }) {
@@ -173,6 +172,9 @@ function Head({ about }: { about: IndexAbout }) {
       <div class="row">
         <h1>{lastPart(folder)}</h1>
         <a href={freshPlace()}>All indexes</a>
+        <span class="push row">
+          <ModelActions model={{ path: weights, heads: numHeads }} without="index" />
+        </span>
       </div>
       <details>
         <summary>
@@ -266,6 +268,7 @@ function GridHead({ place, words, rows, isBusy }: GridHeadProps) {
       />
       <button
         type="button"
+        class="toggle"
         aria-pressed={place.hasMap}
         onClick={() => go({ map: place.hasMap ? 'off' : null })}
       >

@@ -3,13 +3,15 @@ import { numberOf, setSide, sideOfAddress } from '../attention/choices.ts';
 import { SeenCard } from '../attention/seen.tsx';
 import { runs } from '../live.ts';
 import { addressWith, href, navigate, route, setQuery } from '../router.ts';
+import { ModelActions } from '../ui/model-actions.tsx';
+import { modelOf } from '../ui/models.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { useRequest } from '../use-request.ts';
 import { chosenOf, unpack } from './answer.ts';
 import { CheckpointSlider } from './checkpoint-slider.tsx';
 import type { FolderPlace } from './folder-images.tsx';
 import { ImageChoice } from './image-choice.tsx';
-import { type Choice, ModelChoice, modelOf } from './model-choice.tsx';
+import { type Choice, ModelChoice } from './model-choice.tsx';
 import './look.css';
 
 /** Goes to another image, which Back leaves again; a pinned patch is one of the image before. */
@@ -78,7 +80,14 @@ export function Look() {
                 }),
               );
             }}
-          />
+          >
+            {model !== undefined && (
+              <ModelActions
+                model={{ path: choice.weights, heads: choice.numHeads, network: choice.checkpointKey }}
+                without="look"
+              />
+            )}
+          </ModelChoice>
         )}
         {run !== undefined && (
           <p class="note">

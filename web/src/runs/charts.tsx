@@ -3,10 +3,10 @@ import { type Signal, useComputed, useSignal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { valueOf } from '../api.ts';
-import type { Curves } from '../charts/curves.ts';
+import type { Curves, View } from '../charts/curves.ts';
 import { type Drawing, keyClass, Plot, xLabel } from '../charts/plot.ts';
 import type { Axis } from '../charts/series.ts';
-import { route, setQuery } from '../router.ts';
+import { addressWith, navigate, route, setQuery } from '../router.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Failure } from '../ui/parts.tsx';
 import { Slider } from '../ui/slider.tsx';
@@ -202,6 +202,19 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
   );
 }
 
+/** Numbers of the axis as they are written in the address: far finer than a pixel. */
+const DIGITS = 10;
+const textOf = (value: number): string => String(Number(value.toPrecision(DIGITS)));
+
+/** Keeps the part of the curves that is shown in the address. */
+function keepView(view: View | null): void {
+  const changed = addressWith({
+    from: view === null ? null : textOf(view.from),
+    to: view === null ? null : textOf(view.to),
+  });
+  if (changed !== addressWith({})) navigate(changed, { replace: true });
+}
+
 export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curves: Curves }) {
   const { query } = route.peek();
   const smoothing = useSignal(Math.min(0.99, Math.max(0, Number(query.get('smooth')) || 0)));
@@ -215,6 +228,7 @@ export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curve
       ),
     [shown.map(({ run }) => run.id).join(), extra.join()],
   );
+  useEffect(() => curves.view.subscribe(keepView), [curves]);
   const loaded = useComputed(() => {
     const axis = curves.axis.value;
     return new Map([...curves.loaded.value].filter(([, one]) => one.axis === axis));
