@@ -45,16 +45,16 @@ export function stateOf(
     if (lock.isAlive === null && isSilent) {
       return {
         state: 'waiting',
-        sentence: `In use by ${who}, which can't be reached from here; no new line since ${ago(silent)}. At ${at}.`,
+        sentence: `In use by ${who}, which can't be reached from here; its last line came ${ago(silent)}. At ${at}.`,
       };
     }
     if (step === null)
-      return { state: 'preparing', sentence: `${who} is getting ready: no step is done yet.` };
+      return { state: 'preparing', sentence: `${who} is getting ready: no step has been completed yet.` };
     if (isDone) return { state: 'running', sentence: `All ${at} are done; ${who} is finishing.` };
     return isSilent
       ? {
           state: 'waiting',
-          sentence: `${who} is alive, but no new line has come since ${ago(silent)}. At ${at}: an evaluation, a slow disk, or it hangs.`,
+          sentence: `${who} is alive, but its last line came ${ago(silent)}. At ${at}: this may be an evaluation or a slow disk, or it hangs.`,
         }
       : { state: 'running', sentence: `Training: ${at}, by ${who}.` };
   }

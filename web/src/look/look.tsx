@@ -99,7 +99,7 @@ export function Look() {
           {isBusy
             ? 'Computing…'
             : first === null
-              ? 'Choose an image: what the model sees in it appears below.'
+              ? 'Choose an image, and what the model sees in it appears below.'
               : ''}
         </p>
         {answer?.remarks.map((remark) => (
