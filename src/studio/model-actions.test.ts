@@ -49,6 +49,11 @@ describe('a model that is shown', { skip: typeof browser === 'string' ? browser 
   });
 
   const back = (): Promise<unknown> => studio.page.evaluate('history.back()');
+  /** The menu has links of the same names. */
+  const follow = (within: string, words: string): Promise<unknown> =>
+    studio.page.evaluate(
+      `[...document.querySelectorAll(${JSON.stringify(`${within} a.button`)})].find((one) => one.innerText === ${JSON.stringify(words)}).click()`,
+    );
   /** Waits until the select of a section has this value. */
   const isChosen = (selector: string, value: string): Promise<unknown> =>
     studio.page.waitForFunction(
@@ -93,10 +98,10 @@ describe('a model that is shown', { skip: typeof browser === 'string' ? browser 
     await openRun('runs/first');
     const commands = await exported();
     for (const command of commands) assert.ok(command.includes(first), command);
-    await pressRole(studio.page, 'link', 'Look');
+    await follow('.run-head', 'Look');
     await isLookedWith(first);
     await back();
-    await pressRole(studio.page, 'link', 'Index');
+    await follow('.run-head', 'Index');
     await isIndexedWith(first);
 
     await openRun('runs/first');
@@ -142,7 +147,7 @@ describe('a model that is shown', { skip: typeof browser === 'string' ? browser 
     await studio.show(`#/look?${new URLSearchParams({ weights, heads: '3' }).toString()}`);
     await isLookedWith(weights);
     for (const command of await exported()) assert.match(command, /dino_vit_tiny16\.pth .*--num-heads 3/);
-    await pressRole(studio.page, 'link', 'Index');
+    await follow('main', 'Index');
     await isIndexedWith(weights);
     await isChosen('input[type=number]', '3');
     await studio.show(`#/look?${new URLSearchParams({ weights: second, network: 'student' }).toString()}`);
@@ -153,9 +158,9 @@ describe('a model that is shown', { skip: typeof browser === 'string' ? browser 
   it('above an index, and tells of weights that are gone', async () => {
     await studio.show(`#/find?${new URLSearchParams({ index }).toString()}`);
     await studio.text('.grid-head [role=status]', /^18 images$/);
-    assert.ok((await exported())[0]!.includes(second));
+    assert.ok((await exported('Export second'))[0]!.includes(second));
     assert.deepEqual(await textsOf(studio.page, '.index-head a.button'), ['Look']);
-    await pressRole(studio.page, 'link', 'Look');
+    await pressRole(studio.page, 'link', 'Look with second');
     await isLookedWith(second);
     const gone = path.join(folder, 'gone.pth');
     await studio.show(`#/find?${new URLSearchParams({ new: '1', weights: gone, images }).toString()}`);

@@ -173,7 +173,12 @@ function Head({ about }: { about: IndexAbout }) {
         <h1>{lastPart(folder)}</h1>
         <a href={freshPlace()}>All indexes</a>
         <span class="push row">
-          <ModelActions model={{ path: weights, heads: numHeads }} without="index" />
+          <span class="note">Its model, {lastPart(weights)}:</span>
+          <ModelActions
+            model={{ path: weights, heads: numHeads }}
+            without="index"
+            name={lastPart(weights)}
+          />
         </span>
       </div>
       <details>

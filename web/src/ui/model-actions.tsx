@@ -86,13 +86,13 @@ export interface ModelActionsProps {
 /** Look, Index, Export. */
 export function ModelActions({ model, without, name }: ModelActionsProps) {
   const [isOpen, setOpen] = useState(false);
-  const quiet = name === undefined ? '' : ' quiet';
-  const named = (words: string) => (name === undefined ? {} : { 'aria-label': words });
+  const isQuiet = name !== undefined;
+  const named = (words: string) => (isQuiet ? { 'aria-label': words } : {});
   return (
     <>
       {without !== 'look' && (
         <a
-          class={`button${quiet}`}
+          class={isQuiet ? 'button quiet' : 'button'}
           href={lookWith(model)}
           title="See what this model attends to in an image"
           {...named(`Look with ${name}`)}
@@ -102,7 +102,7 @@ export function ModelActions({ model, without, name }: ModelActionsProps) {
       )}
       {without !== 'index' && (
         <a
-          class={`button${quiet}`}
+          class={isQuiet ? 'button quiet' : 'button'}
           href={indexWith(model)}
           title="Search a folder of images with this model"
           {...named(`Index with ${name}`)}
@@ -112,7 +112,7 @@ export function ModelActions({ model, without, name }: ModelActionsProps) {
       )}
       <button
         type="button"
-        class={quiet.trim()}
+        class={isQuiet ? 'quiet' : undefined}
         title="A page for others, or a file for other programs"
         onClick={() => setOpen(true)}
         {...named(`Export ${name}`)}
