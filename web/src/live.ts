@@ -75,7 +75,7 @@ function handle(event: StudioEvent): void {
       source?.close();
       source = null;
       break;
-    case 'beat': // it has been heard from, which is all
+    case 'beat': // it only says that the studio is there
       break;
   }
 }

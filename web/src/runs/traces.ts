@@ -223,7 +223,7 @@ function curveTraces(
   });
 }
 
-/** Columns of the runs that no chart is made for. */
+/** Columns of the runs that have no chart of their own. */
 export const extraColumns = (shown: readonly ShownRun[]): string[] =>
   [...new Set(shown.flatMap(({ details }) => details?.columns ?? []))].filter(
     (name) => !KNOWN_COLUMNS.includes(name) && name !== 'epoch',

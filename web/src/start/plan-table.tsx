@@ -5,7 +5,7 @@ import { setting } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
 
 const HEAD = ['Setting', 'Value', 'Why'] as const;
-/** In sight also where nothing was chosen: how long it takes is what people ask first. */
+/** Shown even if nothing was chosen for them: how long it takes is what people ask first. */
 const ALWAYS: readonly string[] = ['epochs', 'for'];
 
 interface ValueProps {
