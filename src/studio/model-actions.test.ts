@@ -34,7 +34,7 @@ describe('a model that is shown', { skip: typeof browser === 'string' ? browser 
     await writeColourFolders(images, 6);
     {
       using model = loadModel(second, { device: 'cpu' });
-      await buildIndex(model, images, { output: index, numWorkers: 0 });
+      await buildIndex(model, images, { output: index, numWorkers: 0, weights: { given: second } });
       using made = ImageIndex.open(index);
       const rowsOf = (label: string): number[] =>
         made.images.flatMap((image, row) => (image.label === label ? [row] : [])).slice(0, 4);

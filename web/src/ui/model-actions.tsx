@@ -87,7 +87,7 @@ export interface ModelActionsProps {
 export function ModelActions({ model, without, name }: ModelActionsProps) {
   const [isOpen, setOpen] = useState(false);
   const isQuiet = name !== undefined;
-  const named = (words: string) => (isQuiet ? { 'aria-label': words } : {});
+  const named = (words: string) => (name === undefined ? {} : { 'aria-label': `${words} ${name}` });
   return (
     <>
       {without !== 'look' && (
@@ -95,7 +95,7 @@ export function ModelActions({ model, without, name }: ModelActionsProps) {
           class={isQuiet ? 'button quiet' : 'button'}
           href={lookWith(model)}
           title="See what this model attends to in an image"
-          {...named(`Look with ${name}`)}
+          {...named('Look with')}
         >
           Look
         </a>
@@ -105,7 +105,7 @@ export function ModelActions({ model, without, name }: ModelActionsProps) {
           class={isQuiet ? 'button quiet' : 'button'}
           href={indexWith(model)}
           title="Search a folder of images with this model"
-          {...named(`Index with ${name}`)}
+          {...named('Index with')}
         >
           Index
         </a>
@@ -115,7 +115,7 @@ export function ModelActions({ model, without, name }: ModelActionsProps) {
         class={isQuiet ? 'quiet' : undefined}
         title="A page for others, or a file for other programs"
         onClick={() => setOpen(true)}
-        {...named(`Export ${name}`)}
+        {...named('Export')}
       >
         Export
       </button>
