@@ -20,7 +20,10 @@ import { openStudio, type StudioPage } from '../testing/studio.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-models-'));
 const images = path.join(folder, 'images');
-const [first, second] = ['first', 'second'].map((name) => path.join(folder, 'runs', name)) as [string, string];
+const [first, second] = ['first', 'second'].map((name) => path.join(folder, 'runs', name)) as [
+  string,
+  string,
+];
 const checkpoint = path.join(checkpointsPath(first), 'step-00000012');
 const weights = path.join(folder, 'dino_vit_tiny16.pth');
 const index = path.join(folder, 'photos.index');

@@ -247,7 +247,11 @@ describe('the section Start', () => {
       await studio.page.evaluate(
         `location.hash = '#/start?images=' + encodeURIComponent(${JSON.stringify(images)})`,
       );
-      const report = await studio.text('.report', /Images left out because they are links to outside the studio’s folders: 1\b/, 20_000);
+      const report = await studio.text(
+        '.report',
+        /Images left out because they are links to outside the studio’s folders: 1\b/,
+        20_000,
+      );
       assert.match(report, /1 other file was left out \(1 \.heic\)/);
     },
   );

@@ -59,8 +59,7 @@ export const film: Routes = (app, studio) => {
   /** Only what is listed can be asked for. */
   const imageOf = async (run: string, name: string): Promise<WatchedImage> => {
     const image = (await imagesOf(run)).find((one) => one.name === name);
-    if (image === undefined)
-      throw new StudioError(404, `The run does not watch an image ${name}.`, 'GONE');
+    if (image === undefined) throw new StudioError(404, `The run does not watch an image ${name}.`, 'GONE');
     return image;
   };
 

@@ -72,7 +72,12 @@ export function Duplicates({ index, place, images }: ControlsProps) {
           to={within}
           {...{ pairs, images }}
         />
-        <Examples title="Just not similar enough" from={within} to={within + EXAMPLES} {...{ pairs, images }} />
+        <Examples
+          title="Just not similar enough"
+          from={within}
+          to={within + EXAMPLES}
+          {...{ pairs, images }}
+        />
       </div>
     </div>
   );

@@ -31,7 +31,8 @@ const COMPARED = {
 /** What the tabs say of themselves. */
 const HINTS: Readonly<Record<Place['view'], string>> = {
   all: '',
-  search: 'The most similar first. The percentage is the share of all pairs of images here that are less alike.',
+  search:
+    'The most similar first. The percentage is the share of all pairs of images here that are less alike.',
   clusters: 'Groups of similar images, the largest first, each with its most typical images.',
   duplicates: 'In each group, the first image has the largest file: keep that one.',
   outliers: '',
@@ -174,11 +175,7 @@ function Head({ about }: { about: IndexAbout }) {
         <a href={freshPlace()}>All indexes</a>
         <span class="push row">
           <span class="note">Its model, {lastPart(weights)}:</span>
-          <ModelActions
-            model={{ path: weights, heads: numHeads }}
-            without="index"
-            name={lastPart(weights)}
-          />
+          <ModelActions model={{ path: weights, heads: numHeads }} without="index" name={lastPart(weights)} />
         </span>
       </div>
       <details>

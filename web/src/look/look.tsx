@@ -27,9 +27,7 @@ function folderOf(prefix: string): FolderPlace | null {
   return path === null ? null : { path, from: Math.floor(numberOf(`${prefix}from`, 0, MOST_IMAGES) ?? 0) };
 }
 const goToFolder = (prefix: string, { path, from }: FolderPlace): void =>
-  navigate(
-    addressWith({ [`${prefix}folder`]: path, [`${prefix}from`]: from === 0 ? null : String(from) }),
-  );
+  navigate(addressWith({ [`${prefix}folder`]: path, [`${prefix}from`]: from === 0 ? null : String(from) }));
 
 /** The most patches along the shorter side. */
 const MOST_PATCHES = 64;

@@ -36,8 +36,8 @@ function Report({ report }: { report: ImagesReport }) {
       </dl>
       {report.outside > 0 && (
         <p class="failure">
-          Images left out because they are links to outside the studio’s folders: {count(report.outside)}. Start
-          the studio with their folder as well.
+          Images left out because they are links to outside the studio’s folders: {count(report.outside)}.
+          Start the studio with their folder as well.
         </p>
       )}
       {report.remarks.map((remark) => (

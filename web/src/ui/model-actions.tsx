@@ -38,7 +38,11 @@ export const indexWith = (model: GivenModel): string =>
   address('find', { new: '1', weights: model.path, ...headsOf(model) });
 
 /** The commands that take a model elsewhere. */
-function commandsOf({ path, heads, network }: GivenModel): readonly (readonly [what: string, command: string])[] {
+function commandsOf({
+  path,
+  heads,
+  network,
+}: GivenModel): readonly (readonly [what: string, command: string])[] {
   const which =
     (network === undefined || network === 'teacher' ? '' : ` --checkpoint-key ${shellPath(network)}`) +
     (heads === undefined || heads === null ? '' : ` --num-heads ${heads}`);
