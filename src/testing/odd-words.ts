@@ -8,7 +8,7 @@ const ODD: readonly RegExp[] = [
   /Take it away/,
   /Make it\b/,
   /in the middle(?! of)/,
-  /\b(?<!there )is no \w+/i,
+  /\b(?<!there )is no (?!longer\b)\w+/i,
   /\b1 (?!is\b|was\b|has\b)[a-z]+s\b/,
   /to be like/,
   /How many; 0 chooses/,
