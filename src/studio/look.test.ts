@@ -20,6 +20,7 @@ import {
   patchColours,
   pressButton,
   setSlider,
+  showView,
   textsOf,
   worstColour,
 } from '../testing/page.js';
@@ -144,7 +145,7 @@ describe('the section Look', () => {
       assert.ok(Math.abs(value - found[6 * second.columns + 9]!) < 2e-3, middle);
       await studio.check();
       // without a pinned patch the likeness follows the pointer, across both images
-      await pressButton(page, 'Let go of the patch');
+      await pressButton(page, 'Unpin the patch');
       /** Likeness to the patch that the title names, in the first image, and that patch's name. */
       const likeTitle = async (): Promise<{ values: Float32Array; place: string }> => {
         const title = await studio.text(
@@ -178,7 +179,7 @@ describe('the section Look', () => {
       assert.equal((await likeTitle()).place, pinned.place);
       await drawOnlyMaps(page);
 
-      await page.click('.views label:nth-of-type(3) input');
+      await showView(page, 'Parts in colour');
       await studio.text('.card h2', /principal components/);
       for (const isMasked of [false, true]) {
         if (isMasked) await page.click('.map-side input[type=checkbox]'); // only the foreground
@@ -215,7 +216,7 @@ describe('the section Look', () => {
       const figure = new RegExp(`wide\\.png: ${rows} × ${columns} patches`);
       await studio.text('.seen figcaption', figure);
       assert.deepEqual(
-        await page.evaluate(`[...document.querySelectorAll('.views input')].map((one) => one.disabled)`),
+        await page.evaluate(`[...document.querySelectorAll('.tabs button')].map((one) => one.disabled)`),
         [false, false, false],
       );
       const title = `Likeness to the patch in row ${Math.floor(20 / columns) + 1}, column ${(20 % columns) + 1}`;
@@ -227,7 +228,7 @@ describe('the section Look', () => {
       const shown = await patchColours(page, '.seen canvas', rows, columns);
       const expected = values.map((value) => viridis(Math.max(0, value)));
       assert.ok(worstColour(shown, expected) <= 4);
-      await page.click('.views label:nth-of-type(3) input');
+      await showView(page, 'Parts in colour');
       await studio.text('.card h2', /principal components/);
       const colours = Array.from({ length: rows * columns }, (_, at) => [
         ...allColours!.slice(at * 3, at * 3 + 3),
@@ -333,7 +334,7 @@ describe('the section Look', () => {
         ['Resolution', String(2 * SIDE)],
       ] as const)
         assert.equal(await valueOf(label), value, label);
-      await page.click('.views label:nth-of-type(3) input');
+      await showView(page, 'Parts in colour');
       await studio.text('.card h2', /principal components/);
       await page.evaluate('history.back()');
       await studio.text('.card h2', /Attention, head 2/);
@@ -405,7 +406,7 @@ describe('the section Look', () => {
       await looksUnlike(page, SEEN, name, EXACTLY);
       await setSlider(page, 'Strength', 0.85);
       await looksAs(page, SEEN, name, EXACTLY);
-      await page.click('.views label:nth-of-type(3) input');
+      await showView(page, 'Parts in colour');
       await studio.text('.card h2', /principal components/);
       await looksUnlike(page, SEEN, name, EXACTLY);
     } finally {

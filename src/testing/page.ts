@@ -44,15 +44,22 @@ export async function openFolder(page: Page, name: string): Promise<void> {
   await page.evaluate(`${found}.click()`);
 }
 
-/** Moves a slider of the section Find, by its label. */
+/** Moves a slider of the section Find, by its label, once it is there. */
 export async function slide(page: Page, label: string, value: number): Promise<void> {
-  const found = `[...document.querySelectorAll('label.slider')].find((one) => one.firstElementChild.innerText === ${JSON.stringify(label)})`;
+  const found = `[...document.querySelectorAll('.slider')].find((one) => one.firstElementChild.textContent === ${JSON.stringify(label)})`;
   await page.waitForFunction(`${found} !== undefined`);
   await page.evaluate(`(() => {
     const input = ${found}.querySelector('input');
     input.value = ${value};
     input.dispatchEvent(new Event('input', { bubbles: true }));
   })()`);
+}
+
+/** Chooses what Look shows of an image. */
+export async function showView(page: Page, words: string): Promise<void> {
+  const found = `[...document.querySelectorAll('[role=tab], .views label')].find((one) => one.innerText.trim() === ${JSON.stringify(words)})`;
+  await page.waitForFunction(`${found} !== undefined`);
+  await page.evaluate(`(${found}.querySelector('input') ?? ${found}).click()`);
 }
 
 /** Waits until Look has finished computing and shows this many pictures. */

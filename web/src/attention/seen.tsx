@@ -5,7 +5,8 @@
 import type { ComponentChildren } from 'preact';
 import { useMemo, useRef, useState } from 'preact/hooks';
 import { likeness } from '../../../src/plain/maps.ts';
-import { percent } from '../ui/format.ts';
+import { lastPart, percent } from '../ui/format.ts';
+import { tabId, Tabs } from '../ui/tabs.tsx';
 import { useAnswer } from '../use-answer.ts';
 import {
   drawnOfAddress,
@@ -88,6 +89,8 @@ function useOriginals(images: readonly Seen[]): readonly Seen[] {
   );
 }
 
+const PANEL = 'seen-panel';
+
 /** A switch that is kept in the address. */
 function Switch({ name, label }: { name: string; label: string }) {
   return (
@@ -152,14 +155,7 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
     drawn.setHead(value);
   };
   const save = (): void => {
-    const stem = images
-      .map(({ name }) =>
-        name
-          .split('/')
-          .at(-1)!
-          .replace(/\.[^.]*$/, ''),
-      )
-      .join('-');
+    const stem = images.map(({ name }) => lastPart(name).replace(/\.[^.]*$/, '')).join('-');
     const what = shown === 'attention' ? headName(head).replaceAll(' ', '-') : shown;
     savePicture(
       [...card.current!.querySelectorAll<HTMLCanvasElement>('.seen .map-view > canvas')],
@@ -172,32 +168,25 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
     colors: 'Parts in colour: principal components of the patches',
   };
   const hints: Record<View, string> = {
-    attention: 'Click a patch to see what is like it.',
+    attention: 'Click a patch to see which others are similar to it.',
     likeness:
       pinned === null
-        ? 'Move over the picture: what is like the patch under the pointer lights up. Click to pin it.'
-        : 'Pinned. Click another patch to pin that one, or the same one again to let go.',
+        ? 'Move over the picture: patches similar to the one under the pointer light up. Click to pin it.'
+        : 'Pinned. Click another patch to pin that one, or the same one again to unpin it.',
     colors: 'Patches of the same kind have the same colour.',
   };
   return (
     <section class="card" aria-label="What the model sees" ref={card}>
       <h2>{titles[shown]}</h2>
-      <fieldset class="row views">
-        <legend class="hidden">What is shown</legend>
-        {(Object.keys(VIEWS) as View[]).map((one) => (
-          <label key={one}>
-            <input
-              type="radio"
-              name="view"
-              checked={shown === one}
-              disabled={!can[one]}
-              onChange={() => show(one)}
-            />{' '}
-            {VIEWS[one]}
-          </label>
-        ))}
-      </fieldset>
-      <div class="map-layout">
+      <Tabs
+        label="What is shown"
+        tabs={VIEWS}
+        current={shown}
+        onChange={(one) => show(one)}
+        panel={PANEL}
+        isDisabled={(one) => !can[one]}
+      />
+      <div class="map-layout" id={PANEL} role="tabpanel" aria-labelledby={tabId(shown)}>
         {images.map(({ name, picture, part, rows, columns }, i) => (
           <figure key={i} class="seen">
             <MapView
@@ -236,7 +225,7 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
               <Switch name="scaled" label="Scale by image" />
               {pinned !== null && (
                 <button type="button" onClick={() => show('likeness', null)}>
-                  Let go of the patch
+                  Unpin the patch
                 </button>
               )}
             </p>
@@ -249,7 +238,7 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
           <p>
             {hasFeatures
               ? hints[shown]
-              : 'This architecture only has attention: its patches have no features of their own.'}
+              : 'Only attention can be shown of this architecture: its patches have no features of their own.'}
           </p>
           <p>
             <button type="button" onClick={save}>
@@ -260,7 +249,7 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
             {answer.arch}, patches of {patchSize} pixels; computed in{' '}
             {(answer.milliseconds / 1000).toFixed(2)} s.
             {shown === 'colors' &&
-              ` The three colours hold ${explained.map((share) => percent(share)).join(', ')} of the patches’ variance.`}
+              ` The three colours account for ${explained.map((share) => percent(share)).join(', ')} of the patches’ variance.`}
           </p>
         </div>
       </div>

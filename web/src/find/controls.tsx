@@ -1,13 +1,13 @@
 /** What is above the images of a view: its sliders, its query, its list of labels. */
 import type { FindAnswer } from '../api.ts';
 import { counted } from '../ui/format.ts';
+import { Slider } from '../ui/slider.tsx';
 import type { AnswerOf, OpenIndex } from './ask.ts';
 import { Duplicates } from './duplicates.tsx';
 import { LabelList } from './label-list.tsx';
 import { go, type Place } from './place.ts';
 import { Query } from './query.tsx';
 import { FAR, type Images } from './shown.ts';
-import { Slider } from './slider.tsx';
 import type { IndexLabels } from './use-labels.ts';
 
 export interface ControlsProps {
@@ -55,13 +55,14 @@ function Clusters({ place, images, answer }: ControlsProps) {
         max={Math.max(2, Math.min(MOST_CLUSTERS, images.count))}
         step={1}
         value={value ?? 2}
-        words={value === null ? '…' : String(value)}
+        text={value === null ? '…' : String(value)}
         onChange={(clusters) => go({ clusters, group: null }, { replace: true })}
       />
       <button
         type="button"
+        class="toggle"
         aria-pressed={place.clusters === null}
-        title="As many as fit these images best, by the silhouette score"
+        title="The number that separates these images best"
         onClick={() => go({ clusters: null, group: null })}
       >
         Automatic
@@ -75,17 +76,17 @@ function Outliers({ answer }: ControlsProps) {
   const far = answer.scores.filter((score) => score > FAR).length;
   return (
     <p class="note">
-      The oddest first. The number says how much farther an image is from others than usual, in standard
-      deviations; {far === 0 ? 'none is above' : `${counted(far, 'image')} ${far === 1 ? 'is' : 'are'} above`}{' '}
-      {FAR}, where outliers begin.
+      The oddest first. The number says how much farther than usual an image is from the others, in standard
+      deviations: from {FAR} on it counts as an outlier, which{' '}
+      {far === 0 ? 'no image is' : `${counted(far, 'image')} ${far === 1 ? 'is' : 'are'}`}.
     </p>
   );
 }
 
 const CHOICES = {
-  both: 'one of each kind, typical of it',
-  diverse: 'as different as possible',
-  typical: 'typical ones',
+  both: 'typical of each kind',
+  diverse: 'as varied as possible',
+  typical: 'most typical',
 } as const;
 
 function Subset({ place }: ControlsProps) {
@@ -97,7 +98,7 @@ function Subset({ place }: ControlsProps) {
         max={200}
         step={1}
         value={place.first}
-        words={String(place.first)}
+        text={String(place.first)}
         onChange={(first) => go({ first }, { replace: true })}
       />
       <label>

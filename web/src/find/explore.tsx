@@ -1,9 +1,12 @@
 /** An open index: its images in a grid, its map beside them, what is marked below. */
 import { useEffect, useMemo } from 'preact/hooks';
 import type { IndexAbout } from '../api.ts';
-import { count, counted } from '../ui/format.ts';
+import { count, counted, lastPart } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
+import { ModelActions } from '../ui/model-actions.tsx';
 import { Failure, Loading } from '../ui/parts.tsx';
+import { Slider } from '../ui/slider.tsx';
+import { tabId, Tabs } from '../ui/tabs.tsx';
 import { TaskProgress } from '../ui/task-progress.tsx';
 import { tasksOf } from '../live.ts';
 import { useRequest } from '../use-request.ts';
@@ -15,8 +18,6 @@ import { marks, openMarks, select, setMarks, undoLast } from './marks.ts';
 import { freshPlace, go, type Place, SIDES, VIEWS } from './place.ts';
 import { Results } from './results.tsx';
 import { describe, filtered, type Images, imagesOf, questionOf, shownOf } from './shown.ts';
-import { Slider } from './slider.tsx';
-import { Tabs } from './tabs.tsx';
 import { Tray } from './tray.tsx';
 import { useLabels } from './use-labels.ts';
 
@@ -30,18 +31,17 @@ const COMPARED = {
 /** What the tabs say of themselves. */
 const HINTS: Readonly<Record<Place['view'], string>> = {
   all: '',
-  search: 'The most similar first. The percentage: of all pairs of these images, so many are less alike.',
-  clusters: 'Groups of similar images, the largest first; of each, the most typical.',
+  search:
+    'The most similar first. The percentage is the share of all pairs of images here that are less alike.',
+  clusters: 'Groups of similar images, the largest first, each with its most typical images.',
   duplicates: 'In each group, the first image has the largest file: keep that one.',
   outliers: '',
-  subset: 'Label these first: they represent the others best. Images with a label are taken into account.',
+  subset: 'Label these first: they represent the rest best. What is labelled already is taken into account.',
   labels: '',
 };
 
 /** Views with a slider: what it passes is not asked. */
 const SLIDERS: ReadonlySet<Place['view']> = new Set(['clusters', 'duplicates', 'subset']);
-
-const lastPart = (path: string): string => path.split(/[\\/]/).at(-1) || path;
 
 /** @param index - As the address names it. */
 export function Explore({ index, place }: { index: string; place: Place }) {
@@ -111,7 +111,7 @@ function Opened({ about, images, place }: { about: IndexAbout; images: Images; p
       {labels.damaged > 0 && (
         <p role="alert" class="failure">
           Left out {counted(labels.damaged, 'unreadable line')} of labels.jsonl in {folder}; the file itself
-          is unchanged.
+          has not been changed.
         </p>
       )}
       <Tabs
@@ -126,7 +126,7 @@ function Opened({ about, images, place }: { about: IndexAbout; images: Images; p
           class="pane"
           id="find-panel"
           role="tabpanel"
-          aria-labelledby={`tab-${place.view}`}
+          aria-labelledby={tabId(place.view)}
           aria-busy={isBusy}
         >
           <Controls {...{ index, place, images, labels, answer }} />
@@ -173,10 +173,14 @@ function Head({ about }: { about: IndexAbout }) {
       <div class="row">
         <h1>{lastPart(folder)}</h1>
         <a href={freshPlace()}>All indexes</a>
+        <span class="push row">
+          <span class="note">Its model, {lastPart(weights)}:</span>
+          <ModelActions model={{ path: weights, heads: numHeads }} without="index" name={lastPart(weights)} />
+        </span>
       </div>
       <details>
         <summary>
-          {counted(about.images, 'image')} of {lastPart(source)}, by {lastPart(weights)}
+          {counted(about.images, 'image')} from {lastPart(source)}, by {lastPart(weights)}
           {skipped.count > 0 && `, ${count(skipped.count)} left out`}
         </summary>
         <dl>
@@ -195,9 +199,9 @@ function Head({ about }: { about: IndexAbout }) {
             disabled={updating.isBusy || running !== undefined}
             onClick={() => void updating.ask({ body: { weights, images: source, output: folder, ...heads } })}
           >
-            Bring it up to date
+            Update the index
           </button>{' '}
-          <span class="note">Adds new and changed images, and drops those that are gone.</span>
+          <span class="note">Adds new and changed images, and removes those that are gone.</span>
         </p>
         {updating.error !== null && <Failure error={updating.error} />}
         {skipped.count > 0 && (
@@ -261,11 +265,12 @@ function GridHead({ place, words, rows, isBusy }: GridHeadProps) {
         max={SIDES.most}
         step={4}
         value={place.side}
-        words={`${place.side} px`}
+        text={`${place.side} px`}
         onChange={(side) => go({ side }, { replace: true })}
       />
       <button
         type="button"
+        class="toggle"
         aria-pressed={place.hasMap}
         onClick={() => go({ map: place.hasMap ? 'off' : null })}
       >

@@ -3,7 +3,7 @@ import { useEffect } from 'preact/hooks';
 import type { IndexCard } from '../api.ts';
 import { tasksOf } from '../live.ts';
 import { navigate } from '../router.ts';
-import { counted, when } from '../ui/format.ts';
+import { counted, lastPart, when } from '../ui/format.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { TaskProgress } from '../ui/task-progress.tsx';
 import { Thumb } from '../ui/thumb.tsx';
@@ -13,8 +13,6 @@ import { freshPlace } from './place.ts';
 
 /** Tasks that were running while this page was open: why one has ended is shown only then. */
 const seen = new Set<string>();
-
-const lastPart = (path: string): string => path.split(/[\\/]/).at(-1) || path;
 
 export function Home() {
   const { answer: cards, error } = useRequest('GET /api/find/indexes', {});
@@ -51,8 +49,8 @@ export function Home() {
         <section class="card welcome">
           <h2>Explore a folder of images</h2>
           <p>
-            A model looks at every image of a folder once. Then you can search it by example, see it as a map,
-            and find groups, duplicates and odd ones out.
+            A model looks at every image in a folder once. Then you can search the folder by example, see it
+            as a map, and find groups, duplicates and outliers.
           </p>
           <a class="button main" href={fresh}>
             Choose a folder of images

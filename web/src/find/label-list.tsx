@@ -36,7 +36,12 @@ export function LabelList({ index, place, images, labels }: ControlsProps) {
       <ul class="row labels" aria-label="Labels">
         {entries.map(([label, words, rows]) => (
           <li key={label ?? '/'}>
-            <button type="button" aria-pressed={place.label === label} onClick={() => go({ label })}>
+            <button
+              type="button"
+              class="toggle"
+              aria-pressed={place.label === label}
+              onClick={() => go({ label })}
+            >
               {words} <span class="count">{rows}</span>
             </button>
           </li>
@@ -86,7 +91,7 @@ export function LabelList({ index, place, images, labels }: ControlsProps) {
                 </span>
                 <button
                   type="button"
-                  aria-label={`Not ${image.proposed}: ${image.name}`}
+                  aria-label={`No, not ${image.proposed}: ${image.name}`}
                   onClick={() => setProposals(proposals.filter(({ row }) => row !== image.row))}
                 >
                   No

@@ -3,12 +3,13 @@ import { type Signal, useComputed, useSignal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { valueOf } from '../api.ts';
-import type { Curves } from '../charts/curves.ts';
+import type { Curves, View } from '../charts/curves.ts';
 import { type Drawing, keyClass, Plot, xLabel } from '../charts/plot.ts';
 import type { Axis } from '../charts/series.ts';
-import { route, setQuery } from '../router.ts';
+import { addressWith, navigate, route, setQuery } from '../router.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Failure } from '../ui/parts.tsx';
+import { Slider } from '../ui/slider.tsx';
 import {
   type ChartKind,
   columnCharts,
@@ -141,7 +142,7 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
   return (
     <div class="toolbar" role="group" aria-label="How the charts are drawn">
       <label>
-        Over{' '}
+        X axis{' '}
         <select
           value={axis.value}
           onChange={(event) => {
@@ -151,24 +152,21 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
         >
           <option value="step">steps</option>
           <option value="epoch">epochs</option>
-          <option value="time">time of training</option>
+          <option value="time">training time</option>
         </select>
       </label>
-      <label>
-        Smoothing{' '}
-        <input
-          type="range"
-          min="0"
-          max="0.99"
-          step="0.01"
-          value={smoothing.value}
-          onInput={(event) => {
-            smoothing.value = Number(event.currentTarget.value);
-            setQuery('smooth', smoothing.value === 0 ? null : String(smoothing.value));
-          }}
-        />{' '}
-        <output>{smoothing.value.toFixed(2)}</output>
-      </label>
+      <Slider
+        label="Smoothing"
+        min={0}
+        max={0.99}
+        step={0.01}
+        value={smoothing.value}
+        text={smoothing.value.toFixed(2)}
+        onChange={(value) => {
+          smoothing.value = value;
+          setQuery('smooth', value === 0 ? null : String(value));
+        }}
+      />
       <label>
         <input
           type="checkbox"
@@ -180,7 +178,7 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
         />{' '}
         Logarithmic
       </label>
-      <span class="row view" role="group" aria-label="Part that is shown">
+      <span class="row view" role="group" aria-label="Range shown">
         <button type="button" aria-label="Move left" disabled={isAll} onClick={() => curves.move(-0.25)}>
           <Icon name="left" />
         </button>
@@ -204,6 +202,22 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
   );
 }
 
+/** Numbers of the axis as they are written in the address: far finer than a pixel. */
+const DIGITS = 10;
+const textOf = (value: number): string => String(Number(value.toPrecision(DIGITS)));
+
+/** Milliseconds that it must not have moved: a change of the address draws the page again, which a drag has no time for. */
+const REST_MS = 150;
+
+/** Keeps the part of the curves that is shown in the address. */
+function keepView(view: View | null): void {
+  const changed = addressWith({
+    from: view === null ? null : textOf(view.from),
+    to: view === null ? null : textOf(view.to),
+  });
+  if (changed !== addressWith({})) navigate(changed, { replace: true });
+}
+
 export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curves: Curves }) {
   const { query } = route.peek();
   const smoothing = useSignal(Math.min(0.99, Math.max(0, Number(query.get('smooth')) || 0)));
@@ -217,6 +231,17 @@ export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curve
       ),
     [shown.map(({ run }) => run.id).join(), extra.join()],
   );
+  useEffect(() => {
+    let resting: number | undefined;
+    const end = curves.view.subscribe((view) => {
+      clearTimeout(resting);
+      resting = window.setTimeout(() => keepView(view), REST_MS);
+    });
+    return () => {
+      clearTimeout(resting);
+      end();
+    };
+  }, [curves]);
   const loaded = useComputed(() => {
     const axis = curves.axis.value;
     return new Map([...curves.loaded.value].filter(([, one]) => one.axis === axis));
@@ -244,8 +269,8 @@ export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curve
       <h2 id="curves">Curves</h2>
       <Toolbar curves={curves} axis={curves.axis} smoothing={smoothing} isLog={isLog} />
       <p class="note">
-        Drag to look closer, Shift and drag (or scroll sideways) to move, Ctrl and scroll to zoom, double
-        click to see all. Pale bands span the least and greatest values of many lines in one pixel.
+        Drag to zoom in, Shift+drag (or scroll sideways) to move, Ctrl+scroll to zoom, double-click to show
+        everything. Pale bands span the lowest and highest values where many lines share a pixel.
       </p>
       {failures.map((error, i) => (
         <Failure key={i} error={error} />

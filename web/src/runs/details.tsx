@@ -4,8 +4,8 @@ import { shellPath } from '../../../src/plain/shell.ts';
 import type { RunDetails } from '../api.ts';
 import { bytes, count, counted, setting, short, when } from '../ui/format.ts';
 import { SettingsTable } from '../ui/settings-table.tsx';
+import { ModelActions } from '../ui/model-actions.tsx';
 import { Table } from '../ui/table.tsx';
-import { lookWith, searchWith } from './head.tsx';
 
 function Settings({ details }: { details: RunDetails }) {
   const { config } = details;
@@ -74,7 +74,9 @@ function Checkpoints({ details }: { details: RunDetails }) {
             <td>{when(one.written)}</td>
             <td>{bytes(one.bytes)}</td>
             <td>
-              <a href={lookWith(one.path)}>Look</a> <a href={searchWith(one.path)}>Search</a>
+              <span class="row">
+                <ModelActions model={one} name={`step ${count(one.step)}`} />
+              </span>
             </td>
             <td>
               <code>{one.path}</code>
@@ -102,13 +104,13 @@ function Evaluations({ details }: { details: RunDetails }) {
   const { evaluations, scores, summary } = details;
   const none = (
     <>
-      There is none yet: <code>dino eval knn {shellPath(summary.path)} --train A --val B</code>
+      None yet. To make one: <code>dino eval knn {shellPath(summary.path)} --train A --val B</code>
     </>
   );
   return (
     <Part title="Evaluations" size={evaluations.length + scores.length} none={none}>
       {scores.length > 0 && (
-        <Table head={['After step', 'Measured while it trained']}>
+        <Table head={['After step', 'Measured during training']}>
           {scores.map(({ step, values }, i) => (
             <tr key={i}>
               <td>{count(step)}</td>
@@ -158,7 +160,7 @@ function Skipped({ details }: { details: RunDetails }) {
       </Table>
       {skipped.count > skipped.first.length && (
         <p class="note">
-          These are the first {count(skipped.first.length)}; skipped.jsonl in the run’s folder lists all.
+          These are the first {count(skipped.first.length)}; skipped.jsonl in the run’s folder lists them all.
         </p>
       )}
     </Part>

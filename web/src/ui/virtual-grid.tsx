@@ -7,13 +7,14 @@
  */
 import type { ComponentChildren, VNode } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { keep, kept as keptInSession } from '../session.ts';
 import './virtual-grid.css';
 
 /** CSS pixels between cells. */
 const GAP = 8;
 /** Rows above and below what is in view. */
 const OVERSCAN = 2;
-/** CSS pixels: browsers draw no element that is much higher. A longer grid scrolls faster than the bar. */
+/** CSS pixels: browsers don’t draw elements that are much higher. A longer grid scrolls faster than the bar. */
 const MOST_HEIGHT = 12_000_000;
 /** Rows after which places are counted again: large ones are inexact. */
 const BLOCK = 4096;
@@ -288,6 +289,6 @@ interface Kept {
 /** Keeps where a grid was scrolled to, under a name, for as long as the browser's session. */
 export const scrollKept = (name: string): NonNullable<VirtualGridProps['kept']> => ({
   name,
-  top: () => Number(sessionStorage.getItem(`scroll ${name}`)) || 0,
-  keep: (top) => sessionStorage.setItem(`scroll ${name}`, String(Math.round(top))),
+  top: () => Number(keptInSession(`scroll ${name}`)) || 0,
+  keep: (top) => keep(`scroll ${name}`, String(Math.round(top))),
 });
