@@ -4,15 +4,15 @@
  *   DINO_STUDIO_PICTURES=1 node dist/testing/docs-pictures.js RUN IMAGES IMAGE SECOND
  *   DINO_STUDIO_PICTURES=1 node dist/testing/docs-pictures.js RUN IMAGES     only the pictures of Find and map
  *
- * RUN is a run that watches images (`--watch-images`; not needed for Find and map). The studio is given the parent of RUN and
+ * RUN is a run that watches images (`--watch-images`; not needed for Find and map). If it is a demo's, its report is drawn too. The studio is given the parent of RUN and
  * IMAGES, a folder of class folders; IMAGE and SECOND are two images in IMAGES. Use images that may be published: the demo's
  * scenes.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Browser } from 'puppeteer-core';
 import sharp from 'sharp';
 import { fitClassifier } from '../classify/fit-classifier.js';
@@ -80,6 +80,25 @@ async function findAndMap(browser: Browser, run: string, images: string): Promis
   await studio.close();
 }
 
+/** The attention of the demo's report: three scenes in a row. */
+async function demoReport(browser: Browser, report: string): Promise<void> {
+  const page = await browser.newPage();
+  await page.setViewport({ width: 1400, height: 900 });
+  await page.goto(pathToFileURL(report).href);
+  await page.addStyleTag({
+    content: `body { max-width: none } .looks { grid-template-columns: repeat(3, 1fr); padding: 18px }
+      .look:first-child { grid-column: auto; gap: 6px }`,
+  });
+  const looks = await page.waitForSelector('.looks');
+  writeFileSync(
+    fileURLToPath(new URL('../../docs/images/demo.png', import.meta.url)),
+    await sharp(await looks!.screenshot())
+      .png({ palette: true, quality: 95 })
+      .toBuffer(),
+  );
+  await page.close();
+}
+
 /** Look, a run's film, and an exported page. */
 async function lookFilmAndExport(
   browser: Browser,
@@ -145,6 +164,8 @@ async function lookFilmAndExport(
 }
 
 try {
+  const report = path.join(path.dirname(run), 'report.html');
+  if (existsSync(report)) await demoReport(browser, report);
   await findAndMap(browser, run, images);
   if (image !== undefined && second !== undefined)
     await lookFilmAndExport(browser, [run, images, image, second]);
