@@ -1,6 +1,6 @@
 /** The section Look, in a real browser, on real runs. Its failures are in look-failures.test.ts. */
 import assert from 'node:assert/strict';
-import { copyFileSync, linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { copyFileSync, cpSync, linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -9,10 +9,13 @@ import sharp from 'sharp';
 import { scaleToUnit, viridis } from '../plain/colors.js';
 import { type LookedImage, lookAt } from '../explain/look.js';
 import { buildBackbone } from '../models/index.js';
-import { likeness } from '../plain/maps.js';
+import { likeness, meanMap } from '../plain/maps.js';
+import { listCheckpoints } from '../run/checkpoint-files.js';
 import { launchBrowser } from '../testing/browser.js';
 import { hashFill } from '../testing/hash-fill.js';
+import { writeCheckerboard } from '../testing/image-folder.js';
 import {
+  contrastOf,
   drawOnlyMaps,
   dropFile,
   giveFile,
@@ -20,11 +23,12 @@ import {
   patchColours,
   pressButton,
   setSlider,
+  showView,
   textsOf,
   worstColour,
 } from '../testing/page.js';
 import { writeOfficialWeights } from '../testing/saved-run.js';
-import { looksAs, looksAtWidths, looksUnlike } from '../testing/screenshot.js';
+import { looksAs, looksUnlike } from '../testing/screenshot.js';
 import { openStudio } from '../testing/studio.js';
 import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
 import { listWatched } from '../run/film-folder.js';
@@ -178,7 +182,7 @@ describe('the section Look', () => {
       assert.equal((await likeTitle()).place, pinned.place);
       await drawOnlyMaps(page);
 
-      await page.click('.views label:nth-of-type(3) input');
+      await showView(page, 'Parts in colour');
       await studio.text('.card h2', /principal components/);
       for (const isMasked of [false, true]) {
         if (isMasked) await page.click('.map-side input[type=checkbox]'); // only the foreground
@@ -227,7 +231,7 @@ describe('the section Look', () => {
       const shown = await patchColours(page, '.seen canvas', rows, columns);
       const expected = values.map((value) => viridis(Math.max(0, value)));
       assert.ok(worstColour(shown, expected) <= 4);
-      await page.click('.views label:nth-of-type(3) input');
+      await showView(page, 'Parts in colour');
       await studio.text('.card h2', /principal components/);
       const colours = Array.from({ length: rows * columns }, (_, at) => [
         ...allColours!.slice(at * 3, at * 3 + 3),
@@ -258,6 +262,23 @@ describe('the section Look', () => {
       await giveFile(page, 'input[type="file"]', wide);
       await lookSettled(studio.page);
       await studio.text('.image-choices', /wide\.png/);
+      // of an image that was given, too, it shows what each checkpoint attends to
+      await drawOnlyMaps(page);
+      const checkpoints = listCheckpoints(run);
+      const expected: number[][][] = [];
+      for (const at of [0, checkpoints.length - 1]) {
+        const { step, folder: weights } = checkpoints[at]!;
+        using model = loadModel(weights, { device: 'cpu' });
+        const [{ rows, columns, maps, heads }] = (await lookAt(model, [wide])).images as [LookedImage];
+        expected.push([...scaleToUnit(meanMap(maps, heads))].map(viridis));
+        await setSlider(page, 'Checkpoint', at);
+        await studio.text('.sliders output', new RegExp(`^step ${step}$`));
+        let worst = Infinity;
+        for (let left = 100; worst > 3 && left > 0; left--)
+          worst = worstColour(await patchColours(page, '.seen canvas', rows, columns), expected.at(-1)!);
+        assert.ok(worst <= 3, `step ${step}: off by ${worst} of 255`);
+      }
+      assert.ok(worstColour(expected[0]!, expected[1]!) > 20, 'the checkpoints attend to different patches');
       // with a name that would not fit on a phone
       for (const event of ['drop', 'paste'] as const) {
         await page.evaluate(`(async () => {
@@ -278,6 +299,7 @@ describe('the section Look', () => {
       await studio.check();
       // out of the studio's folders
       await page.click('.image-choices details summary');
+      await page.waitForSelector('.folder-images button svg.icon path'); // a sign that needs no font
       for (const name of [path.basename(folder), 'images']) {
         await page.evaluate(
           `[...document.querySelectorAll('.folder-images button')].find((one) => one.innerText.includes(${JSON.stringify(name)}))?.click()`,
@@ -297,6 +319,8 @@ describe('the section Look', () => {
     if (typeof browser === 'string') return t.skip(browser);
     const long = path.join(images, 'class-0', `${'a-long-name-'.repeat(15)}.png`);
     copyFileSync(picture, long);
+    const longRun = path.join(folder, 'runs', `a-run-${'whose-name-goes-on-'.repeat(10)}without-a-space`);
+    cpSync(run, longRun, { recursive: true });
     const studio = await openStudio(browser, [folder]);
     const { page } = studio;
     const shows = (name: RegExp): Promise<string> => studio.text('.seen figcaption', name);
@@ -312,6 +336,18 @@ describe('the section Look', () => {
         `Math.max(...[...document.querySelectorAll('.sliders *, .image-choices *')].map((one) => one.getBoundingClientRect().right))`,
       )) as number;
       assert.ok(right <= 390, `the sliders reach to ${right} of 390 pixels`);
+      for (const address of [
+        lookAddress({ weights: longRun }),
+        lookAddress({ weights: longRun, image: picture }),
+        `#/find?${new URLSearchParams({ new: '1', weights: longRun, images }).toString()}`,
+      ]) {
+        await studio.show(address);
+        await studio.text('main option', /whose-name-goes-on/);
+        if (address.includes('image=')) await lookSettled(page);
+        const beyond = await page.evaluate('document.documentElement.scrollWidth - innerWidth');
+        assert.equal(beyond, 0, address);
+        await studio.check();
+      }
       await page.setViewport({ width: 1200, height: 800 });
 
       await dropFile(page, 'main h1', wide);
@@ -333,7 +369,7 @@ describe('the section Look', () => {
         ['Resolution', String(2 * SIDE)],
       ] as const)
         assert.equal(await valueOf(label), value, label);
-      await page.click('.views label:nth-of-type(3) input');
+      await showView(page, 'Parts in colour');
       await studio.text('.card h2', /principal components/);
       await page.evaluate('history.back()');
       await studio.text('.card h2', /Attention, head 2/);
@@ -345,6 +381,7 @@ describe('the section Look', () => {
     } finally {
       await studio.close();
       rmSync(long);
+      rmSync(longRun, { recursive: true });
     }
   });
 
@@ -405,7 +442,7 @@ describe('the section Look', () => {
       await looksUnlike(page, SEEN, name, EXACTLY);
       await setSlider(page, 'Strength', 0.85);
       await looksAs(page, SEEN, name, EXACTLY);
-      await page.click('.views label:nth-of-type(3) input');
+      await showView(page, 'Parts in colour');
       await studio.text('.card h2', /principal components/);
       await looksUnlike(page, SEEN, name, EXACTLY);
     } finally {
@@ -413,16 +450,21 @@ describe('the section Look', () => {
     }
   });
 
-  it('looks as it should at three widths, light and dark', async (t) => {
+  it('draws an image as sharp as its file, however coarsely the model sees it', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
+    const fine = path.join(images, 'fine.png');
+    await writeCheckerboard(fine);
     const studio = await openStudio(browser, [folder]);
+    const { page } = studio;
     try {
-      await studio.show(lookAddress({ weights: official, image: fixed }));
-      await lookSettled(studio.page);
-      await looksAtWidths(studio.page, 'main', 'look', () => lookSettled(studio.page));
-      await studio.check();
+      await studio.show(lookAddress({ weights: run, image: fine, strength: '0.05' }));
+      await lookSettled(page);
+      const contrast = await contrastOf(page, '.seen canvas');
+      assert.ok(contrast > 60, `it has black and white squares: ${contrast}`);
+      assert.deepEqual(studio.errors, []);
     } finally {
       await studio.close();
+      rmSync(fine);
     }
   });
 
