@@ -1,5 +1,6 @@
 /** Addresses: `#/section/more/parts?name=value`. Links are plain `<a href={href('runs', id)}>`. */
 import { computed, signal } from '@preact/signals';
+import { keep, kept } from './session.ts';
 
 /** Where an address waits that was not written before the page was left: what a page that is going writes is lost. */
 const LEFT = `left ${location.pathname}`;
@@ -11,8 +12,7 @@ addEventListener('hashchange', () => {
   hash.value = location.hash;
 });
 addEventListener('pagehide', () => {
-  if (pending !== undefined)
-    stored((storage) => storage.setItem(LEFT, JSON.stringify([location.hash, hash.value])));
+  if (pending !== undefined) keep(LEFT, JSON.stringify([location.hash, hash.value]));
 });
 
 /** Browsers refuse to change an address a hundred times in some seconds, as a slider would: milliseconds between changes. */
@@ -20,20 +20,11 @@ const REPLACE_MS = 200;
 let replaced = -Infinity;
 let pending: number | undefined;
 
-/** Calls `use` with the tab's storage, where the browser allows it. */
-function stored<T>(use: (storage: Storage) => T): T | null {
-  try {
-    return use(sessionStorage);
-  } catch {
-    return null;
-  }
-}
-
 /** Shows what was shown when this tab left this address, by a reload or for another page. */
 function recover(): void {
-  const text = stored((storage) => storage.getItem(LEFT));
+  const text = kept(LEFT);
   if (text === null) return;
-  stored((storage) => storage.removeItem(LEFT));
+  keep(LEFT, null);
   const [written, shown] = JSON.parse(text) as [string, string];
   if (written !== location.hash) return;
   history.replaceState(null, '', shown);

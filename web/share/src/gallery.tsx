@@ -1,6 +1,7 @@
 /** The images that were exported with the model: to try it on, and to find neighbours among. */
 import { type FeatureTransform, NO_TRANSFORM } from '../../../src/plain/feature-transform.ts';
 import type { GalleryImage, WebManifest } from '../../../src/plain/web-manifest.ts';
+import { lastPart } from '../../src/ui/format.ts';
 import { load, loadFloats } from './load.ts';
 
 export interface Gallery {
@@ -34,8 +35,6 @@ export async function loadGallery(manifest: WebManifest): Promise<Gallery | null
   ]);
   return { images, features, transform, samples: gallery.samples };
 }
-
-const shortName = (name: string): string => name.split('/').at(-1)!;
 
 interface SamplesProps {
   gallery: Gallery;
@@ -97,7 +96,7 @@ export function Neighbours({ gallery, shown, onChoose }: NeighboursProps) {
               <img src={thumbnail} width={width} height={height} alt="" loading="lazy" />
               <strong>{cosine.toFixed(3)}</strong>
               {label !== null && <span>{label}: </span>}
-              {shortName(name)}
+              {lastPart(name)}
             </button>
           </li>
         );

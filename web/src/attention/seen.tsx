@@ -5,7 +5,8 @@
 import type { ComponentChildren } from 'preact';
 import { useMemo, useRef, useState } from 'preact/hooks';
 import { likeness } from '../../../src/plain/maps.ts';
-import { percent } from '../ui/format.ts';
+import { lastPart, percent } from '../ui/format.ts';
+import { tabId, Tabs } from '../ui/tabs.tsx';
 import { useAnswer } from '../use-answer.ts';
 import {
   drawnOfAddress,
@@ -88,6 +89,8 @@ function useOriginals(images: readonly Seen[]): readonly Seen[] {
   );
 }
 
+const PANEL = 'seen-panel';
+
 /** A switch that is kept in the address. */
 function Switch({ name, label }: { name: string; label: string }) {
   return (
@@ -152,14 +155,7 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
     drawn.setHead(value);
   };
   const save = (): void => {
-    const stem = images
-      .map(({ name }) =>
-        name
-          .split('/')
-          .at(-1)!
-          .replace(/\.[^.]*$/, ''),
-      )
-      .join('-');
+    const stem = images.map(({ name }) => lastPart(name).replace(/\.[^.]*$/, '')).join('-');
     const what = shown === 'attention' ? headName(head).replaceAll(' ', '-') : shown;
     savePicture(
       [...card.current!.querySelectorAll<HTMLCanvasElement>('.seen .map-view > canvas')],
@@ -182,22 +178,15 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
   return (
     <section class="card" aria-label="What the model sees" ref={card}>
       <h2>{titles[shown]}</h2>
-      <fieldset class="row views">
-        <legend class="hidden">What is shown</legend>
-        {(Object.keys(VIEWS) as View[]).map((one) => (
-          <label key={one}>
-            <input
-              type="radio"
-              name="view"
-              checked={shown === one}
-              disabled={!can[one]}
-              onChange={() => show(one)}
-            />{' '}
-            {VIEWS[one]}
-          </label>
-        ))}
-      </fieldset>
-      <div class="map-layout">
+      <Tabs
+        label="What is shown"
+        tabs={VIEWS}
+        current={shown}
+        onChange={(one) => show(one)}
+        panel={PANEL}
+        isDisabled={(one) => !can[one]}
+      />
+      <div class="map-layout" id={PANEL} role="tabpanel" aria-labelledby={tabId(shown)}>
         {images.map(({ name, picture, part, rows, columns }, i) => (
           <figure key={i} class="seen">
             <MapView

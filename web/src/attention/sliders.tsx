@@ -1,39 +1,8 @@
 /** The controls beside a map: which head, how it is drawn, how strongly, how much of it, at which size. */
 import { useId } from 'preact/hooks';
 import { percent } from '../ui/format.ts';
+import { Slider } from '../ui/slider.tsx';
 import { type Style, STYLES } from './paint.ts';
-
-export interface SliderProps {
-  label: string;
-  value: number;
-  min: number;
-  max: number;
-  step: number;
-  /** The value in words, beside the slider and for screen readers. */
-  text: string;
-  onChange: (value: number) => void;
-}
-
-/** One row of a `.sliders` grid. */
-export function Slider({ label, value, min, max, step, text, onChange }: SliderProps) {
-  const id = useId();
-  return (
-    <>
-      <label for={id}>{label}</label>
-      <input
-        id={id}
-        type="range"
-        min={min}
-        max={max}
-        step={step}
-        value={value}
-        aria-valuetext={text}
-        onInput={(event) => onChange(event.currentTarget.valueAsNumber)}
-      />
-      <output for={id}>{text}</output>
-    </>
-  );
-}
 
 /** How maps are laid over their pictures. */
 export interface Drawn {

@@ -67,7 +67,7 @@ function endOf({ last, seconds }: RunNow, axis: Axis, run: RunSummary): number {
 export class Curves {
   readonly axis: Signal<Axis>;
   /** null: all there is, and what comes. */
-  readonly view = signal<View | null>(null);
+  readonly view: Signal<View | null>;
   readonly loaded = signal<ReadonlyMap<string, Loaded>>(new Map());
   /** The state of the runs: newer than their curves where newer curves would look the same. */
   readonly nows = signal<ReadonlyMap<string, RunNow>>(new Map());
@@ -97,8 +97,10 @@ export class Curves {
   #fetched = -Infinity;
   readonly #end: () => void;
 
-  constructor(axis: Axis) {
+  /** @param view - The part of the axis that is shown first; null: all. */
+  constructor(axis: Axis, view: View | null = null) {
     this.axis = signal(axis);
+    this.view = signal(view);
     this.#end = onMetrics(({ run, tail }) => {
       if (!this.#runs.some(({ id }) => id === run)) return;
       if (this.#busy.has(run)) this.#told.set(run, tail);
@@ -208,6 +210,13 @@ export class Curves {
       this.nows.value = new Map(this.nows.value).set(id, loaded.series.header);
       this.#setFailure(id, null);
     });
+    // an address may name a part that is not there, or not any more
+    const [view, { to }] = [this.view.peek(), this.all.peek()];
+    const isRead = this.#runs.every((run) => {
+      const header = this.loaded.peek().get(run.id)?.series.header;
+      return header !== undefined && header.bytes >= header.size;
+    });
+    if (view !== null && view.from >= to && isRead) this.look(null);
   }
 
   #fetchLater(id: string, delay: number): void {

@@ -1,5 +1,6 @@
 /** An image of an index in a grid or a group: its picture, what is marked of it, and buttons to mark it. */
 import type { CellState } from '../ui/virtual-grid.tsx';
+import { lastPart } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Thumb } from '../ui/thumb.tsx';
 import { hovered, type Mark, marks, toggleMark } from './marks.ts';
@@ -74,7 +75,7 @@ export function Cell({ row, name, path, place, state, note, label }: CellProps) 
       </button>
       <MarkButtons {...{ row, name, isCurrent }} isSmall={side <= SMALL} />
       <span class="caption">
-        {note !== undefined && <b>{note[0]}</b>} {label ?? name.slice(name.lastIndexOf('/') + 1)}
+        {note !== undefined && <b>{note[0]}</b>} {label ?? lastPart(name)}
       </span>
     </>
   );

@@ -1,13 +1,13 @@
 /** What is above the images of a view: its sliders, its query, its list of labels. */
 import type { FindAnswer } from '../api.ts';
 import { counted } from '../ui/format.ts';
+import { Slider } from '../ui/slider.tsx';
 import type { AnswerOf, OpenIndex } from './ask.ts';
 import { Duplicates } from './duplicates.tsx';
 import { LabelList } from './label-list.tsx';
 import { go, type Place } from './place.ts';
 import { Query } from './query.tsx';
 import { FAR, type Images } from './shown.ts';
-import { Slider } from './slider.tsx';
 import type { IndexLabels } from './use-labels.ts';
 
 export interface ControlsProps {
@@ -55,11 +55,12 @@ function Clusters({ place, images, answer }: ControlsProps) {
         max={Math.max(2, Math.min(MOST_CLUSTERS, images.count))}
         step={1}
         value={value ?? 2}
-        words={value === null ? '…' : String(value)}
+        text={value === null ? '…' : String(value)}
         onChange={(clusters) => go({ clusters, group: null }, { replace: true })}
       />
       <button
         type="button"
+        class="toggle"
         aria-pressed={place.clusters === null}
         title="As many as fit these images best, by the silhouette score"
         onClick={() => go({ clusters: null, group: null })}
@@ -97,7 +98,7 @@ function Subset({ place }: ControlsProps) {
         max={200}
         step={1}
         value={place.first}
-        words={String(place.first)}
+        text={String(place.first)}
         onChange={(first) => go({ first }, { replace: true })}
       />
       <label>

@@ -2,12 +2,12 @@
 import { useMemo } from 'preact/hooks';
 import { count, counted } from '../ui/format.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
+import { Slider } from '../ui/slider.tsx';
 import { Thumb } from '../ui/thumb.tsx';
 import { useAsk } from './ask.ts';
 import type { ControlsProps } from './controls.tsx';
 import { go } from './place.ts';
 import type { Images } from './shown.ts';
-import { Slider } from './slider.tsx';
 
 /** Pairs that are shown on each side of the slider. */
 const EXAMPLES = 3;
@@ -46,13 +46,14 @@ export function Duplicates({ index, place, images }: ControlsProps) {
           max={MOST}
           step="any"
           value={threshold}
-          words={threshold.toFixed(3)}
+          text={threshold.toFixed(3)}
           onChange={(value) =>
             go({ threshold: Math.min(1, Number(value.toFixed(6))), group: null }, { replace: true })
           }
         />
         <button
           type="button"
+          class="toggle"
           aria-pressed={place.threshold === null}
           title="By how far apart the images of this index usually are"
           onClick={() => go({ threshold: null, group: null })}

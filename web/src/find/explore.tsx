@@ -1,9 +1,12 @@
 /** An open index: its images in a grid, its map beside them, what is marked below. */
 import { useEffect, useMemo } from 'preact/hooks';
 import type { IndexAbout } from '../api.ts';
-import { count, counted } from '../ui/format.ts';
+import { count, counted, lastPart } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
+import { ModelActions } from '../ui/model-actions.tsx';
 import { Failure, Loading } from '../ui/parts.tsx';
+import { Slider } from '../ui/slider.tsx';
+import { tabId, Tabs } from '../ui/tabs.tsx';
 import { TaskProgress } from '../ui/task-progress.tsx';
 import { tasksOf } from '../live.ts';
 import { useRequest } from '../use-request.ts';
@@ -15,8 +18,6 @@ import { marks, openMarks, select, setMarks, undoLast } from './marks.ts';
 import { freshPlace, go, type Place, SIDES, VIEWS } from './place.ts';
 import { Results } from './results.tsx';
 import { describe, filtered, type Images, imagesOf, questionOf, shownOf } from './shown.ts';
-import { Slider } from './slider.tsx';
-import { Tabs } from './tabs.tsx';
 import { Tray } from './tray.tsx';
 import { useLabels } from './use-labels.ts';
 
@@ -40,8 +41,6 @@ const HINTS: Readonly<Record<Place['view'], string>> = {
 
 /** Views with a slider: what it passes is not asked. */
 const SLIDERS: ReadonlySet<Place['view']> = new Set(['clusters', 'duplicates', 'subset']);
-
-const lastPart = (path: string): string => path.split(/[\\/]/).at(-1) || path;
 
 /** @param index - As the address names it. */
 export function Explore({ index, place }: { index: string; place: Place }) {
@@ -126,7 +125,7 @@ function Opened({ about, images, place }: { about: IndexAbout; images: Images; p
           class="pane"
           id="find-panel"
           role="tabpanel"
-          aria-labelledby={`tab-${place.view}`}
+          aria-labelledby={tabId(place.view)}
           aria-busy={isBusy}
         >
           <Controls {...{ index, place, images, labels, answer }} />
@@ -173,6 +172,9 @@ function Head({ about }: { about: IndexAbout }) {
       <div class="row">
         <h1>{lastPart(folder)}</h1>
         <a href={freshPlace()}>All indexes</a>
+        <span class="push row">
+          <ModelActions model={{ path: weights, heads: numHeads }} without="index" />
+        </span>
       </div>
       <details>
         <summary>
@@ -261,11 +263,12 @@ function GridHead({ place, words, rows, isBusy }: GridHeadProps) {
         max={SIDES.most}
         step={4}
         value={place.side}
-        words={`${place.side} px`}
+        text={`${place.side} px`}
         onChange={(side) => go({ side }, { replace: true })}
       />
       <button
         type="button"
+        class="toggle"
         aria-pressed={place.hasMap}
         onClick={() => go({ map: place.hasMap ? 'off' : null })}
       >

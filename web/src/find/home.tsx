@@ -3,7 +3,7 @@ import { useEffect } from 'preact/hooks';
 import type { IndexCard } from '../api.ts';
 import { tasksOf } from '../live.ts';
 import { navigate } from '../router.ts';
-import { counted, when } from '../ui/format.ts';
+import { counted, lastPart, when } from '../ui/format.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { TaskProgress } from '../ui/task-progress.tsx';
 import { Thumb } from '../ui/thumb.tsx';
@@ -13,8 +13,6 @@ import { freshPlace } from './place.ts';
 
 /** Tasks that were running while this page was open: why one has ended is shown only then. */
 const seen = new Set<string>();
-
-const lastPart = (path: string): string => path.split(/[\\/]/).at(-1) || path;
 
 export function Home() {
   const { answer: cards, error } = useRequest('GET /api/find/indexes', {});

@@ -36,7 +36,12 @@ export function LabelList({ index, place, images, labels }: ControlsProps) {
       <ul class="row labels" aria-label="Labels">
         {entries.map(([label, words, rows]) => (
           <li key={label ?? '/'}>
-            <button type="button" aria-pressed={place.label === label} onClick={() => go({ label })}>
+            <button
+              type="button"
+              class="toggle"
+              aria-pressed={place.label === label}
+              onClick={() => go({ label })}
+            >
               {words} <span class="count">{rows}</span>
             </button>
           </li>

@@ -1,14 +1,14 @@
 /** An image shown large: what is like it, a part of it, its label; arrow keys go on, number keys label. */
 import type { FindAnswer, IndexAbout } from '../api.ts';
 import { pictureOf } from '../api.ts';
-import { href } from '../router.ts';
+import { Dialog } from '../ui/dialog.tsx';
 import { count } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
+import { lookWith } from '../ui/model-actions.tsx';
 import { Failure } from '../ui/parts.tsx';
 import { sizeFor } from '../ui/thumb.tsx';
 import { type OpenIndex, useAsk } from './ask.ts';
 import { Cell, MarkButtons, markByKey, markClasses } from './cell.tsx';
-import { Dialog } from './dialog.tsx';
 import { LabelForm } from './label-form.tsx';
 import { done, undoLast } from './marks.ts';
 import { go, search } from './place.ts';
@@ -60,8 +60,7 @@ export function Large({ index, about, row, part, shown, images, labels }: LargeP
     event.preventDefault();
     event.stopPropagation();
   };
-  const heads = about.numHeads === null ? {} : { heads: String(about.numHeads) };
-  const look = `${href('look')}?${new URLSearchParams({ weights: about.weights, image: path, ...heads }).toString()}`;
+  const look = lookWith({ path: about.weights, heads: about.numHeads }, path);
   return (
     <Dialog label={`Image ${name}`} class="large" onClose={close} onKeyDown={byKey}>
       <header class="row">
@@ -112,6 +111,7 @@ export function Large({ index, about, row, part, shown, images, labels }: LargeP
                 <button
                   key={group.label}
                   type="button"
+                  class="toggle"
                   aria-pressed={group.label === label}
                   onClick={() => give(group.label === label ? null : group.label)}
                 >

@@ -9,7 +9,7 @@ const MOST = 8;
 
 export interface Coloured {
   name: string;
-  /** A colour of find.css. */
+  /** A colour of styles.css. */
   color: string;
   rows: readonly number[];
 }

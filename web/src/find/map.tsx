@@ -242,6 +242,7 @@ export function FindMap({ positions, images, colouring, shown, onFilter, onPick 
       <div class="row">
         <button
           type="button"
+          class="toggle"
           aria-pressed={isLasso}
           title="Draw around points: the grid shows only these"
           onClick={() => setLasso(!isLasso)}

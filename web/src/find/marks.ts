@@ -3,6 +3,7 @@
  * browser's session, and what was done can be undone.
  */
 import { effect, signal } from '@preact/signals';
+import { keep, kept } from '../session.ts';
 
 export interface Marks {
   selected: ReadonlySet<number>;
@@ -76,14 +77,14 @@ export function openMarks(folder: string, generation: number, count: number): vo
   opened = { folder, generation };
   done.value = [];
   hovered.value = null;
-  let kept: { generation?: unknown } & Partial<Record<keyof Marks, string>> = {};
+  let before: { generation?: unknown } & Partial<Record<keyof Marks, string>> = {};
   try {
-    kept = JSON.parse(sessionStorage.getItem(keyOf(folder)) ?? '{}') as typeof kept;
+    before = JSON.parse(kept(keyOf(folder)) ?? '{}') as typeof before;
   } catch {
     // what another version wrote
   }
   const rows = (name: keyof Marks): Set<number> =>
-    rowsOfRanges(kept.generation === generation ? (kept[name] ?? '') : '', count);
+    rowsOfRanges(before.generation === generation ? (before[name] ?? '') : '', count);
   const lasso = rows('lasso');
   marks.value = {
     ...{ selected: rows('selected'), like: rows('like'), unlike: rows('unlike') },
@@ -99,11 +100,7 @@ effect(() => {
     ...{ selected: rangesOf(selected), like: rangesOf(like), unlike: rangesOf(unlike) },
     lasso: rangesOf(lasso ?? []),
   });
-  try {
-    sessionStorage.setItem(keyOf(opened.folder), text);
-  } catch {
-    // more than a session keeps: they last as long as the page
-  }
+  keep(keyOf(opened.folder), text);
 });
 
 /** Changes marks in a way that can be undone. */

@@ -4,6 +4,8 @@ import { useState } from 'preact/hooks';
 import { request } from '../api.ts';
 import { navigate, route } from '../router.ts';
 import { Form } from '../ui/form.tsx';
+import { count } from '../ui/format.ts';
+import { modelOf } from '../ui/models.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { PickFolder } from '../ui/pick-folder.tsx';
 import { useAnswer } from '../use-answer.ts';
@@ -22,9 +24,16 @@ interface NewIndexProps {
 }
 
 export function NewIndex({ images, folder }: NewIndexProps) {
-  const weights = route.value.query.get('weights');
+  const { query: given } = route.value;
+  const weights = given.get('weights');
+  const heads = given.get('heads') ?? '';
   const place = (query: Readonly<Record<string, string>>): string =>
-    freshPlace({ new: '1', ...(weights === null ? {} : { weights }), ...query });
+    freshPlace({
+      new: '1',
+      ...(weights === null ? {} : { weights }),
+      ...(heads === '' ? {} : { heads }),
+      ...query,
+    });
   return (
     <>
       <header class="row">
@@ -38,7 +47,7 @@ export function NewIndex({ images, folder }: NewIndexProps) {
           onChoose={(path) => navigate(place({ images: path }))}
         />
       ) : (
-        <Settings images={images} weights={weights} again={place({})} />
+        <Settings {...{ images, weights, heads }} again={place({})} />
       )}
     </>
   );
@@ -48,21 +57,26 @@ interface SettingsProps {
   images: string;
   /** The model that was asked for; null: the first. */
   weights: string | null;
+  /** Its attention heads, as they are typed. */
+  heads: string;
   /** Where another folder is chosen. */
   again: string;
 }
 
-function Settings({ images, weights, again }: SettingsProps) {
+function Settings({ images, weights, heads: given, again }: SettingsProps) {
   const { answer: models, error } = useRequest('GET /api/look/models', {});
   const [chosen, setChosen] = useState(weights);
   const [output, setOutput] = useState(`${images.replace(/[/\\]+$/, '')}.index`);
-  const [heads, setHeads] = useState('');
-  const model = models?.find(({ path }) => path === chosen) ?? models?.[0];
+  const [heads, setHeads] = useState(given);
+  const asked = models === null || chosen === null ? undefined : modelOf(models, chosen);
+  const model = asked ?? models?.[0];
+  const checkpoint = asked?.checkpoints.find(({ path }) => path === chosen);
+  const isMissing = models !== null && chosen !== null && asked === undefined;
   const making = useAnswer(async () => {
     const numHeads = heads === '' ? {} : { numHeads: Number(heads) };
     try {
       return await request('POST /api/find/index', {
-        body: { weights: model!.path, images, output, ...numHeads },
+        body: { weights: checkpoint?.path ?? model!.path, images, output, ...numHeads },
       });
     } catch (problem) {
       if (isTaken(problem)) setOutput(nextName(output));
@@ -95,7 +109,16 @@ function Settings({ images, weights, again }: SettingsProps) {
         <>
           <label>
             Model
-            <select value={model.path} onChange={(event) => setChosen(event.currentTarget.value)}>
+            <select
+              name="weights"
+              value={checkpoint?.path ?? model.path}
+              onChange={(event) => setChosen(event.currentTarget.value)}
+            >
+              {checkpoint !== undefined && (
+                <option value={checkpoint.path}>
+                  {model.name} (its checkpoint of step {count(checkpoint.step)})
+                </option>
+              )}
               {models!.map(({ path, name, kind }) => (
                 <option key={path} value={path}>
                   {name} ({kind === 'run' ? 'a run, its newest checkpoint' : 'a file of weights'})
@@ -103,6 +126,7 @@ function Settings({ images, weights, again }: SettingsProps) {
               ))}
             </select>
           </label>
+          {isMissing && <p class="note">{chosen} is not among the models of this studio’s folders.</p>}
           {model.kind === 'file' && (
             <label>
               Attention heads, if the file doesn’t say

@@ -1,7 +1,7 @@
 /** What is marked, always in view, and what can be done with it. */
 import { useState } from 'preact/hooks';
+import { Dialog } from '../ui/dialog.tsx';
 import { count, counted } from '../ui/format.ts';
-import { Dialog } from './dialog.tsx';
 import { ExportForm } from './export-form.tsx';
 import { LabelForm } from './label-form.tsx';
 import { clearMarks, done, marks, undoLast } from './marks.ts';

@@ -4,6 +4,7 @@ import { unpackArrays } from '../../../src/plain/packed.ts';
 import { type LookFacts, type LookImage, pictureOf, uploadedPictureOf } from '../api.ts';
 import { canvasOf, withAlpha } from '../attention/pixels.ts';
 import type { Seen } from '../attention/seen.tsx';
+import { lastPart } from '../ui/format.ts';
 
 /** An image that was chosen: from the folders, or uploaded. */
 export interface Chosen {
@@ -22,7 +23,7 @@ export function chosenOf(text: string): Chosen {
   const [, upload, name] = UPLOAD.exec(text) ?? [];
   if (upload !== undefined)
     return { source: { upload }, name: name || 'the given image', address: uploadedPictureOf(upload, 1024) };
-  return { source: { path: text }, name: text.split(/[\\/]/).at(-1)!, address: pictureOf(text, 1024) };
+  return { source: { path: text }, name: lastPart(text), address: pictureOf(text, 1024) };
 }
 
 export interface Answer extends Omit<LookFacts, 'images'> {

@@ -1,7 +1,7 @@
 /** The same image through a run's checkpoints. */
 import type { LookModel } from '../api.ts';
-import { Slider } from '../attention/sliders.tsx';
 import { count } from '../ui/format.ts';
+import { Slider } from '../ui/slider.tsx';
 
 interface CheckpointSliderProps {
   /** Of the run that the model is of, oldest first. */

@@ -1,76 +1,72 @@
 /** Picks an image out of the studio's folders. */
-import { useState } from 'preact/hooks';
-import { pictureOf } from '../api.ts';
+import { type FolderListing, pictureOf } from '../api.ts';
+import { Folders } from '../ui/folders.tsx';
 import { count } from '../ui/format.ts';
-import { Icon } from '../ui/icon.tsx';
-import { Failure, Loading } from '../ui/parts.tsx';
-import { useRequest } from '../use-request.ts';
 
 /** As many as the server lists at once. */
 const PAGE = 1000;
 
-export function FolderImages({ onChoose }: { onChoose: (path: string) => void }) {
-  const [{ path, from }, setPlace] = useState<{ path: string | undefined; from: number }>({
-    path: undefined,
-    from: 0,
-  });
-  const setPath = (next: string | undefined): void => setPlace({ path: next, from: 0 });
-  const { answer: listing, error } = useRequest(
-    'GET /api/folders',
-    { query: { path, from: from === 0 ? undefined : from } },
-    { keep: true },
-  );
-  if (listing === null) return error === null ? <Loading what="folders" /> : <Failure error={error} />;
+/** A folder, and which of its images are listed. */
+export interface FolderPlace {
+  /** '' for the list of the given folders. */
+  path: string;
+  from: number;
+}
+
+interface FolderImagesProps {
+  place: FolderPlace;
+  onMove: (place: FolderPlace) => void;
+  onChoose: (path: string) => void;
+}
+
+export function FolderImages({ place, onMove, onChoose }: FolderImagesProps) {
   return (
     <div class="folder-images">
-      {error !== null && <Failure error={error} />}
-      <p class="row">
-        {listing.path !== '' && (
-          <button type="button" onClick={() => setPath(listing.parent ?? undefined)}>
-            Up
-          </button>
+      <Folders path={place.path} from={place.from} onOpen={(path) => onMove({ path, from: 0 })}>
+        {(listing) => (
+          <>
+            <ul class="heads" aria-label="Images">
+              {listing.images.map((image) => (
+                <li key={image.path}>
+                  <button type="button" onClick={() => onChoose(image.path)}>
+                    <img src={pictureOf(image.path, 128)} alt="" width="84" height="84" loading="lazy" />
+                    {image.name}
+                  </button>
+                </li>
+              ))}
+            </ul>
+            <Pages listing={listing} from={place.from} onPage={(from) => onMove({ ...place, from })} />
+          </>
         )}
-        <span class="note">{listing.path === '' ? 'The studio’s folders' : listing.path}</span>
-      </p>
-      {listing.folders.length > 0 && (
-        <ul class="row" aria-label="Folders">
-          {listing.folders.map((folder) => (
-            <li key={folder.path}>
-              <button type="button" onClick={() => setPath(folder.path)}>
-                <Icon name="folder" /> {folder.name}
-                {folder.below.images > 0 && ` (${count(folder.below.images)})`}
-              </button>
-            </li>
-          ))}
-        </ul>
-      )}
-      <ul class="heads" aria-label="Images">
-        {listing.images.map((image) => (
-          <li key={image.path}>
-            <button type="button" onClick={() => onChoose(image.path)}>
-              <img src={pictureOf(image.path, 128)} alt="" width="84" height="84" loading="lazy" />
-              {image.name}
-            </button>
-          </li>
-        ))}
-      </ul>
-      {listing.imageCount > listing.images.length && (
-        <p class="row">
-          <span class="note">
-            Images {count(from + 1)} to {count(from + listing.images.length)} of {count(listing.imageCount)}
-          </span>
-          {from > 0 && (
-            <button type="button" onClick={() => setPlace({ path, from: Math.max(0, from - PAGE) })}>
-              Previous
-            </button>
-          )}
-          {from + listing.images.length < listing.imageCount && (
-            <button type="button" onClick={() => setPlace({ path, from: from + PAGE })}>
-              Next
-            </button>
-          )}
-        </p>
-      )}
+      </Folders>
     </div>
+  );
+}
+
+interface PagesProps {
+  listing: FolderListing;
+  from: number;
+  onPage: (from: number) => void;
+}
+
+function Pages({ listing: { images, imageCount }, from, onPage }: PagesProps) {
+  if (imageCount <= images.length) return null;
+  const next = from + images.length;
+  return (
+    <p class="row">
+      <span class="note">
+        Images {count(from + 1)} to {count(next)} of {count(imageCount)}
+      </span>
+      {from > 0 && (
+        <button type="button" onClick={() => onPage(Math.max(0, from - PAGE))}>
+          Previous
+        </button>
+      )}
+      {next < imageCount && (
+        <button type="button" onClick={() => onPage(from + PAGE)}>
+          Next
+        </button>
+      )}
+    </p>
   );
 }

@@ -3,7 +3,7 @@ import { Failure, Loading } from '../ui/parts.tsx';
 import { PickImage } from '../ui/pick-image.tsx';
 import { useRequest } from '../use-request.ts';
 import { type Chosen, uploadText } from './answer.ts';
-import { FolderImages } from './folder-images.tsx';
+import { FolderImages, type FolderPlace } from './folder-images.tsx';
 
 /** A few images of the studio's folders, to begin with. */
 function Samples({ onChoose }: { onChoose: (path: string) => void }) {
@@ -30,10 +30,13 @@ export function ImageChoice(props: {
   title: string;
   chosen: Chosen | null;
   isFirst: boolean;
+  /** Where in the studio's folders it is looked for; null: nowhere yet. */
+  place: FolderPlace | null;
+  onMove: (place: FolderPlace) => void;
   /** With how the address names it; null: none. */
   onChoose: (image: string | null) => void;
 }) {
-  const { title, chosen, isFirst, onChoose } = props;
+  const { title, chosen, isFirst, place, onMove, onChoose } = props;
   const { ask, isBusy, error } = useRequest('POST /api/upload/look');
   const onImage = async (file: File): Promise<void> => {
     const kept = await ask({ body: file });
@@ -47,9 +50,9 @@ export function ImageChoice(props: {
       {isBusy && <Loading what="the image" />}
       {error !== null && <Failure error={error} />}
       {chosen === null && isFirst && <Samples onChoose={onChoose} />}
-      <details>
+      <details open={place !== null}>
         <summary>From the studio’s folders</summary>
-        <FolderImages onChoose={onChoose} />
+        <FolderImages place={place ?? { path: '', from: 0 }} onMove={onMove} onChoose={onChoose} />
       </details>
       {chosen !== null && (
         <p class="row">

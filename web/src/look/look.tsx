@@ -1,19 +1,32 @@
 /** Look: what a model sees in one image or two. */
-import { setSide, sideOfAddress } from '../attention/choices.ts';
+import { numberOf, setSide, sideOfAddress } from '../attention/choices.ts';
 import { SeenCard } from '../attention/seen.tsx';
 import { runs } from '../live.ts';
 import { addressWith, href, navigate, route, setQuery } from '../router.ts';
+import { ModelActions } from '../ui/model-actions.tsx';
+import { modelOf } from '../ui/models.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { useRequest } from '../use-request.ts';
 import { chosenOf, unpack } from './answer.ts';
 import { CheckpointSlider } from './checkpoint-slider.tsx';
+import type { FolderPlace } from './folder-images.tsx';
 import { ImageChoice } from './image-choice.tsx';
-import { type Choice, ModelChoice, modelOf } from './model-choice.tsx';
+import { type Choice, ModelChoice } from './model-choice.tsx';
 import './look.css';
 
 /** Goes to another image, which Back leaves again; a pinned patch is one of the image before. */
 const choose = (name: 'image' | 'second', image: string | null): void =>
   navigate(addressWith({ [name]: image, patch: null }));
+
+/** Where an image is looked for, in the address: `folder` and `from` for the first, `second-folder` and so on. */
+function folderOf(prefix: string): FolderPlace | null {
+  const path = route.value.query.get(`${prefix}folder`);
+  return path === null ? null : { path, from: numberOf(`${prefix}from`, 0, Number.MAX_SAFE_INTEGER) ?? 0 };
+}
+const goToFolder = (prefix: string, { path, from }: FolderPlace): void =>
+  navigate(
+    addressWith({ [`${prefix}folder`]: path, [`${prefix}from`]: from === 0 ? null : String(from) }),
+  );
 
 /** The most patches along the shorter side. */
 const MOST_PATCHES = 64;
@@ -67,7 +80,14 @@ export function Look() {
                 }),
               );
             }}
-          />
+          >
+            {model !== undefined && (
+              <ModelActions
+                model={{ path: choice.weights, heads: choice.numHeads, network: choice.checkpointKey }}
+                without="look"
+              />
+            )}
+          </ModelChoice>
         )}
         {run !== undefined && (
           <p class="note">
@@ -90,12 +110,21 @@ export function Look() {
         {error !== null && <Failure error={error} />}
       </section>
       <div class="image-choices">
-        <ImageChoice title="Image" chosen={first} isFirst onChoose={(image) => choose('image', image)} />
+        <ImageChoice
+          title="Image"
+          chosen={first}
+          isFirst
+          place={folderOf('')}
+          onMove={(place) => goToFolder('', place)}
+          onChoose={(image) => choose('image', image)}
+        />
         {first !== null && (
           <ImageChoice
             title="Second image, to compare with"
             chosen={second}
             isFirst={false}
+            place={folderOf('second-')}
+            onMove={(place) => goToFolder('second-', place)}
             onChoose={(image) => choose('second', image)}
           />
         )}

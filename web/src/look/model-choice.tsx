@@ -1,4 +1,7 @@
+import type { ComponentChildren } from 'preact';
 import type { LookModel } from '../api.ts';
+import { count } from '../ui/format.ts';
+import { modelOf } from '../ui/models.ts';
 
 /** Chooses a model, one of its networks, and its number of attention heads. */
 export interface Choice {
@@ -8,16 +11,14 @@ export interface Choice {
   numHeads: number | null;
 }
 
-/** The model that weights belong to: itself, or the run of a checkpoint. */
-export const modelOf = (models: readonly LookModel[], weights: string): LookModel | undefined =>
-  models.find(({ path, checkpoints }) => path === weights || checkpoints.some((one) => one.path === weights));
-
 export function ModelChoice(props: {
   models: readonly LookModel[];
   choice: Choice;
   onChange: (choice: Choice) => void;
+  /** What follows in the row. */
+  children: ComponentChildren;
 }) {
-  const { models, choice, onChange } = props;
+  const { models, choice, onChange, children } = props;
   const model = modelOf(models, choice.weights);
   return (
     <div class="row">
@@ -52,7 +53,7 @@ export function ModelChoice(props: {
             <option value={model.path}>newest</option>
             {model.checkpoints.map(({ step, path }) => (
               <option key={path} value={path}>
-                step {step}
+                step {count(step)}
               </option>
             ))}
           </select>
@@ -84,6 +85,7 @@ export function ModelChoice(props: {
           />
         </label>
       )}
+      {children}
     </div>
   );
 }

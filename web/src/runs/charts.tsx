@@ -3,12 +3,13 @@ import { type Signal, useComputed, useSignal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { valueOf } from '../api.ts';
-import type { Curves } from '../charts/curves.ts';
+import type { Curves, View } from '../charts/curves.ts';
 import { type Drawing, keyClass, Plot, xLabel } from '../charts/plot.ts';
 import type { Axis } from '../charts/series.ts';
-import { route, setQuery } from '../router.ts';
+import { addressWith, navigate, route, setQuery } from '../router.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Failure } from '../ui/parts.tsx';
+import { Slider } from '../ui/slider.tsx';
 import {
   type ChartKind,
   columnCharts,
@@ -154,21 +155,18 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
           <option value="time">time of training</option>
         </select>
       </label>
-      <label>
-        Smoothing{' '}
-        <input
-          type="range"
-          min="0"
-          max="0.99"
-          step="0.01"
-          value={smoothing.value}
-          onInput={(event) => {
-            smoothing.value = Number(event.currentTarget.value);
-            setQuery('smooth', smoothing.value === 0 ? null : String(smoothing.value));
-          }}
-        />{' '}
-        <output>{smoothing.value.toFixed(2)}</output>
-      </label>
+      <Slider
+        label="Smoothing"
+        min={0}
+        max={0.99}
+        step={0.01}
+        value={smoothing.value}
+        text={smoothing.value.toFixed(2)}
+        onChange={(value) => {
+          smoothing.value = value;
+          setQuery('smooth', value === 0 ? null : String(value));
+        }}
+      />
       <label>
         <input
           type="checkbox"
@@ -204,6 +202,19 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
   );
 }
 
+/** Numbers of the axis as they are written in the address: far finer than a pixel. */
+const DIGITS = 10;
+const textOf = (value: number): string => String(Number(value.toPrecision(DIGITS)));
+
+/** Keeps the part of the curves that is shown in the address. */
+function keepView(view: View | null): void {
+  const changed = addressWith({
+    from: view === null ? null : textOf(view.from),
+    to: view === null ? null : textOf(view.to),
+  });
+  if (changed !== addressWith({})) navigate(changed, { replace: true });
+}
+
 export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curves: Curves }) {
   const { query } = route.peek();
   const smoothing = useSignal(Math.min(0.99, Math.max(0, Number(query.get('smooth')) || 0)));
@@ -217,6 +228,7 @@ export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curve
       ),
     [shown.map(({ run }) => run.id).join(), extra.join()],
   );
+  useEffect(() => curves.view.subscribe(keepView), [curves]);
   const loaded = useComputed(() => {
     const axis = curves.axis.value;
     return new Map([...curves.loaded.value].filter(([, one]) => one.axis === axis));

@@ -6,7 +6,9 @@ import { keyClass } from '../charts/plot.ts';
 import { runs } from '../live.ts';
 import { href, navigate, setQuery } from '../router.ts';
 import { count, setting, short } from '../ui/format.ts';
+import { ModelActions } from '../ui/model-actions.tsx';
 import { useTitle } from '../ui/title.ts';
+import { listAddress, listed } from './ids.ts';
 import { matching } from './run-list.tsx';
 import { StateMark } from './state-mark.tsx';
 import type { ShownRun } from './traces.ts';
@@ -62,8 +64,6 @@ export function Comparison({ shown, curves }: { shown: readonly ShownRun[]; curv
     </section>
   );
 }
-
-const listed = (ids: readonly string[]): string | null => (ids.length === 0 ? null : ids.join(','));
 
 /** More runs than these can be searched. */
 const FEW = 6;
@@ -136,7 +136,7 @@ interface LegendEntryProps {
   onRemove: () => void;
 }
 
-function LegendEntry({ one: { color }, run, isOff, onToggle, onRemove }: LegendEntryProps) {
+function LegendEntry({ one: { color, details }, run, isOff, onToggle, onRemove }: LegendEntryProps) {
   return (
     <li class={isOff ? 'is-off' : undefined}>
       <label>
@@ -146,6 +146,7 @@ function LegendEntry({ one: { color }, run, isOff, onToggle, onRemove }: LegendE
       <a href={href('runs', run.id)}>{run.name}</a>
       <StateMark state={run.state} />
       {run.note !== '' && <span class="noted">{run.note}</span>}
+      {(details?.checkpoints.length ?? 0) > 0 && <ModelActions model={run} name={run.name} />}
       <button type="button" class="quiet" aria-label={`Remove ${run.name}`} onClick={onRemove}>
         Remove
       </button>
@@ -172,7 +173,7 @@ export function CompareHead({ id, others, shown, off }: CompareHeadProps) {
   return (
     <section class="card compare-head">
       <p class="note back">
-        <a href={href('runs')}>All runs</a>
+        <a href={listAddress()}>All runs</a>
       </p>
       <h1>{count(shown.length)} runs compared</h1>
       <ul class="legend-runs" aria-label="Runs">

@@ -4,8 +4,8 @@ import { shellPath } from '../../../src/plain/shell.ts';
 import type { RunDetails } from '../api.ts';
 import { bytes, count, counted, setting, short, when } from '../ui/format.ts';
 import { SettingsTable } from '../ui/settings-table.tsx';
+import { ModelActions } from '../ui/model-actions.tsx';
 import { Table } from '../ui/table.tsx';
-import { lookWith, searchWith } from './head.tsx';
 
 function Settings({ details }: { details: RunDetails }) {
   const { config } = details;
@@ -74,7 +74,9 @@ function Checkpoints({ details }: { details: RunDetails }) {
             <td>{when(one.written)}</td>
             <td>{bytes(one.bytes)}</td>
             <td>
-              <a href={lookWith(one.path)}>Look</a> <a href={searchWith(one.path)}>Search</a>
+              <span class="row">
+                <ModelActions model={one} name={`step ${count(one.step)}`} />
+              </span>
             </td>
             <td>
               <code>{one.path}</code>

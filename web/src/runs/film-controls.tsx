@@ -1,5 +1,5 @@
 /** The scrubber under the film, and how it plays. */
-import { useId } from 'preact/hooks';
+import { Slider } from '../ui/slider.tsx';
 import { type Player, type Speed, SPEEDS } from './player.ts';
 import type { VideoKind } from './video.ts';
 
@@ -23,7 +23,6 @@ export interface FilmControlsProps {
 }
 
 export function FilmControls({ player, count, text, saving, video, onSave }: FilmControlsProps) {
-  const id = useId();
   const { at, isPlaying, toggle, show, speed, setSpeed, isLooping, setLooping } = player;
   const saveButton = (what: Saving['what'], name: string) => (
     <button type="button" onClick={() => onSave(what)} disabled={saving !== null || count === 0}>
@@ -36,20 +35,16 @@ export function FilmControls({ player, count, text, saving, video, onSave }: Fil
         <button type="button" class="main play" onClick={toggle} disabled={count < 2}>
           {isPlaying ? 'Pause' : 'Play'}
         </button>
-        <label class="hidden" for={id}>
-          Checkpoint
-        </label>
-        <input
-          id={id}
-          type="range"
+        <Slider
+          label="Checkpoint"
+          isLabelHidden
           min={0}
           max={Math.max(0, count - 1)}
           step={1}
           value={at}
-          aria-valuetext={text}
-          onInput={(event) => show(event.currentTarget.valueAsNumber)}
+          text={text}
+          onChange={show}
         />
-        <output for={id}>{text}</output>
       </div>
       <div class="row">
         <label>

@@ -1,14 +1,12 @@
 /** The top of a run's page: how it stands, and what can be done with it. */
-import { useLayoutEffect, useRef, useState } from 'preact/hooks';
-import { shellPath } from '../../../src/plain/shell.ts';
 import type { RunDetails, RunNow, RunSummary } from '../api.ts';
 import { connection } from '../live.ts';
-import { href } from '../router.ts';
 import { bytes, count } from '../ui/format.ts';
-import { Command } from '../ui/command.tsx';
+import { ModelActions } from '../ui/model-actions.tsx';
 import { Failure } from '../ui/parts.tsx';
 import { useTitle } from '../ui/title.ts';
 import { useRequest } from '../use-request.ts';
+import { listAddress } from './ids.ts';
 import { Note } from './note.tsx';
 import { StateMark } from './state-mark.tsx';
 import { shareOf, Tiles } from './tiles.tsx';
@@ -65,53 +63,6 @@ function Actions({ run }: { run: RunSummary }) {
   return null;
 }
 
-/** How to take the model elsewhere: commands to copy. */
-function Export({ path }: { path: string }) {
-  const dialog = useRef<HTMLDialogElement>(null);
-  const [isOpen, setOpen] = useState(false);
-  useLayoutEffect(() => {
-    if (isOpen) dialog.current?.showModal();
-  }, [isOpen]);
-  const commands = [
-    [
-      'A web page that shows the model to others, without a server',
-      `dino export ${shellPath(path)} --format web --output page`,
-    ],
-    ['ONNX, for other programs', `dino export ${shellPath(path)} --format onnx --output model.onnx`],
-    ['Features of a folder of images', `dino embed ${shellPath(path)} IMAGES --output features.safetensors`],
-  ] as const;
-  return (
-    <>
-      <button type="button" onClick={() => setOpen(true)}>
-        Export
-      </button>
-      {isOpen && (
-        <dialog ref={dialog} aria-labelledby="export-title" onClose={() => setOpen(false)}>
-          <h2 id="export-title">Export this model</h2>
-          <dl>
-            {commands.map(([what, command]) => (
-              <div key={what}>
-                <dt>{what}</dt>
-                <dd>
-                  <Command>{command}</Command>
-                </dd>
-              </div>
-            ))}
-          </dl>
-          <form method="dialog">
-            <button type="submit">Close</button>
-          </form>
-        </dialog>
-      )}
-    </>
-  );
-}
-
-/** Links to what else shows a model: a run, or one of its checkpoints. */
-export const lookWith = (path: string): string => `${href('look')}?${new URLSearchParams({ weights: path })}`;
-export const searchWith = (path: string): string =>
-  `${href('find')}?${new URLSearchParams({ new: '1', weights: path })}`;
-
 interface HeadProps {
   run: RunSummary;
   details: RunDetails | undefined;
@@ -130,7 +81,7 @@ export function Head({ run, details, now }: HeadProps) {
   return (
     <section class="card run-head">
       <p class="note back">
-        <a href={href('runs')}>All runs</a>
+        <a href={listAddress()}>All runs</a>
       </p>
       <div class="row">
         <h1>{run.name}</h1>
@@ -138,17 +89,7 @@ export function Head({ run, details, now }: HeadProps) {
         {!isHeard && isActive && <span class="note">when last seen</span>}
         <span class="actions row">
           {isHeard && <Actions run={run} />}
-          {hasWeights && (
-            <>
-              <a class="button" href={lookWith(run.path)}>
-                Look
-              </a>
-              <a class="button" href={searchWith(run.path)}>
-                Index
-              </a>
-              <Export path={run.path} />
-            </>
-          )}
+          {hasWeights && <ModelActions model={run} />}
         </span>
       </div>
       <Tiles {...{ run, now, details }} />

@@ -1,9 +1,11 @@
 /** Which checkpoint is shown, and how the film of them plays. */
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { route, setQuery } from '../router.ts';
 
 /** How long a film takes from beginning to end, seconds. */
 export const SPEEDS = { slow: 12, normal: 6, fast: 3 } as const;
 export type Speed = keyof typeof SPEEDS;
+const USUAL: Speed = 'normal';
 /** The least and most that a frame is shown, ms. */
 const [LEAST_MS, MOST_MS] = [60, 900];
 /** The last frame stays longer before the film begins again. */
@@ -33,6 +35,12 @@ export interface Held {
   hold: (at: number | null) => void;
 }
 
+/** How fast it plays, as the address says. */
+function speedOfAddress(): Speed {
+  const given = route.value.query.get('speed') ?? '';
+  return Object.hasOwn(SPEEDS, given) ? (given as Speed) : USUAL;
+}
+
 /**
  * @param count - Frames there are. Who looks at the newest is shown those that come later.
  * @param begins - Whether it plays by itself as soon as there are frames.
@@ -40,8 +48,10 @@ export interface Held {
 export function usePlayer(count: number, begins: boolean, held: Held): Player {
   const [free, setFree] = useState(count - 1);
   const [plays, setPlaying] = useState(false);
-  const [speed, setSpeed] = useState<Speed>('normal');
-  const [isLooping, setLooping] = useState(true);
+  const speed = speedOfAddress();
+  const setSpeed = (next: Speed): void => setQuery('speed', next === USUAL ? null : next);
+  const isLooping = route.value.query.get('loop') !== '0';
+  const setLooping = (next: boolean): void => setQuery('loop', next ? null : '0');
   const last = count - 1;
   const at = Math.max(0, Math.min(held.at ?? free, last));
   const isPlaying = plays && held.at === null; // Back may hold one while it plays

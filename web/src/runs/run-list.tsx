@@ -1,11 +1,12 @@
 /** The list of runs: searched, sorted, some of them hidden, several ticked to be compared. */
-import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
 import type { RunSummary } from '../api.ts';
 import { keyClass } from '../charts/plot.ts';
 import { href, route, setQuery } from '../router.ts';
 import { count, when } from '../ui/format.ts';
 import { Failure } from '../ui/parts.tsx';
 import { useRequest } from '../use-request.ts';
+import { idsOf, keepList, listed } from './ids.ts';
 import { colourOf } from './run-colours.ts';
 import { StateMark } from './state-mark.tsx';
 
@@ -141,9 +142,12 @@ const HEAD = ['Run', 'State', 'Steps'] as const;
 const WIDE_HEAD = ['Network', 'Last update', 'Summary'] as const;
 
 export function RunList({ list }: { list: readonly RunSummary[] }) {
-  const picked = useSignal<readonly string[]>([]);
   const { query } = route.value;
-  const [first, ...others] = picked.value.filter((id) => list.some((run) => run.id === id));
+  const picked = idsOf('ticked');
+  const pick = (id: string, on: boolean): void =>
+    setQuery('ticked', listed(on ? [...picked, id] : picked.filter((one) => one !== id)));
+  const [first, ...others] = picked.filter((id) => list.some((run) => run.id === id));
+  useEffect(keepList, [query]);
   const visible = list.filter(({ isHidden }) => !isHidden || query.get('hidden') === '1');
   const shown = matching(visible, query.get('find') ?? '').sort(ORDERS[orderOf(query.get('sort'))].compare);
   return (
@@ -177,10 +181,8 @@ export function RunList({ list }: { list: readonly RunSummary[] }) {
               <Row
                 key={run.id}
                 run={run}
-                isPicked={picked.value.includes(run.id)}
-                pick={(on) =>
-                  (picked.value = on ? [...picked.value, run.id] : picked.value.filter((id) => id !== run.id))
-                }
+                isPicked={picked.includes(run.id)}
+                pick={(on) => pick(run.id, on)}
               />
             ))}
           </tbody>

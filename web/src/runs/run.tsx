@@ -2,16 +2,17 @@
 import { useComputed } from '@preact/signals';
 import { useEffect, useMemo } from 'preact/hooks';
 import type { RunDetails, RunSummary } from '../api.ts';
-import { Curves } from '../charts/curves.ts';
+import { Curves, type View } from '../charts/curves.ts';
 import type { Axis } from '../charts/series.ts';
 import { runs } from '../live.ts';
-import { href, route } from '../router.ts';
+import { route } from '../router.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { RunCharts } from './charts.tsx';
 import { CompareHead, Comparison, Others } from './compare.tsx';
 import { DetailsCard } from './details.tsx';
 import { Emergence } from './emergence.tsx';
 import { Head } from './head.tsx';
+import { idsOf, listAddress } from './ids.ts';
 import { colourOf } from './run-colours.ts';
 import type { ShownRun } from './traces.ts';
 import { useDetails, useSummaries } from './use-runs.ts';
@@ -22,9 +23,15 @@ const axisOfAddress = (): Axis => {
   return given === 'epoch' || given === 'time' ? given : 'step';
 };
 
-/** Ids in the query. */
-const idsOf = (name: string): string[] =>
-  (route.value.query.get(name) ?? '').split(',').filter((one) => one !== '');
+/** The part of the curves that the address asks for, on its axis; null: all. */
+function partOfAddress(): View | null {
+  const { query } = route.peek();
+  const [from = NaN, to = NaN] = ['from', 'to'].map((name) => {
+    const text = query.get(name);
+    return text === null || text === '' ? NaN : Number(text);
+  });
+  return from < to && Number.isFinite(to - from) ? { from, to } : null;
+}
 
 interface CurrentHeadProps {
   /** Shown when the run is no longer in the list. */
@@ -42,7 +49,7 @@ function CurrentHead({ run: known, details, curves }: CurrentHeadProps) {
 export function RunPage({ id }: { id: string }) {
   const others = idsOf('with').filter((one) => one !== id);
   const ids = [id, ...others];
-  const curves = useMemo(() => new Curves(axisOfAddress()), []);
+  const curves = useMemo(() => new Curves(axisOfAddress(), partOfAddress()), []);
   useEffect(() => () => curves.dispose(), [curves]);
   const summaries = useSummaries(ids);
   const { details, errors } = useDetails(ids, summaries, curves);
@@ -65,7 +72,7 @@ export function RunPage({ id }: { id: string }) {
       <section class="card">
         <h1>Run</h1>
         <Failure error={new Error('This run is not there (any more): its folder was moved or deleted.')}>
-          <a href={href('runs')}>All runs</a>
+          <a href={listAddress()}>All runs</a>
         </Failure>
       </section>
     );

@@ -5,22 +5,16 @@ import type { StartPlan, StartRequest } from '../api.ts';
 import { RequestError } from '../errors.ts';
 import { runs } from '../live.ts';
 import { href, navigate } from '../router.ts';
-import { count, duration, roughly } from '../ui/format.ts';
+import { count, duration, lastPart, roughly } from '../ui/format.ts';
 import { Form } from '../ui/form.tsx';
 import { Failure } from '../ui/parts.tsx';
 import { useRequest } from '../use-request.ts';
 import type { Trial } from './trial.tsx';
 
-const nameOf = (path: string): string =>
-  path
-    .split(/[\\/]/)
-    .filter((part) => part !== '')
-    .at(-1) ?? 'run';
-
 /** Among the other runs, named like the images. */
 function folderFor(images: string, folders: readonly string[]): string {
-  const ofRuns = folders.find((folder) => nameOf(folder) === 'runs') ?? `${folders[0] ?? '.'}/runs`;
-  const name = nameOf(images)
+  const ofRuns = folders.find((folder) => lastPart(folder) === 'runs') ?? `${folders[0] ?? '.'}/runs`;
+  const name = lastPart(images)
     .replace(/[^\p{L}\p{N}._-]+/gu, '-')
     .replace(/^-+|-+$/g, '');
   return `${ofRuns}/${name || 'run'}`;

@@ -1,4 +1,4 @@
-/** Numbers and dates in words. */
+/** Numbers, dates and paths in words. */
 const whole = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 
@@ -46,6 +46,13 @@ export function roughly(seconds: number): string {
   if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
   return seconds < 3570 ? `${Math.round(seconds / 60)} min` : inTwo(seconds / 60, 60, 'h', 'min');
 }
+
+/** The last part of a path: the name of a file or folder. */
+export const lastPart = (path: string): string =>
+  path
+    .split(/[\\/]/)
+    .filter((part) => part !== '')
+    .at(-1) ?? path;
 
 export const when = (ms: number): string =>
   new Date(ms).toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'short' });

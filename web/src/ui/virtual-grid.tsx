@@ -7,6 +7,7 @@
  */
 import type { ComponentChildren, VNode } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { keep, kept as keptInSession } from '../session.ts';
 import './virtual-grid.css';
 
 /** CSS pixels between cells. */
@@ -288,6 +289,6 @@ interface Kept {
 /** Keeps where a grid was scrolled to, under a name, for as long as the browser's session. */
 export const scrollKept = (name: string): NonNullable<VirtualGridProps['kept']> => ({
   name,
-  top: () => Number(sessionStorage.getItem(`scroll ${name}`)) || 0,
-  keep: (top) => sessionStorage.setItem(`scroll ${name}`, String(Math.round(top))),
+  top: () => Number(keptInSession(`scroll ${name}`)) || 0,
+  keep: (top) => keep(`scroll ${name}`, String(Math.round(top))),
 });

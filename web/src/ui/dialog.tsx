@@ -1,4 +1,4 @@
-/** The platform's own dialog: it keeps the focus, and Escape closes it. */
+/** The platform's own dialog: it keeps the focus, and Escape or a click beside it closes it. */
 import type { ComponentChildren } from 'preact';
 import { useLayoutEffect, useRef } from 'preact/hooks';
 
