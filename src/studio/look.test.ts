@@ -346,8 +346,8 @@ describe('the section Look', () => {
         if (address.includes('image=')) await lookSettled(page);
         const beyond = await page.evaluate('document.documentElement.scrollWidth - innerWidth');
         assert.equal(beyond, 0, address);
-        await studio.check();
       }
+      await studio.check();
       await page.setViewport({ width: 1200, height: 800 });
 
       await dropFile(page, 'main h1', wide);
