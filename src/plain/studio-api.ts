@@ -1,5 +1,5 @@
 /**
- * What the studio's page and its server say to each other: types alone, imported by both, so that neither can change
+ * What the studio's page and its server say to each other: only types, imported by both, so that neither can change
  * without the other. A route is a key of `Api`; `route()` in routes/route.ts serves it and `request()` in web/src/api.ts
  * asks for it. What a page sends is checked by the route's zod schema: types do not stop a malicious client.
  */
@@ -17,7 +17,7 @@ export interface StudioInfo {
   platform: string;
 }
 
-/** The body of every reply that is no success. */
+/** The body of every reply that is not a success. */
 export interface ApiError {
   error: { code: string; message: string; problems?: string[] };
 }

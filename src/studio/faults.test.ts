@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Browser } from 'puppeteer-core';
 import { launchBrowser } from '../testing/browser.js';
 import { makeImageFolder } from '../testing/image-folder.js';
-import { drawOnlyMaps, openFolder } from '../testing/page.js';
+import { drawOnlyMaps, openFolder, pressRole, textsOf } from '../testing/page.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
 
@@ -40,13 +40,6 @@ describe('the studio', { skip: typeof browser === 'string' ? browser : false }, 
 
   const overflow = (): Promise<unknown> =>
     studio.page.evaluate('document.documentElement.scrollWidth - innerWidth');
-  /** Words that nobody knows, or that are not English, and signs that a font may lack. */
-  const ODD =
-    /Last line|In words|Take it away|Make it\b|is no \w+|\b1 [a-z]+s\b|to be like|silhouette|thick of it|\d\.\d+ min|\p{Extended_Pictographic}/u;
-  const checkWords = async (): Promise<void> => {
-    const text = String(await studio.page.evaluate('document.body.innerText'));
-    assert.equal(ODD.exec(text)?.[0], undefined, text);
-  };
   /** Every field looks like one of the studio's, whatever its type. */
   const checkFields = async (): Promise<void> => {
     const bare = await studio.page.evaluate(`[...document.querySelectorAll('input, select, textarea')]
@@ -65,7 +58,7 @@ describe('the studio', { skip: typeof browser === 'string' ? browser : false }, 
       ),
       true,
     );
-    await checkWords();
+    await studio.check();
     await openFolder(studio.page, 'photos');
     await studio.text('.folder-list', /class-3\s+1,000 images/);
     await openFolder(studio.page, 'class-3');
@@ -96,7 +89,6 @@ describe('the studio', { skip: typeof browser === 'string' ? browser : false }, 
       await studio.page.waitForSelector('.film .strips canvas', { timeout: 30_000 });
       await studio.page.waitForSelector('[data-column="loss"]');
       assert.equal(await overflow(), 0, address);
-      await checkWords();
       await checkFields();
       await studio.check();
     }
@@ -108,13 +100,13 @@ describe('the studio', { skip: typeof browser === 'string' ? browser : false }, 
     await studio.page.waitForSelector('table.planned');
     await studio.text('.report', /Images\s+13/, 30_000);
     await checkFields();
-    await checkWords();
+    await studio.check();
     await studio.page.evaluate(`document.querySelector('main').append(document.createElement('input'))`);
     await checkFields();
     await studio.page.evaluate(`document.querySelector('main > input').remove()`);
   });
 
-  it('brings back what was seen of a run: the image, its head, the step and the curves', async () => {
+  it('brings back what was seen of a run: the image, its head, the step, how it plays, and the part of the curves', async () => {
     await studio.show('#/runs');
     await studio.page.evaluate(
       `[...document.querySelectorAll('.runs th a')].find((one) => one.innerText === 'runs/first').click()`,
@@ -131,8 +123,16 @@ describe('the studio', { skip: typeof browser === 'string' ? browser : false }, 
       input.value = 2; input.dispatchEvent(new Event('input', { bubbles: true })); }`);
     await drawOnlyMaps(studio.page, '.film');
     await studio.page.click('.toolbar input[type=checkbox]');
+    await studio.page.select('.film-controls select', 'fast');
+    await studio.page.click('.film-controls input[type=checkbox]'); // no loop
+    const whole = await studio.text('.range', /^0 to [1-9]/);
+    await studio.page.click('button[aria-label="Zoom in"]');
     await studio.page.waitForFunction(
-      `['image=', 'step=0', 'head=2', 'drawn=map', 'log=1'].every((part) => location.hash.includes(part))`,
+      `document.querySelector('.range').innerText !== ${JSON.stringify(whole)}`,
+    );
+    const [part] = await textsOf(studio.page, '.range');
+    await studio.page.waitForFunction(
+      `['image=', 'step=0', 'head=2', 'drawn=map', 'log=1', 'speed=fast', 'loop=0', 'from=', 'to='].every((one) => location.hash.includes(one))`,
     );
     for (const way of ['reload', 'back']) {
       if (way === 'reload') await studio.page.reload();
@@ -157,6 +157,61 @@ describe('the studio', { skip: typeof browser === 'string' ? browser : false }, 
         await studio.page.evaluate(`document.querySelector('.toolbar input[type=checkbox]').checked`),
         true,
       );
+      assert.deepEqual(
+        await studio.page.evaluate(
+          `[document.querySelector('.film-controls select').value, document.querySelector('.film-controls input[type=checkbox]').checked]`,
+        ),
+        ['fast', false],
+        way,
+      );
+      await studio.page.waitForFunction(
+        `document.querySelector('.range').innerText === ${JSON.stringify(part)}`,
+      );
     }
+    // a part that is not there is not an empty page
+    await studio.page.evaluate(
+      `location.hash = location.hash.replace(/from=[^&]*/, 'from=1000').replace(/to=[^&]*/, 'to=2000')`,
+    );
+    await studio.page.reload();
+    await studio.page.waitForFunction(
+      `document.querySelector('.range')?.innerText === ${JSON.stringify(whole)}`,
+      { timeout: 30_000 },
+    );
+    await studio.page.waitForFunction(`!location.hash.includes('from=')`);
+  });
+
+  it('brings back the ticks of the list, also by “All runs”, and the folder that an image is picked from', async () => {
+    await studio.show('#/runs');
+    for (const name of ['first', LONG])
+      await (await studio.page.waitForSelector(`[aria-label="Compare runs/${name}"]`))!.click();
+    await studio.text('main a', /^Compare 2 runs$/);
+    await studio.page.waitForFunction(`location.hash.includes('ticked=')`);
+    await studio.page.reload();
+    await studio.text('main a', /^Compare 2 runs$/, 30_000);
+    await studio.page.evaluate(
+      `[...document.querySelectorAll('main a')].find((one) => /^Compare/.test(one.innerText)).click()`,
+    );
+    await studio.text('main h1', /^2 runs compared$/);
+    await pressRole(studio.page, 'link', 'All runs');
+    await studio.text('main a', /^Compare 2 runs$/);
+    assert.equal(
+      await studio.page.evaluate(`document.querySelectorAll('.runs input[type=checkbox]:checked').length`),
+      2,
+    );
+
+    await studio.show('#/look');
+    await studio.page.waitForSelector('.image-choices details summary');
+    await studio.page.click('.image-choices details summary');
+    for (const name of [folder, 'photos', 'class-3']) await openFolder(studio.page, name);
+    const isThere = async (): Promise<void> => {
+      await studio.page.waitForSelector('.folder-images .heads img', { timeout: 30_000 });
+      await studio.text('.image-choices details[open] .folder-images code', /class-3$/);
+    };
+    await isThere();
+    await studio.page.reload();
+    await isThere();
+    await studio.page.click('.folder-images .heads button');
+    await studio.page.waitForFunction(`location.hash.includes('image=')`);
+    await isThere();
   });
 });

@@ -68,7 +68,7 @@ export class GivenFolders {
     } catch {
       // what lies outside is refused whether it exists or not: the answer must not tell
       if (!(await this.#mayBe(wanted))) throw this.#outside(name);
-      throw new StudioError(404, `${name} is not there (any more).`, 'GONE');
+      throw new StudioError(404, `${name} does not exist.`, 'GONE');
     }
     if (!this.holds(real)) throw this.#outside(name);
     return real;

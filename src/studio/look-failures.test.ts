@@ -176,7 +176,7 @@ describe('the section Look, when something is wrong', () => {
       await settled();
       renameSync(official, moved);
       await setSlider(studio.page, 'Resolution', 192);
-      await failed(TOP, /dino_vit_tiny16\.pth.*not there/, 404);
+      await failed(TOP, /dino_vit_tiny16\.pth.*does not exist/, 404);
       await studio.page.select('main select', run);
       await goesOn();
     } finally {

@@ -148,7 +148,7 @@ describe('the section Look', () => {
       assert.ok(Math.abs(value - found[6 * second.columns + 9]!) < 2e-3, middle);
       await studio.check();
       // without a pinned patch the likeness follows the pointer, across both images
-      await pressButton(page, 'Let go of the patch');
+      await pressButton(page, 'Unpin the patch');
       /** Likeness to the patch that the title names, in the first image, and that patch's name. */
       const likeTitle = async (): Promise<{ values: Float32Array; place: string }> => {
         const title = await studio.text(
@@ -219,7 +219,7 @@ describe('the section Look', () => {
       const figure = new RegExp(`wide\\.png: ${rows} × ${columns} patches`);
       await studio.text('.seen figcaption', figure);
       assert.deepEqual(
-        await page.evaluate(`[...document.querySelectorAll('.views input')].map((one) => one.disabled)`),
+        await page.evaluate(`[...document.querySelectorAll('.tabs button')].map((one) => one.disabled)`),
         [false, false, false],
       );
       const title = `Likeness to the patch in row ${Math.floor(20 / columns) + 1}, column ${(20 % columns) + 1}`;

@@ -36,6 +36,7 @@ export function stateOf(
   const { lock, step, totalSteps, changed, interval } = signs;
   const of = totalSteps === null ? '' : ` of ${count.format(totalSteps)}`;
   const at = `step ${count.format(step ?? 0)}${of}`;
+  const all = step === 1 ? 'its only step is done' : `all ${count.format(step ?? 0)} steps are done`;
   const resume = `Continue with: dino train --resume ${shellPath(path)}`;
   const isDone = step !== null && totalSteps !== null && step >= totalSteps;
   const silent = changed === null ? null : now - changed;
@@ -45,23 +46,23 @@ export function stateOf(
     if (lock.isAlive === null && isSilent) {
       return {
         state: 'waiting',
-        sentence: `In use by ${who}, which can't be reached from here; no new line since ${ago(silent)}. At ${at}.`,
+        sentence: `In use by ${who}, which can't be reached from here; its last line came ${ago(silent)}. At ${at}.`,
       };
     }
     if (step === null)
-      return { state: 'preparing', sentence: `${who} is getting ready: no step is done yet.` };
-    if (isDone) return { state: 'running', sentence: `All ${at} are done; ${who} is finishing.` };
+      return { state: 'preparing', sentence: `Getting ready: ${who} has not completed a step yet.` };
+    if (isDone) return { state: 'running', sentence: `Training: ${all}, and ${who} is finishing.` };
     return isSilent
       ? {
           state: 'waiting',
-          sentence: `${who} is alive, but no new line has come since ${ago(silent)}. At ${at}: an evaluation, a slow disk, or it hangs.`,
+          sentence: `Waiting: ${who} is alive, but its last line came ${ago(silent)}. At ${at}: this may be an evaluation or a slow disk, or it hangs.`,
         }
       : { state: 'running', sentence: `Training: ${at}, by ${who}.` };
   }
   if (isDone)
     return {
       state: 'finished',
-      sentence: `Finished: all ${count.format(step ?? 0)} steps are done.`,
+      sentence: `Finished: ${all}.`,
     };
   if (lock !== null) {
     return {

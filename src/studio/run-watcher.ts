@@ -67,7 +67,7 @@ export class RunWatcher {
   /** @throws StudioError 404 */
   get(id: string): Run {
     const run = this.all().find((one) => one.id === id);
-    if (run === undefined) throw new StudioError(404, 'This run is not there any more.', 'GONE');
+    if (run === undefined) throw new StudioError(404, 'This run no longer exists.', 'GONE');
     return run;
   }
 

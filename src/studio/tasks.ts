@@ -62,7 +62,7 @@ export class Tasks {
   /** @throws StudioError 404. */
   cancel(id: string): Task {
     const entry = this.#tasks.get(id);
-    if (entry === undefined) throw new StudioError(404, 'This task is not there any more.');
+    if (entry === undefined) throw new StudioError(404, 'This task no longer exists.');
     entry.controller.abort(new Error('cancelled'));
     return entry.task;
   }

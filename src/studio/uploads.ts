@@ -33,6 +33,6 @@ export async function keepUpload(
 export function uploadOf(id: string): Uint8Array {
   const bytes = uploads.get(id);
   if (bytes === undefined)
-    throw new StudioError(404, 'The studio has forgotten this image: give it again.', 'GONE');
+    throw new StudioError(404, 'The studio no longer has this image: choose it again.', 'GONE');
   return bytes;
 }

@@ -1,4 +1,4 @@
-/** For tests: accessibility problems of a page: axe's violations in light, dark and narrow, and overflow. */
+/** For tests: accessibility problems of a page: axe's violations in light and dark, wide and narrow, and overflow. */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Page } from 'puppeteer-core';
@@ -9,11 +9,18 @@ interface AxeResult {
   violations: { id: string; help: string; nodes: { target: unknown[]; failureSummary?: string }[] }[];
 }
 
-async function violations(page: Page, label: string): Promise<string[]> {
+/** What may differ between colour schemes: the rest is looked at once for each width. */
+const OF_COLOURS = ['color-contrast', 'link-in-text-block'];
+
+async function violations(page: Page, label: string, rules: readonly string[] | null): Promise<string[]> {
+  const options = {
+    resultTypes: ['violations'],
+    ...(rules === null ? {} : { runOnly: { type: 'rule', values: rules } }),
+  };
   // through the debugger's connection, to which the page's content-security policy does not apply
   await page.evaluate(axeSource);
   const result = (await page.evaluate(
-    '(async () => { const { violations } = await axe.run(document, { resultTypes: ["violations"] });' +
+    `(async () => { const { violations } = await axe.run(document, ${JSON.stringify(options)});` +
       ' return { violations: violations.map(({ id, help, nodes }) => ({ id, help,' +
       ' nodes: nodes.map(({ target, failureSummary }) => ({ target, failureSummary })) })) }; })()',
   )) as AxeResult;
@@ -24,17 +31,23 @@ async function violations(page: Page, label: string): Promise<string[]> {
   );
 }
 
-/** Checks both colour schemes and a narrow screen; afterwards the page's size is restored. */
+/** Checks both colour schemes, as wide as the page is and narrow; afterwards its size is restored. */
 export async function pageProblems(page: Page): Promise<string[]> {
   const found: string[] = [];
-  for (const scheme of ['light', 'dark'] as const) {
-    await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
-    found.push(...(await violations(page, scheme)));
-  }
-  await page.emulateMediaFeatures([]);
+  const inBoth = async (width: string): Promise<void> => {
+    for (const [scheme, rules] of [
+      ['light', null],
+      ['dark', OF_COLOURS],
+    ] as const) {
+      await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
+      found.push(...(await violations(page, `${width}, ${scheme}`, rules)));
+    }
+    await page.emulateMediaFeatures([]);
+  };
+  await inBoth('wide');
   const before = page.viewport();
   await page.setViewport({ width: 360, height: 740 });
-  found.push(...(await violations(page, 'narrow')));
+  await inBoth('narrow');
   const overflow = (await page.evaluate('document.documentElement.scrollWidth - innerWidth')) as number;
   if (overflow > 0) found.push(`narrow: the page is ${overflow} pixels wider than the screen`);
   if (before !== null) await page.setViewport(before);

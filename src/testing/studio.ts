@@ -1,6 +1,7 @@
 /**
  * For tests of the studio: a real one on its own port, its page in a real Chromium, and checks that apply to every section:
- * no requests elsewhere, no errors on the console, no accessibility violations (axe) in light, dark, and narrow.
+ * no requests elsewhere, no errors on the console, no accessibility violations (axe) in light and dark, wide and narrow, no
+ * words that nobody knows.
  */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -10,6 +11,7 @@ import sharp from 'sharp';
 import { startStudio, type RunningStudio } from '../studio/index.js';
 import { pageProblems } from './accessibility.js';
 import { openPage } from './browser.js';
+import { oddWords } from './odd-words.js';
 
 export interface StudioPage {
   studio: RunningStudio;
@@ -22,7 +24,10 @@ export interface StudioPage {
   show(hash: string): Promise<void>;
   /** Waits until an element's text matches. @returns The text. */
   text(selector: string, pattern: RegExp, timeout?: number): Promise<string>;
-  /** Fails on axe violations of what is shown, in both colour schemes and on a narrow screen; on errors; on requests elsewhere. */
+  /**
+   * Fails on axe violations of what is shown, in both colour schemes, also on a narrow screen; on odd words (odd-words.ts); on
+   * errors; on requests elsewhere.
+   */
   check(): Promise<void>;
   /**
    * With DINO_STUDIO_PICTURES=1: what is shown, or one element, becomes docs/images/studio-NAME.png.
@@ -73,6 +78,7 @@ export async function openStudio(browser: Browser, folders: readonly string[]): 
     text,
     async check() {
       assert.deepEqual(await pageProblems(page), []);
+      assert.deepEqual(await oddWords(page), []);
       assert.deepEqual(errors, []);
       assert.deepEqual(stopped, []);
     },

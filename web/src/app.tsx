@@ -44,7 +44,7 @@ function ConnectionNote() {
       return (
         <p class="lost silent" role="alert">
           The studio has not answered for {SILENT_MS / 1000} seconds: what is shown may be out of date. Its
-          process may be paused, or the machine very busy.
+          process may be paused, or the machine may be very busy.
         </p>
       );
     case 'ended':

@@ -1,5 +1,5 @@
 /** What the server pushes (runs, tasks), and whether it still answers. Each page has one connection, closed while it is hidden. */
-import { batch, signal } from '@preact/signals';
+import { batch, computed, signal } from '@preact/signals';
 import type { RunSummary, StudioEvent, Task } from './api.ts';
 
 /**
@@ -9,6 +9,8 @@ import type { RunSummary, StudioEvent, Task } from './api.ts';
 export type Connection = 'connecting' | 'live' | 'silent' | 'ended' | 'lost';
 
 export const connection = signal<Connection>('connecting');
+/** Off when the studio is gone: it can't do anything, and what it showed last may have changed since. */
+export const isHeard = computed(() => connection.value !== 'lost' && connection.value !== 'ended');
 /** The studio says something at least every two seconds. */
 export const SILENT_MS = 8000;
 /** null until the first list has arrived. */
@@ -73,7 +75,7 @@ function handle(event: StudioEvent): void {
       source?.close();
       source = null;
       break;
-    case 'beat': // it has been heard from, which is all
+    case 'beat': // it only says that the studio is there
       break;
   }
 }

@@ -35,9 +35,11 @@ import {
   patchColours,
   pressButton,
   setSlider,
+  showView,
   textsOf,
   worstColour,
 } from '../../testing/page.js';
+import { oddWords } from '../../testing/odd-words.js';
 import { looksAtWidths, looksUnlike, PAGE_PICTURES } from '../../testing/screenshot.js';
 import { fromTypedArray, scope } from '../../torch/index.js';
 import { Model } from '../../model.js';
@@ -242,7 +244,7 @@ describe('the page', () => {
     try {
       await page().waitForFunction(
         `document.querySelector('#status')?.dataset.state === 'ready' && ${isOf} &&
-         !document.querySelector('.views input[disabled]')`,
+         !document.querySelector('.tabs button:disabled')`,
         { timeout: 60_000, polling: 50 },
       );
     } catch (error) {
@@ -252,6 +254,7 @@ describe('the page', () => {
   };
   const fine = async (): Promise<void> => {
     assert.deepEqual(await pageProblems(page()), []);
+    assert.deepEqual(await oddWords(page()), []);
     assert.deepEqual(opened.errors, []);
     assert.deepEqual(opened.stopped, []);
   };
@@ -366,7 +369,7 @@ describe('the page', () => {
     const drawn = () => patchColours(page(), '.map-view canvas', rows, columns);
     const likenessTo = (patch: number): Float32Array =>
       likeness(expected!.features!.subarray(patch * 96, (patch + 1) * 96), expected!.features!);
-    await page().click('.views label:nth-of-type(2) input');
+    await showView(page(), 'Likeness');
     await drawOnlyMaps(page());
     const box = (await (await page().$('.map-view canvas'))!.boundingBox())!;
     const at = (x: number, y: number) => [box.x + x * box.width, box.y + y * box.height] as const;
@@ -393,7 +396,7 @@ describe('the page', () => {
     assert.ok(worstColour(await drawn(), scaled) <= 6, 'from the smallest to the largest');
     await fine();
 
-    await page().click('.views label:nth-of-type(3) input');
+    await showView(page(), 'Parts in colour');
     for (const isMasked of [false, true]) {
       if (isMasked) await page().click('.map-side input[type=checkbox]');
       const all = (isMasked ? expected!.colours : expected!.allColours)!;
@@ -404,7 +407,9 @@ describe('the page', () => {
     }
     await back();
     await page().waitForFunction(`location.hash.includes('view=likeness')`);
-    await page().waitForFunction(`document.querySelector('.views label:nth-of-type(2) input').checked`);
+    await page().waitForFunction(
+      `document.querySelector('.tabs [aria-selected="true"]')?.innerText === 'Likeness'`,
+    );
   });
 
   it('shows them of a ResNet with class attention too', async (t) => {
@@ -423,7 +428,7 @@ describe('the page', () => {
       await isReady(/image-/);
       await giveFile(other.page, 'input[type="file"]', query);
       await isReady(new RegExp(`^query\\.png: ${rows} × ${columns} patches`));
-      await other.page.click('.views label:nth-of-type(2) input');
+      await showView(other.page, 'Likeness');
       await drawOnlyMaps(other.page);
       await other.page.focus('.map-view canvas');
       for (const key of ['ArrowDown', 'ArrowRight', 'Enter'] as const) await other.page.keyboard.press(key);
@@ -435,8 +440,8 @@ describe('the page', () => {
       assert.ok(Math.min(...found) < 0.9, 'the patches differ');
       const unit = found.map((value) => viridis(Math.max(0, value)));
       assert.ok(worstColour(await drawn(), unit) <= 8);
-      await other.page.click('.views label:nth-of-type(3) input');
-      await other.page.waitForFunction(`!document.querySelector('.views input[disabled]')`);
+      await other.page.waitForFunction(`!document.querySelector('.tabs button:disabled')`);
+      await showView(other.page, 'Parts in colour');
       const colours = Array.from({ length: features.length / embedDim }, (_, i) => [
         ...expected!.allColours!.slice(i * 3, i * 3 + 3),
       ]);
@@ -520,7 +525,7 @@ describe('the page', () => {
     // what it must not pass for: another view of the same image
     await page().setViewport({ width: 1440, height: 900 });
     await page().emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'light' }]);
-    await page().click('.views label:nth-of-type(3) input');
+    await showView(page(), 'Parts in colour');
     await looksUnlike(page(), 'main', 'export-1440-light', PAGE_PICTURES);
   });
 });

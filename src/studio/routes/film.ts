@@ -47,7 +47,7 @@ export const film: Routes = (app, studio) => {
 
   const imagesOf = async (run: string): Promise<WatchedImage[]> => {
     const folder = runs.list().find(({ id }) => id === run)?.path;
-    if (folder === undefined) throw new StudioError(404, 'This run is not there any more.', 'GONE');
+    if (folder === undefined) throw new StudioError(404, 'This run no longer exists.', 'GONE');
     try {
       await folders.folder(watchPath(folder));
     } catch (error) {
@@ -59,8 +59,7 @@ export const film: Routes = (app, studio) => {
   /** Only what is listed can be asked for. */
   const imageOf = async (run: string, name: string): Promise<WatchedImage> => {
     const image = (await imagesOf(run)).find((one) => one.name === name);
-    if (image === undefined)
-      throw new StudioError(404, `The run watches no image ${name} (any more).`, 'GONE');
+    if (image === undefined) throw new StudioError(404, `The run does not watch an image ${name}.`, 'GONE');
     return image;
   };
 

@@ -82,7 +82,7 @@ export const pictureReply = (
  */
 export async function bodyBytes(context: Context, limit: number): Promise<Uint8Array> {
   const tooMuch = (): StudioError =>
-    new StudioError(413, `That is more than the ${Math.round(limit / 2 ** 10)} KiB that are accepted here.`);
+    new StudioError(413, `That is more than the ${Math.round(limit / 2 ** 10)} KiB accepted here.`);
   if (Number(context.req.header('content-length') ?? 0) > limit) throw tooMuch();
   const { body } = context.req.raw;
   if (body === null) return new Uint8Array(0);

@@ -131,7 +131,7 @@ export const start: Routes = (app, studio) => {
       const { images, preset, overrides } = request;
       const output = await folders.forWriting(body.output);
       if (isRunFolder(output))
-        throw new StudioError(409, `${output} holds a run already: choose another name.`, 'TAKEN');
+        throw new StudioError(409, `${output} already holds a run: choose another name.`, 'TAKEN');
       if (existsSync(output) && readdirSync(await folders.folder(output)).length > 0)
         throw new StudioError(409, `${output} is not empty: choose another name.`, 'TAKEN');
       // also refuses images that links or a list lead to outside
@@ -160,7 +160,7 @@ export const start: Routes = (app, studio) => {
   route(app, 'POST /api/runs/:run/resume', {}, async ({ params }) => {
     const run = runs.get(params.run);
     if (readLock(run.path)?.isAlive === true)
-      throw new StudioError(409, 'A process is training this run already.');
+      throw new StudioError(409, 'A process is already training this run.');
     // resolved as the training does; everything else that it reads is restricted to the folders there
     const images = run.config?.images;
     if (images !== undefined && existsSync(images)) await folders.resolve(path.resolve(images));

@@ -137,7 +137,7 @@ export function MapView(props: MapViewProps) {
       <p class="note under">
         <span class="reading" aria-live="polite">
           {shown === null
-            ? 'Point at a patch to read its value.'
+            ? 'Point at a patch to see its value.'
             : `${placeOf(shown, columns)}: ${reading(map, shown)}`}
         </span>
         {ends !== null && <ColorScale {...ends} />}

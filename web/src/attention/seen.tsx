@@ -168,11 +168,11 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
     colors: 'Parts in colour: principal components of the patches',
   };
   const hints: Record<View, string> = {
-    attention: 'Click a patch to see what is like it.',
+    attention: 'Click a patch to see which others are similar to it.',
     likeness:
       pinned === null
-        ? 'Move over the picture: what is like the patch under the pointer lights up. Click to pin it.'
-        : 'Pinned. Click another patch to pin that one, or the same one again to let go.',
+        ? 'Move over the picture: patches similar to the one under the pointer light up. Click to pin it.'
+        : 'Pinned. Click another patch to pin that one, or the same one again to unpin it.',
     colors: 'Patches of the same kind have the same colour.',
   };
   return (
@@ -225,7 +225,7 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
               <Switch name="scaled" label="Scale by image" />
               {pinned !== null && (
                 <button type="button" onClick={() => show('likeness', null)}>
-                  Let go of the patch
+                  Unpin the patch
                 </button>
               )}
             </p>
@@ -238,7 +238,7 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
           <p>
             {hasFeatures
               ? hints[shown]
-              : 'This architecture only has attention: its patches have no features of their own.'}
+              : 'Only attention can be shown of this architecture: its patches have no features of their own.'}
           </p>
           <p>
             <button type="button" onClick={save}>
@@ -249,7 +249,7 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
             {answer.arch}, patches of {patchSize} pixels; computed in{' '}
             {(answer.milliseconds / 1000).toFixed(2)} s.
             {shown === 'colors' &&
-              ` The three colours hold ${explained.map((share) => percent(share)).join(', ')} of the patches’ variance.`}
+              ` The three colours account for ${explained.map((share) => percent(share)).join(', ')} of the patches’ variance.`}
           </p>
         </div>
       </div>

@@ -25,7 +25,7 @@ export const ofKind =
     return answer as AnswerOf<K>;
   };
 
-/** Answers that depend on nothing but the index: a view that is opened again has its answer at once. */
+/** Answers that depend on nothing but the index: a view that is opened again has its answer immediately. */
 const KEPT: ReadonlySet<FindAsk['kind']> = new Set([
   'names',
   'search',

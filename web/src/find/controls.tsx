@@ -62,7 +62,7 @@ function Clusters({ place, images, answer }: ControlsProps) {
         type="button"
         class="toggle"
         aria-pressed={place.clusters === null}
-        title="As many as fit these images best, by the silhouette score"
+        title="The number that separates these images best"
         onClick={() => go({ clusters: null, group: null })}
       >
         Automatic
@@ -76,17 +76,17 @@ function Outliers({ answer }: ControlsProps) {
   const far = answer.scores.filter((score) => score > FAR).length;
   return (
     <p class="note">
-      The oddest first. The number says how much farther an image is from others than usual, in standard
-      deviations; {far === 0 ? 'none is above' : `${counted(far, 'image')} ${far === 1 ? 'is' : 'are'} above`}{' '}
-      {FAR}, where outliers begin.
+      The oddest first. The number says how much farther than usual an image is from the others, in standard
+      deviations: from {FAR} on it counts as an outlier, which{' '}
+      {far === 0 ? 'no image is' : `${counted(far, 'image')} ${far === 1 ? 'is' : 'are'}`}.
     </p>
   );
 }
 
 const CHOICES = {
-  both: 'one of each kind, typical of it',
-  diverse: 'as different as possible',
-  typical: 'typical ones',
+  both: 'typical of each kind',
+  diverse: 'as varied as possible',
+  typical: 'most typical',
 } as const;
 
 function Subset({ place }: ControlsProps) {

@@ -1,4 +1,4 @@
-/** Near-duplicates: a slider, how many images it takes for the same, and pairs on both sides of it. */
+/** Near-duplicates: a slider, how many images it counts as duplicates, and the pairs on both sides of it. */
 import { useMemo } from 'preact/hooks';
 import { count, counted } from '../ui/format.ts';
 import { Failure, Loading } from '../ui/parts.tsx';
@@ -12,7 +12,7 @@ import type { Images } from './shown.ts';
 /** Pairs that are shown on each side of the slider. */
 const EXAMPLES = 3;
 
-/** Copies differ by a rounding error at least: a slider at its end finds them. */
+/** Copies may differ by a rounding error: a slider at its end still finds them. */
 const MOST = 0.99999;
 
 /** How many of falling numbers are at least a value. */
@@ -55,7 +55,7 @@ export function Duplicates({ index, place, images }: ControlsProps) {
           type="button"
           class="toggle"
           aria-pressed={place.threshold === null}
-          title="By how far apart the images of this index usually are"
+          title="Chosen by how similar the images of this index usually are"
           onClick={() => go({ threshold: null, group: null })}
         >
           Automatic
@@ -67,12 +67,17 @@ export function Duplicates({ index, place, images }: ControlsProps) {
       </div>
       <div class="row examples">
         <Examples
-          title="Just the same"
+          title="Just similar enough"
           from={Math.max(0, within - EXAMPLES)}
           to={within}
           {...{ pairs, images }}
         />
-        <Examples title="Just different" from={within} to={within + EXAMPLES} {...{ pairs, images }} />
+        <Examples
+          title="Just not similar enough"
+          from={within}
+          to={within + EXAMPLES}
+          {...{ pairs, images }}
+        />
       </div>
     </div>
   );

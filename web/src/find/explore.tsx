@@ -31,11 +31,12 @@ const COMPARED = {
 /** What the tabs say of themselves. */
 const HINTS: Readonly<Record<Place['view'], string>> = {
   all: '',
-  search: 'The most similar first. The percentage: of all pairs of these images, so many are less alike.',
-  clusters: 'Groups of similar images, the largest first; of each, the most typical.',
+  search:
+    'The most similar first. The percentage is the share of all pairs of images here that are less alike.',
+  clusters: 'Groups of similar images, the largest first, each with its most typical images.',
   duplicates: 'In each group, the first image has the largest file: keep that one.',
   outliers: '',
-  subset: 'Label these first: they represent the others best. Images with a label are taken into account.',
+  subset: 'Label these first: they represent the rest best. What is labelled already is taken into account.',
   labels: '',
 };
 
@@ -110,7 +111,7 @@ function Opened({ about, images, place }: { about: IndexAbout; images: Images; p
       {labels.damaged > 0 && (
         <p role="alert" class="failure">
           Left out {counted(labels.damaged, 'unreadable line')} of labels.jsonl in {folder}; the file itself
-          is unchanged.
+          has not been changed.
         </p>
       )}
       <Tabs
@@ -173,7 +174,8 @@ function Head({ about }: { about: IndexAbout }) {
         <h1>{lastPart(folder)}</h1>
         <a href={freshPlace()}>All indexes</a>
         <span class="push row">
-          <ModelActions model={{ path: weights, heads: numHeads }} without="index" />
+          <span class="note">Its model, {lastPart(weights)}:</span>
+          <ModelActions model={{ path: weights, heads: numHeads }} without="index" name={lastPart(weights)} />
         </span>
       </div>
       <details>
@@ -197,9 +199,9 @@ function Head({ about }: { about: IndexAbout }) {
             disabled={updating.isBusy || running !== undefined}
             onClick={() => void updating.ask({ body: { weights, images: source, output: folder, ...heads } })}
           >
-            Bring it up to date
+            Update the index
           </button>{' '}
-          <span class="note">Adds new and changed images, and drops those that are gone.</span>
+          <span class="note">Adds new and changed images, and removes those that are gone.</span>
         </p>
         {updating.error !== null && <Failure error={updating.error} />}
         {skipped.count > 0 && (

@@ -49,8 +49,8 @@ export function Home() {
         <section class="card welcome">
           <h2>Explore a folder of images</h2>
           <p>
-            A model looks at every image of a folder once. Then you can search it by example, see it as a map,
-            and find groups, duplicates and odd ones out.
+            A model looks at every image in a folder once. Then you can search the folder by example, see it
+            as a map, and find groups, duplicates and outliers.
           </p>
           <a class="button main" href={fresh}>
             Choose a folder of images

@@ -117,7 +117,7 @@ function LayOut({ folder, images }: { folder: string; images: number }) {
   return (
     <div class="lay-out">
       <h2>A map of {counted(images, 'image')}</h2>
-      <p>Each image becomes a point, and images that are alike come to lie near each other.</p>
+      <p>Each image becomes a point, and similar images lie near each other.</p>
       {task !== null && <TaskProgress task={task} />}
       {running === undefined && (
         <button

@@ -244,14 +244,14 @@ export function FindMap({ positions, images, colouring, shown, onFilter, onPick 
           type="button"
           class="toggle"
           aria-pressed={isLasso}
-          title="Draw around points: the grid shows only these"
+          title="Draw around points, and the grid shows only their images"
           onClick={() => setLasso(!isLasso)}
         >
           Lasso
         </button>
         <button
           type="button"
-          title="The grid shows only what is in view here"
+          title="The grid shows only the images in view here"
           onClick={() => view !== null && onFilter(rowsInView(positions, view, size()))}
         >
           Only what is in view

@@ -71,7 +71,7 @@ export function rowsOfRanges(text: string, count: number): Set<number> {
 const keyOf = (folder: string): string => `dino-studio-find ${folder}`;
 let opened: { folder: string; generation: number } | null = null;
 
-/** Brings back the marks of an index; those of another generation of it are of other rows. */
+/** Brings back the marks of an index; those of another generation of it belong to other rows, and are dropped. */
 export function openMarks(folder: string, generation: number, count: number): void {
   if (opened?.folder === folder && opened.generation === generation) return;
   opened = { folder, generation };

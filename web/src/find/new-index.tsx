@@ -155,8 +155,8 @@ function Settings({ images, weights, heads: given, again }: SettingsProps) {
             </button>
           </p>
           <p class="note">
-            It is made in the background, also when this page is closed, and opens when it is ready. An index
-            of the same images is brought up to date.
+            It is made in the background, even if you close this page, and opens when it is ready. An existing
+            index of the same images is updated.
           </p>
         </>
       )}

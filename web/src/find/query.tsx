@@ -30,8 +30,8 @@ export function Query({ place, images }: ControlsProps) {
       {uploading.error !== null && <Failure error={uploading.error} />}
       {single === null && like.length === 0 && (
         <p class="note">
-          Or mark images with + (more like this) and − (less like this), and press Search below; or click a
-          point of the map.
+          Or mark images with + (more like this) and − (less like this) and press Search below, or click a
+          point on the map.
         </p>
       )}
       {single !== null && (

@@ -67,8 +67,8 @@ function Groups(props: ResultsProps & { groups: readonly Group[] }) {
       {groups.length === 0 && (
         <p class="note">
           {place.view === 'duplicates'
-            ? 'No two images are this similar. Move the slider to the left to count more as the same.'
-            : 'No image is left by the filter.'}
+            ? 'No two images are this similar. Move the slider to the left to find more.'
+            : 'The filter leaves no images.'}
         </p>
       )}
     </div>
@@ -92,7 +92,7 @@ function GroupCard({ group, place, images, labelOf }: ResultsProps & { group: Gr
         {isDuplicates && (
           <button
             type="button"
-            title="The first one, with the largest file, is the one to keep"
+            title="All but the first, which has the largest file"
             onClick={() => select(rows.slice(1), `${title}: copies selected`)}
           >
             Select the {rows.length === 2 ? 'copy' : `${rows.length - 1} copies`}

@@ -78,7 +78,7 @@ export const FAR = 3.5;
 
 const outlierNote = (score: number): readonly [string, string] => [
   `${score > 0 ? '+' : ''}${score.toFixed(1)}`,
-  `${Math.abs(score).toFixed(1)} standard deviations ${score < 0 ? 'nearer to' : 'farther from'} others than usual` +
+  `${Math.abs(score).toFixed(1)} standard deviations ${score < 0 ? 'closer to' : 'farther from'} the others than usual` +
     (score > FAR ? ': an outlier' : ''),
 ];
 

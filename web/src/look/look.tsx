@@ -18,15 +18,16 @@ import './look.css';
 const choose = (name: 'image' | 'second', image: string | null): void =>
   navigate(addressWith({ [name]: image, patch: null }));
 
+/** The most images of any folder. */
+const MOST_IMAGES = 1e9;
+
 /** Where an image is looked for, in the address: `folder` and `from` for the first, `second-folder` and so on. */
 function folderOf(prefix: string): FolderPlace | null {
   const path = route.value.query.get(`${prefix}folder`);
-  return path === null ? null : { path, from: numberOf(`${prefix}from`, 0, Number.MAX_SAFE_INTEGER) ?? 0 };
+  return path === null ? null : { path, from: Math.floor(numberOf(`${prefix}from`, 0, MOST_IMAGES) ?? 0) };
 }
 const goToFolder = (prefix: string, { path, from }: FolderPlace): void =>
-  navigate(
-    addressWith({ [`${prefix}folder`]: path, [`${prefix}from`]: from === 0 ? null : String(from) }),
-  );
+  navigate(addressWith({ [`${prefix}folder`]: path, [`${prefix}from`]: from === 0 ? null : String(from) }));
 
 /** The most patches along the shorter side. */
 const MOST_PATCHES = 64;
@@ -99,7 +100,7 @@ export function Look() {
           {isBusy
             ? 'Computing…'
             : first === null
-              ? 'Choose an image: what the model sees in it appears below.'
+              ? 'Choose an image, and what the model sees in it appears below.'
               : ''}
         </p>
         {answer?.remarks.map((remark) => (

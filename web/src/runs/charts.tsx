@@ -142,7 +142,7 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
   return (
     <div class="toolbar" role="group" aria-label="How the charts are drawn">
       <label>
-        Over{' '}
+        X axis{' '}
         <select
           value={axis.value}
           onChange={(event) => {
@@ -152,7 +152,7 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
         >
           <option value="step">steps</option>
           <option value="epoch">epochs</option>
-          <option value="time">time of training</option>
+          <option value="time">training time</option>
         </select>
       </label>
       <Slider
@@ -178,7 +178,7 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
         />{' '}
         Logarithmic
       </label>
-      <span class="row view" role="group" aria-label="Part that is shown">
+      <span class="row view" role="group" aria-label="Range shown">
         <button type="button" aria-label="Move left" disabled={isAll} onClick={() => curves.move(-0.25)}>
           <Icon name="left" />
         </button>
@@ -256,8 +256,8 @@ export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curve
       <h2 id="curves">Curves</h2>
       <Toolbar curves={curves} axis={curves.axis} smoothing={smoothing} isLog={isLog} />
       <p class="note">
-        Drag to look closer, Shift and drag (or scroll sideways) to move, Ctrl and scroll to zoom, double
-        click to see all. Pale bands span the least and greatest values of many lines in one pixel.
+        Drag to zoom in, Shift+drag (or scroll sideways) to move, Ctrl+scroll to zoom, double-click to show
+        everything. Pale bands span the lowest and highest values where many lines share a pixel.
       </p>
       {failures.map((error, i) => (
         <Failure key={i} error={error} />

@@ -65,7 +65,7 @@ export function Comparison({ shown, curves }: { shown: readonly ShownRun[]; curv
   );
 }
 
-/** More runs than these can be searched. */
+/** With more runs than this, a search field is shown. */
 const FEW = 6;
 
 interface OthersProps {

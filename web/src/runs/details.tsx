@@ -104,13 +104,13 @@ function Evaluations({ details }: { details: RunDetails }) {
   const { evaluations, scores, summary } = details;
   const none = (
     <>
-      There is none yet: <code>dino eval knn {shellPath(summary.path)} --train A --val B</code>
+      None yet. To make one: <code>dino eval knn {shellPath(summary.path)} --train A --val B</code>
     </>
   );
   return (
     <Part title="Evaluations" size={evaluations.length + scores.length} none={none}>
       {scores.length > 0 && (
-        <Table head={['After step', 'Measured while it trained']}>
+        <Table head={['After step', 'Measured during training']}>
           {scores.map(({ step, values }, i) => (
             <tr key={i}>
               <td>{count(step)}</td>
@@ -160,7 +160,7 @@ function Skipped({ details }: { details: RunDetails }) {
       </Table>
       {skipped.count > skipped.first.length && (
         <p class="note">
-          These are the first {count(skipped.first.length)}; skipped.jsonl in the run’s folder lists all.
+          These are the first {count(skipped.first.length)}; skipped.jsonl in the run’s folder lists them all.
         </p>
       )}
     </Part>

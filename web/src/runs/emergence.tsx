@@ -169,8 +169,8 @@ function Large({ image, picture, cells, drawn }: Omit<StripProps, 'isOpen' | 'on
       ))}
       <div class="map-side">
         <p class="note">
-          {image.source}, {image.rows} × {image.columns} patches. Colours go from the smallest to the largest
-          value of each frame.
+          {image.source}, {image.rows} × {image.columns} patches. In each frame, colours range from its
+          smallest to its largest value.
         </p>
         <div class="sliders">
           <MapSliders drawn={drawn} heads={last.heads} />
@@ -319,7 +319,7 @@ export function Emergence({ shown, curves }: { shown: readonly ShownRun[]; curve
       {watched !== null && images.length === 0 && (
         <p class="note">
           {isOne ? 'This run does not' : 'These runs do not'} watch any images:{' '}
-          <code>dino train … --watch-images cat.jpg</code> keeps their attention at every checkpoint.
+          <code>dino train … --watch-images cat.jpg</code> records their attention at every checkpoint.
         </p>
       )}
       {images.length > 0 && step === undefined && <p class="note">No checkpoint has been written yet.</p>}
@@ -360,7 +360,7 @@ export function Emergence({ shown, curves }: { shown: readonly ShownRun[]; curve
             </details>
           )}
           <p class="note">
-            {counted(steps.length, 'checkpoint')} of the teacher, last block. Click an image to see it large.
+            {counted(steps.length, 'checkpoint')} of the teacher, last block. Click an image to enlarge it.
           </p>
         </>
       )}

@@ -5,6 +5,7 @@ import { unpackArrays } from '../../../src/plain/packed.ts';
 import { type FilmFrameFacts, type FilmImage, request } from '../api.ts';
 import type { Attention } from '../attention/heads.tsx';
 import type { Painting } from '../attention/paint.ts';
+import { isHeard } from '../live.ts';
 import { counted } from '../ui/format.ts';
 import { type Answer, useAnswer } from '../use-answer.ts';
 
@@ -65,15 +66,15 @@ export type Watched = ReadonlyMap<string, readonly FilmImage[]>;
 
 /** @param isLive - A training is running: new frames are looked for. */
 export function useWatched(runs: readonly string[], isLive: boolean): Answer<string, Watched> {
-  const load = async (_: string, signal?: AbortSignal): Promise<Watched> =>
-    new Map(
-      await Promise.all(
-        runs.map(
-          async (run) =>
-            [run, await request('GET /api/runs/:run/watch', { params: { run } }, signal)] as const,
-        ),
-      ),
+  const last = useRef<Watched | null>(null);
+  const load = async (_: string, signal?: AbortSignal): Promise<Watched> => {
+    // a studio that is gone is not asked again and again
+    if (last.current !== null && !isHeard.peek()) return last.current;
+    const found = runs.map(
+      async (run) => [run, await request('GET /api/runs/:run/watch', { params: { run } }, signal)] as const,
     );
+    return (last.current = new Map(await Promise.all(found)));
+  };
   return useAnswer(load, runs.join(), { keep: true, every: isLive ? POLL_MS : undefined });
 }
 

@@ -12,7 +12,7 @@ export function FirstSteps() {
       <section class="card">
         <h1>Runs</h1>
         <p>
-          There are no runs in this studio’s folders yet. One appears here as soon as its folder exists. To
+          There are no runs in this studio’s folders yet. A run appears here as soon as its folder exists. To
           begin:
         </p>
       </section>

@@ -1,6 +1,6 @@
 /** The top of a run's page: how it stands, and what can be done with it. */
 import type { RunDetails, RunNow, RunSummary } from '../api.ts';
-import { connection } from '../live.ts';
+import { isHeard } from '../live.ts';
 import { bytes, count } from '../ui/format.ts';
 import { ModelActions } from '../ui/model-actions.tsx';
 import { Failure } from '../ui/parts.tsx';
@@ -47,7 +47,7 @@ function Actions({ run }: { run: RunSummary }) {
         {...{ run, what: 'stop' }}
         words="Stop after this step"
         busyWords="Stopping…"
-        busyNote="It finishes the step that it is at, and writes a checkpoint."
+        busyNote="It finishes the current step and writes a checkpoint."
       />
     );
   if (['stopped', 'crashed'].includes(run.state))
@@ -57,7 +57,7 @@ function Actions({ run }: { run: RunSummary }) {
         {...{ run, what: 'resume' }}
         words="Resume"
         busyWords="Resuming…"
-        busyNote="It reads its newest checkpoint."
+        busyNote="It continues from its newest checkpoint."
       />
     );
   return null;
@@ -76,8 +76,6 @@ export function Head({ run, details, now }: HeadProps) {
   const isActive = ['preparing', 'running', 'waiting'].includes(run.state);
   useTitle(isActive && share !== null ? `${Math.floor(100 * share)} % – ${run.name}` : run.name);
   const hasWeights = (details?.checkpoints.length ?? 0) > 0;
-  // a studio that is gone can't stop anything, and what it showed last may have ended since
-  const isHeard = !['lost', 'ended'].includes(connection.value);
   return (
     <section class="card run-head">
       <p class="note back">
@@ -86,9 +84,9 @@ export function Head({ run, details, now }: HeadProps) {
       <div class="row">
         <h1>{run.name}</h1>
         <StateMark state={run.state} />
-        {!isHeard && isActive && <span class="note">when last seen</span>}
+        {!isHeard.value && isActive && <span class="note">when last seen</span>}
         <span class="actions row">
-          {isHeard && <Actions run={run} />}
+          {isHeard.value && <Actions run={run} />}
           {hasWeights && <ModelActions model={run} />}
         </span>
       </div>

@@ -42,7 +42,7 @@ function speedOfAddress(): Speed {
 }
 
 /**
- * @param count - Frames there are. Who looks at the newest is shown those that come later.
+ * @param count - How many frames there are. While the newest is shown, later ones are shown as they come.
  * @param begins - Whether it plays by itself as soon as there are frames.
  */
 export function usePlayer(count: number, begins: boolean, held: Held): Player {

@@ -83,7 +83,7 @@ function Row({ run, isPicked, pick }: RowProps) {
   );
 }
 
-/** So many runs are seen at a glance. */
+/** This many runs are seen at a glance. */
 const FEW = 4;
 
 function Finder({ list, shown }: { list: readonly RunSummary[]; shown: number }) {

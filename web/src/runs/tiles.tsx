@@ -29,7 +29,7 @@ const HEALTH: Readonly<Record<string, readonly [value: string, meaning: string]>
   early: ['Too early to tell', 'All images still get the same answer, as in every training at first.'],
   uniform: ['Collapsed', 'Every image gets the same flat answer: nothing is learned.'],
   constant: ['Collapsed', 'Every image gets the same single answer: nothing is learned.'],
-  unknown: ['–', 'No step is done yet.'],
+  unknown: ['–', 'No step has been completed yet.'],
 };
 
 /** Share of the steps that are done, 0 to 1; null while not known. */
@@ -105,7 +105,7 @@ export function Tiles(props: TilesProps) {
           {waits
             ? `waits for images ${Math.round(dataWaitPercent)} % of the time: use more loader workers`
             : run.state === 'running'
-              ? 'the data keeps up'
+              ? 'loading keeps up'
               : 'in its last steps'}
         </Tile>
       )}

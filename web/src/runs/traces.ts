@@ -39,12 +39,12 @@ const KINDS: readonly ChartKind[] = [
     group: 'main',
     title: 'Loss',
     unit: 'nats',
-    note: 'How well the student predicts the teacher’s answer to another view. One that stays at ln K means that nothing is learned.',
+    note: 'How well the student predicts the teacher’s answer to another view. If it stays at ln K, nothing is learned.',
     question: {
       asked: 'Why does the loss rise at first?',
       answer:
         'At first all answers are alike, and easy to predict. When the teacher begins to tell images apart, its answers become ' +
-        'sharper and harder to predict, and the loss rises before it falls. k-NN tells better how much is learned.',
+        'sharper and harder to predict, and the loss rises before it falls. k-NN is a better measure of how much is learned.',
     },
     hasLevel: true,
   },
@@ -61,7 +61,7 @@ const KINDS: readonly ChartKind[] = [
     group: 'schedules',
     title: 'Teacher entropy',
     unit: 'nats',
-    note: 'At ln K all outputs are alike, at 0 a single one is left; a healthy run is in between.',
+    note: 'At ln K all outputs are equally likely, at 0 only one is left; a healthy run is in between.',
     hasLevel: true,
   },
   {
@@ -69,7 +69,7 @@ const KINDS: readonly ChartKind[] = [
     group: 'schedules',
     title: 'Learning rate',
     unit: '',
-    note: 'Warm-up, then falls along a cosine.',
+    note: 'Warms up, then falls along a cosine.',
     isExact: true,
   },
   {
@@ -85,7 +85,7 @@ const KINDS: readonly ChartKind[] = [
     group: 'schedules',
     title: 'Teacher momentum',
     unit: '',
-    note: 'Of the teacher’s moving average; at 1 the teacher stands still.',
+    note: 'Of the teacher’s moving average; at 1 the teacher no longer changes.',
     isExact: true,
   },
   {
@@ -106,7 +106,7 @@ const KINDS: readonly ChartKind[] = [
   {
     column: 'imagesPerSecond',
     group: 'speed',
-    title: 'Images a second',
+    title: 'Images per second',
     unit: '',
     note: 'All processes together.',
   },
@@ -223,7 +223,7 @@ function curveTraces(
   });
 }
 
-/** Columns of the runs that no chart is made for. */
+/** Columns of the runs that have no chart of their own. */
 export const extraColumns = (shown: readonly ShownRun[]): string[] =>
   [...new Set(shown.flatMap(({ details }) => details?.columns ?? []))].filter(
     (name) => !KNOWN_COLUMNS.includes(name) && name !== 'epoch',

@@ -30,7 +30,7 @@ function freePath(path: string, taken: readonly string[]): string {
 const lengthOf = ({ seconds, steps, stepsPerEpoch, device }: StartPlan): string =>
   (seconds === null
     ? `${count(steps)} steps, ${count(stepsPerEpoch)} an epoch`
-    : `As many steps as fit in ${duration(seconds)}, measured when it starts; ${count(stepsPerEpoch)} an epoch`) +
+    : `As many steps as fit into ${duration(seconds)}, measured when it starts; ${count(stepsPerEpoch)} an epoch`) +
   `, on ${device}.`;
 
 interface BeginProps {
@@ -84,7 +84,7 @@ export function Begin({ body, folders, plan, trial, isRight }: BeginProps) {
         {lengthOf(plan)}
         <span class="more">
           {' '}
-          It continues when this page or the studio is closed; the run’s page can stop it.
+          It keeps running when this page or the studio is closed; stop it on the run’s page.
         </span>
       </p>
       {error !== null && <Failure error={error} />}

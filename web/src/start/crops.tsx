@@ -33,7 +33,7 @@ export function Crops({ body }: { body: StartRequest }) {
           Other images
         </button>
         <span class="note">
-          The loader’s own crops with these settings: the original, two global crops, the local ones.
+          Made by the loader with these settings: the original, two global crops, and the local crops.
         </span>
       </p>
       {error !== null && <Failure error={error} />}

@@ -30,14 +30,14 @@ function Report({ report }: { report: ImagesReport }) {
             .join(', ')}
         </dd>
         <dt>Classes</dt>
-        <dd>{classes === null ? 'none, and training needs none' : count(classes.length)}</dd>
+        <dd>{classes === null ? 'none (training needs none)' : count(classes.length)}</dd>
         <dt>Broken</dt>
         <dd>{count(broken.count)}</dd>
       </dl>
       {report.outside > 0 && (
         <p class="failure">
-          Images that are not read, because they are links to outside the studio’s folders:{' '}
-          {count(report.outside)}. Start the studio with their folder too.
+          Images left out because they are links to outside the studio’s folders: {count(report.outside)}.
+          Start the studio with their folder as well.
         </p>
       )}
       {report.remarks.map((remark) => (

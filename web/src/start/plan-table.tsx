@@ -5,7 +5,7 @@ import { setting } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
 
 const HEAD = ['Setting', 'Value', 'Why'] as const;
-/** In sight also where nothing was chosen: how long it takes is what people ask first. */
+/** Shown even if nothing was chosen for them: how long it takes is what people ask first. */
 const ALWAYS: readonly string[] = ['epochs', 'for'];
 
 interface ValueProps {
@@ -49,7 +49,7 @@ interface PlanTableProps {
   overrides: StartRequest['overrides'];
   /** Sentences, each beginning with the setting that it is about. */
   problems: readonly string[];
-  /** null takes a change back. */
+  /** null: as the plan has it again. */
   onChange: (name: string, value: string | null) => void;
 }
 
@@ -88,10 +88,10 @@ function Row({ field, ...props }: PlanTableProps & { field: SettingField }) {
           <button
             type="button"
             class="quiet"
-            aria-label={`Take back ${name}`}
+            aria-label={`Reset ${name}`}
             onClick={() => onChange(name, null)}
           >
-            Take back
+            Reset
           </button>
         )}
       </td>
@@ -104,7 +104,7 @@ function Row({ field, ...props }: PlanTableProps & { field: SettingField }) {
 
 export function PlanTable(props: PlanTableProps) {
   const { plan, overrides } = props;
-  // a row stays where it is while it is edited: a choice that is overridden is no choice of the preset's any more
+  // a row stays where it is while it is edited: a choice that is overridden is not among the preset's choices
   const main = useRef(new Set([...ALWAYS, ...Object.keys(overrides)])).current;
   for (const { name } of plan.choices) main.add(name);
   const rows = (fields: readonly SettingField[]) =>

@@ -72,7 +72,7 @@ export function Planning({ images, folders }: PlanningProps) {
           </label>
           {Object.keys(overrides).length > 0 ? (
             <button type="button" onClick={() => setQuery('set', null)}>
-              Take back {counted(Object.keys(overrides).length, 'change')}
+              Reset {counted(Object.keys(overrides).length, 'change')}
             </button>
           ) : (
             <span class="note">Any value can be changed in the table.</span>

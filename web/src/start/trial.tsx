@@ -54,8 +54,8 @@ export function TrialCard({ trial }: { trial: Trial }) {
             </dd>
             <dt>Speed</dt>
             <dd>
-              {result.imagesPerSecond.toFixed(1)} images a second, {duration(result.secondsPerStep)} a step
-              (median of {result.steps}); waiting for data {result.dataWaitPercent.toFixed(0)} %
+              {result.imagesPerSecond.toFixed(1)} images per second, {duration(result.secondsPerStep)} per
+              step (median of {result.steps}); waiting for data {result.dataWaitPercent.toFixed(0)} %
             </dd>
             <dt>Memory</dt>
             <dd>

@@ -1,4 +1,4 @@
-/** The studio's folders to walk through: the one way to do so, in every section. */
+/** Walks through the studio's folders: used wherever a folder or a file is chosen. */
 import type { ComponentChildren } from 'preact';
 import type { FolderEntry, FolderListing } from '../api.ts';
 import { useRequest } from '../use-request.ts';

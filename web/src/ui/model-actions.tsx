@@ -38,7 +38,11 @@ export const indexWith = (model: GivenModel): string =>
   address('find', { new: '1', weights: model.path, ...headsOf(model) });
 
 /** The commands that take a model elsewhere. */
-function commandsOf({ path, heads, network }: GivenModel): readonly (readonly [what: string, command: string])[] {
+function commandsOf({
+  path,
+  heads,
+  network,
+}: GivenModel): readonly (readonly [what: string, command: string])[] {
   const which =
     (network === undefined || network === 'teacher' ? '' : ` --checkpoint-key ${shellPath(network)}`) +
     (heads === undefined || heads === null ? '' : ` --num-heads ${heads}`);
@@ -86,36 +90,36 @@ export interface ModelActionsProps {
 /** Look, Index, Export. */
 export function ModelActions({ model, without, name }: ModelActionsProps) {
   const [isOpen, setOpen] = useState(false);
-  const quiet = name === undefined ? '' : ' quiet';
-  const named = (words: string) => (name === undefined ? {} : { 'aria-label': words });
+  const isQuiet = name !== undefined;
+  const named = (words: string) => (name === undefined ? {} : { 'aria-label': `${words} ${name}` });
   return (
     <>
       {without !== 'look' && (
         <a
-          class={`button${quiet}`}
+          class={isQuiet ? 'button quiet' : 'button'}
           href={lookWith(model)}
           title="See what this model attends to in an image"
-          {...named(`Look with ${name}`)}
+          {...named('Look with')}
         >
           Look
         </a>
       )}
       {without !== 'index' && (
         <a
-          class={`button${quiet}`}
+          class={isQuiet ? 'button quiet' : 'button'}
           href={indexWith(model)}
           title="Search a folder of images with this model"
-          {...named(`Index with ${name}`)}
+          {...named('Index with')}
         >
           Index
         </a>
       )}
       <button
         type="button"
-        class={quiet.trim()}
+        class={isQuiet ? 'quiet' : undefined}
         title="A page for others, or a file for other programs"
         onClick={() => setOpen(true)}
-        {...named(`Export ${name}`)}
+        {...named('Export')}
       >
         Export
       </button>

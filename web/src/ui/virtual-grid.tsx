@@ -14,7 +14,7 @@ import './virtual-grid.css';
 const GAP = 8;
 /** Rows above and below what is in view. */
 const OVERSCAN = 2;
-/** CSS pixels: browsers draw no element that is much higher. A longer grid scrolls faster than the bar. */
+/** CSS pixels: browsers don’t draw elements that are much higher. A longer grid scrolls faster than the bar. */
 const MOST_HEIGHT = 12_000_000;
 /** Rows after which places are counted again: large ones are inexact. */
 const BLOCK = 4096;
