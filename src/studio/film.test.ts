@@ -43,7 +43,7 @@ before(async () => {
   browser = await launchBrowser();
   await trainWatchedRun(folder);
   await writeCheckerboard(fine);
-  const settings = { ...TINY_SETTINGS, seed: 4, epochs: 24, saveckpFreq: 2 };
+  const settings = { ...TINY_SETTINGS, seed: 4, batchSize: 3, epochs: 12 }; // of two steps, a checkpoint after each
   const watchImages = [picture, wide, fine];
   await train({
     images: path.join(images, 'class-0'),
@@ -366,7 +366,7 @@ describe('the film of watched images', () => {
       await onlyMaps(studio);
       const [mine, others] = [listWatched(run), listWatched(other)] as const;
       const steps = [...new Set([...mine, ...others].flatMap((image) => image.steps))].sort((a, b) => a - b);
-      // after 3 steps only one of them has a checkpoint, after 24 the other
+      // after 3 steps only the first has a checkpoint, after 24 only the other
       for (const [step, of] of [
         [3, [3, 2]],
         [24, [3, 24]],

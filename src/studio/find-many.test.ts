@@ -44,16 +44,20 @@ describe('an index of many images', { skip: typeof browser === 'string' ? browse
   });
 
   /** Waits until a row's picture is in view. */
-  const drawn = (row: number): Promise<unknown> =>
-    shown.page.waitForFunction(
-      `(() => {
-        const grid = document.querySelector('.virtual-grid')?.getBoundingClientRect();
-        const image = document.querySelector('.picture[aria-label="Open ${row}.jpg"] img');
-        const box = image?.getBoundingClientRect();
-        return box !== undefined && image.naturalWidth > 0 && box.top >= grid.top - 1 && box.bottom <= grid.bottom + 1;
-      })()`,
-      { timeout: 30_000 },
-    );
+  const drawn = async (row: number): Promise<void> => {
+    const inView = `(() => {
+      const grid = document.querySelector('.virtual-grid')?.getBoundingClientRect();
+      const image = document.querySelector('.picture[aria-label="Open ${row}.jpg"] img');
+      const box = image?.getBoundingClientRect();
+      return box !== undefined && image.naturalWidth > 0 && box.top >= grid.top - 1 && box.bottom <= grid.bottom + 1;
+    })()`;
+    await shown.page.waitForFunction(inView, { timeout: 15_000 }).catch(async (error: Error) => {
+      const seen =
+        await evaluate(`[document.querySelector('.virtual-grid').scrollTop, document.activeElement.ariaLabel,
+        ...[...document.querySelectorAll('.virtual-grid .picture')].map((one) => one.ariaLabel + ' ' + one.querySelector('img')?.naturalWidth)].join()`);
+      throw new Error(`row ${row}: ${error.message}; there: ${String(seen)}`);
+    });
+  };
   const evaluate = (text: string): Promise<unknown> => shown.page.evaluate(text);
   const cells = (): Promise<unknown> => evaluate(`document.querySelectorAll('.virtual-grid li').length`);
   const scrolled = async (): Promise<number> =>
@@ -116,6 +120,10 @@ describe('an index of many images', { skip: typeof browser === 'string' ? browse
       );
       if (key === 'End') await drawn(COUNT - 1);
     }
+    // narrower, it would be somewhere else
+    await shown.page.focus('.virtual-grid .picture[tabindex="0"]');
+    await shown.page.keyboard.press('Home');
+    await drawn(0);
     await shown.check();
   });
 });

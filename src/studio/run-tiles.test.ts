@@ -165,7 +165,7 @@ describe('how a run stands', { skip: typeof browser === 'string' ? browser : fal
         textsOf(studio.page, '.run-head .actions a, .run-head .actions button');
       await tile('progress', /^Progress\s+\d+ %\s+\d+ of 40 steps/, 30_000);
       assert.match((await actions()).join(), /Stop after this step/);
-      assert.match(await studio.page.title(), /^\d+ % – runs\/ending/);
+      await studio.page.waitForFunction(`/^\\d+ % – runs\\/ending/.test(document.title)`);
       child.kill('SIGCONT');
       await ended;
       assert.equal(child.exitCode, 0);
@@ -175,7 +175,7 @@ describe('how a run stands', { skip: typeof browser === 'string' ? browser : fal
       );
       await studio.text('.run-head .actions a', /Look/);
       assert.deepEqual(await actions(), ['Look', 'Index', 'Export']);
-      assert.match(await studio.page.title(), /^runs\/ending – Runs/);
+      await studio.page.waitForFunction(`/^runs\\/ending – Runs/.test(document.title)`);
       await studio.text('.sentence', /^Finished: all 40 steps are done\.$/);
       assert.deepEqual(await textsOf(studio.page, '.lost, .silent, .ended, .failure'), []);
       // its first and its last attention

@@ -63,11 +63,7 @@ export async function slide(page: Page, label: string, value: number): Promise<v
 }
 
 /** Chooses what Look shows of an image. */
-export async function showView(page: Page, words: string): Promise<void> {
-  const found = `[...document.querySelectorAll('[role=tab], .views label')].find((one) => one.innerText.trim() === ${JSON.stringify(words)})`;
-  await page.waitForFunction(`${found} !== undefined`);
-  await page.evaluate(`(${found}.querySelector('input') ?? ${found}).click()`);
-}
+export const showView = (page: Page, words: string): Promise<void> => pressRole(page, 'tab', words);
 
 /** Waits until Look has finished computing and shows this many pictures. */
 export async function lookSettled(page: Page, count = 1): Promise<void> {

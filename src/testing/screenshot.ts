@@ -169,9 +169,6 @@ export async function looksUnlike(
   assert.ok(share > allowed, `${selector} looks like ${name}: only ${(100 * share).toFixed(1)} % differ`);
 }
 
-/** How whole pages are compared: their text takes much of them. */
-export const PAGE_PICTURES: PictureOptions = { allowed: 0.06, scale: 1 / 3 };
-
 /** Windows of a desk, a tablet and a phone, pixels. */
 const WINDOWS = [
   [1440, 900],
@@ -190,8 +187,8 @@ export async function looksAtWidths(
   page: Page,
   selector: string,
   name: string,
-  ready: () => Promise<unknown> = () => Promise.resolve(),
-  optionsAt: (width: number) => PictureOptions = () => PAGE_PICTURES,
+  ready: () => Promise<unknown>,
+  optionsAt: (width: number) => PictureOptions,
 ): Promise<void> {
   const before = page.viewport();
   for (const [width, height] of WINDOWS)
