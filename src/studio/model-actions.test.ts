@@ -53,10 +53,11 @@ describe('a model that is shown', { skip: typeof browser === 'string' ? browser 
 
   const back = (): Promise<unknown> => studio.page.evaluate('history.back()');
   /** The menu has links of the same names. */
-  const follow = (within: string, words: string): Promise<unknown> =>
-    studio.page.evaluate(
-      `[...document.querySelectorAll(${JSON.stringify(`${within} a.button`)})].find((one) => one.innerText === ${JSON.stringify(words)}).click()`,
-    );
+  const follow = async (within: string, words: string): Promise<void> => {
+    const found = `[...document.querySelectorAll(${JSON.stringify(`${within} a.button`)})].find((one) => one.innerText === ${JSON.stringify(words)})`;
+    await studio.page.waitForFunction(`${found} !== undefined`);
+    await studio.page.evaluate(`${found}.click()`);
+  };
   /** Waits until the select of a section has this value. */
   const isChosen = (selector: string, value: string): Promise<unknown> =>
     studio.page.waitForFunction(

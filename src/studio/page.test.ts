@@ -131,7 +131,7 @@ describe('the page', { skip: typeof browser === 'string' ? browser : false }, ()
     await studio.show(`#/find?${new URLSearchParams({ index, name: 'image-2' }).toString()}`);
     await isFound();
     const found = await address();
-    await menu('Start');
+    await studio.show('#/start');
     await openFolder(folder);
     await studio.text('.folder-list', /quick[\s\S]*slow/);
     for (const way of ['at once', 'after a reload']) {

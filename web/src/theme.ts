@@ -1,4 +1,8 @@
-/** Light, dark, or the system’s choice: `color-scheme` on the root; every colour in styles.css is a light-dark() pair. */
+/**
+ * Light, dark, or the system’s choice: `data-theme` on the root, for which styles.css has rules; every colour there is a
+ * light-dark() pair. (The build rewrites these pairs for older browsers, by the rules that set `color-scheme`: one that is set by
+ * a script would change nothing.)
+ */
 import { effect, signal } from '@preact/signals';
 
 export type Theme = 'auto' | 'light' | 'dark';
@@ -11,7 +15,7 @@ export const theme = signal<Theme>(saved === 'light' || saved === 'dark' ? saved
 export const colorsChanged = signal(0);
 
 effect(() => {
-  document.documentElement.style.colorScheme = theme.value === 'auto' ? 'light dark' : theme.value;
+  document.documentElement.dataset['theme'] = theme.value;
   if (theme.value === 'auto') localStorage.removeItem(KEY);
   else localStorage.setItem(KEY, theme.value);
   colorsChanged.value = colorsChanged.peek() + 1;

@@ -91,7 +91,7 @@ export function LabelList({ index, place, images, labels }: ControlsProps) {
                 </span>
                 <button
                   type="button"
-                  aria-label={`Not ${image.proposed}: ${image.name}`}
+                  aria-label={`No, not ${image.proposed}: ${image.name}`}
                   onClick={() => setProposals(proposals.filter(({ row }) => row !== image.row))}
                 >
                   No
