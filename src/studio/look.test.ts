@@ -263,13 +263,14 @@ describe('the section Look', () => {
       await giveFile(page, 'input[type="file"]', wide);
       await lookSettled(studio.page);
       await studio.text('.image-choices', /wide\.png/);
-      // of an image that was given, too, it shows what each checkpoint attends to
+      // of an image that was given, too, it shows what each checkpoint attends to; the student's changes faster
       await drawOnlyMaps(page);
+      await page.select('main .row label:nth-of-type(3) select', 'student');
       const checkpoints = listCheckpoints(run);
       const expected: number[][][] = [];
       for (const at of [0, checkpoints.length - 1]) {
         const { step, folder: weights } = checkpoints[at]!;
-        using model = loadModel(weights, { device: 'cpu' });
+        using model = loadModel(weights, { device: 'cpu', checkpointKey: 'student' });
         const [{ rows, columns, maps, heads }] = (await lookAt(model, [wide])).images as [LookedImage];
         expected.push([...scaleToUnit(meanMap(maps, heads))].map(viridis));
         await setSlider(page, 'Checkpoint', at);
@@ -352,6 +353,8 @@ describe('the section Look', () => {
       await studio.check();
       await page.setViewport({ width: 1200, height: 800 });
 
+      await studio.show(lookAddress({ weights: run, image: long }));
+      await lookSettled(page);
       await dropFile(page, 'main h1', wide);
       await shows(/^wide\.png/);
       await lookSettled(page);
@@ -396,7 +399,7 @@ describe('the section Look', () => {
     const { page } = studio;
     try {
       await studio.show(lookAddress({ weights: run }));
-      await page.waitForSelector('.image-choices details summary');
+      await page.waitForSelector('main option'); // the list of models moves what is below it
       await page.click('.image-choices details summary');
       await studio.text('.folder-images button', /many/);
       await page.evaluate(

@@ -54,7 +54,9 @@ export async function pageProblems(page: Page): Promise<string[]> {
       `[...document.querySelectorAll('body *')].filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
         .map(({ tagName, className }) => tagName.toLowerCase() + (typeof className === 'string' ? '.' + className : ''))`,
     )) as string[];
-    found.push(`narrow: the page is ${overflow} pixels wider than the screen: ${beyond.slice(0, 12).join(', ')}`);
+    found.push(
+      `narrow: the page is ${overflow} pixels wider than the screen: ${beyond.slice(0, 12).join(', ')}`,
+    );
   }
   if (before !== null) await page.setViewport(before);
   return found;

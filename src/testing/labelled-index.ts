@@ -25,7 +25,7 @@ export async function labelledIndex(
   options: { numWorkers?: number } = {},
 ): Promise<ImageIndex> {
   using model = loadModel(run, { device: 'cpu' });
-  await buildIndex(model, images, { output, ...options });
+  await buildIndex(model, images, { output, weights: { given: run }, ...options });
   const index = ImageIndex.open(output);
   await makeMap(index);
   for (const name of classesOf(index).slice(0, LABELLED)) labelImages(index, rowsOf(index, name), name);
