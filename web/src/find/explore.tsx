@@ -180,7 +180,7 @@ function Head({ about }: { about: IndexAbout }) {
       </div>
       <details>
         <summary>
-          {counted(about.images, 'image')} of {lastPart(source)}, by {lastPart(weights)}
+          {counted(about.images, 'image')} from {lastPart(source)}, by {lastPart(weights)}
           {skipped.count > 0 && `, ${count(skipped.count)} left out`}
         </summary>
         <dl>
