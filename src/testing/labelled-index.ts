@@ -1,5 +1,5 @@
 /** For tests and pictures: an index of class folders with its map, whose first classes have labels. */
-import { buildIndex } from '../explore/build-index.js';
+import { buildIndex, type BuildIndexOptions } from '../explore/build-index.js';
 import { ImageIndex } from '../explore/image-index.js';
 import { labelImages } from '../explore/labels.js';
 import { makeMap } from '../explore/map.js';
@@ -22,7 +22,7 @@ export async function labelledIndex(
   run: string,
   images: string,
   output: string,
-  options: { numWorkers?: number } = {},
+  options: Pick<BuildIndexOptions, 'numWorkers' | 'whiten'> = {},
 ): Promise<ImageIndex> {
   using model = loadModel(run, { device: 'cpu' });
   await buildIndex(model, images, { output, weights: { given: run }, ...options });
