@@ -298,6 +298,19 @@ describe('the page', () => {
     await settled(new RegExp(first!));
   });
 
+  it('is light or dark as is chosen', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const background = (): Promise<unknown> =>
+      page().evaluate('getComputedStyle(document.body).backgroundColor');
+    await page().emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'light' }]);
+    const light = await background();
+    await page().select('.theme select', 'dark');
+    assert.notEqual(await background(), light);
+    await page().select('.theme select', 'auto');
+    assert.equal(await background(), light);
+    await page().emulateMediaFeatures([]);
+  });
+
   it('draws our attention of an image that is given', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     await giveFile(page(), 'input[type="file"]', query);
