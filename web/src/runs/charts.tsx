@@ -206,6 +206,9 @@ function Toolbar({ curves, axis, smoothing, isLog }: Controls & { curves: Curves
 const DIGITS = 10;
 const textOf = (value: number): string => String(Number(value.toPrecision(DIGITS)));
 
+/** Milliseconds that it must not have moved: a change of the address draws the page again, which a drag has no time for. */
+const REST_MS = 150;
+
 /** Keeps the part of the curves that is shown in the address. */
 function keepView(view: View | null): void {
   const changed = addressWith({
@@ -228,7 +231,17 @@ export function RunCharts({ shown, curves }: { shown: readonly ShownRun[]; curve
       ),
     [shown.map(({ run }) => run.id).join(), extra.join()],
   );
-  useEffect(() => curves.view.subscribe(keepView), [curves]);
+  useEffect(() => {
+    let resting: number | undefined;
+    const end = curves.view.subscribe((view) => {
+      clearTimeout(resting);
+      resting = window.setTimeout(() => keepView(view), REST_MS);
+    });
+    return () => {
+      clearTimeout(resting);
+      end();
+    };
+  }, [curves]);
   const loaded = useComputed(() => {
     const axis = curves.axis.value;
     return new Map([...curves.loaded.value].filter(([, one]) => one.axis === axis));
