@@ -399,7 +399,7 @@ describe('the section Look', () => {
     const { page } = studio;
     try {
       await studio.show(lookAddress({ weights: run }));
-      await page.waitForSelector('main option'); // the list of models moves what is below it
+      await studio.text('main', /There are no models/); // which moves what is below it
       await page.click('.image-choices details summary');
       await studio.text('.folder-images button', /many/);
       await page.evaluate(
