@@ -11,22 +11,45 @@ import type { Browser, Page } from 'puppeteer-core';
 import sharp from 'sharp';
 import { scaleToUnit, viridis } from '../plain/colors.js';
 import { launchBrowser } from '../testing/browser.js';
-import { drawOnlyMaps, patchColours, pressButton, setSlider, textsOf, worstColour } from '../testing/page.js';
+import { writeCheckerboard } from '../testing/image-folder.js';
+import {
+  coloursAt,
+  contrastOf,
+  drawMaps,
+  drawOnlyMaps,
+  patchColours,
+  pressButton,
+  setSlider,
+  textsOf,
+  worstColour,
+} from '../testing/page.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
 import { readLines } from '../files/json-lines.js';
 import { listWatched, readFrame } from '../run/film-folder.js';
 import { metricsPath } from '../run/run-folder.js';
+import { train } from '../train/train.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-film-'));
-const { images, run, picture } = watchedPaths(folder);
+const { images, run, picture, wide } = watchedPaths(folder);
+/** Another run, of another seed, whose checkpoints were written after other steps; it watches a fine pattern too. */
+const other = path.join(folder, 'runs', 'other');
+const fine = path.join(images, 'fine.png');
 const trainChild = fileURLToPath(new URL('../testing/train-child.js', import.meta.url));
 let browser: Browser | string;
 
 before(async () => {
   browser = await launchBrowser();
   await trainWatchedRun(folder);
+  await writeCheckerboard(fine);
+  const settings = { ...TINY_SETTINGS, seed: 4, batchSize: 3, epochs: 12 }; // of two steps, a checkpoint after each
+  const watchImages = [picture, wide, fine];
+  await train({
+    images: path.join(images, 'class-0'),
+    output: other,
+    settings: { ...settings, watchImages },
+  });
 });
 after(async () => {
   if (typeof browser !== 'string') await browser.close();
@@ -42,7 +65,7 @@ async function openRun(studio: StudioPage, name: string): Promise<void> {
   await studio.text('main h1', new RegExp(`^${name}$`));
 }
 
-/** The canvases of a strip: the original, before training, now. */
+/** The canvases of a strip: the original, before training, now; of several runs the original, and each of them. */
 const cell = (image: number, place: number): string =>
   `.strips li:nth-child(${image}) .cell:nth-of-type(${place + 1}) canvas`;
 
@@ -112,6 +135,11 @@ describe('the film of watched images', () => {
       );
       assert.deepEqual(names, ['Enlarge image-0.png:', 'Enlarge wide.png:']);
       const { steps } = watched[0]!;
+      // above the curves
+      const tops = (await page.evaluate(
+        `['.tiles', '.film', '#curves'].map((one) => document.querySelector(one).getBoundingClientRect().top)`,
+      )) as number[];
+      assert.ok(tops[0]! < tops[1]! && tops[1]! < tops[2]!, tops.join());
       // it loops
       for (const step of [steps[0]!, steps[1]!, steps.at(-1)!, steps[0]!]) await shows(studio, step);
       await studio.text('.film .play', /Pause/);
@@ -193,6 +221,10 @@ describe('the film of watched images', () => {
       const { pages, loop, delay } = await sharp(gif, { animated: true }).metadata();
       assert.deepEqual([pages, loop], [steps.length, 0]);
       assert.ok(delay!.at(-1)! > delay![0]!, 'the end stays longer');
+      await page.select('.film-controls select', 'fast');
+      const fast = await sharp(await saved(page, 'Save as GIF'), { animated: true }).metadata();
+      assert.ok(fast.delay![0]! < delay![0]!, 'as fast as it plays');
+      await page.select('.film-controls select', 'normal');
 
       // by the browser's own encoder: MP4 where it has one
       const kind = (await page.evaluate(`typeof MediaRecorder === 'undefined' ? null :
@@ -214,6 +246,154 @@ describe('the film of watched images', () => {
       assert.ok((await page.$(cell(1, 3))) !== null, 'what is there is shown');
       writeFileSync(file, bytes);
       assert.deepEqual(studio.errors, []);
+    } finally {
+      await studio.close();
+    }
+  });
+
+  it('draws originals as sharp as their files, maps smoothly or by patch, and says what colours mean', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const studio = await openStudio(browser, [folder]);
+    const { page } = studio;
+    const pictures: string[] = [];
+    page.on('response', (response) => {
+      const { pathname } = new URL(response.url());
+      if (pathname.includes('/watch/')) pictures.push(`${path.basename(pathname)} ${response.status()}`);
+    });
+    try {
+      await openRun(studio, 'runs/other');
+      await page.waitForSelector(cell(3, 3), { timeout: 20_000 });
+      assert.deepEqual(pictures, ['original 200', 'original 200', 'original 200']);
+      const at = listWatched(other).findIndex(({ name }) => name.startsWith('fine'));
+      const image = listWatched(other)[at]!;
+      const seen = await sharp(image.picture).greyscale().stats();
+      assert.ok(seen.channels[0]!.stdev < 25, 'the model sees grey');
+      const contrast = await contrastOf(page, cell(at + 1, 1));
+      assert.ok(contrast > 60, `the original has black and white squares: ${contrast}`);
+
+      const last = image.steps.at(-1)!;
+      await setSlider(page, 'Checkpoint', image.steps.length - 1, '.film');
+      await shows(studio, last);
+      await page.click('.film .how summary');
+      await setSlider(page, 'Strength', 1, '.film');
+      const { rows, columns } = image;
+      const { mean } = readFrame(image, last);
+      const [strongest, weakest] = [mean.indexOf(Math.max(...mean)), mean.indexOf(Math.min(...mean))];
+      /** Places near the four corners of a patch. */
+      const corners = (patch: number): [number, number][] =>
+        [0.15, 0.85].flatMap((x) =>
+          [0.15, 0.85].map((y): [number, number] => [
+            ((patch % columns) + x) / columns,
+            (Math.floor(patch / columns) + y) / rows,
+          ]),
+        );
+      const now = cell(at + 1, 3);
+      const offFrom = async (patch: number, expected: readonly (readonly number[])[]): Promise<number> =>
+        worstColour(await coloursAt(page, now, corners(patch)), expected);
+      const full = Array<readonly number[]>(4).fill(viridis(1));
+      await drawMaps(page, 'patches', '.film');
+      assert.ok(
+        (await offFrom(strongest, full)) <= 3,
+        'the strongest patch has one colour from edge to edge',
+      );
+      const original = await coloursAt(page, cell(at + 1, 1), corners(weakest));
+      assert.ok((await offFrom(weakest, original)) <= 3, 'the weakest leaves the original as it is');
+      await drawMaps(page, 'smooth', '.film');
+      assert.ok((await offFrom(strongest, full)) > 20, 'smoothly, it fades into its neighbours');
+
+      await page.click(`.strips li:nth-child(${at + 1}) .strip-image`);
+      const scale = await studio.text('.film .map-view .color-scale', /of the attention/);
+      const ends = /([\d.]+) %\s+([\d.]+) % of the attention/.exec(scale)!.slice(1).map(Number);
+      [Math.min(...mean), Math.max(...mean)].forEach((value, i) =>
+        assert.ok(Math.abs(ends[i]! - 100 * value) < 0.0051, `${scale}: ${value}`),
+      );
+      assert.deepEqual(studio.errors, []);
+    } finally {
+      await studio.close();
+    }
+  });
+
+  it('plays as fast as was chosen, and without the loop to its end', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const studio = await openStudio(browser, [folder]);
+    const { page } = studio;
+    try {
+      await openRun(studio, 'runs/other');
+      await page.waitForSelector(cell(3, 3), { timeout: 20_000 });
+      await studio.text('.film .play', /Pause/);
+      await page.click('.film-controls input[type="checkbox"]');
+      const { steps } = listWatched(other)[0]!;
+      /** Times between frames at a speed, from the beginning on, ms. */
+      const gapsAt = async (speed: string, until: string): Promise<number[]> => {
+        await setSlider(page, 'Checkpoint', 0, '.film');
+        await shows(studio, 0);
+        await page.select('.film-controls select', speed);
+        await page.evaluate(`{ window.times = [];
+          window.watching = new MutationObserver(() => window.times.push(performance.now()));
+          window.watching.observe(document.querySelector('.film'), { attributeFilter: ['data-step'] }); }`);
+        await pressButton(page, 'Play');
+        await page.waitForFunction(until, { timeout: 60_000, polling: 50 });
+        const times = (await page.evaluate('window.watching.disconnect(); window.times')) as number[];
+        return times.slice(1).map((time, i) => time - times[i]!);
+      };
+      const middle = (values: readonly number[]): number =>
+        [...values].sort((a, b) => a - b)[values.length >> 1]!;
+      const fast = await gapsAt('fast', `document.querySelector('.film .play').innerText === 'Play'`);
+      await shows(studio, steps.at(-1)!);
+      assert.ok(
+        fast.length > steps.length / 2 && fast.length < steps.length,
+        `${fast.length} gaps, once through`,
+      );
+      const slow = await gapsAt('slow', 'window.times.length >= 4');
+      assert.ok(middle(fast) < 0.75 * middle(slow), `${fast.join()} and ${slow.join()} ms`);
+      assert.deepEqual(studio.errors, []);
+    } finally {
+      await studio.close();
+    }
+  });
+
+  it('shows what two runs attend to in the same images, each at its last checkpoint up to the same step', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const studio = await openStudio(browser, [folder]);
+    const { page } = studio;
+    try {
+      await studio.show('#/runs');
+      await studio.text('.runs th a', /^runs\/other$/, 30_000);
+      const [id, second] = (await page.evaluate(`['runs/first', 'runs/other'].map((name) =>
+        [...document.querySelectorAll('.runs th a')].find((one) => one.innerText === name).hash.split('/').at(-1))`)) as string[];
+      await studio.show(`#/runs/${id}?with=${second}`);
+      await page.waitForSelector(cell(2, 3), { timeout: 20_000 });
+      await onlyMaps(studio);
+      const [mine, others] = [listWatched(run), listWatched(other)] as const;
+      const steps = [...new Set([...mine, ...others].flatMap((image) => image.steps))].sort((a, b) => a - b);
+      // after 3 steps only the first has a checkpoint, after 24 only the other
+      for (const [step, of] of [
+        [3, [3, 2]],
+        [24, [3, 24]],
+      ] as const) {
+        await setSlider(page, 'Checkpoint', steps.indexOf(step), '.film');
+        await shows(studio, step);
+        const said = (name: string, at: number): string =>
+          at === step ? name : `${name}, after ${at} steps`;
+        assert.deepEqual(await textsOf(page, '.strips li:nth-child(1) .cell .note'), [
+          'Original',
+          said('runs/first', of[0]),
+          said('runs/other', of[1]),
+        ]);
+        for (const [i, image] of mine.entries()) {
+          const same = others.find(({ name }) => name === image.name)!;
+          const shown: number[][][] = [];
+          for (const [place, own] of [image, same].entries()) {
+            const colours = await patchColours(page, cell(i + 1, place + 2), own.rows, own.columns);
+            const expected = [...scaleToUnit(readFrame(own, of[place]!).mean)].map(viridis);
+            const worst = worstColour(colours, expected);
+            assert.ok(worst <= 3, `${own.folder}, step ${of[place]}: off by ${worst} of 255`);
+            shown.push(colours);
+          }
+          assert.ok(worstColour(shown[0]!, shown[1]!) > 20, 'the two runs attend to different patches');
+        }
+      }
+      await studio.check();
     } finally {
       await studio.close();
     }

@@ -1,14 +1,12 @@
-/** Find and map, through the page: an index is made, searched, sorted and labelled; and what its routes refuse. */
+/** Find and map, through the page: an index is made, searched and sorted; and what its routes refuse. */
 import assert from 'node:assert/strict';
 import {
-  appendFileSync,
   copyFileSync,
   existsSync,
   linkSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
-  readFileSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -18,9 +16,10 @@ import { after, before, describe, it } from 'node:test';
 import type { Browser } from 'puppeteer-core';
 import sharp from 'sharp';
 import { buildIndex } from '../explore/build-index.js';
-import { labelsPath } from '../explore/labels.js';
+import { duplicateThreshold, similarPairs } from '../explore/duplicates.js';
+import { ImageIndex } from '../explore/image-index.js';
 import { launchBrowser } from '../testing/browser.js';
-import { giveFile, pressButton, pressRole, slide } from '../testing/page.js';
+import { giveFile, lookSettled, pressButton, pressRole, slide, typeInto, valueOf } from '../testing/page.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { loadModel } from '../model.js';
@@ -60,15 +59,6 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
   const press = (words: string): Promise<void> => pressButton(shown.page, words);
   const view = (words: string): Promise<void> => pressRole(shown.page, 'tab', words);
   const tray = (pattern: RegExp): Promise<string> => shown.text('.tray [role=status]', pattern);
-  const value = async (selector: string): Promise<unknown> => {
-    await shown.page.waitForSelector(selector);
-    return shown.page.evaluate(`document.querySelector(${JSON.stringify(selector)}).value`);
-  };
-  const type = async (selector: string, text: string): Promise<void> => {
-    const field = (await shown.page.waitForSelector(selector))!;
-    await field.click({ count: 3 });
-    await field.type(text);
-  };
   const address = (): Promise<string> => shown.page.evaluate('location.hash') as Promise<string>;
   const back = (): Promise<unknown> => shown.page.evaluate('history.back()');
   /** Names of the images in the grid, of those that are drawn. */
@@ -81,6 +71,22 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
   const firstIs = (pattern: RegExp): Promise<unknown> =>
     shown.page.waitForFunction(
       `${String(pattern)}.test(document.querySelector('.virtual-grid .picture')?.ariaLabel ?? '')`,
+    );
+
+  /** Drags over an image, from (10 %, 25 %) to (70 %, 75 %). */
+  const drawPart = async (selector: string): Promise<void> => {
+    const box = (await (await shown.page.waitForSelector(selector))!.boundingBox())!;
+    const to = (x: number, y: number) => shown.page.mouse.move(box.x + x * box.width, box.y + y * box.height);
+    await to(0.1, 0.25);
+    await shown.page.mouse.down();
+    await to(0.5, 0.5);
+    await to(0.7, 0.75);
+    await shown.page.mouse.up();
+  };
+  /** The part of an image that is marked, in percent. */
+  const fields = (): Promise<unknown> =>
+    shown.page.evaluate(
+      `[...document.querySelectorAll('.part-fields input')].map((one) => Math.round(Number(one.value)))`,
     );
 
   it('makes an index of a folder that is picked, by a model of a list, and shows its images at once', async () => {
@@ -101,8 +107,8 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     // the choice is in the address
     await shown.page.reload();
     await shown.text('.stack code', /images$/);
-    assert.equal(await value('input[name=output]'), `${images}.index`);
-    await type('input[name=output]', index);
+    assert.equal(await valueOf(shown.page, 'input[name=output]'), `${images}.index`);
+    await typeInto(shown.page, 'input[name=output]', index);
     await shown.check();
     await press('Make the index');
     await shown.text('h1', /photos\.index/, 60_000);
@@ -179,6 +185,28 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
       );
     const expected = ['Open blue/blue 1.png', 'Open blue/blue 2.png', 'Open blue/blue 4.png'];
     assert.deepEqual(await marked(), expected);
+    // each mark is seen on the picture, and on the button that was pressed
+    const seen = (await shown.page.evaluate(`(() => {
+      const frame = (item) => {
+        const { borderTopWidth, borderTopColor } = getComputedStyle(item.querySelector('.picture .thumb'));
+        return borderTopWidth === '0px' ? 'none' : borderTopColor;
+      };
+      const pressed = (item) => [...item.querySelectorAll('.marks button')].map((one) =>
+        [one.ariaPressed, getComputedStyle(one).backgroundColor]);
+      return ['selected', 'liked', 'unliked'].map((mark) => document.querySelector('li.' + mark))
+        .concat([...document.querySelectorAll('.virtual-grid li')].at(-1))
+        .map((item) => ({ frame: frame(item), buttons: pressed(item) }));
+    })()`)) as { frame: string; buttons: [pressed: string, background: string][] }[];
+    assert.equal(new Set(seen.map(({ frame }) => frame)).size, 4, JSON.stringify(seen));
+    assert.equal(seen[3]!.frame, 'none', 'what is not marked has no frame');
+    const backgrounds = seen.map(({ buttons }, i) => {
+      assert.deepEqual(
+        buttons.map(([isPressed]) => isPressed),
+        [0, 1, 2].map((button) => String(button === i)),
+      );
+      return buttons.find(([isPressed]) => isPressed === 'true')?.[1] ?? buttons[0]![1];
+    });
+    assert.equal(new Set(backgrounds).size, 4, 'pressed buttons differ from one another and from the others');
     await shown.check();
     await shown.page.reload();
     await tray(/^1 selected, 1 like, 1 unlike/);
@@ -226,22 +254,12 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
   });
 
   it('searches by a part that is drawn, which the fields follow, or typed', async () => {
-    const box = (await (await shown.page.waitForSelector('.region-image'))!.boundingBox())!;
-    const to = (x: number, y: number) => shown.page.mouse.move(box.x + x * box.width, box.y + y * box.height);
-    await to(0.1, 0.25);
-    await shown.page.mouse.down();
-    await to(0.5, 0.5);
-    await to(0.7, 0.75);
-    await shown.page.mouse.up();
-    const fields = () =>
-      shown.page.evaluate(
-        `[...document.querySelectorAll('.part-fields input')].map((one) => Math.round(Number(one.value)))`,
-      );
+    await drawPart('.region-image');
     assert.deepEqual(await fields(), [10, 25, 60, 50]);
     await press('Search by this part');
     await shown.text('.asked summary', /Like a part of the given image/, 30_000);
     await shown.text('.grid-head [role=status]', /^25 images$/);
-    await type('.part-fields label:nth-of-type(3) input', '40');
+    await typeInto(shown.page, '.part-fields label:nth-of-type(3) input', '40');
     await press('Search by this part');
     await shown.page.waitForFunction(`decodeURIComponent(location.hash).includes('part=0.1,0.25,0.4,0.5')`);
     await firstIs(/green/);
@@ -271,12 +289,55 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
 
   it('finds duplicates by a slider, with a live count and pairs on both sides of it', async () => {
     await view('Duplicates');
-    await shown.text('.live', /^\d+ pairs?, \d+ of 25 images$/, 30_000);
+    // the slider begins where the similarities of these images say
+    using opened = ImageIndex.open(index);
+    const usual = await duplicateThreshold(opened);
+    const { pairs } = await similarPairs(opened, 1000);
+    const same = pairs.filter(({ similarity }) => similarity >= usual).length;
+    await shown.text('.live', new RegExp(`^${same} pairs?, \\d+ of 25 images$`), 30_000);
+    await shown.text('.slider output', new RegExp(`^${usual.toFixed(3)}$`));
     await slide(shown.page, 'Same from a similarity of', 0.99999);
     await shown.text('.live', /^\d+ pairs?, \d of 25 images$/);
     await shown.text('.group .caption', /copy\.png/);
-    assert.ok((await shown.page.$$('.examples figure:first-child .thumb')).length >= 2);
+    // either image of a pair is opened
+    const pictures = '.examples figure:first-child li:first-child .picture';
+    const names = (await shown.page.evaluate(
+      `[...document.querySelectorAll('${pictures}')].map((one) => one.ariaLabel.replace('Open ', ''))`,
+    )) as string[];
+    assert.equal(names.length, 2);
+    for (const [i, name] of names.entries()) {
+      await shown.page.click(`${pictures}:nth-of-type(${i + 1})`);
+      await shown.page.waitForFunction(
+        `document.querySelector('dialog h2')?.innerText === ${JSON.stringify(name)}`,
+      );
+      await shown.page.keyboard.press('Escape');
+      await shown.page.waitForFunction(`document.querySelector('dialog') === null`);
+    }
     await shown.check();
+  });
+
+  it('keeps what was asked in each tab, and goes through the tabs by keys', async () => {
+    const current = (words: RegExp): Promise<string> => shown.text('[role=tab][aria-selected=true]', words);
+    await shown.page.focus('[role=tab][aria-selected=true]');
+    for (const [key, words] of [
+      ['ArrowRight', /^Outliers$/],
+      ['ArrowLeft', /^Duplicates$/],
+      ['End', /^Labels$/],
+      ['ArrowRight', /^All images$/],
+      ['ArrowRight', /^Search$/],
+    ] as const) {
+      await shown.page.keyboard.press(key);
+      await current(words);
+      assert.equal(await shown.page.evaluate('document.activeElement.ariaSelected'), 'true', key);
+    }
+    await shown.text('.asked summary', /Like a part of the given image/);
+    assert.deepEqual(await fields(), [10, 25, 40, 50]);
+    await view('Clusters');
+    await shown.text('.group h2', /Cluster 1/);
+    await view('Duplicates');
+    await shown.text('.slider output', /^1\.000$/);
+    assert.match(await address(), /threshold=0\.99999/);
+    await shown.text('.live', /^\d+ pairs?, \d of 25 images$/);
     await press('Automatic');
     await shown.page.waitForFunction(`!location.hash.includes('threshold')`);
   });
@@ -296,7 +357,7 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await shown.text('dialog h2', /blue\/blue 0\.png/);
     await shown.page.waitForSelector('.neighbours img');
     await shown.check();
-    await type('dialog input[name=label]', 'sky');
+    await typeInto(shown.page, 'dialog input[name=label]', 'sky');
     await press('Label it');
     await shown.text('dialog h3', /Label: sky/);
     await shown.page.focus('dialog header button:not(:disabled)');
@@ -308,14 +369,40 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await shown.page.keyboard.press('z');
     await shown.page.keyboard.up('Control');
     await shown.text('dialog h3', /^Label$/);
-    await shown.page.keyboard.press('1');
-    await shown.text('dialog h3', /Label: sky/);
+    for (const [key, label] of [
+      ['1', /Label: sky/],
+      ['0', /^Label$/],
+      ['1', /Label: sky/],
+    ] as const) {
+      await shown.page.keyboard.press(key);
+      await shown.text('dialog h3', label);
+    }
     await shown.page.reload();
     await shown.text('dialog h2', /blue\/blue 1\.png/);
     const look = (await shown.page.evaluate(
       `decodeURIComponent(document.querySelector('dialog a').hash)`,
     )) as string;
     assert.match(look, /#\/look\?weights=.*run&image=.*blue\/blue\+1\.png/);
+    await pressRole(shown.page, 'link', 'Look at it');
+    await shown.text('main h1', /^Look$/);
+    await lookSettled(shown.page);
+    await shown.text('.seen figcaption', /^blue 1\.png: \d+ × \d+ patches/);
+    await back();
+    await shown.text('dialog h2', /blue\/blue 1\.png/);
+    // a part of it, once it has its shape
+    await shown.page.waitForFunction(`(() => {
+      const image = document.querySelector('dialog .region-image img');
+      const { width, height } = image?.getBoundingClientRect() ?? {};
+      return image?.naturalWidth > 0 && Math.abs(width / height - image.naturalWidth / image.naturalHeight) < 0.01;
+    })()`);
+    await drawPart('dialog .region-image');
+    assert.deepEqual(await fields(), [10, 25, 60, 50]);
+    await press('Search by this part');
+    await shown.text('.asked summary', /Like a part of blue\/blue 1\.png/);
+    await shown.text('.grid-head [role=status]', /^25 images$/, 30_000);
+    assert.equal(await shown.page.$('dialog'), null);
+    await back();
+    await shown.text('dialog h2', /blue\/blue 1\.png/);
     await press('More like this');
     await shown.text('.asked summary', /Like blue\/blue 1\.png/);
     assert.equal(await shown.page.$('dialog'), null);
@@ -323,89 +410,6 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await shown.text('dialog h2', /blue\/blue 1\.png/);
     await shown.page.keyboard.press('Escape');
     await shown.page.waitForFunction(`document.querySelector('dialog') === null`);
-  });
-
-  it('labels the selection, filters by label, and writes labels into a table', async () => {
-    await type('.grid-head input[type=search]', 'red/');
-    await shown.text('.grid-head [role=status]', /^9 images$/);
-    await press('Clear');
-    await press('Select these');
-    await tray(/^9 selected/);
-    await press('Label');
-    await type('dialog input[name=label]', 'red, "all"');
-    await press('Give this label');
-    await shown.page.waitForFunction(`document.querySelector('dialog') === null`);
-    await type('.grid-head input[type=search]', ' ');
-    await shown.page.keyboard.press('Backspace');
-    await view('Labels');
-    await shown.text('.labels button', /red, "all" 9/);
-    await shown.text('.labels button', /sky 2/);
-    await shown.text('.grid-head [role=status]', /^11 images$/);
-    await press('sky 2');
-    await shown.text('.grid-head [role=status]', /^2 images$/);
-    await press('Without a label 14');
-    await shown.text('.grid-head [role=status]', /^14 images$/);
-    await shown.check();
-    await press('Propose labels for images like these');
-    await shown.text('.proposals', /\d+ proposals?, the surest first|No other image/);
-    await press('Close');
-    await press('Export');
-    const table = path.join(folder, 'list.csv');
-    await shown.page.select('dialog select', 'labelled');
-    await type('dialog input[name=target]', table);
-    await shown.check();
-    await press('Write it');
-    await shown.text('dialog [role=status]', /^11 images in/, 30_000);
-    const lines = readFileSync(table, 'utf8').trim().split('\n');
-    assert.equal(lines[0], 'image,label');
-    assert.equal(lines.filter((line) => line.endsWith(',"red, ""all"""')).length, 9);
-    assert.ok(lines.includes(`${path.join(images, 'blue', 'blue 0.png')},sky`));
-    // a name that is taken: nothing is replaced, another is offered
-    await press('Write it');
-    await shown.text('dialog [role=alert]', /list\.csv already exists, and nothing is replaced/);
-    assert.equal(await value('dialog input[name=target]'), path.join(folder, 'list-2.csv'));
-    // the browser itself logs failed replies
-    assert.match(shown.errors.splice(0).join('\n'), /^.* 409 \(Conflict\) \S+\/api\/find\/ask$/);
-    await press('Write it');
-    await shown.text('dialog [role=status]', /^11 images in .*list-2\.csv/, 30_000);
-    assert.equal(readFileSync(path.join(folder, 'list-2.csv'), 'utf8'), readFileSync(table, 'utf8'));
-    // as text, without labels: it says so
-    await shown.page.select('dialog label:nth-of-type(2) select', 'list');
-    await shown.text('dialog .note', /only the paths, without labels: a table has both/);
-    await type('dialog input[name=target]', path.join(folder, 'paths.txt'));
-    await press('Write it');
-    await shown.text('dialog [role=status]', /^11 images in .*paths\.txt/, 30_000);
-    const paths = readFileSync(path.join(folder, 'paths.txt'), 'utf8').trim().split('\n');
-    assert.deepEqual(
-      paths.sort(),
-      lines
-        .slice(1)
-        .map((line) => line.slice(0, line.indexOf('.png') + 4))
-        .sort(),
-    );
-    // a folder for each label
-    await shown.page.select('dialog label:nth-of-type(2) select', 'copy');
-    await type('dialog input[name=target]', path.join(folder, 'sorted'));
-    await press('Write it');
-    await shown.text('dialog [role=status]', /^11 images in .*sorted/, 30_000);
-    assert.deepEqual(readdirSync(path.join(folder, 'sorted')).sort(), ['red, "all"', 'sky']);
-    await shown.page.keyboard.press('Escape');
-  });
-
-  it('keeps the labels in the index: they survive a reload, and what is damaged is reported', async () => {
-    appendFileSync(labelsPath(index), 'not a line\n');
-    await shown.page.reload();
-    await shown.text('[role=alert]', /Left out 1 unreadable line of labels\.jsonl/);
-    await shown.text('.labels button', /sky 2/);
-    await tray(/^9 selected/);
-    await press('Label');
-    await press('Remove their labels');
-    await shown.page.waitForFunction(
-      `![...document.querySelectorAll('.labels button')].some((one) => one.innerText.startsWith('red'))`,
-    );
-    await press('Undo');
-    await shown.text('.labels button', /red, "all" 9/);
-    await shown.check();
   });
 
   it('offers a map where there is none yet, and does not call it a failure', async () => {

@@ -1,18 +1,22 @@
 /** The section Look, in a real browser, on real runs. Its failures are in look-failures.test.ts. */
 import assert from 'node:assert/strict';
-import { copyFileSync, linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { copyFileSync, cpSync, linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Browser } from 'puppeteer-core';
 import sharp from 'sharp';
 import { scaleToUnit, viridis } from '../plain/colors.js';
 import { type LookedImage, lookAt } from '../explain/look.js';
 import { buildBackbone } from '../models/index.js';
-import { likeness } from '../plain/maps.js';
+import { likeness, meanMap } from '../plain/maps.js';
+import { listCheckpoints } from '../run/checkpoint-files.js';
 import { launchBrowser } from '../testing/browser.js';
 import { hashFill } from '../testing/hash-fill.js';
+import { writeCheckerboard } from '../testing/image-folder.js';
 import {
+  contrastOf,
   drawOnlyMaps,
   dropFile,
   giveFile,
@@ -25,7 +29,7 @@ import {
   worstColour,
 } from '../testing/page.js';
 import { writeOfficialWeights } from '../testing/saved-run.js';
-import { looksAs, looksAtWidths, looksUnlike } from '../testing/screenshot.js';
+import { looksAs, looksUnlike } from '../testing/screenshot.js';
 import { openStudio } from '../testing/studio.js';
 import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
 import { listWatched } from '../run/film-folder.js';
@@ -259,6 +263,25 @@ describe('the section Look', () => {
       await giveFile(page, 'input[type="file"]', wide);
       await lookSettled(studio.page);
       await studio.text('.image-choices', /wide\.png/);
+      // of an image that was given, too, it shows what each checkpoint attends to; the student's changes faster
+      await drawOnlyMaps(page);
+      await page.select('main .row label:nth-of-type(3) select', 'student');
+      const checkpoints = listCheckpoints(run);
+      const expected: number[][][] = [];
+      for (const at of [0, checkpoints.length - 1]) {
+        const { step, folder: weights } = checkpoints[at]!;
+        using model = loadModel(weights, { device: 'cpu', checkpointKey: 'student' });
+        const [{ rows, columns, maps, heads }] = (await lookAt(model, [wide])).images as [LookedImage];
+        expected.push([...scaleToUnit(meanMap(maps, heads))].map(viridis));
+        await setSlider(page, 'Checkpoint', at);
+        await studio.text('.sliders output', new RegExp(`^step ${step}$`));
+        let worst = Infinity;
+        for (let left = 100; worst > 3 && left > 0; left--)
+          worst = worstColour(await patchColours(page, '.seen canvas', rows, columns), expected.at(-1)!);
+        assert.ok(worst <= 3, `step ${step}: off by ${worst} of 255`);
+      }
+      const changed = worstColour(expected[0]!, expected[1]!);
+      assert.ok(changed > 6, `the checkpoints attend to different patches: ${changed} of 255`);
       // with a name that would not fit on a phone
       for (const event of ['drop', 'paste'] as const) {
         await page.evaluate(`(async () => {
@@ -279,6 +302,7 @@ describe('the section Look', () => {
       await studio.check();
       // out of the studio's folders
       await page.click('.image-choices details summary');
+      await page.waitForSelector('.folder-images button svg.icon path'); // a sign that needs no font
       for (const name of [path.basename(folder), 'images']) {
         await page.evaluate(
           `[...document.querySelectorAll('.folder-images button')].find((one) => one.innerText.includes(${JSON.stringify(name)}))?.click()`,
@@ -298,6 +322,8 @@ describe('the section Look', () => {
     if (typeof browser === 'string') return t.skip(browser);
     const long = path.join(images, 'class-0', `${'a-long-name-'.repeat(15)}.png`);
     copyFileSync(picture, long);
+    const longRun = path.join(folder, 'runs', `a-run-${'whose-name-goes-on-'.repeat(10)}without-a-space`);
+    cpSync(run, longRun, { recursive: true });
     const studio = await openStudio(browser, [folder]);
     const { page } = studio;
     const shows = (name: RegExp): Promise<string> => studio.text('.seen figcaption', name);
@@ -313,8 +339,22 @@ describe('the section Look', () => {
         `Math.max(...[...document.querySelectorAll('.sliders *, .image-choices *')].map((one) => one.getBoundingClientRect().right))`,
       )) as number;
       assert.ok(right <= 390, `the sliders reach to ${right} of 390 pixels`);
+      for (const address of [
+        lookAddress({ weights: longRun }),
+        lookAddress({ weights: longRun, image: picture }),
+        `#/find?${new URLSearchParams({ new: '1', weights: longRun, images }).toString()}`,
+      ]) {
+        await studio.show(address);
+        await studio.text('main option', /whose-name-goes-on/);
+        if (address.includes('image=')) await lookSettled(page);
+        const beyond = await page.evaluate('document.documentElement.scrollWidth - innerWidth');
+        assert.equal(beyond, 0, address);
+      }
+      await studio.check();
       await page.setViewport({ width: 1200, height: 800 });
 
+      await studio.show(lookAddress({ weights: run, image: long }));
+      await lookSettled(page);
       await dropFile(page, 'main h1', wide);
       await shows(/^wide\.png/);
       await lookSettled(page);
@@ -346,6 +386,7 @@ describe('the section Look', () => {
     } finally {
       await studio.close();
       rmSync(long);
+      rmSync(longRun, { recursive: true });
     }
   });
 
@@ -358,7 +399,7 @@ describe('the section Look', () => {
     const { page } = studio;
     try {
       await studio.show(lookAddress({ weights: run }));
-      await page.waitForSelector('.image-choices details summary');
+      await studio.text('main', /There are no models/); // which moves what is below it
       await page.click('.image-choices details summary');
       await studio.text('.folder-images button', /many/);
       await page.evaluate(
@@ -414,16 +455,24 @@ describe('the section Look', () => {
     }
   });
 
-  it('looks as it should at three widths, light and dark', async (t) => {
+  it('draws an image as sharp as its file, however coarsely the model sees it', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
+    const fine = path.join(images, 'fine.png');
+    await writeCheckerboard(fine);
     const studio = await openStudio(browser, [folder]);
+    const { page } = studio;
     try {
-      await studio.show(lookAddress({ weights: official, image: fixed }));
-      await lookSettled(studio.page);
-      await looksAtWidths(studio.page, 'main', 'look', () => lookSettled(studio.page));
-      await studio.check();
+      await studio.show(lookAddress({ weights: run, image: fine, strength: '0.05' }));
+      await lookSettled(page);
+      // what the model sees comes first, and is grey
+      let contrast = 0;
+      for (let left = 100; contrast < 60 && left > 0; left--, await sleep(50))
+        contrast = await contrastOf(page, '.seen canvas');
+      assert.ok(contrast > 60, `it has black and white squares: ${contrast}`);
+      assert.deepEqual(studio.errors, []);
     } finally {
       await studio.close();
+      rmSync(fine);
     }
   });
 

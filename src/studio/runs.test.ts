@@ -148,7 +148,17 @@ describe('the section Runs', () => {
     await openRun('runs/first');
     const last = lastLine(first);
     await studio.text(newest('loss'), exactly(short(last.loss)));
+    for (const column of ['lr', 'wd', 'teacherTemp', 'memoryMiB'])
+      assert.equal(await studio.page.$(`[data-column="${column}"]`), null, `${column} is folded away`);
     await unfold();
+    await studio.page.waitForSelector('[data-column="lr"]');
+    const heights = (await studio.page.evaluate(
+      `['loss', 'kl', 'lr'].map((column) => document.querySelector('[data-column="' + column + '"] .plot').getBoundingClientRect().height)`,
+    )) as number[];
+    assert.ok(
+      Math.min(heights[0]!, heights[1]!) > 1.2 * heights[2]!,
+      `loss and health are large: ${heights.join()}`,
+    );
     const tiles = await studio.text('.tiles', /Finished in \d+ s[\s\S]*6 of 6 steps/);
     assert.match(tiles, /Health\s+Healthy\s+Different images get different answers\./);
     assert.match(tiles, /Speed\s+[\d,]+ images\/s/);

@@ -49,7 +49,15 @@ export async function pageProblems(page: Page): Promise<string[]> {
   await page.setViewport({ width: 360, height: 740 });
   await inBoth('narrow');
   const overflow = (await page.evaluate('document.documentElement.scrollWidth - innerWidth')) as number;
-  if (overflow > 0) found.push(`narrow: the page is ${overflow} pixels wider than the screen`);
+  if (overflow > 0) {
+    const beyond = (await page.evaluate(
+      `[...document.querySelectorAll('body *')].filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
+        .map(({ tagName, className }) => tagName.toLowerCase() + (typeof className === 'string' ? '.' + className : ''))`,
+    )) as string[];
+    found.push(
+      `narrow: the page is ${overflow} pixels wider than the screen: ${beyond.slice(0, 12).join(', ')}`,
+    );
+  }
   if (before !== null) await page.setViewport(before);
   return found;
 }

@@ -16,13 +16,10 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Browser } from 'puppeteer-core';
 import sharp from 'sharp';
 import { fitClassifier } from '../classify/fit-classifier.js';
-import { buildIndex } from '../explore/build-index.js';
-import { ImageIndex } from '../explore/image-index.js';
-import { labelImages } from '../explore/labels.js';
-import { makeMap } from '../explore/map.js';
 import { loadModel } from '../model.js';
 import { exportWeb } from '../export/web/export-web.js';
 import { launchBrowser, openPage, serveFolders } from './browser.js';
+import { classesOf, labelledIndex, rowsOf } from './labelled-index.js';
 import { giveFile, lookSettled, setSlider } from './page.js';
 import { openStudio } from './studio.js';
 
@@ -36,14 +33,8 @@ const site = mkdtempSync(path.join(os.tmpdir(), 'dino-docs-pictures-'));
 /** An index in Find with five classes labelled: its duplicates, its map, and what is like one of its images. */
 async function findAndMap(browser: Browser, run: string, images: string): Promise<void> {
   const output = path.join(site, 'scenes.index');
-  using model = loadModel(run, { device: 'cpu' });
-  await buildIndex(model, images, { output });
-  using index = ImageIndex.open(output);
-  await makeMap(index);
-  const classes = [...new Set(index.images.map(({ label }) => label))].filter((name) => name !== null);
-  const rowsOf = (name: string): number[] =>
-    index.images.flatMap(({ label }, row) => (label === name ? [row] : []));
-  for (const name of classes.slice(0, 5)) labelImages(index, rowsOf(name), name);
+  using index = await labelledIndex(run, images, output);
+  const classes = classesOf(index);
   const studio = await openStudio(browser, [path.dirname(run), images, site]);
   const { page } = studio;
   await page.setViewport({ width: 1440, height: 900 });
@@ -64,7 +55,7 @@ async function findAndMap(browser: Browser, run: string, images: string): Promis
   await settled();
   await studio.picture('map', '.map-pane');
   // what is like one image, of a class in the middle of the list; two of the results are selected
-  const [asked = 0] = rowsOf(classes[Math.floor(classes.length / 2)]!);
+  const [asked = 0] = rowsOf(index, classes[Math.floor(classes.length / 2)]!);
   const named = { index: output, name: index.images[asked]!.path };
   await studio.show(`#/find?${new URLSearchParams(named).toString()}`);
   await settled();

@@ -30,3 +30,14 @@ export async function makeImageFolder(folder: string, options: ImageFolderOption
     }
   }
 }
+
+/** Writes a square image of black and white squares, too fine for the size at which small models see it. */
+export async function writeCheckerboard(file: string, side = 640, square = 6): Promise<void> {
+  const pixels = Uint8Array.from({ length: side * side }, (_, i) => {
+    const [x, y] = [i % side, Math.floor(i / side)];
+    return (Math.floor(x / square) + Math.floor(y / square)) % 2 === 0 ? 255 : 0;
+  });
+  await sharp(pixels, { raw: { width: side, height: side, channels: 1 } })
+    .png()
+    .toFile(file);
+}

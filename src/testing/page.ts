@@ -15,10 +15,17 @@ export async function setSlider(page: Page, label: string, value: number, within
   await setValue(page, label, value, within);
 }
 
-/** Draws maps without their pictures: the colours that are on the screen are then those of the values. */
-export async function drawOnlyMaps(page: Page, within = 'body'): Promise<void> {
-  await setValue(page, 'Drawn', 'map', within);
+/** Chooses how maps are laid over their pictures. */
+export async function drawMaps(
+  page: Page,
+  style: 'smooth' | 'patches' | 'map',
+  within = 'body',
+): Promise<void> {
+  await setValue(page, 'Drawn', style, within);
 }
+
+/** Draws maps without their pictures: the colours that are on the screen are then those of the values. */
+export const drawOnlyMaps = (page: Page, within = 'body'): Promise<void> => drawMaps(page, 'map', within);
 
 /** Clicks what has this role and this name, once it exists. */
 export async function pressRole(page: Page, role: string, words: string): Promise<void> {
@@ -56,11 +63,7 @@ export async function slide(page: Page, label: string, value: number): Promise<v
 }
 
 /** Chooses what Look shows of an image. */
-export async function showView(page: Page, words: string): Promise<void> {
-  const found = `[...document.querySelectorAll('[role=tab], .views label')].find((one) => one.innerText.trim() === ${JSON.stringify(words)})`;
-  await page.waitForFunction(`${found} !== undefined`);
-  await page.evaluate(`(${found}.querySelector('input') ?? ${found}).click()`);
-}
+export const showView = (page: Page, words: string): Promise<void> => pressRole(page, 'tab', words);
 
 /** Waits until Look has finished computing and shows this many pictures. */
 export async function lookSettled(page: Page, count = 1): Promise<void> {
@@ -69,6 +72,19 @@ export async function lookSettled(page: Page, count = 1): Promise<void> {
      document.querySelectorAll('.seen .map-view > canvas').length === ${count}`,
     { timeout: 60_000, polling: 100 },
   );
+}
+
+/** Types into a field, once it exists, in place of what it holds. */
+export async function typeInto(page: Page, selector: string, text: string): Promise<void> {
+  const field = (await page.waitForSelector(selector))!;
+  await field.click({ count: 3 });
+  await field.type(text);
+}
+
+/** What a field holds, once it exists. */
+export async function valueOf(page: Page, selector: string): Promise<unknown> {
+  await page.waitForSelector(selector);
+  return page.evaluate(`document.querySelector(${JSON.stringify(selector)}).value`);
 }
 
 /** The text of every element that matches. */
@@ -84,6 +100,23 @@ export async function giveFile(page: Page, selector: string, file: string): Prom
   await (input as unknown as { uploadFile(path: string): Promise<void> }).uploadFile(file);
 }
 
+/** Colours of a canvas at places given as shares of its sides, [r, g, b] each. */
+export const coloursAt = (
+  page: Page,
+  canvas: string,
+  places: readonly (readonly [x: number, y: number])[],
+): Promise<number[][]> =>
+  page.evaluate(`(async () => {
+    // recent changes are drawn in the next frame
+    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 30)));
+    const canvas = document.querySelector(${JSON.stringify(canvas)});
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    return ${JSON.stringify(places)}.map(([x, y]) => {
+      const at = 4 * (Math.floor(y * canvas.height) * canvas.width + Math.floor(x * canvas.width));
+      return [...data.slice(at, at + 3)];
+    });
+  })()`) as Promise<number[][]>;
+
 /** Colour in the middle of each patch of a map's canvas, (rows * columns) of [r, g, b]. */
 export const patchColours = (
   page: Page,
@@ -91,17 +124,25 @@ export const patchColours = (
   rows: number,
   columns: number,
 ): Promise<number[][]> =>
-  page.evaluate(`(async () => {
-    // recent changes are drawn in the next frame
-    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 30)));
+  coloursAt(
+    page,
+    canvas,
+    Array.from({ length: rows * columns }, (_, i) => [
+      ((i % columns) + 0.5) / columns,
+      (Math.floor(i / columns) + 0.5) / rows,
+    ]),
+  );
+
+/** How much what a canvas shows in its middle varies: the standard deviation of its green, 0 to 127.5. */
+export const contrastOf = (page: Page, canvas: string): Promise<number> =>
+  page.evaluate(`(() => {
     const canvas = document.querySelector(${JSON.stringify(canvas)});
-    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-    const [w, h] = [canvas.width / ${columns}, canvas.height / ${rows}];
-    return Array.from({ length: ${rows * columns} }, (_, i) => {
-      const x = Math.floor(((i % ${columns}) + 0.5) * w), y = Math.floor((Math.floor(i / ${columns}) + 0.5) * h);
-      return [...data.slice((y * canvas.width + x) * 4, (y * canvas.width + x) * 4 + 3)];
-    });
-  })()`) as Promise<number[][]>;
+    const [w, h] = [canvas.width >> 1, canvas.height >> 1];
+    const { data } = canvas.getContext('2d').getImageData(w >> 1, h >> 1, w, h);
+    const values = Array.from({ length: w * h }, (_, i) => data[4 * i + 1]);
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length);
+  })()`) as Promise<number>;
 
 /** The largest difference of a channel, 0 to 255. */
 export const worstColour = (got: readonly number[][], expected: readonly (readonly number[])[]): number =>

@@ -21,11 +21,13 @@ const BLUR = 2;
 const COLOUR = 0.1;
 /** Pixels by which a side may be longer or shorter, because lines of text differ between fonts. */
 const SIDE = 12;
+/** How whole pages are kept. */
+const SMALL = { quality: 60, effort: 6 };
 
 export interface PictureOptions {
   /** Share of the pixels that may differ; use more for elements with much text. */
   allowed?: number;
-  /** The picture is kept in this share of its size, for whole pages. Default 1. */
+  /** The picture is kept in this share of its size, and not to the last bit, for whole pages. Default 1. */
   scale?: number;
   /** Selectors of what differs from run to run (times, speeds, paths): its place stays empty. */
   hidden?: readonly string[];
@@ -89,10 +91,12 @@ async function pictureOf(
     .toBuffer();
 }
 
-const fileOf = (name: string): string => path.join(FOLDER, `${name}.png`);
+/** Whole pages are full of pictures, of which WebP takes a third of a PNG's bytes. */
+const fileOf = (name: string, { scale = 1 }: PictureOptions): string =>
+  `${name}.${scale === 1 ? 'png' : 'webp'}`;
 
-async function expectedPicture(name: string): Promise<Uint8Array> {
-  const file = fileOf(name);
+async function expectedPicture(name: string, options: PictureOptions): Promise<Uint8Array> {
+  const file = path.join(FOLDER, fileOf(name, options));
   assert.ok(existsSync(file), `${file} does not exist: DINO_WRITE_PICTURES=1 writes it`);
   return sharp(file).png().toBuffer();
 }
@@ -114,9 +118,9 @@ async function compareUntil(
 const isWriting = (): boolean => process.env['DINO_WRITE_PICTURES'] === '1';
 
 /**
- * Fails unless the first element that matches `selector` looks like test/fixtures/studio/NAME.png. On failure the actual
- * picture, the expected one and the difference are in a temporary folder that the message names. Give the page a fixed
- * viewport.
+ * Fails unless the first element that matches `selector` looks like test/fixtures/studio/NAME.png (.webp where `scale` is not
+ * 1). On failure the actual picture, the expected one and the difference are in a temporary folder that the message names.
+ * Give the page a fixed viewport.
  */
 export async function looksAs(
   page: Page,
@@ -128,16 +132,12 @@ export async function looksAs(
   const take = (): Promise<Uint8Array> => pictureOf(page, selector, options);
   if (isWriting()) {
     mkdirSync(FOLDER, { recursive: true });
-    const few = scale === 1 ? { quality: 95 } : { colours: 32, dither: 0, effort: 10 };
-    writeFileSync(
-      fileOf(name),
-      await sharp(await take())
-        .png({ palette: true, ...few })
-        .toBuffer(),
-    );
+    const picture = sharp(await take());
+    const coded = scale === 1 ? picture.png({ palette: true, quality: 95 }) : picture.webp(SMALL);
+    writeFileSync(path.join(FOLDER, fileOf(name, options)), await coded.toBuffer());
     return;
   }
-  const expected = await expectedPicture(name);
+  const expected = await expectedPicture(name, options);
   const { got: last, share, drawn } = await compareUntil(take, expected, (now) => now <= allowed);
   if (share <= allowed) return;
   const folder = mkdtempSync(path.join(os.tmpdir(), `dino-picture-${name}-`));
@@ -149,7 +149,7 @@ export async function looksAs(
       ? 'its size is different'
       : `${(100 * share).toFixed(1)} % of its pixels differ, at most ${(100 * allowed).toFixed(1)} % may`;
   assert.fail(
-    `${selector} does not look like test/fixtures/studio/${name}.png: ${why}. See got.png, expected.png and ` +
+    `${selector} does not look like test/fixtures/studio/${fileOf(name, options)}: ${why}. See got.png, expected.png and ` +
       `difference.png in ${folder}; if the change is intended, DINO_WRITE_PICTURES=1 rewrites the picture.`,
   );
 }
@@ -163,14 +163,11 @@ export async function looksUnlike(
 ): Promise<void> {
   const { allowed = 0.02 } = options;
   if (isWriting()) return;
-  const expected = await expectedPicture(name);
+  const expected = await expectedPicture(name, options);
   const take = (): Promise<Uint8Array> => pictureOf(page, selector, options);
   const { share } = await compareUntil(take, expected, (now) => now > allowed);
-  assert.ok(share > allowed, `${selector} looks like ${name}.png: only ${(100 * share).toFixed(1)} % differ`);
+  assert.ok(share > allowed, `${selector} looks like ${name}: only ${(100 * share).toFixed(1)} % differ`);
 }
-
-/** How whole pages are compared: their text takes much of them. */
-export const PAGE_PICTURES: PictureOptions = { allowed: 0.06, scale: 1 / 3 };
 
 /** Windows of a desk, a tablet and a phone, pixels. */
 const WINDOWS = [
@@ -190,8 +187,8 @@ export async function looksAtWidths(
   page: Page,
   selector: string,
   name: string,
-  ready: () => Promise<unknown> = () => Promise.resolve(),
-  optionsAt: (width: number) => PictureOptions = () => PAGE_PICTURES,
+  ready: () => Promise<unknown>,
+  optionsAt: (width: number) => PictureOptions,
 ): Promise<void> {
   const before = page.viewport();
   for (const [width, height] of WINDOWS)

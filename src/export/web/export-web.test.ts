@@ -40,7 +40,6 @@ import {
   worstColour,
 } from '../../testing/page.js';
 import { oddWords } from '../../testing/odd-words.js';
-import { looksAtWidths, looksUnlike, PAGE_PICTURES } from '../../testing/screenshot.js';
 import { fromTypedArray, scope } from '../../torch/index.js';
 import { Model } from '../../model.js';
 import { checkOnnx } from '../onnx/check.js';
@@ -528,17 +527,5 @@ describe('the page', () => {
       `document.querySelector('.choose')?.innerText.includes('is not in this page')`,
     );
     await fine();
-  });
-
-  it('looks as it should at three widths, light and dark', async (t) => {
-    if (typeof browser === 'string') return t.skip(browser);
-    await page().goto(`${root}/index.html#/?image=class-1%2Fimage-3.png`);
-    await settled(/image-3\.png/);
-    await looksAtWidths(page(), 'main', 'export');
-    // what it must not pass for: another view of the same image
-    await page().setViewport({ width: 1440, height: 900 });
-    await page().emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'light' }]);
-    await showView(page(), 'Parts in colour');
-    await looksUnlike(page(), 'main', 'export-1440-light', PAGE_PICTURES);
   });
 });
