@@ -296,7 +296,7 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     const same = pairs.filter(({ similarity }) => similarity >= usual).length;
     await shown.text('.live', new RegExp(`^${same} pairs?, \\d+ of 25 images$`), 30_000);
     await shown.text('.slider output', new RegExp(`^${usual.toFixed(3)}$`));
-    await slide(shown.page, 'Same from a similarity of', 0.99999);
+    await slide(shown.page, 'Similarity threshold', 0.99999);
     await shown.text('.live', /^\d+ pairs?, \d of 25 images$/);
     await shown.text('.group .caption', /copy\.png/);
     // either image of a pair is opened

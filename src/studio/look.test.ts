@@ -360,7 +360,7 @@ describe('the section Look', () => {
       await lookSettled(page);
       await setSlider(page, 'Head', 2);
       await setSlider(page, 'Strength', 0.3);
-      await setSlider(page, 'Mass shown', 0.5);
+      await setSlider(page, 'Attention shown', 0.5);
       await setSlider(page, 'Resolution', 2 * SIDE);
       await page.waitForFunction(`/size=128/.test(location.hash) && /head=2/.test(location.hash)`);
       await page.reload();
@@ -370,7 +370,7 @@ describe('the section Look', () => {
       for (const [label, value] of [
         ['Head', '2'],
         ['Strength', '0.3'],
-        ['Mass shown', '0.5'],
+        ['Attention shown', '0.5'],
         ['Resolution', String(2 * SIDE)],
       ] as const)
         assert.equal(await valueOf(label), value, label);

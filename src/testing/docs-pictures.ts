@@ -74,7 +74,7 @@ async function findAndMap(browser: Browser, run: string, images: string): Promis
 /** The attention of the demo's report: three scenes in a row. */
 async function demoReport(browser: Browser, report: string): Promise<void> {
   const page = await browser.newPage();
-  await page.setViewport({ width: 1400, height: 900 });
+  await page.setViewport({ width: 1400, height: 900, deviceScaleFactor: 1.5 });
   await page.goto(pathToFileURL(report).href);
   await page.addStyleTag({
     content: `body { max-width: none } .looks { grid-template-columns: repeat(3, 1fr); padding: 18px }

@@ -345,7 +345,7 @@ describe('the page', () => {
       await page().evaluate('document.activeElement.blur()');
     }
     // a mass of 60 %: what is left out is dark
-    await setSlider(page(), 'Mass shown', 0.6);
+    await setSlider(page(), 'Attention shown', 0.6);
     const last = expected.maps.slice(2 * rows * columns);
     const mask = massMask(last, 0.6);
     const dimmed = await patchColours(page(), '.map-view canvas', rows, columns);

@@ -68,7 +68,7 @@ export function MapSliders({ drawn, heads, resolution }: MapSlidersProps) {
       )}
       <StyleChoice style={style} onChange={drawn.setStyle} />
       {style !== 'map' && share('Strength', overlay, 0.05, drawn.setOverlay)}
-      {heads > 0 && share('Mass shown', mass, 0.05, drawn.setMass)}
+      {heads > 0 && share('Attention shown', mass, 0.05, drawn.setMass)}
       {resolution !== undefined && (
         <Slider
           label="Resolution"

@@ -41,7 +41,7 @@ export function Duplicates({ index, place, images }: ControlsProps) {
     <div class="duplicates">
       <div class="row">
         <Slider
-          label="Same from a similarity of"
+          label="Similarity threshold"
           min={least}
           max={MOST}
           step="any"
