@@ -51,7 +51,7 @@ describe('a ResNet with class attention', () => {
   it('hides positions of global crops from the class token in training, others for each image', () =>
     scope(() => {
       const sizes = { arch: 'resnet_class_attention', embedDim: 32, depth: 3 };
-      const whole = build().train() as ClassAttentionResNet;
+      const whole = build().train();
       const model = buildBackbone({ ...sizes, patchDropRate: 0.75 }).train() as ClassAttentionResNet;
       model.loadStateDict(whole.stateDict());
       const images = randn([3, 3, 32, 32]); // 16 positions
