@@ -80,7 +80,8 @@ function groupOf(runs) {
     views: spread(runs.map((run) => run.views)),
     isLoaded: runs.some((run) => run.paced !== true && isLoaded(run)),
     isPaced: runs.some((run) => run.paced === true),
-    cores: Math.min(...runs.map(({ machine }) => machine.cores)),
+    // a row that doesn't say had what the machine has
+    cores: Math.min(...runs.map(({ machine }) => machine?.cores ?? Infinity)),
   };
 }
 

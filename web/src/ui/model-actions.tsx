@@ -46,13 +46,12 @@ function commandsOf({
   const which =
     (network === undefined || network === 'teacher' ? '' : ` --checkpoint-key ${shellPath(network)}`) +
     (heads === undefined || heads === null ? '' : ` --num-heads ${heads}`);
-  const model = `${shellPath(path)}${which}`;
   return [
     [
       'A web page that shows the model to others, without a server',
-      `dino export ${model} --format web --output page`,
+      `dino export ${shellPath(path)}${which} --format web --output page`,
     ],
-    ['ONNX, for other programs', `dino export ${model} --format onnx --output model.onnx`],
+    ['ONNX, for other programs', `dino export ${shellPath(path)}${which} --format onnx --output model.onnx`],
     [
       'Features of a folder of images',
       `dino embed ${shellPath(path)} IMAGES${which} --output features.safetensors`,
