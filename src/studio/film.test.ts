@@ -56,15 +56,6 @@ after(async () => {
   rmSync(folder, { recursive: true });
 });
 
-async function openRun(studio: StudioPage, name: string): Promise<void> {
-  await studio.show('#/runs');
-  await studio.text('.runs th a', new RegExp(`^${name}$`), 30_000);
-  await studio.page.evaluate(
-    `[...document.querySelectorAll('.runs th a')].find((one) => one.innerText === ${JSON.stringify(name)}).click()`,
-  );
-  await studio.text('main h1', new RegExp(`^${name}$`));
-}
-
 /** The canvases of a strip: the original, before training, now; of several runs the original, and each of them. */
 const cell = (image: number, place: number): string =>
   `.strips li:nth-child(${image}) .cell:nth-of-type(${place + 1}) canvas`;
@@ -127,7 +118,7 @@ describe('the film of watched images', () => {
     const studio = await openStudio(browser, [folder]);
     const { page } = studio;
     try {
-      await openRun(studio, 'runs/first');
+      await studio.openRun('runs/first');
       await page.waitForSelector(cell(2, 3), { timeout: 20_000 });
       const watched = listWatched(run);
       const names = await page.evaluate(
@@ -190,7 +181,7 @@ describe('the film of watched images', () => {
     const studio = await openStudio(browser, [folder]);
     const { page } = studio;
     try {
-      await openRun(studio, 'runs/first');
+      await studio.openRun('runs/first');
       await page.waitForSelector(cell(2, 3), { timeout: 20_000 });
       const { steps } = listWatched(run)[0]!;
       await setSlider(page, 'Checkpoint', 1, '.film');
@@ -261,7 +252,7 @@ describe('the film of watched images', () => {
       if (pathname.includes('/watch/')) pictures.push(`${path.basename(pathname)} ${response.status()}`);
     });
     try {
-      await openRun(studio, 'runs/other');
+      await studio.openRun('runs/other');
       await page.waitForSelector(cell(3, 3), { timeout: 20_000 });
       assert.deepEqual(pictures, ['original 200', 'original 200', 'original 200']);
       const at = listWatched(other).findIndex(({ name }) => name.startsWith('fine'));
@@ -318,7 +309,7 @@ describe('the film of watched images', () => {
     const studio = await openStudio(browser, [folder]);
     const { page } = studio;
     try {
-      await openRun(studio, 'runs/other');
+      await studio.openRun('runs/other');
       await page.waitForSelector(cell(3, 3), { timeout: 20_000 });
       await studio.text('.film .play', /Pause/);
       await page.click('.film-controls input[type="checkbox"]');
@@ -413,7 +404,7 @@ describe('the film of watched images', () => {
     );
     const ended = new Promise((resolve) => child.once('exit', resolve));
     try {
-      await openRun(studio, 'runs/growing');
+      await studio.openRun('runs/growing');
       await page.waitForSelector('.film canvas', { timeout: 60_000 });
       const seen = async (): Promise<number> =>
         Number(/(\d+) checkpoints?/.exec((await textsOf(page, '.film .note')).join())![1]);

@@ -42,14 +42,7 @@ describe('how a run stands', { skip: typeof browser === 'string' ? browser : fal
     rmSync(folder, { recursive: true });
   });
 
-  const openRun = async (name: string): Promise<void> => {
-    await studio.show('#/runs');
-    await studio.text('.runs th a', new RegExp(`^${name}$`), 90_000);
-    await studio.page.evaluate(
-      `[...document.querySelectorAll('.runs th a')].find((one) => one.innerText === ${JSON.stringify(name)}).click()`,
-    );
-    await studio.text('main h1', new RegExp(`^${name}$`));
-  };
+  const openRun = (name: string): Promise<void> => studio.openRun(name, 90_000);
   const tile = (name: string, pattern: RegExp, timeout?: number): Promise<string> =>
     studio.text(`[data-tile="${name}"]`, pattern, timeout);
   /** A copy of the run, of 300 steps, with the lines of metrics that a test writes. */

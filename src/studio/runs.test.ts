@@ -93,14 +93,7 @@ const unfold = async (): Promise<void> => {
     `document.querySelectorAll('.fold, .run-head details').forEach((one) => (one.open = true))`,
   );
 };
-const openRun = async (name: string): Promise<void> => {
-  await studio.show('#/runs');
-  await studio.text('.runs th a', new RegExp(`^${name}$`), 90_000);
-  await studio.page.evaluate(
-    `[...document.querySelectorAll('.runs th a')].find((one) => one.innerText === ${JSON.stringify(name)}).click()`,
-  );
-  await studio.text('main h1', new RegExp(`^${name}$`));
-};
+const openRun = (name: string): Promise<void> => studio.openRun(name, 90_000);
 
 describe('the section Runs', () => {
   it('shows a run as soon as its folder is there, and says that it has finished', async (t) => {

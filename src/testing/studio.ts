@@ -22,6 +22,8 @@ export interface StudioPage {
   stopped: string[];
   /** Goes to `#/...` and waits for the section's heading. */
   show(hash: string): Promise<void>;
+  /** Opens the page of a run from the list of runs, once it is there. @param timeout - Default 30,000 ms. */
+  openRun(name: string, timeout?: number): Promise<void>;
   /** Waits until an element's text matches. @returns The text. */
   text(selector: string, pattern: RegExp, timeout?: number): Promise<string>;
   /**
@@ -66,14 +68,24 @@ export async function openStudio(browser: Browser, folders: readonly string[]): 
     }
   };
 
+  const show = async (hash: string): Promise<void> => {
+    await page.evaluate(`location.hash = ${JSON.stringify(hash)}`);
+    await page.waitForSelector('main h1');
+  };
+
   return {
     studio,
     page,
     errors,
     stopped,
-    async show(hash) {
-      await page.evaluate(`location.hash = ${JSON.stringify(hash)}`);
-      await page.waitForSelector('main h1');
+    show,
+    async openRun(name, timeout = 30_000) {
+      await show('#/runs');
+      await text('.runs th a', new RegExp(`^${name}$`), timeout);
+      await page.evaluate(
+        `[...document.querySelectorAll('.runs th a')].find((one) => one.innerText === ${JSON.stringify(name)}).click()`,
+      );
+      await text('main h1', new RegExp(`^${name}$`));
     },
     text,
     async check() {
