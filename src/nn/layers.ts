@@ -70,9 +70,27 @@ export class Conv2d extends Layer {
 
   override forward(x: Tensor): Tensor {
     const padding = [this.#padding, this.#padding];
+    if (this.#skipsPixels)
+      return ops.conv2d(everyOther(x, this.#stride), this.weight, this.bias, 1, padding, 1, this.#groups);
     return ops.conv2d(x, this.weight, this.bias, this.#stride, padding, 1, this.#groups);
   }
+
+  /**
+   * A 1 x 1 convolution of few channels that skips pixels is computed from those that remain: the gradient of its weights by
+   * oneDNN writes past its memory in channels-last (uxlfoundation/oneDNN #6035), and hangs or ends the process.
+   */
+  get #skipsPixels(): boolean {
+    const [, inChannels, kernelSize] = this.weight.shape as [number, number, number, number];
+    return kernelSize === 1 && this.#stride > 1 && this.#padding === 0 && inChannels < ONEDNN_BLOCK;
+  }
 }
+
+/** Channels in a block of oneDNN's convolutions with AVX-512; with AVX2 half of it. */
+const ONEDNN_BLOCK = 16;
+
+/** (B, C, H, W) to (B, C, H / stride, W / stride), rounded up: every stride-th pixel. */
+const everyOther = (x: Tensor, stride: number): Tensor =>
+  x.slice(2, 0, null, stride).slice(3, 0, null, stride);
 
 /** Normalizes the last dimension to mean 0 and variance 1, then scales and shifts. */
 export class LayerNorm extends Layer {
