@@ -5,6 +5,7 @@ import { buildBackbone } from '../dist/models/index.js';
 import { takesPatchSize } from '../dist/models/architectures.js';
 import { manualSeed, setNumThreads } from '../dist/torch/index.js';
 import { contestant } from './contestant.mjs';
+import { settled } from './precision.mjs';
 
 const c = JSON.parse(process.argv[2]);
 const { arch = 'vit_small', side = 224 } = c;
@@ -14,7 +15,9 @@ const backbone = buildBackbone({ arch, ...(takesPatchSize(arch) ? { patchSize: 1
 for (const parameter of backbone.parameters()) parameter.requiresGrad = false;
 const { items } = await listImages(`${c.data}/imagenette-mini/val`);
 const chosen = [...items].filter((_, i) => i % Math.floor(items.length / c.images) === 0).slice(0, c.images);
-await contestant(async () => {
+
+/** Images whose features are computed. */
+async function embed(precision) {
   let done = 0;
   const options = {
     resize: Math.round((side * 256) / 224),
@@ -24,7 +27,11 @@ await contestant(async () => {
     kind: 'cls',
     layers: 1,
     numWorkers: 1,
+    precision,
   };
   for await (const batch of featureBatches(backbone, chosen, options)) done += batch.indices.length;
   return done;
-});
+}
+
+const precision = await settled(c.precision, 'cpu', embed);
+await contestant(async () => ({ units: await embed(precision), precision }));

@@ -68,8 +68,10 @@ subset = torch.utils.data.Subset(dataset, range(0, every * c["images"], every))
 @torch.no_grad()
 def turn():
     done = 0
+    bf16 = c.get("precision") == "bf16"
     for samples, _ in torch.utils.data.DataLoader(subset, batch_size=c["batch"], num_workers=1):
-        done += len(model(samples))
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            done += len(model(samples))
     return done
 
 

@@ -68,6 +68,7 @@ class Turns(Callback):
 
 trainer = Trainer(
     accelerator="cpu",
+    precision="bf16-mixed" if c.get("precision") == "bf16" else "32-true",
     max_epochs=1,
     logger=False,
     enable_checkpointing=False,

@@ -20,8 +20,8 @@ export function report(machine, results) {
       lines.push(`| ${result.title} | | failed: ${result.failed} | | | | |`);
       continue;
     }
-    const { unit, sides, ratio, target, flops } = result;
-    const share = flops ? flops / (machine.gemmGflops * 1e9) / sides.ours.median : null;
+    const { unit, sides, ratio, target, roofline } = result;
+    const share = roofline ? roofline / sides.ours.median : null;
     lines.push(
       `| ${result.title} | ${unit} | ${show(sides.ours, unit)} | ${show(sides.reference, unit)} | ` +
         `${ratio === undefined ? '' : `**${ratio.toFixed(2)}**`} | ${target} | ` +

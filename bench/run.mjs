@@ -48,6 +48,18 @@ function sides(row) {
   return all;
 }
 
+/** The time of a step's products in bfloat16, alone. */
+async function productSeconds(row) {
+  const one = await start(
+    process.execPath,
+    ['products.mjs', JSON.stringify({ threads, ...row.settings })],
+    threads,
+  );
+  const { products } = await one.turn();
+  one.stop();
+  return products;
+}
+
 async function measure(row) {
   const contestants = {};
   for (const [name, [command, args]] of Object.entries(sides(row)))
@@ -65,7 +77,8 @@ async function measure(row) {
   }
   if (result.sides.reference) result.ratio = result.sides.reference.median / result.sides.ours.median;
   if (row.note) result.title += ` (${row.note(turns.ours.at(-1))})`;
-  if (row.flops) result.flops = row.flops;
+  if (row.flops && !row.bf16) result.roofline = row.flops / (machine.gemmGflops * 1e9);
+  if (row.flops && row.bf16) result.roofline = await productSeconds(row);
   return result;
 }
 

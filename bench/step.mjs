@@ -9,11 +9,9 @@ import {
 } from '../dist/dino/index.js';
 import { buildBackbone, DINOHead } from '../dist/models/index.js';
 import { buildOptimizer, LossScaler, parameterGroups } from '../dist/optim/index.js';
-import { PRECISIONS } from '../dist/plain/precisions.js';
 import {
   hasStreams,
   manualSeed,
-  precisionProblem,
   ProcessGroup,
   randn,
   scope,
@@ -21,6 +19,7 @@ import {
   Store,
 } from '../dist/torch/index.js';
 import { contestant } from './contestant.mjs';
+import { settled } from './precision.mjs';
 
 const c = JSON.parse(process.argv[2]);
 const device = c.device ?? 'cpu';
@@ -83,21 +82,12 @@ const step = (precision) =>
 const settle = () => {
   if (unread !== null && !unread.isEmpty) unread.read();
 };
-/** The fastest by one step of each, after one that is not timed. */
-function fastest() {
-  const times = PRECISIONS.filter((name) => precisionProblem(name, device) === null).map((name) => {
-    step(name);
-    settle();
-    const start = performance.now();
-    step(name);
-    settle();
-    return [performance.now() - start, name];
-  });
-  return times.sort(([a], [b]) => a - b)[0][1];
-}
-const precision = c.precision === 'auto' ? fastest() : (c.precision ?? 'fp32');
-step(precision);
-settle();
+const timed = (precision) => {
+  step(precision);
+  settle();
+};
+const precision = await settled(c.precision, device, timed);
+timed(precision);
 await contestant(() => {
   for (let i = 0; i < c.steps; i++) step(precision);
   settle();

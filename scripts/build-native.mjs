@@ -166,6 +166,9 @@ function vectorLevels() {
 /** For a *.bf16.cc, which is compiled once: loops for processors of level v4 that multiply bfloat16. */
 const BF16_FLAGS = ['-DDINO_LEVEL=bf16', '-O3', '-march=x86-64-v4', '-mavx512bf16'];
 
+/** For a *.amx.cc: the same for processors that multiply tiles of bfloat16. */
+const AMX_FLAGS = [...BF16_FLAGS, '-UDINO_LEVEL', '-DDINO_LEVEL=amx', '-mamx-tile', '-mamx-bf16'];
+
 /** The units of an addon: { name, text, sources, own flags }. */
 function unitsOf(name, folder, sources) {
   const joined = UNITS[name].map((files) => files.map((file) => `${file}.cc`));
@@ -173,8 +176,11 @@ function unitsOf(name, folder, sources) {
   return [...joined, ...alone].flatMap((own) => {
     const files = own.map((file) => path.join(folder, file));
     const unit = own[0].replace(/\.cc$/, '');
-    if (own[0].endsWith('.bf16.cc'))
-      return process.arch === 'x64' ? [{ name: unit, files, own: BF16_FLAGS }] : [];
+    for (const [ending, flags] of [
+      ['.bf16.cc', BF16_FLAGS],
+      ['.amx.cc', AMX_FLAGS],
+    ])
+      if (own[0].endsWith(ending)) return process.arch === 'x64' ? [{ name: unit, files, own: flags }] : [];
     if (!own[0].endsWith('.simd.cc')) return [{ name: unit, files, own: [] }];
     return vectorLevels().map((level) => ({ name: `${unit}.${level.name}`, files, own: level.own }));
   });

@@ -40,7 +40,7 @@ std::array<at::Tensor, 3> split_heads(const at::Tensor& qkv, int64_t heads) {
 }
 
 const AttentionLoops& loops() {
-  const AttentionLoops* bf16 = packs_bf16() ? bf16_attention_loops() : nullptr;
+  const AttentionLoops* bf16 = !packs_bf16() ? nullptr : has_amx() ? amx_attention_loops() : bf16_attention_loops();
   return bf16 ? *bf16 : attention_loops();
 }
 

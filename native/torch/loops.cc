@@ -19,6 +19,9 @@ namespace bf16 {
 extern const AttentionLoops attention_loops;
 extern const PackLoops pack_loops;
 }  // namespace bf16
+namespace amx {
+extern const AttentionLoops attention_loops;
+}
 
 const RowLoops& rows() {
   static const RowLoops& chosen = vectors::pick(base::row_loops, v3::row_loops, v4::row_loops);
@@ -34,6 +37,7 @@ bool has_bf16_loops() {
   return has;
 }
 const AttentionLoops* bf16_attention_loops() { return has_bf16_loops() ? &bf16::attention_loops : nullptr; }
+const AttentionLoops* amx_attention_loops() { return has_bf16_loops() ? &amx::attention_loops : nullptr; }
 const PackLoops& pack_loops() {
   static const PackLoops& chosen =
       has_bf16_loops() ? bf16::pack_loops : vectors::pick(base::pack_loops, v3::pack_loops, v4::pack_loops);
@@ -43,6 +47,7 @@ const PackLoops& pack_loops() {
 const RowLoops& rows() { return base::row_loops; }
 const AttentionLoops& attention_loops() { return base::attention_loops; }
 const AttentionLoops* bf16_attention_loops() { return nullptr; }
+const AttentionLoops* amx_attention_loops() { return nullptr; }
 const PackLoops& pack_loops() { return base::pack_loops; }
 bool has_bf16_loops() { return false; }
 #endif

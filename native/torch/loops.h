@@ -77,6 +77,8 @@ const RowLoops& rows();
 const AttentionLoops& attention_loops();
 // The same with products of bfloat16 (attention.bf16.cc); null where the processor or the level in use has none.
 const AttentionLoops* bf16_attention_loops();
+// The same by AMX (attention.amx.cc), which the caller has found on this processor and asked the system for.
+const AttentionLoops* amx_attention_loops();
 const PackLoops& pack_loops();
 // Whether the loops of *.bf16.cc may be used.
 bool has_bf16_loops();

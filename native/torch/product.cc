@@ -6,8 +6,8 @@
 // operands are packed here, and it multiplies them:
 //
 // - float32, with AVX-512 on a processor that is not Intel's: libtorch leaves these to MKL, which has only AVX2 for it;
-// - operands rounded to bfloat16, where float32 products may be computed so (precision.h), with avx512_bf16 but without AMX:
-//   oneDNN has whole products of float32 matrices in bfloat16 only with AMX.
+// - operands rounded to bfloat16, where float32 products may be computed so (precision.h), with avx512_bf16: oneDNN has whole
+//   products of float32 matrices in bfloat16 only with AMX, and there they are slower (docs/performance.md).
 //
 // Each number of a result is computed in the same order whatever the number of threads.
 #include "product.h"
@@ -63,9 +63,15 @@ bool packs_float32() {
 }  // namespace
 
 bool packs_bf16() {
-  static const bool can =
-      has_instructions("avx512_bf16") && !(has_instructions("amx_bf16") && onednn_limit() != "AVX512_CORE_BF16");
+  static const bool can = has_instructions("avx512_bf16");
   return can && bf16_products();
+}
+
+bool has_amx() {
+  static const bool has = has_bf16_loops() && has_instructions("amx_bf16") &&
+                          (onednn_limit().empty() || onednn_limit().find("AMX") != std::string_view::npos) &&
+                          at::cpu::init_amx();  // asks the system for it
+  return has;
 }
 
 bool packs() { return packs_bf16() || packs_float32(); }

@@ -13,6 +13,9 @@ namespace dino {
 // Whether products of our own operators round their operands to bfloat16 themselves.
 bool packs_bf16();
 
+// Whether products of bfloat16 may use AMX.
+bool has_amx();
+
 // Whether they pack their operands at all, in bfloat16 or in float32.
 bool packs();
 

@@ -141,8 +141,10 @@ describe('bf16-matmul', { skip }, () => {
     [2, 16],
     [47, 16],
     [48, 32],
+    [31, 48],
     [65, 64],
     [197, 64],
+    [290, 32],
   ] as const) {
     test(`attention of ${tokens} tokens in heads of ${dim} is within its rounding, with every gradient`, () => {
       const width = 2 * dim;

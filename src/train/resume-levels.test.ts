@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { cpuCapability } from '../torch/index.js';
+import { native } from '../torch/native.js';
 
 const child = fileURLToPath(new URL('../testing/resume-child.js', import.meta.url));
 const environment = { ...process.env };
@@ -24,6 +25,9 @@ const LEVELS: Record<string, Record<string, string>> = {
   "the machine's own level": {},
   ...(cpuCapability() === 'AVX512'
     ? {
+        ...(native.cpuFeatures()['amx_bf16'] === true
+          ? { 'AVX-512 with bfloat16': { ONEDNN_MAX_CPU_ISA: 'AVX512_CORE_BF16' } }
+          : {}),
         // without instructions for bfloat16
         'AVX-512': { ONEDNN_MAX_CPU_ISA: 'AVX512_CORE' },
         AVX2: {
