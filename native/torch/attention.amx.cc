@@ -27,9 +27,9 @@ constexpr const PackLoops& pack = bf16::pack_loops;
 
 using Pair = uint32_t;
 
-constexpr int64_t kSide = 16;      // of a tile: rows, columns, and pairs
-constexpr int64_t kQueries = 32;   // at a time; one tile's pairs
-constexpr int64_t kSummed = 256;   // queries whose gradients of keys and values are added in one product
+constexpr int64_t kSide = 16;     // of a tile: rows, columns, and pairs
+constexpr int64_t kQueries = 32;  // at a time; one tile's pairs
+constexpr int64_t kSummed = 256;  // queries whose gradients of keys and values are added in one product
 
 int64_t pad(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -51,15 +51,15 @@ class Tiles {
   ~Tiles() { _tile_release(); }
 };
 
-// A matrix of pairs, or of numbers, whose rows are `stride` elements of four bytes apart.
-struct Left {
+// A matrix of pairs whose rows are `stride` elements of four bytes apart.
+struct Tiled {
   const Pair* data;
   int64_t stride;
   const Pair* at(int64_t row, int64_t pair) const { return data + row * kSide * stride + pair * kSide; }
 };
 
 // Two by two tiles of C = or += A B
-inline void square(int64_t pairs, Left a, Left b, float* c, int64_t c_stride, bool adds) {
+inline void square(int64_t pairs, Tiled a, Tiled b, float* c, int64_t c_stride, bool adds) {
   const int64_t bytes = 4 * c_stride;
   float* below = c + kSide * c_stride;
   if (adds) {
@@ -90,7 +90,7 @@ inline void square(int64_t pairs, Left a, Left b, float* c, int64_t c_stride, bo
 }
 
 // One tile of C = or += A B
-inline void single(int64_t pairs, Left a, Left b, float* c, int64_t c_stride, bool adds) {
+inline void single(int64_t pairs, Tiled a, Tiled b, float* c, int64_t c_stride, bool adds) {
   if (adds)
     _tile_loadd(0, c, 4 * c_stride);
   else
@@ -104,12 +104,12 @@ inline void single(int64_t pairs, Left a, Left b, float* c, int64_t c_stride, bo
 }
 
 // C (rows, columns) = or += A (rows, pairs) B (pairs, columns), all of them multiples of 16
-void product(int64_t rows, int64_t columns, int64_t pairs, Left a, Left b, float* c, int64_t c_stride, bool adds) {
+void product(int64_t rows, int64_t columns, int64_t pairs, Tiled a, Tiled b, float* c, int64_t c_stride, bool adds) {
   written();
   const int64_t down = rows / kSide, across = columns / kSide, deep = pairs / kSide;
   for (int64_t j = 0; j < across; j += 2) {
     for (int64_t i = 0; i < down; i += 2) {
-      const Left left{a.at(i, 0), a.stride}, right{b.at(0, j), b.stride};
+      const Tiled left{a.at(i, 0), a.stride}, right{b.at(0, j), b.stride};
       float* to = c + i * kSide * c_stride + j * kSide;
       if (i + 1 < down && j + 1 < across) {
         square(deep, left, right, to, c_stride, adds);
@@ -139,15 +139,15 @@ void pack_pairs(const float* from, int64_t stride, int64_t n, int64_t width, Pai
 // The transpose, (width, padded / 2), zeros after the last pair
 void pack_columns(const float* from, int64_t stride, int64_t n, int64_t width, Pair* to, int64_t padded) {
   const int64_t used = (n + 1) / 2;
-  for (int64_t i = 0; i < width; i++)
-    std::memset(to + i * padded / 2 + used, 0, (padded / 2 - used) * sizeof(Pair));
+  for (int64_t i = 0; i < width; i++) std::memset(to + i * padded / 2 + used, 0, (padded / 2 - used) * sizeof(Pair));
   pack.round_columns(from, stride, 1, reinterpret_cast<uint16_t*>(to), padded, width, n);
 }
 
 // Sizes of a head in whole tiles.
 struct Sizes {
   int64_t across, deep, pairs;  // tokens as columns, and summed over; pairs of a row of q
-  explicit Sizes(int64_t tokens, int64_t dim) : across(pad(tokens, kSide)), deep(pad(tokens, 2 * kSide)), pairs(dim / 2) {}
+  explicit Sizes(int64_t tokens, int64_t dim)
+      : across(pad(tokens, kSide)), deep(pad(tokens, 2 * kSide)), pairs(dim / 2) {}
 };
 
 int64_t scratch(int64_t tokens, int64_t dim) {
@@ -162,10 +162,10 @@ void forward(Head h, float* out, int64_t out_stride, float* lse, float* memory) 
   if (h.dim % (2 * kSide) != 0) return bf16::attention_loops.forward(h, out, out_stride, lse, memory);
   const Sizes s(h.tokens, h.dim);
   const float scale = 1.0f / std::sqrt(static_cast<float>(h.dim));
-  Pair* rows = reinterpret_cast<Pair*>(memory);  // (deep, pairs)
-  Pair* keys = rows + s.deep * s.pairs;          // (pairs, across)
-  Pair* values = keys + s.pairs * s.across;      // (deep / 2, dim)
-  Pair* weights = values + s.deep / 2 * h.dim;   // (kQueries, deep / 2)
+  Pair* rows = reinterpret_cast<Pair*>(memory);                               // (deep, pairs)
+  Pair* keys = rows + s.deep * s.pairs;                                       // (pairs, across)
+  Pair* values = keys + s.pairs * s.across;                                   // (deep / 2, dim)
+  Pair* weights = values + s.deep / 2 * h.dim;                                // (kQueries, deep / 2)
   float* scores = reinterpret_cast<float*>(weights + kQueries * s.deep / 2);  // (kQueries, deep)
   float* result = scores + kQueries * s.deep;                                 // (kQueries, dim)
   pack.pair_columns(h.k, h.stride, keys, s.across, h.tokens, h.dim);
@@ -205,9 +205,9 @@ void backward(Head h, const float* out, const float* grad_out, int64_t out_strid
   Pair* k_pairs = values + s.pairs * s.across;     // (deep / 2, dim)
   Pair* q_columns = k_pairs + s.deep / 2 * h.dim;  // (dim, deep / 2)
   Pair* g_columns = q_columns + s.deep / 2 * h.dim;
-  Pair* weight_pairs = g_columns + s.deep / 2 * h.dim;    // (most / 2, across)
-  Pair* score_pairs = weight_pairs + most / 2 * s.across;  // (most / 2, across)
-  Pair* score_rows = score_pairs + most / 2 * s.across;    // (kQueries, deep / 2)
+  Pair* weight_pairs = g_columns + s.deep / 2 * h.dim;                            // (most / 2, across)
+  Pair* score_pairs = weight_pairs + most / 2 * s.across;                         // (most / 2, across)
+  Pair* score_rows = score_pairs + most / 2 * s.across;                           // (kQueries, deep / 2)
   float* weights = reinterpret_cast<float*>(score_rows + kQueries * s.deep / 2);  // (kQueries, deep)
   float* grad_scores = weights + kQueries * s.deep;
   float* result = grad_scores + kQueries * s.deep;  // (kQueries, dim)

@@ -64,32 +64,104 @@ struct Forward {
   at::Tensor qkv, attended, lse;  // for the backward pass: (B, N, 3 D), (B, N, D), (B, heads, N)
 };
 
+// qkv (R, 3 D) = norm(x) W^T + b, and the rows' statistics
+void project(const at::Tensor& x, const Norm& norm, const Weights& w, at::Tensor& qkv, at::Tensor& statistics) {
+  const int64_t rows = x.size(0), width = x.size(1);
+  if (!has_row_products(rows)) {
+    at::Tensor y = at::empty_like(x);
+    normalize(x, norm, y, statistics);
+    initialize_output(nullptr, w.qkv_bias, 1, qkv);
+    return multiply_by_weight(qkv, y, w.qkv.t(), 1);
+  }
+  const RowProduct product(w.qkv.t());
+  const RowLoops& loops = dino::rows();
+  const NormRows rows_of(x, norm);
+  const float* bias = w.qkv_bias.const_data_ptr<float>();
+  float *to = qkv.data_ptr<float>(), *known = statistics.data_ptr<float>();
+  Pieces pieces;
+  const auto y_at = pieces.floats(width), left_at = pieces.bytes(product.left_size());
+  each_block(rows, pieces.size(), [&](int64_t row, int64_t height, int64_t, char* memory) {
+    float *y = floats(memory, y_at), *out = to + row * 3 * width;
+    for (int64_t r = 0; r < height; r++) {
+      rows_of.normalize(row + r, y + r * width, known);
+      loops.skip(nullptr, bias, 1, out + r * 3 * width, 3 * width);
+    }
+    product.round(y, width, 1, height, memory + left_at);
+    product.multiply(memory + left_at, height, out, 3 * width, true);
+  });
+}
+
+// out (R, D) = x + scale * (attended P^T + b)
+void join(const at::Tensor& x, const at::Tensor& attended, const Weights& w, double scale, at::Tensor& out) {
+  const int64_t rows = x.size(0), width = x.size(1);
+  if (!has_row_products(rows)) {
+    initialize_output(&x, w.proj_bias, scale, out);
+    return multiply_by_weight(out, attended, w.proj.t(), 1, scale);
+  }
+  const RowProduct product(w.proj.t());
+  const RowLoops& loops = dino::rows();
+  const float *in = x.const_data_ptr<float>(), *from = attended.const_data_ptr<float>(),
+              *bias = w.proj_bias.const_data_ptr<float>();
+  float* to = out.data_ptr<float>();
+  each_block(rows, product.left_size(), [&](int64_t row, int64_t height, int64_t, char* memory) {
+    product.round(from + row * width, width, scale, height, memory);
+    for (int64_t r = row; r < row + height; r++) loops.skip(in + r * width, bias, scale, to + r * width, width);
+    product.multiply(memory, height, to + row * width, width, true);
+  });
+}
+
 Forward forward(const at::Tensor& x, const Norm& norm, const Weights& w, int64_t heads, double scale) {
   const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2), rows = batch * tokens;
   const at::Tensor in = x.view({rows, width});
   Forward result{at::empty_like(x), at::empty({rows, 2}, x.options()),
                  at::empty({batch, tokens, 3 * width}, x.options()), at::empty_like(x),
                  at::empty({batch, heads, tokens}, x.options())};
-  {
-    at::Tensor y = at::empty_like(in), qkv = result.qkv.view({rows, 3 * width});
-    normalize(in, norm, y, result.statistics);
-    initialize_output(nullptr, w.qkv_bias, 1, qkv);
-    multiply_by_weight(qkv, y, w.qkv.t(), 1);
-  }
+  at::Tensor qkv = result.qkv.view({rows, 3 * width});
+  project(in, norm, w, qkv, result.statistics);
   float *out = result.attended.data_ptr<float>(), *lse = result.lse.data_ptr<float>();
   const AttentionLoops& loops = attention::loops();
   each_head(loops, result.qkv, heads, [&](const Head& head, int64_t i, int64_t offset, float* scratch) {
     loops.forward(head, out + i / heads * tokens * width + offset, width, lse + i * tokens, scratch);
   });
   at::Tensor to = result.out.view({rows, width});
-  initialize_output(&in, w.proj_bias, scale, to);
-  multiply_by_weight(to, result.attended.view({rows, width}), w.proj.t(), 1, scale);
+  join(in, result.attended.view({rows, width}), w, scale, to);
   return result;
 }
 
 struct Gradients {
   at::Tensor x, qkv, qkv_bias, proj, proj_bias, norm_weight, norm_bias;
 };
+
+// Backward through project(), a block of rows at a time in each thread: grad_x (R, D) from g (R, 3 D), with the gradient of the skip
+// connection, and the gradients of the weights. That of qkv's is computed transposed, with g as right operand, as which it is packed
+// without transposing.
+void project_back(const at::Tensor& grad_out, const at::Tensor& x, const Norm& norm, const at::Tensor& statistics,
+                  const at::Tensor& g, const Weights& w, const NormSums& sums, Gradients& result, at::Tensor& grad_x) {
+  const int64_t rows = x.size(0), width = x.size(1), wide = 3 * width;
+  const RowProduct product(w.qkv);
+  const RightOperand right(rows, wide);
+  const RowLoops& loops = dino::rows();
+  const NormRows rows_of(x, norm);
+  const at::Tensor normalized = at::empty_like(x), bias = at::zeros({at::get_num_threads(), wide}, x.options());
+  const float *from = g.const_data_ptr<float>(), *upstream = grad_out.const_data_ptr<float>(),
+              *known = statistics.const_data_ptr<float>();
+  float *y = normalized.data_ptr<float>(), *to = grad_x.data_ptr<float>(), *bias_sum = bias.data_ptr<float>();
+  each_block(rows, product.left_size(), [&](int64_t row, int64_t height, int64_t part, char* memory) {
+    const float* block = from + row * wide;
+    for (int64_t r = 0; r < height; r++) loops.add(block + r * wide, bias_sum + part * wide, wide);
+    right.put(block, wide, row, height);
+    product.round(block, wide, 1, height, memory);
+    product.multiply(memory, height, to + row * width, width, false);
+    for (int64_t r = row; r < row + height; r++) {
+      rows_of.normalize_again(r, known, y + r * width);
+      rows_of.backward(r, known, upstream + r * width, to + r * width, sums.of(part));
+    }
+  });
+  const at::Tensor columns = at::empty({width, wide}, x.options());
+  right.multiply(columns, normalized.t(), false);
+  result.qkv = columns.t().contiguous();
+  result.qkv_bias = bias.sum(0);
+}
 
 Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm& norm, const Forward& kept,
                    const Weights& w, int64_t heads, double scale) {
@@ -112,14 +184,18 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm& 
       loops.backward(head, out + row, grad + row, width, lse + i * tokens, q, q + width, q + 2 * width, scratch);
     });
   }
-  at::Tensor y = at::empty_like(in);
-  normalize_again(in, norm, kept.statistics, y);
-  result.qkv = at::empty_like(w.qkv);  // (3 D, D)
-  multiply(result.qkv, g.t(), y);
-  result.qkv_bias = sum_of_rows(g);
-  multiply_by_weight(y, g, w.qkv);  // gradient of the norm's output
+  at::Tensor y = at::empty_like(in);  // the norm's output, then its gradient
   NormSums sums(width, x.options());
-  sums.backward(in, norm, kept.statistics, grad_out, y);
+  if (has_row_products(rows)) {
+    project_back(grad_out, in, norm, kept.statistics, g, w, sums, result, y);
+  } else {
+    normalize_again(in, norm, kept.statistics, y);
+    result.qkv = at::empty_like(w.qkv);  // (3 D, D)
+    multiply(result.qkv, g.t(), y);
+    result.qkv_bias = sum_of_rows(g);
+    multiply_by_weight(y, g, w.qkv);
+    sums.backward(in, norm, kept.statistics, grad_out, y);
+  }
   const auto total = sums.total().unbind(0);
   result.x = y.view(x.sizes());
   result.norm_weight = total[0];

@@ -60,30 +60,48 @@ void each_row_of_parts(int64_t rows, int64_t parts, Fn fn) {
   });
 }
 
-// y = norm(x), and the rows' statistics (R, 2)
-inline void normalize(const at::Tensor& x, const Norm& norm, at::Tensor& y, at::Tensor& statistics) {
-  const int64_t n = x.size(1);
-  const float *in = x.const_data_ptr<float>(), *weight = norm.weight.const_data_ptr<float>(),
-              *bias = norm.bias.const_data_ptr<float>();
-  const RowLoops& loops = rows();
-  float *out = y.data_ptr<float>(), *known = statistics.data_ptr<float>();
-  each_row(x.size(0), [&](int64_t r) {
-    const auto at = loops.layer_norm(in + r * n, weight, bias, norm.eps, out + r * n, n);
+// The norm of single rows of x (R, D); `known` are the rows' statistics (R, 2).
+class NormRows {
+ public:
+  NormRows(const at::Tensor& x, const Norm& norm)
+      : x_(x.const_data_ptr<float>()), weight_(norm.weight.const_data_ptr<float>()),
+        bias_(norm.bias.const_data_ptr<float>()), eps_(static_cast<float>(norm.eps)), n_(x.size(1)) {}
+
+  void normalize(int64_t r, float* y, float* known) const {
+    const auto at = rows().layer_norm(x_ + r * n_, weight_, bias_, eps_, y, n_);
     known[2 * r] = at.mean;
     known[2 * r + 1] = at.rstd;
-  });
+  }
+  // Recomputes y from the statistics.
+  void normalize_again(int64_t r, const float* known, float* y) const {
+    rows().normalize(x_ + r * n_, {known[2 * r], known[2 * r + 1]}, weight_, bias_, y, n_);
+  }
+  // `gradient` is that of y on entry; on return that of x, with the upstream gradient of the skip connection added.
+  void backward(int64_t r, const float* known, const float* upstream, float* gradient, LayerNormSums sums) const {
+    rows().layer_norm_backward(x_ + r * n_, {known[2 * r], known[2 * r + 1]}, weight_, upstream, gradient, sums, n_);
+  }
+
+ private:
+  const float *x_, *weight_, *bias_;
+  float eps_;
+  int64_t n_;
+};
+
+// y = norm(x), and the rows' statistics (R, 2)
+inline void normalize(const at::Tensor& x, const Norm& norm, at::Tensor& y, at::Tensor& statistics) {
+  const NormRows rows_of(x, norm);
+  float *out = y.data_ptr<float>(), *known = statistics.data_ptr<float>();
+  const int64_t n = x.size(1);
+  each_row(x.size(0), [&](int64_t r) { rows_of.normalize(r, out + r * n, known); });
 }
 
 // Recomputes y from the statistics.
 inline void normalize_again(const at::Tensor& x, const Norm& norm, const at::Tensor& statistics, at::Tensor& y) {
-  const int64_t n = x.size(1);
-  const float *in = x.const_data_ptr<float>(), *weight = norm.weight.const_data_ptr<float>(),
-              *bias = norm.bias.const_data_ptr<float>(), *known = statistics.const_data_ptr<float>();
-  const RowLoops& loops = rows();
+  const NormRows rows_of(x, norm);
+  const float* known = statistics.const_data_ptr<float>();
   float* out = y.data_ptr<float>();
-  each_row(x.size(0), [&](int64_t r) {
-    loops.normalize(in + r * n, {known[2 * r], known[2 * r + 1]}, weight, bias, out + r * n, n);
-  });
+  const int64_t n = x.size(1);
+  each_row(x.size(0), [&](int64_t r) { rows_of.normalize_again(r, known, out + r * n); });
 }
 
 // (n), the sum of the rows of x (R, n)
@@ -107,16 +125,20 @@ class NormSums {
   // `gradient` is that of y on entry; on return that of x, with the upstream gradient of the skip connection added.
   void backward(const at::Tensor& x, const Norm& norm, const at::Tensor& statistics, const at::Tensor& upstream,
                 at::Tensor& gradient) {
+    const NormRows rows_of(x, norm);
+    const float *known = statistics.const_data_ptr<float>(), *grad_out = upstream.const_data_ptr<float>();
+    float* g = gradient.data_ptr<float>();
     const int64_t n = x.size(1);
-    const float *in = x.const_data_ptr<float>(), *weight = norm.weight.const_data_ptr<float>(),
-                *known = statistics.const_data_ptr<float>(), *grad_out = upstream.const_data_ptr<float>();
-    const RowLoops& loops = rows();
-    float *g = gradient.data_ptr<float>(), *sum = sums_.data_ptr<float>();
     each_row_of_parts(x.size(0), parts_, [&](int64_t r, int64_t part) {
-      float* own = sum + part * 3 * n;
-      loops.layer_norm_backward(in + r * n, {known[2 * r], known[2 * r + 1]}, weight, grad_out + r * n, g + r * n,
-                                {own, own + n, own + 2 * n}, n);
+      rows_of.backward(r, known, grad_out + r * n, g + r * n, of(part));
     });
+  }
+
+  // Those of a part, for a single row's backward pass.
+  LayerNormSums of(int64_t part) const {
+    const int64_t n = sums_.size(2);
+    float* own = sums_.data_ptr<float>() + part * 3 * n;
+    return {own, own + n, own + 2 * n};
   }
 
   // (3, width): weight, bias, upstream

@@ -50,7 +50,7 @@ struct Forward {
 };
 
 // x (R, D); without a norm (null) there is no skip connection either
-Forward forward(const at::Tensor& x, const Norm* norm, const Weights& w, double scale, bool keeps) {
+Forward forward_by_products(const at::Tensor& x, const Norm* norm, const Weights& w, double scale, bool keeps) {
   const int64_t rows = x.size(0), wide = w.w1.size(0), chunk = std::min(rows, chunk_rows());
   const PackedWeightsGuard packed;
   Forward result{at::empty({rows, w.w2.size(0)}, x.options()), at::empty({keeps ? rows : chunk, wide}, x.options()),
@@ -75,13 +75,108 @@ Forward forward(const at::Tensor& x, const Norm* norm, const Weights& w, double 
   return result;
 }
 
+// The same, a block of rows at a time from the norm to the skip connection, in each thread.
+Forward forward_by_blocks(const at::Tensor& x, const Norm* norm, const Weights& w, double scale, bool keeps) {
+  const int64_t rows = x.size(0), narrow = x.size(1), wide = w.w1.size(0), last = w.w2.size(0);
+  const RowProduct first(w.w1.t()), second(w.w2.t());
+  Forward result{at::empty({rows, last}, x.options()), keeps ? at::empty({rows, wide}, x.options()) : at::Tensor(),
+                 norm ? at::empty({rows, 2}, x.options()) : at::Tensor()};
+  const RowLoops& loops = dino::rows();
+  const float *in = x.const_data_ptr<float>(), *b1 = w.b1.const_data_ptr<float>(), *b2 = w.b2.const_data_ptr<float>();
+  const auto norm_of = norm ? std::optional(NormRows(x, *norm)) : std::nullopt;
+  float *to = result.out.data_ptr<float>(), *all = keeps ? result.h.data_ptr<float>() : nullptr,
+        *statistics = norm ? result.statistics.data_ptr<float>() : nullptr;
+  Pieces pieces;
+  const auto y_at = pieces.floats(narrow), value_at = pieces.floats(wide), left_at = pieces.bytes(first.left_size()),
+             wide_at = pieces.bytes(second.left_size());
+  each_block(rows, pieces.size(), [&](int64_t row, int64_t height, int64_t, char* memory) {
+    auto *y = floats(memory, y_at), *value = floats(memory, value_at), *h = keeps ? all + row * wide : value;
+    const float* x_rows = in + row * narrow;
+    for (int64_t r = 0; norm_of && r < height; r++) norm_of->normalize(row + r, y + r * narrow, statistics);
+    first.round(norm ? y : x_rows, narrow, 1, height, memory + left_at);
+    first.multiply(memory + left_at, height, h, wide, false);
+    for (int64_t r = 0; r < height; r++) {
+      loops.gelu(h + r * wide, b1, value + r * wide, wide);
+      loops.skip(norm ? x_rows + r * narrow : nullptr, b2, scale, to + (row + r) * last, last);
+    }
+    second.round(value, wide, scale, height, memory + wide_at);
+    second.multiply(memory + wide_at, height, to + row * last, last, true);
+  });
+  return result;
+}
+
+Forward forward(const at::Tensor& x, const Norm* norm, const Weights& w, double scale, bool keeps) {
+  return (has_row_products(x.size(0)) ? forward_by_blocks : forward_by_products)(x, norm, w, scale, keeps);
+}
+
 struct Gradients {
   at::Tensor x, w1, b1, w2, b2, norm_weight, norm_bias;
 };
 
+void finish(Gradients& result, const NormSums* sums, const at::Tensor& upstream, double scale) {
+  if (sums == nullptr) {
+    result.b2 = upstream.sum(0);
+    return;
+  }
+  const auto total = sums->total().unbind(0);
+  result.norm_weight = total[0];
+  result.norm_bias = total[1];
+  result.b2 = total[2].mul(scale);
+}
+
+// The same, a block of rows at a time in each thread. The wide activations are right operands in the products that give the weights'
+// gradients, as which they are packed without transposing; so that of the first weight is computed transposed.
+Gradients backward_by_blocks(const at::Tensor& upstream, const at::Tensor& x, const Norm* norm,
+                             const at::Tensor& statistics, const at::Tensor& h, const Weights& w, double scale) {
+  constexpr int64_t kSummed = 1024;  // rows of a thread whose gradients of weights are added in one product
+  const int64_t rows = x.size(0), narrow = x.size(1), wide = h.size(1), last = upstream.size(1);
+  const int64_t threads = at::get_num_threads(), most = std::min(rows, kSummed * threads);
+  const auto options = x.options();
+  const RowProduct second(w.w2), first(w.w1);
+  Gradients result{at::empty_like(x), {}, {}, at::empty_like(w.w2), {}, {}, {}};
+  const at::Tensor first_columns = at::empty({narrow, wide}, options), sums = at::zeros({threads, wide}, options);
+  const NormSums norm_sums(narrow, options);
+  const at::Tensor normalized = norm ? at::empty({most, narrow}, options) : at::Tensor();
+  const RowLoops& loops = dino::rows();
+  const auto norm_of = norm ? std::optional(NormRows(x, *norm)) : std::nullopt;
+  const float* known = norm ? statistics.const_data_ptr<float>() : nullptr;
+  Pieces pieces;
+  const auto g_at = pieces.floats(wide), value_at = pieces.floats(wide), left_at = pieces.bytes(second.left_size()),
+             wide_at = pieces.bytes(first.left_size());
+  for (int64_t from = 0; from < rows; from += most) {
+    const int64_t n = std::min(most, rows - from);
+    const RightOperand values(n, wide), gradients(n, wide);
+    const at::Tensor part_in = x.narrow(0, from, n), part_out = upstream.narrow(0, from, n);
+    const float *grad_out = part_out.const_data_ptr<float>(), *kept = h.const_data_ptr<float>() + from * wide;
+    float *sum = sums.data_ptr<float>(), *grad_x = result.x.data_ptr<float>() + from * narrow,
+          *y = norm ? normalized.data_ptr<float>() : nullptr;
+    each_block(n, pieces.size(), [&](int64_t row, int64_t height, int64_t part, char* memory) {
+      auto *g = floats(memory, g_at), *value = floats(memory, value_at);
+      second.round(grad_out + row * last, last, scale, height, memory + left_at);
+      second.multiply(memory + left_at, height, g, wide, false);
+      for (int64_t r = 0; r < height; r++)
+        loops.gelu_backward(kept + (row + r) * wide, g + r * wide, value + r * wide, sum + part * wide, wide);
+      values.put(value, wide, row, height);
+      gradients.put(g, wide, row, height);
+      first.round(g, wide, 1, height, memory + wide_at);
+      first.multiply(memory + wide_at, height, grad_x + row * narrow, narrow, false);
+      for (int64_t r = row; norm_of && r < row + height; r++) {
+        norm_of->normalize_again(from + r, known, y + r * narrow);
+        norm_of->backward(from + r, known, grad_out + r * last, grad_x + r * narrow, norm_sums.of(part));
+      }
+    });
+    values.multiply(result.w2, part_out.t(), from > 0, scale);                                       // (E, F)
+    gradients.multiply(first_columns, (norm ? normalized.narrow(0, 0, n) : part_in).t(), from > 0);  // (D, F)
+  }
+  result.w1 = first_columns.t().contiguous();
+  result.b1 = sums.sum(0);
+  finish(result, norm ? &norm_sums : nullptr, upstream, scale);
+  return result;
+}
+
 // upstream (R, E), x (R, D), h (R, F)
-Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm* norm, const at::Tensor& statistics,
-                   const at::Tensor& h, const Weights& w, double scale) {
+Gradients backward_by_products(const at::Tensor& upstream, const at::Tensor& x, const Norm* norm,
+                               const at::Tensor& statistics, const at::Tensor& h, const Weights& w, double scale) {
   const int64_t rows = x.size(0), wide = h.size(1), chunk = std::min(rows, chunk_rows());
   const PackedWeightsGuard packed;
   const int64_t parts = at::get_num_threads();
@@ -119,15 +214,14 @@ Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm* 
     if (norm) norm_sums.backward(part, *norm, statistics.narrow(0, from, n), grad_out, grad_x);
   }
   result.b1 = sums.sum(0);
-  if (norm) {
-    const auto total = norm_sums.total().unbind(0);
-    result.norm_weight = total[0];
-    result.norm_bias = total[1];
-    result.b2 = total[2].mul(scale);
-  } else {
-    result.b2 = upstream.sum(0);
-  }
+  finish(result, norm ? &norm_sums : nullptr, upstream, scale);
   return result;
+}
+
+Gradients backward(const at::Tensor& upstream, const at::Tensor& x, const Norm* norm, const at::Tensor& statistics,
+                   const at::Tensor& h, const Weights& w, double scale) {
+  return (has_row_products(x.size(0)) ? backward_by_blocks : backward_by_products)(upstream, x, norm, statistics, h, w,
+                                                                                   scale);
 }
 
 class Perceptron : public torch::autograd::Function<Perceptron> {

@@ -156,42 +156,40 @@ struct Bf16 {
 
 at::Tensor scratch(int64_t size, at::ScalarType type) { return at::empty({size}, at::TensorOptions().dtype(type)); }
 
-// b (K, N) in panels of kColumns columns.
+// Rows [k, k + depth) of a panel of b (K, N): of kColumns columns, or those that are left.
+template <typename Kind>
+void pack_panel(const at::Tensor& b, int64_t panel, int64_t k, int64_t depth, typename Kind::Number* to) {
+  const int64_t first = panel * kColumns, width = std::min(kColumns, b.size(1) - first);
+  const float* from = b.const_data_ptr<float>() + k * b.stride(0) + first * b.stride(1);
+  if (b.stride(0) == 1 && b.stride(1) != 1) {
+    Kind::transposed_panel(from, b.stride(1), to, panel_width(width), width, depth);
+  } else {
+    Kind::panel(from, b.stride(0), to, panel_width(width), width, depth);
+  }
+}
+
+// b (K, N), in panels.
 template <typename Kind>
 at::Tensor pack_panels(const at::Tensor& b) {
   using Number = typename Kind::Number;
-  const int64_t depth = b.size(0), columns = b.size(1), size = Kind::padded(depth) * kColumns;
-  const int64_t panels = blocks(columns, kColumns);
+  const int64_t depth = b.size(0), size = Kind::padded(depth) * kColumns, panels = blocks(b.size(1), kColumns);
   at::Tensor packed = scratch(panels * size, c10::CppTypeToScalarType<Number>::value);
   auto* to = static_cast<Number*>(packed.data_ptr());
-  const float* from = b.const_data_ptr<float>();
-  const bool is_transposed = b.stride(0) == 1 && b.stride(1) != 1;
   at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; p++) {
-      const int64_t first = p * kColumns, width = std::min(kColumns, columns - first);
-      if (is_transposed) {
-        const int64_t stride = b.stride(1);
-        Kind::transposed_panel(from + first * stride, stride, to + p * size, panel_width(width), width, depth);
-      } else {
-        Kind::panel(from + first, b.stride(0), to + p * size, panel_width(width), width, depth);
-      }
-    }
+    for (int64_t p = begin; p < end; p++) pack_panel<Kind>(b, p, 0, depth, to + p * size);
   });
   return packed;
 }
 
 thread_local PackedWeights* weights_in_use = nullptr;
 
-// out = (adds ? out : 0) + alpha * a b. A thread computes consecutive blocks of the result, those of the same rows one after
-// another, and packs these rows for itself, into its cache.
+// out = (adds ? out : 0) + alpha * a b, b packed in panels. A thread computes consecutive blocks of the result, those of the
+// same rows one after another, and packs these rows for itself, into its cache.
 template <typename Kind>
-void multiply_blocks(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool is_weight, bool adds,
-                     float alpha) {
+void multiply_panels(const at::Tensor& out, const at::Tensor& a, const at::Tensor& packed, bool adds, float alpha) {
   using Number = typename Kind::Number;
   constexpr auto type = c10::CppTypeToScalarType<Number>::value;
-  const int64_t rows = a.size(0), depth = a.size(1), columns = b.size(1), panels = blocks(columns, kColumns);
-  const at::Tensor packed =
-      is_weight && weights_in_use ? weights_in_use->find(b, pack_panels<Kind>) : pack_panels<Kind>(b);
+  const int64_t rows = a.size(0), depth = a.size(1), columns = out.size(1), panels = blocks(columns, kColumns);
   const Number* right = packed.const_data_ptr<Number>();
   const int64_t panel_size = Kind::padded(depth) * kColumns, ld = out.stride(0);
   float* to = out.data_ptr<float>();
@@ -216,6 +214,54 @@ void multiply_blocks(const at::Tensor& out, const at::Tensor& a, const at::Tenso
   });
 }
 
+// The same for few rows and a b that is used once: each thread packs some panels at a time, which stay in its cache, and multiplies
+// all rows by them. The sums have the same order.
+template <typename Kind>
+void multiply_few_rows(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool adds, float alpha) {
+  using Number = typename Kind::Number;
+  constexpr auto type = c10::CppTypeToScalarType<Number>::value;
+  constexpr int64_t kCached = 512 * 1024 / sizeof(Number);  // numbers of b at a time, at most
+  const int64_t rows = a.size(0), depth = a.size(1), columns = b.size(1), ld = out.stride(0);
+  const int64_t panel_size = Kind::padded(std::min(depth, Kind::kDepth)) * kColumns;
+  float* to = out.data_ptr<float>();
+  at::parallel_for(0, blocks(columns, kColumns), 1, [&](int64_t begin, int64_t end) {
+    const int64_t most = std::clamp<int64_t>(kCached / panel_size, 1, end - begin);
+    const at::Tensor own = scratch(kRows * (Kind::kDepth + 2 * kPadding), type),
+                     packed = scratch(most * panel_size, type);
+    auto *const space = static_cast<Number*>(own.data_ptr()), *const right = static_cast<Number*>(packed.data_ptr());
+    for (int64_t first = begin; first < end; first += most) {
+      const int64_t some = std::min(most, end - first);
+      for (int64_t k = 0; k < depth; k += Kind::kDepth) {
+        const int64_t n = std::min(Kind::kDepth, depth - k);
+        for (int64_t i = 0; i < some; i++) pack_panel<Kind>(b, first + i, k, n, right + i * panel_size);
+        for (int64_t row = 0; row < rows; row += kRows) {
+          const int64_t height = std::min(kRows, rows - row);
+          const auto left = Kind::left(a, alpha, row, height, k, n, space);
+          for (int64_t i = 0; i < some; i++) {
+            const int64_t column = (first + i) * kColumns, width = std::min(kColumns, columns - column);
+            at::native::cpublas::brgemm(height, width, Kind::padded(n), left.stride, panel_width(width), ld,
+                                        adds || k > 0, left.rows, right + i * panel_size, to + row * ld + column);
+          }
+        }
+      }
+    }
+    at::native::cpublas::brgemm_release();
+  });
+}
+
+template <typename Kind>
+at::Tensor packed_panels(const at::Tensor& b, bool is_weight) {
+  return is_weight && weights_in_use ? weights_in_use->find(b, pack_panels<Kind>) : pack_panels<Kind>(b);
+}
+
+template <typename Kind>
+void multiply_packed(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool is_weight, bool adds,
+                     float alpha) {
+  constexpr int64_t kFewRows = 2 * kRows;
+  if (a.size(0) <= kFewRows && !(is_weight && weights_in_use)) return multiply_few_rows<Kind>(out, a, b, adds, alpha);
+  multiply_panels<Kind>(out, a, packed_panels<Kind>(b, is_weight), adds, alpha);
+}
+
 void multiply_either(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool is_weight, double beta,
                      double alpha) {
   at::Tensor result = out;
@@ -228,9 +274,11 @@ void multiply_either(const at::Tensor& out, const at::Tensor& a, const at::Tenso
     return;
   }
   if (beta != 0 && beta != 1) result.mul_(beta);
-  const auto product = packs_bf16() ? multiply_blocks<Bf16> : multiply_blocks<Float32>;
+  const auto product = packs_bf16() ? multiply_packed<Bf16> : multiply_packed<Float32>;
   product(out, a, b, is_weight, beta != 0, static_cast<float>(alpha));
 }
+
+int64_t left_stride(int64_t depth) { return Bf16::padded(depth) + 2 * kPadding; }
 
 }  // namespace
 
@@ -240,6 +288,63 @@ void multiply(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, d
 
 void multiply_by_weight(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, double beta, double alpha) {
   multiply_either(out, a, b, true, beta, alpha);
+}
+
+static_assert(RowProduct::kRows == kRows);
+
+RowProduct::RowProduct(const at::Tensor& b)
+    : packed_(packed_panels<Bf16>(b, true)), depth_(b.size(0)), columns_(b.size(1)) {}
+
+int64_t RowProduct::left_size() const { return kRows * left_stride(depth_) * sizeof(at::BFloat16); }
+
+void RowProduct::round(const float* x, int64_t stride, float scale, int64_t height, void* left) const {
+  auto* to = static_cast<uint16_t*>(left);
+  for (int64_t r = 0; r < height; r++) pack_loops().round(x + r * stride, scale, to + r * left_stride(depth_), depth_);
+}
+
+void RowProduct::multiply(const void* left, int64_t height, float* out, int64_t stride, bool adds) const {
+  const auto* rows = static_cast<const at::BFloat16*>(left);
+  const auto* right = packed_.const_data_ptr<at::BFloat16>();
+  const int64_t panel_size = Bf16::padded(depth_) * kColumns;
+  for (int64_t k = 0; k < depth_; k += Bf16::kDepth) {
+    const int64_t n = Bf16::padded(std::min(Bf16::kDepth, depth_ - k));
+    for (int64_t panel = 0; panel * kColumns < columns_; panel++) {
+      const int64_t width = std::min(kColumns, columns_ - panel * kColumns), ld = panel_width(width);
+      at::native::cpublas::brgemm(height, width, n, left_stride(depth_), ld, stride, adds || k > 0, rows + k,
+                                  right + panel * panel_size + k * ld, out + panel * kColumns);
+    }
+  }
+}
+
+RightOperand::RightOperand(int64_t rows, int64_t columns)
+    : rows_(rows), columns_(columns),
+      packed_(scratch(blocks(columns, kColumns) * Bf16::padded(rows) * kColumns, at::kBFloat16)) {}
+
+void RightOperand::put(const float* x, int64_t stride, int64_t row, int64_t height) const {
+  auto* const to = static_cast<at::BFloat16*>(packed_.data_ptr());
+  for (int64_t panel = 0; panel * kColumns < columns_; panel++) {
+    const int64_t width = std::min(kColumns, columns_ - panel * kColumns), ld = panel_width(width);
+    Bf16::panel(x + panel * kColumns, stride, to + panel * Bf16::padded(rows_) * kColumns + row * ld, ld, width,
+                height);
+  }
+}
+
+void RightOperand::multiply(const at::Tensor& out, const at::Tensor& a, bool adds, double alpha) const {
+  multiply_panels<Bf16>(out, a, packed_, adds, static_cast<float>(alpha));
+}
+
+bool has_row_products(int64_t rows) { return packs_bf16() && rows >= 2 * kRows * at::get_num_threads(); }
+
+void each_block(int64_t rows, int64_t bytes,
+                const std::function<void(int64_t row, int64_t height, int64_t part, char* memory)>& fn) {
+  const int64_t parts = at::get_num_threads(), all = blocks(rows, kRows);
+  at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
+    const at::Tensor memory = scratch(bytes, at::kByte);
+    for (int64_t part = from; part < to; part++)
+      for (int64_t i = all * part / parts; i < all * (part + 1) / parts; i++)
+        fn(i * kRows, std::min(kRows, rows - i * kRows), part, static_cast<char*>(memory.data_ptr()));
+    at::native::cpublas::brgemm_release();
+  });
 }
 
 PackedWeightsGuard::PackedWeightsGuard() : before_(weights_in_use), used_(before_ ? before_ : &own_) {

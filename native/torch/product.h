@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -59,6 +60,68 @@ class PackedWeightsGuard {
  private:
   PackedWeights own_, *before_, *used_;
 };
+
+// Products of rows by one weight in bfloat16, a block of rows at a time, each in the calling thread: what an operator does to the
+// rows before and after stays in the thread's cache, and no thread waits for another in between.
+class RowProduct {
+ public:
+  static constexpr int64_t kRows = 64;  // at most in a block
+
+  // b (K, N), a weight or its transpose; packed like one of multiply_by_weight().
+  explicit RowProduct(const at::Tensor& b);
+
+  // Bytes of a block's rounded rows.
+  int64_t left_size() const;
+  // Rounds scale * x (height, K), whose rows are `stride` apart.
+  void round(const float* x, int64_t stride, float scale, int64_t height, void* left) const;
+  // out (height, N) = or += left b; rows of out are `stride` apart.
+  void multiply(const void* left, int64_t height, float* out, int64_t stride, bool adds) const;
+
+ private:
+  at::Tensor packed_;
+  int64_t depth_, columns_;
+};
+
+// Where each of the things that a block of rows needs begins in the memory of each_block().
+class Pieces {
+ public:
+  // n numbers for each row
+  int64_t floats(int64_t n) { return bytes(RowProduct::kRows * n * sizeof(float)); }
+  int64_t bytes(int64_t n) {
+    const int64_t at = size_;
+    size_ += (n + 63) / 64 * 64;
+    return at;
+  }
+  int64_t size() const { return size_; }
+
+ private:
+  int64_t size_ = 0;
+};
+
+inline float* floats(char* memory, int64_t at) { return reinterpret_cast<float*>(memory + at); }
+
+// The right operand (K, N) of a product in bfloat16, which is rounded and packed a block of rows at a time.
+class RightOperand {
+ public:
+  RightOperand(int64_t rows, int64_t columns);
+
+  // Rows [row, row + height) are those of x, which are `stride` apart. `row` is even, and `height` too, except at the end.
+  void put(const float* x, int64_t stride, int64_t row, int64_t height) const;
+  // out (M, N) = (adds ? out : 0) + alpha * a b, for a (M, K)
+  void multiply(const at::Tensor& out, const at::Tensor& a, bool adds, double alpha = 1) const;
+
+ private:
+  int64_t rows_, columns_;
+  at::Tensor packed_;
+};
+
+// Whether products of so many rows are computed by RowProduct: enough of them for all threads.
+bool has_row_products(int64_t rows);
+
+// fn(row, height, part, memory) for every block of rows: those of a part one after another in one thread, with `bytes` of memory of
+// its own for each use of it. The parts are the same for the same number of rows and threads.
+void each_block(int64_t rows, int64_t bytes,
+                const std::function<void(int64_t row, int64_t height, int64_t part, char* memory)>& fn);
 
 // x w^T + bias, (..., N); a null bias is left out.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& bias);
