@@ -78,9 +78,9 @@ void project(const at::Tensor& x, const Norm& norm, const Weights& w, at::Tensor
   const NormRows rows_of(x, norm);
   const float* bias = w.qkv_bias.const_data_ptr<float>();
   float *to = qkv.data_ptr<float>(), *known = statistics.data_ptr<float>();
-  Pieces pieces;
-  const auto y_at = pieces.floats(width), left_at = pieces.bytes(product.left_size());
-  each_block(rows, pieces.size(), [&](int64_t row, int64_t height, int64_t, char* memory) {
+  BlockPlan plan(product.numel());
+  const auto y_at = plan.floats(width), left_at = plan.left(product);
+  each_block(rows, plan, [&](int64_t row, int64_t height, int64_t, char* memory) {
     float *y = floats(memory, y_at), *out = to + row * 3 * width;
     for (int64_t r = 0; r < height; r++) {
       rows_of.normalize(row + r, y + r * width, known);
@@ -103,10 +103,12 @@ void join(const at::Tensor& x, const at::Tensor& attended, const Weights& w, dou
   const float *in = x.const_data_ptr<float>(), *from = attended.const_data_ptr<float>(),
               *bias = w.proj_bias.const_data_ptr<float>();
   float* to = out.data_ptr<float>();
-  each_block(rows, product.left_size(), [&](int64_t row, int64_t height, int64_t, char* memory) {
-    product.round(from + row * width, width, scale, height, memory);
+  BlockPlan plan(product.numel());
+  const auto left_at = plan.left(product);
+  each_block(rows, plan, [&](int64_t row, int64_t height, int64_t, char* memory) {
+    product.round(from + row * width, width, scale, height, memory + left_at);
     for (int64_t r = row; r < row + height; r++) loops.skip(in + r * width, bias, scale, to + r * width, width);
-    product.multiply(memory, height, to + row * width, width, true);
+    product.multiply(memory + left_at, height, to + row * width, width, true);
   });
 }
 
@@ -146,12 +148,14 @@ void project_back(const at::Tensor& grad_out, const at::Tensor& x, const Norm& n
   const float *from = g.const_data_ptr<float>(), *upstream = grad_out.const_data_ptr<float>(),
               *known = statistics.const_data_ptr<float>();
   float *y = normalized.data_ptr<float>(), *to = grad_x.data_ptr<float>(), *bias_sum = bias.data_ptr<float>();
-  each_block(rows, product.left_size(), [&](int64_t row, int64_t height, int64_t part, char* memory) {
+  BlockPlan plan(product.numel());
+  const auto left_at = plan.left(product);
+  each_block(rows, plan, [&](int64_t row, int64_t height, int64_t part, char* memory) {
     const float* block = from + row * wide;
     for (int64_t r = 0; r < height; r++) loops.add(block + r * wide, bias_sum + part * wide, wide);
     right.put(block, wide, row, height);
-    product.round(block, wide, 1, height, memory);
-    product.multiply(memory, height, to + row * width, width, false);
+    product.round(block, wide, 1, height, memory + left_at);
+    product.multiply(memory + left_at, height, to + row * width, width, false);
     for (int64_t r = row; r < row + height; r++) {
       rows_of.normalize_again(r, known, y + r * width);
       rows_of.backward(r, known, upstream + r * width, to + r * width, sums.of(part));

@@ -4,12 +4,14 @@
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <initializer_list>
 #include <optional>
+#include <vector>
 
 #include "loops.h"
 
@@ -158,15 +160,17 @@ inline void initialize_output(const at::Tensor* skip, const at::Tensor& bias, do
   each_row(out.size(0), [&](int64_t r) { loops.skip(in ? in + r * n : nullptr, b, scale, to + r * n, n); });
 }
 
-// A copy of x (B, ...) in which the samples listed in kept are replaced by those of `samples`, in order.
+// A copy of x (B, ...) in which the samples listed in kept, each once, are replaced by those of `samples`, in order.
 inline at::Tensor with_samples(const at::Tensor& x, const at::Tensor& kept, const at::Tensor& samples) {
-  at::Tensor out = x.clone();
+  at::Tensor out = at::empty_like(x);
   const int64_t* index = kept.const_data_ptr<int64_t>();
   const int64_t size = x.numel() / x.size(0);
-  const float* from = samples.const_data_ptr<float>();
+  std::vector<const float*> sources(x.size(0));
+  for (int64_t i = 0; i < x.size(0); i++) sources[i] = x.const_data_ptr<float>() + i * size;
+  for (int64_t i = 0; i < kept.numel(); i++) sources[index[i]] = samples.const_data_ptr<float>() + i * size;
   float* to = out.data_ptr<float>();
-  at::parallel_for(0, kept.numel(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++) std::copy_n(from + i * size, size, to + index[i] * size);
+  at::parallel_for(0, x.size(0), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) std::copy_n(sources[i], size, to + i * size);
   });
   return out;
 }

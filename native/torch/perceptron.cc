@@ -86,10 +86,10 @@ Forward forward_by_blocks(const at::Tensor& x, const Norm* norm, const Weights& 
   const auto norm_of = norm ? std::optional(NormRows(x, *norm)) : std::nullopt;
   float *to = result.out.data_ptr<float>(), *all = keeps ? result.h.data_ptr<float>() : nullptr,
         *statistics = norm ? result.statistics.data_ptr<float>() : nullptr;
-  Pieces pieces;
-  const auto y_at = pieces.floats(narrow), value_at = pieces.floats(wide), left_at = pieces.bytes(first.left_size()),
-             wide_at = pieces.bytes(second.left_size());
-  each_block(rows, pieces.size(), [&](int64_t row, int64_t height, int64_t, char* memory) {
+  BlockPlan plan(first.numel() + second.numel());
+  const auto y_at = plan.floats(narrow), value_at = plan.floats(wide), left_at = plan.left(first),
+             wide_at = plan.left(second);
+  each_block(rows, plan, [&](int64_t row, int64_t height, int64_t, char* memory) {
     auto *y = floats(memory, y_at), *value = floats(memory, value_at), *h = keeps ? all + row * wide : value;
     const float* x_rows = in + row * narrow;
     for (int64_t r = 0; norm_of && r < height; r++) norm_of->normalize(row + r, y + r * narrow, statistics);
@@ -140,9 +140,9 @@ Gradients backward_by_blocks(const at::Tensor& upstream, const at::Tensor& x, co
   const RowLoops& loops = dino::rows();
   const auto norm_of = norm ? std::optional(NormRows(x, *norm)) : std::nullopt;
   const float* known = norm ? statistics.const_data_ptr<float>() : nullptr;
-  Pieces pieces;
-  const auto g_at = pieces.floats(wide), value_at = pieces.floats(wide), left_at = pieces.bytes(second.left_size()),
-             wide_at = pieces.bytes(first.left_size());
+  BlockPlan plan(first.numel() + second.numel());
+  const auto g_at = plan.floats(wide), value_at = plan.floats(wide), left_at = plan.left(second),
+             wide_at = plan.left(first);
   for (int64_t from = 0; from < rows; from += most) {
     const int64_t n = std::min(most, rows - from);
     const RightOperand values(n, wide), gradients(n, wide);
@@ -150,7 +150,7 @@ Gradients backward_by_blocks(const at::Tensor& upstream, const at::Tensor& x, co
     const float *grad_out = part_out.const_data_ptr<float>(), *kept = h.const_data_ptr<float>() + from * wide;
     float *sum = sums.data_ptr<float>(), *grad_x = result.x.data_ptr<float>() + from * narrow,
           *y = norm ? normalized.data_ptr<float>() : nullptr;
-    each_block(n, pieces.size(), [&](int64_t row, int64_t height, int64_t part, char* memory) {
+    each_block(n, plan, [&](int64_t row, int64_t height, int64_t part, char* memory) {
       auto *g = floats(memory, g_at), *value = floats(memory, value_at);
       second.round(grad_out + row * last, last, scale, height, memory + left_at);
       second.multiply(memory + left_at, height, g, wide, false);

@@ -1,6 +1,7 @@
 // Matrix products, and a linear layer's:
 //
 //   dino::linear(x, w, bias)    x w^T + bias, with its gradient
+//   dino::patches(x, w, bias)   the convolution of an image's patches, whose stride is its size: a product of their pixels in bfloat16
 //
 // They are libtorch's, but for two cases in which oneDNN's kernel for blocks, which libtorch exports, is much faster. Then the
 // operands are packed here, and it multiplies them:
@@ -16,6 +17,7 @@
 #include <ATen/cpu/Utils.h>
 #include <ATen/native/CPUBlas.h>
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
@@ -290,12 +292,10 @@ void multiply_by_weight(const at::Tensor& out, const at::Tensor& a, const at::Te
   multiply_either(out, a, b, true, beta, alpha);
 }
 
-static_assert(RowProduct::kRows == kRows);
-
 RowProduct::RowProduct(const at::Tensor& b)
     : packed_(packed_panels<Bf16>(b, true)), depth_(b.size(0)), columns_(b.size(1)) {}
 
-int64_t RowProduct::left_size() const { return kRows * left_stride(depth_) * sizeof(at::BFloat16); }
+int64_t RowProduct::left_size(int64_t rows) const { return rows * left_stride(depth_) * sizeof(at::BFloat16); }
 
 void RowProduct::round(const float* x, int64_t stride, float scale, int64_t height, void* left) const {
   auto* to = static_cast<uint16_t*>(left);
@@ -335,14 +335,14 @@ void RightOperand::multiply(const at::Tensor& out, const at::Tensor& a, bool add
 
 bool has_row_products(int64_t rows) { return packs_bf16() && rows >= 2 * kRows * at::get_num_threads(); }
 
-void each_block(int64_t rows, int64_t bytes,
+void each_block(int64_t rows, const BlockPlan& plan,
                 const std::function<void(int64_t row, int64_t height, int64_t part, char* memory)>& fn) {
-  const int64_t parts = at::get_num_threads(), all = blocks(rows, kRows);
+  const int64_t parts = at::get_num_threads(), height = plan.rows(), all = blocks(rows, height);
   at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
-    const at::Tensor memory = scratch(bytes, at::kByte);
+    const at::Tensor memory = scratch(plan.size(), at::kByte);
     for (int64_t part = from; part < to; part++)
       for (int64_t i = all * part / parts; i < all * (part + 1) / parts; i++)
-        fn(i * kRows, std::min(kRows, rows - i * kRows), part, static_cast<char*>(memory.data_ptr()));
+        fn(i * height, std::min(height, rows - i * height), part, static_cast<char*>(memory.data_ptr()));
     at::native::cpublas::brgemm_release();
   });
 }
@@ -413,7 +413,26 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const MaybeTensor& b
   return Linear::apply(x, w, bias);
 }
 
+// (B, C, H, W) to (B, patches, D), by w (D, C, P, P)
+at::Tensor patches(const at::Tensor& x, const at::Tensor& w, const MaybeTensor& bias) {
+  const int64_t size = w.size(2);
+  if (!packs_bf16() || !has_rows({x, w})) return at::conv2d(x, w, bias, size).flatten(2).transpose(1, 2);
+  const int64_t batch = x.size(0), channels = x.size(1), down = x.size(2) / size, across = x.size(3) / size;
+  const at::Tensor pixels = x.narrow(2, 0, down * size)
+                                .narrow(3, 0, across * size)
+                                .reshape({batch, channels, down, size, across, size})
+                                .permute({0, 2, 4, 1, 3, 5})
+                                .reshape({batch, down * across, channels * size * size});
+  return dino::linear(pixels, w.flatten(1), bias);
+}
+
 }  // namespace dino
 
-TORCH_LIBRARY_FRAGMENT(dino, library) { library.def("linear(Tensor x, Tensor w, Tensor? bias) -> Tensor"); }
-TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) { library.impl("linear", dino::linear); }
+TORCH_LIBRARY_FRAGMENT(dino, library) {
+  library.def("linear(Tensor x, Tensor w, Tensor? bias) -> Tensor");
+  library.def("patches(Tensor x, Tensor w, Tensor? bias) -> Tensor");
+}
+TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) {
+  library.impl("linear", dino::linear);
+  library.impl("patches", dino::patches);
+}

@@ -65,13 +65,13 @@ class PackedWeightsGuard {
 // rows before and after stays in the thread's cache, and no thread waits for another in between.
 class RowProduct {
  public:
-  static constexpr int64_t kRows = 64;  // at most in a block
-
   // b (K, N), a weight or its transpose; packed like one of multiply_by_weight().
   explicit RowProduct(const at::Tensor& b);
 
-  // Bytes of a block's rounded rows.
-  int64_t left_size() const;
+  // Bytes of so many rounded rows.
+  int64_t left_size(int64_t rows) const;
+  // Numbers of the weight.
+  int64_t numel() const { return depth_ * columns_; }
   // Rounds scale * x (height, K), whose rows are `stride` apart.
   void round(const float* x, int64_t stride, float scale, int64_t height, void* left) const;
   // out (height, N) = or += left b; rows of out are `stride` apart.
@@ -82,20 +82,25 @@ class RowProduct {
   int64_t depth_, columns_;
 };
 
-// Where each of the things that a block of rows needs begins in the memory of each_block().
-class Pieces {
+// What an operator needs for a block of rows: how many rows it has at most, and where each piece begins in the thread's memory.
+class BlockPlan {
  public:
+  // Weights that don't fit in a core's cache are read again for each block: then it has more rows.
+  explicit BlockPlan(int64_t weights) : rows_(weights > 512 * 1024 ? 128 : 64) {}
+
+  int64_t rows() const { return rows_; }
   // n numbers for each row
-  int64_t floats(int64_t n) { return bytes(RowProduct::kRows * n * sizeof(float)); }
+  int64_t floats(int64_t n) { return bytes(rows_ * n * sizeof(float)); }
+  int64_t left(const RowProduct& product) { return bytes(product.left_size(rows_)); }
+  int64_t size() const { return size_; }
+
+ private:
   int64_t bytes(int64_t n) {
     const int64_t at = size_;
     size_ += (n + 63) / 64 * 64;
     return at;
   }
-  int64_t size() const { return size_; }
-
- private:
-  int64_t size_ = 0;
+  int64_t rows_, size_ = 0;
 };
 
 inline float* floats(char* memory, int64_t at) { return reinterpret_cast<float*>(memory + at); }
@@ -118,9 +123,8 @@ class RightOperand {
 // Whether products of so many rows are computed by RowProduct: enough of them for all threads.
 bool has_row_products(int64_t rows);
 
-// fn(row, height, part, memory) for every block of rows: those of a part one after another in one thread, with `bytes` of memory of
-// its own for each use of it. The parts are the same for the same number of rows and threads.
-void each_block(int64_t rows, int64_t bytes,
+// fn(row, height, part, memory) for every block of rows: those of a part one after another in one thread, with memory of its own. The parts are the same for the same number of rows and threads.
+void each_block(int64_t rows, const BlockPlan& plan,
                 const std::function<void(int64_t row, int64_t height, int64_t part, char* memory)>& fn);
 
 // x w^T + bias, (..., N); a null bias is left out.

@@ -22,6 +22,7 @@ import {
   noGrad,
   ops,
   Parameter,
+  patches,
   perceptron,
   perceptronResidual,
   type Affine,
@@ -220,7 +221,7 @@ export class PatchEmbed extends Layer {
    * dropped.
    */
   override forward(x: Tensor): Tensor {
-    return this.proj.forward(x).flatten(2).transpose(1, 2);
+    return patches(x, this.proj.weight, this.proj.bias);
   }
 }
 

@@ -14,6 +14,7 @@ export {
   blocksInGroups,
   classAttention,
   linear,
+  patches,
   perceptron,
   perceptronResidual,
   type Affine,

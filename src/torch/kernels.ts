@@ -8,6 +8,7 @@ const operators = {
   attentionResidual: new Operator('dino::attention_residual', ['']),
   classAttention: new Operator('dino::class_attention', ['']),
   linear: new Operator('dino::linear', ['']),
+  patches: new Operator('dino::patches', ['']),
   blocksInGroups: new Operator('dino::blocks_in_groups', ['']),
 };
 
@@ -22,6 +23,19 @@ const operators = {
  */
 export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor {
   return operators.linear.call([x, weight, bias]) as Tensor;
+}
+
+/**
+ * Patches of images, each projected to a token: ops.conv2d() with a stride of the kernel's size, except where float32 products may be
+ * computed in bfloat16 and linear() packs its operands: there it is a product of the patches' pixels.
+ *
+ * @param x - (B, C, H, W); pixels that don't fill a patch at the right or bottom edge are left out
+ * @param weight - (D, C, P, P)
+ * @param bias - (D)
+ * @returns (B, floor(H / P) * floor(W / P), D)
+ */
+export function patches(x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor {
+  return operators.patches.call([x, weight, bias]) as Tensor;
 }
 
 /** A linear layer's parameters. */

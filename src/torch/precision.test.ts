@@ -7,6 +7,7 @@ import {
   linear,
   manualSeed,
   ops,
+  patches,
   perceptron,
   perceptronResidual,
   precisionProblem,
@@ -46,6 +47,9 @@ const [qkv, qkvBias, proj, projBias] = [
   randn([64]),
 ];
 
+const hasAmx =
+  native.cpuFeatures()['amx_bf16'] === true && (process.env['ONEDNN_MAX_CPU_ISA'] ?? 'AMX').includes('AMX');
+
 describe('bf16-matmul', { skip }, () => {
   const [a, b, c] = [randn([70, 1131]), randn([1131, 90]), randn([70, 90])];
   const products: Record<string, (a: Tensor, b: Tensor) => Tensor> = {
@@ -59,7 +63,7 @@ describe('bf16-matmul', { skip }, () => {
     test(`${name} of libtorch: operands are rounded to bfloat16 where there is AMX, and only there`, () => {
       const got = inBf16(() => product(a, b));
       assert.equal(got.dtype, 'float32');
-      if (native.cpuFeatures()['amx_bf16'] === true) {
+      if (hasAmx) {
         assert.ok(off(got, product(rounded(a), rounded(b))) < 1e-5);
         assert.ok(off(got, product(a, b)) > 1e-4);
       } else assert.ok(off(got, product(a, b)) < 1e-5);
@@ -226,6 +230,16 @@ describe('bf16-matmul', { skip }, () => {
     );
     found.push(isExact());
     assert.deepEqual(found, [false, true, false, true]);
+  });
+
+  test('patches of an image are a convolution of rounded operands, without pixels that fill no patch', () => {
+    const [images, weight, bias] = [randn([3, 2, 17, 22]), randn([5, 2, 4, 4]), randn([5])];
+    const convolved = (x: Tensor, w: Tensor): Tensor => ops.conv2d(x, w, bias, 4).flatten(2).transpose(1, 2);
+    const got = inBf16(() => patches(images, weight, bias));
+    assert.deepEqual(got.shape, [3, 20, 5]);
+    assert.ok(off(got, convolved(rounded(images), rounded(weight))) < 1e-5);
+    assert.ok(off(got, convolved(images, weight)) > 1e-4, 'not a product in float32');
+    assert.ok(patches(images, weight, bias).equal(convolved(images, weight)));
   });
 });
 
