@@ -13,7 +13,9 @@ await contestant(
   () =>
     new Promise((resolve, reject) => {
       const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-bench-'));
-      const flags = ['--batch-size', '8', '--log-every', '1', '--output', path.join(folder, 'run')];
+      // the reference tries no precisions, so neither does this
+      const flags = ['--batch-size', '8', '--precision', 'fp32', '--log-every', '1'];
+      flags.push('--output', path.join(folder, 'run'));
       const child = spawn(process.execPath, [dino, 'train', `${c.data}/photos`, ...flags]);
       let text = '';
       const look = (chunk) => {
