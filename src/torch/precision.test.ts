@@ -204,7 +204,7 @@ describe('bf16-matmul', { skip }, () => {
       const grads = withProductsOf(precision, () => gradients([out.square().sum()], leaves)) as Tensor[];
       return [out, ...grads];
     };
-    setNumThreads(1); // 512 rows at a time
+    setNumThreads(1); // 1,024 rows at a time
     const [exact, got] = [run('fp32'), run('bf16-matmul')];
     setNumThreads(2);
     for (const [i, value] of got.entries()) {
