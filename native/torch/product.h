@@ -123,7 +123,8 @@ class RightOperand {
 // Whether products of so many rows are computed by RowProduct: enough of them for all threads.
 bool has_row_products(int64_t rows);
 
-// fn(row, height, part, memory) for every block of rows: those of a part one after another in one thread, with memory of its own. The parts are the same for the same number of rows and threads.
+// fn(row, height, part, memory) for every block of rows: those of a part one after another in one thread, with memory of its own. The
+// parts are the same for the same number of rows and threads.
 void each_block(int64_t rows, const BlockPlan& plan,
                 const std::function<void(int64_t row, int64_t height, int64_t part, char* memory)>& fn);
 

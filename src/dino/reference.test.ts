@@ -155,11 +155,10 @@ const ECONOMIES = [
   { microBatchSize: 3, activationCheckpointing: true },
 ];
 
-/**
- * By how much losses, as a share, and centres may differ in bfloat16, whose operands are rounded by up to 2^-9. Measured: centres by up to
- * 1.1e-3, with SGD 2.3e-3.
- */
-const ROUNDED = { loss: 5e-3, center: 3e-3 };
+/** By how much losses, as a share, and centres may differ in bfloat16, whose operands are rounded by up to 2^-9. */
+const ROUNDED = { loss: 5e-3, center: 2e-3 };
+/** The same with SGD, whose steps follow the size of the gradient: measured up to 2.3e-3, with AdamW 1.1e-3. */
+const ROUNDED_SGD = { ...ROUNDED, center: 3e-3 };
 /** The same where steps follow the size of the gradient closely. */
 const ROUNDED_LARS = { loss: 2e-2, center: 1e-2 };
 
@@ -171,7 +170,7 @@ for (const [name, c] of Object.entries(training.cases)) {
   }
   for (const precision of ['bf16-matmul', 'bf16'] as const) {
     const skip = precisionProblem(precision, 'cpu') ?? false;
-    const allowed = name === 'lars' ? ROUNDED_LARS : ROUNDED;
+    const allowed = name === 'lars' ? ROUNDED_LARS : name === 'sgd' ? ROUNDED_SGD : ROUNDED;
     test(`ten whole steps in ${precision} stay close to the reference's: ${name}`, { skip }, () => {
       takeSteps(c, ECONOMIES[0]!, precision, (step, { loss }, { loss: dinoLoss }) => {
         const off = Math.abs(loss / (c.losses[step] as number) - 1);

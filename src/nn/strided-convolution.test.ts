@@ -4,14 +4,10 @@ import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { VECTOR_LEVELS } from '../testing/vector-levels.js';
 
 const child = fileURLToPath(new URL('../testing/strided-child.js', import.meta.url));
-const LEVELS: Record<string, Record<string, string>> = {
-  "the machine's own level": {},
-  AVX2: { ATEN_CPU_CAPABILITY: 'avx2', ONEDNN_MAX_CPU_ISA: 'AVX2', MKL_ENABLE_INSTRUCTIONS: 'AVX2' },
-};
-
-for (const [level, variables] of Object.entries(LEVELS)) {
+for (const [level, variables] of Object.entries(VECTOR_LEVELS)) {
   test(`a 1 x 1 convolution of few channels that skips pixels has its gradient, at ${level}`, async () => {
     const { stdout } = await promisify(execFile)(process.execPath, [child], {
       env: { ...process.env, ...variables },
