@@ -74,6 +74,18 @@ describe('the section Start', () => {
     await studio.show(`#/start?${new URLSearchParams({ images }).toString()}`);
     const ways = {
       'a reload by the page': () => page.evaluate(`location.reload()`),
+      // a browser that reloads while an address is being written can load the one before
+      'a reload that comes before the address is known': async () => {
+        await page.evaluate(`{ const before = location.href;
+          window.written = new Promise((resolve) => {
+            const look = () => location.hash.includes('logEvery%22%3A%226') ? resolve(before) : setTimeout(look, 20);
+            look();
+          }); }`);
+        await page.evaluate(`window.written.then((before) => {
+          history.replaceState(null, '', before);
+          location.reload();
+        })`);
+      },
       'a reload by the browser': () => page.reload(),
       'another page and back': async () => {
         await page.evaluate(`location.href = 'about:blank'`);

@@ -63,7 +63,7 @@ export async function openStudio(browser: Browser, folders: readonly string[]): 
     } catch {
       const shown = JSON.stringify(await page.evaluate(textsOf(selector)));
       throw new assert.AssertionError({
-        message: `no ${selector} whose text matches ${String(pattern)}; there: ${shown}`,
+        message: `no ${selector} whose text matches ${String(pattern)} at ${page.url()}; there: ${shown}`,
       });
     }
   };

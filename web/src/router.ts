@@ -2,22 +2,28 @@
 import { computed, signal } from '@preact/signals';
 import { keep, kept } from './session.ts';
 
-/** Where an address waits that was not written before the page was left: what a page that is going writes is lost. */
+/** Where an address waits that the browser may not have: what is written while a page goes, or just before, can be lost. */
 const LEFT = `left ${location.pathname}`;
 const hash = signal(location.hash);
 recover();
 addEventListener('hashchange', () => {
   clearTimeout(pending);
   pending = undefined;
+  unnoted = [];
   hash.value = location.hash;
 });
 addEventListener('pagehide', () => {
-  if (pending !== undefined) keep(LEFT, JSON.stringify([location.hash, hash.value]));
+  if (pending !== undefined || performance.now() - replaced < NOTED_MS)
+    keep(LEFT, JSON.stringify([...unnoted, location.hash, hash.value]));
 });
 
 /** Browsers refuse to change an address a hundred times in some seconds, as a slider would: milliseconds between changes. */
 const REPLACE_MS = 200;
 let replaced = -Infinity;
+/** The browser has surely taken note of an address that was written so many milliseconds ago. */
+const NOTED_MS = 2000;
+/** What a reload may load in place of the last address that was written: the ones before it, while they changed so fast. */
+let unnoted: string[] = [];
 let pending: number | undefined;
 
 /** Shows what was shown when this tab left this address, by a reload or for another page. */
@@ -25,8 +31,9 @@ function recover(): void {
   const text = kept(LEFT);
   if (text === null) return;
   keep(LEFT, null);
-  const [written, shown] = JSON.parse(text) as [string, string];
-  if (written !== location.hash) return;
+  const addresses = JSON.parse(text) as string[];
+  const shown = addresses.at(-1)!;
+  if (!addresses.includes(location.hash)) return;
   history.replaceState(null, '', shown);
   hash.value = shown;
 }
@@ -36,6 +43,8 @@ function writePending(): void {
   if (pending === undefined) return;
   clearTimeout(pending);
   pending = undefined;
+  if (performance.now() - replaced > NOTED_MS) unnoted = [];
+  unnoted = [...unnoted, location.hash].slice(-NOTED_MS / REPLACE_MS);
   replaced = performance.now();
   history.replaceState(null, '', hash.value);
 }
