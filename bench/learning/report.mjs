@@ -79,8 +79,28 @@ function baselineLines(datasets) {
 }
 
 const mostCores = Math.max(...groups.map(({ cores }) => cores));
-const marks = ({ isLoaded, isPaced, cores }) =>
-  [isLoaded && cores === mostCores ? ' †' : '', isPaced ? ' ‡' : '', cores < mostCores ? ' §' : ''].join('');
+/** How a run was measured where not alone on the machine: the mark of its number, and what the mark says. */
+const MARKS = [
+  {
+    mark: '†',
+    is: ({ isLoaded, cores }) => isLoaded && cores === mostCores,
+    says: 'Measured while something else ran on the machine: its seconds gave it fewer views.',
+  },
+  {
+    mark: '‡',
+    is: ({ isPaced }) => isPaced,
+    says: 'Some seeds made the steps that fit into these seconds on a quiet machine (`--paced`), while it was shared.',
+  },
+  {
+    mark: '§',
+    is: ({ isPaced, cores }) => !isPaced && cores < mostCores,
+    says: 'Had one core of the two, while another training had the other.',
+  },
+];
+const marks = (group) =>
+  MARKS.filter(({ is }) => is(group))
+    .map(({ mark }) => ` ${mark}`)
+    .join('');
 
 /** One line a recipe: its best reading on each data set. */
 function overview(budget) {
@@ -182,16 +202,7 @@ function notes(budget) {
   );
   for (const { recipe, dataset, seconds } of late)
     found.push(`${recipe} on ${dataset} took ${number(seconds.mean, 0)} s in place of ${budget.seconds} s.`);
-  if (list.some(({ isLoaded, cores }) => isLoaded && cores === mostCores))
-    found.push('† Measured while something else ran on the machine: its seconds gave it fewer views.');
-  if (list.some(({ isPaced }) => isPaced))
-    found.push(
-      '‡ Some seeds made the steps that fit into these seconds on a quiet machine (`--paced`), while it was shared.',
-    );
-  if (list.some(({ cores }) => cores < mostCores))
-    found.push(
-      '§ Had one core of the two, while another training had the other: about 60% of the views of both.',
-    );
+  for (const { mark, is, says } of MARKS) if (list.some(is)) found.push(`${mark} ${says}`);
   const counts = unique(list.map(({ seeds }) => seeds.length));
   if (counts.some((count) => count < 3)) found.push('Fewer than three seeds: a range says little.');
   return found.map((line) => `- ${line}`);

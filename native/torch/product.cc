@@ -50,10 +50,13 @@ bool is_intel() {
 #endif
 }
 
-// The most instructions that oneDNN may use, by its environment variable; empty: all.
+// The most instructions that oneDNN may use, by its environment variables (as bf16.ts reads them); empty: all.
 std::string_view onednn_limit() {
-  const char* most = std::getenv("ONEDNN_MAX_CPU_ISA");
-  return most == nullptr ? std::string_view() : most;
+  for (const char* name : {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"}) {
+    const char* most = std::getenv(name);
+    if (most != nullptr && *most != '\0') return std::string_view(most) == "DEFAULT" ? std::string_view() : most;
+  }
+  return {};
 }
 
 bool packs_float32() {

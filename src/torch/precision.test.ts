@@ -19,6 +19,7 @@ import {
   type Tensor,
 } from './index.js';
 import { LINEAR_SHAPES, linearWithGradients } from '../testing/linear-layer.js';
+import { onednnLevel } from './bf16.js';
 import { native } from './native.js';
 
 const skip = precisionProblem('bf16-matmul', 'cpu') ?? false;
@@ -47,8 +48,13 @@ const [qkv, qkvBias, proj, projBias] = [
   randn([64]),
 ];
 
-const hasAmx =
-  native.cpuFeatures()['amx_bf16'] === true && (process.env['ONEDNN_MAX_CPU_ISA'] ?? 'AMX').includes('AMX');
+const hasAmx = native.cpuFeatures()['amx_bf16'] === true && /AMX|DEFAULT/.test(onednnLevel());
+
+test('an empty limit of oneDNN is none', () => {
+  assert.equal(onednnLevel({ ONEDNN_MAX_CPU_ISA: '' }), 'DEFAULT');
+  assert.equal(onednnLevel({ ONEDNN_MAX_CPU_ISA: '', DNNL_MAX_CPU_ISA: 'AVX2' }), 'AVX2');
+  assert.equal(onednnLevel({ ONEDNN_MAX_CPU_ISA: 'AVX512_CORE', DNNL_MAX_CPU_ISA: 'AVX2' }), 'AVX512_CORE');
+});
 
 describe('bf16-matmul', { skip }, () => {
   const [a, b, c] = [randn([70, 1131]), randn([1131, 90]), randn([70, 90])];

@@ -3,7 +3,7 @@ import { Component, type ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import { connection, SILENT_MS } from './live.ts';
 import { href, route } from './router.ts';
-import { lastPlace } from './section-places.ts';
+import { lastInSection } from './last-place.ts';
 import { sections } from './sections.ts';
 import { Failure } from './ui/parts.tsx';
 import { ThemeChoice } from './ui/theme-choice.tsx';
@@ -89,7 +89,7 @@ export function App() {
             // to where it was left; from within it, to its beginning
             <a
               key={one.id}
-              href={one.id === id ? href(one.id) : lastPlace(one.id)}
+              href={one.id === id ? href(one.id) : lastInSection(one.id)}
               aria-current={one.id === id ? 'page' : undefined}
             >
               {one.short === undefined ? (

@@ -1,6 +1,6 @@
 /** Runs in an address, by their ids; and the address of the list. */
-import { addressWith, href, route } from '../router.ts';
-import { keep, kept } from '../session.ts';
+import { keepPlace, lastPlace } from '../last-place.ts';
+import { href, route } from '../router.ts';
 
 /** The ids that the query has under a name. */
 export const idsOf = (name: string): string[] =>
@@ -9,12 +9,9 @@ export const idsOf = (name: string): string[] =>
 /** How they are written; null for none. */
 export const listed = (ids: readonly string[]): string | null => (ids.length === 0 ? null : ids.join(','));
 
-const LIST = 'dino-studio-run-list';
+const LIST = 'list of runs';
 
 /** Remembers how the list is sorted, searched and ticked: links to it lead back to that. */
-export const keepList = (): void => keep(LIST, addressWith({}));
+export const keepList = (): void => keepPlace(LIST);
 
-export const listAddress = (): string => {
-  const address = kept(LIST) ?? '';
-  return address.startsWith(`${href('runs')}?`) ? address : href('runs');
-};
+export const listAddress = (): string => lastPlace(LIST, href('runs'));
