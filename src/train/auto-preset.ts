@@ -43,6 +43,8 @@ const BY_FORMULA: readonly SettingName[] = ['batchSize', 'epochs', 'globalCropsS
 
 /** A run for at least this time is judged, about once in this time. */
 const JUDGED_SECONDS = 120;
+/** Decoded images are kept where they take at most this share of the machine's memory. */
+const CACHED_SHARE = 1 / 8;
 /** A run in steps whose epochs are fewer writes this many checkpoints. */
 const CHECKPOINTS = 10;
 /** Widths of the reference's backbones, for the head that is chosen. */
@@ -112,7 +114,7 @@ class AutoPreset {
     const length = this.#chooseLength(this.#chooseBatch());
     this.#chooseHead(network, length);
     this.#chooseOptimization(network, length);
-    this.#chooseRunning();
+    this.#chooseRunning(length);
     const resolved = finish(this.chosen, this.choices);
     const { images } = this.facts;
     const few = `${images} images are fewer than the ${JUDGE_IMAGES} that the judge needs: nothing will tell`;
@@ -400,10 +402,27 @@ class AutoPreset {
     this.#choose('precision', 'auto', 'the fastest of trial steps; fp32 unless another is clearly faster');
   }
 
+  /** About how much memory all images take, decoded at every size that the crops ask for (decodedSize() in data/read). */
+  #decodedBytes(): number {
+    const { images, width, height } = this.facts;
+    const { channels } = this.chosen;
+    const smaller = 1.3; // 1 + 1/9 + 1/16 + ... + 1/64: what is cached at a third to an eighth of the sides as well
+    const pixel = channels === undefined ? 3 * smaller : 2 * channels;
+    return images * (width * height * pixel + 512);
+  }
+
   /** What changes no result, then whatever else the recipe says. */
-  #chooseRunning(): void {
-    const { recipe } = this;
+  #chooseRunning({ epochs }: Length): void {
+    const { facts, recipe } = this;
     this.#choose('numWorkers', 'auto', 'found during training: as few as keep it from waiting');
+    const needed = Math.max(1, Math.ceil(this.#decodedBytes() / 2 ** 20)); // MiB
+    const room = (CACHED_SHARE * 1024 * facts.memoryGiB) / (facts.processes ?? 1);
+    if (epochs >= 2 && needed <= room)
+      this.#choose(
+        'decodedCache',
+        `${needed}MiB`,
+        `all ${thousands(facts.images)} images fit, decoded: later epochs neither read nor decode them`,
+      );
     this.#choose('saveckpFreq', 0, 'a short run: the newest checkpoint is enough');
     for (const name of Object.keys(recipe.settings) as SettingName[]) {
       const value = recipe.settings[name];

@@ -246,6 +246,19 @@ describe('auto', () => {
     assert.deepEqual(settings, { ...PAPER, ...chosen });
   });
 
+  it('keeps decoded images where all of them fit, and where they come again', () => {
+    const cache = (facts: Partial<TrainFacts>, flags: Record<string, unknown> = {}) =>
+      auto({ images: 2000, width: 224, height: 224, memoryGiB: 16, ...facts }, flags).settings.decodedCache;
+    assert.equal(cache({}), '375MiB');
+    assert.equal(cache({ images: 12_000 }), undefined, 'more than an eighth of 16 GiB');
+    assert.equal(cache({ processes: 8 }), undefined, 'each has a cache of its own');
+    assert.equal(cache({}, { epochs: '1' }), undefined);
+    assert.equal(cache({}, { steps: '124' }), '375MiB');
+    assert.equal(cache({}, { decodedCache: '0' }), '0');
+    assert.equal(cache({ images: 40, width: 32, height: 32 }), '1MiB');
+    assert.equal(cache({}, { channels: '4' }), '767MiB', 'two bytes a value');
+  });
+
   it('works for any number and size of images, on any machine', () => {
     let tried = 0;
     for (const device of ['cpu', 'cuda', 'mps'] as const) {
