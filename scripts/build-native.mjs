@@ -148,7 +148,7 @@ const isClang = (compiler) => /clang/i.test(compiler.version);
  */
 const UNITS = {
   torch: [
-    ['process-group', 'reducer', 'sync-batch-norm', 'autograd'],
+    ['process-group', 'reducer', 'sync-batch-norm', 'batch-norm', 'autograd'],
     ['attention', 'perceptron', 'product', 'groups', 'dispatch'],
     ['tensor', 'runtime', 'allocator', 'precision'],
   ],

@@ -17,6 +17,7 @@ export const NATIVE_TESTS = [
       'torch/kernels',
       'torch/precision',
       'models/blocks-in-groups',
+      'nn/batch-norm',
     ],
   },
   // the other tests of this file take a minute and run the same loops

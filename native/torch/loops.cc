@@ -5,11 +5,13 @@
 
 namespace dino {
 
-#define DINO_DECLARE(level)                    \
-  namespace level {                            \
-  extern const RowLoops row_loops;             \
-  extern const AttentionLoops attention_loops; \
-  extern const PackLoops pack_loops;           \
+#define DINO_DECLARE(level)                                   \
+  namespace level {                                           \
+  extern const RowLoops row_loops;                            \
+  extern const ChannelLoops<float> channel_loops_float32;     \
+  extern const ChannelLoops<uint16_t> channel_loops_bfloat16; \
+  extern const AttentionLoops attention_loops;                \
+  extern const PackLoops pack_loops;                          \
   }
 DINO_DECLARE(base)
 #if defined(__x86_64__)
@@ -25,6 +27,18 @@ extern const AttentionLoops attention_loops;
 
 const RowLoops& rows() {
   static const RowLoops& chosen = vectors::pick(base::row_loops, v3::row_loops, v4::row_loops);
+  return chosen;
+}
+template <>
+const ChannelLoops<float>& channel_loops<float>() {
+  static const ChannelLoops<float>& chosen =
+      vectors::pick(base::channel_loops_float32, v3::channel_loops_float32, v4::channel_loops_float32);
+  return chosen;
+}
+template <>
+const ChannelLoops<uint16_t>& channel_loops<uint16_t>() {
+  static const ChannelLoops<uint16_t>& chosen =
+      vectors::pick(base::channel_loops_bfloat16, v3::channel_loops_bfloat16, v4::channel_loops_bfloat16);
   return chosen;
 }
 const AttentionLoops& attention_loops() {
@@ -45,6 +59,14 @@ const PackLoops& pack_loops() {
 }
 #else
 const RowLoops& rows() { return base::row_loops; }
+template <>
+const ChannelLoops<float>& channel_loops<float>() {
+  return base::channel_loops_float32;
+}
+template <>
+const ChannelLoops<uint16_t>& channel_loops<uint16_t>() {
+  return base::channel_loops_bfloat16;
+}
 const AttentionLoops& attention_loops() { return base::attention_loops; }
 const AttentionLoops* bf16_attention_loops() { return nullptr; }
 const AttentionLoops* amx_attention_loops() { return nullptr; }

@@ -73,7 +73,33 @@ struct PackLoops {
                        int64_t columns);
 };
 
+// What a batch norm at a position, and its gradient, need to know of each channel.
+struct ChannelNorm {
+  const float *mean, *scale, *shift;  // scale * (x - mean) + shift
+};
+struct ChannelGradient {
+  const float *mean, *offset, *slope, *scale;  // scale * (upstream - offset - slope * (x - mean))
+};
+
+// Batch normalization of matrices (rows, channels), followed by a skip connection and ReLU. T is float, or uint16_t for the bits
+// of bfloat16; sums are float32.
+template <typename T>
+struct ChannelLoops {
+  // The mean of each channel, and the sum of the squares of what is apart from it.
+  void (*statistics)(const T* x, int64_t rows, int64_t channels, float* mean, float* spread);
+  // y = relu(norm(x) + skip); skip may be null, for 0
+  void (*apply)(const T* x, ChannelNorm norm, const T* skip, T* y, int64_t rows, int64_t channels);
+  // The sums of the upstream gradient where y is above 0, and of its product with x - mean.
+  void (*sums)(const T* upstream, const T* y, const T* x, const float* mean, float* sum, float* product, int64_t rows,
+               int64_t channels);
+  // The gradients of x and, where it is not null, of skip.
+  void (*gradient)(const T* upstream, const T* y, const T* x, ChannelGradient of, T* gradient, T* skip, int64_t rows,
+                   int64_t channels);
+};
+
 const RowLoops& rows();
+template <typename T>
+const ChannelLoops<T>& channel_loops();
 const AttentionLoops& attention_loops();
 // The same with products of bfloat16 (attention.bf16.cc); null where the processor or the level in use has none.
 const AttentionLoops* bf16_attention_loops();

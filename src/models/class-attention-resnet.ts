@@ -53,9 +53,8 @@ class LocalBlock extends Layer {
   /** (B, C, H, W) to (B, width, H / stride, W / stride), rounded up. */
   override forward(x: Tensor): Tensor {
     return scope(() => {
-      const inner = this.bn1.forward(this.conv1.forward(x)).relu();
-      const out = this.bn2.forward(this.conv2.forward(inner));
-      return out.add(this.downsample?.forward(x) ?? x).relu();
+      const inner = this.bn1.relu(this.conv1.forward(x));
+      return this.bn2.relu(this.conv2.forward(inner), this.downsample?.forward(x) ?? x);
     });
   }
 }
@@ -188,9 +187,7 @@ export class ClassAttentionResNet extends Backbone implements AttentiveBackbone,
       throw new ShapeError(
         `a ResNet with class attention: expected images (B, ${wanted}, H, W), got ${images.toString()}`,
       );
-    let x = scope(() =>
-      this.bn1.forward(this.conv1.forward(images.clone({ memoryFormat: 'channels_last' }))).relu(),
-    );
+    let x = scope(() => this.bn1.relu(this.conv1.forward(images.clone({ memoryFormat: 'channels_last' }))));
     for (const stage of [this.layer1, this.layer2, this.layer3])
       x = checkpoint((input) => stage.forward(input), x); // (B, D, H / 8, W / 8), rounded up
     const positions = x.flatten(2).transpose(1, 2); // (B, N, D)

@@ -41,9 +41,8 @@ class BasicBlock extends Layer {
   /** (B, C, H, W) to (B, width, H / stride, W / stride), rounded up. */
   override forward(x: Tensor): Tensor {
     return scope(() => {
-      const inner = this.bn1.forward(this.conv1.forward(x)).relu();
-      const out = this.bn2.forward(this.conv2.forward(inner));
-      return out.add(this.downsample?.forward(x) ?? x).relu();
+      const inner = this.bn1.relu(this.conv1.forward(x));
+      return this.bn2.relu(this.conv2.forward(inner), this.downsample?.forward(x) ?? x);
     });
   }
 }
@@ -74,10 +73,9 @@ class Bottleneck extends Layer {
   /** (B, C, H, W) to (B, 4 * width, H / stride, W / stride), rounded up. */
   override forward(x: Tensor): Tensor {
     return scope(() => {
-      const first = this.bn1.forward(this.conv1.forward(x)).relu();
-      const second = this.bn2.forward(this.conv2.forward(first)).relu();
-      const out = this.bn3.forward(this.conv3.forward(second));
-      return out.add(this.downsample?.forward(x) ?? x).relu();
+      const first = this.bn1.relu(this.conv1.forward(x));
+      const second = this.bn2.relu(this.conv2.forward(first));
+      return this.bn3.relu(this.conv3.forward(second), this.downsample?.forward(x) ?? x);
     });
   }
 }
@@ -160,7 +158,7 @@ export class ResNet extends Backbone {
       // roundings its fixtures have
       const keeps = isLarge && images.device === 'cpu' && !isAutocast();
       const laidOut = keeps ? images : images.clone({ memoryFormat: 'channels_last' });
-      const entered = this.bn1.forward(this.conv1.forward(laidOut)).relu();
+      const entered = this.bn1.relu(this.conv1.forward(laidOut));
       return isLarge ? ops.maxPool2d(entered, [3, 3], [2, 2], [1, 1]) : entered;
     }); // (B, width, H / 4, W / 4), with a small stem (B, width, H, W)
     for (const stage of [this.layer1, this.layer2, this.layer3, this.layer4]) {

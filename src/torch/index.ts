@@ -11,6 +11,7 @@ import type { VectorReport } from '../native-addons.js';
 export type { DType, MemoryFormat, Scalar, TypedArray } from './dtype.js';
 export {
   attentionResidual,
+  batchNormRelu,
   blocksInGroups,
   classAttention,
   linear,
@@ -18,6 +19,7 @@ export {
   perceptron,
   perceptronResidual,
   type Affine,
+  type BatchNormParameters,
   type KeptSamples,
   type NormParameters,
 } from './kernels.js';
