@@ -1,6 +1,6 @@
 // Batch normalization and what follows it in a ResNet, with its gradient:
 //
-//   dino::batch_norm_relu(x, norm, skip)   relu(norm(x) + skip), in training
+//   dino::batch_norm(x, norm, skip, relu)   norm(x) + skip in training, or its ReLU
 //
 // As libtorch's operators they go over an activation nine times forward and backward, which takes longer than a narrow
 // network's convolutions where these are products of bfloat16: statistics (twice), the norm, the sum, ReLU; then ReLU's
@@ -103,7 +103,7 @@ struct Forward {
 };
 
 template <typename T>
-Forward forward_as(const at::Tensor& x, const Parameters& norm, const MaybeTensor& skip) {
+Forward forward_as(const at::Tensor& x, const Parameters& norm, const MaybeTensor& skip, bool relu) {
   const Rows shape(x);
   const int64_t n = shape.channels;
   const T* in = data<T>(x);
@@ -123,8 +123,8 @@ Forward forward_as(const at::Tensor& x, const Parameters& norm, const MaybeTenso
   T* out = data<T>(result.y);
   shape.each([&](int64_t, int64_t first, int64_t rows) {
     const int64_t at = first * n;
-    channel_loops<T>().apply(in + at, {mean, scale.data(), shift.data()}, added ? added + at : nullptr, out + at, rows,
-                             n);
+    channel_loops<T>().apply(in + at, {mean, scale.data(), shift.data()}, added ? added + at : nullptr, relu, out + at,
+                             rows, n);
   });
   return result;
 }
@@ -133,17 +133,19 @@ struct Backward {
   at::Tensor x, weight, bias, skip;
 };
 
+// Without ReLU y is undefined.
 template <typename T>
 Backward backward_as(const at::Tensor& upstream, const at::Tensor& y, const at::Tensor& x, const at::Tensor& statistics,
                      const at::Tensor& weights, bool skips) {
   const Rows shape(x);
   const int64_t n = shape.channels;
-  const T *above = data<T>(upstream), *out = data<T>(y), *in = data<T>(x);
+  const T *above = data<T>(upstream), *out = y.defined() ? data<T>(y) : nullptr, *in = data<T>(x);
   const float *mean = statistics.const_data_ptr<float>(), *rstd = mean + n, *weight = weights.const_data_ptr<float>();
   std::vector<float> sums(shape.chunks * n), products(shape.chunks * n);
   shape.each([&](int64_t chunk, int64_t first, int64_t rows) {
     const int64_t at = first * n;
-    channel_loops<T>().sums(above + at, out + at, in + at, mean, &sums[chunk * n], &products[chunk * n], rows, n);
+    channel_loops<T>().sums(above + at, out ? out + at : nullptr, in + at, mean, &sums[chunk * n], &products[chunk * n],
+                            rows, n);
   });
   Backward result{at::empty_like(x), at::empty_like(weights), at::empty_like(weights),
                   skips ? at::empty_like(x) : at::Tensor()};
@@ -164,8 +166,9 @@ Backward backward_as(const at::Tensor& upstream, const at::Tensor& y, const at::
   T *grad_x = data<T>(result.x), *grad_skip = skips ? data<T>(result.skip) : nullptr;
   shape.each([&](int64_t, int64_t first, int64_t rows) {
     const int64_t at = first * n;
-    channel_loops<T>().gradient(above + at, out + at, in + at, {mean, offset.data(), slope.data(), scale.data()},
-                                grad_x + at, grad_skip ? grad_skip + at : nullptr, rows, n);
+    channel_loops<T>().gradient(above + at, out ? out + at : nullptr, in + at,
+                                {mean, offset.data(), slope.data(), scale.data()}, grad_x + at,
+                                grad_skip ? grad_skip + at : nullptr, rows, n);
   });
   return result;
 }
@@ -175,23 +178,24 @@ at::MemoryFormat layout_of(const at::Tensor& x) {
   return x.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
 }
 
-Forward run_forward(const at::Tensor& x, const Parameters& norm, const MaybeTensor& skip) {
-  return x.scalar_type() == at::kFloat ? forward_as<float>(x, norm, skip) : forward_as<uint16_t>(x, norm, skip);
+Forward run_forward(const at::Tensor& x, const Parameters& norm, const MaybeTensor& skip, bool relu) {
+  return x.scalar_type() == at::kFloat ? forward_as<float>(x, norm, skip, relu)
+                                       : forward_as<uint16_t>(x, norm, skip, relu);
 }
 
-class BatchNormRelu : public torch::autograd::Function<BatchNormRelu> {
+class BatchNorm : public torch::autograd::Function<BatchNorm> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const at::Tensor& bias, const MaybeTensor& running_mean, const MaybeTensor& running_var,
-                            double momentum, double eps, const MaybeTensor& skip) {
-    const auto result = run_forward(x, {weight, bias, running_mean, running_var, momentum, eps}, skip);
-    context->save_for_backward({result.y, x, result.statistics, weight});
+                            double momentum, double eps, const MaybeTensor& skip, bool relu) {
+    const auto result = run_forward(x, {weight, bias, running_mean, running_var, momentum, eps}, skip, relu);
+    context->save_for_backward({relu ? result.y : at::Tensor(), x, result.statistics, weight});
     context->saved_data["skips"] = skip.has_value();
     return result.y;
   }
 
   static variable_list backward(AutogradContext* context, variable_list outputs) {
-    TORCH_CHECK(!at::GradMode::is_enabled(), "dino::batch_norm_relu has no second derivative");
+    TORCH_CHECK(!at::GradMode::is_enabled(), "dino::batch_norm has no second derivative");
     const auto saved = context->get_saved_variables();
     const at::Tensor &y = saved[0], &x = saved[1], &statistics = saved[2], &weight = saved[3];
     const at::Tensor upstream = outputs[0].to(x.scalar_type()).contiguous(layout_of(x));
@@ -199,7 +203,7 @@ class BatchNormRelu : public torch::autograd::Function<BatchNormRelu> {
     const Backward result = x.scalar_type() == at::kFloat
                                 ? backward_as<float>(upstream, y, x, statistics, weight, skips)
                                 : backward_as<uint16_t>(upstream, y, x, statistics, weight, skips);
-    return {result.x, result.weight, result.bias, {}, {}, {}, {}, result.skip};
+    return {result.x, result.weight, result.bias, {}, {}, {}, {}, result.skip, {}};
   }
 };
 
@@ -211,17 +215,18 @@ bool has_channels(const at::Tensor& x, const Parameters& norm, const MaybeTensor
   return !skip || (skip->scalar_type() == type && skip->sizes() == x.sizes() && skip->is_contiguous(layout_of(x)));
 }
 
-at::Tensor batch_norm_relu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                           const MaybeTensor& running_mean, const MaybeTensor& running_var, double momentum, double eps,
-                           const MaybeTensor& skip) {
+at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                      const MaybeTensor& running_mean, const MaybeTensor& running_var, double momentum, double eps,
+                      const MaybeTensor& skip, bool relu) {
   const Parameters norm{weight, bias, running_mean, running_var, momentum, eps};
   if (!has_channels(x, norm, skip)) {
     const at::Tensor y = at::batch_norm(x, weight, bias, running_mean, running_var, true, momentum, eps, true);
-    return at::relu(skip ? y + *skip : y);
+    const at::Tensor sum = skip ? y + *skip : y;
+    return relu ? at::relu(sum) : sum;
   }
   const bool needs = needs_gradient({x, weight, bias}) || (skip && needs_gradient({*skip}));
-  if (!needs) return run_forward(x, norm, skip).y;
-  return BatchNormRelu::apply(x, weight, bias, running_mean, running_var, momentum, eps, skip);
+  if (!needs) return run_forward(x, norm, skip, relu).y;
+  return BatchNorm::apply(x, weight, bias, running_mean, running_var, momentum, eps, skip, relu);
 }
 
 }  // namespace
@@ -229,10 +234,9 @@ at::Tensor batch_norm_relu(const at::Tensor& x, const at::Tensor& weight, const 
 
 TORCH_LIBRARY_FRAGMENT(dino, library) {
   library.def(
-      "batch_norm_relu(Tensor x, Tensor weight, Tensor bias, Tensor? running_mean, Tensor? running_var, float "
-      "momentum, "
-      "float eps, Tensor? skip) -> Tensor");
+      "batch_norm(Tensor x, Tensor weight, Tensor bias, Tensor? running_mean, Tensor? running_var, float momentum, "
+      "float eps, Tensor? skip, bool relu) -> Tensor");
 }
 TORCH_LIBRARY_IMPL(dino, CompositeImplicitAutograd, library) {
-  library.impl("batch_norm_relu", dino::batch_norm::batch_norm_relu);
+  library.impl("batch_norm", dino::batch_norm::batch_norm);
 }

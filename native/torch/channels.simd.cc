@@ -63,7 +63,7 @@ void statistics(const T* x, int64_t rows, int64_t channels, float* mean, float* 
   });
 }
 
-template <typename T, bool kSkips>
+template <typename T, bool kSkips, bool kRelu>
 void apply_rows(const T* x, ChannelNorm norm, const T* skip, T* y, int64_t rows, int64_t channels) {
   each_block(channels, [&](int64_t from, auto n) {
     for (int64_t r = 0; r < rows; r++) {
@@ -72,31 +72,36 @@ void apply_rows(const T* x, ChannelNorm norm, const T* skip, T* y, int64_t rows,
       for (int c = 0; c < n; c++) {
         float value = (widen(x[at + c]) - norm.mean[from + c]) * norm.scale[from + c] + norm.shift[from + c];
         if constexpr (kSkips) value += widen(skip[at + c]);
-        narrow(value < 0 ? 0 : value, y[at + c]);  // not a number stays one
+        narrow(kRelu && value < 0 ? 0 : value, y[at + c]);  // not a number stays one
       }
     }
   });
 }
 
 template <typename T>
-void apply(const T* x, ChannelNorm norm, const T* skip, T* y, int64_t rows, int64_t channels) {
-  if (skip == nullptr) {
-    apply_rows<T, false>(x, norm, skip, y, rows, channels);
-  } else {
-    apply_rows<T, true>(x, norm, skip, y, rows, channels);
-  }
+void apply(const T* x, ChannelNorm norm, const T* skip, bool relu, T* y, int64_t rows, int64_t channels) {
+  const auto run = skip == nullptr ? (relu ? apply_rows<T, false, true> : apply_rows<T, false, false>)
+                                   : (relu ? apply_rows<T, true, true> : apply_rows<T, true, false>);
+  run(x, norm, skip, y, rows, channels);
 }
 
-template <typename T>
-void sums(const T* upstream, const T* y, const T* x, const float* mean, float* sum, float* product, int64_t rows,
-          int64_t channels) {
+// The upstream gradient before ReLU, whose result is y.
+template <bool kRelu, typename T>
+inline float before_relu(const T* upstream, const T* y, int64_t at) {
+  if constexpr (!kRelu) return widen(upstream[at]);
+  return widen(y[at]) <= 0 ? 0 : widen(upstream[at]);
+}
+
+template <typename T, bool kRelu>
+void sum_rows(const T* upstream, const T* y, const T* x, const float* mean, float* sum, float* product, int64_t rows,
+              int64_t channels) {
   each_block(channels, [&](int64_t from, auto n) {
     float sums[kLanes] = {}, products[kLanes] = {};
     for (int64_t r = 0; r < rows; r++) {
       const int64_t at = r * channels + from;
 #pragma omp simd
       for (int c = 0; c < n; c++) {
-        const float g = widen(y[at + c]) <= 0 ? 0 : widen(upstream[at + c]);
+        const float g = before_relu<kRelu>(upstream, y, at + c);
         sums[c] += g;
         products[c] += g * (widen(x[at + c]) - mean[from + c]);
       }
@@ -108,7 +113,14 @@ void sums(const T* upstream, const T* y, const T* x, const float* mean, float* s
   });
 }
 
-template <typename T, bool kSkips>
+template <typename T>
+void sums(const T* upstream, const T* y, const T* x, const float* mean, float* sum, float* product, int64_t rows,
+          int64_t channels) {
+  const auto run = y == nullptr ? sum_rows<T, false> : sum_rows<T, true>;
+  run(upstream, y, x, mean, sum, product, rows, channels);
+}
+
+template <typename T, bool kSkips, bool kRelu>
 void gradient_rows(const T* upstream, const T* y, const T* x, ChannelGradient of, T* gradient, T* skip, int64_t rows,
                    int64_t channels) {
   each_block(channels, [&](int64_t from, auto n) {
@@ -116,7 +128,7 @@ void gradient_rows(const T* upstream, const T* y, const T* x, ChannelGradient of
       const int64_t at = r * channels + from;
 #pragma omp simd
       for (int c = 0; c < n; c++) {
-        const float g = widen(y[at + c]) <= 0 ? 0 : widen(upstream[at + c]);
+        const float g = before_relu<kRelu>(upstream, y, at + c);
         const float centred = widen(x[at + c]) - of.mean[from + c];
         narrow((g - of.offset[from + c] - centred * of.slope[from + c]) * of.scale[from + c], gradient[at + c]);
         if constexpr (kSkips) narrow(g, skip[at + c]);
@@ -128,11 +140,9 @@ void gradient_rows(const T* upstream, const T* y, const T* x, ChannelGradient of
 template <typename T>
 void gradient(const T* upstream, const T* y, const T* x, ChannelGradient of, T* gradient, T* skip, int64_t rows,
               int64_t channels) {
-  if (skip == nullptr) {
-    gradient_rows<T, false>(upstream, y, x, of, gradient, skip, rows, channels);
-  } else {
-    gradient_rows<T, true>(upstream, y, x, of, gradient, skip, rows, channels);
-  }
+  const auto run = skip == nullptr ? (y == nullptr ? gradient_rows<T, false, false> : gradient_rows<T, false, true>)
+                                   : (y == nullptr ? gradient_rows<T, true, false> : gradient_rows<T, true, true>);
+  run(upstream, y, x, of, gradient, skip, rows, channels);
 }
 
 template <typename T>

@@ -81,15 +81,15 @@ struct ChannelGradient {
   const float *mean, *offset, *slope, *scale;  // scale * (upstream - offset - slope * (x - mean))
 };
 
-// Batch normalization of matrices (rows, channels), followed by a skip connection and ReLU. T is float, or uint16_t for the bits
+// Batch normalization of matrices (rows, channels), which a skip connection and ReLU may follow. T is float, or uint16_t for the bits
 // of bfloat16; sums are float32.
 template <typename T>
 struct ChannelLoops {
   // The mean of each channel, and the sum of the squares of what is apart from it.
   void (*statistics)(const T* x, int64_t rows, int64_t channels, float* mean, float* spread);
-  // y = relu(norm(x) + skip); skip may be null, for 0
-  void (*apply)(const T* x, ChannelNorm norm, const T* skip, T* y, int64_t rows, int64_t channels);
-  // The sums of the upstream gradient where y is above 0, and of its product with x - mean.
+  // y = norm(x) + skip, or its ReLU; skip may be null, for 0
+  void (*apply)(const T* x, ChannelNorm norm, const T* skip, bool relu, T* y, int64_t rows, int64_t channels);
+  // The sums of the upstream gradient, and of its product with x - mean; after ReLU where its result y is above 0, else y is null.
   void (*sums)(const T* upstream, const T* y, const T* x, const float* mean, float* sum, float* product, int64_t rows,
                int64_t channels);
   // The gradients of x and, where it is not null, of skip.

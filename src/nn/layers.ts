@@ -1,7 +1,7 @@
 /** Layers with PyTorch's names, defaults and state. */
 import { ShapeError } from '../errors.js';
 import {
-  batchNormRelu,
+  batchNorm,
   empty,
   linear,
   noGrad,
@@ -148,31 +148,28 @@ export class BatchNorm extends Layer {
    * @throws ShapeError in training when a channel has only one value: its variance would be 0.
    */
   override forward(x: Tensor): Tensor {
-    const running = this.#begin(x);
-    const { training } = this;
-    const [momentum, eps] = [this.#momentum, this.#eps];
-    const [runningMean, runningVar] = [running?.mean ?? null, running?.variance ?? null];
-    if (training && this.#group !== null)
-      return syncBatchNorm(this.#group, x, this.weight, this.bias, {
-        runningMean,
-        runningVar,
-        momentum,
-        eps,
-      });
-    return ops.batchNorm(
-      ...([x, this.weight, this.bias, runningMean, runningVar, training, momentum, eps, true] as const),
-    );
+    return this.#apply(x, null, false);
   }
 
   /** relu(forward(x) + skip), which goes over memory less often in training on a CPU. @param skip - As x; default 0. */
   relu(x: Tensor, skip: Tensor | null = null): Tensor {
-    if (!this.training || this.#group !== null) {
-      const y = this.forward(x);
-      return (skip === null ? y : y.add(skip)).relu();
-    }
+    return this.#apply(x, skip, true);
+  }
+
+  #apply(x: Tensor, skip: Tensor | null, relu: boolean): Tensor {
     const running = this.#begin(x);
-    const { weight, bias } = this;
-    return batchNormRelu(x, { weight, bias, running, momentum: this.#momentum, eps: this.#eps }, skip);
+    const { weight, bias, training } = this;
+    const [momentum, eps] = [this.#momentum, this.#eps];
+    const group = this.#group;
+    if (training && group === null)
+      return batchNorm(x, { weight, bias, running, momentum, eps }, { skip, relu });
+    const [runningMean, runningVar] = [running?.mean ?? null, running?.variance ?? null];
+    const y =
+      training && group !== null
+        ? syncBatchNorm(group, x, weight, bias, { runningMean, runningVar, momentum, eps })
+        : ops.batchNorm(x, weight, bias, runningMean, runningVar, false, momentum, eps, true);
+    const sum = skip === null ? y : y.add(skip);
+    return relu ? sum.relu() : sum;
   }
 
   /** @returns The running statistics, where they are read or changed: in training a batch counts only once. */

@@ -11,7 +11,7 @@ import type { VectorReport } from '../native-addons.js';
 export type { DType, MemoryFormat, Scalar, TypedArray } from './dtype.js';
 export {
   attentionResidual,
-  batchNormRelu,
+  batchNorm,
   blocksInGroups,
   classAttention,
   linear,

@@ -9,7 +9,7 @@ const operators = {
   classAttention: new Operator('dino::class_attention', ['']),
   linear: new Operator('dino::linear', ['']),
   patches: new Operator('dino::patches', ['']),
-  batchNormRelu: new Operator('dino::batch_norm_relu', ['']),
+  batchNorm: new Operator('dino::batch_norm', ['']),
   blocksInGroups: new Operator('dino::blocks_in_groups', ['']),
 };
 
@@ -189,16 +189,21 @@ export interface BatchNormParameters {
 }
 
 /**
- * relu(norm(x) + skip), with the statistics of this batch. On the CPU in float32 or bfloat16, where channels lie beside each
- * other (channels-last), our own loops go over the activation twice forward and twice backward, in place of nine times;
+ * norm(x) + skip or its ReLU, with the statistics of this batch. On the CPU in float32 or bfloat16, where channels lie beside
+ * each other (channels-last), our own loops go over the activation twice forward and twice backward, in place of nine times;
  * otherwise libtorch's operators run in sequence. It has no second derivative on the CPU.
  *
  * @param x - (B, C) or (B, C, H, W), more than one value of each channel.
- * @param skip - As x; default 0.
+ * @param after - `skip`, as x, is added (default 0); `relu` (default false).
  * @returns As x.
  */
-export function batchNormRelu(x: Tensor, norm: BatchNormParameters, skip: Tensor | null = null): Tensor {
+export function batchNorm(
+  x: Tensor,
+  norm: BatchNormParameters,
+  after: { skip?: Tensor | null; relu?: boolean } = {},
+): Tensor {
   const { weight, bias, running, momentum, eps } = norm;
+  const { skip = null, relu = false } = after;
   const tracked = [running?.mean ?? null, running?.variance ?? null];
-  return operators.batchNormRelu.call([x, weight, bias, ...tracked, momentum, eps, skip]) as Tensor;
+  return operators.batchNorm.call([x, weight, bias, ...tracked, momentum, eps, skip, relu]) as Tensor;
 }
