@@ -149,7 +149,7 @@ const isClang = (compiler) => /clang/i.test(compiler.version);
 const UNITS = {
   torch: [
     ['process-group', 'reducer', 'sync-batch-norm', 'batch-norm', 'autograd'],
-    ['attention', 'perceptron', 'product', 'groups', 'dispatch'],
+    ['attention', 'perceptron', 'product', 'groups', 'orthogonalize', 'dispatch'],
     ['tensor', 'runtime', 'allocator', 'precision'],
   ],
   crops: [],

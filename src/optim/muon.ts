@@ -5,7 +5,7 @@
  * An update is scaled to the size that AdamW's has (Liu et al. 2025, section 2.2; `match_rms_adamw` there), so that one
  * learning rate fits both.
  */
-import { ops, zeros, type DType, type Parameter, type Tensor } from '../torch/index.js';
+import { ops, orthogonalized, zeros, type DType, type Parameter, type Tensor } from '../torch/index.js';
 import { ADAMW_SLOTS, adamWState, adamWUpdate, type AdamWSlot } from './adamw.js';
 import { Optimizer, type Updates } from './optimizer.js';
 import type { ParameterGroup } from './parameters.js';
@@ -15,7 +15,7 @@ type Slot = 'momentum_buffer' | AdamWSlot;
 
 const MOMENTUM = 0.95;
 /** Coefficients of the Newton-Schulz iteration, a quintic. */
-const [A, B, C] = [3.4445, -4.775, 2.0315] as const;
+const COEFFICIENTS = [3.4445, -4.775, 2.0315] as const;
 const ITERATIONS = 5;
 const EPS = 1e-7;
 
@@ -31,25 +31,19 @@ const CLASS_ATTENTION_RATE = 0.02;
 const isMatrix = (name: string, parameter: Parameter): boolean =>
   parameter.ndim >= 2 && name.endsWith('.weight') && !isOfClassAttention(name);
 
-type AdamWUpdates = Pick<Updates<Slot>, 'parameters' | 'gradients' | 'states'>;
-const noUpdates = (): AdamWUpdates => ({ parameters: [], gradients: [], states: [] });
+type Group = Pick<Updates<Slot>, 'parameters' | 'gradients' | 'states'>;
+const noUpdates = (): Group => ({ parameters: [], gradients: [], states: [] });
 
 /**
- * The nearest orthogonal matrix, nearly: singular values come out between about 0.7 and 1.2.
- * @param matrix - (R, C) of any size.
+ * The nearest orthogonal matrices, nearly: singular values come out between about 0.7 and 1.2.
+ * @param matrices - (R, C) of any sizes.
  * @param dtype - What to compute in.
  */
-export function orthogonalized(matrix: Tensor, dtype: DType): Tensor {
-  const isTall = matrix.size(0) > matrix.size(1);
-  let x = (isTall ? matrix.t() : matrix).to(dtype);
-  x = x.div(x.norm().clampMin(EPS));
-  for (let i = 0; i < ITERATIONS; i++) {
-    const gram = x.matmul(x.t());
-    const update = ops.addmm(gram, gram, gram, { beta: B, alpha: C });
-    x = ops.addmm(x, update, x, { beta: A });
-  }
-  return (isTall ? x.t() : x).to(matrix.dtype);
-}
+export const orthogonalize = (matrices: readonly Tensor[], dtype: DType): Tensor[] =>
+  orthogonalized(
+    matrices.map((matrix) => matrix.to(dtype)),
+    { coefficients: COEFFICIENTS, iterations: ITERATIONS, eps: EPS },
+  ).map((found, i) => found.to(matrices[i]!.dtype));
 
 export class Muon extends Optimizer<Slot> {
   readonly #dtype: DType;
@@ -78,26 +72,36 @@ export class Muon extends Optimizer<Slot> {
     taken: Tensor | undefined,
   ): void {
     const { names, parameters, gradients, states } = updates;
-    const [rest, slow] = [noUpdates(), noUpdates()];
+    const [matrices, rest, slow] = [noUpdates(), noUpdates(), noUpdates()];
     for (const [i, parameter] of parameters.entries()) {
-      const [gradient, state] = [gradients[i] as Tensor, states[i] as Record<Slot, Tensor>];
-      if (!isMatrix(names[i] as string, parameter)) {
-        const those = isOfClassAttention(names[i] as string) ? slow : rest;
-        those.parameters.push(parameter);
-        those.gradients.push(gradient);
-        those.states.push(state);
-        continue;
-      }
-      const buffer = state.momentum_buffer;
-      onlyIfTaken(taken, [buffer, parameter], () => {
-        buffer.lerp_(gradient, 1 - MOMENTUM);
-        const ahead = gradient.lerp(buffer, MOMENTUM).flatten(1); // Nesterov's
-        const size = 0.2 * Math.sqrt(Math.max(ahead.size(0), ahead.size(1)));
-        const direction = orthogonalized(ahead, this.#dtype).view(parameter.shape);
-        parameter.mul_(1 - lr * weightDecay).add_(direction, { alpha: -lr * size });
-      });
+      const name = names[i] as string;
+      const those = isMatrix(name, parameter) ? matrices : isOfClassAttention(name) ? slow : rest;
+      those.parameters.push(parameter);
+      those.gradients.push(gradients[i] as Tensor);
+      those.states.push(states[i] as Record<Slot, Tensor>);
     }
+    if (matrices.parameters.length > 0) this.#updateMatrices(matrices, lr, weightDecay, taken);
     if (rest.parameters.length > 0) adamWUpdate(rest, lr, weightDecay, taken);
     if (slow.parameters.length > 0) adamWUpdate(slow, lr * CLASS_ATTENTION_RATE, weightDecay, taken);
+  }
+
+  #updateMatrices(
+    { parameters, gradients, states }: Group,
+    lr: number,
+    weightDecay: number,
+    taken: Tensor | undefined,
+  ): void {
+    const buffers = states.map((state) => state.momentum_buffer);
+    onlyIfTaken(taken, [...buffers, ...parameters], () => {
+      ops._foreachLerp_(buffers, gradients, 1 - MOMENTUM);
+      const ahead = ops._foreachLerp(gradients, buffers, MOMENTUM).map((one) => one.flatten(1)); // Nesterov's
+      const directions = orthogonalize(ahead, this.#dtype);
+      ops._foreachMul_(parameters, 1 - lr * weightDecay);
+      for (const [i, parameter] of parameters.entries()) {
+        const direction = directions[i] as Tensor;
+        const size = 0.2 * Math.sqrt(Math.max(direction.size(0), direction.size(1)));
+        parameter.add_(direction.view(parameter.shape), { alpha: -lr * size });
+      }
+    });
   }
 }

@@ -15,6 +15,7 @@ export {
   blocksInGroups,
   classAttention,
   linear,
+  orthogonalized,
   patches,
   perceptron,
   perceptronResidual,

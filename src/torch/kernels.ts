@@ -1,4 +1,4 @@
-/** Operators of our own: native/torch/product.cc, perceptron.cc, attention.cc, groups.cc and batch-norm.cc. */
+/** Operators of our own: native/torch/product.cc, perceptron.cc, attention.cc, groups.cc, batch-norm.cc and orthogonalize.cc. */
 import { Operator } from './dispatch.js';
 import type { Tensor } from './tensor.js';
 
@@ -9,6 +9,7 @@ const operators = {
   classAttention: new Operator('dino::class_attention', ['']),
   linear: new Operator('dino::linear', ['']),
   patches: new Operator('dino::patches', ['']),
+  orthogonalized: new Operator('dino::orthogonalized', ['']),
   batchNorm: new Operator('dino::batch_norm', ['']),
   blocksInGroups: new Operator('dino::blocks_in_groups', ['']),
 };
@@ -206,4 +207,20 @@ export function batchNorm(
   const { skip = null, relu = false } = after;
   const tracked = [running?.mean ?? null, running?.variance ?? null];
   return operators.batchNorm.call([x, weight, bias, ...tracked, momentum, eps, skip, relu]) as Tensor;
+}
+
+/**
+ * Matrices through an iteration of Newton and Schulz, x <- a x + (b G + c G^2) x with G = x x^T, which moves all singular values
+ * towards 1. On the CPU each thread takes whole matrices.
+ *
+ * @param matrices - (R, C) of any sizes, all of one dtype, in which they are computed. Not changed.
+ * @param polynomial - `coefficients` a, b and c, and the number of `iterations`; a matrix is first divided by its norm, `eps` at least.
+ * @returns Of the same sizes.
+ */
+export function orthogonalized(
+  matrices: readonly Tensor[],
+  polynomial: { coefficients: readonly [number, number, number]; iterations: number; eps: number },
+): Tensor[] {
+  const { coefficients, iterations, eps } = polynomial;
+  return operators.orthogonalized.call([matrices, coefficients, iterations, eps]) as Tensor[];
 }
