@@ -148,7 +148,7 @@ const isClang = (compiler) => /clang/i.test(compiler.version);
  */
 const UNITS = {
   torch: [
-    ['process-group', 'reducer', 'sync-batch-norm', 'batch-norm', 'autograd'],
+    ['process-group', 'reducer', 'sync-batch-norm', 'batch-norm', 'convolution', 'autograd'],
     ['attention', 'perceptron', 'product', 'groups', 'orthogonalize', 'dispatch'],
     ['tensor', 'runtime', 'allocator', 'precision'],
   ],

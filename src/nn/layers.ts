@@ -2,6 +2,7 @@
 import { ShapeError } from '../errors.js';
 import {
   batchNorm,
+  convolution,
   empty,
   linear,
   noGrad,
@@ -71,10 +72,9 @@ export class Conv2d extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    const padding = [this.#padding, this.#padding];
-    if (this.#skipsPixels)
-      return ops.conv2d(everyOther(x, this.#stride), this.weight, this.bias, 1, padding, 1, this.#groups);
-    return ops.conv2d(x, this.weight, this.bias, this.#stride, padding, 1, this.#groups);
+    const skips = this.#skipsPixels;
+    const steps = { stride: skips ? 1 : this.#stride, padding: this.#padding, groups: this.#groups };
+    return convolution(skips ? everyOther(x, this.#stride) : x, this.weight, this.bias, steps);
   }
 
   /**

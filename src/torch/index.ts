@@ -14,6 +14,7 @@ export {
   batchNorm,
   blocksInGroups,
   classAttention,
+  convolution,
   linear,
   orthogonalized,
   patches,

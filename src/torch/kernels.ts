@@ -1,4 +1,4 @@
-/** Operators of our own: native/torch/product.cc, perceptron.cc, attention.cc, groups.cc, batch-norm.cc and orthogonalize.cc. */
+/** Operators of our own: native/torch/product.cc, perceptron.cc, attention.cc, groups.cc, convolution.cc, batch-norm.cc, orthogonalize.cc. */
 import { Operator } from './dispatch.js';
 import type { Tensor } from './tensor.js';
 
@@ -9,6 +9,7 @@ const operators = {
   classAttention: new Operator('dino::class_attention', ['']),
   linear: new Operator('dino::linear', ['']),
   patches: new Operator('dino::patches', ['']),
+  convolution: new Operator('dino::convolution', ['']),
   orthogonalized: new Operator('dino::orthogonalized', ['']),
   batchNorm: new Operator('dino::batch_norm', ['']),
   blocksInGroups: new Operator('dino::blocks_in_groups', ['']),
@@ -175,6 +176,24 @@ export function blocksInGroups(
   const { heads, eps, keep, classOnly } = options;
   const outputs = operators.blocksInGroups.call([x, weights, heads, eps, keep, classOnly]) as Tensor[];
   return outputs.length === 0 ? null : outputs;
+}
+
+/**
+ * ops.conv2d(), whose gradient of the weights is one product over all images in bfloat16 on the CPU where an image has few
+ * positions. It then has no second derivative.
+ *
+ * @param x - (B, C, H, W)
+ * @param weight - (D, C / groups, kernel rows, kernel columns)
+ * @param bias - (D)
+ * @returns (B, D, H', W')
+ */
+export function convolution(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null,
+  { stride, padding, groups }: { stride: number; padding: number; groups: number },
+): Tensor {
+  return operators.convolution.call([x, weight, bias, stride, padding, groups]) as Tensor;
 }
 
 /** A batch norm in training: its parameters and, where the batch is counted, its running statistics. */
