@@ -18,6 +18,8 @@ export const NATIVE_TESTS = [
       'torch/precision',
       'models/blocks-in-groups',
       'nn/batch-norm',
+      'nn/convolution',
+      'optim/muon',
     ],
   },
   // the other tests of this file take a minute and run the same loops

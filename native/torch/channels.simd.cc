@@ -1,8 +1,9 @@
 // Loops over the channels of positions, for batch normalization (batch-norm.cc): matrices (rows, channels) without gaps.
-#include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "loops.h"
+#include "rounding.h"
 
 namespace dino::DINO_LEVEL {
 namespace {
@@ -16,13 +17,7 @@ inline float widen(uint16_t x) {
 }
 
 inline void narrow(float x, float& out) { out = x; }
-// To the nearest, ties to even; not a number stays one.
-inline void narrow(float x, uint16_t& out) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  out = static_cast<uint16_t>(x != x ? 0x7fc0 : rounded);
-}
+inline void narrow(float x, uint16_t& out) { out = static_cast<uint16_t>(rounded(x)); }
 
 // Channels at a time, whose sums stay in registers.
 constexpr int kLanes = 32;

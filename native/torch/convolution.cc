@@ -109,14 +109,17 @@ bool has_few_positions(const at::Tensor& x, const at::Tensor& w, Steps steps) {
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& w, const MaybeTensor& bias, int64_t stride,
                        int64_t padding, int64_t groups) {
   const Steps steps{stride, padding};
+  if (!x.is_cpu() || bias || groups != 1 || !needs_gradient({w}) || !has_few_positions(x, w, steps) ||
+      !x.is_contiguous(at::MemoryFormat::ChannelsLast))
+    return forward_of(x, w, bias, steps, groups);
+  // as autocast has it, which leaves float64 as it is
   const bool casts = at::autocast::is_autocast_enabled(at::kCPU);
-  const at::ScalarType type = casts ? at::autocast::get_autocast_dtype(at::kCPU) : x.scalar_type();
-  const bool applies = x.is_cpu() && type == at::kBFloat16 && (casts || w.scalar_type() == type) && !bias &&
-                       groups == 1 && needs_gradient({w}) && has_few_positions(x, w, steps) &&
-                       x.is_contiguous(at::MemoryFormat::ChannelsLast);
-  if (!applies) return forward_of(x, w, bias, steps, groups);
-  return OfFewPositions::apply(at::autocast::cached_cast(type, x, at::kCPU),
-                               at::autocast::cached_cast(type, w, at::kCPU), stride, padding);
+  const auto cast = [&](const at::Tensor& tensor) {
+    return casts ? at::autocast::cached_cast(at::autocast::get_autocast_dtype(at::kCPU), tensor, at::kCPU) : tensor;
+  };
+  const at::Tensor in = cast(x), weight = cast(w);
+  const bool is_bf16 = in.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kBFloat16;
+  return is_bf16 ? OfFewPositions::apply(in, weight, stride, padding) : forward_of(in, weight, bias, steps, groups);
 }
 
 }  // namespace

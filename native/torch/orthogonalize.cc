@@ -46,7 +46,8 @@ std::vector<at::Tensor> orthogonalized(at::TensorList matrices, at::ArrayRef<dou
     return results;
   }
   const auto work = [&](int64_t i) {
-    const auto [least, most] = std::minmax(matrices[i].size(0), matrices[i].size(1));
+    const auto [least, most] =
+        std::minmax({matrices[i].size(0), matrices[i].size(1)});  // by value: sizes are temporary
     return least * least * (2 * most + least);
   };
   std::vector<int64_t> order(count);
