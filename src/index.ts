@@ -14,7 +14,8 @@ export {
 } from './errors.js';
 
 // training
-export { train, type TrainOptions } from './train/train.js';
+export type { TrainOptions } from './train/options.js';
+export { train } from './train/train.js';
 export { joinWorld, type JoinWorldOptions } from './processes/join-world.js';
 export { World } from './processes/world.js';
 export { placeFromEnvironment, type Launcher, type Place } from './processes/place.js';

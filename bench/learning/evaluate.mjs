@@ -4,13 +4,15 @@
  * at the network's side, in place of its centre) and `points`, each with a `name` and one of
  *
  *   weights              what loadModel() takes
- *   untrained            the same network as these weights, initialized with `seed`
+ *   untrained            the same network as these weights, initialized with `seed`; read once for all recipes that have
+ *                        it, and kept in the file `known` of the request
  *   features             a folder with DOMAIN-train.npy and DOMAIN-val.npy, rows in the order of images.json
  *   baseline, side       pixels or hog
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { hogFeatures, pixelFeatures } from '../../dist/eval/baselines.js';
+import { appendLine, readLines } from '../../dist/files/json-lines.js';
 import { readNpy } from '../../dist/files/npy.js';
 import { loadModel } from '../../dist/index.js';
 import { buildBackbone } from '../../dist/models/index.js';
@@ -56,7 +58,22 @@ function modelOf(point) {
   return new Model(backbone, architecture, 'untrained', 'cpu');
 }
 
+const readKnown = () => (existsSync(request.known) ? readLines(request.known) : []);
+
+/** Names an untrained network by all that its readings depend on; null for other points. */
+function untrainedKey({ untrained, seed }) {
+  if (untrained === undefined) return null;
+  const { architecture } = loadModel(untrained, { device: 'cpu' });
+  return JSON.stringify([request.images, request.whole, architecture, seed]);
+}
+
 for (const point of request.points) {
+  const key = untrainedKey(point);
+  const known = key === null ? undefined : readKnown().find((line) => line.key === key);
+  if (known !== undefined) {
+    console.log(JSON.stringify({ name: point.name, ...known.found }));
+    continue;
+  }
   const isModel = point.weights !== undefined || point.untrained !== undefined;
   const model = isModel ? modelOf(point) : null;
   const by = {};
@@ -74,14 +91,13 @@ for (const point of request.points) {
   const all = Object.values(by);
   const problem = all.find((each) => each.problem !== undefined)?.problem;
   const remarks = [...new Set(all.flatMap((each) => each.remarks ?? []))];
-  console.log(
-    JSON.stringify({
-      name: point.name,
-      ...meanReadings(by),
-      ...(all.length > 1 ? { by } : {}),
-      ...(problem === undefined ? {} : { problem }),
-      ...(remarks.length === 0 ? {} : { remarks }),
-    }),
-  );
+  const found = {
+    ...meanReadings(by),
+    ...(all.length > 1 ? { by } : {}),
+    ...(problem === undefined ? {} : { problem }),
+    ...(remarks.length === 0 ? {} : { remarks }),
+  };
+  if (key !== null) appendLine(request.known, { key, found });
+  console.log(JSON.stringify({ name: point.name, ...found }));
 }
 console.log(JSON.stringify({ done: true }));

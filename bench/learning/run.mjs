@@ -135,7 +135,8 @@ const without = (value, ...names) =>
 async function evaluate(dataset, folder, list) {
   mkdirSync(folder, { recursive: true });
   const request = path.join(folder, 'evaluate.json');
-  writeFileSync(request, JSON.stringify({ images: dataset.file, whole: options.whole, points: list }));
+  const known = path.join(out, 'untrained.jsonl');
+  writeFileSync(request, JSON.stringify({ images: dataset.file, whole: options.whole, known, points: list }));
   return (await jsonLines(evaluator, [request])).map((found) => without(found, 'name'));
 }
 

@@ -11,7 +11,7 @@ import { after, before, describe, it } from 'node:test';
 import { Hono } from 'hono';
 import sharp from 'sharp';
 import { writeTinyRun } from '../testing/saved-run.js';
-import type { BodyOf, QueryOf, RouteName } from '../plain/studio-api.js';
+import type { BodyOf, QueryOf, RouteName } from '../plain/studio-api/index.js';
 import { startStudio, type RunningStudio } from './index.js';
 import { BODY_LIMIT, QUESTION_LIMIT } from '../plain/limits.js';
 import { allRoutes } from './routes/index.js';

@@ -1,5 +1,5 @@
 /** The studio's events, and who listens to them. */
-import type { StudioEvent } from '../plain/studio-api.js';
+import type { StudioEvent } from '../plain/studio-api/index.js';
 
 type Listener = (event: StudioEvent) => void;
 

@@ -26,7 +26,7 @@ import { ImageIndex } from '../explore/image-index.js';
 import { type IndexManifest, manifestPath, readManifest, sealFile } from '../explore/index-format.js';
 import { writeTinyRun } from '../testing/saved-run.js';
 import { loadModel } from '../model.js';
-import type { FindAnswer, FoundImage, Task } from '../plain/studio-api.js';
+import type { FindAnswer, FoundImage, Task } from '../plain/studio-api/index.js';
 import { type RunningStudio, startStudio } from './index.js';
 
 const top = mkdtempSync(path.join(os.tmpdir(), 'dino-find-security-'));

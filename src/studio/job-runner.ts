@@ -7,7 +7,7 @@ import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { EngineError } from '../errors.js';
 import { readBelow } from '../files/read-below.js';
-import type { TaskProgress } from '../plain/studio-api.js';
+import type { TaskProgress } from '../plain/studio-api/index.js';
 import { StudioError } from './files.js';
 import type { JobName, Jobs } from './jobs/job.js';
 import type { FromWorker, ToWorker } from './worker.js';

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, it } from 'node:test';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
-import type { LookFacts, Task } from '../plain/studio-api.js';
+import type { LookFacts, Task } from '../plain/studio-api/index.js';
 import { type RunningStudio, startStudio } from './index.js';
 import { unpackArrays } from '../plain/packed.js';
 

@@ -115,8 +115,9 @@ describe('what people see', { skip: typeof browser === 'string' ? browser : fals
       await begin();
       await settled();
       await begin();
-      const beyond = await page.evaluate('document.documentElement.scrollWidth - innerWidth');
-      assert.equal(beyond, 0, `${name} at ${page.viewport()?.width} px`);
+      const beyond = 'document.documentElement.scrollWidth - innerWidth';
+      await page.waitForFunction(`${beyond} === 0`, { timeout: 5000 }).catch(() => undefined);
+      assert.equal(await page.evaluate(beyond), 0, `${name} at ${page.viewport()?.width} px`);
     };
     await looksAtWidths(page, WINDOW, name, ready, optionsAt);
     if (previous !== null) await isUnlike(previous, page);

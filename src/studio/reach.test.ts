@@ -33,7 +33,7 @@ import { putGood } from '../testing/strange-files.js';
 import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
 import { frameName, listWatched } from '../run/film-folder.js';
 import { loadModel } from '../model.js';
-import type { LookUpload, RunSummary, Task } from '../plain/studio-api.js';
+import type { LookUpload, RunSummary, Task } from '../plain/studio-api/index.js';
 import { allRoutes } from './routes/index.js';
 import type { Studio } from './routes/route.js';
 

@@ -9,7 +9,7 @@ import {
   newestCheckpoint,
 } from '../run/checkpoint-files.js';
 import { configPath, evaluationsPath, skippedPath } from '../run/run-folder.js';
-import type { CheckpointEntry, RunDetails } from '../plain/studio-api.js';
+import type { CheckpointEntry, RunDetails } from '../plain/studio-api/index.js';
 import { markOf, type Run } from './run.js';
 
 /** Skipped images that are listed one by one. */

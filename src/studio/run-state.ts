@@ -7,7 +7,7 @@ import { shellPath } from '../plain/shell.js';
 import { formatDuration } from '../plain/units.js';
 import type { LockHolder } from '../files/folder-lock.js';
 import { printable } from '../plain/printable.js';
-import type { RunState } from '../plain/studio-api.js';
+import type { RunState } from '../plain/studio-api/index.js';
 
 export interface RunSigns {
   lock: LockHolder | null;

@@ -7,7 +7,7 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { configPath, metricsPath, readRunConfig } from '../run/run-folder.js';
 import { stackText } from '../plain/printable.js';
-import type { RunSummary } from '../plain/studio-api.js';
+import type { RunSummary } from '../plain/studio-api/index.js';
 import type { EventHub } from './event-hub.js';
 import { type GivenFolders, StudioError } from './files.js';
 import { markOf, Run } from './run.js';

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { appendLine } from '../files/json-lines.js';
 import { metricsPath, writeRunConfig } from '../run/run-folder.js';
-import type { StudioEvent } from '../plain/studio-api.js';
+import type { StudioEvent } from '../plain/studio-api/index.js';
 import { EventHub } from './event-hub.js';
 import { GivenFolders } from './files.js';
 import { Run } from './run.js';

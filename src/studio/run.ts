@@ -7,7 +7,7 @@ import { lastLine } from '../files/json-lines.js';
 import { configPath, metricsPath, readRunConfig, type RunConfig } from '../run/run-folder.js';
 import { notePath, readRunNote, type RunNote } from '../run/run-note.js';
 import { stepsOf } from '../run/settings.js';
-import type { RunSummary } from '../plain/studio-api.js';
+import type { RunSummary } from '../plain/studio-api/index.js';
 import { MetricsLog, type MetricsLogOptions } from './metrics-log.js';
 import { stateOf } from './run-state.js';
 

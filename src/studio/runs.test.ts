@@ -16,7 +16,7 @@ import { readLines } from '../files/json-lines.js';
 import { metricsPath } from '../run/run-folder.js';
 import { changeRunNote, readRunNote } from '../run/run-note.js';
 import { train } from '../train/train.js';
-import type { SeriesHeader, Task } from '../plain/studio-api.js';
+import type { SeriesHeader, Task } from '../plain/studio-api/index.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-runs-'));
 const images = path.join(folder, 'images');

@@ -5,7 +5,7 @@
  * As bytes: uint32 length of the header, the header (JSON, padded to whole 8 bytes with spaces), then for `count` points
  * step and seconds as float64, then of each column mean, and with buckets least and greatest, as float32.
  */
-import type { RunNow, SeriesHeader, SeriesQuery, SeriesTail } from '../plain/studio-api.js';
+import type { RunNow, SeriesHeader, SeriesQuery, SeriesTail } from '../plain/studio-api/index.js';
 import { BLOCK, type LinePoint, type MetricsLog } from './metrics-log.js';
 
 /** First index in sorted[0, length) whose value is greater than `value`. */

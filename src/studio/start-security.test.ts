@@ -20,7 +20,7 @@ import { textWithBeat } from '../files/lock-heartbeat.js';
 import { pidSpace, processState } from '../files/process-identity.js';
 import { contents, FORGED, HOSTILE, makeRun } from '../testing/hostile-run.js';
 import { startStudio, type RunningStudio } from './index.js';
-import type { RunSummary } from '../plain/studio-api.js';
+import type { RunSummary } from '../plain/studio-api/index.js';
 
 const top = mkdtempSync(path.join(os.tmpdir(), 'dino-studio-foreign-'));
 const given = path.join(top, 'given');

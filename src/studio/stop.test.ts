@@ -23,7 +23,7 @@ import { newestCheckpoint, verifyCheckpoint } from '../run/checkpoint-files.js';
 import { PAPER } from '../train/presets.js';
 import { readLines } from '../files/json-lines.js';
 import type { TrainSettings } from '../run/settings.js';
-import type { RunSummary } from '../plain/studio-api.js';
+import type { RunSummary } from '../plain/studio-api/index.js';
 import { type RunningStudio, startStudio } from './index.js';
 
 const ROUNDS = Number(process.env['DINO_TEST_KILLS'] ?? 1);

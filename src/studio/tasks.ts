@@ -3,7 +3,7 @@
  * page. The list lives as long as the server; the tasks that ended last stay in it for pages that are opened later.
  */
 import { randomUUID } from 'node:crypto';
-import type { Task } from '../plain/studio-api.js';
+import type { Task } from '../plain/studio-api/index.js';
 import type { EventHub } from './event-hub.js';
 import { StudioError } from './files.js';
 import type { JobRunner } from './job-runner.js';

@@ -37,8 +37,8 @@ export interface PictureOptions {
 export interface PictureDifference {
   /** Share of the pixels that differ, 0 to 1; 1 for a picture of a different size. */
   share: number;
-  /** PNG: differing pixels in red over the expected picture; null where sizes differ. */
-  drawn: Buffer | null;
+  /** Makes a PNG: differing pixels in red over the expected picture; null where sizes differ. */
+  draw: (() => Promise<Buffer>) | null;
 }
 
 async function blurred(png: Uint8Array, width: number, height: number): Promise<Uint8Array> {
@@ -55,12 +55,12 @@ async function blurred(png: Uint8Array, width: number, height: number): Promise<
 export async function comparePictures(got: Uint8Array, expected: Uint8Array): Promise<PictureDifference> {
   const [one, { width, height }] = await Promise.all([sharp(got).metadata(), sharp(expected).metadata()]);
   if (Math.abs(one.width - width) > SIDE || Math.abs(one.height - height) > SIDE)
-    return { share: 1, drawn: null };
+    return { share: 1, draw: null };
   const [a, b] = await Promise.all([blurred(got, width, height), blurred(expected, width, height)]);
   const drawn = new Uint8Array(width * height * 4);
   const differing = pixelmatch(a, b, drawn, width, height, { threshold: COLOUR });
   const raw = { width, height, channels: 4 } as const;
-  return { share: differing / (width * height), drawn: await sharp(drawn, { raw }).png().toBuffer() };
+  return { share: differing / (width * height), draw: () => sharp(drawn, { raw }).png().toBuffer() };
 }
 
 /** The selector of all that is in the window. */
@@ -81,13 +81,13 @@ async function pictureOf(
       `document.querySelectorAll(${JSON.stringify(hidden.join() || ':not(*)')}).forEach((one) => (one.style.visibility = '${visibility}'))`,
     );
   await see('hidden');
-  const png = await (selector === WINDOW ? page : element).screenshot();
+  const png = await (selector === WINDOW ? page : element).screenshot({ optimizeForSpeed: true });
   await see('');
   if (scale === 1) return png;
   const { width } = await sharp(png).metadata();
   return sharp(png)
     .resize(Math.round(width * scale))
-    .png()
+    .png({ compressionLevel: 1 })
     .toBuffer();
 }
 
@@ -138,14 +138,14 @@ export async function looksAs(
     return;
   }
   const expected = await expectedPicture(name, options);
-  const { got: last, share, drawn } = await compareUntil(take, expected, (now) => now <= allowed);
+  const { got: last, share, draw } = await compareUntil(take, expected, (now) => now <= allowed);
   if (share <= allowed) return;
   const folder = mkdtempSync(path.join(os.tmpdir(), `dino-picture-${name}-`));
   writeFileSync(path.join(folder, 'got.png'), last);
   writeFileSync(path.join(folder, 'expected.png'), expected);
-  if (drawn !== null) writeFileSync(path.join(folder, 'difference.png'), drawn);
+  if (draw !== null) writeFileSync(path.join(folder, 'difference.png'), await draw());
   const why =
-    drawn === null
+    draw === null
       ? 'its size is different'
       : `${(100 * share).toFixed(1)} % of its pixels differ, at most ${(100 * allowed).toFixed(1)} % may`;
   assert.fail(
@@ -169,15 +169,17 @@ export async function looksUnlike(
   assert.ok(share > allowed, `${selector} looks like ${name}: only ${(100 * share).toFixed(1)} % differ`);
 }
 
-/** Windows of a desk, a tablet and a phone, pixels. */
+/** Windows of a desk, a tablet and a phone, pixels. Colours don't depend on the width, so a tablet's is looked at in light only. */
 const WINDOWS = [
-  [1440, 900],
-  [1024, 768],
-  [390, 844],
+  { width: 1440, height: 900, schemes: ['light', 'dark'] },
+  { width: 1024, height: 768, schemes: ['light'] },
+  { width: 390, height: 844, schemes: ['light', 'dark'] },
 ] as const;
+/** After a change of the window, ms. A picture that is compared is taken again where it came too early. */
+const REST_MS = { compared: 50, written: 300 };
 
 /**
- * looksAs() at the widths of a desk, a tablet and a phone, light and dark: NAME-WIDTH-light.png and NAME-WIDTH-dark.png.
+ * looksAs() at the widths of a desk, a tablet and a phone, light and dark: NAME-WIDTH-light.webp and NAME-WIDTH-dark.webp.
  * Afterwards the page has its size and colours again.
  *
  * @param ready - Called before each picture; what else is moving has to come to rest.
@@ -191,15 +193,18 @@ export async function looksAtWidths(
   optionsAt: (width: number) => PictureOptions,
 ): Promise<void> {
   const before = page.viewport();
-  for (const [width, height] of WINDOWS)
-    for (const scheme of ['light', 'dark'] as const) {
+  const rest = isWriting() ? REST_MS.written : REST_MS.compared;
+  for (const { width, height, schemes } of WINDOWS)
+    for (const scheme of schemes) {
       await page.setViewport({ width, height });
       await page.emulateMediaFeatures([
         { name: 'prefers-color-scheme', value: scheme },
         { name: 'prefers-reduced-motion', value: 'reduce' },
       ]);
       await page.mouse.move(1, 1);
-      await page.evaluate('new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve), 300))');
+      await page.evaluate(
+        `new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve), ${rest}))`,
+      );
       await ready();
       await looksAs(page, selector, `${name}-${width}-${scheme}`, optionsAt(width));
     }

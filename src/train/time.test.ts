@@ -14,7 +14,8 @@ import { makeImageFolder } from '../testing/image-folder.js';
 import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { planTraining } from './plan.js';
-import { train, type TrainOptions } from './train.js';
+import type { TrainOptions } from './options.js';
+import { train } from './train.js';
 
 const bin = fileURLToPath(new URL('../../bin/dino.js', import.meta.url));
 let folder = '';

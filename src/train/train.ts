@@ -6,25 +6,8 @@
 import { availableParallelism } from 'node:os';
 import { setImmediate as eventLoopTurn } from 'node:timers/promises';
 import { checkSettings } from './config.js';
-import { imagesOrList } from '../data/arguments.js';
-import {
-  anything,
-  callback,
-  checkCall,
-  filePath,
-  finite,
-  instanceOf,
-  optionsOf,
-  signal as abortSignal,
-  yesOrNo,
-} from '../plain/check-options.js';
-import {
-  type ImageItems,
-  MultiCropLoader,
-  stepSeed,
-  type AugmentationSettings,
-  type ImageList,
-} from '../data/index.js';
+import { checkCall } from '../plain/check-options.js';
+import { type ImageItems, MultiCropLoader, stepSeed, type AugmentationSettings } from '../data/index.js';
 import {
   CollapseMonitor,
   DataParallel,
@@ -35,7 +18,7 @@ import {
 } from '../dino/index.js';
 import { ConfigError, DataError, DinoError } from '../errors.js';
 import { FolderLostError, type FolderLock, lockFolder } from '../files/folder-lock.js';
-import { type BackboneFactory, normalizeImages, pixelTensor } from '../models/index.js';
+import { normalizeImages, pixelTensor } from '../models/index.js';
 import { backboneShare, layerRates } from '../optim/index.js';
 import { printable } from '../plain/printable.js';
 import { shellPath } from '../plain/shell.js';
@@ -54,14 +37,9 @@ import { evaluateDuringTraining } from './knn-during-training.js';
 import { initialise } from './init.js';
 import { loadOfficialCheckpoint } from './official-checkpoint.js';
 import { openRun } from './open-run.js';
+import { type TrainOptions, trainOptions } from './options.js';
 import type { Pace } from './pace.js';
-import {
-  type Extension,
-  extensionsSchema,
-  metricsPath,
-  skippedPath,
-  truncateLog,
-} from '../run/run-folder.js';
+import { metricsPath, skippedPath, truncateLog } from '../run/run-folder.js';
 import { changedLength } from './run-length.js';
 import { RunLog } from './run-log.js';
 import { saveAsHeir } from './rescue.js';
@@ -72,53 +50,6 @@ import { reportUnreadable } from './unreadable.js';
 import { warningsOfChannels } from './settle-channels.js';
 import { whitenPatches } from './whiten-patches.js';
 import { WorkerCount } from './worker-count.js';
-
-export interface TrainOptions {
-  /**
-   * A folder of images (class folders, nested or flat), a text file of paths, shards, or a list from listImages(). A resumed
-   * run remembers them.
-   */
-  images?: string | ImageList;
-  /** The run folder. */
-  output: string;
-  /**
-   * Every setting; resolveSettings() builds them from a preset, a file and your own. A resumed run remembers them; with more
-   * `epochs` or `steps` than it has, it goes on to these, and with `for` it goes on for that time (docs/training-guide.md, Train
-   * for longer). A run for a time begins with `steps`, if there are any, and keeps to the time by changing them.
-   */
-  settings?: TrainSettings;
-  /** Changes of the length to repeat: `extensions` in the config.json of another run with the same settings. */
-  extensions?: readonly Extension[];
-  /** When the time of `for` began, by performance.now(); default: with this call. */
-  startedAt?: number;
-  /**
-   * Builds a custom backbone, for the setting `arch: 'custom'`; called for the student, then for the teacher (with
-   * `dropPathRate` and `patchDropRate` 0). A resumed run needs it again, and so does loadModel().
-   */
-  backbone?: BackboneFactory;
-  /** Continue from the newest checkpoint in `output`. Without it, a folder that holds a run is refused. */
-  resume?: boolean;
-  /** The other processes of this training, from joinWorld(); all call train() with the same arguments. Default: none. */
-  world?: World;
-  /** Aborting it finishes the step, writes a checkpoint and resolves with `interrupted`. */
-  signal?: AbortSignal;
-  onEvent?: (event: TrainEvent) => void;
-}
-
-const trainOptions = optionsOf<TrainOptions>(
-  { output: filePath },
-  {
-    images: imagesOrList,
-    settings: anything, // checked setting by setting
-    backbone: callback,
-    extensions: extensionsSchema,
-    startedAt: finite,
-    resume: yesOrNo,
-    world: instanceOf(World, 'a world, from joinWorld()'),
-    signal: abortSignal,
-    onEvent: callback,
-  },
-);
 
 /**
  * Trains a model with DINO.

@@ -14,7 +14,8 @@ import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import type { TrainSettings } from '../run/settings.js';
 import { precisionProblem } from '../torch/index.js';
-import { train, type TrainOptions } from './train.js';
+import type { TrainOptions } from './options.js';
+import { train } from './train.js';
 
 const ROUNDS = Number(process.env['DINO_TEST_KILLS'] ?? 1);
 

@@ -1,9 +1,16 @@
-/** Asks the server, by the table of routes in src/plain/studio-api.ts. Components do so through use-request.ts. */
+/** Asks the server, by the table of routes in src/plain/studio-api/index.ts. Components do so through use-request.ts. */
 import { UPLOAD_LIMIT } from '../../src/plain/limits.ts';
-import type { ApiError, BodyOf, ParamsOf, QueryOf, ReplyOf, RouteName } from '../../src/plain/studio-api.ts';
+import type {
+  ApiError,
+  BodyOf,
+  ParamsOf,
+  QueryOf,
+  ReplyOf,
+  RouteName,
+} from '../../src/plain/studio-api/index.ts';
 import { RequestError } from './errors.ts';
 
-export type * from '../../src/plain/studio-api.ts';
+export type * from '../../src/plain/studio-api/index.ts';
 
 /** The input of a route: the parameters of its path, its query and its body, if it has them. */
 export type Given<K extends RouteName> = (keyof ParamsOf<K> extends never

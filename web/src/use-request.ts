@@ -9,7 +9,7 @@ export interface RequestOptions<K extends RouteName, T> extends AnswerOptions {
 }
 
 /**
- * Calls a route of src/plain/studio-api.ts whenever `given` (its params, query and body) changes:
+ * Calls a route of src/plain/studio-api/index.ts whenever `given` (its params, query and body) changes:
  *
  *     const { answer, error } = useRequest('GET /api/folders', { query: { path } });
  *

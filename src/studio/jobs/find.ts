@@ -16,7 +16,7 @@ import { imagesOf, putImages, writeLabels, writeList } from '../../explore/put-i
 import { loadIndexModel, searchIndex } from '../../explore/search.js';
 import { selectImages } from '../../explore/select.js';
 import { pairSimilarities, shareBelow } from '../../explore/similarity-scale.js';
-import type { FoundImage, LabelGroup } from '../../plain/studio-api.js';
+import type { FoundImage, LabelGroup } from '../../plain/studio-api/index.js';
 import type { JobFunction } from './job.js';
 
 /** Skipped images that are listed by name. */

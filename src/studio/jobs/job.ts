@@ -9,7 +9,7 @@ import type {
   StartRequest,
   TaskProgress,
   TrialResult,
-} from '../../plain/studio-api.js';
+} from '../../plain/studio-api/index.js';
 
 export interface JobContext {
   /** Aborted when nobody wants the result any more. */

@@ -3,7 +3,7 @@ import { imageHeader, listImages, notesOf, readImageFile } from '../../data/inde
 import { shardOf } from '../../data/read/shard-path.js';
 import { readProblem } from '../../data/read/read-problem.js';
 import { OUTSIDE } from '../../files/read-below.js';
-import type { SkippedEntry } from '../../plain/studio-api.js';
+import type { SkippedEntry } from '../../plain/studio-api/index.js';
 import type { JobFunction } from './job.js';
 
 /** Of more images than these only a sample is looked at: a header takes a millisecond from a warm disk. */

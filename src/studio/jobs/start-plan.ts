@@ -7,7 +7,7 @@ import { SETTING_NAMES, settingFields, stepsOf, type TrainSettings } from '../..
 import { flagKind } from '../../plain/flag-values.js';
 import { parseDuration } from '../../plain/units.js';
 import { planTraining } from '../../train/plan.js';
-import type { StartPlan, StartRequest } from '../../plain/studio-api.js';
+import type { StartPlan, StartRequest } from '../../plain/studio-api/index.js';
 import type { JobFunction } from './job.js';
 
 export interface Plan extends StartPlan {

@@ -1,7 +1,7 @@
 /** How long the training would take and how much memory, from trial steps. */
 import { choosePrecision } from '../../train/choose-precision.js';
 import { trialSteps } from '../../train/trial.js';
-import type { TrialResult } from '../../plain/studio-api.js';
+import type { TrialResult } from '../../plain/studio-api/index.js';
 import { planOf } from './start-plan.js';
 import type { JobFunction } from './job.js';
 

@@ -5,7 +5,7 @@ import { streamSSE } from 'hono/streaming';
 import { z } from 'zod';
 import { hasImageExtension } from '../../data/list/image-extensions.js';
 import { isRunFolder } from '../../run/run-folder.js';
-import type { FolderEntry, FolderListing, StudioEvent } from '../../plain/studio-api.js';
+import type { FolderEntry, FolderListing, StudioEvent } from '../../plain/studio-api/index.js';
 import { type GivenFolders, StudioError } from '../files.js';
 import { uploadOf } from '../uploads.js';
 import { parse, pictureReply, queryNumber, type Routes, route } from './route.js';

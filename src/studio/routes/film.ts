@@ -13,7 +13,7 @@ import {
   type WatchedImage,
   watchPath,
 } from '../../run/film-folder.js';
-import type { FilmFrameFacts } from '../../plain/studio-api.js';
+import type { FilmFrameFacts } from '../../plain/studio-api/index.js';
 import { StudioError } from '../files.js';
 import { packArrays } from '../../plain/packed.js';
 import { pictureReply, type Routes, route } from './route.js';

@@ -14,7 +14,7 @@ import { labelSchema } from '../../explore/labels.js';
 import { isRunFolder } from '../../run/run-folder.js';
 import { checkNewFile, checkPutFolder, freeName } from '../../explore/put-images.js';
 import { messageOf } from '../../plain/printable.js';
-import type { FindAnswer, FindAsk, IndexCard, LabelGroup } from '../../plain/studio-api.js';
+import type { FindAnswer, FindAsk, IndexCard, LabelGroup } from '../../plain/studio-api/index.js';
 import type { Jobs } from '../jobs/job.js';
 import { type GivenFolders, StudioError } from '../files.js';
 import { QUESTION_LIMIT } from '../../plain/limits.js';

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { hasImageExtension } from '../../data/list/image-extensions.js';
 import { checkpointsPath, listCheckpoints } from '../../run/checkpoint-files.js';
-import type { LookFacts, LookModel } from '../../plain/studio-api.js';
+import type { LookFacts, LookModel } from '../../plain/studio-api/index.js';
 import { UPLOAD_LIMIT } from '../../plain/limits.js';
 import { attentionSize, coveredShares } from '../../plain/attention-size.js';
 import { packArrays } from '../../plain/packed.js';

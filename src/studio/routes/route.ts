@@ -5,7 +5,14 @@ import { z } from 'zod';
 import { problemsOf } from '../../plain/check-options.js';
 import { ConfigError, DinoError } from '../../errors.js';
 import { stackText } from '../../plain/printable.js';
-import type { ApiError, BodyOf, ParamsOf, QueryOf, ReplyOf, RouteName } from '../../plain/studio-api.js';
+import type {
+  ApiError,
+  BodyOf,
+  ParamsOf,
+  QueryOf,
+  ReplyOf,
+  RouteName,
+} from '../../plain/studio-api/index.js';
 import type { EventHub } from '../event-hub.js';
 import { type GivenFolders, StudioError } from '../files.js';
 import { BODY_LIMIT } from '../../plain/limits.js';

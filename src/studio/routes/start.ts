@@ -12,7 +12,7 @@ import { readBelow } from '../../files/read-below.js';
 import { readOverrides } from '../../train/config.js';
 import { flagOf } from '../../run/settings.js';
 import { isRunFolder } from '../../run/run-folder.js';
-import type { StartRequest } from '../../plain/studio-api.js';
+import type { StartRequest } from '../../plain/studio-api/index.js';
 import { type GivenFolders, StudioError } from '../files.js';
 import { type Routes, route } from './route.js';
 
