@@ -40,7 +40,7 @@ function build({ model, head, dtype, loraRank: rank }: ParallelCase): TrainingSt
   const network = (normLastLayer: boolean): MultiCropWrapper => {
     const backbone =
       model.arch === 'resnet'
-        ? new ResNet({ block: 'basic', layers: [1, 1, 1, 1] }) // half a ResNet-18
+        ? new ResNet({ block: 'basic', layers: [1, 1, 1, 1], width: 16 }) // half of ResNet-18's blocks, a quarter of its width
         : model.arch === 'xcit'
           ? new XCiT({ patchSize: 8, embedDim: 32, depth: 1, numHeads: 2 })
           : buildBackbone({ patchSize: 8, dropPathRate: 0, ...model });
