@@ -253,7 +253,11 @@ export class DropPath extends Layer {
   draw(x: Tensor): KeptSamples {
     if (this.#p === 0 || !this.training) return { kept: null, scale: 1 };
     const scale = 1 / (1 - this.#p);
-    const kept = [...this.#factors(x).toArray()].flatMap((factor, sample) => (factor > 0 ? [sample] : []));
+    const keep = Math.fround(1 - this.#p);
+    // read where they are: a step draws dozens of times, and each call of libtorch costs as much as the whole loop
+    const drawn = noGrad(() => rand([x.size(0)])).data() as Float32Array;
+    const kept: number[] = [];
+    for (const [sample, value] of drawn.entries()) if (Math.fround(value + keep) >= 1) kept.push(sample);
     if (kept.length === 0) return { kept: null, scale: 0 }; // the branch's parameters still get gradients, of zeros
     if (kept.length === x.size(0)) return { kept: null, scale };
     return { kept: tensor(kept, { dtype: 'int64', device: x.device }), scale };

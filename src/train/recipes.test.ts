@@ -35,6 +35,9 @@ test("of a recipe for another backbone, what doesn't depend on it stays", () => 
 test('settings of a transformer or of prototypes choose a recipe that has them', () => {
   assert.equal(recipeFor(conditions, { numHeads: 2 }).name, 'narrow transformer');
   assert.equal(recipeFor(conditions, { patchSize: 4 }).name, 'narrow transformer');
+  const wide = recipeFor(conditions, { embedDim: 384 });
+  assert.match(wide.reasons?.arch ?? '', /^--embed-dim without --arch means a transformer/);
+  assert.equal(recipeFor(conditions, { arch: 'resnet', embedDim: 384 }).settings.arch, 'resnet');
   const { settings } = recipeFor(conditions, { outDim: 512 });
   assert.equal(settings.arch, 'resnet');
   assert.equal(settings.loss, undefined);

@@ -3,7 +3,7 @@
  * the formulas in auto-preset.ts, and what the user gives takes precedence over both.
  */
 import { PAPER } from './paper.js';
-import type { PartialSettings } from '../run/settings.js';
+import { flagOf, type PartialSettings } from '../run/settings.js';
 
 /** What a recipe is chosen by. */
 export interface Conditions {
@@ -212,16 +212,23 @@ const OF_PROTOTYPES = [
  * on it is left, and SimDINO's loss is not chosen for a run whose prototypes or temperatures were given.
  */
 export function recipeFor(conditions: Conditions, given: PartialSettings = {}): Recipe {
-  const recipe = recipeForBackbone(
-    conditions,
-    given.arch ?? (OF_A_TRANSFORMER.some((name) => given[name] !== undefined) ? 'vit' : undefined),
-  );
+  const asking = given.arch === undefined && OF_A_TRANSFORMER.find((name) => given[name] !== undefined);
+  const recipe = asking
+    ? withReason(
+        recipeForBackbone(conditions, 'vit'),
+        `${flagOf(asking)} without --arch means a transformer; --arch resnet learns more in minutes`,
+      )
+    : recipeForBackbone(conditions, given.arch);
   const hasPrototypes =
     given.loss === 'dino' ||
     (given.loss === undefined && OF_PROTOTYPES.some((name) => given[name] !== undefined));
   if (!hasPrototypes || recipe.settings.loss !== 'simdino') return recipe;
   return { ...recipe, settings: without(recipe.settings, ['loss', 'compressionWeight']) };
 }
+
+/** The same recipe, which gives another reason for a vit of any size. */
+const withReason = (recipe: Recipe, arch: string): Recipe =>
+  recipe.settings.arch === 'vit' ? { ...recipe, reasons: { ...recipe.reasons, arch } } : recipe;
 
 function recipeForBackbone(conditions: Conditions, arch: string | undefined): Recipe {
   const fitting = RECIPES.filter(({ when }) => holds(when, conditions));
