@@ -7,7 +7,7 @@ const [LEFT, LABELS, TOP, BOTTOM] = [34, 118, 30, 40];
 /** Least distance of two labels, pixels. */
 const LINE = 12;
 
-const STYLE = `
+export const STYLE = `
 text { font: 11px system-ui, sans-serif; fill: #1f2933 }
 .paper { fill: #ffffff }
 .title { font-weight: 600; font-size: 13px }
@@ -29,11 +29,11 @@ text.strong { font-weight: 600 }
   .band { opacity: 0.22 }
 }`;
 
-const escaped = (text) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
-const round = (value) => Math.round(value * 10) / 10;
+export const escaped = (text) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+export const round = (value) => Math.round(value * 10) / 10;
 
 /** Round numbers from 0 or `low` to `high`, about `count` of them. */
-function ticks(low, high, count) {
+export function ticks(low, high, count) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);

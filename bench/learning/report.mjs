@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import * as prettier from 'prettier';
 import { curves } from './curves.mjs';
+import { dots } from './dots.mjs';
 import { bestOf, readResults } from './results.mjs';
 import { bestBaseline, budgetKey, READING_NAMES, READINGS, summarize } from './summary.mjs';
 import { table } from './table.mjs';
@@ -59,7 +60,12 @@ const shown = (spread, digits = 1) => {
     : `${number(mean, digits)} (${number(least, digits)}–${number(most, digits)})`;
 };
 
-const at = (budget) => groups.filter((group) => budgetKey(group.budget) === budgetKey(budget));
+const isInViews = ({ views }) => views !== undefined;
+/** The groups of a length; of a number of views, where recipes are compared, the best first. */
+const at = (budget) => {
+  const list = groups.filter((group) => budgetKey(group.budget) === budgetKey(budget));
+  return isInViews(budget) ? list.sort((a, b) => (b.best?.mean ?? 0) - (a.best?.mean ?? 0)) : list;
+};
 /** The data sets that were measured for so long, in the same order everywhere. */
 const datasetsAt = (budget) =>
   [...baselines.keys()].filter((name) => at(budget).some(({ dataset }) => dataset === name));
@@ -83,7 +89,7 @@ const mostCores = Math.max(...groups.map(({ cores }) => cores));
 const MARKS = [
   {
     mark: '†',
-    is: ({ isLoaded, cores }) => isLoaded && cores === mostCores,
+    is: ({ isLoaded, cores, budget }) => !isInViews(budget) && isLoaded && cores === mostCores,
     says: 'Measured while something else ran on the machine: its seconds gave it fewer views.',
   },
   {
@@ -93,8 +99,8 @@ const MARKS = [
   },
   {
     mark: '§',
-    is: ({ isPaced, cores }) => !isPaced && cores < mostCores,
-    says: 'Had one core of the two, while another training had the other.',
+    is: ({ isPaced, cores, budget }) => !isInViews(budget) && !isPaced && cores < mostCores,
+    says: 'Had one core of the two, while another training had the other: about 60% of the views of both.',
   },
 ];
 const marks = (group) =>
@@ -164,34 +170,25 @@ function targetLines(budget) {
 }
 
 function details(budget) {
+  // with counted views the machine was shared, so that seconds say nothing
+  const measured = ({ seconds, trainingSeconds, views }) =>
+    isInViews(budget) ? [] : [shown(seconds, 0), shown(trainingSeconds, 0), thousands(views.mean)];
   const lines = at(budget).flatMap((group) => {
-    const { dataset, recipe, final, domains, seconds, trainingSeconds, views, seeds } = group;
+    const { dataset, recipe, final, domains, seeds } = group;
     const cells = (readings) => READINGS.map((name) => shown(readings[name]));
+    const rest = [...measured(group), seeds.length];
     return [
-      [
-        recipe,
-        dataset,
-        ...cells(final),
-        shown(seconds, 0),
-        shown(trainingSeconds, 0),
-        thousands(views.mean),
-        seeds.length,
-      ],
+      [recipe, dataset, ...cells(final), ...rest],
       ...Object.entries(domains).map(([domain, readings]) => [
         '',
         `${dataset}, ${domain}`,
         ...cells(readings),
-        '',
-        '',
-        '',
-        '',
+        ...rest.map(() => ''),
       ]),
     ];
   });
-  return table(
-    ['recipe', 'data', 'as is', 'centred', 'whitened', 'seconds', 'of them in steps', 'views', 'seeds'],
-    lines,
-  );
+  const names = isInViews(budget) ? [] : ['seconds', 'of them in steps', 'views'];
+  return table(['recipe', 'data', 'as is', 'centred', 'whitened', ...names, 'seeds'], lines);
 }
 
 function notes(budget) {
@@ -208,19 +205,22 @@ function notes(budget) {
   return found.map((line) => `- ${line}`);
 }
 
+/** What pixels and HOG reach without any training. */
+function floorsOf(dataset) {
+  const row = baselines.get(dataset);
+  if (row === undefined) return [];
+  return [
+    { name: 'pixels', value: bestOf(row.pixels) },
+    { name: 'HOG', value: bestOf(row.hog) },
+  ];
+}
+
 function panelsOf(budget) {
   return datasetsAt(budget).flatMap((dataset) => {
     const list = at(budget).filter((each) => each.dataset === dataset && each.curve.length > 1);
     if (list.length === 0) return [];
     const best = bestOurs(list);
-    const row = baselines.get(dataset);
-    const floors =
-      row === undefined
-        ? []
-        : [
-            { name: 'pixels', value: bestOf(row.pixels) },
-            { name: 'HOG', value: bestOf(row.hog) },
-          ];
+    const floors = floorsOf(dataset);
     const lines = list.map((group) => ({
       name: group.recipe,
       kind: group.peer === null ? 'ours' : 'peer',
@@ -231,8 +231,25 @@ function panelsOf(budget) {
   });
 }
 
+/** What all recipes reach with the same number of views. */
+function dotsOf(budget) {
+  const panels = datasetsAt(budget).map((dataset) => {
+    const list = at(budget).filter((each) => each.dataset === dataset && each.best !== null);
+    const rows = list.map(({ recipe, peer, best, reading, runs }) => ({
+      ...{ name: recipe, kind: peer === null ? 'ours' : 'peer', mean: best.mean },
+      seeds: runs.map(({ final }) => final[reading]),
+    }));
+    return { title: dataset, rows, floors: floorsOf(dataset), against: AUTO };
+  });
+  const name = `learning-${lengthSlug(budget)}.svg`;
+  const label = `k-NN top-1 after ${lengthName(budget)}, by recipe`;
+  if (!values.dry) writeFileSync(path.join(root, 'docs', 'images', name), dots(panels, label));
+  return [`![${label}](images/${name})`];
+}
+
 /** Draws the curves of a length; the Markdown that shows them. */
 function pictures(budget) {
+  if (isInViews(budget)) return dotsOf(budget);
   const panels = panelsOf(budget);
   if (panels.length === 0) return [];
   // with the same views for all, seconds differ, and the other way round: both axes say something
