@@ -266,7 +266,7 @@ function machines() {
   const seen = unique(
     runs.map(
       ({ machine: m, commit, versions }) =>
-        `- ${m.cpu}, ${m.cores} cores, ${m.memoryGiB} GiB, ${m.platform}; Node ${m.node}; vectors ${m.vectors}; ` +
+        `- ${m.cpu}, ${m.cores} core${m.cores === 1 ? '' : 's'}, ${m.memoryGiB} GiB, ${m.platform}; Node ${m.node}; vectors ${m.vectors}; ` +
         `${versions.program}${versions.torch === undefined ? ` (commit ${commit})` : `, torch ${versions.torch}`}`,
     ),
   );
