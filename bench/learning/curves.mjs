@@ -7,7 +7,7 @@ const [LEFT, LABELS, TOP, BOTTOM] = [34, 118, 30, 40];
 /** Least distance of two labels, pixels. */
 const LINE = 12;
 
-export const STYLE = `
+const STYLE = `
 text { font: 11px system-ui, sans-serif; fill: #1f2933 }
 .paper { fill: #ffffff }
 .title { font-weight: 600; font-size: 13px }
@@ -41,6 +41,22 @@ export function ticks(low, high, count) {
   for (let at = Math.ceil(low / step) * step; at <= high + 1e-9; at += step) found.push(at);
   return found;
 }
+
+/** From a multiple of 5 to a multiple of 5. */
+export const rangeOf = (values) => [
+  5 * Math.floor(Math.min(...values) / 5),
+  5 * Math.ceil(Math.max(...values) / 5),
+];
+
+/** The whole picture around its panels. */
+export const picture = ({ width, height, label }, panels) =>
+  [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${escaped(label)}">`,
+    `<style>${STYLE}\n</style>`,
+    `<rect class="paper" width="${width}" height="${height}"/>`,
+    ...panels,
+    '</svg>\n',
+  ].join('\n');
 
 /** Moves labels apart, as little as needed, within the picture. */
 function apart(labels, low, high) {
@@ -112,7 +128,7 @@ export function curves(panels, axis, label) {
     ...lines.flatMap(({ curve }) => curve.flatMap(({ top1 }) => [top1.least, top1.most])),
     ...floors.map(({ value }) => value),
   ]);
-  const range = [5 * Math.floor(Math.min(...values) / 5), 5 * Math.ceil(Math.max(...values) / 5)];
+  const range = rangeOf(values);
   const longest = Math.max(
     ...panels.flatMap(({ lines, floors }) =>
       [...lines, ...floors].map(({ name }) => 6.1 * (name.length + 6)),
@@ -125,11 +141,5 @@ export function curves(panels, axis, label) {
     ...panels.flatMap(({ lines }) => lines.flatMap(({ curve }) => curve.map((point) => point[axis] * scale))),
   );
   const drawn = panels.map((each, i) => panel(each, { top: i * (TOP + HEIGHT + BOTTOM), axis, most, range }));
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${escaped(label)}">`,
-    `<style>${STYLE}\n</style>`,
-    `<rect class="paper" width="${width}" height="${height}"/>`,
-    ...drawn,
-    '</svg>\n',
-  ].join('\n');
+  return picture({ width, height, label }, drawn);
 }

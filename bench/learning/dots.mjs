@@ -2,7 +2,7 @@
  * What recipes reach at one length as SVG: a line for each, the best at the top; a dot for each seed, a stroke for their mean, a
  * thin line from there to the recipe that all are compared with.
  */
-import { escaped, round, STYLE, ticks } from './curves.mjs';
+import { escaped, picture, rangeOf, round, ticks } from './curves.mjs';
 
 const [LEFT, WIDTH, RIGHT, TOP, ROW, BOTTOM] = [250, 400, 110, 56, 20, 34];
 
@@ -52,19 +52,12 @@ export function dots(panels, label) {
     ...rows.flatMap(({ seeds }) => seeds),
     ...floors.map(({ value }) => value),
   ]);
-  const range = [5 * Math.floor(Math.min(...values) / 5), 5 * Math.ceil(Math.max(...values) / 5)];
-  const width = LEFT + WIDTH + RIGHT;
+  const range = rangeOf(values);
   let height = 0;
   const drawn = panels.map((each) => {
     const top = height;
     height += TOP + ROW * each.rows.length + BOTTOM;
     return panel(each, top, range);
   });
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${escaped(label)}">`,
-    `<style>${STYLE}\n</style>`,
-    `<rect class="paper" width="${width}" height="${height}"/>`,
-    ...drawn,
-    '</svg>\n',
-  ].join('\n');
+  return picture({ width: LEFT + WIDTH + RIGHT, height, label }, drawn);
 }

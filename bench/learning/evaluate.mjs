@@ -49,33 +49,34 @@ async function baseline(kind, size, list) {
   return { rows: table.features, labels: table.indices.map((index) => items[index].label) };
 }
 
-function modelOf(point) {
-  if (point.weights !== undefined) return loadModel(point.weights, { device: 'cpu' });
-  const { architecture } = loadModel(point.untrained, { device: 'cpu' });
+/** Of the network that a point has untrained; null for other points. */
+function architectureOf({ untrained }) {
+  if (untrained === undefined) return null;
+  const model = loadModel(untrained, { device: 'cpu' });
+  model.dispose();
+  return model.architecture;
+}
+
+function modelOf(point, architecture) {
+  if (architecture === null)
+    return point.weights === undefined ? null : loadModel(point.weights, { device: 'cpu' });
   manualSeed(point.seed);
   const backbone = buildBackbone(backboneOptions(architecture));
   backbone.eval();
   return new Model(backbone, architecture, 'untrained', 'cpu');
 }
 
-const readKnown = () => (existsSync(request.known) ? readLines(request.known) : []);
-
-/** Names an untrained network by all that its readings depend on; null for other points. */
-function untrainedKey({ untrained, seed }) {
-  if (untrained === undefined) return null;
-  const { architecture } = loadModel(untrained, { device: 'cpu' });
-  return JSON.stringify([request.images, request.whole, architecture, seed]);
-}
-
 for (const point of request.points) {
-  const key = untrainedKey(point);
-  const known = key === null ? undefined : readKnown().find((line) => line.key === key);
-  if (known !== undefined) {
-    console.log(JSON.stringify({ name: point.name, ...known.found }));
+  const architecture = architectureOf(point);
+  // an untrained network's readings depend on nothing else
+  const key = architecture && JSON.stringify([request.images, request.whole, architecture, point.seed]);
+  const known = key === null || !existsSync(request.known) ? [] : readLines(request.known);
+  const line = known.find((each) => each.key === key);
+  if (line !== undefined) {
+    console.log(JSON.stringify({ name: point.name, ...line.found }));
     continue;
   }
-  const isModel = point.weights !== undefined || point.untrained !== undefined;
-  const model = isModel ? modelOf(point) : null;
+  const model = modelOf(point, architecture);
   const by = {};
   for (const { name, train, val } of pairs) {
     const read = (part, list) => {

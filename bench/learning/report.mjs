@@ -89,7 +89,7 @@ const mostCores = Math.max(...groups.map(({ cores }) => cores));
 const MARKS = [
   {
     mark: '†',
-    is: ({ isLoaded, cores, budget }) => !isInViews(budget) && isLoaded && cores === mostCores,
+    is: ({ isLoaded, cores }) => isLoaded && cores === mostCores,
     says: 'Measured while something else ran on the machine: its seconds gave it fewer views.',
   },
   {
@@ -99,12 +99,14 @@ const MARKS = [
   },
   {
     mark: '§',
-    is: ({ isPaced, cores, budget }) => !isInViews(budget) && !isPaced && cores < mostCores,
+    is: ({ isPaced, cores }) => !isPaced && cores < mostCores,
     says: 'Had one core of the two, while another training had the other: about 60% of the views of both.',
   },
 ];
+/** They explain seconds: none where views are counted. */
+const marksOf = (group) => (isInViews(group.budget) ? [] : MARKS.filter(({ is }) => is(group)));
 const marks = (group) =>
-  MARKS.filter(({ is }) => is(group))
+  marksOf(group)
     .map(({ mark }) => ` ${mark}`)
     .join('');
 
@@ -199,7 +201,8 @@ function notes(budget) {
   );
   for (const { recipe, dataset, seconds } of late)
     found.push(`${recipe} on ${dataset} took ${number(seconds.mean, 0)} s in place of ${budget.seconds} s.`);
-  for (const { mark, is, says } of MARKS) if (list.some(is)) found.push(`${mark} ${says}`);
+  const used = new Set(list.flatMap(marksOf));
+  for (const each of MARKS) if (used.has(each)) found.push(`${each.mark} ${each.says}`);
   const counts = unique(list.map(({ seeds }) => seeds.length));
   if (counts.some((count) => count < 3)) found.push('Fewer than three seeds: a range says little.');
   return found.map((line) => `- ${line}`);

@@ -234,7 +234,7 @@ export class DropPath extends Layer {
   override forward(x: Tensor): Tensor {
     if (this.#p === 0 || !this.training) return x;
     return x.mul(
-      this.#factors(x)
+      tensor(this.#keeps(x.size(0)).map((isKept) => (isKept ? 1 / Math.fround(1 - this.#p) : 0)))
         .upload(x.device)
         .to(x.dtype)
         .view([x.size(0), ...Array<number>(x.ndim - 1).fill(1)]),
@@ -253,25 +253,18 @@ export class DropPath extends Layer {
   draw(x: Tensor): KeptSamples {
     if (this.#p === 0 || !this.training) return { kept: null, scale: 1 };
     const scale = 1 / (1 - this.#p);
-    const keep = Math.fround(1 - this.#p);
-    // read where they are: a step draws dozens of times, and each call of libtorch costs as much as the whole loop
-    const drawn = noGrad(() => rand([x.size(0)])).data() as Float32Array;
-    const kept: number[] = [];
-    for (const [sample, value] of drawn.entries()) if (Math.fround(value + keep) >= 1) kept.push(sample);
+    const kept = this.#keeps(x.size(0)).flatMap((isKept, sample) => (isKept ? [sample] : []));
     if (kept.length === 0) return { kept: null, scale: 0 }; // the branch's parameters still get gradients, of zeros
     if (kept.length === x.size(0)) return { kept: null, scale };
     return { kept: tensor(kept, { dtype: 'int64', device: x.device }), scale };
   }
 
-  /** (B), 0 for a sample that drops its branch, 1 / (1 - p) for one that keeps it. */
-  #factors(x: Tensor): Tensor {
-    const keep = 1 - this.#p;
-    return noGrad(() =>
-      rand([x.size(0)])
-        .add_(keep)
-        .floor_()
-        .div_(keep),
-    );
+  /** Of so many samples, which keep their branch: the floor of 1 - p and a uniform number, in float32. */
+  #keeps(samples: number): boolean[] {
+    const keep = Math.fround(1 - this.#p);
+    // read where they are: a step draws dozens of times, and each call of libtorch costs as much as the whole loop
+    const drawn = noGrad(() => rand([samples])).data() as Float32Array;
+    return Array.from(drawn, (value) => Math.fround(value + keep) >= 1);
   }
 }
 
