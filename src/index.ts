@@ -143,14 +143,9 @@ export {
   type KnnScore,
   type KnnScores,
 } from './eval/knn.js';
-export {
-  evaluateQuality,
-  type EvaluateQualityOptions,
-  type QualityResult,
-  type Verdict as QualityVerdict,
-} from './eval/quality.js';
+export { evaluateQuality, type EvaluateQualityOptions, type QualityResult } from './eval/quality.js';
 export type { QualityMeasures } from './eval/quality-of-networks.js';
-export type { MeasureName } from './plain/quality.js';
+export type { MeasureName, Verdict as QualityVerdict } from './plain/quality.js';
 export { evaluateLinear, type LinearEpoch, type LinearOptions, type LinearResult } from './eval/linear.js';
 export {
   evaluateCopyDetection,

@@ -10,12 +10,13 @@
  *   --lr N                  the learning rate without care: that which new weights get (default 0.08, a narrow ResNet's)
  *   --seeds 0,1,2
  *   --methods plain,careful  which of the two
+ *   --keep                  keep the runs, with a few checkpoints of each, for bench/learning/judge.mjs
  *   --out FOLDER            adapt.jsonl: a row for each run; those that it has are not measured again
  *
  * Read are k-NN (top-1, k 20, as is and whitened) and logistic regression, of the given weights, of the last ones and of
  * those that the judge without labels kept. Equal steps; the judge's own time is in the seconds. Prints docs/adapt.md's table.
  */
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -40,6 +41,7 @@ const { values, positionals } = parseArgs({
     ...{ data: many, images: many, steps: many },
     ...{ out: string, seeds: { ...string, default: '0,1,2' }, lr: { ...string, default: '0.08' } },
     methods: { ...string, default: 'plain,careful' },
+    keep: { type: 'boolean', default: false },
   },
 });
 const [weights] = positionals;
@@ -72,6 +74,19 @@ const METHODS = {
 async function read(places, { train, val }) {
   return await jsonLines(reader, [train, val, ...places]);
 }
+
+/** Leaves the teachers of a run's last checkpoint and of JUDGEMENTS steps before it. */
+function thin(run, steps) {
+  const folder = path.join(run, 'checkpoints');
+  const names = readdirSync(folder).filter((name) => /^step-\d+$/.test(name));
+  const stepOf = (name) => Number(name.slice('step-'.length));
+  const isWanted = (name) => stepOf(name) % everySteps(steps) === 0 || stepOf(name) === steps;
+  for (const name of names) {
+    const unwanted = isWanted(name) ? ['student.safetensors', 'optimizer.safetensors'] : [''];
+    for (const each of unwanted) rmSync(path.join(folder, name, each), { recursive: true, force: true });
+  }
+}
+const everySteps = (steps) => Math.floor(steps / JUDGEMENTS);
 
 /** @returns Rows by id; a row that is there is not measured again. */
 const known = () =>
@@ -110,6 +125,9 @@ async function measure({ name, pairs }) {
             String(seed),
           ],
           ...['--judge-every', String(short(epochs / JUDGEMENTS)), ...METHODS[method](epochs)],
+          ...(values.keep
+            ? ['--keep-checkpoints', '1000', '--save-every-steps', String(everySteps(steps))]
+            : []),
         ],
         { log: `${run}.log` },
       );
@@ -120,7 +138,8 @@ async function measure({ name, pairs }) {
         ...{ last, best: best ?? null, keptStep: kept?.step ?? null },
       });
       console.error(`${name}, ${method}, seed ${seed}: ${seconds.toFixed(0)} s`);
-      rmSync(run, { recursive: true, force: true });
+      if (values.keep) thin(run, steps);
+      else rmSync(run, { recursive: true, force: true });
     }
   }
 }

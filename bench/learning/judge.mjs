@@ -14,11 +14,13 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { fitTransform, tensorTransform } from '../../dist/eval/fit-transform.js';
-import { embedViews, otherViewReciprocalRank, otherViewRetrieval } from '../../dist/eval/other-view.js';
+import { neighbourAgreement } from '../../dist/eval/neighbours.js';
+import { embedViews, findOtherViews } from '../../dist/eval/other-view.js';
 import { alphaReq, lidar, rankMe } from '../../dist/eval/quality-measures.js';
 import { appendLine, readLines } from '../../dist/files/json-lines.js';
 import { evaluateKnn, listImages, loadModel } from '../../dist/index.js';
 import { evalSizes } from '../../dist/plain/eval-geometry.js';
+import { mean } from '../../dist/plain/mean.js';
 import { scoreOf } from '../../dist/plain/quality.js';
 import { listCheckpoints } from '../../dist/run/checkpoint-files.js';
 import { isRunFolder } from '../../dist/run/run-folder.js';
@@ -48,8 +50,6 @@ function weightsIn(place) {
   return below.flatMap(({ name }) => weightsIn(path.join(place, name)));
 }
 
-const mean = (list) => list.reduce((sum, value) => sum + value, 0) / list.length;
-
 /** Every measure, of the features as they are and transformed; a transform is fitted to the images themselves. */
 function measuresOf(features, others) {
   const measures = {};
@@ -61,8 +61,10 @@ function measuresOf(features, others) {
     scope(() => {
       const apply = tensorTransform(fitTransform(features, mode).transform, features.device);
       const [x, ys] = [apply(features), others.map((view) => apply(view))];
-      measures[`otherView, ${reading}`] = mean(ys.map((y) => otherViewRetrieval(x, y)));
-      measures[`otherViewRank, ${reading}`] = mean(ys.map((y) => otherViewReciprocalRank(x, y)));
+      measures[`neighbours, ${reading}`] = mean(neighbourAgreement(x, ys));
+      const found = ys.map((y) => findOtherViews(x, y));
+      measures[`otherView, ${reading}`] = mean(found.map(({ hits }) => mean(hits)));
+      measures[`otherViewRank, ${reading}`] = mean(found.map(({ reciprocalRanks }) => mean(reciprocalRanks)));
       if (mode === 'pca') return; // the spectrum is then flat
       measures[`rankMe, ${reading}`] = rankMe(x);
     });

@@ -9,6 +9,7 @@
 import { z } from 'zod';
 import { being, checkCall, count, instanceOf } from '../plain/check-options.js';
 import { ShapeError } from '../errors.js';
+import { mean } from '../plain/mean.js';
 
 export interface HeadMasks {
   heads: number;
@@ -82,9 +83,6 @@ export interface JaccardScore {
   heads: number[];
   images: number;
 }
-
-const mean = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / values.length;
 
 const isList = (value: unknown, is: (entry: unknown) => boolean): boolean =>
   Array.isArray(value) && value.every(is);

@@ -7,6 +7,7 @@ import { type ImageItem, type ImageItems, PhiloxStream, Purpose } from '../data/
 import { DataError, ShapeError } from '../errors.js';
 import { Backbone, unitLength } from '../models/index.js';
 import type { EvalSizes } from '../plain/eval-geometry.js';
+import { mean } from '../plain/mean.js';
 import { printable } from '../plain/printable.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor } from '../torch/index.js';
 import { type FeatureStreamOptions, featureTable } from './features.js';
@@ -17,8 +18,22 @@ const QUERIES = 512;
 
 const numbers = (counts: Tensor): number[] => [...(counts.to('int32').toTypedArray() as Int32Array)];
 
-/** For each image, how many views of others are more similar to it than its own, and how many are exactly as similar. */
-function ranks(features: Tensor, views: Tensor): { closer: number; equal: number }[] {
+/** What each image finds among the views of all images. */
+export interface Found {
+  /** Whether the most similar view is its own: 1 or 0. A view of another image that is as similar counts against it. */
+  hits: number[];
+  /** 1 / the rank of its own view. Of views that are equally similar, the own one is in the middle. */
+  reciprocalRanks: number[];
+}
+
+/**
+ * Looks for each image's own view by cosine.
+ *
+ * @param features - (N, D) float32, finite.
+ * @param views - (N, D): row i is another view of the image of row i of `features`.
+ * @throws ShapeError when the shapes differ.
+ */
+export function findOtherViews(features: Tensor, views: Tensor): Found {
   const [count = 0, width] = features.shape;
   if (features.shape.length !== 2 || views.size(0) !== count || views.size(1) !== width || count === 0)
     throw new ShapeError(
@@ -27,15 +42,19 @@ function ranks(features: Tensor, views: Tensor): { closer: number; equal: number
   return inferenceMode(() =>
     scope(() => {
       const gallery = unitLength(views).t(); // (D, N)
-      const found: { closer: number; equal: number }[] = [];
+      const found: Found = { hits: [], reciprocalRanks: [] };
       for (let start = 0; start < count; start += QUERIES) {
         const size = Math.min(QUERIES, count - start);
         scope(() => {
           const similar = unitLength(features.narrow(0, start, size)).matmul(gallery); // (B, N)
           const own = similar.diagonal(start).unsqueeze(1); // (B, 1)
           const closer = numbers(similar.gt(own).sum([1]));
-          const equal = numbers(similar.eq(own).sum([1]));
-          closer.forEach((each, i) => found.push({ closer: each, equal: equal[i]! - 1 }));
+          const equal = numbers(similar.eq(own).sum([1])); // itself too
+          closer.forEach((more, i) => {
+            const others = equal[i]! - 1;
+            found.hits.push(more + others === 0 ? 1 : 0);
+            found.reciprocalRanks.push(1 / (1 + more + others / 2));
+          });
         });
       }
       return found;
@@ -43,32 +62,9 @@ function ranks(features: Tensor, views: Tensor): { closer: number; equal: number
   );
 }
 
-const mean = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / values.length;
-
-/**
- * Share of the images whose most similar view, by cosine among the views of all images, is its own; a view of another image
- * that is as similar counts against it, so features that are all alike score 0. Chance is 1 / N.
- *
- * @param features - (N, D) float32, finite.
- * @param views - (N, D): row i is another view of the image of row i of `features`.
- * @returns 0 to 1.
- * @throws ShapeError when the shapes differ.
- */
+/** Share of the images that find their own view first, 0 to 1: 0 for features that are all alike, 1 / N by chance. */
 export const otherViewRetrieval = (features: Tensor, views: Tensor): number =>
-  mean(ranks(features, views).map(({ closer, equal }) => (closer + equal === 0 ? 1 : 0)));
-
-/**
- * Mean reciprocal rank of an image's own view among the views of all images: it still tells good features apart where
- * otherViewRetrieval() is near 0 or 1. Of views that are equally similar, the own one is in the middle.
- *
- * @param features - (N, D) float32, finite.
- * @param views - (N, D): row i is another view of the image of row i of `features`.
- * @returns About ln(N) / N by chance, to 1.
- * @throws ShapeError when the shapes differ.
- */
-export const otherViewReciprocalRank = (features: Tensor, views: Tensor): number =>
-  mean(ranks(features, views).map(({ closer, equal }) => 1 / (1 + closer + equal / 2)));
+  mean(findOtherViews(features, views).hits);
 
 /**
  * How views differ from the image: milder than in training (no blur, no gray, no solarization), so that what they have in

@@ -5,34 +5,30 @@
 import type { ImageItems } from '../data/index.js';
 import { type Backbone, buildBackbone } from '../models/index.js';
 import type { EvalSizes } from '../plain/eval-geometry.js';
-
+import { mean } from '../plain/mean.js';
 import { Generator, inferenceMode, ops, scope, type Tensor, withGenerators } from '../torch/index.js';
 import { type Architecture, backboneOptions } from '../weights/architecture.js';
 import type { FeatureStreamOptions } from './features.js';
-import {
-  type Compute,
-  type EmbeddedViews,
-  embedViews,
-  otherViewReciprocalRank,
-  otherViewRetrieval,
-} from './other-view.js';
+import { type Compute, type EmbeddedViews, embedViews, findOtherViews } from './other-view.js';
+import { neighbourAgreement } from './neighbours.js';
 import { alphaReq, lidar, rankMe } from './quality-measures.js';
 
 /** What is measured of each network. */
 export interface QualityMeasures {
-  /** Share of the images that find their own other view first; see otherViewRetrieval(). The mean over the views. */
+  /** Share of an image's nearest images that two views of it agree on; see neighbourAgreement(). The mean over the images. */
+  neighbours: number;
+  /** Share of the images that find their own other view first (src/eval/other-view.ts). The mean over the views. */
   otherView: number;
-  /** Mean reciprocal rank of the own view; see otherViewReciprocalRank(). The mean over the views. */
+  /** Mean reciprocal rank of the own view in the same search. The mean over the views. */
   otherViewRank: number;
   rankMe: number;
-  /** Null with fewer than two views. */
-  lidar: number | null;
+  lidar: number;
   /** Best near 1; null for features of too few dimensions. */
   alphaReq: number | null;
 }
 export interface QualityOptions
   extends EvalSizes, Pick<FeatureStreamOptions, 'batchSize' | 'numWorkers' | 'device' | 'signal' | 'input'> {
-  /** Other views of each image, at least 1. */
+  /** Other views of each image, at least 2. */
   views: number;
   /** Images that are used at most. */
   most: number;
@@ -44,30 +40,37 @@ export interface QualityOptions
 export interface NetworksQuality extends Pick<EmbeddedViews, 'indices' | 'used' | 'leftOut' | 'skipped'> {
   /** By the networks' names. */
   measures: Map<string, QualityMeasures>;
+  /** By the networks' names: `neighbours` of each of the `used` images, for verdictOn(). */
+  judged: Map<string, number[]>;
 }
 
-const mean = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / values.length;
-
 /**
- * All measures of one network's features. Retrieval is by cosine after the images' mean is subtracted: a direction that all
+ * All measures of one network's features. Neighbours are compared by cosine after the images' mean is subtracted: a direction that all
  * features share tells no image from another, and says nothing about the others.
  *
- * @param features - (N, D). @param views - Each (N, D).
+ * @param features - (N, D). @param views - At least two, each (N, D).
+ * @returns The measures, and `neighbours` of each image.
  */
-export function measureFeatures(features: Tensor, views: readonly Tensor[]): QualityMeasures {
+function measureFeatures(
+  features: Tensor,
+  views: readonly Tensor[],
+): { measures: QualityMeasures; judged: number[] } {
   return inferenceMode(() =>
     scope(() => {
       const center = features.mean([0]); // (D)
       const centred = features.sub(center);
       const others = views.map((view) => view.sub(center));
-      return {
-        otherView: mean(others.map((other) => otherViewRetrieval(centred, other))),
-        otherViewRank: mean(others.map((other) => otherViewReciprocalRank(centred, other))),
+      const judged = neighbourAgreement(centred, others);
+      const found = others.map((view) => findOtherViews(centred, view));
+      const measures = {
+        neighbours: mean(judged),
+        otherView: mean(found.map(({ hits }) => mean(hits))),
+        otherViewRank: mean(found.map(({ reciprocalRanks }) => mean(reciprocalRanks))),
         rankMe: rankMe(features),
-        lidar: views.length < 2 ? null : lidar(views),
+        lidar: lidar(views),
         alphaReq: alphaReq(features),
       };
+      return { measures, judged };
     }),
   );
 }
@@ -90,20 +93,23 @@ export async function qualityOfNetworks(
   const embedded = await embedViews(compute, items, options);
   const { features, views, indices, used, leftOut, skipped } = embedded;
   const measures = new Map<string, QualityMeasures>();
+  const judged = new Map<string, number[]>();
   try {
     let start = 0;
     for (const [name, width] of widths) {
       const from = start;
       scope(() => {
         const part = (table: Tensor): Tensor => table.narrow(1, from, width).contiguous();
-        measures.set(name, measureFeatures(part(features), views.map(part)));
+        const found = measureFeatures(part(features), views.map(part));
+        measures.set(name, found.measures);
+        judged.set(name, found.judged);
       });
       start += width;
     }
   } finally {
     for (const table of [features, ...views]) table.dispose();
   }
-  return { measures, indices, used, leftOut, skipped };
+  return { measures, judged, indices, used, leftOut, skipped };
 }
 
 /** The side to which images are averaged down for their pixels to be compared. */

@@ -11,7 +11,7 @@ import { readRunConfig, writeRunConfig } from '../run/run-folder.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { TINY, writeTinyRun } from '../testing/saved-run.js';
 import { liveTensors, manualSeed, noGrad, rand, type Tensor } from '../torch/index.js';
-import { evaluateQuality, verdictOn } from './quality.js';
+import { evaluateQuality } from './quality.js';
 import { pixelFeatures, qualityOfNetworks, untrainedBackbone } from './quality-of-networks.js';
 import { noTensorLeft } from '../testing/no-tensor-left.js';
 
@@ -43,9 +43,10 @@ describe('evaluateQuality', () => {
     assert.equal(result.images, 100);
     assert.equal(result.score, result.measures[result.measure]);
     for (const measures of [result.measures, result.untrained!, result.pixels]) {
+      assert.ok(measures.neighbours >= 0 && measures.neighbours <= 1);
       assert.ok(measures.otherView >= 0 && measures.otherView <= 1);
       assert.ok(measures.otherViewRank >= measures.otherView);
-      assert.ok(measures.rankMe >= 1 && measures.lidar! >= 1);
+      assert.ok(measures.rankMe >= 1 && measures.lidar >= 1);
     }
     assert.notDeepEqual(result.untrained, result.measures);
     assert.equal(result.against, null);
@@ -154,21 +155,8 @@ describe('qualityOfNetworks', () => {
     );
     const [pixels, brightness, alike] = ['pixels', 'brightness', 'alike'].map((name) => measures.get(name)!);
     assert.ok(pixels!.otherViewRank > 2 * brightness!.otherViewRank);
-    assert.equal(alike!.otherView, 0);
+    assert.deepEqual([alike!.otherView, alike!.neighbours], [0, 0]);
+    assert.ok(pixels!.neighbours > brightness!.neighbours);
     assert.ok(Math.abs(alike!.rankMe - 1) < 1e-3);
-  });
-});
-
-describe('verdictOn', () => {
-  it('calls a difference within two standard errors alike', () => {
-    assert.equal(verdictOn('otherView', 0.5, 0.52, 1000), 'alike');
-    assert.equal(verdictOn('otherView', 0.5, 0.6, 1000), 'worse');
-    assert.equal(verdictOn('otherView', 0.6, 0.5, 1000), 'better');
-    assert.equal(verdictOn('otherView', 0.6, 0.1, 63), null);
-  });
-  it('knows that alpha is best near 1', () => {
-    assert.equal(verdictOn('alphaReq', 1.1, 2, 1000), 'better');
-    assert.equal(verdictOn('alphaReq', 1.1, 0.5, 1000), 'better');
-    assert.equal(verdictOn('alphaReq', null, 0.5, 1000), null);
   });
 });

@@ -8,13 +8,21 @@ import type { Backbone } from '../models/index.js';
 import { model as modelSchema, anyModelArgument } from '../models/model-argument.js';
 import { callback, checkCall, count, optionsOf, signal as abortSignal } from '../plain/check-options.js';
 import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
-import { isShareOfImages, JUDGE_MEASURE, type MeasureName, scoreOf, showMeasure } from '../plain/quality.js';
+import {
+  JUDGE_IMAGES,
+  JUDGE_MEASURE,
+  type MeasureName,
+  showMeasure,
+  type Verdict,
+  verdictOn,
+} from '../plain/quality.js';
 import { trainedOn } from '../run/image-names.js';
 import { locateWeights } from '../weights/locate.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { type ImageSource, imagesOf } from './embed.js';
 import type { Compute } from './other-view.js';
 import {
+  type NetworksQuality,
   pixelFeatures,
   type QualityMeasures,
   qualityOfNetworks,
@@ -23,11 +31,6 @@ import {
 
 /** Defaults of evaluateQuality(). */
 export const QUALITY_DEFAULTS = { views: 4, maxImages: 1024, seed: 0 } as const;
-
-/** With fewer images than this, chance outweighs what a comparison can show. */
-export const LEAST_IMAGES = 64;
-
-export type Verdict = 'better' | 'worse' | 'alike';
 
 export interface EvaluateQualityOptions extends Partial<EvalSizes> {
   /** Images without labels: a folder, a list file, paths, or what listImages() returned. */
@@ -74,23 +77,18 @@ export interface QualityResult extends ListNotes {
   skipped: { path: string; reason: string }[];
 }
 
-/**
- * What one value says compared with another. Shares of images may differ by chance: less than two standard errors are
- * `alike`, and so are other measures that differ by less than 2%.
- */
-export function verdictOn(
-  name: MeasureName,
-  value: number | null,
-  other: number | null,
-  images: number,
-): Verdict | null {
-  const [mine, theirs] = [scoreOf(name, value), scoreOf(name, other)];
-  if (images < LEAST_IMAGES || Number.isNaN(mine) || Number.isNaN(theirs)) return null;
-  const margin = isShareOfImages(name)
-    ? 2 * Math.sqrt((mine * (1 - mine) + theirs * (1 - theirs)) / images)
-    : 0.02 * Math.max(Math.abs(mine), Math.abs(theirs));
-  if (Math.abs(mine - theirs) <= margin) return 'alike';
-  return mine > theirs ? 'better' : 'worse';
+/** On the images of both passes: one may have become unreadable between them. Null where there is no such network. */
+function verdictBetween(model: NetworksQuality, other: NetworksQuality, name: string): Verdict | null {
+  const values = other.judged.get(name);
+  if (values === undefined) return null;
+  const theirs = new Map(other.indices.map((index, i) => [index, values[i]!]));
+  const pairs = model.indices.flatMap((index, i) =>
+    theirs.has(index) ? [[model.judged.get('model')![i]!, theirs.get(index)!] as const] : [],
+  );
+  return verdictOn(
+    pairs.map(([mine]) => mine),
+    pairs.map(([, its]) => its),
+  );
 }
 
 const PHRASES = { better: 'better than', worse: 'worse than', alike: 'as good as, within chance,' } as const;
@@ -108,9 +106,9 @@ function wordsOn(result: Described, sizes: { own: number; against: number | null
   say(verdicts.untrained, 'those of the untrained network', result.untrained);
   say(verdicts.pixels, 'raw pixels', result.pixels);
   say(verdicts.against, 'those of the other model', result.against);
-  if (images < LEAST_IMAGES)
+  if (images < JUDGE_IMAGES)
     words.push(
-      `${images} images are too few to tell: differences may be chance. At least ${LEAST_IMAGES} are needed, several hundred are better`,
+      `${images} images are too few to tell: differences may be chance. At least ${JUDGE_IMAGES} are needed, several hundred are better`,
     );
   if (result.untrained === null)
     words.push('a backbone of your own is not compared with an untrained one: only its builder can make it');
@@ -195,11 +193,12 @@ export async function evaluateQuality(
       input: backbone,
     });
     const { measures } = found;
+    let foundAgainst = found;
     if (against !== undefined && !isTogether) {
-      const alone = await qualityOfNetworks(new Map([['against', features(against.backbone)]]), items, {
+      foundAgainst = await qualityOfNetworks(new Map([['against', features(against.backbone)]]), items, {
         ...{ ...common(1), ...otherSizes!, device: against.device, input: against.backbone },
       });
-      measures.set('against', alone.measures.get('against')!);
+      measures.set('against', foundAgainst.measures.get('against')!);
     }
     const { used: images, indices, leftOut: notSampled, skipped } = found;
     const own = measures.get('model')!;
@@ -208,17 +207,15 @@ export async function evaluateQuality(
       pixels: measures.get('pixels')!,
       against: measures.get('against') ?? null,
     };
-    const verdict = (other: QualityMeasures | null): Verdict | null =>
-      other === null ? null : verdictOn(JUDGE_MEASURE, own[JUDGE_MEASURE], other[JUDGE_MEASURE], images);
     const result: Described = {
       measure: JUDGE_MEASURE,
       score: own[JUDGE_MEASURE],
       measures: own,
       ...others,
       verdicts: {
-        untrained: verdict(others.untrained),
-        pixels: verdict(others.pixels),
-        against: verdict(others.against),
+        untrained: verdictBetween(found, found, 'untrained'),
+        pixels: verdictBetween(found, found, 'pixels'),
+        against: verdictBetween(found, foundAgainst, 'against'),
       },
       ...{ images, notSampled, views, seed, ...sizes },
       trainedOn: countTrainedOn(run, items, indices),

@@ -44,12 +44,20 @@ before(() => {
     step: 11,
     epoch: 0,
     judge: {
-      measure: 'otherView',
+      measure: 'neighbours',
       score: 0.75,
       untrained: 0.25,
       pixels: 0.5,
-      measures: { otherView: 0.75, otherViewRank: 0.8, rankMe: 9.5, lidar: null, alphaReq: 1.25 },
+      measures: {
+        neighbours: 0.75,
+        otherView: 0.7,
+        otherViewRank: 0.8,
+        rankMe: 9.5,
+        lidar: null,
+        alphaReq: 1.25,
+      },
       images: 512,
+      shared: '4'.repeat(512),
       isBest: true,
       stalled: false,
       bestStep: 11,
@@ -77,7 +85,7 @@ describe('the card of a run', () => {
     assert.match(text, /\| `batchSize` \| 64 \|/);
     assert.match(text, /\| 12 \| 2\.4000 \| 2\.000 \|/);
     assert.doesNotMatch(text, /\| 39 \|/); // later than the checkpoint
-    assert.match(text, /\| otherView \| 75\.0% \|/);
+    assert.match(text, /\| neighbours \| 75\.0% \|/);
     assert.match(text, /untrained network has 25\.0%, raw pixels 50\.0%/);
   });
 

@@ -13,7 +13,7 @@ import { readLines } from '../files/json-lines.js';
 import { makeFolderOf } from '../files/output.js';
 import { checkCall, count, filePath, oneOf, optionsOf, text } from '../plain/check-options.js';
 import { defaultEvalSizes } from '../plain/eval-geometry.js';
-import { MEASURE_NAMES, showMeasure } from '../plain/quality.js';
+import { JUDGE_MEASURE, MEASURE_NAMES, showMeasure } from '../plain/quality.js';
 import { NORMALIZATIONS } from '../models/dinov3-architectures.js';
 import { evaluationsPath, metricsPath, readRunConfig, skippedPath } from '../run/run-folder.js';
 import type { TrainSettings } from '../run/settings.js';
@@ -66,6 +66,7 @@ const stepSchema = z.object({ step: z.int().min(0), loss: finite, teacherEntropy
 const judgeSchema = z.object({
   step: z.int().min(0),
   judge: z.object({
+    measure: z.literal(JUDGE_MEASURE), // older versions judged by another
     measures,
     score: finite,
     untrained: finite,
@@ -179,8 +180,8 @@ function qualityText({ quality, judged, knn, linear }: Training): string[] {
     if (quality === null && judged !== null) {
       const { untrained, pixels } = judged.judge;
       lines.push(
-        `\`otherView\` is the share of images that find another view of themselves before any other image. The untrained ` +
-          `network has ${showMeasure('otherView', untrained)}, raw pixels ${showMeasure('otherView', pixels)}.`,
+        `\`${JUDGE_MEASURE}\` is how many of an image's five nearest images stay the same in another view of it. The untrained ` +
+          `network has ${showMeasure(JUDGE_MEASURE, untrained)}, raw pixels ${showMeasure(JUDGE_MEASURE, pixels)}.`,
       );
     }
   }

@@ -61,7 +61,7 @@ describe('how a run stands', { skip: typeof browser === 'string' ? browser : fal
     `${JSON.stringify({ ...last(), ...values })}\n`;
 
   it('says how good the features are, beside chance, raw pixels and before training', async () => {
-    const judge = { measure: 'otherView', untrained: 0.25, pixels: 0.36, isBest: true, bestStep: 2 };
+    const judge = { measure: 'neighbours', untrained: 0.25, pixels: 0.36, isBest: true, bestStep: 2 };
     const judged = (step: number, score: number): string =>
       `${JSON.stringify({ step, epoch: 0, judge: { ...judge, score } })}\n`;
     const run = copy('measured', judged(0, 0.25) + line({ step: 2 }) + judged(2, 0.416));
@@ -70,7 +70,7 @@ describe('how a run stands', { skip: typeof browser === 'string' ? browser : fal
     const views = await tile('quality', /41\.6/);
     assert.match(
       views,
-      /^Finds the other view of an image\s+41\.6 ?%\s+raw pixels 36\.0 ?%, before training 25\.0 ?%$/,
+      /^Neighbours kept in another view\s+41\.6 ?%\s+raw pixels 36\.0 ?%, before training 25\.0 ?%$/,
     );
     // with labels, which came later
     const knn = (step: number, score: number): string => {

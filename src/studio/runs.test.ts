@@ -191,7 +191,7 @@ describe('the section Runs', () => {
     });
     const judged = (step: number, score: number): string => {
       const judge = {
-        measure: 'otherView',
+        measure: 'neighbours',
         score,
         untrained: 0.25,
         pixels: 0.36,

@@ -15,7 +15,7 @@ import {
 } from '../models/architectures.js';
 import { parseDuration } from '../plain/units.js';
 import type { PartialSettings, SettingName, TrainSettings } from '../run/settings.js';
-import { JUDGE_IMAGES } from './judge.js';
+import { JUDGE_IMAGES } from '../plain/quality.js';
 import { PAPER } from './paper.js';
 import { type Choice, finish, multiple, type Resolved, round, type TrainFacts } from './preset.js';
 import { type Recipe, recipeFor } from './recipes.js';

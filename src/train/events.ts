@@ -50,6 +50,8 @@ export interface JudgementLine {
     measures: QualityMeasures;
     /** Images that were compared, the same each time. */
     images: number;
+    /** Of each of them, how many of its nearest images its two views agree on: a digit each. */
+    shared: string;
     isBest: boolean;
     /** Step of the best weights so far. */
     bestStep: number;

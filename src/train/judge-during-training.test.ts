@@ -23,6 +23,7 @@ import { ops, type Tensor } from '../torch/index.js';
 import { readSafetensors } from '../weights/safetensors.js';
 import { locateWeights } from '../weights/locate.js';
 import type { JudgementLine, TrainEvent } from './events.js';
+import { verdictBetween } from './judge.js';
 import { train } from './train.js';
 
 /** 72 images in batches of 18: 4 steps an epoch. */
@@ -99,6 +100,10 @@ test('the weights before training are judged, then those of each epoch; the best
   const [first] = lines as [JudgementLine];
   assert.equal(first.judge.untrained, first.judge.score, 'step 0 is the untrained network');
   assert.equal(first.judge.images, 72);
+  // of five neighbours of each image
+  const shared = [...first.judge.shared].map(Number);
+  assert.equal(shared.length, 72);
+  assert.ok(Math.abs(shared.reduce((sum, each) => sum + each, 0) / (5 * 72) - first.judge.score) < 1e-9);
   // by the scores themselves
   const scores = lines.map(({ judge }) => judge.score);
   const best = lines[scores.indexOf(Math.max(...scores))]!.step;
@@ -158,11 +163,16 @@ test('a run that gets worse for its whole length keeps its first weights as the 
   assert.notDeepEqual(teacherOf(kept.folder), teacherOf(newestCheckpoint(run)!));
   assert.ok(
     warnings.some((line) =>
-      /sees no gain any more.*for its whole length; the first weights are kept/.test(line),
+      /sees no gain any more.*(not made the features better so far|worse for its whole length); the first weights are kept/.test(
+        line,
+      ),
     ),
     warnings.join('\n'),
   );
-  assert.ok(warnings.some((line) => /^judge: training has only made the features worse/.test(line)));
+  // 72 images show no more than that (src/train/judge-words.test.ts has both)
+  const end =
+    /^judge: training has (not made the features better|only made the features worse): .* the first weights are kept/;
+  assert.ok(warnings.some((line) => end.test(line)));
   assert.equal(lines.at(-1)!.judge.stalled, true);
   assert.equal(lines.at(-1)!.judge.fallsShortOf, 'untrained');
 });
@@ -269,6 +279,41 @@ test('with few images the weights that were given stay the best', async () => {
     warnings.at(-1)!,
     /^judge: 20 images are too few to tell.*yours are kept in checkpoints\/best/,
   );
+});
+
+test('weights that were given stay the best until others are better by more than chance, stopped and resumed too', async () => {
+  const start = await trained({ ...SETTINGS, judgeEvery: 0, epochs: 1, warmupTeacherTempEpochs: 1 });
+  const settings = { ...SETTINGS, init: start.run };
+  const whole = await trained(settings);
+  const lines = judgements(whole.run);
+  const [given] = lines as [JudgementLine];
+  let best = given;
+  for (const line of lines) {
+    const isBetter =
+      line.judge.score > best.judge.score &&
+      verdictBetween(line.judge.shared, given.judge.shared) === 'better';
+    assert.equal(line.judge.isBest, line === given || isBetter, `step ${line.step}`);
+    if (isBetter) best = line;
+    assert.equal(line.judge.bestStep, best.step);
+  }
+  assert.equal(bestCheckpoint(whole.run)!.step, best.step);
+
+  // a log in which step 4 is a little better than the given weights, by what may be chance, and one where it is clearly better
+  for (const [raised, isClear] of [
+    [1, false],
+    [72, true],
+  ] as const) {
+    const { run } = await trained(settings, 6);
+    const log = path.join(run, 'metrics.jsonl');
+    const second = judgements(run).find(({ step }) => step === 4)!;
+    const digits = [...given.judge.shared].map(Number);
+    const shared = digits.map((each, i) => (i < raised ? Math.min(5, each + 4) : each)).join('');
+    const score = [...shared].reduce((sum, each) => sum + Number(each), 0) / (5 * digits.length);
+    const forged = { ...second, judge: { ...second.judge, score, shared } };
+    writeFileSync(log, readFileSync(log, 'utf8').replace(JSON.stringify(second), JSON.stringify(forged)));
+    const { judged } = await trained(settings, Infinity, run);
+    assert.equal(judged[0]!.judge.bestStep === 4, isClear, `${raised} images raised`);
+  }
 });
 
 test('of several processes the first judges, and the line is the same as that of one', async () => {

@@ -6,22 +6,24 @@
 import type { ImageItems } from '../data/index.js';
 import { DataError } from '../errors.js';
 import { pixelFeatures, type QualityMeasures, qualityOfNetworks } from '../eval/quality-of-networks.js';
+import { NEIGHBOURS } from '../eval/neighbours.js';
 import type { Compute } from '../eval/other-view.js';
 import { readLines } from '../files/json-lines.js';
 import type { Backbone } from '../models/index.js';
 import { defaultEvalSizes } from '../plain/eval-geometry.js';
-import { JUDGE_MEASURE, scoreOf, showMeasure } from '../plain/quality.js';
+import { JUDGE_IMAGES, JUDGE_MEASURE, scoreOf } from '../plain/quality.js';
 import type { World } from '../processes/world.js';
 import { bestCheckpoint } from '../run/checkpoint-files.js';
 import { metricsPath } from '../run/run-folder.js';
 import type { TrainSettings } from '../run/settings.js';
 import { Generator, withGenerators } from '../torch/index.js';
 import type { JudgementLine } from './events.js';
-import { fallsShortOf, Judge, JUDGE_IMAGES } from './judge.js';
+import { fallsShortOf, Judge, type Observed, verdictBetween } from './judge.js';
+import { endInWords, type RunJudged, stalledInWords } from './judge-words.js';
 
 /** Of the training's images, sampled evenly: enough to tell apart what differs by a few percent, in seconds. */
 const IMAGES = 512;
-/** Two other views of each image are the fewest that LiDAR takes. */
+/** Of each image; the fewest that can agree, or not. */
 const VIEWS = 2;
 
 export interface JudgedRun {
@@ -53,7 +55,8 @@ const isLine = (line: Record<string, unknown>): boolean => {
     judge.measure === JUDGE_MEASURE &&
     typeof judge.score === 'number' &&
     typeof judge.untrained === 'number' &&
-    typeof judge.pixels === 'number'
+    typeof judge.pixels === 'number' &&
+    typeof judge.shared === 'string'
   );
 };
 
@@ -63,8 +66,9 @@ export class TrainingJudge {
   readonly #judge = new Judge();
   #baselines: Baselines | null = null;
   #last: JudgementLine | null = null;
-  /** The score at step 0. */
-  #first: number | null = null;
+  /** Those of step 0 and of the best weights so far. */
+  #first: JudgementLine | null = null;
+  #best: JudgementLine | null = null;
   #hasSaidStalled = false;
   /** Whether there are enough images to tell anything. If not, weights that `--init` gave stay the best. */
   readonly #canTell: boolean;
@@ -91,11 +95,11 @@ export class TrainingJudge {
     }
     const before = await world.shared('earlier judgements', () => readLines(metricsPath(run)).filter(isLine));
     for (const line of before as unknown as JudgementLine[]) {
-      const { score, untrained, pixels } = line.judge;
+      const { score, untrained, pixels, shared } = line.judge;
       judge.#baselines ??= { untrained, pixels };
-      if (line.step === 0) judge.#first = score;
-      judge.#hasSaidStalled = judge.#judge.observe(line.step, score).stalled;
-      judge.#last = line;
+      const { isBest, stalled } = judge.#observe(line.step, score, shared);
+      judge.#hasSaidStalled = stalled;
+      judge.#remember(line, isBest);
     }
     return judge;
   }
@@ -141,40 +145,46 @@ export class TrainingJudge {
       }
     });
     if (found === null) return null;
-    const { measures, baselines, images } = found;
+    const { measures, baselines, images, shared } = found;
     this.#baselines ??= baselines;
     const { untrained, pixels } = this.#baselines;
     const score = scoreOf(JUDGE_MEASURE, measures[JUDGE_MEASURE]);
-    if (step === 0) this.#first = score;
-    const { isBest, stalled } = this.#judge.observe(step, score);
-    this.#last = {
+    const { isBest, stalled } = this.#observe(step, score, shared);
+    const line: JudgementLine = {
       step,
       epoch: Math.max(0, Math.ceil(step / stepsPerEpoch) - 1),
       judge: {
-        ...{ measure: JUDGE_MEASURE, score, untrained, pixels, measures, images, isBest, stalled },
+        ...{ measure: JUDGE_MEASURE, score, untrained, pixels, measures, images, shared, isBest, stalled },
         bestStep: this.#judge.best!.step,
         fallsShortOf: fallsShortOf(score, this.#baselines),
       },
     };
-    if (stalled && !this.#hasSaidStalled && world.isFirst) this.#sayStalled();
+    this.#remember(line, isBest);
+    if (stalled && !this.#hasSaidStalled && world.isFirst) warn(stalledInWords(this.#judgedSoFar!));
     this.#hasSaidStalled = stalled;
-    return this.#last;
+    return line;
   }
 
-  #sayStalled(): void {
-    const { step, score } = this.#judge.best!;
-    this.#judged.warn(
-      `the judge sees no gain any more: ${showMeasure(JUDGE_MEASURE, score)} at step ${step} is still the best. ` +
-        (step === 0
-          ? `Training has made the features worse for its whole length; the ${this.#given === null ? 'first weights' : 'weights that you gave'} are kept as the best`
-          : 'Its weights are kept as the best') +
-        ' (checkpoints/best). More of the same training will hardly help',
-    );
+  /** Weights that were given stay the best until others are better by more than chance. */
+  #observe(step: number, score: number, shared: string): Observed {
+    const given = this.#judged.settings.init === undefined ? null : this.#first;
+    const mayBeBest = given === null || verdictBetween(shared, given.judge.shared) === 'better';
+    return this.#judge.observe(step, score, mayBeBest);
   }
 
-  /** The score of the weights that `--init` gave, where the run began with them. */
-  get #given(): number | null {
-    return this.#judged.settings.init === undefined ? null : this.#first;
+  #remember(line: JudgementLine, isBest: boolean): void {
+    this.#last = line;
+    if (line.step === 0) this.#first = line;
+    if (isBest) this.#best = line;
+  }
+
+  /** What the run's judgements say together; null before the first. */
+  get #judgedSoFar(): RunJudged | null {
+    if (this.#best === null || this.#last === null) return null;
+    return {
+      ...{ first: this.#first, best: this.#best, last: this.#last },
+      beganWithGiven: this.#judged.settings.init !== undefined,
+    };
   }
 
   /** What the end of a run says: that it was not worth it, or where its best weights are. Null when the last are the best. */
@@ -184,44 +194,13 @@ export class TrainingJudge {
         `judge: ${this.#judged.items.length} images are too few to tell whether these weights are better than those that you ` +
         'gave; yours are kept in checkpoints/best. Labelled images can tell: dino eval knn'
       );
-    if (this.#last === null) return null;
-    const { judge, step } = this.#last;
-    const best = this.#judge.best!;
-    const show = (score: number): string => showMeasure(JUDGE_MEASURE, score);
-    const parts: string[] = [];
-    const given = this.#given;
-    if (given !== null && step > 0 && best.step === 0)
-      parts.push(
-        `no better: ${show(given)} with the weights that you gave, ${show(judge.score)} at the end; yours are kept in ` +
-          'checkpoints/best',
-      );
-    else if (given !== null && step > 0)
-      parts.push(
-        `better than the weights that you gave: ${show(given)} to ${show(best.score)}` +
-          (best.step === step
-            ? ''
-            : ` at step ${best.step}, kept in checkpoints/best (${show(judge.score)} at the end)`),
-      );
-    else if (best.step === 0 && step > 0)
-      parts.push(
-        `training has only made the features worse: ${show(judge.score)} at the end, ${show(best.score)} untrained; the first ` +
-          'weights are kept in checkpoints/best',
-      );
-    else if (best.step !== step)
-      parts.push(
-        `the best weights are those of step ${best.step} (${show(best.score)}, ${show(judge.score)} at the end), kept in ` +
-          'checkpoints/best',
-      );
-    if (judge.fallsShortOf === 'untrained' && best.step !== 0)
-      parts.push(`the last weights are no better than the untrained network (${show(judge.untrained)})`);
-    if (judge.fallsShortOf === 'pixels')
-      parts.push(
-        `the features are worse than raw pixels (${show(judge.score)} against ${show(judge.pixels)}): train longer, or on more images`,
-      );
-    return parts.length === 0 ? null : `judge: ${parts.join('; ')}`;
+    const judged = this.#judgedSoFar;
+    return judged && endInWords(judged);
   }
 
-  async #measure(step: number): Promise<{ measures: QualityMeasures; baselines: Baselines; images: number }> {
+  async #measure(
+    step: number,
+  ): Promise<{ measures: QualityMeasures; baselines: Baselines; images: number; shared: string }> {
     const { settings, items, backbone, signal, world } = this.#judged;
     const { device, numWorkers, globalCropsSize, init, resumeFrom, seed } = settings;
     const isUntrained = step === 0 && init === undefined && resumeFrom === undefined;
@@ -231,7 +210,7 @@ export class TrainingJudge {
     if (untrained !== null) networks.set('untrained', (images) => untrained.forward(images));
     backbone.eval();
     try {
-      const { measures, used } = await qualityOfNetworks(networks, items, {
+      const { measures, judged, used } = await qualityOfNetworks(networks, items, {
         ...{ ...defaultEvalSizes(globalCropsSize), views: VIEWS, most: IMAGES, seed, device, numWorkers },
         input: backbone,
         signal: world.size > 1 ? undefined : signal,
@@ -241,7 +220,11 @@ export class TrainingJudge {
         untrained: score(untrained === null ? 'teacher' : 'untrained'),
         pixels: score('pixels'),
       };
-      return { measures: measures.get('teacher')!, baselines, images: used };
+      const shared = judged
+        .get('teacher')!
+        .map((share) => Math.round(share * NEIGHBOURS))
+        .join('');
+      return { measures: measures.get('teacher')!, baselines, images: used, shared };
     } finally {
       backbone.train();
       untrained?.dispose();

@@ -46,6 +46,15 @@ describe('Judge', () => {
     assert.ok(observeAll(slow, scores).some(({ stalled }) => stalled));
   });
 
+  it('does not take weights that may not be the best, but counts their gain', () => {
+    const judge = new Judge({ patience: 2 });
+    judge.observe(0, 0.5);
+    assert.deepEqual(judge.observe(1, 0.6, false), { isBest: false, stalled: false });
+    assert.deepEqual(judge.best, { step: 0, score: 0.5 });
+    assert.deepEqual(judge.observe(2, 0.55, true), { isBest: true, stalled: false });
+    assert.deepEqual(judge.best, { step: 2, score: 0.55 });
+  });
+
   it('counts a score that is not a number as the worst', () => {
     const judge = new Judge({ patience: 2 });
     assert.deepEqual(judge.observe(0, NaN), { isBest: true, stalled: false });

@@ -2,6 +2,7 @@
  * What a run's scores without labels say about it: which step was the best so far, whether it has stopped getting better, and
  * whether it is worse than the untrained network or raw pixels. Nothing here computes a score (src/eval/quality.ts does).
  */
+import { type Verdict, verdictOn } from '../plain/quality.js';
 
 export interface JudgeOptions {
   /** Judgements without a gain after which the run has stopped getting better; default 5. */
@@ -12,7 +13,7 @@ export interface JudgeOptions {
 
 /** A score of the run so far. */
 export interface Observed {
-  /** Whether it is higher than all scores before it. Of equal scores the earliest is the best. */
+  /** Whether it is higher than that of the best before it, whose place it may take. Of equal scores the earliest is the best. */
   isBest: boolean;
   /** Whether the last `patience` judgements brought no gain: the run has stopped getting better. */
   stalled: boolean;
@@ -21,10 +22,8 @@ export interface Observed {
 /** Why a run is not worth its time, for messages; null while it is. */
 export type JudgeFailing = 'untrained' | 'pixels' | null;
 
-/** With fewer images a score is mostly chance. */
-export const JUDGE_IMAGES = 64;
 export const JUDGE_PATIENCE = 5;
-/** About two images of the thousand that are compared. */
+/** Five neighbours of the two and a half thousand that are compared. */
 export const LEAST_GAIN = 0.002;
 
 export class Judge {
@@ -54,10 +53,12 @@ export class Judge {
    * Takes the score after `step` steps: first that of step 0, the untrained network, then in the order of the steps. A run
    * that continues begins by observing the scores that it had before.
    * @param score - Higher is better; NaN counts as lower than any other.
+   * @param mayBeBest - Whether these weights may take the place of the best, if their score is higher.
    */
-  observe(step: number, score: number): Observed {
-    const isBest = this.#best === null || score > this.#best.score || Number.isNaN(this.#best.score);
+  observe(step: number, score: number, mayBeBest = true): Observed {
     const isFirst = this.#best === null;
+    const isBest =
+      this.#best === null || (mayBeBest && (score > this.#best.score || Number.isNaN(this.#best.score)));
     if (isBest) this.#best = { step, score };
     if (isFirst || score >= this.#reference + this.#leastGain) {
       this.#reference = Number.isNaN(score) ? -Infinity : score;
@@ -78,3 +79,10 @@ export function fallsShortOf(
   if (!(score > baselines.untrained)) return 'untrained';
   return score > baselines.pixels ? null : 'pixels';
 }
+
+/**
+ * What one judgement's `shared` (src/train/events.ts) says compared with another's of the same run, image by image; null where
+ * there are too few images, or one of them can't be read any more.
+ */
+export const verdictBetween = (one: string, other: string): Verdict | null =>
+  one.length === other.length ? verdictOn([...one].map(Number), [...other].map(Number)) : null;

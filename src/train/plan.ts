@@ -10,7 +10,7 @@ import { choosePrecision } from './choose-precision.js';
 import { chooseDevice } from './hardware.js';
 import { settingsOfInit } from './init.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
-import { JUDGE_IMAGES } from './judge.js';
+import { JUDGE_IMAGES } from '../plain/quality.js';
 import { settleChannels, warningsOfChannels } from './settle-channels.js';
 import { batchFor, planSteps } from './plan-steps.js';
 import { type Choice, type PresetName, type Resolved, resolveSettings, type TrainFacts } from './presets.js';

@@ -11,6 +11,7 @@ import { evalOptions, keepResult, loading, warnOfMissing } from './options.js';
 
 /** The measures as rows, with what they are. */
 const ROWS: readonly (readonly [MeasureName, title: string, about: string])[] = [
+  ['neighbours', 'neighbours kept', 'of the five nearest images, those on which two views of an image agree'],
   ['otherView', 'other view first', 'images that find another view of themselves before any other image'],
   ['otherViewRank', 'other view, 1 / rank', 'the same, with half the credit for second place and so on'],
   ['rankMe', 'RankMe', 'directions that the features use'],

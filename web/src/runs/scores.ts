@@ -1,6 +1,6 @@
 /** What a run knows of how good its features are: the newest and best of its evaluations, and what they compare with. */
 import type { RunDetails } from '../api.ts';
-import { isShareOfImages, MEASURE_NAMES, type MeasureName, showMeasure } from '../../../src/plain/quality.ts';
+import { MEASURE_NAMES, type MeasureName, showMeasure } from '../../../src/plain/quality.ts';
 import { count } from '../ui/format.ts';
 import { bestOf, entriesOf } from './traces.ts';
 
@@ -42,6 +42,12 @@ function knnQuality(details: RunDetails): Quality | null {
   };
 }
 
+/** What the judges of this version and of older ones measure, in words. */
+const TITLES: Partial<Record<MeasureName, string>> = {
+  neighbours: 'Neighbours kept in another view',
+  otherView: 'Finds the other view of an image',
+};
+
 function judgeQuality(details: RunDetails): Quality | null {
   const judged = details.scores.flatMap(({ values }) => {
     const judge = Object.fromEntries(entriesOf(values['judge']));
@@ -54,7 +60,7 @@ function judgeQuality(details: RunDetails): Quality | null {
     typeof value === 'number' ? showMeasure(measure, value) : null;
   const [pixels, untrained] = [show(last['pixels']), show(last['untrained'])];
   return {
-    title: isShareOfImages(measure) ? 'Finds the other view of an image' : 'Quality without labels',
+    title: TITLES[measure] ?? 'Quality without labels',
     value: show(last['score']) ?? '–',
     notes: [
       ...(pixels === null ? [] : [`raw pixels ${pixels}`]),

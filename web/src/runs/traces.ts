@@ -5,7 +5,7 @@ import { type Drawing, type Trace, xLabel } from '../charts/plot.ts';
 import { type Axis, smooth } from '../charts/series.ts';
 import { short } from '../ui/format.ts';
 import {
-  isShareOfImages,
+  isShare,
   JUDGE_MEASURE,
   MEASURE_NAMES,
   type MeasureName,
@@ -293,8 +293,8 @@ export function scoreCharts(
       column: 'judge',
       group: 'main',
       title: 'Quality without labels',
-      unit: isShareOfImages(measure) ? 'share of images' : '',
-      note: 'How well the teacher’s features tell images apart, whatever the view; the best weights are kept.',
+      unit: isShare(measure) ? 'share' : '',
+      note: 'How many of an image’s nearest images stay the same when it is seen another way; the best weights are kept.',
       read: judgeScores,
       format: (value: number) => showMeasure(measure, value),
     },
