@@ -16,13 +16,14 @@
  * Read are k-NN (top-1, k 20, as is and whitened) and logistic regression, of the given weights, of the last ones and of
  * those that the judge without labels kept. Equal steps; the judge's own time is in the seconds. Prints docs/adapt.md's table.
  */
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { appendLine, readLines } from '../../dist/files/json-lines.js';
 import { listImages } from '../../dist/index.js';
-import { bestCheckpoint } from '../../dist/run/checkpoint-places.js';
+import { mean } from '../../dist/plain/mean.js';
+import { bestCheckpoint, listCheckpoints } from '../../dist/run/checkpoint-places.js';
 import { jsonLines, runChild } from './child.mjs';
 import { parseData } from './data.mjs';
 import { table } from './table.mjs';
@@ -77,13 +78,9 @@ async function read(places, { train, val }) {
 
 /** Leaves the teachers of a run's last checkpoint and of JUDGEMENTS steps before it. */
 function thin(run, steps) {
-  const folder = path.join(run, 'checkpoints');
-  const names = readdirSync(folder).filter((name) => /^step-\d+$/.test(name));
-  const stepOf = (name) => Number(name.slice('step-'.length));
-  const isWanted = (name) => stepOf(name) % everySteps(steps) === 0 || stepOf(name) === steps;
-  for (const name of names) {
-    const unwanted = isWanted(name) ? ['student.safetensors', 'optimizer.safetensors'] : [''];
-    for (const each of unwanted) rmSync(path.join(folder, name, each), { recursive: true, force: true });
+  for (const { folder, step } of listCheckpoints(run)) {
+    if (step % everySteps(steps) !== 0 && step !== steps) rmSync(folder, { recursive: true });
+    else for (const name of ['student', 'optimizer']) rmSync(path.join(folder, `${name}.safetensors`));
   }
 }
 const everySteps = (steps) => Math.floor(steps / JUDGEMENTS);
@@ -150,7 +147,6 @@ for (const each of values.data) await measure(parseData(each));
 // ------------------------------------------------------------------------------------------------- the table
 
 const READINGS = ['knn', 'whitened', 'linear'];
-const mean = (list) => list.reduce((sum, value) => sum + value, 0) / list.length;
 const spread = (list) =>
   list.length === 1
     ? list[0].toFixed(1)

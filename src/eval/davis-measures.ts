@@ -5,6 +5,7 @@
  */
 import { being, checkCall, count, instanceOf } from '../plain/check-options.js';
 import { ShapeError } from '../errors.js';
+import { mean } from '../plain/mean.js';
 
 /** The share of the diagonal within which two outlines count as the same. */
 const BOUNDARY_TOLERANCE = 0.008;
@@ -134,9 +135,6 @@ export interface SequenceStatistics {
   decay: number;
 }
 
-const meanOf = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / values.length;
-
 const numbers = being('a list of numbers', (value) => Array.isArray(value) && value.every(Number.isFinite));
 
 /**
@@ -154,8 +152,8 @@ export function sequenceStatistics(perFrame: readonly number[]): SequenceStatist
   const first = perFrame.slice(bound(0), bound(1) + 1);
   const last = perFrame.slice(bound(3), bound(4) + 1);
   return {
-    mean: meanOf(perFrame),
-    recall: meanOf(perFrame.map((value) => (value > 0.5 ? 1 : 0))),
-    decay: meanOf(first) - meanOf(last),
+    mean: mean(perFrame),
+    recall: mean(perFrame.map((value) => (value > 0.5 ? 1 : 0))),
+    decay: mean(first) - mean(last),
   };
 }

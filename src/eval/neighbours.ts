@@ -5,43 +5,30 @@
  * Representation Hypothesis", section 2), between two views where they compare two models.
  */
 import { ShapeError } from '../errors.js';
-import { unitLength } from '../models/index.js';
-import { inferenceMode, scope, type Tensor } from '../torch/index.js';
+import type { Tensor } from '../torch/index.js';
+import { eachBlockOfCosines } from './cosines.js';
 
 /** Neighbours that are compared: few, so that features of few dimensions can't keep them by chance. */
 export const NEIGHBOURS = 5;
 
-/** Similarities computed at a time are (QUERIES, N). */
-const QUERIES = 512;
 /** Below all cosines. */
 const ITSELF = -2;
 
 /** Of each view, its nearest images but its own; none where the last of them is as similar as one that is left out. */
 function nearest(views: Tensor, features: Tensor, k: number): number[][] {
-  return inferenceMode(() =>
-    scope(() => {
-      const gallery = unitLength(features).t(); // (D, N)
-      const count = views.size(0);
-      const found: number[][] = [];
-      for (let start = 0; start < count; start += QUERIES) {
-        const size = Math.min(QUERIES, count - start);
-        scope(() => {
-          const similar = unitLength(views.narrow(0, start, size)).matmul(gallery); // (B, N)
-          similar.diagonal(start).fill_(ITSELF);
-          const [values, indices] = similar.topk(k + 1).map((each) => each.toTypedArray()) as [
-            Float32Array,
-            BigInt64Array,
-          ];
-          for (let row = 0; row < size; row++) {
-            const at = row * (k + 1);
-            const isTie = values[at + k - 1] === values[at + k];
-            found.push(isTie ? [] : [...indices.subarray(at, at + k)].map(Number));
-          }
-        });
-      }
-      return found;
-    }),
-  );
+  const found: number[][] = [];
+  eachBlockOfCosines(views, features, (similar, start) => {
+    similar.diagonal(start).fill_(ITSELF);
+    const [values, indices] = similar.topk(k + 1).map((each) => each.toTypedArray()) as [
+      Float32Array,
+      BigInt64Array,
+    ];
+    for (let at = 0; at < values.length; at += k + 1) {
+      const isTie = values[at + k - 1] === values[at + k];
+      found.push(isTie ? [] : [...indices.subarray(at, at + k)].map(Number));
+    }
+  });
+  return found;
 }
 
 /**

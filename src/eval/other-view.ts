@@ -5,16 +5,14 @@
  */
 import { type ImageItem, type ImageItems, PhiloxStream, Purpose } from '../data/index.js';
 import { DataError, ShapeError } from '../errors.js';
-import { Backbone, unitLength } from '../models/index.js';
+import { Backbone } from '../models/index.js';
 import type { EvalSizes } from '../plain/eval-geometry.js';
 import { mean } from '../plain/mean.js';
 import { printable } from '../plain/printable.js';
-import { fromTypedArray, inferenceMode, scope, type Tensor } from '../torch/index.js';
+import { fromTypedArray, type Tensor } from '../torch/index.js';
+import { eachBlockOfCosines } from './cosines.js';
 import { type FeatureStreamOptions, featureTable } from './features.js';
 import { checkFinite } from './finite-features.js';
-
-/** Similarities computed at a time are (QUERIES, N). */
-const QUERIES = 512;
 
 const numbers = (counts: Tensor): number[] => [...(counts.to('int32').toTypedArray() as Int32Array)];
 
@@ -39,27 +37,18 @@ export function findOtherViews(features: Tensor, views: Tensor): Found {
     throw new ShapeError(
       `expected features and views of one shape (N, D), got (${features.shape.join(', ')}) and (${views.shape.join(', ')})`,
     );
-  return inferenceMode(() =>
-    scope(() => {
-      const gallery = unitLength(views).t(); // (D, N)
-      const found: Found = { hits: [], reciprocalRanks: [] };
-      for (let start = 0; start < count; start += QUERIES) {
-        const size = Math.min(QUERIES, count - start);
-        scope(() => {
-          const similar = unitLength(features.narrow(0, start, size)).matmul(gallery); // (B, N)
-          const own = similar.diagonal(start).unsqueeze(1); // (B, 1)
-          const closer = numbers(similar.gt(own).sum([1]));
-          const equal = numbers(similar.eq(own).sum([1])); // itself too
-          closer.forEach((more, i) => {
-            const others = equal[i]! - 1;
-            found.hits.push(more + others === 0 ? 1 : 0);
-            found.reciprocalRanks.push(1 / (1 + more + others / 2));
-          });
-        });
-      }
-      return found;
-    }),
-  );
+  const found: Found = { hits: [], reciprocalRanks: [] };
+  eachBlockOfCosines(features, views, (similar, start) => {
+    const own = similar.diagonal(start).unsqueeze(1); // (B, 1)
+    const closer = numbers(similar.gt(own).sum([1]));
+    const equal = numbers(similar.eq(own).sum([1])); // itself too
+    closer.forEach((more, i) => {
+      const others = equal[i]! - 1;
+      found.hits.push(more + others === 0 ? 1 : 0);
+      found.reciprocalRanks.push(1 / (1 + more + others / 2));
+    });
+  });
+  return found;
 }
 
 /** Share of the images that find their own view first, 0 to 1: 0 for features that are all alike, 1 / N by chance. */

@@ -78,7 +78,7 @@ export interface QualityResult extends ListNotes {
 }
 
 /** On the images of both passes: one may have become unreadable between them. Null where there is no such network. */
-function verdictBetween(model: NetworksQuality, other: NetworksQuality, name: string): Verdict | null {
+function verdictAgainst(model: NetworksQuality, other: NetworksQuality, name: string): Verdict | null {
   const values = other.judged.get(name);
   if (values === undefined) return null;
   const theirs = new Map(other.indices.map((index, i) => [index, values[i]!]));
@@ -213,9 +213,9 @@ export async function evaluateQuality(
       measures: own,
       ...others,
       verdicts: {
-        untrained: verdictBetween(found, found, 'untrained'),
-        pixels: verdictBetween(found, found, 'pixels'),
-        against: verdictBetween(found, foundAgainst, 'against'),
+        untrained: verdictAgainst(found, found, 'untrained'),
+        pixels: verdictAgainst(found, found, 'pixels'),
+        against: verdictAgainst(found, foundAgainst, 'against'),
       },
       ...{ images, notSampled, views, seed, ...sizes },
       trainedOn: countTrainedOn(run, items, indices),
