@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
@@ -7,7 +7,7 @@ import { gzipSync } from 'node:zlib';
 import { listImages } from '../data/index.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
-import { changedImages, writeImageNames } from './image-names.js';
+import { changedImages, trainedOn, writeImageNames } from './image-names.js';
 import { train } from '../train/train.js';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'dino-names-'));
@@ -41,6 +41,24 @@ test('a run whose images have changed names those that came and went', async () 
     writeFileSync(path.join(run, 'images.jsonl.gz'), content);
     assert.match(await refusal(), /12 images then, 6 now; this run did not record their names/);
   }
+});
+
+test('a run knows the images that its list named, wherever they lie', async () => {
+  const images = at('elsewhere');
+  await makeImageFolder(images, { classes: 1, perClass: 8 });
+  const names = readdirSync(path.join(images, 'class-0'));
+  const list = at('lists', 'some.txt');
+  mkdirSync(at('lists'));
+  const named = names.slice(0, 6).map((name) => path.join('..', 'elsewhere', 'class-0', name));
+  writeFileSync(list, named.join('\n'));
+  const run = at('of-a-list');
+  const settings = { ...TINY_SETTINGS, epochs: 1, warmupTeacherTempEpochs: 0 };
+  await train({ images: list, output: run, settings });
+  const isTrainedOn = trainedOn(run)!;
+  assert.deepEqual(
+    names.map((name) => isTrainedOn(path.join(images, 'class-0', name))),
+    names.map((_, i) => i < 6),
+  );
 });
 
 test('names may be anything, and other labels or another order are told apart', async () => {

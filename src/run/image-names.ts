@@ -81,9 +81,10 @@ export function trainedOn(run: string): ((image: string) => boolean) | null {
   const names = new Set(named.map(([name]) => name));
   return (image) => {
     const inShard = image.indexOf('::');
-    const file = path.resolve(inShard === -1 ? image : image.slice(0, inShard));
-    const isBelow = file === source || file.startsWith(root + path.sep);
-    return isBelow && names.has(nameIn(root, { path: inShard === -1 ? file : image }));
+    // a list may name images anywhere, by their way from its folder
+    if (inShard === -1) return names.has(nameIn(root, { path: path.resolve(image) }));
+    const file = path.resolve(image.slice(0, inShard));
+    return (file === source || file.startsWith(root + path.sep)) && names.has(nameIn(root, { path: image }));
   };
 }
 

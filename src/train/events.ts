@@ -50,7 +50,7 @@ export interface JudgementLine {
     measures: QualityMeasures;
     /** Images that were compared, the same each time. */
     images: number;
-    /** Of each of them, how many of its nearest images its two views agree on: a digit each. */
+    /** Of each image of the sample, how many of its nearest images its two views agree on: a digit, or `-` if it can't be read. */
     shared: string;
     isBest: boolean;
     /** Step of the best weights so far. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -129,6 +129,38 @@ test('the weights before training are judged, then those of each epoch; the best
   // a folder without best weights has none under that name
   rmSync(kept.folder, { recursive: true });
   assert.throws(() => locateWeights(path.join(run, 'checkpoints', 'best')), /does not exist/);
+});
+
+test('the end of a run is judged too, where it is not a whole number of intervals', async () => {
+  const { run } = await trained({ ...SETTINGS, judgeEvery: 3 });
+  const steps = judgements(run).map(({ step }) => step);
+  assert.deepEqual(steps, [0, 12, 16]);
+});
+
+test('an image that can no longer be read is left out of the comparison, and better weights are still the best', async () => {
+  const lost = path.join(folder, 'lost');
+  await makeImageFolder(lost, { classes: 4, perClass: 18 });
+  const start = await trained({ ...SETTINGS, judgeEvery: 0, epochs: 1, warmupTeacherTempEpochs: 1 });
+  const run = newRun();
+  const controller = new AbortController();
+  const settings = { ...SETTINGS, init: start.run };
+  await train({
+    ...{ images: lost, output: run, settings, signal: controller.signal },
+    onEvent: (event) => event.type === 'step' && event.step === 6 && controller.abort(),
+  });
+  const [given] = judgements(run) as [JudgementLine];
+  assert.match(given.judge.shared, /^\d{72}$/);
+  // as large as before, and no image any more
+  const [, , broken] = readdirSync(path.join(lost, 'class-0')).map((name) =>
+    path.join(lost, 'class-0', name),
+  );
+  writeFileSync(broken!, Buffer.alloc(statSync(broken!).size));
+  await trained(settings, Infinity, run);
+  const last = judgements(run).at(-1)!;
+  assert.equal(last.judge.images, 71);
+  assert.match(last.judge.shared, /^\d*-\d*$/);
+  assert.equal(last.judge.shared.length, 72);
+  assert.notEqual(verdictBetween(last.judge.shared, given.judge.shared), null);
 });
 
 /** Knows a lot untrained: small images, mixed by random weights. */
@@ -334,7 +366,7 @@ test('of several processes the first judges, and the line is the same as that of
     ended.stderr,
     /^judge before training: [\d.]+% \(untrained [\d.]+%, pixels [\d.]+%\), the best so far$/m,
   );
-  assert.equal(ended.stderr.match(/^judge after epoch 1/gm)?.length, 1);
+  assert.equal(ended.stderr.match(/^judge after step 4:/gm)?.length, 1);
   const single = await trained({ ...SETTINGS, epochs: 1, warmupTeacherTempEpochs: 1 });
   const { score, pixels, untrained, images: count } = judgements(single.run)[0]!.judge;
   assert.deepEqual(

@@ -7,7 +7,7 @@ import type { ImageItems } from '../data/index.js';
 import { DataError } from '../errors.js';
 import { pixelFeatures, type QualityMeasures, qualityOfNetworks } from '../eval/quality-of-networks.js';
 import { NEIGHBOURS } from '../eval/neighbours.js';
-import type { Compute } from '../eval/other-view.js';
+import { type Compute, sampleEvenly } from '../eval/other-view.js';
 import { readLines } from '../files/json-lines.js';
 import type { Backbone } from '../models/index.js';
 import { defaultEvalSizes } from '../plain/eval-geometry.js';
@@ -18,7 +18,7 @@ import { metricsPath } from '../run/run-folder.js';
 import type { TrainSettings } from '../run/settings.js';
 import { Generator, withGenerators } from '../torch/index.js';
 import type { JudgementLine } from './events.js';
-import { fallsShortOf, Judge, type Observed, verdictBetween } from './judge.js';
+import { fallsShortOf, Judge, type Observed, UNREAD, verdictBetween } from './judge.js';
 import { endInWords, type RunJudged, stalledInWords } from './judge-words.js';
 
 /** Of the training's images, sampled evenly: enough to tell apart what differs by a few percent, in seconds. */
@@ -106,7 +106,7 @@ export class TrainingJudge {
 
   /**
    * Whether there is a judgement to make after `step` steps: before the first step, or when a run is first judged, after
-   * every `judgeEvery` epochs, and at the end of a run that ends anywhere.
+   * every `judgeEvery` epochs, and at the end of the run.
    */
   isOwed(step: number, isEnd = false): boolean {
     const { settings, stepsPerEpoch, totalSteps } = this.#judged;
@@ -210,7 +210,7 @@ export class TrainingJudge {
     if (untrained !== null) networks.set('untrained', (images) => untrained.forward(images));
     backbone.eval();
     try {
-      const { measures, judged, used } = await qualityOfNetworks(networks, items, {
+      const { measures, judged, indices, used } = await qualityOfNetworks(networks, items, {
         ...{ ...defaultEvalSizes(globalCropsSize), views: VIEWS, most: IMAGES, seed, device, numWorkers },
         input: backbone,
         signal: world.size > 1 ? undefined : signal,
@@ -220,9 +220,10 @@ export class TrainingJudge {
         untrained: score(untrained === null ? 'teacher' : 'untrained'),
         pixels: score('pixels'),
       };
-      const shared = judged
-        .get('teacher')!
-        .map((share) => Math.round(share * NEIGHBOURS))
+      const digits = judged.get('teacher')!.map((share) => Math.round(share * NEIGHBOURS));
+      const digitOf = new Map(indices.map((index, i) => [index, digits[i]]));
+      const shared = sampleEvenly(items.length, IMAGES, seed)
+        .map((index) => digitOf.get(index) ?? UNREAD)
         .join('');
       return { measures: measures.get('teacher')!, baselines, images: used, shared };
     } finally {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, test } from 'node:test';
 import type { JudgementLine } from './events.js';
-import { endInWords, stalledInWords } from './judge-words.js';
+import { endInWords, judgementInWords, stalledInWords } from './judge-words.js';
 
 const IMAGES = 500;
 
@@ -39,6 +39,19 @@ const ofOthers = (step: number, share: number): JudgementLine => {
   return { ...line, judge: { ...line.judge, shared: [...line.judge.shared].reverse().join('') } };
 };
 
+test('a judgement is one line', () => {
+  const said = (step: number, judge: Partial<JudgementLine['judge']>): string =>
+    judgementInWords(judgement(step, 0.426, judge));
+  const scores = '42.6% (untrained 10.0%, pixels 20.0%)';
+  assert.equal(said(0, { isBest: true }), `judge before training: ${scores}, the best so far`);
+  assert.equal(said(9, { bestStep: 6 }), `judge after step 9: ${scores}, best at step 6`);
+  assert.equal(
+    said(9, { bestStep: 0 }),
+    `judge after step 9: ${scores}, no clear gain over step 0`,
+    'also where the score is higher by what may be chance',
+  );
+});
+
 describe('what the judge says at the end', () => {
   it('says that the given weights have become better, and where the best are', () => {
     const [first, best] = [judgement(0, 0.6), judgement(100, 0.7)];
@@ -66,6 +79,36 @@ describe('what the judge says at the end', () => {
     assert.match(
       stalledInWords({ first, best: first, last: ofOthers(200, 0.49), beganWithGiven: true }),
       /Training has not made the features better so far; the weights that you gave are kept as the best/,
+    );
+  });
+
+  it("leaves images out that can't be read any more, and does not call worse what it can't compare", () => {
+    const missing = (line: JudgementLine, count: number): JudgementLine => ({
+      ...line,
+      judge: { ...line.judge, shared: '-'.repeat(count) + line.judge.shared.slice(count) },
+    });
+    const first = judgement(0, 0.6);
+    const better = missing(judgement(200, 0.9), 1);
+    assert.equal(
+      endInWords({ first, best: better, last: better, beganWithGiven: true }),
+      'judge: better than the weights that you gave: 60.0% to 90.0%',
+    );
+    const one = missing(judgement(200, 0.4), 1);
+    assert.match(
+      endInWords({ first, best: first, last: one, beganWithGiven: true })!,
+      /at the end; yours are kept/,
+    );
+    const few = missing(judgement(200, 0.2), 450);
+    assert.equal(
+      endInWords({ first, best: first, last: few, beganWithGiven: true }),
+      'judge: fewer than 64 images can be compared, too few to tell whether these weights are better than those that you gave ' +
+        '(60.0%, 20.0% at the end); yours are kept in checkpoints/best',
+    );
+    for (const beganWithGiven of [false, true])
+      assert.doesNotMatch(stalledInWords({ first, best: first, last: few, beganWithGiven }), /worse/);
+    assert.match(
+      endInWords({ first, best: first, last: few, beganWithGiven: false })!,
+      /^judge: training has not made the features better: .* of which fewer than 64 images can be compared/,
     );
   });
 

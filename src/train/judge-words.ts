@@ -1,5 +1,5 @@
 /** What the judge of a training says about it, in words. Nothing here measures (src/train/judge-during-training.ts does). */
-import { JUDGE_MEASURE, showMeasure } from '../plain/quality.js';
+import { JUDGE_IMAGES, JUDGE_MEASURE, showMeasure } from '../plain/quality.js';
 import type { JudgementLine } from './events.js';
 import { verdictBetween } from './judge.js';
 
@@ -14,17 +14,36 @@ export interface RunJudged {
 
 const show = ({ judge }: JudgementLine): string => showMeasure(JUDGE_MEASURE, judge.score);
 
-const isChance = (one: JudgementLine, other: JudgementLine): boolean =>
-  verdictBetween(one.judge.shared, other.judge.shared) === 'alike';
-const ifChance = (one: JudgementLine, other: JudgementLine): string =>
-  isChance(one, other) ? `, a difference that may be chance with ${one.judge.images} images` : '';
+const isWorse = (one: JudgementLine, other: JudgementLine): boolean =>
+  verdictBetween(one.judge.shared, other.judge.shared) === 'worse';
+
+/** What to make of the difference between two judgements, where it is not plain. */
+function remarkOn(one: JudgementLine, other: JudgementLine): string {
+  const verdict = verdictBetween(one.judge.shared, other.judge.shared);
+  if (verdict === null)
+    return `, of which fewer than ${JUDGE_IMAGES} images can be compared, too few to tell`;
+  return verdict === 'alike' ? `, a difference that may be chance with ${one.judge.images} images` : '';
+}
+
+/** For the line of one judgement while the run goes on. */
+export function judgementInWords({ step, judge }: JudgementLine): string {
+  const { measure, score, untrained, pixels, isBest, bestStep } = judge;
+  const percent = (value: number): string => showMeasure(measure, value);
+  const when = step === 0 ? 'before training' : `after step ${step}`;
+  // weights that were given stay the best while a higher score may be chance
+  const stays = bestStep === 0 ? 'no clear gain over step 0' : `best at step ${bestStep}`;
+  return (
+    `judge ${when}: ${percent(score)} (untrained ${percent(untrained)}, pixels ${percent(pixels)}), ` +
+    (isBest ? 'the best so far' : stays)
+  );
+}
 
 /** For a run that has had no gain for a while. */
 export function stalledInWords({ first, best, last, beganWithGiven }: RunJudged): string {
   const since =
     first === null || best.step > 0
       ? 'Its weights are kept as the best'
-      : `Training has ${isChance(last, first) ? 'not made the features better so far' : 'made the features worse for its whole length'}; ` +
+      : `Training has ${isWorse(last, first) ? 'made the features worse for its whole length' : 'not made the features better so far'}; ` +
         `the ${beganWithGiven ? 'weights that you gave' : 'first weights'} are kept as the best`;
   return (
     `the judge sees no gain any more: ${show(best)} at step ${best.step} is still the best. ${since} (checkpoints/best). ` +
@@ -37,9 +56,19 @@ export function endInWords({ first, best, last, beganWithGiven }: RunJudged): st
   const parts: string[] = [];
   const { judge, step } = last;
   const given = beganWithGiven ? first : null;
-  if (given !== null && step > 0 && best.step === 0)
+  if (
+    given !== null &&
+    step > 0 &&
+    best.step === 0 &&
+    verdictBetween(judge.shared, given.judge.shared) === null
+  )
     parts.push(
-      `no better: ${show(given)} with the weights that you gave, ${show(last)} at the end${ifChance(last, given)}; yours are ` +
+      `fewer than ${JUDGE_IMAGES} images can be compared, too few to tell whether these weights are better than those that you ` +
+        `gave (${show(given)}, ${show(last)} at the end); yours are kept in checkpoints/best`,
+    );
+  else if (given !== null && step > 0 && best.step === 0)
+    parts.push(
+      `no better: ${show(given)} with the weights that you gave, ${show(last)} at the end${remarkOn(last, given)}; yours are ` +
         'kept in checkpoints/best',
     );
   else if (given !== null && step > 0)
@@ -51,8 +80,8 @@ export function endInWords({ first, best, last, beganWithGiven }: RunJudged): st
     );
   else if (best.step === 0 && step > 0)
     parts.push(
-      `training has ${isChance(last, best) ? 'not made the features better' : 'only made the features worse'}: ${show(last)} at ` +
-        `the end, ${show(best)} untrained${ifChance(last, best)}; the first weights are kept in checkpoints/best`,
+      `training has ${isWorse(last, best) ? 'only made the features worse' : 'not made the features better'}: ${show(last)} at ` +
+        `the end, ${show(best)} untrained${remarkOn(last, best)}; the first weights are kept in checkpoints/best`,
     );
   else if (best.step !== step)
     parts.push(

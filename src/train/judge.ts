@@ -80,9 +80,18 @@ export function fallsShortOf(
   return score > baselines.pixels ? null : 'pixels';
 }
 
+/** In a judgement's `shared`, the place of an image that could not be read. */
+export const UNREAD = '-';
+
 /**
- * What one judgement's `shared` (src/train/events.ts) says compared with another's of the same run, image by image; null where
- * there are too few images, or one of them can't be read any more.
+ * What one judgement's `shared` (src/train/events.ts) says compared with another's of the same run, image by image. Images that
+ * could not be read for one of them are left out; null where too few are left.
  */
-export const verdictBetween = (one: string, other: string): Verdict | null =>
-  one.length === other.length ? verdictOn([...one].map(Number), [...other].map(Number)) : null;
+export function verdictBetween(one: string, other: string): Verdict | null {
+  if (one.length !== other.length) return null; // the run's images have changed
+  const both = [...one].flatMap((digit, i) => (digit === UNREAD || other[i] === UNREAD ? [] : [i]));
+  return verdictOn(
+    both.map((i) => Number(one[i])),
+    both.map((i) => Number(other[i])),
+  );
+}

@@ -425,7 +425,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       const isStopped = agreed.stop;
       const isDue = settings.saveEverySteps > 0 && step % settings.saveEverySteps === 0;
       const isEpochSaved = isEpochEnd && course.savesEpoch(step - savedAt);
-      const isJudged = !isStopped && judge?.isOwed(step, isRunEnd && length.steps !== undefined) === true;
+      const isJudged = !isStopped && judge?.isOwed(step, isRunEnd) === true;
       const isKnnDue =
         settings.knnEvery > 0 && (isEpochEnd ? (epoch + 1) % settings.knnEvery === 0 : isRunEnd);
       const isSaved = isEpochSaved || isRunEnd || isStopped || isDue;

@@ -6,8 +6,8 @@ import cliProgress from 'cli-progress';
 import { countChannels } from '../../plain/channels.js';
 import { formatDuration, gibibytes } from '../../plain/units.js';
 import { messageText, printable } from '../../plain/printable.js';
-import { showMeasure } from '../../plain/quality.js';
 import type { TrainEvent } from '../../train/events.js';
+import { judgementInWords } from '../../train/judge-words.js';
 
 interface Line {
   epoch: string;
@@ -127,16 +127,9 @@ export class TrainProgress {
         this.#print(`k-NN after epoch ${event.epoch + 1}: ${scores(event.top1)}${whitened}`);
         break;
       }
-      case 'judge': {
-        const { measure, score, untrained, pixels, isBest, bestStep } = event.judge;
-        const show = (value: number): string => showMeasure(measure, value);
-        const when = event.step === 0 ? 'before training' : `after epoch ${event.epoch + 1}`;
-        this.#print(
-          `judge ${when}: ${show(score)} (untrained ${show(untrained)}, pixels ${show(pixels)})` +
-            (isBest ? ', the best so far' : `, best at step ${bestStep}`),
-        );
+      case 'judge':
+        this.#print(judgementInWords(event));
         break;
-      }
       case 'channels': {
         const { channels, mean, std, measured } = event;
         this.#print(
