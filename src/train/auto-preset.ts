@@ -385,7 +385,7 @@ class AutoPreset {
       this.#choose(
         'freezeBackbone',
         round(epochs * ADAPTATION.frozenShare, 3),
-        'the head is new: until it fits, the trained weights wait',
+        'until the head fits, the trained weights wait',
       );
       this.#choose(
         'backboneWarmupEpochs',

@@ -191,6 +191,12 @@ export function checkTogether(s: PartialSettings, isComplete = true): string[] {
   }
   if (s.untilStalled === true && s.for !== undefined && s.judgeEvery === 0)
     problems.push('untilStalled needs a judge: give --judge-every');
+  if (
+    s.untilStalled === true &&
+    s.for === undefined &&
+    (isComplete || LENGTHS.some((name) => s[name] !== undefined))
+  )
+    problems.push('untilStalled ends a run for a time: give --for, in place of --epochs or --steps');
   if (s.for !== undefined && s.resumeFrom !== undefined)
     problems.push(
       "for can't be combined with a checkpoint of the reference, which has done some epochs: use --epochs",

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { dinoStep, type MultiCropWrapper } from '../dino/index.js';
+import { listImages } from '../data/index.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { writeTinyRun } from '../testing/saved-run.js';
@@ -18,7 +19,8 @@ import { listCheckpoints, newestCheckpoint } from '../run/checkpoint-files.js';
 import type { TrainSettings } from '../run/settings.js';
 import { settingsOfInit } from './init.js';
 import { loadOfficialCheckpoint, settingsOfCheckpoint } from './official-checkpoint.js';
-import { resolveSettings } from './presets.js';
+import { planTraining } from './plan.js';
+import { type PresetName, resolveSettings } from './presets.js';
 import { readLines } from '../files/json-lines.js';
 import { readRunConfig } from '../run/run-folder.js';
 import { train } from './train.js';
@@ -170,7 +172,7 @@ describe('--init', () => {
         assert.ok(error instanceof ConfigError);
         assert.deepEqual(error.problems, [
           '--arch is vit_base, but the weights have vit: leave out --arch to train these, or give weights of a vit_base',
-          '--out-dim is 64, but the weights have 16',
+          '--out-dim is 64, but the weights have 16: --init-with-head false takes only the backbone, and the head is new',
         ]);
         return true;
       },
@@ -193,6 +195,60 @@ describe('--init', () => {
     const alone = { ...wrong, initWithHead: false };
     const result = await train({ images, output: at('alone'), settings: alone });
     assert.equal(result.interrupted, false);
+  });
+
+  it('takes a head without prototypes, or begins with a new one for a loss that has them', async () => {
+    const source = at('simdino');
+    const sizes = { headHiddenDim: 48, headBottleneckDim: 12, headNlayers: 4, outDim: 12 };
+    await train({ images, output: source, settings: { ...STILL, ...sizes, loss: 'simdino' } });
+    const head = [...tensorsOf(source, 'teacher.safetensors')].filter(([name]) => name.startsWith('head.'));
+    assert.ok(head.length > 0);
+    const list = await listImages(images);
+    const planned = async (flags: object, preset: PresetName = 'auto') => {
+      const warnings: string[] = [];
+      const { settings } = await planTraining(list, {
+        sources: {
+          flags: { init: source, device: 'cpu', epochs: 1, batchSize: 3, precision: 'fp32', ...flags },
+        },
+        ...{ preset, measures: false, onWarning: (message: string) => warnings.push(message) },
+      });
+      return { settings, warnings: warnings.filter((line) => /head/.test(line)) };
+    };
+    const own = await planned({});
+    const { loss, outDim, headHiddenDim, headBottleneckDim, headNlayers } = own.settings;
+    assert.deepEqual(
+      { loss, outDim, headHiddenDim, headBottleneckDim, headNlayers },
+      { loss: 'simdino', ...sizes },
+    );
+    assert.deepEqual(own.warnings, []);
+    const still = { lr: 0, minLr: 0, weightDecay: 0, weightDecayEnd: 0, dropPathRate: 0, numWorkers: 0 };
+    await train({ images, output: at('of-simdino'), settings: { ...own.settings, ...still } });
+    const trained = tensorsOf(at('of-simdino'), 'teacher.safetensors');
+    for (const [name, tensor] of head) assert.deepEqual(trained.get(name)?.toArray(), tensor.toArray(), name);
+    for (const [flags, preset] of [
+      [{ loss: 'dino' }, 'auto'],
+      [{ epochs: 30 }, 'paper'],
+    ] as const) {
+      const { settings, warnings } = await planned(flags, preset);
+      assert.deepEqual([settings.loss, settings.initWithHead], ['dino', false], preset);
+      assert.match(
+        warnings.join(),
+        /trained with the loss simdino and doesn't fit dino: only the backbone is taken/,
+      );
+    }
+    await assert.rejects(
+      planned({ headHiddenDim: 64 }),
+      /the weights have 48: --init-with-head false takes only/,
+    );
+  });
+
+  it('leaves no run behind when the weights do not fit', async () => {
+    const run = at('unfit');
+    const unfit = { ...STILL, init: at('whole.pth'), embedDim: 24, depth: 3, numHeads: 3, headHiddenDim: 99 };
+    await assert.rejects(train({ images, output: run, settings: unfit }), /doesn't fit the settings/);
+    const fit = { ...unfit, initWithHead: false };
+    const { interrupted } = await train({ images, output: run, settings: fit });
+    assert.equal(interrupted, false, 'the same folder takes a run that fits');
   });
 });
 

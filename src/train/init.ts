@@ -23,7 +23,7 @@ export function settingsOfArchitecture(architecture: Architecture): Partial<Trai
 }
 
 /**
- * The head's settings, read off its tensors' shapes.
+ * The head's settings, read off its tensors' shapes. One without prototypes was trained with SimDINO's loss.
  * @param sources - The file's name of each of DINOHead's tensors; empty without a head.
  * @param fileShapes - By the file's names.
  */
@@ -32,12 +32,16 @@ export function settingsOfHead(
   fileShapes: Shapes,
 ): Partial<TrainSettings> {
   const shapes = new Map([...sources].map(([name, from]) => [name, fileShapes.get(from) ?? []]));
-  const [outDim, headBottleneckDim] = shapes.get('last_layer.weight_v') ?? []; // (K, bottleneck)
-  if (outDim === undefined || headBottleneckDim === undefined) return {};
-  const layers = [...shapes].filter(([name, shape]) => /^mlp\..*weight$/.test(name) && shape.length === 2);
+  const placeOf = (name: string): number => Number(/\d+/.exec(name)?.[0] ?? 0);
+  const layers = [...shapes]
+    .filter(([name, shape]) => /^mlp\..*weight$/.test(name) && shape.length === 2)
+    .sort(([a], [b]) => placeOf(a) - placeOf(b));
+  const headBottleneckDim = layers.at(-1)?.[1][0]; // of (bottleneck, hidden)
+  if (headBottleneckDim === undefined) return {};
+  const outDim = shapes.get('last_layer.weight_v')?.[0]; // of (K, bottleneck)
   const [hidden] = shapes.get('mlp.0.weight') ?? [];
   return {
-    outDim,
+    ...(outDim === undefined ? { loss: 'simdino', outDim: headBottleneckDim } : { outDim }),
     headBottleneckDim,
     headNlayers: layers.length,
     useBnInHead: [...shapes.keys()].some((name) => /^mlp\.\d+\.running_mean$/.test(name)),

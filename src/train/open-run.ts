@@ -76,6 +76,8 @@ export interface OpenRun {
   time: RunTime | null;
   /** Whether the length in `settings` is only a guess, to be replaced once the pace is known. */
   isGuess: boolean;
+  /** Makes the folder that of a run, once it can begin. Does nothing for a resumed run, and but on rank 0. */
+  record: () => void;
 }
 
 /** What rank 0 decides for the run. */
@@ -86,9 +88,9 @@ interface Settled extends Pick<OpenRun, 'changes' | 'planned' | 'isGuess' | 'pre
 }
 
 /**
- * The settings and images of a run: those given, or, for a resumed run, those that it was started with. A new run's are
- * written to its folder with every `auto` resolved, so that resuming it later, even on another machine, does the same again.
- * Rank 0 decides and writes; the others take its settings, and fail if their own or their images differ. Collective.
+ * The settings and images of a run: those given, or, for a resumed run, those that it was started with. A new run's have
+ * every `auto` resolved when record() writes them, so that resuming it later, even on another machine, does the same again.
+ * Rank 0 decides; the others take its settings, and fail if their own or their images differ. Collective.
  */
 export async function openRun(options: RunOptions, world: World): Promise<OpenRun> {
   let images: ImageList | undefined;
@@ -100,13 +102,15 @@ export async function openRun(options: RunOptions, world: World): Promise<OpenRu
   images ??= await listed(options.images ?? config.images);
   if (!world.isFirst) compare(options.settings, given, images, config, world);
   await world.meet('the start of the training');
-  if (world.isFirst && options.resume !== true) {
-    writeImageNames(options.output, images);
+  const list = images;
+  const record = (): void => {
+    if (!world.isFirst || options.resume === true) return;
+    writeImageNames(options.output, list);
     writeRunConfig(options.output, config);
-  }
+  };
   return {
     settings: { ...config.settings, ...ownHardware(config.settings, world) },
-    ...{ images, ...rest },
+    ...{ images, ...rest, record },
     extensions: config.extensions ?? [],
     time: config.time ?? null,
   };

@@ -45,11 +45,22 @@ export interface TrainingPlan extends Resolved {
 /** What the weights settle that a run begins with; null without any. */
 function settledByWeights(
   overrides: PartialSettings,
+  preset: PresetName,
   onWarning: (message: string) => void,
 ): PartialSettings | null {
   const { init, resumeFrom, numHeads } = overrides;
   if (resumeFrom !== undefined) return settingsOfCheckpoint(resumeFrom, { numHeads, onWarning });
-  return init === undefined ? null : settingsOfInit(overrides, onWarning);
+  if (init === undefined) return null;
+  const settled = settingsOfInit(overrides, onWarning);
+  // each loss has a head of its own: with prototypes, or without
+  const theirs = settled.outDim === undefined ? undefined : (settled.loss ?? 'dino');
+  const wanted = overrides.loss ?? (preset === 'paper' ? 'dino' : theirs);
+  if (theirs === undefined || theirs === wanted) return settled;
+  onWarning(
+    `${init}: its head was trained with the loss ${theirs} and doesn't fit ${wanted}: only the backbone is taken, and the head ` +
+      'is new',
+  );
+  return { ...settingsOfInit({ ...overrides, initWithHead: false }), initWithHead: false };
 }
 
 /** Trial steps take at most this share of the time, and these seconds. */
@@ -74,7 +85,7 @@ export async function planTraining(list: ImageList, options: PlanOptions): Promi
   const kind = device.startsWith('cuda') ? 'cuda' : device === 'mps' ? 'mps' : 'cpu';
   const machine = { ...machineFacts(kind), ...(processes === undefined ? {} : { processes }) };
   const facts = await share('facts about the images and the machine', () => gatherFacts(list.items, machine));
-  const weights = settledByWeights(overrides, onWarning);
+  const weights = settledByWeights(overrides, preset, onWarning);
   const open = preset === 'auto' && isOpenEnded(overrides, facts) ? OPEN_END : null;
   const chosen: PartialSettings = {};
   const resolve = (steps?: number, flags: PartialSettings = {}): Resolved =>

@@ -17,7 +17,7 @@ import {
 } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
 import { channelProblems, readOverrides, type SettingsSources } from './config.js';
-import { flagOf, type PartialSettings } from '../run/settings.js';
+import { flagOf, type PartialSettings, type SettingName } from '../run/settings.js';
 import { autoPreset } from './auto-preset.js';
 import { PAPER } from './paper.js';
 import { paperPreset } from './paper-preset.js';
@@ -50,7 +50,9 @@ function overWeights(overrides: PartialSettings, weights: PartialSettings = {}):
       `${flagOf(name)} is ${String(overrides[name])}, but the weights have ${String(weights[name])}` +
       (name === 'arch'
         ? `: leave out --arch to train these, or give weights of a ${String(overrides[name])}`
-        : ''),
+        : OF_THE_HEAD.includes(name)
+          ? ': --init-with-head false takes only the backbone, and the head is new'
+          : ''),
   );
   const merged = { ...weights, ...overrides };
   problems.push(...channelProblems(merged));
@@ -59,19 +61,22 @@ function overWeights(overrides: PartialSettings, weights: PartialSettings = {}):
 }
 
 /** Settings that are determined by the weights. */
-const FIXED_BY_WEIGHTS = [
+const OF_THE_HEAD: readonly SettingName[] = [
+  'outDim',
+  'useBnInHead',
+  'headNlayers',
+  'headHiddenDim',
+  'headBottleneckDim',
+];
+const OF_THE_BACKBONE: readonly SettingName[] = [
   'arch',
   'patchSize',
   'embedDim',
   'depth',
   'imgSize',
   'channels',
-  'outDim',
-  'useBnInHead',
-  'headNlayers',
-  'headHiddenDim',
-  'headBottleneckDim',
-] as const;
+];
+const FIXED_BY_WEIGHTS = [...OF_THE_BACKBONE, ...OF_THE_HEAD];
 
 const namedValues = being(
   'an object of settings',

@@ -30,6 +30,14 @@ before(async () => {
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
+/** `dino train`, in the tests' folder. */
+function dino(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [bin, 'train', ...args], {
+    ...{ encoding: 'utf8', cwd: folder },
+  });
+  return { status, stdout, stderr };
+}
+
 /** Trains until `stop` steps are done. */
 async function until(stop: number, options: TrainOptions) {
   const controller = new AbortController();
@@ -161,12 +169,6 @@ test('a run in epochs goes on for a time', async () => {
 });
 
 test('the command line: one length, no output folder, what is too short, and a repeated run', () => {
-  const dino = (...args: string[]) => {
-    const { status, stdout, stderr } = spawnSync(process.execPath, [bin, 'train', ...args], {
-      ...{ encoding: 'utf8', cwd: folder },
-    });
-    return { status, stdout, stderr };
-  };
   const both = dino(images, '--for', '10m', '--epochs', '3');
   assert.equal(both.status, 2);
   assert.match(both.stderr, /--epochs and --for each say how long the training is: give only one of them/);
@@ -211,6 +213,23 @@ test('the command line: one length, no output folder, what is too short, and a r
   const again = dino(images, '--for', '30s', '--output', first, '--resume', 'auto', '--json');
   assert.equal(again.status, 0, again.stderr);
   assert.equal(readRunConfig(first).time?.seconds, 30);
+  const watched = dino(
+    images,
+    '--for',
+    '30s',
+    '--until-stalled',
+    'true',
+    '--output',
+    first,
+    '--resume',
+    'auto',
+  );
+  assert.match(watched.stderr, /--until-stalled can't change in a resumed run/);
+  for (const length of ['--epochs', '--steps']) {
+    const ignored = dino(images, length, '9', '--until-stalled', 'true', '--judge-every', '1');
+    assert.equal(ignored.status, 2);
+    assert.match(ignored.stderr, /untilStalled ends a run for a time: give --for, in place of/);
+  }
 });
 
 test('a run that no longer gets better is ended with annealed schedules, also when it is stopped in between', async () => {
@@ -239,6 +258,11 @@ test('a run that no longer gets better is ended with annealed schedules, also wh
   assert.deepEqual([rest.steps, rest.interrupted], [22, false]);
   const lines = readLines(path.join(run, 'metrics.jsonl'));
   assert.equal((lines.at(-1)!['judge'] as { bestStep: number }).bestStep, 0, 'the end is judged too');
+  // the command that began it is repeated, and it may be told again to end early
+  const timed = ['--for', '10m', '--until-stalled', 'true'];
+  const again = dino(many, ...timed, '--output', run, '--resume', 'auto');
+  assert.equal(again.status, 0, again.stderr);
+  assert.equal(readRunConfig(run).time!.seconds, 600);
   // further time is used, whatever the judge says
   const more = await until(30, {
     output: run,

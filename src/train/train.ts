@@ -80,8 +80,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   try {
     if (world.isFirst) lock = await lockFolder(output, { isRestart: world.isRestart, signal, onWait: warn });
     // ============ settings, images ============
+    const opened = await openRun(options, world);
     const { settings, images, changes, planned, extensions, time, isGuess, precisionReason, measured } =
-      await openRun(options, world);
+      opened;
     if (world.isFirst) reportUnreadable(images, { output, resume }, emit);
     const { device, precision } = settings;
     if (precisionReason !== null) emit({ type: 'precision', precision, reason: precisionReason });
@@ -131,6 +132,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         );
       step = done * stepsPerEpoch;
     }
+    opened.record(); // not before: a run that can't begin with its weights leaves no folder to resume
     step = await shareState(world, state, step);
 
     // ============ schedules ============

@@ -20,7 +20,7 @@ import {
   type SettingName,
   type TrainSettings,
 } from '../../run/settings.js';
-import type { Extension } from '../../run/run-folder.js';
+import type { Extension, RunTime } from '../../run/run-folder.js';
 import { checkSettings, LENGTHS, readOverrides, type SettingsSources } from '../../train/config.js';
 import type { TrainResult } from '../../train/events.js';
 import { reachedIn } from '../../train/reached.js';
@@ -147,22 +147,28 @@ function readConfigFile(file: string): {
 
 /**
  * Settings of a resumed run: its own; only more epochs, steps or time, and what can't change its result, may be given.
- * @param isRepeated - The command line is that of the run's start: its time is no further one.
+ * @param isRepeated - Whether the time of the command line is the run's own, and no further one.
  */
 async function resumedSettings(
   run: string,
   sources: SettingsSources,
-  isRepeated: boolean,
+  isRepeated: (time: RunTime | undefined) => boolean,
 ): Promise<{ settings: TrainSettings }> {
   const overrides = readOverrides(sources);
-  if (isRepeated) delete overrides.for;
   const { readRunConfig } = await import('../../run/run-folder.js');
   const { lengthProblem } = await import('../../train/run-length.js');
   const config = readRunConfig(run);
+  const { time } = config;
+  if (isRepeated(time)) delete overrides.for;
+  // it belongs to a time, which the run's folder has
+  const isOfMoreTime = overrides.for !== undefined;
+  if (!isOfMoreTime && overrides.untilStalled === (time?.untilStalled ?? false))
+    delete overrides.untilStalled;
   const fixed = (Object.keys(overrides) as SettingName[]).filter(
     (name) =>
       !isLength(name) &&
       !CHANGEABLE_ON_RESUME.includes(name) &&
+      !(name === 'untilStalled' && isOfMoreTime) &&
       JSON.stringify(overrides[name]) !== JSON.stringify(config.settings[name]),
   );
   const problems = fixed.map(
@@ -354,11 +360,14 @@ export async function trainIn(world: World, line: TrainLine, studio: boolean, io
   const resume = await world.shared('whether the run continues', () =>
     line.resume === 'auto' || world.isRestart ? isRunFolder(output) : line.resume === true,
   );
+  // what restarts a run with more time does so before that time is used up
+  const isRepeated = (time: RunTime | undefined): boolean =>
+    line.resume !== true || (world.isRestart && time !== undefined && time.used < time.seconds);
   // when a run is resumed, only rank 0 needs to see its folder
   const begun = resume
     ? {
         ...(images === undefined ? {} : { images }),
-        ...(world.isFirst ? await resumedSettings(output, sources, line.resume !== true) : {}),
+        ...(world.isFirst ? await resumedSettings(output, sources, isRepeated) : {}),
       }
     : {
         ...(await newSettings(images ?? '', line, io, world)),
