@@ -23,6 +23,7 @@ import { newestFirst, runOfCheckpoint, stepOfFolder } from './checkpoint-places.
 
 export {
   bestCheckpoint,
+  bestPath,
   listCheckpoints,
   newestCheckpoint,
   resolveBest,

@@ -76,6 +76,9 @@ export function listBest(run: string): CheckpointPlace[] {
 /** The weights that the judge found best (`--judge-every`), or null when there are none. */
 export const bestCheckpoint = (run: string): CheckpointPlace | null => listBest(run)[0] ?? null;
 
+/** What stands for the best weights of a run, wherever a command takes weights. */
+export const bestPath = (run: string): string => path.join(checkpointsPath(run), BEST);
+
 /** `RUN/checkpoints/best` as the folder that it stands for; any other path as it is. */
 export function resolveBest(weights: string): string {
   const whole = path.resolve(weights);

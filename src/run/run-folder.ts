@@ -6,11 +6,12 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { CheckpointError } from '../errors.js';
+import { CheckpointError, DataError } from '../errors.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { keepLines } from '../files/json-lines.js';
 import { issueLines, messageOf, printable } from '../plain/printable.js';
+import { shellPath } from '../plain/shell.js';
 import { type RunLength, savedSettingsSchema, type TrainSettings } from './settings.js';
 
 /** A change of the planned length: by `--resume RUN --epochs N`, or because a run for a time was faster or slower than planned. */
@@ -47,6 +48,8 @@ export interface RunConfig {
   /** Number of processes that started it: a step takes `settings.batchSize` images in each of them. */
   processes: number;
   settings: TrainSettings;
+  /** Of the CPU that the run was started on (instructionLevels()); missing in runs of earlier versions. */
+  instructions?: string | undefined;
   /** In the order of their steps; missing when the run has the epochs that it was started with. */
   extensions?: readonly Extension[] | undefined;
   /** Missing when the run's length is not a time. */
@@ -64,6 +67,7 @@ const runConfigSchema = z.object({
   fingerprint: z.string(),
   processes: z.int().min(1).default(1), // missing in runs from before there could be several
   settings: savedSettingsSchema,
+  instructions: z.string().optional(),
   extensions: extensionsSchema.optional(),
   time: z
     .object({
@@ -82,6 +86,14 @@ export const evaluationsPath = (run: string): string => path.join(run, 'evaluati
 
 /** Whether a folder holds a run. */
 export const isRunFolder = (folder: string): boolean => existsSync(configPath(folder));
+
+/** @throws DataError when the folder holds a run. */
+export function assertNoRun(folder: string): void {
+  if (!isRunFolder(folder)) return;
+  throw new DataError(
+    `${printable(folder)} already holds a run. Continue it with dino train --resume ${shellPath(folder)}, or choose another --output.`,
+  );
+}
 
 /** @throws CheckpointError when the folder is not a run folder, or its config.json is damaged. */
 export function readRunConfig(run: string): RunConfig {

@@ -8,6 +8,7 @@ import { PRECISION_CHOICES } from '../plain/precisions.js';
 import { MOST_CHANNELS } from '../plain/channels.js';
 import { parseBytes, parseDuration } from '../plain/units.js';
 import { architectureNames } from '../models/architectures.js';
+import { NORMALIZATIONS } from '../models/dinov3-architectures.js';
 import { OPTIMIZERS } from '../optim/names.js';
 
 /** The table's names, and `custom` for a backbone that train() is given a builder of. */
@@ -51,6 +52,12 @@ export const settingFields = {
     .min(1)
     .optional()
     .describe('which network of --init to take: teacher (default) or student'),
+  initNormalization: z
+    .enum(NORMALIZATIONS)
+    .optional()
+    .describe(
+      "how DINOv3's images are normalized, where --init doesn't say: imagenet, or sat493m for satellite images",
+    ),
   initWithHead: z
     .boolean()
     .optional()
@@ -387,6 +394,7 @@ export const SETTING_GROUPS: readonly (readonly [title: string, names: readonly 
       'imgSize',
       'init',
       'initCheckpointKey',
+      'initNormalization',
       'initWithHead',
       'resumeFrom',
       'dropPathRate',

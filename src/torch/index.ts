@@ -71,6 +71,8 @@ export const torchVersion: string = native.version;
 /** The level of vector instructions that our own loops use (native/torch), and those that the machine supports. */
 export const torchVectors = (): VectorReport => native.vectors;
 
+export { instructionLevels } from './instructions.js';
+
 /** The vector instructions that libtorch's kernels use here: 'AVX2', 'AVX512', 'DEFAULT'. */
 export const cpuCapability = (): string => native.cpuCapability();
 

@@ -126,6 +126,8 @@ export interface TrainResult {
   loss: number | null;
   /** Folder of the newest checkpoint. */
   checkpoint: string;
+  /** `checkpoints/best`, where the judge takes other weights than the last for the best; else null. */
+  best: string | null;
   /** Whether the signal stopped it before its end. */
   interrupted: boolean;
   /** Seconds that a run for a time may take and has taken, its last checkpoint included; null for other runs. */

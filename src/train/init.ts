@@ -2,18 +2,30 @@
  * Starting from existing weights: `--init` takes a backbone, or backbone and head, from any file that loadModel() reads, for
  * both student and teacher; the rest of the training starts fresh.
  */
-import { callback, checkCall, count, filePath, text, yesOrNo } from '../plain/check-options.js';
+import { callback, checkCall, count, filePath, oneOf, text, yesOrNo } from '../plain/check-options.js';
 import { z } from 'zod';
 import type { MultiCropWrapper } from '../dino/index.js';
 import { CheckpointError } from '../errors.js';
 import type { Tensor } from '../torch/index.js';
-import { expandChannels, sizedName, takesChannels } from '../models/index.js';
+import { expandChannels, NORMALIZATIONS, sizedName, takesChannels } from '../models/index.js';
 import { type Architecture, backboneOptions } from '../weights/architecture.js';
-import { openNetwork, readNetwork } from '../weights/network.js';
+import { type NetworkOptions, openNetwork, readNetwork } from '../weights/network.js';
 import type { PartialSettings, TrainSettings } from '../run/settings.js';
 
 /** The settings that decide what `--init` reads. */
-export type InitSettings = Pick<PartialSettings, 'init' | 'initCheckpointKey' | 'initWithHead' | 'numHeads'>;
+export type InitSettings = Pick<
+  PartialSettings,
+  'init' | 'initCheckpointKey' | 'initNormalization' | 'initWithHead' | 'numHeads'
+>;
+
+/** Which network of `--init` is meant, and what the file doesn't say. */
+const networkOptions = ({
+  initCheckpointKey,
+  initNormalization,
+  numHeads,
+}: InitSettings): NetworkOptions => ({
+  ...{ checkpointKey: initCheckpointKey, normalization: initNormalization, numHeads, isInit: true },
+});
 
 type Shapes = ReadonlyMap<string, readonly number[]>;
 
@@ -53,6 +65,7 @@ export function settingsOfHead(
 const initSettings = z.looseObject({
   init: filePath.optional(),
   initCheckpointKey: text.optional(),
+  initNormalization: oneOf(NORMALIZATIONS).optional(),
   initWithHead: yesOrNo.optional(),
   numHeads: count(1).optional(),
 });
@@ -72,9 +85,9 @@ export function settingsOfInit(
     ['settings', initSettings, settings],
     ['onWarning', callback.optional(), onWarning],
   );
-  const { init, initCheckpointKey: checkpointKey, initWithHead = true, numHeads } = settings;
+  const { init, initWithHead = true, numHeads } = settings;
   if (init === undefined) return {};
-  const { file, found, architecture, notes, warnings } = openNetwork(init, { checkpointKey, numHeads });
+  const { file, found, architecture, notes, warnings } = openNetwork(init, networkOptions(settings));
   file[Symbol.dispose]();
   for (const message of [...notes, ...warnings]) onWarning?.(message);
   const shapeOf = new Map(file.entries.map(({ name, shape }) => [name, shape]));
@@ -93,9 +106,9 @@ export function settingsOfInit(
  * @throws CheckpointError that names everything that doesn't fit; nothing is changed then.
  */
 export function initialise(network: MultiCropWrapper, settings: TrainSettings): void {
-  const { init, initCheckpointKey: checkpointKey, initWithHead: withHead = true, numHeads } = settings;
+  const { init, initWithHead: withHead = true } = settings;
   if (init === undefined) return;
-  const { backbone, head } = readNetwork(init, { checkpointKey, numHeads, withHead });
+  const { backbone, head } = readNetwork(init, { ...networkOptions(settings), withHead });
   const state = new Map<string, Tensor>();
   const { channels } = settings;
   for (const [name, tensor] of backbone) {

@@ -176,7 +176,7 @@ test('a run that gets worse for its whole length keeps its first weights as the 
   // a learning rate that destroys what the untrained network knows
   const run = newRun();
   const warnings: string[] = [];
-  await train({
+  const { best } = await train({
     ...{ images, output: run, backbone: () => new Mixed() },
     settings: {
       ...{ ...SETTINGS, arch: 'custom', embedDim: undefined, depth: undefined, numHeads: undefined },
@@ -192,6 +192,7 @@ test('a run that gets worse for its whole length keeps its first weights as the 
   );
   const kept = bestCheckpoint(run)!;
   assert.equal(kept.step, 0);
+  assert.equal(best, path.join(run, 'checkpoints', 'best'), 'a caller is told which to take');
   assert.notDeepEqual(teacherOf(kept.folder), teacherOf(newestCheckpoint(run)!));
   assert.ok(
     warnings.some((line) =>

@@ -123,6 +123,11 @@ export class TrainingJudge {
     return world.isFirst && this.#judge.best?.step === step && bestCheckpoint(run)?.step !== step;
   }
 
+  /** Step of the weights that are kept as the best; null before the first judgement. Weights that can't be judged stay the given. */
+  get bestStep(): number | null {
+    return this.#canTell ? (this.#judge.best?.step ?? null) : 0;
+  }
+
   /** Whether the last judgements brought no gain. */
   get stoppedGettingBetter(): boolean {
     return this.#judge.stoppedGettingBetter;

@@ -3,7 +3,7 @@ import { gibibytes } from '../plain/units.js';
 import { listImages, type ImageList } from '../data/index.js';
 import type { BackboneFactory } from '../models/index.js';
 import { CheckpointError, ConfigError, DataError } from '../errors.js';
-import { getNumThreads, precisionRemarks } from '../torch/index.js';
+import { getNumThreads, instructionLevels, precisionRemarks } from '../torch/index.js';
 import { packageVersion } from '../version.js';
 import { absoluteWatchImages, checkWatchImages } from './attention-film.js';
 import {
@@ -27,6 +27,7 @@ import { type MeasuredChannels, settleChannels } from './settle-channels.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
 import {
   type Extension,
+  assertNoRun,
   isRunFolder,
   readRunConfig,
   type RunConfig,
@@ -162,13 +163,11 @@ const MAY_DIFFER: ReadonlySet<SettingName> = new Set(['device', 'threads', 'numW
 
 async function settle(options: RunOptions, world: World): Promise<Settled & { images: ImageList }> {
   const { output, resume = false } = options;
-  if (isRunFolder(output) !== resume) {
-    throw resume
-      ? new CheckpointError(`${printable(output)} is not a run that can be resumed. Start one with --output.`)
-      : new DataError(
-          `${printable(output)} already holds a run. Continue it with --resume, or choose another --output.`,
-        );
-  }
+  if (!resume) assertNoRun(output);
+  else if (!isRunFolder(output))
+    throw new CheckpointError(
+      `${printable(output)} is not a run that can be resumed. Start one with --output.`,
+    );
   const before = resume ? readRunConfig(output) : null;
   const wanted = options.settings ?? before?.settings;
   const source = options.images ?? before?.images;
@@ -217,6 +216,12 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
       ? await choosePrecision(resolved, { length, build, signal })
       : { precision: settings.precision, reason: null };
   changes.push(...precisionRemarks(precision, device));
+  const instructions = instructionLevels();
+  if (before?.instructions !== undefined && before.instructions !== instructions && device === 'cpu')
+    changes.push(
+      `this CPU computes with ${instructions}, and the run began with ${before.instructions}: sums are rounded differently, so ` +
+        'the last bits of the weights differ from those of a run that was never moved',
+    );
   const config: Settled['config'] = {
     version: packageVersion,
     images: path,
@@ -224,6 +229,7 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
     fingerprint,
     processes: world.size,
     settings: { ...resolved, ...absoluteWatchImages(settings), precision },
+    instructions,
     ...(extensions === undefined ? {} : { extensions }),
     ...(time === null ? {} : { time }),
   };

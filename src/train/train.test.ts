@@ -366,11 +366,34 @@ test('what cannot work is refused before anything starts', async () => {
   await assert.rejects(train({ images, output: path.join(file, 'run'), settings }), DataError);
 });
 
+test('a run that goes on with other instructions of the CPU says so', async () => {
+  const run = newRun();
+  await train({ images, output: run, settings: ONE_EPOCH });
+  const file = path.join(run, 'config.json');
+  const config = JSON.parse(readFileSync(file, 'utf8')) as { instructions: string };
+  assert.match(config.instructions, /^\w+, \w+, \w+, (no bfloat16|bfloat16|amx_bf16)$/);
+  const warningsOf = async (): Promise<string> => {
+    const warnings: string[] = [];
+    await train({
+      ...{ output: run, resume: true },
+      onEvent: (event) => event.type === 'warning' && warnings.push(event.message),
+    });
+    return warnings.join('\n');
+  };
+  assert.doesNotMatch(await warningsOf(), /computes with/);
+  writeFileSync(file, JSON.stringify({ ...config, instructions: 'Intel, AVX2, v3, no bfloat16' }));
+  assert.match(await warningsOf(), /began with Intel, AVX2, v3, no bfloat16: sums are rounded differently/);
+});
+
 test('a loss that is no longer finite stops the run and saves the last good state', async () => {
   const run = newRun();
   const settings = { ...TINY_SETTINGS, lr: 1e30, warmupEpochs: 0, epochs: 10, clipGrad: 0 };
   await assert.rejects(train({ images, output: run, settings }), (error) => {
-    return error instanceof DinoError && error.code === 'NOT_FINITE' && /--lr/.test(error.message);
+    assert.ok(error instanceof DinoError && error.code === 'NOT_FINITE');
+    // a resume would meet the same step, so the advice is a run that can begin
+    assert.ok(error.message.includes(`Start a new run with a lower --lr (now 1e+30)`), error.message);
+    assert.match(error.message, /--clip-grad 0\.3 \(now none\)/);
+    return true;
   });
   const newest = newestCheckpoint(run) ?? assert.fail('no checkpoint');
   assert.ok(existsSync(path.join(newest, 'state.json')));

@@ -26,7 +26,7 @@ import { hasStreams, isIdle, scope, setNumThreads, type Tensor } from '../torch/
 import { AttentionFilm } from './attention-film.js';
 import { buildTraining } from './build-training.js';
 import { loadCheckpoint } from './checkpoint.js';
-import { newestWholeCheckpoint } from '../run/checkpoint-files.js';
+import { bestPath, newestWholeCheckpoint } from '../run/checkpoint-files.js';
 import { CheckpointWriter } from './checkpoint-writer.js';
 import { Course } from './course.js';
 import { decodedCacheBytes, type TrainSettings } from '../run/settings.js';
@@ -205,7 +205,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     /** Saves the state, which is that before the step that is not finite, and ends the training. */
     const endNotFinite = async (): Promise<never> => {
       await save();
-      throw new DinoError('NOT_FINITE', notFinite(step, settings));
+      throw new DinoError('NOT_FINITE', notFinite(step, settings, output));
     };
     const rescue = async (): Promise<boolean> => {
       settle();
@@ -447,6 +447,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     }
     const verdict = judge?.verdict() ?? null;
     if (verdict !== null && step === course.totalSteps && world.isFirst) warn(verdict);
+    const best = judge === null || judge.bestStep === step ? null : bestPath(output);
     const checkpoint = (await checkpoints?.settle()) ?? output;
     course.keepTime();
     await world.attempt(rescue, () => world.meet('the end of the training'));
@@ -460,7 +461,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       arch: settings.arch,
       steps: step,
       loss: lastLoss,
-      checkpoint,
+      ...{ checkpoint, best },
       interrupted: !isDone,
       time: pace?.time ?? null,
       skipped: skipped.size,
@@ -482,11 +483,12 @@ async function cacheRoom(loader: MultiCropLoader, bytes: number, items: ImageIte
   return Math.min(items.length, Math.floor(bytes / loader.decodedBytes(width, height)));
 }
 
-function notFinite(step: number, settings: TrainSettings): string {
+function notFinite(step: number, settings: TrainSettings, output: string): string {
   return (
-    `Step ${step + 1}: the loss or a gradient is no longer finite. The state before this step is saved. Try a lower ` +
-    `--lr (now ${settings.lr}), a smaller --clip-grad (now ${settings.clipGrad}; 0.3 helps), more --warmup-epochs ` +
-    `(now ${settings.warmupEpochs})${settings.precision === 'fp32' ? '' : ', or --precision fp32'}; then continue with ` +
-    '`dino train --resume` or start again.'
+    `Step ${step + 1}: the loss or a gradient is no longer finite. The state before this step is saved, but a resume would meet ` +
+    `the same step again. Start a new run with a lower --lr (now ${settings.lr}), --clip-grad 0.3 (now ` +
+    `${settings.clipGrad === 0 ? 'none' : settings.clipGrad}), more --warmup-epochs (now ${settings.warmupEpochs})` +
+    `${settings.precision === 'fp32' ? '' : ' or --precision fp32'}; --init ${shellPath(output)} begins it with the weights that ` +
+    'this one had.'
   );
 }

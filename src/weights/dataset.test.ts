@@ -18,6 +18,7 @@ import { fileURLToPath } from 'node:url';
 import { ConfigError } from '../errors.js';
 import { backboneShapes, buildBackbone, IMAGENET, SAT493M } from '../models/index.js';
 import { scope, withoutMemory } from '../torch/index.js';
+import { settingsOfInit } from '../train/init.js';
 import { describeWeights } from './describe.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-dataset-'));
@@ -80,14 +81,27 @@ describe('ViT-L', () => {
     const beside = path.join(folder, 'hf');
     writeFileSync(path.join(beside, 'config.json'), '{"model_type":"dinov3_vit","num_attention_heads":16}');
     assert.equal(archOf(beside), 'dinov3_vitl16');
+    // no norm of local crops there, of either
+    assert.match(describeWeights(beside).notes.join(), /tensors don't tell.*--normalization sat493m/);
     for (const [{ mean }, arch] of [
       [SAT493M, 'dinov3_vitl16_sat493m'],
       [IMAGENET, 'dinov3_vitl16'],
     ] as const) {
       writeFileSync(path.join(beside, 'preprocessor_config.json'), JSON.stringify({ image_mean: mean }));
       for (const weights of [beside, file]) assert.equal(archOf(weights), arch);
+      assert.doesNotMatch(describeWeights(beside).notes.join(), /tensors don't tell/);
     }
     assert.equal(archOf(beside, 'sat493m'), 'dinov3_vitl16_sat493m');
+  });
+
+  it('of transformers may be told to a training', () => {
+    const init = hollow('untold.safetensors', transformersShapes());
+    const notes: string[] = [];
+    const note = (message: string) => notes.push(message);
+    assert.equal(settingsOfInit({ init, numHeads: 16 }, note).arch, 'dinov3_vitl16');
+    assert.match(notes.join(), /tensors don't tell.*\(--init-normalization sat493m for the other\)/);
+    const told = settingsOfInit({ init, numHeads: 16, initNormalization: 'sat493m' });
+    assert.equal(told.arch, 'dinov3_vitl16_sat493m');
   });
 });
 

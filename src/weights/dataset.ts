@@ -24,6 +24,10 @@ export interface DatasetHints {
   mean: readonly number[] | null;
   /** The file's path. */
   file: string;
+  /** Whether the tensors are named as in the original's files, and not as another library writes them. */
+  isOriginal: boolean;
+  /** The flag by which the caller is asked. */
+  flag: string;
 }
 
 const SUFFIX = '_sat493m';
@@ -46,13 +50,13 @@ export interface Dataset {
 
 /** @throws ConfigError for satellite images with a network that was not trained on them, or the other way round. */
 export function datasetOf({ arch }: Pick<Architecture, 'arch'>, hints: DatasetHints): Dataset {
-  const { asked, arch: known, mean, file } = hints;
+  const { asked, arch: known, mean, file, isOriginal, flag } = hints;
   const twin = `${arch}${SUFFIX}`;
   const beside = mean === null ? null : byMean(mean);
   if (isOfSatellites(arch)) {
     if (asked === 'imagenet')
       throw new ConfigError(
-        `--normalization imagenet: ${file} has the norm of local crops that of ViT-Ls only that of satellite images has: ` +
+        `${flag} imagenet: ${file} has the norm of local crops that of ViT-Ls only that of satellite images has: ` +
           'leave it out',
       );
     return { arch };
@@ -60,7 +64,7 @@ export function datasetOf({ arch }: Pick<Architecture, 'arch'>, hints: DatasetHi
   if (architectureEntry(twin) === null) {
     if (asked === 'sat493m')
       throw new ConfigError(
-        `--normalization sat493m: ${file} is a ${arch}; of satellite images are only dinov3_vitl16 and dinov3_vit7b16`,
+        `${flag} sat493m: ${file} is a ${arch}; of satellite images are only dinov3_vitl16 and dinov3_vit7b16`,
       );
     if (mean === null || beside === 'imagenet') return { arch };
     const warning =
@@ -79,9 +83,9 @@ export function datasetOf({ arch }: Pick<Architecture, 'arch'>, hints: DatasetHi
       arch: of('sat493m'),
       note: `${file}: of satellite images by its name, and normalized accordingly`,
     };
-  if (arch !== 'dinov3_vit7b16' || /lvd-?1689m/i.test(name)) return { arch };
+  if ((arch === 'dinov3_vitl16' && isOriginal) || /lvd-?1689m/i.test(name)) return { arch };
   const note =
     `${file}: its tensors don't tell whether it is of web or of satellite images; web images are assumed ` +
-    '(--normalization sat493m for the other)';
+    `(${flag} sat493m for the other)`;
   return { arch, note };
 }

@@ -41,9 +41,15 @@ export interface NetworkOptions {
   numHeads?: number | undefined;
   /** How images are normalized, for weights of DINOv3 that don't say; see src/weights/dataset.ts. */
   normalization?: NormalizationName | undefined;
+  /** Whether these are the weights of `--init`, whose flags have names of their own in messages. */
+  isInit?: boolean | undefined;
   /** The backbone is a custom one: its architecture is not read off the tensors; loadModel() fills in its width. */
   custom?: boolean | undefined;
 }
+
+/** The flag of an option, for messages. */
+const flagFor = (option: 'checkpoint-key' | 'normalization', { isInit = false }: NetworkOptions): string =>
+  isInit ? `--init-${option}` : `--${option}`;
 
 export interface Network {
   located: LocatedWeights;
@@ -126,7 +132,8 @@ function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOpt
   const warnings: string[] = [];
   // in a run, the key has already chosen the file
   const key = located.settings === null ? options.checkpointKey : undefined;
-  const { network, others } = networkOf(file, key, where);
+  const keyFlag = flagFor('checkpoint-key', options);
+  const { network, others } = networkOf(file, key, where, keyFlag);
   const entries = new Map(file.entries.map((entry) => [entry.name, entry]));
   const dict = (name: string): string => entries.get(name)?.dict ?? '';
   const shapes = shapesOf(file);
@@ -137,7 +144,9 @@ function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOpt
   });
   assertFit(found, architecture, entries, where);
   if (found.makes.has('mask_token'))
-    notes.push(`${where} has no mask_token, which only DINOv2's own training uses: zeros take its place`);
+    notes.push(
+      `${where} has no mask_token, which only the original's own training uses: zeros take its place`,
+    );
   if (isGuess) warnings.push(guessWarning(where, architecture));
   const suspicious = file.standIns.filter((name) => RUNS.test(name));
   if (suspicious.length > 0)
@@ -149,7 +158,7 @@ function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOpt
     warnings.push(`${where}: not used, although they may affect the features: ${listed(found.strange)}`);
   if (others.length > 0) {
     notes.push(
-      `${where} has ${others.length + 1} networks: ${nameOf(network)} is taken; --checkpoint-key takes another: ` +
+      `${where} has ${others.length + 1} networks: ${nameOf(network)} is taken; ${keyFlag} takes another: ` +
         others.map(nameOf).join(', '),
     );
   } else if (network.role === 'student' && options.checkpointKey === undefined)
@@ -162,7 +171,12 @@ function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOpt
 }
 
 /** The chosen network; the whole of a file without networks, so that what is missing is named. */
-function networkOf(file: WeightsFile, key: string | undefined, where: string): ChosenNetwork {
+function networkOf(
+  file: WeightsFile,
+  key: string | undefined,
+  where: string,
+  keyFlag: string,
+): ChosenNetwork {
   const found = findNetworks(file.entries.map(({ name }) => name));
   if (found.length === 0) {
     const prefix = sharedPrefix(file.entries.map(({ name }) => name));
@@ -174,7 +188,7 @@ function networkOf(file: WeightsFile, key: string | undefined, where: string): C
       .map(({ place }) => place)
       .sort()
       .join('\n');
-  return chooseNetwork(found, key, where, (a, b) => placesOf(a) === placesOf(b));
+  return chooseNetwork(found, key, { where, keyFlag, isSame: (a, b) => placesOf(a) === placesOf(b) });
 }
 
 /** The prefix of whole parts that all names share. */
@@ -240,6 +254,8 @@ function architectureOf({ located, file, network, found, options, dict, notes, w
     arch: settings?.arch ?? record?.arch ?? null,
     mean: located.imageMean ?? null,
     file: where,
+    isOriginal: !found.makes.has('rope_embed.periods'),
+    flag: flagFor('normalization', options),
   });
   architecture.arch = dataset.arch;
   if (dataset.note !== undefined) notes.push(dataset.note);

@@ -114,14 +114,18 @@ export const nameOf = ({ label, prefix }: FoundNetwork): string =>
  * The network that a key means: by its name or a part of it; else `teacher` and `student` by the networks' roles. Without a
  * key it is the teacher's, or the only one.
  *
- * @param isSame - Whether two networks are the same tensors: then either will do.
+ * @param options.keyFlag - The flag of the key, for messages.
+ * @param options.isSame - Whether two networks are the same tensors: then either will do.
  * @throws CheckpointError when there is none, or several without a way to choose.
  */
 export function chooseNetwork(
   found: readonly FoundNetwork[],
   key: string | undefined,
-  where: string,
-  isSame: (a: FoundNetwork, b: FoundNetwork) => boolean,
+  {
+    where,
+    keyFlag,
+    isSame,
+  }: { where: string; keyFlag: string; isSame: (a: FoundNetwork, b: FoundNetwork) => boolean },
 ): ChosenNetwork {
   const whole = found.filter(({ isWhole }) => isWhole);
   const all = whole.length > 0 ? whole : found;
@@ -134,7 +138,7 @@ export function chooseNetwork(
   const pool = named.length > 0 ? named : byRole(all, key);
   if (pool.length === 0) {
     throw new CheckpointError(
-      `${where} has no network '${show(key ?? '')}'; it has ${listed}. Choose by --checkpoint-key: ${listed}`,
+      `${where} has no network '${show(key ?? '')}'; it has ${listed}. Choose one of them by ${keyFlag}`,
     );
   }
   const chosen = better(pool).filter(
@@ -144,7 +148,7 @@ export function chooseNetwork(
   if (network === undefined || chosen.length > 1) {
     const equal = chosen.map(nameOf).join(', ');
     throw new CheckpointError(
-      `${where} has ${chosen.length} networks, and it is not clear which one is meant: ${equal}. Choose by --checkpoint-key`,
+      `${where} has ${chosen.length} networks, and it is not clear which one is meant: ${equal}. Choose by ${keyFlag}`,
     );
   }
   return { network, others: all.filter((each) => each !== network) };

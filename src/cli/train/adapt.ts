@@ -33,7 +33,8 @@ export const command = defineCommand({
     'dino adapt runs/first other-photos --output runs/second',
     'dino adapt weights.pth photos --knn-train labelled/train --knn-val labelled/val',
   ],
-  rules: (given) => lineOf(given).problems,
+  // a missing argument is named already
+  rules: (given) => (given.args.images === undefined ? [] : lineOf(given).problems),
 
   async run(call) {
     const { line } = lineOf(call);

@@ -197,6 +197,12 @@ function indexingNote(io: Output): (done: number, total: number) => void {
   };
 }
 
+/** Settings that don't change what `auto` learns. */
+const LEAVES_AUTO_ALONE: ReadonlySet<SettingName> = new Set([
+  ...CHANGEABLE_ON_RESUME,
+  ...(['for', 'untilStalled', 'device', 'threads', 'precision', 'seed'] as const),
+]);
+
 /** Settings of a new run: looks at the images and the machine, and prints what was chosen and why. */
 async function newSettings(
   images: string,
@@ -231,14 +237,19 @@ async function newSettings(
   );
   for (const { name, value, reason } of choices) io.note(`  ${flagOf(name)} ${String(value)}: ${reason}`);
   const time = parseDuration(settings.for ?? '');
-  const reached = time === null || facts.device !== 'cpu' ? null : reachedIn(time, list.items.length);
+  // measured with auto's own network and recipe, from random weights
+  const isAutos =
+    preset === 'auto' &&
+    Object.keys(readOverrides(sources)).every((name) => LEAVES_AUTO_ALONE.has(name as SettingName));
+  const reached =
+    time === null || facts.device !== 'cpu' || !isAutos ? null : reachedIn(time, list.items.length);
   if (reached !== null) io.note(`  ${reached}`);
   for (const warning of warnings) io.warn(warning);
   return { settings, images: list };
 }
 
 function summary(result: TrainResult, seconds: number): string {
-  const { output, arch, steps, loss, time } = result;
+  const { output, arch, steps, loss, time, best } = result;
   const took =
     time === null
       ? formatDuration(seconds)
@@ -247,12 +258,13 @@ function summary(result: TrainResult, seconds: number): string {
     `done: ${steps} steps in ${took}, last loss ${loss === null ? '-' : loss.toFixed(4)}`,
     `run folder: ${output}`,
   ];
+  const weights = shellPath(best ?? output); // of a run, its last
   if (result.skipped > 0) lines.push(`${result.skipped} unreadable images: see ${output}/skipped.jsonl`);
   lines.push(
     'next:',
-    ...(hasAttention(arch) === true ? [`  dino attention ${shellPath(output)} IMAGE --output maps`] : []),
-    `  dino embed ${shellPath(output)} IMAGES --output features.safetensors`,
-    `  dino eval knn ${shellPath(output)} --train LABELLED --val LABELLED`,
+    ...(hasAttention(arch) === true ? [`  dino attention ${weights} IMAGE --output maps`] : []),
+    `  dino embed ${weights} IMAGES --output features.safetensors`,
+    `  dino eval knn ${weights} --train LABELLED --val LABELLED`,
   );
   return lines.join('\n');
 }
@@ -353,13 +365,15 @@ function newRunFolder(images: string, world: World): string {
 
 export async function trainIn(world: World, line: TrainLine, studio: boolean, io: Output): Promise<void> {
   const { images, sources, extensions } = line;
-  const { isRunFolder } = await import('../../run/run-folder.js');
+  const { assertNoRun, isRunFolder } = await import('../../run/run-folder.js');
   const output = line.output ?? newRunFolder(images ?? '', world);
   if (line.output === undefined) io.note(`run folder: ${output}`);
   // a launcher that restarts processes, or a job that was queued again, repeats the first command line
-  const resume = await world.shared('whether the run continues', () =>
-    line.resume === 'auto' || world.isRestart ? isRunFolder(output) : line.resume === true,
-  );
+  const resume = await world.shared('whether the run continues', () => {
+    const goesOn = line.resume === 'auto' || world.isRestart ? isRunFolder(output) : line.resume === true;
+    if (!goesOn) assertNoRun(output); // before images are looked at and steps are timed
+    return goesOn;
+  });
   // what restarts a run with more time does so before that time is used up
   const isRepeated = (time: RunTime | undefined): boolean =>
     line.resume !== true || (world.isRestart && time !== undefined && time.used < time.seconds);
