@@ -194,7 +194,7 @@ it('eval copy-detection and eval attention-segmentation', async () => {
   addsUp(cut, Number(cut['images']) + Number(cut['withoutMask']), files);
 });
 
-it('classify and segment', async () => {
+it('classify and segment', () => {
   const model = at('classifier.safetensors');
   const fitted = dino('classify', 'fit', at('run'), all, '--output', model, '--c', '1', ...CPU);
   addsUp(fitted, fitted['images'], files);
@@ -205,7 +205,7 @@ it('classify and segment', async () => {
   mkdirSync(masks, { recursive: true });
   const labels = Uint8Array.from({ length: 1600 }, (_, i) => (i % 40 < 20 ? 0 : 1));
   for (const name of ['IMG.0.png', 'IMG.2.png'])
-    await writeLabelImage(path.join(masks, name), { width: 40, height: 40, labels });
+    writeLabelImage(path.join(masks, name), { width: 40, height: 40, labels });
   const small = ['--device', 'cpu', '--size', '32'];
   const segmenter = at('segmenter.safetensors');
   const given = [all, at('segment-masks'), '--output', segmenter, '--folds', '0', ...small];

@@ -69,8 +69,8 @@ describe('evaluateAttentionSegmentation', () => {
     const all = (width: number, height: number, label: number) => ({
       ...{ width, height, labels: new Uint8Array(width * height).fill(label) },
     });
-    await writeLabelImage(path.join(bad, 'two', '00000.png'), all(7, 5, 1));
-    await writeLabelImage(path.join(bad, 'two', '00002.png'), all(150, 101, 0));
+    writeLabelImage(path.join(bad, 'two', '00000.png'), all(7, 5, 1));
+    writeLabelImage(path.join(bad, 'two', '00002.png'), all(150, 101, 0));
     writeFileSync(path.join(bad, 'tall', '00000.png'), 'no picture');
     const result = await evaluateAttentionSegmentation(model, { images, masks: bad, imageSize: 64 });
     assert.equal(result.images, 1);
@@ -106,7 +106,7 @@ describe('evaluateAttentionSegmentation', () => {
   it('refuses folders without pairs and thresholds out of range', async () => {
     const other = path.join(folder, 'other');
     mkdirSync(other);
-    await writeLabelImage(path.join(other, 'cat.png'), { width: 1, height: 1, labels: Uint8Array.of(1) });
+    writeLabelImage(path.join(other, 'cat.png'), { width: 1, height: 1, labels: Uint8Array.of(1) });
     await assert.rejects(
       evaluateAttentionSegmentation(model, { images, masks: other }),
       /has a mask in .*other/,

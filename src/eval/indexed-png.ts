@@ -2,10 +2,11 @@
  * PNGs whose pixels are object numbers, not colours: the masks of DAVIS and Pascal VOC. sharp would apply the palette
  * and return colours, so fast-png decodes these.
  */
-import { type FileHandle, writeFile } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { inflateSync } from 'node:zlib';
 import { decode, encode, hasPngSignature } from 'fast-png';
 import { DataError } from '../errors.js';
+import { writeFileWhole } from '../files/atomic-file.js';
 import { openHandle } from '../files/guarded.js';
 import { MAX_IMAGE_BYTES, MAX_PIXELS } from '../data/read/image-format.js';
 
@@ -139,18 +140,10 @@ export async function labelImageSize(file: string): Promise<{ width: number; hei
   return size;
 }
 
-/** Writes labels as an indexed PNG. @throws DataError when the file can't be written. */
-export async function writeLabelImage(
-  file: string,
-  image: LabelImage,
-  palette: Palette = DAVIS_PALETTE,
-): Promise<void> {
+/** Writes labels as an indexed PNG. @throws DataError when the file can't be written; an existing one is then untouched. */
+export function writeLabelImage(file: string, image: LabelImage, palette: Palette = DAVIS_PALETTE): void {
   const { width, height, labels } = image;
   const colours = palette.map((colour) => [...colour] as [number, number, number]);
   const bytes = encode({ width, height, data: labels, channels: 1, depth: 8, palette: colours });
-  try {
-    await writeFile(file, bytes);
-  } catch (error) {
-    throw new DataError(`${file} can't be written: ${(error as Error).message}`, { cause: error });
-  }
+  writeFileWhole(file, bytes, { flush: false });
 }

@@ -104,7 +104,7 @@ describe('indexed PNGs', () => {
   it('give indices, not colours, at every depth', async () => {
     const file = path.join(folder, 'indexed.png');
     const labels = Uint8Array.from({ length: 35 }, (_, i) => (i * 37) % 256);
-    await writeLabelImage(file, { width: 7, height: 5, labels });
+    writeLabelImage(file, { width: 7, height: 5, labels });
     assert.deepEqual(await readLabelImage(file), { width: 7, height: 5, labels });
     // two bits a pixel, rows padded to a byte: 3 0 2 1 2 | 1 1 0 3 0
     const packed = Uint8Array.of(0b11001001, 0b10000000, 0b01010011, 0);
@@ -248,7 +248,7 @@ describe('evaluateVideoSegmentation', () => {
     using model = hashModel(fixture.small);
     const { data, file } = copy('damaged');
     rmSync(file('Annotations', 'two', '00000.png'));
-    await writeLabelImage(file('Annotations', 'tall', '00002.png'), {
+    writeLabelImage(file('Annotations', 'tall', '00002.png'), {
       width: 3,
       height: 2,
       labels: new Uint8Array(6),
@@ -267,6 +267,12 @@ describe('evaluateVideoSegmentation', () => {
       return true;
     });
     assert.equal(existsSync(output), false);
+    const kept = path.join(folder, 'kept');
+    cpSync(path.join(fixtures, 'davis', 'Annotations', '480p'), kept, { recursive: true });
+    await assert.rejects(
+      evaluateVideoSegmentation(model, { data: path.join(fixtures, 'davis'), output: kept }),
+      /kept.\w+ is not empty: give a new folder, .*kept-2 is not taken/,
+    );
     await assert.rejects(evaluateVideoSegmentation(model, { data: folder, output }), /is not DAVIS/);
     await assert.rejects(
       evaluateVideoSegmentation(model, { data, output, sequences: ['absent'] }),
@@ -308,7 +314,7 @@ describe('evaluateVideoSegmentation', () => {
       file('JPEGImages', 'two', '00001.jpg'),
     );
     await assert.rejects(
-      evaluateVideoSegmentation(model, options),
+      evaluateVideoSegmentation(model, { ...options, output: path.join(folder, 'odd-again') }),
       /two: .*00001\.jpg has 96 x 130 pixels; expected 150 x 101/,
     );
   });

@@ -25,6 +25,7 @@ import { decodeImage } from '../data/index.js';
 import { readLabelImage, writeLabelImage, type LabelImage } from './indexed-png.js';
 import { resizeLinear, resizeNearest, type Size } from './resample.js';
 import { ConfigError, DataError } from '../errors.js';
+import { checkPutFolder } from '../files/new-places.js';
 import { notWhole } from '../plain/eval-geometry.js';
 import {
   hasTokens,
@@ -147,7 +148,8 @@ const segmentationOptions = optionsOf<VideoSegmentationOptions>(
 /**
  * Segments videos by their first frame's mask, writes a mask for each frame, and measures J and F.
  *
- * @throws ConfigError for options out of range; DataError for an incomplete data set (every problem of every
+ * @throws ConfigError for options out of range or a video's folder of masks that is not empty (it may be that of the true
+ *   ones, which a measure reads); DataError for an incomplete data set (every problem of every
  *   sequence is named before anything is computed), a frame that can't be read or a folder that can't be written; the
  *   signal's reason when aborted.
  */
@@ -159,6 +161,7 @@ export async function evaluateVideoSegmentation(
   const backbone = checkOptions(model, options);
   const { onWarning = () => undefined } = options;
   const sequences = await listDavis(options.data, options.sequences);
+  for (const { name } of sequences) checkPutFolder(path.join(options.output, name), options.output);
   const scores: SequenceScore[] = [];
   for (const sequence of sequences) {
     scores.push(await segmentSequence(model, backbone, sequence, { ...options, onWarning }));
@@ -225,7 +228,7 @@ async function segmentSequence(
   const measures = new Measures(sequence, first, options);
 
   makeFolder(folder);
-  await writeLabelImage(path.join(folder, `${sequence.ids[0]!}.png`), first);
+  writeLabelImage(path.join(folder, `${sequence.ids[0]!}.png`), first);
   options.onProgress?.({ sequence: name, done: 1, total: frames.length });
   const shape = { rows: grid.height, columns: grid.width, classes: names.length };
   let propagation: LabelPropagation | null = null;
@@ -250,7 +253,7 @@ async function segmentSequence(
       });
       if (found === null) continue;
       const labels = resizeNearest(found, target, first).map((number) => names[number]!);
-      await writeLabelImage(path.join(folder, `${sequence.ids[i]!}.png`), {
+      writeLabelImage(path.join(folder, `${sequence.ids[i]!}.png`), {
         width: first.width,
         height: first.height,
         labels,

@@ -16,7 +16,8 @@ import path from 'node:path';
 import { after, it } from 'node:test';
 import { ConfigError, DataError } from '../errors.js';
 import { imageWithin } from './image-index.js';
-import { freeName, putImages, writeList } from './put-images.js';
+import { freeName } from '../files/new-places.js';
+import { putImages, writeList } from './put-images.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-put-'));
 after(() => rmSync(folder, { recursive: true }));

@@ -4,10 +4,8 @@ import {
   constants,
   copyFileSync,
   fsyncSync,
-  lstatSync,
   mkdirSync,
   openSync,
-  readdirSync,
   rmSync,
   symlinkSync,
   writeSync,
@@ -16,6 +14,7 @@ import path from 'node:path';
 import { being, checkCall, filePath, oneOf, optionsOf, paths } from '../plain/check-options.js';
 import { listImages } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
+import { checkPutFolder, taken } from '../files/new-places.js';
 import { type ImageIndex, imageWithin, isBelow } from './image-index.js';
 import { labelSchema } from './labels.js';
 
@@ -42,27 +41,6 @@ const entriesOf = (groups: ImageGroups): [string, readonly string[]][] =>
 
 /** All images of groups, one group after the other. */
 export const imagesOf = (groups: ImageGroups): string[] => entriesOf(groups).flatMap(([, images]) => images);
-
-const isThere = (place: string): boolean => lstatSync(place, { throwIfNoEntry: false }) !== undefined;
-
-/** A similar name that is not taken: `list-2.txt`. */
-export function freeName(place: string): string {
-  const { dir, name, ext } = path.parse(place);
-  for (let number = 2; ; number++) {
-    const other = path.join(dir, `${name}-${number}${ext}`);
-    if (!isThere(other)) return other;
-  }
-}
-
-const taken = (place: string): ConfigError =>
-  new ConfigError(
-    `${place} already exists, and nothing is replaced: give another name, ${freeName(place)} is not taken`,
-  );
-
-/** @throws ConfigError when something with this name exists; it suggests a free one. */
-export function checkNewFile(file: string): void {
-  if (isThere(file)) throw taken(file);
-}
 
 /**
  * Writes one path a line: what `dino train`, `dino embed` and `dino index` take as a list of images.
@@ -103,18 +81,6 @@ function writeLines(file: string, lines: readonly string[]): void {
       rmSync(file, { force: true });
     }
     throw new DataError(`${file} can't be written: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-/** @throws ConfigError when it is not empty, or not a folder; it suggests a free name. */
-export function checkPutFolder(folder: string): void {
-  const stat = lstatSync(folder, { throwIfNoEntry: false });
-  if (stat === undefined) return;
-  if (!stat.isDirectory()) throw taken(folder);
-  if (readdirSync(folder).length > 0) {
-    throw new ConfigError(
-      `${folder} is not empty: give a new folder, nothing in it is overwritten; ${freeName(folder)} is not taken`,
-    );
   }
 }
 

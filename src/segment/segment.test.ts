@@ -8,6 +8,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import os from 'node:os';
@@ -50,7 +51,7 @@ async function writePair(name: string, i: number, value = 3): Promise<void> {
   await sharp(pixels, { raw: { width, height, channels: 3 } })
     .png()
     .toFile(at('images', `${name}.png`));
-  await writeLabelImage(at('masks', `${name}.png`), { width, height, labels });
+  writeLabelImage(at('masks', `${name}.png`), { width, height, labels });
 }
 
 before(async () => {
@@ -282,7 +283,7 @@ describe('fitSegmenter', () => {
     assert.deepEqual(below(result.withoutImage), ['masks/a/1.png']);
     assert.deepEqual(below(result.skipped.map((one) => one.path)), ['images/b/3.png']);
     assert.deepEqual([result.images, result.crossValidation, warnings.length], [3, null, 0]);
-    await writeLabelImage(path.join(masks, 'b', '4.png'), {
+    writeLabelImage(path.join(masks, 'b', '4.png'), {
       width: 10,
       height: 12,
       labels: new Uint8Array(120),
@@ -351,9 +352,39 @@ describe('a segmenter in a file', () => {
     await loaded.segmentAll([file], { output: at('plain'), overlays: false });
     assert.ok(!existsSync(at('plain', 'overlays')));
     await assert.rejects(
-      loaded.segmentAll([Buffer.from('x')], { output: at('plain') }),
+      loaded.segmentAll([Buffer.from('x')], { output: at('unread') }),
       /none of the 1 images/,
     );
+  });
+
+  it('replaces no masks and overlays, and goes through no link', async () => {
+    const { segmenter } = await fit({ folds: 0 });
+    const images = at('kept', 'images');
+    cpSync(at('images', 'b'), images, { recursive: true });
+    cpSync(at('masks', 'b'), at('kept', 'masks'), { recursive: true });
+    const drawn = readFileSync(at('kept', 'masks', '4.png'));
+    let isStarted = false;
+    const onProgress = (): void => void (isStarted = true);
+    await assert.rejects(segmenter.segmentAll(images, { output: at('kept'), onProgress }), (error) => {
+      assert.ok(error instanceof ConfigError);
+      assert.match(error.message, /kept\/masks is not empty: give a new folder, .*kept-2 is not taken/);
+      return true;
+    });
+    mkdirSync(at('other', 'overlays'), { recursive: true });
+    writeFileSync(at('other', 'overlays', '4.jpg'), 'mine');
+    await assert.rejects(
+      segmenter.segmentAll(images, { output: at('other'), onProgress }),
+      /other\/overlays/,
+    );
+    assert.ok(!isStarted);
+    assert.deepEqual(readFileSync(at('kept', 'masks', '4.png')), drawn);
+    // only what is written must be free
+    await segmenter.segmentAll(images, { output: at('other'), overlays: false });
+    assert.equal(readFileSync(at('other', 'overlays', '4.jpg'), 'utf8'), 'mine');
+    // a link that is there when the file is written
+    symlinkSync(at('kept', 'masks', '4.png'), at('link.png'));
+    writeLabelImage(at('link.png'), { width: 1, height: 1, labels: Uint8Array.of(1) });
+    assert.deepEqual(readFileSync(at('kept', 'masks', '4.png')), drawn);
   });
 
   it('is refused when it is damaged', async () => {

@@ -14,7 +14,9 @@ import {
 import { DataError } from '../errors.js';
 import { type ImageSource, imagesOf } from '../eval/embed.js';
 import { DAVIS_PALETTE, writeLabelImage } from '../eval/indexed-png.js';
+import { writeFileWhole } from '../files/atomic-file.js';
 import { makeFolder } from '../files/guarded.js';
+import { checkPutFolder } from '../files/new-places.js';
 import { assertWritableFolder } from '../files/output.js';
 import {
   callback,
@@ -53,7 +55,10 @@ export interface Segmentation {
 }
 
 export interface SegmentOptions {
-  /** A folder for the results: `masks/NAME.png` and `overlays/NAME.jpg`, by the images' names. */
+  /**
+   * A folder for the results: `masks/NAME.png` and `overlays/NAME.jpg`, by the images' names. Its folders `masks` and
+   * `overlays` must be new or empty: nothing is replaced.
+   */
   output: string;
   /** Write overlays too; default true. */
   overlays?: boolean;
@@ -85,6 +90,16 @@ const segmentOptions = optionsOf<SegmentOptions>(
   { output: filePath },
   { overlays: yesOrNo, signal: abortSignal, onProgress: callback },
 );
+
+/**
+ * Checks where segmentAll() will write. `masks` beside `images` is also where people keep what they drew.
+ * @throws ConfigError when a folder is not empty; DataError when it can't be written.
+ */
+export function checkSegmentFolder(output: string, overlays: boolean): void {
+  assertWritableFolder(output);
+  for (const name of overlays ? ['masks', 'overlays'] : ['masks'])
+    checkPutFolder(path.join(output, name), output);
+}
 
 /** Dispose of it (or leave it to the garbage collector) when done; fitSegmenter()'s model is left alone. */
 export class Segmenter implements Disposable {
@@ -126,12 +141,13 @@ export class Segmenter implements Disposable {
    * images.
    *
    * @param images - A folder, a list file, a list of paths and bytes, or the result of listImages().
-   * @throws DataError when there are no images, none can be read or a file can't be written; the signal's reason when aborted.
+   * @throws ConfigError when the folders of the results are not empty; DataError when there are no images, none can be read or
+   *   a file can't be written; the signal's reason when aborted.
    */
   async segmentAll(images: ImageSource, options: SegmentOptions): Promise<SegmentResult> {
     checkCall('segmentAll()', ['images', embeddable, images], ['options', segmentOptions, options]);
     const { output, overlays = true, signal, onProgress } = options;
-    assertWritableFolder(output);
+    checkSegmentFolder(output, overlays);
     const list = await imagesOf(images);
     const { items, unreadable = [] } = list;
     const root = 'root' in list && typeof list.root === 'string' ? list.root : process.cwd();
@@ -158,7 +174,7 @@ export class Segmenter implements Disposable {
         return target;
       };
       const mask = place('masks', '.png');
-      await writeLabelImage(mask, found);
+      writeLabelImage(mask, found);
       const overlay = overlays ? place('overlays', '.jpg') : null;
       if (overlay !== null) await writeOverlay(overlay, image, found.labels);
       done.push({ path: file, mask, overlay, shares: this.#sharesOf(found.labels) });
@@ -212,11 +228,8 @@ async function writeOverlay(file: string, image: RgbImage, labels: Uint8Array): 
     for (let c = 0; c < 3; c++)
       out[3 * i + c] = Math.round(out[3 * i + c]! * (1 - STRENGTH) + colour[c]! * STRENGTH);
   }
-  try {
-    await sharp(out, { raw: { width, height, channels: 3 } })
-      .jpeg({ quality: QUALITY })
-      .toFile(file);
-  } catch (error) {
-    throw new DataError(`${file} can't be written: ${(error as Error).message}`, { cause: error });
-  }
+  const jpeg = await sharp(out, { raw: { width, height, channels: 3 } })
+    .jpeg({ quality: QUALITY })
+    .toBuffer();
+  writeFileWhole(file, jpeg, { flush: false });
 }

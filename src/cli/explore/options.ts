@@ -39,7 +39,7 @@ export async function resultProblems(options: ResultOptions): Promise<string[]> 
   const problems: string[] = [];
   if (options.copyTo !== undefined && options.linkTo !== undefined)
     problems.push('--copy-to and --link-to: give one of the two');
-  const { checkNewFile, checkPutFolder } = await import('../../explore/put-images.js');
+  const { checkNewFile, checkPutFolder } = await import('../../files/new-places.js');
   for (const name of ['output', 'copyTo', 'linkTo'] as const) {
     const place = options[name];
     try {

@@ -14,7 +14,7 @@ export const command = defineCommand({
   },
   options: {
     output: z.string().meta({
-      description: 'folder for masks/NAME.png (indexed PNGs) and overlays/NAME.jpg',
+      description: 'new folder for masks/NAME.png (indexed PNGs) and overlays/NAME.jpg',
       placeholder: '<folder>',
       short: '-o',
       missing: 'a folder for the masks',
@@ -28,10 +28,12 @@ export const command = defineCommand({
     await interruptible(
       () => io.note('interrupted'),
       async (signal) => {
-        const [{ loadSegmenter }, { hasImageExtension }] = await Promise.all([
+        const [{ loadSegmenter }, { checkSegmentFolder }, { hasImageExtension }] = await Promise.all([
           import('../../segment/segmenter-file.js'),
+          import('../../segment/segmenter.js'),
           import('../../data/index.js'),
         ]);
+        checkSegmentFolder(options.output, options.overlays);
         using segmenter = loadSegmenter(args.model, {
           device: options.device,
           onWarning: (message) => io.warn(message),

@@ -22,7 +22,7 @@ before(async () => {
     await sharp(pixels, { raw: { width: 40, height: 32, channels: 1 } })
       .png()
       .toFile(at('images', `${i}.png`));
-    if (i < 3) await writeLabelImage(at('masks', `${i}.png`), { width: 40, height: 32, labels });
+    if (i < 3) writeLabelImage(at('masks', `${i}.png`), { width: 40, height: 32, labels });
   }
 });
 after(() => rmSync(folder, { recursive: true }));
@@ -57,6 +57,10 @@ it('fits, reports and segments, and its counts add up', () => {
     /out: 4 images: 4 segmented, 0 skipped; 0 other files left out\nleft \d+\.\d%, right/,
   );
   for (const name of ['masks/3.png', 'overlays/3.jpg']) assert.ok(existsSync(at('out', name)), name);
+  // before the segmenter is looked at
+  const again = dino('predict', 'none.safetensors', 'images', '-o', 'out');
+  assert.equal(again.status, 2);
+  assert.match(again.stderr, /out\/masks is not empty: .* out-2 is not taken/);
 });
 
 it('says what is wrong before the work begins', () => {
@@ -81,5 +85,5 @@ it('says what is wrong before the work begins', () => {
   ])
     assert.ok(line.stderr.includes(part), line.stderr);
   const weights = path.join('run', 'checkpoints', 'step-00000012', 'teacher.safetensors');
-  assert.match(dino('predict', weights, 'images', '-o', 'out').stderr, /holds no segmenter: make one with/);
+  assert.match(dino('predict', weights, 'images', '-o', 'new').stderr, /holds no segmenter: make one with/);
 });

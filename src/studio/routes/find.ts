@@ -12,7 +12,7 @@ import {
 } from '../../explore/index-format.js';
 import { labelSchema } from '../../explore/labels.js';
 import { isRunFolder } from '../../run/run-folder.js';
-import { checkNewFile, checkPutFolder, freeName } from '../../explore/put-images.js';
+import { checkNewFile, checkPutFolder, freeName } from '../../files/new-places.js';
 import { messageOf } from '../../plain/printable.js';
 import type { FindAnswer, FindAsk, IndexCard, LabelGroup } from '../../plain/studio-api/index.js';
 import type { Jobs } from '../jobs/job.js';
