@@ -13,6 +13,7 @@ import { compareOnnx, type OnnxCheck } from '../export/onnx/check.js';
 import { addClassifierHead, addPatchMean, linearHead } from '../export/onnx/classifier-head.js';
 import { CheckpointError } from '../errors.js';
 import { batchFeatures } from '../eval/features.js';
+import { checkNotInput } from '../files/new-places.js';
 import { assertWritable } from '../files/output.js';
 import { hasTokens } from '../models/index.js';
 import { checkCall, filePath, instanceOf, optionsOf, pixels, yesOrNo } from '../plain/check-options.js';
@@ -47,7 +48,7 @@ const exportOptions = optionsOf<ExportClassifierOptions>({}, { imageSize: pixels
  * `probabilities` (B, classes) and the network's features. Names of the classes are JSON in its metadata, `classes`, and so are the
  * sizes that images are brought to. The file is either whole or absent.
  *
- * @throws ConfigError for k-NN, features of several layers, an invalid size or an architecture that can't be exported;
+ * @throws ConfigError for k-NN, features of several layers, an invalid size, an architecture that can't be exported or a file that the classifier was read from;
  *   CheckpointError when the file can't be written.
  */
 export function exportClassifier(
@@ -66,6 +67,7 @@ export function exportClassifier(
   const wanted = options.dynamicSize === true ? options : { imageSize: takes.crop, ...options };
   const size = onnxSize(model, wanted);
   assertWritable(file, CheckpointError);
+  checkNotInput(file, model.origin.files);
   const isMean = takes.features === 'patch-mean';
   const outputs = isMean ? { patchTokens: 'patch_tokens' } : { classToken: 'class_token' };
   const onnx = buildOnnx(model, { size, outputs }, (graph) => {

@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { CheckpointError } from '../errors.js';
 import { fingerprintWeights } from '../eval/linear-checkpoint.js';
+import { checkNotInput } from '../files/new-places.js';
 import { makeFolderOf } from '../files/output.js';
 import { loadModel, type LoadModelOptions, type Model } from '../model.js';
 import { issueLines, printable } from '../plain/printable.js';
@@ -43,7 +44,8 @@ export const commonFields = {
 
 /**
  * Writes the file. @param tensors - Makes the head's, in a scope().
- * @throws CheckpointError when it can't be written; an existing file is then untouched.
+ * @throws ConfigError when it is a file that the model was read from; CheckpointError when it can't be written: an existing file is
+ *   then untouched.
  */
 export function writeHeadFile<T extends z.ZodType>(
   kind: HeadKind<T>,
@@ -52,6 +54,7 @@ export function writeHeadFile<T extends z.ZodType>(
   description: Omit<z.output<T>, 'backbone' | 'format' | 'version'>,
   tensors: () => Readonly<Record<string, Tensor>>,
 ): void {
+  checkNotInput(file, model.origin.files);
   const { format, version } = kind;
   const whole = { format, version, ...description, backbone: fingerprintWeights(model.backbone) };
   makeFolderOf(file, CheckpointError);

@@ -14,6 +14,7 @@ import { writeFileWhole } from '../files/atomic-file.js';
 import { ConfigError } from '../errors.js';
 import { writeLines } from '../files/json-lines.js';
 import { npyBytes } from '../files/npy.js';
+import { checkNotInput } from '../files/new-places.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { writeSafetensors } from '../weights/safetensors.js';
@@ -41,12 +42,23 @@ const transformFile = (file: string, part: 'mean' | 'matrix'): string =>
 /**
  * Checks that a file of features, and those beside it, can be written, before they are computed.
  * @param isWhitened - Whether a mean and a matrix may be written too.
- * @throws ConfigError for any other ending, DataError when they can't be written.
+ * @param inputs - Files that the features are made from.
+ * @throws ConfigError for any other ending or one of the inputs, DataError when they can't be written.
  */
-export function assertFeaturesWritable(file: string, isWhitened = false): void {
-  assertWritable(file);
-  if (featureFormat(file) === '.npy') assertWritable(pathsFile(file));
-  if (isWhitened) for (const part of ['mean', 'matrix'] as const) assertWritable(transformFile(file, part));
+export function assertFeaturesWritable(
+  file: string,
+  isWhitened = false,
+  inputs: readonly string[] = [],
+): void {
+  const files = [
+    file,
+    ...(featureFormat(file) === '.npy' ? [pathsFile(file)] : []),
+    ...(isWhitened ? (['mean', 'matrix'] as const).map((part) => transformFile(file, part)) : []),
+  ];
+  for (const one of files) {
+    assertWritable(one);
+    checkNotInput(one, inputs);
+  }
 }
 
 /** @returns The files written. */

@@ -25,6 +25,7 @@ import { decodeImage, type EncodedImage, hasImageExtension, IMAGE_EXTENSIONS } f
 import { compareCodePoints } from '../plain/code-points.js';
 import { hasWildcards, wildcardExpression } from '../plain/wildcards.js';
 import { ConfigError, DataError } from '../errors.js';
+import { checkNotInput } from '../files/new-places.js';
 import { imageTensor, isAttentive, normalizeUnit, type AttentiveBackbone } from '../models/index.js';
 import { inferenceMode, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
@@ -160,7 +161,7 @@ const videoOptions = optionsOf<AttentionVideoOptions>(
  *
  * @param given - A video file, a folder of pictures, a pattern such as 'frames/*.jpg', or a list of pictures (paths
  *   and bytes of image files).
- * @throws ConfigError for options out of range; DataError when there are no frames, they can't be read or have
+ * @throws ConfigError for options out of range or an output that is the input; DataError when there are no frames, they can't be read or have
  *   different sizes, or the output can't be written; EngineError without ffmpeg; the signal's reason when aborted. Nothing
  *   is left at `output` then.
  */
@@ -180,6 +181,7 @@ export async function writeAttentionVideo(
   // one path in a list may be a video too
   const alone = typeof given !== 'string' && given.length === 1 ? given[0] : undefined;
   const input = typeof alone === 'string' ? alone : given;
+  if (typeof input === 'string') checkNotInput(output, [input]);
   const pictures = await listFrames(input); // before ffmpeg: without frames it does not matter whether ffmpeg is installed
   const ffmpeg = options.ffmpeg ?? (await findFfmpeg());
   const skipped: AttentionVideoResult['skipped'] = [];

@@ -1,7 +1,8 @@
-/** Names of files and folders that are made new: nothing that exists is replaced. */
-import { lstatSync, readdirSync } from 'node:fs';
+/** Names of files and folders that are made new, or at least replace nothing that is needed. */
+import { lstatSync, readdirSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import { ConfigError } from '../errors.js';
+import { printable } from '../plain/printable.js';
 
 const isThere = (place: string): boolean => lstatSync(place, { throwIfNoEntry: false }) !== undefined;
 
@@ -38,4 +39,27 @@ export function checkPutFolder(folder: string, given = folder): void {
       `${folder} is not empty: give a new folder, nothing in it is overwritten; ${freeName(given)} is not taken`,
     );
   }
+}
+
+/** A path with all links resolved; null when there is nothing. */
+function realOf(place: string): string | null {
+  try {
+    return realpathSync.native(place);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Checks that a result replaces nothing that it is made from: weights that took days, or a list.
+ * @param inputs - Files and folders that are read; of a folder only itself counts.
+ * @throws ConfigError when `output` is one of them, whatever links lead to it; it suggests a free name.
+ */
+export function checkNotInput(output: string, inputs: readonly string[]): void {
+  const real = realOf(output);
+  if (real === null || !inputs.some((input) => realOf(input) === real)) return;
+  throw new ConfigError(
+    `${printable(output)} is read here, and the result would replace it: give another name, ` +
+      `${printable(freeName(output))} is not taken`,
+  );
 }

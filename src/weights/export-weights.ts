@@ -7,6 +7,7 @@ import { withoutInit } from '../nn/index.js';
 import { noGrad, scope, type Tensor } from '../torch/index.js';
 import { type Architecture, backboneOptions, familyOf, learnsPositions } from './architecture.js';
 import { type NormalizationName, NORMALIZATIONS } from '../models/dinov3-architectures.js';
+import { checkNotInput } from '../files/new-places.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';
 import { readNetwork } from './network.js';
 import { writePth } from './pth-write.js';
@@ -58,7 +59,7 @@ const exportOptions = optionsOf<ExportWeightsOptions>(
  * Writes weights under the reference's names, with a record of the model: heads, patch and image size, ... A backbone
  * without a head loads with `strict=True` into the reference's own model.
  *
- * @throws CheckpointError when the weights can't be read, don't fit a model, have no head although one is wanted, or the
+ * @throws ConfigError when the output is the weights' own file; CheckpointError when the weights can't be read, don't fit a model, have no head although one is wanted, or the
  *   file can't be written; an existing file is then untouched.
  */
 export function exportWeights(weights: string, options: ExportWeightsOptions): ExportWeightsResult {
@@ -68,6 +69,7 @@ export function exportWeights(weights: string, options: ExportWeightsOptions): E
   const { checkpointKey, numHeads, normalization } = options;
   const network = readNetwork(weights, { checkpointKey, numHeads, normalization, withHead });
   const { architecture, located, backbone: state, head } = network;
+  checkNotInput(output, network.file.files);
   if (withHead && head === null)
     throw new CheckpointError(`${located.file} has no DINO head: leave out --with-head`);
   const { arch, patchSize } = architecture;

@@ -50,6 +50,10 @@ it('fits, reports and predicts, and its counts add up', () => {
     /pixel_values batch x 3 x 32 x 32 to class_token, probabilities\nchecked in onnxruntime: off by \d/,
   );
 
+  const replacing = dino('export', 'model.safetensors', '-o', 'model.safetensors');
+  assert.equal(replacing.status, 2);
+  assert.match(replacing.stderr, /model\.safetensors is read here, .*model-2\.safetensors is not taken/);
+
   const predicted = dino('predict', 'model.safetensors', 'images', '-o', 'out.csv', ...small);
   assert.equal(predicted.status, 0, predicted.stderr);
   assert.match(

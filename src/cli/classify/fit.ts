@@ -94,12 +94,20 @@ export const command = defineCommand({
             import('../../files/output.js'),
             import('../../classify/report-page.js'),
           ]);
-        const { CheckpointError } = await import('../../errors.js');
+        const [{ CheckpointError }, { checkNotInput }] = await Promise.all([
+          import('../../errors.js'),
+          import('../../files/new-places.js'),
+        ]);
         assertWritable(options.output, CheckpointError);
         const report = options.report ?? reportBeside(options.output);
         assertWritable(report);
+        const { validation = [] } = options;
+        const refuseInputs = (...inputs: string[]): void =>
+          [options.output, report].forEach((file) => checkNotInput(file, inputs));
+        refuseInputs(...[args.weights, args.labelled].concat(validation));
         const images = await labelledSource(args.labelled, io);
         const model = await openModel(args.weights, options, io);
+        refuseInputs(...model.origin.files);
         const count = counter(io);
         const start = performance.now();
         const result = await fitClassifier(model, {

@@ -41,8 +41,12 @@ export const command = defineCommand({
             import('../../classify/write-predictions.js'),
             import('../../data/index.js'),
           ]);
+        const { checkNotInput } = await import('../../files/new-places.js');
         const { output } = options;
-        if (output !== undefined) checkPredictionsFile(output);
+        if (output !== undefined) {
+          checkPredictionsFile(output);
+          checkNotInput(output, [args.model, args.images]);
+        }
         using classifier = loadClassifier(args.model, {
           device: options.device,
           onWarning: (message) => io.warn(message),

@@ -56,7 +56,8 @@ export const command = defineCommand({
         import('../../eval/write-features.js'),
         import('../../eval/whiten-embeddings.js'),
       ]);
-      if (world.isFirst) assertFeaturesWritable(output, whiten !== 'none');
+      const inputs = [args.weights, args.images, ...model.origin.files];
+      if (world.isFirst) assertFeaturesWritable(output, whiten !== 'none', inputs);
       const start = performance.now();
       const settings = { ...loading(options), ...pick(options, 'layers', 'features'), signal };
       const result = await model.embed(args.images, {

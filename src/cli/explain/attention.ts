@@ -9,6 +9,9 @@ import { Interrupted } from '../outcome.js';
 import type { AttentionResult } from '../../explain/attention.js';
 import { modelOptions, openModel, weightsArgument } from '../weights/options.js';
 
+/** Names of the pictures that are drawn. */
+const DRAWN = /^(img|overlay|pca|attn-(mean|head\d+)|mask_th.*_head\d+)\.png$/;
+
 /** A folder for each image, named after it; two of the same name are numbered. */
 function foldersOf(images: readonly string[], output: string): string[] {
   if (images.length === 1) return [output];
@@ -57,9 +60,14 @@ export const command = defineCommand({
     await interruptible(
       () => io.note('interrupted'),
       async (signal) => {
-        const { squeezedNote, writeAttention } = await import('../../explain/attention.js');
-        const model = await openModel(weights, options, io);
+        const [{ squeezedNote, writeAttention }, { checkNotInput }] = await Promise.all([
+          import('../../explain/attention.js'),
+          import('../../files/new-places.js'),
+        ]);
         const folders = foldersOf(images, options.output);
+        for (const image of images.filter((one) => DRAWN.test(path.basename(one))))
+          for (const folder of folders) checkNotInput(path.join(folder, path.basename(image)), [image]);
+        const model = await openModel(weights, options, io);
         const results: {
           image: string;
           folder: string;

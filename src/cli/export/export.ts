@@ -25,7 +25,12 @@ export const command = defineCommand({
   rules: exportProblems,
 
   async run(call) {
-    const { exportTo } = await loaders[call.options.format]();
+    const { args, options } = call;
+    const { checkNotInput } = await import('../../files/new-places.js');
+    // a run's folder, or one from Hugging Face, has files of the names that an export has
+    const { images = [], index = [] } = options;
+    checkNotInput(options.output, [args.weights].concat(images, index));
+    const { exportTo } = await loaders[options.format]();
     await exportTo(call);
   },
 });

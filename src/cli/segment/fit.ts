@@ -77,8 +77,13 @@ export const command = defineCommand({
             import('../../files/output.js'),
             import('../../errors.js'),
           ]);
+        const { checkNotInput } = await import('../../files/new-places.js');
         assertWritable(options.output, CheckpointError);
+        const { validationImages = [], validationMasks = [] } = options;
+        const given = [args.weights, args.images, args.masks].concat(validationImages, validationMasks);
+        checkNotInput(options.output, given);
         const model = await openModel(args.weights, options, io);
+        checkNotInput(options.output, model.origin.files);
         const count = counter(io);
         const start = performance.now();
         const { ignore } = options;

@@ -19,6 +19,7 @@ import {
 import { packageVersion } from '../../version.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
 import { writeFileWhole } from '../../files/atomic-file.js';
+import { checkNotInput } from '../../files/new-places.js';
 import { assertWritable, makeFolderOf } from '../../files/output.js';
 import { recordOf } from '../../weights/record.js';
 import { addClassAttention, addResNet, hasClassAttention, isResNet } from './convolutional.js';
@@ -164,7 +165,7 @@ const onnxOptions = optionsOf<OnnxOptions>(
  * class token; of a ConvNeXt or a ResNet with class attention no attention, of another ResNet or an XCiT only `feature`
  * (B, D). The file is either whole or absent.
  *
- * @throws ConfigError for an invalid size, CheckpointError when the file can't be written.
+ * @throws ConfigError for an invalid size or a file that the model was read from, CheckpointError when the file can't be written.
  */
 export function exportOnnx(model: LoadedModel, file: string, options: OnnxOptions = {}): OnnxExport {
   checkCall(
@@ -175,6 +176,7 @@ export function exportOnnx(model: LoadedModel, file: string, options: OnnxOption
   );
   const size = onnxSize(model, options);
   assertWritable(file, CheckpointError);
+  checkNotInput(file, model.origin.files);
   const outputs = {
     classToken: 'class_token',
     patchTokens: 'patch_tokens',
