@@ -4,7 +4,7 @@ import { embedBatches, type ImageSource, imagesOf } from '../eval/embed.js';
 import { checkFinite } from '../eval/finite-features.js';
 import { tensorTransform } from '../eval/fit-transform.js';
 import type { FeatureKind } from '../eval/features.js';
-import { type ListNotes, notesOf, skippedPlace } from '../data/index.js';
+import { firstSkipped, type ListNotes, notesOf, skippedPlace } from '../data/index.js';
 import { DataError } from '../errors.js';
 import { callback, checkCall, count, optionsOf, signal as abortSignal } from '../plain/check-options.js';
 import { type ClassifierHead, type MeasuredAccuracy, probabilitiesOf } from '../plain/classifier-head.js';
@@ -139,7 +139,7 @@ export class Classifier implements Disposable {
       );
     }
     if (predictions.length === 0)
-      throw new DataError(`none of the ${items.length} images can be read: ${skipped[0]?.reason ?? ''}`);
+      throw new DataError(`none of the ${items.length} images can be read${firstSkipped(skipped)}`);
     return { predictions, classes: this.classes, skipped, ...notesOf(list) };
   }
 

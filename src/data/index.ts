@@ -37,7 +37,13 @@ export { ImageReader } from './read/image-reader.js';
 export { readImageFile } from './read/read-image-file.js';
 export { hasImageExtension, IMAGE_EXTENSIONS } from './list/image-extensions.js';
 export { type LeftOut, type ListNotes, notesOf } from './list/left-out.js';
-export { skippedPlace, type ImageList, type ListOptions, type UnreadablePlace } from './list/image-list.js';
+export {
+  firstSkipped,
+  skippedPlace,
+  type ImageList,
+  type ListOptions,
+  type UnreadablePlace,
+} from './list/image-list.js';
 export { listImages, listShardSource } from './list/list-images.js';
 export { onlyLabelled } from './list/only-labelled.js';
 export {

@@ -16,7 +16,7 @@ import {
   signal as abortSignal,
 } from '../plain/check-options.js';
 import { readLabelImage, type LabelImage } from './indexed-png.js';
-import { imageHeader, type ListNotes } from '../data/index.js';
+import { firstSkipped, imageHeader, type ListNotes } from '../data/index.js';
 import { printable } from '../plain/printable.js';
 import { resizeNearest } from './resample.js';
 import { ConfigError, DataError } from '../errors.js';
@@ -119,9 +119,7 @@ export async function evaluateAttentionSegmentation(
   }
   if (turned.length > 0) onWarning?.(turnedWarning(turned));
   if (scores.length === 0) {
-    throw new DataError(
-      `none of the ${found.length} images can be used: ${skipped[0]!.path}: ${skipped[0]!.reason}`,
-    );
+    throw new DataError(`none of the ${found.length} images can be used${firstSkipped(skipped)}`);
   }
   const count = scores.reduce((sum, image) => sum + image.length, 0);
   return {

@@ -13,6 +13,7 @@ import {
 } from '../plain/check-options.js';
 import {
   type EncodedImage,
+  firstSkipped,
   type ImageBytes,
   type ImageItem,
   type ImageList,
@@ -223,7 +224,7 @@ export async function embed(
     filled += batch.features.length;
   }
   if (paths.length === 0)
-    throw new DataError(`none of the ${items.length} images can be read: ${skipped[0]?.reason ?? ''}`);
+    throw new DataError(`none of the ${items.length} images can be read${firstSkipped(skipped)}`);
   return {
     paths,
     labels,

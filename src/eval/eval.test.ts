@@ -165,7 +165,10 @@ describe('embed', () => {
       result.skipped.map((entry) => entry.path),
       [bad, bad],
     );
-    await assert.rejects(model.embed([bad], { numWorkers: 0 }), /none of the 1 images can be read/);
+    await assert.rejects(
+      model.embed([bad], { numWorkers: 0 }),
+      /none of the 1 images can be read; the first: .*: /,
+    );
     await assert.rejects(model.embed([]), DataError);
     await assert.rejects(model.embed(val, { layers: 4, crop: 4 }), (error) => {
       assert.ok(error instanceof ConfigError);

@@ -21,7 +21,13 @@ import {
   pixels,
   signal as abortSignal,
 } from '../plain/check-options.js';
-import { decodeImage, type EncodedImage, hasImageExtension, IMAGE_EXTENSIONS } from '../data/index.js';
+import {
+  decodeImage,
+  type EncodedImage,
+  firstSkipped,
+  hasImageExtension,
+  IMAGE_EXTENSIONS,
+} from '../data/index.js';
 import { compareCodePoints } from '../plain/code-points.js';
 import { hasWildcards, wildcardExpression } from '../plain/wildcards.js';
 import { ConfigError, DataError } from '../errors.js';
@@ -217,9 +223,7 @@ export async function writeAttentionVideo(
       onProgress?.({ done: frames, total: source.total === null ? null : Math.max(source.total, frames) });
     }
     if (writer === null) {
-      throw new DataError(
-        `none of the ${pictures?.length ?? 0} frames can be read: ${skipped[0]?.reason ?? ''}`,
-      );
+      throw new DataError(`none of the ${pictures?.length ?? 0} frames can be read${firstSkipped(skipped)}`);
     }
     await writer.close();
   } finally {

@@ -140,7 +140,7 @@ describe('an index', () => {
     const place = path.join(folder, 'nothing.index');
     await assert.rejects(
       buildIndex(broken, images, { output: place, numWorkers: 0 }),
-      /none of the 18 images can be read: .*features that are all 0 or not finite/,
+      /none of the 18 images can be read; the first: .*features that are all 0 or not finite/,
     );
     assert.equal(existsSync(path.join(place, 'index.json')), false);
   });
@@ -341,7 +341,7 @@ describe('a damaged, foreign or busy index', () => {
     writeFileSync(path.join(empty, 'a.png'), '');
     await assert.rejects(
       build(path.join(folder, 'nothing'), {}, empty),
-      /none of the 1 images can be read: a.png/,
+      /none of the 1 images can be read; the first: a.png/,
     );
     assert.equal(existsSync(path.join(folder, 'nothing', 'index.json')), false);
   });

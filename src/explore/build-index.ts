@@ -23,6 +23,7 @@ import {
   text,
 } from '../plain/check-options.js';
 import {
+  firstSkipped,
   type ImageItem,
   type ImageList,
   listImages,
@@ -398,9 +399,8 @@ async function grow(
       onProgress?.({ part: 'images', done, total: plan.fresh.length });
     }
     if (growing.images.length === 0) {
-      const [first] = growing.skipped;
       throw new DataError(
-        `none of the ${list.items.length} images can be read: ${first === undefined ? '' : `${first.path}: ${first.reason}`}`,
+        `none of the ${list.items.length} images can be read${firstSkipped(growing.skipped)}`,
       );
     }
     countChanges();

@@ -3,7 +3,7 @@
  * linear layer is fitted to them (linear-layer.ts) and measured by intersections over unions.
  */
 import { z } from 'zod';
-import { decodeImage, type ListNotes, notesOf, PhiloxStream, Purpose } from '../data/index.js';
+import { decodeImage, firstSkipped, type ListNotes, notesOf, PhiloxStream, Purpose } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { readLabelImage } from '../eval/indexed-png.js';
 import type { MaskPair } from '../eval/mask-pairs.js';
@@ -249,7 +249,7 @@ export async function fitSegmenter(
     onProgress?.({ part: 'images', done, total: train.pairs.length }),
   );
   if (prepared.length === 0)
-    throw new DataError(`none of the ${train.pairs.length} images can be read: ${train.skipped[0]!.reason}`);
+    throw new DataError(`none of the ${train.pairs.length} images can be read${firstSkipped(train.skipped)}`);
   const pixels = reader.counts.reduce((sum, n) => sum + n, 0);
   const shares = [...reader.counts].map((n) => n / pixels);
 

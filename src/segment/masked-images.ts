@@ -1,5 +1,5 @@
 /** Images with masks, checked before anything is computed: sizes, values, and what is missing. */
-import { imageHeader, type ListNotes, notesOf } from '../data/index.js';
+import { firstSkipped, imageHeader, type ListNotes, notesOf } from '../data/index.js';
 import { DataError } from '../errors.js';
 import { labelImageSize, readLabelImage } from '../eval/indexed-png.js';
 import { type MaskPair, maskPairs } from '../eval/mask-pairs.js';
@@ -57,7 +57,7 @@ export async function listMasked(images: string, masks: string, signal?: AbortSi
     throw new DataError([...problems.slice(0, NAMED), ...more].join('\n'));
   }
   if (pairs.length === 0)
-    throw new DataError(`none of the ${found.length} images with masks can be read: ${skipped[0]!.reason}`);
+    throw new DataError(`none of the ${found.length} images with masks can be read${firstSkipped(skipped)}`);
   return { pairs, withoutMask, withoutImage, skipped, ...notesOf(notes) };
 }
 

@@ -353,7 +353,7 @@ describe('a segmenter in a file', () => {
     assert.ok(!existsSync(at('plain', 'overlays')));
     await assert.rejects(
       loaded.segmentAll([Buffer.from('x')], { output: at('unread') }),
-      /none of the 1 images/,
+      /none of the 1 images can be read; the first: bytes\[0\]: /,
     );
   });
 

@@ -5,6 +5,7 @@ import { embeddable, image as imageSchema } from '../data/arguments.js';
 import {
   decodeImage,
   type EncodedImage,
+  firstSkipped,
   type ListNotes,
   notesOf,
   readImageFile,
@@ -181,7 +182,7 @@ export class Segmenter implements Disposable {
       onProgress?.({ done: i + 1, total: items.length });
     }
     if (done.length === 0)
-      throw new DataError(`none of the ${items.length} images can be read: ${skipped[0]?.reason ?? ''}`);
+      throw new DataError(`none of the ${items.length} images can be read${firstSkipped(skipped)}`);
     return { images: done, classes: this.classes, skipped, ...notesOf(list) };
   }
 

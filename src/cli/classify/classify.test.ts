@@ -132,6 +132,9 @@ it('says what is wrong before the work begins', () => {
   for (const part of ['--output', '--c: only', '--scaling standardize', '--folds is 1'])
     assert.ok(line.stderr.includes(part), line.stderr);
   assert.match(dino('fit', 'run', 'images', '-o', 'run').stderr, /run can't be written: it is a folder/);
+  const missing = dino('predict', 'none.safetensors', 'gone.jpg');
+  assert.equal(missing.status, 1);
+  assert.match(missing.stderr, /There is no gone\.jpg: give an image, a folder/);
   const weights = path.join('run', 'checkpoints', 'step-00000012', 'teacher.safetensors');
   const predict = dino('predict', weights, 'images');
   assert.equal(predict.status, 1);

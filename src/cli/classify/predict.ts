@@ -7,6 +7,7 @@ import { pick } from '../flags.js';
 import { interruptible } from '../interrupt.js';
 import { loaderOptions } from '../eval/options.js';
 import { deviceOption } from '../weights/options.js';
+import { imagesToPredict } from './images.js';
 import { percent } from './print.js';
 
 /** Lines of predictions that are printed when they go to a file as well. */
@@ -35,24 +36,22 @@ export const command = defineCommand({
     await interruptible(
       () => io.note('interrupted'),
       async (signal) => {
-        const [{ loadClassifier }, { checkPredictionsFile, writePredictions }, { hasImageExtension }] =
-          await Promise.all([
-            import('../../classify/classifier-file.js'),
-            import('../../classify/write-predictions.js'),
-            import('../../data/index.js'),
-          ]);
+        const [{ loadClassifier }, { checkPredictionsFile, writePredictions }] = await Promise.all([
+          import('../../classify/classifier-file.js'),
+          import('../../classify/write-predictions.js'),
+        ]);
         const { checkNotInput } = await import('../../files/new-places.js');
         const { output } = options;
         if (output !== undefined) {
           checkPredictionsFile(output);
           checkNotInput(output, [args.model, args.images]);
         }
+        const images = await imagesToPredict(args.images);
         using classifier = loadClassifier(args.model, {
           device: options.device,
           onWarning: (message) => io.warn(message),
         });
         const count = counter(io);
-        const images = hasImageExtension(args.images) ? [args.images] : args.images;
         const result = await classifier.predict(images, {
           ...{ ...pick(options, 'batchSize', 'numWorkers'), signal },
           onProgress: ({ done, total }) => count('images', done, total),

@@ -1,6 +1,7 @@
 /** `dino segment predict`: see src/segment/segmenter.ts. */
 import { z } from 'zod';
 import { printable } from '../../plain/printable.js';
+import { imagesToPredict } from '../classify/images.js';
 import { percent } from '../classify/print.js';
 import { defineCommand } from '../command.js';
 import { counter } from '../counter.js';
@@ -28,18 +29,17 @@ export const command = defineCommand({
     await interruptible(
       () => io.note('interrupted'),
       async (signal) => {
-        const [{ loadSegmenter }, { checkSegmentFolder }, { hasImageExtension }] = await Promise.all([
+        const [{ loadSegmenter }, { checkSegmentFolder }] = await Promise.all([
           import('../../segment/segmenter-file.js'),
           import('../../segment/segmenter.js'),
-          import('../../data/index.js'),
         ]);
         checkSegmentFolder(options.output, options.overlays);
+        const source = await imagesToPredict(args.images);
         using segmenter = loadSegmenter(args.model, {
           device: options.device,
           onWarning: (message) => io.warn(message),
         });
         const count = counter(io);
-        const source = hasImageExtension(args.images) ? [args.images] : args.images;
         const result = await segmenter.segmentAll(source, {
           ...{ output: options.output, overlays: options.overlays, signal },
           onProgress: ({ done, total }) => count('images', done, total),

@@ -84,6 +84,10 @@ it('says what is wrong before the work begins', () => {
     '--validation-images and --validation-masks',
   ])
     assert.ok(line.stderr.includes(part), line.stderr);
+  // before the segmenter is looked at
+  const missing = dino('predict', 'none.safetensors', 'gone.jpg', '-o', 'new');
+  assert.equal(missing.status, 1);
+  assert.match(missing.stderr, /There is no gone\.jpg: give an image, a folder/);
   const weights = path.join('run', 'checkpoints', 'step-00000012', 'teacher.safetensors');
   assert.match(dino('predict', weights, 'images', '-o', 'new').stderr, /holds no segmenter: make one with/);
 });

@@ -1,4 +1,5 @@
 /** What listImages() takes and returns. */
+import { printable } from '../../plain/printable.js';
 import type { ImageItems } from './image-items.js';
 import type { ListNotes } from './left-out.js';
 
@@ -29,6 +30,12 @@ export const skippedPlace = ({ path: place, offset, reason }: UnreadablePlace) =
   path: place,
   reason: offset === undefined ? reason : `at byte ${offset}: ${reason}`,
 });
+
+/** What an error that nothing could be read ends with: `; the first: photos/a.jpg: no such file`. */
+export function firstSkipped(skipped: readonly { path: string; reason: string }[]): string {
+  const [first] = skipped;
+  return first === undefined ? '' : `; the first: ${printable(first.path)}: ${first.reason}`;
+}
 
 export interface ListOptions {
   /** Called after each shard that was scanned because it isn't in the index yet. */

@@ -22,7 +22,7 @@ import { readGuarded } from '../../files/guarded.js';
 import { ConfigError, DataError } from '../../errors.js';
 import { sniffFormat } from '../read/image-format.js';
 import { ImageReader } from '../read/image-reader.js';
-import { type ImageList, type ListOptions, skippedPlace } from '../list/image-list.js';
+import { type ImageList, type ListOptions, firstSkipped, skippedPlace } from '../list/image-list.js';
 import { type ListNotes, notesOf } from '../list/left-out.js';
 import { listImages } from '../list/list-images.js';
 import { PackedImages } from '../list/packed-images.js';
@@ -311,7 +311,10 @@ export async function writeShards(
     reader.close();
   }
   const written = journal.shards.reduce((sum, entry) => sum + entry.images, 0);
-  if (written === 0) throw new DataError(`none of the ${images.length} images of ${list.root} can be read`);
+  if (written === 0)
+    throw new DataError(
+      `none of the ${images.length} images of ${list.root} can be read${firstSkipped(journal.skipped)}`,
+    );
   const description: ShardsDescription = {
     version: 1,
     images: written,
