@@ -16,6 +16,9 @@ export const C_GRID: readonly number[] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 1
 export const K_GRID: readonly number[] = [1, 3, 5, 10, 20, 50, 100, 200];
 /** Where nothing can be cross-validated. */
 const USUAL_C = 1;
+/** The value of C that is usual, or of those that are allowed the nearest to it, in steps of equal ratio. */
+const nearestToUsual = (grid: readonly number[]): number =>
+  grid.reduce((best, c) => (Math.abs(Math.log(c / USUAL_C)) < Math.abs(Math.log(best / USUAL_C)) ? c : best));
 /** Larger C are not tried once this many in a row were no better. */
 const PATIENCE = 2;
 /** Of the fits that are only compared. */
@@ -177,7 +180,7 @@ export async function searchLogistic(
   return {
     ...{ trials: best.trials, tested, logits: best.logits ?? new Float64Array(0), scaled, problem },
     scaling: scaled.scaling,
-    c: best.trial?.value ?? (grid.length === 1 ? grid[0]! : USUAL_C),
+    c: best.trial?.value ?? nearestToUsual(grid),
   };
 }
 
@@ -258,6 +261,9 @@ export interface NeighbourSearch extends OutOfFold {
   trials: Trial[];
   scaling: Exclude<Scaling, 'standardize'>;
   k: number;
+  /** What a fold leaves to vote, images; and the numbers of neighbours that were not tried, as they are more than that. */
+  voters: number;
+  notTried: number[];
 }
 
 /** Chooses scaling and k. @param grid - Numbers of neighbours, in rising order. @throws The signal's reason when aborted. */
@@ -294,5 +300,6 @@ export async function searchNeighbours(
     ...{ trials: best.trials, tested, logits: best.logits ?? new Float64Array(0) },
     scaling: (best.trial?.scaling as NeighbourSearch['scaling'] | undefined) ?? options.scalings[0]!,
     k: best.trial?.value ?? possible[0]!,
+    ...{ voters: least, notTried: grid.filter((k) => !possible.includes(k)) },
   };
 }

@@ -102,6 +102,35 @@ describe('fitClassifier', () => {
     assert.equal(other.classifier.origin.folds, 3);
   });
 
+  it('names the numbers of neighbours that are more than a fold leaves', async () => {
+    const warnings: string[] = [];
+    const knn = {
+      method: 'knn',
+      scaling: 'none',
+      onWarning: (message: string) => warnings.push(message),
+    } as const;
+    const { trials } = await fit({ ...knn, k: [100, 3, 50] });
+    assert.deepEqual(
+      trials.map(({ value }) => value),
+      [3],
+    );
+    assert.equal(warnings.length, 1);
+    assert.match(
+      warnings[0]!,
+      /k 50, 100 were not tried: without a fold, 14 images are left to vote; give .*at most 14/,
+    );
+    warnings.length = 0;
+    assert.equal((await fit({ ...knn, k: [16] })).value, 16);
+    assert.match(
+      warnings.join('\n'),
+      /^k 16 is more than the 14 images .*in cross-validation all of them voted$/,
+    );
+    warnings.length = 0;
+    await fit({ ...knn, k: [1, 14] });
+    await fit(knn);
+    assert.deepEqual(warnings, []);
+  });
+
   it('balances classes on request', async () => {
     const skewed = at('skewed');
     cpSync(at('discs'), skewed, { recursive: true });
@@ -136,6 +165,20 @@ describe('fitClassifier', () => {
       assert.equal(none.validation!.accuracy.value, 1);
     }
     assert.match(warnings[0]!, /every class has a single image: nothing can be cross-validated/);
+    // what is given holds, tried or not
+    for (const [c, value, line] of [
+      [[5, 10], 5, /C 5 is taken, the nearest to 1 of those given, and 10 not tried/],
+      [[0.01, 0.3, 50], 0.3, /C 0\.3 is taken, .*and 0\.01, 50 not tried/],
+    ] as const) {
+      warnings.length = 0;
+      assert.equal((await fit({ images: lone, c, onWarning })).value, value);
+      assert.match(warnings.join('\n'), line);
+    }
+    warnings.length = 0;
+    assert.equal((await fit({ images: lone, c: C_GRID, onWarning })).value, 1);
+    assert.equal((await fit({ images: lone, method: 'knn', k: [2, 1], onWarning })).value, 1);
+    assert.match(warnings.join('\n'), /k 1 is taken, the smallest of those given, and 2 not tried/);
+    assert.equal(warnings.length, 3);
   });
 
   it('names and counts what it leaves out', async () => {

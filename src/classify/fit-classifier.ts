@@ -301,6 +301,7 @@ async function fitLogistic(
   const scalings = scaling === 'auto' ? scalingsFor('logistic', set.width, warn) : [scaling];
   const found = await searchLogistic(set, sorted(c), { ...shared, scalings });
   using problem = found.problem;
+  if (found.tested.length === 0) warnOfUntried('C', found.c, c, C_GRID, warn);
   const ofClass = classWeights(set.labels, set.classes, shared.classWeight);
   const weights = Float64Array.from(set.labels, (label) => ofClass[label]!);
   const fit = problem.fit({ c: found.c, weights });
@@ -332,6 +333,18 @@ async function fitNeighbours(
     'standardize'
   >[];
   const found = await searchNeighbours(set, sorted(k), { ...shared, scalings });
+  const { voters, notTried } = found;
+  if (found.tested.length === 0) warnOfUntried('k', found.k, k, K_GRID, warn);
+  // of the usual numbers nobody expects that all are tried
+  else if (k !== K_GRID && notTried.length > 0)
+    warn(
+      `k ${notTried.join(', ')} ${notTried.length === 1 ? 'was' : 'were'} not tried: without a fold, ${voters} images are left to ` +
+        `vote; give numbers of at most ${voters}, or more images`,
+    );
+  if (found.k > voters && found.k <= set.labels.length)
+    warn(
+      `k ${found.k} is more than the ${voters} images that are left without a fold: in cross-validation all of them voted`,
+    );
   const { transform, rows, remark } = unitRowsFor(set.rows, set.width, found.scaling);
   if (remark !== null) warn(remark);
   if (found.k > set.labels.length)
@@ -346,6 +359,20 @@ async function fitNeighbours(
     ...{ scaling: found.scaling, value: found.k, trials: found.trials },
     ...{ logits: found.logits, tested: found.tested },
   };
+}
+
+/** Where nothing could be cross-validated, one of several given values was taken untried. */
+function warnOfUntried(
+  name: 'C' | 'k',
+  taken: number,
+  given: readonly number[],
+  usual: readonly number[],
+  warn: (message: string) => void,
+): void {
+  const others = sorted(given).filter((value) => value !== taken);
+  if (given === usual || others.length === 0) return;
+  const why = name === 'C' ? 'the nearest to 1' : 'the smallest';
+  warn(`${name} ${taken} is taken, ${why} of those given, and ${others.join(', ')} not tried`);
 }
 
 function scalingsFor(method: ClassifierMethod, width: number, warn: (message: string) => void): Scaling[] {
