@@ -120,7 +120,7 @@ export function inferArchitecture(shapes: Shapes, where: string, numHeads?: numb
   if (problems.length > 0) {
     const some = [...shapes.keys()].slice(0, 5).join(', ');
     throw new CheckpointError(
-      `${where} does not hold a vision transformer with the reference's names (nor a ResNet or XCiT): ` +
+      `${where} does not hold a vision transformer with the reference's names (nor a ResNet, XCiT or ConvNeXt): ` +
         `${problems.join('; ')}. ` +
         `It has ${shapes.size} tensor${shapes.size === 1 ? '' : 's'}: ${some}${shapes.size > 5 ? ', ...' : ''}`,
     );
