@@ -51,6 +51,11 @@ export interface WebManifest {
   files: string[];
 }
 
+/** model.json of an export that is being written or broke off. */
+export interface UnfinishedManifest extends Pick<WebManifest, 'format' | 'files'> {
+  unfinished: true;
+}
+
 export interface WebGallery {
   count: number;
   /** (count, embedDim) float32, little-endian, each row of length 1, transformed. */

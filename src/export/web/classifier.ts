@@ -20,7 +20,7 @@ export interface WebClassifierSource {
   readonly origin?: { readonly measured: MeasuredAccuracy | null };
 }
 
-const FILE = 'classifier.bin';
+export const CLASSIFIER_FILE = 'classifier.bin';
 
 /**
  * Checks that the page can compute it. @returns What writes its file, and describes it.
@@ -39,9 +39,12 @@ export function prepareClassifier(
     );
   const { features, resize, crop } = source.takes;
   return (write) => {
-    write(FILE, Buffer.concat([bytesOf(weight), bytesOf(bias), transformBytes(transform ?? NO_TRANSFORM)]));
+    write(
+      CLASSIFIER_FILE,
+      Buffer.concat([bytesOf(weight), bytesOf(bias), transformBytes(transform ?? NO_TRANSFORM)]),
+    );
     return {
-      ...{ classes: [...classes], temperature, features, sizes: { resize, crop }, file: FILE },
+      ...{ classes: [...classes], temperature, features, sizes: { resize, crop }, file: CLASSIFIER_FILE },
       transform: transform?.mode ?? null,
       measured: source.origin?.measured ?? null,
     };

@@ -35,9 +35,14 @@ import { halveOnnx } from '../onnx/halve.js';
 import type { OnnxModel } from '../onnx/proto.js';
 import { encodeModel } from '../onnx/proto.js';
 import { quantizeOnnx } from '../onnx/quantize.js';
-import { WEB_DTYPES, type WebDtype, type WebManifest } from '../../plain/web-manifest.js';
-import { prepareClassifier, type WebClassifierSource } from './classifier.js';
-import { addGallery, type GallerySource } from './gallery.js';
+import {
+  type UnfinishedManifest,
+  WEB_DTYPES,
+  type WebDtype,
+  type WebManifest,
+} from '../../plain/web-manifest.js';
+import { CLASSIFIER_FILE, prepareClassifier, type WebClassifierSource } from './classifier.js';
+import { addGallery, galleryFiles, type GallerySource } from './gallery.js';
 
 export interface WebExportOptions {
   /** Images among which neighbours are found: a folder, a text file of paths, or images with known features. */
@@ -91,32 +96,45 @@ const pageFolder = fileURLToPath(new URL('../../share/', import.meta.url));
 const earlierSchema = z.object({ format: z.literal('dino-web'), files: z.array(z.string()) });
 
 /**
- * Removes what an earlier export wrote, and nothing else.
+ * The files that an earlier export wrote, or may have written before it broke off.
  * @throws DataError for a folder that holds something else.
  */
-function clearEarlier(folder: string): void {
-  if (!existsSync(folder) || readdirSync(folder).length === 0) return;
+function earlierFiles(folder: string): string[] {
+  if (!existsSync(folder) || readdirSync(folder).length === 0) return [];
   const manifest = path.join(folder, MANIFEST);
-  let files: string[];
   try {
-    ({ files } = earlierSchema.parse(
+    return earlierSchema.parse(
       JSON.parse(readGuarded(manifest, { maxBytes: SMALL_FILE_BYTES }).toString('utf8')),
-    ));
+    ).files;
   } catch (error) {
     throw new DataError(
       `${folder} is not empty and is not an earlier export (it has no ${MANIFEST} of ours): give a new --output`,
       { cause: error },
     );
   }
-  rmSync(manifest); // first: from here on it is not a whole export
+}
+
+const writeManifest = (folder: string, manifest: WebManifest | UnfinishedManifest): void =>
+  writeBytes(path.join(folder, MANIFEST), new TextEncoder().encode(`${JSON.stringify(manifest, null, 2)}\n`));
+
+/**
+ * Removes what an earlier export wrote, and nothing else. Before that it notes these files, and those that may be written
+ * next, in a manifest that is not a whole export's: wherever this one breaks off, the next call goes on.
+ */
+function begin(folder: string, earlier: readonly string[], planned: readonly string[]): void {
+  // a file of somebody's own that has such a name is none of ours until it is written
+  const ours = planned.filter((name) => !existsSync(path.join(folder, name)));
+  const files = [...new Set([...earlier, ...ours])];
+  writeManifest(folder, { format: 'dino-web', unfinished: true, files });
   const root = path.resolve(folder);
-  for (const name of files) {
+  for (const name of earlier) {
     const file = path.resolve(root, name);
     if (file.startsWith(root + path.sep)) rmSync(file, { force: true });
   }
 }
 
-function pageFiles(): string[] {
+/** The files of the page: where they are, and their names in an export. */
+function pageFiles(): { name: string; file: string }[] {
   if (!existsSync(path.join(pageFolder, 'index.html'))) {
     throw new EngineError(
       `The page of web exports is not built (${pageFolder}): run node scripts/setup.mjs web`,
@@ -124,8 +142,13 @@ function pageFiles(): string[] {
   }
   return readdirSync(pageFolder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
-    .map((entry) => path.relative(pageFolder, path.join(entry.parentPath ?? entry.path, entry.name)))
-    .sort();
+    .map((entry) => {
+      const file = path.join(entry.parentPath ?? entry.path, entry.name);
+      const url = path.relative(pageFolder, file).split(path.sep).join('/');
+      // onnxruntime's WebAssembly is kept compressed; few static servers would say so to a browser
+      return { file, name: url.endsWith(COMPRESSED) ? url.slice(0, -COMPRESSED.length) : url };
+    })
+    .sort((a, b) => (a.file < b.file ? -1 : 1));
 }
 
 function convert(model: OnnxModel, dtype: WebDtype): OnnxModel {
@@ -194,29 +217,33 @@ export async function exportWeb(
       ...(attention === null ? {} : { classAttention: attention }),
     },
   });
-  clearEarlier(folder);
+  const bytes = encodeModel(convert(onnx, dtype));
+  const earlier = earlierFiles(folder);
+  const { images } = options;
+  // all that may take long or fail by what was given comes first: until here an earlier export is whole
+  const found = typeof images === 'string' ? await embedded(model, images, options) : images;
+  signal?.throwIfAborted();
+  begin(folder, earlier, [
+    ...[MODEL_FILE, ...page.map(({ name }) => name)],
+    ...(found === undefined ? [] : galleryFiles(found.paths.length)),
+    ...(addClassifier === null ? [] : [CLASSIFIER_FILE]),
+  ]);
 
   const written: string[] = [];
   const write = (name: string, bytes: Uint8Array): void => {
     writeBytes(path.join(folder, name), bytes);
     written.push(name);
   };
-  const bytes = encodeModel(convert(onnx, dtype));
   write(MODEL_FILE, bytes);
-  for (const name of page) {
-    const bytes = readFileSync(path.join(pageFolder, name));
-    const url = name.split(path.sep).join('/');
-    // onnxruntime's WebAssembly is kept compressed; few static servers would say so to a browser
-    if (url.endsWith(COMPRESSED)) write(url.slice(0, -COMPRESSED.length), brotliDecompressSync(bytes));
-    else write(url, bytes);
-  }
-  const skipped: WebExport['skipped'] = [];
-  const { images } = options;
-  const found = typeof images === 'string' ? await embedded(model, images, options) : images;
-  skipped.push(...(found?.skipped ?? []));
-  const gallery = found === undefined ? null : await addGallery(found, { embedDim, signal, write });
+  const added = found === undefined ? null : await addGallery(found, { embedDim, signal, write });
+  const gallery = added?.gallery ?? null;
+  const skipped = [...(found?.skipped ?? []), ...(added?.skipped ?? [])];
   const labelling = addClassifier?.(write) ?? null;
   signal?.throwIfAborted();
+  for (const { name, file } of page) {
+    const bytes = readFileSync(file);
+    write(name, file.endsWith(COMPRESSED) ? brotliDecompressSync(bytes) : bytes);
+  }
 
   const manifest: WebManifest = {
     format: 'dino-web',
@@ -234,8 +261,7 @@ export async function exportWeb(
     classifier: labelling,
     files: written,
   };
-  const text = new TextEncoder().encode(`${JSON.stringify(manifest, null, 2)}\n`);
-  writeBytes(path.join(folder, MANIFEST), text); // last: it makes the export whole
+  writeManifest(folder, manifest); // last: it makes the export whole
   const sizeOf = (name: string): number => statSync(path.join(folder, name)).size;
   const all = [...written, MANIFEST];
   // of the two builds of onnxruntime a browser loads one: the larger counts
