@@ -202,3 +202,24 @@ it('replaces an earlier card, and leaves a README of your own', () => {
   assert.equal(writeModelCard(place, modelCard(run)), null);
   assert.equal(readFileSync(path.join(place, 'README.md'), 'utf8'), '# Mine\n');
 });
+
+it('keeps a card that you changed anywhere, and replaces one whose line ends alone differ', () => {
+  const place = path.join(folder, 'edited');
+  const file = path.join(place, 'README.md');
+  writeModelCard(place, modelCard(run));
+  const written = readFileSync(file, 'utf8');
+  assert.match(written, /<!-- model card by dino-ts \([0-9a-f]+\): .* unless you change something in it -->/);
+  for (const changed of [
+    written.replace('---\n', '---\nlicense: mit\n'),
+    written.replace('## Training', 'A paragraph of my own.\n\n## Training'),
+    `${written}More.\n`,
+    written.replace(/^<!-- .*$/m, ''),
+  ]) {
+    assert.notEqual(changed, written);
+    writeFileSync(file, changed);
+    assert.equal(writeModelCard(place, modelCard(run, { format: 'onnx' })), null);
+    assert.equal(readFileSync(file, 'utf8'), changed);
+  }
+  writeFileSync(file, written.replaceAll('\n', '\r\n')); // as git may check it out
+  assert.equal(writeModelCard(place, modelCard(run, { format: 'onnx' })), file);
+});

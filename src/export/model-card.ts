@@ -3,6 +3,7 @@
  * It says how many images the model was trained on and nothing that names them or a folder of this machine. What comes from
  * a run may be a stranger's: numbers are checked, and texts are those of this package's own tables.
  */
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
@@ -44,9 +45,21 @@ const cardOptions = optionsOf<ModelCardOptions>(
   },
 );
 
-/** The first line of a card's text behind its metadata: by it an earlier card is recognized. */
-const MARK =
-  '<!-- model card by dino-ts: written again by the next export; change the first line to keep your own -->';
+/** The first line of a card's text behind its metadata: by it an earlier card is recognized, and whether it was changed. */
+const markOf = (hash: string): string =>
+  `<!-- model card by dino-ts (${hash}): written again by the next export, unless you change something in it -->`;
+const MARK = /<!-- model card by dino-ts \(([0-9a-f]*)\)/;
+
+/** Hash of a card whose mark has none yet. Line ends don't count: git may change them. */
+const hashOf = (card: string): string =>
+  createHash('sha256').update(card.replaceAll('\r\n', '\n')).digest('hex').slice(0, 16);
+
+/** Whether a README.md is a card as it was written. */
+function isUnchanged(readme: string): boolean {
+  const hash = MARK.exec(readme)?.[1];
+  return hash !== undefined && hash === hashOf(readme.replace(`(${hash})`, '()'));
+}
+
 const CURVE_ROWS = 8;
 
 // -------------------------------------------------------------------------------------------------- what is known
@@ -370,9 +383,9 @@ export function modelCard(weights: string, options: ModelCardOptions = {}): stri
             ]),
           ),
         ];
-  return `${[
+  const card = `${[
     ['---', ...metadata(format, title, origin, training), '---'].join('\n'),
-    MARK,
+    markOf(''),
     `# ${title}`,
     'A vision backbone: it turns an image into a feature, by which images can be compared, searched, grouped and classified.',
     table(['', ''], facts),
@@ -385,11 +398,12 @@ export function modelCard(weights: string, options: ModelCardOptions = {}): stri
     ...(training === null ? ['Not measured here.'] : qualityText(training)),
     `Written by dino-ts ${packageVersion}.`,
   ].join('\n\n')}\n`;
+  return card.replace(markOf(''), markOf(hashOf(card)));
 }
 
 /**
- * Writes a card as README.md into a folder; an earlier card is replaced.
- * @returns The file, or null when the folder has a README.md of somebody's own, which is left as it is.
+ * Writes a card as README.md into a folder; an earlier card is replaced if nobody has changed it.
+ * @returns The file, or null when the folder has a README.md of somebody's own or a card that was changed, which is left as it is.
  * @throws CheckpointError when it can't be written.
  */
 export function writeModelCard(folder: string, card: string): string | null {
@@ -402,7 +416,7 @@ export function writeModelCard(folder: string, card: string): string | null {
     if (error instanceof DataError) return null; // too large, or not a file: not a card
     throw error;
   }
-  if (before !== null && !before.includes(MARK)) return null;
+  if (before !== null && !isUnchanged(before)) return null;
   makeFolderOf(file, CheckpointError);
   writeFileWhole(file, card, { failure: CheckpointError });
   return file;

@@ -15,7 +15,12 @@ export function writeCard(
   const file = isFolder ? {} : { file: path.basename(options.output) };
   const card = modelCard(args.weights, { ...whichNetwork(options), format, ...file });
   const written = writeModelCard(folder, card);
-  if (written === null) io.warn(`no model card was written: ${path.join(folder, 'README.md')} is your own`);
+  if (written === null) {
+    const kept = path.join(folder, 'README.md');
+    io.warn(
+      `no model card was written: ${kept} is your own, or a card that was changed; move it away for a new one`,
+    );
+  }
   return written;
 }
 
