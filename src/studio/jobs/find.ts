@@ -1,9 +1,6 @@
 /** The questions of the section Find to an index: one job for all of them, so that the index stays open in between. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { ConfigError } from '../../errors.js';
-import { alsoReadBelow } from '../../files/read-below.js';
+import { ConfigError, DataError } from '../../errors.js';
 import { clusterIndex } from '../../explore/cluster.js';
 import { duplicateThreshold, findDuplicates, similarPairs } from '../../explore/duplicates.js';
 import { ImageIndex } from '../../explore/image-index.js';
@@ -64,6 +61,14 @@ function labelsOf(index: ImageIndex): { kind: 'labels'; groups: LabelGroup[]; da
   return { kind: 'labels', groups: sorted.map(([label, rows]) => ({ label, rows })), damaged };
 }
 
+/** An error on an image that came as bytes: the library names them by their place in its call, which a person doesn't see. */
+const named = (error: unknown): unknown =>
+  error instanceof DataError
+    ? new DataError(error.message.replace(/^plus\[\d+\]: /, 'the image: '), {
+        cause: error,
+      })
+    : error;
+
 export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal }) => {
   const index = indexAt(folder);
   const some = (rows: readonly number[]): FoundImage[] => {
@@ -101,27 +106,19 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
     case 'search': {
       const { plus, minus, region, image, top } = ask;
       some([...plus, ...minus]);
-      const scratch = image === undefined ? null : mkdtempSync(path.join(os.tmpdir(), 'dino-find-'));
-      try {
-        const files = [...(ask.files ?? [])];
-        if (scratch !== null) {
-          alsoReadBelow(scratch);
-          files.push(path.join(scratch, 'query'));
-          writeFileSync(files[0]!, image!);
-        }
-        const matches = await searchIndex(index, {
-          // a region is cut only from files that the route has checked
-          ...{ plus: region === undefined ? [...plus, ...files] : files, minus, top, signal },
-          ...(region === undefined ? {} : { region }),
-          model: () => loadIndexModel(index),
-        });
-        return {
-          kind: 'images',
-          images: matches.map(({ row, similarity }) => similar(index, row, similarity)),
-        };
-      } finally {
-        if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
-      }
+      const given = [...(ask.files ?? []), ...(image === undefined ? [] : [image])];
+      const matches = await searchIndex(index, {
+        // a region is cut only from files that the route has checked, or from an image that came with the question
+        ...{ plus: region === undefined ? [...plus, ...given] : given, minus, top, signal },
+        ...(region === undefined ? {} : { region }),
+        model: () => loadIndexModel(index),
+      }).catch((error: unknown) => {
+        throw image === undefined ? error : named(error);
+      });
+      return {
+        kind: 'images',
+        images: matches.map(({ row, similarity }) => similar(index, row, similarity)),
+      };
     }
     case 'duplicates': {
       const threshold = ask.threshold ?? (await duplicateThreshold(index, { signal }));
