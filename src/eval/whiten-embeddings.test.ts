@@ -1,10 +1,10 @@
 /** Whitened features of images: what is written, what k-NN scores with them, and features that are not numbers. */
 import assert from 'node:assert/strict';
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { ConfigError, DataError } from '../errors.js';
+import { ConfigError, DataError, DinoError } from '../errors.js';
 import { readNpy } from '../files/npy.js';
 import { unitRows } from '../plain/maps.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
@@ -60,6 +60,39 @@ describe('whitenEmbeddings', () => {
     close(features.values.subarray(24, 48), byHand(raw.features.slice(24, 48)));
     const other = await model.embed([path.join(val, 'red', 'red 1.png')]);
     close(applyWhitening(result.whitening, other.features), byHand(other.features));
+  });
+
+  it('leaves no transform of earlier features beside new ones', async () => {
+    const raw = await model.embed(train, { numWorkers: 0 });
+    const [center, pca] = await Promise.all(
+      (['center', 'pca'] as const).map((whiten) => whitenEmbeddings(model, raw, { whiten, numWorkers: 0 })),
+    );
+    for (const ending of ['npy', 'safetensors', 'parquet']) {
+      const place = path.join(folder, `again-${ending}`);
+      const write = (result: typeof raw) => writeFeatures(path.join(place, `f.${ending}`), result);
+      for (const [result, parts] of [
+        [pca!, ['f.matrix.npy', 'f.mean.npy']],
+        [center!, ['f.mean.npy']],
+        [pca!, ['f.matrix.npy', 'f.mean.npy']],
+        [raw, []],
+      ] as const) {
+        await write(result);
+        assert.deepEqual(
+          readdirSync(place)
+            .filter((name) => /mean|matrix/.test(name))
+            .sort(),
+          parts,
+          ending,
+        );
+      }
+      // new features that can't be written to their end
+      await write(pca!);
+      const file = path.join(place, `f.${ending}`);
+      rmSync(file);
+      mkdirSync(file);
+      await assert.rejects(write(center!), DinoError);
+      assert.deepEqual(readdirSync(place), [`f.${ending}`]);
+    }
   });
 
   it('chooses by other views, and of patches and of bytes by the spectrum', async () => {

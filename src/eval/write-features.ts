@@ -5,17 +5,20 @@
  *   .npy          the array alone (format 1.0), and beside it FILE.paths.jsonl with a line per image
  *   .parquet      a row per image: path, label, features as a list of floats
  * Features that were centred or whitened have NAME.mean.npy (D) beside them, and whitened ones NAME.matrix.npy (D, D): with
- * x scaled to length 1, they are (x - mean) @ matrix.T, scaled to length 1. Each file is written to a temporary file and renamed.
+ * x scaled to length 1, they are (x - mean) @ matrix.T, scaled to length 1. Each file is written to a temporary file and renamed;
+ * what earlier features of this name had beside them, and these don't have, is removed.
  */
+import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { checkCall, filePath, instanceOf, words } from '../plain/check-options.js';
 import { writeFileWhole } from '../files/atomic-file.js';
-import { ConfigError } from '../errors.js';
+import { ConfigError, DataError } from '../errors.js';
 import { writeLines } from '../files/json-lines.js';
 import { npyBytes } from '../files/npy.js';
 import { checkNotInput } from '../files/new-places.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';
+import { systemReason } from '../files/system-reason.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { writeSafetensors } from '../weights/safetensors.js';
 import type { FeatureTransform } from '../plain/feature-transform.js';
@@ -58,6 +61,20 @@ export function assertFeaturesWritable(
   for (const one of files) {
     assertWritable(one);
     checkNotInput(one, inputs);
+  }
+}
+
+/**
+ * Removes what tells of earlier features under this name. It goes before they are replaced: new features beside an old matrix
+ * would pass for whitened with it.
+ */
+function removeBeside(file: string): void {
+  const places = (['mean', 'matrix'] as const).map((part) => transformFile(file, part));
+  if (featureFormat(file) === '.npy') places.push(pathsFile(file));
+  try {
+    for (const place of places) rmSync(place, { force: true });
+  } catch (error) {
+    throw new DataError(`${file} can't be written: ${systemReason(error, file)}`, { cause: error });
   }
 }
 
@@ -145,6 +162,7 @@ export async function writeFeatures(
 async function writeRows(file: string, result: Embeddings): Promise<string[]> {
   const format = featureFormat(file);
   makeFolderOf(file);
+  removeBeside(file);
   if (format === '.safetensors') {
     asSafetensors(file, result);
     return [file];
