@@ -2,27 +2,41 @@
 import { DataError } from '../errors.js';
 import { printable } from '../plain/printable.js';
 
+/** Features of one network, where rows hold those of several side by side. */
+export interface Columns {
+  from: number;
+  width: number;
+  /** What made them, in words: which weights to blame. */
+  by: string;
+}
+
 /**
  * @param rows - (N, width) row-major.
  * @param nameOf - The image of a row.
+ * @param columns - Default: all, by the only network that there is.
  * @throws DataError that names the first image with NaN or infinite features, and says how many there are.
  */
-export function checkFinite(rows: Float32Array, width: number, nameOf: (row: number) => string): void {
-  let first = -1;
-  let count = 0;
-  let last = -1;
-  for (let i = 0; i < rows.length; i++) {
-    if (Number.isFinite(rows[i])) continue;
-    const row = Math.floor(i / width);
-    if (row === last) continue;
-    if (first < 0) first = row;
-    last = row;
-    count++;
-  }
-  if (first < 0) return;
-  const others = count === 1 ? '' : ` (and those of ${count - 1} other images of ${rows.length / width})`;
+export function checkFinite(
+  rows: Float32Array,
+  width: number,
+  nameOf: (row: number) => string,
+  columns?: Columns,
+): void {
+  const { from, width: count } = columns ?? { from: 0, width };
+  const isBad = (row: number): boolean => {
+    const start = row * width + from;
+    for (let i = start; i < start + count; i++) if (!Number.isFinite(rows[i])) return true;
+    return false;
+  };
+  const bad: number[] = [];
+  for (let row = 0; row * width < rows.length; row++) if (isBad(row)) bad.push(row);
+  const [first] = bad;
+  if (first === undefined) return;
+  const others =
+    bad.length === 1 ? '' : ` (and those of ${bad.length - 1} other images of ${rows.length / width})`;
+  const by = columns === undefined ? '' : ` by ${printable(columns.by)}`;
   throw new DataError(
-    `${printable(nameOf(first))}: its features contain NaN or infinite values${others}. The weights are damaged, or the ` +
+    `${printable(nameOf(first))}: its features${by} contain NaN or infinite values${others}. The weights are damaged, or the ` +
       'training that made them diverged: take an earlier checkpoint.',
   );
 }

@@ -12,7 +12,7 @@ import { printable } from '../plain/printable.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { eachBlockOfCosines } from './cosines.js';
 import { type FeatureStreamOptions, featureTable } from './features.js';
-import { checkFinite } from './finite-features.js';
+import { checkFinite, type Columns } from './finite-features.js';
 
 const numbers = (counts: Tensor): number[] => [...(counts.to('int32').toTypedArray() as Int32Array)];
 
@@ -99,6 +99,8 @@ export interface EmbedViewsOptions
   most?: number;
   /** Of the sample and of the views; default 0. */
   seed?: number;
+  /** Where the function that is given joins features of several networks: whose they are. Called after it was. */
+  networks?: (() => readonly Columns[]) | undefined;
   onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
@@ -131,7 +133,7 @@ export async function embedViews(
   items: ImageItems,
   options: EmbedViewsOptions,
 ): Promise<EmbeddedViews> {
-  const { views: count = 1, most = MOST_IMAGES, seed = 0, onProgress, ...loading } = options;
+  const { views: count = 1, most = MOST_IMAGES, seed = 0, networks, onProgress, ...loading } = options;
   const sample = sampleEvenly(items.length, most, seed);
   const chosen: ImageItem[] = sample.map((index) => items.at(index)!);
   const total = chosen.length * (1 + count);
@@ -146,7 +148,9 @@ export async function embedViews(
       ...(view < 0 ? {} : { view: { seed, view, augmentation: VIEW_AUGMENTATION } }),
       onProgress: (done) => onProgress?.((view + 1) * chosen.length + done, total),
     });
-    checkFinite(table.features, table.width, (row) => chosen[table.indices[row]!]!.path);
+    const nameOf = (row: number): string => chosen[table.indices[row]!]!.path;
+    for (const columns of networks?.() ?? [undefined])
+      checkFinite(table.features, table.width, nameOf, columns);
     tables.push(table);
   }
   const [first] = tables as [(typeof tables)[number]];

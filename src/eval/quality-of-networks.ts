@@ -9,6 +9,7 @@ import { mean } from '../plain/mean.js';
 import { Generator, inferenceMode, ops, scope, type Tensor, withGenerators } from '../torch/index.js';
 import { type Architecture, backboneOptions } from '../weights/architecture.js';
 import type { FeatureStreamOptions } from './features.js';
+import type { Columns } from './finite-features.js';
 import { type Compute, type EmbeddedViews, embedViews, findOtherViews } from './other-view.js';
 import { neighbourAgreement } from './neighbours.js';
 import { alphaReq, lidar, rankMe } from './quality-measures.js';
@@ -34,6 +35,8 @@ export interface QualityOptions
   most: number;
   /** Of the sample and the views. */
   seed: number;
+  /** What the networks are in messages, by their names. */
+  called?: Readonly<Record<string, string>>;
   onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
@@ -75,36 +78,40 @@ function measureFeatures(
   );
 }
 
-/** @throws As embedViews(). */
+const CALLED = { pixels: 'raw pixels', untrained: 'the untrained network' };
+
+/** @throws As embedViews(); of features that are not finite it says which network's they are. */
 export async function qualityOfNetworks(
   networks: ReadonlyMap<string, Compute>,
   items: ImageItems,
   options: QualityOptions,
 ): Promise<NetworksQuality> {
-  const widths = new Map<string, number>();
+  const { called, ...loading } = options;
+  const words: Readonly<Record<string, string>> = { ...CALLED, ...called };
+  const places = new Map<string, Columns>();
   const compute: Compute = (images) => {
+    let from = 0;
     const parts = [...networks].map(([name, network]) => {
       const part = network(images); // (B, D)
-      widths.set(name, part.size(1));
+      const width = part.size(1);
+      places.set(name, { from, width, by: words[name] ?? `the ${name}` });
+      from += width;
       return part;
     });
     return ops.cat(parts, 1);
   };
-  const embedded = await embedViews(compute, items, options);
+  const embedded = await embedViews(compute, items, { ...loading, networks: () => [...places.values()] });
   const { features, views, indices, used, leftOut, skipped } = embedded;
   const measures = new Map<string, QualityMeasures>();
   const judged = new Map<string, number[]>();
   try {
-    let start = 0;
-    for (const [name, width] of widths) {
-      const from = start;
+    for (const [name, { from, width }] of places) {
       scope(() => {
         const part = (table: Tensor): Tensor => table.narrow(1, from, width).contiguous();
         const found = measureFeatures(part(features), views.map(part));
         measures.set(name, found.measures);
         judged.set(name, found.judged);
       });
-      start += width;
     }
   } finally {
     for (const table of [features, ...views]) table.dispose();

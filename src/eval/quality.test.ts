@@ -104,14 +104,23 @@ describe('evaluateQuality', () => {
     assert.ok(!words.some((line) => line.startsWith('the features are')));
   });
 
-  it('names an image when the features are not numbers', async () => {
+  it('names an image and the model when the features are not numbers', async () => {
     const broken = loadModel(run, { device: 'cpu' });
     const [first] = [...broken.backbone.parameters()] as [Tensor];
     noGrad(() => first.fill_(NaN));
-    await assert.rejects(
-      evaluateQuality(broken, { images: few, views: 2 }),
-      /few.class-0.image-0\.png: its features contain NaN or infinite values \(and those of 7 other images of 8\)/,
-    );
+    await assert.rejects(evaluateQuality(broken, { images: few, views: 2 }), (error: Error) => {
+      const expected = `image-0.png: its features by ${model.file} contain NaN or infinite values (and those of 7 other images of 8)`;
+      return error.message.includes(expected) || assert.fail(error.message);
+    });
+    // the other model's, in one pass over the images and in a pass of its own
+    for (const crop of [broken.architecture.imgSize, 2 * broken.architecture.imgSize]) {
+      const architecture = { ...broken.architecture, imgSize: crop };
+      const against = new Model(broken.backbone, architecture, 'runs/other', 'cpu');
+      await assert.rejects(
+        evaluateQuality(model, { images: few, views: 2, against }),
+        /image-0\.png: its features by the other model, runs\/other, contain NaN or infinite values/,
+      );
+    }
     broken.dispose();
   });
 

@@ -143,7 +143,7 @@ const qualityOptions = optionsOf<EvaluateQualityOptions>(
 /**
  * Measures a model without labels, next to the untrained network, raw pixels, and another model.
  *
- * @throws DataError when fewer than two images can be read, or features are NaN or infinite (it names an image); ConfigError
+ * @throws DataError when fewer than two images can be read, or features are NaN or infinite (it names an image and the model); ConfigError
  *   for options out of range; the signal's reason when it is aborted.
  */
 export async function evaluateQuality(
@@ -167,7 +167,19 @@ export async function evaluateQuality(
     against.device === device &&
     inputOf(against.backbone) === inputOf(backbone);
   const passes = against === undefined || isTogether ? 1 : 2;
-  const shared = { views, most, seed, numWorkers, signal, ...(batchSize === undefined ? {} : { batchSize }) };
+  const called = {
+    model: model.file,
+    ...(against === undefined ? {} : { against: `the other model, ${against.file},` }),
+  };
+  const shared = {
+    views,
+    most,
+    seed,
+    numWorkers,
+    signal,
+    called,
+    ...(batchSize === undefined ? {} : { batchSize }),
+  };
   const common = (pass: number) => ({
     ...shared,
     onProgress: (done: number, total: number): void =>

@@ -138,9 +138,17 @@ describe('an index', () => {
     const state = broken.backbone.stateDict();
     for (const name of ['norm.weight', 'norm.bias']) state.get(name)!.mul_(0);
     const place = path.join(folder, 'nothing.index');
+    await assert.rejects(buildIndex(broken, images, { output: place, numWorkers: 0 }), (error: Error) => {
+      const expected = `none of the 18 images can be indexed: ${broken.file} gives them features that are all 0 or not finite. The weights are damaged`;
+      return error.message.startsWith(expected) || assert.fail(error.message);
+    });
+    const mixed = path.join(folder, 'mixed');
+    mkdirSync(mixed);
+    copyFileSync(path.join(images, 'red', 'red 1.png'), path.join(mixed, 'b.png'));
+    writeFileSync(path.join(mixed, 'a.png'), 'broken');
     await assert.rejects(
-      buildIndex(broken, images, { output: place, numWorkers: 0 }),
-      /none of the 18 images can be read; the first: .*features that are all 0 or not finite/,
+      buildIndex(broken, mixed, { output: place, numWorkers: 0 }),
+      /none of the 2 images can be indexed: 1 can't be read, and .* gives the others features that are all 0/,
     );
     assert.equal(existsSync(path.join(place, 'index.json')), false);
   });

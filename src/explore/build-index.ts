@@ -353,6 +353,7 @@ async function grow(
     },
   );
   let done = 0;
+  let withoutFeature = 0;
   try {
     for await (const { indices, features, shape, skipped } of batches) {
       done += indices.length + skipped.length;
@@ -382,6 +383,7 @@ async function grow(
           const name = portable(list.root, item.path);
           growing.images.push({ id: ids[row]!, path: name, bytes, mtime, label });
         });
+        withoutFeature += indices.length - places.length;
         const isPlaced = new Set(places);
         Array.from(indices).forEach((index, i) => {
           if (isPlaced.has(i)) return;
@@ -399,8 +401,17 @@ async function grow(
       onProgress?.({ part: 'images', done, total: plan.fresh.length });
     }
     if (growing.images.length === 0) {
+      const why = firstSkipped(growing.skipped);
+      const total = list.items.length;
+      if (withoutFeature === 0) throw new DataError(`none of the ${total} images can be read${why}`);
+      const unread = total - withoutFeature;
       throw new DataError(
-        `none of the ${list.items.length} images can be read${firstSkipped(growing.skipped)}`,
+        `none of the ${total} images can be indexed: ` +
+          (unread === 0
+            ? `${model.file} gives them features`
+            : `${unread} can't be read, and ${model.file} gives the others features`) +
+          ' that are all 0 or not finite. The weights are damaged, or the training that made them diverged: take an earlier ' +
+          `checkpoint${why}`,
       );
     }
     countChanges();
