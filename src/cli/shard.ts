@@ -9,7 +9,10 @@ import { interruptible } from './interrupt.js';
 const MEBIBYTE = 2 ** 20;
 const LEAST_BYTES = 10_000;
 
-const labels = (classes: number | null): string => (classes === null ? 'no labels' : `${classes} classes`);
+const some = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`;
+
+const labels = (classes: number | null): string =>
+  classes === null ? 'no labels' : some(classes, 'class', 'classes');
 
 export const command = defineCommand({
   args: { images: z.string().describe('folder of images, text file of paths, or shards') },
@@ -47,13 +50,14 @@ export const command = defineCommand({
     const seconds = () => (performance.now() - start) / 1000;
     const { output = '' } = options;
     await interruptible(
-      () => io.note('interrupted: the same command continues'),
+      // an index is written when all shards are read
+      () => io.note(`interrupted: the same command ${options.index ? 'begins again' : 'continues'}`),
       async (signal) => {
         const { listShardSource, writeShards } = await import('../data/index.js');
         const count = counter(io);
         const onProgress = (done: number, total: number) => count('shards indexed', done, total);
         if (options.index) {
-          const list = await listShardSource(args.images, { onProgress });
+          const list = await listShardSource(args.images, { onProgress, signal });
           for (const { path, offset, reason } of list.unreadable)
             io.warn(`${path}${offset === undefined ? '' : ` at byte ${offset}`}: ${reason}`);
           io.warnOfLists(list);
@@ -61,8 +65,8 @@ export const command = defineCommand({
           const classes = list.classes?.length ?? null;
           io.result(
             { images: items.length, classes, fingerprint, ...index, unreadable, leftOut, seconds: seconds() },
-            `${items.length} images in ${index.shards} shards, ${labels(classes)}\n` +
-              `index: ${index.file ?? 'no folder to write it to'} (${index.scanned} shards read, ${seconds().toFixed(1)} s)`,
+            `${some(items.length, 'image')} in ${some(index.shards, 'shard')}, ${labels(classes)}\n` +
+              `index: ${index.file ?? 'no folder to write it to'} (${some(index.scanned, 'shard')} read, ${seconds().toFixed(1)} s)`,
           );
           return;
         }
@@ -76,9 +80,9 @@ export const command = defineCommand({
         const { images, shards, bytes, classes, skipped, leftOut, resumed } = result;
         io.result(
           { ...result, seconds: seconds() },
-          `${output}: ${images} images in ${shards.length} shards, ${(bytes / MEBIBYTE).toFixed(1)} MiB, ` +
+          `${output}: ${some(images, 'image')} in ${some(shards.length, 'shard')}, ${(bytes / MEBIBYTE).toFixed(1)} MiB, ` +
             `${labels(classes)}, ${skipped.length} skipped, ${leftOut.count} left out, ${seconds().toFixed(1)} s` +
-            (resumed > 0 ? `; ${resumed} shards were there from before` : ''),
+            (resumed > 0 ? `; ${some(resumed, 'shard was', 'shards were')} there from before` : ''),
         );
       },
     );

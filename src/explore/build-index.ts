@@ -258,7 +258,7 @@ export async function buildIndex(
   const { output, onProgress } = options;
   const settings = settingsOf(model, options);
   const folder = path.resolve(output);
-  const listed = await listImages(images, { mayRead: options.mayRead });
+  const listed = await listImages(images, { mayRead: options.mayRead, signal: options.signal });
   const list = { ...listed, root: rootOf(listed) };
   const isNew = !existsSync(manifestPath(folder));
   if (isNew && existsSync(folder) && readdirSync(folder).some((name) => !OURS.test(name)))

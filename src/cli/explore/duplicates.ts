@@ -57,7 +57,7 @@ export const command = defineCommand({
       io.result(
         { index: index.folder, images: index.count, threshold, groups, copies },
         [
-          `${groups.length} groups; ${copies} of ${index.count} images are copies at ${threshold}`,
+          `${groups.length} groups; ${copies} of ${index.count} images are copies at ${Number(threshold.toFixed(4))}`,
           ...groups.flatMap((group) => [
             '',
             `keep    ${shown(group.keep.path)}`,

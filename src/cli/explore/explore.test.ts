@@ -157,6 +157,7 @@ it('index --whiten says how features are compared, and duplicates takes the thre
   assert.match(stdout, /features are centred before they are compared: asked for center/);
   const { threshold } = json<{ threshold: number }>('duplicates', whitened);
   assert.ok(threshold > 0.5 && threshold < 1 && threshold !== 0.95, String(threshold));
+  assert.match(dino(['duplicates', whitened]).stdout, /images are copies at 0\.\d{1,4}\n/);
   const again = json<{ added: number; whitening: { mode: string } }>(
     ...['index', path.join(folder, 'run'), images, ...flags, '--whiten', 'pca'],
   );

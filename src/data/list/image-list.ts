@@ -51,4 +51,6 @@ export interface ListOptions {
    * torchvision's ImageFolder ignores too. Without it one of the latter makes a folder one without classes. Default false.
    */
   onlyLabelled?: boolean | undefined;
+  /** Looked at before each folder and each shard that is scanned. */
+  signal?: AbortSignal | undefined;
 }

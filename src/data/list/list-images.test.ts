@@ -114,6 +114,26 @@ test('no images: errors say what was looked for and what to try', async () => {
   await rejects(path.join(scratch, 'not there'), /There is no .*not there/, /Give a folder of images/);
   await rejects(make('nothing', []), /There are no images in/, /JPEG, PNG/, /Give the folder/);
   await rejects(make('bitmaps', ['a.heic', 'b.heic', 'c.txt']), /2 \.heic, 1 \.txt/, /Convert them/);
+  const archives = make('archives', ['train/b.tar.gz', 'train/a.tar.gz']);
+  await assert.rejects(listImages(archives), (error: Error) => {
+    assert.match(
+      error.message,
+      /train.a\.tar\.gz is compressed: .* Unpack it .* The same holds for 1 more\./,
+    );
+    assert.doesNotMatch(error.message, /Convert|Give the folder/);
+    return true;
+  });
+  await rejects(
+    make('both', ['a.tgz', 'b.heic']),
+    /1 \.heic, 1 \.tgz/,
+    /Convert them/,
+    /a\.tgz is compressed/,
+  );
+});
+
+test('a list that is aborted ends before the next folder', async () => {
+  const signal = AbortSignal.abort(new Error('stopped'));
+  await assert.rejects(listImages(make('aborted', ['a/1.jpg']), { signal }), /stopped/);
 });
 
 test(

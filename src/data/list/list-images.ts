@@ -13,7 +13,7 @@ import { lstat, readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
 import { listSource } from '../arguments.js';
-import { callback, checkCall, optionsOf, yesOrNo } from '../../plain/check-options.js';
+import { callback, checkCall, optionsOf, signal as abortSignal, yesOrNo } from '../../plain/check-options.js';
 import { DataError } from '../../errors.js';
 import { compareCodePoints } from '../../plain/code-points.js';
 import { printable } from '../../plain/printable.js';
@@ -32,6 +32,7 @@ import { isIndexFile } from './shards/index-file.js';
 import { listShards, type ShardList } from './shards/list-shards.js';
 import {
   checkOneSplit,
+  compressedWords,
   expandShardPattern,
   isShard,
   isShardPattern,
@@ -62,7 +63,10 @@ interface Found {
   others: LeftOutCounter;
   /** Files whose names, or whose folders' names, are not UTF-8. */
   unnamed: { files: LeftOutCounter; examples: string[] };
+  /** Of the others, compressed archives. */
+  compressed: string[];
   mayRead: ((real: string) => boolean) | null;
+  signal: AbortSignal | undefined;
 }
 
 /** Limits the visits of a folder: forty folders with two links each to the next one make a million million paths. */
@@ -122,6 +126,7 @@ function unnamedLines(root: string, { files, examples }: Found['unnamed']): stri
 
 /** Visits a folder and all below it, following links; `ancestors` are the folders above it, which reveal a cycle. */
 async function walk(folder: string, ancestors: readonly string[], found: Found): Promise<void> {
+  found.signal?.throwIfAborted();
   let entries: Dirent[];
   let identity: string;
   try {
@@ -164,6 +169,7 @@ async function walk(folder: string, ancestors: readonly string[], found: Found):
       found.shards.push(path.join(folder, entry.name));
     } else if (entry.name !== DESCRIPTION && !isIndexFile(entry.name)) {
       found.others.add(entry.name);
+      if (compressedWords(entry.name) !== null) found.compressed.push(path.join(folder, entry.name));
     }
   }
   if (files.length > 0) {
@@ -179,11 +185,16 @@ function noImages(source: string, found: Found): DataError {
   const lines = [
     `There are no images in ${printable(source)}: looked for ${SUPPORTED} files in it and in all folders below.`,
   ];
-  if (others.count > 0) {
+  if (others.count > found.compressed.length) {
     lines.push(
       `Found other files instead (${kindsOf(others)}). Convert them to JPEG or PNG if they are images.`,
     );
   }
+  const [archive, ...more] = found.compressed.sort(compareCodePoints);
+  if (archive !== undefined)
+    lines.push(
+      `${compressedWords(archive)}${more.length === 0 ? '' : ` The same holds for ${more.length} more.`}`,
+    );
   lines.push(...unnamedLines(source, found.unnamed));
   for (const { path: folder, reason } of found.unreadable.slice(0, 3))
     lines.push(`Can't read ${printable(folder)}: ${printable(reason)}.`);
@@ -206,7 +217,9 @@ async function listFolder(
     visits: new Map(),
     others: new LeftOutCounter(),
     unnamed: { files: new LeftOutCounter(), examples: [] },
+    compressed: [],
     mayRead,
+    signal: options.signal,
   };
   await walk(root, [], found);
   found.shards.sort(compareCodePoints);
@@ -423,7 +436,7 @@ function fingerprintOf(items: ImageItems, root: string): string {
 
 const listOptions = optionsOf<ListOptions>(
   {},
-  { onProgress: callback, mayRead: callback, onlyLabelled: yesOrNo },
+  { onProgress: callback, mayRead: callback, onlyLabelled: yesOrNo, signal: abortSignal },
 );
 
 /**
@@ -435,7 +448,7 @@ const listOptions = optionsOf<ListOptions>(
  * - A text file: one path a line, relative to its own folder, without labels. Missing files are reported when they are
  *   read.
  *
- * @throws DataError when there is nothing or it can't be read; it says what to try
+ * @throws DataError when there is nothing or it can't be read, and says what to try; the signal's reason when aborted
  */
 export async function listImages(source: string, options: ListOptions = {}): Promise<ImageList> {
   checkCall('listImages()', ['source', listSource, source], ['options', listOptions, options]);

@@ -240,7 +240,7 @@ export async function writeShards(
     throw new ConfigError(`shardSize is ${shardSize}; expected at least 10000 bytes`);
   const list =
     typeof source === 'string'
-      ? await listImages(source, { onProgress: options.onProgress, mayRead: options.mayRead })
+      ? await listImages(source, { onProgress: options.onProgress, mayRead: options.mayRead, signal })
       : source;
   const images = PackedImages.from(list.items);
   const plan = { fingerprint: list.fingerprint, shardSize, shuffle: shuffle ?? null };

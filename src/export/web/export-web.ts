@@ -288,7 +288,7 @@ async function embedded(
   images: string,
   { numWorkers, signal, onProgress, whiten = 'auto' }: WebExportOptions,
 ): Promise<GallerySource> {
-  const list = await listImages(images);
+  const list = await listImages(images, { signal });
   const loading = { signal, ...(numWorkers === undefined ? {} : { numWorkers }) };
   const result = await embed(model, list, {
     ...loading,

@@ -367,3 +367,17 @@ test('a member that is far larger than an image is listed with its reason, and n
   await assert.rejects(reader.read(1), /734003200 bytes, more than/);
   reader.close();
 });
+
+test('scanning ends at the next shard when it is aborted, and writes no index', async () => {
+  const names = Array.from({ length: 40 }, (_, i) => `${i}.tar`);
+  const source = shards('aborted', Object.fromEntries(names.map((name) => [name, ['a.jpg']])));
+  const controller = new AbortController();
+  let scanned = 0;
+  const onProgress = (done: number): void => {
+    scanned = done;
+    controller.abort(new Error('stopped'));
+  };
+  await assert.rejects(listShardSource(source, { onProgress, signal: controller.signal }), /stopped/);
+  assert.ok(scanned < names.length, String(scanned));
+  assert.ok(!readdirSync(source).some((name) => name.startsWith('dino-index')));
+});

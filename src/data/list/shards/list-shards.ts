@@ -264,7 +264,7 @@ function notesOfShards(source: string, shards: ShardIndex['shards']): ListNotes 
 /**
  * Lists the images of shards, in the order of the files and of the images within.
  * @param source - What the shards were named by, absolute: listImages() of it gives this list again.
- * @throws DataError when a shard is missing or none has images
+ * @throws DataError when a shard is missing or none has images; the signal's reason when aborted
  */
 export async function listShards(
   files: readonly string[],
@@ -293,6 +293,7 @@ export async function listShards(
     const shards = await inLanes([...found.entries()], LANES, async ([i, { file }]) => {
       const known = ready[i] ?? null;
       if (known !== null) return known;
+      options.signal?.throwIfAborted();
       const shard = await scanShard(file);
       scanned++;
       options.onProgress?.(scanned, missing);

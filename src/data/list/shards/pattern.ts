@@ -2,6 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { DataError } from '../../../errors.js';
+import { printable } from '../../../plain/printable.js';
 import { hasWildcards, wildcardExpression } from '../../../plain/wildcards.js';
 
 export const SHARD_EXTENSIONS: readonly string[] = ['.tar', '.parquet'];
@@ -62,13 +63,17 @@ async function expandWildcards(name: string): Promise<string[]> {
     .map((entry) => path.join(folder, entry));
 }
 
+/** Of a compressed archive, why it is not read and what to do; null for any other name. */
+export const compressedWords = (source: string): string | null =>
+  COMPRESSED.test(source)
+    ? `${printable(source)} is compressed: images can't be read from it in random order. Unpack it (images are compressed ` +
+      'already, so the .tar is hardly larger) and give the .tar.'
+    : null;
+
 /** @throws DataError for a compressed archive, which says what to do */
 export function refuseCompressed(source: string): void {
-  if (!COMPRESSED.test(source)) return;
-  throw new DataError(
-    `${source} is compressed: images can't be read from it in random order. Unpack it (images are compressed ` +
-      'already, so the .tar is hardly larger) and give the .tar.',
-  );
+  const words = compressedWords(source);
+  if (words !== null) throw new DataError(words);
 }
 
 /**
