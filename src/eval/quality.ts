@@ -91,7 +91,7 @@ function verdictAgainst(model: NetworksQuality, other: NetworksQuality, name: st
   );
 }
 
-const PHRASES = { better: 'better than', worse: 'worse than', alike: 'as good as, within chance,' } as const;
+const PHRASES = { better: 'better than', worse: 'worse than', alike: 'about as good as' } as const;
 
 type Described = Omit<QualityResult, 'words'>;
 
@@ -101,7 +101,8 @@ function wordsOn(result: Described, sizes: { own: number; against: number | null
   const say = (verdict: Verdict | null, what: string, other: QualityMeasures | null): void => {
     if (verdict === null || other === null) return;
     const [mine, theirs] = [result.measures, other].map((each) => showMeasure(measure, each[measure]));
-    words.push(`the features are ${PHRASES[verdict]} ${what}: ${mine} against ${theirs}`);
+    const isChance = verdict === 'alike' ? ', a difference that may be chance' : '';
+    words.push(`the features are ${PHRASES[verdict]} ${what}: ${mine} against ${theirs}${isChance}`);
   };
   say(verdicts.untrained, 'those of the untrained network', result.untrained);
   say(verdicts.pixels, 'raw pixels', result.pixels);
