@@ -150,6 +150,19 @@ test('shards of shards, and of a list', async () => {
   );
 });
 
+test('shards of a list hold the images that it names in hidden folders, too', async () => {
+  await writeImages(at('visible'), ['.cache/1.jpg', 'a/.deep/2.jpg', 'a/3.jpg']);
+  writeFileSync(at('visible', 'list.txt'), '.cache/1.jpg\na/.deep/2.jpg\na/3.jpg\n');
+  const result = await writeShards(at('visible', 'list.txt'), { output: at('visible-shards') });
+  assert.deepEqual([result.images, result.skipped], [3, []]);
+  const listed = await listImages(at('visible-shards'));
+  assert.deepEqual(
+    listed.items.map((item) => item.path.split('::')[1]),
+    ['.cache/1.jpg', 'a/.deep/2.jpg', 'a/3.jpg'],
+  );
+  assert.equal(listed.fingerprint, result.fingerprint);
+});
+
 test('a folder that can’t be used, images that can’t be read', async () => {
   await assert.rejects(writeShards(at('images'), { output: at('x'), shardSize: 5 }), /at least 10000 bytes/);
   await assert.rejects(writeShards(at('images'), { output: at('images/a/v1.2.jpg/x') }));

@@ -177,7 +177,8 @@ function listedName(images: PackedImages, index: number, root: string): string {
 
 /**
  * The tar members of an image. A key has no dots after its last slash, because WebDataset ends keys at the first one. If it
- * differs from the image's name for that reason, or because another image of the shard has it, a .json has the name.
+ * differs from the image's name for that reason, or because another image of the shard has it, a .json has the name. Nor does
+ * a part of it begin with a dot: a list may name images in hidden folders, but a reader of shards leaves hidden members out.
  */
 function sampleMembers(
   name: string,
@@ -193,7 +194,8 @@ function sampleMembers(
   if (extension === undefined) return null;
   const stem = safe.endsWith(`.${extension}`) ? safe.slice(0, -extension.length - 1) : safe;
   const slash = stem.lastIndexOf('/') + 1;
-  const plain = stem.slice(0, slash) + (stem.slice(slash).replaceAll('.', '_') || '_');
+  const plain =
+    stem.slice(0, slash).replace(/(?<=^|\/)\./g, '_') + (stem.slice(slash).replaceAll('.', '_') || '_');
   let key = plain;
   for (let n = 2; keys.has(key); n++) key = `${plain}~${n}`;
   keys.add(key);

@@ -19,8 +19,11 @@ import { openToRead } from '../../../files/guarded.js';
 import { PackedImages } from '../packed-images.js';
 import { MAX_LABEL, NOTE_KINDS, type ScannedShard } from './scanned-shard.js';
 
-/** 2: of a sample all images, labels that stand apart, archives within archives, and what is left out. */
-const VERSION = 2;
+/**
+ * 2: of a sample all images, labels that stand apart, archives within archives, and what is left out.
+ * 3: nothing of hidden folders.
+ */
+const VERSION = 3;
 const MAGIC = Buffer.from(`DINOIDX${String.fromCharCode(VERSION)}`, 'latin1');
 
 const NAME = /^dino-index-[0-9a-f]{12}\.bin$/;

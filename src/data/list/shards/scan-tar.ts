@@ -32,6 +32,13 @@ export function splitKey(name: string): { key: string; extension: string } | nul
   return { key: name.slice(0, dot), extension: name.slice(dot + 1).toLowerCase() };
 }
 
+/**
+ * Whether a member, or a folder that it lies in, is hidden, as in a folder of images: macOS has a ._x.jpg beside each x.jpg,
+ * file managers a .thumbs beside the pictures, whose images and labels are none of the set's.
+ */
+const isHidden = (name: string): boolean =>
+  name.split('/').some((part) => part.startsWith('.') && part !== '.');
+
 /** The names that a label of an image may have, without its ending: the image's own, cut at each of its dots, longest first. */
 function labelNames(name: string, key: string): string[] {
   const names = [name];
@@ -139,12 +146,9 @@ class TarScan {
       const reason = `${name.slice(0, 200)}: has a name of more than 16 KiB: skipped`;
       return this.problems.add({ offset: member.offset - BLOCK_SIZE, reason });
     }
+    if (isHidden(name)) return;
     const parts = splitKey(name);
-    if (parts === null) {
-      // names that begin with a dot are hidden, as in a folder: macOS has a ._x.jpg beside each x.jpg
-      if (name[name.lastIndexOf('/') + 1] !== '.') this.#leftOut.add(name);
-      return;
-    }
+    if (parts === null) return this.#leftOut.add(name);
     const ending = parts.extension.slice(parts.extension.lastIndexOf('.') + 1);
     if (ending === 'tar') return this.#archive(member, depth);
     if (parts.key !== this.#key || this.#members.has(name)) this.#finishSample();

@@ -94,6 +94,28 @@ test(
   },
 );
 
+test('hidden folders, and what lies in them, are no images, classes or labels, as in a folder', async () => {
+  const found = await list(
+    'hidden.tar',
+    archive([
+      ...['./cats/1.jpg', './.thumbs/1.jpg', 'cats/.ipynb_checkpoints/1-checkpoint.jpg', 'dogs/1.jpg'],
+      ['.labels/1.cls', '7'],
+      ['dogs/.more/1.cls', '8'],
+      ['.old/more.tar', archive(['birds/1.jpg'])],
+      ...['.old/readme.txt', 'dogs/.hidden/noending', '..more/1.jpg', 'dogs/2.jpg'],
+    ] as Member[]),
+  );
+  assert.deepEqual(found.names, ['cats/1.jpg', 'dogs/1.jpg', 'dogs/2.jpg']);
+  assert.deepEqual(
+    [found.classes, found.labels],
+    [
+      ['cats', 'dogs'],
+      [0, 1, 1],
+    ],
+  );
+  assert.deepEqual([found.leftOut.count, found.remarks, found.unreadable], [0, [], []]);
+});
+
 test('labels belong to the images whose names begin with theirs, the longest first', async () => {
   const { labels, leftOut, remarks } = await list(
     'sidecars.tar',
@@ -270,7 +292,7 @@ test('an index of the first version, which may lack images, is not used', async 
   const { index } = await listShardSource(at('old.tar'));
   assert.equal(index.scanned, 0);
   const bytes = readFileSync(index.file!);
-  assert.equal(bytes.toString('latin1', 0, 8), 'DINOIDX\x02');
+  assert.equal(bytes.toString('latin1', 0, 8), 'DINOIDX\x03');
   bytes[7] = 1;
   writeFileSync(index.file!, bytes);
   assert.equal((await listShardSource(at('old.tar'))).index.scanned, 1);
