@@ -7,7 +7,7 @@ import { indexArgument, nearestFields, nearestOf } from './arguments.js';
 import { callback, checkCall, finite, optionsOf } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
-import { distanceOf } from './nearest-rows.js';
+import { distanceOf, SAME_SIMILARITY } from './nearest-rows.js';
 
 /**
  * Images nearer than this share of the usual distance to a tenth neighbour count as the same, by default: a network that
@@ -16,8 +16,6 @@ import { distanceOf } from './nearest-rows.js';
 const SAME = 0.45;
 /** The neighbour whose distance is usual: an image seldom has as many copies. */
 const USUAL_NEIGHBOUR = 10;
-/** Copies differ by a rounding error at least. */
-const MOST_THRESHOLD = 0.999999;
 /** Neighbours of an image that are compared: a larger group is found through several of its images. */
 const NEIGHBOURS = 50;
 /** Above this share of the images in groups, the threshold says little about the images. */
@@ -41,14 +39,14 @@ export interface DuplicateGroup {
 /** Similarity from which two images of an index count as the same, by how far apart its images usually are. */
 export async function duplicateThreshold(index: ImageIndex, options: NearestOptions = {}): Promise<number> {
   const k = Math.min(USUAL_NEIGHBOUR, index.count - 1);
-  if (k < 1) return MOST_THRESHOLD;
+  if (k < 1) return SAME_SIMILARITY;
   // as many as will be compared: they are found once
   const near = await index.neighbours(Math.min(NEIGHBOURS, index.count - 1), options);
   const distances = Float64Array.from({ length: index.count }, (_, row) =>
     distanceOf(near.similarities[row * near.k + k - 1]!),
   ).sort();
   const same = SAME * distances[distances.length >> 1]!;
-  return Math.min(MOST_THRESHOLD, Math.max(0.01, 1 - same ** 2 / 2));
+  return Math.min(SAME_SIMILARITY, Math.max(0.01, 1 - same ** 2 / 2));
 }
 
 /** The most similar pairs of images, each once, the most similar first. At most `most`. */

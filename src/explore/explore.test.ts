@@ -220,6 +220,32 @@ describe('outliers', () => {
   });
 });
 
+describe('outliers among exact copies', () => {
+  const pictures = unitRows(normals(4 * WIDTH, 21), WIDTH);
+  /** So many copies of a picture, whose features differ as those of copies in different batches do. */
+  const copiesOf = (picture: number, count: number): Float32Array[] =>
+    Array.from({ length: count }, (_, i) =>
+      near(pictures.subarray(picture * WIDTH, (picture + 1) * WIDTH), 2e-4, 100 * picture + i),
+    );
+
+  it('are found: 30 copies of one picture and one other', async () => {
+    using index = await indexOf(joined(...copiesOf(0, 30), ...copiesOf(1, 1)));
+    const [first, ...others] = await findOutliers(index, { top: 31 });
+    assert.deepEqual([first!.row, first!.far], [30, true]);
+    assert.ok(first!.deviation > 10 && first!.deviation < 100, `${first!.deviation}`);
+    assert.equal(others.length, 30);
+    assert.ok(others.every(({ deviation, far }) => deviation === 0 && !far));
+  });
+
+  it('are none where all are copies, or each has as many', async () => {
+    for (const rows of [copiesOf(0, 40), [0, 1, 2].flatMap((picture) => copiesOf(picture, 15))]) {
+      using index = await indexOf(joined(...rows));
+      const found = await findOutliers(index, { top: 50 });
+      assert.ok(found.every(({ deviation, far }) => deviation === 0 && !far));
+    }
+  });
+});
+
 describe('clusters', () => {
   it('finds how many there are and which images belong together', async () => {
     using index = await indexOf(clusteredRows(700, WIDTH, 7, 0.6));

@@ -13,6 +13,9 @@ export interface NearestRows {
   k: number;
 }
 
+/** From this similarity on, rows are the same: in float32 that of exact copies differs from 1 by a rounding error. */
+export const SAME_SIMILARITY = 0.999999;
+
 /** Euclidean distance of two rows of length 1, from the cosine of their angle: |a - b|^2 = 2 - 2 cos. */
 export const distanceOf = (similarity: number): number =>
   Math.sqrt(Math.max(0, 2 - 2 * Math.max(-1, similarity)));

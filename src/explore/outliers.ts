@@ -7,7 +7,7 @@ import { indexArgument, nearestFields, nearestOf } from './arguments.js';
 import { checkCall, count, optionsOf } from '../plain/check-options.js';
 import { ConfigError } from '../errors.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
-import { distanceOf } from './nearest-rows.js';
+import { distanceOf, SAME_SIMILARITY } from './nearest-rows.js';
 
 /** Neighbours that an ordinary image has. */
 export const OUTLIER_NEIGHBOURS = 10;
@@ -15,6 +15,8 @@ export const OUTLIER_NEIGHBOURS = 10;
 const FAR = 3.5;
 /** Median absolute deviation of a normal distribution, in standard deviations. */
 const MAD = 0.6745;
+/** The standard deviation of a normal distribution, in mean absolute deviations. */
+const MEAN_AD = 1.253314;
 
 export interface OutlierOptions extends NearestOptions {
   /** Which neighbour's distance is taken; default 10. */
@@ -28,7 +30,7 @@ export interface Outlier {
   path: string;
   /** Euclidean distance to the k-th nearest neighbour, 0 to 2. */
   distance: number;
-  /** How far above the usual distance, in robust standard deviations. */
+  /** How far above the usual distance, in robust standard deviations; 0 for all when all distances are the same. */
   deviation: number;
   /** Whether that is beyond 3.5. */
   far: boolean;
@@ -39,6 +41,22 @@ const median = (sorted: Float64Array): number => {
   const half = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
 };
+
+/**
+ * How far each score is from the median, in robust standard deviations: by the median absolute deviation, or by the mean one
+ * where more than half of the scores are the same (Iglewicz and Hoaglin), as those of images with exact copies are.
+ */
+function deviationsOf(scores: Float64Array): Float64Array {
+  const middle = median(Float64Array.from(scores).sort());
+  // a square differs by twice as much as the similarity: distances of copies are rounding errors, not differences
+  const off = scores.map((score) =>
+    Math.abs(score ** 2 - middle ** 2) < 2 * (1 - SAME_SIMILARITY) ? 0 : score - middle,
+  );
+  const sizes = off.map(Math.abs).sort();
+  const mean = sizes.reduce((sum, size) => sum + size, 0) / sizes.length;
+  const spread = median(sizes) / MAD || MEAN_AD * mean;
+  return spread > 0 ? off.map((each) => each / spread) : off;
+}
 
 /** Distance of each image's k-th neighbour; k is clipped to the images there are. */
 export async function outlierScores(index: ImageIndex, options: OutlierOptions = {}): Promise<Float64Array> {
@@ -58,15 +76,14 @@ export async function findOutliers(index: ImageIndex, options: OutlierOptions = 
   const { top = 20 } = options;
   const scores = await outlierScores(index, options);
   if (index.count < 2) return [];
-  const middle = median(Float64Array.from(scores).sort());
-  const spread = median(scores.map((score) => Math.abs(score - middle)).sort()) / MAD;
+  const deviations = deviationsOf(scores);
   const { rows, similarities, k } = await index.neighbours(
     Math.min(options.k ?? OUTLIER_NEIGHBOURS, index.count - 1),
     nearestOf(options),
   );
   const order = Array.from(scores, (_, row) => row).sort((a, b) => scores[b]! - scores[a]! || a - b);
   return order.slice(0, top).map((row) => {
-    const deviation = spread > 0 ? (scores[row]! - middle) / spread : 0;
+    const deviation = deviations[row]!;
     const near = rows[row * k]!;
     return {
       ...{ row, path: index.pathOf(row), distance: scores[row]!, deviation, far: deviation > FAR },
