@@ -191,7 +191,9 @@ export function publicCalls(fixture: Fixture): Record<string, Call> {
     checkSettings: call(dino.checkSettings, 1, { settings: TINY_SETTINGS }),
     clusterIndex: call(dino.clusterIndex, 1, {
       index,
-      options: all<dino.ClusterOptions>({ clusters: 2, seed: 0, typical: 1, signal, onProgress: nothing }),
+      options: all<dino.ClusterOptions>({
+        ...{ clusters: 2, seed: 0, typical: 1, signal, onProgress: nothing, onWarning: nothing },
+      }),
     }),
     contourAccuracy: call(dino.contourAccuracy, 4, { ...{ truth: mask, mask, width: 2, height: 2 } }),
     decodeImage: call(dino.decodeImage, 1, { input: nowhere, options: { maxSide: 64 } }),

@@ -17,6 +17,7 @@ import { PhiloxStream, Purpose } from '../data/crops/philox.js';
 import { ConfigError } from '../errors.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor, zeros } from '../torch/index.js';
 import type { ImageIndex } from './image-index.js';
+import { SAME_SIMILARITY } from './nearest-rows.js';
 import { unitRows } from '../plain/maps.js';
 
 const MOST_STEPS = 50;
@@ -39,6 +40,8 @@ export interface ClusterOptions {
   typical?: number;
   signal?: AbortSignal | undefined;
   onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Called when there are fewer clusters than were asked for. */
+  onWarning?: (message: string) => void;
 }
 
 export interface Cluster {
@@ -212,7 +215,7 @@ const clusterOptions = optionsOf<ClusterOptions>(
   {},
   {
     ...{ clusters: wholeNumber(), seed: wholeNumber(), typical: wholeNumber() },
-    ...{ signal: abortSignal, onProgress: callback },
+    ...{ signal: abortSignal, onProgress: callback, onWarning: callback },
   },
 );
 
@@ -239,7 +242,40 @@ export async function clusterIndex(index: ImageIndex, options: ClusterOptions = 
     wanted ??
     tried.reduce((a, b) => (b.silhouette > a.silhouette ? b : a), { clusters: 1, silhouette: -1 }).clusters;
   const found = await bestOf(features, width, k, TRIES, options, onTry);
-  return { ...arranged(index, found, k, typical), silhouette: k === 1 ? 0 : silhouetteOf(found), tried };
+  const clustering = arranged(index, found, k, typical);
+  if (wanted !== undefined && clustering.clusters.length < wanted)
+    options.onWarning?.(fewerLine(index, wanted, clustering.clusters.length));
+  return { ...clustering, silhouette: k === 1 ? 0 : silhouetteOf(found), tried };
+}
+
+/** Says why there are fewer clusters than were asked for. */
+function fewerLine(index: ImageIndex, wanted: number, found: number): string {
+  const distinct = distinctImages(index, wanted);
+  return (
+    `${wanted} clusters were asked for and there are ${found}: ` +
+    (distinct < wanted
+      ? `only ${distinct} of the ${index.count} images differ, the others are copies of them to this model`
+      : `no image was nearest to the centres of the others; another seed may fill them`)
+  );
+}
+
+/** How many images differ from one another, at most `most`. */
+function distinctImages(index: ImageIndex, most: number): number {
+  const { count, width } = index;
+  using rows = fromTypedArray(index.features(), [count, width]);
+  const isKnown = new Uint8Array(count);
+  let distinct = 0;
+  for (let row = 0; row < count && distinct < most; row++) {
+    if (isKnown[row] === 1) continue;
+    distinct++;
+    const similarity = scope(() =>
+      inferenceMode(
+        () => rows.mv(fromTypedArray(index.feature(row), [width])).toTypedArray() as Float32Array,
+      ),
+    );
+    for (let i = row; i < count; i++) if (similarity[i]! >= SAME_SIMILARITY) isKnown[i] = 1;
+  }
+  return distinct;
 }
 
 /** Rows spread evenly through the index. */

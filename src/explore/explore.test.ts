@@ -276,6 +276,26 @@ describe('clusters', () => {
     assert.ok(all.clusters.every(({ tightness }) => tightness > 0.9999));
     await assert.rejects(clusterIndex(index, { clusters: 31 }), /expected 1 to 30/);
   });
+
+  it('says why there are fewer than were asked for', async () => {
+    const pictures = unitRows(normals(2 * WIDTH, 31), WIDTH);
+    const rows = Array.from({ length: 31 }, (_, i) =>
+      i < 30 ? pictures.subarray(0, WIDTH) : pictures.subarray(WIDTH),
+    );
+    using index = await indexOf(joined(...rows));
+    const warnings: string[] = [];
+    const onWarning = (message: string) => warnings.push(message);
+    const before = liveTensors();
+    const { clusters } = await clusterIndex(index, { clusters: 5, onWarning });
+    noTensorLeft(before);
+    assert.equal(clusters.length, 2);
+    assert.deepEqual(warnings, [
+      '5 clusters were asked for and there are 2: only 2 of the 31 images differ, the others are copies of them to this model',
+    ]);
+    await clusterIndex(index, { clusters: 2, onWarning });
+    await clusterIndex(index, { onWarning });
+    assert.equal(warnings.length, 1);
+  });
 });
 
 describe('subsets to label', () => {

@@ -22,6 +22,7 @@ export const command = defineCommand({
         ...pick(options, 'clusters', 'typical', 'seed'),
         signal,
         onProgress: (done, total) => count('tries of k-means', done, total),
+        onWarning: (message) => io.warn(message),
       });
       const digits = String(clusters.length).length;
       const name = (i: number): string => `cluster-${String(i + 1).padStart(digits, '0')}`;
