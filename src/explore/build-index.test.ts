@@ -25,7 +25,7 @@ import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { liveTensors } from '../torch/index.js';
 import { loadModel, Model } from '../model.js';
 import { writeSafetensors } from '../weights/safetensors.js';
-import { buildIndex, type BuildIndexOptions } from './build-index.js';
+import { buildIndex, type BuildIndexOptions, type BuildIndexResult } from './build-index.js';
 import { findDuplicates } from './duplicates.js';
 import { ImageIndex } from './image-index.js';
 import type { IndexManifest } from './index-format.js';
@@ -131,6 +131,23 @@ describe('an index', () => {
     );
     assert.equal(index.fileOf(1), path.join(images, 'green', 'green 1.png'));
     assert.equal((await build(place, {}, list)).added, 0);
+  });
+
+  it('of a list that names an image twice has it once, says so, and settles', async () => {
+    const list = path.join(folder, 'lists', 'twice.txt');
+    const [red, green] = ['../images/red/red 1.png', '../images/green/green 1.png'];
+    writeFileSync(list, [red, green, red, '../images/blue/../red/red 1.png', green, ''].join('\n'));
+    const place = path.join(folder, 'twice.index');
+    const told = ({ images: count, added, removed, skipped, remarks }: BuildIndexResult) => [
+      ...[count, added, removed, skipped.length],
+      ...remarks,
+    ];
+    const remark = `${list}: 3 entries name images that the list already has (${path.join(images, 'red', 'red 1.png')}, and 2 more): each image counts once`;
+    assert.deepEqual(told(await build(place, {}, list)), [2, 2, 0, 0, remark]);
+    assert.deepEqual(told(await build(place, {}, list)), [2, 0, 0, 0, remark]);
+    using index = ImageIndex.open(place);
+    const groups = await findDuplicates(index, { threshold: 0.999 });
+    assert.ok(groups.every(({ keep, copies }) => copies.every((copy) => copy.path !== keep.path)));
   });
 
   it('leaves out images of which a model makes nothing, and says so', async () => {

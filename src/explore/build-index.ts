@@ -7,7 +7,7 @@
  * again when more than a fifth of the images it was fitted to have changed. Until then images that are added go through the
  * transform that the index has, as the others and the queries do.
  */
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { listSource } from '../data/arguments.js';
 import { anyModelArgument } from '../models/model-argument.js';
@@ -56,14 +56,15 @@ import {
 } from './index-draft.js';
 import {
   INDEX_FEATURES,
-  type IndexedImage,
   type IndexFeatures,
   type IndexManifest,
   manifestPath,
+  nameBelow,
   readIndexedImages,
   readManifest,
   remake,
 } from './index-format.js';
+import { type Plan, planOf, repeatedLine, rootOf } from './index-plan.js';
 
 /** Seconds between two writings of what was embedded. */
 const SAVE_EVERY = 300;
@@ -125,69 +126,6 @@ export interface BuildIndexResult extends ListNotes {
   whitening: { mode: TransformMode; reason: string };
   /** Share of the ten nearest neighbours that the approximate search finds; 1 where search is exact. */
   recall: number;
-}
-
-interface Stamp {
-  bytes: number;
-  mtime: number;
-}
-
-/** Size and time of an image's file, or of the shard that it lies in. */
-function stampOf(file: string): Stamp {
-  const place = existsSync(file) ? file : file.split('::')[0]!;
-  try {
-    const { size, mtimeMs } = statSync(place);
-    return { bytes: size, mtime: mtimeMs };
-  } catch {
-    return { bytes: -1, mtime: -1 }; // missing, or a circle of links: reported when it is read
-  }
-}
-
-const portable = (root: string, file: string): string =>
-  path.relative(root, file).split(path.sep).join('/') || '.';
-
-/** The folder that holds all images: that of the list, or, when a list names images elsewhere, one above them all. */
-function rootOf({ root, items }: ImageList): string {
-  let common = root;
-  for (const { path: file } of items)
-    while (!file.startsWith(common.endsWith(path.sep) ? common : common + path.sep)) {
-      if (path.dirname(common) === common) return common;
-      common = path.dirname(common);
-    }
-  return common;
-}
-
-interface Plan {
-  /** The images that stay, with their rows in the old index. */
-  kept: { image: IndexedImage; row: number }[];
-  /** Images to embed; `before` when the index had another state of the file. */
-  fresh: (Stamp & { item: ImageItem; label: string | null; before: boolean })[];
-  /** What leaves the index: missing images, and old states of changed ones. */
-  removed: IndexedImage[];
-}
-
-/** What has to be done, given the images that exist and those that are indexed. */
-function planOf(list: ImageList, old: { root: string; images: readonly IndexedImage[] } | null): Plan {
-  const known = new Map(
-    (old?.images ?? []).map((image, row) => [path.resolve(old!.root, image.path), { image, row }]),
-  );
-  const kept: Plan['kept'] = [];
-  const fresh: Plan['fresh'] = [];
-  for (const item of list.items) {
-    const label = item.label === null ? null : list.classes![item.label]!;
-    const stamp = stampOf(item.path);
-    const before = known.get(item.path);
-    known.delete(item.path); // so that an image that is listed twice is embedded once
-    if (before?.image.bytes === stamp.bytes && before.image.mtime === stamp.mtime) {
-      kept.push({ row: before.row, image: { ...before.image, path: portable(list.root, item.path), label } });
-      continue;
-    }
-    fresh.push({ item, label, ...stamp, before: before !== undefined });
-  }
-  kept.sort((a, b) => a.row - b.row);
-  const keptIds = new Set(kept.map(({ image }) => image.id));
-  const removed = (old?.images ?? []).filter(({ id }) => !keptIds.has(id));
-  return { kept, fresh, removed };
 }
 
 /** Why the old features can't be used; null when they can. */
@@ -285,10 +223,12 @@ export async function buildIndex(
         ? emptyDraft(asked)
         : draftOf(folder, usable, oldIds, { ...plan, fresh: plan.fresh.length });
     for (const { path: place, reason } of list.unreadable.map(skippedPlace))
-      growing.skipped.push({ path: portable(list.root, place), reason });
+      growing.skipped.push({ path: nameBelow(list.root, place), reason });
     const generation = (old?.generation ?? -1) + 1;
     const about = { weights, settings, list, folder, generation, asked };
     const counts = await grow(model, plan, growing, about, options);
+    const notes = notesOf(list);
+    const remarks = [...notes.remarks, ...repeatedLine(list.source, plan.repeated)];
     using index = ImageIndex.open(folder);
     const recall = await index.recall(CHECKED, (done, total) => onProgress?.({ part: 'check', done, total }));
     const { count, width } = index;
@@ -296,7 +236,7 @@ export async function buildIndex(
     const { mode, reason } = index.manifest.whitening;
     return {
       ...{ index: folder, images: count, ...counts, rebuilt, skipped, width, recall },
-      ...{ whitening: { mode, reason }, ...notesOf(list) },
+      ...{ whitening: { mode, reason }, ...notes, remarks },
     };
   } finally {
     lock.release();
@@ -358,7 +298,7 @@ async function grow(
     for await (const { indices, features, shape, skipped } of batches) {
       done += indices.length + skipped.length;
       for (const { path: file, reason } of skipped)
-        growing.skipped.push({ path: portable(list.root, file), reason });
+        growing.skipped.push({ path: nameBelow(list.root, file), reason });
       hasChanges ||= indices.length > 0;
       if (indices.length > 0) {
         const width = shape[1]!;
@@ -380,14 +320,14 @@ async function grow(
           const { item, label, bytes, mtime, before } = plan.fresh[indices[i]!]!;
           if (before) counts.changed++;
           else counts.added++;
-          const name = portable(list.root, item.path);
+          const name = nameBelow(list.root, item.path);
           growing.images.push({ id: ids[row]!, path: name, bytes, mtime, label });
         });
         withoutFeature += indices.length - places.length;
         const isPlaced = new Set(places);
         Array.from(indices).forEach((index, i) => {
           if (isPlaced.has(i)) return;
-          const file = portable(list.root, plan.fresh[index]!.item.path);
+          const file = nameBelow(list.root, plan.fresh[index]!.item.path);
           growing.skipped.push({
             path: file,
             reason: 'the model gives it features that are all 0 or not finite',

@@ -136,6 +136,10 @@ const imageSchema = z.object({
 /** One image of an index; `path` is relative to the root, with `/`. */
 export type IndexedImage = z.infer<typeof imageSchema>;
 
+/** The name of an image below a root. */
+export const nameBelow = (root: string, file: string): string =>
+  path.relative(root, file).split(path.sep).join('/') || '.';
+
 export const manifestPath = (folder: string): string => path.join(folder, 'index.json');
 
 /** What to do about an index that can't be used. */
