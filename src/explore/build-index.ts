@@ -64,7 +64,8 @@ import {
   readManifest,
   remake,
 } from './index-format.js';
-import { type Plan, planOf, repeatedLine, rootOf } from './index-plan.js';
+import { type Plan, planOf, repeatedLine, rootNow, rootOf } from './index-plan.js';
+import { moveLabels, unmatchedLine } from './labels.js';
 
 /** Seconds between two writings of what was embedded. */
 const SAVE_EVERY = 300;
@@ -179,7 +180,7 @@ const buildOptions = optionsOf<BuildIndexOptions>(
  * Embeds a folder of images into an index on disk, or brings that index up to date.
  *
  * @param images - A folder or a list, as listImages() takes it.
- * @throws ConfigError for options out of range; DataError when there are no images, none can be read, the index is damaged,
+ * @throws ConfigError for options out of range, or an index of other images; DataError when there are no images, none can be read, the index is damaged,
  *   in use or can't be written; the signal's reason when aborted, after the work done so far is written.
  */
 export async function buildIndex(
@@ -212,10 +213,11 @@ export async function buildIndex(
       arch: model.architecture.arch,
     };
     const old = isNew ? null : readManifest(folder);
+    const oldRoot = old === null ? null : rootNow(folder, old, list);
     const rebuilt = old === null ? null : difference(old, weights, settings);
     const usable = rebuilt === null ? old : null;
     const oldImages = usable === null ? [] : readIndexedImages(folder, usable);
-    const plan = planOf(list, usable === null ? null : { root: usable.images.root, images: oldImages });
+    const plan = planOf(list, usable === null ? null : { root: oldRoot!, images: oldImages });
     const oldIds = Int32Array.from(oldImages, ({ id }) => id);
     const asked = options.whiten ?? old?.whitening.asked ?? 'auto';
     const growing =
@@ -225,11 +227,13 @@ export async function buildIndex(
     for (const { path: place, reason } of list.unreadable.map(skippedPlace))
       growing.skipped.push({ path: nameBelow(list.root, place), reason });
     const generation = (old?.generation ?? -1) + 1;
-    const about = { weights, settings, list, folder, generation, asked };
+    const isMoved = old !== null && (old.images.root !== list.root || old.images.source !== list.source);
+    const about = { weights, settings, list, folder, generation, asked, oldRoot, isMoved };
     const counts = await grow(model, plan, growing, about, options);
     const notes = notesOf(list);
     const remarks = [...notes.remarks, ...repeatedLine(list.source, plan.repeated)];
     using index = ImageIndex.open(folder);
+    remarks.push(...unmatchedLine(index));
     const recall = await index.recall(CHECKED, (done, total) => onProgress?.({ part: 'check', done, total }));
     const { count, width } = index;
     const { skipped } = growing;
@@ -247,6 +251,10 @@ interface About extends Pick<IndexManifest, 'weights' | 'settings' | 'generation
   folder: string;
   list: ImageList;
   asked: WhitenChoice;
+  /** What the names in labels.jsonl are relative to; null for a new index. */
+  oldRoot: string | null;
+  /** Whether the images' names, or where they are, differ from what index.json says. */
+  isMoved: boolean;
 }
 
 /** Embeds new images, and writes every few minutes, at the end, and when aborted. */
@@ -264,7 +272,8 @@ async function grow(
   let { generation } = about;
   let saved = performance.now();
   const isNew = !existsSync(manifestPath(about.folder));
-  let hasChanges = plan.removed.length > 0 || growing.hasNewGraph || isNew;
+  let hasChanges = plan.removed.length > 0 || growing.hasNewGraph || isNew || about.isMoved;
+  let labelRoot = about.oldRoot ?? list.root;
   const counts = {
     added: 0,
     changed: 0,
@@ -275,7 +284,11 @@ async function grow(
     if (growing.width === null) return; // nothing could be read yet
     await placeRows(growing);
     const { vectors } = growing;
-    commitIndex(about.folder, { ...growing, vectors: vectors! }, { ...about, generation: generation++ });
+    const commit = (): unknown =>
+      commitIndex(about.folder, { ...growing, vectors: vectors! }, { ...about, generation: generation++ });
+    if (labelRoot === list.root) commit();
+    else moveLabels(about.folder, { from: labelRoot, to: list.root, files: list.items }, commit);
+    labelRoot = list.root;
     saved = performance.now();
     hasChanges = false;
   };

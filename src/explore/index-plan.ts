@@ -1,9 +1,11 @@
 /** What has to be done to bring an index up to date: which images stay, which are embedded, which leave it. */
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { ImageItem, ImageList } from '../data/index.js';
+import { ConfigError } from '../errors.js';
 import { printable } from '../plain/printable.js';
-import { type IndexedImage, nameBelow } from './index-format.js';
+import { type IndexedImage, type IndexManifest, nameBelow, readIndexedImages } from './index-format.js';
+import { freeName } from './put-images.js';
 
 interface Stamp {
   bytes: number;
@@ -30,6 +32,47 @@ export function rootOf({ root, items }: ImageList): string {
       common = path.dirname(common);
     }
   return common;
+}
+
+/**
+ * Whether an index is surely one of other images than those of a folder or list: its own are named otherwise and still there.
+ */
+export function isOfOthers({ images }: IndexManifest, source: string): boolean {
+  const [own, given] = [path.resolve(images.source), path.resolve(source)];
+  if (own === given) return false;
+  try {
+    return realpathSync(own) !== realpathSync(given);
+  } catch {
+    return false; // moved, or a pattern of shards
+  }
+}
+
+/** Whether most of an index's images are in a list, if their names are relative to this root. */
+function hasMost(list: ImageList, images: readonly IndexedImage[], root: string): boolean {
+  const listed = new Set<string>();
+  for (const { path: file } of list.items) listed.add(file);
+  const found = images.filter((image) => {
+    const file = path.resolve(root, image.path);
+    return listed.has(file) && stampOf(file).bytes === image.bytes;
+  });
+  return 2 * found.length > images.length;
+}
+
+/**
+ * The root that the names in an index are relative to now: another than when it was made, if its images were moved.
+ * @throws ConfigError when it is the index of other images: what is known of its own, as labels, would become theirs.
+ */
+export function rootNow(folder: string, old: IndexManifest, list: ImageList): string {
+  const { source, root } = old.images;
+  if (path.resolve(source) === list.source) return root;
+  if (!isOfOthers(old, list.source)) {
+    const images = readIndexedImages(folder, old);
+    for (const place of [root, list.root]) if (hasMost(list, images, place)) return place;
+  }
+  throw new ConfigError(
+    `${printable(folder)} is the index of ${printable(source)}, not of ${printable(list.source)}: an index is brought up to ` +
+      `date, never replaced. Give another --output, ${printable(freeName(folder))} is not taken`,
+  );
 }
 
 export interface Plan {

@@ -9,7 +9,7 @@ import type { ImageItem, ImageList } from '../data/index.js';
 import { indexArgument } from './arguments.js';
 import type { ImageIndex } from './image-index.js';
 import { manifestPath } from './index-format.js';
-import { readLabels } from './labels.js';
+import { readLabels, unmatchedLine } from './labels.js';
 
 /** Whether a path is a folder with an index in it. */
 export const isIndexFolder = (folder: string): boolean => existsSync(manifestPath(folder));
@@ -52,6 +52,7 @@ export function labelledImages(index: ImageIndex): ImageList {
       ...(without > 0
         ? [`${printable(folder)}: ${without} of ${index.count} images have no label and were left out`]
         : []),
+      ...unmatchedLine(index),
       ...(damaged > 0 ? [`${printable(folder)}: ${damaged} damaged lines of labels were left out`] : []),
     ],
   };

@@ -3,8 +3,11 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import {
   appendFileSync,
+  copyFileSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -15,10 +18,11 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { clusteredRows, featureIndex } from '../testing/feature-index.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
-import { loadModel } from '../model.js';
-import { buildIndex } from './build-index.js';
+import { ConfigError } from '../errors.js';
+import { loadModel, type Model } from '../model.js';
+import { buildIndex, type BuildIndexOptions } from './build-index.js';
 import { ImageIndex } from './image-index.js';
-import { labelImages, labelsPath, readLabels } from './labels.js';
+import { labelImages, labelsPath, moveLabels, readLabels } from './labels.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-labels-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -32,7 +36,7 @@ describe('labels of an index', () => {
   after(() => index.close());
 
   it('are kept, changed and taken away; the last one counts', () => {
-    assert.deepEqual(readLabels(index), { labels: new Map(), damaged: 0 });
+    assert.deepEqual(readLabels(index), { labels: new Map(), unmatched: 0, damaged: 0 });
     labelImages(index, [1, 3, 5], 'cat');
     labelImages(index, [3], 'dog');
     labelImages(index, [5], null);
@@ -143,5 +147,113 @@ describe('labels of an index', () => {
       [...labels].map(([row, label]) => [second.images[row]!.path, label]),
       [[name, 'kept']],
     );
+  });
+});
+
+describe('labels of an index that is brought up to date', () => {
+  const at = (...parts: string[]) => path.join(folder, 'update', ...parts);
+  let model: Model;
+  before(async () => {
+    writeTinyRun(at('run'));
+    model = loadModel(at('run'), { device: 'cpu' });
+    for (const name of ['photos', 'others']) await writeColourFolders(at(name), 3);
+  });
+  after(() => model.dispose());
+  const build = (source: string, output: string, options: Partial<BuildIndexOptions> = {}) =>
+    buildIndex(model, at(source), { output: at(output), numWorkers: 0, whiten: 'none', ...options });
+  /** Gives images of an index labels: theirs are the files' own names. */
+  const label = (output: string, ...names: string[]): void => {
+    using index = ImageIndex.open(at(output));
+    for (const name of names) labelImages(index, [index.rowOf(at(name))!], path.basename(name, '.png'));
+  };
+  const labelled = (output: string): Record<string, string> => {
+    using index = ImageIndex.open(at(output));
+    return Object.fromEntries(
+      [...readLabels(index).labels].map(([row, name]) => [path.relative(at(), index.pathOf(row)), name]),
+    );
+  };
+
+  it('are not given to other images: their index is refused, and stays as it is', async () => {
+    await build('photos', 'own.index');
+    label('own.index', 'photos/red/red 1.png');
+    const before = readFileSync(at('own.index', 'index.json'), 'utf8');
+    await assert.rejects(build('others', 'own.index'), (error: Error) => {
+      assert.ok(error instanceof ConfigError);
+      assert.match(
+        error.message,
+        /own\.index is the index of .*photos, not of .*others: .*own-2\.index is not taken/,
+      );
+      return true;
+    });
+    assert.equal(readFileSync(at('own.index', 'index.json'), 'utf8'), before);
+    symlinkSync(at('photos'), at('same-photos'));
+    assert.equal((await build('same-photos', 'own.index')).added, 0);
+    assert.deepEqual(labelled('own.index'), { 'same-photos/red/red 1.png': 'red 1' });
+  });
+
+  it('stay with images whose folder was moved; a folder with other images in its place is refused', async () => {
+    await writeColourFolders(at('before'), 3);
+    await build('before', 'moved.index');
+    label('moved.index', 'before/green/green 0.png');
+    renameSync(at('before'), at('after'));
+    await assert.rejects(build('others/red', 'moved.index'), /moved\.index is the index of .*before, not of/);
+    const { added, removed, remarks } = await build('after', 'moved.index');
+    assert.deepEqual([added, removed, remarks], [0, 0, []]);
+    assert.deepEqual(labelled('moved.index'), { 'after/green/green 0.png': 'green 0' });
+    assert.equal((await build('after', 'moved.index')).added, 0);
+  });
+
+  it('follow their images to new names when the root of a list moves up, and down again', async () => {
+    const list = (...names: string[]) => writeFileSync(at('photos', 'list.txt'), names.join('\n'));
+    const own = ['red/red 0.png', 'red/red 1.png', 'blue/blue 2.png'];
+    list(...own);
+    await build('photos/list.txt', 'list.index');
+    label('list.index', ...own.map((name) => `photos/${name}`));
+    const all = labelled('list.index');
+    assert.equal(Object.keys(all).length, 3);
+    list(...own, '../others/red/red 2.png');
+    assert.deepEqual((await build('photos/list.txt', 'list.index')).remarks, []);
+    assert.deepEqual(labelled('list.index'), all);
+    label('list.index', 'others/red/red 2.png');
+    // the labels of images that are gone are kept and counted, under whatever root
+    list(own[0]!, own[1]!);
+    const { remarks } = await build('photos/list.txt', 'list.index');
+    assert.match(remarks.join('\n'), /list\.index: 2 labels match no image of the index: they are kept/);
+    list(...own, '../others/red/red 2.png');
+    assert.deepEqual((await build('photos/list.txt', 'list.index')).remarks, []);
+    assert.deepEqual(labelled('list.index'), { ...all, 'others/red/red 2.png': 'red 2' });
+  });
+
+  it('move to no image that has the old name of another, also if an update fails halfway', async () => {
+    // below the new root, a/1.png has the name that a/a/1.png has below the old one
+    await writeColourFolders(at('deep'), 3);
+    for (const [name, from] of [
+      ['a/1.png', 'red/red 0.png'],
+      ['a/a/2.png', 'blue/blue 0.png'],
+      ['a/a/1.png', 'green/green 0.png'],
+      ['3.png', 'green/green 1.png'],
+    ] as const) {
+      mkdirSync(path.dirname(at('deep', name)), { recursive: true });
+      copyFileSync(at('deep', from), at('deep', name));
+    }
+    const list = (...names: string[]) => writeFileSync(at('deep', 'a', 'list.txt'), names.join('\n'));
+    list('1.png', 'a/1.png', 'a/2.png');
+    await build('deep/a/list.txt', 'deep.index');
+    label('deep.index', 'deep/a/a/1.png', 'deep/a/a/2.png');
+    using index = ImageIndex.open(at('deep.index'));
+    const files = [...index.images.keys()].map((row) => ({ path: index.pathOf(row) }));
+    const { root } = index.manifest.images;
+    const expected = { 'deep/a/a/1.png': '1', 'deep/a/a/2.png': '2' };
+    assert.throws(
+      () =>
+        moveLabels(at('deep.index'), { from: root, to: at('deep'), files }, () => {
+          throw new Error('the disk is full');
+        }),
+      /the disk is full/,
+    );
+    assert.deepEqual(labelled('deep.index'), expected);
+    list('1.png', 'a/1.png', 'a/2.png', '../3.png');
+    assert.deepEqual((await build('deep/a/list.txt', 'deep.index')).remarks, []);
+    assert.deepEqual(labelled('deep.index'), expected);
   });
 });

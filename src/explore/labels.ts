@@ -1,7 +1,8 @@
 /**
  * Labels that people give to the images of an index: labels.jsonl in its folder, one line per change, the last one counts.
  * Lines are only ever added, those of a change by one write, so that several processes don't overwrite each other's.
- * Images are named by their paths: rows move when the index is updated, and a label must not move to another image.
+ * Images are named by their paths: rows move when the index is updated, and a label must not move to another image. The paths
+ * are relative to the index's root; when that changes, moveLabels() writes the labels again under the new names.
  */
 import { closeSync, fstatSync, readSync, writeSync } from 'node:fs';
 import path from 'node:path';
@@ -13,7 +14,9 @@ import { FileBytes } from '../files/file-bytes.js';
 import { openToWrite } from '../files/guarded.js';
 import { splitLines } from '../files/json-lines.js';
 import { brackets } from '../files/json-brackets.js';
+import { printable } from '../plain/printable.js';
 import type { ImageIndex } from './image-index.js';
+import { nameBelow } from './index-format.js';
 
 /** The most images that one line labels; a reader refuses much longer lines, which would fill its memory. */
 const PER_LINE = 1000;
@@ -21,6 +24,9 @@ const PER_LINE = 1000;
 const LINE_BYTES = 2 ** 26;
 /** The longest file that is read: a thousand times a million images, labelled and labelled again. */
 const FILE_BYTES = 2 ** 31;
+
+/** Characters of the names that are kept of images that the index lacks: a million names. */
+const APART_CHARACTERS = 2 ** 26;
 
 /** A label becomes a folder's name when images are exported: it must not lead out of it, or be hidden. */
 export const labelSchema = z
@@ -35,6 +41,8 @@ const changeSchema = z.object({ label: labelSchema.nullable(), paths: z.array(z.
 export interface IndexLabels {
   /** Label by row, of the images that have one. */
   labels: Map<number, string>;
+  /** Images that have a label and are not in the index: theirs counts again when they are. */
+  unmatched: number;
   /** Lines of the file that could not be read, and were left out. */
   damaged: number;
 }
@@ -75,13 +83,20 @@ function* linesOfLabels(folder: string): Generator<string> {
   for (const { text } of splitLines(opened.pieces(), file, LINE_BYTES)) yield text;
 }
 
-/** The labels of an index; none when nothing was labelled. @throws DataError when the file can't be read. */
-export function readLabels(index: ImageIndex): IndexLabels {
-  checkCall('readLabels()', indexArgument(index));
-  const indexed = new Set(index.images.map((image) => image.path));
-  const byPath = new Map<string, string>();
+/** Labels by the images' names. */
+interface NamedLabels {
+  byName: Map<string, string>;
+  /** Those of images that are not among the indexed; of a stranger's endless list only the first. */
+  apart: Map<string, string>;
+  damaged: number;
+}
+
+function readNamed(folder: string, indexed: ReadonlySet<string>): NamedLabels {
+  const byName = new Map<string, string>();
+  const apart = new Map<string, string>();
+  let room = APART_CHARACTERS;
   let damaged = 0;
-  for (const line of linesOfLabels(index.folder)) {
+  for (const line of linesOfLabels(folder)) {
     if (line === '') continue;
     const change = changeOf(line);
     if (change === null) {
@@ -90,16 +105,83 @@ export function readLabels(index: ImageIndex): IndexLabels {
     }
     const { label, paths } = change;
     for (const name of paths) {
-      if (label === null) byPath.delete(name);
-      else if (indexed.has(name)) byPath.set(name, label);
+      const labels = indexed.has(name) ? byName : apart;
+      if (label === null) labels.delete(name);
+      else if (labels === byName || labels.has(name) || (room -= name.length) >= 0) labels.set(name, label);
     }
   }
+  return { byName, apart, damaged };
+}
+
+/** The labels of an index; none when nothing was labelled. @throws DataError when the file can't be read. */
+export function readLabels(index: ImageIndex): IndexLabels {
+  checkCall('readLabels()', indexArgument(index));
+  const indexed = new Set(index.images.map((image) => image.path));
+  const { byName, apart, damaged } = readNamed(index.folder, indexed);
   const labels = new Map<number, string>();
   index.images.forEach((image, row) => {
-    const label = byPath.get(image.path);
+    const label = byName.get(image.path);
     if (label !== undefined) labels.set(row, label);
   });
-  return { labels, damaged };
+  return { labels, unmatched: apart.size, damaged };
+}
+
+/** The line on labels of images that the index lacks, or on labels that can't be read. */
+export function unmatchedLine(index: ImageIndex): string[] {
+  try {
+    const { unmatched } = readLabels(index);
+    if (unmatched === 0) return [];
+    return [
+      `${printable(index.folder)}: ${unmatched} ${unmatched === 1 ? 'label matches' : 'labels match'} no image of the index: ` +
+        `${unmatched === 1 ? 'it is' : 'they are'} kept in labels.jsonl, and ${unmatched === 1 ? 'counts' : 'count'} again when ` +
+        `${unmatched === 1 ? 'its image is' : 'their images are'} back`,
+    ];
+  } catch (error) {
+    return [(error as Error).message];
+  }
+}
+
+/**
+ * Gives an index another root, and its labels the names that their images have below it.
+ *
+ * @param at.files - The images that will be indexed, by their absolute paths.
+ * @param commit - Writes the index. Until then the old names have their labels, so that nothing is lost when it fails.
+ * @throws DataError when the labels can't be read or written; what commit() throws.
+ */
+export function moveLabels(
+  folder: string,
+  at: { from: string; to: string; files: Iterable<{ path: string }> },
+  commit: () => void,
+): void {
+  const names = new Set<string>();
+  for (const file of at.files) names.add(nameBelow(at.from, file.path));
+  const { byName, apart } = readNamed(folder, names);
+  const old = new Map([...apart, ...byName]);
+  const moved = new Map<string, string>();
+  for (const [name, label] of old) moved.set(nameBelow(at.to, path.resolve(at.from, name)), label);
+  const labelled = (isOld: boolean): Map<string, string[]> => {
+    const byLabel = new Map<string, string[]>();
+    for (const [name, label] of moved) {
+      if (old.has(name) !== isOld) continue;
+      const those = byLabel.get(label) ?? [];
+      byLabel.set(label, those);
+      those.push(name);
+    }
+    return byLabel;
+  };
+  // a new name that was another image's old one can only be labelled when it isn't that any more
+  const fresh = [...labelled(false)];
+  append(folder, fresh);
+  try {
+    commit();
+  } catch (error) {
+    append(
+      folder,
+      fresh.map(([, paths]) => [null, paths]),
+    );
+    throw error;
+  }
+  append(folder, [[null, [...old.keys()].filter((name) => !moved.has(name))], ...labelled(true)]);
 }
 
 const anyLabel = z.string().nullable(); // the valid ones are checked below
@@ -119,13 +201,20 @@ export function labelImages(index: ImageIndex, rows: readonly number[], label: s
     if (image === undefined) throw new ConfigError(`row ${row}: the index has ${index.count} images`);
     return image.path;
   });
-  const file = labelsPath(index.folder);
-  const changes: string[] = [];
-  for (let start = 0; start < paths.length; start += PER_LINE)
-    changes.push(`${JSON.stringify({ label, paths: paths.slice(start, start + PER_LINE) })}\n`);
-  const fd = openToWrite(file, { within: index.folder });
+  append(index.folder, [[label, paths]]);
+}
+
+/** Adds changes to the file, by one write. */
+function append(folder: string, changes: readonly [label: string | null, paths: readonly string[]][]): void {
+  const file = labelsPath(folder);
+  const lines: string[] = [];
+  for (const [label, paths] of changes)
+    for (let start = 0; start < paths.length; start += PER_LINE)
+      lines.push(`${JSON.stringify({ label, paths: paths.slice(start, start + PER_LINE) })}\n`);
+  if (lines.length === 0) return;
+  const fd = openToWrite(file, { within: folder });
   try {
-    const bytes = Buffer.from(lineStart(fd) + changes.join(''));
+    const bytes = Buffer.from(lineStart(fd) + lines.join(''));
     const written = writeSync(fd, bytes);
     if (written < bytes.length) throw new Error('the disk is full');
   } catch (error) {

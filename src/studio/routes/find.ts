@@ -10,6 +10,7 @@ import {
   readManifestText,
   sampleIndexedImages,
 } from '../../explore/index-format.js';
+import { isOfOthers } from '../../explore/index-plan.js';
 import { labelSchema } from '../../explore/labels.js';
 import { isRunFolder } from '../../run/run-folder.js';
 import { checkNewFile, checkPutFolder, freeName } from '../../files/new-places.js';
@@ -79,10 +80,10 @@ async function checkLinks(folders: GivenFolders, folder: string): Promise<void> 
 /** Refuses the index of other images: an index is brought up to date, never replaced. */
 function checkOwn(folder: string, images: string): void {
   if (!existsSync(manifestPath(folder))) return checkPutFolder(folder);
-  const { source } = readManifest(folder).images;
-  if (path.resolve(source) === path.resolve(images)) return;
+  const manifest = readManifest(folder);
+  if (!isOfOthers(manifest, images)) return; // whether they were moved is seen when they are listed
   throw new ConfigError(
-    `${folder} is the index of ${source}: give another name, ${freeName(folder)} is not taken`,
+    `${folder} is the index of ${manifest.images.source}: give another name, ${freeName(folder)} is not taken`,
   );
 }
 
