@@ -116,6 +116,9 @@ describe('an index', () => {
       'vectors-1.usearch',
     ]);
     rmSync(path.join(images, 'red', 'broken.png'));
+    await build(output);
+    using mended = ImageIndex.open(output);
+    assert.deepEqual(mended.skipped(), []);
   });
 
   it('of a list names its images below one folder, wherever they are', async () => {

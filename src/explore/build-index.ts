@@ -62,6 +62,7 @@ import {
   nameBelow,
   readIndexedImages,
   readManifest,
+  readSkippedImages,
   remake,
 } from './index-format.js';
 import { type Plan, planOf, repeatedLine, rootNow, rootOf } from './index-plan.js';
@@ -228,7 +229,8 @@ export async function buildIndex(
       growing.skipped.push({ path: nameBelow(list.root, place), reason });
     const generation = (old?.generation ?? -1) + 1;
     const isMoved = old !== null && (old.images.root !== list.root || old.images.source !== list.source);
-    const about = { weights, settings, list, folder, generation, asked, oldRoot, isMoved };
+    const wasSkipped = usable === null ? null : skippedOf(folder, usable);
+    const about = { weights, settings, list, folder, generation, asked, oldRoot, isMoved, wasSkipped };
     const counts = await grow(model, plan, growing, about, options);
     const notes = notesOf(list);
     const remarks = [...notes.remarks, ...repeatedLine(list.source, plan.repeated)];
@@ -255,6 +257,24 @@ interface About extends Pick<IndexManifest, 'weights' | 'settings' | 'generation
   oldRoot: string | null;
   /** Whether the images' names, or where they are, differ from what index.json says. */
   isMoved: boolean;
+  /** What the index says of images that can't be read; null when it says nothing. */
+  wasSkipped: string | null;
+}
+
+const asText = (skipped: IndexDraft['skipped']): string =>
+  skipped
+    .map((each) => JSON.stringify([each.path, each.reason]))
+    .sort()
+    .join();
+
+/** The images that an index says can't be read, as text; null when its list of them is damaged: it is written again. */
+function skippedOf(folder: string, manifest: IndexManifest): string | null {
+  try {
+    return asText(readSkippedImages(folder, manifest));
+  } catch (error) {
+    if (error instanceof DataError) return null;
+    throw error;
+  }
 }
 
 /** Embeds new images, and writes every few minutes, at the end, and when aborted. */
@@ -368,6 +388,7 @@ async function grow(
       );
     }
     countChanges();
+    hasChanges ||= asText(growing.skipped) !== about.wasSkipped;
     if (needsFit(growing, about.asked)) {
       const choose = (rows: Float32Array, width: number): Promise<ChosenMode> =>
         chosenMode(model, growing, rows, width, about, options);
