@@ -89,7 +89,7 @@ export interface BuildIndexOptions {
   /** As in EmbedOptions. */
   resize?: number;
   crop?: number;
-  /** As in EmbedOptions. */
+  /** As in EmbedOptions; default: that of the index, fp32 for a new one. Another one by name embeds everything again. */
   precision?: PrecisionChoice;
   /** Called with what `auto` chose. */
   onPrecision?: (choice: ChosenPrecision) => void;
@@ -146,7 +146,8 @@ function difference(
   for (const name of ['features', 'resize', 'crop'] as const)
     if (old.settings[name] !== settings[name])
       return `${name} was ${old.settings[name]}, now ${settings[name]}`;
-  return null;
+  const [was, now] = [old.settings.precision, settings.precision];
+  return was !== undefined && now !== undefined && was !== now ? `precision was ${was}, now ${now}` : null;
 }
 
 function settingsOf(model: Model, options: BuildIndexOptions): IndexManifest['settings'] {
@@ -215,8 +216,20 @@ export async function buildIndex(
     };
     const old = isNew ? null : readManifest(folder);
     const oldRoot = old === null ? null : rootNow(folder, old, list);
+    const { precision: asIndexed } = old?.settings ?? {};
+    const precision =
+      options.precision === undefined || options.precision === 'auto'
+        ? (asIndexed ?? options.precision ?? 'fp32')
+        : options.precision;
+    if (precision !== 'auto') settings.precision = precision;
     const rebuilt = old === null ? null : difference(old, weights, settings);
     const usable = rebuilt === null ? old : null;
+    // what an earlier version computed stays unknown
+    if (usable !== null && asIndexed === undefined) delete settings.precision;
+    const onPrecision = (choice: ChosenPrecision): void => {
+      if (usable === null) settings.precision = choice.precision;
+      options.onPrecision?.(choice);
+    };
     const oldImages = usable === null ? [] : readIndexedImages(folder, usable);
     const plan = planOf(list, usable === null ? null : { root: oldRoot!, images: oldImages });
     const oldIds = Int32Array.from(oldImages, ({ id }) => id);
@@ -231,7 +244,7 @@ export async function buildIndex(
     const isMoved = old !== null && (old.images.root !== list.root || old.images.source !== list.source);
     const wasSkipped = usable === null ? null : skippedOf(folder, usable);
     const about = { weights, settings, list, folder, generation, asked, oldRoot, isMoved, wasSkipped };
-    const counts = await grow(model, plan, growing, about, options);
+    const counts = await grow(model, plan, growing, about, { ...options, precision, onPrecision });
     const notes = notesOf(list);
     const remarks = [...notes.remarks, ...repeatedLine(list.source, plan.repeated)];
     using index = ImageIndex.open(folder);

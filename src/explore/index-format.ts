@@ -18,6 +18,7 @@
 import { closeSync, existsSync, fsyncSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
+import { PRECISIONS } from '../plain/precisions.js';
 import { shellPath } from '../plain/shell.js';
 import { DataError } from '../errors.js';
 import { sha256Of } from '../files/checksum.js';
@@ -86,6 +87,8 @@ const manifestSchema = z.object({
     features: z.enum(INDEX_FEATURES),
     resize: z.int().positive().max(MAX_SIDE),
     crop: z.int().positive().max(MAX_SIDE),
+    /** Of the products that the features were computed with; missing in indexes of earlier versions. */
+    precision: z.enum(PRECISIONS).optional(),
   }),
   width: z.int().positive().max(MAX_WIDTH),
   whitening: z.object({

@@ -5,7 +5,7 @@ import type { ImageItem, ImageList } from '../data/index.js';
 import { ConfigError } from '../errors.js';
 import { printable } from '../plain/printable.js';
 import { type IndexedImage, type IndexManifest, nameBelow, readIndexedImages } from './index-format.js';
-import { freeName } from './put-images.js';
+import { freeName } from '../files/new-places.js';
 
 interface Stamp {
   bytes: number;

@@ -33,24 +33,31 @@ export const evalOptions = (batchSize: number) => ({
 export type EvalOptions = Parsed<ReturnType<typeof evalOptions>>;
 
 /** The option of commands whose features may be computed in another precision than fp32. */
-export const precisionOption = {
-  precision: z.enum(PRECISION_CHOICES).default('fp32').meta({
-    description:
-      "fp32, or what may be faster on this machine: bf16-matmul, bf16, fp16 (CUDA); auto takes the fastest whose features have a cosine of at least 0.9999 to fp32's",
-    placeholder: '<name>',
-  }),
+const precision = z.enum(PRECISION_CHOICES);
+const precisionMeta = {
+  description:
+    "fp32, or what may be faster on this machine: bf16-matmul, bf16, fp16 (CUDA); auto takes the fastest whose features have a cosine of at least 0.9999 to fp32's",
+  placeholder: '<name>',
+};
+export const precisionOption = { precision: precision.default('fp32').meta(precisionMeta) };
+/** Of what may be there already. */
+export const keptPrecisionOption = {
+  precision: precision
+    .optional()
+    .meta({ ...precisionMeta, note: 'default: that of the index, fp32 for a new one' }),
 };
 
 /** What a command does with precisionOption. @throws ConfigError for a precision that the model's device doesn't have. */
 export async function precisionOf(
-  { precision }: Parsed<typeof precisionOption>,
+  { precision }: Parsed<typeof precisionOption> | Parsed<typeof keptPrecisionOption>,
   model: Model,
   io: Output,
-): Promise<{ precision: PrecisionChoice; onPrecision: (choice: ChosenPrecision) => void }> {
+): Promise<{ precision?: PrecisionChoice; onPrecision: (choice: ChosenPrecision) => void }> {
   const { precisionRemarks } = await import('../../torch/index.js');
-  if (precision !== 'auto') for (const remark of precisionRemarks(precision, model.device)) io.warn(remark);
+  if (precision !== undefined && precision !== 'auto')
+    for (const remark of precisionRemarks(precision, model.device)) io.warn(remark);
   return {
-    precision,
+    ...(precision === undefined ? {} : { precision }),
     onPrecision: (choice) => io.note(`--precision ${choice.precision}: ${choice.reason}`),
   };
 }

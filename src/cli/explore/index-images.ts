@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { defineCommand } from '../command.js';
 import { counter } from '../counter.js';
-import { evalOptions, loading, precisionOf, precisionOption } from '../eval/options.js';
+import { evalOptions, keptPrecisionOption, loading, precisionOf } from '../eval/options.js';
 import { pick } from '../flags.js';
 import { interruptible } from '../interrupt.js';
 import { WHITEN_CHOICES } from '../../plain/feature-transform.js';
@@ -38,7 +38,7 @@ export const command = defineCommand({
       placeholder: '<how>',
     }),
     ...evalOptions(64),
-    ...precisionOption,
+    ...keptPrecisionOption,
   },
   examples: ['dino index runs/first photos --output photos.index', 'dino search photos.index photos/cat.jpg'],
 
