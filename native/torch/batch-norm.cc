@@ -207,12 +207,18 @@ class BatchNorm : public torch::autograd::Function<BatchNorm> {
   }
 };
 
-// Whether our own loops apply: float32 or bfloat16 on the CPU, channel beside channel.
+// Whether our own loops apply: float32 or bfloat16 on the CPU, channel beside channel, and as many of each parameter. libtorch's
+// operators take what else there is, or say what is wrong with it.
 bool has_channels(const at::Tensor& x, const Parameters& norm, const MaybeTensor& skip) {
   const auto type = x.scalar_type();
   if (!x.is_cpu() || (type != at::kFloat && type != at::kBFloat16) || (x.dim() != 2 && x.dim() != 4)) return false;
-  if (!x.is_contiguous(layout_of(x)) || !is_plain(norm.weight) || !is_plain(norm.bias)) return false;
-  return !skip || (skip->scalar_type() == type && skip->sizes() == x.sizes() && skip->is_contiguous(layout_of(x)));
+  if (x.numel() == 0 || !x.is_contiguous(layout_of(x))) return false;
+  const int64_t n = x.size(1);
+  if (!is_row(norm.weight, n) || !is_row(norm.bias, n)) return false;
+  if (norm.running_mean.has_value() != norm.running_var.has_value()) return false;
+  if (norm.running_mean && (!is_row(*norm.running_mean, n) || !is_row(*norm.running_var, n))) return false;
+  return !skip || (skip->is_cpu() && skip->scalar_type() == type && skip->sizes() == x.sizes() &&
+                   skip->is_contiguous(layout_of(x)));
 }
 
 at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,

@@ -29,6 +29,11 @@ inline at::Tensor flat(const at::Tensor& x) { return x.reshape({-1, x.size(-1)})
 
 inline bool is_plain(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat; }
 
+// Whether x is n float32 numbers on the CPU, one beside the other, as loops read them through a pointer.
+inline bool is_row(const at::Tensor& x, int64_t n) {
+  return is_plain(x) && x.dim() == 1 && x.size(0) == n && x.is_contiguous();
+}
+
 // Whether our own loops over rows apply: float32 on the CPU. Otherwise libtorch's operators are used.
 inline bool has_rows(std::initializer_list<at::Tensor> tensors) {
   if (at::autocast::is_autocast_enabled(at::kCPU)) return false;

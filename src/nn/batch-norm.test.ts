@@ -1,7 +1,9 @@
 /** BatchNorm in training: the operator of our own, beside libtorch's operators in float64. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { Operator } from '../torch/dispatch.js';
 import {
+  batchNorm,
   gradients,
   manualSeed,
   noGrad,
@@ -153,6 +155,64 @@ describe('BatchNorm in training', () => {
       for (const [i, tensor] of one.entries()) assert.ok(tensor.equal(found[0]![i]!), NAMES[i]);
     bn.eval();
     assert.ok(bn.relu(given.x, given.skip).equal(bn.forward(given.x).add(given.skip!).relu()));
+  });
+
+  describe('with parameters that are not as many as the channels, or not beside each other', () => {
+    const like = (n: number): { mean: Tensor; variance: Tensor } => ({
+      mean: zeros([n]),
+      variance: ones([n]),
+    });
+    /** Every other number of a tensor that has twice as many. */
+    const apart = (values: Tensor): Tensor => ops.stack([values, values.mul(0).sub(1)], 1).select(1, 0);
+    const given = { weight: ones([4]), bias: zeros([4]), running: like(4), momentum: MOMENTUM, eps: EPS };
+    const x = (): Tensor => randn([8, 4]);
+
+    it('says so, and writes nothing', () => {
+      // our loops would read and write as many as there are channels
+      assert.throws(() => new BatchNorm(4).forward(randn([8, 4096])), /4096/);
+      for (const wrong of [
+        { weight: ones([3]) },
+        { bias: zeros([3]) },
+        { running: like(3) },
+        { running: { mean: zeros([4]), variance: ones([3]) } },
+        { running: { mean: zeros([3]), variance: ones([4]) } },
+      ])
+        assert.throws(() => batchNorm(x(), { ...given, ...wrong }), /4 elements/);
+      const one = new Operator('dino::batch_norm', ['']);
+      for (const running of [
+        [zeros([4]), null],
+        [null, ones([4])],
+      ])
+        assert.throws(
+          () => one.call([x(), given.weight, given.bias, ...running, MOMENTUM, EPS, null, false]),
+          /neither/,
+        );
+    });
+
+    it('is what libtorch makes of numbers apart from each other', () => {
+      manualSeed(4);
+      const [batch, weight, bias] = [x(), randn([4]), randn([4])];
+      const [found, wanted] = [like(4), like(4)];
+      const strided = { mean: apart(found.mean), variance: apart(found.variance) };
+      const y = batchNorm(batch, { ...given, weight: apart(weight), bias: apart(bias), running: strided });
+      const { mean, variance } = wanted;
+      const expected = ops.batchNorm(batch, weight, bias, mean, variance, true, MOMENTUM, EPS, false);
+      for (const [got, other] of [
+        [y, expected],
+        [strided.mean, mean],
+        [strided.variance, variance],
+      ] as const)
+        assert.ok(got.sub(other).abs().max().item() < 1e-6);
+    });
+
+    it('refuses no channels', () => {
+      const none = { ...given, weight: ones([0]), bias: zeros([0]), running: null };
+      for (const shape of [
+        [4, 0],
+        [4, 0, 2, 2],
+      ])
+        assert.throws(() => batchNorm(randn(shape), none));
+    });
   });
 
   it('keeps what is not a number', () => {
