@@ -15,6 +15,7 @@ export const NATIVE_TESTS = [
       'data/crops/augmentation',
       'data/read/use-image',
       'torch/kernels',
+      'torch/kernel-arguments',
       'torch/precision',
       'models/blocks-in-groups',
       'nn/batch-norm',

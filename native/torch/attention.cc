@@ -73,7 +73,7 @@ void project(const at::Tensor& x, const Norm& norm, const Weights& w, at::Tensor
     initialize_output(nullptr, w.qkv_bias, 1, qkv);
     return multiply_by_weight(qkv, y, w.qkv.t(), 1);
   }
-  const RowProduct product(w.qkv.t());
+  const RowProduct product(w.qkv.t(), width, 3 * width);
   const RowLoops& loops = dino::rows();
   const NormRows rows_of(x, norm);
   const float* bias = w.qkv_bias.const_data_ptr<float>();
@@ -98,7 +98,7 @@ void join(const at::Tensor& x, const at::Tensor& attended, const Weights& w, dou
     initialize_output(&x, w.proj_bias, scale, out);
     return multiply_by_weight(out, attended, w.proj.t(), 1, scale);
   }
-  const RowProduct product(w.proj.t());
+  const RowProduct product(w.proj.t(), width, width);
   const RowLoops& loops = dino::rows();
   const float *in = x.const_data_ptr<float>(), *from = attended.const_data_ptr<float>(),
               *bias = w.proj_bias.const_data_ptr<float>();
@@ -140,7 +140,7 @@ struct Gradients {
 void project_back(const at::Tensor& grad_out, const at::Tensor& x, const Norm& norm, const at::Tensor& statistics,
                   const at::Tensor& g, const Weights& w, const NormSums& sums, Gradients& result, at::Tensor& grad_x) {
   const int64_t rows = x.size(0), width = x.size(1), wide = 3 * width;
-  const RowProduct product(w.qkv);
+  const RowProduct product(w.qkv, wide, width);
   const RightOperand right(rows, wide);
   const RowLoops& loops = dino::rows();
   const NormRows rows_of(x, norm);

@@ -42,6 +42,11 @@ inline bool has_rows(std::initializer_list<at::Tensor> tensors) {
   return true;
 }
 
+// Whether x (..., K) can be multiplied by w (N, K), and a bias is (N).
+inline bool is_linear(const at::Tensor& x, const at::Tensor& w, const MaybeTensor& bias) {
+  return x.dim() >= 1 && w.dim() == 2 && x.size(-1) == w.size(1) && (!bias || is_row(*bias, w.size(0)));
+}
+
 inline bool needs_gradient(std::initializer_list<at::Tensor> tensors) {
   if (!at::GradMode::is_enabled()) return false;
   for (const auto& tensor : tensors)

@@ -78,7 +78,7 @@ Forward forward_by_products(const at::Tensor& x, const Norm* norm, const Weights
 // The same, a block of rows at a time from the norm to the skip connection, in each thread.
 Forward forward_by_blocks(const at::Tensor& x, const Norm* norm, const Weights& w, double scale, bool keeps) {
   const int64_t rows = x.size(0), narrow = x.size(1), wide = w.w1.size(0), last = w.w2.size(0);
-  const RowProduct first(w.w1.t()), second(w.w2.t());
+  const RowProduct first(w.w1.t(), narrow, wide), second(w.w2.t(), wide, last);
   Forward result{at::empty({rows, last}, x.options()), keeps ? at::empty({rows, wide}, x.options()) : at::Tensor(),
                  norm ? at::empty({rows, 2}, x.options()) : at::Tensor()};
   const RowLoops& loops = dino::rows();
@@ -132,7 +132,7 @@ Gradients backward_by_blocks(const at::Tensor& upstream, const at::Tensor& x, co
   const int64_t rows = x.size(0), narrow = x.size(1), wide = h.size(1), last = upstream.size(1);
   const int64_t threads = at::get_num_threads(), most = std::min(rows, kSummed * threads);
   const auto options = x.options();
-  const RowProduct second(w.w2), first(w.w1);
+  const RowProduct second(w.w2, last, wide), first(w.w1, wide, narrow);
   Gradients result{at::empty_like(x), {}, {}, at::empty_like(w.w2), {}, {}, {}};
   const at::Tensor first_columns = at::empty({narrow, wide}, options), sums = at::zeros({threads, wide}, options);
   const NormSums norm_sums(narrow, options);

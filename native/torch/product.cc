@@ -269,6 +269,9 @@ void multiply_packed(const at::Tensor& out, const at::Tensor& a, const at::Tenso
 
 void multiply_either(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool is_weight, double beta,
                      double alpha) {
+  // whatever multiplies: ours reads and writes by these sizes, and libtorch would give `out` another size
+  TORCH_CHECK(a.size(1) == b.size(0) && out.size(0) == a.size(0) && out.size(1) == b.size(1),
+              "internal: the product of ", a.sizes(), " and ", b.sizes(), " is not ", out.sizes());
   at::Tensor result = out;
   if (!packs() || out.numel() == 0 || a.size(1) == 0) {
     if (beta == 0 && alpha == 1) {
@@ -295,8 +298,11 @@ void multiply_by_weight(const at::Tensor& out, const at::Tensor& a, const at::Te
   multiply_either(out, a, b, true, beta, alpha);
 }
 
-RowProduct::RowProduct(const at::Tensor& b)
-    : packed_(packed_panels<Bf16>(b, true)), depth_(b.size(0)), columns_(b.size(1)) {}
+RowProduct::RowProduct(const at::Tensor& b, int64_t depth, int64_t columns)
+    : packed_(packed_panels<Bf16>(b, true)), depth_(depth), columns_(columns) {
+  TORCH_CHECK(b.size(0) == depth && b.size(1) == columns, "internal: a weight of ", b.sizes(), " multiplies rows of ",
+              depth, " to rows of ", columns);
+}
 
 int64_t RowProduct::left_size(int64_t rows) const { return rows * left_stride(depth_) * sizeof(at::BFloat16); }
 
@@ -333,6 +339,8 @@ void RightOperand::put(const float* x, int64_t stride, int64_t row, int64_t heig
 }
 
 void RightOperand::multiply(const at::Tensor& out, const at::Tensor& a, bool adds, double alpha) const {
+  TORCH_CHECK(a.size(1) == rows_ && out.size(0) == a.size(0) && out.size(1) == columns_, "internal: the product of ",
+              a.sizes(), " and ", rows_, " x ", columns_, " is not ", out.sizes());
   multiply_panels<Bf16>(out, a, packed_, adds, static_cast<float>(alpha));
 }
 
@@ -407,8 +415,9 @@ class Linear : public torch::autograd::Function<Linear> {
 
 }  // namespace
 
+// libtorch's operator takes other shapes, such as a bias that is the same for all, or says what is wrong with them.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const MaybeTensor& bias) {
-  if (!packs() || !has_rows({x, w}) || (bias && !has_rows({*bias})) || !w.is_contiguous() || x.numel() == 0) {
+  if (!packs() || !has_rows({x, w}) || !is_linear(x, w, bias) || !w.is_contiguous() || x.numel() == 0) {
     return at::linear(x, w, bias);
   }
   if (!needs_gradient({x, w}) && !(bias && needs_gradient({*bias})))
@@ -419,7 +428,9 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const MaybeTensor& b
 // (B, C, H, W) to (B, patches, D), by w (D, C, P, P)
 at::Tensor patches(const at::Tensor& x, const at::Tensor& w, const MaybeTensor& bias) {
   const int64_t size = w.size(2);
-  if (!packs_bf16() || !has_rows({x, w})) return at::conv2d(x, w, bias, size).flatten(2).transpose(1, 2);
+  const bool fits = x.dim() == 4 && w.dim() == 4 && x.size(1) == w.size(1) && size == w.size(3) && size > 0 &&
+                    x.size(2) >= size && x.size(3) >= size && (!bias || is_row(*bias, w.size(0)));
+  if (!packs_bf16() || !has_rows({x, w}) || !fits) return at::conv2d(x, w, bias, size).flatten(2).transpose(1, 2);
   const int64_t batch = x.size(0), channels = x.size(1), down = x.size(2) / size, across = x.size(3) / size;
   const at::Tensor pixels = x.narrow(2, 0, down * size)
                                 .narrow(3, 0, across * size)

@@ -65,8 +65,9 @@ class PackedWeightsGuard {
 // rows before and after stays in the thread's cache, and no thread waits for another in between.
 class RowProduct {
  public:
-  // b (K, N), a weight or its transpose; packed like one of multiply_by_weight().
-  explicit RowProduct(const at::Tensor& b);
+  // b (K, N), a weight or its transpose; packed like one of multiply_by_weight(). depth and columns are what the rows have that it
+  // multiplies, and those of the result: they are pointers alone, and b must fit them.
+  RowProduct(const at::Tensor& b, int64_t depth, int64_t columns);
 
   // Bytes of so many rounded rows.
   int64_t left_size(int64_t rows) const;
