@@ -253,6 +253,7 @@ class AttentionResidual : public torch::autograd::Function<AttentionResidual> {
 // (B, N, D) to (B, 1, D), with libtorch's operators
 at::Tensor class_attention(const at::Tensor& x, const at::Tensor& qkv, const at::Tensor& qkv_bias,
                            const at::Tensor& proj, const at::Tensor& proj_bias, int64_t heads) {
+  check_heads("class_attention", x, heads);
   const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2), dim = width / heads;
   const at::Tensor q = dino::linear(x.narrow(1, 0, 1), qkv.narrow(0, 0, width), qkv_bias.narrow(0, 0, width))
                            .view({batch, 1, heads, dim})
@@ -267,8 +268,11 @@ at::Tensor class_attention(const at::Tensor& x, const at::Tensor& qkv, const at:
 at::Tensor attention_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias,
                               double eps, const at::Tensor& qkv, const at::Tensor& qkv_bias, const at::Tensor& proj,
                               const at::Tensor& proj_bias, int64_t heads, const MaybeTensor& kept, double scale) {
-  if (!has_rows({x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias}) || !qkv.is_contiguous() ||
-      !proj.is_contiguous() || x.size(-1) / heads % 16 != 0) {
+  check_heads("attention_residual", x, heads);
+  const int64_t width = x.size(2);
+  if (!has_rows({x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias}) || !is_row(norm_weight, width) ||
+      !is_row(norm_bias, width) || !is_affine(qkv, qkv_bias, 3 * width, width) ||
+      !is_affine(proj, proj_bias, width, width) || width == 0 || width / heads % 16 != 0) {
     return residual_with_operators(x, {norm_weight, norm_bias, eps}, kept, scale, [&](const at::Tensor& y) {
       const auto [q, k, v] = attention::split_heads(at::linear(y, qkv, qkv_bias), heads);
       return at::linear(at::scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2), proj, proj_bias);

@@ -47,6 +47,14 @@ inline bool is_linear(const at::Tensor& x, const at::Tensor& w, const MaybeTenso
   return x.dim() >= 1 && w.dim() == 2 && x.size(-1) == w.size(1) && (!bias || is_row(*bias, w.size(0)));
 }
 
+// Whether w (out, in) and its bias (out) are those of a linear layer as our own loops read it.
+inline bool is_affine(const at::Tensor& w, const at::Tensor& bias, int64_t out, int64_t in) {
+  return w.dim() == 2 && w.size(0) == out && w.size(1) == in && w.is_contiguous() && is_row(bias, out);
+}
+
+// Whether the kept samples are rows of x, which then has samples of at least one dimension.
+inline bool has_samples(const at::Tensor& x, const MaybeTensor& kept) { return x.dim() >= (kept ? 2 : 1); }
+
 inline bool needs_gradient(std::initializer_list<at::Tensor> tensors) {
   if (!at::GradMode::is_enabled()) return false;
   for (const auto& tensor : tensors)
@@ -173,7 +181,8 @@ inline void initialize_output(const at::Tensor* skip, const at::Tensor& bias, do
 // A copy of x (B, ...) in which the samples listed in kept, each once, are replaced by those of `samples`, in order.
 inline at::Tensor with_samples(const at::Tensor& x, const at::Tensor& kept, const at::Tensor& samples) {
   at::Tensor out = at::empty_like(x);
-  const int64_t* index = kept.const_data_ptr<int64_t>();
+  const at::Tensor listed = kept.contiguous();
+  const int64_t* index = listed.const_data_ptr<int64_t>();
   const int64_t size = x.numel() / x.size(0);
   std::vector<const float*> sources(x.size(0));
   for (int64_t i = 0; i < x.size(0); i++) sources[i] = x.const_data_ptr<float>() + i * size;
@@ -193,6 +202,12 @@ at::Tensor residual_with_operators(const at::Tensor& x, const Norm& norm, const 
   const at::Tensor out =
       branch(at::layer_norm(samples, {x.size(-1)}, norm.weight, norm.bias, norm.eps)).to(x.scalar_type());
   return kept ? x.index_add(0, *kept, out, scale) : x.add(out, scale);
+}
+
+// x (B, N, D), whose rows are divided into heads.
+inline void check_heads(const char* name, const at::Tensor& x, int64_t heads) {
+  TORCH_CHECK(x.dim() == 3, name, ": expected x (B, N, D), got ", x.sizes());
+  TORCH_CHECK(heads > 0 && x.size(2) % heads == 0, name, ": ", heads, " heads don't divide a width of ", x.size(2));
 }
 
 // The operators, for use by each other; attention.cc and perceptron.cc describe them.

@@ -290,16 +290,23 @@ at::Tensor with_operators(const at::Tensor& x, const Weights& w) {
   return at::linear(at::gelu(at::linear(x, w.w1, w.b1)), w.w2, w.b2);
 }
 
+// Whether our own loops apply to these weights, of D to F to E features.
+bool has_layers(const at::Tensor& x, const Weights& w) {
+  return x.dim() >= 1 && w.w1.dim() == 2 && w.w2.dim() == 2 && w.w1.size(0) > 0 &&
+         is_affine(w.w1, w.b1, w.w1.size(0), x.size(-1)) && is_affine(w.w2, w.b2, w.w2.size(0), w.w1.size(0));
+}
+
 at::Tensor apply(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
                  const at::Tensor& b2) {
   if (!has_rows({x, w1, b1, w2, b2})) return with_operators(x, {w1, b1, w2, b2});
+  const Weights w{w1.contiguous(), b1.contiguous(), w2.contiguous(), b2.contiguous()};
+  if (!has_layers(x, w)) return with_operators(x, w);
   if (!needs_gradient({x, w1, b1, w2, b2})) {
     auto shape = x.sizes().vec();
     shape.back() = w2.size(0);
-    const Weights w{w1.contiguous(), b1.contiguous(), w2.contiguous(), b2.contiguous()};
     return forward(flat(x).contiguous(), nullptr, w, 1, false).out.view(shape);
   }
-  return Perceptron::apply(x, w1.contiguous(), b1.contiguous(), w2.contiguous(), b2.contiguous());
+  return Perceptron::apply(x, w.w1, w.b1, w.w2, w.b2);
 }
 
 }  // namespace
@@ -308,7 +315,9 @@ at::Tensor apply(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1
 at::Tensor perceptron_residual(const at::Tensor& x, const at::Tensor& norm_weight, const at::Tensor& norm_bias,
                                double eps, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
                                const at::Tensor& b2, const MaybeTensor& kept, double scale) {
-  if (!has_rows({x, norm_weight, norm_bias, w1, b1, w2, b2}) || !w1.is_contiguous() || !w2.is_contiguous()) {
+  if (!has_rows({x, norm_weight, norm_bias, w1, b1, w2, b2}) || !has_samples(x, kept) ||
+      !perceptron::has_layers(x, {w1, b1, w2, b2}) || w2.size(0) != x.size(-1) || !is_row(norm_weight, x.size(-1)) ||
+      !is_row(norm_bias, x.size(-1))) {
     return residual_with_operators(x, {norm_weight, norm_bias, eps}, kept, scale, [&](const at::Tensor& y) {
       return perceptron::with_operators(y, {w1, b1, w2, b2});
     });

@@ -5,6 +5,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
+  attentionResidual,
+  classAttention,
   full,
   gradients,
   linear,
@@ -12,22 +14,30 @@ import {
   noGrad,
   ops,
   patches,
+  perceptron,
+  perceptronResidual,
   precisionProblem,
   randn,
   setNumThreads,
   tensor,
   withMatmulPrecision,
   type Affine,
+  type KeptSamples,
+  type NormParameters,
   type Tensor,
 } from './index.js';
 
 setNumThreads(2);
 manualSeed(0);
 
+const all: KeptSamples = { kept: null, scale: 1 };
+const indices = (values: number[]): Tensor => tensor(values, { dtype: 'int64' });
 const affine = (out: number, of: number): Affine => ({
   weight: randn([out, of]).mul(of ** -0.5),
   bias: randn([out]),
 });
+const norm = (width: number): NormParameters => ({ weight: randn([width]), bias: randn([width]), eps: 1e-6 });
+
 /** The same values, with NaN between the numbers. */
 const apart = (x: Tensor): Tensor => ops.stack([x, full(x.shape, NaN)], -1).select(-1, 0);
 const largest = (x: Tensor): number => (x.numel === 0 ? 0 : x.abs().max().item());
@@ -43,7 +53,55 @@ interface Case {
 
 const WIDTH = 32;
 const of = ({ weight, bias }: Affine): [Tensor, Tensor] => [weight, bias];
+const residual = (tokens: number, kept: KeptSamples): Record<string, Case> => ({
+  attentionResidual: {
+    given: () => [
+      randn([3, tokens, WIDTH]),
+      ...of(norm(WIDTH)),
+      ...of(affine(3 * WIDTH, WIDTH)),
+      ...of(affine(WIDTH, WIDTH)),
+    ],
+    run: ([x, weight, bias, a, b, c, d]) =>
+      attentionResidual(
+        x,
+        { weight, bias, eps: 1e-6 },
+        { weight: a!, bias: b! },
+        { weight: c!, bias: d! },
+        2,
+        kept,
+      ),
+    channels: 2,
+  },
+  perceptronResidual: {
+    given: () => [
+      randn([3, tokens, WIDTH]),
+      ...of(norm(WIDTH)),
+      ...of(affine(48, WIDTH)),
+      ...of(affine(WIDTH, 48)),
+    ],
+    run: ([x, weight, bias, a, b, c, d]) =>
+      perceptronResidual(
+        x,
+        { weight, bias, eps: 1e-6 },
+        { weight: a!, bias: b! },
+        { weight: c!, bias: d! },
+        kept,
+      ),
+    channels: 2,
+  },
+});
 const cases = (tokens: number): Record<string, Case> => ({
+  ...residual(tokens, all),
+  perceptron: {
+    given: () => [randn([3, tokens, WIDTH]), ...of(affine(48, WIDTH)), ...of(affine(7, 48))],
+    run: ([x, weight, bias, c, d]) => perceptron(x, { weight, bias }, { weight: c!, bias: d! }),
+    channels: 2,
+  },
+  classAttention: {
+    given: () => [randn([3, tokens, WIDTH]), ...of(affine(3 * WIDTH, WIDTH)), ...of(affine(WIDTH, WIDTH))],
+    run: ([x, weight, bias, c, d]) => classAttention(x, { weight, bias }, { weight: c!, bias: d! }, 2),
+    channels: 2,
+  },
   linear: {
     given: () => [randn([3, tokens, WIDTH]), ...of(affine(8, WIDTH))],
     run: ([x, w, bias]) => linear(x, w, bias),
@@ -129,6 +187,7 @@ for (const [mode, { skip, within, tolerance }] of Object.entries(modes)) {
       assert.throws(() => within(() => linear(x, w, randn([9]))), refusal);
       assert.throws(() => within(() => linear(x, randn([8, 2 * WIDTH]))), refusal);
       assert.throws(() => within(() => linear(tensor(1), w)), refusal);
+      assert.throws(() => within(() => perceptron(tensor(1), affine(5, 3), affine(3, 5))), refusal);
     });
 
     it('patches that are not square, or larger than the image, or nothing', () => {
@@ -137,6 +196,31 @@ for (const [mode, { skip, within, tolerance }] of Object.entries(modes)) {
       assertSame([within(() => patches(x, w))], [wanted], tolerance);
       for (const size of [17, 0])
         assert.throws(() => within(() => patches(x, randn([5, 3, size, size]))), refusal);
+    });
+
+    for (const name of ['attentionResidual', 'perceptronResidual']) {
+      it(`${name}: kept samples listed apart, out of range`, () => {
+        const listed = indices([0, 2]);
+        const strided = ops.stack([listed, listed.add(99)], 1).select(1, 0);
+        const runs = [listed, strided, indices([0, 3])].map((kept) => residual(5, { kept, scale: 2 })[name]!);
+        const plain = runs[0]!.given();
+        const results = runs.slice(0, 2).map(({ run }) => within(() => seen(run, plain)));
+        assertSame(results[1]!, results[0]!, 0);
+        assert.throws(() => within(() => runs[2]!.run(plain)), refusal);
+      });
+    }
+
+    it('heads that do not divide the width', () => {
+      for (const [width, heads] of [
+        [32, 0],
+        [32, -2],
+        [50, 3], // 16 each, and 2 are left
+      ] as const) {
+        const [x, qkv, proj] = [randn([2, 5, width]), affine(3 * width, width), affine(width, width)];
+        const heading = /heads don't divide/;
+        assert.throws(() => within(() => attentionResidual(x, norm(width), qkv, proj, heads, all)), heading);
+        assert.throws(() => within(() => classAttention(x, qkv, proj, heads)), heading);
+      }
     });
   });
 }
