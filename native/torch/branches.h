@@ -181,6 +181,7 @@ inline void initialize_output(const at::Tensor* skip, const at::Tensor& bias, do
 // A copy of x (B, ...) in which the samples listed in kept, each once, are replaced by those of `samples`, in order.
 inline at::Tensor with_samples(const at::Tensor& x, const at::Tensor& kept, const at::Tensor& samples) {
   at::Tensor out = at::empty_like(x);
+  if (x.numel() == 0) return out;
   const at::Tensor listed = kept.contiguous();
   const int64_t* index = listed.const_data_ptr<int64_t>();
   const int64_t size = x.numel() / x.size(0);

@@ -102,7 +102,7 @@ class OfFewPositions : public torch::autograd::Function<OfFewPositions> {
 };
 
 bool has_few_positions(const at::Tensor& x, const at::Tensor& w, Steps steps) {
-  if (x.dim() != 4 || w.dim() != 4) return false;
+  if (x.dim() != 4 || w.dim() != 4 || steps.stride < 1) return false;  // libtorch refuses such a stride
   return steps.positions(x.size(2), w.size(2)) * steps.positions(x.size(3), w.size(3)) <= kFewPositions;
 }
 

@@ -72,12 +72,15 @@ std::vector<at::Tensor> run_all(at::Tensor x, at::TensorList weights, int64_t he
 
 std::vector<at::Tensor> blocks_in_groups(const at::Tensor& tokens, at::TensorList weights, int64_t heads, double eps,
                                          int64_t keep, bool class_only) {
-  const int64_t threads = at::get_num_threads();
-  if (at::GradMode::is_enabled() || !has_rows({tokens, weights[0]}) || tokens.size(0) < 2 * threads) return {};
-  const at::Tensor x = tokens.contiguous();
-  const int64_t batch = x.size(0), width = x.size(2), depth = static_cast<int64_t>(weights.size()) / kWeights;
+  const int64_t threads = at::get_num_threads(), depth = static_cast<int64_t>(weights.size()) / kWeights;
   TORCH_CHECK(weights.size() == static_cast<size_t>(depth * kWeights + 2) && depth >= 1, "blocks_in_groups: expected ",
               kWeights, " weights per block and 2 for the last norm");
+  TORCH_CHECK(tokens.dim() == 3, "blocks_in_groups: expected tokens (B, N, C), got ", tokens.sizes());
+  if (at::GradMode::is_enabled() || !has_rows({tokens, weights[0]}) || tokens.size(0) < 2 * threads ||
+      tokens.size(1) == 0)
+    return {};
+  const at::Tensor x = tokens.contiguous();
+  const int64_t batch = x.size(0), width = x.size(2);
   TORCH_CHECK(keep >= 1 && keep <= depth && (!class_only || keep == 1), "blocks_in_groups: can't keep ", keep);
   const int64_t largest = std::max<int64_t>(1, kTokens / x.size(1));
   const int64_t rounds = (batch + largest * threads - 1) / (largest * threads);
@@ -99,6 +102,9 @@ std::vector<at::Tensor> blocks_in_groups(const at::Tensor& tokens, at::TensorLis
       const int64_t from = batch * group / groups, to = batch * (group + 1) / groups;
       const auto kept = run_all(x.narrow(0, from, to - from), weights, heads, eps, keep, class_only);
       for (size_t i = 0; i < kept.size(); i++) {
+        // a block's operators broadcast: wider weights could make more of tokens than there were
+        TORCH_CHECK(kept[i].numel() == (to - from) * rows * width, "blocks_in_groups: a block made ", kept[i].sizes(),
+                    " of tokens (", to - from, ", ", x.size(1), ", ", width, ")");
         std::memcpy(out[i] + from * rows * width, kept[i].const_data_ptr<float>(), kept[i].numel() * sizeof(float));
       }
     }

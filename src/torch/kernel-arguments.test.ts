@@ -6,7 +6,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
   attentionResidual,
+  blocksInGroups,
   classAttention,
+  convolution,
   full,
   gradients,
   linear,
@@ -199,14 +201,30 @@ for (const [mode, { skip, within, tolerance }] of Object.entries(modes)) {
     });
 
     for (const name of ['attentionResidual', 'perceptronResidual']) {
-      it(`${name}: kept samples listed apart, out of range`, () => {
+      it(`${name}: kept samples listed apart, out of range, of nothing`, () => {
         const listed = indices([0, 2]);
         const strided = ops.stack([listed, listed.add(99)], 1).select(1, 0);
-        const runs = [listed, strided, indices([0, 3])].map((kept) => residual(5, { kept, scale: 2 })[name]!);
+        const runs = [listed, strided, indices([0, 3]), indices([])].map(
+          (kept) => residual(5, { kept, scale: 2 })[name]!,
+        );
         const plain = runs[0]!.given();
         const results = runs.slice(0, 2).map(({ run }) => within(() => seen(run, plain)));
         assertSame(results[1]!, results[0]!, 0);
         assert.throws(() => within(() => runs[2]!.run(plain)), refusal);
+        for (const [shape, { run }] of [
+          [[0, 5, WIDTH], runs[3]!],
+          [[2, 0, WIDTH], residual(5, { kept: indices([1]), scale: 2 })[name]!],
+          [[2, 0, WIDTH], residual(5, all)[name]!],
+          [[0, 5, WIDTH], residual(5, all)[name]!],
+        ] as const) {
+          const [, ...weights] = plain;
+          const [y, x, ...others] = within(() => seen(run, [randn(shape), ...weights] as unknown as Given));
+          assert.deepEqual([y!.shape, x!.shape], [shape, shape]);
+          assert.deepEqual(
+            others.map((gradient) => largest(gradient)),
+            others.map(() => 0),
+          );
+        }
       });
     }
 
@@ -222,5 +240,33 @@ for (const [mode, { skip, within, tolerance }] of Object.entries(modes)) {
         assert.throws(() => within(() => classAttention(x, qkv, proj, heads)), heading);
       }
     });
+
+    it('blocks in groups: too few weights, no tokens, weights that would make more of the tokens', () => {
+      const groups = (x: Tensor, weights: Tensor[]): Tensor[] | null =>
+        noGrad(() =>
+          within(() => blocksInGroups(x, weights, { heads: 1, eps: 1e-6, keep: 1, classOnly: false })),
+        );
+      const block = (width: number, wide: number): Tensor[] => [
+        ...of(norm(width)),
+        ...of(affine(3 * wide, width)),
+        ...of(affine(wide, wide)),
+        ...of(norm(wide)),
+        ...of(affine(9, wide)),
+        ...of(affine(wide, 9)),
+        ...of(norm(wide)),
+      ];
+      assert.throws(() => groups(randn([8, 5, 16]), []), /weights per block/);
+      assert.throws(() => groups(randn([8, 16]), block(16, 16)), /tokens/);
+      assert.equal(groups(randn([8, 0, 16]), block(16, 16)), null);
+      assert.deepEqual(groups(randn([8, 5, 16]), block(16, 16))?.[0]?.shape, [8, 5, 16]);
+      assert.throws(() => groups(randn([8, 5, 1]), block(1, 4000)), /a block made/);
+    });
   });
 }
+
+it('a convolution in steps of nothing is refused', () => {
+  const w = randn([8, 4, 3, 3]);
+  w.requiresGrad = true;
+  const x = randn([2, 4, 5, 5]).clone({ memoryFormat: 'channels_last' });
+  assert.throws(() => convolution(x, w, null, { stride: 0, padding: 1, groups: 1 }), /stride/);
+});
