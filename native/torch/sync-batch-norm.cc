@@ -105,6 +105,12 @@ Napi::Value sync_batch_norm(const Napi::CallbackInfo& info) {
   DINO_TRY
   const Group& group = unwrap_group(info[0]);
   const at::Tensor x = unwrap_tensor(info[1]);
+  const at::Tensor &weight = unwrap_tensor(info[2]), &bias = unwrap_tensor(info[3]);
+  // native_batch_norm reads one of each for a channel, and leaves this check to its callers
+  TORCH_CHECK(
+      x.dim() >= 2 && weight.dim() == 1 && bias.dim() == 1 && weight.size(0) == x.size(1) && bias.size(0) == x.size(1),
+      "synchronized batch normalization of ", x.sizes(), ": the shape of its weight is ", weight.sizes(),
+      ", of its bias ", bias.sizes());
   const double momentum = info[6].As<Napi::Number>().DoubleValue();
   Statistics statistics;
   {
@@ -117,9 +123,8 @@ Napi::Value sync_batch_norm(const Napi::CallbackInfo& info) {
       unwrap_tensor(info[5]).lerp_(unbiased, momentum);
     }
   }
-  return wrap_tensor(
-      env, SyncBatchNorm::apply(x, unwrap_tensor(info[2]), unwrap_tensor(info[3]), statistics.mean, statistics.variance,
-                                statistics.count, group, info[7].As<Napi::Number>().DoubleValue()));
+  return wrap_tensor(env, SyncBatchNorm::apply(x, weight, bias, statistics.mean, statistics.variance, statistics.count,
+                                               group, info[7].As<Napi::Number>().DoubleValue()));
   DINO_CATCH(env)
 }
 
