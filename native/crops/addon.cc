@@ -279,7 +279,8 @@ DeepSource deep_source_of(const Napi::CallbackInfo& info) {
   const DeepSource source{reinterpret_cast<const uint16_t*>(pixels.data), int_of(info, 1, "the image's width", 1),
                           int_of(info, 2, "the image's height", 1),
                           int_of(info, 3, "the number of channels", 1, kMostChannels)};
-  if (pixels.length < 2 * static_cast<size_t>(source.width) * source.height * source.channels) {
+  // in double: whole numbers of 64 bits begin again at 0, and the product can be larger
+  if (static_cast<double>(pixels.length) < 2.0 * source.width * source.height * source.channels) {
     refuse(info.Env(), "an image of " + std::to_string(source.width) + " x " + std::to_string(source.height) + " x " +
                            std::to_string(source.channels) + " 16-bit values does not fit " +
                            std::to_string(pixels.length) + " bytes");

@@ -198,6 +198,7 @@ test('parameters that do not fit are refused, not written past the end', () => {
 /** The addon itself, with numbers that the functions above would not send. */
 const raw = createRequire(import.meta.url)((findAddon('crops') as { file: string }).file) as {
   renderCrops(...args: unknown[]): void;
+  renderDeepCrops(...args: unknown[]): void;
   resize(...args: unknown[]): void;
   toRgb(...args: unknown[]): void;
   decode(...args: unknown[]): number;
@@ -220,6 +221,24 @@ function assertRefused(
     }
   }
 }
+
+test('an image of 16-bit values whose bytes are more than 64 bits can count does not fit either', () => {
+  const crop = [...[0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0], ...[1, 1, 1, 0, 0, 0, -1, 0, 0, 1, 1, 0]];
+  // 2 * 2^30 * 2^30 * 8 is 2^64
+  const [side, channels] = [2 ** 30, 8];
+  assert.throws(
+    () =>
+      raw.renderDeepCrops(
+        new Uint8Array(64),
+        side,
+        side,
+        channels,
+        Float64Array.from(crop),
+        new Uint8Array(2 * channels),
+      ),
+    /does not fit 64 bytes/,
+  );
+});
 
 test('a number that is not a size, place or factor is refused before it becomes an integer', () => {
   const data = fixtureImage(20, 20, 1);
