@@ -53,7 +53,11 @@ describe('evaluateQuality', () => {
     assert.deepEqual([result.resize, result.crop, result.trainedOn], [37, 32, 100]);
     assert.ok(result.words.includes('the model was trained on these images'));
     assert.ok(
-      result.words.some((line) => /^the features are .* raw pixels: [\d.]+% against [\d.]+%$/.test(line)),
+      result.words.some((line) =>
+        /^the features are .* raw pixels: [\d.]+% against [\d.]+%(, a difference that may be chance)?$/.test(
+          line,
+        ),
+      ),
       result.words.join('\n'),
     );
   });

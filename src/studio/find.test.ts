@@ -424,6 +424,22 @@ describe('Find and map', { skip: typeof browser === 'string' ? browser : false }
     await shown.page.waitForSelector('.find-map .canvas[aria-busy="false"] canvas', { timeout: 60_000 });
   });
 
+  it('says what making an index left out', async () => {
+    const mixed = path.join(folder, 'mixed');
+    mkdirSync(mixed);
+    for (const name of ['a.png', 'b.png'])
+      linkSync(path.join(images, 'green', 'green 1.png'), path.join(mixed, name));
+    writeFileSync(path.join(mixed, 'layers.psd'), 'not for an index');
+    await shown.show(`#/find?new=1&images=${encodeURIComponent(mixed)}`);
+    await press('Make the index');
+    await shown.text('h1', /mixed\.index/, 60_000);
+    await shown.text(
+      '.index-head .made',
+      /2 new, 0 changed, 0 removed[^]*1 other file was left out \(1 \.psd\)/,
+    );
+    await shown.check();
+  });
+
   it('shows progress and Cancel after leaving and coming back', async () => {
     const many = path.join(folder, 'many');
     mkdirSync(many);

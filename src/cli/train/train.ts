@@ -258,13 +258,13 @@ function summary(result: TrainResult, seconds: number): string {
     `done: ${steps} steps in ${took}, last loss ${loss === null ? '-' : loss.toFixed(4)}`,
     `run folder: ${output}`,
   ];
-  const weights = shellPath(best ?? output); // of a run, its last
+  const weights = best ?? output; // of a run, its last
   if (result.skipped > 0) lines.push(`${result.skipped} unreadable images: see ${output}/skipped.jsonl`);
   lines.push(
     'next:',
-    ...(hasAttention(arch) === true ? [`  dino attention ${weights} IMAGE --output maps`] : []),
-    `  dino embed ${weights} IMAGES --output features.safetensors`,
-    `  dino eval knn ${weights} --train LABELLED --val LABELLED`,
+    ...(hasAttention(arch) === true ? [`  dino attention ${shellPath(weights)} IMAGE --output maps`] : []),
+    `  dino embed ${shellPath(weights)} IMAGES --output features.safetensors`,
+    `  dino eval knn ${shellPath(weights)} --train LABELLED --val LABELLED`,
   );
   return lines.join('\n');
 }

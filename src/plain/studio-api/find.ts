@@ -52,6 +52,13 @@ export interface IndexAbout {
   hasMap: boolean;
 }
 
+/** What an index was made or brought up to date with: the result of the task. */
+export interface IndexMade {
+  index: string;
+  /** What has changed, and what was left out and why, a sentence each. */
+  notes: string[];
+}
+
 export interface LabelGroup {
   label: string;
   rows: number[];

@@ -1,6 +1,6 @@
 /** Makes an index, or brings one up to date; then lays out its map. */
 import { ConfigError } from '../../errors.js';
-import { buildIndex } from '../../explore/build-index.js';
+import { buildIndex, type BuildIndexResult } from '../../explore/build-index.js';
 import { ImageIndex } from '../../explore/image-index.js';
 import { makeMap, readMap } from '../../explore/map.js';
 import { printable } from '../../plain/printable.js';
@@ -9,8 +9,18 @@ import type { JobFunction } from './job.js';
 
 const PARTS = { images: 'images', views: 'other views of images', check: 'checked searches' };
 
+/** What the command line says too; the images that can't be read are in the index. */
+function notesOn({ added, changed, removed, rebuilt, remarks }: BuildIndexResult): string[] {
+  return [
+    `${added} new, ${changed} changed, ${removed} removed`,
+    ...(rebuilt === null ? [] : [`embedded everything again: ${rebuilt}`]),
+    ...remarks,
+  ];
+}
+
 export const run: JobFunction<'index-images'> = async (input, context) => {
   const { signal } = context;
+  const notes: string[] = [];
   if (input.weights !== null) {
     const { given, images, numHeads } = input.weights;
     using model = loadModel(given, numHeads === undefined ? {} : { numHeads });
@@ -19,7 +29,7 @@ export const run: JobFunction<'index-images'> = async (input, context) => {
       throw new ConfigError(
         `${printable(given)} doesn't say how many attention heads its model has, and its tensors don't either: fill in the attention heads`,
       );
-    await buildIndex(model, images, {
+    const built = await buildIndex(model, images, {
       ...{ output: input.index, weights: { given, ...(numHeads === undefined ? {} : { numHeads }) }, signal },
       onProgress: ({ part, done, total }) =>
         context.progress({
@@ -28,6 +38,7 @@ export const run: JobFunction<'index-images'> = async (input, context) => {
           message: `${PARTS[part]}: ${done} of ${total}`,
         }),
     });
+    notes.push(...notesOn(built));
   }
   using index = ImageIndex.open(input.index);
   if (readMap(index) === null)
@@ -35,5 +46,5 @@ export const run: JobFunction<'index-images'> = async (input, context) => {
       signal,
       onProgress: (done, total) => context.progress({ done, total, message: `map: ${done} of ${total}` }),
     });
-  return { index: input.index };
+  return { index: input.index, notes };
 };

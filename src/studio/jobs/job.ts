@@ -5,6 +5,7 @@ import type {
   FindAnswer,
   FindAsk,
   ImagesReport,
+  IndexMade,
   StartPlan,
   StartRequest,
   TaskProgress,
@@ -71,7 +72,7 @@ export interface Jobs {
       index: string;
       weights: { given: string; images: string; numHeads?: number | undefined } | null;
     };
-    output: { index: string };
+    output: IndexMade;
   };
 }
 

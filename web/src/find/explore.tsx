@@ -1,6 +1,6 @@
 /** An open index: its images in a grid, its map beside them, what is marked below. */
 import { useEffect, useMemo } from 'preact/hooks';
-import type { IndexAbout } from '../api.ts';
+import type { IndexAbout, IndexMade } from '../api.ts';
 import { count, counted, lastPart } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
 import { ModelActions } from '../ui/model-actions.tsx';
@@ -166,7 +166,9 @@ function Opened({ about, images, place }: { about: IndexAbout; images: Images; p
 function Head({ about }: { about: IndexAbout }) {
   const updating = useRequest('POST /api/find/index');
   const { folder, source, weights, numHeads, skipped } = about;
-  const running = tasksOf('index-images').find((task) => task.index === folder && task.state === 'running');
+  const tasks = tasksOf('index-images').filter((task) => task.index === folder);
+  const running = tasks.find((task) => task.state === 'running');
+  const made = tasks.findLast((task) => task.state === 'done')?.result as IndexMade | undefined;
   const heads = numHeads === null ? {} : { numHeads };
   return (
     <header class="index-head">
@@ -214,6 +216,15 @@ function Head({ about }: { about: IndexAbout }) {
           </ul>
         )}
       </details>
+      {running === undefined && made !== undefined && made.notes.length > 0 && (
+        <div class="note made" role="status">
+          <ul>
+            {made.notes.map((note) => (
+              <li key={note}>{note}</li>
+            ))}
+          </ul>
+        </div>
+      )}
       {running !== undefined && about.hasMap && <TaskProgress task={running} />}
     </header>
   );
