@@ -16,7 +16,7 @@ export function dropPatches(x: Tensor, prefix: number, rate: number): Tensor {
       .slice(1, 0, kept)
       .add(prefix); // (B, kept)
     const first = arange(0, prefix, 1, { dtype: 'int64' }).expand([b, prefix]); // class token and registers
-    const index = ops.cat([first, chosen], 1).to(x.device).unsqueeze(2).expand([-1, -1, width]);
+    const index = ops.cat([first, chosen], 1).upload(x.device).unsqueeze(2).expand([-1, -1, width]);
     return ops.gather(x, 1, index);
   });
 }

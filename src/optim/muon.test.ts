@@ -47,6 +47,21 @@ test('singular values become nearly 1, whatever they were', () => {
   });
 });
 
+test('small gradients are not lost where training is in float16', () => {
+  scope(() => {
+    const [half, brain] = (['float16', 'bfloat16'] as const).map((dtype) => {
+      const parameter = new Parameter(zeros([12, 30]));
+      const optimizer = new Muon(parameterGroups([['layer.weight', parameter]]), { dtype });
+      parameter.grad = fromTypedArray(hashValues('small', [12, 30]), [12, 30]).mul(1e-9);
+      optimizer.step({ lr: 0.1, weightDecay: 0 });
+      optimizer.dispose();
+      return parameter.toArray();
+    });
+    assert.ok(Math.max(...half!.map(Math.abs)) > 0.01);
+    assert.deepEqual(half, brain);
+  });
+});
+
 test('the last layer, embeddings, norms and biases are AdamW’s, to the bit', () => {
   scope(() => {
     const names = ['head.last_layer.weight_v', 'backbone.pos_embed', 'backbone.norm.weight', 'fc.bias'];

@@ -51,7 +51,8 @@ export class Muon extends Optimizer<Slot> {
   /** @param options - `dtype` of the iteration; bfloat16, torch.optim.Muon's, is enough where it is fast. Default float32. */
   constructor(groups: readonly ParameterGroup[], options: { dtype?: DType } = {}) {
     super(groups);
-    this.#dtype = options.dtype ?? 'float32';
+    // float16 would round small gradients to nothing before they are scaled
+    this.#dtype = options.dtype === 'float16' ? 'bfloat16' : (options.dtype ?? 'float32');
   }
 
   protected override slotsOf(name: string, parameter: Parameter): readonly Slot[] {

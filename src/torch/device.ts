@@ -34,6 +34,26 @@ export function cudaDeviceCount(): number {
   return cudaUnavailableReason() === null ? native.deviceCount('cuda') : 0;
 }
 
+/**
+ * The CUDA device of one of several processes on a machine: by its rank there, or the only one that it can see, where Slurm
+ * (`--gpus-per-task=1`) or a wrapper shows each process its own.
+ * @throws EngineError when there are fewer devices than processes.
+ */
+export function cudaDeviceOf(
+  localRank: number,
+  count = cudaDeviceCount(),
+  visible = process.env['CUDA_VISIBLE_DEVICES'],
+): string {
+  if (count === 1 && visible !== undefined) return 'cuda:0';
+  if (count > 0 && localRank >= count)
+    throw new EngineError(
+      `process ${localRank} of this machine (counted from 0) has no CUDA device of its own: it sees ${count} ` +
+        `(CUDA_VISIBLE_DEVICES ${visible === undefined ? 'is not set' : `is ${visible}`}). Start at most ${count} processes here, ` +
+        'or show each process its own device',
+    );
+  return `cuda:${localRank}`;
+}
+
 /** Why CUDA can't be used here; null when it can. */
 export function cudaUnavailableReason(): string | null {
   if (cudaProblem === undefined) cudaProblem = openCuda();

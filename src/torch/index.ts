@@ -50,6 +50,7 @@ export {
   assertDevice,
   availableDevices,
   cudaDeviceCount,
+  cudaDeviceOf,
   cudaUnavailableReason,
   mpsIsAvailable,
   hasStreams,

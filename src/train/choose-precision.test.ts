@@ -5,13 +5,15 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { listImages } from '../data/index.js';
-import { ConfigError } from '../errors.js';
+import { ConfigError, EngineError } from '../errors.js';
+import { Backbone } from '../models/index.js';
+import { Linear } from '../nn/index.js';
 import type { Precision } from '../plain/precisions.js';
 import { readRunConfig } from '../run/run-folder.js';
 import { makeImageFolder } from '../testing/image-folder.js';
 import { fingerprint } from '../testing/run-fingerprint.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
-import { getNumThreads, liveTensors, precisionProblem } from '../torch/index.js';
+import { getNumThreads, liveTensors, ops, precisionProblem, type Tensor } from '../torch/index.js';
 import { choosePrecision } from './choose-precision.js';
 import type { TrainEvent } from './events.js';
 import { planTraining } from './plan.js';
@@ -79,6 +81,28 @@ test('a training that is too short for trial steps, or has no other precision, s
         : /bfloat16/,
     );
   }
+});
+
+/** Has no memory left for features in float32. */
+class Large extends Backbone {
+  readonly embedDim = 48;
+  readonly mix = new Linear(3 * 8 * 8, 48);
+  forward(pictures: Tensor): Tensor {
+    const out = this.mix.forward(ops.adaptiveAvgPool2d(pictures, [8, 8]).flatten(1)); // (B, 48)
+    if (out.dtype === 'float32') throw new EngineError('linear: out of memory');
+    return out;
+  }
+}
+
+test('where fp32 has no memory, a precision that has is taken', needsBf16, async () => {
+  const settings = {
+    ...{ ...SETTINGS, arch: 'custom' as const, embedDim: undefined, depth: undefined, numHeads: undefined },
+  } as const;
+  const live = liveTensors();
+  const { precision, reason } = await choosePrecision(settings, { length: LONG, build: () => new Large() });
+  assert.equal(precision, 'bf16');
+  assert.equal(reason, 'a step of 5 images fits into the memory of cpu, which one in fp32 does not');
+  assert.equal(liveTensors(), live);
 });
 
 test('trial steps end with the signal', needsBf16, async () => {

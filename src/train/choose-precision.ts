@@ -11,6 +11,7 @@ import { type Precision, PRECISIONS } from '../plain/precisions.js';
 import { Race } from '../plain/race.js';
 import { showSeconds } from '../plain/units.js';
 import type { TrainSettings } from '../run/settings.js';
+import { isOutOfMemory } from './out-of-memory.js';
 import {
   dtypeOf,
   getNumThreads,
@@ -154,8 +155,8 @@ export async function choosePrecision(
   /** Seconds that the trial may take, if a step of the batch takes this long. */
   const allowed = (secondsPerStep: number): number =>
     Math.min(SECONDS, SHARE * ('seconds' in length ? length.seconds : length.steps * secondsPerStep));
+  const batch = settings.batchSize;
   try {
-    const batch = settings.batchSize;
     let images = Math.min(FEW, batch);
     let took = await step('fp32', images); // it also loads kernels and fills caches
     const limit = (): number => allowed((took * batch) / images);
@@ -191,6 +192,27 @@ export async function choosePrecision(
     const some = images === batch ? `${images} images` : `${images} of the batch's ${batch} images`;
     const why = race.isFastest ? 'the fastest' : `within ${100 * Race.NEAR}% of the fastest, and more exact`;
     return { precision, reason: `${why}: trial steps of ${some} take ${times}` };
+  } catch (error) {
+    if (!isOutOfMemory(error)) throw error;
+    // the least memory comes last; where none fits, training says what else helps
+    for (const precision of reduced.toReversed()) {
+      const fits = await step(precision, batch).then(
+        () => true,
+        (problem: unknown) => {
+          if (!isOutOfMemory(problem)) throw problem;
+          return false;
+        },
+      );
+      if (fits)
+        return {
+          precision,
+          reason: `a step of ${batch} images fits into the memory of ${settings.device}, which one in fp32 does not`,
+        };
+    }
+    return {
+      precision: 'fp32',
+      reason: `a step of ${batch} images fits into the memory of ${settings.device} in none`,
+    };
   } finally {
     trial.dispose();
     setNumThreads(threads);

@@ -41,8 +41,10 @@ const SETTINGS: TrainSettings = {
 
 async function losses(name: string, settings: TrainSettings): Promise<number[]> {
   await train({ images, output: at(name), settings });
-  return readLines(path.join(at(name), 'metrics.jsonl')).map(({ loss }) => Number(loss));
+  return lossesOf(at(name));
 }
+const lossesOf = (run: string): number[] =>
+  readLines(path.join(run, 'metrics.jsonl')).map(({ loss }) => Number(loss));
 
 /** CUDA's convolutions round float32 to TF32. */
 const LOSSES_APART = isGuarded ? 2e-4 : 5e-3;
@@ -95,7 +97,7 @@ for (const [name, whole] of Object.entries(VARIANTS)) {
 
 const PRECISIONS = ['fp32', 'bf16', ...(TEST_DEVICE.startsWith('cuda') ? (['fp16'] as const) : [])] as const;
 for (const precision of PRECISIONS) {
-  it(`a resumed run is the same to the bit in ${precision}, drop path and batch norm included`, async () => {
+  it(`a resumed run is the same in ${precision}, drop path and batch norm included`, async () => {
     const settings = { ...SETTINGS, precision };
     const [whole, stopped] = [at(`${precision}-whole`), at(`${precision}-stopped`)];
     await train({ images, output: whole, settings });
@@ -105,7 +107,9 @@ for (const precision of PRECISIONS) {
       onEvent: (event) => event.type === 'step' && event.step === 2 && stop.abort(),
     });
     await train({ output: stopped, resume: true });
-    assert.deepEqual(fingerprint(stopped), fingerprint(whole));
+    if (isGuarded) assert.deepEqual(fingerprint(stopped), fingerprint(whole), 'to the bit');
+    // CUDA's backward passes of attention, interpolation and convolutions add in another order each time
+    else near(lossesOf(stopped), lossesOf(whole), LOSSES_APART);
   });
 }
 

@@ -3,7 +3,7 @@ import { gibibytes } from '../plain/units.js';
 import { listImages, type ImageList } from '../data/index.js';
 import type { BackboneFactory } from '../models/index.js';
 import { CheckpointError, ConfigError, DataError } from '../errors.js';
-import { getNumThreads, instructionLevels, precisionRemarks } from '../torch/index.js';
+import { cudaDeviceOf, getNumThreads, instructionLevels, precisionRemarks } from '../torch/index.js';
 import { packageVersion } from '../version.js';
 import { absoluteWatchImages, checkWatchImages } from './attention-film.js';
 import {
@@ -122,7 +122,7 @@ const listed = (source: string | ImageList): ImageList | Promise<ImageList> =>
 
 /** Several processes on one machine use one CUDA device each, by their local rank. */
 function ownHardware({ device }: TrainSettings, { size, localRank }: World): { device: string } {
-  return { device: size > 1 && device.startsWith('cuda') ? chooseDevice(`cuda:${localRank}`) : device };
+  return { device: size > 1 && device.startsWith('cuda') ? chooseDevice(cudaDeviceOf(localRank)) : device };
 }
 
 /** @throws ConfigError or DataError that names what differs from rank 0. */

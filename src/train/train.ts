@@ -16,7 +16,7 @@ import {
   queueStep,
   UnreadSteps,
 } from '../dino/index.js';
-import { ConfigError, DataError, DinoError } from '../errors.js';
+import { ConfigError, DataError, DinoError, ProcessError } from '../errors.js';
 import { FolderLostError, type FolderLock, lockFolder } from '../files/folder-lock.js';
 import { normalizeImages, pixelTensor } from '../models/index.js';
 import { backboneShare, layerRates } from '../optim/index.js';
@@ -37,6 +37,7 @@ import { evaluateDuringTraining } from './knn-during-training.js';
 import { initialise } from './init.js';
 import { loadOfficialCheckpoint } from './official-checkpoint.js';
 import { openRun } from './open-run.js';
+import { withMemoryAdvice } from './out-of-memory.js';
 import { type TrainOptions, trainOptions } from './options.js';
 import type { Pace } from './pace.js';
 import { metricsPath, skippedPath, truncateLog } from '../run/run-folder.js';
@@ -217,6 +218,20 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         () => false, // a warning has said why
       );
     };
+    /** For what ends the training but leaves its state whole: data that can't be read, memory that runs out. */
+    const keepState = async (): Promise<void> => {
+      if (step === savedAt || !(await rescue().catch(() => false))) return;
+      warn(`the state after step ${step} is saved. Continue with: dino train --resume ${shellPath(output)}`);
+    };
+    /** A step. One that loses a process changes nothing: rescue() saves the state before it. */
+    const attempt = async <T>(work: () => T): Promise<T> => {
+      try {
+        return await world.attempt(rescue, work);
+      } catch (error) {
+        if (!(error instanceof ProcessError)) await keepState();
+        throw withMemoryAdvice(error, settings);
+      }
+    };
     const cacheBytes = decodedCacheBytes(settings);
     const workers =
       settings.numWorkers === 'auto'
@@ -278,9 +293,14 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const knnNow = async (epoch: number): Promise<void> => {
       const began = performance.now();
       const knnSettings = { ...settings, numWorkers: loader.numWorkers };
-      const { remarks, ...scores } = await world.attempt(rescue, () =>
-        evaluateDuringTraining(teacher.backbone, knnSettings, world, signal),
-      );
+      const found = await world
+        .attempt(rescue, () => evaluateDuringTraining(teacher.backbone, knnSettings, world, signal))
+        .catch((error: unknown) => {
+          if (signal?.aborted === true && error === signal.reason) return null; // training ends after the next step
+          throw error;
+        });
+      if (found === null) return;
+      const { remarks, ...scores } = found;
       if (world.isFirst) metricsLog.add({ step, epoch, ...scores });
       emit({ type: 'knn', step, epoch, ...scores });
       for (const remark of world.isFirst ? remarks : []) {
@@ -298,7 +318,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     let imagesSinceLog = 0;
     let lastLog = performance.now();
     pace?.start(course.totalSteps);
-    for await (const batch of loader) {
+    for await (const batch of keepingState(loader, keepState)) {
       const stepStart = unread === null ? performance.now() : lastStepEnd;
       // a GPU that is busy with earlier steps hasn't waited
       const waitMs = unread === null || isIdle(device) ? batch.waitMs : 0;
@@ -316,8 +336,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         const seed = stepSeed(settings.seed, step, world.rank); // each rank drops different paths
         for (const generator of generators) generator.manualSeed(seed);
       }
-      // a step that loses a process changes nothing: rescue() saves the state before it
-      const result = await world.attempt(rescue, () =>
+      const result = await attempt(() =>
         scope(() => {
           const { backbone } = student;
           const crops = (pixels: Uint8Array, size: number): Tensor =>
@@ -407,6 +426,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         if (world.isFirst) skippedLog.add(bad);
         emit({ type: 'skipped', ...bad });
         if (skipped.size > settings.maxBadShare * images.items.length) {
+          await keepState();
           throw new DataError(
             `${skipped.size} of ${images.items.length} images can't be read, more than --max-bad-share ` +
               `${settings.maxBadShare} allows; ${printable(skippedPath(output))} lists them with the reasons. The last one: ` +
@@ -474,6 +494,16 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     metricsLog.close();
     skippedLog.close();
     lock?.release();
+  }
+}
+
+/** The batches; before an error of the loader is passed on, the state is kept. */
+async function* keepingState<T>(batches: AsyncIterable<T>, keepState: () => Promise<void>): AsyncIterable<T> {
+  try {
+    yield* batches;
+  } catch (error) {
+    await keepState();
+    throw error;
   }
 }
 

@@ -56,8 +56,8 @@ export async function openModel(
   const { loadModel } = await import('../../model.js');
   let { device } = options;
   if (world !== undefined && world.size > 1 && /^(auto|cuda)$/.test(device)) {
-    const { cudaDeviceCount } = await import('../../torch/index.js');
-    if (cudaDeviceCount() > 0) device = `cuda:${world.localRank}`;
+    const { cudaDeviceCount, cudaDeviceOf } = await import('../../torch/index.js');
+    if (cudaDeviceCount() > 0) device = cudaDeviceOf(world.localRank);
   }
   const model = loadModel(weights, { ...whichNetwork(options), device });
   printOrigin(io, model.origin);
