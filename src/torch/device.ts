@@ -1,5 +1,5 @@
 /**
- * Devices by name. CUDA is opened when it is first asked about, from the libtorch that is loaded: the addon itself links
+ * Devices by name. CUDA is opened when a device is first asked about, from the libtorch that is loaded: the addon itself links
  * only the CPU libraries.
  */
 import { existsSync } from 'node:fs';
@@ -77,6 +77,8 @@ export function availableDevices(): string[] {
  * @throws EngineError that says why not. There is no fallback to another device.
  */
 export function assertDevice(device: string): void {
+  // libtorch looks for CUDA once, at its first convolution or backward pass, of the CPU's too: it has to be open by then
+  cudaUnavailableReason();
   if (device === 'cpu') return;
   const match = /^(cpu|cuda|mps|privateuseone)(?::(\d+))?$/.exec(device);
   if (match === null) {
