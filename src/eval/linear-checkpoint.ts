@@ -4,10 +4,12 @@
  * reference). One file, so that it is either whole or absent.
  */
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { z } from 'zod';
+import type { ImageList } from '../data/index.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import type { Backbone } from '../models/index.js';
+import { shellPath } from '../plain/shell.js';
 import type { Tensor } from '../torch/index.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
 import { openWeights } from '../weights/weights-file.js';
@@ -27,10 +29,16 @@ const settingsSchema = z.object({
   train: z.string(),
   /** Fingerprint of the backbone. */
   weights: z.string(),
+  // older checkpoints don't have these
+  /** fingerprintFiles() of the validation images, whose best accuracy is kept. */
+  val: z.string().optional(),
+  /** What features depend on besides the backbone's tensors: attention heads, and mean and deviation of the channels, as JSON. */
+  numHeads: z.int().optional(),
+  normalization: z.string().optional(),
 });
 
-/** What decides the course of the training. */
-export type LinearSettings = z.infer<typeof settingsSchema>;
+/** What decides the course of the training, and what is measured on the way. */
+export type LinearSettings = Required<z.infer<typeof settingsSchema>>;
 
 const stateSchema = z.object({
   /** Epochs done. */
@@ -47,6 +55,25 @@ export function fingerprintWeights(backbone: Backbone): string {
     hash.update(name).update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   }
   return hash.digest('hex');
+}
+
+/**
+ * SHA-256 of a list's names, labels and sizes of files: copies of one data set with other pixels, as ImageNet-C's, have the same
+ * names. Sizes of images in shards are in the list's own fingerprint.
+ */
+export function fingerprintFiles({ fingerprint, items }: ImageList): string {
+  const hash = createHash('sha256').update(fingerprint);
+  for (const { path: file } of items) hash.update(`\n${bytesOf(file)}`);
+  return hash.digest('hex');
+}
+
+/** -1 for what isn't a file of its own; what is missing is reported when it is read. */
+function bytesOf(file: string): number {
+  try {
+    return statSync(file, { throwIfNoEntry: false })?.size ?? -1;
+  } catch {
+    return -1; // a circle of links
+  }
 }
 
 const SLOT = 'momentum_buffer.';
@@ -69,11 +96,15 @@ export function writeLinearCheckpoint(
 
 const NAMES: Readonly<Record<string, string>> = {
   train: 'the training images',
+  val: 'the validation images',
   weights: "the model's weights",
+  normalization: "the mean and deviation that the model's images are normalized with",
 };
 
 /**
- * Restores classifier and optimizer. @returns Where it was; null without a file.
+ * Restores classifier and optimizer.
+ * @returns Where it was, with null for the best accuracy if the file doesn't say on which images it was measured; null
+ *   without a file.
  * @throws CheckpointError for a damaged file; ConfigError that lists every setting that has changed.
  */
 export function readLinearCheckpoint(
@@ -81,7 +112,7 @@ export function readLinearCheckpoint(
   within: string,
   settings: LinearSettings,
   probe: LinearProbe,
-): { epoch: number; bestTop1: number } | null {
+): { epoch: number; bestTop1: number | null } | null {
   if (!existsSync(file)) return null;
   const { tensors, metadata } = readSafetensors(file, within);
   let value: unknown;
@@ -97,24 +128,31 @@ export function readLinearCheckpoint(
     );
   }
   const saved = parsed.data;
-  const problems = (Object.keys(settings) as (keyof LinearSettings)[])
-    .filter((key) => settings[key] !== saved.settings[key])
-    .map((key) =>
-      key in NAMES
-        ? `${NAMES[key]} are not those of ${file}`
-        : `${key} is ${settings[key]}, but was ${saved.settings[key]} in ${file}`,
-    );
+  const changed = (Object.keys(settings) as (keyof LinearSettings)[]).filter(
+    (key) => saved.settings[key] !== undefined && settings[key] !== saved.settings[key],
+  );
+  const problems = changed.map((key) =>
+    key in NAMES
+      ? `${NAMES[key]} are not those of ${file}`
+      : `${key} is ${settings[key]}, but was ${saved.settings[key]} in ${file}`,
+  );
   if (problems.length > 0) {
+    const isTrained = changed.every((key) => key === 'val');
     throw new ConfigError([
       ...problems,
       'An evaluation goes on with the settings that it began with: choose another --output, or delete that file.',
+      ...(isTrained
+        ? [
+            `To measure the classifier that is there on these images: --evaluate --linear-weights ${shellPath(file)}`,
+          ]
+        : []),
     ]);
   }
   const entries = [...tensors];
   probe.classifier.loadStateDict(new Map(entries.filter(([name]) => !name.startsWith(SLOT))));
   probe.optimizer.loadStateDict(new Map(entries.filter(([name]) => name.startsWith(SLOT))));
   for (const tensor of tensors.values()) tensor.dispose();
-  return { epoch: saved.epoch, bestTop1: saved.bestTop1 };
+  return { epoch: saved.epoch, bestTop1: saved.settings.val === undefined ? null : saved.bestTop1 };
 }
 
 /**

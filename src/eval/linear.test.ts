@@ -1,6 +1,15 @@
 /** Linear evaluation from folders of images to results, with a tiny model. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -9,7 +18,8 @@ import { CheckpointError, ConfigError, DataError } from '../errors.js';
 import { liveTensors, ones } from '../torch/index.js';
 import { hashWeight } from '../testing/hash-fill.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
-import { loadModel, type Model } from '../model.js';
+import { loadModel, Model } from '../model.js';
+import { SAT493M } from '../models/index.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
 import { evaluateLinear, type LinearEpoch, type LinearOptions } from './linear.js';
 import { readClassifier } from './linear-checkpoint.js';
@@ -113,7 +123,8 @@ describe('evaluateLinear', () => {
         assert.match(error.message, /lr is 0\.1, but was 0\.5/);
         assert.match(error.message, /epochs is 9, but was 4/);
         assert.match(error.message, /the training images are not those of/);
-        assert.equal(error.problems.length, 4);
+        assert.match(error.message, /the validation images are not those of/);
+        assert.equal(error.problems.length, 5);
         return true;
       },
     );
@@ -121,6 +132,59 @@ describe('evaluateLinear', () => {
     mkdirSync(damaged);
     writeSafetensors(path.join(damaged, 'checkpoint.safetensors'), { 'linear.weight': ones([3, 72]) });
     await assert.rejects(evaluateLinear(model, { ...options, output: damaged }), CheckpointError);
+  });
+
+  it('refuses other validation images, whose best accuracy would be that of the first', async () => {
+    const output = path.join(folder, 'whole');
+    const others = path.join(folder, 'others');
+    cpSync(val, others, { recursive: true });
+    assert.equal((await evaluateLinear(model, { ...options, output, val: others })).bestTop1, 100);
+    // the same names, as those of a data set's corrupted copies
+    appendFileSync(path.join(others, 'red', 'red 0.png'), 'x');
+    await assert.rejects(evaluateLinear(model, { ...options, output, val: others }), (error) => {
+      assert.ok(error instanceof ConfigError);
+      assert.match(error.message, /^the validation images are not those of .*checkpoint\.safetensors\n/);
+      assert.match(error.message, /another --output.*\n.*--evaluate --linear-weights .*\.safetensors$/);
+      return true;
+    });
+    rmSync(path.join(others, 'red', 'red 0.png'));
+    await assert.rejects(evaluateLinear(model, { ...options, output, val: others }), ConfigError);
+  });
+
+  it('refuses features of the same weights with other images or heads', async () => {
+    const output = path.join(folder, 'whole');
+    using other = loadModel(path.join(folder, 'run'), { device: 'cpu' });
+    other.backbone.normalization = SAT493M;
+    await assert.rejects(
+      evaluateLinear(other, { ...options, output }),
+      /the mean and deviation that the model's images are normalized with are not those of/,
+    );
+    const { backbone, architecture, file } = model;
+    const heads = new Model(backbone, { ...architecture, numHeads: 2 }, file, 'cpu');
+    await assert.rejects(evaluateLinear(heads, { ...options, output }), /numHeads is 2, but was \d in/);
+  });
+
+  it('measures anew where an older checkpoint does not say on which images it was best', async () => {
+    const output = path.join(folder, 'older');
+    cpSync(path.join(folder, 'whole'), output, { recursive: true });
+    const file = path.join(output, 'checkpoint.safetensors');
+    const { tensors, metadata } = readSafetensors(file);
+    const state = JSON.parse(metadata['linear']!) as { bestTop1: number; settings: Record<string, unknown> };
+    assert.equal(state.bestTop1, 100);
+    for (const name of ['val', 'numHeads', 'normalization']) delete state.settings[name];
+    writeSafetensors(file, tensors, { linear: JSON.stringify(state) });
+    // the wrong colours in two folders of three
+    const wrong = path.join(folder, 'wrong');
+    cpSync(val, wrong, { recursive: true });
+    renameSync(path.join(wrong, 'red'), path.join(wrong, 'kept'));
+    renameSync(path.join(wrong, 'blue'), path.join(wrong, 'red'));
+    renameSync(path.join(wrong, 'kept'), path.join(wrong, 'blue'));
+    const warnings: string[] = [];
+    const onWarning = (message: string) => warnings.push(message);
+    const { top1, bestTop1 } = await evaluateLinear(model, { ...options, output, val: wrong, onWarning });
+    assert.ok(top1 < 50, String(top1));
+    assert.equal(bestTop1, top1);
+    assert.match(warnings.join('\n'), /does not say which images it was validated on/);
   });
 
   it('measures a given classifier, also under the names that the reference saves', async () => {

@@ -38,6 +38,7 @@ import type { LoadedModel } from '../weights/loaded-model.js';
 import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
 import { labelledPair } from './labelled.js';
 import {
+  fingerprintFiles,
   fingerprintWeights,
   readClassifier,
   readLinearCheckpoint,
@@ -281,7 +282,9 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
     }
     const settings: LinearSettings = {
       ...common,
-      ...{ numLabels, seed, train: train.fingerprint, weights: fingerprintWeights(backbone) },
+      ...{ numLabels, seed, train: train.fingerprint, val: fingerprintFiles(val) },
+      ...{ weights: fingerprintWeights(backbone), numHeads: architecture.numHeads },
+      normalization: JSON.stringify(backbone.normalization),
     };
     const folder = options.output === undefined ? null : path.resolve(options.output);
     const within = folder === null ? '' : outermost(folder, runOfWeights(model.file));
@@ -297,6 +300,11 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
     }
     if (restored !== null && restored.epoch > 0) {
       options.onWarning?.(`resuming after epoch ${restored.epoch} of ${epochs}, from ${checkpoint}`);
+      if (restored.bestTop1 === null)
+        options.onWarning?.(
+          `${checkpoint} is an older version's and does not say which images it was validated on: the best top-1 ` +
+            'is that of the epochs that are measured from here on',
+        );
     }
     for (let epoch = restored?.epoch ?? 0; epoch < epochs; epoch++) {
       const rate = linearLr(lr, batchSize, epoch, epochs);
@@ -314,6 +322,7 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
     }
     // a finished evaluation that is run again does not train further
     last ??= await validate(job, val, inTrain, epochs - 1);
+    bestTop1 = Math.max(bestTop1, last.top1);
     const { images, ...scores } = last;
     return finish({ ...scores, bestTop1, checkpoint, valImages: images, ...common });
   } finally {
