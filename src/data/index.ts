@@ -36,7 +36,14 @@ export type { ImageItem, ImageItems } from './list/image-items.js';
 export { ImageReader } from './read/image-reader.js';
 export { readImageFile } from './read/read-image-file.js';
 export { hasImageExtension, IMAGE_EXTENSIONS } from './list/image-extensions.js';
-export { type LeftOut, type ListNotes, notesOf } from './list/left-out.js';
+export {
+  kindsOf,
+  type LeftOut,
+  LeftOutCounter,
+  leftOutLines,
+  type ListNotes,
+  notesOf,
+} from './list/left-out.js';
 export {
   firstSkipped,
   skippedPlace,

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
-import { writeLabelImage } from './indexed-png.js';
+import { readLabelImage, writeLabelImage } from './indexed-png.js';
 import { ConfigError, DataError } from '../errors.js';
 import { hashModel, type NetworkSize } from '../testing/hash-model.js';
 import type { Model } from '../model.js';
@@ -81,6 +81,39 @@ describe('evaluateAttentionSegmentation', () => {
     rmSync(path.join(bad, 'tall', '00002.png'));
     const options = { images, masks: bad, imageSize: 64 };
     await assert.rejects(evaluateAttentionSegmentation(model, options), /none of the 3 images can be used/);
+  });
+
+  it('counts the objects that are too small or cut off, and the masks without an image', async () => {
+    const other = path.join(folder, 'small-objects');
+    cpSync(masks, other, { recursive: true });
+    const evaluate = (more: object = {}) =>
+      evaluateAttentionSegmentation(model, { images, masks: other, imageSize: 64, ...more });
+    const before = await evaluate();
+    assert.deepEqual([before.tooSmall, before.withoutImage], [0, []]);
+    const file = path.join(other, 'two', '00000.png');
+    const mask = await readLabelImage(file);
+    mask.labels[mask.labels.length - 1] = 9; // labels 3 to 8 are no objects
+    writeLabelImage(file, mask);
+    cpSync(file, path.join(other, 'two', 'stray.png'));
+    const { tooSmall, withoutImage, objects, bestPerImage, skipped } = await evaluate();
+    assert.deepEqual([tooSmall, objects, bestPerImage], [1, before.objects, before.bestPerImage]);
+    assert.deepEqual(withoutImage, [path.join(other, 'two', 'stray.png')]);
+    assert.deepEqual(skipped, []);
+    mask.labels.fill(0);
+    mask.labels[mask.labels.length - 1] = 9;
+    writeLabelImage(file, mask);
+    const one = await evaluate();
+    assert.deepEqual([one.images, one.tooSmall, one.skipped.length], [3, 1, 1]);
+    assert.match(
+      one.skipped[0]!.reason,
+      /its object is too small for a pixel at \d+x\d+, or in the strip at .* edge .*larger --image-size/,
+    );
+    mask.labels[mask.labels.length - 2] = 4;
+    writeLabelImage(file, mask);
+    const two = await evaluate();
+    assert.match(two.skipped[0]!.reason, /its 2 objects are too small/);
+    assert.equal(two.tooSmall, 2);
+    assert.equal((await evaluate({ objects: 'foreground' })).tooSmall, 1);
   });
 
   it('warns once of photographs that are turned in a way that the size of their masks does not tell', async () => {

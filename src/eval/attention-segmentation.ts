@@ -46,12 +46,16 @@ export interface AttentionSegmentationOptions extends Pick<AttentionOptions, 'im
 }
 
 export interface AttentionSegmentationResult extends JaccardScore, ListNotes {
-  /** Objects of all images. */
+  /** Objects of all images that count. */
   objects: number;
+  /** Objects that don't: without a pixel at the model's size, or in the strip at an edge that is no whole patch. */
+  tooSmall: number;
   threshold: number;
   /** Images that have no mask. */
   withoutMask: number;
-  /** Pairs that could not be used: unreadable, of different sizes, or without objects. */
+  /** Paths of masks that have no image. */
+  withoutImage: string[];
+  /** Pairs that could not be used: unreadable, of different sizes, or without objects. Folders that can't be read. */
   skipped: { path: string; reason: string }[];
 }
 
@@ -83,10 +87,11 @@ export async function evaluateAttentionSegmentation(
     throw new ConfigError(`threshold ${threshold}; expected a share of the attention, above 0 and at most 1`);
   }
   const sizing = imageSize === undefined ? {} : { imageSize };
-  const { found, withoutMask, unreadable, leftOut, remarks } = await maskPairs(options.images, options.masks);
+  const { found, unreadable, ...listed } = await maskPairs(options.images, options.masks);
   const scores: number[][][] = [];
   const skipped: AttentionSegmentationResult['skipped'] = [...unreadable];
   const turned: Turned[] = [];
+  let tooSmall = 0;
   for (const [i, { image, mask }] of found.entries()) {
     signal?.throwIfAborted();
     try {
@@ -98,14 +103,16 @@ export async function evaluateAttentionSegmentation(
         result,
         attentionSize(truth.width, truth.height, model, imageSize),
       );
-      const chosen = objectLabels(truth.labels);
-      const groups =
-        objects === 'foreground' && chosen.length > 0 ? [chosen] : chosen.map((label) => [label]);
+      const present = new Set(truth.labels);
+      const chosen = objectLabels(truth.labels).filter((label) => present.has(label));
+      if (chosen.length === 0) throw new DataError('the mask has no object');
+      const groups = objects === 'foreground' ? [chosen] : chosen.map((label) => [label]);
       // an object too small for a pixel at the model's size can't be found
       const visible = groups
         .map((group) => labels.map((label) => (group.includes(label) ? 1 : 0)))
         .filter((object) => object.includes(1));
-      if (visible.length === 0) throw new DataError('the mask has no object');
+      tooSmall += groups.length - visible.length;
+      if (visible.length === 0) throw new DataError(allTooSmall(groups.length, result));
       scores.push(visible.map((object) => headJaccards({ ...result, masks: result.masks! }, object)));
       const { orientation } = await imageHeader(image.path);
       const isSquare = truth.width === truth.height;
@@ -124,13 +131,17 @@ export async function evaluateAttentionSegmentation(
   const count = scores.reduce((sum, image) => sum + image.length, 0);
   return {
     ...jaccardScore(scores),
-    objects: count,
-    threshold,
-    withoutMask: withoutMask.length,
-    skipped,
-    leftOut,
-    remarks,
+    ...{ objects: count, tooSmall, threshold, withoutMask: listed.withoutMask.length },
+    ...{ withoutImage: listed.withoutImage, skipped, leftOut: listed.leftOut, remarks: listed.remarks },
   };
+}
+
+function allTooSmall(objects: number, { width, height }: AttentionResult): string {
+  const what = objects === 1 ? 'its object is' : `its ${objects} objects are`;
+  return (
+    `${what} too small for a pixel at ${width}x${height}, or in the strip at the right or bottom edge that is no whole patch; ` +
+    'try a larger --image-size'
+  );
 }
 
 interface Turned {

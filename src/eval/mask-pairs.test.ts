@@ -1,14 +1,17 @@
 /** Which mask belongs to which image: never the same one to two, and no mask is an image. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, it } from 'node:test';
 import { DataError } from '../errors.js';
+import { readBelow } from '../files/read-below.js';
 import { maskPairs } from './mask-pairs.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-mask-pairs-'));
 after(() => rmSync(folder, { recursive: true }));
+const outside = mkdtempSync(path.join(os.tmpdir(), 'dino-mask-pairs-outside-'));
+after(() => rmSync(outside, { recursive: true }));
 let made = 0;
 
 /** A new folder with files; listing them reads none. */
@@ -98,4 +101,58 @@ it('takes PNG images in a folder within that of the masks for images', async () 
     ['images/1.png', '1.png'],
   ]);
   assert.deepEqual([withoutImage, remarks], [[], []]);
+});
+
+it('says what a folder of masks leaves out, once', async () => {
+  const at = folderOf(
+    ...['images/0.jpg', 'images/1.jpg', 'images/notes.txt'],
+    ...['masks/0.png', 'masks/1.tif', 'masks/2.jpg', 'masks/legend.csv'],
+  );
+  const { pairs, withoutMask, remarks, leftOut } = await paired(at(), at('images'), at('masks'));
+  assert.deepEqual([pairs, withoutMask], [[['images/0.jpg', 'masks/0.png']], ['images/1.jpg']]);
+  assert.equal(leftOut, 1); // of the images
+  assert.deepEqual(
+    remarks.map((line) => line.slice(at().length + 1)),
+    [
+      'images: 1 other file was left out (1 .txt)',
+      'masks: 1 other file was left out (1 .csv)',
+      'masks: 2 images were left out as masks (1 .jpg, 1 .tif): expected PNGs, which keep labels as they are',
+    ],
+  );
+  // masks beside or below the images, whose listing has met the same files
+  const [beside, below] = [
+    folderOf('0.jpg', '0.png', 'notes.txt'),
+    folderOf('0.jpg', 'masks/0.png', 'masks/legend.csv'),
+  ];
+  for (const [images, masks] of [
+    [beside(), beside()],
+    [below(), below('masks')],
+  ] as const) {
+    const lines = (await paired(folder, images, masks)).remarks;
+    assert.equal(lines.filter((line) => /other file/.test(line)).length, 1, lines.join('\n'));
+    assert.equal(lines.filter((line) => /as masks/.test(line)).length, 0, lines.join('\n'));
+  }
+  // unless it has passed over them
+  const hidden = folderOf('0.jpg', '.masks/0.png', '.masks/legend.csv');
+  assert.match(
+    (await paired(hidden(), hidden(), hidden('.masks'))).remarks.join('\n'),
+    /1 other file.*\.csv/,
+  );
+});
+
+it('names a folder of masks that can not be read', async () => {
+  const at = folderOf('images/0.jpg', 'images/x/1.jpg', 'masks/0.png');
+  symlinkSync(outside, at('masks', 'x'));
+  writeFileSync(path.join(outside, '1.png'), 'x');
+  Object.assign(process.env, readBelow([realpathSync(folder)]));
+  try {
+    const { found, unreadable } = await maskPairs(at('images'), at('masks'));
+    assert.equal(found.length, 1);
+    assert.deepEqual(unreadable, [
+      { path: at('masks', 'x'), reason: 'leads outside the folders that may be read' },
+    ]);
+    await assert.rejects(maskPairs(at('images', 'x'), at('masks')), /masks\/x can't be read: leads outside/);
+  } finally {
+    delete process.env['DINO_READ_BELOW'];
+  }
 });

@@ -2,7 +2,16 @@
 import { realpathSync } from 'node:fs';
 import path from 'node:path';
 import { DataError } from '../errors.js';
-import { type ImageItem, listImages, type ListNotes, notesOf, skippedPlace } from '../data/index.js';
+import {
+  type ImageItem,
+  type ImageList,
+  kindsOf,
+  LeftOutCounter,
+  listImages,
+  type ListNotes,
+  notesOf,
+  skippedPlace,
+} from '../data/index.js';
 import { isBelow } from '../files/read-below.js';
 import { printable } from '../plain/printable.js';
 
@@ -21,7 +30,7 @@ export interface MaskPairs extends ListNotes {
   /** Paths of images without a mask, and of masks without an image. */
   withoutMask: string[];
   withoutImage: string[];
-  /** Folders of images that can't be read. */
+  /** Folders of images or of masks that can't be read. */
   unreadable: { path: string; reason: string }[];
   /** The folder that the images' paths are relative to. */
   root: string;
@@ -67,10 +76,10 @@ function resolver(): (file: string) => string {
  * lies within the masks' is it an image.
  */
 function apart(
+  realOf: (file: string) => string,
   pictures: { root: string; items: Iterable<ImageItem> },
   labels: { root: string; items: readonly string[] },
 ): { images: ImageItem[]; masks: string[]; leftOut: string[] } {
-  const realOf = resolver();
   const [ofImages, ofMasks] = [pictures, labels].map(({ root }) => realOf(path.join(root, '.png')));
   const [imageFolder, maskFolder] = [path.dirname(ofImages!), path.dirname(ofMasks!)];
   if (imageFolder !== maskFolder && isBelow(maskFolder, imageFolder)) {
@@ -87,6 +96,36 @@ function apart(
   return { images, masks: [...labels.items], leftOut };
 }
 
+/**
+ * Lines on what a listing of masks leaves out: what it says itself, unless the folder lies in that of the images, whose listing
+ * has said it, and images that are no PNGs.
+ */
+function maskRemarks(realOf: (file: string) => string, pictures: ImageList, labels: ImageList): string[] {
+  const [imageFolder, maskFolder] = [pictures, labels].map(({ root }) =>
+    path.dirname(realOf(path.join(root, '.png'))),
+  );
+  const below = path.relative(imageFolder!, maskFolder!).split(path.sep);
+  const isListed =
+    pictures.root === pictures.source && isBelow(imageFolder!, maskFolder!) && !below.some(isHidden);
+  const others = new LeftOutCounter();
+  const taken = new Set<string>();
+  for (const { path: file } of pictures.items) taken.add(realOf(file));
+  for (const { path: file } of labels.items) if (!isPng(file) && !taken.has(realOf(file))) others.add(file);
+  const leftOut = others.finish();
+  return [
+    ...(isListed ? [] : labels.remarks),
+    ...(leftOut.count === 0
+      ? []
+      : [
+          `${printable(labels.source)}: ${leftOut.count} ${leftOut.count === 1 ? 'image was' : 'images were'} left out as masks ` +
+            `(${kindsOf(leftOut)}): expected PNGs, which keep labels as they are`,
+        ]),
+  ];
+}
+
+const isHidden = (name: string): boolean => name.startsWith('.');
+const isPng = (file: string): boolean => path.extname(file).toLowerCase() === '.png';
+
 const both = (files: readonly string[]): string =>
   files.length === 2
     ? files.map(printable).join(' and ')
@@ -100,10 +139,9 @@ const both = (files: readonly string[]): string =>
  */
 export async function maskPairs(images: string, masks: string): Promise<MaskPairs> {
   const [pictures, labels] = [await listImages(images), await listImages(masks)];
-  const pngs = [...labels.items]
-    .map((item) => item.path)
-    .filter((file) => path.extname(file).toLowerCase() === '.png');
-  const { leftOut, ...those } = apart(pictures, { root: labels.root, items: pngs });
+  const pngs = [...labels.items].map((item) => item.path).filter(isPng);
+  const realOf = resolver();
+  const { leftOut, ...those } = apart(realOf, pictures, { root: labels.root, items: pngs });
   const byKey = grouped(those.masks, (file) => keyOf(labels.root, file));
   const imagesByKey = grouped(those.images, ({ path: file }) => keyOf(pictures.root, file));
   const imagesByName = grouped(those.images, ({ path: file }) => nameOf(file));
@@ -138,6 +176,8 @@ export async function maskPairs(images: string, masks: string): Promise<MaskPair
     if (mask === undefined) withoutMask.push(image.path);
     else found.push({ image, mask });
   }
+  const places = [...pictures.unreadable, ...labels.unreadable].map(skippedPlace);
+  const unreadable = [...new Map(places.map((place) => [place.path, place])).values()];
   const { length } = pictures.items;
   if (found.length === 0) {
     const name = path.basename(keyOf('', (those.images[0] ?? pictures.items.at(0))!.path));
@@ -145,18 +185,22 @@ export async function maskPairs(images: string, masks: string): Promise<MaskPair
       those.images.length === 0
         ? `all of them are masks of ${masks} themselves; expected images of another kind than .png beside them, or a folder of their own`
         : `expected PNGs of the same names, as ${name}.png`;
-    throw new DataError(`none of the ${length} images in ${images} has a mask in ${masks}: ${why}`);
+    const [closed] = unreadable;
+    const more = closed === undefined ? '' : `; ${printable(closed.path)} can't be read: ${closed.reason}`;
+    throw new DataError(`none of the ${length} images in ${images} has a mask in ${masks}: ${why}${more}`);
   }
-  const remarks =
-    leftOut.length === 0
+  const remarks = [
+    ...(leftOut.length === 0
       ? []
       : [
           `${printable(images)}: ${leftOut.length} of ${length} images were left out: they are masks of ${printable(masks)}`,
-        ];
+        ]),
+    ...maskRemarks(realOf, pictures, labels),
+  ];
   const asMasks = { count: leftOut.length, byExtension: { '.png': leftOut.length } };
   return {
     ...{ found, withoutMask, withoutImage: unused, root: pictures.root },
-    unreadable: pictures.unreadable.map(skippedPlace),
-    ...notesOf(pictures, leftOut.length === 0 ? {} : { leftOut: asMasks, remarks }),
+    unreadable,
+    ...notesOf(pictures, leftOut.length === 0 ? { remarks } : { leftOut: asMasks, remarks }),
   };
 }

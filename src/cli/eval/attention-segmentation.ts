@@ -4,6 +4,7 @@ import { defineCommand } from '../command.js';
 import { counter } from '../counter.js';
 import { imageSize, pick, share } from '../flags.js';
 import { interruptible } from '../interrupt.js';
+import { warnOfUnpaired } from '../unpaired.js';
 import { modelOptions, openModel, weightsArgument } from '../weights/options.js';
 import { keepResult } from './options.js';
 
@@ -53,12 +54,18 @@ export const command = defineCommand({
         const kept = { imageFolder: images, masks, ...size, ...result };
         await keepResult(io, model, 'attention-segmentation', kept);
         io.warnOfLists(result);
-        const { skipped, withoutMask } = result;
+        const { skipped, withoutMask, withoutImage, tooSmall, objects } = result;
         if (withoutMask > 0) io.note(`${withoutMask} images have no mask and are left out`);
+        warnOfUnpaired(io, withoutImage, 'mask', 'without an image');
         for (const { path, reason } of skipped.slice(0, 5)) io.warn(`${path}: ${reason}`);
         if (skipped.length > 5) io.warn(`${skipped.length - 5} more images left out`);
+        if (tooSmall > 0)
+          io.warn(
+            `${tooSmall} of ${tooSmall + objects} objects do not count: they are too small for a pixel at the size that the ` +
+              'model sees, or in the strip at the right or bottom edge that is no whole patch; try a larger --image-size',
+          );
         const lines = [
-          `${result.images} images, ${result.objects} objects, attention thresholded to keep ${threshold}`,
+          `${result.images} images, ${objects} objects, attention thresholded to keep ${threshold}`,
           `Jaccard ${result.bestPerImage.toFixed(1)}   best head for each object`,
           `Jaccard ${result.bestHead.toFixed(1)}   the one best head`,
           `heads   ${result.heads.map((value) => value.toFixed(1)).join(' ')}`,

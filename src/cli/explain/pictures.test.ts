@@ -1,12 +1,13 @@
 /** The commands that draw and segment, as a user sees them. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
+import { readLabelImage, writeLabelImage } from '../../eval/indexed-png.js';
 import { findFfmpeg } from '../../explain/ffmpeg.js';
 import { writeTinyRun } from '../../testing/saved-run.js';
 
@@ -51,6 +52,26 @@ describe('segmentations and pictures', () => {
     const { status, json, stderr } = dino('eval', 'attention-segmentation', run, ...flags);
     assert.equal(status, 0, stderr);
     assert.deepEqual([json['images'], json['objects'], json['threshold']], [6, 12, 0.6]);
+    assert.doesNotMatch(stderr, /warning/);
+  });
+
+  it('compare attention with masks, and say what does not count', async () => {
+    const masks = path.join(folder, 'object-masks');
+    cpSync(path.join(davis, 'Annotations/480p/two'), masks, { recursive: true });
+    const file = path.join(masks, '00000.png');
+    const mask = await readLabelImage(file);
+    mask.labels[mask.labels.length - 1] = 3;
+    writeLabelImage(file, mask);
+    cpSync(file, path.join(masks, 'stray.png'));
+    writeFileSync(path.join(masks, 'legend.csv'), 'x');
+    const flags = ['--images', frames, '--masks', masks, '--resize', '64', '--foreground'];
+    const together = dino('eval', 'attention-segmentation', run, ...flags);
+    assert.deepEqual([together.json['objects'], together.json['tooSmall']], [6, 0]);
+    const { json, stderr } = dino('eval', 'attention-segmentation', run, ...flags.slice(0, -1));
+    assert.deepEqual([json['objects'], json['tooSmall']], [12, 1]);
+    assert.match(stderr, /warning: 1 of 13 objects do not count: .*--image-size/);
+    assert.match(stderr, /warning: 1 mask without an image left out: .*stray\.png/);
+    assert.match(stderr, /object-masks: 1 other file was left out \(1 \.csv\)/);
   });
 
   it('draw components together with attention', () => {

@@ -7,10 +7,8 @@ import { defineCommand } from '../command.js';
 import { counter } from '../counter.js';
 import { decimal, pick, seed, whole } from '../flags.js';
 import { interruptible } from '../interrupt.js';
+import { warnOfUnpaired } from '../unpaired.js';
 import { modelOptions, openModel, weightsArgument } from '../weights/options.js';
-
-/** Files without a partner that are named. */
-const NAMED = 5;
 
 const folder = (description: string) => z.string().optional().meta({ description, placeholder: '<folder>' });
 
@@ -98,14 +96,8 @@ export const command = defineCommand({
         const { segmenter, ...rest } = result;
         const { images, classes, skipped, withoutMask, withoutImage } = rest;
         for (const { path, reason } of skipped) io.warn(`skipped ${path}: ${reason}`);
-        for (const [paths, kind, what] of [
-          [withoutMask, 'image', 'without a mask'],
-          [withoutImage, 'mask', 'without an image'],
-        ] as const)
-          if (paths.length > 0)
-            io.warn(
-              `${paths.length} ${kind}${paths.length === 1 ? '' : 's'} ${what} left out: ${paths.slice(0, NAMED).map(printable).join(', ')}${paths.length > NAMED ? ', ...' : ''}`,
-            );
+        warnOfUnpaired(io, withoutMask, 'image', 'without a mask');
+        warnOfUnpaired(io, withoutImage, 'mask', 'without an image');
         io.warnOfLists(result);
         saveSegmenter(segmenter, options.output);
         const seconds = (performance.now() - start) / 1000;
