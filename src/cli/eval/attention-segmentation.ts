@@ -51,7 +51,7 @@ export const command = defineCommand({
           onProgress: ({ done, total }) => count('images', done, total),
           onWarning: (message) => io.warn(message),
         });
-        const kept = { imageFolder: images, masks, ...size, ...result };
+        const kept = { imageFolder: images, masks, foreground, ...size, ...result };
         await keepResult(io, model, 'attention-segmentation', kept);
         io.warnOfLists(result);
         const { skipped, withoutMask, withoutImage, tooSmall, objects } = result;

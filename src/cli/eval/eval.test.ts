@@ -49,6 +49,7 @@ it('eval knn keeps its result, and reads its own features', () => {
   assert.deepEqual(Object.keys(result.top1), ['1', '3']);
   assert.match(stderr, /kept in .*knn\.json/);
   assert.deepEqual(kept('knn')['top1'], result.top1);
+  assert.equal(kept('knn')['precision'], 'fp32');
   const loaded = dino('eval', 'knn', '--load_features', features, ...flags);
   assert.deepEqual(JSON.parse(loaded.stdout), result);
   const { center, pca } = result;
@@ -82,6 +83,7 @@ it('eval linear trains, keeps its result and checkpoint, and only measures with 
   assert.match(stdout, /top-1 [\d.]+% .*best top-1/);
   assert.match(stderr, /epoch 2\/2: loss/);
   assert.equal(kept('linear')['epochs'], 2);
+  assert.equal(kept('linear')['linearWeights'], undefined);
   const checkpoint = path.join(run, 'evaluations', 'linear', 'checkpoint.safetensors');
   const measured = dino(
     'eval',
@@ -94,6 +96,7 @@ it('eval linear trains, keeps its result and checkpoint, and only measures with 
     '--json',
   );
   assert.equal((JSON.parse(measured.stdout) as { top1: number }).top1, kept('linear')['top1']);
+  assert.equal(kept('linear')['linearWeights'], checkpoint);
 });
 
 it('eval retrieval prints the three protocols', () => {

@@ -83,18 +83,25 @@ export const command = defineCommand({
     const folders = labelledFolders(options);
     await onModel({ args: { weights }, options, io: output }, async ({ model, world, io, signal, count }) => {
       const { evaluateKnn } = await import('../../eval/knn.js');
+      const { onPrecision, ...asked } = await precisionOf(options, model, io);
+      let { precision } = options;
       const result = await evaluateKnn(model, {
         ...loading(options),
         ...folders,
         ...pick(options, 'k', 'temperature', 'dumpFeatures'),
-        ...(await precisionOf(options, model, io)),
+        ...asked,
+        onPrecision(choice) {
+          ({ precision } = choice);
+          onPrecision(choice);
+        },
         signal,
         world,
         onProgress: ({ part, done, total }) => count(`features of ${part}`, done, total),
         onWarning: (message) => io.warn(message),
       });
       warnOfMissing(io, result);
-      if (world.isFirst) await keepResult(io, model, 'knn', { ...folders, temperature, ...result });
+      const kept = { ...folders, temperature, precision, ...result };
+      if (world.isFirst) await keepResult(io, model, 'knn', kept);
       io.result(result, table(result, k));
     });
   },

@@ -95,7 +95,8 @@ export const command = defineCommand({
           onWarning: (message) => io.warn(message),
         });
         warnOfMissing(io, result);
-        await keepResult(io, model, 'linear', { ...folders, ...result });
+        const given = pick(options, 'seed', 'numLabels', 'linearWeights');
+        await keepResult(io, model, 'linear', { ...folders, ...given, ...result });
         const { top1, top5, bestTop1, valImages, classes, trainImages } = result;
         io.result(
           result,

@@ -67,6 +67,8 @@ describe('segmentations and pictures', () => {
     const flags = ['--images', frames, '--masks', masks, '--resize', '64', '--foreground'];
     const together = dino('eval', 'attention-segmentation', run, ...flags);
     assert.deepEqual([together.json['objects'], together.json['tooSmall']], [6, 0]);
+    const result = path.join(run, 'evaluations', 'attention-segmentation.json');
+    assert.equal((JSON.parse(readFileSync(result, 'utf8')) as { foreground: boolean }).foreground, true);
     const { json, stderr } = dino('eval', 'attention-segmentation', run, ...flags.slice(0, -1));
     assert.deepEqual([json['objects'], json['tooSmall']], [12, 1]);
     assert.match(stderr, /warning: 1 of 13 objects do not count: .*--image-size/);
