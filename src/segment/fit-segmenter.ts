@@ -250,6 +250,7 @@ export async function fitSegmenter(
   );
   if (prepared.length === 0)
     throw new DataError(`none of the ${train.pairs.length} images can be read${firstSkipped(train.skipped)}`);
+  warnOfTooSmall(classes, reader.counts, prepared, side, onWarning);
   const pixels = reader.counts.reduce((sum, n) => sum + n, 0);
   const shares = [...reader.counts].map((n) => n / pixels);
 
@@ -302,6 +303,26 @@ export async function fitSegmenter(
     skipped: [...train.skipped, ...(held?.skipped ?? [])],
     ...notesOf(train, ...(held === null ? [] : [held])),
   };
+}
+
+/** Warns of classes that the layer is fitted to nothing of: their pixels all lie between the positions of the patches. */
+function warnOfTooSmall(
+  classes: readonly SegmentClass[],
+  counts: Float64Array,
+  prepared: readonly Prepared[],
+  side: number,
+  warn: (message: string) => void,
+): void {
+  const lost = classes.flatMap(({ name }, c) =>
+    prepared.some(({ grid }) => grid.labels.includes(c))
+      ? []
+      : [`${printable(name)} (${counts[c] === 1 ? '1 pixel' : `${counts[c]} pixels`})`],
+  );
+  if (lost.length > 0)
+    warn(
+      `classes that will not be found: ${lost.join(', ')}: none of their pixels is at one of the ${POSITIONS} by ${POSITIONS} ` +
+        `positions of a patch that the layer is fitted to; try a larger --size than ${side}`,
+    );
 }
 
 /** Warns of values that only validation masks hold: the pixels don't count. */

@@ -298,6 +298,22 @@ describe('fitSegmenter', () => {
     });
   });
 
+  it('says which class is too small for the patches', async () => {
+    const masks = at('small', 'masks');
+    cpSync(at('masks'), masks, { recursive: true });
+    const file = path.join(masks, 'b', '3.png');
+    const image = await readLabelImage(file);
+    image.labels[0] = 7;
+    writeLabelImage(file, image);
+    const warnings: string[] = [];
+    const given = { masks, folds: 0, onWarning: (message: string) => warnings.push(message) };
+    await fit({ ...given, size: 96 });
+    assert.deepEqual(warnings, []);
+    await fit({ ...given, size: 32 });
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0]!, /not be found: 7 \(1 pixel\): .*try a larger --size than 32/);
+  });
+
   it('refuses what it can not do', async () => {
     writeOfficialWeights(at('resnet.pth'), 'resnet18');
     using convolutional = loadModel(at('resnet.pth'), { device: 'cpu' });
