@@ -209,6 +209,35 @@ describe('evaluateCopyDetection', () => {
       );
     });
 
+  it('takes .JPG and .jpeg too, and says what else it found', async () => {
+    const other = path.join(folder, 'named-otherwise');
+    cpSync(copydays, other, { recursive: true });
+    const evaluate = (dataPath: string) =>
+      evaluateCopyDetection(model, { dataPath, imsize: 32, numWorkers: 0 });
+    const { leftOut, remarks, ...same } = await evaluate(copydays);
+    assert.deepEqual([leftOut.count, remarks], [0, []]);
+    for (const [name, ending] of [
+      ['original', '.JPG'],
+      ['strong', '.jpeg'],
+    ] as const) {
+      const [first] = readdirSync(path.join(other, name)).sort();
+      const file = path.join(other, name, first!);
+      renameSync(file, file.replace('.jpg', ending));
+    }
+    for (const name of ['original/notes.txt', 'strong/more.png', 'strong/other.PNG', 'strong/.hidden'])
+      writeFileSync(path.join(other, name), 'x');
+    for (const name of ['strong/deeper', 'crops/35']) mkdirSync(path.join(other, name));
+    const { leftOut: found, remarks: lines, ...scores } = await evaluate(other);
+    assert.deepEqual(scores, same);
+    assert.deepEqual(found, { count: 3, byExtension: { '.png': 2, '.txt': 1 } });
+    assert.match(lines[0]!, /named-otherwise: 3 other files were left out \(2 \.png, 1 \.txt\)/);
+    assert.match(lines[1]!, /folders that are none of Copydays' were left out: strong\/deeper, crops\/35$/);
+    const none = path.join(folder, 'pngs');
+    mkdirSync(path.join(none, 'original'), { recursive: true });
+    writeFileSync(path.join(none, 'original', 'a.png'), 'x');
+    await assert.rejects(evaluate(none), /holds no original.*holds other files instead \(1 \.png\)/);
+  });
+
   it('names everything that does not fit', async () => {
     const bad = path.join(folder, 'bad');
     cpSync(copydays, bad, { recursive: true });
@@ -219,7 +248,7 @@ describe('evaluateCopyDetection', () => {
     await assert.rejects(evaluate(), (error) => {
       assert.ok(error instanceof DataError);
       assert.match(error.message, /strong\/999906\.jpg: no original begins with 9999/);
-      assert.match(error.message, /crops\/40: 5 \.jpg files for 6 originals/);
+      assert.match(error.message, /crops\/40: 5 JPEG files for 6 originals/);
       return true;
     });
     rmSync(path.join(bad, 'strong'), { recursive: true });

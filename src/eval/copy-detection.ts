@@ -3,10 +3,11 @@
  * tokens pooled by generalised mean describe an image; copies are searched for among the originals and distractors,
  * after whitening learned on another set of images.
  *
- * Departures: micro-AP is measured too; missing blocks are left out and named; folders of distractors and of whitening
- * images are read with their subfolders, in order.
+ * Departures: micro-AP is measured too; .JPG and .jpeg are taken besides .jpg, and what else lies in the folders is counted;
+ * missing blocks are left out and named; folders of distractors and of whitening images are read with their subfolders, in
+ * order.
  */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { modelArgument } from '../models/model-argument.js';
 import {
@@ -21,6 +22,9 @@ import {
 import {
   type ImageItems,
   type ImageList,
+  kindsOf,
+  LeftOutCounter,
+  leftOutLines,
   listImages,
   type ListNotes,
   notesOf,
@@ -29,6 +33,7 @@ import {
 import { compareCodePoints } from '../plain/code-points.js';
 import { ConfigError, DataError } from '../errors.js';
 import { notWhole } from '../plain/eval-geometry.js';
+import { printable } from '../plain/printable.js';
 import {
   type Backbone,
   hasTokens,
@@ -59,9 +64,11 @@ const GEM_POWER = 4;
 const GEM_LEAST = 1e-6;
 /** A strong copy's name begins with this many characters of its original's. */
 const PREFIX = 4;
+/** Folders that a line names. */
+const NAMED = 5;
 
 export interface CopyDetectionOptions {
-  /** Copydays: folders original, strong, jpegqual/N, crops/N of .jpg files. */
+  /** Copydays: folders original, strong, jpegqual/N, crops/N of .jpg or .jpeg files. */
   dataPath: string;
   /** Images to learn the whitening on; the paper uses 20,000 of YFCC100M. Default: no whitening. */
   whiteningPath?: string;
@@ -155,26 +162,40 @@ interface Block {
 }
 
 const baseName = (file: string): string => path.basename(file);
+const isFolder = (place: string): boolean => existsSync(place) && statSync(place).isDirectory();
+const isJpeg = (name: string): boolean => /\.jpe?g$/i.test(name);
 
 /** Lists the folders that are there. @throws DataError with everything that doesn't fit. */
-function readCopydays(root: string): { blocks: Block[]; absent: string[] } {
+function readCopydays(root: string): { blocks: Block[]; absent: string[]; notes: ListNotes } {
+  const others = new LeftOutCounter();
+  const folders: string[] = [];
   const list = (name: string): string[] | null => {
     const folder = path.join(root, ...name.split('/'));
     if (!existsSync(folder)) return null;
-    const names = readdirSync(folder).filter((file) => file.endsWith('.jpg'));
-    return names.sort(compareCodePoints).map((file) => path.join(folder, file));
+    const files: string[] = [];
+    for (const file of readdirSync(folder)) {
+      const within = `${name}/${file}`;
+      if (COPYDAYS_BLOCKS.includes(name) && isJpeg(file)) files.push(file);
+      else if (file.startsWith('.') || COPYDAYS_BLOCKS.includes(within)) continue;
+      else if (isFolder(path.join(folder, file))) folders.push(within);
+      else others.add(file);
+    }
+    return files.sort(compareCodePoints).map((file) => path.join(folder, file));
   };
   const originals = list('original') ?? [];
   if (originals.length === 0) {
+    const found = others.finish();
+    const instead = found.count === 0 ? '' : ` original holds other files instead (${kindsOf(found)}).`;
     throw new DataError(
-      `${root} holds no original/*.jpg: expected Copydays' folders original, strong, jpegqual/3, ..., crops/10, ...`,
+      `${root} holds no original/*.jpg: expected Copydays' folders original, strong, jpegqual/3, ..., crops/10, ...` +
+        instead,
     );
   }
   const problems: string[] = [];
   const absent: string[] = [];
   const blocks: Block[] = [];
   for (const name of COPYDAYS_BLOCKS) {
-    const files = list(name);
+    const files = name === 'original' ? originals : list(name);
     if (files === null) {
       absent.push(name);
       continue;
@@ -191,11 +212,11 @@ function readCopydays(root: string): { blocks: Block[]; absent: string[] } {
           );
         }
       });
-      if (files.length === 0) problems.push('strong: no .jpg files');
+      if (files.length === 0) problems.push('strong: no .jpg or .jpeg files');
       else blocks.push({ name, files, truths });
     } else if (files.length !== originals.length) {
       problems.push(
-        `${name}: ${files.length} .jpg files for ${originals.length} originals, expected one of each`,
+        `${name}: ${files.length} JPEG files for ${originals.length} originals, expected one of each`,
       );
     } else {
       blocks.push({ name, files, truths: files.map((_, i) => [i]) });
@@ -203,7 +224,18 @@ function readCopydays(root: string): { blocks: Block[]; absent: string[] } {
   }
   if (problems.length > 0)
     throw new DataError(`${root} does not have Copydays' layout:\n  ${problems.join('\n  ')}`);
-  return { blocks, absent };
+  // what lies beside the blocks
+  for (const above of ['jpegqual', 'crops']) if (isFolder(path.join(root, above))) list(above);
+  const leftOut = others.finish();
+  const remarks = leftOutLines(root, leftOut);
+  if (folders.length > 0) {
+    const shown = folders.slice(0, NAMED).map(printable).join(', ');
+    remarks.push(
+      `${printable(root)}: folders that are none of Copydays' were left out: ` +
+        `${shown}${folders.length > NAMED ? ` and ${folders.length - NAMED} more` : ''}`,
+    );
+  }
+  return { blocks, absent, notes: { leftOut, remarks } };
 }
 
 /** @throws DataError that names every unreadable image. */
@@ -254,7 +286,7 @@ export async function evaluateCopyDetection(
   }
   if (wholePatches === true && imsize % patchSize !== 0)
     throw new ConfigError(`imsize ${imsize}; ${notWhole(imsize, patchSize)}`);
-  const { blocks, absent } = readCopydays(dataPath);
+  const { blocks, absent, notes } = readCopydays(dataPath);
   const lists: ImageList[] = [];
   const itemsOf = async (folder: string | undefined): Promise<ImageItems> => {
     if (folder === undefined) return [];
@@ -311,7 +343,7 @@ export async function evaluateCopyDetection(
       ...lists.flatMap((list) => list.unreadable.map(skippedPlace)),
       ...[...distractors.skipped, ...whitening.skipped],
     ],
-    ...notesOf(...lists),
+    ...notesOf(notes, ...lists),
   };
 }
 
