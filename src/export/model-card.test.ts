@@ -104,6 +104,24 @@ describe('the card of a run', () => {
     ]);
   });
 
+  it('has no results of other weights of the run, and says so', () => {
+    const ofStep = (folder: string, step: number, kind = 'teacher') => ({
+      ...{ weights: `checkpoints/${folder}/${kind}.safetensors`, step, top1: { 10: 77.25 } },
+    });
+    for (const [value, isShown] of [
+      [ofStep('step-00000012', 12), true],
+      [ofStep('best-00000012', 12), true], // a copy
+      [ofStep('step-00000005', 5), false],
+      [ofStep('step-00000012', 12, 'student'), false],
+    ] as const) {
+      keep('knn', value);
+      const { text, data } = read(modelCard(run));
+      assert.equal(/77\.3%/.test(text), isShown, JSON.stringify(value));
+      assert.equal(JSON.stringify(data).includes('k-NN'), isShown);
+      assert.equal(/The results of `dino eval knn` .* are of other weights/.test(text), !isShown);
+    }
+  });
+
   it('names no image, no folder and nothing that a stranger wrote', () => {
     keep('knn', { top1: { '](https://evil.example)': 5, 10: 'x' } });
     change(

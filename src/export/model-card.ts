@@ -89,16 +89,42 @@ const judgeSchema = z.object({
   }),
 });
 
-/** An evaluation that is kept with a run; null when there is none, or it is not as this package writes it. */
-function evaluation<T>(run: string, name: string, schema: z.ZodType<T>): T | null {
-  const file = path.join(evaluationsPath(run), `${name}.json`);
-  try {
-    if (!existsSync(file)) return null;
-    return schema.parse(
-      JSON.parse(readGuarded(file, { within: run, maxBytes: SMALL_FILE_BYTES }).toString('utf8')),
-    );
-  } catch {
-    return null;
+/** The weights that an evaluation measured. */
+const measuredSchema = z.object({ weights: z.string().optional(), step: z.int().min(0).nullish() });
+
+/** Weights of a run: the file, and after how many steps. */
+interface OfRun {
+  file: string;
+  step: number | null;
+}
+
+/** Reads the evaluations that are kept with a run. */
+class Evaluations {
+  /** Names of those of other weights of the run, whose numbers don't describe these. */
+  readonly ofOthers: string[] = [];
+
+  constructor(
+    readonly run: string,
+    readonly own: OfRun,
+  ) {}
+
+  /** Null when there is none of these weights, or it is not as this package writes it. */
+  read<T>(name: string, schema: z.ZodType<T>): T | null {
+    const file = path.join(evaluationsPath(this.run), `${name}.json`);
+    try {
+      if (!existsSync(file)) return null;
+      const bytes = readGuarded(file, { within: this.run, maxBytes: SMALL_FILE_BYTES });
+      const value: unknown = JSON.parse(bytes.toString('utf8'));
+      const kept = schema.parse(value);
+      const { weights, step } = measuredSchema.parse(value);
+      // by step and kind: checkpoints/best holds copies
+      const isOwn = step === this.own.step && path.basename(weights ?? '') === path.basename(this.own.file);
+      if (weights === undefined || isOwn) return kept;
+      this.ofOthers.push(name);
+      return null;
+    } catch {
+      return null;
+    }
   }
 }
 
@@ -113,6 +139,8 @@ interface Training {
   knn: z.infer<typeof knnSchema> | null;
   linear: z.infer<typeof linearSchema> | null;
   quality: z.infer<typeof qualitySchema> | null;
+  /** Names of evaluations that are kept of other weights of the run. */
+  ofOthers: string[];
 }
 
 /** Evenly spread over the list, its first and last among them. */
@@ -121,7 +149,9 @@ function spread<T>(list: readonly T[], size: number): T[] {
   return Array.from({ length: size }, (_, i) => list[Math.round((i * (list.length - 1)) / (size - 1))]!);
 }
 
-function trainingOf(run: string, step: number | null): Training {
+function trainingOf(run: string, own: OfRun): Training {
+  const { step } = own;
+  const evaluations = new Evaluations(run, own);
   const { imageCount, processes, settings } = readRunConfig(run);
   const lines = readLines(metricsPath(run), run).filter(
     (line) => step === null || typeof line['step'] !== 'number' || line['step'] <= step,
@@ -134,9 +164,10 @@ function trainingOf(run: string, step: number | null): Training {
     ...{ processes, step, settings },
     curve: spread(rows, CURVE_ROWS),
     judged: judged.at(-1) ?? null,
-    knn: evaluation(run, 'knn', knnSchema),
-    linear: evaluation(run, 'linear', linearSchema),
-    quality: evaluation(run, 'quality', qualitySchema),
+    knn: evaluations.read('knn', knnSchema),
+    linear: evaluations.read('linear', linearSchema),
+    quality: evaluations.read('quality', qualitySchema),
+    ofOthers: evaluations.ofOthers,
   };
 }
 
@@ -181,7 +212,7 @@ function settingsTable(settings: TrainSettings): string {
   return table(['setting', 'value'], rows);
 }
 
-function qualityText({ quality, judged, knn, linear }: Training): string[] {
+function qualityText({ quality, judged, knn, linear, ofOthers }: Training): string[] {
   const lines: string[] = [];
   const without = quality ?? (judged === null ? null : { ...judged.judge, measures: judged.judge.measures });
   if (without !== null) {
@@ -206,9 +237,15 @@ function qualityText({ quality, judged, knn, linear }: Training): string[] {
     labelled.push([`linear classifier, ${linear.classes} classes`, `${linear.top1.toFixed(1)}%`]);
   if (labelled.length > 0)
     lines.push('With labels, on images of the author:', table(['evaluation', 'top-1'], labelled));
-  return lines.length > 0
-    ? lines
-    : ['Not measured. `dino eval quality` measures features without labels, `dino eval knn` with them.'];
+  if (lines.length === 0)
+    lines.push(
+      'Not measured. `dino eval quality` measures features without labels, `dino eval knn` with them.',
+    );
+  if (ofOthers.length > 0) {
+    const names = ofOthers.map((name) => `\`dino eval ${name}\``).join(', ');
+    lines.push(`The results of ${names} that are kept with the run are of other weights and not shown here.`);
+  }
+  return lines;
 }
 
 const fence = (language: string, code: string): string => `\`\`\`${language}\n${code}\n\`\`\``;
@@ -341,7 +378,7 @@ export function modelCard(weights: string, options: ModelCardOptions = {}): stri
   const file = named !== undefined && /^[\w][\w. -]*$/.test(named) ? named : undefined;
   const description = describeWeights(weights, network);
   const { architecture: a, backboneParameters, run } = description;
-  const training = run === null ? null : trainingOf(run.folder, run.step);
+  const training = run === null ? null : trainingOf(run.folder, { file: description.file, step: run.step });
   const { init, resumeFrom } = training?.settings ?? {};
   const began = training === null ? description.file : (init ?? resumeFrom);
   const origin = began === undefined ? null : originOf(began, a.arch); // null: from random weights
