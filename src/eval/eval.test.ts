@@ -1,6 +1,6 @@
 /** k-NN and features from folders of images to results, with a tiny model. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -76,6 +76,10 @@ describe('evaluateKnn', () => {
     assert.deepEqual(JSON.parse(metadata['classes']!), ['blue', 'green', 'red']);
     const first = Array.from(tensors.get('features')!.toTypedArray().subarray(0, 24), Number);
     assert.ok(Math.abs(first.reduce((sum, value) => sum + value ** 2, 0) - 1) < 1e-5);
+    const again = path.join(folder, 'again');
+    await evaluateKnn(model, { train, val, ...options, crop: 24, numWorkers: 0, dumpFeatures: again });
+    cpSync(path.join(dump, 'testfeat.safetensors'), path.join(again, 'testfeat.safetensors'));
+    assert.throws(() => evaluateKnnFeatures(again), /written by different evaluations/);
     assert.throws(() => evaluateKnnFeatures(path.join(folder, 'none')), CheckpointError);
     writeSafetensors(path.join(dump, 'testfeat.safetensors'), { features: tensor([[1, 0]]) });
     assert.throws(() => evaluateKnnFeatures(dump), /expected features .* got features float32\[1, 2\]/);

@@ -1,8 +1,10 @@
 /**
  * Features kept for k-NN: `trainfeat.safetensors` and `testfeat.safetensors` in a folder, each with `features` (N, D)
- * float32 of length 1 and `labels` (N) int64, the classes' names in the metadata. The reference's --dump_features writes
+ * float32 of length 1 and `labels` (N) int64, the classes' names in the metadata, and a number that both have alike, so that
+ * those of two evaluations are not taken for one. The reference's --dump_features writes
  * the same four tensors as trainfeat.pth, trainlabels.pth, testfeat.pth and testlabels.pth, which are read too.
  */
+import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
@@ -44,6 +46,7 @@ export function writeKnnFeatures(
     classes: JSON.stringify(about.classes),
     resize: String(about.resize),
     crop: String(about.crop),
+    evaluation: randomUUID(),
   };
   for (const [name, { features, labels }] of [
     ['train', train],
@@ -112,6 +115,12 @@ export function readKnnFeatures(folder: string, device: string): KnnFeatures {
     [train.features.size(1), test.features.size(1)],
     train.metadata['classes'] ?? '[]',
   ];
+  // older files have no number
+  if (train.metadata['evaluation'] !== test.metadata['evaluation'] && widths[0] === widths[1])
+    throw new CheckpointError(
+      `${folder}: the training and the test features were written by different evaluations, as when the second was ` +
+        'interrupted: write both again with dino eval knn --dump-features',
+    );
   if (widths[0] !== widths[1] || classes !== (test.metadata['classes'] ?? '[]')) {
     throw new CheckpointError(
       `${folder}: the training and the test features are from different evaluations ` +
