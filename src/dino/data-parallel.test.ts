@@ -64,7 +64,7 @@ const list = (values: number[]): Tensor => tensor(values, { dtype: 'float64' });
 const cases: Record<string, Omit<ParallelCase, 'dtype'> & { sizes?: number[] }> = {
   'a transformer': { model: VIT, head: { outDim: 64, useBn: false }, batch: 6, steps: 20, sizes: [2, 3] },
   'batch normalisation in the head': { model: VIT, head: { outDim: 64, useBn: true }, batch: 6, steps: 20 },
-  'micro-batches': { model: VIT, head: { outDim: 64, useBn: false }, batch: 8, steps: 5, microBatchSize: 2 },
+  'micro-batches': { model: VIT, head: { outDim: 64, useBn: false }, batch: 8, steps: 5, microBatchSize: 4 },
   'activation checkpoints': {
     ...{ model: VIT, head: { outDim: 64, useBn: true }, batch: 4, steps: 5, activationCheckpointing: true },
   },
@@ -78,6 +78,23 @@ const cases: Record<string, Omit<ParallelCase, 'dtype'> & { sizes?: number[] }> 
     batch: 8,
     steps: 20,
     crop: 16,
+  },
+  'SimDINO, a transformer': {
+    ...{ model: VIT, head: { outDim: null, useBn: false }, batch: 6, steps: 20, sizes: [2, 3] },
+  },
+  'SimDINO, a ResNet': {
+    ...{ model: { arch: 'resnet' }, head: { outDim: null, useBn: true }, batch: 8, steps: 20, crop: 16 },
+  },
+  KoLeo: {
+    ...{ model: VIT, head: { outDim: 64, useBn: false }, batch: 6, steps: 20, sizes: [2, 3] },
+    koleoWeight: 0.1,
+  },
+  'KoLeo, one image in each process': {
+    ...{ model: VIT, head: { outDim: 64, useBn: false }, batch: 2, steps: 5, koleoWeight: 0.1 },
+  },
+  'SimDINO and KoLeo in micro-batches with activation checkpoints': {
+    ...{ model: VIT, head: { outDim: null, useBn: false }, batch: 8, steps: 5, koleoWeight: 0.1 },
+    ...{ microBatchSize: 4, activationCheckpointing: true },
   },
 };
 

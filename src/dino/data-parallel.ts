@@ -1,9 +1,10 @@
 /**
  * One step across several processes, each with its part of the batch (reference: main_dino.py's DistributedDataParallel,
- * SyncBatchNorm and DINOLoss.update_center): gradients, batch statistics, centre and metrics are those of the whole batch.
+ * SyncBatchNorm and DINOLoss.update_center): gradients, batch statistics, centre and metrics are those of the whole batch,
+ * and so are the losses that compare its images with each other (SimDINO's coding rate, KoLeo).
  */
 import { type Module, synchronizeBatchNorm } from '../nn/index.js';
-import { GradientReducer, noGrad, ops, type ProcessGroup, type Tensor } from '../torch/index.js';
+import { GradientReducer, noGrad, ops, type ProcessGroup, scope, type Tensor } from '../torch/index.js';
 
 export class DataParallel {
   readonly #group: ProcessGroup;
@@ -17,6 +18,11 @@ export class DataParallel {
       [...student.parameters()].filter((parameter) => parameter.requiresGrad),
       group,
     );
+  }
+
+  /** Number of processes. */
+  get size(): number {
+    return this.#group.size;
   }
 
   /** Call before the last backward pass of a step: the accumulated gradients are reduced while it runs. */
@@ -37,6 +43,31 @@ export class DataParallel {
       const parts = flat.div_(this.#group.size).splitWithSizes(tensors.map(({ numel }) => numel));
       return parts.map((part, i) => part.view((tensors[i] as Tensor).shape));
     });
+  }
+
+  /**
+   * The sum over the processes, for a loss of the whole batch that each of them computes. Its gradient towards this
+   * process's `x` is `size` times the sum's, since finishBackward() takes the mean of what are shares of one gradient. So it
+   * is with torch.distributed.nn.all_reduce, which adds up the equal gradients of all processes.
+   */
+  sum(x: Tensor): Tensor {
+    return scope(() => {
+      const total = noGrad(() => x.contiguous().clone());
+      this.#group.allReduceSync(total);
+      return x.sub(x.detach()).mul(this.size).add(total); // x less itself is 0, with the gradient of x
+    });
+  }
+
+  /**
+   * The images of all processes, by rank, with sum()'s gradient.
+   *
+   * @param x - (V, B, D), of the same shape in every process.
+   * @returns (V, size * B, D)
+   */
+  gather(x: Tensor): Tensor {
+    const { rank, size } = this.#group;
+    const batch = x.size(1);
+    return scope(() => this.sum(ops.constantPadNd(x, [0, 0, rank * batch, (size - 1 - rank) * batch])));
   }
 
   dispose(): void {

@@ -1,11 +1,13 @@
 /**
  * The KoLeo regularizer (Sablayrolles et al. 2019; DINOv2, section 4; facebookresearch/dinov2 loss/koleo_loss.py): spreads
  * features evenly over the sphere by pushing each away from its nearest neighbour in the batch. With few images it keeps the
- * features from collapsing to a few directions.
+ * features from collapsing to a few directions. With several processes the neighbour is looked for among the images of all,
+ * as DINOv3 does (facebookresearch/dinov3 loss/koleo_loss.py KoLeoLossDistributed); DINOv2 looks among each process's own.
  */
 import { unitLength } from '../models/index.js';
 import { eye, noGrad, ops, scope, type Tensor } from '../torch/index.js';
-import { precise } from './objective.js';
+import type { DataParallel } from './data-parallel.js';
+import { GLOBAL_CROPS, precise } from './objective.js';
 
 const EPS = 1e-8;
 
@@ -20,17 +22,26 @@ function ofCrop(features: Tensor): Tensor {
   return distance.add(EPS).log().mean().neg();
 }
 
+/** (2 * size * B, D): the features of the global crops in all processes, crop by crop. */
+function ofAll(features: Tensor, batch: number, parallel: DataParallel): Tensor {
+  const own = precise(features.slice(0, 0, GLOBAL_CROPS * batch)).view([GLOBAL_CROPS, batch, -1]); // (2, B, D)
+  return parallel.gather(own).flatten(0, 1);
+}
+
 /**
- * The mean over the two global crops, () float32; 0 for a batch of one image, which has no neighbour.
+ * The mean over the two global crops and the whole batch, () float32; 0 for a batch of one image, which has no neighbour.
  *
  * @param features - (V * B, D) of the student, crop by crop, the two global ones first.
- * @param batch - B.
+ * @param batch - B, this process's share of the images.
+ * @param parallel - Set when other processes have the rest of the batch.
  */
-export function koleoLoss(features: Tensor, batch: number): Tensor {
+export function koleoLoss(features: Tensor, batch: number, parallel?: DataParallel): Tensor {
   return scope(() => {
-    if (batch < 2) return precise(features).sum().mul(0);
+    const images = batch * (parallel?.size ?? 1);
+    if (images < 2) return precise(features).sum().mul(0);
+    const all = parallel === undefined ? features : ofAll(features, batch, parallel);
     const [first, second] = [0, 1].map((crop) =>
-      ofCrop(features.slice(0, crop * batch, (crop + 1) * batch)),
+      ofCrop(all.slice(0, crop * images, (crop + 1) * images)),
     ) as [Tensor, Tensor];
     return first.add(second).div(2);
   });

@@ -5,6 +5,7 @@
 import { ShapeError } from '../errors.js';
 import { takeBack } from '../optim/index.js';
 import { noGrad, scope, zeros, type Tensor } from '../torch/index.js';
+import type { DataParallel } from './data-parallel.js';
 
 /** Views that the teacher sees. */
 export const GLOBAL_CROPS = 2;
@@ -49,9 +50,16 @@ export abstract class Objective {
    * @param student - (crops * B, K) outputs, crop by crop, the two global ones first.
    * @param teacher - (2 * B, K) outputs for the two global crops.
    * @param teacherTemp - Teacher's temperature in this epoch, if it has one.
+   * @param parallel - Set when other processes have the rest of the batch. The loss is a mean over this process's images
+   *   but for what depends on several images, which is of the whole batch.
    * @throws ShapeError when the shapes don't match.
    */
-  abstract forward(student: Tensor, teacher: Tensor, teacherTemp: number): ObjectiveResult;
+  abstract forward(
+    student: Tensor,
+    teacher: Tensor,
+    teacherTemp: number,
+    parallel?: DataParallel,
+  ): ObjectiveResult;
 
   /** B, the number of images. @throws ShapeError when the shapes don't match. */
   protected batchOf(student: Tensor, teacher: Tensor): number {

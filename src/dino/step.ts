@@ -263,11 +263,11 @@ function gradients(
           return { features, output: student.head.forward(features) }; // (V * b, K)
         });
       const seen = checkpoints === null ? forward() : checkpoints.forward(forward);
-      const answer = dinoLoss.forward(seen.output, teacherOutput, settings.teacherTemp);
+      const answer = dinoLoss.forward(seen.output, teacherOutput, settings.teacherTemp, parallel);
       const regularized =
         koleoWeight === 0
           ? answer.loss
-          : answer.loss.add(koleoLoss(seen.features, part[0].size(0) / 2).mul(koleoWeight));
+          : answer.loss.add(koleoLoss(seen.features, part[0].size(0) / 2, parallel).mul(koleoWeight));
       const scaled = scaler.scaleLoss(regularized.mul(share));
       withProductsOf(precision, () => {
         if (checkpoints === null) {

@@ -6,6 +6,7 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import {
+  CodingRateLoss,
   DataParallel,
   DINOLoss,
   dinoStep,
@@ -22,12 +23,15 @@ import { hashCrops } from './training-state.js';
 
 export interface ParallelCase {
   model: { arch: string };
-  head: { outDim: number; useBn: boolean };
+  /** `outDim` null: SimDINO's head and loss. */
+  head: { outDim: number | null; useBn: boolean };
   batch: number;
   steps: number;
   /** Side of the global crops, default 32; local ones have half of it. */
   crop?: number;
+  /** Images of all processes together that go through the networks at once. */
   microBatchSize?: number;
+  koleoWeight?: number;
   activationCheckpointing?: boolean;
   /** Rank of low-rank updates, in place of all weights of the backbone. */
   loraRank?: number;
@@ -35,6 +39,7 @@ export interface ParallelCase {
 }
 
 const LOCAL_CROPS = 2;
+const BOTTLENECK = 32;
 
 function build({ model, head, dtype, loraRank: rank }: ParallelCase): TrainingState {
   const network = (normLastLayer: boolean): MultiCropWrapper => {
@@ -44,20 +49,25 @@ function build({ model, head, dtype, loraRank: rank }: ParallelCase): TrainingSt
         : model.arch === 'xcit'
           ? new XCiT({ patchSize: 8, embedDim: 32, depth: 1, numHeads: 2 })
           : buildBackbone({ patchSize: 8, dropPathRate: 0, ...model });
-    const options = { ...head, hiddenDim: 64, bottleneckDim: 32, inDim: backbone.embedDim, normLastLayer };
+    const widths = { inDim: backbone.embedDim, hiddenDim: 64, bottleneckDim: BOTTLENECK };
+    const options = { ...head, ...widths, normLastLayer };
     const filled = hashFill(new MultiCropWrapper(backbone, new DINOHead(options)), 0.05);
     return dtype === undefined ? filled : filled.to(dtype);
   };
   const [student, teacher] = [network(false), network(true)];
   for (const parameter of teacher.parameters()) parameter.requiresGrad = false;
   const lowRank = rank === undefined ? undefined : new LowRankUpdates(student, { rank });
+  const crops = 2 + LOCAL_CROPS;
   return {
     ...{ student, teacher, device: 'cpu', scaler: new LossScaler(false), lowRank },
     optimizer: buildOptimizer(
       'adamw',
       parameterGroups(lowRank?.parametersOf(student) ?? student.namedParameters()),
     ),
-    loss: new DINOLoss({ outDim: head.outDim, crops: 2 + LOCAL_CROPS }),
+    loss:
+      head.outDim === null
+        ? new CodingRateLoss({ outDim: BOTTLENECK, crops })
+        : new DINOLoss({ outDim: head.outDim, crops }),
   };
 }
 
@@ -94,7 +104,8 @@ for (let step = 0; step < what.steps; step++) {
     return dinoStep(state, [globals, locals], {
       ...{ epoch: 1, lr: 5e-4, weightDecay: 0.04, momentum: 0.99, teacherTemp: 0.04, clipGrad: 3 },
       ...{ freezeLastLayer: 0, precision: 'fp32', measure: true },
-      microBatchSize: what.microBatchSize ?? 0,
+      microBatchSize: (what.microBatchSize ?? 0) / size,
+      koleoWeight: what.koleoWeight ?? 0,
       activationCheckpointing: what.activationCheckpointing ?? false,
     });
   });
