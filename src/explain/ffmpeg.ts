@@ -112,18 +112,24 @@ function readPpm(bytes: Buffer): { frame: VideoFrame | null; length: number } | 
  * The frames of a video, rotated as the file says. What ffmpeg complains about, such as a file that ends in the middle of a
  * frame, goes to `onWarning`, and the frames that it could decode are used.
  *
+ * @param options.fps - So many frames a second, for a video whose rate varies; by default as many as ffmpeg finds in it.
  * @throws DataError when no frame can be decoded; the signal's reason when aborted.
  */
 export async function* readVideo(
   ffmpeg: string,
   file: string,
-  options: { onWarning?: (message: string) => void; signal?: AbortSignal | undefined } = {},
+  options: {
+    fps?: number | undefined;
+    onWarning?: (message: string) => void;
+    signal?: AbortSignal | undefined;
+  } = {},
 ): AsyncGenerator<VideoFrame, void> {
   // a stream of PPM pictures is raw pixels that carry their own size, which rotation and odd headers may change
   const child = spawn(
     ffmpeg,
     [
       ...['-hide_banner', '-nostdin', '-loglevel', 'error', ...videoInput(file), '-map', '0:v:0'],
+      ...(options.fps === undefined ? [] : ['-r', String(options.fps)]),
       ...['-f', 'image2pipe', '-c:v', 'ppm', '-pix_fmt', 'rgb24', '-'],
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },

@@ -13,8 +13,10 @@ import { videoInput } from './video-input.js';
 const run = promisify(execFile);
 
 export interface VideoInfo {
-  /** Frames per second. */
+  /** Frames per second: the mean where the rate varies, else the rate at which ffmpeg reads it. */
   fps: number;
+  /** Left to itself ffmpeg reads it at another rate than `fps`, see ratesOf(). */
+  isVariable: boolean;
   /** Null when the file doesn't say. */
   seconds: number | null;
 }
@@ -23,6 +25,17 @@ export interface VideoInfo {
 const PROBE_MS = 60_000;
 /** Of a file that says nothing: PAL's. */
 const USUAL_FPS = 25;
+/** How far apart, as a share, the two rates of a constant video may lie: files round the times of frames. */
+const ROUNDING = 0.01;
+
+/**
+ * `base` is the lowest rate that has a place for every frame, and ffmpeg fills each place: where the rate varies, it repeats
+ * frames until there are many times as many as the file has (60 a second of a screen recording that has 17 in the mean).
+ */
+function ratesOf(mean: number | null, base: number | null): Pick<VideoInfo, 'fps' | 'isVariable'> {
+  const isVariable = mean !== null && (base === null || Math.abs(mean / base - 1) > ROUNDING);
+  return { fps: isVariable ? mean : (base ?? USUAL_FPS), isVariable };
+}
 
 /** Why a program ended. */
 interface Failure {
@@ -103,7 +116,7 @@ async function probeByJson(
   const [{ avg_frame_rate: average, r_frame_rate: base }] = data.streams;
   const seconds = Number(data.format.duration ?? NaN);
   return {
-    fps: rateOf(average) ?? rateOf(base) ?? USUAL_FPS,
+    ...ratesOf(rateOf(average), rateOf(base)),
     seconds: Number.isFinite(seconds) ? seconds : null,
   };
 }
@@ -114,6 +127,13 @@ const FRACTIONS: Readonly<Record<string, number>> = {
   '29.97': 30000 / 1001,
   '59.94': 60000 / 1001,
 };
+
+/** `29.97 fps`, `60 tbr`, `1k tbr`; null where there is none. */
+function printedRate(stream: string, unit: 'fps' | 'tbr'): number | null {
+  const [, digits, thousands] = new RegExp(`([\\d.]+)(k?) ${unit}`).exec(stream) ?? [];
+  if (digits === undefined) return null;
+  return FRACTIONS[digits] ?? Number(digits) * (thousands === 'k' ? 1000 : 1);
+}
 
 /** By what ffmpeg prints of its input. @throws As probeVideo(). */
 async function probeByText(ffmpeg: string, input: readonly string[], file: string): Promise<VideoInfo> {
@@ -138,8 +158,7 @@ async function probeByText(ffmpeg: string, input: readonly string[], file: strin
       }`,
     );
   }
-  const rate = /([\d.]+) fps/.exec(stream)?.[1] ?? /([\d.]+)k? tbr/.exec(stream)?.[1] ?? String(USUAL_FPS);
   const clock = /Duration: (\d+):(\d+):([\d.]+)/.exec(text);
   const seconds = clock === null ? null : Number(clock[1]) * 3600 + Number(clock[2]) * 60 + Number(clock[3]);
-  return { fps: FRACTIONS[rate] ?? Number(rate), seconds };
+  return { ...ratesOf(printedRate(stream, 'fps'), printedRate(stream, 'tbr')), seconds };
 }

@@ -16,6 +16,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
 import { decodeImage } from '../data/index.js';
 import { ConfigError, DataError, EngineError } from '../errors.js';
 import type { VisionTransformer } from '../models/index.js';
@@ -125,7 +126,7 @@ describe('writeAttentionVideo', () => {
       { rows, columns, width, height, fps },
       { rows: 12, columns: 18, width: 144, height: 96, fps: 10 },
     );
-    assert.deepEqual(await probeVideo(ffmpeg!, output), { fps: 10, seconds: 0.6 });
+    assert.deepEqual(await probeVideo(ffmpeg!, output), { fps: 10, isVariable: false, seconds: 0.6 });
     const [first, ...more] = await read(output);
     assert.equal(more.length, 5);
     // the patch that is looked at most has inferno's lightest colour, within what the encoder loses
@@ -157,6 +158,34 @@ describe('writeAttentionVideo', () => {
     const [, , , last] = await read(path.join(folder, 'mask.webm'));
     const gray = new Set(last!.data.filter((_, i) => i % 3 === 1).map((value) => Math.round(value / 8)));
     assert.ok(gray.has(Math.round(50 / 8)) && gray.has(Math.round(12 / 8)), [...gray].join());
+  });
+
+  it('keeps the speed of a video whose rate varies', needsFfmpeg, async () => {
+    // a GIF of eight frames in two seconds, the first five of them in half a second: ffmpeg would make it 10 a second
+    const input = path.join(folder, 'varies.film'); // named otherwise, since .gif is a picture
+    const raw = Buffer.concat(Array.from({ length: 8 }, (_, i) => Buffer.alloc(48 * 32 * 3, 20 + 25 * i)));
+    await sharp(raw, { raw: { width: 48, height: 8 * 32, channels: 3, pageHeight: 32 } })
+      .gif({ delay: [100, 100, 100, 100, 100, 500, 500, 500] })
+      .toFile(input);
+    const output = path.join(folder, 'varies.mp4');
+    const warnings: string[] = [];
+    const onWarning = (text: string) => warnings.push(text);
+    const { frames, fps } = await writeAttentionVideo(model, input, { output, show: 'beside', onWarning });
+    assert.ok(Math.abs(frames / fps - 2) < 0.6, `${frames} frames, ${fps} a second`);
+    assert.equal(warnings.length, 1);
+    assert.match(
+      warnings[0]!,
+      /varies\.film: its frames seem to come at a varying rate, so it is drawn at their mean, [\d.]+ a second: faster ones are left out/,
+    );
+    // each is shown when it was, within a frame and a bit: before, two seconds were five
+    const shown = await read(output);
+    const gray = (seconds: number): number => {
+      const { data, width } = shown[Math.min(shown.length - 1, Math.floor(seconds * fps))]!;
+      return data[(16 * width + 24) * 3 + 1]!;
+    };
+    assert.ok(gray(0) < 45, String(gray(0)));
+    assert.ok(gray(1.1) > 110 && gray(1.1) < 180, String(gray(1.1)));
+    assert.ok(gray(1.9) > 160, String(gray(1.9)));
   });
 
   it('takes one frame, a pattern, and pictures by name', needsFfmpeg, async () => {

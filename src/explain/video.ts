@@ -30,6 +30,7 @@ import {
 } from '../data/index.js';
 import { compareCodePoints } from '../plain/code-points.js';
 import { hasWildcards, wildcardExpression } from '../plain/wildcards.js';
+import { printable } from '../plain/printable.js';
 import { ConfigError, DataError } from '../errors.js';
 import { checkNotInput } from '../files/new-places.js';
 import { imageTensor, isAttentive, normalizeUnit, type AttentiveBackbone } from '../models/index.js';
@@ -237,9 +238,16 @@ async function fromVideo(
   file: string,
   options: { onWarning: (message: string) => void; signal: AbortSignal | undefined },
 ): Promise<Source> {
-  const { fps, seconds } = await probeVideo(ffmpeg, file);
+  const { fps, isVariable, seconds } = await probeVideo(ffmpeg, file);
+  if (isVariable) {
+    options.onWarning(
+      `${printable(file)}: its frames seem to come at a varying rate, so it is drawn at their mean, ` +
+        `${Number(fps.toFixed(2))} a second: faster ones are left out, slower ones repeated`,
+    );
+  }
   const total = seconds === null ? null : Math.max(1, Math.round(seconds * fps));
-  return { frames: readVideo(ffmpeg, file, options), fps, total };
+  const read = readVideo(ffmpeg, file, { ...options, fps: isVariable ? fps : undefined });
+  return { frames: read, fps, total };
 }
 
 async function* fromPictures(
