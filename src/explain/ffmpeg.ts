@@ -228,6 +228,10 @@ export class VideoWriter implements AsyncDisposable {
   readonly encoder: string;
   readonly #file: string;
   readonly #child: ChildProcess;
+  /** Its exit code; null when it was killed or can't be started. Fulfilled once, and never rejected. */
+  readonly #ended: Promise<number | null>;
+  /** Aborted when ffmpeg has ended. */
+  readonly #end = new AbortController();
   readonly #complaints: () => string[];
   readonly #size: { width: number; height: number };
   #failure: Error | null = null;
@@ -240,6 +244,9 @@ export class VideoWriter implements AsyncDisposable {
   ) {
     this.#file = file;
     this.#child = child;
+    this.#ended = ended(child)
+      .catch(() => null)
+      .finally(() => this.#end.abort());
     this.#size = size;
     this.encoder = encoder;
     this.#complaints = lastLines(child);
@@ -299,15 +306,15 @@ export class VideoWriter implements AsyncDisposable {
     const { stdin } = this.#child;
     if (this.#failure !== null || this.#child.exitCode !== null) throw await this.#fail();
     if (stdin!.write(frame.data)) return;
-    // full: wait until it drains, or until ffmpeg ends
-    await Promise.race([once(stdin!, 'drain').catch(() => undefined), ended(this.#child)]);
+    // full: wait until it drains, or until ffmpeg ends; either leaves no listener behind, as there are many frames
+    await once(stdin!, 'drain', { signal: this.#end.signal }).catch(() => undefined);
     if (this.#failure !== null || this.#child.exitCode !== null) throw await this.#fail();
   }
 
   /** Finishes the file and renames it. @throws DataError when ffmpeg failed. */
   async close(): Promise<void> {
     this.#child.stdin!.end();
-    const code = await ended(this.#child).catch(() => 1);
+    const code = await this.#ended;
     if (code !== 0 || this.#failure !== null) throw await this.#fail();
     const part = `${this.#file}.part`;
     try {
@@ -318,7 +325,7 @@ export class VideoWriter implements AsyncDisposable {
   }
 
   async #fail(): Promise<Error> {
-    await ended(this.#child).catch(() => undefined);
+    await this.#ended;
     const reason =
       this.#complaints().slice(-2).join('; ') || this.#failure?.message || 'ffmpeg gave no reason';
     // ffmpeg writes to a temporary name
@@ -330,7 +337,7 @@ export class VideoWriter implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
       this.#child.kill('SIGKILL');
-      await ended(this.#child).catch(() => undefined);
+      await this.#ended;
     }
     await rm(`${this.#file}.part`, { force: true });
   }

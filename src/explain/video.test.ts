@@ -344,4 +344,24 @@ describe('ffmpeg', () => {
       await assert.rejects(writer.write({ data: new Uint8Array(3), width: 1, height: 1 }), /internal:/);
     },
   );
+
+  it('is waited for by many large frames without a warning of Node', needsFfmpeg, async () => {
+    const size = { width: 320, height: 320 };
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error) => void warnings.push(warning);
+    process.on('warning', onWarning);
+    try {
+      await using writer = await VideoWriter.open(ffmpeg!, path.join(folder, 'large.mp4'), {
+        ...size,
+        fps: 5,
+      });
+      const data = new Uint8Array(320 * 320 * 3);
+      for (let i = 0; i < 15; i++) await writer.write({ data, ...size });
+      await writer.close();
+    } finally {
+      process.off('warning', onWarning);
+    }
+    assert.deepEqual(warnings, []);
+    assert.equal((await read(path.join(folder, 'large.mp4'))).length, 15);
+  });
 });
