@@ -138,7 +138,8 @@ function checkOptions(model: LoadedModel, options: AttentionVideoOptions): Atten
 }
 
 interface Source {
-  frames: AsyncIterable<VideoFrame>;
+  /** Each with the name of its picture; null for a video's. */
+  frames: AsyncIterable<{ frame: VideoFrame; name: string | null }>;
   fps: number;
   total: number | null;
 }
@@ -198,17 +199,19 @@ export async function writeAttentionVideo(
       : { frames: fromPictures(pictures ?? [], skipped, onWarning), fps: 30, total: pictures?.length ?? 0 };
   const fps = options.fps ?? source.fps;
   let writer: VideoWriter | null = null;
-  let first: VideoFrame | null = null;
+  let first: { frame: VideoFrame; name: string | null } | null = null;
   let shape = { width: 0, height: 0, rows: 0, columns: 0 };
   let frames = 0;
   try {
-    for await (const frame of source.frames) {
+    for await (const { frame, name } of source.frames) {
       signal?.throwIfAborted();
-      first ??= frame;
-      if (frame.width !== first.width || frame.height !== first.height) {
+      first ??= { frame, name };
+      const { width, height } = first.frame;
+      if (frame.width !== width || frame.height !== height) {
         throw new DataError(
-          `frame ${frames + 1} has ${frame.width} x ${frame.height} pixels, the first one ${first.width} x ` +
-            `${first.height}; expected frames of one size`,
+          `${name ?? `frame ${frames + 1}`} has ${frame.width} x ${frame.height} pixels, ` +
+            `${first.name ?? 'the first one'} ${width} x ${height}; expected frames of one size` +
+            (name === null ? '' : ': remove the picture that differs, or bring all of them to one size'),
         );
       }
       const drawn = drawFrame(model, backbone, frame, options);
@@ -247,20 +250,25 @@ async function fromVideo(
   }
   const total = seconds === null ? null : Math.max(1, Math.round(seconds * fps));
   const read = readVideo(ffmpeg, file, { ...options, fps: isVariable ? fps : undefined });
-  return { frames: read, fps, total };
+  return { frames: withoutNames(read), fps, total };
+}
+
+async function* withoutNames(frames: AsyncIterable<VideoFrame>): Source['frames'] {
+  for await (const frame of frames) yield { frame, name: null };
 }
 
 async function* fromPictures(
   files: readonly EncodedImage[],
   skipped: AttentionVideoResult['skipped'],
   onWarning: (message: string) => void,
-): AsyncGenerator<VideoFrame, void> {
+): Source['frames'] {
   for (const [i, file] of files.entries()) {
+    const name = typeof file === 'string' ? file : `bytes[${i}]`;
     try {
-      yield await decodeImage(file);
+      yield { frame: await decodeImage(file), name: printable(name) };
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
-      skipped.push({ path: typeof file === 'string' ? file : `bytes[${i}]`, reason: error.message });
+      skipped.push({ path: name, reason: error.message });
       onWarning(`left out: ${error.message}`);
     }
   }
