@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
+  chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -25,7 +26,8 @@ import { hashModel, type NetworkSize } from '../testing/hash-model.js';
 import type { Model } from '../model.js';
 import { inferno } from '../plain/colors.js';
 import { findFfmpeg, readVideo, toEvenSize, VideoWriter, type VideoFrame } from './ffmpeg.js';
-import { frameAttention, listFrames, writeAttentionVideo } from './video.js';
+import { listFrames } from './list-frames.js';
+import { frameAttention, writeAttentionVideo } from './video.js';
 import { probeVideo } from './probe-video.js';
 import { noTensorLeft } from '../testing/no-tensor-left.js';
 
@@ -276,7 +278,9 @@ describe('writeAttentionVideo', () => {
       output,
       onWarning: (text) => warnings.push(text),
     });
-    assert.deepEqual([result.frames, result.skipped.length, warnings.length], [1, 1, 1]);
+    assert.deepEqual([result.frames, result.skipped.length, warnings.length], [1, 1, 2]);
+    assert.equal(warnings[0], `${mixed}: 1 other file was left out (1 .txt)`);
+    assert.match(warnings[1]!, /^left out: .*0\.jpg/);
     rmSync(path.join(mixed, '1.jpg'));
     await assert.rejects(
       writeAttentionVideo(model, mixed, { output }),
@@ -372,4 +376,59 @@ describe('ffmpeg', () => {
     assert.deepEqual(warnings, []);
     assert.equal((await read(path.join(folder, 'large.mp4'))).length, 15);
   });
+});
+
+describe('listFrames', () => {
+  const mixed = path.join(folder, 'several kinds');
+  before(() => {
+    mkdirSync(path.join(mixed, 'deeper'), { recursive: true });
+    for (const name of ['b.jpg', 'a.png', 'c.heic', 'd.heic', 'notes', '.hidden'])
+      writeFileSync(path.join(mixed, name), '');
+  });
+
+  it('counts what it leaves out, in a line', async () => {
+    const pictures = ['a.png', 'b.jpg'].map((name) => path.join(mixed, name));
+    for (const input of [mixed, path.join(mixed, '*')]) {
+      const lines: string[] = [];
+      assert.deepEqual(await listFrames(input, (line) => lines.push(line)), pictures);
+      assert.deepEqual(lines, [`${input}: 3 other files were left out (2 .heic, 1 without an extension)`]);
+    }
+    await listFrames(path.join(mixed, '*.jpg'), (line) => assert.fail(line));
+    await assert.rejects(
+      listFrames(path.join(mixed, '*.heic')),
+      /no picture matches .*; what matches is 2 \.heic$/,
+    );
+    for (const name of ['b.jpg', 'a.png']) rmSync(path.join(mixed, name));
+    await assert.rejects(
+      listFrames(mixed),
+      /there are no frames in .*, not in subfolders; it has 2 \.heic, 1 without an extension$/,
+    );
+  });
+
+  it('says why something cannot be opened', async () => {
+    const file = path.join(mixed, 'notes');
+    await assert.rejects(listFrames(path.join(file, '*.jpg')), (error: Error) => {
+      assert.ok(error instanceof DataError);
+      assert.equal(error.message, `${file} can't be opened: ENOTDIR: not a directory`);
+      return true;
+    });
+  });
+
+  it(
+    'says so of a folder without permission',
+    { skip: process.getuid?.() === 0 && 'root may open everything' },
+    async () => {
+      const closed = path.join(folder, 'closed');
+      mkdirSync(closed, 0o000);
+      try {
+        for (const input of [closed, path.join(closed, 'a.mp4'), path.join(closed, '*.jpg')])
+          await assert.rejects(
+            listFrames(input),
+            (error) => error instanceof DataError && /closed.* can't be opened: EACCES/.test(error.message),
+          );
+      } finally {
+        chmodSync(closed, 0o700);
+      }
+    },
+  );
 });

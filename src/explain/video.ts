@@ -5,7 +5,6 @@
  * Departures: no folders of temporary pictures; --threshold has an effect (the reference computes masks but does not use
  * them); frames of more than 4,096 patches are reduced by default; webm instead of avi.
  */
-import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { images as imageFiles } from '../data/arguments.js';
 import { modelArgument } from '../models/model-argument.js';
@@ -21,15 +20,7 @@ import {
   pixels,
   signal as abortSignal,
 } from '../plain/check-options.js';
-import {
-  decodeImage,
-  type EncodedImage,
-  firstSkipped,
-  hasImageExtension,
-  IMAGE_EXTENSIONS,
-} from '../data/index.js';
-import { compareCodePoints } from '../plain/code-points.js';
-import { hasWildcards, wildcardExpression } from '../plain/wildcards.js';
+import { decodeImage, type EncodedImage, firstSkipped } from '../data/index.js';
 import { printable } from '../plain/printable.js';
 import { ConfigError, DataError } from '../errors.js';
 import { checkNotInput } from '../files/new-places.js';
@@ -53,6 +44,7 @@ import {
   VideoWriter,
   type VideoFrame,
 } from './ffmpeg.js';
+import { listFrames } from './list-frames.js';
 import { resizeTensor } from './resize-tensor.js';
 import { probeVideo } from './probe-video.js';
 
@@ -190,7 +182,7 @@ export async function writeAttentionVideo(
   const alone = typeof given !== 'string' && given.length === 1 ? given[0] : undefined;
   const input = typeof alone === 'string' ? alone : given;
   if (typeof input === 'string') checkNotInput(output, [input]);
-  const pictures = await listFrames(input); // before ffmpeg: without frames it does not matter whether ffmpeg is installed
+  const pictures = await listFrames(input, onWarning); // before ffmpeg: without frames it does not matter whether ffmpeg is installed
   const ffmpeg = options.ffmpeg ?? (await findFfmpeg());
   const skipped: AttentionVideoResult['skipped'] = [];
   const source =
@@ -272,59 +264,6 @@ async function* fromPictures(
       onWarning(`left out: ${error.message}`);
     }
   }
-}
-
-const isPicture = (name: string): boolean => !name.startsWith('.') && hasImageExtension(name);
-
-/**
- * The pictures of an input, in the order of their names; null for a video file.
- * @throws DataError when it has none.
- */
-export async function listFrames(input: string | readonly EncodedImage[]): Promise<EncodedImage[] | null> {
-  if (typeof input !== 'string') {
-    if (input.length === 0)
-      throw new DataError('no frames: expected a video, a folder of pictures or pictures');
-    const others = input.filter(
-      (file): file is string => typeof file === 'string' && !isPicture(path.basename(file)),
-    );
-    if (others.length > 0) {
-      throw new DataError(
-        `${others.slice(0, 3).join(', ')}: expected pictures (${IMAGE_EXTENSIONS.join(', ')}), or a single video or folder`,
-      );
-    }
-    return [...input];
-  }
-  let info: Awaited<ReturnType<typeof stat>> | null = null;
-  try {
-    info = await stat(input);
-  } catch {
-    // not a file, but maybe a pattern
-  }
-  if (info?.isDirectory() === true) {
-    const names = (await readdir(input)).filter(isPicture).sort(compareCodePoints);
-    if (names.length === 0) {
-      throw new DataError(
-        `there are no frames in ${input}: looked for ${IMAGE_EXTENSIONS.join(', ')} files in it, not in subfolders`,
-      );
-    }
-    return names.map((name) => path.join(input, name));
-  }
-  if (info !== null) return isPicture(path.basename(input)) ? [input] : null;
-  const pattern = path.basename(input);
-  const folder = path.dirname(input);
-  if (!hasWildcards(pattern)) {
-    throw new DataError(`${input} does not exist (looked for ${path.resolve(input)})`);
-  }
-  const expression = wildcardExpression(pattern);
-  let all: string[] = [];
-  try {
-    all = await readdir(folder);
-  } catch {
-    // reported below
-  }
-  const names = all.filter((name) => expression.test(name) && isPicture(name)).sort(compareCodePoints);
-  if (names.length === 0) throw new DataError(`no picture matches ${input}`);
-  return names.map((name) => path.join(folder, name));
 }
 
 /**
