@@ -3,6 +3,7 @@
  * folder of temporary pictures. Nothing here knows about attention.
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { access, constants, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
@@ -222,11 +223,13 @@ export function toEvenSize({ data, width, height }: VideoFrame): VideoFrame {
 }
 
 /**
- * Writes frames to a video file. The file gets its name only when it is complete; until then it is `NAME.part`.
+ * Writes frames to a video file. The file gets its name only when it is complete; until then it has one that no other file
+ * has (two processes may write one video, and a `NAME.part` may be somebody's download).
  */
 export class VideoWriter implements AsyncDisposable {
   readonly encoder: string;
   readonly #file: string;
+  readonly #partial: string;
   readonly #child: ChildProcess;
   /** Its exit code; null when it was killed or can't be started. Fulfilled once, and never rejected. */
   readonly #ended: Promise<number | null>;
@@ -237,12 +240,13 @@ export class VideoWriter implements AsyncDisposable {
   #failure: Error | null = null;
 
   private constructor(
-    file: string,
+    names: { file: string; partial: string },
     child: ChildProcess,
     encoder: string,
     size: { width: number; height: number },
   ) {
-    this.#file = file;
+    this.#file = names.file;
+    this.#partial = names.partial;
     this.#child = child;
     this.#ended = ended(child)
       .catch(() => null)
@@ -270,10 +274,11 @@ export class VideoWriter implements AsyncDisposable {
     }
     const encoder = await chooseEncoder(ffmpeg, ending);
     const { width, height, fps } = options;
+    const partial = `${file}.partial-${randomBytes(4).toString('hex')}`;
     const child = spawn(
       ffmpeg,
       [
-        ...['-hide_banner', '-loglevel', 'error', '-y'],
+        ...['-hide_banner', '-loglevel', 'error', '-n'], // an existing file is refused
         ...[
           '-f',
           'rawvideo',
@@ -288,11 +293,11 @@ export class VideoWriter implements AsyncDisposable {
         ],
         ...['-an', '-c:v', ...encoder, '-pix_fmt', 'yuv420p'],
         ...(ending === '.mp4' ? ['-movflags', '+faststart'] : []),
-        ...['-f', ending.slice(1), fileUrl(`${file}.part`)],
+        ...['-f', ending.slice(1), fileUrl(partial)],
       ],
       { stdio: ['pipe', 'ignore', 'pipe'] },
     );
-    return new VideoWriter(file, child, encoder[0]!, { width, height });
+    return new VideoWriter({ file, partial }, child, encoder[0]!, { width, height });
   }
 
   /** @throws DataError when ffmpeg gave up, with its reason; a message with internal: is a bug of ours. */
@@ -316,11 +321,12 @@ export class VideoWriter implements AsyncDisposable {
     this.#child.stdin!.end();
     const code = await this.#ended;
     if (code !== 0 || this.#failure !== null) throw await this.#fail();
-    const part = `${this.#file}.part`;
     try {
-      await rename(part, this.#file);
+      await rename(this.#partial, this.#file);
     } catch (error) {
-      throw new DataError(`${this.#file} can't be written: ${systemReason(error, part)}`, { cause: error });
+      throw new DataError(`${this.#file} can't be written: ${systemReason(error, this.#partial)}`, {
+        cause: error,
+      });
     }
   }
 
@@ -329,7 +335,7 @@ export class VideoWriter implements AsyncDisposable {
     const reason =
       this.#complaints().slice(-2).join('; ') || this.#failure?.message || 'ffmpeg gave no reason';
     // ffmpeg writes to a temporary name
-    const said = reason.replaceAll(`${this.#file}.part`, () => this.#file);
+    const said = reason.replaceAll(this.#partial, () => this.#file);
     return new DataError(`${this.#file} can't be written: ${said}`, { cause: this.#failure });
   }
 
@@ -339,6 +345,6 @@ export class VideoWriter implements AsyncDisposable {
       this.#child.kill('SIGKILL');
       await this.#ended;
     }
-    await rm(`${this.#file}.part`, { force: true });
+    await rm(this.#partial, { force: true });
   }
 }

@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   cpSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -141,7 +140,7 @@ describe('writeAttentionVideo', () => {
       assert.ok(Math.abs(value - got[c]!) < 24, `${got.join()} at patch ${best}`),
     );
     assert.deepEqual(
-      readdirSync(folder).filter((name) => name.endsWith('.part')),
+      readdirSync(folder).filter((name) => name.includes('.part')),
       [],
     );
   });
@@ -266,6 +265,20 @@ describe('writeAttentionVideo', () => {
     );
   });
 
+  it('leaves alone a file that is named like an unfinished output', needsFfmpeg, async () => {
+    const output = path.join(folder, 'theirs.mp4');
+    writeFileSync(`${output}.part`, 'of a download');
+    const first = path.join(frames, '00000.jpg');
+    const other = path.join(frames, '../tall/00000.jpg');
+    await assert.rejects(writeAttentionVideo(model, [first, other], { output }), DataError);
+    await writeAttentionVideo(model, [first], { output });
+    assert.equal(readFileSync(`${output}.part`, 'utf8'), 'of a download');
+    assert.deepEqual(
+      readdirSync(folder).filter((name) => name.startsWith('theirs.mp4')),
+      ['theirs.mp4', 'theirs.mp4.part'],
+    );
+  });
+
   it('leaves out unreadable pictures and says so', needsFfmpeg, async () => {
     const mixed = path.join(folder, 'damaged');
     mkdirSync(mixed);
@@ -294,7 +307,10 @@ describe('writeAttentionVideo', () => {
     const onProgress = () => controller.abort(new Error('enough'));
     const options = { output, signal: controller.signal, onProgress };
     await assert.rejects(writeAttentionVideo(model, frames, options), /enough/);
-    assert.equal(existsSync(output) || existsSync(`${output}.part`), false);
+    assert.deepEqual(
+      readdirSync(folder).filter((name) => name.startsWith('stopped.mp4')),
+      [],
+    );
   });
 
   it('refuses folders without frames and every wrong option at once', async () => {
