@@ -24,7 +24,7 @@ import {
 } from '../models/index.js';
 import { inferenceMode, ones, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
-import { attentionSize, type SizedModel } from '../plain/attention-size.js';
+import { attentionSize, type AttentionSize, type SizedModel } from '../plain/attention-size.js';
 import { heatMap, scaleToUnit } from '../plain/colors.js';
 
 export interface AttentionOptions {
@@ -103,7 +103,9 @@ export async function prepareImage(
   imageSize: AttentionOptions['imageSize'],
   maxPatches?: number,
 ): Promise<PreparedImage> {
-  return prepareDecoded(model, await decodeImage(input), imageSize, maxPatches);
+  const decoded = await decodeImage(input);
+  const { width, height } = decoded;
+  return prepareDecoded(model, decoded, attentionSize(width, height, model, imageSize, maxPatches));
 }
 
 /** Says that a picture's proportions are not the image's. @param what - The image, for the message. */
@@ -111,14 +113,8 @@ export const squeezedNote = (what: string, { rows, columns }: { rows: number; co
   `${what}: too long for its proportions to be kept, so its longer side is shortened to ${Math.max(rows, columns)} patches ` +
   '(--image-size sets another size)';
 
-/** The same for an image that is already decoded. @throws As prepareImage(). */
-export function prepareDecoded(
-  model: SizedModel,
-  decoded: RgbImage,
-  imageSize: AttentionOptions['imageSize'],
-  maxPatches?: number,
-): PreparedImage {
-  const target = attentionSize(decoded.width, decoded.height, model, imageSize, maxPatches);
+/** Resizes and cuts a decoded image. @param target - At least a patch wide and high. */
+export function prepareDecoded(model: SizedModel, decoded: RgbImage, target: AttentionSize): PreparedImage {
   const resized = resizeImage(decoded, { ...target, filter: 'bilinear' }); // (H, W, 3)
   const { patchSize } = model.architecture;
   const rows = Math.floor(target.height / patchSize);

@@ -7,6 +7,7 @@ import { ConfigError } from '../errors.js';
 import { hasTokens, imageTensor, isAttentive, normalizeImages, patchTokens } from '../models/index.js';
 import { onlyRgb } from '../models/model-argument.js';
 import { inferenceMode, scope } from '../torch/index.js';
+import { coveredShares, fittedSize, type FittedSize } from '../plain/attention-size.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import {
   type AttentionOptions,
@@ -18,13 +19,16 @@ import {
 import { meanMap, unitRows } from '../plain/maps.js';
 import { colourPatches } from './patch-pca.js';
 
+/** An image for which a given shorter side would be more than `maxPatches` is made smaller; its `limit` says so. */
 export interface LookOptions extends Pick<AttentionOptions, 'imageSize' | 'maxPatches'> {
   /** Principal components as colours, where the model has patch features; default true. */
   pca?: boolean;
   signal?: AbortSignal | undefined;
 }
 
-export interface LookedImage extends PreparedImage {
+export interface LookedImage extends PreparedImage, Pick<FittedSize, 'limit'> {
+  /** Shares of the whole image's width and height that the patches cover. */
+  covered: [width: number, height: number];
   heads: number;
   /** (heads, rows, columns): the class token's attention in the last block. */
   maps: Float32Array;
@@ -67,7 +71,9 @@ export async function lookAt(
   for (const input of inputs) {
     options.signal?.throwIfAborted();
     const decoded = await decodeImage(input);
-    const prepared = prepareDecoded(model, decoded, options.imageSize, options.maxPatches);
+    const { width, height } = decoded;
+    const target = fittedSize(width, height, model, options.imageSize, options.maxPatches);
+    const prepared = prepareDecoded(model, decoded, target);
     const { rows, columns, image } = prepared;
     const { maps, features } = scope(() =>
       inferenceMode(() => {
@@ -82,6 +88,8 @@ export async function lookAt(
     if (features !== null) raw.push(features);
     images.push({
       ...prepared,
+      limit: target.limit,
+      covered: coveredShares(target, prepared),
       heads: maps.length / (rows * columns),
       maps,
       features: features === null ? null : unitRows(features, embedDim),

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ConfigError, DataError } from '../errors.js';
-import { attentionSize, MAX_DEFAULT_PATCHES, patchesOf } from './attention-size.js';
+import { attentionSize, fittedSize, MAX_DEFAULT_PATCHES, patchesOf } from './attention-size.js';
 
 const model = (imgSize: number, patchSize: number) => ({ architecture: { imgSize, patchSize } });
 
@@ -48,5 +48,36 @@ describe('the size of a picture of attention', () => {
       );
     assert.equal(attentionSize(3000, 7, model(32, 8), 64, 30_000).width, 27_429);
     assert.throws(() => attentionSize(90, 60, model(32, 8), 40, 34), /35 patches, more than the 34/);
+  });
+
+  it('that a page offers is computed of an image of any shape: as chosen, or the nearest that fits', () => {
+    const sized = model(224, 16);
+    assert.deepEqual(fittedSize(900, 600, sized, 480), {
+      ...{ width: 720, height: 480, isSqueezed: false, limit: null },
+    });
+    // 10 : 1 at the exported page's usual size; 3 : 1 at the end of its slider, and at that of Look's
+    for (const [long, side, most] of [
+      [10, 480, 4096],
+      [3, 960, 8192],
+      [3, 1024, 4096],
+    ] as const) {
+      assert.throws(() => attentionSize(100 * long, 100, sized, side, most), DataError);
+      const size = fittedSize(100 * long, 100, sized, side, most);
+      const patches = patchesOf(size, 16);
+      assert.ok(patches <= most && patches > 0.9 * most, `${long} : 1 has ${patches} patches`);
+      assert.equal(size.limit, most);
+      assert.ok(Math.abs(size.width / size.height / long - 1) < 0.01, `${size.width} x ${size.height}`);
+    }
+    // a size that is kept from a model with smaller patches
+    assert.deepEqual(fittedSize(900, 600, sized, 8), {
+      ...{ width: 24, height: 16, isSqueezed: false, limit: null },
+    });
+    assert.deepEqual(fittedSize(5000, 1, sized, 64), {
+      ...{ width: 102_400, height: 20, isSqueezed: false, limit: 8192 },
+    });
+    assert.deepEqual(fittedSize(5000, 1, sized, 64, 4096), {
+      ...{ width: 16 * 4096, height: 16, isSqueezed: true, limit: 4096 },
+    });
+    assert.equal(fittedSize(900, 600, sized, undefined).height, 480);
   });
 });

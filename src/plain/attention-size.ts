@@ -102,6 +102,36 @@ export function attentionSize(
   return { ...target, isSqueezed: false };
 }
 
+export interface FittedSize extends AttentionSize {
+  /** The most patches, where these are why the image is smaller than was asked for; else null. */
+  limit: number | null;
+}
+
+/**
+ * The same for a page where a resolution is chosen that then stays for other images: each has a size that is computed. Where the
+ * one that is asked for has more than `maxPatches` or less than one, it is the nearest that fits.
+ * @param wanted - As in {@link attentionSize}, which both sides are left to, and none.
+ */
+export function fittedSize(
+  width: number,
+  height: number,
+  model: SizedModel,
+  wanted: number | readonly [height: number, width: number] | undefined,
+  maxPatches = MAX_PATCHES,
+): FittedSize {
+  if (typeof wanted !== 'number')
+    return { ...attentionSize(width, height, model, wanted, maxPatches), limit: null };
+  const { patchSize } = model.architecture;
+  const scale = wanted / Math.min(width, height);
+  const asked = { width: Math.round(width * scale), height: Math.round(height * scale) };
+  const isWhole = Math.min(asked.width, asked.height) >= patchSize;
+  if (isWhole && patchesOf(asked, patchSize) <= maxPatches)
+    return { ...asked, isSqueezed: false, limit: null };
+  const fitted = fitPatches(asked, patchSize, maxPatches);
+  const isLess = fitted.isSqueezed || Math.min(fitted.width, fitted.height) < wanted;
+  return { ...fitted, limit: isLess ? maxPatches : null };
+}
+
 /**
  * The part of an image, from its top left, that whole patches cover, as shares of its width and height: incomplete patches at
  * the right and bottom edges were cut off.

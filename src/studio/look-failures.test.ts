@@ -18,7 +18,7 @@ import type { Browser } from 'puppeteer-core';
 import sharp from 'sharp';
 import { launchBrowser } from '../testing/browser.js';
 import { makeImageFolder } from '../testing/image-folder.js';
-import { giveFile, lookSettled, setSlider, textsOf } from '../testing/page.js';
+import { giveFile, lookSettled, pressButton, setSlider, textsOf } from '../testing/page.js';
 import { writeOfficialWeights } from '../testing/saved-run.js';
 import { openStudio, type StudioPage } from '../testing/studio.js';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
@@ -78,8 +78,8 @@ async function failed(card: string, pattern: RegExp, status: number | null): Pro
 }
 
 /** The page keeps working: the message disappears with its cause, and the picture is there. */
-async function goesOn(): Promise<void> {
-  await settled();
+async function goesOn(count = 1): Promise<void> {
+  await lookSettled(studio.page, count);
   assert.deepEqual(await textsOf(studio.page, '.failure'), []);
   await studio.check();
 }
@@ -177,10 +177,31 @@ describe('the section Look, when something is wrong', () => {
       renameSync(official, moved);
       await setSlider(studio.page, 'Resolution', 192);
       await failed(TOP, /dino_vit_tiny16\.pth.*does not exist/, 404);
+      // the card with the slider is gone, the address keeps its size
+      await pressButton(studio.page, 'Usual size');
+      await studio.page.waitForFunction(`!location.hash.includes('size=')`);
+      await failed(TOP, /dino_vit_tiny16\.pth.*does not exist/, 404);
       await studio.page.select('main select', run);
       await goesOn();
     } finally {
       if (existsSync(moved)) renameSync(moved, official);
+    }
+  });
+
+  it('shows an image that is too long for the chosen resolution at the largest that fits', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const long = path.join(folder, 'long.png');
+    await sharp(picture).resize(800, 80, { fit: 'fill' }).toFile(long);
+    for (const size of ['1024', '100.5', '1']) {
+      await open({ weights: official, image: long, second: picture, size });
+      await lookSettled(studio.page, 2);
+      const [first, second] = await textsOf(studio.page, '.seen figcaption');
+      assert.match(second!, /image-0\.png: \d+ × \d+ patch(es)?$/);
+      if (size === '1024')
+        assert.match(first!, /: 20 × 20\d patches. It is computed at 320 pixels: .* more than 4,096 patches/);
+      else assert.match(first!, size === '1' ? /: 1 × 10 patches$/ : /: 6 × 6\d patches$/);
+      await goesOn(2);
+      await studio.page.waitForSelector('::-p-aria([name="Resolution"][role="slider"])');
     }
   });
 

@@ -54,6 +54,10 @@ export interface LookFacts {
     width: number;
     height: number;
     heads: number;
+    /** The most patches, where these are why it is smaller than was asked for; else null. */
+    limit: number | null;
+    /** Its longer side was shortened: its proportions are not kept. */
+    isSqueezed: boolean;
     /** Shares of the original's width and height that the patches cover. */
     original: [width: number, height: number];
     hasFeatures: boolean;

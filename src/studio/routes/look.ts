@@ -6,7 +6,6 @@ import { hasImageExtension } from '../../data/list/image-extensions.js';
 import { checkpointsPath, listCheckpoints } from '../../run/checkpoint-files.js';
 import type { LookFacts, LookModel } from '../../plain/studio-api/index.js';
 import { UPLOAD_LIMIT } from '../../plain/limits.js';
-import { attentionSize, coveredShares } from '../../plain/attention-size.js';
 import { packArrays } from '../../plain/packed.js';
 import { keepUpload, uploadOf } from '../uploads.js';
 import { bodyBytes, type Routes, route, type Studio } from './route.js';
@@ -130,23 +129,14 @@ export const look: Routes = (app, studio) => {
       ...(features === null ? [] : [features]),
       ...(colours === null || allColours === null ? [] : [colours, allColours]),
     ]);
-    const { imgSize, patchSize } = facts;
-    const sized = { architecture: { imgSize, patchSize } };
     return packArrays(
       {
         ...facts,
         images: seen.map((one) => {
-          const { rows, columns, width, height, heads, features, colours } = one;
-          const target = attentionSize(
-            one.originalWidth,
-            one.originalHeight,
-            sized,
-            side ?? undefined,
-            MAX_PATCHES,
-          );
+          const { rows, columns, width, height, heads, limit, isSqueezed, features, colours } = one;
           return {
-            ...{ rows, columns, width, height, heads },
-            original: coveredShares(target, one),
+            ...{ rows, columns, width, height, heads, limit, isSqueezed },
+            original: one.covered,
             hasFeatures: features !== null,
             hasColours: colours !== null,
           };

@@ -1,11 +1,12 @@
 /** An image, what the model sees in it, its label, and its neighbours; all computed in this page. */
 import { useMemo, useState } from 'preact/hooks';
+import { MAX_DEFAULT_PATCHES, MAX_PATCHES } from '../../../src/plain/attention-size.ts';
 import { transformFeature } from '../../../src/plain/feature-transform.ts';
 import { largest, likeness, meanMap } from '../../../src/plain/maps.ts';
 import type { WebManifest } from '../../../src/plain/web-manifest.ts';
 import { setSide, sideOfAddress } from '../../src/attention/choices.ts';
 import { canvasOf } from '../../src/attention/pixels.ts';
-import { SeenCard, type SeenAnswer } from '../../src/attention/seen.tsx';
+import { SeenCard, type SeenAnswer, UsualSize } from '../../src/attention/seen.tsx';
 import { href } from '../../src/router.ts';
 import { count } from '../../src/ui/format.ts';
 import { Failure } from '../../src/ui/parts.tsx';
@@ -62,14 +63,26 @@ function useEngine(parts: Parts | null) {
 
 const canBeSeen = ({ model }: WebManifest): boolean => model.heads > 0 || model.outputs.patches !== null;
 
+interface Asked {
+  chosen: Chosen;
+  side: number;
+  maxPatches: number;
+}
+
 /** What the model sees in an image. */
 function useAttended(engine: Engine | undefined, parts: Parts | null, chosen: Chosen | null, side: number) {
   const canAsk = engine !== undefined && chosen !== null && parts !== null && canBeSeen(parts.manifest);
-  const question = useMemo(() => (canAsk ? { chosen, side } : null), [canAsk, chosen, side]);
+  // as everywhere, there are fewer patches where no size was chosen
+  const maxPatches = sideOfAddress() === null ? MAX_DEFAULT_PATCHES : MAX_PATCHES;
+  const question = useMemo(
+    () => (canAsk ? { chosen, side, maxPatches } : null),
+    [canAsk, chosen, side, maxPatches],
+  );
   return useAnswer(
-    async (asked: { chosen: Chosen; side: number }): Promise<{ attended: Attended; chosen: Chosen }> => {
+    async (asked: Asked): Promise<{ attended: Attended; chosen: Chosen }> => {
       const { image, name } = asked.chosen;
-      const attended = await engine!.ask('attend', { image, side: asked.side }).catch((error: unknown) => {
+      const size = { side: asked.side, maxPatches: asked.maxPatches };
+      const attended = await engine!.ask('attend', { image, ...size }).catch((error: unknown) => {
         throw named(name, error);
       });
       return { attended, chosen: asked.chosen };
@@ -88,11 +101,13 @@ function useSeen(engine: Engine | undefined, parts: Parts | null, chosen: Chosen
   );
   const drawn = useMemo(() => {
     if (answer === null) return null;
-    const { pixels, width, height, rows, columns, heads, maps, patches, original } = answer.attended;
+    const { pixels, width, height, rows, columns, heads, maps, patches, original, limit, isSqueezed } =
+      answer.attended;
     const { name, address } = answer.chosen;
     const picture = canvasOf(pixels, width, height);
     const mean = meanMap(maps, heads);
-    return { picture, rows, columns, heads, maps, mean, features: patches, name, address, original };
+    const size = { rows, columns, original, limit, isSqueezed };
+    return { picture, ...size, heads, maps, mean, features: patches, name, address };
   }, [answer]);
   const colours = found.answer;
   const seen = useMemo((): SeenAnswer | null => {
@@ -203,7 +218,7 @@ export function App() {
           {chosen?.isSmall === true && (
             <p class="note">Of {chosen.name} this page has only a small picture: its details are missing.</p>
           )}
-          {problem !== null && <Failure error={problem} />}
+          {problem !== null && <Failure error={problem}>{problem === seenError && <UsualSize />}</Failure>}
         </section>
         {seen !== null && seenError === null && manifest !== null && (
           <SeenCard

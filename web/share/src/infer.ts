@@ -5,7 +5,7 @@
 import type * as Ort from 'onnxruntime-web/wasm';
 import { centerCropWindow, resizedShape } from '../../../src/plain/eval-geometry.ts';
 import { pillowResize } from '../../../src/plain/pillow-resize.ts';
-import { attentionSize, coveredShares } from '../../../src/plain/attention-size.ts';
+import { coveredShares, fittedSize } from '../../../src/plain/attention-size.ts';
 import { likeness, meanMap, unitRows } from '../../../src/plain/maps.ts';
 import { COMPONENTS, type PatchColours, patchColours } from '../../../src/plain/patch-colours.ts';
 import type { WebManifest } from '../../../src/plain/web-manifest.ts';
@@ -131,10 +131,14 @@ const resized = (
 let last: { id: number; patches: Float32Array; attention: Float32Array; embedDim: number } | null = null;
 let answered = 0;
 
-async function attend(at: Engine, { image, side }: Requests['attend']['input']): Promise<Attended> {
+async function attend(
+  at: Engine,
+  { image, side, maxPatches }: Requests['attend']['input'],
+): Promise<Attended> {
   const { patchSize, imgSize, heads, outputs, embedDim } = at.manifest.model;
   const whole = await decode(image);
-  const target = attentionSize(whole.width, whole.height, { architecture: { patchSize, imgSize } }, side);
+  const sized = { architecture: { patchSize, imgSize } };
+  const target = fittedSize(whole.width, whole.height, sized, side, maxPatches);
   const rows = Math.floor(target.height / patchSize);
   const columns = Math.floor(target.width / patchSize);
   const { width, height } = { width: columns * patchSize, height: rows * patchSize };
@@ -168,7 +172,8 @@ async function attend(at: Engine, { image, side }: Requests['attend']['input']):
     last = { id, patches: raw, attention, embedDim };
   }
   const original = coveredShares(target, { rows, columns, patchSize });
-  const size = { width, height, original, rows, columns, heads };
+  const { limit, isSqueezed } = target;
+  const size = { width, height, original, rows, columns, heads, limit, isSqueezed };
   return { id, pixels: withAlpha(pixels.rgb), ...size, maps, patches, milliseconds };
 }
 

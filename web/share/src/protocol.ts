@@ -21,6 +21,9 @@ export interface Attended {
   rows: number;
   columns: number;
   heads: number;
+  /** As in FittedSize (src/plain/attention-size.ts). */
+  limit: number | null;
+  isSqueezed: boolean;
   /** (heads, rows, columns) */
   maps: Float32Array<ArrayBuffer>;
   /** (rows * columns, D), rows of length 1; null where patches have no features. */
@@ -34,8 +37,8 @@ export type FeatureKind = Pick<WebClassifier, 'features' | 'sizes'>;
 /** Each request: what goes in, what comes out. */
 export interface Requests {
   open: { input: { manifest: WebManifest; model: Uint8Array; wasm: ArrayBuffer }; output: Opened };
-  /** `side`: the shorter one, pixels. */
-  attend: { input: { image: Blob; side: number }; output: Attended };
+  /** `side`: the shorter one, pixels; less for an image that would have more than `maxPatches`. */
+  attend: { input: { image: Blob; side: number; maxPatches: number }; output: Attended };
   /** Of the last answer to `attend`; null where its patches have no features, or another one has come. */
   colours: { input: { id: number }; output: PatchColours | null };
   /** (D), as the network gives it. */

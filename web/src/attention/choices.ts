@@ -32,7 +32,10 @@ export function drawnOfAddress(): Drawn {
 }
 
 /** The resolution that was chosen: the shorter side, pixels; null: the usual one. */
-export const sideOfAddress = (): number | null => numberOf('size', 1, LONGEST_SIDE);
+export const sideOfAddress = (): number | null => {
+  const side = numberOf('size', 1, LONGEST_SIDE);
+  return side === null ? null : Math.round(side);
+};
 export const setSide = (side: number | null): void => setQuery('size', side === null ? null : String(side));
 
 /** A switch; off unless the address has it. */

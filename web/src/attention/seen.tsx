@@ -5,7 +5,7 @@
 import type { ComponentChildren } from 'preact';
 import { useMemo, useRef, useState } from 'preact/hooks';
 import { likeness } from '../../../src/plain/maps.ts';
-import { lastPart, percent } from '../ui/format.ts';
+import { count, lastPart, percent } from '../ui/format.ts';
 import { tabId, Tabs } from '../ui/tabs.tsx';
 import { useAnswer } from '../use-answer.ts';
 import {
@@ -13,7 +13,9 @@ import {
   isOn,
   pinnedOfAddress,
   type Place,
+  setSide,
   show,
+  sideOfAddress,
   turn,
   type View,
   VIEWS,
@@ -37,6 +39,10 @@ export interface Seen extends Attention {
   /** Of the original's picture, and the shares of its sides that the patches cover. */
   address: string;
   original: readonly [width: number, height: number];
+  /** The most patches, where these are why it is smaller than was asked for; else null. */
+  limit: number | null;
+  /** Its longer side was shortened: its proportions are not kept. */
+  isSqueezed: boolean;
 }
 
 export interface SeenAnswer {
@@ -102,6 +108,24 @@ function Switch({ name, label }: { name: string; label: string }) {
       />{' '}
       {label}
     </label>
+  );
+}
+
+/** Why a picture is not at the size that was asked for; empty where it is. */
+function sizeNote({ rows, columns, limit, isSqueezed }: Seen, patchSize: number): string {
+  if (isSqueezed)
+    return `. It is too long for its proportions to be kept: its longer side is shortened to ${count(Math.max(rows, columns))} patches`;
+  if (limit === null) return '';
+  return `. It is computed at ${Math.min(rows, columns) * patchSize} pixels: larger, it would have more than ${count(limit)} patches`;
+}
+
+/** Below a failure: the way back from a size that was chosen, which the address keeps, to one that works. */
+export function UsualSize() {
+  if (sideOfAddress() === null) return null;
+  return (
+    <button type="button" onClick={() => setSide(null)}>
+      Usual size
+    </button>
   );
 }
 
@@ -187,30 +211,34 @@ export function SeenCard({ answer, side, largest, onSide, children }: SeenProps)
         isDisabled={(one) => !can[one]}
       />
       <div class="map-layout" id={PANEL} role="tabpanel" aria-labelledby={tabId(shown)}>
-        {images.map(({ name, picture, part, rows, columns }, i) => (
-          <figure key={i} class="seen">
-            <MapView
-              {...{ picture, part, rows, columns, overlay, style, mass, map: maps[i]! }}
-              size={images.length > 1 ? 460 : 620}
-              label={`${titles[shown]}: ${name}`}
-              onPoint={(at) => {
-                if (at !== null && shown === 'likeness' && pinned === null)
-                  setPointed({ image: i, patch: at });
-              }}
-              onPick={
-                hasFeatures
-                  ? (chosen) => {
-                      const isSame = shown === 'likeness' && pinned?.image === i && pinned.patch === chosen;
-                      show('likeness', isSame ? null : { image: i, patch: chosen });
-                    }
-                  : undefined
-              }
-            />
-            <figcaption class="note">
-              {name}: {rows} × {columns} patches
-            </figcaption>
-          </figure>
-        ))}
+        {images.map((image, i) => {
+          const { name, picture, part, rows, columns } = image;
+          return (
+            <figure key={i} class="seen">
+              <MapView
+                {...{ picture, part, rows, columns, overlay, style, mass, map: maps[i]! }}
+                size={images.length > 1 ? 460 : 620}
+                label={`${titles[shown]}: ${name}`}
+                onPoint={(at) => {
+                  if (at !== null && shown === 'likeness' && pinned === null)
+                    setPointed({ image: i, patch: at });
+                }}
+                onPick={
+                  hasFeatures
+                    ? (chosen) => {
+                        const isSame = shown === 'likeness' && pinned?.image === i && pinned.patch === chosen;
+                        show('likeness', isSame ? null : { image: i, patch: chosen });
+                      }
+                    : undefined
+                }
+              />
+              <figcaption class="note">
+                {name}: {rows} × {columns} {rows * columns === 1 ? 'patch' : 'patches'}
+                {sizeNote(image, patchSize)}
+              </figcaption>
+            </figure>
+          );
+        })}
         <div class="map-side">
           <div class="sliders">
             {children}

@@ -38,14 +38,14 @@ export function unpack(bytes: Uint8Array, chosen: readonly Chosen[]): Answer {
   const { images, ...rest } = facts as LookFacts;
   let at = 0;
   const seen = images.map((image, i): Seen => {
-    const { rows, columns, width, height, heads, original } = image;
+    const { rows, columns, width, height, heads, limit, isSqueezed, original } = image;
     const picture = canvasOf(withAlpha(arrays[at++] as Uint8Array), width, height);
     const maps = arrays[at++] as Float32Array;
     const features = image.hasFeatures ? (arrays[at++] as Float32Array) : null;
     const colors = image.hasColours ? (arrays[at++] as Uint8Array) : null;
     const allColors = image.hasColours ? (arrays[at++] as Uint8Array) : null;
     const { name, address } = chosen[i]!;
-    const drawn = { picture, rows, columns, heads, maps, mean: meanMap(maps, heads) };
+    const drawn = { picture, rows, columns, heads, maps, mean: meanMap(maps, heads), limit, isSqueezed };
     return { ...drawn, features, colors, allColors, name, address, original };
   });
   const side = Math.min(...images.map(({ width, height }) => Math.min(width, height)));

@@ -1,6 +1,6 @@
 /** Look: what a model sees in one image or two. */
 import { numberOf, setSide, sideOfAddress } from '../attention/choices.ts';
-import { SeenCard } from '../attention/seen.tsx';
+import { SeenCard, UsualSize } from '../attention/seen.tsx';
 import { runs } from '../live.ts';
 import { addressWith, href, navigate, route, setQuery } from '../router.ts';
 import { ModelActions } from '../ui/model-actions.tsx';
@@ -108,7 +108,11 @@ export function Look() {
             {remark}
           </p>
         ))}
-        {error !== null && <Failure error={error} />}
+        {error !== null && (
+          <Failure error={error}>
+            <UsualSize />
+          </Failure>
+        )}
       </section>
       <div class="image-choices">
         <ImageChoice
