@@ -27,6 +27,7 @@ export {
   decodeImage,
   imageHeader,
   imageThumbnail,
+  modelPicture,
   type DecodeImageOptions,
   type RgbImage,
 } from './read/decode.js';

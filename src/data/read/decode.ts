@@ -267,6 +267,24 @@ export async function imageHeader(input: string | Uint8Array): Promise<ImageHead
   }
 }
 
+export interface Picture extends Size {
+  /** A WebP. */
+  data: Uint8Array<ArrayBuffer>;
+}
+
+async function asWebp(pipeline: Sharp, side: number, quality: number): Promise<Picture> {
+  const { data, info } = await pipeline
+    .resize(side, side, { fit: 'inside', withoutEnlargement: true })
+    .webp({ quality })
+    .toBuffer({ resolveWithObject: true });
+  return { data: new Uint8Array(data), width: info.width, height: info.height };
+}
+
+function rgbOf(decoded: DecodedImage): Sharp {
+  const { width, height } = decoded;
+  return sharp(toRgb(decoded), { raw: { width, height, channels: 3 } });
+}
+
 /**
  * A thumbnail of an image, upright: a WebP of at most `side` x `side` pixels.
  * @throws DataError with a one-line reason
@@ -275,27 +293,33 @@ export async function imageThumbnail(
   input: string | Uint8Array,
   side: number,
   quality: number,
-): Promise<{ data: Uint8Array<ArrayBuffer> } & Size> {
+): Promise<Picture> {
   const file = await bytesOf(input);
   const { format, bytes, own, turn } = openBytes(file);
   try {
-    let pipeline: Sharp;
-    if (own === null && turn === 1) {
-      // it is for people, so the colour profile is applied
-      pipeline = sharp(bytes, { ...optionsFor(format), ignoreIcc: false });
-    } else {
-      const decoded = await decodeBytes(file);
-      const { width, height } = decoded;
-      pipeline = sharp(toRgb(decoded), { raw: { width, height, channels: 3 } });
-    }
-    const { data, info } = await pipeline
-      .resize(side, side, { fit: 'inside', withoutEnlargement: true })
-      .webp({ quality })
-      .toBuffer({ resolveWithObject: true });
-    return { data: new Uint8Array(data), width: info.width, height: info.height };
+    const isPlain = own === null && turn === 1;
+    // it is for people, so the colour profile is applied
+    const pipeline = isPlain
+      ? sharp(bytes, { ...optionsFor(format), ignoreIcc: false })
+      : rgbOf(await decodeBytes(file));
+    return await asWebp(pipeline, side, quality);
   } catch (error) {
     throw asReason(error, format, file);
   }
+}
+
+/**
+ * The same for a model to look at: of the pixels that its features are made of, so without transparency, below which a WebP
+ * keeps no colours, and without applying a colour profile.
+ * @throws DataError with a one-line reason
+ */
+export async function modelPicture(
+  input: string | Uint8Array,
+  side: number,
+  quality: number,
+): Promise<Picture> {
+  const reduce = (width: number, height: number) => Math.max(width, height) / side / 2;
+  return asWebp(rgbOf(await decodeBytes(await bytesOf(input), { reduce })), side, quality);
 }
 
 /** Reads and decodes a file; see {@link decodeBytes}. Errors have only the reason, without the path. */

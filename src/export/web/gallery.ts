@@ -1,6 +1,6 @@
 /** The images of a web export: their pictures, and the features among which the page finds neighbours. */
 import path from 'node:path';
-import { imageThumbnail, type ListNotes, readImageFile } from '../../data/index.js';
+import { imageThumbnail, type ListNotes, modelPicture, readImageFile } from '../../data/index.js';
 import { DataError } from '../../errors.js';
 import { transformRows } from '../../eval/fit-transform.js';
 import { type FeatureTransform, NO_TRANSFORM } from '../../plain/feature-transform.js';
@@ -109,7 +109,9 @@ export async function addGallery(
     try {
       const bytes = await readImageFile(file);
       small = await imageThumbnail(bytes, THUMBNAIL_SIDE, 80);
-      if (hasAllPictures && !isWhole(small)) large = (await imageThumbnail(bytes, PICTURE_SIDE, 90)).data;
+      // then it is what the model looks at
+      if (isWhole(small)) small = await modelPicture(bytes, THUMBNAIL_SIDE, 80);
+      else if (hasAllPictures) large = (await modelPicture(bytes, PICTURE_SIDE, 90)).data;
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
       skipped.push({ path: file, reason: error.message });
@@ -140,7 +142,7 @@ export async function addGallery(
     if (entry.picture !== null) continue;
     signal?.throwIfAborted();
     try {
-      entry.picture = addPicture((await imageThumbnail(paths[rows[sample]!]!, PICTURE_SIDE, 90)).data);
+      entry.picture = addPicture((await modelPicture(paths[rows[sample]!]!, PICTURE_SIDE, 90)).data);
     } catch (error) {
       // gone since its small picture was made, which the page then shows, and says so
       if (!(error instanceof DataError)) throw error;

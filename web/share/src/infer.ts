@@ -10,6 +10,7 @@ import { likeness, meanMap, unitRows } from '../../../src/plain/maps.ts';
 import { COMPONENTS, type PatchColours, patchColours } from '../../../src/plain/patch-colours.ts';
 import type { WebManifest } from '../../../src/plain/web-manifest.ts';
 import { withAlpha } from '../../src/attention/pixels.ts';
+import { decode, type Pixels } from './decode.ts';
 import type { Attended, Opened, Reply, Request, Requests } from './protocol.ts';
 
 /** A build of onnxruntime-web; each has a worker of its own, so that a browser loads the one that it needs. */
@@ -22,13 +23,6 @@ interface Engine {
   ort: typeof Ort;
   session: Ort.InferenceSession;
   manifest: WebManifest;
-}
-
-interface Pixels {
-  /** (height, width, 3) */
-  rgb: Uint8Array<ArrayBuffer>;
-  width: number;
-  height: number;
 }
 
 const post = (reply: Reply, transfer: Transferable[] = []): void => self.postMessage(reply, { transfer });
@@ -77,33 +71,6 @@ async function open(runtime: Runtime, { manifest, model, wasm }: Requests['open'
   await compute(made, black, [manifest.model.outputs.feature]);
   engine = made;
   return { backend: provider === 'webgpu' ? 'WebGPU' : 'WebAssembly', threads };
-}
-
-/** Orientation applied, colour profiles ignored, alpha dropped: as src/data/read/decode.ts. */
-async function decode(image: Blob): Promise<Pixels> {
-  let bitmap: ImageBitmap;
-  try {
-    bitmap = await createImageBitmap(image, {
-      colorSpaceConversion: 'none',
-      premultiplyAlpha: 'none',
-      imageOrientation: 'from-image',
-    });
-  } catch {
-    throw new Error('This is not an image that the browser can decode.');
-  }
-  const { width, height } = bitmap;
-  const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
-  if (context === null) throw new Error(`An image of ${width} x ${height} is too large for this browser.`);
-  context.drawImage(bitmap, 0, 0);
-  bitmap.close();
-  const { data } = context.getImageData(0, 0, width, height);
-  const rgb = new Uint8Array(width * height * 3);
-  for (let i = 0, j = 0; j < rgb.length; i += 4, j += 3) {
-    rgb[j] = data[i]!;
-    rgb[j + 1] = data[i + 1]!;
-    rgb[j + 2] = data[i + 2]!;
-  }
-  return { rgb, width, height };
 }
 
 function cutOut(
