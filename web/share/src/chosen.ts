@@ -32,13 +32,7 @@ export function chooseFile(file: File): void {
   go(`given:${id}`);
 }
 
-/** Lists may hold images of the same name. */
-function nameOf({ images }: Gallery, row: number): string {
-  const { name } = images[row]!;
-  return images.findIndex((one) => one.name === name) === row ? name : `row:${row}`;
-}
-
-export const chooseRow = (gallery: Gallery, row: number): void => go(nameOf(gallery, row));
+export const chooseRow = (gallery: Gallery, row: number): void => go(gallery.nameOf(row));
 
 type Wanted = { file: File } | { row: number } | 'gone' | null;
 
@@ -52,8 +46,8 @@ function wantedOf(text: string | null, gallery: Gallery | null): Wanted {
   const file = id === undefined ? undefined : given.get(id);
   if (file !== undefined) return { file };
   if (gallery === null) return id === undefined ? null : 'gone';
-  const row = gallery.images.findIndex((_, i) => nameOf(gallery, i) === text);
-  return row === -1 ? 'gone' : { row };
+  const row = gallery.rowOf(text);
+  return row === null ? 'gone' : { row };
 }
 
 async function chosenOf(wanted: { file: File } | { row: number }, gallery: Gallery | null): Promise<Chosen> {

@@ -1,10 +1,11 @@
 /** The images that were exported with the model: to try it on, and to find neighbours among. */
 import { type FeatureTransform, NO_TRANSFORM } from '../../../src/plain/feature-transform.ts';
+import { type GalleryNames, galleryNames } from '../../../src/plain/gallery-names.ts';
 import type { GalleryImage, WebManifest } from '../../../src/plain/web-manifest.ts';
 import { lastPart } from '../../src/ui/format.ts';
 import { load, loadFloats } from './load.ts';
 
-export interface Gallery {
+export interface Gallery extends GalleryNames {
   images: readonly GalleryImage[];
   /** (count, D), rows of length 1, transformed. */
   features: Float32Array;
@@ -33,7 +34,7 @@ export async function loadGallery(manifest: WebManifest): Promise<Gallery | null
     loadFloats(gallery.features),
     loadTransform(manifest),
   ]);
-  return { images, features, transform, samples: gallery.samples };
+  return { images, features, transform, samples: gallery.samples, ...galleryNames(images) };
 }
 
 interface SamplesProps {
