@@ -6,7 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { buildBackbone } from '../../models/index.js';
+import { type BackboneOptions, buildBackbone } from '../../models/index.js';
 import { hashFill } from '../../testing/hash-fill.js';
 import { writeColourFolders } from '../../testing/saved-run.js';
 import type { WebManifest } from '../../plain/web-manifest.js';
@@ -82,6 +82,36 @@ it('shows the labels of a classifier that the weights are of, and says where it 
   assert.match(stderr, /the page does not show the classifier's labels: only logistic regression/);
   const plain = JSON.parse(readFileSync(path.join(site('unlabelled'), 'model.json'), 'utf8')) as WebManifest;
   assert.equal(plain.classifier, null);
+});
+
+it('says what the page does with an image, of networks with and without attention and features of patches', () => {
+  const file = path.join(folder, 'network.pth');
+  const line = (options: BackboneOptions, ...flags: string[]): string => {
+    const backbone = hashFill(buildBackbone(options), 0.1);
+    writePth(file, backbone.stateDict());
+    backbone.dispose();
+    return dino(exportTo('told', file, ...flags)).stdout.split('\n')[1]!;
+  };
+  const vit = { arch: 'vit_tiny', patchSize: 16, imgSize: 32 } as const;
+  const convnext = { arch: 'dinov3_convnext_tiny' } as const;
+  assert.equal(line(vit), 'the page draws attention and shows likeness and parts in colour');
+  const among = `finds neighbours among ${3 * 4} images`;
+  assert.equal(
+    line(vit, '--images', images),
+    `the page draws attention, shows likeness and parts in colour and ${among}`,
+  );
+  assert.equal(
+    line(convnext),
+    'dinov3_convnext_tiny has no attention to draw: the page shows likeness and parts in colour',
+  );
+  assert.equal(
+    line({ arch: 'resnet18' }, '--images', images),
+    `resnet18 has no attention to draw: the page ${among}`,
+  );
+  assert.equal(
+    line({ arch: 'resnet18' }),
+    'resnet18 has no attention to draw: without --images or --index the page finds no neighbours either',
+  );
 });
 
 it('takes images and features of an index of the same weights, and refuses one of others', () => {

@@ -2,7 +2,7 @@
 import { CheckpointError, ConfigError } from '../../errors.js';
 import { checkOnnx } from '../../export/onnx/check.js';
 import { linearHead } from '../../export/onnx/classifier-head.js';
-import { exportWeb } from '../../export/web/export-web.js';
+import { exportWeb, type WebExport } from '../../export/web/export-web.js';
 import type { GallerySource } from '../../export/web/gallery.js';
 import { assertWritableFolder } from '../../files/output.js';
 import type { Classifier } from '../../classify/classifier.js';
@@ -42,6 +42,22 @@ async function classifierIn(weights: string, io: Output): Promise<Classifier | n
   }
 }
 
+/** What a visitor sees of an image, besides its label. */
+function whatThePageDoes(
+  arch: string,
+  { attention, patches, images }: Pick<WebExport, 'attention' | 'patches' | 'images'>,
+): string {
+  const does = [
+    ...(attention === null ? [] : ['draws attention']),
+    ...(patches === null ? [] : ['shows likeness and parts in colour']),
+    ...(images === 0 ? [] : [`finds neighbours among ${images} images`]),
+  ];
+  const lacks = attention === null ? `${arch} has no attention to draw: ` : '';
+  if (does.length === 0) return `${lacks}without --images or --index the page finds no neighbours either`;
+  const last = does.pop()!;
+  return `${lacks}the page ${does.length === 0 ? last : `${does.join(', ')} and ${last}`}`;
+}
+
 export async function exportTo({ args, options, io }: ExportCall): Promise<void> {
   const { output, dtype = 'fp16' } = options;
   await interruptible(
@@ -67,9 +83,7 @@ export async function exportTo({ args, options, io }: ExportCall): Promise<void>
         const check = await checkOnnx(model, result.model, { imageSize, isExact: dtype === 'fp32' });
         const lines = [
           `${result.folder}: ${result.files} files, ${megabytes(result.bytes)}; a visitor loads ${megabytes(result.download)} and pictures`,
-          result.attention === null
-            ? `${model.architecture.arch} has no attention to draw: the page only finds neighbours`
-            : `the page draws attention${result.images > 0 ? `, and finds neighbours among ${result.images} images` : ''}`,
+          whatThePageDoes(model.architecture.arch, result),
           ...(result.classes === null
             ? []
             : [`it names one of ${result.classes.length} classes, with a probability`]),
