@@ -242,8 +242,9 @@ function qualityText({ quality, judged, knn, linear, ofOthers }: Training): stri
       'Not measured. `dino eval quality` measures features without labels, `dino eval knn` with them.',
     );
   if (ofOthers.length > 0) {
-    const names = ofOthers.map((name) => `\`dino eval ${name}\``).join(', ');
-    lines.push(`The results of ${names} that are kept with the run are of other weights and not shown here.`);
+    lines.push(
+      `The results of these evaluations that are kept with the run are of other weights and not shown here: ${ofOthers.join(', ')}.`,
+    );
   }
   return lines;
 }

@@ -48,6 +48,10 @@ export async function pageProblems(page: Page): Promise<string[]> {
   const before = page.viewport();
   await page.setViewport({ width: 360, height: 740 });
   await inBoth('narrow');
+  // charts are drawn again at their new width a frame or two later, on a busy machine after a while
+  await page
+    .waitForFunction('document.documentElement.scrollWidth <= innerWidth', { timeout: 5000 })
+    .catch(() => undefined);
   const overflow = (await page.evaluate('document.documentElement.scrollWidth - innerWidth')) as number;
   if (overflow > 0) {
     const beyond = (await page.evaluate(
