@@ -9,7 +9,7 @@ const ODD: readonly RegExp[] = [
   /Make it\b/,
   /in the middle(?! of)/,
   /\b(?<!there )is no (?!longer\b)\w+/i,
-  /\b1 (?!is\b|was\b|has\b)[a-z]+s\b/,
+  /(?<![\d.,])1 (?!is\b|was\b|has\b)[a-z]+s\b/, // not of 159.1 images
   /to be like/,
   /How many; 0 chooses/,
   /silhouette/,
