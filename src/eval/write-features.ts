@@ -42,6 +42,12 @@ const pathsFile = (file: string): string => `${file.slice(0, -'.npy'.length)}.pa
 const transformFile = (file: string, part: 'mean' | 'matrix'): string =>
   `${file.slice(0, -path.extname(file).length)}.${part}.npy`;
 
+/** What may be written beside a file of features. */
+const filesBeside = (file: string, isWhitened: boolean): string[] => [
+  ...(isWhitened ? (['mean', 'matrix'] as const).map((part) => transformFile(file, part)) : []),
+  ...(featureFormat(file) === '.npy' ? [pathsFile(file)] : []),
+];
+
 /**
  * Checks that a file of features, and those beside it, can be written, before they are computed.
  * @param isWhitened - Whether a mean and a matrix may be written too.
@@ -53,12 +59,7 @@ export function assertFeaturesWritable(
   isWhitened = false,
   inputs: readonly string[] = [],
 ): void {
-  const files = [
-    file,
-    ...(featureFormat(file) === '.npy' ? [pathsFile(file)] : []),
-    ...(isWhitened ? (['mean', 'matrix'] as const).map((part) => transformFile(file, part)) : []),
-  ];
-  for (const one of files) {
+  for (const one of [file, ...filesBeside(file, isWhitened)]) {
     assertWritable(one);
     checkNotInput(one, inputs);
   }
@@ -69,10 +70,8 @@ export function assertFeaturesWritable(
  * would pass for whitened with it.
  */
 function removeBeside(file: string): void {
-  const places = (['mean', 'matrix'] as const).map((part) => transformFile(file, part));
-  if (featureFormat(file) === '.npy') places.push(pathsFile(file));
   try {
-    for (const place of places) rmSync(place, { force: true });
+    for (const place of filesBeside(file, true)) rmSync(place, { force: true });
   } catch (error) {
     throw new DataError(`${file} can't be written: ${systemReason(error, file)}`, { cause: error });
   }

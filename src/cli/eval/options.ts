@@ -32,15 +32,15 @@ export const evalOptions = (batchSize: number) => ({
 });
 export type EvalOptions = Parsed<ReturnType<typeof evalOptions>>;
 
-/** The option of commands whose features may be computed in another precision than fp32. */
 const precision = z.enum(PRECISION_CHOICES);
 const precisionMeta = {
   description:
     "fp32, or what may be faster on this machine: bf16-matmul, bf16, fp16 (CUDA); auto takes the fastest whose features have a cosine of at least 0.9999 to fp32's",
   placeholder: '<name>',
 };
+/** The option of commands whose features may be computed in another precision than fp32. */
 export const precisionOption = { precision: precision.default('fp32').meta(precisionMeta) };
-/** Of what may be there already. */
+/** The same where features may be there already, whose precision is then the default. */
 export const keptPrecisionOption = {
   precision: precision
     .optional()

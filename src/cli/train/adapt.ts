@@ -21,7 +21,7 @@ type AdaptGiven = Pick<Given<typeof adaptArguments, typeof adaptOptions>, 'args'
 
 const lineOf = ({ args, options }: AdaptGiven) =>
   readTrainLine({
-    args: args.images === undefined ? {} : { images: args.images },
+    args: { images: args.images ?? '' }, // one that is missing is named already
     options: { ...options, ...(args.weights === undefined ? {} : { init: args.weights }) },
   });
 
@@ -33,8 +33,7 @@ export const command = defineCommand({
     'dino adapt runs/first other-photos --output runs/second',
     'dino adapt weights.pth photos --knn-train labelled/train --knn-val labelled/val',
   ],
-  // a missing argument is named already
-  rules: (given) => (given.args.images === undefined ? [] : lineOf(given).problems),
+  rules: (given) => lineOf(given).problems,
 
   async run(call) {
     const { line } = lineOf(call);
