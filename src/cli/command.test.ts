@@ -155,7 +155,19 @@ describe('readLine', () => {
     ]);
     const plain = defineCommand({ options: {}, examples: [], run: () => undefined });
     const { problems } = await readLine(plain, 'dino y', ['a', '--jsn']);
-    assert.deepEqual(problems, ['unknown flag --jsn (did you mean --json?)', 'unexpected argument a']);
+    assert.deepEqual(problems, [
+      'unknown flag --jsn (did you mean --json?)',
+      'unexpected argument a; expected options only',
+    ]);
+  });
+
+  it('names a few of the arguments that are too many, as of `photos/*`, and what the command takes', async () => {
+    const args = { images: z.string().describe('folder of images or text file of paths') };
+    const one = defineCommand({ args, options: {}, examples: [], run: () => undefined });
+    const { problems } = await readLine(one, 'dino y', ['a', 'b', 'c\n', 'd', 'e', 'f']);
+    assert.deepEqual(problems, [
+      'unexpected arguments b, c\\n, d and 2 more; expected <images>: folder of images or text file of paths',
+    ]);
   });
 
   it('writes the help from the tables', async () => {

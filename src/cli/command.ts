@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { z } from 'zod';
 import { ConfigError } from '../errors.js';
 import { flagKind } from '../plain/flag-values.js';
+import { printable } from '../plain/printable.js';
 import {
   checkValue,
   flagsOf,
@@ -64,6 +65,9 @@ export interface Line<A extends Table, O extends Table> extends Given<A, O> {
   help: string | null;
 }
 
+/** Of the arguments that are too many, as many are named. */
+const SHOWN_WORDS = 3;
+
 /** `<images>`, `[weights]`, `<frames...>`. */
 function argumentName(name: string, schema: z.ZodType): string {
   const shown = `${name}${flagKind(schema) === 'words' ? '...' : ''}`;
@@ -82,8 +86,20 @@ function readArguments(table: Table, words: readonly string[], problems: string[
     const value = checkValue(schema, raw, wording, problems);
     if (value !== undefined) args[name] = value;
   }
-  if (rest.length > 0) problems.push(`unexpected argument ${rest.join(', ')}`);
+  if (rest.length > 0) problems.push(unexpected(rest, table));
   return args;
+}
+
+/** Words left over: the first of them, since `photos/*` can be thousands, and what the command takes. */
+function unexpected(words: readonly string[], table: Table): string {
+  const shown = printable(words.slice(0, SHOWN_WORDS).join(', '));
+  const more = words.length > SHOWN_WORDS ? ` and ${words.length - SHOWN_WORDS} more` : '';
+  const taken = Object.entries(table).map(([name, schema]) => {
+    const { description } = metaOf(schema);
+    return `${argumentName(name, schema)}${description === undefined ? '' : `: ${description}`}`;
+  });
+  const expected = taken.length === 0 ? 'options only' : taken.join('; ');
+  return `unexpected ${words.length === 1 ? 'argument' : 'arguments'} ${shown}${more}; expected ${expected}`;
 }
 
 /** Reads the line of one command, and all that is wrong with it. */
