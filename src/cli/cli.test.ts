@@ -82,6 +82,8 @@ describe('dino', () => {
     assert.equal(status, 2);
     assert.match(stderr, /unknown command trian \(did you mean train\?\)/);
     assert.equal(dino('eval', 'nkn').status, 2);
+    assert.match(dino('knn').stderr, /unknown command knn \(did you mean eval knn\?\)/);
+    assert.match(dino('predict').stderr, /\(did you mean classify predict or segment predict\?\)/);
     assert.match(dino('--version').stdout, /^\d+\.\d+\.\d+\n$/);
   });
 

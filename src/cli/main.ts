@@ -6,7 +6,7 @@
  */
 import { Command } from 'commander';
 import { ConfigError } from '../errors.js';
-import { didYouMean } from '../plain/did-you-mean.js';
+import { nearestName } from '../plain/did-you-mean.js';
 import { packageVersion } from '../version.js';
 import type { AnyCommand } from './command.js';
 import { exitCodeAfter, watchOutput } from './lost-output.js';
@@ -144,6 +144,21 @@ function overview(path: readonly string[], { commands, example }: Level): string
   return `${program.helpInformation()}\nExample:\n  ${example}\n`;
 }
 
+/** ` (did you mean eval knn?)`: a command of this level or of one below, since the word before it is easily forgotten. */
+function meant(word: string, { commands }: Level): string {
+  const below = Object.entries(commands).flatMap(([group, entry]) =>
+    'commands' in entry ? Object.keys(entry.commands).map((name) => ({ group, name })) : [],
+  );
+  const here = nearestName(word, Object.keys(commands));
+  const near = nearestName(
+    word,
+    below.map(({ name }) => name),
+  );
+  const there = below.filter(({ name }) => name === near).map(({ group, name }) => `${group} ${name}`);
+  const found = here === null ? there : [here];
+  return found.length === 0 ? '' : ` (did you mean ${found.join(' or ')}?)`;
+}
+
 /** Runs what the words after `path` ask for. */
 async function dispatch(level: Level, path: readonly string[], argv: readonly string[]): Promise<void> {
   const [word, ...rest] = argv;
@@ -161,9 +176,9 @@ async function dispatch(level: Level, path: readonly string[], argv: readonly st
   }
   const entry = Object.hasOwn(level.commands, word) ? level.commands[word] : undefined;
   if (entry === undefined) {
-    const known = Object.keys(level.commands);
+    const known = Object.keys(level.commands).join(', ');
     throw new ConfigError(
-      `unknown command ${[...path, word].join(' ')}${didYouMean(word, known)}; commands: ${known.join(', ')}`,
+      `unknown command ${[...path, word].join(' ')}${meant(word, level)}; commands: ${known}`,
     );
   }
   if ('commands' in entry) return dispatch(entry, [...path, word], rest);
