@@ -18,6 +18,8 @@ import { printable } from '../plain/printable.js';
 import { hasWildcards, wildcardExpression } from '../plain/wildcards.js';
 
 const isHidden = (name: string): boolean => name.startsWith('.');
+// alone it is a film, if only of one frame; among others it is a picture
+const isGif = (name: string): boolean => path.extname(name).toLowerCase() === '.gif';
 const isPicture = (name: string): boolean => !isHidden(name) && hasImageExtension(name);
 
 /**
@@ -55,7 +57,7 @@ export async function listFrames(
     for (const line of leftOutLines(input, others)) onWarning(line);
     return names.map((name) => path.join(input, name));
   }
-  if (info !== undefined) return isPicture(path.basename(input)) ? [input] : null;
+  if (info !== undefined) return isPicture(path.basename(input)) && !isGif(input) ? [input] : null;
   const pattern = path.basename(input);
   const folder = path.dirname(input);
   if (!hasWildcards(pattern)) {

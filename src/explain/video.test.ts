@@ -163,7 +163,7 @@ describe('writeAttentionVideo', () => {
 
   it('keeps the speed of a video whose rate varies', needsFfmpeg, async () => {
     // a GIF of eight frames in two seconds, the first five of them in half a second: ffmpeg would make it 10 a second
-    const input = path.join(folder, 'varies.film'); // named otherwise, since .gif is a picture
+    const input = path.join(folder, 'varies.gif');
     const raw = Buffer.concat(Array.from({ length: 8 }, (_, i) => Buffer.alloc(48 * 32 * 3, 20 + 25 * i)));
     await sharp(raw, { raw: { width: 48, height: 8 * 32, channels: 3, pageHeight: 32 } })
       .gif({ delay: [100, 100, 100, 100, 100, 500, 500, 500] })
@@ -176,7 +176,7 @@ describe('writeAttentionVideo', () => {
     assert.equal(warnings.length, 1);
     assert.match(
       warnings[0]!,
-      /varies\.film: its frames seem to come at a varying rate, so it is drawn at their mean, [\d.]+ a second: faster ones are left out/,
+      /varies\.gif: its frames seem to come at a varying rate, so it is drawn at their mean, [\d.]+ a second: faster ones are left out/,
     );
     // each is shown when it was, within a frame and a bit: before, two seconds were five
     const shown = await read(output);
