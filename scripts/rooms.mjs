@@ -29,7 +29,7 @@ export const ROOMS = [
     'the only importer of `native/torch`: `Tensor`, operators generated from their schemas, `scope()`, dtypes, devices, generators',
   ],
   ['nn', '`Module` with PyTorch’s state names, layers'],
-  ['optim', 'AdamW, SGD, LARS, schedules, clipping; L-BFGS for small smooth problems'],
+  ['optim', 'AdamW, Muon, SGD, LARS, schedules, clipping; L-BFGS for small smooth problems'],
   ['models', 'vision transformer, ResNet, XCiT, DINO head, the table of architectures'],
   ['dino', 'the method of the paper: multi-crop forward, loss and centre, EMA teacher, collapse monitor'],
   ['processes', 'processes that work together: who they are, what they tell each other, how they start'],

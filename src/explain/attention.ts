@@ -74,7 +74,7 @@ export const noAttention = (arch: string): string =>
   architectureEntry(arch)?.family === 'convnext'
     ? `${arch} has no attention to show: it is made of convolutions. Use a vision transformer (such as dinov3_vits16) or an ` +
       'XCiT; what its patches are like, patchPca() and embed --features patches show'
-    : `${arch} has no attention to show: use a vision transformer or an XCiT`;
+    : `${arch} has no attention to show: use a vision transformer, an XCiT or a resnet_class_attention`;
 
 /** An image as a model sees it. */
 export interface PreparedImage {
