@@ -351,6 +351,27 @@ describe('the page', () => {
   });
 });
 
+describe('another address of loopback', () => {
+  // elsewhere than on Linux only 127.0.0.1 is there, unless it is set up
+  const skip = process.platform === 'linux' ? false : 'only Linux has all of 127.0.0.0/8';
+  it('opens by the link that it shows', { skip }, async () => {
+    const open = await startStudio({ folders: [given], port: 0, host: '127.0.0.2' });
+    try {
+      assert.match(open.url, /^http:\/\/127\.0\.0\.2:/);
+      assert.equal((await fetch(open.url)).status, 200);
+    } finally {
+      await open.close();
+    }
+  });
+
+  it('is a name of that studio alone', () => {
+    const usual = ['127.0.0.1', '[::1]', 'localhost'];
+    for (const host of ['127.0.0.1', 'localhost', '::1'])
+      assert.deepEqual([...allowedHosts(host)].sort(), usual);
+    assert.deepEqual([...allowedHosts('127.0.0.2')].sort(), ['127.0.0.1', '127.0.0.2', '[::1]', 'localhost']);
+  });
+});
+
 describe('an address other than loopback', () => {
   it('lets in whoever has the token, only under this machine’s names', async () => {
     const open = await startStudio({ folders: [given], port: 0, host: '0.0.0.0' });

@@ -59,9 +59,7 @@ const bracketed = (address: string): string => (address.includes(':') ? `[${addr
 
 /** Names by which a request may address this server. */
 export function allowedHosts(host: string): ReadonlySet<string> {
-  const names = new Set(LOOPBACK);
-  if (isLoopback(host)) return names;
-  names.add(bracketed(host.toLowerCase()));
+  const names = new Set(LOOPBACK).add(bracketed(host.toLowerCase())); // loopback has more, as 127.0.0.2
   if (host === '0.0.0.0' || host === '::') {
     names.add(os.hostname().toLowerCase());
     for (const addresses of Object.values(os.networkInterfaces())) {
