@@ -210,6 +210,15 @@ test('dino slurm checks the training before the cluster does, and submits where 
   assert.deepEqual(JSON.parse(written.stdout), { script, job: null });
   assert.match(readFileSync(script, 'utf8'), /train 'my images' --output runs\/cli --resume auto\n/);
   assert.match(readFileSync(script, 'utf8'), /ntasks-per-node=2\n/);
+  const more = '--sbatch=--exclude=n1,n[2-3],-n-4,--exclusive,-d,--mail-type=END,FAIL,';
+  const passed = dino([...args.slice(0, 6), '--no-submit', more, ...args.slice(6)]);
+  assert.equal(passed.status, 0, passed.stderr);
+  assert.match(
+    readFileSync(script, 'utf8'),
+    /^#SBATCH --exclude=n1,n\[2-3\]\n#SBATCH -n-4\n#SBATCH --exclusive\n#SBATCH -d\n#SBATCH --mail-type=END,FAIL\n/m,
+  );
+  const word = dino([...args.slice(0, 6), '--no-submit', '--sbatch=n1,--exclusive', ...args.slice(6)]);
+  assert.match(word.stderr, /--sbatch n1; expected an option of sbatch/);
   const submitted = dino(args, cluster({ sbatch: 'echo "123;cluster"' }));
   assert.equal(submitted.status, 0, submitted.stderr);
   assert.match(submitted.stdout, /submitted: job 123\n/);

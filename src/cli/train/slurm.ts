@@ -59,10 +59,11 @@ export const command = defineCommand({
     }),
     sbatch: z
       .string()
-      .transform((options) => options.split(',').filter(Boolean))
+      // a value may have commas of its own: --exclude=n1,n2
+      .transform((options) => options.split(/,+(?=-)|,+$/).filter(Boolean))
       .optional()
       .meta({
-        description: 'more options of sbatch, separated by commas: --sbatch=--exclude=n7,--exclusive',
+        description: 'more options of sbatch, separated by commas: --sbatch=--exclude=n7,n8,--exclusive',
         placeholder: '<options>',
       }),
     script: z
