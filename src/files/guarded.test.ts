@@ -24,6 +24,7 @@ import {
   makeFolder,
   openToRead,
   openToWrite,
+  readEnd,
   readGuarded,
   readTextIfThere,
   removeWithin,
@@ -122,6 +123,16 @@ it('writes in place: at the end, after emptying, or only into a new file', () =>
   write('d', 'empty');
   assert.equal(readTextIfThere(file, { within, maxBytes: 10 }), 'd');
   assert.equal(readTextIfThere(`${file}s`, { within, maxBytes: 10 }), null);
+});
+
+it('reads the end of a file, or of what was added to it', () => {
+  const file = path.join(within, 'sub', 'ended');
+  writeFileSync(file, 'before, after');
+  assert.equal(readEnd(file, 5, { within }), 'after');
+  assert.equal(readEnd(file, 100, { within }), 'before, after');
+  assert.equal(readEnd(file, 100, { within, from: 8 }), 'after');
+  assert.equal(readEnd(file, 3, { within, from: 8 }), 'ter');
+  for (const from of [13, 20]) assert.equal(readEnd(file, 100, { within, from }), '');
 });
 
 it('does not write through a second name of a file', () => {

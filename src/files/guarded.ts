@@ -226,11 +226,18 @@ export function readGuarded(file: string, options: ReadOptions): Buffer<ArrayBuf
   }
 }
 
-/** The last bytes of a regular file as text; its first character and line may be cut off. @throws As openToRead(). */
-export function readEnd(file: string, bytes: number, options: GuardOptions): string {
+/**
+ * The last bytes of a regular file as text, none of them before `from`; its first character and line may be cut off.
+ * @throws As openToRead().
+ */
+export function readEnd(
+  file: string,
+  bytes: number,
+  { from = 0, ...options }: GuardOptions & { from?: number },
+): string {
   const { fd, size } = openToRead(file, { ...options, maxBytes: Infinity });
   try {
-    const end = Buffer.alloc(Math.min(size, bytes));
+    const end = Buffer.alloc(Math.min(Math.max(0, size - from), bytes));
     return end.toString('utf8', 0, readSync(fd, end, 0, end.length, size - end.length));
   } finally {
     closeSync(fd);

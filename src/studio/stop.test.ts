@@ -108,9 +108,13 @@ test('a training that is begun, stopped at a random moment, and resumed', async 
         !/stopped after step \d+; continue with/.test(readFileSync(path.join(run, 'studio.log'), 'utf8'))
       )
         await sleep(10);
+      const log = readFileSync(path.join(run, 'studio.log'), 'utf8');
       const resumed = await post(`/runs/${id}/resume`);
       assert.equal(resumed.status, 200, resumed.text);
       await letGo(run);
+      const longer = readFileSync(path.join(run, 'studio.log'), 'utf8');
+      assert.ok(longer.startsWith(log), longer);
+      assert.match(longer.slice(log.length), /\n--- resumed \d{4}-\d\d-\d\dT[\d:.]+Z ---\n./);
       steps.push(done);
     } else assert.ok(status === 200 || /No process holds|is gone/.test(text), text); // it was over before
     assert.deepEqual(fingerprint(run), bits);
@@ -118,6 +122,33 @@ test('a training that is begun, stopped at a random moment, and resumed', async 
   }
   if (ROUNDS > 1) console.log(`Stop: ${ROUNDS} rounds, after steps ${steps.join(' ')}`);
 });
+
+test(
+  'a resume that is refused keeps the log, and tells its own lines only',
+  { timeout: 120_000 },
+  async () => {
+    const run = newRun();
+    const { code, stderr } = await dino(commandLine(run, { ...SETTINGS, epochs: 2 }));
+    assert.equal(code, 0, stderr);
+    const list = await fetch(`${studio.origin}/api/runs`, {
+      headers: { authorization: `Bearer ${studio.token}` },
+    });
+    const found = ((await list.json()) as RunSummary[]).find((one) => one.path === run);
+    writeFileSync(path.join(run, 'config.json'), '{');
+    // the process that wrote it was killed within a line
+    const before = 'dino: why the run ended\ndino: half a li';
+    writeFileSync(path.join(run, 'studio.log'), before);
+    for (const round of [1, 2]) {
+      const { status, text } = await post(`/runs/${found?.id ?? assert.fail('not found')}/resume`);
+      assert.equal(status, 422, text);
+      const { message } = (JSON.parse(text) as { error: { message: string } }).error;
+      assert.match(message, /^dino: .*config\.json/);
+      const log = readFileSync(path.join(run, 'studio.log'), 'utf8');
+      assert.ok(log.startsWith(`${before}\n--- resumed `), log);
+      assert.equal(log.split(message).length - 1, round, log);
+    }
+  },
+);
 
 // ------------------------------------------------------------------------------------------------ forged locks
 

@@ -1,6 +1,6 @@
 /** The section Start: inspects images, plans a training, tries it and begins it; and stops or resumes a run. */
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, readdirSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, readdirSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -56,18 +56,27 @@ async function checked(
   return { images: await folders.resolve(images), preset, overrides: inside };
 }
 
-/** The end of a log, as much as a page shows. */
-function endOf(log: string, run: string): string {
-  return readEnd(log, LOG_END, { within: run }).trim().split('\n').slice(-12).join('\n');
+/** The end of what a log has got since it was `from` bytes long, as much as a page shows. */
+function endOf(log: string, run: string, from: number): string {
+  return readEnd(log, LOG_END, { within: run, from }).trim().split('\n').slice(-12).join('\n');
 }
 
 /**
- * Starts `dino train` as a process that outlives the studio. Resolves once it holds the run's lock.
+ * Starts `dino train` as a process that outlives the studio. Resolves once it holds the run's lock. Its output is added to
+ * the run's log, which says why an earlier training ended.
  * @throws StudioError with the end of its log when it ends without beginning.
  */
-async function startTraining(folders: GivenFolders, args: readonly string[], run: string): Promise<void> {
+async function startTraining(
+  folders: GivenFolders,
+  args: readonly string[],
+  run: string,
+  begin: 'new' | 'resumed',
+): Promise<void> {
   const log = path.join(run, LOG);
-  const output = openToWrite(log, { within: run, start: 'empty' });
+  const output = openToWrite(log, { within: run });
+  // on a line of its own: a process that was killed may have left half a line
+  if (begin === 'resumed') writeSync(output, `\n--- resumed ${new Date().toISOString()} ---\n`);
+  const { size: before } = fstatSync(output);
   const child = spawn(process.execPath, [bin, 'train', ...args], {
     detached: true,
     stdio: ['ignore', output, output],
@@ -81,7 +90,7 @@ async function startTraining(folders: GivenFolders, args: readonly string[], run
   for (const limit = Date.now() + BEGIN_MS; Date.now() < limit && code === undefined; await sleep(50))
     if (isRunFolder(run) && readLock(run)?.isAlive === true) return;
   if (code === undefined || code === 0) return;
-  throw new StudioError(422, endOf(log, run), 'TRAIN');
+  throw new StudioError(422, endOf(log, run, before), 'TRAIN');
 }
 
 /** Sends Ctrl-C to the process that trains a run. @throws StudioError 409 that says why not: a lock may name any process. */
@@ -139,7 +148,8 @@ export const start: Routes = (app, studio) => {
       makeFolder(output, { within: output });
       const flags = Object.entries(overrides).map(([setting, value]) => `${flagOf(setting)}=${value}`);
       try {
-        await startTraining(folders, [images, `--output=${output}`, `--preset=${preset}`, ...flags], output);
+        const args = [images, `--output=${output}`, `--preset=${preset}`, ...flags];
+        await startTraining(folders, args, output, 'new');
       } catch (error) {
         // a refused training leaves nothing behind
         if (!isRunFolder(output)) removeWithin(path.join(output, LOG), { within: output });
@@ -164,7 +174,7 @@ export const start: Routes = (app, studio) => {
     // resolved as the training does; everything else that it reads is restricted to the folders there
     const images = run.config?.images;
     if (images !== undefined && existsSync(images)) await folders.resolve(path.resolve(images));
-    await startTraining(folders, [`--resume=${run.path}`], run.path);
+    await startTraining(folders, [`--resume=${run.path}`], run.path, 'resumed');
     await run.look();
     return run.summary;
   });
