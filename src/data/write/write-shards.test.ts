@@ -16,7 +16,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { listImages } from '../list/list-images.js';
 import { MultiCropLoader } from '../load/loaders.js';
-import { writeImages } from '../../testing/shards.js';
+import { jpegOf, writeImages } from '../../testing/shards.js';
 import { writeShards } from './write-shards.js';
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'dino-write-shards-'));
@@ -161,6 +161,47 @@ test('shards of a list hold the images that it names in hidden folders, too', as
     ['.cache/1.jpg', 'a/.deep/2.jpg', 'a/3.jpg'],
   );
   assert.equal(listed.fingerprint, result.fingerprint);
+});
+
+test('an image keeps its name in shards, whatever it ends with, and every image in them is read back', async () => {
+  const jpeg = await jpegOf(1);
+  const names = ['one.jpg', 'two.dat', 'photo.2024', 'three.image', 'four', 'five.cls', 'six.json', 'x.tar'];
+  // names that would meet, and one that a reader of archives takes for an absolute path
+  names.push('four.jpg', 'two_dat.jpg', '.hidden', '.png', 'a.b/.c/seven');
+  if (path.sep === '/') names.push('C:/eight.gif', 'n\\..\\m/9.jpg');
+  for (const name of [...names, 'missing.dat', 'text.dat']) {
+    mkdirSync(path.dirname(at('odd', name)), { recursive: true });
+    if (name !== 'missing.dat') writeFileSync(at('odd', name), name === 'text.dat' ? 'no image' : jpeg);
+  }
+  writeFileSync(at('odd', 'list.txt'), [...names, 'missing.dat', 'text.dat'].join('\n'));
+  const source = await listImages(at('odd', 'list.txt'));
+  const result = await writeShards(source, { output: at('odd-shards') });
+  assert.equal(result.images, names.length);
+  assert.deepEqual(
+    result.skipped.map((one) => [path.relative(at('odd'), one.path), one.reason]),
+    [
+      ['missing.dat', 'no such file'],
+      ['text.dat', 'is not an image, and is not named like one'],
+    ],
+  );
+  const listed = await listImages(at('odd-shards'));
+  assert.deepEqual([listed.leftOut, listed.unreadable, listed.remarks], [source.leftOut, [], []]);
+  // names that no archive may have aside
+  const kept = names.map((name) => name.replace('C:/', 'C_/').replaceAll('\\', '_'));
+  assert.deepEqual(
+    listed.items.map((item) => item.path.split('::')[1]),
+    kept,
+  );
+
+  const usual = await listImages(at('odd', 'list.txt'));
+  const items = [...usual.items].filter(({ path: name }) => /two|four|five/.test(name));
+  const labelled = { ...usual, items: items.map((item, i) => ({ ...item, label: i })) };
+  await writeShards(labelled, { output: at('odd-labelled') });
+  const again = await listImages(at('odd-labelled'));
+  assert.deepEqual(
+    again.items.map(({ path: name, label }) => [name.split('::')[1], label]),
+    labelled.items.map(({ path: name, label }) => [path.relative(at('odd'), name), label]),
+  );
 });
 
 test('a folder that can’t be used, images that can’t be read', async () => {

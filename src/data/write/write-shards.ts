@@ -20,9 +20,10 @@ import {
 import { writeFileWhole } from '../../files/atomic-file.js';
 import { readGuarded } from '../../files/guarded.js';
 import { ConfigError, DataError } from '../../errors.js';
-import { sniffFormat } from '../read/image-format.js';
+import { type ImageFormat, sniffFormat } from '../read/image-format.js';
 import { ImageReader } from '../read/image-reader.js';
 import { type ImageList, type ListOptions, firstSkipped, skippedPlace } from '../list/image-list.js';
+import { hasImageExtension } from '../list/image-extensions.js';
 import { type ListNotes, notesOf } from '../list/left-out.js';
 import { listImages } from '../list/list-images.js';
 import { PackedImages } from '../list/packed-images.js';
@@ -30,7 +31,7 @@ import { epochPermutation } from '../crops/philox.js';
 import { DESCRIPTION, type ShardsDescription } from '../list/shards/description.js';
 import { listShards, type ShardList } from '../list/shards/list-shards.js';
 import { isShard } from '../list/shards/pattern.js';
-import { NAME_FIELD, splitKey } from '../list/shards/scan-tar.js';
+import { NAME_FIELD } from '../list/shards/scan-tar.js';
 import { badName } from '../list/shards/tar.js';
 import { END, padding, tarHeader } from './tar-header.js';
 
@@ -162,26 +163,42 @@ class ShardWriter {
   }
 }
 
-const EXTENSIONS: Readonly<Record<string, string>> = {
+const EXTENSIONS: Readonly<Record<ImageFormat, string>> = {
   ...{ JPEG: 'jpg', PNG: 'png', WebP: 'webp', AVIF: 'avif', TIFF: 'tif', GIF: 'gif', BMP: 'bmp', PNM: 'pnm' },
 };
 
+interface ListedName {
+  name: string;
+  /** Not made up here, so that readers of the shards must get it back. */
+  isOwn: boolean;
+}
+
 /** The name of an image for its shard: it does not depend on where the list lies. */
-function listedName(images: PackedImages, index: number, root: string): string {
+function listedName(images: PackedImages, index: number, root: string): ListedName {
   const number = images.partOf(index);
   const part = images.parts[number]!;
-  if (part.file === null) return path.relative(root, images.name(index)).split(path.sep).join('/');
-  if (part.parquet === undefined) return images.name(index);
-  return `${path.basename(part.file, path.extname(part.file))}-${index - images.firstOf(number)}`;
+  if (part.file === null)
+    return { name: path.relative(root, images.name(index)).split(path.sep).join('/'), isOwn: true };
+  if (part.parquet === undefined) return { name: images.name(index), isOwn: true };
+  const row = index - images.firstOf(number);
+  return { name: `${path.basename(part.file, path.extname(part.file))}-${row}`, isOwn: false };
+}
+
+/** The name's own extension if readers take it for an image's, or else one for the bytes; null when they are no image. */
+function extensionOf(name: string, bytes: Uint8Array): string | null {
+  if (hasImageExtension(name)) return name.slice(name.lastIndexOf('.') + 1);
+  const format = sniffFormat(bytes);
+  return format === null ? null : EXTENSIONS[format];
 }
 
 /**
- * The tar members of an image. A key has no dots after its last slash, because WebDataset ends keys at the first one. If it
- * differs from the image's name for that reason, or because another image of the shard has it, a .json has the name. Nor does
- * a part of it begin with a dot: a list may name images in hidden folders, but a reader of shards leaves hidden members out.
+ * The tar members of an image. A key has no dots after its last slash, because WebDataset ends keys at the first one. If the
+ * member's name differs from the image's for that reason, or because another image of the shard has the key, or because the
+ * image isn't named like one, a .json has the name. Nor does a part of it begin with a dot: a list may name images in hidden
+ * folders, but a reader of shards leaves hidden members out.
  */
 function sampleMembers(
-  name: string,
+  { name, isOwn }: ListedName,
   label: number | null,
   bytes: Uint8Array,
   keys: Set<string>,
@@ -190,12 +207,13 @@ function sampleMembers(
     .split('/')
     .filter((part) => part !== '' && part !== '..' && part !== '.')
     .join('/');
-  const extension = /\.([A-Za-z0-9]{1,8})$/.exec(safe)?.[1] ?? EXTENSIONS[sniffFormat(bytes) ?? ''];
-  if (extension === undefined) return null;
-  const stem = safe.endsWith(`.${extension}`) ? safe.slice(0, -extension.length - 1) : safe;
+  const extension = extensionOf(safe, bytes);
+  if (extension === null) return null;
+  const stem = hasImageExtension(safe) ? safe.slice(0, -extension.length - 1) : safe;
   const slash = stem.lastIndexOf('/') + 1;
-  const plain =
-    stem.slice(0, slash).replace(/(?<=^|\/)\./g, '_') + (stem.slice(slash).replaceAll('.', '_') || '_');
+  let plain = stem.slice(0, slash).replace(/(?<=^|\/)\./g, '_') + stem.slice(slash).replaceAll('.', '_');
+  // a folder C: or ..\x is usual here, and leads out of an archive elsewhere
+  if (badName(plain) !== null) plain = plain.replace(/[\\:]/g, '_');
   let key = plain;
   for (let n = 2; keys.has(key); n++) key = `${plain}~${n}`;
   keys.add(key);
@@ -205,7 +223,7 @@ function sampleMembers(
     padding(content.length),
   ];
   const image = `${key}.${extension}`;
-  const isOther = image !== name && badName(name) === null && splitKey(name) !== null;
+  const isOther = isOwn && image !== name && badName(name) === null;
   return [
     ...(label === null ? [] : member(`${key}.cls`, Buffer.from(String(label)))),
     ...(isOther ? member(`${key}.json`, Buffer.from(JSON.stringify({ [NAME_FIELD]: name }))) : []),
@@ -284,7 +302,7 @@ export async function writeShards(
       if (members === null) {
         skipped.push({
           path: images.path(index),
-          reason: reason || 'is not an image, and its name has no extension',
+          reason: reason || 'is not an image, and is not named like one',
         });
       } else {
         if (shard.images > 0 && shard.bytes + bytesOf(members) + END.length > shardSize) {
@@ -328,6 +346,10 @@ export async function writeShards(
   rmSync(path.join(output, JOURNAL), { force: true });
   const files = journal.shards.map((entry) => path.resolve(output, entry.file));
   const listed = await listShards(files, path.resolve(output), path.resolve(output), options);
+  if (listed.items.length !== written)
+    throw new Error(
+      `internal: ${written} images were written to ${output}, but ${listed.items.length} are read back: don't use these shards`,
+    );
   return {
     ...{ output, images: written, shards: files, resumed },
     skipped: [...list.unreadable.map(skippedPlace), ...journal.skipped],
