@@ -25,6 +25,32 @@ interface Metric {
   step: number;
 }
 
+/** What mlflow.json keeps. */
+interface KeptRun {
+  server: string;
+  id: string;
+  /** Its settings haven't reached the server yet. */
+  isBare?: true;
+}
+
+/** The server answered something other than success. */
+class Refusal extends DataError {
+  constructor(
+    server: string,
+    readonly status: number,
+    readonly text: string,
+  ) {
+    super(`${server} answered ${status}: ${text.slice(0, 200)}`);
+  }
+
+  /** Whether there is no such thing (any more); one in the server's trash can't be written to either. */
+  get isGone(): boolean {
+    return this.status === 404 || /RESOURCE_DOES_NOT_EXIST|Current state is deleted/.test(this.text);
+  }
+}
+
+const isGone = (error: unknown): boolean => error instanceof Refusal && error.isGone;
+
 /** @throws ConfigError without a server that can be used. */
 export function mlflowServer(env: NodeJS.ProcessEnv = process.env): string {
   const uri = env['MLFLOW_TRACKING_URI'];
@@ -54,22 +80,30 @@ function headers(env: NodeJS.ProcessEnv = process.env): Record<string, string> {
 /** Sends in the background: the training never waits for the server but at its end. */
 export class MlflowRun {
   readonly #server: string;
+  readonly #run: string;
+  readonly #params: readonly { key: string; value: string }[];
   readonly #warn: (message: string) => void;
-  readonly #ready: Promise<string | null>;
+  /** The run on the server, once there is one. */
+  #kept: KeptRun | null;
+  /** Its id, once it takes values. */
+  #id: string | null = null;
   #waiting: Metric[] = [];
   #dropped = 0;
-  #sending: Promise<void> | null = null;
+  #sending: Promise<void> | null;
   readonly #closing = new AbortController();
   #hasFailed = false;
 
   /** @param run - Its folder, where the server's id of the run is kept, so that a resumed run goes on there. */
   constructor(run: string, settings: Readonly<Record<string, unknown>>, warn: (message: string) => void) {
     this.#server = mlflowServer();
+    this.#run = run;
+    this.#params = Object.entries(settings).map(([key, value]) => ({
+      key,
+      value: (typeof value === 'string' ? value : JSON.stringify(value)).slice(0, PARAM_LENGTH),
+    }));
     this.#warn = warn;
-    this.#ready = this.#begin(run, settings).catch((error: unknown) => {
-      this.#fail(error);
-      return null;
-    });
+    this.#kept = this.#readKept();
+    this.#sending = this.#sendAfter(0);
   }
 
   scalars(step: number, values: Readonly<Record<string, number>>): void {
@@ -78,7 +112,7 @@ export class MlflowRun {
       if (this.#waiting.length < MOST_WAITING) this.#waiting.push({ key, value, timestamp, step });
       else this.#dropped++;
     }
-    this.#sending ??= this.#sendSoon();
+    this.#sending ??= this.#sendAfter(WAIT_MS);
   }
 
   /** Sends what is left, and ends the run on the server. @param status - FINISHED, FAILED or KILLED. */
@@ -86,70 +120,97 @@ export class MlflowRun {
     this.#closing.abort();
     await this.#sending;
     await this.#send();
-    const id = await this.#ready;
-    if (id !== null)
-      await this.#post('runs/update', { run_id: id, status, end_time: Date.now() }).catch((error: unknown) =>
-        this.#fail(error),
+    if (this.#id !== null)
+      await this.#post('runs/update', { run_id: this.#id, status, end_time: Date.now() }).catch(
+        (error: unknown) => this.#fail(error),
       );
     const lost = this.#waiting.length + this.#dropped;
     if (lost > 0) this.#warn(`--log mlflow: ${lost} values were not sent; metrics.jsonl has them`);
   }
 
-  async #begin(run: string, settings: Readonly<Record<string, unknown>>): Promise<string> {
-    const file = path.join(run, 'mlflow.json');
+  #readKept(): KeptRun | null {
     try {
-      const text = readTextIfThere(file, { within: run, maxBytes: SMALL_FILE_BYTES }) ?? '{}';
-      const { server, id } = JSON.parse(text) as { server?: unknown; id?: unknown };
-      if (server === this.#server && typeof id === 'string') {
-        await this.#post('runs/update', { run_id: id, status: 'RUNNING' });
-        return id;
-      }
+      const text = readTextIfThere(this.#file, { within: this.#run, maxBytes: SMALL_FILE_BYTES }) ?? '{}';
+      const { server, id, isBare } = JSON.parse(text) as Record<keyof KeptRun, unknown>;
+      if (server !== this.#server || typeof id !== 'string') return null;
+      return { server, id, ...(isBare === true ? { isBare } : {}) };
     } catch {
-      // a new run, or one that the server no longer has
+      return null; // a file that can't be read: a new run
     }
-    const experiment = await this.#experiment('dino');
-    const { run: made } = (await this.#post('runs/create', {
-      experiment_id: experiment,
-      run_name: path.basename(run),
-      start_time: Date.now(),
-    })) as { run: { info: { run_id: string } } };
-    const id = made.info.run_id;
-    const params = Object.entries(settings).map(([key, value]) => ({
-      key,
-      value: (typeof value === 'string' ? value : JSON.stringify(value)).slice(0, PARAM_LENGTH),
-    }));
-    for (let i = 0; i < params.length; i += PARAMS_AT_ONCE)
-      await this.#post('runs/log-batch', { run_id: id, params: params.slice(i, i + PARAMS_AT_ONCE) });
-    writeFileWhole(file, JSON.stringify({ server: this.#server, id }), { within: run });
+  }
+
+  get #file(): string {
+    return path.join(this.#run, 'mlflow.json');
+  }
+
+  #keep(kept: KeptRun): void {
+    this.#kept = kept; // first: without the file it is still the one run of this process
+    writeFileWhole(this.#file, JSON.stringify(kept), { within: this.#run });
+  }
+
+  /** What an earlier call has done on the server isn't done again. @returns The id of a run that takes values. */
+  async #begin(): Promise<string> {
+    if (this.#kept !== null && !(await this.#isThere(this.#kept.id))) this.#kept = null;
+    if (this.#kept === null) this.#keep({ server: this.#server, id: await this.#create(), isBare: true });
+    const { server, id, isBare } = this.#kept!;
+    if (isBare === true) {
+      for (let i = 0; i < this.#params.length; i += PARAMS_AT_ONCE)
+        await this.#post('runs/log-batch', { run_id: id, params: this.#params.slice(i, i + PARAMS_AT_ONCE) });
+      this.#keep({ server, id });
+    }
     return id;
   }
 
+  /** Marks a run as running, unless the server no longer has it. */
+  async #isThere(id: string): Promise<boolean> {
+    try {
+      await this.#post('runs/update', { run_id: id, status: 'RUNNING' });
+      return true;
+    } catch (error) {
+      if (isGone(error)) return false;
+      throw error;
+    }
+  }
+
+  async #create(): Promise<string> {
+    const experiment = await this.#experiment('dino');
+    const { run } = (await this.#post('runs/create', {
+      experiment_id: experiment,
+      run_name: path.basename(this.#run),
+      start_time: Date.now(),
+    })) as { run: { info: { run_id: string } } };
+    return run.info.run_id;
+  }
+
   async #experiment(name: string): Promise<string> {
-    const found = await this.#request('GET', `experiments/get-by-name?experiment_name=${name}`);
-    if (found.status === 200)
-      return ((await found.json()) as { experiment: { experiment_id: string } }).experiment.experiment_id;
+    try {
+      const found = await this.#call('GET', `experiments/get-by-name?experiment_name=${name}`);
+      return (found as { experiment: { experiment_id: string } }).experiment.experiment_id;
+    } catch (error) {
+      if (!isGone(error)) throw error;
+    }
     return ((await this.#post('experiments/create', { name })) as { experiment_id: string }).experiment_id;
   }
 
   /** Values of two seconds go in one request. */
-  async #sendSoon(): Promise<void> {
-    await wait(WAIT_MS, undefined, { signal: this.#closing.signal }).catch(() => undefined);
+  async #sendAfter(ms: number): Promise<void> {
+    await wait(ms, undefined, { signal: this.#closing.signal }).catch(() => undefined);
     await this.#send();
     this.#sending = null;
   }
 
+  /** What fails is tried again with the next values. */
   async #send(): Promise<void> {
-    const id = await this.#ready;
-    while (id !== null && this.#waiting.length > 0) {
-      const metrics = this.#waiting.slice(0, METRICS_AT_ONCE);
-      try {
+    try {
+      const id = (this.#id ??= await this.#begin());
+      while (this.#waiting.length > 0) {
+        const metrics = this.#waiting.slice(0, METRICS_AT_ONCE);
         await this.#post('runs/log-batch', { run_id: id, metrics });
-      } catch (error) {
-        this.#fail(error);
-        return; // again with the next values
+        this.#waiting.splice(0, metrics.length);
+        this.#hasFailed = false;
       }
-      this.#waiting.splice(0, metrics.length);
-      this.#hasFailed = false;
+    } catch (error) {
+      this.#fail(error);
     }
   }
 
@@ -160,9 +221,11 @@ export class MlflowRun {
     this.#hasFailed = true;
   }
 
-  async #request(method: string, call: string, body?: unknown): Promise<Response> {
+  /** @throws DataError when it doesn't answer; Refusal when it does, with something other than success. */
+  async #call(method: string, call: string, body?: unknown): Promise<unknown> {
+    let response: Response;
     try {
-      return await fetch(`${this.#server}/api/2.0/mlflow/${call}`, {
+      response = await fetch(`${this.#server}/api/2.0/mlflow/${call}`, {
         ...{ method, headers: headers(), signal: AbortSignal.timeout(TIMEOUT_MS) },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
@@ -171,14 +234,11 @@ export class MlflowRun {
       const why = messageOf(cause instanceof Error ? cause : error);
       throw new DataError(`${this.#server} does not answer (${why})`, { cause: error });
     }
+    if (!response.ok) throw new Refusal(this.#server, response.status, await response.text());
+    return response.json();
   }
 
-  async #post(call: string, body: unknown): Promise<unknown> {
-    const response = await this.#request('POST', call, body);
-    if (!response.ok)
-      throw new DataError(
-        `${this.#server} answered ${response.status}: ${(await response.text()).slice(0, 200)}`,
-      );
-    return response.json();
+  #post(call: string, body: unknown): Promise<unknown> {
+    return this.#call('POST', call, body);
   }
 }

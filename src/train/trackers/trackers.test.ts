@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -11,6 +12,7 @@ import { readLines } from '../../files/json-lines.js';
 import { makeImageFolder } from '../../testing/image-folder.js';
 import { TINY_SETTINGS } from '../../testing/tiny-run.js';
 import { train } from '../train.js';
+import { MlflowRun } from './mlflow.js';
 import { maskedCrc } from './tensorboard.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-trackers-'));
@@ -108,6 +110,167 @@ it('a server that does not answer costs the training nothing but a line', async 
   } finally {
     delete process.env['MLFLOW_TRACKING_URI'];
   }
+});
+
+interface KeptRun {
+  status: string;
+  params: Record<string, string>;
+  losses: [step: number, value: number][];
+}
+
+/** The part of MLflow's API that a training calls, over HTTP; before each call `refuse` may answer it. */
+async function serveMlflow(
+  port: number,
+  refuse: (call: string) => { status: number; error_code: string; message?: string } | null = () => null,
+): Promise<{ runs: KeptRun[]; close: () => void }> {
+  const runs: KeptRun[] = [];
+  interface Body {
+    run_id: string;
+    status?: string;
+    params?: { key: string; value: string }[];
+    metrics?: { step: number; value: number }[];
+  }
+  const answer = (call: string, text: string): object => {
+    if (call === 'experiments/get-by-name') return { experiment: { experiment_id: '1' } };
+    const body = JSON.parse(text) as Body;
+    if (call === 'runs/create') {
+      runs.push({ status: 'RUNNING', params: {}, losses: [] });
+      return { run: { info: { run_id: String(runs.length - 1) } } };
+    }
+    const run = runs[Number(body.run_id)]!;
+    if (body.status !== undefined) run.status = body.status;
+    for (const { key, value } of body.params ?? []) run.params[key] = value;
+    for (const { step, value } of body.metrics ?? []) run.losses.push([step, value]);
+    return {};
+  };
+  const server = createHttpServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      const call = new URL(request.url!, 'http://a').pathname.slice('/api/2.0/mlflow/'.length);
+      const refusal = refuse(call);
+      response.writeHead(refusal?.status ?? 200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(refusal ?? answer(call, Buffer.concat(chunks).toString())));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+  const close = (): void => {
+    server.close();
+    server.closeAllConnections();
+  };
+  return { runs, close };
+}
+
+/** Until something holds; the test's own assertions say what didn't. */
+async function until(holds: () => boolean): Promise<void> {
+  for (let i = 0; i < 200 && !holds(); i++) await wait(50);
+}
+
+/** A client of MLflow for the folder `name`, and its warnings. */
+function mlflowRun(name: string): { run: string; client: MlflowRun; warnings: string[] } {
+  const run = path.join(folder, name);
+  mkdirSync(run, { recursive: true });
+  const warnings: string[] = [];
+  const client = new MlflowRun(run, { embedDim: 32, arch: 'vit' }, (message) => warnings.push(message));
+  return { run, client, warnings };
+}
+const busy = { status: 503, error_code: 'TEMPORARILY_UNAVAILABLE' };
+const whole = { params: { embedDim: '32', arch: 'vit' }, status: 'FINISHED' };
+
+it('values wait for an MLflow that starts after the training', async () => {
+  const port = await freePort();
+  await withVariables({ MLFLOW_TRACKING_URI: `http://127.0.0.1:${port}` }, async () => {
+    const { client, warnings } = mlflowRun('early');
+    client.scalars(1, { loss: 4 });
+    await until(() => warnings.length > 0);
+    assert.match(warnings.join(), /does not answer.*values wait until it answers/);
+    const { runs, close } = await serveMlflow(port);
+    try {
+      client.scalars(2, { loss: 3 });
+      await until(() => runs[0]?.losses.length === 2);
+      assert.deepEqual(runs[0]?.losses, [
+        [1, 4],
+        [2, 3],
+      ]);
+      await client.close('FINISHED');
+      assert.equal(runs[0].status, 'FINISHED');
+      assert.equal(warnings.length, 1);
+    } finally {
+      close();
+    }
+  });
+});
+
+it('a server that is busy at first, whatever it was asked, has one run of MLflow with everything', async () => {
+  const port = await freePort();
+  const calls = ['experiments/get-by-name', 'runs/create', 'runs/log-batch'];
+  await withVariables({ MLFLOW_TRACKING_URI: `http://127.0.0.1:${port}` }, async () => {
+    for (const first of calls) {
+      let isBusy = true;
+      const refused: string[] = [];
+      const { runs, close } = await serveMlflow(port, (call) => {
+        if (!isBusy || call !== first) return null;
+        refused.push(call);
+        return busy;
+      });
+      try {
+        const { client, warnings } = mlflowRun(`busy-${calls.indexOf(first)}`);
+        client.scalars(1, { loss: 4 });
+        await until(() => warnings.length > 0);
+        isBusy = false;
+        await client.close('FINISHED');
+        assert.deepEqual(runs, [{ ...whole, losses: [[1, 4]] }], first);
+        assert.ok(refused.length > 0);
+        assert.equal(warnings.length, 1);
+      } finally {
+        close();
+      }
+    }
+  });
+});
+
+it('a resumed run gets a new run of MLflow only where the server says that it no longer has the old one', async () => {
+  const port = await freePort();
+  await withVariables({ MLFLOW_TRACKING_URI: `http://127.0.0.1:${port}` }, async () => {
+    type Refusal = ReturnType<Parameters<typeof serveMlflow>[1] & {}>;
+    let refusal: Refusal = null;
+    const { runs, close } = await serveMlflow(port, (call) => {
+      if (call !== 'runs/update') return null;
+      const now = refusal;
+      refusal = null;
+      return now;
+    });
+    try {
+      /** Goes on, with what the server answers first. */
+      const log = async (step: number, first: Refusal): Promise<void> => {
+        refusal = first;
+        const { client } = mlflowRun('again');
+        client.scalars(step, { loss: step });
+        await client.close('FINISHED');
+      };
+      await log(1, null);
+      await log(2, busy);
+      const both: KeptRun['losses'] = [
+        [1, 1],
+        [2, 2],
+      ];
+      assert.deepEqual(runs, [{ ...whole, losses: both }]);
+      await log(3, { status: 404, error_code: 'RESOURCE_DOES_NOT_EXIST' });
+      assert.deepEqual(
+        runs.map(({ losses }) => losses),
+        [both, [[3, 3]]],
+      );
+      // in the server's trash
+      const message = "The run 1 must be in the 'active' state. Current state is deleted.";
+      await log(4, { status: 400, error_code: 'INVALID_PARAMETER_VALUE', message });
+      assert.deepEqual(
+        runs.map(({ losses }) => losses),
+        [both, [[3, 3]], [[4, 4]]],
+      );
+    } finally {
+      close();
+    }
+  });
 });
 
 it('TensorBoard reads every value and picture', withProgram('tensorboard'), async () => {
