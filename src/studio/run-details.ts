@@ -89,16 +89,16 @@ function skippedOf(run: string): RunDetails['skipped'] {
   return { count, first };
 }
 
-/** Changes whenever the result of `detailsOf` does, but looks only at the times of its files and folders. */
+/** Changes whenever one of the files and folders that `detailsOf` reads does; looks only at their times. */
+export async function filesMarkOf(run: string): Promise<string> {
+  const files = [configPath(run), checkpointsPath(run), evaluationsPath(run), skippedPath(run)];
+  return (await Promise.all(files.map(markOf))).join();
+}
+
+/** Changes whenever the result of `detailsOf` does. */
 export async function detailsMarkOf(run: Run): Promise<string> {
   const { problem, bad, names, evaluations } = run.log();
-  const files = [
-    configPath(run.path),
-    checkpointsPath(run.path),
-    evaluationsPath(run.path),
-    skippedPath(run.path),
-  ];
-  return JSON.stringify([...(await Promise.all(files.map(markOf))), problem, bad, names, evaluations.length]);
+  return JSON.stringify([await filesMarkOf(run.path), problem, bad, names, evaluations.length]);
 }
 
 /** All but the curves and how the run stands. A part that can't be read is a sentence in `problems`. */

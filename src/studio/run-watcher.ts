@@ -11,7 +11,7 @@ import type { RunSummary } from '../plain/studio-api/index.js';
 import type { EventHub } from './event-hub.js';
 import { type GivenFolders, StudioError } from './files.js';
 import { markOf, Run } from './run.js';
-import { detailsMarkOf } from './run-details.js';
+import { detailsMarkOf, filesMarkOf } from './run-details.js';
 import { tailOf } from './series.js';
 
 /** Running or displayed runs are checked for new lines this often, so that a line arrives well within a second. */
@@ -38,6 +38,8 @@ export class RunWatcher {
   readonly #runs = new Map<string, Run>();
   /** What was read of a folder, by its path: read again only when its mark has changed. */
   readonly #known = new Map<string, { mark: string; folders: string[] }>();
+  /** Of runs whose curves were asked for, what pages know of the rest of their folders. */
+  readonly #toldMarks = new WeakMap<Run, string>();
   #timer: NodeJS.Timeout | undefined;
   #isHeard = false;
   #tick = 0;
@@ -77,7 +79,8 @@ export class RunWatcher {
   }
 
   /**
-   * Reads what is new in a run's metrics, and notifies the pages while it does.
+   * Reads what is new in a run's metrics, and notifies the pages while it does; also of an evaluation or what else is new in its
+   * folder.
    * @returns Resolves when all is read.
    */
   async read(run: Run): Promise<void> {
@@ -87,9 +90,19 @@ export class RunWatcher {
       told = performance.now();
       this.events.send({ type: 'metrics', run: run.id, tail: null });
     });
-    if (!isChanged) return;
+    const hasNewFiles = await this.#hasNewFiles(run);
+    if (!isChanged && !hasNewFiles) return;
     const mark = await detailsMarkOf(run);
+    // without new lines the tail has the last ones again: a page takes those that it lacks
     this.events.send({ type: 'metrics', run: run.id, tail: tailOf(run.log(), mark) });
+  }
+
+  /** Whether a run's folder holds other files than pages were told of; they are to be told now. */
+  async #hasNewFiles(run: Run): Promise<boolean> {
+    const mark = await filesMarkOf(run.path);
+    if (mark === this.#toldMarks.get(run)) return false;
+    this.#toldMarks.set(run, mark);
+    return true;
   }
 
   /** Finds runs that came or went, and looks at all runs again. */
@@ -181,7 +194,9 @@ export class RunWatcher {
       if (run.isGone) this.#runs.delete(run.path);
       // a long file is read while others are looked at
       else if (run.isRead) void this.read(run);
-      else if (hasNews) this.events.send({ type: 'metrics', run: run.id, tail: null });
+      // an open page has its curves still, when they were dropped here
+      else if (hasNews || (this.#toldMarks.has(run) && (await this.#hasNewFiles(run))))
+        this.events.send({ type: 'metrics', run: run.id, tail: null });
     }
     this.#tell();
   }

@@ -1,17 +1,18 @@
 /** What the server learns about a run from its folder, and when it sends it to pages. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, mock, test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { appendLine } from '../files/json-lines.js';
-import { metricsPath, writeRunConfig } from '../run/run-folder.js';
+import { evaluationsPath, metricsPath, writeRunConfig } from '../run/run-folder.js';
 import type { StudioEvent } from '../plain/studio-api/index.js';
 import { EventHub } from './event-hub.js';
 import { GivenFolders } from './files.js';
 import { Run } from './run.js';
+import { detailsMarkOf } from './run-details.js';
 import { RunWatcher } from './run-watcher.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-run-watcher-'));
@@ -108,4 +109,35 @@ test('a run whose curves were dropped still reports new lines', async (t) => {
     told.filter(({ type }) => type === 'metrics'),
     [{ type: 'metrics', run: found.id, tail: null }],
   );
+});
+
+test('an evaluation is reported once, without new lines, and also when the curves were dropped', async (t) => {
+  const run = makeRun('evaluated', 15);
+  const events = new EventHub();
+  const watcher = new RunWatcher(new GivenFolders([run]), events);
+  await watcher.refresh();
+  const found = watcher.all()[0]!;
+  await watcher.read(found);
+  const { told, until } = listen(t, events);
+  const tails = () => told.flatMap((event) => (event.type === 'metrics' ? [event.tail] : []));
+  await sleep(2500); // all is looked at once in two seconds
+  assert.deepEqual(tails(), []);
+  mkdirSync(evaluationsPath(run));
+  writeFileSync(path.join(evaluationsPath(run), 'knn.json'), '{}');
+  await until(({ type }) => type === 'metrics');
+  await sleep(2500);
+  assert.equal(tails().length, 1);
+  assert.equal(tails()[0]!.now.detailsMark, await detailsMarkOf(found));
+
+  const start = Date.now();
+  mock.timers.enable({ apis: ['Date'], now: start });
+  for (const minutes of [6, 12]) {
+    assert.ok(found.isRead);
+    mock.timers.setTime(start + minutes * 60_000);
+    await sleep(2500);
+  }
+  assert.ok(!found.isRead, 'no page has asked for 12 minutes');
+  writeFileSync(path.join(evaluationsPath(run), 'linear.json'), '{}');
+  await until((event) => event.type === 'metrics' && event.tail === null);
+  assert.ok(!found.isRead);
 });

@@ -230,6 +230,26 @@ describe('the section Runs', () => {
     await remove(path.basename(run));
   });
 
+  it('shows an evaluation that comes while the page of a finished run is open', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const run = path.join(folder, 'runs', 'evaluated');
+    cpSync(first, run, { recursive: true });
+    await openRun('runs/evaluated');
+    await studio.text('.details', /Evaluations: 0/);
+    await studio.page.evaluate(
+      `document.querySelectorAll('.details details').forEach((one) => (one.open = true))`,
+    );
+    const requests = countSeriesRequests();
+    mkdirSync(path.join(run, 'evaluations'));
+    for (const [i, name] of ['knn', 'linear'].entries()) {
+      writeFileSync(path.join(run, 'evaluations', `${name}.json`), JSON.stringify({ best: 61.5 }));
+      await studio.text('.details', new RegExp(`Evaluations: ${i + 1}[\\s\\S]*${name}`));
+    }
+    assert.equal(requests.end(), 0, 'the curves are the same');
+    await studio.check();
+    await remove(path.basename(run));
+  });
+
   it('follows a training while it runs, and says that it was killed', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const run = path.join(folder, 'runs', 'live');
