@@ -1,13 +1,13 @@
 /** Files of weights in the studio: what they leave open is shown and can be filled in, and no part of them lies elsewhere. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { after, before, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
-import type { LookFacts, Task } from '../plain/studio-api/index.js';
+import type { LookFacts, LookModels, LookUpload, Task } from '../plain/studio-api/index.js';
 import { type RunningStudio, startStudio } from './index.js';
 import { unpackArrays } from '../plain/packed.js';
 
@@ -37,10 +37,10 @@ after(async () => {
   rmSync(top, { recursive: true });
 });
 
-const send = (route: string, body?: unknown): Promise<Response> =>
-  fetch(`${studio.origin}${route}`, {
+const send = (route: string, body?: unknown, to = studio): Promise<Response> =>
+  fetch(`${to.origin}${route}`, {
     method: body === undefined ? 'GET' : 'POST',
-    headers: { authorization: `Bearer ${studio.token}`, 'content-type': 'application/json' },
+    headers: { authorization: `Bearer ${to.token}`, 'content-type': 'application/json' },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
 const look = (weights: string, more: object = {}): Promise<Response> =>
@@ -90,4 +90,54 @@ it('no part of weights in several files lies outside the folders', async () => {
   rmSync(part);
   writeSafetensors(part, readSafetensors(lone).tensors);
   assert.equal((await factsOf(await look(sharded, { numHeads: 3 }))).images[0]!.heads, 3);
+});
+
+describe('weights beside very many files and folders', () => {
+  const cache = path.join(top, 'cache');
+  const many = path.join(top, 'many');
+  const flat = path.join(many, 'flat');
+  const snapshot = path.join('models--some--model', 'snapshots', 'main');
+  let other: RunningStudio;
+  before(async () => {
+    const blobs = path.join(cache, 'models--some--model', 'blobs');
+    for (const made of [blobs, path.join(cache, snapshot), flat, path.join(many, 'weights')])
+      mkdirSync(made, { recursive: true });
+    for (let i = 0; i <= 20_000; i++) writeFileSync(path.join(flat, `${i}.image`), '');
+    writeFileSync(path.join(many, 'weights', 'own.pth'), '');
+    // as Hugging Face's cache keeps them
+    writeSafetensors(path.join(blobs, '0123'), readSafetensors(lone).tensors);
+    const links = { 'model.safetensors': blobs + '/0123', 'away.safetensors': lone, 'gone.pth': '/no', 'folder.bin': blobs }; // prettier-ignore
+    for (const [name, to] of Object.entries(links)) symlinkSync(to, path.join(cache, snapshot, name));
+    other = await startStudio({ folders: [many, cache], port: 0 });
+  });
+  after(() => other.close());
+  const models = async (): Promise<LookModels> =>
+    (await (await send('/api/look/models', undefined, other)).json()) as LookModels;
+
+  it('are found beside a large flat folder, and behind a link into the folders', async () => {
+    const { models: found, isWhole } = await models();
+    const linked = path.join(snapshot, 'model.safetensors');
+    assert.deepEqual(
+      found.map(({ name }) => name),
+      [path.join('weights', 'own.pth'), linked],
+    );
+    assert.ok(isWhole);
+    const image = readFileSync(path.join(images, 'red', 'red 0.png'));
+    const upload = await fetch(`${other.origin}/api/upload/look`, {
+      ...{ method: 'POST', body: image, headers: { authorization: `Bearer ${other.token}` } },
+    });
+    const { id } = (await upload.json()) as LookUpload;
+    const body = {
+      ...{ weights: path.join(cache, linked), checkpointKey: 'teacher', numHeads: 3, side: null },
+      images: [{ upload: id }],
+    };
+    assert.equal((await factsOf(await send('/api/look', body, other))).images[0]!.heads, 3);
+  });
+
+  it('are found as far as folders were looked through, and the answer says that not all were', async () => {
+    for (let i = 0; i < 2000; i++) mkdirSync(path.join(flat, `class-${i}`));
+    const { models: found, isWhole } = await models();
+    assert.equal(found.length, 2, 'of each given folder');
+    assert.ok(!isWhole);
+  });
 });

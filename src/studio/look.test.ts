@@ -478,6 +478,26 @@ describe('the section Look', () => {
     }
   });
 
+  it('says that not all folders were looked through for weights', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const many = path.join(folder, 'many-folders');
+    for (let i = 0; i < 2000; i++) mkdirSync(path.join(many, `class-${i}`), { recursive: true });
+    const studio = await openStudio(browser, [many]);
+    try {
+      for (const address of [
+        lookAddress({}),
+        `#/find?${new URLSearchParams({ new: '1', images: many }).toString()}`,
+      ]) {
+        await studio.show(address);
+        const text = await studio.text('main', /Not all folders were looked through for weights/);
+        assert.doesNotMatch(text, /no models? in this/);
+        await studio.check();
+      }
+    } finally {
+      await studio.close();
+    }
+  });
+
   it('reads nothing outside its folders', async (t) => {
     if (typeof browser === 'string') return t.skip(browser);
     const runs = path.join(folder, 'runs');

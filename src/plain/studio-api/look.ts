@@ -10,6 +10,12 @@ export interface LookModel {
   checkpoints: { step: number; path: string }[];
 }
 
+export interface LookModels {
+  models: LookModel[];
+  /** Whether all folders were looked through for weights. */
+  isWhole: boolean;
+}
+
 /** An image of the given folders, or one that was uploaded. */
 export type LookImage = { path: string } | { upload: string };
 
@@ -67,7 +73,7 @@ export interface LookFacts {
 
 /** The section Look. */
 export interface LookApi {
-  'GET /api/look/models': { reply: LookModel[] };
+  'GET /api/look/models': { reply: LookModels };
   /** A few images of the given folders, to begin with. */
   'GET /api/look/samples': { reply: { name: string; path: string }[] };
   /** Keeps an image for later requests. */

@@ -1,43 +1,54 @@
 /** The section Look: which models there are, uploaded images, and what a model sees in one or two images. */
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { hasImageExtension } from '../../data/list/image-extensions.js';
 import { checkpointsPath, listCheckpoints } from '../../run/checkpoint-files.js';
-import type { LookFacts, LookModel } from '../../plain/studio-api/index.js';
+import type { LookFacts, LookModel, LookModels } from '../../plain/studio-api/index.js';
 import { UPLOAD_LIMIT } from '../../plain/limits.js';
 import { packArrays } from '../../plain/packed.js';
+import type { GivenFolders } from '../files.js';
 import { keepUpload, uploadOf } from '../uploads.js';
 import { bodyBytes, type Routes, route, type Studio } from './route.js';
 
 /** Attention's memory grows with their square; the reference's largest picture (480, patches of 8) has 3,600. */
 const MAX_PATCHES = 4096;
-/** Levels below the given folders in which weights are looked for, and entries read in all. */
+/** Levels below the given folders in which weights are looked for. */
 const MODEL_DEPTH = 3;
-const MODEL_ENTRIES = 20_000;
+/** Folders that are read for them below each given one: a folder of many images is only one, and takes none from the others. */
+const MODEL_FOLDERS = 2000;
 const WEIGHTS = /\.(pth|pt|bin|safetensors)$/i;
 
-/** Files that are named like weights, outside the checkpoints of runs. */
-async function weightFiles(roots: readonly string[]): Promise<string[]> {
+/** Files that are named like weights, outside the checkpoints of runs; also links to a file that the studio may read. */
+async function weightFiles(given: GivenFolders): Promise<{ files: string[]; isWhole: boolean }> {
   const files: string[] = [];
-  let entriesLeft = MODEL_ENTRIES;
-  let folders = [...roots];
-  for (let depth = 0; depth <= MODEL_DEPTH; depth++) {
-    const below: string[] = [];
-    for (const folder of folders) {
-      const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
-      entriesLeft -= entries.length;
-      if (entriesLeft < 0) return files;
-      for (const entry of entries) {
-        if (entry.name.startsWith('.') || entry.name === 'checkpoints') continue;
-        const full = path.join(folder, entry.name);
-        if (entry.isDirectory()) below.push(full);
-        else if (entry.isFile() && WEIGHTS.test(entry.name)) files.push(full);
+  let isWhole = true;
+  const isLinkedFile = async (link: string): Promise<boolean> =>
+    (await given.reaches(link)) &&
+    (await stat(link).then(
+      (one) => one.isFile(),
+      () => false,
+    ));
+  for (const root of given.roots) {
+    let foldersLeft = MODEL_FOLDERS;
+    let folders = [root];
+    for (let depth = 0; depth <= MODEL_DEPTH; depth++) {
+      const below: string[] = [];
+      if (folders.length > foldersLeft) isWhole = false;
+      for (const folder of folders.slice(0, foldersLeft)) {
+        foldersLeft--;
+        for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => [])) {
+          if (entry.name.startsWith('.') || entry.name === 'checkpoints') continue;
+          const full = path.join(folder, entry.name);
+          if (entry.isDirectory()) below.push(full);
+          else if (!WEIGHTS.test(entry.name)) continue;
+          else if (entry.isFile() || (entry.isSymbolicLink() && (await isLinkedFile(full)))) files.push(full);
+        }
       }
+      folders = below.sort();
     }
-    folders = below;
   }
-  return files;
+  return { files, isWhole };
 }
 
 /** Images that are offered to begin with, and folders that are read for them. */
@@ -75,19 +86,20 @@ async function samplesOf(roots: readonly string[]): Promise<{ name: string; path
   );
 }
 
-async function modelsOf({ folders, runs }: Studio): Promise<LookModel[]> {
+async function modelsOf({ folders, runs }: Studio): Promise<LookModels> {
   const found: LookModel[] = [];
   for (const { path: run, name } of await runs.refresh()) {
     if (!(await folders.reaches(checkpointsPath(run)))) continue;
     const checkpoints = listCheckpoints(run).map(({ step, folder }) => ({ step, path: folder }));
     if (checkpoints.length > 0) found.push({ path: run, name, kind: 'run', checkpoints });
   }
-  for (const file of await weightFiles(folders.roots)) {
+  const { files, isWhole } = await weightFiles(folders);
+  for (const file of files) {
     const root = folders.roots.find((one) => file.startsWith(one + path.sep));
     const name = root === undefined ? file : path.relative(root, file);
     found.push({ path: file, name, kind: 'file', checkpoints: [] });
   }
-  return found;
+  return { models: found, isWhole };
 }
 
 const lookSchema = z.object({

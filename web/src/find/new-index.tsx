@@ -6,6 +6,7 @@ import { navigate, route } from '../router.ts';
 import { Form } from '../ui/form.tsx';
 import { count } from '../ui/format.ts';
 import { modelOf } from '../ui/models.ts';
+import { NotAllFolders } from '../ui/not-all-folders.tsx';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { PickFolder } from '../ui/pick-folder.tsx';
 import { useAnswer } from '../use-answer.ts';
@@ -64,7 +65,8 @@ interface SettingsProps {
 }
 
 function Settings({ images, weights, heads: given, again }: SettingsProps) {
-  const { answer: models, error } = useRequest('GET /api/look/models', {});
+  const { answer: found, error } = useRequest('GET /api/look/models', {});
+  const models = found?.models ?? null;
   const [chosen, setChosen] = useState(weights);
   const [output, setOutput] = useState(`${images.replace(/[/\\]+$/, '')}.index`);
   const [heads, setHeads] = useState(given);
@@ -99,12 +101,13 @@ function Settings({ images, weights, heads: given, again }: SettingsProps) {
       </p>
       {error !== null && <Failure error={error} />}
       {models === null && error === null && <Loading what="models" />}
-      {models?.length === 0 && (
+      {models?.length === 0 && found?.isWhole && (
         <p>
           There is no model in this studio’s folders yet: neither a run with a checkpoint nor a file of
           weights (<code>.pth</code>, <code>.safetensors</code>). Train one in the section Start first.
         </p>
       )}
+      {found?.isWhole === false && <NotAllFolders />}
       {model !== undefined && (
         <>
           <label>

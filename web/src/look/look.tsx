@@ -5,6 +5,7 @@ import { runs } from '../live.ts';
 import { addressWith, href, navigate, route, setQuery } from '../router.ts';
 import { ModelActions } from '../ui/model-actions.tsx';
 import { modelOf } from '../ui/models.ts';
+import { NotAllFolders } from '../ui/not-all-folders.tsx';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { useRequest } from '../use-request.ts';
 import { chosenOf, unpack } from './answer.ts';
@@ -34,7 +35,8 @@ const MOST_PATCHES = 64;
 
 export function Look() {
   const { query } = route.value;
-  const { answer: models, error: modelsError } = useRequest('GET /api/look/models', {});
+  const { answer: found, error: modelsError } = useRequest('GET /api/look/models', {});
+  const models = found?.models ?? null;
   const [first = null, second = null] = (['image', 'second'] as const).map((name) => {
     const text = query.get(name);
     return text === null ? null : chosenOf(text);
@@ -60,7 +62,7 @@ export function Look() {
         <h1>Look</h1>
         {modelsError !== null && <Failure error={modelsError} />}
         {models === null && modelsError === null && <Loading what="models" />}
-        {models?.length === 0 && (
+        {models?.length === 0 && found?.isWhole && (
           <p>
             There are no models in this studio’s folders yet: neither a run with a checkpoint nor a file of
             weights (<code>.pth</code>, <code>.safetensors</code>).
@@ -90,6 +92,7 @@ export function Look() {
             )}
           </ModelChoice>
         )}
+        {found?.isWhole === false && <NotAllFolders />}
         {run !== undefined && (
           <p class="note">
             <a href={href('runs', run.id)}>The run’s own page</a> shows what it attends to in its watched
