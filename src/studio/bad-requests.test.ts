@@ -46,7 +46,10 @@ const bodies: { [K in RouteName as BodyOf<K> extends undefined | Blob ? never : 
   'POST /api/find/map': { index: 'nowhere' },
   'POST /api/find/ask': {
     index: 'nowhere',
-    ask: { kind: 'search', plus: [0], minus: [1], upload: 'nothing', region: [0, 0, 1, 1], top: 3 },
+    ask: {
+      ...{ generation: 0, kind: 'search', plus: [0], minus: [1], upload: 'nothing' },
+      ...{ region: [0, 0, 1, 1], top: 3 },
+    },
   },
 };
 const queries: { [K in RouteName as QueryOf<K> extends undefined ? never : K]: QueryOf<K> } & Record<
@@ -55,7 +58,7 @@ const queries: { [K in RouteName as QueryOf<K> extends undefined ? never : K]: Q
 > = {
   'GET /api/folders': { path: 'nowhere' },
   'GET /api/runs/:run/series': { axis: 'step', from: 0, to: 1, width: 100, columns: 'loss' },
-  'GET /api/find/map': { index: 'nowhere' },
+  'GET /api/find/map': { index: 'nowhere', generation: 0 },
   'GET /api/picture': { path: 'images/a.png', size: 64 },
 };
 

@@ -1,6 +1,14 @@
 /** Labels of an index, through the page: given, proposed, filtered by, written into tables and folders, and kept. */
 import assert from 'node:assert/strict';
-import { appendFileSync, copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  appendFileSync,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -9,6 +17,7 @@ import { buildIndex } from '../explore/build-index.js';
 import { ImageIndex } from '../explore/image-index.js';
 import { labelImages, labelsPath } from '../explore/labels.js';
 import { loadModel } from '../model.js';
+import type { FindAnswer } from '../plain/studio-api/index.js';
 import { launchBrowser } from '../testing/browser.js';
 import { pressButton, pressRole, typeInto, valueOf } from '../testing/page.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
@@ -166,6 +175,154 @@ describe('labels in Find', { skip: typeof browser === 'string' ? browser : false
     );
     await press('Undo');
     await shown.text('.labels button', /red, "all" 9/);
+    await shown.check();
+  });
+
+  /** Takes away images, and brings the index up to date as a terminal would: all rows after theirs are other images then. */
+  const without = async (...names: string[]): Promise<void> => {
+    for (const name of names) rmSync(path.join(images, name));
+    using model = loadModel(run, { device: 'cpu' });
+    await buildIndex(model, images, { output: index, numWorkers: 0 });
+  };
+  const ask = async (question: object): Promise<[status: number, text: string]> => {
+    const { origin, token } = shown.studio;
+    const reply = await fetch(`${origin}/api/find/ask`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ index, ask: question }),
+    });
+    return [reply.status, await reply.text()];
+  };
+  const generationNow = async (): Promise<number> => {
+    const answer = JSON.parse((await ask({ kind: 'about' }))[1]) as Extract<FindAnswer, { kind: 'about' }>;
+    return answer.about.generation;
+  };
+
+  it('asks nothing of rows, and changes nothing by them, once the index was brought up to date', async () => {
+    const generation = await generationNow();
+    const target = path.join(folder, 'outdated.txt');
+    const search = { kind: 'search', plus: [2], minus: [], top: 3 };
+    const questions = [
+      { kind: 'label', rows: [2], label: 'wrong' },
+      { kind: 'export', how: 'list', target, groups: [{ label: '', rows: [2] }] },
+      { kind: 'export', how: 'list', target },
+      { kind: 'images', rows: [2] },
+      search,
+      { ...search, region: [0, 0, 0.5, 0.5] },
+      // their answers have rows
+      { kind: 'names' },
+      { kind: 'labels' },
+      { kind: 'propose' },
+      { kind: 'select', size: 2, by: 'both' },
+    ];
+    for (const { kind, ...question } of questions) {
+      const [status, text] = await ask({ kind, ...question });
+      assert.equal(status, 400, `${kind}: ${text}`);
+      assert.match(text, /ask\.generation/, kind);
+    }
+    await without('blue/blue 7.png');
+    const labels = readFileSync(labelsPath(index), 'utf8');
+    for (const question of questions) {
+      const [status, text] = await ask({ ...question, generation });
+      assert.equal(status, 409, `${question.kind}: ${text}`);
+      assert.match(
+        text,
+        /"CHANGED".*brought up to date since this page read it.*open it again/,
+        question.kind,
+      );
+    }
+    const { origin, token } = shown.studio;
+    const map = (of: number): Promise<Response> =>
+      fetch(`${origin}/api/find/map?${new URLSearchParams({ index, generation: String(of) }).toString()}`, {
+        headers: { authorization: `Bearer ${token}` },
+      });
+    assert.equal((await map(generation)).status, 409);
+    assert.equal((await map(generation + 1)).status, 404);
+    assert.equal(readFileSync(labelsPath(index), 'utf8'), labels);
+    assert.ok(!existsSync(target));
+    assert.equal(await generationNow(), generation + 1);
+    const [status, text] = await ask({ ...search, generation: generation + 1 });
+    assert.equal(status, 200, text);
+  });
+
+  it('says so in a page that was open meanwhile, and opens the index again', async () => {
+    const label = async (): Promise<void> => {
+      await typeInto(shown.page, 'dialog input[name=label]', 'seen');
+      await press('Label it');
+    };
+    const refused = async (): Promise<void> => {
+      await shown.text('main [role=alert]', /The index was brought up to date since this page read it/);
+      await shown.page.waitForFunction(`document.querySelector('dialog') === null`);
+      // the browser itself logs failed replies
+      for (const error of shown.errors.splice(0))
+        assert.match(error, /409 \(Conflict\) \S+\/api\/find\/ask$/);
+    };
+    const reopened = async (count: number): Promise<void> => {
+      await press('Open it again');
+      await shown.text('.index-head summary', new RegExp(`^${count} images`), 30_000);
+      // the address names rows too
+      await shown.page.waitForFunction(`!/[?&](image|like)=/.test(location.hash)`);
+    };
+    const labelled = async (): Promise<string[]> => {
+      const generation = await generationNow();
+      const { groups } = JSON.parse((await ask({ kind: 'labels', generation }))[1]) as {
+        groups: { label: string; rows: number[] }[];
+      };
+      const { names } = JSON.parse((await ask({ kind: 'names', generation }))[1]) as { names: string[] };
+      return groups
+        .filter((one) => one.label === 'seen')
+        .flatMap(({ rows }) => rows.map((row) => names[row]!));
+    };
+    // the page still shows the index as it was before the last test; an image that is opened asks for its neighbours
+    await view('All images');
+    await press('Open green/green 3.png');
+    await refused();
+    await shown.check();
+    await reopened(24);
+    await tray(/^0 selected/);
+    // one that is already open, with its neighbours
+    await press('Open green/green 3.png');
+    await shown.page.waitForSelector('dialog .neighbours img');
+    await without('blue/blue 4.png');
+    await label();
+    await refused();
+    assert.deepEqual(await labelled(), []);
+    await reopened(23);
+    await press('Open green/green 3.png');
+    await label();
+    await shown.text('dialog h3', /^Label: seen$/);
+    assert.deepEqual(await labelled(), ['green/green 3.png']);
+    await shown.page.keyboard.press('Escape');
+    await shown.page.waitForFunction(`document.querySelector('dialog') === null`);
+    // also by a link or a reload
+    await press('Open green/green 3.png');
+    await shown.page.waitForSelector('dialog .neighbours img');
+    await without('blue/blue 3.png');
+    await shown.page.reload();
+    await shown.text('.index-head summary', /^22 images/, 30_000);
+    await shown.page.waitForFunction(
+      `document.querySelector('dialog') === null && !location.hash.includes('image=')`,
+    );
+    await press('Open green/green 3.png');
+    await shown.text('dialog h3', /^Label: seen$/);
+    await shown.page.keyboard.press('0');
+    await shown.text('dialog h3', /^Label$/);
+    await shown.page.keyboard.press('Escape');
+    await shown.page.waitForFunction(`document.querySelector('dialog') === null`);
+    assert.deepEqual(await labelled(), []);
+    // also the step back, and what is only read
+    await without('blue/blue 6.png');
+    await press('Undo');
+    await refused();
+    assert.deepEqual(await labelled(), []);
+    await reopened(21);
+    await view('Labels');
+    await shown.text('.labels button', /^red, "all" 9$/);
+    await without('blue/blue 5.png');
+    await view('Clusters');
+    await refused();
+    await reopened(20);
+    await shown.text('.group h2', /^Cluster 1: /, 30_000);
     await shown.check();
   });
 });

@@ -1,11 +1,12 @@
 /** An index of 100,000 images in the studio: its grid holds what is in view, and comes back to where it was. */
 import assert from 'node:assert/strict';
-import { linkSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Browser } from 'puppeteer-core';
 import sharp from 'sharp';
+import { readManifest, sampleIndexedImages } from '../explore/index-format.js';
 import { launchBrowser } from '../testing/browser.js';
 import { clusteredRows, featureIndex } from '../testing/feature-index.js';
 import { slide } from '../testing/page.js';
@@ -124,6 +125,26 @@ describe('an index of many images', { skip: typeof browser === 'string' ? browse
     await shown.page.focus('.virtual-grid .picture[tabindex="0"]');
     await shown.page.keyboard.press('Home');
     await drawn(0);
+    await shown.check();
+  });
+
+  it('says that indexes may be missing where there are more folders than are looked through', async () => {
+    const words = /^There are more folders than are looked through here/;
+    const home = async (): Promise<void> => {
+      await shown.show('#/find');
+      await shown.text('.index-cards strong', /^many\.index$/, 30_000);
+    };
+    // its card has pictures from between the ends
+    for (const name of sampleIndexedImages(at, readManifest(at), 6)) {
+      const picture = path.join(at, 'images', name);
+      if (!existsSync(picture)) linkSync(path.join(folder, 'one.jpg'), picture);
+    }
+    await home();
+    assert.equal(await evaluate(`document.querySelector('.find > .note')`), null);
+    await shown.show('#/runs');
+    for (let i = 0; i < 5000; i++) mkdirSync(path.join(folder, 'crowd', String(i)), { recursive: true });
+    await home();
+    await shown.text('.find > .note', words);
     await shown.check();
   });
 });

@@ -46,7 +46,9 @@ const send = async (route: string, body?: unknown): Promise<{ status: number; te
   });
   return { status: response.status, text: await response.text() };
 };
-const ask = (index: string, question: object) => send('/api/find/ask', { index, ask: question });
+/** The indexes here are never brought up to date. */
+const ask = (index: string, question: object) =>
+  send('/api/find/ask', { index, ask: { generation: 0, ...question } });
 const imagesOf = (text: string): FoundImage[] => {
   const answer = JSON.parse(text) as FindAnswer;
   return answer.kind === 'images' ? answer.images : [];

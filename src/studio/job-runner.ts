@@ -106,7 +106,7 @@ class Worker {
     if (message.type === 'progress') return pending.onProgress?.(message.progress);
     this.#pending.delete(message.id);
     if (message.type === 'done') pending.resolve(message.output);
-    else pending.reject(new StudioError(422, message.message, message.code));
+    else pending.reject(new StudioError(message.status ?? 422, message.message, message.code));
   }
 
   #ended(how: string): void {
@@ -133,8 +133,8 @@ export class JobRunner {
   constructor(readonly folders: readonly string[]) {}
 
   /**
-   * @throws StudioError 422 with the job's own message when it fails, EngineError when its process has ended, the signal's
-   *   reason when it is aborted.
+   * @throws StudioError with the job's own message when it fails (422, unless it threw one itself), EngineError when its
+   *   process has ended, the signal's reason when it is aborted.
    */
   async run<K extends JobName>(
     name: K,

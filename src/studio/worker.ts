@@ -1,6 +1,7 @@
 /** The process that a job runs in; started by job-runner.ts, and ends with it. */
 import { describeError } from '../files/describe-error.js';
 import { stackText } from '../plain/printable.js';
+import { StudioError } from './files.js';
 import { jobs } from './jobs/index.js';
 import type { JobContext, JobName } from './jobs/job.js';
 
@@ -11,7 +12,8 @@ export type ToWorker =
 export type FromWorker =
   | { type: 'progress'; id: number; progress: Parameters<JobContext['progress']>[0] }
   | { type: 'done'; id: number; output: unknown }
-  | { type: 'failed'; id: number; code: string; message: string };
+  /** `status`: of a StudioError. */
+  | { type: 'failed'; id: number; code: string; message: string; status?: StudioError['status'] };
 
 const send = (message: FromWorker): void => {
   process.send?.(message);
@@ -38,6 +40,10 @@ async function run(id: number, name: JobName, input: unknown): Promise<void> {
     });
     send({ type: 'done', id, output });
   } catch (error) {
+    if (error instanceof StudioError) {
+      const { code, message, status } = error;
+      return send({ type: 'failed', id, code, message, status });
+    }
     const { text, code } = describeError(error);
     if (code === 'INTERNAL') console.error(stackText(error));
     send({ type: 'failed', id, code, message: text });

@@ -5,6 +5,7 @@ import { clusterIndex } from '../explore/cluster.js';
 import { findDuplicates } from '../explore/duplicates.js';
 import { galleryOfIndex } from '../explore/gallery.js';
 import { ImageIndex } from '../explore/image-index.js';
+import { readManifest } from '../explore/index-format.js';
 import { labelImages, readLabels } from '../explore/labels.js';
 import { keepMap, readMap } from '../explore/map.js';
 import { findOutliers } from '../explore/outliers.js';
@@ -15,7 +16,9 @@ import type { Jobs } from '../studio/jobs/job.js';
 import { run as find } from '../studio/jobs/find.js';
 import { loadModel, type Model } from '../model.js';
 
-type Ask = Jobs['find']['input']['ask'];
+/** A question without its generation: that of the index which is asked. */
+type Ask = Without<Jobs['find']['input']['ask']>;
+type Without<T> = T extends unknown ? Omit<T, 'generation'> : never;
 
 /** The run and the images from which the good index was made: see fuzz-index.ts. */
 const run = process.env['FUZZ_RUN']!;
@@ -45,7 +48,11 @@ export const read = (
     };
   const asked = (ask: Ask): [string, () => unknown] => [
     `studio: ${ask.kind}`,
-    () => find({ index: folder, ask }, { signal: new AbortController().signal, progress: () => undefined }),
+    () => {
+      const { generation } = readManifest(folder);
+      const input = { index: folder, ask: { ...ask, generation } };
+      return find(input, { signal: new AbortController().signal, progress: () => undefined });
+    },
   ];
   const outside = path.join(images, 'red', 'red 1.png');
   return [

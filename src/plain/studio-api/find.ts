@@ -36,7 +36,7 @@ export interface IndexCard {
 
 export interface IndexAbout {
   folder: string;
-  /** How often the index was written: rows are those of one generation. */
+  /** How often the index was written: rows are those of one generation, and every question says of which. */
   generation: number;
   /** Attention heads, where they had to be given. */
   numHeads: number | null;
@@ -64,9 +64,8 @@ export interface LabelGroup {
   rows: number[];
 }
 
-/** What can be asked of an index. */
-export type FindAsk =
-  | { kind: 'about' }
+/** What can be asked of the images of an index: questions hold rows, or their answers do. */
+export type FindQuestion =
   | { kind: 'images'; rows: number[] }
   /** The paths of all images. */
   | { kind: 'names' }
@@ -103,6 +102,13 @@ export type FindAsk =
       groups?: LabelGroup[] | undefined;
     };
 
+/** The generation that rows are of: one that is no longer the index's is refused with 409 and the code CHANGED. */
+export interface OfGeneration {
+  generation: number;
+}
+
+export type FindAsk = { kind: 'about' } | (FindQuestion & OfGeneration);
+
 export type FindAnswer =
   | { kind: 'about'; about: IndexAbout }
   | { kind: 'images'; images: FoundImage[] }
@@ -121,14 +127,14 @@ export type FindAnswer =
 
 /** The section Find and map. */
 export interface FindApi {
-  /** The indexes in the given folders. */
-  'GET /api/find/indexes': { reply: IndexCard[] };
+  /** The indexes in the given folders; `isWhole` is false when there are more folders than are looked through. */
+  'GET /api/find/indexes': { reply: { indexes: IndexCard[]; isWhole: boolean } };
   'POST /api/find/index': {
     body: { weights: string; images: string; output: string; numHeads?: number | undefined };
     reply: Task;
   };
   'POST /api/find/map': { body: { index: string }; reply: Task };
   /** (N, 2) float32: where each image is on the map. */
-  'GET /api/find/map': { query: { index: string }; reply: Uint8Array };
+  'GET /api/find/map': { query: { index: string } & OfGeneration; reply: Uint8Array };
   'POST /api/find/ask': { body: { index: string; ask: FindAsk }; reply: FindAnswer };
 }

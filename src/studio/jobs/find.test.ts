@@ -1,6 +1,6 @@
 /** The job behind the section Find, called as the studio's worker calls it. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, it } from 'node:test';
@@ -31,7 +31,7 @@ after(() => {
 
 const search = (image: Uint8Array, more: object = {}) =>
   ask(
-    { index, ask: { kind: 'search', plus: [], minus: [], top: 3, image, ...more } },
+    { index, ask: { generation: 0, kind: 'search', plus: [], minus: [], top: 3, image, ...more } },
     { signal, progress: () => undefined },
   );
 
@@ -52,4 +52,21 @@ it('says what is wrong with such an image', async () => {
       search(damaged, more),
       /^DataError: (the image|Can't read the image of 128 bytes): damaged PNG/,
     );
+});
+
+it('writes nothing for rows of another generation, also when it changed after they were read', async () => {
+  const target = path.join(folder, 'list.txt');
+  const groups = new Map([['', [path.join(images, 'red', 'red 1.png')]]]);
+  const put = (generation: number) =>
+    ask(
+      { index, ask: { kind: 'put', generation, how: 'list', target, groups } },
+      { signal, progress: () => undefined },
+    );
+  await assert.rejects(put(1), {
+    status: 409,
+    code: 'CHANGED',
+    message: /brought up to date.*open it again/,
+  });
+  assert.ok(!existsSync(target));
+  assert.deepEqual(await put(0), { kind: 'exported', count: 1 });
 });

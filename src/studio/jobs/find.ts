@@ -14,6 +14,7 @@ import { loadIndexModel, searchIndex } from '../../explore/search.js';
 import { selectImages } from '../../explore/select.js';
 import { pairSimilarities, shareBelow } from '../../explore/similarity-scale.js';
 import type { FoundImage, LabelGroup } from '../../plain/studio-api/index.js';
+import { StudioError } from '../files.js';
 import type { JobFunction } from './job.js';
 
 /** Skipped images that are listed by name. */
@@ -71,6 +72,13 @@ const named = (error: unknown): unknown =>
 
 export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal }) => {
   const index = indexAt(folder);
+  // an image that was removed moves the rows of all after it: they would name other images than the page shows
+  if (ask.kind !== 'about' && ask.generation !== index.manifest.generation)
+    throw new StudioError(
+      409,
+      'The index was brought up to date since this page read it, and nothing was done: open it again.',
+      'CHANGED',
+    );
   const some = (rows: readonly number[]): FoundImage[] => {
     if (rows.some((row) => !(row >= 0 && row < index.count)))
       throw new ConfigError(

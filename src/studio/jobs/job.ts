@@ -4,6 +4,7 @@ import type {
   CropSamples,
   FindAnswer,
   FindAsk,
+  OfGeneration,
   ImagesReport,
   IndexMade,
   StartPlan,
@@ -55,14 +56,14 @@ export interface Jobs {
             /** Where the rows of a region are. */
             files?: string[];
           })
-        | { kind: 'map' }
-        | {
+        | ({ kind: 'map' } & OfGeneration)
+        | ({
             kind: 'put';
             how: Extract<FindAsk, { kind: 'export' }>['how'];
             target: string;
             /** Paths by label. */
             groups: ReadonlyMap<string, string[]>;
-          };
+          } & OfGeneration);
     };
     output: FindAnswer | { kind: 'map'; positions: Float32Array | null };
   };

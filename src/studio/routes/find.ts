@@ -15,12 +15,18 @@ import { labelSchema } from '../../explore/labels.js';
 import { isRunFolder } from '../../run/run-folder.js';
 import { checkNewFile, checkPutFolder, freeName } from '../../files/new-places.js';
 import { messageOf } from '../../plain/printable.js';
-import type { FindAnswer, FindAsk, IndexCard, LabelGroup } from '../../plain/studio-api/index.js';
+import type {
+  FindAnswer,
+  FindAsk,
+  IndexCard,
+  LabelGroup,
+  OfGeneration,
+} from '../../plain/studio-api/index.js';
 import type { Jobs } from '../jobs/job.js';
 import { type GivenFolders, StudioError } from '../files.js';
 import { QUESTION_LIMIT } from '../../plain/limits.js';
 import { uploadOf } from '../uploads.js';
-import { type Routes, route, type Studio } from './route.js';
+import { queryNumber, type Routes, route, type Studio } from './route.js';
 
 /** Everything but the map is sent as JSON. */
 function answerOf(answer: Jobs['find']['output']): FindAnswer {
@@ -33,27 +39,30 @@ const rows = z.array(z.int().nonnegative()).max(1_000_000);
 const name = z.string().min(1).max(4096);
 const region = z.tuple([z.number(), z.number(), z.number(), z.number()]);
 
+/** Of the rows in a question and in its answer. */
+const of = { generation: z.int().nonnegative() };
+
 const askSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('about') }),
-  z.object({ kind: z.literal('images'), rows: rows.max(1000) }),
-  z.object({ kind: z.literal('names') }),
+  z.object({ ...of, kind: z.literal('images'), rows: rows.max(1000) }),
+  z.object({ ...of, kind: z.literal('names') }),
   z.object({
-    ...{ kind: z.literal('search'), plus: rows.max(100), minus: rows.max(100) },
+    ...{ ...of, kind: z.literal('search'), plus: rows.max(100), minus: rows.max(100) },
     ...{ upload: z.string().max(64).optional(), region: region.optional(), top: z.int().min(1).max(1000) },
   }),
-  z.object({ kind: z.literal('duplicates'), threshold: z.number().gt(0).max(1).optional() }),
-  z.object({ kind: z.literal('pairs') }),
-  z.object({ kind: z.literal('clusters'), clusters: z.int().min(1).max(1000).optional() }),
-  z.object({ kind: z.literal('outliers') }),
+  z.object({ ...of, kind: z.literal('duplicates'), threshold: z.number().gt(0).max(1).optional() }),
+  z.object({ ...of, kind: z.literal('pairs') }),
+  z.object({ ...of, kind: z.literal('clusters'), clusters: z.int().min(1).max(1000).optional() }),
+  z.object({ ...of, kind: z.literal('outliers') }),
   z.object({
-    ...{ kind: z.literal('select'), size: z.int().min(1).max(100_000) },
+    ...{ ...of, kind: z.literal('select'), size: z.int().min(1).max(100_000) },
     by: z.enum(['diverse', 'typical', 'both']),
   }),
-  z.object({ kind: z.literal('labels') }),
-  z.object({ kind: z.literal('label'), label: labelSchema.nullable(), rows }),
-  z.object({ kind: z.literal('propose') }),
+  z.object({ ...of, kind: z.literal('labels') }),
+  z.object({ ...of, kind: z.literal('label'), label: labelSchema.nullable(), rows }),
+  z.object({ ...of, kind: z.literal('propose') }),
   z.object({
-    ...{ kind: z.literal('export'), how: z.enum(['table', 'list', 'copy', 'link']), target: name },
+    ...{ ...of, kind: z.literal('export'), how: z.enum(['table', 'list', 'copy', 'link']), target: name },
     // without a name, into the target itself
     groups: z
       .array(z.object({ label: labelSchema.or(z.literal('')), rows }))
@@ -102,15 +111,21 @@ function isIndex(folder: string): boolean {
   }
 }
 
+/** A folder, and the given one that it is in. */
+interface FolderOf {
+  root: string;
+  folder: string;
+}
+
 /** The indexes in the given folders, without those inside of runs and of other indexes. */
-async function indexFolders(roots: readonly string[]): Promise<{ root: string; folder: string }[]> {
-  const found: { root: string; folder: string }[] = [];
+async function indexFolders(roots: readonly string[]): Promise<{ found: FolderOf[]; isWhole: boolean }> {
+  const found: FolderOf[] = [];
   let left = INDEX_FOLDERS;
-  let level = roots.map((root) => ({ root, folder: root }));
+  let level = roots.map((root): FolderOf => ({ root, folder: root }));
   for (let depth = 0; depth <= INDEX_DEPTH; depth++) {
-    const below: typeof level = [];
+    const below: FolderOf[] = [];
     for (const { root, folder } of level) {
-      if (left-- <= 0) return found;
+      if (left-- <= 0) return { found, isWhole: false };
       if (isRunFolder(folder)) continue;
       const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
       if (entries.some((entry) => entry.name === 'index.json') && isIndex(folder)) {
@@ -123,7 +138,7 @@ async function indexFolders(roots: readonly string[]): Promise<{ root: string; f
     }
     level = below;
   }
-  return found;
+  return { found, isWhole: true };
 }
 
 async function cardOf(studio: Studio, root: string, folder: string): Promise<IndexCard> {
@@ -161,33 +176,43 @@ export const find: Routes = (app, studio) => {
   const { folders, jobs, tasks } = studio;
 
   route(app, 'GET /api/find/indexes', {}, async () => {
-    const found = await indexFolders(folders.roots);
-    return Promise.all(found.map(({ root, folder }) => cardOf(studio, root, folder)));
+    const { found, isWhole } = await indexFolders(folders.roots);
+    const indexes = await Promise.all(found.map(({ root, folder }) => cardOf(studio, root, folder)));
+    return { indexes, isWhole };
   });
 
   /** Where images of an index are: each must lie under the given folders with all links followed. */
-  const filesOf = async (index: string, rows: number[], signal: AbortSignal): Promise<string[]> => {
-    const answer = await jobs.run('find', { index, ask: { kind: 'images', rows } }, { signal });
+  const filesOf = async (
+    index: string,
+    { rows, generation }: { rows: number[] } & OfGeneration,
+    signal: AbortSignal,
+  ): Promise<string[]> => {
+    const ask = { kind: 'images' as const, rows, generation };
+    const answer = await jobs.run('find', { index, ask }, { signal });
     const images = answer.kind === 'images' ? answer.images : [];
     return Promise.all(images.map((image) => folders.file(image.path)));
   };
 
-  const labelGroups = async (index: string, signal: AbortSignal): Promise<LabelGroup[]> => {
-    const answer = await jobs.run('find', { index, ask: { kind: 'labels' } }, { signal });
+  const labelGroups = async (
+    index: string,
+    generation: number,
+    signal: AbortSignal,
+  ): Promise<LabelGroup[]> => {
+    const answer = await jobs.run('find', { index, ask: { kind: 'labels', generation } }, { signal });
     return answer.kind === 'labels' ? answer.groups : [];
   };
 
   const checkedExport = async (
     index: string,
-    { how, target, groups }: Extract<FindAsk, { kind: 'export' }>,
+    { how, target, groups, generation }: Extract<FindAsk, { kind: 'export' }>,
     signal: AbortSignal,
   ) => {
     const place = await folders.forWriting(target);
     checkFree(place, how === 'list' || how === 'table' ? checkNewFile : checkPutFolder);
     const paths = new Map<string, string[]>();
-    for (const { label, rows } of groups ?? (await labelGroups(index, signal)))
-      paths.set(label, (paths.get(label) ?? []).concat(await filesOf(index, rows, signal)));
-    return { kind: 'put' as const, how, target: place, groups: paths };
+    for (const { label, rows } of groups ?? (await labelGroups(index, generation, signal)))
+      paths.set(label, (paths.get(label) ?? []).concat(await filesOf(index, { rows, generation }, signal)));
+    return { kind: 'put' as const, generation, how, target: place, groups: paths };
   };
 
   route(
@@ -220,9 +245,11 @@ export const find: Routes = (app, studio) => {
     return tasks.start('index-images', title, { index, weights: null }, index);
   });
 
-  route(app, 'GET /api/find/map', { query: z.object({ index: name }) }, async ({ query, signal }) => {
+  const mapQuery = z.object({ index: name, generation: queryNumber(of.generation) });
+  route(app, 'GET /api/find/map', { query: mapQuery }, async ({ query, signal }) => {
     const index = await indexFolder(studio, query.index);
-    const answer = await jobs.run('find', { index, ask: { kind: 'map' } }, { signal });
+    const { generation } = query;
+    const answer = await jobs.run('find', { index, ask: { kind: 'map', generation } }, { signal });
     const positions = answer.kind === 'map' ? answer.positions : null;
     if (positions === null) throw new StudioError(404, 'This index has no map yet.', 'NO_MAP');
     return new Uint8Array(positions.buffer, positions.byteOffset, positions.byteLength);
@@ -242,7 +269,10 @@ export const find: Routes = (app, studio) => {
         if (upload !== undefined) return { ...search, image: uploadOf(upload) };
         return search.region === undefined
           ? search
-          : { ...search, files: await filesOf(index, ask.plus, signal) };
+          : {
+              ...search,
+              files: await filesOf(index, { rows: ask.plus, generation: ask.generation }, signal),
+            };
       };
       return answerOf(await jobs.run('find', { index, ask: await asked() }, { signal }));
     },

@@ -1,5 +1,5 @@
 /** An open index: its images in a grid, its map beside them, what is marked below. */
-import { useEffect, useMemo } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo } from 'preact/hooks';
 import type { IndexAbout, IndexMade } from '../api.ts';
 import { count, counted, lastPart } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
@@ -9,13 +9,14 @@ import { Slider } from '../ui/slider.tsx';
 import { tabId, Tabs } from '../ui/tabs.tsx';
 import { TaskProgress } from '../ui/task-progress.tsx';
 import { tasksOf } from '../live.ts';
+import { useAnswer } from '../use-answer.ts';
 import { useRequest } from '../use-request.ts';
-import { ofKind, useAsk } from './ask.ts';
+import { askIndex, isOutdated, ofKind, type OpenIndex, outdated, useAsk } from './ask.ts';
 import { Controls } from './controls.tsx';
 import { Large } from './large.tsx';
 import { MapPane } from './map-pane.tsx';
 import { marks, openMarks, select, setMarks, undoLast } from './marks.ts';
-import { freshPlace, go, type Place, SIDES, VIEWS } from './place.ts';
+import { dropRows, freshPlace, go, type Place, SIDES, VIEWS } from './place.ts';
 import { Results } from './results.tsx';
 import { describe, filtered, type Images, imagesOf, questionOf, shownOf } from './shown.ts';
 import { Tray } from './tray.tsx';
@@ -44,44 +45,68 @@ const HINTS: Readonly<Record<Place['view'], string>> = {
 const SLIDERS: ReadonlySet<Place['view']> = new Set(['clusters', 'duplicates', 'subset']);
 
 /** @param index - As the address names it. */
-export function Explore({ index, place }: { index: string; place: Place }) {
-  const about = useRequest(
-    'POST /api/find/ask',
-    { body: { index, ask: { kind: 'about' } } },
-    { read: (found) => ofKind('about')(found).about },
+export function Explore({ index: folder, place }: { index: string; place: Place }) {
+  const given = { body: { index: folder, ask: { kind: 'about' as const } } };
+  const about = useRequest('POST /api/find/ask', given, {
+    read: (found) => ofKind('about')(found).about,
+  });
+  const index = useMemo<OpenIndex | null>(
+    () =>
+      about.answer === null ? null : { folder: about.answer.folder, generation: about.answer.generation },
+    [about.answer],
   );
-  const names = useRequest(
-    'POST /api/find/ask',
-    { body: { index, ask: { kind: 'names' } } },
-    { read: (found) => imagesOf(ofKind('names')(found).root, ofKind('names')(found).names) },
-  );
-  const error = about.error ?? names.error;
+  // after `about`: names of another generation would be those of other rows
+  const names = useAnswer(async (of: OpenIndex, signal) => {
+    const found = ofKind('names')(await askIndex(of, { kind: 'names' }, signal));
+    return imagesOf(found.root, found.names);
+  }, index);
+  const isOld = index !== null && outdated.value?.index === index;
+  const error = about.error ?? names.error ?? (isOld ? outdated.value!.error : null);
   if (error !== null)
     return (
       <section class="card">
         <h1>Find and map</h1>
         <Failure error={error}>
-          <p>
+          <p class="row">
+            {isOutdated(error) && (
+              <button
+                type="button"
+                class="main"
+                disabled={about.isBusy}
+                onClick={() => void about.ask(given)}
+              >
+                Open it again
+              </button>
+            )}
             <a href={freshPlace()}>All indexes</a>
           </p>
         </Failure>
       </section>
     );
-  if (about.answer === null || names.answer === null)
+  if (about.answer === null || index === null || names.answer === null)
     return (
       <section class="card">
-        <h1>{lastPart(index)}</h1>
+        <h1>{lastPart(folder)}</h1>
         <Loading what="the index" />
       </section>
     );
-  return <Opened about={about.answer} images={names.answer} place={place} />;
+  return <Opened index={index} about={about.answer} images={names.answer} place={place} />;
 }
 
-function Opened({ about, images, place }: { about: IndexAbout; images: Images; place: Place }) {
-  const { folder, generation } = about;
-  openMarks(folder, generation, images.count);
-  const index = useMemo(() => ({ folder, generation }), [folder, generation]);
-  const labels = useLabels(folder);
+interface OpenedProps {
+  index: OpenIndex;
+  about: IndexAbout;
+  images: Images;
+  place: Place;
+}
+
+function Opened({ index, about, images, place }: OpenedProps) {
+  const { folder, generation } = index;
+  const wasOther = openMarks(folder, generation, images.count);
+  useLayoutEffect(() => {
+    if (wasOther) dropRows(place);
+  }, [index]);
+  const labels = useLabels(index);
   const question = questionOf(place);
   const { answer, error, isBusy } = useAsk(index, question, SLIDERS.has(place.view) ? 200 : 0);
   const of = [answer, place.view, place.label, place.group, labels.groups];
@@ -155,7 +180,7 @@ function Opened({ about, images, place }: { about: IndexAbout; images: Images; p
           </section>
         )}
       </div>
-      <Tray folder={folder} labels={labels} />
+      <Tray index={index} labels={labels} />
       {place.image !== null && place.image < images.count && (
         <Large {...{ index, about, images, labels, shown }} row={place.image} part={null} />
       )}

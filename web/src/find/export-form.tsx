@@ -1,15 +1,15 @@
 /** Writes images of an index, with their labels, into a new file or folder. */
 import { useState } from 'preact/hooks';
-import type { FindAsk, LabelGroup } from '../api.ts';
+import type { FindQuestion, LabelGroup } from '../api.ts';
 import { RequestError } from '../errors.ts';
 import { Form } from '../ui/form.tsx';
 import { counted } from '../ui/format.ts';
 import { Failure } from '../ui/parts.tsx';
 import { useAnswer } from '../use-answer.ts';
-import { askIndex, ofKind } from './ask.ts';
+import { askIndex, ofKind, type OpenIndex } from './ask.ts';
 import type { IndexLabels } from './use-labels.ts';
 
-type How = Extract<FindAsk, { kind: 'export' }>['how'];
+type How = Extract<FindQuestion, { kind: 'export' }>['how'];
 const KINDS: Readonly<Record<How, { words: string; ending: string }>> = {
   table: { words: 'a table of paths and labels (CSV)', ending: '.csv' },
   list: { words: 'a list of paths (text)', ending: '.txt' },
@@ -39,24 +39,23 @@ function groupsOf(selected: ReadonlySet<number>, labelOf: ReadonlyMap<number, st
 }
 
 interface ExportFormProps {
-  /** Of the index. */
-  folder: string;
+  index: OpenIndex;
   labels: IndexLabels;
   selected: ReadonlySet<number>;
   onClose: () => void;
 }
 
-export function ExportForm({ folder, labels, selected, onClose }: ExportFormProps) {
+export function ExportForm({ index, labels, selected, onClose }: ExportFormProps) {
   const labelled = labels.labelOf.size;
   const [what, setWhat] = useState<'selected' | 'labelled'>(selected.size > 0 ? 'selected' : 'labelled');
   const [how, setHow] = useState<How>(labelled > 0 ? 'table' : 'list');
-  const stem = folder.replace(/(\.index)?[/\\]*$/, '');
+  const stem = index.folder.replace(/(\.index)?[/\\]*$/, '');
   const [typed, setTyped] = useState<string | null>(null);
   const target = typed ?? `${stem}-${what}${KINDS[how].ending}`;
   const writing = useAnswer(async () => {
     const groups = what === 'selected' ? { groups: groupsOf(selected, labels.labelOf) } : {};
     try {
-      const answer = await askIndex(folder, { kind: 'export', how, target, ...groups });
+      const answer = await askIndex(index, { kind: 'export', how, target, ...groups });
       return `${counted(ofKind('exported')(answer).count, 'image')} in ${target}`;
     } catch (error) {
       if (isTaken(error)) setTyped(nextName(target));

@@ -15,7 +15,8 @@ import { freshPlace } from './place.ts';
 const seen = new Set<string>();
 
 export function Home() {
-  const { answer: cards, error } = useRequest('GET /api/find/indexes', {});
+  const { answer, error } = useRequest('GET /api/find/indexes', {});
+  const cards = answer?.indexes ?? null;
   const tasks = tasksOf('index-images').filter(({ id, state }) => {
     if (state === 'running') seen.add(id);
     return state !== 'done' && seen.has(id);
@@ -45,6 +46,12 @@ export function Home() {
         </section>
       ))}
       {cards === null && error === null && <Loading what="indexes" />}
+      {answer?.isWhole === false && (
+        <p class="note">
+          There are more folders than are looked through here, so that indexes may be missing. Start the
+          studio on a folder nearer to them.
+        </p>
+      )}
       {cards?.length === 0 && (
         <section class="card welcome">
           <h2>Explore a folder of images</h2>

@@ -15,7 +15,7 @@ const DRAWN = 100;
 export function LabelList({ index, place, images, labels }: ControlsProps) {
   const [proposals, setProposals] = useState<(FoundImage & { proposed: string })[] | null>(null);
   const proposing = useAnswer(async () => {
-    setProposals(ofKind('proposals')(await askIndex(index.folder, { kind: 'propose' })).proposals);
+    setProposals(ofKind('proposals')(await askIndex(index, { kind: 'propose' })).proposals);
     return true;
   });
   const accept = async (): Promise<void> => {

@@ -1,13 +1,14 @@
 /** The map beside the grid: what its points' colours mean; fetched, or laid out first. */
 import { useMemo } from 'preact/hooks';
-import type { FindAsk, IndexAbout } from '../api.ts';
+import type { FindQuestion, IndexAbout } from '../api.ts';
 import { tasksOf, useTask } from '../live.ts';
 import { counted } from '../ui/format.ts';
 import { lazy } from '../ui/lazy.tsx';
 import { Failure, Loading } from '../ui/parts.tsx';
 import { TaskProgress } from '../ui/task-progress.tsx';
+import { useAnswer } from '../use-answer.ts';
 import { useRequest } from '../use-request.ts';
-import { type OpenIndex, useAsk } from './ask.ts';
+import { mapOf, type OpenIndex, useAsk } from './ask.ts';
 import { type Colouring, colouringOf, usualColour } from './map-colours.ts';
 import { setMarks } from './marks.ts';
 import { COLOURS, type Colour, go, type Place, search } from './place.ts';
@@ -27,7 +28,7 @@ interface MapPaneProps {
   shown: Shown | null;
 }
 
-const questionFor = (colour: Colour, clusters: number | null): FindAsk | null =>
+const questionFor = (colour: Colour, clusters: number | null): FindQuestion | null =>
   colour === 'cluster'
     ? { kind: 'clusters', ...(clusters === null ? {} : { clusters }) }
     : colour === 'outlier'
@@ -36,11 +37,7 @@ const questionFor = (colour: Colour, clusters: number | null): FindAsk | null =>
 
 export function MapPane(props: MapPaneProps) {
   const { index, about, place, images, labels, shown } = props;
-  const { answer: positions, error } = useRequest(
-    'GET /api/find/map',
-    about.hasMap ? { query: { index: index.folder } } : null,
-    { read: (bytes) => new Float32Array(bytes.slice().buffer) },
-  );
+  const { answer: positions, error } = useAnswer(mapOf, about.hasMap ? index : null);
   // what is looked at decides the colours, unless something was chosen
   const usual = useMemo(() => usualColour(images, labels), [images, labels.groups]);
   const colour =

@@ -71,9 +71,12 @@ export function rowsOfRanges(text: string, count: number): Set<number> {
 const keyOf = (folder: string): string => `dino-studio-find ${folder}`;
 let opened: { folder: string; generation: number } | null = null;
 
-/** Brings back the marks of an index; those of another generation of it belong to other rows, and are dropped. */
-export function openMarks(folder: string, generation: number, count: number): void {
-  if (opened?.folder === folder && opened.generation === generation) return;
+/**
+ * Brings back the marks of an index; those of another generation of it belong to other rows, and are dropped.
+ * @returns Whether it was of another generation when this tab had it open before: the rows in the address are that one's.
+ */
+export function openMarks(folder: string, generation: number, count: number): boolean {
+  if (opened?.folder === folder && opened.generation === generation) return false;
   opened = { folder, generation };
   done.value = [];
   hovered.value = null;
@@ -90,6 +93,7 @@ export function openMarks(folder: string, generation: number, count: number): vo
     ...{ selected: rows('selected'), like: rows('like'), unlike: rows('unlike') },
     lasso: lasso.size > 0 ? lasso : null,
   };
+  return before.generation !== undefined && before.generation !== generation;
 }
 
 effect(() => {

@@ -133,6 +133,13 @@ export function placeAfter(change: Change): string {
 export const go = (change: Change, options: { replace?: boolean } = {}): void =>
   navigate(placeAfter(change), options);
 
+/** Takes out of the address what names rows, and groups of them: in another generation of the index, those are other images. */
+export const dropRows = ({ upload }: Place): void =>
+  go(
+    { image: null, group: null, like: null, unlike: null, ...(upload === null ? { part: null } : {}) },
+    { replace: true },
+  );
+
 /** No query: for a search by something else. */
 const NO_QUERY = { like: null, unlike: null, upload: null, part: null } as const;
 

@@ -1,5 +1,5 @@
 /** What a view shows of an index: which images, in which order, in which groups, with what said about each. */
-import type { FindAnswer, FindAsk, FoundImage } from '../api.ts';
+import type { FindAnswer, FindQuestion, FoundImage } from '../api.ts';
 import { counted } from '../ui/format.ts';
 import { TOP } from './ask.ts';
 import type { Marks } from './marks.ts';
@@ -37,7 +37,7 @@ export interface Shown {
 }
 
 /** What the index is asked for a view; null: nothing, or not yet. */
-export function questionOf(place: Place): FindAsk | null {
+export function questionOf(place: Place): FindQuestion | null {
   const { view, like, unlike, upload, part, clusters, threshold, first, by } = place;
   switch (view) {
     case 'search':

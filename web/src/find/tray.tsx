@@ -2,6 +2,7 @@
 import { useState } from 'preact/hooks';
 import { Dialog } from '../ui/dialog.tsx';
 import { count, counted } from '../ui/format.ts';
+import type { OpenIndex } from './ask.ts';
 import { ExportForm } from './export-form.tsx';
 import { LabelForm } from './label-form.tsx';
 import { clearMarks, done, marks, undoLast } from './marks.ts';
@@ -9,11 +10,11 @@ import { search } from './place.ts';
 import type { IndexLabels } from './use-labels.ts';
 
 interface TrayProps {
-  folder: string;
+  index: OpenIndex;
   labels: IndexLabels;
 }
 
-export function Tray({ folder, labels }: TrayProps) {
+export function Tray({ index, labels }: TrayProps) {
   const { selected, like, unlike } = marks.value;
   const [opened, setOpened] = useState<'label' | 'export' | null>(null);
   const close = (): void => setOpened(null);
@@ -80,7 +81,7 @@ export function Tray({ folder, labels }: TrayProps) {
       )}
       {opened === 'export' && (
         <Dialog label="Export images" onClose={close}>
-          <ExportForm folder={folder} labels={labels} selected={selected} onClose={close} />
+          <ExportForm index={index} labels={labels} selected={selected} onClose={close} />
         </Dialog>
       )}
     </section>

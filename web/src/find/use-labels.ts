@@ -2,8 +2,7 @@
 import { useMemo, useState } from 'preact/hooks';
 import { counted } from '../ui/format.ts';
 import { useAnswer } from '../use-answer.ts';
-import { useRequest } from '../use-request.ts';
-import { type AnswerOf, askIndex, ofKind } from './ask.ts';
+import { type AnswerOf, askIndex, ofKind, type OpenIndex } from './ask.ts';
 import { remember } from './marks.ts';
 
 export interface LabelChange {
@@ -37,9 +36,12 @@ const wordsOf = (changes: readonly LabelChange[]): string =>
     )
     .join(', ');
 
-export function useLabels(index: string) {
+export function useLabels(index: OpenIndex) {
   const [newest, setNewest] = useState<AnswerOf<'labels'> | null>(null);
-  const stored = useRequest('POST /api/find/ask', { body: { index, ask: { kind: 'labels' } } }, { read });
+  const stored = useAnswer(
+    async (of: OpenIndex, signal) => read(await askIndex(of, { kind: 'labels' }, signal)),
+    index,
+  );
   const { groups, damaged } = newest ?? stored.answer ?? NONE;
   const labelOf = useMemo(() => {
     const labels = new Map<number, string>();
