@@ -75,6 +75,26 @@ describe('loadModel', () => {
     }
   });
 
+  it('takes a file of a checkpoint for the network that it is, and refuses the key of the other', () => {
+    for (const [key, other] of [
+      ['teacher', 'student'],
+      ['student', 'teacher'],
+    ] as const) {
+      const file = path.join(checkpoint, `${key}.safetensors`);
+      for (const options of [{}, { checkpointKey: key }]) {
+        using model = loadModel(file, { device: 'cpu', ...options });
+        assert.deepEqual([model.origin.checkpointKey, model.file], [key, file]);
+      }
+      const refusal = new RegExp(`is the ${key}'s weights; give the folder, or ${other}\\.safetensors`);
+      for (const open of [loadModel, describeWeights])
+        assert.throws(
+          () => open(file, { checkpointKey: other }),
+          (error) => error instanceof CheckpointError && refusal.test(error.message),
+        );
+      assert.throws(() => loadModel(file, { checkpointKey: 'both' }), /expected teacher or student/);
+    }
+  });
+
   it('knows the architectures of the reference by their shapes', () => {
     for (const arch of ['vit_tiny', 'vit_small'] as const) {
       const state = buildBackbone({ arch, patchSize: 16 }).stateDict();

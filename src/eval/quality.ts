@@ -159,7 +159,7 @@ export async function evaluateQuality(
   const otherSizes = against === undefined ? null : evalSizes(options, against.architecture);
   const list = await imagesOf(options.images);
   const { items } = list;
-  const { run, settings } = locateWeights(model.file, 'teacher');
+  const { run, settings } = locateWeights(model.file);
   const inputOf = ({ channels, normalization }: Backbone): string =>
     JSON.stringify([channels, normalization.mean, normalization.std]);
   const isTogether =

@@ -11,7 +11,7 @@ export type EvaluationName = 'knn' | 'linear' | 'retrieval' | 'copy-detection' |
 
 /** The run folder that a weights file lies in; null for a lone file. */
 export function runOfWeights(weightsFile: string): string | null {
-  return locateWeights(weightsFile, 'teacher').run;
+  return locateWeights(weightsFile).run;
 }
 
 /** Becomes a file's name. */
@@ -40,7 +40,7 @@ export function saveEvaluation(weightsFile: string, name: EvaluationName, result
     ['name', evaluationName, name],
     ['result', resultObject, result],
   );
-  const { run, step } = locateWeights(weightsFile, 'teacher');
+  const { run, step } = locateWeights(weightsFile);
   if (run === null) return null;
   const file = path.join(evaluationsPath(run), `${name}.json`);
   const weights = path.relative(run, weightsFile).split(path.sep).join('/');

@@ -19,6 +19,8 @@ export type CheckpointKey = (typeof CHECKPOINT_KEYS)[number];
 export interface LocatedWeights {
   /** The file of weights. */
   file: string;
+  /** The network of a checkpoint's file, which has no other; null where a key still has to choose. */
+  key: CheckpointKey | null;
   /** The run that it belongs to, when there is one. */
   run: string | null;
   /** The run or checkpoint folder below which no link is followed; null for a file that the caller named. */
@@ -39,6 +41,16 @@ function checkpointKey(name = 'teacher'): CheckpointKey {
     throw new CheckpointError(`checkpoint key ${printable(name)}; expected teacher or student`);
   return key;
 }
+
+/** Whether a file lies in a checkpoint folder. */
+const isInCheckpoint = (file: string): boolean =>
+  file.endsWith('.safetensors') && existsSync(path.join(path.dirname(path.resolve(file)), 'state.json'));
+
+/** The network that a checkpoint's file holds, by its name; null for any other file. */
+export const keyOfFile = (file: string): CheckpointKey | null =>
+  isInCheckpoint(file)
+    ? (CHECKPOINT_KEYS.find((key) => path.basename(file) === `${key}.safetensors`) ?? null)
+    : null;
 
 /** Whether a path, its links followed, may be read. */
 type MayRead = ReturnType<typeof mayReadHere>;
@@ -94,6 +106,7 @@ function fromCheckpoint(folder: string, key: CheckpointKey, mayRead: MayRead): L
   const settings = settingsOfRun(run, mayRead);
   return {
     file: path.join(folder, `${key}.safetensors`),
+    key,
     within: runOfCheckpoint(folder),
     run: settings === null ? null : run,
     settings,
@@ -129,7 +142,7 @@ function fromPretrained(folder: string, file?: string): LocatedWeights | null {
   const heads = config['num_attention_heads'];
   const numHeads = Number.isInteger(heads) && (heads as number) > 0 ? (heads as number) : null;
   return {
-    ...{ file: found, run: null, within: null, settings: null, step: null, numHeads },
+    ...{ file: found, key: null, run: null, within: null, settings: null, step: null, numHeads },
     imageMean:
       meanOf(configOf(folder, 'preprocessor_config.json')?.['image_mean']) ??
       meanOf((config['pretrained_cfg'] as Record<string, unknown> | null | undefined)?.['mean']),
@@ -138,7 +151,8 @@ function fromPretrained(folder: string, file?: string): LocatedWeights | null {
 
 /**
  * @param given - WEIGHTS; `RUN/checkpoints/best` stands for the best weights that training has kept.
- * @param key - Which network: `teacher` (default) or `student`; a lone file may have others.
+ * @param key - Which network: `teacher` or `student`; a lone file may have others. Default: the one that a checkpoint's file
+ *   holds, else the teacher.
  * @param mayRead - Whether a path with links followed may be read; default: by the rules of this process.
  * @throws CheckpointError that says what it is instead, or what leads to where may not be read.
  */
@@ -168,13 +182,20 @@ export function locateWeights(given: string, key?: string, mayRead: MayRead = ma
   }
   // a file inside a checkpoint folder still has its run, one beside a config.json its heads
   const beside = path.dirname(path.resolve(weights));
-  if (existsSync(path.join(beside, 'state.json')) && weights.endsWith('.safetensors'))
-    return { ...fromCheckpoint(beside, checkpointKey(key), mayRead), file: weights };
+  if (isInCheckpoint(weights)) {
+    const own = keyOfFile(weights);
+    const asked = key === undefined ? own : checkpointKey(key);
+    if (own !== null && asked !== null && asked !== own)
+      throw new CheckpointError(
+        `${printable(weights)} is the ${own}'s weights; give the folder, or ${asked}.safetensors`,
+      );
+    return { ...fromCheckpoint(beside, own ?? checkpointKey(key), mayRead), file: weights, key: own };
+  }
   const isPretrained =
     PRETRAINED_FILES.includes(path.basename(weights)) &&
     isWithinReach(path.join(beside, 'config.json'), mayRead);
   const lone: LocatedWeights = {
-    ...{ file: weights, run: null, within: null, settings: null, step: null, numHeads: null },
+    ...{ file: weights, key: null, run: null, within: null, settings: null, step: null, numHeads: null },
   };
   return (isPretrained ? fromPretrained(beside, weights) : null) ?? lone;
 }

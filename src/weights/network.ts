@@ -119,7 +119,8 @@ function ofCustom(located: LocatedWeights, file: WeightsFile, options: NetworkOp
   return {
     ...{ located, file, found: customSources(shapesOf(file)), headsAreGuess: false },
     architecture: { arch: 'custom', embedDim: 0, depth: 1, numHeads: 0, patchSize: 1, imgSize },
-    ...{ checkpointKey: options.checkpointKey ?? 'teacher', name: null, others: [], notes: [], warnings: [] },
+    checkpointKey: located.key ?? options.checkpointKey ?? 'teacher',
+    ...{ name: null, others: [], notes: [], warnings: [] },
   };
 }
 
@@ -130,8 +131,8 @@ function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOpt
   const { file: where } = located;
   const notes: string[] = [];
   const warnings: string[] = [];
-  // in a run, the key has already chosen the file
-  const key = located.settings === null ? options.checkpointKey : undefined;
+  // in a checkpoint, the key has already chosen the file
+  const key = located.key === null ? options.checkpointKey : undefined;
   const keyFlag = flagFor('checkpoint-key', options);
   const { network, others } = networkOf(file, key, where, keyFlag);
   const entries = new Map(file.entries.map((entry) => [entry.name, entry]));
@@ -163,7 +164,8 @@ function ofKnown(located: LocatedWeights, file: WeightsFile, options: NetworkOpt
     );
   } else if (network.role === 'student' && options.checkpointKey === undefined)
     notes.push(`${where} has one network, ${nameOf(network)}: it is taken; there is no teacher's`);
-  const { checkpointKey = network.role === 'student' ? nameOf(network) : 'teacher' } = options;
+  const byRole = network.role === 'student' ? nameOf(network) : 'teacher';
+  const checkpointKey = located.key ?? options.checkpointKey ?? byRole;
   return {
     ...{ located, file, found, architecture, headsAreGuess: isGuess, checkpointKey, notes, warnings },
     ...{ name: network.label === '' ? null : nameOf(network), others: others.map(nameOf) },

@@ -16,9 +16,11 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { writeColourFolders, writeTinyRun } from '../../testing/saved-run.js';
 import { settingsOfInit } from '../../train/init.js';
+import { describeWeights } from '../../weights/describe.js';
 import { exportWeights } from '../../weights/export-weights.js';
 import { readSafetensors, writeSafetensors } from '../../weights/safetensors.js';
 import { type AnyCommand, readLine, runCommand } from '../command.js';
+import { formatDescription } from './describe.js';
 
 const bin = fileURLToPath(new URL('../../../bin/dino.js', import.meta.url));
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-cli-weights-'));
@@ -129,6 +131,13 @@ describe('heads that the file does not say', () => {
     assert.equal(settingsOfInit({ init: lone }, onWarning).numHeads, 1);
     assert.match(told.join(), /doesn't say how many attention heads/);
   });
+});
+
+it('info of a file of a checkpoint says which network it is', () => {
+  for (const key of ['teacher', 'student']) {
+    const file = path.join(run, 'checkpoints', 'step-00000012', `${key}.safetensors`);
+    assert.match(formatDescription(describeWeights(file)), new RegExp(`this is step 12 \\(${key}\\)`));
+  }
 });
 
 describe('where something is written', () => {
