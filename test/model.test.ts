@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -93,6 +101,38 @@ describe('loadModel', () => {
         );
       assert.throws(() => loadModel(file, { checkpointKey: 'both' }), /expected teacher or student/);
     }
+  });
+
+  it('knows the run of a checkpoint that is reached through a link, and follows no link inside of it', () => {
+    const linked = path.join(folder, 'linked');
+    mkdirSync(linked);
+    const to = (name: string, target: string): string => {
+      symlinkSync(target, path.join(linked, name));
+      return path.join(linked, name);
+    };
+    for (const weights of [
+      to('checkpoint', checkpoint),
+      path.join(to('places', path.join(run, 'checkpoints')), 'step-00000012'),
+      to('alone.safetensors', path.join(checkpoint, 'teacher.safetensors')),
+      path.join(linked, 'checkpoint', 'teacher.safetensors'),
+      to('again', path.join(linked, 'checkpoint')),
+    ]) {
+      const { run: found, headsAreGuess, architecture } = describeWeights(weights);
+      assert.deepEqual([found?.step, headsAreGuess, architecture.numHeads], [12, false, 3], weights);
+      using model = loadModel(weights, { device: 'cpu' });
+      assert.deepEqual([model.origin.checkpointKey, model.origin.warnings], ['teacher', []]);
+    }
+    assert.throws(
+      () => loadModel(path.join(linked, 'alone.safetensors'), { checkpointKey: 'student' }),
+      /is the teacher's weights/,
+    );
+    // what is a link inside the run that it leads to is still refused
+    const odd = path.join(folder, 'odd');
+    writeTinyRun(odd).dispose();
+    const inside = path.join(odd, 'checkpoints', 'step-00000012');
+    rmSync(path.join(inside, 'teacher.safetensors'));
+    symlinkSync(path.join(checkpoint, 'teacher.safetensors'), path.join(inside, 'teacher.safetensors'));
+    assert.throws(() => loadModel(to('odd', inside)), /is a symbolic link/);
   });
 
   it('knows the architectures of the reference by their shapes', () => {

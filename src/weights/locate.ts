@@ -42,6 +42,21 @@ function checkpointKey(name = 'teacher'): CheckpointKey {
   return key;
 }
 
+/** A checkpoint's folder, in its run also where the given path is a link to it: only there are its settings. */
+function inItsRun(folder: string): string {
+  const isInRun = (place: string): boolean => runOfCheckpoint(place) !== path.resolve(place);
+  if (isInRun(folder)) return folder;
+  const real = realpathSync(folder);
+  return isInRun(real) ? real : folder;
+}
+
+/** What a link leads to, if that is a checkpoint's file; any other file as it is: its config.json may be beside the link. */
+function followedFile(file: string): string {
+  if (isInCheckpoint(file)) return path.join(inItsRun(path.dirname(file)), path.basename(file));
+  const real = realpathSync(file);
+  return isInCheckpoint(real) ? real : file;
+}
+
 /** Whether a file lies in a checkpoint folder. */
 const isInCheckpoint = (file: string): boolean =>
   file.endsWith('.safetensors') && existsSync(path.join(path.dirname(path.resolve(file)), 'state.json'));
@@ -89,8 +104,12 @@ export function weightsOutside(weights: string, mayRead: MayRead): string | null
   };
   if (mayRead === null) return null;
   // the checksums in a state.json are read with the weights beside it
-  if (statIfThere(weights, CheckpointError)?.isDirectory() !== true)
-    return firstOf([weights, path.join(path.dirname(path.resolve(weights)), 'state.json')]);
+  const stateBeside = (file: string): string => path.join(path.dirname(path.resolve(file)), 'state.json');
+  const stat = statIfThere(weights, CheckpointError);
+  if (stat?.isDirectory() !== true) {
+    const led = firstOf([weights, stateBeside(weights)]);
+    return led ?? (stat === undefined ? null : firstOf([stateBeside(realpathSync(weights))]));
+  }
   const outside = inFolder(weights);
   if (outside !== null) return outside;
   const newest = newestCheckpoint(weights);
@@ -101,7 +120,8 @@ function settingsOfRun(run: string, mayRead: MayRead): TrainSettings | null {
   return isRunFolder(run) && isWithinReach(configPath(run), mayRead) ? readRunConfig(run).settings : null;
 }
 
-function fromCheckpoint(folder: string, key: CheckpointKey, mayRead: MayRead): LocatedWeights {
+function fromCheckpoint(given: string, key: CheckpointKey, mayRead: MayRead): LocatedWeights {
+  const folder = inItsRun(given);
   const run = path.resolve(folder, '..', '..');
   const settings = settingsOfRun(run, mayRead);
   return {
@@ -182,14 +202,15 @@ export function locateWeights(given: string, key?: string, mayRead: MayRead = ma
   }
   // a file inside a checkpoint folder still has its run, one beside a config.json its heads
   const beside = path.dirname(path.resolve(weights));
-  if (isInCheckpoint(weights)) {
-    const own = keyOfFile(weights);
+  const file = followedFile(weights);
+  if (isInCheckpoint(file)) {
+    const own = keyOfFile(file);
     const asked = key === undefined ? own : checkpointKey(key);
     if (own !== null && asked !== null && asked !== own)
       throw new CheckpointError(
         `${printable(weights)} is the ${own}'s weights; give the folder, or ${asked}.safetensors`,
       );
-    return { ...fromCheckpoint(beside, own ?? checkpointKey(key), mayRead), file: weights, key: own };
+    return { ...fromCheckpoint(path.dirname(file), own ?? checkpointKey(key), mayRead), file, key: own };
   }
   const isPretrained =
     PRETRAINED_FILES.includes(path.basename(weights)) &&
