@@ -2,7 +2,7 @@
 import { CheckpointError, ConfigError } from '../errors.js';
 import { architectureEntry, backboneShapes, ownSizes, takesChannels } from '../models/index.js';
 import { countChannels } from '../plain/channels.js';
-import { ops, scope, type Tensor } from '../torch/index.js';
+import { type DType, ops, scope, type Tensor } from '../torch/index.js';
 import { verifyCheckpointFile } from '../run/checkpoint-files.js';
 import {
   type Architecture,
@@ -331,10 +331,34 @@ function assertFit(
     else if (wanted.join() !== shape.join())
       problems.push(`shape of ${name}: expected [${wanted.join(', ')}], got [${shape.join(', ')}]`);
     for (const from of wanted === undefined ? [] : (found.sources.get(name) ?? [])) {
-      const problem = entries.get(from)?.problem ?? null;
+      const problem = problemOf(name, entries.get(from));
       if (problem !== null) problems.push(`can't be read: ${show(from)} ${problem}`);
     }
   }
+  refuse(problems, architecture, where);
+}
+
+/** @throws CheckpointError when a tensor of the head is not one that a layer can have. */
+function assertHeadFits(header: NetworkHeader): void {
+  const entries = new Map(header.file.entries.map((entry) => [entry.name, entry]));
+  const problems = [...header.found.head].flatMap(([name, from]) => {
+    const problem = problemOf(name, entries.get(from));
+    return problem === null ? [] : [`can't be read: ${show(from)} ${problem}`];
+  });
+  refuse(problems, header.architecture, header.file.file);
+}
+
+const FLOATS: ReadonlySet<string> = new Set<DType>(['float32', 'float64', 'float16', 'bfloat16']);
+
+/** Why a tensor can't be this one of the model; null when it can. Of the model's tensors only counters are whole numbers. */
+function problemOf(name: string, entry: WeightsEntry | undefined): string | null {
+  if (entry === undefined || entry.problem !== null) return entry?.problem ?? null;
+  if (FLOATS.has(entry.dtype) || name.endsWith('num_batches_tracked')) return null;
+  return `is ${entry.dtype}, which weights of a layer can't be`;
+}
+
+/** @throws CheckpointError that lists the problems, if there are any. */
+function refuse(problems: readonly string[], architecture: Architecture, where: string): void {
   if (problems.length === 0) return;
   const more = problems.length > MAX_PROBLEMS ? `\n  and ${problems.length - MAX_PROBLEMS} more` : '';
   throw new CheckpointError(
@@ -350,6 +374,8 @@ export function readNetwork(weights: string, options: NetworkOptions & { withHea
   const header = openNetwork(weights, options);
   using file = header.file;
   const { found } = header;
+  const wantsHead = options.withHead === true && found.head.size > 0;
+  if (wantsHead) assertHeadFits(header);
   verifyCheckpointFile(header.located.file);
   try {
     const backbone = new Map(
@@ -361,7 +387,6 @@ export function readNetwork(weights: string, options: NetworkOptions & { withHea
         return [name, scope(() => ops.cat(from.map((each) => file.read(each))))];
       }),
     );
-    const wantsHead = options.withHead === true && found.head.size > 0;
     const head = wantsHead ? new Map([...found.head].map(([name, from]) => [name, file.read(from)])) : null;
     return { ...header, backbone, head };
   } catch (error) {

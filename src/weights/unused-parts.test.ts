@@ -8,12 +8,15 @@ import { fileURLToPath } from 'node:url';
 import { CheckpointError } from '../errors.js';
 import { buildBackbone } from '../models/index.js';
 import { global, int, ops, tensorOps, text, torchFile, tuple } from '../testing/pickle-ops.js';
+import { type Tensor, zeros } from '../torch/index.js';
 import { formatDescription } from '../cli/weights/describe.js';
 import { describeWeights } from './describe.js';
 import { loadModel } from '../model.js';
 import { type PickleNamespace, PickleOpaque } from './pickle-values.js';
 import { PthFile, PthTensor } from './pth.js';
-import { filePrefix } from './safetensors.js';
+import { readNetwork } from './network.js';
+import { writePth } from './pth-write.js';
+import { filePrefix, writeSafetensors } from './safetensors.js';
 import { openWeights } from './weights-file.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-unused-'));
@@ -212,6 +215,52 @@ describe('an unknown part of a .pth file', () => {
       /values when its shared parts/,
     );
   });
+});
+
+it('weights of whole numbers or truth values are refused by their names, in both formats; counters are not', () => {
+  const backbone = buildBackbone({ arch: 'vit', embedDim: 4, depth: 1, numHeads: 2, patchSize: 2, imgSize: 4 }); // prettier-ignore
+  const state = new Map(backbone.stateDict());
+  const files = (tensors: ReadonlyMap<string, Tensor>, isForPth: boolean): string[] => {
+    const file = path.join(folder, 'whole.safetensors');
+    writeSafetensors(file, tensors);
+    if (!isForPth) return [file];
+    writePth(path.join(folder, 'whole.pth'), tensors);
+    return [file, path.join(folder, 'whole.pth')];
+  };
+  for (const dtype of ['uint8', 'int32', 'int64', 'bool'] as const) {
+    const whole = new Map([...state, ['norm.weight', zeros([4], { dtype })]]);
+    const refusal = new RegExp(`can't be read: norm\\.weight is ${dtype}, which weights of a layer can't be`);
+    for (const file of files(whole, true)) {
+      assert.throws(() => describeWeights(file), refusal, file);
+      assert.throws(() => loadModel(file), refusal, file);
+    }
+    // beside the network, it is as unused as any other tensor
+    for (const file of files(new Map([...state, ['center', zeros([4], { dtype })]]), true))
+      assert.deepEqual(describeWeights(file, { numHeads: 2 }).unused, ['center']);
+  }
+  for (const dtype of ['float16', 'bfloat16', 'float64'] as const)
+    for (const file of files(new Map([...state].map(([name, tensor]) => [name, tensor.to(dtype)])), true))
+      assert.deepEqual(describeWeights(file, { numHeads: 2 }).dtypes, [dtype]);
+  const resnet = buildBackbone({ arch: 'resnet18' });
+  const [file] = files(resnet.stateDict(), false); // num_batches_tracked is int64
+  assert.deepEqual(describeWeights(file!).dtypes.sort(), ['float32', 'int64']);
+  resnet.dispose();
+  backbone.dispose();
+});
+
+it('a head of whole numbers is refused where it is used', () => {
+  const backbone = buildBackbone({ arch: 'vit', embedDim: 4, depth: 1, numHeads: 2, patchSize: 2, imgSize: 4 }); // prettier-ignore
+  const tensors = new Map([...backbone.stateDict()].map(([name, tensor]) => [`backbone.${name}`, tensor]));
+  tensors.set('head.mlp.0.weight', zeros([4, 4], { dtype: 'uint8' }));
+  const file = path.join(folder, 'head.safetensors');
+  writeSafetensors(file, tensors);
+  using model = loadModel(file, { numHeads: 2, device: 'cpu' });
+  assert.equal(model.architecture.embedDim, 4);
+  assert.throws(
+    () => readNetwork(file, { withHead: true }),
+    /can't be read: head\.mlp\.0\.weight is uint8, which weights of a layer can't be/,
+  );
+  backbone.dispose();
 });
 
 it('a safetensors file of a dtype that came later is described, and refused where it is needed', () => {
