@@ -98,6 +98,14 @@ describe('writePth', () => {
       [],
     );
     assert.throws(() => writePth(at('no/such/folder.pth'), null), CheckpointError);
+    // PyTorch has no class of storages for it
+    const uint16 = fromTypedArray(Uint16Array.of(1, 65_535), [2], 'uint16');
+    assert.throws(
+      () => writePth(at('kept.pth'), new Map([['a', uint16]])),
+      (error) =>
+        error instanceof CheckpointError && /uint16 can't be written to a \.pth file/.test(error.message),
+    );
+    assert.equal(readFileSync(at('kept.pth'), 'utf8'), 'old');
   });
 
   const python = process.env['DINO_TEST_PYTHON'];

@@ -12,14 +12,14 @@ import { ZipWriter } from './zip-write.js';
 export type PthValue =
   null | boolean | number | string | Tensor | readonly PthValue[] | ReadonlyMap<string, PthValue>;
 
-const STORAGE_OF: Record<DType, string> = {
+/** PyTorch has no class of storages of uint16. */
+const STORAGE_OF: Record<Exclude<DType, 'uint16'>, string> & Partial<Record<DType, string>> = {
   float32: 'FloatStorage',
   float64: 'DoubleStorage',
   float16: 'HalfStorage',
   bfloat16: 'BFloat16Storage',
   int64: 'LongStorage',
   int32: 'IntStorage',
-  uint16: 'UInt16Storage',
   uint8: 'ByteStorage',
   bool: 'BoolStorage',
 };
@@ -53,7 +53,8 @@ const pthAttributes = being(
  * @param attributes - Of the outermost dict, which then is an OrderedDict, as state_dict() returns: they are not entries, so
  *   that load_state_dict() never sees them.
  *
- * @throws CheckpointError when the file can't be written, or would be larger than 4 GiB.
+ * @throws CheckpointError when the file can't be written, or would be larger than 4 GiB, or has a tensor of uint16; an older
+ *   `file` is then untouched.
  */
 export function writePth(
   file: string,
@@ -185,11 +186,12 @@ class PickleWriter {
     const strides = shape.map((_, dim) =>
       shape.slice(dim + 1).reduce((product, size) => product * Math.max(size, 1), 1),
     );
-    if (!Object.hasOwn(STORAGE_OF, dtype))
+    const storage = STORAGE_OF[dtype];
+    if (storage === undefined)
       throw new CheckpointError(`a tensor of ${dtype} can't be written to a .pth file`);
     this.#text('ctorch._utils\n_rebuild_tensor_v2\n((');
     this.#string('storage');
-    this.#text(`ctorch\n${STORAGE_OF[dtype]}\n`);
+    this.#text(`ctorch\n${storage}\n`);
     this.#string(String(this.#keyOf(tensor)));
     this.#string('cpu');
     this.#number(numel);

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { CheckpointError } from '../errors.js';
-import { arange, ones, tensor, type Tensor, zeros } from '../torch/index.js';
+import { arange, fromTypedArray, ones, tensor, type Tensor, zeros } from '../torch/index.js';
 import { readSafetensors, readSafetensorsHeader, writeSafetensors } from './safetensors.js';
 
 const official = fileURLToPath(new URL('../../test/fixtures/weights/official.safetensors', import.meta.url));
@@ -56,6 +56,19 @@ describe('safetensors', () => {
       assert.deepEqual(again.tensors.get(name)!.toTypedArray(), value.toTypedArray());
     }
     assert.equal(readFileSync(file).readUInt32LE(0) % 8, 0, 'data must begin aligned');
+  });
+
+  it('writes and reads uint16, all 16 bits of it', () => {
+    const file = temporary('uint16.safetensors');
+    const values = Uint16Array.of(0, 255, 256, 65_535);
+    writeSafetensors(file, { a: fromTypedArray(values, [2, 2], 'uint16'), b: tensor([1]) });
+    const { tensors } = readSafetensors(file);
+    assert.deepEqual([tensors.get('a')!.dtype, tensors.get('a')!.shape], ['uint16', [2, 2]]);
+    assert.deepEqual(tensors.get('a')!.toTypedArray(), values);
+    assert.deepEqual(
+      readSafetensorsHeader(file).entries.map(({ dtype, problem }) => [dtype, problem]),
+      [['float32', null], ['uint16', null]],
+    ); // prettier-ignore
   });
 
   it('writes views as what they show, and leaves nothing beside', () => {

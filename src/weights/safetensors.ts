@@ -22,6 +22,7 @@ const dtypeByCode = new Map<string, DType>([
   ['BF16', 'bfloat16'],
   ['I64', 'int64'],
   ['I32', 'int32'],
+  ['U16', 'uint16'],
   ['U8', 'uint8'],
   ['BOOL', 'bool'],
 ]);
@@ -30,7 +31,6 @@ const codeByDtype = new Map([...dtypeByCode].map(([code, dtype]) => [dtype, code
 const otherDtypes = new Map<string, readonly [dtype: string, bits: number]>([
   ['I8', ['int8', 8]],
   ['I16', ['int16', 16]],
-  ['U16', ['uint16', 16]],
   ['U32', ['uint32', 32]],
   ['U64', ['uint64', 64]],
   ['F8_E4M3', ['float8_e4m3fn', 8]],
@@ -246,14 +246,14 @@ function layOut(tensors: NamedTensors, metadata: Readonly<Record<string, string>
   let position = 0;
   for (const [name, tensor] of list) {
     if (name === '__metadata__') throw new CheckpointError('a tensor cannot be named __metadata__');
+    const code = codeByDtype.get(tensor.dtype);
+    if (code === undefined)
+      throw new CheckpointError(
+        `${printable(name)}: a tensor of ${tensor.dtype} can't be written to a safetensors file`,
+      );
     const begin = position;
     position += tensor.numel * elementSize[tensor.dtype];
-    const entry = {
-      dtype: codeByDtype.get(tensor.dtype),
-      shape: tensor.shape,
-      data_offsets: [begin, position],
-    };
-    header.set(name, entry);
+    header.set(name, { dtype: code, shape: tensor.shape, data_offsets: [begin, position] });
   }
   const prefix = filePrefix(header);
   return { prefix, list, bytes: prefix.length + position };
@@ -287,7 +287,8 @@ const namedTexts = being(
  * whole or absent.
  *
  * @param within - A run folder: below it no link is followed.
- * @throws CheckpointError when the disk is full or the folder is not writable; an older `file` is then untouched.
+ * @throws CheckpointError when the disk is full, the folder is not writable, or the format can't hold a tensor; an older
+ *   `file` is then untouched.
  */
 export function writeSafetensors(
   file: string,
