@@ -1,6 +1,6 @@
 /** Whatever a state dict was saved from, its network is found, and the one that is meant of several. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -175,6 +175,18 @@ describe('several networks', () => {
       assert.deepEqual([taken(weights, 'left'), taken(weights, 'right.')], [1, 2]);
     } // prettier-ignore
   });
+
+  it('in two parts of one model are two, though they lie at the same place of their files', () => {
+    const place = path.join(folder, 'parts');
+    mkdirSync(place);
+    const parts = { 'a.safetensors': prefixed('left.', marked(1)), 'b.safetensors': prefixed('right.', marked(2)) };
+    for (const [part, tensors] of Object.entries(parts)) writeSafetensors(path.join(place, part), tensors);
+    const index = path.join(place, 'model.safetensors.index.json');
+    const map = Object.entries(parts).flatMap(([part, tensors]) => [...tensors.keys()].map((name) => [name, part]));
+    writeFileSync(index, JSON.stringify({ weight_map: Object.fromEntries(map) as Record<string, string> }));
+    assert.throws(() => taken(index), /has 2 networks, and it is not clear which one is meant: left, right\./);
+    assert.deepEqual([taken(index, 'left'), taken(index, 'right')], [1, 2]);
+  }); // prettier-ignore
 
   it('a teacher that is damaged is refused, and not replaced by its student', () => {
     const broken = marked(TEACHER);

@@ -83,7 +83,7 @@ export function openSharded(file: string, open: (file: string) => WeightsFile, w
           throw new CheckpointError(
             `${part.file} has no tensor ${show(name)}, which ${path.basename(file)} says it has: the files are of different versions`,
           );
-        entries.push(entry);
+        entries.push({ ...entry, place: `${shard}:${entry.place}` }); // places are those within a file
         partOf.set(name, part);
       }
     }
