@@ -93,7 +93,12 @@ const CHANGES =
   /^(?:reg(?:ister)?_tokens?|storage_tokens|dist_token|prompt\w*|norm_pre|pre_norm|ln_pre|fc_norm|rope\w*|rel_pos\w*|relative_position_\w*bias\w*|abs_pos\w*|pos_embed_\w+|attn_pool|ls\d|gamma\w*)(?:\.|$)/;
 /** Heads and helpers of other trainings on the same backbone, which don't change its features. */
 const HELPERS =
-  /^(?:\w*_)?(?:heads?|fc\d?|classifier|cls_head|pooler|linear|lin|mlp|projectors?|projection|proj|predictors?|prototypes?|decoder|queue|center|loss|criterion|metrics?|temperature|logit_scale|n_averaged|mask|masked|mask_token|pre_logits|num_batches_tracked|step|epoch)(?:_\w+)?(?:\.|$)/;
+  /(?:^|_)(?:heads?|fc\d?|classifier|cls_head|pooler|linear|lin|mlp|projectors?|projection|proj|predictors?|prototypes?|decoder|queue|center|loss|criterion|metrics?|temperature|logit_scale|n_averaged|mask|masked|mask_token|pre_logits|num_batches_tracked|step|epoch)(?:_\w|$)/;
+/** By its first part: `projection_head.0.weight`. */
+function isHelper(name: string): boolean {
+  const [first = ''] = name.split('.', 1);
+  return /^\w+$/.test(first) && HELPERS.test(first);
+}
 
 const nothing = (): Omit<BackboneSources, 'layout'> => ({
   ...{ sources: new Map(), makes: new Map(), shapes: new Map(), head: new Map(), unused: [], strange: [] },
@@ -101,9 +106,10 @@ const nothing = (): Omit<BackboneSources, 'layout'> => ({
 
 /** `module.backbone.` -> `module.head.`: possible prefixes of a DINO head beside a network, or inside of it. */
 function headPrefixes(prefix: string): string[] {
-  const beside = prefix.replace(/[^.]*\.$/, (last) =>
-    last.includes('backbone') ? last.replace('backbone', 'head') : 'head.',
-  );
+  const end = prefix.slice(0, -1).lastIndexOf('.') + 1;
+  const last = prefix.slice(end);
+  const beside =
+    prefix.slice(0, end) + (last.includes('backbone') ? last.replace('backbone', 'head') : 'head.');
   const inner = `${prefix}head.`;
   // a wrapper of only the backbone does not apply to the head: backbone._orig_mod. and head.
   const outer = prefix.replace(/(?:\.(?:module|_\w*mod(?:ule)?))+\.$/, '.');
@@ -187,7 +193,7 @@ export function backboneSources(
       add(found, plain, name, shape, where);
     else {
       found.unused.push(name);
-      if (!HELPERS.test(plain) && home.has(dict(name))) found.strange.push(name);
+      if (!isHelper(plain) && home.has(dict(name))) found.strange.push(name);
     }
   }
   if (renaming !== null) completeDinoV3(found, numHeads);

@@ -193,11 +193,13 @@ function networkOf(
   return chooseNetwork(found, key, { where, keyFlag, isSame: (a, b) => placesOf(a) === placesOf(b) });
 }
 
+/** The name or prefix without its last part: `a.b.` of `a.b.c` and of `a.b.c.`. */
+const dictOf = (name: string): string => name.slice(0, name.slice(0, -1).lastIndexOf('.') + 1);
+
 /** The prefix of whole parts that all names share. */
 function sharedPrefix(names: readonly string[]): string {
   let shared = names[0] ?? '';
-  while (shared !== '' && !names.every((name) => name.startsWith(shared)))
-    shared = shared.replace(/[^.]*\.?$/, '');
+  while (shared !== '' && !names.every((name) => name.startsWith(shared))) shared = dictOf(shared);
   return shared.endsWith('.') ? shared : '';
 }
 
@@ -303,7 +305,7 @@ const shapesBelow = (file: WeightsFile, prefix: string): Map<string, readonly nu
 
 /** The record beside a network's tensors, or of a dict around them. */
 function recordFor(file: WeightsFile, dict: string): ModelRecord | null {
-  for (let at = dict; ; at = at.slice(0, -1).replace(/[^.]*$/, '')) {
+  for (let at = dict; ; at = dictOf(at)) {
     const record = readRecord(file.attributes(at));
     if (record !== null || at === '') return record;
   }

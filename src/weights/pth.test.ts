@@ -17,8 +17,11 @@ import {
   tuple,
   zip,
 } from '../testing/pickle-ops.js';
+import { zeros } from '../torch/index.js';
 import { PickleNamespace } from './pickle-values.js';
 import { PthFile, PthTensor } from './pth.js';
+import { filePrefix, writeSafetensors } from './safetensors.js';
+import { openWeights } from './weights-file.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const fixture = (name: string): string => path.join(root, 'test/fixtures/weights', name);
@@ -209,6 +212,51 @@ describe('PthFile', () => {
       torchFile(ops(global('torch._utils', '_rebuild_tensor_v2'), '(N', int(0), tuple(1), tuple(1), 'tR')),
       /without a storage/,
     );
+  });
+
+  it("refuses tensors' names of more than 4,096 characters, whatever they are made of", () => {
+    const open = (name: string, bytes: Uint8Array): void => {
+      const file = path.join(folder, name);
+      writeFileSync(file, bytes);
+      openWeights(file)[Symbol.dispose]();
+    };
+    const tensor = tensorOps({ shape: [1] });
+    const asPth = (...names: string[]): Buffer => {
+      const [last = '', ...dicts] = [...names].reverse();
+      const inner = dicts.reduce<Buffer>(
+        (value, name) => Buffer.concat([Buffer.from('}('), text(name), value, Buffer.from('u')]),
+        Buffer.concat([Buffer.from('}('), text(last), tensor, Buffer.from('u')]),
+      );
+      return torchFile(ops(inner), { 0: Buffer.alloc(4) });
+    };
+    const asSafetensors = (name: string): Buffer => {
+      const entry = { dtype: 'F32', shape: [1], data_offsets: [0, 4] };
+      return Buffer.concat([filePrefix(new Map([[name, entry]])), Buffer.alloc(4)]);
+    };
+    const tooLong =
+      (length: number): ((error: unknown) => boolean) =>
+      (error) =>
+        error instanceof CheckpointError &&
+        error.message.includes(`a tensor's name has ${length} characters; at most 4096 are read`) &&
+        error.message.length < 300;
+    for (const fill of ['x', 'x.', 'head_', '\x1b']) {
+      const long = fill.repeat(100_000);
+      assert.throws(() => open('long.pth', asPth(long)), tooLong(long.length), fill);
+      assert.throws(() => open('long.safetensors', asSafetensors(long)), tooLong(long.length), fill);
+    }
+    const half = 'y'.repeat(2048); // with the dot between them, one too many
+    assert.throws(() => open('long.pth', asPth(half, half)), tooLong(4097));
+    assert.throws(() => open('long.safetensors', asSafetensors(`${half}.${half}`)), tooLong(4097));
+    open('longest.pth', asPth(half, half.slice(1)));
+    open('longest.safetensors', asSafetensors('x'.repeat(4096)));
+    // a long key of something else is no name
+    const other = ops('}(', text('x'.repeat(100_000)), int(1), text('w'), tensor, 'u');
+    open('other.pth', torchFile(other, { 0: Buffer.alloc(4) }));
+    assert.throws(
+      () => writeSafetensors(path.join(folder, 'never.safetensors'), { ['x'.repeat(4097)]: zeros([1]) }),
+      tooLong(4097),
+    );
+    assert.ok(!existsSync(path.join(folder, 'never.safetensors')));
   });
 
   it('refuses zip files that lie', () => {

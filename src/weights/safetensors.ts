@@ -10,6 +10,7 @@ import { elementSize, fromTypedArray, isDType, noGrad, scope, type DType, Tensor
 import { printable } from '../plain/printable.js';
 import { FileBytes } from '../files/file-bytes.js';
 import { typedView } from './typed-view.js';
+import { tooLongName } from './weights-entry.js';
 import { writeWhole } from '../files/atomic-file.js';
 
 /** The reference implementation refuses longer headers too. */
@@ -80,6 +81,8 @@ function parseHeader(json: string, dataBytes: number, file: string): Omit<Safete
   const metadata: Record<string, string> = {};
   const entries: SafetensorsEntry[] = [];
   for (const [name, value] of Object.entries(parsed)) {
+    const tooLong = tooLongName(name);
+    if (tooLong !== null) return refuse(tooLong);
     if (!isObject(value)) return refuse(`the entry of ${name} is not an object`);
     if (name === '__metadata__') {
       for (const [key, text] of Object.entries(value)) {
@@ -245,6 +248,8 @@ function layOut(tensors: NamedTensors, metadata: Readonly<Record<string, string>
   if (Object.keys(metadata).length > 0) header.set('__metadata__', metadata);
   let position = 0;
   for (const [name, tensor] of list) {
+    const tooLong = tooLongName(name);
+    if (tooLong !== null) throw new CheckpointError(tooLong);
     if (name === '__metadata__') throw new CheckpointError('a tensor cannot be named __metadata__');
     const code = codeByDtype.get(tensor.dtype);
     if (code === undefined)

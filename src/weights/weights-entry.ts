@@ -1,6 +1,15 @@
 /** The interface of a file of weights, in any format. */
 import type { Tensor } from '../torch/index.js';
 
+/** The longest name of a tensor: names are compared with many patterns, whose time grows faster than the name. */
+export const MAX_NAME_LENGTH = 4096;
+
+/** What is wrong with a name that is too long, for messages; null for any other. */
+export const tooLongName = ({ length }: string): string | null =>
+  length > MAX_NAME_LENGTH
+    ? `a tensor's name has ${length} characters; at most ${MAX_NAME_LENGTH} are read`
+    : null;
+
 export interface WeightsEntry {
   name: string;
   shape: readonly number[];

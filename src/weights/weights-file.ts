@@ -12,7 +12,7 @@ import { attributesOf, NumpyArray, PickleNamespace, PickleOpaque, show } from '.
 import { PthFile, PthTensor } from './pth.js';
 import { SafetensorsReader } from './safetensors.js';
 import { isShardIndex, openSharded } from './sharded.js';
-import type { WeightsEntry, WeightsFile } from './weights-entry.js';
+import { tooLongName, type WeightsEntry, type WeightsFile } from './weights-entry.js';
 import { isZip } from './zip.js';
 
 /** How deep tensors are searched for, and how many. */
@@ -113,7 +113,12 @@ class OpenPth implements WeightsFile {
     if (attributes !== undefined) this.#attributes.set(dict, attributes);
     for (const [key, entry] of found) {
       if (typeof key !== 'string' && typeof key !== 'number') continue;
-      const name = shownName(`${dict}${key}`);
+      const whole = `${dict}${key}`;
+      const tooLong = tooLongName(whole);
+      // a dict below such a name is still searched: only a tensor's is refused
+      if (tooLong !== null && entry instanceof PthTensor)
+        throw new CheckpointError(`${printable(this.file)}: ${tooLong}`);
+      const name = tooLong === null ? shownName(whole) : whole;
       if (!(entry instanceof PthTensor)) this.#walk(entry, `${name}.`, depth + 1, entries);
       // {'a': {'b.c': ...}, 'a.b': {'c': ...}}: the first is taken
       else if (!this.#tensors.has(name)) {
