@@ -148,6 +148,17 @@ describe('safetensors', () => {
         },
       );
     }
+    const cut = craft({ a: entry(0, 4), b: entry(4, 12, [2]) }, 10);
+    assert.throws(
+      () => readSafetensors(cut),
+      /lies at 4 to 12 of 10: the file ends too early\. Is the download complete\?/,
+    );
+    // with the wrong number of bytes, it is damaged in another way
+    const wrong = craft({ a: entry(0, 8) }, 8);
+    assert.throws(
+      () => readSafetensors(wrong),
+      (error) => !/too early/.test((error as Error).message),
+    );
     writeFileSync(temporary('short'), 'abc');
     assert.throws(() => readSafetensorsHeader(temporary('short')), /it has 3 bytes/);
     assert.throws(() => readSafetensors(temporary('absent')), CheckpointError);

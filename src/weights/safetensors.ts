@@ -112,8 +112,10 @@ function parseHeader(json: string, dataBytes: number, file: string): Omit<Safete
     // of a dtype newer than this code only the place is known
     const bytes = bits === null ? end - begin : (numel * bits) / 8;
     if (begin > end || end > dataBytes || end - begin !== bytes || !Number.isSafeInteger(numel)) {
+      const isCut = end > dataBytes && end - begin === bytes;
       return refuse(
-        `${name} is ${dtype} [${shape.join(', ')}], ${bytes} bytes, but lies at ${begin} to ${end} of ${dataBytes}`,
+        `${name} is ${dtype} [${shape.join(', ')}], ${bytes} bytes, but lies at ${begin} to ${end} of ${dataBytes}` +
+          (isCut ? ': the file ends too early. Is the download complete?' : ''),
       );
     }
     entries.push({ name, dtype, problem, shape, begin, end });
