@@ -33,6 +33,7 @@ import {
 import { writeOfficialWeights } from '../testing/saved-run.js';
 import { looksAs, looksUnlike } from '../testing/screenshot.js';
 import { openStudio } from '../testing/studio.js';
+import { newestCheckpoint } from '../run/checkpoint-places.js';
 import { trainWatchedRun, watchedPaths } from '../testing/watched-run.js';
 import { listWatched } from '../run/film-folder.js';
 import { loadModel } from '../model.js';
@@ -517,6 +518,12 @@ describe('the section Look', () => {
       rmSync(link);
       const inside = listWatched(run)[0]!.picture;
       assert.equal((await ask({ ...base, images: [{ path: inside }] })).status, 200);
+      const student = path.join(newestCheckpoint(run)!, 'student.safetensors');
+      assert.equal(
+        (await ask({ ...base, weights: student, images: [{ path: inside }] })).status,
+        200,
+        'typed',
+      );
       assert.equal((await ask({ ...base, weights: official, images: [{ path: inside }] })).status, 403);
       // a checkpoint whose file is a link
       const forged = path.join(runs, 'forged');

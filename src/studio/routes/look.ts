@@ -129,7 +129,8 @@ export const look: Routes = (app, studio) => {
 
   route(app, 'POST /api/look', { body: lookSchema }, async ({ body, signal }) => {
     const { weights: wanted, checkpointKey, side } = body;
-    const weights = await folders.weights(wanted, checkpointKey);
+    // the page asks for the teacher first: of a file with one network, for that
+    const weights = await folders.weights(wanted, checkpointKey === 'teacher' ? undefined : checkpointKey);
     const images: (string | Uint8Array)[] = [];
     for (const image of body.images)
       images.push('path' in image ? await folders.file(image.path) : uploadOf(image.upload));
