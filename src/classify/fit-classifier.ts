@@ -22,6 +22,7 @@ import {
 } from '../plain/check-options.js';
 import type { ClassifierHead } from '../plain/classifier-head.js';
 import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
+import { fewNames } from '../plain/few-names.js';
 import { printable } from '../plain/printable.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { fitTemperature } from './calibration.js';
@@ -178,8 +179,7 @@ function presentClasses(
   return { names, renumbered: numbers };
 }
 
-const few = (names: readonly string[]): string =>
-  names.slice(0, 10).map(printable).join(', ') + (names.length > 10 ? ` and ${names.length - 10} more` : '');
+const few = (names: readonly string[]): string => fewNames(names, 10);
 
 /** Says which classes can't be cross-validated. */
 function warnOfLone(

@@ -5,8 +5,8 @@
 import { Command, CommanderError } from 'commander';
 import { z } from 'zod';
 import { ConfigError } from '../errors.js';
+import { fewNames } from '../plain/few-names.js';
 import { flagKind } from '../plain/flag-values.js';
-import { printable } from '../plain/printable.js';
 import {
   checkValue,
   flagsOf,
@@ -92,14 +92,12 @@ function readArguments(table: Table, words: readonly string[], problems: string[
 
 /** Words left over: the first of them, since `photos/*` can be thousands, and what the command takes. */
 function unexpected(words: readonly string[], table: Table): string {
-  const shown = printable(words.slice(0, SHOWN_WORDS).join(', '));
-  const more = words.length > SHOWN_WORDS ? ` and ${words.length - SHOWN_WORDS} more` : '';
   const taken = Object.entries(table).map(([name, schema]) => {
     const { description } = metaOf(schema);
     return `${argumentName(name, schema)}${description === undefined ? '' : `: ${description}`}`;
   });
   const expected = taken.length === 0 ? 'options only' : taken.join('; ');
-  return `unexpected ${words.length === 1 ? 'argument' : 'arguments'} ${shown}${more}; expected ${expected}`;
+  return `unexpected ${words.length === 1 ? 'argument' : 'arguments'} ${fewNames(words, SHOWN_WORDS)}; expected ${expected}`;
 }
 
 /** Reads the line of one command, and all that is wrong with it. */

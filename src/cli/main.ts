@@ -6,7 +6,7 @@
  */
 import { Command } from 'commander';
 import { ConfigError } from '../errors.js';
-import { nearestName } from '../plain/did-you-mean.js';
+import { didYouMean, nearestName } from '../plain/did-you-mean.js';
 import { packageVersion } from '../version.js';
 import type { AnyCommand } from './command.js';
 import { exitCodeAfter, watchOutput } from './lost-output.js';
@@ -149,13 +149,13 @@ function meant(word: string, { commands }: Level): string {
   const below = Object.entries(commands).flatMap(([group, entry]) =>
     'commands' in entry ? Object.keys(entry.commands).map((name) => ({ group, name })) : [],
   );
-  const here = nearestName(word, Object.keys(commands));
+  const here = didYouMean(word, Object.keys(commands));
+  if (here !== '') return here;
   const near = nearestName(
     word,
     below.map(({ name }) => name),
   );
-  const there = below.filter(({ name }) => name === near).map(({ group, name }) => `${group} ${name}`);
-  const found = here === null ? there : [here];
+  const found = below.filter(({ name }) => name === near).map(({ group, name }) => `${group} ${name}`);
   return found.length === 0 ? '' : ` (did you mean ${found.join(' or ')}?)`;
 }
 

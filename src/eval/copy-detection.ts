@@ -33,6 +33,7 @@ import {
 import { compareCodePoints } from '../plain/code-points.js';
 import { ConfigError, DataError } from '../errors.js';
 import { notWhole } from '../plain/eval-geometry.js';
+import { fewNames } from '../plain/few-names.js';
 import { printable } from '../plain/printable.js';
 import {
   type Backbone,
@@ -228,13 +229,10 @@ function readCopydays(root: string): { blocks: Block[]; absent: string[]; notes:
   for (const above of ['jpegqual', 'crops']) if (isFolder(path.join(root, above))) list(above);
   const leftOut = others.finish();
   const remarks = leftOutLines(root, leftOut);
-  if (folders.length > 0) {
-    const shown = folders.slice(0, NAMED).map(printable).join(', ');
+  if (folders.length > 0)
     remarks.push(
-      `${printable(root)}: folders that are none of Copydays' were left out: ` +
-        `${shown}${folders.length > NAMED ? ` and ${folders.length - NAMED} more` : ''}`,
+      `${printable(root)}: folders that are none of Copydays' were left out: ${fewNames(folders, NAMED)}`,
     );
-  }
   return { blocks, absent, notes: { leftOut, remarks } };
 }
 

@@ -27,7 +27,7 @@ import {
 } from '../models/index.js';
 import { fromTypedArray, inferenceMode, scope } from '../torch/index.js';
 import { loadModel, type LoadModelOptions, Model } from '../model.js';
-import { keyOfFile } from '../weights/locate.js';
+import { locateWeights } from '../weights/locate.js';
 import type { ImageIndex, Match, NearestOptions } from './image-index.js';
 import { sha256Files } from '../files/checksum.js';
 import { unitRows } from '../plain/maps.js';
@@ -71,7 +71,7 @@ export function loadIndexModel(
     throw new DataError(`${file}, the weights of ${index.folder}, does not exist any more. ${again}`);
   const model = loadModel(file, {
     // an older index may name the teacher for the student's file
-    checkpointKey: keyOfFile(file) ?? weights.checkpointKey,
+    checkpointKey: locateWeights(file).key ?? weights.checkpointKey,
     ...(weights.numHeads === null ? {} : { numHeads: weights.numHeads }),
     ...(isOfSatellites(weights.arch) ? { normalization: 'sat493m' as const } : {}),
     ...(options.device === undefined ? {} : { device: options.device }),

@@ -11,6 +11,7 @@ import { hostname, networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DinoError, EngineError, ProcessError, ShapeError } from '../errors.js';
 import { callback, checkCall, text } from '../plain/check-options.js';
+import { fewNames } from '../plain/few-names.js';
 import { fromTypedArray, Heartbeat, ProcessGroup, Store, tensor, torchVersion } from '../torch/index.js';
 import { packageVersion } from '../version.js';
 import { type Place, restartCount } from './place.js';
@@ -48,9 +49,7 @@ const NEWS_MS = 4 * BEAT_MS;
 const ASK_MS = 5000;
 
 const ranks = (list: readonly number[]): string =>
-  list.length === 1
-    ? `rank ${list[0]}`
-    : `ranks ${list.slice(0, 16).join(', ')}${list.length > 16 ? ` and ${list.length - 16} more` : ''}`;
+  list.length === 1 ? `rank ${list[0]}` : `ranks ${fewNames(list.map(String), 16)}`;
 
 export class World {
   readonly rank: number;

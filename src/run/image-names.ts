@@ -8,7 +8,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import type { ImageItem, ImageList } from '../data/index.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { readGuarded } from '../files/guarded.js';
-import { printable } from '../plain/printable.js';
+import { fewNames } from '../plain/few-names.js';
 import { readRunConfig } from './run-folder.js';
 
 const namesPath = (run: string): string => path.join(run, 'images.jsonl.gz');
@@ -91,8 +91,7 @@ export function trainedOn(run: string): ((image: string) => boolean) | null {
 /** `3 new (a.jpg, b.jpg, c.jpg)`; null for none. */
 function some(names: readonly string[], what: string): string | null {
   if (names.length === 0) return null;
-  const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : '';
-  return `${names.length} ${what} (${names.slice(0, NAMED).map(printable).join(', ')}${more})`;
+  return `${names.length} ${what} (${fewNames(names, NAMED)})`;
 }
 
 /** How the images differ from those that a run was started with, in words. @param count - How many it was started with. */

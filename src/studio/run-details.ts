@@ -95,10 +95,10 @@ export async function filesMarkOf(run: string): Promise<string> {
   return (await Promise.all(files.map(markOf))).join();
 }
 
-/** Changes whenever the result of `detailsOf` does. */
-export async function detailsMarkOf(run: Run): Promise<string> {
+/** Changes whenever the result of `detailsOf` does. @param files - The run's filesMarkOf(), where it is known. */
+export async function detailsMarkOf(run: Run, files?: string): Promise<string> {
   const { problem, bad, names, evaluations } = run.log();
-  return JSON.stringify([await filesMarkOf(run.path), problem, bad, names, evaluations.length]);
+  return JSON.stringify([files ?? (await filesMarkOf(run.path)), problem, bad, names, evaluations.length]);
 }
 
 /** All but the curves and how the run stands. A part that can't be read is a sentence in `problems`. */

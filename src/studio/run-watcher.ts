@@ -90,18 +90,18 @@ export class RunWatcher {
       told = performance.now();
       this.events.send({ type: 'metrics', run: run.id, tail: null });
     });
-    const hasNewFiles = await this.#hasNewFiles(run);
+    const files = await filesMarkOf(run.path);
+    const hasNewFiles = this.#isNews(run, files);
     if (!isChanged && !hasNewFiles) return;
-    const mark = await detailsMarkOf(run);
+    const mark = await detailsMarkOf(run, files);
     // without new lines the tail has the last ones again: a page takes those that it lacks
     this.events.send({ type: 'metrics', run: run.id, tail: tailOf(run.log(), mark) });
   }
 
-  /** Whether a run's folder holds other files than pages were told of; they are to be told now. */
-  async #hasNewFiles(run: Run): Promise<boolean> {
-    const mark = await filesMarkOf(run.path);
-    if (mark === this.#toldMarks.get(run)) return false;
-    this.#toldMarks.set(run, mark);
+  /** Whether a run's folder holds other files, by their mark, than pages were told of; they are to be told now. */
+  #isNews(run: Run, files: string): boolean {
+    if (files === this.#toldMarks.get(run)) return false;
+    this.#toldMarks.set(run, files);
     return true;
   }
 
@@ -195,7 +195,7 @@ export class RunWatcher {
       // a long file is read while others are looked at
       else if (run.isRead) void this.read(run);
       // an open page has its curves still, when they were dropped here
-      else if (hasNews || (this.#toldMarks.has(run) && (await this.#hasNewFiles(run))))
+      else if (hasNews || (this.#toldMarks.has(run) && this.#isNews(run, await filesMarkOf(run.path))))
         this.events.send({ type: 'metrics', run: run.id, tail: null });
     }
     this.#tell();

@@ -79,6 +79,17 @@ function listen(t: TestContext, events: EventHub) {
   return { told, until };
 }
 
+/** A run that was read for a page, which listens to it. @param first - Its first step. */
+async function openPage(t: TestContext, name: string, first: number) {
+  const run = makeRun(name, first);
+  const events = new EventHub();
+  const watcher = new RunWatcher(new GivenFolders([run]), events);
+  await watcher.refresh();
+  const found = watcher.all()[0]!;
+  await watcher.read(found);
+  return { run, found, ...listen(t, events) };
+}
+
 test('new lines and a removed run are reported while a slow disk is still being searched', async (t) => {
   const [growing, gone] = [makeRun('growing', 3), makeRun('gone', 3)];
   const events = new EventHub();
@@ -95,13 +106,7 @@ test('new lines and a removed run are reported while a slow disk is still being 
 });
 
 test('a run whose curves were dropped still reports new lines', async (t) => {
-  const run = makeRun('quiet', 3);
-  const events = new EventHub();
-  const watcher = new RunWatcher(new GivenFolders([run]), events);
-  await watcher.refresh();
-  const found = watcher.all()[0]!;
-  await watcher.read(found);
-  const { told, until } = listen(t, events);
+  const { run, found, told, until } = await openPage(t, 'quiet', 3);
   mock.timers.enable({ apis: ['Date'], now: Date.now() + 3_600_000 });
   appendLine(metricsPath(run), { step: 4, imagesPerSecond: 20 });
   await until(({ type }) => type === 'metrics');
@@ -112,13 +117,7 @@ test('a run whose curves were dropped still reports new lines', async (t) => {
 });
 
 test('an evaluation is reported once, without new lines, and also when the curves were dropped', async (t) => {
-  const run = makeRun('evaluated', 15);
-  const events = new EventHub();
-  const watcher = new RunWatcher(new GivenFolders([run]), events);
-  await watcher.refresh();
-  const found = watcher.all()[0]!;
-  await watcher.read(found);
-  const { told, until } = listen(t, events);
+  const { run, found, told, until } = await openPage(t, 'evaluated', 15);
   const tails = () => told.flatMap((event) => (event.type === 'metrics' ? [event.tail] : []));
   await sleep(2500); // all is looked at once in two seconds
   assert.deepEqual(tails(), []);

@@ -57,15 +57,11 @@ function followedFile(file: string): string {
   return isInCheckpoint(real) ? real : file;
 }
 
+const stateBeside = (file: string): string => path.join(path.dirname(path.resolve(file)), 'state.json');
+
 /** Whether a file lies in a checkpoint folder. */
 const isInCheckpoint = (file: string): boolean =>
-  file.endsWith('.safetensors') && existsSync(path.join(path.dirname(path.resolve(file)), 'state.json'));
-
-/** The network that a checkpoint's file holds, by its name; null for any other file. */
-export const keyOfFile = (file: string): CheckpointKey | null =>
-  isInCheckpoint(file)
-    ? (CHECKPOINT_KEYS.find((key) => path.basename(file) === `${key}.safetensors`) ?? null)
-    : null;
+  file.endsWith('.safetensors') && existsSync(stateBeside(file));
 
 /** Whether a path, its links followed, may be read. */
 type MayRead = ReturnType<typeof mayReadHere>;
@@ -104,7 +100,6 @@ export function weightsOutside(weights: string, mayRead: MayRead): string | null
   };
   if (mayRead === null) return null;
   // the checksums in a state.json are read with the weights beside it
-  const stateBeside = (file: string): string => path.join(path.dirname(path.resolve(file)), 'state.json');
   const stat = statIfThere(weights, CheckpointError);
   if (stat?.isDirectory() !== true) {
     const led = firstOf([weights, stateBeside(weights)]);
@@ -204,7 +199,7 @@ export function locateWeights(given: string, key?: string, mayRead: MayRead = ma
   const beside = path.dirname(path.resolve(weights));
   const file = followedFile(weights);
   if (isInCheckpoint(file)) {
-    const own = keyOfFile(file);
+    const own = CHECKPOINT_KEYS.find((one) => path.basename(file) === `${one}.safetensors`) ?? null;
     const asked = key === undefined ? own : checkpointKey(key);
     if (own !== null && asked !== null && asked !== own)
       throw new CheckpointError(

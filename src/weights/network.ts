@@ -332,10 +332,8 @@ function assertFit(
     if (wanted === undefined) problems.push(`unexpected: ${show(name)}`);
     else if (wanted.join() !== shape.join())
       problems.push(`shape of ${name}: expected [${wanted.join(', ')}], got [${shape.join(', ')}]`);
-    for (const from of wanted === undefined ? [] : (found.sources.get(name) ?? [])) {
-      const problem = problemOf(name, entries.get(from));
-      if (problem !== null) problems.push(`can't be read: ${show(from)} ${problem}`);
-    }
+    for (const from of wanted === undefined ? [] : (found.sources.get(name) ?? []))
+      problems.push(...unreadable(name, from, entries));
   }
   refuse(problems, architecture, where);
 }
@@ -343,16 +341,19 @@ function assertFit(
 /** @throws CheckpointError when a tensor of the head is not one that a layer can have. */
 function assertHeadFits(header: NetworkHeader): void {
   const entries = new Map(header.file.entries.map((entry) => [entry.name, entry]));
-  const problems = [...header.found.head].flatMap(([name, from]) => {
-    const problem = problemOf(name, entries.get(from));
-    return problem === null ? [] : [`can't be read: ${show(from)} ${problem}`];
-  });
+  const problems = [...header.found.head].flatMap(([name, from]) => unreadable(name, from, entries));
   refuse(problems, header.architecture, header.file.file);
 }
 
 const FLOATS: ReadonlySet<string> = new Set<DType>(['float32', 'float64', 'float16', 'bfloat16']);
 
-/** Why a tensor can't be this one of the model; null when it can. Of the model's tensors only counters are whole numbers. */
+/** Says why a tensor `from` can't be `name` of the model; nothing when it can. */
+function unreadable(name: string, from: string, entries: ReadonlyMap<string, WeightsEntry>): string[] {
+  const problem = problemOf(name, entries.get(from));
+  return problem === null ? [] : [`can't be read: ${show(from)} ${problem}`];
+}
+
+/** Of the model's tensors only counters are whole numbers. */
 function problemOf(name: string, entry: WeightsEntry | undefined): string | null {
   if (entry === undefined || entry.problem !== null) return entry?.problem ?? null;
   if (FLOATS.has(entry.dtype) || name.endsWith('num_batches_tracked')) return null;

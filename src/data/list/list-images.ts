@@ -16,6 +16,7 @@ import { listSource } from '../arguments.js';
 import { callback, checkCall, optionsOf, signal as abortSignal, yesOrNo } from '../../plain/check-options.js';
 import { DataError } from '../../errors.js';
 import { compareCodePoints } from '../../plain/code-points.js';
+import { fewNames } from '../../plain/few-names.js';
 import { printable } from '../../plain/printable.js';
 import { kindOf, openToRead } from '../../files/guarded.js';
 import { leadsOutside, mayReadHere, OUTSIDE } from '../../files/read-below.js';
@@ -319,10 +320,9 @@ function withoutImages(root: string, { folders, shards, top, unreadable }: Found
   const known = new Set([...places, ...shards].map((place) => path.relative(root, place).split(path.sep)[0]));
   const names = top.map((folder) => path.basename(folder)).filter((name) => !known.has(name));
   if (names.length === 0) return [];
-  const shown = names.sort(compareCodePoints).slice(0, SHOWN).map(printable).join(', ');
   return [
     `${printable(root)}: ${names.length} ${names.length === 1 ? 'folder has no images and is not a class' : 'folders have no images and are not classes'}: ` +
-      `${shown}${names.length > SHOWN ? ` and ${names.length - SHOWN} more` : ''}`,
+      fewNames(names.sort(compareCodePoints), SHOWN),
   ];
 }
 

@@ -184,9 +184,8 @@ function listedName(images: PackedImages, index: number, root: string): ListedNa
   return { name: `${path.basename(part.file, path.extname(part.file))}-${row}`, isOwn: false };
 }
 
-/** The name's own extension if readers take it for an image's, or else one for the bytes; null when they are no image. */
-function extensionOf(name: string, bytes: Uint8Array): string | null {
-  if (hasImageExtension(name)) return name.slice(name.lastIndexOf('.') + 1);
+/** An extension for the bytes of an image; null for others. */
+function extensionFor(bytes: Uint8Array): string | null {
   const format = sniffFormat(bytes);
   return format === null ? null : EXTENSIONS[format];
 }
@@ -207,9 +206,11 @@ function sampleMembers(
     .split('/')
     .filter((part) => part !== '' && part !== '..' && part !== '.')
     .join('/');
-  const extension = extensionOf(safe, bytes);
+  // readers must take the member for an image
+  const dot = hasImageExtension(safe) ? safe.lastIndexOf('.') : null;
+  const extension = dot === null ? extensionFor(bytes) : safe.slice(dot + 1);
   if (extension === null) return null;
-  const stem = hasImageExtension(safe) ? safe.slice(0, -extension.length - 1) : safe;
+  const stem = safe.slice(0, dot ?? safe.length);
   const slash = stem.lastIndexOf('/') + 1;
   let plain = stem.slice(0, slash).replace(/(?<=^|\/)\./g, '_') + stem.slice(slash).replaceAll('.', '_');
   // a folder C: or ..\x is usual here, and leads out of an archive elsewhere

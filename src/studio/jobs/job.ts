@@ -29,7 +29,8 @@ export interface Jobs {
     input: {
       /** The file itself. */
       weights: string;
-      checkpointKey: string;
+      /** Null: the teacher, or whatever network there is. */
+      checkpointKey: string | null;
       numHeads: number | null;
       images: (string | Uint8Array)[];
       side: number | null;

@@ -7,14 +7,13 @@ import type { JobFunction } from './job.js';
 let loaded: { key: string; model: Model } | null = null;
 
 /** A checkpoint that is written again, even under the same name, is another model. */
-function modelOf(weights: string, checkpointKey: string, numHeads: number | null): Model {
+function modelOf(weights: string, checkpointKey: string | null, numHeads: number | null): Model {
   const { mtimeMs, size } = statSync(weights);
   const key = JSON.stringify([weights, checkpointKey, numHeads, mtimeMs, size]);
   if (loaded?.key === key) return loaded.model;
   loaded?.model.dispose();
   loaded = null;
-  // the page asks for the teacher first, or for whatever network there is
-  const named = checkpointKey === 'teacher' ? {} : { checkpointKey };
+  const named = checkpointKey === null ? {} : { checkpointKey };
   loaded = { key, model: loadModel(weights, { ...named, ...(numHeads === null ? {} : { numHeads }) }) };
   return loaded.model;
 }

@@ -19,33 +19,44 @@ const MODEL_DEPTH = 3;
 const MODEL_FOLDERS = 2000;
 const WEIGHTS = /\.(pth|pt|bin|safetensors)$/i;
 
-/** Files that are named like weights, outside the checkpoints of runs; also links to a file that the studio may read. */
-async function weightFiles(given: GivenFolders): Promise<{ files: string[]; isWhole: boolean }> {
-  const files: string[] = [];
-  let isWhole = true;
+/** The files in a folder that are named like weights, also links to one that the studio may read, and the folders in it. */
+async function weightsIn(folder: string, given: GivenFolders): Promise<{ files: string[]; below: string[] }> {
   const isLinkedFile = async (link: string): Promise<boolean> =>
     (await given.reaches(link)) &&
     (await stat(link).then(
       (one) => one.isFile(),
       () => false,
     ));
+  const files: string[] = [];
+  const below: string[] = [];
+  for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => [])) {
+    if (entry.name.startsWith('.') || entry.name === 'checkpoints') continue; // a run's are listed with it
+    const full = path.join(folder, entry.name);
+    if (entry.isDirectory()) below.push(full);
+    else if (!WEIGHTS.test(entry.name)) continue;
+    else if (entry.isFile() || (entry.isSymbolicLink() && (await isLinkedFile(full)))) files.push(full);
+  }
+  return { files, below };
+}
+
+/** Files of weights outside the checkpoints of runs. */
+async function weightFiles(given: GivenFolders): Promise<{ files: string[]; isWhole: boolean }> {
+  const files: string[] = [];
+  let isWhole = true;
   for (const root of given.roots) {
     let foldersLeft = MODEL_FOLDERS;
-    let folders = [root];
+    let level = [root];
     for (let depth = 0; depth <= MODEL_DEPTH; depth++) {
-      const below: string[] = [];
-      if (folders.length > foldersLeft) isWhole = false;
-      for (const folder of folders.slice(0, foldersLeft)) {
-        foldersLeft--;
-        for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => [])) {
-          if (entry.name.startsWith('.') || entry.name === 'checkpoints') continue;
-          const full = path.join(folder, entry.name);
-          if (entry.isDirectory()) below.push(full);
-          else if (!WEIGHTS.test(entry.name)) continue;
-          else if (entry.isFile() || (entry.isSymbolicLink() && (await isLinkedFile(full)))) files.push(full);
-        }
+      if (level.length > foldersLeft) isWhole = false;
+      const looked = level.slice(0, foldersLeft);
+      foldersLeft -= looked.length;
+      level = [];
+      for (const folder of looked) {
+        const found = await weightsIn(folder, given);
+        files.push(...found.files);
+        level.push(...found.below);
       }
-      folders = below.sort();
+      level.sort();
     }
   }
   return { files, isWhole };
@@ -128,9 +139,10 @@ export const look: Routes = (app, studio) => {
   });
 
   route(app, 'POST /api/look', { body: lookSchema }, async ({ body, signal }) => {
-    const { weights: wanted, checkpointKey, side } = body;
-    // the page asks for the teacher first: of a file with one network, for that
-    const weights = await folders.weights(wanted, checkpointKey === 'teacher' ? undefined : checkpointKey);
+    const { weights: wanted, side } = body;
+    // the page asks for the teacher first, or for whatever network there is
+    const checkpointKey = body.checkpointKey === 'teacher' ? null : body.checkpointKey;
+    const weights = await folders.weights(wanted, checkpointKey ?? undefined);
     const images: (string | Uint8Array)[] = [];
     for (const image of body.images)
       images.push('path' in image ? await folders.file(image.path) : uploadOf(image.upload));

@@ -42,14 +42,12 @@ class Refusal extends DataError {
   ) {
     super(`${server} answered ${status}: ${text.slice(0, 200)}`);
   }
-
-  /** Whether there is no such thing (any more); one in the server's trash can't be written to either. */
-  get isGone(): boolean {
-    return this.status === 404 || /RESOURCE_DOES_NOT_EXIST|Current state is deleted/.test(this.text);
-  }
 }
 
-const isGone = (error: unknown): boolean => error instanceof Refusal && error.isGone;
+/** Whether the server has no such thing (any more); one in its trash can't be written to either. */
+const isGone = (error: unknown): boolean =>
+  error instanceof Refusal &&
+  (error.status === 404 || /RESOURCE_DOES_NOT_EXIST|Current state is deleted/.test(error.text));
 
 /** @throws ConfigError without a server that can be used. */
 export function mlflowServer(env: NodeJS.ProcessEnv = process.env): string {
