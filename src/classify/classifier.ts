@@ -1,7 +1,6 @@
 /** A classifier of images: a frozen backbone and a head that was fitted to its features. */
 import { embeddable } from '../data/arguments.js';
 import { embedBatches, type ImageSource, imagesOf } from '../eval/embed.js';
-import { checkFinite } from '../eval/finite-features.js';
 import { tensorTransform } from '../eval/fit-transform.js';
 import type { FeatureKind } from '../eval/features.js';
 import { firstSkipped, type ListNotes, notesOf, skippedPlace } from '../data/index.js';
@@ -131,7 +130,6 @@ export class Classifier implements Disposable {
       skipped.push(...batch.skipped);
       if (batch.paths.length === 0) continue;
       const width = batch.shape[1]!;
-      checkFinite(batch.features, width, (row) => batch.paths[row]!);
       const logits = headLogits(this.head, batch.features, width);
       const size = this.classes.length;
       batch.paths.forEach((path, i) =>

@@ -10,7 +10,6 @@ import type { ImageItem } from '../data/index.js';
 import type { Backbone } from '../models/index.js';
 import type { FeatureTransform, TransformMode } from '../plain/feature-transform.js';
 import { fromTypedArray, inferenceMode, scope, type Tensor } from '../torch/index.js';
-import { checkFinite } from './finite-features.js';
 import { type FeatureStreamOptions, featureTable } from './features.js';
 import { fitTransform, MOST_WHITENED, spectrumOf, tensorTransform } from './fit-transform.js';
 import { otherViewRetrieval, sampleEvenly, VIEW_AUGMENTATION } from './other-view.js';
@@ -111,7 +110,6 @@ export async function chooseTransform(
     view: { seed, view: 0, augmentation: VIEW_AUGMENTATION },
     onProgress,
   });
-  checkFinite(table.features, width, (row) => items[table.indices[row]!]!.path);
   if (table.indices.length < LEAST_IMAGES / 2)
     return {
       mode: 'none',

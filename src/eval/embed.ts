@@ -32,6 +32,7 @@ import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
 import { PRECISION_CHOICES, type PrecisionChoice } from '../plain/precisions.js';
 import type { ChosenPrecision } from './feature-precision.js';
 import { FEATURE_KINDS, featureBatches, type FeatureKind } from './features.js';
+import { checkFinite } from './finite-features.js';
 
 /**
  * A folder or a text file of paths; the bytes of one image file; a list of paths and bytes in any mixture; or a list
@@ -146,7 +147,8 @@ function checkOptions(
 
 /**
  * Features batch by batch, in the order of the images; none is kept.
- * @throws ConfigError for options out of range, DataError when there are no images; the signal's reason when aborted.
+ * @throws ConfigError for options out of range; DataError when there are no images, or the features of one are not finite; the
+ *   signal's reason when aborted.
  */
 export async function* embedBatches(
   model: LoadedModel,
@@ -171,6 +173,7 @@ export async function* embedBatches(
     done += indices.length + skipped.length;
     onProgress?.({ done, total: items.length });
     const chosen = indices.map((index) => items.at(index)!);
+    checkFinite(features, features.length / chosen.length, (row) => chosen[row]!.path);
     yield {
       paths: chosen.map((item) => item.path),
       labels: chosen.map((item) => item.label),

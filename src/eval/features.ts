@@ -25,6 +25,7 @@ import { inferenceMode, ops, scope, withPrecision, type Tensor } from '../torch/
 import type { EvalSizes } from '../plain/eval-geometry.js';
 import type { Precision, PrecisionChoice } from '../plain/precisions.js';
 import { type ChosenPrecision, fastestPrecision, precisionSample } from './feature-precision.js';
+import { checkFinite, type Columns } from './finite-features.js';
 import { type FeatureBatch, sharedBatches } from './shared-batches.js';
 
 /** Which features of an image: the class token, the mean of the patch tokens, or every patch token. */
@@ -242,11 +243,20 @@ export interface FeatureTable {
   skipped: { path: string; reason: string }[];
 }
 
-/** One row of features for each readable image, in one array that is allocated once. */
+export interface FeatureTableOptions extends FeatureStreamOptions {
+  onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Where `compute` joins features of several networks: whose they are. Called after it was. */
+  networks?: (() => readonly Columns[]) | undefined;
+}
+
+/**
+ * One row of features for each readable image, in one array that is allocated once.
+ * @throws DataError that names an image when features are not finite: no measure of them would mean anything.
+ */
 export async function featureTable(
   backbone: Backbone | null,
   items: ImageItems,
-  options: FeatureStreamOptions & { onProgress?: ((done: number, total: number) => void) | undefined },
+  options: FeatureTableOptions,
 ): Promise<FeatureTable> {
   let features = new Float32Array(0);
   let width = 0;
@@ -263,5 +273,8 @@ export async function featureTable(
     features.set(batch.features, indices.length * width);
     for (const index of batch.indices) indices.push(index);
   }
-  return { features: features.subarray(0, indices.length * width), width, indices, skipped };
+  features = features.subarray(0, indices.length * width);
+  const nameOf = (row: number): string => items.at(indices[row]!)!.path;
+  for (const columns of options.networks?.() ?? [undefined]) checkFinite(features, width, nameOf, columns);
+  return { features, width, indices, skipped };
 }

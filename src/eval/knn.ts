@@ -296,7 +296,6 @@ async function extract(
   const { indices, features: rows, width, skipped } = table;
   if (indices.length === 0)
     throw new DataError(`${list.root}: none of its ${list.items.length} images can be read`);
-  checkFinite(rows, width, (row) => list.items.at(indices[row]!)!.path);
   const labels = indices.map((index) => list.items.at(index)!.label!);
   const features = scope(() => {
     const all = fromTypedArray(rows, [indices.length, width]).to(device);

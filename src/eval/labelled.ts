@@ -3,7 +3,11 @@ import { statSync } from 'node:fs';
 import path from 'node:path';
 import { type ImageList, listImages, type ListNotes, notesOf, onlyLabelled } from '../data/index.js';
 import { DataError } from '../errors.js';
+import { fewNames } from '../plain/few-names.js';
 import { printable } from '../plain/printable.js';
+
+/** Classes that a message names. */
+export const NAMED = 10;
 
 export interface LabelledList extends ImageList {
   classes: string[];
@@ -53,21 +57,14 @@ export async function labelledPair(
 ): Promise<LabelledPair> {
   const train = await labelledList(trainSource, names.train);
   const val = await labelledList(valSource, names.val);
-  const exact = new Map(train.classes.map((name, index) => [name, index]));
-  const composed = byComposedName(train.classes);
-  const numberOf = (name: string): number | undefined =>
-    exact.get(name) ?? composed.get(name.normalize('NFC'));
-  const unknown = val.classes.filter((name) => numberOf(name) === undefined);
-  if (unknown.length > 0) {
-    const named = unknown
-      .slice(0, 10)
-      .map((name) => (isFolder(path.join(train.root, name)) ? `${name} (its folder holds no images)` : name));
-    throw new DataError(
-      `${val.root} has classes that ${train.root} lacks: ${named.join(', ')}` +
-        `${unknown.length > 10 ? ` and ${unknown.length - 10} more` : ''}. Class folders must have the same names.`,
+  const inTrain = numbersIn(train.classes, val.classes, (unknown) => {
+    const named = unknown.map((name) =>
+      isFolder(path.join(train.root, name)) ? `${name} (its folder holds no images)` : name,
     );
-  }
+    return `${val.root} has classes that ${train.root} lacks: ${fewNames(named, NAMED)}. Class folders must have the same names.`;
+  });
   const notes = notesOf(train, val);
+  const exact = new Set(train.classes);
   const alike = val.classes.filter((name) => !exact.has(name));
   if (alike.length > 0) {
     notes.remarks.push(
@@ -75,7 +72,25 @@ export async function labelledPair(
         `${printable(train.source)} (Unicode NFC and NFD), for example ${printable(alike[0]!)}: they count as the same classes`,
     );
   }
-  return { train, val, inTrain: val.classes.map((name) => numberOf(name)!), ...notes };
+  return { train, val, inTrain, ...notes };
+}
+
+/**
+ * The numbers of classes among known ones, by their names, however these are composed.
+ * @param refusal - The message when some are not known.
+ * @throws DataError with it.
+ */
+export function numbersIn(
+  known: readonly string[],
+  classes: readonly string[],
+  refusal: (unknown: string[]) => string,
+): number[] {
+  const exact = new Map(known.map((name, index) => [name, index]));
+  const composed = byComposedName(known);
+  const numbers = classes.map((name) => exact.get(name) ?? composed.get(name.normalize('NFC')));
+  const unknown = classes.filter((_, i) => numbers[i] === undefined);
+  if (unknown.length > 0) throw new DataError(refusal(unknown));
+  return numbers as number[];
 }
 
 /** Numbers of the classes by their names in NFC; names that are the same in it are ambiguous and not in here. */

@@ -45,7 +45,15 @@ const stateSchema = z.object({
   epoch: z.int().min(0),
   bestTop1: z.number(),
   settings: settingsSchema,
+  // older checkpoints don't have these
+  /** The classes of the first outputs, in order. */
+  classes: z.array(z.string()).optional(),
+  /** Training images that can't be read. */
+  skipped: z.array(z.object({ path: z.string(), reason: z.string() })).optional(),
 });
+
+/** What a checkpoint says besides the tensors and the settings. */
+export type LinearState = Required<Omit<z.infer<typeof stateSchema>, 'settings'>>;
 
 /** SHA-256 of the names and values of all parameters and buffers. */
 export function fingerprintWeights(backbone: Backbone): string {
@@ -88,7 +96,7 @@ export function writeLinearCheckpoint(
   within: string,
   settings: LinearSettings,
   probe: LinearProbe,
-  state: { epoch: number; bestTop1: number },
+  state: LinearState,
 ): void {
   const tensors = new Map<string, Tensor>([...probe.classifier.stateDict(), ...probe.optimizer.stateDict()]);
   writeSafetensors(file, tensors, { linear: JSON.stringify({ ...state, settings }) }, within);
@@ -112,22 +120,15 @@ export function readLinearCheckpoint(
   within: string,
   settings: LinearSettings,
   probe: LinearProbe,
-): { epoch: number; bestTop1: number | null } | null {
+): (Pick<LinearState, 'epoch' | 'skipped'> & { bestTop1: number | null }) | null {
   if (!existsSync(file)) return null;
   const { tensors, metadata } = readSafetensors(file, within);
-  let value: unknown;
-  try {
-    value = JSON.parse(metadata['linear'] ?? 'null');
-  } catch {
-    value = null;
-  }
-  const parsed = stateSchema.safeParse(value);
-  if (!parsed.success) {
+  const saved = stateIn(metadata['linear']);
+  if (saved === null) {
     throw new CheckpointError(
       `${file} is not a checkpoint of a linear evaluation; delete it or choose another --output`,
     );
   }
-  const saved = parsed.data;
   const changed = (Object.keys(settings) as (keyof LinearSettings)[]).filter(
     (key) => saved.settings[key] !== undefined && settings[key] !== saved.settings[key],
   );
@@ -152,7 +153,33 @@ export function readLinearCheckpoint(
   probe.classifier.loadStateDict(new Map(entries.filter(([name]) => !name.startsWith(SLOT))));
   probe.optimizer.loadStateDict(new Map(entries.filter(([name]) => name.startsWith(SLOT))));
   for (const tensor of tensors.values()) tensor.dispose();
-  return { epoch: saved.epoch, bestTop1: saved.settings.val === undefined ? null : saved.bestTop1 };
+  return {
+    epoch: saved.epoch,
+    bestTop1: saved.settings.val === undefined ? null : saved.bestTop1,
+    skipped: saved.skipped ?? [],
+  };
+}
+
+/** The state in a file's metadata; null when there is none. */
+function stateIn(linear: string | undefined): z.infer<typeof stateSchema> | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(linear ?? 'null');
+  } catch {
+    value = null;
+  }
+  return stateSchema.safeParse(value).data ?? null;
+}
+
+/**
+ * Which classes a classifier's outputs are, and how many outputs there are; null when its file doesn't say, as the reference's
+ * and older checkpoints.
+ */
+export function classifierOutputs(file: string): { classes: string[]; numLabels: number } | null {
+  using weights = openWeights(file);
+  const state = stateIn(weights.metadata['linear']);
+  if (state?.classes === undefined) return null;
+  return { classes: state.classes, numLabels: state.settings.numLabels };
 }
 
 /**

@@ -59,7 +59,8 @@ describe('evaluateLinear', () => {
     noTensorLeft(before);
     assert.equal(result.top1, 100);
     assert.equal(result.top5, null);
-    assert.deepEqual([result.trainImages, result.valImages, result.classes], [16, 6, 3]);
+    // one of the 16 can't be read
+    assert.deepEqual([result.trainImages, result.valImages, result.classes], [15, 6, 3]);
     // three blocks: the tiny model has no fourth
     assert.deepEqual([result.nLastBlocks, result.resize, result.crop], [3, 37, 32]);
     assert.deepEqual(
@@ -109,8 +110,12 @@ describe('evaluateLinear', () => {
     assert.deepEqual(weightsIn(output), weightsIn(path.join(folder, 'whole')));
     const log = (name: string) => readFileSync(path.join(folder, name, 'log.jsonl'), 'utf8');
     assert.equal(log('stopped'), log('whole'));
-    // the skipped image is met in training alone
-    assert.deepEqual({ ...(await again()), skipped: result.skipped }, result);
+    // also the image that was skipped, which is met in training alone
+    assert.deepEqual(
+      result.skipped.map((entry) => path.basename(entry.path)),
+      ['bad.png'],
+    );
+    assert.deepEqual(await again(), result);
     assert.equal(epochs, 2);
   });
 
@@ -191,17 +196,41 @@ describe('evaluateLinear', () => {
     const checkpoint = path.join(folder, 'whole', 'checkpoint.safetensors');
     const result = await evaluateLinear(model, { ...options, linearWeights: checkpoint });
     assert.equal(result.top1, 100);
+    // nothing was trained
+    assert.deepEqual([result.epochs, result.lr, result.trainImages, result.skipped], [null, null, null, []]);
     const { tensors } = readSafetensors(checkpoint);
     const renamed = path.join(folder, 'renamed.safetensors');
     const entries = ['weight', 'bias'].map(
       (key) => [`module.linear.${key}`, tensors.get(`linear.${key}`)!] as const,
     );
     writeSafetensors(renamed, new Map(entries));
-    assert.deepEqual(await evaluateLinear(model, { ...options, linearWeights: renamed }), result);
+    const warnings: string[] = [];
+    const onWarning = (message: string) => warnings.push(message);
+    assert.deepEqual(await evaluateLinear(model, { ...options, linearWeights: renamed, onWarning }), result);
+    assert.match(
+      warnings.join(),
+      /does not say which classes its outputs are: .* the folders of .*train, in order/,
+    );
     await assert.rejects(
       evaluateLinear(model, { ...options, nLastBlocks: 1, linearWeights: renamed }),
       /shape of linear.weight: expected \[3, 24\], got \[3, 72\]/,
     );
+  });
+
+  it('knows the classes of its own classifier by name, whatever other folders hold', async () => {
+    const linearWeights = path.join(folder, 'whole', 'checkpoint.safetensors');
+    // one class fewer, and one more that sorts before the others: by place, all outputs would be those of other classes
+    const [some, more] = [path.join(folder, 'some'), path.join(folder, 'more')];
+    for (const place of [some, more]) cpSync(val, place, { recursive: true });
+    rmSync(path.join(some, 'blue'), { recursive: true });
+    const subset = await evaluateLinear(model, { ...options, train: some, val: some, linearWeights });
+    assert.deepEqual([subset.top1, subset.classes, subset.valImages], [100, 3, 4]);
+    cpSync(path.join(more, 'red'), path.join(more, 'a new one'), { recursive: true });
+    await assert.rejects(
+      evaluateLinear(model, { ...options, train: more, val: more, linearWeights }),
+      /more has classes that .*checkpoint\.safetensors was not trained on: a new one\. Its classes are blue, green, red\.$/,
+    );
+    await assert.rejects(evaluateLinear(model, { ...options, numLabels: 2, linearWeights }), ConfigError);
   });
 
   it("measures a classifier of the reference's checkpoint.pth.tar", async () => {

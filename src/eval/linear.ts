@@ -3,8 +3,8 @@
  * eval_linear.py). The classifier is trained on randomly resized and flipped crops, so features are computed again each
  * epoch; it is validated on central crops.
  *
- * Departures: the number of classes is that of the training folder by default; classes are matched by name;
- * unreadable images are left out and named; an interrupted evaluation resumes bit for bit after its last whole epoch, and
+ * Departures: the number of classes is that of the training folder by default; classes are matched by name, those of a given
+ * classifier too; unreadable images are left out and named; an interrupted evaluation resumes bit for bit after its last whole epoch, and
  * refuses a checkpoint that was made with other settings.
  */
 import path from 'node:path';
@@ -25,6 +25,7 @@ import {
   type EvalBatch,
   type ImageList,
   type ListNotes,
+  notesOf,
   ResizedCropLoader,
   skippedPlace,
 } from '../data/index.js';
@@ -36,8 +37,10 @@ import { isBelow } from '../files/read-below.js';
 import { appendLine, keepLines } from '../files/json-lines.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { type EvalSizes, evalSizes } from '../plain/eval-geometry.js';
-import { labelledPair } from './labelled.js';
+import { fewNames } from '../plain/few-names.js';
+import { type LabelledList, labelledPair, NAMED, numbersIn } from './labelled.js';
 import {
+  classifierOutputs,
   fingerprintFiles,
   fingerprintWeights,
   readClassifier,
@@ -45,6 +48,7 @@ import {
   writeLinearCheckpoint,
   type LinearSettings,
 } from './linear-checkpoint.js';
+import { checkFinite } from './finite-features.js';
 import { runOfWeights } from './save-evaluation.js';
 import { LinearProbe, linearLr, type ProbeFeatures, probeFeatures, probeWidth } from './linear-probe.js';
 
@@ -76,7 +80,10 @@ export interface LinearOptions extends Partial<EvalSizes>, Partial<ProbeFeatures
   seed?: number;
   /** Folder for the checkpoint and the log; when it holds them already, the evaluation resumes. Default: nothing is kept. */
   output?: string;
-  /** A file with linear.weight and linear.bias: a classifier to measure without training. */
+  /**
+   * A file with linear.weight and linear.bias: a classifier to measure without training. An evaluation's checkpoint says which
+   * classes its outputs are; those of other files are taken to be the classes of `train`, in order.
+   */
   linearWeights?: string;
   numWorkers?: number;
   signal?: AbortSignal | undefined;
@@ -108,11 +115,13 @@ export interface LinearResult extends EvalSizes, ProbeFeatures, ListNotes {
   loss: number;
   /** Highest top-1 of all validated epochs. */
   bestTop1: number;
-  epochs: number;
-  lr: number;
+  /** Null with `linearWeights`, as `lr` and `trainImages`: nothing was trained. */
+  epochs: number | null;
+  lr: number | null;
   batchSize: number;
-  /** Listed: those that were skipped are among them. */
-  trainImages: number;
+  /** Those that could be read. */
+  trainImages: number | null;
+  /** Those that could be read. */
   valImages: number;
   classes: number;
   /** The classifier's file; null when none was written. */
@@ -128,13 +137,21 @@ interface Job {
   options: LinearOptions & { batchSize: number };
   sizes: EvalSizes;
   /** Bad images by path, with the reason. */
-  skipped: Map<string, string>;
+  skipped: Record<'train' | 'val', Map<string, string>>;
 }
 
-/** Features of a batch; its memory is returned to the loader. Null when none of its images can be read. */
-function batchFeatures({ model, features, sizes, skipped, options }: Job, batch: EvalBatch) {
+/**
+ * Features of a batch; its memory is returned to the loader. Null when none of its images can be read.
+ * @throws DataError when they are not finite.
+ */
+function batchFeatures(
+  { model, features, sizes, skipped, options }: Job,
+  part: 'train' | 'val',
+  { items }: ImageList,
+  batch: EvalBatch,
+) {
   options.signal?.throwIfAborted();
-  for (const { path: file, reason } of batch.skipped) skipped.set(file, reason);
+  for (const { path: file, reason } of batch.skipped) skipped[part].set(file, reason);
   const { indices, labels, images } = batch;
   const rows =
     indices.length === 0
@@ -147,7 +164,15 @@ function batchFeatures({ model, features, sizes, skipped, options }: Job, batch:
           }),
         );
   batch.release();
-  return rows === null ? null : { rows, labels: labels as number[] };
+  if (rows === null) return null;
+  try {
+    const values = rows.toTypedArray() as Float32Array;
+    checkFinite(values, rows.size(1), (row) => items.at(indices[row]!)!.path);
+  } catch (error) {
+    rows.dispose();
+    throw error;
+  }
+  return { rows, labels: labels as number[] };
 }
 
 async function trainEpoch(job: Job, list: ImageList, epoch: number, lr: number): Promise<number> {
@@ -161,7 +186,7 @@ async function trainEpoch(job: Job, list: ImageList, epoch: number, lr: number):
   let [sum, batches, done] = [0, 0, 0];
   for await (const batch of loader) {
     done += batch.indices.length + batch.skipped.length;
-    const made = batchFeatures(job, batch);
+    const made = batchFeatures(job, 'train', list, batch);
     if (made !== null) {
       const loss = job.probe.trainStep(made.rows, made.labels, lr);
       made.rows.dispose();
@@ -203,7 +228,7 @@ async function validate(
   let hasFive = true;
   for await (const batch of loader) {
     done += batch.indices.length + batch.skipped.length;
-    const made = batchFeatures(job, batch);
+    const made = batchFeatures(job, 'val', list, batch);
     if (made !== null) {
       const labels = made.labels.map((label) => numbers[label]!);
       const score = job.probe.score(made.rows, labels);
@@ -241,7 +266,8 @@ const linearOptions = optionsOf<LinearOptions>(
  * Trains a linear classifier on a model's frozen features and measures it, or measures a given one.
  *
  * @throws ConfigError for settings out of range, or an output folder with another evaluation's checkpoint; DataError when
- *   a folder has no labels or no readable images, or val has classes that train lacks; the signal's reason when aborted.
+ *   a folder has no labels or no readable images, val has classes that train or the given classifier lacks, or features are not
+ *   finite; the signal's reason when aborted.
  */
 export async function evaluateLinear(model: LoadedModel, options: LinearOptions): Promise<LinearResult> {
   checkCall('evaluateLinear()', anyModelArgument(model), ['options', linearOptions, options]);
@@ -255,33 +281,40 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
   const width = probeWidth(backbone, features);
   const { resize, crop } = evalSizes(options, architecture);
   const { train, val, inTrain, leftOut, remarks } = await labelledPair(options.train, options.val);
-  const numLabels = options.numLabels ?? train.classes.length;
-  if (!(Number.isInteger(numLabels) && numLabels >= train.classes.length)) {
+  const { linearWeights } = options;
+  const outputs = linearWeights === undefined ? null : classifierOutputs(linearWeights);
+  const classes = outputs?.classes ?? train.classes;
+  const numLabels = options.numLabels ?? outputs?.numLabels ?? classes.length;
+  if (numLabels < classes.length) {
     throw new ConfigError(
-      `numLabels ${numLabels}; expected at least ${train.classes.length}, the classes of ${train.root}`,
+      `numLabels ${numLabels}; expected at least ${classes.length}, the classes of ${outputs === null ? train.root : linearWeights}`,
     );
   }
   const probe = new LinearProbe(width, numLabels, { device: model.device, seed });
-  const missing = [...train.unreadable, ...val.unreadable].map(skippedPlace);
   const job: Job = {
-    ...{
-      model,
-      probe,
-      features,
-      sizes: { resize, crop },
-      skipped: new Map(missing.map(({ path, reason }) => [path, reason])),
-    },
+    ...{ model, probe, features, sizes: { resize, crop } },
+    skipped: { train: new Map(), val: new Map() },
     options: { ...options, batchSize },
   };
-  const common = { epochs, lr, batchSize, resize, crop, ...features };
+  const common = { batchSize, resize, crop, ...features };
   try {
-    if (options.linearWeights !== undefined) {
-      readClassifier(options.linearWeights, probe.classifier);
-      const { images, ...scores } = await validate(job, val, inTrain, 0);
-      return finish({ ...scores, bestTop1: scores.top1, checkpoint: null, valImages: images, ...common });
+    if (linearWeights !== undefined) {
+      readClassifier(linearWeights, probe.classifier);
+      if (outputs === null)
+        options.onWarning?.(
+          `${linearWeights} does not say which classes its outputs are: they are taken to be the folders of ` +
+            `${train.root}, in order`,
+        );
+      const numbers = outputs === null ? inTrain : numbersOfOutputs(linearWeights, classes, val);
+      const { images, ...scores } = await validate(job, val, numbers, 0);
+      return {
+        ...{ ...scores, bestTop1: scores.top1, checkpoint: null, valImages: images, ...common },
+        ...{ epochs: null, lr: null, trainImages: null, classes: classes.length },
+        ...{ skipped: skippedOf(val, job.skipped.val), ...notesOf(val) },
+      };
     }
     const settings: LinearSettings = {
-      ...common,
+      ...{ ...common, epochs, lr },
       ...{ numLabels, seed, train: train.fingerprint, val: fingerprintFiles(val) },
       ...{ weights: fingerprintWeights(backbone), numHeads: architecture.numHeads },
       normalization: JSON.stringify(backbone.normalization),
@@ -298,6 +331,7 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
       const done = restored?.epoch ?? 0; // the lines of later epochs are written again
       keepLines(log, (line) => Number(line['epoch']) < done, within);
     }
+    for (const { path: file, reason } of restored?.skipped ?? []) job.skipped.train.set(file, reason);
     if (restored !== null && restored.epoch > 0) {
       options.onWarning?.(`resuming after epoch ${restored.epoch} of ${epochs}, from ${checkpoint}`);
       if (restored.bestTop1 === null)
@@ -316,7 +350,10 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
       }
       if (log !== null && checkpoint !== null) {
         appendLine(log, stats, within);
-        writeLinearCheckpoint(checkpoint, within, settings, probe, { epoch: epoch + 1, bestTop1 });
+        const skipped = asList(job.skipped.train);
+        writeLinearCheckpoint(checkpoint, within, settings, probe, {
+          ...{ epoch: epoch + 1, bestTop1, classes, skipped },
+        });
       }
       options.onEpoch?.(stats);
     }
@@ -324,21 +361,37 @@ export async function evaluateLinear(model: LoadedModel, options: LinearOptions)
     last ??= await validate(job, val, inTrain, epochs - 1);
     bestTop1 = Math.max(bestTop1, last.top1);
     const { images, ...scores } = last;
-    return finish({ ...scores, bestTop1, checkpoint, valImages: images, ...common });
+    return {
+      ...{ ...scores, bestTop1, checkpoint, valImages: images, ...common, epochs, lr },
+      ...{ trainImages: train.items.length - job.skipped.train.size, classes: classes.length },
+      skipped: [...skippedOf(train, job.skipped.train), ...skippedOf(val, job.skipped.val)],
+      ...{ leftOut, remarks },
+    };
   } finally {
     probe.dispose();
   }
-
-  function finish(
-    scores: Omit<LinearResult, 'trainImages' | 'classes' | 'skipped' | keyof ListNotes>,
-  ): LinearResult {
-    const skipped = [...job.skipped].map(([file, reason]) => ({ path: file, reason }));
-    return {
-      ...{ ...scores, trainImages: train.items.length, classes: train.classes.length },
-      ...{ skipped, leftOut, remarks },
-    };
-  }
 }
+
+type Bad = LinearResult['skipped'];
+
+const asList = (skipped: ReadonlyMap<string, string>): Bad =>
+  [...skipped].map(([file, reason]) => ({ path: file, reason }));
+
+/** What of a list can't be read: known when it was listed, and met since. */
+const skippedOf = (list: ImageList, met: ReadonlyMap<string, string>): Bad => [
+  ...list.unreadable.map(skippedPlace),
+  ...asList(met),
+];
+
+/** The output of a classifier for each class of `val`. @throws DataError for classes that it wasn't trained on. */
+const numbersOfOutputs = (file: string, classes: readonly string[], val: LabelledList): number[] =>
+  numbersIn(
+    classes,
+    val.classes,
+    (unknown) =>
+      `${val.root} has classes that ${file} was not trained on: ${fewNames(unknown, NAMED)}. ` +
+      `Its classes are ${fewNames(classes, NAMED)}.`,
+  );
 
 /** The reference's four, or all when there are fewer; only transformers use it. */
 function defaultBlocks(backbone: Backbone): number {

@@ -11,8 +11,7 @@ import { mean } from '../plain/mean.js';
 import { printable } from '../plain/printable.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { eachBlockOfCosines } from './cosines.js';
-import { type FeatureStreamOptions, featureTable } from './features.js';
-import { checkFinite, type Columns } from './finite-features.js';
+import { featureTable, type FeatureTableOptions } from './features.js';
 
 const numbers = (counts: Tensor): number[] => [...(counts.to('int32').toTypedArray() as Int32Array)];
 
@@ -92,16 +91,18 @@ export function sampleEvenly(count: number, most: number, seed: number): number[
 export type Compute = (images: Tensor) => Tensor;
 
 export interface EmbedViewsOptions
-  extends EvalSizes, Pick<FeatureStreamOptions, 'batchSize' | 'numWorkers' | 'device' | 'signal' | 'input'> {
+  extends
+    EvalSizes,
+    Pick<
+      FeatureTableOptions,
+      'batchSize' | 'numWorkers' | 'device' | 'signal' | 'input' | 'networks' | 'onProgress'
+    > {
   /** Other views of each image; default 1. */
   views?: number;
   /** Images that are used at most, sampled evenly; default MOST_IMAGES. */
   most?: number;
   /** Of the sample and of the views; default 0. */
   seed?: number;
-  /** Where the function that is given joins features of several networks: whose they are. Called after it was. */
-  networks?: (() => readonly Columns[]) | undefined;
-  onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
 /** Features of images and of other views of them. The tensors are the caller's to dispose of. */
@@ -144,13 +145,10 @@ export async function embedViews(
   for (let view = -1; view < count; view++) {
     const table = await featureTable(null, chosen, {
       ...loading,
-      ...{ compute, input },
+      ...{ compute, input, networks },
       ...(view < 0 ? {} : { view: { seed, view, augmentation: VIEW_AUGMENTATION } }),
       onProgress: (done) => onProgress?.((view + 1) * chosen.length + done, total),
     });
-    const nameOf = (row: number): string => chosen[table.indices[row]!]!.path;
-    for (const columns of networks?.() ?? [undefined])
-      checkFinite(table.features, table.width, nameOf, columns);
     tables.push(table);
   }
   const [first] = tables as [(typeof tables)[number]];

@@ -86,7 +86,11 @@ export const command = defineCommand({
           ...(output === undefined ? {} : { output }),
           signal,
           onProgress: ({ part, epoch, done, total }) =>
-            count(`epoch ${epoch + 1}/${epochs} ${part}`, done, total),
+            count(
+              options.linearWeights === undefined ? `epoch ${epoch + 1}/${epochs} ${part}` : 'images',
+              done,
+              total,
+            ),
           onEpoch: ({ epoch, trainLoss, top1 }) =>
             io.note(
               `epoch ${epoch + 1}/${epochs}: loss ${trainLoss.toFixed(4)}` +
@@ -100,7 +104,7 @@ export const command = defineCommand({
         const { top1, top5, bestTop1, valImages, classes, trainImages } = result;
         io.result(
           result,
-          `${valImages} images of ${classes} classes, trained on ${trainImages}, resize ${result.resize}, crop ${result.crop}\n` +
+          `${valImages} images of ${classes} classes, ${trainImages === null ? `classified by ${options.linearWeights}` : `trained on ${trainImages}`}, resize ${result.resize}, crop ${result.crop}\n` +
             `top-1 ${top1.toFixed(2)}%   ${top5 === null ? '' : `top-5 ${top5.toFixed(2)}%   `}best top-1 ${bestTop1.toFixed(2)}%`,
         );
       },
