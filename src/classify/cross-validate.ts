@@ -140,17 +140,21 @@ export interface LogisticSearch extends OutOfFold {
   problem: LogisticProblem;
 }
 
-/** Chooses scaling and C. @param grid - Values of C, in rising order. @throws The signal's reason when aborted. */
+/**
+ * Chooses scaling and C.
+ * @param given - The only values of C, in rising order; null for C_GRID, which is cut short and refined.
+ * @throws The signal's reason when aborted.
+ */
 export async function searchLogistic(
   set: TrainingSet,
-  grid: readonly number[],
+  given: readonly number[] | null,
   options: SearchOptions,
 ): Promise<LogisticSearch> {
+  const grid = given ?? C_GRID;
   const judge = new Judge(set, options);
   const best = new Best();
   const { tested } = judge;
   let kept: { scaled: ScaledRows; problem: LogisticProblem } | null = null;
-  const isSettled = tested.length === 0 || (options.scalings.length === 1 && grid.length === 1);
   const total = options.scalings.length * grid.length;
   try {
     for (const [i, scaling] of options.scalings.entries()) {
@@ -161,9 +165,12 @@ export async function searchLogistic(
         if (tested.length === 0) break;
         const path = new FoldPath(set, judge, problem, options);
         const before = best.trial;
-        await path.follow(scaling, grid, best, (done) => options.onProgress?.(i * grid.length + done, total));
+        const patience = given === null ? PATIENCE : Infinity;
+        await path.follow(scaling, grid, patience, best, (done) =>
+          options.onProgress?.(i * grid.length + done, total),
+        );
         if (best.trial !== before) {
-          if (!isSettled) await path.refine(scaling, grid, best);
+          if (given === null) await path.refine(scaling, grid, best);
           if (kept.problem !== problem) kept.problem.dispose();
           kept = { scaled, problem };
         }
@@ -230,6 +237,7 @@ class FoldPath {
   async follow(
     scaling: Scaling,
     grid: readonly number[],
+    patience: number,
     best: Best,
     onTried: (done: number) => void,
   ): Promise<void> {
@@ -240,7 +248,7 @@ class FoldPath {
       inVain = trial.accuracy > accuracy || trial.logLoss < logLoss ? 0 : inVain + 1;
       accuracy = Math.max(accuracy, trial.accuracy);
       logLoss = Math.min(logLoss, trial.logLoss);
-      if (inVain === PATIENCE) return;
+      if (inVain === patience) return;
     }
   }
 

@@ -42,6 +42,17 @@ const fit = (options: Partial<FitClassifierOptions> = {}) =>
 const ALL = { scaling: 'auto', c: C_GRID } as const;
 
 describe('fitClassifier', () => {
+  it('tries every C that is given, and no other', async () => {
+    // after the first two none is better: of the usual values the rest would not be tried
+    const c = [10, 1e3, 1e4, 1e5, 1e6, 1e7];
+    const { trials, value } = await fit({ c: c.toReversed(), scaling: 'none' });
+    assert.deepEqual(
+      trials.map((trial) => trial.value),
+      c,
+    );
+    assert.ok(c.includes(value));
+  });
+
   for (const method of ['logistic', 'knn'] as const)
     it(`tells plain colours apart, says how well, and leaves no tensors: ${method}`, async () => {
       const before = liveTensors();

@@ -299,7 +299,7 @@ async function fitLogistic(
   warn: (message: string) => void,
 ): Promise<Fitted> {
   const scalings = scaling === 'auto' ? scalingsFor('logistic', set.width, warn) : [scaling];
-  const found = await searchLogistic(set, sorted(c), { ...shared, scalings });
+  const found = await searchLogistic(set, c === C_GRID ? null : sorted(c), { ...shared, scalings });
   using problem = found.problem;
   if (found.tested.length === 0) warnOfUntried('C', found.c, c, C_GRID, warn);
   const ofClass = classWeights(set.labels, set.classes, shared.classWeight);

@@ -2,11 +2,15 @@
  * The report on a classifier as one HTML file that needs no network and no other file, and has no scripts: the confusion
  * matrix and the calibration are SVG, thumbnails are data URLs. It follows the reader's light or dark setting.
  */
+import { existsSync } from 'node:fs';
 import { imageThumbnail } from '../data/index.js';
 import { writeFileWhole } from '../files/atomic-file.js';
+import { ConfigError } from '../errors.js';
+import { FileBytes } from '../files/file-bytes.js';
+import { freeName } from '../files/new-places.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';
 import { being, checkCall, filePath } from '../plain/check-options.js';
-import { escapeHtml, pageHead } from '../plain/html.js';
+import { escapeHtml, isOwnPage, pageHead } from '../plain/html.js';
 import { printable } from '../plain/printable.js';
 import { packageVersion } from '../version.js';
 import { calibrationSvg, confusionSvg } from './report-pictures.js';
@@ -190,6 +194,24 @@ const fitted = being('the result of fitClassifier()', (value) => {
   const { classifier, classes, trials, skipped, remarks } = Object(value) as Partial<FitClassifierResult>;
   return typeof classifier === 'object' && [classes, trials, skipped, remarks].every(Array.isArray);
 });
+
+/**
+ * Of a report whose name nobody gave.
+ * @throws ConfigError when a file that is not a report has this name: it is left as it is.
+ */
+export function checkReportBeside(file: string): void {
+  if (!existsSync(file) || isOwnPage(startOf(file))) return;
+  throw new ConfigError(
+    `${printable(file)} would be the report, but there is a file that was not written here: it is left as it is. ` +
+      `Give --report FILE, ${printable(freeName(file))} is not taken`,
+  );
+}
+
+/** The first kilobyte. */
+function startOf(file: string): string {
+  using bytes = new FileBytes(file);
+  return bytes.read(0, Math.min(1024, bytes.size)).toString('utf8');
+}
 
 /**
  * Writes the report as one HTML file: figures, the confusion matrix, calibration, and the surest mistakes with thumbnails.

@@ -232,10 +232,51 @@ describe('evaluateCopyDetection', () => {
     assert.deepEqual(found, { count: 3, byExtension: { '.png': 2, '.txt': 1 } });
     assert.match(lines[0]!, /named-otherwise: 3 other files were left out \(2 \.png, 1 \.txt\)/);
     assert.match(lines[1]!, /folders that are none of Copydays' were left out: strong\/deeper, crops\/35$/);
+    // what macOS leaves beside each file on other disks
+    writeFileSync(path.join(other, 'original', '._200000.jpg'), 'x');
+    assert.equal((await evaluate(other)).originals, fixture.originals);
     const none = path.join(folder, 'pngs');
     mkdirSync(path.join(none, 'original'), { recursive: true });
     writeFileSync(path.join(none, 'original', 'a.png'), 'x');
     await assert.rejects(evaluate(none), /holds no original.*holds other files instead \(1 \.png\)/);
+  });
+
+  it('pairs copies with originals by name, and by place where no names are the same', async () => {
+    const evaluate = (dataPath: string) =>
+      evaluateCopyDetection(model, { dataPath, imsize: 32, numWorkers: 0 });
+    const scoresOf = async (dataPath: string) => {
+      const { blocks, remarks } = await evaluate(dataPath);
+      return { scores: blocks['jpegqual/3'], remarks };
+    };
+    const same = await scoresOf(copydays);
+    const renamed = (name: string, nameOf: (i: number, file: string) => string): string => {
+      const place = path.join(folder, name);
+      cpSync(copydays, place, { recursive: true });
+      const block = path.join(place, 'jpegqual', '3');
+      readdirSync(block)
+        .sort()
+        .forEach((file, i) => renameSync(path.join(block, file), path.join(block, `moved-${i}`)));
+      for (const [i, file] of readdirSync(path.join(place, 'original')).sort().entries())
+        renameSync(path.join(block, `moved-${i}`), path.join(block, nameOf(i, file)));
+      return place;
+    };
+    // capital endings sort before the others
+    const capitals = renamed('capitals', (i, file) => (i < 3 ? file : file.replace('.jpg', '.JPEG')));
+    const originals = path.join(capitals, 'original');
+    for (const [i, file] of readdirSync(originals).sort().entries())
+      if (i === 0) renameSync(path.join(originals, file), path.join(originals, file.replace('.jpg', '.JPG')));
+    assert.deepEqual((await scoresOf(capitals)).scores, same.scores);
+    const numbered = await scoresOf(renamed('numbered', (i) => `copy ${i}.jpg`));
+    assert.deepEqual(numbered.scores, same.scores);
+    assert.match(
+      numbered.remarks.join(),
+      /the names in jpegqual\/3 are not those of the originals: .* order/,
+    );
+    // one copy too many, and another missing: by place, all between them would be wrong
+    await assert.rejects(
+      evaluate(renamed('shifted', (i, file) => (i === 5 ? '100000.jpg' : file))),
+      /jpegqual\/3: 6 JPEG files for 6 .*copies of no original: 100000\.jpg; originals without a copy: 200500\.jpg/,
+    );
   });
 
   it('names everything that does not fit', async () => {
@@ -248,7 +289,10 @@ describe('evaluateCopyDetection', () => {
     await assert.rejects(evaluate(), (error) => {
       assert.ok(error instanceof DataError);
       assert.match(error.message, /strong\/999906\.jpg: no original begins with 9999/);
-      assert.match(error.message, /crops\/40: 5 JPEG files for 6 originals/);
+      assert.match(
+        error.message,
+        /crops\/40: 5 JPEG files for 6 originals, .*; originals without a copy: 200100\.jpg$/m,
+      );
       return true;
     });
     rmSync(path.join(bad, 'strong'), { recursive: true });

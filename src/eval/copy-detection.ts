@@ -3,7 +3,7 @@
  * tokens pooled by generalised mean describe an image; copies are searched for among the originals and distractors,
  * after whitening learned on another set of images.
  *
- * Departures: micro-AP is measured too; .JPG and .jpeg are taken besides .jpg, and what else lies in the folders is counted;
+ * Departures: micro-AP is measured too; copies are paired with originals by name; .JPG and .jpeg are taken besides .jpg, and what else lies in the folders is counted;
  * missing blocks are left out and named; folders of distractors and of whitening images are read with their subfolders, in
  * order.
  */
@@ -50,7 +50,7 @@ import { type FeatureTable, featureTable } from './features.js';
 import { averagePrecision } from './retrieval-scores.js';
 import { learnWhitening, whiten } from './whitening.js';
 
-/** Copydays' folders. Each except `strong` holds one copy of every original, in the same order of names. */
+/** Copydays' folders. Each except `strong` holds one copy of every original, by the same name. */
 export const COPYDAYS_BLOCKS: readonly string[] = [
   'original',
   'strong',
@@ -163,8 +163,34 @@ interface Block {
 }
 
 const baseName = (file: string): string => path.basename(file);
+const stemOf = (file: string): string => path.parse(file).name;
 const isFolder = (place: string): boolean => existsSync(place) && statSync(place).isDirectory();
 const isJpeg = (name: string): boolean => /\.jpe?g$/i.test(name);
+
+/**
+ * The original of each copy: the one with the same name but for its ending. Where no names are the same it is the one at the same
+ * place in the order of names, as in the reference.
+ * @returns Numbers of originals, or what doesn't fit.
+ */
+function pairCopies(
+  copies: readonly string[],
+  originals: readonly string[],
+): { numbers: number[]; isByName: boolean } | string {
+  const counts = `${copies.length} JPEG files for ${originals.length} originals, expected one of each`;
+  const numberOf = new Map(originals.map((file, i) => [stemOf(file), i]));
+  const numbers = copies.map((file) => numberOf.get(stemOf(file)));
+  const isNamed = numberOf.size === originals.length && numbers.some((number) => number !== undefined);
+  if (!isNamed)
+    return copies.length === originals.length ? { numbers: [...originals.keys()], isByName: false } : counts;
+  const strange = copies.filter((_, i) => numbers[i] === undefined);
+  const found = new Set(numbers);
+  const lacking = originals.filter((_, i) => !found.has(i));
+  if (strange.length === 0 && lacking.length === 0 && copies.length === originals.length)
+    return { numbers: numbers as number[], isByName: true };
+  const named = (what: string, files: readonly string[]): string =>
+    files.length === 0 ? '' : `; ${what}: ${fewNames(files.map(baseName), NAMED)}`;
+  return `${counts}${named('copies of no original', strange)}${named('originals without a copy', lacking)}`;
+}
 
 /** Lists the folders that are there. @throws DataError with everything that doesn't fit. */
 function readCopydays(root: string): { blocks: Block[]; absent: string[]; notes: ListNotes } {
@@ -176,8 +202,8 @@ function readCopydays(root: string): { blocks: Block[]; absent: string[]; notes:
     const files: string[] = [];
     for (const file of readdirSync(folder)) {
       const within = `${name}/${file}`;
-      if (COPYDAYS_BLOCKS.includes(name) && isJpeg(file)) files.push(file);
-      else if (file.startsWith('.') || COPYDAYS_BLOCKS.includes(within)) continue;
+      if (file.startsWith('.') || COPYDAYS_BLOCKS.includes(within)) continue;
+      else if (COPYDAYS_BLOCKS.includes(name) && isJpeg(file)) files.push(file);
       else if (isFolder(path.join(folder, file))) folders.push(within);
       else others.add(file);
     }
@@ -195,6 +221,7 @@ function readCopydays(root: string): { blocks: Block[]; absent: string[]; notes:
   const problems: string[] = [];
   const absent: string[] = [];
   const blocks: Block[] = [];
+  const byPlace: string[] = [];
   for (const name of COPYDAYS_BLOCKS) {
     const files = name === 'original' ? originals : list(name);
     if (files === null) {
@@ -215,12 +242,14 @@ function readCopydays(root: string): { blocks: Block[]; absent: string[]; notes:
       });
       if (files.length === 0) problems.push('strong: no .jpg or .jpeg files');
       else blocks.push({ name, files, truths });
-    } else if (files.length !== originals.length) {
-      problems.push(
-        `${name}: ${files.length} JPEG files for ${originals.length} originals, expected one of each`,
-      );
     } else {
-      blocks.push({ name, files, truths: files.map((_, i) => [i]) });
+      const pairs = pairCopies(files, originals);
+      if (typeof pairs === 'string') {
+        problems.push(`${name}: ${pairs}`);
+        continue;
+      }
+      blocks.push({ name, files, truths: pairs.numbers.map((number) => [number]) });
+      if (name !== 'original' && !pairs.isByName) byPlace.push(name);
     }
   }
   if (problems.length > 0)
@@ -229,6 +258,11 @@ function readCopydays(root: string): { blocks: Block[]; absent: string[]; notes:
   for (const above of ['jpegqual', 'crops']) if (isFolder(path.join(root, above))) list(above);
   const leftOut = others.finish();
   const remarks = leftOutLines(root, leftOut);
+  if (byPlace.length > 0)
+    remarks.push(
+      `${printable(root)}: the names in ${fewNames(byPlace, NAMED)} are not those of the originals: copies are taken to be in the ` +
+        "originals' order",
+    );
   if (folders.length > 0)
     remarks.push(
       `${printable(root)}: folders that are none of Copydays' were left out: ${fewNames(folders, NAMED)}`,

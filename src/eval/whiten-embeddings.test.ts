@@ -1,6 +1,15 @@
 /** Whitened features of images: what is written, what k-NN scores with them, and features that are not numbers. */
 import assert from 'node:assert/strict';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -93,6 +102,38 @@ describe('whitenEmbeddings', () => {
       await assert.rejects(write(center!), DinoError);
       assert.deepEqual(readdirSync(place), [`f.${ending}`]);
     }
+  });
+
+  it('leaves alone what may belong to other features, or to a person', async () => {
+    const raw = await model.embed(train, { numWorkers: 0 });
+    const pca = await whitenEmbeddings(model, raw, { whiten: 'pca', numWorkers: 0 });
+    const place = path.join(folder, 'beside');
+    mkdirSync(place);
+    const at = (name: string) => path.join(place, name);
+    const kept = (name: string, file: string, message: RegExp) =>
+      assert.rejects(writeFeatures(at(file), raw), (error) => {
+        assert.ok(error instanceof ConfigError && message.test(error.message), String(error));
+        return existsSync(at(name)) && !existsSync(at(file));
+      });
+    for (const [name, file] of [
+      ['own.paths.jsonl', 'own.npy'],
+      ['own2.mean.npy', 'own2.parquet'],
+    ] as const) {
+      writeFileSync(at(name), 'mine');
+      await kept(
+        name,
+        file,
+        /is there, and .*own2?\.(npy|parquet), to which it would belong, is not: .*own2?-2\..* is not taken$/,
+      );
+      assert.equal(readFileSync(at(name), 'utf8'), 'mine');
+    }
+    await writeFeatures(at('f.npy'), pca);
+    const matrix = readFileSync(at('f.matrix.npy'));
+    await kept('f.matrix.npy', 'f.safetensors', /f\.mean\.npy is there, and may belong to .*f\.npy: /);
+    await writeFeatures(at('g.parquet'), raw); // has nothing beside it
+    await writeFeatures(at('g.npy'), raw);
+    await writeFeatures(at('g.npy'), raw); // its own file of names is replaced, whatever g.parquet is
+    assert.deepEqual(readFileSync(at('f.matrix.npy')), matrix);
   });
 
   it('chooses by other views, and of patches and of bytes by the spectrum', async () => {

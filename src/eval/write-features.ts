@@ -6,9 +6,10 @@
  *   .parquet      a row per image: path, label, features as a list of floats
  * Features that were centred or whitened have NAME.mean.npy (D) beside them, and whitened ones NAME.matrix.npy (D, D): with
  * x scaled to length 1, they are (x - mean) @ matrix.T, scaled to length 1. Each file is written to a temporary file and renamed;
- * what earlier features of this name had beside them, and these don't have, is removed.
+ * what earlier features of this name had beside them, and these don't have, is removed. What lies there and isn't known to be
+ * theirs is never touched: that is an error.
  */
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { checkCall, filePath, instanceOf, words } from '../plain/check-options.js';
@@ -16,9 +17,10 @@ import { writeFileWhole } from '../files/atomic-file.js';
 import { ConfigError, DataError } from '../errors.js';
 import { writeLines } from '../files/json-lines.js';
 import { npyBytes } from '../files/npy.js';
-import { checkNotInput } from '../files/new-places.js';
+import { checkNotInput, freeName } from '../files/new-places.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';
 import { systemReason } from '../files/system-reason.js';
+import { printable } from '../plain/printable.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { writeSafetensors } from '../weights/safetensors.js';
 import type { FeatureTransform } from '../plain/feature-transform.js';
@@ -43,23 +45,44 @@ const transformFile = (file: string, part: 'mean' | 'matrix'): string =>
   `${file.slice(0, -path.extname(file).length)}.${part}.npy`;
 
 /** What may be written beside a file of features. */
-const filesBeside = (file: string, isWhitened: boolean): string[] => [
-  ...(isWhitened ? (['mean', 'matrix'] as const).map((part) => transformFile(file, part)) : []),
+const filesBeside = (file: string): string[] => [
+  ...(['mean', 'matrix'] as const).map((part) => transformFile(file, part)),
   ...(featureFormat(file) === '.npy' ? [pathsFile(file)] : []),
 ];
 
+/** What earlier features of this name have beside them: it is replaced with them, or removed. */
+export const writtenBeside = (file: string): string[] => filesBeside(file).filter((one) => existsSync(one));
+
+/** @throws ConfigError when something beside the file is not, or may not be, of features of this name. */
+function checkBeside(file: string): void {
+  const format = featureFormat(file);
+  const stem = file.slice(0, -format.length);
+  const others = FEATURE_FORMATS.filter((other) => other !== format)
+    .map((other) => `${stem}${other}`)
+    .filter((other) => existsSync(other));
+  for (const one of writtenBeside(file)) {
+    // only a .npy has a file of names
+    const [owner] = one === pathsFile(file) ? [] : others;
+    if (existsSync(file) && owner === undefined) continue;
+    throw new ConfigError(
+      `${printable(one)} is there, and ` +
+        (owner === undefined
+          ? `${printable(file)}, to which it would belong, is not`
+          : `may belong to ${printable(owner)}`) +
+        `: it is left as it is. Move it away, or give another name: ${printable(freeName(file))} is not taken`,
+    );
+  }
+}
+
 /**
  * Checks that a file of features, and those beside it, can be written, before they are computed.
- * @param isWhitened - Whether a mean and a matrix may be written too.
  * @param inputs - Files that the features are made from.
- * @throws ConfigError for any other ending or one of the inputs, DataError when they can't be written.
+ * @throws ConfigError for any other ending, one of the inputs, or other files beside it that these would replace; DataError when
+ *   they can't be written.
  */
-export function assertFeaturesWritable(
-  file: string,
-  isWhitened = false,
-  inputs: readonly string[] = [],
-): void {
-  for (const one of [file, ...filesBeside(file, isWhitened)]) {
+export function assertFeaturesWritable(file: string, inputs: readonly string[] = []): void {
+  checkBeside(file);
+  for (const one of [file, ...filesBeside(file)]) {
     assertWritable(one);
     checkNotInput(one, inputs);
   }
@@ -71,7 +94,7 @@ export function assertFeaturesWritable(
  */
 function removeBeside(file: string): void {
   try {
-    for (const place of filesBeside(file, true)) rmSync(place, { force: true });
+    for (const place of filesBeside(file)) rmSync(place, { force: true });
   } catch (error) {
     throw new DataError(`${file} can't be written: ${systemReason(error, file)}`, { cause: error });
   }
@@ -147,7 +170,8 @@ const embeddings = z.looseObject({
 /**
  * Writes the format of the file's ending, and makes its folder; of whitenEmbeddings()'s result, also the transform. Returns
  * the files written.
- * @throws ConfigError for any other ending, DataError or CheckpointError when it can't be written.
+ * @throws ConfigError for any other ending, or other files beside it that these would replace; DataError or CheckpointError when
+ *   it can't be written.
  */
 export async function writeFeatures(
   file: string,
@@ -161,6 +185,7 @@ export async function writeFeatures(
 async function writeRows(file: string, result: Embeddings): Promise<string[]> {
   const format = featureFormat(file);
   makeFolderOf(file);
+  checkBeside(file);
   removeBeside(file);
   if (format === '.safetensors') {
     asSafetensors(file, result);

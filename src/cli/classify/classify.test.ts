@@ -77,6 +77,23 @@ it('fits, reports and predicts, and its counts add up', () => {
   );
 });
 
+it('replaces a report beside the classifier, but no other page of that name', () => {
+  writeFileSync(at('pets.html'), '<!doctype html>\n<p>my page about pets');
+  const fit = (output: string, ...flags: string[]) =>
+    dino('fit', 'run', 'images', '--output', output, ...flags, ...small);
+  const refused = fit('pets.safetensors');
+  assert.equal(refused.status, 2, refused.stderr);
+  assert.match(
+    refused.stderr,
+    /pets\.html would be the report, .* Give --report FILE, pets-2\.html is not taken/,
+  );
+  assert.equal(readFileSync(at('pets.html'), 'utf8'), '<!doctype html>\n<p>my page about pets');
+  assert.equal(fit('pets.safetensors', '--report', 'pets-2.html').status, 0);
+  writeFileSync(at('again.html'), readFileSync(at('pets-2.html')));
+  assert.equal(fit('again.safetensors', '--features', 'patch-mean').status, 0);
+  assert.notDeepEqual(readFileSync(at('again.html')), readFileSync(at('pets-2.html')));
+});
+
 it('takes the labels of an index', async () => {
   const model = loadModel(at('run'), { device: 'cpu' });
   await buildIndex(model, at('images'), {

@@ -87,13 +87,17 @@ export const command = defineCommand({
     await interruptible(
       () => io.note('interrupted'),
       async (signal) => {
-        const [{ fitClassifier }, { saveClassifier }, { assertWritable }, { writeClassifierReport }] =
-          await Promise.all([
-            import('../../classify/fit-classifier.js'),
-            import('../../classify/classifier-file.js'),
-            import('../../files/output.js'),
-            import('../../classify/report-page.js'),
-          ]);
+        const [
+          { fitClassifier },
+          { saveClassifier },
+          { assertWritable },
+          { checkReportBeside, writeClassifierReport },
+        ] = await Promise.all([
+          import('../../classify/fit-classifier.js'),
+          import('../../classify/classifier-file.js'),
+          import('../../files/output.js'),
+          import('../../classify/report-page.js'),
+        ]);
         const [{ CheckpointError }, { checkNotInput }] = await Promise.all([
           import('../../errors.js'),
           import('../../files/new-places.js'),
@@ -101,6 +105,7 @@ export const command = defineCommand({
         assertWritable(options.output, CheckpointError);
         const report = options.report ?? reportBeside(options.output);
         assertWritable(report);
+        if (options.report === undefined) checkReportBeside(report);
         const { validation = [] } = options;
         const refuseInputs = (...inputs: string[]): void =>
           [options.output, report].forEach((file) => checkNotInput(file, inputs));

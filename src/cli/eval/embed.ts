@@ -52,12 +52,13 @@ export const command = defineCommand({
     const { args, options } = call;
     const { output, features, layers, whiten } = options;
     await onModel(call, async ({ model, world, io, signal, count }) => {
-      const [{ assertFeaturesWritable, writeFeatures }, { whitenEmbeddings }] = await Promise.all([
-        import('../../eval/write-features.js'),
-        import('../../eval/whiten-embeddings.js'),
-      ]);
+      const [{ assertFeaturesWritable, writeFeatures, writtenBeside }, { whitenEmbeddings }] =
+        await Promise.all([
+          import('../../eval/write-features.js'),
+          import('../../eval/whiten-embeddings.js'),
+        ]);
       const inputs = [args.weights, args.images, ...model.origin.files];
-      if (world.isFirst) assertFeaturesWritable(output, whiten !== 'none', inputs);
+      if (world.isFirst) assertFeaturesWritable(output, inputs);
       const start = performance.now();
       const settings = { ...loading(options), ...pick(options, 'layers', 'features'), signal };
       const result = await model.embed(args.images, {
@@ -74,7 +75,10 @@ export const command = defineCommand({
             });
       const whitening =
         whitened === null ? null : { mode: whitened.whitening.mode, reason: whitened.whitening.reason };
+      const earlier = world.isFirst ? writtenBeside(output) : [];
       const files = world.isFirst ? await writeFeatures(output, whitened ?? result) : [];
+      for (const file of earlier)
+        if (!files.includes(file)) io.note(`removed ${file}: it was of the features that were here before`);
       const seconds = (performance.now() - start) / 1000;
       for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
       io.warnOfLists(result);

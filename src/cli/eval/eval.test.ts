@@ -1,7 +1,7 @@
 /** The evaluations as a user runs them: tables, JSON, and what is kept in the run folder. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, it } from 'node:test';
@@ -75,6 +75,9 @@ it('embed --whiten writes the mean and the matrix beside the features', () => {
     files.map((each) => path.basename(each)),
     ['f.npy', 'f.paths.jsonl', 'f.mean.npy', 'f.matrix.npy'],
   );
+  const again = dino('embed', run, path.join(more, 'train'), ...flags, '--whiten', 'center');
+  assert.match(again.stderr, /removed .*f\.matrix\.npy: it was of the features that were here before/);
+  assert.ok(!existsSync(path.join(folder, 'whitened', 'f.matrix.npy')));
 });
 
 it('eval linear trains, keeps its result and checkpoint, and only measures with that checkpoint', () => {
@@ -97,6 +100,7 @@ it('eval linear trains, keeps its result and checkpoint, and only measures with 
   );
   assert.equal((JSON.parse(measured.stdout) as { top1: number }).top1, kept('linear')['top1']);
   assert.equal(kept('linear')['linearWeights'], checkpoint);
+  assert.deepEqual([kept('linear')['epochs'], kept('linear')['trainImages']], [null, null]);
 });
 
 it('eval retrieval prints the three protocols', () => {
