@@ -25,6 +25,7 @@ import {
   readManifest,
   readSkippedImages,
   remake,
+  writingOf,
 } from './index-format.js';
 import { exactNearest, type NearestRows, sortMatches } from './nearest-rows.js';
 import { readTransform } from './transform-file.js';
@@ -82,7 +83,7 @@ export class ImageIndex implements Disposable {
         return new ImageIndex(folder, manifest, readIndexedImages(folder, manifest));
       } catch (error) {
         // another process may just have written the next generation
-        if (attempt >= 3 || readManifest(folder).generation === manifest.generation) throw error;
+        if (attempt >= 3 || writingOf(readManifest(folder)) === writingOf(manifest)) throw error;
       }
     }
   }

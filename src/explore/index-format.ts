@@ -15,6 +15,7 @@
  * index.json into place: that is the moment at which the index changes, and a process that dies earlier leaves the old
  * one intact. The old files are deleted afterwards.
  */
+import { createHash } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
@@ -113,6 +114,13 @@ const manifestSchema = z.object({
   }),
 });
 export type IndexManifest = z.infer<typeof manifestSchema>;
+
+/**
+ * Tells the writings of the indexes in a folder apart, also when one was deleted and made anew: its generations begin at 0 again.
+ * @returns A whole number below 2^48.
+ */
+export const writingOf = ({ generation, written }: IndexManifest): number =>
+  Number.parseInt(createHash('sha256').update(`${generation} ${written}`).digest('hex').slice(0, 12), 16);
 
 /** The transform of an index that has none yet. */
 export const unfitted = (asked: IndexManifest['whitening']['asked']): IndexManifest['whitening'] => ({

@@ -16,7 +16,7 @@ import { lockFolder } from '../files/folder-lock.js';
 import { FloatRows, writeFloatRows } from './feature-file.js';
 import type { ImageIndex, NearestOptions } from './image-index.js';
 import { writeManifest } from './index-draft.js';
-import { readManifest, sealFile } from './index-format.js';
+import { readManifest, sealFile, writingOf } from './index-format.js';
 
 /** UMAP's own defaults. */
 export const NEIGHBOURS = 15;
@@ -138,7 +138,7 @@ export async function keepMap(index: ImageIndex, positions: Float32Array): Promi
   const lock = await lockFolder(index.folder);
   try {
     const manifest = readManifest(index.folder);
-    if (manifest.generation !== index.manifest.generation)
+    if (writingOf(manifest) !== writingOf(index.manifest))
       throw new DataError(`${index.folder} was changed while its map was made: make it again`);
     const name = `map-${manifest.generation}.safetensors`;
     writeFloatRows(path.join(index.folder, name), 'positions', 2, [positions], index.folder);

@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  writeFileSync,
 } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -237,12 +238,27 @@ describe('labels in Find', { skip: typeof browser === 'string' ? browser : false
         headers: { authorization: `Bearer ${token}` },
       });
     assert.equal((await map(generation)).status, 409);
-    assert.equal((await map(generation + 1)).status, 404);
+    const now = await generationNow();
+    assert.notEqual(now, generation);
+    assert.equal((await map(now)).status, 404);
     assert.equal(readFileSync(labelsPath(index), 'utf8'), labels);
     assert.ok(!existsSync(target));
-    assert.equal(await generationNow(), generation + 1);
-    const [status, text] = await ask({ ...search, generation: generation + 1 });
+    const [status, text] = await ask({ ...search, generation: now });
     assert.equal(status, 200, text);
+  });
+
+  it('tells an index that was deleted and made anew from the one before', async () => {
+    const kept = readFileSync(labelsPath(index), 'utf8');
+    const make = async (): Promise<number> => {
+      rmSync(index, { recursive: true });
+      await without();
+      return generationNow();
+    };
+    const [first, second] = [await make(), await make()]; // both were written once
+    assert.notEqual(first, second);
+    const [status, text] = await ask({ kind: 'images', rows: [2], generation: first });
+    assert.equal(status, 409, text);
+    writeFileSync(labelsPath(index), kept);
   });
 
   it('says so in a page that was open meanwhile, and opens the index again', async () => {

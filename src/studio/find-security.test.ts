@@ -24,6 +24,7 @@ import { writeFileWhole } from '../files/atomic-file.js';
 import { buildIndex } from '../explore/build-index.js';
 import { ImageIndex } from '../explore/image-index.js';
 import { type IndexManifest, manifestPath, readManifest, sealFile } from '../explore/index-format.js';
+import { findGeneration } from '../testing/find-generation.js';
 import { writeTinyRun } from '../testing/saved-run.js';
 import { loadModel } from '../model.js';
 import type { FindAnswer, FoundImage, Task } from '../plain/studio-api/index.js';
@@ -46,9 +47,8 @@ const send = async (route: string, body?: unknown): Promise<{ status: number; te
   });
   return { status: response.status, text: await response.text() };
 };
-/** The indexes here are never brought up to date. */
 const ask = (index: string, question: object) =>
-  send('/api/find/ask', { index, ask: { generation: 0, ...question } });
+  send('/api/find/ask', { index, ask: { generation: findGeneration(index), ...question } });
 const imagesOf = (text: string): FoundImage[] => {
   const answer = JSON.parse(text) as FindAnswer;
   return answer.kind === 'images' ? answer.images : [];

@@ -18,7 +18,7 @@ import sharp from 'sharp';
 import { buildIndex } from '../explore/build-index.js';
 import { duplicateThreshold, similarPairs } from '../explore/duplicates.js';
 import { ImageIndex } from '../explore/image-index.js';
-import { readManifest } from '../explore/index-format.js';
+import { findGeneration } from '../testing/find-generation.js';
 import { launchBrowser } from '../testing/browser.js';
 import { giveFile, lookSettled, pressButton, pressRole, slide, typeInto, valueOf } from '../testing/page.js';
 import { writeColourFolders, writeTinyRun } from '../testing/saved-run.js';
@@ -479,7 +479,7 @@ describe('the routes of Find', () => {
     try {
       mkdirSync(path.join(folder, 'empty'), { recursive: true });
       const groups = [{ label: 'a', rows: [0] }];
-      const { generation } = readManifest(index);
+      const generation = findGeneration(index);
       const asked = (at: string, question: object) =>
         post('/api/find/ask', { index: at, ask: { generation, ...question } });
       assert.equal((await asked(outside, { kind: 'about' }))[0], 403);

@@ -26,6 +26,7 @@ import { Hono } from 'hono';
 import sharp from 'sharp';
 import { findLibtorch } from '../../scripts/find-libtorch.mjs';
 import { indexPlaces } from '../data/list/shards/list-shards.js';
+import { findGeneration } from '../testing/find-generation.js';
 import { jpegOf, rawTar } from '../testing/shards.js';
 import { buildIndex } from '../explore/build-index.js';
 import { isBelow } from '../files/read-below.js';
@@ -339,19 +340,23 @@ describe('the studio', { timeout: 280_000 }, () => {
       await post('/api/find/index', { weights: run, images: source, output: inGiven(`i${i}.index`) });
     await post('/api/find/map', { index });
     await settled();
-    await send('GET /api/find/map', `/api/find/map?generation=0&index=${encodeURIComponent(index)}`);
+    const generation = findGeneration(index);
+    await send(
+      'GET /api/find/map',
+      `/api/find/map?generation=${generation}&index=${encodeURIComponent(index)}`,
+    );
     for (const ask of [
       { kind: 'about' },
       { kind: 'images', rows: [0] },
       { kind: 'names' },
       { kind: 'labels' },
     ])
-      await post('/api/find/ask', { index, ask: { generation: 0, ...ask } });
+      await post('/api/find/ask', { index, ask: { generation, ...ask } });
     await send('GET /api/find/indexes', '/api/find/indexes');
     const picture = new Uint8Array(readFileSync(paths.picture));
     const { id } = JSON.parse(await send('POST /api/upload/look', '/api/upload/look', picture)) as LookUpload;
     const search = { kind: 'search', plus: [], minus: [], top: 3, region: [0, 0, 0.5, 0.5] };
-    await post('/api/find/ask', { index, ask: { generation: 0, ...search, upload: id } });
+    await post('/api/find/ask', { index, ask: { generation, ...search, upload: id } });
     assert.equal(statusOf(), 200, replies.at(-1)!.text);
     await send('GET /api/picture', `/api/picture?upload=${id}`);
     assert.equal(statusOf(), 200);

@@ -5,7 +5,7 @@ import { clusterIndex } from '../explore/cluster.js';
 import { findDuplicates } from '../explore/duplicates.js';
 import { galleryOfIndex } from '../explore/gallery.js';
 import { ImageIndex } from '../explore/image-index.js';
-import { readManifest } from '../explore/index-format.js';
+import { readManifest, writingOf } from '../explore/index-format.js';
 import { labelImages, readLabels } from '../explore/labels.js';
 import { keepMap, readMap } from '../explore/map.js';
 import { findOutliers } from '../explore/outliers.js';
@@ -49,7 +49,7 @@ export const read = (
   const asked = (ask: Ask): [string, () => unknown] => [
     `studio: ${ask.kind}`,
     () => {
-      const { generation } = readManifest(folder);
+      const generation = writingOf(readManifest(folder));
       const input = { index: folder, ask: { ...ask, generation } };
       return find(input, { signal: new AbortController().signal, progress: () => undefined });
     },

@@ -36,7 +36,7 @@ export interface IndexCard {
 
 export interface IndexAbout {
   folder: string;
-  /** How often the index was written: rows are those of one generation, and every question says of which. */
+  /** Which writing of the index this is: rows are those of one generation, and every question says of which. */
   generation: number;
   /** Attention heads, where they had to be given. */
   numHeads: number | null;

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { after, before, it } from 'node:test';
 import { buildIndex } from '../../explore/build-index.js';
 import { loadModel } from '../../model.js';
+import { findGeneration } from '../../testing/find-generation.js';
 import { writeColourFolders, writeTinyRun } from '../../testing/saved-run.js';
 import { run as ask } from './find.js';
 
@@ -31,7 +32,10 @@ after(() => {
 
 const search = (image: Uint8Array, more: object = {}) =>
   ask(
-    { index, ask: { generation: 0, kind: 'search', plus: [], minus: [], top: 3, image, ...more } },
+    {
+      index,
+      ask: { generation: findGeneration(index), kind: 'search', plus: [], minus: [], top: 3, image, ...more },
+    },
     { signal, progress: () => undefined },
   );
 
@@ -62,11 +66,12 @@ it('writes nothing for rows of another generation, also when it changed after th
       { index, ask: { kind: 'put', generation, how: 'list', target, groups } },
       { signal, progress: () => undefined },
     );
-  await assert.rejects(put(1), {
+  const now = findGeneration(index);
+  await assert.rejects(put(now + 1), {
     status: 409,
     code: 'CHANGED',
     message: /brought up to date.*open it again/,
   });
   assert.ok(!existsSync(target));
-  assert.deepEqual(await put(0), { kind: 'exported', count: 1 });
+  assert.deepEqual(await put(now), { kind: 'exported', count: 1 });
 });

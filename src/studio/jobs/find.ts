@@ -4,7 +4,7 @@ import { ConfigError, DataError } from '../../errors.js';
 import { clusterIndex } from '../../explore/cluster.js';
 import { duplicateThreshold, findDuplicates, similarPairs } from '../../explore/duplicates.js';
 import { ImageIndex } from '../../explore/image-index.js';
-import { readManifest } from '../../explore/index-format.js';
+import { readManifest, writingOf } from '../../explore/index-format.js';
 import { labelImages, readLabels } from '../../explore/labels.js';
 import { readMap } from '../../explore/map.js';
 import { findOutliers } from '../../explore/outliers.js';
@@ -30,8 +30,8 @@ let open: ImageIndex | null = null;
 let scale: Float32Array | null = null;
 
 function indexAt(folder: string): ImageIndex {
-  const { generation } = readManifest(folder);
-  if (open === null || open.folder !== folder || open.manifest.generation !== generation) {
+  const writing = writingOf(readManifest(folder));
+  if (open === null || open.folder !== folder || writingOf(open.manifest) !== writing) {
     open?.close();
     open = scale = null; // also when the next one can't be opened
     open = ImageIndex.open(folder);
@@ -73,7 +73,7 @@ const named = (error: unknown): unknown =>
 export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal }) => {
   const index = indexAt(folder);
   // an image that was removed moves the rows of all after it: they would name other images than the page shows
-  if (ask.kind !== 'about' && ask.generation !== index.manifest.generation)
+  if (ask.kind !== 'about' && ask.generation !== writingOf(index.manifest))
     throw new StudioError(
       409,
       'The index was brought up to date since this page read it, and nothing was done: open it again.',
@@ -95,7 +95,7 @@ export const run: JobFunction<'find'> = async ({ index: folder, ask }, { signal 
         kind: 'about',
         about: {
           folder,
-          ...{ generation: index.manifest.generation, numHeads: weights.numHeads },
+          ...{ generation: writingOf(index.manifest), numHeads: weights.numHeads },
           ...{ images: index.count, width: index.width, source: images.source },
           ...{ weights: weights.given, features: settings.features, hasMap: files.map !== null },
           whitening: { mode: whitening.mode, reason: whitening.reason },
