@@ -82,6 +82,27 @@ describe('an index of many images', { skip: typeof browser === 'string' ? browse
     assert.deepEqual(shown.errors, []);
   });
 
+  it('leaves the focus where it is when the page is drawn anew while it scrolls fast', async () => {
+    const focused = await evaluate(`(async () => {
+      const frame = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+      const grid = document.querySelector('.virtual-grid');
+      const pictures = [...grid.querySelectorAll('.picture')];
+      const one = pictures[Math.floor(pictures.length / 2)];
+      one.focus();
+      await frame();
+      grid.scrollTop += 0.4 * grid.clientHeight;
+      await frame();
+      for (const type of ['keydown', 'keyup'])
+        one.dispatchEvent(new KeyboardEvent(type, { key: ' ', bubbles: true }));
+      await frame();
+      return document.activeElement === one;
+    })()`);
+    assert.equal(focused, true);
+    await shown.page.keyboard.press(' ');
+    await shown.page.keyboard.press('Home');
+    await drawn(0);
+  });
+
   it('asks for pictures of the size in which they are drawn', async () => {
     const sizes: number[] = [];
     for (const side of [64, 132, 320]) {

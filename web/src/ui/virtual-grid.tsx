@@ -252,8 +252,8 @@ export function VirtualGrid(props: VirtualGridProps) {
   for (let i = from; i < to; i++) {
     const isCurrent = i === reachable;
     const old = before.get(i);
-    // what has its content already keeps it
-    const isBare = range.isFast && (old === undefined || old.isBare);
+    // what has its content already keeps it, also where it is drawn anew: the focus may be in it
+    const isBare = range.isFast && items.current.kept.get(i)?.isBare !== false;
     if (old !== undefined && old.isCurrent === isCurrent && old.isBare === isBare) {
       now.set(i, old);
       continue;
