@@ -81,11 +81,11 @@ function checkBeside(file: string): void {
  *   they can't be written.
  */
 export function assertFeaturesWritable(file: string, inputs: readonly string[] = []): void {
-  checkBeside(file);
   for (const one of [file, ...filesBeside(file)]) {
     assertWritable(one);
     checkNotInput(one, inputs);
   }
+  checkBeside(file);
 }
 
 /**

@@ -22,6 +22,8 @@ export interface CheckpointWriterOptions {
   run: string;
   state: TrainingState;
   keep: KeepRule;
+  /** What the networks' files say of themselves: recordOfRun(). */
+  record?: Readonly<Record<string, string>>;
   emit: (event: TrainEvent) => void;
 }
 
@@ -56,7 +58,7 @@ export class CheckpointWriter implements AsyncDisposable {
    * @throws CheckpointError when there is not enough memory for the copy.
    */
   async save(step: number, as: NonNullable<CheckpointImage['as']> = ['step']): Promise<void> {
-    const { state, keep } = this.#options;
+    const { state, keep, record } = this.#options;
     const run = this.#run;
     const asked = performance.now();
     await this.#pending;
@@ -71,7 +73,7 @@ export class CheckpointWriter implements AsyncDisposable {
     }
     let files: CheckpointImage['files'];
     try {
-      files = copyState(state, (name, bytes) => this.#allocate(name, bytes));
+      files = copyState(state, (name, bytes) => this.#allocate(name, bytes), record);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       throw new CheckpointError(

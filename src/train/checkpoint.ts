@@ -28,10 +28,12 @@ function generatorsOf({ device, generators = [] }: TrainingState): [name: string
  * Copies the state off the device, as the bytes of a checkpoint's files. Training may continue immediately.
  *
  * @param allocate - Returns shared memory of at least this many bytes for the file with this name.
+ * @param record - What the networks' files say of themselves: recordOfRun().
  */
 export function copyState(
   state: TrainingState,
   allocate: (name: string, bytes: number) => SharedArrayBuffer,
+  record: Readonly<Record<string, string>> = {},
 ): { name: string; bytes: Uint8Array }[] {
   return scope(() => {
     const rest = new Map(state.optimizer.stateDict());
@@ -39,14 +41,14 @@ export function copyState(
     rest.set('loss_scaler', state.scaler.getState());
     for (const [name, generator] of generatorsOf(state)) rest.set(name, generator.getState());
     for (const [name, tensor] of state.lowRank?.stateDict() ?? []) rest.set(name, tensor);
-    const parts: [name: string, tensors: Map<string, Tensor>][] = [
-      ['student.safetensors', state.student.stateDict()],
-      ['teacher.safetensors', state.teacher.stateDict()],
-      ['optimizer.safetensors', rest],
+    const parts: [name: string, tensors: Map<string, Tensor>, about: Readonly<Record<string, string>>][] = [
+      ['student.safetensors', state.student.stateDict(), record],
+      ['teacher.safetensors', state.teacher.stateDict(), record],
+      ['optimizer.safetensors', rest, {}],
     ];
-    return parts.map(([name, tensors]) => ({
+    return parts.map(([name, tensors, about]) => ({
       name,
-      bytes: copySafetensors(tensors, { format: 'pt' }, (bytes) => allocate(name, bytes)),
+      bytes: copySafetensors(tensors, { format: 'pt', ...about }, (bytes) => allocate(name, bytes)),
     }));
   });
 }

@@ -14,6 +14,8 @@ export interface Inheritance {
   /** Steps done. */
   step: number;
   keep: KeepRule;
+  /** What the networks' files say of themselves. */
+  record: Readonly<Record<string, string>>;
   /** The last line of metrics, which rank 0 may not have written yet. */
   metrics: StepMetrics | null;
   emit: (event: TrainEvent) => void;
@@ -25,13 +27,13 @@ export interface Inheritance {
  */
 export async function saveAsHeir(
   world: World,
-  { run, state, step, keep, metrics, emit }: Inheritance,
+  { run, state, step, keep, record, metrics, emit }: Inheritance,
 ): Promise<boolean> {
   const first = await world.predecessor();
   if (first === null) return false;
   const lock = readLock(run); // released, or taken by a restarted process: not ours to write to
   if (lock?.pid !== first.pid || lock.host !== first.host) return false;
-  await using writer = new CheckpointWriter({ run, state, keep, emit });
+  await using writer = new CheckpointWriter({ run, state, keep, record, emit });
   await writer.save(step);
   try {
     await writer.settle();

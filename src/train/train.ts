@@ -47,6 +47,7 @@ import { saveAsHeir } from './rescue.js';
 import { shareState } from './share-state.js';
 import { Trackers } from './trackers/trackers.js';
 import { World } from '../processes/world.js';
+import { recordOfRun } from '../weights/record.js';
 import { reportUnreadable } from './unreadable.js';
 import { warningsOfChannels } from './settle-channels.js';
 import { whitenPatches } from './whiten-patches.js';
@@ -165,7 +166,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const skipped = new Set<string>();
     const told = new Set(images.remarks);
     const keep = { last: settings.keepCheckpoints, everyEpochs: settings.saveckpFreq, stepsPerEpoch };
-    await using checkpoints = world.isFirst ? new CheckpointWriter({ run: output, state, keep, emit }) : null; // waits for the last one
+    const record = recordOfRun(teacher.backbone, settings);
+    await using checkpoints = world.isFirst // waits for the last one
+      ? new CheckpointWriter({ run: output, state, keep, record, emit })
+      : null;
     // if the folder was moved, the state is saved to its new place once, and training ends
     const checkFolder = async (line?: StepMetrics): Promise<void> => {
       try {
@@ -211,7 +215,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const rescue = async (): Promise<boolean> => {
       settle();
       if (checkpoints === null)
-        return saveAsHeir(world, { run: output, state, step, keep, metrics: lastMetrics, emit });
+        return saveAsHeir(world, { run: output, state, step, keep, record, metrics: lastMetrics, emit });
       await save();
       return checkpoints.settle().then(
         () => true,

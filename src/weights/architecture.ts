@@ -3,6 +3,7 @@
  * that a weights file can be used without being told what it is.
  */
 import { CheckpointError } from '../errors.js';
+import type { TrainSettings } from '../run/settings.js';
 import {
   ARCHITECTURES,
   architectureEntry,
@@ -97,6 +98,18 @@ export const tellsHeads = (architecture: Architecture): boolean => {
 /** Whether it has learned position embeddings, whose shape tells the size of images that they are for. */
 export const learnsPositions = (architecture: Architecture): boolean =>
   familyOf(architecture)?.learnsPositions ?? false;
+
+/** `imgSize` as a run's settings or a file's record tell it, where no position embeddings do. */
+export function trainedSize(
+  architecture: Architecture,
+  settings: Pick<TrainSettings, 'imgSize' | 'globalCropsSize'> | null,
+  recorded: number | null = null,
+): number {
+  if (learnsPositions(architecture) && architecture.positionsSize === undefined) return architecture.imgSize;
+  // where positions have their own size, it is that of the usual images, as where there are none
+  const usual = learnsPositions(architecture) ? settings?.globalCropsSize : settings?.imgSize;
+  return usual ?? settings?.globalCropsSize ?? recorded ?? architecture.imgSize;
+}
 
 /** What buildBackbone() makes this architecture from. */
 export const backboneOptions = (architecture: Architecture) => {

@@ -10,7 +10,7 @@ import {
   channelsOf,
   inferArchitecture,
   takesHeads,
-  learnsPositions,
+  trainedSize,
 } from './architecture.js';
 import type { NormalizationName } from '../models/dinov3-architectures.js';
 import { datasetOf } from './dataset.js';
@@ -243,11 +243,7 @@ function architectureOf({ located, file, network, found, options, dict, notes, w
     warnings.push(`${where}: --num-heads ${numHeads} is taken, where the file says ${known}`);
   const told = numHeads ?? (takesHeads(byTensors) ? known : null) ?? undefined;
   const architecture = inferArchitecture(found.shapes, where, told);
-  // where positions have their own size, imgSize is that of the usual images, as where there are none
-  const usual = learnsPositions(architecture) ? settings?.globalCropsSize : settings?.imgSize;
-  const size = usual ?? settings?.globalCropsSize ?? record?.imgSize ?? undefined;
-  const isToldByPositions = learnsPositions(architecture) && architecture.positionsSize === undefined;
-  if (!isToldByPositions && size !== undefined) architecture.imgSize = size;
+  architecture.imgSize = trainedSize(architecture, settings, record?.imgSize);
   const isMade = found.makes.has('rope_embed.periods') && ownSizes(architecture.arch).includes('numHeads');
   const isUntold = isMade ? (numHeads ?? known) === null : told === undefined;
   const isGuess = isUntold && (isMade || headsAreGuess(architecture, network.prefix));

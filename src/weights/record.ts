@@ -5,8 +5,9 @@
  */
 import { DEEP_WHITE, MOST_CHANNELS } from '../plain/channels.js';
 import { defaultEvalSizes } from '../plain/eval-geometry.js';
-import { IMAGENET, type Normalization } from '../models/index.js';
-import { type Architecture, tellsHeads } from './architecture.js';
+import { type Backbone, IMAGENET, type Normalization } from '../models/index.js';
+import type { TrainSettings } from '../run/settings.js';
+import { type Architecture, channelsOf, inferArchitecture, tellsHeads, trainedSize } from './architecture.js';
 
 /** The record as read; null for missing values. */
 export interface ModelRecord {
@@ -50,6 +51,19 @@ export function recordOf(
     resample: 'bicubic',
   };
   return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, String(value)]));
+}
+
+/** The record for a run's checkpoints: a copy of one then says what its run does. Nothing of a backbone of one's own. */
+export function recordOfRun(backbone: Backbone, settings: TrainSettings): Record<string, string> {
+  if (settings.arch === 'custom') return {};
+  const shapes = new Map([...backbone.stateDict()].map(([name, { shape }]) => [name, shape]));
+  const architecture = inferArchitecture(shapes, 'the run', settings.numHeads);
+  architecture.imgSize = trainedSize(architecture, settings);
+  // models of satellite images differ by name alone
+  const arch = settings.arch.startsWith('deit_')
+    ? architecture.arch
+    : (settings.arch as Architecture['arch']);
+  return recordOf({ ...architecture, arch, ...channelsOf(settings) }, backbone.normalization);
 }
 
 const RECORD_NAMES = new Set(

@@ -202,10 +202,11 @@ it('values wait for an MLflow that starts after the training', async () => {
 });
 
 it('a server that is busy at first, whatever it was asked, has one run of MLflow with everything', async () => {
-  const port = await freePort();
   const calls = ['experiments/get-by-name', 'runs/create', 'runs/log-batch'];
-  await withVariables({ MLFLOW_TRACKING_URI: `http://127.0.0.1:${port}` }, async () => {
-    for (const first of calls) {
+  for (const first of calls) {
+    // another port each time: a connection that was kept to the server before is not one to this
+    const port = await freePort();
+    await withVariables({ MLFLOW_TRACKING_URI: `http://127.0.0.1:${port}` }, async () => {
       let isBusy = true;
       const refused: string[] = [];
       const { runs, close } = await serveMlflow(port, (call) => {
@@ -225,8 +226,8 @@ it('a server that is busy at first, whatever it was asked, has one run of MLflow
       } finally {
         close();
       }
-    }
-  });
+    });
+  }
 });
 
 it('a resumed run gets a new run of MLflow only where the server says that it no longer has the old one', async () => {
