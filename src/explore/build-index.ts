@@ -65,7 +65,7 @@ import {
   readSkippedImages,
   remake,
 } from './index-format.js';
-import { type Plan, planOf, repeatedLine, rootNow, rootOf } from './index-plan.js';
+import { type Plan, planOf, repeatedLines, rootNow, rootOf } from './index-plan.js';
 import { moveLabels, unmatchedLine } from './labels.js';
 
 /** Seconds between two writings of what was embedded. */
@@ -246,7 +246,7 @@ export async function buildIndex(
     const about = { weights, settings, list, folder, generation, asked, oldRoot, isMoved, wasSkipped };
     const counts = await grow(model, plan, growing, about, { ...options, precision, onPrecision });
     const notes = notesOf(list);
-    const remarks = [...notes.remarks, ...repeatedLine(list.source, plan.repeated)];
+    const remarks = [...notes.remarks, ...repeatedLines(list.source, plan.repeated)];
     using index = ImageIndex.open(folder);
     remarks.push(...unmatchedLine(index));
     const recall = await index.recall(CHECKED, (done, total) => onProgress?.({ part: 'check', done, total }));

@@ -27,6 +27,7 @@ import {
   remake,
   writingOf,
 } from './index-format.js';
+import { LinkedRows } from './linked-rows.js';
 import { exactNearest, type NearestRows, sortMatches } from './nearest-rows.js';
 import { readTransform } from './transform-file.js';
 import { VectorIndex } from './vector-index.js';
@@ -62,6 +63,7 @@ export class ImageIndex implements Disposable {
   #transform: FeatureTransform | null = null;
   #vectors: VectorIndex | null = null;
   #rows: Map<string, number> | null = null;
+  #linked: LinkedRows | null = null;
   #rowById: Map<number, number> | null = null;
   #neighbours: { exact: boolean; found: NearestRows } | null = null;
 
@@ -115,11 +117,18 @@ export class ImageIndex implements Disposable {
     return imageWithin(this.manifest.images.root, this.pathOf(row));
   }
 
-  /** The row of an image file; null when it is not indexed. */
+  /** The row of an image file, by whatever links it is named; null when it is not indexed. */
   rowOf(file: string): number | null {
     checkCall('rowOf()', ['file', filePath, file]);
     this.#rows ??= new Map(this.images.map((_, row) => [this.pathOf(row), row]));
-    return this.#rows.get(path.resolve(file)) ?? null;
+    const place = path.resolve(file);
+    const row = this.#rows.get(place);
+    if (row !== undefined) return row;
+    this.#linked ??= new LinkedRows(this.images, (each) => {
+      const named = this.pathOf(each);
+      return isBelow(this.manifest.images.root, named) ? named : null; // a stranger's index may name any place
+    });
+    return this.#linked.rowOf(place);
   }
 
   skipped(): { path: string; reason: string }[] {

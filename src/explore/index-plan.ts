@@ -1,27 +1,33 @@
 /** What has to be done to bring an index up to date: which images stay, which are embedded, which leave it. */
-import { existsSync, realpathSync, statSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { ImageItem, ImageList } from '../data/index.js';
+import { shardOf } from '../data/read/shard-path.js';
 import { ConfigError } from '../errors.js';
 import { printable } from '../plain/printable.js';
 import { type IndexedImage, type IndexManifest, nameBelow, readIndexedImages } from './index-format.js';
 import { freeName } from '../files/new-places.js';
+import { RealPlaces } from './real-places.js';
 
 interface Stamp {
+  /** -1 when it is unknown. */
   bytes: number;
   mtime: number;
 }
 
 /** Size and time of an image's file, or of the shard that it lies in. */
-function stampOf(file: string): Stamp {
-  const place = existsSync(file) ? file : file.split('::')[0]!;
+export function stampOf(file: string): Stamp {
   try {
-    const { size, mtimeMs } = statSync(place);
+    const { size, mtimeMs } = statSync(shardOf(file) ?? file);
     return { bytes: size, mtime: mtimeMs };
   } catch {
     return { bytes: -1, mtime: -1 }; // missing, or a circle of links: reported when it is read
   }
 }
+
+/** Whether a file is surely in the state that an index knows. */
+const isUnchanged = (before: Stamp, now: Stamp): boolean =>
+  now.bytes >= 0 && before.bytes === now.bytes && before.mtime === now.mtime;
 
 /** The folder that holds all images: that of the list, or, when a list names images elsewhere, one above them all. */
 export function rootOf({ root, items }: ImageList): string {
@@ -53,7 +59,7 @@ function hasMost(list: ImageList, images: readonly IndexedImage[], root: string)
   for (const { path: file } of list.items) listed.add(file);
   const found = images.filter((image) => {
     const file = path.resolve(root, image.path);
-    return listed.has(file) && stampOf(file).bytes === image.bytes;
+    return listed.has(file) && image.bytes >= 0 && stampOf(file).bytes === image.bytes;
   });
   return 2 * found.length > images.length;
 }
@@ -82,8 +88,8 @@ export interface Plan {
   fresh: (Stamp & { item: ImageItem; label: string | null; before: boolean })[];
   /** What leaves the index: missing images, and old states of changed ones. */
   removed: IndexedImage[];
-  /** Entries of the list that name an image again. */
-  repeated: string[];
+  /** Entries of the list that name an image again, by the name that it has in the index or by one that links lead from. */
+  repeated: { path: string; as: string }[];
 }
 
 /** What has to be done, given the images that exist and those that are indexed. */
@@ -93,19 +99,22 @@ export function planOf(list: ImageList, old: { root: string; images: readonly In
   );
   const kept: Plan['kept'] = [];
   const fresh: Plan['fresh'] = [];
-  const repeated: string[] = [];
-  const seen = new Set<string>();
+  const repeated: Plan['repeated'] = [];
+  const places = new RealPlaces();
+  const seen = new Map<string, string>();
   for (const item of list.items) {
     // two rows of one file would be copies of one another, of which one could be deleted
-    if (seen.has(item.path)) {
-      repeated.push(item.path);
+    const place = places.of(item.path);
+    const as = seen.get(place);
+    if (as !== undefined) {
+      repeated.push({ path: item.path, as });
       continue;
     }
-    seen.add(item.path);
+    seen.set(place, item.path);
     const label = item.label === null ? null : list.classes![item.label]!;
     const stamp = stampOf(item.path);
     const before = known.get(item.path);
-    if (before?.image.bytes === stamp.bytes && before.image.mtime === stamp.mtime) {
+    if (before !== undefined && isUnchanged(before.image, stamp)) {
       kept.push({
         row: before.row,
         image: { ...before.image, path: nameBelow(list.root, item.path), label },
@@ -120,13 +129,27 @@ export function planOf(list: ImageList, old: { root: string; images: readonly In
   return { kept, fresh, removed, repeated };
 }
 
-/** The line on entries that name an image again. */
-export function repeatedLine(source: string, repeated: readonly string[]): string[] {
-  const [first] = repeated;
-  if (first === undefined) return [];
-  const { length } = repeated;
+/** The lines on entries that name an image again. */
+export function repeatedLines(source: string, repeated: Plan['repeated']): string[] {
+  const same = repeated.filter(({ path: file, as }) => file === as);
+  const linked = repeated.filter(({ path: file, as }) => file !== as);
+  const line = (
+    those: Plan['repeated'],
+    [one, several]: [string, string],
+    example: (of: typeof those) => string,
+  ) =>
+    those.length === 0
+      ? []
+      : [
+          `${printable(source)}: ${those.length} ${those.length === 1 ? `entry ${one}` : `entries ${several}`} that the list ` +
+            `already has (${example(those)}${those.length === 1 ? '' : `, and ${those.length - 1} more`}): each image counts once`,
+        ];
   return [
-    `${printable(source)}: ${length} ${length === 1 ? 'entry names an image' : 'entries name images'} that the list already ` +
-      `has (${printable(first)}${length === 1 ? '' : `, and ${length - 1} more`}): each image counts once`,
+    ...line(same, ['names an image', 'name images'], ([first]) => printable(first!.path)),
+    ...line(
+      linked,
+      ['leads by links to an image', 'lead by links to images'],
+      ([first]) => `${printable(first!.path)} is ${printable(first!.as)}`,
+    ),
   ];
 }
