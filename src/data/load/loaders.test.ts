@@ -298,6 +298,21 @@ test('leaving the loop, close() and the abort signal end the workers', async () 
   // threads that are still running would keep this process alive: the test runner would report it
 });
 
+test('the abort signal is heard where this thread renders all batches', async () => {
+  const controller = new AbortController();
+  const loader = loaderOf(0, { signal: controller.signal, epochs: 200 });
+  const reason = new Error('enough');
+  const toTheEnd = async () => {
+    for (;;) {
+      const { value } = await loader.next();
+      if (value === undefined) return;
+      value.release();
+    }
+  };
+  setTimeout(() => controller.abort(reason), 1);
+  await assert.rejects(toTheEnd(), (error) => error === reason);
+});
+
 test('a worker that fails is an error, and the loader does not hang', async () => {
   const workers: [string, RegExp][] = [
     [`throw new Error('out of luck')`, /worker failed: out of luck/],

@@ -206,6 +206,7 @@ export class SlotPool {
         const at = position++;
         const place = { epoch: plan.epoch, imageIndex: plan.indices[at]!, position: at };
         results.push(await renderPosition(this.#options.job, this.#images, place, this.#bytes[slot]!));
+        await eventLoopTurn(); // for signals
       }
     };
     await Promise.all(Array.from({ length: LOCAL_LANES }, lane));
