@@ -163,6 +163,7 @@ export function publicCalls(fixture: Fixture): Record<string, Call> {
           features: 'cls',
           whiten: 'pca',
           mayRead: nothing,
+          onRebuild: nothing,
           onWait: nothing,
           saveEvery: 1,
         },

@@ -1,13 +1,14 @@
 /**
  * Makes an index of a folder of images, or brings one up to date: new and changed images are embedded, missing ones are
  * dropped, the rest stays. Changed means that the file's size or time differs. The work done so far is saved every few
- * minutes, and when it is interrupted.
+ * minutes, and when it is interrupted, unless everything is embedded again: then the old index stays until the new one is
+ * complete.
  *
  * Features are stored as the network gives them; the transform they are compared through is fitted when all are there, and
  * again when more than a fifth of the images it was fitted to have changed. Until then images that are added go through the
  * transform that the index has, as the others and the queries do.
  */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { listSource } from '../data/arguments.js';
 import { anyModelArgument } from '../models/model-argument.js';
@@ -39,6 +40,7 @@ import { featureBatches } from '../eval/features.js';
 import { sha256Files } from '../files/checksum.js';
 import { ConfigError, DataError } from '../errors.js';
 import { lockFolder } from '../files/folder-lock.js';
+import { kindOf } from '../files/guarded.js';
 import type { Model } from '../model.js';
 import { type TransformMode, WHITEN_CHOICES, type WhitenChoice } from '../plain/feature-transform.js';
 import { unitRows } from '../plain/maps.js';
@@ -79,14 +81,14 @@ const CHECKED = 200;
 export interface BuildIndexOptions {
   /** The index folder. */
   output: string;
-  /** `cls` (default): the class token. `patch-mean`: the mean of the patch tokens. */
+  /** `cls`: the class token. `patch-mean`: the mean of the patch tokens. Default: that of the index, cls for a new one. */
   features?: IndexFeatures;
   /**
    * How features are centred or whitened before they are compared, fitted to the index's own images. `auto` (default)
    * chooses by how well images are found by another view of them; an index that exists keeps what it was made with.
    */
   whiten?: WhitenChoice;
-  /** As in EmbedOptions. */
+  /** As in EmbedOptions; default: those of the index, unless it was made by another architecture. */
   resize?: number;
   crop?: number;
   /** As in EmbedOptions; default: that of the index, fp32 for a new one. Another one by name embeds everything again. */
@@ -106,6 +108,11 @@ export interface BuildIndexOptions {
   /** Seconds between two writings of what was embedded; default 300. */
   saveEvery?: number;
   onProgress?: (progress: { part: 'images' | 'views' | 'check'; done: number; total: number }) => void;
+  /**
+   * Called with the reason before all images are embedded again. The old index stays until the new one is complete, so that
+   * this work begins again when it is interrupted.
+   */
+  onRebuild?: (reason: string) => void;
   /** Called when it waits, at most a minute, to see whether another process is still writing the index. */
   onWait?: (message: string) => void;
 }
@@ -150,11 +157,30 @@ function difference(
   return was !== undefined && now !== undefined && was !== now ? `precision was ${was}, now ${now}` : null;
 }
 
-function settingsOf(model: Model, options: BuildIndexOptions): IndexManifest['settings'] {
-  const { features = 'cls' } = options;
+/** What is not asked for is as it was in the old index. */
+function settingsOf(
+  { architecture }: Model,
+  options: BuildIndexOptions,
+  old: IndexManifest | null,
+): IndexManifest['settings'] {
+  const { features = old?.settings.features ?? 'cls' } = options;
   if (!INDEX_FEATURES.includes(features))
     throw new ConfigError(`features ${String(features)}; expected ${INDEX_FEATURES.join(', ')}`);
-  return { features, ...evalSizes(options, model.architecture) };
+  // other architectures have sizes of their own
+  const was = old?.weights.arch === architecture.arch ? old.settings : null;
+  const { crop = was?.crop } = options;
+  const { resize = crop === was?.crop ? was?.resize : undefined } = options;
+  return { features, ...evalSizes({ resize, crop }, architecture) };
+}
+
+/** @throws DataError for a place where no index can be made. */
+function checkNewIndex(output: string, folder: string): void {
+  if (!existsSync(folder)) return;
+  const found = statSync(folder);
+  if (!found.isDirectory())
+    throw new DataError(`${output} is ${kindOf(found)}, not a folder: give a new folder for the index.`);
+  if (readdirSync(folder).some((name) => !OURS.test(name)))
+    throw new DataError(`${output} exists and is not an index: give a new folder, or delete it.`);
 }
 
 const buildOptions = optionsOf<BuildIndexOptions>(
@@ -169,7 +195,7 @@ const buildOptions = optionsOf<BuildIndexOptions>(
     },
     ...{ precision: oneOf(PRECISION_CHOICES), onPrecision: callback },
     ...{ numWorkers: count(), mayRead: callback, signal: abortSignal, onProgress: callback },
-    onWait: callback,
+    ...{ onRebuild: callback, onWait: callback },
     saveEvery: finite.min(0),
     weights: optionsOf<NonNullable<BuildIndexOptions['weights']>>(
       { given: filePath },
@@ -197,13 +223,11 @@ export async function buildIndex(
     ['options', buildOptions, options],
   );
   const { output, onProgress } = options;
-  const settings = settingsOf(model, options);
+  settingsOf(model, options, null); // checks them
   const folder = path.resolve(output);
   const listed = await listImages(images, { mayRead: options.mayRead, signal: options.signal });
   const list = { ...listed, root: rootOf(listed) };
-  const isNew = !existsSync(manifestPath(folder));
-  if (isNew && existsSync(folder) && readdirSync(folder).some((name) => !OURS.test(name)))
-    throw new DataError(`${output} exists and is not an index: give a new folder, or delete it.`);
+  if (!existsSync(manifestPath(folder))) checkNewIndex(output, folder);
   const lock = await lockFolder(folder, { signal: options.signal, onWait: options.onWait });
   try {
     const weights: IndexManifest['weights'] = {
@@ -214,7 +238,11 @@ export async function buildIndex(
       numHeads: options.weights?.numHeads ?? null,
       arch: model.architecture.arch,
     };
+    // only now: another process may have made an index while this one waited for the lock
+    const isNew = !existsSync(manifestPath(folder));
+    if (isNew) checkNewIndex(output, folder);
     const old = isNew ? null : readManifest(folder);
+    const settings = settingsOf(model, options, old);
     const oldRoot = old === null ? null : rootNow(folder, old, list);
     const { precision: asIndexed } = old?.settings ?? {};
     const precision =
@@ -223,6 +251,7 @@ export async function buildIndex(
         : options.precision;
     if (precision !== 'auto') settings.precision = precision;
     const rebuilt = old === null ? null : difference(old, weights, settings);
+    if (rebuilt !== null) options.onRebuild?.(rebuilt);
     const usable = rebuilt === null ? old : null;
     // what an earlier version computed stays unknown
     if (usable !== null && asIndexed === undefined) delete settings.precision;
@@ -243,7 +272,19 @@ export async function buildIndex(
     const generation = (old?.generation ?? -1) + 1;
     const isMoved = old !== null && (old.images.root !== list.root || old.images.source !== list.source);
     const wasSkipped = usable === null ? null : skippedOf(folder, usable);
-    const about = { weights, settings, list, folder, generation, asked, oldRoot, isMoved, wasSkipped };
+    const keepsParts = rebuilt === null;
+    const about = {
+      weights,
+      settings,
+      list,
+      folder,
+      generation,
+      asked,
+      oldRoot,
+      isMoved,
+      wasSkipped,
+      keepsParts,
+    };
     const counts = await grow(model, plan, growing, about, { ...options, precision, onPrecision });
     const notes = notesOf(list);
     const remarks = [...notes.remarks, ...repeatedLines(list.source, plan.repeated)];
@@ -270,6 +311,8 @@ interface About extends Pick<IndexManifest, 'weights' | 'settings' | 'generation
   oldRoot: string | null;
   /** Whether the images' names, or where they are, differ from what index.json says. */
   isMoved: boolean;
+  /** Whether an index of a part of the images may be written: not in place of one that is whole. */
+  keepsParts: boolean;
   /** What the index says of images that can't be read; null when it says nothing. */
   wasSkipped: string | null;
 }
@@ -304,7 +347,7 @@ async function grow(
   const { settings, list } = about;
   let { generation } = about;
   let saved = performance.now();
-  const isNew = !existsSync(manifestPath(about.folder));
+  const isNew = about.generation === 0;
   let hasChanges = plan.removed.length > 0 || growing.hasNewGraph || isNew || about.isMoved;
   let labelRoot = about.oldRoot ?? list.root;
   const counts = {
@@ -380,7 +423,7 @@ async function grow(
           });
         });
       }
-      if (performance.now() - saved > 1000 * saveEvery && growing.images.length > 0) {
+      if (about.keepsParts && performance.now() - saved > 1000 * saveEvery && growing.images.length > 0) {
         countChanges();
         await save();
       }
@@ -409,7 +452,7 @@ async function grow(
       hasChanges = true;
     }
   } catch (error) {
-    if (signal?.aborted === true && hasChanges && growing.images.length > 0) {
+    if (about.keepsParts && signal?.aborted === true && hasChanges && growing.images.length > 0) {
       countChanges();
       await save();
     }

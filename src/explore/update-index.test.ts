@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
   copyFileSync,
+  cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -10,6 +12,7 @@ import {
   rmSync,
   symlinkSync,
   utimesSync,
+  writeFileSync,
 } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -108,4 +111,83 @@ it('a shard below a folder with :: in its name is seen to change', async () => {
   assert.deepEqual((await build(file, at('colons.index'))).added, 0);
   utimesSync(file, 1, 1);
   assert.equal((await build(file, at('colons.index'))).changed, 4);
+});
+
+describe('an index that is there only when the lock is had', () => {
+  /** Something else writes an index into the folder while buildIndex() waits for a process of another machine. */
+  const meanwhile = (output: string, made: string): Promise<unknown> => {
+    mkdirSync(output);
+    writeFileSync(
+      path.join(output, 'lock'),
+      JSON.stringify({ pid: 7, host: 'another machine', started: '1', space: 'another', id: 'abc' }),
+    );
+    const onWait = (): void => {
+      cpSync(made, output, { recursive: true });
+      rmSync(path.join(output, 'lock'));
+    };
+    return build(images, output, { onWait });
+  };
+
+  it('is not replaced when it is of other images, and brought up to date when it is of these', async () => {
+    const [own, others] = [at('own.index'), at('others.index')];
+    await build(images, own);
+    await build(path.join(images, 'red'), others);
+    await assert.rejects(meanwhile(at('race'), others), /race is the index of .*red, not of .*images/);
+    using index = ImageIndex.open(at('race'));
+    assert.equal(index.count, 4);
+    const result = (await meanwhile(at('race-2'), own)) as { added: number; images: number };
+    assert.deepEqual([result.added, result.images], [0, 12]);
+  });
+
+  it('nor is a folder written to that has other files by then', async () => {
+    await assert.rejects(meanwhile(at('race-3'), images), /race-3 exists and is not an index/);
+    assert.ok(!existsSync(at('race-3', 'index.json')));
+  });
+});
+
+it('an index is a folder, and a file in its place is named as one', async () => {
+  writeFileSync(at('a-file'), '');
+  await assert.rejects(
+    build(images, at('a-file')),
+    /a-file is a regular file, not a folder: give a new folder/,
+  );
+});
+
+describe('an update that embeds everything again', () => {
+  const output = at('rebuilt.index');
+
+  it('keeps the features and sizes that the index was made with, unless others are asked for', async () => {
+    const made = await build(images, output, { features: 'patch-mean', resize: 28, crop: 24 });
+    assert.equal(made.added, 12);
+    const kept = await build(images, output);
+    assert.deepEqual([kept.rebuilt, kept.added], [null, 0]);
+    assert.equal((await build(images, output, { crop: 24 })).rebuilt, null);
+    // a crop without a resize has the usual one
+    const cropped = await build(images, output, { crop: 16 });
+    assert.deepEqual([cropped.rebuilt, cropped.added], ['resize was 28, now 18', 12]);
+    using index = ImageIndex.open(output);
+    const { features, resize, crop } = index.manifest.settings;
+    assert.deepEqual([features, resize, crop], ['patch-mean', 18, 16]);
+  });
+
+  it('says so before, and leaves the old index whole when it is interrupted', async () => {
+    const before = readFileSync(path.join(output, 'index.json'), 'utf8');
+    const told: string[] = [];
+    const stop = new AbortController();
+    const running = build(images, output, {
+      ...{ features: 'cls', signal: stop.signal, saveEvery: 0 },
+      onRebuild: (reason) => told.push(reason),
+      onProgress: ({ part, done }) => {
+        told.push(`${part} ${done}`);
+        if (done === 10) stop.abort(new Error('enough'));
+      },
+    });
+    await assert.rejects(running, /enough/);
+    assert.deepEqual(told, ['features was patch-mean, now cls', 'images 5', 'images 10']);
+    assert.equal(readFileSync(path.join(output, 'index.json'), 'utf8'), before);
+    using old = ImageIndex.open(output);
+    assert.equal(old.features().length, 12 * old.width);
+    const whole = await build(images, output, { features: 'cls' });
+    assert.deepEqual([whole.images, whole.rebuilt], [12, 'features was patch-mean, now cls']);
+  });
 });

@@ -30,6 +30,17 @@ export const evalOptions = (batchSize: number) => ({
     .describe("central crop, pixels (default: the model's own size, 224 for the paper's)"),
   ...loaderOptions(batchSize),
 });
+/** The sizes of evalOptions() where features may be there already, whose sizes are then the default. */
+export const keptSizeOptions = {
+  resize: whole(1, 8192).optional().meta({
+    description: 'shorter side, pixels',
+    note: "default: that of the index; for a new one 256/224 of the model's own size",
+  }),
+  crop: whole(1, 8192).optional().meta({
+    description: 'central crop, pixels',
+    note: "default: that of the index; for a new one the model's own size",
+  }),
+};
 export type EvalOptions = Parsed<ReturnType<typeof evalOptions>>;
 
 const precision = z.enum(PRECISION_CHOICES);

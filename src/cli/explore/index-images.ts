@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { defineCommand } from '../command.js';
 import { counter } from '../counter.js';
-import { evalOptions, keptPrecisionOption, loading, precisionOf } from '../eval/options.js';
+import { evalOptions, keptPrecisionOption, keptSizeOptions, loading, precisionOf } from '../eval/options.js';
 import { pick } from '../flags.js';
 import { interruptible } from '../interrupt.js';
 import { WHITEN_CHOICES } from '../../plain/feature-transform.js';
@@ -28,24 +28,30 @@ export const command = defineCommand({
       aliases: ['--output-dir'],
       missing: 'a folder for the index',
     }),
-    features: z
-      .enum(['cls', 'patch-mean'])
-      .default('cls')
-      .meta({ description: 'patch-mean finds regions within their image', placeholder: '<kind>' }),
+    features: z.enum(['cls', 'patch-mean']).optional().meta({
+      description: 'cls or patch-mean, which finds regions within their image',
+      placeholder: '<kind>',
+      note: 'default: that of the index, cls for a new one',
+    }),
     whiten: z.enum(WHITEN_CHOICES).optional().meta({
       description:
         'how features are compared: pca whitens them, center subtracts their mean, none takes them as they are; auto (default for a new index) chooses the one by which images are best found by another view of them',
       placeholder: '<how>',
     }),
     ...evalOptions(64),
+    ...keptSizeOptions,
     ...keptPrecisionOption,
   },
   examples: ['dino index runs/first photos --output photos.index', 'dino search photos.index photos/cat.jpg'],
 
   async run({ args, options, io }) {
-    const { output, features } = options;
+    const { output } = options;
+    let isRebuilding = false;
     await interruptible(
-      () => io.note('interrupted: writing what is embedded'),
+      () =>
+        io.note(
+          isRebuilding ? 'interrupted: the index stays as it was' : 'interrupted: writing what is embedded',
+        ),
       async (signal) => {
         const { buildIndex } = await import('../../explore/build-index.js');
         const model = await openModel(args.weights, options, io);
@@ -54,9 +60,16 @@ export const command = defineCommand({
         const result = await buildIndex(model, args.images, {
           ...loading(options),
           ...(await precisionOf(options, model, io)),
-          ...{ output, features, signal, ...pick(options, 'whiten') },
+          ...{ output, signal, ...pick(options, 'features', 'whiten') },
           weights: { given: args.weights, ...pick(options, 'checkpointKey', 'numHeads') },
           onWait: (message) => io.note(message),
+          onRebuild: (reason) => {
+            isRebuilding = true;
+            io.warn(
+              `everything is embedded again: ${reason}. The old index stays until that is done, and if it is interrupted ` +
+                'it begins again; to have both indexes, give another --output',
+            );
+          },
           onProgress: ({ part, done, total }) => {
             if (total > 0) count(PARTS[part], done, total);
           },
@@ -64,7 +77,6 @@ export const command = defineCommand({
         const seconds = (performance.now() - start) / 1000;
         io.warnOfLists(result);
         for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
-        if (result.rebuilt !== null) io.warn(`embedded everything again: ${result.rebuilt}`);
         const { images, added, changed, removed, width, recall, skipped, whitening } = result;
         io.result(
           { ...result, seconds },
