@@ -543,7 +543,7 @@ export function publicCalls(fixture: Fixture): Record<string, Call> {
       source: nowhere,
       options: all<dino.WriteShardsOptions>({
         ...{ output: at('shards'), shardSize: 20_000, shuffle: 1, signal, onImage: nothing },
-        ...{ onProgress: nothing, mayRead: nothing },
+        ...{ onProgress: nothing, mayRead: nothing, onWait: nothing },
       }),
     }),
   };

@@ -73,6 +73,7 @@ export const command = defineCommand({
         const result = await writeShards(args.images, {
           ...{ output, signal, onProgress },
           ...pick(options, 'shardSize', 'shuffle'),
+          onWait: (message) => io.note(message),
           onImage: ({ done, total }) => count('images', done, total),
         });
         for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);

@@ -114,6 +114,20 @@ test('the same images make the same bytes, also when the call was interrupted an
   );
 });
 
+test('of two that write into one folder at once, one is refused, and the shards are those of the other', async () => {
+  const options = { output: at('at-once'), shardSize: SIZE };
+  const results = await Promise.allSettled([
+    writeShards(at('images'), options),
+    writeShards(at('images', 'a'), options),
+  ]);
+  const [written] = results.filter((result) => result.status === 'fulfilled');
+  const [refused] = results.filter((result) => result.status === 'rejected');
+  assert.match(String(refused?.reason), /at-once is in use by process \d+/);
+  assert.equal((await listImages(at('at-once'))).items.length, written!.value.images);
+  assert.ok(!readdirSync(at('at-once')).includes('lock'));
+  await assert.rejects(writeShards(at('images', 'a'), options), /already holds shards/);
+});
+
 test('batches from shards equal those from the folder to the bit, with any number of workers, from any start', async () => {
   const expected = await batches(at('images'), { numWorkers: 0 });
   assert.equal(expected.length, 2 * Math.floor(NAMES.length / 4));

@@ -4,7 +4,7 @@
  * is written under a temporary name and renamed; an interrupted call is continued after its last complete shard.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { type FileHandle, open, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -18,6 +18,7 @@ import {
   signal as abortSignal,
 } from '../../plain/check-options.js';
 import { writeFileWhole } from '../../files/atomic-file.js';
+import { lockFolder } from '../../files/folder-lock.js';
 import { readGuarded } from '../../files/guarded.js';
 import { ConfigError, DataError } from '../../errors.js';
 import { type ImageFormat, sniffFormat } from '../read/image-format.js';
@@ -48,6 +49,8 @@ export interface WriteShardsOptions extends Omit<ListOptions, 'onlyLabelled'> {
   signal?: AbortSignal | undefined;
   /** Called after each image. */
   onImage?: (progress: { done: number; total: number; shards: number }) => void;
+  /** Called when it waits, at most a minute, to see whether another process is still writing there. */
+  onWait?: (message: string) => void;
 }
 
 export interface WriteShardsResult extends ListNotes {
@@ -84,7 +87,6 @@ type Journal = z.infer<typeof journalSchema>;
 
 /** The journal of what was begun in the folder, or a new one. @throws DataError when the folder has other content */
 function openJournal(output: string, plan: Pick<Journal, 'fingerprint' | 'shardSize' | 'shuffle'>): Journal {
-  mkdirSync(output, { recursive: true });
   const file = path.join(output, JOURNAL);
   if (existsSync(path.join(output, DESCRIPTION))) {
     throw new DataError(
@@ -240,7 +242,7 @@ const writeOptions = optionsOf<WriteShardsOptions>(
     shardSize: count(),
     shuffle: count(),
     signal: abortSignal,
-    onImage: callback,
+    ...{ onImage: callback, onWait: callback },
     onProgress: callback,
     mayRead: callback,
   },
@@ -248,7 +250,7 @@ const writeOptions = optionsOf<WriteShardsOptions>(
 
 /**
  * Writes the images of a source into tar shards, their description (dino-shards.json) and their index.
- * @throws DataError when images can't be listed or the folder can't be used; ConfigError when an option is out of range;
+ * @throws DataError when images can't be listed, or the folder can't be used or is in use; ConfigError when an option is out of range;
  *   the signal's reason when it is aborted, after which the same call continues
  */
 export async function writeShards(
@@ -256,13 +258,27 @@ export async function writeShards(
   options: WriteShardsOptions,
 ): Promise<WriteShardsResult> {
   checkCall('writeShards()', ['source', imagesOrList, source], ['options', writeOptions, options]);
-  const { output, shardSize = DEFAULT_SHARD_SIZE, shuffle, signal } = options;
+  const { output, shardSize = DEFAULT_SHARD_SIZE, signal } = options;
   if (!(Number.isSafeInteger(shardSize) && shardSize >= 10_000))
     throw new ConfigError(`shardSize is ${shardSize}; expected at least 10000 bytes`);
   const list =
     typeof source === 'string'
       ? await listImages(source, { onProgress: options.onProgress, mayRead: options.mayRead, signal })
       : source;
+  const lock = await lockFolder(path.resolve(output), { signal, onWait: options.onWait });
+  try {
+    return await writeList(list, { ...options, shardSize });
+  } finally {
+    lock.release();
+  }
+}
+
+/** Writes a list into a folder that this process holds. */
+async function writeList(
+  list: ImageList,
+  options: WriteShardsOptions & { shardSize: number },
+): Promise<WriteShardsResult> {
+  const { output, shardSize, shuffle, signal } = options;
   const images = PackedImages.from(list.items);
   const plan = { fingerprint: list.fingerprint, shardSize, shuffle: shuffle ?? null };
   const journal = openJournal(output, plan);
