@@ -103,6 +103,16 @@ describe('an image that links lead to', () => {
   });
 });
 
+it('an index has every image of joined archives of the same names, and settles', async () => {
+  const [red, blue] = ['red', 'blue'].map((colour) => tarOf(`joined/${colour}`, colour));
+  const tar = at('joined', 'both.tar');
+  writeFileSync(tar, Buffer.concat([readFileSync(red!), readFileSync(red!), readFileSync(blue!)]));
+  const { images: count, remarks } = await build(tar, at('joined.index'));
+  assert.equal(count, 12);
+  assert.match(remarks.join('\n'), /4 images have the name of another one of the same shard/);
+  assert.equal((await build(tar, at('joined.index'))).added, 0);
+});
+
 it('a shard below a folder with :: in its name is seen to change', async () => {
   const file = tarOf('with::colons/a.tar', 'red');
   await build(file, at('colons.index'));

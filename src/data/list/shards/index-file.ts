@@ -22,8 +22,9 @@ import { MAX_LABEL, NOTE_KINDS, type ScannedShard } from './scanned-shard.js';
 /**
  * 2: of a sample all images, labels that stand apart, archives within archives, and what is left out.
  * 3: nothing of hidden folders.
+ * 4: names that no two images of a shard share, without doubled slashes.
  */
-const VERSION = 3;
+const VERSION = 4;
 const MAGIC = Buffer.from(`DINOIDX${String.fromCharCode(VERSION)}`, 'latin1');
 
 const NAME = /^dino-index-[0-9a-f]{12}\.bin$/;
@@ -51,6 +52,7 @@ const headerSchema = z.object({
       problems: z.array(z.object({ offset: count, reason: z.string() })),
       leftOut: z.array(z.tuple([z.string(), count])),
       notes: z.array(z.object({ kind: z.enum(NOTE_KINDS), count, example: z.string() })),
+      renamed: z.array(z.tuple([count, z.string()])),
       parquet: z
         .object({
           codec: z.string(),
@@ -166,8 +168,8 @@ export function readIndex(
   }
 }
 
-const pick = ({ labels, problems, leftOut, notes }: ShardIndex['shards'][number]) => {
-  return { labels, problems, leftOut, notes };
+const pick = ({ labels, problems, leftOut, notes, renamed }: ShardIndex['shards'][number]) => {
+  return { labels, problems, leftOut, notes, renamed };
 };
 
 /** Writes an index under a temporary name and renames it. @throws DataError when it can't be written */

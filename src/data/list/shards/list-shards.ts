@@ -176,14 +176,20 @@ function labelling(
  * fingerprint of the folder that it was made from: the images and their order are the same, so that a run that was begun
  * with one can go on with the other.
  */
-function fingerprint(images: PackedImages, described: Described): string {
+function fingerprint(images: PackedImages, shards: ShardIndex['shards'], described: Described): string {
+  // names as they are in the shards: images that were in two may be in one here
+  const renamed = new Map(
+    shards.flatMap((shard, part) =>
+      shard.renamed.map(([image, name]) => [images.firstOf(part) + image, name] as const),
+    ),
+  );
   const [names, sizes] = [createHash('sha256'), createHash('sha256')];
   const lengths = new Uint32Array(images.shared.lengths!);
   const CHUNK = 4096;
   for (let start = 0; start < images.length; start += CHUNK) {
     const end = Math.min(start + CHUNK, images.length);
     let text = '';
-    for (let i = start; i < end; i++) text += `${images.name(i)}\0${images.label(i)}\n`;
+    for (let i = start; i < end; i++) text += `${renamed.get(i) ?? images.name(i)}\0${images.label(i)}\n`;
     names.update(text);
     sizes.update(text).update(lengths.slice(start, end)); // a copy: shared memory can't be hashed
   }
@@ -243,6 +249,9 @@ const NOTES: Readonly<Record<ShardNote['kind'], (count: number, example: string)
   contradiction: (count, example) =>
     `${count} ${count === 1 ? 'image has' : 'images have'} labels that contradict each other (for example ${example}): none ` +
     'of them is used',
+  name: (count, example) =>
+    `${count} ${count === 1 ? 'image has' : 'images have'} the name of another one of the same shard (for example ` +
+    `${example}): each counts as an image, under a name of its own`,
 };
 
 /** What the shards have besides their images, all together. */
@@ -302,12 +311,14 @@ export async function listShards(
     const images = PackedImages.concat(shards.map((shard) => shard.images));
     index = {
       images,
-      shards: shards.map(({ labels, problems, leftOut, notes }) => ({ labels, problems, leftOut, notes })),
+      shards: shards.map(({ labels, problems, leftOut, notes, renamed }) => {
+        return { labels, problems, leftOut, notes, renamed };
+      }),
       fingerprint: '',
       description: described?.state ?? null,
     };
     const { labels } = labelling(images, index.shards, described);
-    index.fingerprint = fingerprint(images.withLabels(labels), described);
+    index.fingerprint = fingerprint(images.withLabels(labels), index.shards, described);
     kept = images.length > 0 ? keepIndex(places, folder, index) : null;
   }
   const unreadable = index.shards.flatMap(({ problems }, i) =>

@@ -210,12 +210,24 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
     } catch (error) {
       const reason = `no Parquet footer: the file is cut off or damaged, and none of it can be read (${(error as Error).message})`;
       problems.add({ offset: source.size, reason });
-      return { ...new LabelCollector(source).finish(), problems: problems.list, leftOut: [], notes: [] };
+      return {
+        ...new LabelCollector(source).finish(),
+        problems: problems.list,
+        leftOut: [],
+        notes: [],
+        renamed: [],
+      };
     }
     // an empty table: its row group has no pages, and its columns may be of no type
     const filled = metadata.row_groups.filter(({ num_rows: rows }) => Number(rows) > 0);
     if (filled.length === 0)
-      return { ...new LabelCollector(source).finish(), problems: problems.list, leftOut: [], notes: [] };
+      return {
+        ...new LabelCollector(source).finish(),
+        problems: problems.list,
+        leftOut: [],
+        notes: [],
+        renamed: [],
+      };
     const features = featuresOf(metadata);
     const columns = parquetSchema(metadata).children;
     const image = imageColumn(columns, features);
@@ -275,7 +287,7 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
       }
       groupStart += Number(group.num_rows);
     }
-    return { ...collector.finish(names), problems: problems.list, leftOut: [], notes: [] };
+    return { ...collector.finish(names), problems: problems.list, leftOut: [], notes: [], renamed: [] };
   } finally {
     source.close();
   }

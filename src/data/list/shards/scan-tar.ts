@@ -7,14 +7,23 @@
  * `IMG.002.jpg` have one key. A label belongs to the images whose names begin with its own, up to a dot, the longest first
  * (`IMG.001.cls` before `IMG.cls`). One that stands beside no image of its own is looked for by its name in the whole shard.
  * A key that comes again later is another sample. Archives that follow one another, and archives within the archive, are
- * read; the latter as folders of their names. Without any label the first folder in the names is the class, as it is for a
+ * read; the latter as folders of their names. Of images with one name, each but the first gets a name of its own. Without any label the first folder in the names is the class, as it is for a
  * folder of images.
  */
+import path from 'node:path';
 import { hasImageExtension } from '../image-extensions.js';
 import { LeftOutCounter } from '../left-out.js';
 import { LabelCollector, type RawLabel } from './label-collector.js';
 import { MAX_LABEL, ProblemList, type ScannedShard, type ShardNote, WindowedFile } from './scanned-shard.js';
-import { badName, BLOCK_SIZE, MAX_NAME, MAX_SMALL_FILE, tarMembers, type TarMember } from './tar.js';
+import {
+  badName,
+  BLOCK_SIZE,
+  MAX_NAME,
+  MAX_SMALL_FILE,
+  plainName,
+  tarMembers,
+  type TarMember,
+} from './tar.js';
 
 /** The field in a `.json` written by `dino shard` that has the image's own name, where the key could not be made of it. */
 export const NAME_FIELD = 'dino:name';
@@ -110,6 +119,10 @@ class TarScan {
   readonly #apart = new Map<string, LabelsApart>();
   /** The first image of each archive. */
   readonly #archives: number[] = [0];
+  /** All names, and the last number of each: a stranger's archive may have a million members of one name. */
+  readonly #names = new Map<string, number>();
+  /** Names in the shard of images that have another one here. */
+  readonly #renamed = new Map<number, string>();
   #images = 0;
   // the sample that is being read
   #key = '';
@@ -195,7 +208,7 @@ class TarScan {
     const fields = Object(value) as Record<string, unknown>;
     file.label = asLabel(fields['label'] ?? fields['cls'] ?? fields['class']);
     const name = fields[NAME_FIELD];
-    if (typeof name === 'string' && badName(name) === null && name.length < 4096) file.name = name;
+    if (typeof name === 'string' && badName(name) === null && name.length < 4096) file.name = plainName(name);
     return file;
   }
 
@@ -220,7 +233,8 @@ class TarScan {
         label ??= labelIn(files);
         own ??= files.find((file) => file.name !== null)?.name ?? null;
       }
-      this.#collector.add(images.length === 1 ? (own ?? image.name) : image.name, label, place);
+      const name = this.#nameOf(images.length === 1 ? (own ?? image.name) : image.name);
+      this.#collector.add(name, label, place);
       this.#images++;
     }
     for (const [name, files] of this.#labels) {
@@ -237,15 +251,29 @@ class TarScan {
     this.#key = '';
   }
 
+  /** The name of the next image: no other one of the shard has it, so that it stands for this image alone. */
+  #nameOf(name: string): string {
+    let free = name;
+    let n = this.#names.get(name) ?? 0;
+    while (this.#names.has(free)) free = numberedName(name, ++n);
+    this.#names.set(free, 1);
+    if (free === name) return name;
+    this.#names.set(name, n);
+    this.#renamed.set(this.#images, name);
+    this.#note('name', `${name}, as ${free}`);
+    return free;
+  }
+
   /** Gives images without a label those that stand elsewhere in the shard: in the same archive, or else in another. */
   #matchApart(): void {
     if (this.#apart.size === 0) return;
     let archive = 0;
     for (const { index, name, label } of this.#collector.entries()) {
       while (archive < this.#archives.length && this.#archives[archive]! <= index) archive++;
-      const parts = splitKey(name);
+      const own = this.#renamed.get(index) ?? name;
+      const parts = splitKey(own);
       if (label !== null || parts === null) continue;
-      for (const stem of labelNames(name, parts.key)) {
+      for (const stem of labelNames(own, parts.key)) {
         const labels = this.#apart.get(stem)?.in(archive);
         if (labels === undefined || labels.size === 0) continue;
         if (labels.size === 1) this.#collector.setLabel(index, [...labels][0]!);
@@ -265,8 +293,15 @@ class TarScan {
       problems: this.problems.list,
       leftOut: Object.entries(this.#leftOut.finish().byExtension),
       notes: [...this.#notes.values()],
+      renamed: [...this.#renamed],
     };
   }
+}
+
+/** `a/0~2.jpg` of `a/0.jpg`. */
+function numberedName(name: string, number: number): string {
+  const { dir, name: stem, ext } = path.posix.parse(name);
+  return `${dir === '' ? '' : `${dir}/`}${stem}~${number}${ext}`;
 }
 
 /** What the label files of one name say: a .cls comes before a .json. */

@@ -37,8 +37,9 @@ export interface ShardLabels {
  * What is said of a shard's images:
  * - `sample`: images that share a WebDataset sample with another one (`key.seg.png` beside `key.jpg`)
  * - `archive`: tar archives within the archive, whose images are read
+ * - `name`: images with the name of another one, which get a name of their own
  */
-export const NOTE_KINDS = ['sample', 'archive', 'label', 'contradiction'] as const;
+export const NOTE_KINDS = ['sample', 'archive', 'label', 'contradiction', 'name'] as const;
 
 export interface ShardNote {
   kind: (typeof NOTE_KINDS)[number];
@@ -56,6 +57,8 @@ export interface ScannedShard {
   /** Extensions of the members that are neither images nor labels of images, and how often they are there. */
   leftOut: [extension: string, count: number][];
   notes: ShardNote[];
+  /** Images, by their numbers, that have another name here than in the shard, and that name. */
+  renamed: [image: number, name: string][];
 }
 
 /** Most problems that are listed for a shard; more would say no more. */

@@ -1,7 +1,7 @@
 /** No image of a tar is lost to the dots in its name, to labels that stand elsewhere, or to where an archive ends. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -184,7 +184,7 @@ test('archives that follow one another are read to the end, each with its own la
   const two = archive(['0.jpg', ['0.cls', '3'], '1.jpg']);
   const padded = Buffer.concat([one, Buffer.alloc(20 * 512)]);
   const found = await list('cat.tar', Buffer.concat([padded, two]));
-  assert.deepEqual(found.names, ['0.jpg', '1.jpg', '0.jpg', '1.jpg']);
+  assert.deepEqual(found.names, ['0.jpg', '1.jpg', '0~2.jpg', '1~2.jpg']);
   assert.deepEqual(found.labels, [1, 2, 3, 2]);
   assert.deepEqual(found.unreadable, []);
   const apart = await list(
@@ -292,8 +292,70 @@ test('an index of the first version, which may lack images, is not used', async 
   const { index } = await listShardSource(at('old.tar'));
   assert.equal(index.scanned, 0);
   const bytes = readFileSync(index.file!);
-  assert.equal(bytes.toString('latin1', 0, 8), 'DINOIDX\x03');
+  assert.equal(bytes.toString('latin1', 0, 8), 'DINOIDX\x04');
   bytes[7] = 1;
   writeFileSync(index.file!, bytes);
   assert.equal((await listShardSource(at('old.tar'))).index.scanned, 1);
+});
+
+test('images of one name, in joined archives or added later, have names of their own and are all found', async () => {
+  const joined = Buffer.concat([
+    archive([['d/0.cls', '3'], 'd/0.jpg', '1.jpg', '0~2.jpg'], false),
+    archive(['0.jpg', 'd/0.jpg', ['d/0.cls', '4'], '1.jpg', 'd/0.jpg', '0.jpg']),
+  ]);
+  const found = await list('one-name.tar', joined);
+  const names = ['d/0.jpg', '1.jpg', '0~2.jpg', '0.jpg', 'd/0~2.jpg', '1~2.jpg', 'd/0~3.jpg', '0~3.jpg'];
+  assert.deepEqual(found.names, names);
+  assert.deepEqual(
+    found.labels.map((label) => (label === null ? null : found.classes![label])),
+    ['3', null, null, null, '4', null, null, null],
+  );
+  const remark = `${at('one-name.tar')}: 4 images have the name of another one of the same shard (for example d/0.jpg, as d/0~2.jpg): each counts as an image, under a name of its own`;
+  assert.deepEqual(found.remarks, [remark]);
+  const content = async (name: string): Promise<number> => {
+    const bytes = Buffer.from(await readImageFile(`${at('one-name.tar')}::${name}`));
+    return jpegs.findIndex((jpeg) => jpeg.equals(bytes));
+  };
+  // archive() begins anew with the first picture
+  assert.deepEqual(await Promise.all(names.map(content)), [0, 1, 2, 0, 1, 2, 3, 4]);
+  assert.deepEqual((await listImages(at('one-name.tar'))).remarks, [remark]); // from the index
+});
+
+test('thousands of images of one name are listed in little more time than of others', async () => {
+  const header = archive([['0.jpg', '']], false);
+  const many = Buffer.concat([...range(20_000, () => '').map(() => header), Buffer.alloc(1024)]);
+  const start = performance.now();
+  const found = await list('many.tar', many);
+  assert.deepEqual([found.names.length, found.names.at(-1)], [20_000, '0~20000.jpg']);
+  assert.ok(performance.now() - start < 20_000);
+});
+
+test('shards of two archives with the same names keep their fingerprint', async () => {
+  for (const [i, name] of ['x', 'y'].entries()) {
+    mkdirSync(at('two'), { recursive: true });
+    writeFileSync(at('two', `${name}.tar`), archive(['0.jpg', '1.jpg'].map((file) => [file, jpegs[i]!])));
+  }
+  const source = await listImages(at('two'));
+  const written = await writeShards(at('two'), { output: at('two-shards') });
+  const again = await listImages(at('two-shards'));
+  assert.deepEqual(
+    [again.items.length, again.fingerprint, written.fingerprint],
+    [4, source.fingerprint, source.fingerprint],
+  );
+  assert.equal(new Set([...again.items].map((item) => item.path)).size, 4);
+});
+
+test('a name with doubled slashes or dots is the one that paths have', async () => {
+  const found = await list(
+    'slashes.tar',
+    archive(['a//b.jpg', 'a/./c.jpg', './/a/.//./d.jpg', ['a//b.cls', '5']]),
+  );
+  assert.deepEqual(found.names, ['a/b.jpg', 'a/c.jpg', 'a/d.jpg']);
+  assert.deepEqual(found.unreadable, []);
+  for (const { path: name } of found.items) {
+    assert.equal(path.resolve(name), name);
+    await readImageFile(name);
+  }
+  const kept = await list('absolute.tar', archive(['//a.jpg', 'b.jpg']));
+  assert.deepEqual([kept.names, kept.unreadable.length], [['b.jpg'], 1]);
 });

@@ -108,7 +108,7 @@ test('samples: all images of each key, labels of .cls and .json', async () => {
   const list = await listImages(file);
   assert.deepEqual(
     [...list.items],
-    ['1.seg.png', '1.jpg', '2.jpg', '3.jpg', '1.jpg'].map((name, i) => ({
+    ['1.seg.png', '1.jpg', '2.jpg', '3.jpg', '1~2.jpg'].map((name, i) => ({
       path: `${file}::${name}`,
       label: [7, 7, 3, null, null][i],
     })),
@@ -228,7 +228,7 @@ test('pax headers: false sizes and names, and floods of headers', async () => {
   assert.deepEqual((await pax(record('path=other/name.jpg'))).names, [
     'good.jpg',
     'other/name.jpg',
-    'good.jpg',
+    'good~2.jpg',
   ]);
 });
 

@@ -17,7 +17,7 @@ export const MAX_SMALL_FILE = 2 ** 20;
 
 /** A regular file in an archive. */
 export interface TarMember {
-  /** As in the archive, without a leading `./`. */
+  /** As in the archive, without what a path doesn't need: `./` and doubled slashes. */
   name: string;
   /** Where its content begins, in bytes from the start of the archive. */
   offset: number;
@@ -95,6 +95,9 @@ export function badName(name: string): string | null {
   if (name.split(/[\\/]/).includes('..')) return 'has a path that leaves the archive';
   return null;
 }
+
+/** `a/b.jpg` of `./a//./b.jpg`: the name by which paths are compared, and by which a member is then found again. */
+export const plainName = (name: string): string => name.replace(/^(\.\/+)+/, '').replace(/\/+(\.\/+)*/g, '/');
 
 function describeStart(block: Buffer): string {
   if (block[0] === 0x1f && block[1] === 0x8b) return 'is compressed (gzip): unpack it with gunzip';
@@ -176,10 +179,7 @@ export async function* tarMembers(
     const type = String.fromCharCode(block[156]!);
     const prefix = block.toString('latin1', 257, 263) === 'ustar\0' ? ascii(block, 345, 500) : '';
     const stem = ascii(block, 0, 100);
-    const name: string = (extra.name ?? (prefix === '' ? stem : `${prefix}/${stem}`)).replace(
-      /^(\.\/+)+/,
-      '',
-    );
+    const name: string = plainName(extra.name ?? (prefix === '' ? stem : `${prefix}/${stem}`));
     const stated = extra.size ?? tarNumber(block, 124, 12);
     // links and devices have no bytes, whatever their header says
     const size: number | null = '123456'.includes(type) ? 0 : stated;
