@@ -76,6 +76,8 @@ test('a folder, one shard, braces and asterisks', async () => {
   assert.deepEqual(names(await listImages(at('plain', 'c.tar'))), all.slice(3));
   assert.deepEqual(names(await listImages(`${folder}/b-{1..0}.tar`)), [all[2], all[0], all[1]]);
   assert.deepEqual(names(await listImages(`${folder}/b-?.tar`)), all.slice(0, 3));
+  // as a shell would name it, twice; it is one shard
+  assert.deepEqual(names(await listImages(`${folder}/{b-1,b-?,c}.tar`)), [all[2], all[0], all[1], all[3]]);
   const list = await listImages(`${folder}/*.tar`);
   assert.deepEqual(names(list), all);
   assert.deepEqual(names(await listImages(list.source)), all);

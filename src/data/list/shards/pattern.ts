@@ -82,7 +82,8 @@ export function refuseCompressed(source: string): void {
  */
 export async function expandShardPattern(pattern: string): Promise<string[]> {
   refuseCompressed(pattern);
-  const files = (await Promise.all(expandBraces(pattern).map(expandWildcards))).flat();
+  // a shard that two alternatives name is one
+  const files = [...new Set((await Promise.all(expandBraces(pattern).map(expandWildcards))).flat())];
   if (files.length === 0) throw new DataError(`${pattern} names no shards: no file matches`);
   return files;
 }
