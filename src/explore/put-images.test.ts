@@ -52,6 +52,17 @@ it('a list is a new file, whatever is there, and the message names one that is f
   assert.equal(readFileSync(list, 'utf8'), `${image}\n${secret}\n`);
 });
 
+it('a list refuses names that are no line, which a reader would take for others', () => {
+  for (const name of ['a\nb.png', 'a.png\r']) {
+    const list = fresh();
+    const expected =
+      /is not written: a list has one path a line, and 1 of 2 have a line break in their name \(".*\\[nr].*"\): rename it/;
+    assert.throws(() => writeList(list, [image, path.join(root, name)]), expected);
+    assert.ok(!existsSync(list));
+  }
+  writeList(fresh(), [path.join(root, 'a\rb.png')]);
+});
+
 it(
   'copies no image from outside the folder of the index, by whatever path or link',
   { timeout: 20_000 },

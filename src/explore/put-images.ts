@@ -14,6 +14,7 @@ import path from 'node:path';
 import { being, checkCall, filePath, oneOf, optionsOf, paths } from '../plain/check-options.js';
 import { listImages } from '../data/index.js';
 import { ConfigError, DataError } from '../errors.js';
+import { fewNames } from '../plain/few-names.js';
 import { checkPutFolder, taken } from '../files/new-places.js';
 import { type ImageIndex, imageWithin, isBelow } from './image-index.js';
 import { labelSchema } from './labels.js';
@@ -44,10 +45,21 @@ export const imagesOf = (groups: ImageGroups): string[] => entriesOf(groups).fla
 
 /**
  * Writes one path a line: what `dino train`, `dino embed` and `dino index` take as a list of images.
- * @throws ConfigError when something with this name exists; DataError when it can't be written.
+ * @throws ConfigError when something with this name exists, or a path can't be a line; DataError when it can't be written.
  */
 export function writeList(file: string, images: readonly string[]): void {
   checkCall('writeList()', ['file', filePath, file], ['images', paths, images]);
+  const broken = images.filter((image) => /\n|\r$/.test(image));
+  if (broken.length > 0) {
+    throw new ConfigError(
+      `${file} is not written: a list has one path a line, and ${broken.length} of ${images.length} have a line break in ` +
+        `their name (${fewNames(
+          broken.map((image) => JSON.stringify(image)),
+          3,
+        )}): rename ${broken.length === 1 ? 'it' : 'them'}, ` +
+        'or have the images copied or linked to a folder',
+    );
+  }
   writeLines(file, images);
 }
 
