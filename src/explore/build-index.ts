@@ -32,6 +32,7 @@ import {
   notesOf,
   skippedPlace,
 } from '../data/index.js';
+import { INDEX_FILE } from '../data/list/own-index.js';
 import { evalSizes } from '../plain/eval-geometry.js';
 import { chooseTransform } from '../eval/choose-transform.js';
 import { PRECISION_CHOICES, type PrecisionChoice } from '../plain/precisions.js';
@@ -72,9 +73,6 @@ import { moveLabels, unmatchedLine } from './labels.js';
 
 /** Seconds between two writings of what was embedded. */
 const SAVE_EVERY = 300;
-/** What may be in a folder in which an index is begun: traces of one that was interrupted. */
-const OURS =
-  /^(lock(\.(new|after)-[0-9a-f-]+)?|labels\.jsonl|\.index\.json\..*|(images|skipped|features|vectors|transform|map)-\d+\..*)$/;
 /** How many images' approximate neighbours are compared with exact ones at the end. */
 const CHECKED = 200;
 
@@ -179,7 +177,7 @@ function checkNewIndex(output: string, folder: string): void {
   const found = statSync(folder);
   if (!found.isDirectory())
     throw new DataError(`${output} is ${kindOf(found)}, not a folder: give a new folder for the index.`);
-  if (readdirSync(folder).some((name) => !OURS.test(name)))
+  if (readdirSync(folder).some((name) => !INDEX_FILE.test(name)))
     throw new DataError(`${output} exists and is not an index: give a new folder, or delete it.`);
 }
 

@@ -157,6 +157,35 @@ test('a file may be named like an image in a shard', async () => {
   assert.ok(jpeg.equals(await readImageFile(item!.path)));
 });
 
+test('an index of ours among the images is not counted, nor is it a class', async () => {
+  const manifest = Buffer.from('{\n  "format": "dino-index",\n  "version": 2\n}\n');
+  const own = (folder: string): [string, Buffer][] =>
+    [
+      'images-3.jsonl',
+      'skipped-3.jsonl',
+      'features-3.safetensors',
+      'vectors-3.usearch',
+      'labels.jsonl',
+      'lock',
+    ].map((name) => [`${folder}/${name}`, Buffer.from('x')]);
+  const folder = make('with-index', [
+    ...['a/1.jpg', 'b/1.jpg', 'other/index.json', 'other/images-3.jsonl'],
+    ['photos.index/index.json', manifest],
+    ...own('photos.index'),
+    ['a/deep.index/index.json', manifest],
+    ...own('a/deep.index'),
+    'a/deep.index/notes.txt',
+    'a/deep.index/picture.jpg',
+  ]);
+  const list = await listImages(folder);
+  assert.equal(list.items.length, 3);
+  assert.deepEqual(list.leftOut, { count: 3, byExtension: { '.json': 1, '.jsonl': 1, '.txt': 1 } });
+  assert.deepEqual(list.remarks, [
+    `${folder}: 3 other files were left out (1 .json, 1 .jsonl, 1 .txt)`,
+    `${folder}: 1 folder has no images and is not a class: other`,
+  ]);
+});
+
 test('folders without images beside class folders are named: they are not classes', async () => {
   const folder = make('classes', ['a/1.jpg', 'b/deep/1.jpg', 'c/1.psd', 'c/2.psd']);
   const list = await listImages(folder);

@@ -25,6 +25,7 @@ import type { ImageItems } from './image-items.js';
 import type { ImageList, ListOptions, UnreadablePlace } from './image-list.js';
 import { kindsOf, type LeftOut, LeftOutCounter, leftOutLines } from './left-out.js';
 import { onlyLabelled } from './only-labelled.js';
+import { ownIndexFiles } from './own-index.js';
 import { shardOf } from '../read/shard-path.js';
 import { shellPath } from '../../plain/shell.js';
 import { PackedImagesBuilder } from './packed-images.js';
@@ -58,6 +59,8 @@ interface Found {
   shards: string[];
   /** Folders directly in the source. */
   top: string[];
+  /** Those that hold an index of ours. */
+  indexes: Set<string>;
   /** How often each folder was visited, by device and inode. */
   visits: Map<string, number>;
   /** Files with other extensions, the shards aside. */
@@ -145,10 +148,15 @@ async function walk(folder: string, ancestors: readonly string[], found: Found):
     found.unreadable.push({ path: folder, reason: describe(error) });
     return;
   }
+  const own = ownIndexFiles(
+    folder,
+    entries.map(({ name }) => name),
+  );
+  if (own.size > 0) found.indexes.add(folder);
   const files: string[] = [];
   const folders: string[] = [];
   for (const entry of entries) {
-    if (entry.name.startsWith('.')) continue;
+    if (entry.name.startsWith('.') || own.has(entry.name)) continue;
     let kind: Dirent | Stats = entry;
     if (entry.isSymbolicLink()) {
       const place = path.join(folder, entry.name);
@@ -215,6 +223,7 @@ async function listFolder(
     unreadable: [],
     shards: [],
     top: [],
+    indexes: new Set(),
     visits: new Map(),
     others: new LeftOutCounter(),
     unnamed: { files: new LeftOutCounter(), examples: [] },
@@ -314,11 +323,14 @@ function notesOfFolder(
 }
 
 /** Beside class folders, those that would be classes if they had images. */
-function withoutImages(root: string, { folders, shards, top, unreadable }: Found): string[] {
+function withoutImages(root: string, { folders, shards, top, indexes, unreadable }: Found): string[] {
   if (folders.some(({ path: folder }) => folder === root)) return [];
   const places = [...folders, ...unreadable].map((one) => one.path);
   const known = new Set([...places, ...shards].map((place) => path.relative(root, place).split(path.sep)[0]));
-  const names = top.map((folder) => path.basename(folder)).filter((name) => !known.has(name));
+  const names = top
+    .filter((folder) => !indexes.has(folder))
+    .map((folder) => path.basename(folder))
+    .filter((name) => !known.has(name));
   if (names.length === 0) return [];
   return [
     `${printable(root)}: ${names.length} ${names.length === 1 ? 'folder has no images and is not a class' : 'folders have no images and are not classes'}: ` +
