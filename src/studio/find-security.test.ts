@@ -112,7 +112,8 @@ describe('making an index', () => {
   it('leaves out what links among the images lead to outside, and says so', async () => {
     const output = path.join(given, 'linked.index');
     assert.equal((await make(images, output)).state, 'done');
-    assert.deepEqual(names(output), ['blue.png', 'green.png', 'red.png', 'white.png', 'within.png']);
+    // within.png leads to red.png, which counts once, and is not among the skipped
+    assert.deepEqual(names(output), ['blue.png', 'green.png', 'red.png', 'white.png']);
     const { text } = await ask(output, { kind: 'about' });
     const { about } = JSON.parse(text) as Extract<FindAnswer, { kind: 'about' }>;
     assert.equal(about.skipped.count, 2);
