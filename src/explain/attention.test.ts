@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -82,6 +82,37 @@ describe('attention', () => {
     const { data } = await sharp(files[1]).raw().toBuffer({ resolveWithObject: true });
     const [x, y] = [(best % result.columns) * 48 + 47, Math.floor(best / result.columns) * 48 + 47];
     assert.deepEqual([...data.subarray((y * 336 + x) * 3, (y * 336 + x) * 3 + 3)], viridis(1));
+  });
+
+  it('replaces its own pictures, and no others', async () => {
+    const mine = path.join(folder, 'mine');
+    mkdirSync(mine);
+    const result = await model.attention(image, { imageSize: 16, threshold: 0.5 });
+    await writeAttention(result, mine, { threshold: 0.5 });
+    await writeAttention(result, mine, { threshold: 0.5 });
+    for (const name of ['overlay.png', 'mask_th0.5_head2.png']) {
+      const file = path.join(mine, name);
+      // a copy made by another program, a text, a folder, and a link to a picture of ours elsewhere
+      const others: (() => void)[] = [
+        () => cpSync(image, file),
+        () => writeFileSync(file, 'precious'),
+        () => mkdirSync(file),
+        () => symlinkSync(path.join(mine, 'img.png'), file),
+      ];
+      for (const put of others) {
+        rmSync(file, { recursive: true });
+        put();
+        const before = statSync(path.join(mine, 'img.png')).ino;
+        await assert.rejects(writeAttention(result, mine, { threshold: 0.5 }), (error: Error) => {
+          assert.ok(error instanceof ConfigError);
+          assert.ok(error.message.includes(name) && error.message.includes('mine-2'), error.message);
+          return true;
+        });
+        assert.equal(statSync(path.join(mine, 'img.png')).ino, before, 'nothing was drawn');
+      }
+      rmSync(file, { recursive: true });
+      await writeAttention(result, mine, { threshold: 0.5 });
+    }
   });
 
   it('refuses what can not be drawn', async () => {

@@ -26,6 +26,7 @@ import { inferenceMode, ones, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
 import { attentionSize, type AttentionSize, type SizedModel } from '../plain/attention-size.js';
 import { heatMap, scaleToUnit } from '../plain/colors.js';
+import { attentionNames, checkPictures, marked } from './own-pictures.js';
 
 export interface AttentionOptions {
   /**
@@ -273,9 +274,9 @@ const drawOptions = optionsOf<{ threshold?: number }>({}, { threshold: finite.mi
 
 /**
  * Draws a result: `img.png`, `attn-head0.png` and so on, `attn-mean.png`, `overlay.png`, and with a threshold
- * `mask_th0.6_head0.png` and so on (the reference's names).
+ * `mask_th0.6_head0.png` and so on (the reference's names). Pictures that were drawn here before are replaced.
  * @returns The files written.
- * @throws DataError when the folder can't be written.
+ * @throws ConfigError when something else has one of these names, DataError when the folder can't be written.
  */
 export async function writeAttention(
   result: AttentionResult,
@@ -290,20 +291,22 @@ export async function writeAttention(
   );
   const { heads, rows, columns, width, height } = result;
   const patches = rows * columns;
-  const pictures: [name: string, rgb: Uint8Array][] = [['img.png', result.image]];
+  const drawn: Uint8Array[] = [result.image];
   for (let head = 0; head < heads; head++) {
     const map = result.maps.slice(head * patches, (head + 1) * patches);
-    pictures.push([`attn-head${head}.png`, heatMap(enlarge(map, result))]);
+    drawn.push(heatMap(enlarge(map, result)));
   }
-  pictures.push(['attn-mean.png', heatMap(enlarge(result.mean, result))], ['overlay.png', overlay(result)]);
+  drawn.push(heatMap(enlarge(result.mean, result)), overlay(result));
   for (let head = 0; result.masks !== null && head < heads; head++) {
     const mask = result.masks.slice(head * patches, (head + 1) * patches);
-    pictures.push([`mask_th${options.threshold ?? ''}_head${head}.png`, maskPicture(mask, result)]);
+    drawn.push(maskPicture(mask, result));
   }
+  const names = attentionNames(heads, result.masks === null ? null : (options.threshold ?? ''));
+  const pictures = names.map((name, i) => [name, drawn[i]!] as const);
   return writePictures(pictures, width, height, folder);
 }
 
-/** Writes RGB pictures of one size as PNGs, small ones enlarged. @returns The files. @throws DataError. */
+/** Writes RGB pictures of one size as PNGs, small ones enlarged. @returns The files. @throws As writeAttention(). */
 export async function writePictures(
   pictures: readonly (readonly [name: string, rgb: Uint8Array])[],
   width: number,
@@ -315,13 +318,18 @@ export async function writePictures(
   const enlarged = { width: width * factor, height: height * factor, kernel: 'nearest' } as const;
   const files: string[] = [];
   makeFolder(folder, { within: folder });
+  checkPictures(
+    [folder],
+    pictures.map(([name]) => name),
+    folder,
+  );
   for (const [name, rgb] of pictures) {
     const file = path.join(folder, name);
     const png = await sharp(rgb, { raw: { width, height, channels: 3 } })
       .resize(enlarged)
       .png()
       .toBuffer();
-    writeFileWhole(file, png, { flush: false });
+    writeFileWhole(file, marked(png), { flush: false });
     files.push(file);
   }
   return files;

@@ -227,7 +227,7 @@ const pcaImage = z.looseObject({
   colours: instanceOf(Uint8Array, 'a Uint8Array'),
 });
 
-/** Draws a result as `pca.png`, every patch as large as its pixels. @returns The file. @throws DataError. */
+/** Draws a result as `pca.png`, every patch as large as its pixels. @returns The file. @throws As writeAttention(). */
 export async function writePatchPca(image: PcaImage, folder: string): Promise<string> {
   checkCall('writePatchPca()', ['image', pcaImage, image], ['folder', filePath, folder]);
   const { columns, patchSize, width, height, colours } = image;

@@ -9,15 +9,13 @@ import { Interrupted } from '../outcome.js';
 import type { AttentionResult } from '../../explain/attention.js';
 import { modelOptions, openModel, weightsArgument } from '../weights/options.js';
 
-/** Names of the pictures that are drawn. */
-const DRAWN = /^(img|overlay|pca|attn-(mean|head\d+)|mask_th.*_head\d+)\.png$/;
-
 /** A folder for each image, named after it; two of the same name are numbered. */
 function foldersOf(images: readonly string[], output: string): string[] {
   if (images.length === 1) return [output];
   const used = new Set<string>();
   return images.map((image) => {
-    const stem = path.basename(image, path.extname(image));
+    const short = path.basename(image, path.extname(image));
+    const stem = /^\.{0,2}$/.test(short) ? 'image' : short; // `...jpg` would be drawn in the folder above
     let name = stem;
     for (let n = 2; used.has(name); n++) name = `${stem}-${n}`;
     used.add(name);
@@ -60,14 +58,28 @@ export const command = defineCommand({
     await interruptible(
       () => io.note('interrupted'),
       async (signal) => {
-        const [{ squeezedNote, writeAttention }, { checkNotInput }] = await Promise.all([
+        const [
+          { squeezedNote, writeAttention },
+          { checkNotInput },
+          { assertWritableFolder },
+          { isAttentive },
+          pictures,
+        ] = await Promise.all([
           import('../../explain/attention.js'),
           import('../../files/new-places.js'),
+          import('../../files/output.js'),
+          import('../../models/index.js'),
+          import('../../explain/own-pictures.js'),
         ]);
         const folders = foldersOf(images, options.output);
-        for (const image of images.filter((one) => DRAWN.test(path.basename(one))))
+        for (const image of images.filter((one) => pictures.DRAWN.test(path.basename(one))))
           for (const folder of folders) checkNotInput(path.join(folder, path.basename(image)), [image]);
+        for (const folder of folders) assertWritableFolder(folder);
         const model = await openModel(weights, options, io);
+        if (isAttentive(model.backbone)) {
+          const names = pictures.attentionNames(model.backbone.numHeads, options.threshold ?? null);
+          pictures.checkPictures(folders, options.pca ? [...names, 'pca.png'] : names, options.output);
+        }
         const results: {
           image: string;
           folder: string;
@@ -117,7 +129,10 @@ export const command = defineCommand({
         }
         const lines = results.map(({ image, folder }) => `${image}: ${folder}`);
         if (skipped.length > 0) lines.push(`${skipped.length} skipped`);
-        io.result({ images: results, skipped }, lines.join('\n'));
+        const drawn = results.flatMap(({ files }) => files);
+        const earlier = pictures.earlierPictures(folders, drawn);
+        if (earlier.length > 0) io.note(pictures.earlierNote(earlier));
+        io.result({ images: results, skipped, earlier }, lines.join('\n'));
       },
     );
   },

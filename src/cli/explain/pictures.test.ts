@@ -1,7 +1,16 @@
 /** The commands that draw and segment, as a user sees them. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -125,6 +134,56 @@ describe('segmentations and pictures', () => {
     const none = dino('attention', run, odd.broken, odd.broken, '--output', path.join(folder, 'none'));
     assert.equal(none.status, 1);
     assert.match(none.stderr, /none of the 2 images could be drawn/);
+  });
+
+  it("replace no picture of somebody's, and name those of an earlier call", () => {
+    const mine = path.join(folder, 'mine');
+    mkdirSync(mine);
+    const image = path.join(mine, 'cat.jpg');
+    cpSync(path.join(frames, '00000.jpg'), image);
+    const draw = (...flags: string[]) => dino('attention', run, ...flags, '--image-size', '32');
+    for (const name of ['overlay.png', 'pca.png']) {
+      writeFileSync(path.join(mine, name), 'precious');
+      const { status, stderr } = draw(image, '-o', mine, '--pca');
+      assert.equal(status, 2, stderr);
+      assert.ok(stderr.includes(name) && stderr.includes('mine-2'), stderr);
+      assert.deepEqual(readdirSync(mine).sort(), ['cat.jpg', name], 'nothing was drawn');
+      rmSync(path.join(mine, name));
+    }
+    writeFileSync(path.join(mine, 'mask_thin_head0.png'), 'of another program');
+    const first = draw(image, '-o', mine, '--pca', '--threshold', '0.5');
+    assert.equal(first.status, 0, first.stderr);
+    assert.doesNotMatch(first.stderr, /earlier call/);
+    const again = draw(image, '-o', mine, '--threshold', '0.6');
+    assert.equal(again.status, 0, again.stderr);
+    const lines = again.stderr.split('\n').filter((line) => /earlier call/.test(line));
+    assert.equal(lines.length, 1, again.stderr);
+    assert.match(lines[0]!, /mask_th0\.5_head0\.png, .*pca\.png/);
+    assert.doesNotMatch(again.stderr, /mask_thin/);
+    assert.equal((again.json['earlier'] as string[]).length, 4);
+    // the second of several
+    const several = path.join(folder, 'several');
+    mkdirSync(path.join(several, '00001'), { recursive: true });
+    writeFileSync(path.join(several, '00001', 'attn-head2.png'), 'precious');
+    const pair = ['00000.jpg', '00001.jpg'].map((name) => path.join(frames, name));
+    const refused = draw(...pair, '-o', several);
+    assert.equal(refused.status, 2, refused.stderr);
+    assert.ok(refused.stderr.includes('attn-head2.png') && refused.stderr.includes('several-2'));
+    assert.deepEqual(readdirSync(several), ['00001'], 'nothing was drawn');
+  });
+
+  it('stay in the output folder, whatever an image is called', () => {
+    const odd = path.join(folder, 'odd');
+    mkdirSync(odd);
+    const images = ['...jpg', '..jpg', '.jpg', 'a.jpg'].map((name) => path.join(odd, name));
+    for (const image of images) cpSync(path.join(frames, '00000.jpg'), image);
+    const output = path.join(folder, 'kept', 'maps');
+    const { status, json, stderr } = dino('attention', run, ...images, '-o', output, '--image-size', '32');
+    assert.equal(status, 0, stderr);
+    assert.deepEqual(readdirSync(path.dirname(output)), ['maps']);
+    const folders = (json['images'] as { folder: string }[]).map((one) => one.folder);
+    assert.equal(new Set(folders).size, 4);
+    for (const one of folders) assert.equal(path.dirname(one), output);
   });
 
   it('draw a video, or say what ffmpeg is missing', async () => {
