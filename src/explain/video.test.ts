@@ -313,6 +313,18 @@ describe('writeAttentionVideo', () => {
     );
   });
 
+  it('refuses an output that is a folder before anything is read or computed', async () => {
+    const output = path.join(folder, 'folder.mp4');
+    mkdirSync(output);
+    let done = 0;
+    const options = { output, ffmpeg: path.join(folder, 'no-ffmpeg'), onProgress: () => done++ };
+    await assert.rejects(
+      writeAttentionVideo(model, path.join(folder, 'absent.mp4'), options),
+      /folder\.mp4 can't be written: it is a folder; give the name of a file/,
+    );
+    assert.equal(done, 0);
+  });
+
   it('refuses folders without frames and every wrong option at once', async () => {
     const empty = path.join(folder, 'empty');
     mkdirSync(empty);

@@ -24,6 +24,7 @@ import { decodeImage, type EncodedImage, firstSkipped } from '../data/index.js';
 import { printable } from '../plain/printable.js';
 import { ConfigError, DataError } from '../errors.js';
 import { checkNotInput } from '../files/new-places.js';
+import { assertWritable } from '../files/output.js';
 import { imageTensor, isAttentive, normalizeUnit, type AttentiveBackbone } from '../models/index.js';
 import { inferenceMode, scope, type Tensor } from '../torch/index.js';
 import type { LoadedModel } from '../weights/loaded-model.js';
@@ -177,6 +178,7 @@ export async function writeAttentionVideo(
     ['options', videoOptions, options],
   );
   const backbone = checkOptions(model, options);
+  assertWritable(options.output);
   const { output, signal, onProgress, onWarning = () => undefined } = options;
   // one path in a list may be a video too
   const alone = typeof given !== 'string' && given.length === 1 ? given[0] : undefined;
