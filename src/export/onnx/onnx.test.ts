@@ -10,7 +10,7 @@ import { hashFill } from '../../testing/hash-fill.js';
 import { noGrad } from '../../torch/index.js';
 import { Model } from '../../model.js';
 import { checkOnnx } from './check.js';
-import { exportOnnx } from './export-onnx.js';
+import { buildOnnx, exportOnnx } from './export-onnx.js';
 import { decodeModel, encodeModel } from './proto.js';
 import { quantizeOnnx } from './quantize.js';
 import { exportTransformers } from '../transformers/export-transformers.js';
@@ -143,8 +143,22 @@ it('quantised: a quarter of the size, and nearly the same features', async () =>
   const onnx = decodeModel(readFileSync(path.join(file, 'onnx/model.onnx')));
   const products = (nodes: readonly { opType: string }[], type: string): number =>
     nodes.filter(({ opType }) => opType === type).length;
-  const { node } = quantizeOnnx(onnx).graph;
+  const { node } = quantizeOnnx(onnx)!.graph;
   assert.equal(products(node, 'MatMulInteger'), 4 * 4);
   assert.equal(products(node, 'MatMul'), 4 * 2); // those of two activations
   model.dispose();
+});
+
+it('quantised: null of a graph without products of matrices', () => {
+  const backbone = hashFill(buildBackbone({ arch: 'resnet18' }), 0.1).eval();
+  const sizes = {
+    arch: 'resnet18',
+    embedDim: 512,
+    depth: 8,
+    numHeads: 0,
+    patchSize: 1,
+    imgSize: 64,
+  } as const;
+  using model = new Model(backbone, sizes, 'memory', 'cpu');
+  assert.ok(quantizeOnnx(buildOnnx(model, { size: null, outputs: {} })) === null);
 });

@@ -40,8 +40,11 @@ function quantizeWeight({ name, dims, rawData }: OnnxTensor): QuantizedWeight {
   };
 }
 
-/** The same model with its matrices in 8 bits; the given one is not changed. */
-export function quantizeOnnx(model: OnnxModel): OnnxModel {
+/**
+ * The same model with its matrices in 8 bits; the given one is not changed.
+ * @returns null when it multiplies by no matrix of weights, as a ResNet, whose weights are those of convolutions.
+ */
+export function quantizeOnnx(model: OnnxModel): OnnxModel | null {
   const weights = new Map(model.graph.initializer.map((tensor) => [tensor.name, tensor]));
   const activations = new Map<string, { value: string; scale: string; zero: string }>();
   const nodes: OnnxNode[] = [];
@@ -77,6 +80,7 @@ export function quantizeOnnx(model: OnnxModel): OnnxModel {
     add('Mul', `${name}_scales`, [activation.scale, scale.name], [`${name}_scale`]);
     add('Mul', name, [`${name}_float`, `${name}_scale`], node.output);
   }
+  if (activations.size === 0) return null;
   return {
     ...model,
     graph: { ...model.graph, node: nodes, initializer: [...weights.values()] },

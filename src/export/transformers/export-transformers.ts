@@ -28,7 +28,7 @@ export interface TransformersOptions {
   resize?: number;
   /** Let the ONNX files take images of any size, for other preprocessing; default false. */
   dynamicSize?: boolean;
-  /** Also write the file with weights of 8 bits; default true. */
+  /** Also write the file with weights of 8 bits, where the network has products of matrices; default true. */
   quantized?: boolean;
 }
 
@@ -42,6 +42,9 @@ export interface TransformersExport {
 
 /** In the proportion of 256 to 224. In a page transformers.js crops by drawing: half a pixel would blur the image. */
 const evenMargin = (crop: number): number => crop + 2 * Math.round((crop * (256 / 224 - 1)) / 2);
+
+/** The file with weights of 8 bits. */
+export const QUANTIZED_FILE = 'onnx/model_quantized.onnx';
 
 /** transformers' number of PIL's bicubic filter. */
 const BICUBIC = 3;
@@ -148,12 +151,10 @@ export function exportTransformers(
     files[name] = bytes.length;
   };
   write('onnx/model.onnx', encodeModel(onnx));
-  if (options.quantized === false) {
-    // a file of an earlier export would hold different weights
-    rmSync(path.join(folder, 'onnx', 'model_quantized.onnx'), { force: true });
-  } else {
-    write('onnx/model_quantized.onnx', encodeModel(quantizeOnnx(onnx)));
-  }
+  const quantized = options.quantized === false ? null : quantizeOnnx(onnx);
+  // a file of an earlier export would hold different weights
+  if (quantized === null) rmSync(path.join(folder, QUANTIZED_FILE), { force: true });
+  else write(QUANTIZED_FILE, encodeModel(quantized));
   write('config.json', json(config));
   write('preprocessor_config.json', json(preprocessor));
   return { folder: path.resolve(folder), files, resize, crop };

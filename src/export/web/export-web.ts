@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { brotliDecompressSync } from 'node:zlib';
 import { z } from 'zod';
 import { listImages, type ListNotes, notesOf } from '../../data/index.js';
-import { DataError, EngineError } from '../../errors.js';
+import { ConfigError, DataError, EngineError } from '../../errors.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../../files/guarded.js';
 import { modelArgument } from '../../models/model-argument.js';
 import {
@@ -49,7 +49,7 @@ export interface WebExportOptions {
   images?: string | GallerySource;
   /**
    * How weights are stored: `fp16` (default: half the size, computed in 32 bits all the same), `fp32`, or `q8` (a quarter,
-   * 8-bit matrix products; slower in WebGPU).
+   * 8-bit matrix products; slower in WebGPU; a ResNet, which has none, is refused).
    */
   dtype?: WebDtype;
   /** Heading of the page. */
@@ -151,9 +151,16 @@ function pageFiles(): { name: string; file: string }[] {
     .sort((a, b) => (a.file < b.file ? -1 : 1));
 }
 
-function convert(model: OnnxModel, dtype: WebDtype): OnnxModel {
+/** @throws ConfigError for 8 bits of a network in which they would change nothing. */
+function convert(model: OnnxModel, dtype: WebDtype, arch: string): OnnxModel {
   if (dtype === 'fp16') return halveOnnx(model);
-  return dtype === 'q8' ? quantizeOnnx(model) : model;
+  if (dtype === 'fp32') return model;
+  const quantized = quantizeOnnx(model);
+  if (quantized === null)
+    throw new ConfigError(
+      `--dtype q8: ${arch} has no matrix products, which are what is stored in 8 bits: use fp16, half the size`,
+    );
+  return quantized;
 }
 
 const gallery = being('a folder, a text file of paths, or the result of galleryOfIndex()', (value) => {
@@ -217,7 +224,7 @@ export async function exportWeb(
       ...(attention === null ? {} : { classAttention: attention }),
     },
   });
-  const bytes = encodeModel(convert(onnx, dtype));
+  const bytes = encodeModel(convert(onnx, dtype, arch));
   const earlier = earlierFiles(folder);
   const { images } = options;
   // all that may take long or fail by what was given comes first: until here an earlier export is whole
