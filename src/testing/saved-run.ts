@@ -4,7 +4,7 @@ import path from 'node:path';
 import sharp from 'sharp';
 import { MultiCropWrapper } from '../dino/index.js';
 import { buildBackbone, DINOHead } from '../models/index.js';
-import { manualSeed } from '../torch/index.js';
+import { manualSeed, noGrad } from '../torch/index.js';
 import { PAPER } from '../train/presets.js';
 import type { TrainSettings } from '../run/settings.js';
 import { writePth } from '../weights/pth-write.js';
@@ -59,6 +59,23 @@ export function writeOfficialWeights(file: string, arch: 'vit_tiny' | 'resnet18'
   mkdirSync(path.dirname(file), { recursive: true });
   const config = arch === 'vit_tiny' ? { arch, patchSize: 16, imgSize: 64 } : { arch };
   const backbone = hashFill(buildBackbone(config), 0.1);
+  writePth(file, backbone.stateDict());
+  backbone.dispose();
+}
+
+/**
+ * Writes a transformer's weights in which one activation of each block is so large that 8 bits leave nothing of the
+ * others; it changes no output, since the next layer's weights of it are 0.
+ */
+export function writeMassive(file: string): void {
+  mkdirSync(path.dirname(file), { recursive: true });
+  const backbone = hashFill(buildBackbone({ arch: 'vit_tiny', patchSize: 16, imgSize: 32 }), 0.1);
+  noGrad(() => {
+    for (const [name, tensor] of backbone.stateDict()) {
+      if (name.endsWith('mlp.fc1.bias')) tensor.narrow(0, 0, 1).fill_(300);
+      if (name.endsWith('mlp.fc2.weight')) tensor.narrow(1, 0, 1).fill_(0);
+    }
+  });
   writePth(file, backbone.stateDict());
   backbone.dispose();
 }

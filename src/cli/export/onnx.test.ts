@@ -1,12 +1,12 @@
 /** `dino export --format onnx|transformers` as a user runs it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { TINY, writeTinyRun } from '../../testing/saved-run.js';
+import { TINY, writeMassive, writeTinyRun } from '../../testing/saved-run.js';
 
 const bin = fileURLToPath(new URL('../../../bin/dino.js', import.meta.url));
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-export-onnx-'));
@@ -64,6 +64,25 @@ it('writes a folder for transformers.js', () => {
   >;
   assert.equal(config['model_type'], 'vit');
   assert.equal(config['hidden_size'], TINY.embedDim);
+});
+
+it('leaves out an 8-bit file that is far from the model, and finishes', () => {
+  const weights = path.join(folder, 'massive.pth');
+  writeMassive(weights);
+  const output = path.join(folder, 'massive');
+  const args = ['export', weights, '--format', 'transformers', '-o', output, '--json'];
+  const { status, stdout, stderr } = spawnSync(process.execPath, [bin, ...args], { encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
+  assert.match(
+    stderr,
+    /warning: 8-bit weights change this model's features too much \(cosine similarity 0\.\d\d.*\): .*model\.onnx/,
+  );
+  assert.doesNotMatch(stderr, /internal|report it/);
+  const { files, check, quantizedCheck } = JSON.parse(stdout) as Result & { files: Record<string, number> };
+  assert.ok(Math.max(...Object.values(check.differences)) < 1e-2);
+  assert.ok(quantizedCheck!.cosine < 0.9);
+  assert.deepEqual(readdirSync(path.join(output, 'onnx')), ['model.onnx']);
+  assert.ok(!('onnx/model_quantized.onnx' in files));
 });
 
 it('names every flag that a format does not take', () => {

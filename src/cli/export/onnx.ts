@@ -1,12 +1,18 @@
 /** `dino export --format onnx|transformers`: see src/export/onnx/. */
+import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { CheckpointError } from '../../errors.js';
-import { checkOnnx, type OnnxCheck } from '../../export/onnx/check.js';
+import { checkOnnx, type OnnxCheck, tooFar } from '../../export/onnx/check.js';
 import { exportOnnx } from '../../export/onnx/export-onnx.js';
-import { exportTransformers } from '../../export/transformers/export-transformers.js';
+import {
+  exportTransformers,
+  QUANTIZED_FILE,
+  type TransformersExport,
+} from '../../export/transformers/export-transformers.js';
 import { assertWritable, assertWritableFolder } from '../../files/output.js';
 import { loadModel, type Model } from '../../model.js';
 import { pick } from '../flags.js';
+import type { Output } from '../output.js';
 import { printOrigin, whichNetwork } from '../weights/options.js';
 import { cardLine, writeCard } from './card.js';
 import { type ExportCall, megabytes, NOT_CHECKED, sizeToTry } from './options.js';
@@ -56,21 +62,38 @@ async function exportFolder(model: Model, call: ExportCall): Promise<void> {
     ...(side === undefined ? {} : { imageSize: side }),
   });
   const imageSize = [result.crop, result.crop] as const;
-  const onnx = path.join(result.folder, 'onnx');
-  const check = await checkOnnx(model, path.join(onnx, 'model.onnx'), { imageSize });
-  const quantizedCheck = await checkOnnx(model, path.join(onnx, 'model_quantized.onnx'), {
-    imageSize,
-    isExact: false,
-  });
+  const check = await checkOnnx(model, path.join(result.folder, 'onnx', 'model.onnx'), { imageSize });
+  const quantizedCheck = await checkQuantized(model, result, io);
   const card = writeCard(call, 'transformers');
   const files = Object.entries(result.files).map(([name, bytes]) => `  ${name} ${megabytes(bytes)}`);
   io.result(
     { ...result, check, quantizedCheck, card },
     `${result.folder}: images resized to ${result.resize}, central ${result.crop}\n${files.join('\n')}\n` +
       checked(check) +
-      (quantizedCheck === null
+      (quantizedCheck === null || !Object.hasOwn(result.files, QUANTIZED_FILE)
         ? ''
         : `\nquantised: cosine similarity of ${quantizedCheck.cosine.toFixed(4)} or more to ours`) +
       cardLine(card),
   );
+}
+
+/** Measures the file with weights of 8 bits, and removes it where it is too far from the model. */
+async function checkQuantized(
+  model: Model,
+  { folder, files, crop }: TransformersExport,
+  io: Output,
+): Promise<OnnxCheck | null> {
+  if (!Object.hasOwn(files, QUANTIZED_FILE)) {
+    io.note(`no file with 8-bit weights: ${model.architecture.arch} has no matrix products; fp32 is written`);
+    return null;
+  }
+  const file = path.join(folder, QUANTIZED_FILE);
+  const check = await checkOnnx(model, file, { imageSize: [crop, crop], isExact: false });
+  const why = tooFar(check, 8);
+  if (why !== null) {
+    rmSync(file, { force: true });
+    delete files[QUANTIZED_FILE];
+    io.warn(`${why}: without model_quantized.onnx; fp32 is written, onnx/model.onnx (dtype: 'fp32')`);
+  }
+  return check;
 }

@@ -8,7 +8,7 @@ import { after, before, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type BackboneOptions, buildBackbone } from '../../models/index.js';
 import { hashFill } from '../../testing/hash-fill.js';
-import { writeColourFolders } from '../../testing/saved-run.js';
+import { writeColourFolders, writeMassive } from '../../testing/saved-run.js';
 import type { WebManifest } from '../../plain/web-manifest.js';
 import { writePth } from '../../weights/pth-write.js';
 
@@ -178,4 +178,13 @@ it('takes images and features of an index of the same weights, and refuses one o
   );
   const both = dino(exportTo('both', weights, '--index', index, '--images', images), 2).stderr;
   assert.match(both, /--images and --index: give one of the two/);
+});
+
+it('says that features differ too much in 8 bits, and what to use', () => {
+  const massive = path.join(folder, 'massive.pth');
+  writeMassive(massive);
+  const { stderr } = dino(exportTo('massive', massive, '--dtype', 'q8'), 1);
+  assert.match(stderr, /8-bit weights change this model's features too much \(cosine similarity 0\.\d\d/);
+  assert.match(stderr, /--dtype fp16/);
+  assert.doesNotMatch(stderr, /internal|report it/);
 });

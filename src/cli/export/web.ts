@@ -1,6 +1,6 @@
 /** `dino export --format web`: see src/export/web/export-web.ts. */
 import { CheckpointError, ConfigError } from '../../errors.js';
-import { checkOnnx } from '../../export/onnx/check.js';
+import { checkOnnx, tooFar } from '../../export/onnx/check.js';
 import { linearHead } from '../../export/onnx/classifier-head.js';
 import { exportWeb, type WebExport } from '../../export/web/export-web.js';
 import type { GallerySource } from '../../export/web/gallery.js';
@@ -81,6 +81,11 @@ export async function exportTo({ args, options, io }: ExportCall): Promise<void>
         for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
         const imageSize = sizeToTry(model);
         const check = await checkOnnx(model, result.model, { imageSize, isExact: dtype === 'fp32' });
+        const why = dtype === 'fp32' ? null : tooFar(check, dtype === 'q8' ? 8 : 16);
+        if (why !== null)
+          throw new CheckpointError(
+            `${why}: don't use ${result.folder}; export it again with --dtype ${dtype === 'q8' ? 'fp16' : 'fp32'}, which replaces it`,
+          );
         const lines = [
           `${result.folder}: ${result.files} files, ${megabytes(result.bytes)}; a visitor loads ${megabytes(result.download)} and pictures`,
           whatThePageDoes(model.architecture.arch, result),

@@ -20,14 +20,22 @@ import type { LoadedModel } from '../../weights/loaded-model.js';
 export interface OnnxCheck {
   /** Largest difference of an element from ours, by output. */
   differences: Record<string, number>;
-  /** Smallest cosine similarity of a row (a token's feature, a row of attention) with ours. */
+  /** Smallest cosine similarity of a row (a token's feature, a row of attention) with ours; NaN where a value is. */
   cosine: number;
 }
 
 /** What an exact file may differ by, as a share of the output's largest magnitude or of 1. */
 const TOLERANCE = 1e-4;
-/** Weights in 8 bits stay well above it; a graph that computes something else does not. */
+/** Weights in 8 bits nearly always stay well above it; a graph that computes something else does not. */
 const LEAST_COSINE = 0.9;
+
+/** Why a file whose weights were rounded to so many bits is of no use; null when it is, or was not checked. */
+export function tooFar(check: OnnxCheck | null, bits: number): string | null {
+  // written so that NaN is too far
+  if (check === null || check.cosine >= LEAST_COSINE) return null;
+  const cosine = Number.isNaN(check.cosine) ? 'not a number' : check.cosine.toFixed(2);
+  return `${bits}-bit weights change this model's features too much (cosine similarity ${cosine}; expected ${LEAST_COSINE} or more)`;
+}
 
 /** What else a file computes: (B, ...) from images (B, 3, H, W), by the name of the output. */
 export type OtherOutputs = Readonly<Record<string, (images: Tensor) => Tensor>>;
@@ -98,9 +106,10 @@ const checkOptions = optionsOf<Parameters<typeof checkOnnx>[2]>(
 /**
  * Runs an ONNX file in onnxruntime on made-up images and compares each output with ours.
  *
- * @param options - `isExact: false` measures a quantized file without judging it.
+ * @param options - `isExact: false` measures a file whose weights were rounded (fp16, q8) without judging it.
  * @returns null when onnxruntime-node is not installed.
- * @throws CheckpointError when an exact file's output is off by more than 1e-4 of its largest value.
+ * @throws CheckpointError when onnxruntime can't open the file, an output's shape is not ours, or an exact file's output is
+ *   off by more than 1e-4 of its largest value.
  */
 export async function checkOnnx(
   model: LoadedModel,
@@ -176,7 +185,7 @@ export async function compareOnnx(
       }
       differences[name] = difference;
       const alike = smallestCosine(values, theirs, dims.at(-1) as number);
-      if (!(alike >= LEAST_COSINE))
+      if (isExact && !(alike >= LEAST_COSINE))
         throw new CheckpointError(
           `internal: ${file}: onnxruntime's ${name} does not match ours (cosine similarity ${alike.toFixed(2)}): ` +
             'do not use this file, and report it',
