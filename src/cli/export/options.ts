@@ -94,9 +94,11 @@ export function exportProblems({ options, named }: GivenToExport): string[] {
     problems.push(`--with-head: --format ${format} writes only the backbone`);
   if (named.has('card') && format === 'web') problems.push('--card: a page is not a model repository');
   if (named.has('attention') && format !== 'onnx' && format !== 'web')
-    problems.push('--attention: only --format onnx gives it');
+    problems.push('--attention: only --format onnx gives it, and --format web wherever a network has it');
   if (named.has('whiten') && named.has('index'))
     problems.push('--whiten: an index compares features in its own way; make it with dino index --whiten');
+  else if (named.has('whiten') && format === 'web' && !named.has('images'))
+    problems.push('--whiten: the page finds no neighbours: give --images or leave it out');
   if (named.has('images') && named.has('index')) problems.push('--images and --index: give one of the two');
   return problems;
 }

@@ -8,7 +8,7 @@ import { after, before, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type BackboneOptions, buildBackbone } from '../../models/index.js';
 import { hashFill } from '../../testing/hash-fill.js';
-import { writeColourFolders, writeMassive } from '../../testing/saved-run.js';
+import { writeColourFolders, writeMassive, writeOfficialWeights } from '../../testing/saved-run.js';
 import type { WebManifest } from '../../plain/web-manifest.js';
 import { writePth } from '../../weights/pth-write.js';
 
@@ -178,6 +178,18 @@ it('takes images and features of an index of the same weights, and refuses one o
   );
   const both = dino(exportTo('both', weights, '--index', index, '--images', images), 2).stderr;
   assert.match(both, /--images and --index: give one of the two/);
+});
+
+it('refuses what has no effect: a transform without images, attention of a network without any, 8 bits of a ResNet', () => {
+  const resnet = path.join(folder, 'resnet.pth');
+  writeOfficialWeights(resnet, 'resnet18');
+  const none = dino(exportTo('none', weights, '--whiten', 'pca'), 2).stderr;
+  assert.match(none, /--whiten: .* no neighbours: give --images or leave it out/);
+  const unseen = dino(exportTo('none', resnet, '--attention'), 2).stderr;
+  assert.match(unseen, /resnet18 has no attention to show: use a vision transformer/);
+  const whole = dino(exportTo('none', resnet, '--dtype', 'q8'), 2).stderr;
+  assert.match(whole, /--dtype q8: resnet18 has no .*: use fp16/);
+  assert.ok(!existsSync(site('none')), 'nothing was written');
 });
 
 it('says that features differ too much in 8 bits, and what to use', () => {

@@ -1,12 +1,14 @@
 /** `dino export --format web`: see src/export/web/export-web.ts. */
 import { CheckpointError, ConfigError } from '../../errors.js';
 import { checkOnnx, tooFar } from '../../export/onnx/check.js';
+import { noAttention } from '../../explain/attention.js';
 import { linearHead } from '../../export/onnx/classifier-head.js';
 import { exportWeb, type WebExport } from '../../export/web/export-web.js';
 import type { GallerySource } from '../../export/web/gallery.js';
 import { assertWritableFolder } from '../../files/output.js';
 import type { Classifier } from '../../classify/classifier.js';
 import { loadModel, type Model } from '../../model.js';
+import { isAttentive } from '../../models/index.js';
 import { shellPath } from '../../plain/shell.js';
 import { counter } from '../counter.js';
 import { warnOfRoot } from '../explore/options.js';
@@ -67,6 +69,8 @@ export async function exportTo({ args, options, io }: ExportCall): Promise<void>
       const model = loadModel(args.weights, whichNetwork(options));
       printOrigin(io, model.origin);
       try {
+        if (options.attention && !isAttentive(model.backbone))
+          throw new ConfigError(noAttention(model.architecture.arch));
         using classifier = await classifierIn(args.weights, io);
         const count = counter(io);
         const images = options.index === undefined ? options.images : await indexed(options.index, model, io);
