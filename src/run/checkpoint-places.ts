@@ -5,11 +5,12 @@
 import path from 'node:path';
 import { CheckpointError } from '../errors.js';
 import { namesIn, readTextIfThere } from '../files/guarded.js';
+import { CHECKPOINTS } from '../plain/run-names.js';
 
 /** Size limit for `latest`, bytes. */
 const NAME_BYTES = 1000;
 
-export const checkpointsPath = (run: string): string => path.join(run, 'checkpoints');
+export const checkpointsPath = (run: string): string => path.join(run, CHECKPOINTS);
 export const latestPath = (run: string): string => path.join(checkpointsPath(run), 'latest');
 export const folderName = (step: number): string => `step-${String(step).padStart(8, '0')}`;
 export const stepOfName = (name: string): number | null => {
@@ -40,7 +41,7 @@ export const checkpointFolder = (run: string, step: number): string =>
 export function runOfCheckpoint(folder: string): string {
   const whole = path.resolve(folder);
   const above = path.dirname(whole);
-  return path.basename(above) === 'checkpoints' ? path.dirname(above) : whole;
+  return path.basename(above) === CHECKPOINTS ? path.dirname(above) : whole;
 }
 
 export interface CheckpointPlace {
@@ -83,7 +84,7 @@ export const bestPath = (run: string): string => path.join(checkpointsPath(run),
 export function resolveBest(weights: string): string {
   const whole = path.resolve(weights);
   const above = path.dirname(whole);
-  if (path.basename(whole) !== BEST || path.basename(above) !== 'checkpoints') return weights;
+  if (path.basename(whole) !== BEST || path.basename(above) !== CHECKPOINTS) return weights;
   return bestCheckpoint(path.dirname(above))?.folder ?? weights;
 }
 

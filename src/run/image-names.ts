@@ -9,9 +9,10 @@ import type { ImageItem, ImageList } from '../data/index.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { readGuarded } from '../files/guarded.js';
 import { fewNames } from '../plain/few-names.js';
+import { IMAGE_NAMES } from '../plain/run-names.js';
 import { readRunConfig } from './run-folder.js';
 
-const namesPath = (run: string): string => path.join(run, 'images.jsonl.gz');
+const namesPath = (run: string): string => path.join(run, IMAGE_NAMES);
 const MAX_BYTES = 2 ** 27;
 /** Of the text, which a hostile file could make much longer than itself. */
 const MAX_TEXT_BYTES = 2 ** 29;

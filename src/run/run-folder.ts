@@ -3,14 +3,15 @@
  * in whole lines, so that a reader never sees half of anything. The folder may be untrusted: no link in it is followed, for
  * reading or writing (src/files/guarded.ts).
  */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { CheckpointError, DataError } from '../errors.js';
+import { CheckpointError, ConfigError, DataError } from '../errors.js';
 import { writeFileWhole } from '../files/atomic-file.js';
 import { readGuarded, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { keepLines } from '../files/json-lines.js';
 import { issueLines, messageOf, printable } from '../plain/printable.js';
+import { CONFIG } from '../plain/run-names.js';
 import { shellPath } from '../plain/shell.js';
 import { type RunLength, savedSettingsSchema, type TrainSettings } from './settings.js';
 
@@ -79,7 +80,7 @@ const runConfigSchema = z.object({
     .optional(),
 });
 
-export const configPath = (run: string): string => path.join(run, 'config.json');
+export const configPath = (run: string): string => path.join(run, CONFIG);
 export const metricsPath = (run: string): string => path.join(run, 'metrics.jsonl');
 export const skippedPath = (run: string): string => path.join(run, 'skipped.jsonl');
 export const evaluationsPath = (run: string): string => path.join(run, 'evaluations');
@@ -92,6 +93,16 @@ export function assertNoRun(folder: string): void {
   if (!isRunFolder(folder)) return;
   throw new DataError(
     `${printable(folder)} already holds a run. Continue it with dino train --resume ${shellPath(folder)}, or choose another --output.`,
+  );
+}
+
+/** @throws ConfigError when a run's folder is that of its images: every picture that the run keeps would become one of them. */
+export function assertApart(run: string, images: string): void {
+  const [own, theirs] = [run, images].map((place) => statSync(place, { throwIfNoEntry: false }));
+  if (own === undefined || theirs === undefined || own.dev !== theirs.dev || own.ino !== theirs.ino) return;
+  throw new ConfigError(
+    `--output ${shellPath(run)} is the folder of the images: the pictures that a run keeps would be among them. Choose ` +
+      `another, which may be below it: --output ${shellPath(path.join(run, 'runs', 'first'))}`,
   );
 }
 

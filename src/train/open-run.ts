@@ -27,6 +27,7 @@ import { type MeasuredChannels, settleChannels } from './settle-channels.js';
 import { settingsOfCheckpoint } from './official-checkpoint.js';
 import {
   type Extension,
+  assertApart,
   assertNoRun,
   isRunFolder,
   readRunConfig,
@@ -183,7 +184,8 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
   const { settings: divided, changes } =
     before === null ? { settings: given, changes: [] } : divide(given, before, world);
   const images = await listed(source);
-  const { fingerprint, items, root, source: path } = images;
+  const { fingerprint, items, root, source: place } = images;
+  if (before === null) assertApart(output, place);
   const stepsPerEpoch = Math.floor(items.length / (divided.batchSize * world.size));
   const { settings, planned, time, isGuess } = settleLength(divided, before, { run: output, stepsPerEpoch });
   checkCache(settings, world);
@@ -224,7 +226,7 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
     );
   const config: Settled['config'] = {
     version: packageVersion,
-    images: path,
+    images: place,
     imageCount: items.length,
     fingerprint,
     processes: world.size,

@@ -365,14 +365,16 @@ function newRunFolder(images: string, world: World): string {
 
 export async function trainIn(world: World, line: TrainLine, studio: boolean, io: Output): Promise<void> {
   const { images, sources, extensions } = line;
-  const { assertNoRun, isRunFolder } = await import('../../run/run-folder.js');
+  const { assertApart, assertNoRun, isRunFolder } = await import('../../run/run-folder.js');
   const output = line.output ?? newRunFolder(images ?? '', world);
   if (line.output === undefined) io.note(`run folder: ${output}`);
   // a launcher that restarts processes, or a job that was queued again, repeats the first command line
   const resume = await world.shared('whether the run continues', () => {
     const goesOn = line.resume === 'auto' || world.isRestart ? isRunFolder(output) : line.resume === true;
-    if (!goesOn) assertNoRun(output); // before images are looked at and steps are timed
-    return goesOn;
+    if (goesOn) return true;
+    assertNoRun(output); // before images are looked at and steps are timed
+    if (images !== undefined) assertApart(output, images);
+    return false;
   });
   // what restarts a run with more time does so before that time is used up
   const isRepeated = (time: RunTime | undefined): boolean =>

@@ -198,6 +198,29 @@ test('folders without images beside class folders are named: they are not classe
   assert.equal((await listImages(make('no-classes', ['1.jpg', 'c/1.psd']))).remarks.length, 1);
 });
 
+test("folders of trainings below the root are left out and named; a model's folder is not one", async () => {
+  const images = ['a/1.jpg', 'b/1.jpg'];
+  const run = (name: string) => [`${name}/config.json`, `${name}/watch/cat-1/image.png`];
+  const folder = make('trained', [
+    ...images,
+    ...[...run('runs/one'), 'runs/one/checkpoints/latest'],
+    ...[...run('b/two'), 'b/two/images.jsonl.gz'],
+  ]);
+  const list = await listImages(folder);
+  assert.deepEqual(list.classes, ['a', 'b']);
+  assert.equal(list.fingerprint, (await listImages(make('untrained', images))).fingerprint);
+  assert.deepEqual(list.remarks, [`${folder}: 2 folders of trainings were left out: b/two, runs/one`]);
+
+  const only = path.join(folder, 'runs');
+  await assert.rejects(listImages(only), (error: Error) => {
+    assert.match(error.message, /no images in .*\n.*1 folder of a training was left out: one/);
+    return true;
+  });
+  // asked for by itself, it has the pictures
+  assert.equal((await listImages(path.join(only, 'one'))).items.length, 1);
+  assert.equal((await listImages(make('model', ['1.jpg', ...run('model')]))).items.length, 2);
+});
+
 test('only labelled images: those beside class folders, and in shards those in no folder, are left out and named', async () => {
   const files = ['cats/1.jpg', 'cats/2.jpg', 'dogs/1.jpg', 'preview.jpg'];
   const folder = make('stray', files);

@@ -3,7 +3,7 @@
  * folder of images, a text file of paths, or shards (src/data/list/shards).
  *
  * Departures from ImageFolder: hidden files and folders are skipped; a class folder without images is not an error; a
- * cycle of symbolic links is left where it closes instead of repeating its content; an image beside the class folders makes
+ * cycle of symbolic links is left where it closes instead of repeating its content; folders of trainings are left out; an image beside the class folders makes
  * it a folder without classes, unless only labelled images are asked for. Files that are not images are counted.
  */
 import { createHash } from 'node:crypto';
@@ -29,6 +29,7 @@ import { ownIndexFiles } from './own-index.js';
 import { shardOf } from '../read/shard-path.js';
 import { shellPath } from '../../plain/shell.js';
 import { PackedImagesBuilder } from './packed-images.js';
+import { isRunBelow, runLines } from './run-folders.js';
 import { DESCRIPTION } from './shards/description.js';
 import { isIndexFile } from './shards/index-file.js';
 import { listShards, type ShardList } from './shards/list-shards.js';
@@ -60,13 +61,15 @@ interface Found {
   /** Folders directly in the source. */
   top: string[];
   /** Those that hold an index of ours. */
-  indexes: Set<string>;
+  indexes: string[];
   /** How often each folder was visited, by device and inode. */
   visits: Map<string, number>;
   /** Files with other extensions, the shards aside. */
   others: LeftOutCounter;
   /** Files whose names, or whose folders' names, are not UTF-8. */
   unnamed: { files: LeftOutCounter; examples: string[] };
+  /** Folders of trainings. */
+  runs: string[];
   /** Of the others, compressed archives. */
   compressed: string[];
   mayRead: ((real: string) => boolean) | null;
@@ -148,11 +151,15 @@ async function walk(folder: string, ancestors: readonly string[], found: Found):
     found.unreadable.push({ path: folder, reason: describe(error) });
     return;
   }
+  if (isRunBelow(entries, ancestors)) {
+    found.runs.push(folder);
+    return;
+  }
   const own = ownIndexFiles(
     folder,
     entries.map(({ name }) => name),
   );
-  if (own.size > 0) found.indexes.add(folder);
+  if (own.size > 0) found.indexes.push(folder);
   const files: string[] = [];
   const folders: string[] = [];
   for (const entry of entries) {
@@ -204,7 +211,7 @@ function noImages(source: string, found: Found): DataError {
     lines.push(
       `${compressedWords(archive)}${more.length === 0 ? '' : ` The same holds for ${more.length} more.`}`,
     );
-  lines.push(...unnamedLines(source, found.unnamed));
+  lines.push(...unnamedLines(source, found.unnamed), ...runLines(source, found.runs));
   for (const { path: folder, reason } of found.unreadable.slice(0, 3))
     lines.push(`Can't read ${printable(folder)}: ${printable(reason)}.`);
   if (others.count === 0 && found.unnamed.examples.length === 0 && found.unreadable.length === 0)
@@ -223,10 +230,11 @@ async function listFolder(
     unreadable: [],
     shards: [],
     top: [],
-    indexes: new Set(),
+    indexes: [],
     visits: new Map(),
     others: new LeftOutCounter(),
     unnamed: { files: new LeftOutCounter(), examples: [] },
+    runs: [],
     compressed: [],
     mayRead,
     signal: options.signal,
@@ -236,7 +244,7 @@ async function listFolder(
   if (found.folders.length === 0) {
     if (found.shards.length === 0) throw noImages(source, found);
     checkOneSplit(root, found.shards);
-    const beside = [...leftOutLines(root, found.others.finish()), ...unnamedLines(root, found.unnamed)];
+    const beside = linesOnRest(root, found);
     found.others.addAll(found.unnamed.files.finish());
     const list = await listShards(found.shards, root, root, options);
     found.others.addAll(list.leftOut);
@@ -280,6 +288,13 @@ async function listFolder(
 const namesOf = ({ files }: Found['folders'][number]): string[] =>
   files.toString('utf8').split('\0').slice(0, -1);
 
+/** On what is neither an image nor a shard. */
+const linesOnRest = (root: string, { others, unnamed, runs }: Found): string[] => [
+  ...leftOutLines(root, others.finish()),
+  ...unnamedLines(root, unnamed),
+  ...runLines(root, runs),
+];
+
 /**
  * What is left out of a folder of images: other files, shards, and where labels are needed the images beside class
  * folders, which are taken out of `found`.
@@ -289,7 +304,7 @@ function notesOfFolder(
   found: Found,
   needsLabels: boolean,
 ): { leftOut: LeftOut; remarks: string[] } {
-  const remarks = [...leftOutLines(root, found.others.finish()), ...unnamedLines(root, found.unnamed)];
+  const remarks = linesOnRest(root, found);
   found.others.addAll(found.unnamed.files.finish());
   const { shards } = found;
   const [first] = shards;
@@ -323,14 +338,13 @@ function notesOfFolder(
 }
 
 /** Beside class folders, those that would be classes if they had images. */
-function withoutImages(root: string, { folders, shards, top, indexes, unreadable }: Found): string[] {
+function withoutImages(root: string, { folders, shards, top, indexes, runs, unreadable }: Found): string[] {
   if (folders.some(({ path: folder }) => folder === root)) return [];
   const places = [...folders, ...unreadable].map((one) => one.path);
-  const known = new Set([...places, ...shards].map((place) => path.relative(root, place).split(path.sep)[0]));
-  const names = top
-    .filter((folder) => !indexes.has(folder))
-    .map((folder) => path.basename(folder))
-    .filter((name) => !known.has(name));
+  const known = new Set(
+    [...places, ...shards, ...indexes, ...runs].map((place) => path.relative(root, place).split(path.sep)[0]),
+  );
+  const names = top.map((folder) => path.basename(folder)).filter((name) => !known.has(name));
   if (names.length === 0) return [];
   return [
     `${printable(root)}: ${names.length} ${names.length === 1 ? 'folder has no images and is not a class' : 'folders have no images and are not classes'}: ` +
