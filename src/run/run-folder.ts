@@ -98,8 +98,9 @@ export function assertNoRun(folder: string): void {
 
 /** @throws ConfigError when a run's folder is that of its images: every picture that the run keeps would become one of them. */
 export function assertApart(run: string, images: string): void {
-  const [own, theirs] = [run, images].map((place) => statSync(place, { throwIfNoEntry: false }));
-  if (own === undefined || theirs === undefined || own.dev !== theirs.dev || own.ino !== theirs.ino) return;
+  if (!existsSync(run) || !existsSync(images)) return; // a pattern of shards; what keeps a folder from being made is said later
+  const [own, theirs] = [statSync(run), statSync(images)];
+  if (own.dev !== theirs.dev || own.ino !== theirs.ino) return;
   throw new ConfigError(
     `--output ${shellPath(run)} is the folder of the images: the pictures that a run keeps would be among them. Choose ` +
       `another, which may be below it: --output ${shellPath(path.join(run, 'runs', 'first'))}`,
