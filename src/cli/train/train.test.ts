@@ -181,6 +181,20 @@ describe('dino train', () => {
     assert.equal((JSON.parse(longer.stdout) as { steps: number }).steps, (epochs + 1) * 5);
   });
 
+  it('continues with the same command line, also where that left choices to it', () => {
+    const line = [
+      ...['train', images, '-o', 'requeued', '--resume', 'auto', ...SMALL, '--device', 'auto'],
+      ...['--threads', '0', '--precision', 'auto', '--epochs', '1', '--watch-images', 'none'],
+    ];
+    const first = dino(...line);
+    assert.equal(first.status, 0, first.stderr);
+    const again = dino(...line);
+    assert.equal(again.status, 0, again.stderr);
+    assert.match(again.stderr, /all 1 epochs are done/);
+    const other = dino(...line, '--threads', '1', '--precision', 'bf16');
+    assert.match(other.stderr, /--precision can't change in a resumed run/);
+  });
+
   it('ends at once on a second Ctrl-C', async () => {
     const args = ['train', images, '--output', 'twice', ...SMALL, '--epochs', '60', '--log-every', '1'];
     const child = spawn(process.execPath, [bin, ...args], {

@@ -159,6 +159,7 @@ async function resumedSettings(
   const { lengthProblem } = await import('../../train/run-length.js');
   const config = readRunConfig(run);
   const { time } = config;
+  leaveAsChosen(overrides, config.settings);
   if (isRepeated(time)) delete overrides.for;
   // it belongs to a time, which the run's folder has
   const isOfMoreTime = overrides.for !== undefined;
@@ -183,6 +184,14 @@ async function resumedSettings(
   if (shortened !== null) problems.push(shortened);
   if (problems.length > 0) throw new ConfigError(problems);
   return { settings: checkSettings(settings) };
+}
+
+/** Takes out what asks for whatever is best here: the run has chosen that, and a repeated command line changes nothing. */
+function leaveAsChosen(overrides: PartialSettings, { device }: TrainSettings): void {
+  if (overrides.precision === 'auto') delete overrides.precision;
+  if (overrides.threads === 0) delete overrides.threads;
+  if (overrides.device === 'auto' || (overrides.device === 'cuda' && device.startsWith('cuda:')))
+    delete overrides.device;
 }
 
 const isLength = (name: SettingName): boolean => (LENGTHS as readonly SettingName[]).includes(name);
