@@ -161,13 +161,26 @@ exit $worst`,
 });
 
 test('a process that fails is restarted a limited number of times; wrong settings are not', () => {
-  const fails = cluster({ srun: `echo try >> ${folder}/tries\nexit 1` });
+  const fails = cluster({
+    srun: `echo try >> ${folder}/tries\necho $DINO_RESTART_COUNT >> ${folder}/starts\nexit 1`,
+  });
   const script = path.join(folder, 'fails.sh');
   writeFileSync(script, slurmScript({ ...JOB, maxRestarts: 2 }));
   const failed = spawnSync('bash', [script], { env: fails, encoding: 'utf8' });
   assert.equal(failed.status, 1);
   assert.equal(readFileSync(path.join(folder, 'tries'), 'utf8'), 'try\n'.repeat(3));
   assert.match(failed.stderr, /start 3, from the newest checkpoint.*2 restarts are used up/s);
+  assert.equal(
+    readFileSync(path.join(folder, 'starts'), 'utf8'),
+    '0\n1\n2\n',
+    'each says that it is a restart',
+  );
+  spawnSync('bash', [script], { env: { ...fails, SLURM_RESTART_COUNT: '4' } });
+  assert.match(
+    readFileSync(path.join(folder, 'starts'), 'utf8'),
+    /4\n5\n6\n$/,
+    'and that the job was requeued',
+  );
   rmSync(path.join(folder, 'tries'));
   const wrong = spawnSync('bash', [script], {
     env: cluster({ srun: `echo try >> ${folder}/tries\nexit 2` }),

@@ -146,6 +146,8 @@ export function slurmScript(job: SlurmJob): string {
 
 failures=0
 while true; do
+  # a start after a failure, like one after a requeue, goes on with what the first was given
+  export DINO_RESTART_COUNT=$((\${SLURM_RESTART_COUNT:-0} + failures))
   # One process per task; they find each other through Slurm's variables. When one is lost, the others write a checkpoint
   # and exit by themselves: srun must not kill them first.
   srun --kill-on-bad-exit=0 --cpus-per-task=${job.cpus} \\
