@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
@@ -13,6 +22,7 @@ import { loadModel } from '../model.js';
 import { readSafetensors, writeSafetensors } from '../weights/safetensors.js';
 import { loadCheckpoint } from './checkpoint.js';
 import {
+  bestCheckpoint,
   checkpointFolder,
   listCheckpoints,
   newestCheckpoint,
@@ -252,6 +262,76 @@ test('a failed write is a warning during training and an error at the end', asyn
   rmSync(place);
   await writer.save(3);
   assert.equal(await writer.settle(), checkpointFolder(run, 3), 'the next one succeeds');
+  await writer[Symbol.asyncDispose]();
+});
+
+/** Puts a file in the place of a run's checkpoints, which unlike permissions stops root too. @returns What undoes it. */
+function obstruct(run: string): () => void {
+  const place = path.join(run, 'checkpoints');
+  renameSync(place, `${place}-kept`);
+  writeFileSync(place, '');
+  return () => {
+    rmSync(place);
+    renameSync(`${place}-kept`, place);
+  };
+}
+
+test('best weights that could not be written are written with the next checkpoint, as they were', async () => {
+  const { run, state, events, writer } = open();
+  await writer.save(1);
+  await writer.settle();
+  const clear = obstruct(run);
+  setStudent(state, 2);
+  await writer.save(2, ['best']);
+  await assert.rejects(writer.settle());
+  clear();
+  for (const step of [3, 4]) {
+    setStudent(state, step);
+    await writer.save(step);
+  }
+  assert.equal(await writer.settle(), checkpointFolder(run, 4));
+  assert.equal(events.filter(({ type }) => type === 'warning').length, 1);
+  const best = bestCheckpoint(run)!;
+  assert.equal(verifyCheckpoint(best.folder), 2);
+  const written = { 2: best.folder, 3: checkpointFolder(run, 3), 4: checkpointFolder(run, 4) };
+  for (const [step, folder] of Object.entries(written))
+    for (const [name, tensor] of readSafetensors(path.join(folder, 'student.safetensors')).tensors)
+      assert.ok(
+        tensor.dtype !== 'float32' || tensor.eq(Number(step)).all().item() === 1,
+        `${name} of step ${step}`,
+      );
+  await writer[Symbol.asyncDispose]();
+});
+
+test('best weights that are lost at the end are an error, which newer ones make good', async () => {
+  const { run, events, writer } = open();
+  await writer.save(1);
+  await writer.settle();
+  let clear = obstruct(run);
+  await writer.save(2, ['best']);
+  await assert.rejects(writer.settle());
+  clear();
+  // the checkpoint is written, and then there is something in the way of the best weights
+  const { push } = events;
+  events.push = (event) => {
+    if (event.type === 'checkpoint') clear = obstruct(run);
+    return push.call(events, event);
+  };
+  await writer.save(3);
+  await assert.rejects(writer.settle(), (error) => {
+    return (
+      error instanceof CheckpointError &&
+      /best-00000002.*the best weights, which are lost/s.test(error.message)
+    );
+  });
+  const last = events.at(-1);
+  assert.match(last?.type === 'warning' ? last.message : '', /kept in memory until they can be written/);
+  events.push = push;
+  clear();
+  assert.deepEqual(steps(run), [1, 3]);
+  await writer.save(4, ['step', 'best']);
+  await writer.settle();
+  assert.equal(bestCheckpoint(run)?.step, 4);
   await writer[Symbol.asyncDispose]();
 });
 

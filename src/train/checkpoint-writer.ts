@@ -12,7 +12,7 @@ import { copyState } from './checkpoint.js';
 import { checkpointFolder, newestCheckpoint } from '../run/checkpoint-places.js';
 import type { WriteAnswer } from './checkpoint-worker.js';
 import type { TrainEvent } from './events.js';
-import type { CheckpointImage, KeepRule } from './write-checkpoint.js';
+import { type CheckpointImage, isNetwork, type KeepRule } from './write-checkpoint.js';
 
 /** A wait for the disk that deserves a warning, milliseconds. */
 const SLOW_DISK_MS = 1000;
@@ -29,7 +29,7 @@ export interface CheckpointWriterOptions {
 
 /**
  * One write at a time: save() waits for the previous one. A failed write is a warning while training continues (the next
- * save tries again); it is an error in settle(), after which there is no next save.
+ * save tries again, and best weights are kept in memory for that); it is an error in settle(), after which there is no next save.
  */
 export class CheckpointWriter implements AsyncDisposable {
   readonly #options: CheckpointWriterOptions;
@@ -38,6 +38,8 @@ export class CheckpointWriter implements AsyncDisposable {
   #pending: Promise<void> | null = null;
   /** Why the last write failed; null if it succeeded. */
   #failure: string | null = null;
+  /** The best weights, where they couldn't be written: training has gone on from them. */
+  #owed: Pick<CheckpointImage, 'step' | 'files'> | null = null;
   #hasWarned = false;
 
   #run: string;
@@ -84,21 +86,25 @@ export class CheckpointWriter implements AsyncDisposable {
     }
     const copied = performance.now();
     const image: CheckpointImage = { run, step, files, keep, as };
-    this.#pending = this.#write(image).then((problem) => {
+    this.#pending = this.#write(image).then(async (problem) => {
+      const written = performance.now();
       this.#failure = problem;
+      if (as.includes('best')) this.#owe(problem === null ? null : image);
       if (problem !== null) {
         this.#warn(`${problem} Training continues and tries again at the next checkpoint.`);
         return;
       }
-      if (!as.includes('step')) return;
-      const written = performance.now();
-      this.#options.emit({
-        type: 'checkpoint',
-        step,
-        folder: checkpointFolder(run, step),
-        copyMs: copied - began,
-        writeMs: written - copied,
-      });
+      if (as.includes('step'))
+        this.#options.emit({
+          type: 'checkpoint',
+          step,
+          folder: checkpointFolder(run, step),
+          copyMs: copied - began,
+          writeMs: written - copied,
+        });
+      const still = await this.#writeOwed();
+      if (still !== null)
+        this.#warn(`${still} The best weights are kept in memory until they can be written.`);
     });
     this.#pending.catch(() => undefined); // what the listener throws is rethrown by the next save() or by settle()
   }
@@ -106,12 +112,14 @@ export class CheckpointWriter implements AsyncDisposable {
   /**
    * Waits until nothing is left to write.
    * @returns Folder of the newest checkpoint.
-   * @throws CheckpointError when the last write failed.
+   * @throws CheckpointError when the last write failed, or that of the best weights.
    */
   async settle(): Promise<string> {
     await this.#pending;
     if (this.#failure !== null)
       throw new CheckpointError(`${this.#failure} Then continue with \`dino train --resume\`.`);
+    const lost = await this.#writeOwed();
+    if (lost !== null) throw new CheckpointError(`${lost} These were the best weights, which are lost.`);
     const newest = newestCheckpoint(this.#run);
     if (newest === null) throw new CheckpointError(`internal: ${printable(this.#run)} has no checkpoint`);
     return newest;
@@ -123,6 +131,21 @@ export class CheckpointWriter implements AsyncDisposable {
     await this.#worker?.terminate();
     this.#worker = null;
     this.#memory.clear();
+  }
+
+  /** Keeps best weights for later; their memory is not used again. */
+  #owe(best: CheckpointImage | null): void {
+    this.#owed = best && { step: best.step, files: best.files.filter(isNetwork) };
+    if (best !== null) this.#memory.clear();
+  }
+
+  /** @returns Why best weights that are owed can't be written, or null. */
+  async #writeOwed(): Promise<string | null> {
+    if (this.#owed === null) return null;
+    const { keep } = this.#options;
+    const problem = await this.#write({ run: this.#run, ...this.#owed, keep, as: ['best'] });
+    if (problem === null) this.#owed = null;
+    return problem;
   }
 
   #warn(message: string): void {

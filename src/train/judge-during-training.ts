@@ -19,7 +19,7 @@ import type { TrainSettings } from '../run/settings.js';
 import { Generator, withGenerators } from '../torch/index.js';
 import type { JudgementLine } from './events.js';
 import { fallsShortOf, Judge, type Observed, UNREAD, verdictBetween } from './judge.js';
-import { endInWords, type RunJudged, stalledInWords } from './judge-words.js';
+import { endInWords, type RunJudged, stalledInWords, whichAre } from './judge-words.js';
 
 /** Of the training's images, sampled evenly: enough to tell apart what differs by a few percent, in seconds. */
 const IMAGES = 512;
@@ -128,6 +128,11 @@ export class TrainingJudge {
     return this.#canTell ? (this.#judge.best?.step ?? null) : 0;
   }
 
+  /** Whether those weights are on the disk: their write may have failed, or a session ended before it could be tried again. */
+  get keepsBest(): boolean {
+    return bestCheckpoint(this.#judged.run)?.step === this.bestStep;
+  }
+
   /** Whether the last judgements brought no gain. */
   get stoppedGettingBetter(): boolean {
     return this.#judge.stoppedGettingBetter;
@@ -197,10 +202,10 @@ export class TrainingJudge {
     if (!this.#canTell)
       return (
         `judge: ${this.#judged.items.length} images are too few to tell whether these weights are better than those that you ` +
-        'gave; yours are kept in checkpoints/best. Labelled images can tell: dino eval knn'
+        `gave; ${whichAre('yours', this.keepsBest)}. Labelled images can tell: dino eval knn`
       );
     const judged = this.#judgedSoFar;
-    return judged && endInWords(judged);
+    return judged && endInWords({ ...judged, isKept: this.keepsBest });
   }
 
   async #measure(

@@ -104,6 +104,18 @@ describe('what the judge says at the end', () => {
       'judge: fewer than 64 images can be compared, too few to tell whether these weights are better than those that you gave ' +
         '(60.0%, 20.0% at the end); yours are kept in checkpoints/best',
     );
+    // not on the disk
+    for (const beganWithGiven of [false, true]) {
+      const words = endInWords({
+        first,
+        best: first,
+        last: ofOthers(200, 0.49),
+        beganWithGiven,
+        isKept: false,
+      })!;
+      assert.match(words, /could not be written to checkpoints\/best/);
+      assert.doesNotMatch(words, /kept/);
+    }
     for (const beganWithGiven of [false, true])
       assert.doesNotMatch(stalledInWords({ first, best: first, last: few, beganWithGiven }), /worse/);
     assert.match(

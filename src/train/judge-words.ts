@@ -10,7 +10,16 @@ export interface RunJudged {
   last: JudgementLine;
   /** Whether step 0 had the weights that `--init` gave, and not random ones. */
   beganWithGiven: boolean;
+  /** Whether the best weights are on the disk. */
+  isKept?: boolean;
 }
+
+/** 'kept in checkpoints/best', of weights that are. */
+export const where = (isKept: boolean): string =>
+  isKept ? 'kept in checkpoints/best' : 'which could not be written to checkpoints/best';
+/** 'yours are kept in checkpoints/best', if they are. */
+export const whichAre = (which: string, isKept: boolean): string =>
+  isKept ? `${which} are kept in checkpoints/best` : `${which} could not be written to checkpoints/best`;
 
 const show = ({ judge }: JudgementLine): string => showMeasure(JUDGE_MEASURE, judge.score);
 
@@ -52,7 +61,7 @@ export function stalledInWords({ first, best, last, beganWithGiven }: RunJudged)
 }
 
 /** For the end of a run: that it was not worth it, or where its best weights are. Null when the last are the best. */
-export function endInWords({ first, best, last, beganWithGiven }: RunJudged): string | null {
+export function endInWords({ first, best, last, beganWithGiven, isKept = true }: RunJudged): string | null {
   const parts: string[] = [];
   const { judge, step } = last;
   const given = beganWithGiven ? first : null;
@@ -64,28 +73,26 @@ export function endInWords({ first, best, last, beganWithGiven }: RunJudged): st
   )
     parts.push(
       `fewer than ${JUDGE_IMAGES} images can be compared, too few to tell whether these weights are better than those that you ` +
-        `gave (${show(given)}, ${show(last)} at the end); yours are kept in checkpoints/best`,
+        `gave (${show(given)}, ${show(last)} at the end); ${whichAre('yours', isKept)}`,
     );
   else if (given !== null && step > 0 && best.step === 0)
     parts.push(
-      `no better: ${show(given)} with the weights that you gave, ${show(last)} at the end${remarkOn(last, given)}; yours are ` +
-        'kept in checkpoints/best',
+      `no better: ${show(given)} with the weights that you gave, ${show(last)} at the end${remarkOn(last, given)}; ` +
+        whichAre('yours', isKept),
     );
   else if (given !== null && step > 0)
     parts.push(
       `better than the weights that you gave: ${show(given)} to ${show(best)}` +
-        (best.step === step
-          ? ''
-          : ` at step ${best.step}, kept in checkpoints/best (${show(last)} at the end)`),
+        (best.step === step ? '' : ` at step ${best.step}, ${where(isKept)} (${show(last)} at the end)`),
     );
   else if (best.step === 0 && step > 0)
     parts.push(
       `training has ${isWorse(last, best) ? 'only made the features worse' : 'not made the features better'}: ${show(last)} at ` +
-        `the end, ${show(best)} untrained${remarkOn(last, best)}; the first weights are kept in checkpoints/best`,
+        `the end, ${show(best)} untrained${remarkOn(last, best)}; ${whichAre('the first weights', isKept)}`,
     );
   else if (best.step !== step)
     parts.push(
-      `the best weights are those of step ${best.step} (${show(best)}, ${show(last)} at the end), kept in checkpoints/best`,
+      `the best weights are those of step ${best.step} (${show(best)}, ${show(last)} at the end), ${where(isKept)}`,
     );
   if (judge.fallsShortOf === 'untrained' && best.step !== 0)
     parts.push(

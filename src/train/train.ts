@@ -29,7 +29,7 @@ import { loadCheckpoint } from './checkpoint.js';
 import { bestPath, newestWholeCheckpoint } from '../run/checkpoint-files.js';
 import { CheckpointWriter } from './checkpoint-writer.js';
 import { Course } from './course.js';
-import { decodedCacheBytes, type TrainSettings } from '../run/settings.js';
+import { decodedCacheBytes } from '../run/settings.js';
 import type { StepMetrics, TrainEvent, TrainResult } from './events.js';
 import { gatherFacts, machineFacts } from './facts.js';
 import { TrainingJudge } from './judge-during-training.js';
@@ -37,6 +37,7 @@ import { evaluateDuringTraining } from './knn-during-training.js';
 import { initialise } from './init.js';
 import { loadOfficialCheckpoint } from './official-checkpoint.js';
 import { openRun } from './open-run.js';
+import { notFinite } from './not-finite.js';
 import { withMemoryAdvice } from './out-of-memory.js';
 import { type TrainOptions, trainOptions } from './options.js';
 import type { Pace } from './pace.js';
@@ -469,10 +470,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       if (isRunEnd) break;
       await eventLoopTurn(); // lets signals, workers' messages and the caller's timers in
     }
+    const checkpoint = (await checkpoints?.settle()) ?? output;
     const verdict = judge?.verdict() ?? null;
     if (verdict !== null && step === course.totalSteps && world.isFirst) warn(verdict);
-    const best = judge === null || judge.bestStep === step ? null : bestPath(output);
-    const checkpoint = (await checkpoints?.settle()) ?? output;
+    const best = judge?.keepsBest !== true || judge.bestStep === step ? null : bestPath(output);
     course.keepTime();
     await world.attempt(rescue, () => world.meet('the end of the training'));
     isDone = step === course.totalSteps;
@@ -515,14 +516,4 @@ async function* keepingState<T>(batches: AsyncIterable<T>, keepState: () => Prom
 async function cacheRoom(loader: MultiCropLoader, bytes: number, items: ImageItems): Promise<number> {
   const { width, height } = await gatherFacts(items, machineFacts('cpu'));
   return Math.min(items.length, Math.floor(bytes / loader.decodedBytes(width, height)));
-}
-
-function notFinite(step: number, settings: TrainSettings, output: string): string {
-  return (
-    `Step ${step + 1}: the loss or a gradient is no longer finite. The state before this step is saved, but a resume would meet ` +
-    `the same step again. Start a new run with a lower --lr (now ${settings.lr}), --clip-grad 0.3 (now ` +
-    `${settings.clipGrad === 0 ? 'none' : settings.clipGrad}), more --warmup-epochs (now ${settings.warmupEpochs})` +
-    `${settings.precision === 'fp32' ? '' : ' or --precision fp32'}; --init ${shellPath(output)} begins it with the weights that ` +
-    'this one had.'
-  );
 }

@@ -64,7 +64,7 @@ export interface CheckpointImage {
 }
 
 /** The files of the best weights: those of the two networks. */
-const isNetwork = ({ name }: { name: string }): boolean => /^(student|teacher)\./.test(name);
+export const isNetwork = ({ name }: { name: string }): boolean => /^(student|teacher)\./.test(name);
 
 /** What to do about a disk without space. */
 function adviceOn(error: unknown, files: CheckpointImage['files']): string {
