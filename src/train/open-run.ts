@@ -20,6 +20,7 @@ import { checkSettings } from './config.js';
 import { usableMemory } from './facts.js';
 import { choosePrecision } from './choose-precision.js';
 import { chooseDevice } from './hardware.js';
+import { absoluteKnnImages, checkKnnImages } from './knn-during-training.js';
 import { settleLength } from './run-length.js';
 import { changedImages, writeImageNames } from '../run/image-names.js';
 import { settingsOfInit } from './init.js';
@@ -230,12 +231,13 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
     imageCount: items.length,
     fingerprint,
     processes: world.size,
-    settings: { ...resolved, ...absoluteWatchImages(settings), precision },
+    settings: { ...resolved, ...absoluteWatchImages(settings), ...absoluteKnnImages(settings), precision },
     instructions,
     ...(extensions === undefined ? {} : { extensions }),
     ...(time === null ? {} : { time }),
   };
   await checkWatchImages(output, config.settings);
+  await checkKnnImages(config.settings);
   return { config, given, changes, planned, isGuess, precisionReason: reason, measured, images };
 }
 

@@ -46,3 +46,16 @@ export async function saveAsHeir(
     appendLine(log, metrics);
   return true;
 }
+
+/** The batches; before an error of the loader is passed on, the state is kept. */
+export async function* keepingState<T>(
+  batches: AsyncIterable<T>,
+  keepState: () => Promise<void>,
+): AsyncIterable<T> {
+  try {
+    yield* batches;
+  } catch (error) {
+    await keepState();
+    throw error;
+  }
+}

@@ -33,7 +33,7 @@ import { decodedCacheBytes } from '../run/settings.js';
 import type { StepMetrics, TrainEvent, TrainResult } from './events.js';
 import { gatherFacts, machineFacts } from './facts.js';
 import { TrainingJudge } from './judge-during-training.js';
-import { evaluateDuringTraining } from './knn-during-training.js';
+import { evaluateDuringTraining, isKnnDue, knnCutShort, lacksKnn } from './knn-during-training.js';
 import { initialise } from './init.js';
 import { loadOfficialCheckpoint } from './official-checkpoint.js';
 import { openRun } from './open-run.js';
@@ -44,7 +44,7 @@ import type { Pace } from './pace.js';
 import { metricsPath, skippedPath, truncateLog } from '../run/run-folder.js';
 import { changedLength } from './run-length.js';
 import { RunLog } from './run-log.js';
-import { saveAsHeir } from './rescue.js';
+import { keepingState, saveAsHeir } from './rescue.js';
 import { shareState } from './share-state.js';
 import { Trackers } from './trackers/trackers.js';
 import { World } from '../processes/world.js';
@@ -294,8 +294,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const isFirstBest = judge?.isOwed(step) === true && (await judgeNow()); // what training begins with
     if (isFirstBest || judge?.mustKeep(step) === true) await checkpoints?.save(step, ['best']);
 
-    /** k-NN with labels, of the teacher's weights. */
-    const knnNow = async (epoch: number): Promise<void> => {
+    /** k-NN with labels, of the teacher's weights. @returns Whether it was not cut short. */
+    const knnNow = async (): Promise<boolean> => {
       const began = performance.now();
       const knnSettings = { ...settings, numWorkers: loader.numWorkers };
       const found = await world
@@ -304,8 +304,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
           if (signal?.aborted === true && error === signal.reason) return null; // training ends after the next step
           throw error;
         });
-      if (found === null) return;
+      if (found === null) {
+        warn(knnCutShort(step, step === course.totalSteps));
+        return false;
+      }
       const { remarks, ...scores } = found;
+      const epoch = Math.max(0, Math.ceil(step / stepsPerEpoch) - 1);
       if (world.isFirst) metricsLog.add({ step, epoch, ...scores });
       emit({ type: 'knn', step, epoch, ...scores });
       for (const remark of world.isFirst ? remarks : []) {
@@ -313,8 +317,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         told.add(remark);
       }
       pace?.evaluated('knn', performance.now() - began);
+      return true;
     };
-    if (settings.init !== undefined && settings.knnEvery > 0 && step === 0) await knnNow(0); // what it has to beat
+    const knnIsDue = (): boolean =>
+      isKnnDue(step, settings, { stepsPerEpoch, totalSteps: course.totalSteps });
+    const isOwed = knnIsDue() && (await world.shared('whether k-NN is owed', () => lacksKnn(output, step)));
+    let isMeasured = isOwed ? await knnNow() : true;
 
     // ============ the loop ============
     const firstWholeEpoch = Math.ceil(step / stepsPerEpoch);
@@ -453,10 +461,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       const isDue = settings.saveEverySteps > 0 && step % settings.saveEverySteps === 0;
       const isEpochSaved = isEpochEnd && course.savesEpoch(step - savedAt);
       const isJudged = !isStopped && judge?.isOwed(step, isRunEnd) === true;
-      const isKnnDue =
-        settings.knnEvery > 0 && (isEpochEnd ? (epoch + 1) % settings.knnEvery === 0 : isRunEnd);
+      const isKnnNow = knnIsDue();
       const isSaved = isEpochSaved || isRunEnd || isStopped || isDue;
-      if ((isSaved || isJudged || isKnnDue) && !settle()) await endNotFinite();
+      if ((isSaved || isJudged || isKnnNow) && !settle()) await endNotFinite();
       const judgedAt = performance.now();
       const isBest = isJudged && (await judgeNow());
       if (isJudged) pace?.evaluated('judge', performance.now() - judgedAt);
@@ -465,8 +472,11 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
           `ending: the judge sees no gain any more; ${course.totalSteps - step} more steps bring the schedules to their end`,
         );
       if (isSaved || isBest) await save(isBest);
-      if (isStopped) break;
-      if (isKnnDue) await knnNow(epoch);
+      if (isStopped) {
+        isMeasured &&= !isKnnNow;
+        break;
+      }
+      if (isKnnNow) isMeasured = await knnNow();
       if (isRunEnd) break;
       await eventLoopTurn(); // lets signals, workers' messages and the caller's timers in
     }
@@ -476,7 +486,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const best = judge?.keepsBest !== true || judge.bestStep === step ? null : bestPath(output);
     course.keepTime();
     await world.attempt(rescue, () => world.meet('the end of the training'));
-    isDone = step === course.totalSteps;
+    isDone = step === course.totalSteps && isMeasured;
     state.parallel?.dispose();
     for (const part of [student, teacher, optimizer, dinoLoss]) part.dispose();
     state.lowRank?.dispose();
@@ -499,16 +509,6 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     metricsLog.close();
     skippedLog.close();
     lock?.release();
-  }
-}
-
-/** The batches; before an error of the loader is passed on, the state is kept. */
-async function* keepingState<T>(batches: AsyncIterable<T>, keepState: () => Promise<void>): AsyncIterable<T> {
-  try {
-    yield* batches;
-  } catch (error) {
-    await keepState();
-    throw error;
   }
 }
 
