@@ -31,7 +31,7 @@ export const command = defineCommand({
   examples: [
     'dino adapt dinov2_vits14_pretrain.pth photos --output runs/mine --for 1h',
     'dino adapt runs/first other-photos --output runs/second',
-    'dino adapt weights.pth photos --knn-train labelled/train --knn-val labelled/val',
+    'dino adapt weights.pth photos --knn-train labelled/train --knn-val labelled/val --knn-every 5',
   ],
   rules: (given) => lineOf(given).problems,
 

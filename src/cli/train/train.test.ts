@@ -195,6 +195,20 @@ describe('dino train', () => {
     assert.match(other.stderr, /--precision can't change in a resumed run/);
   });
 
+  it('refuses flags that would have no effect', () => {
+    const line = [
+      ...['train', images, '-o', 'none', '--knn-train', images, '--init-with-head', 'false'],
+      ...['--loss', 'dino', '--compression-weight', '2', '--max-restarts', '3'],
+    ];
+    const { status, stderr } = dino(...line);
+    assert.equal(status, 2);
+    assert.match(stderr, /--knn-train has no effect: give --knn-every/);
+    assert.match(stderr, /--init-with-head has no effect: --init is missing/);
+    assert.match(stderr, /--compression-weight has no effect: it is of --loss simdino/);
+    assert.match(stderr, /--max-restarts has no effect: give --nproc/);
+    assert.ok(!existsSync(at('none')));
+  });
+
   it('ends at once on a second Ctrl-C', async () => {
     const args = ['train', images, '--output', 'twice', ...SMALL, '--epochs', '60', '--log-every', '1'];
     const child = spawn(process.execPath, [bin, ...args], {

@@ -33,6 +33,7 @@ import type { Output } from '../output.js';
 import type { ShownTraining } from '../studio/studio.js';
 import { inProcesses, processOptions, restartOptions } from './processes.js';
 import { TrainProgress } from './progress.js';
+import { withoutEffect } from './without-effect.js';
 
 const PLACEHOLDERS: Partial<Record<SettingName, string>> = {
   for: '<time>',
@@ -306,6 +307,9 @@ export function readTrainLine({ args, options }: TrainGiven): { line: TrainLine;
   if (run !== undefined && options.output !== undefined)
     problems.push('--resume writes into the run itself: leave out --output');
 
+  if (options.nproc === 1 && options.maxRestarts !== undefined && options.maxRestarts > 0)
+    problems.push('--max-restarts has no effect: give --nproc too, whose processes it restarts');
+
   const flags = {
     ...(useFp16 === undefined ? {} : { precision: useFp16 ? 'fp16' : 'fp32' }),
     ...pick(options, ...SETTING_NAMES),
@@ -321,7 +325,8 @@ export function readTrainLine({ args, options }: TrainGiven): { line: TrainLine;
     else Object.assign(sources, { file, fileName: options.config });
   }
   try {
-    readOverrides(sources);
+    const overrides = readOverrides(sources);
+    if (run === undefined) problems.push(...withoutEffect(overrides, options));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     problems.push(...error.problems);
