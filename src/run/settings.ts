@@ -354,6 +354,9 @@ export type RunLength = Pick<TrainSettings, 'epochs' | 'steps'>;
 export const stepsOf = ({ epochs, steps }: RunLength, stepsPerEpoch: number): number =>
   steps ?? epochs * stepsPerEpoch;
 
+/** The most steps of a run: each has its values in the schedules, which are in memory as a whole. */
+export const MOST_STEPS = 1e8;
+
 /** A run of this many steps: `epochs` counts the last one even if it is not whole. */
 export const lengthInSteps = (steps: number, stepsPerEpoch: number): { epochs: number; steps: number } => ({
   epochs: Math.max(1, Math.ceil(steps / stepsPerEpoch)),

@@ -2,7 +2,7 @@
 import { CheckpointError, DataError } from '../errors.js';
 import type { World } from '../processes/world.js';
 import { changeLength, type Extension, recordTime, type RunTime } from '../run/run-folder.js';
-import { lengthInSteps, type RunLength, stepsOf, type TrainSettings } from '../run/settings.js';
+import { lengthInSteps, MOST_STEPS, type RunLength, stepsOf, type TrainSettings } from '../run/settings.js';
 import { Pace, paceOfLog } from './pace.js';
 import { buildSchedules, extended, type Schedules, type ScheduleSizes } from './schedules.js';
 
@@ -64,7 +64,7 @@ export class Course {
     const { run, settings, step, sizes, world } = this.#options;
     if (isForTime) {
       const steps = await world.shared('how long it takes', () => paceOfLog(run, this.pace, sizes.batchSize));
-      await this.#change(lengthInSteps(step + steps, sizes.stepsPerEpoch), step);
+      await this.#change(lengthInSteps(Math.min(MOST_STEPS, step + steps), sizes.stepsPerEpoch), step);
     } else if (stepsOf(settings, sizes.stepsPerEpoch) !== this.totalSteps) await this.#change(settings, step);
   }
 
@@ -87,7 +87,9 @@ export class Course {
     const { world, sizes } = this.#options;
     const { pace } = this;
     if (pace === null) return Infinity;
-    const steps = await world.shared('its pace', () => pace.length(step, this.totalSteps));
+    const steps = await world.shared('its pace', () =>
+      Math.min(MOST_STEPS, pace.length(step, this.totalSteps)),
+    );
     if (steps !== this.totalSteps)
       await this.#change(
         lengthInSteps(steps, sizes.stepsPerEpoch),

@@ -21,7 +21,7 @@ import { usableMemory } from './facts.js';
 import { choosePrecision } from './choose-precision.js';
 import { chooseDevice } from './hardware.js';
 import { absoluteKnnImages, checkKnnImages } from './knn-during-training.js';
-import { settleLength } from './run-length.js';
+import { checkSteps, settleLength } from './run-length.js';
 import { changedImages, writeImageNames } from '../run/image-names.js';
 import { settingsOfInit } from './init.js';
 import { type MeasuredChannels, settleChannels } from './settle-channels.js';
@@ -189,6 +189,7 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
   if (before === null) assertApart(output, place);
   const stepsPerEpoch = Math.floor(items.length / (divided.batchSize * world.size));
   const { settings, planned, time, isGuess } = settleLength(divided, before, { run: output, stepsPerEpoch });
+  checkSteps(settings, stepsPerEpoch);
   checkCache(settings, world);
   if (items.length < settings.batchSize * world.size) {
     const each = world.size > 1 ? ` for each of ${world.size} processes` : '';

@@ -5,6 +5,7 @@
  */
 import { lastLine } from '../files/json-lines.js';
 import { metricsPath, type RunTime } from '../run/run-folder.js';
+import { MOST_STEPS } from '../run/settings.js';
 import type { TrainEvent } from './events.js';
 
 /** The first look is after this share of the steps. */
@@ -29,9 +30,9 @@ export interface PaceOptions extends RunTime {
   now?: () => number;
 }
 
-/** Whole steps that fit in a time. */
+/** Whole steps that fit in a time, and in a run. */
 export function stepsInTime(secondsLeft: number, secondsPerStep: number): number {
-  return Math.max(0, Math.floor(secondsLeft / secondsPerStep));
+  return Math.min(MOST_STEPS, Math.max(0, Math.floor(secondsLeft / secondsPerStep)));
 }
 
 /** The step after `step` of `total` at which the length is looked at again. */

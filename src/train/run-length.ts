@@ -5,7 +5,7 @@ import { shellPath } from '../plain/shell.js';
 import { formatDuration, parseDuration } from '../plain/units.js';
 import type { RunConfig, RunTime } from '../run/run-folder.js';
 import { GUESS } from './pace.js';
-import { lengthInSteps, type RunLength, stepsOf, type TrainSettings } from '../run/settings.js';
+import { lengthInSteps, MOST_STEPS, type RunLength, stepsOf, type TrainSettings } from '../run/settings.js';
 
 export interface SettledLength {
   /** With `epochs` and `steps`, and without `for` and `untilStalled`, which are in `time`. */
@@ -53,6 +53,25 @@ export function settleLength(
   };
 }
 
+/** @throws ConfigError for a run, or a warm-up of the teacher's temperature, of more steps than there can be. */
+export function checkSteps(settings: TrainSettings, stepsPerEpoch: number): void {
+  const { epochs, steps, warmupTeacherTempEpochs: warmup } = settings;
+  const lengths = [
+    [steps === undefined ? '--epochs' : '--steps', steps ?? epochs, stepsOf(settings, stepsPerEpoch)],
+    ['--warmup-teacher-temp-epochs', warmup, warmup * stepsPerEpoch],
+  ] as const;
+  const problems = lengths
+    .filter(([, , all]) => all > MOST_STEPS)
+    .map(
+      ([flag, value, all]) =>
+        `${flag} ${value}: that is ${grouped(Math.ceil(all))} steps, of ${grouped(stepsPerEpoch)} an epoch; expected at most ` +
+        grouped(MOST_STEPS),
+    );
+  if (problems.length > 0) throw new ConfigError(problems);
+}
+
+const grouped = (count: number): string => count.toLocaleString('en-US');
+
 /** What is wrong with the length of a resumed run; null when nothing is. */
 export function lengthProblem(run: string, before: RunConfig, wanted: RunLength): string | null {
   const { settings: planned, imageCount, processes } = before;
@@ -82,7 +101,8 @@ export function changedLength(state: {
   stepsPerEpoch: number;
 }): string[] {
   const { run, planned, length, time, step, stepsPerEpoch } = state;
-  const before = planned.steps ?? (length.steps === undefined ? planned.epochs : inWords(planned));
+  const isAlike = (planned.steps === undefined) === (length.steps === undefined);
+  const before = isAlike ? (planned.steps ?? planned.epochs) : inWords(planned);
   if (stepsOf(planned, stepsPerEpoch) !== stepsOf(length, stepsPerEpoch))
     return [
       `the run goes on to ${inWords(length)} instead of ${before}: from step ${step} on the learning rate, the weight ` +
