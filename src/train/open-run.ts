@@ -39,6 +39,7 @@ import {
 import type { Precision } from '../plain/precisions.js';
 import { printable } from '../plain/printable.js';
 import { shellPath } from '../plain/shell.js';
+import { checkTrackers } from './trackers/trackers.js';
 import type { World } from '../processes/world.js';
 
 export interface RunOptions {
@@ -239,6 +240,7 @@ async function settle(options: RunOptions, world: World): Promise<Settled & { im
   };
   await checkWatchImages(output, config.settings);
   await checkKnnImages(config.settings);
+  checkTrackers(config.settings);
   return { config, given, changes, planned, isGuess, precisionReason: reason, measured, images };
 }
 

@@ -56,7 +56,7 @@ trackio.finish()
 };
 
 /** @throws ConfigError when no Python on this machine has the client. */
-function pythonWith(name: PythonClientName): string {
+export function pythonWith(name: PythonClientName): string {
   const program = `import sys; sys.path[:] = [place for place in sys.path if place]; import importlib.util; sys.exit(importlib.util.find_spec('${name}') is None)`;
   const candidates = pythonCandidates();
   for (const python of candidates)

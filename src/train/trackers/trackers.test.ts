@@ -1,13 +1,14 @@
 /** TensorBoard's files as TensorBoard reads them, a server of MLflow, and the clients of Weights & Biases and Trackio; the real programs where a Python has them. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, it } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
+import { ConfigError } from '../../errors.js';
 import { readLines } from '../../files/json-lines.js';
 import { makeImageFolder } from '../../testing/image-folder.js';
 import { TINY_SETTINGS } from '../../testing/tiny-run.js';
@@ -44,6 +45,24 @@ async function stoppedAndResumed(name: string, log: string): Promise<{ run: stri
   await train({ output: run, resume: true });
   return { run, warnings };
 }
+
+it('a tracker that is not set up is refused before the run is begun', async () => {
+  const kept = { ...process.env };
+  delete process.env['MLFLOW_TRACKING_URI'];
+  process.env['PATH'] = folder; // no Python
+  try {
+    for (const log of ['tensorboard,mlflow', 'wandb']) {
+      const run = path.join(folder, `never-${log}`);
+      await assert.rejects(
+        train({ images, output: run, settings: { ...SETTINGS, log } }),
+        (error) => error instanceof ConfigError && /--log (mlflow|wandb) needs/.test(error.message),
+      );
+      assert.ok(!existsSync(path.join(run, 'config.json')));
+    }
+  } finally {
+    Object.assign(process.env, kept);
+  }
+});
 
 /** The messages of a file, each with both of its checksums looked at. */
 function recordsOf(file: string): Buffer[] {

@@ -8,8 +8,8 @@ import { messageOf } from '../../plain/printable.js';
 import { listWatched, readFrame } from '../../run/film-folder.js';
 import type { TrainSettings } from '../../run/settings.js';
 import type { TrainEvent } from '../events.js';
-import { MlflowRun } from './mlflow.js';
-import { PYTHON_CLIENTS, PythonClient } from './python-client.js';
+import { MlflowRun, mlflowServer } from './mlflow.js';
+import { PYTHON_CLIENTS, PythonClient, pythonWith } from './python-client.js';
 import { TensorBoardFile } from './tensorboard.js';
 
 export interface TrackersOptions {
@@ -43,6 +43,15 @@ function scalarsOf(event: TrainEvent): { step: number; values: Record<string, nu
   return { step: event.step, values };
 }
 
+const namesOf = ({ log }: Pick<TrainSettings, 'log'>): string[] => log?.split(',') ?? [];
+
+/** Looks at what the trackers need, before anything is written. @throws ConfigError for one that is not set up. */
+export function checkTrackers(settings: Pick<TrainSettings, 'log'>): void {
+  const names = namesOf(settings);
+  if (names.includes('mlflow')) mlflowServer();
+  for (const name of PYTHON_CLIENTS) if (names.includes(name)) pythonWith(name);
+}
+
 /** The trackers of a run; it takes the training's events. */
 export class Trackers {
   readonly #options: TrackersOptions;
@@ -54,7 +63,7 @@ export class Trackers {
   /** @throws ConfigError for a tracker that is not set up; DataError when its folder can't be written. */
   constructor(options: TrackersOptions) {
     const { run, settings, step, warn } = options;
-    const names = settings.log?.split(',') ?? [];
+    const names = namesOf(settings);
     this.#options = options;
     this.#clients = [
       ...(names.includes('mlflow') ? [new MlflowRun(run, settings, warn)] : []),
