@@ -33,7 +33,8 @@ const keep = (name: string, value: unknown): void => {
 before(() => {
   writeTinyRun(run);
   change({}, { images: '/home/me/secret-photos' });
-  writeFileSync(path.join(run, 'skipped.jsonl'), '{"path":"/home/me/secret.png","reason":"damaged"}\n');
+  const skipped = '{"path":"/home/me/secret.png","reason":"damaged"}\n';
+  writeFileSync(path.join(run, 'skipped.jsonl'), skipped.repeat(2)); // in two sessions
   const lines = Array.from({ length: 40 }, (_, i) => ({
     step: i,
     epoch: 0,

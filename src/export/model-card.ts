@@ -16,7 +16,13 @@ import { checkCall, count, filePath, oneOf, optionsOf, text } from '../plain/che
 import { defaultEvalSizes } from '../plain/eval-geometry.js';
 import { JUDGE_MEASURE, MEASURE_NAMES, showMeasure } from '../plain/quality.js';
 import { NORMALIZATIONS } from '../models/dinov3-architectures.js';
-import { evaluationsPath, metricsPath, readRunConfig, skippedPath } from '../run/run-folder.js';
+import {
+  evaluationsPath,
+  metricsPath,
+  readRunConfig,
+  skippedPath,
+  skippedPlaceOf,
+} from '../run/run-folder.js';
 import type { TrainSettings } from '../run/settings.js';
 import { packageVersion } from '../version.js';
 import { describeWeights, type WeightsDescription } from '../weights/describe.js';
@@ -160,7 +166,7 @@ function trainingOf(run: string, own: OfRun): Training {
   const judged = lines.flatMap((line) => judgeSchema.safeParse(line).data ?? []);
   return {
     images: imageCount,
-    skipped: readLines(skippedPath(run), run).length,
+    skipped: new Set(readLines(skippedPath(run), run).map(skippedPlaceOf)).size,
     ...{ processes, step, settings },
     curve: spread(rows, CURVE_ROWS),
     judged: judged.at(-1) ?? null,

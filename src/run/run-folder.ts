@@ -83,6 +83,9 @@ const runConfigSchema = z.object({
 export const configPath = (run: string): string => path.join(run, CONFIG);
 export const metricsPath = (run: string): string => path.join(run, 'metrics.jsonl');
 export const skippedPath = (run: string): string => path.join(run, 'skipped.jsonl');
+/** What a line of skipped.jsonl is about: an image, a folder, or a part of a shard. A run of earlier versions may name it often. */
+export const skippedPlaceOf = ({ path: place, offset }: Record<string, unknown>): string =>
+  `${String(place)}\0${typeof offset === 'number' ? offset : ''}`;
 export const evaluationsPath = (run: string): string => path.join(run, 'evaluations');
 
 /** Whether a folder holds a run. */

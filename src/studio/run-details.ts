@@ -8,7 +8,7 @@ import {
   listCheckpoints,
   newestCheckpoint,
 } from '../run/checkpoint-files.js';
-import { configPath, evaluationsPath, skippedPath } from '../run/run-folder.js';
+import { configPath, evaluationsPath, skippedPath, skippedPlaceOf } from '../run/run-folder.js';
 import type { CheckpointEntry, RunDetails } from '../plain/studio-api/index.js';
 import { markOf, type Run } from './run.js';
 
@@ -70,21 +70,27 @@ async function evaluationsOf(run: string): Promise<RunDetails['evaluations']> {
 function skippedOf(run: string): RunDetails['skipped'] {
   const text = readTextIfThere(skippedPath(run), { within: run, maxBytes: SKIPPED_LIMIT }) ?? '';
   const first: RunDetails['skipped']['first'] = [];
-  let count = 0;
+  const places = new Set<string>();
+  let [count, lines] = [0, 0];
   // half a line at the end is still being written, or is left from a process that was killed
   for (
     let start = 0, end = text.indexOf('\n');
     end !== -1;
     start = end + 1, end = text.indexOf('\n', start)
   ) {
-    count++;
-    if (count > SKIPPED_LISTED) continue;
+    lines++;
+    const entry = { path: `line ${lines} of skipped.jsonl`, reason: 'it is damaged' };
     try {
       const line = JSON.parse(text.slice(start, end)) as Record<string, unknown>;
-      first.push({ path: String(line['path']), reason: String(line['reason']) });
+      const place = skippedPlaceOf(line);
+      if (places.has(place)) continue;
+      places.add(place);
+      Object.assign(entry, { path: String(line['path']), reason: String(line['reason']) });
     } catch {
-      first.push({ path: `line ${count} of skipped.jsonl`, reason: 'it is damaged' });
+      // named as it is
     }
+    count++;
+    if (count <= SKIPPED_LISTED) first.push(entry);
   }
   return { count, first };
 }

@@ -1,18 +1,18 @@
 /** What the server learns about a run from its folder, and when it sends it to pages. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, mock, test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TINY_SETTINGS } from '../testing/tiny-run.js';
 import { appendLine } from '../files/json-lines.js';
-import { evaluationsPath, metricsPath, writeRunConfig } from '../run/run-folder.js';
+import { evaluationsPath, metricsPath, skippedPath, writeRunConfig } from '../run/run-folder.js';
 import type { StudioEvent } from '../plain/studio-api/index.js';
 import { EventHub } from './event-hub.js';
 import { GivenFolders } from './files.js';
 import { Run } from './run.js';
-import { detailsMarkOf } from './run-details.js';
+import { detailsMarkOf, detailsOf } from './run-details.js';
 import { RunWatcher } from './run-watcher.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-run-watcher-'));
@@ -61,6 +61,20 @@ test('a run has its settings as soon as it is found; changed ones are read with 
   await reading;
   await watcher.read(found);
   assert.equal(found.log().elapsed, 8);
+});
+
+test('an image that several sessions have skipped is one, and parts of a shard are several', async () => {
+  const run = makeRun('skipping', 3);
+  const line = { path: 'a.png', reason: 'damaged' };
+  const part = { path: 'b.tar', offset: 512, reason: 'cut off' };
+  for (const one of [line, part, line, { ...part, offset: 1024 }, line]) appendLine(skippedPath(run), one);
+  appendFileSync(skippedPath(run), 'half\n');
+  const { skipped } = await detailsOf(new Run(run, 'run'));
+  assert.equal(skipped.count, 4);
+  assert.deepEqual(
+    skipped.first.map((one) => one.path),
+    ['a.png', 'b.tar', 'b.tar', 'line 6 of skipped.jsonl'],
+  );
 });
 
 /** Listens as a page does, to the end of the test. */

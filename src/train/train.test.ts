@@ -322,6 +322,9 @@ test('a bad image is skipped, listed with its reason, and too many of them stop 
   const [line] = readLines(path.join(run, 'skipped.jsonl'));
   assert.match(String(line?.['path']), /text\.jpg$/);
   assert.ok(String(line?.['reason']).length > 5);
+  const again = await train({ output: run, settings: { ...settings, epochs: 12 }, resume: true });
+  assert.equal(again.skipped, 1, 'it was met again');
+  assert.deepEqual(readLines(path.join(run, 'skipped.jsonl')), [line], 'and is listed once');
 
   for (let i = 0; i < 6; i++) writeFileSync(path.join(bad, 'class-0', `text-${i}.jpg`), 'not an image');
   await assert.rejects(

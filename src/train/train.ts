@@ -49,7 +49,7 @@ import { shareState } from './share-state.js';
 import { Trackers } from './trackers/trackers.js';
 import { World } from '../processes/world.js';
 import { recordOfRun } from '../weights/record.js';
-import { reportUnreadable } from './unreadable.js';
+import { loggedBefore, reportUnreadable } from './unreadable.js';
 import { warningsOfChannels } from './settle-channels.js';
 import { whitenPatches } from './whiten-patches.js';
 import { WorkerCount } from './worker-count.js';
@@ -164,7 +164,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       }),
     );
     if (world.isFirst) trackers = new Trackers({ run: output, settings, step, warn });
-    const skipped = new Set<string>();
+    const skipped = new Set<string>(); // in this session
+    const logged = resume && world.isFirst ? loggedBefore(output) : new Set();
     const told = new Set(images.remarks);
     const keep = { last: settings.keepCheckpoints, everyEpochs: settings.saveckpFreq, stepsPerEpoch };
     const record = recordOfRun(teacher.backbone, settings);
@@ -436,7 +437,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       for (const bad of agreed.found) {
         if (skipped.has(bad.path)) continue;
         skipped.add(bad.path);
-        if (world.isFirst) skippedLog.add(bad);
+        if (world.isFirst && !logged.has(bad.path)) skippedLog.add(bad);
         emit({ type: 'skipped', ...bad });
         if (skipped.size > settings.maxBadShare * images.items.length) {
           await keepState();

@@ -2,8 +2,12 @@
 import type { ImageList } from '../data/index.js';
 import type { TrainEvent } from './events.js';
 import { printable } from '../plain/printable.js';
-import { appendLine } from '../files/json-lines.js';
+import { appendLine, readLines } from '../files/json-lines.js';
 import { skippedPath } from '../run/run-folder.js';
+
+/** The images that a run's skipped.jsonl names already. */
+export const loggedBefore = (run: string): Set<unknown> =>
+  new Set(readLines(skippedPath(run)).map((line) => line['path']));
 
 /** Number of warnings that are printed; the file lists all. */
 const SHOWN = 5;
