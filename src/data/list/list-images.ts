@@ -60,7 +60,7 @@ interface Found {
   shards: string[];
   /** Folders directly in the source. */
   top: string[];
-  /** Those that hold an index of ours. */
+  /** Folders that hold an index of ours. */
   indexes: string[];
   /** How often each folder was visited, by device and inode. */
   visits: Map<string, number>;
