@@ -312,6 +312,14 @@ test('with few images the weights that were given stay the best', async () => {
     warnings.at(-1)!,
     /^judge: 20 images are too few to tell.*yours are kept in checkpoints\/best/,
   );
+  // a session that could not write them was killed: only what is there is claimed
+  rmSync(kept.folder, { recursive: true });
+  const again = await train({
+    ...{ output: run, resume: true },
+    onEvent: (event) => event.type === 'warning' && warnings.push(event.message),
+  });
+  assert.equal(again.best, null);
+  assert.match(warnings.at(-1)!, /^judge: 20 images.*yours could not be written to checkpoints\/best/);
 });
 
 test('weights that were given stay the best until others are better by more than chance, stopped and resumed too', async () => {
