@@ -4,9 +4,9 @@ import path from 'node:path';
 import { CheckpointError } from '../../errors.js';
 import { checkOnnx, type OnnxCheck, tooFar } from '../../export/onnx/check.js';
 import { exportOnnx } from '../../export/onnx/export-onnx.js';
+import { QUANTIZED_FILE } from '../../export/transformers/earlier-export.js';
 import {
   exportTransformers,
-  QUANTIZED_FILE,
   type TransformersExport,
 } from '../../export/transformers/export-transformers.js';
 import { assertWritable, assertWritableFolder } from '../../files/output.js';

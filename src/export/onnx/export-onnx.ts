@@ -19,6 +19,7 @@ import {
 import { packageVersion } from '../../version.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
 import { writeFileWhole } from '../../files/atomic-file.js';
+import { makeFolder } from '../../files/guarded.js';
 import { checkNotInput } from '../../files/new-places.js';
 import { assertWritable, makeFolderOf } from '../../files/output.js';
 import { recordOf } from '../../weights/record.js';
@@ -32,6 +33,8 @@ import { addVisionTransformer, type TransformerGraphOptions } from './vision-tra
 export const OPSET = 17;
 /** The file format's version of that release. */
 const IR_VERSION = 8;
+/** What our files name as the program that wrote them. */
+export const PRODUCER = 'dino-ts';
 
 export interface OnnxOptions {
   /** Side in pixels, or [height, width], of the images that the file takes. Default: the model's own. */
@@ -123,7 +126,7 @@ export function buildOnnx(
   extend?.(graph);
   return {
     irVersion: IR_VERSION,
-    producerName: 'dino-ts',
+    producerName: PRODUCER,
     producerVersion: packageVersion,
     docString: `${architecture.arch}, width ${architecture.embedDim}, patches of ${architecture.patchSize} pixels${trainedWith(architecture.arch)}`,
     opsetImport: [{ domain: '', version: OPSET }],
@@ -143,6 +146,16 @@ export const trainedWith = (arch: string): string =>
 export function writeBytes(file: string, bytes: Uint8Array): void {
   makeFolderOf(file, CheckpointError);
   writeFileWhole(file, bytes, { failure: CheckpointError });
+}
+
+/** The same for a file by its name in a folder, which may be somebody else's: a link in it is refused. @throws As writeBytes(). */
+export function writeBelow(folder: string, name: string, bytes: Uint8Array): void {
+  const within = path.resolve(folder);
+  const file = path.join(within, name);
+  const guard = { within, failure: CheckpointError };
+  makeFolder(within, guard);
+  makeFolder(path.dirname(file), guard);
+  writeFileWhole(file, bytes, guard);
 }
 
 /** Names and shapes of inputs or outputs. */

@@ -7,7 +7,6 @@
  * which is the class token (B, D). Its processor resizes by bilinear or bicubic interpolation without antialiasing, or as
  * the browser's canvas does: images larger than the model's size give slightly different features than here.
  */
-import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { modelArgument } from '../../models/model-argument.js';
 import { checkCall, count, filePath, optionsOf, yesOrNo } from '../../plain/check-options.js';
@@ -15,11 +14,20 @@ import { checkEvalSizes } from '../../plain/eval-geometry.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
 import { type ArchitectureEntry, architectureEntry } from '../../models/index.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
+import { removeWithin } from '../../files/guarded.js';
 import { assertWritableFolder } from '../../files/output.js';
 import { dinoV3Config } from './dinov3-config.js';
-import { buildOnnx, onnxSize, writeBytes } from '../onnx/export-onnx.js';
+import { buildOnnx, onnxSize, writeBelow } from '../onnx/export-onnx.js';
 import { encodeModel } from '../onnx/proto.js';
 import { quantizeOnnx } from '../onnx/quantize.js';
+import {
+  checkReplaceable,
+  CONFIG_FILE,
+  marked,
+  MODEL_FILE,
+  PREPROCESSOR_FILE,
+  QUANTIZED_FILE,
+} from './earlier-export.js';
 
 export interface TransformersOptions {
   /** Side in pixels of the central crop that the model sees. Default: the model's own. */
@@ -43,9 +51,6 @@ export interface TransformersExport {
 /** In the proportion of 256 to 224. In a page transformers.js crops by drawing: half a pixel would blur the image. */
 const evenMargin = (crop: number): number => crop + 2 * Math.round((crop * (256 / 224 - 1)) / 2);
 
-/** The file with weights of 8 bits. */
-export const QUANTIZED_FILE = 'onnx/model_quantized.onnx';
-
 /** transformers' number of PIL's bicubic filter. */
 const BICUBIC = 3;
 
@@ -68,8 +73,9 @@ const transformersOptions = optionsOf<TransformersOptions>(
 );
 
 /**
- * Writes the folder, each file whole or not at all; other files in it stay.
- * @throws ConfigError for invalid sizes, CheckpointError when a file can't be written.
+ * Writes the folder, each file whole or not at all; an earlier export in it is replaced, other files stay.
+ * @throws ConfigError for invalid sizes, or a folder that has such files of a run or of another program; DataError for a link
+ *   in it; CheckpointError when a file can't be written.
  */
 export function exportTransformers(
   model: LoadedModel,
@@ -107,6 +113,7 @@ export function exportTransformers(
         'Export ONNX or safetensors',
     );
   assertWritableFolder(folder, CheckpointError);
+  checkReplaceable(folder, model.origin.files);
   const onnx = buildOnnx(model, {
     size,
     outputs: { tokens: 'last_hidden_state', classToken: 'pooler_output' },
@@ -143,19 +150,21 @@ export function exportTransformers(
     image_mean: normalization.mean,
     image_std: normalization.std,
   };
-  const json = (value: unknown): Uint8Array =>
-    new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
+  const json = (value: Record<string, unknown>): Uint8Array =>
+    new TextEncoder().encode(`${JSON.stringify(marked(value), null, 2)}\n`);
   const files: Record<string, number> = {};
   const write = (name: string, bytes: Uint8Array): void => {
-    writeBytes(path.join(folder, name), bytes);
+    writeBelow(folder, name, bytes);
     files[name] = bytes.length;
   };
-  write('onnx/model.onnx', encodeModel(onnx));
+  write(MODEL_FILE, encodeModel(onnx));
   const quantized = options.quantized === false ? null : quantizeOnnx(onnx);
-  // a file of an earlier export would hold different weights
-  if (quantized === null) rmSync(path.join(folder, QUANTIZED_FILE), { force: true });
-  else write(QUANTIZED_FILE, encodeModel(quantized));
-  write('config.json', json(config));
-  write('preprocessor_config.json', json(preprocessor));
+  if (quantized === null) {
+    // a file of an earlier export would hold different weights
+    const within = path.resolve(folder);
+    removeWithin(path.join(within, QUANTIZED_FILE), { within, failure: CheckpointError });
+  } else write(QUANTIZED_FILE, encodeModel(quantized));
+  write(CONFIG_FILE, json(config));
+  write(PREPROCESSOR_FILE, json(preprocessor));
   return { folder: path.resolve(folder), files, resize, crop };
 }
