@@ -116,7 +116,7 @@ export function refuseLinks(within: string, file: string, failure: Failure = Dat
     if (stat === undefined) return;
     if (stat.isSymbolicLink())
       throw new failure(
-        `${printable(at)} is a symbolic link (to ${JSON.stringify(printable(readlinkSync(at)))}): links inside a run or index folder are not ` +
+        `${printable(at)} is a symbolic link (to ${JSON.stringify(printable(readlinkSync(at)))}): links inside such a folder are not ` +
           'followed, because they can lead out of it. If you trust it, replace it with a copy of its target.',
       );
   }

@@ -3,14 +3,14 @@
  * browser. It holds the model as ONNX, the page and onnxruntime's files (built from web/share/), and, when images are
  * given, pictures and features of them. Nothing in it names a path of this machine or another host.
  */
-import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brotliDecompressSync } from 'node:zlib';
-import { z } from 'zod';
 import { listImages, type ListNotes, notesOf } from '../../data/index.js';
-import { ConfigError, DataError, EngineError } from '../../errors.js';
-import { readGuarded, SMALL_FILE_BYTES } from '../../files/guarded.js';
+import { CheckpointError, ConfigError, EngineError } from '../../errors.js';
+import { removeWithin } from '../../files/guarded.js';
+import { assertWritableFolder } from '../../files/output.js';
 import { modelArgument } from '../../models/model-argument.js';
 import {
   being,
@@ -30,7 +30,7 @@ import { WHITEN_CHOICES, type WhitenChoice } from '../../plain/feature-transform
 import { hasTokens, isAttentive } from '../../models/index.js';
 import { packageVersion } from '../../version.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
-import { buildOnnx, trainedWith, writeBytes } from '../onnx/export-onnx.js';
+import { buildOnnx, trainedWith, writeBelow } from '../onnx/export-onnx.js';
 import { halveOnnx } from '../onnx/halve.js';
 import type { OnnxModel } from '../onnx/proto.js';
 import { encodeModel } from '../onnx/proto.js';
@@ -42,6 +42,7 @@ import {
   type WebManifest,
 } from '../../plain/web-manifest.js';
 import { CLASSIFIER_FILE, prepareClassifier, type WebClassifierSource } from './classifier.js';
+import { checkPlaces, earlierFiles } from './earlier-export.js';
 import { addGallery, galleryFiles, type GallerySource } from './gallery.js';
 
 export interface WebExportOptions {
@@ -93,29 +94,8 @@ const COMPRESSED = '.br';
 /** The built page: `scripts/setup.mjs web` makes it, the package ships it. */
 const pageFolder = fileURLToPath(new URL('../../share/', import.meta.url));
 
-const earlierSchema = z.object({ format: z.literal('dino-web'), files: z.array(z.string()) });
-
-/**
- * The files that an earlier export wrote, or may have written before it broke off.
- * @throws DataError for a folder that holds something else.
- */
-function earlierFiles(folder: string): string[] {
-  if (!existsSync(folder) || readdirSync(folder).length === 0) return [];
-  const manifest = path.join(folder, MANIFEST);
-  try {
-    return earlierSchema.parse(
-      JSON.parse(readGuarded(manifest, { maxBytes: SMALL_FILE_BYTES }).toString('utf8')),
-    ).files;
-  } catch (error) {
-    throw new DataError(
-      `${folder} is not empty and is not an earlier export (it has no ${MANIFEST} of ours): give a new --output`,
-      { cause: error },
-    );
-  }
-}
-
 const writeManifest = (folder: string, manifest: WebManifest | UnfinishedManifest): void =>
-  writeBytes(path.join(folder, MANIFEST), new TextEncoder().encode(`${JSON.stringify(manifest, null, 2)}\n`));
+  writeBelow(folder, MANIFEST, new TextEncoder().encode(`${JSON.stringify(manifest, null, 2)}\n`));
 
 /**
  * Removes what an earlier export wrote, and nothing else. Before that it notes these files, and those that may be written
@@ -125,12 +105,10 @@ function begin(folder: string, earlier: readonly string[], planned: readonly str
   // a file of somebody's own that has such a name is none of ours until it is written
   const ours = planned.filter((name) => !existsSync(path.join(folder, name)));
   const files = [...new Set([...earlier, ...ours])];
+  const within = path.resolve(folder);
+  checkPlaces(within, [...files, ...planned]);
   writeManifest(folder, { format: 'dino-web', unfinished: true, files });
-  const root = path.resolve(folder);
-  for (const name of earlier) {
-    const file = path.resolve(root, name);
-    if (file.startsWith(root + path.sep)) rmSync(file, { force: true });
-  }
+  for (const name of earlier) removeWithin(path.join(within, name), { within });
 }
 
 /** The files of the page: where they are, and their names in an export. */
@@ -189,7 +167,7 @@ const webOptions = optionsOf<WebExportOptions>(
  * Writes the folder; an earlier export in it is replaced, other files are left alone.
  *
  * @throws ConfigError for a model that can't be exported or options out of range; DataError for images that can't be used or
- *   a folder that holds something else; CheckpointError when a file can't be written; EngineError when the page is not
+ *   a folder that holds something else, or a link on the way to one of its files; CheckpointError when a file can't be written; EngineError when the page is not
  *   built; the signal's reason when aborted.
  */
 export async function exportWeb(
@@ -206,6 +184,7 @@ export async function exportWeb(
   const { dtype = 'fp16', signal } = options;
   const { architecture, backbone } = model;
   const { arch, embedDim, patchSize, imgSize, numHeads } = architecture;
+  assertWritableFolder(folder, CheckpointError);
   const page = pageFiles();
   const addClassifier =
     options.classifier === undefined ? null : prepareClassifier(options.classifier, embedDim);
@@ -225,7 +204,7 @@ export async function exportWeb(
     },
   });
   const bytes = encodeModel(convert(onnx, dtype, arch));
-  const earlier = earlierFiles(folder);
+  const earlier = earlierFiles(folder, MANIFEST);
   const { images } = options;
   // all that may take long or fail by what was given comes first: until here an earlier export is whole
   const found = typeof images === 'string' ? await embedded(model, images, options) : images;
@@ -238,7 +217,7 @@ export async function exportWeb(
 
   const written: string[] = [];
   const write = (name: string, bytes: Uint8Array): void => {
-    writeBytes(path.join(folder, name), bytes);
+    writeBelow(folder, name, bytes);
     written.push(name);
   };
   write(MODEL_FILE, bytes);
