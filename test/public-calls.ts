@@ -273,6 +273,7 @@ export function publicCalls(fixture: Fixture): Record<string, Call> {
       options: all<dino.ModelCardOptions>({
         ...{ checkpointKey: 'teacher', numHeads: 3, normalization: 'imagenet' },
         ...{ format: 'onnx', file: 'model.onnx' },
+        ...{ imageSize: or(32, 'list'), resize: 36, dynamicSize: true },
       }),
     }),
     writeModelCard: call(dino.writeModelCard, 2, { folder: at('card'), card: 'text' }),

@@ -12,8 +12,16 @@ import { writeFileWhole } from '../files/atomic-file.js';
 import { readGuarded, readTextIfThere, SMALL_FILE_BYTES } from '../files/guarded.js';
 import { readLines } from '../files/json-lines.js';
 import { makeFolderOf } from '../files/output.js';
-import { checkCall, count, filePath, oneOf, optionsOf, text } from '../plain/check-options.js';
-import { defaultEvalSizes } from '../plain/eval-geometry.js';
+import {
+  checkCall,
+  count,
+  filePath,
+  oneOf,
+  optionsOf,
+  pixels,
+  text,
+  yesOrNo,
+} from '../plain/check-options.js';
 import { JUDGE_MEASURE, MEASURE_NAMES, showMeasure } from '../plain/quality.js';
 import { NORMALIZATIONS } from '../models/dinov3-architectures.js';
 import {
@@ -27,16 +35,15 @@ import type { TrainSettings } from '../run/settings.js';
 import { packageVersion } from '../version.js';
 import { describeWeights, type WeightsDescription } from '../weights/describe.js';
 import type { NetworkOptions } from '../weights/network.js';
+import { type CardSizeOptions, type CardSizes, cardSizes } from './card-sizes.js';
 import { type Origin, originOf } from './model-origin.js';
 
 export const CARD_FORMATS = ['run', 'safetensors', 'pth', 'onnx', 'transformers'] as const;
 /** What the model is beside: a run or weights as they are, or an export. */
 export type CardFormat = (typeof CARD_FORMATS)[number];
 
-export interface ModelCardOptions extends Pick<
-  NetworkOptions,
-  'checkpointKey' | 'numHeads' | 'normalization'
-> {
+export interface ModelCardOptions
+  extends Pick<NetworkOptions, 'checkpointKey' | 'numHeads' | 'normalization'>, CardSizeOptions {
   /** What it describes; default `run`: the weights as they are. */
   format?: CardFormat;
   /** The exported file's name, for the examples. */
@@ -48,6 +55,7 @@ const cardOptions = optionsOf<ModelCardOptions>(
   {
     ...{ checkpointKey: text, numHeads: count(1), normalization: oneOf(NORMALIZATIONS) },
     ...{ format: oneOf(CARD_FORMATS), file: text },
+    ...{ imageSize: pixels, resize: count(1), dynamicSize: yesOrNo },
   },
 );
 
@@ -258,9 +266,13 @@ function qualityText({ quality, judged, knn, linear, ofOthers }: Training): stri
 const fence = (language: string, code: string): string => `\`\`\`${language}\n${code}\n\`\`\``;
 
 /** How to load it, in each ecosystem that reads this format. */
-function usage(format: CardFormat, file: string | undefined, { architecture }: WeightsDescription): string[] {
+function usage(
+  format: CardFormat,
+  file: string | undefined,
+  { architecture }: WeightsDescription,
+  { height, width, text }: CardSizes,
+): string[] {
   const weights = file ?? (format === 'run' ? 'run' : format === 'pth' ? 'model.pth' : 'model.safetensors');
-  const { resize, crop } = defaultEvalSizes(architecture.imgSize);
   const ours = (name: string): string[] => [
     'Node.js, with [dino-ts](https://www.npmjs.com/package/dino-ts):',
     fence(
@@ -279,16 +291,16 @@ function usage(format: CardFormat, file: string | undefined, { architecture }: W
   if (format === 'onnx') {
     const name = file ?? 'model.onnx';
     return [
-      `Images are resized (bicubic) to a shorter side of ${resize}, cut to the central ${crop} x ${crop} pixels and normalized with the mean and deviation in the file's metadata.`,
+      `Images are ${text} pixels (bicubic), and normalized with the mean and deviation in the file's metadata.`,
       'Python, with onnxruntime:',
       fence(
         'python',
-        `import onnxruntime\n\nsession = onnxruntime.InferenceSession('${name}')\nclass_token = session.run(None, {'pixel_values': pixels})[0]  # (B, ${architecture.embedDim})`,
+        `import onnxruntime\n\nsession = onnxruntime.InferenceSession('${name}')\nclass_token = session.run(None, {'pixel_values': pixels})[0]  # (B, 3, ${height}, ${width}) to (B, ${architecture.embedDim})`,
       ),
       'Node.js, with onnxruntime-node:',
       fence(
         'js',
-        `import { InferenceSession, Tensor } from 'onnxruntime-node';\n\nconst session = await InferenceSession.create('${name}');\nconst outputs = await session.run({ pixel_values: new Tensor('float32', pixels, [1, 3, ${crop}, ${crop}]) });`,
+        `import { InferenceSession, Tensor } from 'onnxruntime-node';\n\nconst session = await InferenceSession.create('${name}');\nconst outputs = await session.run({ pixel_values: new Tensor('float32', pixels, [1, 3, ${height}, ${width}]) });`,
       ),
     ];
   }
@@ -380,7 +392,7 @@ function metadata(
  */
 export function modelCard(weights: string, options: ModelCardOptions = {}): string {
   checkCall('modelCard()', ['weights', filePath, weights], ['options', cardOptions, options]);
-  const { format = 'run', file: named, ...network } = options;
+  const { format = 'run', file: named, imageSize, resize, dynamicSize, ...network } = options;
   // it stands in examples of code
   const file = named !== undefined && /^[\w][\w. -]*$/.test(named) ? named : undefined;
   const description = describeWeights(weights, network);
@@ -390,13 +402,13 @@ export function modelCard(weights: string, options: ModelCardOptions = {}): stri
   const began = training === null ? description.file : (init ?? resumeFrom);
   const origin = began === undefined ? null : originOf(began, a.arch); // null: from random weights
   const title = training === null ? `${a.arch}` : `${a.arch} trained with DINO`;
-  const { resize, crop } = defaultEvalSizes(a.imgSize);
+  const sizes = cardSizes(format, a, { imageSize, resize, dynamicSize });
   const facts = [
     ['architecture', a.arch],
     ['feature', `${a.embedDim} numbers`],
     ['parameters', `${(backboneParameters / 1e6).toFixed(2)} M (backbone)`],
     ...(a.patchSize > 1 ? [['patch', `${a.patchSize} pixels`]] : []),
-    ['images', `resized to ${resize}, central ${crop} x ${crop}; other sizes work too`],
+    ['images', `${sizes.text}; ${sizes.others}`],
   ];
   const data =
     training === null
@@ -434,7 +446,7 @@ export function modelCard(weights: string, options: ModelCardOptions = {}): stri
     'A vision backbone: it turns an image into a feature, by which images can be compared, searched, grouped and classified.',
     table(['', ''], facts),
     '## How to use it',
-    ...usage(format, file, description),
+    ...usage(format, file, description, sizes),
     '## Training',
     ...data,
     ...curve,

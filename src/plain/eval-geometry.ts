@@ -24,6 +24,12 @@ export function defaultEvalSizes(imgSize: number): EvalSizes {
   return { crop: imgSize, resize: Math.round((imgSize * 256) / 224) };
 }
 
+/**
+ * The shorter side in the same proportion, so that the margins are whole pixels: in a page transformers.js crops by drawing,
+ * and half a pixel would blur the image.
+ */
+export const evenMargin = (crop: number): number => crop + 2 * Math.round((crop * (256 / 224 - 1)) / 2);
+
 /** What of a model an evaluation's sizes depend on. */
 export interface SizedPatches {
   readonly patchSize: number;

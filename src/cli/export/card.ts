@@ -1,19 +1,29 @@
 /** The model card that `dino export` writes beside a model: see src/export/model-card.ts. */
 import path from 'node:path';
-import { type CardFormat, modelCard, writeModelCard } from '../../export/model-card.js';
+import {
+  type CardFormat,
+  modelCard,
+  type ModelCardOptions,
+  writeModelCard,
+} from '../../export/model-card.js';
 import { whichNetwork } from '../weights/options.js';
 import type { ExportCall } from './options.js';
 
-/** Writes it if it is asked for, or is the custom of the format. @returns The file; null without one. */
+/**
+ * Writes it if it is asked for, or is the custom of the format.
+ * @param sizes - Of the images that what was written takes.
+ * @returns The file; null without one.
+ */
 export function writeCard(
   { args, options, io }: ExportCall,
   format: Exclude<CardFormat, 'run'>,
+  sizes: Pick<ModelCardOptions, 'imageSize' | 'resize' | 'dynamicSize'>,
 ): string | null {
   const isFolder = format === 'transformers';
   if (!(options.card ?? isFolder)) return null;
   const folder = isFolder ? options.output : path.dirname(options.output);
   const file = isFolder ? {} : { file: path.basename(options.output) };
-  const card = modelCard(args.weights, { ...whichNetwork(options), format, ...file });
+  const card = modelCard(args.weights, { ...whichNetwork(options), format, ...file, ...sizes });
   const written = writeModelCard(folder, card);
   if (written === null) {
     const kept = path.join(folder, 'README.md');

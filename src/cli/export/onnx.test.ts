@@ -4,8 +4,10 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { after, before, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { modelCard } from '../../export/model-card.js';
 import { TINY, writeMassive, writeTinyRun } from '../../testing/saved-run.js';
 
 const bin = fileURLToPath(new URL('../../../bin/dino.js', import.meta.url));
@@ -108,4 +110,66 @@ it('names every flag that a format does not take', () => {
   assert.equal(weights.status, 2);
   assert.match(weights.stderr, /--dynamic-size: only ONNX files have that/);
   assert.ok(!existsSync(output));
+});
+
+describe('a card says which images the written file takes', () => {
+  /** Exports with a card. @returns The folder and the card. */
+  function carded(name: string, format: string, file: string, ...flags: string[]) {
+    const place = path.join(folder, name);
+    const output = file === '' ? place : path.join(place, file);
+    const { status, stderr } = exported('--format', format, '-o', output, '--card', ...flags);
+    assert.equal(status, 0, stderr);
+    return { place, output, card: readFileSync(path.join(place, 'README.md'), 'utf8') };
+  }
+  /** Runs the card's own call with zeros of the shape that it names. */
+  async function runSample(file: string, card: string): Promise<void> {
+    const [, shape = ''] = /new Tensor\('float32', pixels, (\[[\d, ]+\])\)/.exec(card) ?? [];
+    const dims = JSON.parse(shape) as number[];
+    const session = await InferenceSession.create(file, { logSeverityLevel: 3 });
+    const pixels = new Float32Array(dims.reduce((a, b) => a * b, 1));
+    const outputs = await session.run({ pixel_values: new Tensor('float32', pixels, dims) });
+    assert.deepEqual(outputs['class_token']!.dims, [1, TINY.embedDim]);
+    await session.release();
+  }
+
+  it('ONNX of one size, square or not, and of any', async () => {
+    const own = carded('card-own', 'onnx', 'a.onnx');
+    assert.match(
+      own.card,
+      /shorter side of 37, and cut to the central 32 x 32; the file takes no other size/,
+    );
+    await runSample(own.output, own.card);
+    const square = carded('card-48', 'onnx', 'a.onnx', '--image-size', '48');
+    assert.match(square.card, /shorter side of 55, and cut to the central 48 x 48; the file takes no other/);
+    assert.doesNotMatch(square.card, /32 x 32/);
+    await runSample(square.output, square.card);
+    const wide = carded('card-wide', 'onnx', 'a.onnx', '--image-size', '40,64');
+    assert.match(wide.card, /resized to cover 40 x 64 \(height x width\).*; the file takes no other size/);
+    await runSample(wide.output, wide.card);
+    const any = carded('card-any', 'onnx', 'a.onnx', '--dynamic-size');
+    assert.match(any.card, /shorter side of 37, and cut to the central 32 x 32; other sizes work too/);
+    await runSample(any.output, any.card);
+  });
+
+  it('a folder for transformers, as its preprocessor_config.json has it', () => {
+    for (const flags of [[], ['--image-size', '48'], ['--image-size', '48', '--dynamic-size']]) {
+      const { place, card } = carded(`card-served-${flags.length}`, 'transformers', '', ...flags);
+      const { size, crop_size: crop } = JSON.parse(
+        readFileSync(path.join(place, 'preprocessor_config.json'), 'utf8'),
+      ) as { size: { shortest_edge: number }; crop_size: { height: number } };
+      const others = flags.includes('--dynamic-size') ? 'other sizes work too' : 'the file takes no other';
+      const sizes = `shorter side of ${size.shortest_edge}, and cut to the central ${crop.height} x ${crop.height}; ${others}`;
+      assert.ok(card.includes(sizes), `${sizes}\n${card}`);
+    }
+  });
+
+  it('weights whose position embeddings were moved', () => {
+    const { card, output } = carded('card-weights', 'safetensors', 'a.safetensors', '--image-size', '48');
+    const [, sizes] = /images \| (.*?) \|/.exec(card) ?? [];
+    assert.equal(
+      sizes,
+      'resized to a shorter side of 55, and cut to the central 48 x 48; other sizes work too',
+    );
+    assert.ok(modelCard(output).includes(sizes), 'as the written file says itself');
+  });
 });

@@ -46,7 +46,11 @@ async function exportFile(model: Model, call: ExportCall): Promise<void> {
   });
   const check = await checkOnnx(model, result.file, { imageSize: result.imageSize ?? sizeToTry(model) });
   const input = result.inputs['pixel_values']!.join(' x ');
-  const card = writeCard(call, 'onnx');
+  const card = writeCard(
+    call,
+    'onnx',
+    result.imageSize === null ? { dynamicSize: true } : { imageSize: result.imageSize },
+  );
   io.result(
     { ...result, check, card },
     `${result.file}: ${megabytes(result.bytes)}, opset ${result.opset}, pixel_values ${input} to ` +
@@ -64,7 +68,10 @@ async function exportFolder(model: Model, call: ExportCall): Promise<void> {
   const imageSize = [result.crop, result.crop] as const;
   const check = await checkOnnx(model, path.join(result.folder, 'onnx', 'model.onnx'), { imageSize });
   const quantizedCheck = await checkQuantized(model, result, io);
-  const card = writeCard(call, 'transformers');
+  const card = writeCard(call, 'transformers', {
+    ...{ imageSize: result.crop, resize: result.resize },
+    ...pick(options, 'dynamicSize'),
+  });
   const files = Object.entries(result.files).map(([name, bytes]) => `  ${name} ${megabytes(bytes)}`);
   io.result(
     { ...result, check, quantizedCheck, card },

@@ -19,7 +19,7 @@ export function exportTo(call: ExportCall): void {
   printOrigin(io, result);
   const { arch, patchSize, positionsSize: side = result.architecture.imgSize } = result.architecture;
   const positions = learnsPositions(result.architecture) ? `, position embeddings for ${side} x ${side}` : '';
-  const card = writeCard(call, format);
+  const card = writeCard(call, format, { imageSize: result.architecture.imgSize });
   io.result(
     { ...result, card },
     `${result.output}: ${result.tensors} tensors, ${(result.parameters / 1e6).toFixed(2)} M values, ` +

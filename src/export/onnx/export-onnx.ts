@@ -5,7 +5,7 @@
 import path from 'node:path';
 import { modelArgument } from '../../models/model-argument.js';
 import { checkCall, filePath, optionsOf, pixels, yesOrNo } from '../../plain/check-options.js';
-import { notWhole } from '../../plain/eval-geometry.js';
+import { defaultEvalSizes, notWhole } from '../../plain/eval-geometry.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
 import {
   architectureEntry,
@@ -167,6 +167,18 @@ export const shapes = (values: OnnxModel['graph']['input']): Record<string, (num
     ]),
   );
 
+/** What a file of one size says of its images; of two sides no shorter side and crop would do, so it says neither. */
+function sizedMetadata(
+  metadata: OnnxModel['metadataProps'],
+  [height, width]: readonly [height: number, width: number],
+): OnnxModel['metadataProps'] {
+  const { resize, crop } = defaultEvalSizes(height);
+  const own: Record<string, number> = { resize_shorter_side: resize, center_crop: crop };
+  return metadata.flatMap(({ key, value }) =>
+    !Object.hasOwn(own, key) ? { key, value } : height === width ? { key, value: String(own[key]) } : [],
+  );
+}
+
 const onnxOptions = optionsOf<OnnxOptions>(
   {},
   { imageSize: pixels, dynamicSize: yesOrNo, attention: yesOrNo },
@@ -196,6 +208,7 @@ export function exportOnnx(model: LoadedModel, file: string, options: OnnxOption
     ...(options.attention === true ? { attention: 'attention' } : {}),
   };
   const onnx = buildOnnx(model, { size, outputs });
+  if (size !== null) onnx.metadataProps = sizedMetadata(onnx.metadataProps, size);
   const bytes = encodeModel(onnx);
   writeBytes(file, bytes);
   return {

@@ -105,6 +105,18 @@ it('a file says how its input is made, and is read back as it was written', () =
   assert.equal(metadata['image_mean'], '0.485,0.456,0.406');
   assert.equal(metadata['image_std'], '0.229,0.224,0.225');
   assert.equal(metadata['center_crop'], '32');
+  const saysOf = (imageSize: number | [number, number]) => {
+    const { file: other } = exportOnnx(model, path.join(folder, 'meta-of-size.onnx'), { imageSize });
+    const pairs = decodeModel(readFileSync(other)).metadataProps.map(({ key, value }) => [key, value]);
+    const {
+      image_size: own,
+      resize_shorter_side: resize,
+      center_crop: crop,
+    } = Object.fromEntries(pairs) as Record<string, string>;
+    return [own, resize, crop];
+  };
+  assert.deepEqual(saysOf(48), ['32', '55', '48']);
+  assert.deepEqual(saysOf([40, 64]), ['32', undefined, undefined]);
   assert.match(onnx.graph.input[0]!.docString!, /RGB images in \[0, 1\], less the mean/);
   assert.deepEqual(Buffer.from(encodeModel(onnx)), content);
   assert.deepEqual(

@@ -10,7 +10,7 @@
 import path from 'node:path';
 import { modelArgument } from '../../models/model-argument.js';
 import { checkCall, count, filePath, optionsOf, yesOrNo } from '../../plain/check-options.js';
-import { checkEvalSizes } from '../../plain/eval-geometry.js';
+import { checkEvalSizes, evenMargin } from '../../plain/eval-geometry.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
 import { type ArchitectureEntry, architectureEntry } from '../../models/index.js';
 import type { LoadedModel } from '../../weights/loaded-model.js';
@@ -47,9 +47,6 @@ export interface TransformersExport {
   resize: number;
   crop: number;
 }
-
-/** In the proportion of 256 to 224. In a page transformers.js crops by drawing: half a pixel would blur the image. */
-const evenMargin = (crop: number): number => crop + 2 * Math.round((crop * (256 / 224 - 1)) / 2);
 
 /** transformers' number of PIL's bicubic filter. */
 const BICUBIC = 3;
