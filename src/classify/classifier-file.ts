@@ -1,5 +1,4 @@
 /** A classifier as one file, see head-file.ts. */
-import { statSync } from 'node:fs';
 import { z } from 'zod';
 import type { LoadModelOptions } from '../model.js';
 import { callback, checkCall, filePath, instanceOf, optionsOf, text } from '../plain/check-options.js';
@@ -7,12 +6,12 @@ import type { ClassifierHead } from '../plain/classifier-head.js';
 import { type FeatureTransform, TRANSFORM_MODES } from '../plain/feature-transform.js';
 import { fromTypedArray, type Tensor } from '../torch/index.js';
 import { packageVersion } from '../version.js';
-import { openWeights } from '../weights/weights-file.js';
 import { Classifier } from './classifier.js';
 import { CLASS_WEIGHTS, HEAD_FEATURES, METHODS } from './fit-classifier.js';
 import {
   commonFields,
   type HeadKind,
+  holdsHead,
   type HeadReader,
   MAX_SIDE,
   readHeadFile,
@@ -138,15 +137,8 @@ function readHead(description: Description, width: number, reader: HeadReader): 
   return { kind: method, classes, temperature, transform, k, features, labels, voteWeights };
 }
 
-/**
- * Whether these weights are a file that holds a classifier.
- * @throws CheckpointError for a file that is damaged or not one of weights.
- */
-export function holdsClassifier(weights: string): boolean {
-  if (statSync(weights, { throwIfNoEntry: false })?.isFile() !== true) return false;
-  using file = openWeights(weights);
-  return file.metadata[KIND.key] !== undefined;
-}
+/** @throws As holdsHead(). */
+export const holdsClassifier = (weights: string): boolean => holdsHead(KIND, weights);
 
 export type LoadClassifierOptions = Pick<LoadModelOptions, 'device' | 'backbone' | 'onWarning'>;
 

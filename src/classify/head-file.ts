@@ -3,6 +3,7 @@
  * under `backbone.`, its record as any exported file has it, and the head under a prefix of its own. Commands that take weights
  * read the backbone from it. What is not a tensor is JSON in the metadata; nothing in it is code.
  */
+import { statSync } from 'node:fs';
 import { z } from 'zod';
 import { CheckpointError } from '../errors.js';
 import { fingerprintWeights } from '../eval/linear-checkpoint.js';
@@ -70,6 +71,16 @@ export function writeHeadFile<T extends z.ZodType>(
       [kind.key]: JSON.stringify(whole),
     });
   });
+}
+
+/**
+ * Whether these weights are a file that holds such a head.
+ * @throws CheckpointError for a file that is damaged or not one of weights.
+ */
+export function holdsHead({ key }: Pick<HeadKind<z.ZodType>, 'key'>, weights: string): boolean {
+  if (statSync(weights, { throwIfNoEntry: false })?.isFile() !== true) return false;
+  using file = openWeights(weights);
+  return file.metadata[key] !== undefined;
 }
 
 function describe<T extends z.ZodType>(

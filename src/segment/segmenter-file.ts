@@ -1,6 +1,13 @@
 /** A segmenter as one file, see src/classify/head-file.ts. */
 import { z } from 'zod';
-import { commonFields, type HeadKind, MAX_SIDE, readHeadFile, writeHeadFile } from '../classify/head-file.js';
+import {
+  commonFields,
+  type HeadKind,
+  holdsHead,
+  MAX_SIDE,
+  readHeadFile,
+  writeHeadFile,
+} from '../classify/head-file.js';
 import type { LoadModelOptions } from '../model.js';
 import { callback, checkCall, filePath, instanceOf, optionsOf, text } from '../plain/check-options.js';
 import { fromTypedArray } from '../torch/index.js';
@@ -46,6 +53,9 @@ export function saveSegmenter(segmenter: Segmenter, file: string): void {
     bias: fromTypedArray(bias, [bias.length]),
   }));
 }
+
+/** @throws As holdsHead(). */
+export const holdsSegmenter = (weights: string): boolean => holdsHead(KIND, weights);
 
 export type LoadSegmenterOptions = Pick<LoadModelOptions, 'device' | 'onWarning'>;
 

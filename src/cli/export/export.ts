@@ -32,5 +32,7 @@ export const command = defineCommand({
     checkNotInput(options.output, [args.weights].concat(images, index));
     const { exportTo } = await loaders[options.format]();
     await exportTo(call);
+    const { warnOfHead } = await import('./head.js');
+    warnOfHead(call);
   },
 });
