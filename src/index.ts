@@ -99,7 +99,8 @@ export { exportWeb, type WebExport, type WebExportOptions } from './export/web/e
 export type { WebClassifierSource } from './export/web/classifier.js';
 export type { GallerySource } from './export/web/gallery.js';
 export { checkOnnx, type OnnxCheck } from './export/onnx/check.js';
-export { modelCard, writeModelCard, type CardFormat, type ModelCardOptions } from './export/model-card.js';
+export type { CardFormat } from './export/card-sizes.js';
+export { modelCard, writeModelCard, type ModelCardOptions } from './export/model-card.js';
 export type { Architecture } from './weights/architecture.js';
 export type { EmbedBatch, Embeddings, EmbedOptions, ImageSource } from './eval/embed.js';
 export type { ChosenPrecision } from './eval/feature-precision.js';

@@ -1,7 +1,10 @@
 /** What a model card says of the images that a file takes: for an export, what was written, not what the model began as. */
 import { defaultEvalSizes, evenMargin } from '../plain/eval-geometry.js';
 import type { Architecture } from '../weights/architecture.js';
-import type { CardFormat } from './model-card.js';
+
+export const CARD_FORMATS = ['run', 'safetensors', 'pth', 'onnx', 'transformers'] as const;
+/** What the model is beside: a run or weights as they are, or an export. */
+export type CardFormat = (typeof CARD_FORMATS)[number];
 
 /** As they were given to the export. */
 export interface CardSizeOptions {

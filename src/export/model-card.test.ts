@@ -7,7 +7,8 @@ import { after, before, describe, it } from 'node:test';
 import { parse } from 'yaml';
 import { TINY, writeOfficialWeights, writeTinyRun } from '../testing/saved-run.js';
 import { newestCheckpoint } from '../run/checkpoint-files.js';
-import { CARD_FORMATS, modelCard, writeModelCard } from './model-card.js';
+import { CARD_FORMATS } from './card-sizes.js';
+import { modelCard, writeModelCard } from './model-card.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dino-card-'));
 after(() => rmSync(folder, { recursive: true }));

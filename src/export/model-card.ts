@@ -35,12 +35,14 @@ import type { TrainSettings } from '../run/settings.js';
 import { packageVersion } from '../version.js';
 import { describeWeights, type WeightsDescription } from '../weights/describe.js';
 import type { NetworkOptions } from '../weights/network.js';
-import { type CardSizeOptions, type CardSizes, cardSizes } from './card-sizes.js';
+import {
+  CARD_FORMATS,
+  type CardFormat,
+  type CardSizeOptions,
+  type CardSizes,
+  cardSizes,
+} from './card-sizes.js';
 import { type Origin, originOf } from './model-origin.js';
-
-export const CARD_FORMATS = ['run', 'safetensors', 'pth', 'onnx', 'transformers'] as const;
-/** What the model is beside: a run or weights as they are, or an export. */
-export type CardFormat = (typeof CARD_FORMATS)[number];
 
 export interface ModelCardOptions
   extends Pick<NetworkOptions, 'checkpointKey' | 'numHeads' | 'normalization'>, CardSizeOptions {

@@ -1,11 +1,7 @@
 /** The model card that `dino export` writes beside a model: see src/export/model-card.ts. */
 import path from 'node:path';
-import {
-  type CardFormat,
-  modelCard,
-  type ModelCardOptions,
-  writeModelCard,
-} from '../../export/model-card.js';
+import type { CardFormat } from '../../export/card-sizes.js';
+import { modelCard, type ModelCardOptions, writeModelCard } from '../../export/model-card.js';
 import { whichNetwork } from '../weights/options.js';
 import type { ExportCall } from './options.js';
 
