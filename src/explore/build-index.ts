@@ -128,6 +128,8 @@ export interface BuildIndexResult extends ListNotes {
   /** Why everything was embedded again; null when the index was updated, or is new. */
   rebuilt: string | null;
   skipped: { path: string; reason: string }[];
+  /** Entries of the list that name an image again, or lead to it by links: each image counts once. */
+  repeated: number;
   width: number;
   /** How features are transformed before they are compared, and why. */
   whitening: { mode: TransformMode; reason: string };
@@ -294,6 +296,7 @@ export async function buildIndex(
     const { mode, reason } = index.manifest.whitening;
     return {
       ...{ index: folder, images: count, ...counts, rebuilt, skipped, width, recall },
+      repeated: plan.repeated.length,
       ...{ whitening: { mode, reason }, ...notes, remarks },
     };
   } finally {

@@ -77,11 +77,12 @@ export const command = defineCommand({
         const seconds = (performance.now() - start) / 1000;
         io.warnOfLists(result);
         for (const { path, reason } of result.skipped) io.warn(`skipped ${path}: ${reason}`);
-        const { images, added, changed, removed, width, recall, skipped, whitening } = result;
+        const { images, added, changed, removed, width, recall, skipped, repeated, whitening } = result;
         io.result(
           { ...result, seconds },
           `${output}: ${images} images of ${width} values; ${added} new, ${changed} changed, ${removed} removed, ` +
-            `${skipped.length} skipped, ${result.leftOut.count} left out, ${seconds.toFixed(1)} s` +
+            `${skipped.length} skipped, ${result.leftOut.count} left out, ` +
+            `${repeated === 0 ? '' : `${repeated} named again, `}${seconds.toFixed(1)} s` +
             (recall < 1
               ? `; approximate search finds ${(100 * recall).toFixed(1)}% of the ten nearest`
               : '') +

@@ -11,11 +11,11 @@ export function warnOfHead({ args: { weights }, options: { format }, io }: Expor
     `${printable(weights)} holds a ${head}, and --format ${format} writes only its backbone: `;
   // a page has a classifier, or a line of its own that says why not
   if (format !== 'web' && holdsClassifier(weights)) {
-    const file = shellPath(weights);
     const onnx = shellPath(`${path.parse(weights).name}.onnx`);
     io.warn(
-      `${leavesOut('classifier')}dino classify export ${file} --output ${onnx} writes both as ONNX, ` +
-        `dino export ${file} --format web --output site both as a page (of logistic regression; k-NN has only the file itself)`,
+      `${leavesOut('classifier')}dino classify export ${shellPath(weights)} --output ${onnx} writes both as ONNX, ` +
+        `dino export ${shellPath(weights)} --format web --output site both as a page (of logistic regression; k-NN has only ` +
+        'the file itself)',
     );
   }
   if (holdsSegmenter(weights))

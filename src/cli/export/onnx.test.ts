@@ -152,7 +152,7 @@ describe('a card says which images the written file takes', () => {
   });
 
   it('a folder for transformers, as its preprocessor_config.json has it', () => {
-    for (const flags of [[], ['--image-size', '48'], ['--image-size', '48', '--dynamic-size']]) {
+    for (const flags of [[], ['--image-size', '48', '--dynamic-size']]) {
       const { place, card } = carded(`card-served-${flags.length}`, 'transformers', '', ...flags);
       const { size, crop_size: crop } = JSON.parse(
         readFileSync(path.join(place, 'preprocessor_config.json'), 'utf8'),

@@ -7,7 +7,7 @@ import type { Call, Given } from '../command.js';
 import { type Parsed, whole } from '../flags.js';
 import { weightsArgument, weightsOptions } from '../weights/options.js';
 
-export const FORMATS = ['safetensors', 'pth', 'onnx', 'transformers', 'web'] as const;
+const FORMATS = ['safetensors', 'pth', 'onnx', 'transformers', 'web'] as const;
 export type Format = (typeof FORMATS)[number];
 
 export const exportArguments = { weights: weightsArgument };

@@ -9,3 +9,6 @@ export const IMAGE_EXTENSIONS: readonly string[] = [
 /** Whether a file has the name of an image: 'a.JPG', 'b/c.webp'. */
 export const hasImageExtension = (name: string): boolean =>
   IMAGE_EXTENSIONS.includes(/(?<=[^/])\.[^./]*$/.exec(name)?.[0].toLowerCase() ?? '');
+
+/** The formats, for messages. */
+export const SUPPORTED = 'JPEG, PNG, WebP, AVIF, TIFF, GIF, BMP, PPM and PGM';

@@ -6,29 +6,28 @@
  * cycle of symbolic links is left where it closes instead of repeating its content; folders of trainings are left out; an image beside the class folders makes
  * it a folder without classes, unless only labelled images are asked for. Files that are not images are counted.
  */
-import { createHash } from 'node:crypto';
 import { isUtf8 } from 'node:buffer';
-import { closeSync, type Dirent, readSync, type Stats } from 'node:fs';
+import type { Dirent, Stats } from 'node:fs';
 import { lstat, readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { StringDecoder } from 'node:string_decoder';
 import { listSource } from '../arguments.js';
 import { callback, checkCall, optionsOf, signal as abortSignal, yesOrNo } from '../../plain/check-options.js';
 import { DataError } from '../../errors.js';
 import { compareCodePoints } from '../../plain/code-points.js';
 import { fewNames } from '../../plain/few-names.js';
 import { printable } from '../../plain/printable.js';
-import { kindOf, openToRead } from '../../files/guarded.js';
+import { kindOf } from '../../files/guarded.js';
 import { leadsOutside, mayReadHere, OUTSIDE } from '../../files/read-below.js';
-import { hasImageExtension } from './image-extensions.js';
-import type { ImageItems } from './image-items.js';
+import { fingerprintOf } from './fingerprint.js';
+import { hasImageExtension, SUPPORTED } from './image-extensions.js';
 import type { ImageList, ListOptions, UnreadablePlace } from './image-list.js';
 import { kindsOf, type LeftOut, LeftOutCounter, leftOutLines } from './left-out.js';
 import { onlyLabelled } from './only-labelled.js';
 import { ownIndexFiles } from './own-index.js';
-import { shardOf } from '../read/shard-path.js';
 import { shellPath } from '../../plain/shell.js';
+import { listTextFile } from './list-text-file.js';
 import { PackedImagesBuilder } from './packed-images.js';
+import { type MayRead, withinReach } from './reach.js';
 import { isRunBelow, runLines } from './run-folders.js';
 import { DESCRIPTION } from './shards/description.js';
 import { isIndexFile } from './shards/index-file.js';
@@ -42,13 +41,6 @@ import {
   refuseCompressed,
 } from './shards/pattern.js';
 
-const SUPPORTED = 'JPEG, PNG, WebP, AVIF, TIFF, GIF, BMP, PPM and PGM';
-
-/** Longest line of a list of paths, in characters: Linux allows paths of 4,096 bytes. */
-const MAX_PATH = 16384;
-/** Largest list of paths, in bytes: room for 40 million of them. */
-const MAX_LIST = 2 ** 32;
-const CHUNK = 2 ** 20;
 /** Names that a line gives as examples. */
 const SHOWN = 5;
 
@@ -72,7 +64,7 @@ interface Found {
   runs: string[];
   /** Of the others, compressed archives. */
   compressed: string[];
-  mayRead: ((real: string) => boolean) | null;
+  mayRead: MayRead;
   signal: AbortSignal | undefined;
 }
 
@@ -219,11 +211,7 @@ function noImages(source: string, found: Found): DataError {
   return new DataError(lines.join('\n'));
 }
 
-async function listFolder(
-  source: string,
-  mayRead: Found['mayRead'],
-  options: ListOptions,
-): Promise<ImageList> {
+async function listFolder(source: string, mayRead: MayRead, options: ListOptions): Promise<ImageList> {
   const root = path.resolve(source);
   const found: Found = {
     folders: [],
@@ -354,111 +342,6 @@ function withoutImages(root: string, { folders, shards, top, indexes, runs, unre
 
 const isBelow = (place: string, folder: string): boolean =>
   place === folder || place.startsWith(folder.endsWith(path.sep) ? folder : folder + path.sep);
-
-/**
- * The lines of a text file, without line ends; a file of 14 million paths is too long for one string. Stops after a line
- * that is too long for a path.
- * @throws DataError when it is not a regular file, or too large
- */
-function* linesOf(file: string): Generator<string, void> {
-  const { fd } = openToRead(file, { maxBytes: MAX_LIST });
-  try {
-    const decoder = new StringDecoder('utf8');
-    const chunk = Buffer.alloc(CHUNK);
-    let rest = '';
-    for (let bytes = -1; bytes !== 0 && rest.length <= MAX_PATH;) {
-      bytes = readSync(fd, chunk, 0, CHUNK, null);
-      const text = bytes === 0 ? decoder.end() : decoder.write(chunk.subarray(0, bytes));
-      const lines = (rest + text).split('\n');
-      rest = lines.pop()!;
-      for (const line of lines) yield line.endsWith('\r') ? line.slice(0, -1) : line;
-    }
-    yield rest;
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** Whether a path may be read, by where its links lead; if it does not exist, whether its nearest existing folder may be. */
-async function isWithin(place: string, mayRead: (real: string) => boolean): Promise<boolean> {
-  for (let at = place; ; at = path.dirname(at)) {
-    try {
-      return mayRead(await realpath(at));
-    } catch {
-      if (path.dirname(at) === at) return false;
-    }
-  }
-}
-
-/** Splits files into those that may be read and the others. */
-async function withinReach(
-  files: readonly string[],
-  mayRead: Found['mayRead'],
-): Promise<{ allowed: string[]; unreadable: UnreadablePlace[] }> {
-  const isAllowed = await Promise.all(files.map(async (file) => mayRead === null || isWithin(file, mayRead)));
-  return {
-    allowed: files.filter((_, i) => isAllowed[i]),
-    unreadable: files.filter((_, i) => !isAllowed[i]).map((file) => ({ path: file, reason: OUTSIDE })),
-  };
-}
-
-async function listTextFile(source: string, mayRead: Found['mayRead']): Promise<ImageList> {
-  const file = path.resolve(source);
-  const root = path.dirname(file);
-  const items = new PackedImagesBuilder();
-  items.beginPart();
-  const unreadable: UnreadablePlace[] = [];
-  let first: string | null = null;
-  let [lines, count, images] = [0, 0, 0];
-  for (const text of linesOf(file)) {
-    lines++;
-    const line = count === 0 ? text.replace(/^\ufeff/, '') : text;
-    first ??= line;
-    if (line.length > MAX_PATH && images > 0)
-      throw new DataError(
-        `${source}: line ${lines} has more than ${MAX_PATH} characters; expected one path a line.`,
-      );
-    if (line.trim() === '') continue;
-    count++;
-    if (hasImageExtension(line)) images++;
-    const place = path.resolve(root, line.slice(0, MAX_PATH));
-    if (mayRead !== null && !(await isWithin(shardOf(place) ?? place, mayRead)))
-      unreadable.push({ path: place, reason: OUTSIDE });
-    else items.add(place, null);
-  }
-  if (count === 0) {
-    throw new DataError(
-      `The list ${printable(source)} names no images: expected one path a line, relative to the list's folder.`,
-    );
-  }
-  if (images === 0) {
-    throw new DataError(
-      `${printable(source)} is not a list of images: its first line is ${JSON.stringify(printable(first!.slice(0, 60)))}. ` +
-        `Expected a folder, or a text file with the path of one ${SUPPORTED} file a line.`,
-    );
-  }
-  const list = items.finish();
-  if (list.length === 0) throw new DataError(`Everything that ${printable(source)} names ${OUTSIDE}.`);
-  const fingerprint = fingerprintOf(list, root);
-  const nothing = { leftOut: new LeftOutCounter().finish(), remarks: [] };
-  return { items: list, classes: null, root, source: file, unreadable, fingerprint, ...nothing };
-}
-
-/** SHA-256 of the names relative to a folder, and of the labels. */
-function fingerprintOf(items: ImageItems, root: string): string {
-  const hash = createHash('sha256');
-  const folder = root.endsWith(path.sep) ? root : root + path.sep;
-  let text = '';
-  for (const { path: name, label } of items) {
-    // path.relative would take most of the time of a large list
-    text += `${name.startsWith(folder) ? name.slice(folder.length) : path.relative(root, name)}\0${label}\n`;
-    if (text.length > 65536) {
-      hash.update(text);
-      text = '';
-    }
-  }
-  return hash.update(text).digest('hex');
-}
 
 const listOptions = optionsOf<ListOptions>(
   {},
