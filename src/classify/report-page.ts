@@ -5,8 +5,8 @@
 import { existsSync } from 'node:fs';
 import { imageThumbnail } from '../data/index.js';
 import { writeFileWhole } from '../files/atomic-file.js';
-import { ConfigError } from '../errors.js';
-import { FileBytes } from '../files/file-bytes.js';
+import { CheckpointError, ConfigError } from '../errors.js';
+import { readStart } from '../files/guarded.js';
 import { freeName } from '../files/new-places.js';
 import { assertWritable, makeFolderOf } from '../files/output.js';
 import { being, checkCall, filePath } from '../plain/check-options.js';
@@ -200,17 +200,12 @@ const fitted = being('the result of fitClassifier()', (value) => {
  * @throws ConfigError when a file that is not a report has this name: it is left as it is.
  */
 export function checkReportBeside(file: string): void {
-  if (!existsSync(file) || isOwnPage(startOf(file))) return;
+  if (!existsSync(file) || isOwnPage(readStart(file, 1024, { failure: CheckpointError }).toString('utf8')))
+    return;
   throw new ConfigError(
     `${printable(file)} would be the report, but there is a file that was not written here: it is left as it is. ` +
       `Give --report FILE, ${printable(freeName(file))} is not taken`,
   );
-}
-
-/** The first kilobyte. */
-function startOf(file: string): string {
-  using bytes = new FileBytes(file);
-  return bytes.read(0, Math.min(1024, bytes.size)).toString('utf8');
 }
 
 /**

@@ -3,11 +3,11 @@
  * may have somebody's own of the same name; each of ours says `Software: dino-ts` right after its header, and only those
  * are replaced.
  */
-import { closeSync, lstatSync, readSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
 import { ConfigError, DataError } from '../errors.js';
-import { namesIn, openToRead } from '../files/guarded.js';
+import { namesIn, readStart } from '../files/guarded.js';
 import { freeName } from '../files/new-places.js';
 import { fewNames } from '../plain/few-names.js';
 import { printable } from '../plain/printable.js';
@@ -50,19 +50,12 @@ export const marked = (png: Buffer): Buffer =>
 
 /** A regular file in a folder, and no link, that we drew. */
 function isOurs(file: string): boolean {
-  const start = Buffer.alloc(MARK.length);
   try {
-    const { fd } = openToRead(file, { within: path.dirname(file), maxBytes: Infinity });
-    try {
-      readSync(fd, start, 0, start.length, HEADER_BYTES);
-    } finally {
-      closeSync(fd);
-    }
+    return readStart(file, MARK.length, { within: path.dirname(file), from: HEADER_BYTES }).equals(MARK);
   } catch (error) {
     if (error instanceof DataError) return false;
     throw error;
   }
-  return start.equals(MARK);
 }
 
 /**

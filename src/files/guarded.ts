@@ -227,6 +227,24 @@ export function readGuarded(file: string, options: ReadOptions): Buffer<ArrayBuf
 }
 
 /**
+ * Up to so many bytes of a regular file, from `from` on: what it begins with often says what it is.
+ * @throws As openToRead().
+ */
+export function readStart(
+  file: string,
+  bytes: number,
+  { from = 0, maxBytes = Infinity, ...options }: GuardOptions & { from?: number; maxBytes?: number } = {},
+): Buffer {
+  const { fd } = openToRead(file, { ...options, maxBytes });
+  try {
+    const start = Buffer.alloc(bytes);
+    return start.subarray(0, readSync(fd, start, 0, bytes, from));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
  * The last bytes of a regular file as text, none of them before `from`; its first character and line may be cut off.
  * @throws As openToRead().
  */

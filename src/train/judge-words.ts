@@ -15,7 +15,7 @@ export interface RunJudged {
 }
 
 /** 'kept in checkpoints/best', of weights that are. */
-export const where = (isKept: boolean): string =>
+const where = (isKept: boolean): string =>
   isKept ? 'kept in checkpoints/best' : 'which could not be written to checkpoints/best';
 /** 'yours are kept in checkpoints/best', if they are. */
 export const whichAre = (which: string, isKept: boolean): string =>

@@ -1,7 +1,6 @@
 /** Which files of a folder are an index of ours: dino index may have been told to put it among the images. */
-import { closeSync, readSync } from 'node:fs';
 import path from 'node:path';
-import { openToRead } from '../../files/guarded.js';
+import { readStart } from '../../files/guarded.js';
 
 /** The files of an index beside its index.json, and traces of one whose writing was interrupted. */
 export const INDEX_FILE =
@@ -17,14 +16,8 @@ const MAX_BYTES = 2 ** 30;
 export function ownIndexFiles(folder: string, names: readonly string[]): ReadonlySet<string> {
   if (!names.includes(INDEX_MANIFEST)) return new Set();
   try {
-    const { fd } = openToRead(path.join(folder, INDEX_MANIFEST), { maxBytes: MAX_BYTES });
-    try {
-      const start = Buffer.alloc(64);
-      const length = readSync(fd, start, 0, start.length, 0);
-      if (!START.test(start.toString('utf8', 0, length))) return new Set();
-    } finally {
-      closeSync(fd);
-    }
+    const start = readStart(path.join(folder, INDEX_MANIFEST), 64, { maxBytes: MAX_BYTES });
+    if (!START.test(start.toString('utf8'))) return new Set();
   } catch {
     return new Set();
   }

@@ -2,10 +2,10 @@
  * What a transformers export may replace: its files have names that a run, a model from Hugging Face and many other programs'
  * folders have too, so only those that say they are ours are.
  */
-import { closeSync, lstatSync, readSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import path from 'node:path';
 import { ConfigError, DataError } from '../../errors.js';
-import { openToRead, readGuarded, refuseLinks, SMALL_FILE_BYTES } from '../../files/guarded.js';
+import { readGuarded, readStart, refuseLinks, SMALL_FILE_BYTES } from '../../files/guarded.js';
 import { checkNotInput, freeName } from '../../files/new-places.js';
 import { fewNames } from '../../plain/few-names.js';
 import { printable } from '../../plain/printable.js';
@@ -38,13 +38,7 @@ function isOurs(folder: string, name: string): boolean {
       const by = (Object(JSON.parse(text)) as Record<string, unknown>)[MARK];
       return typeof by === 'string' && by.startsWith(`${PRODUCER} `);
     }
-    const { fd } = openToRead(file, { within: folder, maxBytes: Infinity });
-    try {
-      const head = Buffer.alloc(HEAD_BYTES);
-      return head.subarray(0, readSync(fd, head)).includes(PRODUCER);
-    } finally {
-      closeSync(fd);
-    }
+    return readStart(file, HEAD_BYTES, { within: folder }).includes(PRODUCER);
   } catch (error) {
     if (error instanceof DataError || error instanceof SyntaxError) return false;
     throw error;

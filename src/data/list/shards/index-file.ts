@@ -168,7 +168,8 @@ export function readIndex(
   }
 }
 
-const pick = ({ labels, problems, leftOut, notes, renamed }: ShardIndex['shards'][number]) => {
+/** What an index keeps of a shard besides its images. */
+export const aboutShard = ({ labels, problems, leftOut, notes, renamed }: ShardIndex['shards'][number]) => {
   return { labels, problems, leftOut, notes, renamed };
 };
 
@@ -183,7 +184,7 @@ export function writeIndex(file: string, folder: string, index: ShardIndex): voi
     shards: images.parts.map(({ file: shard, count, size, mtimeMs, parquet }, i) => ({
       file: path.relative(folder, shard!),
       ...{ count, size, mtimeMs, parquet },
-      ...pick(shards[i]!),
+      ...aboutShard(shards[i]!),
     })),
   };
   const text = Buffer.from(JSON.stringify(header));

@@ -16,7 +16,7 @@ import { LeftOutCounter, leftOutLines, type ListNotes } from '../left-out.js';
 import { PackedImages } from '../packed-images.js';
 import { printable } from '../../../plain/printable.js';
 import { type FoundDescription, readDescription } from './description.js';
-import { readIndex, type ShardIndex, writeIndex } from './index-file.js';
+import { aboutShard, readIndex, type ShardIndex, writeIndex } from './index-file.js';
 import { scanShard } from './scan-shard.js';
 import { NOTE_KINDS, type ScannedShard, type ShardLabels, type ShardNote } from './scanned-shard.js';
 
@@ -311,9 +311,7 @@ export async function listShards(
     const images = PackedImages.concat(shards.map((shard) => shard.images));
     index = {
       images,
-      shards: shards.map(({ labels, problems, leftOut, notes, renamed }) => {
-        return { labels, problems, leftOut, notes, renamed };
-      }),
+      shards: shards.map(aboutShard),
       fingerprint: '',
       description: described?.state ?? null,
     };

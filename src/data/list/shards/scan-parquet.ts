@@ -197,6 +197,9 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
   const source = WindowedFile.open(file);
   try {
     const problems = new ProblemList();
+    const scanned = (found: ReturnType<LabelCollector['finish']>): ScannedShard => {
+      return { ...found, problems: problems.list, leftOut: [], notes: [], renamed: [] };
+    };
     const buffer = {
       byteLength: source.size,
       slice: async (start: number, end = source.size) => {
@@ -210,24 +213,11 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
     } catch (error) {
       const reason = `no Parquet footer: the file is cut off or damaged, and none of it can be read (${(error as Error).message})`;
       problems.add({ offset: source.size, reason });
-      return {
-        ...new LabelCollector(source).finish(),
-        problems: problems.list,
-        leftOut: [],
-        notes: [],
-        renamed: [],
-      };
+      return scanned(new LabelCollector(source).finish());
     }
     // an empty table: its row group has no pages, and its columns may be of no type
     const filled = metadata.row_groups.filter(({ num_rows: rows }) => Number(rows) > 0);
-    if (filled.length === 0)
-      return {
-        ...new LabelCollector(source).finish(),
-        problems: problems.list,
-        leftOut: [],
-        notes: [],
-        renamed: [],
-      };
+    if (filled.length === 0) return scanned(new LabelCollector(source).finish());
     const features = featuresOf(metadata);
     const columns = parquetSchema(metadata).children;
     const image = imageColumn(columns, features);
@@ -287,7 +277,7 @@ export async function scanParquet(file: string): Promise<ScannedShard> {
       }
       groupStart += Number(group.num_rows);
     }
-    return { ...collector.finish(names), problems: problems.list, leftOut: [], notes: [], renamed: [] };
+    return scanned(collector.finish(names));
   } finally {
     source.close();
   }
